@@ -1,0 +1,255 @@
+// Package store keeps a job: which rows there are, which are done, what came out, and who works on what.
+//
+// # Words
+//
+// A job has sources (lists), each cut into shards: contiguous ranges of row ids. Whoever works on a shard holds
+// its lease: an owner, a generation that grows with every claim, and an expiry. A write under a lease carries
+// owner and generation as its fence; when the store finds another holder there, it refuses the write whole with
+// ErrLeaseLost. So a process that was stopped, or cut off, past its lease can never overwrite its successor.
+//
+// # What is atomic
+//
+//   - Append: rows of a source, the shards they fall into, and the source's position.
+//   - Commit: results, faces, Done flags and counters of a batch, the fence first.
+//   - Claim, Renew, Release: one transaction each.
+//
+// # Two implementations
+//
+// store/sqlite keeps the job in one file, for the processes of one machine; store/postgres keeps it on a server,
+// for many machines. Both pass the suite in store/storetest, and callers see only Job and Session.
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+var (
+	// ErrLeaseLost refuses a write under a lease that somebody else holds by now, or that was released.
+	ErrLeaseLost = errors.New("lease lost")
+	// ErrNoShard says that no shard can be claimed right now: all are done, leased or paused.
+	ErrNoShard = errors.New("no free shard")
+	// ErrHeld says that another living owner imports this source.
+	ErrHeld = errors.New("held by another process")
+	// ErrFull says that the disk, or a quota, has no room for the write. What was acknowledged before is kept.
+	ErrFull = errors.New("no room left")
+)
+
+// SourceShift is how far the ids of one source lie from the next one's: the k-th source (from 0) adds k<<SourceShift.
+const SourceShift = 40
+
+// Job is one job, open. Its methods may be called from many goroutines and many processes.
+type Job interface {
+	// Join registers a process and starts its session. The TTL is how long its leases last without renewal.
+	Join(ctx context.Context, who Owner, ttl time.Duration) (Session, error)
+
+	// Settings are the job's own key-value pairs, such as the detection flags it was started with.
+	Settings(ctx context.Context) (map[string]string, error)
+	// Set writes settings; an existing key is overwritten.
+	Set(ctx context.Context, settings map[string]string) error
+
+	// AddSource joins a source to the job and numbers it, or returns the one that has this Name already.
+	AddSource(ctx context.Context, s Source) (Source, error)
+	// Sources lists the sources by number.
+	Sources(ctx context.Context) ([]Source, error)
+
+	// Counts sums the job up from its counters, not from its rows: quick at any size.
+	Counts(ctx context.Context) (Counts, error)
+	// Results yields the results of done rows with from <= id < to, in id order, with their faces, without
+	// holding a read transaction for longer than one internal page. Stops at the first error.
+	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
+	// Retry puts the failed rows that the selection names back to pending and returns how many.
+	Retry(ctx context.Context, s Selection) (int64, error)
+	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
+	// view, or ranges of one, and works beside running processes. The error is only for checks that could not run.
+	Verify(ctx context.Context, o VerifyOptions, report func(Problem)) error
+
+	// Path is what the user calls the job: a file name, or a database URL without its password.
+	Path() string
+	Close() error
+}
+
+// Session is a process that has joined a job: it holds leases and writes under them.
+type Session interface {
+	// LeaseSource takes the import of a source; ErrHeld while another living owner has it.
+	LeaseSource(ctx context.Context, source int) (SourceLease, error)
+	// Append writes rows, in ascending ids above all earlier ones of the source, cuts them into shards of
+	// shardSize rows, and moves the position, in one transaction. A row marked Bad is done at once, failed with BadURL.
+	// Complete marks the end of the list, until the list grows and a later Append opens it again.
+	Append(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
+	// RenewSource prolongs an import lease.
+	RenewSource(ctx context.Context, l SourceLease) (SourceLease, error)
+	// ReleaseSource gives the import of a source back; no error if it was lost.
+	ReleaseSource(ctx context.Context, l SourceLease) error
+
+	// Claim leases a free shard that has pending rows, cutting it so that at most maxRows pending rows are in it
+	// (the rest stays free) and so that living owners share what is left at the end of a job. It first frees the
+	// shards of dead owners and expired leases. ErrNoShard if there is none.
+	Claim(ctx context.Context, maxRows int) (Lease, error)
+	// Pending reads the pending rows of a leased shard with id > after, in id order, at most limit.
+	Pending(ctx context.Context, l Lease, after int64, limit int) ([]Row, error)
+	// Renew prolongs leases to now + TTL. It returns those still held, in any order; the others are lost.
+	Renew(ctx context.Context, ls []Lease) ([]Lease, error)
+	// Release gives shards back; leases that were lost are passed over. What is pending in them is free at once.
+	Release(ctx context.Context, ls []Lease) error
+
+	// Commit stores results of rows of one leased shard and marks them done, all or nothing. ErrLeaseLost if the
+	// lease is not ours any more: then nothing was written. A row that is done already is left as it is.
+	Commit(ctx context.Context, l Lease, results []Result) error
+
+	// Decoding notes which row a decoder works on, in a slot of its own (0 <= slot < 4096), so that it is known
+	// after the process died there; id 0 clears the slot. It costs no transaction.
+	Decoding(slot int, id int64)
+	// Suspects are rows that were in a decoder when their owner died, and how often. Commit of the row clears it.
+	Suspects(ctx context.Context) (map[int64]int, error)
+
+	// Takeovers counts the shards this session took from dead owners and expired leases.
+	Takeovers() int64
+	// Leave releases everything this session holds and ends it.
+	Leave(ctx context.Context) error
+}
+
+// Owner is a process that works on a job.
+type Owner struct {
+	ID   string // unique among all processes that ever joined; made by Join if empty
+	Host string
+	PID  int
+}
+
+// Source is a list that rows come from.
+type Source struct {
+	Number   int    // from 0, as sources join
+	Name     string // absolute path, or "-" for stdin
+	Format   string // txt csv tsv jsonl parquet sqlite
+	Options  string // JSON of what the reader needs to read it again: columns, …
+	Position Position
+	Rows     int64 // appended so far
+	Complete bool  // the import reached the end of the list
+	Paused   bool
+	Importer string // owner that imports it now, empty for none
+}
+
+// Position is how far an import came. Only the reader of the source's format understands Mark.
+type Position struct {
+	Offset int64  // bytes of the (decompressed) list that are imported
+	Line   int64  // lines, or records, that are imported, those that are no rows counted
+	Mark   []byte // the reader's own: fingerprint of what lies before, and of the file
+}
+
+// NewRow is a row to append.
+type NewRow struct {
+	ID    int64 // with the source's offset added
+	URL   string
+	Group string   // value of --group-column
+	Kept  []string // values of --keep-columns, in the source's order
+	Bad   bool     // the record is broken: done at once, failed with BadURL
+}
+
+// SourceLease is the right to import a source.
+type SourceLease struct {
+	Source     int
+	Owner      string
+	Generation int64
+	Expires    time.Time // by the local clock, measured from before the store was asked: trust it no longer
+	Position   Position  // where to go on
+}
+
+// Lease is the right to work on a shard.
+type Lease struct {
+	Shard      int64
+	Source     int
+	Lo, Hi     int64 // ids, both included
+	Pending    int64 // rows, when it was claimed
+	Owner      string
+	Generation int64
+	Expires    time.Time // by the local clock, measured from before the store was asked: trust it no longer
+}
+
+// Row is a row to process.
+type Row struct {
+	ID  int64
+	URL string
+}
+
+// Result is how a row ended.
+type Result struct {
+	ID         int64
+	Status     Status
+	Reason     Reason // empty when ok
+	HTTPStatus int    // 0 when there was no answer
+	Format     string // jpeg png gif webp bmp tiff avif heic; empty when unknown
+	Width      int    // of the upright image; 0 when unknown
+	Height     int
+	Bytes      int64  // of the body, 0 when there was none
+	Attempts   int    // fetches, the first included
+	FinalURL   string // after redirects; empty when it is the row's own
+	Partial    bool   // the body was complete, its image cut
+	Detector   string // fingerprint; empty when no detector answered
+	Faces      []Face // by score descending, then y, x, width
+	Candidates []Face // below the threshold, the best 8, in the same order
+	Took       time.Duration
+	Time       time.Time // when it was done
+
+	// What reading adds.
+	URL    string
+	Source int
+	Group  string
+	Kept   []string
+}
+
+// Face is a box in pixels of the upright image, clipped to it, with sides of at least 1.
+type Face struct {
+	X, Y, Width, Height int
+	Score               float64 // the detector's own scale
+	Confidence          float64 // calibrated, in [0,1]; 0 when the detector has none
+}
+
+// Counts sums a job up.
+type Counts struct {
+	Total            int64 // rows of the job; AlreadyDone not among them
+	Done             int64
+	Pending          int64
+	AlreadyDone      int64 // done on arrival, in a user's table
+	OK               int64
+	Failed           int64
+	ImagesWithFaces  int64
+	Faces            int64
+	Failures         map[Reason]int64
+	Shards           ShardCounts
+	Owners           []OwnerCounts
+	ImportIncomplete []string // names of sources whose list is not read to its end
+}
+
+// ShardCounts counts shards by state.
+type ShardCounts struct {
+	Total, Done, Free, Leased int64
+}
+
+// OwnerCounts is what one owner holds.
+type OwnerCounts struct {
+	Owner
+	Shards  int64
+	Pending int64 // rows in them
+	Expires time.Duration
+	Alive   bool
+}
+
+// Selection names failed rows.
+type Selection struct {
+	Reasons []Reason // any of these; empty means none
+	Host    string   // the URL's host, in any case; empty means any
+}
+
+// VerifyOptions says how far verify goes.
+type VerifyOptions struct {
+	Deep bool // also the database's own check of its file
+}
+
+// Problem is a violated invariant.
+type Problem struct {
+	Check string // which one, a word such as "done-without-result"
+	ID    int64  // a row it shows at, 0 when none
+	Text  string // what is wrong, for a person
+}
