@@ -1,0 +1,74 @@
+// Command accuracy measures a detector on annotated photos.
+//
+//	go run ./detect/accuracy [flags] DIR…
+//
+// Every folder below a DIR with pictures in it, or in its images/, is a set. Beside them may lie annotations.csv (file,x,y,w,h, pixels of
+// the stored image, a row a face), zero_faces.txt (files without a face, a line each) and ignore.csv (like
+// annotations.csv: faces too doubtful to count). A picture named in none of them has no face.
+//
+// A found face is right when its box and an annotated one have an IoU of at least 0.4; the best score chooses first. Faces
+// whose sides have a geometric mean below 24 pixels, and ignored ones, count neither as missed nor, when found, as wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"facescan/detect"
+)
+
+func main() {
+	if err := run(context.Background(), os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "accuracy:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	p := detect.DefaultParams()
+	flags := flag.NewFlagSet("accuracy", flag.ContinueOnError)
+	flags.IntVar(&p.MinFace, "min-face", p.MinFace, "side of the smallest face in pixels")
+	flags.IntVar(&p.MaxFace, "max-face", p.MaxFace, "side of the largest face in pixels, 0 = no limit")
+	flags.Float64Var(&p.Shift, "shift", p.Shift, "step of a window in parts of its side")
+	flags.Float64Var(&p.Scale, "scale", p.Scale, "growth of windows from size to size")
+	flags.Float64Var(&p.IoU, "iou", p.IoU, "overlap above which windows are one face")
+	flags.Float64Var(&p.MinScore, "min-score", p.MinScore, "least score of a face; -1 = the detector's own")
+	flags.BoolVar(&p.Verify, "verify-faces", p.Verify, "look a second time where it pays")
+	flags.Func("angles", "tilted faces too: degrees, separated by commas", func(s string) error {
+		for _, a := range strings.Split(s, ",") {
+			degrees, err := strconv.ParseFloat(strings.TrimSpace(a), 64)
+			if err != nil {
+				return err
+			}
+			p.Angles = append(p.Angles, degrees)
+		}
+		return nil
+	})
+	pigo := flags.Bool("pigo", false, "evaluate the cascade with pigo itself: the same faces, slowly")
+	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	sets, err := readSets(flags.Args())
+	if err != nil {
+		return err
+	}
+	open := detect.New
+	if *pigo {
+		open = detect.NewPigo
+	}
+	r, err := measure(ctx, sets, p, open)
+	if err != nil {
+		return err
+	}
+	r.print(os.Stdout)
+	if *sweep {
+		r.printSweep(os.Stdout)
+	}
+	return nil
+}
