@@ -211,6 +211,7 @@ type Counts struct {
 	Total            int64 // rows of the job; AlreadyDone not among them
 	Done             int64
 	Pending          int64
+	PausedPending    int64 // pending rows of paused sources
 	AlreadyDone      int64 // done on arrival, in a user's table
 	OK               int64
 	Failed           int64
