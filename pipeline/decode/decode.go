@@ -1,0 +1,257 @@
+// Package decode turns the bytes of an image file into luma: one byte a pixel, upright, at the size that
+// detection needs.
+//
+// # Order of work
+//
+// Hostile files are the normal case, so nothing is allocated by what a file claims before the claim is checked:
+//
+//  1. The format is sniffed from the content; names and Content-Type are never asked. What is none of our
+//     formats is ErrNotImage.
+//  2. The header is parsed by code of this package, which allocates nothing: size, orientation, and how much
+//     memory the decoding can take. More pixels than Options.MaxPixels are ErrTooManyPixels.
+//  3. The caller takes Header.Memory from its budget, and calls Decode.
+//  4. The decoder of that format is called by name. A panic in it is ErrBadImage.
+//
+// # Luma
+//
+// Y = 0.299 R + 0.587 G + 0.114 B on the stored (gamma) values, which is what JPEG holds; the Y plane of JPEG
+// and lossy WebP is taken as it is (WebP's is stretched from 16..235). Transparent pixels lie on white, as on most
+// web pages. ICC profiles are not applied.
+//
+// # Orientation
+//
+// EXIF's Orientation (1 to 8) is applied for JPEG, PNG, WebP and TIFF: pixels, widths and heights that leave
+// this package are upright. ToStored and ToUpright carry boxes over for those who look at the encoded bytes.
+//
+// # Damage
+//
+// Of a file that was cut, or is damaged inside, what decodes is used when it is at least half of the picture; the
+// Image is then Partial. Less than half is ErrBadImage.
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"image"
+
+	"facescan/pipeline/decode/turbo"
+)
+
+var (
+	// ErrNotImage: the content is of no format that is decoded here, or there is none.
+	ErrNotImage = errors.New("not an image")
+	// ErrBadImage: the format was recognised, but less than half of a picture comes out.
+	ErrBadImage = errors.New("bad image")
+	// ErrTooManyPixels: the header claims more pixels, or a longer side, than is allowed.
+	ErrTooManyPixels = errors.New("too many pixels")
+)
+
+// Names of the formats, as results carry them.
+const (
+	JPEG = "jpeg"
+	PNG  = "png"
+	GIF  = "gif"
+	WebP = "webp"
+	BMP  = "bmp"
+	TIFF = "tiff"
+	AVIF = "avif"
+	HEIC = "heic"
+)
+
+const (
+	// DefaultMaxPixels is the limit when Options name none.
+	DefaultMaxPixels = 100_000_000
+	// DefaultWindow is the smallest face, in pixels of Luma, that the cascade finds.
+	DefaultWindow = 20
+	// maxSide is the longest side: the most that JPEG, GIF and EXIF can say.
+	maxSide = 65535
+	// slack is how many bytes may be read beyond Luma's last pixel, so that vector loads need no special end.
+	slack = 64
+	// keep is the largest scratch buffer that outlives its image.
+	keep = 16 << 20
+)
+
+// Options say what to decode and how far. The zero value decodes everything within the default limits at full size.
+type Options struct {
+	MaxPixels int64 // of the full image; 0 is DefaultMaxPixels
+	MinFace   int   // side, in full pixels, of the smallest face that must stay findable; 0 keeps the full size
+	Window    int   // side, in pixels of Luma, that such a face must still have; 0 is DefaultWindow
+}
+
+func (o Options) maxPixels() int64 {
+	if o.MaxPixels > 0 {
+		return o.MaxPixels
+	}
+	return DefaultMaxPixels
+}
+
+// scale is how much smaller than the full image Luma may be.
+func (o Options) scale() turbo.Scale {
+	window := o.Window
+	if window <= 0 {
+		window = DefaultWindow
+	}
+	s := turbo.Scale(1)
+	for s < 8 && o.MinFace >= 2*int(s)*window {
+		s *= 2
+	}
+	return s
+}
+
+// Header is what the first bytes tell, before any pixel is allocated.
+type Header struct {
+	Format        string
+	Width, Height int   // upright, at full size
+	Orientation   int   // EXIF, 1 to 8
+	Memory        int64 // bytes that Decode takes at most besides the body: coefficients, pixels, luma, its rotated copy
+}
+
+// stored is the size before the orientation is applied.
+func (h Header) stored() (width, height int) {
+	if h.Orientation >= 5 {
+		return h.Height, h.Width
+	}
+	return h.Width, h.Height
+}
+
+// Image is a decoded picture.
+type Image struct {
+	Luma          *image.Gray // upright; rows lie without gaps, and 64 bytes beyond the last one may be read
+	Width, Height int         // upright, at full size
+	Format        string
+	Scale         float64 // full pixels a pixel of Luma, >= 1, the same for both axes
+	Orientation   int     // EXIF, 1 to 8; already applied
+	Partial       bool    // damaged or cut; at least half is there
+	Fallback      bool    // the standard library decoded what libjpeg-turbo had refused
+}
+
+// Probe reads the header only. The Header is filled as far as it is known also when the error says that there are
+// too many pixels. Errors wrap ErrNotImage, ErrBadImage or ErrTooManyPixels.
+func Probe(body []byte, o Options) (Header, error) {
+	f, err := probe(body, o)
+	return f.Header, err
+}
+
+// file is a parsed header and what the format's decoder wants to know besides it.
+type file struct {
+	Header
+	jpeg jpegHeader
+	webp webpHeader
+}
+
+func probe(body []byte, o Options) (f file, err error) {
+	f.Format = sniff(body)
+	f.Orientation = 1
+	switch f.Format {
+	case JPEG:
+		err = f.probeJPEG(body, o)
+	case PNG:
+		err = f.probePNG(body)
+	case GIF:
+		err = f.probeGIF(body)
+	case WebP:
+		err = f.probeWebP(body)
+	case BMP:
+		err = f.probeBMP(body)
+	case TIFF:
+		err = f.probeTIFF(body)
+	default:
+		return f, ErrNotImage
+	}
+	if err != nil {
+		return f, fmt.Errorf("%w: %s: %w", ErrBadImage, f.Format, err)
+	}
+	if f.Width < 1 || f.Height < 1 {
+		return f, fmt.Errorf("%w: %s of %dx%d pixels", ErrBadImage, f.Format, f.Width, f.Height)
+	}
+	if f.Width > maxSide || f.Height > maxSide || int64(f.Width)*int64(f.Height) > o.maxPixels() {
+		return f, fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
+	}
+	if f.Orientation >= 5 {
+		f.Width, f.Height = f.Height, f.Width
+	}
+	return f, nil
+}
+
+// Decoder decodes image after image for one worker, reusing its buffers: decoding a JPEG allocates nothing once
+// the buffers have grown. It is not safe for use by several goroutines at once.
+type Decoder struct {
+	options Options
+	turbo   *turbo.Decoder // made for the first JPEG
+	pixels  []byte         // scratch: luma as stored, or CMYK
+	rotated []byte         // scratch: luma turned upright
+	luma    image.Gray
+}
+
+// New makes a decoder. Close frees what it holds.
+func New(o Options) *Decoder { return &Decoder{options: o} }
+
+// Close frees the decoder's memory. The last Image's Luma must not be used after it.
+func (d *Decoder) Close() {
+	if d.turbo != nil {
+		d.turbo.Close()
+	}
+	*d = Decoder{options: d.options}
+}
+
+// Decode decodes body. Luma is valid until the next call. It never panics; errors are those of Probe.
+func (d *Decoder) Decode(body []byte) (img Image, err error) {
+	f, err := probe(body, d.options)
+	if err != nil {
+		return Image{}, err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			img, err = Image{}, fmt.Errorf("%w: %s decoder panicked: %v", ErrBadImage, f.Format, p)
+		}
+	}()
+	d.shrink()
+	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
+	if f.Format == JPEG {
+		err = d.decodeJPEG(body, f, &img)
+	} else {
+		err = d.decodeOther(body, f, &img)
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("%w: %s: %w", ErrBadImage, f.Format, err)
+	}
+	d.upright(f.Orientation)
+	img.Luma = &d.luma
+	return img, nil
+}
+
+// decodeOther decodes the formats that are not JPEG, at full size.
+func (d *Decoder) decodeOther(body []byte, f file, img *Image) error {
+	m, err := pixels(body, f)
+	if err != nil {
+		return err
+	}
+	w, h := f.stored()
+	d.setLuma(w, h)
+	return toLuma(&d.luma, m, f.Format == WebP)
+}
+
+// setLuma makes d.luma a picture of that size in d.pixels, its content undefined.
+func (d *Decoder) setLuma(width, height int) {
+	d.pixels = grow(d.pixels, width*height)
+	d.luma = image.Gray{Pix: d.pixels, Stride: width, Rect: image.Rect(0, 0, width, height)}
+}
+
+// shrink lets go of buffers that one large image left behind.
+func (d *Decoder) shrink() {
+	if cap(d.pixels) > keep {
+		d.pixels = nil
+	}
+	if cap(d.rotated) > keep {
+		d.rotated = nil
+	}
+	d.luma = image.Gray{}
+}
+
+// grow returns n bytes of undefined content, with room for slack behind them.
+func grow(b []byte, n int) []byte {
+	if cap(b) < n+slack {
+		b = make([]byte, n+slack)
+	}
+	return b[:n]
+}

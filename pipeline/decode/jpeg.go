@@ -1,0 +1,246 @@
+package decode
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"image"
+	"image/jpeg"
+	"strings"
+
+	"facescan/pipeline/decode/turbo"
+)
+
+// Markers of a JPEG file (ITU-T T.81, table B.1).
+const (
+	markerSOF0  = 0xc0 // to 0xcf, but for DHT, JPG and DAC
+	markerDHT   = 0xc4
+	markerJPG   = 0xc8
+	markerDAC   = 0xcc
+	markerRST0  = 0xd0
+	markerEOI   = 0xd9
+	markerSOS   = 0xda
+	markerAPP1  = 0xe1
+	markerAPP14 = 0xee
+	markerTEM   = 0x01
+)
+
+// fallbackRoom is how much the standard library may take for a picture that libjpeg-turbo refuses, when that is
+// more than libjpeg-turbo would have taken. Larger ones are not tried: the reserve for what hardly ever happens
+// would cost every large picture its place in the memory budget.
+const fallbackRoom = 16 << 20
+
+// jpegHeader is what decoding needs to know beforehand.
+type jpegHeader struct {
+	components  int
+	sampling    [4][2]int // horizontal and vertical, a component
+	progressive bool
+	multiScan   bool // coefficients of the whole picture are held in memory
+	adobe       bool // an Adobe marker: four components are inverted inks
+	fallback    bool // the standard library may try
+}
+
+// probeJPEG walks the markers to the first scan. Like libjpeg it passes over bytes that are no marker.
+func (f *file) probeJPEG(b []byte, o Options) error {
+	h := &f.jpeg
+	exif := 0
+	for i := 2; ; {
+		for i < len(b) && b[i] != 0xff {
+			i++
+		}
+		for i < len(b) && b[i] == 0xff {
+			i++
+		}
+		if i >= len(b) {
+			return errors.New("no picture in it")
+		}
+		marker := b[i]
+		i++
+		if marker == 0 || marker == markerTEM || marker >= markerRST0 && marker <= markerRST0+8 {
+			continue
+		}
+		if marker == markerEOI {
+			return errors.New("ends before its first scan")
+		}
+		if i+2 > len(b) {
+			return errors.New("header cut")
+		}
+		n := int(binary.BigEndian.Uint16(b[i:]))
+		if n < 2 || i+n > len(b) {
+			return errors.New("header cut")
+		}
+		data := b[i+2 : i+n]
+		i += n
+		switch {
+		case marker == markerAPP1 && exif == 0 && has(data, 0, exifPrefix):
+			exif = orientation(data)
+		case marker == markerAPP14 && len(data) >= 12 && has(data, 0, "Adobe"):
+			h.adobe = true
+		case marker == markerSOS:
+			if h.components == 0 || len(data) < 1 {
+				return errors.New("scan without frame header")
+			}
+			h.multiScan = h.progressive || int(data[0]) < h.components
+			if exif != 0 {
+				f.Orientation = exif
+			}
+			f.Memory = h.memory(f.Width, f.Height, f.Orientation, o)
+			return nil
+		case marker >= markerSOF0 && marker <= 0xcf && marker != markerDHT && marker != markerJPG && marker != markerDAC:
+			if h.components != 0 {
+				return errors.New("two frame headers")
+			}
+			if len(data) < 6 || len(data) < 6+3*int(data[5]) || data[5] < 1 || data[5] > 4 {
+				return errors.New("frame header broken")
+			}
+			h.components = int(data[5])
+			h.progressive = marker&3 == 2
+			f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])), int(binary.BigEndian.Uint16(data[3:]))
+			for c := range h.components {
+				s := data[6+3*c+1]
+				h.sampling[c] = [2]int{int(s >> 4), int(s & 15)}
+				if s>>4 < 1 || s>>4 > 4 || s&15 < 1 || s&15 > 4 {
+					return errors.New("sampling out of range")
+				}
+			}
+		}
+	}
+}
+
+// memory is what decoding a picture of that stored size takes at most.
+func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
+	scale := o.scale()
+	luma := int64(scale.Of(width)) * int64(scale.Of(height))
+	out := luma
+	if orientation >= 5 {
+		out += luma
+	}
+	library, standard := int64(0), int64(width)*int64(height) // what the decoders take besides
+	maxH, maxV := 1, 1
+	for _, s := range h.sampling[:h.components] {
+		maxH, maxV = max(maxH, s[0]), max(maxV, s[1])
+	}
+	across, down := ceil(width, 8*maxH), ceil(height, 8*maxV)
+	for _, s := range h.sampling[:h.components] {
+		blocks := int64(across*s[0]) * int64(down*s[1])
+		// A row of blocks, twice, its neighbours' and the upsampled rows: 64 rows of samples bound them all.
+		library += int64(across*s[0]) * 8 * 64
+		standard += blocks * 64
+		if h.multiScan {
+			library += blocks * 64 * 2
+			standard += blocks * 64 * 4
+		}
+	}
+	if h.components == 4 {
+		library += 4 * luma
+		standard += 5 * int64(width) * int64(height)
+	}
+	library += 1 << 18 // tables and the library's own state
+	if !turbo.Available {
+		h.fallback = true
+		return out + standard
+	}
+	h.fallback = standard <= max(library, fallbackRoom)
+	if h.fallback {
+		return out + max(library, standard)
+	}
+	return out + library
+}
+
+func ceil(n, d int) int { return (n + d - 1) / d }
+
+// decodeJPEG decodes to luma as stored, scaled if the options allow it.
+func (d *Decoder) decodeJPEG(body []byte, f file, img *Image) error {
+	err := error(turbo.ErrUnavailable)
+	if turbo.Available {
+		err = d.decodeTurbo(body, f, img)
+	}
+	if err == nil || !f.jpeg.fallback {
+		return err
+	}
+	m, stdErr := jpeg.Decode(bytes.NewReader(body))
+	if stdErr != nil {
+		return err
+	}
+	w, h := f.stored()
+	if m.Bounds() != image.Rect(0, 0, w, h) {
+		return errors.New("size differs from the header's")
+	}
+	d.setLuma(w, h)
+	img.Scale, img.Partial, img.Fallback = 1, false, turbo.Available
+	return toLuma(&d.luma, m, false)
+}
+
+// decodeTurbo decodes through libjpeg-turbo, and judges what a damaged picture is worth.
+func (d *Decoder) decodeTurbo(body []byte, f file, img *Image) error {
+	if d.turbo == nil {
+		t, err := turbo.New()
+		if err != nil {
+			return err
+		}
+		d.turbo = t
+	}
+	width, height := f.stored()
+	scale := d.options.scale()
+	w, h := scale.Of(width), scale.Of(height)
+	samples := turbo.Gray
+	if f.jpeg.components == 4 {
+		samples = turbo.CMYK
+	}
+	d.setLuma(w, h)
+	if samples == turbo.CMYK {
+		// The inks go into the other buffer; turning comes later, when they are not needed any more.
+		d.rotated = grow(d.rotated, 4*w*h)
+		if err := d.turboRows(body, d.rotated, width, height, scale, samples, img); err != nil {
+			return err
+		}
+		invert := uint8(0)
+		if f.jpeg.adobe {
+			invert = 255
+		}
+		inks(d.pixels, d.rotated, invert)
+	} else if err := d.turboRows(body, d.pixels, width, height, scale, samples, img); err != nil {
+		return err
+	}
+	img.Scale = float64(scale)
+	return nil
+}
+
+// turboRows decodes into dst, rows without gaps.
+//
+// Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as 128 in every
+// sample: the rows of nothing else at the bottom are those that were never decoded. A picture that really ends
+// in such rows is taken for cut only if the library complained of it too.
+func (d *Decoder) turboRows(body, dst []byte, width, height int, scale turbo.Scale, s turbo.Samples, img *Image) error {
+	w, h := scale.Of(width), scale.Of(height)
+	stride := w * int(s)
+	err := d.turbo.Decode(body, dst, width, height, stride, scale, s)
+	var warning turbo.Warning
+	if err == nil || !errors.As(err, &warning) {
+		return err
+	}
+	missing := 0
+	for missing < h && flat(dst[(h-1-missing)*stride:][:stride], 128) {
+		missing++
+	}
+	if 2*missing > h {
+		return errors.New(string(warning))
+	}
+	img.Partial = missing > 0 || !harmless(string(warning))
+	return nil
+}
+
+// flat tells whether all of p is v.
+func flat(p []byte, v byte) bool {
+	for _, x := range p {
+		if x != v {
+			return false
+		}
+	}
+	return true
+}
+
+// harmless tells whether a warning of the library is about something that leaves the picture whole.
+func harmless(warning string) bool {
+	return strings.Contains(warning, "extraneous bytes") || strings.Contains(warning, "JFIF") || strings.Contains(warning, "Adobe")
+}

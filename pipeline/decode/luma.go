@@ -1,0 +1,162 @@
+package decode
+
+import (
+	"errors"
+	"image"
+	"image/color"
+)
+
+// Weights of R, G and B in luma, in 65536ths; they sum to 65536.
+const (
+	weightR = 19595
+	weightG = 38470
+	weightB = 7471
+	half    = 1 << 15
+)
+
+// luma8 is the luma of 8-bit samples.
+func luma8(r, g, b uint8) uint8 {
+	return uint8((weightR*uint32(r) + weightG*uint32(g) + weightB*uint32(b) + half) >> 16)
+}
+
+// onWhite lays a luma of the given opacity on white.
+func onWhite(y, a uint8) uint8 {
+	if a == 255 {
+		return y
+	}
+	return uint8((uint32(y)*uint32(a) + 255*(255-uint32(a)) + 127) / 255)
+}
+
+// toLuma fills dst, whose size is the picture's as stored, with the luma of m. Where m does not reach (a GIF frame
+// may be smaller than its screen) dst is white. studio tells that the Y of YCbCr goes from 16 to 235.
+func toLuma(dst *image.Gray, m image.Image, studio bool) error {
+	b := m.Bounds().Intersect(dst.Rect)
+	if b.Empty() {
+		return errors.New("no pixels")
+	}
+	if b != dst.Rect {
+		for i := range dst.Pix {
+			dst.Pix[i] = 255
+		}
+	}
+	w := b.Dx()
+	// row is the destination's; the cases below fill it from the source's.
+	rows := func(fill func(row []uint8, y int)) {
+		for y := b.Min.Y; y < b.Max.Y; y++ {
+			fill(dst.Pix[dst.PixOffset(b.Min.X, y):][:w], y)
+		}
+	}
+	switch m := m.(type) {
+	case *image.Gray:
+		rows(func(row []uint8, y int) { copy(row, m.Pix[m.PixOffset(b.Min.X, y):]) })
+	case *image.Gray16:
+		rows(func(row []uint8, y int) {
+			src := m.Pix[m.PixOffset(b.Min.X, y):][:2*w]
+			for i := range row {
+				row[i] = src[2*i]
+			}
+		})
+	case *image.Paletted:
+		var table [256]uint8
+		for i, c := range m.Palette[:min(256, len(m.Palette))] {
+			table[i] = colorLuma(c)
+		}
+		rows(func(row []uint8, y int) {
+			src := m.Pix[m.PixOffset(b.Min.X, y):][:w]
+			for i, p := range src {
+				row[i] = table[p]
+			}
+		})
+	case *image.RGBA:
+		rows(func(row []uint8, y int) {
+			src := m.Pix[m.PixOffset(b.Min.X, y):][:4*w]
+			for i := range row {
+				p := src[4*i:][:4:4]
+				row[i] = luma8(p[0], p[1], p[2]) + 255 - max(p[3], luma8(p[0], p[1], p[2]))
+			}
+		})
+	case *image.NRGBA:
+		rows(func(row []uint8, y int) {
+			src := m.Pix[m.PixOffset(b.Min.X, y):][:4*w]
+			for i := range row {
+				p := src[4*i:][:4:4]
+				row[i] = onWhite(luma8(p[0], p[1], p[2]), p[3])
+			}
+		})
+	case *image.RGBA64: // big-endian: the high byte comes first, and is all we need
+		rows(func(row []uint8, y int) {
+			src := m.Pix[m.PixOffset(b.Min.X, y):][:8*w]
+			for i := range row {
+				p := src[8*i:][:8:8]
+				v := luma8(p[0], p[2], p[4])
+				row[i] = v + 255 - max(p[6], v)
+			}
+		})
+	case *image.NRGBA64:
+		rows(func(row []uint8, y int) {
+			src := m.Pix[m.PixOffset(b.Min.X, y):][:8*w]
+			for i := range row {
+				p := src[8*i:][:8:8]
+				row[i] = onWhite(luma8(p[0], p[2], p[4]), p[6])
+			}
+		})
+	case *image.YCbCr:
+		rows(func(row []uint8, y int) { copy(row, m.Y[m.YOffset(b.Min.X, y):]) })
+		if studio {
+			stretch(dst.Pix)
+		}
+	case *image.NYCbCrA:
+		rows(func(row []uint8, y int) {
+			src := m.Y[m.YOffset(b.Min.X, y):][:w]
+			alpha := m.A[m.AOffset(b.Min.X, y):][:w]
+			copy(row, src)
+			if studio {
+				stretch(row)
+			}
+			for i, a := range alpha {
+				row[i] = onWhite(row[i], a)
+			}
+		})
+	case *image.CMYK:
+		rows(func(row []uint8, y int) {
+			inks(row, m.Pix[m.PixOffset(b.Min.X, y):][:4*w], 0)
+		})
+	default:
+		rows(func(row []uint8, y int) {
+			for i := range row {
+				row[i] = colorLuma(m.At(b.Min.X+i, y))
+			}
+		})
+	}
+	return nil
+}
+
+// colorLuma is the luma of any colour on white.
+func colorLuma(c color.Color) uint8 {
+	n := color.NRGBAModel.Convert(c).(color.NRGBA)
+	return onWhite(luma8(n.R, n.G, n.B), n.A)
+}
+
+// stretched maps the luma of studio range, 16 to 235, to 0 to 255 (ITU-R BT.601).
+var stretched = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = uint8(min(255, max(0, (i-16)*255+109)/219))
+	}
+	return t
+}()
+
+func stretch(p []uint8) {
+	for i, v := range p {
+		p[i] = stretched[v]
+	}
+}
+
+// inks fills row with the luma of four inks a pixel, each the amount of ink once it is XORed with invert.
+func inks(row, cmyk []uint8, invert uint8) {
+	invert = ^invert // what is computed with is light, the absence of ink
+	for i := range row {
+		p := cmyk[4*i:][:4:4]
+		y := uint32(luma8(p[0]^invert, p[1]^invert, p[2]^invert))
+		row[i] = uint8((y*uint32(p[3]^invert) + 127) / 255)
+	}
+}

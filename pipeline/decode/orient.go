@@ -1,0 +1,130 @@
+package decode
+
+import (
+	"image"
+	"image/color"
+	"image/draw"
+)
+
+// Box is a rectangle in pixels, its corner at the top left.
+type Box struct{ X, Y, Width, Height float64 }
+
+// ToUpright carries a box of the stored image, which is width x height as stored, into the upright one.
+func ToUpright(b Box, orientation int, width, height float64) Box {
+	x, y := b.X, b.Y
+	mx, my := width-b.X-b.Width, height-b.Y-b.Height // the corner, measured from the far sides
+	switch orientation {
+	case 2:
+		b.X = mx
+	case 3:
+		b.X, b.Y = mx, my
+	case 4:
+		b.Y = my
+	case 5:
+		return Box{y, x, b.Height, b.Width}
+	case 6:
+		return Box{my, x, b.Height, b.Width}
+	case 7:
+		return Box{my, mx, b.Height, b.Width}
+	case 8:
+		return Box{y, mx, b.Height, b.Width}
+	}
+	return b
+}
+
+// ToStored carries a box of the upright image, which is width x height upright, back into the stored one.
+func ToStored(b Box, orientation int, width, height float64) Box {
+	switch orientation { // the turns by 90 degrees undo each other; the rest undo themselves
+	case 6:
+		orientation = 8
+	case 8:
+		orientation = 6
+	}
+	return ToUpright(b, orientation, width, height)
+}
+
+// upright turns d.luma by an EXIF orientation: mirrored in place, or transposed into the other buffer.
+func (d *Decoder) upright(orientation int) {
+	if orientation < 2 || orientation > 8 {
+		return
+	}
+	w, h := d.luma.Rect.Dx(), d.luma.Rect.Dy()
+	src := d.luma.Pix[:w*h]
+	switch orientation {
+	case 2:
+		for y := range h {
+			reverse(src[y*w:][:w])
+		}
+		return
+	case 3:
+		reverse(src)
+		return
+	case 4:
+		for a, b := 0, h-1; a < b; a, b = a+1, b-1 {
+			swap(src[a*w:][:w], src[b*w:][:w])
+		}
+		return
+	}
+	d.rotated = grow(d.rotated, w*h)
+	transpose(d.rotated, src, w, h, orientation)
+	d.luma = image.Gray{Pix: d.rotated, Stride: h, Rect: image.Rect(0, 0, h, w)}
+}
+
+func reverse(p []byte) {
+	for a, b := 0, len(p)-1; a < b; a, b = a+1, b-1 {
+		p[a], p[b] = p[b], p[a]
+	}
+}
+
+func swap(p, q []byte) {
+	for i := range p {
+		p[i], q[i] = q[i], p[i]
+	}
+}
+
+// transpose writes src, w x h, into dst, h x w, for the orientations 5 to 8. It goes tile by tile, so that the rows
+// of src that a tile reads, and the ones of dst that it writes, stay in the first-level cache.
+func transpose(dst, src []byte, w, h, orientation int) {
+	// The pixel stored at (x, y) goes to row y0 + dy*x, column x0 + dx*y.
+	x0, dx, y0, dy := 0, 1, 0, 1
+	if orientation == 6 || orientation == 7 {
+		x0, dx = h-1, -1
+	}
+	if orientation == 7 || orientation == 8 {
+		y0, dy = w-1, -1
+	}
+	const tile = 32
+	for ty := 0; ty < h; ty += tile {
+		for tx := 0; tx < w; tx += tile {
+			for x := tx; x < min(tx+tile, w); x++ {
+				row := dst[(y0+dy*x)*h:][:h]
+				i := ty*w + x
+				for y := ty; y < min(ty+tile, h); y++ {
+					row[x0+dx*y] = src[i]
+					i += w
+				}
+			}
+		}
+	}
+}
+
+// uprightColor turns a colour picture upright, on white. It is slow and only for pictures that people look at.
+func uprightColor(m image.Image, orientation, width, height int) image.Image {
+	out := image.NewRGBA(image.Rect(0, 0, width, height))
+	draw.Draw(out, out.Rect, image.White, image.Point{}, draw.Src)
+	b := m.Bounds()
+	if orientation <= 1 {
+		draw.Draw(out, b.Sub(b.Min), m, b.Min, draw.Over)
+		return out
+	}
+	flat := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
+	draw.Draw(flat, flat.Rect, image.White, image.Point{}, draw.Src)
+	draw.Draw(flat, flat.Rect, m, b.Min, draw.Over)
+	for y := range b.Dy() {
+		for x := range b.Dx() {
+			p := ToUpright(Box{float64(x), float64(y), 1, 1}, orientation, float64(b.Dx()), float64(b.Dy()))
+			out.SetRGBA(int(p.X), int(p.Y), flat.At(x, y).(color.RGBA))
+		}
+	}
+	return out
+}

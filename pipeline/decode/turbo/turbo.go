@@ -1,0 +1,42 @@
+// Package turbo decodes JPEG through libjpeg-turbo's TurboJPEG API, straight to luma and, where asked, at a
+// fraction of the size: the colour planes are then never transformed, and a scaled picture is made by shorter
+// inverse transforms instead of by shrinking a full one.
+//
+// It is the only place where this part of the program calls C. Without cgo the same functions exist and
+// Available is false.
+//
+// # What keeps the C side safe
+//
+// The caller names the picture's size, which it read from the header itself and held against its limits before.
+// TurboJPEG never writes more than the size it is given: it picks the largest of its scaling factors whose
+// picture fits, and refuses when none does. The destination is checked here to hold rows of that size.
+package turbo
+
+import "errors"
+
+var (
+	// ErrUnavailable says that this binary was built without cgo.
+	ErrUnavailable = errors.New("built without libjpeg-turbo")
+	// ErrSize says that the library reads another size in the header than the caller did.
+	ErrSize = errors.New("size differs from the header's")
+)
+
+// Scale is the denominator of the size a picture is decoded at: 1, 2, 4 or 8.
+type Scale int
+
+// Of is the length that n pixels have at this scale, rounded up as the library does.
+func (s Scale) Of(n int) int { return (n + int(s) - 1) / int(s) }
+
+// Samples says what Decode writes for a pixel.
+type Samples int
+
+const (
+	Gray Samples = 1 // one byte, luma
+	RGB  Samples = 3
+	CMYK Samples = 4 // as stored: the inks of Adobe's files are inverted, 255 being none
+)
+
+// Warning is what the library objected to in a picture that it decoded all the same.
+type Warning string
+
+func (w Warning) Error() string { return string(w) }

@@ -1,0 +1,20 @@
+//go:build !cgo
+
+package turbo
+
+// Available tells whether the library is linked in.
+const Available = false
+
+// Decoder decodes nothing in a build without cgo.
+type Decoder struct{}
+
+// New fails with ErrUnavailable.
+func New() (*Decoder, error) { return nil, ErrUnavailable }
+
+// Close does nothing.
+func (d *Decoder) Close() {}
+
+// Decode fails with ErrUnavailable.
+func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scale, s Samples) error {
+	return ErrUnavailable
+}
