@@ -60,6 +60,8 @@ type Job interface {
 	// Results yields the results of done rows with from <= id < to, in id order, with their faces, without
 	// holding a read transaction for longer than one internal page. Stops at the first error.
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
+	// Rows yields id and URL of all rows, done or not, with from <= id < to, in id order, paged as Results is.
+	Rows(ctx context.Context, from, to int64) iter.Seq2[Row, error]
 	// Retry puts the failed rows that the selection names back to pending and returns how many.
 	Retry(ctx context.Context, s Selection) (int64, error)
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
