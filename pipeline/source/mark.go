@@ -1,0 +1,172 @@
+package source
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	blockSize = 64 << 10
+	maxBlocks = 64
+)
+
+// fingerprint sums up a stream as it is consumed, in constant space: a hash of every step-th whole block, with the
+// step doubled whenever 64 are held (so the first one always stays), of the last whole block, and of what follows it.
+// It depends on nothing but the bytes, so equal prefixes have equal fingerprints however they were read.
+// A copy is independent of its original.
+type fingerprint struct {
+	n     int64 // bytes so far
+	step  int64
+	kept  [maxBlocks]uint64 // of the blocks 0, step, 2*step, …
+	count int
+	last  uint64
+	block xxhash.Digest // of the block that byte n lies in
+}
+
+func newFingerprint() fingerprint {
+	f := fingerprint{step: 1}
+	f.block.Reset()
+	return f
+}
+
+func (f *fingerprint) add(p []byte) {
+	for len(p) > 0 {
+		k := min(len(p), blockSize-int(f.n%blockSize))
+		f.block.Write(p[:k])
+		f.n += int64(k)
+		p = p[k:]
+		if f.n%blockSize == 0 {
+			f.seal(f.n/blockSize - 1)
+		}
+	}
+}
+
+// seal takes up the whole block with this number.
+func (f *fingerprint) seal(number int64) {
+	f.last = f.block.Sum64()
+	f.block.Reset()
+	if number%f.step != 0 {
+		return
+	}
+	if f.count == maxBlocks {
+		for i := range maxBlocks / 2 {
+			f.kept[i] = f.kept[2*i]
+		}
+		f.count /= 2
+		f.step *= 2
+	}
+	f.kept[f.count] = f.last
+	f.count++
+}
+
+// mark is what Position.Mark holds, as JSON.
+type mark struct {
+	File stat `json:"file"`
+
+	Step   int64    `json:"step,omitempty"`
+	Blocks []uint64 `json:"blocks,omitempty"`
+	Last   uint64   `json:"last,omitempty"`
+	Tail   uint64   `json:"tail,omitempty"`
+
+	// Open: the last row was the list's last line and had no newline; it may get one, but not grow.
+	Open bool `json:"open,omitempty"`
+	// Return: that line ended in \r.
+	Return bool `json:"return,omitempty"`
+	// End: there was nothing after it.
+	End bool `json:"end,omitempty"`
+
+	Columns []string `json:"columns,omitempty"`
+	ID      int64    `json:"id,omitempty"` // of the last row, where ids are a column
+}
+
+func (f *fingerprint) mark() mark {
+	return mark{Step: f.step, Blocks: append([]uint64(nil), f.kept[:f.count]...), Last: f.last, Tail: f.block.Sum64()}
+}
+
+func (m mark) encode() []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // numbers and strings always marshal
+	}
+	return b
+}
+
+func decodeMark(path string, b []byte) (mark, error) {
+	var m mark
+	if len(b) == 0 {
+		return mark{Step: 1}, nil
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("%s: the stored position is damaged: %w", name(path), err)
+	}
+	if m.Step < 1 || len(m.Blocks) > maxBlocks {
+		return m, fmt.Errorf("%s: the stored position is damaged", name(path))
+	}
+	return m, nil
+}
+
+// differs tells in words where two marks of the same offset differ; empty when they do not.
+func (m mark) differs(now mark) string {
+	for i := range m.Blocks {
+		if i >= len(now.Blocks) || m.Blocks[i] != now.Blocks[i] {
+			at := int64(i) * m.Step * blockSize
+			return fmt.Sprintf("bytes %d to %d differ", at, at+blockSize)
+		}
+	}
+	if m.Step != now.Step || m.Last != now.Last || m.Tail != now.Tail {
+		return "the part that was imported last differs"
+	}
+	return ""
+}
+
+// reread takes the fingerprint of the first offset bytes of a file without reading more of it than the blocks
+// that m kept.
+func (m mark) reread(r io.ReaderAt, offset int64) (fingerprint, error) {
+	f := newFingerprint()
+	f.step = m.Step
+	buf := make([]byte, blockSize)
+	hash := func(number, n int64) error {
+		f.block.Reset()
+		if _, err := io.ReadFull(io.NewSectionReader(r, number*blockSize, n), buf[:n]); err != nil {
+			return err
+		}
+		f.block.Write(buf[:n])
+		return nil
+	}
+	whole := offset / blockSize
+	for i := range m.Blocks {
+		if err := hash(int64(i)*m.Step, blockSize); err != nil {
+			return f, err
+		}
+		f.kept[i] = f.block.Sum64()
+		f.count++
+	}
+	if whole > 0 {
+		if err := hash(whole-1, blockSize); err != nil {
+			return f, err
+		}
+		f.last = f.block.Sum64()
+	}
+	f.n = offset
+	return f, hash(whole, offset%blockSize)
+}
+
+// stat is what tells without reading that a file was not touched.
+type stat struct {
+	Inode uint64 `json:"inode,omitempty"`
+	Size  int64  `json:"size,omitempty"`
+	Mtime int64  `json:"mtime,omitempty"` // nanoseconds
+}
+
+func statOf(fi os.FileInfo) stat {
+	s := stat{Size: fi.Size(), Mtime: fi.ModTime().UnixNano()}
+	if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
+		s.Inode = uint64(sys.Ino)
+	}
+	return s
+}

@@ -1,0 +1,153 @@
+// Package source reads lists: bytes in, rows out, with a position after every row.
+//
+// # Shape
+//
+//	file or pipe → [gunzip, unzstd] → stream (a window, and a fingerprint of what is consumed) → reader of a format → rows
+//
+// A list is never held: a reader sees a window of it, and what it hands out is cut from one string a window. So a
+// list of any length, or a line of any length, takes the same memory.
+//
+// # Positions
+//
+// After any Next, Position says where the rows that were handed out end, exact to the row. Open with it goes on
+// there, in another process if need be, and yields exactly the rows that remain. A position carries a fingerprint
+// of everything before it (see mark.go), by which Open tells a list that only grew from one that changed.
+//
+// # Broken records
+//
+// A record that cannot be understood is a row all the same, marked Bad, with its text as its URL: nothing of a
+// list is dropped in silence. What ends a list early, such as a damaged .gz, is an error.
+package source
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	// MaxURL is the length in bytes up to which text can be a URL. Of longer text one byte more is kept, which
+	// tells it from a URL of just that length; the row is Bad.
+	MaxURL = 64 << 10
+	// maxRecord is how long a csv record or a jsonl line may be; longer ones are broken.
+	maxRecord = 1 << 20
+	// maxID is the first id that a source cannot have.
+	maxID = 1 << 40
+)
+
+// Spec says what to read, and which columns of it.
+type Spec struct {
+	Path   string    // "-" is In
+	Format string    // txt csv tsv jsonl parquet sqlite; by the file's name when empty
+	In     io.Reader // what "-" reads; os.Stdin when nil
+
+	// Columns of tabular lists, matched exactly or else in any case. Empty means: url for the URL, the record
+	// or line number for the id, no group.
+	URLColumn, IDColumn, GroupColumn string
+	KeepColumns                      []string
+	Table                            string // of a SQLite database
+}
+
+// Row is one row of a list.
+type Row struct {
+	ID    int64 // within the source, from 1 to below 2^40, ascending
+	URL   string
+	Group string   // value of the group column
+	Kept  []string // values of the kept columns, in their order
+	Bad   bool     // no URL can come of it: a broken record, or text over MaxURL
+}
+
+// Position is where the rows that were handed out end.
+type Position struct {
+	Offset int64  // bytes of the list, after decompression
+	Line   int64  // lines, or records, those that are no rows counted
+	Mark   []byte // the reader's own
+}
+
+// Reader reads one list. Only Progress may be called while another call runs.
+type Reader interface {
+	// Next fills dst from its start and returns how many rows it set: fewer than len(dst) also when a pipe has
+	// no more at the moment. At the end of the list it returns 0 and io.EOF; rows and an error never come together.
+	Next(dst []Row) (int, error)
+	// Position is after the last row that was handed out, also once Next has failed.
+	Position() Position
+	// Columns are the names that the list has; nil for a plain one.
+	Columns() []string
+	// Size is that of the file in bytes, 0 when unknown.
+	Size() int64
+	// Progress is the share of the file that is read, in [0,1]; 0 when unknown.
+	Progress() float64
+	Close() error
+}
+
+// UsageError is a list or a column that cannot be what the user meant.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// ChangedError says that a list is not the one whose import began.
+type ChangedError struct {
+	Path string
+	What string // what differs
+}
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%s has changed since its import began: %s; put back the list as it was (lines may be added at its end), or import it into another job with --db JOB",
+		name(e.Path), e.What)
+}
+
+// name is what a list is called in messages.
+func name(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
+}
+
+// Formats lists the formats that files are known by, without those that databases have.
+var Formats = []string{"txt", "csv", "tsv", "jsonl", "parquet"}
+
+// FormatOf tells format and compression ("gz", "zst" or "") from a file's name; an empty format if it says none.
+func FormatOf(path string) (format, compression string) {
+	if path == "-" {
+		return "txt", ""
+	}
+	base := strings.ToLower(filepath.Base(path))
+	for _, c := range []string{"gz", "zst"} {
+		if cut, ok := strings.CutSuffix(base, "."+c); ok {
+			base, compression = cut, c
+		}
+	}
+	ext := strings.TrimPrefix(filepath.Ext(base), ".")
+	for _, f := range Formats {
+		if ext == f && (f != "parquet" || compression == "") {
+			return f, compression
+		}
+	}
+	return "", compression
+}
+
+// Open begins a list, or goes on at a position. It fails with a *ChangedError when the list is not the one that the
+// position was taken in, and with a *UsageError when it has not the columns that were named. Cancelling ctx ends
+// Open and every Next.
+func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
+	format, compression := FormatOf(s.Path)
+	if s.Format != "" {
+		format = s.Format
+	}
+	if format == "" {
+		return nil, usagef("%s is no list that facescan knows: its name should end in .%s, or one of the first four with .gz or .zst",
+			s.Path, strings.Join(Formats, ", ."))
+	}
+	if format == "txt" {
+		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 {
+			return nil, usagef("%s is a plain list of URLs and has no columns", name(s.Path))
+		}
+		return openLines(ctx, s, compression, from)
+	}
+	return nil, usagef("%s: unknown format %q", name(s.Path), format)
+}
