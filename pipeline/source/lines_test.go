@@ -160,7 +160,7 @@ func TestLines(t *testing.T) {
 
 func TestLongLines(t *testing.T) {
 	for _, n := range []int{MaxURL - 1, MaxURL, MaxURL + 1, windowSize - 2, windowSize - 1, windowSize, windowSize + 1, 3*windowSize + 5} {
-		for _, fill := range []string{"x", "é", "\xff", " "} {
+		for _, fill := range []string{"x", "\xff", " "} {
 			for _, first := range []string{"", "#", "y"} {
 				line := first + strings.Repeat(fill, n/len(fill))
 				for _, end := range []string{"", "\n", "\r\n", "\nz", "\nz\n"} {
@@ -193,7 +193,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestHugeLineNeedsNoMemory(t *testing.T) {
 	var r Reader
 	used := testing.AllocsPerRun(1, func() {
-		r = open(t, Spec{Path: "-", In: io.MultiReader(&endless{1 << 28}, strings.NewReader("\nnext\n"))}, Position{})
+		r = open(t, Spec{Path: "-", In: io.MultiReader(&endless{1 << 26}, strings.NewReader("\nnext\n"))}, Position{})
 		rows, err := readAll(r, 10)
 		if err != nil || len(rows) != 2 || len(rows[0].URL) != MaxURL+1 || !rows[0].Bad || rows[1].URL != "next" || rows[1].ID != 2 {
 			t.Fatal(err, len(rows))
@@ -222,52 +222,51 @@ func TestEveryCut(t *testing.T) {
 
 // cuts checks that a list in all its forms has these rows, whatever the batches and wherever it is interrupted.
 func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
-	for form, give := range forms {
-		spec := func() Spec {
-			s := give(path, text)
-			columns.Path, columns.In, columns.Format = s.Path, s.In, s.Format
-			return columns
+	form := rapid.SampledFrom([]string{"plain", "gz", "zst", "pipe"}).Draw(t, "form")
+	spec := func() Spec {
+		s := forms[form](path, text)
+		columns.Path, columns.In, columns.Format = s.Path, s.In, s.Format
+		return columns
+	}
+	for stop := 0; stop <= len(want); stop++ {
+		batch := rapid.IntRange(1, 9).Draw(t, "batch")
+		r, err := Open(context.Background(), spec(), Position{})
+		if err != nil {
+			t.Fatal(form, err)
 		}
-		for stop := 0; stop <= len(want); stop++ {
-			batch := rapid.IntRange(1, 9).Draw(t, "batch")
-			r, err := Open(context.Background(), spec(), Position{})
+		head := make([]Row, stop)
+		for n := 0; n < stop; {
+			k, err := r.Next(head[n:min(stop, n+batch)])
 			if err != nil {
 				t.Fatal(form, err)
 			}
-			head := make([]Row, stop)
-			for n := 0; n < stop; {
-				k, err := r.Next(head[n:min(stop, n+batch)])
-				if err != nil {
-					t.Fatal(form, err)
-				}
-				n += k
-			}
-			at := r.Position()
-			r.Close()
-			r, err = Open(context.Background(), spec(), at)
-			if err != nil {
-				t.Fatalf("%s, after %d rows: %v", form, stop, err)
-			}
-			if again := r.Position(); again.Offset != at.Offset || again.Line != at.Line {
-				t.Fatalf("%s, after %d rows: position moved from %d, %d to %d, %d", form, stop, at.Offset, at.Line, again.Offset, again.Line)
-			}
-			tail, err := readAll(r, batch)
-			if err != nil {
-				t.Fatal(form, err)
-			}
-			end := r.Position()
-			r.Close()
-			if got := append(head, tail...); !cmp.Equal(got, want) && len(got)+len(want) > 0 {
-				t.Fatalf("%s, cut after %d rows: %s", form, stop, cmp.Diff(want, got))
-			}
-			if r, err = Open(context.Background(), spec(), end); err != nil {
-				t.Fatal(form, err)
-			}
-			if n, err := r.Next(make([]Row, 1)); n != 0 || err != io.EOF {
-				t.Fatalf("%s: after the end there is more: %d, %v", form, n, err)
-			}
-			r.Close()
+			n += k
 		}
+		at := r.Position()
+		r.Close()
+		r, err = Open(context.Background(), spec(), at)
+		if err != nil {
+			t.Fatalf("%s, after %d rows: %v", form, stop, err)
+		}
+		if again := r.Position(); again.Offset != at.Offset || again.Line != at.Line {
+			t.Fatalf("%s, after %d rows: position moved from %d, %d to %d, %d", form, stop, at.Offset, at.Line, again.Offset, again.Line)
+		}
+		tail, err := readAll(r, batch)
+		if err != nil {
+			t.Fatal(form, err)
+		}
+		end := r.Position()
+		r.Close()
+		if got := append(head, tail...); !cmp.Equal(got, want) && len(got)+len(want) > 0 {
+			t.Fatalf("%s, cut after %d rows: %s", form, stop, cmp.Diff(want, got))
+		}
+		if r, err = Open(context.Background(), spec(), end); err != nil {
+			t.Fatal(form, err)
+		}
+		if n, err := r.Next(make([]Row, 1)); n != 0 || err != io.EOF {
+			t.Fatalf("%s: after the end there is more: %d, %v", form, n, err)
+		}
+		r.Close()
 	}
 }
 

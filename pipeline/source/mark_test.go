@@ -1,0 +1,272 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// stopAt reads that many rows and returns the position after them.
+func stopAt(t testing.TB, s Spec, rows int) Position {
+	t.Helper()
+	r := open(t, s, Position{})
+	for rows > 0 {
+		n, err := r.Next(make([]Row, rows))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows -= n
+	}
+	defer r.Close()
+	return r.Position()
+}
+
+func TestGrowthAndChange(t *testing.T) {
+	const grows, changed = true, false
+	for _, c := range []struct {
+		name, before, after string
+		rows                int // read before
+		want                bool
+		more                string // URLs that follow
+	}{
+		{"the same", "a\nb\n", "a\nb\n", 2, grows, ""},
+		{"the same, not at its end", "a\nb\nc\n", "a\nb\nc\n", 1, grows, "b c"},
+		{"lines added", "a\nb\n", "a\nb\nc\n", 2, grows, "c"},
+		{"lines added before we were there", "a\nb\n", "a\nb\nc\n", 1, grows, "b c"},
+		{"changed ahead of us only", "a\nb\n", "a\nx\n", 1, grows, "x"},
+		{"begun with nothing", "", "a\n", 0, grows, "a"},
+		{"comments at the end", "a\n#x\n", "a\n#x\nb\n", 1, grows, "b"},
+		{"a comment that became longer", "a\n#x", "a\n#xyz\nb\n", 1, grows, "b"},
+		{"blanks that became a row", "a\n ", "a\n b\n", 1, grows, " b"},
+		{"a last line that was ended", "a\nb", "a\nb\nc\n", 2, grows, "c"},
+		{"a last line that was ended by CRLF", "a\r\nb", "a\r\nb\r\nc\r\n", 2, grows, "c"},
+		{"a last line that was ended, and no more", "a\nb", "a\nb\n", 2, grows, ""},
+		{"a last line that ended in CR", "a\nb\r", "a\nb\r\r\nc", 2, grows, "c"},
+		{"a last line that became longer", "a\nb", "a\nbc\n", 2, changed, ""},
+		{"a last line that lost a CR", "a\nb\r", "a\nb\r\n", 2, changed, ""},
+		{"a last line that got a CR", "a\nb", "a\nb\r", 2, changed, ""},
+		{"a long last line that became longer", "a\n" + strings.Repeat("x", 400_000), "a\n" + strings.Repeat("x", 400_001), 2, changed, ""},
+		{"shorter", "a\nb\nc\n", "a\nb\n", 3, changed, ""},
+		{"emptied", "a\nb\nc\n", "", 3, changed, ""},
+		{"first line changed", "a\nb\nc\n", "x\nb\nc\n", 2, changed, ""},
+		{"line put in", "a\nb\nc\n", "a\nx\nb\nc\n", 2, changed, ""},
+	} {
+		for form, give := range forms {
+			t.Run(c.name+"/"+form, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "list.txt")
+				at := stopAt(t, give(path, []byte(c.before)), c.rows)
+				spec := give(path, []byte(c.after))
+				r, err := Open(t.Context(), spec, at)
+				if c.want == changed {
+					var e *ChangedError
+					if !errors.As(err, &e) {
+						t.Fatalf("went on: %v", err)
+					}
+					if e.Path != spec.Path || e.What == "" || !strings.Contains(e.Error(), "--db JOB") {
+						t.Error(e)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				rows, err := readAll(r, 3)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var more []string
+				for _, row := range rows {
+					more = append(more, row.URL)
+				}
+				if got := strings.Join(more, " "); got != c.more {
+					t.Errorf("then read %q, want %q", got, c.more)
+				}
+			})
+		}
+	}
+}
+
+// TestChangedBlocks changes one byte of a list far longer than the blocks that are kept, in each kept block.
+func TestChangedBlocks(t *testing.T) {
+	var text bytes.Buffer
+	for i := 0; text.Len() < 105*blockSize; i++ {
+		fmt.Fprintf(&text, "http://host/%d\n", i)
+	}
+	for form, give := range forms {
+		t.Run(form, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "list.txt")
+			r := open(t, give(path, text.Bytes()), Position{})
+			rows, err := readAll(r, 5000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			end := r.Position()
+			at := stopAt(t, give(path, text.Bytes()), len(rows)*2/3)
+			m, err := decodeMark(path, at.Mark)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(m.Blocks) <= maxBlocks/2 || m.Step != 2 {
+				t.Fatalf("%d blocks kept, one in %d", len(m.Blocks), m.Step)
+			}
+			if len(at.Mark) > 2048 {
+				t.Errorf("the mark has %d bytes", len(at.Mark))
+			}
+			places := []int64{0, 5 * blockSize * m.Step, int64(len(m.Blocks)-1)*blockSize*m.Step + blockSize - 1, at.Offset - 1, at.Offset / blockSize * blockSize, at.Offset/blockSize*blockSize - 1}
+			for _, place := range places {
+				other := bytes.Clone(text.Bytes())
+				other[place] ^= 1
+				var e *ChangedError
+				if r, err := Open(t.Context(), give(path, other), at); !errors.As(err, &e) {
+					t.Errorf("byte %d was changed, and nobody saw it: %v", place, err)
+					r.Close()
+				}
+			}
+			// What lies behind the position is nobody's business, nor is the clock of the file.
+			other := append(bytes.Clone(text.Bytes()), "http://new/\n"...)
+			other[at.Offset] ^= 1
+			spec := give(path, other)
+			r = open(t, spec, at)
+			if tail, err := readAll(r, 999); err != nil || len(tail) != len(rows)-len(rows)*2/3+1 {
+				t.Error(len(tail), err)
+			}
+			if _, err := Open(t.Context(), give(path, other), end); err == nil {
+				t.Error("the end's position does not see it")
+			}
+		})
+	}
+}
+
+func TestAnUntouchedArchiveIsNotReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list.txt")
+	s := forms["gz"](path, []byte("a\nb\n"))
+	r := open(t, s, Position{})
+	if rows, err := readAll(r, 3); err != nil || len(rows) != 2 {
+		t.Fatal(rows, err)
+	}
+	end := r.Position()
+	again := open(t, s, end)
+	if _, ok := again.(finished); !ok {
+		t.Errorf("%T", again)
+	}
+	if n, err := again.Next(make([]Row, 1)); n != 0 || err != io.EOF {
+		t.Error(n, err)
+	}
+	if p := again.Position(); p.Offset != end.Offset || p.Line != end.Line || !bytes.Equal(p.Mark, end.Mark) || again.Progress() != 1 || again.Size() != r.Size() {
+		t.Error(p)
+	}
+	// Touched, but the same.
+	if err := os.Chtimes(s.Path, time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	again = open(t, s, end)
+	if n, err := again.Next(make([]Row, 1)); n != 0 || err != io.EOF || again.Position().Offset != end.Offset {
+		t.Error(n, err)
+	}
+}
+
+// TestFingerprintDependsOnBytesOnly adds the same bytes in different pieces, and reads them back from a file.
+func TestFingerprintDependsOnBytesOnly(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789abcde\n"), 150*blockSize/16)
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, len(data)).Draw(t, "length")
+		if rapid.Bool().Draw(t, "whole blocks") {
+			n -= n % blockSize
+		}
+		a, b := newFingerprint(), newFingerprint()
+		a.add(data[:n])
+		for rest := data[:n]; len(rest) > 0; {
+			k := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			copied := b
+			copied.add(rest) // must leave b alone
+			b.add(rest[:k])
+			rest = rest[k:]
+		}
+		if d := a.mark().differs(b.mark()); d != "" {
+			t.Fatal(d)
+		}
+		c, err := a.mark().reread(bytes.NewReader(data), int64(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.add(data)
+		a.add(data)
+		if d := a.mark().differs(c.mark()); d != "" {
+			t.Fatal(d)
+		}
+	})
+}
+
+func TestDamagedPosition(t *testing.T) {
+	s := list(t, "a\nb\n")
+	for _, m := range []string{"x", "{}", `{"step":-1}`, `{"step":1,"blocks":[` + strings.Repeat("1,", 64) + `1]}`} {
+		if _, err := Open(t.Context(), s, Position{Offset: 2, Line: 1, Mark: []byte(m)}); err == nil {
+			t.Errorf("%s was taken", m)
+		}
+	}
+}
+
+// TestSlowPipe sees rows of a pipe as they come, and a reader that hangs in it end with its context.
+func TestSlowPipe(t *testing.T) {
+	in, out := io.Pipe()
+	defer out.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := make(chan Reader, 1), make(chan error, 1)
+	go func() {
+		opened, e := Open(ctx, Spec{Path: "-", In: in}, Position{})
+		err <- e
+		r <- opened
+	}()
+	io.WriteString(out, "http://a/1\nhttp://a/2\nhttp://")
+	if e := <-err; e != nil {
+		t.Fatal(e)
+	}
+	reader := <-r
+	defer reader.Close()
+	rows := make([]Row, 1000)
+	if n, err := reader.Next(rows); n != 2 || err != nil || rows[1].URL != "http://a/2" {
+		t.Fatal(n, err)
+	}
+	io.WriteString(out, "a/3\n")
+	if n, err := reader.Next(rows); n != 1 || err != nil || rows[0].URL != "http://a/3" || rows[0].ID != 3 {
+		t.Fatal(n, err)
+	}
+	go cancel()
+	if n, err := reader.Next(rows); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Fatal(n, err)
+	}
+	if p := reader.Position(); p.Line != 3 || p.Offset != 33 {
+		t.Error(p)
+	}
+}
+
+func TestCancelInALongLine(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	in := io.MultiReader(strings.NewReader("a\n"), &endless{1 << 20}, readerFunc(func([]byte) (int, error) { cancel(); return 0, io.ErrClosedPipe }))
+	r, err := Open(ctx, Spec{Path: "-", In: in}, Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	rows, err := readAll(r, 1)
+	if len(rows) != 1 || err == nil {
+		t.Fatal(len(rows), err)
+	}
+	if p := r.Position(); p.Offset != 2 || p.Line != 1 {
+		t.Error("the position moved into the line that was not read to its end:", p)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
