@@ -159,7 +159,7 @@ func TestLines(t *testing.T) {
 }
 
 func TestLongLines(t *testing.T) {
-	for _, n := range []int{MaxURL - 1, MaxURL, MaxURL + 1, windowSize - 2, windowSize - 1, windowSize, windowSize + 1, 3*windowSize + 5} {
+	for _, n := range []int{MaxURL, MaxURL + 1, windowSize - 1, windowSize, 2*windowSize + 5} {
 		for _, fill := range []string{"x", "\xff", " "} {
 			for _, first := range []string{"", "#", "y"} {
 				line := first + strings.Repeat(fill, n/len(fill))
