@@ -41,7 +41,7 @@ const (
 type Spec struct {
 	Path   string    // "-" is In
 	Format string    // txt csv tsv jsonl parquet sqlite; by the file's name when empty
-	In     io.Reader // what "-" reads; os.Stdin when nil
+	In     io.Reader `json:"-"` // what "-" reads; os.Stdin when nil
 
 	// Columns of tabular lists, matched exactly or else in any case. Empty means: url for the URL, the record
 	// or line number for the id, no group.
@@ -140,8 +140,7 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 		format = s.Format
 	}
 	if format == "" {
-		return nil, usagef("%s is no list that facescan knows: its name should end in .%s, or one of the first four with .gz or .zst",
-			s.Path, strings.Join(Formats, ", ."))
+		return nil, unknownFormat(s.Path)
 	}
 	if format == "txt" {
 		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 {

@@ -1,0 +1,129 @@
+package source
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Expand names the lists that arguments stand for: a file stands for itself, "-" for standard input, a folder for
+// the lists in it and below it, and a pattern (* ? [ ]) that is no file's name for what it matches. What a folder or
+// a pattern stands for comes sorted by name, so that sources get the same numbers every time; a list named twice
+// comes once. Names that begin with a dot are passed over where they are not asked for. Formats are filled in; a file
+// that begins as SQLite databases do is one, whatever its name.
+func Expand(args []string) ([]Spec, error) {
+	paths, err := expand(args)
+	if err != nil {
+		return nil, err
+	}
+	specs := make([]Spec, 0, len(paths))
+	seen := map[string]bool{}
+	for _, path := range paths {
+		if clean := filepath.Clean(path); !seen[clean] {
+			seen[clean] = true
+			format, err := formatOfFile(path)
+			if err != nil {
+				return nil, err
+			}
+			specs = append(specs, Spec{Path: path, Format: format})
+		}
+	}
+	return specs, nil
+}
+
+func expand(args []string) (paths []string, err error) {
+	for _, arg := range args {
+		found := []string{arg}
+		fi, err := os.Stat(arg)
+		switch {
+		case arg == "-":
+			err = nil
+		case err == nil && fi.IsDir():
+			if found, err = listsIn(arg); err == nil && len(found) == 0 {
+				err = usagef("no list is in the folder %s: names should end in .%s", arg, strings.Join(Formats, ", ."))
+			}
+		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(arg, "*?["):
+			if found, err = filepath.Glob(arg); err != nil {
+				return nil, usagef("%s is no pattern: %v", arg, err)
+			}
+			if !hidden(arg) {
+				found = slices.DeleteFunc(found, hidden)
+			}
+			if len(found) == 0 {
+				return nil, usagef("no file matches %s", arg)
+			}
+			slices.Sort(found)
+			found, err = expand(found)
+		}
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, found...)
+	}
+	return paths, nil
+}
+
+func hidden(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }
+
+func formatOfFile(path string) (string, error) {
+	if format, _ := FormatOf(path); format != "" {
+		return format, nil
+	}
+	if is, err := isSQLite(path); err != nil {
+		return "", err
+	} else if is {
+		return "sqlite", nil
+	}
+	if fi, err := os.Stat(path); err == nil && fi.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0 {
+		return "txt", nil // such as what <(command) gives
+	}
+	return "", unknownFormat(path)
+}
+
+// listsIn finds the files in a folder, and in those below it, whose names say that they are lists.
+func listsIn(folder string) (paths []string, err error) {
+	err = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if hidden(path) && path != folder {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if format, _ := FormatOf(path); format != "" && !d.IsDir() {
+			paths = append(paths, path)
+		}
+		return nil
+	})
+	slices.Sort(paths)
+	return paths, err
+}
+
+func isSQLite(path string) (bool, error) {
+	const magic = "SQLite format 3\x00"
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return false, err
+	}
+	head := make([]byte, len(magic))
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, err
+	}
+	return string(head[:n]) == magic, nil
+}
+
+func unknownFormat(path string) error {
+	return usagef("%s is no list that facescan knows: its name should end in .%s, each but the last also with .gz or .zst",
+		path, strings.Join(Formats, ", ."))
+}
