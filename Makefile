@@ -1,0 +1,80 @@
+# facescan: `make demo` shows it, `make test` proves it; both install what they need. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+BIN := facescan
+# Debian's packages, by what they are for.
+BUILD_DEBS := gcc libc6-dev libturbojpeg0-dev
+TEST_DEBS  := $(BUILD_DEBS) e2fsprogs iproute2 util-linux
+# DATA names folders of annotated photos for `make accuracy`.
+DATA ?=
+FUZZTIME ?= 20s
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
+
+.PHONY: help deps deps-test build demo test race fuzz soak bench accuracy lint generate clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+
+deps: ## install what building needs (Debian, macOS)
+	@$(call install,$(BUILD_DEBS),jpeg-turbo)
+
+deps-test: ## install what testing needs besides
+	@$(call install,$(TEST_DEBS),jpeg-turbo)
+
+# install: packages of Debian, of Homebrew. Asks the package manager only for what is missing.
+define install
+command -v go >/dev/null || { echo "facescan needs Go 1.26 or later: see https://go.dev/dl" >&2; exit 1; }; \
+if command -v apt-get >/dev/null; then \
+  missing=; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+  if [ -n "$$missing" ]; then \
+    sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+  fi; \
+elif command -v brew >/dev/null; then \
+  for p in $(2); do brew list --formula $$p >/dev/null 2>&1 || brew install $$p; done; \
+else \
+  echo "facescan needs a C compiler and libjpeg-turbo with its TurboJPEG API (headers and static library);" >&2; \
+  echo "install them with this system's package manager, then run make again" >&2; \
+fi
+endef
+
+build: deps ## build ./facescan
+	go build -o $(BIN) .
+
+demo: build ## serve a few images on loopback, run, kill -9, resume, print the CSV
+	@testdata/demo/demo.sh ./$(BIN)
+
+test: deps-test ## every test, with the race detector
+	go vet ./...
+	go test -race -timeout 20m ./...
+
+race: test ## the same
+
+fuzz: deps ## every fuzz target for FUZZTIME
+	@go list ./... | while read -r p; do \
+	  go test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; done
+
+soak: deps-test ## the kill loops and long tests at full count
+	FACESCAN_SOAK=1 go test -race -timeout 60m ./...
+
+bench: deps ## the benchmarks, as a table
+	go test -run '^$$' -bench . -benchmem ./...
+
+accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (annotations.csv beside images/)
+	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }
+	go run ./detect/accuracy $(DATA)
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+generate: ## make the generated files anew
+	go generate ./...
+
+clean: ## remove what was built
+	rm -f $(BIN)

@@ -1,0 +1,209 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/detect"
+	"facescan/pipeline"
+	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch"
+	"facescan/store"
+	"facescan/store/export"
+)
+
+type detectCommandOptions struct {
+	detect detectOptions
+	fetch  fetchOptions
+	json   bool
+	draw   string
+}
+
+func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
+	o.detect.addFlags(fs)
+	o.fetch.addFlags(fs)
+	fs.BoolVar(&o.json, "json", false, "a JSON object a file")
+	fs.StringVar(&o.draw, "draw", "", "draw the boxes into PNGs in this `folder`")
+}
+
+func newDetect(g *globals) *cobra.Command {
+	var o detectCommandOptions
+	c := &cobra.Command{
+		Use:   "detect FILE|URL…",
+		Short: "Find the faces of single images",
+		Long:  "Prints the faces of image files or URLs, the same boxes that a run finds. A file that fails is told with its reason; the exit code is then 1.",
+		Args:  args(cobra.MinimumNArgs(1), "image files or URLs"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runDetect(c.Context(), g, &o, args)
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files []string) error {
+	params, err := o.detect.params()
+	if err != nil {
+		return err
+	}
+	detector, err := detect.New(params)
+	if err != nil {
+		return err
+	}
+	defer detector.Close()
+	fetcher, err := o.fetch.fetcher()
+	if err != nil {
+		return err
+	}
+	defer fetcher.Close()
+	if o.draw != "" {
+		if err := os.MkdirAll(o.draw, 0o755); err != nil {
+			return err
+		}
+	}
+	_, ctx, stop := interrupts(ctx, func() { os.Exit(exitInterrupted) })
+	defer stop()
+
+	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes), Log: g.logger(g.err)}
+	failed := 0
+	drawn := map[string]bool{}
+	for _, name := range files {
+		res, body, err := single.Look(ctx, name, isURL(name))
+		if err != nil {
+			return err
+		}
+		if res.Status == store.Failed {
+			failed++
+		}
+		if err := printDetected(g, o.json, name, res); err != nil {
+			return err
+		}
+		if o.draw != "" && res.Status == store.OK {
+			if err := drawFaces(o.draw, name, body, o.detect.decode(), res.Faces, drawn); err != nil {
+				return err
+			}
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d images failed", failed, len(files))
+	}
+	return nil
+}
+
+func isURL(s string) bool {
+	l := strings.ToLower(s)
+	return strings.HasPrefix(l, "http://") || strings.HasPrefix(l, "https://")
+}
+
+func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
+	if isURL(name) {
+		name = fetch.Redact(name)
+	}
+	if asJSON {
+		line := struct {
+			File   string          `json:"file"`
+			Status store.Status    `json:"status"`
+			Reason store.Reason    `json:"reason"`
+			Width  *int            `json:"width"`
+			Height *int            `json:"height"`
+			Format *string         `json:"format"`
+			Faces  *int            `json:"faces"`
+			Boxes  json.RawMessage `json:"boxes"`
+		}{File: name, Status: r.Status, Reason: r.Reason}
+		if r.Width > 0 {
+			line.Width, line.Height = &r.Width, &r.Height
+		}
+		if r.Format != "" {
+			line.Format = &r.Format
+		}
+		if r.Status == store.OK {
+			n := len(r.Faces)
+			line.Faces, line.Boxes = &n, export.AppendBoxes(nil, r.Faces)
+		}
+		b, err := json.Marshal(line)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(g.out, "%s\n", b)
+		return err
+	}
+	if r.Status == store.Failed {
+		fmt.Fprintf(g.out, "%s: failed: %s\n", name, r.Reason)
+		return nil
+	}
+	fmt.Fprintf(g.out, "%s: %s %dx%d, %d faces\n", name, r.Format, r.Width, r.Height, len(r.Faces))
+	for _, f := range r.Faces {
+		fmt.Fprintf(g.out, "  x %d y %d width %d height %d score %.2f\n", f.X, f.Y, f.Width, f.Height, f.Score)
+	}
+	return nil
+}
+
+// drawFaces writes the upright image with its boxes as a PNG named after the file; equal names get a number.
+func drawFaces(dir, name string, body []byte, o decode.Options, faces []store.Face, taken map[string]bool) error {
+	img, _, err := decode.Color(body, o)
+	if err != nil {
+		return fmt.Errorf("draw %s: %w", name, err)
+	}
+	b := img.Bounds()
+	canvas := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
+	draw.Draw(canvas, canvas.Bounds(), img, b.Min, draw.Src)
+	line := max(2, min(b.Dx(), b.Dy())/200)
+	for _, f := range faces {
+		outline(canvas, image.Rect(f.X, f.Y, f.X+f.Width, f.Y+f.Height), line, color.RGBA{255, 40, 40, 255})
+	}
+	base := filepath.Base(name)
+	if isURL(name) {
+		if u, err := url.Parse(name); err == nil {
+			base = filepath.Base(u.Path)
+		}
+	}
+	base = safeName(strings.TrimSuffix(base, filepath.Ext(base)))
+	path := base
+	for i := 2; taken[path]; i++ {
+		path = fmt.Sprintf("%s-%d", base, i)
+	}
+	taken[path] = true
+	f, err := os.Create(filepath.Join(dir, path+".png"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(png.Encode(f, canvas), f.Close())
+}
+
+// outline draws the four sides of a rectangle, inside it.
+func outline(dst draw.Image, r image.Rectangle, w int, c color.Color) {
+	src := image.NewUniform(c)
+	for _, side := range []image.Rectangle{
+		{r.Min, image.Pt(r.Max.X, r.Min.Y+w)}, {image.Pt(r.Min.X, r.Max.Y-w), r.Max},
+		{r.Min, image.Pt(r.Min.X+w, r.Max.Y)}, {image.Pt(r.Max.X-w, r.Min.Y), r.Max},
+	} {
+		draw.Draw(dst, side.Intersect(r), src, image.Point{}, draw.Src)
+	}
+}
+
+// safeName keeps letters, digits and -_. and makes the rest an underscore.
+func safeName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
+			return r
+		}
+		return '_'
+	}, s)
+	if strings.Trim(s, "._") == "" {
+		return "image"
+	}
+	return s
+}

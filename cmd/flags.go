@@ -1,0 +1,168 @@
+package cmd
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"facescan/detect"
+	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch"
+	"facescan/pipeline/source"
+)
+
+// detectOptions are the flags that decide what counts as a face. A job keeps the ones it was begun with.
+type detectOptions struct {
+	minFace, maxFace  int
+	shift, scale, iou float64
+	minScore          minScore
+	angles            degrees
+	verify            bool
+	maxPixels         size
+}
+
+func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
+	d := detect.DefaultParams()
+	fs.IntVar(&o.minFace, "min-face", d.MinFace, "side of the smallest face to find, in `pixels`")
+	fs.IntVar(&o.maxFace, "max-face", d.MaxFace, "side of the largest face to find, in `pixels`; 0 = no limit")
+	fs.Float64Var(&o.shift, "shift", d.Shift, "shift factor: a window's step as a part of its side")
+	fs.Float64Var(&o.scale, "scale", d.Scale, "scale factor: from one window size to the next")
+	fs.Float64Var(&o.iou, "iou", d.IoU, "IoU above which two windows are the same face")
+	fs.Var(&o.minScore, "min-score", "score a face needs; the detector's own default if empty")
+	fs.Var(&o.angles, "angles", "also search faces tilted by these angles, as 22.5,-22.5")
+	fs.BoolVar(&o.verify, "verify-faces", d.Verify, "look twice where it pays: more faces, fewer false ones, more time")
+	o.maxPixels = 100e6
+	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (too_many_pixels)")
+}
+
+// detectionFlags are the ones that a job with results keeps.
+var detectionFlags = []string{"min-face", "max-face", "shift", "scale", "iou", "min-score", "angles", "verify-faces"}
+
+func (o *detectOptions) params() (detect.Params, error) {
+	p := detect.DefaultParams()
+	p.MinFace, p.MaxFace, p.Shift, p.Scale, p.IoU = o.minFace, o.maxFace, o.shift, o.scale, o.iou
+	p.Angles, p.Verify = o.angles, o.verify
+	if o.minScore.set {
+		p.MinScore = o.minScore.value
+	}
+	if err := p.Validate(); err != nil {
+		return p, &exit{exitUsage, err}
+	}
+	return p, nil
+}
+
+func (o *detectOptions) decode() decode.Options {
+	return decode.Options{MaxPixels: int64(o.maxPixels), MinFace: o.minFace}
+}
+
+// fetchOptions are the flags of a download.
+type fetchOptions struct {
+	timeout      time.Duration
+	retries      int
+	maxBytes     size
+	maxRedirects int
+	userAgent    string
+	allowPrivate bool
+	insecure     bool
+}
+
+func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
+	fs.DurationVar(&o.timeout, "timeout", 30*time.Second, "of one attempt, from connecting to the last byte")
+	fs.IntVar(&o.retries, "retries", 2, "further attempts after a transient failure")
+	o.maxBytes = 32 << 20
+	fs.Var(&o.maxBytes, "max-bytes", "refuse larger bodies (too_large)")
+	fs.IntVar(&o.maxRedirects, "max-redirects", 10, "follow at most this many redirects")
+	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+version()+" (+https://facescan.invalid/bot)", "what we say we are")
+	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
+	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
+}
+
+func (o *fetchOptions) check() error {
+	switch {
+	case o.timeout <= 0:
+		return usagef("--timeout %v: an attempt needs time; give 30s", o.timeout)
+	case o.retries < 0 || o.retries > 100:
+		return usagef("--retries %d: give 0 to 100", o.retries)
+	case o.maxBytes <= 0:
+		return usagef("--max-bytes %v: give a size such as 32MiB", &o.maxBytes)
+	case o.maxRedirects < 0:
+		return usagef("--max-redirects %d: give 0 or more", o.maxRedirects)
+	}
+	return nil
+}
+
+func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return fetch.New(fetch.Options{
+		Timeout: o.timeout, MaxBytes: int64(o.maxBytes), MaxRedirects: o.maxRedirects, UserAgent: o.userAgent,
+		AllowPrivate: o.allowPrivate, Insecure: o.insecure,
+	})
+}
+
+// sourceOptions are the flags that say how a list is read, and which job it goes into.
+type sourceOptions struct {
+	db                              string
+	table                           string
+	idColumn, urlColumn, doneColumn string
+	groupColumn                     string
+	keepColumns                     []string
+	shardSize                       int
+	leaseTTL                        time.Duration
+}
+
+func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.db, "db", "", "the `job` to work on, if not the one beside the list")
+	fs.StringVar(&o.table, "table", "", "table of a SQLite database to work on in place")
+	fs.StringVar(&o.idColumn, "id-column", "", "column with the row ids, if not numbered by position")
+	fs.StringVar(&o.urlColumn, "url-column", "", "column with the URLs, if it is not called url")
+	fs.StringVar(&o.doneColumn, "done-column", "", "column with the Done flag of a table, if it is not called done")
+	fs.StringVar(&o.groupColumn, "group-column", "", "column that groups rows: album, customer, page")
+	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
+	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
+	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
+}
+
+func (o *sourceOptions) check() error {
+	switch {
+	case o.shardSize < 1 || o.shardSize > 10_000_000:
+		return usagef("--shard-size %d: give 1 to 10000000 rows", o.shardSize)
+	case o.leaseTTL < time.Second:
+		return usagef("--lease-ttl %v: leases are renewed three times in it; give 1s or more", o.leaseTTL)
+	}
+	return nil
+}
+
+func (o *sourceOptions) columns() source.Spec {
+	return source.Spec{URLColumn: o.urlColumn, IDColumn: o.idColumn, GroupColumn: o.groupColumn, KeepColumns: o.keepColumns}
+}
+
+// unbuilt are flags of the contract whose work is not built yet: they are accepted with the value that switches
+// them off, and refused otherwise, so that no script is told a lie.
+type unbuilt map[string][]string
+
+func (u unbuilt) check(fs *pflag.FlagSet) error {
+	for name, off := range u {
+		f := fs.Lookup(name)
+		if f == nil || !f.Changed {
+			continue
+		}
+		ok := f.Value.String() == f.DefValue
+		for _, v := range off {
+			ok = ok || f.Value.String() == v
+		}
+		if !ok {
+			return usagef("--%s is not built yet in this version; leave it out%s", name, hint(off))
+		}
+	}
+	return nil
+}
+
+func hint(off []string) string {
+	if len(off) == 0 || off[0] == "" {
+		return ""
+	}
+	return fmt.Sprintf(" or give %s", off[0])
+}

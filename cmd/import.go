@@ -1,0 +1,95 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"facescan/pipeline"
+	"facescan/store"
+)
+
+func newImport(g *globals) *cobra.Command {
+	var o sourceOptions
+	c := &cobra.Command{
+		Use:   "import SOURCE…",
+		Short: "Read lists into a job, and process nothing",
+		Long:  "Reads what is new in the lists into their job, so that `facescan run JOB` can process it, here or elsewhere.",
+		Args:  args(cobra.MinimumNArgs(1), "a list of URLs"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runImport(c.Context(), g, &o, args)
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	t, err := resolveTarget(args, o.db, o.columns())
+	if err != nil {
+		return err
+	}
+	if len(t.sources) == 0 {
+		return usagef("%s is a job; name the lists to import into it, with --db %s", t.job, t.job)
+	}
+	job, err := openOrCreate(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	if err := belongs(ctx, job, t, o.db != ""); err != nil {
+		return err
+	}
+	drain, _, stop := interrupts(ctx, func() { g.tell("facescan: stopping; what is imported stays, the same command goes on") })
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-drain:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	session, err := job.Join(ctx, store.Owner{}, o.leaseTTL)
+	if err != nil {
+		return err
+	}
+	begin, last, rows := time.Now(), time.Now(), int64(0)
+	im := pipeline.Importer{Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
+		Imported: func(source string, n int64, part float64) {
+			rows += n
+			if time.Since(last) > plainEvery {
+				last = time.Now()
+				g.tell("facescan: %d rows of %s, %.0f/s, %.0f%%", rows, source, float64(rows)/time.Since(begin).Seconds(), 100*part)
+			}
+		}}
+	err = im.Import(ctx, t.sources)
+	bye := context.WithoutCancel(ctx)
+	if e := session.Leave(bye); e != nil && err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	c, err := job.Counts(bye)
+	if err != nil {
+		return err
+	}
+	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows, time.Since(begin).Round(time.Millisecond), t.job, c.Total, c.Pending)
+	if len(c.ImportIncomplete) > 0 {
+		select {
+		case <-drain:
+			return &exit{code: exitInterrupted}
+		default:
+			return fmt.Errorf("the import of %v is not complete", c.ImportIncomplete)
+		}
+	}
+	g.tell("  next: facescan run %s", t.job)
+	return nil
+}

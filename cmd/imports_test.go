@@ -1,0 +1,80 @@
+package cmd
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// rooms are the packages from the top down; a package may import only from rooms below its own, and within its
+// own room only what lies beneath it in the tree.
+var rooms = [][]string{
+	{"facescan"},
+	{"facescan/cmd"},
+	{"facescan/pipeline"},
+	{"facescan/pipeline/source", "facescan/pipeline/fetch", "facescan/pipeline/decode", "facescan/detect", "facescan/store"},
+}
+
+// programs are commands and test helpers of their own: nothing that is shipped imports them, and they may import
+// what they show or test.
+var programs = map[string]bool{"facescan/detect/accuracy": true}
+
+// room of a package: the deepest entry that it is, or lies in.
+func room(pkg string) (level int, root string) {
+	level = -1
+	for i, rs := range rooms {
+		for _, r := range rs {
+			if pkg == r || strings.HasPrefix(pkg, r+"/") && r != "facescan" {
+				level, root = i, r
+			}
+		}
+	}
+	return level, root
+}
+
+// TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode}, detect, store.
+func TestImportsPointDown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "facescan/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		level, root := room(p.ImportPath)
+		if level < 0 {
+			t.Errorf("%s is in no room", p.ImportPath)
+			continue
+		}
+		if programs[p.ImportPath] {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if !strings.HasPrefix(imp, "facescan/") {
+				continue
+			}
+			if programs[imp] {
+				t.Errorf("%s imports %s, which is a program", p.ImportPath, imp)
+			}
+			to, toRoot := room(imp)
+			if to < level || to == level && toRoot != root {
+				t.Errorf("%s imports %s: imports point down only", p.ImportPath, imp)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Fatalf("only %d packages were looked at", seen)
+	}
+}

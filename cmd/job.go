@@ -1,0 +1,131 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"facescan/pipeline/source"
+	"facescan/store"
+	"facescan/store/sqlite"
+)
+
+// listSuffixes are the ends of a list's name that its job's name does without.
+var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".parquet"}
+
+// jobOf names the job of a list: urls.txt.gz → urls.facescan.db, beside it.
+func jobOf(list string) string {
+	base := list
+	for again := true; again; {
+		again = false
+		for _, s := range listSuffixes {
+			if strings.HasSuffix(strings.ToLower(base), s) && len(filepath.Base(base)) > len(s) {
+				base, again = base[:len(base)-len(s)], true
+			}
+		}
+	}
+	return base + ".facescan.db"
+}
+
+// target is what the arguments of run and import stand for.
+type target struct {
+	job     string        // path
+	sources []source.Spec // to import; none when the job itself was named
+}
+
+// resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
+func resolveTarget(args []string, db string, columns source.Spec) (target, error) {
+	if len(args) == 1 && args[0] != "-" {
+		is, err := sqlite.IsJob(args[0])
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return target{}, fmt.Errorf("read %s: %w", args[0], err)
+		}
+		if is {
+			if db != "" && db != args[0] {
+				return target{}, usagef("%s is a job already; leave --db out, or name lists to import into %s", args[0], db)
+			}
+			return target{job: args[0]}, nil
+		}
+	}
+	for _, a := range args {
+		if strings.HasPrefix(a, "postgres://") || strings.HasPrefix(a, "postgresql://") || strings.HasPrefix(db, "postgres://") {
+			return target{}, usagef("jobs in PostgreSQL are not built yet in this version; use a job file")
+		}
+		if a == "-" {
+			continue
+		}
+		if is, err := sqlite.IsDatabase(a); err == nil && is {
+			return target{}, usagef("%s is a SQLite database of yours, and reading its tables is not built yet in this version; "+
+				"export the URLs into a list: sqlite3 %s 'select url from urls' > urls.txt", a, a)
+		}
+	}
+	specs, err := source.Expand(args)
+	if err != nil {
+		return target{}, err
+	}
+	for i := range specs {
+		p := specs[i].Path
+		specs[i].URLColumn, specs[i].IDColumn = columns.URLColumn, columns.IDColumn
+		specs[i].GroupColumn, specs[i].KeepColumns = columns.GroupColumn, columns.KeepColumns
+		if p == "-" {
+			continue
+		}
+		switch _, err := os.Stat(p); {
+		case errors.Is(err, fs.ErrNotExist):
+			return target{}, fmt.Errorf("%s does not exist; give a list of URLs, one a line, or `-` to read one from stdin", p)
+		case err != nil:
+			return target{}, err
+		}
+	}
+	if db == "" {
+		switch {
+		case len(specs) == 1 && specs[0].Path == "-":
+			return target{}, usagef("a list on stdin has no name to call its job by; add --db JOB.db")
+		case len(specs) != 1 || args[0] != specs[0].Path:
+			return target{}, usagef("several lists need a job to go into; add --db JOB.db")
+		}
+		db = jobOf(specs[0].Path)
+	}
+	return target{job: db, sources: specs}, nil
+}
+
+// existingJob opens the job that an argument stands for: a job file, or the list it was made from.
+func existingJob(ctx context.Context, arg string) (store.Job, error) {
+	path := arg
+	is, err := sqlite.IsJob(path)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	case err != nil || !is:
+		path = jobOf(arg)
+		is, err = sqlite.IsJob(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, path, arg)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		if !is {
+			return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", path)
+		}
+	}
+	return sqlite.Open(ctx, path)
+}
+
+// openOrCreate opens the job of a target, making it when it is new.
+func openOrCreate(ctx context.Context, t target) (store.Job, error) {
+	is, err := sqlite.IsJob(t.job)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return sqlite.Create(ctx, t.job)
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", t.job, err)
+	case !is:
+		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
+	}
+	return sqlite.Open(ctx, t.job)
+}

@@ -1,0 +1,57 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// textHandler writes log records as a person reads them: "facescan: warning: message key=value".
+type textHandler struct {
+	w     io.Writer
+	level slog.Level
+	attrs string
+}
+
+func (h *textHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+
+func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
+	var b strings.Builder
+	b.WriteString("facescan: ")
+	switch {
+	case r.Level >= slog.LevelError:
+		b.WriteString("error: ")
+	case r.Level >= slog.LevelWarn:
+		b.WriteString("warning: ")
+	}
+	b.WriteString(r.Message)
+	b.WriteString(h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		writeAttr(&b, a)
+		return true
+	})
+	b.WriteByte('\n')
+	_, err := io.WriteString(h.w, b.String()) // one write a record, so that lines of several goroutines stay whole
+	return err
+}
+
+func (h *textHandler) WithAttrs(as []slog.Attr) slog.Handler {
+	var b strings.Builder
+	b.WriteString(h.attrs)
+	for _, a := range as {
+		writeAttr(&b, a)
+	}
+	return &textHandler{h.w, h.level, b.String()}
+}
+
+func (h *textHandler) WithGroup(string) slog.Handler { return h }
+
+func writeAttr(b *strings.Builder, a slog.Attr) {
+	v := a.Value.String()
+	if strings.ContainsAny(v, " \"\n") {
+		v = fmt.Sprintf("%q", v)
+	}
+	fmt.Fprintf(b, " %s=%s", a.Key, v)
+}

@@ -1,0 +1,171 @@
+package cmd
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/mattn/go-sqlite3"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"facescan/pipeline/fetch/fetchtest"
+)
+
+// beMain makes the test binary the program itself: tests that kill processes start it with this variable set.
+const beMain = "FACESCAN_TEST_BE_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beMain) != "" {
+		os.Unsetenv(beMain)
+		os.Exit(Main())
+	}
+	testscript.Main(m, map[string]func(){"facescan": func() { os.Exit(Main()) }})
+}
+
+// TestScripts runs the command line as a person would; each script has a server of its own at $URL.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("..", "testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			s := fetchtest.New(pictures(t), 0)
+			e.Defer(s.Close)
+			e.Setenv("URL", s.URL)
+			e.Values["server"] = s
+			for name, b := range pictures(t) {
+				if err := os.WriteFile(e.Getenv("WORK")+"/"+name, b, 0o644); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand, "bytes": scriptBytes,
+		},
+	})
+}
+
+// exits CODE COMMAND…: the command ends with just that code.
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if err != nil {
+		var e interface{ ExitCode() int }
+		if e, _ = err.(interface{ ExitCode() int }); e == nil {
+			ts.Fatalf("%v", err)
+		}
+		code = e.ExitCode()
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// sql FILE STATEMENT: runs it on a SQLite file, to tamper with it, and prints the rows.
+func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sql FILE STATEMENT")
+	}
+	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+	rows, err := db.Query(args[1])
+	ts.Check(err)
+	defer rows.Close()
+	cols, err := rows.Columns()
+	ts.Check(err)
+	for rows.Next() {
+		vals := make([]sql.NullString, len(cols))
+		ptrs := make([]any, len(cols))
+		for i := range vals {
+			ptrs[i] = &vals[i]
+		}
+		ts.Check(rows.Scan(ptrs...))
+		text := make([]string, len(vals))
+		for i, v := range vals {
+			text[i] = v.String
+		}
+		fmt.Fprintln(ts.Stdout(), strings.Join(text, "|"))
+	}
+	ts.Check(rows.Err())
+}
+
+// hits PATH N: the server was asked for the path N times; PATH total means all paths.
+func scriptHits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: hits PATH N")
+	}
+	s := ts.Value("server").(*fetchtest.Server)
+	n := s.Total()
+	if args[0] != "total" {
+		n = s.Hits(args[0])
+	}
+	if fmt.Sprint(n) != args[1] {
+		ts.Fatalf("%s: %d requests, want %s", args[0], n, args[1])
+	}
+}
+
+// expand FILE…: replaces $URL in the files by the server's address.
+func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
+	for _, f := range args {
+		b := strings.ReplaceAll(ts.ReadFile(f), "$URL", ts.Getenv("URL"))
+		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(b), 0o644))
+	}
+}
+
+// bytes FILE TEXT: writes the text with its Go escapes resolved.
+func scriptBytes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bytes FILE TEXT")
+	}
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(args[1], "$URL", ts.Getenv("URL")) + `"`)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// pictures are what the servers serve: a photo with faces, and drawn ones without. Sorted by name, the photo is
+// the first.
+func pictures(t testing.TB) map[string][]byte {
+	photo, err := os.ReadFile(filepath.Join("..", "detect", "testdata", "faces.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := image.NewRGBA(image.Rect(0, 0, 160, 120))
+	for y := range 120 {
+		for x := range 160 {
+			m.Set(x, y, color.RGBA{uint8(x), uint8(y), uint8(x ^ y), 255})
+		}
+	}
+	var j, p bytes.Buffer
+	if err := jpeg.Encode(&j, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := png.Encode(&p, m); err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{"a-faces.jpg": photo, "b-none.jpg": j.Bytes(), "c-none.png": p.Bytes()}
+}
+
+// eventually waits until the condition holds.
+func eventually(t testing.TB, within time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, within)
+		}
+	}
+}

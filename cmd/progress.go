@@ -1,0 +1,172 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"facescan/pipeline"
+	"facescan/store"
+)
+
+const (
+	barEvery   = 200 * time.Millisecond
+	plainEvery = 5 * time.Second
+	lookEvery  = time.Second // how often the job's counters are read, for what other processes did
+)
+
+// progress shows a run on stderr, in one of four ways.
+type progress struct {
+	g    *globals
+	mode string
+
+	mu  sync.Mutex // the bar and the log take turns
+	bar *progressbar.ProgressBar
+}
+
+func newProgress(g *globals, mode string) *progress {
+	if mode == "auto" {
+		mode = "plain"
+		if f, ok := g.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+			mode = "bar"
+		}
+	}
+	if g.quiet && mode != "json" {
+		mode = "none"
+	}
+	return &progress{g: g, mode: mode}
+}
+
+// log is where messages go: stderr, around the bar.
+func (p *progress) log() io.Writer { return aroundBar{p} }
+
+type aroundBar struct{ p *progress }
+
+func (w aroundBar) Write(b []byte) (int, error) {
+	w.p.mu.Lock()
+	defer w.p.mu.Unlock()
+	if w.p.bar != nil {
+		_ = w.p.bar.Clear() // the bar is drawn again in a moment; that it could not be cleared is no news
+	}
+	return w.p.g.err.Write(b)
+}
+
+// run shows the figures until the function it returns is called.
+func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
+	if p.mode == "none" {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		every := plainEvery
+		if p.mode == "bar" {
+			every = barEvery
+		}
+		t := time.NewTicker(every)
+		defer t.Stop()
+		looked := time.Now()
+		for {
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				p.finish()
+				return
+			}
+			if time.Since(looked) >= lookEvery {
+				looked = time.Now()
+				if c, err := job.Counts(ctx); err == nil {
+					stats.See(c)
+				}
+			}
+			p.show(stats.Snapshot())
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func (p *progress) show(s pipeline.Snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.mode {
+	case "json":
+		b, err := json.Marshal(progressLine(s))
+		if err == nil {
+			fmt.Fprintf(p.g.err, "%s\n", b)
+		}
+	case "plain":
+		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %d faces, %d failed, %d in flight\n",
+			s.Job.Done, total(s), s.Rate, eta(s), s.Job.Faces, s.Job.Failed, s.InFlight)
+	case "bar":
+		if p.bar == nil {
+			opts := []progressbar.Option{
+				progressbar.OptionSetWriter(p.g.err), progressbar.OptionFullWidth(), progressbar.OptionShowCount(),
+				progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionThrottle(barEvery / 2),
+			}
+			if os.Getenv("NO_COLOR") == "" {
+				opts = append(opts, progressbar.OptionEnableColorCodes(true), progressbar.OptionSetTheme(progressbar.Theme{
+					Saucer: "[green]=[reset]", SaucerHead: "[green]>[reset]", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}))
+			}
+			p.bar = progressbar.NewOptions64(max(s.Job.Total, 1), opts...)
+		}
+		p.bar.ChangeMax64(max(s.Job.Total, 1))
+		p.bar.Describe(fmt.Sprintf("%.0f/s, %s, %d faces, %d failed", s.Rate, eta(s), s.Job.Faces, s.Job.Failed))
+		_ = p.bar.Set64(min(s.Job.Done, s.Job.Total)) // a bar that cannot be drawn must not end a run
+	}
+}
+
+// finish leaves the bar's last state on a line of its own.
+func (p *progress) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
+}
+
+// total is the number of rows, with a plus while lists are still being read.
+func total(s pipeline.Snapshot) string {
+	if len(s.Job.ImportIncomplete) > 0 {
+		return fmt.Sprintf("%d+", s.Job.Total)
+	}
+	return fmt.Sprint(s.Job.Total)
+}
+
+// left is how long the pending rows take at the present rate; negative when that cannot be told.
+func left(s pipeline.Snapshot) time.Duration {
+	if s.Rate <= 0 || len(s.Job.ImportIncomplete) > 0 {
+		return -1
+	}
+	return time.Duration(float64(s.Job.Pending) / s.Rate * float64(time.Second)).Round(time.Second)
+}
+
+func eta(s pipeline.Snapshot) string {
+	if d := left(s); d >= 0 {
+		return d.String() + " left"
+	}
+	return "time left unknown"
+}
+
+// progressLine is one line of --progress json.
+func progressLine(s pipeline.Snapshot) map[string]any {
+	line := map[string]any{
+		"elapsed_seconds": s.Elapsed.Seconds(), "total": s.Job.Total, "done": s.Job.Done, "pending": s.Job.Pending,
+		"ok": s.Job.OK, "failed": s.Job.Failed, "faces": s.Job.Faces, "rate": s.Rate, "eta_seconds": nil, "in_flight": s.InFlight,
+	}
+	if d := left(s); d >= 0 {
+		line["eta_seconds"] = d.Seconds()
+	}
+	return line
+}

@@ -1,0 +1,84 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/store"
+)
+
+type retryOptions struct {
+	classes []string
+	reasons []string
+	host    string
+}
+
+func (o *retryOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&o.classes, "class", nil, "transient, permanent or policy; transient if neither class nor reason is given")
+	fs.StringSliceVar(&o.reasons, "reason", nil, "reasons such as timeout,http_5xx")
+	fs.StringVar(&o.host, "host", "", "only URLs of this host")
+}
+
+func newRetry(g *globals) *cobra.Command {
+	var o retryOptions
+	c := &cobra.Command{
+		Use:   "retry JOB",
+		Short: "Put failed rows back to pending",
+		Long:  "Puts failed rows back to pending, so that the next run processes them again. Without flags: those that failed for reasons that pass.",
+		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runRetry(c.Context(), g, &o, args[0])
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+// selection resolves classes and reasons to the reasons meant.
+func (o *retryOptions) selection() (store.Selection, error) {
+	classes := o.classes
+	if len(classes) == 0 && len(o.reasons) == 0 {
+		classes = []string{string(store.Transient)}
+	}
+	s := store.Selection{Host: strings.TrimSuffix(strings.ToLower(o.host), ".")}
+	for _, c := range classes {
+		rs := store.Reasons(store.Class(c))
+		if c == "" || len(rs) == 0 {
+			return s, usagef("--class %q: it is transient, permanent or policy", c)
+		}
+		s.Reasons = append(s.Reasons, rs...)
+	}
+	for _, r := range o.reasons {
+		if !store.Reason(r).Known() {
+			return s, usagef("--reason %q: there is no such reason; see `facescan status` for those of the job", r)
+		}
+		s.Reasons = append(s.Reasons, store.Reason(r))
+	}
+	return s, nil
+}
+
+func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) error {
+	s, err := o.selection()
+	if err != nil {
+		return err
+	}
+	job, err := existingJob(ctx, arg)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	n, err := job.Retry(ctx, s)
+	if err != nil {
+		return fmt.Errorf("after %d rows: %w", n, err)
+	}
+	fmt.Fprintf(g.out, "%d\n", n)
+	g.tell("facescan: %d failed rows are pending again", n)
+	if n > 0 {
+		g.tell("  next: facescan run %s", arg)
+	}
+	return nil
+}

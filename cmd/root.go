@@ -1,0 +1,233 @@
+// Package cmd is facescan's command line: one file a command, each with an options struct, its flags, and a plain
+// function that runs it. Here are flags, wiring and the terminal; what the commands do is in the packages below.
+//
+// Output rules: data goes to stdout, everything else to stderr. Nothing moves on a stderr that is no terminal.
+// An error says what happened, why, and what to do next.
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// The exit codes, the same for every command.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitFailures    = 3   // finished or aborted with more failures than allowed
+	exitLimited     = 10  // stopped by a limit: run again
+	exitInterrupted = 130 // stopped by a person: run again
+)
+
+const exitHelp = `Exit codes:
+  0    done; for run: the job is finished, whatever the rows' outcomes
+  1    an error, told on stderr
+  2    the command line is wrong
+  3    finished or aborted with more failures than --max-fail or --abort-if allow
+  10   stopped by --max-duration or --max-rows, or only paused rows are left: run again
+  130  interrupted: run again`
+
+// exit is an error with a code of its own. Its text, if any, was not told yet.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+// usagef is an error in the command line.
+func usagef(format string, args ...any) error {
+	return &exit{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// streams are the three streams of the process, and what it may do with them.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// globals are the flags of every command.
+type globals struct {
+	streams
+	verbose   int
+	quiet     bool
+	logFormat string
+}
+
+func (g *globals) addFlags(fs *pflag.FlagSet) {
+	fs.CountVarP(&g.verbose, "verbose", "v", "tell more; twice for debugging")
+	fs.BoolVarP(&g.quiet, "quiet", "q", false, "tell errors only")
+	fs.StringVar(&g.logFormat, "log-format", "text", "of messages on stderr: text or json")
+}
+
+// logger writes to w, which is stderr, or a wrapper that keeps out of the progress bar's way.
+func (g *globals) logger(w io.Writer) *slog.Logger {
+	level := slog.LevelInfo
+	switch {
+	case g.quiet:
+		level = slog.LevelError
+	case g.verbose > 0:
+		level = slog.LevelDebug
+	}
+	if g.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(&textHandler{w: w, level: level})
+}
+
+// tell writes a line for a person to stderr, unless -q.
+func (g *globals) tell(format string, args ...any) {
+	if !g.quiet {
+		fmt.Fprintf(g.err, format+"\n", args...)
+	}
+}
+
+// Main runs the command line of this process and returns its exit code.
+func Main() int {
+	return Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+// Run runs one command line on the given streams and returns the exit code.
+func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	g := &globals{streams: streams{in, out, errw}}
+	root := newRoot(g)
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := exitError
+	var e *exit
+	if errors.As(err, &e) {
+		code = e.code
+		if e.err == nil {
+			return code
+		}
+	}
+	fmt.Fprintf(errw, "facescan: %v\n", err)
+	if code == exitUsage {
+		fmt.Fprintln(errw, "facescan: see `facescan help`, or `facescan COMMAND --help`")
+	}
+	return code
+}
+
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "facescan",
+		Short: "Find the faces in the images of a list of URLs",
+		Long: "facescan downloads every image of a list, finds the faces and keeps one result a row.\n" +
+			"It can be killed at any moment and run again: it never loses a row and never counts one twice.\n\n" +
+			"  facescan run urls.txt                    process the list, or go on with it\n" +
+			"  facescan export urls.txt -o faces.csv    the results\n\n" + exitHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := fromEnvironment(c); err != nil {
+				return err
+			}
+			if g.logFormat != "text" && g.logFormat != "json" {
+				return usagef("--log-format %q: it is text or json", g.logFormat)
+			}
+			return nil
+		},
+	}
+	g.addFlags(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exit{exitUsage, fmt.Errorf("%s: %w", c.CommandPath(), err)}
+	})
+	for _, add := range []func(*globals) *cobra.Command{
+		newRun, newImport, newExport, newStatus, newRetry, newVerify, newDetect, newVersion, newMan, newTryDecode,
+	} {
+		c := add(g)
+		c.DisableFlagsInUseLine = true
+		if !c.Hidden {
+			c.Long = strings.TrimRight(c.Long, "\n") + "\n\n" + exitHelp
+		}
+		root.AddCommand(c)
+	}
+	return root
+}
+
+// args turns cobra's complaint about the number of arguments into a usage error.
+func args(check cobra.PositionalArgs, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if check(c, args) != nil {
+			return usagef("%s wants %s", c.CommandPath(), what)
+		}
+		return nil
+	}
+}
+
+// fromEnvironment sets every flag that was not given from FACESCAN_NAME.
+func fromEnvironment(c *cobra.Command) error {
+	var bad error
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" || bad != nil {
+			return
+		}
+		name := "FACESCAN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok {
+			if err := c.Flags().Set(f.Name, v); err != nil {
+				bad = usagef("%s=%q: %v", name, v, err)
+			}
+		}
+	})
+	return bad
+}
+
+// interrupts returns a channel that is closed at the first Ctrl-C or SIGTERM, and a context that ends at the second.
+func interrupts(ctx context.Context, first func()) (drain <-chan struct{}, hard context.Context, stop func()) {
+	hard, cancel := context.WithCancel(ctx)
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
+	closed := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-ch:
+		case <-hard.Done():
+			return
+		}
+		first()
+		close(closed)
+		select {
+		case <-ch:
+			cancel()
+		case <-hard.Done():
+		}
+	}()
+	return closed, hard, func() {
+		signal.Stop(ch)
+		cancel()
+		<-done
+	}
+}

@@ -1,0 +1,287 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/detect"
+	"facescan/pipeline"
+	"facescan/store"
+)
+
+// drainGrace is what running fetches get after the first Ctrl-C.
+const drainGrace = 3 * time.Second
+
+type runOptions struct {
+	source sourceOptions
+	detect detectOptions
+	fetch  fetchOptions
+
+	fetchers, workers int
+	memory            size
+	maxDuration       time.Duration
+	maxRows           int64
+	maxFail           failLimit
+	progress          string
+	dryRun            bool
+}
+
+func (o *runOptions) addFlags(fs *pflag.FlagSet) {
+	o.source.addFlags(fs)
+	o.detect.addFlags(fs)
+	o.fetch.addFlags(fs)
+	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
+	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
+	o.memory = 256 << 20
+	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
+	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
+	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
+	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
+	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
+}
+
+// unbuiltRun are run's flags that later work gives a meaning.
+var unbuiltRun = unbuilt{}
+
+func newRun(g *globals) *cobra.Command {
+	var o runOptions
+	c := &cobra.Command{
+		Use:   "run SOURCE…|JOB",
+		Short: "Process what is not done: import, download, detect, store",
+		Long: "Imports what is new in the lists and processes every row that is not done. The same command resumes.\n" +
+			"The job of urls.txt is urls.facescan.db beside it. The first Ctrl-C drains, the second stops at once; neither loses anything.",
+		Args: args(cobra.MinimumNArgs(1), "a list of URLs, or a job"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := unbuiltRun.check(c.Flags()); err != nil {
+				return err
+			}
+			return runRun(c.Context(), g, &o, c.Flags(), args)
+		},
+	}
+	o.addFlags(c.Flags())
+	addUnbuilt(c.Flags())
+	return c
+}
+
+func (o *runOptions) check() error {
+	switch {
+	case o.fetchers < 1 || o.fetchers > 100_000:
+		return usagef("--fetchers %d: give 1 to 100000", o.fetchers)
+	case o.workers < 0 || o.workers > 4096:
+		return usagef("--workers %d: give 1 to 4096, or 0 for one a core", o.workers)
+	case o.memory < 1<<20:
+		return usagef("--memory %v: give 1MiB or more", &o.memory)
+	case o.maxRows < 0 || o.maxDuration < 0:
+		return usagef("--max-rows and --max-duration cannot be negative")
+	}
+	switch o.progress {
+	case "auto", "bar", "plain", "json", "none":
+	default:
+		return usagef("--progress %q: it is auto, bar, plain, json or none", o.progress)
+	}
+	if err := o.fetch.check(); err != nil {
+		return err
+	}
+	return o.source.check()
+}
+
+func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet, args []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	t, err := resolveTarget(args, o.source.db, o.source.columns())
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return dryRun(ctx, g, t)
+	}
+	job, err := openOrCreate(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	if err := belongs(ctx, job, t, o.source.db != ""); err != nil {
+		return err
+	}
+	detector, err := settleDetector(ctx, job, &o.detect, flags)
+	if err != nil {
+		return err
+	}
+	defer detector.Close()
+	fetcher, err := o.fetch.fetcher()
+	if err != nil {
+		return err
+	}
+	defer fetcher.Close()
+
+	stats := &pipeline.Stats{}
+	show := newProgress(g, o.progress)
+	log := g.logger(show.log())
+	drain, hard, stop := interrupts(ctx, func() {
+		log.Info(fmt.Sprintf("draining: no new fetches, %d rows in flight get %v, then they go back to pending; "+
+			"interrupt again to stop at once; nothing is lost either way", stats.Snapshot().InFlight, drainGrace))
+	})
+	defer stop()
+
+	workers := o.workers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	end, err := func() (pipeline.End, error) {
+		defer show.run(job, stats)()
+		return pipeline.Run(hard, job, pipeline.Options{
+			Sources: t.sources, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector,
+			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries,
+			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace,
+			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit,
+			Drain: drain, TryDecode: tryDecodeInChild, Log: log,
+		}, stats)
+	}()
+	if errors.Is(err, store.ErrFull) {
+		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)
+	}
+	counts, e := job.Counts(context.WithoutCancel(ctx))
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	name := args[0]
+	if len(args) > 1 || name == "-" {
+		name = t.job
+	}
+	summarize(g, o.progress, name, end, err, counts, stats.Snapshot())
+	if err != nil {
+		return err
+	}
+	switch {
+	case end == pipeline.Interrupted:
+		return &exit{code: exitInterrupted}
+	case end == pipeline.TooManyFail, end == pipeline.Finished && o.maxFail.Finally(counts.Failed, counts.Done):
+		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows", counts.Failed, counts.Done, &o.maxFail)}
+	case end == pipeline.Limited:
+		return &exit{code: exitLimited}
+	}
+	return nil
+}
+
+// belongs refuses a list that would join a job which was begun, under the same name, for another list.
+func belongs(ctx context.Context, job store.Job, t target, named bool) error {
+	if named || len(t.sources) == 0 {
+		return nil
+	}
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return err
+	}
+	want := pipeline.SourceName(job.Path(), t.sources[0].Path)
+	for _, s := range sources {
+		if s.Name == want {
+			return nil
+		}
+	}
+	if len(sources) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s is the job of %s, not of %s; to add the list to it say --db %s, to keep it apart say --db with another name",
+		job.Path(), sources[0].Name, t.sources[0].Path, job.Path())
+}
+
+// settleDetector makes the detector of a job: with the flags it was begun with, unless it has no results yet. A
+// flag that was given and differs is refused, since the job's results would not be comparable.
+func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags *pflag.FlagSet) (detect.Detector, error) {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := job.Counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if saved := settings["detection"]; saved != "" && counts.Done > 0 {
+		was := map[string]string{}
+		if err := json.Unmarshal([]byte(saved), &was); err != nil {
+			return nil, fmt.Errorf("the job's detection flags cannot be read: %w", err)
+		}
+		var differ []string
+		for _, name := range detectionFlags {
+			f := flags.Lookup(name)
+			switch old, ok := was[name]; {
+			case !ok || f.Value.String() == old:
+			case f.Changed:
+				differ = append(differ, fmt.Sprintf("--%s %s (was %q)", name, f.Value, old))
+			default:
+				if err := f.Value.Set(old); err != nil {
+					return nil, fmt.Errorf("the job's --%s %q: %w", name, old, err)
+				}
+			}
+		}
+		if len(differ) > 0 {
+			return nil, fmt.Errorf("the job has results that were made with other detection flags: %s; leave them out to go on as before, "+
+				"judge everything again with `facescan rescan`, or begin another job with --db", strings.Join(differ, ", "))
+		}
+	}
+	p, err := o.params()
+	if err != nil {
+		return nil, err
+	}
+	d, err := detect.New(p)
+	if err != nil {
+		return nil, err
+	}
+	if was := settings["detector"]; was != "" && counts.Done > 0 && was != d.Fingerprint() {
+		d.Close()
+		return nil, fmt.Errorf("the job has results of another detector (%s; this one is %s); judge everything again with `facescan rescan`, "+
+			"or begin another job with --db", was, d.Fingerprint())
+	}
+	now := map[string]string{}
+	for _, name := range detectionFlags {
+		now[name] = flags.Lookup(name).Value.String()
+	}
+	text, err := json.Marshal(now)
+	if err != nil {
+		return nil, err
+	}
+	if settings["detection"] != string(text) || settings["detector"] != d.Fingerprint() {
+		if err := job.Set(ctx, map[string]string{"detection": string(text), "detector": d.Fingerprint()}); err != nil {
+			d.Close()
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// dryRun tells what a run would do.
+func dryRun(ctx context.Context, g *globals, t target) error {
+	if _, err := os.Stat(t.job); err != nil {
+		fmt.Fprintf(g.out, "would create the job %s\n", t.job)
+	} else {
+		job, err := openOrCreate(ctx, t)
+		if err != nil {
+			return err
+		}
+		defer job.Close()
+		c, err := job.Counts(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(g.out, "would go on with the job %s: %d rows, %d done, %d pending\n", t.job, c.Total, c.Done, c.Pending)
+	}
+	for _, s := range t.sources {
+		size := "of unknown size"
+		if st, err := os.Stat(s.Path); err == nil {
+			size = fmt.Sprintf("of %d bytes", st.Size())
+		}
+		fmt.Fprintf(g.out, "would import what is new in %s, %s\n", s.Path, size)
+	}
+	return nil
+}

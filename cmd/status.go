@@ -1,0 +1,161 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/store"
+)
+
+type statusOptions struct {
+	json  bool
+	watch bool
+	every time.Duration
+}
+
+func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.json, "json", false, "one JSON object")
+	fs.BoolVar(&o.watch, "watch", false, "tell again every --every, until interrupted or the job is done")
+	fs.DurationVar(&o.every, "every", 2*time.Second, "interval of --watch")
+}
+
+func newStatus(g *globals) *cobra.Command {
+	var o statusOptions
+	c := &cobra.Command{
+		Use:   "status JOB",
+		Short: "Counts, rate, failures by reason, shards and owners",
+		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runStatus(c.Context(), g, &o, args[0])
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+// rateSample is how far apart two looks at the counters are when somebody works on the job.
+const rateSample = 500 * time.Millisecond
+
+func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) error {
+	if o.every < 100*time.Millisecond {
+		return usagef("--every %v: give 100ms or more", o.every)
+	}
+	job, err := existingJob(ctx, arg)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	drain, ctx, stop := interrupts(ctx, func() {})
+	defer stop()
+	for {
+		c, err := job.Counts(ctx)
+		if err != nil {
+			return err
+		}
+		rate := 0.0
+		if working(c) {
+			begin, done := time.Now(), c.Done
+			time.Sleep(rateSample)
+			if c, err = job.Counts(ctx); err != nil {
+				return err
+			}
+			rate = float64(c.Done-done) / time.Since(begin).Seconds()
+		}
+		if o.json {
+			b, err := json.Marshal(statusLine(c, rate, etaAt(c, rate)))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(g.out, "%s\n", b)
+		} else {
+			printStatus(g, job.Path(), c, rate)
+		}
+		if !o.watch || c.Pending == 0 && len(c.ImportIncomplete) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(o.every):
+		case <-drain:
+			return &exit{code: exitInterrupted}
+		}
+	}
+}
+
+func working(c store.Counts) bool {
+	for _, o := range c.Owners {
+		if o.Alive && o.Shards > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func etaAt(c store.Counts, rate float64) any {
+	switch {
+	case c.Pending == 0:
+		return 0
+	case rate <= 0 || len(c.ImportIncomplete) > 0:
+		return nil
+	}
+	return float64(c.Pending) / rate
+}
+
+// statusLine is the object of status --json.
+func statusLine(c store.Counts, rate float64, eta any) map[string]any {
+	reasons := map[string]int64{}
+	for r, n := range c.Failures {
+		if n > 0 {
+			reasons[string(r)] = n
+		}
+	}
+	return map[string]any{
+		"total": c.Total, "done": c.Done, "pending": c.Pending, "already_done": c.AlreadyDone, "ok": c.OK, "failed": c.Failed,
+		"images_with_faces": c.ImagesWithFaces, "faces": c.Faces, "failures": reasons, "rate": rate, "eta_seconds": eta,
+		"shards": map[string]any{"total": c.Shards.Total, "done": c.Shards.Done, "free": c.Shards.Free, "leased": c.Shards.Leased},
+	}
+}
+
+func printStatus(g *globals, path string, c store.Counts, rate float64) {
+	p := func(format string, args ...any) { fmt.Fprintf(g.out, format+"\n", args...) }
+	p("job      %s", path)
+	for _, s := range c.ImportIncomplete {
+		p("import   of %s is not complete", s)
+	}
+	p("rows     %12d", c.Total)
+	if c.AlreadyDone > 0 {
+		p("  already done %4d", c.AlreadyDone)
+	}
+	p("  done   %12d   %s", c.Done, percent(c.Done, c.Total))
+	p("  pending%12d", c.Pending)
+	p("ok       %12d   %d with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+	p("failed   %12d   %s of done", c.Failed, percent(c.Failed, c.Done))
+	for _, f := range ranked(c.Failures) {
+		p("  %-16s %10d  %s", f.reason, f.n, f.reason.Class())
+	}
+	p("shards   %12d   %d done, %d leased, %d free", c.Shards.Total, c.Shards.Done, c.Shards.Leased, c.Shards.Free)
+	for _, o := range c.Owners {
+		state := "alive"
+		if !o.Alive {
+			state = "gone"
+		}
+		p("  owner  %s pid %d on %s, %s: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID, o.Host, state, o.Shards, o.Pending, o.Expires.Round(time.Second))
+	}
+	if rate > 0 {
+		p("rate     %12.1f rows/s", rate)
+		if eta, ok := etaAt(c, rate).(float64); ok {
+			p("left     %12v", (time.Duration(eta * float64(time.Second))).Round(time.Second))
+		}
+	}
+}
+
+func percent(n, of int64) string {
+	if of == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f%%", 100*float64(n)/float64(of))
+}

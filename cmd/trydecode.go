@@ -1,0 +1,51 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"github.com/spf13/cobra"
+
+	"facescan/pipeline/decode"
+)
+
+// newTryDecode is the child that decodes a suspect image where a crash harms nobody: one that was in a decoder
+// when its process died. It exits 0 when the decoder came back, whatever it said.
+func newTryDecode(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:    "try-decode",
+		Hidden: true,
+		Args:   args(cobra.NoArgs, "an image on stdin"),
+		RunE: func(*cobra.Command, []string) error {
+			body, err := io.ReadAll(g.in)
+			if err != nil {
+				return err
+			}
+			d := decode.New(decode.Options{MaxPixels: 1 << 40})
+			defer d.Close()
+			_, _ = d.Decode(body) // its verdict is the parent's to get; here only survival counts
+			return nil
+		},
+	}
+}
+
+// tryDecodeInChild tells by an error that decoding the body killed the child. That no child could be started is
+// no such sign.
+func tryDecodeInChild(ctx context.Context, body []byte) error {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	c := exec.CommandContext(ctx, self, "try-decode")
+	c.Stdin = bytes.NewReader(body)
+	var gone *exec.ExitError
+	if err := c.Run(); errors.As(err, &gone) && ctx.Err() == nil {
+		return fmt.Errorf("the trial decode ended with %v", gone.ProcessState)
+	}
+	return nil
+}

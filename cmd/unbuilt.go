@@ -1,0 +1,43 @@
+package cmd
+
+import "github.com/spf13/pflag"
+
+// addUnbuilt adds the flags of run whose work is not built yet. Each goes from here to the options it belongs to
+// when it is.
+func addUnbuilt(fs *pflag.FlagSet) {
+	text := func(name string, off ...string) {
+		fs.String(name, "", "not built yet")
+		unbuiltRun[name] = append(off, "")
+	}
+	number := func(name string) {
+		fs.String(name, "0", "not built yet")
+		unbuiltRun[name] = []string{"0"}
+	}
+	text("node")
+	number("min-rate")
+	number("per-host")
+	number("rate")
+	number("bwlimit")
+	text("header")
+	text("proxy")
+	text("block-hosts")
+	fs.Bool("ignore-opt-out", true, "not built yet: no site's opt-out is looked for")
+	unbuiltRun["ignore-opt-out"] = []string{"true"}
+	number("tail-grace")
+	number("outage-wait")
+	text("sidecar")
+	text("sidecar-input")
+	number("sidecar-batch")
+	number("sidecar-delay")
+	text("sidecar-fallback")
+	text("out")
+	text("keep")
+	text("crops")
+	text("blurred")
+	number("thumbnails")
+	text("listen")
+	text("abort-if")
+	for _, name := range []string{"table", "id-column", "url-column", "done-column", "group-column", "keep-columns"} {
+		unbuiltRun[name] = []string{"", "[]"}
+	}
+}

@@ -1,0 +1,145 @@
+package cmd
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"facescan/pipeline"
+)
+
+// size is a flag value in bytes (64MiB, 64MB, 1000) or, with the same suffixes, a plain count (100M).
+type size int64
+
+var units = []struct {
+	suffix string
+	factor float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+	{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"B", 1}, {"", 1},
+}
+
+func (s *size) Set(text string) error {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(text, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+		if err != nil || n < 0 || math.IsNaN(n) || n*u.factor > math.MaxInt64/2 {
+			break
+		}
+		*s = size(n * u.factor)
+		return nil
+	}
+	return fmt.Errorf("%q is no size; write it as 64MiB, 2GB or 1000000", text)
+}
+
+func (s *size) String() string {
+	n := int64(*s)
+	for _, u := range []struct {
+		suffix string
+		factor int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"G", 1e9}, {"M", 1e6}, {"k", 1e3}} {
+		if n >= u.factor && n%u.factor == 0 {
+			return strconv.FormatInt(n/u.factor, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func (s *size) Type() string { return "size" }
+
+// failLimit is --max-fail: a count, or a share with a percent sign.
+type failLimit struct{ pipeline.Limit }
+
+func (l *failLimit) Set(text string) error {
+	if text == "" {
+		l.Limit = pipeline.Limit{}
+		return nil
+	}
+	if digits, ok := strings.CutSuffix(text, "%"); ok {
+		p, err := strconv.ParseFloat(digits, 64)
+		if err != nil || !(p > 0 && p <= 100) {
+			return fmt.Errorf("%q is no share; write it as 5%%, above 0%% and up to 100%% (0 alone allows no failure)", text)
+		}
+		l.Limit = pipeline.Limit{Percent: p, Set: true}
+		return nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is no number of failures; write it as 100, or as 5%%", text)
+	}
+	l.Limit = pipeline.Limit{Count: n, Set: true}
+	return nil
+}
+
+func (l *failLimit) String() string {
+	switch {
+	case !l.Limit.Set:
+		return ""
+	case l.Percent > 0:
+		return strconv.FormatFloat(l.Percent, 'g', -1, 64) + "%"
+	}
+	return strconv.FormatInt(l.Count, 10)
+}
+
+func (l *failLimit) Type() string { return "N|P%" }
+
+// degrees is a list of angles.
+type degrees []float64
+
+func (d *degrees) Set(text string) error {
+	*d = nil
+	if text == "" {
+		return nil
+	}
+	for _, part := range strings.Split(text, ",") {
+		a, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+		if err != nil || math.IsNaN(a) || math.IsInf(a, 0) {
+			return fmt.Errorf("%q is no angle in degrees; write them as 22.5,-22.5", part)
+		}
+		*d = append(*d, a)
+	}
+	return nil
+}
+
+func (d *degrees) String() string {
+	parts := make([]string, len(*d))
+	for i, a := range *d {
+		parts[i] = strconv.FormatFloat(a, 'g', -1, 64)
+	}
+	return strings.Join(parts, ",")
+}
+
+func (d *degrees) Type() string { return "degrees" }
+
+// minScore is --min-score: empty leaves the choice to the detector.
+type minScore struct {
+	value float64
+	set   bool
+}
+
+func (m *minScore) Set(text string) error {
+	if text == "" {
+		*m = minScore{}
+		return nil
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return fmt.Errorf("%q is no score; write a number such as 8", text)
+	}
+	*m = minScore{v, true}
+	return nil
+}
+
+func (m *minScore) String() string {
+	if !m.set {
+		return ""
+	}
+	return strconv.FormatFloat(m.value, 'g', -1, 64)
+}
+
+func (m *minScore) Type() string { return "score" }

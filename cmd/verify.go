@@ -1,0 +1,131 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
+	"facescan/pipeline/source"
+	"facescan/store"
+)
+
+type verifyOptions struct {
+	deep          bool
+	requireSource bool
+	json          bool
+}
+
+func (o *verifyOptions) addFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.deep, "deep", false, "also let the database check its own file")
+	fs.BoolVar(&o.requireSource, "require-source", false, "a list that is not there is a problem too")
+	fs.BoolVar(&o.json, "json", false, "a JSON object a problem")
+}
+
+func newVerify(g *globals) *cobra.Command {
+	var o verifyOptions
+	c := &cobra.Command{
+		Use:   "verify JOB",
+		Short: "Prove that the job is sound",
+		Long: "Checks that every done row has exactly one result and no other row has any, that faces, counters, shards and\n" +
+			"lists agree, and prints a line a problem. A job that is not finished can be sound. Works beside running processes.",
+		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runVerify(c.Context(), g, &o, args[0])
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+// shownProblems is how many problems of one kind are printed; the rest is counted.
+const shownProblems = 20
+
+func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) error {
+	job, err := existingJob(ctx, arg)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	found := map[string]int{}
+	total := 0
+	report := func(p store.Problem) {
+		total++
+		if found[p.Check]++; found[p.Check] > shownProblems {
+			return
+		}
+		if o.json {
+			if b, err := json.Marshal(map[string]any{"check": p.Check, "id": p.ID, "text": p.Text}); err == nil {
+				fmt.Fprintf(g.out, "%s\n", b)
+			}
+			return
+		}
+		if p.ID != 0 {
+			fmt.Fprintf(g.out, "%s: row %d: %s\n", p.Check, p.ID, p.Text)
+		} else {
+			fmt.Fprintf(g.out, "%s: %s\n", p.Check, p.Text)
+		}
+	}
+	if err := job.Verify(ctx, store.VerifyOptions{Deep: o.deep}, report); err != nil {
+		return err
+	}
+	if err := verifySources(ctx, g, o, job, report); err != nil {
+		return err
+	}
+	for check, n := range found {
+		if n > shownProblems {
+			g.tell("facescan: %s: %d more like these", check, n-shownProblems)
+		}
+	}
+	if total > 0 {
+		return fmt.Errorf("%s is not sound: %d problems", job.Path(), total)
+	}
+	c, err := job.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	g.tell("facescan: %s is sound: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done, c.Pending)
+	return nil
+}
+
+// verifySources compares the job's rows with the lists that are still there.
+func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.Job, report func(store.Problem)) error {
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range sources {
+		absent := func(why string) {
+			if o.requireSource {
+				report(store.Problem{Check: "source-absent", Text: fmt.Sprintf("%s: %s", s.Name, why)})
+				return
+			}
+			g.tell("facescan: %s %s: its lines are not compared with the rows", s.Name, why)
+		}
+		if s.Name == "-" {
+			absent("came from stdin")
+			continue
+		}
+		var spec source.Spec
+		if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
+			return fmt.Errorf("the options of source %s: %w", s.Name, err)
+		}
+		spec.Path = s.Name
+		if !filepath.IsAbs(spec.Path) {
+			spec.Path = filepath.Join(filepath.Dir(job.Path()), spec.Path)
+		}
+		switch err := pipeline.VerifySource(ctx, job, s, spec, report); {
+		case errors.Is(err, fs.ErrNotExist):
+			absent("is not there")
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/mattn/go-sqlite3"
+	"github.com/spf13/cobra"
+
+	"facescan/detect"
+)
+
+// release is the version of this source tree.
+const release = "0.1.0"
+
+func version() string { return release }
+
+// commit is the commit that was built, with a mark when the tree differed from it.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	rev, dirty := "unknown", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			rev = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+changes"
+		}
+	}
+	return rev + dirty
+}
+
+func newVersion(g *globals) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Version, commit, Go, SQLite and cascade of this binary",
+		Args:  args(cobra.NoArgs, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			lib, _, _ := sqlite3.Version()
+			if asJSON {
+				b, err := json.Marshal(map[string]string{"version": release, "commit": commit(), "go": runtime.Version(),
+					"sqlite": lib, "cascade": detect.CascadeChecksum(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(g.out, "%s\n", b)
+				return nil
+			}
+			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\ncascade  %s\n",
+				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, detect.CascadeChecksum())
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return c
+}

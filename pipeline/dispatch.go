@@ -1,0 +1,208 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"facescan/store"
+)
+
+const (
+	pageRows  = 512                    // pending rows read from a shard at a time
+	claimSpan = 5 * time.Second        // a claim takes about as many rows as this much work
+	idlePoll  = 200 * time.Millisecond // how often a process without work looks for some
+)
+
+// task is a row on its way.
+type task struct {
+	row      store.Row
+	held     *held
+	suspect  int // times a process died with this row in a decoder
+	attempts int
+	account  account
+	body     body
+	started  time.Time
+}
+
+// dispatch claims shards and hands their rows out, one in-flight token each, until the job is finished, a limit
+// is reached or the run drains. It returns when its rows are settled, or may be given up by others.
+func (r *run) dispatch() error {
+	defer r.queue.stop()
+	d := dispatcher{run: r, takeovers: -1}
+	for {
+		if r.draining.Err() != nil {
+			return nil
+		}
+		l, err := r.session.Claim(r.draining, d.claimRows())
+		switch {
+		case err == nil:
+		case r.draining.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrNoShard):
+			finished, err := r.idle()
+			if err != nil || finished {
+				return err
+			}
+			continue
+		default:
+			return fmt.Errorf("claim a shard: %w", err)
+		}
+		h := r.leases.hold(r.fetching, l)
+		err = d.hand(h)
+		if e := r.leases.finish(context.WithoutCancel(r.hard), h); e != nil && err == nil {
+			err = fmt.Errorf("release a shard: %w", e)
+		}
+		if err != nil {
+			return err
+		}
+		if r.MaxRows > 0 && d.handed >= r.MaxRows {
+			return r.await()
+		}
+	}
+}
+
+type dispatcher struct {
+	*run
+	handed    int64
+	takeovers int64
+	suspects  map[int64]int
+}
+
+// claimRows is how many rows to claim: about claimSpan of work at the present rate, so that a process which joins
+// late finds something to do, and a fast one does not claim all the time.
+func (d *dispatcher) claimRows() int {
+	n := int(d.stats.Rate() * claimSpan.Seconds())
+	return min(max(n, 4*d.Fetchers), d.ShardSize)
+}
+
+// hand hands out the pending rows of a shard. It stops early when the run drains, the lease is lost, or MaxRows
+// is reached; what it did not hand out stays pending.
+func (d *dispatcher) hand(h *held) error {
+	if err := d.lookForSuspects(); err != nil {
+		return err
+	}
+	l := h.now()
+	for after := l.Lo - 1; ; {
+		rows, err := d.session.Pending(h.ctx, l, after, pageRows)
+		if h.ctx.Err() != nil || errors.Is(err, store.ErrLeaseLost) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the rows of a shard: %w", err)
+		}
+		for _, row := range rows {
+			if d.MaxRows > 0 && d.handed >= d.MaxRows {
+				return nil
+			}
+			select {
+			case d.inflight <- struct{}{}:
+			case <-d.draining.Done():
+				return nil
+			case <-h.ctx.Done():
+				return nil
+			}
+			t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{h: &d.budget.bodies}}
+			h.take()
+			if d.queue.add(d.draining, t) != nil {
+				d.giveUp(t)
+				return nil
+			}
+			d.handed++
+			d.stats.Dispatched.Add(1)
+			after = row.ID
+		}
+		if len(rows) < pageRows {
+			return nil
+		}
+	}
+}
+
+// lookForSuspects reads which rows were in a decoder when their process died, after each takeover.
+func (d *dispatcher) lookForSuspects() error {
+	n := d.session.Takeovers()
+	if n == d.takeovers {
+		return nil
+	}
+	s, err := d.session.Suspects(d.draining)
+	if err != nil {
+		if d.draining.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("read the suspect rows: %w", err)
+	}
+	d.suspects, d.takeovers = s, n
+	d.stats.Takeovers.Store(n)
+	return nil
+}
+
+// await waits until all rows that were handed out are settled, and ends the run as limited.
+func (r *run) await() error {
+	r.stopImport()
+	for {
+		if n, _ := r.leases.count(); n == 0 {
+			r.drain(drainCause{Limited})
+			return nil
+		}
+		select {
+		case <-r.leases.freed:
+		case <-r.draining.Done():
+			return nil
+		}
+	}
+}
+
+// idle is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
+// little: for our own rows, for other owners', for an import to cut the next shard.
+func (r *run) idle() (finished bool, err error) {
+	c, err := r.job.Counts(r.draining)
+	if err != nil {
+		if r.draining.Err() != nil {
+			return true, nil
+		}
+		return false, fmt.Errorf("count the job's rows: %w", err)
+	}
+	r.stats.See(c)
+	if c.Pending == 0 {
+		if len(c.ImportIncomplete) == 0 {
+			return true, nil
+		}
+		if err := r.orphaned(c.ImportIncomplete); err != nil {
+			return false, err
+		}
+	} else if shards, _ := r.leases.count(); shards == 0 && c.Pending == c.PausedPending {
+		r.drain(drainCause{Limited})
+		return true, nil
+	}
+	select {
+	case <-r.leases.freed:
+	case <-r.importing.changed:
+	case <-time.After(idlePoll):
+	case <-r.draining.Done():
+	}
+	return false, nil
+}
+
+// orphaned is the error of a job whose list was not read to its end while nobody is reading it: neither this
+// process nor another. Without it such a job would look finished, or wait for ever.
+func (r *run) orphaned(incomplete []string) error {
+	if r.importing.active() {
+		return nil
+	}
+	sources, err := r.job.Sources(r.draining)
+	if err != nil {
+		if r.draining.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	for _, s := range sources {
+		if !s.Complete && s.Importer != "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("all imported rows are done, but the import of %s is not complete and no process reads it; "+
+		"go on with: facescan run %s --db %s", strings.Join(incomplete, ", "), strings.Join(incomplete, " "), r.job.Path())
+}

@@ -1,0 +1,217 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"facescan/pipeline/source"
+	"facescan/store"
+)
+
+const (
+	firstBatch  = 1_000   // rows of the first transaction, so that work starts at once
+	importBatch = 50_000  // rows of the later ones, about 50 ms each, so that checkpoints get their turn
+	importBytes = 8 << 20 // of URLs in a transaction, whatever the rows
+	readRows    = 512     // asked of a reader at a time
+	importers   = 4       // lists read at once
+)
+
+// Importer reads lists into a job.
+type Importer struct {
+	Job       store.Job
+	Session   store.Session
+	ShardSize int
+	LeaseTTL  time.Duration
+	Log       *slog.Logger
+	Imported  func(source string, rows int64, progress float64) // after each transaction; optional
+}
+
+// SourceName is what a list is called in its job: relative to the job's folder when it lies in there, so that both
+// can be moved together; otherwise absolute; "-" for stdin.
+func SourceName(jobPath, list string) string {
+	if list == "-" {
+		return list
+	}
+	abs, err := filepath.Abs(list)
+	if err != nil {
+		return list
+	}
+	if strings.Contains(jobPath, "://") {
+		return abs
+	}
+	dir, err := filepath.Abs(filepath.Dir(jobPath))
+	if err != nil {
+		return abs
+	}
+	if rel, err := filepath.Rel(dir, abs); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return abs
+}
+
+// Import reads the lists to their ends, or as far as the context lets it; then what is appended stays, and a later
+// import goes on there. Lists are numbered in the order given before any is read.
+func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
+	sources := make([]store.Source, len(specs))
+	for i, spec := range specs {
+		options, err := json.Marshal(spec)
+		if err != nil {
+			return err
+		}
+		s, err := im.Job.AddSource(ctx, store.Source{Name: SourceName(im.Job.Path(), spec.Path), Format: spec.Format, Options: string(options)})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("add %s to the job: %w", spec.Path, err)
+		}
+		sources[i] = s
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(importers)
+	for i, spec := range specs {
+		g.Go(func() error {
+			err := im.list(gctx, spec, sources[i])
+			if ctx.Err() != nil {
+				return nil // stopped, which is no failure
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// list imports one list, waiting while another process does.
+func (im *Importer) list(ctx context.Context, spec source.Spec, s store.Source) error {
+	for {
+		lease, err := im.Session.LeaseSource(ctx, s.Number)
+		switch {
+		case err == nil:
+			err = im.read(ctx, spec, s, lease)
+			if e := im.Session.ReleaseSource(context.WithoutCancel(ctx), lease); e != nil && err == nil {
+				err = fmt.Errorf("release the import of %s: %w", spec.Path, e)
+			}
+			if !errors.Is(err, store.ErrLeaseLost) {
+				return err
+			}
+			im.Log.Warn("the import went to another process", "source", s.Name)
+		case !errors.Is(err, store.ErrHeld):
+			return fmt.Errorf("lease the import of %s: %w", spec.Path, err)
+		}
+		select {
+		case <-time.After(idlePoll):
+		case <-ctx.Done():
+			return nil
+		}
+		all, err := im.Job.Sources(ctx)
+		if err != nil {
+			return err
+		}
+		if s.Number < len(all) && all[s.Number].Complete {
+			return nil // the other process read it to its end
+		}
+	}
+}
+
+// read reads a list from where its import stopped to its end.
+func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, lease store.SourceLease) error {
+	from := source.Position(lease.Position)
+	list, err := source.Open(ctx, spec, from)
+	if err != nil {
+		return err
+	}
+	defer list.Close()
+
+	offset := int64(s.Number) << store.SourceShift
+	chunk := make([]source.Row, readRows)
+	var batch []store.NewRow
+	var bytes, total int64
+	size := firstBatch
+	renewed := time.Now()
+	flush := func(complete bool) error {
+		if time.Since(renewed) > im.LeaseTTL/3 {
+			renewed = time.Now()
+			l, err := im.Session.RenewSource(ctx, lease)
+			if err != nil {
+				return err
+			}
+			lease = l
+		}
+		if err := im.Session.Append(ctx, lease, batch, store.Position(list.Position()), complete, im.ShardSize); err != nil {
+			return fmt.Errorf("import %s: %w", spec.Path, err)
+		}
+		total += int64(len(batch))
+		if im.Imported != nil {
+			im.Imported(s.Name, int64(len(batch)), list.Progress())
+		}
+		batch, bytes = batch[:0], 0
+		size = min(size*4, importBatch)
+		return nil
+	}
+	for {
+		n, err := list.Next(chunk)
+		for _, row := range chunk[:n] {
+			batch = append(batch, store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad})
+			bytes += int64(len(row.URL))
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return flush(true)
+		case err != nil:
+			return fmt.Errorf("read %s: %w", spec.Path, err)
+		case ctx.Err() != nil:
+			return nil // what was not appended is read again later
+		case len(batch) >= size || bytes >= importBytes:
+			if err := flush(false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// importState tells the dispatcher how the import goes.
+type importState struct {
+	changed chan struct{} // a token when a shard may have been cut
+	mu      sync.Mutex
+	running bool
+}
+
+func (s *importState) active() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
+}
+
+func (s *importState) set(running bool) {
+	s.mu.Lock()
+	s.running = running
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *importState) poke() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (r *run) importAll(ctx context.Context) error {
+	defer r.importing.set(false)
+	im := Importer{Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
+		Imported: func(_ string, rows int64, _ float64) {
+			r.stats.Imported.Add(rows)
+			r.importing.poke()
+		}}
+	return im.Import(ctx, r.Sources)
+}

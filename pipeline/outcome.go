@@ -1,0 +1,55 @@
+package pipeline
+
+import (
+	"errors"
+
+	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch"
+	"facescan/store"
+)
+
+// reasonOf names a decoder's refusal.
+func reasonOf(err error) store.Reason {
+	switch {
+	case errors.Is(err, decode.ErrNotImage):
+		return store.NotImage
+	case errors.Is(err, decode.ErrTooManyPixels):
+		return store.TooManyPixels
+	}
+	return store.BadImage
+}
+
+// failure turns a fetch's error into a row's outcome.
+func failure(id int64, attempts int, err *fetch.Error) store.Result {
+	return store.Result{
+		ID: id, Status: store.Failed, Reason: store.Reason(err.Reason), HTTPStatus: err.Status,
+		FinalURL: err.FinalURL, Bytes: err.Bytes, Attempts: attempts,
+	}
+}
+
+// Remedy is what a person can do about a reason, in a few words.
+func Remedy(r store.Reason) string { return remedies[r] }
+
+var remedies = map[store.Reason]string{
+	store.BadURL:         "not an http(s) URL: correct the list",
+	store.DNSNotFound:    "the host does not exist (any more)",
+	store.HTTP4xx:        "gone or forbidden: nothing to do here",
+	store.HTTPError:      "the server's answer is not usable HTTP",
+	store.NotImage:       "the server sent something that is no image",
+	store.BadImage:       "the image is damaged",
+	store.TooLarge:       "raise --max-bytes, then `facescan retry --reason too_large`",
+	store.TooManyPixels:  "raise --max-pixels, then `facescan retry --reason too_many_pixels`",
+	store.RedirectLoop:   "the server redirects without end",
+	store.TLS:            "the certificate does not verify; --insecure accepts it",
+	store.DNSTimeout:     "the resolver did not answer: see `facescan doctor`, then `facescan retry`",
+	store.Connect:        "no connection to the host: `facescan retry` later",
+	store.Timeout:        "slow host: raise --timeout, then `facescan retry`",
+	store.Reset:          "the connection broke: `facescan retry`",
+	store.Truncated:      "the body ended early: `facescan retry`",
+	store.HTTP5xx:        "the server is in trouble: `facescan retry` later",
+	store.HTTP429:        "asked too often: lower --per-host, then `facescan retry`",
+	store.TooSlow:        "below --min-rate: lower it, then `facescan retry --reason too_slow`",
+	store.PrivateAddress: "a private address; --allow-private fetches loopback and private ones",
+	store.OptOut:         "the site asks not to be used this way; --ignore-opt-out",
+	store.Blocked:        "on your --block-hosts list",
+}

@@ -1,0 +1,92 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"time"
+
+	"facescan/detect"
+	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch"
+	"facescan/store"
+)
+
+// Single judges images one at a time, as a run does, without a job.
+type Single struct {
+	Fetcher  *fetch.Fetcher
+	Detector detect.Detector
+	Decode   decode.Options
+	Retries  int
+	MaxBytes int64
+	Log      *slog.Logger
+}
+
+// Look fetches a URL, or reads a file, and judges it. The bytes are returned for drawing. The error is ours, not the
+// image's: a file that is not there, a cancelled context.
+func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Result, []byte, error) {
+	t := &task{attempts: 1}
+	read := s.read
+	if isURL {
+		read = s.fetch
+	}
+	if res, err := read(ctx, name, t); err != nil || res.Status != "" {
+		return res, nil, err
+	}
+	bytes := t.body.bytes
+	d := decode.New(s.Decode)
+	defer d.Close()
+	budget := newBudget(math.MaxInt64)
+	j := judge{decode: s.Decode, detector: s.Detector, pixels: &budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
+	res, err := j.result(ctx, 0, d, t)
+	if err != nil {
+		return store.Result{}, nil, err
+	}
+	return *res, bytes, nil
+}
+
+// read fills the task's body from a file; a result with a status is the outcome instead.
+func (s *Single) read(_ context.Context, name string, t *task) (store.Result, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return store.Result{}, err
+	}
+	defer f.Close()
+	bytes, err := io.ReadAll(io.LimitReader(f, s.MaxBytes+1))
+	if err != nil {
+		return store.Result{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	if int64(len(bytes)) > s.MaxBytes {
+		return store.Result{Status: store.Failed, Reason: store.TooLarge}, nil
+	}
+	t.body = body{bytes: bytes}
+	return store.Result{}, nil
+}
+
+// fetch fills the task's body from a URL, likewise.
+func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, error) {
+	budget := newBudget(math.MaxInt64)
+	for ; ; t.attempts++ {
+		b, err := s.Fetcher.Fetch(ctx, url, &account{h: &budget.bodies})
+		if err == nil {
+			t.body = body{bytes: b.Bytes, status: b.Status, finalURL: b.FinalURL} // left to the garbage collector: it is drawn later
+			return store.Result{}, nil
+		}
+		var fe *fetch.Error
+		if !errors.As(err, &fe) {
+			return store.Result{}, err
+		}
+		if !fe.Temporary() || t.attempts > s.Retries {
+			return failure(0, t.attempts, fe), nil
+		}
+		select {
+		case <-time.After(fetch.Backoff(t.attempts, fe.RetryAfter)):
+		case <-ctx.Done():
+			return store.Result{}, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package pipeline
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"facescan/store"
+)
+
+// Stats are the figures of one run, safe to read at any time from anywhere.
+type Stats struct {
+	Imported   atomic.Int64 // rows appended
+	Dispatched atomic.Int64 // rows handed to a fetcher
+	Retries    atomic.Int64 // attempts after the first
+	Bytes      atomic.Int64 // of bodies
+	Fallbacks  atomic.Int64 // images that the standard library decoded after libjpeg-turbo refused
+	Takeovers  atomic.Int64 // shards taken from dead or silent owners
+	LeasesLost atomic.Int64
+	Refused    atomic.Int64 // results not written because their lease was lost
+
+	Fetching, Decoding, Detecting, Committing Stage
+
+	run *run
+
+	mu       sync.Mutex
+	start    time.Time
+	base     store.Counts // the job before this run
+	job      store.Counts // the job when it was last looked at
+	own      totals       // what this run committed
+	meter    meter
+	failures map[store.Reason]int64
+}
+
+type totals struct {
+	Done, OK, Failed, Faces, ImagesWithFaces int64
+}
+
+// Stage counts the work in one stage.
+type Stage struct {
+	now   atomic.Int64 // rows in it
+	count atomic.Int64 // rows through it
+	nanos atomic.Int64
+}
+
+func (s *Stage) enter() { s.now.Add(1) }
+
+func (s *Stage) leave(d time.Duration) {
+	s.now.Add(-1)
+	s.add(d)
+}
+
+func (s *Stage) add(d time.Duration) {
+	s.count.Add(1)
+	s.nanos.Add(int64(d))
+}
+
+// Now is how many are in the stage.
+func (s *Stage) Now() int64 { return s.now.Load() }
+
+// Done is how many went through it, and how long all of them took together.
+func (s *Stage) Done() (int64, time.Duration) {
+	return s.count.Load(), time.Duration(s.nanos.Load())
+}
+
+func (s *Stats) begin(r *run) error {
+	c, err := r.job.Counts(r.hard)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.run, s.start, s.base, s.job, s.failures = r, time.Now(), c, c, map[store.Reason]int64{}
+	s.meter.begin(s.start)
+	return nil
+}
+
+// See takes a fresh look at the whole job into account.
+func (s *Stats) See(c store.Counts) {
+	s.mu.Lock()
+	s.job = c
+	s.mu.Unlock()
+}
+
+func (s *Stats) commit(results []store.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range results {
+		r := &results[i]
+		s.own.Done++
+		if r.Status == store.OK {
+			s.own.OK++
+		} else {
+			s.own.Failed++
+			s.failures[r.Reason]++
+		}
+		s.own.Faces += int64(len(r.Faces))
+		if len(r.Faces) > 0 {
+			s.own.ImagesWithFaces++
+		}
+	}
+	s.meter.add(time.Now(), int64(len(results)))
+}
+
+// jobTotals is how many rows of the job failed and are done, as far as this process knows.
+func (s *Stats) jobTotals() (failed, done int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.base.Failed + s.own.Failed, s.base.Done + s.own.Done
+}
+
+// Rate is how many rows a second this process settled lately.
+func (s *Stats) Rate() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meter.rate(time.Now())
+}
+
+// Snapshot is what a person is shown.
+type Snapshot struct {
+	Elapsed  time.Duration
+	Job      store.Counts // of the whole job, all processes, when last looked at
+	Done     int64        // by this run
+	OK       int64
+	Failed   int64
+	Faces    int64
+	Rate     float64 // rows a second, lately
+	Failures map[store.Reason]int64
+	InFlight int
+	Memory   int64 // bytes reserved
+	Queued   map[string]int64
+}
+
+// Snapshot reads all figures at once.
+func (s *Stats) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := Snapshot{Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces, Failures: map[store.Reason]int64{}}
+	if s.run == nil {
+		return snap
+	}
+	now := time.Now()
+	snap.Elapsed = now.Sub(s.start)
+	snap.Rate = s.meter.rate(now)
+	snap.InFlight = len(s.run.inflight)
+	snap.Memory = s.run.budget.used()
+	for r, n := range s.failures {
+		snap.Failures[r] = n
+	}
+	return snap
+}
+
+// meterSpan is the window of the rate, in whole seconds.
+const meterSpan = 10
+
+// meter counts events in a ring of seconds.
+type meter struct {
+	start  time.Time
+	second int64 // since start, of the newest slot
+	slots  [meterSpan + 1]int64
+}
+
+func (m *meter) begin(t time.Time) { *m = meter{start: t} }
+
+func (m *meter) turn(now time.Time) {
+	for sec := int64(now.Sub(m.start) / time.Second); m.second < sec; {
+		if sec-m.second > meterSpan+1 {
+			m.second = sec - meterSpan - 1
+		}
+		m.second++
+		m.slots[m.second%int64(len(m.slots))] = 0
+	}
+}
+
+func (m *meter) add(now time.Time, n int64) {
+	m.turn(now)
+	m.slots[m.second%int64(len(m.slots))] += n
+}
+
+// rate is over the whole window, or since the start while that is younger.
+func (m *meter) rate(now time.Time) float64 {
+	if m.start.IsZero() {
+		return 0
+	}
+	m.turn(now)
+	var n int64
+	for _, s := range m.slots {
+		n += s
+	}
+	span := min(now.Sub(m.start).Seconds(), meterSpan+now.Sub(m.start).Seconds()-float64(m.second))
+	return float64(n) / max(span, 0.1)
+}

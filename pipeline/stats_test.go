@@ -1,0 +1,70 @@
+package pipeline
+
+import (
+	"testing"
+	"time"
+
+	"facescan/pipeline/fetch"
+	"facescan/store"
+)
+
+func TestMeter(t *testing.T) {
+	var m meter
+	start := time.Unix(1000, 0)
+	m.begin(start)
+	if r := m.rate(start); r != 0 {
+		t.Fatalf("rate before anything %v", r)
+	}
+	for s := range 30 {
+		m.add(start.Add(time.Duration(s)*time.Second+time.Millisecond), 7)
+	}
+	if r := m.rate(start.Add(30 * time.Second)); r < 6.5 || r > 7.5 {
+		t.Errorf("a steady 7/s is shown as %v", r)
+	}
+	if r := m.rate(start.Add(time.Hour)); r != 0 {
+		t.Errorf("an hour of nothing is shown as %v", r)
+	}
+}
+
+func TestLimit(t *testing.T) {
+	for _, c := range []struct {
+		l            Limit
+		failed, done int64
+		now, finally bool
+	}{
+		{Limit{}, 100, 100, false, false},
+		{Limit{Set: true}, 0, 100, false, false},
+		{Limit{Set: true}, 1, 1, true, true},
+		{Limit{Set: true, Count: 5}, 5, 10, false, false},
+		{Limit{Set: true, Count: 5}, 6, 10, true, true},
+		{Limit{Set: true, Percent: 10}, 2, 10, false, true}, // too early to tell, but not at the end
+		{Limit{Set: true, Percent: 10}, 20, 200, false, false},
+		{Limit{Set: true, Percent: 10}, 21, 200, true, true},
+	} {
+		if now, fin := c.l.exceeded(c.failed, c.done), c.l.Finally(c.failed, c.done); now != c.now || fin != c.finally {
+			t.Errorf("%+v with %d of %d: now %v, finally %v, want %v, %v", c.l, c.failed, c.done, now, fin, c.now, c.finally)
+		}
+	}
+}
+
+// TestReasons: every reason a fetch can give is one the store knows, and has a remedy to tell.
+func TestReasons(t *testing.T) {
+	for _, r := range store.Reasons("") {
+		if Remedy(r) == "" {
+			t.Errorf("%s has no remedy", r)
+		}
+		if r.Class() == "" {
+			t.Errorf("%s has no class", r)
+		}
+	}
+	for _, word := range []string{fetch.BadURL, fetch.DNSNotFound, fetch.HTTP4xx, fetch.HTTPError, fetch.TooLarge, fetch.RedirectLoop,
+		fetch.TLS, fetch.DNSTimeout, fetch.Connect, fetch.Timeout, fetch.Reset, fetch.Truncated, fetch.HTTP5xx, fetch.HTTP429,
+		fetch.TooSlow, fetch.PrivateAddress, fetch.OptOut, fetch.Blocked} {
+		if !store.Reason(word).Known() {
+			t.Errorf("the fetcher's %s is no reason of the store", word)
+		}
+		if e := (&fetch.Error{Reason: word, Status: 503}); e.Temporary() && store.Reason(word).Class() != store.Transient {
+			t.Errorf("%s is retried, but not transient", word)
+		}
+	}
+}
