@@ -1,0 +1,200 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Memory is the byte budget that bodies are taken from.
+type Memory interface {
+	// Reserve waits for n bytes. It is called while nothing is held.
+	Reserve(ctx context.Context, n int64) error
+	// Grow takes n bytes more, or tells that there are none. It never waits.
+	Grow(n int64) bool
+	// Release gives n bytes back.
+	Release(n int64)
+}
+
+// Body is a fetched body. Whoever has it calls Release when its bytes are no longer needed.
+type Body struct {
+	Bytes    []byte
+	FinalURL string // after redirects, password hidden; empty when it is the row's own
+	Status   int
+	Header   http.Header
+	First    time.Duration // from the start of the attempt to the last answer's header
+	Took     time.Duration // to the last byte
+
+	buf *buffer
+}
+
+// Release gives the buffer to the pool and the bytes to the budget. Bytes must not be used after it.
+func (b *Body) Release() {
+	b.Bytes = nil
+	if b.buf != nil {
+		b.buf.free()
+		b.buf = nil
+	}
+}
+
+// firstBuffer is what an attempt reserves before it asks: most images of the web fit in twice as much.
+const firstBuffer = 64 << 10
+
+const (
+	minPooled = 4 << 10
+	maxPooled = 1 << 20 // larger buffers are left to the garbage collector, or the pools would fill with the rare giants
+)
+
+var pools [9]sync.Pool // of *[]byte, a power of two each, from minPooled to maxPooled
+
+func pooledSize(n int64) (class int, size int64) {
+	for size = minPooled; size < n; size <<= 1 {
+		class++
+	}
+	return class, size
+}
+
+// buffer is memory for a body, every byte of its capacity paid for by the budget.
+type buffer struct {
+	mem  Memory
+	paid int64
+	b    []byte
+	slot *[]byte // of the pool, nil when b is not pooled
+}
+
+// pay moves what is paid for to n.
+func (b *buffer) pay(n int64) error {
+	switch {
+	case n < b.paid:
+		b.mem.Release(b.paid - n)
+	case n > b.paid && !b.mem.Grow(n-b.paid):
+		return ErrNoMemory
+	}
+	b.paid = n
+	return nil
+}
+
+// resize gives the buffer a capacity of at least n and keeps its bytes. While it copies, both sides are paid for.
+func (b *buffer) resize(n int64) error {
+	class, size := 0, n
+	if n <= maxPooled {
+		class, size = pooledSize(n)
+	}
+	old, oldSlot := b.b, b.slot
+	if err := b.pay(int64(cap(old)) + size); err != nil {
+		return err
+	}
+	b.slot = nil
+	if n <= maxPooled {
+		if b.slot, _ = pools[class].Get().(*[]byte); b.slot == nil {
+			p := make([]byte, size)
+			b.slot = &p
+		}
+		b.b = (*b.slot)[:len(old)]
+	} else {
+		b.b = make([]byte, len(old), size)
+	}
+	copy(b.b, old)
+	recycle(oldSlot)
+	return b.pay(size)
+}
+
+func (b *buffer) free() {
+	recycle(b.slot)
+	b.b, b.slot = nil, nil
+	b.pay(0)
+}
+
+func recycle(slot *[]byte) {
+	if slot != nil {
+		class, _ := pooledSize(int64(len(*slot)))
+		pools[class].Put(slot)
+	}
+}
+
+// read reads the body of an answer, decoded, into the buffer, at most MaxBytes of it.
+func (a *attempt) read(resp *http.Response, buf *buffer) error {
+	limit := a.f.o.MaxBytes
+	if resp.ContentLength > limit {
+		return &Error{Reason: TooLarge, Err: fmt.Errorf("%d bytes announced", resp.ContentLength)}
+	}
+	wire := &wire{a: a, r: resp.Body}
+	r, memory, err := decoded(wire, resp.Header.Values("Content-Encoding"))
+	if err != nil {
+		return a.bodyError(wire, err)
+	}
+	if c, ok := r.(io.Closer); ok {
+		defer c.Close()
+	}
+	size := min(firstBuffer, limit)
+	if r == io.Reader(wire) && resp.ContentLength >= 0 {
+		size = resp.ContentLength
+	}
+	if memory > 0 { // of the decoder, while it works
+		if !buf.mem.Grow(memory) {
+			return ErrNoMemory
+		}
+		defer buf.mem.Release(memory)
+	}
+	if err := buf.resize(size); err != nil {
+		return err
+	}
+	for {
+		if len(buf.b) == cap(buf.b) || int64(len(buf.b)) == limit {
+			// Only an end may follow, or the buffer has to grow; one byte tells.
+			var one [1]byte
+			n, err := r.Read(one[:])
+			switch {
+			case n > 0 && int64(len(buf.b)) == limit:
+				return &Error{Reason: TooLarge, Err: fmt.Errorf("more than %d bytes", limit)}
+			case n > 0:
+				if err := buf.resize(min(2*int64(cap(buf.b)), limit)); err != nil {
+					return err
+				}
+				buf.b = append(buf.b, one[0])
+			}
+			if err != nil {
+				return a.bodyError(wire, err)
+			}
+			continue
+		}
+		n, err := r.Read(buf.b[len(buf.b):min(int64(cap(buf.b)), limit)])
+		buf.b = buf.b[:len(buf.b)+n]
+		if err != nil {
+			return a.bodyError(wire, err)
+		}
+	}
+}
+
+// bodyError is nil for the end of a body. What the connection did outweighs what a decoder made of it.
+func (a *attempt) bodyError(w *wire, err error) error {
+	switch {
+	case w.err != nil && w.err != io.EOF:
+		return w.err
+	case err == io.EOF:
+		return nil
+	}
+	return &Error{Reason: HTTPError, Err: fmt.Errorf("content encoding: %w", err)}
+}
+
+// wire reads a body as it comes from the connection, and keeps the error that it ended with.
+type wire struct {
+	a   *attempt
+	r   io.Reader
+	err error
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.a.throttled(w.r, p)
+	w.a.received.Add(int64(n))
+	if err != nil {
+		if cause := context.Cause(w.a.ctx); cause != nil && err != io.EOF {
+			err = cause
+		}
+		w.err = err
+	}
+	return n, err
+}

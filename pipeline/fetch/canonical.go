@@ -1,0 +1,337 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// maxURL is the longest URL that is asked for, in bytes.
+const maxURL = 64 << 10
+
+// Canonical reads a URL as a browser does that is about to ask for it, following the WHATWG URL standard: blanks and
+// controls around it, tabs and line ends inside, backslashes for slashes, non-ASCII hosts and paths, dot segments, odd
+// spellings of IPv4 addresses. The fragment is dropped, and &amp; left over from HTML is & again. It differs from a
+// browser in one thing: a percent sign that begins no escape is sent as %25, since servers refuse it bare. The error is
+// for what is no http or https URL or is longer than 64 KiB.
+func Canonical(raw string) (*url.URL, error) {
+	return parse(strings.ReplaceAll(raw, "&amp;", "&"))
+}
+
+func parse(raw string) (*url.URL, error) {
+	if len(raw) > maxURL {
+		return nil, fmt.Errorf("URL of %d bytes", len(raw))
+	}
+	s := tidy(raw)
+	scheme, rest, ok := strings.Cut(s, ":")
+	scheme = strings.ToLower(scheme)
+	if !ok || scheme != "http" && scheme != "https" {
+		return nil, errors.New("not an http or https URL")
+	}
+	rest = strings.TrimLeft(rest, `/\`)
+	authority, rest := splitAny(rest, `/\?#`)
+	u := &url.URL{Scheme: scheme}
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		u.User = userinfo(authority[:i])
+		authority = authority[i+1:]
+	}
+	host, port, err := splitPort(authority, scheme)
+	if err != nil {
+		return nil, err
+	}
+	if host, err = canonicalHost(host); err != nil {
+		return nil, err
+	}
+	u.Host = host + port
+	setPath(u, rest)
+	return u, nil
+}
+
+// resolve is where a redirect from base leads. A Location is not HTML: &amp; stays.
+func resolve(base *url.URL, location string) (*url.URL, error) {
+	s := tidy(location)
+	if i := strings.IndexAny(s, `:/\?#`); i > 0 && s[i] == ':' {
+		return parse(s)
+	}
+	if len(s) > maxURL {
+		return nil, fmt.Errorf("redirect to a URL of %d bytes", len(s))
+	}
+	if len(s) >= 2 && strings.IndexByte(`/\`, s[0]) >= 0 && strings.IndexByte(`/\`, s[1]) >= 0 {
+		return resolve(base, base.Scheme+":"+s)
+	}
+	u := *base
+	switch {
+	case s == "" || s[0] == '#':
+		return &u, nil
+	case s[0] == '?':
+		s = base.EscapedPath() + s
+	case s[0] != '/' && s[0] != '\\':
+		p := base.EscapedPath()
+		s = p[:strings.LastIndexByte(p, '/')+1] + s
+	}
+	setPath(&u, s)
+	return &u, nil
+}
+
+// tidy drops what browsers drop: controls and blanks around the URL, tabs and line ends within.
+func tidy(s string) string {
+	s = strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
+	if strings.ContainsAny(s, "\t\r\n") {
+		s = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(s)
+	}
+	return s
+}
+
+func splitAny(s, chars string) (before, from string) {
+	if i := strings.IndexAny(s, chars); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
+
+func userinfo(s string) *url.Userinfo {
+	name, password, has := strings.Cut(s, ":")
+	name, _ = url.PathUnescape(escape(name, ""))
+	if !has {
+		if name == "" {
+			return nil
+		}
+		return url.User(name)
+	}
+	password, _ = url.PathUnescape(escape(password, ""))
+	return url.UserPassword(name, password)
+}
+
+// splitPort cuts the port off, and returns it with its colon, or empty if it is the scheme's own.
+func splitPort(authority, scheme string) (host, port string, err error) {
+	i := strings.LastIndexByte(authority, ':')
+	if i < 0 || strings.IndexByte(authority[i:], ']') >= 0 {
+		return authority, "", nil
+	}
+	host, port = authority[:i], authority[i+1:]
+	if port == "" {
+		return host, "", nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || port[0] == '+' {
+		return "", "", fmt.Errorf("no port: %q", port)
+	}
+	if scheme == "http" && n == 80 || scheme == "https" && n == 443 {
+		return host, "", nil
+	}
+	return host, ":" + strconv.FormatUint(n, 10), nil
+}
+
+// toASCII maps as browsers do: UTS 46, not transitional, no check of lengths and hyphens.
+var toASCII = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.CheckHyphens(false),
+	idna.StrictDomainName(false), idna.VerifyDNSLength(false), idna.BidiRule())
+
+// canonicalHost returns a name in lower-case ASCII, or an address in its usual spelling, IPv6 in brackets.
+func canonicalHost(h string) (string, error) {
+	if strings.HasPrefix(h, "[") {
+		ip, err := netip.ParseAddr(strings.TrimSuffix(h[1:], "]"))
+		if err != nil || !ip.Is6() || ip.Zone() != "" || !strings.HasSuffix(h, "]") {
+			return "", fmt.Errorf("no IPv6 address: %q", h)
+		}
+		if ip.Is4In6() { // netip would write the dotted form
+			b := ip.As16()
+			return fmt.Sprintf("[::ffff:%x:%x]", uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15])), nil
+		}
+		return "[" + ip.String() + "]", nil
+	}
+	if strings.IndexByte(h, '%') >= 0 {
+		var err error
+		if h, err = url.PathUnescape(escape(h, "")); err != nil {
+			return "", fmt.Errorf("no host name: %q", h)
+		}
+	}
+	if !plainName(h) {
+		a, err := toASCII.ToASCII(h)
+		if err != nil || !utf8.ValidString(h) {
+			return "", fmt.Errorf("no host name: %q", h)
+		}
+		h = a
+	}
+	if h == "" || h == "." {
+		return "", errors.New("no host")
+	}
+	for _, c := range []byte(h) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"#%/:<>?@[\]^|`, c) >= 0 {
+			return "", fmt.Errorf("no host name: %q", h)
+		}
+	}
+	return ipv4(h)
+}
+
+// plainName tells whether mapping would leave the name as it is.
+func plainName(h string) bool {
+	for _, c := range []byte(h) {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return !strings.Contains(h, "xn--")
+}
+
+// ipv4 writes a host that ends in a number as the IPv4 address that browsers take it for: one to four parts, decimal,
+// octal after 0, hexadecimal after 0x, the last one filling what is left. Other hosts are returned as they are.
+func ipv4(h string) (string, error) {
+	parts := strings.Split(strings.TrimSuffix(h, "."), ".")
+	last := parts[len(parts)-1]
+	if _, ok := ipv4Number(last); !ok && strings.Trim(last, "0123456789") != "" || last == "" {
+		return h, nil
+	}
+	if len(parts) > 4 {
+		return "", fmt.Errorf("no IPv4 address: %q", h)
+	}
+	var addr uint64
+	for i, p := range parts {
+		n, ok := ipv4Number(p)
+		room := uint64(256)
+		if i == len(parts)-1 {
+			room = 1 << (8 * (5 - len(parts)))
+		}
+		if !ok || n >= room {
+			return "", fmt.Errorf("no IPv4 address: %q", h)
+		}
+		if i == len(parts)-1 {
+			addr |= n
+		} else {
+			addr |= n << (8 * (3 - i))
+		}
+	}
+	return netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}).String(), nil
+}
+
+func ipv4Number(s string) (uint64, bool) {
+	base := 10
+	switch {
+	case strings.HasPrefix(s, "0x"), strings.HasPrefix(s, "0X"):
+		s, base = s[2:], 16
+		if s == "" {
+			return 0, true
+		}
+	case len(s) > 1 && s[0] == '0':
+		s, base = s[1:], 8
+	}
+	if s == "" || s[0] == '+' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, base, 64)
+	return n, err == nil
+}
+
+// setPath sets path and query from what follows the authority, and drops the fragment.
+func setPath(u *url.URL, s string) {
+	s, _, _ = strings.Cut(s, "#")
+	path, query, hasQuery := strings.Cut(s, "?")
+	if strings.IndexByte(path, '\\') >= 0 {
+		path = strings.ReplaceAll(path, `\`, "/")
+	}
+	u.RawPath = escape(dotless(path), "/!$&'()*+,;=:@[]")
+	u.Path, _ = url.PathUnescape(u.RawPath) // escape leaves nothing that could fail
+	u.RawQuery = escape(query, "/!$&()*+,;=:@[]?\\^`{|}")
+	u.ForceQuery = hasQuery && query == ""
+}
+
+// dotless resolves . and .. segments, escaped ones too, and begins with a slash.
+func dotless(path string) string {
+	path = strings.TrimPrefix(path, "/")
+	if !strings.Contains(path, ".") && !strings.Contains(strings.ToLower(path), "%2e") {
+		return "/" + path
+	}
+	var out []string
+	segments := strings.Split(path, "/")
+	for i, seg := range segments {
+		last := i == len(segments)-1
+		plain := seg
+		if len(seg) <= 6 {
+			plain = strings.ReplaceAll(strings.ToLower(seg), "%2e", ".")
+		}
+		switch plain {
+		case "..":
+			out = out[:max(len(out)-1, 0)]
+			if last {
+				out = append(out, "")
+			}
+		case ".":
+			if last {
+				out = append(out, "")
+			}
+		default:
+			out = append(out, seg)
+		}
+	}
+	return "/" + strings.Join(out, "/")
+}
+
+// escape percent-encodes every byte but letters, digits, -._~, those of keep, and escapes that are there.
+func escape(s, keep string) string {
+	const hex = "0123456789ABCDEF"
+	plain := func(i int) bool {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
+			return true
+		case c == '%':
+			return i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2])
+		}
+		return strings.IndexByte(keep, c) >= 0
+	}
+	i := 0
+	for i < len(s) && plain(i) {
+		i++
+	}
+	if i == len(s) {
+		return s
+	}
+	b := append(make([]byte, 0, len(s)+16), s[:i]...)
+	for ; i < len(s); i++ {
+		if plain(i) {
+			b = append(b, s[i])
+		} else {
+			b = append(b, '%', hex[s[i]>>4], hex[s[i]&15])
+		}
+	}
+	return string(b)
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// Host is the host that a row of this URL asks, with its port where it is not the scheme's own; empty when the URL is
+// none that can be asked for. Rows of one host share its limits.
+func Host(raw string) string {
+	u, err := Canonical(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// Redact shows a URL, canonical or not, with *** for its password.
+func Redact(raw string) string {
+	i := strings.IndexByte(raw, ':')
+	if i < 0 || strings.IndexAny(raw[:i], "/?#@") >= 0 {
+		return raw
+	}
+	for i++; i < len(raw) && strings.IndexByte("/\\\t\r\n", raw[i]) >= 0; i++ {
+	}
+	authority, rest := splitAny(raw[i:], `/\?#`)
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return raw
+	}
+	colon := strings.IndexByte(authority[:at], ':')
+	if colon < 0 {
+		return raw
+	}
+	return raw[:i] + authority[:colon+1] + "***" + authority[at:] + rest
+}

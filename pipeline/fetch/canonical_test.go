@@ -1,0 +1,186 @@
+package fetch
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestCanonical(t *testing.T) {
+	for _, c := range []struct{ raw, want string }{
+		{"http://example.com/a.jpg", "http://example.com/a.jpg"},
+		{"HTTP://EXAMPLE.com", "http://example.com/"},
+		{"  http://example.com/a b.jpg \r\n", "http://example.com/a%20b.jpg"},
+		{"http://exa\tmple.com/a\nb", "http://example.com/ab"},
+		{`http:\\example.com\a\b?c\d`, `http://example.com/a/b?c\d`},
+		{"http:example.com/x", "http://example.com/x"},
+		{"https:////example.com/x", "https://example.com/x"},
+		{"http://example.com:80/", "http://example.com/"},
+		{"https://example.com:443/", "https://example.com/"},
+		{"https://example.com:0080/", "https://example.com:80/"},
+		{"http://example.com:/", "http://example.com/"},
+		{"http://example.com?q", "http://example.com/?q"},
+		{"http://example.com?", "http://example.com/?"},
+		{"http://example.com/a#b?c", "http://example.com/a"},
+		{"http://example.com/?a=1&amp;b=2", "http://example.com/?a=1&b=2"},
+		{"http://example.com/?a='<é>", "http://example.com/?a=%27%3C%C3%A9%3E"},
+		{"http://example.com/über/日本.jpg", "http://example.com/%C3%BCber/%E6%97%A5%E6%9C%AC.jpg"},
+		{"http://example.com/a%2Fb%zz%", "http://example.com/a%2Fb%25zz%25"},
+		{"http://example.com/a,b;c=d@e:f|g", "http://example.com/a,b;c=d@e:f%7Cg"},
+		{"http://example.com/a/./b/../c/%2e%2E/d", "http://example.com/a/d"},
+		{"http://example.com/../..", "http://example.com/"},
+		{"http://example.com/a//b/.", "http://example.com/a//b/"},
+		{"http://example.com/...", "http://example.com/..."},
+		{"http://bücher.example/", "http://xn--bcher-kva.example/"},
+		{"http://faß.example/", "http://xn--fa-hia.example/"},
+		{"http://ＥＸＡＭＰＬＥ.com/", "http://example.com/"},
+		{"http://ex%41mple.com/", "http://example.com/"},
+		{"http://a_b.example.com/", "http://a_b.example.com/"},
+		{"http://example.com./", "http://example.com./"},
+		{"http://user:p@ss@example.com/", "http://user:p%40ss@example.com/"},
+		{"http://user@example.com/", "http://user@example.com/"},
+		{"http://127.1/", "http://127.0.0.1/"},
+		{"http://0x7f000001/", "http://127.0.0.1/"},
+		{"http://0X7F.1/", "http://127.0.0.1/"},
+		{"http://2130706433/", "http://127.0.0.1/"},
+		{"http://017700000001/", "http://127.0.0.1/"},
+		{"http://0177.0.0.01/", "http://127.0.0.1/"},
+		{"http://127.0.1/", "http://127.0.0.1/"},
+		{"http://１２７.０.０.１/", "http://127.0.0.1/"},
+		{"http://127。0。0。1/", "http://127.0.0.1/"},
+		{"http://127.0.0.1./", "http://127.0.0.1/"},
+		{"http://0x/", "http://0.0.0.0/"},
+		{"http://%31%32%37.1/", "http://127.0.0.1/"},
+		{"http://[::1]:8080/", "http://[::1]:8080/"},
+		{"http://[0:0:0:0:0:0:0:1]/", "http://[::1]/"},
+		{"http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/"},
+		{"http://[64:FF9B::127.0.0.1]/", "http://[64:ff9b::7f00:1]/"},
+
+		{"", ""},
+		{"example.com/a.jpg", ""},
+		{"//example.com/a.jpg", ""},
+		{"ftp://example.com/", ""},
+		{"file:///etc/passwd", ""},
+		{"javascript:alert(1)", ""},
+		{"data:image/png;base64,AA==", ""},
+		{"http://", ""},
+		{"http:///", ""},
+		{"http://./", ""},
+		{"http://?x", ""},
+		{"http://exa mple.com/", ""},
+		{"http://exa<mple.com/", ""},
+		{"http://a%00b/", ""},
+		{"http://256.1.1.1/", ""},
+		{"http://1.2.3.4.5/", ""},
+		{"http://4294967296/", ""},
+		{"http://1.2.3.0xg/", "http://1.2.3.0xg/"},
+		{"http://1.2.3.08/", ""},
+		{"http://example.com:99999/", ""},
+		{"http://example.com:0/", ""},
+		{"http://example.com:+80/", ""},
+		{"http://example.com:8a/", ""},
+		{"http://[::1/", ""},
+		{"http://[::1%25eth0]/", ""},
+		{"http://[1.2.3.4]/", ""},
+		{"http://xn--/", ""},
+		{"http://example.com/" + strings.Repeat("a", maxURL), ""},
+	} {
+		u, err := Canonical(c.raw)
+		got := ""
+		if err == nil {
+			got = u.String()
+		}
+		if got != c.want {
+			t.Errorf("Canonical(%q) = %q, %v; want %q", c.raw, got, err, c.want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	base, err := Canonical("https://user:pw@example.com:8443/a/b%2Fc/d?q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ location, want string }{
+		{"e f.jpg", "https://user:pw@example.com:8443/a/b%2Fc/e%20f.jpg"},
+		{"../x", "https://user:pw@example.com:8443/a/x"},
+		{"/é?a=1&amp;b", "https://user:pw@example.com:8443/%C3%A9?a=1&amp;b"},
+		{`\x`, "https://user:pw@example.com:8443/x"},
+		{"?r", "https://user:pw@example.com:8443/a/b%2Fc/d?r"},
+		{"#f", "https://user:pw@example.com:8443/a/b%2Fc/d?q"},
+		{"//other.example/x", "https://other.example/x"},
+		{`/\127.1/x`, "https://127.0.0.1/x"},
+		{"http://other.example", "http://other.example/"},
+		{"a/b:c", "https://user:pw@example.com:8443/a/b%2Fc/a/b:c"},
+		{"file:///etc/passwd", ""},
+		{"ftp://example.com/", ""},
+		{"http://", ""},
+	} {
+		u, err := resolve(base, c.location)
+		got := ""
+		if err == nil {
+			got = u.String()
+		}
+		if got != c.want {
+			t.Errorf("resolve(%q) = %q, %v; want %q", c.location, got, err, c.want)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for _, c := range []struct{ raw, want string }{
+		{"http://example.com/a:b@c", "http://example.com/a:b@c"},
+		{"http://user:secret@example.com/x", "http://user:***@example.com/x"},
+		{"http://user:se@cr:et@example.com", "http://user:***@example.com"},
+		{`http:\\user:secret@example.com\x`, `http:\\user:***@example.com\x`},
+		{"http:user:secret@example.com", "http:user:***@example.com"},
+		{"ftp://user:secret@example.com", "ftp://user:***@example.com"},
+		{"http://:secret@example.com?a@b", "http://:***@example.com?a@b"},
+		{"http://user@example.com", "http://user@example.com"},
+		{"no url: at all@", "no url: at all@"},
+		{"", ""},
+	} {
+		if got := Redact(c.raw); got != c.want {
+			t.Errorf("Redact(%q) = %q, want %q", c.raw, got, c.want)
+		}
+	}
+}
+
+func TestHost(t *testing.T) {
+	for raw, want := range map[string]string{
+		"http://Example.com:80/x": "example.com", "http://127.1:81": "127.0.0.1:81", "https://x:443": "x", "x": "",
+	} {
+		if got := Host(raw); got != want {
+			t.Errorf("Host(%q) = %q, want %q", raw, got, want)
+		}
+	}
+}
+
+// FuzzCanonical holds Canonical to what the rest relies on: no panic, no other scheme, a URL that net/url reads the
+// same way, and that stays as it is when it is read again.
+func FuzzCanonical(f *testing.F) {
+	for _, s := range []string{"http://example.com/a b?c#d", `https:\\u:p@[::1]:8\..\%2e%`, "http://0x7f.1/é", "http://ß。x/", "http://xn--a/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := Canonical(raw)
+		if err != nil {
+			return
+		}
+		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasPrefix(u.EscapedPath(), "/") {
+			t.Fatalf("%q became %#v", raw, u)
+		}
+		s := u.String()
+		p, err := url.Parse(s)
+		if err != nil || p.Host != u.Host || p.EscapedPath() != u.EscapedPath() || p.RawQuery != u.RawQuery {
+			t.Fatalf("%q became %q, which net/url reads as %#v, %v", raw, s, p, err)
+		}
+		if strings.Contains(s, "&amp;") {
+			return // a doubly escaped ampersand loses a layer each time
+		}
+		again, err := Canonical(s)
+		if err != nil || again.String() != s {
+			t.Fatalf("%q became %q, then %v, %v", raw, s, again, err)
+		}
+	})
+}

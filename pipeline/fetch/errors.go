@@ -1,0 +1,206 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"facescan/pipeline/fetch/guard"
+)
+
+// The reasons a fetch can fail for, as they stand in results.
+const (
+	BadURL         = "bad_url"
+	DNSNotFound    = "dns_not_found"
+	HTTP4xx        = "http_4xx"
+	HTTPError      = "http_error"
+	TooLarge       = "too_large"
+	RedirectLoop   = "redirect_loop"
+	TLS            = "tls"
+	DNSTimeout     = "dns_timeout"
+	Connect        = "connect"
+	Timeout        = "timeout"
+	Reset          = "reset"
+	Truncated      = "truncated"
+	HTTP5xx        = "http_5xx"
+	HTTP429        = "http_429"
+	TooSlow        = "too_slow"
+	PrivateAddress = "private_address"
+	OptOut         = "opt_out"
+	Blocked        = "blocked"
+)
+
+// ErrNoMemory says that the body could not grow within the byte budget. It is no outcome: try the row later.
+var ErrNoMemory = errors.New("no memory for the body")
+
+// Error is why an attempt gave no body.
+type Error struct {
+	Reason     string        // one of the words above
+	Status     int           // of the answer, 0 when there was none
+	RetryAfter time.Duration // what the server asked for, 0 when nothing
+	Outage     bool          // the cause is on this machine or its link: no row may be spent on it
+	FinalURL   string        // after redirects, password hidden; empty when it is the row's own
+	Bytes      int64         // of the body that arrived, decoded
+	Err        error         // the cause; may be nil
+}
+
+func (e *Error) Error() string {
+	s := e.Reason
+	if e.Status != 0 {
+		s += " (" + strconv.Itoa(e.Status) + ")"
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Temporary tells whether a further attempt may help.
+func (e *Error) Temporary() bool {
+	switch e.Reason {
+	case DNSTimeout, Connect, Timeout, Reset, Truncated, HTTP429, TooSlow:
+		return true
+	case HTTP5xx:
+		return e.Status != http.StatusNotImplemented && e.Status != http.StatusHTTPVersionNotSupported
+	}
+	return false
+}
+
+const (
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = 30 * time.Second
+	maxWait      = 5 * time.Minute // the longest that Retry-After is honoured
+)
+
+// Backoff is how long to wait after the given attempt, the first being 1: doubling from half a second to half a
+// minute, each time a random part of it above the half, so that rows that failed together do not come back together.
+// It is never shorter than what the server asked for, up to 5 minutes.
+func Backoff(attempt int, retryAfter time.Duration) time.Duration {
+	d := maxBackoff
+	if n := max(attempt-1, 0); n < 6 {
+		d = firstBackoff << n
+	}
+	d = min(d, maxBackoff)
+	d = d/2 + rand.N(d/2+1)
+	return max(d, min(retryAfter, maxWait))
+}
+
+// Causes with which an attempt is cut short.
+var (
+	errTimeout  = errors.New("no end within the time for an attempt")
+	errTooSlow  = errors.New("slower than the minimum rate")
+	errStale    = errors.New("several connections in a row were reset")
+	errFinished = errors.New("attempt is over")
+)
+
+// dnsError is a lookup that failed, its reason known.
+type dnsError struct {
+	reason string
+	outage bool
+	err    error
+}
+
+func (e *dnsError) Error() string { return e.err.Error() }
+func (e *dnsError) Unwrap() error { return e.err }
+
+// tlsError is a handshake that failed on what was said, not on the connection under it.
+type tlsError struct{ error }
+
+func (e tlsError) Unwrap() error { return e.error }
+
+// classify finds the reason in what dialling, net/http or reading the body gave.
+func classify(err error) *Error {
+	e := &Error{Err: err}
+	var dns *dnsError
+	var timeout net.Error
+	var op *net.OpError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &dns):
+		e.Reason, e.Outage = dns.reason, dns.outage
+	case errors.Is(err, guard.ErrPrivate):
+		e.Reason = PrivateAddress
+	case errors.Is(err, errTimeout):
+		e.Reason = Timeout
+	case errors.Is(err, errTooSlow):
+		e.Reason = TooSlow
+	case errors.Is(err, errStale):
+		e.Reason = Reset
+	case errors.As(err, &tlsError{}), errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+		e.Reason = TLS // the latter are alerts after the handshake
+	case errors.As(err, &errno):
+		e.Reason, e.Outage = fromErrno(errno)
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		e.Reason = Timeout
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		e.Reason = Truncated
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"):
+		e.Reason = Reset // net/http has no name for the last
+	default:
+		e.Reason = HTTPError
+	}
+	return e
+}
+
+// fromErrno sorts what the kernel says. Answers of the other side are the row's; a network that this machine cannot
+// reach, or something that it ran out of, is our own.
+func fromErrno(n syscall.Errno) (reason string, outage bool) {
+	switch n {
+	case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:
+		return Reset, false
+	case syscall.ETIMEDOUT:
+		return Timeout, false
+	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.EADDRNOTAVAIL,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EACCES:
+		return Connect, true
+	}
+	return Connect, false
+}
+
+// fromStatus is the outcome of an answer that has no body for us; nil for one that has.
+func fromStatus(r *http.Response) *Error {
+	e := &Error{Status: r.StatusCode, Err: errors.New(http.StatusText(r.StatusCode))}
+	switch c := r.StatusCode; {
+	case c == http.StatusRequestTimeout || c == http.StatusTooEarly:
+		e.Reason = Timeout
+	case c == http.StatusTooManyRequests:
+		e.Reason = HTTP429
+	case c >= 400 && c < 500:
+		e.Reason = HTTP4xx
+	case c >= 500 && c < 600:
+		e.Reason = HTTP5xx
+	case c >= 200 && c < 300 && c != http.StatusNoContent:
+		return nil
+	default:
+		e.Reason = HTTPError
+	}
+	if e.Err.Error() == "" {
+		e.Err = fmt.Errorf("status %d", r.StatusCode)
+	}
+	e.RetryAfter = retryAfter(r.Header.Get("Retry-After"), time.Now())
+	return e
+}
+
+// retryAfter reads both forms of the header; what cannot be read, or is past, is 0.
+func retryAfter(s string, now time.Time) time.Duration {
+	if s == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return max(t.Sub(now), 0)
+	}
+	return 0
+}
