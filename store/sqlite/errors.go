@@ -1,0 +1,44 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/mattn/go-sqlite3"
+
+	"facescan/store"
+)
+
+// wrap says what failed, and turns SQLite's codes into the store's errors. Nil stays nil.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if isFull(err) {
+		return fmt.Errorf("%s: %w (%w)", doing, store.ErrFull, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// isFull tells a lack of room from other failures. SQLite has a code of its own only for ENOSPC on a write;
+// a quota, a file size limit and a late ENOSPC arrive as I/O errors with the system's number.
+func isFull(err error) bool {
+	var e sqlite3.Error
+	if errors.As(err, &e) {
+		return e.Code == sqlite3.ErrFull ||
+			e.Code == sqlite3.ErrIoErr && (e.ExtendedCode == sqlite3.ErrIoErrWrite && e.SystemErrno == 0 || noRoom(e.SystemErrno))
+	}
+	var no syscall.Errno
+	return errors.As(err, &no) && noRoom(no)
+}
+
+func noRoom(no syscall.Errno) bool {
+	return no == syscall.ENOSPC || no == syscall.EDQUOT || no == syscall.EFBIG
+}
+
+// isBusy tells that another connection holds the lock that was asked for.
+func isBusy(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked)
+}

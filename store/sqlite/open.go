@@ -1,0 +1,269 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"facescan/store"
+)
+
+const (
+	applicationID = 0x6673636e // "fscn", in the header of a job made from lists
+	busyTimeout   = time.Second
+	walLimit      = 256 << 20 // bytes of WAL after which a writer waits for the readers to let it start over
+	walCheckEvery = 64        // transactions between looks at the WAL's size
+)
+
+//go:embed schema/*.sql
+var schemas embed.FS
+
+// schemaVersion is the newest schema this program knows: how many files there are in schema/.
+const schemaVersion = 1
+
+// job implements store.Job.
+type job struct {
+	path    string // as the user gave it
+	file    string // without symbolic links: what all processes agree on
+	names   *strings.Replacer
+	inPlace bool // the rows are a user's table
+	writer  *writer
+	readers *sql.DB
+}
+
+var _ store.Job = (*job)(nil)
+
+// Options of Open.
+type Options struct{}
+
+// IsDatabase tells whether the file is a SQLite database; no error when there is no such file.
+func IsDatabase(path string) (bool, error) {
+	h, err := header(path)
+	return h != nil, err
+}
+
+// IsJob tells whether the file is a job made from lists, by our application_id; no error when there is no such file.
+func IsJob(path string) (bool, error) {
+	h, err := header(path)
+	return h != nil && binary.BigEndian.Uint32(h[68:]) == applicationID, err
+}
+
+// header reads the 100 bytes that every SQLite file begins with; nil for any other file.
+func header(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	h := make([]byte, 100)
+	if _, err := io.ReadFull(f, h); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(string(h), "SQLite format 3\x00") {
+		return nil, nil
+	}
+	return h, nil
+}
+
+// Create makes a new job and opens it. An error that is fs.ErrExist says that the file is there already: Open it.
+// The file appears whole or not at all, with mode 0600.
+func Create(ctx context.Context, path string) (store.Job, error) {
+	doing := "create job " + path
+	if err := checkFilesystem(filepath.Dir(path)); err != nil {
+		return nil, wrap(doing, err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("%s: %w", doing, fs.ErrExist)
+	}
+	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-new-*") // mode 0600
+	if err != nil {
+		return nil, wrap(doing, err)
+	}
+	defer func() {
+		for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+			_ = os.Remove(draft.Name() + suffix)
+		}
+	}()
+	if err := draft.Close(); err != nil {
+		return nil, wrap(doing, err)
+	}
+	j, err := open(ctx, draft.Name(), jobNames, false)
+	if err != nil {
+		return nil, wrap(doing, err)
+	}
+	if err := j.Close(); err != nil { // moves everything into the file itself
+		return nil, wrap(doing, err)
+	}
+	if err := publish(draft.Name(), path); err != nil {
+		return nil, wrap(doing, err)
+	}
+	return Open(ctx, path, Options{})
+}
+
+// publish gives a finished file its name, unless that is taken.
+func publish(draft, path string) error {
+	err := os.Link(draft, path)
+	if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without hard links
+		if _, missing := os.Lstat(path); missing == nil {
+			return fs.ErrExist
+		}
+		err = os.Rename(draft, path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Open opens a job made from lists, bringing an older schema up to date. A newer one is refused.
+func Open(ctx context.Context, path string, _ Options) (store.Job, error) {
+	doing := "open job " + path
+	if ok, err := IsJob(path); err != nil {
+		return nil, wrap(doing, err)
+	} else if !ok {
+		if _, err := os.Stat(path); err != nil {
+			return nil, wrap(doing, err)
+		}
+		return nil, fmt.Errorf("%s: the file is no job of facescan", doing)
+	}
+	j, err := open(ctx, path, jobNames, false)
+	if err != nil {
+		return nil, wrap(doing, err)
+	}
+	return j, nil
+}
+
+// open connects and migrates. Of a job of our own it sets application_id and journal mode; a user's file keeps its own.
+func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err error) {
+	file, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return nil, err
+	}
+	if err := checkFilesystem(filepath.Dir(file)); err != nil {
+		return nil, err
+	}
+	j := &job{path: path, file: file, names: n.replacer(), inPlace: inPlace}
+	dsn := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_cache_size": {"-32768"}}
+	dsn.Set("_busy_timeout", fmt.Sprint(busyTimeout.Milliseconds()))
+	if !inPlace {
+		dsn.Set("_journal_mode", "WAL")
+	}
+	pool := connect(file, dsn, "PRAGMA wal_autocheckpoint = 4000", "PRAGMA journal_size_limit = 67108864")
+	pool.SetMaxOpenConns(1)
+	if j.writer, err = newWriter(ctx, pool, j.names); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	read := url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_cache_size": {"-8192"}, "_busy_timeout": {"60000"}}
+	j.readers = connect(file, read)
+	j.readers.SetMaxOpenConns(max(4, runtime.NumCPU()))
+	j.readers.SetMaxIdleConns(4)
+	if err := j.migrate(ctx); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, nil
+}
+
+// connector opens connections that all have the same settings; those the driver's DSN has no word for are pragmas.
+type connector struct {
+	dsn    string
+	driver *sqlite3.SQLiteDriver
+}
+
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+func (c connector) Driver() driver.Driver                        { return c.driver }
+
+func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {
+	path := url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: dsn.Encode()}
+	d := &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
+		for _, p := range pragmas {
+			if _, err := c.Exec(p, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	return sql.OpenDB(connector{path.String(), d})
+}
+
+// migrate brings the schema to schemaVersion, one transaction a version.
+func (j *job) migrate(ctx context.Context) error {
+	version := 0
+	err := j.view(ctx, func(t tx) (err error) {
+		version, err = j.version(t)
+		return err
+	})
+	for err == nil && version < schemaVersion {
+		err = j.writer.update(ctx, func(t tx) (err error) {
+			if version, err = j.version(t); err != nil || version >= schemaVersion {
+				return err // another process was quicker
+			}
+			text, err := schemas.ReadFile(fmt.Sprintf("schema/%d.sql", version+1))
+			if err != nil {
+				return err
+			}
+			if _, err := j.writer.conn.ExecContext(t.ctx, j.names.Replace(string(text))); err != nil {
+				return err
+			}
+			if version == 0 && !j.inPlace {
+				if _, err := t.exec(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+					return err
+				}
+			}
+			version++
+			_, err = t.exec("UPDATE {job} SET version = ?", version)
+			return err
+		})
+	}
+	if err == nil && version > schemaVersion {
+		err = fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan", version, schemaVersion)
+	}
+	return err
+}
+
+// version is that of the schema, 0 when there is none yet.
+func (j *job) version(t tx) (version int, err error) {
+	n := 0
+	table := strings.Trim(j.names.Replace("{job}"), `"`)
+	if err := t.one("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", []any{table}, &n); err != nil || n == 0 {
+		return 0, err
+	}
+	return version, t.one("SELECT version FROM {job}", nil, &version)
+}
+
+func (j *job) Path() string { return j.path }
+
+// Close moves what is in the WAL into the file, unless another process is at work on it.
+func (j *job) Close() error {
+	err := j.readers.Close()
+	// SQLite itself does it for the last connection of all, and removes the WAL.
+	return errors.Join(err, j.writer.close())
+}

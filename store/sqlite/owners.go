@@ -1,0 +1,300 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"facescan/store"
+)
+
+// Owners and their death. A process that joins makes a file beside the job and locks it exclusively (flock). The
+// kernel drops the lock when the process dies, however it dies, so that whoever can get a shared lock on the file
+// knows its owner to be dead. The same file holds the slots of Decoding, eight bytes each: written without a sync,
+// they outlive the process in the kernel's cache (not a power cut, after which nothing is known and nothing suspected).
+//
+// Files appear locked, before their owner is in the table, and go after it has left the table. Left-overs of
+// processes that died in between are removed by the next one to join.
+
+// slots is how many rows a process can have in decoders at once.
+const slots = 4096
+
+// session implements store.Session.
+type session struct {
+	*job
+	number    int64 // in the table of owners
+	owner     store.Owner
+	ttl       time.Duration
+	file      *os.File
+	takeovers atomic.Int64
+}
+
+var _ store.Session = (*session)(nil)
+
+var ownerID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+func (j *job) ownerFile(id string) string { return j.file + "-owner-" + id }
+
+// Join implements store.Job.
+func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (store.Session, error) {
+	if who.ID == "" {
+		who.ID = fmt.Sprintf("%d-%s", who.PID, rand.Text()[:10])
+	}
+	if !ownerID.MatchString(who.ID) {
+		return nil, fmt.Errorf("join: %q is no owner's name: letters, digits, dot, underscore and hyphen, at most 64", who.ID)
+	}
+	if ttl <= 0 {
+		return nil, fmt.Errorf("join: a lease's time to live must be above zero, not %s", ttl)
+	}
+	if err := j.removeLeftOvers(ctx); err != nil {
+		return nil, wrap("join", err)
+	}
+	file, err := lockNew(j.ownerFile(who.ID))
+	if err != nil {
+		return nil, wrap("join", err)
+	}
+	s := &session{job: j, owner: who, ttl: ttl, file: file}
+	err = j.writer.update(ctx, func(t tx) error {
+		return t.one("INSERT INTO {owners} (id, host, pid) VALUES (?, ?, ?) RETURNING number",
+			[]any{who.ID, who.Host, who.PID}, &s.number)
+	})
+	if err != nil {
+		return nil, errors.Join(wrap("join", err), os.Remove(file.Name()), file.Close())
+	}
+	return s, nil
+}
+
+// lockNew makes a file of empty slots and locks it. Its bytes are written, not just reserved, so that a full disk
+// shows here.
+func lockNew(name string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err = flock(f, unix.LOCK_EX); err == nil {
+			_, err = os.Lstat(name)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // taken for a left-over before it was locked
+			if err := f.Close(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err == nil {
+			_, err = f.Write(make([]byte, 8*slots))
+		}
+		if err != nil {
+			return nil, errors.Join(err, os.Remove(name), f.Close())
+		}
+		return f, nil
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// corpse is an owner, and what it left if it is dead.
+type corpse struct {
+	number   int64
+	id       string
+	decoding []int64 // rows that were in its decoders
+}
+
+// probe tells whether the owner of a file is dead, and what was in its decoders. On request it removes a dead
+// owner's file, while nobody can lock it.
+func probe(name string, remove bool) (dead bool, decoding []int64, err error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil, nil
+	}
+	if err != nil {
+		return false, nil, err
+	}
+	defer f.Close()
+	// Shared, so that those who probe at the same time do not take each other for the owner.
+	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		return false, nil, nil
+	} else if err != nil {
+		return false, nil, err
+	}
+	all := make([]byte, 8*slots)
+	n, _ := f.ReadAt(all, 0) // what cannot be read is not known
+	for ; n >= 8; n -= 8 {
+		if id := int64(binary.LittleEndian.Uint64(all[n-8:])); id != 0 {
+			decoding = append(decoding, id)
+		}
+	}
+	if remove {
+		err = os.Remove(name)
+	}
+	return true, decoding, err
+}
+
+// registered lists the owners in the table, dead or alive.
+func (j *job) registered(ctx context.Context) (all []corpse, err error) {
+	err = j.view(ctx, func(t tx) error {
+		return t.each("SELECT number, id FROM {owners}", nil, func(r *sql.Rows) error {
+			var c corpse
+			err := r.Scan(&c.number, &c.id)
+			all = append(all, c)
+			return err
+		})
+	})
+	return all, err
+}
+
+// corpses finds the dead among the owners.
+func (j *job) corpses(ctx context.Context) (dead []corpse, err error) {
+	all, err := j.registered(ctx)
+	for _, c := range all {
+		isDead, decoding, err := probe(j.ownerFile(c.id), false)
+		if err != nil {
+			return nil, err
+		}
+		if isDead {
+			c.decoding = decoding
+			dead = append(dead, c)
+		}
+	}
+	return dead, err
+}
+
+// sweep frees what dead owners and expired leases hold, and returns how many shards that were. Rows that were in
+// a dead owner's decoders become suspects. The files of the dead are for bury, after the transaction.
+func (j *job) sweep(t tx, dead []corpse) (freed int64, err error) {
+	for _, c := range dead {
+		n, err := t.exec("DELETE FROM {owners} WHERE number = ? AND id = ?", c.number, c.id)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			continue // another process was quicker
+		}
+		for _, id := range c.decoding {
+			_, err := t.exec(`INSERT INTO {suspects} (id, ends) SELECT u.{id}, 1 FROM {urls} AS u WHERE u.{id} = ? AND {pending}
+				ON CONFLICT (id) DO UPDATE SET ends = ends + 1`, id)
+			if err != nil {
+				return 0, err
+			}
+		}
+		n, err = j.freeAll(t, c.number)
+		if err != nil {
+			return 0, err
+		}
+		freed += n
+	}
+	now := leaseClock()
+	n, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE owner IS NOT NULL AND expires < ?", now)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.exec("UPDATE {sources} SET importer = NULL, expires = NULL WHERE importer IS NOT NULL AND expires < ?", now)
+	return freed + n, err
+}
+
+// freeAll frees everything an owner holds and returns how many shards that were.
+func (j *job) freeAll(t tx, number int64) (int64, error) {
+	n, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE owner = ?", number)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.exec("UPDATE {sources} SET importer = NULL, expires = NULL WHERE importer = ?", number)
+	return n, err
+}
+
+// bury removes the files of swept owners. One that stays is a left-over, for the next process to join.
+func (j *job) bury(dead []corpse) {
+	for _, c := range dead {
+		_ = os.Remove(j.ownerFile(c.id))
+	}
+}
+
+// removeLeftOvers removes files whose owners died before they were in the table or after they left it.
+func (j *job) removeLeftOvers(ctx context.Context) error {
+	entries, err := os.ReadDir(filepath.Dir(j.file)) // before the table is read: owners enter it after their file
+	if err != nil {
+		return err
+	}
+	all, err := j.registered(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.ownerFile("")))
+		if !ours || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
+			continue
+		}
+		if _, _, err := probe(j.ownerFile(id), true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Decoding implements store.Session.
+func (s *session) Decoding(slot int, id int64) {
+	if slot < 0 || slot >= slots {
+		panic(fmt.Sprintf("sqlite: slot %d of %d", slot, slots))
+	}
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(id))
+	// Failure costs nothing but the knowledge; after Leave there is nothing to know.
+	_, _ = s.file.WriteAt(b[:], int64(8*slot))
+}
+
+// Suspects implements store.Session.
+func (s *session) Suspects(ctx context.Context) (map[int64]int, error) {
+	out := map[int64]int{}
+	err := s.view(ctx, func(t tx) error {
+		return t.each("SELECT id, ends FROM {suspects}", nil, func(r *sql.Rows) error {
+			var id int64
+			var ends int
+			err := r.Scan(&id, &ends)
+			out[id] = ends
+			return err
+		})
+	})
+	return out, wrap("read suspects", err)
+}
+
+// Takeovers implements store.Session.
+func (s *session) Takeovers() int64 { return s.takeovers.Load() }
+
+// Leave implements store.Session.
+func (s *session) Leave(ctx context.Context) error {
+	err := s.writer.update(ctx, func(t tx) error {
+		if _, err := s.freeAll(t, s.number); err != nil {
+			return err
+		}
+		_, err := t.exec("DELETE FROM {owners} WHERE number = ? AND id = ?", s.number, s.owner.ID)
+		return err
+	})
+	if err == nil {
+		err = os.Remove(s.file.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	// Closing drops the lock: should the update have failed, the next process finds us dead.
+	return wrap("leave", errors.Join(err, s.file.Close()))
+}

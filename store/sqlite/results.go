@@ -1,0 +1,210 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"facescan/store"
+)
+
+// pageRows is how many results one read transaction covers.
+const pageRows = 1000
+
+// Results implements store.Job.
+func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
+	return func(yield func(store.Result, error) bool) {
+		for from < to {
+			page, err := j.page(ctx, from, to)
+			if err != nil {
+				yield(store.Result{}, wrap("read results", err))
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if len(page) < pageRows {
+				return
+			}
+			from = page[len(page)-1].ID + 1
+		}
+	}
+}
+
+// page reads the first results of a range, with their faces.
+func (j *job) page(ctx context.Context, from, to int64) (page []store.Result, err error) {
+	err = j.view(ctx, func(t tx) error {
+		faces := false
+		err := t.each(`SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
+			coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, r.faces,
+			u.{url}, coalesce(u.{group}, ''), u.{kept}
+			FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id LEFT JOIN {detectors} AS d ON d.number = r.detector
+			WHERE r.id >= ? AND r.id < ? ORDER BY r.id LIMIT ?`, []any{from, to, pageRows}, func(rows *sql.Rows) error {
+			var r store.Result
+			var candidates, kept []byte
+			var took, at int64
+			var n int
+			err := rows.Scan(&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts,
+				&r.FinalURL, &r.Partial, &r.Detector, &candidates, &took, &at, &n, &r.URL, &r.Group, &kept)
+			if err != nil {
+				return err
+			}
+			r.Status = store.OK
+			if r.Reason != "" {
+				r.Status = store.Failed
+			}
+			r.Took, r.Time = time.Duration(took)*time.Millisecond, time.UnixMilli(at).UTC()
+			r.Source = j.sourceOf(r.ID)
+			if kept != nil {
+				if err := json.Unmarshal(kept, &r.Kept); err != nil {
+					return fmt.Errorf("row %d: %w", r.ID, err)
+				}
+			}
+			if r.Candidates, err = unpackFaces(candidates); err != nil {
+				return fmt.Errorf("row %d: %w", r.ID, err)
+			}
+			if n > 0 {
+				faces, r.Faces = true, make([]store.Face, 0, n)
+			}
+			page = append(page, r)
+			return nil
+		})
+		if err != nil || !faces {
+			return err
+		}
+		at := 0 // both are in id order
+		return t.each("SELECT id, x, y, width, height, score, confidence FROM {faces} WHERE id BETWEEN ? AND ? ORDER BY id, face",
+			[]any{page[0].ID, page[len(page)-1].ID}, func(rows *sql.Rows) error {
+				var id int64
+				var f store.Face
+				if err := rows.Scan(&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence); err != nil {
+					return err
+				}
+				for page[at].ID < id && at < len(page)-1 {
+					at++
+				}
+				if page[at].ID == id {
+					page[at].Faces = append(page[at].Faces, f)
+				}
+				return nil
+			})
+	})
+	return page, err
+}
+
+// Rows implements store.Job.
+func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
+	return func(yield func(store.Row, error) bool) {
+		for from < to {
+			var page []store.Row
+			err := j.view(ctx, func(t tx) (err error) {
+				page, err = readRows(t, "SELECT u.{id}, u.{url} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT ?", from, to, pageRows)
+				return err
+			})
+			if err != nil {
+				yield(store.Row{}, wrap("read rows", err))
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if len(page) < pageRows {
+				return
+			}
+			from = page[len(page)-1].ID + 1
+		}
+	}
+}
+
+// readRows reads what a query for ids and URLs finds.
+func readRows(t tx, query string, args ...any) (out []store.Row, err error) {
+	err = t.each(query, args, func(r *sql.Rows) error {
+		var row store.Row
+		err := r.Scan(&row.ID, &row.URL)
+		out = append(out, row)
+		return err
+	})
+	return out, err
+}
+
+// sourceOf is the number of a row's source.
+func (j *job) sourceOf(id int64) int {
+	if j.inPlace {
+		return 0
+	}
+	return int(id >> store.SourceShift)
+}
+
+// Counts implements store.Job.
+func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
+	c.Failures = map[store.Reason]int64{}
+	err = j.view(ctx, func(t tx) error {
+		err := t.each("SELECT rows, already_done, complete, name FROM {sources} ORDER BY number", nil, func(r *sql.Rows) error {
+			var rows, already int64
+			var complete bool
+			var name string
+			err := r.Scan(&rows, &already, &complete, &name)
+			c.Total += rows
+			c.AlreadyDone += already
+			if !complete {
+				c.ImportIncomplete = append(c.ImportIncomplete, name)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = t.each("SELECT reason, rows, faces, images_with_faces FROM {tallies}", nil, func(r *sql.Rows) error {
+			var reason store.Reason
+			var n tally
+			err := r.Scan(&reason, &n.rows, &n.faces, &n.imagesWithFaces)
+			c.Done += n.rows
+			c.Faces += n.faces
+			c.ImagesWithFaces += n.imagesWithFaces
+			if reason == "" {
+				c.OK += n.rows
+			} else if n.rows != 0 {
+				c.Failures[reason] += n.rows
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0), count(*) FILTER (WHERE pending > 0 AND owner IS NULL),
+			count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL) FROM {shards}`, nil,
+			&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased)
+		if err != nil {
+			return err
+		}
+		err = t.one("SELECT coalesce(sum(h.pending), 0) FROM {shards} AS h JOIN {sources} AS s ON s.number = h.source WHERE s.paused <> 0",
+			nil, &c.PausedPending)
+		if err != nil {
+			return err
+		}
+		now := leaseClock()
+		return t.each(`SELECT o.id, o.host, o.pid, count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
+			FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`, nil, func(r *sql.Rows) error {
+			var o store.OwnerCounts
+			var expires int64
+			err := r.Scan(&o.ID, &o.Host, &o.PID, &o.Shards, &o.Pending, &expires)
+			o.Expires = max(0, time.Duration(expires-now))
+			c.Owners = append(c.Owners, o)
+			return err
+		})
+	})
+	c.Failed = c.Done - c.OK
+	c.Pending = c.Total - c.Done
+	for i := range c.Owners {
+		dead, _, perr := probe(j.ownerFile(c.Owners[i].ID), false)
+		c.Owners[i].Alive = perr == nil && !dead
+	}
+	return c, wrap("read counts", err)
+}

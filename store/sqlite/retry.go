@@ -1,0 +1,132 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"net/url"
+	"strings"
+
+	"facescan/store"
+)
+
+// retryRows is how many results one transaction of a retry looks at.
+const retryRows = 20000
+
+// Retry implements store.Job. Every transaction is complete in itself: a retry that is cut short has put some of
+// the rows back, and the same call again does the others.
+func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err error) {
+	if len(s.Reasons) == 0 {
+		return 0, nil
+	}
+	reasons, err := json.Marshal(s.Reasons)
+	if err != nil {
+		return 0, err
+	}
+	from := int64(-1 << 63)
+	for more := true; more; {
+		var ids []store.Result
+		if ids, from, more, err = j.failed(ctx, from, string(reasons), s.Host); err != nil {
+			return reopened, wrap("retry", err)
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		n := 0
+		err = j.writer.update(ctx, func(t tx) error {
+			n, err = j.reopen(t, ids, string(reasons))
+			return err
+		})
+		if err != nil {
+			return reopened, wrap("retry", err)
+		}
+		reopened += int64(n)
+	}
+	return reopened, nil
+}
+
+// failed selects failed rows (their ids alone are filled in) among the next retryRows results, and says from where to go on.
+func (j *job) failed(ctx context.Context, from int64, reasons, host string) (ids []store.Result, next int64, more bool, err error) {
+	err = j.view(ctx, func(t tx) error {
+		var last sql.NullInt64
+		err := t.one("SELECT max(id) FROM (SELECT id FROM {results} WHERE id >= ? ORDER BY id LIMIT ?)", []any{from, retryRows}, &last)
+		if more = last.Valid && last.Int64 != 1<<63-1; err != nil || !last.Valid {
+			return err
+		}
+		next = last.Int64 + 1
+		return t.each(`SELECT r.id, u.{url} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
+			WHERE r.id BETWEEN ? AND ? AND r.reason IN (SELECT value FROM json_each(?)) ORDER BY r.id`,
+			[]any{from, last.Int64, reasons}, func(rows *sql.Rows) error {
+				var id int64
+				var address string
+				if err := rows.Scan(&id, &address); err != nil {
+					return err
+				}
+				if host == "" || strings.EqualFold(hostOf(address), host) {
+					ids = append(ids, store.Result{ID: id})
+				}
+				return nil
+			})
+	})
+	return ids, next, more, err
+}
+
+// hostOf is the host of a URL without its port, empty when there is none.
+func hostOf(address string) string {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// reopen makes failed rows pending again, those of them that still are failed for one of the reasons.
+func (j *job) reopen(t tx, rows []store.Result, reasons string) (int, error) {
+	var reopened []store.Result // in id order, as rows
+	tallies := map[int]map[store.Reason]tally{}
+	still := map[int64]store.Reason{}
+	err := t.each(`DELETE FROM {results} WHERE id IN (SELECT value FROM json_each(?)) AND reason IN (SELECT value FROM json_each(?))
+		RETURNING id, reason`, []any{idList(rows), reasons}, func(r *sql.Rows) error {
+		var id int64
+		var reason store.Reason
+		err := r.Scan(&id, &reason)
+		still[id] = reason
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		reason, ok := still[r.ID]
+		if !ok {
+			continue
+		}
+		reopened = append(reopened, r)
+		source := j.sourceOf(r.ID)
+		if tallies[source] == nil {
+			tallies[source] = map[store.Reason]tally{}
+		}
+		sum := tallies[source][reason]
+		sum.rows--
+		tallies[source][reason] = sum
+	}
+	for source, sums := range tallies {
+		if err := addTallies(t, source, sums); err != nil {
+			return 0, err
+		}
+	}
+	_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
+	for next := reopened; len(next) > 0 && err == nil; {
+		var lo, hi int64
+		if err = t.one("SELECT lo, hi FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1", []any{next[0].ID}, &lo, &hi); err != nil {
+			break
+		}
+		n := 1
+		for n < len(next) && next[n].ID <= hi {
+			n++
+		}
+		_, err = t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
+		next = next[n:]
+	}
+	return len(reopened), err
+}

@@ -1,0 +1,207 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+)
+
+// querier runs SQL whose names are {tokens}: a reader's transaction, or the writer.
+type querier interface {
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+}
+
+// tx is an open transaction.
+type tx struct {
+	ctx context.Context
+	q   querier
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t tx) exec(text string, args ...any) (int64, error) {
+	r, err := t.q.ExecContext(t.ctx, text, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// one scans the first row of a query; sql.ErrNoRows if there is none.
+func (t tx) one(text string, args []any, dest ...any) error {
+	found := false
+	err := t.each(text, args, func(rows *sql.Rows) error {
+		if found {
+			return nil
+		}
+		found = true
+		return rows.Scan(dest...)
+	})
+	if err == nil && !found {
+		return sql.ErrNoRows
+	}
+	return err
+}
+
+// each calls scan for every row of a query.
+func (t tx) each(text string, args []any, scan func(*sql.Rows) error) error {
+	rows, err := t.q.QueryContext(t.ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head) and groups of
+// values: 100 rows a statement (more gain nothing, fewer cost), then 10, then 1, so that few statements exist.
+func (t tx) bulk(head string, width int, values []any) error {
+	group := ",(?" + strings.Repeat(",?", width-1) + ")"
+	for _, n := range []int{100, 10, 1} {
+		text := head + " VALUES " + strings.Repeat(group, n)[1:]
+		for ; len(values) >= n*width; values = values[n*width:] {
+			if _, err := t.exec(text, values[:n*width]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reader is a read transaction.
+type reader struct {
+	tx    *sql.Tx
+	names *strings.Replacer
+}
+
+func (r reader) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	return r.tx.QueryContext(ctx, r.names.Replace(text), args...)
+}
+
+func (r reader) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	return r.tx.ExecContext(ctx, r.names.Replace(text), args...)
+}
+
+// view runs f in one read transaction: a consistent view. It must be short, since SQLite's WAL grows while it lasts.
+func (j *job) view(ctx context.Context, f func(tx) error) error {
+	t, err := j.readers.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback() // it wrote nothing
+	return f(tx{ctx, reader{t, j.names}})
+}
+
+// writer is the one connection of this process that writes. Within a process its turn is a queue; between
+// processes BEGIN IMMEDIATE takes SQLite's lock before anything is read, so that no transaction fails half-way
+// for another's sake.
+type writer struct {
+	turn  chan struct{} // holds a token while nobody writes
+	pool  *sql.DB
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt // by their text before names are filled in
+	names *strings.Replacer
+}
+
+func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer) (*writer, error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{turn: make(chan struct{}, 1), pool: pool, conn: conn, stmts: map[string]*sql.Stmt{}, names: names}
+	w.turn <- struct{}{}
+	return w, nil
+}
+
+// update runs f in one transaction. It waits for its turn, and for other processes, as long as ctx allows; once
+// begun, the transaction is short and runs to its end whatever happens to ctx.
+func (w *writer) update(ctx context.Context, f func(tx) error) (err error) {
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { w.turn <- struct{}{} }()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := w.patiently(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	uncancelled := context.WithoutCancel(ctx)
+	committed := false
+	defer func() {
+		if !committed {
+			// After some errors SQLite has rolled back already, and says so; the transaction is gone either way.
+			_, _ = w.conn.ExecContext(uncancelled, "ROLLBACK")
+		}
+	}()
+	if err := f(tx{uncancelled, w}); err != nil {
+		return err
+	}
+	// With a rollback journal, as a user's file may have, readers can hold up a COMMIT; the transaction stays open.
+	if err := w.patiently(uncancelled, "COMMIT"); err != nil {
+		return err
+	}
+	committed = true
+	return nil
+}
+
+// patiently repeats a statement while the database is locked by others; each try waits for busyTimeout in SQLite.
+func (w *writer) patiently(ctx context.Context, text string) error {
+	for {
+		_, err := w.ExecContext(context.WithoutCancel(ctx), text)
+		if !isBusy(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *writer) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
+	if s, ok := w.stmts[text]; ok {
+		return s, nil
+	}
+	s, err := w.conn.PrepareContext(ctx, w.names.Replace(text))
+	if err != nil {
+		return nil, err
+	}
+	w.stmts[text] = s
+	return s, nil
+}
+
+// QueryContext implements querier with statements that stay prepared.
+func (w *writer) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	s, err := w.prepared(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+// ExecContext implements querier with statements that stay prepared.
+func (w *writer) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	s, err := w.prepared(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+// close waits for the running transaction.
+func (w *writer) close() error {
+	<-w.turn
+	var errs []error
+	for _, s := range w.stmts {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, w.conn.Close(), w.pool.Close())...)
+}

@@ -1,0 +1,259 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"facescan/store"
+)
+
+// verifySpan is how many rows one read transaction of verify covers, about.
+const verifySpan = 50000
+
+// verifyShown is how many rows one check names in one span: a broken job has the same problem everywhere.
+const verifyShown = 10
+
+// rowCheck is a query for the rows of a range (its two parameters) that violate an invariant: id, and a number for
+// the text. Reasons, as JSON, are a third parameter where a query asks for one.
+type rowCheck struct{ name, text, query string }
+
+var rowChecks = []rowCheck{
+	{"done-flag", "the Done flag is %d, neither 0 nor 1",
+		"SELECT u.{id}, u.{done} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND u.{done} NOT IN (0, 1)"},
+	{"done-without-result", "done, with %d results",
+		"SELECT u.{id}, 0 FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND NOT {pending} AND u.{id} NOT IN (SELECT id FROM {results})"},
+	{"result-without-done", "pending, with %d result",
+		"SELECT r.id, 1 FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ?1 AND ?2 AND {pending}"},
+	{"result-without-row", "a result with %d rows",
+		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} FROM {urls})"},
+	{"face-count", "the number of faces stored is %d, its result says otherwise",
+		`SELECT * FROM (SELECT r.id, (SELECT count(*) FROM {faces} AS f WHERE f.id = r.id) AS n, r.faces AS said FROM {results} AS r
+			WHERE r.id BETWEEN ?1 AND ?2) WHERE n <> said`},
+	{"face-without-result", "%d faces without a result",
+		"SELECT f.id, count(*) FROM {faces} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT id FROM {results}) GROUP BY f.id"},
+	{"face-box", "face %d lies outside its image, or has no area",
+		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2 AND (f.x < 0 OR f.y < 0
+			OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
+	{"reason", "a reason that does not exist, or a failure with %d faces",
+		`SELECT r.id, r.faces FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.reason IS NOT NULL
+			AND (r.faces <> 0 OR r.reason NOT IN (SELECT value FROM json_each(?3)))`},
+	{"detector", "ok, with a detector (%d) that is not known",
+		`SELECT r.id, coalesce(r.detector, 0) FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND
+			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM {detectors}) END`},
+}
+
+// Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in
+// one statement, which on a busy job of billions of rows lets the WAL grow for as long as it takes.
+func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
+	reasons, err := json.Marshal(store.Reasons(""))
+	if err != nil {
+		return err
+	}
+	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifyShards, j.verifyTallies} {
+		if err := f(ctx, report); err != nil {
+			return wrap("verify", err)
+		}
+	}
+	for from, more := int64(math.MinInt64), true; more; {
+		err := j.view(ctx, func(t tx) (err error) {
+			from, more, err = verifyRange(t, from, string(reasons), report)
+			return err
+		})
+		if err != nil {
+			return wrap("verify", err)
+		}
+	}
+	if o.Deep {
+		return wrap("verify", j.view(ctx, func(t tx) error {
+			return t.each("PRAGMA quick_check", nil, func(r *sql.Rows) error {
+				var text string
+				err := r.Scan(&text)
+				if text != "ok" {
+					report(store.Problem{Check: "database", Text: text})
+				}
+				return err
+			})
+		}))
+	}
+	return nil
+}
+
+// verifyShards checks that shards tile the imported ids of their source, and that leases have owners.
+func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) error {
+	return j.view(ctx, func(t tx) error {
+		type source struct{ last, rows int64 }
+		sources := map[int64]source{}
+		err := t.each("SELECT number, last_id, rows FROM {sources}", nil, func(r *sql.Rows) error {
+			var number int64
+			var s source
+			err := r.Scan(&number, &s.last, &s.rows)
+			sources[number] = s
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		rows, ends := map[int64]int64{}, map[int64]int64{}
+		err = t.each(`SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.owner IS NOT NULL AND o.number IS NULL
+			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner ORDER BY s.lo`, nil, func(r *sql.Rows) error {
+			var s shard
+			var number int64
+			var orphan bool
+			if err := r.Scan(&s.lo, &s.hi, &number, &s.rows, &s.pending, &orphan); err != nil {
+				return err
+			}
+			end, later := ends[number]
+			if !later && !j.inPlace {
+				end = number << store.SourceShift
+			}
+			if (later || !j.inPlace) && s.lo != end+1 {
+				report(store.Problem{Check: "shard-tiling", ID: s.lo, Text: fmt.Sprintf("shard %d of source %d begins after id %d", s.lo, number, end)})
+			}
+			if s.hi < s.lo || s.pending < 0 || s.pending > s.rows {
+				report(store.Problem{Check: "shard", ID: s.lo, Text: fmt.Sprintf("shard %d to %d has %d rows, %d pending", s.lo, s.hi, s.rows, s.pending)})
+			}
+			if orphan {
+				report(store.Problem{Check: "lease-owner", ID: s.lo, Text: fmt.Sprintf("shard %d is leased to nobody known", s.lo)})
+			}
+			ends[number] = s.hi
+			rows[number] += s.rows
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for number, end := range ends {
+			s, known := sources[number]
+			if !known {
+				report(store.Problem{Check: "source", Text: fmt.Sprintf("shards of source %d, which is not there", number)})
+			} else if s.last != end {
+				report(store.Problem{Check: "shard-tiling", ID: end, Text: fmt.Sprintf("shards of source %d end at id %d, its import at %d", number, end, s.last)})
+			}
+		}
+		for number, s := range sources {
+			if s.rows != rows[number] {
+				report(store.Problem{Check: "source-rows", Text: fmt.Sprintf("source %d counts %d rows, its shards %d", number, s.rows, rows[number])})
+			}
+		}
+		return nil
+	})
+}
+
+// verifyTallies counts the results and compares.
+func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) error {
+	sourceOf := fmt.Sprintf("id >> %d", store.SourceShift)
+	if j.inPlace {
+		sourceOf = "0"
+	}
+	return j.view(ctx, func(t tx) error {
+		type key struct {
+			source int64
+			reason string
+		}
+		read := func(query string) (map[key]tally, error) {
+			out := map[key]tally{}
+			return out, t.each(query, nil, func(r *sql.Rows) error {
+				var k key
+				var n tally
+				err := r.Scan(&k.source, &k.reason, &n.rows, &n.faces, &n.imagesWithFaces)
+				out[k] = n
+				return err
+			})
+		}
+		said, err := read("SELECT source, reason, rows, faces, images_with_faces FROM {tallies}")
+		if err != nil {
+			return err
+		}
+		counted, err := read("SELECT " + sourceOf + ", coalesce(reason, ''), count(*), sum(faces), sum(faces > 0) FROM {results} GROUP BY 1, 2")
+		if err != nil {
+			return err
+		}
+		for k := range counted {
+			if _, ok := said[k]; !ok {
+				said[k] = tally{}
+			}
+		}
+		for k, n := range said {
+			if c := counted[k]; c != n {
+				report(store.Problem{Check: "tally", Text: fmt.Sprintf(
+					"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d",
+					k.source, k.reason, n.rows, n.faces, n.imagesWithFaces, c.rows, c.faces, c.imagesWithFaces)})
+			}
+		}
+		return nil
+	})
+}
+
+// verifyRange checks the rows of some shards from an id on, and everything up to the end of the last of these. It
+// returns where to go on.
+func verifyRange(t tx, from int64, reasons string, report func(store.Problem)) (next int64, more bool, err error) {
+	// Shards are cut and joined meanwhile: the one that holds from is looked at from its beginning.
+	lo, to := from, int64(math.MaxInt64)
+	err = t.one("SELECT lo FROM {shards} WHERE lo <= ?1 AND hi >= ?1 ORDER BY lo DESC LIMIT 1", []any{from}, &lo)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, false, err
+	}
+	var shards []shard
+	rows := int64(0)
+	err = t.each("SELECT lo, hi, rows, pending FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000", []any{lo}, func(r *sql.Rows) error {
+		var s shard
+		err := r.Scan(&s.lo, &s.hi, &s.rows, &s.pending)
+		if rows < verifySpan {
+			shards, rows = append(shards, s), rows+s.rows
+		}
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	if len(shards) > 0 {
+		to = shards[len(shards)-1].hi
+	}
+	outside, err := verifyCounts(t, lo, to, shards, report)
+	if err != nil {
+		return 0, false, err
+	}
+	if outside > 0 {
+		report(store.Problem{Check: "row-outside-shards", Text: fmt.Sprintf("%d rows between id %d and %d are in no shard", outside, lo, to)})
+	}
+	for _, c := range rowChecks {
+		args := []any{lo, to, reasons}[:2]
+		if c.name == "reason" {
+			args = append(args, reasons)
+		}
+		err := t.each(fmt.Sprintf("%s LIMIT %d", c.query, verifyShown), args, func(r *sql.Rows) error {
+			var id, n int64
+			err := r.Scan(&id, &n)
+			report(store.Problem{Check: c.name, ID: id, Text: fmt.Sprintf("row %d: "+c.text, id, n)})
+			return err
+		})
+		if err != nil {
+			return 0, false, fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return to + 1, to != math.MaxInt64, nil
+}
+
+// verifyCounts compares the shards' counters with their rows, and counts the rows between lo and hi that are in none.
+func verifyCounts(t tx, lo, hi int64, shards []shard, report func(store.Problem)) (outside int64, err error) {
+	const count = "SELECT count(*), count(*) FILTER (WHERE {pending}) FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ?"
+	inside := int64(0)
+	for _, s := range shards {
+		var c shard
+		if err := t.one(count, []any{s.lo, s.hi}, &c.rows, &c.pending); err != nil {
+			return 0, err
+		}
+		inside += c.rows
+		if c.rows != s.rows || c.pending != s.pending {
+			report(store.Problem{Check: "shard-counts", ID: s.lo, Text: fmt.Sprintf("shard %d to %d counts %d rows, %d pending; there are %d, %d",
+				s.lo, s.hi, s.rows, s.pending, c.rows, c.pending)})
+		}
+	}
+	var all, pending int64
+	err = t.one(count, []any{lo, hi}, &all, &pending)
+	return all - inside, err
+}

@@ -1,0 +1,293 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"facescan/store"
+)
+
+func testCounts(t *testing.T, target Target) {
+	b := start(t, target)
+	empty := b.counts()
+	b.equal([]any{empty.Total, empty.Pending, len(empty.Failures), empty.Shards}, []any{int64(0), int64(0), 0, store.ShardCounts{}})
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 100, 40)
+	l := b.claim(s, 20)
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(1), ok(7), ok(8), failed(store.TLS)(2), failed(store.TLS)(3), failed(store.Reset)(4)}))
+	idle := b.join(b.open(), longTTL)
+	c := b.counts()
+	for i := range c.Owners {
+		if e := c.Owners[i].Expires; c.Owners[i].Shards > 0 && (e <= 0 || e > longTTL) {
+			t.Errorf("leases end in %s", e)
+		}
+		c.Owners[i].Expires = 0
+		if c.Owners[i].ID == "" {
+			t.Error("an owner without a name")
+		}
+		c.Owners[i].ID = ""
+	}
+	b.equal(c, store.Counts{Total: 100, Done: 6, Pending: 94, OK: 3, Failed: 3, ImagesWithFaces: 2, Faces: 3,
+		Failures: map[store.Reason]int64{store.TLS: 2, store.Reset: 1}, Shards: store.ShardCounts{Total: 4, Free: 3, Leased: 1},
+		Owners: []store.OwnerCounts{{Owner: store.Owner{Host: "here", PID: 1}, Shards: 1, Pending: l.Pending - 6, Alive: true},
+			{Owner: store.Owner{Host: "here", PID: 1}, Alive: true}}})
+	b.ok(idle.Leave(ctx(t)))
+	b.equal(len(b.counts().Owners), 1)
+}
+
+func testRetry(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "first", 3000, 100)
+	b.fill(s, "second", 50, 100)
+	reasons := []store.Reason{store.Timeout, store.HTTP5xx, store.HTTP4xx}
+	b.work(s, func(id int64) store.Result {
+		if id%5 == 0 {
+			return failed(reasons[id/5%3])(id)
+		}
+		return ok(id)
+	})
+	before := b.counts()
+	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Timeout, store.HTTP5xx}})
+	b.ok(err)
+	b.equal(n, before.Failures[store.Timeout]+before.Failures[store.HTTP5xx])
+	after := b.counts()
+	b.equal(after.Failures, map[store.Reason]int64{store.HTTP4xx: before.Failures[store.HTTP4xx]})
+	b.equal([]int64{after.OK, after.Faces, after.Pending, after.Total}, []int64{before.OK, before.Faces, n, before.Total})
+	b.verify()
+	for _, none := range []store.Selection{{}, {Reasons: []store.Reason{store.Timeout}}} {
+		n, err := b.Retry(ctx(t), none)
+		b.ok(err)
+		b.equal(n, int64(0))
+	}
+	// Rows of a leased shard can come back too; they are found when it is released.
+	l := b.claim(s, 50)
+	b.ok(s.Commit(ctx(t), l, []store.Result{failed(store.TLS)(b.pending(s, l)[0].ID)}))
+	n, err = b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.TLS}})
+	b.ok(err)
+	b.equal(n, int64(1))
+	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.equal(int64(len(b.work(s, ok))), after.Pending)
+	b.equal(b.counts().Pending, int64(0))
+}
+
+func testRetryHost(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	urls := []string{"http://a.example/1", "https://A.example:8080/2", "http://user:pw@a.example", "http://b.example/a.example", "no url", "http://a.example.org/"}
+	var all []store.NewRow
+	for i, u := range urls {
+		all = append(all, store.NewRow{ID: int64(i + 1), URL: u})
+	}
+	b.ok(s.Append(ctx(t), l, all, store.Position{}, true, 10))
+	b.work(s, failed(store.Connect))
+	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Connect}, Host: "A.EXAMPLE"})
+	b.ok(err)
+	b.equal(n, int64(3))
+	b.equal(b.work(s, ok), []int64{1, 2, 3})
+}
+
+func testLeave(t *testing.T, target Target) {
+	b := start(t, target)
+	one, two := b.join(b.Job, longTTL), b.join(b.open(), longTTL)
+	l := b.source(one, "list")
+	b.ok(one.Append(ctx(t), l, rows(0, 1, 100), store.Position{}, false, 50))
+	held := b.claim(one, 50)
+	b.ok(one.Leave(ctx(t)))
+	one.Decoding(0, 1) // late, and harmless
+	b.is(one.Commit(ctx(t), held, []store.Result{ok(1)}), store.ErrLeaseLost)
+	if _, err := one.Claim(ctx(t), 10); err == nil {
+		t.Error("claimed after leaving")
+	}
+	next, err := two.LeaseSource(ctx(t), 0)
+	b.ok(err)
+	b.ok(two.Append(ctx(t), next, nil, next.Position, true, 50))
+	b.equal(len(b.work(two, ok)), 100)
+	b.equal(two.Takeovers(), int64(0)) // what is given back is not taken over
+}
+
+func testReopen(t *testing.T, target Target) {
+	b := start(t, target)
+	func() {
+		j, err := b.target.Open(ctx(t), b.name)
+		b.ok(err)
+		s := b.join(j, longTTL)
+		b.fill(s, "list", 100, 10)
+		l := b.claim(s, 10)
+		b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)}))
+		b.ok(s.Leave(ctx(t)))
+		b.ok(j.Close())
+	}()
+	b.equal(b.counts().Done, int64(1))
+	b.equal(len(b.work(b.join(b.Job, longTTL), ok)), 99)
+}
+
+func testCancelled(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 100, 10)
+	l := b.claim(s, 10)
+	gone, cancel := context.WithCancel(ctx(t))
+	cancel()
+	b.is(s.Commit(gone, l, []store.Result{ok(l.Lo)}), context.Canceled)
+	_, err := s.Claim(gone, 10)
+	b.is(err, context.Canceled)
+	b.is(b.Set(gone, map[string]string{"a": "b"}), context.Canceled)
+	b.equal(b.counts().Done, int64(0))
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)}))
+}
+
+func testShare(t *testing.T, target Target) {
+	b := start(t, target)
+	const n = 5000
+	b.fill(b.join(b.Job, longTTL), "list", n, 700)
+	var mu sync.Mutex
+	var all []int64
+	var wg sync.WaitGroup
+	for range 4 {
+		s := b.join(b.open(), longTTL)
+		wg.Go(func() {
+			for {
+				l, err := s.Claim(ctx(t), 100)
+				if errors.Is(err, store.ErrNoShard) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				rs, err := s.Pending(ctx(t), l, 0, 1000)
+				var batch []store.Result
+				for _, r := range rs {
+					batch = append(batch, ok(r.ID))
+				}
+				err = errors.Join(err, s.Commit(ctx(t), l, batch), s.Release(ctx(t), []store.Lease{l}))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				all = append(all, ids(rs)...)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	b.equal(sorted(all), span(1, n))
+	b.equal(b.counts().Done, int64(n))
+}
+
+func testHung(t *testing.T, target Target) {
+	b := start(t, target)
+	const ttl = 300 * time.Millisecond
+	hung, live := b.join(b.Job, ttl), b.join(b.open(), longTTL)
+	imp := b.source(hung, "list")
+	b.ok(hung.Append(ctx(t), imp, rows(0, 1, 20), store.Position{Line: 20}, false, 20))
+	before := time.Now()
+	l := b.claim(hung, 20)
+	if l.Expires.Before(before) || l.Expires.After(time.Now().Add(ttl)) {
+		t.Errorf("a lease of %s is trusted for %s", ttl, l.Expires.Sub(before))
+	}
+	var m store.Lease
+	b.wait("the lease to be taken over", func() (done bool) {
+		var err error
+		m, err = live.Claim(ctx(t), 20)
+		if !errors.Is(err, store.ErrNoShard) {
+			b.ok(err)
+			return true
+		}
+		return false
+	})
+	if age := time.Since(before); age < ttl {
+		t.Errorf("taken over after %s of %s", age, ttl)
+	}
+	if !time.Now().After(l.Expires) {
+		t.Error("taken over while its holder trusted it")
+	}
+	b.equal(live.Takeovers(), int64(1))
+	b.is(hung.Commit(ctx(t), l, []store.Result{ok(1)}), store.ErrLeaseLost)
+	b.ok(live.Commit(ctx(t), m, []store.Result{ok(1)}))
+	b.wait("the import to be taken over", func() bool {
+		next, err := live.LeaseSource(ctx(t), 0)
+		if !errors.Is(err, store.ErrHeld) {
+			b.ok(err)
+			b.equal(next.Position.Line, int64(20))
+			return true
+		}
+		return false
+	})
+	b.is(hung.Append(ctx(t), imp, rows(0, 21, 1), store.Position{}, true, 20), store.ErrLeaseLost)
+	if again, err := hung.Claim(ctx(t), 20); !errors.Is(err, store.ErrNoShard) { // it may work on, on what is free
+		t.Errorf("claimed %v, %v", again, err)
+	}
+}
+
+func testKilled(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 100, 50)
+	child := spawn(t, work{Name: b.name, Do: "hold", TTL: time.Second})
+	child.await("holding")
+	if _, err := s.Claim(ctx(t), 1000); err != nil { // what the child did not take
+		b.is(err, store.ErrNoShard)
+	}
+	child.kill()
+	b.wait("the dead owner's shard", func() bool {
+		l, err := s.Claim(ctx(t), 1000)
+		if errors.Is(err, store.ErrNoShard) {
+			return false
+		}
+		b.ok(err)
+		return slices.Contains(ids(b.pending(s, l)), 1)
+	})
+	if s.Takeovers() == 0 {
+		t.Error("no takeover counted")
+	}
+	for _, o := range b.counts().Owners {
+		if o.PID != 1 {
+			t.Errorf("the dead owner is still there: %+v", o)
+		}
+	}
+}
+
+func testSuspects(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 10, 10)
+	for death := 1; death <= 2; death++ {
+		child := spawn(t, work{Name: b.name, Do: "hold", TTL: time.Second, Decoding: []int64{0, 3, 0, 5}})
+		child.await("holding")
+		child.kill()
+		b.wait("the dead to be noticed", func() bool {
+			l, err := s.Claim(ctx(t), 10)
+			if err == nil {
+				b.ok(s.Release(ctx(t), []store.Lease{l}))
+			} else {
+				b.is(err, store.ErrNoShard)
+			}
+			return err == nil
+		})
+		got, err := s.Suspects(ctx(t))
+		b.ok(err)
+		b.equal(got, map[int64]int{3: death, 5: death})
+	}
+	l := b.claim(s, 10)
+	b.ok(s.Commit(ctx(t), l, []store.Result{failed(store.BadImage)(3), ok(4)}))
+	got, err := s.Suspects(ctx(t))
+	b.ok(err)
+	b.equal(got, map[int64]int{5: 2})
+	// Who leaves politely, or has cleared its slots, leaves no suspects.
+	polite := b.join(b.open(), longTTL)
+	polite.Decoding(0, 7)
+	b.ok(polite.Leave(ctx(t)))
+	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.claim(s, 10)
+	got, err = s.Suspects(ctx(t))
+	b.ok(err)
+	b.equal(got, map[int64]int{5: 2})
+}

@@ -1,0 +1,269 @@
+package storetest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"facescan/store"
+)
+
+// environment names a worker's task in JSON.
+const environment = "FACESCAN_STORETEST"
+
+// work is what a worker process is to do on a job.
+type work struct {
+	Name     string        // of the job
+	Do       string        // hold: claim, say so, wait; finish: import and process everything
+	TTL      time.Duration // of its leases
+	Decoding []int64       // rows it has in its decoders, by slot
+	Rows     int           // of the list
+}
+
+// Main is for TestMain: it runs the tests, or in a worker process its task, and returns the exit code.
+func Main(m *testing.M, target Target) int {
+	task := os.Getenv(environment)
+	if task == "" {
+		return m.Run()
+	}
+	var w work
+	err := json.Unmarshal([]byte(task), &w)
+	if err == nil {
+		err = w.run(context.Background(), target)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		return 1
+	}
+	return 0
+}
+
+// child is a worker process.
+type child struct {
+	*testing.T
+	cmd *exec.Cmd
+	out *bufio.Reader
+}
+
+// spawn starts a worker. It ends when the test does, at the latest: its stdin is a pipe from here.
+func spawn(t *testing.T, w work) *child {
+	t.Helper()
+	task, err := json.Marshal(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), environment+"="+string(task))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close() })
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &child{t, cmd, bufio.NewReader(out)}
+}
+
+// await reads the worker's output up to a line.
+func (c *child) await(line string) {
+	c.Helper()
+	for {
+		got, err := c.out.ReadString('\n')
+		if err != nil {
+			c.Fatalf("worker ended before %q: %v", line, errors.Join(err, c.cmd.Wait()))
+		}
+		if got == line+"\n" {
+			return
+		}
+	}
+}
+
+// kill ends the worker as kill -9 does, and reaps it.
+func (c *child) kill() {
+	c.Helper()
+	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		c.Fatal(err)
+	}
+	_ = c.cmd.Wait() // killed: that is no news
+}
+
+// killAfter lets the worker run for so long; true if it finished by itself before.
+func (c *child) killAfter(d time.Duration) bool {
+	c.Helper()
+	timer := time.AfterFunc(d, func() { _ = c.cmd.Process.Kill() })
+	defer timer.Stop()
+	_, _ = io.Copy(io.Discard, c.out)
+	err := c.cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		c.Fatalf("worker failed: %v", err)
+	}
+	return err == nil
+}
+
+func (w work) run(ctx context.Context, target Target) error {
+	j, err := target.Open(ctx, w.Name)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	s, err := j.Join(ctx, store.Owner{Host: "here", PID: os.Getpid()}, w.TTL)
+	if err != nil {
+		return err
+	}
+	switch w.Do {
+	case "hold":
+		return w.hold(ctx, s)
+	case "finish":
+		if err := w.finish(ctx, j, s); err != nil {
+			return err
+		}
+		return s.Leave(ctx)
+	}
+	return fmt.Errorf("no task %q", w.Do)
+}
+
+// hold claims the first shard and keeps it until stdin ends, without leaving.
+func (w work) hold(ctx context.Context, s store.Session) error {
+	l, err := s.Claim(ctx, 1000)
+	if err != nil {
+		return err
+	}
+	for slot, id := range w.Decoding {
+		s.Decoding(slot, id)
+	}
+	s.Decoding(len(w.Decoding), l.Lo)
+	s.Decoding(len(w.Decoding), 0)
+	fmt.Println("holding")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// finish imports a list of w.Rows rows, some of which are missing, and processes all of it, in small steps.
+func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
+	if _, err := j.AddSource(ctx, store.Source{Name: "list"}); err != nil {
+		return err
+	}
+	if err := w.importList(ctx, s); err != nil && !errors.Is(err, store.ErrHeld) {
+		return err
+	}
+	for {
+		l, err := s.Claim(ctx, 150)
+		if errors.Is(err, store.ErrNoShard) {
+			c, err := j.Counts(ctx)
+			if err != nil {
+				return err
+			}
+			if c.Pending == 0 && len(c.ImportIncomplete) == 0 {
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond) // others are at work, or died: leases run out by a real clock
+			if len(c.ImportIncomplete) > 0 {
+				if err := w.importList(ctx, s); err != nil && !errors.Is(err, store.ErrHeld) {
+					return err
+				}
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.shard(ctx, s, l); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+			return err
+		}
+	}
+}
+
+func (w work) importList(ctx context.Context, s store.Session) error {
+	l, err := s.LeaseSource(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for line := l.Position.Line; ; {
+		var batch []store.NewRow
+		for ; len(batch) < 300 && line < int64(w.Rows); line++ {
+			if line%7 != 0 {
+				batch = append(batch, store.NewRow{ID: line + 1, URL: urlOf(line + 1)})
+			}
+		}
+		end := line == int64(w.Rows)
+		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end, 200); err != nil {
+			return err
+		}
+		if end {
+			return s.ReleaseSource(ctx, l)
+		}
+	}
+}
+
+func (w work) shard(ctx context.Context, s store.Session, l store.Lease) error {
+	for after := l.Lo - 1; ; {
+		rows, err := s.Pending(ctx, l, after, 20)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return s.Release(ctx, []store.Lease{l})
+		}
+		var batch []store.Result
+		for _, r := range rows {
+			batch = append(batch, ok(r.ID))
+			after = r.ID
+		}
+		if err := s.Commit(ctx, l, batch); err != nil {
+			return err
+		}
+		if _, err := s.Renew(ctx, []store.Lease{l}); err != nil {
+			return err
+		}
+	}
+}
+
+// killLoops is how often testKillLoop kills; FACESCAN_SOAK asks for many more.
+func killLoops() int {
+	if os.Getenv("FACESCAN_SOAK") != "" {
+		return 500
+	}
+	return 20
+}
+
+func testKillLoop(t *testing.T, target Target) {
+	b := start(t, target)
+	random := rand.New(rand.NewPCG(1, uint64(killLoops())))
+	w := work{Name: b.name, Do: "finish", TTL: 500 * time.Millisecond, Rows: 200 * killLoops()}
+	kills := 0
+	for finished := false; !finished; b.verify() {
+		other := spawn(t, w) // two at a time, and only one of them dies at once
+		finished = spawn(t, w).killAfter(time.Duration(random.IntN(int(150*time.Millisecond)))) && kills >= killLoops()
+		other.killAfter(time.Duration(random.IntN(int(50 * time.Millisecond))))
+		if kills += 2; kills >= killLoops() {
+			finished = spawn(t, w).killAfter(deadline)
+		}
+	}
+	var want []int64
+	for line := range int64(w.Rows) {
+		if line%7 != 0 {
+			want = append(want, line+1)
+		}
+	}
+	var got []int64
+	for _, r := range b.results() {
+		got = append(got, r.ID)
+		b.equal(r.URL, urlOf(r.ID))
+	}
+	b.equal(got, want)
+}

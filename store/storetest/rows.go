@@ -1,0 +1,456 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"facescan/store"
+)
+
+func testSettings(t *testing.T, target Target) {
+	b := start(t, target)
+	b.ok(b.Set(ctx(t), map[string]string{"min-face": "20", "shift": "0.1"}))
+	b.ok(b.Set(ctx(t), map[string]string{"min-face": "40", "": "empty key", "ünï": "'quoted' \"twice\""}))
+	got, err := b.open().Settings(ctx(t))
+	b.ok(err)
+	b.equal(got, map[string]string{"min-face": "40", "shift": "0.1", "": "empty key", "ünï": "'quoted' \"twice\""})
+}
+
+func testSources(t *testing.T, target Target) {
+	b := start(t, target)
+	first, err := b.AddSource(ctx(t), store.Source{Name: "/a.txt", Format: "txt", Options: `{"x":1}`})
+	b.ok(err)
+	second, err := b.AddSource(ctx(t), store.Source{Name: "/b.csv", Format: "csv"})
+	b.ok(err)
+	again, err := b.AddSource(ctx(t), store.Source{Name: "/a.txt", Format: "ignored"})
+	b.ok(err)
+	b.equal(again, first)
+	b.equal(second.Number, 1)
+	all, err := b.open().Sources(ctx(t))
+	b.ok(err)
+	b.equal(all, []store.Source{{Name: "/a.txt", Format: "txt", Options: `{"x":1}`}, {Number: 1, Name: "/b.csv", Format: "csv"}})
+	b.equal(b.counts().ImportIncomplete, []string{"/a.txt", "/b.csv"})
+}
+
+func testSourceLease(t *testing.T, target Target) {
+	b := start(t, target)
+	one, two := b.join(b.Job, longTTL), b.join(b.open(), longTTL)
+	l := b.source(one, "list")
+	_, err := two.LeaseSource(ctx(t), 0)
+	b.is(err, store.ErrHeld)
+	p := store.Position{Offset: 1 << 40, Line: 77, Mark: []byte{0, 1, 255}}
+	b.ok(one.Append(ctx(t), l, rows(0, 1, 3), p, false, 10))
+	renewed, err := one.RenewSource(ctx(t), l)
+	b.ok(err)
+	if !renewed.Expires.After(time.Now()) {
+		t.Errorf("a renewed lease ended at %s", renewed.Expires)
+	}
+	src, err := b.Sources(ctx(t))
+	b.ok(err)
+	if src[0].Importer == "" || src[0].Importer != l.Owner {
+		t.Errorf("importer %q, want %q", src[0].Importer, l.Owner)
+	}
+	b.ok(one.ReleaseSource(ctx(t), renewed))
+	next, err := two.LeaseSource(ctx(t), 0)
+	b.ok(err)
+	b.equal(next.Position, p)
+	_, err = one.RenewSource(ctx(t), renewed)
+	b.is(err, store.ErrLeaseLost)
+	b.is(one.Append(ctx(t), renewed, rows(0, 4, 1), store.Position{}, true, 10), store.ErrLeaseLost)
+	b.ok(one.ReleaseSource(ctx(t), renewed)) // of another's: no effect
+	b.ok(two.Append(ctx(t), next, rows(0, 4, 1), p, true, 10))
+	b.equal(b.counts().Total, int64(4))
+}
+
+func testAppend(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	batch := rows(0, 1, 2500)
+	batch[7].Bad, batch[7].URL = true, "" // a broken record
+	batch[9].URL = "no url, 'quoted', ünï\x01\"\\"
+	batch[11].URL = strings.Repeat("x", 100_000)
+	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 5}, false, 1000))
+	b.ok(s.Append(ctx(t), l, nil, store.Position{Offset: 6}, true, 1000)) // an end without rows
+	b.equal(b.counts().ImportIncomplete, []string(nil))
+	more := []store.NewRow{{ID: 5000, URL: "after a gap"}, {ID: 1<<store.SourceShift - 1, URL: "the last id there can be"}}
+	b.ok(s.Append(ctx(t), l, more, store.Position{Offset: 9}, false, 1000)) // the list grew
+	c := b.counts()
+	b.equal(c.ImportIncomplete, []string{"list"})
+	b.equal([]int64{c.Total, c.Done, c.Pending, c.Failures[store.BadURL]}, []int64{2502, 1, 2501, 1})
+	at := 0
+	for r, err := range b.Rows(ctx(t), 0, 1<<62) {
+		b.ok(err)
+		want := append(batch, more...)[at]
+		if r.ID != want.ID || r.URL != want.URL {
+			t.Fatalf("row %d is %d %.50q, want %d %.50q", at, r.ID, r.URL, want.ID, want.URL)
+		}
+		at++
+	}
+	b.equal(at, 2502)
+	src, err := b.Sources(ctx(t))
+	b.ok(err)
+	b.equal([]int64{src[0].Rows, src[0].Position.Offset}, []int64{2502, 9})
+	bad := b.results()
+	b.equal([]any{len(bad), bad[0].ID, bad[0].Reason}, []any{1, int64(8), store.BadURL})
+}
+
+func testAppendRefuses(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	b.ok(s.Append(ctx(t), l, rows(0, 5, 5), store.Position{Line: 9}, false, 10))
+	for name, batch := range map[string][]store.NewRow{
+		"an id twice":             rows(0, 9, 2),
+		"an id below":             rows(0, 1, 1),
+		"not ascending":           {{ID: 20}, {ID: 19}},
+		"another source's":        rows(1, 1, 1),
+		"half in another source":  append(rows(0, 20, 1), rows(1, 1, 1)...),
+		"the next source's base":  {{ID: 1 << store.SourceShift}},
+		"zero":                    {{ID: 0}},
+		"negative":                {{ID: -3}},
+		"a good one, then a twin": {{ID: 30}, {ID: 31}, {ID: 31}},
+	} {
+		if err := s.Append(ctx(t), l, batch, store.Position{Line: 99}, true, 10); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	b.fails(s.Append(ctx(t), l, rows(0, 50, 1), store.Position{}, true, 0))
+	src, err := b.Sources(ctx(t))
+	b.ok(err)
+	b.equal([]any{src[0].Rows, src[0].Position.Line, src[0].Complete}, []any{int64(5), int64(9), false})
+}
+
+// shards lists what is claimable, whole: lo, hi, pending of each.
+func (b *bench) shards(s store.Session) (out [][3]int64) {
+	b.Helper()
+	var held []store.Lease
+	for {
+		l, err := s.Claim(ctx(b.T), 1<<30)
+		if errors.Is(err, store.ErrNoShard) {
+			break
+		}
+		b.ok(err)
+		held = append(held, l)
+		out = append(out, [3]int64{l.Lo, l.Hi, l.Pending})
+	}
+	b.ok(s.Release(ctx(b.T), held))
+	return out
+}
+
+func testShards(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	b.ok(s.Append(ctx(t), l, rows(0, 1, 25), store.Position{}, false, 10))
+	b.equal(b.counts().Shards, store.ShardCounts{Total: 3, Free: 3})
+	b.ok(s.Append(ctx(t), l, rows(0, 30, 3), store.Position{}, false, 10)) // the last shard has room
+	b.equal(b.counts().Shards, store.ShardCounts{Total: 3, Free: 3})
+	held := b.claim(s, 10)
+	b.equal([]int64{held.Lo, held.Hi, held.Pending}, []int64{1, 10, 10})
+	for range 2 {
+		b.claim(s, 10)
+	}
+	b.ok(s.Append(ctx(t), l, rows(0, 40, 1), store.Position{}, false, 10)) // it is leased: a new one
+	b.equal(b.counts().Shards, store.ShardCounts{Total: 4, Free: 1, Leased: 3})
+	last := b.claim(s, 10)
+	b.equal([]int64{last.Lo, last.Hi, last.Pending}, []int64{33, 40, 1})
+	b.ok(s.Commit(ctx(t), last, []store.Result{ok(40)}))
+	b.ok(s.Release(ctx(t), []store.Lease{last}))
+	b.equal(b.counts().Shards, store.ShardCounts{Total: 4, Done: 1, Leased: 3})
+	b.ok(s.Append(ctx(t), l, rows(0, 41, 2), store.Position{}, true, 10)) // done, but not full
+	b.equal(b.claim(s, 10).Pending, int64(2))
+}
+
+func testClaimCuts(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 1000, 1000)
+	l := b.claim(s, 100)
+	b.equal([]int64{l.Lo, l.Hi, l.Pending}, []int64{1, 100, 100})
+	m := b.claim(s, 50)
+	b.equal([]int64{m.Lo, m.Hi, m.Pending}, []int64{101, 150, 50})
+	b.verify()
+	var part []store.Result
+	for _, id := range span(1, 60) {
+		part = append(part, ok(id))
+	}
+	b.ok(s.Commit(ctx(t), l, part))
+	b.ok(s.Release(ctx(t), []store.Lease{l, m}))
+	l = b.claim(s, 33) // pending rows count, not done ones
+	b.equal([]any{l.Pending, ids(b.pending(s, l))}, []any{int64(33), span(61, 93)})
+	if l.Generation == m.Generation {
+		t.Error("two leases have one generation")
+	}
+	_, err := s.Claim(ctx(t), 0)
+	b.fails(err)
+}
+
+func testClaimJoins(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 2000, 10)
+	b.work(s, func(id int64) store.Result {
+		if id%10 == 0 {
+			return failed(store.Timeout)(id)
+		}
+		return ok(id)
+	})
+	_, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Timeout}})
+	b.ok(err)
+	l := b.claim(s, 40) // one row a shard: many shards make a lease
+	if l.Pending < 32 {
+		t.Errorf("a claim of 40 among 200 sparse rows has %d", l.Pending)
+	}
+	b.verify()
+	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.equal(len(b.work(s, ok)), 200)
+}
+
+func testClaimSharesTheEnd(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	for range 3 {
+		b.join(b.Job, longTTL)
+	}
+	b.fill(s, "list", 1600, 1600)
+	left := int64(1600)
+	for i := 0; ; i++ {
+		l, err := s.Claim(ctx(t), 100_000)
+		if errors.Is(err, store.ErrNoShard) {
+			break
+		}
+		b.ok(err)
+		if l.Pending > max(64, 1600/4) {
+			t.Errorf("claim %d of four owners took %d rows of %d", i, l.Pending, left)
+		}
+		left -= l.Pending
+	}
+	b.equal(left, int64(0))
+}
+
+func testClaimGoesRound(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "big", 10_000, 1000)
+	b.claim(s, 100)
+	b.claim(s, 100)
+	b.fill(s, "small", 300, 1000)
+	var seen []int
+	for range 4 {
+		seen = append(seen, b.claim(s, 100).Source)
+	}
+	b.equal(seen, []int{1, 0, 1, 0}) // a new source is next, then both in turn
+}
+
+func testPending(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 300, 100)
+	b.ok(s.Release(ctx(t), []store.Lease{b.claim(s, 100)}))
+	l := b.claim(s, 100)
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(2), ok(50)}))
+	got, err := s.Pending(ctx(t), l, 0, 3)
+	b.ok(err)
+	b.equal(got, []store.Row{{ID: 1, URL: urlOf(1)}, {ID: 3, URL: urlOf(3)}, {ID: 4, URL: urlOf(4)}})
+	got, err = s.Pending(ctx(t), l, 49, 1000)
+	b.ok(err)
+	b.equal(ids(got), span(51, l.Hi))
+	got, err = s.Pending(ctx(t), l, l.Hi, 1000)
+	b.ok(err)
+	b.equal(len(got), 0)
+}
+
+func testCommit(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 250, 100)
+	b.equal(len(b.work(s, ok)), 250)
+	var want []store.Result
+	for _, id := range span(1, 250) {
+		r := ok(id)
+		r.URL = urlOf(id)
+		want = append(want, r)
+	}
+	b.equal(b.results(), want)
+	_, err := s.Claim(ctx(t), 10)
+	b.is(err, store.ErrNoShard)
+}
+
+func testCommitRefuses(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 100, 50)
+	l := b.claim(s, 40)
+	change := func(f func(*store.Result)) store.Result {
+		r := ok(8)
+		f(&r)
+		return r
+	}
+	for name, r := range map[string]store.Result{
+		"a row outside the shard": ok(l.Hi + 1),
+		"ok with a reason":        change(func(r *store.Result) { r.Reason = store.TLS }),
+		"ok without a detector":   change(func(r *store.Result) { r.Detector = "" }),
+		"failed for no reason":    change(func(r *store.Result) { r.Status, r.Faces = store.Failed, nil }),
+		"failed for a new reason": failed("weather")(8),
+		"failed with faces":       change(func(r *store.Result) { r.Status, r.Reason = store.Failed, store.TLS }),
+		"no status":               change(func(r *store.Result) { r.Status = "" }),
+		"a face without area":     change(func(r *store.Result) { r.Faces[0].Width = 0 }),
+		"a face outside":          change(func(r *store.Result) { r.Faces[0].X = 490 }),
+	} {
+		if err := s.Commit(ctx(t), l, []store.Result{ok(5), r}); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	b.equal(b.counts().Done, int64(0)) // all or nothing
+}
+
+func testCommitTwice(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 20, 20)
+	l := b.claim(s, 20)
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(1), ok(8)}))
+	before := b.results()
+	b.ok(s.Commit(ctx(t), l, []store.Result{failed(store.TLS)(8), failed(store.TLS)(1), ok(2), failed(store.TLS)(2)}))
+	after := b.results()
+	b.equal(len(after), 3)
+	b.equal([]store.Result{after[0], after[2]}, before)
+	b.equal(after[1].Status, store.OK)
+	b.ok(s.Commit(ctx(t), l, nil))
+}
+
+func testLostLease(t *testing.T, target Target) {
+	b := start(t, target)
+	one, two := b.join(b.Job, longTTL), b.join(b.open(), longTTL)
+	b.fill(one, "list", 30, 30)
+	l := b.claim(one, 30)
+	b.ok(one.Commit(ctx(t), l, []store.Result{ok(1)}))
+	b.ok(one.Release(ctx(t), []store.Lease{l}))
+	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // free
+	m := b.claim(two, 30)
+	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // another's
+	held, err := one.Renew(ctx(t), []store.Lease{l})
+	b.ok(err)
+	b.equal(len(held), 0)
+	b.ok(one.Release(ctx(t), []store.Lease{l})) // of another's: no effect
+	b.ok(two.Commit(ctx(t), m, []store.Result{ok(3)}))
+	b.ok(two.Release(ctx(t), []store.Lease{m}))
+	n := b.claim(one, 30)
+	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // ours, under a newer lease
+	b.ok(one.Commit(ctx(t), n, []store.Result{ok(2)}))
+	b.equal(b.counts().Done, int64(3))
+}
+
+func testRenew(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 100, 10)
+	one, two, gone := b.claim(s, 10), b.claim(s, 10), b.claim(s, 10)
+	b.ok(s.Release(ctx(t), []store.Lease{gone}))
+	held, err := s.Renew(ctx(t), []store.Lease{gone, two, one})
+	b.ok(err)
+	got := map[int64]bool{}
+	for _, l := range held {
+		got[l.Shard] = true
+		if l.Expires.Before(one.Expires) || time.Until(l.Expires) > longTTL*3/4 {
+			t.Errorf("lease renewed to %s from now, before it was %s", time.Until(l.Expires), time.Until(one.Expires))
+		}
+	}
+	b.equal(got, map[int64]bool{one.Shard: true, two.Shard: true})
+}
+
+func testResultFields(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "first", 1, 10)
+	l := b.source(s, "second")
+	all := rows(1, 1, 4)
+	all[0].Group, all[0].Kept = "album 'ü'", []string{"", "a,b", "\"quoted\"\n"}
+	all[1].Group = "x"
+	b.ok(s.Append(ctx(t), l, all, store.Position{}, true, 10))
+	id := int64(1) << store.SourceShift
+	at := time.Date(2024, 2, 29, 12, 0, 0, 123e6, time.UTC)
+	want := []store.Result{
+		{ID: id + 1, Status: store.OK, HTTPStatus: 200, Format: "webp", Width: 65535, Height: 3, Bytes: 1 << 33, Attempts: 2,
+			FinalURL: "https://other.example/ü", Partial: true, Detector: "cascade/abc,shift=0.1", Took: 1234 * time.Millisecond, Time: at,
+			Faces: []store.Face{{X: 0, Y: 0, Width: 65535, Height: 3, Score: 1e300, Confidence: 0.123456789},
+				{X: 65534, Y: 2, Width: 1, Height: 1, Score: -0.1}},
+			Candidates: []store.Face{{X: 1 << 20, Y: 2, Width: 3, Height: 4, Score: 4.25, Confidence: 0.5}, {X: 1, Y: 1, Width: 1, Height: 1, Score: -8}},
+			URL:        urlOf(id + 1), Source: 1, Group: "album 'ü'", Kept: []string{"", "a,b", "\"quoted\"\n"}},
+		{ID: id + 2, Status: store.OK, HTTPStatus: 200, Detector: "cascade/other", Time: at, URL: urlOf(id + 2), Source: 1, Group: "x"},
+		{ID: id + 3, Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404, Attempts: 1, Time: at, URL: urlOf(id + 3), Source: 1},
+		{ID: id + 4, Status: store.Failed, Reason: store.BadImage, Format: "jpeg", Width: 9, Height: 9, Detector: "cascade/other", Time: at,
+			URL: urlOf(id + 4), Source: 1},
+	}
+	for {
+		l, err := s.Claim(ctx(t), 10)
+		b.ok(err)
+		if l.Source == 1 {
+			b.ok(s.Commit(ctx(t), l, want))
+			break
+		}
+	}
+	b.equal(b.results(), want)
+}
+
+func testResultPages(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 4321, 1000)
+	b.work(s, ok)
+	for _, c := range [][2]int64{{0, 1 << 62}, {1, 4322}, {1000, 1001}, {17, 3017}, {5, 5}, {9, 3}, {4000, 5000}, {-5, 2}} {
+		var want, got []int64
+		for id := max(1, c[0]); id < min(c[1], 4322); id++ {
+			want = append(want, id)
+		}
+		for r, err := range b.Results(ctx(t), c[0], c[1]) {
+			b.ok(err)
+			got = append(got, r.ID)
+			if d := cmp.Diff(ok(r.ID).Faces, r.Faces); d != "" {
+				t.Fatalf("faces of row %d: %s", r.ID, d)
+			}
+		}
+		b.equal(got, want)
+	}
+	for range b.Results(ctx(t), 0, 1<<62) {
+		break // stopping early is no error, and holds nothing
+	}
+	stopped, stop := context.WithCancel(ctx(t))
+	defer stop()
+	n := 0
+	for _, err := range b.Results(stopped, 0, 1<<62) {
+		if stop(); err != nil {
+			b.is(err, context.Canceled)
+			n = -1
+		}
+	}
+	b.equal(n, -1)
+}
+
+func testRows(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 3333, 1000)
+	l := b.claim(s, 10)
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)}))
+	for _, c := range [][2]int64{{0, 1 << 62}, {100, 2100}, {7, 7}} {
+		var want, got []int64
+		for id := max(1, c[0]); id < min(c[1], 3334); id++ {
+			want = append(want, id)
+		}
+		for r, err := range b.Rows(ctx(t), c[0], c[1]) {
+			b.ok(err)
+			got = append(got, r.ID)
+			if r.URL != urlOf(r.ID) {
+				t.Fatalf("row %d is %q", r.ID, r.URL)
+			}
+		}
+		b.equal(got, want)
+	}
+}

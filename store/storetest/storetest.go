@@ -1,0 +1,287 @@
+// Package storetest is the conformance suite of package store: every implementation passes all of it.
+//
+// An implementation's test file hands over a Target and calls Run from a test, and Main from TestMain, since some
+// tests need other processes: they run the test binary again, which Main turns into a worker on the job named in
+// its environment.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"facescan/store"
+)
+
+// Target is an implementation under test.
+type Target struct {
+	// Create makes an empty job, gone after the test, and returns its name.
+	Create func(t testing.TB) string
+	// Open opens a job by the name that Create gave, in any process.
+	Open func(ctx context.Context, name string) (store.Job, error)
+}
+
+// longTTL is never over within a test.
+const longTTL = time.Hour
+
+// deadline bounds what a test waits for.
+const deadline = 60 * time.Second
+
+// Run runs the suite.
+func Run(t *testing.T, target Target) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, Target)
+	}{
+		{"Settings", testSettings},
+		{"Sources", testSources},
+		{"SourceLease", testSourceLease},
+		{"Append", testAppend},
+		{"AppendRefuses", testAppendRefuses},
+		{"Shards", testShards},
+		{"ClaimCuts", testClaimCuts},
+		{"ClaimJoins", testClaimJoins},
+		{"ClaimSharesTheEnd", testClaimSharesTheEnd},
+		{"ClaimGoesRound", testClaimGoesRound},
+		{"Pending", testPending},
+		{"Commit", testCommit},
+		{"CommitRefuses", testCommitRefuses},
+		{"CommitTwice", testCommitTwice},
+		{"LostLease", testLostLease},
+		{"Renew", testRenew},
+		{"ResultFields", testResultFields},
+		{"ResultPages", testResultPages},
+		{"Rows", testRows},
+		{"Counts", testCounts},
+		{"Retry", testRetry},
+		{"RetryHost", testRetryHost},
+		{"Leave", testLeave},
+		{"Reopen", testReopen},
+		{"Cancelled", testCancelled},
+		{"Share", testShare},
+		{"Hung", testHung},
+		{"Killed", testKilled},
+		{"Suspects", testSuspects},
+		{"KillLoop", testKillLoop},
+		{"Model", testModel},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, target)
+		})
+	}
+}
+
+// bench is a job open for a test.
+type bench struct {
+	*testing.T
+	target Target
+	name   string
+	store.Job
+	joined []store.Session // a session that nobody holds any more is as good as dead
+}
+
+// start opens a new job, to be verified and closed after the test.
+func start(t *testing.T, target Target) *bench {
+	t.Helper()
+	b := &bench{T: t, target: target, name: target.Create(t)}
+	b.Job = b.open()
+	t.Cleanup(func() { b.verify() })
+	return b
+}
+
+// open opens the same job once more, to be closed after the test.
+func (b *bench) open() store.Job {
+	b.Helper()
+	j, err := b.target.Open(context.Background(), b.name)
+	b.ok(err)
+	b.Cleanup(func() { b.ok(j.Close()) })
+	return j
+}
+
+func (b *bench) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) is(err, want error) {
+	b.Helper()
+	if !errors.Is(err, want) {
+		b.Fatalf("error %v, want %v", err, want)
+	}
+}
+
+// fails holds an error to be there, and to be none of the store's that ask for something other than repair.
+func (b *bench) fails(err error) {
+	b.Helper()
+	if err == nil || errors.Is(err, store.ErrLeaseLost) || errors.Is(err, store.ErrNoShard) || errors.Is(err, store.ErrFull) {
+		b.Fatalf("error %v, want a refusal", err)
+	}
+}
+
+func (b *bench) equal(got, want any) {
+	b.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		b.Fatalf("-want +got:\n%s", d)
+	}
+}
+
+// verify holds the job to every invariant.
+func (b *bench) verify() {
+	b.Helper()
+	b.ok(b.Verify(ctx(b.T), store.VerifyOptions{Deep: true}, func(p store.Problem) { b.Errorf("verify: %s: %s", p.Check, p.Text) }))
+}
+
+// join starts a session on a job.
+func (b *bench) join(j store.Job, ttl time.Duration) store.Session {
+	b.Helper()
+	s, err := j.Join(ctx(b.T), store.Owner{Host: "here", PID: 1}, ttl)
+	b.ok(err)
+	b.joined = append(b.joined, s)
+	b.Cleanup(func() { runtime.KeepAlive(b.joined) })
+	return s
+}
+
+// source adds a source and leases its import.
+func (b *bench) source(s store.Session, name string) store.SourceLease {
+	b.Helper()
+	src, err := b.AddSource(ctx(b.T), store.Source{Name: name, Format: "txt"})
+	b.ok(err)
+	l, err := s.LeaseSource(ctx(b.T), src.Number)
+	b.ok(err)
+	return l
+}
+
+// fill adds a complete source of n rows, ids from 1, in shards of the given size.
+func (b *bench) fill(s store.Session, name string, n, shardSize int) {
+	b.Helper()
+	l := b.source(s, name)
+	b.ok(s.Append(ctx(b.T), l, rows(l.Source, 1, n), store.Position{Line: int64(n)}, true, shardSize))
+	b.ok(s.ReleaseSource(ctx(b.T), l))
+}
+
+func (b *bench) claim(s store.Session, maxRows int) store.Lease {
+	b.Helper()
+	l, err := s.Claim(ctx(b.T), maxRows)
+	b.ok(err)
+	return l
+}
+
+func (b *bench) pending(s store.Session, l store.Lease) []store.Row {
+	b.Helper()
+	out, err := s.Pending(ctx(b.T), l, l.Lo-1, 1<<30)
+	b.ok(err)
+	return out
+}
+
+func (b *bench) counts() store.Counts {
+	b.Helper()
+	c, err := b.Counts(ctx(b.T))
+	b.ok(err)
+	return c
+}
+
+// results reads all results of the job.
+func (b *bench) results() []store.Result {
+	b.Helper()
+	var out []store.Result
+	for r, err := range b.Results(ctx(b.T), 0, 1<<62) {
+		b.ok(err)
+		out = append(out, r)
+	}
+	return out
+}
+
+// work claims and commits everything that is free, and returns the ids it did.
+func (b *bench) work(s store.Session, result func(id int64) store.Result) (done []int64) {
+	b.Helper()
+	for {
+		l, err := s.Claim(ctx(b.T), 100)
+		if errors.Is(err, store.ErrNoShard) {
+			return done
+		}
+		b.ok(err)
+		var batch []store.Result
+		for _, r := range b.pending(s, l) {
+			batch = append(batch, result(r.ID))
+			done = append(done, r.ID)
+		}
+		b.ok(s.Commit(ctx(b.T), l, batch))
+		b.ok(s.Release(ctx(b.T), []store.Lease{l}))
+	}
+}
+
+// ctx is the test's context, bounded.
+func ctx(t *testing.T) context.Context {
+	c, cancel := context.WithTimeout(context.Background(), deadline)
+	t.Cleanup(cancel)
+	return c
+}
+
+// rows makes n rows of a source, from the k-th id on.
+func rows(source, k, n int) (out []store.NewRow) {
+	for i := range n {
+		id := int64(source)<<store.SourceShift + int64(k+i)
+		out = append(out, store.NewRow{ID: id, URL: urlOf(id)})
+	}
+	return out
+}
+
+func urlOf(id int64) string { return fmt.Sprintf("http://host%d.example/%d.jpg", id%3, id) }
+
+// ok is a plain result with as many faces as the id's last digit above 6 says.
+func ok(id int64) store.Result {
+	r := store.Result{ID: id, Status: store.OK, Format: "jpeg", Width: 500, Height: 375, Bytes: 60000 + id, Attempts: 1,
+		Detector: "test/1", Took: 12 * time.Millisecond, Time: time.UnixMilli(1_700_000_000_000 + id).UTC()}
+	for n := range id%10 - 6 {
+		r.Faces = append(r.Faces, store.Face{X: int(n), Y: 2, Width: 20, Height: 20, Score: 9.5 - float64(n), Confidence: 0.5})
+	}
+	return r
+}
+
+// failed is a plain failure.
+func failed(reason store.Reason) func(int64) store.Result {
+	return func(id int64) store.Result {
+		return store.Result{ID: id, Status: store.Failed, Reason: reason, Attempts: 3, Time: time.UnixMilli(1_700_000_000_000).UTC()}
+	}
+}
+
+// ids of rows.
+func ids(rs []store.Row) (out []int64) {
+	for _, r := range rs {
+		out = append(out, r.ID)
+	}
+	return out
+}
+
+// span is the ids from lo to hi.
+func span(lo, hi int64) (out []int64) {
+	for id := lo; id <= hi; id++ {
+		out = append(out, id)
+	}
+	return out
+}
+
+func sorted(in []int64) []int64 {
+	out := slices.Clone(in)
+	slices.Sort(out)
+	return out
+}
+
+// wait polls until done says so: for what a real clock decides.
+func (b *bench) wait(what string, done func() bool) {
+	b.Helper()
+	for end := time.Now().Add(deadline); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
