@@ -1,0 +1,139 @@
+// Package export writes results in the forms that other programs read.
+//
+//	store.Result → [re-decide by --min-score] → [--where] → records (an image, or a face each) → columns → an encoder
+//
+// A Writer is given one result after the other, in the order in which they should stand, and holds no more than a
+// buffer or, for Parquet, a row group. What a column is called, what type it has and when it is empty is said once,
+// in columns.go, for all formats and for --where.
+package export
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"facescan/store"
+)
+
+// Options say what is written.
+type Options struct {
+	Format  string   // csv, which is the default, jsonl, parquet or coco
+	Rows    string   // images, which is the default, or faces
+	Columns []string // in their order; the default ones when empty
+	Sources []Source // by number
+
+	Where       string   // a filter, see where.go; empty lets everything through
+	MinScore    *float64 // decide anew which candidates are faces; nil leaves it as the run decided
+	Credentials bool     // show passwords in URLs
+}
+
+// Source is what an export tells of a source.
+type Source struct {
+	Name string
+	Kept []string // names of the columns that store.Result.Kept has the values of
+}
+
+// Writer takes the results of a job.
+type Writer interface {
+	// Write takes one result. It keeps nothing of it.
+	Write(store.Result) error
+	// Close writes what is left, but leaves the writer below open. Without it the output is not whole.
+	Close() error
+}
+
+// UsageError is an option that cannot be meant: a column that does not exist, a filter that cannot be read.
+type UsageError struct{ Text string }
+
+func (e *UsageError) Error() string { return e.Text }
+
+func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
+// New starts an export to w, for instance with a CSV header. It fails with a *UsageError for options that cannot be
+// met; then nothing was written.
+func New(w io.Writer, o Options) (Writer, error) {
+	t, err := newTable(o)
+	if err != nil {
+		return nil, err
+	}
+	e := &exporter{table: t, minScore: o.MinScore}
+	if e.columns, err = t.choose(o.Columns); err != nil {
+		return nil, err
+	}
+	switch o.Format {
+	case "csv", "":
+		e.out, err = newCSV(w, e.columns)
+	default:
+		err = usagef("unknown format %q: there are csv, jsonl, parquet, coco", o.Format)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// encoder writes records; Writer.Close closes it.
+type encoder interface {
+	encode(*record) error
+	close() error
+}
+
+type exporter struct {
+	table
+	columns  []column
+	minScore *float64
+	out      encoder
+	rec      record
+	faces    []store.Face
+}
+
+func (e *exporter) Write(r store.Result) error {
+	e.rec = record{Result: r, face: -1}
+	if e.minScore != nil {
+		e.redecide(*e.minScore)
+	}
+	if !e.perFace {
+		return e.out.encode(&e.rec)
+	}
+	for i := range e.rec.Faces {
+		e.rec.face = i
+		if err := e.out.encode(&e.rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *exporter) Close() error { return e.out.close() }
+
+// redecide chooses the record's faces anew among all that the run kept. A threshold below the run's finds no more
+// than the best candidates, which are all that the store has.
+func (e *exporter) redecide(minScore float64) {
+	e.faces = append(append(e.faces[:0], e.rec.Faces...), e.rec.Candidates...)
+	e.faces = slices.DeleteFunc(e.faces, func(f store.Face) bool { return f.Score < minScore })
+	e.rec.Faces = e.faces
+}
+
+// redact returns a URL with its password as ***. It finds it where browsers do, so that a spelling which is no proper
+// URL hides it too.
+func redact(url string) string {
+	if strings.IndexByte(url, '@') < 0 {
+		return url
+	}
+	scheme, rest, ok := strings.Cut(url, ":")
+	web := strings.EqualFold(strings.TrimSpace(scheme), "http") || strings.EqualFold(strings.TrimSpace(scheme), "https")
+	if !ok || !web && !strings.HasPrefix(rest, "//") {
+		return url
+	}
+	authority := strings.TrimLeft(rest, `/\`)
+	start := len(url) - len(authority)
+	if end := strings.IndexAny(authority, `/?#\`); end >= 0 {
+		authority = authority[:end]
+	}
+	user, _, ok := strings.Cut(authority, ":")
+	at := strings.LastIndexByte(authority, '@')
+	if !ok || at < len(user) {
+		return url
+	}
+	return url[:start] + user + ":***" + url[start+at:]
+}

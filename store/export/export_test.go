@@ -1,0 +1,306 @@
+package export
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"pgregory.net/rapid"
+
+	"facescan/store"
+)
+
+// some are results of every sort.
+var some = []store.Result{
+	{ID: 1, URL: "http://a/1.jpg", Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 81234, Attempts: 1, Detector: "d",
+		Faces:      []store.Face{{X: 10, Y: 20, Width: 40, Height: 41, Score: 31.456, Confidence: 0.98}, {X: 0, Y: 1, Width: 2, Height: 3, Score: 9.995}},
+		Candidates: []store.Face{{X: 5, Y: 5, Width: 20, Height: 20, Score: 4.5}, {X: 6, Y: 5, Width: 20, Height: 20, Score: 2}}},
+	{ID: 2, URL: "http://user:secret@a/x,\"y\".png", Status: store.OK, HTTPStatus: 200, Format: "png", Width: 8, Height: 9, Bytes: 99, Attempts: 2,
+		FinalURL: "http://u:p@b/", Partial: true, Group: "album 1", Kept: []string{"k1", "k,2"}, Detector: "d"},
+	{ID: 4, URL: "nonsense", Status: store.Failed, Reason: store.BadURL},
+	{ID: 5, URL: "http://a/5", Status: store.Failed, Reason: store.TooManyPixels, HTTPStatus: 200, Format: "webp", Width: 90000, Height: 80000, Bytes: 28, Attempts: 1},
+	{ID: 1<<40 + 7, Source: 1, URL: "http://é/\n", Status: store.Failed, Reason: store.HTTP5xx, HTTPStatus: 503, Attempts: 3, Kept: []string{"z"}},
+}
+
+var someSources = []Source{{Name: "/lists/a.txt", Kept: []string{"album", "note"}}, {Name: "/lists/b.csv", Kept: []string{"note"}}}
+
+func exported(t testing.TB, o Options, results ...store.Result) string {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := New(&b, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestCSV(t *testing.T) {
+	five, ten := 4.5, 10.0
+	for _, c := range []struct {
+		name string
+		o    Options
+		want string
+	}{
+		{"default", Options{}, `id,url,status,reason,http_status,format,width,height,bytes,faces,boxes
+1,http://a/1.jpg,ok,,200,jpeg,500,375,81234,2,"[[10,20,40,41,31.46],[0,1,2,3,9.99]]"
+2,"http://user:***@a/x,""y"".png",ok,,200,png,8,9,99,0,[]
+4,nonsense,failed,bad_url,,,,,0,,
+5,http://a/5,failed,too_many_pixels,200,webp,90000,80000,28,,
+1099511627783,"http://é/
+",failed,http_5xx,503,,,,0,,
+`},
+		{"kept columns and all others", Options{Sources: someSources, Credentials: true, Columns: []string{"ID", "url", "source", "row", "group", "class", "attempts", "final_url", "partial", "detector", "confidence", "album", "note"}},
+			`id,url,source,row,group,class,attempts,final_url,partial,detector,confidence,album,note
+1,http://a/1.jpg,/lists/a.txt,1,,,1,,0,d,0.98,,
+2,"http://user:secret@a/x,""y"".png",/lists/a.txt,2,album 1,,2,http://u:p@b/,1,d,,k1,"k,2"
+4,nonsense,/lists/a.txt,4,,permanent,0,,0,,,,
+5,http://a/5,/lists/a.txt,5,,permanent,1,,0,,,,
+1099511627783,"http://é/
+",/lists/b.csv,7,,transient,3,,0,,,,z
+`},
+		{"other threshold, upwards", Options{MinScore: &ten, Columns: []string{"id", "faces", "boxes"}},
+			"id,faces,boxes\n1,1,\"[[10,20,40,41,31.46]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
+		{"other threshold, downwards", Options{MinScore: &five, Columns: []string{"id", "faces", "boxes"}},
+			"id,faces,boxes\n1,3,\"[[10,20,40,41,31.46],[0,1,2,3,9.99],[5,5,20,20,4.50]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
+		{"faces", Options{Rows: "faces"}, `id,url,face,x,y,width,height,score
+1,http://a/1.jpg,1,10,20,40,41,31.46
+1,http://a/1.jpg,2,0,1,2,3,9.99
+`},
+		{"faces, other columns", Options{Rows: "faces", Sources: someSources, Columns: []string{"face", "confidence", "format", "note"}},
+			"face,confidence,format,note\n1,0.98,jpeg,\n2,,jpeg,\n"},
+		{"one column, empty", Options{Columns: []string{"reason"}}, "reason\n\"\"\n\"\"\nbad_url\ntoo_many_pixels\nhttp_5xx\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := exported(t, c.o, some...); got != c.want {
+				t.Error(cmp.Diff(c.want, got))
+			}
+		})
+	}
+}
+
+func TestKeptColumnsThatClash(t *testing.T) {
+	o := Options{Sources: []Source{{Kept: []string{"URL", "a", "kept_url"}}, {Kept: []string{"a"}}}}
+	got, _, _ := strings.Cut(exported(t, o), "\n")
+	if want := "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,kept_URL,a,kept_kept_url"; got != want {
+		t.Errorf("%s\n%s", got, want)
+	}
+}
+
+// TestAnyTextComesBack reads what is written with a reader that is not ours.
+func TestAnyTextComesBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "\"", ",", "\n", " ", "\\.", "a\"b,c\nd"})), 3, 3).Draw(t, "values")
+		for i := range want {
+			want[i] = strings.ReplaceAll(want[i], "\r", "\n") // which Go's reader cannot tell from a line end
+		}
+		var b bytes.Buffer
+		w, err := New(&b, Options{Credentials: true, Sources: []Source{{Kept: []string{"a", "b"}}}, Columns: []string{"url", "a", "b"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write(store.Result{URL: want[0], Kept: want[1:]})
+		w.Close()
+		got, err := csv.NewReader(&b).ReadAll()
+		if err != nil || len(got) != 2 || !cmp.Equal(got[1], want) {
+			t.Fatalf("%v: %q", err, got)
+		}
+	})
+}
+
+func TestRedact(t *testing.T) {
+	for url, want := range map[string]string{
+		"http://a/b":                 "http://a/b",
+		"http://u:p@a/b":             "http://u:***@a/b",
+		"HTTPS://u:p@a":              "HTTPS://u:***@a",
+		"http://u@a/b":               "http://u@a/b",
+		"http://:p@a/b":              "http://:***@a/b",
+		"http://u:p@q@a/b":           "http://u:***@a/b",
+		"http://u:p:q@a:80/b":        "http://u:***@a:80/b",
+		"http://a/b:c@d":             "http://a/b:c@d",
+		"http://a:80/@b":             "http://a:80/@b",
+		"http://a?x=u:p@b":           "http://a?x=u:p@b",
+		"http://u@a:80/":             "http://u@a:80/",
+		"http:u:p@a/":                "http:u:***@a/",
+		`http:\\u:p@a\b`:             `http:\\u:***@a\b`,
+		" http://u:p@a/":             " http://u:***@a/",
+		"ftp://u:p@a/":               "ftp://u:***@a/",
+		"mailto:u:p@a":               "mailto:u:p@a",
+		"@":                          "@",
+		"http://u:@a/":               "http://u:***@a/",
+		"http://u:p@a/http://v:w@b/": "http://u:***@a/http://v:w@b/",
+		"http:////u:p@a":             "http:////u:***@a",
+	} {
+		if got := redact(url); got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}
+
+func TestOptionsThatCannotBe(t *testing.T) {
+	for _, o := range []Options{
+		{Format: "xls"}, {Rows: "cats"}, {Columns: []string{"nose"}}, {Columns: []string{"id", "ID"}}, {Rows: "faces", Columns: []string{"boxes"}},
+	} {
+		var b bytes.Buffer
+		var usage *UsageError
+		if _, err := New(&b, o); !errors.As(err, &usage) || b.Len() > 0 {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
+type fullDisk struct{ left int }
+
+var errFull = errors.New("disk full")
+
+func (f *fullDisk) Write(p []byte) (int, error) {
+	if len(p) > f.left {
+		n := f.left
+		f.left = 0
+		return n, errFull
+	}
+	f.left -= len(p)
+	return len(p), nil
+}
+
+func TestAFailingWriterIsSeen(t *testing.T) {
+	w, err := New(&fullDisk{100_000}, Options{})
+	for i := 0; err == nil && i < 100_000; i++ {
+		err = w.Write(some[0])
+	}
+	if !errors.Is(err, errFull) {
+		t.Error(err)
+	}
+	w, err = New(&fullDisk{10}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); !errors.Is(err, errFull) {
+		t.Error(err)
+	}
+}
+
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	plain := func(r io.Reader) (io.Reader, error) { return r, nil }
+	for name, read := range map[string]func(io.Reader) (io.Reader, error){
+		"a.csv":     plain,
+		"a.csv.gz":  func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) },
+		"a.csv.ZST": func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) },
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, close := range []bool{false, true} {
+			f, err := Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(f, "new")
+			if old, err := os.ReadFile(path); err != nil || string(old) != "old" {
+				t.Errorf("%s changed before its time: %q, %v", name, old, err)
+			}
+			if !close {
+				f.Discard()
+				continue
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		r, err := read(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || string(got) != "new" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 3 {
+		t.Error("files were left over:", left, err)
+	}
+	if _, err := Create(dir); err == nil {
+		t.Error("a folder was taken for a file")
+	}
+	if _, err := Create(filepath.Join(dir, "none", "a.csv")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	null, err := Create(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(null, "x"); err != nil {
+		t.Error(err)
+	}
+	if err := null.Close(); err != nil {
+		t.Error(err)
+	}
+	if fi, err := os.Stat(os.DevNull); err != nil || fi.Mode().IsRegular() {
+		t.Error(fi, err)
+	}
+}
+
+// results makes rows as a run finds them: one image in three has faces.
+func results(n int) []store.Result {
+	out := make([]store.Result, n)
+	for i := range out {
+		r := store.Result{ID: int64(i + 1), URL: fmt.Sprintf("https://images.example-%d.com/albums/%d/photo-%012d-large.jpg?size=%d", i%500, i, i*7919, i%3000),
+			Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 60_000 + int64(i%9999), Attempts: 1, Detector: "fingerprint"}
+		if i%10 == 0 {
+			r.Status, r.Reason, r.HTTPStatus, r.Format, r.Width, r.Height = store.Failed, store.HTTP4xx, 404, "", 0, 0
+		}
+		for k := range i % 3 * (i % 2) {
+			r.Faces = append(r.Faces, store.Face{X: i % 400, Y: i % 300, Width: 50 + k, Height: 50, Score: 30.123 / float64(k+1)})
+		}
+		out[i] = r
+	}
+	return out
+}
+
+func BenchmarkExport(b *testing.B) {
+	rows := results(10_000)
+	for _, format := range []string{"csv"} {
+		b.Run(format, func(b *testing.B) {
+			w, err := New(io.Discard, Options{Format: format})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				for _, r := range rows {
+					if err := w.Write(r); err != nil {
+						b.Fatal(err)
+					}
+				}
+				n += len(rows)
+			}
+			if err := w.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
