@@ -119,7 +119,7 @@ type Image struct {
 	Luma          *image.Gray // upright; rows lie without gaps, and 64 bytes beyond the last one may be read
 	Width, Height int         // upright, at full size
 	Format        string
-	Scale         float64 // full pixels a pixel of Luma, >= 1, the same for both axes
+	Scale         float64 // full pixels a pixel of Luma, >= 1, the same for both axes; Luma's corner is the image's within a pixel of Luma
 	Orientation   int     // EXIF, 1 to 8; already applied
 	Partial       bool    // damaged or cut; at least half is there
 	Fallback      bool    // the standard library decoded what libjpeg-turbo had refused
@@ -142,24 +142,27 @@ type file struct {
 func probe(body []byte, o Options) (f file, err error) {
 	f.Format = sniff(body)
 	f.Orientation = 1
-	switch f.Format {
-	case JPEG:
-		err = f.probeJPEG(body, o)
-	case PNG:
-		err = f.probePNG(body)
-	case GIF:
-		err = f.probeGIF(body)
-	case WebP:
-		err = f.probeWebP(body)
-	case BMP:
-		err = f.probeBMP(body)
-	case TIFF:
-		err = f.probeTIFF(body)
-	default:
+	if f.Format == "" {
 		return f, ErrNotImage
 	}
+	err = guard(f.Format, func() error {
+		switch f.Format {
+		case JPEG:
+			return f.probeJPEG(body, o)
+		case PNG:
+			return f.probePNG(body)
+		case GIF:
+			return f.probeGIF(body)
+		case WebP:
+			return f.probeWebP(body)
+		case BMP:
+			return f.probeBMP(body)
+		default:
+			return f.probeTIFF(body)
+		}
+	})
 	if err != nil {
-		return f, fmt.Errorf("%w: %s: %w", ErrBadImage, f.Format, err)
+		return f, err
 	}
 	if f.Width < 1 || f.Height < 1 {
 		return f, fmt.Errorf("%w: %s of %dx%d pixels", ErrBadImage, f.Format, f.Width, f.Height)
@@ -200,32 +203,42 @@ func (d *Decoder) Decode(body []byte) (img Image, err error) {
 	if err != nil {
 		return Image{}, err
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			img, err = Image{}, fmt.Errorf("%w: %s decoder panicked: %v", ErrBadImage, f.Format, p)
-		}
-	}()
 	d.shrink()
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
-	if f.Format == JPEG {
-		err = d.decodeJPEG(body, f, &img)
-	} else {
-		err = d.decodeOther(body, f, &img)
-	}
+	err = guard(f.Format, func() error {
+		if f.Format == JPEG {
+			return d.decodeJPEG(body, &f, &img)
+		}
+		return d.decodeOther(body, &f, &img)
+	})
 	if err != nil {
-		return Image{}, fmt.Errorf("%w: %s: %w", ErrBadImage, f.Format, err)
+		return Image{}, err
 	}
 	d.upright(f.Orientation)
 	img.Luma = &d.luma
 	return img, nil
 }
 
+// guard runs a part of a format's decoder. Whatever goes wrong in it, panics included, is ErrBadImage.
+func guard(format string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %s: panic: %v", ErrBadImage, format, p)
+		}
+	}()
+	if err := f(); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)
+	}
+	return nil
+}
+
 // decodeOther decodes the formats that are not JPEG, at full size.
-func (d *Decoder) decodeOther(body []byte, f file, img *Image) error {
-	m, err := pixels(body, f)
+func (d *Decoder) decodeOther(body []byte, f *file, img *Image) error {
+	m, partial, err := pixels(body, f)
 	if err != nil {
 		return err
 	}
+	img.Partial = partial
 	w, h := f.stored()
 	d.setLuma(w, h)
 	return toLuma(&d.luma, m, f.Format == WebP)

@@ -107,20 +107,22 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 	}
 }
 
-// memory is what decoding a picture of that stored size takes at most.
+// memory is what decoding a picture of that stored size takes at most. It also decides whether the standard library
+// may try what libjpeg-turbo refuses.
 func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
-	scale := o.scale()
-	luma := int64(scale.Of(width)) * int64(scale.Of(height))
-	out := luma
-	if orientation >= 5 {
-		out += luma
-	}
-	library, standard := int64(0), int64(width)*int64(height) // what the decoders take besides
 	maxH, maxV := 1, 1
 	for _, s := range h.sampling[:h.components] {
 		maxH, maxV = max(maxH, s[0]), max(maxV, s[1])
 	}
 	across, down := ceil(width, 8*maxH), ceil(height, 8*maxV)
+	scale := o.scale()
+	full := int64(width) * int64(height)
+	luma := int64(scale.Of(width)) * int64(scale.Of(height))
+	library, standard := luma, full // in each of the two
+	if orientation >= 5 {
+		library, standard = 2*luma, 2*full
+	}
+	library += 1 << 18 // tables and its own state
 	for _, s := range h.sampling[:h.components] {
 		blocks := int64(across*s[0]) * int64(down*s[1])
 		// A row of blocks, twice, its neighbours' and the upsampled rows: 64 rows of samples bound them all.
@@ -133,33 +135,29 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	}
 	if h.components == 4 {
 		library += 4 * luma
-		standard += 5 * int64(width) * int64(height)
+		standard += 5 * full
 	}
-	library += 1 << 18 // tables and the library's own state
-	if !turbo.Available {
-		h.fallback = true
-		return out + standard
+	h.fallback = !turbo.Available || standard <= max(library, fallbackRoom)
+	switch {
+	case !turbo.Available:
+		return standard
+	case h.fallback:
+		return max(library, standard)
 	}
-	h.fallback = standard <= max(library, fallbackRoom)
-	if h.fallback {
-		return out + max(library, standard)
-	}
-	return out + library
+	return library
 }
 
 func ceil(n, d int) int { return (n + d - 1) / d }
 
 // decodeJPEG decodes to luma as stored, scaled if the options allow it.
-func (d *Decoder) decodeJPEG(body []byte, f file, img *Image) error {
-	err := error(turbo.ErrUnavailable)
+func (d *Decoder) decodeJPEG(body []byte, f *file, img *Image) error {
 	if turbo.Available {
-		err = d.decodeTurbo(body, f, img)
+		if err := d.decodeTurbo(body, f, img); err == nil || !f.jpeg.fallback {
+			return err
+		}
 	}
-	if err == nil || !f.jpeg.fallback {
-		return err
-	}
-	m, stdErr := jpeg.Decode(bytes.NewReader(body))
-	if stdErr != nil {
+	m, err := jpeg.Decode(bytes.NewReader(body))
+	if err != nil {
 		return err
 	}
 	w, h := f.stored()
@@ -172,7 +170,7 @@ func (d *Decoder) decodeJPEG(body []byte, f file, img *Image) error {
 }
 
 // decodeTurbo decodes through libjpeg-turbo, and judges what a damaged picture is worth.
-func (d *Decoder) decodeTurbo(body []byte, f file, img *Image) error {
+func (d *Decoder) decodeTurbo(body []byte, f *file, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
 		if err != nil {
@@ -215,8 +213,11 @@ func (d *Decoder) turboRows(body, dst []byte, width, height int, scale turbo.Sca
 	w, h := scale.Of(width), scale.Of(height)
 	stride := w * int(s)
 	err := d.turbo.Decode(body, dst, width, height, stride, scale, s)
-	var warning turbo.Warning
-	if err == nil || !errors.As(err, &warning) {
+	if err == nil {
+		return nil
+	}
+	warning, ok := errors.AsType[turbo.Warning](err)
+	if !ok {
 		return err
 	}
 	missing := 0

@@ -1,0 +1,520 @@
+package decode
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/color/palette"
+	"image/draw"
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+var formats = []string{JPEG, PNG, GIF, WebP, BMP, TIFF}
+
+// decoded decodes with a decoder of its own and keeps the result.
+func decoded(t testing.TB, body []byte, o Options) (Image, error) {
+	t.Helper()
+	d := New(o)
+	t.Cleanup(d.Close)
+	return d.Decode(body)
+}
+
+func mustDecode(t testing.TB, body []byte, o Options) Image {
+	t.Helper()
+	img, err := decoded(t, body, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func TestFormats(t *testing.T) {
+	m := photo(123, 77)
+	want := grey(m)
+	for _, f := range formats {
+		t.Run(f, func(t *testing.T) {
+			body := encode(t, f, m)
+			h, err := Probe(body, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Format != f || h.Width != 123 || h.Height != 77 || h.Orientation != 1 {
+				t.Errorf("header %+v", h)
+			}
+			img := mustDecode(t, body, Options{})
+			if img.Format != f || img.Width != 123 || img.Height != 77 || img.Scale != 1 || img.Orientation != 1 || img.Partial || img.Fallback {
+				t.Errorf("image %+v", img)
+			}
+			allowed := map[string]float64{JPEG: 3, GIF: 12}[f] // these lose something
+			if most, mean := difference(t, img.Luma, want); mean > allowed || allowed == 0 && most > 1 {
+				t.Errorf("luma is off by %d at most, %.2f on average", most, mean)
+			}
+			if img.Luma.Stride != 123 || cap(img.Luma.Pix) < 123*77+slack {
+				t.Errorf("stride %d, capacity %d", img.Luma.Stride, cap(img.Luma.Pix))
+			}
+		})
+	}
+}
+
+func TestPixelTypes(t *testing.T) {
+	src := photo(31, 17)
+	for x := range 31 { // something to see through
+		src.SetNRGBA(x, 5, color.NRGBA{200, 10, 30, uint8(8 * x)})
+	}
+	ycc := func(alpha bool) image.Image {
+		m := image.NewNYCbCrA(src.Rect, image.YCbCrSubsampleRatio420)
+		copy(m.Y, grey(src).Pix)
+		for i := range m.Cb {
+			m.Cb[i], m.Cr[i] = 128, 128
+		}
+		for i := range m.A {
+			m.A[i] = uint8(i)
+		}
+		if alpha {
+			return m
+		}
+		return &m.YCbCr
+	}
+	cmyk := image.NewCMYK(src.Rect)
+	for i := range cmyk.Pix {
+		cmyk.Pix[i] = uint8(i * 7)
+	}
+	into := func(m draw.Image) image.Image {
+		draw.Draw(m, m.Bounds(), src, image.Point{}, draw.Src)
+		return m
+	}
+	pal := append(color.Palette{color.NRGBA{}}, palette.WebSafe...)
+	for _, m := range []image.Image{
+		src, grey(src), cmyk, ycc(false), ycc(true),
+		into(image.NewGray16(src.Rect)), into(image.NewRGBA(src.Rect)), into(image.NewRGBA64(src.Rect)),
+		into(image.NewNRGBA64(src.Rect)), into(image.NewPaletted(src.Rect, pal)), into(image.NewAlpha(src.Rect)),
+	} {
+		t.Run(fmt.Sprintf("%T", m), func(t *testing.T) {
+			got := image.NewGray(src.Rect)
+			if err := toLuma(got, m, false); err != nil {
+				t.Fatal(err)
+			}
+			if most, _ := difference(t, got, grey(m)); most > 2 {
+				t.Errorf("off by %d", most)
+			}
+		})
+	}
+	if err := toLuma(image.NewGray(src.Rect), image.NewGray(image.Rect(90, 90, 99, 99)), false); err == nil {
+		t.Error("a picture without pixels was taken")
+	}
+}
+
+func TestJPEGKinds(t *testing.T) {
+	m := photo(90, 70)
+	y := grey(m)
+	flat := image.NewGray(y.Rect)
+	for i := range flat.Pix {
+		flat.Pix[i] = 128
+	}
+	full := image.NewGray(y.Rect)
+	for i := range full.Pix {
+		full.Pix[i] = 255
+	}
+	half := func(m *image.Gray) *image.Gray {
+		out := image.NewGray(image.Rect(0, 0, 45, 35))
+		for y := range 35 {
+			for x := range 45 {
+				out.Pix[y*45+x] = m.GrayAt(2*x, 2*y).Y
+			}
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		planes []*image.Gray
+		o      jpegOptions
+	}{
+		"grey":                     {[]*image.Gray{y}, jpegOptions{}},
+		"grey progressive":         {[]*image.Gray{y}, jpegOptions{progressive: true}},
+		"colour":                   {[]*image.Gray{y, flat, flat}, jpegOptions{}},
+		"colour progressive":       {[]*image.Gray{y, flat, flat}, jpegOptions{progressive: true}},
+		"colour 4:2:0":             {[]*image.Gray{y, half(flat), half(flat)}, jpegOptions{sampling: [][2]int{{2, 2}, {1, 1}, {1, 1}}}},
+		"RGB":                      {[]*image.Gray{y, y, y}, jpegOptions{adobe: true}},
+		"inks, Adobe's inverted":   {[]*image.Gray{y, y, y, full}, jpegOptions{adobe: true}},
+		"inks, all in black":       {[]*image.Gray{full, full, full, y}, jpegOptions{adobe: true}},
+		"inks, inverted, in scans": {[]*image.Gray{y, y, y, full}, jpegOptions{adobe: true, progressive: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := writeJPEG(c.planes, 90, 70, c.o)
+			img := mustDecode(t, body, Options{})
+			if most, mean := difference(t, img.Luma, y); mean > 1.5 || most > 12 {
+				t.Errorf("off by %d at most, %.2f on average", most, mean)
+			}
+			if img.Fallback != false || img.Partial {
+				t.Errorf("image %+v", img)
+			}
+		})
+	}
+}
+
+// upright places the pixel stored at (x, y) as EXIF defines it: what row 0 and column 0 show.
+var uprightAt = map[int]func(x, y, w, h int) (int, int){
+	1: func(x, y, w, h int) (int, int) { return x, y },                 // top, left
+	2: func(x, y, w, h int) (int, int) { return w - 1 - x, y },         // top, right
+	3: func(x, y, w, h int) (int, int) { return w - 1 - x, h - 1 - y }, // bottom, right
+	4: func(x, y, w, h int) (int, int) { return x, h - 1 - y },         // bottom, left
+	5: func(x, y, w, h int) (int, int) { return y, x },                 // left, top
+	6: func(x, y, w, h int) (int, int) { return h - 1 - y, x },         // right, top
+	7: func(x, y, w, h int) (int, int) { return h - 1 - y, w - 1 - x }, // right, bottom
+	8: func(x, y, w, h int) (int, int) { return y, w - 1 - x },         // left, bottom
+}
+
+func TestOrientation(t *testing.T) {
+	m := photo(101, 67)
+	for _, f := range []string{JPEG, PNG, WebP, TIFF} {
+		body := encode(t, f, m)
+		plain := mustDecode(t, body, Options{}).Luma
+		for o := 1; o <= 8; o++ {
+			t.Run(fmt.Sprint(f, o), func(t *testing.T) {
+				want := image.NewGray(image.Rect(0, 0, 101, 67))
+				if o >= 5 {
+					want = image.NewGray(image.Rect(0, 0, 67, 101))
+				}
+				for y := range 67 {
+					for x := range 101 {
+						ux, uy := uprightAt[o](x, y, 101, 67)
+						want.SetGray(ux, uy, plain.GrayAt(x, y))
+					}
+				}
+				turned := oriented(t, f, body, o)
+				h, err := Probe(turned, Options{})
+				if err != nil || h.Orientation != o || h.Width != want.Rect.Dx() || h.Height != want.Rect.Dy() {
+					t.Errorf("header %+v, %v", h, err)
+				}
+				img := mustDecode(t, turned, Options{})
+				if img.Width != h.Width || img.Height != h.Height || img.Orientation != o {
+					t.Errorf("image %+v", img)
+				}
+				if most, _ := difference(t, img.Luma, want); most != 0 {
+					t.Errorf("off by %d", most)
+				}
+				c, _, err := Color(turned, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, mean := difference(t, grey(c), want); mean > 1 {
+					t.Errorf("in colour off by %.2f on average", mean)
+				}
+			})
+		}
+	}
+}
+
+func TestBoxes(t *testing.T) {
+	const w, h = 30, 20
+	for o := 1; o <= 8; o++ {
+		for x := range w {
+			for y := range h {
+				b := Box{float64(x), float64(y), 1, 1}
+				ux, uy := uprightAt[o](x, y, w, h)
+				up := ToUpright(b, o, w, h)
+				if up != (Box{float64(ux), float64(uy), 1, 1}) {
+					t.Fatalf("orientation %d: pixel %d,%d goes to %v, not to %d,%d", o, x, y, up, ux, uy)
+				}
+			}
+		}
+		uw, uh := float64(w), float64(h)
+		if o >= 5 {
+			uw, uh = h, w
+		}
+		b := Box{3.5, 7, 11, 6.25}
+		if back := ToStored(ToUpright(b, o, w, h), o, uw, uh); back != b {
+			t.Errorf("orientation %d: %v comes back as %v", o, b, back)
+		}
+	}
+}
+
+func TestCutOthers(t *testing.T) {
+	m := photo(160, 200)
+	for _, f := range []string{PNG, GIF, WebP, BMP} {
+		whole := encode(t, f, m)
+		full := mustDecode(t, whole, Options{}).Luma
+		for _, c := range []struct {
+			part float64
+			ok   bool
+		}{{0.05, false}, {0.3, false}, {0.75, true}, {0.99, true}} {
+			img, err := decoded(t, whole[:int(c.part*float64(len(whole)))], Options{})
+			if !c.ok {
+				if !errors.Is(err, ErrBadImage) {
+					t.Errorf("%s, %v of it: %v", f, c.part, err)
+				}
+				continue
+			}
+			if err != nil || !img.Partial {
+				t.Errorf("%s, %v of it: partial %v, %v", f, c.part, img.Partial, err)
+				continue
+			}
+			same := 0
+			for y := range 200 {
+				if bytes.Equal(img.Luma.Pix[y*160:][:160], full.Pix[y*160:][:160]) {
+					same++
+				}
+			}
+			if float64(same) < 200*(c.part-0.06) {
+				t.Errorf("%s, %v of it: only %d rows are right", f, c.part, same)
+			}
+		}
+	}
+	if _, err := decoded(t, encode(t, TIFF, m)[:1000], Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("cut TIFF: %v", err)
+	}
+}
+
+func TestDamagedPNG(t *testing.T) {
+	body := encode(t, PNG, photo(60, 50))
+	profile := pngChunk("iCCP", []byte("x\x00\x07"))
+	profile[len(profile)-1] ^= 1
+	if img := mustDecode(t, insert(body, 33, profile), Options{}); img.Partial {
+		t.Error("a broken chunk that does not matter makes the picture partial")
+	}
+	broken := append([]byte(nil), body...)
+	broken[len(broken)/2] ^= 1
+	if _, err := decoded(t, broken, Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("pixels with a wrong checksum: %v", err)
+	}
+	for _, interlaced := range []byte{0, 1} { // sizes of all passes add up
+		ihdr := append([]byte(nil), body[16:29]...)
+		ihdr[12] = interlaced
+		if n := pngSize(ihdr); interlaced == 0 && n != 50*(1+60*3) || n < 50*60*3 || n > 50*60*3+200 {
+			t.Errorf("interlaced %d: %d bytes", interlaced, n)
+		}
+	}
+}
+
+// Whatever bits are flipped, decoding ends, with a picture of the header's size or with one of our errors.
+func TestFlippedBits(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := photo(64, 48)
+	d := New(Options{MaxPixels: 1 << 20})
+	defer d.Close()
+	for _, f := range formats {
+		whole := oriented48(t, f, m)
+		for range 400 {
+			body := append([]byte(nil), whole...)
+			for range 1 + r.IntN(8) {
+				body[r.IntN(len(body))] ^= 1 << r.IntN(8)
+			}
+			check(t, d, body, Options{MaxPixels: 1 << 20})
+		}
+	}
+}
+
+// oriented48 encodes with an orientation where the format has one.
+func oriented48(t testing.TB, f string, m image.Image) []byte {
+	body := encode(t, f, m)
+	if f == GIF || f == BMP {
+		return body
+	}
+	return oriented(t, f, body, 6)
+}
+
+func TestTooManyPixels(t *testing.T) {
+	m := photo(40, 30)
+	for _, f := range formats {
+		body := encode(t, f, m)
+		if _, err := Probe(body, Options{MaxPixels: 1200}); err != nil {
+			t.Errorf("%s: %v", f, err)
+		}
+		h, err := Probe(body, Options{MaxPixels: 1199})
+		if !errors.Is(err, ErrTooManyPixels) || h.Width != 40 || h.Height != 30 || h.Format != f {
+			t.Errorf("%s: %+v, %v", f, h, err)
+		}
+		if _, err := decoded(t, body, Options{MaxPixels: 1199}); !errors.Is(err, ErrTooManyPixels) {
+			t.Errorf("%s: %v", f, err)
+		}
+		if _, _, err := Color(body, Options{MaxPixels: 1199}); !errors.Is(err, ErrTooManyPixels) {
+			t.Errorf("%s in colour: %v", f, err)
+		}
+	}
+}
+
+// Headers that claim a huge picture are refused without memory for it.
+func TestHugeHeaders(t *testing.T) {
+	m := photo(40, 30)
+	huge := map[string][]byte{}
+	for _, f := range formats {
+		huge[f] = encode(t, f, m)
+	}
+	copy(huge[JPEG][bytes.Index(huge[JPEG], []byte{0xff, 0xc0})+5:], "\xff\xdc\xff\xdc")
+	copy(huge[PNG][16:], "\x00\x01\x00\x00\x00\x01\x00\x00")
+	copy(huge[PNG][29:], pngChunk("IHDR", huge[PNG][16:29])[21:])
+	copy(huge[GIF][6:], "\xff\xff\xff\xff")
+	copy(huge[WebP][21:], "\xff\xff\xff\x0f")
+	copy(huge[BMP][18:], "\xff\xff\x00\x00\xff\xff\x00\x00")
+	huge[TIFF] = exifSize(60000, 60000)
+	for f, body := range huge {
+		var err error
+		if n := allocated(func() { _, err = decoded(t, body, Options{}) }); n > 1<<16 {
+			t.Errorf("%s: %d bytes were taken", f, n)
+		}
+		if !errors.Is(err, ErrTooManyPixels) {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+}
+
+func TestNotImage(t *testing.T) {
+	for name, body := range map[string]string{
+		"nothing": "", "a byte": "\xff", "a marker": "\xff\xd8", "html": "<!doctype html><html>", "svg": "<svg xmlns='http://www.w3.org/2000/svg'/>",
+		"pdf": "%PDF-1.7\n", "json": `{"error":1}`, "zip": "PK\x03\x04", "text that begins like a BMP": "BMW and other cars, a long list",
+		"zeros": string(make([]byte, 4096)), "a sound in RIFF": "RIFF\x24\x00\x00\x00WAVEfmt ", "a JPEG after a newline": "\n\xff\xd8\xff\xe0",
+	} {
+		if h, err := Probe([]byte(body), Options{}); !errors.Is(err, ErrNotImage) || h.Format != "" {
+			t.Errorf("%s: %+v, %v", name, h, err)
+		}
+		if _, err := decoded(t, []byte(body), Options{}); !errors.Is(err, ErrNotImage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, f := range formats { // what begins like an image and has nothing more is a bad one
+		if _, err := decoded(t, encode(t, f, photo(20, 20))[:20], Options{}); !errors.Is(err, ErrBadImage) {
+			t.Errorf("20 bytes of %s: %v", f, err)
+		}
+	}
+}
+
+func TestFrameInScreen(t *testing.T) {
+	// A GIF frame that covers a part of its screen: the rest is white.
+	body := encode(t, GIF, photo(20, 10))
+	at := bytes.Index(body, []byte{0x2c, 0, 0, 0, 0, 20, 0, 10, 0})
+	body[6], body[8] = 40, 30
+	body[at+1], body[at+3] = 7, 5
+	img := mustDecode(t, body, Options{})
+	if img.Width != 40 || img.Height != 30 || img.Partial || img.Luma.GrayAt(6, 5).Y != 255 || img.Luma.GrayAt(7, 5).Y == 255 {
+		t.Errorf("image %+v", img)
+	}
+	body[at+1] = 21 // sticks out
+	if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("frame outside its screen: %v", err)
+	}
+}
+
+func TestAnimatedWebP(t *testing.T) {
+	m := photo(40, 30)
+	x := []byte{2, 0, 0, 0, 39, 0, 0, 29, 0, 0}
+	body := riff(chunk("VP8X", x), chunk("ANIM", make([]byte, 6)),
+		chunk("ANMF", append(make([]byte, 16), chunk("VP8L", losslessFrame(m))...)),
+		chunk("ANMF", append(make([]byte, 16), chunk("VP8L", losslessFrame(photo(30, 40)))...)))
+	img := mustDecode(t, body, Options{})
+	if most, _ := difference(t, img.Luma, grey(m)); most > 1 || img.Partial {
+		t.Errorf("off by %d, partial %v", most, img.Partial)
+	}
+	body[12+8+4] = 99 // a canvas that is larger than the frame
+	if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("frame smaller than its canvas: %v", err)
+	}
+}
+
+// The alpha plane of a lossy WebP is predicted by one of four filters; undoing each must give the plane back.
+func TestAlphaFilters(t *testing.T) {
+	const w, h = 13, 9
+	plain := grey(photo(w, h)).Pix
+	for filter := range byte(4) {
+		coded := append([]byte(nil), plain...)
+		for i := len(coded) - 1; i > 0 && filter > 0; i-- {
+			x, y := i%w, i/w
+			left, up := byte(0), byte(0)
+			if x > 0 {
+				left = plain[i-1]
+			}
+			if y > 0 {
+				up = plain[i-w]
+			}
+			switch {
+			case y == 0 || filter == 1 && x > 0:
+				coded[i] -= left
+			case x == 0 || filter == 2:
+				coded[i] -= up
+			default:
+				coded[i] -= clamp(float64(left) + float64(up) - float64(plain[i-w-1]))
+			}
+		}
+		unfilter(coded, w, filter)
+		if !bytes.Equal(coded, plain) {
+			t.Errorf("filter %d does not come back", filter)
+		}
+	}
+}
+
+// The first lossy WebP frame there can be: one macroblock whose coefficients are all zero, which is the grey 128 of
+// studio range.
+func TestLossyWebP(t *testing.T) {
+	frame := []byte{0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 16, 0, 16, 0}
+	first := bytes.Repeat([]byte{0}, 16)
+	frame[0], frame[1] = byte(0x10|len(first)<<5), byte(len(first)>>3)
+	body := riff(chunk("VP8 ", append(append(frame, first...), make([]byte, 32)...)))
+	img := mustDecode(t, body, Options{})
+	for _, v := range img.Luma.Pix {
+		if v != stretched[128] && v < 100 {
+			t.Fatalf("luma %d", v)
+		}
+	}
+	if stretched[16] != 0 || stretched[235] != 255 || stretched[0] != 0 || stretched[255] != 255 || stretched[126] != 128 {
+		t.Errorf("studio range is stretched to %v", stretched)
+	}
+}
+
+func TestPanicIsBadImage(t *testing.T) {
+	if err := guard(PNG, func() error { panic("index out of range") }); !errors.Is(err, ErrBadImage) {
+		t.Error(err)
+	}
+}
+
+// A decoder serves image after image of any kind, and many decoders work at once.
+func TestReuse(t *testing.T) {
+	var bodies [][]byte
+	var want []*image.Gray
+	for i, f := range append(formats, formats...) {
+		bodies = append(bodies, encode(t, f, photo(30+50*i%170, 40+30*i%110)))
+		want = append(want, mustDecode(t, bodies[i], Options{}).Luma)
+	}
+	bad := bodies[0][:len(bodies[0])/3]
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			d := New(Options{})
+			defer d.Close()
+			for i := range 60 {
+				k := (i*(2*g+1) + g) % len(bodies)
+				if i%7 == 0 {
+					if _, err := d.Decode(bad); !errors.Is(err, ErrBadImage) {
+						t.Errorf("a third of a JPEG: %v", err)
+					}
+				}
+				img, err := d.Decode(bodies[k])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !bytes.Equal(img.Luma.Pix, want[k].Pix) {
+					t.Errorf("image %d differs when a decoder is used again", k)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestColor(t *testing.T) {
+	m := photo(50, 40)
+	for _, f := range formats {
+		c, h, err := Color(encode(t, f, m), Options{})
+		if err != nil || h.Format != f || c.Bounds() != image.Rect(0, 0, 50, 40) {
+			t.Fatalf("%s: %+v, %v", f, h, err)
+		}
+		if _, mean := difference(t, grey(c), grey(m)); mean > 12 {
+			t.Errorf("%s: off by %.2f on average", f, mean)
+		}
+	}
+	if _, _, err := Color([]byte("no"), Options{}); !errors.Is(err, ErrNotImage) {
+		t.Error(err)
+	}
+}

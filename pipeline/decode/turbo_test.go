@@ -1,0 +1,148 @@
+//go:build cgo
+
+package decode
+
+import (
+	"bytes"
+	"errors"
+	"image"
+	"image/jpeg"
+	"testing"
+)
+
+// What only libjpeg-turbo can do.
+
+func TestScale(t *testing.T) {
+	body := encode(t, JPEG, photo(155, 203))
+	for _, c := range []struct{ minFace, window, scale, w, h int }{
+		{0, 0, 1, 155, 203}, {20, 0, 1, 155, 203}, {39, 0, 1, 155, 203}, {40, 0, 2, 78, 102}, {79, 0, 2, 78, 102},
+		{80, 0, 4, 39, 51}, {160, 0, 8, 20, 26}, {5000, 0, 8, 20, 26}, {40, 40, 1, 155, 203}, {40, 10, 4, 39, 51},
+	} {
+		o := Options{MinFace: c.minFace, Window: c.window}
+		img := mustDecode(t, body, o)
+		if img.Width != 155 || img.Height != 203 || img.Scale != float64(c.scale) || img.Luma.Rect.Size() != image.Pt(c.w, c.h) {
+			t.Errorf("%+v: %dx%d at %v is %v", o, img.Width, img.Height, img.Scale, img.Luma.Rect.Size())
+		}
+		full := mustDecode(t, body, Options{}).Luma
+		for y := range c.h - 1 { // a pixel is about the mean of those it stands for
+			for x := range c.w - 1 {
+				sum := 0
+				for j := range c.scale {
+					for i := range c.scale {
+						sum += int(full.GrayAt(x*c.scale+i, y*c.scale+j).Y)
+					}
+				}
+				if d := sum/(c.scale*c.scale) - int(img.Luma.GrayAt(x, y).Y); d > 20 || d < -20 {
+					t.Fatalf("%+v: pixel %d,%d is %d off", o, x, y, d)
+				}
+			}
+		}
+	}
+}
+
+// A JPEG is cut at every length: what comes out must be the picture as far as it goes, flagged, or a refusal when that
+// is less than half.
+func TestCutJPEG(t *testing.T) {
+	y := grey(photo(160, 320))
+	for _, progressive := range []bool{false, true} {
+		whole := writeJPEG([]*image.Gray{y}, 160, 320, jpegOptions{progressive: progressive})
+		full := mustDecode(t, whole, Options{}).Luma
+		d := New(Options{})
+		defer d.Close()
+		accepted := 0
+		for n := 0; n < len(whole)-2; n += 97 {
+			img, err := d.Decode(whole[:n])
+			if err != nil {
+				if !errors.Is(err, ErrBadImage) && !errors.Is(err, ErrNotImage) {
+					t.Fatalf("%d bytes: %v", n, err)
+				}
+				if accepted != 0 {
+					t.Fatalf("progressive %v: %d of %d bytes are enough, %d are not: %v", progressive, accepted, len(whole), n, err)
+				}
+				continue
+			}
+			if accepted == 0 {
+				accepted = n
+			}
+			if !img.Partial {
+				t.Fatalf("%d of %d bytes are said to be whole", n, len(whole))
+			}
+			if progressive {
+				continue
+			}
+			same := 0
+			for same < 320 && bytes.Equal(img.Luma.Pix[same*160:][:160], full.Pix[same*160:][:160]) {
+				same++
+			}
+			if same < 160-8 {
+				t.Fatalf("%d bytes: only %d rows are the picture's", n, same)
+			}
+		}
+		// Rows hold about the same number of bytes, so half of them come with half of the file; of a progressive
+		// one with the first scan, which is much less.
+		part := float64(accepted) / float64(len(whole))
+		if !progressive && (part < 0.45 || part > 0.55) || progressive && (part < 0.01 || part > 0.3) {
+			t.Errorf("progressive %v: accepted from %.2f of the file", progressive, part)
+		}
+		if img := mustDecode(t, whole[:len(whole)-2], Options{}); !img.Partial {
+			t.Error("without its end marker a file is not whole")
+		}
+	}
+}
+
+// libjpeg-turbo refuses a table with a code for an impossible DC coefficient even when it is never used; the
+// standard library does not.
+func TestFallback(t *testing.T) {
+	y := grey(photo(64, 32))
+	body := writeJPEG([]*image.Gray{y}, 64, 32, jpegOptions{})
+	dc := bytes.Index(body, []byte{8, 9, 10, 11, 0xff, 0xc4})
+	body[dc+3] = 99
+	img := mustDecode(t, oriented(t, JPEG, body, 3), Options{MinFace: 80})
+	if !img.Fallback || img.Scale != 1 {
+		t.Errorf("image %+v", img)
+	}
+	reverse(img.Luma.Pix)
+	if most, mean := difference(t, img.Luma, y); most > 12 || mean > 1.5 {
+		t.Errorf("off by %d at most, %.2f on average", most, mean)
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	m := photo(300, 200)
+	for _, o := range []int{1, 3, 6} {
+		body := oriented(t, JPEG, encode(t, JPEG, m), o)
+		d := New(Options{})
+		defer d.Close()
+		if n := testing.AllocsPerRun(20, func() {
+			if _, err := d.Decode(body); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("orientation %d: %v allocations an image", o, n)
+		}
+	}
+}
+
+// Inks without Adobe's marker are stored as they are.
+func TestPlainInks(t *testing.T) {
+	y := grey(photo(90, 70))
+	ink := image.NewGray(y.Rect)
+	for i := range ink.Pix {
+		ink.Pix[i] = 255 - y.Pix[i]
+	}
+	img := mustDecode(t, writeJPEG([]*image.Gray{ink, ink, ink, image.NewGray(y.Rect)}, 90, 70, jpegOptions{}), Options{})
+	if most, mean := difference(t, img.Luma, y); mean > 1.5 || most > 12 {
+		t.Errorf("off by %d at most, %.2f on average", most, mean)
+	}
+}
+
+func TestCutInColour(t *testing.T) {
+	cut := encode(t, JPEG, photo(50, 40))
+	cut = cut[:len(cut)*9/10]
+	if _, err := jpeg.Decode(bytes.NewReader(cut)); err == nil {
+		t.Fatal("the cut picture is not cut")
+	}
+	if c, _, err := Color(cut, Options{}); err != nil || c.Bounds() != image.Rect(0, 0, 50, 40) {
+		t.Errorf("%v", err)
+	}
+}
