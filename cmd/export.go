@@ -2,18 +2,24 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"math"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline/source"
+	"facescan/store"
 	"facescan/store/export"
 )
 
 type exportOptions struct {
 	out         string
-	credentials bool
 	columns     []string
+	credentials bool
 }
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
@@ -44,7 +50,53 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) er
 		return err
 	}
 	defer job.Close()
-	_ = export.Options{}
-	_ = math.MaxInt64
-	return nil
+	_, ctx, stop := interrupts(ctx, func() {})
+	defer stop()
+	sources, err := exportSources(ctx, job)
+	if err != nil {
+		return err
+	}
+	write := func(w io.Writer) error {
+		out, err := export.New(w, export.Options{Columns: o.columns, Sources: sources, Credentials: o.credentials})
+		var usage *export.UsageError
+		if errors.As(err, &usage) {
+			return &exit{exitUsage, err}
+		}
+		if err != nil {
+			return err
+		}
+		for r, err := range job.Results(ctx, 0, math.MaxInt64) {
+			if err != nil {
+				return err
+			}
+			if err := out.Write(r); err != nil {
+				return fmt.Errorf("write the export: %w", err)
+			}
+		}
+		return out.Close()
+	}
+	if o.out == "-" {
+		return write(g.out)
+	}
+	if err := guardOutput(o.out, job, sources); err != nil {
+		return err
+	}
+	return writeBeside(o.out, write)
+}
+
+// exportSources are the sources of a job as an export names them.
+func exportSources(ctx context.Context, job store.Job) ([]export.Source, error) {
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]export.Source, len(sources))
+	for i, s := range sources {
+		var spec source.Spec
+		if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
+			return nil, fmt.Errorf("the options of source %s: %w", s.Name, err)
+		}
+		out[i] = export.Source{Name: s.Name, Kept: spec.KeepColumns}
+	}
+	return out, nil
 }

@@ -41,7 +41,7 @@ type target struct {
 func resolveTarget(args []string, db string, columns source.Spec) (target, error) {
 	if len(args) == 1 && args[0] != "-" {
 		is, err := sqlite.IsJob(args[0])
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
 			return target{}, fmt.Errorf("read %s: %w", args[0], err)
 		}
 		if is {
@@ -95,37 +95,33 @@ func resolveTarget(args []string, db string, columns source.Spec) (target, error
 
 // existingJob opens the job that an argument stands for: a job file, or the list it was made from.
 func existingJob(ctx context.Context, arg string) (store.Job, error) {
-	path := arg
-	is, err := sqlite.IsJob(path)
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	case err != nil || !is:
-		path = jobOf(arg)
-		is, err = sqlite.IsJob(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, path, arg)
-		}
+	for _, path := range []string{arg, jobOf(arg)} {
+		is, err := sqlite.IsJob(path)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
-		if !is {
-			return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", path)
+		if is {
+			return sqlite.Open(ctx, path, sqlite.Options{})
 		}
 	}
-	return sqlite.Open(ctx, path)
+	if _, err := os.Stat(jobOf(arg)); err == nil {
+		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg))
+	}
+	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg), arg)
 }
 
 // openOrCreate opens the job of a target, making it when it is new.
 func openOrCreate(ctx context.Context, t target) (store.Job, error) {
+	job, err := sqlite.Create(ctx, t.job)
+	if !errors.Is(err, fs.ErrExist) {
+		return job, err
+	}
 	is, err := sqlite.IsJob(t.job)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return sqlite.Create(ctx, t.job)
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.job, err)
-	case !is:
+	}
+	if !is {
 		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
 	}
-	return sqlite.Open(ctx, t.job)
+	return sqlite.Open(ctx, t.job, sqlite.Options{})
 }

@@ -45,7 +45,7 @@ func newVersion(g *globals) *cobra.Command {
 			lib, _, _ := sqlite3.Version()
 			if asJSON {
 				b, err := json.Marshal(map[string]string{"version": release, "commit": commit(), "go": runtime.Version(),
-					"sqlite": lib, "cascade": detect.CascadeChecksum(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+					"sqlite": lib, "cascade": detect.FacefinderSum(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 				if err != nil {
 					return err
 				}
@@ -53,7 +53,7 @@ func newVersion(g *globals) *cobra.Command {
 				return nil
 			}
 			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\ncascade  %s\n",
-				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, detect.CascadeChecksum())
+				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, detect.FacefinderSum())
 			return nil
 		},
 	}

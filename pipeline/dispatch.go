@@ -157,6 +157,7 @@ func (r *run) await() error {
 // idle is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
 // little: for our own rows, for other owners', for an import to cut the next shard.
 func (r *run) idle() (finished bool, err error) {
+	importing := r.importing.active() // asked before counting: what it appends meanwhile must not be overlooked
 	c, err := r.job.Counts(r.draining)
 	if err != nil {
 		if r.draining.Err() != nil {
@@ -165,7 +166,9 @@ func (r *run) idle() (finished bool, err error) {
 		return false, fmt.Errorf("count the job's rows: %w", err)
 	}
 	r.stats.See(c)
-	if c.Pending == 0 {
+	if importing {
+		// More rows may come.
+	} else if c.Pending == 0 {
 		if len(c.ImportIncomplete) == 0 {
 			return true, nil
 		}
@@ -188,9 +191,6 @@ func (r *run) idle() (finished bool, err error) {
 // orphaned is the error of a job whose list was not read to its end while nobody is reading it: neither this
 // process nor another. Without it such a job would look finished, or wait for ever.
 func (r *run) orphaned(incomplete []string) error {
-	if r.importing.active() {
-		return nil
-	}
 	sources, err := r.job.Sources(r.draining)
 	if err != nil {
 		if r.draining.Err() != nil {
