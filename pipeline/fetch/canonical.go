@@ -162,7 +162,7 @@ func canonicalHost(h string) (string, error) {
 		return "", errors.New("no host")
 	}
 	for _, c := range []byte(h) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"#%/:<>?@[\]^|`, c) >= 0 {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"#%/:<>?@[\\]^|{}`", c) >= 0 {
 			return "", fmt.Errorf("no host name: %q", h)
 		}
 	}
