@@ -102,10 +102,10 @@ func decodeMark(path string, b []byte) (mark, error) {
 		return mark{Step: 1}, nil
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("%s: the stored position is damaged: %w", name(path), err)
+		return m, fmt.Errorf("%s: the stored position is damaged: %w", nameOf(path), err)
 	}
 	if m.Step < 1 || len(m.Blocks) > maxBlocks {
-		return m, fmt.Errorf("%s: the stored position is damaged", name(path))
+		return m, fmt.Errorf("%s: the stored position is damaged", nameOf(path))
 	}
 	return m, nil
 }

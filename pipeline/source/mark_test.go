@@ -248,11 +248,17 @@ func TestSlowPipe(t *testing.T) {
 
 func TestCancelInALongLine(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	in := io.MultiReader(strings.NewReader("a\n"), &endless{1 << 20}, readerFunc(func([]byte) (int, error) { cancel(); return 0, io.ErrClosedPipe }))
+	opened := make(chan struct{})
+	in := io.MultiReader(strings.NewReader("a\n"), &endless{1 << 20}, readerFunc(func([]byte) (int, error) {
+		<-opened
+		cancel()
+		return 0, io.ErrClosedPipe
+	}))
 	r, err := Open(ctx, Spec{Path: "-", In: in}, Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	close(opened)
 	defer r.Close()
 	rows, err := readAll(r, 1)
 	if len(rows) != 1 || err == nil {

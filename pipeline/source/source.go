@@ -97,11 +97,11 @@ type ChangedError struct {
 
 func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s has changed since its import began: %s; put back the list as it was (lines may be added at its end), or import it into another job with --db JOB",
-		name(e.Path), e.What)
+		nameOf(e.Path), e.What)
 }
 
-// name is what a list is called in messages.
-func name(path string) string {
+// nameOf is what a list is called in messages.
+func nameOf(path string) string {
 	if path == "-" {
 		return "standard input"
 	}
@@ -142,11 +142,16 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 	if format == "" {
 		return nil, unknownFormat(s.Path)
 	}
-	if format == "txt" {
+	switch format {
+	case "txt":
 		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 {
-			return nil, usagef("%s is a plain list of URLs and has no columns", name(s.Path))
+			return nil, usagef("%s is a plain list of URLs and has no columns", nameOf(s.Path))
 		}
 		return openLines(ctx, s, compression, from)
+	case "csv", "tsv":
+		return openTable(ctx, s, format, compression, from)
+	case "jsonl":
+		return openJSONL(ctx, s, compression, from)
 	}
-	return nil, usagef("%s: unknown format %q", name(s.Path), format)
+	return nil, usagef("%s: unknown format %q", nameOf(s.Path), format)
 }

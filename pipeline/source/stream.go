@@ -55,7 +55,7 @@ func openStream(ctx context.Context, spec Spec, compression string, from Positio
 
 	if seekable != nil && compression != "" {
 		if s.size == 0 {
-			return fail(fmt.Errorf("%s is empty, not even a .%s header is in it", name(s.path), compression))
+			return fail(fmt.Errorf("%s is empty, not even a .%s header is in it", nameOf(s.path), compression))
 		}
 		if m.End && m.File == s.file {
 			s.Close()
@@ -118,7 +118,7 @@ func (s *stream) open(spec Spec, compression string) (*os.File, error) {
 		d, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			s.Close()
-			return nil, fmt.Errorf("%s: %w", name(s.path), err)
+			return nil, fmt.Errorf("%s: %w", nameOf(s.path), err)
 		}
 		s.closers = append(s.closers, func() error { d.Close(); return nil })
 		s.text = d
@@ -192,7 +192,7 @@ func (s *stream) more() bool {
 		n, err := s.text.Read(s.buf[s.w:])
 		s.w += n
 		if err != nil && err != io.EOF && s.ctx.Err() == nil {
-			err = s.broken(err)
+			err = s.damaged(err)
 		}
 		s.err = err
 		if n > 0 {
@@ -202,17 +202,17 @@ func (s *stream) more() bool {
 			return false
 		}
 	}
-	s.err = fmt.Errorf("%s: %w", name(s.path), io.ErrNoProgress)
+	s.err = fmt.Errorf("%s: %w", nameOf(s.path), io.ErrNoProgress)
 	return false
 }
 
-// broken words an error of reading or decompressing.
-func (s *stream) broken(err error) error {
+// damaged words an error of reading or decompressing.
+func (s *stream) damaged(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("the file ends too early (%w)", err)
 	}
 	return fmt.Errorf("%s cannot be read on after %d bytes of text (byte %d of the file): %w; what comes before is kept, replace the file by a whole one and run again",
-		name(s.path), s.print.n+int64(s.w-s.r), s.raw.Load(), err)
+		nameOf(s.path), s.print.n+int64(s.w-s.r), s.raw.Load(), err)
 }
 
 // consume moves the window's start forward.

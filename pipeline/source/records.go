@@ -1,0 +1,174 @@
+package source
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// chosen says where in a record the columns are that were asked for; -1 where none was.
+type chosen struct {
+	list           string // what messages call it
+	columns        []string
+	url, id, group int
+	kept           []int
+	wanted         []int // all of these, each once
+	lastID         int64
+	slab           []string // what Kept slices are cut from
+}
+
+// choose finds the columns of the spec among those that a list has.
+func choose(spec Spec, columns []string) (chosen, error) {
+	c := chosen{list: nameOf(spec.Path), columns: columns, id: -1, group: -1}
+	var err error
+	find := func(name, flag string) int {
+		i := slices.Index(columns, name)
+		if i < 0 {
+			i = slices.IndexFunc(columns, func(c string) bool { return strings.EqualFold(c, name) })
+		}
+		if i < 0 && err == nil {
+			err = usagef("%s has no column %q; its columns are %s: choose with --%s", c.list, name, strings.Join(columns, ", "), flag)
+		}
+		return i
+	}
+	c.url = find(urlColumn(spec), "url-column")
+	if spec.IDColumn != "" {
+		c.id = find(spec.IDColumn, "id-column")
+	}
+	if spec.GroupColumn != "" {
+		c.group = find(spec.GroupColumn, "group-column")
+	}
+	for _, k := range spec.KeepColumns {
+		c.kept = append(c.kept, find(k, "keep-columns"))
+	}
+	for _, i := range append([]int{c.url, c.id, c.group}, c.kept...) {
+		if i >= 0 && !slices.Contains(c.wanted, i) {
+			c.wanted = append(c.wanted, i)
+		}
+	}
+	return c, err
+}
+
+func urlColumn(spec Spec) string {
+	if spec.URLColumn == "" {
+		return "url"
+	}
+	return spec.URLColumn
+}
+
+// row makes the row of a record with this number. The fields are those of columns; only chosen ones are looked at.
+func (c *chosen) row(number int64, fields []string) (Row, error) {
+	r := Row{ID: number}
+	if c.id >= 0 {
+		id, err := strconv.ParseInt(strings.TrimSpace(fields[c.id]), 10, 64)
+		if err != nil || id < 1 {
+			return r, fmt.Errorf("%s, record %d: %s is %q, and an id is an integer from 1 to %d",
+				c.list, number, c.columns[c.id], fields[c.id], int64(maxID-1))
+		}
+		r.ID = id
+	}
+	if r.ID >= maxID {
+		return r, fmt.Errorf("%s, record %d: the id %d is not below 2^40", c.list, number, r.ID)
+	}
+	if c.id >= 0 {
+		if r.ID <= c.lastID {
+			return r, fmt.Errorf("%s, record %d: %s is %d after %d, and ids have to ascend: sort the list by %[3]s",
+				c.list, number, c.columns[c.id], r.ID, c.lastID)
+		}
+		c.lastID = r.ID
+	}
+	r.URL, r.Bad = urlText(fields[c.url])
+	if c.group >= 0 {
+		r.Group = clean(fields[c.group])
+	}
+	if len(c.kept) > 0 {
+		if cap(c.slab)-len(c.slab) < len(c.kept) {
+			c.slab = make([]string, 0, max(1024, len(c.kept)))
+		}
+		start := len(c.slab)
+		for _, i := range c.kept {
+			c.slab = append(c.slab, clean(fields[i]))
+		}
+		r.Kept = c.slab[start:len(c.slab):len(c.slab)]
+	}
+	return r, nil
+}
+
+// bad makes the row of a broken record.
+func (c *chosen) bad(number int64, text string) (Row, error) {
+	r := Row{ID: number, Bad: true}
+	r.URL, _ = urlText(text)
+	if c.id >= 0 {
+		return r, fmt.Errorf("%s, record %d is broken and so has no %s: %.200q", c.list, number, c.columns[c.id], r.URL)
+	}
+	return r, nil
+}
+
+// urlText returns text as a row has it, and whether it is too long for a URL.
+func urlText(s string) (url string, tooLong bool) {
+	if len(s) > MaxURL {
+		return clean(s[:MaxURL+1]), true
+	}
+	return clean(s), false
+}
+
+// records is what the readers of csv and jsonl share: text of the window's start, which grows until a record is in it.
+type records struct {
+	*stream
+	chosen
+	line int64  // records, or lines, that are consumed
+	text string // the window
+	open bool   // as in mark
+}
+
+// grow looks at more of the list; false when there is no more.
+func (r *records) grow() bool {
+	ok := r.more()
+	r.text = string(r.window())
+	return ok
+}
+
+// drop consumes text.
+func (r *records) drop(n int) {
+	r.consume(n)
+	r.text = r.text[n:]
+}
+
+// begin is the stream's, and looks at the first window.
+func (r *records) begin(m mark) error {
+	err := r.stream.begin(m)
+	r.text = string(r.window())
+	return err
+}
+
+// dropLine consumes a line, whatever its length, and makes a Bad row with this number of it. An error leaves it unread.
+func (r *records) dropLine(number int64) (Row, error) {
+	for len(r.text) <= MaxURL+1 && strings.IndexByte(r.text, '\n') < 0 && r.grow() {
+	}
+	line, rest, whole := strings.Cut(r.text, "\n")
+	if whole {
+		line = strings.TrimSuffix(line, "\r")
+	}
+	row, err := r.bad(number, line)
+	if err != nil {
+		return row, err
+	}
+	before := r.print
+	ended, err := r.skipLine(func([]byte) {})
+	if err != nil {
+		r.print = before
+		return row, err
+	}
+	r.text, r.open = rest, !ended
+	if !whole {
+		r.text = string(r.window())
+	}
+	return row, nil
+}
+
+func (r *records) Columns() []string { return r.columns }
+
+func (r *records) Position() Position {
+	return r.position(r.line, func(m *mark) { m.Open, m.Columns, m.ID = r.open, r.columns, r.lastID })
+}
