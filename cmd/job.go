@@ -64,22 +64,15 @@ func resolveTarget(args []string, db string, columns source.Spec) (target, error
 		}
 	}
 	specs, err := source.Expand(args)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return target{}, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
+	case err != nil:
 		return target{}, err
 	}
 	for i := range specs {
-		p := specs[i].Path
 		specs[i].URLColumn, specs[i].IDColumn = columns.URLColumn, columns.IDColumn
 		specs[i].GroupColumn, specs[i].KeepColumns = columns.GroupColumn, columns.KeepColumns
-		if p == "-" {
-			continue
-		}
-		switch _, err := os.Stat(p); {
-		case errors.Is(err, fs.ErrNotExist):
-			return target{}, fmt.Errorf("%s does not exist; give a list of URLs, one a line, or `-` to read one from stdin", p)
-		case err != nil:
-			return target{}, err
-		}
 	}
 	if db == "" {
 		switch {

@@ -26,9 +26,9 @@ const beMain = "FACESCAN_TEST_BE_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beMain) != "" {
-		os.Unsetenv(beMain)
 		os.Exit(Main())
 	}
+	os.Setenv(beMain, "1") // also for the children that a command of this process starts
 	testscript.Main(m, map[string]func(){"facescan": func() { os.Exit(Main()) }})
 }
 
@@ -43,10 +43,12 @@ func TestScripts(t *testing.T) {
 			e.Defer(s.Close)
 			e.Setenv("URL", s.URL)
 			e.Values["server"] = s
+			e.Setenv("I_BYTES", strconv.Itoa(len(pictures(t)["b-none.jpg"])+1)) // as /i/1/… serves it
 			for name, b := range pictures(t) {
 				if err := os.WriteFile(e.Getenv("WORK")+"/"+name, b, 0o644); err != nil {
 					return err
 				}
+				e.Setenv(strings.ToUpper(name[:1])+"_BYTES", strconv.Itoa(len(b)))
 			}
 			return nil
 		},
@@ -119,10 +121,10 @@ func scriptHits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// expand FILE…: replaces $URL in the files by the server's address.
+// expand FILE…: replaces $URL in the files by the server's address, ${X_BYTES} by the size of the picture x-….
 func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
 	for _, f := range args {
-		b := strings.ReplaceAll(ts.ReadFile(f), "$URL", ts.Getenv("URL"))
+		b := os.Expand(ts.ReadFile(f), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(b), 0o644))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,14 +35,19 @@ func newTryDecode(g *globals) *cobra.Command {
 	}
 }
 
-// tryDecodeInChild tells by an error that decoding the body killed the child. That no child could be started is
-// no such sign.
+// trialTime is how long a trial may take: far more than any decoder needs for an image within --max-pixels.
+const trialTime = 2 * time.Minute
+
+// tryDecodeInChild tells by an error that decoding the body killed the child, or never ended. That no child could
+// be started is no such sign.
 func tryDecodeInChild(ctx context.Context, body []byte) error {
 	self, err := os.Executable()
 	if err != nil {
 		return nil
 	}
-	c := exec.CommandContext(ctx, self, "try-decode")
+	limited, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
+	c := exec.CommandContext(limited, self, "try-decode")
 	c.Stdin = bytes.NewReader(body)
 	var gone *exec.ExitError
 	if err := c.Run(); errors.As(err, &gone) && ctx.Err() == nil {

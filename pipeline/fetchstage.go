@@ -51,7 +51,7 @@ func (r *run) fetchLoop() {
 
 func (r *run) attempt(t *task) {
 	if t.suspect >= 2 {
-		// Two processes died with it in their decoder: a third will not.
+		// Two processes ended uncleanly with it in their decoder: a third will not.
 		r.settle(t, &store.Result{ID: t.row.ID, Status: store.Failed, Reason: store.BadImage})
 		return
 	}

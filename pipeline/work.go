@@ -37,6 +37,9 @@ func (r *run) workLoop(i int) error {
 	return nil
 }
 
+// suspectPatience is how long a suspect may take before an unclean end counts against it once more.
+const suspectPatience = 500 * time.Millisecond
+
 // judge turns bodies into results.
 type judge struct {
 	decode   decode.Options
@@ -75,6 +78,13 @@ func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task
 	if t.suspect > 0 {
 		j.alone.Lock()
 		defer j.alone.Unlock()
+		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at once: if it
+		// is killed from outside in the few milliseconds that an innocent image takes, the image is not to blame.
+		note := time.AfterFunc(suspectPatience, func() { j.decoding(slot, t.row.ID) })
+		defer func() {
+			note.Stop()
+			j.decoding(slot, 0)
+		}()
 		if j.trial != nil {
 			if err := j.trial(ctx, bytes); err != nil && ctx.Err() == nil {
 				j.log.Warn("a decoder dies of this image", "id", t.row.ID, "error", err)
@@ -85,8 +95,10 @@ func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task
 	} else {
 		j.alone.RLock()
 		defer j.alone.RUnlock()
+		j.decoding(slot, t.row.ID)
+		defer j.decoding(slot, 0)
 	}
-	img, answer, err := j.look(ctx, slot, d, t)
+	img, answer, err := j.look(ctx, d, t)
 	if err != nil {
 		var p *panicError
 		switch {
@@ -112,18 +124,16 @@ func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task
 }
 
 // look decodes one body and has it judged, with a panic on the way turned into an error.
-func (j *judge) look(ctx context.Context, slot int, d *decode.Decoder, t *task) (img decode.Image, a detect.Answer, err error) {
+func (j *judge) look(ctx context.Context, d *decode.Decoder, t *task) (img decode.Image, a detect.Answer, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	j.decoding(slot, t.row.ID)
 	j.stats.Decoding.enter()
 	begin := time.Now()
 	img, err = d.Decode(t.body.bytes)
 	j.stats.Decoding.leave(time.Since(begin))
-	j.decoding(slot, 0)
 	if err != nil {
 		return img, a, err
 	}
