@@ -152,6 +152,8 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 		return openTable(ctx, s, format, compression, from)
 	case "jsonl":
 		return openJSONL(ctx, s, compression, from)
+	case "parquet":
+		return openParquet(ctx, s, from)
 	}
 	return nil, usagef("%s: unknown format %q", nameOf(s.Path), format)
 }

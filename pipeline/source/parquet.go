@@ -1,0 +1,248 @@
+package source
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// rowFile reads a parquet file, of it only the columns that were asked for, a page of each at a time. Ids are record
+// numbers. Parquet files are written as a whole, so one that is not the same to the byte, as far as the blocks show
+// that are compared, has changed.
+type rowFile struct {
+	chosen
+	ctx  context.Context
+	path string
+	file *os.File
+	mark mark
+	rows int64
+	done atomic.Int64
+
+	parts  []*part // of the wanted columns
+	fields []string
+}
+
+// part is a column, from some row on.
+type part struct {
+	column *parquet.Column
+	pages  parquet.Pages
+	page   parquet.Page
+	values parquet.ValueReader
+	buf    []parquet.Value
+	rest   []parquet.Value // of buf
+}
+
+func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err error) {
+	if spec.Path == "-" {
+		return nil, usagef("a parquet file cannot be read from standard input; name the file")
+	}
+	m, err := decodeMark(spec.Path, from.Mark)
+	if err != nil {
+		return nil, err
+	}
+	r := &rowFile{ctx: ctx, path: spec.Path}
+	defer r.rescue(&err)
+	if r.file, err = os.Open(spec.Path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	fi, err := r.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if r.mark, err = wholeMark(r.file, fi); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Path, err)
+	}
+	if from.Line > 0 {
+		what := m.differs(r.mark)
+		if m.File.Size != fi.Size() {
+			what = fmt.Sprintf("it has %d bytes and had %d", fi.Size(), m.File.Size)
+		}
+		if what != "" {
+			return nil, &ChangedError{spec.Path, what}
+		}
+	}
+	if err := checkFooter(r.file, fi.Size()); err != nil {
+		return nil, fmt.Errorf("%s is no whole parquet file: %w", spec.Path, err)
+	}
+	f, err := parquet.OpenFile(r.file, fi.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return nil, fmt.Errorf("%s is no whole parquet file: %w", spec.Path, err)
+	}
+	columns := f.Root().Columns()
+	var names []string
+	for _, c := range columns {
+		names = append(names, c.Name())
+	}
+	if r.chosen, err = choose(spec, names); err != nil {
+		return nil, err
+	}
+	r.rows, r.fields, r.lastID = f.NumRows(), make([]string, len(names)), m.ID
+	for _, i := range r.wanted {
+		c := columns[i]
+		if !c.Leaf() || c.MaxRepetitionLevel() > 0 {
+			return nil, usagef("%s: the column %s holds more than one value a row", spec.Path, c.Name())
+		}
+		if k := c.Type().Kind(); i == r.url && k != parquet.ByteArray {
+			return nil, usagef("%s: the column %s holds no text but %s: choose another with --url-column", spec.Path, c.Name(), k)
+		}
+		p := &part{column: c, pages: c.Pages(), buf: make([]parquet.Value, 1024)}
+		r.parts = append(r.parts, p)
+		if err := p.pages.SeekToRow(from.Line); err != nil && from.Line < r.rows {
+			return nil, r.damaged(err)
+		}
+	}
+	r.done.Store(from.Line)
+	return r, nil
+}
+
+// checkFooter checks the length that a file says its footer has, which the decoder would believe.
+func checkFooter(f io.ReaderAt, size int64) error {
+	var end [8]byte
+	if _, err := f.ReadAt(end[:], size-int64(len(end))); err != nil || string(end[4:]) != "PAR1" {
+		return errors.New("it does not end as one")
+	}
+	if n := int64(binary.LittleEndian.Uint32(end[:])); n > size-12 {
+		return fmt.Errorf("its footer would be %d bytes long", n)
+	}
+	return nil
+}
+
+// wholeMark is the mark of a whole file: its first, its last and up to 64 blocks.
+func wholeMark(f *os.File, fi os.FileInfo) (mark, error) {
+	m := mark{Step: 1}
+	whole := fi.Size() / blockSize
+	for m.Step*maxBlocks < whole {
+		m.Step *= 2
+	}
+	m.Blocks = make([]uint64, (whole+m.Step-1)/m.Step)
+	print, err := m.reread(f, fi.Size())
+	m = print.mark()
+	m.File = statOf(fi)
+	return m, err
+}
+
+// rescue makes an error of a panic, which damaged files can bring the decoder to.
+func (r *rowFile) rescue(err *error) {
+	if p := recover(); p != nil {
+		*err = r.damaged(fmt.Errorf("%v", p))
+	}
+}
+
+func (r *rowFile) damaged(err error) error {
+	return fmt.Errorf("%s cannot be read on after record %d: %w", r.path, r.done.Load(), err)
+}
+
+func (r *rowFile) Next(dst []Row) (n int, err error) {
+	defer r.rescue(&err)
+	for n < len(dst) {
+		line := r.done.Load()
+		if line >= r.rows {
+			err = io.EOF
+		} else if err = r.ctx.Err(); err == nil {
+			dst[n], err = r.next(line + 1)
+		}
+		if err != nil {
+			if n > 0 {
+				return n, nil // the error comes again
+			}
+			return 0, err
+		}
+		r.done.Store(line + 1)
+		n++
+	}
+	return n, nil
+}
+
+// next makes the row of the record with this number.
+func (r *rowFile) next(number int64) (Row, error) {
+	null := false
+	for i, p := range r.parts {
+		v, err := p.peek()
+		if err != nil {
+			return Row{}, r.damaged(err)
+		}
+		column := r.wanted[i]
+		r.fields[column] = parquetText(v)
+		null = null || column == r.url && v.IsNull()
+	}
+	row, err := r.row(number, r.fields)
+	if err != nil {
+		return Row{}, err
+	}
+	row.Bad = row.Bad || null
+	for _, p := range r.parts {
+		p.rest = p.rest[1:]
+	}
+	return row, nil
+}
+
+// peek returns the next value, which is rest[0].
+func (p *part) peek() (parquet.Value, error) {
+	for len(p.rest) == 0 {
+		if p.values == nil {
+			page, err := p.pages.ReadPage()
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			if err != nil {
+				return parquet.Value{}, err
+			}
+			p.page, p.values = page, page.Values()
+		}
+		n, err := p.values.ReadValues(p.buf)
+		if err != nil && err != io.EOF {
+			return parquet.Value{}, err
+		}
+		p.rest = p.buf[:n]
+		if n == 0 && err == io.EOF {
+			parquet.Release(p.page)
+			p.page, p.values = nil, nil
+		}
+	}
+	return p.rest[0], nil
+}
+
+func parquetText(v parquet.Value) string {
+	switch {
+	case v.IsNull():
+		return ""
+	case v.Kind() == parquet.ByteArray || v.Kind() == parquet.FixedLenByteArray:
+		b := v.ByteArray()
+		return string(b[:min(len(b), maxRecord)])
+	}
+	return v.String()
+}
+
+func (r *rowFile) Position() Position {
+	m := r.mark
+	m.Columns, m.ID = r.columns, r.lastID
+	return Position{Line: r.done.Load(), Mark: m.encode()}
+}
+
+func (r *rowFile) Columns() []string { return r.columns }
+func (r *rowFile) Size() int64       { return r.mark.File.Size }
+
+func (r *rowFile) Progress() float64 {
+	if r.rows == 0 {
+		return 1
+	}
+	return float64(r.done.Load()) / float64(r.rows)
+}
+
+func (r *rowFile) Close() error {
+	for _, p := range r.parts {
+		p.pages.Close()
+	}
+	return r.file.Close()
+}
