@@ -172,6 +172,9 @@ func TestKillLoop(t *testing.T) {
 
 	twice := 0
 	for path, hits := range s.Paths() {
+		if strings.HasPrefix(path, "/redirect/1/") || strings.HasPrefix(path, "/redirect/0/") {
+			continue // further hops of a row that is counted by its first
+		}
 		if once := requests(path); hits > once {
 			twice += (hits - once + once - 1) / once
 		}

@@ -89,6 +89,9 @@ func (o *runOptions) check() error {
 	default:
 		return usagef("--progress %q: it is auto, bar, plain, json or none", o.progress)
 	}
+	if _, err := o.detect.params(); err != nil {
+		return err
+	}
 	if err := o.fetch.check(); err != nil {
 		return err
 	}
