@@ -40,5 +40,5 @@ func noRoom(no syscall.Errno) bool {
 // isBusy tells that another connection holds the lock that was asked for.
 func isBusy(err error) bool {
 	var e sqlite3.Error
-	return errors.As(err, &e) && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked)
+	return errors.As(err, &e) && e.Code == sqlite3.ErrBusy
 }

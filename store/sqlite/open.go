@@ -25,8 +25,8 @@ import (
 const (
 	applicationID = 0x6673636e // "fscn", in the header of a job made from lists
 	busyTimeout   = time.Second
-	walLimit      = 256 << 20 // bytes of WAL after which a writer waits for the readers to let it start over
-	walCheckEvery = 64        // transactions between looks at the WAL's size
+	walStep       = 256 << 20 // bytes of WAL after which a writer waits for the readers to let it start over
+	walEvery      = 64        // transactions between looks at the WAL's size
 )
 
 //go:embed schema/*.sql
@@ -179,7 +179,7 @@ func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err 
 	}
 	pool := connect(file, dsn, "PRAGMA wal_autocheckpoint = 4000", "PRAGMA journal_size_limit = 67108864")
 	pool.SetMaxOpenConns(1)
-	if j.writer, err = newWriter(ctx, pool, j.names); err != nil {
+	if j.writer, err = newWriter(ctx, pool, j.names, file); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
 	read := url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_cache_size": {"-8192"}, "_busy_timeout": {"60000"}}

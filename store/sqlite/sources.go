@@ -166,10 +166,6 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
-	wide := false
-	for _, r := range rows {
-		wide = wide || r.Group != "" || len(r.Kept) > 0
-	}
 	return wrap(doing, s.writer.update(ctx, func(t tx) error {
 		var last int64
 		err := t.one("SELECT last_id FROM {sources} WHERE number = ? AND importer = ? AND generation = ?",
@@ -183,7 +179,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if err := checkIDs(rows, last, l.Source); err != nil {
 			return err
 		}
-		if err := insertRows(t, rows, wide); err != nil {
+		if err := insertRows(t, rows); err != nil {
 			return err
 		}
 		if err := insertBad(t, rows, l.Source); err != nil {
@@ -216,23 +212,36 @@ func checkIDs(rows []store.NewRow, last int64, source int) error {
 	return nil
 }
 
-func insertRows(t tx, rows []store.NewRow, wide bool) error {
-	width, head := 3, "INSERT INTO {urls} ({id}, {url}, {done})"
+// insertRows names only the columns that some row has a value for: the usual list binds two values a row.
+func insertRows(t tx, rows []store.NewRow) error {
+	var bad, wide bool
+	for i := range rows {
+		bad = bad || rows[i].Bad
+		wide = wide || rows[i].Group != "" || len(rows[i].Kept) > 0
+	}
+	width, head := 2, "INSERT INTO {urls} ({id}, {url}"
+	if bad {
+		width, head = width+1, head+", {done}"
+	}
 	if wide {
-		width, head = 5, "INSERT INTO {urls} ({id}, {url}, {done}, {group}, {kept})"
+		width, head = width+2, head+", {group}, {kept}"
 	}
 	const chunk = 1000
 	values := make([]any, 0, chunk*width)
 	for len(rows) > 0 {
 		n := min(chunk, len(rows))
 		values = values[:0]
-		for _, r := range rows[:n] {
-			values = append(values, r.ID, r.URL, r.Bad)
+		for i := range rows[:n] {
+			r := &rows[i]
+			values = append(values, r.ID, r.URL)
+			if bad {
+				values = append(values, r.Bad)
+			}
 			if wide {
 				values = append(values, orNil(r.Group), packKept(r.Kept))
 			}
 		}
-		if err := t.bulk(head, width, values); err != nil {
+		if err := t.bulk(head+")", width, values); err != nil {
 			return err
 		}
 		rows = rows[n:]

@@ -23,7 +23,8 @@ var target = storetest.Target{
 		}
 		return path
 	},
-	Open: func(ctx context.Context, path string) (store.Job, error) { return Open(ctx, path, Options{}) },
+	Open:   func(ctx context.Context, path string) (store.Job, error) { return Open(ctx, path, Options{}) },
+	AtOnce: true,
 }
 
 func TestMain(m *testing.M) { os.Exit(storetest.Main(m, target)) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"strings"
 )
 
@@ -102,19 +103,26 @@ func (j *job) view(ctx context.Context, f func(tx) error) error {
 // processes BEGIN IMMEDIATE takes SQLite's lock before anything is read, so that no transaction fails half-way
 // for another's sake.
 type writer struct {
-	turn  chan struct{} // holds a token while nobody writes
-	pool  *sql.DB
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt // by their text before names are filled in
-	names *strings.Replacer
+	turn     chan struct{} // holds a token while nobody writes
+	closed   chan struct{}
+	pool     *sql.DB
+	conn     *sql.Conn
+	stmts    map[string]*sql.Stmt // by their text before names are filled in
+	names    *strings.Replacer
+	wal      string // file name
+	walLimit int64  // size at which the WAL is to start over
+	commits  int
 }
 
-func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer) (*writer, error) {
+var errClosed = errors.New("the job is closed")
+
+func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string) (*writer, error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{turn: make(chan struct{}, 1), pool: pool, conn: conn, stmts: map[string]*sql.Stmt{}, names: names}
+	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn,
+		stmts: map[string]*sql.Stmt{}, names: names, wal: file + "-wal", walLimit: walStep}
 	w.turn <- struct{}{}
 	return w, nil
 }
@@ -124,6 +132,8 @@ func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer) (*wri
 func (w *writer) update(ctx context.Context, f func(tx) error) (err error) {
 	select {
 	case <-w.turn:
+	case <-w.closed:
+		return errClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -150,7 +160,27 @@ func (w *writer) update(ctx context.Context, f func(tx) error) (err error) {
 		return err
 	}
 	committed = true
+	if w.commits++; w.commits%walEvery == 0 {
+		w.boundWAL(uncancelled)
+	}
 	return nil
+}
+
+// boundWAL makes the WAL start over when it has grown large: by itself it does so only when a commit finds no reader
+// in it, and among many short readers that may be never. This waits for them, keeping new ones out of the old WAL;
+// while a long one lasts, it tries again only after as much growth again.
+func (w *writer) boundWAL(ctx context.Context) {
+	info, err := os.Stat(w.wal)
+	if err != nil || info.Size() < w.walLimit {
+		return
+	}
+	var busy, pages, moved int
+	err = w.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &pages, &moved)
+	if err != nil || busy != 0 {
+		w.walLimit = info.Size() + walStep
+	} else {
+		w.walLimit = walStep
+	}
 }
 
 // patiently repeats a statement while the database is locked by others; each try waits for busyTimeout in SQLite.
@@ -196,9 +226,14 @@ func (w *writer) ExecContext(ctx context.Context, text string, args ...any) (sql
 	return s.ExecContext(ctx, args...)
 }
 
-// close waits for the running transaction.
+// close waits for the running transaction. Closing again does nothing.
 func (w *writer) close() error {
-	<-w.turn
+	select {
+	case <-w.turn:
+	case <-w.closed:
+		return nil
+	}
+	close(w.closed)
 	var errs []error
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())

@@ -25,6 +25,8 @@ type Target struct {
 	Create func(t testing.TB) string
 	// Open opens a job by the name that Create gave, in any process.
 	Open func(ctx context.Context, name string) (store.Job, error)
+	// AtOnce says that dead processes are noticed by the very next claim, not only when their leases run out.
+	AtOnce bool
 }
 
 // longTTL is never over within a test.
