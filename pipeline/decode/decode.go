@@ -21,7 +21,8 @@
 // # Orientation
 //
 // EXIF's Orientation (1 to 8) is applied for JPEG, PNG, WebP and TIFF: pixels, widths and heights that leave
-// this package are upright. ToStored and ToUpright carry boxes over for those who look at the encoded bytes.
+// this package are upright. AVIF and HEIC say in their own boxes how they lie, and their EXIF is passed over, or they
+// would be turned twice. ToStored and ToUpright carry boxes over for those who look at the encoded bytes.
 //
 // # Damage
 //
@@ -34,6 +35,7 @@ import (
 	"fmt"
 	"image"
 
+	"facescan/pipeline/decode/heif"
 	"facescan/pipeline/decode/turbo"
 )
 
@@ -54,8 +56,8 @@ const (
 	WebP = "webp"
 	BMP  = "bmp"
 	TIFF = "tiff"
-	AVIF = "avif"
-	HEIC = "heic"
+	AVIF = heif.AVIF
+	HEIC = heif.HEIC
 )
 
 const (
@@ -102,16 +104,8 @@ func (o Options) scale() turbo.Scale {
 type Header struct {
 	Format        string
 	Width, Height int   // upright, at full size
-	Orientation   int   // EXIF, 1 to 8
+	Orientation   int   // EXIF, 1 to 8; always 1 for AVIF and HEIC, which are upright once they are decoded
 	Memory        int64 // bytes that Decode takes at most besides the body: coefficients, pixels, luma, its rotated copy
-}
-
-// stored is the size before the orientation is applied.
-func (h Header) stored() (width, height int) {
-	if h.Orientation >= 5 {
-		return h.Height, h.Width
-	}
-	return h.Width, h.Height
 }
 
 // Image is a decoded picture.
@@ -137,6 +131,23 @@ type file struct {
 	Header
 	jpeg jpegHeader
 	webp webpHeader
+	heif heif.Info
+}
+
+// turn is what must be done, in EXIF's numbers, to the pixels as they are decoded.
+func (f *file) turn() int {
+	if f.Format == AVIF {
+		return f.heif.Turn
+	}
+	return f.Orientation
+}
+
+// stored is the size before that is done.
+func (f *file) stored() (width, height int) {
+	if f.turn() >= 5 {
+		return f.Height, f.Width
+	}
+	return f.Width, f.Height
 }
 
 func probe(body []byte, o Options) (f file, err error) {
@@ -157,8 +168,10 @@ func probe(body []byte, o Options) (f file, err error) {
 			return f.probeWebP(body)
 		case BMP:
 			return f.probeBMP(body)
-		default:
+		case TIFF:
 			return f.probeTIFF(body)
+		default:
+			return f.probeHEIF(body)
 		}
 	})
 	if err != nil {
@@ -170,7 +183,7 @@ func probe(body []byte, o Options) (f file, err error) {
 	if f.Width > maxSide || f.Height > maxSide || int64(f.Width)*int64(f.Height) > o.maxPixels() {
 		return f, fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
 	}
-	if f.Orientation >= 5 {
+	if f.turn() >= 5 {
 		f.Width, f.Height = f.Height, f.Width
 	}
 	return f, nil
@@ -214,22 +227,24 @@ func (d *Decoder) Decode(body []byte) (img Image, err error) {
 	if err != nil {
 		return Image{}, err
 	}
-	d.upright(f.Orientation)
+	d.upright(f.turn())
 	img.Luma = &d.luma
 	return img, nil
 }
 
-// guard runs a part of a format's decoder. Whatever goes wrong in it, panics included, is ErrBadImage.
+// guard runs a part of a format's decoder. Whatever goes wrong in it, panics included, is ErrBadImage, unless it is
+// ErrTooManyPixels.
 func guard(format string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %s: panic: %v", ErrBadImage, format, p)
 		}
 	}()
-	if err := f(); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)
+	err = f()
+	if err == nil || errors.Is(err, ErrTooManyPixels) {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)
 }
 
 // decodeOther decodes the formats that are not JPEG, at full size.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"io"
@@ -11,6 +12,8 @@ import (
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
+
+	"facescan/pipeline/decode/heif"
 )
 
 var errCut = errors.New("cut short")
@@ -35,6 +38,9 @@ func pixels(body []byte, f *file) (m image.Image, partial bool, err error) {
 	case TIFF:
 		m, err = tiff.Decode(bytes.NewReader(body))
 		return m, false, err
+	case AVIF, HEIC:
+		m, err = heif.Decode(body, f.heif)
+		return m, false, err
 	}
 	return nil, false, errors.New("no decoder")
 }
@@ -53,7 +59,7 @@ func Color(body []byte, o Options) (m image.Image, h Header, err error) {
 			m, _, err = pixels(body, &f)
 		}
 		if err == nil {
-			m = uprightColor(m, f.Orientation, f.Width, f.Height)
+			m = uprightColor(m, f.turn(), f.Width, f.Height)
 		}
 		return err
 	})
@@ -74,7 +80,7 @@ func Color(body []byte, o Options) (m image.Image, h Header, err error) {
 // lumaBytes is the memory of the stored luma and its copy when it is turned.
 func (f *file) lumaBytes() int64 {
 	n := int64(f.Width) * int64(f.Height)
-	if f.Orientation >= 5 {
+	if f.turn() >= 5 {
 		return 2 * n
 	}
 	return n
@@ -145,5 +151,18 @@ func (f *file) probeTIFF(b []byte) error {
 		block = int64(min(tw, 1<<16)) * int64(min(th, 1<<16))
 	}
 	f.Memory = 8*int64(f.Width)*int64(f.Height) + 3*8*block + f.lumaBytes() + 2*int64(len(b)) + 1<<16
+	return nil
+}
+
+// probeHEIF reads the container's boxes.
+func (f *file) probeHEIF(b []byte) (err error) {
+	if f.heif, err = heif.Parse(b, f.Format); err != nil {
+		return err
+	}
+	f.Width, f.Height = f.heif.Width, f.heif.Height
+	f.Memory = f.lumaBytes() + f.heif.Memory()
+	if f.heif.Memory() > heif.MaxMemory {
+		return fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
+	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package decode
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"facescan/pipeline/decode/heif"
+)
 
 // sniff names the format that the content begins with; empty when it is none of ours.
 func sniff(b []byte) string {
@@ -22,7 +26,7 @@ func sniff(b []byte) string {
 			return BMP
 		}
 	}
-	return ""
+	return heif.Sniff(b)
 }
 
 // has tells whether s stands at offset at.

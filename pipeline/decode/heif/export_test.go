@@ -1,0 +1,65 @@
+package heif
+
+import "errors"
+
+// EncodeAVIF encodes opaque RGBA pixels without loss.
+func EncodeAVIF(rgba []byte, width, height int) ([]byte, error) {
+	p, err := programs[AVIF]()
+	if err != nil {
+		return nil, err
+	}
+	i, err := p.start(512<<20, 1<<40)
+	if err != nil {
+		return nil, err
+	}
+	defer i.mod.Close(i.ctx)
+	in, err := i.alloc(len(rgba), rgba)
+	if err != nil {
+		return nil, err
+	}
+	size, err := i.alloc(8, nil)
+	if err != nil {
+		return nil, err
+	}
+	const lossless, fastest, chroma444 = 100, 10, 1
+	out, err := i.call("encode", in, uint64(width), uint64(height), size, lossless, lossless, fastest, chroma444, 1)
+	if err != nil {
+		return nil, err
+	}
+	n, _ := i.mod.Memory().ReadUint32Le(uint32(size))
+	b, ok := i.mod.Memory().Read(out, n)
+	if n == 0 || !ok {
+		return nil, errors.New("nothing encoded")
+	}
+	return b, nil
+}
+
+// Decoded counts nothing and takes what it is given: Decode with a limit of loop iterations.
+func DecodeWithin(body []byte, f Info, loops int64) error {
+	p, err := programs[f.Format]()
+	if err != nil {
+		return err
+	}
+	i, err := p.start(f.Memory(), loops/perTick)
+	if err != nil {
+		return err
+	}
+	defer i.mod.Close(i.ctx)
+	in, err := i.alloc(len(body), body)
+	if err != nil {
+		return err
+	}
+	if f.Format == AVIF {
+		_, err = i.avif(in, uint64(len(body)), f)
+	} else {
+		_, err = i.heic(in, uint64(len(body)), f)
+	}
+	return err
+}
+
+var (
+	Meter      = meter
+	AVIFModule = avifModule
+	HEICModule = heicModule
+	ErrEndless = errEndless
+)

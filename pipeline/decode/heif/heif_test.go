@@ -1,0 +1,281 @@
+package heif_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"facescan/pipeline/decode"
+	"facescan/pipeline/decode/heif"
+)
+
+// Both formats go through the front door here, since their pictures are drawn with the modules themselves.
+
+func decoded(t testing.TB, body []byte) (decode.Image, error) {
+	t.Helper()
+	d := decode.New(decode.Options{})
+	t.Cleanup(d.Close)
+	return d.Decode(body)
+}
+
+func mustDecode(t testing.TB, body []byte) decode.Image {
+	t.Helper()
+	img, err := decoded(t, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// same fails unless the pictures are equal but for rounding.
+func same(t testing.TB, got, want *image.Gray) {
+	t.Helper()
+	if got.Rect != want.Rect {
+		t.Fatalf("%v, not %v", got.Rect, want.Rect)
+	}
+	for i, v := range got.Pix {
+		if d := int(v) - int(want.Pix[i]); d > 1 || d < -1 {
+			t.Fatalf("pixel %d is %d, not %d", i, v, want.Pix[i])
+		}
+	}
+}
+
+func TestDecode(t *testing.T) {
+	for _, size := range []image.Point{{32, 32}, {96, 64}, {128, 96}} {
+		m := photo(size.X, size.Y)
+		for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
+			h, err := decode.Probe(body, decode.Options{})
+			if err != nil || h.Format != format || h.Width != size.X || h.Height != size.Y || h.Orientation != 1 {
+				t.Errorf("header %+v, %v", h, err)
+			}
+			img := mustDecode(t, body)
+			if img.Format != format || img.Width != size.X || img.Height != size.Y || img.Scale != 1 || img.Partial || img.Fallback {
+				t.Errorf("image %+v", img)
+			}
+			same(t, img.Luma, m)
+			if _, err := decode.Probe(body, decode.Options{MaxPixels: 1000}); !errors.Is(err, decode.ErrTooManyPixels) {
+				t.Errorf("%s: %v", format, err)
+			}
+		}
+	}
+}
+
+// turned is what a viewer shows: the stored picture turned anticlockwise by quarters, then mirrored, top to bottom for
+// axis 0, left to right for axis 1, not at all for -1 (ISO/IEC 23008-12, irot and imir).
+func turned(m *image.Gray, quarters, axis int) *image.Gray {
+	for range quarters {
+		w, h := m.Rect.Dx(), m.Rect.Dy()
+		n := image.NewGray(image.Rect(0, 0, h, w))
+		for y := range h {
+			for x := range w {
+				n.SetGray(y, w-1-x, m.GrayAt(x, y))
+			}
+		}
+		m = n
+	}
+	if axis < 0 {
+		return m
+	}
+	w, h := m.Rect.Dx(), m.Rect.Dy()
+	n := image.NewGray(m.Rect)
+	for y := range h {
+		for x := range w {
+			if axis == 0 {
+				n.SetGray(x, h-1-y, m.GrayAt(x, y))
+			} else {
+				n.SetGray(w-1-x, y, m.GrayAt(x, y))
+			}
+		}
+	}
+	return n
+}
+
+func TestTurn(t *testing.T) {
+	m := photo(64, 32)
+	for quarters := range 4 {
+		for axis := -1; axis <= 1; axis++ {
+			t.Run(fmt.Sprint(quarters, axis), func(t *testing.T) {
+				properties := [][]byte{box("irot", []byte{byte(quarters)})}
+				if axis >= 0 {
+					properties = append(properties, box("imir", []byte{byte(axis)}))
+				}
+				want := turned(m, quarters, axis)
+				for _, body := range [][]byte{avif(t, m, properties...), heic(m, properties...)} {
+					img := mustDecode(t, body)
+					if img.Width != want.Rect.Dx() || img.Height != want.Rect.Dy() || img.Orientation != 1 {
+						t.Errorf("%s: %dx%d, orientation %d", img.Format, img.Width, img.Height, img.Orientation)
+					}
+					same(t, img.Luma, want)
+				}
+			})
+		}
+	}
+}
+
+// A file with an EXIF orientation besides its own turn: only the turn counts.
+func TestEXIFIsPassedOver(t *testing.T) {
+	m := photo(64, 32)
+	exif := []byte("\x00\x00\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00")
+	turn := box("irot", []byte{3})
+	for _, body := range [][]byte{avif(t, m, turn), heic(m, turn)} {
+		img := mustDecode(t, append(body, box("Exif", exif)...))
+		same(t, img.Luma, turned(m, 3, -1))
+	}
+}
+
+func TestCleanAperture(t *testing.T) {
+	m := photo(64, 32)
+	// 40x20 pixels, their centre 4 to the right of and 2 above the picture's.
+	clap := box("clap", u32(40, 1, 20, 1, 4, 1, -2, 1))
+	want := image.NewGray(image.Rect(0, 0, 40, 20))
+	for y := range 20 {
+		for x := range 40 {
+			want.SetGray(x, y, m.GrayAt(x+16, y+4))
+		}
+	}
+	for _, body := range [][]byte{avif(t, m, clap), heic(m, clap)} {
+		same(t, mustDecode(t, body).Luma, want)
+	}
+	turn := box("irot", []byte{1})
+	for _, body := range [][]byte{avif(t, m, clap, turn), heic(m, clap, turn)} {
+		same(t, mustDecode(t, body).Luma, turned(want, 1, -1))
+	}
+	for _, odd := range [][]byte{u32(40, 0, 20, 1, 0, 1, 0, 1), u32(99, 1, 20, 1, 0, 1, 0, 1), u32(40, 1, 20, 1, 30, 1, 0, 1)} {
+		same(t, mustDecode(t, avif(t, m, box("clap", odd))).Luma, m)
+	}
+}
+
+func TestSniff(t *testing.T) {
+	for _, c := range []struct{ brands, want string }{
+		{"avif\x00\x00\x00\x00mif1", heif.AVIF}, {"avis\x00\x00\x00\x00", heif.AVIF}, {"mif1\x00\x00\x00\x00avif", heif.AVIF},
+		{"heic\x00\x00\x00\x00mif1", heif.HEIC}, {"mif1\x00\x00\x00\x00heic", heif.HEIC}, {"heix\x00\x00\x00\x00", heif.HEIC},
+		{"mp42\x00\x00\x00\x00isom", ""}, {"mif1avif", ""}, {"", ""},
+	} {
+		if got := heif.Sniff(box("ftyp", []byte(c.brands))); got != c.want {
+			t.Errorf("%q is %q", c.brands, got)
+		}
+	}
+	if got := heif.Sniff(box("moov")); got != "" {
+		t.Errorf("no brands: %q", got)
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	m := photo(64, 64)
+	for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
+		ispe := bytes.Index(body, []byte("ispe")) + 8
+		larger := bytes.Clone(body)
+		copy(larger[ispe:], u32(640, 640))
+		none := bytes.Clone(body)
+		copy(none[ispe:], u32(0, 0))
+		noItem := bytes.Replace(body, []byte("pitm"), []byte("free"), 1)
+		empty := bytes.Clone(body)
+		clear(empty[bytes.Index(empty, []byte("mdat"))+4:])
+		if img, err := decoded(t, larger); format == heif.HEIC && !errors.Is(err, decode.ErrBadImage) ||
+			format == heif.AVIF && (err != nil || img.Width != 640 || img.Luma.Rect.Dx() != 640) { // libavif stretches it
+			t.Errorf("%s, a size that is not the picture's: %+v, %v", format, img, err)
+		}
+		for name, b := range map[string][]byte{
+			"no size": none, "no primary item": noItem, "no data": empty,
+			"half of the boxes": body[:ispe-8], "a part of the data": body[:len(body)-len(body)/4],
+		} {
+			if img, err := decoded(t, b); !errors.Is(err, decode.ErrBadImage) {
+				t.Errorf("%s, %s: %+v, %v", format, name, img, err)
+			}
+		}
+		huge := bytes.Clone(body)
+		copy(huge[ispe:], u32(65000, 65000))
+		if _, err := decoded(t, huge); !errors.Is(err, decode.ErrTooManyPixels) {
+			t.Errorf("%s, a huge size: %v", format, err)
+		}
+		copy(huge[ispe:], u32(12000, 12000)) // within MaxPixels, but beyond the module's memory
+		d := decode.New(decode.Options{MaxPixels: 1 << 40})
+		if _, err := d.Decode(huge); !errors.Is(err, decode.ErrTooManyPixels) {
+			t.Errorf("%s, a large size: %v", format, err)
+		}
+		d.Close()
+	}
+}
+
+// Bits are flipped anywhere: the call ends, with a picture of the header's size or with an error of ours.
+func TestFlippedBits(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := photo(64, 32)
+	d := decode.New(decode.Options{})
+	defer d.Close()
+	for _, body := range [][]byte{avif(t, m), heic(m)} {
+		decodedOnes := 0
+		for range 60 {
+			b := bytes.Clone(body)
+			for range 1 + r.IntN(4) {
+				b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+			}
+			h, probeErr := decode.Probe(b, decode.Options{})
+			img, err := d.Decode(b)
+			switch {
+			case err == nil:
+				decodedOnes++
+				if probeErr != nil || img.Width != h.Width || img.Height != h.Height || len(img.Luma.Pix) != h.Width*h.Height {
+					t.Fatalf("header %+v, %v; image %+v", h, probeErr, img)
+				}
+			case !errors.Is(err, decode.ErrBadImage) && !errors.Is(err, decode.ErrNotImage) && !errors.Is(err, decode.ErrTooManyPixels):
+				t.Fatal(err)
+			}
+		}
+		if decodedOnes == 0 {
+			t.Error("not one damaged picture was decoded")
+		}
+	}
+}
+
+// A decoder that runs on and on is stopped by the count of its loops.
+func TestEndless(t *testing.T) {
+	m := photo(128, 96)
+	for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
+		f, err := heif.Parse(body, format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := heif.DecodeWithin(body, f, 1<<40); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+		if err := heif.DecodeWithin(body, f, 0); !errors.Is(err, heif.ErrEndless) {
+			t.Errorf("%s without loops to spend: %v", format, err)
+		}
+	}
+}
+
+// The modules are those of github.com/gen2brain/avif v0.6.0 and github.com/gen2brain/heic v0.5.0, byte for byte.
+func TestModules(t *testing.T) {
+	for sum, packed := range map[string][]byte{
+		"52181752f8d92a43dfd0ca33179d32fdf7452a669cc1e260f37fabb8319de6bf": heif.AVIFModule,
+		"4381c9f68501e525d880b9c1ce224805847247ee6f85cb48fce49fda7c3e70f9": heif.HEICModule,
+	} {
+		z, err := gzip.NewReader(bytes.NewReader(packed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, err := io.ReadAll(z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(code)); got != sum {
+			t.Errorf("module is %s, not %s", got, sum)
+		}
+		metered, err := heif.Meter(code)
+		if err != nil || len(metered) <= len(code) {
+			t.Errorf("%d bytes become %d, %v", len(code), len(metered), err)
+		}
+		for _, n := range []int{0, 7, 8, 9, 100, len(code) / 2, len(code) - 1} {
+			if _, err := heif.Meter(code[:n]); err == nil && n > 8 {
+				t.Errorf("the first %d bytes of a module were taken", n)
+			}
+		}
+	}
+}

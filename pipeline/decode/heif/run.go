@@ -1,0 +1,385 @@
+package heif
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"math"
+	"sync"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+//go:embed avif.wasm.gz
+var avifModule []byte
+
+//go:embed heic.wasm.gz
+var heicModule []byte
+
+// What decoders may use: several times what was measured.
+const (
+	baseMemory  = 16 << 20
+	pixelMemory = 20 // bytes; 8-bit RGBA twice, planes at full resolution with their references and alpha: 10 to 15
+	deepMemory  = 2 * pixelMemory
+
+	// MaxMemory is the largest memory a module can have.
+	MaxMemory = 2 << 30
+
+	baseLoops  = 1 << 26 // iterations
+	pixelLoops = 1000    // 6 to 30
+	byteLoops  = 1000    // 60 to 200
+)
+
+// Memory is what Decode takes at most, in bytes. More than MaxMemory is refused.
+func (f Info) Memory() int64 {
+	n := int64(pixelMemory)
+	if f.deep {
+		n = deepMemory
+	}
+	return baseMemory + n*int64(f.coded.X)*int64(f.coded.Y) + 3*int64(f.body)
+}
+
+// program is a compiled module, shared by all who decode.
+type program struct {
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+}
+
+var programs = map[string]func() (*program, error){
+	AVIF: sync.OnceValues(func() (*program, error) { return compile(avifModule) }),
+	HEIC: sync.OnceValues(func() (*program, error) { return compile(heicModule) }),
+}
+
+func compile(packed []byte) (*program, error) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	code, err := io.ReadAll(z)
+	if err != nil {
+		return nil, err
+	}
+	if code, err = meter(code); err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
+		WithCoreFeatures(api.CoreFeaturesV2|experimental.CoreFeaturesThreads))
+	c, err := r.CompileModule(ctx, code)
+	if err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	if err := emptyWorld(ctx, r, c); err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	return &program{r, c}, nil
+}
+
+const badFile = 8 // EBADF, as WASI numbers it
+
+// emptyWorld gives the module the system calls that it imports. Each fails, but for the end of the program, which
+// ends the call, the ticks of the meter, and the question for the environment, which is empty.
+func emptyWorld(ctx context.Context, r wazero.Runtime, c wazero.CompiledModule) error {
+	b := r.NewHostModuleBuilder("wasi_snapshot_preview1")
+	for _, f := range c.ImportedFunctions() {
+		_, name, _ := f.Import()
+		call := api.GoModuleFunc(func(_ context.Context, _ api.Module, stack []uint64) { stack[0] = badFile })
+		switch name {
+		case "fd_close":
+			call = func(ctx context.Context, _ api.Module, stack []uint64) {
+				if uint32(stack[0]) == tick {
+					ctx.Value(fuelKey{}).(*fuel).burn()
+				}
+				stack[0] = badFile
+			}
+		case "environ_sizes_get": // no variables, in no bytes
+			call = func(_ context.Context, m api.Module, stack []uint64) {
+				m.Memory().WriteUint32Le(uint32(stack[0]), 0)
+				m.Memory().WriteUint32Le(uint32(stack[1]), 0)
+				stack[0] = 0
+			}
+		case "proc_exit":
+			call = func(context.Context, api.Module, []uint64) { panic(errGaveUp) }
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(call, f.ParamTypes(), f.ResultTypes()).Export(name)
+	}
+	_, err := b.Instantiate(ctx)
+	return err
+}
+
+// fuel is how many ticks a call may still take.
+type fuel struct{ ticks int64 }
+
+type fuelKey struct{}
+
+var (
+	errEndless = errors.New("takes too long")
+	errGaveUp  = errors.New("decoder gave up")
+)
+
+func (f *fuel) burn() {
+	if f.ticks--; f.ticks < 0 {
+		panic(errEndless)
+	}
+}
+
+// memory is a module's, up to a limit.
+type memory struct {
+	limit uint64
+	b     []byte
+}
+
+// Reallocate implements experimental.LinearMemory.
+func (m *memory) Reallocate(size uint64) []byte {
+	if size > m.limit {
+		return nil
+	}
+	if m.b == nil {
+		m.b = make([]byte, m.limit)
+	}
+	return m.b[:size]
+}
+
+// Free implements experimental.LinearMemory.
+func (m *memory) Free() { m.b = nil }
+
+// instance is a module at work on one picture.
+type instance struct {
+	ctx context.Context
+	mod api.Module
+}
+
+// start makes an instance with that much memory, and ticks to burn.
+func (p *program) start(limit, ticks int64) (*instance, error) {
+	ctx := context.WithValue(context.Background(), fuelKey{}, &fuel{ticks})
+	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory {
+		return &memory{limit: uint64(limit)}
+	}))
+	mod, err := p.runtime.InstantiateModule(ctx, p.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
+	if err != nil {
+		return nil, err
+	}
+	return &instance{ctx, mod}, nil
+}
+
+// call calls a function that answers with one number.
+func (i *instance) call(name string, args ...uint64) (uint32, error) {
+	out, err := i.mod.ExportedFunction(name).Call(i.ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return uint32(out[0]), nil
+}
+
+// alloc takes n bytes of the instance's memory and fills them from data, as far as that goes.
+func (i *instance) alloc(n int, data []byte) (uint64, error) {
+	p, err := i.call("malloc", uint64(n))
+	if err != nil {
+		return 0, err
+	}
+	if p == 0 || !i.mod.Memory().Write(p, data) {
+		return 0, errors.New("out of memory")
+	}
+	return uint64(p), nil
+}
+
+// Decode decodes the picture that Parse described: RGBA or RGBA64 for AVIF; YCbCr, Gray, RGBA or NRGBA for HEIC.
+func Decode(body []byte, f Info) (image.Image, error) {
+	if f.Memory() > MaxMemory {
+		return nil, errors.New("too large")
+	}
+	p, err := programs[f.Format]()
+	if err != nil {
+		return nil, fmt.Errorf("%s decoder: %w", f.Format, err)
+	}
+	pixels := int64(f.coded.X) * int64(f.coded.Y)
+	loops := baseLoops + pixelLoops*pixels + byteLoops*int64(len(body))
+	i, err := p.start(f.Memory(), loops/perTick)
+	if err != nil {
+		return nil, err
+	}
+	defer i.mod.Close(i.ctx)
+	in, err := i.alloc(len(body), body)
+	if err != nil {
+		return nil, err
+	}
+	if f.Format == AVIF {
+		return i.avif(in, uint64(len(body)), f)
+	}
+	return i.heic(in, uint64(len(body)), f)
+}
+
+// answers reads the numbers that a decode call left.
+func (i *instance) answers(p uint64, n int) ([]int, error) {
+	out := make([]int, n)
+	for k := range out {
+		v, ok := i.mod.Memory().ReadUint32Le(uint32(p) + 4*uint32(k))
+		if !ok {
+			return nil, errCut
+		}
+		out[k] = int(v)
+	}
+	return out, nil
+}
+
+// view is a part of the instance's memory. It stays valid when the instance is closed.
+func (i *instance) view(p uint64, n int) ([]byte, error) {
+	b, ok := i.mod.Memory().Read(uint32(p), uint32(n))
+	if !ok {
+		return nil, errCut
+	}
+	return b, nil
+}
+
+var (
+	errRefused = errors.New("decoder refuses it")
+	errSize    = errors.New("size differs from the container's")
+)
+
+// avif calls decode(in, size, header only, all frames, &width, &height, &depth, &count, &delay, out).
+func (i *instance) avif(in, size uint64, f Info) (image.Image, error) {
+	p, err := i.alloc(32, nil)
+	if err != nil {
+		return nil, err
+	}
+	decode := func(headerOnly, out uint64) error {
+		ok, err := i.call("decode", in, size, headerOnly, 0, p, p+4, p+8, p+12, p+16, out)
+		if err == nil && ok == 0 {
+			err = errRefused
+		}
+		return err
+	}
+	if err := decode(1, 0); err != nil {
+		return nil, err
+	}
+	a, err := i.answers(p, 3)
+	if err != nil {
+		return nil, err
+	}
+	if a[0] != f.coded.X || a[1] != f.coded.Y {
+		return nil, errSize
+	}
+	pixel := 4
+	if a[2] > 8 {
+		pixel = 8
+	}
+	n := a[0] * a[1] * pixel
+	out, err := i.alloc(n, nil)
+	if err != nil {
+		return nil, err
+	}
+	// A picture whose frame cannot be decoded is passed over without a word; its duration then stays as it is here.
+	i.mod.Memory().WriteUint64Le(uint32(p+16), math.MaxUint64)
+	if err := decode(0, out); err != nil {
+		return nil, err
+	}
+	if d, _ := i.mod.Memory().ReadUint64Le(uint32(p + 16)); d == math.MaxUint64 {
+		return nil, errRefused
+	}
+	pix, err := i.view(out, n)
+	if err != nil {
+		return nil, err
+	}
+	stride := pixel * a[0]
+	pix = pix[f.crop.Min.Y*stride+f.crop.Min.X*pixel:]
+	r := image.Rectangle{Max: f.crop.Size()}
+	if pixel == 4 {
+		return &image.RGBA{Pix: pix, Stride: stride, Rect: r}, nil
+	}
+	for k := 0; k+1 < len(pix); k += 2 { // the module's numbers begin with the low byte
+		pix[k], pix[k+1] = pix[k+1], pix[k]
+	}
+	return &image.RGBA64{Pix: pix, Stride: stride, Rect: r}, nil
+}
+
+// libheif's words for what heic gets.
+const (
+	spaceYCbCr = 0
+	spaceRGB   = 1
+	spaceGrey  = 2
+	chroma420  = 1
+	chroma422  = 2
+	chroma444  = 3
+	leastRow   = 64 // pixels in a row of a plane, at least, and an even number
+	rowAlign   = 16 // bytes of whose multiples a row's length is one
+)
+
+// heic calls decode(in, size, header only, &width, &height, &space, &chroma, &premultiplied, out).
+func (i *instance) heic(in, size uint64, f Info) (image.Image, error) {
+	p, err := i.alloc(32, nil)
+	if err != nil {
+		return nil, err
+	}
+	decode := func(headerOnly, out uint64) error {
+		ok, err := i.call("decode", in, size, headerOnly, p, p+4, p+8, p+12, p+16, out)
+		if err == nil && ok == 0 {
+			err = errRefused
+		}
+		return err
+	}
+	if err := decode(1, 0); err != nil {
+		return nil, err
+	}
+	a, err := i.answers(p, 5)
+	if err != nil {
+		return nil, err
+	}
+	w, h := a[0], a[1]
+	if w != f.Width || h != f.Height {
+		return nil, errSize
+	}
+	row := func(pixels, size int) int {
+		return (max(leastRow, pixels+pixels&1)*size + rowAlign - 1) &^ (rowAlign - 1)
+	}
+	r := image.Rect(0, 0, w, h)
+	var stride, chroma, chromaRows int
+	var ratio image.YCbCrSubsampleRatio
+	switch a[2] {
+	case spaceYCbCr:
+		stride, chroma, chromaRows, ratio = row(w, 1), row(w, 1), h, image.YCbCrSubsampleRatio444
+		switch a[3] {
+		case chroma420:
+			chroma, chromaRows, ratio = row((w+1)/2, 1), (h+1)/2, image.YCbCrSubsampleRatio420
+		case chroma422:
+			chroma, ratio = row((w+1)/2, 1), image.YCbCrSubsampleRatio422
+		case chroma444:
+		default:
+			return nil, fmt.Errorf("chroma format %d", a[3])
+		}
+	case spaceGrey:
+		stride = row(w, 1)
+	case spaceRGB:
+		stride = row(w, 4)
+	default:
+		return nil, fmt.Errorf("colour space %d", a[2])
+	}
+	luma, plane := stride*h, chroma*chromaRows
+	out, err := i.alloc(luma+2*plane, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := decode(0, out); err != nil {
+		return nil, err
+	}
+	pix, err := i.view(out, luma+2*plane)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a[2] == spaceYCbCr:
+		return &image.YCbCr{Y: pix[:luma], Cb: pix[luma : luma+plane], Cr: pix[luma+plane:],
+			YStride: stride, CStride: chroma, SubsampleRatio: ratio, Rect: r}, nil
+	case a[2] == spaceGrey:
+		return &image.Gray{Pix: pix, Stride: stride, Rect: r}, nil
+	case a[4] == 1:
+		return &image.RGBA{Pix: pix, Stride: stride, Rect: r}, nil
+	}
+	return &image.NRGBA{Pix: pix, Stride: stride, Rect: r}, nil
+}
