@@ -36,6 +36,10 @@ func TestPigo(t *testing.T) {
 	detecttest.Run(t, detect.NewPigo, []*image.Gray{photo(t, 320)})
 }
 
+func TestNew(t *testing.T) {
+	detecttest.Run(t, detect.New, []*image.Gray{photo(t, 320)})
+}
+
 func TestValidate(t *testing.T) {
 	if err := detect.DefaultParams().Validate(); err != nil {
 		t.Error("the defaults:", err)

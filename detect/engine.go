@@ -18,18 +18,12 @@ type Engine interface {
 	Close() error
 }
 
-// Search is one pass over one image: the windows from MinSize to MaxSize, growing by Scale, moved by Shift, turned
-// by Turn.
+// Search is one pass over one image.
 type Search struct {
-	Luma             *image.Gray
-	MinSize, MaxSize int // pixels of Luma
-	Shift, Scale     float64
-	Turn             float64 // of the faces looked for, in parts of a turn: a multiple of 1/32 in [0,1)
-	Found            []cascade.Window
+	Luma *image.Gray
+	cascade.Params
+	Found []cascade.Window
 }
-
-// New is the default detector: the embedded cascade on this machine's processor.
-func New(p Params) (Detector, error) { return NewPigo(p) }
 
 // NewWith makes a detector of an engine. The detector owns it.
 func NewWith(p Params, e Engine) (Detector, error) {
@@ -90,7 +84,9 @@ func (d *detector) plan(s *scratch, batch []Image) {
 		}
 		for j, t := range d.turns {
 			search := &s.searches[i*len(d.turns)+j]
-			*search = Search{Luma: img.Luma, MinSize: from, MaxSize: to, Shift: d.p.Shift, Scale: d.p.Scale, Turn: t, Found: search.Found[:0]}
+			*search = Search{Luma: img.Luma, Found: search.Found[:0], Params: cascade.Params{
+				MinSize: from, MaxSize: to, Shift: d.p.Shift, Scale: d.p.Scale, Turn: t,
+			}}
 		}
 	}
 }

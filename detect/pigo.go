@@ -33,7 +33,7 @@ func (e pigoEngine) Run(ctx context.Context, searches []Search) error {
 		}
 		size := luma.Bounds().Size()
 		found := e.classifier.RunCascade(pigo.CascadeParams{
-			MinSize: s.MinSize, MaxSize: s.MaxSize, ShiftFactor: s.Shift, ScaleFactor: s.Scale,
+			MinSize: s.MinSize, MaxSize: s.MaxSize, ShiftFactor: s.Shift, ScaleFactor: s.Params.Scale,
 			ImageParams: pigo.ImageParams{Pixels: luma.Pix, Rows: size.Y, Cols: size.X, Dim: luma.Stride},
 		}, s.Turn)
 		within := s.Luma.Bounds().Size()

@@ -1,0 +1,63 @@
+package cascade
+
+// portable evaluates window by window, tree by tree.
+type portable struct {
+	cascade *Cascade
+	nodes   [][2]int32 // offsets of the nodes' two pixels, 1<<depth a tree
+}
+
+func (s *portable) scan(found []Window, g grid) []Window {
+	c := s.cascade
+	built := 0 // stages whose offsets are known; deep ones are seldom needed
+	for r := range g.rows {
+		row := g.row + r*g.step
+	windows:
+		for i := range g.cols {
+			col := g.col + i*g.step
+			at := (row+g.margin)*g.stride + col + g.margin
+			sum := float32(0)
+			for n, st := range c.stages {
+				if n == built {
+					s.build(st, g)
+					built++
+				}
+				for t := st.from; t < st.to; t++ {
+					sum += c.leaves[t<<c.depth+s.walk(g.pix, at, t)]
+				}
+				if sum <= st.threshold {
+					continue windows
+				}
+			}
+			if score := sum - c.thresholds[len(c.thresholds)-1]; score > 0 {
+				found = append(found, Window{row, col, g.size, score})
+			}
+		}
+	}
+	return found
+}
+
+// walk returns the leaf of a tree that the window around a pixel falls into.
+func (s *portable) walk(pix []uint8, at, tree int) int {
+	nodes := s.nodes[tree<<s.cascade.depth:][:1<<s.cascade.depth]
+	i := 1
+	for i < len(nodes) {
+		n := nodes[i]
+		i *= 2
+		if pix[at+int(n[0])] <= pix[at+int(n[1])] {
+			i++
+		}
+	}
+	return i - len(nodes)
+}
+
+// build makes the offsets of a stage for a grid.
+func (s *portable) build(st stage, g grid) {
+	c := s.cascade
+	if s.nodes == nil {
+		s.nodes = make([][2]int32, len(c.codes)/4)
+	}
+	for i := st.from << c.depth; i < st.to<<c.depth; i++ {
+		code := c.codes[4*i:][:4]
+		s.nodes[i] = [2]int32{int32(g.pose.offset(code[0], code[1], g.stride)), int32(g.pose.offset(code[2], code[3], g.stride))}
+	}
+}

@@ -1,0 +1,132 @@
+package cascade
+
+import (
+	"image"
+	"math"
+	"slices"
+)
+
+// Params say which windows are looked at.
+type Params struct {
+	MinSize, MaxSize int     // sides of the windows in pixels, both included; windows larger than the image are passed over
+	Shift            float64 // step between windows in sides, at least 1 pixel
+	Scale            float64 // growth of the side from size to size, at least 2 pixels
+	Turn             float64 // angle of the faces looked for, in parts of a turn, [0,1]; steps of 1/32 count
+	Mirror           bool    // look for what would be found in the mirrored image, at its place in this one
+}
+
+// Window is a square of the image that the cascade took for a face. Row and Col are its centre, Size its side, in
+// pixels of the image that was searched, from its upper left corner.
+type Window struct {
+	Row, Col, Size int
+	Score          float32 // above zero
+}
+
+// MaxPixels is the largest image that can be searched: offsets of pixels in it, and in the border that turned windows need,
+// fit their type.
+const MaxPixels = 1 << 29
+
+// maxSize keeps the products of codes, sizes and sines in 32 bits.
+const maxSize = 1 << 15
+
+// Searcher searches images with one cascade, one after the other. It keeps what it needs from image to image, and so
+// allocates nothing once it has seen one of the largest. Not for use by several goroutines at once.
+type Searcher struct {
+	cascade *Cascade
+	scan    scanner
+	padded  []uint8
+}
+
+// scanner finds the windows of one size.
+type scanner interface {
+	// scan appends the detections on a grid, in reading order.
+	scan(found []Window, g grid) []Window
+}
+
+// grid is the windows of one size.
+type grid struct {
+	pix        []uint8 // of the image, with a border of margin pixels around it
+	stride     int
+	margin     int
+	row, col   int // centre of the first window, from the image's corner
+	rows, cols int // number of windows
+	size, step int
+	pose       pose
+}
+
+// NewSearcher takes the fastest way that this machine has.
+func NewSearcher(c *Cascade) *Searcher {
+	return &Searcher{cascade: c, scan: newScanner(c)}
+}
+
+// Search appends the detections in an image of at most MaxPixels to found: by size ascending, each in reading order; for mirrored searches
+// rows are in the order of the mirrored image, from right to left.
+func (s *Searcher) Search(found []Window, luma *image.Gray, p Params) []Window {
+	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
+	if width*height == 0 {
+		return found
+	}
+	size, largest := max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
+	if size > largest {
+		return found
+	}
+	g := grid{pix: luma.Pix[:(height-1)*luma.Stride+width], stride: luma.Stride}
+	turn := int(32*min(max(p.Turn, 0), 1)) % 32
+	if turn != 0 {
+		g.margin = border(largest)
+		g.stride = width + 2*g.margin
+		g.pix = s.pad(luma, g.margin)
+	}
+	for size <= largest {
+		g.size, g.step = size, int(math.Max(p.Shift*float64(size), 1))
+		g.pose = newPose(size, turn, p.Mirror)
+		first := size/2 + 1
+		if g.rows, g.cols = (height-2*first)/g.step+1, (width-2*first)/g.step+1; height >= 2*first && width >= 2*first {
+			g.row, g.col = first, first
+			if p.Mirror {
+				g.col = width - 1 - first - (g.cols-1)*g.step
+			}
+			from := len(found)
+			found = s.scan.scan(found, g)
+			if p.Mirror {
+				reverseRows(found[from:])
+			}
+		}
+		size = int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
+	}
+	return found
+}
+
+// border is how far the corner of a turned window may lie outside the image: its half diagonal less its half side.
+func border(size int) int {
+	return int(math.Ceil(float64(size)*(math.Sqrt2-1)/2)) + 2
+}
+
+// pad copies an image and continues its edges outwards, so that turned windows find the nearest pixel of the image where they reach
+// beyond it.
+func (s *Searcher) pad(luma *image.Gray, margin int) []uint8 {
+	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
+	stride := width + 2*margin
+	s.padded = slices.Grow(s.padded[:0], stride*(height+2*margin))[:stride*(height+2*margin)]
+	for y := range height + 2*margin {
+		from := luma.Pix[min(max(y-margin, 0), height-1)*luma.Stride:][:width]
+		to := s.padded[y*stride:][:stride]
+		copy(to[margin:], from)
+		for x := range margin {
+			to[x], to[margin+width+x] = from[0], from[width-1]
+		}
+	}
+	return s.padded
+}
+
+// reverseRows turns every row of windows around.
+func reverseRows(ws []Window) {
+	for len(ws) > 0 {
+		n := 1
+		for n < len(ws) && ws[n].Row == ws[0].Row {
+			n++
+		}
+		slices.Reverse(ws[:n])
+		ws = ws[n:]
+	}
+}
