@@ -1,0 +1,398 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"facescan/pipeline/fetch"
+)
+
+// link is a network that can be cut, with hosts of different health behind it.
+type link struct {
+	down   atomic.Bool
+	during error // what requests get while it is down, after a timeout if that is silence
+}
+
+const timeout = 3 * time.Second
+
+func (l *link) serve(host, url string) error {
+	if l.down.Load() {
+		if l.during == silent {
+			time.Sleep(timeout)
+		}
+		return l.during
+	}
+	switch {
+	case strings.HasPrefix(host, "silent"):
+		time.Sleep(timeout)
+		return silent
+	case strings.HasPrefix(host, "refuses"):
+		return refused
+	}
+	time.Sleep(20 * time.Millisecond)
+	if l.down.Load() && l.during == silent { // the answer was lost
+		time.Sleep(timeout - 20*time.Millisecond)
+		return silent
+	}
+	return nil
+}
+
+func (l *link) probe(ctx context.Context, url string) error {
+	host, _, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	done := make(chan error, 1)
+	go func() { done <- l.serve(host, url) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		<-done
+		return silent
+	}
+}
+
+func linkSim(l *link, hosts int) *sim {
+	s := newSim(Options{PerHost: 4, Slots: 32, Slow: 32, Probe: l.probe}, 64, l.serve)
+	s.retries = 2
+	return s
+}
+
+// TestLinkCut: the link is down for 30 s in mid-run, and no row is the worse for it.
+func TestLinkCut(t *testing.T) {
+	for name, during := range map[string]error{"silence": silent, "no network": ours} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				l := &link{during: during}
+				s := linkSim(l, 40)
+				for i := range 40 {
+					s.add(t, fmt.Sprint("well", i), 500)
+				}
+				s.add(t, "refuses", 1)
+				time.Sleep(200 * time.Millisecond)
+				l.down.Store(true)
+				time.Sleep(15 * time.Second)
+				if o := s.Outage(); !o.On || o.Cause == "" || time.Since(o.Since) > 15*time.Second {
+					t.Errorf("in the middle of it: %+v", o)
+				}
+				sent := s.requests()
+				time.Sleep(15 * time.Second)
+				if n := s.requests(); n != sent {
+					t.Errorf("%d rows were fetched during the outage", n-sent)
+				}
+				l.down.Store(false)
+				back := time.Now()
+				s.finish()
+				if s.count("ok") != 20_000 || s.count(fetch.Connect) != 1 {
+					t.Errorf("%d ok of 20000, %d connect of 1", s.count("ok"), s.count(fetch.Connect))
+				}
+				for row, n := range s.attempts {
+					if n > 1 && s.outcomes[row] == "ok" {
+						t.Fatalf("%s: an attempt in the outage counted (%d)", row, n)
+					}
+				}
+				if len(s.notes) != 2 || !s.notes[0].On || s.notes[1].On {
+					t.Errorf("notes %+v", s.notes)
+				}
+				for _, x := range s.sent[sent:] {
+					if d := x.at.Sub(back); d > 15*time.Second {
+						t.Fatalf("a row went out %v after the link was back", d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSilentHostsAreNoOutage: silence of some while others answer is their own.
+func TestSilentHostsAreNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		s := linkSim(l, 60)
+		for i := range 30 {
+			s.add(t, fmt.Sprint("well", i), 2000)
+		}
+		for i := range 30 {
+			s.add(t, fmt.Sprint("silent", i), 3)
+		}
+		s.finish()
+		if s.count("ok") != 60_000 || s.count(fetch.Timeout) != 90 || len(s.notes) != 0 {
+			t.Errorf("%d ok, %d timeout, notes %+v", s.count("ok"), s.count(fetch.Timeout), s.notes)
+		}
+	})
+}
+
+// TestSilentTail: when only silent hosts are left, those that were well before show that it is not us.
+func TestSilentTail(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		s := linkSim(l, 60)
+		s.add(t, "well", 3)
+		time.Sleep(time.Second)
+		for i := range 60 {
+			s.add(t, fmt.Sprint("silent", i), 1)
+		}
+		start := time.Now()
+		s.finish()
+		if s.count(fetch.Timeout) != 60 || len(s.notes) != 0 {
+			t.Errorf("%d timeout of 60, notes %+v", s.count(fetch.Timeout), s.notes)
+		}
+		if d := time.Since(start); d > time.Minute {
+			t.Errorf("the tail took %v", d)
+		}
+	})
+}
+
+// TestFewSilentHosts: with fewer than eight silent hosts and nothing else, silence is an outcome, a little later.
+func TestFewSilentHosts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		s := linkSim(l, 7)
+		for i := range 7 {
+			s.add(t, fmt.Sprint("silent", i), 1)
+		}
+		start := time.Now()
+		s.finish()
+		if s.count(fetch.Timeout) != 7 || len(s.notes) != 0 {
+			t.Errorf("%d timeout of 7, notes %+v", s.count(fetch.Timeout), s.notes)
+		}
+		if d := time.Since(start); d > 30*time.Second {
+			t.Errorf("took %v", d)
+		}
+		for row, n := range s.attempts {
+			if n != 3 {
+				t.Errorf("%s: %d attempts", row, n)
+			}
+		}
+	})
+}
+
+// TestOutageFromTheStart: no host was ever well. The queue pauses until one is, or is stopped with all rows.
+func TestOutageFromTheStart(t *testing.T) {
+	for name, during := range map[string]error{"silence": silent, "no network": ours} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				l := &link{during: during}
+				l.down.Store(true)
+				s := linkSim(l, 20)
+				for i := range 20 {
+					s.add(t, fmt.Sprint("well", i), 10)
+				}
+				time.Sleep(time.Hour)
+				if !s.Outage().On || len(s.outcomes) != 0 {
+					t.Errorf("outage %+v, %d outcomes", s.Outage(), len(s.outcomes))
+				}
+				rows := s.Stop()
+				s.workers.Wait()
+				if len(rows) != 200 {
+					t.Errorf("%d rows came back of 200", len(rows))
+				}
+			})
+		})
+	}
+}
+
+// TestOneUnreachableHost: a way that does not exist to one host only is that host's outcome.
+func TestOneUnreachableHost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		serve := func(host, url string) error {
+			if host == "astray" {
+				return ours
+			}
+			return l.serve(host, url)
+		}
+		s := newSim(Options{PerHost: 4, Probe: func(ctx context.Context, url string) error {
+			host, _, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+			return serve(host, url)
+		}}, 16, serve)
+		s.retries = 1
+		s.add(t, "astray", 5)
+		for i := range 10 {
+			s.add(t, fmt.Sprint("well", i), 1000)
+		}
+		start := time.Now()
+		s.finish()
+		if s.count(fetch.Connect) != 5 || s.count("ok") != 10_000 || len(s.notes) != 0 {
+			t.Errorf("%d connect, %d ok, notes %+v", s.count(fetch.Connect), s.count("ok"), s.notes)
+		}
+		if d := time.Since(start); d > 30*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+// TestStopDuringDoubt: rows that have failed but are not believed yet come back as not done.
+func TestStopDuringDoubt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		s := linkSim(l, 3)
+		s.retries = 0
+		for i := range 3 {
+			s.add(t, fmt.Sprint("silent", i), 1)
+		}
+		time.Sleep(timeout + time.Second)
+		synctest.Wait()
+		if len(s.outcomes) != 0 {
+			t.Fatalf("outcomes %v after %v", s.outcomes, timeout+time.Second)
+		}
+		rows := s.Stop()
+		s.workers.Wait()
+		if len(rows) != 0 || s.count("left") != 3 {
+			t.Errorf("%d rows waited, %d came back undecided of 3", len(rows), s.count("left"))
+		}
+	})
+}
+
+// TestDeadHost: after a few tries its rows fail without one; when it comes back it is noticed.
+func TestDeadHost(t *testing.T) {
+	for name, how := range map[string]error{fetch.Timeout: silent, fetch.Connect: refused} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var back atomic.Bool
+				s := newSim(Options{PerHost: 8, Slots: 16, Slow: 16}, 32, func(host, url string) error {
+					if host == "dead" && !back.Load() {
+						if how == silent {
+							time.Sleep(timeout)
+						}
+						return how
+					}
+					time.Sleep(10 * time.Millisecond)
+					return nil
+				})
+				s.retries = 1
+				s.add(t, "dead", 1000)
+				s.add(t, "well", 20_000)
+				time.Sleep(time.Minute)
+				tries := 0
+				s.mu.Lock()
+				for _, x := range s.sent {
+					if x.host == "dead" {
+						tries++
+					}
+				}
+				s.mu.Unlock()
+				if tries < deadAfter || tries > 12 {
+					t.Errorf("%d tries", tries)
+				}
+				if n := s.count(name); n < 990 {
+					t.Errorf("%d of 1000 rows failed as %s", n, name)
+				}
+				back.Store(true)
+				time.Sleep(6 * time.Minute)
+				s.add(t, "dead", 100)
+				time.Sleep(time.Second)
+				s.add(t, "dead", 100)
+				s.finish()
+				if n := s.count("ok"); n != 20_200 {
+					t.Errorf("%d ok, want 20200: the host has come back", n)
+				}
+				total := 0
+				for row, n := range s.attempts {
+					if strings.Contains(row, "dead") && s.outcomes[row] == name {
+						total += n
+					}
+				}
+				if total > tries {
+					t.Errorf("the rows count %d attempts, %d were made", total, tries)
+				}
+			})
+		})
+	}
+}
+
+// TestDeadURLsOfALivingHost: URLs that never answer do not make their host dead.
+func TestDeadURLsOfALivingHost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(Options{PerHost: 16, Slots: 32, Slow: 32}, 64, func(_, url string) error {
+			var n int
+			fmt.Sscanf(url, "http://a/%d", &n)
+			if n%100 >= 50 {
+				time.Sleep(timeout)
+				return silent
+			}
+			time.Sleep(10 * time.Millisecond)
+			return nil
+		})
+		s.retries = 1
+		s.add(t, "a", 400)
+		s.finish()
+		if s.count("ok") != 200 || s.count(fetch.Timeout) != 200 {
+			t.Errorf("%d ok, %d timeout, want 200 each", s.count("ok"), s.count(fetch.Timeout))
+		}
+	})
+}
+
+// TestDeadHostsDoNotSlowTheOthers: 20 of 200 hosts are silent.
+func TestDeadHostsDoNotSlowTheOthers(t *testing.T) {
+	run := func(dead int) (took time.Duration) {
+		bubble(t, func(t *testing.T) {
+			s := newSim(Options{PerHost: 8, Slots: 32, Slow: 32}, 64, func(host, url string) error {
+				if strings.HasPrefix(host, "silent") {
+					time.Sleep(30 * time.Second)
+					return silent
+				}
+				time.Sleep(20 * time.Millisecond)
+				return nil
+			})
+			s.retries = 2
+			start := time.Now()
+			for i := range dead {
+				s.add(t, fmt.Sprint("silent", i), 100)
+			}
+			for i := range 180 {
+				s.add(t, fmt.Sprint("well", i), 100)
+			}
+			s.finish()
+			for _, x := range s.sent {
+				if strings.HasPrefix(x.host, "well") {
+					took = max(took, x.at.Sub(start))
+				}
+			}
+			if s.count("ok") != 18_000 || s.count(fetch.Timeout) != dead*100 {
+				t.Errorf("%d ok, %d timeout", s.count("ok"), s.count(fetch.Timeout))
+			}
+		})
+		return took
+	}
+	alone, among := run(0), run(20)
+	if float64(among) > float64(alone)/0.9 {
+		t.Errorf("%v among dead hosts, %v alone", among, alone)
+	}
+}
+
+// TestSlowLane: hanging requests leave the fast lane to others, and the list of what is in flight tells.
+func TestSlowLane(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(Options{Slots: 4, Slow: 2}, 6, func(host, url string) error {
+			if strings.HasPrefix(host, "hangs") {
+				time.Sleep(time.Minute)
+				return nil
+			}
+			time.Sleep(10 * time.Millisecond)
+			return nil
+		})
+		s.add(t, "well", 1)
+		time.Sleep(time.Second)
+		for i := range 3 {
+			s.add(t, fmt.Sprint("hangs", i), 1)
+		}
+		time.Sleep(slowAfter + time.Second)
+		s.add(t, "well", 1000)
+		time.Sleep(10 * time.Second)
+		fs := s.InFlight()
+		if len(fs) != 3 || !fs[0].Slow || !fs[1].Slow || fs[2].Slow || time.Since(fs[0].Since) < 10*time.Second || fs[0].Attempt != 1 {
+			t.Errorf("in flight: %+v", fs)
+		}
+		if is := s.Hosts(10); len(is) != 3 || is[0].InFlight != 1 || is[0].Waiting != 0 {
+			t.Errorf("hosts: %+v", is)
+		}
+		if n := s.count("ok"); n != 1001 {
+			t.Errorf("%d rows done while others hang, want 1001", n)
+		}
+		s.finish()
+	})
+}

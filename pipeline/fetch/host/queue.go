@@ -1,0 +1,440 @@
+// Package host decides which row may be fetched next, so that no host is asked more than it takes, none holds up the
+// others, and an outage of our own costs no row.
+//
+//	Add ─▶ waiting, by host ─▶ Next ─▶ Ticket ─▶ Done           final, with the rows of the same URL
+//	            ▲                        ├──▶ Retry, Back   waits again
+//	            └────────────────────────┴──▶ Fail          final, once it is sure that it was not us
+//
+// # Waiting costs nothing
+//
+// A row whose host may not be asked now stays in the queue: it holds neither a fetch slot nor memory for a body.
+// Hosts that may be asked take turns. A request that takes long moves to a slow lane and frees its place in the
+// fast one, so that a few hanging servers do not stop the rest.
+//
+// # How much a host is asked (state.go)
+//
+//   - How many at once: one until it has answered, then one more with every answer, up to PerHost. Halved when most
+//     of its answers are errors, and when it says that it is asked too often.
+//   - How often: after a 429 nothing until Retry-After has passed, then no more a second than it took in its last clean
+//     second, for ten minutes. If requests sent after the refused one were answered, it was one URL, not the host.
+//   - Whether at all: a host without a sign of life gets single tries with pauses, then counts as dead. Its rows
+//     then come out of Next with the reason of the last try, unasked; now and then one is asked, and an answer
+//     brings the host back.
+//
+// # Our own outage (outage.go)
+//
+// An attempt that ended in silence is only believed once something else was answered after it, or ten seconds have
+// passed. When eight hosts are silent by then, or the kernel says that there is no network, dispatch stops and a probe
+// asks hosts that were well lately. If one answers, it was the rows after all. If none does, it was us: the attempts
+// are void, the rows wait, and the probe repeats until something answers.
+package host
+
+import (
+	"cmp"
+	"container/heap"
+	"container/list"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"facescan/pipeline/fetch"
+)
+
+// Options of a Queue.
+type Options struct {
+	PerHost int // requests to one host at once, at most; 0 means no limit
+	Window  int // rows that wait, at most; Add blocks above it
+	// Slots is how many requests are under way at once in the fast lane, Slow how many that take longer besides. Run as
+	// many fetchers as both together. Slots of 0 means as many as there are fetchers, and no lanes.
+	Slots, Slow int
+	// Probe asks for a URL and returns what Fetch would. Nil leaves outages undetected: then silence is an outcome at once.
+	Probe func(ctx context.Context, url string) error
+	// Notify is told when an outage is certain, and when it is over; optional. It must not call Stop.
+	Notify func(Outage)
+}
+
+const (
+	slowAfter = 2 * time.Second // a request moves to the slow lane
+	maxIdle   = 1 << 16         // hosts without rows that are remembered
+)
+
+// Queue holds the rows that wait and hands out those that may be fetched. It may be used by many goroutines.
+type Queue[T any] struct {
+	o Options
+
+	mu      sync.Mutex
+	more    sync.Cond // there may be a row to hand out, or none will come any more
+	room    sync.Cond // there may be room in the window
+	hosts   map[string]*state[T]
+	idle    list.List       // of *state[T], the longest idle first
+	ready   fifo[*state[T]] // that may be asked now
+	doubt   fifo[*state[T]] // that too, of those that have never answered
+	doubts  int             // tickets out to such
+	alarms  alarms[T]
+	timer   *time.Timer
+	timerAt time.Time
+	byURL   map[string]*item[T] // waiting or under way
+	waiting int                 // rows in the queue, riders too
+	out     int                 // tickets out
+	seq     uint64
+	fast    list.List // of *Ticket[T], the oldest first
+	slow    list.List
+	closed  bool
+	stopped bool
+
+	outage outage[T]
+}
+
+// item is a row that waits or is under way, with those of the same URL.
+type item[T any] struct {
+	host    *state[T]
+	url     string
+	rows    []T // the first one's attempts are counted; the others take its outcome
+	taken   int // of the rows, when it went out: they are not waiting; those that joined since are
+	spent   int // attempts that count
+	excused bool
+}
+
+// New makes a Queue. Stop it.
+func New[T any](o Options) *Queue[T] {
+	q := &Queue[T]{o: o, hosts: map[string]*state[T]{}, byURL: map[string]*item[T]{}}
+	q.more.L, q.room.L = &q.mu, &q.mu
+	q.timer = time.AfterFunc(time.Hour, q.tick)
+	q.timer.Stop()
+	q.outage.init()
+	return q
+}
+
+// Add hands over a row. It waits while the window is full; the error is the context's cause. A row that comes after
+// Stop is refused with ErrStopped. The host is one that fetch.Host returns; an empty one has no limits. A URL that is
+// waiting or under way already is not asked for twice: the row shares its outcome.
+func (q *Queue[T]) Add(ctx context.Context, host, url string, v T) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.o.Window > 0 && q.waiting >= q.o.Window {
+		defer context.AfterFunc(ctx, q.wake)()
+		for q.waiting >= q.o.Window && ctx.Err() == nil && !q.stopped {
+			q.room.Wait()
+		}
+	}
+	switch {
+	case q.stopped:
+		return ErrStopped
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	q.waiting++
+	if it := q.byURL[url]; it != nil {
+		it.rows = append(it.rows, v)
+		return nil
+	}
+	it := &item[T]{host: q.host(host), url: url, rows: []T{v}}
+	it.host.items++
+	q.byURL[url] = it
+	it.host.fresh.push(it)
+	q.schedule(it.host, time.Now())
+	return nil
+}
+
+// wake lets everybody who waits look at their context again.
+func (q *Queue[T]) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.more.Broadcast()
+	q.room.Broadcast()
+}
+
+// Close says that no row will be added. Next returns false when the last one is out and cannot come back.
+func (q *Queue[T]) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.more.Broadcast()
+}
+
+// Next waits for a row that may be fetched now. False means that there will be none: the queue is stopped, or closed
+// and through, or the context is over.
+func (q *Queue[T]) Next(ctx context.Context) (*Ticket[T], bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t := q.pick(time.Now()); t != nil && ctx.Err() == nil {
+		return t, true
+	}
+	defer context.AfterFunc(ctx, q.wake)()
+	for ctx.Err() == nil && !q.stopped && !(q.closed && q.waiting == 0 && q.out == 0) {
+		if t := q.pick(time.Now()); t != nil {
+			return t, true
+		}
+		q.more.Wait()
+	}
+	q.more.Signal() // pass on what may have been meant for another
+	return nil, false
+}
+
+// pick takes out the next row, nil if none may go now.
+func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
+	for !q.stopped && q.outage.cause == "" {
+		h := q.turn()
+		if h == nil {
+			return nil
+		}
+		h.resume(now)
+		ok, free, _ := h.may(now)
+		if !ok {
+			q.schedule(h, now)
+			continue
+		}
+		it := h.pop()
+		it.taken = len(it.rows)
+		q.waiting -= it.taken
+		q.room.Broadcast()
+		q.out++
+		q.seq++
+		t := &Ticket[T]{Host: h.name, URL: it.url, Value: it.rows[0], q: q, item: it, seq: q.seq, start: now}
+		if free {
+			t.Dead = h.dead
+		} else {
+			h.fast++
+			h.sent(now)
+			t.place = q.fast.PushBack(t)
+			if t.doubt = !h.proven; t.doubt {
+				q.doubts++
+			}
+			if q.o.Slow > 0 {
+				q.wakeAt(t.start.Add(slowAfter))
+			}
+		}
+		q.schedule(h, now)
+		if q.ready.len()+q.doubt.len() > 0 {
+			q.more.Signal()
+		}
+		return t
+	}
+	return nil
+}
+
+// turn takes out the host whose turn it is, nil if no slot is free for any. Hosts that have never answered come first,
+// since most need a moment only, but those that hang must not fill the fast lane: they get the slow lane and a little.
+func (q *Queue[T]) turn() *state[T] {
+	if q.o.Slots > 0 && q.fast.Len() >= q.o.Slots {
+		return nil
+	}
+	for q.doubt.len() > 0 && (q.o.Slots == 0 || q.doubts < q.o.Slow+max(1, q.o.Slots/16) || q.fast.Len() < q.o.Slots/2) {
+		if h := q.doubt.pop(); h.ready == &q.doubt {
+			h.ready = nil
+			return h
+		}
+	}
+	for q.ready.len() > 0 {
+		if h := q.ready.pop(); h.ready == &q.ready {
+			h.ready = nil
+			return h
+		}
+	}
+	return nil
+}
+
+// host finds or makes a host's state.
+func (q *Queue[T]) host(name string) *state[T] {
+	h := q.hosts[name]
+	if h == nil {
+		h = newState[T](name, q.o.PerHost)
+		q.hosts[name] = h
+	}
+	if h.idle != nil {
+		q.idle.Remove(h.idle)
+		h.idle = nil
+	}
+	return h
+}
+
+// schedule puts a host where it belongs after something about it changed: among those that may be asked, among those
+// that are looked at later, or among those that wait for an end.
+func (q *Queue[T]) schedule(h *state[T], now time.Time) {
+	list := &q.ready
+	if !h.proven && h.dead == nil && h.name != "" {
+		list = &q.doubt
+	}
+	if h.ready == list {
+		return
+	}
+	h.resume(now)
+	ok, _, at := h.may(now)
+	switch {
+	case ok:
+		h.ready = list
+		list.push(h)
+		q.more.Signal()
+	case !at.IsZero():
+		if h.alarm.IsZero() || at.Before(h.alarm) {
+			h.alarm = at
+			q.setAlarm(alarm[T]{at: at, host: h})
+		}
+	case h.items == 0 && h.idle == nil:
+		h.idle = q.idle.PushBack(h)
+		if q.idle.Len() > maxIdle {
+			old := q.idle.Remove(q.idle.Front()).(*state[T])
+			delete(q.hosts, old.name)
+		}
+	}
+}
+
+func (q *Queue[T]) setAlarm(a alarm[T]) {
+	heap.Push(&q.alarms, a)
+	q.wakeAt(a.at)
+}
+
+// wakeAt makes sure that tick runs then, or earlier.
+func (q *Queue[T]) wakeAt(at time.Time) {
+	if q.stopped || !q.timerAt.IsZero() && !at.Before(q.timerAt) {
+		return
+	}
+	q.timerAt = at
+	q.timer.Reset(time.Until(at))
+}
+
+// tick does what is due, and finds out when it is needed again.
+func (q *Queue[T]) tick() {
+	q.mu.Lock()
+	now := time.Now()
+	q.timerAt = time.Time{}
+	for len(q.alarms) > 0 && !q.alarms[0].at.After(now) {
+		a := heap.Pop(&q.alarms).(alarm[T])
+		if a.item != nil {
+			a.item.host.again.push(a.item)
+			q.schedule(a.item.host, now)
+			continue
+		}
+		if a.host.alarm.Equal(a.at) {
+			a.host.alarm = time.Time{}
+		}
+		q.schedule(a.host, now)
+	}
+	q.demote(now)
+	settled := q.outage.expire(now, q)
+	if len(q.alarms) > 0 {
+		q.wakeAt(q.alarms[0].at)
+	}
+	if e := q.fast.Front(); e != nil && q.slow.Len() < q.o.Slow {
+		q.wakeAt(e.Value.(*Ticket[T]).start.Add(slowAfter))
+	}
+	if at := q.outage.due(); !at.IsZero() {
+		q.wakeAt(at)
+	}
+	q.mu.Unlock()
+	settled.run()
+}
+
+// demote moves requests that take long to the slow lane, while there is room.
+func (q *Queue[T]) demote(now time.Time) {
+	for q.slow.Len() < q.o.Slow && q.fast.Len() > 0 {
+		t := q.fast.Front().Value.(*Ticket[T])
+		if now.Sub(t.start) < slowAfter {
+			return
+		}
+		q.fast.Remove(t.place)
+		t.place, t.slow = q.slow.PushBack(t), true
+		t.item.host.fast--
+		t.item.host.slow++
+		q.schedule(t.item.host, now)
+		q.more.Signal()
+	}
+}
+
+// requeue lets a row wait again, after a while.
+func (q *Queue[T]) requeue(it *item[T], now time.Time, wait time.Duration) {
+	q.waiting += it.taken
+	if wait > 0 {
+		q.setAlarm(alarm[T]{at: now.Add(wait), item: it})
+		return
+	}
+	it.host.again.push(it)
+	q.schedule(it.host, now)
+}
+
+// Stop ends Next and Add and returns the rows that wait, in no order; tickets that are out still end as usual, but no
+// row waits again. It returns after the last probe. Stopping twice is fine.
+func (q *Queue[T]) Stop() []T {
+	q.mu.Lock()
+	var rows []T
+	if !q.stopped {
+		q.stopped = true
+		q.timer.Stop()
+		for _, h := range q.hosts {
+			for h.waiting() > 0 {
+				rows = append(rows, h.pop().rows...)
+			}
+		}
+		for _, a := range q.alarms {
+			if a.item != nil {
+				rows = append(rows, a.item.rows...)
+			}
+		}
+		q.alarms, q.waiting = nil, 0
+		q.more.Broadcast()
+		q.room.Broadcast()
+	}
+	settled := q.outage.stop(q)
+	q.mu.Unlock()
+	settled.run()
+	q.outage.probing.Wait()
+	return rows
+}
+
+// Flight is a request under way.
+type Flight struct {
+	Host, URL string
+	Since     time.Time
+	Attempt   int
+	Slow      bool // in the slow lane
+}
+
+// InFlight lists the requests under way, the oldest first.
+func (q *Queue[T]) InFlight() []Flight {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var fs []Flight
+	for _, lane := range []*list.List{&q.slow, &q.fast} {
+		for e := lane.Front(); e != nil; e = e.Next() {
+			t := e.Value.(*Ticket[T])
+			fs = append(fs, Flight{t.Host, t.URL, t.start, t.item.spent + 1, t.slow})
+		}
+	}
+	slices.SortFunc(fs, func(a, b Flight) int { return a.Since.Compare(b.Since) })
+	return fs
+}
+
+// Info is what the queue knows about a host that has rows.
+type Info struct {
+	Host     string
+	Waiting  int // rows, those of equal URLs as one
+	InFlight int
+	Limit    float64   // requests at once
+	Ceiling  float64   // requests a second, 0 for none
+	Until    time.Time // it is not asked before
+	Dead     *fetch.Error
+}
+
+// Hosts lists the hosts with rows that wait or are under way, those with most of them first, at most n.
+func (q *Queue[T]) Hosts(n int) []Info {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var is []Info
+	for _, h := range q.hosts {
+		if h.idle == nil {
+			is = append(is, Info{h.name, h.waiting(), h.fast + h.slow, h.limit, h.ceiling, h.notBefore, h.dead})
+		}
+	}
+	slices.SortFunc(is, func(a, b Info) int {
+		return cmp.Or(cmp.Compare(b.Waiting+b.InFlight, a.Waiting+a.InFlight), cmp.Compare(a.Host, b.Host))
+	})
+	return is[:min(n, len(is))]
+}
+
+// Waiting counts the rows in the queue, those that wait for a further attempt included.
+func (q *Queue[T]) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting
+}

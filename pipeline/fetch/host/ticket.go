@@ -1,0 +1,174 @@
+package host
+
+import (
+	"container/list"
+	"errors"
+	"time"
+
+	"facescan/pipeline/fetch"
+)
+
+// ErrStopped says that the queue takes no rows any more.
+var ErrStopped = errors.New("the queue is stopped")
+
+// Ticket is the right to make one attempt for a row. It ends with one call of Done, Retry, Back or Fail.
+type Ticket[T any] struct {
+	Host, URL string
+	Value     T
+	// Dead is set when the host is dead: the row has failed for this reason, without an attempt. End it with Done.
+	Dead *fetch.Error
+
+	q     *Queue[T]
+	item  *item[T]
+	seq   uint64
+	start time.Time
+	place *list.Element // in a lane
+	slow  bool
+	doubt bool // its host had never answered
+}
+
+// Attempt numbers this attempt, from 1. Attempts that an outage made void do not count, so the number is known at
+// the attempt's end only. Of a dead host's row it is how many attempts were made.
+func (t *Ticket[T]) Attempt() int {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	if t.Dead != nil {
+		return t.item.spent
+	}
+	return t.item.spent + 1
+}
+
+// Done ends the row's way and returns all rows that share its outcome, its own first.
+func (t *Ticket[T]) Done(v Verdict) []T {
+	q := t.q
+	q.mu.Lock()
+	settled := q.end(t, v, time.Now())
+	rows := q.finish(t.item)
+	q.mu.Unlock()
+	settled.run()
+	return rows
+}
+
+// Retry lets the row wait for another attempt. False means that the queue is stopped: then the ticket must be ended
+// with Done, for its rows.
+func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
+	q := t.q
+	q.mu.Lock()
+	if q.stopped {
+		q.mu.Unlock()
+		return false
+	}
+	now := time.Now()
+	settled := q.end(t, v, now)
+	t.item.spent++
+	switch q.outage.believe(q, t, v, now) {
+	case void:
+		t.item.spent--
+		wait = max(wait, voidWait)
+	case unsure:
+		q.outage.hold(q, held[T]{item: t.item, host: t.Host, at: now}, v)
+	}
+	q.out--
+	q.requeue(t.item, now, wait)
+	q.mu.Unlock()
+	settled.run()
+	return true
+}
+
+// Back lets the row wait again for a cause that has nothing to do with its host; the attempt does not count. False
+// means the same as for Retry.
+func (t *Ticket[T]) Back(wait time.Duration) bool {
+	q := t.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stopped {
+		return false
+	}
+	now := time.Now()
+	q.end(t, Verdict{}, now)
+	q.out--
+	q.requeue(t.item, now, wait)
+	return true
+}
+
+// Fail ends the row's way with a failure, if that was not our own fault. Then commit is called with true and the
+// rows that share the outcome, the row's own first: at once, or from another goroutine within some ten seconds. If
+// it was, the row waits for another attempt, and commit is not called; but when the queue is stopped before that is
+// known, or by then, it is called with false: the rows are still to be done.
+func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
+	q := t.q
+	q.mu.Lock()
+	now := time.Now()
+	settled := q.end(t, v, now)
+	t.item.spent++
+	switch belief := q.outage.believe(q, t, v, now); {
+	case belief == sure:
+		rows := q.finish(t.item)
+		settled = append(settled, func() { commit(true, rows) })
+	case q.stopped:
+		rows := q.finish(t.item)
+		settled = append(settled, func() { commit(false, rows) })
+	case belief == void:
+		t.item.spent--
+		q.out--
+		q.requeue(t.item, now, voidWait)
+	default:
+		q.outage.hold(q, held[T]{item: t.item, host: t.Host, at: now, commit: commit}, v)
+	}
+	q.mu.Unlock()
+	settled.run()
+}
+
+// end frees the ticket's places and learns from the attempt.
+func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
+	h := t.item.host
+	switch {
+	case t.Dead != nil:
+		return nil
+	case t.slow:
+		q.slow.Remove(t.place)
+		h.slow--
+		q.demote(now)
+	default:
+		q.fast.Remove(t.place)
+		h.fast--
+		q.more.Signal()
+	}
+	if t.doubt {
+		q.doubts--
+	}
+	var settled calls
+	if v.Kind != Silent && v.Kind != Ours && v.spoke() {
+		settled = q.outage.answered(q, t, now)
+	}
+	if !q.outage.certain && v.Kind != Ours {
+		h.learn(v, t.seq, t.start, now, q.outage.heard, q.seq)
+	}
+	q.schedule(h, now)
+	return settled
+}
+
+// finish takes the item out of the queue for good.
+func (q *Queue[T]) finish(it *item[T]) []T {
+	q.out--
+	delete(q.byURL, it.url)
+	it.host.items--
+	q.schedule(it.host, time.Now())
+	if !q.stopped {
+		q.waiting -= len(it.rows) - it.taken
+		q.room.Broadcast()
+	}
+	if q.closed && q.waiting == 0 && q.out == 0 {
+		q.more.Broadcast()
+	}
+	return it.rows
+}
+
+// calls are to be made when the queue is unlocked.
+type calls []func()
+
+func (c calls) run() {
+	for _, f := range c {
+		f()
+	}
+}

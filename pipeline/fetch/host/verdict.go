@@ -1,0 +1,81 @@
+package host
+
+import (
+	"errors"
+	"net/http"
+	"syscall"
+	"time"
+
+	"facescan/pipeline/fetch"
+)
+
+// Kind is what an attempt says about its host.
+type Kind uint8
+
+const (
+	Neutral  Kind = iota // nothing: it never came that far, or was cut short by us
+	Answered             // the host works, whatever it said
+	Busy                 // asked too often
+	Trouble              // it answered, in error
+	Refused              // it takes no connection, which is an answer
+	Silent               // nothing came in time
+	Ours                 // the cause is on this machine or its link
+)
+
+// Verdict is what an attempt taught about its host.
+type Verdict struct {
+	Kind       Kind
+	RetryAfter time.Duration // what a busy host asked for
+	Err        *fetch.Error  // nil when the attempt succeeded, or never came that far
+}
+
+// VerdictOf reads what Fetch returned.
+func VerdictOf(err error) Verdict {
+	if err == nil {
+		return Verdict{Kind: Answered}
+	}
+	var e *fetch.Error
+	if !errors.As(err, &e) {
+		return Verdict{}
+	}
+	v := Verdict{Err: e, RetryAfter: e.RetryAfter}
+	switch {
+	case e.Outage:
+		v.Kind = Ours
+	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0:
+		v.Kind = Busy
+	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooEarly:
+		v.Kind = Trouble
+	case e.Reason == fetch.Timeout, e.Reason == fetch.DNSTimeout, e.Reason == fetch.TooSlow:
+		v.Kind = Silent
+	case e.Reason == fetch.Connect:
+		v.Kind = Refused
+	case e.Reason == fetch.HTTP5xx, e.Reason == fetch.Reset, e.Reason == fetch.Truncated:
+		v.Kind = Trouble
+	case e.Status != 0, e.Reason == fetch.TLS, e.Reason == fetch.HTTPError:
+		v.Kind = Answered
+	}
+	return v
+}
+
+// lifeless tells whether the host gave no sign of life, not even a status.
+func (v Verdict) lifeless() bool {
+	return (v.Kind == Silent || v.Kind == Refused) && !v.spoke()
+}
+
+// spoke tells whether there was an HTTP answer.
+func (v Verdict) spoke() bool {
+	return v.Kind == Answered || v.Kind == Busy || v.Err != nil && v.Err.Status != 0
+}
+
+// class is what failures of one cause have in common.
+func (v Verdict) class() string {
+	if v.Err == nil {
+		return ""
+	}
+	var errno syscall.Errno
+	if errors.As(v.Err, &errno) {
+		return errno.Error()
+	}
+	return v.Err.Reason
+}
