@@ -26,8 +26,7 @@ func wrap(doing string, err error) error {
 func isFull(err error) bool {
 	var e sqlite3.Error
 	if errors.As(err, &e) {
-		return e.Code == sqlite3.ErrFull ||
-			e.Code == sqlite3.ErrIoErr && (e.ExtendedCode == sqlite3.ErrIoErrWrite && e.SystemErrno == 0 || noRoom(e.SystemErrno))
+		return e.Code == sqlite3.ErrFull || noRoom(e.SystemErrno)
 	}
 	var no syscall.Errno
 	return errors.As(err, &no) && noRoom(no)

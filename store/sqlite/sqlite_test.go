@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,6 +28,15 @@ var target = storetest.Target{
 	AtOnce: true,
 }
 
-func TestMain(m *testing.M) { os.Exit(storetest.Main(m, target)) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(fullJob); path != "" {
+		if err := fillUp(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(storetest.Main(m, target))
+}
 
 func TestConformance(t *testing.T) { storetest.Run(t, target) }

@@ -31,8 +31,8 @@ var rowChecks = []rowCheck{
 	{"result-without-row", "a result with %d rows",
 		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} FROM {urls})"},
 	{"face-count", "the number of faces stored is %d, its result says otherwise",
-		`SELECT * FROM (SELECT r.id, (SELECT count(*) FROM {faces} AS f WHERE f.id = r.id) AS n, r.faces AS said FROM {results} AS r
-			WHERE r.id BETWEEN ?1 AND ?2) WHERE n <> said`},
+		`SELECT r.id, (SELECT count(*) FROM {faces} AS f WHERE f.id = r.id) AS n FROM {results} AS r
+			WHERE r.id BETWEEN ?1 AND ?2 AND n <> r.faces`},
 	{"face-without-result", "%d faces without a result",
 		"SELECT f.id, count(*) FROM {faces} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT id FROM {results}) GROUP BY f.id"},
 	{"face-box", "face %d lies outside its image, or has no area",
@@ -44,6 +44,8 @@ var rowChecks = []rowCheck{
 	{"detector", "ok, with a detector (%d) that is not known",
 		`SELECT r.id, coalesce(r.detector, 0) FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND
 			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM {detectors}) END`},
+	{"suspect", "it stopped a decoder %d times, and is done",
+		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},
 }
 
 // Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in
@@ -85,25 +87,33 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 // verifyShards checks that shards tile the imported ids of their source, and that leases have owners.
 func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) error {
 	return j.view(ctx, func(t tx) error {
+		given := int64(0)
+		if err := t.one("SELECT generation FROM {job}", nil, &given); err != nil {
+			return err
+		}
 		type source struct{ last, rows int64 }
 		sources := map[int64]source{}
-		err := t.each("SELECT number, last_id, rows FROM {sources}", nil, func(r *sql.Rows) error {
-			var number int64
+		err := t.each(`SELECT s.number, s.last_id, s.rows, s.generation, s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
+			FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer`, nil, func(r *sql.Rows) error {
+			var number, generation int64
 			var s source
-			err := r.Scan(&number, &s.last, &s.rows)
+			var orphan bool
+			err := r.Scan(&number, &s.last, &s.rows, &generation, &orphan)
 			sources[number] = s
+			checkLease(fmt.Sprintf("the import of source %d", number), 0, orphan, generation, given, report)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		rows, ends := map[int64]int64{}, map[int64]int64{}
-		err = t.each(`SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.owner IS NOT NULL AND o.number IS NULL
+		err = t.each(`SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
+			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
 			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner ORDER BY s.lo`, nil, func(r *sql.Rows) error {
 			var s shard
-			var number int64
+			var number, generation int64
 			var orphan bool
-			if err := r.Scan(&s.lo, &s.hi, &number, &s.rows, &s.pending, &orphan); err != nil {
+			if err := r.Scan(&s.lo, &s.hi, &number, &s.rows, &s.pending, &generation, &orphan); err != nil {
 				return err
 			}
 			end, later := ends[number]
@@ -116,9 +126,7 @@ func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) erro
 			if s.hi < s.lo || s.pending < 0 || s.pending > s.rows {
 				report(store.Problem{Check: "shard", ID: s.lo, Text: fmt.Sprintf("shard %d to %d has %d rows, %d pending", s.lo, s.hi, s.rows, s.pending)})
 			}
-			if orphan {
-				report(store.Problem{Check: "lease-owner", ID: s.lo, Text: fmt.Sprintf("shard %d is leased to nobody known", s.lo)})
-			}
+			checkLease(fmt.Sprintf("shard %d", s.lo), s.lo, orphan, generation, given, report)
 			ends[number] = s.hi
 			rows[number] += s.rows
 			return nil
@@ -141,6 +149,15 @@ func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) erro
 		}
 		return nil
 	})
+}
+
+func checkLease(what string, id int64, orphan bool, generation, given int64, report func(store.Problem)) {
+	if orphan {
+		report(store.Problem{Check: "lease-owner", ID: id, Text: what + " is leased to nobody known, or without an end"})
+	}
+	if generation > given {
+		report(store.Problem{Check: "lease-generation", ID: id, Text: fmt.Sprintf("%s has generation %d, the last one given is %d", what, generation, given)})
+	}
 }
 
 // verifyTallies counts the results and compares.
@@ -235,7 +252,18 @@ func verifyRange(t tx, from int64, reasons string, report func(store.Problem)) (
 			return 0, false, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	return to + 1, to != math.MaxInt64, nil
+	err = t.each("SELECT id, candidates FROM {results} WHERE id BETWEEN ? AND ? AND candidates IS NOT NULL", []any{lo, to}, func(r *sql.Rows) error {
+		var id int64
+		var packed []byte
+		if err := r.Scan(&id, &packed); err != nil {
+			return err
+		}
+		if _, err := unpackFaces(packed); err != nil {
+			report(store.Problem{Check: "candidates", ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
+		}
+		return nil
+	})
+	return to + 1, to != math.MaxInt64, err
 }
 
 // verifyCounts compares the shards' counters with their rows, and counts the rows between lo and hi that are in none.
