@@ -82,6 +82,8 @@ type mark struct {
 
 	Columns []string `json:"columns,omitempty"`
 	ID      int64    `json:"id,omitempty"` // of the last row, where ids are a column
+	// IDs are those of the rows, of a database, that Blocks are hashes of.
+	IDs []int64 `json:"ids,omitempty"`
 }
 
 func (f *fingerprint) mark() mark {
@@ -104,7 +106,7 @@ func decodeMark(path string, b []byte) (mark, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, fmt.Errorf("%s: the stored position is damaged: %w", nameOf(path), err)
 	}
-	if m.Step < 1 || len(m.Blocks) > maxBlocks {
+	if m.Step < 1 || len(m.Blocks) > maxBlocks || len(m.IDs) > len(m.Blocks) {
 		return m, fmt.Errorf("%s: the stored position is damaged", nameOf(path))
 	}
 	return m, nil

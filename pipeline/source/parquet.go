@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // rowFile reads a parquet file, of it only the columns that were asked for, a page of each at a time. Ids are record
@@ -173,7 +175,7 @@ func (r *rowFile) next(number int64) (Row, error) {
 			return Row{}, r.damaged(err)
 		}
 		column := r.wanted[i]
-		r.fields[column] = parquetText(v)
+		r.fields[column] = parquetText(v, p.column.Type().LogicalType())
 		null = null || column == r.url && v.IsNull()
 	}
 	row, err := r.row(number, r.fields)
@@ -213,13 +215,32 @@ func (p *part) peek() (parquet.Value, error) {
 	return p.rest[0], nil
 }
 
-func parquetText(v parquet.Value) string {
+// parquetText is a value as text: times as RFC 3339 has them, days as 2006-01-02.
+func parquetText(v parquet.Value, as *format.LogicalType) string {
 	switch {
 	case v.IsNull():
 		return ""
 	case v.Kind() == parquet.ByteArray || v.Kind() == parquet.FixedLenByteArray:
 		b := v.ByteArray()
 		return string(b[:min(len(b), maxRecord)])
+	case as == nil:
+		return v.String()
+	}
+	switch t := as.Value.(type) {
+	case *format.DateType:
+		return time.Unix(int64(v.Int32())*24*60*60, 0).UTC().Format(time.DateOnly)
+	case *format.TimestampType:
+		at := v.Int64()
+		var when time.Time
+		switch t.Unit.Value.(type) {
+		case *format.MilliSeconds:
+			when = time.UnixMilli(at)
+		case *format.MicroSeconds:
+			when = time.UnixMicro(at)
+		default:
+			when = time.Unix(at/1e9, at%1e9)
+		}
+		return when.UTC().Format(time.RFC3339Nano)
 	}
 	return v.String()
 }

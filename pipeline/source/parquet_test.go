@@ -9,18 +9,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go"
 )
 
 type parquetRow struct {
-	Nr   int64    `parquet:"nr"`
-	URL  *string  `parquet:"URL,optional,dict"`
-	Side int32    `parquet:"side,optional"`
-	Note string   `parquet:"note,snappy"`
-	Tags []string `parquet:"tags,list"`
-	Real float64  `parquet:"real,zstd"`
+	Nr   int64     `parquet:"nr"`
+	URL  *string   `parquet:"URL,optional,dict"`
+	Side int32     `parquet:"side,optional"`
+	Note string    `parquet:"note,snappy"`
+	Tags []string  `parquet:"tags,list"`
+	Real float64   `parquet:"real,zstd"`
+	When time.Time `parquet:"when,timestamp(microsecond)"`
+	Day  int32     `parquet:"day,date"`
 }
 
 // parquetFile writes n rows in groups of 100, and pages of a few values.
@@ -29,7 +32,8 @@ func parquetFile(t testing.TB, n int) Spec {
 	w := parquet.NewGenericWriter[parquetRow](&b, parquet.MaxRowsPerRowGroup(100), parquet.PageBufferSize(256))
 	for i := range n {
 		url := fmt.Sprintf("http://host/%d\xff", i)
-		row := parquetRow{Nr: int64(10 * (i + 1)), URL: &url, Note: strings.Repeat("n", i%7), Tags: []string{"x", "y"}, Real: float64(i) / 2}
+		row := parquetRow{Nr: int64(10 * (i + 1)), URL: &url, Note: strings.Repeat("n", i%7), Tags: []string{"x", "y"}, Real: float64(i) / 2,
+			When: time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC), Day: 19756}
 		if i%10 == 3 {
 			row.URL = nil
 		}
@@ -44,7 +48,7 @@ func parquetFile(t testing.TB, n int) Spec {
 		t.Fatal(err)
 	}
 	s := written(filepath.Join(t.TempDir(), "list.parquet"), b.Bytes())
-	s.GroupColumn, s.KeepColumns = "note", []string{"side", "real"}
+	s.GroupColumn, s.KeepColumns = "note", []string{"side", "real", "when", "day"}
 	return s
 }
 
@@ -53,7 +57,8 @@ func TestParquet(t *testing.T) {
 	s := parquetFile(t, n)
 	var want []Row
 	for i := range n {
-		row := Row{ID: int64(i + 1), URL: fmt.Sprintf("http://host/%d%%FF", i), Group: strings.Repeat("n", i%7), Kept: []string{"", fmt.Sprint(float64(i) / 2)}}
+		row := Row{ID: int64(i + 1), URL: fmt.Sprintf("http://host/%d%%FF", i), Group: strings.Repeat("n", i%7), Kept: []string{"", fmt.Sprint(float64(i) / 2),
+			time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC).Format(time.RFC3339Nano), "2024-02-03"}}
 		if i%10 == 3 {
 			row.URL, row.Bad = "", true
 		}
@@ -94,7 +99,7 @@ func TestParquetThatCannotBe(t *testing.T) {
 		set  func(*Spec)
 		want string
 	}{
-		{func(s *Spec) { s.URLColumn = "image" }, "its columns are nr, URL, side, note, tags, real"},
+		{func(s *Spec) { s.URLColumn = "image" }, "its columns are nr, URL, side, note, tags, real, when, day"},
 		{func(s *Spec) { s.URLColumn = "nr" }, "no text but INT64"},
 		{func(s *Spec) { s.GroupColumn = "tags" }, "more than one value"},
 		{func(s *Spec) { s.Path, s.Format = "-", "parquet" }, "standard input"},

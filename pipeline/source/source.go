@@ -140,7 +140,10 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 		format = s.Format
 	}
 	if format == "" {
-		return nil, unknownFormat(s.Path)
+		var err error
+		if format, err = formatOfFile(s.Path); err != nil {
+			return nil, err
+		}
 	}
 	switch format {
 	case "txt":
@@ -154,6 +157,8 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 		return openJSONL(ctx, s, compression, from)
 	case "parquet":
 		return openParquet(ctx, s, from)
+	case "sqlite":
+		return openDatabase(ctx, s, from)
 	}
 	return nil, usagef("%s: unknown format %q", nameOf(s.Path), format)
 }

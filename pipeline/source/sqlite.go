@@ -1,0 +1,367 @@
+package source
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+)
+
+// database reads a table or a view of a SQLite database, which is opened read-only. Ids are the key: the id column,
+// else the rowid. Rows come in its order and, where the key is the table's own, in pages, so that whoever writes to
+// the database is not held up; another key means one long query.
+//
+// A table grows by rows with higher keys. Whether it is still the same is told by the URLs of up to 64 rows that are
+// spread over what was read, and of the last one.
+type database struct {
+	chosen
+	ctx     context.Context
+	path    string
+	size    int64
+	db      *sql.DB
+	table   string   // quoted
+	key     string   // expression
+	names   []string // of all columns
+	paged   bool
+	order   []int // which columns a row has: the key, the URL, then the others that are wanted
+	query   string
+	highest int64 // key, when it was opened; 0 when unknown
+
+	rows     *sql.Rows
+	inPage   int // rows of the page so far
+	raw      []sql.RawBytes
+	dest     []any // pointers to raw
+	fields   []string
+	read     atomic.Int64 // rows
+	lastRead atomic.Int64 // key
+	samples  samples
+}
+
+const pageRows = 10_000
+
+func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err error) {
+	m, err := decodeMark(spec.Path, from.Mark)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := os.Stat(spec.Path)
+	if err != nil {
+		return nil, err
+	}
+	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: spec.Path}).EscapedPath(), RawQuery: "mode=ro&_query_only=1&_busy_timeout=10000"}
+	d := &database{ctx: ctx, path: spec.Path, size: fi.Size()}
+	if d.db, err = sql.Open("sqlite3", dsn.String()); err != nil {
+		return nil, err
+	}
+	d.db.SetMaxOpenConns(1)
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	if err = d.choose(spec); err != nil {
+		return nil, err
+	}
+	d.read.Store(from.Line)
+	d.lastID = m.ID
+	d.lastRead.Store(m.ID)
+	d.samples = samples{step: m.Step, n: from.Line, ids: m.IDs, hashes: m.Blocks, last: m.Last}
+	if err = d.checkKeys(); err == nil && from.Line > 0 {
+		err = d.compare()
+	}
+	if err == nil && d.paged {
+		err = d.db.QueryRowContext(ctx, "SELECT coalesce(max("+d.key+"), 0) FROM "+d.table).Scan(&d.highest)
+		err = d.wrap(err)
+	}
+	return d, err
+}
+
+// choose finds table, key and columns.
+func (d *database) choose(spec Spec) error {
+	kinds := map[string]string{} // table or view or virtual, by name
+	without := map[string]bool{}
+	err := d.each(func(r *sql.Rows) error {
+		var name, kind string
+		var wr bool
+		if err := r.Scan(&name, &kind, &wr); err != nil {
+			return err
+		}
+		kinds[name], without[name] = kind, wr
+		return nil
+	}, `SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`)
+	if err != nil {
+		return err
+	}
+	table, ok := matching(spec.Table, kinds)
+	if !ok {
+		var names []string
+		for name := range kinds {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table, strings.Join(names, ", "))
+	}
+	d.table = quote(table)
+
+	var keys []string
+	err = d.each(func(r *sql.Rows) error {
+		var name, kind string
+		var pk int
+		if err := r.Scan(&name, &kind, &pk); err != nil {
+			return err
+		}
+		d.names = append(d.names, name)
+		if pk > 0 {
+			keys = append(keys, name)
+		}
+		return nil
+	}, `SELECT name, type, pk FROM pragma_table_info(?)`, table)
+	if err != nil {
+		return err
+	}
+	d.paged = kinds[table] == "table" && spec.IDColumn == ""
+	columns := d.names
+	switch {
+	case spec.IDColumn != "":
+	case kinds[table] != "table":
+		return usagef("%s: %s is a %s and has no key of its own: choose its integer key with --id-column", d.path, table, kinds[table])
+	case !without[table]:
+		for _, name := range []string{"rowid", "_rowid_", "oid"} {
+			if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
+				spec.IDColumn, columns = name, append(slices.Clone(columns), name)
+				break
+			}
+		}
+	case len(keys) == 1:
+		spec.IDColumn = keys[0]
+	}
+	if spec.IDColumn == "" {
+		return usagef("%s: the table %s has no integer key: choose one with --id-column", d.path, table)
+	}
+	if d.chosen, err = choose(spec, columns); err != nil {
+		return err
+	}
+	id := d.columns[d.id]
+	d.key = quote(id)
+	if !slices.Contains(d.names, id) {
+		d.key = id // the rowid, which is no column to quote
+	} else if len(keys) == 1 && keys[0] == id {
+		d.paged = kinds[table] == "table"
+	}
+	d.order = []int{d.id, d.url}
+	// As blobs, bytes come as they are and times as they are written.
+	selected := d.key + ", CAST(" + quote(d.columns[d.url]) + " AS BLOB)"
+	for _, i := range d.wanted {
+		if i != d.id && i != d.url {
+			d.order = append(d.order, i)
+			selected += ", CAST(" + quote(d.columns[i]) + " AS BLOB)"
+		}
+	}
+	d.query = "SELECT " + selected + " FROM " + d.table + " WHERE " + d.key + " > ? ORDER BY " + d.key + " LIMIT ?"
+	d.fields, d.raw = make([]string, len(d.columns)), make([]sql.RawBytes, len(d.order))
+	for i := range d.raw {
+		d.dest = append(d.dest, &d.raw[i])
+	}
+	return nil
+}
+
+// matching finds a name, exactly or else in any case.
+func matching(name string, among map[string]string) (string, bool) {
+	if _, ok := among[name]; ok {
+		return name, true
+	}
+	for n := range among {
+		if strings.EqualFold(n, name) {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// each runs a query to its end.
+func (d *database) each(row func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := d.db.QueryContext(d.ctx, query, args...)
+	if err != nil {
+		return d.wrap(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return d.wrap(err)
+		}
+	}
+	return d.wrap(rows.Err())
+}
+
+func (d *database) wrap(err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", d.path, err)
+	}
+	return err
+}
+
+// checkKeys refuses keys that reading upwards from 1 would pass over.
+func (d *database) checkKeys() error {
+	where := d.key + " < 1"
+	if !d.paged {
+		where += " OR typeof(" + d.key + ") <> 'integer' OR " +
+			d.key + " IN (SELECT " + d.key + " FROM " + d.table + " GROUP BY 1 HAVING count(*) > 1)"
+	}
+	return d.each(func(r *sql.Rows) error {
+		var id sql.NullString
+		if err := r.Scan(&id); err != nil {
+			return err
+		}
+		return fmt.Errorf("%s is %q in a row, and ids are different integers from 1 to %d", d.columns[d.id], id.String, int64(maxID-1))
+	}, "SELECT "+d.key+" FROM "+d.table+" WHERE "+where+" LIMIT 1")
+}
+
+// compare looks whether the rows that were sampled are the same.
+func (d *database) compare() error {
+	want := map[int64]uint64{d.lastID: d.samples.last}
+	for i, id := range d.samples.ids {
+		want[id] = d.samples.hashes[i]
+	}
+	args := make([]any, 0, len(want))
+	for id := range want {
+		args = append(args, id)
+	}
+	err := d.each(func(r *sql.Rows) error {
+		var id int64
+		var text sql.RawBytes
+		if err := r.Scan(&id, &text); err != nil {
+			return err
+		}
+		if want[id] == xxhash.Sum64(text) {
+			delete(want, id)
+		}
+		return nil
+	}, "SELECT "+d.key+", CAST("+quote(d.columns[d.url])+" AS BLOB) FROM "+d.table+" WHERE "+d.key+" IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
+	if err != nil {
+		return err
+	}
+	for id := range want {
+		return &ChangedError{d.path, fmt.Sprintf("the row with %s %d is gone or has another URL", d.columns[d.id], id)}
+	}
+	return nil
+}
+
+func (d *database) Next(dst []Row) (n int, err error) {
+	for n < len(dst) {
+		var row Row
+		if row, err = d.next(); err != nil {
+			break
+		}
+		dst[n] = row
+		n++
+	}
+	if n > 0 {
+		return n, nil // an error comes again
+	}
+	return 0, err
+}
+
+func (d *database) next() (Row, error) {
+	for {
+		if d.rows == nil {
+			limit := -1
+			if d.paged {
+				limit = pageRows
+			}
+			var err error
+			d.rows, err = d.db.QueryContext(d.ctx, d.query, d.lastID, limit)
+			if err != nil {
+				d.rows = nil
+				return Row{}, d.wrap(err)
+			}
+			d.inPage = 0
+		}
+		if d.rows.Next() {
+			break
+		}
+		err := d.rows.Err()
+		d.rows.Close()
+		d.rows = nil
+		if err != nil {
+			return Row{}, d.wrap(err)
+		}
+		if d.inPage < pageRows {
+			return Row{}, io.EOF
+		}
+	}
+	if err := d.rows.Scan(d.dest...); err != nil {
+		return Row{}, d.wrap(err)
+	}
+	d.inPage++
+	for i, column := range d.order {
+		d.fields[column] = string(d.raw[i][:min(len(d.raw[i]), maxRecord)])
+	}
+	row, err := d.row(d.read.Load()+1, d.fields)
+	if err != nil {
+		d.rows.Close()
+		d.rows = nil // so that the same row comes again
+		return Row{}, err
+	}
+	row.Bad = row.Bad || d.raw[1] == nil
+	d.samples.add(row.ID, d.raw[1])
+	d.read.Add(1)
+	d.lastRead.Store(row.ID)
+	return row, nil
+}
+
+func (d *database) Position() Position {
+	s := &d.samples
+	m := mark{Step: s.step, IDs: s.ids, Blocks: s.hashes, Last: s.last, Columns: d.names, ID: d.lastID}
+	return Position{Line: d.read.Load(), Mark: m.encode()}
+}
+
+func (d *database) Columns() []string { return d.names }
+func (d *database) Size() int64       { return d.size }
+
+// Progress goes by keys, which are seldom far from evenly spread.
+func (d *database) Progress() float64 {
+	if d.highest == 0 {
+		return 0
+	}
+	return min(1, float64(d.lastRead.Load())/float64(d.highest))
+}
+
+func (d *database) Close() error {
+	if d.rows != nil {
+		d.rows.Close()
+	}
+	return d.db.Close()
+}
+
+// samples are the URLs, hashed, of every step-th row, with the step doubled whenever 64 are held, and of the last one.
+type samples struct {
+	step, n int64
+	ids     []int64
+	hashes  []uint64
+	last    uint64
+}
+
+func (s *samples) add(id int64, url []byte) {
+	s.last = xxhash.Sum64(url)
+	if s.n%s.step == 0 && len(s.ids) == maxBlocks {
+		for i := range maxBlocks / 2 {
+			s.ids[i], s.hashes[i] = s.ids[2*i], s.hashes[2*i]
+		}
+		s.ids, s.hashes = s.ids[:maxBlocks/2], s.hashes[:maxBlocks/2]
+		s.step *= 2
+	}
+	if s.n%s.step == 0 {
+		s.ids, s.hashes = append(s.ids, id), append(s.hashes, s.last)
+	}
+	s.n++
+}
