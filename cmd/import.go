@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"facescan/pipeline"
-	"facescan/store"
 )
 
 func newImport(g *globals) *cobra.Command {
@@ -56,7 +55,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		case <-ctx.Done():
 		}
 	}()
-	session, err := job.Join(ctx, store.Owner{}, o.leaseTTL)
+	session, err := job.Join(ctx, pipeline.Self(), o.leaseTTL)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -143,7 +144,7 @@ type run struct {
 // Stats are filled in while it runs.
 func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, error) {
 	r := &run{Options: o, job: job, stats: stats, budget: newBudget(o.Memory)}
-	session, err := job.Join(ctx, store.Owner{}, o.LeaseTTL)
+	session, err := job.Join(ctx, Self(), o.LeaseTTL)
 	if err != nil {
 		return Finished, fmt.Errorf("join the job: %w", err)
 	}
@@ -262,4 +263,13 @@ func (r *run) watch(over context.Context, stopFetching func()) error {
 		stopFetching()
 	}
 	return nil
+}
+
+// Self is this process, as the owner of shards.
+func Self() store.Owner {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return store.Owner{Host: host, PID: os.Getpid()}
 }

@@ -20,7 +20,7 @@ say '$ facescan run urls.txt          # and kill -9 half-way'
 "$facescan" run urls.txt --allow-private --fetchers 2 --progress none -q &
 run=$!
 for _ in $(seq 200); do
-  done_rows=$("$facescan" status urls.txt --json 2>/dev/null | sed -E 's/.*"done":([0-9]+).*/\1/' || echo 0)
+  done_rows=$("$facescan" status urls.txt --json 2>/dev/null | grep -oE '"done":[0-9]+' | head -n 1 | cut -d: -f2 || echo 0)
   [ "${done_rows:-0}" -ge 20 ] && break
   sleep 0.05
 done
@@ -35,5 +35,6 @@ say '$ facescan run urls.txt          # the same command goes on'
 say '$ facescan verify urls.txt'
 "$facescan" verify urls.txt
 
-say '$ facescan export urls.txt'
-"$facescan" export urls.txt
+say '$ facescan export urls.txt -o results.csv; head -40 results.csv'
+"$facescan" export urls.txt -o results.csv
+head -40 results.csv

@@ -1,6 +1,6 @@
 // Command demo serves a few images on loopback for `make demo`, well and badly, and writes the list of their URLs.
 //
-//	demo -list urls.txt [-n 60] [-delay 50ms]
+//	demo -list urls.txt [-n 150] [-delay 60ms]
 //
 // It ends when its standard input does.
 package main
@@ -26,8 +26,8 @@ import (
 func main() {
 	list := flag.String("list", "urls.txt", "file to write the URLs to")
 	photo := flag.String("photo", "detect/testdata/faces.jpg", "a photo with faces")
-	n := flag.Int("n", 60, "number of URLs")
-	delay := flag.Duration("delay", 50*time.Millisecond, "before every answer")
+	n := flag.Int("n", 150, "number of URLs")
+	delay := flag.Duration("delay", 60*time.Millisecond, "before every answer")
 	flag.Parse()
 
 	faces, err := os.ReadFile(*photo)
