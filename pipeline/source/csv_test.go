@@ -60,8 +60,8 @@ func TestCSV(t *testing.T) {
 
 // TestRecordLengthDoesNotDependOnReads gives a record just under and over the limit in pieces of many sizes.
 func TestRecordLengthDoesNotDependOnReads(t *testing.T) {
-	for _, over := range []int{-1, 0, 1, 1000} {
-		record := "\"" + strings.Repeat("x\n", (maxRecord+over)/2-4) + strings.Repeat("y", (maxRecord+over)%2) + "\",1234\n"
+	for _, over := range []int{-1024, 0, 1, 1000} {
+		record := "\"" + strings.Repeat(strings.Repeat("x", 1023)+"\n", (maxRecord+over)/1024-1) + strings.Repeat("y", 1024+(maxRecord+over)%1024-8) + "\",1234\n"
 		if len(record) != maxRecord+over {
 			t.Fatal(len(record))
 		}

@@ -160,10 +160,10 @@ func TestLines(t *testing.T) {
 
 func TestLongLines(t *testing.T) {
 	for _, n := range []int{MaxURL, MaxURL + 1, windowSize - 1, windowSize, 2*windowSize + 5} {
-		for _, fill := range []string{"x", "\xff", " "} {
+		for _, fill := range []string{"x", " "} {
 			for _, first := range []string{"", "#", "y"} {
 				line := first + strings.Repeat(fill, n/len(fill))
-				for _, end := range []string{"", "\n", "\r\n", "\nz", "\nz\n"} {
+				for _, end := range []string{"", "\r\n", "\nz\n"} {
 					text := "a\n" + line + end
 					got, want := read(t, list(t, text)), plainRows([]byte(text))
 					if !cmp.Equal(got, want) {
@@ -223,9 +223,10 @@ func TestEveryCut(t *testing.T) {
 // cuts checks that a list in all its forms has these rows, whatever the batches and wherever it is interrupted.
 func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
 	form := rapid.SampledFrom([]string{"plain", "gz", "zst", "pipe"}).Draw(t, "form")
+	given := forms[form](path, text)
+	columns.Path, columns.Format = given.Path, given.Format
 	spec := func() Spec {
-		s := forms[form](path, text)
-		columns.Path, columns.In, columns.Format = s.Path, s.In, s.Format
+		columns.In = bytes.NewReader(text) // for a pipe
 		return columns
 	}
 	for stop := 0; stop <= len(want); stop++ {
@@ -294,7 +295,7 @@ func FuzzLines(f *testing.F) {
 func TestDamagedLists(t *testing.T) {
 	dir := t.TempDir()
 	var text bytes.Buffer
-	for i := range 50_000 {
+	for i := range 10_000 {
 		fmt.Fprintf(&text, "http://host%d/%x\n", i%977, i*i*7919)
 	}
 	for name, whole := range map[string][]byte{"list.txt.gz": gzipped(text.Bytes()), "list.txt.zst": zstded(text.Bytes())} {
@@ -344,7 +345,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	for _, s := range []Spec{{Path: filepath.Join(dir, "a.jpg")}, {Path: list(t, "a").Path, URLColumn: "x"}, {Path: dir, Format: "txt"}, {Path: "-", Format: "xls"}} {
+	for _, s := range []Spec{written(filepath.Join(dir, "a.jpg"), nil), {Path: list(t, "a").Path, URLColumn: "x"}, {Path: dir, Format: "txt"}, {Path: "-", Format: "xls"}} {
 		var usage *UsageError
 		if _, err := Open(t.Context(), s, Position{}); !errors.As(err, &usage) {
 			t.Errorf("%+v: %v", s, err)

@@ -122,9 +122,13 @@ type records struct {
 	open bool   // as in mark
 }
 
-// grow looks at more of the list; false when there is no more.
+// grow looks at more of the list, at twice as much if that is to be had at once, since a long record is looked at from
+// its start each time; false when there is no more.
 func (r *records) grow() bool {
+	want := 2 * len(r.text)
 	ok := r.more()
+	for ok && r.w-r.r < want && r.ready() && r.more() {
+	}
 	r.text = string(r.window())
 	return ok
 }
