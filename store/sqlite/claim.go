@@ -25,7 +25,7 @@ const (
 )
 
 // shard is a row of the table.
-type shard struct{ lo, hi, rows, pending int64 }
+type shard struct{ lo, hi, rows, pending, already int64 }
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
@@ -64,8 +64,8 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 			return err
 		}
 		l.Shard, l.Source, l.Lo, l.Hi, l.Pending, l.Expires = c.lo, source, c.lo, c.hi, c.pending, s.trust()
-		_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, owner = ?, generation = ?, expires = ? WHERE lo = ?",
-			c.hi, c.rows, c.pending, s.number, l.Generation, s.expiry(), c.lo)
+		_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ?, owner = ?, generation = ?, expires = ? WHERE lo = ?",
+			c.hi, c.rows, c.pending, c.already, s.number, l.Generation, s.expiry(), c.lo)
 		return err
 	})
 	if err != nil {
@@ -106,8 +106,8 @@ func (s *session) pick(t tx, maxRows int64) (c shard, source int, err error) {
 		return c, 0, err
 	}
 	want := min(maxRows, max(minSlice, left/(2*owners)))
-	err = t.one("SELECT lo, hi, rows, pending FROM {shards} WHERE source = ? AND owner IS NULL AND pending > 0 ORDER BY lo LIMIT 1",
-		[]any{source}, &c.lo, &c.hi, &c.rows, &c.pending)
+	err = t.one("SELECT lo, hi, rows, pending, already FROM {shards} WHERE source = ? AND owner IS NULL AND pending > 0 ORDER BY lo LIMIT 1",
+		[]any{source}, &c.lo, &c.hi, &c.rows, &c.pending, &c.already)
 	if err != nil {
 		return c, 0, err
 	}
@@ -131,17 +131,17 @@ func join(t tx, c shard, source int, want int64) (shard, error) {
 	}
 	first, joined, seen := c.lo, c, c
 	end := errors.New("far enough")
-	err := t.each("SELECT lo, hi, rows, pending, owner IS NULL FROM {shards} WHERE lo > ? AND source = ? ORDER BY lo",
+	err := t.each("SELECT lo, hi, rows, pending, already, owner IS NULL FROM {shards} WHERE lo > ? AND source = ? ORDER BY lo",
 		[]any{c.lo, source}, func(r *sql.Rows) error {
 			var n shard
 			var free bool
-			if err := r.Scan(&n.lo, &n.hi, &n.rows, &n.pending, &free); err != nil {
+			if err := r.Scan(&n.lo, &n.hi, &n.rows, &n.pending, &n.already, &free); err != nil {
 				return err
 			}
-			if !free || seen.rows+n.rows > maxSpan || joined.pending >= want {
+			if !free || seen.rows+seen.already+n.rows+n.already > maxSpan || joined.pending >= want {
 				return end
 			}
-			seen = shard{first, n.hi, seen.rows + n.rows, seen.pending + n.pending}
+			seen = shard{first, n.hi, seen.rows + n.rows, seen.pending + n.pending, seen.already + n.already}
 			if n.pending > 0 {
 				joined = seen
 			}
@@ -168,19 +168,29 @@ func cut(t tx, c shard, source int, want int64) (shard, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := t.one("SELECT count(*) FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ?", []any{c.lo, c.hi}, &c.rows); err != nil {
+	if c, err = count(t, c.lo, c.hi); err != nil {
 		return c, err
 	}
-	c.pending = want
-	_, err = t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending) VALUES (?, ?, ?, ?, ?)",
-		c.hi+1, rest.hi, source, rest.rows-c.rows, rest.pending-c.pending)
+	_, err = t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending, already) VALUES (?, ?, ?, ?, ?, ?)",
+		c.hi+1, rest.hi, source, rest.rows-c.rows, rest.pending-c.pending, rest.already-c.already)
+	return c, err
+}
+
+// count counts the rows from lo to hi.
+func count(t tx, lo, hi int64) (shard, error) {
+	c := shard{lo: lo, hi: hi}
+	var all, done int64
+	err := t.one(`SELECT count(*), count(*) FILTER (WHERE {pending}), (SELECT count(*) FROM {results} WHERE id BETWEEN ?1 AND ?2)
+		FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`, []any{lo, hi}, &all, &c.pending, &done)
+	c.rows = c.pending + done
+	c.already = all - c.rows
 	return c, err
 }
 
 // Pending implements store.Session.
 func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit int) (out []store.Row, err error) {
 	err = s.view(ctx, func(t tx) error {
-		out, err = readRows(t, "SELECT u.{id}, u.{url} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT ?",
+		out, err = readRows(t, "SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT ?",
 			max(l.Lo, after+1), l.Hi, limit)
 		return err
 	})

@@ -33,14 +33,14 @@ const (
 var schemas embed.FS
 
 // schemaVersion is the newest schema this program knows: how many files there are in schema/.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // job implements store.Job.
 type job struct {
 	path    string // as the user gave it
 	file    string // without symbolic links: what all processes agree on
 	names   *strings.Replacer
-	inPlace bool // the rows are a user's table
+	inPlace bool // the rows are a user's table; see table.go
 	writer  *writer
 	readers *sql.DB
 }

@@ -42,7 +42,7 @@ func (j *job) page(ctx context.Context, from, to int64) (page []store.Result, er
 		faces := false
 		err := t.each(`SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
 			coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, r.faces,
-			u.{url}, coalesce(u.{group}, ''), u.{kept}
+			{address}, {group}, {kept}
 			FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id LEFT JOIN {detectors} AS d ON d.number = r.detector
 			WHERE r.id >= ? AND r.id < ? ORDER BY r.id LIMIT ?`, []any{from, to, pageRows}, func(rows *sql.Rows) error {
 			var r store.Result
@@ -103,7 +103,7 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 		for from < to {
 			var page []store.Row
 			err := j.view(ctx, func(t tx) (err error) {
-				page, err = readRows(t, "SELECT u.{id}, u.{url} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT ?", from, to, pageRows)
+				page, err = readRows(t, "SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id} LIMIT ?", from, to, pageRows)
 				return err
 			})
 			if err != nil {
@@ -146,13 +146,12 @@ func (j *job) sourceOf(id int64) int {
 func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 	c.Failures = map[store.Reason]int64{}
 	err = j.view(ctx, func(t tx) error {
-		err := t.each("SELECT rows, already_done, complete, name FROM {sources} ORDER BY number", nil, func(r *sql.Rows) error {
-			var rows, already int64
+		err := t.each("SELECT rows, complete, name FROM {sources} ORDER BY number", nil, func(r *sql.Rows) error {
+			var rows int64
 			var complete bool
 			var name string
-			err := r.Scan(&rows, &already, &complete, &name)
+			err := r.Scan(&rows, &complete, &name)
 			c.Total += rows
-			c.AlreadyDone += already
 			if !complete {
 				c.ImportIncomplete = append(c.ImportIncomplete, name)
 			}
@@ -179,8 +178,8 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 			return err
 		}
 		err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0), count(*) FILTER (WHERE pending > 0 AND owner IS NULL),
-			count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL) FROM {shards}`, nil,
-			&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased)
+			count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL), coalesce(sum(already), 0) FROM {shards}`, nil,
+			&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased, &c.AlreadyDone)
 		if err != nil {
 			return err
 		}

@@ -54,7 +54,7 @@ func (j *job) failed(ctx context.Context, from int64, reasons, host string) (ids
 			return err
 		}
 		next = last.Int64 + 1
-		return t.each(`SELECT r.id, u.{url} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
+		return t.each(`SELECT r.id, {address} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
 			WHERE r.id BETWEEN ? AND ? AND r.reason IN (SELECT value FROM json_each(?)) ORDER BY r.id`,
 			[]any{from, last.Int64, reasons}, func(rows *sql.Rows) error {
 				var id int64

@@ -224,7 +224,7 @@ func insertRows(t tx, rows []store.NewRow) error {
 		width, head = width+1, head+", {done}"
 	}
 	if wide {
-		width, head = width+2, head+", {group}, {kept}"
+		width, head = width+2, head+`, "group", kept`
 	}
 	const chunk = 1000
 	values := make([]any, 0, chunk*width)

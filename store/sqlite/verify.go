@@ -216,11 +216,11 @@ func verifyRange(t tx, from int64, reasons string, report func(store.Problem)) (
 	}
 	var shards []shard
 	rows := int64(0)
-	err = t.each("SELECT lo, hi, rows, pending FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000", []any{lo}, func(r *sql.Rows) error {
+	err = t.each("SELECT lo, hi, rows, pending, already FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000", []any{lo}, func(r *sql.Rows) error {
 		var s shard
-		err := r.Scan(&s.lo, &s.hi, &s.rows, &s.pending)
+		err := r.Scan(&s.lo, &s.hi, &s.rows, &s.pending, &s.already)
 		if rows < verifySpan {
-			shards, rows = append(shards, s), rows+s.rows
+			shards, rows = append(shards, s), rows+s.rows+s.already
 		}
 		return err
 	})
@@ -268,20 +268,18 @@ func verifyRange(t tx, from int64, reasons string, report func(store.Problem)) (
 
 // verifyCounts compares the shards' counters with their rows, and counts the rows between lo and hi that are in none.
 func verifyCounts(t tx, lo, hi int64, shards []shard, report func(store.Problem)) (outside int64, err error) {
-	const count = "SELECT count(*), count(*) FILTER (WHERE {pending}) FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ?"
 	inside := int64(0)
 	for _, s := range shards {
-		var c shard
-		if err := t.one(count, []any{s.lo, s.hi}, &c.rows, &c.pending); err != nil {
+		c, err := count(t, s.lo, s.hi)
+		if err != nil {
 			return 0, err
 		}
-		inside += c.rows
-		if c.rows != s.rows || c.pending != s.pending {
-			report(store.Problem{Check: "shard-counts", ID: s.lo, Text: fmt.Sprintf("shard %d to %d counts %d rows, %d pending; there are %d, %d",
-				s.lo, s.hi, s.rows, s.pending, c.rows, c.pending)})
+		inside += c.rows + c.already
+		if c != s {
+			report(store.Problem{Check: "shard-counts", ID: s.lo, Text: fmt.Sprintf("shard %d to %d counts %d rows, %d pending, %d done on arrival; there are %d, %d, %d",
+				s.lo, s.hi, s.rows, s.pending, s.already, c.rows, c.pending, c.already)})
 		}
 	}
-	var all, pending int64
-	err = t.one(count, []any{lo, hi}, &all, &pending)
-	return all - inside, err
+	all, err := count(t, lo, hi)
+	return all.rows + all.already - inside, err
 }

@@ -6,8 +6,8 @@ CREATE TABLE IF NOT EXISTS {urls} (
 	{id} INTEGER PRIMARY KEY,
 	{url} TEXT NOT NULL,
 	{done} INTEGER NOT NULL DEFAULT 0,
-	{group} TEXT, -- value of --group-column
-	{kept} TEXT   -- values of --keep-columns, a JSON array
+	"group" TEXT, -- value of --group-column
+	kept TEXT     -- values of --keep-columns, a JSON array
 ) STRICT;
 
 -- How done rows ended. No reason means ok. Zero means unknown, and takes no byte.
