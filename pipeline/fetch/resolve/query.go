@@ -1,0 +1,202 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// server is what is known about an upstream.
+type server struct {
+	queries, failures atomic.Int64
+	time              atomic.Int64 // nanoseconds of an answer, a moving average
+	weak              atomic.Int64 // Unix nanoseconds until which it is asked last
+}
+
+// weakFor is how long an upstream that did not answer is asked after the others.
+const weakFor = 10 * time.Second
+
+func (r *Resolver) server(addr string) *server {
+	if s, ok := r.health.Load(addr); ok {
+		return s.(*server)
+	}
+	s, _ := r.health.LoadOrStore(addr, &server{})
+	return s.(*server)
+}
+
+var errNoAddress = errors.New("no such host")
+
+// ask finds out about a name, for the cache.
+func (r *Resolver) ask(name string) entry {
+	select {
+	case r.queries <- struct{}{}:
+		defer func() { <-r.queries }()
+	case <-r.ctx.Done():
+		return failure(name, Unreachable, context.Cause(r.ctx))
+	}
+	var e entry
+	for _, full := range r.system.names(name) {
+		e = r.addresses(name, full)
+		if e.err == nil || e.err.Kind != NotFound {
+			break
+		}
+	}
+	return e
+}
+
+// addresses asks for IPv4 addresses, then for IPv6.
+func (r *Resolver) addresses(name, full string) entry {
+	ttl := maxTTL
+	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		m, err := r.exchange(full, kind)
+		if err != nil {
+			return failure(name, err.Kind, err.Err)
+		}
+		addrs, t := answer(m)
+		ttl = min(ttl, t)
+		if len(addrs) > 0 {
+			return entry{addrs: addrs, expires: time.Now().Add(max(ttl, minTTL))}
+		}
+		if m.Rcode == dns.RcodeNameError {
+			break
+		}
+	}
+	e := failure(name, NotFound, errNoAddress)
+	e.expires = time.Now().Add(min(max(ttl, minTTL), maxNoTTL))
+	return e
+}
+
+func failure(name string, k Kind, err error) entry {
+	return entry{err: &Error{name, k, err}, expires: time.Now().Add(failTTL)}
+}
+
+// answer collects the addresses of an answer, whatever aliases lead to them, and how long it holds.
+func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
+	ttl = maxTTL
+	for _, rr := range m.Answer {
+		ttl = min(ttl, time.Duration(rr.Header().Ttl)*time.Second)
+		var ip netip.Addr
+		switch rr := rr.(type) {
+		case *dns.A:
+			ip, _ = netip.AddrFromSlice(rr.A.To4())
+		case *dns.AAAA:
+			ip, _ = netip.AddrFromSlice(rr.AAAA.To16())
+		}
+		if ip.IsValid() {
+			addrs = append(addrs, ip)
+		}
+	}
+	if len(addrs) == 0 {
+		for _, rr := range m.Ns {
+			if soa, ok := rr.(*dns.SOA); ok { // RFC 2308
+				ttl = min(ttl, time.Duration(min(soa.Minttl, soa.Hdr.Ttl))*time.Second)
+			}
+		}
+	}
+	return addrs, ttl
+}
+
+// exchange asks one upstream after the other until one gives an answer to rely on.
+func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
+	start := time.Now()
+	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
+	q.SetEdns0(1232, false)
+	err := errors.New("no name server")
+	said := false
+	for range rounds {
+		for _, addr := range r.inOrder() {
+			m, e := r.once(q, addr)
+			switch {
+			case r.ctx.Err() != nil:
+				return nil, &Error{name, Unreachable, context.Cause(r.ctx)}
+			case e != nil:
+				err = e
+			case m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError:
+				return m, nil
+			default:
+				err, said = fmt.Errorf("%s says %s", addr, dns.RcodeToString[m.Rcode]), true
+			}
+		}
+		if said {
+			break // an upstream that fails at a name does so for a while
+		}
+	}
+	if said || r.answered.Load() > start.UnixNano() || r.alive() {
+		return nil, &Error{name, Failed, err}
+	}
+	return nil, &Error{name, Unreachable, fmt.Errorf("no name server answers; the last: %w", err)}
+}
+
+// alive asks the upstreams for what every one knows by heart.
+func (r *Resolver) alive() bool {
+	q := new(dns.Msg).SetQuestion(".", dns.TypeNS)
+	for _, addr := range r.inOrder() {
+		if _, err := r.once(q, addr); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// inOrder lists the upstreams, each time beginning with another, those that did not answer lately last.
+func (r *Resolver) inOrder() []string {
+	all := r.system.servers()
+	first, now := int(r.next.Add(1)), time.Now().UnixNano()
+	good, weak := make([]string, 0, len(all)), []string(nil)
+	for i := range all {
+		addr := all[(first+i)%len(all)]
+		if r.server(addr).weak.Load() > now {
+			weak = append(weak, addr)
+		} else {
+			good = append(good, addr)
+		}
+	}
+	return append(good, weak...)
+}
+
+// once sends a query to an upstream and waits for its answer; one that does not fit into a datagram comes by TCP.
+func (r *Resolver) once(q *dns.Msg, addr string) (*dns.Msg, error) {
+	s := r.server(addr)
+	s.queries.Add(1)
+	r.counts.queries.Add(1)
+	ctx, cancel := context.WithTimeout(r.ctx, r.o.Timeout)
+	defer cancel()
+	m, took, err := exchangeBy(ctx, "udp", q, addr)
+	if err == nil && m.Truncated {
+		m, took, err = exchangeBy(ctx, "tcp", q, addr)
+	}
+	if err != nil {
+		s.failures.Add(1)
+		r.counts.failures.Add(1)
+		s.weak.Store(time.Now().Add(weakFor).UnixNano())
+		return nil, err
+	}
+	r.answered.Store(time.Now().UnixNano())
+	s.weak.Store(0)
+	if old := s.time.Load(); old == 0 {
+		s.time.Store(int64(took))
+	} else {
+		s.time.Store(old + (int64(took)-old)/8)
+	}
+	return m, nil
+}
+
+func exchangeBy(ctx context.Context, network string, q *dns.Msg, addr string) (*dns.Msg, time.Duration, error) {
+	c := dns.Client{Net: network, UDPSize: 1232}
+	conn, err := c.DialContext(ctx, addr)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // it looks at no context once it waits
+	deadline, _ := ctx.Deadline()
+	c.Timeout = time.Until(deadline)
+	q = q.Copy()
+	q.Id = dns.Id()
+	return c.ExchangeWithConn(q, conn)
+}

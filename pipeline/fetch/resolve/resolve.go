@@ -1,0 +1,233 @@
+// Package resolve looks up the addresses of hosts, and remembers them.
+//
+//	Lookup → hosts file → cache → one query a name at a time → upstreams, in turn
+//
+// Rows come by the dozen a host, so the cache decides: answers are kept by their TTL within bounds, names that do not
+// exist too, and an answer that is out of date still serves while no upstream gives a better one (RFC 8767). However many
+// rows wait for a name, it is asked for once.
+//
+// IPv4 is asked for first and IPv6 only where there is none: that halves the queries, and almost every web host has
+// IPv4.
+//
+// # Whose fault
+//
+// A name that does not exist, or has no address, is NotFound. A name that upstreams fail at (SERVFAIL, REFUSED, no
+// answer for this one name) is Failed. When no upstream answers anything at all, the fault is ours: Unreachable.
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Kind says whose fault a failed lookup is.
+type Kind int
+
+const (
+	NotFound    Kind = iota // the name does not exist, or has no address
+	Failed                  // the name cannot be resolved now
+	Unreachable             // no upstream answers
+)
+
+// Error is a failed lookup.
+type Error struct {
+	Host string
+	Kind Kind
+	Err  error
+}
+
+func (e *Error) Error() string { return "lookup " + e.Host + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Options of a Resolver. The zero value is the system's configuration.
+type Options struct {
+	Config  string        // a resolv.conf; empty means /etc/resolv.conf. Read again when it changes.
+	Hosts   string        // a hosts file; empty means /etc/hosts. Read again when it changes.
+	Servers []string      // upstreams, host:port, instead of those in Config
+	Names   int           // that are remembered; 0 means 200,000, some 40 MB
+	Queries int           // under way at once; 0 means 256
+	Timeout time.Duration // of one query to one upstream; 0 means 2 s
+}
+
+// Bounds of what is remembered.
+const (
+	minTTL   = 10 * time.Second // so that a TTL of 0 does not mean a query a row
+	maxTTL   = time.Hour
+	maxNoTTL = 5 * time.Minute // of names that do not exist
+	failTTL  = time.Second
+	staleTTL = 24 * time.Hour          // after its TTL, an answer may still serve
+	patience = 1800 * time.Millisecond // before an old answer serves while the upstream is silent
+	rounds   = 2                       // through all upstreams
+)
+
+// Resolver looks names up. It may be used by many goroutines.
+type Resolver struct {
+	o       Options
+	system  system
+	queries chan struct{}
+	cache   cache
+
+	mu      sync.Mutex
+	flights map[string]*flight
+
+	answered atomic.Int64 // Unix nanoseconds when any upstream answered last
+	next     atomic.Uint32
+	health   sync.Map // upstream → *server
+	counts   counts
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	flying sync.WaitGroup
+}
+
+type counts struct{ lookups, hits, stale, queries, failures atomic.Int64 }
+
+// Stats counts what a Resolver did.
+type Stats struct {
+	Lookups  int64 // names asked for
+	Hits     int64 // answered from memory
+	Stale    int64 // of these, out of date
+	Queries  int64 // sent to upstreams
+	Failures int64 // of these, without a usable answer
+}
+
+// Server is an upstream.
+type Server struct {
+	Addr     string
+	Queries  int64
+	Failures int64
+	Time     time.Duration // of an answer, a moving average
+}
+
+// flight is a query under way that any number of lookups wait for.
+type flight struct {
+	done  chan struct{}
+	addrs []netip.Addr
+	err   *Error
+}
+
+// New makes a Resolver. Close it.
+func New(o Options) (*Resolver, error) {
+	if o.Config == "" {
+		o.Config = "/etc/resolv.conf"
+	}
+	if o.Hosts == "" {
+		o.Hosts = "/etc/hosts"
+	}
+	if o.Names == 0 {
+		o.Names = 200_000
+	}
+	if o.Queries == 0 {
+		o.Queries = 256
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 2 * time.Second
+	}
+	for _, s := range o.Servers {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return nil, fmt.Errorf("name server %q: %w", s, err)
+		}
+	}
+	r := &Resolver{o: o, queries: make(chan struct{}, o.Queries), flights: map[string]*flight{}}
+	r.system.o = &r.o
+	r.cache.max = o.Names
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r, nil
+}
+
+// Close ends the queries under way.
+func (r *Resolver) Close() {
+	r.cancel()
+	r.flying.Wait()
+}
+
+// Lookup returns the addresses of a name in lower-case ASCII, at least one; they must not be changed. The error is an
+// *Error, or the context's.
+func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	r.counts.lookups.Add(1)
+	name := strings.TrimSuffix(host, ".")
+	if addrs := r.system.host(name); addrs != nil {
+		return addrs, nil
+	}
+	if _, ok := dns.IsDomainName(name); !ok || name == "" || len(name) > 253 {
+		return nil, &Error{host, NotFound, errors.New("no name that could exist")}
+	}
+	old, ok := r.cache.get(name)
+	if ok && time.Now().Before(old.expires) {
+		r.counts.hits.Add(1)
+		return old.result(host)
+	}
+	f := r.fly(name)
+	var impatient <-chan time.Time
+	if len(old.addrs) > 0 {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		impatient = t.C
+	}
+	select {
+	case <-f.done:
+	case <-impatient:
+		return r.stale(old)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	switch {
+	case f.err == nil:
+		return f.addrs, nil
+	case f.err.Kind != NotFound && len(old.addrs) > 0:
+		return r.stale(old)
+	}
+	return nil, &Error{host, f.err.Kind, f.err.Err}
+}
+
+func (r *Resolver) stale(old entry) ([]netip.Addr, error) {
+	r.counts.hits.Add(1)
+	r.counts.stale.Add(1)
+	return old.addrs, nil
+}
+
+// fly joins the query for a name, or starts it. It goes on when nobody waits any more, since somebody will.
+func (r *Resolver) fly(name string) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.flights[name]
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		r.flights[name] = f
+		r.flying.Go(func() {
+			e := r.ask(name)
+			f.addrs, f.err = e.addrs, e.err
+			r.cache.put(name, e)
+			r.mu.Lock()
+			delete(r.flights, name)
+			r.mu.Unlock()
+			close(f.done)
+		})
+	}
+	return f
+}
+
+// Stats are the counts so far.
+func (r *Resolver) Stats() Stats {
+	c := &r.counts
+	return Stats{c.lookups.Load(), c.hits.Load(), c.stale.Load(), c.queries.Load(), c.failures.Load()}
+}
+
+// Servers lists the upstreams in use, those that were never asked without counts.
+func (r *Resolver) Servers() []Server {
+	var out []Server
+	for _, addr := range r.system.servers() {
+		s := r.server(addr)
+		out = append(out, Server{addr, s.queries.Load(), s.failures.Load(), time.Duration(s.time.Load())})
+	}
+	return out
+}
