@@ -18,6 +18,23 @@
 // and lossy WebP is taken as it is (WebP's is stretched from 16..235). Transparent pixels lie on white, as on most
 // web pages. ICC profiles are not applied.
 //
+// # Scale
+//
+// Detection needs no more pixels than the smallest face takes to be found. Measured on 191 annotated photos and 77
+// without a face, with the facefinder cascade, shift 0.1, best F1 over all thresholds at IoU 0.4, by the size of
+// Luma in eighths; in brackets the CPU time of decoding and detection together, on the photos of 0.14 to 0.24
+// megapixels among them, relative to full size:
+//
+//	faces from   8/8           7/8           6/8           5/8           4/8           3/8
+//	20 pixels    0.777 (1.00)  0.824 (1.37)  0.819 (1.19)  0.814 (0.97)  0.801 (0.70)  0.783
+//	40 pixels    0.727 (1.00)                0.797 (0.90)  0.774 (1.02)  0.752 (0.78)  0.757 (0.90)
+//
+// Smaller is not only faster, it finds more: scaling takes away noise that the cascade's comparisons of single pixels
+// suffer from. Below about twelve pixels a face is lost. Hence DefaultWindow; a Window of 15 gives 6/8.
+//
+// libjpeg-turbo scales while it decodes; other formats are averaged, every pixel of Luma over the area that it
+// stands for.
+//
 // # Orientation
 //
 // EXIF's Orientation (1 to 8) is applied for JPEG, PNG, WebP and TIFF: pixels, widths and heights that leave
@@ -63,8 +80,11 @@ const (
 const (
 	// DefaultMaxPixels is the limit when Options name none.
 	DefaultMaxPixels = 100_000_000
-	// DefaultWindow is the smallest face, in pixels of Luma, that the cascade finds.
-	DefaultWindow = 20
+	// DefaultWindow is how many pixels of Luma the smallest face has at least: with faces from 20 pixels, Luma is
+	// 5/8 of the full size. The package's comment tells why.
+	DefaultWindow = 12
+	// full is the scale at which Luma has the image's own size.
+	full = turbo.Scale(8)
 	// maxSide is the longest side: the most that JPEG, GIF and EXIF can say.
 	maxSide = 65535
 	// slack is how many bytes may be read beyond Luma's last pixel, so that vector loads need no special end.
@@ -87,17 +107,16 @@ func (o Options) maxPixels() int64 {
 	return DefaultMaxPixels
 }
 
-// scale is how much smaller than the full image Luma may be.
+// scale is the size of Luma: the smallest at which a face of MinFace still has Window pixels.
 func (o Options) scale() turbo.Scale {
 	window := o.Window
 	if window <= 0 {
 		window = DefaultWindow
 	}
-	s := turbo.Scale(1)
-	for s < 8 && o.MinFace >= 2*int(s)*window {
-		s *= 2
+	if o.MinFace <= window {
+		return full
 	}
-	return s
+	return turbo.Scale((window*8 + o.MinFace - 1) / o.MinFace)
 }
 
 // Header is what the first bytes tell, before any pixel is allocated.
@@ -196,6 +215,7 @@ type Decoder struct {
 	turbo   *turbo.Decoder // made for the first JPEG
 	pixels  []byte         // scratch: luma as stored, or CMYK
 	rotated []byte         // scratch: luma turned upright
+	row     []uint16       // scratch: shrink's
 	luma    image.Gray
 }
 
@@ -216,7 +236,7 @@ func (d *Decoder) Decode(body []byte) (img Image, err error) {
 	if err != nil {
 		return Image{}, err
 	}
-	d.shrink()
+	d.letGo()
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
 	err = guard(f.Format, func() error {
 		if f.Format == JPEG {
@@ -247,16 +267,28 @@ func guard(format string, f func() error) (err error) {
 	return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)
 }
 
-// decodeOther decodes the formats that are not JPEG, at full size.
+// decodeOther decodes the formats that are not JPEG.
 func (d *Decoder) decodeOther(body []byte, f *file, img *Image) error {
 	m, partial, err := pixels(body, f)
 	if err != nil {
 		return err
 	}
 	img.Partial = partial
+	return d.take(m, f, img)
+}
+
+// take makes d.luma of a decoded picture, at the scale that the options allow.
+func (d *Decoder) take(m image.Image, f *file, img *Image) error {
 	w, h := f.stored()
 	d.setLuma(w, h)
-	return toLuma(&d.luma, m, f.Format == WebP)
+	if err := toLuma(&d.luma, m, f.Format == WebP); err != nil {
+		return err
+	}
+	if s := d.options.scale(); s != full {
+		img.Scale = 8 / float64(s)
+		d.row = shrink(&d.luma, s, d.row)
+	}
+	return nil
 }
 
 // setLuma makes d.luma a picture of that size in d.pixels, its content undefined.
@@ -265,8 +297,8 @@ func (d *Decoder) setLuma(width, height int) {
 	d.luma = image.Gray{Pix: d.pixels, Stride: width, Rect: image.Rect(0, 0, width, height)}
 }
 
-// shrink lets go of buffers that one large image left behind.
-func (d *Decoder) shrink() {
+// letGo drops buffers that one large image left behind.
+func (d *Decoder) letGo() {
 	if cap(d.pixels) > keep {
 		d.pixels = nil
 	}

@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"image/color/palette"
 	"image/draw"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -153,6 +154,58 @@ func TestJPEGKinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestScale(t *testing.T) {
+	for _, c := range []struct{ minFace, window, eighths int }{
+		{0, 0, 8}, {12, 0, 8}, {13, 0, 8}, {20, 0, 5}, {24, 0, 4}, {40, 0, 3}, {48, 0, 2}, {96, 0, 1}, {5000, 0, 1},
+		{20, 15, 6}, {20, 17, 7}, {20, 20, 8}, {20, 30, 8}, {40, 20, 4},
+	} {
+		if e := (Options{MinFace: c.minFace, Window: c.window}).scale(); int(e) != c.eighths {
+			t.Errorf("faces from %d in windows from %d: %d eighths, not %d", c.minFace, c.window, e, c.eighths)
+		}
+	}
+	m := photo(155, 203)
+	for _, f := range formats {
+		body := encode(t, f, m)
+		full := mustDecode(t, body, Options{}).Luma
+		for eighths := 1; eighths <= 8; eighths++ {
+			img := mustDecode(t, body, Options{MinFace: 8, Window: eighths})
+			scale := 8 / float64(eighths)
+			w, h := int(math.Ceil(155/scale)), int(math.Ceil(203/scale))
+			if img.Width != 155 || img.Height != 203 || img.Scale != scale || img.Luma.Rect != image.Rect(0, 0, w, h) {
+				t.Fatalf("%s in %d eighths: %dx%d at %v is %v", f, eighths, img.Width, img.Height, img.Scale, img.Luma.Rect)
+			}
+			allowed := 1.0
+			if f == JPEG {
+				allowed = 4 // it drops high frequencies instead of averaging
+			}
+			if _, mean := difference(t, img.Luma, averaged(full, w, h, scale)); mean > allowed {
+				t.Errorf("%s in %d eighths is %.2f off on average", f, eighths, mean)
+			}
+		}
+	}
+}
+
+// averaged scales by the definition: the mean over the area of each new pixel.
+func averaged(m *image.Gray, w, h int, scale float64) *image.Gray {
+	out := image.NewGray(image.Rect(0, 0, w, h))
+	overlap := func(n, i int) float64 {
+		return max(0, min(float64(n+1)*scale, float64(i+1))-max(float64(n)*scale, float64(i)))
+	}
+	for y := range h {
+		for x := range w {
+			sum, area := 0.0, 0.0
+			for j := int(float64(y) * scale); j < min(m.Rect.Dy(), int(float64(y+1)*scale)+1); j++ {
+				for i := int(float64(x) * scale); i < min(m.Rect.Dx(), int(float64(x+1)*scale)+1); i++ {
+					a := overlap(x, i) * overlap(y, j)
+					sum, area = sum+a*float64(m.GrayAt(i, j).Y), area+a
+				}
+			}
+			out.Pix[y*w+x] = clamp(sum / area)
+		}
+	}
+	return out
 }
 
 // upright places the pixel stored at (x, y) as EXIF defines it: what row 0 and column 0 show.

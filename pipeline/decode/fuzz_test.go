@@ -55,8 +55,9 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 		return
 	}
 	size := img.Luma.Rect.Size()
+	eighths := int(math.Round(8 / img.Scale))
 	if img.Width != h.Width || img.Height != h.Height || img.Format != h.Format || img.Orientation != h.Orientation ||
-		size.X != int(math.Ceil(float64(h.Width)/img.Scale)) || size.Y != int(math.Ceil(float64(h.Height)/img.Scale)) ||
+		size.X != (h.Width*eighths+7)/8 || size.Y != (h.Height*eighths+7)/8 ||
 		len(img.Luma.Pix) != size.X*size.Y || img.Luma.Stride != size.X {
 		t.Fatalf("header %+v, image %+v of %v", h, img, size)
 	}

@@ -116,11 +116,11 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	}
 	across, down := ceil(width, 8*maxH), ceil(height, 8*maxV)
 	scale := o.scale()
-	full := int64(width) * int64(height)
+	all := int64(width) * int64(height)
 	luma := int64(scale.Of(width)) * int64(scale.Of(height))
-	library, standard := luma, full // in each of the two
+	library, standard := luma, all // in each of the two
 	if orientation >= 5 {
-		library, standard = 2*luma, 2*full
+		library, standard = 2*luma, 2*all
 	}
 	library += 1 << 18 // tables and its own state
 	for _, s := range h.sampling[:h.components] {
@@ -135,7 +135,7 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	}
 	if h.components == 4 {
 		library += 4 * luma
-		standard += 5 * full
+		standard += 5 * all
 	}
 	h.fallback = !turbo.Available || standard <= max(library, fallbackRoom)
 	switch {
@@ -152,7 +152,8 @@ func ceil(n, d int) int { return (n + d - 1) / d }
 // decodeJPEG decodes to luma as stored, scaled if the options allow it.
 func (d *Decoder) decodeJPEG(body []byte, f *file, img *Image) error {
 	if turbo.Available {
-		if err := d.decodeTurbo(body, f, img); err == nil || !f.jpeg.fallback {
+		err := d.decodeTurbo(body, f, img)
+		if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
 			return err
 		}
 	}
@@ -160,13 +161,11 @@ func (d *Decoder) decodeJPEG(body []byte, f *file, img *Image) error {
 	if err != nil {
 		return err
 	}
-	w, h := f.stored()
-	if m.Bounds() != image.Rect(0, 0, w, h) {
+	if w, h := f.stored(); m.Bounds() != image.Rect(0, 0, w, h) {
 		return errors.New("size differs from the header's")
 	}
-	d.setLuma(w, h)
-	img.Scale, img.Partial, img.Fallback = 1, false, turbo.Available
-	return toLuma(&d.luma, m, false)
+	img.Partial, img.Fallback = false, turbo.Available
+	return d.take(m, f, img)
 }
 
 // decodeTurbo decodes through libjpeg-turbo, and judges what a damaged picture is worth.
@@ -200,7 +199,7 @@ func (d *Decoder) decodeTurbo(body []byte, f *file, img *Image) error {
 	} else if err := d.turboRows(body, d.pixels, width, height, scale, samples, img); err != nil {
 		return err
 	}
-	img.Scale = float64(scale)
+	img.Scale = 8 / float64(scale)
 	return nil
 }
 
@@ -225,7 +224,7 @@ func (d *Decoder) turboRows(body, dst []byte, width, height int, scale turbo.Sca
 		missing++
 	}
 	if 2*missing > h {
-		return errors.New(string(warning))
+		return errCut
 	}
 	img.Partial = missing > 0 || !harmless(string(warning))
 	return nil

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"image"
 	"image/color"
+
+	"facescan/pipeline/decode/turbo"
 )
 
 // Weights of R, G and B in luma, in 65536ths; they sum to 65536.
@@ -159,4 +161,64 @@ func inks(row, cmyk []uint8, invert uint8) {
 		y := uint32(luma8(p[0]^invert, p[1]^invert, p[2]^invert))
 		row[i] = uint8((y*uint32(p[3]^invert) + 127) / 255)
 	}
+}
+
+// share is what a new pixel is made of: old ones from the one at first on, and how much of each, in eighths.
+type share struct {
+	first  int
+	count  int
+	weight [8]uint16
+}
+
+// shares are those of the first s new pixels, which take the place of eight old ones; after that they repeat. Old
+// pixels are s wide here and new ones 8, so all edges lie at whole numbers and the weights are exact.
+func shares(s turbo.Scale) (out [8]share) {
+	for n := range int(s) {
+		from, to, k := 8*n, 8*n+8, &out[n]
+		k.first = from / int(s)
+		for i := k.first; i*int(s) < to; i++ {
+			k.weight[k.count] = uint16(min(to, (i+1)*int(s)) - max(from, i*int(s)))
+			k.count++
+		}
+	}
+	return out
+}
+
+// shrink makes m smaller, in place: to ceil(n*s/8) pixels a side, each the mean of the area that it stands for, the
+// last row and column being repeated beyond the edges. row is scratch that it may grow.
+func shrink(m *image.Gray, s turbo.Scale, row []uint16) []uint16 {
+	w, h := m.Rect.Dx(), m.Rect.Dy()
+	nw, nh := s.Of(w), s.Of(h)
+	wide := ceil(nw, int(s)) * 8 // the old pixels that the new ones of a row reach for
+	if cap(row) < wide {
+		row = make([]uint16, wide)
+	}
+	row = row[:wide]
+	table := shares(s)
+	for y := range nh {
+		clear(row)
+		k := &table[y%int(s)]
+		for i, weight := range k.weight[:k.count] {
+			src := m.Pix[min(y/int(s)*8+k.first+i, h-1)*w:][:w]
+			for x, v := range src {
+				row[x] += weight * uint16(v)
+			}
+		}
+		for x := w; x < wide; x++ {
+			row[x] = row[w-1]
+		}
+		dst := m.Pix[y*nw:][:nw] // ends before the first row that is still to be read
+		for x, old := 0, row; x < nw; x, old = x+int(s), old[8:] {
+			for j := range min(int(s), nw-x) {
+				k := &table[j]
+				sum := uint32(32)
+				for i, v := range old[k.first:][:k.count] {
+					sum += uint32(k.weight[i&7]) * uint32(v)
+				}
+				dst[x+j] = uint8(sum >> 6)
+			}
+		}
+	}
+	*m = image.Gray{Pix: m.Pix[:nw*nh], Stride: nw, Rect: image.Rect(0, 0, nw, nh)}
+	return row
 }

@@ -12,34 +12,6 @@ import (
 
 // What only libjpeg-turbo can do.
 
-func TestScale(t *testing.T) {
-	body := encode(t, JPEG, photo(155, 203))
-	for _, c := range []struct{ minFace, window, scale, w, h int }{
-		{0, 0, 1, 155, 203}, {20, 0, 1, 155, 203}, {39, 0, 1, 155, 203}, {40, 0, 2, 78, 102}, {79, 0, 2, 78, 102},
-		{80, 0, 4, 39, 51}, {160, 0, 8, 20, 26}, {5000, 0, 8, 20, 26}, {40, 40, 1, 155, 203}, {40, 10, 4, 39, 51},
-	} {
-		o := Options{MinFace: c.minFace, Window: c.window}
-		img := mustDecode(t, body, o)
-		if img.Width != 155 || img.Height != 203 || img.Scale != float64(c.scale) || img.Luma.Rect.Size() != image.Pt(c.w, c.h) {
-			t.Errorf("%+v: %dx%d at %v is %v", o, img.Width, img.Height, img.Scale, img.Luma.Rect.Size())
-		}
-		full := mustDecode(t, body, Options{}).Luma
-		for y := range c.h - 1 { // a pixel is about the mean of those it stands for
-			for x := range c.w - 1 {
-				sum := 0
-				for j := range c.scale {
-					for i := range c.scale {
-						sum += int(full.GrayAt(x*c.scale+i, y*c.scale+j).Y)
-					}
-				}
-				if d := sum/(c.scale*c.scale) - int(img.Luma.GrayAt(x, y).Y); d > 20 || d < -20 {
-					t.Fatalf("%+v: pixel %d,%d is %d off", o, x, y, d)
-				}
-			}
-		}
-	}
-}
-
 // A JPEG is cut at every length: what comes out must be the picture as far as it goes, flagged, or a refusal when that
 // is less than half.
 func TestCutJPEG(t *testing.T) {
@@ -97,8 +69,8 @@ func TestFallback(t *testing.T) {
 	body := writeJPEG([]*image.Gray{y}, 64, 32, jpegOptions{})
 	dc := bytes.Index(body, []byte{8, 9, 10, 11, 0xff, 0xc4})
 	body[dc+3] = 99
-	img := mustDecode(t, oriented(t, JPEG, body, 3), Options{MinFace: 80})
-	if !img.Fallback || img.Scale != 1 {
+	img := mustDecode(t, oriented(t, JPEG, body, 3), Options{})
+	if !img.Fallback {
 		t.Errorf("image %+v", img)
 	}
 	reverse(img.Luma.Pix)

@@ -21,11 +21,11 @@ var (
 	ErrSize = errors.New("size differs from the header's")
 )
 
-// Scale is the denominator of the size a picture is decoded at: 1, 2, 4 or 8.
+// Scale is the size a picture is decoded at, in eighths: 1 to 8.
 type Scale int
 
 // Of is the length that n pixels have at this scale, rounded up as the library does.
-func (s Scale) Of(n int) int { return (n + int(s) - 1) / int(s) }
+func (s Scale) Of(n int) int { return (n*int(s) + 7) / 8 }
 
 // Samples says what Decode writes for a pixel.
 type Samples int
