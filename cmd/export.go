@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -58,10 +57,6 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) er
 	}
 	write := func(w io.Writer) error {
 		out, err := export.New(w, export.Options{Columns: o.columns, Sources: sources, Credentials: o.credentials})
-		var usage *export.UsageError
-		if errors.As(err, &usage) {
-			return &exit{exitUsage, err}
-		}
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 	"facescan/detect"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
-	"facescan/pipeline/source"
 )
 
 // detectOptions are the flags that decide what counts as a face. A job keeps the ones it was begun with.
@@ -110,6 +109,7 @@ type sourceOptions struct {
 	groupColumn                     string
 	keepColumns                     []string
 	shardSize                       int
+	node                            nodeFlag
 	leaseTTL                        time.Duration
 }
 
@@ -122,6 +122,7 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.groupColumn, "group-column", "", "column that groups rows: album, customer, page")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
 	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
+	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto in a Slurm array, auto/N in an indexed Kubernetes job")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }
 
@@ -133,10 +134,6 @@ func (o *sourceOptions) check() error {
 		return usagef("--lease-ttl %v: leases are renewed three times in it; give 1s or more", o.leaseTTL)
 	}
 	return nil
-}
-
-func (o *sourceOptions) columns() source.Spec {
-	return source.Spec{URLColumn: o.urlColumn, IDColumn: o.idColumn, GroupColumn: o.groupColumn, KeepColumns: o.keepColumns}
 }
 
 // unbuilt are flags of the contract whose work is not built yet: they are accepted with the value that switches

@@ -29,7 +29,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err := o.check(); err != nil {
 		return err
 	}
-	t, err := resolveTarget(args, o.db, o.columns())
+	t, err := resolveTarget(ctx, args, o)
 	if err != nil {
 		return err
 	}
@@ -42,6 +42,9 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	}
 	defer job.Close()
 	if err := belongs(ctx, job, t, o.db != ""); err != nil {
+		return err
+	}
+	if err := settleNode(ctx, job, &t); err != nil {
 		return err
 	}
 	drain, _, stop := interrupts(ctx, func() { g.tell("facescan: stopping; what is imported stays, the same command goes on") })
@@ -60,7 +63,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		return err
 	}
 	begin, last, rows := time.Now(), time.Now(), int64(0)
-	im := pipeline.Importer{Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
+	im := pipeline.Importer{Node: t.node, Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
 		Imported: func(source string, n int64, part float64) {
 			rows += n
 			if time.Since(last) > plainEvery {

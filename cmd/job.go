@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"facescan/pipeline"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/sqlite"
@@ -17,8 +18,8 @@ import (
 // listSuffixes are the ends of a list's name that its job's name does without.
 var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".parquet"}
 
-// jobOf names the job of a list: urls.txt.gz → urls.facescan.db, beside it.
-func jobOf(list string) string {
+// jobOf names the job of a list, or of a node's part of it: urls.txt.gz → urls.facescan.db, beside it.
+func jobOf(list string, node pipeline.Node) string {
 	base := list
 	for again := true; again; {
 		again = false
@@ -28,6 +29,9 @@ func jobOf(list string) string {
 			}
 		}
 	}
+	if node.Of > 0 {
+		base += fmt.Sprintf(".node-%d-of-%d", node.I, node.Of)
+	}
 	return base + ".facescan.db"
 }
 
@@ -35,10 +39,12 @@ func jobOf(list string) string {
 type target struct {
 	job     string        // path
 	sources []source.Spec // to import; none when the job itself was named
+	node    pipeline.Node // the part of the rows that this job takes
 }
 
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
-func resolveTarget(args []string, db string, columns source.Spec) (target, error) {
+func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target, error) {
+	db := o.db
 	if len(args) == 1 && args[0] != "-" {
 		is, err := sqlite.IsJob(args[0])
 		if err != nil {
@@ -58,9 +64,9 @@ func resolveTarget(args []string, db string, columns source.Spec) (target, error
 		if a == "-" {
 			continue
 		}
-		if is, err := sqlite.IsDatabase(a); err == nil && is {
-			return target{}, usagef("%s is a SQLite database of yours, and reading its tables is not built yet in this version; "+
-				"export the URLs into a list: sqlite3 %s 'select url from urls' > urls.txt", a, a)
+		if is, err := sqlite.IsDatabase(a); err == nil && is && db == "" {
+			return target{}, usagef("%s is a SQLite database of yours, and working on a table in place is not built yet in this version; "+
+				"copy its rows into a job: --table TABLE --db JOB.db", a)
 		}
 	}
 	specs, err := source.Expand(args)
@@ -71,8 +77,11 @@ func resolveTarget(args []string, db string, columns source.Spec) (target, error
 		return target{}, err
 	}
 	for i := range specs {
-		specs[i].URLColumn, specs[i].IDColumn = columns.URLColumn, columns.IDColumn
-		specs[i].GroupColumn, specs[i].KeepColumns = columns.GroupColumn, columns.KeepColumns
+		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
+		specs[i].GroupColumn, specs[i].KeepColumns = o.groupColumn, o.keepColumns
+		if err := checkColumns(ctx, specs[i]); err != nil {
+			return target{}, err
+		}
 	}
 	if db == "" {
 		switch {
@@ -81,14 +90,26 @@ func resolveTarget(args []string, db string, columns source.Spec) (target, error
 		case len(specs) != 1 || args[0] != specs[0].Path:
 			return target{}, usagef("several lists need a job to go into; add --db JOB.db")
 		}
-		db = jobOf(specs[0].Path)
+		db = jobOf(specs[0].Path, o.node.value)
 	}
-	return target{job: db, sources: specs}, nil
+	return target{job: db, sources: specs, node: o.node.value}, nil
+}
+
+// checkColumns opens a list that has columns, so that a wrong name is told before there is a job.
+func checkColumns(ctx context.Context, s source.Spec) error {
+	if s.Path == "-" || s.Format == "txt" && s.URLColumn+s.IDColumn+s.GroupColumn == "" && len(s.KeepColumns) == 0 {
+		return nil
+	}
+	list, err := source.Open(ctx, s, source.Position{})
+	if err != nil {
+		return err
+	}
+	return list.Close()
 }
 
 // existingJob opens the job that an argument stands for: a job file, or the list it was made from.
 func existingJob(ctx context.Context, arg string) (store.Job, error) {
-	for _, path := range []string{arg, jobOf(arg)} {
+	for _, path := range []string{arg, jobOf(arg, pipeline.Node{})} {
 		is, err := sqlite.IsJob(path)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
@@ -97,10 +118,10 @@ func existingJob(ctx context.Context, arg string) (store.Job, error) {
 			return sqlite.Open(ctx, path, sqlite.Options{})
 		}
 	}
-	if _, err := os.Stat(jobOf(arg)); err == nil {
-		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg))
+	if _, err := os.Stat(jobOf(arg, pipeline.Node{})); err == nil {
+		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, pipeline.Node{}))
 	}
-	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg), arg)
+	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg, pipeline.Node{}), arg)
 }
 
 // openOrCreate opens the job of a target, making it when it is new.

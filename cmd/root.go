@@ -18,6 +18,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"facescan/pipeline/source"
+	"facescan/store/export"
 )
 
 // The exit codes, the same for every command.
@@ -119,11 +122,16 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	}
 	code := exitError
 	var e *exit
-	if errors.As(err, &e) {
+	var list *source.UsageError
+	var result *export.UsageError
+	switch {
+	case errors.As(err, &e):
 		code = e.code
 		if e.err == nil {
 			return code
 		}
+	case errors.As(err, &list), errors.As(err, &result):
+		code = exitUsage
 	}
 	fmt.Fprintf(errw, "facescan: %v\n", err)
 	if code == exitUsage {

@@ -102,7 +102,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if err := o.check(); err != nil {
 		return err
 	}
-	t, err := resolveTarget(args, o.source.db, o.source.columns())
+	t, err := resolveTarget(ctx, args, &o.source)
 	if err != nil {
 		return err
 	}
@@ -115,6 +115,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	}
 	defer job.Close()
 	if err := belongs(ctx, job, t, o.source.db != ""); err != nil {
+		return err
+	}
+	if err := settleNode(ctx, job, &t); err != nil {
 		return err
 	}
 	detector, err := settleDetector(ctx, job, &o.detect, flags)
@@ -144,7 +147,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	end, err := func() (pipeline.End, error) {
 		defer show.run(job, stats)()
 		return pipeline.Run(hard, job, pipeline.Options{
-			Sources: t.sources, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector,
+			Sources: t.sources, Node: t.node, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector,
 			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries,
 			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit,

@@ -13,7 +13,6 @@ func addUnbuilt(fs *pflag.FlagSet) {
 		fs.String(name, "0", "not built yet")
 		unbuiltRun[name] = []string{"0"}
 	}
-	text("node")
 	number("min-rate")
 	number("per-host")
 	number("rate")
@@ -37,7 +36,5 @@ func addUnbuilt(fs *pflag.FlagSet) {
 	number("thumbnails")
 	text("listen")
 	text("abort-if")
-	for _, name := range []string{"table", "id-column", "url-column", "done-column", "group-column", "keep-columns"} {
-		unbuiltRun[name] = []string{"", "[]"}
-	}
+	unbuiltRun["done-column"] = []string{""}
 }

@@ -100,6 +100,14 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 	if err != nil {
 		return err
 	}
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := pipeline.ParseNode(settings["node"])
+	if err != nil {
+		return fmt.Errorf("the job's node %q: %w", settings["node"], err)
+	}
 	for _, s := range sources {
 		absent := func(why string) {
 			if o.requireSource {
@@ -120,7 +128,7 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 		if !filepath.IsAbs(spec.Path) {
 			spec.Path = filepath.Join(filepath.Dir(job.Path()), spec.Path)
 		}
-		switch err := pipeline.VerifySource(ctx, job, s, spec, report); {
+		switch err := pipeline.VerifySource(ctx, job, s, spec, node, report); {
 		case errors.Is(err, fs.ErrNotExist):
 			absent("is not there")
 		case err != nil:

@@ -26,8 +26,30 @@ const (
 	importers   = 4       // lists read at once
 )
 
+// Node is a part of a list's rows: those whose id modulo Of is I. The zero value is all of them.
+type Node struct{ I, Of int }
+
+func (n Node) takes(id int64) bool { return n.Of == 0 || id%int64(n.Of) == int64(n.I) }
+
+// String is i/N, or empty for all rows.
+func (n Node) String() string {
+	if n.Of == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", n.I, n.Of)
+}
+
+// ParseNode reads what String wrote.
+func ParseNode(s string) (n Node, err error) {
+	if s != "" {
+		_, err = fmt.Sscanf(s, "%d/%d", &n.I, &n.Of)
+	}
+	return n, err
+}
+
 // Importer reads lists into a job.
 type Importer struct {
+	Node      Node // which rows
 	Job       store.Job
 	Session   store.Session
 	ShardSize int
@@ -161,6 +183,9 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	for {
 		n, err := list.Next(chunk)
 		for _, row := range chunk[:n] {
+			if !im.Node.takes(offset + row.ID) {
+				continue
+			}
 			batch = append(batch, store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad})
 			bytes += int64(len(row.URL))
 		}
@@ -208,7 +233,7 @@ func (s *importState) poke() {
 
 func (r *run) importAll(ctx context.Context) error {
 	defer r.importing.set(false)
-	im := Importer{Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
+	im := Importer{Node: r.Node, Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
 		Imported: func(_ string, rows int64, _ float64) {
 			r.stats.Imported.Add(rows)
 			r.importing.poke()

@@ -49,6 +49,7 @@ import (
 // Options say how a run works. All fields but the marked ones are required.
 type Options struct {
 	Sources  []source.Spec // lists to import; none when the job itself was named
+	Node     Node          // which of their rows; optional
 	Fetcher  *fetch.Fetcher
 	Decode   decode.Options
 	Detector detect.Detector

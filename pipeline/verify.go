@@ -15,7 +15,7 @@ import (
 // VerifySource compares a source's rows in the job with the list they came from, as far as it is imported: the
 // same ids with the same URLs, none more and none less. It reads both in step, so memory does not grow with them.
 // A list that is not there is fs.ErrNotExist.
-func VerifySource(ctx context.Context, job store.Job, s store.Source, spec source.Spec, report func(store.Problem)) error {
+func VerifySource(ctx context.Context, job store.Job, s store.Source, spec source.Spec, node Node, report func(store.Problem)) error {
 	list, err := source.Open(ctx, spec, source.Position{})
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -32,13 +32,16 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 		report(store.Problem{Check: "source-rows", ID: id, Text: fmt.Sprintf(format, args...)})
 	}
 	row, err, more := next()
-	var seen int64 // rows of the list, of which Rows are imported
+	var seen int64 // rows of the list that the node takes, of which Rows are imported
 	chunk := make([]source.Row, readRows)
 	for {
 		n, rerr := list.Next(chunk)
 		for _, want := range chunk[:n] {
 			if err != nil {
 				return err
+			}
+			if !node.takes(offset + want.ID) {
+				continue
 			}
 			if seen++; seen > s.Rows {
 				break
