@@ -129,17 +129,6 @@ func newTable(o Options) (table, error) {
 		}
 		return value{s: strconv.Itoa(r.Source)}
 	}
-	if !o.Credentials {
-		for _, name := range []string{"url", "final_url"} {
-			c := &t.columns[t.find(name)]
-			get := c.get
-			c.get = func(r *record) value {
-				v := get(r)
-				v.s = redact(v.s)
-				return v
-			}
-		}
-	}
 	seen := map[string]bool{}
 	for _, s := range o.Sources {
 		for _, name := range s.Kept {
@@ -189,8 +178,9 @@ func (t table) find(name string) int {
 	return slices.IndexFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })
 }
 
-// choose picks columns by name, the default ones for none.
-func (t table) choose(names []string) ([]column, error) {
+// choose picks columns by name, the default ones for none. Unless credentials are wanted it hides passwords: here and
+// not in the table, because a filter sees URLs as they are.
+func (t table) choose(names []string, credentials bool) ([]column, error) {
 	if len(names) == 0 {
 		names = t.defaults
 	}
@@ -200,10 +190,18 @@ func (t table) choose(names []string) ([]column, error) {
 		if at < 0 {
 			return nil, t.unknown(name)
 		}
-		out[i] = t.columns[at]
-		if slices.ContainsFunc(out[:i], func(c column) bool { return c.name == out[i].name }) {
-			return nil, usagef("column %s is named twice", out[i].name)
+		c := t.columns[at]
+		if slices.ContainsFunc(out[:i], func(o column) bool { return o.name == c.name }) {
+			return nil, usagef("column %s is named twice", c.name)
 		}
+		if get := c.get; !credentials && (c.name == "url" || c.name == "final_url") {
+			c.get = func(r *record) value {
+				v := get(r)
+				v.s = redact(v.s)
+				return v
+			}
+		}
+		out[i] = c
 	}
 	return out, nil
 }

@@ -57,8 +57,15 @@ func New(w io.Writer, o Options) (Writer, error) {
 		return nil, err
 	}
 	e := &exporter{table: t, minScore: o.MinScore}
-	if e.columns, err = t.choose(o.Columns); err != nil {
+	if e.columns, err = t.choose(o.Columns, o.Credentials); err != nil {
 		return nil, err
+	}
+	if o.Where != "" {
+		root, err := parseWhere(o.Where, t)
+		if err != nil {
+			return nil, err
+		}
+		e.filter = &Filter{root}
 	}
 	switch o.Format {
 	case "csv", "":
@@ -82,6 +89,7 @@ type exporter struct {
 	table
 	columns  []column
 	minScore *float64
+	filter   *Filter // nil for none
 	out      encoder
 	rec      record
 	faces    []store.Face
@@ -93,15 +101,22 @@ func (e *exporter) Write(r store.Result) error {
 		e.redecide(*e.minScore)
 	}
 	if !e.perFace {
-		return e.out.encode(&e.rec)
+		return e.put()
 	}
 	for i := range e.rec.Faces {
 		e.rec.face = i
-		if err := e.out.encode(&e.rec); err != nil {
+		if err := e.put(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (e *exporter) put() error {
+	if e.filter != nil && !e.filter.match(&e.rec) {
+		return nil
+	}
+	return e.out.encode(&e.rec)
 }
 
 func (e *exporter) Close() error { return e.out.close() }

@@ -1,0 +1,185 @@
+package export
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Dialect is a database's SQL.
+type Dialect int
+
+const (
+	SQLite Dialect = iota
+	Postgres
+)
+
+// SQL translates the filter into a condition for a WHERE clause, which passes the same rows. What the user wrote is in
+// it only as arguments, numbered from first for Postgres. Column says what expression has the value of one of our
+// columns, of the type and NULL where an export has it; empty if none has. Filters over faces have no translation.
+func (f *Filter) SQL(d Dialect, first int, column func(name string) string) (condition string, args []any, err error) {
+	c := &compiler{dialect: d, first: first, column: column}
+	c.write(f.root)
+	return c.out.String(), c.args, c.err
+}
+
+type compiler struct {
+	dialect Dialect
+	first   int
+	column  func(string) string
+	out     strings.Builder
+	args    []any
+	err     error
+}
+
+// write writes a node. Every operand stands in parentheses, so that nothing depends on a database's precedences.
+func (c *compiler) write(n *node) {
+	switch n.op {
+	case "literal":
+		c.literal(n)
+	case "column":
+		expr := c.column(n.col.name)
+		if expr == "" && c.err == nil {
+			c.err = usagef("--where: the column %s cannot be asked for here", n.col.name)
+		}
+		c.print("(", expr, ")")
+	case "or", "and":
+		for i, a := range n.args {
+			if i > 0 {
+				c.print(" ", strings.ToUpper(n.op), " ")
+			}
+			c.group(a)
+		}
+	case "not":
+		c.print("NOT ")
+		c.group(n.args[0])
+	case "null":
+		c.group(n.args[0])
+		c.print(" IS ", negation(n), "NULL")
+	case "in":
+		c.operand(n.args[0])
+		c.print(" ", negation(n), "IN (")
+		for i, item := range n.list {
+			if i > 0 {
+				c.print(", ")
+			}
+			c.literal(item)
+		}
+		c.print(")")
+	case "between":
+		c.operand(n.args[0])
+		c.print(" ", negation(n), "BETWEEN ")
+		c.operand(n.args[1])
+		c.print(" AND ")
+		c.operand(n.args[2])
+	case "like":
+		c.operand(n.args[0])
+		if c.dialect == SQLite { // whose LIKE ignores case
+			c.print(" ", negation(n), "GLOB ")
+			c.bind(globOf(n.lit.s))
+		} else {
+			c.print(" ", negation(n), "LIKE ")
+			c.bind(n.lit.s)
+			c.print(" ESCAPE ''")
+		}
+	case "lower", "upper":
+		c.print(n.op)
+		c.print("(")
+		c.operand(n.args[0])
+		c.print(")")
+	case "length":
+		c.print("length")
+		c.group(n.args[0])
+	case "+", "-", "*", "/":
+		c.real(n.args[0])
+		c.print(" ", n.op, " ")
+		if n.op == "/" {
+			c.print("NULLIF(")
+		}
+		c.real(n.args[1])
+		if n.op == "/" {
+			c.print(", 0)")
+		}
+	default: // comparisons
+		c.operand(n.args[0])
+		c.print(" ", n.op, " ")
+		c.operand(n.args[1])
+	}
+}
+
+func negation(n *node) string {
+	if n.not {
+		return "NOT "
+	}
+	return ""
+}
+
+func (c *compiler) print(parts ...string) {
+	for _, p := range parts {
+		c.out.WriteString(p)
+	}
+}
+
+func (c *compiler) group(n *node) {
+	c.print("(")
+	c.write(n)
+	c.print(")")
+}
+
+// operand writes what is compared; text byte by byte, whatever collation a column has.
+func (c *compiler) operand(n *node) {
+	c.group(n)
+	if n.kind != text {
+		return
+	}
+	if c.dialect == SQLite {
+		c.print(" COLLATE BINARY")
+	} else {
+		c.print(` COLLATE "C"`)
+	}
+}
+
+func (c *compiler) real(n *node) {
+	c.print("CAST(")
+	c.group(n)
+	if c.dialect == SQLite {
+		c.print(" AS REAL)")
+	} else {
+		c.print(" AS double precision)")
+	}
+}
+
+// literal binds a literal; Postgres has to be told its type.
+func (c *compiler) literal(n *node) {
+	switch n.kind {
+	case integer:
+		c.cast(n.lit.i, "bigint")
+	case real:
+		c.cast(n.lit.f, "double precision")
+	case text:
+		c.cast(n.lit.s, "text")
+	}
+}
+
+func (c *compiler) cast(v any, as string) {
+	if c.dialect == SQLite {
+		c.bind(v)
+		return
+	}
+	c.print("CAST(")
+	c.bind(v)
+	c.print(" AS ", as, ")")
+}
+
+func (c *compiler) bind(v any) {
+	if c.dialect == SQLite {
+		c.print("?")
+	} else {
+		fmt.Fprintf(&c.out, "$%d", c.first+len(c.args))
+	}
+	c.args = append(c.args, v)
+}
+
+// globOf is SQLite's GLOB pattern for one of LIKE.
+func globOf(like string) string {
+	return strings.NewReplacer("%", "*", "_", "?", "*", "[*]", "?", "[?]", "[", "[[]").Replace(like)
+}
