@@ -52,6 +52,10 @@ type Job interface {
 
 	// AddSource joins a source to the job and numbers it, or returns the one that has this Name already.
 	AddSource(ctx context.Context, s Source) (Source, error)
+	// Pause holds a source back, or lets it go on: its shards are not claimed while it is paused. Leases stay.
+	Pause(ctx context.Context, source int, paused bool) error
+	// Prioritize changes a source's Priority.
+	Prioritize(ctx context.Context, source, priority int) error
 	// Sources lists the sources by number.
 	Sources(ctx context.Context) ([]Source, error)
 
@@ -113,6 +117,18 @@ type Session interface {
 	Leave(ctx context.Context) error
 }
 
+// TableFormat is the Format of the one source of a job whose rows lie in a user's table. It is imported by Adopt.
+const TableFormat = "table"
+
+// Adopter is what a Session also is when the job's rows lie in a user's table.
+type Adopter interface {
+	// Adopt is to the user's table what Append is to a list. It looks at some rows from an id on, takes those that
+	// are new into the job, cutting them into shards, and notices what the user changed since: rows deleted, added,
+	// or with another Done flag. A pass begins at math.MinInt64 and goes on at next while there is more; after its
+	// end the import is complete, until the next pass begins.
+	Adopt(ctx context.Context, l SourceLease, from int64, shardSize int) (next int64, more bool, err error)
+}
+
 // Owner is a process that works on a job.
 type Owner struct {
 	ID   string // unique among all processes that ever joined; made by Join if empty
@@ -124,12 +140,13 @@ type Owner struct {
 type Source struct {
 	Number   int    // from 0, as sources join
 	Name     string // absolute path, or "-" for stdin
-	Format   string // txt csv tsv jsonl parquet sqlite
+	Format   string // txt csv tsv jsonl parquet sqlite, or TableFormat
 	Options  string // JSON of what the reader needs to read it again: columns, …
 	Position Position
 	Rows     int64 // appended so far
 	Complete bool  // the import reached the end of the list
 	Paused   bool
+	Priority int    // of sources with work, each gets rows in proportion to 2^Priority; from -20 to 20
 	Importer string // owner that imports it now, empty for none
 }
 

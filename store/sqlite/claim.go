@@ -53,7 +53,11 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 		if freed, err = s.sweep(t, dead); err != nil {
 			return err
 		}
-		c, source, err := s.pick(t, int64(maxRows))
+		var c shard
+		source := 0
+		for empty := true; empty && err == nil; empty = c.pending == 0 {
+			c, source, err = s.pick(t, int64(maxRows))
+		}
 		if none = errors.Is(err, sql.ErrNoRows); none {
 			return nil // what was swept is to stay swept
 		}
@@ -89,7 +93,8 @@ func (j *job) anything(ctx context.Context) (some bool, err error) {
 	return some, err
 }
 
-// pick chooses source and shard and makes the shard fit; sql.ErrNoRows if there is none. The caller leases it.
+// pick chooses source and shard and makes the shard fit; sql.ErrNoRows if there is none. The caller leases
+// it, unless it turned out to have nothing pending.
 func (s *session) pick(t tx, maxRows int64) (c shard, source int, err error) {
 	var start float64
 	var priority int
@@ -113,6 +118,11 @@ func (s *session) pick(t tx, maxRows int64) (c shard, source int, err error) {
 	}
 	if c, err = join(t, c, source, want); err != nil {
 		return c, 0, err
+	}
+	if s.inPlace { // the user may have done rows, or deleted some, since they were counted
+		if c, err = putRight(t, c); err != nil || c.pending == 0 {
+			return c, source, err
+		}
 	}
 	if c, err = cut(t, c, source, want); err != nil {
 		return c, 0, err

@@ -40,7 +40,20 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 				return err
 			}
 		}
+		if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
+			if err := dropResults(t, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+				return err
+			}
+		}
 		if err := insertResults(t, l.Source, fresh); err != nil {
+			return err
+		}
+		if s.inPlace {
+			shard, err := shardAt(t, l.Shard)
+			if err != nil {
+				return err
+			}
+			_, err = recount(t, shard)
 			return err
 		}
 		_, err = t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh), l.Shard)

@@ -74,6 +74,9 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	if err != nil {
 		return nil, errors.Join(wrap("join", err), os.Remove(file.Name()), file.Close())
 	}
+	if j.inPlace {
+		return tableSession{s}, nil
+	}
 	return s, nil
 }
 

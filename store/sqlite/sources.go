@@ -40,13 +40,19 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 
 // AddSource implements store.Job.
 func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, err error) {
+	if j.inPlace {
+		return out, fmt.Errorf("add source %s: the rows of this job are the table's; make a job of its own with --db", s.Name)
+	}
+	if err := checkPriority(s.Priority); err != nil {
+		return out, wrap("add source "+s.Name, err)
+	}
 	err = j.writer.update(ctx, func(t tx) error {
 		number := int64(0)
 		if err := t.one("SELECT coalesce(max(number) + 1, 0) FROM {sources}", nil, &number); err != nil {
 			return err
 		}
-		_, err := t.exec(`INSERT INTO {sources} (number, name, format, options, last_id) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (name) DO NOTHING`, number, s.Name, s.Format, s.Options, number<<store.SourceShift)
+		_, err := t.exec(`INSERT INTO {sources} (number, name, format, options, priority, last_id) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (name) DO NOTHING`, number, s.Name, s.Format, s.Options, s.Priority, number<<store.SourceShift)
 		if err != nil {
 			return err
 		}
@@ -59,6 +65,38 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 	return out, wrap("add source "+s.Name, err)
 }
 
+// checkPriority keeps weights, powers of two, in a range where sums of them are exact.
+func checkPriority(priority int) error {
+	if priority < -20 || priority > 20 {
+		return fmt.Errorf("priority %d is not between -20 and 20", priority)
+	}
+	return nil
+}
+
+// Pause implements store.Job.
+func (j *job) Pause(ctx context.Context, source int, paused bool) error {
+	return j.change(ctx, source, "UPDATE {sources} SET paused = ? WHERE number = ?", paused)
+}
+
+// Prioritize implements store.Job.
+func (j *job) Prioritize(ctx context.Context, source, priority int) error {
+	if err := checkPriority(priority); err != nil {
+		return err
+	}
+	return j.change(ctx, source, "UPDATE {sources} SET priority = ? WHERE number = ?", priority)
+}
+
+// change sets a value of one source.
+func (j *job) change(ctx context.Context, source int, text string, value any) error {
+	return wrap(fmt.Sprintf("change source %d", source), j.writer.update(ctx, func(t tx) error {
+		n, err := t.exec(text, value, source)
+		if err == nil && n == 0 {
+			err = errors.New("there is no such source")
+		}
+		return err
+	}))
+}
+
 // Sources implements store.Job.
 func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 	err = j.view(ctx, func(t tx) error {
@@ -69,11 +107,11 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 }
 
 func (j *job) sources(t tx, where string, args ...any) (out []store.Source, err error) {
-	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.mark, s.rows, s.complete, s.paused, coalesce(o.id, '')
+	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.mark, s.rows, s.complete, s.paused, s.priority, coalesce(o.id, '')
 		FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer `+where+` ORDER BY s.number`, args, func(r *sql.Rows) error {
 		var s store.Source
 		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Mark,
-			&s.Rows, &s.Complete, &s.Paused, &s.Importer)
+			&s.Rows, &s.Complete, &s.Paused, &s.Priority, &s.Importer)
 		out = append(out, s)
 		return err
 	})

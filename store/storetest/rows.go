@@ -248,6 +248,54 @@ func testClaimGoesRound(t *testing.T, target Target) {
 	b.equal(seen, []int{1, 0, 1, 0}) // a new source is next, then both in turn
 }
 
+func testPriority(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	_, err := b.AddSource(ctx(t), store.Source{Name: "urgent", Priority: 2})
+	b.ok(err)
+	b.fill(s, "urgent", 10_000, 1000)
+	b.fill(s, "usual", 10_000, 1000)
+	seen := map[int]int{}
+	for range 50 {
+		seen[b.claim(s, 100).Source]++
+	}
+	b.equal(seen, map[int]int{0: 40, 1: 10}) // 4 to 1
+	b.ok(b.Prioritize(ctx(t), 1, 2))
+	seen = map[int]int{}
+	for range 20 {
+		seen[b.claim(s, 100).Source]++
+	}
+	b.equal(seen, map[int]int{0: 10, 1: 10})
+	src, err := b.Sources(ctx(t))
+	b.ok(err)
+	b.equal([]int{src[0].Priority, src[1].Priority}, []int{2, 2})
+	b.fails(b.Prioritize(ctx(t), 0, 21))
+	b.fails(b.Prioritize(ctx(t), 7, 1))
+	_, err = b.AddSource(ctx(t), store.Source{Name: "absurd", Priority: -21})
+	b.fails(err)
+}
+
+func testPause(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "first", 100, 100)
+	b.fill(s, "second", 100, 100)
+	l := b.claim(s, 10)
+	b.ok(b.Pause(ctx(t), l.Source, true))
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)})) // what is leased goes on
+	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.equal(b.counts().PausedPending, int64(99))
+	b.equal(len(b.work(s, ok)), 100)
+	c := b.counts()
+	b.equal([]int64{c.PausedPending, c.Pending}, []int64{99, 99})
+	src, err := b.Sources(ctx(t))
+	b.ok(err)
+	b.equal([]bool{src[0].Paused, src[1].Paused}, []bool{true, false})
+	b.ok(b.Pause(ctx(t), l.Source, false))
+	b.equal(len(b.work(s, ok)), 99)
+	b.fails(b.Pause(ctx(t), 9, true))
+}
+
 func testPending(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)

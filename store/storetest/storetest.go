@@ -51,6 +51,8 @@ func Run(t *testing.T, target Target) {
 		{"ClaimJoins", testClaimJoins},
 		{"ClaimSharesTheEnd", testClaimSharesTheEnd},
 		{"ClaimGoesRound", testClaimGoesRound},
+		{"Priority", testPriority},
+		{"Pause", testPause},
 		{"Pending", testPending},
 		{"Commit", testCommit},
 		{"CommitRefuses", testCommitRefuses},

@@ -1,0 +1,261 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+
+	"facescan/store"
+)
+
+// tableSession is a session of a job in a user's table.
+type tableSession struct{ *session }
+
+var _ store.Adopter = tableSession{}
+
+// Append implements store.Session: a user's table takes no rows from us.
+func (s tableSession) Append(context.Context, store.SourceLease, []store.NewRow, store.Position, bool, int) error {
+	return errors.New("append: the rows of this job are the table's")
+}
+
+// Adopt implements store.Adopter.
+func (s tableSession) Adopt(ctx context.Context, l store.SourceLease, from int64, shardSize int) (next int64, more bool, err error) {
+	const doing = "adopt rows"
+	if shardSize < 1 {
+		return from, false, fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	}
+	if from == math.MinInt64 {
+		if _, err := s.adopt(ctx, l, true, shardSize); err != nil {
+			return from, false, wrap(doing, err)
+		}
+	}
+	if next, more, err = s.reconcile(ctx, from); err != nil || more {
+		return next, more, wrap(doing, err)
+	}
+	// Behind the last shard.
+	next, err = s.adopt(ctx, l, false, shardSize)
+	if errors.Is(err, errEnd) {
+		return next, false, nil
+	}
+	return next, true, wrap(doing, err)
+}
+
+// errEnd says that a pass over the table has come to its end.
+var errEnd = errors.New("end of the table")
+
+// adopt cuts new rows into shards: all those below the first shard, which opens the import; or some of those above
+// the last one, and returns where to go on. Without any left there the import is complete, which is errEnd.
+func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool, shardSize int) (next int64, err error) {
+	end := false
+	err = s.writer.update(ctx, func(t tx) error {
+		n, err := t.exec("UPDATE {sources} SET complete = 0 WHERE number = ? AND importer = ? AND generation = ?", l.Source, s.number, l.Generation)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return store.ErrLeaseLost
+		}
+		var first, last sql.NullInt64
+		if err := t.one("SELECT min(lo), (SELECT hi FROM {shards} ORDER BY lo DESC LIMIT 1) FROM {shards}", nil, &first, &last); err != nil {
+			return err
+		}
+		if below {
+			if !first.Valid {
+				return nil
+			}
+			return adoptBelow(t, l.Source, first.Int64, shardSize)
+		}
+		c, err := nextShard(t, last, math.MaxInt64, shardSize)
+		if end = errors.Is(err, errEnd); end {
+			_, err = t.exec("UPDATE {sources} SET complete = 1 WHERE number = ?", l.Source)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		next = c.hi + 1
+		if err := adoptShard(t, l.Source, c, last, shardSize); err != nil {
+			return err
+		}
+		_, err = t.exec("UPDATE {sources} SET rows = rows + ?, last_id = ? WHERE number = ?", c.rows, c.hi, l.Source)
+		return err
+	})
+	if err == nil && end {
+		err = errEnd
+	}
+	return next, err
+}
+
+// adoptBelow cuts the rows below the first shard, rare as they are, in one transaction.
+func adoptBelow(t tx, source int, first int64, shardSize int) error {
+	for last := (sql.NullInt64{}); ; {
+		c, err := nextShard(t, last, first, shardSize)
+		if errors.Is(err, errEnd) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := adoptShard(t, source, c, sql.NullInt64{}, shardSize); err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE {sources} SET rows = rows + ? WHERE number = ?", c.rows, source); err != nil {
+			return err
+		}
+		last = sql.NullInt64{Int64: c.hi, Valid: true}
+	}
+}
+
+// nextShard finds the shard of at most shardSize pending rows, and maxSpan rows in all, that begins after last (or
+// with the first row) and ends below until. errEnd if there are no rows.
+func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c shard, err error) {
+	after := int64(math.MinInt64)
+	if last.Valid {
+		after = last.Int64
+	}
+	var first, end sql.NullInt64
+	rows := 0
+	err = t.one("SELECT min(i), max(i), count(*) FROM (SELECT u.{id} AS i FROM {urls} AS u WHERE u.{id} > ? AND u.{id} < ? ORDER BY u.{id} LIMIT ?)",
+		[]any{after, until, maxSpan}, &first, &end, &rows)
+	if err != nil {
+		return c, err
+	}
+	if rows == 0 {
+		return c, errEnd
+	}
+	c.lo, c.hi = first.Int64, end.Int64
+	if last.Valid {
+		c.lo = after + 1
+	}
+	err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1 OFFSET ?",
+		[]any{c.lo, c.hi, shardSize - 1}, &c.hi)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return c, err
+	}
+	if until != math.MaxInt64 && rows < maxSpan && c.hi == end.Int64 {
+		c.hi = until - 1 // shards tile
+	}
+	return count(t, c.lo, c.hi)
+}
+
+// adoptShard makes a shard, or adds it to the one that ends at last if that is free and small.
+func adoptShard(t tx, source int, c shard, last sql.NullInt64, shardSize int) error {
+	if last.Valid {
+		n, err := t.exec(`UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ?, already = already + ?
+			WHERE lo = (SELECT max(lo) FROM {shards}) AND hi = ? AND owner IS NULL AND rows + ? <= ? AND already + ? <= ?`,
+			c.hi, c.rows, c.pending, c.already, last.Int64, c.rows, shardSize, c.already, maxSpan)
+		if err != nil || n > 0 {
+			return err
+		}
+	}
+	_, err := t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending, already) VALUES (?, ?, ?, ?, ?, ?)",
+		c.lo, c.hi, source, c.rows, c.pending, c.already)
+	return err
+}
+
+// reconcile compares the first shard that ends at from or above with the user's rows, and puts it right. It returns
+// where to go on, while there are shards.
+func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool, err error) {
+	var s shard
+	right := false
+	find := func(t tx) (err error) {
+		if s, err = shardAt(t, from); err != nil {
+			return err
+		}
+		right, err = isRight(t, s)
+		return err
+	}
+	err = j.view(ctx, find)
+	if err == nil && !right {
+		err = j.writer.update(ctx, func(t tx) error {
+			if err := find(t); err != nil || right {
+				return err
+			}
+			_, err := putRight(t, s)
+			return err
+		})
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return from, false, nil
+	}
+	return s.hi + 1, true, err
+}
+
+// shardAt is the shard that holds an id, or the next one; sql.ErrNoRows if there is none.
+func shardAt(t tx, id int64) (s shard, err error) {
+	err = t.one(`SELECT lo, hi, rows, pending, already FROM {shards}
+		WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards} WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1)
+		ORDER BY lo LIMIT 1`, []any{id}, &s.lo, &s.hi, &s.rows, &s.pending, &s.already)
+	return s, err
+}
+
+// strays are results whose row is gone, or not done.
+const strays = "FROM {results} AS r LEFT JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? AND (u.{id} IS NULL OR {pending})"
+
+func isRight(t tx, s shard) (bool, error) {
+	stray := false
+	if err := t.one("SELECT EXISTS (SELECT 1 "+strays+")", []any{s.lo, s.hi}, &stray); err != nil || stray {
+		return false, err
+	}
+	c, err := count(t, s.lo, s.hi)
+	return c == s, err
+}
+
+// putRight drops stray results and counts again.
+func putRight(t tx, s shard) (shard, error) {
+	if err := dropResults(t, strays, s.lo, s.hi); err != nil {
+		return s, err
+	}
+	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.lo, s.hi)
+	if err != nil {
+		return s, err
+	}
+	return recount(t, s)
+}
+
+// dropResults deletes the results r that the query's rest finds, with all that hangs on them.
+func dropResults(t tx, rest string, args ...any) error {
+	var ids []store.Result
+	tallies := map[store.Reason]tally{}
+	err := t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest, args, func(r *sql.Rows) error {
+		var id, faces int64
+		var reason store.Reason
+		if err := r.Scan(&id, &reason, &faces); err != nil {
+			return err
+		}
+		ids = append(ids, store.Result{ID: id})
+		sum := tallies[reason]
+		sum.rows--
+		sum.faces -= faces
+		if faces > 0 {
+			sum.imagesWithFaces--
+		}
+		tallies[reason] = sum
+		return nil
+	})
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	for _, table := range []string{"{results}", "{faces}"} {
+		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids)); err != nil {
+			return err
+		}
+	}
+	return addTallies(t, 0, tallies)
+}
+
+// recount sets a shard's counters, and its source's, by what there is.
+func recount(t tx, s shard) (shard, error) {
+	c, err := count(t, s.lo, s.hi)
+	if err != nil || c == s {
+		return c, err
+	}
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.hi, c.rows, c.pending, c.already, s.lo)
+	if err != nil {
+		return c, err
+	}
+	_, err = t.exec("UPDATE {sources} SET rows = rows + ?", c.rows-s.rows)
+	return c, err
+}

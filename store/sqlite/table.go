@@ -1,0 +1,329 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"facescan/store"
+)
+
+// A user's table, in place. The rows stay where they are; our own tables go into the same file under names that begin
+// with facescan_. Nothing else in the file changes but the Done column. The table is the truth: what the user deletes,
+// adds, or marks done or not done between or during runs is noticed when Adopt passes by, or verify. Rows that were
+// done before the job saw them are outside it.
+
+const tablePrefix = "facescan_"
+
+// TableOptions names a table and its columns, in any case. What is empty is found: the columns that the job has used
+// before; else id, url and done by their names, id also as the table's INTEGER PRIMARY KEY.
+type TableOptions struct {
+	Table, ID, URL, Done, Group string
+	Keep                        []string
+}
+
+// Table is a table that can be worked on in place.
+type Table struct {
+	Path, Name           string
+	ID, URL, Done, Group string   // columns; Group may be empty
+	Keep                 []string // columns
+	AddsDone             bool     // there is no Done column yet
+	New                  bool     // there is no job on it yet
+}
+
+// Changes are the statements, in words close to SQL, that opening the table's job will run.
+func (d Table) Changes() (out []string) {
+	if d.AddsDone {
+		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s INTEGER DEFAULT 0", quote(d.Name), quote(d.Done)))
+	}
+	if d.New {
+		for _, t := range ownTables {
+			kind := "TABLE"
+			if strings.HasPrefix(t, "shards_") {
+				kind = "INDEX"
+			}
+			out = append(out, "CREATE "+kind+" "+tablePrefix+t)
+		}
+	}
+	return out
+}
+
+// errTable refuses a table for a reason, and says what can be done instead.
+func errTable(format string, args ...any) error {
+	return fmt.Errorf(format+"; copy its rows into a job of their own with --db JOB", args...)
+}
+
+// InspectTable says what OpenTable would do, and changes nothing. It refuses views, WITHOUT ROWID tables and tables
+// without a unique integer column.
+func InspectTable(ctx context.Context, path string, o TableOptions) (d Table, err error) {
+	if is, err := IsDatabase(path); err != nil || !is {
+		return d, wrap("read "+path, errors.Join(err, errors.New("it is no SQLite database")))
+	}
+	db := connect(path, url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_busy_timeout": {"60000"}})
+	defer db.Close()
+	t, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return d, wrap("read "+path, err)
+	}
+	defer t.Rollback()
+	d, err = inspect(tx{ctx, reader{t, names{prefix: tablePrefix}.replacer()}}, o)
+	d.Path = path
+	return d, wrap("table of "+path, err)
+}
+
+// column is one of the user's.
+type column struct {
+	name, kind string
+	key        bool // the table's primary key, alone
+	generated  bool
+}
+
+func inspect(t tx, o TableOptions) (d Table, err error) {
+	tables := 0
+	if err := t.one("SELECT count(*) FROM sqlite_schema WHERE name = ?", []any{tablePrefix + "job"}, &tables); err != nil {
+		return d, err
+	}
+	d.New = tables == 0
+	if !d.New {
+		if o, err = before(t, o); err != nil {
+			return d, err
+		}
+	}
+	if o.Table == "" {
+		return d, errors.New("name the table with --table")
+	}
+	var kind string
+	var withoutRowid bool
+	err = t.one("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", []any{o.Table}, &d.Name, &kind, &withoutRowid)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return d, fmt.Errorf("there is no table %s", o.Table)
+	case err != nil:
+		return d, err
+	case kind != "table":
+		return d, errTable("%s is a %s, which cannot be marked in place", d.Name, kind)
+	case withoutRowid:
+		return d, errTable("%s is a WITHOUT ROWID table, which cannot be marked in place", d.Name)
+	case strings.HasPrefix(d.Name, tablePrefix) || strings.HasPrefix(d.Name, "sqlite_"):
+		return d, fmt.Errorf("%s is no table of yours", d.Name)
+	}
+	var columns []column
+	err = t.each("SELECT name, upper(type), pk = 1 AND (SELECT max(pk) FROM pragma_table_xinfo(?1)) = 1, hidden <> 0 FROM pragma_table_xinfo(?1)",
+		[]any{d.Name}, func(r *sql.Rows) error {
+			var c column
+			err := r.Scan(&c.name, &c.kind, &c.key, &c.generated)
+			columns = append(columns, c)
+			return err
+		})
+	if err != nil {
+		return d, err
+	}
+	find := func(flag, name, usual string) (column, error) {
+		for _, c := range columns {
+			if strings.EqualFold(c.name, name) || name == "" && strings.EqualFold(c.name, usual) {
+				return c, nil
+			}
+		}
+		var all []string
+		for _, c := range columns {
+			all = append(all, c.name)
+		}
+		if name == "" {
+			name = usual
+		}
+		return column{}, fmt.Errorf("table %s has no column %s; name one of these with %s: %s", d.Name, name, flag, strings.Join(all, ", "))
+	}
+	id, err := find("--id-column", o.ID, "id")
+	if err != nil && o.ID == "" {
+		if at := slices.IndexFunc(columns, func(c column) bool { return c.key }); at >= 0 {
+			id, err = columns[at], nil
+		}
+	}
+	if err == nil {
+		err = checkKey(t, d.Name, id)
+	}
+	if err != nil {
+		return d, err
+	}
+	address, err := find("--url-column", o.URL, "url")
+	if err != nil {
+		return d, err
+	}
+	d.ID, d.URL, d.Done = id.name, address.name, o.Done
+	if d.Done == "" {
+		d.Done = "done"
+	}
+	done, err := find("--done-column", d.Done, d.Done)
+	if d.AddsDone = err != nil; !d.AddsDone {
+		d.Done = done.name
+		if done.generated {
+			return d, errTable("column %s of %s is computed and cannot be set", done.name, d.Name)
+		}
+	}
+	for i, name := range append([]string{o.Group}, o.Keep...) {
+		if i == 0 && name == "" {
+			continue
+		}
+		c, err := find("--group-column or --keep-columns", name, "")
+		if err != nil {
+			return d, err
+		}
+		if i == 0 {
+			d.Group = c.name
+		} else {
+			d.Keep = append(d.Keep, c.name)
+		}
+	}
+	if d.ID == d.Done || d.URL == d.Done || d.ID == d.URL {
+		return d, fmt.Errorf("columns %s, %s and %s of %s must be three", d.ID, d.URL, d.Done, d.Name)
+	}
+	return d, nil
+}
+
+// checkKey refuses a column that does not name each row by an integer.
+func checkKey(t tx, table string, c column) error {
+	if !strings.Contains(c.kind, "INT") {
+		return errTable("column %s of %s has type %q, and rows are named by integers", c.name, table, c.kind)
+	}
+	unique := c.key
+	if !unique {
+		err := t.one(`SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique" AND NOT l.partial AND
+			(SELECT count(*) = 1 AND max(i.name) = ?2 FROM pragma_index_info(l.name) AS i))`, []any{table, c.name}, &unique)
+		if err != nil {
+			return err
+		}
+	}
+	if !unique {
+		return errTable("column %s of %s is not unique", c.name, table)
+	}
+	if c.key && c.kind == "INTEGER" {
+		return nil // the row's own number, an integer always
+	}
+	var other string
+	err := t.one(fmt.Sprintf("SELECT typeof(%[1]s) FROM %[2]s WHERE typeof(%[1]s) <> 'integer' LIMIT 1", quote(c.name), quote(table)), nil, &other)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errTable("column %s of %s has a value of type %s among its integers", c.name, table, other)
+}
+
+// before fills the options with what the job in the file has used until now; another table or other columns are refused.
+func before(t tx, o TableOptions) (TableOptions, error) {
+	var name, options string
+	if err := t.one("SELECT name, options FROM {sources}", nil, &name, &options); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return o, nil // killed before the source was there
+		}
+		return o, err
+	}
+	used := TableOptions{}
+	if err := json.Unmarshal([]byte(options), &used); err != nil {
+		return o, err
+	}
+	used.Table = name
+	for _, c := range []struct{ given, used *string }{{&o.Table, &used.Table}, {&o.ID, &used.ID}, {&o.URL, &used.URL}, {&o.Done, &used.Done}, {&o.Group, &used.Group}} {
+		if *c.given != "" && !strings.EqualFold(*c.given, *c.used) {
+			return o, fmt.Errorf("the job in this file works with %q, not with %q; use a copy of the file, or a job of its own with --db JOB", *c.used, *c.given)
+		}
+	}
+	if len(o.Keep) > 0 && !slices.EqualFunc(o.Keep, used.Keep, strings.EqualFold) {
+		return o, fmt.Errorf("the job in this file keeps columns %v, not %v", used.Keep, o.Keep)
+	}
+	return used, nil
+}
+
+// HasTableJob tells whether the file is a database of a user's with a job on one of its tables.
+func HasTableJob(ctx context.Context, path string) (bool, error) {
+	if is, err := IsDatabase(path); err != nil || !is {
+		return false, err
+	}
+	if is, err := IsJob(path); err != nil || is {
+		return false, err
+	}
+	db := connect(path, url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_busy_timeout": {"60000"}})
+	defer db.Close()
+	n := 0
+	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = ?", tablePrefix+"job").Scan(&n)
+	return n > 0, wrap("read "+path, err)
+}
+
+// names of the table and its columns. A value that is no number is done when it is a word for yes.
+func (d Table) names() names {
+	text := func(name string) string { return "coalesce(CAST(u." + quote(name) + " AS TEXT), '')" }
+	n := names{urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text(d.URL), group: "''", kept: "NULL",
+		pending: `CASE typeof(u.{done}) WHEN 'integer' THEN u.{done} = 0 WHEN 'null' THEN 1 WHEN 'real' THEN u.{done} = 0.0
+			ELSE lower(trim(u.{done})) NOT IN ('true', 't', 'yes', 'y', 'on') AND CAST(u.{done} AS REAL) = 0 END`}
+	n.ours = "(" + n.pending + ") OR u.{id} IN (SELECT id FROM {results})"
+	if d.Group != "" {
+		n.group = text(d.Group)
+	}
+	if len(d.Keep) > 0 {
+		var values []string
+		for _, name := range d.Keep {
+			values = append(values, text(name))
+		}
+		n.kept = "json_array(" + strings.Join(values, ", ") + ")"
+	}
+	return n
+}
+
+// OpenTable opens the job on a table of a user's file, making it when there is none. A job file of our own is refused.
+func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, error) {
+	doing := "open table of " + path
+	if is, err := IsJob(path); err != nil || is {
+		return nil, wrap(doing, errors.Join(err, errors.New("the file is a job of facescan's own")))
+	}
+	d, err := InspectTable(ctx, path, o)
+	if err != nil {
+		return nil, err
+	}
+	if d.AddsDone {
+		if err := d.addDone(ctx); err != nil {
+			return nil, wrap(doing, err)
+		}
+	}
+	j, err := open(ctx, path, d.names(), true)
+	if err != nil {
+		return nil, wrap(doing, err)
+	}
+	options, err := json.Marshal(TableOptions{ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group, Keep: d.Keep})
+	if err == nil {
+		err = j.writer.update(ctx, func(t tx) error {
+			_, err := t.exec("INSERT INTO {sources} (number, name, format, options, last_id) VALUES (0, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
+				d.Name, store.TableFormat, string(options))
+			return err
+		})
+	}
+	if err != nil {
+		return nil, wrap(doing, errors.Join(err, j.Close()))
+	}
+	return j, nil
+}
+
+// addDone adds the Done column, unless another process was quicker.
+func (d Table) addDone(ctx context.Context) error {
+	db := connect(d.Path, url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_busy_timeout": {"60000"}})
+	defer db.Close()
+	t, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback() // nothing, once it is committed
+	there := false
+	err = t.QueryRowContext(ctx, "SELECT count(*) > 0 FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE", d.Name, d.Done).Scan(&there)
+	if err != nil || there {
+		return err
+	}
+	if _, err := t.ExecContext(ctx, d.Changes()[0]); err != nil {
+		return err
+	}
+	return t.Commit()
+}
