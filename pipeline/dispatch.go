@@ -7,13 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"facescan/pipeline/fetch"
 	"facescan/store"
 )
 
 const (
 	pageRows  = 512                    // pending rows read from a shard at a time
 	claimSpan = 5 * time.Second        // a claim takes about as many rows as this much work
+	aheadSpan = 2 * time.Second        // of work is queued before more is claimed
 	idlePoll  = 200 * time.Millisecond // how often a process without work looks for some
+	roomPoll  = 10 * time.Millisecond  // how often one with enough looks whether it still has
 )
 
 // task is a row on its way.
@@ -25,14 +28,16 @@ type task struct {
 	account  account
 	body     body
 	started  time.Time
+	riders   []*task // rows of the same URL, which share the outcome
 }
 
-// dispatch claims shards and hands their rows out, one in-flight token each, until the job is finished, a limit
-// is reached or the run drains. It returns when its rows are settled, or may be given up by others.
+// dispatch claims shards and puts their rows into the queue, until the job is finished, a limit is reached or the
+// run drains. It returns when its rows are settled, or may be given up by others.
 func (r *run) dispatch() error {
-	defer r.queue.stop()
+	defer r.queue.Close()
 	d := dispatcher{run: r, takeovers: -1}
 	for {
+		d.waitForRoom()
 		if r.draining.Err() != nil {
 			return nil
 		}
@@ -42,7 +47,7 @@ func (r *run) dispatch() error {
 		case r.draining.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrNoShard):
-			finished, err := r.idle()
+			finished, err := r.noShard()
 			if err != nil || finished {
 				return err
 			}
@@ -71,6 +76,19 @@ type dispatcher struct {
 	suspects  map[int64]int
 }
 
+// waitForRoom waits until the rows that are queued will not last for long, so that this process does not hoard what
+// another could do. Rows that wait for slow hosts are no work: while a fetcher has nothing to do, more is wanted.
+func (d *dispatcher) waitForRoom() {
+	ahead := max(2*d.Fetchers, int(d.stats.Rate()*aheadSpan.Seconds()))
+	for d.queue.Waiting() > ahead && d.idle.Load() == 0 {
+		select {
+		case <-time.After(roomPoll):
+		case <-d.draining.Done():
+			return
+		}
+	}
+}
+
 // claimRows is how many rows to claim: about claimSpan of work at the present rate, so that a process which joins
 // late finds something to do, and a fast one does not claim all the time.
 func (d *dispatcher) claimRows() int {
@@ -97,17 +115,16 @@ func (d *dispatcher) hand(h *held) error {
 			if d.MaxRows > 0 && d.handed >= d.MaxRows {
 				return nil
 			}
-			select {
-			case d.inflight <- struct{}{}:
-			case <-d.draining.Done():
-				return nil
-			case <-h.ctx.Done():
+			if h.ctx.Err() != nil {
 				return nil
 			}
 			t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{h: &d.budget.bodies}}
 			h.take()
-			if d.queue.add(d.draining, t) != nil {
-				d.giveUp(t)
+			if t.suspect >= 2 {
+				// Two processes ended uncleanly with it in their decoder: a third will not.
+				d.settle(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
+			} else if d.queue.Add(d.draining, fetch.Host(row.URL), row.URL, t) != nil {
+				d.giveUp(t, false)
 				return nil
 			}
 			d.handed++
@@ -154,9 +171,9 @@ func (r *run) await() error {
 	}
 }
 
-// idle is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
+// noShard is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
 // little: for our own rows, for other owners', for an import to cut the next shard.
-func (r *run) idle() (finished bool, err error) {
+func (r *run) noShard() (finished bool, err error) {
 	importing := r.importing.active() // asked before counting: what it appends meanwhile must not be overlooked
 	c, err := r.job.Counts(r.draining)
 	if err != nil {

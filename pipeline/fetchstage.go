@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/host"
 	"facescan/store"
 )
 
@@ -27,73 +28,105 @@ func (b *body) drop() {
 	b.bytes, b.release = nil, nil
 }
 
-// settlement is a row on its way to the writer: with its result, or given up.
+// settlement is a row on its way to the writer: with its result, or given up. The rows that rode with it come along.
 type settlement struct {
 	task   *task
-	result *store.Result
+	result *store.Result // of the task; its riders' are the same but for the id
+	token  bool          // it holds a place in flight
 }
 
 // giveUp hands a row to the writer without a result: it stays pending.
-func (r *run) giveUp(t *task) { r.settle(t, nil) }
+func (r *run) giveUp(t *task, token bool) { r.settle(t, nil, token) }
 
-// settle ends a row's way. The channel has room for every row in flight, so this never waits.
-func (r *run) settle(t *task, res *store.Result) {
+// settle ends a row's way.
+func (r *run) settle(t *task, res *store.Result, token bool) {
 	t.body.drop()
-	r.results <- settlement{t, res}
+	r.results <- settlement{t, res, token}
 }
 
-// fetchLoop is one fetcher: it makes one attempt at a time, and never sleeps between two.
+// gather makes one task of the rows that share an outcome.
+func gather(rows []*task) *task {
+	t := rows[0]
+	t.riders = append(t.riders, rows[1:]...)
+	return t
+}
+
+// fetchLoop is one fetcher: it makes one attempt at a time, and never sleeps between two. The place in flight is
+// taken before the row, so that when the stages behind are busy no row's fetch begins.
 func (r *run) fetchLoop() {
-	for t := r.queue.next(r.draining); t != nil; t = r.queue.next(r.draining) {
-		r.attempt(t)
+	for {
+		select {
+		case r.inflight <- struct{}{}:
+		case <-r.draining.Done():
+			return
+		}
+		r.idle.Add(1)
+		ticket, ok := r.queue.Next(r.draining)
+		r.idle.Add(-1)
+		if !ok {
+			<-r.inflight
+			return
+		}
+		if !r.attempt(ticket) {
+			<-r.inflight
+		}
 	}
 }
 
-func (r *run) attempt(t *task) {
-	if t.suspect >= 2 {
-		// Two processes ended uncleanly with it in their decoder: a third will not.
-		r.settle(t, &store.Result{ID: t.row.ID, Status: store.Failed, Reason: store.BadImage})
-		return
+// attempt makes one attempt for a row. It tells whether the row took the place in flight along.
+func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
+	t := k.Value
+	ctx := t.held.ctx
+	if k.Dead != nil {
+		t.attempts = k.Attempt()
+		res := failure(t.attempts, k.Dead)
+		r.settle(gather(k.Done(host.Verdict{})), &res, true)
+		return true
 	}
-	t.attempts++
 	t.started = time.Now()
 	r.stats.Fetching.enter()
-	b, err := r.Fetcher.Fetch(t.held.ctx, t.row.URL, &t.account)
+	b, err := r.Fetcher.Fetch(ctx, t.row.URL, &t.account)
 	r.stats.Fetching.leave(time.Since(t.started))
-	if err == nil {
+	t.attempts = k.Attempt()
+
+	var fe *fetch.Error
+	verdict := host.VerdictOf(err)
+	switch {
+	case err == nil:
 		t.body = body{b.Bytes, b.Status, b.FinalURL, b.Release}
 		r.stats.Bytes.Add(int64(len(b.Bytes)))
+		t = gather(k.Done(verdict))
 		select {
 		case r.fetched <- t:
 		case <-r.hard.Done():
-			r.giveUp(t)
+			r.giveUp(t, true)
 		}
-		return
-	}
-	var fe *fetch.Error
-	switch {
-	case t.held.ctx.Err() != nil:
-		r.giveUp(t)
+		return true
+	case ctx.Err() != nil:
+		verdict = host.Verdict{} // we cut it short
 	case errors.Is(err, fetch.ErrNoMemory):
-		t.attempts--
-		r.later(t, retryNoMemory)
+		if k.Back(retryNoMemory) {
+			return false
+		}
 	case !errors.As(err, &fe):
-		r.Log.Error("the fetcher gave no reason", "url", t.row.URL, "error", err)
-		r.giveUp(t)
-	case fe.Temporary() && t.attempts <= r.Retries:
+		r.Log.Error("the fetcher gave no reason", "url", fetch.Redact(t.row.URL), "error", err)
+	case fe.Temporary() && t.attempts <= r.Retries && r.draining.Err() == nil:
 		r.stats.Retries.Add(1)
-		r.later(t, fetch.Backoff(t.attempts, fe.RetryAfter))
+		if k.Retry(verdict, fetch.Backoff(t.attempts, fe.RetryAfter)) {
+			return false
+		}
 	default:
-		res := failure(t.row.ID, t.attempts, fe)
-		r.settle(t, &res)
+		// The queue believes a failure when it is sure that it was not our own outage; that may take a while.
+		res := failure(t.attempts, fe)
+		k.Fail(verdict, func(sure bool, rows []*task) {
+			if sure {
+				r.settle(gather(rows), &res, false)
+			} else {
+				r.giveUp(gather(rows), false)
+			}
+		})
+		return false
 	}
-}
-
-// later puts a row back into the queue, or gives it up when nobody will take it out any more.
-func (r *run) later(t *task, wait time.Duration) {
-	if r.draining.Err() != nil {
-		r.giveUp(t)
-		return
-	}
-	r.queue.again(t, time.Now().Add(wait))
+	r.giveUp(gather(k.Done(verdict)), true)
+	return true
 }

@@ -20,9 +20,9 @@ func reasonOf(err error) store.Reason {
 }
 
 // failure turns a fetch's error into a row's outcome.
-func failure(id int64, attempts int, err *fetch.Error) store.Result {
+func failure(attempts int, err *fetch.Error) store.Result {
 	return store.Result{
-		ID: id, Status: store.Failed, Reason: store.Reason(err.Reason), HTTPStatus: err.Status,
+		Status: store.Failed, Reason: store.Reason(err.Reason), HTTPStatus: err.Status,
 		FinalURL: err.FinalURL, Bytes: err.Bytes, Attempts: attempts,
 	}
 }

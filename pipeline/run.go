@@ -1,7 +1,7 @@
 // Package pipeline runs a job: it moves rows from their lists through fetch, decode and detection into the store.
 //
 //	sources ─import─▶ store ─claim─▶ dispatch ─▶ queue ─▶ fetch ×N ─▶ decode+detect ×W ─▶ writer ─commit─▶ store
-//	                                    ▲                  │  again later │                  │
+//	                                    ▲          ▲ again │              │                  │
 //	                                    └──── leases ──────┴──────────────┴────── settle ────┘
 //
 // # One way, bounded
@@ -35,6 +35,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,6 +43,7 @@ import (
 	"facescan/detect"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/source"
 	"facescan/store"
 )
@@ -55,13 +57,15 @@ type Options struct {
 	Detector detect.Detector
 	Encoded  bool // the detector wants the bytes as downloaded; optional
 
-	Fetchers   int // fetches at once; twice as many rows are in flight at most
+	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
 	Workers    int // decoders, each with its detection
 	ShardSize  int // rows
 	Retries    int // further attempts after a transient failure
+	PerHost    int // fetches from one host at once; 0 = no limit
 	LeaseTTL   time.Duration
 	Memory     int64 // bytes for bodies and pixels
 	DrainGrace time.Duration
+	OutageWait time.Duration // how long an outage of our own may last before it is an error
 
 	MaxRows     int64         // rows dispatched; 0 = no limit
 	MaxDuration time.Duration // 0 = no limit
@@ -116,6 +120,12 @@ type drainCause struct{ end End }
 
 func (d drainCause) Error() string { return fmt.Sprintf("draining (%d)", d.end) }
 
+// queueRows is how many rows wait for their hosts at most, about 300 bytes each.
+const queueRows = 1 << 14
+
+// ownFailure is the cause of the hard context when we failed, not the rows.
+type ownFailure struct{ error }
+
 // run is one call of Run.
 type run struct {
 	Options
@@ -124,7 +134,7 @@ type run struct {
 	stats   *Stats
 	budget  *budget
 	leases  *leases
-	queue   *queue
+	queue   *host.Queue[*task]
 
 	hard     context.Context         // ends when everything has to stop
 	draining context.Context         // ends when nothing new may start
@@ -133,12 +143,15 @@ type run struct {
 
 	stopImport context.CancelFunc
 
-	inflight chan struct{}   // a token a row in flight
+	abort    func(error)     // ends hard with our own failure
+	inflight chan struct{}   // a token a row in flight, and a fetcher that waits for one
+	idle     atomic.Int64    // fetchers that wait for a row
 	fetched  chan *task      // fetch → work
 	results  chan settlement // anything → writer
 	judge    judge
 
 	importing importState
+	patience  *time.Timer // ends the run when an outage lasts; used by the queue's notifications only
 }
 
 // Run works on the job until all its rows are done, whoever does them, or until something ends it earlier.
@@ -166,8 +179,10 @@ func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, erro
 }
 
 func (r *run) run(ctx context.Context) (End, error) {
-	g, hard := errgroup.WithContext(ctx)
-	r.hard = hard
+	g, gctx := errgroup.WithContext(ctx)
+	hard, abort := context.WithCancelCause(gctx)
+	defer abort(nil)
+	r.hard, r.abort = hard, func(err error) { abort(ownFailure{err}) }
 	r.draining, r.drain = context.WithCancelCause(hard)
 	defer r.drain(nil)
 	fetching, stopFetching := context.WithCancel(hard)
@@ -176,7 +191,11 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.inflight = make(chan struct{}, 2*r.Fetchers)
 	r.fetched = make(chan *task, r.Workers)
 	r.results = make(chan settlement, 2*r.Fetchers)
-	r.queue = newQueue()
+	slow := (r.Fetchers + 1) / 2
+	r.queue = host.New[*task](host.Options{
+		PerHost: r.PerHost, Window: max(queueRows, 4*r.Fetchers), Slots: r.Fetchers, Slow: slow,
+		Probe: r.Fetcher.Probe, Notify: r.outage,
+	})
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, pixels: &r.budget.pixels, stats: r.stats,
 		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
 	r.importing.changed = make(chan struct{}, 1)
@@ -202,9 +221,9 @@ func (r *run) run(ctx context.Context) (End, error) {
 	g.Go(func() error { return r.dispatch() })
 	g.Go(func() error {
 		defer close(r.fetched)
-		err := pool(r.Fetchers, func(int) error { r.fetchLoop(); return nil })
-		for _, t := range r.queue.left() {
-			r.giveUp(t)
+		err := pool(r.Fetchers+slow, func(int) error { r.fetchLoop(); return nil })
+		for _, t := range r.queue.Stop() {
+			r.giveUp(t, false)
 		}
 		return err
 	})
@@ -219,6 +238,9 @@ func (r *run) run(ctx context.Context) (End, error) {
 	err := g.Wait()
 	if err != nil {
 		return Finished, err
+	}
+	if own := (ownFailure{}); errors.As(context.Cause(hard), &own) {
+		return Finished, own.error
 	}
 	if ctx.Err() != nil {
 		return Interrupted, nil

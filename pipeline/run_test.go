@@ -106,7 +106,7 @@ func newBench(t *testing.T, images map[string][]byte, paths ...string) *bench {
 	}
 	b.job = job
 	b.opts = Options{Sources: specs, Fetcher: f, Decode: decode.Options{MaxPixels: 100e6}, Detector: answering(oneFace),
-		Fetchers: 4, Workers: 2, ShardSize: 10, Retries: 1, LeaseTTL: 30 * time.Second, Memory: 64 << 20, DrainGrace: time.Second,
+		Fetchers: 4, Workers: 2, ShardSize: 10, Retries: 1, LeaseTTL: 30 * time.Second, Memory: 64 << 20, DrainGrace: time.Second, OutageWait: time.Minute,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	return b
 }

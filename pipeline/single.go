@@ -81,7 +81,7 @@ func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, 
 			return store.Result{}, err
 		}
 		if !fe.Temporary() || t.attempts > s.Retries {
-			return failure(0, t.attempts, fe), nil
+			return failure(t.attempts, fe), nil
 		}
 		select {
 		case <-time.After(fetch.Backoff(t.attempts, fe.RetryAfter)):

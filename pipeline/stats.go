@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"facescan/pipeline/fetch/host"
 	"facescan/store"
 )
 
@@ -29,6 +30,7 @@ type Stats struct {
 	job      store.Counts // the job when it was last looked at
 	own      totals       // what this run committed
 	meter    meter
+	outage   host.Outage
 	failures map[store.Reason]int64
 }
 
@@ -109,6 +111,12 @@ func (s *Stats) jobTotals() (failed, done int64) {
 	return s.base.Failed + s.own.Failed, s.base.Done + s.own.Done
 }
 
+func (s *Stats) setOutage(o host.Outage) {
+	s.mu.Lock()
+	s.outage = o
+	s.mu.Unlock()
+}
+
 // Rate is how many rows a second this process settled lately.
 func (s *Stats) Rate() float64 {
 	s.mu.Lock()
@@ -127,22 +135,29 @@ type Snapshot struct {
 	Rate     float64 // rows a second, lately
 	Failures map[store.Reason]int64
 	InFlight int
-	Memory   int64 // bytes reserved
-	Queued   map[string]int64
+	Waiting  int         // rows in the queue
+	Memory   int64       // bytes reserved
+	Outage   host.Outage // our own, if On
 }
 
 // Snapshot reads all figures at once.
 func (s *Stats) Snapshot() Snapshot {
 	s.mu.Lock()
+	r := s.run
+	s.mu.Unlock()
+	waiting, inFlight := 0, 0
+	if r != nil { // asked without the lock: the queue tells us of outages under its own
+		waiting, inFlight = r.queue.Waiting(), r.flying()
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	snap := Snapshot{Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces, Failures: map[store.Reason]int64{}}
+	snap := Snapshot{InFlight: inFlight, Waiting: waiting, Outage: s.outage, Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces, Failures: map[store.Reason]int64{}}
 	if s.run == nil {
 		return snap
 	}
 	now := time.Now()
 	snap.Elapsed = now.Sub(s.start)
 	snap.Rate = s.meter.rate(now)
-	snap.InFlight = len(s.run.inflight)
 	snap.Memory = s.run.budget.used()
 	for r, n := range s.failures {
 		snap.Failures[r] = n

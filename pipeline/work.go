@@ -20,18 +20,18 @@ func (r *run) workLoop(i int) error {
 	defer d.Close()
 	for t := range r.fetched {
 		if t.held.ctx.Err() != nil {
-			r.giveUp(t)
+			r.giveUp(t, true)
 			continue
 		}
 		res, err := r.judge.result(t.held.ctx, i, d, t)
 		switch {
 		case t.held.ctx.Err() != nil:
-			r.giveUp(t)
+			r.giveUp(t, true)
 		case err != nil:
-			r.giveUp(t)
+			r.giveUp(t, true)
 			return err
 		default:
-			r.settle(t, res)
+			r.settle(t, res, true)
 		}
 	}
 	return nil
@@ -60,7 +60,7 @@ type judge struct {
 func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task) (*store.Result, error) {
 	bytes := t.body.bytes
 	res := &store.Result{
-		ID: t.row.ID, Status: store.Failed, HTTPStatus: t.body.status, FinalURL: t.body.finalURL,
+		Status: store.Failed, HTTPStatus: t.body.status, FinalURL: t.body.finalURL,
 		Bytes: int64(len(bytes)), Attempts: t.attempts,
 	}
 	header, err := decode.Probe(bytes, j.decode)

@@ -18,75 +18,98 @@ const (
 // write is the checkpoint writer: the one place where results become durable. It gathers what arrives within
 // writeLinger and commits it, a transaction a shard; while it commits, the next batch gathers behind it, so
 // batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait for.
+//
+// After a failure it goes on taking what arrives, so that nobody waits for it, and writes nothing.
 func (r *run) write() error {
-	batch := map[*held][]settlement{}
+	var failed error
 	for {
 		s, ok := <-r.results
 		if !ok {
-			return nil
+			return failed
 		}
-		batch[s.task.held] = append(batch[s.task.held], s)
-		n := 1
+		w := batch{rows: map[*held][]*task{}, results: map[*held][]store.Result{}}
+		w.add(s)
 		linger := time.NewTimer(writeLinger)
 	gather:
-		for n < writeBatch && n < len(r.inflight) {
+		for w.n < writeBatch && w.tokens < r.flying() {
 			select {
 			case s, ok := <-r.results:
 				if !ok {
 					break gather
 				}
-				batch[s.task.held] = append(batch[s.task.held], s)
-				n++
+				w.add(s)
 			case <-linger.C:
 				break gather
 			}
 		}
 		linger.Stop()
-		for h, settled := range batch {
-			if err := r.commit(h, settled); err != nil {
-				return err
+		if failed == nil {
+			if failed = r.commit(&w); failed != nil {
+				r.abort(failed)
 			}
-			delete(batch, h)
+		}
+		for range w.tokens {
+			<-r.inflight
 		}
 	}
 }
 
-// commit makes the results of one shard durable and settles its rows. The write is not cancelled with the run:
-// work that is done is kept.
-func (r *run) commit(h *held, settled []settlement) error {
+// flying is how many rows are in flight: the places taken, less those of fetchers that wait for a row.
+func (r *run) flying() int { return len(r.inflight) - int(r.idle.Load()) }
+
+// batch is what is committed together, by shard.
+type batch struct {
+	rows    map[*held][]*task
+	results map[*held][]store.Result
+	n       int
+	tokens  int
+}
+
+func (w *batch) add(s settlement) {
+	if s.token {
+		w.tokens++
+	}
+	now := time.Now()
+	for _, t := range append(s.task.riders, s.task) {
+		w.n++
+		w.rows[t.held] = append(w.rows[t.held], t)
+		if s.result != nil {
+			res := *s.result
+			res.ID, res.Time = t.row.ID, now
+			if !s.task.started.IsZero() {
+				res.Took = now.Sub(s.task.started)
+			}
+			w.results[t.held] = append(w.results[t.held], res)
+		}
+	}
+}
+
+// commit makes the results durable and settles their rows. The write is not cancelled with the run: work that is
+// done is kept.
+func (r *run) commit(w *batch) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.hard), writeTimeout)
 	defer cancel()
-	results := make([]store.Result, 0, len(settled))
-	now := time.Now()
-	for _, s := range settled {
-		if s.result != nil {
-			s.result.Time = now
-			s.result.Took = now.Sub(s.task.started)
-			results = append(results, *s.result)
-		}
-	}
-	if len(results) > 0 {
-		begin := time.Now()
-		err := r.session.Commit(ctx, h.now(), results)
-		r.stats.Committing.add(time.Since(begin))
-		switch {
-		case errors.Is(err, store.ErrLeaseLost):
-			r.stats.Refused.Add(int64(len(results)))
-			r.leases.lose(h)
-		case err != nil:
-			return fmt.Errorf("write results: %w", err)
-		default:
-			r.stats.commit(results)
-			if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
-				r.drain(drainCause{TooManyFail})
+	for h, rows := range w.rows {
+		if results := w.results[h]; len(results) > 0 {
+			begin := time.Now()
+			err := r.session.Commit(ctx, h.now(), results)
+			r.stats.Committing.add(time.Since(begin))
+			switch {
+			case errors.Is(err, store.ErrLeaseLost):
+				r.stats.Refused.Add(int64(len(results)))
+				r.leases.lose(h)
+			case err != nil:
+				return fmt.Errorf("write results: %w", err)
+			default:
+				r.stats.commit(results)
+				if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
+					r.drain(drainCause{TooManyFail})
+				}
 			}
 		}
-	}
-	for range settled {
-		<-r.inflight
-	}
-	if err := r.leases.settle(ctx, h, len(settled)); err != nil {
-		return fmt.Errorf("release a shard: %w", err)
+		if err := r.leases.settle(ctx, h, len(rows)); err != nil {
+			return fmt.Errorf("release a shard: %w", err)
+		}
 	}
 	return nil
 }
