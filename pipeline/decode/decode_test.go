@@ -414,6 +414,29 @@ func TestHugeHeaders(t *testing.T) {
 	}
 }
 
+// A small file with many scans of a large picture would keep a decoder busy for minutes.
+func TestManyScans(t *testing.T) {
+	body := writeJPEG([]*image.Gray{grey(photo(8, 8))}, 8, 8, jpegOptions{progressive: true})
+	frame := bytes.Index(body, []byte{0xff, 0xc2}) + 5
+	last := bytes.LastIndex(body, []byte{0xff, markerSOS})
+	many := func(n int) []byte {
+		return append(append([]byte(nil), body[:last]...), bytes.Repeat(body[last:len(body)-2], n)...)
+	}
+	if _, err := Probe(many(400), Options{}); err != nil {
+		t.Errorf("400 scans of 64 pixels: %v", err)
+	}
+	if _, err := Probe(many(501), Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("501 scans: %v", err)
+	}
+	copy(body[frame:], []byte{9984 >> 8, 9984 & 255, 9984 >> 8, 9984 & 255})
+	if _, err := Probe(many(40), Options{}); err != nil {
+		t.Errorf("40 scans of 100 megapixels: %v", err)
+	}
+	if _, err := Probe(many(50), Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("50 scans of 100 megapixels: %v", err)
+	}
+}
+
 func TestNotImage(t *testing.T) {
 	for name, body := range map[string]string{
 		"nothing": "", "a byte": "\xff", "a marker": "\xff\xd8", "html": "<!doctype html><html>", "svg": "<svg xmlns='http://www.w3.org/2000/svg'/>",

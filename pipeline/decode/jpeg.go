@@ -30,6 +30,13 @@ const (
 // would cost every large picture its place in the memory budget.
 const fallbackRoom = 16 << 20
 
+// A scan goes over every block, if only to learn that nothing changes there, which takes a byte of the file for
+// thousands of blocks. Encoders make ten scans or so.
+const (
+	maxScans   = 500
+	maxScanned = 4 << 30 // pixels, in all scans together: two or three seconds
+)
+
 // jpegHeader is what decoding needs to know beforehand.
 type jpegHeader struct {
 	components  int
@@ -85,6 +92,12 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 				f.Orientation = exif
 			}
 			f.Memory = h.memory(f.Width, f.Height, f.Orientation, o)
+			if h.multiScan {
+				scans := 1 + bytes.Count(b[i:], []byte{0xff, markerSOS})
+				if scans > maxScans || int64(scans)*int64(f.Width)*int64(f.Height) > maxScanned {
+					return errors.New("too many scans")
+				}
+			}
 			return nil
 		case marker >= markerSOF0 && marker <= 0xcf && marker != markerDHT && marker != markerJPG && marker != markerDAC:
 			if h.components != 0 {

@@ -279,3 +279,22 @@ func TestModules(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse feeds the reader of boxes, which alone decides how much memory a module gets.
+func FuzzParse(f *testing.F) {
+	m := photo(32, 32)
+	f.Add(heic(m))
+	f.Add(heic(m, box("irot", []byte{1}), box("imir", []byte{0}), box("clap", u32(20, 1, 20, 1, 1, 1, 1, 1))))
+	f.Add(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30, box("irot", []byte{3})))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		format := heif.Sniff(body)
+		info, err := heif.Parse(body, format)
+		if err != nil {
+			return
+		}
+		if info.Width < 1 || info.Height < 1 || info.Width > 1<<20 || info.Height > 1<<20 || info.Turn < 1 || info.Turn > 8 ||
+			info.Memory() < 20*int64(info.Width)*int64(info.Height) {
+			t.Fatalf("%+v takes %d bytes", info, info.Memory())
+		}
+	})
+}
