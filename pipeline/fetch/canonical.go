@@ -53,8 +53,8 @@ func parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// resolve is where a redirect from base leads. A Location is not HTML: &amp; stays.
-func resolve(base *url.URL, location string) (*url.URL, error) {
+// redirected is where a redirect from base leads. A Location is not HTML: &amp; stays.
+func redirected(base *url.URL, location string) (*url.URL, error) {
 	s := tidy(location)
 	if i := strings.IndexAny(s, `:/\?#`); i > 0 && s[i] == ':' {
 		return parse(s)
@@ -63,7 +63,7 @@ func resolve(base *url.URL, location string) (*url.URL, error) {
 		return nil, fmt.Errorf("redirect to a URL of %d bytes", len(s))
 	}
 	if len(s) >= 2 && strings.IndexByte(`/\`, s[0]) >= 0 && strings.IndexByte(`/\`, s[1]) >= 0 {
-		return resolve(base, base.Scheme+":"+s)
+		return redirected(base, base.Scheme+":"+s)
 	}
 	u := *base
 	switch {

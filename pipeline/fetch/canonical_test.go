@@ -96,7 +96,7 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
-func TestResolve(t *testing.T) {
+func TestRedirected(t *testing.T) {
 	base, err := Canonical("https://user:pw@example.com:8443/a/b%2Fc/d?q")
 	if err != nil {
 		t.Fatal(err)
@@ -116,13 +116,13 @@ func TestResolve(t *testing.T) {
 		{"ftp://example.com/", ""},
 		{"http://", ""},
 	} {
-		u, err := resolve(base, c.location)
+		u, err := redirected(base, c.location)
 		got := ""
 		if err == nil {
 			got = u.String()
 		}
 		if got != c.want {
-			t.Errorf("resolve(%q) = %q, %v; want %q", c.location, got, err, c.want)
+			t.Errorf("redirected(%q) = %q, %v; want %q", c.location, got, err, c.want)
 		}
 	}
 }

@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"facescan/pipeline/fetch/guard"
+	"facescan/pipeline/fetch/resolve"
 )
 
 // stagger is how long one address is tried alone before the next one is tried beside it (RFC 8305).
@@ -21,56 +23,83 @@ const stagger = 300 * time.Millisecond
 // dialer connects to hosts by the addresses it looked up and checked itself.
 type dialer struct {
 	allowPrivate bool
+	resolver     *resolve.Resolver
 	tls          *tls.Config
+	userAgent    string
 }
 
-// dial connects to host:port. net/http lets a dial outlive its request; here it ends with it.
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	h := ctx.Value(hopKey{}).(*hop)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(errFinished)
-	defer context.AfterFunc(h.a.ctx, func() { cancel(context.Cause(h.a.ctx)) })()
+// dial connects to host:port, through the hop's proxy if it has one.
+func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	h := hopOf(ctx)
+	ctx, cancel := h.bind(ctx)
+	defer cancel()
 	return d.connect(ctx, h, addr)
 }
 
 // dialTLS is dial, with the handshake after it.
-func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
-	h := ctx.Value(hopKey{}).(*hop)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(errFinished)
-	defer context.AfterFunc(h.a.ctx, func() { cancel(context.Cause(h.a.ctx)) })()
+func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) {
+	h := hopOf(ctx)
+	ctx, cancel := h.bind(ctx)
+	defer cancel()
 	c, err := d.connect(ctx, h, addr)
 	if err != nil {
 		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(addr)
-	config := d.tls.Clone()
-	config.ServerName = strings.TrimSuffix(host, ".")
-	t := tls.Client(c, config)
-	if err := t.HandshakeContext(ctx); err != nil {
-		c.Close()
-		var errno syscall.Errno
-		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, fmt.Errorf("closed during the handshake: %w", io.EOF)
-		case ctx.Err() != nil || errors.As(err, &errno): // the connection's fault
-			return nil, err
-		}
-		return nil, tlsError{err}
-	}
-	return t, nil
+	return d.handshake(ctx, c, host)
+}
+
+// bind lets a dial end with its attempt. net/http would let it go on, for others to use.
+func (h *hop) bind(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(h.a.ctx, func() { cancel(context.Cause(h.a.ctx)) })
+	return ctx, func() { stop(); cancel(errFinished) }
 }
 
 func (d *dialer) connect(ctx context.Context, h *hop, addr string) (net.Conn, error) {
+	if h.proxy != nil {
+		return d.tunnel(ctx, h)
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
+	targets, err := d.targets(ctx, h, host, port)
+	if err != nil {
+		return nil, err
+	}
+	return race(ctx, targets, d.one)
+}
+
+// handshake speaks TLS on a connection, which it closes when that fails.
+func (d *dialer) handshake(ctx context.Context, c net.Conn, host string) (net.Conn, error) {
+	config := d.tls.Clone()
+	config.ServerName = strings.TrimSuffix(host, ".")
+	t := tls.Client(c, config)
+	err := t.HandshakeContext(ctx)
+	if err == nil {
+		return t, nil
+	}
+	c.Close()
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("closed during the handshake: %w", io.EOF)
+	case ctx.Err() != nil || errors.As(err, &errno): // the connection's fault
+		return nil, err
+	}
+	return nil, tlsError{err}
+}
+
+// targets are the addresses of a canonical host that may be dialled, at least one. The error is the guard's when there
+// are only others.
+func (d *dialer) targets(ctx context.Context, h *hop, host, port string) ([]netip.AddrPort, error) {
 	h.reach(lookingUp)
 	ips, err := d.lookup(ctx, host)
 	if err != nil {
 		return nil, err
 	}
+	h.reach(dialling)
 	n, err := net.LookupPort("tcp", port)
 	if err != nil {
 		return nil, err
@@ -85,15 +114,14 @@ func (d *dialer) connect(ctx context.Context, h *hop, addr string) (net.Conn, er
 	if len(targets) == 0 {
 		return nil, err
 	}
-	h.reach(dialling)
-	return d.race(ctx, targets)
+	return targets, nil
 }
 
 // race tries the addresses in order, the next one when one failed or took too long, and returns the first
 // connection. The error is the first address's.
-func (d *dialer) race(ctx context.Context, targets []netip.AddrPort) (net.Conn, error) {
+func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
 	if len(targets) == 1 {
-		return d.one(ctx, targets[0])
+		return dial(ctx, targets[0])
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -114,7 +142,7 @@ func (d *dialer) race(ctx context.Context, targets []netip.AddrPort) (net.Conn, 
 			i := started
 			started++
 			go func() {
-				c, err := d.one(ctx, targets[i])
+				c, err := dial(ctx, targets[i])
 				select {
 				case results <- result{c, err, i}:
 				case <-ctx.Done():
@@ -157,7 +185,11 @@ func (d *dialer) one(ctx context.Context, target netip.AddrPort) (net.Conn, erro
 			return guard.Check(a, d.allowPrivate)
 		},
 	}
-	return nd.DialContext(ctx, "tcp", target.String())
+	c, err := nd.DialContext(ctx, "tcp", target.String())
+	if err != nil && target.Addr().Is6() && !target.Addr().IsLoopback() && noIPv6() {
+		err = &noWay{err}
+	}
+	return c, err
 }
 
 // lookup returns the addresses of a canonical host, at least one.
@@ -171,14 +203,29 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	case name == "invalid" || strings.HasSuffix(name, ".invalid"):
 		return nil, &dnsError{reason: DNSNotFound, err: fmt.Errorf("%s: no such host", host)}
 	}
-	ips, err := (&net.Resolver{PreferGo: true}).LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		e := &dnsError{reason: DNSTimeout, err: err}
-		var de *net.DNSError
-		if errors.As(err, &de) && de.IsNotFound {
-			e.reason = DNSNotFound
-		}
-		return nil, e
+	ips, err := d.resolver.Lookup(ctx, host)
+	var e *resolve.Error
+	switch {
+	case err == nil:
+		return ips, nil
+	case !errors.As(err, &e):
+		return nil, err
+	case e.Kind == resolve.NotFound:
+		return nil, &dnsError{reason: DNSNotFound, err: err}
 	}
-	return ips, nil
+	return nil, &dnsError{reason: DNSTimeout, outage: e.Kind == resolve.Unreachable, err: err}
 }
+
+// noIPv6 tells whether this machine has no public IPv6 address. Then an IPv6 host that cannot be reached is no outage.
+var noIPv6 = sync.OnceValue(func() bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && guard.Check(netip.AddrPortFrom(p.Addr(), 0), false) == nil && p.Addr().Is6() {
+			return false
+		}
+	}
+	return true
+})

@@ -113,6 +113,11 @@ type dnsError struct {
 func (e *dnsError) Error() string { return e.err.Error() }
 func (e *dnsError) Unwrap() error { return e.err }
 
+// noWay is a failed dial to an IPv6 address from a machine without IPv6.
+type noWay struct{ error }
+
+func (e *noWay) Unwrap() error { return e.error }
+
 // tlsError is a handshake that failed on what was said, not on the connection under it.
 type tlsError struct{ error }
 
@@ -125,7 +130,14 @@ func classify(err error) *Error {
 	var timeout net.Error
 	var op *net.OpError
 	var errno syscall.Errno
+	var no *noWay
+	var proxy *proxyError
+	var refused *refusal
 	switch {
+	case errors.As(err, &proxy):
+		e.Reason, e.Outage = Connect, true
+	case errors.As(err, &refused), errors.As(err, &no):
+		e.Reason = Connect
 	case errors.As(err, &dns):
 		e.Reason, e.Outage = dns.reason, dns.outage
 	case errors.Is(err, guard.ErrPrivate):

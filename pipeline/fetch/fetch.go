@@ -20,6 +20,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,10 +29,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
-	"sync"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"facescan/pipeline/fetch/resolve"
 )
 
 // Defaults of Options.
@@ -43,56 +49,79 @@ const (
 // Options of a Fetcher. The zero value is of use: it follows no redirect and dials public addresses only.
 type Options struct {
 	Timeout      time.Duration // of an attempt, from its first lookup to its last byte; 0 means DefaultTimeout
+	MinRate      int64         // bytes a second that a body must come at, 0 for any; see too_slow
 	MaxBytes     int64         // of a body after its content encoding is undone; 0 means DefaultMaxBytes
 	MaxRedirects int           // that are followed
+
 	UserAgent    string
+	Headers      []Header // beyond our own; see ParseHeader
+	IgnoreOptOut bool     // read bodies whose X-Robots-Tag asks not to
+	Rate         float64  // requests a second, over all hosts; 0 for any
+	Bandwidth    int64    // bytes of bodies a second, over all hosts; 0 for any
+
 	AllowPrivate bool           // dial loopback and private addresses too
+	BlockHosts   *BlockList     // not asked, on no hop; may be nil
 	Insecure     bool           // do not verify certificates
 	RootCAs      *x509.CertPool // nil means the system's
-	Conns        int            // idle connections that are kept; 0 means 2,048
-	ConnsPerHost int            // of them to one host; 0 means 64
+	Proxy        string         // a URL; "" means what the environment says, "none" none
+
+	Resolver     *resolve.Resolver // nil means one of the system's configuration
+	Conns        int               // idle connections that are kept; 0 means 2,048
+	ConnsPerHost int               // of them to one host; 0 means 64
 }
 
 // Fetcher makes attempts. It may be used by many goroutines.
 type Fetcher struct {
 	o         Options
-	header    http.Header // shared by all requests, never changed
+	robot     string
+	header    http.Header // shared by requests, never changed
 	transport *http.Transport
+	dialer    *dialer
+	proxy     func(*url.URL) (*url.URL, error)
+	requests  *rate.Limiter // nil for no limit
+	bandwidth *rate.Limiter
+	own       *resolve.Resolver // to be closed
 }
 
-// New makes a Fetcher. Close it to end its idle connections.
+// New makes a Fetcher. Close it.
 func New(o Options) (*Fetcher, error) {
-	if o.Timeout < 0 || o.MaxBytes < 0 || o.MaxRedirects < 0 {
+	if o.Timeout < 0 || o.MaxBytes < 0 || o.MaxRedirects < 0 || o.MinRate < 0 || o.Rate < 0 || o.Bandwidth < 0 {
 		return nil, errors.New("fetch: negative limit")
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
-	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxBytes
-	}
-	if o.Conns == 0 {
-		o.Conns = 2048
-	}
-	if o.ConnsPerHost == 0 {
-		o.ConnsPerHost = 64
-	}
-	if o.UserAgent == "" {
-		o.UserAgent = "facescan"
-	}
-	f := &Fetcher{o: o, header: http.Header{
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
+	o.Conns = cmp.Or(o.Conns, 2048)
+	o.ConnsPerHost = cmp.Or(o.ConnsPerHost, 64)
+	o.UserAgent = cmp.Or(o.UserAgent, "facescan")
+	f := &Fetcher{o: o, robot: robotName(o.UserAgent), header: http.Header{
 		"User-Agent":      {o.UserAgent},
 		"Accept":          {"image/jpeg,image/*;q=0.9,*/*;q=0.5"}, // the cheapest to decode first
 		"Accept-Encoding": {"identity"},
 	}}
-	d := &dialer{allowPrivate: o.AllowPrivate, tls: &tls.Config{
+	var err error
+	if f.proxy, err = proxies(o.Proxy); err != nil {
+		return nil, err
+	}
+	if o.Rate > 0 {
+		f.requests = rate.NewLimiter(rate.Limit(o.Rate), 1)
+	}
+	if o.Bandwidth > 0 {
+		f.bandwidth = rate.NewLimiter(rate.Limit(o.Bandwidth), int(min(max(o.Bandwidth/10, 1<<10), 1<<20)))
+	}
+	if o.Resolver == nil {
+		if f.own, err = resolve.New(resolve.Options{}); err != nil {
+			return nil, err
+		}
+		o.Resolver = f.own
+	}
+	f.dialer = &dialer{allowPrivate: o.AllowPrivate, resolver: o.Resolver, userAgent: o.UserAgent, tls: &tls.Config{
 		InsecureSkipVerify: o.Insecure,
 		RootCAs:            o.RootCAs,
 		ClientSessionCache: tls.NewLRUClientSessionCache(o.Conns),
 	}}
 	f.transport = &http.Transport{
-		DialContext:            d.dial,
-		DialTLSContext:         d.dialTLS,
+		DialContext:            f.dialer.dial,
+		DialTLSContext:         f.dialer.dialTLS,
 		DisableCompression:     true,
 		MaxIdleConns:           o.Conns,
 		MaxIdleConnsPerHost:    o.ConnsPerHost,
@@ -104,8 +133,13 @@ func New(o Options) (*Fetcher, error) {
 	return f, nil
 }
 
-// Close ends the idle connections. Attempts under way go on.
-func (f *Fetcher) Close() { f.transport.CloseIdleConnections() }
+// Close ends the idle connections. No attempt may be under way.
+func (f *Fetcher) Close() {
+	f.transport.CloseIdleConnections()
+	if f.own != nil {
+		f.own.Close()
+	}
+}
 
 // Fetch makes one attempt. The error is an *Error, or ErrNoMemory, or the context's cause when that ended first.
 // A 2xx answer without any bytes is a Body: whether bytes are an image is not judged here.
@@ -119,15 +153,36 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, 
 	}
 	buf := &buffer{mem: mem, paid: firstBuffer}
 	a := f.begin(ctx)
+	defer a.end()
 	body, err := a.run(u, buf)
 	if err != nil {
 		err = a.verdict(err, int64(len(buf.b)))
 		buf.free()
-		a.end()
 		return nil, err
 	}
-	a.end()
 	return body, nil
+}
+
+// Probe asks for a URL and returns nil as soon as there is an answer with a good status, else what Fetch would. It
+// reads no body, follows no redirect and takes no memory from the budget.
+func (f *Fetcher) Probe(ctx context.Context, rawURL string) error {
+	u, err := Canonical(rawURL)
+	if err != nil {
+		return &Error{Reason: BadURL, Err: err}
+	}
+	a := f.begin(ctx)
+	defer a.end()
+	resp, err := a.request(u, u)
+	if err != nil {
+		return a.verdict(err, 0)
+	}
+	a.status = resp.StatusCode
+	a.quickly()
+	discard(resp.Body, 16<<10)
+	if e := fromStatus(resp); e != nil && !isRedirect(resp) {
+		return a.verdict(e, 0)
+	}
+	return nil
 }
 
 // attempt is one attempt under way.
@@ -140,10 +195,7 @@ type attempt struct {
 	final    string // redacted URL of the latest hop, empty for the first
 	status   int
 	received atomic.Int64 // bytes of the body, as they came
-
-	clock sync.Mutex
-	timer *time.Timer
-	due   time.Time
+	clock
 }
 
 func (f *Fetcher) begin(ctx context.Context) *attempt {
@@ -181,8 +233,9 @@ func (a *attempt) verdict(err error, got int64) error {
 // run follows the hops to a body.
 func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 	var seen map[string]bool
+	origin := u
 	for hops := 0; ; hops++ {
-		resp, err := a.request(u)
+		resp, err := a.request(u, origin)
 		if err != nil {
 			return nil, err
 		}
@@ -193,7 +246,7 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 				seen = map[string]bool{}
 			}
 			seen[u.String()] = true
-			if u, err = resolve(u, resp.Header.Get("Location")); err != nil {
+			if u, err = redirected(u, resp.Header.Get("Location")); err != nil {
 				return nil, &Error{Reason: HTTPError, Err: fmt.Errorf("redirect: %w", err)}
 			}
 			a.final = Redact(u.String())
@@ -211,7 +264,13 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 			discard(resp.Body, 16<<10)
 			return nil, e
 		}
+		if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
+			resp.Body.Close() // unread, even if that costs the connection
+			return nil, &Error{Reason: OptOut, Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
+		}
+		stop := a.watch()
 		err = a.read(resp, buf)
+		stop()
 		resp.Body.Close()
 		if err != nil {
 			return nil, err
@@ -221,19 +280,33 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 	}
 }
 
-// request makes one hop.
-func (a *attempt) request(u *url.URL) (*http.Response, error) {
+// request makes one hop, of a row that began at origin.
+func (a *attempt) request(u, origin *url.URL) (*http.Response, error) {
+	f := a.f
+	if f.o.BlockHosts.Has(u.Hostname()) {
+		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts", u.Hostname())}
+	}
+	if f.requests != nil {
+		if d := f.requests.Reserve().Delay(); d > 0 {
+			if err := a.outside(func() error { return sleep(a.parent, d) }); err != nil {
+				return nil, err
+			}
+		}
+	}
 	h := &hop{a: a}
 	ctx := context.WithValue(a.ctx, hopKey{}, h)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: h.gotConn})
-	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: a.f.header, Proto: "HTTP/1.1",
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(u, origin), Proto: "HTTP/1.1",
 		ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if u.User != nil {
-		req.Header = req.Header.Clone()
 		password, _ := u.User.Password()
 		req.SetBasicAuth(u.User.Username(), password)
 	}
-	resp, err := a.f.transport.RoundTrip(req)
+	err := h.route(ctx, u)
+	var resp *http.Response
+	if err == nil {
+		resp, err = f.transport.RoundTrip(req)
+	}
 	if err != nil {
 		if cause := context.Cause(a.ctx); cause != nil {
 			err = cause
@@ -246,12 +319,30 @@ func (a *attempt) request(u *url.URL) (*http.Response, error) {
 	return resp, nil
 }
 
+// route finds out whether the request goes through a proxy. If so it looks the target up and checks it.
+func (h *hop) route(ctx context.Context, u *url.URL) error {
+	p, err := h.a.f.proxy(u)
+	if err != nil || p == nil {
+		return err
+	}
+	targets, err := h.a.f.dialer.targets(ctx, h, u.Hostname(), cmp.Or(u.Port(), u.Scheme))
+	if err != nil {
+		return err
+	}
+	h.proxy, h.target = p, targets[0]
+	return nil
+}
+
 // hop is one request under way. The dialer finds it in its context.
 type hop struct {
-	a     *attempt
-	phase atomic.Int32
-	conns int
+	a      *attempt
+	phase  atomic.Int32
+	conns  int
+	proxy  *url.URL       // nil for none
+	target netip.AddrPort // what the proxy is asked for
 }
+
+func hopOf(ctx context.Context) *hop { return ctx.Value(hopKey{}).(*hop) }
 
 type hopKey struct{}
 
@@ -281,18 +372,6 @@ func (h *hop) gotConn(httptrace.GotConnInfo) {
 		h.a.cancel(errStale)
 	}
 }
-
-// quickly leaves the attempt a moment to read what only makes a connection reusable.
-func (a *attempt) quickly() {
-	a.clock.Lock()
-	defer a.clock.Unlock()
-	if time.Until(a.due) > 250*time.Millisecond && a.timer.Stop() {
-		a.timer.Reset(250 * time.Millisecond)
-	}
-}
-
-// throttled reads once.
-func (a *attempt) throttled(r io.Reader, p []byte) (int, error) { return r.Read(p) }
 
 // isRedirect tells whether the answer leads elsewhere; 300, 304, 305 and 306 do not.
 func isRedirect(r *http.Response) bool {

@@ -487,3 +487,15 @@ func TestRetryAfterAndFinalURL(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+func TestProbe(t *testing.T) {
+	s := newServer(t)
+	f := newFetcher(t, fetch.Options{Timeout: 300 * time.Millisecond})
+	for path, want := range map[string]string{"/i/0/x": "", "/huge/9/x": "", "/hang/": "", "/redirect/1/0/x": "", "/status/404": fetch.HTTP4xx, "/dead/": fetch.Timeout, "/reset/": fetch.Reset} {
+		err := f.Probe(t.Context(), s.URL+path)
+		var e *fetch.Error
+		if errors.As(err, &e) && e.Reason != want || err == nil && want != "" {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// clock cuts an attempt when its time is over. It stands still while the attempt waits for our own limits.
+type clock struct {
+	timer  *time.Timer
+	due    time.Time
+	stood  atomic.Int64 // nanoseconds
+	stands atomic.Bool
+}
+
+// outside runs wait with the clock stopped.
+func (a *attempt) outside(wait func() error) error {
+	if !a.timer.Stop() {
+		return errTimeout
+	}
+	from := time.Now()
+	left := a.due.Sub(from)
+	a.stands.Store(true)
+	err := wait()
+	now := time.Now()
+	a.stood.Add(int64(now.Sub(from)))
+	a.stands.Store(false)
+	a.due = now.Add(left)
+	a.timer.Reset(left)
+	return err
+}
+
+// quickly leaves the attempt a moment to read what only makes its connection reusable.
+func (a *attempt) quickly() {
+	if time.Until(a.due) > 250*time.Millisecond && a.timer.Stop() {
+		a.timer.Reset(250 * time.Millisecond)
+	}
+}
+
+// throttled reads once, and then waits for as long as the bandwidth limit wants for that.
+func (a *attempt) throttled(r io.Reader, p []byte) (int, error) {
+	l := a.f.bandwidth
+	if l == nil {
+		return r.Read(p)
+	}
+	n, err := r.Read(p[:min(len(p), l.Burst())])
+	if n > 0 {
+		res := l.ReserveN(time.Now(), n)
+		if d := res.Delay(); d > time.Millisecond {
+			if e := a.outside(func() error { return sleep(a.parent, d) }); e != nil && (err == nil || err == io.EOF) {
+				err = e
+			}
+		}
+	}
+	return n, err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// watch ends the attempt when its body comes more slowly than the minimum rate, on average since its header, once it
+// has had time to get going. A body of which nothing comes at all is left to the timeout. The result stops watching.
+func (a *attempt) watch() (stop func()) {
+	least := a.f.o.MinRate
+	if least <= 0 {
+		return func() {}
+	}
+	from, stood := time.Now(), a.stood.Load()
+	grace := min(10*time.Second, a.f.o.Timeout/2)
+	var timer *time.Timer
+	begun := make(chan struct{}) // the timer is set before it is used
+	timer = time.AfterFunc(grace, func() {
+		<-begun
+		took := time.Since(from) - time.Duration(a.stood.Load()-stood)
+		got := a.received.Load()
+		if !a.stands.Load() && got > 0 && float64(got) < float64(least)*took.Seconds() {
+			a.cancel(fmt.Errorf("%w: %d bytes in %v", errTooSlow, got, took.Round(time.Millisecond)))
+			return
+		}
+		timer.Reset(min(time.Second, grace))
+	})
+	close(begun)
+	return func() { timer.Stop() }
+}

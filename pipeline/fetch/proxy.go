@@ -1,0 +1,170 @@
+package fetch
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/http/httpproxy"
+	"golang.org/x/net/proxy"
+)
+
+// A proxy would look names up and connect out of our sight. So the target is looked up and checked here, and the proxy
+// is asked for a tunnel to its address, for plain requests as well: one that it forwarded would have to name the
+// address in place of the host (RFC 9112 3.2.2), and the server behind it could not tell which of its sites is meant. A
+// proxy that lets no tunnel through to port 80 refuses such rows.
+
+// proxies returns which proxy a URL goes through, nil for none. "" is the environment's choice, "none" is none.
+func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
+	switch setting {
+	case "":
+		choose := httpproxy.FromEnvironment().ProxyFunc()
+		return func(u *url.URL) (*url.URL, error) {
+			p, err := choose(u)
+			if err == nil && p != nil && !knownProxy(p) {
+				err = fmt.Errorf("%s: no kind of proxy that is known here", p.Scheme)
+			}
+			if err != nil {
+				return nil, &proxyError{err}
+			}
+			return p, nil
+		}, nil
+	case "none":
+		return func(*url.URL) (*url.URL, error) { return nil, nil }, nil
+	}
+	p, err := url.Parse(setting)
+	if err != nil || p.Host == "" || !knownProxy(p) {
+		return nil, fmt.Errorf("proxy %q: give http://, https:// or socks5:// and a host", Redact(setting))
+	}
+	return func(*url.URL) (*url.URL, error) { return p, nil }, nil
+}
+
+func knownProxy(p *url.URL) bool {
+	return p.Scheme == "http" || p.Scheme == "https" || p.Scheme == "socks5" || p.Scheme == "socks5h"
+}
+
+// proxyError is a proxy that fails us: no row may be spent on it.
+type proxyError struct{ err error }
+
+func (e *proxyError) Error() string { return "proxy: " + e.err.Error() }
+func (e *proxyError) Unwrap() error { return e.err }
+
+// refusal is a proxy that works, and does not connect to this target.
+type refusal struct{ status string }
+
+func (r *refusal) Error() string { return "the proxy says " + r.status }
+
+// dialProxy connects to the proxy. It may be anywhere: the user named it.
+func (d *dialer) dialProxy(ctx context.Context, h *hop) (net.Conn, error) {
+	p := h.proxy
+	port := p.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[p.Scheme]
+	}
+	if port == "" {
+		port = "1080"
+	}
+	n, err := net.LookupPort("tcp", port)
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	ips, err := d.lookup(ctx, strings.ToLower(p.Hostname()))
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	targets := make([]netip.AddrPort, len(ips))
+	for i, ip := range ips {
+		targets[i] = netip.AddrPortFrom(ip, uint16(n))
+	}
+	c, err := race(ctx, targets, func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+		return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", a.String())
+	})
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	if p.Scheme != "https" {
+		return c, nil
+	}
+	t, err := d.handshake(ctx, c, p.Hostname())
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	return t, nil
+}
+
+// tunnel connects to the target through the proxy.
+func (d *dialer) tunnel(ctx context.Context, h *hop) (net.Conn, error) {
+	if strings.HasPrefix(h.proxy.Scheme, "socks5") {
+		return d.socks(ctx, h)
+	}
+	c, err := d.dialProxy(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: h.target.String()}, Host: h.target.String(),
+		Header: http.Header{"User-Agent": {d.userAgent}}}
+	if u := h.proxy.User; u != nil {
+		password, _ := u.Password()
+		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password)))
+	}
+	var resp *http.Response
+	if err = req.Write(c); err == nil {
+		resp, err = http.ReadResponse(bufio.NewReader(c), req) // what follows is only said after we spoke
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err != nil:
+		err = &proxyError{err}
+	case resp.StatusCode == http.StatusProxyAuthRequired:
+		err = &proxyError{errors.New(resp.Status)}
+	case resp.StatusCode != http.StatusOK:
+		err = &refusal{resp.Status}
+	default:
+		return c, nil
+	}
+	c.Close()
+	return nil, err
+}
+
+func (d *dialer) socks(ctx context.Context, h *hop) (net.Conn, error) {
+	var auth *proxy.Auth
+	if u := h.proxy.User; u != nil {
+		password, _ := u.Password()
+		auth = &proxy.Auth{User: u.Username(), Password: password}
+	}
+	var reached bool
+	forward := forwarder(func(ctx context.Context) (net.Conn, error) {
+		c, err := d.dialProxy(ctx, h)
+		reached = err == nil
+		return c, err
+	})
+	s, err := proxy.SOCKS5("tcp", h.proxy.Host, auth, forward)
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	c, err := s.(proxy.ContextDialer).DialContext(ctx, "tcp", h.target.String())
+	if err != nil && ctx.Err() == nil {
+		if reached && !strings.Contains(err.Error(), "authentication") {
+			return nil, &refusal{err.Error()}
+		}
+		return nil, &proxyError{err}
+	}
+	return c, err
+}
+
+// forwarder is how the SOCKS client gets to its proxy.
+type forwarder func(ctx context.Context) (net.Conn, error)
+
+func (f forwarder) Dial(string, string) (net.Conn, error) { return f(context.Background()) }
+
+func (f forwarder) DialContext(ctx context.Context, _, _ string) (net.Conn, error) { return f(ctx) }
