@@ -20,6 +20,11 @@ type Image struct {
 	Luma    *image.Gray // upright, at the size the decoder chose
 	Scale   float64     // pixels of the full upright image a pixel of Luma, >= 1, the same for both axes
 	Encoded []byte      // the file as downloaded; nil unless the detector wants it
+
+	// For those that look at Encoded: the size of its picture as stored, EXIF orientation not applied, and what carries a
+	// box of that picture into Luma.
+	Width, Height int
+	FromStored    func(Face) Face
 }
 
 // Face is a box in pixels of Luma.
@@ -34,6 +39,7 @@ type Answer struct {
 	Faces      []Face // score >= the threshold, by score descending, then y, x, width
 	Candidates []Face // the best 8 below it, in the same order
 	Err        error  // the image cannot be judged, now or later; nil otherwise
+	Detector   string // fingerprint of what answered, where it was not the detector itself but a stand-in
 }
 
 // Detector finds faces. It may be called from many goroutines at once.
@@ -44,4 +50,14 @@ type Detector interface {
 	// Fingerprint names engine, model and parameters: equal fingerprints give equal answers.
 	Fingerprint() string
 	Close() error
+}
+
+// Remote is a detector elsewhere, which makes batches of what many callers ask for. Waiting for it takes no processor.
+type Remote interface {
+	Detector
+	// Ask puts one image and returns when a copy of it is taken: what it points to may be used again. It waits for room, not
+	// for the answer, which the returned function waits for; call that once. Errors are those of Detect.
+	Ask(ctx context.Context, img Image) (answer func() (Answer, error), err error)
+	// Probe tells whether asking is worth while; ErrUnavailable when it is not.
+	Probe(ctx context.Context) error
 }

@@ -81,9 +81,10 @@ func (m *merger) merge(passes []Search, p Params) Answer {
 func (m *merger) answer(clusters []found, p Params) Answer {
 	var a Answer
 	for _, c := range clusters {
-		f := Face{X: c.x - c.side/2, Y: c.y - c.side/2, Width: c.side, Height: c.side, Score: c.score}
+		side := onGrid(c.side)
+		f := Face{X: onGrid(c.x - c.side/2), Y: onGrid(c.y - c.side/2), Width: side, Height: side, Score: float64(float32(c.score))}
 		switch {
-		case c.score >= p.minScore():
+		case f.Score >= p.Threshold():
 			a.Faces = append(a.Faces, f)
 		case len(a.Candidates) < keepCandidates:
 			a.Candidates = append(a.Candidates, f)
@@ -93,6 +94,10 @@ func (m *merger) answer(clusters []found, p Params) Answer {
 	slices.SortFunc(a.Candidates, order)
 	return a
 }
+
+// onGrid rounds to 256ths of a pixel. Coordinates below 65536 then fit a float32, turned and mirrored ones too, so that an
+// answer that comes from another process is the same to the bit.
+func onGrid(v float64) float64 { return math.Floor(v*256+0.5) / 256 }
 
 // order is that of faces in an answer: by score descending, then y, x, width.
 func order(a, b Face) int {

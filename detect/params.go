@@ -70,7 +70,7 @@ func (p Params) String() string {
 	if p.MaxFace != 0 {
 		fmt.Fprintf(&b, " max=%d", p.MaxFace)
 	}
-	fmt.Fprintf(&b, " shift=%s scale=%s iou=%s score=%s", num(p.Shift), num(p.Scale), num(p.IoU), num(p.minScore()))
+	fmt.Fprintf(&b, " shift=%s scale=%s iou=%s score=%s", num(p.Shift), num(p.Scale), num(p.IoU), num(p.Threshold()))
 	for i, t := range p.turns()[1:] {
 		b.WriteString(map[bool]string{true: " angles=", false: ","}[i == 0] + num(t*360))
 	}
@@ -80,7 +80,8 @@ func (p Params) String() string {
 	return b.String()
 }
 
-func (p Params) minScore() float64 {
+// Threshold is the least score of a face, OwnScore resolved.
+func (p Params) Threshold() float64 {
 	if p.MinScore == OwnScore {
 		return ownScore
 	}
