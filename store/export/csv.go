@@ -7,18 +7,37 @@ import (
 )
 
 // flushSize is how much text is gathered before it is written.
-const flushSize = 64 << 10
+const flushSize = 32 << 10
+
+// lineWriter gathers lines.
+type lineWriter struct {
+	w   io.Writer
+	buf []byte
+}
+
+func (l *lineWriter) endLine() error {
+	l.buf = append(l.buf, '\n')
+	if len(l.buf) >= flushSize {
+		return l.flush()
+	}
+	return nil
+}
+
+func (l *lineWriter) flush() error {
+	_, err := l.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
 
 // csvEncoder writes RFC 4180 with a header and \n as line end. What is unknown is empty. A field is quoted only when
 // it has to be.
 type csvEncoder struct {
-	w       io.Writer
+	lineWriter
 	columns []column
-	buf     []byte
 }
 
-func newCSV(w io.Writer, columns []column) (*csvEncoder, error) {
-	e := &csvEncoder{w: w, columns: columns, buf: make([]byte, 0, flushSize+4096)}
+func newCSV(w io.Writer, columns []column) *csvEncoder {
+	e := &csvEncoder{lineWriter{w: w}, columns}
 	for i, c := range columns {
 		if i > 0 {
 			e.buf = append(e.buf, ',')
@@ -26,7 +45,7 @@ func newCSV(w io.Writer, columns []column) (*csvEncoder, error) {
 		e.text(c.name)
 	}
 	e.buf = append(e.buf, '\n')
-	return e, nil
+	return e
 }
 
 func (e *csvEncoder) encode(r *record) error {
@@ -59,11 +78,7 @@ func (e *csvEncoder) encode(r *record) error {
 	if len(e.buf) == start {
 		e.buf = append(e.buf, `""`...) // an empty line would be no record
 	}
-	e.buf = append(e.buf, '\n')
-	if len(e.buf) >= flushSize {
-		return e.flush()
-	}
-	return nil
+	return e.endLine()
 }
 
 func (e *csvEncoder) text(s string) {
@@ -81,12 +96,6 @@ func (e *csvEncoder) text(s string) {
 		s = s[i+1:]
 	}
 	e.buf = append(append(e.buf, s...), '"')
-}
-
-func (e *csvEncoder) flush() error {
-	_, err := e.w.Write(e.buf)
-	e.buf = e.buf[:0]
-	return err
 }
 
 func (e *csvEncoder) close() error { return e.flush() }

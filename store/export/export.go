@@ -52,14 +52,40 @@ func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(f
 // New starts an export to w, for instance with a CSV header. It fails with a *UsageError for options that cannot be
 // met; then nothing was written.
 func New(w io.Writer, o Options) (Writer, error) {
+	e, err := newExporter(o, func(t table, columns []column) (encoder, error) {
+		if o.Format == "coco" {
+			if t.perFace || len(o.Columns) > 0 {
+				return nil, usagef("coco has neither --columns nor --rows")
+			}
+			return newCOCO(w, columns[t.find("url")])
+		}
+		return newEncoder(w, o.Format, columns, rowGroup)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// newEncoder makes an encoder of columns; rows is how many of them it may hold back.
+func newEncoder(w io.Writer, format string, columns []column, rows int64) (encoder, error) {
+	switch format {
+	case "csv", "":
+		return newCSV(w, columns), nil
+	case "jsonl":
+		return newJSONL(w, columns), nil
+	case "parquet":
+		return newParquet(w, columns, rows)
+	}
+	return nil, usagef("unknown format %q: there are csv, jsonl, parquet, coco", format)
+}
+
+func newExporter(o Options, open func(table, []column) (encoder, error)) (*exporter, error) {
 	t, err := newTable(o)
 	if err != nil {
 		return nil, err
 	}
-	e := &exporter{table: t, minScore: o.MinScore}
-	if e.columns, err = t.choose(o.Columns, o.Credentials); err != nil {
-		return nil, err
-	}
+	e := &exporter{perFace: t.perFace, minScore: o.MinScore}
 	if o.Where != "" {
 		root, err := parseWhere(o.Where, t)
 		if err != nil {
@@ -67,13 +93,11 @@ func New(w io.Writer, o Options) (Writer, error) {
 		}
 		e.filter = &Filter{root}
 	}
-	switch o.Format {
-	case "csv", "":
-		e.out, err = newCSV(w, e.columns)
-	default:
-		err = usagef("unknown format %q: there are csv, jsonl, parquet, coco", o.Format)
-	}
+	columns, err := t.choose(o.Columns, o.Credentials)
 	if err != nil {
+		return nil, err
+	}
+	if e.out, err = open(t, columns); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -86,13 +110,12 @@ type encoder interface {
 }
 
 type exporter struct {
-	table
-	columns  []column
+	perFace  bool
 	minScore *float64
 	filter   *Filter // nil for none
 	out      encoder
 	rec      record
-	faces    []store.Face
+	faces    []store.Face // rec's, decided anew
 }
 
 func (e *exporter) Write(r store.Result) error {

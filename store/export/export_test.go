@@ -281,7 +281,7 @@ func results(n int) []store.Result {
 
 func BenchmarkExport(b *testing.B) {
 	rows := results(10_000)
-	for _, format := range []string{"csv"} {
+	for _, format := range []string{"csv", "jsonl", "parquet", "coco"} {
 		b.Run(format, func(b *testing.B) {
 			w, err := New(io.Discard, Options{Format: format})
 			if err != nil {

@@ -43,13 +43,13 @@ func Create(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := bufio.NewWriterSize(out.f, 256<<10)
-	out.Writer, out.finish = w, []func() error{w.Flush}
+	out.Writer = out.f
+	w := bufio.NewWriterSize(out.f, 64<<10) // compressors write little by little, encoders do not
 	if c, err := compress(w, path); err != nil {
 		out.Discard()
 		return nil, err
 	} else if c != nil {
-		out.Writer, out.finish = c, append([]func() error{c.Close}, out.finish...)
+		out.Writer, out.finish = c, []func() error{c.Close, w.Flush}
 	}
 	return out, nil
 }

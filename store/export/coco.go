@@ -1,0 +1,104 @@
+package export
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strconv"
+)
+
+// cocoEncoder writes the JSON of the COCO data set, which annotation tools read: images that a detector judged, and a
+// box an annotation. Images are written as they come; annotations, which stand in an array of their own, wait in a
+// temporary file.
+type cocoEncoder struct {
+	lineWriter
+	images, faces int64
+	spool         *os.File
+	annotations   lineWriter
+	url           column
+}
+
+func newCOCO(w io.Writer, url column) (*cocoEncoder, error) {
+	spool, err := os.CreateTemp("", "facescan-coco-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(spool.Name()); err != nil { // it lives as long as it is open
+		spool.Close()
+		return nil, err
+	}
+	e := &cocoEncoder{lineWriter: lineWriter{w: w}, spool: spool, annotations: lineWriter{w: spool}, url: url}
+	e.buf = append(e.buf, `{"info":{"description":"facescan"},"categories":[{"id":1,"name":"face","supercategory":"person"}],"images":[`+"\n"...)
+	return e, nil
+}
+
+func (e *cocoEncoder) encode(r *record) error {
+	if !judged(r) {
+		return nil
+	}
+	if e.images++; e.images > 1 {
+		e.buf = append(e.buf, ",\n"...)
+	}
+	url := e.url.get(r).s
+	e.buf = append(e.buf, `{"id":`...)
+	e.buf = strconv.AppendInt(e.buf, r.ID, 10)
+	e.buf = append(e.buf, `,"file_name":`...)
+	e.buf = appendString(e.buf, url)
+	e.buf = append(e.buf, `,"coco_url":`...)
+	e.buf = appendString(e.buf, url)
+	e.buf = append(e.buf, `,"width":`...)
+	e.buf = strconv.AppendInt(e.buf, int64(r.Width), 10)
+	e.buf = append(e.buf, `,"height":`...)
+	e.buf = strconv.AppendInt(e.buf, int64(r.Height), 10)
+	e.buf = append(e.buf, '}')
+	for _, f := range r.Faces {
+		b := e.annotations.buf
+		if e.faces++; e.faces > 1 {
+			b = append(b, ",\n"...)
+		}
+		b = append(b, `{"id":`...)
+		b = strconv.AppendInt(b, e.faces, 10)
+		b = append(b, `,"image_id":`...)
+		b = strconv.AppendInt(b, r.ID, 10)
+		b = append(b, `,"category_id":1,"iscrowd":0,"bbox":[`...)
+		for i, n := range [...]int{f.X, f.Y, f.Width, f.Height} {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendInt(b, int64(n), 10)
+		}
+		b = append(b, `],"area":`...)
+		b = strconv.AppendInt(b, int64(f.Width)*int64(f.Height), 10)
+		b = append(b, `,"score":`...)
+		b = append(appendReal(b, f.Score), '}')
+		e.annotations.buf = b
+	}
+	if len(e.annotations.buf) >= flushSize {
+		if err := e.annotations.flush(); err != nil {
+			return err
+		}
+	}
+	if len(e.buf) >= flushSize {
+		return e.flush()
+	}
+	return nil
+}
+
+func (e *cocoEncoder) close() error {
+	defer e.spool.Close()
+	e.buf = append(e.buf, "\n],\"annotations\":[\n"...)
+	if err := e.flush(); err != nil {
+		return err
+	}
+	if err := e.annotations.flush(); err != nil {
+		return err
+	}
+	if _, err := e.spool.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.Copy(e.w, bufio.NewReaderSize(e.spool, flushSize)); err != nil {
+		return err
+	}
+	e.buf = append(e.buf, "\n]}\n"...)
+	return e.flush()
+}

@@ -1,0 +1,149 @@
+package export
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/parquet-go/parquet-go"
+
+	"facescan/store"
+)
+
+// rowGroup is how many rows Parquet holds back until it can write them.
+const rowGroup = 50_000
+
+// parquetEncoder writes Parquet with zstd: whole numbers INT64, real ones DOUBLE, text STRING, boxes a LIST of structs.
+// What is unknown is NULL. Scores have the two decimals that they have elsewhere.
+type parquetEncoder struct {
+	w       *parquet.Writer
+	columns []column
+	row     []parquet.Value
+	err     error
+}
+
+// fields is a group whose fields keep their order.
+type fields struct {
+	parquet.Group
+	order []string
+}
+
+func (f fields) Fields() []parquet.Field {
+	out := f.Group.Fields()
+	slices.SortFunc(out, func(a, b parquet.Field) int {
+		return slices.Index(f.order, a.Name()) - slices.Index(f.order, b.Name())
+	})
+	return out
+}
+
+func newFields(names []string, node func(name string) parquet.Node) fields {
+	f := fields{parquet.Group{}, names}
+	for _, name := range names {
+		f.Group[name] = node(name)
+	}
+	return f
+}
+
+func newParquet(w io.Writer, columns []column, rows int64) (e *parquetEncoder, err error) {
+	defer rescue(&err)
+	kinds := map[string]kind{}
+	for _, c := range columns {
+		kinds[c.name] = c.kind
+	}
+	schema := newFields(names(columns), func(name string) parquet.Node {
+		switch kinds[name] {
+		case integer:
+			return parquet.Optional(parquet.Int(64))
+		case real:
+			return parquet.Optional(parquet.Leaf(parquet.DoubleType))
+		case text:
+			return parquet.Optional(parquet.String())
+		}
+		box := newFields([]string{"x", "y", "width", "height", "score"}, func(name string) parquet.Node {
+			if name == "score" {
+				return parquet.Leaf(parquet.DoubleType)
+			}
+			return parquet.Int(32)
+		})
+		return parquet.Optional(parquet.List(box))
+	})
+	return &parquetEncoder{columns: columns, w: parquet.NewWriter(w, parquet.NewSchema("results", schema),
+		parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rows))}, nil
+}
+
+// rescue makes an error of a panic of the library, which knows what it writes only at run time.
+func rescue(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("write parquet: %v", p)
+	}
+}
+
+func (e *parquetEncoder) encode(r *record) error {
+	e.row = e.row[:0]
+	leaf := 0
+	put := func(v parquet.Value, repetition, definition int) {
+		e.row = append(e.row, v.Level(repetition, definition, leaf))
+	}
+	for i := range e.columns {
+		c := &e.columns[i]
+		v := c.get(r)
+		switch {
+		case c.kind == boxes:
+			e.boxes(r.Faces, v.null, leaf)
+			leaf += 5
+			continue
+		case v.null:
+			put(parquet.NullValue(), 0, 0)
+		case c.kind == integer:
+			put(parquet.Int64Value(v.i), 0, 1)
+		case c.kind == real:
+			put(parquet.DoubleValue(twoDecimals(v.f)), 0, 1)
+		default:
+			put(parquet.ByteArrayValue([]byte(v.s)), 0, 1)
+		}
+		leaf++
+	}
+	_, err := e.w.WriteRows([]parquet.Row{e.row})
+	return err
+}
+
+// boxes puts the five columns of a list. Definition levels: 0 no list, 1 an empty one, 2 an element.
+func (e *parquetEncoder) boxes(faces []store.Face, null bool, leaf int) {
+	for k := range 5 {
+		if len(faces) == 0 || null {
+			definition := 1
+			if null {
+				definition = 0
+			}
+			e.row = append(e.row, parquet.NullValue().Level(0, definition, leaf+k))
+			continue
+		}
+		for i, f := range faces {
+			repetition := 1
+			if i == 0 {
+				repetition = 0
+			}
+			v := parquet.DoubleValue(0)
+			if k < 4 {
+				v = parquet.Int32Value(int32([...]int{f.X, f.Y, f.Width, f.Height}[k]))
+			} else {
+				v = parquet.DoubleValue(twoDecimals(f.Score))
+			}
+			e.row = append(e.row, v.Level(repetition, 2, leaf+k))
+		}
+	}
+}
+
+// twoDecimals is what is left of a number that was written with two decimals.
+func twoDecimals(f float64) float64 {
+	var buf [32]byte
+	rounded, err := strconv.ParseFloat(string(appendReal(buf[:0], f)), 64)
+	if err != nil {
+		return math.NaN() // of what is no number itself
+	}
+	return rounded
+}
+
+func (e *parquetEncoder) close() error { return e.w.Close() }
