@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -473,19 +474,41 @@ func TestFrameInScreen(t *testing.T) {
 	}
 }
 
+// Of an animation the first frame counts, at its place on the canvas.
 func TestAnimatedWebP(t *testing.T) {
 	m := photo(40, 30)
-	x := []byte{2, 0, 0, 0, 39, 0, 0, 29, 0, 0}
-	body := riff(chunk("VP8X", x), chunk("ANIM", make([]byte, 6)),
-		chunk("ANMF", append(make([]byte, 16), chunk("VP8L", losslessFrame(m))...)),
-		chunk("ANMF", append(make([]byte, 16), chunk("VP8L", losslessFrame(photo(30, 40)))...)))
-	img := mustDecode(t, body, Options{})
-	if most, _ := difference(t, img.Luma, grey(m)); most > 1 || img.Partial {
-		t.Errorf("off by %d, partial %v", most, img.Partial)
+	still := func(x, y byte, m image.Image) []byte {
+		return chunk("ANMF", append(append([]byte{x / 2, 0, 0, y / 2, 0, 0}, make([]byte, 10)...), chunk("VP8L", losslessFrame(m))...))
 	}
-	body[12+8+4] = 99 // a canvas that is larger than the frame
-	if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) {
-		t.Errorf("frame smaller than its canvas: %v", err)
+	file := func(width, height, x, y byte) []byte {
+		return riff(chunk("VP8X", []byte{2, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0}), chunk("ANIM", make([]byte, 6)),
+			still(x, y, m), still(0, 0, photo(30, 30)), chunk("EXIF", exif(3, binary.LittleEndian)))
+	}
+	want := grey(m)
+	reverse(want.Pix)
+	img := mustDecode(t, file(40, 30, 0, 0), Options{})
+	if most, _ := difference(t, img.Luma, want); most > 1 || img.Partial || img.Orientation != 3 {
+		t.Errorf("off by %d, %+v", most, img)
+	}
+	img = mustDecode(t, file(60, 50, 10, 4), Options{})
+	if img.Width != 60 || img.Height != 50 {
+		t.Fatalf("%+v", img)
+	}
+	reverse(img.Luma.Pix)
+	reverse(want.Pix)
+	for y := range 50 {
+		for x := range 60 {
+			v := uint8(255)
+			if p := image.Pt(x-10, y-4); p.In(want.Rect) {
+				v = want.GrayAt(p.X, p.Y).Y
+			}
+			if d := int(img.Luma.GrayAt(x, y).Y) - int(v); d > 1 || d < -1 {
+				t.Fatalf("pixel %d,%d is %d off", x, y, d)
+			}
+		}
+	}
+	if _, err := decoded(t, file(60, 50, 22, 4), Options{}); !errors.Is(err, ErrBadImage) {
+		t.Errorf("frame outside its canvas: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"image"
+	"iter"
 	"math"
 
 	"golang.org/x/image/vp8"
@@ -17,74 +18,107 @@ type webpHeader struct {
 	frame    []byte // VP8 or VP8L bitstream
 	missing  int    // bytes of it that the file has not
 	alpha    []byte // ALPH chunk, nil without
+	size, at image.Point
 }
 
-// probeWebP walks the RIFF chunks; of an animation it takes the first frame, which must cover the canvas. No
-// decoder is told a chunk length that it could not trust.
-func (f *file) probeWebP(b []byte) error {
-	h := &f.webp
-	canvasW, canvasH := 0, 0
-	for c := b[12:]; len(c) >= 8; {
-		id, size, missing := string(c[:4]), int64(binary.LittleEndian.Uint32(c[4:])), 0
-		data := c[8:]
-		if size <= int64(len(data)) {
-			data = data[:size]
-			c = c[min(int64(len(c)), 8+size+size&1):]
-		} else {
-			missing = int(min(size-int64(len(data)), math.MaxInt32))
-			c = nil
-		}
-		switch id {
-		case "VP8X":
-			if len(data) < 10 {
-				return errCut
+// riffChunk is a chunk of a RIFF file; missing is how many bytes of it the file has not.
+type riffChunk struct {
+	data    []byte
+	missing int
+}
+
+// riffChunks yields the chunks in b by their names.
+func riffChunks(b []byte) iter.Seq2[string, riffChunk] {
+	return func(yield func(string, riffChunk) bool) {
+		for len(b) >= 8 {
+			id, size := string(b[:4]), int64(binary.LittleEndian.Uint32(b[4:]))
+			c := riffChunk{data: b[8:]}
+			b = b[min(int64(len(b)), 8+size+size&1):]
+			if missing := size - int64(len(c.data)); missing > 0 {
+				c.missing = int(min(missing, math.MaxInt32))
+			} else {
+				c.data = c.data[:size]
 			}
-			canvasW = 1 + (int(data[4]) | int(data[5])<<8 | int(data[6])<<16)
-			canvasH = 1 + (int(data[7]) | int(data[8])<<8 | int(data[9])<<16)
-		case "ANMF":
-			if h.frame == nil && len(data) >= 16 {
-				c = data[16:] // the frame's own chunks; nothing after it matters
-			}
-		case "ALPH":
-			if h.frame == nil && len(data) > 0 {
-				h.alpha = data
-			}
-		case "EXIF":
-			if o := orientation(data); o != 0 {
-				f.Orientation = o
-			}
-		case "VP8 ":
-			if h.frame == nil {
-				if len(data) < 10 || data[0]&1 != 0 || data[3] != 0x9d || data[4] != 0x01 || data[5] != 0x2a {
-					return errors.New("no key frame")
-				}
-				h.frame, h.missing = data, missing
-				f.Width = int(binary.LittleEndian.Uint16(data[6:])) & 0x3fff
-				f.Height = int(binary.LittleEndian.Uint16(data[8:])) & 0x3fff
-			}
-		case "VP8L":
-			if h.frame == nil {
-				if len(data) < 5 || data[0] != 0x2f {
-					return errors.New("no lossless frame")
-				}
-				h.frame, h.missing, h.lossless, h.alpha = data, missing, true, nil
-				v := binary.LittleEndian.Uint32(data[1:])
-				f.Width, f.Height = 1+int(v&0x3fff), 1+int(v>>14&0x3fff)
+			if !yield(id, c) {
+				return
 			}
 		}
 	}
-	if h.frame == nil {
-		return errCut
+}
+
+// probeWebP walks the chunks (WebP container specification). Of an animation the first frame counts, which may cover
+// a part of the canvas.
+func (f *file) probeWebP(b []byte) error {
+	h := &f.webp
+	var canvas image.Point
+	for id, c := range riffChunks(b[12:]) {
+		switch id {
+		case "VP8X":
+			if len(c.data) < 10 {
+				return errCut
+			}
+			canvas = image.Pt(1+u24(c.data[4:]), 1+u24(c.data[7:]))
+		case "ANMF":
+			if h.frame == nil && len(c.data) >= 16 {
+				h.at = image.Pt(2*u24(c.data), 2*u24(c.data[3:]))
+				for id, c := range riffChunks(c.data[16:]) {
+					if err := h.take(id, c); err != nil {
+						return err
+					}
+				}
+			}
+		case "EXIF":
+			if o := orientation(c.data); o != 0 {
+				f.Orientation = o
+			}
+		default:
+			if err := h.take(id, c); err != nil {
+				return err
+			}
+		}
 	}
 	// Both bitstreams go from top to bottom, so that half of the bytes is about half of the picture; zeros stand for
 	// the rest.
-	if h.missing > len(h.frame) {
+	if h.frame == nil || h.missing > len(h.frame) {
 		return errCut
 	}
-	if canvasW != 0 && (canvasW != f.Width || canvasH != f.Height) {
-		return errors.New("frame does not cover its canvas")
+	if canvas == (image.Point{}) {
+		canvas = h.size
 	}
-	f.Memory = f.lumaBytes() + h.memory(int64(f.Width), int64(f.Height))
+	if !(image.Rectangle{h.at, h.at.Add(h.size)}).In(image.Rectangle{Max: canvas}) {
+		return errors.New("frame outside its canvas")
+	}
+	f.Width, f.Height = canvas.X, canvas.Y
+	f.Memory = f.lumaBytes() + h.memory(int64(h.size.X), int64(h.size.Y))
+	return nil
+}
+
+func u24(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
+
+// take keeps the chunks of the first frame.
+func (h *webpHeader) take(id string, c riffChunk) error {
+	if h.frame != nil {
+		return nil
+	}
+	switch b := c.data; id {
+	case "ALPH":
+		if len(b) > 0 {
+			h.alpha = b
+		}
+	case "VP8 ":
+		if len(b) < 10 || b[0]&1 != 0 || b[3] != 0x9d || b[4] != 0x01 || b[5] != 0x2a {
+			return errors.New("no key frame")
+		}
+		h.frame, h.missing = b, c.missing
+		h.size = image.Pt(int(binary.LittleEndian.Uint16(b[6:]))&0x3fff, int(binary.LittleEndian.Uint16(b[8:]))&0x3fff)
+	case "VP8L":
+		if len(b) < 5 || b[0] != 0x2f {
+			return errors.New("no lossless frame")
+		}
+		h.frame, h.missing, h.lossless, h.alpha = b, c.missing, true, nil
+		v := int(binary.LittleEndian.Uint32(b[1:]))
+		h.size = image.Pt(1+(v&0x3fff), 1+(v>>14&0x3fff))
+	}
 	return nil
 }
 
@@ -109,14 +143,18 @@ func (h *webpHeader) memory(width, height int64) int64 {
 	return m
 }
 
-// decode decodes the frame: YCbCr, NYCbCrA or NRGBA.
+// decode decodes the frame, at its place on the canvas: YCbCr, NYCbCrA or NRGBA.
 func (h *webpHeader) decode() (image.Image, error) {
 	frame := h.frame
 	if h.missing > 0 {
 		frame = append(frame[:len(frame):len(frame)], make([]byte, h.missing)...)
 	}
 	if h.lossless {
-		return vp8l.Decode(bytes.NewReader(frame))
+		m, err := vp8l.Decode(bytes.NewReader(frame))
+		if m, ok := m.(*image.NRGBA); ok {
+			m.Rect = m.Rect.Add(h.at)
+		}
+		return m, err
 	}
 	d := vp8.NewDecoder()
 	d.Init(bytes.NewReader(frame), len(frame))
@@ -124,14 +162,18 @@ func (h *webpHeader) decode() (image.Image, error) {
 		return nil, err
 	}
 	m, err := d.DecodeFrame()
-	if err != nil || h.alpha == nil {
-		return m, err
+	if err != nil {
+		return nil, err
 	}
-	a, err := h.decodeAlpha(m.Rect.Dx(), m.Rect.Dy())
+	m.Rect = m.Rect.Add(h.at) // an even offset, so that chroma stays where it was
+	if h.alpha == nil {
+		return m, nil
+	}
+	a, err := h.decodeAlpha(h.size.X, h.size.Y)
 	if err != nil {
 		return m, nil // a picture without its alpha is better than none
 	}
-	return &image.NYCbCrA{YCbCr: *m, A: a, AStride: m.Rect.Dx()}, nil
+	return &image.NYCbCrA{YCbCr: *m, A: a, AStride: h.size.X}, nil
 }
 
 // decodeAlpha unpacks an ALPH chunk (WebP container specification, "Alpha").
