@@ -3,18 +3,17 @@ package decode
 import "encoding/binary"
 
 const (
-	tagWidth        = 0x100
-	tagHeight       = 0x101
-	tagStripRows    = 0x116
-	tagTileWidth    = 0x142
-	tagTileHeight   = 0x143
-	tagOrientation  = 0x112
-	maxDirEntries   = 512
-	dirEntryLen     = 12
-	typeShort       = 3
-	typeLong        = 4
-	exifPrefix      = "Exif\x00\x00"
-	orientationNone = 1
+	tagWidth       = 0x100
+	tagHeight      = 0x101
+	tagStripRows   = 0x116
+	tagTileWidth   = 0x142
+	tagTileHeight  = 0x143
+	tagOrientation = 0x112
+	maxDirEntries  = 512
+	dirEntryLen    = 12
+	typeShort      = 3
+	typeLong       = 4
+	exifPrefix     = "Exif\x00\x00"
 )
 
 // directory is the first image directory of a TIFF structure, which EXIF data is too (TIFF 6.0, section 2). Its
