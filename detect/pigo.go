@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"slices"
 
 	"facescan/detect/cascade"
 
@@ -12,11 +13,20 @@ import (
 
 // NewPigo is the reference: pigo itself evaluates the cascade. Slow, and what every other engine is held to.
 func NewPigo(p Params) (Detector, error) {
-	classifier, err := pigo.NewPigo().Unpack(Facefinder)
+	e, err := PigoEngine(Facefinder)
 	if err != nil {
-		return nil, fmt.Errorf("embedded cascade: %w", err)
+		return nil, err
 	}
-	return NewWith(p, pigoEngine{classifier})
+	return NewWith(p, e)
+}
+
+// PigoEngine is pigo with a cascade, which must be sound: pigo does not check it.
+func PigoEngine(packet []byte) (Engine, error) {
+	classifier, err := pigo.NewPigo().Unpack(packet)
+	if err != nil {
+		return nil, fmt.Errorf("cascade: %w", err)
+	}
+	return pigoEngine{classifier}, nil
 }
 
 type pigoEngine struct{ classifier *pigo.Pigo }
@@ -26,24 +36,49 @@ func (e pigoEngine) Run(ctx context.Context, searches []Search) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s := &searches[i]
-		luma := s.Luma
-		if s.Turn != 0 {
-			luma = square(luma)
-		}
-		size := luma.Bounds().Size()
-		found := e.classifier.RunCascade(pigo.CascadeParams{
-			MinSize: s.MinSize, MaxSize: s.MaxSize, ShiftFactor: s.Shift, ScaleFactor: s.Params.Scale,
-			ImageParams: pigo.ImageParams{Pixels: luma.Pix, Rows: size.Y, Cols: size.X, Dim: luma.Stride},
-		}, s.Turn)
-		within := s.Luma.Bounds().Size()
-		for _, d := range found {
-			if margin := d.Scale/2 + 1; d.Row+margin <= within.Y && d.Col+margin <= within.X {
-				s.Found = append(s.Found, cascade.Window{Row: d.Row, Col: d.Col, Size: d.Scale, Score: d.Q})
-			}
-		}
+		e.search(&searches[i])
 	}
-	return nil
+	return ctx.Err()
+}
+
+func (e pigoEngine) search(s *Search) {
+	luma, size := s.Luma, s.Luma.Bounds().Size()
+	if size.X == 0 || size.Y == 0 {
+		return
+	}
+	if s.Mirror {
+		luma = mirrored(luma)
+	}
+	if s.Turn != 0 {
+		luma = square(luma)
+	}
+	found := e.classifier.RunCascade(pigo.CascadeParams{
+		MinSize: s.MinSize, MaxSize: s.MaxSize, ShiftFactor: s.Shift, ScaleFactor: s.Scale,
+		ImageParams: pigo.ImageParams{Pixels: luma.Pix, Rows: luma.Bounds().Dy(), Cols: luma.Bounds().Dx(), Dim: luma.Stride},
+	}, s.Turn)
+	for _, d := range found {
+		if margin := d.Scale/2 + 1; d.Row+margin > size.Y || d.Col+margin > size.X {
+			continue // in what was added to make a square
+		}
+		if s.Mirror {
+			d.Col = size.X - 1 - d.Col
+		}
+		s.Found = append(s.Found, cascade.Window{Row: d.Row, Col: d.Col, Size: d.Scale, Score: d.Q})
+	}
+}
+
+func (e pigoEngine) Close() error { return nil }
+
+// mirrored is the image with left and right exchanged.
+func mirrored(img *image.Gray) *image.Gray {
+	size := img.Bounds().Size()
+	out := image.NewGray(image.Rect(0, 0, size.X, size.Y))
+	for y := range size.Y {
+		row := out.Pix[y*out.Stride:][:size.X]
+		copy(row, img.Pix[y*img.Stride:])
+		slices.Reverse(row)
+	}
+	return out
 }
 
 // square continues an image by its last row and column until it is a square. pigo clamps the columns of turned
@@ -51,7 +86,7 @@ func (e pigoEngine) Run(ctx context.Context, searches []Search) error {
 func square(img *image.Gray) *image.Gray {
 	size := img.Bounds().Size()
 	side := max(size.X, size.Y)
-	if size.X == size.Y || size.X == 0 || size.Y == 0 {
+	if size.X == size.Y {
 		return img
 	}
 	out := image.NewGray(image.Rect(0, 0, side, side))
@@ -64,5 +99,3 @@ func square(img *image.Gray) *image.Gray {
 	}
 	return out
 }
-
-func (e pigoEngine) Close() error { return nil }

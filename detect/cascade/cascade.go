@@ -33,6 +33,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
+	"slices"
 )
 
 // ErrFormat says that bytes are no cascade, and wraps why.
@@ -51,7 +53,7 @@ const nativeDepth = 6
 // Cascade is a parsed cascade. It is immutable and may be shared.
 type Cascade struct {
 	depth      int
-	codes      []int8    // 4 a node, 1<<depth nodes a tree, node 0 unused: row and column of two pixels, in 256ths of the size
+	codes      []int8    // 4 a node, 1<<depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths of the size
 	leaves     []float32 // 1<<depth a tree
 	thresholds []float32 // 1 a tree
 	stages     []stage
@@ -93,17 +95,22 @@ func Parse(data []byte) (*Cascade, error) {
 	}
 	for t := range c.thresholds {
 		tree := data[t*treeSize:][:treeSize]
-		codes := c.codes[t*nodes*4:][4 : nodes*4]
-		for i := range codes {
-			codes[i] = int8(tree[i])
+		// The file's right child is for a <= b. Ours is for b < a, the carry of a comparison: every level is in reverse.
+		for i := 1; i < nodes; i++ {
+			level := 1 << (bits.Len(uint(i)) - 1)
+			to := c.codes[4*(t*nodes+3*level-1-i):][:4]
+			for j := range to {
+				to[j] = int8(tree[4*(i-1)+j])
+			}
 		}
-		values := tree[len(codes):]
+		values := tree[4*(nodes-1):]
 		leaves := c.leaves[t*nodes:][:nodes]
 		for i := range leaves {
-			leaves[i] = math.Float32frombits(binary.LittleEndian.Uint32(values[4*i:]))
-			if !(leaves[i] >= -maxLeaf && leaves[i] <= maxLeaf) {
-				return bad("tree %d has a leaf of %v", t, leaves[i])
+			leaf := math.Float32frombits(binary.LittleEndian.Uint32(values[4*i:]))
+			if !(leaf >= -maxLeaf && leaf <= maxLeaf) {
+				return bad("tree %d has a leaf of %v", t, leaf)
 			}
+			leaves[nodes-1-i] = leaf
 		}
 		c.thresholds[t] = math.Float32frombits(binary.LittleEndian.Uint32(values[4*nodes:]))
 		if math.IsNaN(float64(c.thresholds[t])) {
@@ -114,18 +121,29 @@ func Parse(data []byte) (*Cascade, error) {
 	return c, nil
 }
 
-// findStages joins trees whose thresholds cannot reject with the next one that can. The least sum that a window can have is
-// known: rounding keeps the order of sums, so adding the least leaves, rounded the same way, bounds every sum from below.
+// findStages joins trees whose thresholds decide nothing with the next one whose does. A threshold decides nothing if no sum
+// can be as low, or if what it rejects is rejected later anyway. Both are known for certain: rounding keeps the order of sums, so
+// adding the least or the greatest leaves, rounded the same way, bounds every sum.
 func (c *Cascade) findStages() []stage {
-	var stages []stage
-	nodes, from, least := 1<<c.depth, 0, float32(0)
-	for t, threshold := range c.thresholds {
-		leaf := c.leaves[t*nodes]
-		for _, l := range c.leaves[t*nodes:][:nodes] {
-			leaf = min(leaf, l)
+	const ahead = 64 // trees within which a later rejection is looked for
+	nodes, trees := 1<<c.depth, len(c.thresholds)
+	leaves := func(t int) []float32 { return c.leaves[t*nodes:][:nodes] }
+	later := func(t int) bool {
+		most := c.thresholds[t]
+		for last := min(t+ahead, trees-1); t < last; {
+			t++
+			most += slices.Max(leaves(t))
+			if most <= c.thresholds[t] {
+				return true
+			}
 		}
-		least += leaf
-		if least <= threshold || t == len(c.thresholds)-1 {
+		return false
+	}
+	var stages []stage
+	from, least := 0, float32(0)
+	for t, threshold := range c.thresholds {
+		least += slices.Min(leaves(t))
+		if t == trees-1 || least <= threshold && !later(t) {
 			stages = append(stages, stage{from, t + 1, threshold})
 			from, least = t+1, max(least, threshold)
 		}

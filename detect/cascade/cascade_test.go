@@ -1,89 +1,95 @@
-package cascade
+package cascade_test
 
 import (
-	"bytes"
-	"fmt"
-	"image"
-	"image/draw"
-	_ "image/jpeg"
+	"encoding/binary"
+	"errors"
+	"math"
 	"math/rand/v2"
-	"os"
-	"slices"
 	"testing"
 
-	pigo "github.com/esimov/pigo/core"
+	"facescan/detect"
+	"facescan/detect/cascade"
 )
 
-func facefinder(t testing.TB) ([]byte, *Cascade) {
-	t.Helper()
-	data, err := os.ReadFile("../facefinder")
+func TestParse(t *testing.T) {
+	c, err := cascade.Parse(detect.Facefinder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Parse(data)
-	if err != nil {
-		t.Fatal(err)
+	if got := cascade.Stages(c); got != 24 {
+		t.Errorf("%d stages, want 24", got)
 	}
-	return data, c
 }
 
-func sample(t testing.TB) *image.Gray {
-	t.Helper()
-	f, err := os.Open("../testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, _, err := image.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := image.NewGray(img.Bounds())
-	draw.Draw(g, g.Bounds(), img, img.Bounds().Min, draw.Src)
-	return g
-}
-
-func TestQuick(t *testing.T) {
-	data, c := facefinder(t)
-	t.Log(len(c.stages))
-	img := sample(t)
-	o, _ := pigo.NewPigo().Unpack(data)
-	var want []Window
-	for _, d := range o.RunCascade(pigo.CascadeParams{MinSize: 20, MaxSize: 1000, ShiftFactor: 0.1, ScaleFactor: 1.1, ImageParams: pigo.ImageParams{Pixels: img.Pix, Rows: img.Rect.Dy(), Cols: img.Rect.Dx(), Dim: img.Stride}}, 0) {
-		want = append(want, Window{d.Row, d.Col, d.Scale, d.Q})
-	}
-	p := Params{MinSize: 20, MaxSize: 1000, Shift: .1, Scale: 1.1}
-	for i, s := range scanners(c) {
-		se := &Searcher{cascade: c, scan: s}
-		got := se.Search(nil, img, p)
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %d %d", i, len(got), len(want))
+func TestParseRefuses(t *testing.T) {
+	good := func() []byte { return drawn(rand.New(rand.NewPCG(1, 1)), 3, 5) }
+	leaf := 16 + 4*7
+	for name, data := range map[string][]byte{
+		"nothing":            nil,
+		"half a header":      good()[:15],
+		"no trees":           good()[:16],
+		"a byte too few":     good()[:len(good())-1],
+		"a byte too many":    append(good(), 0),
+		"depth 0":            with32(good(), 8, 0),
+		"depth 11":           with32(good(), 8, 11),
+		"depth 4294967295":   with32(good(), 8, 1<<32-1),
+		"0 trees":            with32(good(), 12, 0),
+		"6 trees":            with32(good(), 12, 6),
+		"4294967295 trees":   with32(good(), 12, 1<<32-1),
+		"a leaf of NaN":      with32(good(), leaf, math.Float32bits(float32(math.NaN()))),
+		"an endless leaf":    with32(good(), leaf, math.Float32bits(float32(math.Inf(-1)))),
+		"a threshold of NaN": with32(good(), leaf+4*8, math.Float32bits(float32(math.NaN()))),
+	} {
+		if _, err := cascade.Parse(data); !errors.Is(err, cascade.ErrFormat) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_ = bytes.Equal
-	_ = rand.Int
+	if _, err := cascade.Parse(good()); err != nil {
+		t.Error("a sound one:", err)
+	}
 }
 
-func scanners(c *Cascade) map[string]scanner {
-	m := map[string]scanner{"portable": &portable{cascade: c}}
-	for l := range nativeLevels() {
-		m[fmt.Sprint("native", l)] = newNative(c, l)
-	}
-	return m
+func FuzzParse(f *testing.F) {
+	rng := rand.New(rand.NewPCG(2, 2))
+	f.Add([]byte{})
+	f.Add(drawn(rng, 1, 1))
+	f.Add(drawn(rng, 2, 3))
+	f.Add(drawn(rng, 6, 2))
+	luma := noise(rng, 24, 23)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := cascade.Parse(data)
+		if err != nil {
+			return
+		}
+		// Whatever is accepted can be evaluated.
+		for _, s := range cascade.Searchers(c) {
+			s.Search(nil, luma, cascade.Params{MinSize: 8, MaxSize: 24, Shift: 0.1, Scale: 1.1})
+		}
+	})
 }
 
-func BenchmarkSearch(b *testing.B) {
-	_, c := facefinder(b)
-	img := sample(b)
-	p := Params{MinSize: 20, MaxSize: 1000, Shift: .1, Scale: 1.1}
-	for i, s := range scanners(c) {
-		b.Run(i, func(b *testing.B) {
-			b.ReportAllocs()
-			se := &Searcher{cascade: c, scan: s}
-			var out []Window
-			for b.Loop() {
-				out = se.Search(out[:0], img, p)
-			}
-		})
+// drawn is a random cascade that rejects some windows at every tree, and passes some of them all.
+func drawn(rng *rand.Rand, depth, trees int) []byte {
+	data := make([]byte, 8)
+	data = binary.LittleEndian.AppendUint32(data, uint32(depth))
+	data = binary.LittleEndian.AppendUint32(data, uint32(trees))
+	for t := range trees {
+		for range 4 * (1<<depth - 1) {
+			data = append(data, byte(rng.Uint32()))
+		}
+		for range 1 << depth {
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(rng.Float32()-0.4))
+		}
+		threshold := float32(t)*0.05 - 0.3
+		if rng.IntN(3) == 0 {
+			threshold = -1000 // as real ones have where a tree cannot reject
+		}
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(threshold))
 	}
+	return data
+}
+
+func with32(data []byte, at int, v uint32) []byte {
+	binary.LittleEndian.PutUint32(data[at:], v)
+	return data
 }

@@ -5,19 +5,41 @@
 #include <math.h>
 #include <string.h>
 
-// The first tree in vectors: PICK(k, zero, one) is `one` where mask k says that the first pixel is not brighter; ABOVE(i) is 0 there for
-// node i, and MASK makes the mask of such a vector. The leaf's number is made of the masks of the six levels.
-#define LEVELS(K, PICK, ABOVE, MASK)                                                                                     \
-  K k0 = MASK(ABOVE(1));                                                                                                 \
-  K k1 = MASK(PICK(k0, ABOVE(2), ABOVE(3)));                                                                             \
-  K k2 = MASK(PICK(k1, PICK(k0, ABOVE(4), ABOVE(6)), PICK(k0, ABOVE(5), ABOVE(7))));                                     \
-  K k3 = MASK(PICK(k2, PICK1(PICK, ABOVE, 8, 4, 0), PICK1(PICK, ABOVE, 8, 4, 1)));                                       \
-  K k4 = MASK(PICK(k3, PICK2(PICK, ABOVE, 16, 8, 0), PICK2(PICK, ABOVE, 16, 8, 1)));                                     \
-  K k5 = MASK(PICK(k4, PICK3(PICK, ABOVE, 32, 16, 0), PICK3(PICK, ABOVE, 32, 16, 1)));
-#define PICK0(PICK, ABOVE, at, half, i) PICK(k0, ABOVE(at + i), ABOVE(at + half + i))
-#define PICK1(PICK, ABOVE, at, half, i) PICK(k1, PICK0(PICK, ABOVE, at, half, i), PICK0(PICK, ABOVE, at, half, half / 2 + i))
-#define PICK2(PICK, ABOVE, at, half, i) PICK(k2, PICK1(PICK, ABOVE, at, half, i), PICK1(PICK, ABOVE, at, half, half / 4 + i))
-#define PICK3(PICK, ABOVE, at, half, i) PICK(k3, PICK2(PICK, ABOVE, at, half, i), PICK2(PICK, ABOVE, at, half, half / 8 + i))
+// down goes from node i of a tree to its left child, or, if pixel b is darker than pixel a, to its right one. Compilers
+// spend a third more instructions on it.
+static inline __attribute__((always_inline)) uint64_t down(const uint8_t *p, const node *tree, uint64_t i) {
+#ifdef __x86_64__
+  uint64_t a, b;
+  __asm__("movq (%[tree],%[i],8), %[b]\n\t"
+          "movslq %k[b], %[a]\n\t"
+          "sarq $32, %[b]\n\t"
+          "movzbl (%[p],%[a]), %k[a]\n\t"
+          "cmpb %b[a], (%[p],%[b])\n\t"
+          "adcq %[i], %[i]"
+          : [i] "+r"(i), [a] "=&r"(a), [b] "=&r"(b)
+          : [tree] "r"(tree), [p] "r"(p), "m"(*(const node(*)[TREE])tree), "m"(*(const uint8_t(*)[])p)
+          : "cc");
+  return i;
+#else
+  return i + i + (p[tree[i].b] < p[tree[i].a]);
+#endif
+}
+
+// The first tree for a vector of windows: DARKER(i) is not zero where node i goes right, MASK(v) makes masks of such vectors, PICK(k, left,
+// right) chooses by mask. K k0 to k5 become the masks of the six levels.
+#define LEVELS(K)                                                  \
+  K k0 = MASK(DARKER(1));                                          \
+  K k1 = MASK(PICK(k0, DARKER(2), DARKER(3)));                     \
+  K k2 = MASK(PICK(k1, PICK0(4, 0), PICK0(4, 1)));                 \
+  K k3 = MASK(PICK(k2, PICK1(8, 0), PICK1(8, 1)));                 \
+  K k4 = MASK(PICK(k3, PICK2(16, 0), PICK2(16, 1)));               \
+  K k5 = MASK(PICK(k4, PICK3(32, 0), PICK3(32, 1)));
+
+// PICKn is what the first n+1 masks leave of the level that begins at node `at`: of every 2^(n+1) nodes one, those equal to i.
+#define PICK0(at, i) PICK(k0, DARKER(at + (i)), DARKER(at + at / 2 + (i)))
+#define PICK1(at, i) PICK(k1, PICK0(at, i), PICK0(at, at / 4 + (i)))
+#define PICK2(at, i) PICK(k2, PICK1(at, i), PICK1(at, at / 8 + (i)))
+#define PICK3(at, i) PICK(k3, PICK2(at, i), PICK2(at, at / 16 + (i)))
 
 #define VARIANT(name) name##_any
 #define TARGET
@@ -32,35 +54,33 @@
 #include "variant.h"
 
 #define VARIANT(name) name##_avx512
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi,bmi2,popcnt")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx2,bmi,bmi2,popcnt")))
 #define WIDTH 64
 #include "variant.h"
 #endif
 
 int32_t native_level(void) {
 #ifdef __x86_64__
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("bmi2"))
-    return 2;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return 1;
-#endif
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2")) return 0;
+  const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return wide && __builtin_cpu_supports("popcnt") ? 2 : 1;
+#else
   return 0;
+#endif
 }
 
-int32_t native_band(scan *s, const stage *stages, const int8_t *codes, const float *leaves, node *nodes, const uint8_t *pix,
-                    int32_t at, int32_t rows, uint8_t *columns, candidate *list) {
+int32_t native_band(trees t, grid *g, node *nodes, const uint8_t *pix, int32_t at, int32_t rows, uint8_t *columns, candidates list) {
 #ifdef __x86_64__
-  if (s->level == 2) return band_avx512(s, stages, codes, leaves, nodes, pix, at, rows, columns, list);
-  if (s->level == 1) return band_avx2(s, stages, codes, leaves, nodes, pix, at, rows, columns, list);
+  if (g->level == 2) return band_avx512(t, g, nodes, pix, at, rows, columns, list);
+  if (g->level == 1) return band_avx2(t, g, nodes, pix, at, rows, columns, list);
 #endif
-  return band_any(s, stages, codes, leaves, nodes, pix, at, rows, columns, list);
+  return band_any(t, g, nodes, pix, at, rows, columns, list);
 }
 
-int32_t native_rest(scan *s, const stage *stages, const int8_t *codes, const float *leaves, node *nodes, const uint8_t *pix,
-                    candidate *list, int32_t n) {
+int32_t native_rest(trees t, grid *g, node *nodes, const uint8_t *pix, candidates list, int32_t n) {
 #ifdef __x86_64__
-  if (s->level == 2) return rest_avx512(s, stages, codes, leaves, nodes, pix, list, n);
-  if (s->level == 1) return rest_avx2(s, stages, codes, leaves, nodes, pix, list, n);
+  if (g->level == 2) return rest_avx512(t, g, nodes, pix, list, n);
+  if (g->level == 1) return rest_avx2(t, g, nodes, pix, list, n);
 #endif
-  return rest_any(s, stages, codes, leaves, nodes, pix, list, n);
+  return rest_any(t, g, nodes, pix, list, n);
 }

@@ -43,7 +43,7 @@ func (s *portable) walk(pix []uint8, at, tree int) int {
 	for i < len(nodes) {
 		n := nodes[i]
 		i *= 2
-		if pix[at+int(n[0])] <= pix[at+int(n[1])] {
+		if pix[at+int(n[1])] < pix[at+int(n[0])] {
 			i++
 		}
 	}

@@ -1,0 +1,5 @@
+//go:build !cgo || !(amd64 || arm64)
+
+package cascade
+
+func nativeScanners(*Cascade) map[string]scanner { return nil }
