@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -87,11 +86,11 @@ func exportSources(ctx context.Context, job store.Job) ([]export.Source, error) 
 	}
 	out := make([]export.Source, len(sources))
 	for i, s := range sources {
-		var spec source.Spec
+		var spec struct{ KeepColumns, Keep []string } // a list's columns, a table's
 		if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
 			return nil, fmt.Errorf("the options of source %s: %w", s.Name, err)
 		}
-		out[i] = export.Source{Name: s.Name, Kept: spec.KeepColumns}
+		out[i] = export.Source{Name: s.Name, Kept: append(spec.KeepColumns, spec.Keep...)}
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -9,6 +10,7 @@ import (
 	"facescan/detect"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
+	"facescan/store/sqlite"
 )
 
 // detectOptions are the flags that decide what counts as a face. A job keeps the ones it was begun with.
@@ -61,9 +63,16 @@ type fetchOptions struct {
 	retries      int
 	maxBytes     size
 	maxRedirects int
+	minRate      size
+	rate         float64
+	bandwidth    size
 	userAgent    string
-	allowPrivate bool
+	headers      []string
+	proxy        string
 	insecure     bool
+	allowPrivate bool
+	blockHosts   string
+	ignoreOptOut bool
 }
 
 func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
@@ -72,9 +81,17 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 	o.maxBytes = 32 << 20
 	fs.Var(&o.maxBytes, "max-bytes", "refuse larger bodies (too_large)")
 	fs.IntVar(&o.maxRedirects, "max-redirects", 10, "follow at most this many redirects")
-	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+version()+" (+https://facescan.invalid/bot)", "what we say we are")
-	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
+	fs.Var(&o.minRate, "min-rate", "bytes a second that a body must come at, else it is too_slow; 0 = any")
+	fs.Float64Var(&o.rate, "rate", 0, "requests a second, over all hosts; 0 = any")
+	fs.Var(&o.bandwidth, "bwlimit", "bytes a second, over all hosts; 0 = any")
+	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)", "what we say we are")
+	fs.StringArrayVar(&o.headers, "header", nil, "'Name: value' for every host, never along a redirect to another one; "+
+		"Authorization and Cookie as 'HOST=Name: value'")
+	fs.StringVar(&o.proxy, "proxy", "", "a proxy's URL, or none; the usual variables if empty")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
+	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
+	fs.StringVar(&o.blockHosts, "block-hosts", "", "`file` of hosts that are not asked, nor what lies below them")
+	fs.BoolVar(&o.ignoreOptOut, "ignore-opt-out", false, "read images whose X-Robots-Tag asks not to")
 }
 
 func (o *fetchOptions) check() error {
@@ -85,6 +102,8 @@ func (o *fetchOptions) check() error {
 		return usagef("--retries %d: give 0 to 100", o.retries)
 	case o.maxBytes <= 0:
 		return usagef("--max-bytes %v: give a size such as 32MiB", &o.maxBytes)
+	case !(o.rate >= 0):
+		return usagef("--rate %v: give requests a second, or 0 for any", o.rate)
 	case o.maxRedirects < 0:
 		return usagef("--max-redirects %d: give 0 or more", o.maxRedirects)
 	}
@@ -95,14 +114,38 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return fetch.New(fetch.Options{
-		Timeout: o.timeout, MaxBytes: int64(o.maxBytes), MaxRedirects: o.maxRedirects, UserAgent: o.userAgent,
-		AllowPrivate: o.allowPrivate, Insecure: o.insecure,
-	})
+	f := fetch.Options{
+		Timeout: o.timeout, MaxBytes: int64(o.maxBytes), MaxRedirects: o.maxRedirects, MinRate: int64(o.minRate),
+		Rate: o.rate, Bandwidth: int64(o.bandwidth), UserAgent: o.userAgent, Proxy: o.proxy,
+		Insecure: o.insecure, AllowPrivate: o.allowPrivate, IgnoreOptOut: o.ignoreOptOut,
+	}
+	for _, text := range o.headers {
+		h, err := fetch.ParseHeader(text)
+		if err != nil {
+			return nil, usagef("--header: %v", err)
+		}
+		f.Headers = append(f.Headers, h)
+	}
+	if o.blockHosts != "" {
+		file, err := os.Open(o.blockHosts)
+		if err != nil {
+			return nil, usagef("--block-hosts: %v", err)
+		}
+		defer file.Close()
+		if f.BlockHosts, err = fetch.ReadBlockList(file); err != nil {
+			return nil, usagef("--block-hosts %s: %v", o.blockHosts, err)
+		}
+	}
+	fetcher, err := fetch.New(f)
+	if err != nil {
+		return nil, &exit{exitUsage, err}
+	}
+	return fetcher, nil
 }
 
 // sourceOptions are the flags that say how a list is read, and which job it goes into.
 type sourceOptions struct {
+	flags                           *pflag.FlagSet
 	db                              string
 	table                           string
 	idColumn, urlColumn, doneColumn string
@@ -110,10 +153,12 @@ type sourceOptions struct {
 	keepColumns                     []string
 	shardSize                       int
 	node                            nodeFlag
+	priority                        int
 	leaseTTL                        time.Duration
 }
 
 func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
+	o.flags = fs
 	fs.StringVar(&o.db, "db", "", "the `job` to work on, if not the one beside the list")
 	fs.StringVar(&o.table, "table", "", "table of a SQLite database to work on in place")
 	fs.StringVar(&o.idColumn, "id-column", "", "column with the row ids, if not numbered by position")
@@ -123,6 +168,7 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
 	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto in a Slurm array, auto/N in an indexed Kubernetes job")
+	fs.IntVar(&o.priority, "priority", 0, "of these sources within the job: each step up gets twice the rows while others have work; -20 to 20")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }
 
@@ -130,10 +176,24 @@ func (o *sourceOptions) check() error {
 	switch {
 	case o.shardSize < 1 || o.shardSize > 10_000_000:
 		return usagef("--shard-size %d: give 1 to 10000000 rows", o.shardSize)
+	case o.priority < -20 || o.priority > 20:
+		return usagef("--priority %d: give -20 to 20", o.priority)
 	case o.leaseTTL < time.Second:
 		return usagef("--lease-ttl %v: leases are renewed three times in it; give 1s or more", o.leaseTTL)
 	}
 	return nil
+}
+
+// chosenPriority is nil when no other than the default was chosen, so that an earlier choice stays.
+func (o *sourceOptions) chosenPriority() *int {
+	if !o.flags.Changed("priority") {
+		return nil
+	}
+	return &o.priority
+}
+
+func (o *sourceOptions) tableOptions() sqlite.TableOptions {
+	return sqlite.TableOptions{Table: o.table, ID: o.idColumn, URL: o.urlColumn, Done: o.doneColumn, Group: o.groupColumn, Keep: o.keepColumns}
 }
 
 // unbuilt are flags of the contract whose work is not built yet: they are accepted with the value that switches

@@ -33,7 +33,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err != nil {
 		return err
 	}
-	if len(t.sources) == 0 {
+	if len(t.sources) == 0 && t.table == nil {
 		return usagef("%s is a job; name the lists to import into it, with --db %s", t.job, t.job)
 	}
 	job, err := openOrCreate(ctx, t)
@@ -63,7 +63,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		return err
 	}
 	begin, last, rows := time.Now(), time.Now(), int64(0)
-	im := pipeline.Importer{Node: t.node, Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
+	im := pipeline.Importer{Node: t.node, Priority: t.priority, Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
 		Imported: func(source string, n int64, part float64) {
 			rows += n
 			if time.Since(last) > plainEvery {
@@ -71,7 +71,11 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 				g.tell("facescan: %d rows of %s, %.0f/s, %.0f%%", rows, source, float64(rows)/time.Since(begin).Seconds(), 100*part)
 			}
 		}}
-	err = im.Import(ctx, t.sources)
+	if t.table != nil {
+		err = im.Adopt(ctx)
+	} else {
+		err = im.Import(ctx, t.sources)
+	}
 	bye := context.WithoutCancel(ctx)
 	if e := session.Leave(bye); e != nil && err == nil {
 		err = e

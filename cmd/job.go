@@ -37,9 +37,11 @@ func jobOf(list string, node pipeline.Node) string {
 
 // target is what the arguments of run and import stand for.
 type target struct {
-	job     string        // path
-	sources []source.Spec // to import; none when the job itself was named
-	node    pipeline.Node // the part of the rows that this job takes
+	job      string        // path
+	sources  []source.Spec // to import; none when the job itself was named
+	node     pipeline.Node // the part of the rows that this job takes
+	priority *int          // of the sources; nil when it was not given
+	table    *sqlite.Table // the job's rows lie in this table of the user's; nil for a job of our own
 }
 
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
@@ -65,8 +67,17 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 			continue
 		}
 		if is, err := sqlite.IsDatabase(a); err == nil && is && db == "" {
-			return target{}, usagef("%s is a SQLite database of yours, and working on a table in place is not built yet in this version; "+
-				"copy its rows into a job: --table TABLE --db JOB.db", a)
+			if len(args) > 1 {
+				return target{}, usagef("a table is worked on in place by itself; to copy %s with other lists into a job add --db JOB.db", a)
+			}
+			if o.node.value.Of > 0 {
+				return target{}, usagef("--node takes a part of a list into a job; copy the table with --db JOB.db")
+			}
+			table, err := sqlite.InspectTable(ctx, a, o.tableOptions())
+			if err != nil {
+				return target{}, &exit{exitUsage, err}
+			}
+			return target{job: a, table: &table}, nil
 		}
 	}
 	specs, err := source.Expand(args)
@@ -92,7 +103,7 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		}
 		db = jobOf(specs[0].Path, o.node.value)
 	}
-	return target{job: db, sources: specs, node: o.node.value}, nil
+	return target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}, nil
 }
 
 // checkColumns opens a list that has columns, so that a wrong name is told before there is a job.
@@ -117,6 +128,12 @@ func existingJob(ctx context.Context, arg string) (store.Job, error) {
 		if is {
 			return sqlite.Open(ctx, path, sqlite.Options{})
 		}
+		if is, err := sqlite.IsDatabase(path); err == nil && is {
+			table, err := sqlite.InspectTable(ctx, path, sqlite.TableOptions{})
+			if err == nil && !table.New {
+				return sqlite.OpenTable(ctx, path, sqlite.TableOptions{})
+			}
+		}
 	}
 	if _, err := os.Stat(jobOf(arg, pipeline.Node{})); err == nil {
 		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, pipeline.Node{}))
@@ -126,6 +143,9 @@ func existingJob(ctx context.Context, arg string) (store.Job, error) {
 
 // openOrCreate opens the job of a target, making it when it is new.
 func openOrCreate(ctx context.Context, t target) (store.Job, error) {
+	if t.table != nil {
+		return sqlite.OpenTable(ctx, t.job, t.tableOptions())
+	}
 	job, err := sqlite.Create(ctx, t.job)
 	if !errors.Is(err, fs.ErrExist) {
 		return job, err
@@ -138,4 +158,10 @@ func openOrCreate(ctx context.Context, t target) (store.Job, error) {
 		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
 	}
 	return sqlite.Open(ctx, t.job, sqlite.Options{})
+}
+
+// tableOptions name the table and the columns that were found.
+func (t target) tableOptions() sqlite.TableOptions {
+	d := t.table
+	return sqlite.TableOptions{Table: d.Name, ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group, Keep: d.Keep}
 }

@@ -85,7 +85,7 @@ func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
 	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
 	ts.Check(err)
 	defer db.Close()
-	rows, err := db.Query(args[1])
+	rows, err := db.Query(os.Expand(args[1], ts.Getenv))
 	ts.Check(err)
 	defer rows.Close()
 	cols, err := rows.Columns()

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/term"
 
 	"facescan/pipeline"
+	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/host"
 	"facescan/store"
 )
 
@@ -87,7 +89,7 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 					stats.See(c)
 				}
 			}
-			p.show(stats.Snapshot())
+			p.show(stats.Snapshot(), stats.Flights)
 		}
 	}()
 	return func() {
@@ -96,7 +98,7 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 	}
 }
 
-func (p *progress) show(s pipeline.Snapshot) {
+func (p *progress) show(s pipeline.Snapshot, flights func() []host.Flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.mode {
@@ -106,8 +108,8 @@ func (p *progress) show(s pipeline.Snapshot) {
 			fmt.Fprintf(p.g.err, "%s\n", b)
 		}
 	case "plain":
-		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %d faces, %d failed, %d in flight\n",
-			s.Job.Done, total(s), s.Rate, eta(s), s.Job.Faces, s.Job.Failed, s.InFlight)
+		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %d faces, %d failed, %d in flight%s\n",
+			s.Job.Done, total(s), s.Rate, eta(s), s.Job.Faces, s.Job.Failed, s.InFlight, lastOnes(s, flights))
 	case "bar":
 		if p.bar == nil {
 			opts := []progressbar.Option{
@@ -121,7 +123,7 @@ func (p *progress) show(s pipeline.Snapshot) {
 			p.bar = progressbar.NewOptions64(max(s.Job.Total, 1), opts...)
 		}
 		p.bar.ChangeMax64(max(s.Job.Total, 1))
-		p.bar.Describe(fmt.Sprintf("%.0f/s, %s, %d faces, %d failed", s.Rate, eta(s), s.Job.Faces, s.Job.Failed))
+		p.bar.Describe(fmt.Sprintf("%.0f/s, %s, %d faces, %d failed%s", s.Rate, eta(s), s.Job.Faces, s.Job.Failed, lastOnes(s, flights)))
 		_ = p.bar.Set64(min(s.Job.Done, s.Job.Total)) // a bar that cannot be drawn must not end a run
 	}
 }
@@ -152,6 +154,34 @@ func left(s pipeline.Snapshot) time.Duration {
 	return time.Duration(float64(s.Job.Pending) / s.Rate * float64(time.Second)).Round(time.Second)
 }
 
+// lastOnes names what a run waits for that has nothing else to do, or why it waits.
+func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
+	if s.Outage.On {
+		return fmt.Sprintf("; waiting: this machine seems cut off (%s)", s.Outage.Cause)
+	}
+	if s.Tail == 0 || s.Waiting > 0 {
+		return ""
+	}
+	fs := flights()
+	if len(fs) == 0 || time.Since(fs[0].Since) < 5*time.Second {
+		return ""
+	}
+	return fmt.Sprintf("; waiting %v for %s", time.Since(fs[0].Since).Round(time.Second), fetch.Redact(fs[0].URL))
+}
+
+// dumpFlights prints what is in flight, the oldest first: what SIGUSR1 asks for.
+func dumpFlights(w io.Writer, stats *pipeline.Stats) {
+	s := stats.Snapshot()
+	fmt.Fprintf(w, "facescan: %d rows in flight, %d wait for their hosts\n", s.InFlight, s.Waiting)
+	for _, f := range stats.Flights() {
+		slow := ""
+		if f.Slow {
+			slow = ", slow lane"
+		}
+		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow, fetch.Redact(f.URL))
+	}
+}
+
 func eta(s pipeline.Snapshot) string {
 	if d := left(s); d >= 0 {
 		return d.String() + " left"
@@ -164,6 +194,7 @@ func progressLine(s pipeline.Snapshot) map[string]any {
 	line := map[string]any{
 		"elapsed_seconds": s.Elapsed.Seconds(), "total": s.Job.Total, "done": s.Job.Done, "pending": s.Job.Pending,
 		"ok": s.Job.OK, "failed": s.Job.Failed, "faces": s.Job.Faces, "rate": s.Rate, "eta_seconds": nil, "in_flight": s.InFlight,
+		"waiting": s.Waiting, "outage": s.Outage.On,
 	}
 	if d := left(s); d >= 0 {
 		line["eta_seconds"] = d.Seconds()

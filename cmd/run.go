@@ -27,6 +27,9 @@ type runOptions struct {
 	fetch  fetchOptions
 
 	fetchers, workers int
+	perHost           int
+	outageWait        time.Duration
+	tailGrace         time.Duration
 	memory            size
 	maxDuration       time.Duration
 	maxRows           int64
@@ -43,6 +46,9 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
 	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
+	fs.IntVar(&o.perHost, "per-host", 16, "fetches from one host at once, at most; less while it is in trouble; 0 = no limit")
+	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait when this machine is cut off")
+	fs.DurationVar(&o.tailGrace, "tail-grace", 0, "when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
 	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
@@ -81,6 +87,8 @@ func (o *runOptions) check() error {
 		return usagef("--workers %d: give 1 to 4096, or 0 for one a core", o.workers)
 	case o.memory < 1<<20:
 		return usagef("--memory %v: give 1MiB or more", &o.memory)
+	case o.perHost < 0 || o.outageWait < 0 || o.tailGrace < 0:
+		return usagef("--per-host, --outage-wait and --tail-grace cannot be negative")
 	case o.maxRows < 0 || o.maxDuration < 0:
 		return usagef("--max-rows and --max-duration cannot be negative")
 	}
@@ -139,6 +147,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 			"interrupt again to stop at once; nothing is lost either way", stats.Snapshot().InFlight, drainGrace))
 	})
 	defer stop()
+	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
 
 	workers := o.workers
 	if workers == 0 {
@@ -147,9 +156,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	end, err := func() (pipeline.End, error) {
 		defer show.run(job, stats)()
 		return pipeline.Run(hard, job, pipeline.Options{
-			Sources: t.sources, Node: t.node, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector,
-			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries,
-			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace,
+			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector,
+			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries, PerHost: o.perHost,
+			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace, OutageWait: o.outageWait, TailGrace: o.tailGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit,
 			Drain: drain, TryDecode: tryDecodeInChild, Log: log,
 		}, stats)
@@ -268,6 +277,13 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags 
 
 // dryRun tells what a run would do.
 func dryRun(ctx context.Context, g *globals, t target) error {
+	if t.table != nil {
+		fmt.Fprintf(g.out, "would work on table %s of %s in place: id %s, url %s, done %s\n", t.table.Name, t.job, t.table.ID, t.table.URL, t.table.Done)
+		for _, change := range t.table.Changes() {
+			fmt.Fprintf(g.out, "would run: %s\n", change)
+		}
+		return nil
+	}
 	if _, err := os.Stat(t.job); err != nil {
 		fmt.Fprintf(g.out, "would create the job %s\n", t.job)
 	} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,11 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 			}
 			fmt.Fprintf(g.out, "%s\n", b)
 		} else {
-			printStatus(g, job.Path(), c, rate)
+			sources, err := job.Sources(ctx)
+			if err != nil {
+				return err
+			}
+			printStatus(g, job.Path(), c, sources, rate)
 		}
 		if !o.watch || c.Pending == 0 && len(c.ImportIncomplete) == 0 {
 			return nil
@@ -120,11 +125,24 @@ func statusLine(c store.Counts, rate float64, eta any) map[string]any {
 	}
 }
 
-func printStatus(g *globals, path string, c store.Counts, rate float64) {
+func printStatus(g *globals, path string, c store.Counts, sources []store.Source, rate float64) {
 	p := func(format string, args ...any) { fmt.Fprintf(g.out, format+"\n", args...) }
 	p("job      %s", path)
-	for _, s := range c.ImportIncomplete {
-		p("import   of %s is not complete", s)
+	for _, s := range sources {
+		var state []string
+		if !s.Complete {
+			state = append(state, "import not complete")
+		}
+		if s.Importer != "" {
+			state = append(state, "imported by "+s.Importer)
+		}
+		if s.Paused {
+			state = append(state, "paused")
+		}
+		if s.Priority != 0 {
+			state = append(state, fmt.Sprintf("priority %d", s.Priority))
+		}
+		p("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
 	}
 	p("rows     %12d", c.Total)
 	if c.AlreadyDone > 0 {

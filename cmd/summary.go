@@ -24,6 +24,9 @@ func summarize(g *globals, mode, name string, end pipeline.End, err error, c sto
 	rate := float64(s.Done) / max(s.Elapsed.Seconds(), 0.001)
 	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%.1f/s)",
 		endWord(end, err), c.Done, c.Total, s.Done, s.Elapsed.Round(100*time.Millisecond), rate)
+	if s.Tail > time.Second && s.Done > 0 {
+		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
+	}
 	g.tell("  ok      %10d   %d of them with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
 	g.tell("  failed  %10d", c.Failed)
 	for _, f := range ranked(c.Failures) {

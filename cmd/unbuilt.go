@@ -13,17 +13,6 @@ func addUnbuilt(fs *pflag.FlagSet) {
 		fs.String(name, "0", "not built yet")
 		unbuiltRun[name] = []string{"0"}
 	}
-	number("min-rate")
-	number("per-host")
-	number("rate")
-	number("bwlimit")
-	text("header")
-	text("proxy")
-	text("block-hosts")
-	fs.Bool("ignore-opt-out", true, "not built yet: no site's opt-out is looked for")
-	unbuiltRun["ignore-opt-out"] = []string{"true"}
-	number("tail-grace")
-	number("outage-wait")
 	text("sidecar")
 	text("sidecar-input")
 	number("sidecar-batch")
@@ -36,5 +25,4 @@ func addUnbuilt(fs *pflag.FlagSet) {
 	number("thumbnails")
 	text("listen")
 	text("abort-if")
-	unbuiltRun["done-column"] = []string{""}
 }

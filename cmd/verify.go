@@ -109,6 +109,9 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 		return fmt.Errorf("the job's node %q: %w", settings["node"], err)
 	}
 	for _, s := range sources {
+		if s.Format == store.TableFormat {
+			continue // the table is the list
+		}
 		absent := func(why string) {
 			if o.requireSource {
 				report(store.Problem{Check: "source-absent", Text: fmt.Sprintf("%s: %s", s.Name, why)})

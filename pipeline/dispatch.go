@@ -44,10 +44,11 @@ func (r *run) dispatch() error {
 		l, err := r.session.Claim(r.draining, d.claimRows())
 		switch {
 		case err == nil:
+			d.tail = time.Time{}
 		case r.draining.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrNoShard):
-			finished, err := r.noShard()
+			finished, err := d.noShard()
 			if err != nil || finished {
 				return err
 			}
@@ -72,6 +73,7 @@ func (r *run) dispatch() error {
 type dispatcher struct {
 	*run
 	handed    int64
+	tail      time.Time // since when only rows in flight are left
 	takeovers int64
 	suspects  map[int64]int
 }
@@ -173,34 +175,43 @@ func (r *run) await() error {
 
 // noShard is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
 // little: for our own rows, for other owners', for an import to cut the next shard.
-func (r *run) noShard() (finished bool, err error) {
-	importing := r.importing.active() // asked before counting: what it appends meanwhile must not be overlooked
-	c, err := r.job.Counts(r.draining)
+func (d *dispatcher) noShard() (finished bool, err error) {
+	importing := d.importing.active() // asked before counting: what it appends meanwhile must not be overlooked
+	c, err := d.job.Counts(d.draining)
 	if err != nil {
-		if r.draining.Err() != nil {
+		if d.draining.Err() != nil {
 			return true, nil
 		}
 		return false, fmt.Errorf("count the job's rows: %w", err)
 	}
-	r.stats.See(c)
+	d.stats.See(c)
 	if importing {
 		// More rows may come.
 	} else if c.Pending == 0 {
 		if len(c.ImportIncomplete) == 0 {
 			return true, nil
 		}
-		if err := r.orphaned(c.ImportIncomplete); err != nil {
+		if err := d.orphaned(c.ImportIncomplete); err != nil {
 			return false, err
 		}
-	} else if shards, _ := r.leases.count(); shards == 0 && c.Pending == c.PausedPending {
-		r.drain(drainCause{Limited})
+	} else if shards, _ := d.leases.count(); shards == 0 && c.Pending == c.PausedPending {
+		d.drain(drainCause{Limited})
 		return true, nil
+	} else if d.TailGrace > 0 && shards > 0 {
+		if d.tail.IsZero() {
+			d.tail = time.Now()
+		}
+		if time.Since(d.tail) > d.TailGrace {
+			d.Log.Info("leaving the slow rest pending", "rows", c.Pending, "after", d.TailGrace)
+			d.drain(drainCause{Limited})
+			return true, nil
+		}
 	}
 	select {
-	case <-r.leases.freed:
-	case <-r.importing.changed:
+	case <-d.leases.freed:
+	case <-d.importing.changed:
 	case <-time.After(idlePoll):
-	case <-r.draining.Done():
+	case <-d.draining.Done():
 	}
 	return false, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ func ParseNode(s string) (n Node, err error) {
 // Importer reads lists into a job.
 type Importer struct {
 	Node      Node // which rows
+	Priority  *int // of the sources; nil leaves it
 	Job       store.Job
 	Session   store.Session
 	ShardSize int
@@ -98,12 +100,17 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 			return fmt.Errorf("add %s to the job: %w", spec.Path, err)
 		}
 		sources[i] = s
+		if im.Priority != nil && s.Priority != *im.Priority {
+			if err := im.Job.Prioritize(ctx, s.Number, *im.Priority); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("set the priority of %s: %w", spec.Path, err)
+			}
+		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(importers)
 	for i, spec := range specs {
 		g.Go(func() error {
-			err := im.list(gctx, spec, sources[i])
+			err := im.leased(gctx, sources[i], func(l store.SourceLease) error { return im.read(gctx, spec, sources[i], l) })
 			if ctx.Err() != nil {
 				return nil // stopped, which is no failure
 			}
@@ -113,22 +120,22 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	return g.Wait()
 }
 
-// list imports one list, waiting while another process does.
-func (im *Importer) list(ctx context.Context, spec source.Spec, s store.Source) error {
+// leased does the import of a source under its lease, waiting while another process does it.
+func (im *Importer) leased(ctx context.Context, s store.Source, do func(store.SourceLease) error) error {
 	for {
 		lease, err := im.Session.LeaseSource(ctx, s.Number)
 		switch {
 		case err == nil:
-			err = im.read(ctx, spec, s, lease)
+			err = do(lease)
 			if e := im.Session.ReleaseSource(context.WithoutCancel(ctx), lease); e != nil && err == nil {
-				err = fmt.Errorf("release the import of %s: %w", spec.Path, e)
+				err = fmt.Errorf("release the import of %s: %w", s.Name, e)
 			}
 			if !errors.Is(err, store.ErrLeaseLost) {
 				return err
 			}
 			im.Log.Warn("the import went to another process", "source", s.Name)
 		case !errors.Is(err, store.ErrHeld):
-			return fmt.Errorf("lease the import of %s: %w", spec.Path, err)
+			return fmt.Errorf("lease the import of %s: %w", s.Name, err)
 		}
 		select {
 		case <-time.After(idlePoll):
@@ -204,6 +211,35 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	}
 }
 
+// Adopt takes what is new, or was changed by the user, in the table that a job works on in place: a pass over it.
+func (im *Importer) Adopt(ctx context.Context) error {
+	adopter, ok := im.Session.(store.Adopter)
+	if !ok {
+		return fmt.Errorf("%s is no table to work on in place", im.Job.Path())
+	}
+	return im.leased(ctx, store.Source{Name: im.Job.Path()}, func(lease store.SourceLease) error {
+		renewed := time.Now()
+		for from, more := int64(math.MinInt64), true; more && ctx.Err() == nil; {
+			if time.Since(renewed) > im.LeaseTTL/3 {
+				renewed = time.Now()
+				l, err := im.Session.RenewSource(ctx, lease)
+				if err != nil {
+					return err
+				}
+				lease = l
+			}
+			var err error
+			if from, more, err = adopter.Adopt(ctx, lease, from, im.ShardSize); err != nil {
+				return fmt.Errorf("read the table: %w", err)
+			}
+			if im.Imported != nil {
+				im.Imported(im.Job.Path(), 0, 0)
+			}
+		}
+		return nil
+	})
+}
+
 // importState tells the dispatcher how the import goes.
 type importState struct {
 	changed chan struct{} // a token when a shard may have been cut
@@ -233,10 +269,16 @@ func (s *importState) poke() {
 
 func (r *run) importAll(ctx context.Context) error {
 	defer r.importing.set(false)
-	im := Importer{Node: r.Node, Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
+	im := Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
 		Imported: func(_ string, rows int64, _ float64) {
 			r.stats.Imported.Add(rows)
 			r.importing.poke()
 		}}
+	if r.Adopt {
+		if err := im.Adopt(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return nil
+	}
 	return im.Import(ctx, r.Sources)
 }

@@ -52,6 +52,8 @@ import (
 type Options struct {
 	Sources  []source.Spec // lists to import; none when the job itself was named
 	Node     Node          // which of their rows; optional
+	Priority *int          // of these sources within the job; optional
+	Adopt    bool          // the job's rows lie in a user's table: take what is new there; optional
 	Fetcher  *fetch.Fetcher
 	Decode   decode.Options
 	Detector detect.Detector
@@ -66,6 +68,8 @@ type Options struct {
 	Memory     int64 // bytes for bodies and pixels
 	DrainGrace time.Duration
 	OutageWait time.Duration // how long an outage of our own may last before it is an error
+
+	TailGrace time.Duration // how long rows in flight may take when nothing else is left to do; 0 = no limit
 
 	MaxRows     int64         // rows dispatched; 0 = no limit
 	MaxDuration time.Duration // 0 = no limit
@@ -199,7 +203,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, pixels: &r.budget.pixels, stats: r.stats,
 		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
 	r.importing.changed = make(chan struct{}, 1)
-	r.importing.set(len(r.Sources) > 0)
+	r.importing.set(len(r.Sources) > 0 || r.Adopt)
 	importing, stopImport := context.WithCancel(r.draining)
 	defer stopImport()
 	r.stopImport = stopImport

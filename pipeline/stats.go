@@ -31,6 +31,7 @@ type Stats struct {
 	own      totals       // what this run committed
 	meter    meter
 	outage   host.Outage
+	tail     time.Time // when all but the last hundredth of the job was done
 	failures map[store.Reason]int64
 }
 
@@ -81,7 +82,30 @@ func (s *Stats) begin(r *run) error {
 func (s *Stats) See(c store.Counts) {
 	s.mu.Lock()
 	s.job = c
+	s.seeTail()
 	s.mu.Unlock()
+}
+
+// seeTail notes when the last hundredth of the job began. More rows may come, which puts it off.
+func (s *Stats) seeTail() {
+	done := max(s.job.Done, s.base.Done+s.own.Done)
+	switch last := done*100 >= s.job.Total*99; {
+	case !last:
+		s.tail = time.Time{}
+	case s.tail.IsZero():
+		s.tail = time.Now()
+	}
+}
+
+// Flights are the fetches under way, the oldest first.
+func (s *Stats) Flights() []host.Flight {
+	s.mu.Lock()
+	r := s.run
+	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	return r.queue.InFlight()
 }
 
 func (s *Stats) commit(results []store.Result) {
@@ -102,6 +126,7 @@ func (s *Stats) commit(results []store.Result) {
 		}
 	}
 	s.meter.add(time.Now(), int64(len(results)))
+	s.seeTail()
 }
 
 // jobTotals is how many rows of the job failed and are done, as far as this process knows.
@@ -134,6 +159,7 @@ type Snapshot struct {
 	Faces    int64
 	Rate     float64 // rows a second, lately
 	Failures map[store.Reason]int64
+	Tail     time.Duration // since all but the last hundredth of the job was done; 0 before
 	InFlight int
 	Waiting  int         // rows in the queue
 	Memory   int64       // bytes reserved
@@ -158,6 +184,9 @@ func (s *Stats) Snapshot() Snapshot {
 	now := time.Now()
 	snap.Elapsed = now.Sub(s.start)
 	snap.Rate = s.meter.rate(now)
+	if !s.tail.IsZero() {
+		snap.Tail = now.Sub(s.tail)
+	}
 	snap.Memory = s.run.budget.used()
 	for r, n := range s.failures {
 		snap.Failures[r] = n

@@ -1,0 +1,76 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"facescan/store"
+)
+
+func newPause(g *globals) *cobra.Command {
+	return pauseCommand(g, "pause JOB", "Hold a source back, or all of them", true)
+}
+
+func newResume(g *globals) *cobra.Command {
+	return pauseCommand(g, "resume JOB", "Let a paused source go on, or all of them", false)
+}
+
+func pauseCommand(g *globals, use, short string, pause bool) *cobra.Command {
+	var source string
+	c := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long:  "Rows of a paused source are not begun; those that are under way end. A run with nothing but paused rows left ends with exit code 10.",
+		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runPause(c.Context(), g, args[0], source, pause)
+		},
+	}
+	c.Flags().StringVar(&source, "source", "", "name of the source, as `status` tells it; all if empty")
+	return c
+}
+
+func runPause(ctx context.Context, g *globals, arg, name string, pause bool) error {
+	job, err := existingJob(ctx, arg)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	return eachSource(ctx, job, name, func(s store.Source) error {
+		if err := job.Pause(ctx, s.Number, pause); err != nil {
+			return err
+		}
+		word := "goes on"
+		if pause {
+			word = "is paused"
+		}
+		g.tell("facescan: %s %s", s.Name, word)
+		return nil
+	})
+}
+
+// eachSource calls f for the source of the name, or for all.
+func eachSource(ctx context.Context, job store.Job, name string, f func(store.Source) error) error {
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return err
+	}
+	found := false
+	var names []string
+	for _, s := range sources {
+		names = append(names, s.Name)
+		if name == "" || s.Name == name {
+			found = true
+			if err := f(s); err != nil {
+				return fmt.Errorf("source %s: %w", s.Name, err)
+			}
+		}
+	}
+	if !found && name != "" {
+		return usagef("the job has no source %q; it has %s", name, strings.Join(names, ", "))
+	}
+	return nil
+}
