@@ -186,7 +186,10 @@ func (t table) choose(names []string, credentials bool) ([]column, error) {
 	}
 	out := make([]column, len(names))
 	for i, name := range names {
-		at := t.find(strings.TrimSpace(name))
+		at := t.find(name)
+		if at < 0 {
+			at = t.find(strings.TrimSpace(name))
+		}
 		if at < 0 {
 			return nil, t.unknown(name)
 		}

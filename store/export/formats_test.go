@@ -310,6 +310,27 @@ func TestMemoryIsFlat(t *testing.T) {
 	}
 }
 
+// TestParquetTakesAnyNames has columns whose names are no names in Go, or the same but for what Go leaves out.
+func TestParquetTakesAnyNames(t *testing.T) {
+	kept := []string{"", " ", "é", "1", "a b", "a_b", "A B", "_", "type", "😀", "a.b", "\n", "x,optional"}
+	data := exported(t, Options{Format: "parquet", Sources: []Source{{Kept: kept}}}, store.Result{URL: "u", Kept: kept})
+	f, err := parquet.OpenFile(strings.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := f.Root().Columns()[imageDefaults:]
+	row := make([]parquet.Row, 1)
+	if n, err := f.RowGroups()[0].Rows().ReadRows(row); n != 1 || err != nil && err != io.EOF {
+		t.Fatal(n, err)
+	}
+	values := row[0][len(row[0])-len(kept):]
+	for i, want := range kept {
+		if name := columns[i].Name(); values[i].String() != want || !strings.HasSuffix(name, want) {
+			t.Errorf("%q is under %q, and has %q", want, name, values[i].String())
+		}
+	}
+}
+
 func TestParquetErrorsAreSeen(t *testing.T) {
 	w, err := New(&fullDisk{1000}, Options{Format: "parquet"})
 	if err != nil {

@@ -18,10 +18,9 @@ const rowGroup = 50_000
 // parquetEncoder writes Parquet with zstd: whole numbers INT64, real ones DOUBLE, text STRING, boxes a LIST of structs.
 // What is unknown is NULL. Scores have the two decimals that they have elsewhere.
 type parquetEncoder struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []column
 	row     []parquet.Value
-	err     error
 }
 
 // fields is a group whose fields keep their order.
@@ -69,7 +68,7 @@ func newParquet(w io.Writer, columns []column, rows int64) (e *parquetEncoder, e
 		})
 		return parquet.Optional(parquet.List(box))
 	})
-	return &parquetEncoder{columns: columns, w: parquet.NewWriter(w, parquet.NewSchema("results", schema),
+	return &parquetEncoder{columns: columns, w: parquet.NewGenericWriter[any](w, parquet.NewSchema("results", schema),
 		parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rows))}, nil
 }
 
@@ -125,11 +124,9 @@ func (e *parquetEncoder) boxes(faces []store.Face, null bool, leaf int) {
 			if i == 0 {
 				repetition = 0
 			}
-			v := parquet.DoubleValue(0)
+			v := parquet.DoubleValue(twoDecimals(f.Score))
 			if k < 4 {
 				v = parquet.Int32Value(int32([...]int{f.X, f.Y, f.Width, f.Height}[k]))
-			} else {
-				v = parquet.DoubleValue(twoDecimals(f.Score))
 			}
 			e.row = append(e.row, v.Level(repetition, 2, leaf+k))
 		}
