@@ -34,7 +34,7 @@ func EncodeAVIF(rgba []byte, width, height int) ([]byte, error) {
 	return b, nil
 }
 
-// Decoded counts nothing and takes what it is given: Decode with a limit of loop iterations.
+// DecodeWithin is Decode with another limit of loop iterations.
 func DecodeWithin(body []byte, f Info, loops int64) error {
 	p, err := programs[f.Format]()
 	if err != nil {
