@@ -64,7 +64,13 @@ type Job interface {
 	// Results yields the results of done rows with from <= id < to, in id order, with their faces, without
 	// holding a read transaction for longer than one internal page. Stops at the first error.
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
-	// Rows yields id and URL of all rows, done or not, with from <= id < to, in id order, paged as Results is.
+	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among those there
+	// are; Merge drives it. A row that is new is added, with its result if it has one; new rows above all others are
+	// cut into shards of shardSize. A result enters where there is none, or where it is ok and the one there is
+	// failed; else it is dropped. The source's position and completeness become those given. All in one transaction.
+	// A row that has another URL here is an error, and so is a job in a user's table.
+	Absorb(ctx context.Context, source int, rows []MergedRow, p Position, complete bool, shardSize int) error
+	// Rows yields id, URL, group and kept columns of all rows, done or not, with from <= id < to, in id order, paged as Results is.
 	Rows(ctx context.Context, from, to int64) iter.Seq2[Row, error]
 	// Retry puts the failed rows that the selection names back to pending and returns how many.
 	Retry(ctx context.Context, s Selection) (int64, error)
@@ -190,6 +196,16 @@ type Lease struct {
 type Row struct {
 	ID  int64
 	URL string
+
+	// What Rows adds.
+	Group string
+	Kept  []string
+}
+
+// MergedRow is a row from another job.
+type MergedRow struct {
+	Row
+	Result *Result // nil while it is pending
 }
 
 // Result is how a row ended.

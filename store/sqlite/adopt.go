@@ -205,7 +205,7 @@ func isRight(t tx, s shard) (bool, error) {
 
 // putRight drops stray results and counts again.
 func putRight(t tx, s shard) (shard, error) {
-	if err := dropResults(t, strays, s.lo, s.hi); err != nil {
+	if err := dropResults(t, 0, strays, s.lo, s.hi); err != nil {
 		return s, err
 	}
 	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.lo, s.hi)
@@ -213,37 +213,6 @@ func putRight(t tx, s shard) (shard, error) {
 		return s, err
 	}
 	return recount(t, s)
-}
-
-// dropResults deletes the results r that the query's rest finds, with all that hangs on them.
-func dropResults(t tx, rest string, args ...any) error {
-	var ids []store.Result
-	tallies := map[store.Reason]tally{}
-	err := t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest, args, func(r *sql.Rows) error {
-		var id, faces int64
-		var reason store.Reason
-		if err := r.Scan(&id, &reason, &faces); err != nil {
-			return err
-		}
-		ids = append(ids, store.Result{ID: id})
-		sum := tallies[reason]
-		sum.rows--
-		sum.faces -= faces
-		if faces > 0 {
-			sum.imagesWithFaces--
-		}
-		tallies[reason] = sum
-		return nil
-	})
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	for _, table := range []string{"{results}", "{faces}"} {
-		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids)); err != nil {
-			return err
-		}
-	}
-	return addTallies(t, 0, tallies)
 }
 
 // recount sets a shard's counters, and its source's, by what there is.

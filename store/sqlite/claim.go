@@ -200,9 +200,13 @@ func count(t tx, lo, hi int64) (shard, error) {
 // Pending implements store.Session.
 func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit int) (out []store.Row, err error) {
 	err = s.view(ctx, func(t tx) error {
-		out, err = readRows(t, "SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT ?",
-			max(l.Lo, after+1), l.Hi, limit)
-		return err
+		return t.each("SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT ?",
+			[]any{max(l.Lo, after+1), l.Hi, limit}, func(r *sql.Rows) error {
+				var row store.Row
+				err := r.Scan(&row.ID, &row.URL)
+				out = append(out, row)
+				return err
+			})
 	})
 	return out, wrap("read pending rows", err)
 }

@@ -41,7 +41,7 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 			}
 		}
 		if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
-			if err := dropResults(t, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+			if err := dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
 				return err
 			}
 		}
@@ -157,6 +157,37 @@ func insertResults(t tx, source int, results []store.Result) error {
 	}
 	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces); err != nil {
 		return err
+	}
+	return addTallies(t, source, tallies)
+}
+
+// dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on them.
+func dropResults(t tx, source int, rest string, args ...any) error {
+	var ids []store.Result
+	tallies := map[store.Reason]tally{}
+	err := t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest, args, func(r *sql.Rows) error {
+		var id, faces int64
+		var reason store.Reason
+		if err := r.Scan(&id, &reason, &faces); err != nil {
+			return err
+		}
+		ids = append(ids, store.Result{ID: id})
+		sum := tallies[reason]
+		sum.rows--
+		sum.faces -= faces
+		if faces > 0 {
+			sum.imagesWithFaces--
+		}
+		tallies[reason] = sum
+		return nil
+	})
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	for _, table := range []string{"{results}", "{faces}"} {
+		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids)); err != nil {
+			return err
+		}
 	}
 	return addTallies(t, source, tallies)
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"facescan/store"
+	"facescan/store/slots"
 )
 
 func TestFilesAreToldApart(t *testing.T) {
@@ -147,7 +148,7 @@ func TestLeftOvers(t *testing.T) {
 	for _, name := range []string{dead, other} {
 		ok(t, os.WriteFile(name, make([]byte, 100), 0o600))
 	}
-	coming, err := lockNew(j.ownerFile("coming")) // locked, and not in the table yet
+	coming, err := slots.Create(j.ownerFile("coming")) // locked, and not in the table yet
 	ok(t, err)
 	defer coming.Close()
 	s, err := j.Join(ctx, store.Owner{ID: "alive"}, time.Hour)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,21 +15,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"facescan/store"
+	"facescan/store/slots"
 )
 
-// Owners and their death. A process that joins makes a file beside the job and locks it exclusively (flock). The
-// kernel drops the lock when the process dies, however it dies, so that whoever can get a shared lock on the file
-// knows its owner to be dead. The same file holds the slots of Decoding, eight bytes each: written without a sync,
-// they outlive the process in the kernel's cache (not a power cut, after which nothing is known and nothing suspected).
+// Owners and their death. A process that joins makes a file of slots beside the job, which stays locked while it lives:
+// so the others know at once when it is dead, and what was in its decoders (see package slots).
 //
 // Files appear locked, before their owner is in the table, and go after it has left the table. Left-overs of
 // processes that died in between are removed by the next one to join.
-
-// slots is how many rows a process can have in decoders at once.
-const slots = 4096
 
 // session implements store.Session.
 type session struct {
@@ -38,7 +31,7 @@ type session struct {
 	number    int64 // in the table of owners
 	owner     store.Owner
 	ttl       time.Duration
-	file      *os.File
+	file      *slots.File
 	takeovers atomic.Int64
 }
 
@@ -62,7 +55,7 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	if err := j.removeLeftOvers(ctx); err != nil {
 		return nil, wrap("join", err)
 	}
-	file, err := lockNew(j.ownerFile(who.ID))
+	file, err := slots.Create(j.ownerFile(who.ID))
 	if err != nil {
 		return nil, wrap("join", err)
 	}
@@ -80,77 +73,11 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	return s, nil
 }
 
-// lockNew makes a file of empty slots and locks it. Its bytes are written, not just reserved, so that a full disk
-// shows here.
-func lockNew(name string) (*os.File, error) {
-	for {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		if err = flock(f, unix.LOCK_EX); err == nil {
-			_, err = os.Lstat(name)
-		}
-		if errors.Is(err, fs.ErrNotExist) { // taken for a left-over before it was locked
-			if err := f.Close(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err == nil {
-			_, err = f.Write(make([]byte, 8*slots))
-		}
-		if err != nil {
-			return nil, errors.Join(err, os.Remove(name), f.Close())
-		}
-		return f, nil
-	}
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // corpse is an owner, and what it left if it is dead.
 type corpse struct {
 	number   int64
 	id       string
 	decoding []int64 // rows that were in its decoders
-}
-
-// probe tells whether the owner of a file is dead, and what was in its decoders. On request it removes a dead
-// owner's file, while nobody can lock it.
-func probe(name string, remove bool) (dead bool, decoding []int64, err error) {
-	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil, nil
-	}
-	if err != nil {
-		return false, nil, err
-	}
-	defer f.Close()
-	// Shared, so that those who probe at the same time do not take each other for the owner.
-	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		return false, nil, nil
-	} else if err != nil {
-		return false, nil, err
-	}
-	all := make([]byte, 8*slots)
-	n, _ := f.ReadAt(all, 0) // what cannot be read is not known
-	for ; n >= 8; n -= 8 {
-		if id := int64(binary.LittleEndian.Uint64(all[n-8:])); id != 0 {
-			decoding = append(decoding, id)
-		}
-	}
-	if remove {
-		err = os.Remove(name)
-	}
-	return true, decoding, err
 }
 
 // registered lists the owners in the table, dead or alive.
@@ -170,7 +97,7 @@ func (j *job) registered(ctx context.Context) (all []corpse, err error) {
 func (j *job) corpses(ctx context.Context) (dead []corpse, err error) {
 	all, err := j.registered(ctx)
 	for _, c := range all {
-		isDead, decoding, err := probe(j.ownerFile(c.id), false)
+		isDead, decoding, err := slots.Probe(j.ownerFile(c.id))
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +174,7 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 		if !ours || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
 			continue
 		}
-		if _, _, err := probe(j.ownerFile(id), true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := slots.Take(j.ownerFile(id), func([]int64) error { return nil }); err != nil {
 			return err
 		}
 	}
@@ -255,15 +182,7 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 }
 
 // Decoding implements store.Session.
-func (s *session) Decoding(slot int, id int64) {
-	if slot < 0 || slot >= slots {
-		panic(fmt.Sprintf("sqlite: slot %d of %d", slot, slots))
-	}
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(id))
-	// Failure costs nothing but the knowledge; after Leave there is nothing to know.
-	_, _ = s.file.WriteAt(b[:], int64(8*slot))
-}
+func (s *session) Decoding(slot int, id int64) { s.file.Set(slot, id) }
 
 // Suspects implements store.Session.
 func (s *session) Suspects(ctx context.Context) (map[int64]int, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -116,17 +117,31 @@ func (j *job) reopen(t tx, rows []store.Result, reasons string) (int, error) {
 		}
 	}
 	_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
-	for next := reopened; len(next) > 0 && err == nil; {
+	if err != nil {
+		return 0, err
+	}
+	err = eachShard(t, reopened, func(lo int64, n int) error {
+		_, err := t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
+		return err
+	})
+	return len(reopened), err
+}
+
+// eachShard calls f for each shard that some rows, in id order, are in, with their number.
+func eachShard(t tx, rows []store.Result, f func(lo int64, n int) error) error {
+	for len(rows) > 0 {
 		var lo, hi int64
-		if err = t.one("SELECT lo, hi FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1", []any{next[0].ID}, &lo, &hi); err != nil {
-			break
+		if err := t.one("SELECT lo, hi FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1", []any{rows[0].ID}, &lo, &hi); err != nil {
+			return fmt.Errorf("shard of row %d: %w", rows[0].ID, err)
 		}
 		n := 1
-		for n < len(next) && next[n].ID <= hi {
+		for n < len(rows) && rows[n].ID <= hi {
 			n++
 		}
-		_, err = t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
-		next = next[n:]
+		if err := f(lo, n); err != nil {
+			return err
+		}
+		rows = rows[n:]
 	}
-	return len(reopened), err
+	return nil
 }

@@ -1,0 +1,235 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+)
+
+// mergeBatch is how many rows one transaction of a merge takes in.
+const mergeBatch = 5000
+
+// MergeOptions of Merge.
+type MergeOptions struct {
+	// Same tells whether two sources, of two jobs but with one number, are the same list.
+	Same func(a, b Source) bool
+	// Own are the settings in which jobs may differ, such as their node's number. They are not taken over.
+	Own []string
+	// Whole says that the jobs are all there are: then the imports are complete in the merged job.
+	Whole bool
+	// ShardSize in rows.
+	ShardSize int
+	// Merged is told the rows taken in; optional.
+	Merged func(rows int64)
+}
+
+// MergeSetting is "unfinished" in the settings of a job from the begin of a merge into it to its end; then it is "done".
+const MergeSetting = "merge"
+
+// Merge unites jobs that were made from the same lists, row by row, such as those of array jobs where each took its
+// share of the ids. Of what several jobs say of a row, done beats pending and ok beats failed; among equals the first
+// job counts, out's own being before all. So it can be repeated, and interrupted: the same call again goes on.
+//
+// Jobs are refused, before anything is written, when their sources are not the same lists, read to the same end, or
+// their settings differ; out may be empty or an earlier merge.
+func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
+	sources, err := agree(ctx, out, in, o)
+	if err != nil {
+		return fmt.Errorf("merge: %w", err)
+	}
+	settings, err := in[0].Settings(ctx)
+	if err != nil {
+		return err
+	}
+	for _, own := range o.Own {
+		delete(settings, own)
+	}
+	settings[MergeSetting] = "unfinished"
+	if err := out.Set(ctx, settings); err != nil {
+		return err
+	}
+	for _, s := range sources {
+		if _, err := out.AddSource(ctx, s); err != nil {
+			return err
+		}
+		if err := mergeSource(ctx, out, in, s, o); err != nil {
+			return err
+		}
+	}
+	return out.Set(ctx, map[string]string{MergeSetting: "done"})
+}
+
+// agree returns the sources of jobs that can be merged.
+func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []Source, err error) {
+	if len(in) == 0 {
+		return nil, fmt.Errorf("no jobs to merge into %s", out.Path())
+	}
+	var settings map[string]string
+	for i, j := range append([]Job{out}, in...) {
+		these, err := j.Settings(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 && these[MergeSetting] == "unfinished" {
+			return nil, fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
+		}
+		merged := these[MergeSetting] != ""
+		delete(these, MergeSetting)
+		for _, own := range o.Own {
+			delete(these, own)
+		}
+		have, err := j.Sources(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 { // out
+			if len(have) > 0 && !merged {
+				return nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file", j.Path())
+			}
+			if sources = have; merged {
+				settings = these
+			}
+			continue
+		}
+		if settings == nil {
+			settings = these
+		}
+		if !maps.Equal(settings, these) {
+			return nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these, settings)
+		}
+		if len(sources) == 0 {
+			sources = have
+		}
+		if len(have) != len(sources) {
+			return nil, fmt.Errorf("%s has %d sources, not %d", j.Path(), len(have), len(sources))
+		}
+		for k, s := range have {
+			first := sources[k]
+			switch {
+			case !s.Complete:
+				return nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
+			case !o.Same(first, s):
+				return nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
+			case first.Position.Line != 0 && first.Position.Line != s.Position.Line:
+				return nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run them all again, then merge",
+					j.Path(), s.Position.Line, s.Name, first.Position.Line)
+			}
+			if first.Position.Line == 0 { // a merge that was interrupted has no position yet
+				sources[k].Position = s.Position
+			}
+		}
+	}
+	return sources, nil
+}
+
+func mergeSource(ctx context.Context, out Job, in []Job, s Source, o MergeOptions) error {
+	from := int64(s.Number) << SourceShift
+	var cursors []*cursor
+	for _, j := range in {
+		c := newCursor(ctx, j, from, from+1<<SourceShift)
+		defer c.stop()
+		cursors = append(cursors, c)
+	}
+	var batch []MergedRow
+	for {
+		row, more, err := nextRow(cursors)
+		if err != nil {
+			return err
+		}
+		if more {
+			batch = append(batch, row)
+		}
+		if len(batch) == mergeBatch {
+			if err := out.Absorb(ctx, s.Number, batch, Position{}, false, o.ShardSize); err != nil {
+				return err
+			}
+		}
+		if !more {
+			if err := out.Absorb(ctx, s.Number, batch, s.Position, o.Whole, o.ShardSize); err != nil {
+				return err
+			}
+		}
+		if o.Merged != nil && (len(batch) == mergeBatch || !more) {
+			o.Merged(int64(len(batch)))
+		}
+		if !more {
+			return nil
+		}
+		if len(batch) == mergeBatch {
+			batch = batch[:0]
+		}
+	}
+}
+
+// cursor reads a job's rows and their results in step.
+type cursor struct {
+	row        Row
+	result     Result
+	more, done bool // whether there is a row, and any more results
+	err        error
+	nextRow    func() (Row, error, bool)
+	nextResult func() (Result, error, bool)
+	stop       func()
+}
+
+func newCursor(ctx context.Context, j Job, from, to int64) *cursor {
+	c := &cursor{}
+	var stopRows, stopResults func()
+	c.nextRow, stopRows = iter.Pull2(j.Rows(ctx, from, to))
+	c.nextResult, stopResults = iter.Pull2(j.Results(ctx, from, to))
+	c.stop = func() { stopRows(); stopResults() }
+	c.result, c.err, c.done = c.nextResult()
+	if c.err == nil {
+		c.row, c.err, c.more = c.nextRow()
+	}
+	return c
+}
+
+// take returns the row, with its result, and moves on to the next.
+func (c *cursor) take() MergedRow {
+	m := MergedRow{Row: c.row}
+	for c.done && c.result.ID < c.row.ID && c.err == nil {
+		c.result, c.err, c.done = c.nextResult()
+	}
+	if c.done && c.result.ID == c.row.ID {
+		result := c.result
+		m.Result = &result
+	}
+	if c.err == nil {
+		c.row, c.err, c.more = c.nextRow()
+	}
+	return m
+}
+
+// nextRow takes the lowest row that any cursor has, as the best of those that have it tell it.
+func nextRow(cursors []*cursor) (best MergedRow, more bool, err error) {
+	lowest := int64(0)
+	for _, c := range cursors {
+		if c.err != nil {
+			return best, false, c.err
+		}
+		if c.more && (!more || c.row.ID < lowest) {
+			lowest, more = c.row.ID, true
+		}
+	}
+	first := true
+	for _, c := range cursors {
+		if !c.more || c.row.ID != lowest {
+			continue
+		}
+		m := c.take()
+		if c.err != nil {
+			return best, false, c.err
+		}
+		switch {
+		case first:
+			best, first = m, false
+		case m.URL != best.URL:
+			return best, false, fmt.Errorf("row %d is %q in one job, %q in another", m.ID, best.URL, m.URL)
+		case m.Result != nil && (best.Result == nil || best.Result.Status == Failed && m.Result.Status == OK):
+			best = m
+		}
+	}
+	return best, more, nil
+}

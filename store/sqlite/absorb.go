@@ -1,0 +1,142 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"facescan/store"
+)
+
+// Absorb implements store.Job.
+func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+	doing := fmt.Sprintf("merge rows of source %d", source)
+	if j.inPlace {
+		return fmt.Errorf("%s: the rows of this job are the table's; merge into a job of its own", doing)
+	}
+	if shardSize < 1 {
+		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	}
+	for _, r := range rows {
+		if r.Result != nil {
+			if err := check(store.Lease{Lo: r.ID, Hi: r.ID}, r.Result); err != nil {
+				return fmt.Errorf("%s: %w", doing, err)
+			}
+		}
+	}
+	return wrap(doing, j.writer.update(ctx, func(t tx) error {
+		last := int64(0)
+		if err := t.one("SELECT last_id FROM {sources} WHERE number = ?", []any{source}, &last); err != nil {
+			return err
+		}
+		fresh, results, err := sift(t, rows)
+		if err != nil {
+			return err
+		}
+		if len(fresh) > 0 {
+			if err := checkIDs(fresh, int64(source)<<store.SourceShift, source); err != nil {
+				return err
+			}
+		}
+		if err := insertRows(t, fresh); err != nil {
+			return err
+		}
+		if last, err = place(t, fresh, last, source, shardSize); err != nil {
+			return err
+		}
+		if err := improve(t, source, results); err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE {sources} SET offset = ?, line = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
+			p.Offset, p.Line, p.Mark, complete, len(fresh), last, source)
+		return err
+	}))
+}
+
+// sift tells rows that are not in the job, done if they come with a result, and the results that are to enter it.
+func sift(t tx, rows []store.MergedRow) (fresh []store.NewRow, results []store.Result, err error) {
+	type state struct {
+		url    string
+		status store.Status // empty while pending
+	}
+	have := map[int64]state{}
+	list := make([]store.Result, len(rows))
+	for i, r := range rows {
+		list[i].ID = r.ID
+	}
+	err = t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END
+		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value FROM json_each(?))`,
+		[]any{idList(list)}, func(r *sql.Rows) error {
+			var id int64
+			var s state
+			err := r.Scan(&id, &s.url, &s.status)
+			have[id] = s
+			return err
+		})
+	for _, r := range rows {
+		s, known := have[r.ID]
+		switch {
+		case !known:
+			fresh = append(fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
+		case s.url != r.URL:
+			return nil, nil, fmt.Errorf("row %d is %q here, %q there", r.ID, s.url, r.URL)
+		}
+		if r.Result != nil && (s.status == "" || s.status == store.Failed && r.Result.Status == store.OK) {
+			results = append(results, *r.Result)
+			results[len(results)-1].ID = r.ID
+		}
+	}
+	return fresh, results, err
+}
+
+// place puts new rows, in id order, into the shards there are, and those above them into new ones.
+func place(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64, error) {
+	var inside []store.Result
+	open := map[int64]bool{}
+	n := 0
+	for ; n < len(fresh) && fresh[n].ID <= last; n++ {
+		inside = append(inside, store.Result{ID: fresh[n].ID})
+		open[fresh[n].ID] = !fresh[n].Bad
+	}
+	at := 0
+	err := eachShard(t, inside, func(lo int64, rows int) error {
+		pending := 0
+		for _, r := range inside[at : at+rows] {
+			if open[r.ID] {
+				pending++
+			}
+		}
+		at += rows
+		_, err := t.exec("UPDATE {shards} SET rows = rows + ?, pending = pending + ? WHERE lo = ?", rows, pending, lo)
+		return err
+	})
+	if err != nil {
+		return last, err
+	}
+	return cutRows(t, fresh[n:], last, source, shardSize)
+}
+
+// improve lets results enter, for rows that are pending, failed, or new and marked done already.
+func improve(t tx, source int, results []store.Result) error {
+	if len(results) == 0 {
+		return nil
+	}
+	marked, err := markDone(t, results)
+	if err != nil {
+		return err
+	}
+	err = eachShard(t, marked, func(lo int64, n int) error {
+		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", n, lo)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
+		return err
+	}
+	if err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
+		return err
+	}
+	return insertResults(t, source, results)
+}

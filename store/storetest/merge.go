@@ -1,0 +1,187 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"facescan/store"
+)
+
+// mergeOptions take lists of one name for the same.
+func mergeOptions() store.MergeOptions {
+	return store.MergeOptions{Same: func(a, b store.Source) bool { return a.Name == b.Name }, Own: []string{"node"}, Whole: true, ShardSize: 700}
+}
+
+// node makes the job that took the rows with id mod n = i of a list, as far as result has one for them.
+func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int64) *store.Result) *bench {
+	t.Helper()
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	var batch []store.NewRow
+	for id := int64(1); id <= rowCount; id++ {
+		if id%n == i {
+			batch = append(batch, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4), Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
+		}
+	}
+	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Mark: []byte{9}}, true, 100))
+	b.ok(b.Set(ctx(t), map[string]string{"node": fmt.Sprint(i), "min-face": "20"}))
+	for {
+		l, err := s.Claim(ctx(t), 1000)
+		if errors.Is(err, store.ErrNoShard) {
+			break
+		}
+		b.ok(err)
+		var results []store.Result
+		for _, r := range b.pending(s, l) {
+			if r := result(r.ID); r != nil {
+				results = append(results, *r)
+			}
+		}
+		b.ok(s.Commit(ctx(t), l, results))
+	}
+	b.ok(s.Leave(ctx(t)))
+	return b
+}
+
+func some(r store.Result) *store.Result { return &r }
+
+// mixed leaves a tenth of the rows pending and lets another tenth fail.
+func mixed(id int64) *store.Result {
+	switch id % 10 {
+	case 3:
+		return nil
+	case 4:
+		return some(failed(store.Timeout)(id))
+	}
+	return some(ok(id))
+}
+
+func testMerge(t *testing.T, target Target) {
+	const n = 12_000
+	nodes := make([]store.Job, 3)
+	var each [3]store.Counts
+	for i := range int64(3) {
+		b := node(t, target, i, 3, n, mixed)
+		nodes[i], each[i] = b.Job, b.counts()
+	}
+	out := start(t, target)
+	o := mergeOptions()
+	o.Whole = false
+	out.ok(store.Merge(ctx(t), out.Job, []store.Job{nodes[2], nodes[0]}, o))
+	out.verify()
+	c := out.counts()
+	out.equal([]int64{c.Total, c.Done, int64(len(c.ImportIncomplete))}, []int64{each[0].Total + each[2].Total, each[0].Done + each[2].Done, 1})
+	// Interrupted, and begun again, with a job named twice.
+	stopped, stop := context.WithCancel(ctx(t))
+	defer stop()
+	o = mergeOptions()
+	o.Merged = func(int64) { stop() }
+	out.is(store.Merge(stopped, out.Job, nodes, o), context.Canceled)
+	set, err := out.Settings(ctx(t))
+	out.ok(err)
+	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished"})
+	out.verify()
+	var taken int64
+	o.Merged = func(rows int64) { taken += rows }
+	for range 2 {
+		taken = 0
+		out.ok(store.Merge(ctx(t), out.open(), append(nodes, nodes[1]), o))
+		out.equal(taken, int64(n))
+		out.verify()
+		c := out.counts()
+		out.equal([]int64{c.Total, c.Done, c.OK, c.Faces, c.Failures[store.Timeout], int64(len(c.ImportIncomplete))},
+			[]int64{n, each[0].Done + each[1].Done + each[2].Done, each[0].OK + each[1].OK + each[2].OK,
+				each[0].Faces + each[1].Faces + each[2].Faces, n / 10, 0})
+	}
+	at := int64(0)
+	for r, err := range out.Rows(ctx(t), 0, 1<<62) {
+		out.ok(err)
+		at++
+		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4), Kept: []string{fmt.Sprint(at), ""}})
+	}
+	out.equal(at, int64(n))
+	src, err := out.Sources(ctx(t))
+	out.ok(err)
+	out.equal([]any{src[0].Position, src[0].Rows, src[0].Complete}, []any{store.Position{Offset: 77 * n, Line: n, Mark: []byte{9}}, int64(n), true})
+	out.equal(int64(len(out.work(out.join(out.Job, longTTL), ok))), n-c.Done-each[1].Done) // what is pending can be done here
+}
+
+func testMergeChooses(t *testing.T, target Target) {
+	detected := func(by string, status store.Status) *store.Result {
+		r := ok(1)
+		if r.Detector = by; status == store.Failed {
+			r = failed(store.Reason(by))(1)
+		}
+		return &r
+	}
+	okA, okB := detected("a", store.OK), detected("b", store.OK)
+	tls, reset := detected("tls", store.Failed), detected("reset", store.Failed)
+	for i, c := range []struct{ out, first, second, want *store.Result }{
+		{nil, nil, nil, nil}, {nil, nil, tls, tls}, {nil, tls, nil, tls}, {nil, tls, reset, tls}, {nil, tls, okA, okA}, {nil, okA, tls, okA},
+		{nil, okA, okB, okA}, {tls, nil, reset, tls}, {tls, okB, okA, okB}, {okA, okB, okB, okA}, {okA, tls, nil, okA}, {tls, nil, nil, tls},
+	} {
+		job := func(r *store.Result) store.Job {
+			return node(t, target, 0, 1, 1, func(int64) *store.Result { return r }).Job
+		}
+		out := start(t, target)
+		if c.out != nil {
+			out.ok(store.Merge(ctx(t), out.Job, []store.Job{job(c.out)}, mergeOptions()))
+		}
+		out.ok(store.Merge(ctx(t), out.Job, []store.Job{job(c.first), job(c.second)}, mergeOptions()))
+		got := out.results()
+		if c.want == nil {
+			out.equal(len(got), 0)
+			continue
+		}
+		if len(got) != 1 || got[0].Detector != c.want.Detector || got[0].Reason != c.want.Reason || len(got[0].Faces) != len(c.want.Faces) {
+			t.Errorf("case %d: got %+v, want %+v", i, got, *c.want)
+		}
+		out.verify()
+	}
+}
+
+func testMergeRefuses(t *testing.T, target Target) {
+	good := node(t, target, 0, 2, 100, mixed)
+	merged := start(t, target)
+	merged.ok(store.Merge(ctx(t), merged.Job, []store.Job{good.Job}, mergeOptions()))
+	change := func(f func(b *bench)) store.Job {
+		b := node(t, target, 1, 2, 100, mixed)
+		f(b)
+		return b.Job
+	}
+	half := start(t, target)
+	half.ok(half.Set(ctx(t), map[string]string{store.MergeSetting: "unfinished"}))
+	for name, in := range map[string]store.Job{
+		"another flag":        change(func(b *bench) { b.ok(b.Set(ctx(t), map[string]string{"min-face": "40"})) }),
+		"one more source":     change(func(b *bench) { b.fill(b.join(b.Job, longTTL), "another", 1, 1) }),
+		"an unfinished merge": half.Job,
+		"a list that grew":    node(t, target, 1, 2, 200, mixed).Job,
+		"no list at all":      start(t, target).Job,
+		"an unfinished import": change(func(b *bench) {
+			s := b.join(b.Job, longTTL)
+			l, err := s.LeaseSource(ctx(t), 0)
+			b.ok(err)
+			b.ok(s.Append(ctx(t), l, nil, l.Position, false, 10))
+		}),
+	} {
+		for _, out := range []*bench{merged, start(t, target)} {
+			before := out.counts()
+			if err := store.Merge(ctx(t), out.Job, []store.Job{good.Job, in}, mergeOptions()); err == nil {
+				t.Errorf("%s: merged", name)
+			}
+			out.equal(out.counts(), before)
+		}
+	}
+	o := mergeOptions()
+	o.Same = func(a, b store.Source) bool { return false }
+	merged.fails(store.Merge(ctx(t), merged.Job, []store.Job{good.Job}, o))
+	merged.fails(store.Merge(ctx(t), good.Job, []store.Job{merged.Job}, mergeOptions())) // into a job of its own
+	merged.fails(store.Merge(ctx(t), merged.Job, nil, mergeOptions()))
+	other := []store.MergedRow{{Row: store.Row{ID: 2, URL: "http://elsewhere.example/"}}}
+	merged.fails(merged.Absorb(ctx(t), 0, other, store.Position{}, true, 10))
+	merged.fails(merged.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 1 << store.SourceShift}}}, store.Position{}, true, 10))
+	merged.fails(merged.Absorb(ctx(t), 7, other, store.Position{}, true, 10))
+}
