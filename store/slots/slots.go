@@ -1,0 +1,137 @@
+// Package slots keeps, in a file of its own, which rows a process has in its decoders, so that it is known after the
+// process died there.
+//
+// The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: whoever gets a
+// lock on the file knows its process to be dead. A slot is eight bytes, written without a sync: they outlive the
+// process in the kernel's cache, though no power cut, after which nothing is known and nothing suspected.
+package slots
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Slots is how many rows a process can have in decoders at once.
+const Slots = 4096
+
+// File is the file of this process.
+type File struct{ f *os.File }
+
+// Create makes a file of empty slots and locks it; fs.ErrExist if the name is taken. Its bytes are written, not just
+// reserved, so that a full disk shows here.
+func Create(name string) (*File, error) {
+	for {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err = flock(f, unix.LOCK_EX); err == nil {
+			_, err = os.Lstat(name)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // taken for a left-over before it was locked
+			if err := f.Close(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err == nil {
+			_, err = f.Write(make([]byte, 8*Slots))
+		}
+		if err != nil {
+			return nil, errors.Join(err, os.Remove(name), f.Close())
+		}
+		return &File{f}, nil
+	}
+}
+
+// Name of the file, as it was given.
+func (f *File) Name() string { return f.f.Name() }
+
+// Set notes the row that a slot holds, 0 for none. Failure costs nothing but the knowledge; after Close there is
+// nothing to know.
+func (f *File) Set(slot int, id int64) {
+	if slot < 0 || slot >= Slots {
+		panic(fmt.Sprintf("slots: slot %d of %d", slot, Slots))
+	}
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(id))
+	_, _ = f.f.WriteAt(b[:], int64(8*slot))
+}
+
+// Close drops the lock: from here on, the process is dead to those who look.
+func (f *File) Close() error { return f.f.Close() }
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// Probe tells whether the process of a file is dead, as it is when there is no file, and which rows it left in its
+// decoders. All who look at the same time find the same.
+func Probe(name string) (dead bool, decoding []int64, err error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil, nil
+	}
+	if err != nil {
+		return false, nil, err
+	}
+	defer f.Close()
+	// Shared, so that those who probe at the same time do not take each other for the owner.
+	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		return false, nil, nil
+	} else if err != nil {
+		return false, nil, err
+	}
+	return true, read(f), nil
+}
+
+// Take hands do the rows that a dead process left in its decoders, and removes the file when do returned no error.
+// One process alone does it: to others the dead one is alive meanwhile, and nothing happens if it is, or is gone.
+func Take(name string, do func(decoding []int64) error) error {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Lstat(name); err != nil || !os.SameFile(mine, now) {
+		return nil // another process took it while we opened it
+	}
+	if err := do(read(f)); err != nil {
+		return err
+	}
+	return os.Remove(name)
+}
+
+// read returns the rows in the slots of a file; what cannot be read is not known.
+func read(f *os.File) (decoding []int64) {
+	all := make([]byte, 8*Slots)
+	n, _ := f.ReadAt(all, 0)
+	for at := 0; at+8 <= n; at += 8 {
+		if id := int64(binary.LittleEndian.Uint64(all[at:])); id != 0 {
+			decoding = append(decoding, id)
+		}
+	}
+	return decoding
+}
