@@ -82,6 +82,8 @@ type mark struct {
 
 	Columns []string `json:"columns,omitempty"`
 	ID      int64    `json:"id,omitempty"` // of the last row, where ids are a column
+	// Sorted: the list is handed out by ids, as it is not itself; Blocks are of the file as it lies on the disk.
+	Sorted bool `json:"sorted,omitempty"`
 	// IDs are those of the rows, of a database, that Blocks are hashes of.
 	IDs []int64 `json:"ids,omitempty"`
 }
@@ -156,6 +158,41 @@ func (m mark) reread(r io.ReaderAt, offset int64) (fingerprint, error) {
 	}
 	f.n = offset
 	return f, hash(whole, offset%blockSize)
+}
+
+// markOf is the mark of a whole file, for lists that are not read from front to back: its first, its last and up to 64
+// blocks of it as it lies on the disk.
+func markOf(path string) (mark, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return mark{}, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return mark{}, err
+	}
+	m := mark{Step: 1}
+	whole := fi.Size() / blockSize
+	for m.Step*maxBlocks < whole {
+		m.Step *= 2
+	}
+	m.Blocks = make([]uint64, (whole+m.Step-1)/m.Step)
+	print, err := m.reread(f, fi.Size())
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", path, err)
+	}
+	m = print.mark()
+	m.File = statOf(fi)
+	return m, nil
+}
+
+// changedSince tells in words how a whole file differs from what it was.
+func (m mark) changedSince(old mark) string {
+	if m.File.Size != old.File.Size {
+		return fmt.Sprintf("it has %d bytes and had %d", m.File.Size, old.File.Size)
+	}
+	return old.differs(m)
 }
 
 // stat is what tells without reading that a file was not touched.

@@ -62,15 +62,11 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 	if err != nil {
 		return nil, err
 	}
-	if r.mark, err = wholeMark(r.file, fi); err != nil {
+	if r.mark, err = markOf(spec.Path); err != nil {
 		return nil, fmt.Errorf("%s: %w", spec.Path, err)
 	}
 	if from.Line > 0 {
-		what := m.differs(r.mark)
-		if m.File.Size != fi.Size() {
-			what = fmt.Sprintf("it has %d bytes and had %d", fi.Size(), m.File.Size)
-		}
-		if what != "" {
+		if what := r.mark.changedSince(m); what != "" {
 			return nil, &ChangedError{spec.Path, what}
 		}
 	}
@@ -118,20 +114,6 @@ func checkFooter(f io.ReaderAt, size int64) error {
 		return fmt.Errorf("its footer would be %d bytes long", n)
 	}
 	return nil
-}
-
-// wholeMark is the mark of a whole file: its first, its last and up to 64 blocks.
-func wholeMark(f *os.File, fi os.FileInfo) (mark, error) {
-	m := mark{Step: 1}
-	whole := fi.Size() / blockSize
-	for m.Step*maxBlocks < whole {
-		m.Step *= 2
-	}
-	m.Blocks = make([]uint64, (whole+m.Step-1)/m.Step)
-	print, err := m.reread(f, fi.Size())
-	m = print.mark()
-	m.File = statOf(fi)
-	return m, err
 }
 
 // rescue makes an error of a panic, which damaged files can bring the decoder to.

@@ -23,6 +23,7 @@ type parquetRow struct {
 	Tags []string  `parquet:"tags,list"`
 	Real float64   `parquet:"real,zstd"`
 	When time.Time `parquet:"when,timestamp(microsecond)"`
+	Back int64     `parquet:"back"`
 	Day  int32     `parquet:"day,date"`
 }
 
@@ -33,7 +34,7 @@ func parquetFile(t testing.TB, n int) Spec {
 	for i := range n {
 		url := fmt.Sprintf("http://host/%d\xff", i)
 		row := parquetRow{Nr: int64(10 * (i + 1)), URL: &url, Note: strings.Repeat("n", i%7), Tags: []string{"x", "y"}, Real: float64(i) / 2,
-			When: time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC), Day: 19756}
+			When: time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC), Day: 19756, Back: int64(n - i)}
 		if i%10 == 3 {
 			row.URL = nil
 		}
@@ -99,7 +100,7 @@ func TestParquetThatCannotBe(t *testing.T) {
 		set  func(*Spec)
 		want string
 	}{
-		{func(s *Spec) { s.URLColumn = "image" }, "its columns are nr, URL, side, note, tags, real, when, day"},
+		{func(s *Spec) { s.URLColumn = "image" }, "its columns are nr, URL, side, note, tags, real, when, back, day"},
 		{func(s *Spec) { s.URLColumn = "nr" }, "no text but INT64"},
 		{func(s *Spec) { s.GroupColumn = "tags" }, "more than one value"},
 		{func(s *Spec) { s.Path, s.Format = "-", "parquet" }, "standard input"},

@@ -15,12 +15,13 @@ type chosen struct {
 	kept           []int
 	wanted         []int // all of these, each once
 	lastID         int64
+	unordered      bool     // ids need not ascend
 	slab           []string // what Kept slices are cut from
 }
 
 // choose finds the columns of the spec among those that a list has.
 func choose(spec Spec, columns []string) (chosen, error) {
-	c := chosen{list: nameOf(spec.Path), columns: columns, id: -1, group: -1}
+	c := chosen{list: nameOf(spec.Path), columns: columns, unordered: spec.unordered, id: -1, group: -1}
 	var err error
 	find := func(name, flag string) int {
 		i := slices.Index(columns, name)
@@ -72,7 +73,7 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 		return r, fmt.Errorf("%s, record %d: the id %d is not below 2^40", c.list, number, r.ID)
 	}
 	if c.id >= 0 {
-		if r.ID <= c.lastID {
+		if r.ID <= c.lastID && !c.unordered {
 			return r, fmt.Errorf("%s, record %d: %s is %d after %d, and ids have to ascend: sort the list by %[3]s",
 				c.list, number, c.columns[c.id], r.ID, c.lastID)
 		}

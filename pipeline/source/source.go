@@ -48,6 +48,8 @@ type Spec struct {
 	URLColumn, IDColumn, GroupColumn string
 	KeepColumns                      []string
 	Table                            string // of a SQLite database
+
+	unordered bool // ids may come in any order
 }
 
 // Row is one row of a list.
@@ -145,20 +147,29 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 			return nil, err
 		}
 	}
-	switch format {
-	case "txt":
+	switch {
+	case format == "txt":
 		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 {
 			return nil, usagef("%s is a plain list of URLs and has no columns", nameOf(s.Path))
 		}
 		return openLines(ctx, s, compression, from)
+	case format == "sqlite":
+		return openDatabase(ctx, s, from)
+	case s.IDColumn != "":
+		return openByID(ctx, s, format, compression, from)
+	}
+	return openFormat(ctx, s, format, compression, from)
+}
+
+// openFormat opens a list that has columns.
+func openFormat(ctx context.Context, s Spec, format, compression string, from Position) (Reader, error) {
+	switch format {
 	case "csv", "tsv":
 		return openTable(ctx, s, format, compression, from)
 	case "jsonl":
 		return openJSONL(ctx, s, compression, from)
 	case "parquet":
 		return openParquet(ctx, s, from)
-	case "sqlite":
-		return openDatabase(ctx, s, from)
 	}
 	return nil, usagef("%s: unknown format %q", nameOf(s.Path), format)
 }

@@ -1,0 +1,220 @@
+package source
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+)
+
+// lookAhead is how many rows of a list with an id column are read to see whether their ids ascend.
+const lookAhead = 1 << 18
+
+// openByID opens a list whose ids are a column. Rows are handed out by ascending id. A list that is in that order is
+// read as any other; one that, as its beginning shows, is not is read to its end and sorted first. A list that falls
+// out of order only later, or that comes through a pipe, has to be sorted by whoever made it.
+func openByID(ctx context.Context, spec Spec, format, compression string, from Position) (Reader, error) {
+	m, err := decodeMark(spec.Path, from.Mark)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := os.Stat(spec.Path)
+	if spec.Path == "-" || err == nil && !fi.Mode().IsRegular() {
+		return openFormat(ctx, spec, format, compression, from)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sorted := m.Sorted
+	if from.Line == 0 {
+		if sorted, err = outOfOrder(ctx, spec, format, compression); err != nil {
+			return nil, err
+		}
+	}
+	if sorted {
+		return openSorted(ctx, spec, format, compression, from, m)
+	}
+	return openFormat(ctx, spec, format, compression, from)
+}
+
+// outOfOrder looks at the beginning of a list.
+func outOfOrder(ctx context.Context, spec Spec, format, compression string) (bool, error) {
+	spec.unordered = true
+	r, err := openFormat(ctx, spec, format, compression, Position{})
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	rows := make([]Row, 1024)
+	last := int64(0)
+	for seen := 0; seen < lookAhead; {
+		n, err := r.Next(rows)
+		if err != nil {
+			return false, nil // whoever reads the list comes to it too
+		}
+		for _, row := range rows[:n] {
+			if row.ID < last {
+				return true, nil
+			}
+			last = row.ID
+		}
+		seen += n
+	}
+	return false, nil
+}
+
+// sorted hands out the rows of a list in the order of their ids, from a database of its own that has no name.
+type sorted struct {
+	ctx   context.Context
+	path  string
+	mark  mark // of the whole file
+	db    *sql.DB
+	rows  *sql.Rows
+	total int64
+	done  atomic.Int64
+}
+
+func openSorted(ctx context.Context, spec Spec, format, compression string, from Position, m mark) (_ Reader, err error) {
+	s := &sorted{ctx: ctx, path: spec.Path}
+	if s.mark, err = markOf(spec.Path); err != nil {
+		return nil, err
+	}
+	if from.Line > 0 {
+		if what := s.mark.changedSince(m); what != "" {
+			return nil, &ChangedError{spec.Path, what + " (its ids are not in order, so it cannot grow either)"}
+		}
+		if m.End {
+			return finished{from, m}, nil
+		}
+	}
+	s.mark.Sorted, s.mark.ID = true, m.ID
+	spec.unordered = true
+	list, err := openFormat(ctx, spec, format, compression, Position{})
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	s.mark.Columns = list.Columns()
+
+	dir, err := os.MkdirTemp("", "facescan-sort-*")
+	if err != nil {
+		return nil, err
+	}
+	// SQLite keeps its file open, and what it sorts with; nothing of it outlives the process.
+	defer os.RemoveAll(dir)
+	if s.db, err = sql.Open("sqlite3", "file:"+filepath.Join(dir, "rows")+"?_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.db.Close()
+		}
+	}()
+	s.db.SetMaxOpenConns(1)
+	if s.total, err = s.fill(list); err != nil {
+		return nil, err
+	}
+	var twice int64
+	switch err := s.db.QueryRowContext(ctx, `SELECT id FROM rows GROUP BY id HAVING count(*) > 1 LIMIT 1`).Scan(&twice); err {
+	case sql.ErrNoRows:
+	case nil:
+		return nil, fmt.Errorf("%s: the id %d is there more than once, and ids have to be different", spec.Path, twice)
+	default:
+		return nil, fmt.Errorf("sort %s: %w", spec.Path, err)
+	}
+	s.done.Store(from.Line)
+	s.rows, err = s.db.QueryContext(ctx, `SELECT id, url, grp, kept, bad FROM rows WHERE id > ? ORDER BY id`, m.ID)
+	if err != nil {
+		return nil, fmt.Errorf("sort %s: %w", spec.Path, err)
+	}
+	return s, nil
+}
+
+// fill reads a list into the database.
+func (s *sorted) fill(list Reader) (total int64, err error) {
+	if _, err := s.db.ExecContext(s.ctx, `CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER)`); err != nil {
+		return 0, fmt.Errorf("sort %s: %w", s.path, err)
+	}
+	tx, err := s.db.BeginTx(s.ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback()
+	insert, err := tx.PrepareContext(s.ctx, `INSERT INTO rows VALUES (?, ?, ?, ?, ?)`)
+	if err != nil {
+		return 0, err
+	}
+	defer insert.Close()
+	rows := make([]Row, 1024)
+	for {
+		n, err := list.Next(rows)
+		if err == io.EOF {
+			return total, tx.Commit()
+		}
+		if err != nil {
+			return 0, err
+		}
+		for _, r := range rows[:n] {
+			kept, err := json.Marshal(r.Kept)
+			if err == nil {
+				_, err = insert.ExecContext(s.ctx, r.ID, r.URL, r.Group, kept, r.Bad)
+			}
+			if err != nil {
+				return 0, fmt.Errorf("sort %s: %w", s.path, err)
+			}
+		}
+		total += int64(n)
+	}
+}
+
+func (s *sorted) Next(dst []Row) (int, error) {
+	for n := range dst {
+		if !s.rows.Next() {
+			err := s.rows.Err()
+			if n > 0 {
+				return n, nil // the end, or the error, comes again
+			}
+			if err == nil {
+				s.mark.End = true
+				err = io.EOF
+			}
+			return 0, err
+		}
+		var r Row
+		var kept []byte
+		err := s.rows.Scan(&r.ID, &r.URL, &r.Group, &kept, &r.Bad)
+		if err == nil {
+			err = json.Unmarshal(kept, &r.Kept)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("sort %s: %w", s.path, err)
+		}
+		dst[n] = r
+		s.mark.ID = r.ID
+		s.done.Add(1)
+	}
+	return len(dst), nil
+}
+
+func (s *sorted) Position() Position {
+	return Position{Line: s.done.Load(), Mark: s.mark.encode()}
+}
+
+func (s *sorted) Columns() []string { return s.mark.Columns }
+func (s *sorted) Size() int64       { return s.mark.File.Size }
+
+func (s *sorted) Progress() float64 {
+	if s.total == 0 {
+		return 1
+	}
+	return float64(s.done.Load()) / float64(s.total)
+}
+
+func (s *sorted) Close() error {
+	s.rows.Close()
+	return s.db.Close()
+}
