@@ -61,10 +61,8 @@ func (j *job) page(ctx context.Context, from, to int64) (page []store.Result, er
 			}
 			r.Took, r.Time = time.Duration(took)*time.Millisecond, time.UnixMilli(at).UTC()
 			r.Source = j.sourceOf(r.ID)
-			if kept != nil {
-				if err := json.Unmarshal(kept, &r.Kept); err != nil {
-					return fmt.Errorf("row %d: %w", r.ID, err)
-				}
+			if r.Kept, err = unpackKept(r.ID, kept); err != nil {
+				return err
 			}
 			if r.Candidates, err = unpackFaces(candidates); err != nil {
 				return fmt.Errorf("row %d: %w", r.ID, err)
@@ -103,9 +101,18 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 	return func(yield func(store.Row, error) bool) {
 		for from < to {
 			var page []store.Row
-			err := j.view(ctx, func(t tx) (err error) {
-				page, err = readRows(t, "SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id} LIMIT ?", from, to, pageRows)
-				return err
+			err := j.view(ctx, func(t tx) error {
+				return t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id} LIMIT ?",
+					[]any{from, to, pageRows}, func(r *sql.Rows) error {
+						var row store.Row
+						var kept []byte
+						err := r.Scan(&row.ID, &row.URL, &row.Group, &kept)
+						if err == nil {
+							row.Kept, err = unpackKept(row.ID, kept)
+						}
+						page = append(page, row)
+						return err
+					})
 			})
 			if err != nil {
 				yield(store.Row{}, wrap("read rows", err))
@@ -124,15 +131,13 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 	}
 }
 
-// readRows reads what a query for ids and URLs finds.
-func readRows(t tx, query string, args ...any) (out []store.Row, err error) {
-	err = t.each(query, args, func(r *sql.Rows) error {
-		var row store.Row
-		err := r.Scan(&row.ID, &row.URL)
-		out = append(out, row)
-		return err
-	})
-	return out, err
+func unpackKept(id int64, packed []byte) (kept []string, err error) {
+	if packed != nil {
+		if err = json.Unmarshal(packed, &kept); err != nil {
+			err = fmt.Errorf("row %d: %w", id, err)
+		}
+	}
+	return kept, err
 }
 
 // sourceOf is the number of a row's source.
