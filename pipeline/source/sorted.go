@@ -71,15 +71,18 @@ func outOfOrder(ctx context.Context, spec Spec, format, compression string) (boo
 type sorted struct {
 	ctx   context.Context
 	path  string
-	mark  mark // of the whole file
-	db    *sql.DB
+	mark  mark    // of the whole file
+	list  Reader  // as it is
+	db    *sql.DB // nil before the first Next
 	rows  *sql.Rows
-	total int64
+	err   error        // why sorting failed
+	total atomic.Int64 // 0 until it is sorted
 	done  atomic.Int64
 }
 
-func openSorted(ctx context.Context, spec Spec, format, compression string, from Position, m mark) (_ Reader, err error) {
+func openSorted(ctx context.Context, spec Spec, format, compression string, from Position, m mark) (Reader, error) {
 	s := &sorted{ctx: ctx, path: spec.Path}
+	var err error
 	if s.mark, err = markOf(spec.Path); err != nil {
 		return nil, err
 	}
@@ -97,45 +100,44 @@ func openSorted(ctx context.Context, spec Spec, format, compression string, from
 	if err != nil {
 		return nil, err
 	}
-	defer list.Close()
-	s.mark.Columns = list.Columns()
+	s.list, s.mark.Columns = list, list.Columns()
+	s.done.Store(from.Line)
+	return s, nil
+}
 
+// sort reads the list into the database and begins to read that.
+func (s *sorted) sort() error {
 	dir, err := os.MkdirTemp("", "facescan-sort-*")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// SQLite keeps its file open, and what it sorts with; nothing of it outlives the process.
 	defer os.RemoveAll(dir)
 	if s.db, err = sql.Open("sqlite3", "file:"+filepath.Join(dir, "rows")+"?_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"); err != nil {
-		return nil, err
+		return err
 	}
-	defer func() {
-		if err != nil {
-			s.db.Close()
-		}
-	}()
 	s.db.SetMaxOpenConns(1)
-	if s.total, err = s.fill(list); err != nil {
-		return nil, err
+	total, err := s.fill()
+	if err != nil {
+		return err
 	}
 	var twice int64
-	switch err := s.db.QueryRowContext(ctx, `SELECT id FROM rows GROUP BY id HAVING count(*) > 1 LIMIT 1`).Scan(&twice); err {
+	switch err := s.db.QueryRowContext(s.ctx, `SELECT id FROM rows GROUP BY id HAVING count(*) > 1 LIMIT 1`).Scan(&twice); err {
 	case sql.ErrNoRows:
 	case nil:
-		return nil, fmt.Errorf("%s: the id %d is there more than once, and ids have to be different", spec.Path, twice)
+		return fmt.Errorf("%s: the id %d is there more than once, and ids have to be different", s.path, twice)
 	default:
-		return nil, fmt.Errorf("sort %s: %w", spec.Path, err)
+		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
-	s.done.Store(from.Line)
-	s.rows, err = s.db.QueryContext(ctx, `SELECT id, url, grp, kept, bad FROM rows WHERE id > ? ORDER BY id`, m.ID)
-	if err != nil {
-		return nil, fmt.Errorf("sort %s: %w", spec.Path, err)
+	if s.rows, err = s.db.QueryContext(s.ctx, `SELECT id, url, grp, kept, bad FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
+		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
-	return s, nil
+	s.total.Store(total)
+	return nil
 }
 
 // fill reads a list into the database.
-func (s *sorted) fill(list Reader) (total int64, err error) {
+func (s *sorted) fill() (total int64, err error) {
 	if _, err := s.db.ExecContext(s.ctx, `CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER)`); err != nil {
 		return 0, fmt.Errorf("sort %s: %w", s.path, err)
 	}
@@ -151,7 +153,7 @@ func (s *sorted) fill(list Reader) (total int64, err error) {
 	defer insert.Close()
 	rows := make([]Row, 1024)
 	for {
-		n, err := list.Next(rows)
+		n, err := s.list.Next(rows)
 		if err == io.EOF {
 			return total, tx.Commit()
 		}
@@ -172,6 +174,12 @@ func (s *sorted) fill(list Reader) (total int64, err error) {
 }
 
 func (s *sorted) Next(dst []Row) (int, error) {
+	if s.db == nil {
+		s.err = s.sort()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
 	for n := range dst {
 		if !s.rows.Next() {
 			err := s.rows.Err()
@@ -208,13 +216,19 @@ func (s *sorted) Columns() []string { return s.mark.Columns }
 func (s *sorted) Size() int64       { return s.mark.File.Size }
 
 func (s *sorted) Progress() float64 {
-	if s.total == 0 {
-		return 1
+	total := s.total.Load()
+	if total == 0 {
+		return 0
 	}
-	return float64(s.done.Load()) / float64(s.total)
+	return float64(s.done.Load()) / float64(total)
 }
 
 func (s *sorted) Close() error {
-	s.rows.Close()
-	return s.db.Close()
+	if s.rows != nil {
+		s.rows.Close()
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+	return s.list.Close()
 }
