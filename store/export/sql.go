@@ -127,14 +127,16 @@ func (c *compiler) group(n *node) {
 
 // operand writes what is compared; text byte by byte, whatever collation a column has.
 func (c *compiler) operand(n *node) {
-	c.group(n)
 	if n.kind != text {
+		c.group(n)
 		return
 	}
+	c.print("(")
+	c.group(n)
 	if c.dialect == SQLite {
-		c.print(" COLLATE BINARY")
+		c.print(" COLLATE BINARY)")
 	} else {
-		c.print(` COLLATE "C"`)
+		c.print(` COLLATE "C")`)
 	}
 }
 

@@ -318,9 +318,9 @@ func TestSQL(t *testing.T) {
 	}
 	column := func(name string) string { return "r." + name }
 	got, args, err := f.SQL(Postgres, 3, column)
-	want := `((lower(((r.url)) COLLATE "C")) COLLATE "C" LIKE $3 ESCAPE '')` +
+	want := `(((lower((((r.url)) COLLATE "C"))) COLLATE "C") LIKE $3 ESCAPE '')` +
 		` AND (((CAST(((r.faces)) AS double precision) / NULLIF(CAST((CAST($4 AS bigint)) AS double precision), 0)) >= (CAST($5 AS double precision)))` +
-		` OR (((r.reason)) COLLATE "C" IN (CAST($6 AS text), CAST($7 AS text)))) AND (NOT (((r.id)) = (CAST($8 AS bigint))))`
+		` OR ((((r.reason)) COLLATE "C") IN (CAST($6 AS text), CAST($7 AS text)))) AND (NOT (((r.id)) = (CAST($8 AS bigint))))`
 	if err != nil || got != want || fmt.Sprint(args) != "[%x 2 -1.5 a b 7]" {
 		t.Errorf("%s\n%s\n%v, %v", got, want, args, err)
 	}
