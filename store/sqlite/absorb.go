@@ -24,7 +24,7 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 			}
 		}
 	}
-	return wrap(doing, j.writer.update(ctx, func(t tx) error {
+	return wrap(doing, j.writer.update(ctx, "absorb", func(t tx) error {
 		last := int64(0)
 		if err := t.one("SELECT last_id FROM {sources} WHERE number = ?", []any{source}, &last); err != nil {
 			return err

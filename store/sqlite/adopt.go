@@ -49,7 +49,7 @@ var errEnd = errors.New("end of the table")
 // the last one, and returns where to go on. Without any left there the import is complete, which is errEnd.
 func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool, shardSize int) (next int64, err error) {
 	end := false
-	err = s.writer.update(ctx, func(t tx) error {
+	err = s.writer.update(ctx, "adopt", func(t tx) error {
 		n, err := t.exec("UPDATE {sources} SET complete = 0 WHERE number = ? AND importer = ? AND generation = ?", l.Source, s.number, l.Generation)
 		if err != nil {
 			return err
@@ -169,7 +169,7 @@ func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool,
 	}
 	err = j.view(ctx, find)
 	if err == nil && !right {
-		err = j.writer.update(ctx, func(t tx) error {
+		err = j.writer.update(ctx, "reconcile", func(t tx) error {
 			if err := find(t); err != nil || right {
 				return err
 			}

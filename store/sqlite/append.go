@@ -17,7 +17,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
-	return wrap(doing, s.writer.update(ctx, func(t tx) error {
+	return wrap(doing, s.writer.update(ctx, "append", func(t tx) error {
 		var last int64
 		err := t.one("SELECT last_id FROM {sources} WHERE number = ? AND importer = ? AND generation = ?",
 			[]any{l.Source, s.number, l.Generation}, &last)

@@ -46,7 +46,7 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 	}
 	var freed int64
 	none := false
-	err = s.writer.update(ctx, func(t tx) (err error) {
+	err = s.writer.update(ctx, "claim", func(t tx) (err error) {
 		if err = s.present(t); err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit
 
 // Renew implements store.Session.
 func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lease, err error) {
-	err = s.writer.update(ctx, func(t tx) error {
+	err = s.writer.update(ctx, "renew", func(t tx) error {
 		trust := s.trust()
 		for _, l := range ls {
 			n, err := t.exec("UPDATE {shards} SET expires = ? WHERE lo = ? AND owner = ? AND generation = ?",
@@ -233,7 +233,7 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 
 // Release implements store.Session.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
-	return wrap("release leases", s.writer.update(ctx, func(t tx) error {
+	return wrap("release leases", s.writer.update(ctx, "release", func(t tx) error {
 		for _, l := range ls {
 			_, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE lo = ? AND owner = ? AND generation = ?",
 				l.Shard, s.number, l.Generation)

@@ -21,7 +21,7 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 	}
-	return wrap(doing, s.writer.update(ctx, func(t tx) error {
+	return wrap(doing, s.writer.update(ctx, "commit", func(t tx) error {
 		var suspects bool
 		err := t.one("SELECT EXISTS (SELECT 1 FROM {suspects}) FROM {shards} WHERE lo = ? AND owner = ? AND generation = ?",
 			[]any{l.Shard, s.number, l.Generation}, &suspects)

@@ -14,15 +14,12 @@ import (
 	"facescan/store"
 )
 
-// fullJob names the job that a process of its own fills up; see fillUp.
-const fullJob = "FACESCAN_SQLITE_FULL"
-
 // TestNoRoom runs fillUp in a process of its own, for which files must not grow: what a full disk, or a quota, does.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	path := target.Create(t)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fullJob+"="+path)
+	cmd.Env = append(os.Environ(), childTask+"=full:"+path)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -116,9 +116,11 @@ func Create(ctx context.Context, path string) (store.Job, error) {
 	if err := j.Close(); err != nil { // moves everything into the file itself
 		return nil, wrap(doing, err)
 	}
+	crashPoint("create")
 	if err := publish(draft.Name(), path); err != nil {
 		return nil, wrap(doing, err)
 	}
+	crashPoint("create")
 	return Open(ctx, path, Options{})
 }
 
@@ -222,7 +224,7 @@ func (j *job) migrate(ctx context.Context) error {
 		return err
 	})
 	for err == nil && version < schemaVersion {
-		err = j.writer.update(ctx, func(t tx) (err error) {
+		err = j.writer.update(ctx, "migrate", func(t tx) (err error) {
 			if version, err = j.version(t); err != nil || version >= schemaVersion {
 				return err // another process was quicker
 			}

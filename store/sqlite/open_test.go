@@ -208,7 +208,7 @@ func TestWALStaysBounded(t *testing.T) {
 	j.writer.walLimit = limit
 	write := func(n int) {
 		for range n {
-			ok(t, j.writer.update(ctx, func(t tx) error {
+			ok(t, j.writer.update(ctx, "test", func(t tx) error {
 				_, err := t.exec("INSERT INTO {settings} VALUES ('k', hex(randomblob(20000))) ON CONFLICT DO UPDATE SET value = excluded.value")
 				return err
 			}))

@@ -59,8 +59,9 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	if err != nil {
 		return nil, wrap("join", err)
 	}
+	crashPoint("join")
 	s := &session{job: j, owner: who, ttl: ttl, file: file}
-	err = j.writer.update(ctx, func(t tx) error {
+	err = j.writer.update(ctx, "join", func(t tx) error {
 		return t.one("INSERT INTO {owners} (id, host, pid) VALUES (?, ?, ?) RETURNING number",
 			[]any{who.ID, who.Host, who.PID}, &s.number)
 	})
@@ -204,7 +205,7 @@ func (s *session) Takeovers() int64 { return s.takeovers.Load() }
 
 // Leave implements store.Session.
 func (s *session) Leave(ctx context.Context) error {
-	err := s.writer.update(ctx, func(t tx) error {
+	err := s.writer.update(ctx, "leave", func(t tx) error {
 		if _, err := s.freeAll(t, s.number); err != nil {
 			return err
 		}

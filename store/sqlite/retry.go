@@ -34,7 +34,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 			continue
 		}
 		n := 0
-		err = j.writer.update(ctx, func(t tx) error {
+		err = j.writer.update(ctx, "retry", func(t tx) error {
 			n, err = j.reopen(t, ids, string(reasons))
 			return err
 		})

@@ -26,7 +26,7 @@ func (j *job) Settings(ctx context.Context) (map[string]string, error) {
 
 // Set implements store.Job.
 func (j *job) Set(ctx context.Context, settings map[string]string) error {
-	return wrap("write settings", j.writer.update(ctx, func(t tx) error {
+	return wrap("write settings", j.writer.update(ctx, "set", func(t tx) error {
 		for key, value := range settings {
 			_, err := t.exec("INSERT INTO {settings} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
 			if err != nil {
@@ -45,7 +45,7 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 	if err := checkPriority(s.Priority); err != nil {
 		return out, wrap("add source "+s.Name, err)
 	}
-	err = j.writer.update(ctx, func(t tx) error {
+	err = j.writer.update(ctx, "add source", func(t tx) error {
 		number := int64(0)
 		if err := t.one("SELECT coalesce(max(number) + 1, 0) FROM {sources}", nil, &number); err != nil {
 			return err
@@ -87,7 +87,7 @@ func (j *job) Prioritize(ctx context.Context, source, priority int) error {
 
 // change sets a value of one source.
 func (j *job) change(ctx context.Context, source int, text string, value any) error {
-	return wrap(fmt.Sprintf("change source %d", source), j.writer.update(ctx, func(t tx) error {
+	return wrap(fmt.Sprintf("change source %d", source), j.writer.update(ctx, "change source", func(t tx) error {
 		n, err := t.exec(text, value, source)
 		if err == nil && n == 0 {
 			err = errors.New("there is no such source")
@@ -125,7 +125,7 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 		return l, wrap("lease source", err)
 	}
 	freed := int64(0)
-	err = s.writer.update(ctx, func(t tx) (err error) {
+	err = s.writer.update(ctx, "lease source", func(t tx) (err error) {
 		if err = s.present(t); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 
 // RenewSource implements store.Session.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
-	err := s.writer.update(ctx, func(t tx) error {
+	err := s.writer.update(ctx, "renew source", func(t tx) error {
 		l.Expires = s.trust()
 		n, err := t.exec("UPDATE {sources} SET expires = ? WHERE number = ? AND importer = ? AND generation = ?",
 			s.expiry(), l.Source, s.number, l.Generation)
@@ -167,7 +167,7 @@ func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.S
 
 // ReleaseSource implements store.Session.
 func (s *session) ReleaseSource(ctx context.Context, l store.SourceLease) error {
-	return wrap(fmt.Sprintf("release the import of source %d", l.Source), s.writer.update(ctx, func(t tx) error {
+	return wrap(fmt.Sprintf("release the import of source %d", l.Source), s.writer.update(ctx, "release source", func(t tx) error {
 		_, err := t.exec("UPDATE {sources} SET importer = NULL, expires = NULL WHERE number = ? AND importer = ? AND generation = ?",
 			l.Source, s.number, l.Generation)
 		return err

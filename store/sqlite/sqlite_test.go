@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"facescan/store"
@@ -28,9 +29,14 @@ var target = storetest.Target{
 	AtOnce: true,
 }
 
+// childTask tells a process of this test binary which of childTasks to do, and on which job: task:path.
+const childTask = "FACESCAN_SQLITE_TASK"
+
+var childTasks = map[string]func(path string) error{"full": fillUp}
+
 func TestMain(m *testing.M) {
-	if path := os.Getenv(fullJob); path != "" {
-		if err := fillUp(path); err != nil {
+	if task, path, ok := strings.Cut(os.Getenv(childTask), ":"); ok {
+		if err := childTasks[task](path); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -296,7 +296,7 @@ func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, err
 	}
 	options, err := json.Marshal(TableOptions{ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group, Keep: d.Keep})
 	if err == nil {
-		err = j.writer.update(ctx, func(t tx) error {
+		err = j.writer.update(ctx, "open table", func(t tx) error {
 			_, err := t.exec("INSERT INTO {sources} (number, name, format, options, last_id) VALUES (0, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
 				d.Name, store.TableFormat, string(options))
 			return err

@@ -109,6 +109,7 @@ type writer struct {
 	conn     *sql.Conn
 	stmts    map[string]*sql.Stmt // by their text before names are filled in
 	names    *strings.Replacer
+	name     string // of the running transaction
 	wal      string // file name
 	walLimit int64  // size at which the WAL is to start over
 	commits  int
@@ -127,9 +128,9 @@ func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file 
 	return w, nil
 }
 
-// update runs f in one transaction. It waits for its turn, and for other processes, as long as ctx allows; once
+// update runs f in one transaction, named for crash points. It waits for its turn, and for other processes, as long as ctx allows; once
 // begun, the transaction is short and runs to its end whatever happens to ctx.
-func (w *writer) update(ctx context.Context, f func(tx) error) (err error) {
+func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err error) {
 	select {
 	case <-w.turn:
 	case <-w.closed:
@@ -141,6 +142,7 @@ func (w *writer) update(ctx context.Context, f func(tx) error) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	w.name = name
 	if err := w.patiently(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -160,6 +162,7 @@ func (w *writer) update(ctx context.Context, f func(tx) error) (err error) {
 		return err
 	}
 	committed = true
+	crashPoint(name)
 	if w.commits++; w.commits%walEvery == 0 {
 		w.boundWAL(uncancelled)
 	}
@@ -196,7 +199,9 @@ func (w *writer) patiently(ctx context.Context, text string) error {
 	}
 }
 
+// prepared is where every statement passes.
 func (w *writer) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
+	crashPoint(w.name)
 	if s, ok := w.stmts[text]; ok {
 		return s, nil
 	}

@@ -73,7 +73,7 @@ func problems(t *testing.T, j *job, deep bool) (names []string) {
 
 func (j *job) tamper(t *testing.T, text string) {
 	t.Helper()
-	ok(t, j.writer.update(context.Background(), func(tx tx) error {
+	ok(t, j.writer.update(context.Background(), "test", func(tx tx) error {
 		n, err := tx.exec(text)
 		if err == nil && n == 0 {
 			t.Errorf("%s: no row is concerned", text)
