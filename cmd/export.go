@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,15 +17,25 @@ import (
 )
 
 type exportOptions struct {
-	out         string
+	outputs     []string
+	format      string
+	rows        string
 	columns     []string
+	where       string
+	splitBy     string
+	minScore    minScore
 	credentials bool
 }
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVarP(&o.out, "output", "o", "-", "`file` to write, beside and then renamed; - is stdout")
+	fs.StringArrayVarP(&o.outputs, "output", "o", nil, "`file` to write, beside and then renamed; - is stdout; .gz and .zst compress; may be given several times")
+	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's name if empty, else csv")
+	fs.StringVar(&o.rows, "rows", "images", "a row for: images or faces")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
 		"besides the default ones: source,row,group,class,attempts,final_url,partial,detector,confidence")
+	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and host like '%.org'\"")
+	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in the folder that -o names")
+	fs.Var(&o.minScore, "min-score", "decide anew which candidates are faces, without downloading again")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
 
@@ -31,8 +43,8 @@ func newExport(g *globals) *cobra.Command {
 	var o exportOptions
 	c := &cobra.Command{
 		Use:   "export JOB",
-		Short: "Write the results as CSV",
-		Long:  "Writes a line a done row, in id order. Failed rows are in it too, with their reason. Works beside running processes.",
+		Short: "Write the results as CSV, JSON Lines, Parquet or COCO",
+		Long:  "Writes a row a done row of the job, in id order. Failed rows are in it too, with their reason. Works beside running processes.",
 		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runExport(c.Context(), g, &o, args[0])
@@ -42,7 +54,13 @@ func newExport(g *globals) *cobra.Command {
 	return c
 }
 
-func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) error {
+func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (err error) {
+	if len(o.outputs) == 0 {
+		o.outputs = []string{"-"}
+	}
+	if o.splitBy != "" && (len(o.outputs) != 1 || o.outputs[0] == "-") {
+		return usagef("--split-by needs one folder: -o FOLDER")
+	}
 	job, err := existingJob(ctx, arg)
 	if err != nil {
 		return err
@@ -54,28 +72,105 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	write := func(w io.Writer) error {
-		out, err := export.New(w, export.Options{Columns: o.columns, Sources: sources, Credentials: o.credentials})
+	var outs []*output
+	defer func() {
+		for _, out := range outs {
+			out.discard() // does nothing to a finished one
+		}
+	}()
+	for _, path := range o.outputs {
+		if err := guardOutput(path, job, sources); err != nil {
+			return err
+		}
+		out, err := o.open(g, path, sources)
 		if err != nil {
 			return err
 		}
-		for r, err := range job.Results(ctx, 0, math.MaxInt64) {
-			if err != nil {
-				return err
-			}
+		outs = append(outs, out)
+	}
+	for r, err := range job.Results(ctx, 0, math.MaxInt64) {
+		if err != nil {
+			return err
+		}
+		for _, out := range outs {
 			if err := out.Write(r); err != nil {
 				return fmt.Errorf("write the export: %w", err)
 			}
 		}
-		return out.Close()
 	}
-	if o.out == "-" {
-		return write(g.out)
+	for _, out := range outs {
+		if err := out.finish(); err != nil {
+			return fmt.Errorf("write the export: %w", err)
+		}
 	}
-	if err := guardOutput(o.out, job, sources); err != nil {
-		return err
+	return nil
+}
+
+// output is one of the exports that are written at once.
+type output struct {
+	export.Writer
+	finish  func() error
+	discard func()
+}
+
+func (o *exportOptions) open(g *globals, path string, sources []export.Source) (*output, error) {
+	opts := export.Options{Format: formatOf(o.format, path), Rows: o.rows, Columns: o.columns, Sources: sources,
+		Where: o.where, Credentials: o.credentials}
+	if o.minScore.set {
+		opts.MinScore = &o.minScore.value
 	}
-	return writeBeside(o.out, write)
+	if o.splitBy != "" {
+		w, discard, err := export.NewSplit(path, o.splitBy, opts)
+		if err != nil {
+			return nil, err
+		}
+		return newOutput(w, discard, func() error { return nil }), nil
+	}
+	var to io.Writer = g.out
+	closeFile, discard := func() error { return nil }, func() {}
+	if path != "-" {
+		f, err := export.Create(path)
+		if err != nil {
+			return nil, err
+		}
+		to, closeFile, discard = f, f.Close, f.Discard
+	}
+	w, err := export.New(to, opts)
+	if err != nil {
+		discard()
+		return nil, err
+	}
+	return newOutput(w, discard, closeFile), nil
+}
+
+func newOutput(w export.Writer, discard func(), closeFile func() error) *output {
+	out := &output{Writer: w, discard: discard}
+	out.finish = func() error {
+		if err := w.Close(); err != nil {
+			return err
+		}
+		out.discard = func() {}
+		return closeFile()
+	}
+	return out
+}
+
+// formatOf is the format that was asked for, or the one that a file's name means.
+func formatOf(asked, path string) string {
+	if asked != "" {
+		return asked
+	}
+	name := strings.ToLower(path)
+	for _, packed := range []string{".gz", ".zst"} {
+		name = strings.TrimSuffix(name, packed)
+	}
+	switch filepath.Ext(name) {
+	case ".jsonl", ".ndjson":
+		return "jsonl"
+	case ".parquet":
+		return "parquet"
+	}
+	return "csv"
 }
 
 // exportSources are the sources of a job as an export names them.
