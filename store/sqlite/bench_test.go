@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -260,4 +261,138 @@ func BenchmarkResults(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkScale makes a job of FACESCAN_SCALE rows (a million without it), 99 % of them done, and says how long what
+// comes first takes then: opening, joining, the first claim with its rows, and counting. Import goes through Append;
+// the done rows are made by SQL, since only their number matters here.
+func BenchmarkScale(b *testing.B) {
+	n := 1_000_000
+	if text := os.Getenv("FACESCAN_SCALE"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	metrics := map[string]float64{} // reported at the end: the loop forgets earlier ones
+	ctx := context.Background()
+	path := target.Create(b)
+	j, err := target.Open(ctx, path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := j.Join(ctx, store.Owner{}, time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := j.AddSource(ctx, store.Source{Name: "list"}); err != nil {
+		b.Fatal(err)
+	}
+	l, err := s.LeaseSource(ctx, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var importing time.Duration
+	text := int64(0)
+	const batch = 50_000
+	for at := 0; at < n; at += batch {
+		rows := listRows(at+1, min(batch, n-at))
+		for i := range rows {
+			text += int64(len(rows[i].URL))
+		}
+		began := time.Now()
+		if err := s.Append(ctx, l, rows, store.Position{}, at+batch >= n, 10_000); err != nil {
+			b.Fatal(err)
+		}
+		importing += time.Since(began)
+	}
+	metrics["import-rows/s"] = float64(n)/importing.Seconds()
+	metrics["MB-RSS-import"] = peakRSS(b)
+	pending := fileSize(b, j)
+	metrics["B/pending-row"] = float64(pending-text)/float64(n)
+	done := int64(n) / 100 * 99
+	for from := int64(1); from <= done; from += 500_000 {
+		to := min(from+499_999, done)
+		err := j.(*job).writer.update(ctx, "scale", func(t tx) error {
+			for _, text := range []string{
+				`INSERT INTO {results} SELECT u.{id}, NULL, 200, 'jpeg', 500, 375, 60000 + u.{id} % 9999, 0, 1, 0, 1, 231, 1760000000000 + u.{id}, NULL, NULL
+					FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`,
+				"UPDATE {urls} SET {done} = 1 WHERE {id} BETWEEN ?1 AND ?2",
+				"UPDATE {shards} SET pending = max(0, hi - ?2) WHERE lo <= ?2 AND hi >= ?1",
+			} {
+				if _, err := t.exec(text, from, to); err != nil {
+					return err
+				}
+			}
+			if _, err := t.exec("INSERT INTO {detectors} VALUES (1, 'test') ON CONFLICT DO NOTHING"); err != nil {
+				return err
+			}
+			return addTallies(t, 0, map[store.Reason]tally{"": {rows: to - from + 1}})
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	metrics["B/row-99%-done"] = float64(fileSize(b, j)-text)/float64(n)
+	if err := errors.Join(s.Leave(ctx), j.Close()); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		began := time.Now()
+		j, err := target.Open(ctx, path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := j.Join(ctx, store.Owner{}, time.Hour)
+		if err != nil {
+			b.Fatal(err)
+		}
+		l, err := s.Claim(ctx, 1000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		rows, err := s.Pending(ctx, l, 0, 1000)
+		if err != nil || len(rows) == 0 {
+			b.Fatal(len(rows), err)
+		}
+		metrics["ms-to-first-rows"] = float64(time.Since(began).Microseconds())/1000
+		began = time.Now()
+		if _, err := j.Counts(ctx); err != nil {
+			b.Fatal(err)
+		}
+		metrics["ms-counts"] = float64(time.Since(began).Microseconds())/1000
+		if err := errors.Join(s.Leave(ctx), j.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	metrics["MB-RSS"] = peakRSS(b)
+	if j, err = target.Open(ctx, path); err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	if err := j.Verify(ctx, store.VerifyOptions{}, func(p store.Problem) { b.Error(p) }); err != nil {
+		b.Fatal(err)
+	}
+	metrics["s-verify"] = time.Since(began).Seconds()
+	if err := j.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for name, value := range metrics {
+		b.ReportMetric(value, name)
+	}
+}
+
+// peakRSS is the most memory this process has had, in MB.
+func peakRSS(b *testing.B) float64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	kB := 0
+	if _, err := fmt.Sscan(after, &kB); err != nil {
+		b.Fatal(err)
+	}
+	return float64(kB) / 1000
 }
