@@ -54,8 +54,12 @@ func (s *native) scan(found []Window, g grid) []Window {
 		s.grid.mirror = -1
 	}
 	band := min(max(bandWindows/g.cols, 1), g.rows)
-	reach := g.size*3/2 + 4 // pixels that a window may span, turned as it may be
-	s.columns = room(s.columns, (band*g.step+reach)*(g.cols*g.step+reach))
+	sorted := 0
+	if g.step <= C.SORTED {
+		reach := g.size*3/2 + 4 // pixels that a window may span, turned as it may be
+		sorted = (band*g.step + reach) * (g.cols*g.step + reach)
+	}
+	s.columns = room(s.columns, sorted)
 	s.at, s.sum = room(s.at, restWindows+band*g.cols), room(s.sum, restWindows+band*g.cols)
 	n := 0
 	for r := 0; r < g.rows; r += band {
