@@ -126,7 +126,7 @@ func existingJob(ctx context.Context, arg string) (store.Job, error) {
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
 		if is {
-			return sqlite.Open(ctx, path, sqlite.Options{})
+			return sqlite.Open(ctx, path)
 		}
 		if is, err := sqlite.IsDatabase(path); err == nil && is {
 			table, err := sqlite.InspectTable(ctx, path, sqlite.TableOptions{})
@@ -157,7 +157,7 @@ func openOrCreate(ctx context.Context, t target) (store.Job, error) {
 	if !is {
 		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
 	}
-	return sqlite.Open(ctx, t.job, sqlite.Options{})
+	return sqlite.Open(ctx, t.job)
 }
 
 // tableOptions name the table and the columns that were found.

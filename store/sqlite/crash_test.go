@@ -31,7 +31,7 @@ const crashRows = 60
 func finishJob(ctx context.Context, path string) error {
 	j, err := Create(ctx, path)
 	if errors.Is(err, fs.ErrExist) {
-		j, err = Open(ctx, path, Options{})
+		j, err = Open(ctx, path)
 	}
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func process(ctx context.Context, s store.Session) error {
 }
 
 func retryJob(ctx context.Context, path string) error {
-	j, err := Open(ctx, path, Options{})
+	j, err := Open(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -122,12 +122,12 @@ func retryJob(ctx context.Context, path string) error {
 func mergeJob(ctx context.Context, path string) error {
 	out, err := Create(ctx, path)
 	if errors.Is(err, fs.ErrExist) {
-		out, err = Open(ctx, path, Options{})
+		out, err = Open(ctx, path)
 	}
 	if err != nil {
 		return err
 	}
-	in, err := Open(ctx, filepath.Join(filepath.Dir(path), "in.db"), Options{})
+	in, err := Open(ctx, filepath.Join(filepath.Dir(path), "in.db"))
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func child(t *testing.T, task, path, crash string) (killed bool) {
 // TestCrashPoints kills every task at its steps (with FACESCAN_SOAK at each), verifies, lets the same task run to its end, and compares.
 func TestCrashPoints(t *testing.T) {
 	ctx := context.Background()
-	open := func(path string) (store.Job, error) { return Open(ctx, path, Options{}) }
+	open := func(path string) (store.Job, error) { return Open(ctx, path) }
 	fresh := func(t *testing.T) string { return filepath.Join(t.TempDir(), "job.db") }
 	for _, c := range []struct {
 		task    string

@@ -23,7 +23,7 @@ func TestNoRoom(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	j, err := Open(context.Background(), path, Options{})
+	j, err := Open(context.Background(), path)
 	ok(t, err)
 	defer j.Close()
 	if found := problems(t, j.(*job), true); len(found) > 0 {
@@ -35,7 +35,7 @@ func TestNoRoom(t *testing.T) {
 // there, makes room, and goes on.
 func fillUp(path string) error {
 	ctx := context.Background()
-	j, err := Open(ctx, path, Options{})
+	j, err := Open(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func TestOldJobsGoOn(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	path := restore(t, "version1.sql")
-	opened, err := Open(ctx, path, Options{})
+	opened, err := Open(ctx, path)
 	ok(t, err)
 	j := opened.(*job)
 	defer j.Close()
@@ -90,7 +90,7 @@ func TestMigrationIsWholeOrNotAtAll(t *testing.T) {
 	defer db.Close()
 	_, err = db.Exec("CREATE INDEX in_the_way ON sources (already_done)") // the column cannot go
 	ok(t, err)
-	if _, err := Open(ctx, path, Options{}); err == nil {
+	if _, err := Open(ctx, path); err == nil {
 		t.Fatal("migrated")
 	}
 	version, columns := 0, 0
@@ -100,7 +100,7 @@ func TestMigrationIsWholeOrNotAtAll(t *testing.T) {
 	}
 	_, err = db.Exec("DROP INDEX in_the_way")
 	ok(t, err)
-	j, err := Open(ctx, path, Options{})
+	j, err := Open(ctx, path)
 	ok(t, err)
 	ok(t, j.Close())
 }

@@ -47,9 +47,6 @@ type job struct {
 
 var _ store.Job = (*job)(nil)
 
-// Options of Open.
-type Options struct{}
-
 // IsDatabase tells whether the file is a SQLite database; no error when there is no such file.
 func IsDatabase(path string) (bool, error) {
 	h, err := header(path)
@@ -121,7 +118,7 @@ func Create(ctx context.Context, path string) (store.Job, error) {
 		return nil, wrap(doing, err)
 	}
 	crashPoint("create")
-	return Open(ctx, path, Options{})
+	return Open(ctx, path)
 }
 
 // publish gives a finished file its name, unless that is taken.
@@ -144,7 +141,7 @@ func publish(draft, path string) error {
 }
 
 // Open opens a job made from lists, bringing an older schema up to date. A newer one is refused.
-func Open(ctx context.Context, path string, _ Options) (store.Job, error) {
+func Open(ctx context.Context, path string) (store.Job, error) {
 	doing := "open job " + path
 	if ok, err := IsJob(path); err != nil {
 		return nil, wrap(doing, err)

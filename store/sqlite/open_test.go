@@ -45,11 +45,11 @@ func TestFilesAreToldApart(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"list.txt", "empty", "users.db", "."} {
-		if _, err := Open(context.Background(), path(name), Options{}); err == nil {
+		if _, err := Open(context.Background(), path(name)); err == nil {
 			t.Errorf("%s was opened as a job", name)
 		}
 	}
-	if _, err := Open(context.Background(), path("nothing"), Options{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Open(context.Background(), path("nothing")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a job that is not there: %v", err)
 	}
 }
@@ -112,11 +112,11 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	path := target.Create(t)
-	j, err := Open(ctx, path, Options{})
+	j, err := Open(ctx, path)
 	ok(t, err)
 	j.(*job).tamper(t, "UPDATE job SET version = version + 1")
 	ok(t, j.Close())
-	_, err = Open(ctx, path, Options{})
+	_, err = Open(ctx, path)
 	if err == nil || !strings.Contains(err.Error(), "newer facescan") {
 		t.Errorf("a newer schema: %v", err)
 	}

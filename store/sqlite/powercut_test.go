@@ -139,7 +139,7 @@ func TestPowerCuts(t *testing.T) {
 				command(t, "cp", "--sparse=always", image, after)
 				rows, done := int64(binary.LittleEndian.Uint64(acks)), int64(binary.LittleEndian.Uint64(acks[8:]))
 				mounted(t, after, func(dir string) {
-					j, err := Open(ctx, filepath.Join(dir, "job.db"), Options{})
+					j, err := Open(ctx, filepath.Join(dir, "job.db"))
 					ok(t, err)
 					defer func() { ok(t, j.Close()) }()
 					c, err := j.Counts(ctx)

@@ -25,7 +25,7 @@ var target = storetest.Target{
 		}
 		return path
 	},
-	Open:   func(ctx context.Context, path string) (store.Job, error) { return Open(ctx, path, Options{}) },
+	Open:   func(ctx context.Context, path string) (store.Job, error) { return Open(ctx, path) },
 	AtOnce: true,
 }
 
