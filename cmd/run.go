@@ -178,6 +178,11 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if err != nil {
 		return err
 	}
+	if end == pipeline.Finished && t.node.Of > 0 {
+		if err := writeManifest(context.WithoutCancel(ctx), job); err != nil {
+			return fmt.Errorf("write the manifest: %w", err)
+		}
+	}
 	switch {
 	case end == pipeline.Interrupted:
 		return &exit{code: exitInterrupted}

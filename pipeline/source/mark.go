@@ -209,3 +209,16 @@ func statOf(fi os.FileInfo) stat {
 	}
 	return s
 }
+
+// Same tells whether two positions are the same place in lists of the same bytes, wherever the lists lie.
+func Same(a, b Position) bool {
+	if a.Offset != b.Offset || a.Line != b.Line {
+		return false
+	}
+	m, err := decodeMark("", a.Mark)
+	if err != nil {
+		return false
+	}
+	n, err := decodeMark("", b.Mark)
+	return err == nil && len(m.Blocks) == len(n.Blocks) && m.differs(n) == ""
+}

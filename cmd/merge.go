@@ -1,0 +1,181 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"facescan/pipeline"
+	"facescan/pipeline/source"
+	"facescan/store"
+)
+
+func newMerge(g *globals) *cobra.Command {
+	var shardSize int
+	c := &cobra.Command{
+		Use:   "merge OUT IN…",
+		Short: "Unite jobs that were run with --node",
+		Long: "Unites jobs that were made from the same list, such as those of `run --node i/N`. Of what several say of a row, done\n" +
+			"beats pending, ok beats failed, and else the first counts. It may be repeated, and interrupted: the same command goes on.",
+		Args: args(cobra.MinimumNArgs(2), "a new job, or an earlier merge, and the jobs to unite"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runMerge(c.Context(), g, args[0], args[1:], shardSize)
+		},
+	}
+	c.Flags().IntVar(&shardSize, "shard-size", 10_000, "rows of a shard")
+	return c
+}
+
+func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string, shardSize int) error {
+	if shardSize < 1 {
+		return usagef("--shard-size %d: give 1 or more rows", shardSize)
+	}
+	_, ctx, stop := interrupts(ctx, func() {})
+	defer stop()
+	var in []store.Job
+	nodes := map[pipeline.Node]bool{}
+	for _, path := range inPaths {
+		job, err := existingJob(ctx, path)
+		if err != nil {
+			return err
+		}
+		defer job.Close()
+		if err := checkManifest(ctx, g, job); err != nil {
+			return err
+		}
+		settings, err := job.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		node, err := pipeline.ParseNode(settings["node"])
+		if err != nil {
+			return fmt.Errorf("%s: the node %q: %w", path, settings["node"], err)
+		}
+		nodes[node] = true
+		in = append(in, job)
+	}
+	_, err := os.Stat(outPath)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	out, err := openOrCreate(ctx, target{job: outPath})
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	rows, last := int64(0), time.Now()
+	err = store.Merge(ctx, out, in, store.MergeOptions{
+		Same:  func(a, b store.Source) bool { return source.Same(source.Position(a.Position), source.Position(b.Position)) },
+		Own:   []string{"node"},
+		Whole: whole(nodes), ShardSize: shardSize,
+		Merged: func(n int64) {
+			if rows += n; time.Since(last) > plainEvery {
+				last = time.Now()
+				g.tell("facescan: %d rows", rows)
+			}
+		},
+	})
+	if err != nil {
+		if s, e := out.Sources(ctx); isNew && e == nil && len(s) == 0 { // refused before anything was written
+			out.Close()
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				os.Remove(outPath + suffix)
+			}
+		}
+		return err
+	}
+	c, err := out.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	g.tell("facescan: %s has %d rows, %d done, %d pending", outPath, c.Total, c.Done, c.Pending)
+	if !whole(nodes) {
+		g.tell("  parts of the list are missing: merge the others into it, or go on with: facescan run LIST --db %s", outPath)
+	}
+	g.tell("  next: facescan export %s -o results.csv", outPath)
+	return nil
+}
+
+// whole tells whether the nodes are all there are, or a job has all rows anyway.
+func whole(nodes map[pipeline.Node]bool) bool {
+	for n := range nodes {
+		if n.Of == 0 {
+			return true
+		}
+		for i := range n.Of {
+			if !nodes[pipeline.Node{I: i, Of: n.Of}] {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// manifest says what a node's finished job holds. It is written last, so that where it is, the job is whole.
+type manifest struct {
+	Node     string `json:"node"`
+	Detector string `json:"detector"`
+	Total    int64  `json:"total"`
+	OK       int64  `json:"ok"`
+	Failed   int64  `json:"failed"`
+	Faces    int64  `json:"faces"`
+	SHA256   string `json:"sha256"` // of the job's CSV with the default columns
+}
+
+func manifestPath(job store.Job) string { return job.Path() + ".manifest.json" }
+
+func manifestOf(ctx context.Context, job store.Job) (manifest, error) {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return manifest{}, err
+	}
+	c, err := job.Counts(ctx)
+	if err != nil {
+		return manifest{}, err
+	}
+	sum, err := checksum(ctx, job)
+	return manifest{settings["node"], settings["detector"], c.Total, c.OK, c.Failed, c.Faces, sum}, err
+}
+
+// writeManifest is called when a node's job is finished.
+func writeManifest(ctx context.Context, job store.Job) error {
+	m, err := manifestOf(ctx, job)
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(manifestPath(job), append(b, '\n'))
+}
+
+// checkManifest refuses a job that is not what its manifest says.
+func checkManifest(ctx context.Context, g *globals, job store.Job) error {
+	b, err := os.ReadFile(manifestPath(job))
+	if errors.Is(err, fs.ErrNotExist) {
+		g.tell("facescan: %s has no manifest: it is merged as far as it is done", job.Path())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var was manifest
+	if err := json.Unmarshal(b, &was); err != nil {
+		return fmt.Errorf("%s: %w", manifestPath(job), err)
+	}
+	now, err := manifestOf(ctx, job)
+	if err != nil {
+		return err
+	}
+	if now != was {
+		return fmt.Errorf("%s is not what %s says (%+v, not %+v): it was changed since, or copied before it was finished; "+
+			"run it again, or remove the manifest to merge it as it is", job.Path(), manifestPath(job), now, was)
+	}
+	return nil
+}
