@@ -1,0 +1,132 @@
+package sidecar
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"facescan/detect"
+)
+
+// errUnreadable is the answer of a server that cannot read an image.
+var errUnreadable = errors.New("the sidecar cannot read the image")
+
+// believe turns a response into answers, or says why it is none to these images.
+func (c *Client) believe(body []byte, length string, items []*item) ([]detect.Answer, error) {
+	head := len(body)
+	if length != "" {
+		var err error
+		if head, err = strconv.Atoi(length); err != nil {
+			return nil, fmt.Errorf("%s is %q", lengthHeader, length)
+		}
+	}
+	m, err := parseMessage(head, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.model.answers(m); err != nil {
+		return nil, err
+	}
+	faces, err := find(m.Outputs, facesName)
+	if err == nil {
+		err = faces.is(typeFP32, -1, faceFields)
+	}
+	if err != nil {
+		return nil, err
+	}
+	counts, err := find(m.Outputs, countsName)
+	if err == nil {
+		err = counts.is(typeINT32, int64(len(items)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if most := int64(len(items)) * maxFaces; faces.Shape[0] > most {
+		return nil, fmt.Errorf("%d faces in %d images", faces.Shape[0], len(items))
+	}
+	rows, err := faces.numbers(faces.Shape[0] * faceFields)
+	if err != nil {
+		return nil, err
+	}
+	told, err := counts.numbers(int64(len(items)))
+	if err != nil {
+		return nil, err
+	}
+	threshold := math.Inf(-1)
+	if c.model.candidates {
+		var ok bool
+		if threshold, ok = m.Parameters[minScoreKey].(float64); !ok {
+			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v", m.Parameters[minScoreKey])
+		}
+	}
+	return judge(items, rows, told, threshold)
+}
+
+// judge checks the boxes and sorts them to their images.
+func judge(items []*item, rows, counts []float64, threshold float64) ([]detect.Answer, error) {
+	answers := make([]detect.Answer, len(items))
+	for ; len(rows) > 0; rows = rows[faceFields:] {
+		r := rows[:faceFields]
+		i := int(r[0])
+		if !(r[0] >= 0 && r[0] < float64(len(items)) && float64(i) == r[0]) {
+			return nil, fmt.Errorf("a face in image %v of %d", r[0], len(items))
+		}
+		it, a := items[i], &answers[i]
+		f, err := it.clip(detect.Face{X: r[1], Y: r[2], Width: r[3], Height: r[4], Score: r[5]})
+		if err != nil {
+			return nil, fmt.Errorf("image %d of %d: %w", i, len(items), err)
+		}
+		if it.fromStored != nil {
+			f = it.fromStored(f)
+		}
+		if f.Score >= threshold {
+			a.Faces = append(a.Faces, f)
+		} else {
+			a.Candidates = append(a.Candidates, f)
+		}
+	}
+	for i := range answers {
+		a := &answers[i]
+		n := float64(len(a.Faces) + len(a.Candidates))
+		switch {
+		case counts[i] == -1 && n == 0:
+			a.Err = errUnreadable
+		case counts[i] != n:
+			return nil, fmt.Errorf("image %d of %d: %v faces are told, %v given", i, len(items), counts[i], n)
+		case len(a.Candidates) > candidates:
+			return nil, fmt.Errorf("image %d of %d: %d candidates", i, len(items), len(a.Candidates))
+		}
+		slices.SortFunc(a.Faces, order)
+		slices.SortFunc(a.Candidates, order)
+	}
+	return answers, nil
+}
+
+// clip cuts a box to the sent image. One that has no part in it, or is none, is an error.
+func (it *item) clip(f detect.Face) (detect.Face, error) {
+	for _, v := range []float64{f.X, f.Y, f.Width, f.Height, f.Score} {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return f, fmt.Errorf("a face with %v in it", v)
+		}
+	}
+	if !(f.Width > 0 && f.Height > 0 && f.X < it.width && f.Y < it.height && f.X+f.Width > 0 && f.Y+f.Height > 0) {
+		return f, fmt.Errorf("a face of %vx%v at %v,%v in %vx%v pixels", f.Width, f.Height, f.X, f.Y, it.width, it.height)
+	}
+	f.X, f.Width = cut(f.X, f.Width, it.width)
+	f.Y, f.Height = cut(f.Y, f.Height, it.height)
+	return f, nil
+}
+
+func cut(from, length, limit float64) (float64, float64) {
+	to := min(from+length, limit)
+	from = max(from, 0)
+	return from, to - from
+}
+
+// order is that of faces in an answer.
+func order(a, b detect.Face) int {
+	return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X), cmp.Compare(a.Width, b.Width))
+}

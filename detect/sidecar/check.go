@@ -1,0 +1,258 @@
+package sidecar
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"facescan/detect"
+)
+
+const (
+	everySize = 64 // up to which every size of a batch is tried; beyond, powers of two
+	busyTries = 5  // of a check's request
+)
+
+// model is what a server serves. All endpoints of a client must serve the same.
+type model struct {
+	detector   string     // fingerprint of engine and model
+	version    string     // of the model, as responses tell it; empty when unknown
+	listed     parameters // parameters it has, with their defaults
+	candidates bool       // faces below the threshold can be had
+	print      string     // detector and flags
+	known      []detect.Answer
+}
+
+// metadata is how a server describes a model.
+type metadata struct {
+	Name       string
+	Versions   []string
+	Platform   string
+	Inputs     []tensor
+	Outputs    []tensor
+	Parameters parameters
+}
+
+// expected are the tensors of the model.
+var expected = metadata{
+	Inputs:  []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{-1}}},
+	Outputs: []tensor{{Name: facesName, Datatype: typeFP32, Shape: []int64{-1, faceFields}}, {Name: countsName, Datatype: typeINT32, Shape: []int64{-1}}},
+}
+
+// tensors writes them as a person reads them, in an order of their own.
+func (m *metadata) tensors() string {
+	text := func(ts []tensor) string {
+		var parts []string
+		for _, t := range ts {
+			parts = append(parts, fmt.Sprintf("%s %s %v", t.Name, t.Datatype, t.Shape))
+		}
+		slices.Sort(parts)
+		return strings.Join(parts, ", ")
+	}
+	return fmt.Sprintf("input %s and outputs %s", cmp.Or(text(m.Inputs), "none"), cmp.Or(text(m.Outputs), "none"))
+}
+
+// check tells whether an endpoint can be asked: ready, the right tensors, the flags understood, and known images answered alike
+// whatever batch they come in, as the other endpoints do. The first time every size of a batch is tried, later some.
+func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
+	if _, err := e.get(ctx, "/ready"); err != nil {
+		return err
+	}
+	body, err := e.get(ctx, "")
+	if err != nil {
+		return err
+	}
+	var md metadata
+	if err := json.Unmarshal(body, &md); err != nil {
+		return &ModelError{e.name, "metadata that cannot be read: " + err.Error(), "those of a model with " + expected.tensors()}
+	}
+	if md.tensors() != expected.tensors() {
+		return &ModelError{e.name, md.tensors(), expected.tensors()}
+	}
+	m, err := c.describe(e, &md)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if c.model == nil {
+		c.model = m // for the requests below
+	}
+	first := c.model
+	c.mu.Unlock()
+	if m.print != first.print {
+		return &ModelError{e.name, "the detector " + m.print, first.print + ", as before and elsewhere"}
+	}
+	known, err := c.equal(ctx, e, every)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if first.known == nil {
+		first.known = known
+	}
+	if !reflect.DeepEqual(known, first.known) {
+		return &ModelError{e.name, "other answers to known images than before, or elsewhere", "the same from every server, as they all call themselves " + m.print}
+	}
+	return nil
+}
+
+// describe reads what the metadata say.
+func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
+	m := &model{listed: md.Parameters}
+	if m.detector, _ = md.Parameters[detectorKey].(string); m.detector == "" {
+		m.detector = md.Name + "/" + strings.Join(md.Versions, ",")
+	}
+	p, err := toParameters(c.o.Params, m.listed)
+	if err != nil {
+		return nil, &ModelError{e.name, err.Error(), "it in the parameters of the model's metadata, or the flag left out"}
+	}
+	_, m.candidates = m.listed[candidatesKey]
+	m.print = m.detector
+	whole := !slices.ContainsFunc(flags, func(f flag) bool { _, ok := m.listed[f.name]; return !ok })
+	if whole {
+		m.print += " " + c.o.Params.String()
+		return m, nil
+	}
+	for _, f := range flags {
+		if v, ok := p[f.name]; ok {
+			m.print += fmt.Sprintf(" %s=%v", f.name, v)
+		}
+	}
+	return m, nil
+}
+
+// answers checks that a response is of this model.
+func (m *model) answers(res *message) error {
+	if d, ok := res.Parameters[detectorKey].(string); ok && d != m.detector {
+		return fmt.Errorf("it comes from the detector %s, not %s", d, m.detector)
+	}
+	return nil
+}
+
+// equal asks for known images, each alone and then in batches, and returns the answers.
+func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.Answer, error) {
+	images := knownImages()
+	items := make([]*item, len(images))
+	for i, luma := range images {
+		img := detect.Image{Luma: luma, Scale: 1}
+		if c.o.Input == Encoded {
+			var b bytes.Buffer
+			if err := png.Encode(&b, luma); err != nil {
+				return nil, err
+			}
+			img.Encoded, img.Width, img.Height = b.Bytes(), luma.Rect.Dx(), luma.Rect.Dy()
+		}
+		items[i] = new(item)
+		c.fill(items[i], img)
+	}
+	params, err := toParameters(c.o.Params, c.model.listed)
+	if err != nil {
+		return nil, err
+	}
+	alone := make([]detect.Answer, len(items))
+	for i, it := range items {
+		a, err := c.inferPatiently(ctx, e, []*item{it}, params)
+		if err != nil {
+			return nil, err
+		}
+		if a[0].Err != nil {
+			return nil, &ModelError{e.name, "that it cannot read a plain picture", "that it can"}
+		}
+		alone[i] = a[0]
+	}
+	for n := 2; n <= c.o.Batch; n++ {
+		if (!every || n > everySize) && n&(n-1) != 0 && n != c.o.Batch {
+			continue
+		}
+		batch := make([]*item, n)
+		for i := range batch {
+			batch[i] = items[(n+i)%len(items)]
+		}
+		answers, err := c.inferPatiently(ctx, e, batch, params)
+		if err != nil {
+			return nil, err
+		}
+		for i, a := range answers {
+			if want := alone[(n+i)%len(items)]; !reflect.DeepEqual(a, want) {
+				return nil, &ModelError{e.name, fmt.Sprintf("an answer that depends on the batch: a known image gives %s alone, and %s as number %d of %d", told(want), told(a), i+1, n),
+					"the same answer to an image whatever it is sent with"}
+			}
+		}
+	}
+	return alone, nil
+}
+
+// inferPatiently waits some times when the server is busy with others.
+func (c *Client) inferPatiently(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
+	for try := 0; ; try++ {
+		answers, err := c.infer(ctx, e, items, p)
+		var h *HTTPError
+		if !errors.As(err, &h) || !h.later() || try == busyTries {
+			return answers, err
+		}
+		select {
+		case <-time.After(min(cmp.Or(h.RetryAfter, retryLater), askTimeout)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// told is an answer for a person.
+func told(a detect.Answer) string {
+	if len(a.Faces) == 0 {
+		return "no face"
+	}
+	f := a.Faces[0]
+	return fmt.Sprintf("%d faces, the best %.2f,%.2f %.2fx%.2f of score %.4g", len(a.Faces), f.X, f.Y, f.Width, f.Height, f.Score)
+}
+
+// knownImages are drawn: two with a face, of different sizes, and some without.
+func knownImages() []*image.Gray {
+	draw := func(w, h int, luma func(x, y float64) float64) *image.Gray {
+		m := image.NewGray(image.Rect(0, 0, w, h))
+		for i := range m.Pix {
+			m.Pix[i] = uint8(min(max(luma(float64(i%w), float64(i/w)), 0), 255))
+		}
+		return m
+	}
+	at := func(cx, cy, side float64) func(x, y float64) float64 {
+		return func(x, y float64) float64 { return drawnFace((x-cx)/side, (y-cy)/side) }
+	}
+	return []*image.Gray{
+		draw(96, 96, at(48, 48, 64)),
+		draw(64, 64, func(x, y float64) float64 { return 128 + 60*math.Sin(x/3)*math.Cos(y/5) }),
+		draw(120, 80, at(80, 38, 48)),
+		draw(48, 72, func(x, y float64) float64 { return 3*x + y }),
+		draw(33, 33, func(x, y float64) float64 { return 200 }),
+	}
+}
+
+// drawnFace is the luma of a face around the origin, as large as one unit: a bright oval, dark eyes and brows, a nose's shadow, a mouth.
+func drawnFace(x, y float64) float64 {
+	blob := func(cx, cy, rx, ry float64) float64 {
+		dx, dy := (x-cx)/rx, (y-cy)/ry
+		return math.Exp(-(dx*dx + dy*dy))
+	}
+	v := 90.0
+	if d := x*x/(0.42*0.42) + y*y/(0.55*0.55); d < 1 {
+		v = 205 - 40*d
+	}
+	v -= 130 * (blob(-0.19, -0.12, 0.09, 0.05) + blob(0.19, -0.12, 0.09, 0.05))
+	v -= 80 * (blob(-0.19, -0.24, 0.13, 0.035) + blob(0.19, -0.24, 0.13, 0.035))
+	v -= 50 * (blob(-0.05, 0.1, 0.035, 0.03) + blob(0.05, 0.1, 0.035, 0.03))
+	v -= 100 * blob(0, 0.27, 0.17, 0.04)
+	v += 30 * blob(0, 0, 0.05, 0.12)
+	return v
+}

@@ -1,0 +1,771 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"facescan/detect"
+)
+
+// tamper passes the answers to inferences through a function while it is on.
+type tamper struct {
+	left   atomic.Int64 // answers to tamper with
+	change func(w http.ResponseWriter, head string, body []byte)
+	seen   atomic.Int64 // inferences
+}
+
+func (tm *tamper) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/infer") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		tm.seen.Add(1)
+		if tm.left.Add(-1) < 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		tm.change(w, rec.Header().Get(lengthHeader), rec.Body.Bytes())
+	})
+}
+
+// lie answers with a changed message.
+func lie(change func(m *message)) func(http.ResponseWriter, string, []byte) {
+	return func(w http.ResponseWriter, head string, body []byte) {
+		n, err := strconv.Atoi(head)
+		if err != nil {
+			panic(err)
+		}
+		m, err := parseMessage(n, body)
+		if err != nil {
+			panic(err)
+		}
+		change(m)
+		text, err := json.Marshal(m)
+		if err != nil {
+			panic(err)
+		}
+		w.Header().Set(lengthHeader, strconv.Itoa(len(text)))
+		w.Write(text)
+		for _, t := range m.Outputs {
+			w.Write(t.binary)
+		}
+	}
+}
+
+// set changes a number of the first face.
+func set(field int, v float32) func(*message) {
+	return func(m *message) {
+		binary.LittleEndian.PutUint32(m.Outputs[0].binary[4*field:], math.Float32bits(v))
+	}
+}
+
+// count changes the first image's.
+func count(n int32) func(*message) {
+	return func(m *message) { binary.LittleEndian.PutUint32(m.Outputs[1].binary, uint32(n)) }
+}
+
+var lies = map[string]func(http.ResponseWriter, string, []byte){
+	"NaN":            lie(set(1, float32(math.NaN()))),
+	"infinite":       lie(set(3, float32(math.Inf(1)))),
+	"NaN score":      lie(set(5, float32(math.NaN()))),
+	"right of it":    lie(set(1, 320)),
+	"above it":       lie(set(2, -5000)),
+	"no width":       lie(set(3, 0)),
+	"negative":       lie(set(4, -3)),
+	"other image":    lie(set(0, 1)),
+	"half an image":  lie(set(0, 0.5)),
+	"minus an image": lie(set(0, -1)),
+	"too few":        lie(count(0)),
+	"too many":       lie(count(100)),
+	"unreadable":     lie(count(-1)),
+	"less than none": lie(count(-2)),
+	"no counts":      lie(func(m *message) { m.Outputs = m.Outputs[:1] }),
+	"no faces":       lie(func(m *message) { m.Outputs = m.Outputs[1:] }),
+	"twice":          lie(func(m *message) { m.Outputs = append(m.Outputs, m.Outputs[0]) }),
+	"type":           lie(func(m *message) { m.Outputs[0].Datatype = "FP64" }),
+	"shape":          lie(func(m *message) { m.Outputs[0].Shape = []int64{m.Outputs[0].Shape[0] * 6, 1} }),
+	"rank":           lie(func(m *message) { m.Outputs[0].Shape = m.Outputs[0].Shape[:1] }),
+	"negative shape": lie(func(m *message) { m.Outputs[0].Shape[0] = -1 }),
+	"huge shape":     lie(func(m *message) { m.Outputs[0].Shape[0] = math.MaxInt64 / 2 }),
+	"counts' shape":  lie(func(m *message) { m.Outputs[1].Shape[0]++ }),
+	"cut": lie(func(m *message) {
+		t := &m.Outputs[0]
+		t.binary = t.binary[:len(t.binary)-1]
+	}),
+	"more bytes":     lie(func(m *message) { m.Outputs[1].binary = append(m.Outputs[1].binary, 1) }),
+	"no size":        lie(func(m *message) { m.Outputs[0].Parameters = nil }),
+	"bad size":       lie(func(m *message) { m.Outputs[0].Parameters[sizeKey] = -24 }),
+	"other detector": lie(func(m *message) { m.Parameters[detectorKey] = "other/1" }),
+	"no threshold":   lie(func(m *message) { delete(m.Parameters, minScoreKey) }),
+	"a page":         func(w http.ResponseWriter, _ string, _ []byte) { io.WriteString(w, "<html>hello</html>") },
+	"nothing":        func(http.ResponseWriter, string, []byte) {},
+	"bad header": func(w http.ResponseWriter, _ string, body []byte) {
+		w.Header().Set(lengthHeader, "99999999")
+		w.Write(body)
+	},
+	"too large": func(w http.ResponseWriter, head string, body []byte) {
+		w.Header().Set(lengthHeader, head)
+		w.Write(body)
+		w.Write(make([]byte, 8<<20))
+	},
+}
+
+// TestLies: a batch with an answer that cannot be right is asked for again, once; then it is an error with a name. Nothing of the
+// answer gets in.
+func TestLies(t *testing.T) {
+	img := []detect.Image{{Luma: photo(t, 320), Scale: 1}}
+	for name, change := range lies {
+		t.Run(name, func(t *testing.T) {
+			tm := &tamper{change: change}
+			st := newStand(t, ServerOptions{})
+			st.wrap = tm.wrap
+			st.start()
+			c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
+			want, err := c.Detect(t.Context(), img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(want[0].Faces) == 0 {
+				t.Fatal("no face to lie about")
+			}
+			tm.left.Store(1)
+			got, err := c.Detect(t.Context(), img)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("after one lie: %+v %v, want %+v", got, err, want)
+			}
+			// The check after the first lie is honest, the answer after it is not.
+			honest := tm.seen.Load()
+			tm.left.Store(1)
+			tm.change = func(w http.ResponseWriter, head string, body []byte) {
+				tm.change = func(w http.ResponseWriter, head string, body []byte) {
+					if n := tm.seen.Load() - honest; n == 2+int64(len(knownImages()))+1 { // lie, known images alone and in a batch of two, lie
+						change(w, head, body)
+						return
+					}
+					w.Header().Set(lengthHeader, head)
+					w.Write(body)
+				}
+				tm.left.Store(math.MaxInt32)
+				change(w, head, body)
+			}
+			_, err = c.Detect(t.Context(), img)
+			var a *AnswerError
+			if !errors.As(err, &a) || errors.Is(err, detect.ErrUnavailable) || a.URL != st.URL {
+				t.Errorf("after two lies: %v", err)
+			}
+		})
+	}
+}
+
+// TestRefusedAtStart: servers that are not what they should be.
+func TestRefusedAtStart(t *testing.T) {
+	p := detect.DefaultParams()
+	p.MinFace = 40
+	meta := func(change func(m map[string]any)) func(http.Handler) http.Handler {
+		return func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				rec := httptest.NewRecorder()
+				next.ServeHTTP(rec, r)
+				body := rec.Body.Bytes()
+				if strings.HasSuffix(r.URL.Path, "/face") {
+					var m map[string]any
+					if err := json.Unmarshal(body, &m); err != nil {
+						t.Error(err)
+					}
+					change(m)
+					body, _ = json.Marshal(m)
+				}
+				w.Header().Set(lengthHeader, rec.Header().Get(lengthHeader))
+				if rec.Header().Get(lengthHeader) == "" {
+					w.Header().Del(lengthHeader)
+				}
+				w.WriteHeader(rec.Code)
+				w.Write(body)
+			})
+		}
+	}
+	onBatch := func(when func(n int) bool, change func(m *message)) func(http.Handler) http.Handler {
+		tm := &tamper{change: func(w http.ResponseWriter, head string, body []byte) {
+			lie(func(m *message) {
+				if n := len(m.Outputs[1].binary) / 4; when(n) {
+					change(m)
+				}
+			})(w, head, body)
+		}}
+		tm.left.Store(math.MaxInt32)
+		return tm.wrap
+	}
+	for name, c := range map[string]struct {
+		wrap func(http.Handler) http.Handler
+		o    Options
+		says []string
+	}{
+		"other tensors": {wrap: meta(func(m map[string]any) {
+			m["outputs"] = []tensor{{Name: "boxes", Datatype: "FP32", Shape: []int64{-1, 5}}}
+		}),
+			says: []string{"found input images BYTES [-1] and outputs boxes FP32 [-1 5]", "expected input images BYTES [-1] and outputs counts INT32 [-1], faces FP32 [-1 6]"}},
+		"no tensors":    {wrap: meta(func(m map[string]any) { delete(m, "inputs") }), says: []string{"found input none"}},
+		"no parameters": {wrap: meta(func(m map[string]any) { delete(m, "parameters") }), o: Options{Params: p}, says: []string{"no parameter min_face", "--min-face cannot be 40"}},
+		"no metadata":   {wrap: meta(func(m map[string]any) { m["name"] = 5 }), says: []string{"cannot be read"}},
+		"batch position": {wrap: onBatch(func(n int) bool { return n == 1 }, func(m *message) {
+			if m.Outputs[0].Shape[0] > 0 {
+				set(5, 12.5)(m)
+			}
+		}), says: []string{"depends on the batch"}},
+		"one size": {wrap: onBatch(func(n int) bool { return n == 37 }, func(m *message) {
+			b := m.Outputs[0].binary
+			binary.LittleEndian.PutUint32(b[len(b)-4:], math.Float32bits(99))
+		}), says: []string{"depends on the batch", "of 37"}},
+		"cannot read": {wrap: onBatch(func(n int) bool { return n == 1 }, func(m *message) {
+			m.Outputs[0].binary, m.Outputs[0].Shape[0], m.Outputs[0].Parameters[sizeKey] = nil, 0, 0
+			count(-1)(m)
+		}), says: []string{"cannot read a plain picture"}},
+		"wants a token": {wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, http.StatusUnauthorized, "who are you?") })
+		}, says: []string{"answers 401", "who are you?"}},
+		"not ready": {wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuseLater(w, "loading") })
+		}, says: []string{"no sidecar answers", "loading"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStand(t, ServerOptions{})
+			st.wrap = c.wrap
+			st.start()
+			c.o.URLs = []string{st.URL}
+			_, err := tryClient(t, c.o)
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			for _, s := range c.says {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("%q is not said: %v", s, err)
+				}
+			}
+		})
+	}
+	t.Run("nobody there", func(t *testing.T) {
+		_, err := tryClient(t, Options{URLs: []string{"unix:///nonexistent/socket"}})
+		if err == nil || !strings.Contains(err.Error(), "no sidecar answers") {
+			t.Error(err)
+		}
+	})
+	for _, u := range []string{"", "host:8000", "ftp://x/v2/models/face", "http://", "http://x/other", "unix://host/x", "http://x/v2/models/face?a=b", "http://[::1"} {
+		if _, err := tryClient(t, Options{URLs: []string{u}}); err == nil || !strings.Contains(err.Error(), "sidecar") {
+			t.Errorf("%q: %v", u, err)
+		}
+	}
+}
+
+// TestUnlisted: a server without parameters serves those who want the defaults, and its boxes are all faces.
+func TestUnlisted(t *testing.T) {
+	st := newStand(t, ServerOptions{})
+	st.wrap = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/face") {
+				reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"}, "inputs": expected.Inputs, "outputs": expected.Outputs})
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	st.start()
+	c, err := tryClient(t, Options{URLs: []string{st.URL}})
+	if err == nil || !strings.Contains(err.Error(), "comes from the detector") {
+		t.Fatalf("an answer of a detector other than the metadata's: %v %v", c, err)
+	}
+	wrapped := st.wrap
+	tm := &tamper{change: lie(func(m *message) { m.Parameters = nil })}
+	tm.left.Store(math.MaxInt32)
+	st.stop()
+	st.wrap = func(h http.Handler) http.Handler { return tm.wrap(wrapped(h)) }
+	st.start()
+	c = client(t, Options{URLs: []string{st.URL}})
+	if got := c.Fingerprint(); got != "sidecar:face/7" {
+		t.Errorf("fingerprint %q", got)
+	}
+	a, err := c.Detect(t.Context(), []detect.Image{{Luma: photo(t, 320), Scale: 1}})
+	if err != nil || len(a[0].Faces) == 0 || len(a[0].Candidates) > 0 {
+		t.Errorf("%+v %v", a, err)
+	}
+}
+
+// TestGone: without a server there is no answer, and with one there is again.
+func TestGone(t *testing.T) {
+	st := newStand(t, ServerOptions{}).start()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
+	img := []detect.Image{{Luma: photo(t, 160), Scale: 1}}
+	want, err := c.Detect(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		st.stop()
+		if a, err := c.Detect(t.Context(), img); !errors.Is(err, detect.ErrUnavailable) || a != nil || !strings.Contains(err.Error(), st.URL) {
+			t.Errorf("without a server: %+v, %v", a, err)
+		}
+		if err := c.Probe(t.Context()); !errors.Is(err, detect.ErrUnavailable) {
+			t.Errorf("probed without a server: %v", err)
+		}
+		st.start()
+		eventually(t, "the probe succeeds", func() bool { return c.Probe(t.Context()) == nil })
+		if got, err := c.Detect(t.Context(), img); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("again: %+v %v", got, err)
+		}
+	}
+}
+
+// TestReplaced: what comes back must be what went away.
+func TestReplaced(t *testing.T) {
+	st := newStand(t, ServerOptions{}).start()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
+	img := []detect.Image{{Luma: photo(t, 160), Scale: 1}}
+	for name, wrap := range map[string]func(http.Handler) http.Handler{
+		"another name": func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/face") {
+					l := list("another/1")
+					reply(w, 200, map[string]any{"inputs": expected.Inputs, "outputs": expected.Outputs, "parameters": l})
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		},
+		"the same name": func(next http.Handler) http.Handler {
+			tm := &tamper{change: lie(func(m *message) {
+				if m.Outputs[0].Shape[0] > 0 {
+					set(5, 1000)(m)
+				}
+			})}
+			tm.left.Store(math.MaxInt32)
+			return tm.wrap(next)
+		},
+	} {
+		st.stop()
+		st.wrap = wrap
+		st.start()
+		var m *ModelError
+		eventually(t, name+" is refused", func() bool {
+			_, err := c.Detect(t.Context(), img)
+			return errors.As(err, &m) && !errors.Is(err, detect.ErrUnavailable)
+		})
+		st.stop()
+		st.wrap = nil
+		st.start()
+		eventually(t, "the right one is taken back", func() bool { return c.Probe(t.Context()) == nil })
+	}
+}
+
+// TestKilledHungAndLying is a run's worth of images from many callers, during which the server is killed ten times, hangs once and
+// lies once. Every answer is the right one.
+func TestKilledHungAndLying(t *testing.T) {
+	var hang atomic.Bool
+	hung := make(chan struct{})
+	tm := &tamper{change: lie(func(m *message) { m.Outputs[0].Datatype = "FP16" })}
+	st := newStand(t, ServerOptions{})
+	st.wrap = func(next http.Handler) http.Handler {
+		next = tm.wrap(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/infer") && hang.CompareAndSwap(true, false) {
+				close(hung)
+				io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	st.start()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Millisecond, Deadline: 2 * time.Second})
+	local, err := detect.New(detect.DefaultParams())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	var images []detect.Image
+	for width := 60; width < 220; width += 4 {
+		images = append(images, detect.Image{Luma: photo(t, width), Scale: 1})
+	}
+	want, err := local.Detect(t.Context(), images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var answered, unavailable atomic.Int64
+	var callers sync.WaitGroup
+	for k := range 24 {
+		callers.Go(func() {
+			for i := k; ctx.Err() == nil; i++ {
+				n := i % len(images)
+				got, err := c.Detect(ctx, images[n:n+1])
+				switch {
+				case ctx.Err() != nil:
+				case errors.Is(err, detect.ErrUnavailable):
+					unavailable.Add(1)
+					for ctx.Err() == nil && c.Probe(ctx) != nil {
+						time.Sleep(time.Millisecond)
+					}
+				case err != nil:
+					t.Error(err)
+				case !reflect.DeepEqual(got[0], want[n]):
+					t.Errorf("image %d: %+v, want %+v", n, got[0], want[n])
+				default:
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	more := func() {
+		t.Helper()
+		before := answered.Load()
+		eventually(t, "more answers", func() bool { return answered.Load() > before+40 })
+	}
+	for range 10 {
+		more()
+		st.stop()
+		eventually(t, "callers notice", func() bool { return c.Probe(ctx) != nil })
+		st.start()
+	}
+	more()
+	hang.Store(true)
+	<-hung
+	more()
+	tm.left.Store(1)
+	eventually(t, "a lie", func() bool { return tm.left.Load() < 1 })
+	more()
+	cancel()
+	callers.Wait()
+	if unavailable.Load() == 0 {
+		t.Error("nobody noticed")
+	}
+	t.Logf("%d answers, %d times unavailable", answered.Load(), unavailable.Load())
+}
+
+// TestBusy: 503 with Retry-After means later, and a later too late means unavailable.
+func TestBusy(t *testing.T) {
+	var busy, asked atomic.Int64
+	after := "1"
+	st := newStand(t, ServerOptions{})
+	st.wrap = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/infer") {
+				asked.Add(1)
+				if busy.Add(-1) >= 0 {
+					w.Header().Set("Retry-After", after)
+					refuse(w, http.StatusServiceUnavailable, "busy")
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	st.start()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
+	img := []detect.Image{{Luma: photo(t, 100), Scale: 1}}
+	busy.Store(2)
+	before := asked.Load()
+	begin := time.Now()
+	if _, err := c.Detect(t.Context(), img); err != nil {
+		t.Error(err)
+	}
+	if n := asked.Load() - before; n != 3 || time.Since(begin) < 2*time.Second {
+		t.Errorf("asked %d times in %v", n, time.Since(begin))
+	}
+	after = "3600"
+	busy.Store(1)
+	if _, err := c.Detect(t.Context(), img); !errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "busy") {
+		t.Errorf("busy for an hour: %v", err)
+	}
+	if err := c.Probe(t.Context()); !errors.Is(err, detect.ErrUnavailable) {
+		t.Errorf("busy for an hour, probed: %v", err)
+	}
+}
+
+// TestFallback: the stand-in answers while no server does, and says that it did.
+func TestFallback(t *testing.T) {
+	for _, input := range []Input{Luma, Encoded} {
+		local, err := detect.New(detect.DefaultParams())
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := newStand(t, ServerOptions{Decode: decodePGMComment})
+		st.start()
+		c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Fallback: local, Input: input})
+		m := photo(t, 200)
+		img := []detect.Image{{Luma: m, Scale: 1, Encoded: append([]byte("not P5"), appendPGM(nil, m)...), Width: 200, Height: m.Rect.Dy()}}
+		want, err := c.Detect(t.Context(), img)
+		if err != nil || want[0].Detector != "" {
+			t.Fatal(want, err)
+		}
+		st.stop()
+		got, err := c.Detect(t.Context(), img)
+		if err != nil || got[0].Detector != local.Fingerprint() {
+			t.Fatalf("%+v %v", got, err)
+		}
+		got[0].Detector = ""
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if err := c.Probe(t.Context()); err != nil {
+			t.Error(err)
+		}
+		st.start()
+		eventually(t, "the server answers again", func() bool {
+			got, err := c.Detect(t.Context(), img)
+			return err == nil && got[0].Detector == ""
+		})
+	}
+}
+
+// decodePGMComment reads files that tests made: some bytes, then a PGM.
+func decodePGMComment(file []byte, _ detect.Params) (Picture, error) {
+	if rest, ok := bytes.CutPrefix(file, []byte("not P5")); ok {
+		m, err := parsePGM(rest)
+		return Picture{Luma: m, Scale: 1}, err
+	}
+	m, _, err := image.Decode(bytes.NewReader(file))
+	if err != nil {
+		return Picture{}, err
+	}
+	g, ok := m.(*image.Gray)
+	if !ok {
+		return Picture{}, fmt.Errorf("%T", m)
+	}
+	return Picture{Luma: g, Scale: 1}, nil
+}
+
+// TestShares: of several servers, a slow one gets little and a dead one nothing, and callers see only answers.
+func TestShares(t *testing.T) {
+	var seen [3]atomic.Int64
+	var urls []string
+	var stands []*stand
+	for i := range seen {
+		st := newStand(t, ServerOptions{})
+		st.wrap = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/infer") {
+					seen[i].Add(1)
+					if i == 1 && seen[i].Load() > 100 { // it is quick in the check at the start
+						select {
+						case <-time.After(200 * time.Millisecond):
+						case <-r.Context().Done():
+						}
+					}
+				}
+				next.ServeHTTP(w, r)
+			})
+		}
+		urls, stands = append(urls, st.start().URL), append(stands, st)
+	}
+	c := client(t, Options{URLs: urls, Batch: 64, Delay: time.Millisecond, InFlight: 1})
+	for i := range seen {
+		if i == 1 {
+			seen[i].Store(101)
+		} else {
+			seen[i].Store(0)
+		}
+	}
+	img := []detect.Image{{Luma: photo(t, 60), Scale: 1}}
+	for i := range 300 {
+		if i == 100 {
+			stands[0].stop()
+		}
+		if _, err := c.Detect(t.Context(), img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quick, slow := seen[0].Load()+seen[2].Load(), seen[1].Load()-101
+	t.Logf("quick %d+%d, slow %d", seen[0].Load(), seen[2].Load(), slow)
+	if slow > quick/10 || seen[2].Load() < 150 {
+		t.Errorf("quick %d+%d, slow %d", seen[0].Load(), seen[2].Load(), slow)
+	}
+}
+
+// TestPoison: an image that the server dies of is found and answered, the others in its batch are judged.
+func TestPoison(t *testing.T) {
+	poison := image.NewGray(image.Rect(0, 0, 77, 77))
+	for name, die := range map[string]func(w http.ResponseWriter){
+		"500":   func(w http.ResponseWriter) { refuse(w, 500, "out of memory") },
+		"crash": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStand(t, ServerOptions{})
+			st.wrap = func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					body, err := io.ReadAll(r.Body)
+					if err != nil {
+						return
+					}
+					if bytes.Contains(body, []byte("P5\n77 77\n")) {
+						die(w)
+						return
+					}
+					r.Body = io.NopCloser(bytes.NewReader(body))
+					next.ServeHTTP(w, r)
+				})
+			}
+			st.start()
+			c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Second})
+			var images []detect.Image
+			for i := range 8 {
+				images = append(images, detect.Image{Luma: photo(t, 100+i), Scale: 1})
+			}
+			want, err := c.Detect(t.Context(), images)
+			if err != nil {
+				t.Fatal(err)
+			}
+			images[3].Luma = poison
+			got, err := c.Detect(t.Context(), images)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got[3].Err == nil || !strings.Contains(got[3].Err.Error(), "the sidecar fails on it") {
+				t.Errorf("the poison: %+v", got[3])
+			}
+			got[3] = want[3]
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("the rest: %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// TestTooLarge: what is more than the server takes is halved; one image too large is an error with the way out.
+func TestTooLarge(t *testing.T) {
+	st := newStand(t, ServerOptions{MaxBody: 30_000}).start()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Delay: time.Second})
+	var images []detect.Image
+	for i := range 4 {
+		images = append(images, detect.Image{Luma: photo(t, 100+i), Scale: 1})
+	}
+	got, err := c.Detect(t.Context(), images)
+	if err != nil || len(got[0].Faces) == 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+	c2 := client(t, Options{URLs: []string{st.URL}, Batch: 1})
+	if _, err := c2.Detect(t.Context(), []detect.Image{{Luma: photo(t, 300), Scale: 1}}); err == nil || errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "raise its limits") {
+		t.Errorf("one too large: %v", err)
+	}
+}
+
+// TestBounds: asking waits when too many bytes are underway, and batches are no larger than they should be.
+func TestBounds(t *testing.T) {
+	var most atomic.Int64
+	release := make(chan struct{})
+	var block atomic.Bool
+	st := newStand(t, ServerOptions{})
+	st.wrap = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if block.Load() && strings.HasSuffix(r.URL.Path, "/infer") {
+				most.Store(max(most.Load(), r.ContentLength))
+				select {
+				case <-release:
+				case <-r.Context().Done():
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	st.start()
+	img := detect.Image{Luma: image.NewGray(image.Rect(0, 0, 100, 100)), Scale: 1}
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 3, Memory: 105_000})
+	block.Store(true)
+	var waits []func() (detect.Answer, error)
+	for range 10 {
+		wait, err := c.Ask(t.Context(), img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits = append(waits, wait)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Ask(ctx, img); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the eleventh image: %v", err)
+	}
+	close(release)
+	for _, wait := range waits {
+		if _, err := wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := most.Load(); n > 3*10_100+1000 {
+		t.Errorf("a request of %d bytes", n)
+	}
+}
+
+// TestClose ends callers.
+func TestClose(t *testing.T) {
+	var block atomic.Bool
+	blocked := make(chan struct{}, 10)
+	st := newStand(t, ServerOptions{})
+	st.wrap = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if block.Load() {
+				blocked <- struct{}{}
+				io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	st.start()
+	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute, Params: detect.DefaultParams()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block.Store(true)
+	img := detect.Image{Luma: image.NewGray(image.Rect(0, 0, 100, 100)), Scale: 1}
+	var waits []func() (detect.Answer, error)
+	for range 3 { // two go, one waits for more
+		wait, err := c.Ask(t.Context(), img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits = append(waits, wait)
+	}
+	<-blocked
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	for i, wait := range waits {
+		if _, err := wait(); !errors.Is(err, errClosed) {
+			t.Errorf("caller %d: %v", i, err)
+		}
+	}
+	if _, err := c.Ask(t.Context(), img); !errors.Is(err, errClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+// eventually waits until the condition holds.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}

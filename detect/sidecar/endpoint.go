@@ -1,0 +1,299 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"facescan/detect"
+)
+
+const (
+	askTimeout    = 5 * time.Second        // of a question about health or metadata
+	reviveFirst   = 100 * time.Millisecond // between two checks of an endpoint that is down; doubled each time
+	reviveLast    = 2 * time.Second
+	retryLater    = time.Second // patience with a busy server that names none
+	maxMessage    = 4 << 10     // of a server's words about an error
+	maxMetadata   = 1 << 20
+	maxFaces      = 4096            // an image, in the mean over a batch
+	latencyMemory = 5 * time.Second // after which half of what is known of an endpoint's speed is forgotten
+)
+
+// state of an endpoint. Only one that is up gets requests.
+type state int
+
+const (
+	up_      state = iota
+	checking       // a request failed: it is asked for its health at once
+	down           // the last check failed; it is repeated now and then
+)
+
+// endpoint is a URL that serves the model. The lower fields are guarded by the client's mutex.
+type endpoint struct {
+	name  string // for people: without token
+	base  string
+	token string
+	http  *http.Client
+
+	state    state
+	err      error     // why it is down
+	epoch    int       // grows when it comes up: failures of earlier requests do not count
+	inflight int       // requests
+	busy     time.Time // until when it asked not to be asked
+	latency  float64   // of a request in seconds, a running mean; 0 when unknown
+	used     time.Time
+}
+
+// newEndpoint reads a URL.
+func newEndpoint(raw string, conns int) (*endpoint, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("sidecar URL: %w", err)
+	}
+	e := &endpoint{}
+	if u.User != nil {
+		var ok bool
+		if e.token, ok = u.User.Password(); !ok {
+			e.token = u.User.Username()
+		}
+		u.User = nil
+	}
+	t := &http.Transport{MaxIdleConns: conns + 1, MaxIdleConnsPerHost: conns + 1, IdleConnTimeout: time.Minute,
+		TLSHandshakeTimeout: askTimeout, DisableCompression: true, WriteBufferSize: 64 << 10}
+	dialer := net.Dialer{Timeout: askTimeout}
+	e.name = u.String()
+	switch {
+	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", u.Path)
+		}
+		e.base = "http://localhost/v2/models/" + ModelName
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == "":
+		t.DialContext = dialer.DialContext
+		e.base = strings.TrimRight(u.String(), "/")
+		if !strings.Contains(u.Path, "/v2/models/") {
+			if strings.Trim(u.Path, "/") != "" {
+				return nil, fmt.Errorf("sidecar %s: give the model's URL, such as http://host:8000/v2/models/%s", e.name, ModelName)
+			}
+			e.base += "/v2/models/" + ModelName
+		}
+	default:
+		return nil, fmt.Errorf("sidecar %s: give http://host:8000/v2/models/%s, or unix:///path/of/the.sock", e.name, ModelName)
+	}
+	e.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return e, nil
+}
+
+// cost is about how long a request would take now, in seconds. What is known fades, so that a slow endpoint gets its chance again.
+func (e *endpoint) cost(now time.Time) float64 {
+	fade := math.Exp2(-now.Sub(e.used).Seconds() / latencyMemory.Seconds())
+	return e.latency * fade * float64(e.inflight+1)
+}
+
+// put gives a place at an endpoint back, and says how it went.
+func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.tellLocked()
+	e.inflight--
+	var h *HTTPError
+	switch {
+	case err == nil:
+		if e.latency == 0 {
+			e.latency = took.Seconds()
+		}
+		e.latency += (took.Seconds() - e.latency) / 4
+	case c.ctx.Err() != nil:
+	case errors.As(err, &h) && h.later():
+		wait := h.RetryAfter
+		if wait == 0 {
+			wait = retryLater
+		}
+		e.busy = time.Now().Add(wait)
+	case errors.As(err, &h) && h.Status == http.StatusRequestEntityTooLarge: // what was asked is to blame
+	case e.epoch == epoch && e.state == up_:
+		e.state, e.err = checking, err
+		c.wg.Go(func() { c.revive(e, err) })
+	}
+}
+
+// tellLocked wakes everybody who waits for an endpoint.
+func (c *Client) tellLocked() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// revive checks an endpoint until it passes, or the client is closed.
+func (c *Client) revive(e *endpoint, cause error) {
+	told := false
+	for wait := reviveFirst; ; wait = min(2*wait, reviveLast) {
+		err := c.check(c.ctx, e, false)
+		c.mu.Lock()
+		if err == nil {
+			e.state, e.err, e.latency, e.busy = up_, nil, 0, time.Time{}
+			e.epoch++
+		} else {
+			e.state, e.err = down, err
+		}
+		c.tellLocked()
+		c.mu.Unlock()
+		if c.ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			c.o.Log.Info("the sidecar is well again", "url", e.name, "after", cause)
+			return
+		}
+		if !told {
+			c.o.Log.Warn("a sidecar is gone", "url", e.name, "error", err, "after", cause)
+			told = true
+		}
+		select {
+		case <-time.After(wait):
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// permanent tells an error that no waiting will mend.
+func permanent(err error) bool {
+	var h *HTTPError
+	if errors.As(err, &h) {
+		return !h.Temporary()
+	}
+	var a *AnswerError
+	var m *ModelError
+	return errors.As(err, &a) || errors.As(err, &m)
+}
+
+// do sends a request and reads the answer, of at most limit bytes.
+func (e *endpoint) do(req *http.Request, limit int64) ([]byte, http.Header, error) {
+	if e.token != "" {
+		req.Header.Set("Authorization", "Bearer "+e.token)
+	}
+	res, err := e.http.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // without the URL, which is ours to name
+		}
+		return nil, nil, fmt.Errorf("sidecar %s: %w", e.name, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, nil, e.refused(res)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("sidecar %s: %w", e.name, err)
+	}
+	if int64(len(body)) > limit {
+		return nil, nil, &AnswerError{e.name, fmt.Sprintf("it is larger than %d bytes", limit)}
+	}
+	return body, res.Header, nil
+}
+
+// refused is the error of an answer with another status than 200.
+func (e *endpoint) refused(res *http.Response) error {
+	h := &HTTPError{URL: e.name, Status: res.StatusCode}
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxMessage))
+	var m struct{ Error string }
+	if json.Unmarshal(body, &m) == nil && m.Error != "" {
+		body = []byte(m.Error)
+	}
+	h.Message = strings.Join(strings.Fields(string(bytes.ToValidUTF8(body, []byte("?")))), " ")
+	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
+		h.RetryAfter = time.Duration(min(s, 1<<30)) * time.Second
+	} else if t, err := http.ParseTime(res.Header.Get("Retry-After")); err == nil {
+		h.RetryAfter = max(time.Until(t), 0)
+	}
+	return h
+}
+
+// get asks a question about the server, path being relative to the model's URL.
+func (e *endpoint) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	body, _, err := e.do(req, maxMetadata)
+	return body, err
+}
+
+// inferOnce sends images and returns the answers, checked. An answer that came over a new connection is believed only when the endpoint
+// passes its check then: behind a new connection there may be another server.
+func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
+	fresh := false
+	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { fresh = fresh || !i.Reused }})
+	answers, err := c.infer(ctx, e, items, p)
+	if err == nil && fresh {
+		err = c.check(c.ctx, e, false)
+	}
+	return answers, err
+}
+
+// infer sends images and returns the answers, checked.
+func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.Deadline)
+	defer cancel()
+	size := 0
+	for _, it := range items {
+		size += len(*it.buffer)
+	}
+	head, err := json.Marshal(message{
+		Parameters: p,
+		Inputs:     []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(items))}, Parameters: parameters{sizeKey: size}}},
+		Outputs:    []tensor{{Name: facesName, Parameters: parameters{"binary_data": true}}, {Name: countsName, Parameters: parameters{"binary_data": true}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	content := func() io.ReadCloser {
+		parts := make([]io.Reader, 1, len(items)+1)
+		parts[0] = bytes.NewReader(head)
+		for _, it := range items {
+			parts = append(parts, bytes.NewReader(*it.buffer))
+		}
+		return io.NopCloser(io.MultiReader(parts...))
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.base+"/infer", content())
+	if err != nil {
+		return nil, err
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return content(), nil }
+	req.ContentLength = int64(len(head) + size)
+	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header.Set(lengthHeader, strconv.Itoa(len(head)))
+	body, header, err := e.do(req, int64(64<<10+len(items)*(4+4*faceFields*maxFaces)))
+	if err != nil {
+		return nil, err
+	}
+	answers, err := c.believe(body, header.Get(lengthHeader), items)
+	if err != nil {
+		return nil, &AnswerError{e.name, err.Error()}
+	}
+	return answers, nil
+}
+
+// appendElement appends an element of a BYTES tensor, whose content is appended by a function.
+func appendElement(b []byte, content func([]byte) []byte) []byte {
+	from := len(b) + 4
+	b = content(append(b, 0, 0, 0, 0))
+	binary.LittleEndian.PutUint32(b[from-4:], uint32(len(b)-from))
+	return b
+}

@@ -1,0 +1,182 @@
+package sidecar
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// lengthHeader says how many bytes of a body are JSON; the binary parts of tensors follow, in their order.
+const lengthHeader = "Inference-Header-Content-Length"
+
+// parameters are names with a string, a number (float64) or a bool each.
+type parameters map[string]any
+
+// message is a request or a response.
+type message struct {
+	ModelName    string     `json:"model_name,omitempty"`
+	ModelVersion string     `json:"model_version,omitempty"`
+	ID           string     `json:"id,omitempty"`
+	Parameters   parameters `json:"parameters,omitempty"`
+	Inputs       []tensor   `json:"inputs,omitempty"`
+	Outputs      []tensor   `json:"outputs,omitempty"`
+}
+
+// tensor is an input or output. Its content is in Data, or in the body behind the JSON.
+type tensor struct {
+	Name       string          `json:"name"`
+	Datatype   string          `json:"datatype,omitempty"`
+	Shape      []int64         `json:"shape,omitempty"`
+	Parameters parameters      `json:"parameters,omitempty"`
+	Data       json.RawMessage `json:"data,omitempty"`
+
+	binary []byte // when Parameters name its size
+}
+
+// sizeKey is the parameter with the size of a tensor's binary part.
+const sizeKey = "binary_data_size"
+
+// parseMessage reads a body of which the first head bytes are JSON. The tensors' content is not copied.
+func parseMessage(head int, body []byte) (*message, error) {
+	if head < 0 || head > len(body) {
+		return nil, fmt.Errorf("%s is %d, of a body of %d bytes", lengthHeader, head, len(body))
+	}
+	m := new(message)
+	if err := json.Unmarshal(body[:head], m); err != nil {
+		return nil, fmt.Errorf("the header is not the JSON it should be: %w", err)
+	}
+	rest := body[head:]
+	for _, ts := range [][]tensor{m.Inputs, m.Outputs} {
+		for i := range ts {
+			t := &ts[i]
+			v, ok := t.Parameters[sizeKey]
+			if !ok {
+				continue
+			}
+			size, ok := v.(float64)
+			if !ok || size < 0 || size != math.Trunc(size) || size > float64(len(rest)) {
+				return nil, fmt.Errorf("tensor %q: %s is %v, and %d bytes are left", t.Name, sizeKey, v, len(rest))
+			}
+			t.binary, rest = rest[:int(size):int(size)], rest[int(size):]
+		}
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%d bytes belong to no tensor", len(rest))
+	}
+	return m, nil
+}
+
+// find returns the one tensor of that name.
+func find(ts []tensor, name string) (*tensor, error) {
+	var found *tensor
+	for i := range ts {
+		if ts[i].Name != name {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("two tensors are called %q", name)
+		}
+		found = &ts[i]
+	}
+	if found == nil {
+		return nil, fmt.Errorf("no tensor is called %q", name)
+	}
+	return found, nil
+}
+
+// is checks type and shape; -1 stands for any length.
+func (t *tensor) is(datatype string, shape ...int64) error {
+	ok := t.Datatype == datatype && len(t.Shape) == len(shape)
+	for i := 0; ok && i < len(shape); i++ {
+		ok = t.Shape[i] >= 0 && (shape[i] < 0 || t.Shape[i] == shape[i])
+	}
+	if !ok {
+		return fmt.Errorf("tensor %q is %s %v, want %s %v", t.Name, t.Datatype, t.Shape, datatype, shape)
+	}
+	return nil
+}
+
+// elements are the files of a BYTES tensor: each its length as uint32, little-endian, and as many bytes.
+func (t *tensor) elements() ([][]byte, error) {
+	if t.binary == nil {
+		return nil, fmt.Errorf("tensor %q must be sent as binary data", t.Name)
+	}
+	n, rest := t.Shape[0], t.binary
+	if n > int64(len(rest)/4) {
+		return nil, fmt.Errorf("tensor %q: %d elements do not fit into %d bytes", t.Name, n, len(rest))
+	}
+	out := make([][]byte, n)
+	for i := range out {
+		if len(rest) < 4 {
+			return nil, fmt.Errorf("tensor %q ends before element %d", t.Name, i)
+		}
+		size := binary.LittleEndian.Uint32(rest)
+		if uint64(size) > uint64(len(rest)-4) {
+			return nil, fmt.Errorf("tensor %q: element %d has %d bytes, and %d are left", t.Name, i, size, len(rest)-4)
+		}
+		out[i], rest = rest[4:4+size:4+size], rest[4+size:]
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("tensor %q: %d bytes after the last element", t.Name, len(rest))
+	}
+	return out, nil
+}
+
+// numbers are the n elements of an FP32 or INT32 tensor, of whichever type, binary or JSON. FP32 and INT32 fit a float64.
+func (t *tensor) numbers(n int64) ([]float64, error) {
+	var out []float64
+	if t.binary != nil {
+		if n > int64(len(t.binary)) || 4*n != int64(len(t.binary)) {
+			return nil, fmt.Errorf("tensor %q has %d bytes for %d elements", t.Name, len(t.binary), n)
+		}
+		out = make([]float64, n)
+		for i := range out {
+			bits := binary.LittleEndian.Uint32(t.binary[4*i:])
+			if t.Datatype == typeINT32 {
+				out[i] = float64(int32(bits))
+			} else {
+				out[i] = float64(math.Float32frombits(bits))
+			}
+		}
+		return out, nil
+	}
+	if err := json.Unmarshal(t.Data, &out); err != nil { // flat, or nested as the shape
+		var rows [][]float64
+		if json.Unmarshal(t.Data, &rows) != nil {
+			return nil, fmt.Errorf("tensor %q: its data are no numbers", t.Name)
+		}
+		out = nil
+		for _, r := range rows {
+			if len(r) != faceFields {
+				return nil, fmt.Errorf("tensor %q has a row of %d", t.Name, len(r))
+			}
+			out = append(out, r...)
+		}
+	}
+	if int64(len(out)) != n {
+		return nil, fmt.Errorf("tensor %q has %d elements for %d", t.Name, len(out), n)
+	}
+	return out, nil
+}
+
+// put fills the tensor with numbers, each four bytes; as JSON instead unless binary.
+func (t *tensor) put(content []byte, asBinary bool) error {
+	if asBinary {
+		t.binary, t.Parameters = content, parameters{sizeKey: len(content)}
+		return nil
+	}
+	var v any
+	if t.Datatype == typeINT32 {
+		v = make([]int32, len(content)/4)
+	} else {
+		v = make([]float32, len(content)/4)
+	}
+	if err := binary.Read(bytes.NewReader(content), binary.LittleEndian, v); err != nil {
+		return err
+	}
+	text, err := json.Marshal(v)
+	t.Data = text
+	return err
+}

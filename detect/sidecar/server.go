@@ -1,0 +1,503 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"facescan/detect"
+)
+
+// ErrTooManyPixels is what ServerOptions.Decode says of an image that is too large to look at.
+var ErrTooManyPixels = errors.New("too many pixels")
+
+// Picture is a decoded file.
+type Picture struct {
+	Luma     *image.Gray
+	Scale    float64                       // as in detect.Image
+	ToStored func(detect.Face) detect.Face // carries a box of Luma into the file's picture as stored; nil when they are the same
+	Release  func()                        // Luma is no more used; may be nil
+}
+
+// ServerOptions say what is served. The zero value of a field means its default, but for Open.
+type ServerOptions struct {
+	Open      func(detect.Params) (detect.Detector, error)        // the detector for flags; asked for once for each
+	Decode    func(file []byte, p detect.Params) (Picture, error) // reads files that are no PGM; nil refuses them
+	Model     string                                              // its name; face
+	Token     string                                              // who asks must send it; none
+	Workers   int                                                 // calls of detectors at once; one a core
+	Batch     int                                                 // images of a call at most; 1
+	Queue     int                                                 // images that wait at most, beyond one request; 1,024
+	MaxBody   int64                                               // bytes of a request; 128 MiB
+	MaxBodies int64                                               // bytes of all requests that are being read, or wait; 4 × MaxBody
+	MaxPixels int64                                               // of an image; 100 M
+	Log       *slog.Logger                                        // discarded
+}
+
+const (
+	readTimeout  = time.Minute // of a request
+	maxDetectors = 32          // kept, each for other flags
+	maxHead      = 1 << 20     // bytes of a request's JSON
+	platform     = "facescan"
+	modelVersion = "1" // of what the tensors mean
+)
+
+// Server serves a detector. It is an http.Handler; Serve runs it on a listener.
+type Server struct {
+	o        ServerOptions
+	mux      *http.ServeMux
+	queue    *queue
+	metrics  *metrics
+	bodies   *semaphore.Weighted
+	buffers  sync.Pool // *[]byte
+	draining atomic.Bool
+	detector string // fingerprint of engine and model
+
+	mu        sync.Mutex
+	detectors map[string]*served
+}
+
+// served is a detector and its flags.
+type served struct {
+	detect.Detector
+	params detect.Params
+	users  int // requests
+	used   time.Time
+}
+
+// NewServer opens the detector with the default flags, to see that it can, and starts the workers. Close ends them.
+func NewServer(o ServerOptions) (*Server, error) {
+	def := func(to *int, v int) {
+		if *to == 0 {
+			*to = v
+		}
+	}
+	def(&o.Workers, runtime.GOMAXPROCS(0))
+	def(&o.Batch, 1)
+	def(&o.Queue, 1024)
+	if o.Model == "" {
+		o.Model = ModelName
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 128 << 20
+	}
+	if o.MaxBodies == 0 {
+		o.MaxBodies = 4 * o.MaxBody
+	}
+	if o.MaxPixels == 0 {
+		o.MaxPixels = 100e6
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, mux: http.NewServeMux(), bodies: semaphore.NewWeighted(max(o.MaxBodies, o.MaxBody)), detectors: map[string]*served{}}
+	s.queue = newQueue(o.Queue)
+	s.metrics = newMetrics(s)
+	d, err := s.open(detect.DefaultParams())
+	if err != nil {
+		return nil, err
+	}
+	s.detector, _, _ = strings.Cut(d.Fingerprint(), " ")
+	s.release(d)
+	s.routes()
+	for range o.Workers {
+		s.queue.workers.Go(s.work)
+	}
+	return s, nil
+}
+
+// routes are those of the protocol, and the metrics.
+func (s *Server) routes() {
+	s.mux.HandleFunc("GET /v2/health/live", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, map[string]bool{"live": true}) })
+	s.mux.HandleFunc("GET /v2/health/ready", s.ready)
+	s.mux.Handle("GET /v2", s.private(func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusOK, map[string]any{"name": "facescan", "version": "2", "extensions": []string{"binary_tensor_data"}})
+	}))
+	s.mux.Handle("GET /metrics", s.private(s.metrics.handler.ServeHTTP))
+	for _, base := range []string{"/v2/models/{model}", "/v2/models/{model}/versions/{version}"} {
+		s.mux.Handle("GET "+base+"/ready", s.named(s.ready))
+		s.mux.Handle("GET "+base, s.private(s.named(s.describe)))
+		s.mux.Handle("POST "+base+"/infer", s.private(s.named(s.infer)))
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, "no such thing: "+r.URL.Path)
+	})
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// private wants the token.
+func (s *Server) private(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if s.o.Token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.o.Token)) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refuse(w, http.StatusUnauthorized, "this sidecar wants a token: Authorization: Bearer TOKEN")
+			return
+		}
+		next(w, r)
+	}
+}
+
+// named wants the model's name, and its version if any.
+func (s *Server) named(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if v := r.PathValue("version"); r.PathValue("model") != s.o.Model || v != "" && v != modelVersion {
+			refuse(w, http.StatusNotFound, fmt.Sprintf("the model served is %s, version %s", s.o.Model, modelVersion))
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.draining.Load() {
+		refuseLater(w, "draining")
+		return
+	}
+	reply(w, http.StatusOK, map[string]any{"name": s.o.Model, "ready": true})
+}
+
+func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, map[string]any{
+		"name": s.o.Model, "versions": []string{modelVersion}, "platform": platform,
+		"inputs": expected.Inputs, "outputs": expected.Outputs, "parameters": list(s.detector),
+	})
+}
+
+// open returns the detector for flags; release gives it back. Of those that nobody uses, the newest are kept.
+func (s *Server) open(p detect.Params) (*served, error) {
+	key := p.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.detectors[key]
+	if d == nil {
+		if len(s.detectors) >= maxDetectors && !s.evictLocked() {
+			return nil, fmt.Errorf("%w: detectors with %d other flags are in use", detect.ErrUnavailable, maxDetectors)
+		}
+		opened, err := s.o.Open(p)
+		if err != nil {
+			return nil, err
+		}
+		d = &served{Detector: opened, params: p}
+		s.detectors[key] = d
+	}
+	d.users++
+	d.used = time.Now()
+	return d, nil
+}
+
+func (s *Server) release(d *served) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.users--
+}
+
+// evictLocked closes the detector that was not used for the longest time, unless all are in use.
+func (s *Server) evictLocked() bool {
+	oldest := ""
+	for key, d := range s.detectors {
+		if d.users == 0 && (oldest == "" || d.used.Before(s.detectors[oldest].used)) {
+			oldest = key
+		}
+	}
+	if oldest == "" {
+		return false
+	}
+	if err := s.detectors[oldest].Close(); err != nil {
+		s.o.Log.Warn("a detector does not close", "error", err)
+	}
+	delete(s.detectors, oldest)
+	return true
+}
+
+// infer answers a request.
+func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
+	code := s.inferred(w, r)
+	s.metrics.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+}
+
+func (s *Server) inferred(w http.ResponseWriter, r *http.Request) (code int) {
+	n := r.ContentLength
+	switch encoding := r.Header.Get("Content-Encoding"); {
+	case s.draining.Load():
+		return refuseLater(w, "draining")
+	case encoding != "" && encoding != "identity":
+		return refuse(w, http.StatusUnsupportedMediaType, "no Content-Encoding is read")
+	case n < 0:
+		return refuse(w, http.StatusLengthRequired, "a Content-Length is needed")
+	case n > s.o.MaxBody:
+		return refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a request may have %d bytes, this one has %d", s.o.MaxBody, n))
+	case !s.bodies.TryAcquire(n):
+		return refuseLater(w, "busy: too many bytes wait")
+	}
+	defer s.bodies.Release(n)
+	body, err := s.read(w, r, int(n))
+	if err != nil {
+		return refuse(w, http.StatusBadRequest, "the body did not come: "+err.Error())
+	}
+	defer s.buffers.Put(&body)
+	q, err := s.parse(r, body)
+	if err != nil {
+		return refuseErr(w, err)
+	}
+	defer s.release(q.detector)
+	q.ctx = r.Context()
+	if !s.queue.add(q) {
+		return refuseLater(w, "busy: too many images wait")
+	}
+	q.left.Wait()
+	if q.err != nil {
+		return refuseErr(w, q.err)
+	}
+	if r.Context().Err() != nil {
+		return 499 // nobody reads the answer
+	}
+	return s.answer(w, q)
+}
+
+// read takes the body in. Whoever dawdles is cut off.
+func (s *Server) read(w http.ResponseWriter, r *http.Request, n int) ([]byte, error) {
+	var b []byte
+	if p, _ := s.buffers.Get().(*[]byte); p != nil {
+		b = *p
+	}
+	if cap(b) < n {
+		b = make([]byte, n)
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(readTimeout)); err == nil {
+		defer control.SetReadDeadline(time.Time{})
+	}
+	_, err := io.ReadFull(r.Body, b[:n])
+	return b[:n], err
+}
+
+// badRequest is an error of who asks.
+type badRequest struct {
+	code int
+	why  string
+}
+
+func (e *badRequest) Error() string { return e.why }
+
+// parse reads a request out of a body, which it goes on to use.
+func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
+	bad := func(err error) (*request, error) { return nil, &badRequest{http.StatusBadRequest, err.Error()} }
+	head := len(body)
+	if v := r.Header.Get(lengthHeader); v != "" {
+		var err error
+		if head, err = strconv.Atoi(v); err != nil {
+			return bad(fmt.Errorf("%s is %q", lengthHeader, v))
+		}
+	}
+	if head > maxHead {
+		return bad(fmt.Errorf("%d bytes of JSON; images are sent as binary data behind it, with %s", head, lengthHeader))
+	}
+	m, err := parseMessage(head, body)
+	if err != nil {
+		return bad(err)
+	}
+	images, err := find(m.Inputs, imagesName)
+	if err == nil && len(m.Inputs) != 1 {
+		err = fmt.Errorf("%d inputs, want one", len(m.Inputs))
+	}
+	if err == nil {
+		err = images.is(typeBytes, -1)
+	}
+	if err != nil {
+		return bad(err)
+	}
+	files, err := images.elements()
+	if err != nil {
+		return bad(err)
+	}
+	q := &request{id: m.ID, files: files, answers: make([]detect.Answer, len(files))}
+	if err := q.wanted(m); err != nil {
+		return bad(err)
+	}
+	for i, f := range files {
+		w, h, _, err := sizePGM(f)
+		if err == nil && int64(w)*int64(h) > s.o.MaxPixels {
+			return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("image %d has %dx%d pixels, and %d are allowed", i, w, h, s.o.MaxPixels)}
+		}
+	}
+	p, keep, err := fromParameters(m.Parameters)
+	if err != nil {
+		return bad(err)
+	}
+	q.keep = keep
+	q.detector, err = s.open(p)
+	return q, err
+}
+
+// wanted reads which outputs are wanted, and how. None named means both, as JSON unless binary_data_output is true.
+func (q *request) wanted(m *message) error {
+	binary, _ := m.Parameters["binary_data_output"].(bool)
+	if len(m.Outputs) == 0 {
+		q.outputs = []output{{facesName, binary}, {countsName, binary}}
+	}
+	for _, t := range m.Outputs {
+		o := output{t.Name, binary}
+		if v, ok := t.Parameters["binary_data"].(bool); ok {
+			o.binary = v
+		}
+		if t.Name != facesName && t.Name != countsName {
+			return fmt.Errorf("no output is called %q", t.Name)
+		}
+		q.outputs = append(q.outputs, o)
+	}
+	return nil
+}
+
+// answer writes the response.
+func (s *Server) answer(w http.ResponseWriter, q *request) int {
+	m := message{ModelName: s.o.Model, ModelVersion: modelVersion, ID: q.id, Parameters: parameters{detectorKey: s.detector}}
+	if q.keep > 0 {
+		m.Parameters[minScoreKey] = q.detector.params.Threshold()
+	}
+	faces, counts := q.tensors()
+	for _, o := range q.outputs {
+		t := tensor{Name: o.name, Datatype: typeFP32, Shape: []int64{int64(len(faces) / (4 * faceFields)), faceFields}}
+		content := faces
+		if o.name == countsName {
+			t.Datatype, t.Shape, content = typeINT32, []int64{int64(len(q.files))}, counts
+		}
+		if err := t.put(content, o.binary); err != nil {
+			return refuseErr(w, err)
+		}
+		m.Outputs = append(m.Outputs, t)
+	}
+	head, err := json.Marshal(m)
+	if err != nil {
+		return refuseErr(w, err)
+	}
+	body := bytes.NewBuffer(head)
+	for _, t := range m.Outputs {
+		body.Write(t.binary)
+	}
+	if len(head) < body.Len() {
+		w.Header().Set(lengthHeader, strconv.Itoa(len(head)))
+		w.Header().Set("Content-Type", "application/octet-stream")
+	} else {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.Write(body.Bytes())
+	return http.StatusOK
+}
+
+func reply(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(v)
+}
+
+func refuse(w http.ResponseWriter, code int, why string) int {
+	reply(w, code, map[string]string{"error": why})
+	return code
+}
+
+func refuseLater(w http.ResponseWriter, why string) int {
+	w.Header().Set("Retry-After", "1")
+	return refuse(w, http.StatusServiceUnavailable, why)
+}
+
+func refuseErr(w http.ResponseWriter, err error) int {
+	var b *badRequest
+	switch {
+	case errors.As(err, &b):
+		return refuse(w, b.code, b.why)
+	case errors.Is(err, detect.ErrUnavailable):
+		return refuseLater(w, err.Error())
+	}
+	return refuse(w, http.StatusInternalServerError, err.Error())
+}
+
+// Serve answers on a listener until the context ends; then it drains: requests that were begun are answered, within the grace.
+func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
+	ended := make(chan error, 1)
+	go func() { ended <- h.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := h.Shutdown(out)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("draining took longer than %v: the rest is cut off", grace), h.Close())
+	}
+	<-ended
+	return err
+}
+
+// Close ends the workers, when nothing is served any more, and closes the detectors.
+func (s *Server) Close() error {
+	s.queue.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, d := range s.detectors {
+		errs = append(errs, d.Close())
+	}
+	s.detectors = nil
+	return errors.Join(errs...)
+}
+
+// Listen opens host:port or unix:PATH. A socket is for its owner alone; one that nobody listens on any more is replaced.
+func Listen(address string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return net.Listen("tcp", address)
+	}
+	path = strings.TrimPrefix(path, "//")
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			c.Close()
+			return nil, fmt.Errorf("somebody serves on %s already", path)
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			os.Remove(path)
+		}
+	}
+	was := syscall.Umask(0o177)
+	defer syscall.Umask(was)
+	return net.Listen("unix", path)
+}
+
+// Beyond tells whether others than this machine's processes can reach an address of Listen.
+func Beyond(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return false
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback())
+}

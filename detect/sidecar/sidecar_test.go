@@ -1,0 +1,198 @@
+package sidecar
+
+import (
+	"context"
+	"image"
+	_ "image/jpeg"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/image/draw"
+
+	"facescan/detect"
+	"facescan/detect/detecttest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// photo is the sample photo, scaled to a width.
+func photo(t testing.TB, width int) *image.Gray {
+	t.Helper()
+	f, err := os.Open("../testdata/faces.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	img, _, err := image.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := img.Bounds().Size()
+	out := image.NewGray(image.Rect(0, 0, width, width*size.Y/size.X))
+	draw.BiLinear.Scale(out, out.Bounds(), img, img.Bounds(), draw.Src, nil)
+	return out
+}
+
+// stand is a server that can go away and come back at the same place.
+type stand struct {
+	t    testing.TB
+	at   string // as Listen wants it
+	URL  string
+	o    ServerOptions
+	wrap func(http.Handler) http.Handler
+
+	server *http.Server
+	s      *Server
+	served sync.WaitGroup
+}
+
+// newStand serves the options' detector, the embedded cascade unless they say otherwise, on a Unix socket.
+func newStand(t testing.TB, o ServerOptions) *stand {
+	path := filepath.Join(t.TempDir(), "s")
+	st := &stand{t: t, at: "unix:" + path, URL: "unix://" + path, o: o}
+	if st.o.Open == nil {
+		st.o.Open = detect.New
+	}
+	t.Cleanup(st.stop)
+	return st
+}
+
+// start begins to serve, and is where it was before.
+func (st *stand) start() *stand {
+	st.t.Helper()
+	l, err := Listen(st.at)
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	if st.s, err = NewServer(st.o); err != nil {
+		st.t.Fatal(err)
+	}
+	var h http.Handler = st.s
+	if st.wrap != nil {
+		h = st.wrap(h)
+	}
+	st.server = &http.Server{Handler: h}
+	st.served.Go(func() { st.server.Serve(l) })
+	return st
+}
+
+// tcp makes the stand listen on loopback TCP, at the same port ever after.
+func (st *stand) tcp() *stand {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	st.at = l.Addr().String()
+	st.URL = "http://" + st.at
+	l.Close()
+	return st
+}
+
+// stop cuts everything off, as a kill does.
+func (st *stand) stop() {
+	if st.server == nil {
+		return
+	}
+	st.server.Close()
+	st.served.Wait()
+	if err := st.s.Close(); err != nil {
+		st.t.Error(err)
+	}
+	st.server = nil
+}
+
+func client(t testing.TB, o Options) *Client {
+	t.Helper()
+	c, err := tryClient(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func tryClient(t testing.TB, o Options) (*Client, error) {
+	if o.Params.MinFace == 0 {
+		o.Params = detect.DefaultParams()
+	}
+	c, err := New(t.Context(), o)
+	if err == nil {
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return c, err
+}
+
+// TestSuite holds client and server together to what every detector is held to.
+func TestSuite(t *testing.T) {
+	st := newStand(t, ServerOptions{Batch: 5, Workers: 2}).start()
+	detecttest.Run(t, func(p detect.Params) (detect.Detector, error) {
+		return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7, Delay: time.Millisecond})
+	}, []*image.Gray{photo(t, 320)})
+}
+
+// TestSameAnswers compares with the detector in this process, to the bit.
+func TestSameAnswers(t *testing.T) {
+	st := newStand(t, ServerOptions{Batch: 3}).tcp().start()
+	for _, scale := range []float64{1, 2} {
+		p := detect.DefaultParams()
+		p.MinFace = int(20 * scale)
+		local, err := detect.New(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client(t, Options{URLs: []string{st.URL}, Params: p})
+		batch := detecttest.Awkward()
+		for _, width := range []int{160, 240, 320, 333} {
+			batch = append(batch, detect.Image{Luma: photo(t, width)})
+		}
+		for i := range batch {
+			batch[i].Scale = scale
+		}
+		want, err := local.Detect(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Detect(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("scale %v: there %+v, here %+v", scale, got, want)
+		}
+		if !Same(c.Fingerprint(), local.Fingerprint()) || c.Fingerprint() == local.Fingerprint() {
+			t.Errorf("there %q, here %q", c.Fingerprint(), local.Fingerprint())
+		}
+		local.Close()
+	}
+}
+
+// TestKnownImages: the check at the start is worth something only if there is something to find.
+func TestKnownImages(t *testing.T) {
+	d, err := detect.New(detect.DefaultParams())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	faces := 0
+	for _, m := range knownImages() {
+		a, err := d.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(told(a[0]), len(a[0].Candidates))
+		faces += len(a[0].Faces)
+	}
+	if faces < 2 {
+		t.Errorf("%d faces are found in the drawn ones", faces)
+	}
+}
