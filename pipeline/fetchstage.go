@@ -83,10 +83,15 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 		r.settle(gather(k.Done(host.Verdict{})), &res, true)
 		return true
 	}
+	var b *fetch.Body
+	var err error
 	t.started = time.Now()
-	r.stats.Fetching.enter()
-	b, err := r.Fetcher.Fetch(ctx, t.row.URL, &t.account)
-	r.stats.Fetching.leave(time.Since(t.started))
+	r.stats.Fetching.measure(func() (bytes int) {
+		if b, err = r.Fetcher.Fetch(ctx, t.row.URL, &t.account); err == nil {
+			bytes = len(b.Bytes)
+		}
+		return bytes
+	})
 	t.attempts = k.Attempt()
 
 	var fe *fetch.Error
@@ -94,7 +99,6 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 	switch {
 	case err == nil:
 		t.body = body{b.Bytes, b.Status, b.FinalURL, b.Release}
-		r.stats.Bytes.Add(int64(len(b.Bytes)))
 		t = gather(k.Done(verdict))
 		select {
 		case r.fetched <- t:

@@ -14,7 +14,6 @@ type Stats struct {
 	Imported   atomic.Int64 // rows appended
 	Dispatched atomic.Int64 // rows handed to a fetcher
 	Retries    atomic.Int64 // attempts after the first
-	Bytes      atomic.Int64 // of bodies
 	Fallbacks  atomic.Int64 // images that the standard library decoded after libjpeg-turbo refused
 	Takeovers  atomic.Int64 // shards taken from dead or silent owners
 	LeasesLost atomic.Int64
@@ -37,33 +36,6 @@ type Stats struct {
 
 type totals struct {
 	Done, OK, Failed, Faces, ImagesWithFaces int64
-}
-
-// Stage counts the work in one stage.
-type Stage struct {
-	now   atomic.Int64 // rows in it
-	count atomic.Int64 // rows through it
-	nanos atomic.Int64
-}
-
-func (s *Stage) enter() { s.now.Add(1) }
-
-func (s *Stage) leave(d time.Duration) {
-	s.now.Add(-1)
-	s.add(d)
-}
-
-func (s *Stage) add(d time.Duration) {
-	s.count.Add(1)
-	s.nanos.Add(int64(d))
-}
-
-// Now is how many are in the stage.
-func (s *Stage) Now() int64 { return s.now.Load() }
-
-// Done is how many went through it, and how long all of them took together.
-func (s *Stage) Done() (int64, time.Duration) {
-	return s.count.Load(), time.Duration(s.nanos.Load())
 }
 
 func (s *Stats) begin(r *run) error {

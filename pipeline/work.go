@@ -130,10 +130,10 @@ func (j *judge) look(ctx context.Context, d *decode.Decoder, t *task) (img decod
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	j.stats.Decoding.enter()
-	begin := time.Now()
-	img, err = d.Decode(t.body.bytes)
-	j.stats.Decoding.leave(time.Since(begin))
+	j.stats.Decoding.measure(func() int {
+		img, err = d.Decode(t.body.bytes)
+		return len(t.body.bytes)
+	})
 	if err != nil {
 		return img, a, err
 	}
@@ -143,10 +143,11 @@ func (j *judge) look(ctx context.Context, d *decode.Decoder, t *task) (img decod
 	} else {
 		t.body.drop() // the next body can have the room while the detector works
 	}
-	j.stats.Detecting.enter()
-	begin = time.Now()
-	answers, err := j.detector.Detect(ctx, []detect.Image{in})
-	j.stats.Detecting.leave(time.Since(begin))
+	var answers []detect.Answer
+	j.stats.Detecting.measure(func() int {
+		answers, err = j.detector.Detect(ctx, []detect.Image{in})
+		return len(img.Luma.Pix)
+	})
 	if err != nil {
 		return img, a, err
 	}

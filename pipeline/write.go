@@ -91,9 +91,11 @@ func (r *run) commit(w *batch) error {
 	defer cancel()
 	for h, rows := range w.rows {
 		if results := w.results[h]; len(results) > 0 {
-			begin := time.Now()
-			err := r.session.Commit(ctx, h.now(), results)
-			r.stats.Committing.add(time.Since(begin))
+			var err error
+			r.stats.Committing.measure(func() int {
+				err = r.session.Commit(ctx, h.now(), results)
+				return 0
+			})
 			switch {
 			case errors.Is(err, store.ErrLeaseLost):
 				r.stats.Refused.Add(int64(len(results)))
