@@ -1,0 +1,76 @@
+package top
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestBounds compares with exact counts: nothing is counted too low, nor too high by more than the error, and errors stay
+// within the promise.
+func TestBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		room := rapid.IntRange(1, 12).Draw(t, "room")
+		keys := rapid.SliceOf(rapid.IntRange(0, 30)).Draw(t, "keys")
+		c := New[int, int64](room)
+		exact := map[int]int64{}
+		var total int64
+		for i, k := range keys {
+			n := int64(i%3 + 1)
+			c.Add(k, n).Value += n
+			exact[k] += n
+			total += n
+		}
+		if c.Total() != total {
+			t.Fatalf("total %d, want %d", c.Total(), total)
+		}
+		top := c.Top(100)
+		if len(top) != min(room, len(exact)) {
+			t.Fatalf("%d keys are held, %d are there, room is for %d", len(top), len(exact), room)
+		}
+		held := map[int]bool{}
+		for i, e := range top {
+			held[e.Key] = true
+			if e.Count < exact[e.Key] || e.Count-e.Error > exact[e.Key] || e.Error > total/int64(room) {
+				t.Fatalf("key %d was added %d times, counted %d with an error of %d", e.Key, exact[e.Key], e.Count, e.Error)
+			}
+			if e.Value != e.Count-e.Error {
+				t.Fatalf("the value of key %d is %d, what was added since it came is %d", e.Key, e.Value, e.Count-e.Error)
+			}
+			if i > 0 && top[i-1].Count < e.Count {
+				t.Fatalf("not in order: %v", top)
+			}
+		}
+		for k, n := range exact {
+			if n > total/int64(room) && !held[k] {
+				t.Fatalf("key %d is %d of %d and not held", k, n, total)
+			}
+			if len(exact) <= room && !held[k] {
+				t.Fatalf("key %d is not held though there is room", k)
+			}
+		}
+	})
+}
+
+// TestSkewed: of a stream with many rare keys, the frequent ones are found in their order.
+func TestSkewed(t *testing.T) {
+	c := New[int, struct{}](1000)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200_000 {
+		k := 1_000 + random.IntN(1_000_000)
+		if random.IntN(2) == 0 {
+			for k = 0; random.IntN(2) == 0; k++ {
+			}
+		}
+		c.Add(k, 1)
+	}
+	var keys []int
+	for _, e := range c.Top(6) {
+		keys = append(keys, e.Key)
+	}
+	if !slices.Equal(keys, []int{0, 1, 2, 3, 4, 5}) {
+		t.Errorf("the most frequent keys are %v", keys)
+	}
+}
