@@ -306,10 +306,10 @@ func BenchmarkScale(b *testing.B) {
 		}
 		importing += time.Since(began)
 	}
-	metrics["import-rows/s"] = float64(n)/importing.Seconds()
+	metrics["import-rows/s"] = float64(n) / importing.Seconds()
 	metrics["MB-RSS-import"] = peakRSS(b)
 	pending := fileSize(b, j)
-	metrics["B/pending-row"] = float64(pending-text)/float64(n)
+	metrics["B/pending-row"] = float64(pending-text) / float64(n)
 	done := int64(n) / 100 * 99
 	for from := int64(1); from <= done; from += 500_000 {
 		to := min(from+499_999, done)
@@ -333,7 +333,7 @@ func BenchmarkScale(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	metrics["B/row-99%-done"] = float64(fileSize(b, j)-text)/float64(n)
+	metrics["B/row-99%-done"] = float64(fileSize(b, j)-text) / float64(n)
 	if err := errors.Join(s.Leave(ctx), j.Close()); err != nil {
 		b.Fatal(err)
 	}
@@ -355,12 +355,12 @@ func BenchmarkScale(b *testing.B) {
 		if err != nil || len(rows) == 0 {
 			b.Fatal(len(rows), err)
 		}
-		metrics["ms-to-first-rows"] = float64(time.Since(began).Microseconds())/1000
+		metrics["ms-to-first-rows"] = float64(time.Since(began).Microseconds()) / 1000
 		began = time.Now()
 		if _, err := j.Counts(ctx); err != nil {
 			b.Fatal(err)
 		}
-		metrics["ms-counts"] = float64(time.Since(began).Microseconds())/1000
+		metrics["ms-counts"] = float64(time.Since(began).Microseconds()) / 1000
 		if err := errors.Join(s.Leave(ctx), j.Close()); err != nil {
 			b.Fatal(err)
 		}

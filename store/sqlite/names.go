@@ -20,7 +20,7 @@ var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: 
 	group: `coalesce(u."group", '')`, kept: "u.kept"}
 
 var ownTables = []string{"results", "faces", "detectors", "sources", "shards", "shards_open", "shards_leased",
-	"tallies", "owners", "suspects", "settings", "job"}
+	"tallies", "owners", "suspects", "settings", "thumbnails", "job"}
 
 // replacer turns SQL with tokens into SQL with names.
 func (n names) replacer() *strings.Replacer {

@@ -1,3 +1,28 @@
+// Package sqlite keeps a job in a SQLite file, or in a user's SQLite file beside the table it works on, for any number
+// of processes of one machine.
+//
+// # Writing
+//
+// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first (BEGIN
+// IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers never wait for
+// writers; they read in pages, since the WAL cannot start over while one of them stays in it.
+//
+// # Leases
+//
+// A shard is a range of ids with counters, a row of its table. Its lease is owner, generation and expiry in that same
+// row; a commit reads it before it writes anything, in the same transaction, and so is refused whole once another has
+// it. Leases end by a clock that all processes of the machine share and nobody sets. That somebody died is known at
+// once, though, by a lock that the kernel dropped (owners.go).
+//
+// # Counting
+//
+// Nothing that a user waits for counts rows: shards carry their rows and pending rows, tallies the done ones by source
+// and reason, and both move in the transactions that change what they count. Verify (verify.go) counts all of it again.
+//
+// # Names
+//
+// The tables of a job are plain and a contract: urls, results and faces may be read by anyone with SQL. In a user's
+// file ours are prefixed, and urls is the user's own table (table.go).
 package sqlite
 
 import (
@@ -33,7 +58,7 @@ const (
 var schemas embed.FS
 
 // schemaVersion is the newest schema this program knows: how many files there are in schema/.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // job implements store.Job.
 type job struct {
@@ -45,7 +70,10 @@ type job struct {
 	readers *sql.DB
 }
 
-var _ store.Job = (*job)(nil)
+var (
+	_ store.Job     = (*job)(nil)
+	_ store.Sampler = (*job)(nil)
+)
 
 // IsDatabase tells whether the file is a SQLite database; no error when there is no such file.
 func IsDatabase(path string) (bool, error) {
@@ -143,9 +171,9 @@ func publish(draft, path string) error {
 // Open opens a job made from lists, bringing an older schema up to date. A newer one is refused.
 func Open(ctx context.Context, path string) (store.Job, error) {
 	doing := "open job " + path
-	if ok, err := IsJob(path); err != nil {
+	if is, err := IsJob(path); err != nil {
 		return nil, wrap(doing, err)
-	} else if !ok {
+	} else if !is {
 		if _, err := os.Stat(path); err != nil {
 			return nil, wrap(doing, err)
 		}

@@ -196,6 +196,33 @@ func TestLeftOvers(t *testing.T) {
 	ok(t, s.Leave(ctx))
 }
 
+// TestWritersWait has another process in the midst of a transaction for longer than SQLite itself would wait.
+func TestWritersWait(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	path := target.Create(t)
+	other, err := sql.Open("sqlite3", path+"?_txlock=immediate")
+	ok(t, err)
+	defer other.Close()
+	blocking, err := other.Begin()
+	ok(t, err)
+	j, err := Open(ctx, path) // reading is free
+	ok(t, err)
+	defer j.Close()
+	if _, err := j.Counts(ctx); err != nil {
+		t.Error(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	if err := j.Set(short, map[string]string{"a": "b"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a write that may wait for 10 ms: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- j.Set(ctx, map[string]string{"a": "c"}) }()
+	time.AfterFunc(busyTimeout*3/2, func() { _ = blocking.Rollback() })
+	ok(t, <-done)
+}
+
 // TestWALStaysBounded holds a view open for a while: the WAL grows meanwhile and no longer.
 func TestWALStaysBounded(t *testing.T) {
 	t.Parallel()

@@ -42,7 +42,7 @@ func (j *job) page(ctx context.Context, from, to int64) (page []store.Result, er
 	err = j.view(ctx, func(t tx) error {
 		faces := false
 		err := t.each(`SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
-			coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, r.faces,
+			coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, coalesce(r.outputs, 0), r.faces,
 			{address}, {group}, {kept}
 			FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id LEFT JOIN {detectors} AS d ON d.number = r.detector
 			WHERE r.id >= ? AND r.id < ? ORDER BY r.id LIMIT ?`, []any{from, to, pageRows}, func(rows *sql.Rows) error {
@@ -51,7 +51,7 @@ func (j *job) page(ctx context.Context, from, to int64) (page []store.Result, er
 			var took, at int64
 			var n int
 			err := rows.Scan(&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts,
-				&r.FinalURL, &r.Partial, &r.Detector, &candidates, &took, &at, &n, &r.URL, &r.Group, &kept)
+				&r.FinalURL, &r.Partial, &r.Detector, &candidates, &took, &at, &r.Outputs, &n, &r.URL, &r.Group, &kept)
 			if err != nil {
 				return err
 			}

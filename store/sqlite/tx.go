@@ -119,6 +119,9 @@ var errClosed = errors.New("the job is closed")
 
 func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string) (*writer, error) {
 	conn, err := pool.Conn(ctx)
+	for isBusy(err) && ctx.Err() == nil { // the settings of a new connection read the file, which may be locked
+		conn, err = pool.Conn(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

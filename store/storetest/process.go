@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,7 +159,7 @@ func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
 	if _, err := j.AddSource(ctx, store.Source{Name: "list"}); err != nil {
 		return err
 	}
-	if err := w.importList(ctx, s); err != nil && !errors.Is(err, store.ErrHeld) {
+	if err := w.importList(ctx, s); err != nil {
 		return err
 	}
 	for {
@@ -173,7 +174,7 @@ func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
 			}
 			time.Sleep(10 * time.Millisecond) // others are at work, or died: leases run out by a real clock
 			if len(c.ImportIncomplete) > 0 {
-				if err := w.importList(ctx, s); err != nil && !errors.Is(err, store.ErrHeld) {
+				if err := w.importList(ctx, s); err != nil {
 					return err
 				}
 			}
@@ -182,14 +183,20 @@ func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
 		if err != nil {
 			return err
 		}
-		if err := w.shard(ctx, s, l); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+		if err := w.shard(ctx, s, l); errors.Is(err, store.ErrLeaseLost) {
+			fmt.Println("lost")
+		} else if err != nil {
 			return err
 		}
 	}
 }
 
+// importList appends what is missing, unless another process does, or took over.
 func (w work) importList(ctx context.Context, s store.Session) error {
 	l, err := s.LeaseSource(ctx, 0)
+	if errors.Is(err, store.ErrHeld) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -201,7 +208,10 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 			}
 		}
 		end := line == int64(w.Rows)
-		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end, 200); err != nil {
+		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end, 200); errors.Is(err, store.ErrLeaseLost) {
+			fmt.Println("lost")
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if end {
@@ -254,6 +264,12 @@ func testKillLoop(t *testing.T, target Target) {
 			finished = spawn(t, w).killAfter(deadline)
 		}
 	}
+	b.finished(w)
+}
+
+// finished holds the job to a result for every row of the list, once.
+func (b *bench) finished(w work) {
+	b.Helper()
 	var want []int64
 	for line := range int64(w.Rows) {
 		if line%7 != 0 {
@@ -266,4 +282,57 @@ func testKillLoop(t *testing.T, target Target) {
 		b.equal(r.URL, urlOf(r.ID))
 	}
 	b.equal(got, want)
+}
+
+// testZombies has six workers, of which one is stopped past its leases' end, or killed and replaced, now and then. What
+// a stopped one writes when it wakes is refused.
+func testZombies(t *testing.T, target Target) {
+	b := start(t, target)
+	random := rand.New(rand.NewPCG(5, 6))
+	w := work{Name: b.name, Do: "finish", TTL: 200 * time.Millisecond, Rows: 1000 * killLoops()}
+	type worker struct {
+		*child
+		lost chan int
+	}
+	lost := 0
+	begin := func() worker {
+		c := worker{spawn(t, w), make(chan int, 1)}
+		go func() {
+			n := 0
+			for lines := bufio.NewScanner(c.out); lines.Scan(); n++ {
+			}
+			c.lost <- n
+		}()
+		return c
+	}
+	var workers []worker
+	for range 6 {
+		workers = append(workers, begin())
+	}
+	for range killLoops() {
+		time.Sleep(time.Duration(random.IntN(int(20 * time.Millisecond)))) // a moment that nobody chose
+		at := random.IntN(len(workers))
+		c := workers[at]
+		if random.IntN(2) == 0 {
+			_ = c.cmd.Process.Kill()
+			lost += <-c.lost
+			_ = c.cmd.Wait()
+			workers[at] = begin()
+			continue
+		}
+		_ = c.cmd.Process.Signal(syscall.SIGSTOP)
+		time.Sleep(2 * w.TTL) // its leases end by a real clock
+		_ = c.cmd.Process.Signal(syscall.SIGCONT)
+	}
+	for _, c := range workers {
+		lost += <-c.lost
+		if err := c.cmd.Wait(); err != nil {
+			t.Errorf("a worker failed: %v", err)
+		}
+	}
+	b.finished(w)
+	if lost == 0 {
+		t.Error("no zombie's write was refused, so none was tried")
+	}
+	t.Logf("%d writes of zombies were refused", lost)
 }

@@ -76,6 +76,7 @@ func Run(t *testing.T, target Target) {
 		{"Killed", testKilled},
 		{"Suspects", testSuspects},
 		{"KillLoop", testKillLoop},
+		{"Zombies", testZombies},
 		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) {
