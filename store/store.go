@@ -72,7 +72,7 @@ type Job interface {
 	Absorb(ctx context.Context, source int, rows []MergedRow, p Position, complete bool, shardSize int) error
 	// Rows yields id, URL, group and kept columns of all rows, done or not, with from <= id < to, in id order, paged as Results is.
 	Rows(ctx context.Context, from, to int64) iter.Seq2[Row, error]
-	// Retry puts the failed rows that the selection names back to pending and returns how many.
+	// Retry puts the done rows that the selection names back to pending and returns how many.
 	Retry(ctx context.Context, s Selection) (int64, error)
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not run.
@@ -133,6 +133,25 @@ type Adopter interface {
 	// or with another Done flag. A pass begins at math.MinInt64 and goes on at next while there is more; after its
 	// end the import is complete, until the next pass begins.
 	Adopt(ctx context.Context, l SourceLease, from int64, shardSize int) (next int64, more bool, err error)
+}
+
+// Sampler is what a Job is too: it holds small pictures of some of its images, a random sample of those with faces and
+// one of those without. A picture has a rank by chance, and the lowest ranks stay; so it does not matter which process
+// puts in what, when, or how often.
+type Sampler interface {
+	// Sample puts a picture in, in place of the row's earlier one, and then keeps the n of lowest rank among those that
+	// have faces, or have none, as it does. It returns the bar: a rank that is not below it would not stay.
+	Sample(ctx context.Context, t Thumbnail, n int) (bar int64, err error)
+	// Samples are the pictures, by id.
+	Samples(ctx context.Context) ([]Thumbnail, error)
+}
+
+// Thumbnail is a small picture of a row's image.
+type Thumbnail struct {
+	ID    int64
+	Faces bool  // the image has faces
+	Rank  int64 // not negative
+	JPEG  []byte
 }
 
 // Owner is a process that works on a job.
@@ -226,6 +245,7 @@ type Result struct {
 	Candidates []Face // below the threshold, the best 8, in the same order
 	Took       time.Duration
 	Time       time.Time // when it was done
+	Outputs    Outputs   // what else was made of the image
 
 	// What reading adds.
 	URL    string
@@ -233,6 +253,15 @@ type Result struct {
 	Group  string
 	Kept   []string
 }
+
+// Outputs are files that a run made of a row's image, beside its result; several may be set.
+type Outputs uint8
+
+const (
+	KeptBody Outputs = 1 << iota // its bytes as downloaded
+	Crops                        // a picture of each face; none when there is no face
+	Blurred                      // the picture with its faces blurred
+)
 
 // Face is a box in pixels of the upright image, clipped to it, with sides of at least 1.
 type Face struct {
@@ -272,9 +301,11 @@ type OwnerCounts struct {
 	Alive   bool
 }
 
-// Selection names failed rows.
+// Selection names done rows.
 type Selection struct {
-	Reasons []Reason // any of these; empty means none
+	Reasons []Reason // failed for any of these; empty means none
+	OK      bool     // those that are ok, too
+	Except  string   // of these, not the ones that the detector of this fingerprint judged; empty excepts none
 	Host    string   // the URL's host, in any case; empty means any
 }
 

@@ -105,6 +105,14 @@ func orNil(s string) any {
 	return s
 }
 
+// orNone stores no outputs as NULL, likewise.
+func orNone(o store.Outputs) any {
+	if o == 0 {
+		return nil
+	}
+	return int64(o)
+}
+
 func packKept(kept []string) any {
 	if len(kept) == 0 {
 		return nil

@@ -120,6 +120,15 @@ func idList(results []store.Result) string {
 // tally is a row of the table of that name.
 type tally struct{ rows, faces, imagesWithFaces int64 }
 
+// take counts out a row that had so many faces.
+func (n *tally) take(faces int64) {
+	n.rows--
+	n.faces -= faces
+	if faces > 0 {
+		n.imagesWithFaces--
+	}
+}
+
 // insertResults writes results and faces and counts them. The rows are of one source, and none has a result.
 func insertResults(t tx, source int, results []store.Result) error {
 	const width = 16
@@ -138,7 +147,7 @@ func insertResults(t tx, source int, results []store.Result) error {
 		}
 		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width, r.Height, r.Bytes,
 			len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector], r.Took.Milliseconds(), r.Time.UnixMilli(),
-			orNil(r.FinalURL), packFaces(r.Candidates), orNil(r.Outputs))
+			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs))
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
@@ -173,11 +182,7 @@ func dropResults(t tx, source int, rest string, args ...any) error {
 		}
 		ids = append(ids, store.Result{ID: id})
 		sum := tallies[reason]
-		sum.rows--
-		sum.faces -= faces
-		if faces > 0 {
-			sum.imagesWithFaces--
-		}
+		sum.take(faces)
 		tallies[reason] = sum
 		return nil
 	})

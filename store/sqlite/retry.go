@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"facescan/store"
@@ -17,17 +16,17 @@ const retryRows = 20000
 // Retry implements store.Job. Every transaction is complete in itself: a retry that is cut short has put some of
 // the rows back, and the same call again does the others.
 func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err error) {
-	if len(s.Reasons) == 0 {
+	if len(s.Reasons) == 0 && !s.OK {
 		return 0, nil
 	}
-	reasons, err := json.Marshal(s.Reasons)
+	chosen, err := choose(s)
 	if err != nil {
 		return 0, err
 	}
 	from := int64(-1 << 63)
 	for more := true; more; {
 		var ids []store.Result
-		if ids, from, more, err = j.failed(ctx, from, string(reasons), s.Host); err != nil {
+		if ids, from, more, err = j.selected(ctx, from, chosen, s.Host); err != nil {
 			return reopened, wrap("retry", err)
 		}
 		if len(ids) == 0 {
@@ -35,7 +34,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 		}
 		n := 0
 		err = j.writer.update(ctx, "retry", func(t tx) error {
-			n, err = j.reopen(t, ids, string(reasons))
+			n, err = j.reopen(t, ids, chosen)
 			return err
 		})
 		if err != nil {
@@ -46,8 +45,18 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 	return reopened, nil
 }
 
-// failed selects failed rows (their ids alone are filled in) among the next retryRows results, and says from where to go on.
-func (j *job) failed(ctx context.Context, from int64, reasons, host string) (ids []store.Result, next int64, more bool, err error) {
+// isChosen is a condition on a result r; its parameters are what choose returns. A detector that is not known has no
+// number, and no result is of it.
+const isChosen = `CASE WHEN r.reason IS NULL THEN ? AND r.detector IS NOT (SELECT number FROM {detectors} WHERE fingerprint = ?)
+	ELSE r.reason IN (SELECT value FROM json_each(?)) END`
+
+func choose(s store.Selection) (args []any, err error) {
+	reasons, err := json.Marshal(append([]store.Reason{}, s.Reasons...))
+	return []any{s.OK, s.Except, string(reasons)}, err
+}
+
+// selected returns rows (their ids alone are filled in) among the next retryRows results, and says from where to go on.
+func (j *job) selected(ctx context.Context, from int64, chosen []any, host string) (ids []store.Result, next int64, more bool, err error) {
 	err = j.view(ctx, func(t tx) error {
 		var last sql.NullInt64
 		err := t.one("SELECT max(id) FROM (SELECT id FROM {results} WHERE id >= ? ORDER BY id LIMIT ?)", []any{from, retryRows}, &last)
@@ -55,15 +64,14 @@ func (j *job) failed(ctx context.Context, from int64, reasons, host string) (ids
 			return err
 		}
 		next = last.Int64 + 1
-		return t.each(`SELECT r.id, {address} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
-			WHERE r.id BETWEEN ? AND ? AND r.reason IN (SELECT value FROM json_each(?)) ORDER BY r.id`,
-			[]any{from, last.Int64, reasons}, func(rows *sql.Rows) error {
+		return t.each("SELECT r.id, {address} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? AND "+isChosen+" ORDER BY r.id",
+			append([]any{from, last.Int64}, chosen...), func(rows *sql.Rows) error {
 				var id int64
 				var address string
 				if err := rows.Scan(&id, &address); err != nil {
 					return err
 				}
-				if host == "" || strings.EqualFold(hostOf(address), host) {
+				if host == "" || strings.EqualFold(store.HostOf(address), host) {
 					ids = append(ids, store.Result{ID: id})
 				}
 				return nil
@@ -72,49 +80,43 @@ func (j *job) failed(ctx context.Context, from int64, reasons, host string) (ids
 	return ids, next, more, err
 }
 
-// hostOf is the host of a URL without its port, empty when there is none.
-func hostOf(address string) string {
-	u, err := url.Parse(strings.TrimSpace(address))
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
-}
-
-// reopen makes failed rows pending again, those of them that still are failed for one of the reasons.
-func (j *job) reopen(t tx, rows []store.Result, reasons string) (int, error) {
-	var reopened []store.Result // in id order, as rows
+// reopen makes rows pending again, those of them that still are as chosen.
+func (j *job) reopen(t tx, rows []store.Result, chosen []any) (int, error) {
 	tallies := map[int]map[store.Reason]tally{}
-	still := map[int64]store.Reason{}
-	err := t.each(`DELETE FROM {results} WHERE id IN (SELECT value FROM json_each(?)) AND reason IN (SELECT value FROM json_each(?))
-		RETURNING id, reason`, []any{idList(rows), reasons}, func(r *sql.Rows) error {
-		var id int64
-		var reason store.Reason
-		err := r.Scan(&id, &reason)
-		still[id] = reason
-		return err
-	})
+	still := map[int64]bool{}
+	err := t.each("DELETE FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND "+isChosen+" RETURNING id, coalesce(reason, ''), faces",
+		append([]any{idList(rows)}, chosen...), func(r *sql.Rows) error {
+			var id, faces int64
+			var reason store.Reason
+			if err := r.Scan(&id, &reason, &faces); err != nil {
+				return err
+			}
+			still[id] = true
+			source := j.sourceOf(id)
+			if tallies[source] == nil {
+				tallies[source] = map[store.Reason]tally{}
+			}
+			sum := tallies[source][reason]
+			sum.take(faces)
+			tallies[source][reason] = sum
+			return nil
+		})
 	if err != nil {
 		return 0, err
 	}
+	var reopened []store.Result // in id order, as rows
 	for _, r := range rows {
-		reason, ok := still[r.ID]
-		if !ok {
-			continue
+		if still[r.ID] {
+			reopened = append(reopened, r)
 		}
-		reopened = append(reopened, r)
-		source := j.sourceOf(r.ID)
-		if tallies[source] == nil {
-			tallies[source] = map[store.Reason]tally{}
-		}
-		sum := tallies[source][reason]
-		sum.rows--
-		tallies[source][reason] = sum
 	}
 	for source, sums := range tallies {
 		if err := addTallies(t, source, sums); err != nil {
 			return 0, err
 		}
+	}
+	if _, err := t.exec("DELETE FROM {faces} WHERE id IN (SELECT value FROM json_each(?))", idList(reopened)); err != nil {
+		return 0, err
 	}
 	_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
 	if err != nil {
