@@ -146,14 +146,6 @@ func total(s pipeline.Snapshot) string {
 	return fmt.Sprint(s.Job.Total)
 }
 
-// left is how long the pending rows take at the present rate; negative when that cannot be told.
-func left(s pipeline.Snapshot) time.Duration {
-	if s.Rate <= 0 || len(s.Job.ImportIncomplete) > 0 {
-		return -1
-	}
-	return time.Duration(float64(s.Job.Pending) / s.Rate * float64(time.Second)).Round(time.Second)
-}
-
 // lastOnes names what a run waits for that has nothing else to do, or why it waits.
 func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
 	if s.Outage.On {
@@ -183,7 +175,7 @@ func dumpFlights(w io.Writer, stats *pipeline.Stats) {
 }
 
 func eta(s pipeline.Snapshot) string {
-	if d := left(s); d >= 0 {
+	if d := s.Left(); d >= 0 {
 		return d.String() + " left"
 	}
 	return "time left unknown"
@@ -196,7 +188,7 @@ func progressLine(s pipeline.Snapshot) map[string]any {
 		"ok": s.Job.OK, "failed": s.Job.Failed, "faces": s.Job.Faces, "rate": s.Rate, "eta_seconds": nil, "in_flight": s.InFlight,
 		"waiting": s.Waiting, "outage": s.Outage.On,
 	}
-	if d := left(s); d >= 0 {
+	if d := s.Left(); d >= 0 {
 		line["eta_seconds"] = d.Seconds()
 	}
 	return line

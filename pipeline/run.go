@@ -124,8 +124,12 @@ type drainCause struct{ end End }
 
 func (d drainCause) Error() string { return fmt.Sprintf("draining (%d)", d.end) }
 
-// queueRows is how many rows wait for their hosts at most, about 300 bytes each.
+// queueRows is how many rows may always wait for their hosts, about 300 bytes each.
 const queueRows = 1 << 14
+
+// window is how many rows wait for their hosts at most, slow how many fetches that take long there are besides.
+func (o *Options) window() int { return max(queueRows, 4*o.Fetchers) }
+func (o *Options) slow() int   { return (o.Fetchers + 1) / 2 }
 
 // ownFailure is the cause of the hard context when we failed, not the rows.
 type ownFailure struct{ error }
@@ -195,9 +199,8 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.inflight = make(chan struct{}, 2*r.Fetchers)
 	r.fetched = make(chan *task, r.Workers)
 	r.results = make(chan settlement, 2*r.Fetchers)
-	slow := (r.Fetchers + 1) / 2
 	r.queue = host.New[*task](host.Options{
-		PerHost: r.PerHost, Window: max(queueRows, 4*r.Fetchers), Slots: r.Fetchers, Slow: slow,
+		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.slow(),
 		Probe: r.Fetcher.Probe, Notify: r.outage,
 	})
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, pixels: &r.budget.pixels, stats: r.stats,
@@ -225,7 +228,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	g.Go(func() error { return r.dispatch() })
 	g.Go(func() error {
 		defer close(r.fetched)
-		err := pool(r.Fetchers+slow, func(int) error { r.fetchLoop(); return nil })
+		err := pool(r.Fetchers+r.slow(), func(int) error { r.fetchLoop(); return nil })
 		for _, t := range r.queue.Stop() {
 			r.giveUp(t, false)
 		}

@@ -32,6 +32,7 @@ type Stats struct {
 	outage   host.Outage
 	tail     time.Time // when all but the last hundredth of the job was done
 	failures map[store.Reason]int64
+	shown    shown
 }
 
 type totals struct {
@@ -47,12 +48,14 @@ func (s *Stats) begin(r *run) error {
 	defer s.mu.Unlock()
 	s.run, s.start, s.base, s.job, s.failures = r, time.Now(), c, c, map[store.Reason]int64{}
 	s.meter.begin(s.start)
+	s.shown.job.begin(s.start)
 	return nil
 }
 
 // See takes a fresh look at the whole job into account.
 func (s *Stats) See(c store.Counts) {
 	s.mu.Lock()
+	s.shown.saw(time.Now(), s.job, c)
 	s.job = c
 	s.seeTail()
 	s.mu.Unlock()
@@ -96,6 +99,7 @@ func (s *Stats) commit(results []store.Result) {
 		if len(r.Faces) > 0 {
 			s.own.ImagesWithFaces++
 		}
+		s.shown.note(r)
 	}
 	s.meter.add(time.Now(), int64(len(results)))
 	s.seeTail()
@@ -123,13 +127,17 @@ func (s *Stats) Rate() float64 {
 
 // Snapshot is what a person is shown.
 type Snapshot struct {
-	Elapsed  time.Duration
-	Job      store.Counts // of the whole job, all processes, when last looked at
-	Done     int64        // by this run
-	OK       int64
-	Failed   int64
-	Faces    int64
-	Rate     float64 // rows a second, lately
+	Elapsed time.Duration
+	Job     store.Counts // of the whole job, all processes, when last looked at
+	Done    int64        // by this run
+	OK      int64
+	Failed  int64
+	Faces   int64
+	Rate    float64 // rows a second, lately
+	JobRate float64 // the same of all processes, as far as the job was looked at
+
+	ImagesWithFaces int64
+
 	Failures map[store.Reason]int64
 	Tail     time.Duration // since all but the last hundredth of the job was done; 0 before
 	InFlight int
@@ -149,13 +157,15 @@ func (s *Stats) Snapshot() Snapshot {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	snap := Snapshot{InFlight: inFlight, Waiting: waiting, Outage: s.outage, Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces, Failures: map[store.Reason]int64{}}
+	snap := Snapshot{InFlight: inFlight, Waiting: waiting, Outage: s.outage, Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces,
+		ImagesWithFaces: s.own.ImagesWithFaces, Failures: map[store.Reason]int64{}}
 	if s.run == nil {
 		return snap
 	}
 	now := time.Now()
 	snap.Elapsed = now.Sub(s.start)
 	snap.Rate = s.meter.rate(now)
+	snap.JobRate = s.shown.job.rate(now)
 	if !s.tail.IsZero() {
 		snap.Tail = now.Sub(s.tail)
 	}
@@ -164,6 +174,20 @@ func (s *Stats) Snapshot() Snapshot {
 		snap.Failures[r] = n
 	}
 	return snap
+}
+
+// Left is how long the job will take at the present rate; negative when that cannot be told.
+func (s *Snapshot) Left() time.Duration {
+	rate := max(s.Rate, s.JobRate)
+	switch {
+	case len(s.Job.ImportIncomplete) > 0:
+		return -1
+	case s.Job.Pending == 0:
+		return 0
+	case rate <= 0:
+		return -1
+	}
+	return time.Duration(float64(s.Job.Pending) / rate * float64(time.Second)).Round(time.Second)
 }
 
 // meterSpan is the window of the rate, in whole seconds.

@@ -75,7 +75,7 @@ func (w *batch) add(s settlement) {
 		w.rows[t.held] = append(w.rows[t.held], t)
 		if s.result != nil {
 			res := *s.result
-			res.ID, res.Time = t.row.ID, now
+			res.ID, res.URL, res.Time = t.row.ID, t.row.URL, now // the store has the URL; those who watch have not
 			if !s.task.started.IsZero() {
 				res.Took = now.Sub(s.task.started)
 			}
