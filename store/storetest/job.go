@@ -92,6 +92,85 @@ func testRetryHost(t *testing.T, target Target) {
 	b.equal(b.work(s, ok), []int64{1, 2, 3})
 }
 
+func testRetryOK(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "first", 3000, 100)
+	b.fill(s, "second", 50, 100)
+	by := func(detector string) func(int64) store.Result {
+		return func(id int64) store.Result {
+			if id%5 == 0 {
+				return failed(store.Timeout)(id)
+			}
+			r := ok(id)
+			if r.Detector = detector; id%7 == 0 {
+				r.Detector = "test/old"
+			}
+			return r
+		}
+	}
+	b.work(s, by("test/new"))
+	before := b.counts()
+	old, oldFaces := int64(0), int64(0)
+	for _, r := range b.results() {
+		if r.Detector == "test/old" {
+			old, oldFaces = old+1, oldFaces+int64(len(r.Faces))
+		}
+	}
+	for _, none := range []store.Selection{{Except: "test/new"}, {OK: true, Host: "elsewhere.example"}} {
+		n, err := b.Retry(ctx(t), none)
+		b.ok(err)
+		b.equal(n, int64(0))
+	}
+	n, err := b.Retry(ctx(t), store.Selection{OK: true, Except: "test/new"})
+	b.ok(err)
+	b.equal(n, old)
+	c := b.counts()
+	b.equal([]int64{c.Pending, c.OK, c.Failed, c.Faces}, []int64{old, before.OK - old, before.Failed, before.Faces - oldFaces})
+	b.verify()
+	b.work(s, by("test/new")) // the same rows are judged by the old detector once more
+	b.equal(b.counts().Faces, before.Faces)
+
+	n, err = b.Retry(ctx(t), store.Selection{OK: true, Except: "test/never", Reasons: []store.Reason{store.Timeout}})
+	b.ok(err)
+	b.equal(n, before.Done)
+	b.equal(len(b.results()), 0)
+	b.verify()
+	b.work(s, ok)
+	n, err = b.Retry(ctx(t), store.Selection{OK: true})
+	b.ok(err)
+	b.equal(n, before.Done)
+	c = b.counts()
+	b.equal([]int64{c.Pending, c.OK, c.Faces, c.ImagesWithFaces}, []int64{before.Done, 0, 0, 0})
+}
+
+func testSamples(t *testing.T, target Target) {
+	b := start(t, target)
+	put := func(j store.Job, id, rank int64, faces bool, n int) int64 {
+		t.Helper()
+		bar, err := j.(store.Sampler).Sample(ctx(t), store.Thumbnail{ID: id, Rank: rank, Faces: faces, JPEG: []byte{byte(id), 0, 0xff}}, n)
+		b.ok(err)
+		return bar
+	}
+	other := b.open()
+	const room = int64(1<<63 - 1)
+	b.equal(put(b.Job, 1, 50, true, 3), room)
+	b.equal(put(other, 2, 40, true, 3), room)
+	b.equal(put(b.Job, 1<<store.SourceShift+3, 30, true, 3), int64(50))
+	b.equal(put(other, 4, 1<<62, false, 3), room) // those without faces are a sample of their own
+	b.equal(put(b.Job, 5, 45, true, 3), int64(45))
+	b.equal(put(other, 5, 45, true, 3), int64(45)) // again
+	b.equal(put(other, 6, 60, true, 3), int64(45)) // above the bar
+	b.equal(put(other, 2, 10, false, 3), room)     // judged anew: no faces any more
+	b.equal(put(other, 7, 44, false, 1), int64(10))
+	got, err := b.Job.(store.Sampler).Samples(ctx(t))
+	b.ok(err)
+	b.equal(got, []store.Thumbnail{
+		{ID: 2, Rank: 10, JPEG: []byte{2, 0, 0xff}}, {ID: 5, Rank: 45, Faces: true, JPEG: []byte{5, 0, 0xff}},
+		{ID: 1<<store.SourceShift + 3, Rank: 30, Faces: true, JPEG: []byte{3, 0, 0xff}},
+	})
+}
+
 func testLeave(t *testing.T, target Target) {
 	b := start(t, target)
 	one, two := b.join(b.Job, longTTL), b.join(b.open(), longTTL)

@@ -180,11 +180,12 @@ func (m *model) release(t *rapid.T) {
 func (m *model) retry(t *rapid.T) {
 	some := rapid.SliceOfDistinct(rapid.SampledFrom([]store.Reason{store.TLS, store.Timeout, store.Reset, store.BadURL, store.OptOut}),
 		func(r store.Reason) store.Reason { return r }).Draw(t, "reasons")
-	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some})
+	judged := rapid.IntRange(0, 9).Draw(t, "ok too") == 0
+	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged, Except: "test/2"})
 	m.ok(err)
 	want := int64(0)
 	for id, r := range m.results {
-		if r.Status == store.Failed && slices.Contains(some, r.Reason) {
+		if r.Status == store.OK && judged || r.Status == store.Failed && slices.Contains(some, r.Reason) {
 			delete(m.results, id)
 			want++
 		}

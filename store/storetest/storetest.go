@@ -65,6 +65,8 @@ func Run(t *testing.T, target Target) {
 		{"Counts", testCounts},
 		{"Retry", testRetry},
 		{"RetryHost", testRetryHost},
+		{"RetryOK", testRetryOK},
+		{"Samples", testSamples},
 		{"Merge", testMerge},
 		{"MergeChooses", testMergeChooses},
 		{"MergeRefuses", testMergeRefuses},
