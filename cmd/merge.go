@@ -69,7 +69,9 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	defer out.Close()
 	rows, last := int64(0), time.Now()
 	err = store.Merge(ctx, out, in, store.MergeOptions{
-		Same:  func(a, b store.Source) bool { return source.Same(source.Position(a.Position), source.Position(b.Position)) },
+		Same: func(a, b store.Source) bool {
+			return source.Same(source.Position(a.Position), source.Position(b.Position))
+		},
 		Own:   []string{"node"},
 		Whole: whole(nodes), ShardSize: shardSize,
 		Merged: func(n int64) {

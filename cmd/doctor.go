@@ -1,0 +1,295 @@
+package cmd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/cpu"
+
+	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/resolve"
+	"facescan/pipeline/source"
+)
+
+type doctorOptions struct {
+	list string
+	dns  []string
+	dir  string
+	json bool
+}
+
+func (o *doctorOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.list, "list", "", "measure the resolver with the hosts of this `list`")
+	fs.StringSliceVar(&o.dns, "dns", nil, "name servers to measure, as host:port; the system's if empty")
+	fs.StringVar(&o.dir, "dir", ".", "`folder` that jobs will lie in")
+	fs.BoolVar(&o.json, "json", false, "a JSON object a finding")
+}
+
+func newDoctor(g *globals) *cobra.Command {
+	var o doctorOptions
+	c := &cobra.Command{
+		Use:   "doctor [JOB]",
+		Short: "Look at what a run needs from this machine",
+		Long: "Measures and judges descriptors, processor, disk and resolver, and the job if one is named; says what to change.\n" +
+			"Exits 1 when something is in the way of a run.",
+		Args: args(cobra.MaximumNArgs(1), "at most one job"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runDoctor(c.Context(), g, &o, args)
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+// finding is one thing that was looked at.
+type finding struct {
+	Check  string `json:"check"`
+	State  string `json:"state"` // ok, warn or fail
+	Found  string `json:"found"`
+	Advice string `json:"advice,omitempty"`
+}
+
+func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string) error {
+	failed := 0
+	tell := func(f finding) {
+		if f.State == "fail" {
+			failed++
+		}
+		if o.json {
+			if b, err := json.Marshal(f); err == nil {
+				fmt.Fprintf(g.out, "%s\n", b)
+			}
+			return
+		}
+		fmt.Fprintf(g.out, "%-4s  %-12s %s\n", f.State, f.Check, f.Found)
+		if f.Advice != "" {
+			fmt.Fprintf(g.out, "      %-12s → %s\n", "", f.Advice)
+		}
+	}
+	tell(lookAtDescriptors())
+	tell(lookAtProcessor())
+	tell(lookAtDisk(o.dir))
+	dns, err := lookAtResolver(ctx, o)
+	if err != nil {
+		return err
+	}
+	tell(dns)
+	if len(args) == 1 {
+		tell(lookAtJob(ctx, args[0]))
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d things are in the way of a run", failed)
+	}
+	return nil
+}
+
+// wantDescriptors is enough for the default number of fetchers, their idle connections and the job.
+const wantDescriptors = 4096
+
+func lookAtDescriptors() finding {
+	f := finding{Check: "descriptors", State: "ok"}
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return finding{"descriptors", "warn", err.Error(), ""}
+	}
+	f.Found = fmt.Sprintf("%d may be open", l.Cur)
+	if l.Cur < wantDescriptors {
+		f.State, f.Advice = "warn", fmt.Sprintf("raise the limit for more than %d fetchers: ulimit -n %d", l.Cur/8, wantDescriptors)
+	}
+	return f
+}
+
+func lookAtProcessor() finding {
+	f := finding{Check: "processor", State: "ok"}
+	var features []string
+	for _, c := range []struct {
+		name string
+		has  bool
+	}{{"AVX2", cpu.X86.HasAVX2}, {"AVX-512", cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL}, {"NEON", cpu.ARM64.HasASIMD}} {
+		if c.has {
+			features = append(features, c.name)
+		}
+	}
+	f.Found = fmt.Sprintf("%d cores, %s", runtime.GOMAXPROCS(0), strings.Join(features, " "))
+	if len(features) == 0 {
+		f.State, f.Found = "warn", fmt.Sprintf("%d cores without vector instructions", runtime.GOMAXPROCS(0))
+		f.Advice = "detection takes some times as long here; --min-face 40 makes up for it"
+	}
+	return f
+}
+
+func lookAtDisk(dir string) finding {
+	f := finding{Check: "disk", State: "ok"}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return finding{"disk", "fail", fmt.Sprintf("%s: %v", dir, err), "name a folder with --dir"}
+	}
+	free := int64(s.Bavail) * int64(s.Bsize)
+	took, err := syncTime(dir)
+	if err != nil {
+		return finding{"disk", "fail", err.Error(), "a job needs a folder that can be written to"}
+	}
+	f.Found = fmt.Sprintf("%.1f GB free in %s, room for about %d million rows; a commit takes %v", float64(free)/1e9, dir, free/200/1e6, took.Round(10*time.Microsecond))
+	switch {
+	case free < 1<<30:
+		f.State, f.Advice = "warn", "make room: a million rows take about 200 MB"
+	case took > 20*time.Millisecond:
+		f.State, f.Advice = "warn", "a slow disk: jobs belong on an SSD of this machine"
+	}
+	return f
+}
+
+// syncTime is how long a small write takes to be durable, the median of some.
+func syncTime(dir string) (time.Duration, error) {
+	f, err := os.CreateTemp(dir, ".facescan-doctor-*")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	const n = 11
+	times := make([]time.Duration, 0, n)
+	page := make([]byte, 4096)
+	for range n {
+		begin := time.Now()
+		if _, err := f.Write(page); err != nil {
+			return 0, err
+		}
+		if err := f.Sync(); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(begin))
+	}
+	return median(times), nil
+}
+
+// doctorNames is how many names are looked up, so many at once, within so long.
+const (
+	doctorNames   = 500
+	doctorQueries = 64
+	doctorTime    = 10 * time.Second
+)
+
+func lookAtResolver(ctx context.Context, o *doctorOptions) (finding, error) {
+	names, err := doctorHosts(ctx, o.list)
+	if err != nil {
+		return finding{}, err
+	}
+	if len(names) == 0 {
+		return finding{"resolver", "ok", "the list's hosts are addresses: no resolver is needed", ""}, nil
+	}
+	r, err := resolve.New(resolve.Options{Servers: o.dns, Queries: doctorQueries})
+	if err != nil {
+		return finding{}, &exit{exitUsage, err}
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(ctx, doctorTime)
+	defer cancel()
+	begin := time.Now()
+	var g errgroup.Group
+	g.SetLimit(doctorQueries)
+	answered := make([]bool, len(names))
+	for i, name := range names {
+		g.Go(func() error {
+			_, err := r.Lookup(ctx, name)
+			var e *resolve.Error
+			answered[i] = err == nil || errors.As(err, &e) && e.Kind == resolve.NotFound
+			return nil
+		})
+	}
+	g.Wait()
+	took, n := time.Since(begin), 0
+	for _, ok := range answered {
+		if ok {
+			n++
+		}
+	}
+	rate := float64(n) / took.Seconds()
+	f := finding{Check: "resolver", State: "ok", Found: fmt.Sprintf("%.0f names a second, %d of %d answered", rate, n, len(names))}
+	for _, s := range r.Servers() {
+		f.Found += fmt.Sprintf("; %s in %v", s.Addr, s.Time.Round(100*time.Microsecond))
+	}
+	switch {
+	case n == 0:
+		f.State, f.Advice = "fail", "no name server answers: check /etc/resolv.conf and the network"
+	case n < len(names)*98/100:
+		f.State, f.Advice = "warn", "the resolver drops queries: run a caching one on this machine (unbound, knot-resolver), or ask a larger one"
+	case rate < 100:
+		f.State, f.Advice = "warn", "a slow resolver holds back lists with many hosts: run a caching one on this machine"
+	}
+	return f, nil
+}
+
+// doctorHosts are names to look up: those of a list, or some that do not exist, in a domain kept for examples.
+func doctorHosts(ctx context.Context, list string) (names []string, err error) {
+	if list == "" {
+		for range doctorNames / 10 {
+			names = append(names, strings.ToLower(rand.Text())+".example.com")
+		}
+		return names, nil
+	}
+	specs, err := source.Expand([]string{list})
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, spec := range specs {
+		r, err := source.Open(ctx, spec, source.Position{})
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		rows := make([]source.Row, 512)
+		for scanned := 0; scanned < 1e6 && len(names) < doctorNames; {
+			n, err := r.Next(rows)
+			if err != nil {
+				break // the end, or damage that a run will tell of
+			}
+			scanned += n
+			for _, row := range rows[:n] {
+				u, err := fetch.Canonical(row.URL)
+				if err != nil || seen[u.Hostname()] || len(names) == doctorNames {
+					continue
+				}
+				seen[u.Hostname()] = true
+				if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+					names = append(names, u.Hostname())
+				}
+			}
+		}
+	}
+	return names, nil
+}
+
+func lookAtJob(ctx context.Context, arg string) finding {
+	job, err := existingJob(ctx, arg)
+	if err != nil {
+		return finding{"job", "fail", err.Error(), ""}
+	}
+	defer job.Close()
+	begin := time.Now()
+	c, err := job.Counts(ctx)
+	if err != nil {
+		return finding{"job", "fail", err.Error(), "see facescan verify " + arg}
+	}
+	return finding{"job", "ok", fmt.Sprintf("%s: %d rows, %d done, counted in %v", filepath.Base(job.Path()), c.Total, c.Done, time.Since(begin).Round(time.Millisecond)), ""}
+}
+
+func median(ts []time.Duration) time.Duration {
+	slices.Sort(ts)
+	return ts[len(ts)/2]
+}
