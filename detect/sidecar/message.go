@@ -158,6 +158,11 @@ func (t *tensor) numbers(n int64) ([]float64, error) {
 	if int64(len(out)) != n {
 		return nil, fmt.Errorf("tensor %q has %d elements for %d", t.Name, len(out), n)
 	}
+	if t.Datatype == typeFP32 {
+		for i, v := range out {
+			out[i] = float64(float32(v))
+		}
+	}
 	return out, nil
 }
 

@@ -1,0 +1,150 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+
+	"facescan/detect"
+)
+
+// seeds are a request and a response, as they are.
+func seeds(f *testing.F) (head int, request []byte, reply *httptest.ResponseRecorder) {
+	a := ask{images: [][]byte{appendPGM(nil, knownImages()[0]), []byte("x")}, parameters: parameters{"binary_data_output": true, "min_face": 30, candidatesKey: 8}}
+	r := a.request(f)
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(r.Body); err != nil {
+		f.Fatal(err)
+	}
+	head, _ = strconv.Atoi(r.Header.Get(lengthHeader))
+	return head, b.Bytes(), send(newServer(f, ServerOptions{}), a.request(f))
+}
+
+// FuzzRequest: whatever comes, the server answers, with a status that says whose fault it is, and is well afterwards.
+func FuzzRequest(f *testing.F) {
+	head, body, _ := seeds(f)
+	f.Add(strconv.Itoa(head), body)
+	f.Add("", []byte(`{"inputs":[{"name":"images","shape":[1],"datatype":"BYTES","data":["x"]}]}`))
+	f.Add("-1", []byte(`{}`))
+	s := newServer(f, ServerOptions{MaxBody: 1 << 20, MaxPixels: 1 << 16, Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }})
+	f.Fuzz(func(t *testing.T, head string, body []byte) {
+		r := httptest.NewRequest("POST", "/v2/models/face/infer", bytes.NewReader(body))
+		if head != "" {
+			r.Header.Set(lengthHeader, head)
+		}
+		w := send(s, r)
+		switch w.Code {
+		case 200:
+			m := answerOf(t, w)
+			if _, err := m.Outputs[0].numbers(product(m.Outputs[0].Shape)); err != nil {
+				t.Error(err)
+			}
+		case 400, 413, 503:
+		default:
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if !s.bodies.TryAcquire(s.o.MaxBodies) {
+			t.Fatal("bodies are still accounted for")
+		}
+		s.bodies.Release(s.o.MaxBodies)
+	})
+}
+
+// blind finds nothing, at once.
+type blind struct{}
+
+func (blind) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer, error) {
+	return make([]detect.Answer, len(batch)), nil
+}
+func (blind) Fingerprint() string { return "blind/1 x" }
+func (blind) Close() error        { return nil }
+
+func product(shape []int64) int64 {
+	n := int64(1)
+	for _, v := range shape {
+		n *= v
+	}
+	return n
+}
+
+// FuzzResponse: whatever comes, the client takes it for an answer only when every box is a box in its image, and as many are told as given.
+func FuzzResponse(f *testing.F) {
+	_, _, reply := seeds(f)
+	f.Add(reply.Header().Get(lengthHeader), reply.Body.Bytes())
+	f.Add("", []byte(`{"parameters":{"min_score":3},"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`))
+	f.Fuzz(func(t *testing.T, head string, body []byte) {
+		c := &Client{model: &model{detector: "x/1", candidates: true}}
+		items := []*item{{width: 96, height: 96}, {width: 50, height: 40}}
+		answers, err := c.believe(body, head, items)
+		if err != nil {
+			return
+		}
+		if len(answers) != 2 {
+			t.Fatalf("%d answers", len(answers))
+		}
+		for i, a := range answers {
+			for _, face := range append(append([]detect.Face(nil), a.Faces...), a.Candidates...) {
+				if a.Err != nil || !(face.X >= 0 && face.Y >= 0 && face.Width > 0 && face.Height > 0 && face.X+face.Width <= items[i].width && face.Y+face.Height <= items[i].height) {
+					t.Errorf("%+v in image %d", face, i)
+				}
+			}
+		}
+	})
+}
+
+// FuzzMessage: what is read and written again is read as the same.
+func FuzzMessage(f *testing.F) {
+	head, body, reply := seeds(f)
+	f.Add(head, body)
+	n, _ := strconv.Atoi(reply.Header().Get(lengthHeader))
+	f.Add(n, reply.Body.Bytes())
+	f.Fuzz(func(t *testing.T, head int, body []byte) {
+		m, err := parseMessage(head, body)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := text
+		for _, ts := range [][]tensor{m.Inputs, m.Outputs} {
+			for _, x := range ts {
+				again = append(again, x.binary...)
+				if x.is(typeBytes, -1) == nil {
+					x.elements()
+				}
+			}
+		}
+		m2, err := parseMessage(len(text), again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text2, err := json.Marshal(m2)
+		if err != nil || !bytes.Equal(text, text2) {
+			t.Errorf("%s then %s, %v", text, text2, err)
+		}
+	})
+}
+
+// FuzzPGM: what is read has as many pixels as it says, and is written as what is read again.
+func FuzzPGM(f *testing.F) {
+	f.Add(appendPGM(nil, knownImages()[4]))
+	f.Add([]byte("P5\n# x\n2 1\n255\nab"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parsePGM(b)
+		if err != nil {
+			return
+		}
+		if len(m.Pix) != m.Rect.Dx()*m.Rect.Dy() {
+			t.Fatalf("%v has %d pixels", m.Rect, len(m.Pix))
+		}
+		again, err := parsePGM(appendPGM(nil, m))
+		if err != nil || again.Rect != m.Rect || !bytes.Equal(again.Pix, m.Pix) {
+			t.Errorf("%v %v", again, err)
+		}
+	})
+}

@@ -1,0 +1,270 @@
+package sidecar
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"facescan/detect"
+)
+
+// tamper passes the answers to inferences through a function while it is on.
+type tamper struct {
+	left   atomic.Int64 // answers to tamper with
+	change func(w http.ResponseWriter, head string, body []byte)
+	seen   atomic.Int64 // inferences
+}
+
+func (tm *tamper) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/infer") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		tm.seen.Add(1)
+		if tm.left.Add(-1) < 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		tm.change(w, rec.Header().Get(lengthHeader), rec.Body.Bytes())
+	})
+}
+
+// lie answers with a changed message.
+func lie(change func(m *message)) func(http.ResponseWriter, string, []byte) {
+	return func(w http.ResponseWriter, head string, body []byte) {
+		n, err := strconv.Atoi(head)
+		if err != nil {
+			panic(err)
+		}
+		m, err := parseMessage(n, body)
+		if err != nil {
+			panic(err)
+		}
+		change(m)
+		text, err := json.Marshal(m)
+		if err != nil {
+			panic(err)
+		}
+		w.Header().Set(lengthHeader, strconv.Itoa(len(text)))
+		w.Write(text)
+		for _, t := range m.Outputs {
+			w.Write(t.binary)
+		}
+	}
+}
+
+// set changes a number of the first face.
+func set(field int, v float32) func(*message) {
+	return func(m *message) {
+		binary.LittleEndian.PutUint32(m.Outputs[0].binary[4*field:], math.Float32bits(v))
+	}
+}
+
+// count changes the first image's.
+func count(n int32) func(*message) {
+	return func(m *message) { binary.LittleEndian.PutUint32(m.Outputs[1].binary, uint32(n)) }
+}
+
+var lies = map[string]func(http.ResponseWriter, string, []byte){
+	"NaN":            lie(set(1, float32(math.NaN()))),
+	"infinite":       lie(set(3, float32(math.Inf(1)))),
+	"NaN score":      lie(set(5, float32(math.NaN()))),
+	"right of it":    lie(set(1, 320)),
+	"above it":       lie(set(2, -5000)),
+	"no width":       lie(set(3, 0)),
+	"negative":       lie(set(4, -3)),
+	"other image":    lie(set(0, 1)),
+	"half an image":  lie(set(0, 0.5)),
+	"minus an image": lie(set(0, -1)),
+	"too few":        lie(count(0)),
+	"too many":       lie(count(100)),
+	"unreadable":     lie(count(-1)),
+	"less than none": lie(count(-2)),
+	"no counts":      lie(func(m *message) { m.Outputs = m.Outputs[:1] }),
+	"no faces":       lie(func(m *message) { m.Outputs = m.Outputs[1:] }),
+	"twice":          lie(func(m *message) { m.Outputs = append(m.Outputs, m.Outputs[0]) }),
+	"type":           lie(func(m *message) { m.Outputs[0].Datatype = "FP64" }),
+	"shape":          lie(func(m *message) { m.Outputs[0].Shape = []int64{m.Outputs[0].Shape[0] * 6, 1} }),
+	"rank":           lie(func(m *message) { m.Outputs[0].Shape = m.Outputs[0].Shape[:1] }),
+	"negative shape": lie(func(m *message) { m.Outputs[0].Shape[0] = -1 }),
+	"huge shape":     lie(func(m *message) { m.Outputs[0].Shape[0] = math.MaxInt64 / 2 }),
+	"counts' shape":  lie(func(m *message) { m.Outputs[1].Shape[0]++ }),
+	"cut": lie(func(m *message) {
+		t := &m.Outputs[0]
+		t.binary = t.binary[:len(t.binary)-1]
+	}),
+	"more bytes":     lie(func(m *message) { m.Outputs[1].binary = append(m.Outputs[1].binary, 1) }),
+	"no size":        lie(func(m *message) { m.Outputs[0].Parameters = nil }),
+	"bad size":       lie(func(m *message) { m.Outputs[0].Parameters[sizeKey] = -24 }),
+	"other detector": lie(func(m *message) { m.Parameters[detectorKey] = "other/1" }),
+	"no threshold":   lie(func(m *message) { delete(m.Parameters, minScoreKey) }),
+	"a page":         func(w http.ResponseWriter, _ string, _ []byte) { io.WriteString(w, "<html>hello</html>") },
+	"nothing":        func(http.ResponseWriter, string, []byte) {},
+	"bad header": func(w http.ResponseWriter, _ string, body []byte) {
+		w.Header().Set(lengthHeader, "99999999")
+		w.Write(body)
+	},
+	"too large": func(w http.ResponseWriter, head string, body []byte) {
+		w.Header().Set(lengthHeader, head)
+		w.Write(body)
+		w.Write(make([]byte, 8<<20))
+	},
+}
+
+// TestLies: a batch with an answer that cannot be right is asked for again, once; then it is an error with a name. Nothing of the
+// answer gets in.
+func TestLies(t *testing.T) {
+	img := []detect.Image{{Luma: photo(t, 320), Scale: 1}}
+	for name, change := range lies {
+		t.Run(name, func(t *testing.T) {
+			tm := &tamper{change: change}
+			st := newStand(t, ServerOptions{})
+			st.wrap = tm.wrap
+			st.start()
+			c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
+			want, err := c.Detect(t.Context(), img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(want[0].Faces) == 0 {
+				t.Fatal("no face to lie about")
+			}
+			tm.left.Store(1)
+			got, err := c.Detect(t.Context(), img)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("after one lie: %+v %v, want %+v", got, err, want)
+			}
+			// The check after the first lie is honest, the answer after it is not.
+			honest := tm.seen.Load()
+			tm.left.Store(1)
+			tm.change = func(w http.ResponseWriter, head string, body []byte) {
+				tm.change = func(w http.ResponseWriter, head string, body []byte) {
+					if n := tm.seen.Load() - honest; n == 2+int64(len(knownImages()))+1 { // lie, known images alone and in a batch of two, lie
+						change(w, head, body)
+						return
+					}
+					w.Header().Set(lengthHeader, head)
+					w.Write(body)
+				}
+				tm.left.Store(math.MaxInt32)
+				change(w, head, body)
+			}
+			_, err = c.Detect(t.Context(), img)
+			var a *AnswerError
+			if !errors.As(err, &a) || errors.Is(err, detect.ErrUnavailable) || a.URL != st.URL {
+				t.Errorf("after two lies: %v", err)
+			}
+		})
+	}
+}
+
+// TestRefusedAtStart: servers that are not what they should be.
+func TestRefusedAtStart(t *testing.T) {
+	p := detect.DefaultParams()
+	p.MinFace = 40
+	meta := func(change func(m map[string]any)) func(http.Handler) http.Handler {
+		return func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				rec := httptest.NewRecorder()
+				next.ServeHTTP(rec, r)
+				body := rec.Body.Bytes()
+				if strings.HasSuffix(r.URL.Path, "/face") {
+					var m map[string]any
+					if err := json.Unmarshal(body, &m); err != nil {
+						t.Error(err)
+					}
+					change(m)
+					body, _ = json.Marshal(m)
+				}
+				w.Header().Set(lengthHeader, rec.Header().Get(lengthHeader))
+				if rec.Header().Get(lengthHeader) == "" {
+					w.Header().Del(lengthHeader)
+				}
+				w.WriteHeader(rec.Code)
+				w.Write(body)
+			})
+		}
+	}
+	onBatch := func(when func(n int) bool, change func(m *message)) func(http.Handler) http.Handler {
+		tm := &tamper{change: func(w http.ResponseWriter, head string, body []byte) {
+			lie(func(m *message) {
+				if n := len(m.Outputs[1].binary) / 4; when(n) {
+					change(m)
+				}
+			})(w, head, body)
+		}}
+		tm.left.Store(math.MaxInt32)
+		return tm.wrap
+	}
+	for name, c := range map[string]struct {
+		wrap func(http.Handler) http.Handler
+		o    Options
+		says []string
+	}{
+		"other tensors": {wrap: meta(func(m map[string]any) {
+			m["outputs"] = []tensor{{Name: "boxes", Datatype: "FP32", Shape: []int64{-1, 5}}}
+		}),
+			says: []string{"found input images BYTES [-1] and outputs boxes FP32 [-1 5]", "expected input images BYTES [-1] and outputs counts INT32 [-1], faces FP32 [-1 6]"}},
+		"no tensors":    {wrap: meta(func(m map[string]any) { delete(m, "inputs") }), says: []string{"found input none"}},
+		"no parameters": {wrap: meta(func(m map[string]any) { delete(m, "parameters") }), o: Options{Params: p}, says: []string{"no parameter min_face", "--min-face cannot be 40"}},
+		"no metadata":   {wrap: meta(func(m map[string]any) { m["name"] = 5 }), says: []string{"cannot be read"}},
+		"batch position": {wrap: onBatch(func(n int) bool { return n == 1 }, func(m *message) {
+			if m.Outputs[0].Shape[0] > 0 {
+				set(5, 12.5)(m)
+			}
+		}), says: []string{"depends on the batch"}},
+		"one size": {wrap: onBatch(func(n int) bool { return n == 37 }, func(m *message) {
+			b := m.Outputs[0].binary
+			binary.LittleEndian.PutUint32(b[len(b)-4:], math.Float32bits(99))
+		}), says: []string{"depends on the batch", "of 37"}},
+		"cannot read": {wrap: onBatch(func(n int) bool { return n == 1 }, func(m *message) {
+			m.Outputs[0].binary, m.Outputs[0].Shape[0], m.Outputs[0].Parameters[sizeKey] = nil, 0, 0
+			count(-1)(m)
+		}), says: []string{"cannot read a plain picture"}},
+		"wants a token": {wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, http.StatusUnauthorized, "who are you?") })
+		}, says: []string{"answers 401", "who are you?"}},
+		"not ready": {wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuseLater(w, "loading") })
+		}, says: []string{"no sidecar answers", "loading"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newStand(t, ServerOptions{})
+			st.wrap = c.wrap
+			st.start()
+			c.o.URLs = []string{st.URL}
+			_, err := tryClient(t, c.o)
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			for _, s := range c.says {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("%q is not said: %v", s, err)
+				}
+			}
+		})
+	}
+	t.Run("nobody there", func(t *testing.T) {
+		_, err := tryClient(t, Options{URLs: []string{"unix:///nonexistent/socket"}})
+		if err == nil || !strings.Contains(err.Error(), "no sidecar answers") {
+			t.Error(err)
+		}
+	})
+	for _, u := range []string{"", "host:8000", "ftp://x/v2/models/face", "http://", "http://x/other", "unix://host/x", "http://x/v2/models/face?a=b", "http://[::1"} {
+		if _, err := tryClient(t, Options{URLs: []string{u}}); err == nil || !strings.Contains(err.Error(), "sidecar") {
+			t.Errorf("%q: %v", u, err)
+		}
+	}
+}

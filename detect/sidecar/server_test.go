@@ -1,0 +1,589 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"image"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"facescan/detect"
+)
+
+// ask is a request made by hand.
+type ask struct {
+	images     [][]byte
+	parameters parameters
+	outputs    []tensor
+	path       string // of the inference
+	change     func(r *http.Request)
+	head       string // instead of the right JSON
+}
+
+func (a ask) request(t testing.TB) *http.Request {
+	t.Helper()
+	var content []byte
+	for _, img := range a.images {
+		content = appendElement(content, func(b []byte) []byte { return append(b, img...) })
+	}
+	head, err := json.Marshal(message{ID: "7", Parameters: a.parameters, Outputs: a.outputs,
+		Inputs: []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(a.images))}, Parameters: parameters{sizeKey: len(content)}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.head != "" {
+		head = []byte(a.head)
+	}
+	path := a.path
+	if path == "" {
+		path = "/v2/models/face/infer"
+	}
+	r := httptest.NewRequest("POST", path, bytes.NewReader(append(head, content...)))
+	r.Header.Set(lengthHeader, strconv.Itoa(len(head)))
+	if a.change != nil {
+		a.change(r)
+	}
+	return r
+}
+
+func newServer(t testing.TB, o ServerOptions) *Server {
+	t.Helper()
+	if o.Open == nil {
+		o.Open = detect.New
+	}
+	s, err := NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func send(s http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+// answerOf reads a response.
+func answerOf(t testing.TB, w *httptest.ResponseRecorder) *message {
+	t.Helper()
+	if w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	head := w.Body.Len()
+	if v := w.Header().Get(lengthHeader); v != "" {
+		head, _ = strconv.Atoi(v)
+	}
+	m, err := parseMessage(head, w.Body.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestProtocol goes through the questions of the protocol.
+func TestProtocol(t *testing.T) {
+	s := newServer(t, ServerOptions{})
+	for path, want := range map[string]string{
+		"/v2/health/live":            `{"live":true}`,
+		"/v2/health/ready":           `{"name":"face","ready":true}`,
+		"/v2":                        `{"extensions":["binary_tensor_data"],"name":"facescan","version":"2"}`,
+		"/v2/models/face/ready":      `{"name":"face","ready":true}`,
+		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},{"name":"counts","datatype":"INT32","shape":[-1]}],"parameters":{"angles":"","candidates":0,"detector":"` + s.detector + `","iou":0.2,"max_face":0,"min_face":20,"min_score":8,"scale":1.1,"shift":0.1,"verify_faces":false},"platform":"facescan","versions":["1"]}`,
+		"/v2/models/face/versions/2": `{"error":"the model served is face, version 1"}`,
+		"/v2/models/other":           `{"error":"the model served is face, version 1"}`,
+		"/v2/models/face/elsewhere":  `{"error":"no such thing: /v2/models/face/elsewhere"}`,
+		"/v2/models/face/infer":      `{"error":"no such thing: /v2/models/face/infer"}`,
+	} {
+		w := send(s, httptest.NewRequest("GET", path, nil))
+		if got := strings.TrimSpace(w.Body.String()); got != want || (w.Code == 200) == strings.Contains(want, "error") {
+			t.Errorf("%s: %d %s, want %s", path, w.Code, got, want)
+		}
+	}
+	pgm := appendPGM(nil, photo(t, 160))
+	binaryOut := ask{images: [][]byte{pgm, []byte("no image"), pgm, appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))}, parameters: parameters{"binary_data_output": true}}
+	m := answerOf(t, send(s, binaryOut.request(t)))
+	if m.ID != "7" || m.ModelName != "face" || m.ModelVersion != "1" {
+		t.Errorf("%+v", m)
+	}
+	counts, err := m.Outputs[1].numbers(4)
+	if err != nil || counts[0] < 1 || counts[1] != -1 || counts[2] != counts[0] || counts[3] != 0 {
+		t.Errorf("counts %v %v", counts, err)
+	}
+	faces, err := m.Outputs[0].numbers(m.Outputs[0].Shape[0] * faceFields)
+	if err != nil || len(faces) != 6*int(counts[0]+counts[2]) {
+		t.Errorf("faces %v %v", faces, err)
+	}
+	// As JSON, which is what the protocol says when nothing is said; one output alone; with its version named.
+	m2 := answerOf(t, send(s, ask{images: binaryOut.images}.request(t)))
+	faces2, err := m2.Outputs[0].numbers(m2.Outputs[0].Shape[0] * faceFields)
+	if err != nil || m2.Outputs[0].binary != nil || !reflect.DeepEqual(faces2, faces) {
+		t.Errorf("as JSON %v %v, want %v", faces2, err, faces)
+	}
+	m3 := answerOf(t, send(s, ask{images: binaryOut.images, path: "/v2/models/face/versions/1/infer",
+		outputs: []tensor{{Name: countsName, Parameters: parameters{"binary_data": true}}}}.request(t)))
+	counts3, err := m3.Outputs[0].numbers(4)
+	if err != nil || len(m3.Outputs) != 1 || !reflect.DeepEqual(counts3, counts) {
+		t.Errorf("%+v %v", m3.Outputs, err)
+	}
+	// No image is an answer, too.
+	if m := answerOf(t, send(s, ask{}.request(t))); m.Outputs[1].Shape[0] != 0 {
+		t.Errorf("%+v", m.Outputs)
+	}
+	w := send(s, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{`requests_total{code="200"} 4`, `images_total{outcome="judged"} 9`, `images_total{outcome="unreadable"} 3`, "faces_total", "batch_images_bucket", "detect_seconds_count", "waiting_images 0"} {
+		if !strings.Contains(w.Body.String(), "facescan_sidecar_"+want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+}
+
+// TestCandidates: those who want them get the best faces below the threshold, and the threshold.
+func TestCandidates(t *testing.T) {
+	s := newServer(t, ServerOptions{})
+	one := photo(t, 160)
+	three := image.NewGray(image.Rect(0, 0, 480, one.Rect.Dy()))
+	for i := range three.Pix {
+		three.Pix[i] = one.GrayAt(i%480%160, i/480).Y
+	}
+	pgm := [][]byte{appendPGM(nil, three)}
+	count := func(p parameters) (float64, any) {
+		p["binary_data_output"] = true
+		m := answerOf(t, send(s, ask{images: pgm, parameters: p}.request(t)))
+		n, err := m.Outputs[1].numbers(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n[0], m.Parameters[minScoreKey]
+	}
+	if n, threshold := count(parameters{}); n != 3 || threshold != nil {
+		t.Errorf("%v faces below %v", n, threshold)
+	}
+	if n, threshold := count(parameters{candidatesKey: 2}); n != 3 || threshold != 8.0 {
+		t.Errorf("%v faces below %v", n, threshold)
+	}
+	if n, threshold := count(parameters{minScoreKey: 1e5, candidatesKey: 2}); n != 2 || threshold != 1e5 {
+		t.Errorf("%v faces below %v", n, threshold)
+	}
+	if n, _ := count(parameters{minScoreKey: 1e5}); n != 0 {
+		t.Errorf("%v faces above the sky", n)
+	}
+}
+
+// TestBadRequests: each is refused, with a reason, and does no harm.
+func TestBadRequests(t *testing.T) {
+	s := newServer(t, ServerOptions{MaxBody: 100_000, MaxPixels: 10_000, Token: "secret"})
+	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	input := func(rest string) string { return `{"inputs":[{"name":"images","datatype":"BYTES",` + rest + `}]}` }
+	for name, c := range map[string]struct {
+		ask
+		code int
+		says string
+	}{
+		"no JSON":         {ask{images: [][]byte{pgm}, head: "hello"}, 400, "JSON"},
+		"no input":        {ask{head: `{}`}, 400, `no tensor is called "images"`},
+		"other input":     {ask{head: `{"inputs":[{"name":"image","datatype":"BYTES","shape":[0]}]}`}, 400, "images"},
+		"two inputs":      {ask{head: `{"inputs":[{"name":"images","datatype":"BYTES","shape":[0],"parameters":{"binary_data_size":0}},{"name":"x"}]}`}, 400, "2 inputs"},
+		"type":            {ask{head: `{"inputs":[{"name":"images","datatype":"UINT8","shape":[0]}]}`}, 400, "want BYTES [-1]"},
+		"rank":            {ask{head: input(`"shape":[0,3]`)}, 400, "want BYTES [-1]"},
+		"negative":        {ask{head: input(`"shape":[-1]`)}, 400, "want BYTES [-1]"},
+		"JSON images":     {ask{head: input(`"shape":[1],"data":["x"]`)}, 400, "binary data"},
+		"more than given": {ask{images: [][]byte{pgm}, head: input(`"shape":[2],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)}, 400, "ends before element 1"},
+		"many more":       {ask{images: [][]byte{pgm}, head: input(`"shape":[9000000000000000000],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)}, 400, "do not fit"},
+		"less than given": {ask{images: [][]byte{pgm}, head: input(`"shape":[0],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)}, 400, "after the last element"},
+		"part of a body":  {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":3}`)}, 400, "belong to no tensor"},
+		"size too large":  {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":1e18}`)}, 400, "binary_data_size is"},
+		"broken size":     {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":3.5}`)}, 400, "binary_data_size is"},
+		"header length":   {ask{images: [][]byte{pgm}, change: header(lengthHeader, "99999999")}, 400, lengthHeader},
+		"no length":       {ask{images: [][]byte{pgm}, change: header(lengthHeader, "x")}, 400, lengthHeader},
+		"long JSON":       {ask{head: `{"id":"` + strings.Repeat("x", 90_000) + `"}`}, 400, "no tensor"},
+		"parameter":       {ask{images: [][]byte{pgm}, parameters: parameters{"min-face": 40}}, 400, `"min-face" is not known`},
+		"its type":        {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": "40"}}, 400, "min_face: 40 is no value"},
+		"its value":       {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 1}}, 400, "min-face 1"},
+		"no integer":      {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20.5}}, 400, "min_face"},
+		"angles":          {ask{images: [][]byte{pgm}, parameters: parameters{"angles": "north"}}, 400, "angles"},
+		"candidates":      {ask{images: [][]byte{pgm}, parameters: parameters{"candidates": 9}}, 400, "candidates"},
+		"output":          {ask{images: [][]byte{pgm}, outputs: []tensor{{Name: "boxes"}}}, 400, `no output is called "boxes"`},
+		"pixels":          {ask{images: [][]byte{pgm, appendPGM(nil, image.NewGray(image.Rect(0, 0, 200, 60)))}}, 413, "image 1 has 200x60 pixels"},
+		"body":            {ask{images: [][]byte{make([]byte, 100_001)}}, 413, "100000 bytes"},
+		"chunked":         {ask{images: [][]byte{pgm}, change: func(r *http.Request) { r.ContentLength = -1 }}, 411, "Content-Length"},
+		"cut":             {ask{images: [][]byte{pgm}, change: func(r *http.Request) { r.ContentLength++ }}, 400, "did not come"},
+		"compressed":      {ask{images: [][]byte{pgm}, change: header("Content-Encoding", "gzip")}, 415, "Content-Encoding"},
+		"model":           {ask{images: [][]byte{pgm}, path: "/v2/models/faces/infer"}, 404, "is face"},
+		"version":         {ask{images: [][]byte{pgm}, path: "/v2/models/face/versions/3/infer"}, 404, "version 1"},
+		"token":           {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secre")}, 401, "token"},
+	} {
+		r := c.ask.request(t)
+		if r.Header.Get("Authorization") == "" {
+			r.Header.Set("Authorization", "Bearer secret")
+		}
+		w := send(s, r)
+		var e struct{ Error string }
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != c.code || !strings.Contains(e.Error, c.says) {
+			t.Errorf("%s: %d %s, want %d %q", name, w.Code, w.Body, c.code, c.says)
+		}
+	}
+	for path, code := range map[string]int{"/v2/health/live": 200, "/v2/health/ready": 200, "/v2/models/face/ready": 200, "/v2/models/face": 401, "/v2": 401, "/metrics": 401} {
+		if w := send(s, httptest.NewRequest("GET", path, nil)); w.Code != code {
+			t.Errorf("%s without a token: %d, want %d", path, w.Code, code)
+		}
+	}
+	if !s.bodies.TryAcquire(s.o.MaxBodies) {
+		t.Error("bodies are still accounted for")
+	}
+}
+
+// gate is a detector that waits, and keeps the sizes of its batches.
+type gate struct {
+	open  chan struct{}
+	calls chan int
+}
+
+func (g *gate) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer, error) {
+	g.calls <- len(batch)
+	<-g.open
+	return make([]detect.Answer, len(batch)), nil
+}
+func (g *gate) Fingerprint() string { return "gate/1 x" }
+func (g *gate) Close() error        { return nil }
+
+// TestAcrossClients: what waits for the same detector makes a batch, whoever sent it; what is too much is refused for now.
+func TestAcrossClients(t *testing.T) {
+	gates := map[int]*gate{}
+	for _, minFace := range []int{20, 40} {
+		gates[minFace] = &gate{make(chan struct{}), make(chan int, 10)}
+	}
+	s := newServer(t, ServerOptions{Batch: 4, Workers: 1, Queue: 9, Open: func(p detect.Params) (detect.Detector, error) { return gates[p.MinFace], nil }})
+	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
+	var wg sync.WaitGroup
+	infer := func(n int, minFace int) {
+		a := ask{parameters: parameters{"min_face": minFace}}
+		for range n {
+			a.images = append(a.images, pgm)
+		}
+		r := a.request(t)
+		wg.Go(func() { answerOf(t, send(s, r)) })
+	}
+	infer(1, 20)
+	if n := <-gates[20].calls; n != 1 {
+		t.Fatalf("the first call has %d", n)
+	}
+	waiting := 0
+	for _, c := range [][2]int{{2, 40}, {3, 20}, {2, 40}, {2, 20}} {
+		infer(c[0], c[1])
+		waiting += c[0]
+		eventually(t, "it waits", func() bool { return s.queue.length() == waiting })
+	}
+	w := send(s, ask{images: [][]byte{pgm}}.request(t))
+	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "too many images") {
+		t.Errorf("a full queue: %d %s", w.Code, w.Body)
+	}
+	close(gates[20].open)
+	close(gates[40].open)
+	var got []int
+	wg.Wait()
+	for len(gates[40].calls) > 0 {
+		got = append(got, 40, <-gates[40].calls)
+	}
+	for len(gates[20].calls) > 0 {
+		got = append(got, 20, <-gates[20].calls)
+	}
+	if want := []int{40, 4, 20, 4, 20, 1}; !reflect.DeepEqual(got, want) {
+		t.Errorf("calls of detector, images: %v, want %v", got, want)
+	}
+}
+
+// TestOrphans: nobody's images are not looked at.
+func TestOrphans(t *testing.T) {
+	g := &gate{make(chan struct{}), make(chan int, 10)}
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) { return g, nil }})
+	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
+	var wg sync.WaitGroup
+	wg.Go(func() { send(s, ask{images: [][]byte{pgm}}.request(t)) })
+	<-g.calls
+	ctx, cancel := context.WithCancel(t.Context())
+	wg.Go(func() { send(s, ask{images: [][]byte{pgm, pgm}}.request(t).WithContext(ctx)) })
+	eventually(t, "they wait", func() bool { return s.queue.length() == 2 })
+	cancel()
+	close(g.open)
+	wg.Wait()
+	if len(g.calls) != 0 {
+		t.Errorf("%d more calls", len(g.calls))
+	}
+}
+
+// TestPanic: a detector that panics fails the request, and the server goes on.
+func TestPanic(t *testing.T) {
+	calls := 0
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
+		return oneCall(func() ([]detect.Answer, error) {
+			if calls++; calls == 1 {
+				panic("boom")
+			} else if calls == 2 {
+				return nil, fmt.Errorf("device lost: %w", detect.ErrUnavailable)
+			}
+			return make([]detect.Answer, 1), nil
+		}), nil
+	}})
+	a := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}
+	for _, want := range []int{500, 503, 200} {
+		if w := send(s, a.request(t)); w.Code != want {
+			t.Errorf("%d %s, want %d", w.Code, w.Body, want)
+		}
+	}
+}
+
+type oneCall func() ([]detect.Answer, error)
+
+func (f oneCall) Detect(context.Context, []detect.Image) ([]detect.Answer, error) { return f() }
+func (f oneCall) Fingerprint() string                                             { return "one/1 x" }
+func (f oneCall) Close() error                                                    { return nil }
+
+// TestManyFlags: detectors that nobody uses make room for others.
+func TestManyFlags(t *testing.T) {
+	s := newServer(t, ServerOptions{})
+	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
+	for i := range 3 * maxDetectors {
+		answerOf(t, send(s, ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20 + i}}.request(t)))
+	}
+	if n := len(s.detectors); n > maxDetectors {
+		t.Errorf("%d detectors", n)
+	}
+	for _, d := range s.detectors {
+		d.users++
+	}
+	if w := send(s, ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 999}}.request(t)); w.Code != 503 {
+		t.Errorf("all in use: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestDrain: what was begun is answered, what comes later is not, and Serve returns.
+func TestDrain(t *testing.T) {
+	g := &gate{make(chan struct{}), make(chan int, 10)}
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) { return g, nil }})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l, time.Minute) }()
+	r := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}.request(t)
+	r.URL.Scheme, r.URL.Host, r.RequestURI = "http", l.Addr().String(), ""
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	type result struct {
+		code int
+		err  error
+	}
+	answered := make(chan result, 1)
+	go func() {
+		res, err := tr.RoundTrip(r)
+		if err != nil {
+			answered <- result{0, err}
+			return
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		answered <- result{res.StatusCode, nil}
+	}()
+	<-g.calls
+	cancel()
+	eventually(t, "it drains", s.draining.Load)
+	if w := send(s, httptest.NewRequest("GET", "/v2/health/ready", nil)); w.Code != 503 {
+		t.Errorf("ready while draining: %d", w.Code)
+	}
+	if w := send(s, ask{}.request(t)); w.Code != 503 {
+		t.Errorf("an inference while draining: %d", w.Code)
+	}
+	select {
+	case err := <-ended:
+		t.Fatal("it ended before its requests:", err)
+	default:
+	}
+	close(g.open)
+	if got := <-answered; got.code != 200 || got.err != nil {
+		t.Errorf("a request underway: %+v", got)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDrainGrace: what takes too long is cut off.
+func TestDrainGrace(t *testing.T) {
+	g := &gate{make(chan struct{}), make(chan int, 10)}
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) { return g, nil }})
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l, time.Millisecond) }()
+	e, err := newEndpoint("unix://"+path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.http.CloseIdleConnections()
+	r := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}.request(t)
+	r.URL.Scheme, r.URL.Host, r.RequestURI = "http", "localhost", ""
+	cut := make(chan error, 1)
+	go func() { _, _, err := e.do(r, 1<<20); cut <- err }()
+	<-g.calls
+	cancel()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "cut off") {
+		t.Error(err)
+	}
+	if err := <-cut; err == nil {
+		t.Error("the request was answered")
+	}
+	close(g.open)
+}
+
+// TestListen: a socket is its owner's, is not taken from one who serves, and is taken over from the dead.
+func TestListen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", st.Mode(), err)
+	}
+	if _, err := Listen("unix:" + path); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("twice: %v", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // as after a kill
+	l.Close()
+	l, err = Listen("unix://" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen("unix:" + path); err == nil {
+		t.Error("a file was taken for a socket")
+	}
+}
+
+func TestBeyond(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1:8000": false, "127.9.9.9:8000": false, "[::1]:8000": false, "localhost:8000": false, "LocalHost:1": false, "unix:/run/x": false, "[::ffff:127.0.0.1]:1": false,
+		":8000": true, "0.0.0.0:8000": true, "[::]:8000": true, "10.0.0.1:8000": true, "example.org:80": true, "8000": true, "localhost.example.org:1": true, "127.0.0.1.example.org:1": true, "": true,
+	} {
+		if Beyond(address) != want {
+			t.Errorf("%q: %v", address, !want)
+		}
+	}
+}
+
+// TestParametersAreComplete: every detection flag there is can travel, and comes out as it went in.
+func TestParametersAreComplete(t *testing.T) {
+	listed := list("x/1")
+	typ := reflect.TypeFor[detect.Params]()
+	for i := range typ.NumField() {
+		p := detect.DefaultParams()
+		switch f := reflect.ValueOf(&p).Elem().Field(i); f.Kind() {
+		case reflect.Int:
+			f.SetInt(90)
+		case reflect.Float64:
+			f.SetFloat(0.625)
+			if typ.Field(i).Name == "Scale" {
+				f.SetFloat(1.625)
+			}
+		case reflect.Bool:
+			f.SetBool(!f.Bool())
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]float64{22.5, -33.75}))
+		default:
+			t.Fatalf("%s is a %v", typ.Field(i).Name, f.Kind())
+		}
+		m, err := toParameters(p, listed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back parameters
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatal(err)
+		}
+		got, keep, err := fromParameters(back)
+		if err != nil || keep != candidates || !reflect.DeepEqual(got, p) {
+			t.Errorf("%s: %+v %v, want %+v", typ.Field(i).Name, got, err, p)
+		}
+		if _, err := toParameters(p, nil); err == nil {
+			t.Errorf("%s: a server that does not list it is asked", typ.Field(i).Name)
+		}
+	}
+	if m, err := toParameters(detect.DefaultParams(), nil); err != nil || len(m) > 0 {
+		t.Errorf("the defaults need %v, %v", m, err)
+	}
+}
+
+func TestPGM(t *testing.T) {
+	m := photo(t, 61)
+	got, err := parsePGM(appendPGM(nil, m))
+	if err != nil || got.Rect != m.Rect || !bytes.Equal(got.Pix, m.Pix) {
+		t.Error("there and back:", err)
+	}
+	part := m.SubImage(image.Rect(7, 5, 30, 29)).(*image.Gray)
+	got, err = parsePGM(appendPGM(nil, part))
+	if err != nil || got.Rect.Size() != image.Pt(23, 24) || got.GrayAt(3, 4) != part.GrayAt(10, 9) {
+		t.Error("a part:", err)
+	}
+	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab", "P5\r2\t1\v255\nab"} {
+		if m, err := parsePGM([]byte(ok)); err != nil || string(m.Pix) != "ab" {
+			t.Errorf("%q: %v", ok, err)
+		}
+	}
+	for _, bad := range []string{"", "P5", "P5 ", "P2 2 1 255 ab", "P5 2 1 255 a", "P5 2 1 255 abc", "P5 0 1 255 ", "P5 2 1 65535 abcd", "P5 2 1 255", "P5 -2 1 255 ab",
+		"P5 2 1 255#\nab", "P5 2000000000 2000000000 255 ab", "P5 4294967296 4294967296 255 ab", "P5 2 1 # never ends"} {
+		if _, err := parsePGM([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// TestElements: what is appended comes out.
+func TestElements(t *testing.T) {
+	var b []byte
+	want := [][]byte{[]byte("one"), {}, []byte("three")}
+	for _, w := range want {
+		b = appendElement(b, func(b []byte) []byte { return append(b, w...) })
+	}
+	if n := binary.LittleEndian.Uint32(b); n != 3 {
+		t.Errorf("a length of %d", n)
+	}
+	got, err := (&tensor{Shape: []int64{3}, binary: b}).elements()
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%q %v", got, err)
+	}
+}
