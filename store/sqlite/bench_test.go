@@ -315,8 +315,8 @@ func BenchmarkScale(b *testing.B) {
 		to := min(from+499_999, done)
 		err := j.(*job).writer.update(ctx, "scale", func(t tx) error {
 			for _, text := range []string{
-				`INSERT INTO {results} SELECT u.{id}, NULL, 200, 'jpeg', 500, 375, 60000 + u.{id} % 9999, 0, 1, 0, 1, 231, 1760000000000 + u.{id}, NULL, NULL
-					FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`,
+				`INSERT INTO {results} (id, http_status, format, width, height, bytes, faces, attempts, partial, detector, took, time)
+					SELECT u.{id}, 200, 'jpeg', 500, 375, 60000 + u.{id} % 9999, 0, 1, 0, 1, 231, 1760000000000 + u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`,
 				"UPDATE {urls} SET {done} = 1 WHERE {id} BETWEEN ?1 AND ?2",
 				"UPDATE {shards} SET pending = max(0, hi - ?2) WHERE lo <= ?2 AND hi >= ?1",
 			} {
