@@ -62,7 +62,7 @@ soak: deps-test ## the kill loops and long tests at full count
 	FACESCAN_SOAK=1 go test -race -timeout 60m ./...
 
 bench: deps ## the benchmarks, as a table
-	go test -run '^$$' -bench . -benchmem ./...
+	go run ./testdata/bench $(if $(NAIVE),-naive $(NAIVE))
 
 accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (annotations.csv beside images/)
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }

@@ -1,0 +1,260 @@
+// Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself, in one
+// process after the other on one machine, and prints a table in Markdown. Times are CPU time.
+//
+//	go run ./testdata/bench [-n 600] [-naive FOLDER]
+//
+// The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the folder of
+// another program to compare with: it is built there and called as `naive -cascade FILE -db FILE -min N LIST`.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"bytes"
+
+	pigo "github.com/esimov/pigo/core"
+
+	"facescan/detect"
+	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch/fetchtest"
+)
+
+func main() {
+	n := flag.Int("n", 600, "URLs of a whole run")
+	naive := flag.String("naive", "", "folder of a program to compare with")
+	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
+	flag.Parse()
+	if *serve != "" {
+		server(*serve)
+		return
+	}
+	dir, err := os.MkdirTemp("", "facescan-bench-")
+	check(err)
+	defer os.RemoveAll(dir)
+	images := corpus(filepath.Join(dir, "images"), 500, 375)
+
+	fmt.Printf("%s, %s, %d cores; %d pictures of 500x375, %.0f KB each; CPU time, the best of three.\n\n",
+		cpuName(), runtime.Version(), runtime.NumCPU(), len(images), meanSize(images)/1e3)
+	fmt.Println("| what | plain | facescan | ratio |\n|---|---|---|---|")
+	for _, min := range []int{20, 40, 80} {
+		row(fmt.Sprintf("search, faces from %d px, ms an image", min), search(images, min, true), search(images, min, false))
+	}
+	row("decode to luma, ms an image", decodePlain(images), decodeOurs(images, 1))
+	row("decode as a run does from 20 px", decodePlain(images), decodeOurs(images, 20))
+
+	exe := filepath.Join(dir, "facescan")
+	run(nil, "go", "build", "-o", exe, ".")
+	list, stop := startServer(dir, *n)
+	defer stop()
+	plain := map[int]float64{}
+	if *naive != "" {
+		bin := filepath.Join(dir, "naive")
+		build := exec.Command("go", "build", "-o", bin, ".")
+		build.Dir = *naive
+		build.Stderr = os.Stderr
+		check(build.Run())
+		cascade := filepath.Join("detect", "facefinder")
+		for _, min := range []int{20, 40} {
+			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db", filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min), shorter(list, *n/4))
+		}
+	}
+	for _, min := range []int{20, 40} {
+		job := filepath.Join(dir, fmt.Sprint("job", min, ".db"))
+		ours := perURL(*n, exe, "run", list, "--db", job, "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--min-face", fmt.Sprint(min))
+		row(fmt.Sprintf("whole run, faces from %d px, ms a URL", min), plain[min], ours)
+	}
+	two := wall(exe, "run", list, "--db", filepath.Join(dir, "two.db"), "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", fmt.Sprint(runtime.NumCPU()))
+	one := wall(exe, "run", list, "--db", filepath.Join(dir, "one.db"), "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "1")
+	row(fmt.Sprintf("whole run, seconds, 1 worker and %d", runtime.NumCPU()), one, two)
+}
+
+func row(what string, plain, ours float64) {
+	if plain == 0 {
+		fmt.Printf("| %s | – | %.2f | – |\n", what, ours)
+		return
+	}
+	fmt.Printf("| %s | %.2f | %.2f | %.1fx |\n", what, plain, ours, plain/ours)
+}
+
+// search is the time that finding faces in decoded images takes, by pigo or by us.
+func search(images [][]byte, min int, plain bool) float64 {
+	p := detect.DefaultParams()
+	p.MinFace = min
+	d, err := detect.New(p)
+	if plain {
+		d, err = detect.NewPigo(p)
+	}
+	check(err)
+	defer d.Close()
+	var lumas []*image.Gray
+	for _, b := range images {
+		lumas = append(lumas, luma(b))
+	}
+	return best(len(lumas), func() {
+		for _, l := range lumas {
+			_, err := d.Detect(context.Background(), []detect.Image{{Luma: l, Scale: 1}})
+			check(err)
+		}
+	})
+}
+
+func luma(b []byte) *image.Gray {
+	img, err := jpeg.Decode(bytes.NewReader(b))
+	check(err)
+	w, h := img.Bounds().Dx(), img.Bounds().Dy()
+	return &image.Gray{Pix: pigo.RgbToGrayscale(pigo.ImgToNRGBA(img)), Stride: w, Rect: image.Rect(0, 0, w, h)}
+}
+
+func decodePlain(images [][]byte) float64 {
+	return best(len(images), func() {
+		for _, b := range images {
+			_, err := jpeg.Decode(bytes.NewReader(b))
+			check(err)
+		}
+	})
+}
+
+func decodeOurs(images [][]byte, minFace int) float64 {
+	o := decode.Options{MinFace: minFace}
+	if minFace == 1 {
+		o.MinFace = 0
+	}
+	d := decode.New(o)
+	defer d.Close()
+	return best(len(images), func() {
+		for _, b := range images {
+			_, err := d.Decode(b)
+			check(err)
+		}
+	})
+}
+
+// best is the least CPU time of three rounds, in milliseconds for one of n.
+func best(n int, round func()) float64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	least := time.Duration(1 << 62)
+	for range 3 {
+		begin := threadTime()
+		round()
+		least = min(least, threadTime()-begin)
+	}
+	return least.Seconds() * 1e3 / float64(n)
+}
+
+func threadTime() time.Duration {
+	const thread = 1 // RUSAGE_THREAD
+	var u syscall.Rusage
+	check(syscall.Getrusage(thread, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// perURL runs a command and returns its CPU time in milliseconds, divided.
+func perURL(n int, name string, args ...string) float64 {
+	c := exec.Command(name, args...)
+	c.Stderr = os.Stderr
+	check(c.Run())
+	return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds() * 1e3 / float64(n)
+}
+
+func wall(name string, args ...string) float64 {
+	begin := time.Now()
+	run(nil, name, args...)
+	return time.Since(begin).Seconds()
+}
+
+// startServer serves the images in another process, whose time does not count, and writes a list of n URLs.
+func startServer(dir string, n int) (list string, stop func()) {
+	self, err := os.Executable()
+	check(err)
+	c := exec.Command(self, "-serve", dir)
+	in, err := c.StdinPipe()
+	check(err)
+	c.Stderr = os.Stderr
+	check(c.Start())
+	address := filepath.Join(dir, "address")
+	for range 200 {
+		if b, err := os.ReadFile(address); err == nil {
+			var text strings.Builder
+			for i := range n {
+				fmt.Fprintf(&text, "%s/i/%d/photo-%d.jpg\n", b, i, i)
+			}
+			list = filepath.Join(dir, "urls.txt")
+			check(os.WriteFile(list, []byte(text.String()), 0o644))
+			return list, func() { in.Close(); c.Wait() }
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	log.Fatal("the server did not start")
+	return "", nil
+}
+
+func server(dir string) {
+	files, err := filepath.Glob(filepath.Join(dir, "images", "*.jpg"))
+	check(err)
+	images := map[string][]byte{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		check(err)
+		images[filepath.Base(f)] = b
+	}
+	s := fetchtest.New(images, 0)
+	defer s.Close()
+	tmp := filepath.Join(dir, "address.tmp")
+	check(os.WriteFile(tmp, []byte(s.URL), 0o644))
+	check(os.Rename(tmp, filepath.Join(dir, "address")))
+	var b [1]byte
+	os.Stdin.Read(b[:]) // returns when the parent is gone
+}
+
+// shorter is a list of the first n lines.
+func shorter(list string, n int) string {
+	b, err := os.ReadFile(list)
+	check(err)
+	lines := strings.SplitAfter(string(b), "\n")
+	path := list + strconv.Itoa(n)
+	check(os.WriteFile(path, []byte(strings.Join(lines[:n], "")), 0o644))
+	return path
+}
+
+func run(env []string, name string, args ...string) {
+	c := exec.Command(name, args...)
+	c.Env = append(os.Environ(), env...)
+	c.Stderr = os.Stderr
+	check(c.Run())
+}
+
+func meanSize(images [][]byte) (mean float64) {
+	for _, b := range images {
+		mean += float64(len(b)) / float64(len(images))
+	}
+	return mean
+}
+
+func cpuName() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	if m := regexp.MustCompile(`model name\s*: (.*)`).FindSubmatch(b); m != nil {
+		return string(m[1])
+	}
+	return runtime.GOARCH
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
