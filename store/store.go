@@ -169,6 +169,7 @@ type Source struct {
 	Options  string // JSON of what the reader needs to read it again: columns, …
 	Position Position
 	Rows     int64 // appended so far
+	Pending  int64 // of these
 	Complete bool  // the import reached the end of the list
 	Paused   bool
 	Priority int    // of sources with work, each gets rows in proportion to 2^Priority; from -20 to 20
@@ -296,8 +297,9 @@ type ShardCounts struct {
 type OwnerCounts struct {
 	Owner
 	Shards  int64
-	Pending int64 // rows in them
-	Expires time.Duration
+	Pending int64         // rows in them
+	Expires time.Duration // until the last of its leases ends
+	Age     time.Duration // since it joined
 	Alive   bool
 }
 

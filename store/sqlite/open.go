@@ -58,7 +58,7 @@ const (
 var schemas embed.FS
 
 // schemaVersion is the newest schema this program knows: how many files there are in schema/.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // job implements store.Job.
 type job struct {

@@ -62,8 +62,8 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	crashPoint("join")
 	s := &session{job: j, owner: who, ttl: ttl, file: file}
 	err = j.writer.update(ctx, "join", func(t tx) error {
-		return t.one("INSERT INTO {owners} (id, host, pid) VALUES (?, ?, ?) RETURNING number",
-			[]any{who.ID, who.Host, who.PID}, &s.number)
+		return t.one("INSERT INTO {owners} (id, host, pid, joined) VALUES (?, ?, ?, ?) RETURNING number",
+			[]any{who.ID, who.Host, who.PID, leaseClock()}, &s.number)
 	})
 	if err != nil {
 		return nil, errors.Join(wrap("join", err), os.Remove(file.Name()), file.Close())

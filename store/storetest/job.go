@@ -25,7 +25,10 @@ func testCounts(t *testing.T, target Target) {
 		if e := c.Owners[i].Expires; c.Owners[i].Shards > 0 && (e <= 0 || e > longTTL) {
 			t.Errorf("leases end in %s", e)
 		}
-		c.Owners[i].Expires = 0
+		if age := c.Owners[i].Age; age <= 0 || age > deadline {
+			t.Errorf("an owner that joined just now is %s old", age)
+		}
+		c.Owners[i].Expires, c.Owners[i].Age = 0, 0
 		if c.Owners[i].ID == "" {
 			t.Error("an owner without a name")
 		}
@@ -35,6 +38,9 @@ func testCounts(t *testing.T, target Target) {
 		Failures: map[store.Reason]int64{store.TLS: 2, store.Reset: 1}, Shards: store.ShardCounts{Total: 4, Free: 3, Leased: 1},
 		Owners: []store.OwnerCounts{{Owner: store.Owner{Host: "here", PID: 1}, Shards: 1, Pending: l.Pending - 6, Alive: true},
 			{Owner: store.Owner{Host: "here", PID: 1}, Alive: true}}})
+	src, err := b.Sources(ctx(t))
+	b.ok(err)
+	b.equal([]int64{src[0].Rows, src[0].Pending}, []int64{100, 94})
 	b.ok(idle.Leave(ctx(t)))
 	b.equal(len(b.counts().Owners), 1)
 }

@@ -126,23 +126,6 @@ func testAppendRefuses(t *testing.T, target Target) {
 	b.equal([]any{src[0].Rows, src[0].Position.Line, src[0].Complete}, []any{int64(5), int64(9), false})
 }
 
-// shards lists what is claimable, whole: lo, hi, pending of each.
-func (b *bench) shards(s store.Session) (out [][3]int64) {
-	b.Helper()
-	var held []store.Lease
-	for {
-		l, err := s.Claim(ctx(b.T), 1<<30)
-		if errors.Is(err, store.ErrNoShard) {
-			break
-		}
-		b.ok(err)
-		held = append(held, l)
-		out = append(out, [3]int64{l.Lo, l.Hi, l.Pending})
-	}
-	b.ok(s.Release(ctx(b.T), held))
-	return out
-}
-
 func testShards(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
@@ -210,6 +193,9 @@ func testClaimJoins(t *testing.T, target Target) {
 	b.verify()
 	b.ok(s.Release(ctx(t), []store.Lease{l}))
 	b.equal(len(b.work(s, ok)), 200)
+	b.fill(s, "cut small", 2000, 10) // and asked for in large pieces, as after another --shard-size
+	l = b.claim(s, 400)
+	b.equal([]int64{l.Pending, l.Hi - l.Lo + 1}, []int64{400, 400})
 }
 
 func testClaimSharesTheEnd(t *testing.T, target Target) {
