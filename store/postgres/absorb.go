@@ -1,0 +1,158 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+)
+
+// Absorb implements store.Job.
+func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+	doing := fmt.Sprintf("merge rows of source %d", source)
+	if shardSize < 1 {
+		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	}
+	ids := make([]int64, len(rows))
+	var offered []store.Result
+	for i, r := range rows {
+		if ids[i] = r.ID; r.Result == nil {
+			continue
+		}
+		if err := store.CheckResults(store.Lease{Lo: r.ID, Hi: r.ID}, []store.Result{*r.Result}); err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		offered = append(offered, *r.Result)
+	}
+	detectors, err := j.intern(ctx, offered)
+	if err != nil {
+		return j.wrap(doing, err)
+	}
+	part, err := j.nextPart(ctx)
+	if err != nil {
+		return j.wrap(doing, err)
+	}
+	return j.wrap(doing, j.update(ctx, func(t pgx.Tx) error {
+		last := int64(0)
+		err := t.QueryRow(ctx, "SELECT last_id FROM sources WHERE number = $1 FOR UPDATE", source).Scan(&last)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errors.New("there is no such source")
+		}
+		if err != nil {
+			return err
+		}
+		grown := map[int64]*[2]int{} // rows and pending rows that shards get more, by their lo
+		shardOf := map[int64]*[2]int{}
+		err = eachShard(ctx, t, ids, func(lo int64, ids []int64) error {
+			grown[lo] = new([2]int)
+			for _, id := range ids {
+				shardOf[id] = grown[lo]
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		m, err := sift(ctx, t, rows, ids)
+		if err != nil {
+			return err
+		}
+		if len(m.fresh) > 0 {
+			if err := store.CheckRows(m.fresh, int64(source)<<store.SourceShift, source); err != nil {
+				return err
+			}
+		}
+		above := len(m.fresh)
+		for i, r := range m.fresh {
+			shard := shardOf[r.ID]
+			if shard == nil {
+				above = i
+				break
+			}
+			if shard[0]++; !r.Bad {
+				shard[1]++
+			}
+		}
+		for _, id := range m.done {
+			if shard := shardOf[id]; shard != nil {
+				shard[1]--
+			}
+		}
+		if err := copyRows(ctx, t, m.fresh); err != nil {
+			return err
+		}
+		_, taken, err := deleteResults(ctx, t, "r.reason IS NOT NULL", m.replaced)
+		if err != nil {
+			return err
+		}
+		counted, err := j.copyResults(ctx, t, m.results, detectors)
+		if err != nil {
+			return err
+		}
+		for reason, n := range taken {
+			counted.add(reason, n.rows, 0)
+		}
+		b := &pgx.Batch{}
+		for lo, n := range grown {
+			if *n != [2]int{} {
+				b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0], n[1])
+			}
+		}
+		if last, err = cutRows(ctx, t, b, m.fresh[above:], last, source, shardSize); err != nil {
+			return err
+		}
+		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
+		b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7 WHERE number = $1`,
+			source, p.Offset, p.Line, p.Mark, complete, len(m.fresh), last)
+		counted.queue(b, part, source)
+		return t.SendBatch(ctx, b).Close()
+	}))
+}
+
+// merged is what rows from another job mean for this one.
+type merged struct {
+	fresh    []store.NewRow // rows that are not here; Bad are those that come with a result
+	results  []store.Result // that enter
+	done     []int64        // rows that were pending here and get one
+	replaced []int64        // rows whose failure gives way to one
+}
+
+// sift compares rows from another job with those here, whose shards are locked.
+func sift(ctx context.Context, t pgx.Tx, rows []store.MergedRow, ids []int64) (m merged, err error) {
+	type state struct {
+		url          string
+		done, failed bool
+	}
+	have := map[int64]state{}
+	var id int64
+	var s state
+	err = each(ctx, t, []any{&id, &s.url, &s.done, &s.failed}, func() error { have[id] = s; return nil },
+		`SELECT u.id, u.url, r.id IS NOT NULL, r.reason IS NOT NULL FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id = ANY($1)
+		WHERE u.id = ANY($1)`, ids)
+	if err != nil {
+		return m, err
+	}
+	for _, r := range rows {
+		s, known := have[r.ID]
+		switch {
+		case !known:
+			m.fresh = append(m.fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
+		case s.url != r.URL:
+			return m, fmt.Errorf("row %d is %q here, %q there", r.ID, s.url, r.URL)
+		}
+		switch {
+		case r.Result == nil || s.done && (!s.failed || r.Result.Status == store.Failed):
+			continue
+		case s.done:
+			m.replaced = append(m.replaced, r.ID)
+		case known:
+			m.done = append(m.done, r.ID)
+		}
+		m.results = append(m.results, *r.Result)
+		m.results[len(m.results)-1].ID = r.ID
+	}
+	return m, nil
+}

@@ -1,0 +1,226 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+)
+
+// Commit implements store.Session.
+func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
+	doing := fmt.Sprintf("commit %d rows of shard %d", len(results), l.Shard)
+	if err := store.CheckResults(l, results); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	detectors, err := s.intern(ctx, results)
+	if err != nil {
+		return s.wrap(doing, err)
+	}
+	part, err := s.nextPart(ctx)
+	if err != nil {
+		return s.wrap(doing, err)
+	}
+	ids := idsOf(results)
+	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
+		pending, err := s.fence(ctx, t, l, ids)
+		if err != nil || len(pending) == 0 {
+			return err
+		}
+		fresh := make([]store.Result, 0, len(pending))
+		for _, r := range results {
+			if pending[r.ID] {
+				fresh = append(fresh, r)
+				delete(pending, r.ID) // a second result in the same batch comes too late
+			}
+		}
+		counted, err := s.copyResults(ctx, t, fresh, detectors)
+		if err != nil {
+			return err
+		}
+		b := &pgx.Batch{}
+		b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", l.Shard, len(fresh))
+		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", ids)
+		counted.queue(b, part, l.Source)
+		return t.SendBatch(ctx, b).Close()
+	}))
+}
+
+// fence locks the shard if it is leased as l says, ErrLeaseLost if it is not, and then tells which rows are pending.
+func (s *session) fence(ctx context.Context, t pgx.Tx, l store.Lease, ids []int64) (pending map[int64]bool, err error) {
+	pending = make(map[int64]bool, len(ids))
+	held := false
+	b := &pgx.Batch{}
+	b.Queue("SELECT FROM shards WHERE lo = $1 AND owner = $2 AND generation = $3 FOR UPDATE", l.Shard, s.number, l.Generation).
+		Query(func(rows pgx.Rows) error {
+			held = rows.Next()
+			rows.Close()
+			return rows.Err()
+		})
+	b.Queue("SELECT u.id FROM rows AS u WHERE u.id = ANY($1) AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id = ANY($1))", ids).
+		Query(func(rows pgx.Rows) error {
+			var id int64
+			_, err := pgx.ForEachRow(rows, []any{&id}, func() error { pending[id] = true; return nil })
+			return err
+		})
+	if err := t.SendBatch(ctx, b).Close(); err != nil {
+		return nil, err
+	}
+	if !held {
+		return nil, store.ErrLeaseLost
+	}
+	return pending, nil
+}
+
+func idsOf(results []store.Result) []int64 {
+	ids := make([]int64, len(results))
+	for i := range results {
+		ids[i] = results[i].ID
+	}
+	return ids
+}
+
+// intern numbers the detectors of results, as far as they are not known yet.
+func (j *job) intern(ctx context.Context, results []store.Result) (map[string]int32, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := range results {
+		name := results[i].Detector
+		if _, known := j.detectors[name]; known || name == "" {
+			continue
+		}
+		err := j.again(ctx, func() error {
+			if _, err := j.pool.Exec(ctx, "INSERT INTO detectors (fingerprint) VALUES ($1) ON CONFLICT DO NOTHING", name); err != nil {
+				return err
+			}
+			var number int32
+			err := j.pool.QueryRow(ctx, "SELECT number FROM detectors WHERE fingerprint = $1", name).Scan(&number)
+			if err == nil {
+				j.detectors[name] = number
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return maps.Clone(j.detectors), nil
+}
+
+var (
+	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts", "detector", "http_status", "partial", "outputs",
+		"reason", "format", "final_url", "candidates"}
+	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
+)
+
+// copyResults writes results and faces, and counts them. None of the rows has a result.
+func (j *job) copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detectors map[string]int32) (tallies, error) {
+	counted := tallies{}
+	if len(results) == 0 {
+		return counted, nil
+	}
+	values := make([]any, len(resultColumns))
+	_, err := t.CopyFrom(ctx, pgx.Identifier{"results"}, resultColumns, pgx.CopyFromSlice(len(results), func(i int) ([]any, error) {
+		r := &results[i]
+		counted.add(r.Reason, 1, int64(len(r.Faces)))
+		var detector any
+		if r.Detector != "" {
+			detector = detectors[r.Detector]
+		}
+		values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height, len(r.Faces), r.Attempts, detector,
+			r.HTTPStatus, r.Partial, int16(r.Outputs), orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates))
+		return values, nil
+	}))
+	if err != nil {
+		return nil, err
+	}
+	faces := [][]any{}
+	for i := range results {
+		for n, f := range results[i].Faces {
+			faces = append(faces, []any{results[i].ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence})
+		}
+	}
+	if len(faces) > 0 {
+		_, err = t.CopyFrom(ctx, pgx.Identifier{"faces"}, faceColumns, pgx.CopyFromRows(faces))
+	}
+	return counted, err
+}
+
+// flatten makes one array of candidates, in the precision that cascades work in; pixels are exact in it up to 2^24.
+func flatten(faces []store.Face) any {
+	if len(faces) == 0 {
+		return nil
+	}
+	out := make([]float32, 0, 6*len(faces))
+	for _, f := range faces {
+		out = append(out, float32(f.X), float32(f.Y), float32(f.Width), float32(f.Height), float32(f.Score), float32(f.Confidence))
+	}
+	return out
+}
+
+var errCandidates = errors.New("its candidates are damaged")
+
+// unflatten is the reverse of flatten.
+func unflatten(in []float32) (faces []store.Face, err error) {
+	if len(in)%6 != 0 {
+		return nil, errCandidates
+	}
+	for ; len(in) > 0; in = in[6:] {
+		faces = append(faces, store.Face{X: int(in[0]), Y: int(in[1]), Width: int(in[2]), Height: int(in[3]), Score: float64(in[4]), Confidence: float64(in[5])})
+	}
+	return faces, nil
+}
+
+// tallies count done rows by reason; empty is ok.
+type tallies map[store.Reason]tally
+
+type tally struct{ rows, faces, imagesWithFaces int64 }
+
+// add counts n results with so many faces each; n is negative for what is taken away.
+func (ts tallies) add(reason store.Reason, n, faces int64) {
+	sum := ts[reason]
+	sum.rows += n
+	sum.faces += n * faces
+	if faces > 0 {
+		sum.imagesWithFaces += n
+	}
+	ts[reason] = sum
+}
+
+// queue adds the counts to a part of a source's tallies. It is the last thing a transaction locks.
+func (ts tallies) queue(b *pgx.Batch, part int64, source int) {
+	if len(ts) == 0 {
+		return
+	}
+	reasons := slices.Sorted(maps.Keys(ts)) // locked in the same order by all
+	var rows, faces, images []int64
+	for _, r := range reasons {
+		rows, faces, images = append(rows, ts[r].rows), append(faces, ts[r].faces), append(images, ts[r].imagesWithFaces)
+	}
+	b.Queue(`INSERT INTO tallies SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+		ON CONFLICT (part, source, reason) DO UPDATE SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
+		images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, source, reasons, rows, faces, images)
+}
+
+// partUses is how many transactions add to one part: so many old versions of its rows there are at most, however long
+// some transaction elsewhere keeps the server from removing them.
+const partUses = 1000
+
+// nextPart is the part of the tallies that this process adds to, alone: so nobody waits for another's commit.
+func (j *job) nextPart(ctx context.Context) (int64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.uses%partUses == 0 {
+		err := j.again(ctx, func() error { return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part) })
+		if err != nil {
+			return 0, err
+		}
+	}
+	j.uses++
+	return j.part, nil
+}

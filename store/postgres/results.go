@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+)
+
+// pageRows is how many results one read transaction covers.
+const pageRows = 2000
+
+// pages yields what read returns, page after page; read gives the first rows with from <= id < to, and id their ids.
+func pages[T any](from, to int64, read func(from, to int64) ([]T, error), id func(T) int64) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for from < to {
+			page, err := read(from, to)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if len(page) < pageRows {
+				return
+			}
+			from = id(page[len(page)-1]) + 1
+		}
+	}
+}
+
+// Results implements store.Job.
+func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
+	return pages(from, to, func(from, to int64) (page []store.Result, err error) {
+		err = j.view(ctx, func(t pgx.Tx) error {
+			page, err = readResults(ctx, t, from, to)
+			return err
+		})
+		return page, j.wrap("read results", err)
+	}, func(r store.Result) int64 { return r.ID })
+}
+
+// readResults reads the first results of a range, with their faces.
+func readResults(ctx context.Context, t pgx.Tx, from, to int64) (page []store.Result, err error) {
+	var r store.Result
+	var took int64
+	var outputs int16
+	var candidates []float32
+	var n, faces int
+	err = each(ctx, t, []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts, &r.FinalURL, &r.Partial,
+		&r.Detector, &candidates, &took, &r.Time, &n, &outputs, &r.URL, &r.Group, &r.Kept}, func() (err error) {
+		r.Status = store.OK
+		if r.Reason != "" {
+			r.Status = store.Failed
+		}
+		r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
+		r.Outputs = store.Outputs(outputs)
+		r.Source = int(r.ID >> store.SourceShift)
+		if r.Candidates, err = unflatten(candidates); err != nil {
+			return fmt.Errorf("row %d: %w", r.ID, err)
+		}
+		if faces += n; n > 0 {
+			r.Faces = make([]store.Face, 0, n)
+		}
+		page = append(page, r)
+		r.Faces, r.Kept, candidates = nil, nil, nil
+		return nil
+	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
+		coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, r.faces, r.outputs,
+		u.url, coalesce(u."group", ''), u.kept
+		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
+		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 ORDER BY r.id LIMIT $3`, from, to, pageRows)
+	if err != nil || faces == 0 {
+		return page, err
+	}
+	at := 0 // both are in id order
+	var id int64
+	var f store.Face
+	err = each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence}, func() error {
+		for page[at].ID < id && at < len(page)-1 {
+			at++
+		}
+		if page[at].ID == id {
+			page[at].Faces = append(page[at].Faces, f)
+		}
+		return nil
+	}, "SELECT id, x, y, width, height, score, confidence FROM faces WHERE id BETWEEN $1 AND $2 ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
+	return page, err
+}
+
+// Rows implements store.Job.
+func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
+	return pages(from, to, func(from, to int64) (page []store.Row, err error) {
+		err = j.again(ctx, func() error {
+			page = nil
+			var r store.Row
+			return each(ctx, j.pool, []any{&r.ID, &r.URL, &r.Group, &r.Kept}, func() error {
+				page = append(page, r)
+				r.Kept = nil
+				return nil
+			}, `SELECT id, url, coalesce("group", ''), kept FROM rows WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3`, from, to, pageRows)
+		})
+		return page, j.wrap("read rows", err)
+	}, func(r store.Row) int64 { return r.ID })
+}
+
+// Counts implements store.Job.
+func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
+	err = j.view(ctx, func(t pgx.Tx) error {
+		c = store.Counts{Failures: map[store.Reason]int64{}}
+		b := &pgx.Batch{}
+		queue := func(dest []any, f func(), text string) {
+			b.Queue(text).Query(func(rows pgx.Rows) error {
+				_, err := pgx.ForEachRow(rows, dest, func() error { f(); return nil })
+				return err
+			})
+		}
+		var rows int64
+		var complete bool
+		var name string
+		queue([]any{&rows, &complete, &name}, func() {
+			c.Total += rows
+			if !complete {
+				c.ImportIncomplete = append(c.ImportIncomplete, name)
+			}
+		}, "SELECT rows, complete, name FROM sources ORDER BY number")
+		var reason store.Reason
+		var n tally
+		queue([]any{&reason, &n.rows, &n.faces, &n.imagesWithFaces}, func() {
+			c.Done += n.rows
+			c.Faces += n.faces
+			c.ImagesWithFaces += n.imagesWithFaces
+			if reason == "" {
+				c.OK += n.rows
+			} else if n.rows != 0 {
+				c.Failures[reason] += n.rows
+			}
+		}, "SELECT reason, sum(rows)::bigint, sum(faces)::bigint, sum(images_with_faces)::bigint FROM tallies GROUP BY reason")
+		queue([]any{&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased}, func() {},
+			`SELECT count(*), count(*) FILTER (WHERE finished), count(*) FILTER (WHERE NOT finished AND owner IS NULL),
+			count(*) FILTER (WHERE NOT finished AND owner IS NOT NULL) FROM shards`)
+		queue([]any{&c.PausedPending}, func() {}, `SELECT coalesce(sum(pending), 0)::bigint FROM shards WHERE NOT finished
+			AND source IN (SELECT number FROM sources WHERE paused)`)
+		var o store.OwnerCounts
+		queue([]any{&o.ID, &o.Host, &o.PID, &o.Shards, &o.Pending, &o.Expires, &o.Alive}, func() { c.Owners = append(c.Owners, o) },
+			`SELECT o.id, o.host, o.pid, count(s.lo), coalesce(sum(s.pending), 0)::bigint,
+			greatest(coalesce(max(s.expires), clock_timestamp()) - clock_timestamp(), interval '0'), o.expires > clock_timestamp()
+			FROM owners AS o LEFT JOIN shards AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`)
+		return t.SendBatch(ctx, b).Close()
+	})
+	c.Failed = c.Done - c.OK
+	c.Pending = c.Total - c.Done
+	return c, j.wrap("read counts", err)
+}

@@ -1,0 +1,135 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"facescan/store"
+)
+
+// patience is how long a transaction whose connection broke is tried again: a server restarts in less.
+const patience = 15 * time.Second
+
+// querier runs SQL: a transaction, or the pool.
+type querier interface {
+	Exec(ctx context.Context, text string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, text string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, text string, args ...any) pgx.Row
+}
+
+// each scans every row of a query into dest and calls f.
+func each(ctx context.Context, q querier, dest []any, f func() error, text string, args ...any) error {
+	rows, err := q.Query(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, dest, f)
+	return err
+}
+
+// update runs f in a transaction, READ COMMITTED. f may run several times.
+func (j *job) update(ctx context.Context, f func(pgx.Tx) error) error {
+	return j.transact(ctx, "BEGIN", f)
+}
+
+// view runs f on one consistent view. It must be short, as old versions of all rows stay while it lasts.
+func (j *job) view(ctx context.Context, f func(pgx.Tx) error) error {
+	return j.transact(ctx, beginView, f)
+}
+
+const beginView = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+func (j *job) transact(ctx context.Context, begin string, f func(pgx.Tx) error) error {
+	return j.again(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, j.pool, pgx.TxOptions{BeginQuery: begin}, f)
+	})
+}
+
+// alone keeps all others who ask for the same out of a part of the job until the transaction ends.
+func (j *job) alone(ctx context.Context, t pgx.Tx, what string) error {
+	_, err := t.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "facescan "+j.id+" "+what)
+	return err
+}
+
+// again runs f, and runs it again while it fails for what passes.
+func (j *job) again(ctx context.Context, f func() error) error {
+	begin, pause := time.Now(), 5*time.Millisecond
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil || !passes(err) || time.Since(begin) > j.patience {
+			return err
+		}
+		select {
+		case <-time.After(pause + rand.N(pause)): // not all at the same time
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// passes tells errors after which the same transaction may well succeed: it was refused for another's sake, or the
+// connection to the server broke.
+func passes(err error) bool {
+	var p *pgconn.PgError
+	if errors.As(err, &p) {
+		switch p.Code {
+		case "40001", "40P01", // serialization failure, deadlock
+			"25P03",                   // idle in a transaction for too long: we were stopped
+			"57P01", "57P02", "57P03", // the server shuts down, crashed, starts up
+			"53300": // too many connections
+			return true
+		}
+		return false
+	}
+	return lost(err)
+}
+
+// lost tells that the server cannot be reached, or cannot any more.
+func lost(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		pgconn.SafeToRetry(err)
+}
+
+// wrap says what failed and what to do about it, and turns the server's codes into the store's errors. Nil stays nil.
+func (j *job) wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var p *pgconn.PgError
+	remedy := ""
+	switch {
+	case errors.As(err, &p):
+		switch p.Code {
+		case "53100": // disk full
+			return fmt.Errorf("%s: %w (%w)", doing, store.ErrFull, err)
+		case "53300":
+			remedy = "the server takes no more connections: raise its max_connections (a process of facescan uses up to 4), or run fewer processes"
+		case "28P01", "28000":
+			remedy = "the server refuses the user or the password: give it in PGPASSWORD, in ~/.pgpass or in the URL"
+		case "3D000":
+			remedy = "make the database first: createdb " + j.place.pool.ConnConfig.Database
+		case "42501":
+			remedy = "the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema " + j.place.schema + " made for this user"
+		case "25006":
+			remedy = "this server only reads; name the primary"
+		}
+	case errors.Is(err, context.Canceled):
+	case lost(err):
+		remedy = fmt.Sprintf("the database at %s cannot be reached: see that it runs, and that this machine may connect to it; "+
+			"then run the same command again: what was acknowledged is kept", j.place.host)
+	}
+	if remedy != "" {
+		return fmt.Errorf("%s: %s (%w)", doing, remedy, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
