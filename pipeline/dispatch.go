@@ -29,12 +29,14 @@ type task struct {
 	body     body
 	started  time.Time
 	riders   []*task // rows of the same URL, which share the outcome
+	outputs  store.Outputs
 }
 
 // dispatch claims shards and puts their rows into the queue, until the job is finished, a limit is reached or the
 // run drains. It returns when its rows are settled, or may be given up by others.
 func (r *run) dispatch() error {
 	defer r.queue.Close()
+	defer close(r.kept)
 	d := dispatcher{run: r, takeovers: -1}
 	for {
 		d.waitForRoom()
@@ -125,6 +127,13 @@ func (d *dispatcher) hand(h *held) error {
 			if t.suspect >= 2 {
 				// Two processes ended uncleanly with it in their decoder: a third will not.
 				d.settle(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
+			} else if d.find(row) {
+				select {
+				case d.kept <- t:
+				case <-d.draining.Done():
+					d.giveUp(t, false)
+					return nil
+				}
 			} else if d.queue.Add(d.draining, fetch.Host(row.URL), row.URL, t) != nil {
 				d.giveUp(t, false)
 				return nil
@@ -151,6 +160,11 @@ func (d *dispatcher) lookForSuspects() error {
 			return nil
 		}
 		return fmt.Errorf("read the suspect rows: %w", err)
+	}
+	if d.Keeper != nil && n > 0 {
+		if err := d.Keeper.TakeOver(); err != nil {
+			return fmt.Errorf("take over what dead processes kept: %w", err)
+		}
 	}
 	d.suspects, d.takeovers = s, n
 	d.stats.Takeovers.Store(n)

@@ -18,6 +18,7 @@ type body struct {
 	status   int
 	finalURL string // empty when it is the row's own
 	release  func() // nil once the bytes are given back
+	kept     bool   // read from where an earlier run kept it
 }
 
 // drop gives the bytes back; more than once does no harm.
@@ -98,7 +99,7 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 	verdict := host.VerdictOf(err)
 	switch {
 	case err == nil:
-		t.body = body{b.Bytes, b.Status, b.FinalURL, b.Release}
+		t.body = body{bytes: b.Bytes, status: b.Status, finalURL: b.FinalURL, release: b.Release}
 		t = gather(k.Done(verdict))
 		select {
 		case r.fetched <- t:

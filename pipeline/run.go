@@ -57,7 +57,8 @@ type Options struct {
 	Fetcher  *fetch.Fetcher
 	Decode   decode.Options
 	Detector detect.Detector
-	Encoded  bool // the detector wants the bytes as downloaded; optional
+	Encoded  bool   // the detector wants the bytes as downloaded; optional
+	Keeper   Keeper // optional
 
 	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
 	Workers    int // decoders, each with its detection
@@ -154,6 +155,7 @@ type run struct {
 	abort    func(error)     // ends hard with our own failure
 	inflight chan struct{}   // a token a row in flight, and a fetcher that waits for one
 	idle     atomic.Int64    // fetchers that wait for a row
+	kept     chan *task      // rows to read instead of fetching them
 	fetched  chan *task      // fetch → work
 	results  chan settlement // anything → writer
 	judge    judge
@@ -197,13 +199,14 @@ func (r *run) run(ctx context.Context) (End, error) {
 	defer stopFetching()
 	r.fetching = fetching
 	r.inflight = make(chan struct{}, 2*r.Fetchers)
+	r.kept = make(chan *task)
 	r.fetched = make(chan *task, r.Workers)
 	r.results = make(chan settlement, 2*r.Fetchers)
 	r.queue = host.New[*task](host.Options{
 		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.slow(),
 		Probe: r.Fetcher.Probe, Notify: r.outage,
 	})
-	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, pixels: &r.budget.pixels, stats: r.stats,
+	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: &r.budget.pixels, stats: r.stats,
 		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
 	r.importing.changed = make(chan struct{}, 1)
 	r.importing.set(len(r.Sources) > 0 || r.Adopt)
@@ -228,7 +231,14 @@ func (r *run) run(ctx context.Context) (End, error) {
 	g.Go(func() error { return r.dispatch() })
 	g.Go(func() error {
 		defer close(r.fetched)
-		err := pool(r.Fetchers+r.slow(), func(int) error { r.fetchLoop(); return nil })
+		err := pool(readers+r.Fetchers+r.slow(), func(i int) error {
+			if i < readers {
+				r.readLoop()
+			} else {
+				r.fetchLoop()
+			}
+			return nil
+		})
 		for _, t := range r.queue.Stop() {
 			r.giveUp(t, false)
 		}

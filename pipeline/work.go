@@ -31,6 +31,13 @@ func (r *run) workLoop(i int) error {
 			r.giveUp(t, true)
 			return err
 		default:
+			if err := r.keep(t, res); err != nil {
+				r.giveUp(t, true)
+				if t.held.ctx.Err() != nil {
+					continue
+				}
+				return err
+			}
 			r.settle(t, res, true)
 		}
 	}
@@ -45,6 +52,7 @@ type judge struct {
 	decode   decode.Options
 	detector detect.Detector
 	encoded  bool // the detector wants the bytes as downloaded
+	keeps    bool // the bytes are wanted after that too
 	pixels   *half
 	stats    *Stats
 	log      *slog.Logger
@@ -140,7 +148,7 @@ func (j *judge) look(ctx context.Context, d *decode.Decoder, t *task) (img decod
 	in := detect.Image{Luma: img.Luma, Scale: img.Scale}
 	if j.encoded {
 		in.Encoded = t.body.bytes
-	} else {
+	} else if !j.keeps {
 		t.body.drop() // the next body can have the room while the detector works
 	}
 	var answers []detect.Answer

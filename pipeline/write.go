@@ -76,6 +76,7 @@ func (w *batch) add(s settlement) {
 		if s.result != nil {
 			res := *s.result
 			res.ID, res.URL, res.Time = t.row.ID, t.row.URL, now // the store has the URL; those who watch have not
+			res.Outputs = t.outputs
 			if !s.task.started.IsZero() {
 				res.Took = now.Sub(s.task.started)
 			}
@@ -89,6 +90,11 @@ func (w *batch) add(s settlement) {
 func (r *run) commit(w *batch) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.hard), writeTimeout)
 	defer cancel()
+	if r.Keeper != nil {
+		if err := r.Keeper.Sync(); err != nil {
+			return fmt.Errorf("sync what is kept: %w", err)
+		}
+	}
 	for h, rows := range w.rows {
 		if results := w.results[h]; len(results) > 0 {
 			var err error
@@ -104,6 +110,11 @@ func (r *run) commit(w *batch) error {
 				return fmt.Errorf("write results: %w", err)
 			default:
 				r.stats.commit(results)
+				if r.Keeper != nil {
+					if err := r.Keeper.Done(results); err != nil {
+						return fmt.Errorf("remove what an earlier run made: %w", err)
+					}
+				}
 				if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
 					r.drain(drainCause{TooManyFail})
 				}

@@ -1,0 +1,132 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"facescan/pipeline/fetch"
+	"facescan/store"
+)
+
+// readers is how many rows are read from where they are kept at once.
+const readers = 4
+
+// Keeper keeps what is left of an image besides its result: its bytes, pictures made of it. Rows whose bytes it kept
+// earlier are read from it instead of downloaded. It is called from many goroutines. Its errors are our own, never a
+// row's: they end the run.
+type Keeper interface {
+	// Find tells whether the row's bytes are kept, and how much memory reading them takes.
+	Find(id int64) (size int64, ok bool)
+	// Read returns what is kept of the row. It may turn out that the bytes are damaged, or another URL's.
+	Read(row store.Row) (Original, error)
+
+	// Keep keeps what is wanted of an image that a detector judged, and returns for each of its rows what that was.
+	// It need not be durable yet.
+	Keep(ctx context.Context, img Judged) ([]store.Outputs, error)
+	// Sync makes durable what was kept until now. It is called before the rows are marked done.
+	Sync() error
+	// Done tells which rows were marked done: what an earlier run made of them, and these results do not tell of, is in the way.
+	Done(results []store.Result) error
+	// TakeOver makes what dead processes kept known to Find.
+	TakeOver() error
+}
+
+// Original is what a download gave.
+type Original struct {
+	Body     []byte
+	Status   int    // of HTTP
+	FinalURL string // empty when it was the row's own
+}
+
+// Judged is an image that a detector has judged.
+type Judged struct {
+	Original
+	Rows   []store.Row   // that it belongs to, id and URL, at least one
+	Result *store.Result // of each, but for the id
+	Kept   bool          // the body was read from where it is kept
+	// Room waits for memory for pixels; what it returns gives it back.
+	Room func(bytes int64) (free func(), err error)
+}
+
+// find tells whether a row is to be read instead of fetched.
+func (r *run) find(row store.Row) bool {
+	if r.Keeper == nil {
+		return false
+	}
+	_, ok := r.Keeper.Find(row.ID)
+	return ok
+}
+
+// readLoop takes rows whose bodies are kept the way that fetchLoop takes the others.
+func (r *run) readLoop() {
+	for t := range r.kept {
+		select {
+		case r.inflight <- struct{}{}:
+		case <-r.draining.Done():
+			r.giveUp(t, false)
+			continue
+		}
+		t.started = time.Now()
+		err := r.readKept(t)
+		if err == nil {
+			select {
+			case r.fetched <- t:
+			case <-r.hard.Done():
+				r.giveUp(t, true)
+			}
+			continue
+		}
+		<-r.inflight
+		if t.held.ctx.Err() == nil {
+			r.Log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID, "error", err)
+			if r.queue.Add(r.draining, fetch.Host(t.row.URL), t.row.URL, t) == nil {
+				continue
+			}
+		}
+		r.giveUp(t, false)
+	}
+}
+
+// readKept fills the task's body with what is kept.
+func (r *run) readKept(t *task) error {
+	size, ok := r.Keeper.Find(t.row.ID)
+	if !ok {
+		return errors.New("they are gone")
+	}
+	if err := t.account.Reserve(t.held.ctx, size); err != nil {
+		return err
+	}
+	o, err := r.Keeper.Read(t.row)
+	if err != nil {
+		t.account.Release(size)
+		return err
+	}
+	t.body = body{bytes: o.Body, status: o.Status, finalURL: o.FinalURL, release: func() { t.account.Release(size) }, kept: true}
+	return nil
+}
+
+// keep has the Keeper keep what it wants of the row's image.
+func (r *run) keep(t *task, res *store.Result) error {
+	if r.Keeper == nil || res.Status != store.OK {
+		return nil
+	}
+	ctx := t.held.ctx
+	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Result: res, Kept: t.body.kept,
+		Room: func(n int64) (func(), error) {
+			err := r.budget.pixels.reserve(ctx, n)
+			return func() { r.budget.pixels.release(n, true) }, err
+		}}
+	for _, rider := range t.riders {
+		img.Rows = append(img.Rows, rider.row)
+	}
+	outputs, err := r.Keeper.Keep(ctx, img)
+	if err != nil {
+		return fmt.Errorf("keep row %d: %w", t.row.ID, err)
+	}
+	for i, o := range append(t.riders, t) {
+		o.outputs = outputs[(i+1)%len(outputs)] // the task itself is the first of the rows, and the last here
+	}
+	return nil
+}
