@@ -5,130 +5,93 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"time"
 
 	"facescan/store"
 	"facescan/store/slots"
 )
 
-// pageRows is how many results one read transaction covers.
-const pageRows = 1000
-
-// Results implements store.Job.
-func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
-	return func(yield func(store.Result, error) bool) {
-		for from < to {
-			page, err := j.page(ctx, from, to)
-			if err != nil {
-				yield(store.Result{}, wrap("read results", err))
-				return
-			}
-			for _, r := range page {
-				if !yield(r, nil) {
-					return
-				}
-			}
-			if len(page) < pageRows {
-				return
-			}
-			from = page[len(page)-1].ID + 1
-		}
+// readResults reads the results of a range, with their faces.
+func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error) {
+	detectors := map[int64]string{0: ""}
+	err = t.each("SELECT number, fingerprint FROM {detectors}", nil, func(rows *sql.Rows) error {
+		var number int64
+		var fingerprint string
+		err := rows.Scan(&number, &fingerprint)
+		detectors[number] = fingerprint
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-}
-
-// page reads the first results of a range, with their faces.
-func (j *job) page(ctx context.Context, from, to int64) (page []store.Result, err error) {
-	err = j.view(ctx, func(t tx) error {
-		faces := false
-		err := t.each(`SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
-			coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, coalesce(r.outputs, 0), r.faces,
-			{address}, {group}, {kept}
-			FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id LEFT JOIN {detectors} AS d ON d.number = r.detector
-			WHERE r.id >= ? AND r.id < ? ORDER BY r.id LIMIT ?`, []any{from, to, pageRows}, func(rows *sql.Rows) error {
-			var r store.Result
-			var candidates, kept []byte
-			var took, at int64
-			var n int
-			err := rows.Scan(&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts,
-				&r.FinalURL, &r.Partial, &r.Detector, &candidates, &took, &at, &r.Outputs, &n, &r.URL, &r.Group, &kept)
-			if err != nil {
-				return err
-			}
-			r.Status = store.OK
-			if r.Reason != "" {
-				r.Status = store.Failed
-			}
-			r.Took, r.Time = time.Duration(took)*time.Millisecond, time.UnixMilli(at).UTC()
-			r.Source = j.sourceOf(r.ID)
-			if r.Kept, err = unpackKept(r.ID, kept); err != nil {
-				return err
-			}
-			if r.Candidates, err = unpackFaces(candidates); err != nil {
-				return fmt.Errorf("row %d: %w", r.ID, err)
-			}
-			if n > 0 {
-				faces, r.Faces = true, make([]store.Face, 0, n)
-			}
-			page = append(page, r)
-			return nil
-		})
-		if err != nil || !faces {
+	faces := false
+	err = t.each(`SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
+		coalesce(r.final_url, ''), r.partial, coalesce(r.detector, 0), r.candidates, r.took, r.time, coalesce(r.outputs, 0), r.faces,
+		{address}, {group}, {kept} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
+		WHERE r.id >= ? AND r.id < ? ORDER BY r.id`, []any{from, to}, func(rows *sql.Rows) error {
+		var r store.Result
+		var candidates, kept []byte
+		var detector, took, at int64
+		var n int
+		err := rows.Scan(&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts,
+			&r.FinalURL, &r.Partial, &detector, &candidates, &took, &at, &r.Outputs, &n, &r.URL, &r.Group, &kept)
+		if err != nil {
 			return err
 		}
-		at := 0 // both are in id order
-		return t.each("SELECT id, x, y, width, height, score, confidence FROM {faces} WHERE id BETWEEN ? AND ? ORDER BY id, face",
-			[]any{page[0].ID, page[len(page)-1].ID}, func(rows *sql.Rows) error {
-				var id int64
-				var f store.Face
-				if err := rows.Scan(&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence); err != nil {
-					return err
-				}
-				for page[at].ID < id && at < len(page)-1 {
-					at++
-				}
-				if page[at].ID == id {
-					page[at].Faces = append(page[at].Faces, f)
-				}
-				return nil
-			})
+		r.Status, r.Detector = store.OK, detectors[detector]
+		if r.Reason != "" {
+			r.Status = store.Failed
+		}
+		r.Took, r.Time = time.Duration(took)*time.Millisecond, time.UnixMilli(at).UTC()
+		r.Source = j.sourceOf(r.ID)
+		if r.Kept, err = unpackKept(r.ID, kept); err != nil {
+			return err
+		}
+		if r.Candidates, err = unpackFaces(candidates); err != nil {
+			return fmt.Errorf("row %d: %w", r.ID, err)
+		}
+		if n > 0 {
+			faces, r.Faces = true, make([]store.Face, 0, n)
+		}
+		page = append(page, r)
+		return nil
 	})
+	if err != nil || !faces {
+		return page, err
+	}
+	at := 0 // both are in id order
+	err = t.each("SELECT id, x, y, width, height, score, confidence FROM {faces} WHERE id BETWEEN ? AND ? ORDER BY id, face",
+		[]any{page[0].ID, page[len(page)-1].ID}, func(rows *sql.Rows) error {
+			var id int64
+			var f store.Face
+			if err := rows.Scan(&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence); err != nil {
+				return err
+			}
+			for page[at].ID < id && at < len(page)-1 {
+				at++
+			}
+			if page[at].ID == id {
+				page[at].Faces = append(page[at].Faces, f)
+			}
+			return nil
+		})
 	return page, err
 }
 
-// Rows implements store.Job.
-func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
-	return func(yield func(store.Row, error) bool) {
-		for from < to {
-			var page []store.Row
-			err := j.view(ctx, func(t tx) error {
-				return t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id} LIMIT ?",
-					[]any{from, to, pageRows}, func(r *sql.Rows) error {
-						var row store.Row
-						var kept []byte
-						err := r.Scan(&row.ID, &row.URL, &row.Group, &kept)
-						if err == nil {
-							row.Kept, err = unpackKept(row.ID, kept)
-						}
-						page = append(page, row)
-						return err
-					})
-			})
-			if err != nil {
-				yield(store.Row{}, wrap("read rows", err))
-				return
+// readRows reads the rows of a range.
+func readRows(t tx, from, to int64) (page []store.Row, err error) {
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id}",
+		[]any{from, to}, func(r *sql.Rows) error {
+			var row store.Row
+			var kept []byte
+			err := r.Scan(&row.ID, &row.URL, &row.Group, &kept)
+			if err == nil {
+				row.Kept, err = unpackKept(row.ID, kept)
 			}
-			for _, r := range page {
-				if !yield(r, nil) {
-					return
-				}
-			}
-			if len(page) < pageRows {
-				return
-			}
-			from = page[len(page)-1].ID + 1
-		}
-	}
+			page = append(page, row)
+			return err
+		})
+	return page, err
 }
 
 func unpackKept(id int64, packed []byte) (kept []string, err error) {

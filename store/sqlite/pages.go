@@ -1,0 +1,95 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+	"runtime"
+	"sync"
+
+	"facescan/store"
+)
+
+// pageRows is how many rows one read transaction covers, about.
+const pageRows = 1000
+
+// loaded is a page that was read.
+type loaded[T any] struct {
+	page []T
+	err  error
+}
+
+// pages yields what load finds in a range of ids, in their order. It reads several pages at once, ahead of what is
+// asked for, each in a short transaction of its own; bound is a query for the id with which the next page begins,
+// by the range and the number of rows to skip.
+func pages[T any](ctx context.Context, j *job, from, to int64, bound string, load func(t tx, from, to int64) ([]T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		defer wg.Wait() // no reader outlives the loop
+		defer cancel()
+		ahead := make(chan chan loaded[T], min(4, runtime.GOMAXPROCS(0)))
+		read := func(from, to int64) {
+			var l loaded[T]
+			c := make(chan loaded[T], 1)
+			select {
+			case ahead <- c:
+			case <-ctx.Done():
+				return
+			}
+			wg.Go(func() {
+				l.err = j.view(ctx, func(t tx) (err error) {
+					t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
+					l.page, err = load(t, from, to)
+					return err
+				})
+				c <- l
+			})
+		}
+		wg.Go(func() {
+			defer close(ahead)
+			for from < to && ctx.Err() == nil {
+				next := to
+				err := j.view(ctx, func(t tx) error { return t.one(bound, []any{from, to, pageRows}, &next) })
+				if err != nil && !errors.Is(err, sql.ErrNoRows) {
+					next = to // reading the rest meets the same error, and tells it
+				}
+				read(from, next)
+				from = next
+			}
+		})
+		var none T
+		for c := range ahead {
+			l := <-c
+			if l.err != nil {
+				yield(none, l.err)
+				return
+			}
+			for _, v := range l.page {
+				if !yield(v, nil) {
+					return
+				}
+			}
+		}
+		if err := context.Cause(ctx); err != nil { // before the last page
+			yield(none, err)
+		}
+	}
+}
+
+// Results implements store.Job.
+func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
+	return wrapped("read results", pages(ctx, j, from, to, "SELECT id FROM {results} WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?", j.readResults))
+}
+
+// Rows implements store.Job.
+func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
+	return wrapped("read rows", pages(ctx, j, from, to, "SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT 1 OFFSET ?", readRows))
+}
+
+func wrapped[T any](doing string, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		seq(func(v T, err error) bool { return yield(v, wrap(doing, err)) })
+	}
+}
