@@ -56,6 +56,7 @@ func gather(rows []*task) *task {
 // taken before the row, so that when the stages behind are busy no row's fetch begins.
 func (r *run) fetchLoop() {
 	for {
+		r.waitOut()
 		select {
 		case r.inflight <- struct{}{}:
 		case <-r.draining.Done():

@@ -62,6 +62,7 @@ func (r *run) find(row store.Row) bool {
 // readLoop takes rows whose bodies are kept the way that fetchLoop takes the others.
 func (r *run) readLoop() {
 	for t := range r.kept {
+		r.waitOut()
 		select {
 		case r.inflight <- struct{}{}:
 		case <-r.draining.Done():

@@ -61,7 +61,7 @@ type Options struct {
 	Keeper   Keeper // optional
 
 	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
-	Workers    int // decoders, each with its detection
+	Workers    int // decoders, each with its detection unless the detector is a detect.Remote
 	ShardSize  int // rows
 	Retries    int // further attempts after a transient failure
 	PerHost    int // fetches from one host at once; 0 = no limit
@@ -161,6 +161,7 @@ type run struct {
 	judge    judge
 
 	importing importState
+	pause     pause
 	patience  *time.Timer // ends the run when an outage lasts; used by the queue's notifications only
 }
 
@@ -208,6 +209,9 @@ func (r *run) run(ctx context.Context) (End, error) {
 	})
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: &r.budget.pixels, stats: r.stats,
 		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
+	r.judge.open(r.Workers)
+	defer r.judge.close()
+	defer r.pause.probing.Wait()
 	r.importing.changed = make(chan struct{}, 1)
 	r.importing.set(len(r.Sources) > 0 || r.Adopt)
 	importing, stopImport := context.WithCancel(r.draining)
@@ -246,7 +250,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	})
 	g.Go(func() error {
 		defer close(r.results)
-		return pool(r.Workers, r.workLoop)
+		return pool(r.workers(), r.workLoop)
 	})
 	g.Go(func() error {
 		defer finish()

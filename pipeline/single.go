@@ -38,11 +38,11 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 		return res, nil, err
 	}
 	bytes := t.body.bytes
-	d := decode.New(s.Decode)
-	defer d.Close()
 	budget := newBudget(math.MaxInt64)
 	j := judge{decode: s.Decode, detector: s.Detector, pixels: &budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
-	res, err := j.result(ctx, 0, d, t)
+	j.open(1)
+	defer j.close()
+	res, err := j.result(ctx, t)
 	if err != nil {
 		return store.Result{}, nil, err
 	}

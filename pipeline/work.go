@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,21 +15,23 @@ import (
 	"facescan/store"
 )
 
-// workLoop is one worker: it decodes and judges bodies one after the other, with scratch memory of its own.
-func (r *run) workLoop(i int) error {
-	d := decode.New(r.Decode)
-	defer d.Close()
+// workLoop is one worker: it decodes bodies and has them judged, one after the other.
+func (r *run) workLoop(int) error {
 	for t := range r.fetched {
-		if t.held.ctx.Err() != nil {
+		if t.held.ctx.Err() != nil || r.paused() {
 			r.giveUp(t, true)
 			continue
 		}
-		res, err := r.judge.result(t.held.ctx, i, d, t)
+		res, err := r.judge.result(t.held.ctx, t)
 		switch {
 		case t.held.ctx.Err() != nil:
 			r.giveUp(t, true)
+		case errors.Is(err, detect.ErrUnavailable):
+			r.giveUp(t, true)
+			r.pauseFor(err)
 		case err != nil:
 			r.giveUp(t, true)
+			r.abort(err) // the others need not find out one by one
 			return err
 		default:
 			if err := r.keep(t, res); err != nil {
@@ -44,8 +47,24 @@ func (r *run) workLoop(i int) error {
 	return nil
 }
 
+// workers is how many rows are decoded, or judged, at once. Those that wait for a detector elsewhere need no processor, and it
+// wants many to make batches of: then every row in flight may be one.
+func (r *run) workers() int {
+	if _, ok := r.Detector.(detect.Remote); ok {
+		return max(r.Workers, 2*r.Fetchers)
+	}
+	return r.Workers
+}
+
 // suspectPatience is how long a suspect may take before an unclean end counts against it once more.
 const suspectPatience = 500 * time.Millisecond
+
+// station is a decoder and its number. There is one for every processor that may be busy with decoding, and with a detector
+// that works here.
+type station struct {
+	*decode.Decoder
+	slot int
+}
 
 // judge turns bodies into results.
 type judge struct {
@@ -53,19 +72,34 @@ type judge struct {
 	detector detect.Detector
 	encoded  bool // the detector wants the bytes as downloaded
 	keeps    bool // the bytes are wanted after that too
+	stations chan station
 	pixels   *half
 	stats    *Stats
 	log      *slog.Logger
 
-	// decoding notes the row that a decoder works on, by worker; 0 when it is through.
+	// decoding notes the row that a decoder works on, by station; 0 when it is through.
 	decoding func(slot int, id int64)
 	// trial decodes where a crash does no harm; nil trusts every body.
 	trial func(ctx context.Context, body []byte) error
 	alone sync.RWMutex // decoders share it; a suspect takes it whole
 }
 
+// open makes n stations; close frees them, once nobody is at one.
+func (j *judge) open(n int) {
+	j.stations = make(chan station, n)
+	for i := range n {
+		j.stations <- station{decode.New(j.decode), i}
+	}
+}
+
+func (j *judge) close() {
+	for range cap(j.stations) {
+		(<-j.stations).Close()
+	}
+}
+
 // result decodes a body and asks the detector. The error is ours, never the image's.
-func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task) (*store.Result, error) {
+func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 	bytes := t.body.bytes
 	res := &store.Result{
 		Status: store.Failed, HTTPStatus: t.body.status, FinalURL: t.body.finalURL,
@@ -77,36 +111,7 @@ func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task
 		res.Reason = reasonOf(err)
 		return res, nil
 	}
-	// The pixels are accounted for before they exist. Waiting here is safe: only decoders hold this half.
-	if err := j.pixels.reserve(ctx, header.Memory); err != nil {
-		return nil, err
-	}
-	defer j.pixels.release(header.Memory, true)
-
-	if t.suspect > 0 {
-		j.alone.Lock()
-		defer j.alone.Unlock()
-		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at once: if it
-		// is killed from outside in the few milliseconds that an innocent image takes, the image is not to blame.
-		note := time.AfterFunc(suspectPatience, func() { j.decoding(slot, t.row.ID) })
-		defer func() {
-			note.Stop()
-			j.decoding(slot, 0)
-		}()
-		if j.trial != nil {
-			if err := j.trial(ctx, bytes); err != nil && ctx.Err() == nil {
-				j.log.Warn("a decoder dies of this image", "id", t.row.ID, "error", err)
-				res.Reason = store.BadImage
-				return res, nil
-			}
-		}
-	} else {
-		j.alone.RLock()
-		defer j.alone.RUnlock()
-		j.decoding(slot, t.row.ID)
-		defer j.decoding(slot, 0)
-	}
-	img, answer, err := j.look(ctx, d, t)
+	img, answer, err := j.look(ctx, t, header)
 	if err != nil {
 		var p *panicError
 		switch {
@@ -124,45 +129,130 @@ func (j *judge) result(ctx context.Context, slot int, d *decode.Decoder, t *task
 	if img.Fallback {
 		j.stats.Fallbacks.Add(1)
 	}
+	if answer.Err != nil {
+		j.log.Warn("the detector cannot judge an image that decodes", "id", t.row.ID, "error", answer.Err)
+		res.Reason = store.BadImage
+		return res, nil
+	}
 	res.Status = store.OK
-	res.Detector = j.detector.Fingerprint()
+	res.Detector = cmp.Or(answer.Detector, j.detector.Fingerprint())
 	res.Faces = place(answer.Faces, img)
 	res.Candidates = place(answer.Candidates, img)
 	return res, nil
 }
 
-// look decodes one body and has it judged, with a panic on the way turned into an error.
-func (j *judge) look(ctx context.Context, d *decode.Decoder, t *task) (img decode.Image, a detect.Answer, err error) {
+// look decodes one body and has it judged, within the memory that it takes.
+func (j *judge) look(ctx context.Context, t *task, header decode.Header) (img decode.Image, a detect.Answer, err error) {
+	// The pixels are accounted for before they exist. Waiting here is safe: whoever holds this half is decoding, or waits for a
+	// detector, which asks for none.
+	held := header.Memory
+	if err := j.pixels.reserve(ctx, held); err != nil {
+		return img, a, err
+	}
+	defer func() { j.pixels.release(held, true) }()
+
+	remote, _ := j.detector.(detect.Remote)
+	var answer func() (detect.Answer, error)
+	img, err = j.atStation(ctx, t, func(img decode.Image) (err error) {
+		in := detect.Image{Luma: img.Luma, Scale: img.Scale}
+		if j.encoded {
+			in.Encoded = t.body.bytes
+			in.Width, in.Height, in.FromStored = stored(img)
+		} else if !j.keeps {
+			t.body.drop() // the next body can have the room while the detector works
+		}
+		if remote != nil {
+			answer, err = remote.Ask(ctx, in)
+			return err
+		}
+		var answers []detect.Answer
+		j.stats.Detecting.measure(func() int {
+			answers, err = j.detector.Detect(ctx, []detect.Image{in})
+			return len(in.Luma.Pix)
+		})
+		if err == nil && len(answers) != 1 {
+			err = fmt.Errorf("%d answers for one image", len(answers))
+		}
+		if err == nil {
+			a = answers[0]
+		}
+		return err
+	})
+	if err != nil || answer == nil {
+		return img, a, err
+	}
+	if !j.keeps {
+		t.body.drop()
+	}
+	luma := min(held, int64(img.Width)*int64(img.Height)) // at most: what of it was sent the detector has a copy of
+	j.pixels.release(held-luma, false)
+	held = luma
+	j.stats.Detecting.measure(func() int {
+		a, err = answer()
+		return int(luma)
+	})
+	return img, a, err
+}
+
+// atStation decodes one body and passes the image on, at a station, with a panic on the way turned into an error. The image's Luma
+// is gone afterwards.
+func (j *judge) atStation(ctx context.Context, t *task, use func(decode.Image) error) (img decode.Image, err error) {
+	var s station
+	select {
+	case s = <-j.stations:
+	case <-ctx.Done():
+		return img, ctx.Err()
+	}
+	defer func() { j.stations <- s }()
+	if t.suspect > 0 {
+		j.alone.Lock()
+		defer j.alone.Unlock()
+		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at once: if it
+		// is killed from outside in the few milliseconds that an innocent image takes, the image is not to blame.
+		note := time.AfterFunc(suspectPatience, func() { j.decoding(s.slot, t.row.ID) })
+		defer func() {
+			note.Stop()
+			j.decoding(s.slot, 0)
+		}()
+		if j.trial != nil {
+			if err := j.trial(ctx, t.body.bytes); err != nil && ctx.Err() == nil {
+				j.log.Warn("a decoder dies of this image", "id", t.row.ID, "error", err)
+				return img, fmt.Errorf("%w: a decoder dies of it", decode.ErrBadImage)
+			}
+		}
+	} else {
+		j.alone.RLock()
+		defer j.alone.RUnlock()
+		j.decoding(s.slot, t.row.ID)
+		defer j.decoding(s.slot, 0)
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
 	j.stats.Decoding.measure(func() int {
-		img, err = d.Decode(t.body.bytes)
+		img, err = s.Decode(t.body.bytes)
 		return len(t.body.bytes)
 	})
-	if err != nil {
-		return img, a, err
+	if err == nil {
+		err = use(img)
 	}
-	in := detect.Image{Luma: img.Luma, Scale: img.Scale}
-	if j.encoded {
-		in.Encoded = t.body.bytes
-	} else if !j.keeps {
-		t.body.drop() // the next body can have the room while the detector works
+	img.Luma = nil
+	return img, err
+}
+
+// stored tells how an image lies in its file: its size there, and what carries a box from there into its luma.
+func stored(img decode.Image) (width, height int, carry func(detect.Face) detect.Face) {
+	width, height = img.Width, img.Height
+	if img.Orientation >= 5 {
+		width, height = height, width
 	}
-	var answers []detect.Answer
-	j.stats.Detecting.measure(func() int {
-		answers, err = j.detector.Detect(ctx, []detect.Image{in})
-		return len(img.Luma.Pix)
-	})
-	if err != nil {
-		return img, a, err
+	return width, height, func(f detect.Face) detect.Face {
+		b := decode.ToUpright(decode.Box{X: f.X, Y: f.Y, Width: f.Width, Height: f.Height}, img.Orientation, float64(width), float64(height))
+		f.X, f.Y, f.Width, f.Height = b.X/img.Scale, b.Y/img.Scale, b.Width/img.Scale, b.Height/img.Scale
+		return f
 	}
-	if len(answers) != 1 {
-		return img, a, fmt.Errorf("%d answers for one image", len(answers))
-	}
-	return img, answers[0], answers[0].Err
 }
 
 type panicError struct {
