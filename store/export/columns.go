@@ -29,7 +29,8 @@ type value struct {
 // record is what becomes one row of the output: a result, or one of its faces.
 type record struct {
 	store.Result
-	face int // of Faces, where a row is a face
+	face  int // of Faces, where a row is a face
+	crops int // how many of Faces the run knew: the best ones
 }
 
 type column struct {
@@ -77,6 +78,9 @@ var imageColumns = []column{
 		}
 		return confidence(r.Faces[0])
 	}},
+	{"kept", text, keptFile},
+	{"crops", text, cropFiles},
+	{"blurred", text, blurredFile},
 }
 
 const imageDefaults = 11
@@ -92,6 +96,7 @@ var faceColumns = []column{
 	{"height", integer, func(r *record) value { return number(r.Faces[r.face].Height) }},
 	{"score", real, func(r *record) value { return value{f: r.Faces[r.face].Score} }},
 	{"confidence", real, func(r *record) value { return confidence(r.Faces[r.face]) }},
+	{"crop", text, cropFile},
 }
 
 const faceDefaults = 8

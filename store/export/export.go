@@ -119,7 +119,7 @@ type exporter struct {
 }
 
 func (e *exporter) Write(r store.Result) error {
-	e.rec = record{Result: r, face: -1}
+	e.rec = record{Result: r, face: -1, crops: len(r.Faces)}
 	if e.minScore != nil {
 		e.redecide(*e.minScore)
 	}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"unicode/utf8"
+
+	"facescan/store"
 )
 
 // Filter is a --where, read and checked.
@@ -22,6 +24,11 @@ func ParseFilter(where string, o Options) (*Filter, error) {
 		return nil, err
 	}
 	return &Filter{root}, nil
+}
+
+// Match tells whether a filter over rows of images lets a result through.
+func (f *Filter) Match(r store.Result) bool {
+	return f.match(&record{Result: r, face: -1, crops: len(r.Faces)})
 }
 
 // match tells whether the condition is true; unknown is not.
