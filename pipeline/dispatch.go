@@ -106,6 +106,11 @@ func (d *dispatcher) hand(h *held) error {
 	if err := d.lookForSuspects(); err != nil {
 		return err
 	}
+	if d.Keeper != nil {
+		if err := d.Keeper.TakeOver(); err != nil {
+			return fmt.Errorf("take over what dead processes kept: %w", err)
+		}
+	}
 	l := h.now()
 	for after := l.Lo - 1; ; {
 		rows, err := d.session.Pending(h.ctx, l, after, pageRows)
@@ -160,11 +165,6 @@ func (d *dispatcher) lookForSuspects() error {
 			return nil
 		}
 		return fmt.Errorf("read the suspect rows: %w", err)
-	}
-	if d.Keeper != nil && n > 0 {
-		if err := d.Keeper.TakeOver(); err != nil {
-			return fmt.Errorf("take over what dead processes kept: %w", err)
-		}
 	}
 	d.suspects, d.takeovers = s, n
 	d.stats.Takeovers.Store(n)
