@@ -147,7 +147,7 @@ func BenchmarkCommit(b *testing.B) {
 			}
 			pendingSize := fileSize(b, j)
 			done := 0
-			took := time.Duration(0)
+			var took, used time.Duration
 			for b.Loop() { // a shard of 10,000 rows
 				l, err := s.Claim(ctx, 10000)
 				if errors.Is(err, store.ErrNoShard) {
@@ -161,15 +161,16 @@ func BenchmarkCommit(b *testing.B) {
 					for i := id; i <= min(id+499, l.Hi); i++ {
 						batch = append(batch, benchResult(i, c.faces))
 					}
-					at := time.Now()
+					at, c := time.Now(), cpu()
 					if err := s.Commit(ctx, l, batch); err != nil {
 						b.Fatal(err)
 					}
-					took += time.Since(at)
+					took, used = took+time.Since(at), used+cpu()-c
 					done += len(batch)
 				}
 			}
 			b.ReportMetric(float64(done)/took.Seconds(), "rows/s")
+			b.ReportMetric(float64(done)/used.Seconds(), "rows/CPU-s")
 			b.ReportMetric(float64(pendingSize-text)/n, "B/pending-row")
 			b.ReportMetric(float64(fileSize(b, j)-pendingSize)/float64(done), "B/done-more")
 		})
@@ -251,7 +252,7 @@ func BenchmarkResults(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	read := 0
+	read, before := 0, cpu()
 	for b.Loop() {
 		for _, err := range j.Results(ctx, 0, 1<<62) {
 			if err != nil {
@@ -261,6 +262,7 @@ func BenchmarkResults(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(float64(read)/(cpu()-before).Seconds(), "rows/CPU-s")
 }
 
 // BenchmarkScale makes a job of FACESCAN_SCALE rows (a million without it), 99 % of them done, and says how long what
