@@ -38,7 +38,7 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 				return err
 			}
 		}
-		if err := insertRows(t, fresh); err != nil {
+		if err := insertRows(t, source, fresh); err != nil {
 			return err
 		}
 		if last, err = place(t, fresh, last, source, shardSize); err != nil {
@@ -47,9 +47,7 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 		if err := improve(t, source, results); err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE {sources} SET offset = ?, line = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
-			p.Offset, p.Line, p.Mark, complete, len(fresh), last, source)
-		return err
+		return advance(t, source, p, complete, len(fresh), last)
 	}))
 }
 
@@ -110,6 +108,9 @@ func place(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64
 		_, err := t.exec("UPDATE {shards} SET rows = rows + ?, pending = pending + ? WHERE lo = ?", rows, pending, lo)
 		return err
 	})
+	if err == nil && n > 0 {
+		err = changed(t, source, n)
+	}
 	if err != nil {
 		return last, err
 	}
@@ -135,7 +136,7 @@ func improve(t tx, source int, results []store.Result) error {
 	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
 		return err
 	}
-	if err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
+	if _, err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
 		return err
 	}
 	return insertResults(t, source, results)

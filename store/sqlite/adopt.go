@@ -69,6 +69,7 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 		}
 		c, err := nextShard(t, last, math.MaxInt64, shardSize)
 		if end = errors.Is(err, errEnd); end {
+			t.imported(l.Source)
 			_, err = t.exec("UPDATE {sources} SET complete = 1 WHERE number = ?", l.Source)
 			return err
 		}
@@ -101,7 +102,7 @@ func adoptBelow(t tx, source int, first int64, shardSize int) error {
 		if err := adoptShard(t, source, c, sql.NullInt64{}, shardSize); err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE {sources} SET rows = rows + ? WHERE number = ?", c.rows, source); err != nil {
+		if _, err := t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + 1 WHERE number = ?", c.rows, source); err != nil {
 			return err
 		}
 		last = sql.NullInt64{Int64: c.hi, Valid: true}
@@ -142,6 +143,9 @@ func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c shard, e
 
 // adoptShard makes a shard, or adds it to the one that ends at last if that is free and small.
 func adoptShard(t tx, source int, c shard, last sql.NullInt64, shardSize int) error {
+	if err := regroup(t, c.lo, c.hi); err != nil {
+		return err
+	}
 	if last.Valid {
 		n, err := t.exec(`UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ?, already = already + ?
 			WHERE lo = (SELECT max(lo) FROM {shards}) AND hi = ? AND owner IS NULL AND rows + ? <= ? AND already + ? <= ?`,
@@ -199,13 +203,15 @@ func isRight(t tx, s shard) (bool, error) {
 	if err := t.one("SELECT EXISTS (SELECT 1 "+strays+")", []any{s.lo, s.hi}, &stray); err != nil || stray {
 		return false, err
 	}
-	c, err := count(t, s.lo, s.hi)
-	return c == s, err
+	if c, err := count(t, s.lo, s.hi); err != nil || c != s {
+		return false, err
+	}
+	return membersAreRight(t, s.lo, s.hi)
 }
 
 // putRight drops stray results and counts again.
 func putRight(t tx, s shard) (shard, error) {
-	if err := dropResults(t, 0, strays, s.lo, s.hi); err != nil {
+	if _, err := dropResults(t, 0, strays, s.lo, s.hi); err != nil {
 		return s, err
 	}
 	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.lo, s.hi)
@@ -215,8 +221,11 @@ func putRight(t tx, s shard) (shard, error) {
 	return recount(t, s)
 }
 
-// recount sets a shard's counters, and its source's, by what there is.
+// recount sets the counters of a shard, its source and its groups by what there is.
 func recount(t tx, s shard) (shard, error) {
+	if err := regroup(t, s.lo, s.hi); err != nil {
+		return s, err
+	}
 	c, err := count(t, s.lo, s.hi)
 	if err != nil || c == s {
 		return c, err
@@ -225,6 +234,7 @@ func recount(t tx, s shard) (shard, error) {
 	if err != nil {
 		return c, err
 	}
-	_, err = t.exec("UPDATE {sources} SET rows = rows + ?", c.rows-s.rows)
+	more := c.rows - s.rows // may have come in among rows that were read
+	_, err = t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + ?", more, max(0, more))
 	return c, err
 }

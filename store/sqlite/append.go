@@ -30,7 +30,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if err := checkIDs(rows, last, l.Source); err != nil {
 			return err
 		}
-		if err := insertRows(t, rows); err != nil {
+		if err := insertRows(t, l.Source, rows); err != nil {
 			return err
 		}
 		if err := insertBad(t, rows, l.Source); err != nil {
@@ -39,9 +39,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if last, err = cutRows(t, rows, last, l.Source, shardSize); err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE {sources} SET offset = ?, line = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
-			p.Offset, p.Line, p.Mark, complete, len(rows), last, l.Source)
-		return err
+		return advance(t, l.Source, p, complete, len(rows), last)
 	}))
 }
 
@@ -61,7 +59,7 @@ func checkIDs(rows []store.NewRow, last int64, source int) error {
 
 // insertRows adds rows, done if they are Bad. It names only the columns that some row has a value for: the usual list
 // binds two values a row.
-func insertRows(t tx, rows []store.NewRow) error {
+func insertRows(t tx, source int, rows []store.NewRow) error {
 	var bad, wide bool
 	for i := range rows {
 		bad = bad || rows[i].Bad
@@ -92,9 +90,28 @@ func insertRows(t tx, rows []store.NewRow) error {
 		if err := t.bulk(head+")", width, values); err != nil {
 			return err
 		}
+		if wide {
+			if err := countRows(t, source, rows[:n]); err != nil {
+				return err
+			}
+		}
 		rows = rows[n:]
 	}
 	return nil
+}
+
+// advance moves the import of a source on by so many rows, up to the last one's id.
+func advance(t tx, source int, p store.Position, complete bool, rows int, last int64) error {
+	was := false
+	if err := t.one("SELECT complete FROM {sources} WHERE number = ?", []any{source}, &was); err != nil {
+		return err
+	}
+	if complete && !was {
+		t.imported(source)
+	}
+	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
+		p.Offset, p.Line, p.Mark, complete, rows, last, source)
+	return err
 }
 
 // orNil stores an empty word as NULL, which takes no room.

@@ -41,7 +41,7 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 			}
 		}
 		if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
-			if err := dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+			if _, err := dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
 				return err
 			}
 		}
@@ -167,14 +167,17 @@ func insertResults(t tx, source int, results []store.Result) error {
 	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces); err != nil {
 		return err
 	}
+	if err := countResults(t, source, results, 1); err != nil {
+		return err
+	}
 	return addTallies(t, source, tallies)
 }
 
-// dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on them.
-func dropResults(t tx, source int, rest string, args ...any) error {
-	var ids []store.Result
+// dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on them. It
+// returns their rows, in id order; only the ids are filled in.
+func dropResults(t tx, source int, rest string, args ...any) (ids []store.Result, err error) {
 	tallies := map[store.Reason]tally{}
-	err := t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest, args, func(r *sql.Rows) error {
+	err = t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args, func(r *sql.Rows) error {
 		var id, faces int64
 		var reason store.Reason
 		if err := r.Scan(&id, &reason, &faces); err != nil {
@@ -187,14 +190,26 @@ func dropResults(t tx, source int, rest string, args ...any) error {
 		return nil
 	})
 	if err != nil || len(ids) == 0 {
-		return err
+		return nil, err
+	}
+	if err := countResults(t, source, ids, -1); err != nil {
+		return nil, err
 	}
 	for _, table := range []string{"{results}", "{faces}"} {
 		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return addTallies(t, source, tallies)
+	if err := changed(t, source, len(ids)); err != nil {
+		return nil, err
+	}
+	return ids, addTallies(t, source, tallies)
+}
+
+// changed notes that n rows of a source, which may have been read in order, are not what they were.
+func changed(t tx, source, n int) error {
+	_, err := t.exec("UPDATE {sources} SET changes = changes + ? WHERE number = ?", n, source)
+	return err
 }
 
 // addTallies adds to the counters; what is to be taken away is negative.

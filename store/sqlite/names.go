@@ -7,29 +7,33 @@ import "strings"
 type names struct {
 	urls, id, url, done string // the table of rows and its columns
 	prefix              string // of our own tables
+	members             string // the table of rows that have a group
 	// Expressions on a row that is aliased u:
 	pending string // it is not done
 	ours    string // it belongs to the job, pending or done
 	address string // its URL, as text
 	group   string // value of its group column, as text
 	kept    string // values of its kept columns, as a JSON array or NULL
+	// An expression on a member m and a group g:
+	ofSource string // the row is of the group's source
 }
 
 // jobNames are those of a job made from lists. They are a contract.
 var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: "u.done = 0", ours: "1", address: "u.url",
-	group: `coalesce(u."group", '')`, kept: "u.kept"}
+	group: `coalesce(u."group", '')`, kept: "u.kept", members: "urls",
+	ofSource: "m.id BETWEEN g.source << 40 AND ((g.source + 1) << 40) - 1"}
 
 var ownTables = []string{"results", "faces", "detectors", "sources", "shards", "shards_open", "shards_leased",
-	"tallies", "owners", "suspects", "settings", "thumbnails", "job"}
+	"tallies", "owners", "suspects", "settings", "thumbnails", "groups", "groups_finished", "groups_ready", "members_group", "job"}
 
 // replacer turns SQL with tokens into SQL with names.
 func (n names) replacer() *strings.Replacer {
-	pairs := []string{"{urls}", quote(n.urls), "{id}", quote(n.id), "{url}", quote(n.url), "{done}", quote(n.done)}
+	pairs := []string{"{urls}", quote(n.urls), "{id}", quote(n.id), "{url}", quote(n.url), "{done}", quote(n.done), "{members}", quote(n.members)}
 	for _, t := range ownTables {
 		pairs = append(pairs, "{"+t+"}", quote(n.prefix+t))
 	}
 	own := strings.NewReplacer(pairs...)
-	for token, expression := range map[string]string{"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group, "{kept}": n.kept} {
+	for token, expression := range map[string]string{"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group, "{kept}": n.kept, "{of_source}": n.ofSource} {
 		pairs = append(pairs, token, "("+own.Replace(expression)+")")
 	}
 	return strings.NewReplacer(pairs...)

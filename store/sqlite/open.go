@@ -58,7 +58,7 @@ const (
 var schemas embed.FS
 
 // schemaVersion is the newest schema this program knows: how many files there are in schema/.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // job implements store.Job.
 type job struct {
@@ -72,6 +72,7 @@ type job struct {
 
 var (
 	_ store.Job     = (*job)(nil)
+	_ store.Ordered = (*job)(nil)
 	_ store.Sampler = (*job)(nil)
 )
 

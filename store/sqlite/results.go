@@ -111,6 +111,14 @@ func (j *job) sourceOf(id int64) int {
 	return int(id >> store.SourceShift)
 }
 
+// sourceSQL is sourceOf in SQL.
+func (j *job) sourceSQL(id string) string {
+	if j.inPlace {
+		return "0"
+	}
+	return fmt.Sprintf("(%s >> %d)", id, store.SourceShift)
+}
+
 // Counts implements store.Job.
 func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 	c.Failures = map[store.Reason]int64{}

@@ -81,52 +81,31 @@ func (j *job) selected(ctx context.Context, from int64, chosen []any, host strin
 }
 
 // reopen makes rows pending again, those of them that still are as chosen.
-func (j *job) reopen(t tx, rows []store.Result, chosen []any) (int, error) {
-	tallies := map[int]map[store.Reason]tally{}
-	still := map[int64]bool{}
-	err := t.each("DELETE FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND "+isChosen+" RETURNING id, coalesce(reason, ''), faces",
-		append([]any{idList(rows)}, chosen...), func(r *sql.Rows) error {
-			var id, faces int64
-			var reason store.Reason
-			if err := r.Scan(&id, &reason, &faces); err != nil {
-				return err
-			}
-			still[id] = true
-			source := j.sourceOf(id)
-			if tallies[source] == nil {
-				tallies[source] = map[store.Reason]tally{}
-			}
-			sum := tallies[source][reason]
-			sum.take(faces)
-			tallies[source][reason] = sum
-			return nil
-		})
-	if err != nil {
-		return 0, err
-	}
-	var reopened []store.Result // in id order, as rows
-	for _, r := range rows {
-		if still[r.ID] {
-			reopened = append(reopened, r)
+func (j *job) reopen(t tx, rows []store.Result, chosen []any) (n int, err error) {
+	for len(rows) > 0 {
+		source, here := j.sourceOf(rows[0].ID), 1
+		for here < len(rows) && j.sourceOf(rows[here].ID) == source {
+			here++
 		}
-	}
-	for source, sums := range tallies {
-		if err := addTallies(t, source, sums); err != nil {
+		reopened, err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND "+isChosen,
+			append([]any{idList(rows[:here])}, chosen...)...)
+		if err != nil {
 			return 0, err
 		}
+		_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
+		if err != nil {
+			return 0, err
+		}
+		err = eachShard(t, reopened, func(lo int64, n int) error {
+			_, err := t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		n, rows = n+len(reopened), rows[here:]
 	}
-	if _, err := t.exec("DELETE FROM {faces} WHERE id IN (SELECT value FROM json_each(?))", idList(reopened)); err != nil {
-		return 0, err
-	}
-	_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
-	if err != nil {
-		return 0, err
-	}
-	err = eachShard(t, reopened, func(lo int64, n int) error {
-		_, err := t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
-		return err
-	})
-	return len(reopened), err
+	return n, nil
 }
 
 // eachShard calls f for each shard that some rows, in id order, are in, with their number.

@@ -71,7 +71,7 @@ func InspectTable(ctx context.Context, path string, o TableOptions) (d Table, er
 		return d, wrap("read "+path, err)
 	}
 	defer t.Rollback()
-	d, err = inspect(tx{ctx, reader{t, names{prefix: tablePrefix}.replacer()}}, o)
+	d, err = inspect(tx{ctx: ctx, q: reader{t, names{prefix: tablePrefix}.replacer()}}, o)
 	d.Path = path
 	return d, wrap("table of "+path, err)
 }
@@ -259,6 +259,7 @@ func HasTableJob(ctx context.Context, path string) (bool, error) {
 func (d Table) names() names {
 	text := func(name string) string { return "coalesce(CAST(u." + quote(name) + " AS TEXT), '')" }
 	n := names{urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text(d.URL), group: "''", kept: "NULL",
+		members: tablePrefix + "members", ofSource: "1",
 		pending: `CASE typeof(u.{done}) WHEN 'integer' THEN u.{done} = 0 WHEN 'null' THEN 1 WHEN 'real' THEN u.{done} = 0.0
 			ELSE lower(trim(u.{done})) NOT IN ('true', 't', 'yes', 'y', 'on') AND CAST(u.{done} AS REAL) = 0 END`}
 	n.ours = "(" + n.pending + ") OR u.{id} IN (SELECT id FROM {results})"

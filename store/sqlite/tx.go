@@ -16,8 +16,9 @@ type querier interface {
 
 // tx is an open transaction.
 type tx struct {
-	ctx context.Context
-	q   querier
+	ctx     context.Context
+	q       querier
+	touched *touched // of a writer's
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -96,7 +97,7 @@ func (j *job) view(ctx context.Context, f func(tx) error) error {
 		return err
 	}
 	defer t.Rollback() // it wrote nothing
-	return f(tx{ctx, reader{t, j.names}})
+	return f(tx{ctx: ctx, q: reader{t, j.names}})
 }
 
 // writer is the one connection of this process that writes. Within a process its turn is a queue; between
@@ -157,7 +158,11 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 			_, _ = w.conn.ExecContext(uncancelled, "ROLLBACK")
 		}
 	}()
-	if err := f(tx{uncancelled, w}); err != nil {
+	t := tx{uncancelled, w, &touched{map[int]map[string]bool{}, map[int]bool{}}}
+	if err := f(t); err != nil {
+		return err
+	}
+	if err := settleGroups(t); err != nil {
 		return err
 	}
 	// With a rollback journal, as a user's file may have, readers can hold up a COMMIT; the transaction stays open.

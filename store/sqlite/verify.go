@@ -65,7 +65,7 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 			return wrap("verify", err)
 		}
 	}
-	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifyShards, j.verifyTallies} {
+	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifyShards, j.verifyTallies, j.verifyGroups} {
 		if err := f(ctx, report); err != nil {
 			return wrap("verify", err)
 		}
@@ -176,10 +176,6 @@ func checkLease(what string, id int64, orphan bool, generation, given int64, rep
 
 // verifyTallies counts the results and compares.
 func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) error {
-	sourceOf := fmt.Sprintf("id >> %d", store.SourceShift)
-	if j.inPlace {
-		sourceOf = "0"
-	}
 	return j.view(ctx, func(t tx) error {
 		type key struct {
 			source int64
@@ -199,7 +195,7 @@ func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) err
 		if err != nil {
 			return err
 		}
-		counted, err := read("SELECT " + sourceOf + ", coalesce(reason, ''), count(*), sum(faces), sum(faces > 0) FROM {results} GROUP BY 1, 2")
+		counted, err := read("SELECT " + j.sourceSQL("id") + ", coalesce(reason, ''), count(*), sum(faces), sum(faces > 0) FROM {results} GROUP BY 1, 2")
 		if err != nil {
 			return err
 		}

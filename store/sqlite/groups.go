@@ -1,0 +1,289 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"facescan/store"
+)
+
+// Groups. What the members of a group and their results add up to is kept beside them, in every transaction that adds
+// or takes away either (countResults, countMembers). A group that a transaction touched is not finished any more; before
+// the transaction commits, settleGroups finishes those of them that are ready, and with the end of an import all that
+// are ready in its source. Every number of the order in which groups are finished is given once.
+//
+// Sums can be taken back, the largest face and the times cannot: a group that lost a result is stale, and has them
+// recomputed from its rows when it is finished.
+//
+// A source without groups costs a commit one look into an empty range of an index.
+
+// touched are the groups that a transaction has to look at before it commits.
+type touched struct {
+	groups  map[int]map[string]bool // by source and name: whether none of its rows is pending
+	sources map[int]bool            // whose import came to its end
+}
+
+// aggregate is what some rows of a group add up to.
+type aggregate struct {
+	images, ok, failed, faces, imagesWithFaces, largest int64
+	first, last                                         sql.NullInt64
+}
+
+// aggregates are the columns of an aggregate, of members m and their results r.
+const aggregates = `count(*), count(r.id) - count(r.reason), count(r.reason), coalesce(sum(r.faces), 0), count(*) FILTER (WHERE r.faces > 0),
+	coalesce(max((SELECT max(max(f.width, f.height)) FROM {faces} AS f WHERE f.id = r.id)), 0), min(r.time), max(r.time)`
+
+func (a *aggregate) dest() []any {
+	return []any{&a.images, &a.ok, &a.failed, &a.faces, &a.imagesWithFaces, &a.largest, &a.first, &a.last}
+}
+
+// countResults adds the results of some rows to their groups, or takes them away. Their number does not change.
+func countResults(t tx, source int, rows []store.Result, sign int64) error {
+	some := false
+	if err := t.one("SELECT EXISTS (SELECT 1 FROM {groups} WHERE source = ?)", []any{source}, &some); err != nil || !some {
+		return err
+	}
+	return sumGroups(t, "JOIN", idList(rows), func(name string, a aggregate) error {
+		a.images = 0
+		return addToGroup(t, source, name, a, sign)
+	})
+}
+
+// countMembers adds members to their groups, with their results as far as they have any, or takes them away.
+func countMembers(t tx, source int, rows []store.Result, sign int64) error {
+	return sumGroups(t, "LEFT JOIN", idList(rows), func(name string, a aggregate) error { return addToGroup(t, source, name, a, sign) })
+}
+
+// sumGroups sums up members by group, and then calls add for each.
+func sumGroups(t tx, join, ids string, add func(name string, a aggregate) error) error {
+	sums := map[string]aggregate{}
+	err := t.each(`SELECT m."group", `+aggregates+` FROM json_each(?) AS i CROSS JOIN {members} AS m ON m.id = i.value `+join+
+		` {results} AS r ON r.id = m.id WHERE m."group" IS NOT NULL GROUP BY m."group"`, []any{ids}, func(r *sql.Rows) error {
+		var name string
+		var a aggregate
+		err := r.Scan(append([]any{&name}, a.dest()...)...)
+		sums[name] = a
+		return err
+	})
+	for name, a := range sums {
+		if err == nil {
+			err = add(name, a)
+		}
+	}
+	return err
+}
+
+// countRows adds new rows, which have no results yet, to their groups.
+func countRows(t tx, source int, rows []store.NewRow) error {
+	sums := map[string]int64{}
+	for i := range rows {
+		if rows[i].Group != "" {
+			sums[rows[i].Group]++
+		}
+	}
+	for name, n := range sums {
+		if err := addToGroup(t, source, name, aggregate{images: n}, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addToGroup changes the sums of a group, which thereby is not finished.
+func addToGroup(t tx, source int, name string, a aggregate, sign int64) error {
+	if sign < 0 {
+		a.largest, a.first, a.last = 0, sql.NullInt64{}, sql.NullInt64{}
+	}
+	ready := false
+	err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, stale)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, name) DO UPDATE SET images = images + excluded.images,
+		ok = ok + excluded.ok, failed = failed + excluded.failed, faces = faces + excluded.faces,
+		images_with_faces = images_with_faces + excluded.images_with_faces, largest_face = max(largest_face, excluded.largest_face),
+		first = min(coalesce(first, excluded.first), coalesce(excluded.first, first)),
+		last = max(coalesce(last, excluded.last), coalesce(excluded.last, last)), stale = max(stale, excluded.stale), finished = NULL
+		RETURNING images = ok + failed`,
+		[]any{source, name, sign * a.images, sign * a.ok, sign * a.failed, sign * a.faces, sign * a.imagesWithFaces,
+			a.largest, a.first, a.last, sign < 0}, &ready)
+	if t.touched.groups[source] == nil {
+		t.touched.groups[source] = map[string]bool{}
+	}
+	t.touched.groups[source][name] = ready
+	return err
+}
+
+// imported says that the import of a source came to its end in this transaction, which was not there before.
+func (t tx) imported(source int) { t.touched.sources[source] = true }
+
+// isReady is a condition on a group g to be finished. The indexed columns come first.
+const isReady = `g.finished IS NULL AND g.images = g.ok + g.failed AND g.images > 0
+	AND EXISTS (SELECT 1 FROM {sources} WHERE number = g.source AND complete <> 0)
+	AND NOT EXISTS (SELECT 1 FROM {settings} WHERE key = '` + store.NodeSetting + `' AND value <> '')`
+
+// settleGroups finishes what is ready, as the last thing in a transaction.
+func settleGroups(t tx) error {
+	for source := range t.touched.sources {
+		if err := finishGroups(t, source, "1", nil); err != nil {
+			return err
+		}
+		delete(t.touched.groups, source)
+	}
+	for _, source := range slices.Sorted(maps.Keys(t.touched.groups)) {
+		var ready []string
+		for name, is := range t.touched.groups[source] {
+			if is {
+				ready = append(ready, name)
+			}
+		}
+		if len(ready) == 0 {
+			continue
+		}
+		list, err := json.Marshal(ready)
+		if err != nil {
+			return err
+		}
+		if err := finishGroups(t, source, "g.name IN (SELECT value FROM json_each(?))", []any{string(list)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishGroups finishes the groups of a source, among some, that are ready.
+func finishGroups(t tx, source int, some string, args []any) error {
+	args = append([]any{source}, args...)
+	_, err := t.exec(`UPDATE {groups} AS g SET (largest_face, first, last, stale) = (SELECT
+		coalesce(max((SELECT max(max(f.width, f.height)) FROM {faces} AS f WHERE f.id = r.id)), 0), min(r.time), max(r.time), 0
+		FROM {members} AS m JOIN {results} AS r ON r.id = m.id WHERE m."group" = g.name AND {of_source})
+		WHERE g.source = ? AND `+some+` AND g.stale <> 0 AND `+isReady, args...)
+	if err != nil {
+		return err
+	}
+	n, err := t.exec(`UPDATE {groups} AS o SET revision = o.revision + 1, finished = n.place FROM (
+		SELECT g.name, row_number() OVER (ORDER BY g.name) + (SELECT finished FROM {job}) AS place FROM {groups} AS g
+		WHERE g.source = ? AND `+some+` AND `+isReady+`) AS n WHERE o.source = ? AND o.name = n.name`, append(args, source)...)
+	if err != nil || n == 0 {
+		return err
+	}
+	_, err = t.exec("UPDATE {job} SET finished = finished + ?", n)
+	return err
+}
+
+// members that a user's table does not bear out any more, and rows of it that are members and not noted: of the rows from
+// one id to another.
+const (
+	lostMembers = `FROM {members} AS m LEFT JOIN {urls} AS u ON u.{id} = m.id
+		WHERE m.id BETWEEN ?1 AND ?2 AND (u.{id} IS NULL OR NOT {ours} OR {group} <> m."group")`
+	newMembers = `FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {group} <> '' AND {ours}
+		AND u.{id} NOT IN (SELECT id FROM {members} WHERE id BETWEEN ?1 AND ?2)`
+)
+
+// membersAreRight tells whether the members from lo to hi are what a user's table says.
+func membersAreRight(t tx, lo, hi int64) (right bool, err error) {
+	err = t.one("SELECT NOT EXISTS (SELECT 1 "+lostMembers+") AND NOT EXISTS (SELECT 1 "+newMembers+")", []any{lo, hi}, &right)
+	return right, err
+}
+
+// regroup makes the members from lo to hi what a user's table says.
+func regroup(t tx, lo, hi int64) error {
+	read := func(query string) (rows []store.Result, err error) {
+		err = t.each(query, []any{lo, hi}, func(r *sql.Rows) error {
+			var id int64
+			err := r.Scan(&id)
+			rows = append(rows, store.Result{ID: id})
+			return err
+		})
+		return rows, err
+	}
+	lost, err := read("SELECT m.id " + lostMembers)
+	if err != nil {
+		return err
+	}
+	if len(lost) > 0 {
+		if err := countMembers(t, 0, lost, -1); err != nil {
+			return err
+		}
+		if _, err := t.exec("DELETE FROM {members} WHERE id IN (SELECT value FROM json_each(?))", idList(lost)); err != nil {
+			return err
+		}
+	}
+	fresh, err := read(`INSERT INTO {members} (id, "group") SELECT u.{id}, {group} ` + newMembers + " RETURNING id")
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	return countMembers(t, 0, fresh, 1)
+}
+
+// verifyGroups compares all groups with their rows.
+func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) error {
+	type group struct {
+		source int
+		name   string
+		aggregate
+		stale, ready bool
+		finished     sql.NullInt64
+	}
+	problem := func(g group, format string, args ...any) {
+		report(store.Problem{Check: "group", Text: fmt.Sprintf("group %q of source %d: ", g.name, g.source) + fmt.Sprintf(format, args...)})
+	}
+	last := group{source: -1}
+	for more := true; more; {
+		err := j.view(ctx, func(t tx) error {
+			given := int64(0)
+			if err := t.one("SELECT finished FROM {job}", nil, &given); err != nil {
+				return err
+			}
+			var page []group
+			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face, g.first, g.last,
+				g.stale, g.finished, `+isReady+` FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
+				[]any{last.source, last.name, groupPage}, func(r *sql.Rows) error {
+					var g group
+					err := r.Scan(append(append([]any{&g.source, &g.name}, g.dest()...), &g.stale, &g.finished, &g.ready)...)
+					page = append(page, g)
+					return err
+				})
+			if more = len(page) == groupPage; err != nil || len(page) == 0 {
+				return err
+			}
+			last = page[len(page)-1]
+			for _, g := range page {
+				var a aggregate
+				err := t.one("SELECT "+aggregates+` FROM (SELECT ? AS source) AS g, {members} AS m LEFT JOIN {results} AS r ON r.id = m.id
+					WHERE m."group" = ? AND {of_source}`, []any{g.source, g.name}, a.dest()...)
+				if err != nil {
+					return err
+				}
+				if g.stale { // until it is finished
+					a.largest, a.first, a.last = g.largest, g.first, g.last
+				}
+				if a != g.aggregate {
+					problem(g, "its counters say %+v, its rows %+v", g.aggregate, a)
+				}
+				switch finished := g.finished.Valid; {
+				case g.ready:
+					problem(g, "none of its rows is pending, and it is not finished")
+				case finished && g.images != g.ok+g.failed:
+					problem(g, "it is finished, with rows pending")
+				case finished && (g.stale || g.finished.Int64 > given):
+					problem(g, "it is finished with number %d of %d, stale: %t", g.finished.Int64, given, g.stale)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return j.view(ctx, func(t tx) error {
+		return t.each(fmt.Sprintf(`SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g ON g.name = m."group" AND g.source = %s
+			WHERE m."group" IS NOT NULL AND g.name IS NULL LIMIT %d`, j.sourceSQL("m.id"), verifyShown), nil, func(r *sql.Rows) error {
+			var id int64
+			err := r.Scan(&id)
+			report(store.Problem{Check: "group", ID: id, Text: fmt.Sprintf("row %d has a group that is not there", id)})
+			return err
+		})
+	})
+}

@@ -1,0 +1,84 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+	"time"
+
+	"facescan/store"
+)
+
+// Frontier implements store.Ordered.
+func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Frontier, err error) {
+	f.Next = from
+	err = j.view(ctx, func(t tx) error {
+		var last int64
+		if err := t.one("SELECT changes, last_id FROM {sources} WHERE number = ?", []any{source}, &f.Changes, &last); err != nil {
+			return err
+		}
+		for {
+			var lo, hi int64
+			err := t.one(`SELECT lo, hi FROM {shards} WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards}
+				WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1) AND lo <= ?2 AND source = ?3 AND pending > 0 ORDER BY lo LIMIT 1`,
+				[]any{f.Next, last, source}, &lo, &hi)
+			if errors.Is(err, sql.ErrNoRows) { // nothing is pending
+				break
+			}
+			if err != nil {
+				return err
+			}
+			err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1",
+				[]any{max(lo, f.Next), hi}, &f.Next)
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			f.Next = hi + 1 // what is pending in the shard lies below
+		}
+		some := false
+		err := t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE source = ?)", []any{source}, &some)
+		if some {
+			f.Next = max(f.Next, last+1)
+		}
+		return err
+	})
+	return f, wrap("read how far the rows are done in order", err)
+}
+
+// groupPage is how many groups one read transaction covers.
+const groupPage = 500
+
+// Groups implements store.Job.
+func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, error] {
+	return func(yield func(store.Group, error) bool) {
+		for {
+			var page []store.Group
+			err := j.view(ctx, func(t tx) error {
+				return t.each(`SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, revision, finished
+					FROM {groups} WHERE finished > ? ORDER BY finished LIMIT ?`, []any{after, groupPage}, func(r *sql.Rows) error {
+					var g store.Group
+					var first, last int64
+					err := r.Scan(&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces, &g.ImagesWithFaces, &g.LargestFace,
+						&first, &last, &g.Revision, &g.Sequence)
+					g.First, g.Last = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
+					page = append(page, g)
+					return err
+				})
+			})
+			if err != nil {
+				yield(store.Group{}, wrap("read groups", err))
+				return
+			}
+			for _, g := range page {
+				if !yield(g, nil) {
+					return
+				}
+				after = g.Sequence
+			}
+			if len(page) < groupPage {
+				return
+			}
+		}
+	}
+}
