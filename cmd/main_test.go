@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand, "bytes": scriptBytes,
+			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand, "bytes": scriptBytes, "waitfor": scriptWaitFor,
 		},
 	})
 }
@@ -137,6 +137,21 @@ func scriptBytes(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := strconv.Unquote(`"` + strings.ReplaceAll(args[1], "$URL", ts.Getenv("URL")) + `"`)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// waitfor FILE: until it is there.
+func scriptWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitfor FILE")
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s is not there", args[0])
+		}
+	}
 }
 
 // pictures are what the servers serve: a photo with faces, and drawn ones without. Sorted by name, the photo is

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
+	"facescan/detect/sidecar"
 	"facescan/pipeline"
 	"facescan/store"
 )
@@ -25,6 +26,7 @@ type runOptions struct {
 	source sourceOptions
 	detect detectOptions
 	fetch  fetchOptions
+	remote sidecarOptions
 
 	fetchers, workers int
 	perHost           int
@@ -42,6 +44,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.source.addFlags(fs)
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
+	o.remote.addFlags(fs)
 	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
@@ -103,6 +106,9 @@ func (o *runOptions) check() error {
 	if err := o.fetch.check(); err != nil {
 		return err
 	}
+	if err := o.remote.check(); err != nil {
+		return err
+	}
 	return o.source.check()
 }
 
@@ -128,7 +134,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if err := settleNode(ctx, job, &t); err != nil {
 		return err
 	}
-	detector, err := settleDetector(ctx, job, &o.detect, flags)
+	show := newProgress(g, o.progress)
+	log := g.logger(show.log())
+	detector, err := settleDetector(ctx, job, &o.detect, flags, func(p detect.Params) (detect.Detector, error) { return o.remote.open(ctx, p, log) })
 	if err != nil {
 		return err
 	}
@@ -140,8 +148,6 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	defer fetcher.Close()
 
 	stats := &pipeline.Stats{}
-	show := newProgress(g, o.progress)
-	log := g.logger(show.log())
 	drain, hard, stop := interrupts(ctx, func() {
 		log.Info(fmt.Sprintf("draining: no new fetches, %d rows in flight get %v, then they go back to pending; "+
 			"interrupt again to stop at once; nothing is lost either way", stats.Snapshot().InFlight, drainGrace))
@@ -156,7 +162,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	end, err := func() (pipeline.End, error) {
 		defer show.run(job, stats)()
 		return pipeline.Run(hard, job, pipeline.Options{
-			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector,
+			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
 			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries, PerHost: o.perHost,
 			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace, OutageWait: o.outageWait, TailGrace: o.tailGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit,
@@ -218,7 +224,8 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 
 // settleDetector makes the detector of a job: with the flags it was begun with, unless it has no results yet. A
 // flag that was given and differs is refused, since the job's results would not be comparable.
-func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags *pflag.FlagSet) (detect.Detector, error) {
+func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags *pflag.FlagSet,
+	open func(detect.Params) (detect.Detector, error)) (detect.Detector, error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -254,11 +261,11 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags 
 	if err != nil {
 		return nil, err
 	}
-	d, err := detect.New(p)
+	d, err := open(p)
 	if err != nil {
 		return nil, err
 	}
-	if was := settings["detector"]; was != "" && counts.Done > 0 && was != d.Fingerprint() {
+	if was := settings["detector"]; was != "" && counts.Done > 0 && !sidecar.Same(was, d.Fingerprint()) {
 		d.Close()
 		return nil, fmt.Errorf("the job has results of another detector (%s; this one is %s); judge everything again with `facescan rescan`, "+
 			"or begin another job with --db", was, d.Fingerprint())

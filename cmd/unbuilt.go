@@ -13,11 +13,6 @@ func addUnbuilt(fs *pflag.FlagSet) {
 		fs.String(name, "0", "not built yet")
 		unbuiltRun[name] = []string{"0"}
 	}
-	text("sidecar")
-	text("sidecar-input")
-	number("sidecar-batch")
-	number("sidecar-delay")
-	text("sidecar-fallback")
 	text("out")
 	text("keep")
 	text("crops")

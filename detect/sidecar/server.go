@@ -432,8 +432,9 @@ func refuseErr(w http.ResponseWriter, err error) int {
 	return refuse(w, http.StatusInternalServerError, err.Error())
 }
 
-// Serve answers on a listener until the context ends; then it drains: requests that were begun are answered, within the grace.
-func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+// Serve answers on a listener until the context ends; then it drains: requests that were begun are answered, within the grace, or
+// until cut is closed.
+func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener, grace time.Duration) error {
 	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 1)
@@ -446,13 +447,23 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration)
 	s.draining.Store(true)
 	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
+	go func() {
+		select {
+		case <-cut:
+			cancel()
+		case <-out.Done():
+		}
+	}()
 	err := h.Shutdown(out)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("draining took longer than %v: the rest is cut off", grace), h.Close())
+		err = errors.Join(fmt.Errorf("draining was not over after %v: the rest is cut off", grace), h.Close())
 	}
 	<-ended
 	return err
 }
+
+// Detector is the fingerprint of engine and model.
+func (s *Server) Detector() string { return s.detector }
 
 // Close ends the workers, when nothing is served any more, and closes the detectors.
 func (s *Server) Close() error {

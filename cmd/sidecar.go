@@ -1,0 +1,186 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/detect"
+	"facescan/detect/sidecar"
+	"facescan/pipeline/decode"
+)
+
+// sidecarOptions are the flags of those who ask a sidecar.
+type sidecarOptions struct {
+	urls     []string
+	input    string
+	batch    int
+	delay    time.Duration
+	fallback string
+	deadline time.Duration // of a batch; tests shorten it
+}
+
+func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&o.urls, "sidecar", nil, "find faces in another process: `URL` of its model, as http://host:8000/v2/models/face or unix:///run/facescan.sock; several share the work")
+	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma), "what it is sent: luma, or the files encoded as downloaded")
+	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most")
+	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
+	fs.StringVar(&o.fallback, "sidecar-fallback", "", "what finds faces while no sidecar answers: cpu, or nothing, then the run pauses")
+}
+
+func (o *sidecarOptions) check() error {
+	switch {
+	case o.input != string(sidecar.Luma) && o.input != string(sidecar.Encoded):
+		return usagef("--sidecar-input %q: it is luma or encoded", o.input)
+	case o.batch < 1 || o.batch > 4096:
+		return usagef("--sidecar-batch %d: give 1 to 4096", o.batch)
+	case o.delay < 0 || o.delay > time.Minute:
+		return usagef("--sidecar-delay %v: give a time up to 1m", o.delay)
+	case o.fallback != "" && o.fallback != "cpu":
+		return usagef("--sidecar-fallback %q: it is cpu, or left out", o.fallback)
+	}
+	return nil
+}
+
+// encoded tells whether the detector wants the files.
+func (o *sidecarOptions) encoded() bool {
+	return len(o.urls) > 0 && o.input == string(sidecar.Encoded)
+}
+
+// open makes the detector: the embedded cascade, or a client of the sidecars.
+func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Logger) (detect.Detector, error) {
+	if len(o.urls) == 0 {
+		return detect.New(p)
+	}
+	co := sidecar.Options{URLs: o.urls, Input: sidecar.Input(o.input), Batch: o.batch, Delay: o.delay, Params: p, Deadline: o.deadline, Log: log}
+	if o.fallback == "cpu" {
+		d, err := detect.New(p)
+		if err != nil {
+			return nil, err
+		}
+		co.Fallback = d
+	}
+	c, err := sidecar.New(ctx, co)
+	if err != nil {
+		if co.Fallback != nil {
+			co.Fallback.Close()
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// sidecarCommandOptions are the flags of the server.
+type sidecarCommandOptions struct {
+	listen, device, token string
+	workers, queue        int
+	maxBody, maxPixels    size
+}
+
+func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.listen, "listen", "127.0.0.1:8000", "`address` to serve on: host:port, or unix:PATH")
+	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N")
+	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in --sidecar's URL; needed beyond loopback")
+	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU two")
+	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
+	o.maxBody = 128 << 20
+	fs.Var(&o.maxBody, "max-body", "refuse larger requests (413)")
+	o.maxPixels = 100e6
+	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (413)")
+}
+
+func newSidecar(g *globals) *cobra.Command {
+	var o sidecarCommandOptions
+	c := &cobra.Command{
+		Use:   "sidecar",
+		Short: "Serve a detector to runs in other processes",
+		Long: "Serves the detector as model face by the Open Inference Protocol v2, for `facescan run --sidecar URL` and other clients of it.\n" +
+			"Beyond loopback it wants a --token. The first Ctrl-C answers what was asked and ends with exit code 0, the second ends at once.",
+		Args: args(cobra.NoArgs, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error { return runSidecar(c.Context(), g, &o) },
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+// sidecarGrace is what requests underway get after the first signal.
+const sidecarGrace = 30 * time.Second
+
+func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error {
+	switch {
+	case sidecar.Beyond(o.listen) && o.token == "":
+		return usagef("--listen %s: others than this machine could ask; give a --token, or listen on 127.0.0.1 or unix:PATH", o.listen)
+	case o.workers < 0 || o.workers > 4096:
+		return usagef("--workers %d: give 1 to 4096, or 0 for as many as fit", o.workers)
+	case o.queue < 1 || o.maxBody < 1 || o.maxPixels < 1:
+		return usagef("--queue, --max-body and --max-pixels must be at least 1")
+	}
+	so := sidecar.ServerOptions{Token: o.token, Workers: o.workers, Queue: o.queue, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
+		Decode: o.decode, Log: g.logger(g.err)}
+	switch o.device {
+	case "cpu":
+		so.Open = detect.New
+	default:
+		return usagef("--device %q: it is cpu", o.device)
+	}
+	s, err := sidecar.NewServer(so)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	l, err := sidecar.Listen(o.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", o.listen, err)
+	}
+	drain, hard, stop := interrupts(ctx, func() { g.tell("draining: what was asked is answered; interrupt again to stop at once") })
+	defer stop()
+	serving, cancel := context.WithCancel(hard)
+	defer cancel()
+	go func() {
+		select {
+		case <-drain:
+		case <-hard.Done():
+		}
+		cancel()
+	}()
+	g.tell("serving %s on %s; use it with: facescan run --sidecar %s", s.Detector(), o.device, address(l))
+	err = s.Serve(serving, hard.Done(), l, sidecarGrace)
+	if hard.Err() != nil {
+		return &exit{code: exitInterrupted}
+	}
+	return err
+}
+
+// address is how clients on this machine call a listener.
+func address(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix://" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}
+
+// decode reads the files of those who send them as downloaded.
+func (o *sidecarCommandOptions) decode(file []byte, p detect.Params) (sidecar.Picture, error) {
+	d := decode.New(decode.Options{MaxPixels: int64(o.maxPixels), MinFace: p.MinFace})
+	img, err := d.Decode(file)
+	if err != nil {
+		d.Close()
+		if errors.Is(err, decode.ErrTooManyPixels) {
+			err = fmt.Errorf("%w (%s)", sidecar.ErrTooManyPixels, strings.TrimPrefix(err.Error(), decode.ErrTooManyPixels.Error()+": "))
+		}
+		return sidecar.Picture{}, err
+	}
+	return sidecar.Picture{Luma: img.Luma, Scale: img.Scale, Release: d.Close, ToStored: func(f detect.Face) detect.Face {
+		b := decode.ToStored(decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale, Width: f.Width * img.Scale, Height: f.Height * img.Scale},
+			img.Orientation, float64(img.Width), float64(img.Height))
+		f.X, f.Y, f.Width, f.Height = b.X, b.Y, b.Width, b.Height
+		return f
+	}}, nil
+}
