@@ -25,6 +25,12 @@ const (
 	idleInside       = 10 * time.Second // most that a transaction may wait for us; see session.begin
 )
 
+// connectionSettings hold for every connection. Each statement of a run has an index made for it, which the planner
+// would not always believe: of rows that were just imported it knows nothing.
+const connectionSettings = `SET search_path = %s; SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %d;
+	SET tcp_user_timeout = %d; SET jit = off;
+	SET enable_seqscan = off; SET enable_bitmapscan = off; SET max_parallel_workers_per_gather = 0`
+
 // IsURL tells whether a job's name is a URL of a database.
 func IsURL(s string) bool {
 	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
@@ -112,8 +118,7 @@ func parse(raw string) (p place, err error) {
 	}
 	c.DialFunc = dialer().DialContext
 	p.pool.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, fmt.Sprintf(`SET search_path = %s; SET jit = off; SET statement_timeout = %d;
-			SET idle_in_transaction_session_timeout = %d; SET tcp_user_timeout = %d`, pgx.Identifier{p.schema}.Sanitize(),
+		_, err := c.Exec(ctx, fmt.Sprintf(connectionSettings, pgx.Identifier{p.schema}.Sanitize(),
 			statementTimeout.Milliseconds(), idleInside.Milliseconds(), silence.Milliseconds()))
 		return err
 	}

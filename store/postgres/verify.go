@@ -46,6 +46,10 @@ var rowChecks = []rowCheck{
 		"SELECT id, cardinality(candidates) FROM results WHERE id BETWEEN $1 AND $2 AND cardinality(candidates) % 6 <> 0"},
 }
 
+// beginInspection begins a view that reads whole tables.
+const beginInspection = beginView + `; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
+	SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT; SET LOCAL max_parallel_workers_per_gather TO DEFAULT`
+
 // Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in one statement.
 func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
 	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifyShards, verifyTallies}
@@ -75,7 +79,7 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 // begun again. On a busy server old versions of rows stay meanwhile.
 func (j *job) told(ctx context.Context, report func(store.Problem), check func(pgx.Tx, func(store.Problem)) error) error {
 	var found []store.Problem
-	err := j.transact(ctx, beginView+"; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0", func(t pgx.Tx) error {
+	err := j.transact(ctx, beginInspection, func(t pgx.Tx) error {
 		found = nil
 		return check(t, func(p store.Problem) { found = append(found, p) })
 	})
@@ -177,7 +181,7 @@ func verifyIndexes(ctx context.Context, t pgx.Tx, report func(store.Problem)) er
 	for _, table := range []string{"rows", "results", "faces"} {
 		var sums [2]struct{ n, sum string }
 		for i, way := range []string{
-			"SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off",
+			"SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off",
 			"SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on",
 		} {
 			if _, err := t.Exec(ctx, way); err != nil {
