@@ -1,0 +1,220 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"facescan/detect/sidecar"
+	"facescan/pipeline/fetch/fetchtest"
+)
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedBuffer) count(text string) int { return strings.Count(l.String(), text) }
+
+// startSidecar starts the server as a process of its own and waits until it listens.
+func startSidecar(t *testing.T, dir, socket string) *exec.Cmd {
+	t.Helper()
+	c, _ := child(t, dir, "sidecar", "--listen", "unix:"+socket)
+	eventually(t, 20*time.Second, "the sidecar listens", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return c
+}
+
+func kill(t *testing.T, c *exec.Cmd) {
+	t.Helper()
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	c.Wait()
+}
+
+// TestSidecarTroubles kills the sidecar of a run ten times, stops it once, and has it talk nonsense once. The table is that of an
+// undisturbed run without a sidecar, and while no sidecar answers no row is done.
+func TestSidecarTroubles(t *testing.T) {
+	s := fetchtest.New(pictures(t), 2*time.Millisecond)
+	defer s.Close()
+	dir := t.TempDir()
+	lines, _ := badList(s, 900)
+	list := writeList(t, dir, lines)
+	plain, there := filepath.Join(dir, "plain.db"), filepath.Join(dir, "there.db")
+	mustHere(t, "run", list, "--db", plain, "--allow-private", "--progress", "none", "-q")
+	want := mustHere(t, "export", plain)
+
+	socket := filepath.Join(dir, "s")
+	server := startSidecar(t, dir, socket)
+	var log lockedBuffer
+	var o runOptions
+	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	o.addFlags(fs)
+	addUnbuilt(fs)
+	args := []string{list}
+	if err := fs.Parse([]string{"--db", there, "--allow-private", "--progress", "none", "--fetchers", "6", "--sidecar", "unix://" + socket, "--sidecar-batch", "8", "--sidecar-delay", "1ms"}); err != nil {
+		t.Fatal(err)
+	}
+	o.remote.deadline = 2 * time.Second
+	ended := make(chan error, 1)
+	go func() {
+		ended <- runRun(context.Background(), &globals{streams: streams{strings.NewReader(""), io.Discard, &log}, logFormat: "text"}, &o, fs, args)
+	}()
+	more := func() {
+		t.Helper()
+		before := s.Total()
+		eventually(t, time.Minute, "more rows", func() bool {
+			select {
+			case err := <-ended:
+				t.Fatalf("the run ended: %v\n%s", err, &log)
+			default:
+			}
+			return s.Total() > before+30
+		})
+	}
+	const pausing = "faces cannot be found now"
+	for i := range 10 {
+		more()
+		pauses := log.count(pausing)
+		kill(t, server)
+		if i == 3 {
+			eventually(t, time.Minute, "the run pauses", func() bool { return log.count(pausing) > pauses })
+			before := okRows(t, there)
+			mustHere(t, "verify", there, "--deep", "-q") // which takes some time, too
+			if after := okRows(t, there); after != before {
+				t.Errorf("%s rows were ok while it paused, then %s", before, after)
+			}
+		}
+		server = startSidecar(t, dir, socket)
+	}
+	more()
+	pauses := log.count(pausing)
+	server.Process.Signal(syscall.SIGSTOP)
+	eventually(t, time.Minute, "the run pauses for one that hangs", func() bool { return log.count(pausing) > pauses })
+	server.Process.Signal(syscall.SIGCONT)
+	more()
+	kill(t, server)
+	server = startSidecar(t, dir, socket+"2")
+	lied := liar(t, socket, socket+"2")
+	eventually(t, time.Minute, "nonsense", lied)
+	more()
+
+	if err := <-ended; err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	mustHere(t, "verify", there, "-q")
+	if got := mustHere(t, "export", there); got != want {
+		t.Errorf("the table differs:\n%s\nwant\n%s\n%s", got, want, &log)
+	}
+	if n := log.count("gives an answer that cannot be right"); n == 0 {
+		t.Errorf("the nonsense is not told:\n%s", &log)
+	}
+}
+
+// okRows is what status says of a job.
+func okRows(t *testing.T, job string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(mustHere(t, "status", job, "--json"), `"ok":`)
+	n, _, _ := strings.Cut(rest, ",")
+	return n
+}
+
+// liar serves on a socket what is served on another, but for one inference that it answers with nonsense: all its faces are
+// nowhere. It returns whether it has.
+func liar(t *testing.T, socket, behind string) func() bool {
+	t.Helper()
+	var asked atomic.Int64
+	var lied atomic.Bool
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "localhost"})
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", behind)
+	}}
+	proxy.Transport = transport
+	proxy.ModifyResponse = func(res *http.Response) error {
+		if !strings.HasSuffix(res.Request.URL.Path, "/infer") || asked.Add(1) != 50 {
+			return nil
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			return err
+		}
+		lied.Store(true)
+		res.Body = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte("FP32"), []byte("FP64"))))
+		return nil
+	}
+	l, err := sidecar.Listen("unix:" + socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: proxy}
+	var serving sync.WaitGroup
+	serving.Go(func() { srv.Serve(l) })
+	t.Cleanup(func() {
+		srv.Close()
+		serving.Wait()
+		transport.CloseIdleConnections()
+	})
+	return lied.Load
+}
+
+// TestSidecarFallback goes on here when the sidecar is gone, and the rows say so.
+func TestSidecarFallback(t *testing.T) {
+	s := fetchtest.New(pictures(t), 2*time.Millisecond)
+	defer s.Close()
+	dir := t.TempDir()
+	lines, outcomes := badList(s, 300)
+	list := writeList(t, dir, lines)
+	socket := filepath.Join(dir, "s")
+	server := startSidecar(t, dir, socket)
+	run, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "--fetchers", "4", "--sidecar", "unix://"+socket, "--sidecar-fallback", "cpu", "--sidecar-delay", "1ms")
+	eventually(t, time.Minute, "work", func() bool { return s.Total() > 80 })
+	kill(t, server)
+	if err := run.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	checkExport(t, list, lines, outcomes)
+	if !strings.Contains(stderr.String(), "faces are found here meanwhile") {
+		t.Errorf("it is not told:\n%s", stderr)
+	}
+	detectors := map[string]int{}
+	for line := range strings.Lines(mustHere(t, "export", list, "--columns", "detector")) {
+		name, _, _ := strings.Cut(line, "-")
+		detectors[name]++
+	}
+	if detectors["sidecar:facefinder"] < 20 || detectors["facefinder"] < 20 {
+		t.Errorf("rows by detector: %v", detectors)
+	}
+}
