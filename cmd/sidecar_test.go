@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -217,4 +218,49 @@ func TestSidecarFallback(t *testing.T) {
 	if detectors["sidecar:facefinder"] < 20 || detectors["facefinder"] < 20 {
 		t.Errorf("rows by detector: %v", detectors)
 	}
+}
+
+// TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the file, whose boxes come
+// back as it lies there.
+func TestSidecarEncoded(t *testing.T) {
+	upright := pictures(t)["a-faces.jpg"]
+	turned := map[string][]byte{}
+	var lines []string
+	for o := range 9 {
+		turned[string(rune('0'+o))+".jpg"] = withOrientation(upright, byte(o))
+	}
+	s := fetchtest.New(turned, 0)
+	defer s.Close()
+	for o := range 9 {
+		lines = append(lines, s.URL+"/f/"+string(rune('0'+o))+".jpg")
+	}
+	dir := t.TempDir()
+	list := writeList(t, dir, lines)
+	socket := filepath.Join(dir, "s")
+	startSidecar(t, dir, socket)
+	for _, min := range []string{"20", "80"} {
+		table := func(args ...string) string {
+			db := filepath.Join(t.TempDir(), "x.db")
+			mustHere(t, append([]string{"run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--min-face", min, "--angles", "90,180,270"}, args...)...)
+			return mustHere(t, "export", db)
+		}
+		want := table()
+		if strings.Count(want, `[[`) != 9 || strings.Count(want, "jpeg,400,320,") != 4 {
+			t.Fatalf("that is no table of nine faces, some turned:\n%s", want)
+		}
+		if got := table("--sidecar", "unix://"+socket, "--sidecar-input", "encoded"); got != want {
+			t.Errorf("files sent:\n%s\nwant\n%s", got, want)
+		}
+		if got := table("--sidecar", "unix://"+socket); got != want {
+			t.Errorf("luma sent:\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+// withOrientation is a JPEG that says how it lies, by EXIF.
+func withOrientation(jpeg []byte, orientation byte) []byte {
+	tiff := []byte{'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0}
+	segment := append([]byte("\xff\xe1\x00\x00Exif\x00\x00"), tiff...)
+	segment[3] = byte(len(segment) - 2)
+	return slices.Concat(jpeg[:2], segment, jpeg[2:])
 }
