@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
+	"strings"
 )
 
 // mergeBatch is how many rows one transaction of a merge takes in.
@@ -42,8 +44,17 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, own := range o.Own {
-		delete(settings, own)
+	o.strip(settings)
+	for _, j := range in {
+		these, err := j.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		for key, value := range these {
+			if strings.HasPrefix(key, FolderSetting) {
+				settings[key] = value
+			}
+		}
 	}
 	settings[MergeSetting] = "unfinished"
 	if err := out.Set(ctx, settings); err != nil {
@@ -58,6 +69,13 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 		}
 	}
 	return out.Set(ctx, map[string]string{MergeSetting: "done"})
+}
+
+// strip takes out the settings in which jobs may differ. Folders are each job's own; the merged one has them all.
+func (o MergeOptions) strip(settings map[string]string) {
+	maps.DeleteFunc(settings, func(key, _ string) bool {
+		return slices.Contains(o.Own, key) || strings.HasPrefix(key, FolderSetting)
+	})
 }
 
 // agree returns the sources of jobs that can be merged.
@@ -76,9 +94,7 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 		}
 		merged := these[MergeSetting] != ""
 		delete(these, MergeSetting)
-		for _, own := range o.Own {
-			delete(these, own)
-		}
+		o.strip(these)
 		have, err := j.Sources(ctx)
 		if err != nil {
 			return nil, err

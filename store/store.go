@@ -40,6 +40,9 @@ var (
 // SourceShift is how far the ids of one source lie from the next one's: the k-th source (from 0) adds k<<SourceShift.
 const SourceShift = 40
 
+// FolderSetting begins the keys of settings that tell which folders belong to the job: this, what for, a token.
+const FolderSetting = "folder:"
+
 // Job is one job, open. Its methods may be called from many goroutines and many processes.
 type Job interface {
 	// Join registers a process and starts its session. The TTL is how long its leases last without renewal.

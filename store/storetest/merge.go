@@ -27,7 +27,7 @@ func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int6
 		}
 	}
 	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Mark: []byte{9}}, true, 100))
-	b.ok(b.Set(ctx(t), map[string]string{"node": fmt.Sprint(i), "min-face": "20"}))
+	b.ok(b.Set(ctx(t), map[string]string{"node": fmt.Sprint(i), "min-face": "20", store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
 	for {
 		l, err := s.Claim(ctx(t), 1000)
 		if errors.Is(err, store.ErrNoShard) {
@@ -82,7 +82,7 @@ func testMerge(t *testing.T, target Target) {
 	out.is(store.Merge(stopped, out.Job, nodes, o), context.Canceled)
 	set, err := out.Settings(ctx(t))
 	out.ok(err)
-	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished"})
+	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished", "folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
 	out.verify()
 	var taken int64
 	o.Merged = func(rows int64) { taken += rows }
