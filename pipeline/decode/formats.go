@@ -45,8 +45,11 @@ func pixels(body []byte, f *file) (m image.Image, partial bool, err error) {
 	return nil, false, errors.New("no decoder")
 }
 
-// Color decodes the picture in colour, upright, at full size, for people to look at. It takes several times
-// Header.Memory. Errors are those of Probe.
+// ColorMemory is how many bytes Color takes at most: what decoding takes, for JPEG by the standard library, which keeps
+// 12 bytes a pixel of a progressive one besides 3 of the picture, and the upright copy, twice where it is turned.
+func (h Header) ColorMemory() int64 { return h.Memory + 24*int64(h.Width)*int64(h.Height) }
+
+// Color decodes the picture in colour, upright, at full size, for people to look at. Errors are those of Probe.
 func Color(body []byte, o Options) (m image.Image, h Header, err error) {
 	f, err := probe(body, o)
 	if err != nil {

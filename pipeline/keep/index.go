@@ -1,0 +1,295 @@
+package keep
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An index lies beside its tar file, with the suffix .idx: eight bytes that say what it is, the number of entries, then
+// the entries in order of their ids; all numbers of 64 bits, little-endian.
+const (
+	indexMagic = "fskeep01"
+	indexHead  = 16
+	indexEntry = 24
+)
+
+// writeIndex writes the index of a tar file, by way of a temporary file. The entries are sorted.
+func writeIndex(path, temp string, entries []entry) error {
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+	b := append(make([]byte, 0, indexHead+indexEntry*len(entries)), indexMagic...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(entries)))
+	for _, e := range entries {
+		for _, v := range []int64{e.id, e.at, e.size} {
+			b = binary.LittleEndian.AppendUint64(b, uint64(v))
+		}
+	}
+	if err := os.WriteFile(temp, b, 0o644); err != nil {
+		return err
+	}
+	if err := syncFile(temp); err != nil {
+		return err
+	}
+	return os.Rename(temp, path+".idx")
+}
+
+// archive is a tar file with its index.
+type archive struct {
+	path     string // without a suffix
+	min, max int64  // ids in it
+	n        int
+
+	tar, index *os.File // while it is open
+	users      int      // that hold it open
+	used       int64    // when, by the library's count
+}
+
+// library is the tar files of some folders. Few of them are open at once.
+type library struct {
+	dirs []*shelf
+
+	mu       sync.Mutex
+	archives []*archive // by min
+	reach    []int64    // of archives[:i+1] the highest max
+	open     []*archive
+	clock    int64
+}
+
+// shelf is a folder of a library.
+type shelf struct {
+	dir     string
+	changed time.Time       // its modification time when it was last looked at
+	settled bool            // it had not changed for a while then: times are coarse
+	known   map[string]bool // paths of its archives
+}
+
+const openMax = 8
+
+func (l *library) add(dir string) {
+	l.dirs = append(l.dirs, &shelf{dir: dir, known: map[string]bool{}})
+}
+
+// scan takes in the tar files that are new.
+func (l *library) scan() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.dirs {
+		info, err := os.Stat(s.dir)
+		if err != nil {
+			return err
+		}
+		if s.settled && info.ModTime().Equal(s.changed) {
+			continue
+		}
+		s.changed, s.settled = info.ModTime(), time.Since(info.ModTime()) > 2*time.Second
+		entries, err := os.ReadDir(s.dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			base, ok := strings.CutSuffix(e.Name(), ".tar")
+			if !ok || s.known[base] {
+				continue
+			}
+			a := &archive{path: filepath.Join(s.dir, base)}
+			if err := a.inspect(); err != nil {
+				return fmt.Errorf("index of %s.tar: %w", a.path, err)
+			}
+			s.known[base] = true
+			if a.n > 0 {
+				l.archives = append(l.archives, a)
+			}
+		}
+	}
+	slices.SortStableFunc(l.archives, func(a, b *archive) int { return cmp.Compare(a.min, b.min) })
+	l.reach = l.reach[:0]
+	for i, a := range l.archives {
+		if i > 0 && l.reach[i-1] > a.max {
+			l.reach = append(l.reach, l.reach[i-1])
+		} else {
+			l.reach = append(l.reach, a.max)
+		}
+	}
+	return nil
+}
+
+// inspect reads the ends of the index. One that is missing or damaged is written anew.
+func (a *archive) inspect() error {
+	for again := false; ; again = true {
+		f, err := os.Open(a.path + ".idx")
+		if err == nil {
+			err = a.bounds(f)
+			f.Close()
+		}
+		if err == nil || again || !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		t, err := os.Open(a.path + ".tar")
+		if err != nil {
+			return err
+		}
+		entries, _, err := walk(t)
+		t.Close()
+		if err == nil {
+			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden, filepath.Base(a.path)+"-"+random(3)+".idx.part"), entries)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (a *archive) bounds(f *os.File) error {
+	head := make([]byte, indexHead)
+	if _, err := f.ReadAt(head, 0); errors.Is(err, io.EOF) {
+		return errDamaged
+	} else if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	a.n = int(binary.LittleEndian.Uint64(head[8:]))
+	if string(head[:8]) != indexMagic || a.n < 0 || info.Size() != indexHead+indexEntry*int64(a.n) {
+		return errDamaged
+	}
+	if a.n == 0 {
+		return nil
+	}
+	first, err := entryAt(f, 0)
+	if err != nil {
+		return err
+	}
+	last, err := entryAt(f, a.n-1)
+	a.min, a.max = first.id, last.id
+	return err
+}
+
+func entryAt(f *os.File, i int) (entry, error) {
+	b := make([]byte, indexEntry)
+	_, err := f.ReadAt(b, indexHead+indexEntry*int64(i))
+	n := func(at int) int64 { return int64(binary.LittleEndian.Uint64(b[at:])) }
+	return entry{n(0), n(8), n(16)}, err
+}
+
+// place is where a row is.
+type place struct {
+	archive *archive
+	entry
+}
+
+// find lists where a row is, the last written first. One that cannot be looked at has nothing.
+func (l *library) find(id int64) (out []place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := sort.Search(len(l.archives), func(i int) bool { return l.archives[i].min > id }) - 1; i >= 0 && l.reach[i] >= id; i-- {
+		a := l.archives[i]
+		if a.max < id || l.take(a) != nil {
+			continue
+		}
+		var err error
+		at := sort.Search(a.n, func(k int) bool {
+			e, e2 := entryAt(a.index, k)
+			err = errors.Join(err, e2)
+			return e.id >= id
+		})
+		for ; err == nil && at < a.n; at++ {
+			e, e2 := entryAt(a.index, at)
+			if e2 != nil || e.id != id {
+				break
+			}
+			out = append(out, place{a, e})
+		}
+		a.users--
+	}
+	// Names begin with a time; within a file what comes last was written last.
+	slices.SortStableFunc(out, func(a, b place) int {
+		return cmp.Or(strings.Compare(filepath.Base(b.archive.path), filepath.Base(a.archive.path)), cmp.Compare(b.at, a.at))
+	})
+	return out
+}
+
+// read reads the bytes of an entry.
+func (l *library) read(p place) ([]byte, error) {
+	l.mu.Lock()
+	err := l.take(p.archive)
+	l.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		l.mu.Lock()
+		p.archive.users--
+		l.mu.Unlock()
+	}()
+	info, err := p.archive.tar.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if p.at < 0 || p.size < 0 || p.at > info.Size()-p.size { // an index that lies must not make us allocate
+		return nil, errDamaged
+	}
+	b := make([]byte, p.size)
+	_, err = p.archive.tar.ReadAt(b, p.at)
+	return b, err
+}
+
+// take opens an archive, closing the one that was not used for longest, and holds it open until users is lowered.
+func (l *library) take(a *archive) (err error) {
+	l.clock++
+	a.used = l.clock
+	if a.tar != nil {
+		a.users++
+		return nil
+	}
+	if len(l.open) >= openMax {
+		oldest := -1
+		for i, o := range l.open {
+			if o.users == 0 && (oldest < 0 || o.used < l.open[oldest].used) {
+				oldest = i
+			}
+		}
+		if oldest >= 0 {
+			l.open[oldest].close()
+			l.open = slices.Delete(l.open, oldest, oldest+1)
+		}
+	}
+	if a.tar, err = os.Open(a.path + ".tar"); err != nil {
+		a.tar = nil
+		return err
+	}
+	if a.index, err = os.Open(a.path + ".idx"); err != nil {
+		a.tar.Close()
+		a.tar, a.index = nil, nil
+		return err
+	}
+	a.users++
+	l.open = append(l.open, a)
+	return nil
+}
+
+func (a *archive) close() {
+	a.tar.Close()
+	a.index.Close()
+	a.tar, a.index = nil, nil
+}
+
+func (l *library) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.open {
+		a.close()
+	}
+	l.open = nil
+}

@@ -1,0 +1,464 @@
+// Package keep keeps what a run is asked to keep of images besides their results: the bytes as they were downloaded,
+// pictures of the faces, pictures with the faces blurred, and small pictures of a sample.
+//
+// # Order
+//
+// What belongs to a row is durable before the row is done; Sync is called once for a batch of rows, before their
+// transaction. So a done row has what its result says it has. What a crash leaves behind without a result does no harm:
+// the row is pending, its bytes are found and read instead of downloaded, and its pictures are made again over the old ones.
+//
+// # Bytes
+//
+// They go into tar files, for any tar to read: the entry of row 1 is 000/000001.jpg. A process writes its own file, in a
+// hidden place; at a GiB it is sealed: ended, indexed, and given its name. Rows that share a download share its bytes, by hard
+// links in the tar. A file whose process died is sealed by the next that comes along, cut back to its last whole entry.
+// An index beside each file lists where rows are; it can be made again from the file. An entry carries the row's id, its
+// URL and a checksum, so that neither a damaged one nor another list's is taken for the row's. Only images that a detector
+// judged are kept: a failure is to be downloaded again, or there would be no point in trying.
+//
+// # Pictures
+//
+// Each is a file, whose path is a function of the row's id (export.FileOf), written under another name and renamed. They
+// are upright, in colour, and without metadata. Crops are not turned to have the eyes level, since no detector tells
+// where eyes are. Decoding in colour costs more than all else that happens to a row; it is done where a picture is wanted.
+//
+// # Folders
+//
+// A folder belongs to one job. Its hidden part holds the job's token, the locks that tell the living from the dead, and
+// what is not finished.
+package keep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"log/slog"
+	"math"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"facescan/pipeline"
+	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch"
+	"facescan/store"
+	"facescan/store/export"
+)
+
+// Options say what to keep. What is empty is not kept.
+type Options struct {
+	Job store.Job
+
+	Bodies  string         // folder for bytes as downloaded
+	Where   *export.Filter // of these, only the results that it lets through; optional
+	TarSize int64          // bytes of a tar file, about; 0 is a GiB
+
+	Crops  string  // folder for pictures of the faces
+	Margin float64 // around them, as a part of a face's sides
+
+	Blurred string // folder for pictures with blurred faces
+
+	Thumbnails int  // how many small pictures, half of images with faces and half of others
+	BlurFaces  bool // in them
+
+	Decode decode.Options
+	Log    *slog.Logger
+}
+
+// CheckWhere refuses a filter that asks for what is not known before a row is done.
+func CheckWhere(f *export.Filter) error {
+	_, _, err := f.SQL(export.SQLite, 1, func(name string) string {
+		switch name {
+		case "id", "url", "status", "reason", "http_status", "format", "width", "height", "bytes", "faces", "class",
+			"attempts", "final_url", "partial", "detector", "confidence":
+			return name
+		}
+		return ""
+	})
+	return err
+}
+
+// Keeper implements pipeline.Keeper.
+type Keeper struct {
+	o       Options
+	sampler store.Sampler
+	bars    [2]atomic.Int64 // of thumbnails of images without faces, with faces: ranks below them are wanted
+
+	bodies, crops, blurred *folder // nil where not wanted
+	writer                 *writer // of bodies; nil likewise
+	library                library
+}
+
+var _ pipeline.Keeper = (*Keeper)(nil)
+
+// Open makes ready to keep, and to read what was kept before: in the folder of the options, and in those that the job had
+// before. It is nil when there is neither.
+func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
+	k := &Keeper{o: o}
+	defer func() {
+		if err != nil {
+			k.Close() // the first error is the one to tell
+		}
+	}()
+	for _, f := range []struct {
+		folder    **folder
+		kind, dir string
+	}{{&k.bodies, "keep", o.Bodies}, {&k.crops, "crops", o.Crops}, {&k.blurred, "blurred", o.Blurred}} {
+		if f.dir != "" {
+			if *f.folder, err = openFolder(ctx, o.Job, f.kind, f.dir); err != nil {
+				return nil, fmt.Errorf("--%s: %w", f.kind, full(err))
+			}
+		}
+	}
+	if k.bodies != nil {
+		k.writer = newWriter(k.bodies, o.TarSize, func(string) { k.rescan() })
+		k.library.add(k.bodies.dir)
+	}
+	if err := k.earlier(ctx); err != nil {
+		return nil, err
+	}
+	if o.Thumbnails > 0 {
+		var ok bool
+		if k.sampler, ok = o.Job.(store.Sampler); !ok {
+			return nil, errors.New("--thumbnails: this kind of job has no room for them")
+		}
+		for i := range k.bars {
+			k.bars[i].Store(math.MaxInt64)
+		}
+	}
+	if k.bodies == nil && k.crops == nil && k.blurred == nil && k.sampler == nil && len(k.library.dirs) == 0 {
+		return nil, nil
+	}
+	return k, k.TakeOver()
+}
+
+// earlier adds the folders where the job's bytes were kept before, as far as they are there.
+func (k *Keeper) earlier(ctx context.Context) error {
+	settings, err := k.o.Job.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	for key, dir := range settings {
+		theirs, ok := strings.CutPrefix(key, store.FolderSetting+"keep:")
+		if !ok || k.bodies != nil && dir == k.bodies.dir {
+			continue
+		}
+		if is, err := token(dir); err != nil || is != theirs {
+			k.o.Log.Info("the folder of the bytes that were kept is not here: rows are downloaded", "folder", dir)
+			continue
+		}
+		k.library.add(dir)
+	}
+	return nil
+}
+
+func (k *Keeper) rescan() {
+	if err := k.library.scan(); err != nil {
+		k.o.Log.Warn("cannot see what is kept; rows may be downloaded again", "error", err)
+	}
+}
+
+// TakeOver implements pipeline.Keeper.
+func (k *Keeper) TakeOver() error {
+	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
+		if f == nil {
+			continue
+		}
+		if err := dead(f.dir, f.name, func(name string) error { return inherit(f.dir, name) }); err != nil {
+			return full(err)
+		}
+	}
+	for _, s := range k.library.dirs {
+		if k.bodies != nil && s.dir == k.bodies.dir {
+			continue
+		}
+		if err := dead(s.dir, "", func(name string) error { return inherit(s.dir, name) }); err != nil {
+			k.o.Log.Warn("cannot take over what was kept; rows may be downloaded again", "folder", s.dir, "error", err)
+		}
+	}
+	k.rescan()
+	return nil
+}
+
+// Find implements pipeline.Keeper.
+func (k *Keeper) Find(id int64) (size int64, ok bool) {
+	if k.writer != nil {
+		if e, ok := k.writer.find(id); ok {
+			return e.size, true
+		}
+	}
+	for _, p := range k.library.find(id) {
+		size, ok = max(size, p.size), true
+	}
+	return size, ok
+}
+
+// Read implements pipeline.Keeper.
+func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
+	err = errors.New("nothing is kept of it")
+	try := func(b []byte, e error) bool {
+		var url string
+		if e == nil {
+			o, url, e = parse(b)
+		}
+		if e == nil && url != fetch.Redact(row.URL) {
+			e = errors.New("what is kept is another URL's")
+		}
+		err = e
+		return e == nil
+	}
+	if k.writer != nil {
+		if e, ok := k.writer.find(row.ID); ok {
+			if b, ok, err := k.writer.read(e); ok && try(b, err) {
+				return o, nil
+			}
+		}
+	}
+	for _, p := range k.library.find(row.ID) {
+		if b, err := k.library.read(p); try(b, err) {
+			return o, nil
+		}
+	}
+	return pipeline.Original{}, err
+}
+
+// Keep implements pipeline.Keeper.
+func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs, error) {
+	out := make([]store.Outputs, len(img.Rows))
+	if err := k.keepBody(img, out); err != nil {
+		return nil, full(err)
+	}
+	sampled := k.sampled(img)
+	crops := k.crops != nil && len(img.Result.Faces) > 0
+	if k.crops != nil && !crops {
+		add(out, store.Crops)
+	}
+	if !crops && k.blurred == nil && len(sampled) == 0 {
+		return out, nil
+	}
+	picture, free, err := k.colour(img)
+	if err != nil || picture == nil {
+		return out, err
+	}
+	defer free()
+	if crops {
+		if err := k.keepCrops(picture, img); err != nil {
+			return nil, full(err)
+		}
+		add(out, store.Crops)
+	}
+	if len(sampled) > 0 {
+		if err := k.keepThumbnails(ctx, picture, img, sampled); err != nil {
+			return nil, err
+		}
+	}
+	if k.blurred != nil { // last, since it draws
+		blur(picture, img.Result.Faces)
+		b, err := encode(picture, blurQuality)
+		for i := 0; i < len(img.Rows) && err == nil; i++ {
+			err = k.blurred.put(export.BlurredOf(img.Rows[i].ID), b)
+		}
+		if err != nil {
+			return nil, full(err)
+		}
+		add(out, store.Blurred)
+	}
+	return out, nil
+}
+
+func add(out []store.Outputs, o store.Outputs) {
+	for i := range out {
+		out[i] |= o
+	}
+}
+
+// keepBody keeps the bytes for those of the rows that are wanted, unless they are kept already.
+func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
+	if img.Kept {
+		add(out, store.KeptBody)
+		return nil
+	}
+	if k.writer == nil {
+		return nil
+	}
+	var rows []store.Row
+	for i, row := range img.Rows {
+		if k.o.Where != nil {
+			res := *img.Result
+			res.ID, res.URL = row.ID, row.URL
+			if !k.o.Where.Match(res) {
+				continue
+			}
+		}
+		out[i] |= store.KeptBody
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return k.writer.add(rows, img.Result.Format, img.Original)
+}
+
+// colour is the picture in colour, nil when it cannot be had although the image was judged. It takes memory until it is
+// freed.
+func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err error) {
+	header, err := decode.Probe(img.Body, k.o.Decode)
+	if err == nil {
+		if free, err = img.Room(header.ColorMemory()); err != nil {
+			return nil, nil, err
+		}
+		var c image.Image
+		if c, _, err = decode.Color(img.Body, k.o.Decode); err == nil {
+			return rgba(c), free, nil
+		}
+		free()
+	}
+	k.o.Log.Warn("an image that was judged cannot be shown: no pictures are made of it", "id", img.Rows[0].ID, "error", err)
+	return nil, nil, nil
+}
+
+func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Judged) error {
+	for i, f := range img.Result.Faces {
+		b, err := encode(m.SubImage(around(f, k.o.Margin, m.Rect)), cropQuality)
+		if err != nil {
+			return err
+		}
+		for _, row := range img.Rows {
+			if err := k.crops.put(export.CropOf(row.ID, i+1), b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rank is the row's in the sample of thumbnails: a hash of its id (the finalizer of SplitMix64), so that every process
+// draws the same sample.
+func rank(id int64) int64 {
+	x := uint64(id) + 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return int64((x ^ x>>31) >> 1)
+}
+
+// sampled are the rows whose picture is wanted among the thumbnails, as far as this process knows the bar.
+func (k *Keeper) sampled(img pipeline.Judged) (rows []store.Row) {
+	if k.sampler == nil {
+		return nil
+	}
+	for _, row := range img.Rows {
+		if rank(row.ID) < k.bars[class(img)].Load() {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func class(img pipeline.Judged) int { return min(len(img.Result.Faces), 1) }
+
+func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Judged, rows []store.Row) error {
+	small := thumbnail(m)
+	if k.o.BlurFaces {
+		if small == m { // it may be wanted as it is
+			small = image.NewRGBA(m.Rect)
+			copy(small.Pix, m.Pix)
+		}
+		blur(small, scaled(img.Result.Faces, img.Result.Width, img.Result.Height, small.Rect.Dx(), small.Rect.Dy()))
+	}
+	b, err := encode(small, thumbQuality)
+	if err != nil {
+		return err
+	}
+	n := k.o.Thumbnails / 2
+	if class(img) == 1 {
+		n = k.o.Thumbnails - n
+	}
+	for _, row := range rows {
+		bar, err := k.sampler.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1, Rank: rank(row.ID), JPEG: b}, n)
+		if err != nil {
+			return err
+		}
+		k.bars[class(img)].Store(bar)
+	}
+	return nil
+}
+
+// Sync implements pipeline.Keeper.
+func (k *Keeper) Sync() error {
+	if k.writer != nil {
+		if err := k.writer.sync(); err != nil {
+			return full(err)
+		}
+	}
+	for _, f := range []*folder{k.crops, k.blurred} {
+		if f != nil {
+			if err := f.sync(); err != nil {
+				return full(err)
+			}
+		}
+	}
+	return nil
+}
+
+// Done implements pipeline.Keeper.
+func (k *Keeper) Done(results []store.Result) error {
+	for i := range results {
+		r := &results[i]
+		if k.crops != nil {
+			if err := k.removeCrops(r); err != nil {
+				return err
+			}
+		}
+		if k.blurred != nil && r.Outputs&store.Blurred == 0 {
+			if _, err := k.blurred.remove(export.BlurredOf(r.ID)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeCrops removes crops that an earlier verdict made, beyond those of this one. The last goes first, so that a crash
+// leaves no gap behind which some would be overlooked.
+func (k *Keeper) removeCrops(r *store.Result) error {
+	first := 1
+	if r.Outputs&store.Crops != 0 {
+		first += len(r.Faces)
+	}
+	last := first
+	for k.crops.has(export.CropOf(r.ID, last)) {
+		last++
+	}
+	for face := last - 1; face >= first; face-- {
+		if _, err := k.crops.remove(export.CropOf(r.ID, face)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close seals what is being written and leaves the folders.
+func (k *Keeper) Close() error {
+	var errs []error
+	if k.writer != nil {
+		errs = append(errs, k.writer.close())
+	}
+	k.library.close()
+	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
+		if f != nil && f.lock != nil {
+			errs = append(errs, f.close())
+		}
+	}
+	return full(errors.Join(errs...))
+}
+
+// full makes the store's error of one that says that there is no room.
+func full(err error) error {
+	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, no) {
+			return fmt.Errorf("%w: %w", store.ErrFull, err)
+		}
+	}
+	return err
+}
