@@ -80,7 +80,7 @@ func (s *Stats) View() live.View {
 	decoding.Queue, decoding.Room = len(r.fetched), cap(r.fetched)
 	committing := s.Committing.view("commit", 1)
 	committing.Queue, committing.Room = len(r.results), cap(r.results)
-	v.Stages = []live.Stage{fetching, decoding, s.Detecting.view("detect", r.Workers), committing}
+	v.Stages = []live.Stage{fetching, decoding, s.Detecting.view("detect", r.workers()), committing}
 
 	s.mu.Lock()
 	for i := len(s.shown.latest) - 1; i >= 0; i-- {

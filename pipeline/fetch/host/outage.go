@@ -97,8 +97,8 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 		if o.certain {
 			return void
 		}
-		if o.heard.After(t.start.Add(now.Sub(t.start) / 2)) {
-			return sure // others were answered while it was waiting
+		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || q.active() < outageHosts {
+			return sure // others were answered while it was waiting, or there are not enough to tell by
 		}
 		return unsure
 	case Refused, Trouble:
@@ -176,6 +176,14 @@ func (o *outage[T]) settle(q *Queue[T], n int) calls {
 		o.held = nil
 	}
 	return settled
+}
+
+// fewer settles everything when too few hosts are left to tell an outage by.
+func (o *outage[T]) fewer(q *Queue[T]) calls {
+	if len(o.held) == 0 || o.cause != "" || q.active() >= outageHosts {
+		return nil
+	}
+	return o.settle(q, len(o.held))
 }
 
 // due is when expire has something to do.

@@ -146,7 +146,7 @@ func TestSilentTail(t *testing.T) {
 	})
 }
 
-// TestFewSilentHosts: with fewer than eight silent hosts and nothing else, silence is an outcome, a little later.
+// TestFewSilentHosts: with fewer than eight hosts silence is an outcome at once.
 func TestFewSilentHosts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{}
@@ -159,7 +159,7 @@ func TestFewSilentHosts(t *testing.T) {
 		if s.count(fetch.Timeout) != 7 || len(s.notes) != 0 {
 			t.Errorf("%d timeout of 7, notes %+v", s.count(fetch.Timeout), s.notes)
 		}
-		if d := time.Since(start); d > 30*time.Second {
+		if d := time.Since(start); d > 3*timeout+time.Second {
 			t.Errorf("took %v", d)
 		}
 		for row, n := range s.attempts {
@@ -225,26 +225,60 @@ func TestOneUnreachableHost(t *testing.T) {
 	})
 }
 
+// TestDoubt: silence of a few hosts while others are under way counts after ten seconds, and not before.
+func TestDoubt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := doubtful(t)
+		time.Sleep(outageSpan - time.Second)
+		synctest.Wait()
+		if n := s.settled(); n != 0 {
+			t.Errorf("%d outcomes", n)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if s.count(fetch.Timeout) != 3 || len(s.notes) != 0 {
+			t.Errorf("%d timeout of 3, notes %v", s.count(fetch.Timeout), s.notes)
+		}
+		s.finish()
+	})
+}
+
 // TestStopDuringDoubt: rows that have failed but are not believed yet come back as not done.
 func TestStopDuringDoubt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := &link{}
-		s := linkSim(l, 3)
-		s.retries = 0
-		for i := range 3 {
-			s.add(t, fmt.Sprint("silent", i), 1)
-		}
-		time.Sleep(timeout + time.Second)
+		s := doubtful(t)
+		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(s.outcomes) != 0 {
-			t.Fatalf("outcomes %v after %v", s.outcomes, timeout+time.Second)
+		if n := s.settled(); n != 0 {
+			t.Fatalf("%d outcomes", n)
 		}
 		rows := s.Stop()
-		s.workers.Wait()
 		if len(rows) != 0 || s.count("left") != 3 {
 			t.Errorf("%d rows waited, %d came back undecided of 3", len(rows), s.count("left"))
 		}
+		s.workers.Wait()
 	})
+}
+
+// doubtful is a queue in which three hosts have just been silent, and six are slow.
+func doubtful(t *testing.T) *sim {
+	l := &link{}
+	serve := func(host, url string) error {
+		if strings.HasPrefix(host, "slow") {
+			time.Sleep(time.Hour)
+			return nil
+		}
+		return l.serve(host, url)
+	}
+	s := newSim(Options{Probe: l.probe}, 16, serve)
+	for i := range 6 {
+		s.add(t, fmt.Sprint("slow", i), 1)
+	}
+	for i := range 3 {
+		s.add(t, fmt.Sprint("silent", i), 1)
+	}
+	time.Sleep(timeout)
+	return s
 }
 
 // TestDeadHost: after a few tries its rows fail without one; when it comes back it is noticed.

@@ -55,8 +55,8 @@ type Options struct {
 }
 
 const (
-	slowAfter = 2 * time.Second // a request moves to the slow lane
-	maxIdle   = 1 << 16         // hosts without rows that are remembered
+	slowAfter = time.Second // a request moves to the slow lane
+	maxIdle   = 1 << 16     // hosts without rows that are remembered
 )
 
 // Queue holds the rows that wait and hands out those that may be fetched. It may be used by many goroutines.
@@ -191,12 +191,13 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 		q.room.Broadcast()
 		q.out++
 		q.seq++
-		t := &Ticket[T]{Host: h.name, URL: it.url, Value: it.rows[0], q: q, item: it, seq: q.seq, start: now}
+		t := &Ticket[T]{Host: h.name, URL: it.url, Value: it.rows[0], q: q, item: it, start: now}
 		if free {
 			t.Dead = h.dead
 		} else {
 			h.fast++
-			h.sent(now)
+			t.request = h.sent(now)
+			t.request.seq, t.request.first = q.seq, it.spent == 0
 			t.place = q.fast.PushBack(t)
 			if t.doubt = !h.proven; t.doubt {
 				q.doubts++
@@ -248,6 +249,9 @@ func (q *Queue[T]) host(name string) *state[T] {
 	}
 	return h
 }
+
+// active counts the hosts that have rows.
+func (q *Queue[T]) active() int { return len(q.hosts) - q.idle.Len() }
 
 // schedule puts a host where it belongs after something about it changed: among those that may be asked, among those
 // that are looked at later, or among those that wait for an end.
@@ -411,7 +415,7 @@ type Info struct {
 	Waiting  int // rows, those of equal URLs as one
 	InFlight int
 	Limit    float64   // requests at once
-	Ceiling  float64   // requests a second, 0 for none
+	Ceiling  int       // requests a second, 0 for none
 	Until    time.Time // it is not asked before
 	Dead     *fetch.Error
 }
@@ -421,9 +425,14 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var is []Info
+	now := time.Now()
 	for _, h := range q.hosts {
 		if h.idle == nil {
-			is = append(is, Info{h.name, h.waiting(), h.fast + h.slow, h.limit, h.ceiling, h.notBefore, h.dead})
+			i := Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow, Limit: h.limit, Until: h.notBefore, Dead: h.dead}
+			if h.capped(now) && !h.paused {
+				i.Ceiling = h.most1s()
+			}
+			is = append(is, i)
 		}
 	}
 	slices.SortFunc(is, func(a, b Info) int {

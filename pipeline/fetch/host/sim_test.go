@@ -140,6 +140,12 @@ func (s *sim) count(outcome string) int {
 	return n
 }
 
+func (s *sim) settled() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.outcomes)
+}
+
 func (s *sim) requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

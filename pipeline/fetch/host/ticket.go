@@ -18,13 +18,13 @@ type Ticket[T any] struct {
 	// Dead is set when the host is dead: the row has failed for this reason, without an attempt. End it with Done.
 	Dead *fetch.Error
 
-	q     *Queue[T]
-	item  *item[T]
-	seq   uint64
-	start time.Time
-	place *list.Element // in a lane
-	slow  bool
-	doubt bool // its host had never answered
+	q       *Queue[T]
+	item    *item[T]
+	start   time.Time
+	request request
+	place   *list.Element // in a lane
+	slow    bool
+	doubt   bool // its host had never answered
 }
 
 // Attempt numbers this attempt, from 1. Attempts that an outage made void do not count, so the number is known at
@@ -44,6 +44,7 @@ func (t *Ticket[T]) Done(v Verdict) []T {
 	q.mu.Lock()
 	settled := q.end(t, v, time.Now())
 	rows := q.finish(t.item)
+	settled = append(settled, q.outage.fewer(q)...)
 	q.mu.Unlock()
 	settled.run()
 	return rows
@@ -105,6 +106,7 @@ func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 	case belief == sure:
 		rows := q.finish(t.item)
 		settled = append(settled, func() { commit(true, rows) })
+		settled = append(settled, q.outage.fewer(q)...)
 	case q.stopped:
 		rows := q.finish(t.item)
 		settled = append(settled, func() { commit(false, rows) })
@@ -142,7 +144,7 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 		settled = q.outage.answered(q, t, now)
 	}
 	if !q.outage.certain && v.Kind != Ours {
-		h.learn(v, t.seq, t.start, now, q.outage.heard, q.seq)
+		h.learn(v, t.request, now, q.outage.heard, q.seq)
 	}
 	q.schedule(h, now)
 	return settled

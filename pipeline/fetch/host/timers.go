@@ -13,6 +13,8 @@ type fifo[T any] struct {
 
 func (f *fifo[T]) len() int { return len(f.s) - f.head }
 
+func (f *fifo[T]) first() T { return f.s[f.head] }
+
 func (f *fifo[T]) push(v T) { f.s = append(f.s, v) }
 
 func (f *fifo[T]) pop() T {
