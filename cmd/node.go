@@ -96,6 +96,9 @@ func settleNode(ctx context.Context, job store.Job, t *target) error {
 	if err != nil {
 		return err
 	}
+	if settings[store.MergeSetting] == "unfinished" {
+		return fmt.Errorf("%s is a merge that was interrupted; repeat `facescan merge` first", job.Path())
+	}
 	was := settings["node"]
 	switch now := t.node.String(); {
 	case len(t.sources) == 0: // nothing is imported: its rows are what they are
