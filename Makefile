@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := facescan
 # Debian's packages, by what they are for.
 BUILD_DEBS := gcc libc6-dev libturbojpeg0-dev
-TEST_DEBS  := $(BUILD_DEBS) e2fsprogs iproute2 util-linux
+TEST_DEBS  := $(BUILD_DEBS) chromium e2fsprogs iproute2 postgresql prometheus util-linux
 # DATA names folders of annotated photos for `make accuracy`.
 DATA ?=
 FUZZTIME ?= 20s
@@ -55,11 +55,12 @@ race: test ## the same
 fuzz: deps ## every fuzz target for FUZZTIME
 	@go list ./... | while read -r p; do \
 	  go test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
-	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; \
 	  done; done
 
 soak: deps-test ## the kill loops and long tests at full count
 	FACESCAN_SOAK=1 go test -race -timeout 60m ./...
+	FACESCAN_SOAK=1 go test -tags 'crashpoints powercut' -timeout 60m ./store/sqlite
 
 bench: deps ## the benchmarks, as a table
 	go run ./testdata/bench $(if $(NAIVE),-naive $(NAIVE))

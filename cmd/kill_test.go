@@ -114,9 +114,9 @@ func checkExport(t testing.TB, list string, lines, outcomes []string) {
 // kills is how many times the kill loops kill.
 func kills() int {
 	if os.Getenv("FACESCAN_SOAK") != "" {
-		return 200
+		return 1000
 	}
-	return 20
+	return 50
 }
 
 // TestKillLoop kills a run at random moments, again and again. After each kill the job is sound; in the end every
