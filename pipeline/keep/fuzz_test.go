@@ -1,0 +1,133 @@
+package keep
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"facescan/pipeline"
+	"facescan/store"
+)
+
+// sample is a tar file that a keeper wrote, whole.
+func sample(t testing.TB) []byte {
+	dir := t.TempDir()
+	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func(string) {})
+	ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
+	ok(t, w.add([]store.Row{row(1), row(2)}, "jpeg", pipeline.Original{Body: []byte("body"), Status: 200, FinalURL: "http://x/"}))
+	ok(t, w.add([]store.Row{row(3)}, "png", pipeline.Original{Body: bytes.Repeat([]byte("long"), 300)}))
+	ok(t, w.close())
+	b, err := os.ReadFile(filepath.Join(dir, "sample-0001.tar"))
+	ok(t, err)
+	return b
+}
+
+// FuzzWalk reads any bytes as a tar file: every entry that is listed lies within it and reads, or is told to be damaged.
+func FuzzWalk(f *testing.F) {
+	f.Add(sample(f))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "x")
+		ok(t, os.WriteFile(path, b, 0o644))
+		file, err := os.Open(path)
+		ok(t, err)
+		defer file.Close()
+		entries, end, err := walk(file)
+		if err != nil {
+			return
+		}
+		if end > int64(len(b)) {
+			t.Fatalf("entries end at %d of %d", end, len(b))
+		}
+		for _, e := range entries {
+			if e.at < 0 || e.size < 0 || e.at+e.size > end {
+				t.Fatalf("entry %+v of %d bytes", e, end)
+			}
+			if o, _, err := parse(b[e.at : e.at+e.size]); err == nil && int64(len(o.Body)) > e.size {
+				t.Fatalf("entry %+v has a body of %d bytes", e, len(o.Body))
+			}
+		}
+	})
+}
+
+// FuzzIndex reads any bytes as an index: nothing but entries, or an error, comes out.
+func FuzzIndex(f *testing.F) {
+	dir := f.TempDir()
+	ok(f, writeIndex(filepath.Join(dir, "a"), filepath.Join(dir, "t"), []entry{{3, 0, 512}, {1, 512, 1024}, {3, 2048, 1}}))
+	good, err := os.ReadFile(filepath.Join(dir, "a.idx"))
+	ok(f, err)
+	f.Add(good, int64(3))
+	f.Add([]byte(indexMagic+"\xff\xff\xff\xff\xff\xff\xff\xff"), int64(1))
+	tar := sample(f)
+	f.Fuzz(func(t *testing.T, b []byte, id int64) {
+		dir := t.TempDir()
+		ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
+		ok(t, os.WriteFile(filepath.Join(dir, "a.tar"), tar, 0o644))
+		ok(t, os.WriteFile(filepath.Join(dir, "a.idx"), b, 0o644))
+		var l library
+		defer l.close()
+		l.add(dir)
+		ok(t, l.scan())
+		for _, id := range []int64{id, 1, 2, 3} {
+			for _, p := range l.find(id) {
+				if p.id != id {
+					t.Fatalf("found %d for %d", p.id, id)
+				}
+				if b, err := l.read(p); err == nil && int64(len(b)) != p.size {
+					t.Fatalf("read %d bytes of %d", len(b), p.size)
+				}
+			}
+		}
+	})
+}
+
+// TestFindsAll holds the search over many indexes to looking at every entry.
+func TestFindsAll(t *testing.T) {
+	outer := t
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp(outer.TempDir(), "")
+		ok(outer, err)
+		var all []entry
+		var files []string
+		for i := range rapid.IntRange(0, 12).Draw(t, "files") {
+			var entries []entry
+			for range rapid.IntRange(0, 9).Draw(t, "entries") {
+				e := entry{rapid.Int64Range(-5, 40).Draw(t, "id"), int64(len(all)), int64(i)}
+				entries, all = append(entries, e), append(all, e)
+			}
+			base := filepath.Join(dir, fmt.Sprintf("%04d", i))
+			ok(outer, writeIndex(base, base+".temp", entries))
+			ok(outer, os.WriteFile(base+".tar", nil, 0o644))
+			files = append(files, base)
+		}
+		var l library
+		defer l.close()
+		l.add(dir)
+		ok(outer, l.scan())
+		for id := int64(-6); id <= 41; id++ {
+			var want []entry
+			for _, e := range all {
+				if e.id == id {
+					want = append(want, e)
+				}
+			}
+			slices.SortFunc(want, func(a, b entry) int { return cmp.Compare(b.at, a.at) })
+			var got []entry
+			for _, p := range l.find(id) {
+				if p.archive.path != files[p.size] {
+					t.Fatalf("row %d in %s, want %s", id, p.archive.path, files[p.size])
+				}
+				got = append(got, p.entry)
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("row %d: %v, want %v", id, got, want)
+			}
+		}
+	})
+}
