@@ -27,6 +27,7 @@ type work struct {
 	TTL      time.Duration // of its leases
 	Decoding []int64       // rows it has in its decoders, by slot
 	Rows     int           // of the list
+	Groups   int           // that they are in; 0 for none
 }
 
 // Main is for TestMain: it runs the tests, or in a worker process its task, and returns the exit code.
@@ -204,7 +205,11 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 		var batch []store.NewRow
 		for ; len(batch) < 300 && line < int64(w.Rows); line++ {
 			if line%7 != 0 {
-				batch = append(batch, store.NewRow{ID: line + 1, URL: urlOf(line + 1)})
+				r := store.NewRow{ID: line + 1, URL: urlOf(line + 1)}
+				if w.Groups > 0 {
+					r.Group = fmt.Sprint("group ", line%int64(w.Groups))
+				}
+				batch = append(batch, r)
 			}
 		}
 		end := line == int64(w.Rows)

@@ -1,0 +1,346 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"facescan/store"
+)
+
+func (b *bench) frontier(source int, from int64) store.Frontier {
+	b.Helper()
+	f, err := b.Job.(store.Ordered).Frontier(ctx(b.T), source, from)
+	b.ok(err)
+	return f
+}
+
+func testFrontier(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	const two = int64(1) << store.SourceShift
+	l := b.source(s, "first")
+	b.equal(b.frontier(0, 0), store.Frontier{}) // nothing is imported, so nothing is done
+	batch := []store.NewRow{{ID: 3, Bad: true}, {ID: 4}, {ID: 9, Bad: true}, {ID: 10}, {ID: 15}, {ID: 70}, {ID: 71, Bad: true}}
+	b.ok(s.Append(ctx(t), l, batch, store.Position{}, false, 2))
+	b.fill(s, "second", 30, 10)
+	for _, c := range [][2]int64{{0, 4}, {4, 4}, {5, 10}, {11, 15}, {16, 70}, {70, 70}, {71, 72}, {72, 72}, {100, 100}} {
+		b.equal(b.frontier(0, c[0]).Next, c[1])
+	}
+	b.equal(b.frontier(1, two).Next, two+1)
+	claimed := map[int]store.Lease{}
+	for len(claimed) < 2 {
+		l := b.claim(s, 5)
+		if _, again := claimed[l.Source]; !again {
+			claimed[l.Source] = l
+		}
+	}
+	b.ok(s.Commit(ctx(t), claimed[0], []store.Result{ok(4)}))
+	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next}, []int64{10, two + 1})
+	b.ok(s.Commit(ctx(t), claimed[1], []store.Result{failed(store.TLS)(two + 1), failed(store.TLS)(two + 2), ok(two + 4)}))
+	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next, b.frontier(1, two+4).Next}, []int64{10, two + 3, two + 5})
+	for _, l := range claimed {
+		b.ok(s.Release(ctx(t), []store.Lease{l}))
+	}
+	b.work(s, ok)
+	b.equal([]store.Frontier{b.frontier(0, 0), b.frontier(1, two), b.frontier(1, two+40)}, []store.Frontier{{Next: 72}, {Next: two + 31}, {Next: two + 40}})
+
+	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.TLS}})
+	b.ok(err)
+	b.equal(n, int64(2))
+	back := b.frontier(1, two)
+	if back.Next != two+1 || back.Changes == 0 {
+		t.Errorf("after a retry, the frontier is %+v", back)
+	}
+	b.equal(b.frontier(0, 0), store.Frontier{Next: 72}) // of another source
+	b.work(s, ok)
+	if f := b.frontier(1, two+31); f.Next != two+31 || f.Changes != back.Changes {
+		t.Errorf("what was done again moved the frontier to %+v", f)
+	}
+	// Rows from another job that come in between, or replace what was read.
+	for at, r := range []store.MergedRow{{Row: store.Row{ID: 50}}, {Row: store.Row{ID: 71}, Result: some(ok(71))}} {
+		before := b.frontier(0, 0).Changes
+		b.ok(b.Absorb(ctx(t), 0, []store.MergedRow{r}, store.Position{}, true, 10))
+		if f := b.frontier(0, 0); f.Changes <= before || f.Next != 50 {
+			t.Errorf("case %d: changes %d, after %d; next %d", at, f.Changes, before, f.Next)
+		}
+	}
+	before := b.frontier(0, 0).Changes
+	b.ok(b.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 80}}}, store.Position{}, true, 10)) // behind all others
+	b.equal(b.frontier(0, 51), store.Frontier{Next: 80, Changes: before})
+}
+
+// groups reads the finished groups by name, and holds them to be in order.
+func (b *bench) groups() map[string]store.Group {
+	b.Helper()
+	out := map[string]store.Group{}
+	last := int64(0)
+	for g, err := range b.Job.(store.Ordered).Groups(ctx(b.T), 0) {
+		b.ok(err)
+		if g.Sequence <= last {
+			b.Fatalf("group %q has number %d, after %d", g.Name, g.Sequence, last)
+		}
+		last = g.Sequence
+		key := fmt.Sprintf("%d/%s", g.Source, g.Name)
+		if _, twice := out[key]; twice {
+			b.Fatalf("group %s is there twice", key)
+		}
+		out[key] = g
+	}
+	return out
+}
+
+// grouped is what a job's results add up to, by group. Revisions and numbers are 0.
+func grouped(results []store.Result) map[string]store.Group {
+	out := map[string]store.Group{}
+	for _, r := range results {
+		if r.Group == "" {
+			continue
+		}
+		key := fmt.Sprintf("%d/%s", r.Source, r.Group)
+		g, known := out[key]
+		if !known {
+			g = store.Group{Source: r.Source, Name: r.Group, First: r.Time, Last: r.Time}
+		}
+		g.Images++
+		if r.Status == store.OK {
+			g.OK++
+		} else {
+			g.Failed++
+		}
+		if g.Faces += int64(len(r.Faces)); len(r.Faces) > 0 {
+			g.ImagesWithFaces++
+		}
+		for _, f := range r.Faces {
+			g.LargestFace = max(g.LargestFace, f.Width, f.Height)
+		}
+		if r.Time.Before(g.First) {
+			g.First = r.Time
+		}
+		if r.Time.After(g.Last) {
+			g.Last = r.Time
+		}
+		out[key] = g
+	}
+	return out
+}
+
+// finishedAre holds the finished groups to be those named, with their revisions, and right.
+func (b *bench) finishedAre(want map[string]int64) {
+	b.Helper()
+	all := grouped(b.results())
+	got := b.groups()
+	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want))) {
+		b.Fatalf("finished are %v, want %v", slices.Sorted(maps.Keys(got)), want)
+	}
+	for key, g := range got {
+		w := all[key]
+		w.Revision, w.Sequence = want[key], g.Sequence
+		b.equal(g, w)
+	}
+	b.verify()
+}
+
+func inGroup(name string, ids ...int64) (out []store.NewRow) {
+	for _, id := range ids {
+		out = append(out, store.NewRow{ID: id, URL: urlOf(id), Group: name})
+	}
+	return out
+}
+
+func byID(rows ...[]store.NewRow) []store.NewRow {
+	return slices.SortedFunc(slices.Values(slices.Concat(rows...)), func(a, b store.NewRow) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+func testGroups(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	bad := inGroup("bad", 6, 7)
+	bad[0].Bad, bad[1].Bad = true, true
+	b.ok(s.Append(ctx(t), l, byID(inGroup("a", 1, 4), inGroup("ü 'b'", 2, 9), inGroup("", 3, 5), bad), store.Position{Line: 1}, false, 4))
+	b.finishedAre(nil)
+	var held []store.Lease
+	for l, err := s.Claim(ctx(t), 100); err == nil; l, err = s.Claim(ctx(t), 100) {
+		for _, r := range b.pending(s, l) {
+			result := ok(r.ID)
+			if r.ID == 4 {
+				result = failed(store.TLS)(4)
+			}
+			if r.ID != 9 { // "ü 'b'" stays open
+				b.ok(s.Commit(ctx(t), l, []store.Result{result}))
+			}
+		}
+		held = append(held, l)
+	}
+	b.ok(s.Release(ctx(t), held))
+	b.finishedAre(nil) // the import goes on: any group may get further rows
+	b.ok(s.Append(ctx(t), l, inGroup("a", 19), store.Position{Line: 2}, false, 4))
+	b.ok(s.Append(ctx(t), l, nil, store.Position{Line: 3}, true, 4))
+	b.finishedAre(map[string]int64{"0/bad": 1}) // at the import's end
+	b.ok(s.Append(ctx(t), l, nil, store.Position{Line: 3}, true, 4))
+	m := b.claim(s, 10)
+	b.ok(s.Commit(ctx(t), m, []store.Result{ok(19)}))
+	b.finishedAre(map[string]int64{"0/bad": 1, "0/a": 1}) // with the last row's commit
+	b.ok(s.Commit(ctx(t), m, []store.Result{failed(store.TLS)(19)}))
+	b.finishedAre(map[string]int64{"0/bad": 1, "0/a": 1})
+
+	// A source has groups of its own. Faces of all sizes.
+	other := b.source(s, "other")
+	const two = int64(1) << store.SourceShift
+	b.ok(s.Append(ctx(t), other, inGroup("a", two+1, two+2), store.Position{}, true, 4))
+	big := ok(two + 1)
+	big.Faces = []store.Face{{Width: 10, Height: 200, Score: 3}, {Width: 20, Height: 10, Score: 2}}
+	held = []store.Lease{m, b.claim(s, 10)}
+	b.ok(s.Commit(ctx(t), held[1], []store.Result{big, ok(two + 2)}))
+	all := map[string]int64{"0/bad": 1, "0/a": 1, "1/a": 1}
+	b.finishedAre(all)
+	b.equal(b.groups()["1/a"].LargestFace, 200)
+
+	// Reopened by retry, also of what is ok: the aggregate is gone at once, and comes back with a revision.
+	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.TLS}})
+	b.ok(err)
+	b.equal(n, int64(1))
+	b.finishedAre(map[string]int64{"0/bad": 1, "1/a": 1})
+	first := b.groups()["0/bad"].Sequence
+	b.ok(s.Release(ctx(t), held))
+	b.equal(b.work(s, ok), []int64{4, 9})
+	all["0/a"], all["0/ü 'b'"] = 2, 1
+	b.finishedAre(all)
+	if again := b.groups()["0/a"]; again.Sequence <= first {
+		t.Errorf("a group that was finished anew has number %d", again.Sequence)
+	}
+	if _, err = b.Retry(ctx(t), store.Selection{OK: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.finishedAre(map[string]int64{"0/bad": 1})
+	b.equal(len(b.work(s, failed(store.Timeout))), 9) // no face is left, and other times
+	b.equal(b.groups()["1/a"].LargestFace, 0)
+
+	// A list that grew reopens the groups of the new rows alone.
+	all["0/a"], all["1/a"], all["0/ü 'b'"] = 3, 2, 2
+	b.finishedAre(all)
+	b.ok(s.Append(ctx(t), l, inGroup("a", 30), store.Position{Line: 4}, false, 4))
+	delete(all, "0/a")
+	b.finishedAre(all)
+	b.equal(len(b.work(s, ok)), 1)
+	b.finishedAre(all)
+	b.ok(s.Append(ctx(t), l, nil, store.Position{Line: 5}, true, 4))
+	all["0/a"] = 4
+	b.finishedAre(all)
+	full := inGroup("bad", 31)
+	full[0].Bad = true
+	b.ok(s.Append(ctx(t), l, full, store.Position{Line: 6}, true, 4)) // done as it comes in
+	all["0/bad"] = 2
+	b.finishedAre(all)
+}
+
+// testGroupsMerge has groups appear when the parts of a list are merged, and not before.
+func testGroupsMerge(t *testing.T, target Target) {
+	part := func(i int64, result func(id int64) *store.Result) store.Job {
+		b := start(t, target)
+		b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: fmt.Sprint(i, "/2")}))
+		s := b.join(b.Job, longTTL)
+		l := b.source(s, "list")
+		var rows []store.NewRow
+		for id := int64(1); id <= 300; id++ {
+			if id%2 == i {
+				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%10/2)})
+			}
+		}
+		b.ok(s.Append(ctx(t), l, rows, store.Position{Line: 300}, true, 50))
+		for l, err := s.Claim(ctx(t), 1000); err == nil; l, err = s.Claim(ctx(t), 1000) {
+			for _, r := range b.pending(s, l) {
+				if r := result(r.ID); r != nil {
+					b.ok(s.Commit(ctx(t), l, []store.Result{*r}))
+				}
+			}
+		}
+		b.equal(len(b.groups()), 0)
+		return b.Job
+	}
+	even := part(0, func(id int64) *store.Result { return some(ok(id)) })
+	odd := part(1, func(id int64) *store.Result {
+		switch {
+		case id%10 == 3 && id > 200: // of album1
+			return nil
+		case id%10 == 5: // of album2
+			return some(failed(store.Timeout)(id))
+		}
+		return some(ok(id))
+	})
+	out := start(t, target)
+	out.ok(store.Merge(ctx(t), out.Job, []store.Job{even}, store.MergeOptions{Same: mergeOptions().Same, Own: mergeOptions().Own, ShardSize: 40}))
+	out.finishedAre(nil) // half of them is missing
+	for range 2 {
+		out.ok(store.Merge(ctx(t), out.Job, []store.Job{even, odd}, mergeOptions()))
+		out.finishedAre(map[string]int64{"0/album0": 1, "0/album2": 1, "0/album3": 1, "0/album4": 1})
+	}
+	better := part(1, func(id int64) *store.Result { return some(ok(id)) })
+	out.ok(store.Merge(ctx(t), out.Job, []store.Job{better}, mergeOptions()))
+	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 2, "0/album3": 1, "0/album4": 1})
+}
+
+// testGroupsKilled has three processes at work, which are killed now and then, while somebody reads the groups as they are
+// finished: each must come once, and be right.
+func testGroupsKilled(t *testing.T, target Target) {
+	b := start(t, target)
+	random := rand.New(rand.NewPCG(7, 8))
+	w := work{Name: b.name, Do: "finish", TTL: 300 * time.Millisecond, Rows: 6000, Groups: 600}
+	if os.Getenv("FACESCAN_SOAK") != "" {
+		w.Rows, w.Groups = 100_000, 10_000
+	}
+	workers := make(chan bool, 3) // whether they finished
+	begin := func(kill time.Duration) {
+		c := spawn(t, w)
+		go func() { workers <- c.killAfter(kill) }()
+	}
+	patience, cancel := context.WithTimeout(context.Background(), 20*deadline)
+	defer cancel()
+	for range 3 {
+		begin(time.Duration(random.IntN(int(300 * time.Millisecond))))
+	}
+	read := map[string]store.Group{}
+	last, kills := int64(0), 0
+	poll := func() {
+		for g, err := range b.Job.(store.Ordered).Groups(patience, last) {
+			b.ok(err)
+			if _, twice := read[g.Name]; twice || g.Sequence <= last {
+				t.Fatalf("group %s came twice, or number %d after %d", g.Name, g.Sequence, last)
+			}
+			read[g.Name], last = g, g.Sequence
+		}
+	}
+	for finished := 0; finished < 3; poll() {
+		select {
+		case done := <-workers:
+			switch {
+			case done:
+				finished++
+			case kills < 12:
+				kills++
+				begin(time.Duration(random.IntN(int(300 * time.Millisecond))))
+			default:
+				begin(20 * deadline)
+			}
+		case <-time.After(5 * time.Millisecond): // groups come by another process's clock
+		case <-patience.Done():
+			t.Fatal(patience.Err())
+		}
+	}
+	want := grouped(b.results())
+	b.equal(len(want), w.Groups)
+	for key, g := range want {
+		g.Revision, g.Sequence = 1, read[g.Name].Sequence
+		b.equal(read[g.Name], g)
+		delete(want, key)
+	}
+	b.equal(len(b.groups()), w.Groups)
+	t.Logf("%d groups after %d kills", len(read), kills)
+}
