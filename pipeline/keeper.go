@@ -29,7 +29,7 @@ type Keeper interface {
 	Sync() error
 	// Done tells which rows were marked done: what an earlier run made of them, and these results do not tell of, is in the way.
 	Done(results []store.Result) error
-	// TakeOver makes what dead processes kept known to Find.
+	// TakeOver makes what others kept, dead processes above all, known to Find. It is called for every shard.
 	TakeOver() error
 }
 
