@@ -36,8 +36,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 		return j.wrap(doing, err)
 	}
 	return j.wrap(doing, j.update(ctx, func(t pgx.Tx) error {
-		last := int64(0)
-		err := t.QueryRow(ctx, "SELECT last_id FROM sources WHERE number = $1 FOR UPDATE", source).Scan(&last)
+		last, was := int64(0), false
+		err := t.QueryRow(ctx, "SELECT last_id, complete FROM sources WHERE number = $1 FOR UPDATE", source).Scan(&last, &was)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errors.New("there is no such source")
 		}
@@ -65,6 +65,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 				return err
 			}
 		}
+		e := effect{source: source, imported: complete && !was}
+		e.members(m.fresh)
 		above := len(m.fresh)
 		for i, r := range m.fresh {
 			shard := shardOf[r.ID]
@@ -75,6 +77,7 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 			if shard[0]++; !r.Bad {
 				shard[1]++
 			}
+			e.changes++
 		}
 		for _, id := range m.done {
 			if shard := shardOf[id]; shard != nil {
@@ -84,16 +87,14 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 		if err := copyRows(ctx, t, m.fresh); err != nil {
 			return err
 		}
-		_, taken, err := deleteResults(ctx, t, "r.reason IS NOT NULL", m.replaced)
-		if err != nil {
+		if _, err := deleteResults(ctx, t, &e, "r.reason IS NOT NULL", m.replaced); err != nil {
 			return err
 		}
-		counted, err := j.copyResults(ctx, t, m.results, detectors)
-		if err != nil {
+		if err := copyResults(ctx, t, m.results, detectors); err != nil {
 			return err
 		}
-		for reason, n := range taken {
-			counted.add(reason, n.rows, 0)
+		for i := range m.results {
+			e.add(&m.results[i], m.groups[m.results[i].ID])
 		}
 		b := &pgx.Batch{}
 		for lo, n := range grown {
@@ -105,10 +106,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 			return err
 		}
 		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
-		b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7 WHERE number = $1`,
-			source, p.Offset, p.Line, p.Mark, complete, len(m.fresh), last)
-		counted.queue(b, part, source)
-		return t.SendBatch(ctx, b).Close()
+		advance(b, source, p, complete, len(m.fresh), last)
+		return j.settle(ctx, t, b, part, e)
 	}))
 }
 
@@ -118,27 +117,31 @@ type merged struct {
 	results  []store.Result // that enter
 	done     []int64        // rows that were pending here and get one
 	replaced []int64        // rows whose failure gives way to one
+	groups   map[int64]string
 }
 
 // sift compares rows from another job with those here, whose shards are locked.
 func sift(ctx context.Context, t pgx.Tx, rows []store.MergedRow, ids []int64) (m merged, err error) {
 	type state struct {
-		url          string
+		url, group   string
 		done, failed bool
 	}
+	m.groups = map[int64]string{}
 	have := map[int64]state{}
 	var id int64
 	var s state
-	err = each(ctx, t, []any{&id, &s.url, &s.done, &s.failed}, func() error { have[id] = s; return nil },
-		`SELECT u.id, u.url, r.id IS NOT NULL, r.reason IS NOT NULL FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id = ANY($1)
+	err = each(ctx, t, []any{&id, &s.url, &s.group, &s.done, &s.failed}, func() error { have[id] = s; return nil },
+		`SELECT u.id, u.url, coalesce(u."group", ''), r.id IS NOT NULL, r.reason IS NOT NULL FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id = ANY($1)
 		WHERE u.id = ANY($1)`, ids)
 	if err != nil {
 		return m, err
 	}
 	for _, r := range rows {
 		s, known := have[r.ID]
+		m.groups[r.ID] = s.group
 		switch {
 		case !known:
+			m.groups[r.ID] = r.Group
 			m.fresh = append(m.fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
 		case s.url != r.URL:
 			return m, fmt.Errorf("row %d is %q here, %q there", r.ID, s.url, r.URL)

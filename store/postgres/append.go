@@ -20,9 +20,10 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
 	var bad []store.Result
-	for _, r := range rows {
+	now := time.Now()
+	for i, r := range rows {
 		if r.Bad {
-			bad = append(bad, store.Result{ID: r.ID, Status: store.Failed, Reason: store.BadURL, Time: time.Now()})
+			bad = append(bad, *badResult(&rows[i], now))
 		}
 	}
 	part, err := s.nextPart(ctx)
@@ -34,9 +35,10 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		tries++
 		var last int64
 		var at store.Position
-		err := t.QueryRow(ctx, `SELECT last_id, byte_offset, line, mark FROM sources
+		var was bool
+		err := t.QueryRow(ctx, `SELECT last_id, byte_offset, line, mark, complete FROM sources
 			WHERE number = $1 AND importer = $2 AND generation = $3 FOR UPDATE`, l.Source, s.number, l.Generation).
-			Scan(&last, &at.Offset, &at.Line, &at.Mark)
+			Scan(&last, &at.Offset, &at.Line, &at.Mark, &was)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return store.ErrLeaseLost
 		}
@@ -52,19 +54,34 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if err := copyRows(ctx, t, rows); err != nil {
 			return err
 		}
-		counted, err := s.copyResults(ctx, t, bad, nil)
-		if err != nil {
+		if err := copyResults(ctx, t, bad, nil); err != nil {
 			return err
 		}
+		e := effect{source: l.Source, imported: complete && !was}
+		e.members(rows)
+		for i, r := range rows {
+			if r.Bad {
+				e.add(badResult(&rows[i], now), r.Group)
+			}
+		}
 		b := &pgx.Batch{}
-		counted.queue(b, part, l.Source)
 		if last, err = cutRows(ctx, t, b, rows, last, l.Source, shardSize); err != nil {
 			return err
 		}
-		b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7 WHERE number = $1`,
-			l.Source, p.Offset, p.Line, p.Mark, complete, len(rows), last)
-		return t.SendBatch(ctx, b).Close()
+		advance(b, l.Source, p, complete, len(rows), last)
+		return s.settle(ctx, t, b, part, e)
 	}))
+}
+
+// badResult is how a broken record ends.
+func badResult(r *store.NewRow, now time.Time) *store.Result {
+	return &store.Result{ID: r.ID, Status: store.Failed, Reason: store.BadURL, Time: now}
+}
+
+// advance moves the import of a source on by so many rows, up to the last one's id.
+func advance(b *pgx.Batch, source int, p store.Position, complete bool, rows int, last int64) {
+	b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7 WHERE number = $1`,
+		source, p.Offset, p.Line, p.Mark, complete, rows, last)
 }
 
 // copyRows adds rows. It names only the columns that some row has a value for.

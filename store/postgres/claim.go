@@ -35,7 +35,8 @@ const (
 	maxSpan   = 100000 // rows, done ones included, up to which a claim joins shards
 	neighbors = 64     // shards that a claim joins at most
 	doneSpan  = 50000  // rows up to which finished shards are joined
-	ahead     = 50     // free shards of a source that tell how much is left
+	ahead     = 256    // free shards of a source above which its end is far
+	far       = 1 << 40
 	wrapEvery = time.Second
 )
 
@@ -128,11 +129,12 @@ func (s *session) candidates(ctx context.Context) (open []candidate, owners int6
 			all = nil
 			var c candidate
 			return each(ctx, s.pool, []any{&c.number, &c.priority, &c.left, &owners}, func() error { all = append(all, c); return nil },
-				`SELECT s.number, s.priority, (SELECT coalesce(sum(pending), 0)::bigint FROM (SELECT h.pending FROM shards AS h
-					WHERE h.source = s.number AND h.owner IS NULL AND NOT h.finished AND h.lo > coalesce(c.lo, -1) ORDER BY h.lo LIMIT $3) AS next),
+				`SELECT s.number, s.priority, (SELECT CASE count(*) WHEN $3::int THEN $4 ELSE coalesce(sum(pending), 0)::bigint END FROM (
+					SELECT h.pending FROM shards AS h WHERE h.source = s.number AND h.owner IS NULL AND NOT h.finished AND h.lo > coalesce(c.lo, -1)
+					ORDER BY h.lo LIMIT $3) AS next),
 				(SELECT count(*) FROM owners)
 				FROM sources AS s LEFT JOIN unnest($1::int[], $2::bigint[]) AS c (number, lo) ON c.number = s.number WHERE NOT s.paused`,
-				sources, cursors, ahead)
+				sources, cursors, ahead, far)
 		})
 		if err != nil {
 			return nil, 0, err

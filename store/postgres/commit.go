@@ -26,38 +26,38 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 	if err != nil {
 		return s.wrap(doing, err)
 	}
-	ids := idsOf(results)
 	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
-		pending, err := s.fence(ctx, t, l, ids)
+		pending, err := s.fence(ctx, t, l, idsOf(results))
 		if err != nil {
 			return err
 		}
-		fresh := make([]store.Result, 0, len(pending))
-		for _, r := range results {
-			if pending[r.ID] {
-				fresh = append(fresh, r)
+		fresh := make([]store.Result, 0, len(results))
+		e := effect{source: l.Source}
+		for i := range results {
+			r := &results[i]
+			if group, is := pending[r.ID]; is {
+				fresh = append(fresh, *r)
+				e.add(r, group)
 				delete(pending, r.ID) // a second result in the same batch comes too late
 			}
 		}
 		if len(fresh) == 0 {
 			return nil
 		}
-		counted, err := s.copyResults(ctx, t, fresh, detectors)
-		if err != nil {
+		if err := copyResults(ctx, t, fresh, detectors); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
 		b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", l.Shard, len(fresh))
-		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", ids)
-		counted.queue(b, part, l.Source)
-		return t.SendBatch(ctx, b).Close()
+		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(fresh))
+		return s.settle(ctx, t, b, part, e)
 	}))
 }
 
 // fence locks the shard if it is leased as l says, ErrLeaseLost if it is not, and then tells which rows are pending, of
-// those asked for and maybe others.
-func (s *session) fence(ctx context.Context, t pgx.Tx, l store.Lease, ids []int64) (pending map[int64]bool, err error) {
-	pending = make(map[int64]bool, len(ids))
+// those asked for and maybe others, and their groups.
+func (s *session) fence(ctx context.Context, t pgx.Tx, l store.Lease, ids []int64) (pending map[int64]string, err error) {
+	pending = make(map[int64]string, len(ids))
 	held := false
 	b := &pgx.Batch{}
 	b.Queue("SELECT FROM shards WHERE lo = $1 AND owner = $2 AND generation = $3 FOR UPDATE", l.Shard, s.number, l.Generation).
@@ -66,15 +66,16 @@ func (s *session) fence(ctx context.Context, t pgx.Tx, l store.Lease, ids []int6
 			rows.Close()
 			return rows.Err()
 		})
-	text, args := "SELECT u.id FROM rows AS u WHERE u.id = ANY($1) AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id = ANY($1))", []any{ids}
+	which, args := "u.id = ANY($1) AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id = ANY($1))", []any{ids}
 	if len(ids) > 0 {
 		if lo, hi := slices.Min(ids), slices.Max(ids); hi-lo < 4*int64(len(ids)) { // they lie close: reading all between is quicker
-			text, args = "SELECT u.id FROM rows AS u WHERE "+pendingBetween, []any{lo, hi}
+			which, args = pendingBetween, []any{lo, hi}
 		}
 	}
-	b.Queue(text, args...).Query(func(rows pgx.Rows) error {
+	b.Queue("SELECT u.id, coalesce(u.\"group\", '') FROM rows AS u WHERE "+which, args...).Query(func(rows pgx.Rows) error {
 		var id int64
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { pending[id] = true; return nil })
+		var group string
+		_, err := pgx.ForEachRow(rows, []any{&id, &group}, func() error { pending[id] = group; return nil })
 		return err
 	})
 	if err := t.SendBatch(ctx, b).Close(); err != nil {
@@ -127,16 +128,14 @@ var (
 	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
 )
 
-// copyResults writes results and faces, and counts them. None of the rows has a result.
-func (j *job) copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detectors map[string]int32) (tallies, error) {
-	counted := tallies{}
+// copyResults writes results and faces. None of the rows has a result.
+func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detectors map[string]int32) error {
 	if len(results) == 0 {
-		return counted, nil
+		return nil
 	}
 	values := make([]any, len(resultColumns))
 	_, err := t.CopyFrom(ctx, pgx.Identifier{"results"}, resultColumns, pgx.CopyFromSlice(len(results), func(i int) ([]any, error) {
 		r := &results[i]
-		counted.add(r.Reason, 1, int64(len(r.Faces)))
 		var detector any
 		if r.Detector != "" {
 			detector = detectors[r.Detector]
@@ -146,7 +145,7 @@ func (j *job) copyResults(ctx context.Context, t pgx.Tx, results []store.Result,
 		return values, nil
 	}))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	faces := [][]any{}
 	for i := range results {
@@ -157,7 +156,7 @@ func (j *job) copyResults(ctx context.Context, t pgx.Tx, results []store.Result,
 	if len(faces) > 0 {
 		_, err = t.CopyFrom(ctx, pgx.Identifier{"faces"}, faceColumns, pgx.CopyFromRows(faces))
 	}
-	return counted, err
+	return err
 }
 
 // flatten makes one array of candidates, in the precision that cascades work in; pixels are exact in it up to 2^24.
@@ -183,53 +182,4 @@ func unflatten(in []float32) (faces []store.Face, err error) {
 		faces = append(faces, store.Face{X: int(in[0]), Y: int(in[1]), Width: int(in[2]), Height: int(in[3]), Score: float64(in[4]), Confidence: float64(in[5])})
 	}
 	return faces, nil
-}
-
-// tallies count done rows by reason; empty is ok.
-type tallies map[store.Reason]tally
-
-type tally struct{ rows, faces, imagesWithFaces int64 }
-
-// add counts n results with so many faces each; n is negative for what is taken away.
-func (ts tallies) add(reason store.Reason, n, faces int64) {
-	sum := ts[reason]
-	sum.rows += n
-	sum.faces += n * faces
-	if faces > 0 {
-		sum.imagesWithFaces += n
-	}
-	ts[reason] = sum
-}
-
-// queue adds the counts to a part of a source's tallies. It is the last thing a transaction locks.
-func (ts tallies) queue(b *pgx.Batch, part int64, source int) {
-	if len(ts) == 0 {
-		return
-	}
-	reasons := slices.Sorted(maps.Keys(ts)) // locked in the same order by all
-	var rows, faces, images []int64
-	for _, r := range reasons {
-		rows, faces, images = append(rows, ts[r].rows), append(faces, ts[r].faces), append(images, ts[r].imagesWithFaces)
-	}
-	b.Queue(`INSERT INTO tallies SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
-		ON CONFLICT (part, source, reason) DO UPDATE SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
-		images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, source, reasons, rows, faces, images)
-}
-
-// partUses is how many transactions add to one part: so many old versions of its rows there are at most, however long
-// some transaction elsewhere keeps the server from removing them.
-const partUses = 1000
-
-// nextPart is the part of the tallies that this process adds to, alone: so nobody waits for another's commit.
-func (j *job) nextPart(ctx context.Context) (int64, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.uses%partUses == 0 {
-		err := j.again(ctx, func() error { return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part) })
-		if err != nil {
-			return 0, err
-		}
-	}
-	j.uses++
-	return j.part, nil
 }

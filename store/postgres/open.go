@@ -118,11 +118,10 @@ func (j *job) migrate(ctx context.Context, create bool) error {
 }
 
 func (j *job) upgrade(ctx context.Context, t pgx.Tx) (version int, err error) {
-	lock := "SELECT pg_advisory_xact_lock(hashtextextended('facescan ' || $1, 0))"
 	if _, err := t.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil {
 		return 0, err
 	}
-	if _, err := t.Exec(ctx, lock, j.place.schema); err != nil {
+	if _, err := t.Exec(ctx, lockAlone, "facescan "+j.place.schema); err != nil {
 		return 0, err
 	}
 	there := false

@@ -105,7 +105,7 @@ func (s *session) trust() time.Time { return time.Now().Add(s.ttl * 2 / 3) }
 
 // touch shows that we live, for as long as a lease. Who was taken for dead joins again.
 func (s *session) touch(ctx context.Context, q querier) error {
-	_, err := q.Exec(ctx, `INSERT INTO owners VALUES ($1, $2, $3, $4, clock_timestamp() + $5)
+	_, err := q.Exec(ctx, `INSERT INTO owners VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5)
 		ON CONFLICT (number) DO UPDATE SET expires = excluded.expires`, s.number, s.owner.ID, s.owner.Host, s.owner.PID, s.ttl)
 	return err
 }

@@ -32,7 +32,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 			part, err := j.nextPart(ctx)
 			if err == nil {
 				err = j.update(ctx, func(t pgx.Tx) (err error) {
-					rest, n, err = reopen(ctx, t, part, ids, s)
+					rest, n, err = j.reopen(ctx, t, part, ids, s)
 					return err
 				})
 			}
@@ -82,7 +82,7 @@ func (j *job) selected(ctx context.Context, from int64, s store.Selection) (ids 
 
 // reopen makes the rows of the first row's shard pending again, those of them that still are as selected. It returns the
 // rows of other shards, and how many it put back.
-func reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64, s store.Selection) (rest []int64, n int, err error) {
+func (j *job) reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64, s store.Selection) (rest []int64, n int, err error) {
 	c, err := lockShard(ctx, t, ids[0])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ids[1:], 0, nil // verify tells of rows in no shard
@@ -95,26 +95,30 @@ func reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64, s store.Sele
 		here++
 	}
 	condition, args := choose(s, ids[:here])
-	dropped, counted, err := deleteResults(ctx, t, condition, args...)
+	e := effect{source: int(c.lo >> store.SourceShift)}
+	dropped, err := deleteResults(ctx, t, &e, condition, args...)
 	if err != nil || len(dropped) == 0 {
 		return ids[here:], 0, err
 	}
 	b := &pgx.Batch{}
-	b.Queue("DELETE FROM faces WHERE id = ANY($1)", dropped)
 	b.Queue("UPDATE shards SET pending = pending + $2 WHERE lo = $1", c.lo, len(dropped))
-	counted.queue(b, part, int(c.lo>>store.SourceShift))
-	return ids[here:], len(dropped), t.SendBatch(ctx, b).Close()
+	return ids[here:], len(dropped), j.settle(ctx, t, b, part, e)
 }
 
-// deleteResults deletes the results r of the rows in the first parameter that the condition holds for, and counts them out.
-func deleteResults(ctx context.Context, t pgx.Tx, condition string, args ...any) (ids []int64, counted tallies, err error) {
-	counted = tallies{}
+// deleteResults deletes the results r of the rows in the first parameter that the condition holds for, with their faces,
+// and counts them out.
+func deleteResults(ctx context.Context, t pgx.Tx, e *effect, condition string, args ...any) (ids []int64, err error) {
 	var id, faces int64
 	var reason store.Reason
-	err = each(ctx, t, []any{&id, &reason, &faces}, func() error {
+	var group string
+	err = each(ctx, t, []any{&id, &reason, &faces, &group}, func() error {
 		ids = append(ids, id)
-		counted.add(reason, -1, faces)
+		e.take(reason, faces, group)
 		return nil
-	}, "DELETE FROM results AS r WHERE r.id = ANY($1) AND "+condition+" RETURNING r.id, coalesce(r.reason, ''), r.faces", args...)
-	return ids, counted, err
+	}, "DELETE FROM results AS r USING rows AS u WHERE r.id = ANY($1) AND u.id = r.id AND "+condition+
+		" RETURNING r.id, coalesce(r.reason, ''), r.faces, coalesce(u.\"group\", '')", args...)
+	if err == nil && len(ids) > 0 {
+		_, err = t.Exec(ctx, "DELETE FROM faces WHERE id = ANY($1)", ids)
+	}
+	return ids, err
 }

@@ -18,7 +18,7 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 		return 0, nil
 	}
 	err = j.update(ctx, func(t pgx.Tx) error {
-		if err := j.alone(ctx, t, "thumbnails"); err != nil {
+		if _, err := t.Exec(ctx, lockAlone, j.lock("thumbnails")); err != nil {
 			return err
 		}
 		bar = math.MaxInt64

@@ -43,7 +43,7 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 		return out, j.wrap(doing, err)
 	}
 	err = j.update(ctx, func(t pgx.Tx) error {
-		if err := j.alone(ctx, t, "sources"); err != nil {
+		if _, err := t.Exec(ctx, lockAlone, j.lock("sources")); err != nil {
 			return err
 		}
 		have, err := sources(ctx, t, "WHERE s.name = $1", s.Name)
@@ -75,12 +75,13 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 func sources(ctx context.Context, q querier, where string, args ...any) (out []store.Source, err error) {
 	var s store.Source
 	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Mark,
-		&s.Rows, &s.Complete, &s.Paused, &s.Priority, &s.Importer}, func() error {
+		&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Importer}, func() error {
 		out = append(out, s)
 		s.Position.Mark = nil
 		return nil
-	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.mark, s.rows, s.complete, s.paused, s.priority, coalesce(o.id, '')
-		FROM sources AS s LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp() `+where+` ORDER BY s.number`, args...)
+	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.mark, s.rows, coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
+		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards WHERE NOT finished GROUP BY source) AS h
+		ON h.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp() `+where+` ORDER BY s.number`, args...)
 	return out, err
 }
 

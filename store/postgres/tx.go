@@ -53,11 +53,15 @@ func (j *job) transact(ctx context.Context, begin string, f func(pgx.Tx) error) 
 	})
 }
 
-// alone keeps all others who ask for the same out of a part of the job until the transaction ends.
-func (j *job) alone(ctx context.Context, t pgx.Tx, what string) error {
-	_, err := t.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "facescan "+j.id+" "+what)
-	return err
-}
+// lockAlone and lockShared keep those who ask for the same lock of the job waiting until the transaction ends; those who
+// share it do not wait for each other.
+const (
+	lockAlone  = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+	lockShared = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))"
+)
+
+// lock names a lock of the job.
+func (j *job) lock(what string) string { return "facescan " + j.id + " " + what }
 
 // again runs f, and runs it again while it fails for what passes.
 func (j *job) again(ctx context.Context, f func() error) error {

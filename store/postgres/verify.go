@@ -52,7 +52,7 @@ const beginInspection = beginView + `; SET LOCAL statement_timeout = 0; SET LOCA
 
 // Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in one statement.
 func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
-	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifyShards, verifyTallies}
+	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifyShards, verifyTallies, verifyGroups}
 	if o.Deep {
 		checks = append(checks, verifyIndexes)
 	}

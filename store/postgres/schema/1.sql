@@ -21,6 +21,7 @@ CREATE TABLE rows (
 	"group" text, -- value of --group-column
 	kept text[]   -- values of --keep-columns
 );
+CREATE INDEX rows_group ON rows (hashtextextended("group", 0)) WHERE "group" IS NOT NULL; -- a value may be of any length
 
 -- How done rows ended. No reason means ok. Zero means unknown.
 CREATE TABLE results (
@@ -116,12 +117,42 @@ CREATE TABLE tallies (
 ) WITH (fillfactor = 70);
 CREATE SEQUENCE parts;
 
+-- How many rows of a source became other than they may have been read: see store.Frontier. In parts, likewise.
+CREATE TABLE changes (
+	part bigint NOT NULL,
+	source int NOT NULL,
+	n bigint NOT NULL,
+	PRIMARY KEY (part, source)
+) WITH (fillfactor = 70);
+
+-- Groups, and what their rows add up to: see groups.go.
+CREATE TABLE groups (
+	source int NOT NULL,
+	key bytea NOT NULL, -- of the name, which may be of any length
+	name text NOT NULL,
+	images bigint NOT NULL,
+	ok bigint NOT NULL,
+	failed bigint NOT NULL,
+	faces bigint NOT NULL,
+	images_with_faces bigint NOT NULL,
+	largest_face int NOT NULL,
+	first timestamptz,
+	last timestamptz,
+	stale boolean NOT NULL, -- the three before may be too much, as results were taken away
+	revision bigint NOT NULL DEFAULT 0,
+	finished bigint,        -- its place in the order; none while it is not finished
+	PRIMARY KEY (source, key)
+) WITH (fillfactor = 70);
+CREATE INDEX groups_finished ON groups (finished) WHERE finished IS NOT NULL;
+CREATE SEQUENCE finishes;
+
 -- Processes that joined, and until when they count as alive.
 CREATE TABLE owners (
 	number bigint PRIMARY KEY,
 	id text NOT NULL UNIQUE,
 	host text NOT NULL,
 	pid int NOT NULL,
+	joined timestamptz NOT NULL,
 	expires timestamptz NOT NULL
 );
 CREATE SEQUENCE owner_numbers;

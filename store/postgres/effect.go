@@ -1,0 +1,121 @@
+package postgres
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+)
+
+// effect is what a transaction does to all that is counted of a source.
+type effect struct {
+	source   int
+	tallies  map[store.Reason]tally
+	groups   map[string]*aggregate
+	changes  int64 // rows that may have been read in order and are not what they were
+	imported bool  // the import came to its end
+}
+
+// tally counts done rows of one reason.
+type tally struct{ rows, faces, imagesWithFaces int64 }
+
+// add counts a result in.
+func (e *effect) add(r *store.Result, group string) {
+	e.tally(r.Reason, 1, int64(len(r.Faces)))
+	if group != "" {
+		e.group(group).add(r)
+	}
+}
+
+// take counts a result out.
+func (e *effect) take(reason store.Reason, faces int64, group string) {
+	e.changes++
+	e.tally(reason, -1, faces)
+	if group != "" {
+		e.group(group).take(reason, faces)
+	}
+}
+
+func (e *effect) tally(reason store.Reason, n, faces int64) {
+	if e.tallies == nil {
+		e.tallies = map[store.Reason]tally{}
+	}
+	sum := e.tallies[reason]
+	sum.rows += n
+	sum.faces += n * faces
+	if faces > 0 {
+		sum.imagesWithFaces += n
+	}
+	e.tallies[reason] = sum
+}
+
+// members counts rows in that were added, without their results.
+func (e *effect) members(rows []store.NewRow) {
+	for i := range rows {
+		if g := rows[i].Group; g != "" {
+			e.group(g).images++
+		}
+	}
+}
+
+func (e *effect) group(name string) *aggregate {
+	if e.groups == nil {
+		e.groups = map[string]*aggregate{}
+	}
+	g := e.groups[name]
+	if g == nil {
+		g = &aggregate{}
+		e.groups[name] = g
+	}
+	return g
+}
+
+// settle runs a batch, and then brings an effect into the tables, as the last thing in a transaction. All transactions
+// lock in this order: source, shards, groups, what makes their order, parts.
+func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, e effect) error {
+	if len(e.groups) > 0 || e.imported {
+		if err := t.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		if err := j.settleGroups(ctx, t, e); err != nil {
+			return err
+		}
+		b = &pgx.Batch{}
+	}
+	if len(e.tallies) > 0 {
+		reasons := slices.Sorted(maps.Keys(e.tallies))
+		var rows, faces, images []int64
+		for _, r := range reasons {
+			n := e.tallies[r]
+			rows, faces, images = append(rows, n.rows), append(faces, n.faces), append(images, n.imagesWithFaces)
+		}
+		b.Queue(`INSERT INTO tallies SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+			ON CONFLICT (part, source, reason) DO UPDATE SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
+			images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, e.source, reasons, rows, faces, images)
+	}
+	if e.changes > 0 {
+		b.Queue("INSERT INTO changes VALUES ($1, $2, $3) ON CONFLICT (part, source) DO UPDATE SET n = changes.n + excluded.n", part, e.source, e.changes)
+	}
+	return t.SendBatch(ctx, b).Close()
+}
+
+// partUses is how many transactions add to one part: so many old versions of its rows there are at most, however long
+// some transaction elsewhere keeps the server from removing them.
+const partUses = 1000
+
+// nextPart is the part of the tallies that this process adds to, alone: so nobody waits for another's commit.
+func (j *job) nextPart(ctx context.Context) (int64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.uses%partUses == 0 {
+		err := j.again(ctx, func() error { return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part) })
+		if err != nil {
+			return 0, err
+		}
+	}
+	j.uses++
+	return j.part, nil
+}
