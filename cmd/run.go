@@ -27,6 +27,7 @@ type runOptions struct {
 	detect detectOptions
 	fetch  fetchOptions
 	remote sidecarOptions
+	live   liveOptions
 
 	fetchers, workers int
 	perHost           int
@@ -45,6 +46,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
+	o.live.addFlags(fs)
 	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
@@ -123,6 +125,13 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if o.dryRun {
 		return dryRun(ctx, g, t)
 	}
+	page, err := o.live.begin()
+	if err != nil {
+		return err
+	}
+	if page != nil {
+		defer page.Close("stopped by an error")
+	}
 	job, err := openOrCreate(ctx, t)
 	if err != nil {
 		return err
@@ -159,6 +168,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	unwatch := o.live.watch(page, job, stats, log)
 	end, err := func() (pipeline.End, error) {
 		defer show.run(job, stats)()
 		return pipeline.Run(hard, job, pipeline.Options{
@@ -169,6 +179,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 			Drain: drain, TryDecode: tryDecodeInChild, Log: log,
 		}, stats)
 	}()
+	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)
 	}

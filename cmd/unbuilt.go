@@ -18,6 +18,5 @@ func addUnbuilt(fs *pflag.FlagSet) {
 	text("crops")
 	text("blurred")
 	number("thumbnails")
-	text("listen")
 	text("abort-if")
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"time"
 
 	"facescan/pipeline/fetch"
@@ -80,7 +81,9 @@ func (s *Stats) View() live.View {
 	decoding.Queue, decoding.Room = len(r.fetched), cap(r.fetched)
 	committing := s.Committing.view("commit", 1)
 	committing.Queue, committing.Room = len(r.results), cap(r.results)
-	v.Stages = []live.Stage{fetching, decoding, s.Detecting.view("detect", r.workers()), committing}
+	detecting := s.Detecting.view("detect", r.workers())
+	detecting.Shares = r.workers() == r.Workers
+	v.Stages = []live.Stage{fetching, decoding, detecting, committing}
 
 	s.mu.Lock()
 	for i := len(s.shown.latest) - 1; i >= 0; i-- {
@@ -114,8 +117,21 @@ func (r *run) queued(hosts []live.Host, now time.Time) []live.Host {
 			continue
 		}
 		h := &hosts[i]
-		h.Waiting, h.InFlight, h.Limit, h.Ceiling, h.Dead = info.Waiting, info.InFlight, info.Limit, info.Ceiling, info.Dead != nil
+		h.Waiting, h.InFlight, h.Limit, h.Ceiling, h.Dead = info.Waiting, info.InFlight, info.Limit, int(info.Ceiling), info.Dead != nil
 		h.Pause = max(0, info.Until.Sub(now))
 	}
 	return hosts
+}
+
+// Look reads the job's counters and returns all that there is to show. When they cannot be read the rest is shown all the same.
+func (s *Stats) Look(ctx context.Context, job store.Job) (live.View, error) {
+	c, err := job.Counts(ctx)
+	if err == nil {
+		s.See(c)
+	}
+	v := s.View()
+	if err == nil {
+		v.Data, v.Log, err = job.Size(ctx)
+	}
+	return v, err
 }

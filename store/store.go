@@ -81,6 +81,11 @@ type Job interface {
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not run.
 	Verify(ctx context.Context, o VerifyOptions, report func(Problem)) error
 
+	// Tally sums the done rows up by a key, one range of ids after the other, each in a short transaction: a value comes
+	// once for every range it has rows in. It stops at the first error.
+	Tally(ctx context.Context, by Key) iter.Seq2[Tally, error]
+	// Size is how many bytes the job takes on disk: its data, and its write-ahead log where that is the job's own.
+	Size(ctx context.Context) (data, log int64, err error)
 	// Path is what the user calls the job: a file name, or a database URL without its password.
 	Path() string
 	Close() error
@@ -304,6 +309,36 @@ type OwnerCounts struct {
 	Expires time.Duration // until the last of its leases ends
 	Age     time.Duration // since it joined
 	Alive   bool
+}
+
+// Key is what a Tally is made by.
+type Key string
+
+const (
+	ByHost   Key = "host" // of the URL, in lower case, without port
+	ByReason Key = "reason"
+	ByFormat Key = "format"
+	ByGroup  Key = "group" // of each source for itself
+)
+
+// Keys are all of them.
+var Keys = []Key{ByHost, ByReason, ByFormat, ByGroup}
+
+// Tally sums up done rows that have a value in common.
+type Tally struct {
+	Source int    // of the group; 0 for other keys
+	Value  string // empty for rows that have none: no host, no failure, no format known, no group
+
+	Rows, OK, Faces, ImagesWithFaces, Bytes int64
+}
+
+// Add adds another tally's sums.
+func (t *Tally) Add(o Tally) {
+	t.Rows += o.Rows
+	t.OK += o.OK
+	t.Faces += o.Faces
+	t.ImagesWithFaces += o.ImagesWithFaces
+	t.Bytes += o.Bytes
 }
 
 // Selection names done rows.

@@ -1,2 +1,224 @@
 // Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well.
+//
+//	run ──View, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
+//	                                      ├─ /events       what it shows, as server-sent events
+//	                                      ├─ /metrics      for Prometheus; /grafana.json is a dashboard for them
+//	                                      ├─ /healthz      200, or 503 while the job cannot be read
+//	                                      └─ /debug/pprof  on request only
+//
+// Nothing here changes anything: there are only GET and HEAD, and what is shown is one View, looked at once a second
+// however many look at it. A run never waits for those who watch it.
+//
+// # Who may look
+//
+// There is no password, so the server listens on loopback unless another address was asked for. There it answers only to names
+// of loopback: a page of some site whose name was made to point at this machine (DNS rebinding) gets nothing. What
+// is served is strict about what it may load; whatever comes from a list is shown as text, never as markup.
 package live
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"facescan/store"
+)
+
+const (
+	every      = time.Second // a new view
+	lookTime   = 10 * time.Second
+	writeTime  = 10 * time.Second // for an answer, or for an event
+	endTime    = 2 * time.Second  // for the last events
+	maxWatched = 64               // pages that are served at once
+)
+
+// DefaultPort is the port that an address without one means.
+const DefaultPort = "9187"
+
+// Options say what a Server shows.
+type Options struct {
+	Job    string                              // what the user calls it
+	Self   store.Owner                         // this process
+	Look   func(context.Context) (View, error) // called once a second, never twice at once
+	Remedy func(store.Reason) string           // what can be done about a reason; optional
+	Pprof  bool                                // serve /debug/pprof
+	Log    *slog.Logger
+}
+
+// Server shows one run.
+type Server struct {
+	o        Options
+	listener net.Listener
+	loopback bool
+	http     *http.Server
+	stop     context.CancelFunc // of the handlers
+	serving  sync.WaitGroup
+	looking  context.CancelFunc
+	looks    sync.WaitGroup
+	closing  sync.Once
+
+	mu      sync.Mutex
+	view    View
+	failed  error // of the last look
+	looked  time.Time
+	history history
+	recent  recent
+	event   []byte        // what /events says
+	changed chan struct{} // closed when there is a new one
+	watched int
+}
+
+//go:embed page/index.html page/live.css page/live.js grafana.json
+var files embed.FS
+
+// Dashboard is a Grafana dashboard for the metrics, as JSON.
+func Dashboard() []byte {
+	b, err := files.ReadFile("grafana.json")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return b
+}
+
+// Listen takes the address. Who connects waits until Serve. The error is a *net.AddrError when the address is none.
+func Listen(addr string) (*Server, error) {
+	addr, err := address(addr)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is taken, perhaps by another run: name another port, or port 0 for any that is free", addr)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	s := &Server{listener: l, changed: make(chan struct{})}
+	at, err := netip.ParseAddrPort(l.Addr().String())
+	s.loopback = err == nil && at.Addr().Unmap().IsLoopback()
+	return s, nil
+}
+
+// address completes what the user gave: a port, :port, host or host:port.
+func address(text string) (string, error) {
+	host, port, err := net.SplitHostPort(text)
+	switch {
+	case err == nil && port != "":
+	case text != "" && strings.Trim(text, "0123456789") == "":
+		port = text
+	case text != "" && !strings.ContainsAny(text, ":[]"):
+		host, port = text, DefaultPort
+	default:
+		return "", &net.AddrError{Err: "it is no address to listen on; write it as 127.0.0.1:" + DefaultPort, Addr: text}
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// URL of the page.
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + "/" }
+
+// Serve begins to answer.
+func (s *Server) Serve(o Options) {
+	s.o = o
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.http = &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+	}
+	s.o.Log.Info("the run can be watched at " + s.URL())
+	if !s.loopback {
+		s.o.Log.Warn("whoever reaches this address can see URLs and figures of the run: there is no password", "address", s.listener.Addr())
+	}
+	looking, cancel := context.WithCancel(ctx)
+	s.looking = cancel
+	s.see(looking, "")
+	s.looks.Go(func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				s.see(looking, "")
+			case <-looking.Done():
+				return
+			}
+		}
+	})
+	s.serving.Go(func() {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.o.Log.Error("the live page is gone", "error", err)
+		}
+	})
+}
+
+// Close shows those who watch how the run ended, and stops serving; the first call counts. A server that never served is
+// closed too.
+func (s *Server) Close(end string) {
+	s.closing.Do(func() { s.close(end) })
+}
+
+func (s *Server) close(end string) {
+	if s.http == nil {
+		s.listener.Close()
+		return
+	}
+	s.looking()
+	s.looks.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	s.see(ctx, end)
+	if err := s.http.Shutdown(ctx); err != nil { // a watcher that is slow, or that does not listen
+		s.stop()
+		s.http.Close()
+	}
+	s.stop()
+	s.serving.Wait()
+}
+
+// see looks at the run and tells the watchers. End is how it ended, if it did.
+func (s *Server) see(ctx context.Context, end string) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	v, err := s.o.Look(ctx)
+	if err != nil && ctx.Err() != nil && end == "" {
+		return // the run is ending: no news
+	}
+	v.End = end
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view, s.failed, s.looked = v, err, v.Now
+	s.history.add(v)
+	s.recent.add(v)
+	var b bytes.Buffer
+	b.WriteString("data: ")
+	if err := json.NewEncoder(&b).Encode(s.shown()); err != nil { // ends with a newline, and has none within
+		s.o.Log.Error("the live page cannot be told", "error", err)
+		return
+	}
+	b.WriteString("\n")
+	s.event = b.Bytes()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// now is the latest view.
+func (s *Server) now() (View, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view, s.failed
+}

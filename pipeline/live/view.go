@@ -34,6 +34,8 @@ type View struct {
 	Imported, Dispatched, Retries, Fallbacks, Refused int64 // rows
 	Held, Takeovers, LeasesLost                       int64 // shards
 
+	Data, Log int64 // bytes of the store on disk, its write-ahead log apart; 0 when unknown
+
 	Outage    bool // this machine is cut off
 	OutageFor time.Duration
 	Cause     string // of the outage
@@ -46,10 +48,10 @@ type View struct {
 type Stage struct {
 	Name     string // fetch decode detect commit
 	InFlight int64  // rows in it; of commit, transactions
-	Capacity int    // of them at once; stages that share it have the same Pool
-	Pool     string
-	Queue    int // rows that wait for it
-	Room     int // how many may wait; 0 when the queue is another stage's
+	Capacity int    // of them at once
+	Shares   bool   // its places are those of the stage before
+	Queue    int    // rows that wait for it
+	Room     int    // how many may; 0 when none ever wait here
 
 	Rows    int64 // through it
 	Took    time.Duration

@@ -71,6 +71,8 @@ func Run(t *testing.T, target Target) {
 		{"Groups", testGroups},
 		{"GroupsMerge", testGroupsMerge},
 		{"GroupsKilled", testGroupsKilled},
+		{"Tally", testTally},
+		{"Size", testSize},
 		{"Merge", testMerge},
 		{"MergeChooses", testMergeChooses},
 		{"MergeRefuses", testMergeRefuses},

@@ -1,0 +1,55 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
+	"facescan/pipeline/live"
+	"facescan/store"
+)
+
+// liveOptions are the flags of what shows a run while it works.
+type liveOptions struct {
+	listen string
+	pprof  bool
+}
+
+func (o *liveOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.listen, "listen", "", "`address` to serve a live page and /metrics at, as 127.0.0.1:9187; on loopback unless it names another host; port 0 = any")
+	fs.BoolVar(&o.pprof, "pprof", false, "with --listen: serve /debug/pprof too")
+}
+
+// begin takes the address, so that one which cannot be had is told before anything is done. What it returns is nil without --listen.
+func (o *liveOptions) begin() (*live.Server, error) {
+	if o.listen == "" {
+		if o.pprof {
+			return nil, usagef("--pprof is served at --listen: give both")
+		}
+		return nil, nil
+	}
+	s, err := live.Listen(o.listen)
+	var bad *net.AddrError
+	switch {
+	case errors.As(err, &bad):
+		return nil, usagef("--listen %q: %s", bad.Addr, bad.Err)
+	case err != nil:
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	return s, nil
+}
+
+// watch serves the figures of a run until the function it returns is called with how it ended.
+func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats, log *slog.Logger) (stop func(end string)) {
+	if s == nil {
+		return func(string) {}
+	}
+	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(), Remedy: pipeline.Remedy, Pprof: o.pprof, Log: log,
+		Look: func(ctx context.Context) (live.View, error) { return stats.Look(ctx, job) }})
+	return s.Close
+}

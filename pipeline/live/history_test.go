@@ -1,0 +1,105 @@
+package live
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"facescan/store"
+)
+
+// TestHistory: however long a run is, its history stays short, begins at its begin, ends now, and has nothing twice.
+func TestHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 5000).Draw(t, "views")
+		start := time.Unix(1000, 0)
+		var h history
+		at := start
+		for i := range n {
+			if i > 0 {
+				at = at.Add(time.Duration(rapid.IntRange(900, 1100).Draw(t, "ms")) * time.Millisecond)
+			}
+			h.add(View{Start: start, Now: at, Counts: store.Counts{Done: int64(i), Failed: int64(i / 2)}})
+			if len(h.moments) > points {
+				t.Fatalf("%d moments", len(h.moments))
+			}
+		}
+		first, last := h.moments[0], h.moments[len(h.moments)-1]
+		if !first.at.Equal(start) || !last.at.Equal(at) || last.done != int64(n-1) || last.failed != int64((n-1)/2) {
+			t.Fatalf("from %v to %v, %d done", first.at, last.at, last.done)
+		}
+		for i := 1; i < len(h.moments); i++ {
+			if !h.moments[i].at.After(h.moments[i-1].at) || h.moments[i].done <= h.moments[i-1].done {
+				t.Fatalf("moments %d and %d: %v, %v", i-1, i, h.moments[i-1], h.moments[i])
+			}
+		}
+		if n > 2*points && len(h.moments) < points/3 {
+			t.Fatalf("of %d views %d moments are left", n, len(h.moments))
+		}
+	})
+}
+
+// TestPace is measured between the oldest view that is kept and the latest.
+func TestPace(t *testing.T) {
+	start := time.Unix(1000, 0)
+	var r recent
+	for i := range 20 {
+		sec := time.Duration(i) * time.Second
+		busy := 4 * sec // all four, and one of them from the tenth second on
+		if i > 10 {
+			busy = 40*time.Second + (sec - 10*time.Second)
+		}
+		r.add(View{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy, Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
+		if i == 5 {
+			if p := r.pace(0); p.occupancy != 1 || p.rows != 10 || p.bytes != 1000 || p.mean != 100*time.Millisecond {
+				t.Errorf("at first: %+v", p)
+			}
+		}
+	}
+	if p := r.pace(0); p.occupancy != 0.25 {
+		t.Errorf("lately: %+v", p)
+	}
+	if p := r.pace(1); p != (pace{}) {
+		t.Errorf("a stage that is not there: %+v", p)
+	}
+}
+
+// TestLimit: the page names what holds a run back.
+func TestLimit(t *testing.T) {
+	stages := func(queue int, shares bool) []Stage {
+		return []Stage{{Name: "fetch", Queue: queue}, {Name: "decode"}, {Name: "detect", Shares: shares}, {Name: "commit"}}
+	}
+	busy := func(x ...float64) (ps []pace) {
+		for _, o := range x {
+			ps = append(ps, pace{occupancy: o})
+		}
+		return ps
+	}
+	pending := store.Counts{Pending: 5}
+	for _, c := range []struct {
+		v          View
+		paces      []pace
+		word, text string
+	}{
+		{View{Stages: stages(9, true), Outage: true, Counts: pending}, busy(1, 1, 0, 1), "outage", "cut off"},
+		{View{Stages: stages(9, true), Counts: pending}, busy(1, .3, .65, .9), "commit", "writes for 90 %"},
+		{View{Stages: stages(9, true), Counts: pending}, busy(1, .3, .65, .1), "detect", "95 % of the time, 68 % of that they detect"},
+		{View{Stages: stages(9, true), Counts: pending}, busy(.2, .5, .4, .1), "decode", "56 % of that they decode"},
+		{View{Stages: stages(9, false), Counts: pending}, busy(.2, .9, .4, .1), "decode", "decoders are busy for 90 %"},
+		{View{Stages: stages(9, false), Counts: pending}, busy(.2, .5, .9, .1), "detect", "elsewhere"},
+		{View{Stages: stages(9, true), Counts: pending}, busy(.67, .2, .2, .1), "fetch", "--fetchers"},
+		{View{Stages: stages(9, true), Counts: pending}, busy(.1, .2, .2, .1), "hosts", "9 rows wait"},
+		{View{Stages: stages(0, true), Counts: store.Counts{Pending: 5, ImportIncomplete: []string{"a"}}}, busy(.1, 0, 0, 0), "import", "list"},
+		{View{Stages: stages(0, true), Counts: pending}, busy(.1, 0, 0, 0), "rows", "few rows"},
+		{View{Stages: stages(0, true)}, busy(0, 0, 0, 0), "", "nothing is left"},
+		{View{Stages: stages(9, true), End: "finished"}, busy(1, 1, 1, 1), "", ""},
+		{View{}, nil, "", ""},
+	} {
+		word, text := limit(&c.v, c.paces)
+		if word != c.word || !strings.Contains(text, c.text) {
+			t.Errorf("%+v %v: %q, %q; want %q, %q", c.v.Stages, c.paces, word, text, c.word, c.text)
+		}
+	}
+}

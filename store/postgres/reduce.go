@@ -1,0 +1,96 @@
+package postgres
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+)
+
+// tallyRows is how many results are summed up in one query.
+const tallyRows = 20_000
+
+// Tally implements store.Job.
+func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, error] {
+	return func(yield func(store.Tally, error) bool) {
+		for from := int64(math.MinInt64); ; {
+			var page []store.Tally
+			var last *int64
+			err := j.view(ctx, func(t pgx.Tx) (err error) {
+				err = t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 ORDER BY id LIMIT $2) AS page", from, tallyRows).Scan(&last)
+				if err != nil || last == nil {
+					return err
+				}
+				if by == store.ByHost {
+					page, err = tallyHosts(ctx, t, from, *last)
+				} else {
+					page, err = tallyBy(ctx, t, by, from, *last)
+				}
+				return err
+			})
+			if err != nil {
+				yield(store.Tally{}, j.wrap("sum the rows up", err))
+				return
+			}
+			for _, n := range page {
+				if !yield(n, nil) {
+					return
+				}
+			}
+			if last == nil || *last == math.MaxInt64 {
+				return
+			}
+			from = *last + 1
+		}
+	}
+}
+
+// tallyBy sums a range up, both ends included, by what SQL can tell.
+func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []store.Tally, err error) {
+	source, key, rows := "0", "r."+string(by), "results AS r"
+	if by == store.ByGroup {
+		source, key, rows = "(r.id >> 40)::int", `u."group"`, "results AS r JOIN rows AS u ON u.id = r.id AND u.id BETWEEN $1 AND $2"
+	}
+	var n store.Tally
+	err = each(ctx, t, []any{&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes}, func() error {
+		page = append(page, n)
+		return nil
+	}, "SELECT "+source+", coalesce("+key+`, ''), count(*), count(*) FILTER (WHERE r.reason IS NULL), sum(r.faces)::bigint,
+		count(*) FILTER (WHERE r.faces > 0), sum(r.bytes)::bigint FROM `+rows+" WHERE r.id BETWEEN $1 AND $2 GROUP BY 1, 2", lo, hi)
+	return page, err
+}
+
+// tallyHosts sums a range up by hosts, which are read out of the URLs here.
+func tallyHosts(ctx context.Context, t pgx.Tx, lo, hi int64) ([]store.Tally, error) {
+	byHost := map[string]store.Tally{}
+	var address string
+	var fine bool
+	n := store.Tally{Rows: 1}
+	err := each(ctx, t, []any{&address, &fine, &n.Faces, &n.Bytes}, func() error {
+		row := n
+		row.Value = strings.ToLower(store.HostOf(address))
+		if row.ImagesWithFaces = min(n.Faces, 1); fine {
+			row.OK = 1
+		}
+		row.Add(byHost[row.Value])
+		byHost[row.Value] = row
+		return nil
+	}, `SELECT u.url, r.reason IS NULL, r.faces::bigint, r.bytes FROM results AS r JOIN rows AS u ON u.id = r.id
+		WHERE r.id BETWEEN $1 AND $2 AND u.id BETWEEN $1 AND $2`, lo, hi)
+	return slices.Collect(maps.Values(byHost)), err
+}
+
+// Size implements store.Job. The server's write-ahead log is not the job's own.
+func (j *job) Size(ctx context.Context) (data, log int64, err error) {
+	err = j.again(ctx, func() error {
+		return j.pool.QueryRow(ctx, `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+			FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND c.relkind = 'r'`).Scan(&data)
+	})
+	return data, 0, j.wrap("read the size", err)
+}

@@ -1,0 +1,82 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"iter"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"facescan/store"
+)
+
+// Tally implements store.Job.
+func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, error] {
+	load := j.tally(by)
+	if by == store.ByHost {
+		load = tallyHosts
+	}
+	return wrapped("sum the rows up", pages(ctx, j, math.MinInt64, math.MaxInt64,
+		"SELECT id FROM {results} WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?", load))
+}
+
+// tally sums a range up by what SQL can tell.
+func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, error) {
+	key, source, rows := "coalesce(r."+string(by)+", '')", "0", "{results} AS r"
+	if by == store.ByGroup {
+		key, rows = "{group}", rows+" JOIN {urls} AS u ON u.{id} = r.id"
+		if !j.inPlace {
+			source = "r.id >> 40"
+		}
+	}
+	return func(t tx, from, to int64) (page []store.Tally, err error) {
+		err = t.each("SELECT "+source+", "+key+`, count(*), count(*) FILTER (WHERE r.reason IS NULL), sum(r.faces), count(*) FILTER (WHERE r.faces > 0),
+			sum(r.bytes) FROM `+rows+" WHERE r.id >= ? AND r.id < ? GROUP BY 1, 2", []any{from, to}, func(r *sql.Rows) error {
+			var n store.Tally
+			err := r.Scan(&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes)
+			page = append(page, n)
+			return err
+		})
+		return page, err
+	}
+}
+
+// tallyHosts sums a range up by hosts, which are read out of the URLs here.
+func tallyHosts(t tx, from, to int64) ([]store.Tally, error) {
+	byHost := map[string]store.Tally{}
+	err := t.each(`SELECT {address}, r.reason IS NULL, r.faces, r.bytes FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
+		WHERE r.id >= ? AND r.id < ?`, []any{from, to}, func(r *sql.Rows) error {
+		var address string
+		n := store.Tally{Rows: 1}
+		if err := r.Scan(&address, &n.OK, &n.Faces, &n.Bytes); err != nil {
+			return err
+		}
+		n.ImagesWithFaces = min(n.Faces, 1)
+		n.Value = strings.ToLower(store.HostOf(address))
+		n.Add(byHost[n.Value])
+		byHost[n.Value] = n
+		return nil
+	})
+	return slices.Collect(maps.Values(byHost)), err
+}
+
+// Size implements store.Job.
+func (j *job) Size(context.Context) (data, log int64, err error) {
+	st, err := os.Stat(j.file)
+	if err != nil {
+		return 0, 0, err
+	}
+	wal, err := os.Stat(j.file + "-wal")
+	if errors.Is(err, fs.ErrNotExist) {
+		return st.Size(), 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return st.Size(), wal.Size(), nil
+}
