@@ -27,7 +27,7 @@ type runOptions struct {
 	detect detectOptions
 	fetch  fetchOptions
 	remote sidecarOptions
-	live   liveOptions
+	keep   keepOptions
 
 	fetchers, workers int
 	perHost           int
@@ -46,7 +46,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
-	o.live.addFlags(fs)
+	o.keep.addFlags(fs)
 	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
@@ -111,6 +111,9 @@ func (o *runOptions) check() error {
 	if err := o.remote.check(); err != nil {
 		return err
 	}
+	if err := o.keep.check(); err != nil {
+		return err
+	}
 	return o.source.check()
 }
 
@@ -155,6 +158,10 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 		return err
 	}
 	defer fetcher.Close()
+	keeper, err := o.keep.open(ctx, job, o.detect.decode(), log)
+	if err != nil {
+		return err
+	}
 
 	stats := &pipeline.Stats{}
 	drain, hard, stop := interrupts(ctx, func() {
@@ -168,18 +175,21 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	unwatch := o.live.watch(page, job, stats, log)
-	end, err := func() (pipeline.End, error) {
+	end, err := func() (end pipeline.End, err error) {
 		defer show.run(job, stats)()
-		return pipeline.Run(hard, job, pipeline.Options{
+		po := pipeline.Options{
 			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
 			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries, PerHost: o.perHost,
 			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace, OutageWait: o.outageWait, TailGrace: o.tailGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit,
 			Drain: drain, TryDecode: tryDecodeInChild, Log: log,
-		}, stats)
+		}
+		if keeper != nil {
+			po.Keeper = keeper
+			defer func() { err = errors.Join(err, keeper.Close()) }()
+		}
+		return pipeline.Run(hard, job, po, stats)
 	}()
-	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)
 	}

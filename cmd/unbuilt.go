@@ -9,14 +9,7 @@ func addUnbuilt(fs *pflag.FlagSet) {
 		fs.String(name, "", "not built yet")
 		unbuiltRun[name] = append(off, "")
 	}
-	number := func(name string) {
-		fs.String(name, "0", "not built yet")
-		unbuiltRun[name] = []string{"0"}
-	}
 	text("out")
-	text("keep")
-	text("crops")
-	text("blurred")
-	number("thumbnails")
+	text("listen")
 	text("abort-if")
 }

@@ -139,16 +139,24 @@ func (k *Keeper) earlier(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	now := map[string]*folder{"keep": k.bodies, "crops": k.crops, "blurred": k.blurred}
 	for key, dir := range settings {
-		theirs, ok := strings.CutPrefix(key, store.FolderSetting+"keep:")
-		if !ok || k.bodies != nil && dir == k.bodies.dir {
+		rest, ok := strings.CutPrefix(key, store.FolderSetting)
+		kind, theirs, _ := strings.Cut(rest, ":")
+		if f := now[kind]; !ok || f != nil && f.dir == dir {
 			continue
 		}
-		if is, err := token(dir); err != nil || is != theirs {
-			k.o.Log.Info("the folder of the bytes that were kept is not here: rows are downloaded", "folder", dir)
-			continue
+		is, err := token(dir)
+		here := err == nil && is == theirs
+		switch {
+		case kind == "keep" && here:
+			k.library.add(dir)
+		case kind == "keep":
+			k.o.Log.Info("the folder of the bytes that an earlier run kept is not here: rows are downloaded", "folder", dir)
 		}
-		k.library.add(dir)
+		if here && now[kind] == nil {
+			k.o.Log.Info(fmt.Sprintf("an earlier run wrote into a folder that this one leaves as it is: to go on there, add --%s", kind), "folder", dir)
+		}
 	}
 	return nil
 }
@@ -446,7 +454,7 @@ func (k *Keeper) Close() error {
 	}
 	k.library.close()
 	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
-		if f != nil && f.lock != nil {
+		if f != nil {
 			errs = append(errs, f.close())
 		}
 	}

@@ -1,0 +1,72 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline/decode"
+	"facescan/pipeline/keep"
+	"facescan/store"
+	"facescan/store/export"
+)
+
+// keepOptions say what a run makes of images besides their results.
+type keepOptions struct {
+	keep, where, crops, blurred string
+	margin                      float64
+	thumbnails                  int
+	blurFaces                   bool
+}
+
+func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.keep, "keep", "", "keep the bytes of images in tar files in this `folder`; rows whose bytes are there are not downloaded again")
+	fs.StringVar(&o.where, "keep-where", "", "keep them only where this holds, as 'faces > 0'")
+	fs.StringVar(&o.crops, "crops", "", "write a picture of each face into this `folder`")
+	fs.Float64Var(&o.margin, "crop-margin", 0.25, "around the face in it, as a part of its sides")
+	fs.StringVar(&o.blurred, "blurred", "", "write pictures with their faces blurred into this `folder`")
+	fs.IntVar(&o.thumbnails, "thumbnails", 0, "keep a random sample of this many small pictures for `facescan report`")
+	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur the faces in these")
+}
+
+func (o *keepOptions) check() error {
+	switch {
+	case o.where != "" && o.keep == "":
+		return usagef("--keep-where says what to keep: add --keep FOLDER")
+	case !(o.margin >= 0 && o.margin <= 10):
+		return usagef("--crop-margin %v: give 0 to 10", o.margin)
+	case o.thumbnails < 0 || o.thumbnails > 10_000:
+		return usagef("--thumbnails %d: give 0 to 10000", o.thumbnails)
+	}
+	_, err := o.filter()
+	return err
+}
+
+// filter reads --keep-where; nil for none.
+func (o *keepOptions) filter() (*export.Filter, error) {
+	if o.where == "" {
+		return nil, nil
+	}
+	f, err := export.ParseFilter(o.where, export.Options{})
+	if err == nil {
+		err = keep.CheckWhere(f)
+	}
+	var bad *export.UsageError
+	if errors.As(err, &bad) {
+		return nil, usagef("%s", strings.Replace(bad.Text, "--where", "--keep-where", 1))
+	}
+	return f, err
+}
+
+// open is nil when there is nothing to keep, and nothing was kept before.
+func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options, log *slog.Logger) (*keep.Keeper, error) {
+	where, err := o.filter()
+	if err != nil {
+		return nil, err
+	}
+	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Crops: o.crops, Margin: o.margin, Blurred: o.blurred,
+		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, Decode: d, Log: log})
+}
