@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -22,6 +23,13 @@ type model struct {
 	rows    map[int64]bool         // all of them
 	results map[int64]store.Result // of those that are done
 	held    map[int64]*agent       // who leases a row
+
+	groups    map[int64]string // of the rows that have one
+	complete  bool             // the import is
+	touched   map[string]bool  // groups whose rows or results changed since the last check
+	finished  map[string]bool
+	revisions map[string]int64
+	changes   int64 // of the frontier
 }
 
 // agent is a session and the leases it holds, or has lost.
@@ -37,7 +45,8 @@ func testModel(outer *testing.T, target Target) {
 	rapid.Check(outer, func(t *rapid.T) {
 		name := target.Create(outer)
 		job, err := target.Open(context.Background(), name)
-		m := &model{T: t, job: job, rows: map[int64]bool{}, results: map[int64]store.Result{}, held: map[int64]*agent{}}
+		m := &model{T: t, job: job, rows: map[int64]bool{}, results: map[int64]store.Result{}, held: map[int64]*agent{},
+			groups: map[int64]string{}, touched: map[string]bool{}, finished: map[string]bool{}, revisions: map[string]int64{}}
 		m.ok(err)
 		defer func() { m.ok(job.Close()) }()
 		_, err = job.AddSource(context.Background(), store.Source{Name: "list"})
@@ -79,6 +88,10 @@ func (m *model) append(t *rapid.T) {
 	for range rapid.IntRange(0, 30).Draw(t, "rows") {
 		m.last += rapid.Int64Range(1, 5).Draw(t, "gap")
 		r := store.NewRow{ID: m.last, URL: urlOf(m.last), Bad: rapid.IntRange(0, 9).Draw(t, "bad") == 0}
+		if n := rapid.IntRange(0, 3).Draw(t, "group"); n > 0 {
+			r.Group = fmt.Sprint("group ", n)
+			m.groups[r.ID], m.touched[r.Group] = r.Group, true
+		}
 		batch = append(batch, r)
 		m.rows[r.ID] = true
 		if r.Bad {
@@ -86,7 +99,14 @@ func (m *model) append(t *rapid.T) {
 		}
 	}
 	size := rapid.IntRange(1, 20).Draw(t, "shard size")
-	m.ok(a.Append(context.Background(), *a.importing, batch, store.Position{Line: m.last}, rapid.Bool().Draw(t, "complete"), size))
+	was := m.complete
+	m.complete = rapid.Bool().Draw(t, "complete")
+	m.ok(a.Append(context.Background(), *a.importing, batch, store.Position{Line: m.last}, m.complete, size))
+	if m.complete && !was {
+		for _, group := range m.groups {
+			m.touched[group] = m.touched[group] || !m.finished[group]
+		}
+	}
 }
 
 func (m *model) claim(t *rapid.T) {
@@ -145,6 +165,7 @@ func (m *model) commit(t *rapid.T) {
 	for _, r := range batch {
 		if _, done := m.results[r.ID]; !done {
 			m.results[r.ID] = r
+			m.touched[m.groups[r.ID]] = true
 		}
 	}
 }
@@ -187,6 +208,7 @@ func (m *model) retry(t *rapid.T) {
 	for id, r := range m.results {
 		if r.Status == store.OK && judged || r.Status == store.Failed && slices.Contains(some, r.Reason) {
 			delete(m.results, id)
+			m.touched[m.groups[id]] = true
 			want++
 		}
 	}
@@ -231,5 +253,71 @@ func (m *model) check(*rapid.T) {
 	if len(ids) > 0 {
 		m.Fatalf("no results of rows %v", ids)
 	}
+	m.checkOrder()
 	m.ok(m.job.Verify(context.Background(), store.VerifyOptions{}, func(p store.Problem) { m.Errorf("verify: %s: %s", p.Check, p.Text) }))
+}
+
+// checkOrder compares the frontier, and the groups that are finished.
+func (m *model) checkOrder() {
+	next, last := int64(0), int64(0)
+	for id := range m.rows {
+		if _, done := m.results[id]; !done && (next == 0 || id < next) {
+			next = id
+		}
+		last = max(last, id)
+	}
+	if next == 0 && last > 0 {
+		next = last + 1
+	}
+	f, err := m.job.(store.Ordered).Frontier(context.Background(), 0, 0)
+	m.ok(err)
+	if f.Next != next || f.Changes < m.changes {
+		m.Fatalf("the frontier is %+v, want %d, and changes from %d on", f, next, m.changes)
+	}
+	m.changes = f.Changes
+
+	delete(m.touched, "")
+	pending := map[string]bool{}
+	for id, group := range m.groups {
+		if _, done := m.results[id]; !done {
+			pending[group] = true
+		}
+	}
+	for group, touched := range m.touched {
+		if !touched {
+			continue
+		}
+		if m.finished[group] = m.complete && !pending[group]; m.finished[group] {
+			m.revisions[group]++
+		}
+	}
+	clear(m.touched)
+	var results []store.Result
+	for id, r := range m.results {
+		r.ID, r.Group = id, m.groups[id]
+		results = append(results, r)
+	}
+	want := grouped(results)
+	last = 0
+	for g, err := range m.job.(store.Ordered).Groups(context.Background(), 0) {
+		m.ok(err)
+		w := want["0/"+g.Name]
+		w.Revision, w.Sequence = m.revisions[g.Name], g.Sequence
+		if !m.finished[g.Name] || g.Sequence <= last {
+			m.Fatalf("group %q is finished, with number %d after %d", g.Name, g.Sequence, last)
+		}
+		if g.Failed > 0 { // broken records have the time of their import
+			w.First, w.Last = g.First, g.Last
+		}
+		if d := cmp.Diff(w, g); d != "" {
+			m.Fatalf("-want +got:\n%s", d)
+		}
+		last = g.Sequence
+		delete(want, "0/"+g.Name)
+	}
+	for _, g := range want {
+		if m.finished[g.Name] {
+			m.Fatalf("group %q is not finished", g.Name)
+		}
+	}
 }
