@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"facescan/detect/sidecar"
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/postgres"
 )
 
 // drainGrace is what running fetches get after the first Ctrl-C.
@@ -28,6 +30,7 @@ type runOptions struct {
 	fetch  fetchOptions
 	remote sidecarOptions
 	keep   keepOptions
+	live   liveOptions
 
 	fetchers, workers int
 	perHost           int
@@ -45,6 +48,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.source.addFlags(fs)
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
+	o.live.addFlags(fs)
 	o.remote.addFlags(fs)
 	o.keep.addFlags(fs)
 	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
@@ -175,6 +179,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	unwatch := o.live.watch(page, job, stats, log)
 	end, err := func() (end pipeline.End, err error) {
 		defer show.run(job, stats)()
 		po := pipeline.Options{
@@ -190,6 +195,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 		}
 		return pipeline.Run(hard, job, po, stats)
 	}()
+	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)
 	}
@@ -197,9 +203,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if e != nil {
 		return errors.Join(err, e)
 	}
-	name := args[0]
+	name := nameOf(args[0], job)
 	if len(args) > 1 || name == "-" {
-		name = t.job
+		name = job.Path()
 	}
 	summarize(g, o.progress, name, end, err, counts, stats.Snapshot())
 	if err != nil {
@@ -317,10 +323,14 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		}
 		return nil
 	}
-	if _, err := os.Stat(t.job); err != nil {
-		fmt.Fprintf(g.out, "would create the job %s\n", t.job)
+	var job store.Job
+	_, err := os.Stat(t.job)
+	if t.named = true; err == nil || postgres.IsURL(t.job) {
+		job, err = openOrCreate(ctx, t)
+	}
+	if errors.Is(err, fs.ErrNotExist) && len(t.sources) > 0 {
+		fmt.Fprintf(g.out, "would create the job %s\n", postgres.Redact(t.job))
 	} else {
-		job, err := openOrCreate(ctx, t)
 		if err != nil {
 			return err
 		}
@@ -329,7 +339,7 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(g.out, "would go on with the job %s: %d rows, %d done, %d pending\n", t.job, c.Total, c.Done, c.Pending)
+		fmt.Fprintf(g.out, "would go on with the job %s: %d rows, %d done, %d pending\n", job.Path(), c.Total, c.Done, c.Pending)
 	}
 	for _, s := range t.sources {
 		size := "of unknown size"

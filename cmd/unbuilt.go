@@ -10,6 +10,5 @@ func addUnbuilt(fs *pflag.FlagSet) {
 		unbuiltRun[name] = append(off, "")
 	}
 	text("out")
-	text("listen")
 	text("abort-if")
 }
