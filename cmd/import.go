@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"facescan/pipeline"
+	"facescan/store/postgres"
 )
 
 func newImport(g *globals) *cobra.Command {
@@ -34,7 +35,8 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		return err
 	}
 	if len(t.sources) == 0 && t.table == nil {
-		return usagef("%s is a job; name the lists to import into it, with --db %s", t.job, t.job)
+		name := postgres.Redact(t.job)
+		return usagef("%s is a job; name the lists to import into it, with --db %s", name, name)
 	}
 	job, err := openOrCreate(ctx, t)
 	if err != nil {
@@ -87,7 +89,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows, time.Since(begin).Round(time.Millisecond), t.job, c.Total, c.Pending)
+	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows, time.Since(begin).Round(time.Millisecond), job.Path(), c.Total, c.Pending)
 	if len(c.ImportIncomplete) > 0 {
 		select {
 		case <-drain:
@@ -96,6 +98,6 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 			return fmt.Errorf("the import of %v is not complete", c.ImportIncomplete)
 		}
 	}
-	g.tell("  next: facescan run %s", t.job)
+	g.tell("  next: facescan run %s", job.Path())
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"facescan/pipeline"
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/postgres"
 	"facescan/store/sqlite"
 )
 
@@ -37,7 +38,8 @@ func jobOf(list string, node pipeline.Node) string {
 
 // target is what the arguments of run and import stand for.
 type target struct {
-	job      string        // path
+	job      string        // path, or URL of a database
+	named    bool          // the job itself was named, and must be there
 	sources  []source.Spec // to import; none when the job itself was named
 	node     pipeline.Node // the part of the rows that this job takes
 	priority *int          // of the sources; nil when it was not given
@@ -47,6 +49,15 @@ type target struct {
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
 func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target, error) {
 	db := o.db
+	if len(args) == 1 && postgres.IsURL(args[0]) {
+		if db != "" && db != args[0] {
+			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it", postgres.Redact(args[0]))
+		}
+		return target{job: args[0], named: true}, nil
+	}
+	if postgres.IsURL(db) && o.node.value.Of > 0 {
+		return target{}, usagef("--node takes a part of a list into a job file; the processes on one database share the list by themselves")
+	}
 	if len(args) == 1 && args[0] != "-" {
 		is, err := sqlite.IsJob(args[0])
 		if err != nil {
@@ -60,8 +71,8 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		}
 	}
 	for _, a := range args {
-		if strings.HasPrefix(a, "postgres://") || strings.HasPrefix(a, "postgresql://") || strings.HasPrefix(db, "postgres://") {
-			return target{}, usagef("jobs in PostgreSQL are not built yet in this version; use a job file")
+		if postgres.IsURL(a) {
+			return target{}, usagef("%s is a job, not a list; to import lists into it add --db with its URL", postgres.Redact(a))
 		}
 		if a == "-" {
 			continue
@@ -120,6 +131,13 @@ func checkColumns(ctx context.Context, s source.Spec) error {
 
 // existingJob opens the job that an argument stands for: a job file, or the list it was made from.
 func existingJob(ctx context.Context, arg string) (store.Job, error) {
+	if postgres.IsURL(arg) {
+		job, err := postgres.Open(ctx, arg)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; begin with: facescan import urls.txt --db URL", err)
+		}
+		return job, err
+	}
 	for _, path := range []string{arg, jobOf(arg, pipeline.Node{})} {
 		is, err := sqlite.IsJob(path)
 		if err != nil {
@@ -143,8 +161,13 @@ func existingJob(ctx context.Context, arg string) (store.Job, error) {
 
 // openOrCreate opens the job of a target, making it when it is new.
 func openOrCreate(ctx context.Context, t target) (store.Job, error) {
-	if t.table != nil {
+	switch {
+	case t.table != nil:
 		return sqlite.OpenTable(ctx, t.job, t.tableOptions())
+	case t.named && postgres.IsURL(t.job):
+		return existingJob(ctx, t.job)
+	case postgres.IsURL(t.job):
+		return postgres.Create(ctx, t.job)
 	}
 	job, err := sqlite.Create(ctx, t.job)
 	if !errors.Is(err, fs.ErrExist) {
@@ -158,6 +181,14 @@ func openOrCreate(ctx context.Context, t target) (store.Job, error) {
 		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
 	}
 	return sqlite.Open(ctx, t.job)
+}
+
+// nameOf is what a person may call the job that an argument stands for: without the password in it.
+func nameOf(arg string, job store.Job) string {
+	if postgres.IsURL(arg) {
+		return job.Path()
+	}
+	return arg
 }
 
 // tableOptions name the table and the columns that were found.

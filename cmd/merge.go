@@ -94,11 +94,11 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s has %d rows, %d done, %d pending", outPath, c.Total, c.Done, c.Pending)
+	g.tell("facescan: %s has %d rows, %d done, %d pending", out.Path(), c.Total, c.Done, c.Pending)
 	if !whole(nodes) {
-		g.tell("  parts of the list are missing: merge the others into it, or go on with: facescan run LIST --db %s", outPath)
+		g.tell("  parts of the list are missing: merge the others into it, or go on with: facescan run LIST --db %s", out.Path())
 	}
-	g.tell("  next: facescan export %s -o results.csv", outPath)
+	g.tell("  next: facescan export %s -o results.csv", out.Path())
 	return nil
 }
 

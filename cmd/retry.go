@@ -78,7 +78,7 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d failed rows are pending again", n)
 	if n > 0 {
-		g.tell("  next: facescan run %s", arg)
+		g.tell("  next: facescan run %s", nameOf(arg, job))
 	}
 	return nil
 }

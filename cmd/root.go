@@ -21,6 +21,7 @@ import (
 
 	"facescan/pipeline/source"
 	"facescan/store/export"
+	"facescan/store/postgres"
 )
 
 // The exit codes, the same for every command.
@@ -133,7 +134,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	case errors.As(err, &list), errors.As(err, &result):
 		code = exitUsage
 	}
-	fmt.Fprintf(errw, "facescan: %v\n", err)
+	fmt.Fprintf(errw, "facescan: %s\n", postgres.Redact(err.Error()))
 	if code == exitUsage {
 		fmt.Fprintln(errw, "facescan: see `facescan help`, or `facescan COMMAND --help`")
 	}
