@@ -49,6 +49,9 @@ func finishJob(ctx context.Context, path string) error {
 	}
 	for line := l.Position.Line; line < crashRows; {
 		rows := listRows(int(line)+1, 20)
+		for i := range rows {
+			rows[i].Group = []string{"", "a", "b"}[i%3]
+		}
 		rows[19].Bad = true
 		line += 20
 		if err := s.Append(ctx, l, rows, store.Position{Line: line}, line == crashRows, 15); err != nil {
@@ -137,7 +140,7 @@ func mergeJob(ctx context.Context, path string) error {
 
 // finishTable works on a user's table.
 func finishTable(ctx context.Context, path string) error {
-	j, err := OpenTable(ctx, path, TableOptions{Table: "t"})
+	j, err := OpenTable(ctx, path, TableOptions{Table: "t", Group: "album"})
 	if err != nil {
 		return err
 	}
@@ -210,15 +213,15 @@ func TestCrashPoints(t *testing.T) {
 			return path
 		}, open, crashRows},
 		{"table", []string{"migrate", "open table", "join", "lease source", "adopt", "claim", "commit", "release"}, func(t *testing.T) string {
-			path, _ := users(t, "CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)")
+			path, _ := users(t, "CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, album TEXT)")
 			db := connect(path, nil)
 			defer db.Close()
 			for _, r := range listRows(1, crashRows) {
-				_, err := db.Exec("INSERT INTO t VALUES (?, ?)", r.ID, r.URL)
+				_, err := db.Exec("INSERT INTO t VALUES (?, ?, ?)", r.ID, r.URL, fmt.Sprint(r.ID%4))
 				ok(t, err)
 			}
 			return path
-		}, func(path string) (store.Job, error) { return OpenTable(ctx, path, TableOptions{Table: "t"}) }, crashRows},
+		}, func(path string) (store.Job, error) { return OpenTable(ctx, path, TableOptions{Table: "t", Group: "album"}) }, crashRows},
 	} {
 		for _, point := range c.points {
 			t.Run(c.task+"/"+strings.ReplaceAll(point, " ", "_"), func(t *testing.T) {

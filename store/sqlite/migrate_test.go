@@ -75,6 +75,16 @@ func TestOldJobsGoOn(t *testing.T) {
 	if n != 24 {
 		t.Errorf("%d results of 24 rows", n)
 	}
+	for g, err := range j.Groups(ctx, 0) {
+		ok(t, err)
+		if g.Name != "g" || g.Images != 12 || g.Revision != 1 {
+			t.Errorf("group %+v", g)
+		}
+		n--
+	}
+	if n != 23 {
+		t.Errorf("%d groups were finished, want 1", 24-n)
+	}
 	if found := problems(t, j, true); len(found) > 0 {
 		t.Errorf("finished, with problems: %v", found)
 	}

@@ -320,14 +320,16 @@ func TestTableIsTheTruth(outer *testing.T) {
 	outer.Parallel()
 	ctx := context.Background()
 	rapid.Check(outer, func(t *rapid.T) {
-		path, db := users(outer, "CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER); INSERT INTO t VALUES (0, 'zero', 0), (50, 'fifty', 1)")
+		path, db := users(outer, `CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER, album TEXT);
+			INSERT INTO t VALUES (0, 'zero', 0, 'a'), (50, 'fifty', 1, 'b')`)
 		if rapid.Bool().Draw(t, "wal") {
 			_, err := db.Exec("PRAGMA journal_mode = WAL")
 			ok(outer, err)
 		}
-		j := inPlace(outer, path, TableOptions{Table: "t"})
+		j := inPlace(outer, path, TableOptions{Table: "t", Group: "album"})
 		s, err := j.Join(ctx, store.Owner{}, time.Hour)
 		ok(outer, err)
+		album := func() string { return rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "album") }
 		id := func() int64 { return rapid.Int64Range(-100, 100).Draw(t, "id") }
 		change := func(text string, args ...any) {
 			_, err := db.Exec(text, args...)
@@ -345,6 +347,13 @@ func TestTableIsTheTruth(outer *testing.T) {
 			if got := [4]int64{c.Pending, c.Done, c.AlreadyDone, c.Done}; got != want {
 				t.Fatalf("pending, done, already, results: %v, want %v", got, want)
 			}
+			// A group is finished when none of its rows is pending.
+			there := dump(outer, db, `SELECT album, count(*), count(r.id), count(*) = count(r.id) FROM t LEFT JOIN facescan_results AS r USING (id)
+				WHERE coalesce(album, '') <> '' AND (done = 0 OR r.id IS NOT NULL) GROUP BY album ORDER BY album`)
+			counted := dump(outer, db, "SELECT name, images, ok + failed, finished IS NOT NULL FROM facescan_groups WHERE images > 0 ORDER BY name")
+			if !slices.Equal(there, counted) {
+				t.Fatalf("groups are %v, counted %v", there, counted)
+			}
 			if found := problems(outer, j, false); len(found) > 0 {
 				t.Fatal(found)
 			}
@@ -352,8 +361,9 @@ func TestTableIsTheTruth(outer *testing.T) {
 		var held []store.Lease
 		t.Repeat(map[string]func(*rapid.T){
 			"insert": func(*rapid.T) {
-				change("INSERT OR IGNORE INTO t VALUES (?, 'x', ?)", id(), rapid.IntRange(0, 1).Draw(t, "done"))
+				change("INSERT OR IGNORE INTO t VALUES (?, 'x', ?, ?)", id(), rapid.IntRange(0, 1).Draw(t, "done"), album())
 			},
+			"regroup": func(*rapid.T) { change("UPDATE t SET album = ? WHERE id BETWEEN ?2 AND ?2 + 5", album(), id()) },
 			"delete": func(*rapid.T) { change("DELETE FROM t WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
 			"do":     func(*rapid.T) { change("UPDATE t SET done = 1 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
 			"undo":   func(*rapid.T) { change("UPDATE t SET done = 0 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },

@@ -28,6 +28,11 @@ func sound(t *testing.T) *job {
 		l, err := s.LeaseSource(ctx, k)
 		ok(t, err)
 		rows := listRows(k<<store.SourceShift+1, 100)
+		for i := range rows {
+			if i%2 == 0 || i == 99 {
+				rows[i].Group = fmt.Sprint("album ", i/10)
+			}
+		}
 		rows[99].Bad = true
 		ok(t, s.Append(ctx, l, rows, store.Position{Line: 100}, true, 20))
 		ok(t, s.ReleaseSource(ctx, l))
@@ -130,6 +135,19 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a source's end", "UPDATE sources SET last_id = last_id + 1 WHERE number = 1", "shard-tiling"},
 		{"a source lost", "DELETE FROM sources WHERE number = 1", "source"},
 		{"a suspect that is done", "INSERT INTO suspects VALUES (5, 1)", "suspect"},
+		{"a group's rows", "UPDATE groups SET images = images + 1 WHERE name = 'album 4'", "group"},
+		{"a group's failures", "UPDATE groups SET ok = ok - 1, failed = failed + 1 WHERE name = 'album 1'", "group"},
+		{"a group's faces", "UPDATE groups SET faces = faces + 1 WHERE name = 'album 1'", "group"},
+		{"a group's images with faces", "UPDATE groups SET images_with_faces = 0 WHERE name = 'album 1'", "group"},
+		{"a group's largest face", "UPDATE groups SET largest_face = 1 WHERE name = 'album 1'", "group"},
+		{"a group's first row", "UPDATE groups SET first = first - 1 WHERE name = 'album 1'", "group"},
+		{"a group's last row", "UPDATE groups SET last = last + 1 WHERE name = 'album 1'", "group"},
+		{"a group lost", "DELETE FROM groups WHERE name = 'album 1'", "group"},
+		{"a group of nobody", "INSERT INTO groups SELECT source, 'x', images, ok, failed, faces, images_with_faces, largest_face, first, last, 0, 1, 9 FROM groups LIMIT 1", "group"},
+		{"a row in another group", "UPDATE urls SET \"group\" = 'album 9' WHERE id = 1", "group"},
+		{"a group that is not finished", "UPDATE groups SET finished = NULL WHERE finished IS NOT NULL", "group"},
+		{"a group that is finished early", "UPDATE groups SET finished = 1 WHERE name = 'album 9'", "group"},
+		{"a number never given", "UPDATE groups SET finished = 999 WHERE finished = 1", "group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
