@@ -65,10 +65,10 @@ func (m *metadata) tensors() string {
 // check tells whether an endpoint can be asked: ready, the right tensors, the flags understood, and known images answered alike
 // whatever batch they come in, as the other endpoints do. The first time every size of a batch is tried, later some.
 func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
-	if _, err := e.get(ctx, "/ready"); err != nil {
+	if _, err := e.get(ctx, e.base+"/ready"); err != nil {
 		return err
 	}
-	body, err := e.get(ctx, "")
+	body, err := e.get(ctx, e.base)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 	if m.detector, _ = md.Parameters[detectorKey].(string); m.detector == "" {
 		m.detector = md.Name + "/" + strings.Join(md.Versions, ",")
 	}
-	p, err := toParameters(c.o.Params, m.listed)
+	p, err := toParameters(c.o.Params, 1, m.listed)
 	if err != nil {
 		return nil, &ModelError{e.name, err.Error(), "it in the parameters of the model's metadata, or the flag left out"}
 	}
@@ -156,13 +156,19 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 		items[i] = new(item)
 		c.fill(items[i], img)
 	}
-	params, err := toParameters(c.o.Params, c.model.listed)
+	params, err := toParameters(c.o.Params, 1, c.model.listed)
 	if err != nil {
 		return nil, err
+	}
+	if e.announces(ctx) {
+		e.form.Store(binaryForm)
 	}
 	alone := make([]detect.Answer, len(items))
 	for i, it := range items {
 		a, err := c.inferPatiently(ctx, e, []*item{it}, params)
+		if i == 0 && e.form.Load() == unknownForm {
+			a, err = c.form(ctx, e, it, params, a, err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -191,6 +197,33 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 		}
 	}
 	return alone, nil
+}
+
+// announces tells whether the server says that it has the binary extension.
+func (e *endpoint) announces(ctx context.Context) bool {
+	root, _, _ := strings.Cut(e.base, "/models/")
+	body, err := e.get(ctx, root)
+	var server struct{ Extensions []string }
+	return err == nil && json.Unmarshal(body, &server) == nil && slices.Contains(server.Extensions, binaryExt)
+}
+
+// form finds out which form of request a server understands that does not say that it has the binary extension. It was asked in JSON.
+func (c *Client) form(ctx context.Context, e *endpoint, it *item, p parameters, inJSON []detect.Answer, err error) ([]detect.Answer, error) {
+	var nonsense *AnswerError
+	if err == nil && inJSON[0].Err == nil || errors.As(err, &nonsense) {
+		e.form.Store(jsonForm)
+		return inJSON, err
+	}
+	e.form.Store(binaryForm)
+	a, again := c.inferPatiently(ctx, e, []*item{it}, p)
+	switch {
+	case again == nil:
+		return a, nil
+	case err == nil:
+		err = again
+	}
+	e.form.Store(unknownForm)
+	return nil, fmt.Errorf("%w; and with the binary extension: %w", err, again)
 }
 
 // inferPatiently waits some times when the server is busy with others.

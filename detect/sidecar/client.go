@@ -341,7 +341,7 @@ func (c *Client) sendLocked(b *batch) {
 
 // see gets items answered, whatever it takes.
 func (c *Client) see(items []*item) {
-	params, err := toParameters(at(c.o.Params, items[0].scale), c.model.listed)
+	params, err := toParameters(c.o.Params, items[0].scale, c.model.listed)
 	if err != nil {
 		c.finish(items, err)
 		return

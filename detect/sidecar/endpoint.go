@@ -15,7 +15,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+	"unicode"
 
 	"facescan/detect"
 )
@@ -25,7 +27,8 @@ const (
 	reviveFirst   = 100 * time.Millisecond // between two checks of an endpoint that is down; doubled each time
 	reviveLast    = 2 * time.Second
 	retryLater    = time.Second // patience with a busy server that names none
-	maxMessage    = 4 << 10     // of a server's words about an error
+	maxMessage    = 64 << 10    // of an error's body
+	maxWords      = 300         // bytes of it that are told
 	maxMetadata   = 1 << 20
 	maxFaces      = 4096            // an image, in the mean over a batch
 	latencyMemory = 5 * time.Second // after which half of what is known of an endpoint's speed is forgotten
@@ -40,12 +43,20 @@ const (
 	down           // the last check failed; it is repeated now and then
 )
 
+// Forms of a request: images behind the JSON, or in it.
+const (
+	unknownForm = iota // asked in JSON, which every server reads, until it is known
+	binaryForm
+	jsonForm
+)
+
 // endpoint is a URL that serves the model. The lower fields are guarded by the client's mutex.
 type endpoint struct {
 	name  string // for people: without token
 	base  string
 	token string
 	http  *http.Client
+	form  atomic.Int32 // of the requests that the server understands
 
 	state    state
 	err      error     // why it is down
@@ -214,7 +225,7 @@ func (e *endpoint) refused(res *http.Response) error {
 	if json.Unmarshal(body, &m) == nil && m.Error != "" {
 		body = []byte(m.Error)
 	}
-	h.Message = strings.Join(strings.Fields(string(bytes.ToValidUTF8(body, []byte("?")))), " ")
+	h.Message = readable(string(body))
 	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
 		h.RetryAfter = time.Duration(min(s, 1<<30)) * time.Second
 	} else if t, err := http.ParseTime(res.Header.Get("Retry-After")); err == nil {
@@ -223,11 +234,20 @@ func (e *endpoint) refused(res *http.Response) error {
 	return h
 }
 
-// get asks a question about the server, path being relative to the model's URL.
-func (e *endpoint) get(ctx context.Context, path string) ([]byte, error) {
+// readable is the beginning of a server's words on one line. Servers are known to repeat what they were sent.
+func readable(s string) string {
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+	if len(s) <= maxWords {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxWords], "") + "…"
+}
+
+// get asks a question about the server.
+func (e *endpoint) get(ctx context.Context, url string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -251,34 +271,30 @@ func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.A
 func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Deadline)
 	defer cancel()
-	size := 0
-	for _, it := range items {
-		size += len(*it.buffer)
-	}
-	head, err := json.Marshal(message{
-		Parameters: p,
-		Inputs:     []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(items))}, Parameters: parameters{sizeKey: size}}},
-		Outputs:    []tensor{{Name: facesName, Parameters: parameters{"binary_data": true}}, {Name: countsName, Parameters: parameters{"binary_data": true}}},
-	})
+	parts, head, err := inferRequest(items, p, e.form.Load() == binaryForm)
 	if err != nil {
 		return nil, err
 	}
 	content := func() io.ReadCloser {
-		parts := make([]io.Reader, 1, len(items)+1)
-		parts[0] = bytes.NewReader(head)
-		for _, it := range items {
-			parts = append(parts, bytes.NewReader(*it.buffer))
+		readers := make([]io.Reader, len(parts))
+		for i, part := range parts {
+			readers[i] = bytes.NewReader(part)
 		}
-		return io.NopCloser(io.MultiReader(parts...))
+		return io.NopCloser(io.MultiReader(readers...))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.base+"/infer", content())
 	if err != nil {
 		return nil, err
 	}
 	req.GetBody = func() (io.ReadCloser, error) { return content(), nil }
-	req.ContentLength = int64(len(head) + size)
-	req.Header.Set("Content-Type", "application/octet-stream")
-	req.Header.Set(lengthHeader, strconv.Itoa(len(head)))
+	for _, part := range parts {
+		req.ContentLength += int64(len(part))
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if head > 0 {
+		req.Header.Set("Content-Type", "application/octet-stream")
+		req.Header.Set(lengthHeader, strconv.Itoa(head))
+	}
 	body, header, err := e.do(req, int64(64<<10+len(items)*(4+4*faceFields*maxFaces)))
 	if err != nil {
 		return nil, err
@@ -288,6 +304,38 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parame
 		return nil, &AnswerError{e.name, err.Error()}
 	}
 	return answers, nil
+}
+
+// inferRequest makes the parts of a request's body. The first head bytes are JSON; all of it is when head is 0, for servers without
+// the binary extension: then images are base64, as MLServer reads them.
+func inferRequest(items []*item, p parameters, binary bool) (parts [][]byte, head int, err error) {
+	images := tensor{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(items))}}
+	asBinary := parameters{"binary_data": true}
+	if !binary {
+		images.Parameters = parameters{contentType: base64Content}
+		files := make([][]byte, len(items)) // which JSON holds as base64
+		for i, it := range items {
+			files[i] = (*it.buffer)[4:]
+		}
+		if images.Data, err = json.Marshal(files); err != nil {
+			return nil, 0, err
+		}
+		asBinary = nil
+	} else {
+		size := 0
+		parts = make([][]byte, 1, len(items)+1)
+		for _, it := range items {
+			size += len(*it.buffer)
+			parts = append(parts, *it.buffer)
+		}
+		images.Parameters = parameters{sizeKey: size}
+	}
+	text, err := json.Marshal(message{Parameters: p, Inputs: []tensor{images}, Outputs: []tensor{{Name: facesName, Parameters: asBinary}, {Name: countsName, Parameters: asBinary}}})
+	if !binary {
+		return [][]byte{text}, 0, err
+	}
+	parts[0] = text
+	return parts, len(text), err
 }
 
 // appendElement appends an element of a BYTES tensor, whose content is appended by a function.

@@ -35,8 +35,12 @@ type tensor struct {
 	binary []byte // when Parameters name its size
 }
 
-// sizeKey is the parameter with the size of a tensor's binary part.
-const sizeKey = "binary_data_size"
+const (
+	sizeKey       = "binary_data_size" // parameter with the size of a tensor's binary part
+	binaryExt     = "binary_tensor_data"
+	contentType   = "content_type" // parameter, MLServer's, that tells how a tensor's data are to be read
+	base64Content = "base64"
+)
 
 // parseMessage reads a body of which the first head bytes are JSON. The tensors' content is not copied.
 func parseMessage(head int, body []byte) (*message, error) {
@@ -98,12 +102,19 @@ func (t *tensor) is(datatype string, shape ...int64) error {
 	return nil
 }
 
-// elements are the files of a BYTES tensor: each its length as uint32, little-endian, and as many bytes.
+// elements are the files of a BYTES tensor: in binary each its length as uint32, little-endian, and as many bytes.
 func (t *tensor) elements() ([][]byte, error) {
-	if t.binary == nil {
-		return nil, fmt.Errorf("tensor %q must be sent as binary data", t.Name)
-	}
 	n, rest := t.Shape[0], t.binary
+	if rest == nil && t.Parameters[contentType] == base64Content {
+		var out [][]byte
+		if err := json.Unmarshal(t.Data, &out); err != nil || int64(len(out)) != n {
+			return nil, fmt.Errorf("tensor %q: its data are no %d strings of base64", t.Name, n)
+		}
+		return out, nil
+	}
+	if rest == nil {
+		return nil, fmt.Errorf("tensor %q must be sent as binary data, or with %s %s", t.Name, contentType, base64Content)
+	}
 	if n > int64(len(rest)/4) {
 		return nil, fmt.Errorf("tensor %q: %d elements do not fit into %d bytes", t.Name, n, len(rest))
 	}

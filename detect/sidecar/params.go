@@ -14,6 +14,7 @@ import (
 // The response then tells the threshold, as its parameter min_score.
 const (
 	candidatesKey = "candidates"
+	scaleKey      = "image_scale" // of the sent images: pixels of the full one a pixel of it. Sizes in flags are in full pixels then
 	minScoreKey   = "min_score"
 	detectorKey   = "detector" // in metadata and responses: fingerprint of engine and model
 )
@@ -48,7 +49,7 @@ var transport = map[string]bool{
 // list tells a client which parameters there are, each with its default.
 func list(detector string) parameters {
 	p := detect.DefaultParams()
-	out := parameters{detectorKey: detector, candidatesKey: 0}
+	out := parameters{detectorKey: detector, candidatesKey: 0, scaleKey: 1}
 	for _, f := range flags {
 		out[f.name] = f.get(&p)
 	}
@@ -56,55 +57,61 @@ func list(detector string) parameters {
 	return out
 }
 
-// toParameters puts flags into a request to a server that lists these. What it does not list cannot travel and must be the default.
-func toParameters(p detect.Params, listed parameters) (parameters, error) {
+// toParameters puts flags into a request, for images of a scale, to a server that lists these. What it does not list cannot travel and
+// must be the default.
+func toParameters(p detect.Params, scale float64, listed parameters) (parameters, error) {
 	d := detect.DefaultParams()
-	out := parameters{}
+	has := func(name string) bool { _, ok := listed[name]; return ok }
 	for _, f := range flags {
-		v := f.get(&p)
-		switch _, ok := listed[f.name]; {
-		case ok && f.name == minScoreKey && p.MinScore == detect.OwnScore: // the server's own
-		case ok:
-			out[f.name] = v
-		case v != f.get(&d):
+		if v := f.get(&p); !has(f.name) && v != f.get(&d) {
 			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name, strings.ReplaceAll(f.name, "_", "-"), v)
 		}
 	}
-	if _, ok := listed[candidatesKey]; ok {
+	out := parameters{}
+	if has(scaleKey) {
+		out[scaleKey] = scale
+	} else { // sizes are in pixels of what is sent
+		p.MinFace = max(1, int(float64(p.MinFace)/scale))
+		p.MaxFace = int(math.Ceil(float64(p.MaxFace) / scale))
+	}
+	for _, f := range flags {
+		if has(f.name) && (f.name != minScoreKey || p.MinScore != detect.OwnScore) {
+			out[f.name] = f.get(&p)
+		}
+	}
+	if has(candidatesKey) {
 		out[candidatesKey] = candidates
 	}
 	return out, nil
 }
 
-// fromParameters reads flags out of a request.
-func fromParameters(m parameters) (p detect.Params, keep int, err error) {
-	p = detect.DefaultParams()
-	for name, v := range m {
-		if transport[name] {
-			continue
-		}
-		set := func(v any) bool { return setInt(&keep, v) && keep >= 0 && keep <= candidates }
-		if name != candidatesKey {
-			i := slices.IndexFunc(flags, func(f flag) bool { return f.name == name })
-			if i < 0 {
-				return p, 0, fmt.Errorf("parameter %q is not known; the model's metadata lists those that are", name)
-			}
-			set = func(v any) bool { return flags[i].set(&p, v) }
-		}
-		if !set(v) {
-			return p, 0, fmt.Errorf("parameter %s: %v is no value for it", name, v)
-		}
-	}
-	return p, keep, p.Validate()
+// asked is what the parameters of a request ask for.
+type asked struct {
+	detect.Params
+	keep  int     // candidates
+	scale float64 // of the images
 }
 
-// at is what has to be asked for when an image is sent at a scale: sizes are in pixels of what is sent.
-func at(p detect.Params, scale float64) detect.Params {
-	p.MinFace = max(1, int(float64(p.MinFace)/scale))
-	if p.MaxFace != 0 {
-		p.MaxFace = int(math.Ceil(float64(p.MaxFace) / scale))
+// fromParameters reads flags out of a request.
+func fromParameters(m parameters) (asked, error) {
+	a := asked{Params: detect.DefaultParams(), scale: 1}
+	for name, v := range m {
+		ok := true
+		switch i := slices.IndexFunc(flags, func(f flag) bool { return f.name == name }); {
+		case i >= 0:
+			ok = flags[i].set(&a.Params, v)
+		case name == candidatesKey:
+			ok = setInt(&a.keep, v) && a.keep >= 0 && a.keep <= candidates
+		case name == scaleKey:
+			ok = setFloat(&a.scale, v) && a.scale >= 1 && a.scale <= 1024
+		case !transport[name]:
+			return a, fmt.Errorf("parameter %q is not known; the model's metadata lists those that are", name)
+		}
+		if !ok {
+			return a, fmt.Errorf("parameter %s: %v is no value for it", name, v)
+		}
 	}
-	return p
+	return a, a.Validate()
 }
 
 func setInt(to *int, v any) bool {

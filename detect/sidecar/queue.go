@@ -20,7 +20,8 @@ type request struct {
 	id       string
 	files    [][]byte
 	detector *served
-	keep     int // candidates wanted
+	keep     int     // candidates wanted
+	scale    float64 // of luma that is sent
 	outputs  []output
 
 	left    sync.WaitGroup // images
@@ -246,7 +247,7 @@ func (s *Server) picture(j job) (Picture, error) {
 	file := j.files[j.index]
 	if isPGM(file) {
 		luma, err := parsePGM(file)
-		return Picture{Luma: luma, Scale: 1}, err
+		return Picture{Luma: luma, Scale: j.scale}, err
 	}
 	if s.o.Decode == nil {
 		return Picture{}, errPGM

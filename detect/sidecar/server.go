@@ -129,7 +129,7 @@ func (s *Server) routes() {
 	s.mux.HandleFunc("GET /v2/health/live", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, map[string]bool{"live": true}) })
 	s.mux.HandleFunc("GET /v2/health/ready", s.ready)
 	s.mux.Handle("GET /v2", s.private(func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]any{"name": "facescan", "version": "2", "extensions": []string{"binary_tensor_data"}})
+		reply(w, http.StatusOK, map[string]any{"name": "facescan", "version": "2", "extensions": []string{binaryExt}})
 	}))
 	s.mux.Handle("GET /metrics", s.private(s.metrics.handler.ServeHTTP))
 	for _, base := range []string{"/v2/models/{model}", "/v2/models/{model}/versions/{version}"} {
@@ -310,7 +310,7 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 		}
 	}
 	if head > maxHead {
-		return bad(fmt.Errorf("%d bytes of JSON; images are sent as binary data behind it, with %s", head, lengthHeader))
+		return bad(fmt.Errorf("%d bytes of JSON; send images as binary data behind it, with %s", head, lengthHeader))
 	}
 	m, err := parseMessage(head, body)
 	if err != nil {
@@ -340,12 +340,12 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 			return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("image %d has %dx%d pixels, and %d are allowed", i, w, h, s.o.MaxPixels)}
 		}
 	}
-	p, keep, err := fromParameters(m.Parameters)
+	a, err := fromParameters(m.Parameters)
 	if err != nil {
 		return bad(err)
 	}
-	q.keep = keep
-	q.detector, err = s.open(p)
+	q.keep, q.scale = a.keep, a.scale
+	q.detector, err = s.open(a.Params)
 	return q, err
 }
 

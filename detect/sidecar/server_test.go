@@ -3,7 +3,6 @@ package sidecar
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"image"
@@ -108,7 +107,7 @@ func TestProtocol(t *testing.T) {
 		"/v2/health/ready":           `{"name":"face","ready":true}`,
 		"/v2":                        `{"extensions":["binary_tensor_data"],"name":"facescan","version":"2"}`,
 		"/v2/models/face/ready":      `{"name":"face","ready":true}`,
-		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},{"name":"counts","datatype":"INT32","shape":[-1]}],"parameters":{"angles":"","candidates":0,"detector":"` + s.detector + `","iou":0.2,"max_face":0,"min_face":20,"min_score":` + own + `,"scale":1.1,"shift":0.1,"verify_faces":false},"platform":"facescan","versions":["1"]}`,
+		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},{"name":"counts","datatype":"INT32","shape":[-1]}],"parameters":{"angles":"","candidates":0,"detector":"` + s.detector + `","image_scale":1,"iou":0.2,"max_face":0,"min_face":20,"min_score":` + own + `,"scale":1.1,"shift":0.1,"verify_faces":false},"platform":"facescan","versions":["1"]}`,
 		"/v2/models/face/versions/2": `{"error":"the model served is face, version 1"}`,
 		"/v2/models/other":           `{"error":"the model served is face, version 1"}`,
 		"/v2/models/face/elsewhere":  `{"error":"no such thing: /v2/models/face/elsewhere"}`,
@@ -218,12 +217,14 @@ func TestBadRequests(t *testing.T) {
 		"broken size":     {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":3.5}`)}, 400, "binary_data_size is"},
 		"header length":   {ask{images: [][]byte{pgm}, change: header(lengthHeader, "99999999")}, 400, lengthHeader},
 		"no length":       {ask{images: [][]byte{pgm}, change: header(lengthHeader, "x")}, 400, lengthHeader},
-		"long JSON":       {ask{head: `{"id":"` + strings.Repeat("x", 90_000) + `"}`}, 400, "no tensor"},
+		"no base64":       {ask{head: input(`"shape":[1],"data":["!"],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
+		"base64 missing":  {ask{head: input(`"shape":[2],"data":["UDU="],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
 		"parameter":       {ask{images: [][]byte{pgm}, parameters: parameters{"min-face": 40}}, 400, `"min-face" is not known`},
 		"its type":        {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": "40"}}, 400, "min_face: 40 is no value"},
 		"its value":       {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 1}}, 400, "min-face 1"},
 		"no integer":      {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20.5}}, 400, "min_face"},
 		"angles":          {ask{images: [][]byte{pgm}, parameters: parameters{"angles": "north"}}, 400, "angles"},
+		"scale":           {ask{images: [][]byte{pgm}, parameters: parameters{"image_scale": 0.5}}, 400, "image_scale"},
 		"candidates":      {ask{images: [][]byte{pgm}, parameters: parameters{"candidates": 9}}, 400, "candidates"},
 		"output":          {ask{images: [][]byte{pgm}, outputs: []tensor{{Name: "boxes"}}}, 400, `no output is called "boxes"`},
 		"pixels":          {ask{images: [][]byte{pgm, appendPGM(nil, image.NewGray(image.Rect(0, 0, 200, 60)))}}, 413, "image 1 has 200x60 pixels"},
@@ -503,88 +504,10 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
-// TestParametersAreComplete: every detection flag there is can travel, and comes out as it went in.
-func TestParametersAreComplete(t *testing.T) {
-	listed := list("x/1")
-	typ := reflect.TypeFor[detect.Params]()
-	for i := range typ.NumField() {
-		p := detect.DefaultParams()
-		switch f := reflect.ValueOf(&p).Elem().Field(i); f.Kind() {
-		case reflect.Int:
-			f.SetInt(90)
-		case reflect.Float64:
-			f.SetFloat(0.625)
-			if typ.Field(i).Name == "Scale" {
-				f.SetFloat(1.625)
-			}
-		case reflect.Bool:
-			f.SetBool(!f.Bool())
-		case reflect.Slice:
-			f.Set(reflect.ValueOf([]float64{22.5, -33.75}))
-		default:
-			t.Fatalf("%s is a %v", typ.Field(i).Name, f.Kind())
-		}
-		m, err := toParameters(p, listed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back parameters
-		if err := json.Unmarshal(text, &back); err != nil {
-			t.Fatal(err)
-		}
-		got, keep, err := fromParameters(back)
-		if err != nil || keep != candidates || !reflect.DeepEqual(got, p) {
-			t.Errorf("%s: %+v %v, want %+v", typ.Field(i).Name, got, err, p)
-		}
-		if _, err := toParameters(p, nil); err == nil {
-			t.Errorf("%s: a server that does not list it is asked", typ.Field(i).Name)
-		}
-	}
-	if m, err := toParameters(detect.DefaultParams(), nil); err != nil || len(m) > 0 {
-		t.Errorf("the defaults need %v, %v", m, err)
-	}
-}
-
-func TestPGM(t *testing.T) {
-	m := photo(t, 61)
-	got, err := parsePGM(appendPGM(nil, m))
-	if err != nil || got.Rect != m.Rect || !bytes.Equal(got.Pix, m.Pix) {
-		t.Error("there and back:", err)
-	}
-	part := m.SubImage(image.Rect(7, 5, 30, 29)).(*image.Gray)
-	got, err = parsePGM(appendPGM(nil, part))
-	if err != nil || got.Rect.Size() != image.Pt(23, 24) || got.GrayAt(3, 4) != part.GrayAt(10, 9) {
-		t.Error("a part:", err)
-	}
-	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab", "P5\r2\t1\v255\nab"} {
-		if m, err := parsePGM([]byte(ok)); err != nil || string(m.Pix) != "ab" {
-			t.Errorf("%q: %v", ok, err)
-		}
-	}
-	for _, bad := range []string{"", "P5", "P5 ", "P2 2 1 255 ab", "P5 2 1 255 a", "P5 2 1 255 abc", "P5 0 1 255 ", "P5 2 1 65535 abcd", "P5 2 1 255", "P5 -2 1 255 ab",
-		"P5 2 1 255#\nab", "P5 2000000000 2000000000 255 ab", "P5 4294967296 4294967296 255 ab", "P5 2 1 # never ends"} {
-		if _, err := parsePGM([]byte(bad)); err == nil {
-			t.Errorf("%q was read", bad)
-		}
-	}
-}
-
-// TestElements: what is appended comes out.
-func TestElements(t *testing.T) {
-	var b []byte
-	want := [][]byte{[]byte("one"), {}, []byte("three")}
-	for _, w := range want {
-		b = appendElement(b, func(b []byte) []byte { return append(b, w...) })
-	}
-	if n := binary.LittleEndian.Uint32(b); n != 3 {
-		t.Errorf("a length of %d", n)
-	}
-	got, err := (&tensor{Shape: []int64{3}, binary: b}).elements()
-	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%q %v", got, err)
+// TestLongJSON: JSON is for small things.
+func TestLongJSON(t *testing.T) {
+	s := newServer(t, ServerOptions{})
+	if w := send(s, ask{head: `{"id":"` + strings.Repeat("x", maxHead) + `"}`}.request(t)); w.Code != 400 || !strings.Contains(w.Body.String(), "send images as binary data") {
+		t.Errorf("%d %.100s", w.Code, w.Body)
 	}
 }

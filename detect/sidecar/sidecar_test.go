@@ -143,9 +143,9 @@ func TestSuite(t *testing.T) {
 // TestSameAnswers compares with the detector in this process, to the bit.
 func TestSameAnswers(t *testing.T) {
 	st := newStand(t, ServerOptions{Batch: 3}).tcp().start()
-	for _, scale := range []float64{1, 2} {
+	for _, scale := range []float64{1, 1.6, 8} {
 		p := detect.DefaultParams()
-		p.MinFace = int(20 * scale)
+		p.MinFace = 20 // of which a pixel is left
 		local, err := detect.New(p)
 		if err != nil {
 			t.Fatal(err)
@@ -173,6 +173,38 @@ func TestSameAnswers(t *testing.T) {
 			t.Errorf("there %q, here %q", c.Fingerprint(), local.Fingerprint())
 		}
 		local.Close()
+	}
+}
+
+// TestWithoutBinary: a server that has no binary extension, and so does not understand such requests, is sent JSON.
+func TestWithoutBinary(t *testing.T) {
+	st := newStand(t, ServerOptions{})
+	st.wrap = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2":
+				reply(w, 200, map[string]any{"name": "other", "extensions": []string{}})
+			case r.Header.Get(lengthHeader) != "":
+				refuse(w, http.StatusUnprocessableEntity, "no JSON")
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	}
+	st.start()
+	local, err := detect.New(detect.DefaultParams())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 5})
+	batch := append(detecttest.Awkward(), detect.Image{Luma: photo(t, 240), Scale: 1})
+	want, err := local.Detect(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Detect(t.Context(), batch); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("there %+v %v, here %+v", got, err, want)
 	}
 }
 

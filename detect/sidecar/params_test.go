@@ -1,0 +1,104 @@
+package sidecar
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"image"
+	"reflect"
+	"testing"
+
+	"facescan/detect"
+)
+
+// TestParametersAreComplete: every detection flag there is can travel, and comes out as it went in.
+func TestParametersAreComplete(t *testing.T) {
+	listed := list("x/1")
+	typ := reflect.TypeFor[detect.Params]()
+	for i := range typ.NumField() {
+		p := detect.DefaultParams()
+		switch f := reflect.ValueOf(&p).Elem().Field(i); f.Kind() {
+		case reflect.Int:
+			f.SetInt(90)
+		case reflect.Float64:
+			f.SetFloat(0.625)
+			if typ.Field(i).Name == "Scale" {
+				f.SetFloat(1.625)
+			}
+		case reflect.Bool:
+			f.SetBool(!f.Bool())
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]float64{22.5, -33.75}))
+		default:
+			t.Fatalf("%s is a %v", typ.Field(i).Name, f.Kind())
+		}
+		m, err := toParameters(p, 1.6, listed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back parameters
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatal(err)
+		}
+		got, err := fromParameters(back)
+		if err != nil || !reflect.DeepEqual(got, asked{p, candidates, 1.6}) {
+			t.Errorf("%s: %+v %v, want %+v", typ.Field(i).Name, got, err, p)
+		}
+		if _, err := toParameters(p, 1, nil); err == nil {
+			t.Errorf("%s: a server that does not list it is asked", typ.Field(i).Name)
+		}
+	}
+	p := detect.DefaultParams()
+	p.MinFace, p.MaxFace = 40, 100
+	if m, err := toParameters(p, 1.6, parameters{"min_face": 20, "max_face": 0}); err != nil || m["min_face"] != 25 || m["max_face"] != 63 || len(m) != 2 {
+		t.Errorf("sizes in pixels of what is sent: %v, %v", m, err)
+	}
+	if m, err := toParameters(detect.DefaultParams(), 1.6, nil); err != nil || len(m) > 0 {
+		t.Errorf("the defaults need %v, %v", m, err)
+	}
+}
+
+func TestPGM(t *testing.T) {
+	m := photo(t, 61)
+	got, err := parsePGM(appendPGM(nil, m))
+	if err != nil || got.Rect != m.Rect || !bytes.Equal(got.Pix, m.Pix) {
+		t.Error("there and back:", err)
+	}
+	part := m.SubImage(image.Rect(7, 5, 30, 29)).(*image.Gray)
+	got, err = parsePGM(appendPGM(nil, part))
+	if err != nil || got.Rect.Size() != image.Pt(23, 24) || got.GrayAt(3, 4) != part.GrayAt(10, 9) {
+		t.Error("a part:", err)
+	}
+	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab", "P5\r2\t1\v255\nab"} {
+		if m, err := parsePGM([]byte(ok)); err != nil || string(m.Pix) != "ab" {
+			t.Errorf("%q: %v", ok, err)
+		}
+	}
+	for _, bad := range []string{"", "P5", "P5 ", "P2 2 1 255 ab", "P5 2 1 255 a", "P5 2 1 255 abc", "P5 0 1 255 ", "P5 2 1 65535 abcd", "P5 2 1 255", "P5 -2 1 255 ab",
+		"P5 2 1 255#\nab", "P5 2000000000 2000000000 255 ab", "P5 4294967296 4294967296 255 ab", "P5 2 1 # never ends"} {
+		if _, err := parsePGM([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// TestElements: what is appended comes out.
+func TestElements(t *testing.T) {
+	var b []byte
+	want := [][]byte{[]byte("one"), {}, []byte("three")}
+	for _, w := range want {
+		b = appendElement(b, func(b []byte) []byte { return append(b, w...) })
+	}
+	if n := binary.LittleEndian.Uint32(b); n != 3 {
+		t.Errorf("a length of %d", n)
+	}
+	got, err := (&tensor{Shape: []int64{3}, binary: b}).elements()
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%q %v", got, err)
+	}
+}
