@@ -14,12 +14,18 @@ import (
 )
 
 type statusOptions struct {
+	flags *pflag.FlagSet
+	by    string
+	top   int
 	json  bool
 	watch bool
 	every time.Duration
 }
 
 func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
+	o.flags = fs
+	fs.StringVar(&o.by, "by", "", "sum the done rows up by host, reason, format or group instead, which reads all of them")
+	fs.IntVar(&o.top, "top", 20, "with --by: list so many values, those with the most rows; 0 = all")
 	fs.BoolVar(&o.json, "json", false, "one JSON object")
 	fs.BoolVar(&o.watch, "watch", false, "tell again every --every, until interrupted or the job is done")
 	fs.DurationVar(&o.every, "every", 2*time.Second, "interval of --watch")
@@ -46,11 +52,17 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 	if o.every < 100*time.Millisecond {
 		return usagef("--every %v: give 100ms or more", o.every)
 	}
+	if err := o.checkBy(); err != nil {
+		return err
+	}
 	job, err := existingJob(ctx, arg)
 	if err != nil {
 		return err
 	}
 	defer job.Close()
+	if o.by != "" {
+		return statusBy(ctx, g, o, job) // it only reads: Ctrl-C may end it as it is
+	}
 	drain, ctx, stop := interrupts(ctx, func() {})
 	defer stop()
 	for {

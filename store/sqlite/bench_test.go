@@ -231,15 +231,15 @@ func BenchmarkCounts(b *testing.B) {
 }
 
 // BenchmarkResults reads results as an export does.
-func BenchmarkResults(b *testing.B) {
+// benchDone is a job with n done rows.
+func benchDone(b *testing.B, n int) store.Job {
 	ctx := context.Background()
 	j, s := benchJob(b)
-	const n = 50_000
 	fillJob(b, j, s, n)
 	for {
 		l, err := s.Claim(ctx, 10000)
 		if errors.Is(err, store.ErrNoShard) {
-			break
+			return j
 		}
 		if err != nil {
 			b.Fatal(err)
@@ -252,9 +252,13 @@ func BenchmarkResults(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkResults(b *testing.B) {
+	j := benchDone(b, 50_000)
 	read, before := 0, cpu()
 	for b.Loop() {
-		for _, err := range j.Results(ctx, 0, 1<<62) {
+		for _, err := range j.Results(context.Background(), 0, 1<<62) {
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -263,6 +267,23 @@ func BenchmarkResults(b *testing.B) {
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "rows/s")
 	b.ReportMetric(float64(read)/(cpu()-before).Seconds(), "rows/CPU-s")
+}
+
+func BenchmarkTally(b *testing.B) {
+	const n = 200_000
+	j := benchDone(b, n)
+	for _, by := range store.Keys {
+		b.Run(string(by), func(b *testing.B) {
+			for b.Loop() {
+				for _, err := range j.Tally(context.Background(), by) {
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
 }
 
 // BenchmarkScale makes a job of FACESCAN_SCALE rows (a million without it), 99 % of them done, and says how long what

@@ -1,11 +1,17 @@
 package top
 
 import (
+	"context"
+	"io"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"facescan/store"
 )
 
 // TestBounds compares with exact counts: nothing is counted too low, nor too high by more than the error, and errors stay
@@ -72,5 +78,47 @@ func TestSkewed(t *testing.T) {
 	}
 	if !slices.Equal(keys, []int{0, 1, 2, 3, 4, 5}) {
 		t.Errorf("the most frequent keys are %v", keys)
+	}
+}
+
+// tallies is a job that has these sums.
+type tallies struct {
+	store.Job
+	all []store.Tally
+}
+
+func (j tallies) Tally(context.Context, store.Key) iter.Seq2[store.Tally, error] {
+	return func(yield func(store.Tally, error) bool) {
+		for _, t := range j.all {
+			if !yield(t, nil) {
+				return
+			}
+		}
+		if len(j.all) == 0 {
+			yield(store.Tally{}, io.ErrUnexpectedEOF)
+		}
+	}
+}
+
+// TestRank: sums of a value's ranges are put together; groups of different sources stay apart; what may be wrong is said.
+func TestRank(t *testing.T) {
+	job := tallies{all: []store.Tally{
+		{Value: "a", Rows: 3, OK: 2, Faces: 5, ImagesWithFaces: 1, Bytes: 10}, {Value: "b", Rows: 1}, {Source: 1, Value: "a", Rows: 2, OK: 2},
+		{Value: "a", Rows: 4, OK: 4, Faces: 1, ImagesWithFaces: 1, Bytes: 7}, {Value: "", Rows: 1, OK: 1},
+	}}
+	r, err := rank(t.Context(), job, store.ByGroup, 2, 10)
+	want := Ranking{Rows: 11, Values: 4, Exact: true, Top: []Ranked{
+		{store.Tally{Value: "a", Rows: 7, OK: 6, Faces: 6, ImagesWithFaces: 2, Bytes: 17}, 0}, {store.Tally{Source: 1, Value: "a", Rows: 2, OK: 2}, 0}}}
+	if diff := cmp.Diff(want, r); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	if r, err = rank(t.Context(), job, store.ByGroup, 0, 2); err != nil || r.Exact || r.Rows != 11 || len(r.Top) != 2 || r.Top[0].Value != "a" || r.Top[1].Error == 0 {
+		t.Errorf("with room for two of four: %+v %v", r, err)
+	}
+	if r, err = Rank(t.Context(), job, store.ByGroup, 0); err != nil || len(r.Top) != 4 {
+		t.Errorf("all of them: %+v %v", r, err)
+	}
+	if _, err := Rank(t.Context(), tallies{}, store.ByHost, 1); err == nil {
+		t.Error("a store that fails is not told")
 	}
 }

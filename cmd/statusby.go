@@ -1,0 +1,88 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"facescan/store"
+	"facescan/store/top"
+)
+
+// checkBy refuses what status --by cannot be meant to be.
+func (o *statusOptions) checkBy() error {
+	switch {
+	case o.by == "" && o.flags.Changed("top"):
+		return usagef("--top ranks values of a key: give --by host, reason, format or group too")
+	case o.by == "":
+		return nil
+	case !slices.Contains(store.Keys, store.Key(o.by)):
+		return usagef("--by %q: it is host, reason, format or group", o.by)
+	case o.top < 0:
+		return usagef("--top %d: give how many to list, or 0 for all", o.top)
+	case o.watch:
+		return usagef("--by reads every result and is told once; leave --watch out")
+	}
+	return nil
+}
+
+// statusBy tells which values of a key the done rows have, the most frequent first.
+func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) error {
+	r, err := top.Rank(ctx, job, store.Key(o.by), o.top)
+	if err != nil {
+		return err
+	}
+	if !o.json {
+		printRanking(g, o.by, r)
+		return nil
+	}
+	values := []map[string]any{}
+	for _, v := range r.Top {
+		line := map[string]any{"value": v.Value, "rows": v.Rows, "ok": v.OK, "failed": v.Rows - v.OK - v.Error,
+			"images_with_faces": v.ImagesWithFaces, "faces": v.Faces, "bytes": v.Bytes}
+		if o.by == string(store.ByGroup) {
+			line["source"] = v.Source
+		}
+		if v.Error > 0 {
+			line["error"] = v.Error
+		}
+		values = append(values, line)
+	}
+	b, err := json.Marshal(map[string]any{"by": o.by, "done": r.Rows, "values": r.Values, "exact": r.Exact, "top": values})
+	if err == nil {
+		fmt.Fprintf(g.out, "%s\n", b)
+	}
+	return err
+}
+
+// without is how rows are called that have no value of a key.
+var without = map[string]string{"host": "(no host)", "reason": "(ok)", "format": "(unknown)", "group": "(no group)"}
+
+func printRanking(g *globals, by string, r top.Ranking) {
+	fmt.Fprintf(g.out, "%12s %7s %12s %12s %12s %15s  %s\n", "rows", "", "ok", "failed", "faces", "bytes", by)
+	sources := map[int]bool{}
+	for _, v := range r.Top {
+		sources[v.Source] = true
+	}
+	for _, v := range r.Top {
+		name := v.Value
+		if name == "" {
+			name = without[by]
+		}
+		if len(sources) > 1 {
+			name = fmt.Sprintf("%s  (source %d)", name, v.Source)
+		}
+		fmt.Fprintf(g.out, "%12d %7s %12d %12d %12d %15d  %s\n", v.Rows, percent(v.Rows, r.Rows), v.OK, v.Rows-v.OK-v.Error, v.Faces, v.Bytes, name)
+	}
+	if rest := r.Values - len(r.Top); rest > 0 && r.Exact {
+		g.tell("facescan: %d more; --top 0 lists all", rest)
+	}
+	if !r.Exact {
+		var most int64
+		for _, v := range r.Top {
+			most = max(most, v.Error)
+		}
+		g.tell("facescan: there are more than %d values: counts of rows may be up to %d too high, the other sums as much too low", r.Values, most)
+	}
+}
