@@ -41,7 +41,6 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
-	"facescan/pipeline/fetch"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -210,7 +209,7 @@ func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
 		if e == nil {
 			o, url, e = parse(b)
 		}
-		if e == nil && url != fetch.Redact(row.URL) {
+		if e == nil && url != shown(row.URL) {
 			e = errors.New("what is kept is another URL's")
 		}
 		err = e

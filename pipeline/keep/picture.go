@@ -17,7 +17,7 @@ const (
 	thumbQuality = 80  // of small ones
 	thumbSide    = 320 // pixels
 	blurMargin   = 0.2 // of a face's side, blurred around it too
-	blurBlocks   = 5   // a face is this many blocks wide afterwards
+	blurBlocks   = 3   // a face is this many blocks wide afterwards
 	blurLeast    = 4   // pixels of a block at least
 )
 
@@ -46,7 +46,8 @@ func around(f store.Face, margin float64, bounds image.Rectangle) image.Rectangl
 }
 
 // blur makes faces beyond recognition: what is around each becomes blocks of one colour, their mean, about blurBlocks in a
-// face's side, however large the face.
+// face's side, however large the face. Of 421 faces of annotated photos the detector still saw one in 30 places with 5
+// blocks, in 1 with 4, in none with 3.
 func blur(m *image.RGBA, faces []store.Face) {
 	for _, f := range faces {
 		r := around(f, blurMargin, m.Rect)

@@ -111,7 +111,7 @@ func TestBlurHides(t *testing.T) {
 	ok(t, err)
 	defer detector.Close()
 	look := func(body []byte) []store.Face {
-		d := decode.New(decode.Options{})
+		d := decode.New(decode.Options{MinFace: 20})
 		defer d.Close()
 		img, err := d.Decode(body)
 		ok(t, err)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -12,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,19 +24,23 @@ import (
 )
 
 const (
-	block       = 512             // tar's unit
-	trailer     = 2 * block       // zeros at the end of a tar file
-	syncEvery   = 32 << 20        // bytes that are written without a sync at most
-	tarEntries  = 100_000         // rows in a tar file at most
-	tarSize     = 1 << 30         // bytes of one, about
-	partSuffix  = ".tar.part"     // of one that is being written
-	recordSpace = "FACESCAN."     // our records in an entry's extended header begin with it
-	idRecord    = "FACESCAN.id"   // the row
-	urlRecord   = "FACESCAN.url"  // its URL, without a password
-	httpRecord  = "FACESCAN.http" // the status of the answer
-	finalRecord = "FACESCAN.final_url"
-	crcRecord   = "FACESCAN.crc32c" // of the body
+	block      = 512         // tar's unit
+	trailer    = 2 * block   // zeros at the end of a tar file
+	syncEvery  = 32 << 20    // bytes that are written without a sync at most
+	tarEntries = 100_000     // rows in a tar file at most
+	tarSize    = 1 << 30     // bytes of one, about
+	partSuffix = ".tar.part" // of one that is being written
+	comment    = "comment"   // the record of an entry's extended header that other programs pass over: a note, as JSON
 )
+
+// note is what an entry says besides its name.
+type note struct {
+	ID       int64  `json:"id"`
+	URL      string `json:"url"` // of the row, without a password
+	Status   int    `json:"http_status,omitempty"`
+	FinalURL string `json:"final_url,omitempty"`
+	CRC32C   uint32 `json:"crc32c,omitempty"` // of the body
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -75,21 +79,17 @@ func (w *writer) base() string { return fmt.Sprintf("%s-%04d", w.folder.name, w.
 
 // add appends a body for rows that share it: an entry with the bytes for the first, hard links to it for the others.
 func (w *writer) add(rows []store.Row, format string, o pipeline.Original) (err error) {
-	records := func(row store.Row) map[string]string {
-		return map[string]string{idRecord: strconv.FormatInt(row.ID, 10), urlRecord: fetch.Redact(row.URL)}
-	}
-	first := records(rows[0])
-	first[httpRecord], first[finalRecord] = strconv.Itoa(o.Status), fetch.Redact(o.FinalURL)
-	first[crcRecord] = fmt.Sprintf("%08x", crc32.Checksum(o.Body, castagnoli))
 	name := export.KeptOf(rows[0].ID, format)
-	head, err := header(tar.Header{Name: name, Size: int64(len(o.Body)), PAXRecords: first})
+	head, err := header(tar.Header{Name: name, Size: int64(len(o.Body))}, note{ID: rows[0].ID, URL: shown(rows[0].URL),
+		Status: o.Status, FinalURL: shown(o.FinalURL), CRC32C: crc32.Checksum(o.Body, castagnoli)})
 	if err != nil {
 		return err
 	}
 	pad := padding(int64(len(o.Body)))
 	parts := [][]byte{head, o.Body, make([]byte, pad)}
 	for _, row := range rows[1:] {
-		link, err := header(tar.Header{Typeflag: tar.TypeLink, Name: export.KeptOf(row.ID, format), Linkname: name, PAXRecords: records(row)})
+		link, err := header(tar.Header{Typeflag: tar.TypeLink, Name: export.KeptOf(row.ID, format), Linkname: name},
+			note{ID: row.ID, URL: shown(row.URL)})
 		if err != nil {
 			return err
 		}
@@ -129,17 +129,24 @@ func (w *writer) add(rows []store.Row, format string, o pipeline.Original) (err 
 	return nil
 }
 
-// header is an entry's, with its extended one. Empty records are left out.
-func header(h tar.Header) ([]byte, error) {
-	for k, v := range h.PAXRecords {
-		if v == "" {
-			delete(h.PAXRecords, k)
-		}
+// header is an entry's, with its extended one before it.
+func header(h tar.Header, n note) ([]byte, error) {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return nil, err
 	}
-	h.Format, h.Mode, h.ModTime = tar.FormatPAX, 0o644, time.Now().Truncate(time.Second)
+	h.Format, h.Mode, h.ModTime, h.PAXRecords = tar.FormatPAX, 0o644, time.Now().Truncate(time.Second), map[string]string{comment: string(text)}
 	var b bytes.Buffer
-	err := tar.NewWriter(&b).WriteHeader(&h)
+	err = tar.NewWriter(&b).WriteHeader(&h)
 	return b.Bytes(), err
+}
+
+// shown is a URL as a note has it.
+func shown(url string) string { return strings.ToValidUTF8(fetch.Redact(url), "\ufffd") }
+
+// noteOf reads an entry's note.
+func noteOf(h *tar.Header) (n note, err error) {
+	return n, json.Unmarshal([]byte(h.PAXRecords[comment]), &n)
 }
 
 func padding(size int64) int64 { return -size & (block - 1) }
@@ -303,7 +310,7 @@ func walk(f *os.File) (entries []entry, end int64, err error) {
 		if err != nil { // the end, whole or not
 			return entries, end, nil
 		}
-		id, err := strconv.ParseInt(h.PAXRecords[idRecord], 10, 64)
+		n, err := noteOf(h)
 		if err != nil {
 			return entries, end, nil
 		}
@@ -317,7 +324,7 @@ func walk(f *os.File) (entries []entry, end int64, err error) {
 			if next > info.Size() {
 				return entries, end, nil
 			}
-			body = entry{id, end, next - end}
+			body = entry{n.ID, end, next - end}
 			if next > info.Size()-2*syncEvery {
 				b := make([]byte, body.size)
 				if _, err := f.ReadAt(b, body.at); err != nil {
@@ -328,7 +335,7 @@ func walk(f *os.File) (entries []entry, end int64, err error) {
 				}
 			}
 		}
-		entries = append(entries, entry{id, body.at, body.size})
+		entries = append(entries, entry{n.ID, body.at, body.size})
 		end = next
 	}
 }
@@ -345,10 +352,10 @@ func parse(b []byte) (o pipeline.Original, url string, err error) {
 	}
 	end := int64(len(b)) - pad
 	o.Body = slices.Clip(b[end-h.Size : end])
-	if fmt.Sprintf("%08x", crc32.Checksum(o.Body, castagnoli)) != h.PAXRecords[crcRecord] {
+	n, err := noteOf(h)
+	if err != nil || crc32.Checksum(o.Body, castagnoli) != n.CRC32C {
 		return o, "", errDamaged
 	}
-	o.Status, _ = strconv.Atoi(h.PAXRecords[httpRecord]) // 0 when it is not known
-	o.FinalURL = h.PAXRecords[finalRecord]
-	return o, h.PAXRecords[urlRecord], nil
+	o.Status, o.FinalURL = n.Status, n.FinalURL
+	return o, n.URL, nil
 }
