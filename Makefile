@@ -12,7 +12,7 @@ DATA ?=
 FUZZTIME ?= 20s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-.PHONY: help deps deps-test build demo test race fuzz soak bench accuracy lint generate clean
+.PHONY: help deps deps-test build demo test race fuzz soak bench accuracy test-interop lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -68,6 +68,13 @@ bench: deps ## the benchmarks, as a table
 accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (annotations.csv beside images/)
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }
 	go run ./detect/accuracy $(DATA)
+
+# FACESCAN_ONNX may name a YuNet model for the example sidecar to be tried with, too.
+INTEROP := .bin/interop
+test-interop: deps ## the sidecar against clients and servers of others: tritonclient, MLServer (from PyPI, into .bin)
+	@[ -x $(INTEROP)/bin/mlserver ] || { python3 -m venv $(INTEROP) && \
+	  $(INTEROP)/bin/pip install -q -r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0'; }
+	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)/bin/python go test -count=1 -tags interop -run 'TestTriton|TestMLServer' -v ./detect/sidecar
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
