@@ -21,7 +21,7 @@ deps: ## install what building needs (Debian, macOS)
 	@$(call install,$(BUILD_DEBS),jpeg-turbo)
 
 deps-test: ## install what testing needs besides
-	@$(call install,$(TEST_DEBS),jpeg-turbo)
+	@$(call install,$(TEST_DEBS),jpeg-turbo postgresql@17)
 
 # install: packages of Debian, of Homebrew. Asks the package manager only for what is missing.
 define install
