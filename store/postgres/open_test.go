@@ -1,0 +1,202 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+	"facescan/store/storetest/pgtest"
+)
+
+func TestURLs(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{"postgres://h/d": true, "postgresql://": true, "urls.txt": false, "http://h/postgres://": false, "": false} {
+		if IsURL(s) != want {
+			t.Errorf("IsURL(%q) is %v", s, !want)
+		}
+	}
+	for raw, want := range map[string][3]string{ // path, host, schema
+		"postgres://me:pw@db.lan:77/faces?sslmode=disable":               {"postgres://me@db.lan:77/faces?sslmode=disable", "db.lan:77", "facescan"},
+		"postgres://me@db.lan/faces?schema=spring&sslmode=disable":       {"postgres://me@db.lan/faces?schema=spring&sslmode=disable", "db.lan:5432", "spring"},
+		"postgresql://db.lan/faces?user=me&password=pw&sslpassword=pw&sslmode=disable": {"postgresql://db.lan/faces?user=me&sslmode=disable", "db.lan:5432", "facescan"},
+		"postgres:///faces?host=/run/pg&user=me":                         {"postgres:///faces?host=/run/pg&user=me", "/run/pg", "facescan"},
+		"postgres://me:p%40w@db.lan/faces?pool_max_conns=9":              {"postgres://me@db.lan/faces?pool_max_conns=9", "db.lan:5432", "facescan"},
+	} {
+		p, err := parse(raw)
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		if got := [3]string{p.path, p.host, p.schema}; got != want {
+			t.Errorf("%s: %q, want %q", raw, got, want)
+		}
+		wantConns := int32(connections)
+		if strings.Contains(raw, "pool_max_conns") {
+			wantConns = 9
+		}
+		if p.pool.MaxConns != wantConns {
+			t.Errorf("%s: %d connections, want %d", raw, p.pool.MaxConns, wantConns)
+		}
+	}
+	if p, err := parse("postgres://me:p%40w@db.lan/faces"); err != nil || p.pool.ConnConfig.Password != "p@w" {
+		t.Errorf("the password is not taken from the URL: %v", err)
+	}
+	for _, raw := range []string{"postgres://me:se%zzcret@h/d", "postgres://me:secret@h:port/d", "postgres://me:secret@h/d?sslmode=secret",
+		"postgres://me:secret@h/d?schema=", "postgres://me:secret@h/d?schema=pg_x", "postgres://me:secret@h/d?schema=a%20b",
+		"postgres://h/d?password=secret&connect_timeout=x"} {
+		if _, err := parse(raw); err == nil || strings.Contains(strings.ReplaceAll(err.Error(), "sslmode", ""), "secret@") || strings.Contains(err.Error(), "=secret&") {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+func TestPasswordFromTheUsualPlaces(t *testing.T) {
+	url := pgtest.Start(t)
+	bare := strings.Replace(url, ":"+strings.ReplaceAll(pgtest.Password, "%", "%25")+"@", "@", 1)
+	if _, err := Create(context.Background(), bare); err == nil || !strings.Contains(err.Error(), "PGPASSWORD") {
+		t.Errorf("without a password: %v", err)
+	}
+	t.Setenv("PGPASSWORD", pgtest.Password)
+	j, err := Create(context.Background(), bare)
+	ok(t, err)
+	ok(t, j.Close())
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"nothing to hide":                         "nothing to hide",
+		"no postgres://me:pw@h/d here":            "no postgres://me:***@h/d here",
+		"`postgresql://me:p@w:/x@h/d?a=b`":        "`postgresql://me:***@h/d?a=b`",
+		"postgres://h/d?password=pw&a=b":          "postgres://h/d?password=***&a=b",
+		"postgres://h/d?a=b&sslpassword=pw more":  "postgres://h/d?a=b&sslpassword=*** more",
+		"postgres://me@h/d, POSTGRES://me:pw@h/d": "postgres://me@h/d, POSTGRES://me:***@h/d",
+	} {
+		if got := Redact(text); got != want {
+			t.Errorf("%s becomes %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestCreateAtOnce has many processes make the same job.
+func TestCreateAtOnce(t *testing.T) {
+	t.Parallel()
+	url := newURL(t)
+	var wg sync.WaitGroup
+	ids := make(chan string, 8)
+	for range 8 {
+		wg.Go(func() {
+			j, err := Create(context.Background(), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			ids <- j.(*job).id
+			if err := errors.Join(j.Close(), j.Close()); err != nil { // twice is no harm
+				t.Error(err)
+			}
+			if err := j.Set(context.Background(), map[string]string{"a": "b"}); err == nil {
+				t.Error("a closed job took a setting")
+			}
+		})
+	}
+	wg.Wait()
+	close(ids)
+	first := <-ids
+	for id := range ids {
+		if id != first {
+			t.Error("two jobs were made")
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := newURL(t)
+	if _, err := Open(ctx, url); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a job that is not there: %v", err)
+	}
+	opened, err := Create(ctx, url)
+	ok(t, err)
+	j := opened.(*job)
+	defer j.Close()
+	_, err = j.pool.Exec(ctx, "UPDATE job SET version = 99")
+	ok(t, err)
+	for _, open := range []func(context.Context, string) (store.Job, error){Open, Create} {
+		if _, err := open(ctx, url); err == nil || !strings.Contains(err.Error(), "newer facescan") {
+			t.Errorf("a newer schema: %v", err)
+		}
+	}
+	_, err = j.pool.Exec(ctx, "DELETE FROM job")
+	ok(t, err)
+	if _, err := Open(ctx, url); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a damaged job: %v", err)
+	}
+	// A schema with tables of somebody else stays as it is; an empty one is taken.
+	_, err = j.pool.Exec(ctx, "CREATE SCHEMA foreign_one; CREATE TABLE foreign_one.results (id int); CREATE SCHEMA empty_one")
+	ok(t, err)
+	base, _, _ := strings.Cut(url, "?")
+	if _, err := Create(ctx, base+"?schema=foreign_one"); err == nil || !strings.Contains(err.Error(), "something else") {
+		t.Errorf("a schema of somebody else: %v", err)
+	}
+	tables := 0
+	ok(t, j.pool.QueryRow(ctx, "SELECT count(*) FROM pg_class WHERE relnamespace = 'foreign_one'::regnamespace").Scan(&tables))
+	if tables != 1 {
+		t.Errorf("it has %d tables now", tables)
+	}
+	empty, err := Create(ctx, base+"?schema=empty_one")
+	ok(t, err)
+	ok(t, empty.Close())
+}
+
+// TestMigrationIsWholeOrNotAtAll makes the schema's statements fail half-way.
+func TestMigrationIsWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	helper, _ := openJob(t)
+	// A trigger that lets no view be made: urls comes after some tables.
+	_, err := helper.pool.Exec(ctx, `CREATE FUNCTION no_view() RETURNS event_trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF current_schema = 'halfway' THEN RAISE 'no view'; END IF; END $$;
+		CREATE EVENT TRIGGER no_view ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION no_view()`)
+	ok(t, err)
+	base, _, _ := strings.Cut(newURL(t), "?")
+	if _, err := Create(ctx, base+"?schema=halfway"); err == nil {
+		t.Error("the schema was made")
+	}
+	there := true
+	ok(t, helper.pool.QueryRow(ctx, "SELECT to_regnamespace('halfway') IS NOT NULL").Scan(&there))
+	if there {
+		t.Error("half of it is there")
+	}
+	_, err = helper.pool.Exec(ctx, "DROP EVENT TRIGGER no_view")
+	ok(t, err)
+	j, err := Create(ctx, base+"?schema=halfway")
+	ok(t, err)
+	ok(t, j.Close())
+}
+
+// TestView shows rows and their Done flags to people who ask the database.
+func TestView(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	j, s := openJob(t)
+	fill(t, j, s, 4)
+	l, err := s.Claim(ctx, 10)
+	ok(t, err)
+	ok(t, s.Commit(ctx, l, []store.Result{result(2, 1)}))
+	rows, err := j.pool.Query(ctx, "SELECT done FROM urls ORDER BY id")
+	ok(t, err)
+	done, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	ok(t, err)
+	if !slices.Equal(done, []int{0, 1, 0, 0}) {
+		t.Errorf("done %v", done)
+	}
+}
