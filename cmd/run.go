@@ -40,6 +40,7 @@ type runOptions struct {
 	maxDuration       time.Duration
 	maxRows           int64
 	maxFail           failLimit
+	abortIf           abortRules
 	progress          string
 	dryRun            bool
 }
@@ -61,6 +62,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
 	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
+	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, as 'failed > 60% after 10000' or 'http_429 > 500'; may be given several times")
 	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
 }
@@ -186,7 +188,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
 			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries, PerHost: o.perHost,
 			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace, OutageWait: o.outageWait, TailGrace: o.tailGrace,
-			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit,
+			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit, AbortIf: o.abortIf,
 			Drain: drain, TryDecode: tryDecodeInChild, Log: log,
 		}
 		if keeper != nil {
@@ -216,9 +218,11 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 			return fmt.Errorf("write the manifest: %w", err)
 		}
 	}
-	switch {
+	switch aborted := stats.Aborted(); {
 	case end == pipeline.Interrupted:
 		return &exit{code: exitInterrupted}
+	case end == pipeline.TooManyFail && aborted != nil:
+		return &exit{exitFailures, fmt.Errorf("--abort-if: %w", aborted)}
 	case end == pipeline.TooManyFail, end == pipeline.Finished && o.maxFail.Finally(counts.Failed, counts.Done):
 		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows", counts.Failed, counts.Done, &o.maxFail)}
 	case end == pipeline.Limited:

@@ -10,5 +10,4 @@ func addUnbuilt(fs *pflag.FlagSet) {
 		unbuiltRun[name] = append(off, "")
 	}
 	text("out")
-	text("abort-if")
 }

@@ -88,6 +88,31 @@ func (l *failLimit) String() string {
 
 func (l *failLimit) Type() string { return "N|P%" }
 
+// abortRules is --abort-if, which may be given several times.
+type abortRules []pipeline.AbortRule
+
+func (a *abortRules) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		*a = nil
+		return nil
+	}
+	r, err := pipeline.ParseAbortRule(text)
+	if err == nil {
+		*a = append(*a, r)
+	}
+	return err
+}
+
+func (a *abortRules) String() string {
+	parts := make([]string, len(*a))
+	for i, r := range *a {
+		parts[i] = r.String()
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (a *abortRules) Type() string { return "rule" }
+
 // degrees is a list of angles.
 type degrees []float64
 

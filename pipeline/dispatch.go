@@ -199,6 +199,7 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 		return false, fmt.Errorf("count the job's rows: %w", err)
 	}
 	d.stats.See(c)
+	d.checkAbort()
 	if importing {
 		// More rows may come.
 	} else if c.Pending == 0 {

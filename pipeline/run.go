@@ -75,6 +75,7 @@ type Options struct {
 	MaxRows     int64         // rows dispatched; 0 = no limit
 	MaxDuration time.Duration // 0 = no limit
 	MaxFail     Limit         // optional
+	AbortIf     []AbortRule   // optional
 
 	Drain <-chan struct{} // closed to stop gently
 	// TryDecode decodes a body where a crash does no harm, and tells whether it survived; optional. Rows that
@@ -117,7 +118,7 @@ const (
 	Finished    End = iota // every row of the job is done
 	Interrupted            // drained on request
 	Limited                // by MaxRows or MaxDuration, or only paused rows are left
-	TooManyFail            // by MaxFail
+	TooManyFail            // by MaxFail or AbortIf
 )
 
 // drainCause is the cause of the drain context.

@@ -33,6 +33,7 @@ type Stats struct {
 	tail     time.Time // when all but the last hundredth of the job was done
 	failures map[store.Reason]int64
 	shown    shown
+	aborted  *Aborted
 }
 
 type totals struct {

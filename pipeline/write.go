@@ -118,6 +118,7 @@ func (r *run) commit(w *batch) error {
 				if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
 					r.drain(drainCause{TooManyFail})
 				}
+				r.checkAbort()
 			}
 		}
 		if err := r.leases.settle(ctx, h, len(rows)); err != nil {
