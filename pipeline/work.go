@@ -31,15 +31,14 @@ func (r *run) workLoop(int) error {
 			r.pauseFor(err)
 		case err != nil:
 			r.giveUp(t, true)
-			r.abort(err) // the others need not find out one by one
-			return err
+			r.abort(err) // and go on taking what arrives: were all workers gone, fetchers would hand on to nobody
 		default:
 			if err := r.keep(t, res); err != nil {
-				r.giveUp(t, true)
-				if t.held.ctx.Err() != nil {
-					continue
+				if t.held.ctx.Err() == nil {
+					r.abort(err)
 				}
-				return err
+				r.giveUp(t, true)
+				continue
 			}
 			r.settle(t, res, true)
 		}

@@ -232,13 +232,14 @@ func (f *folder) has(path string) bool {
 	return err == nil
 }
 
-// close leaves the folder; what was put and not synced is gone.
+// close leaves the folder; what was put and not synced is gone. A tar file that could not be sealed stays, and with it the
+// lock file, which is how others find what the dead left.
 func (f *folder) close() error {
 	err := errors.Join(os.RemoveAll(f.private(f.name+".tmp")), f.lock.Close())
-	if e := os.Remove(f.lock.Name()); !errors.Is(e, fs.ErrNotExist) { // another process may have found it dead already
-		err = errors.Join(err, e)
+	if parts, _ := filepath.Glob(escape(f.private(f.name)) + "-*" + partSuffix); len(parts) > 0 {
+		return err
 	}
-	return err
+	return errors.Join(err, slots.Take(f.lock.Name(), func([]int64) error { return nil })) // removed by us, or by who was quicker
 }
 
 // dead calls heir for the name of every process that died in a folder, and removes what it had not finished. One process
