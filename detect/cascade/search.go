@@ -66,35 +66,57 @@ func (s *Searcher) Search(found []Window, luma *image.Gray, p Params) []Window {
 	if width*height == 0 {
 		return found
 	}
-	size, largest := max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
+	size, largest := p.sizes(width, height)
 	if size > largest {
 		return found
 	}
-	g := grid{pix: luma.Pix[:(height-1)*luma.Stride+width], stride: luma.Stride}
-	turn := int(32*min(max(p.Turn, 0), 1)) % 32
-	if turn != 0 {
-		g.margin = border(largest)
-		g.stride = width + 2*g.margin
-		g.pix = s.pad(luma, g.margin)
+	pix, stride, margin := luma.Pix[:(height-1)*luma.Stride+width], luma.Stride, 0
+	if p.turn() != 0 {
+		margin = border(largest)
+		stride = width + 2*margin
+		pix = s.pad(luma, margin)
 	}
-	for size <= largest {
-		g.size, g.step = size, int(math.Max(p.Shift*float64(size), 1))
-		g.pose = newPose(size, turn, p.Mirror)
-		first := size/2 + 1
-		if g.rows, g.cols = (height-2*first)/g.step+1, (width-2*first)/g.step+1; height >= 2*first && width >= 2*first {
-			g.row, g.col = first, first
-			if p.Mirror {
-				g.col = width - 1 - first - (g.cols-1)*g.step
-			}
-			from := len(found)
-			found = s.scan.scan(found, g)
-			if p.Mirror {
-				reverseRows(found[from:])
-			}
+	for ; size <= largest; size = p.next(size) {
+		g, ok := p.grid(size, width, height)
+		if !ok {
+			continue
 		}
-		size = int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
+		g.pix, g.stride, g.margin = pix, stride, margin
+		from := len(found)
+		found = s.scan.scan(found, g)
+		if p.Mirror {
+			reverseRows(found[from:])
+		}
 	}
 	return found
+}
+
+// sizes are the sides of the smallest and the largest windows in an image.
+func (p Params) sizes(width, height int) (smallest, largest int) {
+	return max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
+}
+
+// next is the side that follows on one.
+func (p Params) next(size int) int {
+	return int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
+}
+
+// turn is the angle in 32nds of a turn.
+func (p Params) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
+
+// grid is where the windows of a size lie in an image. It is not ok when none fits.
+func (p Params) grid(size, width, height int) (g grid, ok bool) {
+	g = grid{size: size, step: int(math.Max(p.Shift*float64(size), 1)), pose: newPose(size, p.turn(), p.Mirror)}
+	first := size/2 + 1
+	if height < 2*first || width < 2*first {
+		return g, false
+	}
+	g.rows, g.cols = (height-2*first)/g.step+1, (width-2*first)/g.step+1
+	g.row, g.col = first, first
+	if p.Mirror {
+		g.col = width - 1 - first - (g.cols-1)*g.step
+	}
+	return g, true
 }
 
 // border is how far the corner of a turned window may lie outside the image: its half diagonal less its half side.
