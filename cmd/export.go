@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"path/filepath"
 	"strings"
@@ -25,17 +26,19 @@ type exportOptions struct {
 	splitBy     string
 	minScore    minScore
 	credentials bool
+	follow      bool
 }
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&o.outputs, "output", "o", nil, "`file` to write, beside and then renamed; - is stdout; .gz and .zst compress; may be given several times")
 	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's name if empty, else csv")
-	fs.StringVar(&o.rows, "rows", "images", "a row for: images or faces")
+	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; see --group-column of run)")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
 		"besides the default ones: source,row,group,class,attempts,final_url,partial,detector,confidence,kept,crops,blurred")
 	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and host like '%.org'\"")
 	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in the folder that -o names")
 	fs.Var(&o.minScore, "min-score", "decide anew which candidates are faces, without downloading again")
+	fs.BoolVar(&o.follow, "follow", false, "go on as rows come in, in order, until the job is finished; a file that was begun is gone on with")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
 
@@ -66,6 +69,12 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		return err
 	}
 	defer job.Close()
+	if err := o.checkGroups(ctx, job); err != nil {
+		return err
+	}
+	if o.follow {
+		return followExport(ctx, g, o, job)
+	}
 	_, ctx, stop := interrupts(ctx, func() {})
 	defer stop()
 	sources, err := exportSources(ctx, job)
@@ -88,15 +97,13 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		}
 		outs = append(outs, out)
 	}
-	for r, err := range job.Results(ctx, 0, math.MaxInt64) {
-		if err != nil {
-			return err
-		}
-		for _, out := range outs {
-			if err := out.Write(r); err != nil {
-				return fmt.Errorf("write the export: %w", err)
-			}
-		}
+	if o.rows == "groups" {
+		err = writeAll(outs, job.Groups(ctx, 0), export.Writer.WriteGroup)
+	} else {
+		err = writeAll(outs, job.Results(ctx, math.MinInt64, math.MaxInt64), export.Writer.Write)
+	}
+	if err != nil {
+		return err
 	}
 	for _, out := range outs {
 		if err := out.finish(); err != nil {
@@ -106,6 +113,33 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	return nil
 }
 
+// writeAll gives every record to every output.
+func writeAll[T any](outs []*output, records iter.Seq2[T, error], write func(export.Writer, T) error) error {
+	for r, err := range records {
+		if err != nil {
+			return err
+		}
+		for _, out := range outs {
+			if err := write(out.Writer, r); err != nil {
+				return fmt.Errorf("write the export: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkGroups refuses to export the groups of a job that has only a part of its lists' rows.
+func (o *exportOptions) checkGroups(ctx context.Context, job store.Job) error {
+	if o.rows != "groups" {
+		return nil
+	}
+	settings, err := job.Settings(ctx)
+	if err == nil && settings[store.NodeSetting] != "" {
+		err = usagef("%s is node %s of its list: groups are finished when the parts are merged, with facescan merge", job.Path(), settings[store.NodeSetting])
+	}
+	return err
+}
+
 // output is one of the exports that are written at once.
 type output struct {
 	export.Writer
@@ -113,12 +147,17 @@ type output struct {
 	discard func()
 }
 
-func (o *exportOptions) open(g *globals, path string, sources []export.Source) (*output, error) {
+func (o *exportOptions) options(path string, sources []export.Source) export.Options {
 	opts := export.Options{Format: formatOf(o.format, path), Rows: o.rows, Columns: o.columns, Sources: sources,
 		Where: o.where, Credentials: o.credentials}
 	if o.minScore.set {
 		opts.MinScore = &o.minScore.value
 	}
+	return opts
+}
+
+func (o *exportOptions) open(g *globals, path string, sources []export.Source) (*output, error) {
+	opts := o.options(path, sources)
 	if o.splitBy != "" {
 		w, discard, err := export.NewSplit(path, o.splitBy, opts)
 		if err != nil {
@@ -179,6 +218,10 @@ func exportSources(ctx context.Context, job store.Job) ([]export.Source, error) 
 	if err != nil {
 		return nil, err
 	}
+	return sourcesOf(sources)
+}
+
+func sourcesOf(sources []store.Source) ([]export.Source, error) {
 	out := make([]export.Source, len(sources))
 	for i, s := range sources {
 		var spec struct{ KeepColumns, Keep []string } // a list's columns, a table's

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"fmt"
 	"os"
 	"time"
 
@@ -194,32 +193,4 @@ func (o *sourceOptions) chosenPriority() *int {
 
 func (o *sourceOptions) tableOptions() sqlite.TableOptions {
 	return sqlite.TableOptions{Table: o.table, ID: o.idColumn, URL: o.urlColumn, Done: o.doneColumn, Group: o.groupColumn, Keep: o.keepColumns}
-}
-
-// unbuilt are flags of the contract whose work is not built yet: they are accepted with the value that switches
-// them off, and refused otherwise, so that no script is told a lie.
-type unbuilt map[string][]string
-
-func (u unbuilt) check(fs *pflag.FlagSet) error {
-	for name, off := range u {
-		f := fs.Lookup(name)
-		if f == nil || !f.Changed {
-			continue
-		}
-		ok := f.Value.String() == f.DefValue
-		for _, v := range off {
-			ok = ok || f.Value.String() == v
-		}
-		if !ok {
-			return usagef("--%s is not built yet in this version; leave it out%s", name, hint(off))
-		}
-	}
-	return nil
-}
-
-func hint(off []string) string {
-	if len(off) == 0 || off[0] == "" {
-		return ""
-	}
-	return fmt.Sprintf(" or give %s", off[0])
 }

@@ -40,6 +40,7 @@ type runOptions struct {
 	maxDuration       time.Duration
 	maxRows           int64
 	maxFail           failLimit
+	out               string
 	abortIf           abortRules
 	progress          string
 	dryRun            bool
@@ -62,13 +63,11 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
 	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
+	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or .jsonl; the next run goes on with it")
 	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, as 'failed > 60% after 10000' or 'http_429 > 500'; may be given several times")
 	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
 }
-
-// unbuiltRun are run's flags that later work gives a meaning.
-var unbuiltRun = unbuilt{}
 
 func newRun(g *globals) *cobra.Command {
 	var o runOptions
@@ -79,14 +78,10 @@ func newRun(g *globals) *cobra.Command {
 			"The job of urls.txt is urls.facescan.db beside it. The first Ctrl-C drains, the second stops at once; neither loses anything.",
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs, or a job"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := unbuiltRun.check(c.Flags()); err != nil {
-				return err
-			}
 			return runRun(c.Context(), g, &o, c.Flags(), args)
 		},
 	}
 	o.addFlags(c.Flags())
-	addUnbuilt(c.Flags())
 	return c
 }
 
@@ -119,6 +114,11 @@ func (o *runOptions) check() error {
 	}
 	if err := o.keep.check(); err != nil {
 		return err
+	}
+	if o.out != "" {
+		if err := checkOut(o.out); err != nil {
+			return err
+		}
 	}
 	return o.source.check()
 }
@@ -181,6 +181,10 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	out, err := follow(hard, job, o.out, t, log)
+	if err != nil {
+		return err
+	}
 	unwatch := o.live.watch(page, job, stats, log)
 	end, err := func() (end pipeline.End, err error) {
 		defer show.run(job, stats)()
@@ -189,7 +193,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries, PerHost: o.perHost,
 			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace, OutageWait: o.outageWait, TailGrace: o.tailGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit, AbortIf: o.abortIf,
-			Drain: drain, TryDecode: tryDecodeInChild, Log: log,
+			Drain: out.drainToo(hard, drain, log), TryDecode: tryDecodeInChild, Log: log,
 		}
 		if keeper != nil {
 			po.Keeper = keeper
@@ -197,6 +201,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 		}
 		return pipeline.Run(hard, job, po, stats)
 	}()
+	err = errors.Join(err, out.finish(drain))
 	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)

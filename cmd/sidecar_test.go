@@ -84,7 +84,6 @@ func TestSidecarTroubles(t *testing.T) {
 	var o runOptions
 	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	o.addFlags(fs)
-	addUnbuilt(fs)
 	args := []string{list}
 	if err := fs.Parse([]string{"--db", there, "--allow-private", "--progress", "none", "--fetchers", "6", "--sidecar", "unix://" + socket, "--sidecar-batch", "8", "--sidecar-delay", "1ms"}); err != nil {
 		t.Fatal(err)

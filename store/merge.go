@@ -71,10 +71,11 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	return out.Set(ctx, map[string]string{MergeSetting: "done"})
 }
 
-// strip takes out the settings in which jobs may differ. Folders are each job's own; the merged one has them all.
+// strip takes out the settings in which jobs may differ. Folders are each job's own; the merged one
+// has them all, and none of the files that results were written to.
 func (o MergeOptions) strip(settings map[string]string) {
 	maps.DeleteFunc(settings, func(key, _ string) bool {
-		return slices.Contains(o.Own, key) || strings.HasPrefix(key, FolderSetting)
+		return slices.Contains(o.Own, key) || strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting)
 	})
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Ordered is what a Job is too, so that its results can be written in order while they come in.
+// Ordered is the part of a Job by which its results can be written in order while they come in.
 type Ordered interface {
 	// Frontier says how far a source is done in order, from an id on. It is quick at any size: shards without pending
 	// rows are passed over by their counters.
@@ -24,6 +24,9 @@ type Frontier struct {
 	// its result gave way to another, or a row came in among older ones.
 	Changes int64
 }
+
+// OutputSetting begins the keys of settings that tell how far a file is written that follows the job; its name comes after.
+const OutputSetting = "output:"
 
 // NodeSetting names the setting that says that a job has only a part of its lists' rows; empty for all of them. The
 // groups of such a job are not finished: they are when the parts are merged.

@@ -77,6 +77,7 @@ type Job interface {
 	Rows(ctx context.Context, from, to int64) iter.Seq2[Row, error]
 	// Retry puts the done rows that the selection names back to pending and returns how many.
 	Retry(ctx context.Context, s Selection) (int64, error)
+	Ordered
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not run.
 	Verify(ctx context.Context, o VerifyOptions, report func(Problem)) error

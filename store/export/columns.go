@@ -26,11 +26,12 @@ type value struct {
 	s    string
 }
 
-// record is what becomes one row of the output: a result, or one of its faces.
+// record is what becomes one row of the output: a result, or one of its faces; or a group.
 type record struct {
 	store.Result
-	face  int // of Faces, where a row is a face
-	crops int // how many of Faces the run knew: the best ones
+	face  int          // of Faces, where a row is a face
+	crops int          // how many of Faces the run knew: the best ones
+	group *store.Group // where a row is a group, of which the result has source and name
 }
 
 type column struct {
@@ -125,14 +126,23 @@ func newTable(o Options) (table, error) {
 				t.columns = append(t.columns, c)
 			}
 		}
+	case "groups":
+		if o.MinScore != nil {
+			return t, usagef("groups are counted as the run decides: they have no --min-score")
+		}
+		t.columns = slices.Clone(groupColumns)
+		t.defaults = names(groupColumns)
 	default:
-		return t, usagef("unknown --rows %q: there are images and faces", o.Rows)
+		return t, usagef("unknown --rows %q: there are images, faces and groups", o.Rows)
 	}
 	t.columns[t.find("source")].get = func(r *record) value {
 		if r.Source < len(o.Sources) {
 			return value{s: o.Sources[r.Source].Name}
 		}
 		return value{s: strconv.Itoa(r.Source)}
+	}
+	if o.Rows == "groups" {
+		return t, nil
 	}
 	seen := map[string]bool{}
 	for _, s := range o.Sources {

@@ -1,6 +1,6 @@
 // Package export writes results in the forms that other programs read.
 //
-//	store.Result → [re-decide by --min-score] → [--where] → records (an image, or a face each) → columns → an encoder
+//	store.Result → [re-decide by --min-score] → [--where] → records (an image, a face or a group each) → columns → an encoder
 //
 // A Writer is given one result after the other, in the order in which they should stand, and holds no more than a
 // buffer or, for Parquet, a row group. What a column is called, what type it has and when it is empty is said once,
@@ -19,7 +19,7 @@ import (
 // Options say what is written.
 type Options struct {
 	Format  string   // csv, which is the default, jsonl, parquet or coco
-	Rows    string   // images, which is the default, or faces
+	Rows    string   // images, which is the default, faces or groups
 	Columns []string // in their order; the default ones when empty
 	Sources []Source // by number
 
@@ -36,8 +36,10 @@ type Source struct {
 
 // Writer takes the results of a job.
 type Writer interface {
-	// Write takes one result. It keeps nothing of it.
+	// Write takes one result, for rows of images or faces. It keeps nothing of it.
 	Write(store.Result) error
+	// WriteGroup takes one group, for rows of groups.
+	WriteGroup(store.Group) error
 	// Close writes what is left, but leaves the writer below open. Without it the output is not whole.
 	Close() error
 }
@@ -54,7 +56,7 @@ func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(f
 func New(w io.Writer, o Options) (Writer, error) {
 	e, err := newExporter(o, func(t table, columns []column) (encoder, error) {
 		if o.Format == "coco" {
-			if t.perFace || len(o.Columns) > 0 {
+			if o.Rows != "" && o.Rows != "images" || len(o.Columns) > 0 {
 				return nil, usagef("coco has neither --columns nor --rows")
 			}
 			return newCOCO(w, columns[t.find("url")])
@@ -85,7 +87,7 @@ func newExporter(o Options, open func(table, []column) (encoder, error)) (*expor
 	if err != nil {
 		return nil, err
 	}
-	e := &exporter{perFace: t.perFace, minScore: o.MinScore}
+	e := &exporter{perFace: t.perFace, perGroup: o.Rows == "groups", minScore: o.MinScore}
 	if o.Where != "" {
 		root, err := parseWhere(o.Where, t)
 		if err != nil {
@@ -111,6 +113,7 @@ type encoder interface {
 
 type exporter struct {
 	perFace  bool
+	perGroup bool
 	minScore *float64
 	filter   *Filter // nil for none
 	out      encoder

@@ -221,7 +221,9 @@ func TestCrashPoints(t *testing.T) {
 				ok(t, err)
 			}
 			return path
-		}, func(path string) (store.Job, error) { return OpenTable(ctx, path, TableOptions{Table: "t", Group: "album"}) }, crashRows},
+		}, func(path string) (store.Job, error) {
+			return OpenTable(ctx, path, TableOptions{Table: "t", Group: "album"})
+		}, crashRows},
 	} {
 		for _, point := range c.points {
 			t.Run(c.task+"/"+strings.ReplaceAll(point, " ", "_"), func(t *testing.T) {

@@ -364,11 +364,11 @@ func TestTableIsTheTruth(outer *testing.T) {
 				change("INSERT OR IGNORE INTO t VALUES (?, 'x', ?, ?)", id(), rapid.IntRange(0, 1).Draw(t, "done"), album())
 			},
 			"regroup": func(*rapid.T) { change("UPDATE t SET album = ? WHERE id BETWEEN ?2 AND ?2 + 5", album(), id()) },
-			"delete": func(*rapid.T) { change("DELETE FROM t WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
-			"do":     func(*rapid.T) { change("UPDATE t SET done = 1 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
-			"undo":   func(*rapid.T) { change("UPDATE t SET done = 0 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
-			"pass":   func(*rapid.T) { pass(outer, s, rapid.IntRange(1, 20).Draw(t, "shard size")); agree() },
-			"verify": func(*rapid.T) { problems(outer, j, false) },
+			"delete":  func(*rapid.T) { change("DELETE FROM t WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
+			"do":      func(*rapid.T) { change("UPDATE t SET done = 1 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
+			"undo":    func(*rapid.T) { change("UPDATE t SET done = 0 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
+			"pass":    func(*rapid.T) { pass(outer, s, rapid.IntRange(1, 20).Draw(t, "shard size")); agree() },
+			"verify":  func(*rapid.T) { problems(outer, j, false) },
 			"retry": func(*rapid.T) {
 				_, err := j.Retry(ctx, store.Selection{Reasons: []store.Reason{store.Timeout}})
 				ok(outer, err)

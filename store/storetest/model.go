@@ -269,7 +269,7 @@ func (m *model) checkOrder() {
 	if next == 0 && last > 0 {
 		next = last + 1
 	}
-	f, err := m.job.(store.Ordered).Frontier(context.Background(), 0, 0)
+	f, err := m.job.Frontier(context.Background(), 0, 0)
 	m.ok(err)
 	if f.Next != next || f.Changes < m.changes {
 		m.Fatalf("the frontier is %+v, want %d, and changes from %d on", f, next, m.changes)
@@ -299,7 +299,7 @@ func (m *model) checkOrder() {
 	}
 	want := grouped(results)
 	last = 0
-	for g, err := range m.job.(store.Ordered).Groups(context.Background(), 0) {
+	for g, err := range m.job.Groups(context.Background(), 0) {
 		m.ok(err)
 		w := want["0/"+g.Name]
 		w.Revision, w.Sequence = m.revisions[g.Name], g.Sequence

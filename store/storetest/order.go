@@ -16,7 +16,7 @@ import (
 
 func (b *bench) frontier(source int, from int64) store.Frontier {
 	b.Helper()
-	f, err := b.Job.(store.Ordered).Frontier(ctx(b.T), source, from)
+	f, err := b.Job.Frontier(ctx(b.T), source, from)
 	b.ok(err)
 	return f
 }
@@ -81,7 +81,7 @@ func (b *bench) groups() map[string]store.Group {
 	b.Helper()
 	out := map[string]store.Group{}
 	last := int64(0)
-	for g, err := range b.Job.(store.Ordered).Groups(ctx(b.T), 0) {
+	for g, err := range b.Job.Groups(ctx(b.T), 0) {
 		b.ok(err)
 		if g.Sequence <= last {
 			b.Fatalf("group %q has number %d, after %d", g.Name, g.Sequence, last)
@@ -309,7 +309,7 @@ func testGroupsKilled(t *testing.T, target Target) {
 	read := map[string]store.Group{}
 	last, kills := int64(0), 0
 	poll := func() {
-		for g, err := range b.Job.(store.Ordered).Groups(patience, last) {
+		for g, err := range b.Job.Groups(patience, last) {
 			b.ok(err)
 			if _, twice := read[g.Name]; twice || g.Sequence <= last {
 				t.Fatalf("group %s came twice, or number %d after %d", g.Name, g.Sequence, last)

@@ -1,0 +1,326 @@
+package export
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+
+	"facescan/store"
+)
+
+const (
+	followRows = 20_000                 // of one source, before another has its turn and what is written is made durable
+	followPoll = 100 * time.Millisecond // how often it is asked whether there is more
+)
+
+// Follower writes a job's results in order while they come in: those of each source by id, groups as they are finished.
+//
+//	┌▶ frontier ─▶ results from the position up to it ─▶ file ─▶ sync ─▶ position into the job ─┐
+//	└───────────────────────────────────────────────────────────────────────────────────────────┘
+//
+// The store holds what is done out of order, so that nothing is held here: a slow row holds back the output and costs no
+// memory. Since a position is committed after what lies before it is on the disk, a file is never shorter than its position
+// says; what was written behind it when the process died is cut off, and written again. A file that is shorter all the same,
+// or differs at its position, and one whose rows are not what they were (store.Frontier.Changes: a retry, for one), is
+// written from the start. See place.go for who may write it.
+type Follower struct {
+	Job     store.Job
+	Path    string                                        // of the file; empty for Out
+	Name    string                                        // what the job calls the file
+	Out     io.Writer                                     // where to write without a Path: from the start, and never anew
+	Options func(sources []store.Source) (Options, error) // what to write, given the sources there are by now
+	Finish  bool                                          // end when the job is finished, too
+	Log     *slog.Logger
+
+	file file     // nil while it is not held, or without a Path
+	at   position // how far it is written
+	form string   // of what out writes
+	out  *exporter
+	new  bool // out has written nothing yet
+	told bool // that what was written to Out changed
+}
+
+// file is what a Follower needs of its file.
+type file interface {
+	io.WriteSeeker
+	io.ReaderAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+}
+
+// position is how far a file is written.
+type position struct {
+	Form    string  `json:"form"`  // a digest of what is written: format, columns, filter
+	Bytes   int64   `json:"bytes"` // of the file
+	Tail    string  `json:"tail"`  // a digest of the last of them
+	Sources []place `json:"sources,omitempty"`
+	Group   int64   `json:"group,omitempty"` // Sequence of the last one
+}
+
+// place is how far a source is written.
+type place struct {
+	Next    int64 `json:"next"` // id
+	Changes int64 `json:"changes"`
+}
+
+// CheckFollow tells whether an export with these options can follow a job. Its error is a *UsageError.
+func CheckFollow(o Options, path string) error {
+	if c, err := compress(io.Discard, path); err != nil || c != nil {
+		return usagef("%s: a compressed file cannot be gone on with; name one that ends in .csv or .jsonl", path)
+	}
+	if o.Format != "" && o.Format != "csv" && o.Format != "jsonl" {
+		return usagef("%s cannot be written row by row as they come in; csv and jsonl can", o.Format)
+	}
+	_, err := formOf(o)
+	return err
+}
+
+// formOf is a digest of what options mean.
+func formOf(o Options) (string, error) {
+	t, err := newTable(o)
+	if err != nil {
+		return "", err
+	}
+	columns, err := t.choose(o.Columns, o.Credentials)
+	if err != nil {
+		return "", err
+	}
+	o.Sources, o.Columns, o.Format, o.Rows = nil, names(columns), cmp.Or(o.Format, "csv"), cmp.Or(o.Rows, "images")
+	text, err := json.Marshal(o)
+	return digest(text), err
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Follow writes until it is told that it is over, and then what is done in order by then. While another process holds the
+// file it waits; when it is over, and the job is not finished, it leaves the file to that one.
+func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
+	defer f.release()
+	tick := time.NewTicker(followPoll)
+	defer tick.Stop()
+	waiting := false
+	for {
+		ended := false
+		select {
+		case <-over:
+			ended = true
+		default:
+		}
+		finished := false
+		if ended || f.Finish { // asked before the last round, so that nothing is overlooked
+			var err error
+			if finished, err = f.finished(ctx); err != nil {
+				return err
+			}
+		}
+		held, err := f.hold(ctx)
+		for more := held; more && err == nil; {
+			more, err = f.round(ctx)
+		}
+		held = held && (f.Path == "" || f.file != nil)
+		switch {
+		case err != nil:
+			return f.wrap(err)
+		case held && (ended || finished), ended && (!finished || f.Finish):
+			return nil
+		case ended:
+			if !waiting {
+				f.Log.Info("waiting for the process that writes " + f.Path)
+			}
+			waiting = true
+		}
+		wake := over
+		if ended {
+			wake = nil
+		}
+		select {
+		case <-tick.C:
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// finished tells whether all rows of the job are done.
+func (f *Follower) finished(ctx context.Context) (bool, error) {
+	c, err := f.Job.Counts(ctx)
+	if err != nil || c.Pending > 0 || len(c.ImportIncomplete) > 0 {
+		return false, err
+	}
+	sources, err := f.Job.Sources(ctx)
+	return len(sources) > 0, err
+}
+
+// round writes what is done in order beyond the position, followRows of each source at most, and tells whether there is more.
+func (f *Follower) round(ctx context.Context) (more bool, err error) {
+	if more, err = f.lost(); more || err != nil {
+		return false, err // held again in the next turn, if it can be
+	}
+	sources, err := f.Job.Sources(ctx)
+	if err != nil {
+		return false, err
+	}
+	if again, err := f.begin(ctx, sources); again || err != nil {
+		return again, err
+	}
+	at, n := f.at, 0
+	at.Sources = slices.Clone(at.Sources)
+	if f.out.perGroup {
+		for g, err := range f.Job.Groups(ctx, at.Group) {
+			if err == nil {
+				err = f.out.WriteGroup(g)
+			}
+			if err != nil {
+				return false, err
+			}
+			at.Group = g.Sequence
+			if n++; n == followRows {
+				more = true
+				break
+			}
+		}
+		return more, f.commit(ctx, at, n)
+	}
+	for i := range sources {
+		p := &at.Sources[i]
+		front, err := f.Job.Frontier(ctx, sources[i].Number, p.Next)
+		if err != nil {
+			return false, err
+		}
+		if front.Changes != p.Changes && p.Next != firstID(sources[i]) {
+			if again, err := f.restart(ctx, "rows that were written have changed since"); again || err != nil {
+				return again, err
+			}
+		}
+		p.Changes = front.Changes
+		here := 0
+		for r, err := range f.Job.Results(ctx, p.Next, front.Next) {
+			if err == nil {
+				err = f.out.Write(r)
+			}
+			if err != nil {
+				return false, err
+			}
+			p.Next = r.ID + 1
+			if here++; here == followRows {
+				break
+			}
+		}
+		if n += here; here == followRows {
+			more = true
+		} else {
+			p.Next = front.Next
+		}
+	}
+	return more, f.commit(ctx, at, n)
+}
+
+// firstID is the id where a source may begin.
+func firstID(s store.Source) int64 {
+	if s.Format == store.TableFormat {
+		return math.MinInt64
+	}
+	return int64(s.Number) << store.SourceShift
+}
+
+// begin makes an encoder for the sources there are, unless it is there. It tells whether the file is to be begun anew
+// since what is written in it has another form.
+func (f *Follower) begin(ctx context.Context, sources []store.Source) (again bool, err error) {
+	if f.out != nil && len(sources) == len(f.at.Sources) {
+		return false, nil
+	}
+	o, err := f.Options(sources)
+	if err != nil {
+		return false, err
+	}
+	if f.form, err = formOf(o); err != nil {
+		return false, err
+	}
+	if f.at.Form != "" && f.at.Form != f.form {
+		if again, err := f.restart(ctx, "it has other columns or another filter"); again || err != nil {
+			return again, err
+		}
+	}
+	f.at.Form = f.form
+	f.out, err = newExporter(o, func(_ table, columns []column) (encoder, error) {
+		to := f.Out
+		if f.file != nil {
+			to = f.file
+		}
+		return newEncoder(to, o.Format, columns, 0)
+	})
+	if err != nil {
+		return false, err
+	}
+	f.new = true
+	if csv, ok := f.out.out.(*csvEncoder); ok && f.at.Bytes > 0 { // its header is there
+		csv.buf = csv.buf[:0]
+	}
+	for i := len(f.at.Sources); i < len(sources); i++ {
+		f.at.Sources = append(f.at.Sources, place{Next: firstID(sources[i])})
+	}
+	return false, nil
+}
+
+// restart begins the file anew, and tells so. A stream cannot be begun anew: that is told once.
+func (f *Follower) restart(ctx context.Context, why string) (again bool, err error) {
+	if f.file == nil {
+		if !f.told {
+			f.Log.Warn("the output holds what is not the job's any more: " + why)
+		}
+		f.told = true
+		return false, nil
+	}
+	f.out = nil
+	f.Log.Info("writing "+f.Path+" from the start", "reason", why)
+	f.at = position{}
+	if err := f.save(ctx, f.at); err != nil { // first: a file that is longer than its position is cut
+		return false, err
+	}
+	if err := f.file.Truncate(0); err != nil {
+		return false, err
+	}
+	_, err = f.file.Seek(0, io.SeekStart)
+	return true, err
+}
+
+// commit makes n rows durable that were written, and the position behind them.
+func (f *Follower) commit(ctx context.Context, at position, n int) error {
+	if n == 0 && !f.new {
+		f.at = at
+		return nil
+	}
+	if err := f.out.Close(); err != nil { // which leaves it open for more
+		return err
+	}
+	f.new = false
+	if f.file == nil {
+		at.Bytes++ // of a stream it only counts that it was begun
+		f.at = at
+		return nil
+	}
+	var err error
+	if at.Bytes, err = f.file.Seek(0, io.SeekCurrent); err != nil {
+		return err
+	}
+	if at.Tail, err = tailOf(f.file, at.Bytes); err != nil {
+		return err
+	}
+	if err := f.file.Sync(); err != nil {
+		return err
+	}
+	f.at = at
+	return f.save(ctx, at)
+}

@@ -1,0 +1,31 @@
+package export
+
+import (
+	"time"
+
+	"facescan/store"
+)
+
+// groupColumns are those of rows of groups, all of them default.
+var groupColumns = []column{
+	{"group", text, func(r *record) value { return value{s: r.Group} }},
+	{"images", integer, func(r *record) value { return value{i: r.group.Images} }},
+	{"ok", integer, func(r *record) value { return value{i: r.group.OK} }},
+	{"failed", integer, func(r *record) value { return value{i: r.group.Failed} }},
+	{"faces", integer, func(r *record) value { return value{i: r.group.Faces} }},
+	{"images_with_faces", integer, func(r *record) value { return value{i: r.group.ImagesWithFaces} }},
+	{"source", text, nil}, // set by newTable, which knows the names
+	{"largest_face", integer, func(r *record) value { return known(r.group.LargestFace) }},
+	{"first", text, func(r *record) value { return moment(r.group.First) }},
+	{"last", text, func(r *record) value { return moment(r.group.Last) }},
+	{"revision", integer, func(r *record) value { return value{i: r.group.Revision} }},
+}
+
+// moment is a time as RFC 3339 has it, in UTC, to the millisecond.
+func moment(t time.Time) value { return value{s: t.UTC().Format("2006-01-02T15:04:05.000Z07:00")} }
+
+// WriteGroup implements Writer.
+func (e *exporter) WriteGroup(g store.Group) error {
+	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g}
+	return e.put()
+}

@@ -1,0 +1,200 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"facescan/store"
+)
+
+// Who writes a file that follows a job. The job keeps the position under the file's name, from before the file exists; so
+// a file without one is not the job's, and is never touched. One process writes: the one with the kernel's lock (flock) on
+// the file, which goes when the process does.
+
+// tailBytes is how much of a file before its position is compared.
+const tailBytes = 4 << 10
+
+// ForeignError refuses a file that the job did not write.
+type ForeignError struct{ Path string }
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%s exists, and this job did not write it; move it away, or name another file", e.Path)
+}
+
+// Check refuses a Path that cannot be written: of another's making (a *ForeignError), or no file. It changes nothing.
+func (f *Follower) Check(ctx context.Context) error {
+	if f.Path == "" {
+		return nil
+	}
+	_, err := f.ours(ctx)
+	return err
+}
+
+// ours tells whether the job has a position for the file; an error if not, while there is a file.
+func (f *Follower) ours(ctx context.Context) (known bool, err error) {
+	st, statErr := os.Stat(f.Path)
+	if statErr != nil && !errors.Is(statErr, fs.ErrNotExist) {
+		return false, statErr
+	}
+	if statErr == nil && !st.Mode().IsRegular() {
+		return false, usagef("%s is no plain file, and rows are written to one that can be gone on with", f.Path)
+	}
+	// After the look at the file: another process saves the position before it makes one.
+	if _, known, err = f.saved(ctx); err == nil && !known && statErr == nil {
+		err = &ForeignError{f.Path}
+	}
+	return known, err
+}
+
+// hold takes the file, if no other process has it, and finds out how far it is written.
+func (f *Follower) hold(ctx context.Context) (held bool, err error) {
+	if f.Path == "" || f.file != nil {
+		return true, nil
+	}
+	known, err := f.ours(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !known {
+		if err := f.save(ctx, position{}); err != nil {
+			return false, err
+		}
+	}
+	file, err := os.OpenFile(f.Path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if !held {
+			err = errors.Join(err, file.Close())
+		}
+	}()
+	switch err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("lock: %w", err)
+	}
+	if same, err := stillThere(f.Path, file); err != nil || !same {
+		return false, err
+	}
+	f.file, f.out = file, nil
+	if f.at, _, err = f.saved(ctx); err == nil {
+		err = f.resume(ctx)
+	}
+	if err != nil {
+		f.file = nil
+	}
+	return err == nil, err
+}
+
+// resume makes the file what it was at its position.
+func (f *Follower) resume(ctx context.Context) error {
+	tail, err := tailOf(f.file, f.at.Bytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err != nil || f.at.Bytes > 0 && tail != f.at.Tail {
+		_, err := f.restart(ctx, "it is not as this job left it")
+		return err
+	}
+	if err := f.file.Truncate(f.at.Bytes); err != nil {
+		return err
+	}
+	_, err = f.file.Seek(f.at.Bytes, io.SeekStart)
+	return err
+}
+
+// tailOf is a digest of what stands before a position; io.EOF if the file is shorter.
+func tailOf(file io.ReaderAt, at int64) (string, error) {
+	n := min(at, tailBytes)
+	b := make([]byte, n)
+	if read, err := file.ReadAt(b, at-n); int64(read) < n {
+		return "", err
+	}
+	return digest(b), nil
+}
+
+// lost tells whether the file is not the one any more that was written, and then lets it go.
+func (f *Follower) lost() (bool, error) {
+	file, ok := f.file.(*os.File)
+	if !ok {
+		return false, nil
+	}
+	same, err := stillThere(f.Path, file)
+	if err != nil {
+		return false, err
+	}
+	if same {
+		st, err := file.Stat()
+		if err != nil || st.Size() == f.at.Bytes {
+			return false, err
+		}
+	}
+	f.release()
+	return true, nil
+}
+
+// stillThere tells whether a path is that of an open file.
+func stillThere(path string, file *os.File) (bool, error) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	have, err := file.Stat()
+	return err == nil && os.SameFile(st, have), err
+}
+
+func (f *Follower) release() {
+	if f.file != nil {
+		_ = f.file.Close() // all that counts was synced
+		f.file, f.out = nil, nil
+	}
+}
+
+// saved is the position that the job has for the file.
+func (f *Follower) saved(ctx context.Context) (p position, known bool, err error) {
+	settings, err := f.Job.Settings(ctx)
+	if err != nil {
+		return p, false, err
+	}
+	text, known := settings[store.OutputSetting+f.Name]
+	if known {
+		err = json.Unmarshal([]byte(text), &p)
+	}
+	return p, known, err
+}
+
+func (f *Follower) save(ctx context.Context, p position) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return f.Job.Set(ctx, map[string]string{store.OutputSetting + f.Name: string(text)})
+}
+
+// wrap names the file in an error, and tells a lack of room from others.
+func (f *Follower) wrap(err error) error {
+	var foreign *ForeignError
+	var usage *UsageError
+	if f.Path == "" || errors.As(err, &foreign) || errors.As(err, &usage) {
+		return err
+	}
+	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, no) && !errors.Is(err, store.ErrFull) {
+			return fmt.Errorf("write %s: %w (%w)", f.Path, store.ErrFull, err)
+		}
+	}
+	return fmt.Errorf("write %s: %w", f.Path, err)
+}
