@@ -23,11 +23,11 @@ func TestURLs(t *testing.T) {
 		}
 	}
 	for raw, want := range map[string][3]string{ // path, host, schema
-		"postgres://me:pw@db.lan:77/faces?sslmode=disable":               {"postgres://me@db.lan:77/faces?sslmode=disable", "db.lan:77", "facescan"},
-		"postgres://me@db.lan/faces?schema=spring&sslmode=disable":       {"postgres://me@db.lan/faces?schema=spring&sslmode=disable", "db.lan:5432", "spring"},
+		"postgres://me:pw@db.lan:77/faces?sslmode=disable":                             {"postgres://me@db.lan:77/faces?sslmode=disable", "db.lan:77", "facescan"},
+		"postgres://me@db.lan/faces?schema=spring&sslmode=disable":                     {"postgres://me@db.lan/faces?schema=spring&sslmode=disable", "db.lan:5432", "spring"},
 		"postgresql://db.lan/faces?user=me&password=pw&sslpassword=pw&sslmode=disable": {"postgresql://db.lan/faces?user=me&sslmode=disable", "db.lan:5432", "facescan"},
-		"postgres:///faces?host=/run/pg&user=me":                         {"postgres:///faces?host=/run/pg&user=me", "/run/pg", "facescan"},
-		"postgres://me:p%40w@db.lan/faces?pool_max_conns=9":              {"postgres://me@db.lan/faces?pool_max_conns=9", "db.lan:5432", "facescan"},
+		"postgres:///faces?host=/run/pg&user=me":                                       {"postgres:///faces?host=/run/pg&user=me", "/run/pg", "facescan"},
+		"postgres://me:p%40w@db.lan/faces?pool_max_conns=9":                            {"postgres://me@db.lan/faces?pool_max_conns=9", "db.lan:5432", "facescan"},
 	} {
 		p, err := parse(raw)
 		if err != nil {
