@@ -346,7 +346,7 @@ func (t *Tally) Add(o Tally) {
 type Selection struct {
 	Reasons []Reason // failed for any of these; empty means none
 	OK      bool     // those that are ok, too
-	Except  string   // of these, not the ones that the detector of this fingerprint judged; empty excepts none
+	Except  []string // of these, not the ones that detectors of these fingerprints judged
 	Host    string   // the URL's host, in any case; empty means any
 }
 

@@ -47,7 +47,8 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 
 // chosen is a condition on a result r; its parameters, the last three of a query's, are what choose returns. A detector
 // that is not known has no number, and no result is of it.
-const chosen = `CASE WHEN r.reason IS NULL THEN $%d AND r.detector IS DISTINCT FROM (SELECT number FROM detectors WHERE fingerprint = $%d)
+const chosen = `CASE WHEN r.reason IS NULL THEN $%d AND
+	(r.detector IN (SELECT number FROM detectors WHERE fingerprint = ANY($%d))) IS NOT TRUE
 	ELSE r.reason = ANY($%d) END`
 
 func choose(s store.Selection, args ...any) (condition string, all []any) {

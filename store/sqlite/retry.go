@@ -47,12 +47,17 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 
 // isChosen is a condition on a result r; its parameters are what choose returns. A detector that is not known has no
 // number, and no result is of it.
-const isChosen = `CASE WHEN r.reason IS NULL THEN ? AND r.detector IS NOT (SELECT number FROM {detectors} WHERE fingerprint = ?)
+const isChosen = `CASE WHEN r.reason IS NULL THEN ? AND
+	(r.detector IN (SELECT number FROM {detectors} WHERE fingerprint IN (SELECT value FROM json_each(?)))) IS NOT TRUE
 	ELSE r.reason IN (SELECT value FROM json_each(?)) END`
 
 func choose(s store.Selection) (args []any, err error) {
+	except, err := json.Marshal(append([]string{}, s.Except...))
+	if err != nil {
+		return nil, err
+	}
 	reasons, err := json.Marshal(append([]store.Reason{}, s.Reasons...))
-	return []any{s.OK, s.Except, string(reasons)}, err
+	return []any{s.OK, string(except), string(reasons)}, err
 }
 
 // selected returns rows (their ids alone are filled in) among the next retryRows results, and says from where to go on.

@@ -123,12 +123,12 @@ func testRetryOK(t *testing.T, target Target) {
 			old, oldFaces = old+1, oldFaces+int64(len(r.Faces))
 		}
 	}
-	for _, none := range []store.Selection{{Except: "test/new"}, {OK: true, Host: "elsewhere.example"}} {
+	for _, none := range []store.Selection{{Except: []string{"test/new", "test/never"}}, {OK: true, Host: "elsewhere.example"}} {
 		n, err := b.Retry(ctx(t), none)
 		b.ok(err)
 		b.equal(n, int64(0))
 	}
-	n, err := b.Retry(ctx(t), store.Selection{OK: true, Except: "test/new"})
+	n, err := b.Retry(ctx(t), store.Selection{OK: true, Except: []string{"test/new", "test/never"}})
 	b.ok(err)
 	b.equal(n, old)
 	c := b.counts()
@@ -137,7 +137,7 @@ func testRetryOK(t *testing.T, target Target) {
 	b.work(s, by("test/new")) // the same rows are judged by the old detector once more
 	b.equal(b.counts().Faces, before.Faces)
 
-	n, err = b.Retry(ctx(t), store.Selection{OK: true, Except: "test/never", Reasons: []store.Reason{store.Timeout}})
+	n, err = b.Retry(ctx(t), store.Selection{OK: true, Except: []string{"test/never"}, Reasons: []store.Reason{store.Timeout}})
 	b.ok(err)
 	b.equal(n, before.Done)
 	b.equal(len(b.results()), 0)

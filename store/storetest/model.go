@@ -202,7 +202,7 @@ func (m *model) retry(t *rapid.T) {
 	some := rapid.SliceOfDistinct(rapid.SampledFrom([]store.Reason{store.TLS, store.Timeout, store.Reset, store.BadURL, store.OptOut}),
 		func(r store.Reason) store.Reason { return r }).Draw(t, "reasons")
 	judged := rapid.IntRange(0, 9).Draw(t, "ok too") == 0
-	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged, Except: "test/2"})
+	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged, Except: []string{"test/2"}})
 	m.ok(err)
 	want := int64(0)
 	for id, r := range m.results {
