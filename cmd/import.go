@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,9 +65,12 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err != nil {
 		return err
 	}
+	var mu sync.Mutex // several lists are read at once
 	begin, last, rows := time.Now(), time.Now(), int64(0)
 	im := pipeline.Importer{Node: t.node, Priority: t.priority, Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
 		Imported: func(source string, n int64, part float64) {
+			mu.Lock()
+			defer mu.Unlock()
 			rows += n
 			if time.Since(last) > plainEvery {
 				last = time.Now()

@@ -257,7 +257,7 @@ func TestSecondSignal(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
-	list := writeList(t, dir, []string{s.URL + "/hang/1", s.URL + "/hang/2"})
+	list := writeList(t, dir, []string{s.URL + "/hang/1", s.Listen("127.0.0.2:0") + "/hang/2"})
 	c, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none")
 	eventually(t, 20*time.Second, "work", func() bool { return s.Total() == 2 })
 	c.Process.Signal(syscall.SIGTERM)

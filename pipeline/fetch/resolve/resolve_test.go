@@ -74,7 +74,8 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	u.now++
 	u.most = max(u.most, u.now)
 	u.mu.Unlock()
-	defer func() { u.mu.Lock(); u.now--; u.mu.Unlock() }()
+	over := sync.OnceFunc(func() { u.mu.Lock(); u.now--; u.mu.Unlock() })
+	defer over()
 	if u.down.Load() {
 		return
 	}
@@ -96,6 +97,7 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	if strings.HasPrefix(label, "slow") {
 		<-u.open
+		over() // before the answer, which may bring the next query at once
 	}
 	v6 := q.Question[0].Qtype == dns.TypeAAAA
 	switch {
