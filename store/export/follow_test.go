@@ -1,0 +1,388 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/store"
+	"facescan/store/sqlite"
+)
+
+// followed is a job that is written while a test works on it.
+type followed struct {
+	*testing.T
+	store.Job
+	store.Session
+	path string
+	log  bytes.Buffer
+}
+
+var background = context.Background()
+
+func newFollowed(t *testing.T) *followed {
+	t.Helper()
+	dir := t.TempDir()
+	j, err := sqlite.Create(background, filepath.Join(dir, "job.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := j.Join(background, store.Owner{}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Leave(background); j.Close() })
+	return &followed{T: t, Job: j, Session: s, path: filepath.Join(dir, "out.csv")}
+}
+
+func (d *followed) ok(err error) {
+	d.Helper()
+	if err != nil {
+		d.Fatal(err)
+	}
+}
+
+// list adds a source of n rows with kept columns.
+func (d *followed) list(name string, n int, kept ...string) {
+	d.Helper()
+	s, err := d.AddSource(background, store.Source{Name: name, Options: strings.Join(kept, ",")})
+	d.ok(err)
+	l, err := d.LeaseSource(background, s.Number)
+	d.ok(err)
+	var rows []store.NewRow
+	for i := range n {
+		id := int64(s.Number)<<store.SourceShift + int64(i+1)
+		rows = append(rows, store.NewRow{ID: id, URL: fmt.Sprintf("http://%s.example/%d", name, i+1), Kept: kept})
+	}
+	d.ok(d.Append(background, l, rows, store.Position{}, true, 1000))
+	d.ok(d.ReleaseSource(background, l))
+}
+
+// work does all free rows but those left out; every fifth fails.
+func (d *followed) work(but ...int64) {
+	d.Helper()
+	var held []store.Lease
+	for {
+		l, err := d.Claim(background, 5000)
+		if errors.Is(err, store.ErrNoShard) {
+			break
+		}
+		d.ok(err)
+		held = append(held, l)
+		rows, err := d.Pending(background, l, l.Lo-1, 5000)
+		d.ok(err)
+		var batch []store.Result
+	row:
+		for _, r := range rows {
+			for _, id := range but {
+				if r.ID == id {
+					continue row
+				}
+			}
+			result := store.Result{ID: r.ID, Status: store.OK, Format: "jpeg", Width: 9, Height: 9, Attempts: 1, Detector: "d", Time: time.Now()}
+			if r.ID%5 == 0 {
+				result.Status, result.Reason, result.Detector = store.Failed, store.Timeout, ""
+			}
+			batch = append(batch, result)
+		}
+		d.ok(d.Commit(background, l, batch))
+	}
+	d.ok(d.Release(background, held))
+}
+
+func (d *followed) options(sources []store.Source) (Options, error) {
+	var o Options
+	for _, s := range sources {
+		source := Source{Name: s.Name}
+		if s.Options != "" && s.Format == "" {
+			source.Kept = strings.Split(s.Options, ",")
+		}
+		o.Sources = append(o.Sources, source)
+	}
+	return o, nil
+}
+
+func (d *followed) follower() *Follower {
+	return &Follower{Job: d.Job, Path: d.path, Name: "out", Options: d.options, Log: slog.New(slog.NewTextHandler(&d.log, nil))}
+}
+
+// follow writes what is done in order.
+func (d *followed) follow() {
+	d.Helper()
+	over := make(chan struct{})
+	close(over)
+	d.ok(d.follower().Follow(background, over))
+}
+
+// exported is what an export would write of some rows.
+func (d *followed) exported(ranges ...[2]int64) string {
+	d.Helper()
+	sources, err := d.Sources(background)
+	d.ok(err)
+	o, err := d.options(sources)
+	d.ok(err)
+	var out bytes.Buffer
+	w, err := New(&out, o)
+	d.ok(err)
+	if ranges == nil {
+		ranges = [][2]int64{{math.MinInt64, math.MaxInt64}}
+	}
+	for _, r := range ranges {
+		for r, err := range d.Results(background, r[0], r[1]) {
+			d.ok(err)
+			d.ok(w.Write(r))
+		}
+	}
+	d.ok(w.Close())
+	return out.String()
+}
+
+func (d *followed) is(want string) {
+	d.Helper()
+	got, err := os.ReadFile(d.path)
+	d.ok(err)
+	if string(got) != want {
+		d.Fatalf("the file has %d bytes, want %d:\n%.300s\nwant\n%.300s", len(got), len(want), got, want)
+	}
+}
+
+func TestFollowSources(t *testing.T) {
+	d := newFollowed(t)
+	const two, three = int64(1) << store.SourceShift, int64(2) << store.SourceShift
+	d.follow() // nothing is there yet
+	d.list("a", 3000)
+	d.list("b", 3000)
+	d.follow()
+	d.is(d.exported())
+	d.work(2, two+2500)
+	d.follow()
+	d.is(d.exported([2]int64{0, 2}, [2]int64{two, two + 2500})) // neither waits for the other
+	d.work(two + 2500)
+	d.follow()
+	d.is(d.exported([2]int64{0, 2}, [2]int64{two, two + 2500}, [2]int64{2, two})) // each in its order
+	// A source with columns of its own changes the header: all is written anew.
+	d.list("c", 10, "album")
+	d.work(two + 2500)
+	d.follow()
+	d.is(d.exported([2]int64{0, two + 2500}, [2]int64{three, math.MaxInt64}))
+	if !strings.Contains(d.log.String(), "other columns") {
+		t.Errorf("log: %s", &d.log)
+	}
+}
+
+// TestFollowFails has every step of the output fail in turn, as a full disk or a kill would: the next follower makes the
+// file right.
+func TestFollowFails(t *testing.T) {
+	for step := 1; ; step++ {
+		d := newFollowed(t)
+		d.list("a", 2500)
+		d.work(1700)
+		d.follow()
+		d.work()
+		_, err := d.Retry(background, store.Selection{Reasons: []store.Reason{store.Timeout}})
+		d.ok(err)
+		d.work(1500)
+		f := d.follower()
+		if held, err := f.hold(background); err != nil || !held {
+			t.Fatal(held, err)
+		}
+		flaky := &failing{file: f.file, left: step}
+		f.file = flaky
+		for more := true; more && err == nil; {
+			more, err = f.round(background)
+		}
+		f.release()
+		if err != nil && !errors.Is(err, io.ErrShortWrite) {
+			t.Fatal(err)
+		}
+		d.work()
+		d.follow()
+		d.is(d.exported())
+		if err == nil {
+			if step < 5 {
+				t.Errorf("only %d steps", step)
+			}
+			return
+		}
+	}
+}
+
+// failing is a file that fails at a step: half a write, or nothing, is done.
+type failing struct {
+	file
+	left int
+}
+
+func (f *failing) step() error {
+	if f.left--; f.left == 0 {
+		return io.ErrShortWrite
+	}
+	return nil
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.step() != nil {
+		n, _ := f.file.Write(p[:len(p)/2])
+		return n, io.ErrShortWrite
+	}
+	return f.file.Write(p)
+}
+
+func (f *failing) Seek(offset int64, whence int) (int64, error) {
+	if err := f.step(); err != nil {
+		return 0, err
+	}
+	return f.file.Seek(offset, whence)
+}
+
+func (f *failing) Sync() error            { return errors.Join(f.step(), f.file.Sync()) }
+func (f *failing) Truncate(n int64) error { return errors.Join(f.step(), f.file.Truncate(n)) }
+
+// TestFollowHoldsNothing has the first row pending and very many done behind it: they cost no memory, nor does writing them.
+func TestFollowHoldsNothing(t *testing.T) {
+	d := newFollowed(t)
+	d.list("a", 100_000)
+	d.work(1)
+	f := d.follower()
+	if held, err := f.hold(background); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	defer f.release()
+	live := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	allocated := m.TotalAlloc
+	_, err := f.round(background)
+	d.ok(err)
+	runtime.ReadMemStats(&m)
+	if n := m.TotalAlloc - allocated; n > 4<<20 {
+		t.Errorf("to see that row 1 is pending took %d bytes", n)
+	}
+	d.work()
+	for more := true; more; {
+		more, err = f.round(background)
+		d.ok(err)
+		if now := live(); now > before+8<<20 {
+			t.Fatalf("%d bytes are held while rows are written", now-before)
+		}
+	}
+	d.is(d.exported())
+}
+
+// TestFollowNoticesTheFile changes the file between two rounds of one follower.
+func TestFollowNoticesTheFile(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, []byte("x"), 0o644))
+		},
+		"cut":       func(path string) error { return os.Truncate(path, 50) },
+		"longer":    func(path string) error { return os.Truncate(path, 1<<20) },
+		"unchanged": func(string) error { return nil },
+	} {
+		d := newFollowed(t)
+		d.list("a", 100)
+		d.work(50)
+		over, ended := make(chan struct{}), make(chan error)
+		f := d.follower()
+		go func() { ended <- f.Follow(background, over) }()
+		half := d.exported([2]int64{0, 50})
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			if b, _ := os.ReadFile(d.path); string(b) == half {
+				if p, _, err := d.follower().saved(background); err == nil && p.Bytes == int64(len(half)) {
+					break
+				}
+			}
+			if time.Now().After(end) {
+				t.Fatal("nothing was written")
+			}
+		}
+		d.ok(change(d.path))
+		d.work()
+		close(over)
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		d.is(d.exported())
+	}
+}
+
+// TestFollowATable follows a user's table, whose ids may be negative and whose rows come and go.
+func TestFollowATable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "photos.db")
+	d := &followed{T: t, path: path + ".csv"}
+	change := tableOf(t, path)
+	j, err := sqlite.OpenTable(background, path, sqlite.TableOptions{Table: "t"})
+	d.ok(err)
+	d.Job = j
+	d.Session, err = j.Join(background, store.Owner{}, time.Hour)
+	d.ok(err)
+	defer func() { d.Leave(background); j.Close() }()
+	pass := func() {
+		l, err := d.LeaseSource(background, 0)
+		d.ok(err)
+		for next, more := int64(math.MinInt64), true; more; {
+			next, more, err = d.Session.(store.Adopter).Adopt(background, l, next, 10)
+			d.ok(err)
+		}
+		d.ok(d.ReleaseSource(background, l))
+	}
+	d.follow()
+	pass()
+	d.work(0)
+	d.follow()
+	d.is(d.exported([2]int64{math.MinInt64, 0}))
+	d.work()
+	d.follow()
+	d.is(d.exported())
+	for _, text := range []string{
+		"DELETE FROM t WHERE id = 7", "UPDATE t SET done = 0 WHERE id = -9", "INSERT INTO t (id, url) VALUES (-500, 'before all')",
+		"INSERT INTO t (id, url) VALUES (7, 'between')", "INSERT INTO t (id, url) VALUES (500, 'behind')",
+	} {
+		change(text)
+		pass()
+		d.follow()
+		d.work()
+		d.follow()
+		if !strings.Contains(d.exported(), "http") {
+			t.Fatal("no rows")
+		}
+		d.is(d.exported())
+	}
+}
+
+// tableOf makes a user's table, and returns how to change it.
+func tableOf(t *testing.T, path string) func(text string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", path+"?_busy_timeout=10000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	change := func(text string) {
+		t.Helper()
+		if _, err := db.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(`CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER DEFAULT 0);
+		WITH RECURSIVE n(i) AS (SELECT -40 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO t (id, url) SELECT i, 'http://x.example/' || i FROM n`)
+	return change
+}
