@@ -210,10 +210,11 @@ func TestOneUnreachableHost(t *testing.T) {
 			return serve(host, url)
 		}}, 16, serve)
 		s.retries = 1
-		s.add(t, "astray", 5)
 		for i := range 10 {
 			s.add(t, fmt.Sprint("well", i), 1000)
 		}
+		time.Sleep(100 * time.Millisecond)
+		s.add(t, "astray", 5)
 		start := time.Now()
 		s.finish()
 		if s.count(fetch.Connect) != 5 || s.count("ok") != 10_000 || len(s.notes) != 0 {

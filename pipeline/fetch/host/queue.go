@@ -13,10 +13,10 @@
 //
 // # How much a host is asked (state.go)
 //
-//   - How many at once: one until it has answered, then one more with every answer, up to PerHost. Halved when most
-//     of its answers are errors, and when it says that it is asked too often.
-//   - How often: after a 429 nothing until Retry-After has passed, then no more a second than it took in its last clean
-//     second, for ten minutes. If requests sent after the refused one were answered, it was one URL, not the host.
+//   - How many at once: one until it has answered, then eight, then one more with every answer, up to PerHost. Halved
+//     when it fails several times in a row, and when it says that it is asked too often.
+//   - How often (pace.go): after 429s nothing until Retry-After has passed, then no more a second than it took in its
+//     last clean second, for ten minutes.
 //   - Whether at all: a host without a sign of life gets single tries with pauses, then counts as dead. Its rows
 //     then come out of Next with the reason of the last try, unasked; now and then one is asked, and an answer
 //     brings the host back.
@@ -179,7 +179,7 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 		if h == nil {
 			return nil
 		}
-		h.resume(now)
+		h.pace.resume(now)
 		ok, free, _ := h.may(now)
 		if !ok {
 			q.schedule(h, now)
@@ -196,8 +196,8 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 			t.Dead = h.dead
 		} else {
 			h.fast++
-			t.request = h.sent(now)
-			t.request.seq, t.request.first = q.seq, it.spent == 0
+			t.request = request{seq: q.seq, first: it.spent == 0, at: now}
+			t.request.rate, t.request.above = h.pace.sent(now)
 			t.place = q.fast.PushBack(t)
 			if t.doubt = !h.proven; t.doubt {
 				q.doubts++
@@ -263,7 +263,7 @@ func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 	if h.ready == list {
 		return
 	}
-	h.resume(now)
+	h.pace.resume(now)
 	ok, _, at := h.may(now)
 	switch {
 	case ok:
@@ -428,9 +428,9 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	now := time.Now()
 	for _, h := range q.hosts {
 		if h.idle == nil {
-			i := Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow, Limit: h.limit, Until: h.notBefore, Dead: h.dead}
-			if h.capped(now) && !h.paused {
-				i.Ceiling = h.most1s()
+			i := Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow, Limit: h.limit, Until: h.pace.until, Dead: h.dead}
+			if h.pace.capped(now) && !h.pace.paused {
+				i.Ceiling = h.pace.most()
 			}
 			is = append(is, i)
 		}

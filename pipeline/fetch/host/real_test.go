@@ -32,7 +32,6 @@ func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int, 
 	defer f.Close()
 	o.Probe = f.Probe
 	q := host.New[string](o)
-	go q.Dbg(time.Now())
 	var mu sync.Mutex
 	outcomes := make(map[string]string, len(urls))
 	record := func(rows []string, outcome string) {
@@ -104,15 +103,15 @@ func TestFaults(t *testing.T) {
 	closed.Close()
 	kinds := []struct{ path, want string }{
 		{"/i/%d/x.jpg", "ok"}, {"/i/9%d/x.jpg", "ok"}, {"/hang/%d", fetch.Timeout}, {"/dead/%d", fetch.Timeout}, {"/drip/%d", fetch.TooSlow},
-		{"/status/404/%d", fetch.HTTP4xx}, {"/status/500/%d", fetch.HTTP5xx}, 
-		{"/flaky/1/%d/x", "ok"}, {"/limit/%d/x", "ok"}, {"/redirect/3/%d/x", "ok"}, {"/loop/%d", fetch.RedirectLoop}, 
+		{"/status/404/%d", fetch.HTTP4xx}, {"/status/500/%d", fetch.HTTP5xx}, {"/status/503/%d", fetch.HTTP5xx}, {"/status/429/%d", fetch.HTTP429},
+		{"/flaky/1/%d/x", "ok"}, {"/limit/%d/x", "ok"}, {"/redirect/3/%d/x", "ok"}, {"/loop/%d", fetch.RedirectLoop}, {"/nowhere/%d", fetch.HTTPError},
 		{"/huge/2/%d", fetch.TooLarge}, {"/trunc/%d/x", fetch.Truncated}, {"/short/%d/x", "ok"}, {"/html/%d", "ok"}, {"/empty/%d", "ok"},
-		{"/reset/%d", fetch.Reset}, {"/noai/%d/x", fetch.OptOut}, {"http://" + closed.Addr().String() + "/%d", fetch.Connect},
-		{"http://h%d.invalid/", fetch.DNSNotFound}, 
+		{"/reset/%d", fetch.Reset}, {"/garbage/%d", fetch.HTTPError}, {"/noai/%d/x", fetch.OptOut}, {"http://" + closed.Addr().String() + "/%d", fetch.Connect},
+		{"http://h%d.invalid/", fetch.DNSNotFound}, {"http://169.254.169.254/%d", fetch.PrivateAddress},
 	}
 	want := map[string]string{}
 	var urls []string
-	for i := range 16 {
+	for i := range 3 {
 		for _, k := range kinds {
 			u := fmt.Sprintf(k.path, i)
 			if !strings.HasPrefix(u, "http") {
@@ -122,8 +121,8 @@ func TestFaults(t *testing.T) {
 			urls = append(urls, u)
 		}
 	}
-	got := run(t, host.Options{PerHost: 16, Slots: 128, Slow: 128},
-		fetch.Options{Timeout: 3 * time.Second, MaxBytes: 1 << 20, MaxRedirects: 5, MinRate: 100}, 256, 1, urls)
+	got := run(t, host.Options{PerHost: 32, Slots: 128, Slow: 128},
+		fetch.Options{Timeout: 3 * time.Second, MaxBytes: 1 << 20, MaxRedirects: 5, MinRate: 100}, 256, 2, urls)
 	for u, w := range want {
 		if got[u] != w {
 			t.Errorf("%s: %q, want %q", strings.TrimPrefix(u, s.URL), got[u], w)
