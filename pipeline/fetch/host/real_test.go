@@ -122,7 +122,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	got := run(t, host.Options{PerHost: 32, Slots: 128, Slow: 128},
-		fetch.Options{Timeout: 3 * time.Second, MaxBytes: 1 << 20, MaxRedirects: 5, MinRate: 100}, 256, 2, urls)
+		fetch.Options{Timeout: time.Second, MaxBytes: 1 << 20, MaxRedirects: 5, MinRate: 100}, 256, 2, urls)
 	for u, w := range want {
 		if got[u] != w {
 			t.Errorf("%s: %q, want %q", strings.TrimPrefix(u, s.URL), got[u], w)
