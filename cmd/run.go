@@ -306,21 +306,24 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags 
 		return nil, fmt.Errorf("the job has results of another detector (%s; this one is %s); judge everything again with `facescan rescan`, "+
 			"or begin another job with --db", was, d.Fingerprint())
 	}
+	if err := saveDetector(ctx, job, settings, flags, d.Fingerprint()); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// saveDetector makes the detection flags, and the detector of this fingerprint, the job's.
+func saveDetector(ctx context.Context, job store.Job, settings map[string]string, flags *pflag.FlagSet, fingerprint string) error {
 	now := map[string]string{}
 	for _, name := range detectionFlags {
 		now[name] = flags.Lookup(name).Value.String()
 	}
 	text, err := json.Marshal(now)
-	if err != nil {
-		return nil, err
+	if err != nil || settings["detection"] == string(text) && settings["detector"] == fingerprint {
+		return err
 	}
-	if settings["detection"] != string(text) || settings["detector"] != d.Fingerprint() {
-		if err := job.Set(ctx, map[string]string{"detection": string(text), "detector": d.Fingerprint()}); err != nil {
-			d.Close()
-			return nil, err
-		}
-	}
-	return d, nil
+	return job.Set(ctx, map[string]string{"detection": string(text), "detector": fingerprint})
 }
 
 // dryRun tells what a run would do.

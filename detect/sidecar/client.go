@@ -172,24 +172,41 @@ func (c *Client) begin(ctx context.Context) error {
 
 // Fingerprint names the server's model and the flags. The same cascade gives the same answers here and there, which Same tells.
 func (c *Client) Fingerprint() string {
-	prefix := "sidecar:"
+	prefix := lumaPrefix
 	if c.o.Input == Encoded {
-		prefix = "sidecar-encoded:"
+		prefix = encodedPrefix
 	}
 	return prefix + c.model.print
 }
 
 // Same tells whether detectors of two fingerprints give the same answers. They do when the fingerprints are equal, and where
 // both are the embedded cascade with the same flags, in this process or another.
-func Same(a, b string) bool {
-	cut := func(s string) string {
-		_, rest, ok := strings.Cut(s, ":")
-		if ok && strings.HasPrefix(s, "sidecar") && strings.HasPrefix(rest, "facefinder-") {
+func Same(a, b string) bool { return embedded(a) == embedded(b) }
+
+// Equals are the fingerprints that are the Same as one, itself among them.
+func Equals(fingerprint string) []string {
+	e := embedded(fingerprint)
+	if !strings.HasPrefix(e, embeddedPrefix) {
+		return []string{fingerprint}
+	}
+	return []string{e, lumaPrefix + e, encodedPrefix + e}
+}
+
+// What fingerprints begin with: those of models that are sent luma, or files, and the embedded cascade's.
+const (
+	lumaPrefix     = "sidecar:"
+	encodedPrefix  = "sidecar-encoded:"
+	embeddedPrefix = "facefinder-"
+)
+
+// embedded is the fingerprint of the embedded cascade where a sidecar has it as its model, else the fingerprint as it is.
+func embedded(fingerprint string) string {
+	for _, prefix := range []string{lumaPrefix, encodedPrefix} {
+		if rest, ok := strings.CutPrefix(fingerprint, prefix); ok && strings.HasPrefix(rest, embeddedPrefix) {
 			return rest
 		}
-		return s
 	}
-	return cut(a) == cut(b)
+	return fingerprint
 }
 
 // Close ends what is underway with an error. The fallback is closed, too.
