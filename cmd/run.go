@@ -57,7 +57,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
 	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
-	fs.IntVar(&o.perHost, "per-host", 16, "fetches from one host at once, at most; less while it is in trouble; 0 = no limit")
+	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is in trouble; 0 = no limit")
 	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait when this machine is cut off")
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0, "when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
