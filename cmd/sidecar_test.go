@@ -127,7 +127,7 @@ func TestSidecarTroubles(t *testing.T) {
 	server.Process.Signal(syscall.SIGCONT)
 	more()
 	kill(t, server)
-	server = startSidecar(t, dir, socket+"2")
+	startSidecar(t, dir, socket+"2")
 	lied := liar(t, socket, socket+"2")
 	eventually(t, time.Minute, "nonsense", lied)
 	more()

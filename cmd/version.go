@@ -15,8 +15,6 @@ import (
 // release is the version of this source tree.
 const release = "0.1.0"
 
-func version() string { return release }
-
 // commit is the commit that was built, with a mark when the tree differed from it.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()

@@ -26,7 +26,6 @@ const (
 // model is what a server serves. All endpoints of a client must serve the same.
 type model struct {
 	detector   string     // fingerprint of engine and model
-	version    string     // of the model, as responses tell it; empty when unknown
 	listed     parameters // parameters it has, with their defaults
 	candidates bool       // faces below the threshold can be had
 	print      string     // detector and flags

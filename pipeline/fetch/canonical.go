@@ -319,7 +319,7 @@ func Host(raw string) string {
 // Redact shows a URL, canonical or not, with *** for its password.
 func Redact(raw string) string {
 	i := strings.IndexByte(raw, ':')
-	if i < 0 || strings.IndexAny(raw[:i], "/?#@") >= 0 {
+	if i < 0 || strings.ContainsAny(raw[:i], "/?#@") {
 		return raw
 	}
 	for i++; i < len(raw) && strings.IndexByte("/\\\t\r\n", raw[i]) >= 0; i++ {

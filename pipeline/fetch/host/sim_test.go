@@ -39,8 +39,6 @@ type sent struct {
 var (
 	silent  = &fetch.Error{Reason: fetch.Timeout}
 	refused = &fetch.Error{Reason: fetch.Connect}
-	reset   = &fetch.Error{Reason: fetch.Reset}
-	missing = &fetch.Error{Reason: fetch.HTTP4xx, Status: 404}
 	broken  = &fetch.Error{Reason: fetch.HTTP5xx, Status: 500}
 	tooMany = &fetch.Error{Reason: fetch.HTTP429, Status: 429, RetryAfter: time.Second}
 	ours    = &fetch.Error{Reason: fetch.Connect, Outage: true}
