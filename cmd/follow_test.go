@@ -25,10 +25,17 @@ func readFile(t testing.TB, path string) string {
 	return string(b)
 }
 
+// drawn are pictures that no kill finds in a decoder twice, even where everything is slow: such a row would be bad_image.
+func drawn(t testing.TB) map[string][]byte {
+	all := pictures(t)
+	delete(all, "a-faces.jpg")
+	return all
+}
+
 // TestOutKilled kills a run with --out again and again, at random moments: in the end the file is, byte for byte, the
 // export of a run that nobody disturbed, and at no moment more than a beginning of it, whatever stands behind its position.
 func TestOutKilled(t *testing.T) {
-	s := fetchtest.New(pictures(t), 5*time.Millisecond)
+	s := fetchtest.New(drawn(t), 5*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
 	n := kills()
@@ -170,7 +177,7 @@ func TestGroupsOfThree(t *testing.T) {
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		rows, albums = 100_000, 10_000
 	}
-	s := fetchtest.New(pictures(t), time.Millisecond)
+	s := fetchtest.New(drawn(t), time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
 	type album struct{ images, ok int }

@@ -53,9 +53,9 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		if err != nil {
 			return err
 		}
-		node, err := pipeline.ParseNode(settings["node"])
+		node, err := pipeline.ParseNode(settings[store.NodeSetting])
 		if err != nil {
-			return fmt.Errorf("%s: the node %q: %w", path, settings["node"], err)
+			return fmt.Errorf("%s: the node %q: %w", path, settings[store.NodeSetting], err)
 		}
 		nodes[node] = true
 		in = append(in, job)
@@ -72,7 +72,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		Same: func(a, b store.Source) bool {
 			return source.Same(source.Position(a.Position), source.Position(b.Position))
 		},
-		Own:   []string{"node"},
+		Own:   []string{store.NodeSetting},
 		Whole: whole(nodes), ShardSize: shardSize,
 		Merged: func(n int64) {
 			if rows += n; time.Since(last) > plainEvery {
@@ -141,7 +141,7 @@ func manifestOf(ctx context.Context, job store.Job) (manifest, error) {
 		return manifest{}, err
 	}
 	sum, err := checksum(ctx, job)
-	return manifest{settings["node"], settings["detector"], c.Total, c.OK, c.Failed, c.Faces, sum}, err
+	return manifest{settings[store.NodeSetting], settings["detector"], c.Total, c.OK, c.Failed, c.Faces, sum}, err
 }
 
 // writeManifest is called when a node's job is finished.

@@ -99,11 +99,11 @@ func settleNode(ctx context.Context, job store.Job, t *target) error {
 	if settings[store.MergeSetting] == "unfinished" {
 		return fmt.Errorf("%s is a merge that was interrupted; repeat `facescan merge` first", job.Path())
 	}
-	was := settings["node"]
+	was := settings[store.NodeSetting]
 	switch now := t.node.String(); {
 	case len(t.sources) == 0: // nothing is imported: its rows are what they are
 	case len(sources) == 0:
-		return job.Set(ctx, map[string]string{"node": now})
+		return job.Set(ctx, map[string]string{store.NodeSetting: now})
 	case was != now:
 		return fmt.Errorf("%s was begun with --node %q, not %q; say the same, or name another job with --db", job.Path(), was, now)
 	}

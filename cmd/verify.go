@@ -104,9 +104,9 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 	if err != nil {
 		return err
 	}
-	node, err := pipeline.ParseNode(settings["node"])
+	node, err := pipeline.ParseNode(settings[store.NodeSetting])
 	if err != nil {
-		return fmt.Errorf("the job's node %q: %w", settings["node"], err)
+		return fmt.Errorf("the job's node %q: %w", settings[store.NodeSetting], err)
 	}
 	for _, s := range sources {
 		if s.Format == store.TableFormat {
