@@ -12,7 +12,7 @@ DATA ?=
 FUZZTIME ?= 20s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-.PHONY: help deps deps-test build demo test race fuzz soak bench accuracy test-interop lint generate clean
+.PHONY: help deps deps-test build demo test race fuzz soak bench accuracy test-interop test-gpu lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ test-interop: deps ## the sidecar against clients and servers of others: tritonc
 	@[ -x $(INTEROP)/bin/mlserver ] || { python3 -m venv $(INTEROP) && \
 	  $(INTEROP)/bin/pip install -q -r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0'; }
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)/bin/python go test -count=1 -tags interop -run 'TestTriton|TestMLServer' -v ./detect/sidecar
+
+test-gpu: deps ## where there is an NVIDIA GPU: parity with pigo (on the JPEGs below DATA, too), and images/s by batch size
+	DATA="$(DATA)" go test -count=1 -tags gpu -run TestGPU -bench GPU -v ./detect/cuda
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
+	"facescan/detect/cascade"
+	"facescan/detect/cuda"
 	"facescan/detect/sidecar"
 	"facescan/pipeline/decode"
 )
@@ -88,7 +91,7 @@ func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8000", "`address` to serve on: host:port, or unix:PATH")
 	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N")
 	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in --sidecar's URL; needed beyond loopback")
-	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU two")
+	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU three")
 	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
 	o.maxBody = 128 << 20
 	fs.Var(&o.maxBody, "max-body", "refuse larger requests (413)")
@@ -124,12 +127,11 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	}
 	so := sidecar.ServerOptions{Token: o.token, Workers: o.workers, Queue: o.queue, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
 		Decode: o.decode, Log: g.logger(g.err)}
-	switch o.device {
-	case "cpu":
-		so.Open = detect.New
-	default:
-		return usagef("--device %q: it is cpu", o.device)
+	free, err := o.settleDevice(&so)
+	if err != nil {
+		return err
 	}
+	defer free()
 	s, err := sidecar.NewServer(so)
 	if err != nil {
 		return err
@@ -157,6 +159,44 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	}
 	return err
 }
+
+// gpuBatch is how many images a GPU is given at once.
+const gpuBatch = 256
+
+// settleDevice sets what finds the faces; free is for the end.
+func (o *sidecarCommandOptions) settleDevice(so *sidecar.ServerOptions) (free func(), err error) {
+	if o.device == "cpu" {
+		so.Open = detect.New
+		return func() {}, nil
+	}
+	digits, ok := strings.CutPrefix(o.device, "cuda:")
+	n, err := strconv.ParseUint(digits, 10, 8)
+	if !ok || err != nil {
+		return nil, usagef("--device %q: it is cpu, or cuda:N with N from 0", o.device)
+	}
+	c, err := cascade.Parse(detect.Facefinder)
+	if err != nil {
+		return nil, err
+	}
+	e, err := cuda.Open(c, int(n))
+	if err != nil {
+		return nil, fmt.Errorf("--device %s: %w; --device cpu works everywhere", o.device, err)
+	}
+	so.Open = func(p detect.Params) (detect.Detector, error) { return detect.NewWith(p, sharedEngine{e}) }
+	so.Batch = gpuBatch
+	if so.Workers == 0 {
+		so.Workers = gpuWorkers
+	}
+	return func() { e.Close() }, nil
+}
+
+// gpuWorkers are as many as there are lanes to the GPU.
+const gpuWorkers = 3
+
+// sharedEngine is an engine of several detectors, none of which closes it.
+type sharedEngine struct{ detect.Engine }
+
+func (sharedEngine) Close() error { return nil }
 
 // address is how clients on this machine call a listener.
 func address(l net.Listener) string {

@@ -1,0 +1,117 @@
+//go:build gpu && linux
+
+// These want a GPU: make test-gpu. DATA may name a folder of photos to compare on, besides what the other tests draw.
+package cuda
+
+import (
+	"fmt"
+	"image"
+	"image/draw"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/detect"
+	"facescan/detect/cascade"
+)
+
+func gpu(t testing.TB) *Engine {
+	t.Helper()
+	e, err := Open(embedded(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// photos are all JPEGs below the folder that DATA names.
+func photos(t testing.TB) (all []*image.Gray) {
+	root := os.Getenv("DATA")
+	if root == "" {
+		return nil
+	}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(strings.ToLower(path), ".jpg") {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		img, _, err := image.Decode(f)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		g := image.NewGray(image.Rectangle{Max: img.Bounds().Size()})
+		draw.Draw(g, g.Rect, img, img.Bounds().Min, draw.Src)
+		all = append(all, g)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestGPU holds the GPU to pigo, bit for bit.
+func TestGPU(t *testing.T) {
+	want := searches(t)
+	for _, m := range photos(t) {
+		want = append(want, detect.Search{Luma: m, Params: cascade.Params{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}})
+	}
+	p, err := detect.PigoEngine(detect.Facefinder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	e := gpu(t)
+	t.Log(e.Name())
+	got := fresh(want)
+	if err := e.Run(t.Context(), got); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d searches, %d windows", len(want), compare(t, "on the GPU", got, want))
+}
+
+// BenchmarkGPU is from luma in this side's memory to windows, photos of 500x375, faces from 20 pixels. Besides images/s it tells the
+// bytes/s that went over, to be compared with what a copy alone reaches, and with BenchmarkSearch of detect/cascade.
+func BenchmarkGPU(b *testing.B) {
+	e := gpu(b)
+	m := photo(b, 500)
+	m = m.SubImage(image.Rect(0, 0, 500, 375)).(*image.Gray)
+	for n := 1; n <= 256; n *= 2 {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.SetParallelism(lanes)
+			b.SetBytes(int64(n * 500 * 375))
+			begin := time.Now()
+			b.RunParallel(func(pb *testing.PB) {
+				batch := make([]detect.Search, n)
+				for i := range batch {
+					own := *m // another pointer is another image
+					batch[i] = detect.Search{Luma: &own, Params: cascade.Params{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}}
+				}
+				for pb.Next() {
+					for i := range batch {
+						batch[i].Found = batch[i].Found[:0]
+					}
+					if err := e.Run(b.Context(), batch); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N*n)/time.Since(begin).Seconds(), "images/s")
+		})
+	}
+}
