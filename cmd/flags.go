@@ -2,11 +2,13 @@ package cmd
 
 import (
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
+	"facescan/pipeline"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
 	"facescan/store/sqlite"
@@ -140,6 +142,45 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		return nil, &exit{exitUsage, err}
 	}
 	return fetcher, nil
+}
+
+// poolOptions are the flags that say how much is done at once.
+type poolOptions struct {
+	fetchers, workers int
+	perHost           int
+	memory            size
+	outageWait        time.Duration
+}
+
+func (o *poolOptions) addFlags(fs *pflag.FlagSet) {
+	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
+	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
+	o.memory = 256 << 20
+	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
+	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is in trouble; 0 = no limit")
+	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait when this machine is cut off")
+}
+
+func (o *poolOptions) check() error {
+	switch {
+	case o.fetchers < 1 || o.fetchers > 100_000:
+		return usagef("--fetchers %d: give 1 to 100000", o.fetchers)
+	case o.workers < 0 || o.workers > 4096:
+		return usagef("--workers %d: give 1 to 4096, or 0 for one a core", o.workers)
+	case o.memory < 1<<20:
+		return usagef("--memory %v: give 1MiB or more", &o.memory)
+	case o.perHost < 0 || o.outageWait < 0:
+		return usagef("--per-host and --outage-wait cannot be negative")
+	}
+	return nil
+}
+
+// set says it to a run.
+func (o *poolOptions) set(p *pipeline.Options) {
+	p.Fetchers, p.Workers, p.PerHost, p.Memory, p.OutageWait = o.fetchers, o.workers, o.perHost, int64(o.memory), o.outageWait
+	if p.Workers == 0 {
+		p.Workers = runtime.GOMAXPROCS(0)
+	}
 }
 
 // sourceOptions are the flags that say how a list is read, and which job it goes into.

@@ -91,19 +91,9 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 			return target{job: a, table: &table}, nil
 		}
 	}
-	specs, err := source.Expand(args)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return target{}, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
-	case err != nil:
+	specs, err := o.lists(ctx, args)
+	if err != nil {
 		return target{}, err
-	}
-	for i := range specs {
-		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
-		specs[i].GroupColumn, specs[i].KeepColumns = o.groupColumn, o.keepColumns
-		if err := checkColumns(ctx, specs[i]); err != nil {
-			return target{}, err
-		}
 	}
 	if db == "" {
 		switch {
@@ -115,6 +105,25 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		db = jobOf(specs[0].Path, o.node.value)
 	}
 	return target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}, nil
+}
+
+// lists are those that arguments stand for, with the columns that flags name.
+func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec, error) {
+	specs, err := source.Expand(args)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
+	case err != nil:
+		return nil, err
+	}
+	for i := range specs {
+		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
+		specs[i].GroupColumn, specs[i].KeepColumns = o.groupColumn, o.keepColumns
+		if err := checkColumns(ctx, specs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return specs, nil
 }
 
 // checkColumns opens a list that has columns, so that a wrong name is told before there is a job.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -31,19 +30,16 @@ type runOptions struct {
 	remote sidecarOptions
 	keep   keepOptions
 	live   liveOptions
+	pool   poolOptions
 
-	fetchers, workers int
-	perHost           int
-	outageWait        time.Duration
-	tailGrace         time.Duration
-	memory            size
-	maxDuration       time.Duration
-	maxRows           int64
-	maxFail           failLimit
-	out               string
-	abortIf           abortRules
-	progress          string
-	dryRun            bool
+	tailGrace   time.Duration
+	maxDuration time.Duration
+	maxRows     int64
+	maxFail     failLimit
+	out         string
+	abortIf     abortRules
+	progress    string
+	dryRun      bool
 }
 
 func (o *runOptions) addFlags(fs *pflag.FlagSet) {
@@ -53,12 +49,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.live.addFlags(fs)
 	o.remote.addFlags(fs)
 	o.keep.addFlags(fs)
-	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
-	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
-	o.memory = 256 << 20
-	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
-	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is in trouble; 0 = no limit")
-	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait when this machine is cut off")
+	o.pool.addFlags(fs)
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0, "when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
@@ -87,14 +78,8 @@ func newRun(g *globals) *cobra.Command {
 
 func (o *runOptions) check() error {
 	switch {
-	case o.fetchers < 1 || o.fetchers > 100_000:
-		return usagef("--fetchers %d: give 1 to 100000", o.fetchers)
-	case o.workers < 0 || o.workers > 4096:
-		return usagef("--workers %d: give 1 to 4096, or 0 for one a core", o.workers)
-	case o.memory < 1<<20:
-		return usagef("--memory %v: give 1MiB or more", &o.memory)
-	case o.perHost < 0 || o.outageWait < 0 || o.tailGrace < 0:
-		return usagef("--per-host, --outage-wait and --tail-grace cannot be negative")
+	case o.tailGrace < 0:
+		return usagef("--tail-grace %v cannot be negative", o.tailGrace)
 	case o.maxRows < 0 || o.maxDuration < 0:
 		return usagef("--max-rows and --max-duration cannot be negative")
 	}
@@ -102,6 +87,9 @@ func (o *runOptions) check() error {
 	case "auto", "bar", "plain", "json", "none":
 	default:
 		return usagef("--progress %q: it is auto, bar, plain, json or none", o.progress)
+	}
+	if err := o.pool.check(); err != nil {
+		return err
 	}
 	if _, err := o.detect.params(); err != nil {
 		return err
@@ -177,10 +165,6 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	defer stop()
 	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
 
-	workers := o.workers
-	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
 	out, err := follow(hard, job, o.out, t, log)
 	if err != nil {
 		return err
@@ -190,11 +174,11 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 		defer show.run(job, stats)()
 		po := pipeline.Options{
 			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
-			Fetchers: o.fetchers, Workers: workers, ShardSize: o.source.shardSize, Retries: o.fetch.retries, PerHost: o.perHost,
-			LeaseTTL: o.source.leaseTTL, Memory: int64(o.memory), DrainGrace: drainGrace, OutageWait: o.outageWait, TailGrace: o.tailGrace,
+			ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL, DrainGrace: drainGrace, TailGrace: o.tailGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit, AbortIf: o.abortIf,
 			Drain: out.drainToo(hard, drain, log), TryDecode: tryDecodeInChild, Log: log,
 		}
+		o.pool.set(&po)
 		if keeper != nil {
 			po.Keeper = keeper
 			defer func() { err = errors.Join(err, keeper.Close()) }()

@@ -1,0 +1,305 @@
+package estimate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/pipeline/source"
+	"facescan/store"
+)
+
+// population is a list whose outcomes are known.
+type population struct {
+	urls []string
+	ok   map[string]bool
+	rate float64
+}
+
+// hostile populations: what makes a list hard to judge is how its hosts differ in size and fate.
+var populations = map[string]func(random *rand.Rand) *population{
+	// 5,000 hosts whose sizes follow Zipf's law, each with a success rate of its own, in the order of the hosts.
+	"zipf": func(random *rand.Rand) *population {
+		p := &population{ok: map[string]bool{}}
+		for h := range 5000 {
+			rate := random.Float64()
+			for range 1 + 30_000/(h+3) {
+				p.add(random, fmt.Sprintf("h%d.example", h), rate)
+			}
+		}
+		return p
+	},
+	// One host, even odds: stratifying does not help at all.
+	"one": func(random *rand.Rand) *population {
+		p := &population{ok: map[string]bool{}}
+		for range 100_000 {
+			p.add(random, "one.example", 0.5)
+		}
+		return p
+	},
+	// Half of the list is one host, half is spread, and hosts share their fate.
+	"half": func(random *rand.Rand) *population {
+		p := &population{ok: map[string]bool{}}
+		for range 60_000 {
+			p.add(random, "giant.example", 0.9)
+		}
+		for h := range 20_000 {
+			fate := float64(random.IntN(2))
+			for range 3 {
+				p.add(random, fmt.Sprintf("h%d.example", h), fate)
+			}
+		}
+		return p
+	},
+	// Shorter than what is held.
+	"short": func(random *rand.Rand) *population {
+		p := &population{ok: map[string]bool{}}
+		for h := range 400 {
+			for range 12 {
+				p.add(random, fmt.Sprintf("h%d.example", h), float64(h%10)/10)
+			}
+		}
+		return p
+	},
+}
+
+func (p *population) add(random *rand.Rand, host string, rate float64) {
+	url := fmt.Sprintf("http://%s/%d.jpg", host, len(p.urls))
+	p.urls = append(p.urls, url)
+	if p.ok[url] = random.Float64() < rate; p.ok[url] {
+		p.rate++
+	}
+}
+
+// draw is Draw without files.
+func (p *population) draw(n int, seed uint64) *Sample {
+	random := rand.New(rand.NewPCG(seed, 0))
+	var r reservoir
+	for _, url := range p.urls {
+		r.add(random, source.Row{URL: url}, heldFor*n)
+	}
+	return r.draw(random, n, func(url string) string { // fetch.Host, quicker for what is canonical
+		host, _, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+		return host
+	})
+}
+
+// TestCovers: on lists of known mix, the truth lies in the interval for 90 of 100 fixed seeds at least, and no interval
+// of 2,000 rows is wider than 3 points to either side.
+func TestCovers(t *testing.T) {
+	for name, makePopulation := range populations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := makePopulation(rand.New(rand.NewPCG(7, 7)))
+			truth := p.rate / float64(len(p.urls))
+			within, widest, bias := 0, 0., 0.
+			for seed := range uint64(100) {
+				s := p.draw(2000, seed)
+				if len(s.Drawn) != 2000 || s.Total != int64(len(p.urls)) {
+					t.Fatalf("%d rows are drawn of %d", len(s.Drawn), s.Total)
+				}
+				b := s.Share(func(i int) bool { return p.ok[s.Drawn[i].URL] })
+				if b.Low <= truth && truth <= b.High {
+					within++
+				}
+				if b.Low > b.Value || b.High < b.Value || b.Low < 0 || b.High > 1 {
+					t.Fatalf("no interval: %+v", b)
+				}
+				widest = max(widest, (b.High-b.Low)/2)
+				bias += (b.Value - truth) / 100
+			}
+			t.Logf("%d rows, %.1f %% ok: within the interval for %d of 100 seeds; half-width %.2f points at most; off by %+.2f points on average",
+				len(p.urls), 100*truth, within, 100*widest, 100*bias)
+			if within < 90 {
+				t.Errorf("within the interval for %d of 100 seeds only", within)
+			}
+			if widest > 0.03 {
+				t.Errorf("an interval is %.2f points wide to either side", 100*widest)
+			}
+			if math.Abs(bias) > 0.004 {
+				t.Errorf("off by %+.2f points on average", 100*bias)
+			}
+		})
+	}
+}
+
+// TestMeans: intervals of means hold as well, and those of shares that are nearly 0.
+func TestMeans(t *testing.T) {
+	p := populations["zipf"](rand.New(rand.NewPCG(3, 3)))
+	bytes := func(url string) float64 { return float64(len(url)*len(url)) * 100 * float64(len(url)%7) }
+	rare := func(url string) bool { return strings.HasSuffix(url, "77.jpg") && len(url)%2 == 0 }
+	truth, few := 0., 0.
+	for _, url := range p.urls {
+		truth += bytes(url) / float64(len(p.urls))
+		if rare(url) {
+			few += 1 / float64(len(p.urls))
+		}
+	}
+	within, rareWithin := 0, 0
+	for seed := range uint64(100) {
+		s := p.draw(2000, seed)
+		if b := s.Mean(func(i int) float64 { return bytes(s.Drawn[i].URL) }); b.Low <= truth && truth <= b.High {
+			within++
+		}
+		if b := s.Share(func(i int) bool { return rare(s.Drawn[i].URL) }); b.Low <= few && few <= b.High {
+			rareWithin++
+		}
+	}
+	if within < 90 || rareWithin < 90 {
+		t.Errorf("within the interval: a mean for %d, a share of %.2f %% for %d of 100 seeds", within, 100*few, rareWithin)
+	}
+}
+
+// TestDraw reads real lists: every row is counted, broken ones too; the same seed draws the same; a node gets its part;
+// of a list that is no longer than the sample everything is drawn and nothing is a guess.
+func TestDraw(t *testing.T) {
+	dir := t.TempDir()
+	var text strings.Builder
+	text.WriteString("# a comment\n\n")
+	for i := range 5000 {
+		fmt.Fprintf(&text, "http://h%d.example/%d.jpg\n", i%50, i)
+	}
+	txt, csv := filepath.Join(dir, "a.txt"), filepath.Join(dir, "b.csv")
+	write(t, txt, text.String())
+	write(t, csv, "name,url\nx,http://c.example/1.jpg\ny,http://c.example/2.jpg\n\"broken\n")
+	lists := []source.Spec{{Path: txt, Format: "txt"}, {Path: csv, Format: "csv"}}
+	draw := func(p Plan) *Sample {
+		t.Helper()
+		s, err := Draw(context.Background(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := draw(Plan{Lists: lists, Rows: 100, Seed: 1})
+	if s.Total != 5003 || len(s.Drawn) != 100 {
+		t.Errorf("%d of %d rows", len(s.Drawn), s.Total)
+	}
+	if again := draw(Plan{Lists: lists, Rows: 100, Seed: 1}); !reflect.DeepEqual(s, again) {
+		t.Error("the same seed draws other rows")
+	}
+	if other := draw(Plan{Lists: lists, Rows: 100, Seed: 2}); reflect.DeepEqual(s.Drawn, other.Drawn) {
+		t.Error("another seed draws the same rows")
+	}
+	if part := draw(Plan{Lists: lists, Rows: 10_000, Takes: func(id int64) bool { return id%4 == 3 }}); part.Total != 1251 || len(part.Drawn) != 1251 {
+		t.Errorf("a quarter has %d rows, %d drawn", part.Total, len(part.Drawn))
+	}
+	all := draw(Plan{Lists: lists, Rows: 6000, Seed: 1})
+	var urls []string
+	bad := 0
+	for _, row := range all.Drawn {
+		urls = append(urls, row.URL)
+		if row.Bad {
+			bad++
+		}
+	}
+	slices.Sort(urls)
+	if len(slices.Compact(urls)) != 5003 || bad != 1 {
+		t.Errorf("%d different rows, %d of them broken", len(urls), bad)
+	}
+	if b := all.Share(func(i int) bool { return !all.Drawn[i].Bad }); b.Low != b.High || math.Abs(b.Value-5002./5003) > 1e-12 {
+		t.Errorf("of a list that is known: %+v", b)
+	}
+	if b := all.Mean(func(int) float64 { return 3 }); math.Abs(b.Value-3) > 1e-9 || b.Low != b.High {
+		t.Errorf("of a list that is known: %+v", b)
+	}
+	if none := draw(Plan{Lists: []source.Spec{{Path: os.DevNull, Format: "txt"}}, Rows: 10}); none.Total != 0 || none.Share(nil) != (Bounds{}) {
+		t.Errorf("an empty list: %+v", none)
+	}
+	if _, err := Draw(context.Background(), Plan{Lists: []source.Spec{{Path: csv, Format: "csv", URLColumn: "nothing"}}, Rows: 10}); err == nil {
+		t.Error("a column that is not there is not told")
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPredict: totals are the sample's, scaled; the longest part names the limit.
+func TestPredict(t *testing.T) {
+	s := &Sample{Total: 100_000, held: 8000, strata: []Stratum{{Host: "big.example", Share: 0.75, drawn: 75, held: 6000}, {Share: 0.25, drawn: 25, held: 2000}}}
+	var results []store.Result
+	for i := range 100 {
+		row, r := Row{stratum: 1}, store.Result{Status: store.OK, Bytes: 1000, Attempts: 1, Took: 100 * time.Millisecond}
+		if i < 75 {
+			row.stratum = 0
+		}
+		if i%5 == 0 {
+			r = store.Result{Status: store.Failed, Reason: store.HTTP429, Attempts: 3, Took: 100 * time.Millisecond}
+		} else {
+			r.Faces = make([]store.Face, i%2)
+		}
+		s.Drawn, results = append(s.Drawn, row), append(results, r)
+	}
+	run := Run{Fetchers: 10, Slow: 5, Workers: 4, Cores: 4, CPU: time.Second, Fetching: 10 * time.Second, Decoding: 300 * time.Millisecond,
+		Detecting: 700 * time.Millisecond, Database: 20_000}
+	p := s.Predict(results, run)
+	if p.Rows != 100_000 || p.Sampled != 100 || math.Abs(p.Success.Value-0.8) > 1e-9 || math.Abs(p.Bytes.Value-80e6) > 1 || math.Abs(p.Faces.Value-40_000) > 1 ||
+		math.Abs(p.WithFaces.Value-40_000) > 1 || p.Database != 20_000_000 || math.Abs(p.Failures[store.HTTP429].Value-0.2) > 1e-9 || len(p.Failures) != 1 {
+		t.Errorf("%+v", p)
+	}
+	if !(p.Success.Low < 0.8 && p.Success.Low > 0.65 && p.Success.High > 0.8 && p.Success.High < 0.9) {
+		t.Errorf("success %+v", p.Success)
+	}
+	near := func(got, want float64) bool { return math.Abs(got-want) < want/1000 }
+	for _, c := range []struct {
+		what   string
+		change func(*Run)
+		limit  string
+		time   float64
+		flags  string
+	}{
+		{"fetchers", func(*Run) {}, "fetch", 1000, "--fetchers 4"},
+		{"processors", func(r *Run) { r.Fetchers = 1000 }, "cpu", 250, "--min-face 40"},
+		{"few workers", func(r *Run) { r.Fetchers, r.Workers = 1000, 1 }, "cpu", 1000, "--min-face 40"},
+		{"a sidecar", func(r *Run) { r.Fetchers, r.Workers, r.Elsewhere = 1000, 1, true }, "cpu", 250, ""},
+		{"a host", func(r *Run) { r.Fetchers, r.PerHost = 1000, 5 }, "host", 1500, "--per-host 10"},
+		{"the rate", func(r *Run) { r.Rate = 10 }, "rate", 14_000, ""},
+		{"the bandwidth", func(r *Run) { r.Bandwidth = 1000 }, "bwlimit", 80_000, ""},
+		{"slow requests", func(r *Run) { r.Fetching = 1000 * time.Second }, "fetch", 1e6 / 15, "--fetchers"},
+		{"weeks", func(r *Run) { r.Fetchers, r.CPU = 1e6, 2000*time.Second }, "cpu", 500_000, "--node i/6"},
+	} {
+		r := run
+		c.change(&r)
+		p := s.Predict(results, r)
+		if p.Limit != c.limit || !near(p.Seconds, c.time) || p.LimitText == "" {
+			t.Errorf("%s: %s after %v s (%s), want %s after %v s; %v", c.what, p.Limit, p.Seconds, p.LimitText, c.limit, c.time, p.Limits)
+		}
+		var flags []string
+		for _, g := range p.Suggestion {
+			flags = append(flags, g.Flags)
+		}
+		if all := strings.Join(flags, " "); !strings.Contains(all, c.flags) || !strings.Contains(all, "--per-host 4") {
+			t.Errorf("%s: suggested are %q, not %q", c.what, flags, c.flags)
+		}
+	}
+	if got := p.Ranked(); !slices.Equal(got, []store.Reason{store.HTTP429}) {
+		t.Errorf("reasons %v", got)
+	}
+}
+
+// TestEach stops at what a list cannot give.
+func TestEach(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Draw(ctx, Plan{Lists: []source.Spec{{Path: "-", Format: "txt", In: io.LimitReader(endless{}, 1<<40)}}, Rows: 3}); err == nil {
+		t.Error("a cancelled Draw goes on")
+	}
+}
+
+// endless is a list without end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return copy(b, "http://h.example/\n"), nil }
