@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"image"
-	"math"
 	"sync"
 
 	"facescan/detect/cascade"
@@ -25,27 +24,56 @@ type Search struct {
 	Found []cascade.Window
 }
 
+// smoothBelow is the scale from which on the decoder has smoothed enough: a face is found less often in an image that was
+// halved and smoothed.
+const smoothBelow = 1.5
+
 // NewWith makes a detector of an engine. The detector owns it.
 func NewWith(p Params, e Engine) (Detector, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	return &detector{p: p, engine: e, turns: p.turns(), print: fmt.Sprintf("facefinder-%.8s/1 %v", FacefinderSum(), p)}, nil
+	return &detector{p: p, engine: e, print: fmt.Sprintf("facefinder-%.8s/1 %v", FacefinderSum(), p)}, nil
 }
 
-// detector turns the windows that an engine finds into faces.
+// detector turns the windows that an engine finds into faces, in two looks: at whole images, and once more at what is doubtful.
 type detector struct {
 	p       Params
 	engine  Engine
-	turns   []float64
 	print   string
 	scratch sync.Pool // *scratch
 }
 
 // scratch is what a call of Detect needs and leaves behind for the next one.
 type scratch struct {
-	searches []Search
-	merger   merger
+	lumas  []*image.Gray // as they are searched
+	smooth []image.Gray
+	passes searches // over whole images
+	ends   []int    // of passes, an image
+	looks  looks
+	merger merger
+}
+
+// searches is a list that keeps the room of its elements' results.
+type searches []Search
+
+// add appends a search and empties its result.
+func (s *searches) add(luma *image.Gray, p cascade.Params) {
+	if len(*s) < cap(*s) {
+		*s = (*s)[:len(*s)+1]
+	} else {
+		*s = append(*s, Search{})
+	}
+	last := &(*s)[len(*s)-1]
+	*last = Search{Luma: luma, Params: p, Found: last.Found[:0]}
+}
+
+// clear empties the list. It must not keep pictures alive.
+func (s *searches) clear() {
+	for i := range *s {
+		(*s)[i].Luma = nil
+	}
+	*s = (*s)[:0]
 }
 
 func (d *detector) Detect(ctx context.Context, batch []Image) ([]Answer, error) {
@@ -54,41 +82,64 @@ func (d *detector) Detect(ctx context.Context, batch []Image) ([]Answer, error) 
 		s = new(scratch)
 	}
 	defer d.scratch.Put(s)
-	d.plan(s, batch)
-	if err := d.engine.Run(ctx, s.searches); err != nil {
+	defer s.clear()
+	s.prepare(batch, d.p)
+	if err := d.engine.Run(ctx, s.passes); err != nil {
+		return nil, err
+	}
+	from := 0
+	for i, to := range s.ends {
+		s.merger.clear()
+		for j := range s.passes[from:to] {
+			s.merger.add(&s.passes[from+j], d.p.weight(), 0, 0)
+		}
+		s.merger.cluster(d.p.IoU)
+		s.looks.plan(&s.merger, s.lumas[i])
+		from = to
+	}
+	if err := d.engine.Run(ctx, s.looks.searches); err != nil {
 		return nil, err
 	}
 	answers := make([]Answer, len(batch))
-	for i := range batch {
-		answers[i] = s.merger.merge(s.searches[i*len(d.turns):][:len(d.turns)], d.p)
-	}
-	for i := range s.searches {
-		s.searches[i].Luma = nil // the pool must not keep pictures alive
+	for i, img := range batch {
+		s.looks.gather(&s.merger, i)
+		s.merger.cluster(d.p.IoU)
+		answers[i] = d.p.answer(s.merger.clusters)
+		if size := img.Luma.Bounds().Size(); tooLarge(size) {
+			answers[i].Err = fmt.Errorf("an image of %dx%d pixels is larger than can be searched", size.X, size.Y)
+		}
 	}
 	return answers, nil
 }
 
-// plan sets s.searches: for every image one a turn.
-func (d *detector) plan(s *scratch, batch []Image) {
-	n := len(batch) * len(d.turns)
-	for len(s.searches) < n {
-		s.searches = append(s.searches, Search{})
+// prepare smooths the images of a batch and plans the first look at them.
+func (s *scratch) prepare(batch []Image, p Params) {
+	for len(s.smooth) < len(batch) {
+		s.smooth = append(s.smooth, image.Gray{})
 	}
-	s.searches = s.searches[:n]
 	for i, img := range batch {
-		size := img.Luma.Bounds().Size()
-		from := max(1, int(float64(d.p.MinFace)/img.Scale))
-		to := min(size.X, size.Y)
-		if d.p.MaxFace != 0 {
-			to = min(to, int(math.Ceil(float64(d.p.MaxFace)/img.Scale)))
+		luma := img.Luma
+		if tooLarge(luma.Bounds().Size()) {
+			luma = new(image.Gray)
+		} else if img.Scale < smoothBelow {
+			luma = &s.smooth[i]
+			cascade.Smooth(luma, img.Luma)
 		}
-		for j, t := range d.turns {
-			search := &s.searches[i*len(d.turns)+j]
-			*search = Search{Luma: img.Luma, Found: search.Found[:0], Params: cascade.Params{
-				MinSize: from, MaxSize: to, Shift: d.p.Shift, Scale: d.p.Scale, Turn: t,
-			}}
+		s.lumas = append(s.lumas, luma)
+		for _, pass := range p.passes(luma.Bounds().Size(), img.Scale) {
+			s.passes.add(luma, pass)
 		}
+		s.ends = append(s.ends, len(s.passes))
 	}
+}
+
+func tooLarge(size image.Point) bool { return size.X*size.Y > cascade.MaxPixels }
+
+func (s *scratch) clear() {
+	s.passes.clear()
+	s.looks.clear()
+	clear(s.lumas)
+	s.lumas, s.ends = s.lumas[:0], s.ends[:0]
 }
 
 func (d *detector) Fingerprint() string { return d.print }

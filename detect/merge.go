@@ -4,12 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
-
-	"facescan/detect/cascade"
 )
-
-// ownScore is the threshold with the best F1 at IoU 0.4 on annotated photos, see `make accuracy`.
-const ownScore = 8
 
 // keepCandidates is how many faces below the threshold an answer keeps.
 const keepCandidates = 8
@@ -27,46 +22,71 @@ const insidePart = 0.5
 type found struct {
 	x, y, side float64
 	score      float64
+	tilt       float64 // of the face, in parts of a turn; of the best window's in a cluster
 }
 
-// merger clusters windows. It is reused from image to image.
+// merger clusters the windows of one image. It is reused from image to image.
 type merger struct {
-	windows, clusters []found
-	taken             []bool
+	windows  []found
+	clusters []found // by score descending, none inside a better one
+	all      []found
+	member   []int // which of all a window belongs to
 }
 
-// merge turns the windows of all passes over one image into faces. Greedily from the best window: whatever
-// overlaps it by more than p.IoU is the same face, whose box is the mean of its windows, weighted by score, and whose score is
-// their sum. Of two clusters, one mostly inside the other, the better one stays.
-func (m *merger) merge(passes []Search, p Params) Answer {
-	m.windows, m.clusters = m.windows[:0], m.clusters[:0]
-	for _, s := range passes {
-		sin, cos := math.Sincos(2 * math.Pi * s.Turn)
-		for _, w := range s.Found {
-			m.windows = append(m.windows, drawn(w, sin, cos))
-		}
+// clear forgets the windows.
+func (m *merger) clear() { m.windows = m.windows[:0] }
+
+// add takes what a search found in a part of the image that begins at (x, y), as boxes that a person would draw. A window counts by weight.
+func (m *merger) add(s *Search, weight float64, x, y int) {
+	tilt := s.Turn
+	if s.Mirror {
+		tilt = -tilt
 	}
-	slices.SortStableFunc(m.windows, func(a, b found) int { return cmp.Compare(b.score, a.score) })
-	m.taken = append(m.taken[:0], make([]bool, len(m.windows))...)
+	sin, cos := math.Sincos(2 * math.Pi * tilt)
+	for _, w := range s.Found {
+		size := float64(w.Size)
+		m.windows = append(m.windows, found{
+			x:     float64(x+w.Col) + drawnDown*size*sin,
+			y:     float64(y+w.Row) + drawnDown*size*cos,
+			side:  drawnSide * size,
+			score: weight * float64(w.Score),
+			tilt:  tilt,
+		})
+	}
+}
+
+// cluster sets m.clusters. Greedily from the best window: whatever overlaps it by more than iou is the same face, whose box is the mean
+// of its windows, weighted by score, and whose score is their sum. Of two clusters, one mostly inside the other, the better one stays.
+func (m *merger) cluster(iou float64) {
+	better := func(a, b found) int { return cmp.Compare(b.score, a.score) }
+	slices.SortStableFunc(m.windows, better)
+	m.all, m.member = m.all[:0], m.member[:0]
+	for range m.windows {
+		m.member = append(m.member, -1)
+	}
 	for i, best := range m.windows {
-		if m.taken[i] {
+		if m.member[i] >= 0 {
 			continue
 		}
-		var sum found
+		sum := found{tilt: best.tilt}
 		for j := i; j < len(m.windows); j++ {
 			w := m.windows[j]
-			if m.taken[j] || (j != i && best.iou(w) <= p.IoU) {
+			if m.member[j] >= 0 || j > i && best.iou(w) <= iou {
 				continue
 			}
-			m.taken[j] = true
+			m.member[j] = len(m.all)
 			sum.x += w.x * w.score
 			sum.y += w.y * w.score
 			sum.side += w.side * w.score
 			sum.score += w.score
 		}
-		m.clusters = append(m.clusters, found{sum.x / sum.score, sum.y / sum.score, sum.side / sum.score, sum.score})
+		sum.x /= sum.score
+		sum.y /= sum.score
+		sum.side /= sum.score
+		m.all = append(m.all, sum)
 	}
-	slices.SortStableFunc(m.clusters, func(a, b found) int { return cmp.Compare(b.score, a.score) })
+	m.clusters = append(m.clusters[:0], m.all...)
+	slices.SortStableFunc(m.clusters, better)
 	kept := m.clusters[:0]
 	for _, c := range m.clusters {
 		inside := func(k found) bool { return c.overlap(k) > insidePart*c.side*c.side }
@@ -74,45 +94,17 @@ func (m *merger) merge(passes []Search, p Params) Answer {
 			kept = append(kept, c)
 		}
 	}
-	return m.answer(kept, p)
+	m.clusters = kept
 }
 
-// answer splits clusters, by score descending, at the threshold.
-func (m *merger) answer(clusters []found, p Params) Answer {
-	var a Answer
-	for _, c := range clusters {
-		side := onGrid(c.side)
-		f := Face{X: onGrid(c.x - c.side/2), Y: onGrid(c.y - c.side/2), Width: side, Height: side, Score: float64(float32(c.score))}
-		switch {
-		case f.Score >= p.Threshold():
-			a.Faces = append(a.Faces, f)
-		case len(a.Candidates) < keepCandidates:
-			a.Candidates = append(a.Candidates, f)
+// members appends the windows of clusters that score at least so much.
+func (m *merger) members(to []found, score float64) []found {
+	for i, w := range m.windows {
+		if m.all[m.member[i]].score >= score {
+			to = append(to, w)
 		}
 	}
-	slices.SortFunc(a.Faces, order)
-	slices.SortFunc(a.Candidates, order)
-	return a
-}
-
-// onGrid rounds to 256ths of a pixel. Coordinates below 65536 then fit a float32, turned and mirrored ones too, so that an
-// answer that comes from another process is the same to the bit.
-func onGrid(v float64) float64 { return math.Floor(v*256+0.5) / 256 }
-
-// order is that of faces in an answer: by score descending, then y, x, width.
-func order(a, b Face) int {
-	return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X), cmp.Compare(a.Width, b.Width))
-}
-
-// drawn is the box a person would draw around the face in a window that is turned by an angle.
-func drawn(w cascade.Window, sin, cos float64) found {
-	size := float64(w.Size)
-	return found{
-		x:     float64(w.Col) + drawnDown*size*sin,
-		y:     float64(w.Row) + drawnDown*size*cos,
-		side:  drawnSide * size,
-		score: float64(w.Score),
-	}
+	return to
 }
 
 // overlap is the area that two squares share.

@@ -84,3 +84,11 @@ int32_t native_rest(trees t, grid *g, node *nodes, const uint8_t *pix, candidate
 #endif
   return rest_any(t, g, nodes, pix, list, n);
 }
+
+void native_smooth(int32_t level, uint8_t *to, int32_t to_stride, const uint8_t *from, int32_t from_stride, int32_t width, int32_t height) {
+#ifdef __x86_64__
+  if (level == 2) return smooth_avx512(to, to_stride, from, from_stride, width, height);
+  if (level == 1) return smooth_avx2(to, to_stride, from, from_stride, width, height);
+#endif
+  smooth_any(to, to_stride, from, from_stride, width, height);
+}

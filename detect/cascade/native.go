@@ -7,10 +7,15 @@ package cascade
 // #cgo nocallback native_band
 // #cgo noescape native_rest
 // #cgo nocallback native_rest
+// #cgo noescape native_smooth
+// #cgo nocallback native_smooth
 // #include "native.h"
 import "C"
 
-import "slices"
+import (
+	"image"
+	"slices"
+)
 
 const (
 	bandWindows = 4096 // about as many as share a first-level cache with the rows they lie in
@@ -28,14 +33,14 @@ type native struct {
 	sum     []C.float
 }
 
-// nativeLevels is the number of variants that this processor can run.
-func nativeLevels() int { return int(C.native_level()) + 1 }
+// bestLevel is the fastest variant that this processor can run; it can run the lower ones too.
+var bestLevel = int(C.native_level())
 
 func newScanner(c *Cascade) scanner {
 	if c.depth != nativeDepth {
 		return &portable{cascade: c}
 	}
-	return newNative(c, nativeLevels()-1)
+	return newNative(c, bestLevel)
 }
 
 func newNative(c *Cascade, level int) *native {
@@ -94,4 +99,11 @@ func (s *native) trees() C.trees {
 // room is a slice of n elements, and of what the native code may write behind them; what was in it is lost.
 func room[T any](s []T, n int) []T {
 	return slices.Grow(s[:0], n+C.SPARE)[:n+C.SPARE]
+}
+
+func smooth(to, from *image.Gray) { smoothNative(bestLevel, to, from) }
+
+func smoothNative(level int, to, from *image.Gray) {
+	C.native_smooth(C.int32_t(level), (*C.uint8_t)(&to.Pix[0]), C.int32_t(to.Stride), (*C.uint8_t)(&from.Pix[0]), C.int32_t(from.Stride),
+		C.int32_t(to.Rect.Dx()), C.int32_t(to.Rect.Dy()))
 }

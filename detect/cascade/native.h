@@ -57,4 +57,7 @@ int32_t native_band(trees t, grid *g, node *nodes, const uint8_t *pix, int32_t a
 // native_rest evaluates the other stages for n candidates, keeps those that pass, in place, and returns their number.
 int32_t native_rest(trees t, grid *g, node *nodes, const uint8_t *pix, candidates list, int32_t n);
 
+// native_smooth is Smooth, of an image and from it without a border.
+void native_smooth(int32_t level, uint8_t *to, int32_t to_stride, const uint8_t *from, int32_t from_stride, int32_t width, int32_t height);
+
 #endif

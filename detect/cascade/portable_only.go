@@ -2,4 +2,8 @@
 
 package cascade
 
+import "image"
+
 func newScanner(c *Cascade) scanner { return &portable{cascade: c} }
+
+func smooth(to, from *image.Gray) { smoothPortable(to, from) }

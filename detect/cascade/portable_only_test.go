@@ -2,4 +2,8 @@
 
 package cascade
 
+import "image"
+
 func nativeScanners(*Cascade) map[string]scanner { return nil }
+
+func nativeSmoothers() map[string]func(to, from *image.Gray) { return nil }

@@ -187,6 +187,22 @@ static TARGET int32_t VARIANT(rest)(trees t, grid *g, node *nodes, const uint8_t
   return VARIANT(stages)(t, g, nodes, g->step <= SORTED, EARLY, INT32_MAX, pix, list, n);
 }
 
+static TARGET void VARIANT(smooth)(uint8_t *to, int32_t to_stride, const uint8_t *from, int32_t from_stride, int32_t width, int32_t height) {
+  enum { PART = 1024 };  // columns at a time
+  for (int32_t y = 0; y < height; y++) {
+    const uint8_t *b = from + (int64_t)y * from_stride, *a = y > 0 ? b - from_stride : b, *c = y < height - 1 ? b + from_stride : b;
+    uint8_t *restrict out = to + (int64_t)y * to_stride;
+    for (int32_t x = 0; x < width; x += PART) {
+      const int32_t n = width - x < PART ? width - x : PART, left = x > 0 ? x - 1 : 0, right = x + n < width ? x + n : width - 1;
+      uint16_t sum[PART + 2];  // of three rows, from column x - 1 on
+      sum[0] = a[left] + 2 * b[left] + c[left];
+      for (int32_t i = 0; i < n; i++) sum[i + 1] = a[x + i] + 2 * b[x + i] + c[x + i];
+      sum[n + 1] = a[right] + 2 * b[right] + c[right];
+      for (int32_t i = 0; i < n; i++) out[x + i] = (sum[i] + 2 * sum[i + 1] + sum[i + 2] + 8) >> 4;
+    }
+  }
+}
+
 #undef V
 #undef VARIANT
 #undef TARGET

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"facescan/detect"
 )
@@ -62,7 +63,17 @@ func (c *Client) believe(body []byte, length string, items []*item) ([]detect.An
 			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v", m.Parameters[minScoreKey])
 		}
 	}
-	return judge(items, rows, told, threshold)
+	answers, err := judge(items, rows, told, threshold)
+	if err == nil && strings.HasPrefix(c.model.detector, embeddedPrefix) {
+		for _, a := range answers {
+			for _, list := range [][]detect.Face{a.Faces, a.Candidates} {
+				for i := range list {
+					list[i].Confidence = detect.Confidence(list[i].Score)
+				}
+			}
+		}
+	}
+	return answers, err
 }
 
 // judge checks the boxes and sorts them to their images.
