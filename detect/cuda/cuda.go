@@ -64,7 +64,6 @@ type (
 // Engine finds windows on one GPU. It implements detect.Engine.
 type Engine struct {
 	driver *driver
-	name   string
 	free   chan *lane
 	all    []*lane
 }

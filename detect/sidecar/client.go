@@ -145,19 +145,19 @@ func (c *Client) begin(ctx context.Context) error {
 		wg.Go(func() { errs[i] = c.check(ctx, e, true) })
 	}
 	wg.Wait()
-	up := 0
+	ready := 0
 	for i, e := range c.endpoints {
 		switch {
 		case errs[i] == nil:
-			e.state = up_
-			up++
+			e.state = up
+			ready++
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case permanent(errs[i]):
 			return errs[i]
 		}
 	}
-	if up == 0 {
+	if ready == 0 {
 		return fmt.Errorf("no sidecar answers: %w", errors.Join(errs...))
 	}
 	for i, e := range c.endpoints {
@@ -493,7 +493,7 @@ func (c *Client) Probe(context.Context) error {
 	defer c.mu.Unlock()
 	now := time.Now()
 	for _, e := range c.endpoints {
-		if e.state == up_ && now.After(e.busy) {
+		if e.state == up && now.After(e.busy) {
 			return nil
 		}
 	}

@@ -38,7 +38,7 @@ const (
 type state int
 
 const (
-	up_      state = iota
+	up       state = iota
 	checking       // a request failed: it is asked for its health at once
 	down           // the last check failed; it is repeated now and then
 )
@@ -134,7 +134,7 @@ func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 		}
 		e.busy = time.Now().Add(wait)
 	case errors.As(err, &h) && h.Status == http.StatusRequestEntityTooLarge: // what was asked is to blame
-	case e.epoch == epoch && e.state == up_:
+	case e.epoch == epoch && e.state == up:
 		e.state, e.err = checking, err
 		c.wg.Go(func() { c.revive(e, err) })
 	}
@@ -153,7 +153,7 @@ func (c *Client) revive(e *endpoint, cause error) {
 		err := c.check(c.ctx, e, false)
 		c.mu.Lock()
 		if err == nil {
-			e.state, e.err, e.latency, e.busy = up_, nil, 0, time.Time{}
+			e.state, e.err, e.latency, e.busy = up, nil, 0, time.Time{}
 			e.epoch++
 		} else {
 			e.state, e.err = down, err
