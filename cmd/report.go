@@ -1,0 +1,83 @@
+package cmd
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
+	"facescan/pipeline/keep"
+	"facescan/store/export"
+	"facescan/store/report"
+)
+
+type reportOptions struct {
+	out       string
+	blurFaces bool
+}
+
+func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVarP(&o.out, "output", "o", "-", "`file` to write, beside and then renamed; - is stdout")
+	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur the faces that were found in the small pictures")
+}
+
+func newReport(g *globals) *cobra.Command {
+	var o reportOptions
+	c := &cobra.Command{
+		Use:   "report JOB -o FILE.html",
+		Short: "Write one page about the job: its run, failures, faces, images",
+		Long: "Writes one file of HTML that needs nothing else: the run over time, failures and what can be done about them, faces an image,\n" +
+			"sizes, formats, hosts, scores, and the pictures that `run --thumbnails` kept. Works beside running processes.",
+		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runReport(c.Context(), g, &o, args[0])
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) error {
+	job, err := existingJob(ctx, arg)
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	_, ctx, stop := interrupts(ctx, func() {})
+	defer stop()
+	ro := report.Options{Now: time.Now(), Remedy: pipeline.Remedy}
+	if o.blurFaces {
+		ro.Blur = keep.Blur
+	}
+	write := func(w io.Writer) error {
+		b := bufio.NewWriter(w)
+		if err := report.Write(ctx, b, job, ro); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		return b.Flush()
+	}
+	if o.out == "-" {
+		return write(g.out)
+	}
+	sources, err := exportSources(ctx, job)
+	if err != nil {
+		return err
+	}
+	if err := guardOutput(o.out, job, sources); err != nil {
+		return err
+	}
+	f, err := export.Create(o.out)
+	if err != nil {
+		return err
+	}
+	defer f.Discard() // does nothing to a finished one
+	if err := write(f); err != nil {
+		return err
+	}
+	return f.Close()
+}

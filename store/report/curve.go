@@ -1,0 +1,209 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// curve counts rows by the time when they were done, in steps that double when there would be too many of them.
+type curve struct {
+	step   time.Duration
+	counts map[int64]outcome // by time / step
+	lo, hi int64
+}
+
+// earliest is a time before which no row was done; what claims to be was done by a clock that was not set.
+var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (c *curve) add(at time.Time, failed bool) {
+	if at.Before(earliest) || at.Year() > 2200 {
+		return
+	}
+	k := floor(at.UnixNano(), int64(c.step))
+	if c.counts == nil {
+		c.counts, c.lo, c.hi = map[int64]outcome{}, k, k
+	}
+	for max(c.hi, k)-min(c.lo, k) >= curveSteps {
+		c.widen()
+		k = floor(k, 2)
+	}
+	c.lo, c.hi = min(c.lo, k), max(c.hi, k)
+	o := c.counts[k]
+	if failed {
+		o.failed++
+	} else {
+		o.ok++
+	}
+	c.counts[k] = o
+}
+
+func floor(n, by int64) int64 {
+	q := n / by
+	if n%by < 0 {
+		q--
+	}
+	return q
+}
+
+func (c *curve) widen() {
+	c.step *= 2
+	wide := make(map[int64]outcome, len(c.counts)/2+1)
+	for k, o := range c.counts {
+		w := wide[floor(k, 2)]
+		w.ok, w.failed = w.ok+o.ok, w.failed+o.failed
+		wide[floor(k, 2)] = w
+	}
+	c.counts, c.lo, c.hi = wide, floor(c.lo, 2), floor(c.hi, 2)
+}
+
+// The drawing, in its own units.
+const (
+	curveWidth, curveHeight = 900, 240
+	plotLeft, plotRight     = 70, 890
+	plotTop, plotBottom     = 14, 204
+)
+
+// curvePicture is two drawings: rows a second, and rows done, over the same time.
+type curvePicture struct {
+	Text     string // the same in words
+	Columns  []columnPicture
+	Line     string // points of what is done
+	Rates    []tick
+	Sums     []tick
+	Times    []tick
+	Baseline float64
+	Left     float64
+	Right    float64
+}
+
+type columnPicture struct{ X, Width, OKTop, OKHeight, FailedTop, FailedHeight float64 }
+
+type tick struct {
+	At    float64
+	Label string
+}
+
+func (c *curve) picture() *curvePicture {
+	if len(c.counts) == 0 {
+		return nil
+	}
+	n := float64(c.hi - c.lo + 1)
+	x := func(k float64) float64 { return tenth(plotLeft + (plotRight-plotLeft)*k/n) }
+	keys := make([]int64, 0, len(c.counts))
+	peak, sum, failed := int64(0), int64(0), int64(0)
+	for k, o := range c.counts {
+		keys = append(keys, k)
+		peak = max(peak, o.ok+o.failed)
+		sum, failed = sum+o.ok+o.failed, failed+o.failed
+	}
+	slices.SortFunc(keys, cmp.Compare[int64])
+	seconds := c.step.Seconds()
+	topRate, rates := ticks(float64(peak) / seconds)
+	topSum, sums := ticks(float64(sum))
+	y := func(v, top float64) float64 { return tenth(plotBottom - (plotBottom-plotTop)*v/top) }
+	p := &curvePicture{Baseline: plotBottom, Left: plotLeft, Right: plotRight}
+	var line strings.Builder
+	fmt.Fprintf(&line, "%s,%s", coord(plotLeft), coord(plotBottom))
+	done, end := int64(0), float64(0)
+	for _, k := range keys {
+		o := c.counts[k]
+		at := float64(k - c.lo)
+		if at > end { // nothing happened for a while
+			fmt.Fprintf(&line, " %s,%s", coord(x(at)), coord(y(float64(done), topSum)))
+		}
+		done, end = done+o.ok+o.failed, at+1
+		fmt.Fprintf(&line, " %s,%s", coord(x(end)), coord(y(float64(done), topSum)))
+		okTop := y(float64(o.ok)/seconds, topRate)
+		allTop := y(float64(o.ok+o.failed)/seconds, topRate)
+		left, right := x(at), x(at+1)
+		p.Columns = append(p.Columns, columnPicture{left, tenth(max(right-left-0.6, 0.6)), okTop, tenth(plotBottom - okTop), allTop, tenth(okTop - allTop)})
+	}
+	p.Line = line.String()
+	for _, v := range rates {
+		p.Rates = append(p.Rates, tick{y(v, topRate), number(v)})
+	}
+	for _, v := range sums {
+		p.Sums = append(p.Sums, tick{y(v, topSum), number(v)})
+	}
+	first := time.Unix(0, c.lo*int64(c.step)).UTC()
+	length := time.Duration(c.hi-c.lo+1) * c.step
+	p.Times = timeTicks(first, length)
+	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s a second, over %s.", count(sum),
+		first.Format("2 January 2006 15:04:05"), first.Add(length).Format("2 January 2006 15:04:05"), count(failed), number(float64(peak)/seconds), duration(c.step))
+	return p
+}
+
+func tenth(f float64) float64 { return math.Round(10*f) / 10 }
+
+// ticks are round numbers from 0 up to one that is not below the highest value, which is the first result.
+func ticks(highest float64) (top float64, at []float64) {
+	step := math.Pow(10, math.Floor(math.Log10(highest)))
+	for _, part := range []float64{0.2, 0.5, 1, 2} {
+		if highest/(step*part) <= 5 {
+			step *= part
+			break
+		}
+	}
+	for i := 0.0; ; i++ {
+		v := i * step
+		at = append(at, v)
+		if v >= highest {
+			return v, at
+		}
+	}
+}
+
+// timeTicks labels a span of time at round moments.
+func timeTicks(first time.Time, length time.Duration) (out []tick) {
+	day := 24 * time.Hour
+	step, format := day*365, "2006"
+	for length > 7*step {
+		step *= 2
+	}
+	for _, s := range []struct {
+		step   time.Duration
+		format string
+	}{
+		{time.Second, "15:04:05"}, {5 * time.Second, "15:04:05"}, {15 * time.Second, "15:04:05"}, {time.Minute, "15:04"}, {5 * time.Minute, "15:04"},
+		{15 * time.Minute, "15:04"}, {time.Hour, "15:04"}, {3 * time.Hour, "2 Jan 15:04"}, {12 * time.Hour, "2 Jan 15:04"}, {day, "2 Jan"},
+		{7 * day, "2 Jan"}, {30 * day, "2 Jan 2006"}, {90 * day, "2 Jan 2006"},
+	} {
+		if length <= 7*s.step {
+			step, format = s.step, s.format
+			break
+		}
+	}
+	for at := first.Truncate(step).Add(step); at.Before(first.Add(length)); at = at.Add(step) {
+		x := tenth(plotLeft + (plotRight-plotLeft)*float64(at.Sub(first))/float64(length))
+		out = append(out, tick{x, at.Format(format)})
+	}
+	if len(out) == 0 {
+		out = append(out, tick{plotLeft, first.Format("15:04:05")})
+	}
+	return out
+}
+
+// number is short, and exact enough for an axis.
+func number(v float64) string {
+	if v >= 100 {
+		return count(int64(math.Round(v)))
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+func duration(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
+	case d < 2*time.Minute:
+		return strconv.FormatFloat(d.Seconds(), 'g', 3, 64) + " s"
+	case d < 2*time.Hour:
+		return strconv.FormatFloat(d.Minutes(), 'f', 0, 64) + " min"
+	}
+	return strconv.FormatFloat(d.Hours(), 'f', 0, 64) + " h"
+}

@@ -1,0 +1,241 @@
+// Package report shows a job on one page: a file of HTML that needs nothing else, neither a server nor a script.
+//
+//	store.Counts ──────────────▶ figures, failures
+//	store.Results ─▶ one pass ─▶ the curve, histograms, hosts     ─▶ page.html ─▶ w
+//	store.Sampler ─────────────▶ small pictures with their boxes
+//
+// The pass holds no more than a few hundred counters, however many rows there are (tally.go). What comes from a list, hosts
+// above all, is hostile: html/template escapes it, it is isolated from the text around it (bdi), and a policy in the
+// page's head forbids scripts and whatever is not in the file. Bars are drawn (svg) and not coloured backgrounds, which
+// printers leave out; every drawing has a table or a sentence that says the same.
+package report
+
+import (
+	"context"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"facescan/store"
+)
+
+// Options of a report.
+type Options struct {
+	Now    time.Time
+	Remedy func(store.Reason) string // what can be done about a failure
+	// Blur makes the faces of an image of that size unrecognisable in a small JPEG of it; optional.
+	Blur func(jpeg []byte, faces []store.Face, width, height int) ([]byte, error)
+}
+
+//go:embed page.html
+var pageText string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"count": count, "percent": percent, "coord": coord,
+}).Parse(pageText))
+
+// page is what the template shows.
+type page struct {
+	Job, Made  string
+	Figures    []figure
+	Sources    []store.Source
+	Incomplete []string
+	Detectors  []bar
+	Curve      *curvePicture
+	Failures   []failure
+	Tables     []histogram
+	Scores     []scoreBar
+	Hosts      []hostRow
+	Rough      bool // hosts are counted approximately
+	Sheets     []sheet
+}
+
+type figure struct {
+	ID, Name string
+	N        int64
+	Share    string
+}
+
+type failure struct {
+	Reason store.Reason
+	Class  store.Class
+	N      int64
+	Share  string
+	Width  float64
+	Remedy string
+}
+
+type sheet struct {
+	Title    string
+	Pictures []picture
+}
+
+type picture struct {
+	ID            int64
+	Source        template.URL // data:
+	Alt           string
+	Host          string
+	Width, Height int // of the image
+	Line          float64
+	Faces         []store.Face
+	Best          string
+}
+
+// Write writes the report of a job.
+func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
+	t := newTally()
+	for r, err := range job.Results(ctx, math.MinInt64, math.MaxInt64) {
+		if err != nil {
+			return err
+		}
+		t.add(&r)
+	}
+	c, err := job.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	p := page{Job: job.Path(), Made: o.Now.UTC().Format("2 January 2006, 15:04 UTC"), Incomplete: c.ImportIncomplete,
+		Curve: t.curve.picture(), Tables: t.histograms(), Scores: t.scores.bars(), Detectors: t.detectors.bars()}
+	if p.Sources, err = job.Sources(ctx); err != nil {
+		return err
+	}
+	p.Figures = figures(c)
+	p.Failures = failures(c, o.Remedy)
+	p.Hosts, p.Rough = t.topHosts()
+	if p.Sheets, err = sheets(ctx, job, o); err != nil {
+		return err
+	}
+	return pageTemplate.Execute(w, p)
+}
+
+func figures(c store.Counts) []figure {
+	of := func(n, all int64, what string) string {
+		if all == 0 {
+			return ""
+		}
+		return percent(n, all) + " of " + what
+	}
+	fs := []figure{
+		{"total", "rows", c.Total, ""}, {"done", "done", c.Done, of(c.Done, c.Total, "rows")}, {"pending", "pending", c.Pending, of(c.Pending, c.Total, "rows")},
+		{"ok", "ok", c.OK, of(c.OK, c.Done, "done")}, {"failed", "failed", c.Failed, of(c.Failed, c.Done, "done")},
+		{"images_with_faces", "images with faces", c.ImagesWithFaces, of(c.ImagesWithFaces, c.OK, "ok")}, {"faces", "faces", c.Faces, ""},
+	}
+	if c.AlreadyDone > 0 {
+		fs = append(fs, figure{"already_done", "done on arrival", c.AlreadyDone, ""})
+	}
+	return fs
+}
+
+func failures(c store.Counts, remedy func(store.Reason) string) (out []failure) {
+	most := int64(1)
+	for r, n := range c.Failures {
+		if n > 0 {
+			most = max(most, n)
+			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: percent(n, c.Done), Remedy: remedy(r)})
+		}
+	}
+	for i := range out {
+		out[i].Width = width(out[i].N, most)
+	}
+	slices.SortFunc(out, func(a, b failure) int {
+		if a.N != b.N {
+			return int(min(1, max(-1, b.N-a.N)))
+		}
+		return strings.Compare(string(a.Reason), string(b.Reason))
+	})
+	return out
+}
+
+// sheets are the small pictures of rows that are ok now, with the faces that they have now.
+func sheets(ctx context.Context, job store.Job, o Options) ([]sheet, error) {
+	sampler, ok := job.(store.Sampler)
+	if !ok {
+		return nil, nil
+	}
+	samples, err := sampler.Samples(ctx)
+	if err != nil {
+		return nil, err
+	}
+	with, without := sheet{Title: "With faces"}, sheet{Title: "Without faces"}
+	for _, s := range samples {
+		for r, err := range job.Results(ctx, s.ID, s.ID+1) {
+			if err != nil {
+				return nil, err
+			}
+			if r.Status != store.OK || r.Width < 1 || r.Height < 1 {
+				continue
+			}
+			p, err := pictureOf(s, r, o)
+			if err != nil {
+				return nil, err
+			}
+			if len(r.Faces) > 0 {
+				with.Pictures = append(with.Pictures, p)
+			} else {
+				without.Pictures = append(without.Pictures, p)
+			}
+		}
+	}
+	return slices.DeleteFunc([]sheet{with, without}, func(s sheet) bool { return len(s.Pictures) == 0 }), nil
+}
+
+func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
+	jpeg := s.JPEG
+	if o.Blur != nil && len(r.Faces) > 0 {
+		var err error
+		if jpeg, err = o.Blur(jpeg, r.Faces, r.Width, r.Height); err != nil {
+			return picture{}, fmt.Errorf("blur the thumbnail of row %d: %w", r.ID, err)
+		}
+	}
+	p := picture{ID: r.ID, Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Line: float64(max(r.Width, r.Height)) / 120, Faces: r.Faces,
+		Source: template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(jpeg))}
+	switch n := len(r.Faces); n {
+	case 0:
+		p.Alt = fmt.Sprintf("image of row %d, no face found", r.ID)
+	case 1:
+		p.Alt = fmt.Sprintf("image of row %d, one face marked", r.ID)
+	default:
+		p.Alt = fmt.Sprintf("image of row %d, %d faces marked", r.ID, n)
+	}
+	if len(r.Faces) > 0 {
+		p.Best = "score " + strconv.FormatFloat(r.Faces[0].Score, 'f', 2, 64)
+	}
+	return p, nil
+}
+
+// count groups digits by threes.
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// percent is a share in words short enough for a table.
+func percent(n, of int64) string {
+	if of <= 0 {
+		return "–"
+	}
+	share := 100 * float64(n) / float64(of)
+	if n > 0 && share < 0.1 {
+		return "< 0.1 %"
+	}
+	if n < of && share > 99.9 {
+		return "> 99.9 %"
+	}
+	return strconv.FormatFloat(share, 'f', 1, 64) + " %"
+}
+
+// width is how wide a bar is, in percent of the widest.
+func width(n, most int64) float64 { return math.Round(1000*float64(n)/float64(max(most, 1))) / 10 }
+
+// coord is a coordinate in a drawing.
+func coord(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -1,0 +1,270 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"facescan/store"
+	"facescan/store/top"
+)
+
+const (
+	hostsCounted = 2000 // exactly; beyond that approximately
+	hostsShown   = 20
+	hostLength   = 200 // bytes of a name
+	wordsCounted = 30  // formats, detectors
+	curveSteps   = 180 // of the curve at most
+)
+
+// tally is everything that is counted in one pass over the results.
+type tally struct {
+	curve     curve
+	faces     steps
+	bytes     steps
+	sides     steps
+	formats   words
+	detectors words
+	scores    scores
+	hosts     *top.Counter[string, outcome]
+}
+
+type outcome struct{ ok, failed, faces int64 }
+
+func newTally() *tally {
+	return &tally{
+		curve:   curve{step: 125 * time.Millisecond},
+		faces:   steps{bounds: []int64{0, 1, 2, 3, 4, 5, 10, 20, 50}},
+		bytes:   steps{bounds: []int64{0, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20, 16 << 20}},
+		sides:   steps{bounds: []int64{100, 200, 400, 800, 1200, 1600, 2400, 3200, 4800, 6400}},
+		formats: words{}, detectors: words{},
+		hosts: top.New[string, outcome](hostsCounted),
+	}
+}
+
+func (t *tally) add(r *store.Result) {
+	failed := r.Status == store.Failed
+	t.curve.add(r.Time, failed)
+	e := t.hosts.Add(hostOf(r.URL), 1)
+	if failed {
+		e.Value.failed++
+	} else {
+		e.Value.ok++
+		e.Value.faces += int64(len(r.Faces))
+		t.faces.add(int64(len(r.Faces)))
+		t.bytes.add(r.Bytes)
+		t.sides.add(int64(max(r.Width, r.Height)))
+		t.formats.add(r.Format)
+		t.detectors.add(r.Detector)
+	}
+	for _, f := range r.Faces {
+		t.scores.add(f.Score, true)
+	}
+	for _, f := range r.Candidates {
+		t.scores.add(f.Score, false)
+	}
+}
+
+// hostOf is a URL's host as it is counted, of bounded length and independent of the URL's memory.
+func hostOf(url string) string {
+	host := strings.ToValidUTF8(strings.ToLower(store.HostOf(url)), "\ufffd")
+	if host == "" {
+		return "(no host)"
+	}
+	if len(host) > hostLength {
+		host = strings.ToValidUTF8(host[:hostLength], "") + "…"
+	}
+	return strings.Clone(host)
+}
+
+// bar is a row of a table.
+type bar struct {
+	Label string
+	N     int64
+	Share string
+	Width float64 // percent of the widest
+}
+
+type histogram struct {
+	Title, Column, Note string
+	Bars                []bar
+}
+
+func (t *tally) histograms() (out []histogram) {
+	for _, h := range []histogram{
+		{"Faces an image", "Faces", "of images that are ok", t.faces.bars(span(plain))},
+		{"Bytes an image", "Bytes", "of images that are ok, as downloaded", t.bytes.bars(span(size))},
+		{"Longer side", "Pixels", "of images that are ok, upright", t.sides.bars(span(plain))},
+		{"Formats", "Format", "of images that are ok", t.formats.bars()},
+	} {
+		if len(h.Bars) > 0 {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// steps counts numbers up to each of some bounds, and those above the last.
+type steps struct {
+	bounds []int64
+	counts []int64
+}
+
+func (s *steps) add(n int64) {
+	if s.counts == nil {
+		s.counts = make([]int64, len(s.bounds)+1)
+	}
+	at, _ := slices.BinarySearch(s.bounds, n)
+	s.counts[at]++
+}
+
+// bars are the steps from the first to the last that has a count; label names one by the bounds it lies between.
+func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
+	most, sum := int64(0), int64(0)
+	first, last := -1, -1
+	for i, n := range s.counts {
+		most, sum = max(most, n), sum+n
+		if n > 0 {
+			if last = i; first < 0 {
+				first = i
+			}
+		}
+	}
+	for i := max(first, 0); i <= last; i++ {
+		above, upTo := int64(-1), int64(math.MaxInt64)
+		if i > 0 {
+			above = s.bounds[i-1]
+		}
+		if i < len(s.bounds) {
+			upTo = s.bounds[i]
+		}
+		out = append(out, bar{label(above, upTo), s.counts[i], percent(s.counts[i], sum), width(s.counts[i], most)})
+	}
+	return out
+}
+
+// span labels a step of whole numbers.
+func span(number func(int64) string) func(above, upTo int64) string {
+	return func(above, upTo int64) string {
+		switch {
+		case upTo == math.MaxInt64:
+			return "more than " + number(above)
+		case upTo == above+1:
+			return number(upTo)
+		case above <= 0:
+			return "up to " + number(upTo)
+		}
+		return "over " + number(above) + " to " + number(upTo)
+	}
+}
+
+func plain(n int64) string { return count(n) }
+
+func size(n int64) string {
+	switch {
+	case n >= 1<<20:
+		return strconv.FormatInt(n>>20, 10) + " MiB"
+	case n >= 1<<10:
+		return strconv.FormatInt(n>>10, 10) + " KiB"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// words counts words; those that come when there are too many are counted together.
+type words map[string]int64
+
+func (w words) add(word string) {
+	if _, known := w[word]; !known && len(w) >= wordsCounted {
+		word = "others"
+	}
+	w[word]++
+}
+
+func (w words) bars() (out []bar) {
+	most, sum := int64(0), int64(0)
+	for _, n := range w {
+		most, sum = max(most, n), sum+n
+	}
+	for word, n := range w {
+		if word == "" {
+			word = "unknown"
+		}
+		out = append(out, bar{word, n, percent(n, sum), width(n, most)})
+	}
+	slices.SortFunc(out, func(a, b bar) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Label, b.Label)) })
+	return out
+}
+
+// scores counts faces, and candidates that were none, by score; each step is half again, about, of the one before: two
+// of them double it. Scores of zero and below come first.
+type scores struct {
+	faces, candidates [scoreSteps]int64
+}
+
+const (
+	scoreSteps = 48
+	scoreZero  = 16 // the step that begins at 1
+)
+
+func (s *scores) add(score float64, face bool) {
+	at := 0
+	if score > 0 {
+		at = int(math.Min(scoreSteps-1, math.Max(1, math.Floor(2*math.Log2(score))+scoreZero)))
+	}
+	if face {
+		s.faces[at]++
+	} else {
+		s.candidates[at]++
+	}
+}
+
+type scoreBar struct {
+	Label                       string
+	Faces, Candidates           int64
+	FacesWidth, CandidatesWidth float64
+}
+
+func (s *scores) bars() (out []scoreBar) {
+	first, last, most := -1, -1, int64(0)
+	for i := range s.faces {
+		if n := s.faces[i] + s.candidates[i]; n > 0 {
+			if last = i; first < 0 {
+				first = i
+			}
+			most = max(most, n)
+		}
+	}
+	for i := max(first, 0); i <= last; i++ {
+		label := "0 or less"
+		if i > 0 {
+			label = fmt.Sprintf("%.3g to %.3g", math.Exp2(float64(i-scoreZero)/2), math.Exp2(float64(i+1-scoreZero)/2))
+		}
+		out = append(out, scoreBar{label, s.faces[i], s.candidates[i], width(s.faces[i], most), width(s.candidates[i], most)})
+	}
+	return out
+}
+
+type hostRow struct {
+	Host              string
+	N, OK, Failed     int64
+	Faces             int64
+	About             bool
+	OKWidth, BadWidth float64
+}
+
+// topHosts are the hosts with the most rows; rough when there were too many to count all exactly.
+func (t *tally) topHosts() (out []hostRow, rough bool) {
+	top := t.hosts.Top(hostsShown)
+	for _, e := range top {
+		most := top[0].Count
+		row := hostRow{Host: e.Key, N: e.Count, OK: e.Value.ok, Failed: e.Value.failed, Faces: e.Value.faces, About: e.Error > 0,
+			OKWidth: width(e.Value.ok, most), BadWidth: width(e.Value.failed, most)}
+		rough = rough || row.About
+		out = append(out, row)
+	}
+	return out, rough
+}
