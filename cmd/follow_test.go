@@ -35,11 +35,14 @@ func drawn(t testing.TB) map[string][]byte {
 // TestOutKilled kills a run with --out again and again, at random moments: in the end the file is, byte for byte, the
 // export of a run that nobody disturbed, and at no moment more than a beginning of it, whatever stands behind its position.
 func TestOutKilled(t *testing.T) {
-	s := fetchtest.New(drawn(t), 5*time.Millisecond)
+	s := fetchtest.New(drawn(t), 20*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
-	n := kills()
-	lines, _ := badList(s, 30*n)
+	n := 20
+	if os.Getenv("FACESCAN_SOAK") != "" {
+		n = kills()
+	}
+	lines, _ := badList(s, 60*n)
 	list := writeList(t, dir, lines)
 	mustHere(t, "run", list, "--db", filepath.Join(dir, "plain.db"), "--allow-private", "--progress", "none", "-q")
 	want := mustHere(t, "export", filepath.Join(dir, "plain.db"))
@@ -73,7 +76,7 @@ func TestOutKilled(t *testing.T) {
 			written[len(got)] = true
 		}
 	}
-	mustHere(t, args...)
+	mustHere(t, append(args, "--fetchers", "32")...)
 	if got := readFile(t, out); got != want {
 		t.Fatalf("the file has %d bytes, the export of an undisturbed run %d", len(got), len(want))
 	}
