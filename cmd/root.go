@@ -173,7 +173,7 @@ func newRoot(g *globals) *cobra.Command {
 		return &exit{exitUsage, fmt.Errorf("%s: %w", c.CommandPath(), err)}
 	})
 	for _, add := range []func(*globals) *cobra.Command{
-		newRun, newImport, newExport, newStatus, newRetry, newRescan, newReport, newVerify, newDoctor, newSidecar, newMerge, newPause, newResume, newDetect, newVersion, newMan, newTryDecode,
+		newRun, newImport, newExport, newStatus, newRetry, newRescan, newReport, newVerify, newDoctor, newSidecar, newMerge, newPause, newResume, newDetect, newEstimate, newVersion, newMan, newTryDecode,
 	} {
 		c := add(g)
 		c.DisableFlagsInUseLine = true

@@ -30,7 +30,8 @@ const (
 // Node is a part of a list's rows: those whose id modulo Of is I. The zero value is all of them.
 type Node struct{ I, Of int }
 
-func (n Node) takes(id int64) bool { return n.Of == 0 || id%int64(n.Of) == int64(n.I) }
+// Takes tells whether a row belongs to the part.
+func (n Node) Takes(id int64) bool { return n.Of == 0 || id%int64(n.Of) == int64(n.I) }
 
 // String is i/N, or empty for all rows.
 func (n Node) String() string {
@@ -190,7 +191,7 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	for {
 		n, err := list.Next(chunk)
 		for _, row := range chunk[:n] {
-			if !im.Node.takes(offset + row.ID) {
+			if !im.Node.Takes(offset + row.ID) {
 				continue
 			}
 			batch = append(batch, store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad})

@@ -129,9 +129,11 @@ func (d drainCause) Error() string { return fmt.Sprintf("draining (%d)", d.end) 
 // queueRows is how many rows may always wait for their hosts, about 300 bytes each.
 const queueRows = 1 << 14
 
-// window is how many rows wait for their hosts at most, slow how many fetches that take long there are besides.
+// window is how many rows wait for their hosts at most.
 func (o *Options) window() int { return max(queueRows, 4*o.Fetchers) }
-func (o *Options) slow() int   { return (o.Fetchers + 1) / 2 }
+
+// Slow is how many fetches that take long there are besides Fetchers.
+func (o *Options) Slow() int { return (o.Fetchers + 1) / 2 }
 
 // ownFailure is the cause of the hard context when we failed, not the rows.
 type ownFailure struct{ error }
@@ -205,7 +207,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.fetched = make(chan *task, r.Workers)
 	r.results = make(chan settlement, 2*r.Fetchers)
 	r.queue = host.New[*task](host.Options{
-		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.slow(),
+		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(),
 		Probe: r.Fetcher.Probe, Notify: r.outage,
 	})
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: &r.budget.pixels, stats: r.stats,
@@ -236,7 +238,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	g.Go(func() error { return r.dispatch() })
 	g.Go(func() error {
 		defer close(r.fetched)
-		err := pool(readers+r.Fetchers+r.slow(), func(i int) error {
+		err := pool(readers+r.Fetchers+r.Slow(), func(i int) error {
 			if i < readers {
 				r.readLoop()
 			} else {

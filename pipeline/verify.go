@@ -40,7 +40,7 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 			if err != nil {
 				return err
 			}
-			if !node.takes(offset + want.ID) {
+			if !node.Takes(offset + want.ID) {
 				continue
 			}
 			if seen++; seen > s.Rows {

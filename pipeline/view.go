@@ -75,7 +75,7 @@ func (s *Stats) View() live.View {
 	held, _ := r.leases.count()
 	v.Held = int64(held)
 
-	fetching := s.Fetching.view("fetch", r.Fetchers+r.slow())
+	fetching := s.Fetching.view("fetch", r.Fetchers+r.Slow())
 	fetching.Queue, fetching.Room = snap.Waiting, r.window()
 	decoding := s.Decoding.view("decode", r.Workers)
 	decoding.Queue, decoding.Room = len(r.fetched), cap(r.fetched)

@@ -3,6 +3,7 @@ package estimate
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -128,7 +129,7 @@ func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 	case byFetch:
 		p.LimitText = fmt.Sprintf("the network: %d fetches at once, of %v each", run.Fetchers, round(all/max(total, 1)))
 	case byCPU:
-		p.LimitText = fmt.Sprintf("the processors: %v of %d cores a row", round(run.CPU.Seconds()/float64(max(1, len(s.Drawn)))), run.Cores)
+		p.LimitText = fmt.Sprintf("the processors: a row takes %v of one, and there are %d", round(run.CPU.Seconds()/float64(max(1, len(s.Drawn)))), run.Cores)
 	case byHost:
 		p.LimitText = fmt.Sprintf("the limit of %s, which has %.0f %% of the rows, at --per-host %d", worst.Host, 100*worst.Share, run.PerHost)
 	case byRate:
@@ -189,12 +190,14 @@ func (p *Prediction) suggest(run Run) {
 
 // Ranked lists the reasons of failures, the most frequent first.
 func (p *Prediction) Ranked() []store.Reason {
-	var out []store.Reason
-	for r := range p.Failures {
-		out = append(out, r)
-	}
-	slices.SortFunc(out, func(a, b store.Reason) int {
+	return slices.SortedFunc(maps.Keys(p.Failures), func(a, b store.Reason) int {
 		return cmp.Or(cmp.Compare(p.Failures[b].Value, p.Failures[a].Value), cmp.Compare(a, b))
 	})
-	return out
+}
+
+// Parts are the names of Limits, the one that takes longest first.
+func (p *Prediction) Parts() []string {
+	return slices.SortedFunc(maps.Keys(p.Limits), func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.Limits[b], p.Limits[a]), cmp.Compare(a, b))
+	})
 }

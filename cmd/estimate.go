@@ -1,0 +1,295 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
+	"facescan/pipeline/estimate"
+	"facescan/store"
+	"facescan/store/postgres"
+	"facescan/store/sqlite"
+)
+
+type estimateOptions struct {
+	source sourceOptions
+	detect detectOptions
+	fetch  fetchOptions
+	remote sidecarOptions
+	pool   poolOptions
+
+	sample int
+	seed   uint64
+	json   bool
+}
+
+func (o *estimateOptions) addFlags(fs *pflag.FlagSet) {
+	o.source.addFlags(fs)
+	o.detect.addFlags(fs)
+	o.fetch.addFlags(fs)
+	o.remote.addFlags(fs)
+	o.pool.addFlags(fs)
+	fs.IntVar(&o.sample, "sample", 2000, "rows to fetch and judge")
+	fs.Uint64Var(&o.seed, "seed", 1, "the same seed draws the same rows of the same list")
+	fs.BoolVar(&o.json, "json", false, "one JSON object")
+}
+
+func newEstimate(g *globals) *cobra.Command {
+	var o estimateOptions
+	c := &cobra.Command{
+		Use:   "estimate SOURCE…",
+		Short: "Say what a list will come to, from a sample of it",
+		Long: "Reads the lists to their ends, fetches and judges a sample of their rows as a run with the same flags would, and says which\n" +
+			"share of the rows will be ok, how long it will take on this machine and why, how much is downloaded, and how large the job becomes.\n" +
+			"Nothing is kept. Shares and sums come with the bounds between which they lie 95 times of a hundred.",
+		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runEstimate(c.Context(), g, &o, args)
+		},
+	}
+	o.addFlags(c.Flags())
+	return c
+}
+
+func (o *estimateOptions) check(args []string) error {
+	if o.sample < 1 || o.sample > 1_000_000 {
+		return usagef("--sample %d: give 1 to 1000000 rows", o.sample)
+	}
+	for _, arg := range args {
+		if is, err := sqlite.IsJob(arg); err == nil && is || postgres.IsURL(arg) {
+			return usagef("%s is a job; estimate looks at lists", postgres.Redact(arg))
+		}
+	}
+	for _, check := range []func() error{o.pool.check, o.fetch.check, o.remote.check, o.source.check} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []string) error {
+	if err := o.check(args); err != nil {
+		return err
+	}
+	params, err := o.detect.params()
+	if err != nil {
+		return err
+	}
+	lists, err := o.source.lists(ctx, args)
+	if err != nil {
+		return err
+	}
+	log := g.logger(g.err)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	drain, hard, stop := interrupts(ctx, stopReading)
+	defer stop()
+	detector, err := o.remote.open(ctx, params, log)
+	if err != nil {
+		return err
+	}
+	defer detector.Close()
+	fetcher, err := o.fetch.fetcher()
+	if err != nil {
+		return err
+	}
+	defer fetcher.Close()
+
+	plan := estimate.Plan{Lists: lists, Rows: o.sample, Seed: o.seed, Read: func(rows int64) { g.tell("facescan: %d rows read", rows) }}
+	if node := o.source.node.value; node.Of > 0 {
+		plan.Takes = node.Takes
+	}
+	sample, err := estimate.Draw(reading, plan)
+	if reading.Err() != nil {
+		return &exit{code: exitInterrupted}
+	}
+	if err != nil {
+		return err
+	}
+	g.tell("facescan: the list has %d rows; %d of them are fetched and judged", sample.Total, len(sample.Drawn))
+
+	po := pipeline.Options{Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
+		ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL, DrainGrace: drainGrace,
+		Drain: drain, TryDecode: tryDecodeInChild, Log: log}
+	o.pool.set(&po)
+	results, run, err := tryOut(hard, sample, po)
+	if err != nil {
+		return err
+	}
+	run.Cores, run.Elsewhere = runtime.GOMAXPROCS(0), len(o.remote.urls) > 0
+	run.Rate, run.Bandwidth = o.fetch.rate, int64(o.fetch.bandwidth)
+	p := sample.Predict(results, run)
+	if o.json {
+		b, err := json.Marshal(p)
+		if err == nil {
+			fmt.Fprintf(g.out, "%s\n", b)
+		}
+		return err
+	}
+	printPrediction(g, p, o.seed)
+	return nil
+}
+
+// tryOut runs a job of the sample's rows, in a folder that is removed afterwards, and measures it.
+func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (results []store.Result, run estimate.Run, err error) {
+	dir, err := os.MkdirTemp("", "facescan-estimate-")
+	if err != nil {
+		return nil, run, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "sample.facescan.db")
+	job, err := sqlite.Create(ctx, path)
+	if err != nil {
+		return nil, run, err
+	}
+	if err := job.Close(); err != nil {
+		return nil, run, err
+	}
+	empty, err := os.Stat(path)
+	if err != nil {
+		return nil, run, err
+	}
+	if job, err = sqlite.Open(ctx, path); err != nil {
+		return nil, run, err
+	}
+	rows := make([]store.NewRow, len(sample.Drawn))
+	for i, r := range sample.Drawn {
+		rows[i] = store.NewRow{ID: int64(i + 1), URL: r.URL, Bad: r.Bad}
+	}
+	stats := &pipeline.Stats{}
+	begin := processorTime()
+	end, err := pipeline.Trial(ctx, job, rows, po, stats)
+	used := processorTime() - begin
+	results, e := resultsOf(ctx, job, len(rows))
+	if err = errors.Join(err, job.Close()); err != nil {
+		return nil, run, err
+	}
+	if end == pipeline.Interrupted {
+		return nil, run, &exit{code: exitInterrupted}
+	}
+	full, err := os.Stat(path)
+	if err = errors.Join(e, err); err != nil {
+		return nil, run, err
+	}
+	run = estimate.Run{Fetchers: po.Fetchers, Slow: po.Slow(), Workers: po.Workers, PerHost: po.PerHost, CPU: used, Database: full.Size() - empty.Size()}
+	for _, s := range stats.View().Stages {
+		switch s.Name {
+		case "fetch":
+			run.Fetching = s.Took
+		case "decode":
+			run.Decoding = s.Took
+		case "detect":
+			run.Detecting = s.Took
+		}
+	}
+	return results, run, nil
+}
+
+// resultsOf are the results of the rows 1 to n.
+func resultsOf(ctx context.Context, job store.Job, n int) ([]store.Result, error) {
+	results := make([]store.Result, 0, n)
+	for r, err := range job.Results(ctx, 1, int64(n)+1) {
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, r)
+	}
+	if len(results) != n {
+		return nil, fmt.Errorf("of the %d rows of the sample %d have a result", n, len(results))
+	}
+	return results, nil
+}
+
+// processorTime is what this process used of all processors.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func printPrediction(g *globals, p estimate.Prediction, seed uint64) {
+	line := func(name string, format string, args ...any) {
+		fmt.Fprintf(g.out, "%-20s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	share := func(b estimate.Bounds) string {
+		if b.Low == b.High {
+			return fmt.Sprintf("%6.1f %%", 100*b.Value)
+		}
+		return fmt.Sprintf("%6.1f %%  (%.1f to %.1f)", 100*b.Value, 100*b.Low, 100*b.High)
+	}
+	sum := func(b estimate.Bounds, text func(float64) string) string {
+		if b.Low == b.High {
+			return text(b.Value)
+		}
+		return fmt.Sprintf("%s  (%s to %s)", text(b.Value), text(b.Low), text(b.High))
+	}
+	line("rows", "%d, of which %d were fetched and judged (--seed %d)", p.Rows, p.Sampled, seed)
+	line("ok", "%s", share(p.Success))
+	for _, r := range p.Ranked() {
+		line("  "+string(r), "%s  %s", share(p.Failures[r]), r.Class())
+	}
+	line("images with faces", "%s", sum(p.WithFaces, number3))
+	line("faces", "%s", sum(p.Faces, number3))
+	line("downloads", "%s", sum(p.Bytes, bytes3))
+	line("job file", "%s", bytes3(float64(p.Database)))
+	line("time", "%v, limited by %s", lasting(p.Seconds), p.LimitText)
+	for _, name := range p.Parts() {
+		line("  "+name, "%v", lasting(p.Limits[name]))
+	}
+	for _, s := range p.Suggestion {
+		line("consider", "%s  %s", s.Flags, s.Why)
+	}
+}
+
+// number3 writes a number with three digits that mean something.
+func number3(n float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e9, " billion"}, {1e6, " million"}, {1e3, " thousand"}} {
+		if n >= 10*u.size || u.size > 1e3 && n >= u.size {
+			return fmt.Sprintf("%.3g%s", n/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+// bytes3 is the same for bytes.
+func bytes3(n float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
+		if n >= u.size {
+			return fmt.Sprintf("%.3g %s", n/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%.0f B", n)
+}
+
+// lasting writes a time as a person would say it.
+func lasting(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case seconds >= 48*3600:
+		return fmt.Sprintf("%.1f days", seconds/86400)
+	case seconds >= 3600:
+		return fmt.Sprintf("%.1f hours", seconds/3600)
+	case seconds >= 1:
+		return d.Round(time.Second).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
