@@ -100,6 +100,9 @@ func (d *detector) Detect(ctx context.Context, batch []Image) ([]Answer, error) 
 	if err := d.engine.Run(ctx, s.looks.searches); err != nil {
 		return nil, err
 	}
+	if err := d.engine.Run(ctx, s.looks.tilted()); err != nil {
+		return nil, err
+	}
 	answers := make([]Answer, len(batch))
 	for i, img := range batch {
 		s.looks.gather(&s.merger, i)

@@ -97,10 +97,10 @@ func (m *merger) cluster(iou float64) {
 	m.clusters = kept
 }
 
-// members appends the windows of clusters that score at least so much.
-func (m *merger) members(to []found, score float64) []found {
+// members appends the windows of clusters that are as asked, those inside better ones too.
+func (m *merger) members(to []found, as func(found) bool) []found {
 	for i, w := range m.windows {
-		if m.all[m.member[i]].score >= score {
+		if as(m.all[m.member[i]]) {
 			to = append(to, w)
 		}
 	}

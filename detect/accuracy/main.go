@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"facescan/detect"
+	"facescan/pipeline/decode"
 )
 
 func main() {
@@ -50,6 +51,7 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	})
 	pigo := flags.Bool("pigo", false, "evaluate the cascade with pigo itself: the same faces, slowly")
+	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales down; 0 = as a run does")
 	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -62,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 	if *pigo {
 		open = detect.NewPigo
 	}
-	r, err := measure(ctx, sets, p, open)
+	r, err := measure(ctx, sets, p, open, decode.Options{MinFace: p.MinFace, Window: *window})
 	if err != nil {
 		return err
 	}

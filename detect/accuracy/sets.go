@@ -4,11 +4,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"image"
-	"image/draw"
-	_ "image/gif"
-	_ "image/jpeg"
-	_ "image/png"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,7 +21,7 @@ type set struct {
 // picture is a file with what people saw in it.
 type picture struct {
 	path   string
-	luma   *image.Gray
+	body   []byte
 	faces  []box // that count
 	ignore []box // that do not
 }
@@ -82,13 +77,13 @@ func readSet(dir string) (set, error) {
 		return s, err
 	}
 	for _, e := range entries {
-		kinds := []string{".jpg", ".jpeg", ".png", ".gif"}
+		kinds := []string{".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
 		if e.IsDir() || !slices.Contains(kinds, strings.ToLower(filepath.Ext(e.Name()))) {
 			continue
 		}
 		p := picture{path: filepath.Join(pictures, e.Name()), ignore: ignore[e.Name()]}
-		if p.luma, err = readLuma(p.path); err != nil {
-			return s, fmt.Errorf("%s: %w", p.path, err)
+		if p.body, err = os.ReadFile(p.path); err != nil {
+			return s, err
 		}
 		for _, f := range faces[e.Name()] {
 			if f.w*f.h < small*small {
@@ -132,26 +127,4 @@ func readBoxes(path string) (map[string][]box, error) {
 		boxes[row[0]] = append(boxes[row[0]], box{v[0], v[1], v[2], v[3]})
 	}
 	return boxes, nil
-}
-
-func readLuma(path string) (*image.Gray, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	img, _, err := image.Decode(f)
-	if err != nil {
-		return nil, err
-	}
-	b := img.Bounds()
-	luma := image.NewGray(image.Rect(0, 0, b.Dx(), b.Dy()))
-	if ycc, ok := img.(*image.YCbCr); ok { // its luma is what a JPEG stores
-		for y := range b.Dy() {
-			copy(luma.Pix[y*luma.Stride:][:b.Dx()], ycc.Y[ycc.YOffset(b.Min.X, b.Min.Y+y):])
-		}
-		return luma, nil
-	}
-	draw.Draw(luma, luma.Bounds(), img, b.Min, draw.Src)
-	return luma, nil
 }
