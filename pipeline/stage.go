@@ -45,6 +45,13 @@ func (s *Stage) measure(f func() (bytes int)) {
 	bytes = f()
 }
 
+// mean is how long a row takes.
+func (s *Stage) mean() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.took / time.Duration(max(1, s.count))
+}
+
 // change is called with the lock held.
 func (s *Stage) change(now time.Time, n int64) {
 	if s.now > 0 && now.After(s.since) {

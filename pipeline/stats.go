@@ -34,6 +34,7 @@ type Stats struct {
 	failures map[store.Reason]int64
 	shown    shown
 	aborted  *Aborted
+	slowest  time.Duration // the host that needs longest for the rows that wait for it
 }
 
 type totals struct {
@@ -56,6 +57,14 @@ func (s *Stats) begin(r *run) error {
 // See takes a fresh look at the whole job into account.
 func (s *Stats) See(c store.Counts) {
 	s.mu.Lock()
+	r := s.run
+	s.mu.Unlock()
+	var slowest time.Duration
+	if r != nil {
+		slowest = r.queue.Slowest(s.Fetching.mean())
+	}
+	s.mu.Lock()
+	s.slowest = slowest
 	s.shown.saw(time.Now(), s.job, c)
 	s.job = c
 	s.seeTail()
@@ -139,6 +148,8 @@ type Snapshot struct {
 
 	ImagesWithFaces int64
 
+	Slowest time.Duration // what the host needs at least that needs longest for the rows that wait for it
+
 	Failures map[store.Reason]int64
 	Tail     time.Duration // since all but the last hundredth of the job was done; 0 before
 	InFlight int
@@ -159,7 +170,7 @@ func (s *Stats) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snap := Snapshot{InFlight: inFlight, Waiting: waiting, Outage: s.outage, Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces,
-		ImagesWithFaces: s.own.ImagesWithFaces, Failures: map[store.Reason]int64{}}
+		ImagesWithFaces: s.own.ImagesWithFaces, Slowest: s.slowest, Failures: map[store.Reason]int64{}}
 	if s.run == nil {
 		return snap
 	}
@@ -177,7 +188,8 @@ func (s *Stats) Snapshot() Snapshot {
 	return snap
 }
 
-// Left is how long the job will take at the present rate; negative when that cannot be told.
+// Left is how long the job will take at the present rate, or longer for what remains of it: a host takes its time for
+// its rows, however fast the others were. Negative when it cannot be told.
 func (s *Snapshot) Left() time.Duration {
 	rate := max(s.Rate, s.JobRate)
 	switch {
@@ -188,7 +200,7 @@ func (s *Snapshot) Left() time.Duration {
 	case rate <= 0:
 		return -1
 	}
-	return time.Duration(float64(s.Job.Pending) / rate * float64(time.Second)).Round(time.Second)
+	return max(time.Duration(float64(s.Job.Pending)/rate*float64(time.Second)), s.Slowest).Round(time.Second)
 }
 
 // meterSpan is the window of the rate, in whole seconds.

@@ -49,6 +49,26 @@ func TestPerHost(t *testing.T) {
 	})
 }
 
+// TestSlowest: what waits for a host that takes few requests at once is foreseen.
+func TestSlowest(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newSim(Options{PerHost: 2}, 32, wait(100*time.Millisecond))
+		if d := s.Slowest(time.Second); d != 0 {
+			t.Errorf("with nothing to do: %v", d)
+		}
+		s.add(t, "many", 400)
+		for i := range 20 {
+			s.add(t, fmt.Sprint("few", i), 5)
+		}
+		time.Sleep(5 * time.Second)
+		now, foreseen := time.Now(), s.Slowest(100*time.Millisecond)
+		s.finish()
+		if took := time.Since(now); foreseen < took*9/10 || foreseen > took*11/10 {
+			t.Errorf("the rest took %v, foreseen were %v", took, foreseen)
+		}
+	})
+}
+
 // TestPerHostIsStrict: slow requests have a lane of their own, but the host's limit counts them all.
 func TestPerHostIsStrict(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -441,6 +441,26 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	return is[:min(n, len(is))]
 }
 
+// Slowest is how long the rows that wait keep the host busy that needs longest for its own, when a request takes so long.
+// Hosts that have not answered yet are passed over: most of them soon take more than they do now, or are dead.
+func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for _, h := range q.hosts {
+		n := h.waiting()
+		if n == 0 || !h.proven || h.dead != nil {
+			continue
+		}
+		each := request.Seconds() / max(1, h.limit)
+		if h.pace.capped(now) && !h.pace.paused {
+			each = max(each, 1/float64(max(1, h.pace.most())))
+		}
+		longest = max(longest, time.Duration(float64(n)*each*float64(time.Second))+max(0, h.pace.until.Sub(now)))
+	}
+	return longest
+}
+
 // Waiting counts the rows in the queue, those that wait for a further attempt included.
 func (q *Queue[T]) Waiting() int {
 	q.mu.Lock()
