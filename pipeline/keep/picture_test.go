@@ -219,13 +219,13 @@ func TestUnsynced(t *testing.T) {
 
 // TestThumbnails draws one sample, whatever the order, the processes, and how often a row comes.
 func TestThumbnails(t *testing.T) {
-	const n, rows = 9, 400
-	with, without := drawn(t, "jpeg", 640, 480, twoFaces...), drawn(t, "jpeg", 100, 300)
+	const n, rows = 9, 100
+	with, without := drawn(t, "jpeg", 400, 300, twoFaces...), drawn(t, "jpeg", 50, 150)
 	var first []store.Thumbnail
 	for _, order := range []func(i int) int64{
 		func(i int) int64 { return int64(i + 1) },
 		func(i int) int64 { return int64(rows - i) },
-		func(i int) int64 { return int64(i*177%rows + 1) },
+		func(i int) int64 { return int64(i*77%rows + 1) },
 	} {
 		job := newJob(t)
 		keepers := []*Keeper{start(t, Options{Job: job, Thumbnails: n}), start(t, Options{Job: job, Thumbnails: n})}
@@ -256,11 +256,11 @@ func TestThumbnails(t *testing.T) {
 			if th.Faces != (th.ID%3 == 0) || th.Rank != rank(th.ID) {
 				t.Errorf("row %d: faces %v, rank %d", th.ID, th.Faces, th.Rank)
 			}
-			want := image.Pt(100, 300)
+			want := image.Pt(50, 150)
 			if th.Faces {
 				want = image.Pt(thumbSide, 240)
 			}
-			if m := picture(t, th.JPEG); m.Bounds().Size() != want || th.Faces && !near(m, 30, 25, color.RGBA{255, 0, 0, 255}) {
+			if m := picture(t, th.JPEG); m.Bounds().Size() != want || th.Faces && !near(m, 48, 40, color.RGBA{255, 0, 0, 255}) {
 				t.Errorf("row %d: a picture of %v", th.ID, m.Bounds())
 			}
 		}
