@@ -22,7 +22,7 @@ func TestEstimate(t *testing.T) {
 	defer s.Close()
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", t.TempDir())
-	lines, outcomes := badList(s, 3600)
+	lines, outcomes := badList(s, 1800)
 	list := filepath.Join(dir, "urls.txt")
 	if err := os.WriteFile(list, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
 		t.Fatal(err)
@@ -35,11 +35,11 @@ func TestEstimate(t *testing.T) {
 		}
 		return p
 	}
-	p := guess("--sample", "600")
-	if s.Total() > 2*600+600 { // redirects take more requests, loops many; but far from all rows were asked for
-		t.Errorf("%d requests for a sample of 600 rows", s.Total())
+	p := guess("--sample", "400")
+	if s.Total() > 3*400 { // redirects take more requests, loops many; but far from all rows were asked for
+		t.Errorf("%d requests for a sample of 400 rows", s.Total())
 	}
-	again := guess("--sample", "600")
+	again := guess("--sample", "400")
 	again.Seconds, again.Limit, again.LimitText, again.Limits, again.Suggestion, again.Database = p.Seconds, p.Limit, p.LimitText, p.Limits, p.Suggestion, p.Database
 	if a, b := fmt.Sprint(p), fmt.Sprint(again); a != b {
 		t.Errorf("the same seed gives another estimate:\n%s\n%s", a, b)
@@ -68,10 +68,14 @@ func TestEstimate(t *testing.T) {
 	for _, v := range by.Top {
 		bytes += v.Bytes
 	}
+	var missed []string // of intervals that hold 95 times of a hundred one may miss
 	within := func(what string, b estimate.Bounds, truth float64) {
 		t.Helper()
-		if !(b.Low <= truth && truth <= b.High && b.Low <= b.Value && b.Value <= b.High && b.Low < b.High) {
-			t.Errorf("%s: %+v, and in truth %v", what, b, truth)
+		if !(b.Low <= b.Value && b.Value <= b.High && b.Low < b.High) {
+			t.Errorf("%s: %+v is no interval", what, b)
+		}
+		if truth < b.Low || truth > b.High {
+			missed = append(missed, fmt.Sprintf("%s: %+v, and in truth %v", what, b, truth))
 		}
 	}
 	n := float64(c.Total)
@@ -82,7 +86,10 @@ func TestEstimate(t *testing.T) {
 	for reason, rows := range c.Failures {
 		within(string(reason), p.Failures[reason], float64(rows)/n)
 	}
-	if p.Rows != int64(len(outcomes)) || p.Sampled != 600 || len(p.Failures) != len(c.Failures) {
+	if len(missed) > 1 {
+		t.Errorf("%q", missed)
+	}
+	if p.Rows != int64(len(outcomes)) || p.Sampled != 400 || len(p.Failures) != len(c.Failures) {
 		t.Errorf("%d rows, %d of them drawn, failures %v", p.Rows, p.Sampled, p.Failures)
 	}
 	st, err := os.Stat(filepath.Join(dir, "urls.facescan.db"))
@@ -98,7 +105,7 @@ func TestEstimate(t *testing.T) {
 	if all := guess("--sample", "100000"); all.Success.Low != all.Success.High || all.Success.Value != float64(c.OK)/n {
 		t.Errorf("a sample of all rows: %+v, in truth %v", all.Success, float64(c.OK)/n)
 	}
-	if part := guess("--sample", "50", "--node", "1/3"); part.Rows != 1200 || part.Sampled != 50 {
+	if part := guess("--sample", "50", "--node", "1/3"); part.Rows != 600 || part.Sampled != 50 {
 		t.Errorf("a third of the list has %d rows, %d drawn", part.Rows, part.Sampled)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,6 +66,20 @@ func watched(t testing.TB, dir string, args ...string) (*exec.Cmd, *said, string
 	return c, out, url
 }
 
+func download(t testing.TB, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // TestPageOfRuns: two processes work on one job; the page of each shows the whole job, with the figures of status
 // --json, while they work and at the end.
 func TestPageOfRuns(t *testing.T) {
@@ -113,6 +129,12 @@ func TestPageOfRuns(t *testing.T) {
 		}
 	}
 	agree()
+	metrics := download(t, at+"metrics")
+	for name, key := range map[string]string{`facescan_job_rows{state="ok"}`: "ok", `facescan_job_rows{state="failed"}`: "failed", `facescan_job_rows{state="pending"}`: "pending", "facescan_job_faces": "faces"} {
+		if line := fmt.Sprintf("\n%s %v\n", name, status()[key]); !strings.Contains(metrics, line) {
+			t.Errorf("the metrics do not have %q", line)
+		}
+	}
 	var owners []string
 	b.Wait("document.querySelectorAll('#owners tbody tr').length === 2")
 	b.Eval("[...document.querySelectorAll('#owners tbody th')].map((e) => e.textContent)", &owners)
