@@ -158,8 +158,8 @@ func TestJPEGKinds(t *testing.T) {
 
 func TestScale(t *testing.T) {
 	for _, c := range []struct{ minFace, window, eighths int }{
-		{0, 0, 8}, {12, 0, 8}, {13, 0, 8}, {20, 0, 5}, {24, 0, 4}, {40, 0, 3}, {48, 0, 2}, {96, 0, 1}, {5000, 0, 1},
-		{20, 15, 6}, {20, 17, 7}, {20, 20, 8}, {20, 30, 8}, {40, 20, 4},
+		{0, 0, 8}, {20, 0, 8}, {21, 0, 8}, {32, 0, 5}, {40, 0, 4}, {67, 0, 3}, {80, 0, 2}, {160, 0, 1}, {5000, 0, 1},
+		{20, 12, 5}, {20, 15, 6}, {20, 17, 7}, {20, 20, 8}, {20, 30, 8}, {40, 20, 4},
 	} {
 		if e := (Options{MinFace: c.minFace, Window: c.window}).scale(); int(e) != c.eighths {
 			t.Errorf("faces from %d in windows from %d: %d eighths, not %d", c.minFace, c.window, e, c.eighths)
