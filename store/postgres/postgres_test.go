@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -48,6 +49,12 @@ var target = storetest.Target{
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv("FACESCAN_SOAK") == "" { // every step is some round trips; SQLite's suite does the full number
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	state, err := os.MkdirTemp("", "facescan-state-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -46,9 +46,12 @@ var rowChecks = []rowCheck{
 		"SELECT id, cardinality(candidates) FROM results WHERE id BETWEEN $1 AND $2 AND cardinality(candidates) % 6 <> 0"},
 }
 
-// beginInspection begins a view that reads whole tables.
-const beginInspection = beginView + `; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
-	SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT; SET LOCAL max_parallel_workers_per_gather TO DEFAULT`
+// beginInspection begins a view that may take its time, beginSum one that reads whole tables.
+const (
+	beginInspection = beginView + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+	beginSum        = beginInspection + `; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT;
+	SET LOCAL enable_material TO DEFAULT; SET LOCAL max_parallel_workers_per_gather TO DEFAULT`
+)
 
 // Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in one statement.
 func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
@@ -57,13 +60,13 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 		checks = append(checks, verifyIndexes)
 	}
 	for _, check := range checks {
-		if err := j.told(ctx, report, func(t pgx.Tx, report func(store.Problem)) error { return check(ctx, t, report) }); err != nil {
+		if err := j.told(ctx, beginSum, report, func(t pgx.Tx, report func(store.Problem)) error { return check(ctx, t, report) }); err != nil {
 			return j.wrap("verify", err)
 		}
 	}
 	for from, more := int64(math.MinInt64), true; more; {
 		var next int64
-		err := j.told(ctx, report, func(t pgx.Tx, report func(store.Problem)) (err error) {
+		err := j.told(ctx, beginInspection, report, func(t pgx.Tx, report func(store.Problem)) (err error) {
 			next, more, err = verifyRange(ctx, t, from, report)
 			return err
 		})
@@ -77,9 +80,9 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 
 // told runs a check on one view, for as long as it takes, and reports its problems when it is through: it may have been
 // begun again. On a busy server old versions of rows stay meanwhile.
-func (j *job) told(ctx context.Context, report func(store.Problem), check func(pgx.Tx, func(store.Problem)) error) error {
+func (j *job) told(ctx context.Context, begin string, report func(store.Problem), check func(pgx.Tx, func(store.Problem)) error) error {
 	var found []store.Problem
-	err := j.transact(ctx, beginInspection, func(t pgx.Tx) error {
+	err := j.transact(ctx, begin, func(t pgx.Tx) error {
 		found = nil
 		return check(t, func(p store.Problem) { found = append(found, p) })
 	})
