@@ -5,6 +5,7 @@ import (
 	_ "image/jpeg"
 	"math"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -38,6 +39,101 @@ func TestPigo(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	detecttest.Run(t, detect.New, []*image.Gray{photo(t, 320)})
+}
+
+// Both engines tell the same faces, whatever is asked for.
+func TestNewEqualsPigo(t *testing.T) {
+	luma := photo(t, 200)
+	batch := []detect.Image{{Luma: luma, Scale: 1}, {Luma: luma, Scale: 2}, {Luma: tilted(luma, 20), Scale: 1}}
+	for _, change := range []func(p *detect.Params){
+		func(*detect.Params) {},
+		func(p *detect.Params) { p.MinScore = 0 },
+		func(p *detect.Params) { p.Verify = true },
+		func(p *detect.Params) { p.Angles, p.MinFace = []float64{22.5, -45}, 30 },
+	} {
+		p := detect.DefaultParams()
+		change(&p)
+		var answers [2][]detect.Answer
+		for i, open := range []func(detect.Params) (detect.Detector, error){detect.New, detect.NewPigo} {
+			d, err := open(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if answers[i], err = d.Detect(t.Context(), batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !reflect.DeepEqual(answers[0], answers[1]) {
+			t.Errorf("%v: ours %+v, pigo's %+v", p, answers[0], answers[1])
+		}
+	}
+}
+
+func TestAnglesFindTiltedFaces(t *testing.T) {
+	upright := photo(t, 240)
+	for _, c := range []struct {
+		angle float64
+		found bool
+	}{{0, false}, {45, true}, {-45, false}} {
+		p := detect.DefaultParams()
+		p.Angles = []float64{c.angle}
+		d, err := detect.New(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		answers, err := d.Detect(t.Context(), []detect.Image{{Luma: tilted(upright, 45), Scale: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(answers[0].Faces) > 0; got != c.found {
+			t.Errorf("--angles %v on a photo tilted by 45 degrees: %+v", c.angle, answers[0].Faces)
+		}
+	}
+}
+
+// tilted is an image whose faces lean as those that an angle looks for.
+func tilted(img *image.Gray, degrees float64) *image.Gray {
+	size := img.Bounds().Size()
+	out := image.NewGray(img.Bounds())
+	sin, cos := math.Sincos(degrees * math.Pi / 180)
+	for i := range out.Pix {
+		x, y := float64(i%out.Stride-size.X/2), float64(i/out.Stride-size.Y/2)
+		out.Pix[i] = img.GrayAt(size.X/2+int(math.Round(cos*x-sin*y)), size.Y/2+int(math.Round(sin*x+cos*y))).Y
+	}
+	return out
+}
+
+func BenchmarkDetect(b *testing.B) {
+	luma := photo(b, 387) // as many pixels as 500x375
+	for _, c := range []struct {
+		name   string
+		open   func(detect.Params) (detect.Detector, error)
+		change func(p *detect.Params)
+	}{
+		{"pigo", detect.NewPigo, func(*detect.Params) {}},
+		{"default", detect.New, func(*detect.Params) {}},
+		{"verify", detect.New, func(p *detect.Params) { p.Verify = true }},
+		{"from40", detect.New, func(p *detect.Params) { p.MinFace = 40 }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			p := detect.DefaultParams()
+			c.change(&p)
+			d, err := c.open(p)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer d.Close()
+			for b.Loop() {
+				if _, err := d.Detect(b.Context(), []detect.Image{{Luma: luma, Scale: 1}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/image")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
 }
 
 func TestValidate(t *testing.T) {

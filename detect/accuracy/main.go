@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -24,13 +25,13 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "accuracy:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, out io.Writer) error {
 	p := detect.DefaultParams()
 	flags := flag.NewFlagSet("accuracy", flag.ContinueOnError)
 	flags.IntVar(&p.MinFace, "min-face", p.MinFace, "side of the smallest face in pixels")
@@ -68,9 +69,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.print(os.Stdout)
+	r.print(out)
 	if *sweep {
-		r.printSweep(os.Stdout)
+		r.printSweep(out)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@
 //   - The first tree for a vector of neighbouring windows at once. All of its 63 nodes are evaluated, with loads of adjacent
 //     windows' pixels, which for steps of 2 to 4 pixels come from a copy that sorts columns by their remainder; blends by
 //     the outcomes of the upper levels select the leaf.
-//   - What survives is compacted into a list and goes on tree by tree, eight windows interleaved, so that the latency of one
+//   - What survives is compacted into a list and goes on stage by stage, ten windows interleaved, so that the latency of one
 //     window's loads hides behind the others'. Trees between thresholds that can reject are one stage, without a check.
 //   - Rows are taken in bands that fit the first-level cache; the few that reach the deep stages are collected over bands,
 //     because there the tables are what misses the cache.
