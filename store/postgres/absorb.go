@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -127,12 +128,16 @@ func sift(ctx context.Context, t pgx.Tx, rows []store.MergedRow, ids []int64) (m
 		done, failed bool
 	}
 	m.groups = map[int64]string{}
+	if len(ids) == 0 {
+		return m, nil
+	}
 	have := map[int64]state{}
 	var id int64
 	var s state
 	err = each(ctx, t, []any{&id, &s.url, &s.group, &s.done, &s.failed}, func() error { have[id] = s; return nil },
-		`SELECT u.id, u.url, coalesce(u."group", ''), r.id IS NOT NULL, r.reason IS NOT NULL FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id = ANY($1)
-		WHERE u.id = ANY($1)`, ids)
+		`SELECT u.id, u.url, coalesce(u."group", ''), r.id IS NOT NULL, r.reason IS NOT NULL
+		FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id BETWEEN $2 AND $3
+		WHERE u.id = ANY($1) AND u.id BETWEEN $2 AND $3`, ids, slices.Min(ids), slices.Max(ids))
 	if err != nil {
 		return m, err
 	}

@@ -66,18 +66,19 @@ func (s *session) fence(ctx context.Context, t pgx.Tx, l store.Lease, ids []int6
 			rows.Close()
 			return rows.Err()
 		})
-	which, args := "u.id = ANY($1) AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id = ANY($1))", []any{ids}
 	if len(ids) > 0 {
-		if lo, hi := slices.Min(ids), slices.Max(ids); hi-lo < 4*int64(len(ids)) { // they lie close: reading all between is quicker
-			which, args = pendingBetween, []any{lo, hi}
+		lo, hi := slices.Min(ids), slices.Max(ids)
+		which, args := pendingBetween, []any{lo, hi}
+		if hi-lo >= 4*int64(len(ids)) { // they lie far apart: each is looked up
+			which, args = which+" AND u.id = ANY($3)", append(args, ids)
 		}
+		b.Queue("SELECT u.id, coalesce(u.\"group\", '') FROM rows AS u WHERE "+which, args...).Query(func(rows pgx.Rows) error {
+			var id int64
+			var group string
+			_, err := pgx.ForEachRow(rows, []any{&id, &group}, func() error { pending[id] = group; return nil })
+			return err
+		})
 	}
-	b.Queue("SELECT u.id, coalesce(u.\"group\", '') FROM rows AS u WHERE "+which, args...).Query(func(rows pgx.Rows) error {
-		var id int64
-		var group string
-		_, err := pgx.ForEachRow(rows, []any{&id, &group}, func() error { pending[id] = group; return nil })
-		return err
-	})
 	if err := t.SendBatch(ctx, b).Close(); err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 		return nil, fmt.Errorf("join: %w", err)
 	}
 	// What is stopped within a transaction hides its shard from all others: the server ends it.
-	idle := min(max(ttl/3, time.Second), idleInside)
+	idle := min(max(ttl/3, 200*time.Millisecond), idleInside)
 	s := &session{job: j, owner: who, ttl: ttl, round: newRound(),
 		begin: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idle.Milliseconds())}
 	err := j.again(ctx, func() error {

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -294,19 +296,18 @@ func (b *bench) finished(w work) {
 func testZombies(t *testing.T, target Target) {
 	b := start(t, target)
 	random := rand.New(rand.NewPCG(5, 6))
-	w := work{Name: b.name, Do: "finish", TTL: 200 * time.Millisecond, Rows: 1000 * killLoops()}
+	w := work{Name: b.name, Do: "finish", TTL: 200 * time.Millisecond, Rows: 20_000 + 1000*killLoops()}
 	type worker struct {
 		*child
-		lost chan int
+		ended chan struct{}
 	}
-	lost := 0
+	var lost atomic.Int64
 	begin := func() worker {
-		c := worker{spawn(t, w), make(chan int, 1)}
+		c := worker{spawn(t, w), make(chan struct{})}
 		go func() {
-			n := 0
-			for lines := bufio.NewScanner(c.out); lines.Scan(); n++ {
+			defer close(c.ended)
+			for lines := bufio.NewScanner(c.out); lines.Scan(); lost.Add(1) {
 			}
-			c.lost <- n
 		}()
 		return c
 	}
@@ -314,13 +315,24 @@ func testZombies(t *testing.T, target Target) {
 	for range 6 {
 		workers = append(workers, begin())
 	}
-	for range killLoops() {
+	busy := func() bool {
+		return slices.ContainsFunc(workers, func(c worker) bool {
+			select {
+			case <-c.ended:
+				return false
+			default:
+				return true
+			}
+		})
+	}
+	// Not every stop finds its worker at a write: they go on until one did.
+	for blow := 0; blow < killLoops() || lost.Load() == 0 && busy(); blow++ {
 		time.Sleep(time.Duration(random.IntN(int(20 * time.Millisecond)))) // a moment that nobody chose
 		at := random.IntN(len(workers))
 		c := workers[at]
-		if random.IntN(2) == 0 {
+		if random.IntN(2) == 0 && blow < killLoops() {
 			_ = c.cmd.Process.Kill()
-			lost += <-c.lost
+			<-c.ended
 			_ = c.cmd.Wait()
 			workers[at] = begin()
 			continue
@@ -330,14 +342,14 @@ func testZombies(t *testing.T, target Target) {
 		_ = c.cmd.Process.Signal(syscall.SIGCONT)
 	}
 	for _, c := range workers {
-		lost += <-c.lost
+		<-c.ended
 		if err := c.cmd.Wait(); err != nil {
 			t.Errorf("a worker failed: %v", err)
 		}
 	}
 	b.finished(w)
-	if lost == 0 {
+	if lost.Load() == 0 {
 		t.Error("no zombie's write was refused, so none was tried")
 	}
-	t.Logf("%d writes of zombies were refused", lost)
+	t.Logf("%d writes of zombies were refused", lost.Load())
 }
