@@ -17,7 +17,7 @@ static inline __attribute__((always_inline)) uint64_t down(const uint8_t *p, con
           "cmpb %b[a], (%[p],%[b])\n\t"
           "adcq %[i], %[i]"
           : [i] "+r"(i), [a] "=&r"(a), [b] "=&r"(b)
-          : [tree] "r"(tree), [p] "r"(p), "m"(*(const node(*)[TREE])tree), "m"(*(const uint8_t(*)[])p)
+          : [tree] "r"(tree), [p] "r"(p), "m"(*(const node(*)[TREE])tree), "m"(*(const uint8_t(*)[1 << 20])p)
           : "cc");
   return i;
 #else
