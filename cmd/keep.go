@@ -28,7 +28,7 @@ func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.crops, "crops", "", "write a picture of each face into this `folder`")
 	fs.Float64Var(&o.margin, "crop-margin", 0.25, "around the face in it, as a part of its sides")
 	fs.StringVar(&o.blurred, "blurred", "", "write pictures with their faces blurred into this `folder`")
-	fs.IntVar(&o.thumbnails, "thumbnails", 0, "keep a random sample of this many small pictures for `facescan report`")
+	fs.IntVar(&o.thumbnails, "thumbnails", 0, "keep a random sample of `N` small pictures for the report")
 	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur the faces in these")
 }
 
