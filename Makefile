@@ -69,12 +69,19 @@ accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (ann
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }
 	go run ./detect/accuracy $(DATA)
 
-# FACESCAN_ONNX may name a YuNet model for the example sidecar to be tried with, too.
+# Two virtual environments, since what they need does not go together. FACESCAN_ONNX may name a YuNet model for the example
+# sidecar to be tried with, too.
 INTEROP := .bin/interop
-test-interop: deps ## the sidecar against clients and servers of others: tritonclient, MLServer (from PyPI, into .bin)
-	@[ -x $(INTEROP)/bin/mlserver ] || { python3 -m venv $(INTEROP) && \
-	  $(INTEROP)/bin/pip install -q -r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0'; }
+test-interop: deps ## exports and the sidecar against programs of others, from PyPI into .bin: pyarrow, pandas, duckdb, pycocotools, tritonclient, MLServer
+	@$(call venv,$(INTEROP)-export,-r store/export/testdata/requirements.txt)
+	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-export/bin/python go test -count=1 -tags interop -run 'TestInterop' -v ./store/export
+	@$(call venv,$(INTEROP),-r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0')
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)/bin/python go test -count=1 -tags interop -run 'TestTriton|TestMLServer' -v ./detect/sidecar
+
+# venv: a folder with packages of Python; made once.
+define venv
+[ -e $(1)/made ] || { rm -rf $(1) && python3 -m venv $(1) && $(1)/bin/pip install -q $(2) && touch $(1)/made; }
+endef
 
 test-gpu: deps ## where there is an NVIDIA GPU: parity with pigo (on the JPEGs below DATA, too), and images/s by batch size
 	DATA="$(DATA)" go test -count=1 -tags gpu -run TestGPU -bench GPU -v ./detect/cuda
