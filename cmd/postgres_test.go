@@ -1,27 +1,19 @@
 package cmd
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/store/storetest/pgtest"
 )
 
 // database returns the URL of an empty database, and keeps what processes note about their ends in a folder of the test.
-func database(t *testing.T) string {
+func database(t testing.TB) string {
 	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	return pgtest.Start(t)
@@ -135,101 +127,5 @@ func TestPostgresTrouble(t *testing.T) {
 			}
 		}
 		noPassword(t, out, errs)
-	}
-}
-
-// audit notes of every result by which process it was written and to which its shard was leased at that moment.
-const audit = `CREATE TABLE public.audit (id bigint NOT NULL, writer text NOT NULL, holder int);
-	CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO public.audit VALUES (NEW.id, current_setting('application_name'), (SELECT o.pid FROM facescan.shards AS s
-			JOIN facescan.owners AS o ON o.number = s.owner WHERE s.lo <= NEW.id AND s.hi >= NEW.id ORDER BY s.lo DESC LIMIT 1));
-		RETURN NEW;
-	END $$;
-	CREATE TRIGGER note BEFORE INSERT ON facescan.results FOR EACH ROW EXECUTE FUNCTION public.note()`
-
-// TestPostgresManyProcesses has six processes at work on a job, of which one is killed and replaced, or stopped past its
-// leases' end, again and again. Every row gets its result once, written by the process that held its lease.
-func TestPostgresManyProcesses(t *testing.T) {
-	const processes = 6
-	url := database(t)
-	n, blows, delay := 2400, 8, 20*time.Millisecond
-	if os.Getenv("FACESCAN_SOAK") != "" {
-		n, blows, delay = 100_000, 60, 5*time.Millisecond
-	}
-	s := fetchtest.New(pictures(t), delay)
-	defer s.Close()
-	dir := t.TempDir()
-	var lines, outcomes []string
-	for i := range n {
-		path, outcome := fmt.Sprintf("/status/404/%d", i), "http_4xx"
-		if i%40 == 0 {
-			path, outcome = fmt.Sprintf("/i/1/%d.jpg", i), "ok"
-		}
-		lines, outcomes = append(lines, s.URL+path), append(outcomes, outcome)
-	}
-	mustHere(t, "import", writeList(t, dir, lines), "--db", url, "-q", "--shard-size", "200")
-	ctx := context.Background()
-	db, err := pgx.Connect(ctx, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close(ctx)
-	if _, err := db.Exec(ctx, audit); err != nil {
-		t.Fatal(err)
-	}
-
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
-	type process struct {
-		*exec.Cmd
-		stderr *bytes.Buffer
-	}
-	begin := func() process {
-		c, stderr := child(t, dir, "run", url, "--allow-private", "--progress", "none", "--fetchers", "4", "--lease-ttl", "1s", "--shard-size", "200")
-		return process{c, stderr}
-	}
-	var all, alive []process
-	for range processes {
-		alive = append(alive, begin())
-	}
-	all = append(all, alive...)
-	stopped := 0
-	for range blows {
-		time.Sleep(time.Duration(random.IntN(int(150 * time.Millisecond)))) // a moment that nobody chose
-		at := random.IntN(processes)
-		if p := alive[at]; random.IntN(2) == 0 {
-			p.Process.Kill()
-			alive[at] = begin()
-			all = append(all, alive[at])
-		} else {
-			stopped++
-			p.Process.Signal(syscall.SIGSTOP)
-			time.Sleep(2 * time.Second) // its leases end by the server's clock
-			p.Process.Signal(syscall.SIGCONT)
-		}
-	}
-	for _, p := range alive {
-		if err := p.Wait(); err != nil {
-			t.Errorf("%v\n%s", err, p.stderr)
-		}
-	}
-	lost := 0
-	for _, p := range all {
-		p.Wait()
-		lost += strings.Count(p.stderr.String(), "lease lost")
-		noPassword(t, p.stderr.String())
-	}
-	t.Logf("%d processes, %d times one was stopped, %d leases lost", len(all), stopped, lost)
-	mustHere(t, "verify", url, "--deep", "--require-source", "-q")
-	checkExport(t, url, lines, outcomes)
-	var written, rows, foreign int
-	err = db.QueryRow(ctx, `SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE writer IS DISTINCT FROM 'facescan ' || holder) FROM public.audit`).
-		Scan(&written, &rows, &foreign)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if written != n || rows != n || foreign != 0 {
-		t.Errorf("%d results of %d rows were written, %d of them by processes that did not hold the lease; there are %d rows", written, rows, foreign, n)
 	}
 }

@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	pageRows  = 512                    // pending rows read from a shard at a time
-	claimSpan = 5 * time.Second        // a claim takes about as many rows as this much work
-	aheadSpan = 2 * time.Second        // of work is queued before more is claimed
-	idlePoll  = 200 * time.Millisecond // how often a process without work looks for some
-	roomPoll  = 10 * time.Millisecond  // how often one with enough looks whether it still has
+	pageRows   = 512                    // pending rows read from a shard at a time
+	claimSpan  = 5 * time.Second        // a claim takes about as many rows as this much work
+	aheadSpan  = 2 * time.Second        // of work is queued before more is claimed
+	idlePoll   = 200 * time.Millisecond // how often a process without work looks for some
+	roomPoll   = 10 * time.Millisecond  // how often one with enough looks whether it still has
+	shareEvery = time.Second            // how often one that waits for slow hosts counts what is left for the others
 )
 
 // task is a row on its way.
@@ -37,7 +38,7 @@ type task struct {
 func (r *run) dispatch() error {
 	defer r.queue.Close()
 	defer close(r.kept)
-	d := dispatcher{run: r, takeovers: -1}
+	d := dispatcher{run: r, takeovers: -1, shared: time.Now()} // processes that begin together shall have joined
 	for {
 		d.waitForRoom()
 		if r.draining.Err() != nil {
@@ -78,19 +79,33 @@ type dispatcher struct {
 	tail      time.Time // since when only rows in flight are left
 	takeovers int64
 	suspects  map[int64]int
+	left      int       // rows for each process
+	shared    time.Time // when that was found out
 }
 
 // waitForRoom waits until the rows that are queued will not last for long, so that this process does not hoard what
-// another could do. Rows that wait for slow hosts are no work: while a fetcher has nothing to do, more is wanted.
+// another could do. Rows that wait for slow hosts are no work: when no other may be fetched more is wanted, up to this
+// process's share of what is left, since the others have no row of a host that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
 	ahead := max(2*d.Fetchers, int(d.stats.Rate()*aheadSpan.Seconds()))
-	for d.queue.Waiting() > ahead && d.idle.Load() == 0 {
+	for d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
 		select {
 		case <-time.After(roomPoll):
 		case <-d.draining.Done():
 			return
 		}
 	}
+}
+
+// share is how many of the rows that are left each process has to do, as of a moment ago.
+func (d *dispatcher) share() int {
+	if time.Since(d.shared) > shareEvery {
+		d.shared = time.Now()
+		if c, err := d.job.Counts(d.draining); err == nil { // else a claim tells what is wrong
+			d.left = int(c.Pending) / max(1, len(c.Owners))
+		}
+	}
+	return d.left
 }
 
 // claimRows is how many rows to claim: about claimSpan of work at the present rate, so that a process which joins

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // listRows are URLs of about 90 bytes, as image lists have them.
@@ -221,4 +222,11 @@ func BenchmarkResults(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkProcesses has processes share a job, with a detector that takes no time: rows done a second.
+func BenchmarkProcesses(b *testing.B) {
+	for _, processes := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint(processes), func(b *testing.B) { storetest.Throughput(b, target, processes, 5000) })
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // lists are URLs of about 90 bytes, as image lists have them.
@@ -286,12 +287,12 @@ func BenchmarkTally(b *testing.B) {
 	}
 }
 
-// BenchmarkScale makes a job of FACESCAN_SCALE rows (a million without it), 99 % of them done, and says how long what
+// BenchmarkScale makes a job of FACESCAN_BENCH_ROWS rows (a million without it), 99 % of them done, and says how long what
 // comes first takes then: opening, joining, the first claim with its rows, and counting. Import goes through Append;
 // the done rows are made by SQL, since only their number matters here.
 func BenchmarkScale(b *testing.B) {
 	n := 1_000_000
-	if text := os.Getenv("FACESCAN_SCALE"); text != "" {
+	if text := os.Getenv("FACESCAN_BENCH_ROWS"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {
 			b.Fatal(err)
@@ -418,4 +419,11 @@ func peakRSS(b *testing.B) float64 {
 		b.Fatal(err)
 	}
 	return float64(kB) / 1000
+}
+
+// BenchmarkProcesses has processes share a job, with a detector that takes no time: rows done a second.
+func BenchmarkProcesses(b *testing.B) {
+	for _, processes := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint(processes), func(b *testing.B) { storetest.Throughput(b, target, processes, 5000) })
+	}
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,11 +26,12 @@ const environment = "FACESCAN_STORETEST"
 // work is what a worker process is to do on a job.
 type work struct {
 	Name     string        // of the job
-	Do       string        // hold: claim, say so, wait; finish: import and process everything
+	Do       string        // hold: claim, say so, wait; finish: import and process everything; race: process what is there
 	TTL      time.Duration // of its leases
 	Decoding []int64       // rows it has in its decoders, by slot
 	Rows     int           // of the list
 	Groups   int           // that they are in; 0 for none
+	Batch    int           // results in a commit; 20 if 0
 }
 
 // Main is for TestMain: it runs the tests, or in a worker process its task, and returns the exit code.
@@ -52,13 +54,14 @@ func Main(m *testing.M, target Target) int {
 
 // child is a worker process.
 type child struct {
-	*testing.T
+	testing.TB
 	cmd *exec.Cmd
+	in  io.Closer // its stdin
 	out *bufio.Reader
 }
 
 // spawn starts a worker. It ends when the test does, at the latest: its stdin is a pipe from here.
-func spawn(t *testing.T, w work) *child {
+func spawn(t testing.TB, w work) *child {
 	t.Helper()
 	task, err := json.Marshal(w)
 	if err != nil {
@@ -79,7 +82,7 @@ func spawn(t *testing.T, w work) *child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return &child{t, cmd, bufio.NewReader(out)}
+	return &child{t, cmd, in, bufio.NewReader(out)}
 }
 
 // await reads the worker's output up to a line.
@@ -137,6 +140,8 @@ func (w work) run(ctx context.Context, target Target) error {
 			return err
 		}
 		return s.Leave(ctx)
+	case "race":
+		return w.race(ctx, s)
 	}
 	return fmt.Errorf("no task %q", w.Do)
 }
@@ -229,7 +234,7 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 
 func (w work) shard(ctx context.Context, s store.Session, l store.Lease) error {
 	for after := l.Lo - 1; ; {
-		rows, err := s.Pending(ctx, l, after, 20)
+		rows, err := s.Pending(ctx, l, after, cmp.Or(w.Batch, 20))
 		if err != nil {
 			return err
 		}

@@ -221,7 +221,7 @@ func (q *Queue[T]) turn() *state[T] {
 	if q.o.Slots > 0 && q.fast.Len() >= q.o.Slots {
 		return nil
 	}
-	for q.doubt.len() > 0 && (q.o.Slots == 0 || q.doubts < q.o.Slow+max(1, q.o.Slots/16) || q.fast.Len() < q.o.Slots/2) {
+	for q.doubt.len() > 0 && q.trusting() {
 		if h := q.doubt.pop(); h.ready == &q.doubt {
 			h.ready = nil
 			return h
@@ -234,6 +234,11 @@ func (q *Queue[T]) turn() *state[T] {
 		}
 	}
 	return nil
+}
+
+// trusting tells whether one more host that has never answered may be asked.
+func (q *Queue[T]) trusting() bool {
+	return q.o.Slots == 0 || q.doubts < q.o.Slow+max(1, q.o.Slots/16) || q.fast.Len() < q.o.Slots/2
 }
 
 // host finds or makes a host's state.
@@ -466,4 +471,12 @@ func (q *Queue[T]) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.waiting
+}
+
+// Starved tells whether a slot is free and none of the rows that wait may have it: their hosts are at their limits, or
+// pausing. Rows of other hosts would go at once.
+func (q *Queue[T]) Starved() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return (q.o.Slots == 0 || q.fast.Len() < q.o.Slots) && q.ready.len() == 0 && (q.doubt.len() == 0 || !q.trusting())
 }
