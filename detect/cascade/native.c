@@ -49,7 +49,7 @@ static inline __attribute__((always_inline)) uint64_t down(const uint8_t *p, con
 #ifdef __x86_64__
 #include <immintrin.h>
 #define VARIANT(name) name##_avx2
-#define TARGET __attribute__((target("avx2,bmi,bmi2")))
+#define TARGET __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define WIDTH 32
 #include "variant.h"
 
@@ -61,9 +61,9 @@ static inline __attribute__((always_inline)) uint64_t down(const uint8_t *p, con
 
 int32_t native_level(void) {
 #ifdef __x86_64__
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2")) return 0;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt")) return 0;
   const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  return wide && __builtin_cpu_supports("popcnt") ? 2 : 1;
+  return wide ? 2 : 1;
 #else
   return 0;
 #endif

@@ -5,8 +5,8 @@ typedef uint8_t V __attribute__((vector_size(WIDTH), aligned(1), may_alias));
 
 // first evaluates a tree for the windows from number 0 on that lie side by side, their centres at p in sorted columns, and appends those
 // above the threshold of the first n.
-static inline __attribute__((always_inline)) TARGET int32_t VARIANT(first)(const uint8_t *p, const node *tree, const float *leaves, float threshold,
-                                                                   int32_t n, int32_t at, int32_t step, candidates list) {
+static inline __attribute__((always_inline)) TARGET int32_t VARIANT(first)(const uint8_t *p, const node *tree, const float *leaves, const uint8_t *pass,
+                                                                   float threshold, int32_t n, int32_t at, int32_t step, candidates list) {
   uint8_t leaf[WIDTH] __attribute__((aligned(WIDTH)));
   int32_t kept = 0;
 #define PIXELS(offset) (*(const V *)(p + (offset)))
@@ -41,6 +41,42 @@ static inline __attribute__((always_inline)) TARGET int32_t VARIANT(first)(const
     _mm512_storeu_ps(list.sum + kept, _mm512_maskz_compress_ps(keep, sum));
     kept += _mm_popcnt_u32(keep);
   }
+#elif WIDTH == 32
+// Masks are of those that go left, by which leaves count backwards.
+#define DARKER(i)                                                                                                               \
+  ({                                                                                                                            \
+    __m256i d;                                                                                                                  \
+    __asm__("vmovdqu %1, %0\n\tvpsubusb %2, %0, %0" : "=&x"(d) : "m"(PIXELS(tree[i].a)), "m"(PIXELS(tree[i].b)));               \
+    d;                                                                                                                          \
+  })
+#define MASK(v) _mm256_cmpeq_epi8(v, _mm256_setzero_si256())
+#define PICK(k, left, right) _mm256_blendv_epi8(right, left, k)
+  LEVELS(const __m256i)
+  __m256i all = _mm256_sub_epi8(_mm256_setzero_si256(), k0);
+  all = _mm256_sub_epi8(_mm256_add_epi8(all, all), k1);
+  all = _mm256_sub_epi8(_mm256_add_epi8(all, all), k2);
+  all = _mm256_sub_epi8(_mm256_add_epi8(all, all), k3);
+  all = _mm256_sub_epi8(_mm256_add_epi8(all, all), k4);
+  all = _mm256_sub_epi8(_mm256_add_epi8(all, all), k5);
+  all = _mm256_xor_si256(all, _mm256_set1_epi8(TREE - 1));
+  _mm256_store_si256((__m256i *)leaf, all);
+#define PASSES(quarter) _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)pass + (quarter))), all)
+  const __m256i keep = PICK(k0, PICK(k1, PASSES(0), PASSES(1)), PICK(k1, PASSES(2), PASSES(3)));
+#undef PASSES
+  uint64_t left = (uint32_t)_mm256_movemask_epi8(keep);
+  if (n < WIDTH) left &= (1ull << n) - 1;
+  const int32_t count = _mm_popcnt_u32(left);
+  while (left) {
+    // Four at a time: what is written too much lies behind the last one.
+    for (int j = 0; j < 4; j++) {
+      const int i = _tzcnt_u64(left | 1ull << (WIDTH - 1));
+      list.at[kept + j] = at + i * step;
+      list.sum[kept + j] = leaves[leaf[i]];
+      left &= left - 1;
+    }
+    kept += 4;
+  }
+  kept = count;
 #else
 #define DARKER(i) (V)(PIXELS(tree[i].b) < PIXELS(tree[i].a))
 #define MASK(v) (v)
@@ -103,10 +139,12 @@ static TARGET int32_t VARIANT(sorted)(trees t, const grid *g, float threshold, c
     if (k == 3) VARIANT(spread)(to, from, pixels, 3, width);
     if (k == 4) VARIANT(spread)(to, from, pixels, 4, width);
   }
+  uint8_t pass[TREE] __attribute__((aligned(16)));  // by leaf, 255 where it is above the threshold
+  for (int i = 0; i < TREE; i++) pass[i] = t.leaves[i] > threshold ? 255 : 0;
   int32_t n = 0;
   for (int32_t r = 0; r < rows; r++)
     for (int32_t c = 0; c < g->cols; c += WIDTH)
-      n += VARIANT(first)(columns + (int64_t)r * k * k * width + c, tree, t.leaves, threshold, g->cols - c, at + (r * g->stride + c) * k, k,
+      n += VARIANT(first)(columns + (int64_t)r * k * k * width + c, tree, t.leaves, pass, threshold, g->cols - c, at + (r * g->stride + c) * k, k,
                           (candidates){list.at + n, list.sum + n});
   return n;
 }
