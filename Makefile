@@ -12,10 +12,10 @@ DATA ?=
 FUZZTIME ?= 20s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-.PHONY: help deps deps-test build demo test race fuzz soak bench accuracy test-interop test-gpu lint generate clean
+.PHONY: help deps deps-test build demo test race fuzz soak bench bench-peers accuracy test-interop test-gpu lint generate clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 deps: ## install what building needs (Debian, macOS)
 	@$(call install,$(BUILD_DEBS),jpeg-turbo)
@@ -64,6 +64,13 @@ soak: deps-test ## the kill loops and long tests at full count
 
 bench: deps ## the benchmarks, as a table
 	go run ./testdata/bench $(if $(NAIVE),-naive $(NAIVE))
+
+# DATA is folders of annotated photos, as for accuracy; without it the pictures of `make bench`, in which any detector finds the face.
+bench-peers: deps ## facescan beside pigo's command and OpenCV's Haar cascades, time and F1, on DATA or pictures that it makes
+	@$(call install,python3-opencv opencv-data,opencv)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	[ -n "$(DATA)" ] || go run ./testdata/bench -corpus "$$dir"; \
+	go run ./detect/accuracy -peers $(if $(DATA),$(DATA),"$$dir")
 
 accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (annotations.csv beside images/)
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }

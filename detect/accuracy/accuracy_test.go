@@ -98,3 +98,46 @@ func TestRun(t *testing.T) {
 		t.Error("an empty folder, and no complaint")
 	}
 }
+
+// A program of somebody else's is judged as we are, and is believed only while it answers.
+func TestMeasureProgram(t *testing.T) {
+	sets := []set{{name: "two", pictures: []picture{
+		{path: "a.jpg", faces: []box{{10, 10, 50, 50}}},
+		{path: "b with spaces.jpg"},
+	}}}
+	program := func(answer string) (*result, error) {
+		return measureProgram(t.Context(), sets, "sh", "-c", "while read -r path; do "+answer+"; done")
+	}
+	r, err := program(`case $path in a.jpg) echo '{"ms": 2, "boxes": [[200, 0, 40, 40, 3], [12, 9, 50, 50, 7]]}';; "b with spaces.jpg") echo '{"ms": 4.5, "boxes": []}';; esac`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := r.all()
+	if right, wrong := all.at(0); right != 1 || wrong != 1 || all.faces != 1 || all.pictures != 2 || perPicture(r.detect, 2) != 3.25 {
+		t.Errorf("%d right, %d wrong of %d in %d pictures, %v", right, wrong, all.faces, all.pictures, r.detect)
+	}
+	if all.found[0] != (verdict{7, true}) {
+		t.Errorf("the best one is not judged first: %v", all.found)
+	}
+	for _, answer := range []string{"exit 3", "echo faces", "break"} {
+		if _, err := program(answer); err == nil {
+			t.Errorf("%q is an answer", answer)
+		}
+	}
+}
+
+// pigo as its command uses it finds the face of the sample photo.
+func TestPlain(t *testing.T) {
+	photo, err := os.ReadFile("../testdata/faces.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := []set{{name: "one", pictures: []picture{{path: "faces.jpg", body: photo, faces: []box{{58, 80, 196, 265}}}}}}
+	r, err := measure(t.Context(), sets, detect.DefaultParams(), newPlain, decode.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if right, _ := r.all().at(0); right != 1 {
+		t.Errorf("%+v", r.sets)
+	}
+}

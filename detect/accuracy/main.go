@@ -54,6 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	pigo := flags.Bool("pigo", false, "evaluate the cascade with pigo itself: the same faces, slowly")
 	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales down; 0 = as a run does")
 	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
+	peers := flags.Bool("peers", false, "a table of facescan, pigo's command and OpenCV's Haar cascades, on these pictures; from the repository's root")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -61,11 +62,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	o := decode.Options{MinFace: p.MinFace, Window: *window}
+	if *peers {
+		return comparePeers(ctx, sets, p, o, out)
+	}
 	open := detect.New
 	if *pigo {
 		open = detect.NewPigo
 	}
-	r, err := measure(ctx, sets, p, open, decode.Options{MinFace: p.MinFace, Window: *window})
+	r, err := measure(ctx, sets, p, open, o)
 	if err != nil {
 		return err
 	}

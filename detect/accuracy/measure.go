@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -141,24 +142,36 @@ func f1(right, wrong, faces int) float64 {
 func (r *result) print(w io.Writer) {
 	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "set\tpictures\tfaces\tfound\twrong\trecall\tprecision\tF1\t")
-	all := tally{name: "all"}
-	row := func(t tally) {
+	all := r.all()
+	for _, t := range append(r.sets, all) {
 		right, wrong := t.at(r.minScore)
 		fmt.Fprintf(out, "%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", t.name, t.pictures, t.faces, right, wrong,
-			float64(right)/float64(max(t.faces, 1)), float64(right)/float64(max(right+wrong, 1)), f1(right, wrong, t.faces))
+			share(right, t.faces), share(right, right+wrong), f1(right, wrong, t.faces))
 	}
+	out.Flush()
+	fmt.Fprintf(w, "\n%s\nCPU a picture: %.2f ms to decode, %.2f ms to detect; %s %s/%s\n", r.detector, perPicture(r.decode, all.pictures),
+		perPicture(r.detect, all.pictures), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// all sets as one.
+func (r *result) all() tally {
+	all := tally{name: "all"}
 	for _, t := range r.sets {
-		row(t)
 		all.pictures += t.pictures
 		all.faces += t.faces
 		all.found = append(all.found, t.found...)
 	}
-	row(all)
-	out.Flush()
-	perPicture := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(max(all.pictures, 1)) }
-	fmt.Fprintf(w, "\n%s\nCPU a picture: %.2f ms to decode, %.2f ms to detect; %s %s/%s\n", r.detector, perPicture(r.decode), perPicture(r.detect),
-		runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return all
 }
+
+func share(part, whole int) float64 { return float64(part) / float64(max(whole, 1)) }
+
+func perPicture(d time.Duration, pictures int) float64 {
+	return float64(d.Microseconds()) / 1000 / float64(max(pictures, 1))
+}
+
+// byScore orders faces as judge wants them.
+func byScore(a, b detect.Face) int { return cmp.Compare(b.Score, a.Score) }
 
 // printSweep shows what other thresholds would do. Below the accepted score only the best 8 of a picture are known.
 func (r *result) printSweep(w io.Writer) {
@@ -170,8 +183,7 @@ func (r *result) printSweep(w io.Writer) {
 			a, b := t.at(score)
 			right, wrong, faces = right+a, wrong+b, faces+t.faces
 		}
-		fmt.Fprintf(out, "%v\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", score, right, wrong, float64(right)/float64(max(faces, 1)),
-			float64(right)/float64(max(right+wrong, 1)), f1(right, wrong, faces))
+		fmt.Fprintf(out, "%v\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", score, right, wrong, share(right, faces), share(right, right+wrong), f1(right, wrong, faces))
 	}
 	out.Flush()
 }

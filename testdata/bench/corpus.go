@@ -14,10 +14,15 @@ import (
 	"golang.org/x/image/draw"
 )
 
-// corpus makes photos of w x h pixels: a scene of soft shapes, texture and noise, and in most of them the sample
-// photo, cut, scaled and mirrored, so that a cascade has as much to look at as in a real one.
+// sampleFace is the face of the sample photo, as one would draw it.
+var sampleFace = image.Rect(58, 80, 254, 345)
+
+// corpus makes photos of w x h pixels in dir/images: a scene of soft shapes, texture and noise, and in most of them the sample photo, cut,
+// scaled and mirrored, so that a cascade has as much to look at as in a real one. Where the faces are is in dir/annotations.csv, or, of those
+// that were cut by more than a fifth, in dir/ignore.csv.
 func corpus(dir string, w, h int) (images [][]byte) {
-	check(os.MkdirAll(dir, 0o755))
+	check(os.MkdirAll(filepath.Join(dir, "images"), 0o755))
+	boxes := map[string]string{"annotations.csv": "file,x,y,w,h\n", "ignore.csv": "file,x,y,w,h\n"}
 	f, err := os.Open(filepath.Join("detect", "testdata", "faces.jpg"))
 	check(err)
 	defer f.Close()
@@ -25,6 +30,7 @@ func corpus(dir string, w, h int) (images [][]byte) {
 	check(err)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range 12 {
+		name := fmt.Sprintf("photo-%02d.jpg", i)
 		m := scene(w, h, rng)
 		if i%4 != 3 {
 			p := photo.Bounds()
@@ -32,14 +38,26 @@ func corpus(dir string, w, h int) (images [][]byte) {
 			at := image.Pt(rng.IntN(w-h/2)-h/8, rng.IntN(h/4)-h/8)
 			dst := image.Rect(at.X, at.Y, at.X+size*p.Dx()/p.Dy(), at.Y+size)
 			draw.BiLinear.Scale(m, dst, photo, p, draw.Src, nil)
+			whole := image.Rect(at.X+sampleFace.Min.X*size/p.Dy(), at.Y+sampleFace.Min.Y*size/p.Dy(), at.X+sampleFace.Max.X*size/p.Dy(), at.Y+sampleFace.Max.Y*size/p.Dy())
+			face, list := whole.Intersect(m.Rect), "annotations.csv"
+			if 5*face.Dx()*face.Dy() < 4*whole.Dx()*whole.Dy() {
+				list = "ignore.csv"
+			}
+			if i%2 == 1 {
+				face.Min.X, face.Max.X = w-face.Max.X, w-face.Min.X
+			}
+			boxes[list] += fmt.Sprintf("%s,%d,%d,%d,%d\n", name, face.Min.X, face.Min.Y, face.Dx(), face.Dy())
 		}
 		if i%2 == 1 {
 			mirror(m)
 		}
 		var b bytes.Buffer
 		check(jpeg.Encode(&b, m, &jpeg.Options{Quality: 88}))
-		check(os.WriteFile(filepath.Join(dir, fmt.Sprintf("photo-%02d.jpg", i)), b.Bytes(), 0o644))
+		check(os.WriteFile(filepath.Join(dir, "images", name), b.Bytes(), 0o644))
 		images = append(images, b.Bytes())
+	}
+	for list, text := range boxes {
+		check(os.WriteFile(filepath.Join(dir, list), []byte(text), 0o644))
 	}
 	return images
 }

@@ -37,7 +37,12 @@ func main() {
 	n := flag.Int("n", 600, "URLs of a whole run")
 	naive := flag.String("naive", "", "folder of a program to compare with")
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
+	only := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
 	flag.Parse()
+	if *only != "" {
+		corpus(*only, 500, 375)
+		return
+	}
 	if *serve != "" {
 		server(*serve)
 		return
@@ -45,7 +50,7 @@ func main() {
 	dir, err := os.MkdirTemp("", "facescan-bench-")
 	check(err)
 	defer os.RemoveAll(dir)
-	images := corpus(filepath.Join(dir, "images"), 500, 375)
+	images := corpus(dir, 500, 375)
 
 	fmt.Printf("%s, %s, %d cores; %d pictures of 500x375, %.0f KB each; CPU time, the best of three.\n\n",
 		cpuName(), runtime.Version(), runtime.NumCPU(), len(images), meanSize(images)/1e3)
