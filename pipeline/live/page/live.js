@@ -101,11 +101,13 @@ function chart(h) {
   const line = (ns) => 'M' + ns.map((n, i) => x(i === 0 ? start : h.seconds[i + 1]) + ' ' + y(n)).join('L');
   box.setAttribute('viewBox', `0 0 ${width} ${height}`);
   box.replaceChildren(
-    svg('path', { class: 'axis', d: `M${left} ${top}V${height - bottom}H${width - 8}` }),
-    svg('text', { x: left - 6, y: top + 8, 'text-anchor': 'end' }, figure(most)),
-    svg('text', { x: left - 6, y: height - bottom, 'text-anchor': 'end' }, '0'),
+    ...[0, most / 2, most].flatMap((n) => [
+      svg('path', { class: 'axis', d: `M${left} ${y(n)}H${width - 8}` }),
+      svg('text', { x: left - 6, y: y(n), dy: 4, 'text-anchor': 'end' }, figure(n)),
+    ]),
     svg('text', { x: left, y: height - 6 }, span(start)),
     svg('text', { x: width - 8, y: height - 6, 'text-anchor': 'end' }, span(end)),
+    svg('path', { class: 'area', d: `${line(done)}V${y(0)}H${left}Z` }),
     svg('path', { class: 'done', d: line(done) }),
     svg('path', { class: 'failed', d: line(failed) }),
   );
