@@ -1,10 +1,13 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"facescan/store"
@@ -24,58 +27,80 @@ func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error)
 	if err != nil {
 		return nil, err
 	}
-	faces := false
-	err = t.each(`SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
-		coalesce(r.final_url, ''), r.partial, coalesce(r.detector, 0), r.candidates, r.took, r.time, coalesce(r.outputs, 0), r.faces,
-		{address}, {group}, {kept} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
-		WHERE r.id >= ? AND r.id < ? ORDER BY r.id`, []any{from, to}, func(rows *sql.Rows) error {
-		var r store.Result
-		var candidates, kept []byte
-		var detector, took, at int64
-		var n int
-		err := rows.Scan(&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts,
-			&r.FinalURL, &r.Partial, &detector, &candidates, &took, &at, &r.Outputs, &n, &r.URL, &r.Group, &kept)
-		if err != nil {
-			return err
+	faces := 0
+	var rows packed
+	// Words that most rows have are compared, not stored anew for each.
+	known := map[string]string{}
+	word := func() string {
+		w := rows.text()
+		if k, ok := known[w]; ok {
+			return k
 		}
-		r.Status, r.Detector = store.OK, detectors[detector]
-		if r.Reason != "" {
+		known[w] = w
+		return w
+	}
+	err = t.one(`SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.attempts, r.partial, coalesce(r.detector, 0), r.took,
+		r.time, coalesce(r.outputs, 0), r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), coalesce(r.final_url, ''), coalesce(hex(r.candidates), ''),
+		{address}, {group}, coalesce({kept} || '', ''))) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ?`, []any{from, to}, &rows.rest)
+	for err == nil && rows.row() {
+		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64(), Attempts: rows.int(),
+			Partial: rows.int() != 0, Detector: detectors[rows.int64()], Took: time.Duration(rows.int64()) * time.Millisecond, Time: time.UnixMilli(rows.int64()).UTC(),
+			Outputs: store.Outputs(rows.int())}
+		n := rows.int()
+		r.Reason, r.Format, r.FinalURL = store.Reason(word()), word(), rows.text()
+		if r.Candidates, err = unpackFaces(rows.hex()); err != nil {
+			return nil, fmt.Errorf("row %d: %w", r.ID, err)
+		}
+		r.URL, r.Group, r.Kept = rows.text(), rows.text(), rows.texts()
+		if r.Status = store.OK; r.Reason != "" {
 			r.Status = store.Failed
 		}
-		r.Took, r.Time = time.Duration(took)*time.Millisecond, time.UnixMilli(at).UTC()
 		r.Source = j.sourceOf(r.ID)
-		if r.Kept, err = unpackKept(r.ID, kept); err != nil {
-			return err
-		}
-		if r.Candidates, err = unpackFaces(candidates); err != nil {
-			return fmt.Errorf("row %d: %w", r.ID, err)
-		}
-		if n > 0 {
-			faces, r.Faces = true, make([]store.Face, 0, n)
+		if faces += n; n > 0 {
+			r.Faces = make([]store.Face, 0, n)
 		}
 		page = append(page, r)
-		return nil
-	})
-	if err != nil || !faces {
+		err = rows.err
+	}
+	if err = errors.Join(err, rows.err); err != nil || faces == 0 {
 		return page, err
 	}
-	at := 0 // both are in id order
-	err = t.each("SELECT id, x, y, width, height, score, confidence FROM {faces} WHERE id BETWEEN ? AND ? ORDER BY id, face",
-		[]any{page[0].ID, page[len(page)-1].ID}, func(rows *sql.Rows) error {
-			var id int64
-			var f store.Face
-			if err := rows.Scan(&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence); err != nil {
-				return err
-			}
-			for page[at].ID < id && at < len(page)-1 {
-				at++
-			}
-			if page[at].ID == id {
-				page[at].Faces = append(page[at].Faces, f)
-			}
-			return nil
-		})
-	return page, err
+	inOrder(page, func(a, b store.Result) int { return cmp.Compare(a.ID, b.ID) })
+	all := make([]idFace, 0, faces)
+	err = t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE id BETWEEN ? AND ?",
+		[]any{page[0].ID, page[len(page)-1].ID}, &rows.rest)
+	for err == nil && rows.row() {
+		all = append(all, idFace{rows.int64(), rows.int64(), store.Face{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(),
+			Score: rows.float(), Confidence: rows.float()}})
+	}
+	if err = errors.Join(err, rows.err); err != nil {
+		return nil, err
+	}
+	inOrder(all, func(a, b idFace) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face)) })
+	at := 0
+	for _, f := range all {
+		for page[at].ID < f.id && at < len(page)-1 {
+			at++
+		}
+		if page[at].ID == f.id {
+			page[at].Faces = append(page[at].Faces, f.Face)
+		}
+	}
+	return page, nil
+}
+
+// idFace is a face as its table has it.
+type idFace struct {
+	id, face int64
+	store.Face
+}
+
+// inOrder sorts what an aggregate gathered in the order in which it was scanned; that is the right one, but SQLite does not
+// promise it.
+func inOrder[T any](s []T, by func(a, b T) int) {
+	if !slices.IsSortedFunc(s, by) {
+		slices.SortFunc(s, by)
+	}
 }
 
 // readRows reads the rows of a range.
