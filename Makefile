@@ -79,7 +79,8 @@ accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (ann
 # Two virtual environments, since what they need does not go together. FACESCAN_ONNX may name a YuNet model for the example
 # sidecar to be tried with, too.
 INTEROP := .bin/interop
-test-interop: deps ## exports and the sidecar against programs of others, from PyPI into .bin: pyarrow, pandas, duckdb, pycocotools, tritonclient, MLServer
+test-interop: ## exports and the sidecar against programs of others, from PyPI into .bin: pyarrow, pandas, duckdb, pycocotools, tritonclient, MLServer
+	@$(call install,$(BUILD_DEBS) python3-venv,jpeg-turbo python)
 	@$(call venv,$(INTEROP)-export,-r store/export/testdata/requirements.txt)
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-export/bin/python go test -count=1 -tags interop -run 'TestInterop' -v ./store/export
 	@$(call venv,$(INTEROP),-r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0')

@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
@@ -28,6 +27,7 @@ import (
 type detectCommandOptions struct {
 	detect detectOptions
 	fetch  fetchOptions
+	remote sidecarOptions
 	json   bool
 	draw   string
 }
@@ -35,6 +35,7 @@ type detectCommandOptions struct {
 func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
+	o.remote.addFlags(fs)
 	fs.BoolVar(&o.json, "json", false, "a JSON object a file")
 	fs.StringVar(&o.draw, "draw", "", "draw the boxes into PNGs in this `folder`")
 }
@@ -59,7 +60,10 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	if err != nil {
 		return err
 	}
-	detector, err := detect.New(params)
+	if err := o.remote.check(); err != nil {
+		return err
+	}
+	detector, err := o.remote.open(ctx, params, g.logger(g.err))
 	if err != nil {
 		return err
 	}
@@ -77,7 +81,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	_, ctx, stop := interrupts(ctx, func() { os.Exit(exitInterrupted) })
 	defer stop()
 
-	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes), Log: g.logger(g.err)}
+	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Encoded: o.remote.encoded(), Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes), Log: g.logger(g.err)}
 	failed := 0
 	drawn := map[string]bool{}
 	for _, name := range files {

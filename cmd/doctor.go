@@ -1,12 +1,17 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
+	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,16 +25,18 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/cpu"
 
+	"facescan/detect"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
 )
 
 type doctorOptions struct {
-	list string
-	dns  []string
-	dir  string
-	json bool
+	list   string
+	dns    []string
+	dir    string
+	json   bool
+	remote sidecarOptions
 }
 
 func (o *doctorOptions) addFlags(fs *pflag.FlagSet) {
@@ -37,6 +44,7 @@ func (o *doctorOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.dns, "dns", nil, "name servers to measure, as host:port; the system's if empty")
 	fs.StringVar(&o.dir, "dir", ".", "`folder` that jobs will lie in")
 	fs.BoolVar(&o.json, "json", false, "a JSON object a finding")
+	o.remote.addFlags(fs)
 }
 
 func newDoctor(g *globals) *cobra.Command {
@@ -44,7 +52,7 @@ func newDoctor(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [JOB]",
 		Short: "Look at what a run needs from this machine",
-		Long: "Measures and judges descriptors, processor, disk and resolver, and the job if one is named; says what to change.\n" +
+		Long: "Measures and judges descriptors, processor, disk and resolver, the sidecars and the job if any are named; says what to change.\n" +
 			"Exits 1 when something is in the way of a run.",
 		Args: args(cobra.MaximumNArgs(1), "at most one job"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -65,6 +73,9 @@ type finding struct {
 
 func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string) error {
 	failed := 0
+	if err := o.remote.check(); err != nil {
+		return err
+	}
 	tell := func(f finding) {
 		if f.State == "fail" {
 			failed++
@@ -88,6 +99,9 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 		return err
 	}
 	tell(dns)
+	for _, url := range o.remote.urls {
+		tell(lookAtSidecar(ctx, url, o.remote))
+	}
 	if len(args) == 1 {
 		tell(lookAtJob(ctx, args[0]))
 	}
@@ -273,6 +287,38 @@ func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 		}
 	}
 	return names, nil
+}
+
+// lookAtSidecar has a sidecar pass what it must pass before a run asks it, and asks for one picture after the other.
+func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding {
+	const check = "sidecar"
+	o.urls, o.delay, o.fallback = []string{model}, 0, ""
+	d, err := o.open(ctx, detect.DefaultParams(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with --sidecar"}
+	}
+	defer d.Close()
+	luma := image.NewGray(image.Rect(0, 0, 500, 375))
+	picture := detect.Image{Luma: luma, Scale: 1, Width: 500, Height: 375, FromStored: func(f detect.Face) detect.Face { return f }}
+	var file bytes.Buffer
+	if err := png.Encode(&file, luma); err != nil {
+		return finding{check, "fail", err.Error(), ""}
+	}
+	picture.Encoded = file.Bytes()
+	times := make([]time.Duration, 0, 11)
+	for range cap(times) {
+		begin := time.Now()
+		if _, err := d.Detect(ctx, []detect.Image{picture}); err != nil {
+			return finding{check, "fail", err.Error(), ""}
+		}
+		times = append(times, time.Since(begin))
+	}
+	u, err := url.Parse(model)
+	if err != nil {
+		return finding{check, "fail", err.Error(), ""}
+	}
+	u.User = nil // a token
+	return finding{check, "ok", fmt.Sprintf("%s at %s; a picture of 500x375 in %v", d.Fingerprint(), u, median(times).Round(10*time.Microsecond)), ""}
 }
 
 func lookAtJob(ctx context.Context, arg string) finding {

@@ -27,7 +27,7 @@ type sidecarOptions struct {
 	batch    int
 	delay    time.Duration
 	fallback string
-	deadline time.Duration // of a batch; tests shorten it
+	deadline time.Duration
 }
 
 func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
@@ -35,6 +35,7 @@ func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma), "what it is sent: luma, or the files encoded as downloaded")
 	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most")
 	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
+	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second, "how long a request may take; then the sidecar has to show that it is well, and is asked again")
 	fs.StringVar(&o.fallback, "sidecar-fallback", "", "what finds faces while no sidecar answers: cpu, or nothing, then the run pauses")
 }
 
@@ -46,6 +47,8 @@ func (o *sidecarOptions) check() error {
 		return usagef("--sidecar-batch %d: give 1 to 4096", o.batch)
 	case o.delay < 0 || o.delay > time.Minute:
 		return usagef("--sidecar-delay %v: give a time up to 1m", o.delay)
+	case o.deadline <= 0:
+		return usagef("--sidecar-deadline %v: give a time such as 30s", o.deadline)
 	case o.fallback != "" && o.fallback != "cpu":
 		return usagef("--sidecar-fallback %q: it is cpu, or left out", o.fallback)
 	}

@@ -58,6 +58,26 @@ func startSidecar(t *testing.T, dir, socket string) *exec.Cmd {
 	return c
 }
 
+// startTCP starts one that wants a token on a port, and returns the URL with it.
+func startTCP(t *testing.T, dir string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	child(t, dir, "sidecar", "--listen", address, "--token", "k/ey")
+	eventually(t, 20*time.Second, "the sidecar listens", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return "http://:k%2Fey@" + address
+}
+
 func kill(t *testing.T, c *exec.Cmd) {
 	t.Helper()
 	if err := c.Process.Kill(); err != nil {
@@ -237,6 +257,7 @@ func TestSidecarEncoded(t *testing.T) {
 	list := writeList(t, dir, lines)
 	socket := filepath.Join(dir, "s")
 	startSidecar(t, dir, socket)
+	tcp := startTCP(t, dir)
 	for _, min := range []string{"20", "80"} {
 		table := func(args ...string) string {
 			db := filepath.Join(t.TempDir(), "x.db")
@@ -252,6 +273,9 @@ func TestSidecarEncoded(t *testing.T) {
 		}
 		if got := table("--sidecar", "unix://"+socket); got != want {
 			t.Errorf("luma sent:\n%s\nwant\n%s", got, want)
+		}
+		if got := table("--sidecar", tcp); got != want {
+			t.Errorf("over TCP:\n%s\nwant\n%s", got, want)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 type Single struct {
 	Fetcher  *fetch.Fetcher
 	Detector detect.Detector
+	Encoded  bool // the detector wants the bytes as downloaded
 	Decode   decode.Options
 	Retries  int
 	MaxBytes int64
@@ -39,7 +40,7 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 	}
 	bytes := t.body.bytes
 	budget := newBudget(math.MaxInt64)
-	j := judge{decode: s.Decode, detector: s.Detector, pixels: &budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
+	j := judge{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: &budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
 	j.open(1)
 	defer j.close()
 	res, err := j.result(ctx, t)

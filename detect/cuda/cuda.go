@@ -135,7 +135,8 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []detect.Search) err
 		l.shrink()
 		if len(searches) == 1 {
 			size := searches[0].Luma.Bounds().Size()
-			return fmt.Errorf("an image of %dx%d pixels: %w", size.X, size.Y, err)
+			// Others use the GPU's memory, too: that it has no room now is no word about the image.
+			return fmt.Errorf("%w: an image of %dx%d pixels: %w", detect.ErrUnavailable, size.X, size.Y, err)
 		}
 	}
 	half := len(searches) / 2

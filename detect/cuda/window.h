@@ -8,6 +8,9 @@
 
 typedef unsigned char pixel_t;
 
+// A node's two places: row and column of each, signed bytes, in the order of memory on a little-endian machine. One load takes all.
+typedef unsigned code_t;
+
 // The windows of one size in one image, as in cascade.Grid. The image lies in the batch without gaps between its rows.
 typedef struct {
   long long at;  // of its first pixel, in the batch
@@ -30,7 +33,7 @@ typedef struct {
 
 // A cascade, as in cascade.Tables.
 typedef struct {
-  const signed char *codes;
+  const code_t *codes;
   const float *leaves;
   const stage_t *stages;
   int count;  // stages
@@ -59,12 +62,12 @@ FN int passes(const trees_t *t, int stage, const grid_t *g, const pixel_t *pixel
   int col = g->col + window % g->cols * g->step;
   int nodes = 1 << t->depth;
   for (int tree = stage ? t->stages[stage - 1].to : 0; tree < t->stages[stage].to; tree++) {
-    const signed char *codes = t->codes + (long long)tree * nodes * 4;
+    const code_t *codes = t->codes + (long long)tree * nodes;
     int i = 1;
     while (i < nodes) {
-      const signed char *c = codes + 4 * i;
-      int a = luma(g, image, row, col, c[0], c[1]);
-      int b = luma(g, image, row, col, c[2], c[3]);
+      code_t c = codes[i];
+      int a = luma(g, image, row, col, (signed char)c, (signed char)(c >> 8));
+      int b = luma(g, image, row, col, (signed char)(c >> 16), (signed char)(c >> 24));
       i = 2 * i + (b < a);
     }
     *sum += t->leaves[(long long)tree * nodes + i - nodes];

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -70,8 +71,8 @@ type endpoint struct {
 // newEndpoint reads a URL.
 func newEndpoint(raw string, conns int) (*endpoint, error) {
 	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("sidecar URL: %w", err)
+	if err != nil { // its words hold the URL, and that a password
+		return nil, fmt.Errorf("a sidecar's URL cannot be read: give http://host:8000/v2/models/%s, with the special characters of a password as %%XX", ModelName)
 	}
 	e := &endpoint{}
 	if u.User != nil {
@@ -84,7 +85,7 @@ func newEndpoint(raw string, conns int) (*endpoint, error) {
 	t := &http.Transport{MaxIdleConns: conns + 1, MaxIdleConnsPerHost: conns + 1, IdleConnTimeout: time.Minute,
 		TLSHandshakeTimeout: askTimeout, DisableCompression: true, WriteBufferSize: 64 << 10}
 	dialer := net.Dialer{Timeout: askTimeout}
-	e.name = u.String()
+	e.name = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	switch {
 	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -298,6 +299,9 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parame
 	body, header, err := e.do(req, int64(64<<10+len(items)*(4+4*faceFields*maxFaces)))
 	if err != nil {
 		return nil, err
+	}
+	if kind, _, _ := mime.ParseMediaType(header.Get("Content-Type")); kind == "text/html" {
+		return nil, &AnswerError{e.name, "it is a page, " + kind}
 	}
 	answers, err := c.believe(body, header.Get(lengthHeader), items)
 	if err != nil {

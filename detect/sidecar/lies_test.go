@@ -111,7 +111,12 @@ var lies = map[string]func(http.ResponseWriter, string, []byte){
 	"other detector": lie(func(m *message) { m.Parameters[detectorKey] = "other/1" }),
 	"no threshold":   lie(func(m *message) { delete(m.Parameters, minScoreKey) }),
 	"a page":         func(w http.ResponseWriter, _ string, _ []byte) { io.WriteString(w, "<html>hello</html>") },
-	"nothing":        func(http.ResponseWriter, string, []byte) {},
+	"as a page": func(w http.ResponseWriter, head string, body []byte) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set(lengthHeader, head)
+		w.Write(body)
+	},
+	"nothing": func(http.ResponseWriter, string, []byte) {},
 	"bad header": func(w http.ResponseWriter, _ string, body []byte) {
 		w.Header().Set(lengthHeader, "99999999")
 		w.Write(body)
@@ -266,5 +271,28 @@ func TestRefusedAtStart(t *testing.T) {
 		if _, err := tryClient(t, Options{URLs: []string{u}}); err == nil || !strings.Contains(err.Error(), "sidecar") {
 			t.Errorf("%q: %v", u, err)
 		}
+	}
+}
+
+// TestNoSecrets: a token in a URL is in no error.
+func TestNoSecrets(t *testing.T) {
+	for _, u := range []string{"http://u:secret@host:bad", "http://:secret@x/other", "ftp://u:secret@x/v2/models/face", "http://:secret@127.0.0.1:1", "http://secret@127.0.0.1:1",
+		"http://:secret/@x", "http://x/v2/models/face?token=secret", "unix://:secret@/x.sock"} {
+		_, err := tryClient(t, Options{URLs: []string{u}})
+		if err == nil || !strings.Contains(err.Error(), "sidecar") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+}
+
+// TestOrder: a face belongs to the image it names, in whatever order faces come.
+func TestOrder(t *testing.T) {
+	items := []*item{{width: 10, height: 10}, {width: 10, height: 10}, {width: 10, height: 10}}
+	rows := []float64{2, 1, 1, 2, 2, 5, 0, 3, 3, 4, 4, 6, 2, 2, 2, 3, 3, 7}
+	got, err := judge(items, rows, []float64{1, 0, 2}, math.Inf(-1))
+	want := []detect.Answer{{Faces: []detect.Face{{X: 3, Y: 3, Width: 4, Height: 4, Score: 6}}}, {},
+		{Faces: []detect.Face{{X: 2, Y: 2, Width: 3, Height: 3, Score: 7}, {X: 1, Y: 1, Width: 2, Height: 2, Score: 5}}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v", got, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -509,5 +510,28 @@ func TestLongJSON(t *testing.T) {
 	s := newServer(t, ServerOptions{})
 	if w := send(s, ask{head: `{"id":"` + strings.Repeat("x", maxHead) + `"}`}.request(t)); w.Code != 400 || !strings.Contains(w.Body.String(), "send images as binary data") {
 		t.Errorf("%d %.100s", w.Code, w.Body)
+	}
+}
+
+// TestMetrics: they are as Prometheus wants them, and count what was asked.
+func TestMetrics(t *testing.T) {
+	s := newServer(t, ServerOptions{})
+	if w := send(s, ask{images: [][]byte{appendPGM(nil, photo(t, 160)), []byte("not an image")}}.request(t)); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	text := send(s, httptest.NewRequest("GET", "/metrics", nil)).Body.String()
+	for _, line := range []string{`requests_total{code="200"} 1`, `images_total{outcome="judged"} 1`, `images_total{outcome="unreadable"} 1`, `waiting_images 0`, `batch_images_count 1`} {
+		if !strings.Contains(text, "\nfacescan_sidecar_"+line+"\n") {
+			t.Errorf("no %s in\n%s", line, text)
+		}
+	}
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Fatal("this test has the metrics checked by promtool, which is missing; install it with: apt-get install prometheus")
+	}
+	c := exec.Command(promtool, "check", "metrics")
+	c.Stdin = strings.NewReader(text)
+	if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 }

@@ -1,7 +1,7 @@
 // Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself, in one
 // process after the other on one machine, and prints a table in Markdown. Times are CPU time.
 //
-//	go run ./testdata/bench [-n 600] [-naive FOLDER]
+//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-sidecar]
 //
 // The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the folder of
 // another program to compare with: it is built there and called as `naive -cascade FILE -db FILE -min N LIST`.
@@ -36,6 +36,7 @@ import (
 func main() {
 	n := flag.Int("n", 600, "URLs of a whole run")
 	naive := flag.String("naive", "", "folder of a program to compare with")
+	only := flag.Bool("sidecar", false, "only what a sidecar costs")
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
 	only := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
 	flag.Parse()
@@ -52,8 +53,17 @@ func main() {
 	defer os.RemoveAll(dir)
 	images := corpus(dir, 500, 375)
 
+	exe := filepath.Join(dir, "facescan")
+	run(nil, "go", "build", "-o", exe, ".")
+	list, stop := startServer(dir, 5**n)
+	defer stop()
+
 	fmt.Printf("%s, %s, %d cores; %d pictures of 500x375, %.0f KB each; CPU time, the best of three.\n\n",
 		cpuName(), runtime.Version(), runtime.NumCPU(), len(images), meanSize(images)/1e3)
+	if *only {
+		sidecars(dir, exe, list, 5**n)
+		return
+	}
 	fmt.Println("| what | plain | facescan | ratio |\n|---|---|---|---|")
 	for _, min := range []int{20, 40, 80} {
 		row(fmt.Sprintf("search, faces from %d px, ms an image", min), search(images, min, true), search(images, min, false))
@@ -61,10 +71,8 @@ func main() {
 	row("decode to luma, ms an image", decodePlain(images), decodeOurs(images, 1))
 	row("decode as a run does from 20 px", decodePlain(images), decodeOurs(images, 20))
 
-	exe := filepath.Join(dir, "facescan")
-	run(nil, "go", "build", "-o", exe, ".")
-	list, stop := startServer(dir, *n)
-	defer stop()
+	all := list
+	list = shorter(list, *n)
 	plain := map[int]float64{}
 	if *naive != "" {
 		bin := filepath.Join(dir, "naive")
@@ -85,6 +93,7 @@ func main() {
 	two := wall(exe, "run", list, "--db", filepath.Join(dir, "two.db"), "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", fmt.Sprint(runtime.NumCPU()))
 	one := wall(exe, "run", list, "--db", filepath.Join(dir, "one.db"), "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "1")
 	row(fmt.Sprintf("whole run, seconds, 1 worker and %d", runtime.NumCPU()), one, two)
+	sidecars(dir, exe, all, 5**n)
 }
 
 func row(what string, plain, ours float64) {
