@@ -35,7 +35,7 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; see --group-column of run)")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
 		"besides the default ones: source,row,group,class,attempts,final_url,partial,detector,confidence,kept,crops,blurred")
-	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and host like '%.org'\"")
+	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and url like 'https:%'\"")
 	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in the folder that -o names")
 	fs.Var(&o.minScore, "min-score", "decide anew which candidates are faces, without downloading again")
 	fs.BoolVar(&o.follow, "follow", false, "go on as rows come in, in order, until the job is finished; a file that was begun is gone on with")

@@ -38,7 +38,7 @@ type Options struct {
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": count, "percent": percent, "coord": coord,
+	"count": count, "percent": percent, "coord": coord, "quoted": quoted,
 }).Parse(pageText))
 
 // page is what the template shows.
@@ -208,6 +208,18 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 		p.Best = "score " + strconv.FormatFloat(r.Faces[0].Score, 'f', 2, 64)
 	}
 	return p, nil
+}
+
+// quoted makes code of what stands between backticks.
+func quoted(text string) template.HTML {
+	var b strings.Builder
+	for i, part := range strings.Split(text, "`") {
+		if part = template.HTMLEscapeString(part); i%2 == 1 {
+			part = "<code>" + part + "</code>"
+		}
+		b.WriteString(part)
+	}
+	return template.HTML(b.String())
 }
 
 // count groups digits by threes.

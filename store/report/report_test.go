@@ -206,11 +206,18 @@ func TestScores(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 	}
-	if faces != 5 || candidates != 7 || bars[0].Label != "0 or less" || bars[0].Candidates != 4 {
-		t.Errorf("%d faces, %d candidates: %+v", faces, candidates, bars[0])
+	if faces != 5 || candidates != 7 || bars[0].Label != "below 256" || bars[0].Candidates != 7 || len(bars) != scoresShown+1 {
+		t.Errorf("%d faces, %d candidates in %d bars: %+v", faces, candidates, len(bars), bars[0])
 	}
-	i := slices.IndexFunc(bars, func(b scoreBar) bool { return b.Label == "8 to 11.3" })
-	if i < 0 || bars[i].Faces != 1 {
+	s = scores{}
+	for _, v := range []float64{-1, 0.004, 0.5, 8, 9} {
+		s.add(v, v > 1)
+	}
+	if bars = s.bars(); bars[0].Candidates != 2 || bars[0].Label != "below 0.044" {
+		t.Errorf("low scores: %+v", bars[0])
+	}
+	i := slices.IndexFunc(bars, func(b scoreBar) bool { return b.Label == "8 to 11" })
+	if i < 0 || bars[i].Faces != 2 {
 		t.Errorf("a score of 8: %+v", bars)
 	}
 }

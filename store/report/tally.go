@@ -208,6 +208,8 @@ type scores struct {
 const (
 	scoreSteps = 48
 	scoreZero  = 16 // the step that begins at 1
+
+	scoresShown = 16 // steps; those below are one
 )
 
 func (s *scores) add(score float64, face bool) {
@@ -238,14 +240,33 @@ func (s *scores) bars() (out []scoreBar) {
 			most = max(most, n)
 		}
 	}
+	low := scoreBar{}
+	for ; last-first >= scoresShown; first++ {
+		low.Faces, low.Candidates = low.Faces+s.faces[first], low.Candidates+s.candidates[first]
+		most = max(most, low.Faces+low.Candidates)
+		low.Label = "below " + scoreText(first+1)
+	}
+	if low.Label != "" {
+		low.FacesWidth, low.CandidatesWidth = width(low.Faces, most), width(low.Candidates, most)
+		out = append(out, low)
+	}
 	for i := max(first, 0); i <= last; i++ {
 		label := "0 or less"
 		if i > 0 {
-			label = fmt.Sprintf("%.3g to %.3g", math.Exp2(float64(i-scoreZero)/2), math.Exp2(float64(i+1-scoreZero)/2))
+			label = scoreText(i) + " to " + scoreText(i+1)
 		}
 		out = append(out, scoreBar{label, s.faces[i], s.candidates[i], width(s.faces[i], most), width(s.candidates[i], most)})
 	}
 	return out
+}
+
+// scoreText is where a step begins, with two digits or more that mean something.
+func scoreText(step int) string {
+	f := math.Exp2(float64(step-scoreZero) / 2)
+	if f >= 10 {
+		return fmt.Sprintf("%.0f", f)
+	}
+	return fmt.Sprintf("%.2g", f)
 }
 
 type hostRow struct {
