@@ -61,8 +61,8 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if len(o.outputs) == 0 {
 		o.outputs = []string{"-"}
 	}
-	if o.splitBy != "" && (len(o.outputs) != 1 || o.outputs[0] == "-") {
-		return usagef("--split-by needs one folder: -o FOLDER")
+	if err := o.checkOutputs(); err != nil {
+		return err
 	}
 	job, err := existingJob(ctx, arg)
 	if err != nil {
@@ -108,6 +108,28 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	for _, out := range outs {
 		if err := out.finish(); err != nil {
 			return fmt.Errorf("write the export: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkOutputs refuses outputs that cannot be meant.
+func (o *exportOptions) checkOutputs() error {
+	if o.splitBy != "" && (len(o.outputs) != 1 || o.outputs[0] == "-") {
+		return usagef("--split-by needs one folder: -o FOLDER")
+	}
+	seen := map[string]bool{}
+	for _, path := range o.outputs {
+		name := filepath.Clean(path)
+		if abs, err := filepath.Abs(path); err == nil && path != "-" {
+			name = abs
+		}
+		if seen[name] {
+			return usagef("-o %s is given twice", path)
+		}
+		seen[name] = true
+		if o.format == "" && o.splitBy == "" && filepath.Ext(plainName(path)) == ".json" {
+			return usagef("-o %s: a name in .json does not say which; add --format coco, or write JSON Lines to a name in .jsonl", path)
 		}
 	}
 	return nil
@@ -199,17 +221,22 @@ func formatOf(asked, path string) string {
 	if asked != "" {
 		return asked
 	}
-	name := strings.ToLower(path)
-	for _, packed := range []string{".gz", ".zst"} {
-		name = strings.TrimSuffix(name, packed)
-	}
-	switch filepath.Ext(name) {
+	switch filepath.Ext(plainName(path)) {
 	case ".jsonl", ".ndjson":
 		return "jsonl"
 	case ".parquet":
 		return "parquet"
 	}
 	return "csv"
+}
+
+// plainName is a name in lower case, without the suffix that compresses.
+func plainName(path string) string {
+	name := strings.ToLower(path)
+	for _, packed := range []string{".gz", ".zst"} {
+		name = strings.TrimSuffix(name, packed)
+	}
+	return name
 }
 
 // exportSources are the sources of a job as an export names them.
