@@ -100,7 +100,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if o.rows == "groups" {
 		err = writeAll(outs, job.Groups(ctx, 0), export.Writer.WriteGroup)
 	} else {
-		err = writeAll(outs, job.Results(ctx, math.MinInt64, math.MaxInt64), export.Writer.Write)
+		err = writeAll(outs, job.Select(ctx, math.MinInt64, math.MaxInt64, o.condition(sources)), export.Writer.Write)
 	}
 	if err != nil {
 		return err
@@ -148,6 +148,19 @@ func writeAll[T any](outs []*output, records iter.Seq2[T, error], write func(exp
 		}
 	}
 	return nil
+}
+
+// condition is --where for the database, so that rows it excludes are not even read; nil where what it asks for is decided
+// here.
+func (o *exportOptions) condition(sources []export.Source) store.Condition {
+	if o.where == "" || o.rows != "images" || o.minScore.set {
+		return nil
+	}
+	f, err := export.ParseFilter(o.where, export.Options{Sources: sources})
+	if err != nil {
+		return nil // told by the outputs
+	}
+	return f
 }
 
 // checkGroups refuses to export the groups of a job that has only a part of its lists' rows.

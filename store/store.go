@@ -67,6 +67,9 @@ type Job interface {
 	// Results yields the results of done rows with from <= id < to, in id order, with their faces, without
 	// holding a read transaction for longer than one internal page. Stops at the first error.
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
+	// Select yields what Results does without rows that a condition excludes, as far as the database can tell: whoever asks
+	// still has to look. A condition that is nil, or cannot be translated, excludes none.
+	Select(ctx context.Context, from, to int64, c Condition) iter.Seq2[Result, error]
 	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among those there
 	// are; Merge drives it. A row that is new is added, with its result if it has one; new rows above all others are
 	// cut into shards of shardSize. A result enters where there is none, or where it is ok and the one there is
@@ -91,6 +94,21 @@ type Job interface {
 	Path() string
 	Close() error
 }
+
+// Condition is a filter of results that a database can apply.
+type Condition interface {
+	// SQL translates it for a WHERE clause. What a user wrote is in the arguments alone, which are numbered from first in
+	// Postgres. Column gives the expression that has a column's value as an export has it; empty if none has.
+	SQL(d Dialect, first int, column func(name string) string) (condition string, args []any, err error)
+}
+
+// Dialect is a database's SQL.
+type Dialect int
+
+const (
+	SQLite Dialect = iota
+	Postgres
+)
 
 // Session is a process that has joined a job: it holds leases and writes under them.
 type Session interface {

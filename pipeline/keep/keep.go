@@ -67,7 +67,7 @@ type Options struct {
 
 // CheckWhere refuses a filter that asks for what is not known before a row is done.
 func CheckWhere(f *export.Filter) error {
-	_, _, err := f.SQL(export.SQLite, 1, func(name string) string {
+	_, _, err := f.SQL(store.SQLite, 1, func(name string) string {
 		switch name {
 		case "id", "url", "status", "reason", "http_status", "format", "width", "height", "bytes", "faces", "class",
 			"attempts", "final_url", "partial", "detector", "confidence":

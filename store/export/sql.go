@@ -3,27 +3,21 @@ package export
 import (
 	"fmt"
 	"strings"
-)
 
-// Dialect is a database's SQL.
-type Dialect int
-
-const (
-	SQLite Dialect = iota
-	Postgres
+	"facescan/store"
 )
 
 // SQL translates the filter into a condition for a WHERE clause, which passes the same rows. What the user wrote is in
 // it only as arguments, numbered from first for Postgres. Column says what expression has the value of one of our
 // columns, of the type and NULL where an export has it; empty if none has. Filters over faces have no translation.
-func (f *Filter) SQL(d Dialect, first int, column func(name string) string) (condition string, args []any, err error) {
+func (f *Filter) SQL(d store.Dialect, first int, column func(name string) string) (condition string, args []any, err error) {
 	c := &compiler{dialect: d, first: first, column: column}
 	c.write(f.root)
 	return c.out.String(), c.args, c.err
 }
 
 type compiler struct {
-	dialect Dialect
+	dialect store.Dialect
 	first   int
 	column  func(string) string
 	out     strings.Builder
@@ -73,7 +67,7 @@ func (c *compiler) write(n *node) {
 		c.operand(n.args[2])
 	case "like":
 		c.operand(n.args[0])
-		if c.dialect == SQLite { // whose LIKE ignores case
+		if c.dialect == store.SQLite { // whose LIKE ignores case
 			c.print(" ", negation(n), "GLOB ")
 			c.bind(globOf(n.lit.s))
 		} else {
@@ -133,7 +127,7 @@ func (c *compiler) operand(n *node) {
 	}
 	c.print("(")
 	c.group(n)
-	if c.dialect == SQLite {
+	if c.dialect == store.SQLite {
 		c.print(" COLLATE BINARY)")
 	} else {
 		c.print(` COLLATE "C")`)
@@ -143,7 +137,7 @@ func (c *compiler) operand(n *node) {
 func (c *compiler) real(n *node) {
 	c.print("CAST(")
 	c.group(n)
-	if c.dialect == SQLite {
+	if c.dialect == store.SQLite {
 		c.print(" AS REAL)")
 	} else {
 		c.print(" AS double precision)")
@@ -163,7 +157,7 @@ func (c *compiler) literal(n *node) {
 }
 
 func (c *compiler) cast(v any, as string) {
-	if c.dialect == SQLite {
+	if c.dialect == store.SQLite {
 		c.bind(v)
 		return
 	}
@@ -173,7 +167,7 @@ func (c *compiler) cast(v any, as string) {
 }
 
 func (c *compiler) bind(v any) {
-	if c.dialect == SQLite {
+	if c.dialect == store.SQLite {
 		c.print("?")
 	} else {
 		fmt.Fprintf(&c.out, "$%d", c.first+len(c.args))

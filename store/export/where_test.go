@@ -205,7 +205,7 @@ var errNoColumn = errors.New("a column that the oracle does not have")
 
 // check compares what a filter passes with what its translation passes.
 func (o oracle) check(f *Filter) error {
-	condition, args, err := f.SQL(SQLite, 1, func(name string) string {
+	condition, args, err := f.SQL(store.SQLite, 1, func(name string) string {
 		if strings.Contains(" id url format width height faces confidence ", " "+name+" ") {
 			return name
 		}
@@ -317,7 +317,7 @@ func TestSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	column := func(name string) string { return "r." + name }
-	got, args, err := f.SQL(Postgres, 3, column)
+	got, args, err := f.SQL(store.Postgres, 3, column)
 	want := `(((lower((((r.url)) COLLATE "C"))) COLLATE "C") LIKE $3 ESCAPE '')` +
 		` AND (((CAST(((r.faces)) AS double precision) / NULLIF(CAST((CAST($4 AS bigint)) AS double precision), 0)) >= (CAST($5 AS double precision)))` +
 		` OR ((((r.reason)) COLLATE "C") IN (CAST($6 AS text), CAST($7 AS text)))) AND (NOT (((r.id)) = (CAST($8 AS bigint))))`
@@ -325,7 +325,7 @@ func TestSQL(t *testing.T) {
 		t.Errorf("%s\n%s\n%v, %v", got, want, args, err)
 	}
 	var usage *UsageError
-	if _, _, err := f.SQL(SQLite, 1, func(string) string { return "" }); !errors.As(err, &usage) {
+	if _, _, err := f.SQL(store.SQLite, 1, func(string) string { return "" }); !errors.As(err, &usage) {
 		t.Error(err)
 	}
 }

@@ -2,11 +2,13 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"facescan/store"
 )
@@ -41,15 +43,67 @@ func pages[T any](from, to int64, read func(from, to int64) ([]T, error), id fun
 func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
 	return pages(from, to, func(from, to int64) (page []store.Result, err error) {
 		err = j.view(ctx, func(t pgx.Tx) error {
-			page, err = readResults(ctx, t, from, to)
+			page, err = readResults(ctx, t, from, to, pageRows, "true")
 			return err
 		})
 		return page, j.wrap("read results", err)
 	}, func(r store.Result) int64 { return r.ID })
 }
 
-// readResults reads the first results of a range, with their faces.
-func readResults(ctx context.Context, t pgx.Tx, from, to int64) (page []store.Result, err error) {
+// selectRows is how many results are looked at in one transaction for those that a condition lets through.
+const selectRows = 20_000
+
+// Select implements store.Job.
+func (j *job) Select(ctx context.Context, from, to int64, c store.Condition) iter.Seq2[store.Result, error] {
+	if c == nil {
+		return j.Results(ctx, from, to)
+	}
+	where, args, err := c.SQL(store.Postgres, 4, func(name string) string { return selectable[name] })
+	if err != nil {
+		return j.Results(ctx, from, to)
+	}
+	return func(yield func(store.Result, error) bool) {
+		for from < to {
+			next := to
+			var page []store.Result
+			look := func(where string, args ...any) error {
+				return j.view(ctx, func(t pgx.Tx) error {
+					err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3", from, to, selectRows).Scan(&next)
+					if err == nil || errors.Is(err, pgx.ErrNoRows) {
+						page, err = readResults(ctx, t, from, next, selectRows, where, args...)
+					}
+					return err
+				})
+			}
+			err := look(where, args...)
+			var pg *pgconn.PgError
+			if errors.As(err, &pg) && pg.Code == "22003" { // arithmetic beyond what its numbers can be, where ours are infinite
+				err = look("true")
+			}
+			if err != nil {
+				yield(store.Result{}, j.wrap("select results", err))
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			from = next
+		}
+	}
+}
+
+// selectable are the columns of an export that a result r and its row u have.
+var selectable = map[string]string{
+	"id": "r.id", "url": "u.url", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END", "reason": "nullif(r.reason, '')",
+	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
+	"faces": "CASE WHEN r.reason IS NULL THEN r.faces END", "group": `nullif(u."group", '')`, "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
+	"partial": "r.partial::int",
+}
+
+// readResults reads the first results of a range for which a condition holds, with their faces.
+func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where string, args ...any) (page []store.Result, err error) {
 	var r store.Result
 	var took int64
 	var outputs int16
@@ -77,7 +131,7 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64) (page []store.Re
 		coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, r.faces, r.outputs,
 		u.url, coalesce(u."group", ''), u.kept
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
-		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 ORDER BY r.id LIMIT $3`, from, to, pageRows)
+		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`, append([]any{from, to, limit}, args...)...)
 	if err != nil || faces == 0 {
 		return page, err
 	}

@@ -78,9 +78,32 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 	}
 }
 
+const boundResults = "SELECT id FROM {results} WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?"
+
 // Results implements store.Job.
 func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
-	return wrapped("read results", pages(ctx, j, from, to, "SELECT id FROM {results} WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?", j.readResults))
+	return wrapped("read results", pages(ctx, j, from, to, boundResults, j.readResults))
+}
+
+// Select implements store.Job.
+func (j *job) Select(ctx context.Context, from, to int64, c store.Condition) iter.Seq2[store.Result, error] {
+	if c == nil {
+		return j.Results(ctx, from, to)
+	}
+	where, args, err := c.SQL(store.SQLite, 1, func(name string) string { return selectable[name] })
+	if err != nil {
+		return j.Results(ctx, from, to)
+	}
+	return wrapped("select results", pages(ctx, j, from, to, boundResults, func(t tx, from, to int64) ([]store.Result, error) {
+		return j.readSelected(t, from, to, where, args)
+	}))
+}
+
+// selectable are the columns of an export that a result r and its row u have.
+var selectable = map[string]string{
+	"id": "r.id", "url": "{address}", "status": "iif(r.reason IS NULL, 'ok', 'failed')", "reason": "nullif(r.reason, '')", "http_status": "nullif(r.http_status, 0)",
+	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes", "faces": "iif(r.reason IS NULL, r.faces, NULL)",
+	"group": "nullif({group}, '')", "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')", "partial": "r.partial",
 }
 
 // Rows implements store.Job.

@@ -16,6 +16,11 @@ import (
 
 // readResults reads the results of a range, with their faces.
 func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error) {
+	return j.readSelected(t, from, to, "1", nil)
+}
+
+// readSelected reads those for which a condition holds.
+func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page []store.Result, err error) {
 	detectors := map[int64]string{0: ""}
 	err = t.each("SELECT number, fingerprint FROM {detectors}", nil, func(rows *sql.Rows) error {
 		var number int64
@@ -41,7 +46,7 @@ func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error)
 	}
 	err = t.one(`SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.attempts, r.partial, coalesce(r.detector, 0), r.took,
 		r.time, coalesce(r.outputs, 0), r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), coalesce(r.final_url, ''), coalesce(hex(r.candidates), ''),
-		{address}, {group}, coalesce({kept} || '', ''))) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ?`, []any{from, to}, &rows.rest)
+		{address}, {group}, coalesce({kept} || '', ''))) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? AND (`+where+")", append([]any{from, to}, args...), &rows.rest)
 	for err == nil && rows.row() {
 		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64(), Attempts: rows.int(),
 			Partial: rows.int() != 0, Detector: detectors[rows.int64()], Took: time.Duration(rows.int64()) * time.Millisecond, Time: time.UnixMilli(rows.int64()).UTC(),

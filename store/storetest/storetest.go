@@ -61,6 +61,7 @@ func Run(t *testing.T, target Target) {
 		{"Renew", testRenew},
 		{"ResultFields", testResultFields},
 		{"ResultPages", testResultPages},
+		{"Select", testSelect},
 		{"Rows", testRows},
 		{"Counts", testCounts},
 		{"Retry", testRetry},
