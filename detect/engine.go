@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"facescan/detect/cascade"
+	"facescan/detect/haar"
 )
 
 // Engine finds the windows of a cascade. All engines find the same ones, in the same order, with the same scores.
@@ -52,6 +53,7 @@ type scratch struct {
 	ends   []int    // of passes, an image
 	looks  looks
 	merger merger
+	asker  haar.Asker
 }
 
 // searches is a list that keeps the room of its elements' results.
@@ -107,6 +109,9 @@ func (d *detector) Detect(ctx context.Context, batch []Image) ([]Answer, error) 
 	for i, img := range batch {
 		s.looks.gather(&s.merger, i)
 		s.merger.cluster(d.p.IoU)
+		if d.p.Verify {
+			secondOpinion(&s.asker, s.merger.clusters, img.Luma)
+		}
 		answers[i] = d.p.answer(s.merger.clusters)
 		if size := img.Luma.Bounds().Size(); tooLarge(size) {
 			answers[i].Err = fmt.Errorf("an image of %dx%d pixels is larger than can be searched", size.X, size.Y)

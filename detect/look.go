@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"facescan/detect/cascade"
+	"facescan/detect/haar"
 )
 
 // A cluster that may or may not be a face is looked at again: closer, in the mirror, and tilted a little. A face is found every time, a
@@ -121,3 +122,27 @@ func (l *looks) gather(m *merger, img int) {
 }
 
 func (c found) doubtful() bool { return c.score >= doubtful && c.score < sure }
+
+// Under Verify all clusters but the best are shown to cascades of another kind, trained on other photos, besides. Its score becomes the geometric mean of
+// its own and of what their opinion is worth, so that the scale stays and so does the threshold.
+const (
+	opinionFront   = 1.0 // weights of the logarithms
+	opinionProfile = 1.3
+	pastDoubt      = 60   // score from which on nobody is asked
+	opinionNone    = 2.15 // logarithm of what it is worth that they see nothing
+)
+
+// secondOpinion weighs the clusters of an image anew.
+func secondOpinion(a *haar.Asker, clusters []found, luma *image.Gray) {
+	for i := range clusters {
+		c := &clusters[i]
+		if c.score >= pastDoubt {
+			continue
+		}
+		size := c.side / drawnSide
+		sin, cos := math.Sincos(2 * math.Pi * c.tilt)
+		front, profile := a.Opinion(luma, c.x-drawnDown*size*sin, c.y-drawnDown*size*cos, size)
+		c.score = math.Expm1((math.Log1p(c.score) + opinionNone + opinionFront*front + opinionProfile*profile) / 2)
+	}
+	slices.SortStableFunc(clusters, better)
+}

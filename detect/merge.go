@@ -58,7 +58,6 @@ func (m *merger) add(s *Search, weight float64, x, y int) {
 // cluster sets m.clusters. Greedily from the best window: whatever overlaps it by more than iou is the same face, whose box is the mean
 // of its windows, weighted by score, and whose score is their sum. Of two clusters, one mostly inside the other, the better one stays.
 func (m *merger) cluster(iou float64) {
-	better := func(a, b found) int { return cmp.Compare(b.score, a.score) }
 	slices.SortStableFunc(m.windows, better)
 	m.all, m.member = m.all[:0], m.member[:0]
 	for range m.windows {
@@ -96,6 +95,9 @@ func (m *merger) cluster(iou float64) {
 	}
 	m.clusters = kept
 }
+
+// better puts the higher score first.
+func better(a, b found) int { return cmp.Compare(b.score, a.score) }
 
 // members appends the windows of clusters that are as asked, those inside better ones too.
 func (m *merger) members(to []found, as func(found) bool) []found {

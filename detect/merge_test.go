@@ -92,18 +92,20 @@ func TestAnswerSplitsAtTheThreshold(t *testing.T) {
 }
 
 func TestConfidence(t *testing.T) {
-	last := Confidence(0)
-	if last != 0 {
-		t.Errorf("a score of 0 is %v", last)
-	}
-	for score := 0.01; score < 1e5; score *= 1.5 {
-		c := Confidence(score)
-		if !(c > last && c < 1) {
-			t.Errorf("%v is %v, after %v", score, c, last)
+	for _, p := range []Params{{}, {Verify: true}} {
+		last := p.Confidence(0)
+		if last != 0 {
+			t.Errorf("%+v: a score of 0 is %v", p, last)
 		}
-		last = c
-	}
-	if c := Confidence(5); c != 0.5 {
-		t.Errorf("a score of 5 is %v", c)
+		for score := 0.01; score < 1e4; score *= 1.5 {
+			c := p.Confidence(score)
+			if !(c > last && c <= 1) && last < 1 {
+				t.Errorf("%+v: %v is %v, after %v", p, score, c, last)
+			}
+			last = c
+		}
+		if even := map[bool]float64{false: 5, true: 8}[p.Verify]; p.Confidence(even) != 0.5 {
+			t.Errorf("%+v: a score of %v is %v", p, even, p.Confidence(even))
+		}
 	}
 }

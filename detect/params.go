@@ -26,7 +26,7 @@ type Params struct {
 
 	MinScore float64   // least score of a face; OwnScore = what was measured to be best
 	Angles   []float64 // degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
-	Verify   bool      // search the mirrored image too: better answers, twice the time
+	Verify   bool      // search the mirrored image too, and ask other cascades about what is found: better answers, twice the time
 }
 
 // ownScore is the threshold with the best F1 at IoU 0.4 on annotated photos, see `make accuracy`.
@@ -82,7 +82,7 @@ func (p Params) String() string {
 		b.WriteString(map[bool]string{true: " angles=", false: ","}[i == 0] + num(t*360))
 	}
 	if p.Verify {
-		b.WriteString(" verify")
+		b.WriteString(" verify=2") // the number changes with the answers
 	}
 	return b.String()
 }
@@ -127,7 +127,7 @@ func (p Params) answer(clusters []found) Answer {
 	for _, c := range clusters {
 		side := onGrid(c.side)
 		f := Face{X: onGrid(c.x - c.side/2), Y: onGrid(c.y - c.side/2), Width: side, Height: side, Score: float64(float32(c.score))}
-		f.Confidence = Confidence(f.Score)
+		f.Confidence = p.Confidence(f.Score)
 		switch {
 		case f.Score >= p.Threshold():
 			a.Faces = append(a.Faces, f)
@@ -141,8 +141,14 @@ func (p Params) answer(clusters []found) Answer {
 }
 
 // Confidence is the part of the boxes of a score that are faces, fitted to annotated photos of which four in five show any. It is for
-// this package's detectors only.
-func Confidence(score float64) float64 { return 1 / (1 + math.Pow(5/score, 1.6)) }
+// this package's detectors only. Under Verify scores tell faces from others more sharply.
+func (p Params) Confidence(score float64) float64 {
+	even, steep := 5.0, 1.6
+	if p.Verify {
+		even, steep = 8, 4
+	}
+	return 1 / (1 + math.Pow(even/score, steep))
+}
 
 // onGrid rounds to 256ths of a pixel. Coordinates below 65536 then fit a float32, turned and mirrored ones too, so that an
 // answer that comes from another process is the same to the bit.

@@ -68,7 +68,7 @@ func (c *Client) believe(body []byte, length string, items []*item) ([]detect.An
 		for _, a := range answers {
 			for _, list := range [][]detect.Face{a.Faces, a.Candidates} {
 				for i := range list {
-					list[i].Confidence = detect.Confidence(list[i].Score)
+					list[i].Confidence = c.o.Params.Confidence(list[i].Score)
 				}
 			}
 		}
