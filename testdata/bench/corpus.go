@@ -23,11 +23,7 @@ var sampleFace = image.Rect(58, 80, 254, 345)
 func corpus(dir string, w, h int) (images [][]byte) {
 	check(os.MkdirAll(filepath.Join(dir, "images"), 0o755))
 	boxes := map[string]string{"annotations.csv": "file,x,y,w,h\n", "ignore.csv": "file,x,y,w,h\n"}
-	f, err := os.Open(filepath.Join("detect", "testdata", "faces.jpg"))
-	check(err)
-	defer f.Close()
-	photo, err := jpeg.Decode(f)
-	check(err)
+	photo := samplePhoto()
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range 12 {
 		name := fmt.Sprintf("photo-%02d.jpg", i)
@@ -60,6 +56,15 @@ func corpus(dir string, w, h int) (images [][]byte) {
 		check(os.WriteFile(filepath.Join(dir, list), []byte(text), 0o644))
 	}
 	return images
+}
+
+func samplePhoto() image.Image {
+	f, err := os.Open(filepath.Join("detect", "testdata", "faces.jpg"))
+	check(err)
+	defer f.Close()
+	photo, err := jpeg.Decode(f)
+	check(err)
+	return photo
 }
 
 func scene(w, h int, rng *rand.Rand) *image.RGBA {

@@ -14,6 +14,7 @@ import (
 	"image"
 	"image/jpeg"
 	"log"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,10 +27,13 @@ import (
 
 	"bytes"
 
+	"golang.org/x/image/draw"
+
 	pigo "github.com/esimov/pigo/core"
 
 	"facescan/detect"
 	"facescan/pipeline/decode"
+	"facescan/pipeline/decode/turbo"
 	"facescan/pipeline/fetch/fetchtest"
 )
 
@@ -38,10 +42,10 @@ func main() {
 	naive := flag.String("naive", "", "folder of a program to compare with")
 	only := flag.Bool("sidecar", false, "only what a sidecar costs")
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
-	only := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
+	pictures := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
 	flag.Parse()
-	if *only != "" {
-		corpus(*only, 500, 375)
+	if *pictures != "" {
+		corpus(*pictures, 500, 375)
 		return
 	}
 	if *serve != "" {
@@ -68,7 +72,13 @@ func main() {
 	for _, min := range []int{20, 40, 80} {
 		row(fmt.Sprintf("search, faces from %d px, ms an image", min), search(images, min, true), search(images, min, false))
 	}
+	for _, side := range []int{200, 1000, 2000, 4000} {
+		perPixel(side)
+	}
 	row("decode to luma, ms an image", decodePlain(images), decodeOurs(images, 1))
+	if turbo.Available {
+		row("the same, beside libjpeg-turbo called directly", decodeTurbo(images), decodeOurs(images, 1))
+	}
 	row("decode as a run does from 20 px", decodePlain(images), decodeOurs(images, 20))
 
 	all := list
@@ -85,14 +95,24 @@ func main() {
 			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db", filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min), shorter(list, *n/4))
 		}
 	}
-	for _, min := range []int{20, 40} {
-		job := filepath.Join(dir, fmt.Sprint("job", min, ".db"))
-		ours := perURL(*n, exe, "run", list, "--db", job, "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--min-face", fmt.Sprint(min))
-		row(fmt.Sprintf("whole run, faces from %d px, ms a URL", min), plain[min], ours)
+	whole := func(flags ...string) float64 {
+		least := math.Inf(1)
+		for i := range 3 {
+			job := filepath.Join(dir, fmt.Sprint("job", i, strings.Join(flags, ""), ".db"))
+			least = min(least, perURL(*n, exe, append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0", "--progress", "none", "-q"}, flags...)...))
+		}
+		return least
 	}
-	two := wall(exe, "run", list, "--db", filepath.Join(dir, "two.db"), "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", fmt.Sprint(runtime.NumCPU()))
-	one := wall(exe, "run", list, "--db", filepath.Join(dir, "one.db"), "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "1")
-	row(fmt.Sprintf("whole run, seconds, 1 worker and %d", runtime.NumCPU()), one, two)
+	for _, min := range []int{20, 40} {
+		row(fmt.Sprintf("whole run, faces from %d px, ms a URL", min), plain[min], whole("--min-face", fmt.Sprint(min)))
+	}
+	row("whole run with --verify-faces, ms a URL", plain[20], whole("--verify-faces"))
+	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
+		run := []string{exe, "run", list, "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "2", "--db"}
+		two := wall(taskset, append([]string{"-c", "0,1"}, append(run, filepath.Join(dir, "two.db"))...)...)
+		one := wall(taskset, append([]string{"-c", "0"}, append(run, filepath.Join(dir, "one.db"))...)...)
+		row("whole run, seconds, on one core and on two", one, two)
+	}
 	sidecars(dir, exe, all, 5**n)
 }
 
@@ -126,6 +146,17 @@ func search(images [][]byte, min int, plain bool) float64 {
 	})
 }
 
+// perPixel prints what a search costs a pixel in the sample photo, scaled to be as many pixels wide.
+func perPixel(side int) {
+	photo := samplePhoto()
+	m := image.NewRGBA(image.Rect(0, 0, side, side*photo.Bounds().Dy()/photo.Bounds().Dx()))
+	draw.BiLinear.Scale(m, m.Rect, photo, photo.Bounds(), draw.Src, nil)
+	var b bytes.Buffer
+	check(jpeg.Encode(&b, m, &jpeg.Options{Quality: 88}))
+	pixels := float64(m.Rect.Dx() * m.Rect.Dy())
+	row(fmt.Sprintf("search, %dx%d, ns a pixel", m.Rect.Dx(), m.Rect.Dy()), search([][]byte{b.Bytes()}, 20, true)*1e6/pixels, search([][]byte{b.Bytes()}, 20, false)*1e6/pixels)
+}
+
 func luma(b []byte) *image.Gray {
 	img, err := jpeg.Decode(bytes.NewReader(b))
 	check(err)
@@ -138,6 +169,24 @@ func decodePlain(images [][]byte) float64 {
 		for _, b := range images {
 			_, err := jpeg.Decode(bytes.NewReader(b))
 			check(err)
+		}
+	})
+}
+
+// decodeTurbo is the library and nothing else, into room that is there.
+func decodeTurbo(images [][]byte) float64 {
+	d, err := turbo.New()
+	check(err)
+	defer d.Close()
+	var room []byte
+	return best(len(images), func() {
+		for _, b := range images {
+			c, err := jpeg.DecodeConfig(bytes.NewReader(b))
+			check(err)
+			if len(room) < c.Width*c.Height {
+				room = make([]byte, c.Width*c.Height)
+			}
+			check(d.Decode(b, room, c.Width, c.Height, c.Width, 8, turbo.Gray))
 		}
 	})
 }
