@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ func newDetect(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "detect FILE|URL…",
 		Short: "Find the faces of single images",
-		Long:  "Prints the faces of image files or URLs, the same boxes that a run finds. A file that fails is told with its reason; the exit code is then 1.",
+		Long:  "Prints the faces of image files or URLs, the same boxes that a run finds; - reads an image from stdin. A file that fails is told with its reason; the exit code is then 1.",
 		Args:  args(cobra.MinimumNArgs(1), "image files or URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runDetect(c.Context(), g, &o, args)
@@ -86,7 +87,10 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	drawn := map[string]bool{}
 	for _, name := range files {
 		res, body, err := single.Look(ctx, name, isURL(name))
-		if err != nil {
+		if errors.Is(err, pipeline.ErrUnreadable) {
+			fmt.Fprintln(g.err, "facescan:", err)
+			res.Status = store.Failed
+		} else if err != nil {
 			return err
 		}
 		if res.Status == store.Failed {
@@ -145,7 +149,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		return err
 	}
 	if r.Status == store.Failed {
-		fmt.Fprintf(g.out, "%s: failed: %s\n", name, r.Reason)
+		fmt.Fprintf(g.out, "%s: failed: %s\n", name, cmp.Or(string(r.Reason), "cannot be read"))
 		return nil
 	}
 	fmt.Fprintf(g.out, "%s: %s %dx%d, %d faces\n", name, r.Format, r.Width, r.Height, len(r.Faces))

@@ -50,16 +50,22 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 	return *res, bytes, nil
 }
 
-// read fills the task's body from a file; a result with a status is the outcome instead.
+// ErrUnreadable says that a file could not be opened or read, which is no word about an image.
+var ErrUnreadable = errors.New("cannot be read")
+
+// read fills the task's body from a file, - being stdin; a result with a status is the outcome instead.
 func (s *Single) read(_ context.Context, name string, t *task) (store.Result, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return store.Result{}, err
+	f := os.Stdin
+	if name != "-" {
+		var err error
+		if f, err = os.Open(name); err != nil {
+			return store.Result{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
+		defer f.Close()
 	}
-	defer f.Close()
 	bytes, err := io.ReadAll(io.LimitReader(f, s.MaxBytes+1))
 	if err != nil {
-		return store.Result{}, fmt.Errorf("read %s: %w", name, err)
+		return store.Result{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	if int64(len(bytes)) > s.MaxBytes {
 		return store.Result{Status: store.Failed, Reason: store.TooLarge}, nil
