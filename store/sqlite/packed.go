@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -50,8 +51,8 @@ func (p *packed) row() bool {
 	return p.err == nil
 }
 
-// word takes what stands before the comma or bracket that ends a value.
-func (p *packed) word() []byte {
+// bare takes what stands before the comma or bracket that ends a value that is no string.
+func (p *packed) bare() []byte {
 	for i, c := range p.rest {
 		if c == ',' || c == ']' {
 			w := p.rest[:i]
@@ -63,8 +64,9 @@ func (p *packed) word() []byte {
 	return nil
 }
 
+// int64 takes a whole number.
 func (p *packed) int64() (n int64) {
-	w := p.word()
+	w := p.bare()
 	minus := len(w) > 1 && w[0] == '-'
 	if minus {
 		w = w[1:]
@@ -88,7 +90,7 @@ func (p *packed) int64() (n int64) {
 func (p *packed) int() int { return int(p.int64()) }
 
 func (p *packed) float() float64 {
-	f, err := strconv.ParseFloat(string(p.word()), 64)
+	f, err := strconv.ParseFloat(string(p.bare()), 64)
 	if err != nil {
 		p.fail()
 	}
@@ -114,6 +116,22 @@ func (p *packed) text() (s string) {
 	}
 	p.fail()
 	return ""
+}
+
+// word takes a string that is one of a few, of which one copy will do.
+func (p *packed) word(known map[string]string) string {
+	if len(p.rest) > 0 && p.rest[0] == '"' {
+		if n := bytes.IndexByte(p.rest[1:], '"'); n >= 0 {
+			if w, ok := known[string(p.rest[1:1+n])]; ok {
+				p.rest = p.rest[n+2:]
+				p.end()
+				return w
+			}
+		}
+	}
+	w := p.text()
+	known[w] = w
+	return w
 }
 
 // escaped takes a string that has something escaped, as yet only at a place or after it. SQLite writes bytes that are no

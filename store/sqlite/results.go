@@ -34,15 +34,9 @@ func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page
 	}
 	faces := 0
 	var rows packed
-	// Words that most rows have are compared, not stored anew for each.
-	known := map[string]string{}
-	word := func() string {
-		w := rows.text()
-		if k, ok := known[w]; ok {
-			return k
-		}
-		known[w] = w
-		return w
+	words := map[string]string{} // of the few that most rows have
+	if from < to {
+		page = make([]store.Result, 0, min(uint64(to-from), pageRows))
 	}
 	err = t.one(`SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.attempts, r.partial, coalesce(r.detector, 0), r.took,
 		r.time, coalesce(r.outputs, 0), r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), coalesce(r.final_url, ''), coalesce(hex(r.candidates), ''),
@@ -51,8 +45,8 @@ func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page
 		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64(), Attempts: rows.int(),
 			Partial: rows.int() != 0, Detector: detectors[rows.int64()], Took: time.Duration(rows.int64()) * time.Millisecond, Time: time.UnixMilli(rows.int64()).UTC(),
 			Outputs: store.Outputs(rows.int())}
-		n := rows.int()
-		r.Reason, r.Format, r.FinalURL = store.Reason(word()), word(), rows.text()
+		faces += rows.int()
+		r.Reason, r.Format, r.FinalURL = store.Reason(rows.word(words)), rows.word(words), rows.text()
 		if r.Candidates, err = unpackFaces(rows.hex()); err != nil {
 			return nil, fmt.Errorf("row %d: %w", r.ID, err)
 		}
@@ -61,17 +55,14 @@ func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page
 			r.Status = store.Failed
 		}
 		r.Source = j.sourceOf(r.ID)
-		if faces += n; n > 0 {
-			r.Faces = make([]store.Face, 0, n)
-		}
 		page = append(page, r)
 		err = rows.err
 	}
+	inOrder(page, func(a, b store.Result) int { return cmp.Compare(a.ID, b.ID) })
 	if err = errors.Join(err, rows.err); err != nil || faces == 0 {
 		return page, err
 	}
-	inOrder(page, func(a, b store.Result) int { return cmp.Compare(a.ID, b.ID) })
-	all := make([]idFace, 0, faces)
+	var all []idFace
 	err = t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE id BETWEEN ? AND ?",
 		[]any{page[0].ID, page[len(page)-1].ID}, &rows.rest)
 	for err == nil && rows.row() {
@@ -82,13 +73,18 @@ func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page
 		return nil, err
 	}
 	inOrder(all, func(a, b idFace) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face)) })
-	at := 0
-	for _, f := range all {
+	flat := make([]store.Face, len(all))
+	at, begin := 0, 0
+	for i, f := range all {
+		flat[i] = f.Face
+		if i > 0 && f.id != all[i-1].id {
+			begin = i
+		}
 		for page[at].ID < f.id && at < len(page)-1 {
 			at++
 		}
 		if page[at].ID == f.id {
-			page[at].Faces = append(page[at].Faces, f.Face)
+			page[at].Faces = flat[begin : i+1 : i+1]
 		}
 	}
 	return page, nil

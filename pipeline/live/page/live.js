@@ -157,7 +157,7 @@ function update(v) {
   for (const name of ['total', 'done', 'pending', 'ok', 'failed', 'faces', 'images_with_faces']) say(name, whole.format(v[name]));
   say('total', whole.format(v.total) + (v.importing ? '+' : ''));
   say('rate', figure(v.rate));
-  say('eta', v.eta_seconds === null ? 'unknown' : v.pending === 0 ? 'none' : span(v.eta_seconds));
+  say('eta', v.eta_seconds === null ? 'unknown' : v.pending === 0 ? 'none' : v.eta_seconds < 1 ? 'under 1 s' : span(v.eta_seconds));
   const already = v.already_done ? `${count(v.already_done, 'row', 'rows')} of the table were done before. ` : '';
   show('importing', already + (v.importing ? 'Not read to the end yet: ' + v.importing.join(', ') : ''));
   chart(v.history);
