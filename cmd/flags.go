@@ -153,7 +153,7 @@ type poolOptions struct {
 }
 
 func (o *poolOptions) addFlags(fs *pflag.FlagSet) {
-	fs.IntVar(&o.fetchers, "fetchers", 128, "fetches at once; at most twice as many rows are in flight")
+	fs.IntVar(&o.fetchers, "fetchers", 256, "fetches at once; at most twice as many rows are in flight")
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
 	fs.Var(&o.memory, "memory", "budget for bodies and pixels")

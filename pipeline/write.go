@@ -17,7 +17,8 @@ const (
 
 // write is the checkpoint writer: the one place where results become durable. It gathers what arrives within
 // writeLinger and commits it, a transaction a shard; while it commits, the next batch gathers behind it, so
-// batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait for.
+// batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait for; and
+// when half of what may be in flight has, waiting would stop the fetchers, which need the other half while this commits.
 //
 // After a failure it goes on taking what arrives, so that nobody waits for it, and writes nothing.
 func (r *run) write() error {
@@ -31,7 +32,7 @@ func (r *run) write() error {
 		w.add(s)
 		linger := time.NewTimer(writeLinger)
 	gather:
-		for w.n < writeBatch && w.tokens < r.flying() {
+		for w.n < writeBatch && w.tokens < min(r.flying(), cap(r.inflight)/2) {
 			select {
 			case s, ok := <-r.results:
 				if !ok {

@@ -1,7 +1,7 @@
 // Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself, in one
 // process after the other on one machine, and prints a table in Markdown. Times are CPU time.
 //
-//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-sidecar]
+//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-sidecar | -hosts]
 //
 // The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the folder of
 // another program to compare with: it is built there and called as `naive -cascade FILE -db FILE -min N LIST`.
@@ -42,13 +42,19 @@ func main() {
 	naive := flag.String("naive", "", "folder of a program to compare with")
 	only := flag.Bool("sidecar", false, "only what a sidecar costs")
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
+	hostsOnly := flag.Bool("hosts", false, "only runs over many hosts")
+	scheme := flag.String("scheme", "", "internal: serve many hosts instead, by http or https")
 	pictures := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
 	flag.Parse()
 	if *pictures != "" {
 		corpus(*pictures, 500, 375)
 		return
 	}
-	if *serve != "" {
+	switch {
+	case *serve != "" && *scheme != "":
+		serveHosts(*serve, *scheme, *n)
+		return
+	case *serve != "":
 		server(*serve)
 		return
 	}
@@ -59,6 +65,10 @@ func main() {
 
 	exe := filepath.Join(dir, "facescan")
 	run(nil, "go", "build", "-o", exe, ".")
+	if *hostsOnly {
+		hosts(exe, dir)
+		return
+	}
 	list, stop := startServer(dir, 5**n)
 	defer stop()
 
@@ -114,6 +124,7 @@ func main() {
 		row("whole run, seconds, on one core and on two", one, two)
 	}
 	sidecars(dir, exe, all, 5**n)
+	hosts(exe, dir)
 }
 
 func row(what string, plain, ours float64) {
