@@ -34,7 +34,7 @@ func photo(t testing.TB, width int) *image.Gray {
 }
 
 func TestPigo(t *testing.T) {
-	detecttest.Run(t, detect.NewPigo, []*image.Gray{photo(t, 320)})
+	detecttest.Run(t, detect.NewPigo, []*image.Gray{photo(t, 120)}) // it takes its time
 }
 
 func TestNew(t *testing.T) {

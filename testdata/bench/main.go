@@ -300,7 +300,7 @@ func shorter(list string, n int) string {
 	b, err := os.ReadFile(list)
 	check(err)
 	lines := strings.SplitAfter(string(b), "\n")
-	path := list + strconv.Itoa(n)
+	path := strings.TrimSuffix(list, ".txt") + strconv.Itoa(n) + ".txt"
 	check(os.WriteFile(path, []byte(strings.Join(lines[:n], "")), 0o644))
 	return path
 }
