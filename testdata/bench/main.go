@@ -22,12 +22,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"bytes"
 
 	"golang.org/x/image/draw"
+	"golang.org/x/sys/unix"
 
 	pigo "github.com/esimov/pigo/core"
 
@@ -217,24 +217,28 @@ func decodeOurs(images [][]byte, minFace int) float64 {
 	})
 }
 
-// best is the least CPU time of three rounds, in milliseconds for one of n.
+// best is the least CPU time of three rounds of at least a tenth of a second, in milliseconds for one of n.
 func best(n int, round func()) float64 {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	least := time.Duration(1 << 62)
+	least := math.Inf(1)
 	for range 3 {
-		begin := threadTime()
-		round()
-		least = min(least, threadTime()-begin)
+		times, begin := 0, threadTime()
+		spent := time.Duration(0)
+		for spent < 100*time.Millisecond {
+			round()
+			times++
+			spent = threadTime() - begin
+		}
+		least = min(least, spent.Seconds()*1e3/float64(times*n))
 	}
-	return least.Seconds() * 1e3 / float64(n)
+	return least
 }
 
 func threadTime() time.Duration {
-	const thread = 1 // RUSAGE_THREAD
-	var u syscall.Rusage
-	check(syscall.Getrusage(thread, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	var t unix.Timespec
+	check(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t))
+	return time.Duration(t.Nano())
 }
 
 // perURL runs a command and returns its CPU time in milliseconds, divided.
