@@ -13,6 +13,7 @@ const (
 	outageSpan  = 10 * time.Second // within this
 	voidWait    = time.Second      // a row waits that long after an attempt that was void
 	probeTime   = 10 * time.Second // a probe takes at most
+	promptly    = time.Second      // and what answers in this was there all the time
 	firstPause  = 500 * time.Millisecond
 	lastPause   = 5 * time.Second // between probes
 	wellKept    = 8               // hosts that were well lately
@@ -96,6 +97,9 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 	case Silent:
 		if o.certain {
 			return void
+		}
+		if t.item.excused {
+			return sure
 		}
 		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || q.active() < outageHosts {
 			return sure // others were answered while it was waiting, or there are not enough to tell by
@@ -223,6 +227,16 @@ func (o *outage[T]) confirm(q *Queue[T], now time.Time) {
 	o.held = nil
 }
 
+// excuse makes an outage of a suspicion that ended by an answer which was long in coming: the link may have been gone,
+// and come back meanwhile. Since the host that answered may as well be a slow one, a row is excused for that once.
+func (o *outage[T]) excuse(q *Queue[T], now time.Time) {
+	silent := o.held
+	o.confirm(q, now)
+	for _, h := range silent {
+		h.item.excused = true
+	}
+}
+
 // over ends the suspicion or the outage.
 func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 	var settled calls
@@ -259,6 +273,7 @@ func (o *outage[T]) stop(q *Queue[T]) calls {
 func (q *Queue[T]) probe() {
 	o := &q.outage
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		asked := time.Now()
 		answered := q.probeOnce()
 		q.mu.Lock()
 		now := time.Now()
@@ -268,9 +283,13 @@ func (q *Queue[T]) probe() {
 		}
 		was := Outage{o.certain, o.since, o.cause}
 		var settled calls
-		if answered {
+		switch {
+		case answered:
+			if !o.certain && now.Sub(asked) > promptly {
+				o.excuse(q, now)
+			}
 			settled = o.over(q, now)
-		} else if !o.certain {
+		case !o.certain:
 			o.confirm(q, now)
 		}
 		q.mu.Unlock()

@@ -107,6 +107,32 @@ func TestLinkCut(t *testing.T) {
 	}
 }
 
+// TestShortLinkCut: the link is back while it is still being found out whether it is gone, and what was asked meanwhile
+// is then answered late. Rows are not the worse for that either.
+func TestShortLinkCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{during: silent}
+		o := Options{PerHost: 4, Slots: 32, Slow: 32, Probe: func(context.Context, string) error {
+			for l.down.Load() {
+				time.Sleep(100 * time.Millisecond)
+			}
+			return nil
+		}}
+		s := newSim(o, 64, l.serve) // without retries
+		for i := range 20 {
+			s.add(t, fmt.Sprint("well", i), 300)
+		}
+		time.Sleep(200 * time.Millisecond)
+		l.down.Store(true)
+		time.Sleep(timeout + 1500*time.Millisecond)
+		l.down.Store(false)
+		s.finish()
+		if s.count("ok") != 6000 {
+			t.Errorf("%d ok of 6000", s.count("ok"))
+		}
+	})
+}
+
 // TestSilentHostsAreNoOutage: silence of some while others answer is their own.
 func TestSilentHostsAreNoOutage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
