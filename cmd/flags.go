@@ -87,7 +87,7 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.bandwidth, "bwlimit", "bytes a second, over all hosts; 0 = any")
 	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)", "what we say we are")
 	fs.StringArrayVar(&o.headers, "header", nil, "'Name: value' for every host, never along a redirect to another one; "+
-		"Authorization and Cookie as 'HOST=Name: value'")
+		"Authorization and Cookie as 'HOST=Name: value', for every port of the host unless it names one")
 	fs.StringVar(&o.proxy, "proxy", "", "a proxy's URL, or none; the usual variables if empty")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
 	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")

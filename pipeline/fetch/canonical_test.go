@@ -1,9 +1,12 @@
 package fetch
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
+
+	"facescan/pipeline/fetch/guard"
 )
 
 func TestCanonical(t *testing.T) {
@@ -92,6 +95,94 @@ func TestCanonical(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("Canonical(%q) = %q, %v; want %q", c.raw, got, err, c.want)
+		}
+	}
+}
+
+// TestSpellings: however an address of this machine or its network is written, it is refused where that is decided.
+// Nothing is dialled.
+func TestSpellings(t *testing.T) {
+	const opened, never = true, false // by AllowPrivate
+	for _, c := range []struct {
+		raw  string
+		want bool
+	}{
+		{"http://localhost/", opened},
+		{"http://LocalHost./", opened},
+		{"http://a.b.localhost/", opened},
+		{"http://127.0.0.1/", opened},
+		{"http://127.0.0.1./", opened},
+		{"http://127.1/", opened},
+		{"http://127.0.1/", opened},
+		{"http://0x7f.1/", opened},
+		{"http://0X7F000001/", opened},
+		{"http://0177.0.0.01/", opened},
+		{"http://017700000001/", opened},
+		{"http://2130706433/", opened},
+		{"http://127.255.255.254/", opened},
+		{"http://%31%32%37.1/", opened},
+		{"http://127%2e0%2E0.1/", opened},
+		{"http://１２７。１/", opened},
+		{"http://①②⑦.0.0.1/", opened},
+		{"http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ/", opened},
+		{"http://user@127.1/", opened},
+		{"http://example.com@127.1/", opened},
+		{`http:\\127.1\x`, opened},
+		{"http://10.1/", opened},
+		{"http://0xa000001/", opened},
+		{"http://172.1048577/", opened},
+		{"http://192.168.257/", opened},
+		{"http://[::1]/", opened},
+		{"http://[0:0::0:1]/", opened},
+		{"http://[::ffff:127.0.0.1]/", opened},
+		{"http://[::FFFF:7F00:1]/", opened},
+		{"http://[0:0:0:0:0:ffff:a00:1]/", opened},
+		{"http://[fd00::1]/", opened},
+
+		{"http://0/", never},
+		{"http://0.0.0.0/", never},
+		{"http://0x/", never},
+		{"http://[::]/", never},
+		{"http://[::ffff:0:0]/", never},
+		{"http://169.254.169.254/", never},
+		{"http://169.254.43518/", never},
+		{"http://2852039166/", never},
+		{"http://0xA9FEA9FE/", never},
+		{"http://0251.0376.0251.0376/", never},
+		{"http://[::ffff:169.254.169.254]/", never},
+		{"http://[::ffff:a9fe:a9fe]/", never},
+		{"http://[64:ff9b::169.254.169.254]/", never},
+		{"http://[64:ff9b::7f00:1]/", never},
+		{"http://[64:ff9b::808:808]/", never},
+		{"http://[64:ff9b:1::7f00:1]/", never},
+		{"http://[2002:7f00:1::]/", never},
+		{"http://[2001:0:7f00:1::]/", never},
+		{"http://[::127.0.0.1]/", never},
+		{"http://[::ffff:0:127.0.0.1]/", never},
+		{"http://[fe80::1]/", never},
+		{"http://[fec0::1]/", never},
+		{"http://[ff02::1]/", never},
+		{"http://[fd00:ec2::254]/", never},
+		{"http://100.64.1/", never},
+		{"http://100.100.100.200/", never},
+		{"http://168.63.129.16/", never},
+		{"http://0xa83f8110/", never},
+		{"http://192.0.0.192/", never},
+		{"http://198.18.1/", never},
+		{"http://224.1/", never},
+		{"http://4294967295/", never},
+	} {
+		u, err := Canonical(c.raw)
+		if err != nil {
+			t.Errorf("%s: %v", c.raw, err)
+			continue
+		}
+		for _, allow := range []bool{false, true} {
+			d := dialer{allowPrivate: allow}
+			targets, err := d.targets(t.Context(), &hop{}, u.Hostname(), "80")
+			if open := err == nil; open != (allow && c.want == opened) || err != nil && !errors.Is(err, guard.ErrPrivate) {
+				t.Errorf("%s, private ones allowed %v: %v, %v", c.raw, allow, targets, err)
+			}
 		}
 	}
 }

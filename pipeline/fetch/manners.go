@@ -47,7 +47,7 @@ func robotName(userAgent string) string {
 
 // Header is a header that requests carry.
 type Header struct {
-	Host        string // the only host it goes to, with its port if that is not the scheme's own; empty means every row's
+	Host        string // the only host it goes to, on every port unless one is named; empty means every row's
 	Name, Value string
 }
 
@@ -93,7 +93,7 @@ func (f *Fetcher) headersFor(u, origin *url.URL) http.Header {
 	}
 	h := f.header.Clone()
 	for _, x := range f.o.Headers {
-		same := x.Host == "" && u.Host == origin.Host || x.Host != "" && x.Host == u.Host
+		same := x.Host == "" && u.Host == origin.Host || x.Host != "" && (x.Host == u.Host || x.Host == strings.TrimSuffix(u.Host, ":"+u.Port()))
 		if same && (u.Scheme == origin.Scheme || u.Scheme == "https") {
 			h.Set(x.Name, x.Value)
 		}

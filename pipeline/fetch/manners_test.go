@@ -93,7 +93,8 @@ func TestHeadersStayAtHome(t *testing.T) {
 	other := s.Listen("127.0.0.2:0")
 	host := func(u string) string { return strings.TrimPrefix(u, "http://") }
 	var hs []fetch.Header
-	for _, h := range []string{"X-Every: every", host(s.URL) + "=Authorization: Bearer secret", host(other) + "=Cookie: other=1", "User-Agent: mine"} {
+	for _, h := range []string{"X-Every: every", host(s.URL) + "=Authorization: Bearer secret", host(other) + "=Cookie: other=1", "127.0.0.2=X-Any-Port: yes",
+		"127.0.0.2:1=X-Other-Port: no", "User-Agent: mine"} {
 		p, err := fetch.ParseHeader(h)
 		if err != nil {
 			t.Fatal(err)
@@ -103,8 +104,8 @@ func TestHeadersStayAtHome(t *testing.T) {
 	f := newFetcher(t, fetch.Options{Headers: hs, MaxRedirects: 3})
 	to := func(from, to string) string { return from + "/to/" + url.PathEscape(to+"/echo/") }
 	for _, c := range []struct{ url, want, never string }{
-		{s.URL + "/echo/", "X-Every: every|Authorization: Bearer secret|User-Agent: mine", "Cookie"},
-		{other + "/echo/", "X-Every: every|Cookie: other=1", "Authorization"},
+		{s.URL + "/echo/", "X-Every: every|Authorization: Bearer secret|User-Agent: mine", "Cookie|X-Any-Port"},
+		{other + "/echo/", "X-Every: every|Cookie: other=1|X-Any-Port: yes", "Authorization|X-Other-Port"},
 		{to(s.URL, s.URL), "X-Every: every|Authorization: Bearer secret", "Cookie"},
 		{to(s.URL, other), "Cookie: other=1", "X-Every|Authorization"},
 		{to(other, s.URL), "Authorization: Bearer secret", "X-Every|Cookie"},
