@@ -52,27 +52,37 @@ func gather(rows []*task) *task {
 	return t
 }
 
-// fetchLoop is one fetcher: it makes one attempt at a time, and never sleeps between two. The place in flight is
-// taken before the row, so that when the stages behind are busy no row's fetch begins.
+// fetchLoop is one fetcher: it makes one attempt at a time, and never sleeps between two. The queue takes a place in
+// flight for the row that it hands out, so that when the stages behind are busy no row's fetch begins.
 func (r *run) fetchLoop() {
 	for {
 		r.waitOut()
-		select {
-		case r.inflight <- struct{}{}:
-		case <-r.draining.Done():
-			return
-		}
-		r.idle.Add(1)
 		ticket, ok := r.queue.Next(r.draining)
-		r.idle.Add(-1)
 		if !ok {
-			<-r.inflight
 			return
 		}
 		if !r.attempt(ticket) {
-			<-r.inflight
+			r.leave(1)
 		}
 	}
+}
+
+// enter takes a place in flight, if there is one.
+func (r *run) enter() bool {
+	select {
+	case r.inflight <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// leave gives places in flight back.
+func (r *run) leave(n int) {
+	for range n {
+		<-r.inflight
+	}
+	r.queue.Offer()
 }
 
 // attempt makes one attempt for a row. It tells whether the row took the place in flight along.

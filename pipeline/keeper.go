@@ -79,7 +79,7 @@ func (r *run) readLoop() {
 			}
 			continue
 		}
-		<-r.inflight
+		r.leave(1)
 		if t.held.ctx.Err() == nil {
 			r.Log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID, "error", err)
 			if r.queue.Add(r.draining, fetch.Host(t.row.URL), t.row.URL, t) == nil {

@@ -35,7 +35,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -156,8 +155,7 @@ type run struct {
 	stopImport context.CancelFunc
 
 	abort    func(error)     // ends hard with our own failure
-	inflight chan struct{}   // a token a row in flight, and a fetcher that waits for one
-	idle     atomic.Int64    // fetchers that wait for a row
+	inflight chan struct{}   // a token a row in flight
 	kept     chan *task      // rows to read instead of fetching them
 	fetched  chan *task      // fetch → work
 	results  chan settlement // anything → writer
@@ -207,7 +205,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.fetched = make(chan *task, r.Workers)
 	r.results = make(chan settlement, 2*r.Fetchers)
 	r.queue = host.New[*task](host.Options{
-		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(),
+		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.enter,
 		Probe: r.Fetcher.Probe, Notify: r.outage,
 	})
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: &r.budget.pixels, stats: r.stats,

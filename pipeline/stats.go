@@ -165,7 +165,7 @@ func (s *Stats) Snapshot() Snapshot {
 	s.mu.Unlock()
 	waiting, inFlight := 0, 0
 	if r != nil { // asked without the lock: the queue tells us of outages under its own
-		waiting, inFlight = r.queue.Waiting(), r.flying()
+		waiting, inFlight = r.queue.Waiting(), len(r.inflight)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -32,7 +32,7 @@ func (r *run) write() error {
 		w.add(s)
 		linger := time.NewTimer(writeLinger)
 	gather:
-		for w.n < writeBatch && w.tokens < min(r.flying(), cap(r.inflight)/2) {
+		for w.n < writeBatch && w.tokens < min(len(r.inflight), cap(r.inflight)/2) {
 			select {
 			case s, ok := <-r.results:
 				if !ok {
@@ -49,14 +49,9 @@ func (r *run) write() error {
 				r.abort(failed)
 			}
 		}
-		for range w.tokens {
-			<-r.inflight
-		}
+		r.leave(w.tokens)
 	}
 }
-
-// flying is how many rows are in flight: the places taken, less those of fetchers that wait for a row.
-func (r *run) flying() int { return len(r.inflight) - int(r.idle.Load()) }
 
 // batch is what is committed together, by shard.
 type batch struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,53 @@ func TestSlowest(t *testing.T) {
 		if took := time.Since(now); foreseen < took*9/10 || foreseen > took*11/10 {
 			t.Errorf("the rest took %v, foreseen were %v", took, foreseen)
 		}
+	})
+}
+
+// TestPlaces: no more rows go out than there are places, and each that is offered is taken.
+func TestPlaces(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		places := make(chan struct{}, 3)
+		s := New[int](Options{Slots: 8, Take: func() bool {
+			select {
+			case places <- struct{}{}:
+				return true
+			default:
+				return false
+			}
+		}})
+		for i := range 9 {
+			if err := s.Add(t.Context(), fmt.Sprint("h", i), fmt.Sprint("u", i), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var out atomic.Int32
+		var fetchers sync.WaitGroup
+		for range 8 {
+			fetchers.Go(func() {
+				for {
+					k, ok := s.Next(t.Context())
+					if !ok {
+						return
+					}
+					out.Add(1)
+					k.Done(Verdict{Kind: Answered})
+				}
+			})
+		}
+		for want := int32(3); want <= 9; want += 3 { // a row leaves the queue long before it leaves its place
+			synctest.Wait()
+			if n := out.Load(); n != want {
+				t.Fatalf("%d rows went out, want %d", n, want)
+			}
+			for range 3 {
+				<-places
+			}
+			s.Offer()
+		}
+		s.Close()
+		fetchers.Wait()
+		s.Stop()
 	})
 }
 

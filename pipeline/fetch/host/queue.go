@@ -48,6 +48,9 @@ type Options struct {
 	// Slots is how many requests are under way at once in the fast lane, Slow how many that take longer besides. Run as
 	// many fetchers as both together. Slots of 0 means as many as there are fetchers, and no lanes.
 	Slots, Slow int
+	// Take takes a place for a row that is about to go out; false means that there is none now, and that Offer will be called when
+	// there may be. Optional. It must not block.
+	Take func() bool
 	// Probe asks for a URL and returns what Fetch would. Nil leaves outages undetected: then silence is an outcome at once.
 	Probe func(ctx context.Context, url string) error
 	// Notify is told when an outage is certain, and when it is over; optional. It must not call Stop.
@@ -185,6 +188,11 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 			q.schedule(h, now)
 			continue
 		}
+		if q.o.Take != nil && !q.o.Take() {
+			h.ready = q.listOf(h) // and nobody is woken for it
+			h.ready.push(h)
+			return nil
+		}
 		it := h.pop()
 		it.taken = len(it.rows)
 		q.waiting -= it.taken
@@ -213,6 +221,13 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 		return t
 	}
 	return nil
+}
+
+// Offer says that there may be a place for Take again.
+func (q *Queue[T]) Offer() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.more.Signal() // who takes out a row wakes the next
 }
 
 // turn takes out the host whose turn it is, nil if no slot is free for any. Hosts that have never answered come first,
@@ -261,10 +276,7 @@ func (q *Queue[T]) active() int { return len(q.hosts) - q.idle.Len() }
 // schedule puts a host where it belongs after something about it changed: among those that may be asked, among those
 // that are looked at later, or among those that wait for an end.
 func (q *Queue[T]) schedule(h *state[T], now time.Time) {
-	list := &q.ready
-	if !h.proven && h.dead == nil && h.name != "" {
-		list = &q.doubt
-	}
+	list := q.listOf(h)
 	if h.ready == list {
 		return
 	}
@@ -287,6 +299,14 @@ func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 			delete(q.hosts, old.name)
 		}
 	}
+}
+
+// listOf is where a host stands that may be asked now.
+func (q *Queue[T]) listOf(h *state[T]) *fifo[*state[T]] {
+	if !h.proven && h.dead == nil && h.name != "" {
+		return &q.doubt
+	}
+	return &q.ready
 }
 
 func (q *Queue[T]) setAlarm(a alarm[T]) {
