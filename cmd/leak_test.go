@@ -14,7 +14,7 @@ import (
 
 // TestNothingLeaks: after a run over many hosts there are no more goroutines and open files than before it.
 func TestNothingLeaks(t *testing.T) {
-	hosts, rows := 100, 3000
+	hosts, rows := 50, 1200
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		hosts, rows = 1000, 100_000
 	}

@@ -44,6 +44,7 @@ func (q *Queue[T]) Outage() Outage {
 //	  └──────────────────────────────────────────┴──────────── answered ─────────┘
 type outage[T any] struct {
 	heard   time.Time // when any host answered last
+	back    time.Time // when the latest outage ended
 	held    []held[T] // attempts that ended in silence, none answered after them, by time
 	well    []well    // answered lately, the latest last, a host once
 	excused map[string]time.Time
@@ -100,6 +101,10 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 		}
 		if t.item.excused {
 			return sure
+		}
+		if t.start.Before(o.back) { // it was under way in the outage
+			t.item.excused = true
+			return void
 		}
 		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || q.active() < outageHosts {
 			return sure // others were answered while it was waiting, or there are not enough to tell by
@@ -241,6 +246,7 @@ func (o *outage[T]) excuse(q *Queue[T], now time.Time) {
 func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 	var settled calls
 	if o.certain {
+		o.back = now
 		for _, h := range q.hosts {
 			h.forgive()
 			q.schedule(h, now)
