@@ -3,12 +3,15 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"facescan/pipeline"
+	"facescan/pipeline/source"
 	"facescan/store/postgres"
 )
 
@@ -68,13 +71,13 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	var mu sync.Mutex // several lists are read at once
 	begin, last, rows := time.Now(), time.Now(), int64(0)
 	im := pipeline.Importer{Node: t.node, Priority: t.priority, Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
-		Imported: func(source string, n int64, part float64) {
+		Imported: func(list string, n int64, part float64) {
 			mu.Lock()
 			defer mu.Unlock()
 			rows += n
 			if time.Since(last) > plainEvery {
 				last = time.Now()
-				g.tell("facescan: %d rows of %s, %.0f/s, %.0f%%", rows, source, float64(rows)/time.Since(begin).Seconds(), 100*part)
+				g.tell("facescan: %d rows of %s, %.0f/s, %.0f%%", rows, list, float64(rows)/time.Since(begin).Seconds(), 100*part)
 			}
 		}}
 	if t.table != nil {
@@ -94,12 +97,15 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		return err
 	}
 	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows, time.Since(begin).Round(time.Millisecond), job.Path(), c.Total, c.Pending)
-	if len(c.ImportIncomplete) > 0 {
+	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool { // other lists may be another process's
+		return t.table == nil && !slices.ContainsFunc(t.sources, func(s source.Spec) bool { return pipeline.SourceName(job.Path(), s.Path) == name })
+	})
+	if len(incomplete) > 0 {
 		select {
 		case <-drain:
 			return &exit{code: exitInterrupted}
 		default:
-			return fmt.Errorf("the import of %v is not complete", c.ImportIncomplete)
+			return fmt.Errorf("the import of %s is not complete", strings.Join(incomplete, ", "))
 		}
 	}
 	g.tell("  next: facescan run %s", job.Path())

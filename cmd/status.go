@@ -154,6 +154,9 @@ func printStatus(g *globals, path string, c store.Counts, sources []store.Source
 		if s.Priority != 0 {
 			state = append(state, fmt.Sprintf("priority %d", s.Priority))
 		}
+		if s.Pending > 0 {
+			state = append(state, fmt.Sprintf("%d left", s.Pending))
+		}
 		p("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
 	}
 	p("rows     %12d", c.Total)
@@ -173,7 +176,8 @@ func printStatus(g *globals, path string, c store.Counts, sources []store.Source
 		if !o.Alive {
 			state = "gone"
 		}
-		p("  owner  %s pid %d on %s, %s: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID, o.Host, state, o.Shards, o.Pending, o.Expires.Round(time.Second))
+		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID, o.Host, state, o.Age.Round(time.Second),
+			o.Shards, o.Pending, o.Expires.Round(time.Second))
 	}
 	if rate > 0 {
 		p("rate     %12.1f rows/s", rate)

@@ -13,8 +13,9 @@ import (
 
 const (
 	pageRows   = 512                    // pending rows read from a shard at a time
-	claimSpan  = 5 * time.Second        // a claim takes about as many rows as this much work
-	aheadSpan  = 2 * time.Second        // of work is queued before more is claimed
+	minRows    = 16                     // claimed at once, however few fetchers there are
+	claimSpan  = 500 * time.Millisecond // a claim takes about as many rows as this much work: a list that joins is soon begun
+	aheadSpan  = 250 * time.Millisecond // of work is queued before more is claimed
 	idlePoll   = 200 * time.Millisecond // how often a process without work looks for some
 	roomPoll   = 10 * time.Millisecond  // how often one with enough looks whether it still has
 	shareEvery = time.Second            // how often one that waits for slow hosts counts what is left for the others
@@ -87,7 +88,7 @@ type dispatcher struct {
 // another could do. Rows that wait for slow hosts are no work: when no other may be fetched more is wanted, up to this
 // process's share of what is left, since the others have no row of a host that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
-	ahead := max(2*d.Fetchers, int(d.stats.Rate()*aheadSpan.Seconds()))
+	ahead := max(d.Fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
 	for d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
 		select {
 		case <-time.After(roomPoll):
@@ -112,7 +113,7 @@ func (d *dispatcher) share() int {
 // late finds something to do, and a fast one does not claim all the time.
 func (d *dispatcher) claimRows() int {
 	n := int(d.stats.Rate() * claimSpan.Seconds())
-	return min(max(n, 4*d.Fetchers), d.ShardSize)
+	return min(max(n, d.Fetchers, minRows), d.ShardSize)
 }
 
 // hand hands out the pending rows of a shard. It stops early when the run drains, the lease is lost, or MaxRows

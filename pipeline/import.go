@@ -25,6 +25,8 @@ const (
 	importBytes = 8 << 20 // of URLs in a transaction, whatever the rows
 	readRows    = 512     // asked of a reader at a time
 	importers   = 4       // lists read at once
+
+	lullEvery = 50 * time.Millisecond // how often what there is goes to the job while a pipe has no more
 )
 
 // Node is a part of a list's rows: those whose id modulo Of is I. The zero value is all of them.
@@ -164,10 +166,11 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 
 	offset := int64(s.Number) << store.SourceShift
 	chunk := make([]source.Row, readRows)
+	pipe := list.Size() == 0
 	var batch []store.NewRow
 	var bytes, total int64
 	size := firstBatch
-	renewed := time.Now()
+	renewed, flushed := time.Now(), time.Time{}
 	flush := func(complete bool) error {
 		if time.Since(renewed) > im.LeaseTTL/3 {
 			renewed = time.Now()
@@ -185,7 +188,7 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			im.Imported(s.Name, int64(len(batch)), list.Progress())
 		}
 		batch, bytes = batch[:0], 0
-		size = min(size*4, importBatch)
+		size, flushed = min(size*4, importBatch), time.Now()
 		return nil
 	}
 	for {
@@ -205,6 +208,15 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 		case ctx.Err() != nil:
 			return nil // what was not appended is read again later
 		case len(batch) >= size || bytes >= importBytes:
+			if err := flush(false); err != nil {
+				return err
+			}
+		case pipe && n < len(chunk) && len(batch) > 0: // it has no more for now, and may not have for long
+			select {
+			case <-time.After(time.Until(flushed.Add(lullEvery))):
+			case <-ctx.Done():
+				return nil
+			}
 			if err := flush(false); err != nil {
 				return err
 			}
@@ -244,6 +256,7 @@ func (im *Importer) Adopt(ctx context.Context) error {
 // importState tells the dispatcher how the import goes.
 type importState struct {
 	changed chan struct{} // a token when a shard may have been cut
+	err     error         // why it failed; to be read when the run is over
 	mu      sync.Mutex
 	running bool
 }
@@ -268,18 +281,22 @@ func (s *importState) poke() {
 	}
 }
 
-func (r *run) importAll(ctx context.Context) error {
+// importAll reads the lists, or the table. A failure drains the run: what was imported and fetched by then is kept.
+func (r *run) importAll(ctx context.Context) {
 	defer r.importing.set(false)
 	im := Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
 		Imported: func(_ string, rows int64, _ float64) {
 			r.stats.Imported.Add(rows)
 			r.importing.poke()
 		}}
+	var err error
 	if r.Adopt {
-		if err := im.Adopt(ctx); err != nil && ctx.Err() == nil {
-			return err
-		}
-		return nil
+		err = im.Adopt(ctx)
+	} else {
+		err = im.Import(ctx, r.Sources)
 	}
-	return im.Import(ctx, r.Sources)
+	if err != nil && ctx.Err() == nil {
+		r.importing.err = err
+		r.drain(drainCause{Interrupted})
+	}
 }

@@ -232,7 +232,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 			r.Log.Warn("cannot renew leases, trying again", "error", err)
 		})
 	})
-	g.Go(func() error { return r.importAll(importing) })
+	g.Go(func() error { r.importAll(importing); return nil })
 	g.Go(func() error { return r.dispatch() })
 	g.Go(func() error {
 		defer close(r.fetched)
@@ -258,7 +258,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 		return r.write()
 	})
 	err := g.Wait()
-	if err != nil {
+	if err = errors.Join(err, r.importing.err); err != nil {
 		return Finished, err
 	}
 	if own := (ownFailure{}); errors.As(context.Cause(hard), &own) {

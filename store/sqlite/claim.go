@@ -22,6 +22,7 @@ import (
 const (
 	minSlice = 32     // rows under which a claim is not cut for the end's sake
 	maxSpan  = 100000 // rows, done ones included, up to which a claim joins shards
+	doneSpan = 50000  // rows up to which finished shards are joined
 )
 
 // shard is a row of the table.
@@ -231,16 +232,55 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 	return held, wrap("renew leases", err)
 }
 
-// Release implements store.Session.
+// Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there never are
+// many more than were cut at import.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 	return wrap("release leases", s.writer.update(ctx, "release", func(t tx) error {
 		for _, l := range ls {
-			_, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE lo = ? AND owner = ? AND generation = ?",
+			n, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE lo = ? AND owner = ? AND generation = ?",
 				l.Shard, s.number, l.Generation)
+			if err == nil && n == 1 {
+				err = joinFinished(t, l.Shard)
+			}
 			if err != nil {
 				return err
 			}
 		}
 		return nil
 	}))
+}
+
+// joinFinished joins the shard at lo, if it is finished, to those below and above it that are free and finished too.
+func joinFinished(t tx, lo int64) error {
+	var run []shard // of one source, without gaps, and not too long
+	source, all, ours := 0, int64(0), false
+	err := t.each(`SELECT lo, hi, rows, already, source FROM {shards} WHERE owner IS NULL AND pending = 0 AND lo IN (?1,
+			(SELECT lo FROM {shards} WHERE lo < ?1 ORDER BY lo DESC LIMIT 1), (SELECT lo FROM {shards} WHERE lo > ?1 ORDER BY lo LIMIT 1))
+		ORDER BY lo`, []any{lo}, func(r *sql.Rows) error {
+		var n shard
+		var of int
+		if err := r.Scan(&n.lo, &n.hi, &n.rows, &n.already, &of); err != nil {
+			return err
+		}
+		if len(run) > 0 && (of != source || run[len(run)-1].hi+1 != n.lo || all+n.rows+n.already > doneSpan) {
+			if ours {
+				return nil
+			}
+			run, all = nil, 0
+		}
+		run, all, source, ours = append(run, n), all+n.rows+n.already, of, ours || n.lo == lo
+		return nil
+	})
+	if err != nil || len(run) < 2 || !ours {
+		return err
+	}
+	first, last := run[0], run[len(run)-1]
+	if _, err := t.exec("DELETE FROM {shards} WHERE lo > ? AND lo <= ?", first.lo, last.lo); err != nil {
+		return err
+	}
+	for _, n := range run[1:] {
+		first.rows, first.already = first.rows+n.rows, first.already+n.already
+	}
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, already = ? WHERE lo = ?", last.hi, first.rows, first.already, first.lo)
+	return err
 }

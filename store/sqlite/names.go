@@ -1,6 +1,9 @@
 package sqlite
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // names are what the tables are called, and how the values of a row are read. Every SQL text in this package writes
 // them as {tokens}, so that a job of our own and a user's table worked on in place are the same code.
@@ -23,13 +26,15 @@ var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: 
 	group: `coalesce(u."group", '')`, kept: "u.kept", members: "urls",
 	ofSource: "m.id BETWEEN g.source << 40 AND ((g.source + 1) << 40) - 1"}
 
-var ownTables = []string{"results", "faces", "detectors", "sources", "shards", "shards_open", "shards_leased",
-	"tallies", "owners", "suspects", "settings", "thumbnails", "groups", "groups_finished", "groups_ready", "members_group", "job"}
+var (
+	ownTables  = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners", "suspects", "settings", "thumbnails", "groups", "job"}
+	ownIndexes = []string{"shards_open", "shards_leased", "groups_finished", "groups_ready", "members_group"}
+)
 
 // replacer turns SQL with tokens into SQL with names.
 func (n names) replacer() *strings.Replacer {
 	pairs := []string{"{urls}", quote(n.urls), "{id}", quote(n.id), "{url}", quote(n.url), "{done}", quote(n.done), "{members}", quote(n.members)}
-	for _, t := range ownTables {
+	for _, t := range slices.Concat(ownTables, ownIndexes) {
 		pairs = append(pairs, "{"+t+"}", quote(n.prefix+t))
 	}
 	own := strings.NewReplacer(pairs...)

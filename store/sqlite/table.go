@@ -42,12 +42,11 @@ func (d Table) Changes() (out []string) {
 		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s INTEGER DEFAULT 0", quote(d.Name), quote(d.Done)))
 	}
 	if d.New {
-		for _, t := range ownTables {
-			kind := "TABLE"
-			if strings.HasPrefix(t, "shards_") {
-				kind = "INDEX"
-			}
-			out = append(out, "CREATE "+kind+" "+tablePrefix+t)
+		for _, t := range append(slices.Clone(ownTables), "members") {
+			out = append(out, "CREATE TABLE "+tablePrefix+t)
+		}
+		for _, i := range ownIndexes {
+			out = append(out, "CREATE INDEX "+tablePrefix+i)
 		}
 	}
 	return out
@@ -95,14 +94,14 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		}
 	}
 	if o.Table == "" {
-		return d, errors.New("name the table with --table")
+		return d, fmt.Errorf("name the table with --table; there are %s", tablesOf(t))
 	}
 	var kind string
 	var withoutRowid bool
 	err = t.one("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", []any{o.Table}, &d.Name, &kind, &withoutRowid)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return d, fmt.Errorf("there is no table %s", o.Table)
+		return d, fmt.Errorf("there is no table %s; there are %s", o.Table, tablesOf(t))
 	case err != nil:
 		return d, err
 	case kind != "table":
@@ -136,7 +135,8 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		if name == "" {
 			name = usual
 		}
-		return column{}, fmt.Errorf("table %s has no column %s; name one of these with %s: %s", d.Name, name, flag, strings.Join(all, ", "))
+		return column{}, fmt.Errorf("table %s has no column %s; name one of these with %s: %s; a table without a fitting one can be copied with --db JOB",
+			d.Name, name, flag, strings.Join(all, ", "))
 	}
 	id, err := find("--id-column", o.ID, "id")
 	if err != nil && o.ID == "" {
@@ -183,6 +183,25 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		return d, fmt.Errorf("columns %s, %s and %s of %s must be three", d.ID, d.URL, d.Done, d.Name)
 	}
 	return d, nil
+}
+
+// tablesOf lists the user's tables, for messages.
+func tablesOf(t tx) string {
+	var all []string
+	err := t.each("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND substr(name, 1, ?1) <> ?2 ORDER BY name",
+		[]any{len(tablePrefix), tablePrefix}, func(r *sql.Rows) error {
+			var name string
+			err := r.Scan(&name)
+			all = append(all, name)
+			return err
+		})
+	switch {
+	case err != nil:
+		return "some that cannot be listed: " + err.Error()
+	case len(all) == 0:
+		return "none"
+	}
+	return strings.Join(all, ", ")
 }
 
 // checkKey refuses a column that does not name each row by an integer.

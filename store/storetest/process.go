@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +30,7 @@ type work struct {
 	Decoding []int64       // rows it has in its decoders, by slot
 	Rows     int           // of the list
 	Groups   int           // that they are in; 0 for none
-	Batch    int           // results in a commit; 20 if 0
+	Batch    int           // results in a commit of a race
 }
 
 // Main is for TestMain: it runs the tests, or in a worker process its task, and returns the exit code.
@@ -234,7 +233,7 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 
 func (w work) shard(ctx context.Context, s store.Session, l store.Lease) error {
 	for after := l.Lo - 1; ; {
-		rows, err := s.Pending(ctx, l, after, cmp.Or(w.Batch, 20))
+		rows, err := s.Pending(ctx, l, after, 20)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -488,4 +489,43 @@ func testRows(t *testing.T, target Target) {
 		}
 		b.equal(got, want)
 	}
+}
+
+// testFinishedShards does shards in small claims, given back in another order: there are few when all is done.
+func testFinishedShards(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "one", 3000, 500)
+	b.fill(s, "two", 100, 500)
+	for {
+		var held []store.Lease
+		for range 3 {
+			l, err := s.Claim(ctx(t), 100)
+			if errors.Is(err, store.ErrNoShard) {
+				break
+			}
+			b.ok(err)
+			held = append(held, l)
+		}
+		if len(held) == 0 {
+			break
+		}
+		slices.Reverse(held)
+		for _, l := range held {
+			var batch []store.Result
+			for _, r := range b.pending(s, l) {
+				batch = append(batch, ok(r.ID))
+			}
+			b.ok(s.Commit(ctx(t), l, batch))
+			b.ok(s.Release(ctx(t), []store.Lease{l}))
+		}
+		b.verify()
+	}
+	b.equal(b.counts().Done, int64(3100))
+	b.equal(b.counts().Shards.Total, int64(2))
+	// A row that is opened again is found in the long shard.
+	n, err := b.Retry(ctx(t), store.Selection{OK: true})
+	b.ok(err)
+	b.equal(n, int64(3100))
+	b.equal(len(b.work(s, ok)), 3100)
 }

@@ -53,6 +53,7 @@ func Run(t *testing.T, target Target) {
 		{"ClaimGoesRound", testClaimGoesRound},
 		{"Priority", testPriority},
 		{"Pause", testPause},
+		{"FinishedShards", testFinishedShards},
 		{"Pending", testPending},
 		{"Commit", testCommit},
 		{"CommitRefuses", testCommitRefuses},

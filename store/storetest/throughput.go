@@ -72,7 +72,7 @@ func list(target Target, name string, n int) error {
 	return errors.Join(err, s.Leave(ctx))
 }
 
-// race waits for the end of stdin and then processes what is free.
+// race waits for the end of stdin and then processes what is free: no image has a face.
 func (w work) race(ctx context.Context, s store.Session) error {
 	fmt.Println("ready")
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
@@ -84,10 +84,27 @@ func (w work) race(ctx context.Context, s store.Session) error {
 			fmt.Println("through")
 			return s.Leave(ctx)
 		}
-		if err == nil {
-			err = w.shard(ctx, s, l)
-		}
 		if err != nil {
+			return err
+		}
+		for after := l.Lo - 1; ; {
+			rows, err := s.Pending(ctx, l, after, w.Batch)
+			if err != nil {
+				return err
+			}
+			if len(rows) == 0 {
+				break
+			}
+			batch := make([]store.Result, len(rows))
+			for i, r := range rows {
+				batch[i], after = ok(r.ID), r.ID
+				batch[i].Faces = nil
+			}
+			if err := s.Commit(ctx, l, batch); err != nil {
+				return err
+			}
+		}
+		if err := s.Release(ctx, []store.Lease{l}); err != nil {
 			return err
 		}
 	}
