@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -100,7 +101,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if o.rows == "groups" {
 		err = writeAll(outs, job.Groups(ctx, 0), export.Writer.WriteGroup)
 	} else {
-		err = writeAll(outs, job.Select(ctx, math.MinInt64, math.MaxInt64, o.condition(sources)), export.Writer.Write)
+		err = writeAll(outs, job.Select(ctx, math.MinInt64, math.MaxInt64, o.brief(sources), o.condition(sources)), export.Writer.Write)
 	}
 	if err != nil {
 		return err
@@ -148,6 +149,12 @@ func writeAll[T any](outs []*output, records iter.Seq2[T, error], write func(exp
 		}
 	}
 	return nil
+}
+
+// brief tells whether only default columns are asked for, and nothing of a result besides.
+func (o *exportOptions) brief(sources []export.Source) bool {
+	kept := slices.ContainsFunc(sources, func(s export.Source) bool { return len(s.Kept) > 0 })
+	return !kept && len(o.columns) == 0 && o.where == "" && o.splitBy == "" && !o.minScore.set
 }
 
 // condition is --where for the database, so that rows it excludes are not even read; nil where what it asks for is decided

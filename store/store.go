@@ -68,8 +68,9 @@ type Job interface {
 	// holding a read transaction for longer than one internal page. Stops at the first error.
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
 	// Select yields what Results does without rows that a condition excludes, as far as the database can tell: whoever asks
-	// still has to look. A condition that is nil, or cannot be translated, excludes none.
-	Select(ctx context.Context, from, to int64, c Condition) iter.Seq2[Result, error]
+	// still has to look. A condition that is nil, or cannot be translated, excludes none. Brief results may lack all but ID,
+	// URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes and Faces, and come in half the time.
+	Select(ctx context.Context, from, to int64, brief bool, c Condition) iter.Seq2[Result, error]
 	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among those there
 	// are; Merge drives it. A row that is new is added, with its result if it has one; new rows above all others are
 	// cut into shards of shardSize. A result enters where there is none, or where it is ok and the one there is

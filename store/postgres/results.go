@@ -54,7 +54,7 @@ func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Resul
 const selectRows = 20_000
 
 // Select implements store.Job.
-func (j *job) Select(ctx context.Context, from, to int64, c store.Condition) iter.Seq2[store.Result, error] {
+func (j *job) Select(ctx context.Context, from, to int64, _ bool, c store.Condition) iter.Seq2[store.Result, error] {
 	if c == nil {
 		return j.Results(ctx, from, to)
 	}

@@ -1,18 +1,18 @@
 package sqlite
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // Many rows are read as one value, a JSON array of arrays that SQLite makes: a call of C for every column of every row
 // would take longer than all the rest. packed reads such a value from front to back; what is no such value is an error,
-// which is kept until it is asked for.
+// which is kept until it is asked for. The texts that it gives are parts of it, not copies.
 type packed struct {
-	rest []byte
+	rest string
 	err  error
 }
 
@@ -22,7 +22,7 @@ func (p *packed) fail() {
 	if p.err == nil {
 		p.err = errPackedRows
 	}
-	p.rest = nil
+	p.rest = ""
 }
 
 // next takes one character.
@@ -52,16 +52,16 @@ func (p *packed) row() bool {
 }
 
 // bare takes what stands before the comma or bracket that ends a value that is no string.
-func (p *packed) bare() []byte {
-	for i, c := range p.rest {
-		if c == ',' || c == ']' {
+func (p *packed) bare() string {
+	for i := range len(p.rest) {
+		if c := p.rest[i]; c == ',' || c == ']' {
 			w := p.rest[:i]
 			p.rest = p.rest[i+1:]
 			return w
 		}
 	}
 	p.fail()
-	return nil
+	return ""
 }
 
 // int64 takes a whole number.
@@ -71,7 +71,8 @@ func (p *packed) int64() (n int64) {
 	if minus {
 		w = w[1:]
 	}
-	for _, c := range w {
+	for i := range len(w) {
+		c := w[i]
 		if c < '0' || c > '9' {
 			p.fail()
 			return 0
@@ -90,7 +91,7 @@ func (p *packed) int64() (n int64) {
 func (p *packed) int() int { return int(p.int64()) }
 
 func (p *packed) float() float64 {
-	f, err := strconv.ParseFloat(string(p.bare()), 64)
+	f, err := strconv.ParseFloat(p.bare(), 64)
 	if err != nil {
 		p.fail()
 	}
@@ -103,10 +104,10 @@ func (p *packed) text() (s string) {
 		p.fail()
 		return ""
 	}
-	for i, c := range p.rest {
-		switch c {
+	for i := range len(p.rest) {
+		switch p.rest[i] {
 		case '"':
-			s = string(p.rest[:i])
+			s = p.rest[:i]
 			p.rest = p.rest[i+1:]
 			p.end()
 			return s
@@ -121,15 +122,15 @@ func (p *packed) text() (s string) {
 // word takes a string that is one of a few, of which one copy will do.
 func (p *packed) word(known map[string]string) string {
 	if len(p.rest) > 0 && p.rest[0] == '"' {
-		if n := bytes.IndexByte(p.rest[1:], '"'); n >= 0 {
-			if w, ok := known[string(p.rest[1:1+n])]; ok {
+		if n := strings.IndexByte(p.rest[1:], '"'); n >= 0 {
+			if w, ok := known[p.rest[1:1+n]]; ok {
 				p.rest = p.rest[n+2:]
 				p.end()
 				return w
 			}
 		}
 	}
-	w := p.text()
+	w := strings.Clone(p.text())
 	known[w] = w
 	return w
 }
@@ -155,7 +156,7 @@ func (p *packed) escaped(at int) string {
 					p.fail()
 					return ""
 				}
-				if _, err := hex.Decode(b[:], p.rest[i+1:i+5]); err != nil || b[0] != 0 {
+				if _, err := hex.Decode(b[:], []byte(p.rest[i+1:i+5])); err != nil || b[0] != 0 {
 					p.fail()
 					return ""
 				}

@@ -86,16 +86,15 @@ func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Resul
 }
 
 // Select implements store.Job.
-func (j *job) Select(ctx context.Context, from, to int64, c store.Condition) iter.Seq2[store.Result, error] {
-	if c == nil {
-		return j.Results(ctx, from, to)
-	}
-	where, args, err := c.SQL(store.SQLite, 1, func(name string) string { return selectable[name] })
-	if err != nil {
-		return j.Results(ctx, from, to)
+func (j *job) Select(ctx context.Context, from, to int64, brief bool, c store.Condition) iter.Seq2[store.Result, error] {
+	where, args := "1", []any(nil)
+	if c != nil {
+		if text, values, err := c.SQL(store.SQLite, 1, func(name string) string { return selectable[name] }); err == nil {
+			where, args = text, values
+		}
 	}
 	return wrapped("select results", pages(ctx, j, from, to, boundResults, func(t tx, from, to int64) ([]store.Result, error) {
-		return j.readSelected(t, from, to, where, args)
+		return j.readSelected(t, from, to, brief, where, args)
 	}))
 }
 

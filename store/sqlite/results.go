@@ -16,11 +16,11 @@ import (
 
 // readResults reads the results of a range, with their faces.
 func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error) {
-	return j.readSelected(t, from, to, "1", nil)
+	return j.readSelected(t, from, to, false, "1", nil)
 }
 
 // readSelected reads those for which a condition holds.
-func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page []store.Result, err error) {
+func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args []any) (page []store.Result, err error) {
 	detectors := map[int64]string{0: ""}
 	err = t.each("SELECT number, fingerprint FROM {detectors}", nil, func(rows *sql.Rows) error {
 		var number int64
@@ -38,19 +38,26 @@ func (j *job) readSelected(t tx, from, to int64, where string, args []any) (page
 	if from < to {
 		page = make([]store.Result, 0, min(uint64(to-from), pageRows))
 	}
-	err = t.one(`SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.attempts, r.partial, coalesce(r.detector, 0), r.took,
-		r.time, coalesce(r.outputs, 0), r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), coalesce(r.final_url, ''), coalesce(hex(r.candidates), ''),
-		{address}, {group}, coalesce({kept} || '', ''))) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? AND (`+where+")", append([]any{from, to}, args...), &rows.rest)
+	rest := "" // columns of results that are not brief
+	if !brief {
+		rest = `, r.attempts, r.partial, coalesce(r.detector, 0), r.took, r.time, coalesce(r.outputs, 0), coalesce(r.final_url, ''),
+			coalesce(hex(r.candidates), ''), {group}, coalesce({kept} || '', '')`
+	}
+	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}"+
+		rest+")) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? AND ("+where+")", append([]any{from, to}, args...), &rows.rest)
 	for err == nil && rows.row() {
-		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64(), Attempts: rows.int(),
-			Partial: rows.int() != 0, Detector: detectors[rows.int64()], Took: time.Duration(rows.int64()) * time.Millisecond, Time: time.UnixMilli(rows.int64()).UTC(),
-			Outputs: store.Outputs(rows.int())}
+		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64()}
 		faces += rows.int()
-		r.Reason, r.Format, r.FinalURL = store.Reason(rows.word(words)), rows.word(words), rows.text()
-		if r.Candidates, err = unpackFaces(rows.hex()); err != nil {
-			return nil, fmt.Errorf("row %d: %w", r.ID, err)
+		r.Reason, r.Format, r.URL = store.Reason(rows.word(words)), rows.word(words), rows.text()
+		if !brief {
+			r.Attempts, r.Partial, r.Detector = rows.int(), rows.int() != 0, detectors[rows.int64()]
+			r.Took, r.Time = time.Duration(rows.int64())*time.Millisecond, time.UnixMilli(rows.int64()).UTC()
+			r.Outputs, r.FinalURL = store.Outputs(rows.int()), rows.text()
+			if r.Candidates, err = unpackFaces(rows.hex()); err != nil {
+				return nil, fmt.Errorf("row %d: %w", r.ID, err)
+			}
+			r.Group, r.Kept = rows.text(), rows.texts()
 		}
-		r.URL, r.Group, r.Kept = rows.text(), rows.text(), rows.texts()
 		if r.Status = store.OK; r.Reason != "" {
 			r.Status = store.Failed
 		}

@@ -97,7 +97,10 @@ func (j *job) view(ctx context.Context, f func(tx) error) error {
 		return err
 	}
 	defer t.Rollback() // it wrote nothing
-	return f(tx{ctx: ctx, q: reader{t, j.names}})
+	if err = f(tx{ctx: ctx, q: reader{t, j.names}}); err != nil && ctx.Err() != nil {
+		return context.Cause(ctx) // of which the error is only a consequence, such as that the transaction is over
+	}
+	return err
 }
 
 // writer is the one connection of this process that writes. Within a process its turn is a queue; between

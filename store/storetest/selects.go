@@ -74,7 +74,7 @@ func testSelect(t *testing.T, target Target) {
 			t.Fatalf("%s: %v", where, err)
 		}
 		var got, want []int64
-		for r, err := range b.Select(ctx(t), 2, math.MaxInt64, f) {
+		for r, err := range b.Select(ctx(t), 2, math.MaxInt64, false, f) {
 			if err != nil {
 				t.Fatalf("%s: %v", where, err)
 			}
@@ -102,11 +102,28 @@ func testSelect(t *testing.T, target Target) {
 	f, err := export.ParseFilter("confidence > 0.5", export.Options{})
 	b.ok(err)
 	n := 0
-	for _, err := range b.Select(ctx(t), 0, math.MaxInt64, f) {
+	for _, err := range b.Select(ctx(t), 0, math.MaxInt64, false, f) {
 		b.ok(err)
 		n++
 	}
 	if n != len(results) {
 		t.Errorf("%d results of %d", n, len(results))
 	}
+	// Brief results are the same ones, as far as they go.
+	var brief []store.Result
+	for r, err := range b.Select(ctx(t), 0, math.MaxInt64, true, nil) {
+		b.ok(err)
+		brief = append(brief, briefly(r))
+	}
+	full := slices.Clone(results)
+	for i, r := range full {
+		full[i] = briefly(r)
+	}
+	b.equal(brief, full)
+}
+
+// briefly is what a brief result must have.
+func briefly(r store.Result) store.Result {
+	return store.Result{ID: r.ID, URL: r.URL, Source: r.Source, Status: r.Status, Reason: r.Reason, HTTPStatus: r.HTTPStatus,
+		Format: r.Format, Width: r.Width, Height: r.Height, Bytes: r.Bytes, Faces: r.Faces}
 }
