@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -58,6 +59,9 @@ func newExport(g *globals) *cobra.Command {
 	return c
 }
 
+// exportGC makes the collector look less often: of what an export reads little is alive at a time, and all of it for a moment.
+const exportGC = 400
+
 func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (err error) {
 	if len(o.outputs) == 0 {
 		o.outputs = []string{"-"}
@@ -78,6 +82,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	}
 	_, ctx, stop := interrupts(ctx, func() {})
 	defer stop()
+	defer debug.SetGCPercent(debug.SetGCPercent(exportGC))
 	sources, err := exportSources(ctx, job)
 	if err != nil {
 		return err

@@ -82,7 +82,14 @@ func (e *csvEncoder) encode(r *record) error {
 }
 
 func (e *csvEncoder) text(s string) {
-	if !strings.ContainsAny(s, ",\"\r\n") {
+	plain := true
+	for i := range len(s) {
+		if c := s[i]; c == ',' || c == '"' || c == '\r' || c == '\n' {
+			plain = false
+			break
+		}
+	}
+	if plain {
 		e.buf = append(e.buf, s...)
 		return
 	}

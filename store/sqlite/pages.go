@@ -12,7 +12,7 @@ import (
 )
 
 // pageRows is how many rows one read transaction covers, about.
-const pageRows = 1000
+const pageRows = 4000
 
 // loaded is a page that was read.
 type loaded[T any] struct {
