@@ -11,7 +11,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// toxiproxy leaves goroutines behind that wait for its links for ever.
+func TestMain(m *testing.M) {
+	const links = "github.com/Shopify/toxiproxy/v2"
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(links+".(*ToxicLink).read"), goleak.IgnoreAnyFunction(links+".(*ToxicLink).write"),
+		goleak.IgnoreAnyFunction(links+"/toxics.(*ToxicStub).Run"))
+}
 
 var images = map[string][]byte{"a.jpg": []byte("first image"), "b.png": []byte("second image")}
 
