@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -73,16 +72,9 @@ func doneJob(b *testing.B, n int) (path string) {
 	return path
 }
 
-// BenchmarkExportJob exports a job of FACESCAN_SCALE rows, a fifth of a million without it, by a process of its own: rows of
-// the job a second, from its start to its end, and how much memory it had at most.
+// BenchmarkExportJob exports a job at scale by a process of its own: rows of the job a second, from its start to its end, and how much memory it had at most.
 func BenchmarkExportJob(b *testing.B) {
-	n := 200_000
-	if text := os.Getenv("FACESCAN_SCALE"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	n := scale(b)
 	path := doneJob(b, n)
 	for _, run := range []struct {
 		name string
