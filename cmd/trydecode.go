@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +50,7 @@ func tryDecodeInChild(ctx context.Context, body []byte) error {
 	defer cancel()
 	c := exec.CommandContext(limited, self, "try-decode")
 	c.Stdin = bytes.NewReader(body)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for it: its end by that would be the image's fault
 	var gone *exec.ExitError
 	if err := c.Run(); errors.As(err, &gone) && ctx.Err() == nil {
 		return fmt.Errorf("the trial decode ended with %v", gone.ProcessState)

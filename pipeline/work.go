@@ -55,8 +55,9 @@ func (r *run) workers() int {
 	return r.Workers
 }
 
-// suspectPatience is how long a suspect may take before an unclean end counts against it once more.
-const suspectPatience = 500 * time.Millisecond
+// suspectPatience is how long a suspect may take, its trial included, before an unclean end counts against it once more. A busy machine
+// needs a second or two to begin a trial.
+const suspectPatience = 5 * time.Second
 
 // station is a decoder and its number. There is one for every processor that may be busy with decoding, and with a detector
 // that works here.
