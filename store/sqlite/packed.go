@@ -104,19 +104,18 @@ func (p *packed) text() (s string) {
 		p.fail()
 		return ""
 	}
-	for i := range len(p.rest) {
-		switch p.rest[i] {
-		case '"':
-			s = p.rest[:i]
-			p.rest = p.rest[i+1:]
-			p.end()
-			return s
-		case '\\':
-			return p.escaped(i)
-		}
+	end := strings.IndexByte(p.rest, '"')
+	if end < 0 {
+		p.fail()
+		return ""
 	}
-	p.fail()
-	return ""
+	if at := strings.IndexByte(p.rest[:end], '\\'); at >= 0 {
+		return p.escaped(at)
+	}
+	s = p.rest[:end]
+	p.rest = p.rest[end+1:]
+	p.end()
+	return s
 }
 
 // word takes a string that is one of a few, of which one copy will do.

@@ -65,7 +65,7 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 		page = append(page, r)
 		err = rows.err
 	}
-	inOrder(page, func(a, b store.Result) int { return cmp.Compare(a.ID, b.ID) })
+	inOrder(page, func(a, b *store.Result) int { return cmp.Compare(a.ID, b.ID) })
 	if err = errors.Join(err, rows.err); err != nil || faces == 0 {
 		return page, err
 	}
@@ -79,7 +79,7 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 	if err = errors.Join(err, rows.err); err != nil {
 		return nil, err
 	}
-	inOrder(all, func(a, b idFace) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face)) })
+	inOrder(all, func(a, b *idFace) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face)) })
 	flat := make([]store.Face, len(all))
 	at, begin := 0, 0
 	for i, f := range all {
@@ -105,9 +105,12 @@ type idFace struct {
 
 // inOrder sorts what an aggregate gathered in the order in which it was scanned; that is the right one, but SQLite does not
 // promise it.
-func inOrder[T any](s []T, by func(a, b T) int) {
-	if !slices.IsSortedFunc(s, by) {
-		slices.SortFunc(s, by)
+func inOrder[T any](s []T, by func(a, b *T) int) {
+	for i := 1; i < len(s); i++ {
+		if by(&s[i-1], &s[i]) > 0 {
+			slices.SortFunc(s, func(a, b T) int { return by(&a, &b) })
+			return
+		}
 	}
 }
 
