@@ -190,10 +190,10 @@ func TestMetrics(t *testing.T) {
 // TestClosed: nothing can be changed, nobody else's pages get in, and every answer is strict about what a browser may do.
 func TestClosed(t *testing.T) {
 	s := serve(t, view(), false)
-	for _, path := range []string{"", "live.css", "live.js", "events", "metrics", "healthz", "grafana.json", "favicon.ico", "nothing", "debug/pprof/"} {
+	for _, path := range []string{"", "live.css", "live.js", "events", "metrics", "healthz", "grafana.json", "nothing", "debug/pprof/"} {
 		a := ask(t, "HEAD", s.URL()+path, nil)
 		csp := a.header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'none';", "script-src 'self';", "style-src 'self';", "connect-src 'self';", "img-src 'self';", "frame-ancestors 'none'"} {
+		for _, part := range []string{"default-src 'none';", "script-src 'self';", "style-src 'self';", "connect-src 'self';", "img-src data:;", "frame-ancestors 'none'"} {
 			if !strings.Contains(csp+";", part) {
 				t.Errorf("/%s: policy %q lacks %q", path, csp, part)
 			}
