@@ -37,13 +37,14 @@ func newLeases(s store.Session, lost func(store.Lease)) *leases {
 	return &leases{session: s, byID: map[int64]*held{}, lost: lost, freed: make(chan struct{}, 1)}
 }
 
-// hold starts to trust a lease that was just claimed.
+// hold starts to trust a lease that was just claimed. A process that was stopped since may find it run out already:
+// the timer then goes off at once, and must find the shard among ours to take it out again.
 func (ls *leases) hold(ctx context.Context, l store.Lease) *held {
 	h := &held{lease: l}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
-	h.trust = time.AfterFunc(time.Until(l.Expires), func() { ls.lose(h) })
 	ls.mu.Lock()
 	ls.byID[l.Shard] = h
+	h.trust = time.AfterFunc(time.Until(l.Expires), func() { ls.lose(h) })
 	ls.mu.Unlock()
 	return h
 }
@@ -57,8 +58,8 @@ func (ls *leases) lose(h *held) {
 }
 
 func (ls *leases) drop(h *held) bool {
-	h.trust.Stop()
 	ls.mu.Lock()
+	h.trust.Stop()
 	id := h.now().Shard
 	mine := ls.byID[id] == h
 	if mine {
