@@ -11,20 +11,23 @@
 // # Where the time goes, and what is done about it
 //
 // A photo of 500x375 has 330,000 windows from 20 pixels up. The first tree rejects 61 % of them, the first four 95 %, and
-// most of the rest falls at a few of the 24 thresholds that can reject at all: a tree every window and two more make up the work.
+// most of the rest falls at a few of the 24 thresholds that can reject at all: two trees a window make up the work.
 //
 //   - Offsets, not multiplications. pigo computes ((256 row + code size) >> 8), which is row + (code size >> 8): for a size
 //     and a stride every pixel of every node is a constant offset from the window (tables.go). Deep trees are seldom
 //     reached, so their tables are made when they are.
-//   - The first tree for a vector of neighbouring windows at once. All of its 63 nodes are evaluated, with loads of adjacent
-//     windows' pixels, which for steps of 2 to 4 pixels come from a copy that sorts columns by their remainder; blends by
-//     the outcomes of the upper levels select the leaf.
+//   - The first two trees for a vector of neighbouring windows at once. All of their 63 nodes are evaluated, with loads of adjacent
+//     windows' pixels; blends by the outcomes of the upper levels select the leaf, and the leaves' bytes come from shuffles. Where
+//     windows are up to 4 pixels apart this works on a copy of the image that has its columns sorted by their remainder, made once for
+//     all sizes with that step; the deeper trees go on with the same copy, which the first-level cache then holds alone.
 //   - What survives is compacted into a list and goes on stage by stage, ten windows interleaved, so that the latency of one
 //     window's loads hides behind the others'. Trees between thresholds that can reject are one stage, without a check.
 //   - Rows are taken in bands that fit the first-level cache; the few that reach the deep stages are collected over bands,
 //     because there the tables are what misses the cache.
+//   - A search is one call of C. Go's scheduler takes the processor from a thread that stays there for longer than 20 µs, so that a call for
+//     every band cost more in handing it to and fro than in the evaluator.
 //
-// The native code is C (native.c), in three variants that differ in the vector width of the first tree, chosen at run time. The
+// The native code is C (native.c), in three variants that differ in the vector width, chosen at run time. The
 // portable path is plain Go: the only one where cgo is off, and tested everywhere.
 package cascade
 

@@ -25,7 +25,7 @@ static inline __attribute__((always_inline)) uint64_t down(const uint8_t *p, con
 #endif
 }
 
-// The first tree for a vector of windows: DARKER(i) is not zero where node i goes right, MASK(v) makes masks of such vectors, PICK(k, left,
+// A tree for a vector of windows: DARKER(i) is not zero where node i goes right, MASK(v) makes masks of such vectors, PICK(k, left,
 // right) chooses by mask. K k0 to k5 become the masks of the six levels.
 #define LEVELS(K)                                                  \
   K k0 = MASK(DARKER(1));                                          \
@@ -69,20 +69,12 @@ int32_t native_level(void) {
 #endif
 }
 
-int32_t native_band(trees t, grid *g, node *nodes, const uint8_t *pix, int32_t at, int32_t rows, uint8_t *columns, candidates list) {
+int32_t native_search(int32_t level, trees t, raster img, const grid *grids, int32_t count, room r, state *s) {
 #ifdef __x86_64__
-  if (g->level == 2) return band_avx512(t, g, nodes, pix, at, rows, columns, list);
-  if (g->level == 1) return band_avx2(t, g, nodes, pix, at, rows, columns, list);
+  if (level == 2) return search_avx512(t, img, grids, count, r, s);
+  if (level == 1) return search_avx2(t, img, grids, count, r, s);
 #endif
-  return band_any(t, g, nodes, pix, at, rows, columns, list);
-}
-
-int32_t native_rest(trees t, grid *g, node *nodes, const uint8_t *pix, candidates list, int32_t n) {
-#ifdef __x86_64__
-  if (g->level == 2) return rest_avx512(t, g, nodes, pix, list, n);
-  if (g->level == 1) return rest_avx2(t, g, nodes, pix, list, n);
-#endif
-  return rest_any(t, g, nodes, pix, list, n);
+  return search_any(t, img, grids, count, r, s);
 }
 
 void native_smooth(int32_t level, uint8_t *to, int32_t to_stride, const uint8_t *from, int32_t from_stride, int32_t width, int32_t height) {

@@ -3,10 +3,8 @@
 package cascade
 
 // #cgo CFLAGS: -O3
-// #cgo noescape native_band
-// #cgo nocallback native_band
-// #cgo noescape native_rest
-// #cgo nocallback native_rest
+// #cgo noescape native_search
+// #cgo nocallback native_search
 // #cgo noescape native_smooth
 // #cgo nocallback native_smooth
 // #include "native.h"
@@ -14,23 +12,26 @@ import "C"
 
 import (
 	"image"
+	"math"
 	"slices"
 )
 
-const (
-	bandWindows = 4096 // about as many as share a first-level cache with the rows they lie in
-	restWindows = 2048 // candidates that are worth fetching the deep stages' tables for
-)
+// moreHits is how many hits there is room for beside those that a list of candidates may turn into; a photo has fewer.
+const moreHits = 1024
 
 // native evaluates in C.
 type native struct {
 	cascade *Cascade
+	level   int
 	stages  []C.stage
-	grid    C.grid
-	nodes   []C.node // of the trees, for the size at hand
-	columns []uint8
-	at      []C.int32_t // candidates
+	planes  []uint8 // of the masked trees, see native.h
+	copied  []uint8
+	nodes   []C.node
+	grids   []C.grid
+	at      []C.int32_t
 	sum     []C.float
+	hits    []C.hit
+	state   C.state
 }
 
 // bestLevel is the fastest variant that this processor can run; it can run the lower ones too.
@@ -44,59 +45,56 @@ func newScanner(c *Cascade) scanner {
 }
 
 func newNative(c *Cascade, level int) *native {
-	s := &native{cascade: c, nodes: make([]C.node, len(c.codes)/4)}
+	s := &native{cascade: c, level: level, nodes: make([]C.node, len(c.codes)/4)}
 	for _, st := range c.stages {
 		s.stages = append(s.stages, C.stage{to: C.int32_t(st.to), threshold: C.float(st.threshold)})
 	}
-	s.grid.level = C.int32_t(level)
+	const bytes = 4 // of a leaf
+	s.planes = make([]uint8, C.TREE*bytes*min(C.MASKED, len(c.thresholds)))
+	for i := range s.planes {
+		tree, byte, leaf := i/C.TREE/bytes, i/C.TREE%bytes, i%C.TREE
+		s.planes[i] = uint8(math.Float32bits(c.leaves[tree*C.TREE+leaf]) >> (8 * byte))
+	}
 	return s
 }
 
-func (s *native) scan(found []Window, g grid) []Window {
-	s.grid.stride, s.grid.step, s.grid.cols, s.grid.built = C.int32_t(g.stride), C.int32_t(g.step), C.int32_t(g.cols), 0
-	s.grid.sin, s.grid.cos, s.grid.mirror = C.int32_t(g.pose.sin), C.int32_t(g.pose.cos), 1
-	if g.pose.mirror {
-		s.grid.mirror = -1
+// scan is one call of C, or few: while one lasts, the scheduler has to take the processor from its thread and give it back.
+func (s *native) scan(found []Window, img raster, grids []grid) []Window {
+	c := s.cascade
+	trees := C.trees{&s.stages[0], C.int32_t(len(s.stages)), C.int32_t(len(c.thresholds)),
+		(*C.int8_t)(&c.codes[0]), (*C.float)(&c.leaves[0]), (*C.uint8_t)(&s.planes[0])}
+	picture := C.raster{pix: (*C.uint8_t)(&img.pix[0]), stride: C.int32_t(img.stride), width: C.int32_t(img.width), height: C.int32_t(img.height)}
+	s.grids = s.grids[:0]
+	copied, row := 0, 0
+	for _, g := range grids {
+		mirror := C.int32_t(1)
+		if g.pose.mirror {
+			mirror = -1
+		}
+		s.grids = append(s.grids, C.grid{C.int32_t(g.size), C.int32_t(img.margin + g.row), C.int32_t(img.margin + g.col), C.int32_t(g.rows), C.int32_t(g.cols),
+			C.int32_t(g.step), C.int32_t(g.pose.sin), C.int32_t(g.pose.cos), mirror})
+		if g.step <= C.SORTED {
+			copied = max(copied, (img.width+g.step-1)/g.step*g.step*img.height)
+		}
+		row = max(row, g.cols)
 	}
-	band := min(max(bandWindows/g.cols, 1), g.rows)
-	sorted := 0
-	if g.step <= C.SORTED {
-		reach := g.size*3/2 + 4 // pixels that a window may span, turned as it may be
-		sorted = (band*g.step + reach) * (g.cols*g.step + reach)
-	}
-	s.columns = room(s.columns, sorted)
-	s.at, s.sum = room(s.at, restWindows+band*g.cols), room(s.sum, restWindows+band*g.cols)
-	n := 0
-	for r := 0; r < g.rows; r += band {
-		rows := min(band, g.rows-r)
-		at := (g.margin+g.row+r*g.step)*g.stride + g.margin + g.col
-		n += int(C.native_band(s.trees(), &s.grid, &s.nodes[0], (*C.uint8_t)(&g.pix[0]), C.int32_t(at), C.int32_t(rows),
-			(*C.uint8_t)(&s.columns[0]), C.candidates{&s.at[n], &s.sum[n]}))
-		if n >= restWindows || n > 0 && r+rows == g.rows {
-			found = s.rest(found, g, n)
-			n = 0
+	list := C.REST + max(C.BAND, row)
+	s.copied, s.at, s.sum, s.hits = room(s.copied, copied), room(s.at, list), room(s.sum, list), room(s.hits, list+moreHits)
+	r := C.room{(*C.uint8_t)(&s.copied[0]), &s.nodes[0], C.candidates{&s.at[0], &s.sum[0]}, &s.hits[0], C.int32_t(list), C.int32_t(list + moreHits)}
+	last := c.thresholds[len(c.thresholds)-1]
+	s.state = C.state{}
+	for int(s.state.grid) < len(grids) {
+		n := C.native_search(C.int32_t(s.level), trees, picture, &s.grids[0], C.int32_t(len(grids)), r, &s.state)
+		for _, h := range s.hits[:n] {
+			if score := float32(h.sum) - last; score > 0 {
+				found = append(found, Window{int(h.row) - img.margin, int(h.col) - img.margin, grids[h.grid].size, score})
+			}
 		}
 	}
 	return found
 }
 
-// rest evaluates the deep stages for the first n candidates.
-func (s *native) rest(found []Window, g grid, n int) []Window {
-	n = int(C.native_rest(s.trees(), &s.grid, &s.nodes[0], (*C.uint8_t)(&g.pix[0]), C.candidates{&s.at[0], &s.sum[0]}, C.int32_t(n)))
-	last := s.cascade.thresholds[len(s.cascade.thresholds)-1]
-	for i, at := range s.at[:n] {
-		if score := float32(s.sum[i]) - last; score > 0 {
-			found = append(found, Window{int(at)/g.stride - g.margin, int(at)%g.stride - g.margin, g.size, score})
-		}
-	}
-	return found
-}
-
-func (s *native) trees() C.trees {
-	return C.trees{&s.stages[0], C.int32_t(len(s.stages)), (*C.int8_t)(&s.cascade.codes[0]), (*C.float)(&s.cascade.leaves[0])}
-}
-
-// room is a slice of n elements, and of what the native code may write behind them; what was in it is lost.
+// room is a slice of n elements, and of what the native code may read or write behind them; what was in it is lost.
 func room[T any](s []T, n int) []T {
 	return slices.Grow(s[:0], n+C.SPARE)[:n+C.SPARE]
 }

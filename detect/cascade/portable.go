@@ -6,7 +6,14 @@ type portable struct {
 	nodes   [][2]int32 // offsets of the nodes' two pixels, 1<<depth a tree
 }
 
-func (s *portable) scan(found []Window, g grid) []Window {
+func (s *portable) scan(found []Window, img raster, grids []grid) []Window {
+	for _, g := range grids {
+		found = s.scanOne(found, img, g)
+	}
+	return found
+}
+
+func (s *portable) scanOne(found []Window, img raster, g grid) []Window {
 	c := s.cascade
 	built := 0 // stages whose offsets are known; deep ones are seldom needed
 	for r := range g.rows {
@@ -14,15 +21,15 @@ func (s *portable) scan(found []Window, g grid) []Window {
 	windows:
 		for i := range g.cols {
 			col := g.col + i*g.step
-			at := (row+g.margin)*g.stride + col + g.margin
+			at := (row+img.margin)*img.stride + col + img.margin
 			sum := float32(0)
 			for n, st := range c.stages {
 				if n == built {
-					s.build(st, g)
+					s.build(st, img, g)
 					built++
 				}
 				for t := st.from; t < st.to; t++ {
-					sum += c.leaves[t<<c.depth+s.walk(g.pix, at, t)]
+					sum += c.leaves[t<<c.depth+s.walk(img.pix, at, t)]
 				}
 				if sum <= st.threshold {
 					continue windows
@@ -51,13 +58,13 @@ func (s *portable) walk(pix []uint8, at, tree int) int {
 }
 
 // build makes the offsets of a stage for a grid.
-func (s *portable) build(st stage, g grid) {
+func (s *portable) build(st stage, img raster, g grid) {
 	c := s.cascade
 	if s.nodes == nil {
 		s.nodes = make([][2]int32, len(c.codes)/4)
 	}
 	for i := st.from << c.depth; i < st.to<<c.depth; i++ {
 		code := c.codes[4*i:][:4]
-		s.nodes[i] = [2]int32{int32(g.pose.offset(code[0], code[1], g.stride)), int32(g.pose.offset(code[2], code[3], g.stride))}
+		s.nodes[i] = [2]int32{int32(g.pose.offset(code[0], code[1], img.stride)), int32(g.pose.offset(code[2], code[3], img.stride))}
 	}
 }

@@ -34,20 +34,26 @@ const maxSize = 1 << 15
 type Searcher struct {
 	cascade *Cascade
 	scan    scanner
+	grids   []grid
 	padded  []uint8
 }
 
-// scanner finds the windows of one size.
+// scanner finds windows.
 type scanner interface {
-	// scan appends the detections on a grid, in reading order.
-	scan(found []Window, g grid) []Window
+	// scan appends the detections on grids, one after the other, each in reading order. There is a grid at least.
+	scan(found []Window, img raster, grids []grid) []Window
+}
+
+// raster is an image with a border of margin pixels around it.
+type raster struct {
+	pix           []uint8
+	stride        int
+	width, height int // with the border
+	margin        int
 }
 
 // grid is the windows of one size.
 type grid struct {
-	pix        []uint8 // of the image, with a border of margin pixels around it
-	stride     int
-	margin     int
 	row, col   int // centre of the first window, from the image's corner
 	rows, cols int // number of windows
 	size, step int
@@ -67,26 +73,23 @@ func (s *Searcher) Search(found []Window, luma *image.Gray, p Params) []Window {
 		return found
 	}
 	size, largest := p.sizes(width, height)
-	if size > largest {
+	s.grids = s.grids[:0]
+	for ; size <= largest; size = p.next(size) {
+		if g, ok := p.grid(size, width, height); ok {
+			s.grids = append(s.grids, g)
+		}
+	}
+	if len(s.grids) == 0 {
 		return found
 	}
-	pix, stride, margin := luma.Pix[:(height-1)*luma.Stride+width], luma.Stride, 0
+	img := raster{luma.Pix[:(height-1)*luma.Stride+width], luma.Stride, width, height, 0}
 	if p.turn() != 0 {
-		margin = border(largest)
-		stride = width + 2*margin
-		pix = s.pad(luma, margin)
+		img = s.pad(luma, border(largest))
 	}
-	for ; size <= largest; size = p.next(size) {
-		g, ok := p.grid(size, width, height)
-		if !ok {
-			continue
-		}
-		g.pix, g.stride, g.margin = pix, stride, margin
-		from := len(found)
-		found = s.scan.scan(found, g)
-		if p.Mirror {
-			reverseRows(found[from:])
-		}
+	from := len(found)
+	found = s.scan.scan(found, img, s.grids)
+	if p.Mirror {
+		reverseRows(found[from:])
 	}
 	return found
 }
@@ -126,7 +129,7 @@ func border(size int) int {
 
 // pad copies an image and continues its edges outwards, so that turned windows find the nearest pixel of the image where they reach
 // beyond it.
-func (s *Searcher) pad(luma *image.Gray, margin int) []uint8 {
+func (s *Searcher) pad(luma *image.Gray, margin int) raster {
 	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
 	stride := width + 2*margin
 	s.padded = slices.Grow(s.padded[:0], stride*(height+2*margin))[:stride*(height+2*margin)]
@@ -138,14 +141,14 @@ func (s *Searcher) pad(luma *image.Gray, margin int) []uint8 {
 			to[x], to[margin+width+x] = from[0], from[width-1]
 		}
 	}
-	return s.padded
+	return raster{s.padded, stride, stride, height + 2*margin, margin}
 }
 
 // reverseRows turns every row of windows around.
 func reverseRows(ws []Window) {
 	for len(ws) > 0 {
 		n := 1
-		for n < len(ws) && ws[n].Row == ws[0].Row {
+		for n < len(ws) && ws[n].Row == ws[0].Row && ws[n].Size == ws[0].Size {
 			n++
 		}
 		slices.Reverse(ws[:n])

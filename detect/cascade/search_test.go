@@ -156,6 +156,26 @@ func TestRandomCascadesEqualPigo(t *testing.T) {
 	}
 }
 
+// TestMoreHitsThanRoom has a cascade that passes nearly all windows, many more than the native code has room for at a time.
+func TestMoreHitsThanRoom(t *testing.T) {
+	p := newParity(t, drawn(rand.New(rand.NewPCG(6, 6)), 6, 1))
+	if n := p.check(t, "one tree", noise(rand.New(rand.NewPCG(7, 7)), 260, 240), usual()); n < 20000 {
+		t.Errorf("only %d windows to compare", n)
+	}
+}
+
+// TestLargeWindowsAtSmallSteps has windows whose offsets need more than words, in every layout of the image.
+func TestLargeWindowsAtSmallSteps(t *testing.T) {
+	p := newParity(t, detect.Facefinder)
+	other := newParity(t, drawn(rand.New(rand.NewPCG(8, 8)), 6, 9))
+	for step := range 5 {
+		params := usual()
+		params.MinSize, params.Shift, params.Mirror = 250, float64(step+1)/250, step%2 == 1
+		p.check(t, "photo", photo(t, 280), params)
+		other.check(t, "random cascade", photo(t, 280), params)
+	}
+}
+
 // Turned windows near the border look at the nearest pixel of the image. pigo clamps columns by the number of rows, and so
 // looks elsewhere unless the image is a square: there it is right, and we agree with it as it stands.
 func TestTurnedWindowsClampToTheImage(t *testing.T) {
