@@ -33,7 +33,7 @@ func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.iou, "iou", d.IoU, "IoU above which two windows are the same face")
 	fs.Var(&o.minScore, "min-score", "score a face needs; the detector's own default if empty")
 	fs.Var(&o.angles, "angles", "also search faces tilted by these angles, as 22.5,-22.5")
-	fs.BoolVar(&o.verify, "verify-faces", d.Verify, "look again, mirrored, and ask other cascades: more faces for twice the time")
+	fs.BoolVar(&o.verify, "verify-faces", d.Verify, "look again, mirrored, and ask other cascades: more faces for half as much time more")
 	o.maxPixels = 100e6
 	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (too_many_pixels)")
 }

@@ -50,7 +50,8 @@ type scratch struct {
 	lumas  []*image.Gray // as they are searched
 	smooth []image.Gray
 	passes searches // over whole images
-	ends   []int    // of passes, an image
+	weight []float64
+	ends   []int // of passes, an image
 	looks  looks
 	merger merger
 	asker  haar.Asker
@@ -93,7 +94,7 @@ func (d *detector) Detect(ctx context.Context, batch []Image) ([]Answer, error) 
 	for i, to := range s.ends {
 		s.merger.clear()
 		for j := range s.passes[from:to] {
-			s.merger.add(&s.passes[from+j], d.p.weight(), 0, 0)
+			s.merger.add(&s.passes[from+j], s.weight[from+j], 0, 0)
 		}
 		s.merger.cluster(d.p.IoU)
 		s.looks.plan(&s.merger, s.lumas[i])
@@ -135,7 +136,8 @@ func (s *scratch) prepare(batch []Image, p Params) {
 		}
 		s.lumas = append(s.lumas, luma)
 		for _, pass := range p.passes(luma.Bounds().Size(), img.Scale) {
-			s.passes.add(luma, pass)
+			s.passes.add(luma, pass.Params)
+			s.weight = append(s.weight, pass.weight)
 		}
 		s.ends = append(s.ends, len(s.passes))
 	}
@@ -147,7 +149,7 @@ func (s *scratch) clear() {
 	s.passes.clear()
 	s.looks.clear()
 	clear(s.lumas)
-	s.lumas, s.ends = s.lumas[:0], s.ends[:0]
+	s.lumas, s.ends, s.weight = s.lumas[:0], s.ends[:0], s.weight[:0]
 }
 
 func (d *detector) Fingerprint() string { return d.print }

@@ -123,12 +123,12 @@ func (l *looks) gather(m *merger, img int) {
 
 func (c found) doubtful() bool { return c.score >= doubtful && c.score < sure }
 
-// Under Verify all clusters but the best are shown to cascades of another kind, trained on other photos, besides. Its score becomes the geometric mean of
+// Under Verify all clusters but those with high scores are shown to cascades of another kind, trained on other photos, besides. Its score becomes the geometric mean of
 // its own and of what their opinion is worth, so that the scale stays and so does the threshold.
 const (
 	opinionFront   = 1.0 // weights of the logarithms
 	opinionProfile = 1.3
-	pastDoubt      = 60   // score from which on nobody is asked
+	pastDoubt      = 20   // score from which on nobody is asked
 	opinionNone    = 2.15 // logarithm of what it is worth that they see nothing
 )
 

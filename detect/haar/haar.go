@@ -51,7 +51,9 @@ var sizes = func() (s []int) {
 // Cascade is one of OpenCV's cascades of boosted trees over sums of rectangles.
 type Cascade struct {
 	stages []stage
-	trees  []tree
+	roots  []int32 // of the trees, among all nodes
+	nodes  []node
+	leaves []float32
 }
 
 type stage struct {
@@ -59,22 +61,26 @@ type stage struct {
 	threshold float32
 }
 
-// tree holds its nodes; a child that is not negative is a node, else leaf -1-child.
-type tree struct {
-	nodes  []node
-	leaves []float32
-}
-
+// node is a feature: rectangles whose sums count so many times. A child that is not negative is a node, else leaf -1-child.
 type node struct {
 	rects     [3]rect
 	threshold float64
-	child     [2]int
+	child     [2]int32
 }
 
-// rect is four places in an integral image, and what the sum between them counts.
+// rect is four places in an integral image, and how many times the sum between them counts.
 type rect struct {
-	a, b, c, d int
-	weight     float64
+	a, b, c, d uint16
+	weight     int32
+}
+
+// integral holds, at y*stride + x, the sum of what is above and to the left.
+type integral [stride * stride]int32
+
+// sum is that of a rectangle in the window at a place. Places are within the image; saying so spares the checks.
+func (r *rect) sum(in *integral, at uint) int32 {
+	const within = stride*stride - 1
+	return r.weight * (in[(at+uint(r.d))&within] - in[(at+uint(r.c))&within] - in[(at+uint(r.b))&within] + in[(at+uint(r.a))&within])
 }
 
 // Parse reads a cascade in OpenCV's format. Only upright features over windows of 20x20 are known.
@@ -118,64 +124,67 @@ func Parse(r io.Reader) (*Cascade, error) {
 			if x < 0 || y < 0 || w < 1 || h < 1 || x+w > side || y+h > side {
 				return nil, fmt.Errorf("feature %d reaches beyond the window", i)
 			}
-			features[i][j] = newRect(x, y, w, h, v[4])
+			if v[4] != math.Trunc(v[4]) || math.Abs(v[4]) > side {
+				return nil, fmt.Errorf("feature %d counts a rectangle %v times, want a whole number", i, v[4])
+			}
+			features[i][j] = newRect(x, y, w, h, int32(v[4]))
 		}
 	}
 	c := new(Cascade)
 	for i, s := range f.Stages {
 		for _, t := range s.Trees {
-			parsed, err := newTree(t.Nodes, t.Leaves, features)
-			if err != nil {
+			if err := c.addTree(t.Nodes, t.Leaves, features); err != nil {
 				return nil, fmt.Errorf("stage %d: %w", i, err)
 			}
-			c.trees = append(c.trees, parsed)
 		}
 		v, err := floats(s.Threshold, 1)
 		if err != nil {
 			return nil, fmt.Errorf("stage %d: %w", i, err)
 		}
-		c.stages = append(c.stages, stage{len(c.trees), float32(v[0] - 1e-5)})
+		c.stages = append(c.stages, stage{len(c.roots), float32(v[0] - 1e-5)})
 	}
 	return c, nil
 }
 
-func newRect(x, y, w, h int, weight float64) rect {
-	at := y*stride + x
-	return rect{at, at + w, at + h*stride, at + h*stride + w, weight}
+func newRect(x, y, w, h int, weight int32) rect {
+	at := uint16(y*stride + x)
+	return rect{at, at + uint16(w), at + uint16(h*stride), at + uint16(h*stride+w), weight}
 }
 
-// newTree reads nodes of left child, right child, feature and threshold each; children of 0 and below are leaves.
-func newTree(nodes, leaves string, features [][3]rect) (t tree, err error) {
+// addTree reads nodes of left child, right child, feature and threshold each; children of 0 and below are leaves.
+func (c *Cascade) addTree(nodes, leaves string, features [][3]rect) error {
 	v, err := floats(nodes, 0)
 	if err != nil || len(v) == 0 || len(v)%4 != 0 {
-		return t, errors.Join(errors.New("nodes are four numbers each"), err)
+		return errors.Join(errors.New("nodes are four numbers each"), err)
 	}
 	values, err := floats(leaves, len(v)/4+1)
 	if err != nil {
-		return t, err
+		return err
 	}
-	for _, leaf := range values {
-		t.leaves = append(t.leaves, float32(leaf))
-	}
+	root, leaf := int32(len(c.nodes)), int32(len(c.leaves))
+	c.roots = append(c.roots, root)
 	for i := 0; i < len(v); i += 4 {
 		feature := int(v[i+2])
 		if feature < 0 || feature >= len(features) {
-			return t, fmt.Errorf("there is no feature %d", feature)
+			return fmt.Errorf("there is no feature %d", feature)
 		}
 		n := node{rects: features[feature], threshold: v[i+3]}
 		for j := range n.child {
 			child := int(v[i+j])
-			if child > 0 && (child <= i/4 || child >= len(v)/4) || -child >= len(t.leaves) {
-				return t, fmt.Errorf("there is no child %d", child)
+			if child > 0 && (child <= i/4 || child >= len(v)/4) || -child >= len(values) {
+				return fmt.Errorf("there is no child %d", child)
 			}
-			n.child[j] = child
+			n.child[j] = root + int32(child)
 			if child <= 0 {
-				n.child[j] = child - 1
+				n.child[j] = int32(child) - 1 - leaf
 			}
 		}
-		t.nodes = append(t.nodes, n)
+		c.nodes = append(c.nodes, n)
 	}
-	return t, nil
+	for _, l := range values {
+		c.leaves = append(c.leaves, float32(l))
+	}
+	return nil
 }
 
 // floats are the numbers of a text; n of them unless n is 0.
@@ -199,10 +208,10 @@ var inner = newRect(1, 1, side-2, side-2, 1)
 
 const innerArea = (side - 2) * (side - 2)
 
-// passes tells whether a window passes all stages.
-func (c *Cascade) passes(sum, squares []int32) bool {
-	s := int64(inner.of(sum))
-	contrast := innerArea*int64(inner.of(squares)) - s*s
+// passes tells whether the window at a place passes all stages.
+func (c *Cascade) passes(sums, squares *integral, at uint) bool {
+	s := int64(inner.sum(sums, at))
+	contrast := innerArea*int64(inner.sum(squares, at)) - s*s
 	if contrast <= 100*innerArea*innerArea { // flat
 		return false
 	}
@@ -211,21 +220,20 @@ func (c *Cascade) passes(sum, squares []int32) bool {
 	for _, st := range c.stages {
 		total := float32(0)
 		for ; t < st.trees; t++ {
-			tree := &c.trees[t]
-			i := 0
+			i := c.roots[t]
 			for i >= 0 {
-				n := &tree.nodes[i]
-				v := n.rects[0].weight*float64(n.rects[0].of(sum)) + n.rects[1].weight*float64(n.rects[1].of(sum))
+				n := &c.nodes[i]
+				v := n.rects[0].sum(sums, at) + n.rects[1].sum(sums, at)
 				if n.rects[2].weight != 0 {
-					v += n.rects[2].weight * float64(n.rects[2].of(sum))
+					v += n.rects[2].sum(sums, at)
 				}
 				side := 0
-				if v >= n.threshold*norm {
+				if float64(v) >= n.threshold*norm {
 					side = 1
 				}
 				i = n.child[side]
 			}
-			total += tree.leaves[-1-i]
+			total += c.leaves[-1-i]
 		}
 		if total < st.threshold {
 			return false
@@ -233,8 +241,6 @@ func (c *Cascade) passes(sum, squares []int32) bool {
 	}
 	return true
 }
-
-func (r *rect) of(sum []int32) int32 { return sum[r.d] - sum[r.c] - sum[r.b] + sum[r.a] }
 
 // opinion is the embedded cascades, parsed when they are first asked.
 var opinion = sync.OnceValues(func() (frontal, profile *Cascade) {
@@ -258,7 +264,7 @@ type Asker struct {
 	scaled        image.Gray
 	across        []int32
 	prefix        []int32
-	sum, squares  []int32
+	sums, squares *integral
 }
 
 // Opinion is how much two kinds of cascades, of faces from the front and from the side, agree that the square around (x, y) is a face: 0 for
@@ -286,10 +292,10 @@ func (a *Asker) Opinion(luma *image.Gray, x, y, size float64) (front, profile fl
 }
 
 func (a *Asker) begin() {
-	if a.sum == nil {
+	if a.sums == nil {
 		a.patch, a.mirror = *image.NewGray(image.Rect(0, 0, patch, patch)), *image.NewGray(image.Rect(0, 0, patch, patch))
 		a.scaled = *image.NewGray(image.Rect(0, 0, stride-1, stride-1))
-		a.sum, a.squares = make([]int32, stride*stride), make([]int32, stride*stride)
+		a.sums, a.squares = new(integral), new(integral)
 	}
 }
 
@@ -302,7 +308,7 @@ func (a *Asker) integrate(m *image.Gray, width, height int) {
 			row += v
 			square += v * v
 			at := (y+1)*stride + x + 1
-			a.sum[at] = a.sum[at-stride] + row
+			a.sums[at] = a.sums[at-stride] + row
 			a.squares[at] = a.squares[at-stride] + square
 		}
 	}
@@ -318,9 +324,8 @@ func (a *Asker) count(n *[2]int, p *image.Gray, size int, cascades ...*Cascade) 
 	a.integrate(&a.scaled, wide, wide)
 	for y := 0; y < places; y += 2 {
 		for x := 0; x < places; x += 2 {
-			at := y*stride + x
 			for i, c := range cascades {
-				if c.passes(a.sum[at:], a.squares[at:]) {
+				if c.passes(a.sums, a.squares, uint(y*stride+x)) {
 					n[i]++
 				}
 			}
@@ -338,24 +343,26 @@ func (a *Asker) resample(to *image.Gray, n int, from *image.Gray, x, y, step int
 	a.across = grow(a.across, n*(bottom-top))
 	a.prefix = grow(a.prefix, max(width, height)+1)
 	for r := top; r < bottom; r++ {
-		means(a.across[(r-top)*n:][:n], a.prefix, width, x, step, length, func(i int) int32 { return int32(from.Pix[r*from.Stride+i]) })
+		means(a.across[(r-top)*n:][:n], a.prefix, from.Pix[r*from.Stride:], 1, width, x, step, length)
 	}
 	var column [patch]int32
 	for c := range n {
-		means(column[:n], a.prefix, bottom-top, y-top<<8, step, length, func(i int) int32 { return a.across[i*n+c] })
+		means(column[:n], a.prefix, a.across[c:], n, bottom-top, y-top<<8, step, length)
 		for r, v := range column[:n] {
 			to.Pix[r*to.Stride+c] = uint8(v)
 		}
 	}
 }
 
-// means are those of intervals of a line of n values, from `first` on a step apart.
-func means(to, prefix []int32, n, first, step, length int, at func(int) int32) {
+// means are those of intervals of a line of n values, which lie `apart`, from `first` on a step apart.
+func means[T uint8 | int32](to, prefix []int32, line []T, apart, n, first, step, length int) {
 	length = min(length, n<<8)
 	lo, hi := min(max(first>>8, 0), n-1), min(max((first+(len(to)-1)*step+length)>>8+1, 1), n)
+	sum := int32(0)
 	prefix[lo] = 0
 	for i := lo; i < hi; i++ {
-		prefix[i+1] = prefix[i] + at(i)
+		sum += int32(line[i*apart])
+		prefix[i+1] = sum
 	}
 	upTo := func(t int) int64 {
 		i := t >> 8

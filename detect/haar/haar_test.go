@@ -39,7 +39,7 @@ func TestEqualsOpenCV(t *testing.T) {
 		var got []string
 		for x := 0; x <= width-side; x += 2 {
 			for y := 0; y <= height-side; y += 2 {
-				if at := y*stride + x; c.passes(a.sum[at:], a.squares[at:]) {
+				if c.passes(a.sums, a.squares, uint(y*stride+x)) {
 					got = append(got, fmt.Sprintf("%d,%d", x, y))
 				}
 			}
@@ -119,6 +119,7 @@ func TestParseRefuses(t *testing.T) {
 		{"<width>20", "<width>24"},
 		{"2 7 16 4 -1.", "2 7 16 24 -1."},
 		{"2 7 16 4 -1.", "2 7 16 -1."},
+		{"2 7 16 4 -1.", "2 7 16 4 -1.5"},
 		{"0 1 0 4.3272329494357109e-03", "0 9 0 4.3272329494357109e-03"},
 		{"0 1 0 4.3272329494357109e-03", "-7 1 0 4.3272329494357109e-03"},
 		{"0 1 0 4.3272329494357109e-03", "0 1 99999 4.3272329494357109e-03"},
