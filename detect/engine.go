@@ -49,9 +49,9 @@ type detector struct {
 type scratch struct {
 	lumas  []*image.Gray // as they are searched
 	smooth []image.Gray
-	passes searches // over whole images
-	weight []float64
-	ends   []int // of passes, an image
+	passes searches  // over whole images
+	weight []float64 // of passes
+	ends   []int     // of passes, an image
 	looks  looks
 	merger merger
 	asker  haar.Asker
@@ -146,6 +146,9 @@ func (s *scratch) prepare(batch []Image, p Params) {
 func tooLarge(size image.Point) bool { return size.X*size.Y > cascade.MaxPixels }
 
 func (s *scratch) clear() {
+	for i := range s.smooth {
+		s.smooth[i].Pix = cascade.LetGo(s.smooth[i].Pix)
+	}
 	s.passes.clear()
 	s.looks.clear()
 	clear(s.lumas)

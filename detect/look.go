@@ -123,12 +123,12 @@ func (l *looks) gather(m *merger, img int) {
 
 func (c found) doubtful() bool { return c.score >= doubtful && c.score < sure }
 
-// Under Verify all clusters but those with high scores are shown to cascades of another kind, trained on other photos, besides. Its score becomes the geometric mean of
-// its own and of what their opinion is worth, so that the scale stays and so does the threshold.
+// Under Verify a cluster whose score is not high is shown to cascades of another kind, trained on other photos. Its score becomes the geometric mean
+// of its own and of what their opinion is worth, so that the threshold stays, and at most what is high: whoever is not asked has as much.
 const (
 	opinionFront   = 1.0 // weights of the logarithms
 	opinionProfile = 1.3
-	pastDoubt      = 20   // score from which on nobody is asked
+	pastDoubt      = 20   // score from which on nobody is asked, and that no opinion can lift another one above
 	opinionNone    = 2.15 // logarithm of what it is worth that they see nothing
 )
 
@@ -142,7 +142,7 @@ func secondOpinion(a *haar.Asker, clusters []found, luma *image.Gray) {
 		size := c.side / drawnSide
 		sin, cos := math.Sincos(2 * math.Pi * c.tilt)
 		front, profile := a.Opinion(luma, c.x-drawnDown*size*sin, c.y-drawnDown*size*cos, size)
-		c.score = math.Expm1((math.Log1p(c.score) + opinionNone + opinionFront*front + opinionProfile*profile) / 2)
+		c.score = min(pastDoubt, math.Expm1((math.Log1p(c.score)+opinionNone+opinionFront*front+opinionProfile*profile)/2))
 	}
 	slices.SortStableFunc(clusters, better)
 }

@@ -104,7 +104,7 @@ func TestConfidence(t *testing.T) {
 			}
 			last = c
 		}
-		if even := map[bool]float64{false: 5, true: 8}[p.Verify]; p.Confidence(even) != 0.5 {
+		if even := map[bool]float64{false: 5, true: 10}[p.Verify]; p.Confidence(even) != 0.5 {
 			t.Errorf("%+v: a score of %v is %v", p, even, p.Confidence(even))
 		}
 	}

@@ -151,7 +151,7 @@ func (p Params) answer(clusters []found) Answer {
 func (p Params) Confidence(score float64) float64 {
 	even, steep := 5.0, 1.6
 	if p.Verify {
-		even, steep = 8, 4
+		even, steep = 10, 3
 	}
 	return 1 / (1 + math.Pow(even/score, steep))
 }

@@ -17,8 +17,8 @@
 //     and a stride every pixel of every node is a constant offset from the window (tables.go). Deep trees are seldom
 //     reached, so their tables are made when they are.
 //   - The first two trees for a vector of neighbouring windows at once. All of their 63 nodes are evaluated, with loads of adjacent
-//     windows' pixels; blends by the outcomes of the upper levels select the leaf, and the leaves' bytes come from shuffles. Where
-//     windows are up to 4 pixels apart this works on a copy of the image that has its columns sorted by their remainder, made once for
+//     windows' pixels; blends by the outcomes of the upper levels select the leaf. Where
+//     windows are up to 4 pixels apart, and not huge, this works on a copy of the image that has its columns sorted by their remainder, made once for
 //     all sizes with that step; the deeper trees go on with the same copy, which the first-level cache then holds alone.
 //   - What survives is compacted into a list and goes on stage by stage, ten windows interleaved, so that the latency of one
 //     window's loads hides behind the others'. Trees between thresholds that can reject are one stage, without a check.

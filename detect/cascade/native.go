@@ -91,6 +91,7 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 			}
 		}
 	}
+	s.copied = LetGo(s.copied)
 	return found
 }
 

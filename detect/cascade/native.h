@@ -52,13 +52,13 @@ typedef struct {
   int32_t a, b;
 } node;
 
-// Windows that were not rejected so far: centres, as offsets into the image, and sums.
+// Windows that were not rejected so far: centres, as offsets into the image or its copy, and sums.
 typedef struct {
   int32_t *at;
   float *sum;
 } candidates;
 
-// A window that was not rejected.
+// A window that was not rejected, by its centre in the image with its border.
 typedef struct {
   int32_t grid, row, col;
   float sum;
@@ -77,7 +77,7 @@ typedef struct {
 typedef struct {
   int32_t grid, row;    // what comes next
   int32_t copied;       // step for which the copy is sorted
-  int32_t parts;        // the image's columns are sorted into, 1 where they are not, 0 before the first grid
+  int32_t parts;        // the image's columns are sorted into, 1 where they are not
   int32_t stride;       // of the image, or of its copy
   int32_t remainder;    // of the centres' columns, by which part they are in
   int32_t built;        // trees whose offsets are in nodes

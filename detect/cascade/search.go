@@ -30,7 +30,7 @@ const MaxPixels = 1 << 29
 const maxSize = 1 << 15
 
 // Searcher searches images with one cascade, one after the other. It keeps what it needs from image to image, and so
-// allocates nothing once it has seen one of the largest. Not for use by several goroutines at once.
+// allocates nothing once it has seen one of the largest, up to copies of several million pixels. Not for use by several goroutines at once.
 type Searcher struct {
 	cascade *Cascade
 	scan    scanner
@@ -91,7 +91,17 @@ func (s *Searcher) Search(found []Window, luma *image.Gray, p Params) []Window {
 	if p.Mirror {
 		reverseRows(found[from:])
 	}
+	s.padded = LetGo(s.padded)
 	return found
+}
+
+// LetGo is a buffer to be used again, or none if it is so large that it had better not outlive its image.
+func LetGo(b []uint8) []uint8 {
+	const keep = 16 << 20
+	if cap(b) > keep {
+		return nil
+	}
+	return b
 }
 
 // sizes are the sides of the smallest and the largest windows in an image.

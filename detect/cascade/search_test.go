@@ -176,6 +176,21 @@ func TestLargeWindowsAtSmallSteps(t *testing.T) {
 	}
 }
 
+// TestLongRows has rows so long that offsets need more than words: of the image, of its copies, and of neither but nearly.
+func TestLongRows(t *testing.T) {
+	p := newParity(t, detect.Facefinder)
+	other := newParity(t, drawn(rand.New(rand.NewPCG(9, 9)), 6, 5))
+	for _, width := range []int{32765, 32768, 33001} {
+		luma := noise(rand.New(rand.NewPCG(10, uint64(width))), width, 27)
+		for step := range 5 {
+			params := usual()
+			params.MinSize, params.Shift = 25, float64(step+1)/25
+			p.check(t, "noise", luma, params)
+			other.check(t, "random cascade", luma, params)
+		}
+	}
+}
+
 // Turned windows near the border look at the nearest pixel of the image. pigo clamps columns by the number of rows, and so
 // looks elsewhere unless the image is a square: there it is right, and we agree with it as it stands.
 func TestTurnedWindowsClampToTheImage(t *testing.T) {

@@ -283,8 +283,11 @@ static TARGET int32_t VARIANT(search)(trees t, raster img, const grid *grids, in
     const int sorted = g->step <= SORTED && g->size <= LARGE;
     const int32_t parts = sorted ? g->step : 1, part = sorted ? (img.width + parts - 1) / parts : img.stride, stride = parts * part;
     if (s->row == 0) {
-      if (sorted && s->copied != parts) VARIANT(sort)(r.copy, img, parts, part);
-      if (sorted) s->copied = parts;
+      if (sorted && s->copied != parts) {
+        VARIANT(sort)(r.copy, img, parts, part);
+        __asm__ volatile("" ::: "memory");  // down reads more of it than it can say
+        s->copied = parts;
+      }
       s->parts = parts;
       s->stride = stride;
       s->remainder = g->col % parts;

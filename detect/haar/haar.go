@@ -33,11 +33,12 @@ var frontalface []byte
 var profileface []byte
 
 const (
-	side   = 20         // of a cascade's window
-	patch  = 96         // side of the resampled surroundings
-	square = 48         // side, in them, of the square that is asked about
-	reach  = square / 4 // how far a window's centre may lie from the square's
-	stride = 64         // of integral images
+	side      = 20         // of a cascade's window
+	patch     = 96         // side of the resampled surroundings
+	square    = 48         // side, in them, of the square that is asked about
+	maxWeight = 20         // of a rectangle: sums of features fit 32 bits
+	reach     = square / 4 // how far a window's centre may lie from the square's
+	stride    = 64         // of integral images
 )
 
 // sizes of windows, in 256ths of the square's side.
@@ -124,8 +125,8 @@ func Parse(r io.Reader) (*Cascade, error) {
 			if x < 0 || y < 0 || w < 1 || h < 1 || x+w > side || y+h > side {
 				return nil, fmt.Errorf("feature %d reaches beyond the window", i)
 			}
-			if v[4] != math.Trunc(v[4]) || math.Abs(v[4]) > side {
-				return nil, fmt.Errorf("feature %d counts a rectangle %v times, want a whole number", i, v[4])
+			if v[4] != math.Trunc(v[4]) || math.Abs(v[4]) > maxWeight {
+				return nil, fmt.Errorf("feature %d counts a rectangle %v times, want a whole number up to %d", i, v[4], maxWeight)
 			}
 			features[i][j] = newRect(x, y, w, h, int32(v[4]))
 		}
