@@ -5,6 +5,14 @@
 #include <math.h>
 #include <string.h>
 
+// Where the pixels lie that a grid's windows look at.
+typedef struct {
+  const uint8_t *pix;  // of the image, or of its copy
+  int32_t stride;
+  int32_t parts, part;  // that columns are sorted into, 1 where they are not, and the columns of one
+  int32_t remainder;    // of the centres' columns, by which part they are in
+} layout;
+
 // down goes from node i of a tree to its left child, or, if pixel b is darker than pixel a, to its right one. Compilers
 // spend a third more instructions on it.
 static inline __attribute__((always_inline)) uint64_t down(const uint8_t *p, const node *tree, uint64_t i) {

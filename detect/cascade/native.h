@@ -75,12 +75,9 @@ typedef struct {
 
 // How far a search is. It begins with zeros.
 typedef struct {
-  int32_t grid, row;    // what comes next
-  int32_t copied;       // step for which the copy is sorted
-  int32_t parts;        // the image's columns are sorted into, 1 where they are not
-  int32_t stride;       // of the image, or of its copy
-  int32_t remainder;    // of the centres' columns, by which part they are in
-  int32_t built;        // trees whose offsets are in nodes
+  int32_t grid, row;  // what comes next
+  int32_t copied;     // step for which the copy is sorted
+  int32_t built;      // trees whose offsets are in nodes
 } state;
 
 // native_level is the best variant that this processor can run: 2 = AVX-512, 1 = AVX2, 0 = any.

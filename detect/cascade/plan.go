@@ -42,11 +42,8 @@ func (p Params) Grids(grids []Grid, width, height int) []Grid {
 	if width < 1 || height < 1 {
 		return grids
 	}
-	size, largest := p.sizes(width, height)
-	for ; size <= largest; size = p.next(size) {
-		if g, ok := p.grid(size, width, height); ok {
-			grids = append(grids, Grid{g.size, g.step, g.row, g.col, g.rows, g.cols, g.pose.sin, g.pose.cos})
-		}
+	for _, g := range p.grids(nil, width, height) {
+		grids = append(grids, Grid{g.size, g.step, g.row, g.col, g.rows, g.cols, g.pose.sin, g.pose.cos})
 	}
 	return grids
 }

@@ -72,19 +72,13 @@ func (s *Searcher) Search(found []Window, luma *image.Gray, p Params) []Window {
 	if width*height == 0 {
 		return found
 	}
-	size, largest := p.sizes(width, height)
-	s.grids = s.grids[:0]
-	for ; size <= largest; size = p.next(size) {
-		if g, ok := p.grid(size, width, height); ok {
-			s.grids = append(s.grids, g)
-		}
-	}
+	s.grids = p.grids(s.grids[:0], width, height)
 	if len(s.grids) == 0 {
 		return found
 	}
 	img := raster{luma.Pix[:(height-1)*luma.Stride+width], luma.Stride, width, height, 0}
 	if p.turn() != 0 {
-		img = s.pad(luma, border(largest))
+		img = s.pad(luma, border(s.grids[len(s.grids)-1].size))
 	}
 	from := len(found)
 	found = s.scan.scan(found, img, s.grids)
@@ -116,6 +110,16 @@ func (p Params) next(size int) int {
 
 // turn is the angle in 32nds of a turn.
 func (p Params) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
+
+// grids appends those of a search, by size.
+func (p Params) grids(all []grid, width, height int) []grid {
+	for size, largest := p.sizes(width, height); size <= largest; size = p.next(size) {
+		if g, ok := p.grid(size, width, height); ok {
+			all = append(all, g)
+		}
+	}
+	return all
+}
 
 // grid is where the windows of a size lie in an image. It is not ok when none fits.
 func (p Params) grid(size, width, height int) (g grid, ok bool) {

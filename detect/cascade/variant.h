@@ -172,23 +172,23 @@ static TARGET void VARIANT(sort)(uint8_t *to, raster img, int32_t k, int32_t par
 
 // place is where a pixel lies that is x columns to the right of a window's centre, from there. Columns are counted from so far on the left that the
 // quotient of none is negative.
-static inline __attribute__((always_inline)) TARGET int32_t VARIANT(place)(uint32_t parts, uint32_t part, uint32_t remainder, int32_t x) {
+static inline __attribute__((always_inline)) TARGET int32_t VARIANT(place)(layout l, int32_t x) {
+  const uint32_t parts = l.parts, part = l.part, remainder = l.remainder;
   const uint32_t zero = remainder + FAR, inverse = (1 << 16) / parts + (parts == 3);  // exact where FAR + x < 1 << 15, or parts are not 3
   const uint32_t c = x + zero, quotient = c * inverse >> 16;
   return (c - quotient * parts) * part + quotient - remainder * part - FAR / parts;
 }
 
 // build makes the offsets of the trees up to `to` that were not made yet.
-static TARGET void VARIANT(build)(trees t, const grid *g, node *nodes, state *s, int32_t to) {
-  const int32_t sin = g->sin, cos = g->cos, mirror = g->mirror, stride = s->stride;
-  const int32_t parts = s->parts, part = stride / parts, remainder = s->remainder;
+static TARGET void VARIANT(build)(trees t, const grid *g, layout l, node *nodes, state *s, int32_t to) {
+  const int32_t sin = g->sin, cos = g->cos, mirror = g->mirror, stride = l.stride;
   int32_t i = s->built * TREE;
 #if WIDTH >= 32
   if (sin == 0 && g->size < 256 && stride < 1 << 15) {
     // The same by words: of four nodes, rows and columns alternate.
-    const int32_t zero = remainder + 252;
+    const int32_t parts = l.parts, zero = l.remainder + 252;
 #define PAIR(row, column) _mm256_set1_epi32((uint16_t)(row) | (uint32_t)(column) << 16)
-    const __m256i size = _mm256_set1_epi16(cos / 256), sign = PAIR(1, mirror), scale = PAIR(stride, parts > 1 ? part : 1);
+    const __m256i size = _mm256_set1_epi16(cos / 256), sign = PAIR(1, mirror), scale = PAIR(stride, parts > 1 ? l.part : 1);
     const __m256i shift = PAIR(0, zero), inverse = PAIR(0, parts > 1 ? (1 << 16) / parts + (parts == 3) : 0), back = PAIR(0, 1 - stride);
     const __m256i base = _mm256_set1_epi32(parts > 1 ? zero / parts * (1 - stride) : 0);
 #undef PAIR
@@ -203,8 +203,8 @@ static TARGET void VARIANT(build)(trees t, const grid *g, node *nodes, state *s,
 #endif
   for (; i < to * TREE; i++) {
     const int8_t *c = t.codes + 4 * i;
-    nodes[i].a = ((cos * c[0] - sin * c[1]) >> 16) * stride + VARIANT(place)(parts, part, remainder, mirror * ((sin * c[0] + cos * c[1]) >> 16));
-    nodes[i].b = ((cos * c[2] - sin * c[3]) >> 16) * stride + VARIANT(place)(parts, part, remainder, mirror * ((sin * c[2] + cos * c[3]) >> 16));
+    nodes[i].a = ((cos * c[0] - sin * c[1]) >> 16) * stride + VARIANT(place)(l, mirror * ((sin * c[0] + cos * c[1]) >> 16));
+    nodes[i].b = ((cos * c[2] - sin * c[3]) >> 16) * stride + VARIANT(place)(l, mirror * ((sin * c[2] + cos * c[3]) >> 16));
   }
   s->built = to;
 }
@@ -245,13 +245,13 @@ static TARGET int32_t VARIANT(run)(const node *nodes, const float *leaves, int32
 }
 
 // stages evaluates the stages that end in (after, until] for n candidates, of which the trees before `from` are done.
-static TARGET int32_t VARIANT(stages)(trees t, const grid *g, node *nodes, state *s, int32_t from, int32_t after, int32_t until, const uint8_t *pix,
+static TARGET int32_t VARIANT(stages)(trees t, const grid *g, layout l, node *nodes, state *s, int32_t from, int32_t after, int32_t until,
                                       candidates list, int32_t n) {
   for (int32_t i = 0; i < t.stages_count && n > 0; i++) {
     const stage st = t.stages[i];
     if (st.to > after && st.to <= until && st.to > from) {
-      if (st.to > s->built) VARIANT(build)(t, g, nodes, s, st.to);
-      n = VARIANT(run)(nodes, t.leaves, from, st.to, st.threshold, pix, list, n);
+      if (st.to > s->built) VARIANT(build)(t, g, l, nodes, s, st.to);
+      n = VARIANT(run)(nodes, t.leaves, from, st.to, st.threshold, l.pix, list, n);
     }
     from = st.to > from ? st.to : from;
   }
@@ -259,21 +259,20 @@ static TARGET int32_t VARIANT(stages)(trees t, const grid *g, node *nodes, state
 }
 
 // band looks at some rows of windows, the first one's centre at `at`, and puts those that pass the early stages into a list.
-static TARGET int32_t VARIANT(band)(trees t, const grid *g, node *nodes, state *s, int32_t masked, const uint8_t *pix, int32_t at, int32_t rows,
-                                    candidates list) {
+static TARGET int32_t VARIANT(band)(trees t, const grid *g, layout l, node *nodes, state *s, int32_t masked, int32_t at, int32_t rows, candidates list) {
   float least[MASKED];
   for (int32_t i = 0; i < masked; i++) least[i] = -INFINITY;
   for (int32_t i = 0; i < t.stages_count && t.stages[i].to <= masked; i++) least[t.stages[i].to - 1] = t.stages[i].threshold;
-  if (masked > s->built) VARIANT(build)(t, g, nodes, s, masked);
+  if (masked > s->built) VARIANT(build)(t, g, l, nodes, s, masked);
   int32_t n = 0;
-  for (int32_t r = 0; r < rows; r++, at += g->step * s->stride)
+  for (int32_t r = 0; r < rows; r++, at += g->step * l.stride)
     if (masked > 0) {
       for (int32_t c = 0; c < g->cols; c += WIDTH)
-        n += VARIANT(masked)(t, masked, nodes, least, pix + at + c, g->cols - c, at + c, (candidates){list.at + n, list.sum + n});
+        n += VARIANT(masked)(t, masked, nodes, least, l.pix + at + c, g->cols - c, at + c, (candidates){list.at + n, list.sum + n});
     } else {
       for (int32_t c = 0; c < g->cols; c++, n++) list.at[n] = at + c * g->step, list.sum[n] = 0;
     }
-  return VARIANT(stages)(t, g, nodes, s, masked, 0, EARLY, pix, list, n);
+  return VARIANT(stages)(t, g, l, nodes, s, masked, 0, EARLY, list, n);
 }
 
 static TARGET int32_t VARIANT(search)(trees t, raster img, const grid *grids, int32_t count, room r, state *s) {
@@ -288,22 +287,19 @@ static TARGET int32_t VARIANT(search)(trees t, raster img, const grid *grids, in
         __asm__ volatile("" ::: "memory");  // down reads more of it than it can say
         s->copied = parts;
       }
-      s->parts = parts;
-      s->stride = stride;
-      s->remainder = g->col % parts;
       s->built = 0;
     }
-    const uint8_t *pix = sorted ? r.copy : img.pix;
+    const layout l = {sorted ? r.copy : img.pix, stride, parts, part, g->col % parts};
     const int32_t masked = !sorted ? 0 : t.trees_count < MASKED ? t.trees_count : MASKED, most = g->cols < BAND ? BAND / g->cols : 1;
     int32_t n = 0;
     while (s->row < g->rows) {
       if (n == 0 && r.hits_size - found < r.list_size) return found;
       const int32_t rows = g->rows - s->row < most ? g->rows - s->row : most;
-      const int32_t at = (g->row + s->row * g->step) * stride + g->col % parts * part + g->col / parts;
-      n += VARIANT(band)(t, g, r.nodes, s, masked, pix, at, rows, (candidates){r.list.at + n, r.list.sum + n});
+      const int32_t at = (g->row + s->row * g->step) * stride + l.remainder * part + g->col / parts;
+      n += VARIANT(band)(t, g, l, r.nodes, s, masked, at, rows, (candidates){r.list.at + n, r.list.sum + n});
       s->row += rows;
       if (n < REST && s->row < g->rows) continue;
-      n = VARIANT(stages)(t, g, r.nodes, s, masked, EARLY, INT32_MAX, pix, r.list, n);
+      n = VARIANT(stages)(t, g, l, r.nodes, s, masked, EARLY, INT32_MAX, r.list, n);
       for (int32_t i = 0; i < n; i++, found++) {
         const int32_t place = r.list.at[i] % stride;
         r.hits[found] = (hit){s->grid, r.list.at[i] / stride, place % part * parts + place / part, r.list.sum[i]};
