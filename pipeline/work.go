@@ -105,13 +105,13 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 		Status: store.Failed, HTTPStatus: t.body.status, FinalURL: t.body.finalURL,
 		Bytes: int64(len(bytes)), Attempts: t.attempts,
 	}
-	header, err := decode.Probe(bytes, j.decode)
-	res.Format, res.Width, res.Height = header.Format, header.Width, header.Height
+	file, err := decode.Probe(bytes, j.decode)
+	res.Format, res.Width, res.Height = file.Format, file.Width, file.Height
 	if err != nil {
 		res.Reason = reasonOf(err)
 		return res, nil
 	}
-	img, answer, err := j.look(ctx, t, header)
+	img, answer, err := j.look(ctx, t, &file)
 	if err != nil {
 		var p *panicError
 		switch {
@@ -142,10 +142,10 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 }
 
 // look decodes one body and has it judged, within the memory that it takes.
-func (j *judge) look(ctx context.Context, t *task, header decode.Header) (img decode.Image, a detect.Answer, err error) {
+func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decode.Image, a detect.Answer, err error) {
 	// The pixels are accounted for before they exist. Waiting here is safe: whoever holds this half is decoding, or waits for a
 	// detector, which asks for none.
-	held := header.Memory
+	held := file.Memory
 	if err := j.pixels.reserve(ctx, held); err != nil {
 		return img, a, err
 	}
@@ -153,7 +153,7 @@ func (j *judge) look(ctx context.Context, t *task, header decode.Header) (img de
 
 	remote, _ := j.detector.(detect.Remote)
 	var answer func() (detect.Answer, error)
-	img, err = j.atStation(ctx, t, func(img decode.Image) (err error) {
+	img, err = j.atStation(ctx, t, file, func(img decode.Image) (err error) {
 		in := detect.Image{Luma: img.Luma, Scale: img.Scale}
 		if j.encoded {
 			in.Encoded = t.body.bytes
@@ -196,7 +196,7 @@ func (j *judge) look(ctx context.Context, t *task, header decode.Header) (img de
 
 // atStation decodes one body and passes the image on, at a station, with a panic on the way turned into an error. The image's Luma
 // is gone afterwards.
-func (j *judge) atStation(ctx context.Context, t *task, use func(decode.Image) error) (img decode.Image, err error) {
+func (j *judge) atStation(ctx context.Context, t *task, file *decode.File, use func(decode.Image) error) (img decode.Image, err error) {
 	var s station
 	select {
 	case s = <-j.stations:
@@ -232,7 +232,7 @@ func (j *judge) atStation(ctx context.Context, t *task, use func(decode.Image) e
 		}
 	}()
 	j.stats.Decoding.measure(func() int {
-		img, err = s.Decode(t.body.bytes)
+		img, err = s.DecodeFile(file)
 		return len(t.body.bytes)
 	})
 	if err == nil {

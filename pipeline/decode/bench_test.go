@@ -74,7 +74,7 @@ func newDirect(b *testing.B, bodies [][]byte) func([]byte) error {
 	sizes := map[*byte]Header{}
 	var dst []byte
 	for _, body := range bodies {
-		f, err := probe(body, Options{})
+		f, err := Probe(body, Options{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -101,7 +101,7 @@ func TestTooManyPixels(t *testing.T) {
 		}
 		h, err := Probe(body, Options{MaxPixels: 1199})
 		if !errors.Is(err, ErrTooManyPixels) || h.Width != 40 || h.Height != 30 || h.Format != f {
-			t.Errorf("%s: %+v, %v", f, h, err)
+			t.Errorf("%s: %+v, %v", f, h.Header, err)
 		}
 		if _, err := decoded(t, body, Options{MaxPixels: 1199}); !errors.Is(err, ErrTooManyPixels) {
 			t.Errorf("%s: %v", f, err)
@@ -167,7 +167,7 @@ func TestNotImage(t *testing.T) {
 		"zeros": string(make([]byte, 4096)), "a sound in RIFF": "RIFF\x24\x00\x00\x00WAVEfmt ", "a JPEG after a newline": "\n\xff\xd8\xff\xe0",
 	} {
 		if h, err := Probe([]byte(body), Options{}); !errors.Is(err, ErrNotImage) || h.Format != "" {
-			t.Errorf("%s: %+v, %v", name, h, err)
+			t.Errorf("%s: %+v, %v", name, h.Header, err)
 		}
 		if _, err := decoded(t, []byte(body), Options{}); !errors.Is(err, ErrNotImage) {
 			t.Errorf("%s: %v", name, err)

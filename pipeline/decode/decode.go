@@ -9,7 +9,8 @@
 //     formats is ErrNotImage.
 //  2. The header is parsed by code of this package, which allocates nothing: size, orientation, and how much
 //     memory the decoding can take. More pixels than Options.MaxPixels are ErrTooManyPixels.
-//  3. The caller takes Header.Memory from its budget, and calls Decode.
+//  3. The caller takes Header.Memory from its budget, and hands the File to DecodeFile, which does not read the
+//     header again.
 //  4. The decoder of that format is called by name. A panic in it is ErrBadImage.
 //
 // # Luma
@@ -136,20 +137,17 @@ type Image struct {
 	Fallback      bool    // the standard library decoded what libjpeg-turbo had refused
 }
 
-// Probe reads the header only. The Header is filled as far as it is known also when the error says that there are
-// too many pixels. Errors wrap ErrNotImage, ErrBadImage or ErrTooManyPixels.
-func Probe(body []byte, o Options) (Header, error) {
-	f, err := probe(body, o)
-	return f.Header, err
-}
-
-// file is a parsed header and what the format's decoder wants to know besides it.
-type file struct {
+// File is an image file whose header was read, with what its decoder needs to know besides the Header. It refers
+// to the body, which must stay as it is until the file is decoded.
+type File struct {
 	Header
+	body []byte
 	jpeg jpegHeader
 	webp webpHeader
 	heif heif.Info
 }
+
+type file = File // in the sources of the formats
 
 // turn is what must be done, in EXIF's numbers, to the pixels as they are decoded.
 func (f *file) turn() int {
@@ -167,7 +165,10 @@ func (f *file) stored() (width, height int) {
 	return f.Width, f.Height
 }
 
-func probe(body []byte, o Options) (f file, err error) {
+// Probe reads the header only. The Header is filled as far as it is known also when the error says that there are
+// too many pixels. Errors wrap ErrNotImage, ErrBadImage or ErrTooManyPixels.
+func Probe(body []byte, o Options) (f File, err error) {
+	f.body = body
 	f.Format = sniff(body)
 	f.Orientation = 1
 	if f.Format == "" {
@@ -228,19 +229,25 @@ func (d *Decoder) Close() {
 	*d = Decoder{options: d.options}
 }
 
-// Decode decodes body. Luma is valid until the next call. It never panics; errors are those of Probe.
-func (d *Decoder) Decode(body []byte) (img Image, err error) {
-	f, err := probe(body, d.options)
+// Decode reads the header of body and decodes it. Luma is valid until the next call. It never panics; errors are
+// those of Probe.
+func (d *Decoder) Decode(body []byte) (Image, error) {
+	f, err := Probe(body, d.options)
 	if err != nil {
 		return Image{}, err
 	}
+	return d.DecodeFile(&f)
+}
+
+// DecodeFile is Decode for a file that was probed with the decoder's own Options.
+func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	d.letGo()
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
 	err = guard(f.Format, func() error {
 		if f.Format == JPEG {
-			return d.decodeJPEG(body, &f, &img)
+			return d.decodeJPEG(f.body, f, &img)
 		}
-		return d.decodeOther(body, &f, &img)
+		return d.decodeOther(f.body, f, &img)
 	})
 	if err != nil {
 		return Image{}, err

@@ -44,7 +44,7 @@ func TestFormats(t *testing.T) {
 				t.Fatal(err)
 			}
 			if h.Format != f || h.Width != 123 || h.Height != 77 || h.Orientation != 1 {
-				t.Errorf("header %+v", h)
+				t.Errorf("header %+v", h.Header)
 			}
 			img := mustDecode(t, body, Options{})
 			if img.Format != f || img.Width != 123 || img.Height != 77 || img.Scale != 1 || img.Orientation != 1 || img.Partial || img.Fallback {
@@ -240,7 +240,7 @@ func TestOrientation(t *testing.T) {
 				turned := oriented(t, f, body, o)
 				h, err := Probe(turned, Options{})
 				if err != nil || h.Orientation != o || h.Width != want.Rect.Dx() || h.Height != want.Rect.Dy() {
-					t.Errorf("header %+v, %v", h, err)
+					t.Errorf("header %+v, %v", h.Header, err)
 				}
 				img := mustDecode(t, turned, Options{})
 				if img.Width != h.Width || img.Height != h.Height || img.Orientation != o {

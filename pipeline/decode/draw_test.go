@@ -116,7 +116,7 @@ func oriented(t testing.TB, format string, body []byte, o int) []byte {
 	case PNG:
 		return insert(body, 33, pngChunk("eXIf", exif(o, binary.LittleEndian)))
 	case WebP:
-		f, err := probe(body, Options{})
+		f, err := Probe(body, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,7 +51,7 @@ func (h Header) ColorMemory() int64 { return h.Memory + 24*int64(h.Width)*int64(
 
 // Color decodes the picture in colour, upright, at full size, for people to look at. Errors are those of Probe.
 func Color(body []byte, o Options) (m image.Image, h Header, err error) {
-	f, err := probe(body, o)
+	f, err := Probe(body, o)
 	if err != nil {
 		return nil, f.Header, err
 	}

@@ -46,10 +46,10 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 		n -= int64(max(h.Width, h.Height)) << 17 // a strip has an inflater of its own, which is garbage at once
 	}
 	if n > h.Memory+overhead {
-		t.Fatalf("%+v: %d bytes were taken", h, n)
+		t.Fatalf("%+v: %d bytes were taken", h.Header, n)
 	}
 	if int64(h.Width)*int64(h.Height) > o.maxPixels() || h.Orientation < 1 || h.Orientation > 8 {
-		t.Fatalf("header %+v", h)
+		t.Fatalf("header %+v", h.Header)
 	}
 	if decodeErr != nil {
 		return
@@ -59,7 +59,7 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 	if img.Width != h.Width || img.Height != h.Height || img.Format != h.Format || img.Orientation != h.Orientation ||
 		size.X != (h.Width*eighths+7)/8 || size.Y != (h.Height*eighths+7)/8 ||
 		len(img.Luma.Pix) != size.X*size.Y || img.Luma.Stride != size.X {
-		t.Fatalf("header %+v, image %+v of %v", h, img, size)
+		t.Fatalf("header %+v, image %+v of %v", h.Header, img, size)
 	}
 }
 
