@@ -245,7 +245,7 @@ func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
 	err = guard(f.Format, func() error {
 		if f.Format == JPEG {
-			return d.decodeJPEG(f.body, f, &img)
+			return d.decodeJPEG(f, &img)
 		}
 		return d.decodeOther(f.body, f, &img)
 	})

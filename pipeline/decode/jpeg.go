@@ -6,6 +6,7 @@ import (
 	"errors"
 	"image"
 	"image/jpeg"
+	"io"
 	"strings"
 
 	"facescan/pipeline/decode/turbo"
@@ -17,7 +18,7 @@ const (
 	markerDHT   = 0xc4
 	markerJPG   = 0xc8
 	markerDAC   = 0xcc
-	markerRST0  = 0xd0
+	markerRST0  = 0xd0 // to 0xd7
 	markerEOI   = 0xd9
 	markerSOS   = 0xda
 	markerAPP1  = 0xe1
@@ -43,42 +44,70 @@ type jpegHeader struct {
 	sampling    [4][2]int // horizontal and vertical, a component
 	progressive bool
 	multiScan   bool // coefficients of the whole picture are held in memory
+	scans       int  // where the first scan's pixels begin
 	adobe       bool // an Adobe marker: four components are inverted inks
 	fallback    bool // the standard library may try
 }
 
-// probeJPEG walks the markers to the first scan. Like libjpeg it passes over bytes that are no marker.
+// segments reads the markers of a JPEG file one by one. Like libjpeg it passes over bytes that are no marker, so
+// that it passes over the coded pixels of a scan, too.
+type segments struct {
+	b  []byte
+	at int
+}
+
+var errHeaderCut = errors.New("header cut")
+
+// next is the next marker with its data. The end of the file is io.EOF.
+func (s *segments) next() (marker byte, data []byte, err error) {
+	for {
+		skip := bytes.IndexByte(s.b[s.at:], 0xff)
+		if skip < 0 {
+			return 0, nil, io.EOF
+		}
+		s.at += skip
+		for s.at < len(s.b) && s.b[s.at] == 0xff {
+			s.at++
+		}
+		if s.at == len(s.b) {
+			return 0, nil, io.EOF
+		}
+		marker = s.b[s.at]
+		s.at++
+		switch {
+		case marker == 0 || marker == markerTEM || marker >= markerRST0 && marker < markerEOI:
+			continue
+		case marker == markerEOI:
+			return marker, nil, nil
+		}
+		if s.at+2 > len(s.b) {
+			return 0, nil, errHeaderCut
+		}
+		n := int(binary.BigEndian.Uint16(s.b[s.at:]))
+		if n < 2 || s.at+n > len(s.b) {
+			return 0, nil, errHeaderCut
+		}
+		data = s.b[s.at+2 : s.at+n]
+		s.at += n
+		return marker, data, nil
+	}
+}
+
+// probeJPEG walks the markers to the first scan.
 func (f *file) probeJPEG(b []byte, o Options) error {
 	h := &f.jpeg
 	exif := 0
-	for i := 2; ; {
-		for i < len(b) && b[i] != 0xff {
-			i++
-		}
-		for i < len(b) && b[i] == 0xff {
-			i++
-		}
-		if i >= len(b) {
+	for s := (segments{b, 2}); ; {
+		marker, data, err := s.next()
+		if err == io.EOF {
 			return errors.New("no picture in it")
 		}
-		marker := b[i]
-		i++
-		if marker == 0 || marker == markerTEM || marker >= markerRST0 && marker <= markerRST0+8 {
-			continue
+		if err != nil {
+			return err
 		}
-		if marker == markerEOI {
-			return errors.New("ends before its first scan")
-		}
-		if i+2 > len(b) {
-			return errors.New("header cut")
-		}
-		n := int(binary.BigEndian.Uint16(b[i:]))
-		if n < 2 || i+n > len(b) {
-			return errors.New("header cut")
-		}
-		data := b[i+2 : i+n]
-		i += n
 		switch {
+		case marker == markerEOI:
+			return errors.New("ends before its first scan")
 		case marker == markerAPP1 && exif == 0 && has(data, 0, exifPrefix):
 			exif = orientation(data)
 		case marker == markerAPP14 && len(data) >= 12 && has(data, 0, "Adobe"):
@@ -88,12 +117,13 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 				return errors.New("scan without frame header")
 			}
 			h.multiScan = h.progressive || int(data[0]) < h.components
+			h.scans = s.at
 			if exif != 0 {
 				f.Orientation = exif
 			}
 			f.Memory = h.memory(f.Width, f.Height, f.Orientation, o)
 			if h.multiScan {
-				scans := 1 + bytes.Count(b[i:], []byte{0xff, markerSOS})
+				scans := 1 + bytes.Count(b[h.scans:], []byte{0xff, markerSOS})
 				if scans > maxScans || int64(scans)*int64(f.Width)*int64(f.Height) > maxScanned {
 					return errors.New("too many scans")
 				}
@@ -163,14 +193,14 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 func ceil(n, d int) int { return (n + d - 1) / d }
 
 // decodeJPEG decodes to luma as stored, scaled if the options allow it.
-func (d *Decoder) decodeJPEG(body []byte, f *file, img *Image) error {
+func (d *Decoder) decodeJPEG(f *file, img *Image) error {
 	if turbo.Available {
-		err := d.decodeTurbo(body, f, img)
+		err := d.decodeTurbo(f, img)
 		if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
 			return err
 		}
 	}
-	m, err := jpeg.Decode(bytes.NewReader(body))
+	m, err := jpeg.Decode(bytes.NewReader(f.body))
 	if err != nil {
 		return err
 	}
@@ -182,7 +212,7 @@ func (d *Decoder) decodeJPEG(body []byte, f *file, img *Image) error {
 }
 
 // decodeTurbo decodes through libjpeg-turbo, and judges what a damaged picture is worth.
-func (d *Decoder) decodeTurbo(body []byte, f *file, img *Image) error {
+func (d *Decoder) decodeTurbo(f *file, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
 		if err != nil {
@@ -201,7 +231,7 @@ func (d *Decoder) decodeTurbo(body []byte, f *file, img *Image) error {
 	if samples == turbo.CMYK {
 		// The inks go into the other buffer; turning comes later, when they are not needed any more.
 		d.rotated = grow(d.rotated, 4*w*h)
-		if err := d.turboRows(body, d.rotated, width, height, scale, samples, img); err != nil {
+		if err := d.turboRows(f, d.rotated, scale, samples, img); err != nil {
 			return err
 		}
 		invert := uint8(0)
@@ -209,7 +239,7 @@ func (d *Decoder) decodeTurbo(body []byte, f *file, img *Image) error {
 			invert = 255
 		}
 		inks(d.pixels, d.rotated, invert)
-	} else if err := d.turboRows(body, d.pixels, width, height, scale, samples, img); err != nil {
+	} else if err := d.turboRows(f, d.pixels, scale, samples, img); err != nil {
 		return err
 	}
 	img.Scale = 8 / float64(scale)
@@ -221,14 +251,21 @@ func (d *Decoder) decodeTurbo(body []byte, f *file, img *Image) error {
 // Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as 128 in every
 // sample: the rows of nothing else at the bottom are those that were never decoded. A picture that really ends
 // in such rows is taken for cut only if the library complained of it too.
-func (d *Decoder) turboRows(body, dst []byte, width, height int, scale turbo.Scale, s turbo.Samples, img *Image) error {
+func (d *Decoder) turboRows(f *file, dst []byte, scale turbo.Scale, s turbo.Samples, img *Image) error {
+	width, height := f.stored()
 	w, h := scale.Of(width), scale.Of(height)
-	stride := w * int(s)
-	err := d.turbo.Decode(body, dst, width, height, stride, scale, s)
+	stride := w * s.Size()
+	decode := func(body []byte) error { return d.turbo.Decode(body, dst, width, height, stride, scale, s) }
+	err := decode(f.body)
 	if err == nil {
 		return nil
 	}
+	n, ended := f.jpeg.extent(f.body)
 	warning, ok := errors.AsType[turbo.Warning](err)
+	if !ok && !ended && n < len(f.body) {
+		err = decode(f.body[:n])
+		warning, ok = errors.AsType[turbo.Warning](err)
+	}
 	if !ok {
 		return err
 	}
@@ -239,8 +276,25 @@ func (d *Decoder) turboRows(body, dst []byte, width, height int, scale turbo.Sca
 	if 2*missing > h {
 		return errCut
 	}
-	img.Partial = missing > 0 || !harmless(string(warning))
+	img.Partial = missing > 0 || !ended || !harmless(string(warning))
 	return nil
+}
+
+// extent walks the markers behind the first scan's: how far the segments are whole, and whether the last of them is
+// the end marker. Where a segment is cut, a table between two scans for one, libjpeg refuses the whole file. Where
+// the end is missing it only warns, but it tells the first of its warnings alone, which may be a harmless one.
+func (h *jpegHeader) extent(body []byte) (n int, ended bool) {
+	for s := (segments{body, h.scans}); ; {
+		marker, _, err := s.next()
+		switch {
+		case err == io.EOF:
+			return len(body), false
+		case err != nil:
+			return s.at - len("\xff\xda"), false
+		case marker == markerEOI:
+			return s.at, true
+		}
+	}
 }
 
 // flat tells whether all of p is v.

@@ -1,15 +1,20 @@
-// Package turbo decodes JPEG through libjpeg-turbo's TurboJPEG API, straight to luma and, where asked, at a
-// fraction of the size: the colour planes are then never transformed, and a scaled picture is made by shorter
-// inverse transforms instead of by shrinking a full one.
+// Package turbo decodes and encodes JPEG through libjpeg-turbo's TurboJPEG API. It decodes straight to luma where that
+// is asked for, and at a fraction of the size: the colour planes are then never transformed, and a scaled picture is
+// made by shorter inverse transforms instead of by shrinking a full one.
 //
-// It is the only place where this part of the program calls C. Without cgo the same functions exist and
-// Available is false.
+// It is the only place where this part of the program calls C. Without cgo the same functions exist; Available is
+// then false, nothing is decoded, and Encode is the standard library's.
 //
 // # What keeps the C side safe
 //
 // The caller names the picture's size, which it read from the header itself and held against its limits before.
 // TurboJPEG never writes more than the size it is given: it picks the largest of its scaling factors whose
 // picture fits, and refuses when none does. The destination is checked here to hold rows of that size.
+//
+// # One call of C a picture
+//
+// The library keeps the text of a warning in memory of the thread that it ran on, and two calls of C may run on two
+// threads. So decoding, and copying what the library said about it, are one call (turbo.h).
 package turbo
 
 import "errors"
@@ -31,12 +36,20 @@ func (s Scale) Of(n int) int { return (n*int(s) + 7) / 8 }
 type Samples int
 
 const (
-	Gray Samples = 1 // one byte, luma
-	RGB  Samples = 3
-	CMYK Samples = 4 // as stored: the inks of Adobe's files are inverted, 255 being none
+	Gray Samples = iota // one byte, luma
+	RGBA                // the fourth byte is 255
+	CMYK                // as stored: the inks of Adobe's files are inverted, 255 being none
 )
 
-// Warning is what the library objected to in a picture that it decoded all the same.
+// Size is how many bytes a pixel takes.
+func (s Samples) Size() int {
+	if s == Gray {
+		return 1
+	}
+	return 4
+}
+
+// Warning is what the library objected to in a picture that it decoded all the same: its first objection, not all.
 type Warning string
 
 func (w Warning) Error() string { return string(w) }

@@ -9,11 +9,9 @@ package turbo
 #cgo darwin,amd64 CFLAGS: -I/usr/local/opt/jpeg-turbo/include
 #cgo darwin,amd64 LDFLAGS: -L/usr/local/opt/jpeg-turbo/lib
 #cgo !linux LDFLAGS: -lturbojpeg
-#cgo noescape tjDecompressHeader3
-#cgo nocallback tjDecompressHeader3
-#cgo noescape tjDecompress2
-#cgo nocallback tjDecompress2
-#include <turbojpeg.h>
+#cgo noescape decode
+#cgo nocallback decode
+#include "turbo.h"
 */
 import "C"
 
@@ -23,12 +21,15 @@ import (
 	"unsafe"
 )
 
-// Available tells whether the library is linked in.
+// Available reports whether the library is linked in.
 const Available = true
 
 // Decoder holds one of the library's decompressors, whose memory serves picture after picture. It is not safe
 // for use by several goroutines at once.
-type Decoder struct{ handle C.tjhandle }
+type Decoder struct {
+	handle C.tjhandle
+	out    C.struct_outcome
+}
 
 // New makes a decoder; Close gives its memory back.
 func New() (*Decoder, error) {
@@ -60,56 +61,37 @@ func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scal
 	if len(body) == 0 || width < 1 || height < 1 {
 		return errors.New("libjpeg-turbo: empty image")
 	}
-	w, h := scale.Of(width), scale.Of(height)
-	if stride < w*int(s) || len(dst) < (h-1)*stride+w*int(s) {
+	w, h, used := scale.Of(width), scale.Of(height), scale.Of(width)*s.Size()
+	if stride < used || len(dst) < (h-1)*stride+used {
 		return fmt.Errorf("libjpeg-turbo: %d bytes cannot hold %dx%d pixels", len(dst), w, h)
 	}
 	var format C.int
 	switch s {
 	case Gray:
 		format = C.TJPF_GRAY
-	case RGB:
-		format = C.TJPF_RGB
+	case RGBA:
+		format = C.TJPF_RGBA
 	case CMYK:
 		format = C.TJPF_CMYK
 	default:
-		return fmt.Errorf("libjpeg-turbo: no pixels of %d samples", s)
+		return fmt.Errorf("libjpeg-turbo: no pixels of kind %d", s)
 	}
-	src := (*C.uchar)(unsafe.Pointer(&body[0]))
-
-	var hw, hh, subsampling, space C.int
-	// It also fails for samplings that it has no name for, which the decoder itself can do: the size is what counts.
-	C.tjDecompressHeader3(d.handle, src, C.ulong(len(body)), &hw, &hh, &subsampling, &space)
-	if hw == 0 {
-		err := d.failure()
+	out := &d.out
+	C.decode(out, d.handle, (*C.uchar)(unsafe.Pointer(&body[0])), C.ulong(len(body)), C.int(width), C.int(height),
+		(*C.uchar)(unsafe.Pointer(&dst[0])), C.int(w), C.int(h), C.int(stride), C.int(used), format)
+	switch out.kind {
+	case C.DECODED:
+		return nil
+	case C.DECODED_WITH_WARNING:
+		return Warning(C.GoString(&out.message[0]))
+	case C.OTHER_SIZE:
+		return fmt.Errorf("%w: %dx%d, not %dx%d", ErrSize, out.width, out.height, width, height)
+	}
+	err := errors.New("libjpeg-turbo: " + C.GoString(&out.message[0]))
+	if out.kind == C.HEADER_UNREADABLE {
 		return errors.Join(err, d.renew())
 	}
-	if int(hw) != width || int(hh) != height {
-		return fmt.Errorf("%w: %dx%d, not %dx%d", ErrSize, hw, hh, width, height)
-	}
-	// The library tells a warning from a failure only while nothing has failed after a warning. What tells for sure
-	// is whether it came to write the last row.
-	last := dst[(h-1)*stride:][:w*int(s)]
-	for _, mark := range [2]byte{0x55, 0xaa} {
-		for i := range last {
-			last[i] = mark + byte(i)
-		}
-		if C.tjDecompress2(d.handle, src, C.ulong(len(body)), (*C.uchar)(unsafe.Pointer(&dst[0])),
-			C.int(w), C.int(stride), C.int(h), format, C.TJFLAG_LIMITSCANS) == 0 {
-			return nil
-		}
-		for i := range last {
-			if last[i] != mark+byte(i) {
-				return Warning(C.GoString(C.tjGetErrorStr2(d.handle)))
-			}
-		}
-	}
-	return d.failure()
-}
-
-// failure is the library's last error.
-func (d *Decoder) failure() error {
-	return errors.New("libjpeg-turbo: " + C.GoString(C.tjGetErrorStr2(d.handle)))
+	return err
 }
 
 // renew replaces the decompressor: after a header that cannot be read it is left in the middle of reading one, and

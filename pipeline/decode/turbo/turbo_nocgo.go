@@ -2,7 +2,7 @@
 
 package turbo
 
-// Available tells whether the library is linked in.
+// Available reports whether the library is linked in.
 const Available = false
 
 // Decoder decodes nothing in a build without cgo.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"image"
 	"image/jpeg"
+	"strings"
+	"sync"
 	"testing"
 )
 
@@ -40,8 +42,8 @@ func TestStaysInside(t *testing.T) {
 	for _, size := range []image.Point{{1, 1}, {7, 9}, {17, 5}, {33, 31}, {64, 48}, {101, 67}} {
 		body := picture(t, size.X, size.Y)
 		for scale := Scale(1); scale <= 8; scale++ {
-			for _, s := range []Samples{Gray, RGB} {
-				w, h := scale.Of(size.X)*int(s), scale.Of(size.Y)
+			for _, s := range []Samples{Gray, RGBA} {
+				w, h := scale.Of(size.X)*s.Size(), scale.Of(size.Y)
 				for _, gap := range []int{0, 1, 13} {
 					stride, margin := w+gap, 64
 					dst := bytes.Repeat([]byte{canary}, (h-1)*stride+w+margin)
@@ -68,7 +70,7 @@ func TestRefusals(t *testing.T) {
 		"no size":                 d.Decode(body, make([]byte, 1200), 0, 30, 40, 8, Gray),
 		"a buffer too small":      d.Decode(body, make([]byte, 1199), 40, 30, 40, 8, Gray),
 		"rows too short":          d.Decode(body, make([]byte, 1200), 40, 30, 39, 8, Gray),
-		"room for grey only":      d.Decode(body, make([]byte, 1200), 40, 30, 40, 8, RGB),
+		"room for grey only":      d.Decode(body, make([]byte, 1200), 40, 30, 40, 8, RGBA),
 		"samples of another kind": d.Decode(body, make([]byte, 9999), 40, 30, 200, 8, 5),
 	} {
 		if err == nil {
@@ -98,4 +100,39 @@ func TestRefusals(t *testing.T) {
 	if err := good(); err == nil {
 		t.Error("a closed decoder decodes")
 	}
+}
+
+// A warning is of the picture that it is told with, however many others are decoded meanwhile on other threads.
+func TestWarningsOfOwn(t *testing.T) {
+	const w, h = 400, 300
+	whole := picture(t, w, h)
+	end := len(whole) - 2
+	bodies := map[string][]byte{
+		"":           whole,
+		"premature":  whole[:end],
+		"extraneous": append(append(bytes.Clone(whole[:end]), make([]byte, 9)...), whole[end:]...),
+	}
+	var wg sync.WaitGroup
+	for range 6 {
+		for want, body := range bodies {
+			wg.Go(func() {
+				d, err := New()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer d.Close()
+				dst := make([]byte, w*h)
+				for range 100 {
+					err := d.Decode(body, dst, w, h, w, 8, Gray)
+					if warning, _ := errors.AsType[Warning](err); err != nil && warning == "" || want == "" && err != nil ||
+						!strings.Contains(strings.ToLower(string(warning)), want) {
+						t.Errorf("warning %q, want %q: %v", warning, want, err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
 }

@@ -1,0 +1,54 @@
+// The calls of TurboJPEG that belong together, each with the message that comes of it.
+
+#include <stddef.h>
+#include <stdio.h>
+#include <turbojpeg.h>
+
+enum { DECODED, DECODED_WITH_WARNING, FAILED, HEADER_UNREADABLE, OTHER_SIZE };
+
+// outcome is how decoding went; the size is the one that the library reads in the header.
+struct outcome {
+	int kind;
+	int width, height;
+	char message[200]; // JMSG_LENGTH_MAX
+};
+
+static inline void outcome_set(struct outcome *out, tjhandle handle, int kind) {
+	out->kind = kind;
+	snprintf(out->message, sizeof out->message, "%s", tjGetErrorStr2(handle));
+}
+
+// decode decompresses a picture of width x height into dst, w x h pixels, rows stride bytes apart and used of them written.
+static inline void decode(struct outcome *out, tjhandle handle, const unsigned char *src, unsigned long size,
+		int width, int height, unsigned char *dst, int w, int h, int stride, int used, int format) {
+	int subsampling, space;
+	out->width = out->height = 0;
+	// It also fails for samplings that it has no name for, which the decoder itself can do: the size is what counts.
+	tjDecompressHeader3(handle, src, size, &out->width, &out->height, &subsampling, &space);
+	if (out->width == 0) {
+		outcome_set(out, handle, HEADER_UNREADABLE);
+		return;
+	}
+	if (out->width != width || out->height != height) {
+		out->kind = OTHER_SIZE;
+		return;
+	}
+	// The library tells a warning from a failure only while nothing has failed after a warning. What tells for sure is
+	// whether it came to write the last row; if that row looks as it was before, another content tells.
+	unsigned char *last = dst + (size_t)(h - 1) * stride;
+	for (int mark = 0x55; mark <= 0xaa; mark += 0x55) {
+		for (int i = 0; i < used; i++)
+			last[i] = (unsigned char)(mark + i);
+		if (tjDecompress2(handle, src, size, dst, w, stride, h, format, TJFLAG_LIMITSCANS) == 0) {
+			out->kind = DECODED;
+			return;
+		}
+		for (int i = 0; i < used; i++) {
+			if (last[i] != (unsigned char)(mark + i)) {
+				outcome_set(out, handle, DECODED_WITH_WARNING);
+				return;
+			}
+		}
+	}
+	outcome_set(out, handle, FAILED);
+}
