@@ -57,18 +57,17 @@ func newDetect(g *globals) *cobra.Command {
 }
 
 func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files []string) error {
-	params, err := o.detect.params()
-	if err != nil {
-		return err
-	}
 	if err := o.remote.check(); err != nil {
 		return err
 	}
-	detector, err := o.remote.open(ctx, params, g.logger(g.err))
+	if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
+		return err
+	}
+	detector, err := o.detect.open(ctx, &o.remote, g.logger(g.err))
 	if err != nil {
 		return err
 	}
-	defer detector.Close()
+	defer closeDetector(detector)
 	fetcher, err := o.fetch.fetcher()
 	if err != nil {
 		return err

@@ -26,6 +26,9 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"facescan/detect"
+	"facescan/detect/pigo"
+	"facescan/detect/sidecar"
+	"facescan/detect/yunet"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
@@ -138,9 +141,9 @@ func lookAtProcessor() finding {
 			features = append(features, c.name)
 		}
 	}
-	f.Found = fmt.Sprintf("%d cores, %s", runtime.GOMAXPROCS(0), strings.Join(features, " "))
+	f.Found = fmt.Sprintf("%d cores, %s; yunet runs on %s, pigo on %s", runtime.GOMAXPROCS(0), strings.Join(features, " "), yunet.Path(), pigo.Path())
 	if len(features) == 0 {
-		f.State, f.Found = "warn", fmt.Sprintf("%d cores without vector instructions", runtime.GOMAXPROCS(0))
+		f.State, f.Found = "warn", fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", runtime.GOMAXPROCS(0), yunet.Path(), pigo.Path())
 		f.Advice = "detection takes some times as long here; --min-face 40 makes up for it"
 	}
 	return f
@@ -293,7 +296,11 @@ func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding {
 	const check = "sidecar"
 	o.urls, o.delay, o.fallback = []string{model}, 0, ""
-	d, err := o.open(ctx, detect.DefaultParams(), slog.New(slog.DiscardHandler))
+	_, kind, err := sidecar.Detector(ctx, o.urls)
+	if err != nil {
+		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with --sidecar"}
+	}
+	d, err := o.open(ctx, detect.Defaults(kind.Name), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with --sidecar"}
 	}

@@ -82,8 +82,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err := o.check(args); err != nil {
 		return err
 	}
-	params, err := o.detect.params()
-	if err != nil {
+	if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
 		return err
 	}
 	lists, err := o.source.lists(ctx, args)
@@ -95,11 +94,11 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	defer stopReading()
 	drain, hard, stop := interrupts(ctx, stopReading)
 	defer stop()
-	detector, err := o.remote.open(ctx, params, log)
+	detector, err := o.detect.open(ctx, &o.remote, log)
 	if err != nil {
 		return err
 	}
-	defer detector.Close()
+	defer closeDetector(detector)
 	fetcher, err := o.fetch.fetcher()
 	if err != nil {
 		return err

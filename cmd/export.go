@@ -26,7 +26,7 @@ type exportOptions struct {
 	columns     []string
 	where       string
 	splitBy     string
-	minScore    minScore
+	minScore    ownNumber
 	credentials bool
 	follow      bool
 }

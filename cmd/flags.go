@@ -7,56 +7,10 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"facescan/detect"
 	"facescan/pipeline"
-	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
 	"facescan/store/sqlite"
 )
-
-// detectOptions are the flags that decide what counts as a face. A job keeps the ones it was begun with.
-type detectOptions struct {
-	minFace, maxFace  int
-	shift, scale, iou float64
-	minScore          minScore
-	angles            degrees
-	verify            bool
-	maxPixels         size
-}
-
-func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
-	d := detect.DefaultParams()
-	fs.IntVar(&o.minFace, "min-face", d.MinFace, "side of the smallest face to find, in `pixels`")
-	fs.IntVar(&o.maxFace, "max-face", d.MaxFace, "side of the largest face to find, in `pixels`; 0 = no limit")
-	fs.Float64Var(&o.shift, "shift", d.Shift, "shift factor: a window's step as a part of its side")
-	fs.Float64Var(&o.scale, "scale", d.Scale, "scale factor: from one window size to the next")
-	fs.Float64Var(&o.iou, "iou", d.IoU, "IoU above which two windows are the same face")
-	fs.Var(&o.minScore, "min-score", "score a face needs; the detector's own default if empty")
-	fs.Var(&o.angles, "angles", "also search faces tilted by these angles, as 22.5,-22.5")
-	fs.BoolVar(&o.verify, "verify-faces", d.Verify, "look again, mirrored, and ask other cascades: more faces for half as much time more")
-	o.maxPixels = 100e6
-	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (too_many_pixels)")
-}
-
-// detectionFlags are the ones that a job with results keeps.
-var detectionFlags = []string{"min-face", "max-face", "shift", "scale", "iou", "min-score", "angles", "verify-faces"}
-
-func (o *detectOptions) params() (detect.Params, error) {
-	p := detect.DefaultParams()
-	p.MinFace, p.MaxFace, p.Shift, p.Scale, p.IoU = o.minFace, o.maxFace, o.shift, o.scale, o.iou
-	p.Angles, p.Verify = o.angles, o.verify
-	if o.minScore.set {
-		p.MinScore = o.minScore.value
-	}
-	if err := p.Validate(); err != nil {
-		return p, &exit{exitUsage, err}
-	}
-	return p, nil
-}
-
-func (o *detectOptions) decode() decode.Options {
-	return decode.Options{MaxPixels: int64(o.maxPixels), MinFace: o.minFace}
-}
 
 // fetchOptions are the flags of a download.
 type fetchOptions struct {

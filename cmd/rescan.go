@@ -2,13 +2,12 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/detect/sidecar"
+	"facescan/detect"
 	"facescan/store"
 )
 
@@ -35,14 +34,14 @@ func newRescan(g *globals) *cobra.Command {
 			"downloaded again. To change --min-score alone, `facescan export --min-score` needs no rescan.",
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return runRescan(c.Context(), g, &o, c.Flags(), args[0])
+			return runRescan(c.Context(), g, &o, args[0])
 		},
 	}
 	o.addFlags(c.Flags())
 	return c
 }
 
-func runRescan(ctx context.Context, g *globals, o *rescanOptions, flags *pflag.FlagSet, arg string) error {
+func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) error {
 	if o.stale == o.all {
 		return usagef("say which rows: --stale for those of another detector, or --all")
 	}
@@ -58,11 +57,15 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, flags *pflag.F
 	if err != nil {
 		return err
 	}
-	fingerprint, err := o.fingerprint(ctx, g, flags, settings)
+	was, err := readJobDetector(settings)
 	if err != nil {
 		return err
 	}
-	if was := settings["detector"]; was != "" && !sidecar.Same(was, fingerprint) {
+	fingerprint, err := o.fingerprint(ctx, g, was)
+	if err != nil {
+		return err
+	}
+	if was.begun && !detect.Same(was.fingerprint, fingerprint) {
 		c, err := job.Counts(ctx)
 		if err != nil {
 			return err
@@ -72,12 +75,12 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, flags *pflag.F
 		}
 	}
 	// First the job's detector, then the rows: whatever happens in between, the same command puts back the rest.
-	if err := saveDetector(ctx, job, settings, flags, fingerprint); err != nil {
+	if err := o.detect.save(ctx, job, settings, fingerprint); err != nil {
 		return err
 	}
 	s := store.Selection{OK: true}
 	if o.stale {
-		s.Except = sidecar.Equals(fingerprint)
+		s.Except = detect.Equals(fingerprint)
 	}
 	n, err := job.Retry(ctx, s)
 	if err != nil {
@@ -92,26 +95,17 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, flags *pflag.F
 }
 
 // fingerprint is that of the detector that the job is to have: with its own flags, but for those that are given.
-func (o *rescanOptions) fingerprint(ctx context.Context, g *globals, flags *pflag.FlagSet, settings map[string]string) (string, error) {
-	was := map[string]string{}
-	if saved := settings["detection"]; saved != "" {
-		if err := json.Unmarshal([]byte(saved), &was); err != nil {
-			return "", fmt.Errorf("the job's detection flags cannot be read: %w", err)
-		}
-	}
-	for _, name := range detectionFlags {
-		f := flags.Lookup(name)
-		if old, ok := was[name]; ok && !f.Changed {
-			if err := f.Value.Set(old); err != nil {
-				return "", fmt.Errorf("the job's --%s %q: %w", name, old, err)
-			}
-		}
-	}
-	p, err := o.detect.params()
-	if err != nil {
+func (o *rescanOptions) fingerprint(ctx context.Context, g *globals, was *jobDetector) (string, error) {
+	if err := o.detect.choose(ctx, &o.remote, was); err != nil {
 		return "", err
 	}
-	d, err := o.remote.open(ctx, p, g.logger(g.err))
+	if o.detect.none() {
+		return "", usagef("--detector none looks for no faces: name a detector that can judge rows again, such as --detector %s", detect.Default)
+	}
+	if _, err := o.detect.adopt(was); err != nil {
+		return "", err
+	}
+	d, err := o.detect.open(ctx, &o.remote, g.logger(g.err))
 	if err != nil {
 		return "", err
 	}

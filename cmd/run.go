@@ -2,19 +2,15 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/detect"
-	"facescan/detect/sidecar"
 	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/postgres"
@@ -69,7 +65,7 @@ func newRun(g *globals) *cobra.Command {
 			"The job of urls.txt is urls.facescan.db beside it. The first Ctrl-C drains, the second stops at once; neither loses anything.",
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs, or a job"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return runRun(c.Context(), g, &o, c.Flags(), args)
+			return runRun(c.Context(), g, &o, args)
 		},
 	}
 	o.addFlags(c.Flags())
@@ -91,7 +87,7 @@ func (o *runOptions) check() error {
 	if err := o.pool.check(); err != nil {
 		return err
 	}
-	if _, err := o.detect.params(); err != nil {
+	if err := o.detect.check(); err != nil {
 		return err
 	}
 	if err := o.fetch.check(); err != nil {
@@ -111,7 +107,7 @@ func (o *runOptions) check() error {
 	return o.source.check()
 }
 
-func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet, args []string) error {
+func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -121,6 +117,14 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	}
 	if o.dryRun {
 		return dryRun(ctx, g, t)
+	}
+	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(t.job) { // flags are checked before there is a job
+		if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
+			return err
+		}
+		if _, err := o.detect.params(); err != nil {
+			return err
+		}
 	}
 	page, err := o.live.begin()
 	if err != nil {
@@ -142,11 +146,11 @@ func runRun(ctx context.Context, g *globals, o *runOptions, flags *pflag.FlagSet
 	}
 	show := newProgress(g, o.progress)
 	log := g.logger(show.log())
-	detector, err := settleDetector(ctx, job, &o.detect, flags, func(p detect.Params) (detect.Detector, error) { return o.remote.open(ctx, p, log) })
+	detector, err := settleDetector(ctx, job, &o.detect, &o.remote, log)
 	if err != nil {
 		return err
 	}
-	defer detector.Close()
+	defer closeDetector(detector)
 	fetcher, err := o.fetch.fetcher()
 	if err != nil {
 		return err
@@ -240,74 +244,6 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 	}
 	return fmt.Errorf("%s is the job of %s, not of %s; to add the list to it say --db %s, to keep it apart say --db with another name",
 		job.Path(), sources[0].Name, t.sources[0].Path, job.Path())
-}
-
-// settleDetector makes the detector of a job: with the flags it was begun with, unless it has no results yet. A
-// flag that was given and differs is refused, since the job's results would not be comparable.
-func settleDetector(ctx context.Context, job store.Job, o *detectOptions, flags *pflag.FlagSet,
-	open func(detect.Params) (detect.Detector, error)) (detect.Detector, error) {
-	settings, err := job.Settings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	counts, err := job.Counts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if saved := settings["detection"]; saved != "" && counts.Done > 0 {
-		was := map[string]string{}
-		if err := json.Unmarshal([]byte(saved), &was); err != nil {
-			return nil, fmt.Errorf("the job's detection flags cannot be read: %w", err)
-		}
-		var differ []string
-		for _, name := range detectionFlags {
-			f := flags.Lookup(name)
-			switch old, ok := was[name]; {
-			case !ok || f.Value.String() == old:
-			case f.Changed:
-				differ = append(differ, fmt.Sprintf("--%s %s (was %q)", name, f.Value, old))
-			default:
-				if err := f.Value.Set(old); err != nil {
-					return nil, fmt.Errorf("the job's --%s %q: %w", name, old, err)
-				}
-			}
-		}
-		if len(differ) > 0 {
-			return nil, fmt.Errorf("the job has results that were made with other detection flags: %s; leave them out to go on as before, "+
-				"judge everything again with `facescan rescan`, or begin another job with --db", strings.Join(differ, ", "))
-		}
-	}
-	p, err := o.params()
-	if err != nil {
-		return nil, err
-	}
-	d, err := open(p)
-	if err != nil {
-		return nil, err
-	}
-	if was := settings["detector"]; was != "" && counts.Done > 0 && !sidecar.Same(was, d.Fingerprint()) {
-		d.Close()
-		return nil, fmt.Errorf("the job has results of another detector (%s; this one is %s); judge everything again with `facescan rescan`, "+
-			"or begin another job with --db", was, d.Fingerprint())
-	}
-	if err := saveDetector(ctx, job, settings, flags, d.Fingerprint()); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return d, nil
-}
-
-// saveDetector makes the detection flags, and the detector of this fingerprint, the job's.
-func saveDetector(ctx context.Context, job store.Job, settings map[string]string, flags *pflag.FlagSet, fingerprint string) error {
-	now := map[string]string{}
-	for _, name := range detectionFlags {
-		now[name] = flags.Lookup(name).Value.String()
-	}
-	text, err := json.Marshal(now)
-	if err != nil || settings["detection"] == string(text) && settings["detector"] == fingerprint {
-		return err
-	}
-	return job.Set(ctx, map[string]string{"detection": string(text), "detector": fingerprint})
 }
 
 // dryRun tells what a run would do.

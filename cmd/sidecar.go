@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
-	"facescan/detect/cascade"
 	"facescan/detect/cuda"
+	"facescan/detect/pigo"
 	"facescan/detect/sidecar"
 	"facescan/pipeline/decode"
 )
@@ -60,13 +60,16 @@ func (o *sidecarOptions) encoded() bool {
 	return len(o.urls) > 0 && o.input == string(sidecar.Encoded)
 }
 
-// open makes the detector: the embedded cascade, or a client of the sidecars.
+// open makes the detector: one that is built in, or a client of the sidecars.
 func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Logger) (detect.Detector, error) {
 	if len(o.urls) == 0 {
 		return detect.New(p)
 	}
 	co := sidecar.Options{URLs: o.urls, Input: sidecar.Input(o.input), Batch: o.batch, Delay: o.delay, Params: p, Deadline: o.deadline, Log: log}
 	if o.fallback == "cpu" {
+		if p.Detector == "" {
+			return nil, usagef("--sidecar-fallback cpu: the sidecar serves a model of others, which cannot be asked here; leave the flag out")
+		}
 		d, err := detect.New(p)
 		if err != nil {
 			return nil, err
@@ -86,13 +89,15 @@ func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Lo
 // sidecarCommandOptions are the flags of the server.
 type sidecarCommandOptions struct {
 	listen, device, token string
+	detector              string
 	workers, queue        int
 	maxBody, maxPixels    size
 }
 
 func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8000", "`address` to serve on: host:port, or unix:PATH")
-	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N")
+	fs.StringVar(&o.detector, "detector", "", "`name` of the detector: yunet or pigo; default: "+detect.Default+", pigo on a GPU")
+	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N, which serves pigo")
 	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in --sidecar's URL; needed beyond loopback")
 	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU three")
 	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
@@ -128,7 +133,20 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	case o.queue < 1 || o.maxBody < 1 || o.maxPixels < 1:
 		return usagef("--queue, --max-body and --max-pixels must be at least 1")
 	}
-	so := sidecar.ServerOptions{Token: o.token, Workers: o.workers, Queue: o.queue, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
+	if o.detector == "" {
+		o.detector = detect.Default
+		if o.device != "cpu" {
+			o.detector = detect.Pigo
+		}
+	}
+	kind, known := detect.KindNamed(o.detector)
+	switch {
+	case !known:
+		return usagef("--detector %q: a sidecar serves yunet or pigo", o.detector)
+	case o.device != "cpu" && o.detector != detect.Pigo:
+		return usagef("--device %s: only %s runs on a GPU, and --detector is %s; choose --detector %s, or --device cpu", o.device, detect.Pigo, o.detector, detect.Pigo)
+	}
+	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
 		Decode: o.decode, Log: g.logger(g.err)}
 	free, err := o.settleDevice(&so)
 	if err != nil {
@@ -155,7 +173,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 		}
 		cancel()
 	}()
-	g.tell("serving %s on %s; use it with: facescan run --sidecar %s", s.Detector(), o.device, address(l))
+	g.tell("serving %s (%s) on %s; use it with: facescan run --sidecar %s", s.Detector(), kind.Name, o.device, address(l))
 	err = s.Serve(serving, hard.Done(), l, sidecarGrace)
 	if hard.Err() != nil {
 		return &exit{code: exitInterrupted}
@@ -177,7 +195,7 @@ func (o *sidecarCommandOptions) settleDevice(so *sidecar.ServerOptions) (free fu
 	if !ok || err != nil {
 		return nil, usagef("--device %q: it is cpu, or cuda:N with N from 0", o.device)
 	}
-	c, err := cascade.Parse(detect.Facefinder)
+	c, err := pigo.Parse(pigo.Facefinder)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +215,7 @@ func (o *sidecarCommandOptions) settleDevice(so *sidecar.ServerOptions) (free fu
 const gpuWorkers = 3
 
 // sharedEngine is an engine of several detectors, none of which closes it.
-type sharedEngine struct{ detect.Engine }
+type sharedEngine struct{ pigo.Engine }
 
 func (sharedEngine) Close() error { return nil }
 
@@ -224,6 +242,13 @@ func (o *sidecarCommandOptions) decode(file []byte, p detect.Params) (sidecar.Pi
 		b := decode.ToStored(decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale, Width: f.Width * img.Scale, Height: f.Height * img.Scale},
 			img.Orientation, float64(img.Width), float64(img.Height))
 		f.X, f.Y, f.Width, f.Height = b.X, b.Y, b.Width, b.Height
+		for i, p := range f.Landmarks {
+			b := decode.ToStored(decode.Box{X: p.X * img.Scale, Y: p.Y * img.Scale}, img.Orientation, float64(img.Width), float64(img.Height))
+			f.Landmarks[i] = detect.Point{X: b.X, Y: b.Y}
+		}
+		if decode.Mirrors(img.Orientation) {
+			f.Landmarks = f.Landmarks.Mirrored()
+		}
 		return f
 	}}, nil
 }

@@ -141,30 +141,30 @@ func (d *degrees) String() string {
 
 func (d *degrees) Type() string { return "degrees" }
 
-// minScore is --min-score: empty leaves the choice to the detector.
-type minScore struct {
+// ownNumber is a number that a detector has its own default for: empty leaves the choice to it.
+type ownNumber struct {
 	value float64
 	set   bool
 }
 
-func (m *minScore) Set(text string) error {
+func (m *ownNumber) Set(text string) error {
 	if text == "" {
-		*m = minScore{}
+		*m = ownNumber{}
 		return nil
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-		return fmt.Errorf("%q is no score; write a number such as 8", text)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+		return fmt.Errorf("%q is not a positive number", text)
 	}
-	*m = minScore{v, true}
+	*m = ownNumber{v, true}
 	return nil
 }
 
-func (m *minScore) String() string {
+func (m *ownNumber) String() string {
 	if !m.set {
 		return ""
 	}
 	return strconv.FormatFloat(m.value, 'g', -1, 64)
 }
 
-func (m *minScore) Type() string { return "score" }
+func (m *ownNumber) Type() string { return "number" }

@@ -9,7 +9,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 	"github.com/spf13/cobra"
 
-	"facescan/detect"
+	"facescan/detect/pigo"
+	"facescan/detect/yunet"
 )
 
 // release is the version of this source tree.
@@ -37,21 +38,22 @@ func newVersion(g *globals) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "version",
-		Short: "Version, commit, Go, SQLite and cascade of this binary",
+		Short: "Version, commit, Go, SQLite and detectors of this binary",
 		Args:  args(cobra.NoArgs, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			lib, _, _ := sqlite3.Version()
 			if asJSON {
 				b, err := json.Marshal(map[string]string{"version": release, "commit": commit(), "go": runtime.Version(),
-					"sqlite": lib, "cascade": detect.FacefinderSum(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+					"sqlite": lib, "yunet": yunet.Sum(), "yunet_path": yunet.Path(), "cascade": pigo.Sum(), "cascade_path": pigo.Path(),
+					"platform": runtime.GOOS + "/" + runtime.GOARCH})
 				if err != nil {
 					return err
 				}
 				fmt.Fprintf(g.out, "%s\n", b)
 				return nil
 			}
-			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\ncascade  %s\n",
-				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, detect.FacefinderSum())
+			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\nyunet    %s (%s)\ncascade  %s (%s)\n",
+				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, yunet.Sum(), yunet.Path(), pigo.Sum(), pigo.Path())
 			return nil
 		},
 	}

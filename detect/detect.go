@@ -1,8 +1,8 @@
 // Package detect answers where the faces of an image are.
 //
 // A Detector takes a batch of images and answers for each of them, or says that it is unavailable; it never
-// guesses. Which faces are kept, how candidates are merged and how boxes are drawn is decided here, once, for
-// every engine that evaluates a cascade.
+// guesses. The detectors are in rooms of their own (yunet, pigo), which know nothing of each other or of this package:
+// what they are called, what they are asked and what becomes of what they found is decided here, once for all of them.
 package detect
 
 import (
@@ -22,17 +22,29 @@ type Image struct {
 	Encoded []byte      // the file as downloaded; nil unless the detector wants it
 
 	// For those that look at Encoded: the size of its picture as stored, EXIF orientation not applied, and what carries a
-	// box of that picture into Luma.
+	// face of that picture into Luma.
 	Width, Height int
 	FromStored    func(Face) Face
 }
 
+// Point is a place in pixels of Luma.
+type Point struct{ X, Y float64 }
+
 // Face is a box in pixels of Luma.
 type Face struct {
 	X, Y, Width, Height float64
-	Score               float64 // the detector's own, unbounded
+	Score               float64 // on the detector's own scale
 	Confidence          float64 // calibrated, in [0,1]; 0 when there is none
+
+	HasLandmarks bool
+	Landmarks    Landmarks
 }
+
+// Landmarks are right eye, left eye, nose, right and left corner of the mouth, as the person's own sides.
+type Landmarks [5]Point
+
+// Mirrored is the landmarks with right and left exchanged, as a mirror exchanges them.
+func (l Landmarks) Mirrored() Landmarks { return Landmarks{l[1], l[0], l[2], l[4], l[3]} }
 
 // Answer is what a detector found in one image.
 type Answer struct {
@@ -58,6 +70,6 @@ type Remote interface {
 	// Ask puts one image and returns when a copy of it is taken: what it points to may be used again. It waits for room, not
 	// for the answer, which the returned function waits for; call that once. Errors are those of Detect.
 	Ask(ctx context.Context, img Image) (answer func() (Answer, error), err error)
-	// Probe tells whether asking is worth while; ErrUnavailable when it is not.
+	// Probe reports whether asking is worth while; ErrUnavailable when it is not.
 	Probe(ctx context.Context) error
 }

@@ -251,6 +251,13 @@ func stored(img decode.Image) (width, height int, carry func(detect.Face) detect
 	return width, height, func(f detect.Face) detect.Face {
 		b := decode.ToUpright(decode.Box{X: f.X, Y: f.Y, Width: f.Width, Height: f.Height}, img.Orientation, float64(width), float64(height))
 		f.X, f.Y, f.Width, f.Height = b.X/img.Scale, b.Y/img.Scale, b.Width/img.Scale, b.Height/img.Scale
+		for i, p := range f.Landmarks {
+			b := decode.ToUpright(decode.Box{X: p.X, Y: p.Y}, img.Orientation, float64(width), float64(height))
+			f.Landmarks[i] = detect.Point{X: b.X / img.Scale, Y: b.Y / img.Scale}
+		}
+		if decode.Mirrors(img.Orientation) {
+			f.Landmarks = f.Landmarks.Mirrored()
+		}
 		return f
 	}
 }

@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := detect.New(detect.DefaultParams())
+	d, err := detect.New(detect.Defaults(detect.Pigo))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestRun(t *testing.T) {
 	write("zero_faces.txt", nil)
 	write("annotations.csv", []byte("file,x,y,w,h\n"+strings.Join([]string{"a.jpg", strconv.Itoa(x), strconv.Itoa(y), strconv.Itoa(w), strconv.Itoa(h)}, ",")+"\n"))
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-sweep", dir}, &out); err != nil {
+	if err := run(t.Context(), []string{"-detector", "pigo", "-sweep", dir}, &out); err != nil {
 		t.Fatal(err)
 	}
 	line := strings.Fields(strings.SplitN(out.String(), "\n", 3)[1])
@@ -133,7 +133,7 @@ func TestPlain(t *testing.T) {
 		t.Fatal(err)
 	}
 	sets := []set{{name: "one", pictures: []picture{{path: "faces.jpg", body: photo, faces: []box{{58, 80, 196, 265}}}}}}
-	r, err := measure(t.Context(), sets, detect.DefaultParams(), newPlain, decode.Options{})
+	r, err := measure(t.Context(), sets, detect.Defaults(detect.Pigo), newPlain, decode.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,16 +32,16 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	p := detect.DefaultParams()
+	p := detect.Defaults(detect.Default)
 	flags := flag.NewFlagSet("accuracy", flag.ContinueOnError)
+	flags.StringVar(&p.Detector, "detector", p.Detector, "the detector, by name")
 	flags.IntVar(&p.MinFace, "min-face", p.MinFace, "side of the smallest face in pixels")
 	flags.IntVar(&p.MaxFace, "max-face", p.MaxFace, "side of the largest face in pixels, 0 = no limit")
-	flags.Float64Var(&p.Shift, "shift", p.Shift, "step of a window in parts of its side")
-	flags.Float64Var(&p.Scale, "scale", p.Scale, "growth of windows from size to size")
-	flags.Float64Var(&p.IoU, "iou", p.IoU, "overlap above which windows are one face")
+	flags.Float64Var(&p.Shift, "shift", p.Shift, "pigo: step of a window in parts of its side")
+	flags.Float64Var(&p.Scale, "scale", p.Scale, "pigo: growth of windows from size to size")
+	flags.Float64Var(&p.IoU, "iou", p.IoU, "overlap above which boxes are one face; -1 = the detector's own")
 	flags.Float64Var(&p.MinScore, "min-score", p.MinScore, "least score of a face; -1 = the detector's own")
-	flags.BoolVar(&p.Verify, "verify-faces", p.Verify, "look a second time where it pays")
-	flags.Func("angles", "tilted faces too: degrees, separated by commas", func(s string) error {
+	flags.Func("angles", "pigo: tilted faces too, degrees separated by commas", func(s string) error {
 		for _, a := range strings.Split(s, ",") {
 			degrees, err := strconv.ParseFloat(strings.TrimSpace(a), 64)
 			if err != nil {
@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return nil
 	})
-	pigo := flags.Bool("pigo", false, "evaluate the cascade with pigo itself: the same faces, slowly")
+	oracle := flags.Bool("oracle", false, "evaluate the cascade with pigo itself: the same faces, slowly")
 	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales down; 0 = as a run does")
 	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
 	peers := flags.Bool("peers", false, "a table of facescan, pigo's command and OpenCV's Haar cascades, on these pictures; from the repository's root")
@@ -67,8 +67,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return comparePeers(ctx, sets, p, o, out)
 	}
 	open := detect.New
-	if *pigo {
-		open = detect.NewPigo
+	if *oracle {
+		open = newOracle
 	}
 	r, err := measure(ctx, sets, p, open, o)
 	if err != nil {

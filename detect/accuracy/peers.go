@@ -14,9 +14,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	pigo "github.com/esimov/pigo/core"
+	esimov "github.com/esimov/pigo/core"
 
 	"facescan/detect"
+	"facescan/detect/pigo"
 	"facescan/pipeline/decode"
 )
 
@@ -28,8 +29,6 @@ const (
 
 // comparePeers measures facescan, pigo as its own command uses it, and OpenCV's Haar cascades on the same pictures, by the same rules.
 func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Options, w io.Writer) error {
-	verify := p
-	verify.Verify = true
 	type contender struct {
 		name    string
 		measure func() (*result, error)
@@ -37,11 +36,14 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 	ours := func(p detect.Params, open func(detect.Params) (detect.Detector, error)) func() (*result, error) {
 		return func() (*result, error) { return measure(ctx, sets, p, open, o) }
 	}
-	all := []contender{
-		{"facescan", ours(p, detect.New)},
-		{"facescan --verify-faces", ours(verify, detect.New)},
-		{"pigo, as its command does", ours(p, newPlain)},
+	var all []contender
+	for _, k := range detect.Kinds() {
+		own := p
+		own.Detector = k.Name
+		all = append(all, contender{"facescan --detector " + k.Name, ours(own, detect.New)})
 	}
+	p.Detector = detect.Pigo
+	all = append(all, contender{"pigo, as its command does", ours(p, newPlain)})
 	for _, name := range []string{"frontalface_default", "frontalface_alt2"} {
 		all = append(all, contender{"OpenCV Haar " + name, func() (*result, error) {
 			cascade := filepath.Join(haarFolder, "haarcascade_"+name+".xml")
@@ -66,11 +68,20 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 // plain is pigo with its own clusters and the threshold of its command.
 type plain struct {
 	p          detect.Params
-	classifier *pigo.Pigo
+	classifier *esimov.Pigo
+}
+
+// newOracle is facescan's detector, with pigo itself evaluating the cascade.
+func newOracle(p detect.Params) (detect.Detector, error) {
+	e, err := pigo.NewOracle(pigo.Facefinder)
+	if err != nil {
+		return nil, err
+	}
+	return detect.NewWith(p, e)
 }
 
 func newPlain(p detect.Params) (detect.Detector, error) {
-	c, err := pigo.NewPigo().Unpack(detect.Facefinder)
+	c, err := esimov.NewPigo().Unpack(pigo.Facefinder)
 	return plain{p, c}, err
 }
 
@@ -79,11 +90,11 @@ func (d plain) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer,
 	answers := make([]detect.Answer, len(batch))
 	for i, img := range batch {
 		size := img.Luma.Rect.Size()
-		found := d.classifier.RunCascade(pigo.CascadeParams{
+		found := d.classifier.RunCascade(esimov.CascadeParams{
 			MinSize: int(float64(d.p.MinFace) / img.Scale), MaxSize: min(size.X, size.Y), ShiftFactor: d.p.Shift, ScaleFactor: d.p.Scale,
-			ImageParams: pigo.ImageParams{Pixels: img.Luma.Pix, Rows: size.Y, Cols: size.X, Dim: img.Luma.Stride},
+			ImageParams: esimov.ImageParams{Pixels: img.Luma.Pix, Rows: size.Y, Cols: size.X, Dim: img.Luma.Stride},
 		}, 0)
-		for _, f := range d.classifier.ClusterDetections(found, d.p.IoU) {
+		for _, f := range d.classifier.ClusterDetections(found, d.p.Overlap()) {
 			if side := float64(f.Scale); f.Q > enough {
 				answers[i].Faces = append(answers[i].Faces, detect.Face{X: float64(f.Col) - side/2, Y: float64(f.Row) - side/2, Width: side, Height: side, Score: float64(f.Q)})
 			}

@@ -28,7 +28,7 @@ import (
 	"unsafe"
 
 	"facescan/detect"
-	"facescan/detect/cascade"
+	"facescan/detect/pigo"
 )
 
 //go:generate sh generate.sh
@@ -61,7 +61,7 @@ type (
 	}
 )
 
-// Engine finds windows on one GPU. It implements detect.Engine.
+// Engine finds windows on one GPU. It implements pigo.Engine.
 type Engine struct {
 	driver *driver
 	free   chan *lane
@@ -69,9 +69,9 @@ type Engine struct {
 }
 
 // Open takes a GPU, the first being 0.
-func Open(c *cascade.Cascade, device int) (*Engine, error) { return open(c, library, device) }
+func Open(c *pigo.Cascade, device int) (*Engine, error) { return open(c, library, device) }
 
-func open(c *cascade.Cascade, library string, device int) (*Engine, error) {
+func open(c *pigo.Cascade, library string, device int) (*Engine, error) {
 	d, err := newDriver(library, device, c.Tables())
 	if err != nil {
 		return nil, err
@@ -100,8 +100,8 @@ func (e *Engine) Close() error {
 	return errors.Join(append(errs, e.driver.close())...)
 }
 
-// Run implements detect.Engine.
-func (e *Engine) Run(ctx context.Context, searches []detect.Search) error {
+// Run implements pigo.Engine.
+func (e *Engine) Run(ctx context.Context, searches []pigo.Search) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (e *Engine) Run(ctx context.Context, searches []detect.Search) error {
 }
 
 // run has a batch searched, in halves if it is too much at once.
-func (e *Engine) run(ctx context.Context, l *lane, searches []detect.Search) error {
+func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []detect.Search) err
 
 // plan lays a batch out: grids and tiles, and where each image lies. Searches of one image in a row share it. It returns the bytes of the
 // images.
-func (l *lane) plan(searches []detect.Search) int {
+func (l *lane) plan(searches []pigo.Search) int {
 	l.grids, l.places, l.ends = l.grids[:0], l.places[:0], l.ends[:0]
 	bytes, at := 0, 0
 	for i := range searches {
@@ -157,7 +157,7 @@ func (l *lane) plan(searches []detect.Search) int {
 		if i == 0 || s.Luma != searches[i-1].Luma {
 			at, bytes = bytes, bytes+size.X*size.Y
 		}
-		l.planned = s.Params.Grids(l.planned[:0], size.X, size.Y)
+		l.planned = s.Grids(l.planned[:0], size.X, size.Y)
 		for _, g := range l.planned {
 			n := int32(len(l.grids))
 			windows := g.Rows * g.Cols
@@ -180,8 +180,8 @@ func (l *lane) plan(searches []detect.Search) int {
 	return bytes
 }
 
-// collect appends the hits to what their searches found, in the order of cascade.Searcher.
-func (l *lane) collect(searches []detect.Search) {
+// collect appends the hits to what their searches found, in the order of pigo.Searcher.
+func (l *lane) collect(searches []pigo.Search) {
 	key := func(h hit) (int32, int32) {
 		g := &l.grids[h.grid]
 		if g.mirror < 0 { // rows are from right to left
@@ -203,7 +203,7 @@ func (l *lane) collect(searches []detect.Search) {
 			i++
 		}
 		g := &l.grids[h.grid]
-		searches[i].Found = append(searches[i].Found, cascade.Window{
+		searches[i].Found = append(searches[i].Found, pigo.Window{
 			Row: int(g.row + h.window/g.cols*g.step), Col: int(g.col + h.window%g.cols*g.step), Size: int(l.sizes[h.grid]), Score: h.score,
 		})
 	}

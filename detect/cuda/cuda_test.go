@@ -23,8 +23,8 @@ import (
 	"golang.org/x/image/draw"
 
 	"facescan/detect"
-	"facescan/detect/cascade"
 	"facescan/detect/detecttest"
+	"facescan/detect/pigo"
 )
 
 // fake is testdata/driver.c, compiled: a driver that runs the kernel's sources on the processor.
@@ -82,9 +82,9 @@ func tell(what, value int) int {
 	return int(r)
 }
 
-func embedded(t testing.TB) *cascade.Cascade {
+func embedded(t testing.TB) *pigo.Cascade {
 	t.Helper()
-	c, err := cascade.Parse(detect.Facefinder)
+	c, err := pigo.Parse(pigo.Facefinder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,27 +127,27 @@ func photo(t testing.TB, width int) *image.Gray {
 }
 
 // searches are of images of all sorts, in all the ways there are.
-func searches(t testing.TB) (all []detect.Search) {
+func searches(t testing.TB) (all []pigo.Search) {
 	images := []*image.Gray{photo(t, 180), photo(t, 97), photo(t, 140).SubImage(image.Rect(11, 7, 131, 150)).(*image.Gray)}
 	for _, img := range detecttest.Awkward() {
 		images = append(images, img.Luma)
 	}
 	for i, m := range images {
-		for _, p := range []cascade.Params{
+		for _, p := range []pigo.Pass{
 			{MinSize: 20, MaxSize: 1000, Shift: 0.1, Scale: 1.1},
 			{MinSize: 12, MaxSize: 90, Shift: 0.2, Scale: 1.3, Turn: 1.0 / 32},
 			{MinSize: 17, MaxSize: 1000, Shift: 0.13, Scale: 1.2, Mirror: true},
 			{MinSize: 24, MaxSize: 1000, Shift: 0.15, Scale: 1.25, Turn: float64(i%32) / 32, Mirror: i%2 == 0},
 			{MinSize: 25, MaxSize: 24, Shift: 0.1, Scale: 1.1},
 		} {
-			all = append(all, detect.Search{Luma: m, Params: p})
+			all = append(all, pigo.Search{Luma: m, Pass: p})
 		}
 	}
 	return all
 }
 
 // fresh is the same searches, nothing found.
-func fresh(all []detect.Search) []detect.Search {
+func fresh(all []pigo.Search) []pigo.Search {
 	out := slices.Clone(all)
 	for i := range out {
 		out[i].Found = nil
@@ -155,12 +155,12 @@ func fresh(all []detect.Search) []detect.Search {
 	return out
 }
 
-func compare(t *testing.T, what string, got, want []detect.Search) (windows int) {
+func compare(t *testing.T, what string, got, want []pigo.Search) (windows int) {
 	t.Helper()
 	for i := range want {
 		windows += len(want[i].Found)
 		if !slices.Equal(got[i].Found, want[i].Found) {
-			t.Errorf("%s: search %d, %+v of %v: %v, want %v", what, i, want[i].Params, want[i].Luma.Bounds(), got[i].Found, want[i].Found)
+			t.Errorf("%s: search %d, %+v of %v: %v, want %v", what, i, want[i].Pass, want[i].Luma.Bounds(), got[i].Found, want[i].Found)
 		}
 	}
 	return windows
@@ -169,7 +169,7 @@ func compare(t *testing.T, what string, got, want []detect.Search) (windows int)
 // TestPigo holds the kernel's sources to pigo: the same windows in the same order, scores bit for bit, in one batch and each search alone,
 // with one thread a block and with several.
 func TestPigo(t *testing.T) {
-	p, err := detect.PigoEngine(detect.Facefinder)
+	p, err := pigo.NewOracle(pigo.Facefinder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestPigo(t *testing.T) {
 
 // TestSuite asks what every detector is asked.
 func TestSuite(t *testing.T) {
-	detecttest.Run(t, func(p detect.Params) (detect.Detector, error) {
+	detecttest.Run(t, detect.Pigo, func(p detect.Params) (detect.Detector, error) {
 		e, err := open(embedded(t), fake.path, 0)
 		if err != nil {
 			return nil, err
@@ -218,9 +218,9 @@ func TestManyHits(t *testing.T) {
 	for i := range many.Pix {
 		many.Pix[i] = one.GrayAt(i%480%80, i/480).Y
 	}
-	got := []detect.Search{{Luma: many, Params: cascade.Params{MinSize: 36, MaxSize: 64, Shift: 0.01, Scale: 1.01}}}
+	got := []pigo.Search{{Luma: many, Pass: pigo.Pass{MinSize: 36, MaxSize: 64, Shift: 0.01, Scale: 1.01}}}
 	want := fresh(got)
-	want[0].Found = cascade.NewSearcher(embedded(t)).Search(nil, many, want[0].Params)
+	want[0].Found = pigo.NewSearcher(embedded(t)).Search(nil, many, want[0].Pass)
 	if len(want[0].Found) <= leastHits {
 		t.Fatalf("%d windows are no more than %d", len(want[0].Found), leastHits)
 	}
@@ -260,14 +260,14 @@ func TestSteady(t *testing.T) {
 func TestMemory(t *testing.T) {
 	defer tell(setLimit, -1)
 	e := engine(t)
-	var all []detect.Search
+	var all []pigo.Search
 	for range 12 {
-		all = append(all, detect.Search{Luma: image.NewGray(image.Rect(0, 0, 900, 500)), Params: cascade.Params{MinSize: 100, MaxSize: 200, Shift: 0.3, Scale: 1.5}})
+		all = append(all, pigo.Search{Luma: image.NewGray(image.Rect(0, 0, 900, 500)), Pass: pigo.Pass{MinSize: 100, MaxSize: 200, Shift: 0.3, Scale: 1.5}})
 	}
 	m := photo(t, 180)
-	all = append(all, detect.Search{Luma: m, Params: cascade.Params{MinSize: 40, MaxSize: 200, Shift: 0.1, Scale: 1.1}})
+	all = append(all, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 40, MaxSize: 200, Shift: 0.1, Scale: 1.1}})
 	want := fresh(all)
-	want[12].Found = cascade.NewSearcher(embedded(t)).Search(nil, m, all[12].Params)
+	want[12].Found = pigo.NewSearcher(embedded(t)).Search(nil, m, all[12].Pass)
 	tell(setLimit, 3<<20)
 	before := tell(launches, 0)
 	if err := e.Run(t.Context(), all); err != nil {
@@ -277,7 +277,7 @@ func TestMemory(t *testing.T) {
 	if n := tell(launches, 0) - before; n < 3 {
 		t.Errorf("%d launches", n)
 	}
-	large := []detect.Search{{Luma: image.NewGray(image.Rect(0, 0, 3000, 2000)), Params: all[12].Params}}
+	large := []pigo.Search{{Luma: image.NewGray(image.Rect(0, 0, 3000, 2000)), Pass: all[12].Pass}}
 	if err := e.Run(t.Context(), large); !errors.Is(err, errMemory) || !errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "3000x2000") {
 		t.Errorf("an image that does not fit: %v", err)
 	}
@@ -353,7 +353,7 @@ func TestErrors(t *testing.T) {
 	if e.Name() != "no GPU 0" {
 		t.Errorf("it is called %q", e.Name())
 	}
-	s := []detect.Search{{Luma: photo(t, 90), Params: cascade.Params{MinSize: 20, MaxSize: 90, Shift: 0.1, Scale: 1.1}}}
+	s := []pigo.Search{{Luma: photo(t, 90), Pass: pigo.Pass{MinSize: 20, MaxSize: 90, Shift: 0.1, Scale: 1.1}}}
 	tell(setBroken, 1)
 	says("a launch that fails", e.Run(t.Context(), s), "cuLaunchKernel: error 719")
 	if err := e.Run(t.Context(), s); err != nil || len(s[0].Found) == 0 {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
-	"facescan/detect/cascade"
+	"facescan/detect/pigo"
 )
 
 // library is what the driver brings.
@@ -54,7 +54,7 @@ type trees struct {
 }
 
 // newDriver loads the driver, takes a GPU, and puts kernel and cascade there.
-func newDriver(library string, device int, t cascade.Tables) (d *driver, err error) {
+func newDriver(library string, device int, t pigo.Tables) (d *driver, err error) {
 	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, fmt.Errorf("no NVIDIA driver on this machine (%v)", err)
@@ -119,7 +119,7 @@ func newDriver(library string, device int, t cascade.Tables) (d *driver, err err
 }
 
 // load puts the cascade on the GPU.
-func (d *driver) load(t cascade.Tables) error {
+func (d *driver) load(t pigo.Tables) error {
 	d.trees = trees{count: int32(len(t.Stages)), depth: int32(t.Depth), last: t.Last}
 	for _, part := range []struct {
 		to    *uintptr

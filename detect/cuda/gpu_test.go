@@ -14,8 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"facescan/detect"
-	"facescan/detect/cascade"
+	"facescan/detect/pigo"
 )
 
 func gpu(t testing.TB) *Engine {
@@ -66,9 +65,9 @@ func photos(t testing.TB) (all []*image.Gray) {
 func TestGPU(t *testing.T) {
 	want := searches(t)
 	for _, m := range photos(t) {
-		want = append(want, detect.Search{Luma: m, Params: cascade.Params{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}})
+		want = append(want, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}})
 	}
-	p, err := detect.PigoEngine(detect.Facefinder)
+	p, err := pigo.NewOracle(pigo.Facefinder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,10 +127,10 @@ func BenchmarkGPUNone(b *testing.B) {
 	m = m.SubImage(image.Rect(0, 0, 500, 375)).(*image.Gray)
 	begin := time.Now()
 	b.RunParallel(func(pb *testing.PB) {
-		s := cascade.NewSearcher(embedded(b))
-		var found []cascade.Window
+		s := pigo.NewSearcher(embedded(b))
+		var found []pigo.Window
 		for pb.Next() {
-			found = s.Search(found[:0], m, cascade.Params{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1})
+			found = s.Search(found[:0], m, pigo.Pass{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1})
 		}
 	})
 	b.ReportMetric(float64(b.N)/time.Since(begin).Seconds(), "images/s")
@@ -148,10 +147,10 @@ func BenchmarkGPU(b *testing.B) {
 			b.SetBytes(int64(n * 500 * 375))
 			begin := time.Now()
 			b.RunParallel(func(pb *testing.PB) {
-				batch := make([]detect.Search, n)
+				batch := make([]pigo.Search, n)
 				for i := range batch {
 					own := *m // another pointer is another image
-					batch[i] = detect.Search{Luma: &own, Params: cascade.Params{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}}
+					batch[i] = pigo.Search{Luma: &own, Pass: pigo.Pass{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}}
 				}
 				for pb.Next() {
 					for i := range batch {

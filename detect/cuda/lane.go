@@ -6,8 +6,7 @@ import (
 	"errors"
 	"unsafe"
 
-	"facescan/detect"
-	"facescan/detect/cascade"
+	"facescan/detect/pigo"
 )
 
 // args is search_t: what the kernel is given.
@@ -26,7 +25,7 @@ type lane struct {
 	// The batch, as plan lays it out. sizes are the grids' windows', ends where the grids of a search end.
 	grids   []grid
 	places  []place
-	planned []cascade.Grid
+	planned []pigo.Grid
 	sizes   []int32
 	ends    []int32
 	found   []hit
@@ -129,7 +128,7 @@ func (l *lane) close() error {
 func align(n int) int { return (n + 63) &^ 63 }
 
 // run has the planned batch searched and leaves the hits in l.found, in no order.
-func (l *lane) run(searches []detect.Search, bytes int) error {
+func (l *lane) run(searches []pigo.Search, bytes int) error {
 	l.found = l.found[:0]
 	if len(l.places) == 0 {
 		return nil
@@ -161,7 +160,7 @@ func (l *lane) run(searches []detect.Search, bytes int) error {
 }
 
 // pack copies the images one behind the other.
-func pack(to []byte, searches []detect.Search) {
+func pack(to []byte, searches []pigo.Search) {
 	for i := range searches {
 		m := searches[i].Luma
 		if i > 0 && m == searches[i-1].Luma {

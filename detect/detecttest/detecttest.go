@@ -12,15 +12,20 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
 	"facescan/detect"
 )
 
-// Run puts the questions to the detectors that open makes, each with parameters of its own. The faces are photos
-// with at least one face of 40 pixels or more; the parameters are the detector's to honour.
-func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces []*image.Gray) {
+// Run puts the questions to the detectors that open makes, of the kind of this name, each with parameters of its own. The
+// faces are photos with at least one face of 40 pixels or more; the parameters are the detector's to honour.
+func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, error), faces []*image.Gray) {
+	kind, known := detect.KindNamed(name)
+	if !known {
+		t.Fatalf("%s is not a detector", name)
+	}
 	if len(faces) == 0 {
 		t.Fatal("a suite about faces needs photos with faces")
 	}
@@ -43,8 +48,8 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 	awkward := Awkward()
 
 	t.Run("Photos", func(t *testing.T) {
-		for i, a := range ask(t, detector(t, detect.DefaultParams()), photos) {
-			check(t, a)
+		for i, a := range ask(t, detector(t, detect.Defaults(name)), photos) {
+			check(t, kind, a)
 			if len(a.Faces) == 0 {
 				t.Errorf("photo %d: no face", i)
 			}
@@ -57,21 +62,21 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 		}
 	})
 	t.Run("Awkward", func(t *testing.T) {
-		d := detector(t, detect.DefaultParams())
+		d := detector(t, detect.Defaults(name))
 		for i, a := range ask(t, d, awkward) {
-			check(t, a)
+			check(t, kind, a)
 			if size := awkward[i].Luma.Bounds().Size(); min(size.X, size.Y) < 20 && len(a.Faces) > 0 {
 				t.Errorf("%v holds no window of 20 pixels, but a face: %+v", size, a.Faces)
 			}
 		}
 	})
 	t.Run("EmptyBatch", func(t *testing.T) {
-		if got := ask(t, detector(t, detect.DefaultParams()), nil); len(got) != 0 {
+		if got := ask(t, detector(t, detect.Defaults(name)), nil); len(got) != 0 {
 			t.Errorf("%d answers for no image", len(got))
 		}
 	})
 	t.Run("OneIsMany", func(t *testing.T) {
-		for _, p := range []detect.Params{detect.DefaultParams(), withAngles(22.5, -22.5), verified()} {
+		for _, p := range different(name)[:4] {
 			d := detector(t, p)
 			batch := append(append([]detect.Image{}, photos...), awkward...)
 			rand.New(rand.NewPCG(1, 2)).Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
@@ -84,7 +89,7 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 		}
 	})
 	t.Run("Concurrent", func(t *testing.T) {
-		d := detector(t, detect.DefaultParams())
+		d := detector(t, detect.Defaults(name))
 		want := ask(t, d, photos)
 		var wg sync.WaitGroup
 		for range 8 {
@@ -97,7 +102,7 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 		wg.Wait()
 	})
 	t.Run("Stride", func(t *testing.T) {
-		d := detector(t, detect.DefaultParams())
+		d := detector(t, detect.Defaults(name))
 		want := ask(t, d, photos)
 		for i := range photos {
 			if got := ask(t, d, []detect.Image{{Luma: inside(faces[i]), Scale: 1}}); !reflect.DeepEqual(got[0], want[i]) {
@@ -106,13 +111,14 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 		}
 	})
 	t.Run("Threshold", func(t *testing.T) {
-		p := detect.DefaultParams()
+		p := detect.Defaults(name)
 		p.MinScore = 0
 		all := ask(t, detector(t, p), photos)
 		for i, a := range all {
 			if len(a.Candidates) != 0 {
 				t.Errorf("photo %d: candidates below 0: %+v", i, a.Candidates)
 			}
+			all[i].Faces = slices.DeleteFunc(a.Faces, func(f detect.Face) bool { return f.Score < kind.Floor })
 		}
 		p.MinScore = all[0].Faces[0].Score
 		a := ask(t, detector(t, p), photos[:1])[0]
@@ -124,7 +130,7 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 		}
 	})
 	t.Run("Sizes", func(t *testing.T) {
-		p := detect.DefaultParams()
+		p := detect.Defaults(name)
 		p.MinFace, p.MaxFace = 40, 80
 		d := detector(t, p)
 		for _, scale := range []float64{1, 2} {
@@ -144,13 +150,13 @@ func Run(t *testing.T, open func(detect.Params) (detect.Detector, error), faces 
 	t.Run("Cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if a, err := detector(t, detect.DefaultParams()).Detect(ctx, photos); !errors.Is(err, context.Canceled) || a != nil {
+		if a, err := detector(t, detect.Defaults(name)).Detect(ctx, photos); !errors.Is(err, context.Canceled) || a != nil {
 			t.Errorf("cancelled: %v, %v", a, err)
 		}
 	})
 	t.Run("Fingerprint", func(t *testing.T) {
 		seen := map[string]detect.Params{}
-		for _, p := range different() {
+		for _, p := range different(name) {
 			print := detector(t, p).Fingerprint()
 			if q, twice := seen[print]; twice {
 				t.Errorf("%+v and %+v are both %q", p, q, print)
@@ -204,7 +210,7 @@ func ask(t *testing.T, d detect.Detector, batch []detect.Image) []detect.Answer 
 }
 
 // check holds an answer to the contract of the interface.
-func check(t *testing.T, a detect.Answer) {
+func check(t *testing.T, kind detect.Kind, a detect.Answer) {
 	t.Helper()
 	if a.Err != nil {
 		t.Error("an image that can be judged was not:", a.Err)
@@ -212,8 +218,8 @@ func check(t *testing.T, a detect.Answer) {
 	if len(a.Candidates) > 8 {
 		t.Errorf("%d candidates", len(a.Candidates))
 	}
-	ordered(t, a.Faces)
-	ordered(t, a.Candidates)
+	ordered(t, kind, a.Faces)
+	ordered(t, kind, a.Candidates)
 	if len(a.Faces) > 0 && len(a.Candidates) > 0 && a.Candidates[0].Score >= a.Faces[len(a.Faces)-1].Score {
 		t.Error("a candidate is as good as a face")
 	}
@@ -229,12 +235,12 @@ func check(t *testing.T, a detect.Answer) {
 	}
 }
 
-func ordered(t *testing.T, faces []detect.Face) {
+func ordered(t *testing.T, kind detect.Kind, faces []detect.Face) {
 	t.Helper()
 	for i := 1; i < len(faces); i++ {
 		a, b := faces[i-1], faces[i]
 		key := func(f detect.Face) string {
-			return fmt.Sprintf("%020.6f %020.6f %020.6f %020.6f", 1e9-f.Score, f.Y+1e6, f.X+1e6, f.Width)
+			return fmt.Sprintf("%020.6f %020.6f %020.6f %020.6f", 1e9-kind.Printed(f.Score), f.Y+1e6, f.X+1e6, f.Width)
 		}
 		if key(a) > key(b) {
 			t.Errorf("%+v stands before %+v", a, b)
@@ -257,35 +263,25 @@ func inside(img *image.Gray) *image.Gray {
 	return part
 }
 
-func withAngles(degrees ...float64) detect.Params {
-	p := detect.DefaultParams()
-	p.Angles = degrees
-	return p
-}
-
-func verified() detect.Params {
-	p := detect.DefaultParams()
-	p.Verify = true
-	return p
-}
-
 // different are parameters no two of which ask for the same.
-func different() []detect.Params {
+func different(name string) []detect.Params {
 	var ps []detect.Params
 	change := func(f func(p *detect.Params)) {
-		p := detect.DefaultParams()
+		p := detect.Defaults(name)
 		f(&p)
 		ps = append(ps, p)
 	}
 	change(func(*detect.Params) {})
 	change(func(p *detect.Params) { p.MinFace = 40 })
+	if name == detect.Pigo {
+		change(func(p *detect.Params) { p.Angles = []float64{22.5, -22.5} })
+		change(func(p *detect.Params) { p.Angles = []float64{45} })
+		change(func(p *detect.Params) { p.Angles = []float64{45, -45} })
+		change(func(p *detect.Params) { p.Shift = 0.15 })
+		change(func(p *detect.Params) { p.Scale = 1.2 })
+	}
 	change(func(p *detect.Params) { p.MaxFace = 40 })
-	change(func(p *detect.Params) { p.Shift = 0.15 })
-	change(func(p *detect.Params) { p.Scale = 1.2 })
-	change(func(p *detect.Params) { p.IoU = 0.3 })
-	change(func(p *detect.Params) { p.MinScore = 1.5 })
-	change(func(p *detect.Params) { p.Angles = []float64{45} })
-	change(func(p *detect.Params) { p.Angles = []float64{45, -45} })
-	change(func(p *detect.Params) { p.Verify = true })
+	change(func(p *detect.Params) { p.IoU = 0.35 })
+	change(func(p *detect.Params) { p.MinScore = 0.7 })
 	return ps
 }

@@ -1,13 +1,10 @@
 package sidecar
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
-	"strings"
 
 	"facescan/detect"
 )
@@ -56,6 +53,19 @@ func (c *Client) believe(body []byte, length string, items []*item) ([]detect.An
 	if err != nil {
 		return nil, err
 	}
+	var points []float64
+	if c.model.landmarks {
+		t, err := find(m.Outputs, pointsName)
+		if err == nil {
+			err = t.is(typeFP32, faces.Shape[0], int64(pointFields))
+		}
+		if err == nil {
+			points, err = t.numbers(faces.Shape[0] * int64(pointFields))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	threshold := math.Inf(-1)
 	if c.model.candidates {
 		var ok bool
@@ -63,55 +73,55 @@ func (c *Client) believe(body []byte, length string, items []*item) ([]detect.An
 			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v", m.Parameters[minScoreKey])
 		}
 	}
-	answers, err := judge(items, rows, told, threshold)
-	if err == nil && strings.HasPrefix(c.model.detector, embeddedPrefix) {
-		for _, a := range answers {
-			for _, list := range [][]detect.Face{a.Faces, a.Candidates} {
-				for i := range list {
-					list[i].Confidence = c.o.Params.Confidence(list[i].Score)
-				}
-			}
-		}
-	}
-	return answers, err
+	return judge(c.model.kind, items, rows, points, told, threshold)
 }
 
-// judge checks the boxes and sorts them to their images.
-func judge(items []*item, rows, counts []float64, threshold float64) ([]detect.Answer, error) {
-	answers := make([]detect.Answer, len(items))
+// judge checks faces and landmarks, if there are any, and makes the answers of their images.
+func judge(kind detect.Kind, items []*item, rows, points, counts []float64, threshold float64) ([]detect.Answer, error) {
+	found := make([][]detect.Face, len(items))
 	for ; len(rows) > 0; rows = rows[faceFields:] {
 		r := rows[:faceFields]
 		i := int(r[0])
 		if !(r[0] >= 0 && r[0] < float64(len(items)) && float64(i) == r[0]) {
 			return nil, fmt.Errorf("a face in image %v of %d", r[0], len(items))
 		}
-		it, a := items[i], &answers[i]
-		f, err := it.clip(detect.Face{X: r[1], Y: r[2], Width: r[3], Height: r[4], Score: r[5]})
+		f := detect.Face{X: r[1], Y: r[2], Width: r[3], Height: r[4], Score: r[5], HasLandmarks: len(points) > 0}
+		for n := range f.Landmarks {
+			if f.HasLandmarks {
+				f.Landmarks[n] = detect.Point{X: points[2*n], Y: points[2*n+1]}
+			}
+		}
+		if f.HasLandmarks {
+			points = points[pointFields:]
+		}
+		it := items[i]
+		f, err := it.clip(f)
 		if err != nil {
 			return nil, fmt.Errorf("image %d of %d: %w", i, len(items), err)
 		}
 		if it.fromStored != nil {
 			f = it.fromStored(f)
 		}
-		if f.Score >= threshold {
-			a.Faces = append(a.Faces, f)
-		} else {
-			a.Candidates = append(a.Candidates, f)
-		}
+		found[i] = append(found[i], f)
 	}
-	for i := range answers {
+	answers := make([]detect.Answer, len(items))
+	for i, faces := range found {
 		a := &answers[i]
-		n := float64(len(a.Faces) + len(a.Candidates))
-		switch {
-		case counts[i] == -1 && n == 0:
-			a.Err = errUnreadable
-		case counts[i] != n:
-			return nil, fmt.Errorf("image %d of %d: %v faces are told, %v given", i, len(items), counts[i], n)
-		case len(a.Candidates) > candidates:
-			return nil, fmt.Errorf("image %d of %d: %d candidates", i, len(items), len(a.Candidates))
+		*a = kind.Answer(faces, items[i].luma, threshold)
+		below := 0
+		for _, f := range faces {
+			if !(f.Score >= threshold) {
+				below++
+			}
 		}
-		slices.SortFunc(a.Faces, order)
-		slices.SortFunc(a.Candidates, order)
+		switch {
+		case counts[i] == -1 && len(faces) == 0:
+			a.Err = errUnreadable
+		case counts[i] != float64(len(faces)):
+			return nil, fmt.Errorf("image %d of %d: %v faces are told, %d given", i, len(items), counts[i], len(faces))
+		case below > candidates:
+			return nil, fmt.Errorf("image %d of %d: %d candidates", i, len(items), below)
+		}
 	}
 	return answers, nil
 }
@@ -126,6 +136,11 @@ func (it *item) clip(f detect.Face) (detect.Face, error) {
 	if !(f.Width > 0 && f.Height > 0 && f.X < it.width && f.Y < it.height && f.X+f.Width > 0 && f.Y+f.Height > 0) {
 		return f, fmt.Errorf("a face of %vx%v at %v,%v in %vx%v pixels", f.Width, f.Height, f.X, f.Y, it.width, it.height)
 	}
+	for _, p := range f.Landmarks {
+		if !(p.X >= -it.width && p.X <= 2*it.width && p.Y >= -it.height && p.Y <= 2*it.height) {
+			return f, fmt.Errorf("a landmark at %v,%v of a picture of %vx%v pixels", p.X, p.Y, it.width, it.height)
+		}
+	}
 	f.X, f.Width = cut(f.X, f.Width, it.width)
 	f.Y, f.Height = cut(f.Y, f.Height, it.height)
 	return f, nil
@@ -135,9 +150,4 @@ func cut(from, length, limit float64) (float64, float64) {
 	to := min(from+length, limit)
 	from = max(from, 0)
 	return from, to - from
-}
-
-// order is that of faces in an answer.
-func order(a, b detect.Face) int {
-	return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X), cmp.Compare(a.Width, b.Width))
 }

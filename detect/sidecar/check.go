@@ -25,7 +25,9 @@ const (
 
 // model is what a server serves. All endpoints of a client must serve the same.
 type model struct {
-	detector   string     // fingerprint of engine and model
+	detector   string // fingerprint of engine and model
+	kind       detect.Kind
+	landmarks  bool       // it has the output of that name
 	listed     parameters // parameters it has, with their defaults
 	candidates bool       // faces below the threshold can be had
 	print      string     // detector and flags
@@ -42,10 +44,17 @@ type metadata struct {
 	Parameters parameters
 }
 
-// expected are the tensors of the model.
-var expected = metadata{
-	Inputs:  []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{-1}}},
-	Outputs: []tensor{{Name: facesName, Datatype: typeFP32, Shape: []int64{-1, faceFields}}, {Name: countsName, Datatype: typeINT32, Shape: []int64{-1}}},
+// expected are the tensors of a model, with landmarks or without.
+func expected(landmarks bool) *metadata {
+	m := &metadata{
+		Inputs: []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{-1}}},
+		Outputs: []tensor{{Name: facesName, Datatype: typeFP32, Shape: []int64{-1, faceFields}},
+			{Name: countsName, Datatype: typeINT32, Shape: []int64{-1}}},
+	}
+	if landmarks {
+		m.Outputs = append(m.Outputs, tensor{Name: pointsName, Datatype: typeFP32, Shape: []int64{-1, int64(pointFields)}})
+	}
+	return m
 }
 
 // tensors writes them as a person reads them, in an order of their own.
@@ -61,24 +70,55 @@ func (m *metadata) tensors() string {
 	return fmt.Sprintf("input %s and outputs %s", cmp.Or(text(m.Inputs), "none"), cmp.Or(text(m.Outputs), "none"))
 }
 
+// Detector asks servers which detector they have, until one answers: its fingerprint, up to the flags, and its kind, which is
+// the zero Kind for a model of others.
+func Detector(ctx context.Context, urls []string) (fingerprint string, kind detect.Kind, err error) {
+	var errs []error
+	for _, u := range urls {
+		e, err := newEndpoint(u, 1)
+		if err != nil {
+			return "", kind, err
+		}
+		defer e.http.CloseIdleConnections()
+		md, err := e.metadata(ctx)
+		if err == nil {
+			return md.detector(), detect.KindOf(md.detector()), nil
+		}
+		if permanent(err) {
+			return "", kind, err
+		}
+		errs = append(errs, err)
+	}
+	return "", kind, fmt.Errorf("no sidecar answers: %w", errors.Join(errs...))
+}
+
+// metadata asks an endpoint how it describes its model.
+func (e *endpoint) metadata(ctx context.Context) (*metadata, error) {
+	body, err := e.get(ctx, e.base)
+	if err != nil {
+		return nil, err
+	}
+	md := new(metadata)
+	if err := json.Unmarshal(body, md); err != nil {
+		return nil, &ModelError{e.name, "metadata that cannot be read: " + err.Error(), "those of a model with " + expected(false).tensors()}
+	}
+	if got := md.tensors(); got != expected(false).tensors() && got != expected(true).tensors() {
+		return nil, &ModelError{e.name, got, expected(false).tensors()}
+	}
+	return md, nil
+}
+
 // check tells whether an endpoint can be asked: ready, the right tensors, the flags understood, and known images answered alike
 // whatever batch they come in, as the other endpoints do. The first time every size of a batch is tried, later some.
 func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 	if _, err := e.get(ctx, e.base+"/ready"); err != nil {
 		return err
 	}
-	body, err := e.get(ctx, e.base)
+	md, err := e.metadata(ctx)
 	if err != nil {
 		return err
 	}
-	var md metadata
-	if err := json.Unmarshal(body, &md); err != nil {
-		return &ModelError{e.name, "metadata that cannot be read: " + err.Error(), "those of a model with " + expected.tensors()}
-	}
-	if md.tensors() != expected.tensors() {
-		return &ModelError{e.name, md.tensors(), expected.tensors()}
-	}
-	m, err := c.describe(e, &md)
+	m, err := c.describe(e, md)
 	if err != nil {
 		return err
 	}
@@ -108,9 +148,10 @@ func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 
 // describe reads what the metadata say.
 func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
-	m := &model{listed: md.Parameters}
-	if m.detector, _ = md.Parameters[detectorKey].(string); m.detector == "" {
-		m.detector = md.Name + "/" + strings.Join(md.Versions, ",")
+	m := &model{listed: md.Parameters, detector: md.detector(), landmarks: md.tensors() == expected(true).tensors()}
+	m.kind = detect.KindOf(m.detector)
+	if m.kind.Name != c.o.Params.Detector {
+		return nil, &ModelError{e.name, "the detector " + named(m.kind, m.detector), cmp.Or(c.o.Params.Detector, "a model of others")}
 	}
 	p, err := toParameters(c.o.Params, 1, m.listed)
 	if err != nil {
@@ -118,17 +159,34 @@ func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 	}
 	_, m.candidates = m.listed[candidatesKey]
 	m.print = m.detector
-	whole := !slices.ContainsFunc(flags, func(f flag) bool { _, ok := m.listed[f.name]; return !ok })
+	own := flagsOf(m.kind)
+	whole := m.kind.Known() && !slices.ContainsFunc(own, func(f flag) bool { _, ok := m.listed[f.name]; return !ok })
 	if whole {
 		m.print += " " + c.o.Params.String()
 		return m, nil
 	}
-	for _, f := range flags {
+	for _, f := range own {
 		if v, ok := p[f.name]; ok {
 			m.print += fmt.Sprintf(" %s=%v", f.name, v)
 		}
 	}
 	return m, nil
+}
+
+// detector is the fingerprint of engine and model, or what the model is called where it does not say.
+func (md *metadata) detector() string {
+	if d, _ := md.Parameters[detectorKey].(string); d != "" {
+		return d
+	}
+	return md.Name + "/" + strings.Join(md.Versions, ",")
+}
+
+// named is a fingerprint with the name that it is known by.
+func named(k detect.Kind, fingerprint string) string {
+	if !k.Known() {
+		return fingerprint
+	}
+	return k.Name + " (" + fingerprint + ")"
 }
 
 // answers checks that a response is of this model.

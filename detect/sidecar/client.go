@@ -10,7 +10,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -80,8 +79,9 @@ type batch struct {
 
 // item is an image underway.
 type item struct {
-	buffer        *[]byte // its element of the tensor: length, then the file
-	width, height float64 // of the sent image
+	buffer        *[]byte     // its element of the tensor: length, then the file
+	width, height float64     // of the sent image
+	luma          image.Point // size of the luma that answers are about
 	fromStored    func(detect.Face) detect.Face
 	standIn       *detect.Image // for the fallback; nil without one, and where buffer holds the luma
 	scale         float64
@@ -170,43 +170,13 @@ func (c *Client) begin(ctx context.Context) error {
 	return nil
 }
 
-// Fingerprint names the server's model and the flags. The same cascade gives the same answers here and there, which Same tells.
+// Fingerprint names the server's model and the flags.
 func (c *Client) Fingerprint() string {
-	prefix := lumaPrefix
+	prefix := detect.LumaPrefix
 	if c.o.Input == Encoded {
-		prefix = encodedPrefix
+		prefix = detect.EncodedPrefix
 	}
 	return prefix + c.model.print
-}
-
-// Same tells whether detectors of two fingerprints give the same answers. They do when the fingerprints are equal, and where
-// both are the embedded cascade with the same flags, in this process or another.
-func Same(a, b string) bool { return embedded(a) == embedded(b) }
-
-// Equals are the fingerprints that are the Same as one, itself among them.
-func Equals(fingerprint string) []string {
-	e := embedded(fingerprint)
-	if !strings.HasPrefix(e, embeddedPrefix) {
-		return []string{fingerprint}
-	}
-	return []string{e, lumaPrefix + e, encodedPrefix + e}
-}
-
-// What fingerprints begin with: those of models that are sent luma, or files, and the embedded cascade's.
-const (
-	lumaPrefix     = "sidecar:"
-	encodedPrefix  = "sidecar-encoded:"
-	embeddedPrefix = "facefinder-"
-)
-
-// embedded is the fingerprint of the embedded cascade where a sidecar has it as its model, else the fingerprint as it is.
-func embedded(fingerprint string) string {
-	for _, prefix := range []string{lumaPrefix, encodedPrefix} {
-		if rest, ok := strings.CutPrefix(fingerprint, prefix); ok && strings.HasPrefix(rest, embeddedPrefix) {
-			return rest
-		}
-	}
-	return fingerprint
 }
 
 // Close ends what is underway with an error. The fallback is closed, too.
@@ -302,6 +272,7 @@ func (c *Client) fill(it *item, img detect.Image) {
 		b = (*p)[:0]
 	}
 	size := img.Luma.Bounds().Size()
+	it.luma = size
 	if c.o.Input == Encoded {
 		b = appendElement(b, func(b []byte) []byte { return append(b, img.Encoded...) })
 		it.width, it.height, it.fromStored = float64(img.Width), float64(img.Height), img.FromStored

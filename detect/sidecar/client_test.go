@@ -25,14 +25,15 @@ func TestUnlisted(t *testing.T) {
 	st.wrap = func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/face") {
-				reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"}, "inputs": expected.Inputs, "outputs": expected.Outputs})
+				reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"}, "inputs": expected(false).Inputs, "outputs": expected(false).Outputs})
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
 	st.start()
-	c, err := tryClient(t, Options{URLs: []string{st.URL}})
+	others := detect.Defaults("")
+	c, err := tryClient(t, Options{URLs: []string{st.URL}, Params: others})
 	if err == nil || !strings.Contains(err.Error(), "comes from the detector") {
 		t.Fatalf("an answer of a detector other than the metadata's: %v %v", c, err)
 	}
@@ -42,7 +43,7 @@ func TestUnlisted(t *testing.T) {
 	st.stop()
 	st.wrap = func(h http.Handler) http.Handler { return tm.wrap(wrapped(h)) }
 	st.start()
-	c = client(t, Options{URLs: []string{st.URL}})
+	c = client(t, Options{URLs: []string{st.URL}, Params: others})
 	if got := c.Fingerprint(); got != "sidecar:face/7" {
 		t.Errorf("fingerprint %q", got)
 	}
@@ -89,8 +90,8 @@ func TestReplaced(t *testing.T) {
 		"another name": func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasSuffix(r.URL.Path, "/face") {
-					l := list("another/1")
-					reply(w, 200, map[string]any{"inputs": expected.Inputs, "outputs": expected.Outputs, "parameters": l})
+					l := list(detect.Kind{Print: "another/1"})
+					reply(w, 200, map[string]any{"inputs": expected(false).Inputs, "outputs": expected(false).Outputs, "parameters": l})
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -142,7 +143,7 @@ func TestKilledHungAndLying(t *testing.T) {
 	}
 	st.start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Millisecond, Deadline: 2 * time.Second})
-	local, err := detect.New(detect.DefaultParams())
+	local, err := detect.New(detect.Defaults(detect.Pigo))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +250,7 @@ func TestBusy(t *testing.T) {
 // TestFallback: the stand-in answers while no server does, and says that it did.
 func TestFallback(t *testing.T) {
 	for _, input := range []Input{Luma, Encoded} {
-		local, err := detect.New(detect.DefaultParams())
+		local, err := detect.New(detect.Defaults(detect.Pigo))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -476,7 +477,7 @@ func TestClose(t *testing.T) {
 		})
 	}
 	st.start()
-	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute, Params: detect.DefaultParams()})
+	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute, Params: detect.Defaults(detect.Pigo)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -272,7 +272,7 @@ func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.A
 func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Deadline)
 	defer cancel()
-	parts, head, err := inferRequest(items, p, e.form.Load() == binaryForm)
+	parts, head, err := inferRequest(items, p, e.form.Load() == binaryForm, c.model.landmarks)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parame
 		req.Header.Set("Content-Type", "application/octet-stream")
 		req.Header.Set(lengthHeader, strconv.Itoa(head))
 	}
-	body, header, err := e.do(req, int64(64<<10+len(items)*(4+4*faceFields*maxFaces)))
+	body, header, err := e.do(req, int64(64<<10+len(items)*(4+4*(faceFields+pointFields)*maxFaces)))
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parame
 
 // inferRequest makes the parts of a request's body. The first head bytes are JSON; all of it is when head is 0, for servers without
 // the binary extension: then images are base64, as MLServer reads them.
-func inferRequest(items []*item, p parameters, binary bool) (parts [][]byte, head int, err error) {
+func inferRequest(items []*item, p parameters, binary, landmarks bool) (parts [][]byte, head int, err error) {
 	images := tensor{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(items))}}
 	asBinary := parameters{"binary_data": true}
 	if !binary {
@@ -334,7 +334,11 @@ func inferRequest(items []*item, p parameters, binary bool) (parts [][]byte, hea
 		}
 		images.Parameters = parameters{sizeKey: size}
 	}
-	text, err := json.Marshal(message{Parameters: p, Inputs: []tensor{images}, Outputs: []tensor{{Name: facesName, Parameters: asBinary}, {Name: countsName, Parameters: asBinary}}})
+	outputs := expected(landmarks).Outputs
+	for i := range outputs {
+		outputs[i] = tensor{Name: outputs[i].Name, Parameters: asBinary}
+	}
+	text, err := json.Marshal(message{Parameters: p, Inputs: []tensor{images}, Outputs: outputs})
 	if !binary {
 		return [][]byte{text}, 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"image"
 	"net/http/httptest"
 	"strconv"
 	"testing"
@@ -77,7 +78,7 @@ func FuzzResponse(f *testing.F) {
 	f.Add("", []byte(`{"parameters":{"min_score":3},"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`))
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
 		c := &Client{model: &model{detector: "x/1", candidates: true}}
-		items := []*item{{width: 96, height: 96}, {width: 50, height: 40}}
+		items := []*item{{width: 96, height: 96, luma: image.Pt(96, 96)}, {width: 50, height: 40, luma: image.Pt(50, 40)}}
 		answers, err := c.believe(body, head, items)
 		if err != nil {
 			return

@@ -67,7 +67,7 @@ func TestTritonClient(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	local, err := detect.New(detect.DefaultParams())
+	local, err := detect.New(detect.Defaults(detect.Pigo))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestTritonClient(t *testing.T) {
 	if !got.Live || !got.Ready || !got.ModelReady || !reflect.DeepEqual(got.Extensions, []string{binaryExt}) {
 		t.Errorf("health: %s", out)
 	}
-	if !reflect.DeepEqual(got.Inputs, expected.Inputs) || !reflect.DeepEqual(got.Outputs, expected.Outputs) {
+	if !reflect.DeepEqual(got.Inputs, expected(false).Inputs) || !reflect.DeepEqual(got.Outputs, expected(false).Outputs) {
 		t.Errorf("metadata: %+v %+v", got.Inputs, got.Outputs)
 	}
 	if len(want.Faces) < 2 || !reflect.DeepEqual(got.Binary, want) || !reflect.DeepEqual(got.All, want.Counts) || !reflect.DeepEqual(got.Async, want.Counts) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"image"
 	"io"
 	"math"
 	"net/http"
@@ -177,8 +178,8 @@ func TestLies(t *testing.T) {
 
 // TestRefusedAtStart: servers that are not what they should be.
 func TestRefusedAtStart(t *testing.T) {
-	p := detect.DefaultParams()
-	p.MinFace = 40
+	others := detect.Defaults("")
+	others.MinFace = 40
 	meta := func(change func(m map[string]any)) func(http.Handler) http.Handler {
 		return func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -223,8 +224,10 @@ func TestRefusedAtStart(t *testing.T) {
 		}),
 			says: []string{"found input images BYTES [-1] and outputs boxes FP32 [-1 5]", "expected input images BYTES [-1] and outputs counts INT32 [-1], faces FP32 [-1 6]"}},
 		"no tensors":    {wrap: meta(func(m map[string]any) { delete(m, "inputs") }), says: []string{"found input none"}},
-		"no parameters": {wrap: meta(func(m map[string]any) { delete(m, "parameters") }), o: Options{Params: p}, says: []string{"no parameter min_face", "--min-face cannot be 40"}},
-		"no metadata":   {wrap: meta(func(m map[string]any) { m["name"] = 5 }), says: []string{"cannot be read"}},
+		"no parameters": {wrap: meta(func(m map[string]any) { delete(m, "parameters") }), o: Options{Params: others}, says: []string{"no parameter min_face", "--min-face cannot be 40"}},
+		"another detector": {wrap: meta(func(m map[string]any) {}), o: Options{Params: detect.Defaults(detect.Yunet)},
+			says: []string{"found the detector pigo (facefinder-", "expected yunet"}},
+		"no metadata": {wrap: meta(func(m map[string]any) { m["name"] = 5 }), says: []string{"cannot be read"}},
 		"batch position": {wrap: onBatch(func(n int) bool { return n == 1 }, func(m *message) {
 			if m.Outputs[0].Shape[0] > 0 {
 				set(5, 12.5)(m)
@@ -287,9 +290,12 @@ func TestNoSecrets(t *testing.T) {
 
 // TestOrder: a face belongs to the image it names, in whatever order faces come.
 func TestOrder(t *testing.T) {
-	items := []*item{{width: 10, height: 10}, {width: 10, height: 10}, {width: 10, height: 10}}
+	items := make([]*item, 3)
+	for i := range items {
+		items[i] = &item{width: 10, height: 10, luma: image.Pt(10, 10)}
+	}
 	rows := []float64{2, 1, 1, 2, 2, 5, 0, 3, 3, 4, 4, 6, 2, 2, 2, 3, 3, 7}
-	got, err := judge(items, rows, []float64{1, 0, 2}, math.Inf(-1))
+	got, err := judge(detect.Kind{}, items, rows, nil, []float64{1, 0, 2}, math.Inf(-1))
 	want := []detect.Answer{{Faces: []detect.Face{{X: 3, Y: 3, Width: 4, Height: 4, Score: 6}}}, {},
 		{Faces: []detect.Face{{X: 2, Y: 2, Width: 3, Height: 3, Score: 7}, {X: 1, Y: 1, Width: 2, Height: 2, Score: 5}}}}
 	if err != nil || !reflect.DeepEqual(got, want) {

@@ -160,7 +160,7 @@ func (t *tensor) numbers(n int64) ([]float64, error) {
 		}
 		out = nil
 		for _, r := range rows {
-			if len(r) != faceFields {
+			if len(t.Shape) != 2 || int64(len(r)) != t.Shape[1] {
 				return nil, fmt.Errorf("tensor %q has a row of %d", t.Name, len(r))
 			}
 			out = append(out, r...)

@@ -20,13 +20,25 @@ const (
 )
 
 // candidates is how many a client asks for: as many as a detector keeps.
-const candidates = 8
+const candidates = detect.KeepCandidates
 
 // flag is a detection flag on its way: how it is called, and how it is read and set.
 type flag struct {
 	name string
-	get  func(*detect.Params) any // string, float64, bool, or int
+	get  func(*detect.Params) any // string, float64, or int
 	set  func(*detect.Params, any) bool
+}
+
+// flagsOf are the flags of a kind of detector; all of them for a model of others.
+func flagsOf(k detect.Kind) []flag {
+	if !k.Known() {
+		return flags
+	}
+	return slices.DeleteFunc(slices.Clone(flags), func(f flag) bool {
+		return slices.ContainsFunc(detect.Kinds(), func(other detect.Kind) bool {
+			return other.Name != k.Name && slices.Contains(other.Flags, f.name)
+		})
+	})
 }
 
 var flags = []flag{
@@ -34,10 +46,9 @@ var flags = []flag{
 	{"max_face", func(p *detect.Params) any { return p.MaxFace }, func(p *detect.Params, v any) bool { return setInt(&p.MaxFace, v) }},
 	{"shift", func(p *detect.Params) any { return p.Shift }, func(p *detect.Params, v any) bool { return setFloat(&p.Shift, v) }},
 	{"scale", func(p *detect.Params) any { return p.Scale }, func(p *detect.Params, v any) bool { return setFloat(&p.Scale, v) }},
-	{"iou", func(p *detect.Params) any { return p.IoU }, func(p *detect.Params, v any) bool { return setFloat(&p.IoU, v) }},
+	{"iou", func(p *detect.Params) any { return p.Overlap() }, func(p *detect.Params, v any) bool { return setFloat(&p.IoU, v) }},
 	{minScoreKey, func(p *detect.Params) any { return p.MinScore }, func(p *detect.Params, v any) bool { return setFloat(&p.MinScore, v) }},
 	{"angles", func(p *detect.Params) any { return joinAngles(p.Angles) }, func(p *detect.Params, v any) bool { return setAngles(&p.Angles, v) }},
-	{"verify_faces", func(p *detect.Params) any { return p.Verify }, func(p *detect.Params, v any) bool { return setBool(&p.Verify, v) }},
 }
 
 // transport are parameters of the protocol itself and its dialects: they do not change what is found.
@@ -46,11 +57,11 @@ var transport = map[string]bool{
 	"sequence_id": true, "sequence_start": true, "sequence_end": true,
 }
 
-// list tells a client which parameters there are, each with its default.
-func list(detector string) parameters {
-	p := detect.DefaultParams()
-	out := parameters{detectorKey: detector, candidatesKey: 0, scaleKey: 1}
-	for _, f := range flags {
+// list tells a client which parameters a kind of detector has, each with its default.
+func list(k detect.Kind) parameters {
+	p := detect.Defaults(k.Name)
+	out := parameters{detectorKey: k.Print, candidatesKey: 0, scaleKey: 1}
+	for _, f := range flagsOf(k) {
 		out[f.name] = f.get(&p)
 	}
 	out[minScoreKey] = p.Threshold()
@@ -60,9 +71,10 @@ func list(detector string) parameters {
 // toParameters puts flags into a request, for images of a scale, to a server that lists these. What it does not list cannot travel and
 // must be the default.
 func toParameters(p detect.Params, scale float64, listed parameters) (parameters, error) {
-	d := detect.DefaultParams()
+	k, _ := detect.KindNamed(p.Detector)
+	d := detect.Defaults(p.Detector)
 	has := func(name string) bool { _, ok := listed[name]; return ok }
-	for _, f := range flags {
+	for _, f := range flagsOf(k) {
 		if v := f.get(&p); !has(f.name) && v != f.get(&d) {
 			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name, strings.ReplaceAll(f.name, "_", "-"), v)
 		}
@@ -74,8 +86,8 @@ func toParameters(p detect.Params, scale float64, listed parameters) (parameters
 		p.MinFace = max(1, int(float64(p.MinFace)/scale))
 		p.MaxFace = int(math.Ceil(float64(p.MaxFace) / scale))
 	}
-	for _, f := range flags {
-		if has(f.name) && (f.name != minScoreKey || p.MinScore != detect.OwnScore) {
+	for _, f := range flagsOf(k) {
+		if has(f.name) && (f.name != minScoreKey || p.MinScore != detect.Own) {
 			out[f.name] = f.get(&p)
 		}
 	}
@@ -92,9 +104,10 @@ type asked struct {
 	scale float64 // of the images
 }
 
-// fromParameters reads flags out of a request.
-func fromParameters(m parameters) (asked, error) {
-	a := asked{Params: detect.DefaultParams(), scale: 1}
+// fromParameters reads flags of a kind of detector out of a request.
+func fromParameters(k detect.Kind, m parameters) (asked, error) {
+	a := asked{Params: detect.Defaults(k.Name), scale: 1}
+	flags := flagsOf(k)
 	for name, v := range m {
 		ok := true
 		switch i := slices.IndexFunc(flags, func(f flag) bool { return f.name == name }); {
@@ -121,8 +134,6 @@ func setInt(to *int, v any) bool {
 }
 
 func setFloat(to *float64, v any) (ok bool) { *to, ok = v.(float64); return ok }
-
-func setBool(to *bool, v any) (ok bool) { *to, ok = v.(bool); return ok }
 
 func joinAngles(angles []float64) string {
 	parts := make([]string, len(angles))

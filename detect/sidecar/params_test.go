@@ -14,10 +14,14 @@ import (
 
 // TestParametersAreComplete: every detection flag there is can travel, and comes out as it went in.
 func TestParametersAreComplete(t *testing.T) {
-	listed := list("x/1")
+	pigo, _ := detect.KindNamed(detect.Pigo)
+	listed := list(pigo)
 	typ := reflect.TypeFor[detect.Params]()
 	for i := range typ.NumField() {
-		p := detect.DefaultParams()
+		if typ.Field(i).Name == "Detector" {
+			continue // the model's metadata name it
+		}
+		p := detect.Defaults(detect.Pigo)
 		switch f := reflect.ValueOf(&p).Elem().Field(i); f.Kind() {
 		case reflect.Int:
 			f.SetInt(90)
@@ -45,20 +49,20 @@ func TestParametersAreComplete(t *testing.T) {
 		if err := json.Unmarshal(text, &back); err != nil {
 			t.Fatal(err)
 		}
-		got, err := fromParameters(back)
-		if err != nil || !reflect.DeepEqual(got, asked{p, candidates, 1.6}) {
+		got, err := fromParameters(pigo, back)
+		if p.IoU = p.Overlap(); err != nil || !reflect.DeepEqual(got, asked{p, candidates, 1.6}) {
 			t.Errorf("%s: %+v %v, want %+v", typ.Field(i).Name, got, err, p)
 		}
 		if _, err := toParameters(p, 1, nil); err == nil {
 			t.Errorf("%s: a server that does not list it is asked", typ.Field(i).Name)
 		}
 	}
-	p := detect.DefaultParams()
+	p := detect.Defaults(detect.Pigo)
 	p.MinFace, p.MaxFace = 40, 100
 	if m, err := toParameters(p, 1.6, parameters{"min_face": 20, "max_face": 0}); err != nil || m["min_face"] != 25 || m["max_face"] != 63 || len(m) != 2 {
 		t.Errorf("sizes in pixels of what is sent: %v, %v", m, err)
 	}
-	if m, err := toParameters(detect.DefaultParams(), 1.6, nil); err != nil || len(m) > 0 {
+	if m, err := toParameters(detect.Defaults(detect.Pigo), 1.6, nil); err != nil || len(m) > 0 {
 		t.Errorf("the defaults need %v, %v", m, err)
 	}
 }

@@ -33,8 +33,8 @@ type request struct {
 
 // output is a tensor that is wanted.
 type output struct {
-	name   string
-	binary bool
+	tensor   // as the metadata have it
+	asBinary bool
 }
 
 func (q *request) fail(err error) {
@@ -52,8 +52,12 @@ func (q *request) over() bool {
 	return q.err != nil || q.ctx.Err() != nil
 }
 
-// tensors are the content of both outputs.
-func (q *request) tensors() (faces, counts []byte) {
+// tensors are the content of the outputs, by name.
+func (q *request) tensors() map[string][]byte {
+	var faces, counts, points []byte
+	float := func(b []byte, v float64) []byte {
+		return binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(v)))
+	}
 	for i, a := range q.answers {
 		if a.Err != nil {
 			counts = binary.LittleEndian.AppendUint32(counts, math.MaxUint32) // -1
@@ -62,12 +66,15 @@ func (q *request) tensors() (faces, counts []byte) {
 		fs := append(a.Faces[:len(a.Faces):len(a.Faces)], a.Candidates[:min(q.keep, len(a.Candidates))]...)
 		for _, f := range fs {
 			for _, v := range [faceFields]float64{float64(i), f.X, f.Y, f.Width, f.Height, f.Score} {
-				faces = binary.LittleEndian.AppendUint32(faces, math.Float32bits(float32(v)))
+				faces = float(faces, v)
+			}
+			for _, p := range f.Landmarks {
+				points = float(float(points, p.X), p.Y)
 			}
 		}
 		counts = binary.LittleEndian.AppendUint32(counts, uint32(len(fs)))
 	}
-	return faces, counts
+	return map[string][]byte{facesName: faces, countsName: counts, pointsName: points}
 }
 
 // queue holds the images that wait, request by request, first come first served.

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type Picture struct {
 
 // ServerOptions say what is served. The zero value of a field means its default, but for Open.
 type ServerOptions struct {
+	Detector  string                                              // name of its kind
 	Open      func(detect.Params) (detect.Detector, error)        // the detector for flags; asked for once for each
 	Decode    func(file []byte, p detect.Params) (Picture, error) // reads files that are no PGM; nil refuses them
 	Model     string                                              // its name; face
@@ -69,7 +71,8 @@ type Server struct {
 	bodies   *semaphore.Weighted
 	buffers  sync.Pool // *[]byte
 	draining atomic.Bool
-	detector string // fingerprint of engine and model
+	kind     detect.Kind
+	outputs  []tensor // as the metadata list them
 
 	mu        sync.Mutex
 	detectors map[string]*served
@@ -111,11 +114,15 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s := &Server{o: o, mux: http.NewServeMux(), bodies: semaphore.NewWeighted(max(o.MaxBodies, o.MaxBody)), detectors: map[string]*served{}}
 	s.queue = newQueue(o.Queue)
 	s.metrics = newMetrics(s)
-	d, err := s.open(detect.DefaultParams())
+	known := false
+	if s.kind, known = detect.KindNamed(o.Detector); !known {
+		return nil, fmt.Errorf("%q is not a detector", o.Detector)
+	}
+	s.outputs = expected(s.kind.Landmarks).Outputs
+	d, err := s.open(detect.Defaults(o.Detector))
 	if err != nil {
 		return nil, err
 	}
-	s.detector, _, _ = strings.Cut(d.Fingerprint(), " ")
 	s.release(d)
 	s.routes()
 	for range o.Workers {
@@ -179,7 +186,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, map[string]any{
 		"name": s.o.Model, "versions": []string{modelVersion}, "platform": platform,
-		"inputs": expected.Inputs, "outputs": expected.Outputs, "parameters": list(s.detector),
+		"inputs": expected(false).Inputs, "outputs": s.outputs, "parameters": list(s.kind),
 	})
 }
 
@@ -331,7 +338,7 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 		return bad(err)
 	}
 	q := &request{id: m.ID, files: files, answers: make([]detect.Answer, len(files))}
-	if err := q.wanted(m); err != nil {
+	if err := q.wanted(m, s.outputs); err != nil {
 		return bad(err)
 	}
 	for i, f := range files {
@@ -340,7 +347,7 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 			return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("image %d has %dx%d pixels, and %d are allowed", i, w, h, s.o.MaxPixels)}
 		}
 	}
-	a, err := fromParameters(m.Parameters)
+	a, err := fromParameters(s.kind, m.Parameters)
 	if err != nil {
 		return bad(err)
 	}
@@ -349,19 +356,22 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 	return q, err
 }
 
-// wanted reads which outputs are wanted, and how. None named means both, as JSON unless binary_data_output is true.
-func (q *request) wanted(m *message) error {
+// wanted reads which of the outputs are wanted, and how. None named means all, as JSON unless binary_data_output is true.
+func (q *request) wanted(m *message, outputs []tensor) error {
 	binary, _ := m.Parameters["binary_data_output"].(bool)
 	if len(m.Outputs) == 0 {
-		q.outputs = []output{{facesName, binary}, {countsName, binary}}
+		for _, t := range outputs {
+			q.outputs = append(q.outputs, output{t, binary})
+		}
 	}
 	for _, t := range m.Outputs {
-		o := output{t.Name, binary}
-		if v, ok := t.Parameters["binary_data"].(bool); ok {
-			o.binary = v
-		}
-		if t.Name != facesName && t.Name != countsName {
+		i := slices.IndexFunc(outputs, func(has tensor) bool { return has.Name == t.Name })
+		if i < 0 {
 			return fmt.Errorf("no output is called %q", t.Name)
+		}
+		o := output{outputs[i], binary}
+		if v, ok := t.Parameters["binary_data"].(bool); ok {
+			o.asBinary = v
 		}
 		q.outputs = append(q.outputs, o)
 	}
@@ -370,18 +380,19 @@ func (q *request) wanted(m *message) error {
 
 // answer writes the response.
 func (s *Server) answer(w http.ResponseWriter, q *request) int {
-	m := message{ModelName: s.o.Model, ModelVersion: modelVersion, ID: q.id, Parameters: parameters{detectorKey: s.detector}}
+	m := message{ModelName: s.o.Model, ModelVersion: modelVersion, ID: q.id, Parameters: parameters{detectorKey: s.kind.Print}}
 	if q.keep > 0 {
 		m.Parameters[minScoreKey] = q.detector.params.Threshold()
 	}
-	faces, counts := q.tensors()
+	contents := q.tensors()
 	for _, o := range q.outputs {
-		t := tensor{Name: o.name, Datatype: typeFP32, Shape: []int64{int64(len(faces) / (4 * faceFields)), faceFields}}
-		content := faces
-		if o.name == countsName {
-			t.Datatype, t.Shape, content = typeINT32, []int64{int64(len(q.files))}, counts
+		content := contents[o.Name]
+		t := tensor{Name: o.Name, Datatype: o.Datatype, Shape: slices.Clone(o.Shape)}
+		t.Shape[0] = int64(len(content) / 4)
+		for _, n := range t.Shape[1:] {
+			t.Shape[0] /= n
 		}
-		if err := t.put(content, o.binary); err != nil {
+		if err := t.put(content, o.asBinary); err != nil {
 			return refuseErr(w, err)
 		}
 		m.Outputs = append(m.Outputs, t)
@@ -463,7 +474,7 @@ func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener,
 }
 
 // Detector is the fingerprint of engine and model.
-func (s *Server) Detector() string { return s.detector }
+func (s *Server) Detector() string { return s.kind.Print }
 
 // Close ends the workers, when nothing is served any more, and closes the detectors.
 func (s *Server) Close() error {

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,6 +65,7 @@ func newServer(t testing.TB, o ServerOptions) *Server {
 	if o.Open == nil {
 		o.Open = detect.New
 	}
+	o.Detector = cmp.Or(o.Detector, detect.Pigo)
 	s, err := NewServer(o)
 	if err != nil {
 		t.Fatal(err)
@@ -102,13 +104,13 @@ func answerOf(t testing.TB, w *httptest.ResponseRecorder) *message {
 // TestProtocol goes through the questions of the protocol.
 func TestProtocol(t *testing.T) {
 	s := newServer(t, ServerOptions{})
-	own := strconv.FormatFloat(detect.DefaultParams().Threshold(), 'g', -1, 64)
+	own := strconv.FormatFloat(detect.Defaults(detect.Pigo).Threshold(), 'g', -1, 64)
 	for path, want := range map[string]string{
 		"/v2/health/live":            `{"live":true}`,
 		"/v2/health/ready":           `{"name":"face","ready":true}`,
 		"/v2":                        `{"extensions":["binary_tensor_data"],"name":"facescan","version":"2"}`,
 		"/v2/models/face/ready":      `{"name":"face","ready":true}`,
-		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},{"name":"counts","datatype":"INT32","shape":[-1]}],"parameters":{"angles":"","candidates":0,"detector":"` + s.detector + `","image_scale":1,"iou":0.2,"max_face":0,"min_face":20,"min_score":` + own + `,"scale":1.1,"shift":0.1,"verify_faces":false},"platform":"facescan","versions":["1"]}`,
+		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},{"name":"counts","datatype":"INT32","shape":[-1]}],"parameters":{"angles":"","candidates":0,"detector":"` + s.kind.Print + `","image_scale":1,"iou":0.2,"max_face":0,"min_face":20,"min_score":` + own + `,"scale":1.1,"shift":0.1},"platform":"facescan","versions":["1"]}`,
 		"/v2/models/face/versions/2": `{"error":"the model served is face, version 1"}`,
 		"/v2/models/other":           `{"error":"the model served is face, version 1"}`,
 		"/v2/models/face/elsewhere":  `{"error":"no such thing: /v2/models/face/elsewhere"}`,
@@ -178,7 +180,7 @@ func TestCandidates(t *testing.T) {
 	if n, threshold := count(parameters{}); n != 3 || threshold != nil {
 		t.Errorf("%v faces below %v", n, threshold)
 	}
-	if n, threshold := count(parameters{candidatesKey: 2}); n != 3 || threshold != detect.DefaultParams().Threshold() {
+	if n, threshold := count(parameters{candidatesKey: 2}); n != 3 || threshold != detect.Defaults(detect.Pigo).Threshold() {
 		t.Errorf("%v faces below %v", n, threshold)
 	}
 	if n, threshold := count(parameters{minScoreKey: 1e5, candidatesKey: 2}); n != 2 || threshold != 1e5 {

@@ -6,7 +6,8 @@
 //
 // Input images is BYTES [N], each an image file: luma as binary PGM, or the file as it was downloaded. The answer is faces,
 // FP32 [M,6] (image index, x, y, width, height, score; pixels of the sent image as stored, EXIF not applied), and counts,
-// INT32 [N]: faces of an image, or -1 when it cannot be read. So no faces and not judged are told apart. Detection flags are
+// INT32 [N]: faces of an image, or -1 when it cannot be read. So no faces and not judged are told apart. A model may also
+// have the output landmarks, FP32 [M,10]: x and y of five points of each face, in the same pixels. Detection flags are
 // request parameters (params.go); sizes are in pixels of the sent image, so images of one scale make a batch.
 //
 // # How the client works
@@ -34,6 +35,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"facescan/detect"
 )
 
 // ModelName is what the model is called where nobody says otherwise.
@@ -44,14 +47,18 @@ const (
 	imagesName = "images"
 	facesName  = "faces"
 	countsName = "counts"
+	pointsName = "landmarks"
 
 	typeBytes = "BYTES"
 	typeFP32  = "FP32"
 	typeINT32 = "INT32"
 )
 
-// faceFields is how many numbers make a face in the answer.
-const faceFields = 6
+// How many numbers make a face in the answer, and its landmarks.
+const (
+	faceFields  = 6
+	pointFields = 2 * len(detect.Landmarks{})
+)
 
 // HTTPError is an answer that is no inference.
 type HTTPError struct {

@@ -60,6 +60,9 @@ func newStand(t testing.TB, o ServerOptions) *stand {
 	if st.o.Open == nil {
 		st.o.Open = detect.New
 	}
+	if st.o.Detector == "" {
+		st.o.Detector = detect.Pigo
+	}
 	t.Cleanup(st.stop)
 	return st
 }
@@ -119,7 +122,7 @@ func client(t testing.TB, o Options) *Client {
 
 func tryClient(t testing.TB, o Options) (*Client, error) {
 	if o.Params.MinFace == 0 {
-		o.Params = detect.DefaultParams()
+		o.Params = detect.Defaults(detect.Pigo)
 	}
 	c, err := New(t.Context(), o)
 	if err == nil {
@@ -135,7 +138,7 @@ func tryClient(t testing.TB, o Options) (*Client, error) {
 // TestSuite holds client and server together to what every detector is held to.
 func TestSuite(t *testing.T) {
 	st := newStand(t, ServerOptions{Batch: 5, Workers: 2}).start()
-	detecttest.Run(t, func(p detect.Params) (detect.Detector, error) {
+	detecttest.Run(t, detect.Pigo, func(p detect.Params) (detect.Detector, error) {
 		return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7, Delay: time.Millisecond})
 	}, []*image.Gray{photo(t, 320)})
 }
@@ -144,7 +147,7 @@ func TestSuite(t *testing.T) {
 func TestSameAnswers(t *testing.T) {
 	st := newStand(t, ServerOptions{Batch: 3}).tcp().start()
 	for _, scale := range []float64{1, 1.6, 8} {
-		p := detect.DefaultParams()
+		p := detect.Defaults(detect.Pigo)
 		p.MinFace = 20 // of which a pixel is left
 		local, err := detect.New(p)
 		if err != nil {
@@ -169,7 +172,7 @@ func TestSameAnswers(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("scale %v: there %+v, here %+v", scale, got, want)
 		}
-		if !Same(c.Fingerprint(), local.Fingerprint()) || c.Fingerprint() == local.Fingerprint() {
+		if !detect.Same(c.Fingerprint(), local.Fingerprint()) || c.Fingerprint() == local.Fingerprint() {
 			t.Errorf("there %q, here %q", c.Fingerprint(), local.Fingerprint())
 		}
 		local.Close()
@@ -192,7 +195,7 @@ func TestWithoutBinary(t *testing.T) {
 		})
 	}
 	st.start()
-	local, err := detect.New(detect.DefaultParams())
+	local, err := detect.New(detect.Defaults(detect.Pigo))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +213,7 @@ func TestWithoutBinary(t *testing.T) {
 
 // TestKnownImages: the check at the start is worth something only if there is something to find.
 func TestKnownImages(t *testing.T) {
-	d, err := detect.New(detect.DefaultParams())
+	d, err := detect.New(detect.Defaults(detect.Pigo))
 	if err != nil {
 		t.Fatal(err)
 	}

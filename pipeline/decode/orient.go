@@ -43,6 +43,15 @@ func ToStored(b Box, orientation int, width, height float64) Box {
 	return ToUpright(b, orientation, width, height)
 }
 
+// Mirrors reports whether an orientation exchanges right and left, besides turning.
+func Mirrors(orientation int) bool {
+	switch orientation {
+	case 2, 4, 5, 7:
+		return true
+	}
+	return false
+}
+
 // upright turns d.luma by an EXIF orientation: mirrored in place, or transposed into the other buffer.
 func (d *Decoder) upright(orientation int) {
 	if orientation < 2 || orientation > 8 {

@@ -107,7 +107,7 @@ func TestUpright(t *testing.T) {
 func TestBlurHides(t *testing.T) {
 	body, err := os.ReadFile(filepath.Join("..", "..", "detect", "testdata", "faces.jpg"))
 	ok(t, err)
-	detector, err := detect.New(detect.DefaultParams())
+	detector, err := detect.New(detect.Defaults(detect.Pigo))
 	ok(t, err)
 	defer detector.Close()
 	look := func(body []byte) []store.Face {

@@ -29,9 +29,10 @@ import (
 	"golang.org/x/image/draw"
 	"golang.org/x/sys/unix"
 
-	pigo "github.com/esimov/pigo/core"
+	esimov "github.com/esimov/pigo/core"
 
 	"facescan/detect"
+	"facescan/detect/pigo"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/decode/turbo"
 	"facescan/pipeline/fetch/fetchtest"
@@ -100,7 +101,7 @@ func main() {
 		build.Dir = *naive
 		build.Stderr = os.Stderr
 		check(build.Run())
-		cascade := filepath.Join("detect", "facefinder")
+		cascade := filepath.Join("detect", "pigo", "facefinder")
 		for _, min := range []int{20, 40} {
 			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db", filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min), shorter(list, *n/4))
 		}
@@ -113,10 +114,12 @@ func main() {
 		}
 		return least
 	}
-	for _, min := range []int{20, 40} {
-		row(fmt.Sprintf("whole run, faces from %d px, ms a URL", min), plain[min], whole("--min-face", fmt.Sprint(min)))
+	for _, k := range detect.Kinds() {
+		for _, min := range []int{20, 40} {
+			row(fmt.Sprintf("whole run, --detector %s, faces from %d px, ms per URL", k.Name, min), plain[min],
+				whole("--detector", k.Name, "--min-face", fmt.Sprint(min)))
+		}
 	}
-	row("whole run with --verify-faces, ms a URL", plain[20], whole("--verify-faces"))
 	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
 		run := []string{exe, "run", list, "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "2", "--db"}
 		two := wall(taskset, append([]string{"-c", "0,1"}, append(run, filepath.Join(dir, "two.db"))...)...)
@@ -140,13 +143,15 @@ func row(what string, plain, ours float64) {
 	fmt.Printf("| %s | %.2f | %.2f | %.1fx |\n", what, plain, ours, plain/ours)
 }
 
-// search is the time that finding faces in decoded images takes, by pigo or by us.
+// search is the time that finding faces in decoded images takes by the cascade, as pigo evaluates it or as we do.
 func search(images [][]byte, min int, plain bool) float64 {
-	p := detect.DefaultParams()
+	p := detect.Defaults(detect.Pigo)
 	p.MinFace = min
 	d, err := detect.New(p)
 	if plain {
-		d, err = detect.NewPigo(p)
+		oracle, e := pigo.NewOracle(pigo.Facefinder)
+		check(e)
+		d, err = detect.NewWith(p, oracle)
 	}
 	check(err)
 	defer d.Close()
@@ -177,7 +182,7 @@ func luma(b []byte) *image.Gray {
 	img, err := jpeg.Decode(bytes.NewReader(b))
 	check(err)
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
-	return &image.Gray{Pix: pigo.RgbToGrayscale(pigo.ImgToNRGBA(img)), Stride: w, Rect: image.Rect(0, 0, w, h)}
+	return &image.Gray{Pix: esimov.RgbToGrayscale(esimov.ImgToNRGBA(img)), Stride: w, Rect: image.Rect(0, 0, w, h)}
 }
 
 func decodePlain(images [][]byte) float64 {

@@ -1,4 +1,4 @@
-package detect
+package pigo
 
 import (
 	"crypto/sha256"
@@ -7,15 +7,18 @@ import (
 )
 
 //go:generate sh -c "install -m 644 \"$(go list -m -f {{.Dir}} github.com/esimov/pigo)/cascade/facefinder\" facefinder"
-//go:generate sh -c "install -m 644 \"$(go list -m -f {{.Dir}} github.com/esimov/pigo)/testdata/sample.jpg\" testdata/faces.jpg"
+//go:generate sh -c "install -m 644 \"$(go list -m -f {{.Dir}} github.com/esimov/pigo)/testdata/sample.jpg\" ../testdata/faces.jpg"
 
 // Facefinder is the frontal face cascade of pigo: 468 trees of depth 6.
 //
 //go:embed facefinder
 var Facefinder []byte
 
-// FacefinderSum is the SHA-256 of the embedded cascade, in hex.
-func FacefinderSum() string {
+// Version changes with the answers.
+const Version = 1
+
+// Sum is the SHA-256 of the embedded cascade, in hex.
+func Sum() string {
 	sum := sha256.Sum256(Facefinder)
 	return hex.EncodeToString(sum[:])
 }

@@ -1,20 +1,17 @@
-package cascade_test
+package pigo
 
 import (
 	"fmt"
 	"image"
 	"math/rand/v2"
 	"testing"
-
-	"facescan/detect"
-	"facescan/detect/cascade"
 )
 
 // BenchmarkSearch is one image, faces from 20 pixels, every way there is beside pigo.
 //
 //	go test -run - -bench Search ./detect/cascade
 func BenchmarkSearch(b *testing.B) {
-	p := newParity(b, detect.Facefinder)
+	p := newParity(b, Facefinder)
 	rng := rand.New(rand.NewPCG(6, 6))
 	const width, height = 387, 484 // as many pixels as 500x375
 	for _, img := range []struct {
@@ -35,7 +32,7 @@ func BenchmarkSearch(b *testing.B) {
 
 // BenchmarkSizes is photos of other widths, to see that time grows with pixels.
 func BenchmarkSizes(b *testing.B) {
-	p := newParity(b, detect.Facefinder)
+	p := newParity(b, Facefinder)
 	for _, width := range []int{200, 400, 1000, 2000, 4000} {
 		luma := photo(b, width)
 		b.Run(fmt.Sprint(width), func(b *testing.B) { p.bench(b, "", luma, usual()) })
@@ -44,7 +41,7 @@ func BenchmarkSizes(b *testing.B) {
 
 // BenchmarkMinSize is what larger faces save.
 func BenchmarkMinSize(b *testing.B) {
-	p := newParity(b, detect.Facefinder)
+	p := newParity(b, Facefinder)
 	luma := photo(b, 387)
 	for _, size := range []int{20, 30, 40, 80} {
 		params := usual()
@@ -54,16 +51,16 @@ func BenchmarkMinSize(b *testing.B) {
 }
 
 // bench searches an image again and again: by pigo, by a searcher, or by this machine's best, which has no name.
-func (p parity) bench(b *testing.B, name string, luma *image.Gray, params cascade.Params) {
+func (p parity) bench(b *testing.B, name string, luma *image.Gray, params Pass) {
 	s := p.searchers[name]
 	if name == "" {
-		c, err := cascade.Parse(detect.Facefinder)
+		c, err := Parse(Facefinder)
 		if err != nil {
 			b.Fatal(err)
 		}
-		s = cascade.NewSearcher(c)
+		s = NewSearcher(c)
 	}
-	search := []detect.Search{{Luma: luma, Params: params}}
+	search := []Search{{Luma: luma, Pass: params}}
 	b.ReportAllocs()
 	for b.Loop() {
 		search[0].Found = search[0].Found[:0]

@@ -1,4 +1,4 @@
-package cascade
+package pigo
 
 // Searchers are all ways to search that this machine has.
 func Searchers(c *Cascade) map[string]*Searcher {

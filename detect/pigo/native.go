@@ -1,6 +1,6 @@
 //go:build cgo && (amd64 || arm64)
 
-package cascade
+package pigo
 
 // #cgo CFLAGS: -O3
 // #cgo noescape native_search
@@ -36,6 +36,9 @@ type native struct {
 
 // bestLevel is the fastest variant that this processor can run; it can run the lower ones too.
 var bestLevel = int(C.native_level())
+
+// Path names the code path that runs on this processor.
+func Path() string { return []string{"C", "C with AVX2", "C with AVX-512"}[bestLevel] }
 
 func newScanner(c *Cascade) scanner {
 	if c.depth != nativeDepth {

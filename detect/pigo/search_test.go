@@ -1,4 +1,4 @@
-package cascade_test
+package pigo
 
 import (
 	"fmt"
@@ -10,35 +10,32 @@ import (
 	"slices"
 	"testing"
 
-	"facescan/detect"
-	"facescan/detect/cascade"
-
 	"golang.org/x/image/draw"
 )
 
 // parity holds every way to search to pigo, for one cascade.
 type parity struct {
-	oracle    detect.Engine
-	searchers map[string]*cascade.Searcher
+	oracle    Engine
+	searchers map[string]*Searcher
 }
 
 func newParity(t testing.TB, packet []byte) parity {
 	t.Helper()
-	c, err := cascade.Parse(packet)
+	c, err := Parse(packet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	oracle, err := detect.PigoEngine(packet)
+	oracle, err := NewOracle(packet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parity{oracle, cascade.Searchers(c)}
+	return parity{oracle, Searchers(c)}
 }
 
 // check returns the number of windows found.
-func (p parity) check(t testing.TB, what string, luma *image.Gray, params cascade.Params) int {
+func (p parity) check(t testing.TB, what string, luma *image.Gray, params Pass) int {
 	t.Helper()
-	search := []detect.Search{{Luma: luma, Params: params}}
+	search := []Search{{Luma: luma, Pass: params}}
 	if err := p.oracle.Run(t.Context(), search); err != nil {
 		t.Fatal(err)
 	}
@@ -59,34 +56,34 @@ func (p parity) check(t testing.TB, what string, luma *image.Gray, params cascad
 }
 
 // usual are the parameters a run has by default.
-func usual() cascade.Params {
-	return cascade.Params{MinSize: 20, MaxSize: 1 << 14, Shift: 0.1, Scale: 1.1}
+func usual() Pass {
+	return Pass{MinSize: 20, MaxSize: 1 << 14, Shift: 0.1, Scale: 1.1}
 }
 
 // variants are searches that differ from the usual one in each respect.
-func variants() []cascade.Params {
-	var all []cascade.Params
-	change := func(f func(p *cascade.Params)) {
+func variants() []Pass {
+	var all []Pass
+	change := func(f func(p *Pass)) {
 		p := usual()
 		f(&p)
 		all = append(all, p)
 	}
-	change(func(p *cascade.Params) {})
-	change(func(p *cascade.Params) { p.MinSize, p.MaxSize = 33, 90 })
-	change(func(p *cascade.Params) { p.MinSize, p.MaxSize = 1, 12 })
-	change(func(p *cascade.Params) { p.MinSize, p.Shift = 17, 0.05 })
-	change(func(p *cascade.Params) { p.MinSize, p.Shift, p.Scale = 21, 0.15, 1.3 })
-	change(func(p *cascade.Params) { p.MinSize, p.Shift, p.Scale = 40, 0.03, 2 })
-	change(func(p *cascade.Params) { p.Shift = 1 })
-	change(func(p *cascade.Params) { p.Mirror = true })
-	change(func(p *cascade.Params) { p.Turn = 1.0 / 32 })
-	change(func(p *cascade.Params) { p.Turn = 0.9 })
-	change(func(p *cascade.Params) { p.Turn = 1 })
+	change(func(p *Pass) {})
+	change(func(p *Pass) { p.MinSize, p.MaxSize = 33, 90 })
+	change(func(p *Pass) { p.MinSize, p.MaxSize = 1, 12 })
+	change(func(p *Pass) { p.MinSize, p.Shift = 17, 0.05 })
+	change(func(p *Pass) { p.MinSize, p.Shift, p.Scale = 21, 0.15, 1.3 })
+	change(func(p *Pass) { p.MinSize, p.Shift, p.Scale = 40, 0.03, 2 })
+	change(func(p *Pass) { p.Shift = 1 })
+	change(func(p *Pass) { p.Mirror = true })
+	change(func(p *Pass) { p.Turn = 1.0 / 32 })
+	change(func(p *Pass) { p.Turn = 0.9 })
+	change(func(p *Pass) { p.Turn = 1 })
 	return all
 }
 
 func TestPhotoEqualsPigo(t *testing.T) {
-	p := newParity(t, detect.Facefinder)
+	p := newParity(t, Facefinder)
 	for _, width := range []int{63, 160} {
 		luma := photo(t, width)
 		for _, params := range variants() {
@@ -101,7 +98,7 @@ func TestPhotoEqualsPigo(t *testing.T) {
 
 func TestTexturesEqualPigo(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
-	p := newParity(t, detect.Facefinder)
+	p := newParity(t, Facefinder)
 	for name, luma := range map[string]*image.Gray{
 		"noise":    noise(rng, 111, 85),
 		"flat":     texture(90, 70, func(int, int) uint8 { return 77 }),
@@ -120,7 +117,7 @@ func TestTexturesEqualPigo(t *testing.T) {
 
 // Every small size, so that every remainder of a vector and every border is met.
 func TestSizesEqualPigo(t *testing.T) {
-	p := newParity(t, detect.Facefinder)
+	p := newParity(t, Facefinder)
 	face := photo(t, 90)
 	for height := 0; height <= 48; height++ {
 		for width := 0; width <= 48; width++ {
@@ -166,7 +163,7 @@ func TestMoreHitsThanRoom(t *testing.T) {
 
 // TestLargeWindowsAtSmallSteps has windows whose offsets need more than words, in every layout of the image.
 func TestLargeWindowsAtSmallSteps(t *testing.T) {
-	p := newParity(t, detect.Facefinder)
+	p := newParity(t, Facefinder)
 	other := newParity(t, drawn(rand.New(rand.NewPCG(8, 8)), 6, 9))
 	for step := range 5 {
 		params := usual()
@@ -178,7 +175,7 @@ func TestLargeWindowsAtSmallSteps(t *testing.T) {
 
 // TestLongRows has rows so long that offsets need more than words: of the image, of its copies, and of neither but nearly.
 func TestLongRows(t *testing.T) {
-	p := newParity(t, detect.Facefinder)
+	p := newParity(t, Facefinder)
 	other := newParity(t, drawn(rand.New(rand.NewPCG(9, 9)), 6, 5))
 	for _, width := range []int{32765, 32768, 33001} {
 		luma := noise(rand.New(rand.NewPCG(10, uint64(width))), width, 27)
@@ -194,7 +191,7 @@ func TestLongRows(t *testing.T) {
 // Turned windows near the border look at the nearest pixel of the image. pigo clamps columns by the number of rows, and so
 // looks elsewhere unless the image is a square: there it is right, and we agree with it as it stands.
 func TestTurnedWindowsClampToTheImage(t *testing.T) {
-	p := newParity(t, detect.Facefinder)
+	p := newParity(t, Facefinder)
 	size := 150
 	square := photo(t, size).SubImage(image.Rect(0, 0, size, size)).(*image.Gray)
 	for step := range 33 {
@@ -210,7 +207,7 @@ func TestTurnedWindowsClampToTheImage(t *testing.T) {
 	params := usual()
 	params.Turn = 1.0 / 32
 	for name, s := range p.searchers {
-		inside := slices.DeleteFunc(s.Search(nil, wide, params), func(w cascade.Window) bool { return w.Col > size-w.Size/2-1 })
+		inside := slices.DeleteFunc(s.Search(nil, wide, params), func(w Window) bool { return w.Col > size-w.Size/2-1 })
 		if want := s.Search(nil, square, params); len(want) == 0 || !slices.Equal(inside, want) {
 			t.Errorf("%s: %d windows in the square, %d in the continued one", name, len(want), len(inside))
 		}
@@ -218,10 +215,10 @@ func TestTurnedWindowsClampToTheImage(t *testing.T) {
 }
 
 func TestSearchAppends(t *testing.T) {
-	p := newParity(t, detect.Facefinder)
-	before := cascade.Window{Row: 1, Col: 2, Size: 3, Score: 4}
+	p := newParity(t, Facefinder)
+	before := Window{Row: 1, Col: 2, Size: 3, Score: 4}
 	for name, s := range p.searchers {
-		found := s.Search([]cascade.Window{before}, photo(t, 200), usual())
+		found := s.Search([]Window{before}, photo(t, 200), usual())
 		if len(found) < 2 || found[0] != before {
 			t.Errorf("%s: %v", name, found[:min(len(found), 2)])
 		}
@@ -230,9 +227,9 @@ func TestSearchAppends(t *testing.T) {
 
 func TestSteadySearchAllocatesNothing(t *testing.T) {
 	luma := photo(t, 160)
-	for name, s := range newParity(t, detect.Facefinder).searchers {
+	for name, s := range newParity(t, Facefinder).searchers {
 		for _, params := range variants() {
-			var found []cascade.Window
+			var found []Window
 			search := func() { found = s.Search(found[:0], luma, params) }
 			search()
 			if n := testing.AllocsPerRun(2, search); n != 0 {
@@ -243,7 +240,7 @@ func TestSteadySearchAllocatesNothing(t *testing.T) {
 }
 
 func FuzzSearchEqualsPigo(f *testing.F) {
-	p := newParity(f, detect.Facefinder)
+	p := newParity(f, Facefinder)
 	other := newParity(f, drawn(rand.New(rand.NewPCG(5, 5)), 6, 30))
 	f.Add([]byte("0123456789"), uint8(40), uint8(33), uint8(3), uint8(20), 0.1, 1.1, uint8(0), false)
 	f.Add([]byte{0, 255, 9, 7}, uint8(90), uint8(77), uint8(0), uint8(4), 0.02, 1.4, uint8(5), true)
@@ -259,7 +256,7 @@ func FuzzSearchEqualsPigo(f *testing.F) {
 			}
 		}
 		luma := large.SubImage(image.Rect(int(spare)/2, 0, int(spare)/2+int(width), int(height))).(*image.Gray)
-		params := cascade.Params{MinSize: int(minSize), MaxSize: 300, Shift: shift, Scale: scale, Turn: float64(turn%33) / 32, Mirror: mirror}
+		params := Pass{MinSize: int(minSize), MaxSize: 300, Shift: shift, Scale: scale, Turn: float64(turn%33) / 32, Mirror: mirror}
 		p.check(t, "facefinder", luma, params)
 		other.check(t, "random cascade", luma, params)
 	})

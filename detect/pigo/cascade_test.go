@@ -1,4 +1,4 @@
-package cascade_test
+package pigo
 
 import (
 	"encoding/binary"
@@ -6,17 +6,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
-
-	"facescan/detect"
-	"facescan/detect/cascade"
 )
 
 func TestParse(t *testing.T) {
-	c, err := cascade.Parse(detect.Facefinder)
+	c, err := Parse(Facefinder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := cascade.Stages(c); got != 24 {
+	if got := Stages(c); got != 24 {
 		t.Errorf("%d stages, want 24", got)
 	}
 }
@@ -40,11 +37,11 @@ func TestParseRefuses(t *testing.T) {
 		"an endless leaf":    with32(good(), leaf, math.Float32bits(float32(math.Inf(-1)))),
 		"a threshold of NaN": with32(good(), leaf+4*8, math.Float32bits(float32(math.NaN()))),
 	} {
-		if _, err := cascade.Parse(data); !errors.Is(err, cascade.ErrFormat) {
+		if _, err := Parse(data); !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := cascade.Parse(good()); err != nil {
+	if _, err := Parse(good()); err != nil {
 		t.Error("a sound one:", err)
 	}
 }
@@ -57,13 +54,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(drawn(rng, 6, 2))
 	luma := noise(rng, 24, 23)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := cascade.Parse(data)
+		c, err := Parse(data)
 		if err != nil {
 			return
 		}
 		// Whatever is accepted can be evaluated.
-		for _, s := range cascade.Searchers(c) {
-			s.Search(nil, luma, cascade.Params{MinSize: 8, MaxSize: 24, Shift: 0.1, Scale: 1.1})
+		for _, s := range Searchers(c) {
+			s.Search(nil, luma, Pass{MinSize: 8, MaxSize: 24, Shift: 0.1, Scale: 1.1})
 		}
 	})
 }

@@ -1,5 +1,8 @@
-// Package cascade evaluates pigo's decision tree cascades: the same windows as pigo's RunCascade, in the same order,
-// with the same scores bit for bit, many times faster.
+// Package pigo finds faces with the cascade of github.com/esimov/pigo.
+//
+// An Engine evaluates the cascade: the same windows as pigo's RunCascade, in the same order, with the same scores bit
+// for bit, many times faster. A Finder (engine.go) plans the passes over an image, looks again at what is doubtful
+// (look.go) and merges windows into faces (merge.go). The oracle (oracle.go) is pigo itself.
 //
 // # What a cascade is
 //
@@ -29,7 +32,7 @@
 //
 // The native code is C (native.c), in three variants that differ in the vector width, chosen at run time. The
 // portable path is plain Go: the only one where cgo is off, and tested everywhere.
-package cascade
+package pigo
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package cascade
+package pigo
 
 // Tables are what an evaluator elsewhere needs of a cascade.
 type Tables struct {
@@ -38,7 +38,7 @@ type Grid struct {
 
 // Grids appends the grids of a search of an image, in the order of its results: by size; for mirrored searches a grid's rows from
 // right to left.
-func (p Params) Grids(grids []Grid, width, height int) []Grid {
+func (p Pass) Grids(grids []Grid, width, height int) []Grid {
 	if width < 1 || height < 1 {
 		return grids
 	}

@@ -1,4 +1,4 @@
-package detect
+package pigo
 
 import (
 	"context"
@@ -6,42 +6,32 @@ import (
 	"image"
 	"slices"
 
-	"facescan/detect/cascade"
-
-	pigo "github.com/esimov/pigo/core"
+	esimov "github.com/esimov/pigo/core"
 )
 
-// NewPigo is the reference: pigo itself evaluates the cascade. Slow, and what every other engine is held to.
-func NewPigo(p Params) (Detector, error) {
-	e, err := PigoEngine(Facefinder)
-	if err != nil {
-		return nil, err
-	}
-	return NewWith(p, e)
-}
-
-// PigoEngine is pigo with a cascade, which must be sound: pigo does not check it.
-func PigoEngine(packet []byte) (Engine, error) {
-	classifier, err := pigo.NewPigo().Unpack(packet)
+// NewOracle is the reference: pigo itself evaluates the cascade. It is slow, and every other engine is held to it. The
+// cascade must be sound, since pigo does not check it.
+func NewOracle(packet []byte) (Engine, error) {
+	classifier, err := esimov.NewPigo().Unpack(packet)
 	if err != nil {
 		return nil, fmt.Errorf("cascade: %w", err)
 	}
-	return pigoEngine{classifier}, nil
+	return oracle{classifier}, nil
 }
 
-type pigoEngine struct{ classifier *pigo.Pigo }
+type oracle struct{ classifier *esimov.Pigo }
 
-func (e pigoEngine) Run(ctx context.Context, searches []Search) error {
+func (o oracle) Run(ctx context.Context, searches []Search) error {
 	for i := range searches {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		e.search(&searches[i])
+		o.search(&searches[i])
 	}
 	return ctx.Err()
 }
 
-func (e pigoEngine) search(s *Search) {
+func (o oracle) search(s *Search) {
 	luma, size := s.Luma, s.Luma.Bounds().Size()
 	if size.X == 0 || size.Y == 0 {
 		return
@@ -52,9 +42,9 @@ func (e pigoEngine) search(s *Search) {
 	if s.Turn != 0 {
 		luma = square(luma)
 	}
-	found := e.classifier.RunCascade(pigo.CascadeParams{
+	found := o.classifier.RunCascade(esimov.CascadeParams{
 		MinSize: s.MinSize, MaxSize: s.MaxSize, ShiftFactor: s.Shift, ScaleFactor: s.Scale,
-		ImageParams: pigo.ImageParams{Pixels: luma.Pix, Rows: luma.Bounds().Dy(), Cols: luma.Bounds().Dx(), Dim: luma.Stride},
+		ImageParams: esimov.ImageParams{Pixels: luma.Pix, Rows: luma.Bounds().Dy(), Cols: luma.Bounds().Dx(), Dim: luma.Stride},
 	}, s.Turn)
 	for _, d := range found {
 		if margin := d.Scale/2 + 1; d.Row+margin > size.Y || d.Col+margin > size.X {
@@ -63,11 +53,11 @@ func (e pigoEngine) search(s *Search) {
 		if s.Mirror {
 			d.Col = size.X - 1 - d.Col
 		}
-		s.Found = append(s.Found, cascade.Window{Row: d.Row, Col: d.Col, Size: d.Scale, Score: d.Q})
+		s.Found = append(s.Found, Window{Row: d.Row, Col: d.Col, Size: d.Scale, Score: d.Q})
 	}
 }
 
-func (e pigoEngine) Close() error { return nil }
+func (o oracle) Close() error { return nil }
 
 // mirrored is the image with left and right exchanged.
 func mirrored(img *image.Gray) *image.Gray {

@@ -1,6 +1,6 @@
 //go:build cgo && (amd64 || arm64)
 
-package cascade
+package pigo
 
 import "image"
 

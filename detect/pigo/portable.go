@@ -1,4 +1,4 @@
-package cascade
+package pigo
 
 // portable evaluates window by window, tree by tree.
 type portable struct {

@@ -1,4 +1,4 @@
-package cascade
+package pigo
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package cascade
+package pigo
 
 import (
 	"image"
@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Params say which windows are looked at.
-type Params struct {
+// Pass says which windows of an image are evaluated.
+type Pass struct {
 	MinSize, MaxSize int     // sides of the windows in pixels, both included; windows larger than the image are passed over
 	Shift            float64 // step between windows in sides, at least 1 pixel
 	Scale            float64 // growth of the side from size to size, at least 2 pixels
@@ -67,7 +67,7 @@ func NewSearcher(c *Cascade) *Searcher {
 
 // Search appends the detections in an image of at most MaxPixels to found: by size ascending, each in reading order; for mirrored searches
 // rows are in the order of the mirrored image, from right to left.
-func (s *Searcher) Search(found []Window, luma *image.Gray, p Params) []Window {
+func (s *Searcher) Search(found []Window, luma *image.Gray, p Pass) []Window {
 	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
 	if width*height == 0 {
 		return found
@@ -99,20 +99,20 @@ func LetGo(b []uint8) []uint8 {
 }
 
 // sizes are the sides of the smallest and the largest windows in an image.
-func (p Params) sizes(width, height int) (smallest, largest int) {
+func (p Pass) sizes(width, height int) (smallest, largest int) {
 	return max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
 }
 
 // next is the side that follows on one.
-func (p Params) next(size int) int {
+func (p Pass) next(size int) int {
 	return int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
 }
 
 // turn is the angle in 32nds of a turn.
-func (p Params) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
+func (p Pass) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
 
 // grids appends those of a search, by size.
-func (p Params) grids(all []grid, width, height int) []grid {
+func (p Pass) grids(all []grid, width, height int) []grid {
 	for size, largest := p.sizes(width, height); size <= largest; size = p.next(size) {
 		if g, ok := p.grid(size, width, height); ok {
 			all = append(all, g)
@@ -122,7 +122,7 @@ func (p Params) grids(all []grid, width, height int) []grid {
 }
 
 // grid is where the windows of a size lie in an image. It is not ok when none fits.
-func (p Params) grid(size, width, height int) (g grid, ok bool) {
+func (p Pass) grid(size, width, height int) (g grid, ok bool) {
 	g = grid{size: size, step: int(math.Max(p.Shift*float64(size), 1)), pose: newPose(size, p.turn(), p.Mirror)}
 	first := size/2 + 1
 	if height < 2*first || width < 2*first {

@@ -1,13 +1,10 @@
-package detect
+package pigo
 
 import (
 	"cmp"
 	"math"
 	"slices"
 )
-
-// keepCandidates is how many faces below the threshold an answer keeps.
-const keepCandidates = 8
 
 // The cascade was trained on squares that are larger than people draw faces, and sit higher.
 const (
@@ -31,6 +28,16 @@ type merger struct {
 	clusters []found // by score descending, none inside a better one
 	all      []found
 	member   []int // which of all a window belongs to
+	drawn    []Face
+}
+
+// faces are the clusters as boxes, valid until the next call.
+func (m *merger) faces() []Face {
+	m.drawn = m.drawn[:0]
+	for _, c := range m.clusters {
+		m.drawn = append(m.drawn, Face{c.x - c.side/2, c.y - c.side/2, c.side, float64(float32(c.score))})
+	}
+	return m.drawn
 }
 
 // clear forgets the windows.

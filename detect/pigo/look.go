@@ -1,12 +1,9 @@
-package detect
+package pigo
 
 import (
 	"image"
 	"math"
 	"slices"
-
-	"facescan/detect/cascade"
-	"facescan/detect/haar"
 )
 
 // A cluster that may or may not be a face is looked at again: closer, in the mirror, and tilted a little. A face is found every time, a
@@ -17,6 +14,7 @@ const (
 	doubtful  = 0.5  // score up to which it is no face, second look or not
 	sure      = 15   // score from which on it is one
 	lookShift = 0.05 // half the usual step: four times the windows
+	lookScale = 1.1
 	lookNear  = 0.4  // IoU from which a window belongs to what is looked at
 	lookReach = 0.25 // how far the centre of a window may lie from the cluster's, in its sides
 
@@ -79,9 +77,9 @@ func (l *looks) tilted() []Search {
 
 func (l *looks) add(d *doubt, mirror bool, tilt float64) {
 	side := d.side / drawnSide
-	p := cascade.Params{
+	p := Pass{
 		MinSize: int(side * lookSizes[0]), MaxSize: int(side * lookSizes[1]),
-		Shift: lookShift, Scale: DefaultParams().Scale, Turn: math.Mod(1+d.tilt+tilt, 1),
+		Shift: lookShift, Scale: lookScale, Turn: math.Mod(1+d.tilt+tilt, 1),
 	}
 	if mirror {
 		p = mirrorOf(p)
@@ -92,7 +90,7 @@ func (l *looks) add(d *doubt, mirror bool, tilt float64) {
 }
 
 // mirrorOf is the search in the mirrored image for the same faces.
-func mirrorOf(p cascade.Params) cascade.Params {
+func mirrorOf(p Pass) Pass {
 	p.Mirror, p.Turn = !p.Mirror, math.Mod(1-p.Turn, 1)
 	return p
 }
@@ -122,27 +120,3 @@ func (l *looks) gather(m *merger, img int) {
 }
 
 func (c found) doubtful() bool { return c.score >= doubtful && c.score < sure }
-
-// Under Verify a cluster whose score is not high is shown to cascades of another kind, trained on other photos. Its score becomes the geometric mean
-// of its own and of what their opinion is worth, so that the threshold stays, and at most what is high: whoever is not asked has as much.
-const (
-	opinionFront   = 1.0 // weights of the logarithms
-	opinionProfile = 1.3
-	pastDoubt      = 20   // score from which on nobody is asked, and that no opinion can lift another one above
-	opinionNone    = 2.15 // logarithm of what it is worth that they see nothing
-)
-
-// secondOpinion weighs the clusters of an image anew.
-func secondOpinion(a *haar.Asker, clusters []found, luma *image.Gray) {
-	for i := range clusters {
-		c := &clusters[i]
-		if c.score >= pastDoubt {
-			continue
-		}
-		size := c.side / drawnSide
-		sin, cos := math.Sincos(2 * math.Pi * c.tilt)
-		front, profile := a.Opinion(luma, c.x-drawnDown*size*sin, c.y-drawnDown*size*cos, size)
-		c.score = min(pastDoubt, math.Expm1((math.Log1p(c.score)+opinionNone+opinionFront*front+opinionProfile*profile)/2))
-	}
-	slices.SortStableFunc(clusters, better)
-}

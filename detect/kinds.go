@@ -1,0 +1,150 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"facescan/detect/pigo"
+	"facescan/detect/yunet"
+)
+
+// Names of the detectors. None is the choice to look for no faces: it is no kind, and New refuses it.
+const (
+	Yunet   = "yunet"
+	Pigo    = "pigo"
+	None    = "none"
+	Default = Pigo
+)
+
+// Kind is what there is to know about a detector by name. The zero value stands for a model of others: nothing is known of
+// its scores.
+type Kind struct {
+	Name  string
+	Print string   // its fingerprints, up to the flags
+	Model string   // the first part of it, which those of other versions have as well
+	Flags []string // detection flags that only this one has
+
+	IoU      float64 // default of --iou
+	MinScore float64 // default of --min-score: the threshold with the best F1 at IoU 0.4 on annotated photos
+	MaxScore float64 // no score is above it
+	Floor    float64 // least score of a candidate
+	Decimals int     // of a score that is printed
+
+	Landmarks bool // it finds them
+
+	confidence func(score float64) float64
+	open       func(Params) (Detector, error)
+}
+
+// kinds are the detectors built in. A new one is a line here.
+var kinds []Kind
+
+func init() {
+	kinds = []Kind{
+		{Name: Yunet, Print: fmt.Sprintf("yunet-%.8s/%d", yunet.Sum(), yunet.Version), Model: "yunet",
+			IoU: 0.3, MinScore: 0.55, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
+			confidence: yunetConfidence, open: newYunet},
+		{Name: Pigo, Print: fmt.Sprintf("facefinder-%.8s/%d", pigo.Sum(), pigo.Version), Model: "facefinder",
+			Flags: []string{"shift", "scale", "angles"},
+			IoU:   0.2, MinScore: 8, MaxScore: math.Inf(1), Decimals: 2,
+			confidence: pigoConfidence, open: newPigo},
+	}
+}
+
+// Kinds are the detectors built in, the default first.
+func Kinds() []Kind { return slices.Clone(kinds) }
+
+// Names are the values of --detector.
+func Names() []string {
+	var names []string
+	for _, k := range kinds {
+		names = append(names, k.Name)
+	}
+	return append(names, None)
+}
+
+// KindNamed is the detector of a name; ok is false where there is none.
+func KindNamed(name string) (k Kind, ok bool) {
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })
+	if i < 0 {
+		return Kind{}, false
+	}
+	return kinds[i], true
+}
+
+// KindOf is the detector that a fingerprint belongs to, of whichever version, in this process or behind a sidecar; the
+// zero Kind for a model of others.
+func KindOf(fingerprint string) Kind {
+	_, model := cutPrefix(fingerprint)
+	m := ours.FindStringSubmatch(model)
+	if m == nil {
+		return Kind{}
+	}
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Model == m[1] })
+	if i < 0 {
+		return Kind{}
+	}
+	return kinds[i]
+}
+
+// ours is what the fingerprints of the detectors built in look like: the model, the first digits of its checksum, and the
+// version of its answers. A name of others is hardly so by chance.
+var ours = regexp.MustCompile(`^([a-z]+)-[0-9a-f]{8}/[0-9]+( |$)`)
+
+// Known reports whether the kind is one of the detectors built in.
+func (k Kind) Known() bool { return k.Name != "" }
+
+// Confidence is the share of the boxes of a score that are faces, as measured on annotated photos; 0 where it is not known.
+func (k Kind) Confidence(score float64) float64 {
+	if k.confidence == nil {
+		return 0
+	}
+	return k.confidence(score)
+}
+
+// Printed is a score with the decimals that it is printed with: what faces are sorted by.
+func (k Kind) Printed(score float64) float64 {
+	if !k.Known() {
+		return score
+	}
+	unit := math.Pow10(k.Decimals)
+	return math.Round(score*unit) / unit
+}
+
+// pigoConfidence was fitted to annotated photos of which four in five show a face.
+func pigoConfidence(score float64) float64 { return 1 / (1 + math.Pow(5/score, 1.6)) }
+
+// yunetConfidence is the score itself.
+func yunetConfidence(score float64) float64 { return score }
+
+// What fingerprints of a detector begin with that answers from another process: one that is sent luma, or files.
+const (
+	LumaPrefix    = "sidecar:"
+	EncodedPrefix = "sidecar-encoded:"
+)
+
+// cutPrefix parts the prefix of a sidecar, if there is one, from the fingerprint of the detector behind it.
+func cutPrefix(fingerprint string) (prefix, model string) {
+	for _, p := range []string{LumaPrefix, EncodedPrefix} {
+		if rest, ok := strings.CutPrefix(fingerprint, p); ok {
+			return p, rest
+		}
+	}
+	return "", fingerprint
+}
+
+// Same reports whether detectors of two fingerprints give the same answers: where the fingerprints are equal, and where both
+// are the same detector of ours with the same flags, in this process or another.
+func Same(a, b string) bool { return slices.Contains(Equals(a), b) }
+
+// Equals are the fingerprints that are the Same as one, itself among them.
+func Equals(fingerprint string) []string {
+	if !KindOf(fingerprint).Known() {
+		return []string{fingerprint}
+	}
+	_, model := cutPrefix(fingerprint)
+	return []string{model, LumaPrefix + model, EncodedPrefix + model}
+}
