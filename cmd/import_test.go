@@ -18,7 +18,7 @@ import (
 )
 
 // exitsWith waits for a child and holds it to an exit code.
-func exitsWith(t *testing.T, c *exec.Cmd, stderr *bytes.Buffer, code int) {
+func exitsWith(t *testing.T, c *exec.Cmd, stderr *transcript, code int) {
 	t.Helper()
 	err := c.Wait()
 	var e *exec.ExitError

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,12 +20,12 @@ import (
 )
 
 // child starts facescan as a process of its own, in a folder.
-func child(t testing.TB, dir string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+func child(t testing.TB, dir string, args ...string) (*exec.Cmd, *transcript) {
 	t.Helper()
 	c := exec.Command(os.Args[0], args...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), beMain+"=1")
-	var stderr bytes.Buffer
+	var stderr transcript
 	c.Stderr = &stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -34,6 +35,24 @@ func child(t testing.TB, dir string, args ...string) (*exec.Cmd, *bytes.Buffer) 
 		c.Wait()
 	})
 	return c, &stderr
+}
+
+// transcript is what a process has written up to now.
+type transcript struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *transcript) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(b)
+}
+
+func (s *transcript) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
 }
 
 // here runs a command line in this process and returns code, stdout and stderr.
@@ -286,7 +305,7 @@ func TestTwoProcesses(t *testing.T) {
 	b, berr := child(t, dir, args...)
 	for _, p := range []struct {
 		c   *exec.Cmd
-		err *bytes.Buffer
+		err *transcript
 	}{{a, aerr}, {b, berr}} {
 		if err := p.c.Wait(); err != nil {
 			t.Fatalf("%v\n%s", err, p.err)

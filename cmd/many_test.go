@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -44,7 +43,7 @@ func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	type process struct {
 		*exec.Cmd
-		stderr *bytes.Buffer
+		stderr *transcript
 	}
 	begin := func() process {
 		c, stderr := child(t, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers", "4", "--lease-ttl", "1s", "--shard-size", "200")

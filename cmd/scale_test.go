@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -106,7 +105,7 @@ func insertLoop(b *testing.B, list, path string) {
 }
 
 // finish waits for a child to end well and returns the most memory it had, in MB.
-func finish(b *testing.B, c *exec.Cmd, stderr *bytes.Buffer) float64 {
+func finish(b *testing.B, c *exec.Cmd, stderr *transcript) float64 {
 	b.Helper()
 	if err := c.Wait(); err != nil {
 		b.Fatalf("%v: %v\n%s", c.Args, err, stderr)
@@ -277,7 +276,7 @@ func BenchmarkProcesses(b *testing.B) {
 				hugeList(b, list, s.URL, n)
 				begin := time.Now()
 				var all []*exec.Cmd
-				var errs []*bytes.Buffer
+				var errs []*transcript
 				for range processes {
 					c, stderr := child(b, dir, "run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", strconv.Itoa(fetchers), "--per-host", "0")
 					all, errs = append(all, c), append(errs, stderr)

@@ -12,6 +12,9 @@ import (
 func (r *run) outage(o host.Outage) {
 	r.stats.setOutage(o)
 	if !o.On {
+		if o.Alone {
+			r.Log.Warn("no host of the job answers, but the resolver does: time-outs count as the rows' own")
+		}
 		r.Log.Info("the outage is over: going on", "lasted", time.Since(o.Since).Round(time.Second))
 		if r.patience != nil {
 			r.patience.Stop()

@@ -206,7 +206,8 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.results = make(chan settlement, 2*r.Fetchers)
 	r.queue = host.New[*task](host.Options{
 		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.enter,
-		Probe: r.Fetcher.Probe, Notify: r.outage,
+		Probe: r.Fetcher.Probe, Resolver: r.Fetcher.ProbeResolver, Named: r.Fetcher.NeedsResolver,
+		Witnesses: (&witnesses{job: r.job}).pick, Notify: r.outage,
 	})
 	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: &r.budget.pixels, stats: r.stats,
 		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}

@@ -198,9 +198,9 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 		return []netip.Addr{ip}, nil
 	}
 	switch name := strings.TrimSuffix(host, "."); {
-	case name == "localhost" || strings.HasSuffix(name, ".localhost"):
+	case under(name, "localhost"):
 		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
-	case name == "invalid" || strings.HasSuffix(name, ".invalid"):
+	case under(name, "invalid"):
 		return nil, &dnsError{reason: DNSNotFound, err: fmt.Errorf("%s: no such host", host)}
 	}
 	ips, err := d.resolver.Lookup(ctx, host)
@@ -215,6 +215,9 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	}
 	return nil, &dnsError{reason: DNSTimeout, outage: e.Kind == resolve.Unreachable, err: err}
 }
+
+// under reports whether a name is a domain or lies below it.
+func under(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
 // noIPv6 tells whether this machine has no public IPv6 address. Then an IPv6 host that cannot be reached is no outage.
 var noIPv6 = sync.OnceValue(func() bool {

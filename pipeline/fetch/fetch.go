@@ -311,7 +311,7 @@ func (a *attempt) request(u, origin *url.URL) (*http.Response, error) {
 		if cause := context.Cause(a.ctx); cause != nil {
 			err = cause
 			if errors.Is(cause, errTimeout) && h.phase.Load() == lookingUp {
-				err = &dnsError{reason: DNSTimeout, err: cause}
+				err = &dnsError{reason: DNSTimeout, outage: f.dialer.resolver.Down(), err: cause}
 			}
 		}
 		return nil, err

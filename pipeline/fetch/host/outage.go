@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
+
+	"facescan/pipeline/fetch"
 )
 
 const (
@@ -18,13 +21,22 @@ const (
 	lastPause   = 5 * time.Second // between probes
 	wellKept    = 8               // hosts that were well lately
 	excuseFor   = time.Minute
+	sweep       = 256              // hosts asked at once, drawn from the whole job
+	sweepHosts  = 1000             // of the job, and if all of them are silent, so may be every one
+	silentSpell = time.Minute      // for this long they must have been, if any of them ever answered
+	voidsMost   = 20               // attempts of a row that a resolver makes void
+	aloneFor    = 10 * time.Minute // the verdict that all hosts are silent holds
 )
+
+// resolver is the class of outages of the resolver.
+const resolver = "resolver"
 
 // Outage is an outage of our own: this machine, its network, its resolver.
 type Outage struct {
 	On    bool
 	Since time.Time
 	Cause string
+	Alone bool // it is over, and was none: all hosts of the job are silent, and only they
 }
 
 // Outage is the present one; On tells whether there is any.
@@ -34,14 +46,18 @@ func (q *Queue[T]) Outage() Outage {
 	if !q.outage.certain {
 		return Outage{}
 	}
-	return Outage{true, q.outage.since, q.outage.cause}
+	return Outage{On: true, Since: q.outage.since, Cause: q.outage.cause}
 }
 
 // outage is what the queue knows about our own outages. The queue's mutex guards it.
 //
-//	clear ──8 silent hosts, or no network──▶ suspected ──no probe answered──▶ certain
-//	  ▲          held attempts count             │     held attempts are void    │
-//	  └──────────────────────────────────────────┴──────────── answered ─────────┘
+//	clear ──8 silent hosts, no network, no resolver──▶ suspected ──no probe answered──▶ certain
+//	  ▲             held attempts count                    │     held attempts are void    │
+//	  └────────────────────────────────────────────────────┴──────────── answered ─────────┘
+//
+// An outage of the resolver is over when the resolver works, whatever else answers. Any other is over when a host
+// answers: one that was well lately, one that waits, or, since these may all be dead, one drawn from anywhere in the
+// job. When all that were drawn are silent, but the resolver works, it is the hosts.
 type outage[T any] struct {
 	heard   time.Time // when any host answered last
 	back    time.Time // when the latest outage ended
@@ -53,6 +69,9 @@ type outage[T any] struct {
 	class   string // of the cause
 	certain bool
 	since   time.Time
+	asked   map[string]bool // hosts drawn from the job that were silent in this outage
+	swept   bool            // which were all, or enough
+	alone   time.Time       // when all hosts of the job were found silent, and none has answered since
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -91,7 +110,14 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 	}
 	switch v.Kind {
 	case Ours:
-		if t.item.excused || now.Sub(o.excused[v.class()]) < excuseFor && now.Sub(o.heard) < time.Second {
+		if v.class() == resolver {
+			if t.item.voids++; t.item.voids > voidsMost {
+				return sure
+			}
+			return unsure
+		}
+		if t.item.excused || now.Sub(o.excused[v.class()]) < excuseFor && now.Sub(o.heard) < time.Second ||
+			v.unreachable() && now.Sub(o.alone) < aloneFor {
 			return sure // others are reached: it is this host's way
 		}
 		return unsure
@@ -106,7 +132,7 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 			t.item.excused = true
 			return void
 		}
-		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || q.active() < outageHosts {
+		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || q.active() < outageHosts || now.Sub(o.alone) < aloneFor {
 			return sure // others were answered while it was waiting, or there are not enough to tell by
 		}
 		return unsure
@@ -131,7 +157,7 @@ func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 		if o.certain {
 			return
 		}
-		h.item.excused = true
+		h.item.excused = v.class() != resolver
 	}
 	o.held = append(o.held, h)
 	q.wakeAt(h.at.Add(outageSpan))
@@ -153,21 +179,21 @@ func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 
 // answered notes that a host answered: what ended in silence before was true.
 func (o *outage[T]) answered(q *Queue[T], t *Ticket[T], now time.Time) calls {
-	o.heard = now
-	for i, w := range o.well {
-		if w.host == t.Host {
-			o.well = append(o.well[:i], o.well[i+1:]...)
-			break
-		}
-	}
-	if len(o.well) == wellKept {
-		o.well = o.well[1:]
-	}
-	o.well = append(o.well, well{t.Host, t.URL})
+	o.heard, o.alone = now, time.Time{}
+	o.isWell(well{t.Host, t.URL})
 	if o.certain {
 		return nil // it may have been under way before; the probe decides
 	}
 	return o.settle(q, len(o.held))
+}
+
+// isWell remembers a host that answered.
+func (o *outage[T]) isWell(w well) {
+	o.well = slices.DeleteFunc(o.well, func(old well) bool { return old.host == w.host })
+	if len(o.well) == wellKept {
+		o.well = o.well[1:]
+	}
+	o.well = append(o.well, w)
 }
 
 // settle lets the first n held attempts count.
@@ -256,7 +282,7 @@ func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 		o.excused[o.class] = now
 		settled = o.settle(q, len(o.held))
 	}
-	o.cause, o.certain, o.heard = "", false, now
+	o.cause, o.certain, o.heard, o.asked, o.swept = "", false, now, nil, false
 	q.more.Broadcast()
 	return settled
 }
@@ -278,20 +304,22 @@ func (o *outage[T]) stop(q *Queue[T]) calls {
 // probe asks until something answers.
 func (q *Queue[T]) probe() {
 	o := &q.outage
+	round := 0
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		asked := time.Now()
-		answered := q.probeOnce()
+		begun := time.Now()
+		over := q.probeOnce(round)
+		round++
 		q.mu.Lock()
 		now := time.Now()
 		if o.ctx.Err() != nil {
 			q.mu.Unlock()
 			return
 		}
-		was := Outage{o.certain, o.since, o.cause}
+		was := Outage{On: o.certain, Since: o.since, Cause: o.cause}
 		var settled calls
 		switch {
-		case answered:
-			if !o.certain && now.Sub(asked) > promptly {
+		case over:
+			if !o.certain && now.Sub(begun) > promptly {
 				o.excuse(q, now)
 			}
 			settled = o.over(q, now)
@@ -300,10 +328,10 @@ func (q *Queue[T]) probe() {
 		}
 		q.mu.Unlock()
 		settled.run()
-		if q.o.Notify != nil && was.On == answered {
-			q.o.Notify(Outage{!answered, was.Since, was.Cause})
+		if q.o.Notify != nil && was.On == over {
+			q.o.Notify(Outage{!over, was.Since, was.Cause, over && now.Sub(o.alone) < aloneFor})
 		}
-		if answered {
+		if over {
 			return
 		}
 		t := time.NewTimer(pause)
@@ -316,37 +344,123 @@ func (q *Queue[T]) probe() {
 	}
 }
 
-// probeOnce asks a few URLs at once, of hosts that were well lately and of some that rows wait for, and tells whether
-// any answers. A refusal is an answer.
-func (q *Queue[T]) probeOnce() bool {
+// probeOnce asks once, by the means that fit the cause, and reports whether there is no outage any more. In the first
+// round only a few hosts are asked.
+func (q *Queue[T]) probeOnce(round int) bool {
+	o := &q.outage
+	q.mu.Lock()
+	class, since, met := o.class, o.since, len(o.well) > 0
+	names := q.named()
+	urls := o.candidates(q)
+	q.mu.Unlock()
+	if q.o.Resolver != nil && (class == resolver || len(names) > 0) {
+		err := q.askResolver(names)
+		if class == resolver {
+			return err == nil
+		}
+		if err != nil {
+			q.mu.Lock()
+			o.class, o.cause = resolver, err.Error()
+			q.mu.Unlock()
+			return false
+		}
+	}
+	var drawn []string
+	if round > 0 && q.o.Witnesses != nil {
+		var all bool
+		drawn, all = q.draw()
+		o.swept = o.swept || all
+	}
+	network, answered := q.ask(append(urls, drawn...))
+	if answered {
+		return true
+	}
+	for _, u := range drawn {
+		o.asked[fetch.Host(u)] = true
+	}
+	if o.swept = o.swept || len(o.asked) >= sweepHosts; o.swept {
+		clear(o.asked) // those that were asked first may be back
+	}
+	// The hosts may all be dead, if this machine is not cut off as far as it can tell.
+	if !o.swept || !network || q.o.Resolver == nil || met && time.Since(since) < silentSpell || q.askResolver(names) != nil {
+		return false
+	}
+	q.mu.Lock()
+	o.alone = time.Now()
+	q.mu.Unlock()
+	return true
+}
+
+func (q *Queue[T]) askResolver(names []string) error {
 	ctx, cancel := context.WithTimeout(q.outage.ctx, probeTime)
 	defer cancel()
-	q.mu.Lock()
-	urls := q.outage.candidates(q)
-	q.mu.Unlock()
-	answers := make(chan bool, len(urls))
+	return q.o.Resolver(ctx, names)
+}
+
+// draw lists hosts from anywhere in the job that were not asked in this outage, and reports whether these are all.
+func (q *Queue[T]) draw() (urls []string, all bool) {
+	o := &q.outage
+	if o.asked == nil {
+		o.asked = map[string]bool{}
+	}
+	n := sweep
+	if q.o.Slots > 0 {
+		n = min(n, max(q.o.Slots, outageHosts))
+	}
+	urls = q.o.Witnesses(o.ctx, n, func(host string) bool { return !o.asked[host] })
+	return urls, len(urls) < n
+}
+
+// ask asks for URLs at once, and reports whether any host answers. A refusal is an answer. Without an answer, network
+// tells whether this machine could at least have sent something.
+func (q *Queue[T]) ask(urls []string) (network, answered bool) {
+	ctx, cancel := context.WithTimeout(q.outage.ctx, probeTime)
+	defer cancel()
+	type answer struct {
+		url string
+		v   Verdict
+	}
+	answers := make(chan answer, len(urls))
 	var asked sync.WaitGroup
 	defer asked.Wait()
 	for _, u := range urls {
-		asked.Go(func() {
-			switch VerdictOf(q.o.Probe(ctx, u)).Kind {
-			case Answered, Busy, Trouble, Refused:
-				answers <- true
-			default:
-				answers <- false
-			}
-		})
+		asked.Go(func() { answers <- answer{u, VerdictOf(q.o.Probe(ctx, u))} })
 	}
+	network = true
 	for range urls {
-		if <-answers {
+		a := <-answers
+		switch a.v.Kind {
+		case Answered, Busy, Trouble, Refused:
 			cancel()
-			return true
+			q.mu.Lock()
+			q.outage.isWell(well{fetch.Host(a.url), a.url})
+			q.mu.Unlock()
+			return true, true
+		case Ours:
+			network = network && a.v.unreachable()
 		}
 	}
-	return false
+	return network, false
 }
 
-// candidates are what a probe asks for: the two hosts that were well last, and two others.
+// named lists hosts of rows here whose addresses have to be looked up, a few of them.
+func (q *Queue[T]) named() (hosts []string) {
+	if q.o.Named == nil {
+		return nil
+	}
+	looked := 0
+	for _, it := range q.byURL { // a map's order is as good as random
+		if looked++; looked > sweep || len(hosts) == outageHosts {
+			break
+		}
+		if h := it.host.name; q.o.Named(h) && !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// candidates are what is asked first: the two hosts that were well last, and two others.
 func (o *outage[T]) candidates(q *Queue[T]) []string {
 	var urls []string
 	for i := len(o.well) - 1; i >= max(len(o.well)-2, 0); i-- {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -55,8 +56,12 @@ func (l *link) probe(ctx context.Context, url string) error {
 	}
 }
 
-func linkSim(l *link, hosts int) *sim {
-	s := newSim(Options{PerHost: 4, Slots: 32, Slow: 32, Probe: l.probe}, 64, l.serve)
+func linkSim(l *link, change ...func(*Options)) *sim {
+	o := Options{PerHost: 4, Slots: 32, Slow: 32, Probe: l.probe}
+	for _, c := range change {
+		c(&o)
+	}
+	s := newSim(o, 64, l.serve)
 	s.retries = 2
 	return s
 }
@@ -67,7 +72,7 @@ func TestLinkCut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				l := &link{during: during}
-				s := linkSim(l, 40)
+				s := linkSim(l)
 				for i := range 40 {
 					s.add(t, fmt.Sprint("well", i), 500)
 				}
@@ -137,7 +142,7 @@ func TestShortLinkCut(t *testing.T) {
 func TestSilentHostsAreNoOutage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{}
-		s := linkSim(l, 60)
+		s := linkSim(l)
 		for i := range 30 {
 			s.add(t, fmt.Sprint("well", i), 2000)
 		}
@@ -155,7 +160,7 @@ func TestSilentHostsAreNoOutage(t *testing.T) {
 func TestSilentTail(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{}
-		s := linkSim(l, 60)
+		s := linkSim(l)
 		s.add(t, "well", 3)
 		time.Sleep(time.Second)
 		for i := range 60 {
@@ -176,7 +181,7 @@ func TestSilentTail(t *testing.T) {
 func TestFewSilentHosts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{}
-		s := linkSim(l, 7)
+		s := linkSim(l)
 		for i := range 7 {
 			s.add(t, fmt.Sprint("silent", i), 1)
 		}
@@ -203,7 +208,7 @@ func TestOutageFromTheStart(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				l := &link{during: during}
 				l.down.Store(true)
-				s := linkSim(l, 20)
+				s := linkSim(l)
 				for i := range 20 {
 					s.add(t, fmt.Sprint("well", i), 10)
 				}
@@ -219,6 +224,145 @@ func TestOutageFromTheStart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// drawing draws hosts of these names, any number of each, in an order by chance.
+func drawing(hosts map[string]int) func(context.Context, int, func(string) bool) []string {
+	return func(_ context.Context, n int, wanted func(string) bool) (urls []string) {
+		for name, many := range hosts {
+			for i := range many {
+				if h := fmt.Sprint(name, i); wanted(h) && len(urls) < n {
+					urls = append(urls, "http://"+h+"/0")
+				}
+			}
+		}
+		return urls
+	}
+}
+
+// TestDeadHostsFirst: rows of hosts that are all dead do not hide that others, which were not asked yet, are well.
+func TestDeadHostsFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		s := linkSim(l, func(o *Options) { o.Window, o.Witnesses = 100, drawing(map[string]int{"silent": 900, "well": 30}) })
+		for i := range 900 {
+			s.add(t, fmt.Sprint("silent", i), 1)
+		}
+		for i := range 30 {
+			s.add(t, fmt.Sprint("well", i), 10)
+		}
+		start := time.Now()
+		s.finish()
+		if s.count("ok") != 300 || s.count(fetch.Timeout) != 900 {
+			t.Errorf("%d ok of 300, %d timeout of 900", s.count("ok"), s.count(fetch.Timeout))
+		}
+		if d := time.Since(start); d > 10*time.Minute {
+			t.Errorf("took %v", d)
+		}
+		if len(s.notes) > 2 {
+			t.Errorf("notes %+v", s.notes)
+		}
+	})
+}
+
+// TestAllHostsDead: when every host is silent, the resolver decides whose fault it is.
+func TestAllHostsDead(t *testing.T) {
+	for name, works := range map[string]bool{"resolver works": true, "resolver is silent": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				l := &link{}
+				s := linkSim(l, func(o *Options) {
+					o.Witnesses = drawing(map[string]int{"silent": 300})
+					o.Resolver = func(context.Context, []string) error {
+						if works {
+							return nil
+						}
+						return errors.New("no answer")
+					}
+				})
+				for i := range 300 {
+					s.add(t, fmt.Sprint("silent", i), 1)
+				}
+				time.Sleep(15 * time.Minute)
+				if n := s.count(fetch.Timeout); works && n != 300 || !works && n != 0 {
+					t.Errorf("%d rows of 300 failed", n)
+				}
+				if works != !s.Outage().On {
+					t.Errorf("%+v", s.Outage())
+				}
+				if works && !s.notes[len(s.notes)-1].Alone {
+					t.Errorf("notes %+v", s.notes)
+				}
+				s.Stop()
+				s.workers.Wait()
+			})
+		})
+	}
+}
+
+// TestManyHostsDead: of a job with more hosts not every one is asked.
+func TestManyHostsDead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		s := linkSim(l, func(o *Options) {
+			o.Witnesses = drawing(map[string]int{"silent": 100_000})
+			o.Resolver = func(context.Context, []string) error { return nil }
+		})
+		for i := range 20 {
+			s.add(t, fmt.Sprint("silent", i), 1)
+		}
+		s.finish()
+		if n := s.count(fetch.Timeout); n != 20 {
+			t.Errorf("%d rows of 20 failed", n)
+		}
+	})
+}
+
+// TestResolverGone: nothing is spent on a resolver that does not work, whatever else answers, however often it goes.
+func TestResolverGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var gone atomic.Bool
+		lookup := &fetch.Error{Reason: fetch.DNSTimeout, Outage: true, Err: errors.New("it refuses")}
+		serve := func(host, url string) error {
+			time.Sleep(20 * time.Millisecond)
+			if gone.Load() && !strings.HasPrefix(host, "address") {
+				return lookup
+			}
+			return nil
+		}
+		o := Options{PerHost: 4, Slots: 32, Slow: 32, Probe: func(context.Context, string) error { return nil },
+			Named: func(host string) bool { return !strings.HasPrefix(host, "address") },
+			Resolver: func(context.Context, []string) error {
+				if gone.Load() {
+					return lookup
+				}
+				return nil
+			}}
+		s := newSim(o, 64, serve)
+		for i := range 20 {
+			s.add(t, fmt.Sprint("name", i), 1000)
+			s.add(t, fmt.Sprint("address", i), 1000)
+		}
+		for range 3 {
+			time.Sleep(100 * time.Millisecond)
+			gone.Store(true)
+			time.Sleep(5 * time.Second)
+			if o := s.Outage(); !o.On || !strings.Contains(o.Cause, "refuses") {
+				t.Errorf("in the middle of it: %+v", o)
+			}
+			gone.Store(false)
+			time.Sleep(5 * time.Second)
+		}
+		s.finish()
+		if s.count("ok") != 40_000 {
+			t.Errorf("%d ok of 40000", s.count("ok"))
+		}
+		for row, n := range s.attempts {
+			if n != 1 {
+				t.Fatalf("%s: %d attempts", row, n)
+			}
+		}
+	})
 }
 
 // TestOneUnreachableHost: a way that does not exist to one host only is that host's outcome.

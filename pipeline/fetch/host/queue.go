@@ -26,7 +26,8 @@
 // An attempt that ended in silence is only believed once something else was answered after it, or ten seconds have
 // passed. When eight hosts are silent by then, or the kernel says that there is no network, dispatch stops and a probe
 // asks hosts that were well lately. If one answers, it was the rows after all. If none does, it was us: the attempts
-// are void, the rows wait, and the probe repeats until something answers.
+// are void, the rows wait, and the probe repeats, with hosts drawn from the whole job, until something answers. A
+// resolver that does not work is an outage of its own, and ends when it works.
 package host
 
 import (
@@ -53,6 +54,13 @@ type Options struct {
 	Take func() bool
 	// Probe asks for a URL and returns what Fetch would. Nil leaves outages undetected: then silence is an outcome at once.
 	Probe func(ctx context.Context, url string) error
+	// Resolver returns nil when the resolver does its work; hosts that it may know help to tell. Named reports whether a
+	// host has to be looked up. Both optional.
+	Resolver func(ctx context.Context, hosts []string) error
+	Named    func(host string) bool
+	// Witnesses draws URLs from anywhere in the job, done or not: at most n, each of another host that is wanted.
+	// Optional.
+	Witnesses func(ctx context.Context, n int, wanted func(host string) bool) []string
 	// Notify is told when an outage is certain, and when it is over; optional. It must not call Stop.
 	Notify func(Outage)
 }
@@ -96,6 +104,7 @@ type item[T any] struct {
 	rows    []T // the first one's attempts are counted; the others take its outcome
 	taken   int // of the rows, when it went out: they are not waiting; those that joined since are
 	spent   int // attempts that count
+	voids   int // attempts that an outage of the resolver made void
 	excused bool
 }
 

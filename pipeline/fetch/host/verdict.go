@@ -70,12 +70,20 @@ func (v Verdict) spoke() bool {
 
 // class is what failures of one cause have in common.
 func (v Verdict) class() string {
-	if v.Err == nil {
+	switch {
+	case v.Err == nil:
 		return ""
+	case v.Kind == Ours && v.Err.Reason == fetch.DNSTimeout:
+		return resolver
 	}
 	var errno syscall.Errno
 	if errors.As(v.Err, &errno) {
 		return errno.Error()
 	}
 	return v.Err.Reason
+}
+
+// unreachable reports whether the kernel knows no way to this host; there may be one to others.
+func (v Verdict) unreachable() bool {
+	return v.Err != nil && (errors.Is(v.Err, syscall.EHOSTUNREACH) || errors.Is(v.Err, syscall.EHOSTDOWN))
 }

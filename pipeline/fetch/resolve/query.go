@@ -60,6 +60,7 @@ func (r *Resolver) addresses(name, full string) entry {
 		addrs, t := answer(m)
 		ttl = min(ttl, t)
 		if len(addrs) > 0 {
+			r.control.resolved(full)
 			return entry{addrs: addrs, expires: time.Now().Add(max(ttl, minTTL))}
 		}
 		if m.Rcode == dns.RcodeNameError {
@@ -71,8 +72,13 @@ func (r *Resolver) addresses(name, full string) entry {
 	return e
 }
 
+// failure is remembered for a moment; one of the upstreams not at all, since they may be back at any time.
 func failure(name string, k Kind, err error) entry {
-	return entry{err: &Error{name, k, err}, expires: time.Now().Add(failTTL)}
+	e := entry{err: &Error{name, k, err}, expires: time.Now()}
+	if k != Unreachable {
+		e.expires = e.expires.Add(failTTL)
+	}
+	return e
 }
 
 // answer collects the addresses of an answer, whatever aliases lead to them, and how long it holds.
@@ -101,19 +107,39 @@ func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
 	return addrs, ttl
 }
 
-// exchange asks one upstream after the other until one gives an answer to rely on.
+// exchange asks one upstream after the other until one gives an answer to rely on. When none does, control questions
+// tell the name's fault from the upstreams'. They may have been away for as long as the name was asked for and be back
+// by now: so it is asked for once more before the blame is the name's.
 func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
-	start := time.Now()
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
 	q.SetEdns0(1232, false)
-	err := errors.New("no name server")
-	said := false
+	m, err := r.pass(q, rounds)
+	if m != nil {
+		return m, nil
+	}
+	if r.ctx.Err() == nil {
+		if down := r.check(time.Now()); down != nil {
+			return nil, &Error{name, Unreachable, down}
+		}
+		if m, err = r.pass(q, 1); m != nil {
+			return m, nil
+		}
+	}
+	if r.ctx.Err() != nil {
+		return nil, &Error{name, Unreachable, context.Cause(r.ctx)}
+	}
+	return nil, &Error{name, Failed, err}
+}
+
+// pass asks all upstreams in turn, several times if none says anything.
+func (r *Resolver) pass(q *dns.Msg, rounds int) (*dns.Msg, error) {
+	err, said := errors.New("no name server"), false
 	for range rounds {
 		for _, addr := range r.inOrder() {
-			m, e := r.once(q, addr)
+			m, e := r.once(r.ctx, q, addr)
 			switch {
 			case r.ctx.Err() != nil:
-				return nil, &Error{name, Unreachable, context.Cause(r.ctx)}
+				return nil, context.Cause(r.ctx)
 			case e != nil:
 				err = e
 			case m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError:
@@ -126,21 +152,7 @@ func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
 			break // an upstream that fails at a name does so for a while
 		}
 	}
-	if said || r.answered.Load() > start.UnixNano() || r.alive() {
-		return nil, &Error{name, Failed, err}
-	}
-	return nil, &Error{name, Unreachable, fmt.Errorf("no name server answers; the last: %w", err)}
-}
-
-// alive asks the upstreams for what every one knows by heart.
-func (r *Resolver) alive() bool {
-	q := new(dns.Msg).SetQuestion(".", dns.TypeNS)
-	for _, addr := range r.inOrder() {
-		if _, err := r.once(q, addr); err == nil {
-			return true
-		}
-	}
-	return false
+	return nil, err
 }
 
 // inOrder lists the upstreams, each time beginning with another, those that did not answer lately last.
@@ -160,11 +172,11 @@ func (r *Resolver) inOrder() []string {
 }
 
 // once sends a query to an upstream and waits for its answer; one that does not fit into a datagram comes by TCP.
-func (r *Resolver) once(q *dns.Msg, addr string) (*dns.Msg, error) {
+func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg, error) {
 	s := r.server(addr)
 	s.queries.Add(1)
 	r.counts.queries.Add(1)
-	ctx, cancel := context.WithTimeout(r.ctx, r.o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	m, took, err := exchangeBy(ctx, "udp", q, addr)
 	if err == nil && m.Truncated {
@@ -176,7 +188,6 @@ func (r *Resolver) once(q *dns.Msg, addr string) (*dns.Msg, error) {
 		s.weak.Store(time.Now().Add(weakFor).UnixNano())
 		return nil, err
 	}
-	r.answered.Store(time.Now().UnixNano())
 	s.weak.Store(0)
 	if old := s.time.Load(); old == 0 {
 		s.time.Store(int64(took))

@@ -12,7 +12,8 @@
 // # Whose fault
 //
 // A name that does not exist, or has no address, is NotFound. A name that upstreams fail at (SERVFAIL, REFUSED, no
-// answer for this one name) is Failed. When no upstream answers anything at all, the fault is ours: Unreachable.
+// answer for this one name) is Failed. When they are silent, or refuse, whatever they are asked, the fault is ours:
+// Unreachable. Control questions tell the two apart (works.go).
 package resolve
 
 import (
@@ -35,7 +36,7 @@ type Kind int
 const (
 	NotFound    Kind = iota // the name does not exist, or has no address
 	Failed                  // the name cannot be resolved now
-	Unreachable             // no upstream answers
+	Unreachable             // no upstream works
 )
 
 // Error is a failed lookup.
@@ -79,10 +80,10 @@ type Resolver struct {
 	mu      sync.Mutex
 	flights map[string]*flight
 
-	answered atomic.Int64 // Unix nanoseconds when any upstream answered last
-	next     atomic.Uint32
-	health   sync.Map // upstream → *server
-	counts   counts
+	control control
+	next    atomic.Uint32
+	health  sync.Map // upstream → *server
+	counts  counts
 
 	ctx    context.Context
 	cancel context.CancelFunc

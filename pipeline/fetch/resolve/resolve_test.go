@@ -25,6 +25,7 @@ type upstream struct {
 	addr string
 	down atomic.Bool // it says nothing at all
 	fail atomic.Bool // it says SERVFAIL to everything but "."
+	shut atomic.Bool // it says REFUSED to everything
 
 	mu    sync.Mutex
 	asked map[string]int
@@ -101,6 +102,8 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	v6 := q.Question[0].Qtype == dns.TypeAAAA
 	switch {
+	case u.shut.Load():
+		m.Rcode = dns.RcodeRefused
 	case name == ".":
 		add(". 60 IN NS a.")
 	case u.fail.Load() || label == "servfail":
@@ -436,6 +439,63 @@ func TestNoUpstream(t *testing.T) {
 	}
 	if _, err := New(Options{Servers: []string{"127.0.0.1"}}); err == nil {
 		t.Error("a server without a port was accepted")
+	}
+}
+
+// TestRefused: upstreams that answer and resolve nothing are our own outage, as silent ones are. A zone that fails by
+// itself is not.
+func TestRefused(t *testing.T) {
+	u := newUpstream(t)
+	r := newResolver(t, Options{Servers: []string{u.addr}})
+	fails := func(name string, want Kind) {
+		t.Helper()
+		if _, err := r.Lookup(t.Context(), name); err == nil || kindOf(t, err) != want {
+			t.Errorf("%s: %v, want kind %d", name, err, want)
+		}
+	}
+	u.shut.Store(true)
+	fails("a.one.test", Unreachable)
+	if err := r.Probe(t.Context(), nil); !errors.Is(err, errRefuses) {
+		t.Error(err)
+	}
+	u.shut.Store(false)
+	if _, err := r.Lookup(t.Context(), "a.one.test"); err != nil {
+		t.Error("the failure was remembered:", err)
+	}
+	if err := r.Probe(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	u.fail.Store(true) // "." is answered, and only one zone is known
+	fails("b.one.test", Failed)
+	u.fail.Store(false)
+	for i := range 2 * knownNames {
+		if _, err := r.Lookup(t.Context(), fmt.Sprintf("a.zone%d.test", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(r.control.names()); n != knownNames {
+		t.Errorf("%d names are known", n)
+	}
+	fails("servfail.two.test", Failed)
+	u.fail.Store(true)
+	fails("b.two.test", Unreachable)
+	u.fail.Store(false)
+}
+
+// TestBackMeanwhile: upstreams that come back while a name is being asked for give its address.
+func TestBackMeanwhile(t *testing.T) {
+	u := newUpstream(t)
+	u.down.Store(true)
+	r := newResolver(t, Options{Servers: []string{u.addr}, Timeout: 100 * time.Millisecond})
+	go func() {
+		for u.count("a.test A") < rounds {
+			time.Sleep(time.Millisecond)
+		}
+		u.down.Store(false)
+	}()
+	// The control questions may have been sent too early.
+	if _, err := r.Lookup(t.Context(), "a.test"); err != nil && kindOf(t, err) != Unreachable {
+		t.Error(err)
 	}
 }
 

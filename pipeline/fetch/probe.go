@@ -1,0 +1,36 @@
+package fetch
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// NeedsResolver reports whether a host, as Host returns it, has to be looked up.
+func (f *Fetcher) NeedsResolver(host string) bool {
+	name := hostname(host)
+	if _, err := netip.ParseAddr(name); err == nil || name == "" || under(name, "localhost") || under(name, "invalid") {
+		return false
+	}
+	return f.dialer.resolver.Needed(name)
+}
+
+// ProbeResolver returns nil when the resolver does its work. Hosts that may be known to it help to tell.
+func (f *Fetcher) ProbeResolver(ctx context.Context, hosts []string) error {
+	var names []string
+	for _, h := range hosts {
+		if f.NeedsResolver(h) {
+			names = append(names, hostname(h))
+		}
+	}
+	return f.dialer.resolver.Probe(ctx, names)
+}
+
+// hostname is a host without its port, brackets and final dot.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+}
