@@ -69,7 +69,7 @@ type Job interface {
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
 	// Select yields what Results does without rows that a condition excludes, as far as the database can tell: whoever asks
 	// still has to look. A condition that is nil, or cannot be translated, excludes none. Brief results may lack all but ID,
-	// URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes and Faces, and come in half the time.
+	// URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes, Detector and the boxes of Faces, and come in half the time.
 	Select(ctx context.Context, from, to int64, brief bool, c Condition) iter.Seq2[Result, error]
 	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among those there
 	// are; Merge drives it. A row that is new is added, with its result if it has one; new rows above all others are
@@ -269,7 +269,7 @@ type Result struct {
 	Attempts   int    // fetches, the first included
 	FinalURL   string // after redirects; empty when it is the row's own
 	Partial    bool   // the body was complete, its image cut
-	Detector   string // fingerprint; empty when no detector answered
+	Detector   string // fingerprint; NoDetector when none was to look, empty when none answered
 	Faces      []Face // by score descending, then y, x, width
 	Candidates []Face // below the threshold, the best 8, in the same order
 	Took       time.Duration
@@ -282,6 +282,12 @@ type Result struct {
 	Group  string
 	Kept   []string
 }
+
+// NoDetector is the Detector of a row that is ok although nobody looked for faces in it: how many it has is not known.
+const NoDetector = "none"
+
+// Judged reports whether it is known which faces the image has.
+func (r *Result) Judged() bool { return r.Status == OK && r.Detector != NoDetector }
 
 // Outputs are files that a run made of a row's image, beside its result; several may be set.
 type Outputs uint8
@@ -297,6 +303,9 @@ type Face struct {
 	X, Y, Width, Height int
 	Score               float64 // the detector's own scale
 	Confidence          float64 // calibrated, in [0,1]; 0 when the detector has none
+
+	HasLandmarks bool
+	Landmarks    Landmarks
 }
 
 // Counts sums a job up.

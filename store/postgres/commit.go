@@ -125,8 +125,8 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 
 var (
 	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts", "detector", "http_status", "partial", "outputs",
-		"reason", "format", "final_url", "candidates"}
-	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
+		"reason", "format", "final_url", "candidates", "landmarks"}
+	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence", "landmarks"}
 )
 
 // copyResults writes results and faces. None of the rows has a result.
@@ -142,7 +142,8 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 			detector = detectors[r.Detector]
 		}
 		values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height, len(r.Faces), r.Attempts, detector,
-			r.HTTPStatus, r.Partial, int16(r.Outputs), orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates))
+			r.HTTPStatus, r.Partial, int16(r.Outputs), orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates),
+			store.PackLandmarks(r.Candidates))
 		return values, nil
 	}))
 	if err != nil {
@@ -151,7 +152,8 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 	faces := [][]any{}
 	for i := range results {
 		for n, f := range results[i].Faces {
-			faces = append(faces, []any{results[i].ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence})
+			faces = append(faces, []any{results[i].ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence,
+				store.PackLandmarks(results[i].Faces[n : n+1])})
 		}
 	}
 	if len(faces) > 0 {

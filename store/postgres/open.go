@@ -55,7 +55,7 @@ import (
 var schemas embed.FS
 
 // schemaVersion is the newest schema this program knows: how many files there are in schema/.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // job implements store.Job.
 type job struct {

@@ -3,11 +3,13 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -181,6 +183,67 @@ func TestMigrationIsWholeOrNotAtAll(t *testing.T) {
 	j, err := Create(ctx, base+"?schema=halfway")
 	ok(t, err)
 	ok(t, j.Close())
+}
+
+// TestOldJobsGoOn opens a job that the first release left half done, and finishes it.
+func TestOldJobsGoOn(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	newer, s := openJob(t)
+	fill(t, newer, s, 4)
+	l, err := s.Claim(ctx, 10)
+	ok(t, err)
+	ok(t, s.Commit(ctx, l, []store.Result{result(2, 1), result(3, 2)}))
+	ok(t, s.Leave(ctx))
+
+	first, err := schemas.ReadFile("schema/1.sql")
+	ok(t, err)
+	old := newer.place.schema + "old"
+	_, err = newer.pool.Exec(ctx, "CREATE SCHEMA "+old+"; SET search_path = "+old+";\n"+string(first)+
+		";\nDELETE FROM job; RESET search_path")
+	ok(t, err)
+	rows, err := newer.pool.Query(ctx, `SELECT c.table_name, string_agg(quote_ident(c.column_name), ', ')
+		FROM information_schema.columns AS c JOIN information_schema.tables AS t USING (table_schema, table_name)
+		WHERE c.table_schema = $1 AND t.table_type = 'BASE TABLE' AND c.is_generated = 'NEVER' GROUP BY 1`, old)
+	ok(t, err)
+	var table, columns string
+	var copies []string
+	_, err = pgx.ForEachRow(rows, []any{&table, &columns}, func() error {
+		copies = append(copies, fmt.Sprintf("INSERT INTO %s.%s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s.%s", old, table, columns, columns,
+			newer.place.schema, table))
+		return nil
+	})
+	ok(t, err)
+	for _, c := range append(copies, "UPDATE "+old+".job SET version = 1") {
+		_, err = newer.pool.Exec(ctx, c)
+		ok(t, err)
+	}
+
+	base, _, _ := strings.Cut(newURL(t), "?")
+	opened, err := Open(ctx, base+"?schema="+old)
+	ok(t, err)
+	defer opened.Close()
+	s, err = opened.Join(ctx, store.Owner{}, time.Hour)
+	ok(t, err)
+	l, err = s.Claim(ctx, 10)
+	ok(t, err)
+	late := result(4, 1)
+	late.Faces[0].HasLandmarks, late.Faces[0].Landmarks = true, store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	ok(t, s.Commit(ctx, l, []store.Result{result(1, 0), late}))
+	n, faces := 0, 0
+	for r, err := range opened.Results(ctx, 0, 1<<62) {
+		ok(t, err)
+		n, faces = n+1, faces+len(r.Faces)
+		for _, f := range r.Faces {
+			if f.HasLandmarks != (r.ID == 4) {
+				t.Errorf("row %d: %+v", r.ID, f)
+			}
+		}
+	}
+	if n != 4 || faces != 4 {
+		t.Errorf("%d results with %d faces", n, faces)
+	}
+	ok(t, opened.Verify(ctx, store.VerifyOptions{}, func(p store.Problem) { t.Errorf("%+v", p) }))
 }
 
 // TestView shows rows and their Done flags to people who ask the database.

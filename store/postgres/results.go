@@ -108,9 +108,10 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 	var took int64
 	var outputs int16
 	var candidates []float32
+	var landmarks []byte
 	var n, faces int
 	err = each(ctx, t, []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts, &r.FinalURL, &r.Partial,
-		&r.Detector, &candidates, &took, &r.Time, &n, &outputs, &r.URL, &r.Group, &r.Kept}, func() (err error) {
+		&r.Detector, &candidates, &landmarks, &took, &r.Time, &n, &outputs, &r.URL, &r.Group, &r.Kept}, func() (err error) {
 		r.Status = store.OK
 		if r.Reason != "" {
 			r.Status = store.Failed
@@ -118,17 +119,18 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 		r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
 		r.Outputs = store.Outputs(outputs)
 		r.Source = int(r.ID >> store.SourceShift)
-		if r.Candidates, err = unflatten(candidates); err != nil {
+		r.Candidates, err = unflatten(candidates)
+		if err = errors.Join(err, store.UnpackLandmarks(landmarks, r.Candidates)); err != nil {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
 		if faces += n; n > 0 {
 			r.Faces = make([]store.Face, 0, n)
 		}
 		page = append(page, r)
-		r.Faces, r.Kept, candidates = nil, nil, nil
+		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
 		return nil
 	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
-		coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.took, r.time, r.faces, r.outputs,
+		coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.landmarks, r.took, r.time, r.faces, r.outputs,
 		u.url, coalesce(u."group", ''), u.kept
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
 		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`, append([]any{from, to, limit}, args...)...)
@@ -137,16 +139,21 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 	}
 	at := 0 // both are in id order
 	var id int64
-	var f store.Face
-	err = each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence}, func() error {
+	one := make([]store.Face, 1)
+	f := &one[0]
+	err = each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence, &landmarks}, func() error {
+		if err := store.UnpackLandmarks(landmarks, one); err != nil {
+			return fmt.Errorf("row %d: %w", id, err)
+		}
 		for page[at].ID < id && at < len(page)-1 {
 			at++
 		}
 		if page[at].ID == id {
-			page[at].Faces = append(page[at].Faces, f)
+			page[at].Faces = append(page[at].Faces, *f)
 		}
+		f.HasLandmarks, f.Landmarks, landmarks = false, store.Landmarks{}, nil
 		return nil
-	}, "SELECT id, x, y, width, height, score, confidence FROM faces WHERE id BETWEEN $1 AND $2 ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
+	}, "SELECT id, x, y, width, height, score, confidence, landmarks FROM faces WHERE id BETWEEN $1 AND $2 ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
 	return page, err
 }
 

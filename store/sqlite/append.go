@@ -130,6 +130,14 @@ func orNone(o store.Outputs) any {
 	return int64(o)
 }
 
+// orNull stores no bytes as NULL, likewise.
+func orNull(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
 func packKept(kept []string) any {
 	if len(kept) == 0 {
 		return nil

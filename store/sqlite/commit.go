@@ -131,7 +131,7 @@ func (n *tally) take(faces int64) {
 
 // insertResults writes results and faces and counts them. The rows are of one source, and none has a result.
 func insertResults(t tx, source int, results []store.Result) error {
-	const width = 16
+	const width = 17
 	values := make([]any, 0, width*len(results))
 	var faces []any
 	tallies := map[store.Reason]tally{}
@@ -147,9 +147,9 @@ func insertResults(t tx, source int, results []store.Result) error {
 		}
 		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width, r.Height, r.Bytes,
 			len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector], r.Took.Milliseconds(), r.Time.UnixMilli(),
-			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs))
+			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs), orNull(store.PackLandmarks(r.Candidates)))
 		for n, f := range r.Faces {
-			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
+			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence, orNull(store.PackLandmarks(r.Faces[n:n+1])))
 		}
 		sum := tallies[r.Reason]
 		sum.rows++
@@ -160,11 +160,11 @@ func insertResults(t tx, source int, results []store.Result) error {
 		tallies[r.Reason] = sum
 	}
 	err := t.bulk(`INSERT INTO {results} (id, reason, http_status, format, width, height, bytes,
-		faces, attempts, partial, detector, took, time, final_url, candidates, outputs)`, width, values)
+		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks)`, width, values)
 	if err != nil {
 		return err
 	}
-	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces); err != nil {
+	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence, landmarks)", 9, faces); err != nil {
 		return err
 	}
 	if err := countResults(t, source, results, 1); err != nil {

@@ -58,7 +58,7 @@ const (
 var schemas embed.FS
 
 // schemaVersion is the newest schema this program knows: how many files there are in schema/.
-const schemaVersion = 5
+const schemaVersion = 6
 
 // job implements store.Job.
 type job struct {

@@ -40,20 +40,21 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 	}
 	rest := "" // columns of results that are not brief
 	if !brief {
-		rest = `, r.attempts, r.partial, coalesce(r.detector, 0), r.took, r.time, coalesce(r.outputs, 0), coalesce(r.final_url, ''),
-			coalesce(hex(r.candidates), ''), {group}, coalesce({kept} || '', '')`
+		rest = `, r.attempts, r.partial, r.took, r.time, coalesce(r.outputs, 0), coalesce(r.final_url, ''),
+			coalesce(hex(r.candidates), ''), coalesce(hex(r.landmarks), ''), {group}, coalesce({kept} || '', '')`
 	}
-	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}"+
+	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}, coalesce(r.detector, 0)"+
 		rest+")) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? AND ("+where+")", append([]any{from, to}, args...), &rows.rest)
 	for err == nil && rows.row() {
 		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64()}
 		faces += rows.int()
-		r.Reason, r.Format, r.URL = store.Reason(rows.word(words)), rows.word(words), rows.text()
+		r.Reason, r.Format, r.URL, r.Detector = store.Reason(rows.word(words)), rows.word(words), rows.text(), detectors[rows.int64()]
 		if !brief {
-			r.Attempts, r.Partial, r.Detector = rows.int(), rows.int() != 0, detectors[rows.int64()]
+			r.Attempts, r.Partial = rows.int(), rows.int() != 0
 			r.Took, r.Time = time.Duration(rows.int64())*time.Millisecond, time.UnixMilli(rows.int64()).UTC()
 			r.Outputs, r.FinalURL = store.Outputs(rows.int()), rows.text()
-			if r.Candidates, err = unpackFaces(rows.hex()); err != nil {
+			r.Candidates, err = unpackFaces(rows.hex())
+			if err = errors.Join(err, store.UnpackLandmarks(rows.hex(), r.Candidates)); err != nil {
 				return nil, fmt.Errorf("row %d: %w", r.ID, err)
 			}
 			r.Group, r.Kept = rows.text(), rows.texts()
@@ -70,11 +71,22 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 		return page, err
 	}
 	var all []idFace
-	err = t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE id BETWEEN ? AND ?",
+	rest = ""
+	if !brief {
+		rest = ", coalesce(hex(landmarks), '')"
+	}
+	err = t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence"+rest+")) FROM {faces} WHERE id BETWEEN ? AND ?",
 		[]any{page[0].ID, page[len(page)-1].ID}, &rows.rest)
 	for err == nil && rows.row() {
-		all = append(all, idFace{rows.int64(), rows.int64(), store.Face{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(),
-			Score: rows.float(), Confidence: rows.float()}})
+		f := idFace{id: rows.int64(), face: rows.int64()}
+		one := []store.Face{{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(), Score: rows.float(), Confidence: rows.float()}}
+		if !brief {
+			if err = store.UnpackLandmarks(rows.hex(), one); err != nil {
+				err = fmt.Errorf("row %d: %w", f.id, err)
+			}
+		}
+		f.Face = one[0]
+		all = append(all, f)
 	}
 	if err = errors.Join(err, rows.err); err != nil {
 		return nil, err

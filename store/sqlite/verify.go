@@ -265,14 +265,33 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 			return 0, false, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	err = t.each("SELECT id, candidates FROM {results} WHERE id BETWEEN ? AND ? AND candidates IS NOT NULL", []any{lo, to}, func(r *sql.Rows) error {
+	err = t.each("SELECT id, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? AND candidates IS NOT NULL", []any{lo, to}, func(r *sql.Rows) error {
 		var id int64
-		var packed []byte
-		if err := r.Scan(&id, &packed); err != nil {
+		var packed, landmarks []byte
+		if err := r.Scan(&id, &packed, &landmarks); err != nil {
 			return err
 		}
-		if _, err := unpackFaces(packed); err != nil {
+		faces, err := unpackFaces(packed)
+		if err == nil {
+			err = store.UnpackLandmarks(landmarks, faces)
+		}
+		if err != nil {
 			report(store.Problem{Check: "candidates", ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	one := make([]store.Face, 1)
+	err = t.each("SELECT id, face, x, y, width, height, landmarks FROM {faces} WHERE id BETWEEN ? AND ? AND landmarks IS NOT NULL", []any{lo, to}, func(r *sql.Rows) error {
+		var id, face int64
+		var landmarks []byte
+		if err := r.Scan(&id, &face, &one[0].X, &one[0].Y, &one[0].Width, &one[0].Height, &landmarks); err != nil {
+			return err
+		}
+		if err := store.UnpackLandmarks(landmarks, one); err != nil {
+			report(store.Problem{Check: "landmarks", ID: id, Text: fmt.Sprintf("row %d, face %d: %v", id, face, err)})
 		}
 		return nil
 	})

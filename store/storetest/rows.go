@@ -405,7 +405,7 @@ func testResultFields(t *testing.T, target Target) {
 	s := b.join(b.Job, longTTL)
 	b.fill(s, "first", 1, 10)
 	l := b.source(s, "second")
-	all := rows(1, 1, 4)
+	all := rows(1, 1, 6)
 	all[0].Group, all[0].Kept = "album 'ü'", []string{"", "a,b", "\"quoted\"\n"}
 	all[1].Group = "x"
 	b.ok(s.Append(ctx(t), l, all, store.Position{}, true, 10))
@@ -423,6 +423,16 @@ func testResultFields(t *testing.T, target Target) {
 		{ID: id + 3, Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404, Attempts: 1, Time: at, URL: urlOf(id + 3), Source: 1},
 		{ID: id + 4, Status: store.Failed, Reason: store.BadImage, Format: "jpeg", Width: 9, Height: 9, Detector: "cascade/other", Time: at,
 			URL: urlOf(id + 4), Source: 1},
+		{ID: id + 5, Status: store.OK, Format: "jpeg", Width: 500, Height: 400, Detector: "network/1", Time: at, URL: urlOf(id + 5), Source: 1,
+			Faces: []store.Face{
+				{X: 10, Y: 20, Width: 30, Height: 40, Score: 0.9731, Confidence: 0.98, HasLandmarks: true,
+					Landmarks: store.Landmarks{193, 356, 307, 356, 250, 432, 205, 512, 295, 512}},
+				{X: 470, Y: 0, Width: 30, Height: 1, Score: 0.55, Confidence: 0.5, HasLandmarks: true,
+					Landmarks: store.Landmarks{-1, 0, 5003, -77, 5000, 4000, 1, 2, 3, 4}}},
+			Candidates: []store.Face{
+				{X: 1, Y: 1, Width: 9, Height: 9, Score: 0.5, Confidence: 0.25, HasLandmarks: true, Landmarks: store.Landmarks{30, 40}},
+				{X: 2, Y: 1, Width: 9, Height: 9, Score: 0.375, Confidence: 0.25, HasLandmarks: true, Landmarks: store.Landmarks{9: -5000}}}},
+		{ID: id + 6, Status: store.OK, Format: "png", Width: 5, Height: 4, Detector: store.NoDetector, Time: at, URL: urlOf(id + 6), Source: 1},
 	}
 	for {
 		l, err := s.Claim(ctx(t), 10)

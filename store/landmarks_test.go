@@ -1,0 +1,68 @@
+package store_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"facescan/store"
+)
+
+func landmarked(x, y, w, h int, points store.Landmarks) store.Face {
+	return store.Face{X: x, Y: y, Width: w, Height: h, HasLandmarks: true, Landmarks: points}
+}
+
+func TestLandmarksThereAndBack(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	faces := []store.Face{
+		landmarked(10, 20, 30, 40, store.Landmarks{193, 356, 307, 356, 250, 432, 205, 512, 295, 512}),
+		landmarked(0, 0, 1, 1, store.Landmarks{}),
+		landmarked(0, 0, 32767, 32767, store.Landmarks{-327670, 655340, math.MaxInt32, math.MinInt32}),
+	}
+	for range 100 {
+		f := landmarked(rng.IntN(9000), rng.IntN(9000), 1+rng.IntN(900), 1+rng.IntN(900), store.Landmarks{})
+		for i := range f.Landmarks {
+			f.Landmarks[i] = rng.Int32N(200_000) - 50_000
+		}
+		faces = append(faces, f)
+	}
+	bare := slices.Clone(faces)
+	for i := range bare {
+		bare[i].HasLandmarks, bare[i].Landmarks = false, store.Landmarks{}
+	}
+	b := store.PackLandmarks(faces)
+	if err := store.UnpackLandmarks(b, bare); err != nil || !reflect.DeepEqual(bare, faces) {
+		t.Errorf("they became %v, %v", bare, err)
+	}
+	if n := len(store.PackLandmarks(faces[:1])); n != 10 {
+		t.Errorf("landmarks where they are expected take %d bytes", n)
+	}
+	if b := store.PackLandmarks([]store.Face{{Width: 1, Height: 1}}); b != nil {
+		t.Errorf("no landmarks take %d bytes", len(b))
+	}
+	for _, damaged := range [][]byte{b[:len(b)-1], append(slices.Clone(b), 0), {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}} {
+		if err := store.UnpackLandmarks(damaged, slices.Clone(bare)); err == nil {
+			t.Errorf("%d bytes were read as %d", len(damaged), len(b))
+		}
+	}
+}
+
+func FuzzUnpackLandmarks(f *testing.F) {
+	f.Add(store.PackLandmarks([]store.Face{landmarked(1, 2, 30, 40, store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})}), 1, 2, 30, 40)
+	f.Add([]byte{}, 0, 0, 1, 1)
+	f.Fuzz(func(t *testing.T, b []byte, x, y, w, h int) {
+		if min(x, y) < 0 || min(w, h) < 1 || max(x, y, w, h) > 1<<26 {
+			return
+		}
+		face := []store.Face{{X: x, Y: y, Width: w, Height: h}}
+		if store.UnpackLandmarks(b, face) != nil {
+			return
+		}
+		again := []store.Face{{X: x, Y: y, Width: w, Height: h}}
+		if err := store.UnpackLandmarks(store.PackLandmarks(face), again); err != nil || again[0] != face[0] {
+			t.Errorf("%+v became %+v, %v", face, again, err)
+		}
+	})
+}
