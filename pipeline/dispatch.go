@@ -143,7 +143,7 @@ func (d *dispatcher) hand(h *held) error {
 			if h.ctx.Err() != nil {
 				return nil
 			}
-			t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{h: &d.budget.bodies}}
+			t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{b: d.budget.bodies}}
 			h.take()
 			if t.suspect >= 2 {
 				// Two processes ended uncleanly with it in their decoder: a third will not.

@@ -9,9 +9,6 @@ import (
 	"facescan/store"
 )
 
-// retryNoMemory is how long a row waits that gave its memory back because its body could not grow.
-const retryNoMemory = 50 * time.Millisecond
-
 // body is what was fetched, or read from elsewhere.
 type body struct {
 	bytes    []byte
@@ -101,6 +98,9 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 	r.stats.Fetching.measure(func() (bytes int) {
 		if b, err = r.Fetcher.Fetch(ctx, t.row.URL, &t.account); err == nil {
 			bytes = len(b.Bytes)
+			t.account.finish()
+		} else {
+			t.account.clear()
 		}
 		return bytes
 	})
@@ -120,8 +120,10 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 		return true
 	case ctx.Err() != nil:
 		verdict = host.Verdict{} // we cut it short
-	case errors.Is(err, fetch.ErrNoMemory):
-		if k.Back(retryNoMemory) {
+	case errors.Is(err, fetch.ErrLostWaiting):
+		// The next attempt begins when there is room for all of it: it will not have to wait again.
+		t.account.first = r.Fetcher.MostMemory()
+		if k.Back(0) {
 			return false
 		}
 	case !errors.As(err, &fe):

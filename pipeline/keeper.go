@@ -96,15 +96,20 @@ func (r *run) readKept(t *task) error {
 	if !ok {
 		return errors.New("they are gone")
 	}
-	if err := t.account.Reserve(t.held.ctx, size); err != nil {
+	if err := t.account.Reserve(t.held.ctx, min(size, fetch.FirstMemory)); err != nil {
 		return err
 	}
-	o, err := r.Keeper.Read(t.row)
+	defer t.account.finish()
+	err := t.account.Grow(t.held.ctx, max(0, size-fetch.FirstMemory))
+	var o Original
+	if err == nil {
+		o, err = r.Keeper.Read(t.row)
+	}
 	if err != nil {
-		t.account.Release(size)
+		t.account.clear()
 		return err
 	}
-	t.body = body{bytes: o.Body, status: o.Status, finalURL: o.FinalURL, release: func() { t.account.Release(size) }, kept: true}
+	t.body = body{bytes: o.Body, status: o.Status, finalURL: o.FinalURL, release: t.account.clear, kept: true}
 	return nil
 }
 

@@ -14,12 +14,14 @@ import (
 // Each half lets one holder exceed it when it is alone there: a body or an image larger than the budget is
 // processed by itself instead of never.
 type budget struct {
-	bodies, pixels half
+	bodies *bodies
+	pixels half
 }
 
-func newBudget(n int64) *budget {
-	b := &budget{}
-	b.bodies.size, b.pixels.size = n/2, n-n/2
+// newBudget divides n bytes, for bodies that take most bytes each while they are read.
+func newBudget(n, most int64) *budget {
+	b := &budget{bodies: newBodies(n/2, most)}
+	b.pixels.size = n - n/2
 	return b
 }
 
@@ -81,17 +83,6 @@ func (h *half) reserve(ctx context.Context, n int64) error {
 	return context.Cause(ctx)
 }
 
-// grow takes n more for somebody who holds `held` already. It never waits.
-func (h *half) grow(held, n int64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.used+n > h.size && h.used != held {
-		return false
-	}
-	h.used += n
-	return true
-}
-
 func (h *half) release(n int64, last bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -110,38 +101,4 @@ func (h *half) admit() {
 		h.holders++
 		close(w.ready)
 	}
-}
-
-// account is what one row holds of the body half. It is what fetch.Memory asks for.
-type account struct {
-	h    *half
-	held int64
-}
-
-// Reserve waits for n bytes; it is called while the row holds nothing.
-func (a *account) Reserve(ctx context.Context, n int64) error {
-	if err := a.h.reserve(ctx, n); err != nil {
-		return err
-	}
-	a.held = n
-	return nil
-}
-
-// Grow takes n more, or tells that there are none.
-func (a *account) Grow(n int64) bool {
-	if !a.h.grow(a.held, n) {
-		return false
-	}
-	a.held += n
-	return true
-}
-
-// Release gives n bytes back.
-func (a *account) Release(n int64) {
-	if a.held == 0 {
-		return
-	}
-	n = min(n, a.held)
-	a.held -= n
-	a.h.release(n, a.held == 0)
 }

@@ -17,8 +17,8 @@ func reserved(h *half, n int64) bool {
 }
 
 func TestBudgetHalves(t *testing.T) {
-	b := newBudget(100)
-	if !reserved(&b.bodies, 50) || reserved(&b.bodies, 1) {
+	b := newBudget(100, 0)
+	if !has(b.bodies, 50) || has(b.bodies, 1) {
 		t.Fatal("bodies must get half of the budget and no more")
 	}
 	if !reserved(&b.pixels, 50) || reserved(&b.pixels, 1) {
@@ -27,6 +27,14 @@ func TestBudgetHalves(t *testing.T) {
 	if b.used() != 100 {
 		t.Fatalf("used %d, want 100", b.used())
 	}
+}
+
+// has reports whether a new body gets n bytes at once.
+func has(b *bodies, n int64) bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	a := &account{b: b}
+	return a.Reserve(ctx, n) == nil
 }
 
 func TestLargerThanTheBudgetGoesAlone(t *testing.T) {
@@ -40,27 +48,6 @@ func TestLargerThanTheBudgetGoesAlone(t *testing.T) {
 	h.release(1000, true)
 	if !reserved(h, 1) || reserved(h, 1000) {
 		t.Fatal("beside another holder the size counts")
-	}
-}
-
-func TestGrow(t *testing.T) {
-	h := &half{size: 10}
-	a, b := account{h: h}, account{h: h}
-	ctx := context.Background()
-	if a.Reserve(ctx, 4) != nil || b.Reserve(ctx, 4) != nil {
-		t.Fatal("both fit")
-	}
-	if !a.Grow(2) || a.Grow(1) {
-		t.Fatal("growth stops at the budget")
-	}
-	b.Release(4)
-	b.Release(4) // more than it holds
-	if !a.Grow(100) {
-		t.Fatal("the only holder may grow beyond the budget")
-	}
-	a.Release(a.held)
-	if h.used != 0 || h.holders != 0 {
-		t.Fatalf("used %d by %d after all was released", h.used, h.holders)
 	}
 }
 
@@ -99,34 +86,25 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 	})
 }
 
-// TestBudgetNeverLosesABytes plays random rows against the budget: it never exceeds its size unless one holder is
-// alone, and everything comes back.
-func TestBudgetNeverLosesABytes(t *testing.T) {
+// TestPixelsNeverLoseBytes plays random images against their half: it never exceeds its size unless one is alone, and
+// everything comes back.
+func TestPixelsNeverLoseBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &half{size: rapid.Int64Range(1, 100).Draw(t, "size")}
-		var live []*account
+		var live []int64
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 2).Draw(t, "what") {
-			case 0:
-				a := &account{h: h}
+			if rapid.Bool().Draw(t, "more") {
 				if n := rapid.Int64Range(1, 150).Draw(t, "n"); reserved(h, n) {
-					a.held = n
-					live = append(live, a)
+					live = append(live, n)
 				}
-			case 1:
-				if len(live) > 0 {
-					live[rapid.IntRange(0, len(live)-1).Draw(t, "who")].Grow(rapid.Int64Range(1, 50).Draw(t, "more"))
-				}
-			case 2:
-				if len(live) > 0 {
-					i := rapid.IntRange(0, len(live)-1).Draw(t, "who")
-					live[i].Release(live[i].held)
-					live = append(live[:i], live[i+1:]...)
-				}
+			} else if len(live) > 0 {
+				i := rapid.IntRange(0, len(live)-1).Draw(t, "who")
+				h.release(live[i], true)
+				live = append(live[:i], live[i+1:]...)
 			}
 			var sum int64
-			for _, a := range live {
-				sum += a.held
+			for _, n := range live {
+				sum += n
 			}
 			if h.used != sum || h.holders != len(live) {
 				t.Fatalf("used %d by %d, the holders have %d by %d", h.used, h.holders, sum, len(live))

@@ -169,7 +169,7 @@ type run struct {
 // Run works on the job until all its rows are done, whoever does them, or until something ends it earlier.
 // Stats are filled in while it runs.
 func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, error) {
-	r := &run{Options: o, job: job, stats: stats, budget: newBudget(o.Memory)}
+	r := &run{Options: o, job: job, stats: stats, budget: newBudget(o.Memory, o.Fetcher.MostMemory())}
 	session, err := job.Join(ctx, Self(), o.LeaseTTL)
 	if err != nil {
 		return Finished, fmt.Errorf("join the job: %w", err)

@@ -39,7 +39,7 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 		return res, nil, err
 	}
 	bytes := t.body.bytes
-	budget := newBudget(math.MaxInt64)
+	budget := newBudget(math.MaxInt64, 0)
 	j := judge{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: &budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
 	j.open(1)
 	defer j.close()
@@ -76,9 +76,9 @@ func (s *Single) read(_ context.Context, name string, t *task) (store.Result, er
 
 // fetch fills the task's body from a URL, likewise.
 func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, error) {
-	budget := newBudget(math.MaxInt64)
+	budget := newBudget(math.MaxInt64, 0)
 	for ; ; t.attempts++ {
-		b, err := s.Fetcher.Fetch(ctx, url, &account{h: &budget.bodies})
+		b, err := s.Fetcher.Fetch(ctx, url, &account{b: budget.bodies})
 		if err == nil {
 			t.body = body{bytes: b.Bytes, status: b.Status, finalURL: b.FinalURL} // left to the garbage collector: it is drawn later
 			return store.Result{}, nil

@@ -13,8 +13,8 @@ import (
 type Memory interface {
 	// Reserve waits for n bytes. It is called while nothing is held.
 	Reserve(ctx context.Context, n int64) error
-	// Grow takes n bytes more, or tells that there are none. It never waits.
-	Grow(n int64) bool
+	// Grow waits for n bytes more.
+	Grow(ctx context.Context, n int64) error
 	// Release gives n bytes back.
 	Release(n int64)
 }
@@ -40,8 +40,8 @@ func (b *Body) Release() {
 	}
 }
 
-// firstBuffer is what an attempt reserves before it asks: most images of the web fit in twice as much.
-const firstBuffer = 64 << 10
+// FirstMemory is what an attempt reserves before it asks: most images of the web fit in twice as much.
+const FirstMemory = 64 << 10
 
 const (
 	minPooled = 4 << 10
@@ -57,9 +57,13 @@ func pooledSize(n int64) (class int, size int64) {
 	return class, size
 }
 
+// MostMemory is what an attempt takes at most while it reads a body: a buffer of MaxBytes, and the one before it.
+func (f *Fetcher) MostMemory() int64 { return 2 * f.o.MaxBytes }
+
 // buffer is memory for a body, every byte of its capacity paid for by the budget.
 type buffer struct {
 	mem  Memory
+	grow func(n int64) error // takes n bytes more of mem
 	paid int64
 	b    []byte
 	slot *[]byte // of the pool, nil when b is not pooled
@@ -70,8 +74,10 @@ func (b *buffer) pay(n int64) error {
 	switch {
 	case n < b.paid:
 		b.mem.Release(b.paid - n)
-	case n > b.paid && !b.mem.Grow(n-b.paid):
-		return ErrNoMemory
+	case n > b.paid:
+		if err := b.grow(n - b.paid); err != nil {
+			return err
+		}
 	}
 	b.paid = n
 	return nil
@@ -129,13 +135,13 @@ func (a *attempt) read(resp *http.Response, buf *buffer) error {
 	if c, ok := r.(io.Closer); ok {
 		defer c.Close()
 	}
-	size := min(firstBuffer, limit)
+	size := min(FirstMemory, limit)
 	if r == io.Reader(wire) && resp.ContentLength >= 0 {
 		size = resp.ContentLength
 	}
 	if memory > 0 { // of the decoder, while it works
-		if !buf.mem.Grow(memory) {
-			return ErrNoMemory
+		if err := buf.grow(memory); err != nil {
+			return err
 		}
 		defer buf.mem.Release(memory)
 	}

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -14,6 +15,39 @@ type clock struct {
 	due    time.Time
 	stood  atomic.Int64 // nanoseconds
 	stands atomic.Bool
+	waited int64 // 1 more than the bytes of the body that had come when it last waited long for memory, 0 for never
+}
+
+// longWait is how long a wait has to be for a server to lose its patience.
+const longWait = 10 * time.Millisecond
+
+// waitFor takes n bytes more, with the clock stopped.
+func (a *attempt) waitFor(m Memory, n int64) error {
+	from := time.Now()
+	err := a.outside(func() error { return m.Grow(a.parent, n) })
+	if time.Since(from) > longWait {
+		a.waited = 1 + a.received.Load()
+	}
+	return err
+}
+
+// lostWaiting reports whether an attempt failed because the connection was lost while it waited for memory, as far as
+// can be known: what had come before the loss is still read after it.
+func (a *attempt) lostWaiting(err error) bool {
+	if a.waited == 0 {
+		return false
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		e = classify(err)
+	}
+	switch e.Reason {
+	case Reset, Truncated:
+		return true
+	case Timeout:
+		return a.received.Load() < a.waited
+	}
+	return false
 }
 
 // outside runs wait with the clock stopped.

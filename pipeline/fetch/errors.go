@@ -38,8 +38,9 @@ const (
 	Blocked        = "blocked"
 )
 
-// ErrNoMemory says that the body could not grow within the byte budget. It is no outcome: try the row later.
-var ErrNoMemory = errors.New("no memory for the body")
+// ErrLostWaiting says that the connection was lost after the body had waited for memory. It is no outcome: the server
+// had to wait for us.
+var ErrLostWaiting = errors.New("the connection was lost while the body waited for memory")
 
 // Error is why an attempt gave no body.
 type Error struct {

@@ -141,19 +141,19 @@ func (f *Fetcher) Close() {
 	}
 }
 
-// Fetch makes one attempt. The error is an *Error, or ErrNoMemory, or the context's cause when that ended first.
+// Fetch makes one attempt. The error is an *Error, or ErrLostWaiting, or the context's cause when that ended first.
 // A 2xx answer without any bytes is a Body: whether bytes are an image is not judged here.
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, error) {
 	u, err := Canonical(rawURL)
 	if err != nil {
 		return nil, &Error{Reason: BadURL, Err: err}
 	}
-	if err := mem.Reserve(ctx, firstBuffer); err != nil {
+	if err := mem.Reserve(ctx, FirstMemory); err != nil {
 		return nil, err
 	}
-	buf := &buffer{mem: mem, paid: firstBuffer}
 	a := f.begin(ctx)
 	defer a.end()
+	buf := &buffer{mem: mem, paid: FirstMemory, grow: func(n int64) error { return a.waitFor(mem, n) }}
 	body, err := a.run(u, buf)
 	if err != nil {
 		err = a.verdict(err, int64(len(buf.b)))
@@ -213,11 +213,11 @@ func (a *attempt) end() {
 
 // verdict turns whatever ended the attempt into what Fetch returns.
 func (a *attempt) verdict(err error, got int64) error {
-	if errors.Is(err, ErrNoMemory) {
-		return ErrNoMemory
-	}
 	if a.parent.Err() != nil {
 		return context.Cause(a.parent)
+	}
+	if a.lostWaiting(err) {
+		return fmt.Errorf("%w: %w", ErrLostWaiting, err)
 	}
 	var e *Error
 	if !errors.As(err, &e) {

@@ -29,30 +29,45 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// budget is a Memory that refuses to grow above its size and knows what is held.
+// budget is a Memory that knows what is held. What does not fit into its size waits until there is more, or fails.
 type budget struct {
 	mu   sync.Mutex
 	size int64
 	held int64
 	peak int64
+
+	waits chan struct{} // takes a token when somebody begins to wait; nil: nobody does
+	more  chan struct{} // closed when there is room for all
 }
 
-func (b *budget) Reserve(ctx context.Context, n int64) error {
-	if !b.Grow(n) {
-		return errors.New("the test's budget is too small")
-	}
-	return nil
-}
+var errSmall = errors.New("the test's budget is too small")
 
-func (b *budget) Grow(n int64) bool {
+func (b *budget) Reserve(ctx context.Context, n int64) error { return b.Grow(ctx, n) }
+
+func (b *budget) Grow(ctx context.Context, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.held+n > b.size {
-		return false
+		if b.waits == nil {
+			return errSmall
+		}
+		b.mu.Unlock()
+		b.waits <- struct{}{}
+		var err error
+		select {
+		case <-b.more:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		b.mu.Lock()
+		if err != nil {
+			return err
+		}
+		b.size = 1 << 30
 	}
 	b.held += n
 	b.peak = max(b.peak, b.held)
-	return true
+	return nil
 }
 
 func (b *budget) Release(n int64) {
@@ -352,36 +367,47 @@ func TestContentEncoding(t *testing.T) {
 }
 
 // TestMemory walks a body through budgets that end at every step of its growth.
-func TestMemory(t *testing.T) {
-	const total = 5 << 20
+// chunky serves a body of that many bytes, announced or not. It breaks off in the middle of the path /cut when told to.
+func chunky(t *testing.T, total int, cut <-chan struct{}) string {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/known" {
 			w.Header().Set("Content-Length", strconv.Itoa(total))
 		}
 		chunk := make([]byte, 64<<10)
-		for range total / len(chunk) {
+		for i := range total / len(chunk) {
 			if _, err := w.Write(chunk); err != nil {
 				return
 			}
+			if r.URL.Path == "/cut" && i == 8 {
+				w.(http.Flusher).Flush()
+				<-cut
+				panic(http.ErrAbortHandler)
+			}
 		}
 	}))
-	defer srv.Close()
-	f := newFetcher(t, fetch.Options{})
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+func TestMemory(t *testing.T) {
+	const total = 5 << 20
+	url := chunky(t, total, nil)
+	f := newFetcher(t, fetch.Options{MaxBytes: 6 << 20})
 	for _, c := range []struct {
 		path   string
 		size   int64
 		enough bool
 	}{
 		{"/known", total, true}, {"/known", total - 1, false}, {"/known", 64 << 10, false},
-		{"/chunked", 3 * total, true}, {"/chunked", total, false}, {"/chunked", 200 << 10, false}, {"/chunked", 64 << 10, false},
+		{"/chunked", f.MostMemory(), true}, {"/chunked", total, false}, {"/chunked", 200 << 10, false}, {"/chunked", 64 << 10, false},
 	} {
 		mem := &budget{size: c.size}
-		b, err := f.Fetch(t.Context(), srv.URL+c.path, mem)
+		b, err := f.Fetch(t.Context(), url+c.path, mem)
 		switch {
 		case c.enough && (err != nil || len(b.Bytes) != total):
 			t.Errorf("%s with %d: %v", c.path, c.size, err)
-		case !c.enough && err != fetch.ErrNoMemory:
-			t.Errorf("%s with %d: %v, want ErrNoMemory", c.path, c.size, err)
+		case !c.enough && !errors.Is(err, errSmall):
+			t.Errorf("%s with %d: %v, want the budget's error", c.path, c.size, err)
 		}
 		if b != nil {
 			b.Release()
@@ -389,6 +415,50 @@ func TestMemory(t *testing.T) {
 		if mem.held != 0 {
 			t.Errorf("%s with %d: %d bytes held after the end", c.path, c.size, mem.held)
 		}
+	}
+}
+
+// TestWaitForMemory: a body that waits for memory goes on where it was, and its clocks stand still meanwhile. A
+// connection that is lost then is no outcome.
+func TestWaitForMemory(t *testing.T) {
+	const total = 2 << 20
+	cut := make(chan struct{})
+	url := chunky(t, total, cut)
+	o := fetch.Options{Timeout: 500 * time.Millisecond, MinRate: 100 << 20}
+	for _, c := range []struct {
+		path string
+		size int64
+	}{{"/known", 64 << 10}, {"/chunked", 64 << 10}, {"/chunked", 400 << 10}, {"/cut", 400 << 10}} {
+		mem := &budget{size: c.size, waits: make(chan struct{}, 1), more: make(chan struct{})}
+		go func() {
+			<-mem.waits
+			if c.path == "/cut" {
+				close(cut)
+			}
+			time.Sleep(2 * o.Timeout) // which is what is waited for: the time of the attempt is over
+			close(mem.more)
+		}()
+		b, err := newFetcher(t, o).Fetch(t.Context(), url+c.path, mem)
+		switch {
+		case c.path == "/cut":
+			if !errors.Is(err, fetch.ErrLostWaiting) {
+				t.Errorf("lost while it waited: %v", err)
+			}
+			continue
+		case err != nil:
+			t.Errorf("%s with %d: %v", c.path, c.size, err)
+			continue
+		case len(b.Bytes) != total:
+			t.Errorf("%s with %d: %d bytes of %d", c.path, c.size, len(b.Bytes), total)
+		}
+		b.Release()
+	}
+	mem := &budget{size: 64 << 10, waits: make(chan struct{}, 1), more: make(chan struct{})}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("enough")
+	go func() { <-mem.waits; cancel(stop) }()
+	if _, err := newFetcher(t, o).Fetch(ctx, url+"/known", mem); !errors.Is(err, stop) || mem.held != 0 {
+		t.Errorf("cancelled while it waited: %v, %d bytes held", err, mem.held)
 	}
 }
 

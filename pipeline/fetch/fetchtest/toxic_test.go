@@ -71,5 +71,5 @@ func TestToxics(t *testing.T) {
 type plenty struct{}
 
 func (plenty) Reserve(context.Context, int64) error { return nil }
-func (plenty) Grow(int64) bool                      { return true }
+func (plenty) Grow(context.Context, int64) error    { return nil }
 func (plenty) Release(int64)                        {}

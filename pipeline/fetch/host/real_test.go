@@ -19,7 +19,7 @@ import (
 type memory struct{}
 
 func (memory) Reserve(context.Context, int64) error { return nil }
-func (memory) Grow(int64) bool                      { return true }
+func (memory) Grow(context.Context, int64) error    { return nil }
 func (memory) Release(int64)                        {}
 
 // run fetches all URLs through a queue, as the pipeline does, and returns what became of each.
