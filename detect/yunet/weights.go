@@ -1,0 +1,172 @@
+package yunet
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+)
+
+//go:generate go run generate.go
+
+//go:embed weights.bin
+var embedded []byte
+
+// Version grows whenever the same image may get another answer.
+const Version = 1
+
+// Sum is the SHA-256 of the embedded weights, in hex.
+func Sum() string {
+	sum := sha256.Sum256(embedded)
+	return hex.EncodeToString(sum[:])
+}
+
+// Channels of the first convolution's output, and of a head's: class, object, box (4), landmarks (10).
+const channels = 16
+
+// fraction is how many bits a 3x3 convolution keeps below an activation's unit while it sums.
+const fraction = 4
+
+// stem is the first convolution: 3x3, stride 2, from luma to channels.
+type stem struct {
+	weights [channels][9]int8 // row by row
+	bias    [channels]int32   // in the accumulator's unit
+	shift   uint8             // from the accumulator to 16 bits
+	factor  [channels]int16   // from there to activations, in 32768ths
+}
+
+// block is a 1x1 convolution and a depthwise 3x3 convolution behind it.
+type block struct {
+	in, out int     // channels
+	point   []int8  // 1x1 weights, in for each of out
+	bias    []int32 // of the 1x1 convolution, rounding for the shift included
+	shift   []uint8 // from its accumulator to 16 bits
+	depth   []int16 // 3x3 weights in 32768ths: for each of nine taps, row by row, out values
+	rest    []int16 // bias of the 3x3 convolution, rounding included
+
+	// unit is what one step of a head's output stands for, per channel; nil for blocks that are not heads, whose
+	// output is activations of 8 bits.
+	unit []float64
+}
+
+func (b *block) head() bool { return b.unit != nil }
+
+// Blocks, in the order in which they are stored. A block's name says at which stride it works.
+const (
+	half = iota
+	quarter1
+	quarter2
+	quarter3
+	quarter4
+	eighth1
+	eighth2
+	sixteenth1
+	sixteenth2
+	thirtysecond1
+	thirtysecond2
+	neck32
+	neck16
+	neck8
+	head8
+	head16
+	head32
+	blockCount
+)
+
+// weights are the whole network.
+type weights struct {
+	stem   stem
+	blocks [blockCount]block
+}
+
+// net is the embedded network. It is sound, or the package's tests would fail.
+var net = func() *weights {
+	w, err := parse(embedded)
+	if err != nil {
+		panic(fmt.Sprintf("yunet: embedded weights: %v", err))
+	}
+	return w
+}()
+
+// parse reads what generate.go wrote: little-endian, the stem and then the blocks, each with its channels in front.
+func parse(data []byte) (*weights, error) {
+	w := new(weights)
+	r := reader{rest: data}
+	for c := range w.stem.weights {
+		for k := range w.stem.weights[c] {
+			w.stem.weights[c][k] = int8(r.byte())
+		}
+	}
+	copy(w.stem.bias[:], r.int32s(channels))
+	w.stem.shift = r.byte()
+	copy(w.stem.factor[:], r.int16s(channels))
+	for i := range w.blocks {
+		b := &w.blocks[i]
+		b.in, b.out = int(r.byte()), int(r.byte())
+		if !known(b.in, b.out) {
+			return nil, fmt.Errorf("block %d has %d and %d channels", i, b.in, b.out)
+		}
+		for _, v := range r.take(b.in * b.out) {
+			b.point = append(b.point, int8(v))
+		}
+		b.bias = r.int32s(b.out)
+		b.shift = r.take(b.out)
+		b.depth = r.int16s(9 * b.out)
+		b.rest = r.int16s(b.out)
+		if i >= head8 {
+			for range b.out {
+				b.unit = append(b.unit, math.Float64frombits(binary.LittleEndian.Uint64(r.take(8))))
+			}
+		}
+	}
+	if r.short || len(r.rest) > 0 {
+		return nil, errors.New("wrong length")
+	}
+	return w, nil
+}
+
+// known reports whether the native code has a loop for these channels.
+func known(in, out int) bool {
+	switch [2]int{in, out} {
+	case [2]int{16, 16}, [2]int{16, 32}, [2]int{32, 32}, [2]int{32, 64}, [2]int{64, 64}, [2]int{64, 16}:
+		return true
+	}
+	return false
+}
+
+// reader takes values from the front; short is set when there were too few bytes, and then they are zero.
+type reader struct {
+	rest  []byte
+	short bool
+}
+
+func (r *reader) take(n int) []byte {
+	if len(r.rest) < n {
+		r.short, r.rest = true, nil
+		return make([]byte, n)
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) byte() uint8 { return r.take(1)[0] }
+
+func (r *reader) int32s(n int) (out []int32) {
+	b := r.take(4 * n)
+	for i := range n {
+		out = append(out, int32(binary.LittleEndian.Uint32(b[4*i:])))
+	}
+	return out
+}
+
+func (r *reader) int16s(n int) (out []int16) {
+	b := r.take(2 * n)
+	for i := range n {
+		out = append(out, int16(binary.LittleEndian.Uint16(b[2*i:])))
+	}
+	return out
+}
