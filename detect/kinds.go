@@ -45,7 +45,7 @@ var kinds []Kind
 func init() {
 	kinds = []Kind{
 		{Name: Yunet, Print: fmt.Sprintf("yunet-%.8s/%d", yunet.Sum(), yunet.Version), Model: "yunet",
-			IoU: 0.3, MinScore: 0.55, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
+			IoU: 0.3, MinScore: 0.5, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
 			confidence: yunetConfidence, open: newYunet},
 		{Name: Pigo, Print: fmt.Sprintf("facefinder-%.8s/%d", pigo.Sum(), pigo.Version), Model: "facefinder",
 			Flags: []string{"shift", "scale", "angles"},
