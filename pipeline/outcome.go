@@ -13,6 +13,8 @@ func reasonOf(err error) store.Reason {
 	switch {
 	case errors.Is(err, decode.ErrNotImage):
 		return store.NotImage
+	case errors.Is(err, decode.ErrUnsupported):
+		return store.Unsupported
 	case errors.Is(err, decode.ErrTooManyPixels):
 		return store.TooManyPixels
 	}
@@ -37,6 +39,9 @@ var remedies = map[store.Reason]string{
 	store.HTTPError:      "the server's answer is not usable HTTP",
 	store.NotImage:       "the server sent something that is no image",
 	store.BadImage:       "the image is damaged",
+	store.Unsupported:    "an image format or coding that facescan does not decode",
+	store.HashMismatch:   "the bytes do not match the checksum in the list",
+	store.FileMissing:    "the file does not exist (any more)",
 	store.TooLarge:       "raise --max-bytes, then `facescan retry --reason too_large`",
 	store.TooManyPixels:  "raise --max-pixels, then `facescan retry --reason too_many_pixels`",
 	store.RedirectLoop:   "the server redirects without end",
@@ -49,7 +54,9 @@ var remedies = map[store.Reason]string{
 	store.HTTP5xx:        "the server is in trouble: `facescan retry` later",
 	store.HTTP429:        "asked too often: lower --per-host, then `facescan retry`",
 	store.TooSlow:        "below --min-rate: lower it, then `facescan retry --reason too_slow`",
+	store.FileUnreadable: "the file cannot be read: check its permissions, then `facescan retry`",
 	store.PrivateAddress: "a private address; --allow-private fetches loopback and private ones",
 	store.OptOut:         "the site asks not to be used this way; --ignore-opt-out",
 	store.Blocked:        "on your --block-hosts list",
+	store.Forgotten:      "deleted by `facescan forget`: never fetched again",
 }

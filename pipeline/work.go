@@ -118,7 +118,7 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 		case errors.As(err, &p):
 			j.log.Error("a panic is this row's outcome", "id", t.row.ID, "panic", p.value, "stack", string(p.stack))
 			res.Reason = store.BadImage
-		case errors.Is(err, decode.ErrNotImage), errors.Is(err, decode.ErrBadImage), errors.Is(err, decode.ErrTooManyPixels):
+		case decode.IsRefusal(err):
 			res.Reason = reasonOf(err)
 		default:
 			return nil, fmt.Errorf("detector: %w", err)

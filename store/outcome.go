@@ -27,31 +27,37 @@ const (
 	HTTPError     Reason = "http_error"
 	NotImage      Reason = "not_image"
 	BadImage      Reason = "bad_image"
+	Unsupported   Reason = "unsupported"
+	HashMismatch  Reason = "hash_mismatch"
 	TooLarge      Reason = "too_large"
 	TooManyPixels Reason = "too_many_pixels"
 	RedirectLoop  Reason = "redirect_loop"
 	TLS           Reason = "tls"
+	FileMissing   Reason = "file_missing"
 
-	DNSTimeout Reason = "dns_timeout"
-	Connect    Reason = "connect"
-	Timeout    Reason = "timeout"
-	Reset      Reason = "reset"
-	Truncated  Reason = "truncated"
-	HTTP5xx    Reason = "http_5xx"
-	HTTP429    Reason = "http_429"
-	TooSlow    Reason = "too_slow"
+	DNSTimeout     Reason = "dns_timeout"
+	Connect        Reason = "connect"
+	Timeout        Reason = "timeout"
+	Reset          Reason = "reset"
+	Truncated      Reason = "truncated"
+	HTTP5xx        Reason = "http_5xx"
+	HTTP429        Reason = "http_429"
+	TooSlow        Reason = "too_slow"
+	FileUnreadable Reason = "file_unreadable"
 
 	PrivateAddress Reason = "private_address"
 	OptOut         Reason = "opt_out"
 	Blocked        Reason = "blocked"
+	Forgotten      Reason = "forgotten"
 )
 
 var classes = map[Reason]Class{
 	BadURL: Permanent, DNSNotFound: Permanent, HTTP4xx: Permanent, HTTPError: Permanent, NotImage: Permanent,
-	BadImage: Permanent, TooLarge: Permanent, TooManyPixels: Permanent, RedirectLoop: Permanent, TLS: Permanent,
+	BadImage: Permanent, Unsupported: Permanent, HashMismatch: Permanent, TooLarge: Permanent, TooManyPixels: Permanent,
+	RedirectLoop: Permanent, TLS: Permanent, FileMissing: Permanent,
 	DNSTimeout: Transient, Connect: Transient, Timeout: Transient, Reset: Transient, Truncated: Transient,
-	HTTP5xx: Transient, HTTP429: Transient, TooSlow: Transient,
-	PrivateAddress: Policy, OptOut: Policy, Blocked: Policy,
+	HTTP5xx: Transient, HTTP429: Transient, TooSlow: Transient, FileUnreadable: Transient,
+	PrivateAddress: Policy, OptOut: Policy, Blocked: Policy, Forgotten: Policy,
 }
 
 // Class of the reason; empty for a word that is no reason.

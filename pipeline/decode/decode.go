@@ -5,8 +5,8 @@
 //
 // Hostile files are the normal case, so nothing is allocated by what a file claims before the claim is checked:
 //
-//  1. The format is sniffed from the content; names and Content-Type are never asked. What is none of our
-//     formats is ErrNotImage.
+//  1. The format is sniffed from the content; names and Content-Type are never asked. An image of another format
+//     or coding is ErrUnsupported, everything else ErrNotImage.
 //  2. The header is parsed by code of this package, which allocates nothing: size, orientation, and how much
 //     memory the decoding can take. More pixels than Options.MaxPixels are ErrTooManyPixels.
 //  3. The caller takes Header.Memory from its budget, and hands the File to DecodeFile, which does not read the
@@ -57,13 +57,26 @@ import (
 )
 
 var (
-	// ErrNotImage: the content is of no format that is decoded here, or there is none.
+	// ErrNotImage: there is no content, or it is not an image.
 	ErrNotImage = errors.New("not an image")
+	// ErrUnsupported: the header names an image format or coding that is not decoded here.
+	ErrUnsupported = errors.New("unsupported")
 	// ErrBadImage: the format was recognised, but less than half of a picture comes out.
 	ErrBadImage = errors.New("bad image")
 	// ErrTooManyPixels: the header claims more pixels, or a longer side, than is allowed.
 	ErrTooManyPixels = errors.New("too many pixels")
 )
+
+// IsRefusal reports whether an error is about the image: it wraps one of the errors above.
+func IsRefusal(err error) bool {
+	return errors.Is(err, ErrNotImage) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrBadImage) ||
+		errors.Is(err, ErrTooManyPixels)
+}
+
+// unsupported is an ErrUnsupported that says what is not decoded.
+func unsupported(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrUnsupported}, args...)...)
+}
 
 // Names of the formats, as results carry them.
 const (
@@ -143,7 +156,10 @@ type File struct {
 	Header
 	body []byte
 	jpeg jpegHeader
+	gif  gifHeader
 	webp webpHeader
+	bmp  bmpHeader
+	tiff tiffHeader
 	heif heif.Info
 }
 
@@ -165,13 +181,17 @@ func (f *file) stored() (width, height int) {
 	return f.Width, f.Height
 }
 
-// Probe reads the header only. The Header is filled as far as it is known also when the error says that there are
-// too many pixels. Errors wrap ErrNotImage, ErrBadImage or ErrTooManyPixels.
+// Probe reads the header only. The Header is filled as far as it is known, with an error too. IsRefusal reports
+// true for every error.
 func Probe(body []byte, o Options) (f File, err error) {
 	f.body = body
-	f.Format = sniff(body)
 	f.Orientation = 1
-	if f.Format == "" {
+	format, other := sniff(body)
+	f.Format = format
+	switch {
+	case other != "":
+		return f, unsupported("%s", other)
+	case format == "":
 		return f, ErrNotImage
 	}
 	err = guard(f.Format, func() error {
@@ -192,6 +212,9 @@ func Probe(body []byte, o Options) (f File, err error) {
 			return f.probeHEIF(body)
 		}
 	})
+	if f.turn() >= 5 {
+		f.Width, f.Height = f.Height, f.Width
+	}
 	if err != nil {
 		return f, err
 	}
@@ -200,9 +223,6 @@ func Probe(body []byte, o Options) (f File, err error) {
 	}
 	if f.Width > maxSide || f.Height > maxSide || int64(f.Width)*int64(f.Height) > o.maxPixels() {
 		return f, fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
-	}
-	if f.turn() >= 5 {
-		f.Width, f.Height = f.Height, f.Width
 	}
 	return f, nil
 }
@@ -257,8 +277,8 @@ func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	return img, nil
 }
 
-// guard runs a part of a format's decoder. Whatever goes wrong in it, panics included, is ErrBadImage, unless it is
-// ErrTooManyPixels.
+// guard runs a part of a format's decoder. What goes wrong in it, panics included, is ErrBadImage if it is not
+// one of our errors already.
 func guard(format string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -266,7 +286,7 @@ func guard(format string, f func() error) (err error) {
 		}
 	}()
 	err = f()
-	if err == nil || errors.Is(err, ErrTooManyPixels) {
+	if err == nil || IsRefusal(err) {
 		return err
 	}
 	return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)

@@ -285,22 +285,6 @@ func TestBoxes(t *testing.T) {
 	}
 }
 
-func TestFrameInScreen(t *testing.T) {
-	// A GIF frame that covers a part of its screen: the rest is white.
-	body := encode(t, GIF, photo(20, 10))
-	at := bytes.Index(body, []byte{0x2c, 0, 0, 0, 0, 20, 0, 10, 0})
-	body[6], body[8] = 40, 30
-	body[at+1], body[at+3] = 7, 5
-	img := mustDecode(t, body, Options{})
-	if img.Width != 40 || img.Height != 30 || img.Partial || img.Luma.GrayAt(6, 5).Y != 255 || img.Luma.GrayAt(7, 5).Y == 255 {
-		t.Errorf("image %+v", img)
-	}
-	body[at+1] = 21 // sticks out
-	if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) {
-		t.Errorf("frame outside its screen: %v", err)
-	}
-}
-
 // Of an animation the first frame counts, at its place on the canvas.
 func TestAnimatedWebP(t *testing.T) {
 	m := photo(40, 30)

@@ -11,14 +11,16 @@ const (
 	tagOrientation = 0x112
 	maxDirEntries  = 512
 	dirEntryLen    = 12
+	typeByte       = 1
 	typeShort      = 3
 	typeLong       = 4
 	exifPrefix     = "Exif\x00\x00"
 )
 
-// directory is the first image directory of a TIFF structure, which EXIF data is too (TIFF 6.0, section 2). Its
-// values are read in place; nothing is followed but the directory's own offset, so there are no loops to fall into.
+// directory is the first image directory of a TIFF structure, which EXIF data is too (TIFF 6.0, section 2). Nothing
+// is followed but the directory's own offset and those of its values, so there are no loops to fall into.
 type directory struct {
+	file    []byte
 	entries []byte // 12 bytes each
 	order   binary.ByteOrder
 }
@@ -41,26 +43,73 @@ func readDirectory(b []byte) (d directory, ok bool) {
 		return d, false
 	}
 	n := min(int(d.order.Uint16(b[at:])), maxDirEntries, (len(b)-int(at)-2)/dirEntryLen)
-	d.entries = b[at+2:][:n*dirEntryLen]
+	d.file, d.entries = b, b[at+2:][:n*dirEntryLen]
 	return d, true
 }
 
-// value is the first value of an entry of type SHORT or LONG; ok is false when there is none such.
-func (d directory) value(tag uint16) (v uint32, ok bool) {
+// find locates the values of an entry of type BYTE, SHORT or LONG, as far as the file goes: count of them, of size
+// bytes each. There are none if it is missing or of another type.
+func (d directory) find(tag uint16) (data []byte, size, count int) {
 	for e := d.entries; len(e) >= dirEntryLen; e = e[dirEntryLen:] {
 		if d.order.Uint16(e) != tag {
 			continue
 		}
-		count := d.order.Uint32(e[4:])
 		switch d.order.Uint16(e[2:]) {
+		case typeByte:
+			size = 1
 		case typeShort:
-			return uint32(d.order.Uint16(e[8:])), count >= 1
+			size = 2
 		case typeLong:
-			return d.order.Uint32(e[8:]), count >= 1
+			size = 4
+		default:
+			return nil, 0, 0
 		}
+		n := int64(d.order.Uint32(e[4:]))
+		data = e[8:dirEntryLen]
+		if n*int64(size) > int64(len(data)) { // they stand elsewhere
+			data = d.file[min(int64(d.order.Uint32(data)), int64(len(d.file))):]
+		}
+		return data, size, int(min(n, int64(len(data)/size)))
+	}
+	return nil, 0, 0
+}
+
+func (d directory) number(data []byte, size int) uint32 {
+	switch size {
+	case 1:
+		return uint32(data[0])
+	case 2:
+		return uint32(d.order.Uint16(data))
+	}
+	return d.order.Uint32(data)
+}
+
+// value is the first value of an entry; ok is false when there is none.
+func (d directory) value(tag uint16) (v uint32, ok bool) {
+	data, size, count := d.find(tag)
+	if count == 0 {
 		return 0, false
 	}
-	return 0, false
+	return d.number(data, size), true
+}
+
+// values are the first values of an entry, at most 16.
+func (d directory) values(tag uint16) (out []uint32) {
+	data, size, count := d.find(tag)
+	for i := range min(count, 16) {
+		out = append(out, d.number(data[i*size:], size))
+	}
+	return out
+}
+
+// sorted reports whether the entries stand in the order of their tags.
+func (d directory) sorted() bool {
+	for e := d.entries; len(e) >= 2*dirEntryLen; e = e[dirEntryLen:] {
+		if d.order.Uint16(e) >= d.order.Uint16(e[dirEntryLen:]) {
+			return false
+		}
+	}
+	return true
 }
 
 // orientation of EXIF data, with or without the prefix that JPEG puts before it; 0 when it says none.

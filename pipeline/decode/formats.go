@@ -2,16 +2,10 @@ package decode
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
-	"io"
-	"math"
-
-	"golang.org/x/image/bmp"
-	"golang.org/x/image/tiff"
 
 	"facescan/pipeline/decode/heif"
 )
@@ -25,18 +19,18 @@ func pixels(body []byte, f *file) (m image.Image, partial bool, err error) {
 	case PNG:
 		return decodePNG(body)
 	case GIF:
-		m, missing, err := gifFrame(body, image.Rect(0, 0, f.Width, f.Height))
-		if err == nil && 2*missing > len(m.Pix) {
+		m, missing := f.gif.decode()
+		if 2*missing > len(m.Pix) {
 			return nil, false, errCut
 		}
-		return m, missing > 0, err
+		return m, missing > 0, nil
 	case WebP:
 		m, err = f.webp.decode()
 		return m, f.webp.missing > 0, err
 	case BMP:
-		return decodeBMP(body, f)
+		return f.bmp.decode(body, f)
 	case TIFF:
-		m, err = tiff.Decode(bytes.NewReader(body))
+		m, err = f.tiff.decode(body)
 		return m, false, err
 	case AVIF, HEIC:
 		m, err = heif.Decode(body, f.heif)
@@ -60,6 +54,9 @@ func Color(body []byte, o Options) (m image.Image, h Header, err error) {
 			m, err = jpeg.Decode(bytes.NewReader(body))
 		} else {
 			m, _, err = pixels(body, &f)
+		}
+		if f.Format == WebP {
+			widen(m)
 		}
 		if err == nil {
 			m = uprightColor(m, f.turn(), f.Width, f.Height)
@@ -89,77 +86,13 @@ func (f *file) lumaBytes() int64 {
 	return n
 }
 
-// probeGIF reads the logical screen, whose size is the picture's (GIF89a, section 18).
-func (f *file) probeGIF(b []byte) error {
-	if len(b) < 13 {
-		return errCut
-	}
-	f.Width, f.Height = int(binary.LittleEndian.Uint16(b[6:])), int(binary.LittleEndian.Uint16(b[8:]))
-	f.Memory = int64(f.Width)*int64(f.Height) + f.lumaBytes() + 1<<17
-	return nil
-}
-
-// probeBMP reads the information header.
-func (f *file) probeBMP(b []byte) error {
-	c, err := bmp.DecodeConfig(bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	f.Width, f.Height = c.Width, c.Height
-	f.Memory = 4*int64(c.Width)*int64(c.Height) + f.lumaBytes() + int64(c.Width)*4 + 1<<16
-	return nil
-}
-
-// decodeBMP decodes a BMP; rows that are not there are zeros, if they are no more than half.
-func decodeBMP(body []byte, f *file) (m image.Image, partial bool, err error) {
-	row := (f.Width*int(binary.LittleEndian.Uint16(body[28:])) + 31) / 32 * 4
-	missing := int64(binary.LittleEndian.Uint32(body[10:])) + int64(row)*int64(f.Height) - int64(len(body))
-	if 2*missing > int64(row)*int64(f.Height) {
-		return nil, false, errCut
-	}
-	m, err = bmp.Decode(io.MultiReader(bytes.NewReader(body), zeros{}))
-	return m, missing > 0, err
-}
-
-// zeros reads as zeros without end.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-// probeTIFF reads the first directory.
-func (f *file) probeTIFF(b []byte) error {
-	d, ok := readDirectory(b)
-	if !ok {
-		return errCut
-	}
-	w, okW := d.value(tagWidth)
-	h, okH := d.value(tagHeight)
-	if !okW || !okH || w > math.MaxInt32 || h > math.MaxInt32 {
-		return errors.New("no size")
-	}
-	f.Width, f.Height = int(w), int(h)
-	if v, ok := d.value(tagOrientation); ok && v >= 1 && v <= 8 {
-		f.Orientation = int(v)
-	}
-	// A strip or a tile is unpacked whole, into a buffer that grows by doubling, at up to 8 bytes a pixel.
-	block := int64(f.Width) * int64(f.Height)
-	if v, ok := d.value(tagStripRows); ok && int64(v) < int64(f.Height) {
-		block = int64(f.Width) * int64(v)
-	}
-	if tw, ok := d.value(tagTileWidth); ok && tw > 0 {
-		th, _ := d.value(tagTileHeight)
-		block = int64(min(tw, 1<<16)) * int64(min(th, 1<<16))
-	}
-	f.Memory = 8*int64(f.Width)*int64(f.Height) + 3*8*block + f.lumaBytes() + 2*int64(len(b)) + 1<<16
-	return nil
-}
-
 // probeHEIF reads the container's boxes.
 func (f *file) probeHEIF(b []byte) (err error) {
-	if f.heif, err = heif.Parse(b, f.Format); err != nil {
+	f.heif, err = heif.Parse(b, f.Format)
+	switch {
+	case errors.Is(err, heif.ErrSequence):
+		return unsupported("%s: %v", f.Format, err)
+	case err != nil:
 		return err
 	}
 	f.Width, f.Height = f.heif.Width, f.heif.Height

@@ -1,8 +1,6 @@
 package decode
 
 import (
-	"bytes"
-	"compress/lzw"
 	"encoding/binary"
 	"errors"
 	"image"
@@ -11,75 +9,123 @@ import (
 	"iter"
 )
 
-// gifFrame decodes the first frame of a GIF (GIF89a specification) as far as its data goes, and tells how many of
-// the frame's pixels are missing. image/gif gives nothing of a frame that was cut.
-func gifFrame(b []byte, screen image.Rectangle) (m *image.Paletted, missing int, err error) {
-	r := bytes.NewReader(b[13:]) // the header saw that much
-	palette, err := gifPalette(r, b[10])
-	if err != nil {
-		return nil, 0, err
-	}
-	transparent := -1
-	for {
-		kind, err := r.ReadByte()
-		if err != nil {
-			return nil, 0, errCut
-		}
-		switch kind {
-		case 0x21: // an extension; the graphic control one names the transparent colour
-			label, _ := r.ReadByte()
-			data, head := &blocks{r: r}, [4]byte{}
-			n, _ := io.ReadFull(data, head[:])
-			if _, err := io.Copy(io.Discard, data); err != nil {
-				return nil, 0, errCut
-			}
-			if label == 0xf9 && n == 4 && head[0]&1 != 0 {
-				transparent = int(head[3])
-			}
-		case 0x2c:
-			return gifPixels(r, screen, palette, transparent)
-		default:
-			return nil, 0, errors.New("no frame in it")
-		}
-	}
+// gifHeader is what precedes the pixels of a GIF's first frame (GIF89a specification).
+type gifHeader struct {
+	colors      []byte          // the frame's colour table: red, green, blue
+	transparent int             // index of the colour to see through; -1 without
+	frame       image.Rectangle // on the screen, which it may reach beyond
+	interlaced  bool
+	codeSize    uint8
+	data        []byte // sub-blocks of codes, as far as the file goes
 }
 
-// gifPixels reads an image descriptor and what it describes.
-func gifPixels(r *bytes.Reader, screen image.Rectangle, palette color.Palette, transparent int) (*image.Paletted, int, error) {
-	var d [9]byte
-	if _, err := io.ReadFull(r, d[:]); err != nil {
-		return nil, 0, errCut
+// probeGIF walks the blocks to the first frame. The picture has the size of the logical screen. As in browsers a
+// frame that is larger, or lies wholly outside, takes the screen's place.
+func (f *file) probeGIF(b []byte) (err error) {
+	if len(b) < 13 {
+		return errCut
 	}
-	u16 := func(i int) int { return int(binary.LittleEndian.Uint16(d[i:])) }
-	frame := image.Rect(u16(0), u16(2), u16(0)+u16(4), u16(2)+u16(6))
-	if frame.Empty() || !frame.In(screen) {
-		return nil, 0, errors.New("frame outside its screen")
+	h := &f.gif
+	h.transparent = -1
+	size := func(b []byte) image.Point {
+		return image.Pt(int(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:])))
 	}
-	if d[8]&0x80 != 0 {
-		var err error
-		if palette, err = gifPalette(r, d[8]); err != nil {
-			return nil, 0, err
+	screen := size(b[6:])
+	f.Width, f.Height = screen.X, screen.Y
+	rest := b[13:]
+	if h.colors, rest, err = gifColors(rest, b[10]); err != nil {
+		return err
+	}
+	for {
+		if len(rest) == 0 {
+			return errCut
+		}
+		kind := rest[0]
+		rest = rest[1:]
+		if kind == 0x2c {
+			break
+		}
+		switch kind {
+		case 0: // an empty sub-block too many
+		case 0x21: // an extension; the graphic control one names the transparent colour
+			if has(rest, 0, "\xf9\x04") && len(rest) >= 6 && rest[2]&1 != 0 {
+				h.transparent = int(rest[5])
+			}
+			data := gifBlocks{b: rest[min(1, len(rest)):]}
+			if _, err := io.Copy(io.Discard, &data); err != nil {
+				return errCut
+			}
+			rest = data.b
+		default:
+			return errors.New("no frame in it")
 		}
 	}
-	if transparent >= 0 {
-		palette[transparent] = color.RGBA{}
+	if len(rest) < 9 {
+		return errCut
 	}
-	width, err := r.ReadByte()
-	if err != nil || width < 2 || width > 8 {
-		return nil, 0, errors.New("code size out of range")
+	at, area, flags := size(rest), size(rest[4:]), rest[8]
+	if area.X == 0 || area.Y == 0 {
+		area = screen
 	}
-	m := image.NewPaletted(frame, palette)
-	z := lzw.NewReader(&blocks{r: r}, lzw.LSB, int(width))
-	defer z.Close()
-	missing := len(m.Pix)
-	for y := range gifRows(frame.Dy(), d[8]&0x40 != 0) {
-		n, err := io.ReadFull(z, m.Pix[y*m.Stride:][:m.Stride])
+	h.frame = image.Rectangle{at, at.Add(area)}
+	if area.X > screen.X || area.Y > screen.Y || !h.frame.Overlaps(image.Rectangle{Max: screen}) {
+		h.frame = image.Rectangle{Max: area}
+		f.Width, f.Height = area.X, area.Y
+	}
+	h.interlaced = flags&0x40 != 0
+	rest = rest[9:]
+	if flags&0x80 != 0 {
+		if h.colors, rest, err = gifColors(rest, flags); err != nil {
+			return err
+		}
+	}
+	if len(rest) == 0 {
+		return errCut
+	}
+	h.codeSize, h.data = rest[0], rest[1:]
+	if h.codeSize < 1 || h.codeSize > gifCodeBits-1 {
+		return errors.New("code size out of range")
+	}
+	f.Memory = int64(area.X)*int64(area.Y) + f.lumaBytes() + 1<<17
+	return nil
+}
+
+// gifColors splits off the colour table that the flags announce.
+func gifColors(b []byte, flags byte) (colors, rest []byte, err error) {
+	if flags&0x80 == 0 {
+		return nil, b, nil
+	}
+	n := 3 * (2 << (flags & 7))
+	if len(b) < n {
+		return nil, nil, errCut
+	}
+	return b[:n], b[n:], nil
+}
+
+// decode decodes the frame as far as its data goes, and says how many of its pixels are missing.
+func (h *gifHeader) decode() (m *image.Paletted, missing int) {
+	p := make(color.Palette, 256) // colours that the table lacks are black, so that no index lies outside
+	for i := range p {
+		c := color.RGBA{A: 255}
+		if t := h.colors; 3*i < len(t) {
+			c.R, c.G, c.B = t[3*i], t[3*i+1], t[3*i+2]
+		}
+		p[i] = c
+	}
+	if h.transparent >= 0 {
+		p[h.transparent] = color.RGBA{}
+	}
+	m = image.NewPaletted(h.frame, p)
+	codes := newGIFCodes(h.data, h.codeSize)
+	missing = len(m.Pix)
+	for y := range gifRows(h.frame.Dy(), h.interlaced) {
+		n, err := io.ReadFull(codes, m.Pix[y*m.Stride:][:m.Stride])
 		missing -= n
 		if err != nil {
 			break
 		}
 	}
-	return m, missing, nil
+	return m, missing
 }
 
 // gifRows is the order in which rows are stored.
@@ -99,48 +145,134 @@ func gifRows(n int, interlaced bool) iter.Seq[int] {
 	}
 }
 
-// gifPalette reads the colour table that the flags announce. The palette always has 256 colours, the rest black, so
-// that no index lies outside.
-func gifPalette(r io.Reader, flags byte) (color.Palette, error) {
-	p := make(color.Palette, 256)
-	for i := range p {
-		p[i] = color.RGBA{A: 255}
-	}
-	if flags&0x80 == 0 {
-		return p, nil
-	}
-	for i := range 2 << (flags & 7) {
-		var c [3]byte
-		if _, err := io.ReadFull(r, c[:]); err != nil {
-			return nil, errCut
-		}
-		p[i] = color.RGBA{c[0], c[1], c[2], 255}
-	}
-	return p, nil
-}
-
-// blocks reads a chain of data sub-blocks as one stream.
-type blocks struct {
-	r    *bytes.Reader
-	left int
+// gifBlocks reads a chain of data sub-blocks as one stream; b is what follows.
+type gifBlocks struct {
+	b    []byte
+	left int // bytes of the sub-block that b begins in
 	end  bool
 }
 
-func (b *blocks) Read(p []byte) (int, error) {
-	for b.left == 0 {
-		if b.end {
+func (s *gifBlocks) Read(p []byte) (int, error) {
+	for s.left == 0 {
+		if s.end {
 			return 0, io.EOF
 		}
-		n, err := b.r.ReadByte()
-		if err != nil {
+		if len(s.b) == 0 {
 			return 0, io.ErrUnexpectedEOF
 		}
-		b.left, b.end = int(n), n == 0
+		s.left, s.end = int(s.b[0]), s.b[0] == 0
+		s.b = s.b[1:]
 	}
-	n, err := b.r.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	if err != nil {
-		return n, io.ErrUnexpectedEOF
+	n := copy(p[:min(len(p), s.left)], s.b)
+	s.left, s.b = s.left-n, s.b[n:]
+	if n == 0 && len(p) > 0 {
+		return 0, io.ErrUnexpectedEOF
 	}
 	return n, nil
+}
+
+const (
+	gifCodeBits = 12               // of the longest code
+	gifCodes    = 1 << gifCodeBits // that there can be
+)
+
+// gifReader unpacks the codes of a frame (GIF89a, appendix F), as compress/lzw does, but also where the code size
+// is not between 2 and 8: viewers read 1 and up to 11.
+type gifReader struct {
+	src         gifBlocks
+	in          [256]byte
+	unread      []byte // of in
+	acc         uint32
+	bits        uint8 // in acc
+	width, size uint8 // of the next code; of the codes that stand for one pixel
+	next        uint16
+	last        int // the code before; -1 after a clear
+	prefix      [gifCodes]uint16
+	suffix      [gifCodes]byte
+	stack       [gifCodes]byte
+	pending     []byte // pixels at the end of stack
+	err         error
+}
+
+func newGIFCodes(data []byte, size uint8) *gifReader {
+	r := &gifReader{src: gifBlocks{b: data}, size: size}
+	for i := range 1 << size {
+		r.suffix[i] = byte(i)
+	}
+	r.clear()
+	return r
+}
+
+func (r *gifReader) clear() {
+	r.width, r.next, r.last = r.size+1, 1<<r.size+2, -1
+}
+
+func (r *gifReader) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if len(r.pending) == 0 {
+			if r.err == nil {
+				r.err = r.code()
+			}
+			if r.err != nil {
+				return n, r.err
+			}
+		}
+		k := copy(p[n:], r.pending)
+		n, r.pending = n+k, r.pending[k:]
+	}
+	return n, nil
+}
+
+// code reads the next code, and leaves what it stands for in pending.
+func (r *gifReader) code() error {
+	for r.bits < r.width {
+		if len(r.unread) == 0 {
+			n, err := r.src.Read(r.in[:])
+			if err != nil {
+				return err
+			}
+			r.unread = r.in[:n]
+		}
+		r.acc |= uint32(r.unread[0]) << r.bits
+		r.unread, r.bits = r.unread[1:], r.bits+8
+	}
+	code := int(r.acc & (1<<r.width - 1))
+	r.acc, r.bits = r.acc>>r.width, r.bits-r.width
+	switch first := 1 << r.size; {
+	case code == first:
+		r.clear()
+		return nil
+	case code == first+1:
+		return io.EOF
+	case code > int(r.next), code == int(r.next) && r.last < 0:
+		return errors.New("code out of range")
+	}
+	at := len(r.stack)
+	put := func(c byte) {
+		at--
+		r.stack[at] = c
+	}
+	c := code
+	if c == int(r.next) { // the one that this code itself makes: the last string and its own first pixel
+		at-- // filled below
+		c = r.last
+	}
+	for c >= 1<<r.size {
+		put(r.suffix[c])
+		c = int(r.prefix[c])
+	}
+	put(r.suffix[c])
+	if code == int(r.next) {
+		r.stack[len(r.stack)-1] = r.suffix[c]
+	}
+	r.pending = r.stack[at:]
+	if r.last >= 0 && r.next < gifCodes {
+		r.prefix[r.next], r.suffix[r.next] = uint16(r.last), r.suffix[c]
+		// As in browsers; comparing with 1<<r.width would never be true for codes of size 1.
+		if r.next++; r.next&(1<<r.width-1) == 0 && r.width < gifCodeBits {
+			r.width++
+		}
+	}
+	r.last = code
+	return nil
 }

@@ -14,15 +14,19 @@ import (
 
 // Markers of a JPEG file (ITU-T T.81, table B.1).
 const (
-	markerSOF0  = 0xc0 // to 0xcf, but for DHT, JPG and DAC
+	markerSOF0  = 0xc0
+	markerSOF2  = 0xc2
+	markerSOF3  = 0xc3 // to 0xcf, but for DHT, JPG and DAC: frames that are not decoded here
 	markerDHT   = 0xc4
 	markerJPG   = 0xc8
 	markerDAC   = 0xcc
 	markerRST0  = 0xd0 // to 0xd7
 	markerEOI   = 0xd9
 	markerSOS   = 0xda
+	markerDHP   = 0xde
 	markerAPP1  = 0xe1
 	markerAPP14 = 0xee
+	markerSOF55 = 0xf7 // of ITU-T T.87, JPEG-LS
 	markerTEM   = 0x01
 )
 
@@ -58,7 +62,7 @@ type segments struct {
 
 var errHeaderCut = errors.New("header cut")
 
-// next is the next marker with its data. The end of the file is io.EOF.
+// next is the next marker with its data, which an error lacks. The end of the file is io.EOF.
 func (s *segments) next() (marker byte, data []byte, err error) {
 	for {
 		skip := bytes.IndexByte(s.b[s.at:], 0xff)
@@ -81,11 +85,11 @@ func (s *segments) next() (marker byte, data []byte, err error) {
 			return marker, nil, nil
 		}
 		if s.at+2 > len(s.b) {
-			return 0, nil, errHeaderCut
+			return marker, nil, errHeaderCut
 		}
 		n := int(binary.BigEndian.Uint16(s.b[s.at:]))
 		if n < 2 || s.at+n > len(s.b) {
-			return 0, nil, errHeaderCut
+			return marker, nil, errHeaderCut
 		}
 		data = s.b[s.at+2 : s.at+n]
 		s.at += n
@@ -96,11 +100,17 @@ func (s *segments) next() (marker byte, data []byte, err error) {
 // probeJPEG walks the markers to the first scan.
 func (f *file) probeJPEG(b []byte, o Options) error {
 	h := &f.jpeg
-	exif := 0
+	exif := false
 	for s := (segments{b, 2}); ; {
 		marker, data, err := s.next()
 		if err == io.EOF {
 			return errors.New("no picture in it")
+		}
+		if coding := foreignJPEG(marker); coding != "" && h.components == 0 {
+			if len(data) >= 5 {
+				f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])), int(binary.BigEndian.Uint16(data[3:]))
+			}
+			return unsupported("%s JPEG", coding)
 		}
 		if err != nil {
 			return err
@@ -108,8 +118,10 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 		switch {
 		case marker == markerEOI:
 			return errors.New("ends before its first scan")
-		case marker == markerAPP1 && exif == 0 && has(data, 0, exifPrefix):
-			exif = orientation(data)
+		case marker == markerAPP1 && !exif && has(data, 0, exifPrefix):
+			if o := orientation(data); o != 0 {
+				exif, f.Orientation = true, o
+			}
 		case marker == markerAPP14 && len(data) >= 12 && has(data, 0, "Adobe"):
 			h.adobe = true
 		case marker == markerSOS:
@@ -118,9 +130,6 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 			}
 			h.multiScan = h.progressive || int(data[0]) < h.components
 			h.scans = s.at
-			if exif != 0 {
-				f.Orientation = exif
-			}
 			f.Memory = h.memory(f.Width, f.Height, f.Orientation, o)
 			if h.multiScan {
 				scans := 1 + bytes.Count(b[h.scans:], []byte{0xff, markerSOS})
@@ -129,7 +138,7 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 				}
 			}
 			return nil
-		case marker >= markerSOF0 && marker <= 0xcf && marker != markerDHT && marker != markerJPG && marker != markerDAC:
+		case marker >= markerSOF0 && marker <= markerSOF2, foreignJPEG(marker) != "":
 			if h.components != 0 {
 				return errors.New("two frame headers")
 			}
@@ -137,8 +146,11 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 				return errors.New("frame header broken")
 			}
 			h.components = int(data[5])
-			h.progressive = marker&3 == 2
+			h.progressive = marker == markerSOF2
 			f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])), int(binary.BigEndian.Uint16(data[3:]))
+			if data[0] == 12 {
+				return unsupported("JPEG of 12 bits a sample")
+			}
 			for c := range h.components {
 				s := data[6+3*c+1]
 				h.sampling[c] = [2]int{int(s >> 4), int(s & 15)}
@@ -148,6 +160,23 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 			}
 		}
 	}
+}
+
+// foreignJPEG names the coding that a marker begins, if it is one that is not decoded here.
+func foreignJPEG(marker byte) string {
+	switch {
+	case marker == markerDHP:
+		return "hierarchical"
+	case marker == markerSOF55:
+		return "lossless (LS)"
+	case marker < markerSOF3 || marker > 0xcf || marker == markerDHT || marker == markerJPG || marker == markerDAC:
+		return ""
+	case marker&3 == 3:
+		return "lossless"
+	case marker > markerJPG:
+		return "arithmetic"
+	}
+	return "hierarchical"
 }
 
 // memory is what decoding a picture of that stored size takes at most. It also decides whether the standard library

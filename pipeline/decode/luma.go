@@ -30,7 +30,7 @@ func onWhite(y, a uint8) uint8 {
 }
 
 // toLuma fills dst, whose size is the picture's as stored, with the luma of m. Where m does not reach (a GIF frame
-// may be smaller than its screen) dst is white. studio tells that the Y of YCbCr goes from 16 to 235.
+// may be smaller than its screen) dst is white. studio says that the Y of YCbCr goes from 16 to 235.
 func toLuma(dst *image.Gray, m image.Image, studio bool) error {
 	b := m.Bounds().Intersect(dst.Rect)
 	if b.Empty() {
@@ -150,6 +150,26 @@ var stretched = func() (t [256]uint8) {
 func stretch(p []uint8) {
 	for i, v := range p {
 		p[i] = stretched[v]
+	}
+}
+
+// widen gives a picture of studio range the full range, chroma too, which goes from 16 to 240.
+func widen(m image.Image) {
+	var y *image.YCbCr
+	switch m := m.(type) {
+	case *image.YCbCr:
+		y = m
+	case *image.NYCbCrA:
+		y = &m.YCbCr
+	default:
+		return
+	}
+	stretch(y.Y)
+	for _, plane := range [][]byte{y.Cb, y.Cr} {
+		for i, v := range plane {
+			c := int(v) - 128
+			plane[i] = uint8(min(255, max(0, (c*255+128*224+112)/224)))
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"image"
-	"image/color"
 	"image/draw"
 )
 
@@ -117,22 +116,26 @@ func transpose(dst, src []byte, w, h, orientation int) {
 	}
 }
 
-// uprightColor turns a colour picture upright, on white. It is slow and only for pictures that people look at.
+// uprightColor turns a colour picture upright, on white. It lies at its own place in a stored one of the size that
+// turning makes width x height. It is slow and only for pictures that people look at.
 func uprightColor(m image.Image, orientation, width, height int) image.Image {
 	out := image.NewRGBA(image.Rect(0, 0, width, height))
-	draw.Draw(out, out.Rect, image.White, image.Point{}, draw.Src)
-	b := m.Bounds()
-	if orientation <= 1 {
-		draw.Draw(out, b.Sub(b.Min), m, b.Min, draw.Over)
+	flat := out
+	if orientation >= 5 {
+		flat = image.NewRGBA(image.Rect(0, 0, height, width))
+	} else if orientation > 1 {
+		flat = image.NewRGBA(out.Rect)
+	}
+	draw.Draw(flat, flat.Rect, image.White, image.Point{}, draw.Src)
+	draw.Draw(flat, flat.Rect, m, image.Point{}, draw.Over)
+	if flat == out {
 		return out
 	}
-	flat := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
-	draw.Draw(flat, flat.Rect, image.White, image.Point{}, draw.Src)
-	draw.Draw(flat, flat.Rect, m, b.Min, draw.Over)
-	for y := range b.Dy() {
-		for x := range b.Dx() {
-			p := ToUpright(Box{float64(x), float64(y), 1, 1}, orientation, float64(b.Dx()), float64(b.Dy()))
-			out.SetRGBA(int(p.X), int(p.Y), flat.At(x, y).(color.RGBA))
+	w, h := flat.Rect.Dx(), flat.Rect.Dy()
+	for y := range h {
+		for x := range w {
+			p := ToUpright(Box{float64(x), float64(y), 1, 1}, orientation, float64(w), float64(h))
+			out.SetRGBA(int(p.X), int(p.Y), flat.RGBAAt(x, y))
 		}
 	}
 	return out

@@ -98,16 +98,97 @@ func avif(t testing.TB, m *image.Gray, properties ...[]byte) []byte {
 }
 
 // heic codes a picture as HEIC: HEVC whose blocks are all raw samples. The sides must be multiples of 32.
-func heic(m *image.Gray, properties ...[]byte) []byte {
+func heic(m *image.Gray, properties ...[]byte) []byte { return heicColour(m, 128, 128, properties...) }
+
+// heicColour is heic with the same chroma all over.
+func heicColour(m *image.Gray, cb, cr byte, properties ...[]byte) []byte {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
+	return container(heif.HEIC, hevcConfig(w, h), hevc(m, cb, cr), w, h, append([][]byte{fullRange}, properties...)...)
+}
+
+var fullRange = box("colr", []byte("nclx"), u16(1, 13, 6), []byte{0x80})
+
+func hevcConfig(w, h int) []byte {
 	vps, sps, pps := parameterSets(w, h)
 	config := []byte{1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0, 0x0f, 3}
 	for i, set := range [][]byte{vps, sps, pps} {
 		config = append(append(append(config, byte(0x80|32+i)), u16(1, len(set))...), set...)
 	}
-	slice := nal(19, slice(m))
-	fullRange := box("colr", []byte("nclx"), u16(1, 13, 6), []byte{0x80})
-	return container(heif.HEIC, box("hvcC", config), append(u32(len(slice)), slice...), w, h, append([][]byte{fullRange}, properties...)...)
+	return box("hvcC", config)
+}
+
+func hevc(m *image.Gray, cb, cr byte) []byte {
+	slice := nal(19, slice(m, cb, cr))
+	return append(u32(len(slice)), slice...)
+}
+
+// heicAlpha is a HEIC of a picture, and of another one that is its opacity, called that by the name.
+func heicAlpha(m *image.Gray, cb, cr byte, alpha *image.Gray, name string) []byte {
+	w, h := m.Rect.Dx(), m.Rect.Dy()
+	data, opacity := hevc(m, cb, cr), hevc(alpha, 128, 128)
+	build := func(at int) []byte {
+		return slices.Concat(
+			box("ftyp", []byte("heic"), u32(0), []byte("mif1heic")),
+			full("meta", 0, 0,
+				full("hdlr", 0, 0, u32(0), []byte("pict"), make([]byte, 13)),
+				full("pitm", 0, 0, u16(1)),
+				full("iloc", 0, 0, []byte{0x44, 0}, u16(2), u16(1, 0, 1), u32(at, len(data)), u16(2, 0, 1), u32(at+len(data), len(opacity))),
+				full("iinf", 0, 0, u16(2), full("infe", 2, 0, u16(1, 0), []byte("hvc1\x00")), full("infe", 2, 1, u16(2, 0), []byte("hvc1\x00"))),
+				full("iref", 0, 0, box("auxl", u16(2, 1, 1))),
+				box("iprp", box("ipco", hevcConfig(w, h), full("ispe", 0, 0, u32(w, h)), fullRange, full("auxC", 0, 0, []byte(name+"\x00"))),
+					full("ipma", 0, 0, u32(2), u16(1), []byte{3, 0x81, 2, 3}, u16(2), []byte{4, 0x81, 2, 3, 0x84})),
+			),
+		)
+	}
+	head := build(len(build(0)) + 8)
+	return append(head, box("mdat", data, opacity)...)
+}
+
+// sequence makes an AVIF of one picture a film of one picture, which has no primary one.
+func sequence(still []byte, w, h int, properties ...[]byte) []byte {
+	config := bytes.Index(still, []byte("av1C")) - 4
+	data := still[bytes.Index(still, []byte("mdat"))+4:]
+	entry := slices.Concat(make([]byte, 6), u16(1), make([]byte, 16), u16(w, h), u32(0x480000, 0x480000, 0), u16(1), make([]byte, 32), u16(24, -1),
+		still[config:][:binary.BigEndian.Uint32(still[config:])], slices.Concat(properties...))
+	matrix := u32(0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+	build := func(at int) []byte {
+		return slices.Concat(
+			box("ftyp", []byte("avis"), u32(0), []byte("msf1avismiaf")),
+			box("moov",
+				full("mvhd", 0, 0, u32(0, 0, 1, 1, 0x10000), u16(0x100, 0), u32(0, 0), matrix, make([]byte, 24), u32(2)),
+				box("trak",
+					full("tkhd", 0, 1, u32(0, 0, 1, 0, 1, 0, 0), u16(0, 0, 0, 0), matrix, u32(w<<16, h<<16)),
+					box("mdia",
+						full("mdhd", 0, 0, u32(0, 0, 1, 1), u16(0, 0)),
+						full("hdlr", 0, 0, u32(0), []byte("pict"), make([]byte, 13)),
+						box("minf", full("vmhd", 0, 1, make([]byte, 8)), box("stbl",
+							full("stsd", 0, 0, u32(1), box("av01", entry)),
+							full("stts", 0, 0, u32(1, 1, 1)),
+							full("stsc", 0, 0, u32(1, 1, 1, 1)),
+							full("stsz", 0, 0, u32(0, 1, len(data))),
+							full("stco", 0, 0, u32(1, at)),
+							full("stss", 0, 0, u32(1, 1)),
+						)),
+					),
+				),
+			),
+		)
+	}
+	head := build(len(build(0)) + 8)
+	return append(head, box("mdat", data)...)
+}
+
+// branded replaces the brands of a file, the major one and the rest, the last of which fills up.
+func branded(body []byte, brands ...string) []byte {
+	body = bytes.Clone(body)
+	for i, at := 0, 8; at < int(binary.BigEndian.Uint32(body)); at += 4 {
+		if at == 12 {
+			continue
+		}
+		copy(body[at:], brands[min(i, len(brands)-1)])
+		i++
+	}
+	return body
 }
 
 // bits writes bits from the highest down, and numbers in Exp-Golomb code (ITU-T H.265, 9.2).
@@ -215,8 +296,8 @@ func parameterSets(w, h int) (vps, sps, pps []byte) {
 }
 
 // slice is the picture's only slice: its header, then for every block the arithmetic code of "undivided" and "raw",
-// and the samples (H.265, 7.3.8 and 9.3.4).
-func slice(m *image.Gray) []byte {
+// and the samples, chroma the same all over (H.265, 7.3.8 and 9.3.4).
+func slice(m *image.Gray, cb, cr byte) []byte {
 	b := &bits{}
 	b.put(0b10, 2) // first, keeps nothing
 	b.ue(0, 2, 0)  // parameter set, intra, quantiser as it is
@@ -237,8 +318,10 @@ func slice(m *image.Gray) []byte {
 				b.put(uint64(m.GrayAt(x0+x, y0+y).Y), 8)
 			}
 		}
-		for range 2 * 16 * 16 {
-			b.put(128, 8)
+		for _, v := range []byte{cb, cr} {
+			for range 16 * 16 {
+				b.put(uint64(v), 8)
+			}
 		}
 		span = 510 - 2 // the engine begins anew, and is told that this was not the last block
 	}

@@ -45,15 +45,7 @@ func DecodeWithin(body []byte, f Info, loops int64) error {
 		return err
 	}
 	defer i.mod.Close(i.ctx)
-	in, err := i.alloc(len(body), body)
-	if err != nil {
-		return err
-	}
-	if f.Format == AVIF {
-		_, err = i.avif(in, uint64(len(body)), f)
-	} else {
-		_, err = i.heic(in, uint64(len(body)), f)
-	}
+	_, err = i.decode(body, f)
 	return err
 }
 

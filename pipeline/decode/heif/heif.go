@@ -21,7 +21,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"image"
-	"iter"
 )
 
 // Names of the formats.
@@ -30,32 +29,49 @@ const (
 	HEIC = "heic"
 )
 
+// ErrSequence: a film of HEVC without a primary picture.
+var ErrSequence = errors.New("sequence without a primary picture")
+
 var (
 	errCut    = errors.New("cut short")
 	errNoItem = errors.New("no primary picture")
+	errLarge  = errors.New("size out of range")
 )
 
-// Sniff names the format by the brands of the file; empty when it is neither.
-func Sniff(b []byte) string {
-	for kind, data := range boxes(b) {
-		if kind != "ftyp" {
-			return ""
-		}
-		format := ""
-		for i := 0; i+4 <= len(data); i += 4 {
-			if i == 4 {
-				continue // a version stands between the main brand and the others
-			}
-			switch string(data[i : i+4]) {
-			case "avif", "avis":
-				return AVIF
-			case "heic", "heix", "heim", "heis", "hevc", "hevx":
+// Sniff names the format: by the coding of the primary picture, or by the brands where the boxes do not say it. An
+// image in this container that is neither AVIF nor HEIC is named by other.
+func Sniff(b []byte) (format, other string) {
+	still := false // a brand promises a picture, coded somehow
+	for brand := range brands(b) {
+		switch string(brand) {
+		case "avif", "avis":
+			format = AVIF
+		case "heic", "heix", "heim", "heis", "hevc", "hevx":
+			if format == "" {
 				format = HEIC
 			}
+		case "mif1", "mif2", "miaf", "msf1":
+			still = true
 		}
-		return format
 	}
-	return ""
+	if !still && format == "" {
+		return "", ""
+	}
+	c := read(b)
+	_, _, film := c.track()
+	switch coding := c.coding(); {
+	case coding == "av01":
+		return AVIF, ""
+	case coding == "hvc1":
+		return HEIC, ""
+	case coding != "":
+		return "", "HEIF coded as " + coding
+	case film:
+		return AVIF, ""
+	case format == "":
+		return "", "HEIF"
+	}
+	return format, ""
 }
 
 // Info is what the boxes say about the primary picture.
@@ -63,6 +79,8 @@ type Info struct {
 	Format        string
 	Width, Height int             // of what Decode returns
 	Turn          int             // EXIF's number for what is left to do to it, 1 to 8
+	sequence      bool            // the first frame of a film stands for the picture
+	alpha         bool            // of HEIC: another picture is its opacity
 	coded         image.Point     // before anything is applied
 	crop          image.Rectangle // of the coded picture
 	deep          bool            // more than 8 bits a sample
@@ -70,45 +88,41 @@ type Info struct {
 }
 
 // Parse reads the boxes. It allocates nothing and follows no references but those from the primary picture to its
-// properties.
+// properties, and to it from its opacity.
 func Parse(b []byte, format string) (Info, error) {
 	f := Info{Format: format, Turn: 1, body: len(b)}
-	var meta []byte
-	for kind, data := range boxes(b) {
-		if kind == "meta" && len(data) > 4 {
-			meta = data[4:]
-			break
-		}
-	}
-	primary, ok := uint32(0), false
-	var properties, links []byte
-	for kind, data := range boxes(meta) {
-		switch kind {
-		case "pitm":
-			primary, ok = item(data)
-		case "iprp":
-			for kind, data := range boxes(data) {
-				switch kind {
-				case "ipco":
-					properties = data
-				case "ipma":
-					links = data
-				}
+	c := read(b)
+	primary, ok := c.primaryItem()
+	all := c.properties
+	properties := func(yield func(string, []byte) bool) {
+		for index := range linked(c.links, primary) {
+			if !yield(property(c.properties, index)) {
+				return
 			}
 		}
 	}
-	if !ok || properties == nil {
+	switch {
+	case ok && c.properties != nil:
+		_, f.alpha = c.alpha()
+		f.alpha = f.alpha && format == HEIC
+	case ok || c.film == nil:
 		return f, errNoItem
+	case format == HEIC:
+		return f, ErrSequence
+	default:
+		if f.coded, all, f.sequence = c.track(); !f.sequence {
+			return f, errNoItem
+		}
+		properties = boxes(all)
 	}
 	angle, axis := 0, -1
 	var window []byte
-	for index := range linked(links, primary) {
-		kind, data := property(properties, index)
+	for kind, data := range properties {
 		switch {
-		case kind == "ispe" && len(data) >= 12:
+		case kind == "ispe" && len(data) >= 12 && !f.sequence:
 			w, h := binary.BigEndian.Uint32(data[4:]), binary.BigEndian.Uint32(data[8:])
 			if w > 1<<20 || h > 1<<20 {
-				return f, errors.New("size out of range")
+				return f, errLarge
 			}
 			f.coded = image.Pt(int(w), int(h))
 		case kind == "irot" && len(data) >= 1:
@@ -122,7 +136,7 @@ func Parse(b []byte, format string) (Info, error) {
 	if f.coded.X < 1 || f.coded.Y < 1 {
 		return f, errors.New("no size")
 	}
-	for kind, data := range boxes(properties) { // of all items: a picture may be made of tiles, which are items too
+	for kind, data := range boxes(all) { // of all items: a picture may be made of tiles, which are items too
 		f.deep = f.deep || kind == "av1C" && len(data) > 2 && data[2]&0x40 != 0 || kind == "hvcC" && len(data) > 17 && data[17]&7 != 0
 	}
 	f.crop = clap(window, f.coded)
@@ -135,88 +149,6 @@ func Parse(b []byte, format string) (Info, error) {
 		f.Width, f.Height = f.Height, f.Width
 	}
 	return f, nil
-}
-
-// boxes yields the boxes in b, with their content, up to the first that is broken. One that runs over the end is cut.
-func boxes(b []byte) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		for len(b) >= 8 {
-			size, head := uint64(binary.BigEndian.Uint32(b)), uint64(8)
-			switch {
-			case size == 0:
-				size = uint64(len(b))
-			case size == 1 && len(b) >= 16:
-				size, head = binary.BigEndian.Uint64(b[8:]), 16
-			}
-			if size < head {
-				return
-			}
-			end := min(size, uint64(len(b)))
-			if !yield(string(b[4:8]), b[head:end]) {
-				return
-			}
-			b = b[end:]
-		}
-	}
-}
-
-// item reads the number of the primary item.
-func item(pitm []byte) (uint32, bool) {
-	switch {
-	case len(pitm) >= 6 && pitm[0] == 0:
-		return uint32(binary.BigEndian.Uint16(pitm[4:])), true
-	case len(pitm) >= 8:
-		return binary.BigEndian.Uint32(pitm[4:]), true
-	}
-	return 0, false
-}
-
-// linked yields the indices, from 1, of an item's properties.
-func linked(ipma []byte, item uint32) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		if len(ipma) < 8 {
-			return
-		}
-		idLen, indexLen := 2, 1
-		if ipma[0] >= 1 {
-			idLen = 4
-		}
-		if ipma[3]&1 != 0 {
-			indexLen = 2
-		}
-		b := ipma[8:]
-		for len(b) >= idLen+1 {
-			id := uint32(binary.BigEndian.Uint16(b))
-			if idLen == 4 {
-				id = binary.BigEndian.Uint32(b)
-			}
-			n := int(b[idLen])
-			b = b[idLen+1:]
-			if len(b) < n*indexLen {
-				return
-			}
-			for i := range n {
-				index := int(b[i*indexLen] & 0x7f) // the top bit says "essential"
-				if indexLen == 2 {
-					index = index<<8 | int(b[i*indexLen+1])
-				}
-				if id == item && !yield(index) {
-					return
-				}
-			}
-			b = b[n*indexLen:]
-		}
-	}
-}
-
-// property is the one of that index, from 1.
-func property(ipco []byte, index int) (string, []byte) {
-	for kind, data := range boxes(ipco) {
-		if index--; index == 0 {
-			return kind, data
-		}
-	}
-	return "", nil
 }
 
 // clap is the part of the coded picture that is to be seen: a size and the offset of its centre from the picture's,

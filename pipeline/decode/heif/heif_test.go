@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -152,17 +153,126 @@ func TestCleanAperture(t *testing.T) {
 }
 
 func TestSniff(t *testing.T) {
-	for _, c := range []struct{ brands, want string }{
-		{"avif\x00\x00\x00\x00mif1", heif.AVIF}, {"avis\x00\x00\x00\x00", heif.AVIF}, {"mif1\x00\x00\x00\x00avif", heif.AVIF},
-		{"heic\x00\x00\x00\x00mif1", heif.HEIC}, {"mif1\x00\x00\x00\x00heic", heif.HEIC}, {"heix\x00\x00\x00\x00", heif.HEIC},
-		{"mp42\x00\x00\x00\x00isom", ""}, {"mif1avif", ""}, {"", ""},
+	for _, c := range []struct{ brands, want, other string }{
+		{"avif\x00\x00\x00\x00mif1", heif.AVIF, ""}, {"avis\x00\x00\x00\x00", heif.AVIF, ""}, {"mif1\x00\x00\x00\x00avif", heif.AVIF, ""},
+		{"heic\x00\x00\x00\x00mif1", heif.HEIC, ""}, {"mif1\x00\x00\x00\x00heic", heif.HEIC, ""}, {"heix\x00\x00\x00\x00", heif.HEIC, ""},
+		{"mp42\x00\x00\x00\x00isomav01", "", ""}, {"mif1\x00\x00\x00\x00miaf", "", "HEIF"}, {"", "", ""},
 	} {
-		if got := heif.Sniff(box("ftyp", []byte(c.brands))); got != c.want {
-			t.Errorf("%q is %q", c.brands, got)
+		if got, other := heif.Sniff(box("ftyp", []byte(c.brands))); got != c.want || other != c.other {
+			t.Errorf("%q is %q, %q", c.brands, got, other)
 		}
 	}
-	if got := heif.Sniff(box("moov")); got != "" {
-		t.Errorf("no brands: %q", got)
+	if got, other := heif.Sniff(box("moov")); got != "" || other != "" {
+		t.Errorf("no brands: %q, %q", got, other)
+	}
+}
+
+// The kind of the primary picture says how a file is coded, whatever its brands.
+func TestBrands(t *testing.T) {
+	m := photo(64, 32)
+	for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
+		for _, brands := range [][]string{
+			{"mif1", format}, {"miaf", format}, {"heix", format}, {"xxxx", format}, {"msf1", "mif1"}, {"mif1"}, {"miaf"}, {"avif", "heic"}, {"heic", "avif", "mif1"},
+		} {
+			img, err := decoded(t, branded(body, brands...))
+			if err != nil || img.Format != format {
+				t.Errorf("%s with the brands %v: %+v, %v", format, brands, img, err)
+				continue
+			}
+			same(t, img.Luma, m)
+		}
+		if _, err := decoded(t, branded(body, "isom")); !errors.Is(err, decode.ErrNotImage) {
+			t.Errorf("%s with a film's brands: %v", format, err)
+		}
+		at := bytes.Index(body, []byte("infe")) + 12
+		for _, coding := range []string{"jpeg", "j2k1", "avc1", "vvc1", "unci"} {
+			other := branded(body, "mif1")
+			copy(other[at:], coding)
+			if _, err := decoded(t, other); !errors.Is(err, decode.ErrUnsupported) {
+				t.Errorf("HEIF coded as %s: %v", coding, err)
+			}
+		}
+	}
+}
+
+// A film without a primary picture is its first frame.
+func TestSequence(t *testing.T) {
+	m := photo(96, 64)
+	still := avif(t, m)
+	for _, body := range [][]byte{sequence(still, 96, 64), branded(sequence(still, 96, 64), "msf1"), branded(sequence(still, 96, 64), "avif", "avis")} {
+		img := mustDecode(t, body)
+		if img.Format != heif.AVIF || img.Width != 96 || img.Height != 64 {
+			t.Errorf("%+v", img)
+		}
+		same(t, img.Luma, m)
+	}
+	same(t, mustDecode(t, sequence(still, 96, 64, box("irot", []byte{1}))).Luma, turned(m, 1, -1))
+	if _, err := decoded(t, branded(sequence(still, 96, 64), "hevc", "msf1")); err != nil {
+		t.Errorf("AV1 in a film of another brand: %v", err)
+	}
+	hevc := branded(bytes.Replace(sequence(still, 96, 64), []byte("av01"), []byte("hvc1"), 1), "hevc", "msf1")
+	if _, err := decoded(t, hevc); !errors.Is(err, decode.ErrUnsupported) {
+		t.Errorf("a film of HEVC: %v", err)
+	}
+	if _, err := decoded(t, still[:len(still)-len(still)/2]); !errors.Is(err, decode.ErrBadImage) {
+		t.Errorf("half of a still picture: %v", err)
+	}
+}
+
+// What is not opaque lies on white, in grey and in colour.
+func TestAlpha(t *testing.T) {
+	m, alpha := photo(64, 64), photo(64, 64)
+	for i := range alpha.Pix {
+		alpha.Pix[i] = uint8(i / 16)
+	}
+	want := image.NewGray(m.Rect)
+	for i, v := range m.Pix {
+		a := int(alpha.Pix[i])
+		want.Pix[i] = uint8((int(v)*a + 255*(255-a) + 127) / 255)
+	}
+	for _, name := range []string{"urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"} {
+		body := heicAlpha(m, 128, 128, alpha, name)
+		same(t, mustDecode(t, body).Luma, want)
+		picture, _, err := decode.Color(body, decode.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for y := range 64 {
+			for x := range 64 {
+				r, g, b, _ := picture.At(x, y).RGBA()
+				for _, v := range []uint32{r, g, b} {
+					if d := int(v>>8) - int(want.GrayAt(x, y).Y); d < -2 || d > 2 {
+						t.Fatalf("pixel %d,%d is %d off in colour", x, y, d)
+					}
+				}
+			}
+		}
+	}
+	same(t, mustDecode(t, heicAlpha(m, 128, 128, alpha, "urn:mpeg:hevc:2015:auxid:2")).Luma, m) // depth
+	broken := heicAlpha(m, 128, 128, alpha, "urn:mpeg:hevc:2015:auxid:1")
+	clear(broken[len(broken)-64*64:])
+	if _, err := decoded(t, broken); err != nil {
+		t.Errorf("a picture whose opacity is damaged: %v", err)
+	}
+}
+
+// Pictures that people look at have their colours.
+func TestColour(t *testing.T) {
+	m := photo(64, 64)
+	for i := range m.Pix {
+		m.Pix[i] = 120
+	}
+	picture, _, err := decode.Color(heicColour(m, 90, 200), decode.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := color.RGBAModel.Convert(color.YCbCr{Y: 120, Cb: 90, Cr: 200}).(color.RGBA)
+	for y := range 64 {
+		for x := range 64 {
+			if got := color.RGBAModel.Convert(picture.At(x, y)); got != want {
+				t.Fatalf("pixel %d,%d is %v, not %v", x, y, got, want)
+			}
+		}
 	}
 }
 
@@ -224,7 +334,7 @@ func TestFlippedBits(t *testing.T) {
 				if probeErr != nil || img.Width != h.Width || img.Height != h.Height || len(img.Luma.Pix) != h.Width*h.Height {
 					t.Fatalf("header %+v, %v; image %+v", h, probeErr, img)
 				}
-			case !errors.Is(err, decode.ErrBadImage) && !errors.Is(err, decode.ErrNotImage) && !errors.Is(err, decode.ErrTooManyPixels):
+			case !decode.IsRefusal(err):
 				t.Fatal(err)
 			}
 		}
@@ -285,9 +395,11 @@ func FuzzParse(f *testing.F) {
 	m := photo(32, 32)
 	f.Add(heic(m))
 	f.Add(heic(m, box("irot", []byte{1}), box("imir", []byte{0}), box("clap", u32(20, 1, 20, 1, 1, 1, 1, 1))))
+	f.Add(heicAlpha(m, 100, 160, m, "urn:mpeg:hevc:2015:auxid:1"))
+	f.Add(sequence(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30), 40, 30))
 	f.Add(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30, box("irot", []byte{3})))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		format := heif.Sniff(body)
+		format, _ := heif.Sniff(body)
 		info, err := heif.Parse(body, format)
 		if err != nil {
 			return

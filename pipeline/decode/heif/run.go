@@ -28,6 +28,7 @@ const (
 	baseMemory  = 16 << 20
 	pixelMemory = 20 // bytes; 8-bit RGBA twice, planes at full resolution with their references and alpha: 10 to 15
 	deepMemory  = 2 * pixelMemory
+	alphaMemory = 6 // more: what decoding a picture leaves behind when its opacity is decoded, and that
 
 	// MaxMemory is the largest memory a module can have.
 	MaxMemory = 2 << 30
@@ -43,6 +44,9 @@ func (f Info) Memory() int64 {
 	if f.deep {
 		n = deepMemory
 	}
+	if f.alpha {
+		n += alphaMemory
+	}
 	return baseMemory + n*int64(f.coded.X)*int64(f.coded.Y) + 3*int64(f.body)
 }
 
@@ -53,11 +57,27 @@ type program struct {
 }
 
 var programs = map[string]func() (*program, error){
-	AVIF: sync.OnceValues(func() (*program, error) { return compile(avifModule) }),
-	HEIC: sync.OnceValues(func() (*program, error) { return compile(heicModule) }),
+	AVIF: sync.OnceValues(func() (*program, error) { return compile(avifModule, nil) }),
+	HEIC: sync.OnceValues(func() (*program, error) { return compile(heicModule, mendCr) }),
 }
 
-func compile(packed []byte) (*program, error) {
+// mendCr gives heic's decode call the plane Cr. It asks libheif for it with NULL for the length of a row, which this
+// libheif refuses; what is copied then is the beginning of the module's memory. In its code
+//
+//	heif_image_get_plane_readonly(img, heif_channel_Cr, NULL)
+//
+// NULL becomes the lowest address of decode's own frame on the stack, which holds nothing any more. Another build of
+// the module, without these instructions, stays as it is.
+func mendCr(code []byte) []byte {
+	const img, cr, null, frame, call = "\x20\x29\x28\x02\x0c", "\x41\x02", "\x41\x00", "\x20\x29", "\x10"
+	if old := []byte(img + cr + null + call); bytes.Count(code, old) == 1 {
+		return bytes.Replace(code, old, []byte(img+cr+frame+call), 1)
+	}
+	return code
+}
+
+// compile unpacks a module, changes it if there is something to mend, and compiles it.
+func compile(packed []byte, mend func([]byte) []byte) (*program, error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
@@ -65,6 +85,9 @@ func compile(packed []byte) (*program, error) {
 	code, err := io.ReadAll(z)
 	if err != nil {
 		return nil, err
+	}
+	if mend != nil {
+		code = mend(code)
 	}
 	if code, err = meter(code); err != nil {
 		return nil, err
@@ -201,19 +224,72 @@ func Decode(body []byte, f Info) (image.Image, error) {
 	}
 	pixels := int64(f.coded.X) * int64(f.coded.Y)
 	loops := baseLoops + pixelLoops*pixels + byteLoops*int64(len(body))
+	if f.alpha {
+		loops *= 2
+	}
 	i, err := p.start(f.Memory(), loops/perTick)
 	if err != nil {
 		return nil, err
 	}
 	defer i.mod.Close(i.ctx)
+	return i.decode(body, f)
+}
+
+// decode is Decode in an instance.
+func (i *instance) decode(body []byte, f Info) (image.Image, error) {
 	in, err := i.alloc(len(body), body)
 	if err != nil {
 		return nil, err
 	}
-	if f.Format == AVIF {
-		return i.avif(in, uint64(len(body)), f)
+	file, err := i.view(in, len(body)) // the module's copy, which it reads when it is called
+	if err != nil {
+		return nil, err
 	}
-	return i.heic(in, uint64(len(body)), f)
+	size := uint64(len(body))
+	if f.Format == AVIF {
+		brand := "avif"
+		if f.sequence {
+			brand = "avis"
+		}
+		rebrand(file, brand)
+		return i.avif(in, size, f)
+	}
+	rebrand(file, "heic")
+	m, err := i.heic(in, size, f)
+	if err != nil || !f.alpha || !showAlpha(file) {
+		return m, err
+	}
+	opacity, err := i.heic(in, size, f)
+	if errors.Is(err, errEndless) {
+		return nil, err
+	}
+	return masked(m, opacity), nil // a picture without its alpha is better than none
+}
+
+// masked is a picture with the luma of another as its opacity; without one it stays as it is.
+func masked(m, opacity image.Image) image.Image {
+	var a *image.Gray
+	switch o := opacity.(type) {
+	case *image.Gray:
+		a = o
+	case *image.YCbCr:
+		a = &image.Gray{Pix: o.Y, Stride: o.YStride, Rect: o.Rect}
+	default:
+		return m
+	}
+	switch m := m.(type) {
+	case *image.YCbCr:
+		return &image.NYCbCrA{YCbCr: *m, A: a.Pix, AStride: a.Stride}
+	case *image.Gray:
+		for y := range m.Rect.Dy() {
+			row, opacity := m.Pix[y*m.Stride:][:m.Rect.Dx()], a.Pix[y*a.Stride:]
+			for x, v := range row { // on white
+				o := uint32(opacity[x])
+				row[x] = uint8((uint32(v)*o + 255*(255-o) + 127) / 255)
+			}
+		}
+	}
+	return m
 }
 
 // answers reads the numbers that a decode call left.

@@ -1,0 +1,175 @@
+package decode
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"image"
+	"maps"
+	"math/bits"
+	"slices"
+	"testing"
+)
+
+// tags are the entries of a TIFF directory.
+type tags map[uint16][]uint32
+
+// write makes a TIFF of one strip, little-endian, with some entries replaced; nil removes one.
+func (base tags) write(strip []byte, changes tags) []byte {
+	all := maps.Clone(base)
+	maps.Copy(all, changes)
+	all[tagStrips], all[tagStripBytes] = []uint32{8}, []uint32{uint32(len(strip))}
+	if v, ok := changes[tagStripBytes]; ok {
+		all[tagStripBytes] = v
+	}
+	b := append([]byte("II*\x00"), 0, 0, 0, 0)
+	b = append(b, strip...)
+	at := map[uint16]uint32{}
+	for tag, v := range all {
+		at[tag] = uint32(len(b))
+		if len(v) > 1 {
+			for _, x := range v {
+				b = binary.LittleEndian.AppendUint32(b, x)
+			}
+		}
+		if len(v) == 0 {
+			delete(all, tag)
+		}
+	}
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(all)))
+	for _, tag := range slices.Sorted(maps.Keys(all)) {
+		v := all[tag]
+		b = binary.LittleEndian.AppendUint16(b, tag)
+		b = binary.LittleEndian.AppendUint16(b, typeLong)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(v)))
+		if len(v) == 1 {
+			b = binary.LittleEndian.AppendUint32(b, v[0])
+		} else {
+			b = binary.LittleEndian.AppendUint32(b, at[tag])
+		}
+	}
+	return append(b, 0, 0, 0, 0)
+}
+
+// What x/image does not read, or reads wrongly, is unsupported; what it reads is right.
+func TestTIFFKinds(t *testing.T) {
+	const w, h = 24, 10
+	m := grey(photo(w, h))
+	var rgb []byte
+	for _, v := range m.Pix {
+		rgb = append(rgb, v, v, v)
+	}
+	greyTags := tags{tagWidth: {w}, tagHeight: {h}, tagBits: {8}, tagCompression: {1}, tagPhotometric: {1}, tagSamples: {1}, tagStripRows: {h}}
+	rgbTags := maps.Clone(greyTags)
+	maps.Copy(rgbTags, tags{tagBits: {8, 8, 8}, tagPhotometric: {2}, tagSamples: {3}})
+	inverse := image.NewGray(m.Rect)
+	for i, v := range m.Pix {
+		inverse.Pix[i] = ^v
+	}
+	ramp := make([]uint32, 768) // of 8 bits, where 16 are meant
+	for i := range ramp {
+		ramp[i] = uint32(i % 256)
+	}
+	for name, c := range map[string]struct {
+		body []byte
+		want *image.Gray
+	}{
+		"grey":                 {greyTags.write(m.Pix, nil), m},
+		"white is 0":           {greyTags.write(m.Pix, tags{tagPhotometric: {0}}), inverse},
+		"RGB":                  {rgbTags.write(rgb, nil), m},
+		"no number of samples": {rgbTags.write(rgb, tags{tagSamples: nil}), m},
+		"planes of one sample": {greyTags.write(m.Pix, tags{tagPlanar: {2}}), m},
+		"palette of 8 bits":    {greyTags.write(m.Pix, tags{tagPhotometric: {3}, tagColorMap: ramp}), m},
+	} {
+		img, err := decoded(t, c.body, Options{})
+		if err != nil || img.Format != TIFF {
+			t.Errorf("%s: %+v, %v", name, img, err)
+			continue
+		}
+		if most, _ := difference(t, img.Luma, c.want); most > 1 {
+			t.Errorf("%s: off by %d", name, most)
+		}
+	}
+	for name, body := range map[string][]byte{
+		"JPEG":                   greyTags.write(m.Pix, tags{tagCompression: {7}}),
+		"old JPEG":               greyTags.write(m.Pix, tags{tagCompression: {6}}),
+		"zstd":                   greyTags.write(m.Pix, tags{tagCompression: {50000}}),
+		"fax runs":               greyTags.write(m.Pix, tags{tagCompression: {2}, tagBits: {1}}),
+		"fax in two dimensions":  greyTags.write(m.Pix, tags{tagCompression: {3}, tagBits: {1}, tagT4Options: {1}}),
+		"inks":                   rgbTags.write(rgb, tags{tagPhotometric: {5}, tagBits: {8, 8, 8, 8}, tagSamples: {4}}),
+		"YCbCr":                  rgbTags.write(rgb, tags{tagPhotometric: {6}}),
+		"Lab":                    rgbTags.write(rgb, tags{tagPhotometric: {8}}),
+		"float":                  greyTags.write(m.Pix, tags{tagBits: {32}, tagSampleFormat: {3}}),
+		"signed":                 greyTags.write(m.Pix, tags{tagSampleFormat: {2}}),
+		"4 bits":                 greyTags.write(m.Pix, tags{tagBits: {4}}),
+		"12 bits":                greyTags.write(m.Pix, tags{tagBits: {12}}),
+		"5-6-5 bits":             rgbTags.write(rgb, tags{tagBits: {5, 6, 5}}),
+		"planes":                 rgbTags.write(rgb, tags{tagPlanar: {2}}),
+		"grey and opacity":       greyTags.write(m.Pix, tags{tagBits: {8, 8}, tagSamples: {2}, tagExtraSamples: {2}}),
+		"a sample without sense": rgbTags.write(rgb, tags{tagBits: {8, 8, 8, 8}, tagSamples: {4}, tagExtraSamples: {0}}),
+		"one depth for three":    rgbTags.write(rgb, tags{tagBits: {8}}),
+		"predictor of floats":    greyTags.write(m.Pix, tags{tagCompression: {8}, tagPredictor: {3}}),
+		"predictor, no codes":    greyTags.write(m.Pix, tags{tagPredictor: {2}}),
+		"low bits first":         greyTags.write(m.Pix, tags{tagFillOrder: {2}}),
+		"no lengths":             greyTags.write(m.Pix, tags{tagStripBytes: nil}),
+	} {
+		h, err := Probe(body, Options{})
+		if !errors.Is(err, ErrUnsupported) || h.Format != TIFF || h.Width != w {
+			t.Errorf("%s: %+v, %v", name, h.Header, err)
+		}
+	}
+	unsorted := greyTags.write(m.Pix, nil)
+	at := binary.LittleEndian.Uint32(unsorted[4:]) + 2
+	first := bytes.Clone(unsorted[at:][:12])
+	copy(unsorted[at:], unsorted[at+12:][:12])
+	copy(unsorted[at+12:], first)
+	if _, err := decoded(t, unsorted, Options{}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("tags out of order: %v", err)
+	}
+	for name, body := range map[string][]byte{
+		"cut":               rgbTags.write(rgb[:100], nil),
+		"no strips":         exifSize(20, 10),
+		"damaged deflate":   greyTags.write(m.Pix, tags{tagCompression: {8}}),
+		"directory outside": []byte("II*\x00\xff\xff\xff\x7f"),
+	} {
+		if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The "white" of fax codes is 0: it is shown white or black by what 0 stands for, as libtiff does it.
+func TestTIFFFax(t *testing.T) {
+	// Two rows of 8 pixels (T.6): three white, five black; then the same, twice "vertical, 0 off" to either edge.
+	var strip uint32
+	n := 0
+	put := func(code uint32, length int) { strip, n = strip<<length|code, n+length }
+	put(0b001, 3)  // horizontal
+	put(0b1000, 4) // 3 white
+	put(0b0011, 4) // 5 black
+	put(0b1, 1)    // as above
+	put(0b1, 1)
+	strip <<= 32 - n
+	data := binary.BigEndian.AppendUint32(nil, strip)
+	reversed := make([]byte, len(data))
+	for i, b := range data {
+		reversed[i] = bits.Reverse8(b)
+	}
+	base := tags{tagWidth: {8}, tagHeight: {2}, tagBits: {1}, tagCompression: {4}, tagSamples: {1}, tagStripRows: {2}}
+	for _, photometric := range []uint32{0, 1} {
+		for _, body := range [][]byte{
+			base.write(data, tags{tagPhotometric: {photometric}}),
+			base.write(reversed, tags{tagPhotometric: {photometric}, tagFillOrder: {2}}),
+		} {
+			img := mustDecode(t, body, Options{})
+			for y := range 2 {
+				for x := range 8 {
+					if got, black := img.Luma.GrayAt(x, y).Y, (x >= 3) == (photometric == 0); got != map[bool]uint8{true: 0, false: 255}[black] {
+						t.Fatalf("photometric %d: pixel %d,%d is %d", photometric, x, y, got)
+					}
+				}
+			}
+		}
+	}
+}
