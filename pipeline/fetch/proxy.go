@@ -25,12 +25,21 @@ import (
 func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
 	switch setting {
 	case "":
-		choose := httpproxy.FromEnvironment().ProxyFunc()
+		env := httpproxy.FromEnvironment()
+		for name, value := range map[string]string{"HTTP_PROXY": env.HTTPProxy, "HTTPS_PROXY": env.HTTPSProxy} {
+			if value == "" {
+				continue
+			}
+			if !strings.Contains(value, "://") {
+				value = "http://" + value // httpproxy does so, too
+			}
+			if _, err := parseProxy(value); err != nil { // httpproxy would do without a proxy
+				return nil, fmt.Errorf("the variable %s: %w; --proxy none connects without it", name, err)
+			}
+		}
+		choose := env.ProxyFunc()
 		return func(u *url.URL) (*url.URL, error) {
 			p, err := choose(u)
-			if err == nil && p != nil && !knownProxy(p) {
-				err = fmt.Errorf("%s: no kind of proxy that is known here", p.Scheme)
-			}
 			if err != nil {
 				return nil, &proxyError{err}
 			}
@@ -39,15 +48,28 @@ func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
 	case "none":
 		return func(*url.URL) (*url.URL, error) { return nil, nil }, nil
 	}
-	p, err := url.Parse(setting)
-	if err != nil || p.Host == "" || !knownProxy(p) {
-		return nil, fmt.Errorf("proxy %q: give http://, https:// or socks5:// and a host", Redact(setting))
+	p, err := parseProxy(setting)
+	if err != nil {
+		return nil, fmt.Errorf("--proxy: %w", err)
 	}
 	return func(*url.URL) (*url.URL, error) { return p, nil }, nil
 }
 
-func knownProxy(p *url.URL) bool {
-	return p.Scheme == "http" || p.Scheme == "https" || p.Scheme == "socks5" || p.Scheme == "socks5h"
+var errProxyURL = errors.New("not the URL of a proxy (not shown, since it may hold a password): write http://HOST:PORT, " +
+	"https://… or socks5://…, with USER:PASSWORD@ before HOST if needed; / ? # % : @ in these are %2F %3F %23 %25 %3A %40")
+
+// parseProxy reads a proxy's URL. One with a path is refused: it is a password with a slash more often than not. The
+// error shows nothing of the URL.
+func parseProxy(s string) (*url.URL, error) {
+	p, err := url.Parse(s)
+	if err != nil || p.Hostname() == "" || p.Path != "" && p.Path != "/" || p.RawQuery != "" || p.Fragment != "" {
+		return nil, errProxyURL
+	}
+	switch p.Scheme {
+	case "http", "https", "socks5", "socks5h":
+		return p, nil
+	}
+	return nil, errProxyURL
 }
 
 // proxyError is a proxy that fails us: no row may be spent on it.

@@ -405,9 +405,34 @@ func TestProxyFromEnvironment(t *testing.T) {
 	if _, e := attempt(t, none, "http://site.test:"+portOf(t, s.URL)+"/i/0/x"); e != nil || len(asked) != 1 {
 		t.Errorf("no proxy: %v, asked %q", e, asked)
 	}
-	t.Setenv("HTTP_PROXY", "gopher://proxy.test")
-	odd := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "10.1.2.3"})})
-	if _, e := attempt(t, odd, "http://site.test/"); e == nil || !e.Outage {
-		t.Errorf("an unknown kind of proxy: %v", e)
+}
+
+// TestProxyIsNotShown: a proxy that is refused may hold a password, wherever a parser would look for it.
+func TestProxyIsNotShown(t *testing.T) {
+	for _, bad := range []string{"http://user:se/cret@proxy.test:3128", "user:secret@proxy.test:3128", "http://user:1/secret@proxy.test", "http://user:secret",
+		"http://user:1?secret@proxy.test", "http://user:1#secret@proxy.test", "http://user:%zsecret@proxy.test", "gopher://user:secret@proxy.test", "//user:secret@proxy.test",
+		"http:user:secret@proxy.test", "secret", "http://user:secret@:3128", "http:///secret", "ftp://secret", "http://user:se cret@proxy.test", "user:secret@"} {
+		if _, err := fetch.New(fetch.Options{Proxy: bad}); err == nil || strings.Contains(err.Error(), "cret") || !strings.Contains(err.Error(), "--proxy") {
+			t.Errorf("--proxy %s: %v", bad, err)
+		}
+	}
+	for _, name := range []string{"HTTP_PROXY", "https_proxy"} {
+		for _, bad := range []string{"http://user:se/cret@proxy.test", "http://user:p%zsecret@proxy.test", "gopher://secret", "user:1/secret@proxy.test"} {
+			t.Setenv(name, bad)
+			if _, err := fetch.New(fetch.Options{}); err == nil || strings.Contains(err.Error(), "cret") || !strings.Contains(err.Error(), strings.ToUpper(name)) {
+				t.Errorf("%s=%s: %v", name, bad, err)
+			}
+			f, err := fetch.New(fetch.Options{Proxy: "none"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+		t.Setenv(name, "user:secret@proxy.test:3128")
+		f, err := fetch.New(fetch.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
 	}
 }
