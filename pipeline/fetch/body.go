@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -127,7 +128,7 @@ func (a *attempt) read(resp *http.Response, buf *buffer) error {
 	if resp.ContentLength > limit {
 		return &Error{Reason: TooLarge, Err: fmt.Errorf("%d bytes announced", resp.ContentLength)}
 	}
-	wire := &wire{a: a, r: resp.Body}
+	wire := &wire{a: a, r: resp.Body, chunked: len(resp.TransferEncoding) > 0}
 	r, memory, err := decoded(wire, resp.Header.Values("Content-Encoding"))
 	if err != nil {
 		return a.bodyError(wire, err)
@@ -177,29 +178,57 @@ func (a *attempt) read(resp *http.Response, buf *buffer) error {
 
 // bodyError is nil for the end of a body. What the connection did outweighs what a decoder made of it.
 func (a *attempt) bodyError(w *wire, err error) error {
+	if err == io.EOF {
+		w.finish()
+	}
 	switch {
 	case w.err != nil && w.err != io.EOF:
 		return w.err
 	case err == io.EOF:
 		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &Error{Reason: Truncated, Err: errors.New("the content encoding is cut")}
 	}
 	return &Error{Reason: HTTPError, Err: fmt.Errorf("content encoding: %w", err)}
 }
 
 // wire reads a body as it comes from the connection, and keeps the error that it ended with.
 type wire struct {
-	a   *attempt
-	r   io.Reader
-	err error
+	a       *attempt
+	r       io.Reader
+	chunked bool
+	err     error
+}
+
+// What is read behind the end that a decoder found, to see whether the message itself is whole.
+const (
+	behindBytes = 64 << 10
+	behindTime  = 2 * time.Second
+)
+
+// finish reads what stands behind a complete content encoding. If that has no end in sight, nobody needs it.
+func (w *wire) finish() {
+	if w.err != nil {
+		return
+	}
+	w.a.atMost(behindTime)
+	io.CopyN(io.Discard, w, behindBytes)
+	if errors.Is(w.err, errTimeout) || errors.Is(w.err, errTooSlow) {
+		w.err = nil
+	}
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.a.throttled(w.r, p)
 	w.a.received.Add(int64(n))
-	if err != nil {
-		if cause := context.Cause(w.a.ctx); cause != nil && err != io.EOF {
+	if err != nil && err != io.EOF {
+		if cause := context.Cause(w.a.ctx); cause != nil {
 			err = cause
+		} else if w.chunked && w.a.hop.conn.cutBehindLastChunk(err) {
+			err = io.EOF
 		}
+	}
+	if err != nil {
 		w.err = err
 	}
 	return n, err

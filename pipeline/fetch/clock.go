@@ -68,9 +68,12 @@ func (a *attempt) outside(wait func() error) error {
 }
 
 // quickly leaves the attempt a moment to read what only makes its connection reusable.
-func (a *attempt) quickly() {
-	if time.Until(a.due) > 250*time.Millisecond && a.timer.Stop() {
-		a.timer.Reset(250 * time.Millisecond)
+func (a *attempt) quickly() { a.atMost(250 * time.Millisecond) }
+
+// atMost leaves the attempt no more than d.
+func (a *attempt) atMost(d time.Duration) {
+	if time.Until(a.due) > d && a.timer.Stop() {
+		a.timer.Reset(d)
 	}
 }
 

@@ -33,7 +33,11 @@ func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	h := hopOf(ctx)
 	ctx, cancel := h.bind(ctx)
 	defer cancel()
-	return d.connect(ctx, h, addr)
+	c, err := d.connect(ctx, h, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
 }
 
 // dialTLS is dial, with the handshake after it.
@@ -46,7 +50,11 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(addr)
-	return d.handshake(ctx, c, host)
+	t, err := d.handshake(ctx, c, host)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: t}, nil
 }
 
 // bind lets a dial end with its attempt. net/http would let it go on, for others to use.

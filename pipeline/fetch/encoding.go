@@ -2,9 +2,6 @@ package fetch
 
 import (
 	"bufio"
-	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
 	"errors"
 	"io"
 	"strings"
@@ -23,7 +20,8 @@ const (
 
 // decoded undoes a body's content encodings. We ask for none, since images are compressed already, but servers send
 // what they like. It also returns how much memory the decoders take. An encoding without meaning is passed over, as
-// browsers do. A result that is an io.Closer has to be closed.
+// browsers do, and an empty body is empty in every encoding. Bytes behind a complete stream are ignored; for one that
+// was cut the reader returns io.ErrUnexpectedEOF. A result that is an io.Closer has to be closed.
 func decoded(r io.Reader, header []string) (io.Reader, int64, error) {
 	if len(header) == 0 {
 		return r, 0, nil
@@ -31,32 +29,20 @@ func decoded(r io.Reader, header []string) (io.Reader, int64, error) {
 	codings := strings.Split(strings.ToLower(strings.Join(header, ",")), ",")
 	memory, layers := int64(0), 0
 	for i := len(codings) - 1; i >= 0; i-- { // they are listed in the order they were applied
-		var err error
-		inner := r
-		switch strings.TrimSpace(codings[i]) {
-		case "gzip", "x-gzip":
-			r, err = gzip.NewReader(r)
-			memory += flateMemory
-		case "deflate":
-			r, err = inflate(r)
-			memory += flateMemory
-		case "br":
-			r = brotliBody{brotli.NewReader(io.MultiReader(r, strings.NewReader("\xff")))}
-			memory += brMemory
-		case "zstd":
-			var d *zstd.Decoder
-			d, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxWindow(zstdWindow))
-			if err == nil {
-				r = d.IOReadCloser()
-			}
-			memory += zstdMemory
-		default:
+		undo := decoders[strings.TrimSpace(codings[i])]
+		if undo.open == nil {
 			continue
 		}
-		if err != nil {
+		inner := r
+		b := bufio.NewReader(r)
+		if _, err := b.Peek(1); err == io.EOF {
+			return r, memory, nil
+		}
+		var err error
+		if r, err = undo.open(b); err != nil {
 			return inner, 0, err
 		}
+		memory += undo.memory
 		if layers++; layers > 2 {
 			return inner, 0, errors.New("more than two layers")
 		}
@@ -64,29 +50,68 @@ func decoded(r io.Reader, header []string) (io.Reader, int64, error) {
 	return r, memory, nil
 }
 
-// inflate reads deflate as the standard has it, inside zlib, or bare, as some servers send it.
-func inflate(r io.Reader) (io.Reader, error) {
-	b := bufio.NewReader(r)
-	head, err := b.Peek(2)
-	if err != nil {
-		return nil, err
-	}
-	if head[0]&0x0f == 8 && (uint16(head[0])<<8|uint16(head[1]))%31 == 0 {
-		return zlib.NewReader(b)
-	}
-	return flate.NewReader(b), nil
+type decoder struct {
+	open   func(*bufio.Reader) (io.Reader, error)
+	memory int64
+}
+
+var decoders = map[string]decoder{
+	"gzip":    {gunzip, flateMemory},
+	"x-gzip":  {gunzip, flateMemory},
+	"deflate": {inflate, flateMemory},
+	"br":      {unbrotli, brMemory},
+	"zstd":    {unzstd, zstdMemory},
 }
 
 // brotliBody tells a stream that ended from one that was cut, which its decoder does not: one byte more than there is
 // is fed to it, and only a stream that ended finds that too much.
-type brotliBody struct{ r *brotli.Reader }
+type brotliBody struct {
+	r    *brotli.Reader
+	more *strings.Reader // the byte
+}
+
+func unbrotli(r *bufio.Reader) (io.Reader, error) {
+	more := strings.NewReader("\xff")
+	return brotliBody{brotli.NewReader(io.MultiReader(r, more)), more}, nil
+}
+
+// errBehind is what the decoder says of bytes behind a complete stream, such as the empty one here.
+var errBehind = func() error {
+	_, err := brotli.NewReader(strings.NewReader("\x3b\xff")).Read(make([]byte, 1))
+	return err
+}()
 
 func (b brotliBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	switch {
-	case err == io.EOF:
+	case err == nil:
+	case err == errBehind:
+		err = io.EOF
+	case b.more.Len() == 0: // it asked for more than there was
 		err = io.ErrUnexpectedEOF
-	case err != nil && err.Error() == "brotli: excessive input":
+	}
+	return n, err
+}
+
+// zstdBody ends behind a frame that no other one follows.
+type zstdBody struct {
+	io.ReadCloser
+	some bool // bytes came out: what is no frame stands behind one
+}
+
+func unzstd(r *bufio.Reader) (io.Reader, error) {
+	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(zstdWindow))
+	if err != nil {
+		return nil, err
+	}
+	return &zstdBody{ReadCloser: d.IOReadCloser()}, nil
+}
+
+func (z *zstdBody) Read(p []byte) (int, error) {
+	n, err := z.ReadCloser.Read(p)
+	z.some = z.some || n > 0
+	if z.some && errors.Is(err, zstd.ErrMagicMismatch) {
 		err = io.EOF
 	}
 	return n, err

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -101,6 +100,7 @@ var (
 	errTimeout  = errors.New("no end within the time for an attempt")
 	errTooSlow  = errors.New("slower than the minimum rate")
 	errStale    = errors.New("several connections in a row were reset")
+	errUnwanted = errors.New("the body of a redirect")
 	errFinished = errors.New("attempt is over")
 )
 
@@ -157,8 +157,8 @@ func classify(err error) *Error {
 		e.Reason = Timeout
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		e.Reason = Truncated
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"):
-		e.Reason = Reset // net/http has no name for the last
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		e.Reason = Reset
 	default:
 		e.Reason = HTTPError
 	}

@@ -15,8 +15,8 @@
 //
 // # Connections
 //
-// HTTP/1.1 with keep-alive only: measured, HTTP/2 costs more per image. Cookies are off, and so is every header that
-// we were not told to send.
+// HTTP/1.1 with keep-alive only: measured, HTTP/2 costs more per image. No header is sent that we were not told to
+// send, except for cookies: those set on the way are sent along the same chain of redirects, and forgotten after it.
 package fetch
 
 import (
@@ -30,6 +30,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -126,7 +127,7 @@ func New(o Options) (*Fetcher, error) {
 		MaxIdleConns:           o.Conns,
 		MaxIdleConnsPerHost:    o.ConnsPerHost,
 		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
+		MaxResponseHeaderBytes: maxHead,
 		Protocols:              new(http.Protocols),
 	}
 	f.transport.Protocols.SetHTTP1(true)
@@ -172,7 +173,7 @@ func (f *Fetcher) Probe(ctx context.Context, rawURL string) error {
 	}
 	a := f.begin(ctx)
 	defer a.end()
-	resp, err := a.request(u, u)
+	resp, err := a.request(&chain{urls: []*url.URL{u}})
 	if err != nil {
 		return a.verdict(err, 0)
 	}
@@ -194,6 +195,7 @@ type attempt struct {
 	start    time.Time
 	final    string // redacted URL of the latest hop, empty for the first
 	status   int
+	hop      *hop         // the latest
 	received atomic.Int64 // bytes of the body, as they came
 	clock
 }
@@ -232,29 +234,21 @@ func (a *attempt) verdict(err error, got int64) error {
 
 // run follows the hops to a body.
 func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
-	var seen map[string]bool
-	origin := u
-	for hops := 0; ; hops++ {
-		resp, err := a.request(u, origin)
+	c := &chain{urls: []*url.URL{u}}
+	for {
+		resp, err := a.request(c)
 		if err != nil {
 			return nil, err
 		}
 		a.status = resp.StatusCode
 		if isRedirect(resp) {
-			discard(resp.Body, 2<<10)
-			if seen == nil {
-				seen = map[string]bool{}
+			a.hop.dismiss(resp.Body)
+			u, err := c.follow(resp, a.f.o.MaxRedirects)
+			if u != nil {
+				a.final = Redact(u.String())
 			}
-			seen[u.String()] = true
-			if u, err = redirected(u, resp.Header.Get("Location")); err != nil {
-				return nil, &Error{Reason: HTTPError, Err: fmt.Errorf("redirect: %w", err)}
-			}
-			a.final = Redact(u.String())
-			if seen[u.String()] {
-				return nil, &Error{Reason: RedirectLoop, Err: errors.New("a redirect leads back")}
-			}
-			if hops == a.f.o.MaxRedirects {
-				return nil, &Error{Reason: RedirectLoop, Err: fmt.Errorf("more than %d redirects", hops)}
+			if err != nil {
+				return nil, err
 			}
 			continue
 		}
@@ -280,9 +274,9 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 	}
 }
 
-// request makes one hop, of a row that began at origin.
-func (a *attempt) request(u, origin *url.URL) (*http.Response, error) {
-	f := a.f
+// request makes one hop, to the last URL of the chain.
+func (a *attempt) request(c *chain) (*http.Response, error) {
+	f, u := a.f, c.last()
 	if f.o.BlockHosts.Has(u.Hostname()) {
 		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts", u.Hostname())}
 	}
@@ -294,9 +288,12 @@ func (a *attempt) request(u, origin *url.URL) (*http.Response, error) {
 		}
 	}
 	h := &hop{a: a}
-	ctx := context.WithValue(a.ctx, hopKey{}, h)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: h.gotConn})
-	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(u, origin), Proto: "HTTP/1.1",
+	a.hop = h
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	h.cancel = cancel
+	ctx = context.WithValue(ctx, hopKey{}, h)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: h.gotConn, Got1xxResponse: h.gotInterim})
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(c), Proto: "HTTP/1.1",
 		ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if u.User != nil {
 		password, _ := u.User.Password()
@@ -313,6 +310,9 @@ func (a *attempt) request(u, origin *url.URL) (*http.Response, error) {
 			if errors.Is(cause, errTimeout) && h.phase.Load() == lookingUp {
 				err = &dnsError{reason: DNSTimeout, outage: f.dialer.resolver.Down(), err: cause}
 			}
+		} else if h.conn != nil {
+			// How the connection ended outweighs what a parser made of that.
+			err = cmp.Or(h.conn.cutShort(), err)
 		}
 		return nil, err
 	}
@@ -335,11 +335,14 @@ func (h *hop) route(ctx context.Context, u *url.URL) error {
 
 // hop is one request under way. The dialer finds it in its context.
 type hop struct {
-	a      *attempt
-	phase  atomic.Int32
-	conns  int
-	proxy  *url.URL       // nil for none
-	target netip.AddrPort // what the proxy is asked for
+	a       *attempt
+	phase   atomic.Int32
+	cancel  context.CancelCauseFunc
+	conn    *conn // the latest, nil before
+	conns   int
+	interim int            // 1xx answers
+	proxy   *url.URL       // nil for none
+	target  netip.AddrPort // what the proxy is asked for
 }
 
 func hopOf(ctx context.Context) *hop { return ctx.Value(hopKey{}).(*hop) }
@@ -366,11 +369,36 @@ func (h *hop) reach(phase int32) {
 
 // gotConn notes that the request goes out. net/http asks again on another connection when a kept one turns out dead;
 // a server that resets whatever asks for this URL would so be asked once for each kept connection.
-func (h *hop) gotConn(httptrace.GotConnInfo) {
+func (h *hop) gotConn(info httptrace.GotConnInfo) {
 	h.reach(asking)
+	h.conn = info.Conn.(*conn)
+	h.conn.ask()
 	if h.conns++; h.conns > 3 {
 		h.a.cancel(errStale)
 	}
+}
+
+// maxInterim is the most 1xx answers that may come before the one that counts.
+const maxInterim = 5
+
+// gotInterim counts 1xx answers. It is called by one goroutine at a time.
+func (h *hop) gotInterim(int, textproto.MIMEHeader) error {
+	if h.interim++; h.interim > maxInterim {
+		return fmt.Errorf("more than %d interim answers", maxInterim)
+	}
+	return nil
+}
+
+// A redirect's own body is read as far as it has come, so that its connection can be used again. One that has to be
+// waited for, or is long, is not worth that.
+const (
+	dismissBytes = 4 << 10
+	dismissTime  = 50 * time.Millisecond
+)
+
+func (h *hop) dismiss(body io.ReadCloser) {
+	defer time.AfterFunc(dismissTime, func() { h.cancel(errUnwanted) }).Stop()
+	discard(body, dismissBytes)
 }
 
 // isRedirect tells whether the answer leads elsewhere; 300, 304, 305 and 306 do not.

@@ -1,6 +1,7 @@
 package fetch_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
@@ -354,7 +355,7 @@ func TestContentEncoding(t *testing.T) {
 		if is == "identity" || is == "utf-8" {
 			continue
 		}
-		if _, e := attempt(t, f, q+"&cut=9"); e == nil || e.Reason != fetch.HTTPError {
+		if _, e := attempt(t, f, q+"&cut=9"); e == nil || e.Reason != fetch.Truncated {
 			t.Errorf("%s, cut but complete as announced: %v", is, e)
 		}
 		if _, e := attempt(t, f, srv.URL+"/?is=identity&says="+url.QueryEscape(is)); e == nil || e.Reason != fetch.HTTPError {
@@ -363,6 +364,57 @@ func TestContentEncoding(t *testing.T) {
 	}
 	if _, e := attempt(t, f, srv.URL+"/?is=gzip&says=gzip,gzip,gzip"); e == nil || e.Reason != fetch.HTTPError {
 		t.Errorf("three layers: %v", e)
+	}
+}
+
+// TestBehindCoding: behind a complete content encoding only the message's own end counts.
+func TestBehindCoding(t *testing.T) {
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	io.WriteString(w, "image")
+	w.Close()
+	const head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+	chunk := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", z.Len(), z.Bytes())
+	whole := head + fmt.Sprintf("Content-Length: %d\r\n\r\n", z.Len()+500) + z.String()
+	zeros := strings.Repeat("\x00", 500)
+	f := newFetcher(t, fetch.Options{Timeout: time.Minute})
+	for _, c := range []struct {
+		name, answer string
+		then         string // "" ends the connection, wait leaves it open, flood sends on
+		want         string
+	}{
+		{"bytes behind it", whole + zeros, "", ""},
+		{"no length", head + "\r\n" + z.String() + zeros, "", ""},
+		{"no length, no trailer", head + "\r\n" + z.String()[:z.Len()-8], "", ""},
+		{"no end in sight", whole + zeros[1:], "wait", ""},
+		{"no end at all", head + "\r\n" + z.String(), "flood", ""},
+		{"less than announced", whole, "", fetch.Truncated},
+		{"last chunk missing", head + chunk, "", fetch.Truncated},
+		{"final CRLF missing", head + chunk + "0\r\n", "", ""},
+		{"empty, complete", head + "Content-Length: 0\r\n\r\n", "", "empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			addr := listen(t, func(conn net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
+				io.WriteString(conn, c.answer)
+				switch c.then {
+				case "wait":
+					io.Copy(io.Discard, conn) // until the client closes it
+				case "flood":
+					for _, err := conn.Write(nil); err == nil; _, err = conn.Write(make([]byte, 32<<10)) {
+					}
+				}
+			})
+			got, e := attempt(t, f, "http://"+addr+"/")
+			switch {
+			case c.want == "" && (e != nil || got != "image"), c.want == "empty" && (e != nil || got != ""),
+				c.want == fetch.Truncated && (e == nil || e.Reason != fetch.Truncated):
+				t.Errorf("%q, %v; want %q", got, e, c.want)
+			}
+		})
 	}
 }
 

@@ -85,20 +85,30 @@ func ParseHeader(s string) (Header, error) {
 	return h, nil
 }
 
-// headersFor returns the headers of a request to u, of a row that began at origin. A row's headers go to its own
-// host only, and never unencrypted after they were meant to be encrypted.
-func (f *Fetcher) headersFor(u, origin *url.URL) http.Header {
-	if len(f.o.Headers) == 0 && u.User == nil {
-		return f.header
-	}
-	h := f.header.Clone()
-	for _, x := range f.o.Headers {
-		same := x.Host == "" && u.Host == origin.Host || x.Host != "" && (x.Host == u.Host || x.Host == strings.TrimSuffix(u.Host, ":"+u.Port()))
-		if same && (u.Scheme == origin.Scheme || u.Scheme == "https") {
-			h.Set(x.Name, x.Value)
+// ReadHeaders reads a header per line, as ParseHeader does. Empty lines and lines that begin with # are skipped.
+func ReadHeaders(r io.Reader) ([]Header, error) {
+	var hs []Header
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		text := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
+		if text == "" || text[0] == '#' {
+			continue
 		}
+		h, err := ParseHeader(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		hs = append(hs, h)
 	}
-	return h
+	return hs, lines.Err()
+}
+
+// covers reports whether the header belongs to a URL, in a chain that began at origin.
+func (h Header) covers(u, origin *url.URL) bool {
+	if h.Host == "" {
+		return u.Host == origin.Host
+	}
+	return h.Host == u.Host || h.Host == strings.TrimSuffix(u.Host, ":"+u.Port())
 }
 
 // BlockList is a set of hosts that are not asked.

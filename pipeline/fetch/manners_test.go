@@ -90,7 +90,7 @@ func TestParseHeader(t *testing.T) {
 
 func TestHeadersStayAtHome(t *testing.T) {
 	s := newServer(t)
-	other := s.Listen("127.0.0.2:0")
+	other, otherPort := s.Listen("127.0.0.2:0"), s.Listen("127.0.0.2:0")
 	host := func(u string) string { return strings.TrimPrefix(u, "http://") }
 	var hs []fetch.Header
 	for _, h := range []string{"X-Every: every", host(s.URL) + "=Authorization: Bearer secret", host(other) + "=Cookie: other=1", "127.0.0.2=X-Any-Port: yes",
@@ -107,8 +107,11 @@ func TestHeadersStayAtHome(t *testing.T) {
 		{s.URL + "/echo/", "X-Every: every|Authorization: Bearer secret|User-Agent: mine", "Cookie|X-Any-Port"},
 		{other + "/echo/", "X-Every: every|Cookie: other=1|X-Any-Port: yes", "Authorization|X-Other-Port"},
 		{to(s.URL, s.URL), "X-Every: every|Authorization: Bearer secret", "Cookie"},
-		{to(s.URL, other), "Cookie: other=1", "X-Every|Authorization"},
-		{to(other, s.URL), "Authorization: Bearer secret", "X-Every|Cookie"},
+		{to(s.URL, other), "User-Agent: facescan", "X-Every|Authorization|Cookie|X-Any-Port"},
+		{to(other, s.URL), "User-Agent: facescan", "X-Every|Authorization|Cookie|X-Any-Port"},
+		{s.URL + "/to/" + url.PathEscape(to(other, s.URL)), "User-Agent: facescan", "X-Every|Authorization|Cookie|X-Any-Port"},
+		{to(other, otherPort), "X-Any-Port: yes", "X-Every|Cookie"},
+		{other + "/to/" + url.PathEscape(to(otherPort, other)), "X-Any-Port: yes", "X-Every|Cookie"},
 	} {
 		got, e := attempt(t, f, c.url)
 		if e != nil {

@@ -21,6 +21,7 @@
 //	/html/… /empty/…     200 with a page, 200 with no body
 //	/reset/…             connection reset
 //	/garbage/…           an answer that is no HTTP
+//	/auth/N/x.jpg        image N for a request with an Authorization header, else 401
 //	/noai/N/x.jpg        image N with X-Robots-Tag: noai
 //	/echo/…              200 with the request as it arrived
 package fetchtest
@@ -224,6 +225,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		to, _ := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/to/"))
 		w.Header().Set("Location", to)
 		w.WriteHeader(http.StatusFound)
+	case "auth":
+		if r.Header.Get("Authorization") == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		s.image(w, p[1], s.body(p[1]))
 	case "noai":
 		w.Header().Set("X-Robots-Tag", "noai")
 		s.image(w, p[1], s.body(p[1]))

@@ -1,0 +1,83 @@
+package fetch
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// stream is a connection that is only read.
+type stream struct {
+	net.Conn
+	io.Reader
+}
+
+func (s stream) Read(p []byte) (int, error) { return s.Reader.Read(p) }
+
+// repaired returns what net/http gets to read of an answer.
+func repaired(t *testing.T, answer io.Reader) []byte {
+	c := &conn{Conn: stream{Reader: answer}}
+	c.ask()
+	out, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// FuzzHead: however an answer is cut into reads, net/http gets the same; and what it reads anyway is not changed.
+func FuzzHead(f *testing.F) {
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc",
+		"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\nNo colon\n folded\nTransfer-Encoding: chunked\n\n1\r\na\r\n0\r\n\r\n",
+		"HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\nX: " + strings.Repeat("x", 5000) + "\r\n\r\nno: head\r\n\r\n",
+		"HTTP/1.1 101 Switching\r\n\r\nno colon\r\n", "no HTTP\r\nno colon\r\n\r\n", "HTT", "", "HTTP/1.1 200 OK\r\nhalf a line",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		whole := repaired(t, bytes.NewReader(answer))
+		for i, r := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.HalfReader, iotest.DataErrReader} {
+			if got := repaired(t, r(bytes.NewReader(answer))); !bytes.Equal(got, whole) {
+				t.Fatalf("%q in reads of kind %d: %q, whole %q", answer, i, got, whole)
+			}
+		}
+		before, err := readAnswer(answer)
+		if err != nil {
+			return
+		}
+		if after, err := readAnswer(whole); err != nil || !reflect.DeepEqual(before, after) {
+			t.Fatalf("%q: %+v was repaired to %q: %+v, %v", answer, before, whole, after, err)
+		}
+	})
+}
+
+type answer struct {
+	status  int
+	header  http.Header
+	trailer http.Header
+	body    string
+	failed  bool
+}
+
+// readAnswer reads an answer, and 1xx ones before it.
+func readAnswer(b []byte) (answer, error) {
+	r := bufio.NewReader(bytes.NewReader(b))
+	for {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return answer{}, err
+		}
+		if resp.StatusCode/100 == 1 && resp.StatusCode != http.StatusSwitchingProtocols {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		return answer{resp.StatusCode, resp.Header, resp.Trailer, string(body), err != nil}, nil
+	}
+}
