@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"errors"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -40,8 +42,9 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.rate, "rate", 0, "requests a second, over all hosts; 0 = any")
 	fs.Var(&o.bandwidth, "bwlimit", "bytes a second, over all hosts; 0 = any")
 	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)", "what we say we are")
-	fs.StringArrayVar(&o.headers, "header", nil, "'Name: value' for every host, never along a redirect to another one; "+
-		"Authorization and Cookie as 'HOST=Name: value', for every port of the host unless it names one")
+	fs.StringArrayVar(&o.headers, "header", nil, "header to send: 'Name: value' to every host, never along a redirect to another one; "+
+		"Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the list and along redirects within it, "+
+		"on every port unless HOST names one; '@FILE' reads one header per line")
 	fs.StringVar(&o.proxy, "proxy", "", "a proxy's URL, or none; the usual variables if empty")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
 	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
@@ -75,11 +78,11 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		Insecure: o.insecure, AllowPrivate: o.allowPrivate, IgnoreOptOut: o.ignoreOptOut,
 	}
 	for _, text := range o.headers {
-		h, err := fetch.ParseHeader(text)
+		hs, err := readHeaders(text)
 		if err != nil {
-			return nil, usagef("--header: %v", err)
+			return nil, err
 		}
-		f.Headers = append(f.Headers, h)
+		f.Headers = append(f.Headers, hs...)
 	}
 	if o.blockHosts != "" {
 		file, err := os.Open(o.blockHosts)
@@ -96,6 +99,32 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		return nil, &exit{exitUsage, err}
 	}
 	return fetcher, nil
+}
+
+// readHeaders reads one value of --header: a header, or @ and the name of a file of them.
+func readHeaders(text string) ([]fetch.Header, error) {
+	name, isFile := strings.CutPrefix(text, "@")
+	if !isFile {
+		h, err := fetch.ParseHeader(text)
+		if err != nil {
+			return nil, usagef("--header: %v", err)
+		}
+		return []fetch.Header{h}, nil
+	}
+	var hs []fetch.Header
+	file, err := os.Open(name)
+	if err == nil {
+		defer file.Close()
+		hs, err = fetch.ReadHeaders(file)
+	}
+	var inFile *os.PathError
+	if errors.As(err, &inFile) {
+		err = inFile.Err // its name comes before it
+	}
+	if err != nil {
+		return nil, usagef("--header @%s: %v", name, err)
+	}
+	return hs, nil
 }
 
 // poolOptions are the flags that say how much is done at once.
