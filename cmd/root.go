@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -106,6 +107,7 @@ func (g *globals) tell(format string, args ...any) {
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
+	log.SetOutput(io.Discard) // where net/http writes what odd servers send; their rows have outcomes
 	return Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
