@@ -160,13 +160,15 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 
 // drawFaces writes the upright image with its boxes as a PNG named after the file; equal names get a number.
 func drawFaces(dir, name string, body []byte, o decode.Options, faces []store.Face, taken map[string]bool) error {
-	img, _, err := decode.Color(body, o)
+	var canvas *image.RGBA
+	file, err := decode.Probe(body, o)
+	if err == nil {
+		canvas, err = file.Color()
+	}
 	if err != nil {
 		return fmt.Errorf("draw %s: %w", name, err)
 	}
-	b := img.Bounds()
-	canvas := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
-	draw.Draw(canvas, canvas.Bounds(), img, b.Min, draw.Src)
+	b := canvas.Bounds()
 	line := max(2, min(b.Dx(), b.Dy())/200)
 	for _, f := range faces {
 		outline(canvas, image.Rect(f.X, f.Y, f.X+f.Width, f.Y+f.Height), line, color.RGBA{255, 40, 40, 255})

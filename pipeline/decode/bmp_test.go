@@ -137,7 +137,7 @@ func TestBMPKinds(t *testing.T) {
 		if most, _ := difference(t, img.Luma, c.want); most > c.allowed {
 			t.Errorf("%s: off by %d", name, most)
 		}
-		if picture, _, err := Color(c.body, Options{}); err != nil {
+		if picture, err := inColor(c.body, Options{}); err != nil {
 			t.Errorf("%s, in colour: %v", name, err)
 		} else if most, _ := difference(t, grey(picture), c.want); most > c.allowed+1 {
 			t.Errorf("%s, in colour: off by %d", name, most)

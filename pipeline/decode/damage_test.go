@@ -106,7 +106,7 @@ func TestTooManyPixels(t *testing.T) {
 		if _, err := decoded(t, body, Options{MaxPixels: 1199}); !errors.Is(err, ErrTooManyPixels) {
 			t.Errorf("%s: %v", f, err)
 		}
-		if _, _, err := Color(body, Options{MaxPixels: 1199}); !errors.Is(err, ErrTooManyPixels) {
+		if _, err := inColor(body, Options{MaxPixels: 1199}); !errors.Is(err, ErrTooManyPixels) {
 			t.Errorf("%s in colour: %v", f, err)
 		}
 	}

@@ -154,13 +154,14 @@ type Image struct {
 // to the body, which must stay as it is until the file is decoded.
 type File struct {
 	Header
-	body []byte
-	jpeg jpegHeader
-	gif  gifHeader
-	webp webpHeader
-	bmp  bmpHeader
-	tiff tiffHeader
-	heif heif.Info
+	options Options
+	body    []byte
+	jpeg    jpegHeader
+	gif     gifHeader
+	webp    webpHeader
+	bmp     bmpHeader
+	tiff    tiffHeader
+	heif    heif.Info
 }
 
 type file = File // in the sources of the formats
@@ -184,7 +185,7 @@ func (f *file) stored() (width, height int) {
 // Probe reads the header only. The Header is filled as far as it is known, with an error too. IsRefusal reports
 // true for every error.
 func Probe(body []byte, o Options) (f File, err error) {
-	f.body = body
+	f.options, f.body = o, body
 	f.Orientation = 1
 	format, other := sniff(body)
 	f.Format = format

@@ -249,10 +249,7 @@ func TestOrientation(t *testing.T) {
 				if most, _ := difference(t, img.Luma, want); most != 0 {
 					t.Errorf("off by %d", most)
 				}
-				c, _, err := Color(turned, Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
+				c := mustColor(t, turned, Options{})
 				if _, mean := difference(t, grey(c), want); mean > 1 {
 					t.Errorf("in colour off by %.2f on average", mean)
 				}
@@ -410,15 +407,15 @@ func TestReuse(t *testing.T) {
 func TestColor(t *testing.T) {
 	m := photo(50, 40)
 	for _, f := range formats {
-		c, h, err := Color(encode(t, f, m), Options{})
-		if err != nil || h.Format != f || c.Bounds() != image.Rect(0, 0, 50, 40) {
-			t.Fatalf("%s: %+v, %v", f, h, err)
+		c := mustColor(t, encode(t, f, m), Options{})
+		if c.Bounds() != image.Rect(0, 0, 50, 40) {
+			t.Fatalf("%s: %v", f, c.Bounds())
 		}
 		if _, mean := difference(t, grey(c), grey(m)); mean > 12 {
 			t.Errorf("%s: off by %.2f on average", f, mean)
 		}
 	}
-	if _, _, err := Color([]byte("no"), Options{}); !errors.Is(err, ErrNotImage) {
+	if _, err := inColor([]byte("no"), Options{}); !errors.Is(err, ErrNotImage) {
 		t.Error(err)
 	}
 }

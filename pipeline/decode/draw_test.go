@@ -66,6 +66,24 @@ func difference(t testing.TB, a, b *image.Gray) (most int, mean float64) {
 	return most, mean
 }
 
+// inColor decodes in colour.
+func inColor(body []byte, o Options) (*image.RGBA, error) {
+	f, err := Probe(body, o)
+	if err != nil {
+		return nil, err
+	}
+	return f.Color()
+}
+
+func mustColor(t testing.TB, body []byte, o Options) *image.RGBA {
+	t.Helper()
+	m, err := inColor(body, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func encode(t testing.TB, format string, m image.Image) []byte {
 	t.Helper()
 	var b bytes.Buffer

@@ -1,11 +1,9 @@
 package decode
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"image"
-	"image/jpeg"
 
 	"facescan/pipeline/decode/heif"
 )
@@ -37,44 +35,6 @@ func pixels(body []byte, f *file) (m image.Image, partial bool, err error) {
 		return m, false, err
 	}
 	return nil, false, errors.New("no decoder")
-}
-
-// ColorMemory is how many bytes Color takes at most: what decoding takes, for JPEG by the standard library, which keeps
-// 12 bytes a pixel of a progressive one besides 3 of the picture, and the upright copy, twice where it is turned.
-func (h Header) ColorMemory() int64 { return h.Memory + 24*int64(h.Width)*int64(h.Height) }
-
-// Color decodes the picture in colour, upright, at full size, for people to look at. Errors are those of Probe.
-func Color(body []byte, o Options) (m image.Image, h Header, err error) {
-	f, err := Probe(body, o)
-	if err != nil {
-		return nil, f.Header, err
-	}
-	err = guard(f.Format, func() (err error) {
-		if f.Format == JPEG {
-			m, err = jpeg.Decode(bytes.NewReader(body))
-		} else {
-			m, _, err = pixels(body, &f)
-		}
-		if f.Format == WebP {
-			widen(m)
-		}
-		if err == nil {
-			m = uprightColor(m, f.turn(), f.Width, f.Height)
-		}
-		return err
-	})
-	if err == nil {
-		return m, f.Header, nil
-	}
-	// What only Decode can read is shown in grey.
-	d := New(Options{MaxPixels: o.MaxPixels})
-	defer d.Close()
-	img, err := d.Decode(body)
-	if err != nil {
-		return nil, f.Header, err
-	}
-	luma := *img.Luma // Close forgets the decoder's own
-	return &luma, f.Header, nil
 }
 
 // lumaBytes is the memory of the stored luma and its copy when it is turned.

@@ -50,8 +50,19 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 	if int64(h.Width)*int64(h.Height) > o.maxPixels() || h.Orientation < 1 || h.Orientation > 8 {
 		t.Fatalf("header %+v", h.Header)
 	}
+	var m *image.RGBA
+	n = allocated(func() { m, err = h.Color() })
+	if (err == nil) != (decodeErr == nil) && o.scale() == full { // what a cut picture is worth may depend on the scale
+		t.Fatalf("%s: %v, in colour %v", h.Format, decodeErr, err)
+	}
+	if h.Format != TIFF && n > h.ColorMemory()+overhead {
+		t.Fatalf("%+v: %d bytes were taken in colour", h.Header, n)
+	}
 	if decodeErr != nil {
 		return
+	}
+	if err == nil && m.Rect != image.Rect(0, 0, h.Width, h.Height) {
+		t.Fatalf("%+v: a picture of %v", h.Header, m.Rect)
 	}
 	size := img.Luma.Rect.Size()
 	eighths := int(math.Round(8 / img.Scale))
@@ -73,7 +84,7 @@ func exifSize(w, h uint32) []byte {
 	return append(b, 0, 0, 0, 0)
 }
 
-// FuzzDecode feeds the front door, Probe and Decode, with anything: no panic, no error of an unknown kind, no more
+// FuzzDecode feeds the front door, Probe, Decode and Color, with anything: no panic, no error of an unknown kind, no more
 // memory than the header announced.
 func FuzzDecode(f *testing.F) {
 	m := photo(24, 18)

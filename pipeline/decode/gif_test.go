@@ -64,7 +64,7 @@ func TestGIFScreen(t *testing.T) {
 			frame = c.want
 		}
 		img := mustDecode(t, body, Options{})
-		picture, _, err := Color(body, Options{})
+		picture, err := inColor(body, Options{})
 		if err != nil || img.Luma.Rect != c.want || picture.Bounds() != c.want || img.Partial {
 			t.Fatalf("%s: %+v, %v, %v", name, img, picture.Bounds(), err)
 		}

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"image"
-	"image/jpeg"
 	"io"
 	"strings"
 
@@ -50,6 +48,7 @@ type jpegHeader struct {
 	multiScan   bool // coefficients of the whole picture are held in memory
 	scans       int  // where the first scan's pixels begin
 	adobe       bool // an Adobe marker: four components are inverted inks
+	ycck        bool // of which three are stored as YCbCr
 	fallback    bool // the standard library may try
 }
 
@@ -123,7 +122,7 @@ func (f *file) probeJPEG(b []byte, o Options) error {
 				exif, f.Orientation = true, o
 			}
 		case marker == markerAPP14 && len(data) >= 12 && has(data, 0, "Adobe"):
-			h.adobe = true
+			h.adobe, h.ycck = true, data[11] != 0
 		case marker == markerSOS:
 			if h.components == 0 || len(data) < 1 {
 				return errors.New("scan without frame header")
@@ -229,12 +228,9 @@ func (d *Decoder) decodeJPEG(f *file, img *Image) error {
 			return err
 		}
 	}
-	m, err := jpeg.Decode(bytes.NewReader(f.body))
+	m, err := f.standardJPEG()
 	if err != nil {
 		return err
-	}
-	if w, h := f.stored(); m.Bounds() != image.Rect(0, 0, w, h) {
-		return errors.New("size differs from the header's")
 	}
 	img.Partial, img.Fallback = false, turbo.Available
 	return d.take(m, f, img)
@@ -252,61 +248,62 @@ func (d *Decoder) decodeTurbo(f *file, img *Image) error {
 	width, height := f.stored()
 	scale := d.options.scale()
 	w, h := scale.Of(width), scale.Of(height)
-	samples := turbo.Gray
-	if f.jpeg.components == 4 {
-		samples = turbo.CMYK
-	}
 	d.setLuma(w, h)
-	if samples == turbo.CMYK {
+	rows, samples := d.pixels, turbo.Gray
+	if f.jpeg.components == 4 {
 		// The inks go into the other buffer; turning comes later, when they are not needed any more.
 		d.rotated = grow(d.rotated, 4*w*h)
-		if err := d.turboRows(f, d.rotated, scale, samples, img); err != nil {
-			return err
-		}
-		invert := uint8(0)
-		if f.jpeg.adobe {
-			invert = 255
-		}
-		inks(d.pixels, d.rotated, invert)
-	} else if err := d.turboRows(f, d.pixels, scale, samples, img); err != nil {
+		rows, samples = d.rotated, turbo.CMYK
+	}
+	warning, err := f.turboRows(d.turbo, rows, scale, samples)
+	if err == nil && warning != "" {
+		img.Partial, err = f.damage(rows, w*samples.Size(), samples, warning)
+	}
+	if err != nil {
 		return err
+	}
+	if samples == turbo.CMYK {
+		inks(d.pixels, rows, f.jpeg.invert())
 	}
 	img.Scale = 8 / float64(scale)
 	return nil
 }
 
-// turboRows decodes into dst, rows without gaps.
-//
-// Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as 128 in every
-// sample: the rows of nothing else at the bottom are those that were never decoded. A picture that really ends
-// in such rows is taken for cut only if the library complained of it too.
-func (d *Decoder) turboRows(f *file, dst []byte, scale turbo.Scale, s turbo.Samples, img *Image) error {
+// turboRows decodes into dst, rows without gaps, and returns what the library warns of.
+func (f *file) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale, s turbo.Samples) (warning string, err error) {
 	width, height := f.stored()
-	w, h := scale.Of(width), scale.Of(height)
-	stride := w * s.Size()
-	decode := func(body []byte) error { return d.turbo.Decode(body, dst, width, height, stride, scale, s) }
-	err := decode(f.body)
-	if err == nil {
-		return nil
+	decode := func(body []byte) error {
+		return t.Decode(body, dst, width, height, scale.Of(width)*s.Size(), scale, s)
 	}
-	n, ended := f.jpeg.extent(f.body)
-	warning, ok := errors.AsType[turbo.Warning](err)
-	if !ok && !ended && n < len(f.body) {
+	if err = decode(f.body); err == nil {
+		return "", nil
+	}
+	w, ok := errors.AsType[turbo.Warning](err)
+	if n, ended := f.jpeg.extent(f.body); !ok && !ended && n < len(f.body) {
 		err = decode(f.body[:n])
-		warning, ok = errors.AsType[turbo.Warning](err)
+		w, ok = errors.AsType[turbo.Warning](err)
 	}
 	if !ok {
-		return err
+		return "", err
 	}
-	missing := 0
-	for missing < h && flat(dst[(h-1-missing)*stride:][:stride], 128) {
+	return string(w), nil
+}
+
+// damage judges a picture that the library warned of: whether it is partial, or even less than half.
+//
+// Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as the same grey
+// everywhere: the rows of nothing else at the bottom are those that were never decoded. A picture that really ends
+// in such rows is taken for cut only because the library complained of it too.
+func (f *file) damage(pixels []byte, stride int, s turbo.Samples, warning string) (partial bool, err error) {
+	h, missing := len(pixels)/stride, 0
+	for missing < h && f.jpeg.undecoded(pixels[(h-1-missing)*stride:][:stride], s) {
 		missing++
 	}
 	if 2*missing > h {
-		return errCut
+		return false, errCut
 	}
-	img.Partial = missing > 0 || !ended || !harmless(string(warning))
-	return nil
+	_, ended := f.jpeg.extent(f.body)
+	return missing > 0 || !ended || !harmless(warning), nil
 }
 
 // extent walks the markers behind the first scan's: how far the segments are whole, and whether the last of them is
@@ -326,14 +323,26 @@ func (h *jpegHeader) extent(body []byte) (n int, ended bool) {
 	}
 }
 
-// flat tells whether all of p is v.
-func flat(p []byte, v byte) bool {
-	for _, x := range p {
-		if x != v {
+// undecoded reports whether all of a row is what zero coefficients come out as.
+func (h *jpegHeader) undecoded(row []byte, s turbo.Samples) bool {
+	pixel := [4]byte{128, 128, 128, 128}
+	if s == turbo.CMYK && h.ycck {
+		pixel = [4]byte{127, 127, 127, 128}
+	}
+	for i, v := range row {
+		if v != pixel[i&3] {
 			return false
 		}
 	}
 	return true
+}
+
+// invert is what makes amounts of ink of a file's four samples, by XOR.
+func (h *jpegHeader) invert() uint8 {
+	if h.adobe {
+		return 255
+	}
+	return 0
 }
 
 // harmless tells whether a warning of the library is about something that leaves the picture whole.

@@ -183,6 +183,17 @@ func inks(row, cmyk []uint8, invert uint8) {
 	}
 }
 
+// inksColor makes RGBA of four inks a pixel, in place, likewise.
+func inksColor(pix []uint8, invert uint8) {
+	invert = ^invert
+	for ; len(pix) >= 4; pix = pix[4:] {
+		for c := range 3 {
+			pix[c] = uint8((uint32(pix[c]^invert)*uint32(pix[3]^invert) + 127) / 255)
+		}
+		pix[3] = 255
+	}
+}
+
 // share is what a new pixel is made of: old ones from the one at first on, and how much of each, in eighths.
 type share struct {
 	first  int

@@ -2,7 +2,7 @@ package decode
 
 import (
 	"image"
-	"image/draw"
+	"unsafe"
 )
 
 // Box is a rectangle in pixels, its corner at the top left.
@@ -51,40 +51,63 @@ func Mirrors(orientation int) bool {
 	return false
 }
 
-// upright turns d.luma by an EXIF orientation: mirrored in place, or transposed into the other buffer.
+// upright turns d.luma by an EXIF orientation.
 func (d *Decoder) upright(orientation int) {
-	if orientation < 2 || orientation > 8 {
-		return
-	}
 	w, h := d.luma.Rect.Dx(), d.luma.Rect.Dy()
-	src := d.luma.Pix[:w*h]
+	turned := turn(d.luma.Pix[:w*h], w, h, orientation, func() []byte {
+		d.rotated = grow(d.rotated, w*h)
+		return d.rotated
+	})
+	if orientation >= 5 {
+		d.luma = image.Gray{Pix: turned, Stride: h, Rect: image.Rect(0, 0, h, w)}
+	}
+}
+
+// uprightColor turns a picture in colour likewise.
+func uprightColor(m *image.RGBA, orientation int) *image.RGBA {
+	w, h := m.Rect.Dx(), m.Rect.Dy()
+	out := m
+	turn(quads(m.Pix), w, h, orientation, func() [][4]byte {
+		out = image.NewRGBA(image.Rect(0, 0, h, w))
+		return quads(out.Pix)
+	})
+	return out
+}
+
+// quads are bytes in fours.
+func quads(p []byte) [][4]byte {
+	return unsafe.Slice((*[4]byte)(unsafe.Pointer(unsafe.SliceData(p))), len(p)/4)
+}
+
+// turn turns the pixels of a picture, w x h, by an EXIF orientation: mirrored in place, or, for 5 to 8, transposed into
+// what spare returns. It returns where they are then.
+func turn[P any](pix []P, w, h, orientation int, spare func() []P) []P {
 	switch orientation {
 	case 2:
 		for y := range h {
-			reverse(src[y*w:][:w])
+			reverse(pix[y*w:][:w])
 		}
-		return
 	case 3:
-		reverse(src)
-		return
+		reverse(pix)
 	case 4:
 		for a, b := 0, h-1; a < b; a, b = a+1, b-1 {
-			swap(src[a*w:][:w], src[b*w:][:w])
+			swap(pix[a*w:][:w], pix[b*w:][:w])
 		}
-		return
+	case 5, 6, 7, 8:
+		turned := spare()
+		transpose(turned, pix, w, h, orientation)
+		return turned
 	}
-	d.rotated = grow(d.rotated, w*h)
-	transpose(d.rotated, src, w, h, orientation)
-	d.luma = image.Gray{Pix: d.rotated, Stride: h, Rect: image.Rect(0, 0, h, w)}
+	return pix
 }
 
-func reverse(p []byte) {
+func reverse[P any](p []P) {
 	for a, b := 0, len(p)-1; a < b; a, b = a+1, b-1 {
 		p[a], p[b] = p[b], p[a]
 	}
 }
 
-func swap(p, q []byte) {
+func swap[P any](p, q []P) {
 	for i := range p {
 		p[i], q[i] = q[i], p[i]
 	}
@@ -92,7 +115,7 @@ func swap(p, q []byte) {
 
 // transpose writes src, w x h, into dst, h x w, for the orientations 5 to 8. It goes tile by tile, so that the rows
 // of src that a tile reads, and the ones of dst that it writes, stay in the first-level cache.
-func transpose(dst, src []byte, w, h, orientation int) {
+func transpose[P any](dst, src []P, w, h, orientation int) {
 	// The pixel stored at (x, y) goes to row y0 + dy*x, column x0 + dx*y.
 	x0, dx, y0, dy := 0, 1, 0, 1
 	if orientation == 6 || orientation == 7 {
@@ -114,29 +137,4 @@ func transpose(dst, src []byte, w, h, orientation int) {
 			}
 		}
 	}
-}
-
-// uprightColor turns a colour picture upright, on white. It lies at its own place in a stored one of the size that
-// turning makes width x height. It is slow and only for pictures that people look at.
-func uprightColor(m image.Image, orientation, width, height int) image.Image {
-	out := image.NewRGBA(image.Rect(0, 0, width, height))
-	flat := out
-	if orientation >= 5 {
-		flat = image.NewRGBA(image.Rect(0, 0, height, width))
-	} else if orientation > 1 {
-		flat = image.NewRGBA(out.Rect)
-	}
-	draw.Draw(flat, flat.Rect, image.White, image.Point{}, draw.Src)
-	draw.Draw(flat, flat.Rect, m, image.Point{}, draw.Over)
-	if flat == out {
-		return out
-	}
-	w, h := flat.Rect.Dx(), flat.Rect.Dy()
-	for y := range h {
-		for x := range w {
-			p := ToUpright(Box{float64(x), float64(y), 1, 1}, orientation, float64(w), float64(h))
-			out.SetRGBA(int(p.X), int(p.Y), flat.RGBAAt(x, y))
-		}
-	}
-	return out
 }

@@ -52,7 +52,7 @@ func TestUnsupported(t *testing.T) {
 		if _, err := decoded(t, []byte(c.body), Options{}); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s, decoded: %v", name, err)
 		}
-		if _, _, err := Color([]byte(c.body), Options{}); !errors.Is(err, ErrUnsupported) {
+		if _, err := inColor([]byte(c.body), Options{}); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s, in colour: %v", name, err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"image"
-	"image/jpeg"
 	"testing"
 )
 
@@ -117,13 +116,45 @@ func TestPlainInks(t *testing.T) {
 	}
 }
 
-func TestCutInColour(t *testing.T) {
-	cut := encode(t, JPEG, photo(50, 40))
-	cut = cut[:len(cut)*9/10]
-	if _, err := jpeg.Decode(bytes.NewReader(cut)); err == nil {
-		t.Fatal("the cut picture is not cut")
+// A damaged picture is worth as much in colour as in grey: a file with the inks of four colours, too.
+func TestDamageInColor(t *testing.T) {
+	y := grey(photo(120, 160))
+	pale := image.NewGray(y.Rect) // chroma: strong ones with any luma are no colours
+	for i, v := range y.Pix {
+		pale.Pix[i] = 112 + v/8
 	}
-	if c, _, err := Color(cut, Options{}); err != nil || c.Bounds() != image.Rect(0, 0, 50, 40) {
-		t.Errorf("%v", err)
+	bodies := map[string][]byte{
+		"colour":      encode(t, JPEG, photo(120, 160)),
+		"progressive": writeJPEG([]*image.Gray{y, pale, pale}, 120, 160, jpegOptions{progressive: true}),
+		"inks":        writeJPEG([]*image.Gray{y, y, y, y}, 120, 160, jpegOptions{adobe: true}),
+		"grey":        writeJPEG([]*image.Gray{y}, 120, 160, jpegOptions{}),
+	}
+	// Adobe's marker says that three of the four are stored as luma and two of colour.
+	bodies["YCCK"] = bytes.Clone(bodies["inks"])
+	at := bytes.Index(bodies["YCCK"], []byte("Adobe"))
+	bodies["YCCK"][at+11] = 2
+	for name, whole := range bodies {
+		t.Run(name, func(t *testing.T) {
+			first := 0
+			for n := 0; n <= len(whole); n += 1 + len(whole)/60 {
+				img, err := decoded(t, whole[:n], Options{})
+				m, colorErr := inColor(whole[:n], Options{})
+				if (err == nil) != (colorErr == nil) {
+					t.Fatalf("%d of %d bytes: %v, in colour %v", n, len(whole), err, colorErr)
+				}
+				if err != nil {
+					continue
+				}
+				if first == 0 {
+					first = n
+				}
+				if _, mean := difference(t, grey(m), img.Luma); mean > 1.5 {
+					t.Errorf("%d of %d bytes: in colour off by %.1f on average", n, len(whole), mean)
+				}
+			}
+			if part := float64(first) / float64(len(whole)); name != "progressive" && (part < 0.4 || part > 0.6) {
+				t.Errorf("accepted from %.2f of the file", part)
+			}
+		})
 	}
 }

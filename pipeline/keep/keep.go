@@ -20,7 +20,7 @@
 //
 // Each is a file, whose path is a function of the row's id (export.FileOf), written under another name and renamed. They
 // are upright, in colour, and without metadata. Crops are not turned to have the eyes level, since no detector tells
-// where eyes are. Decoding in colour costs more than all else that happens to a row; it is done where a picture is wanted.
+// where eyes are. The image is decoded once more for them, in colour, where a picture is wanted.
 //
 // # Folders
 //
@@ -41,6 +41,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
+	"facescan/pipeline/decode/turbo"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -262,7 +263,7 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs
 	}
 	if k.blurred != nil { // last, since it draws
 		blur(picture, img.Result.Faces)
-		b, err := encode(picture, blurQuality)
+		b, err := turbo.Encode(picture, blurQuality)
 		for i := 0; i < len(img.Rows) && err == nil; i++ {
 			err = k.blurred.put(export.BlurredOf(img.Rows[i].ID), b)
 		}
@@ -310,14 +311,13 @@ func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
 // colour is the picture in colour, nil when it cannot be had although the image was judged. It takes memory until it is
 // freed.
 func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err error) {
-	header, err := decode.Probe(img.Body, k.o.Decode)
+	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {
-		if free, err = img.Room(header.ColorMemory()); err != nil {
+		if free, err = img.Room(file.ColorMemory()); err != nil {
 			return nil, nil, err
 		}
-		var c image.Image
-		if c, _, err = decode.Color(img.Body, k.o.Decode); err == nil {
-			return rgba(c), free, nil
+		if m, err = file.Color(); err == nil {
+			return m, free, nil
 		}
 		free()
 	}
@@ -327,7 +327,8 @@ func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err er
 
 func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Judged) error {
 	for i, f := range img.Result.Faces {
-		b, err := encode(m.SubImage(around(f, k.o.Margin, m.Rect)), cropQuality)
+		face := m.SubImage(around(f, k.o.Margin, m.Rect)).(*image.RGBA)
+		b, err := turbo.Encode(face, cropQuality)
 		if err != nil {
 			return err
 		}
@@ -373,7 +374,7 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 		}
 		blur(small, scaled(img.Result.Faces, img.Result.Width, img.Result.Height, small.Rect.Dx(), small.Rect.Dy()))
 	}
-	b, err := encode(small, thumbQuality)
+	b, err := turbo.Encode(small, thumbQuality)
 	if err != nil {
 		return err
 	}

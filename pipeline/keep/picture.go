@@ -1,13 +1,10 @@
 package keep
 
 import (
-	"bytes"
 	"image"
-	"image/draw"
-	"image/jpeg"
 
-	xdraw "golang.org/x/image/draw"
-
+	"facescan/pipeline/decode"
+	"facescan/pipeline/decode/turbo"
 	"facescan/store"
 )
 
@@ -20,24 +17,6 @@ const (
 	blurBlocks   = 3   // a face is this many blocks wide afterwards
 	blurLeast    = 4   // pixels of a block at least
 )
-
-// encode makes a JPEG. It has no metadata: no place, no time, no small picture of what was there before.
-func encode(m image.Image, quality int) ([]byte, error) {
-	var b bytes.Buffer
-	err := jpeg.Encode(&b, m, &jpeg.Options{Quality: quality})
-	return b.Bytes(), err
-}
-
-// rgba is a picture that can be drawn on, with its corner at 0, 0.
-func rgba(m image.Image) *image.RGBA {
-	if c, ok := m.(*image.RGBA); ok && c.Rect.Min == (image.Point{}) {
-		return c
-	}
-	b := m.Bounds()
-	out := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
-	draw.Draw(out, out.Rect, m, b.Min, draw.Src)
-	return out
-}
 
 // around is a face's box with a margin, as a part of its sides, on all four; clipped to the picture.
 func around(f store.Face, margin float64, bounds image.Rectangle) image.Rectangle {
@@ -89,9 +68,59 @@ func thumbnail(m *image.RGBA) *image.RGBA {
 	if long <= thumbSide {
 		return m
 	}
-	w, h = max(1, (w*thumbSide+long/2)/long), max(1, (h*thumbSide+long/2)/long)
+	return shrink(m, max(1, (w*thumbSide+long/2)/long), max(1, (h*thumbSide+long/2)/long))
+}
+
+// shrink makes a smaller picture, w x h, each pixel the mean of the area that it stands for.
+func shrink(m *image.RGBA, w, h int) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
-	xdraw.CatmullRom.Scale(out, out.Rect, m, m.Rect, xdraw.Src, nil)
+	columns := shares(m.Rect.Dx(), w)
+	sums := make([]uint32, 4*m.Rect.Dx())
+	for y, rows := range shares(m.Rect.Dy(), h) {
+		clear(sums)
+		for _, r := range rows {
+			for i, v := range m.Pix[r.at*m.Stride:][:len(sums)] {
+				sums[i] += r.weight * uint32(v)
+			}
+		}
+		dst := out.Pix[y*out.Stride:]
+		for x, of := range columns {
+			var sum [4]uint32
+			for _, c := range of {
+				for i, v := range sums[4*c.at:][:4] {
+					sum[i] += c.weight * v
+				}
+			}
+			for i, v := range sum {
+				dst[4*x+i] = uint8((v + shareWhole*shareWhole/2) / (shareWhole * shareWhole))
+			}
+		}
+	}
+	return out
+}
+
+// shareWhole is the sum of a new pixel's shares: 255 times its square is still a uint32.
+const shareWhole = 1 << 12
+
+// share is an old pixel and how much of a new one it makes.
+type share struct {
+	at     int
+	weight uint32
+}
+
+// shares are, for each of n pixels that take the place of old ones, what it is made of.
+func shares(old, n int) [][]share {
+	out := make([][]share, n)
+	for i := range out {
+		// Old pixels are n wide and new ones old, so that all edges lie at whole numbers.
+		from, to := i*old, (i+1)*old
+		before := 0
+		for at := from / n; at*n < to; at++ {
+			sum := (min(to, (at+1)*n) - from) * shareWhole / old
+			out[i] = append(out[i], share{at, uint32(sum - before)})
+			before = sum
+		}
+	}
 	return out
 }
 
@@ -108,11 +137,14 @@ func scaled(faces []store.Face, fromWidth, fromHeight, width, height int) []stor
 
 // Blur blurs the faces of an image, which has the given size, in a small JPEG of it.
 func Blur(small []byte, faces []store.Face, width, height int) ([]byte, error) {
-	decoded, err := jpeg.Decode(bytes.NewReader(small))
+	f, err := decode.Probe(small, decode.Options{})
 	if err != nil {
 		return nil, err
 	}
-	m := rgba(decoded)
+	m, err := f.Color()
+	if err != nil {
+		return nil, err
+	}
 	blur(m, scaled(faces, width, height, m.Rect.Dx(), m.Rect.Dy()))
-	return encode(m, thumbQuality)
+	return turbo.Encode(m, thumbQuality)
 }

@@ -276,6 +276,36 @@ func TestThumbnails(t *testing.T) {
 	}
 }
 
+// TestShrink has every new pixel be the mean of the old ones below it, those at its edges in part.
+func TestShrink(t *testing.T) {
+	m := image.NewRGBA(image.Rect(0, 0, 30, 12))
+	for y := range 12 {
+		for x := range 30 {
+			m.SetRGBA(x, y, color.RGBA{255, uint8(8 * x), uint8(20 * y), 255})
+		}
+	}
+	// mean is that of a shade that rises by step, over the i-th of n parts of old pixels.
+	mean := func(i, old, n int, step float64) (sum float64) {
+		width := float64(old) / float64(n)
+		for at := range old {
+			from, to := max(float64(at), float64(i)*width), min(float64(at+1), float64(i+1)*width)
+			sum += max(0, to-from) / width * step * float64(at)
+		}
+		return sum
+	}
+	for _, size := range []image.Point{{30, 12}, {15, 6}, {20, 8}, {7, 5}, {1, 1}} {
+		small := shrink(m, size.X, size.Y)
+		for y := range size.Y {
+			for x := range size.X {
+				got, wantG, wantB := small.RGBAAt(x, y), mean(x, 30, size.X, 8), mean(y, 12, size.Y, 20)
+				if got.R != 255 || got.A != 255 || math.Abs(float64(got.G)-wantG) > 0.6 || math.Abs(float64(got.B)-wantB) > 0.6 {
+					t.Fatalf("%v: at %d,%d %v, want %.1f and %.1f", size, x, y, got, wantG, wantB)
+				}
+			}
+		}
+	}
+}
+
 // TestThumbnailsBlurred has no face left in a small picture, but leaves the large one for others as it is.
 func TestThumbnailsBlurred(t *testing.T) {
 	job, crops := newJob(t), t.TempDir()

@@ -233,10 +233,7 @@ func TestAlpha(t *testing.T) {
 	for _, name := range []string{"urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"} {
 		body := heicAlpha(m, 128, 128, alpha, name)
 		same(t, mustDecode(t, body).Luma, want)
-		picture, _, err := decode.Color(body, decode.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		picture := inColor(t, body)
 		for y := range 64 {
 			for x := range 64 {
 				r, g, b, _ := picture.At(x, y).RGBA()
@@ -256,16 +253,26 @@ func TestAlpha(t *testing.T) {
 	}
 }
 
+func inColor(t *testing.T, body []byte) *image.RGBA {
+	t.Helper()
+	f, err := decode.Probe(body, decode.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Color()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // Pictures that people look at have their colours.
 func TestColour(t *testing.T) {
 	m := photo(64, 64)
 	for i := range m.Pix {
 		m.Pix[i] = 120
 	}
-	picture, _, err := decode.Color(heicColour(m, 90, 200), decode.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	picture := inColor(t, heicColour(m, 90, 200))
 	want := color.RGBAModel.Convert(color.YCbCr{Y: 120, Cb: 90, Cr: 200}).(color.RGBA)
 	for y := range 64 {
 		for x := range 64 {

@@ -17,7 +17,12 @@
 // threads. So decoding, and copying what the library said about it, are one call (turbo.h).
 package turbo
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+	"image"
+	"image/jpeg"
+)
 
 var (
 	// ErrUnavailable says that this binary was built without cgo.
@@ -53,3 +58,14 @@ func (s Samples) Size() int {
 type Warning string
 
 func (w Warning) Error() string { return string(w) }
+
+// Encode makes a JPEG of a picture, its alpha ignored: quality 1 to 100, colour at half the width and height, no
+// metadata. What the library cannot make, such as a picture of more than 65,500 pixels a side, the standard library makes.
+func Encode(m *image.RGBA, quality int) ([]byte, error) {
+	if b, err := encode(m, quality); err == nil {
+		return b, nil
+	}
+	var b bytes.Buffer
+	err := jpeg.Encode(&b, m, &jpeg.Options{Quality: quality})
+	return b.Bytes(), err
+}

@@ -13,6 +13,13 @@ struct outcome {
 	char message[200]; // JMSG_LENGTH_MAX
 };
 
+// encoded is a picture as the library made it; data is to be freed by tjFree.
+struct encoded {
+	unsigned char *data;
+	unsigned long size;
+	char message[200];
+};
+
 static inline void outcome_set(struct outcome *out, tjhandle handle, int kind) {
 	out->kind = kind;
 	snprintf(out->message, sizeof out->message, "%s", tjGetErrorStr2(handle));
@@ -51,4 +58,18 @@ static inline void decode(struct outcome *out, tjhandle handle, const unsigned c
 		}
 	}
 	outcome_set(out, handle, FAILED);
+}
+
+// encode compresses a picture of RGBX pixels, colour at half the width and height.
+static inline int encode(struct encoded *out, const unsigned char *pix, int width, int height, int stride, int quality) {
+	out->data = NULL;
+	out->size = 0;
+	tjhandle handle = tjInitCompress();
+	int failed = handle == NULL ||
+		tjCompress2(handle, pix, width, stride, height, TJPF_RGBX, &out->data, &out->size, TJSAMP_420, quality, 0);
+	if (failed)
+		snprintf(out->message, sizeof out->message, "%s", tjGetErrorStr2(handle));
+	if (handle != NULL)
+		tjDestroy(handle);
+	return failed;
 }

@@ -11,6 +11,8 @@ package turbo
 #cgo !linux LDFLAGS: -lturbojpeg
 #cgo noescape decode
 #cgo nocallback decode
+#cgo noescape encode
+#cgo nocallback encode
 #include "turbo.h"
 */
 import "C"
@@ -18,6 +20,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"image"
 	"unsafe"
 )
 
@@ -103,4 +106,23 @@ func (d *Decoder) renew() error {
 		d.handle = n.handle
 	}
 	return err
+}
+
+// encode is Encode by the library.
+func encode(m *image.RGBA, quality int) ([]byte, error) {
+	w, h := m.Rect.Dx(), m.Rect.Dy()
+	if w < 1 || h < 1 {
+		return nil, errors.New("libjpeg-turbo: empty image")
+	}
+	pix := m.Pix[m.PixOffset(m.Rect.Min.X, m.Rect.Min.Y):]
+	if m.Stride < 4*w || len(pix) < (h-1)*m.Stride+4*w {
+		return nil, fmt.Errorf("libjpeg-turbo: %d bytes do not hold %dx%d pixels", len(pix), w, h)
+	}
+	var out C.struct_encoded
+	failed := C.encode(&out, (*C.uchar)(unsafe.Pointer(&pix[0])), C.int(w), C.int(h), C.int(m.Stride), C.int(quality))
+	defer C.tjFree(out.data)
+	if failed != 0 {
+		return nil, errors.New("libjpeg-turbo: " + C.GoString(&out.message[0]))
+	}
+	return C.GoBytes(unsafe.Pointer(out.data), C.int(out.size)), nil
 }

@@ -2,6 +2,8 @@
 
 package turbo
 
+import "image"
+
 // Available reports whether the library is linked in.
 const Available = false
 
@@ -18,3 +20,5 @@ func (d *Decoder) Close() {}
 func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scale, s Samples) error {
 	return ErrUnavailable
 }
+
+func encode(*image.RGBA, int) ([]byte, error) { return nil, ErrUnavailable }
