@@ -36,8 +36,11 @@ func noRoom(no syscall.Errno) bool {
 	return no == syscall.ENOSPC || no == syscall.EDQUOT || no == syscall.EFBIG
 }
 
-// isBusy tells that another connection holds the lock that was asked for.
-func isBusy(err error) bool {
+// isBusy reports whether another connection holds the lock that was asked for.
+func isBusy(err error) bool { return isCode(err, sqlite3.ErrBusy) }
+
+// isCode reports whether SQLite failed for this reason.
+func isCode(err error, code sqlite3.ErrNo) bool {
 	var e sqlite3.Error
-	return errors.As(err, &e) && e.Code == sqlite3.ErrBusy
+	return errors.As(err, &e) && e.Code == code
 }

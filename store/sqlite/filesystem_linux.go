@@ -29,6 +29,18 @@ func refuseNetworked(dir string, magic int64) error {
 	return nil
 }
 
+// checkRoom refuses a folder that has not as many bytes free.
+func checkRoom(dir string, bytes int64) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if free := int64(s.Bavail) * int64(s.Bsize); free < bytes {
+		return fmt.Errorf("%s has %d MB free, and %d MB are needed", dir, free>>20, bytes>>20+1)
+	}
+	return nil
+}
+
 // leaseClock runs on through suspension and is never set, in nanoseconds; all processes of a machine share it. It
 // starts anew at boot, when every owner of an older lease is dead.
 func leaseClock() int64 {

@@ -226,12 +226,14 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 		stale, ready bool
 		finished     sql.NullInt64
 	}
-	problem := func(g group, format string, args ...any) {
-		report(store.Problem{Check: "group", Text: fmt.Sprintf("group %q of source %d: ", g.name, g.source) + fmt.Sprintf(format, args...)})
-	}
-	last := group{source: -1}
+	after := group{source: -1}
 	for more := true; more; {
-		err := j.view(ctx, func(t tx) error {
+		last := after
+		err := j.check(ctx, report, func(t tx, report func(store.Problem)) error {
+			problem := func(g group, format string, args ...any) {
+				text := fmt.Sprintf("group %q of source %d: ", g.name, g.source) + fmt.Sprintf(format, args...)
+				report(store.Problem{Check: "group", Text: text})
+			}
 			given := int64(0)
 			if err := t.one("SELECT finished FROM {job}", nil, &given); err != nil {
 				return err
@@ -239,7 +241,7 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 			var page []group
 			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face, g.first, g.last,
 				g.stale, g.finished, `+isReady+` FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
-				[]any{last.source, last.name, groupPage}, func(r *sql.Rows) error {
+				[]any{after.source, after.name, groupPage}, func(r *sql.Rows) error {
 					var g group
 					err := r.Scan(append(append([]any{&g.source, &g.name}, g.dest()...), &g.stale, &g.finished, &g.ready)...)
 					page = append(page, g)
@@ -276,8 +278,9 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 		if err != nil {
 			return err
 		}
+		after = last
 	}
-	return j.view(ctx, func(t tx) error {
+	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
 		return t.each(fmt.Sprintf(`SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g ON g.name = m."group" AND g.source = %s
 			WHERE m."group" IS NOT NULL AND g.name IS NULL LIMIT %d`, j.sourceSQL("m.id"), verifyShown), nil, func(r *sql.Rows) error {
 			var id int64

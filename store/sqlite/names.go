@@ -8,10 +8,11 @@ import (
 // names are what the tables are called, and how the values of a row are read. Every SQL text in this package writes
 // them as {tokens}, so that a job of our own and a user's table worked on in place are the same code.
 type names struct {
-	urls, id, url, done string // the table of rows and its columns
-	prefix              string // of our own tables
-	members             string // the table of rows that have a group
-	// Expressions on a row that is aliased u:
+	urls, id, url, done string            // the table of rows and its columns
+	prefix              string            // of our own tables
+	members             string            // the table of rows that have a group
+	columns             map[string]string // tokens of more columns that the expressions name
+	// Expressions on a row that is aliased u, in tokens but for {pending} to {of_source} themselves:
 	pending string // it is not done
 	ours    string // it belongs to the job, pending or done
 	address string // its URL, as text
@@ -31,14 +32,24 @@ var (
 	ownIndexes = []string{"shards_open", "shards_leased", "groups_finished", "groups_ready", "members_group"}
 )
 
-// replacer turns SQL with tokens into SQL with names.
+// replacer turns SQL with tokens into SQL with names. A name is put in once and never looked through for tokens itself: a
+// user's column may be called {urls}.
 func (n names) replacer() *strings.Replacer {
-	pairs := []string{"{urls}", quote(n.urls), "{id}", quote(n.id), "{url}", quote(n.url), "{done}", quote(n.done), "{members}", quote(n.members)}
+	pairs := []string{
+		"{urls}", quote(n.urls), "{id}", quote(n.id), "{url}", quote(n.url), "{done}", quote(n.done),
+		"{members}", quote(n.members),
+	}
+	for token, column := range n.columns {
+		pairs = append(pairs, token, quote(column))
+	}
 	for _, t := range slices.Concat(ownTables, ownIndexes) {
 		pairs = append(pairs, "{"+t+"}", quote(n.prefix+t))
 	}
 	own := strings.NewReplacer(pairs...)
-	for token, expression := range map[string]string{"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group, "{kept}": n.kept, "{of_source}": n.ofSource} {
+	for token, expression := range map[string]string{
+		"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group, "{kept}": n.kept,
+		"{of_source}": n.ofSource,
+	} {
 		pairs = append(pairs, token, "("+own.Replace(expression)+")")
 	}
 	return strings.NewReplacer(pairs...)

@@ -38,7 +38,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,8 +66,8 @@ type job struct {
 	file    string // without symbolic links: what all processes agree on
 	names   *strings.Replacer
 	inPlace bool // the rows are a user's table; see table.go
-	writer  *writer
-	readers *sql.DB
+	writer  *writer // nil when the job is open for reading only
+	readers readers
 }
 
 var (
@@ -90,17 +90,18 @@ func IsJob(path string) (bool, error) {
 
 // header reads the 100 bytes that every SQLite file begins with; nil for any other file.
 func header(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil || !info.Mode().IsRegular() { // opening a pipe waits, and takes from who reads it
+		return nil, err
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, err
-	}
 	h := make([]byte, 100)
 	if _, err := io.ReadFull(f, h); err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil, nil
@@ -172,13 +173,8 @@ func publish(draft, path string) error {
 // Open opens a job made from lists, bringing an older schema up to date. A newer one is refused.
 func Open(ctx context.Context, path string) (store.Job, error) {
 	doing := "open job " + path
-	if is, err := IsJob(path); err != nil {
-		return nil, wrap(doing, err)
-	} else if !is {
-		if _, err := os.Stat(path); err != nil {
-			return nil, wrap(doing, err)
-		}
-		return nil, fmt.Errorf("%s: the file is no job of facescan", doing)
+	if err := checkJob(doing, path); err != nil {
+		return nil, err
 	}
 	j, err := open(ctx, path, jobNames, false)
 	if err != nil {
@@ -187,37 +183,87 @@ func Open(ctx context.Context, path string) (store.Job, error) {
 	return j, nil
 }
 
-// open connects and migrates. Of a job of our own it sets application_id and journal mode; a user's file keeps its own.
-func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err error) {
+// checkJob refuses what is not a job made from lists.
+func checkJob(doing, path string) error {
+	is, err := IsJob(path)
+	if err == nil && !is {
+		if _, err = os.Stat(path); err == nil {
+			return fmt.Errorf("%s: the file is no job of facescan", doing)
+		}
+	}
+	return wrap(doing, err)
+}
+
+// resolve finds the file that all processes agree on, whatever links lead to it.
+func resolve(path string) (string, error) {
 	file, err := filepath.Abs(path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return "", err
+	}
+	return file, errors.Join(checkFilesystem(filepath.Dir(file)), checkCompany(file))
+}
+
+// superJournal ends a journal of a transaction over several files, before which the name of a file stands that SQLite
+// removes after the journal was rolled back.
+const superJournal = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+
+// checkCompany refuses files beside a database that SQLite would open and that it did not make there: those that are not
+// regular, and a journal that names another file. A stranger's folder may have them.
+func checkCompany(file string) error {
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		info, err := os.Lstat(file + suffix)
+		if err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s%s is not a regular file: remove it", file, suffix)
+		}
+	}
+	f, err := os.Open(file + "-journal")
+	if err != nil {
+		return nil // none, or SQLite says what is wrong
+	}
+	defer f.Close()
+	end := make([]byte, len(superJournal))
+	if _, err := f.Seek(-int64(len(end)), io.SeekEnd); err != nil {
+		return nil
+	}
+	if _, err := io.ReadFull(f, end); err == nil && string(end) == superJournal {
+		return fmt.Errorf("%s-journal is of a transaction over several files that was cut off: open the database with its own "+
+			"program first", file)
+	}
+	return nil
+}
+
+// open connects and migrates. Of a job of our own it sets application_id and journal mode; a user's file keeps its own.
+func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err error) {
+	j := &job{path: path, names: n.replacer(), inPlace: inPlace}
+	if j.file, err = resolve(path); err != nil {
 		return nil, err
 	}
-	if err := checkFilesystem(filepath.Dir(file)); err != nil {
+	if err := j.connect(ctx); err != nil {
 		return nil, err
 	}
-	j := &job{path: path, file: file, names: n.replacer(), inPlace: inPlace}
-	dsn := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_cache_size": {"-32768"}}
-	dsn.Set("_busy_timeout", fmt.Sprint(busyTimeout.Milliseconds()))
-	if !inPlace {
-		dsn.Set("_journal_mode", "WAL")
-	}
-	pool := connect(file, dsn, "PRAGMA wal_autocheckpoint = 4000", "PRAGMA journal_size_limit = 67108864")
-	pool.SetMaxOpenConns(1)
-	if j.writer, err = newWriter(ctx, pool, j.names, file); err != nil {
-		return nil, errors.Join(err, pool.Close())
-	}
-	read := url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_cache_size": {"-8192"}, "_busy_timeout": {"60000"}}
-	j.readers = connect(file, read)
-	j.readers.SetMaxOpenConns(max(4, runtime.NumCPU()))
-	j.readers.SetMaxIdleConns(4)
 	if err := j.migrate(ctx); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	return j, nil
+}
+
+// connect opens the writer and the readers.
+func (j *job) connect(ctx context.Context) (err error) {
+	dsn := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_cache_size": {"-32768"}}
+	dsn.Set("_busy_timeout", fmt.Sprint(busyTimeout.Milliseconds()))
+	if !j.inPlace {
+		dsn.Set("_journal_mode", "WAL")
+	}
+	pool := connect(j.file, dsn, "PRAGMA wal_autocheckpoint = 4000", "PRAGMA journal_size_limit = 67108864")
+	pool.SetMaxOpenConns(1)
+	if j.writer, err = newWriter(ctx, pool, j.names, j.file); err != nil {
+		return errors.Join(err, pool.Close())
+	}
+	j.readers = connectReaders(j.file, url.Values{"mode": {"rw"}})
+	return nil
 }
 
 // connector opens connections that all have the same settings; those the driver's DSN has no word for are pragmas.
@@ -229,10 +275,16 @@ type connector struct {
 func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
 func (c connector) Driver() driver.Driver                        { return c.driver }
 
+// distrust are the settings that SQLite's authors advise for files of unknown origin: what a schema says runs no function
+// or virtual table that could do harm, and pages are checked before they are believed. (The defensive mode cannot be
+// reached through the driver; it keeps SQL from damaging the file, and all SQL here is our own.)
+var distrust = []string{"PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0"}
+
 func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {
 	path := url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: dsn.Encode()}
 	d := &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
-		for _, p := range pragmas {
+		c.SetLimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+		for _, p := range slices.Concat(distrust, pragmas) {
 			if _, err := c.Exec(p, nil); err != nil {
 				return err
 			}
@@ -244,11 +296,7 @@ func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {
 
 // migrate brings the schema to schemaVersion, one transaction a version.
 func (j *job) migrate(ctx context.Context) error {
-	version := 0
-	err := j.view(ctx, func(t tx) (err error) {
-		version, err = j.version(t)
-		return err
-	})
+	version, err := j.checkedVersion(ctx)
 	for err == nil && version < schemaVersion {
 		err = j.writer.update(ctx, "migrate", func(t tx) (err error) {
 			if version, err = j.version(t); err != nil || version >= schemaVersion {
@@ -271,9 +319,6 @@ func (j *job) migrate(ctx context.Context) error {
 			return err
 		})
 	}
-	if err == nil && version > schemaVersion {
-		err = fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan", version, schemaVersion)
-	}
 	return err
 }
 
@@ -291,7 +336,9 @@ func (j *job) Path() string { return j.path }
 
 // Close moves what is in the WAL into the file, unless another process is at work on it.
 func (j *job) Close() error {
-	err := j.readers.Close()
-	// SQLite itself does it for the last connection of all, and removes the WAL.
+	var err error
+	if j.readers != nil {
+		err = j.readers.Close()
+	}
 	return errors.Join(err, j.writer.close())
 }

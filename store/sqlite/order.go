@@ -12,8 +12,8 @@ import (
 
 // Frontier implements store.Ordered.
 func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Frontier, err error) {
-	f.Next = from
 	err = j.view(ctx, func(t tx) error {
+		f.Next = from
 		var last int64
 		if err := t.one("SELECT changes, last_id FROM {sources} WHERE number = ?", []any{source}, &f.Changes, &last); err != nil {
 			return err
@@ -55,6 +55,7 @@ func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, er
 		for {
 			var page []store.Group
 			err := j.view(ctx, func(t tx) error {
+				page = nil
 				return t.each(`SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, revision, finished
 					FROM {groups} WHERE finished > ? ORDER BY finished LIMIT ?`, []any{after, groupPage}, func(r *sql.Rows) error {
 					var g store.Group

@@ -84,6 +84,7 @@ type corpse struct {
 // registered lists the owners in the table, dead or alive.
 func (j *job) registered(ctx context.Context) (all []corpse, err error) {
 	err = j.view(ctx, func(t tx) error {
+		all = nil
 		return t.each("SELECT number, id FROM {owners}", nil, func(r *sql.Rows) error {
 			var c corpse
 			err := r.Scan(&c.number, &c.id)

@@ -40,7 +40,10 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 			}
 			wg.Go(func() {
 				l.err = j.view(ctx, func(t tx) (err error) {
-					t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
+					limit := patience(j.file)
+					bounded, cancel := context.WithTimeoutCause(context.WithoutCancel(t.ctx), limit, endless(limit))
+					defer cancel()
+					t.ctx = bounded // a loop that ends early waits for pages that are being read, which are short
 					l.page, err = load(t, from, to)
 					return err
 				})

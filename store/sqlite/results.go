@@ -169,8 +169,8 @@ func (j *job) sourceSQL(id string) string {
 
 // Counts implements store.Job.
 func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
-	c.Failures = map[store.Reason]int64{}
 	err = j.view(ctx, func(t tx) error {
+		c = store.Counts{Failures: map[store.Reason]int64{}}
 		err := t.each("SELECT rows, complete, name FROM {sources} ORDER BY number", nil, func(r *sql.Rows) error {
 			var rows int64
 			var complete bool

@@ -63,6 +63,7 @@ func choose(s store.Selection) (args []any, err error) {
 // selected returns rows (their ids alone are filled in) among the next retryRows results, and says from where to go on.
 func (j *job) selected(ctx context.Context, from int64, chosen []any, host string) (ids []store.Result, next int64, more bool, err error) {
 	err = j.view(ctx, func(t tx) error {
+		ids = nil
 		var last sql.NullInt64
 		err := t.one("SELECT max(id) FROM (SELECT id FROM {results} WHERE id >= ? ORDER BY id LIMIT ?)", []any{from, retryRows}, &last)
 		if more = last.Valid && last.Int64 != 1<<63-1; err != nil || !last.Valid {

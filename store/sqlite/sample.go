@@ -35,6 +35,7 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 // Samples implements store.Sampler.
 func (j *job) Samples(ctx context.Context) (out []store.Thumbnail, err error) {
 	err = j.view(ctx, func(t tx) error {
+		out = nil
 		return t.each("SELECT id, faces, rank, jpeg FROM {thumbnails} ORDER BY id", nil, func(r *sql.Rows) error {
 			var th store.Thumbnail
 			err := r.Scan(&th.ID, &th.Faces, &th.Rank, &th.JPEG)

@@ -276,19 +276,24 @@ func HasTableJob(ctx context.Context, path string) (bool, error) {
 
 // names of the table and its columns. A value that is no number is done when it is a word for yes.
 func (d Table) names() names {
-	text := func(name string) string { return "coalesce(CAST(u." + quote(name) + " AS TEXT), '')" }
-	n := names{urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text(d.URL), group: "''", kept: "NULL",
-		members: tablePrefix + "members", ofSource: "1",
+	text := func(token string) string { return "coalesce(CAST(u." + token + " AS TEXT), '')" }
+	n := names{
+		urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text("{url}"), group: "''", kept: "NULL",
+		members: tablePrefix + "members", ofSource: "1", columns: map[string]string{},
 		pending: `CASE typeof(u.{done}) WHEN 'integer' THEN u.{done} = 0 WHEN 'null' THEN 1 WHEN 'real' THEN u.{done} = 0.0
-			ELSE lower(trim(u.{done})) NOT IN ('true', 't', 'yes', 'y', 'on') AND CAST(u.{done} AS REAL) = 0 END`}
+			ELSE lower(trim(u.{done})) NOT IN ('true', 't', 'yes', 'y', 'on') AND CAST(u.{done} AS REAL) = 0 END`,
+	}
 	n.ours = "(" + n.pending + ") OR u.{id} IN (SELECT id FROM {results})"
 	if d.Group != "" {
-		n.group = text(d.Group)
+		n.columns["{group_column}"] = d.Group
+		n.group = text("{group_column}")
 	}
 	if len(d.Keep) > 0 {
 		var values []string
-		for _, name := range d.Keep {
-			values = append(values, text(name))
+		for i, name := range d.Keep {
+			token := fmt.Sprintf("{kept_column_%d}", i)
+			n.columns[token] = name
+			values = append(values, text(token))
 		}
 		n.kept = "json_array(" + strings.Join(values, ", ") + ")"
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // querier runs SQL whose names are {tokens}: a reader's transaction, or the writer.
@@ -90,17 +92,25 @@ func (r reader) ExecContext(ctx context.Context, text string, args ...any) (sql.
 	return r.tx.ExecContext(ctx, r.names.Replace(text), args...)
 }
 
-// view runs f in one read transaction: a consistent view. It must be short, since SQLite's WAL grows while it lasts.
+// view runs f in one read transaction: a consistent view. It must be short, since SQLite's WAL grows while it lasts. It
+// may run f again from the start, so that f sets what it finds and adds to nothing.
 func (j *job) view(ctx context.Context, f func(tx) error) error {
-	t, err := j.readers.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer t.Rollback() // it wrote nothing
-	if err = f(tx{ctx: ctx, q: reader{t, j.names}}); err != nil && ctx.Err() != nil {
-		return context.Cause(ctx) // of which the error is only a consequence, such as that the transaction is over
+	limit := patience(j.file)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, endless(limit))
+	defer cancel()
+	err := j.readers.view(limited, j.names, f)
+	if err != nil && limited.Err() != nil {
+		return context.Cause(limited) // of which the error is only a consequence, such as that the transaction is over
 	}
 	return err
+}
+
+// endless is how long one transaction was given.
+type endless time.Duration
+
+func (e endless) Error() string {
+	return fmt.Sprintf("one step took longer than %v, more than a file of its size can need: it is damaged, or was made to do so",
+		time.Duration(e))
 }
 
 // writer is the one connection of this process that writes. Within a process its turn is a queue; between
@@ -119,7 +129,10 @@ type writer struct {
 	commits  int
 }
 
-var errClosed = errors.New("the job is closed")
+var (
+	errClosed  = errors.New("the job is closed")
+	errReading = errors.New("the job is open for reading only")
+)
 
 func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string) (*writer, error) {
 	conn, err := pool.Conn(ctx)
@@ -138,6 +151,9 @@ func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file 
 // update runs f in one transaction, named for crash points. It waits for its turn, and for other processes, as long as ctx allows; once
 // begun, the transaction is short and runs to its end whatever happens to ctx.
 func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err error) {
+	if w == nil {
+		return errReading
+	}
 	select {
 	case <-w.turn:
 	case <-w.closed:
@@ -244,6 +260,9 @@ func (w *writer) ExecContext(ctx context.Context, text string, args ...any) (sql
 
 // close waits for the running transaction. Closing again does nothing.
 func (w *writer) close() error {
+	if w == nil {
+		return nil
+	}
 	select {
 	case <-w.turn:
 	case <-w.closed:

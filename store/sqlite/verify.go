@@ -22,19 +22,22 @@ const verifyShown = 10
 // the text. Reasons, as JSON, are a third parameter where a query asks for one.
 type rowCheck struct{ name, text, query string }
 
-// ownRowChecks hold for rows that are ours; what a user's rows say is right.
+// ownRowChecks hold for rows that are ours. What a user's rows say is right: results that they do not bear out any more
+// are no damage, and the next pass over the table drops them.
 var ownRowChecks = []rowCheck{
 	{"done-flag", "the Done flag is %d, neither 0 nor 1",
 		"SELECT u.{id}, u.{done} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND u.{done} NOT IN (0, 1)"},
 	{"done-without-result", "done, with %d results",
 		"SELECT u.{id}, 0 FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND NOT {pending} AND u.{id} NOT IN (SELECT id FROM {results})"},
-}
-
-var rowChecks = []rowCheck{
 	{"result-without-done", "pending, with %d result",
 		"SELECT r.id, 1 FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ?1 AND ?2 AND {pending}"},
 	{"result-without-row", "a result with %d rows",
 		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} FROM {urls})"},
+	{"suspect", "it stopped a decoder %d times, and is done",
+		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},
+}
+
+var rowChecks = []rowCheck{
 	{"face-count", "the number of faces stored is %d, its result says otherwise",
 		`SELECT r.id, (SELECT count(*) FROM {faces} AS f WHERE f.id = r.id) AS n FROM {results} AS r
 			WHERE r.id BETWEEN ?1 AND ?2 AND n <> r.faces`},
@@ -49,8 +52,6 @@ var rowChecks = []rowCheck{
 	{"detector", "ok, with a detector (%d) that is not known",
 		`SELECT r.id, coalesce(r.detector, 0) FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND
 			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM {detectors}) END`},
-	{"suspect", "it stopped a decoder %d times, and is done",
-		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},
 }
 
 // Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in
@@ -59,11 +60,6 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	reasons, err := json.Marshal(store.Reasons(""))
 	if err != nil {
 		return err
-	}
-	for from, more := int64(math.MinInt64), j.inPlace; more; { // what the user changed is no damage
-		if from, more, err = j.reconcile(ctx, from); err != nil {
-			return wrap("verify", err)
-		}
 	}
 	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifyShards, j.verifyTallies, j.verifyGroups} {
 		if err := f(ctx, report); err != nil {
@@ -75,16 +71,18 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 		checks = slices.Concat(ownRowChecks, rowChecks)
 	}
 	for from, more := int64(math.MinInt64), true; more; {
-		err := j.view(ctx, func(t tx) (err error) {
-			from, more, err = j.verifyRange(t, from, checks, string(reasons), report)
+		next := from
+		err := j.check(ctx, report, func(t tx, report func(store.Problem)) (err error) {
+			next, more, err = j.verifyRange(t, from, checks, string(reasons), report)
 			return err
 		})
+		from = next
 		if err != nil {
 			return wrap("verify", err)
 		}
 	}
 	if o.Deep {
-		return wrap("verify", j.view(ctx, func(t tx) error {
+		return wrap("verify", j.check(ctx, report, func(t tx, report func(store.Problem)) error {
 			return t.each("PRAGMA quick_check", nil, func(r *sql.Rows) error {
 				var text string
 				err := r.Scan(&text)
@@ -98,9 +96,22 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	return nil
 }
 
+// check runs f in a view, and passes on what it reports in the end.
+func (j *job) check(ctx context.Context, report func(store.Problem), f func(t tx, report func(store.Problem)) error) error {
+	var found []store.Problem
+	err := j.view(ctx, func(t tx) error {
+		found = nil
+		return f(t, func(p store.Problem) { found = append(found, p) })
+	})
+	for _, p := range found {
+		report(p)
+	}
+	return err
+}
+
 // verifyShards checks that shards tile the imported ids of their source, and that leases have owners.
 func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) error {
-	return j.view(ctx, func(t tx) error {
+	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
 		given := int64(0)
 		if err := t.one("SELECT generation FROM {job}", nil, &given); err != nil {
 			return err
@@ -176,7 +187,7 @@ func checkLease(what string, id int64, orphan bool, generation, given int64, rep
 
 // verifyTallies counts the results and compares.
 func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) error {
-	return j.view(ctx, func(t tx) error {
+	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
 		type key struct {
 			source int64
 			reason string
@@ -243,12 +254,14 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 	if len(shards) > 0 {
 		to = shards[len(shards)-1].hi
 	}
-	outside, err := verifyCounts(t, lo, to, shards, report)
-	if err != nil {
-		return 0, false, err
-	}
-	if outside > 0 && !j.inPlace { // rows of a user's that no pass has seen yet
-		report(store.Problem{Check: "row-outside-shards", Text: fmt.Sprintf("%d rows between id %d and %d are in no shard", outside, lo, to)})
+	if !j.inPlace {
+		outside, err := verifyCounts(t, lo, to, shards, report)
+		if err != nil {
+			return 0, false, err
+		}
+		if outside > 0 {
+			report(store.Problem{Check: "row-outside-shards", Text: fmt.Sprintf("%d rows between id %d and %d are in no shard", outside, lo, to)})
+		}
 	}
 	for _, c := range checks {
 		args := []any{lo, to, reasons}[:2]
