@@ -329,7 +329,7 @@ func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding 
 }
 
 func lookAtJob(ctx context.Context, arg string) finding {
-	job, err := existingJob(ctx, arg)
+	job, err := readJob(ctx, arg)
 	if err != nil {
 		return finding{"job", "fail", err.Error(), ""}
 	}

@@ -69,7 +69,11 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if err := o.checkOutputs(); err != nil {
 		return err
 	}
-	job, err := existingJob(ctx, arg)
+	open := readJob
+	if o.follow && slices.ContainsFunc(o.outputs, func(path string) bool { return path != "-" }) {
+		open = existingJob // which keeps how far the file is written
+	}
+	job, err := open(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -140,6 +140,25 @@ func checkColumns(ctx context.Context, s source.Spec) error {
 
 // existingJob opens the job that an argument stands for: a job file, or the list it was made from.
 func existingJob(ctx context.Context, arg string) (store.Job, error) {
+	return findJob(ctx, arg, sqlite.Open, func(ctx context.Context, path string) (store.Job, error) {
+		table, err := sqlite.InspectTable(ctx, path, sqlite.TableOptions{})
+		if table.New {
+			return nil, fs.ErrNotExist
+		}
+		if err != nil {
+			return nil, err
+		}
+		return sqlite.OpenTable(ctx, path, sqlite.TableOptions{})
+	})
+}
+
+// readJob opens it for reading only: a job file, its folder and what lies beside it stay as they are.
+func readJob(ctx context.Context, arg string) (store.Job, error) {
+	return findJob(ctx, arg, sqlite.OpenForReading, sqlite.OpenTableForReading)
+}
+
+// findJob finds out what an argument stands for, and opens a job file by the one, a job on a table by the other.
+func findJob(ctx context.Context, arg string, open, openTable func(context.Context, string) (store.Job, error)) (store.Job, error) {
 	if postgres.IsURL(arg) {
 		job, err := postgres.Open(ctx, arg)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -153,12 +172,12 @@ func existingJob(ctx context.Context, arg string) (store.Job, error) {
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
 		if is {
-			return sqlite.Open(ctx, path)
+			return open(ctx, path)
 		}
 		if is, err := sqlite.IsDatabase(path); err == nil && is {
-			table, err := sqlite.InspectTable(ctx, path, sqlite.TableOptions{})
-			if err == nil && !table.New {
-				return sqlite.OpenTable(ctx, path, sqlite.TableOptions{})
+			job, err := openTable(ctx, path)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return job, err
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	var in []store.Job
 	nodes := map[pipeline.Node]bool{}
 	for _, path := range inPaths {
-		job, err := existingJob(ctx, path)
+		job, err := readJob(ctx, path)
 		if err != nil {
 			return err
 		}

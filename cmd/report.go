@@ -43,7 +43,7 @@ func newReport(g *globals) *cobra.Command {
 }
 
 func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) error {
-	job, err := existingJob(ctx, arg)
+	job, err := readJob(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -255,12 +255,9 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		}
 		return nil
 	}
-	var job store.Job
-	_, err := os.Stat(t.job)
-	if t.named = true; err == nil || postgres.IsURL(t.job) {
-		job, err = openOrCreate(ctx, t)
-	}
-	if errors.Is(err, fs.ErrNotExist) && len(t.sources) > 0 {
+	job, err := readJob(ctx, t.job)
+	if _, e := os.Stat(t.job); err != nil && len(t.sources) > 0 &&
+		(errors.Is(err, fs.ErrNotExist) || errors.Is(e, fs.ErrNotExist) && !postgres.IsURL(t.job)) {
 		fmt.Fprintf(g.out, "would create the job %s\n", postgres.Redact(t.job))
 	} else {
 		if err != nil {

@@ -55,7 +55,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 	if err := o.checkBy(); err != nil {
 		return err
 	}
-	job, err := existingJob(ctx, arg)
+	job, err := readJob(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func newVerify(g *globals) *cobra.Command {
 const shownProblems = 20
 
 func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) error {
-	job, err := existingJob(ctx, arg)
+	job, err := readJob(ctx, arg)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ var (
 	ErrNoShard = errors.New("no free shard")
 	// ErrHeld says that another living owner imports this source.
 	ErrHeld = errors.New("held by another process")
+	// ErrGone says that the job's file was removed, replaced or cut while the job was open.
+	ErrGone = errors.New("the job is gone")
 	// ErrFull says that the disk, or a quota, has no room for the write. What was acknowledged before is kept.
 	ErrFull = errors.New("no room left")
 )

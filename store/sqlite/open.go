@@ -259,8 +259,8 @@ func (j *job) connect(ctx context.Context) (err error) {
 	}
 	pool := connect(j.file, dsn, "PRAGMA wal_autocheckpoint = 4000", "PRAGMA journal_size_limit = 67108864")
 	pool.SetMaxOpenConns(1)
-	if j.writer, err = newWriter(ctx, pool, j.names, j.file); err != nil {
-		return errors.Join(err, pool.Close())
+	if j.writer, err = newWriter(ctx, pool, j.names, j.file, !j.inPlace); err != nil {
+		return err
 	}
 	j.readers = connectReaders(j.file, url.Values{"mode": {"rw"}})
 	return nil

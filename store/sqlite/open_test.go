@@ -242,7 +242,7 @@ func TestWALStaysBounded(t *testing.T) {
 		}
 	}
 	size := func() int64 {
-		info, err := os.Stat(j.writer.wal)
+		info, err := os.Stat(j.writer.intact.path + "-wal")
 		ok(t, err)
 		return info.Size()
 	}

@@ -213,10 +213,9 @@ func (s *session) Leave(ctx context.Context) error {
 		_, err := t.exec("DELETE FROM {owners} WHERE number = ? AND id = ?", s.number, s.owner.ID)
 		return err
 	})
-	if err == nil {
-		err = os.Remove(s.file.Name())
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
+	if err == nil || errors.Is(err, store.ErrGone) {
+		if e := os.Remove(s.file.Name()); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = e
 		}
 	}
 	// Closing drops the lock: should the update have failed, the next process finds us dead.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/mattn/go-sqlite3"
 )
 
 // querier runs SQL whose names are {tokens}: a reader's transaction, or the writer.
@@ -124,7 +126,7 @@ type writer struct {
 	stmts    map[string]*sql.Stmt // by their text before names are filled in
 	names    *strings.Replacer
 	name     string // of the running transaction
-	wal      string // file name
+	intact   *intact
 	walLimit int64  // size at which the WAL is to start over
 	commits  int
 }
@@ -134,16 +136,20 @@ var (
 	errReading = errors.New("the job is open for reading only")
 )
 
-func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string) (*writer, error) {
+func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string, isWAL bool) (*writer, error) {
+	intact, err := watch(file, isWAL)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := pool.Conn(ctx)
 	for isBusy(err) && ctx.Err() == nil { // the settings of a new connection read the file, which may be locked
 		conn, err = pool.Conn(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, pool.Close(), intact.file.Close())
 	}
-	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn,
-		stmts: map[string]*sql.Stmt{}, names: names, wal: file + "-wal", walLimit: walStep}
+	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn, intact: intact,
+		stmts: map[string]*sql.Stmt{}, names: names, walLimit: walStep}
 	w.turn <- struct{}{}
 	return w, nil
 }
@@ -166,6 +172,9 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 		return ctx.Err()
 	}
 	w.name = name
+	if err := w.intact.check(); err != nil {
+		return err
+	}
 	if err := w.patiently(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -177,11 +186,17 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 			_, _ = w.conn.ExecContext(uncancelled, "ROLLBACK")
 		}
 	}()
-	t := tx{uncancelled, w, &touched{map[int]map[string]bool{}, map[int]bool{}}}
-	if err := f(t); err != nil {
-		return err
+	limit := patience(w.intact.path)
+	bounded, cancel := context.WithTimeoutCause(uncancelled, limit, endless(limit)) // a trigger may never end
+	defer cancel()
+	t := tx{bounded, w, &touched{map[int]map[string]bool{}, map[int]bool{}}}
+	if err = f(t); err == nil {
+		err = settleGroups(t)
 	}
-	if err := settleGroups(t); err != nil {
+	if err != nil && bounded.Err() != nil {
+		err = context.Cause(bounded)
+	}
+	if err != nil {
 		return err
 	}
 	// With a rollback journal, as a user's file may have, readers can hold up a COMMIT; the transaction stays open.
@@ -200,7 +215,7 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 // in it, and among many short readers that may be never. This waits for them, keeping new ones out of the old WAL;
 // while a long one lasts, it tries again only after as much growth again.
 func (w *writer) boundWAL(ctx context.Context) {
-	info, err := os.Stat(w.wal)
+	info, err := os.Stat(w.intact.path + "-wal")
 	if err != nil || info.Size() < w.walLimit {
 		return
 	}
@@ -258,6 +273,9 @@ func (w *writer) ExecContext(ctx context.Context, text string, args ...any) (sql
 	return s.ExecContext(ctx, args...)
 }
 
+// fcntlPersistWAL is SQLITE_FCNTL_PERSIST_WAL: the WAL is left when the last connection is closed.
+const fcntlPersistWAL = 10
+
 // close waits for the running transaction. Closing again does nothing.
 func (w *writer) close() error {
 	if w == nil {
@@ -273,5 +291,14 @@ func (w *writer) close() error {
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(append(errs, w.conn.Close(), w.pool.Close())...)
+	// SQLite does this when the last connection of all is closed, but not if somebody reads the job at that moment.
+	ctx := context.Background()
+	_, _ = w.conn.ExecContext(ctx, "PRAGMA busy_timeout = 100")
+	_, _ = w.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	if w.intact.strangeWAL() { // which SQLite would remove, by its name
+		errs = append(errs, w.conn.Raw(func(c any) error {
+			return c.(*sqlite3.SQLiteConn).SetFileControlInt("main", fcntlPersistWAL, 1)
+		}))
+	}
+	return errors.Join(append(errs, w.conn.Close(), w.pool.Close(), w.intact.file.Close())...)
 }
