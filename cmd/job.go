@@ -88,6 +88,12 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 			if err != nil {
 				return target{}, &exit{exitUsage, err}
 			}
+			var unfit *sqlite.UnfitError
+			if err := table.Try(ctx); errors.As(err, &unfit) {
+				return target{}, &exit{exitUsage, err}
+			} else if err != nil {
+				return target{}, err
+			}
 			return target{job: a, table: &table}, nil
 		}
 	}

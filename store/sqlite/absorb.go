@@ -44,7 +44,7 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 		if last, err = place(t, fresh, last, source, shardSize); err != nil {
 			return err
 		}
-		if err := improve(t, source, results); err != nil {
+		if err := j.improve(t, source, results); err != nil {
 			return err
 		}
 		return advance(t, source, p, complete, len(fresh), last)
@@ -118,11 +118,11 @@ func place(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64
 }
 
 // improve lets results enter, for rows that are pending, failed, or new and marked done already.
-func improve(t tx, source int, results []store.Result) error {
+func (j *job) improve(t tx, source int, results []store.Result) error {
 	if len(results) == 0 {
 		return nil
 	}
-	marked, err := markDone(t, results)
+	marked, err := j.markDone(t, results)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 	}
-	return wrap(doing, s.writer.update(ctx, "commit", func(t tx) error {
+	err := s.writer.update(ctx, "commit", func(t tx) error {
 		var suspects bool
 		err := t.one("SELECT EXISTS (SELECT 1 FROM {suspects}) FROM {shards} WHERE lo = ? AND owner = ? AND generation = ?",
 			[]any{l.Shard, s.number, l.Generation}, &suspects)
@@ -31,7 +31,7 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 		if err != nil {
 			return err
 		}
-		fresh, err := markDone(t, results)
+		fresh, err := s.markDone(t, results)
 		if err != nil || len(fresh) == 0 {
 			return err
 		}
@@ -58,7 +58,8 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 		}
 		_, err = t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh), l.Shard)
 		return err
-	}))
+	})
+	return wrap(doing, s.explain(ctx, err, idsOf(results), true))
 }
 
 // check refuses results that would break an invariant of the job.
@@ -82,7 +83,11 @@ func check(l store.Lease, r *store.Result) error {
 }
 
 // markDone sets the Done flags, and returns the results of those rows that were pending.
-func markDone(t tx, results []store.Result) ([]store.Result, error) {
+func (j *job) markDone(t tx, results []store.Result) ([]store.Result, error) {
+	if j.inPlace {
+		marked, err := mark(t, idsOf(results), true)
+		return fresh(results, marked), err
+	}
 	var marked []int64 // in no order that SQLite promises
 	err := t.each("UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN (SELECT value FROM json_each(?)) AND {pending} RETURNING {id}",
 		[]any{idList(results)}, func(r *sql.Rows) error {
@@ -94,18 +99,15 @@ func markDone(t tx, results []store.Result) ([]store.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := make(map[int64]bool, len(marked))
-	for _, id := range marked {
-		open[id] = true
+	return fresh(results, marked), nil
+}
+
+func idsOf(results []store.Result) []int64 {
+	ids := make([]int64, len(results))
+	for i := range results {
+		ids[i] = results[i].ID
 	}
-	fresh := make([]store.Result, 0, len(marked))
-	for _, r := range results {
-		if open[r.ID] {
-			fresh = append(fresh, r)
-			delete(open, r.ID) // a second result in the same batch comes too late
-		}
-	}
-	return fresh, nil
+	return ids
 }
 
 // idList is the JSON array of the results' ids: any number of them in one parameter of one prepared statement.

@@ -65,9 +65,11 @@ type job struct {
 	path    string // as the user gave it
 	file    string // without symbolic links: what all processes agree on
 	names   *strings.Replacer
-	inPlace bool // the rows are a user's table; see table.go
+	inPlace bool    // the rows are a user's table; see table.go
 	writer  *writer // nil when the job is open for reading only
 	readers readers
+
+	patience time.Duration // how long one step on a small file may take
 }
 
 var (
@@ -237,7 +239,7 @@ func checkCompany(file string) error {
 
 // open connects and migrates. Of a job of our own it sets application_id and journal mode; a user's file keeps its own.
 func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err error) {
-	j := &job{path: path, names: n.replacer(), inPlace: inPlace}
+	j := &job{path: path, names: n.replacer(), inPlace: inPlace, patience: minPatience}
 	if j.file, err = resolve(path); err != nil {
 		return nil, err
 	}

@@ -40,10 +40,9 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 			}
 			wg.Go(func() {
 				l.err = j.view(ctx, func(t tx) (err error) {
-					limit := patience(j.file)
-					bounded, cancel := context.WithTimeoutCause(context.WithoutCancel(t.ctx), limit, endless(limit))
+					bounded, cancel := limit(context.WithoutCancel(ctx), j.patience, j.file)
 					defer cancel()
-					t.ctx = bounded // a loop that ends early waits for pages that are being read, which are short
+					t.ctx = bounded // a loop that ends early waits for the pages that are being read: they are short
 					l.page, err = load(t, from, to)
 					return err
 				})

@@ -331,7 +331,7 @@ func OpenTableForReading(ctx context.Context, path string) (store.Job, error) {
 }
 
 func openForReading(ctx context.Context, path string, inPlace bool) (*job, error) {
-	j := &job{path: path, inPlace: inPlace}
+	j := &job{path: path, inPlace: inPlace, patience: minPatience}
 	var err error
 	if j.file, err = resolve(path); err != nil {
 		return j, err
@@ -348,7 +348,7 @@ func (j *job) upToDate(ctx context.Context) error {
 	}
 	q := j.readers.(*quiet)
 	return q.rewrite(ctx, func(file string) error {
-		draft := &job{path: j.path, file: file, names: j.names, inPlace: j.inPlace}
+		draft := &job{path: j.path, file: file, names: j.names, inPlace: j.inPlace, patience: j.patience}
 		if err := draft.connect(ctx); err != nil {
 			return err
 		}
@@ -356,8 +356,12 @@ func (j *job) upToDate(ctx context.Context) error {
 	})
 }
 
-// patience is how long reading may take at one go, by the size of the file: what takes longer has no end.
-func patience(file string) time.Duration { return minPatience + time.Duration(size(file)>>20)*time.Second }
+// minPatience is how long one step may take, a view or a transaction, on a small file; on a larger one it is more. What
+// takes longer has no end: a damaged tree of pages, or a trigger that somebody made for it.
+const minPatience = 30 * time.Second
 
-// minPatience is patience with a small file. Tests shorten it.
-var minPatience = 30 * time.Second
+// limit ends a context when a step takes longer than it can need. The cause says so.
+func limit(ctx context.Context, least time.Duration, file string) (context.Context, context.CancelFunc) {
+	after := least + time.Duration(size(file)>>20)*time.Second
+	return context.WithTimeoutCause(ctx, after, endless(after))
+}

@@ -38,7 +38,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 			return err
 		})
 		if err != nil {
-			return reopened, wrap("retry", err)
+			return reopened, wrap("retry", j.explain(ctx, err, idsOf(ids), false))
 		}
 		reopened += int64(n)
 	}
@@ -98,7 +98,11 @@ func (j *job) reopen(t tx, rows []store.Result, chosen []any) (n int, err error)
 		if err != nil {
 			return 0, err
 		}
-		_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
+		if j.inPlace {
+			_, err = mark(t, idsOf(reopened), false)
+		} else {
+			_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -206,6 +206,7 @@ func tablesOf(t tx) string {
 
 // checkKey refuses a column that does not name each row by an integer.
 func checkKey(t tx, table string, c column) error {
+	t = t.with(names{urls: table, id: c.name})
 	if !strings.Contains(c.kind, "INT") {
 		return errTable("column %s of %s has type %q, and rows are named by integers", c.name, table, c.kind)
 	}
@@ -224,7 +225,7 @@ func checkKey(t tx, table string, c column) error {
 		return nil // the row's own number, an integer always
 	}
 	var other string
-	err := t.one(fmt.Sprintf("SELECT typeof(%[1]s) FROM %[2]s WHERE typeof(%[1]s) <> 'integer' LIMIT 1", quote(c.name), quote(table)), nil, &other)
+	err := t.one("SELECT typeof({id}) FROM {urls} WHERE typeof({id}) <> 'integer' LIMIT 1", nil, &other)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -94,11 +94,16 @@ func (r reader) ExecContext(ctx context.Context, text string, args ...any) (sql.
 	return r.tx.ExecContext(ctx, r.names.Replace(text), args...)
 }
 
+// with is the same transaction with other names.
+func (t tx) with(n names) tx {
+	t.q = reader{t.q.(reader).tx, n.replacer()}
+	return t
+}
+
 // view runs f in one read transaction: a consistent view. It must be short, since SQLite's WAL grows while it lasts. It
 // may run f again from the start, so that f sets what it finds and adds to nothing.
 func (j *job) view(ctx context.Context, f func(tx) error) error {
-	limit := patience(j.file)
-	limited, cancel := context.WithTimeoutCause(ctx, limit, endless(limit))
+	limited, cancel := limit(ctx, j.patience, j.file)
 	defer cancel()
 	err := j.readers.view(limited, j.names, f)
 	if err != nil && limited.Err() != nil {
@@ -127,7 +132,8 @@ type writer struct {
 	names    *strings.Replacer
 	name     string // of the running transaction
 	intact   *intact
-	walLimit int64  // size at which the WAL is to start over
+	patience time.Duration // how long a transaction on a small file may take
+	walLimit int64         // size at which the WAL is to start over
 	commits  int
 }
 
@@ -148,7 +154,7 @@ func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file 
 	if err != nil {
 		return nil, errors.Join(err, pool.Close(), intact.file.Close())
 	}
-	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn, intact: intact,
+	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn, intact: intact, patience: minPatience,
 		stmts: map[string]*sql.Stmt{}, names: names, walLimit: walStep}
 	w.turn <- struct{}{}
 	return w, nil
@@ -186,8 +192,7 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 			_, _ = w.conn.ExecContext(uncancelled, "ROLLBACK")
 		}
 	}()
-	limit := patience(w.intact.path)
-	bounded, cancel := context.WithTimeoutCause(uncancelled, limit, endless(limit)) // a trigger may never end
+	bounded, cancel := limit(uncancelled, w.patience, w.intact.path)
 	defer cancel()
 	t := tx{bounded, w, &touched{map[int]map[string]bool{}, map[int]bool{}}}
 	if err = f(t); err == nil {
