@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -27,7 +29,17 @@ type MergeOptions struct {
 }
 
 // MergeSetting is "unfinished" in the settings of a job from the begin of a merge into it to its end; then it is "done".
-const MergeSetting = "merge"
+// MergeInputsSetting names the jobs of the latest merge, as a JSON array.
+const (
+	MergeSetting       = "merge"
+	MergeInputsSetting = "merge_inputs"
+)
+
+// UnfinishedMerge reports whether a job with these settings is a merge that was interrupted, and of which jobs.
+func UnfinishedMerge(settings map[string]string) (inputs []string, is bool) {
+	_ = json.Unmarshal([]byte(settings[MergeInputsSetting]), &inputs) // a merge of an older release does not name them
+	return inputs, settings[MergeSetting] == "unfinished"
+}
 
 // Merge unites jobs that were made from the same lists, row by row, such as those of array jobs where each took its
 // share of the ids. Of what several jobs say of a row, done beats pending and ok beats failed; among equals the first
@@ -56,7 +68,11 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 			}
 		}
 	}
-	settings[MergeSetting] = "unfinished"
+	inputs, err := json.Marshal(inputNames(in))
+	if err != nil {
+		return err
+	}
+	settings[MergeSetting], settings[MergeInputsSetting] = "unfinished", string(inputs)
 	if err := out.Set(ctx, settings); err != nil {
 		return err
 	}
@@ -64,11 +80,29 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 		if _, err := out.AddSource(ctx, s); err != nil {
 			return err
 		}
+		// The position tells which list it is. It comes before the rows, so that the merge can be repeated whenever it ends.
+		if err := out.Absorb(ctx, s.Number, nil, s.Position, false, o.ShardSize); err != nil {
+			return err
+		}
 		if err := mergeSource(ctx, out, in, s, o); err != nil {
 			return err
 		}
 	}
 	return out.Set(ctx, map[string]string{MergeSetting: "done"})
+}
+
+// inputNames are the names that jobs can be opened by again, from wherever.
+func inputNames(in []Job) (names []string) {
+	for _, j := range in {
+		name := j.Path()
+		if abs, err := filepath.Abs(name); err == nil && !strings.Contains(name, "://") {
+			name = abs
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // strip takes out the settings in which jobs may differ. Folders are each job's own; the merged one
@@ -85,22 +119,26 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 		return nil, fmt.Errorf("no jobs to merge into %s", out.Path())
 	}
 	var settings map[string]string
+	growing := false // out has not all its sources yet
 	for i, j := range append([]Job{out}, in...) {
 		these, err := j.Settings(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if i > 0 && these[MergeSetting] == "unfinished" {
-			return nil, fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
-		}
+		_, unfinished := UnfinishedMerge(these)
 		merged := these[MergeSetting] != ""
 		delete(these, MergeSetting)
+		delete(these, MergeInputsSetting)
 		o.strip(these)
 		have, err := j.Sources(ctx)
 		if err != nil {
 			return nil, err
 		}
+		if i > 0 && unfinished {
+			return nil, fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
+		}
 		if i == 0 { // out
+			growing = unfinished
 			if len(have) > 0 && !merged {
 				return nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file", j.Path())
 			}
@@ -115,9 +153,13 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 		if !maps.Equal(settings, these) {
 			return nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these, settings)
 		}
+		if growing && len(have) > len(sources) { // the merge was interrupted before all of them were there
+			sources = append(sources, have[len(sources):]...)
+		}
 		if len(sources) == 0 {
 			sources = have
 		}
+		growing = false
 		if len(have) != len(sources) {
 			return nil, fmt.Errorf("%s has %d sources, not %d", j.Path(), len(have), len(sources))
 		}
@@ -126,18 +168,22 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 			switch {
 			case !s.Complete:
 				return nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
+			case isUnread(first): // the merge was interrupted before it was said which list it is
+				sources[k].Position = s.Position
 			case !o.Same(first, s):
 				return nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
-			case first.Position.Line != 0 && first.Position.Line != s.Position.Line:
+			case first.Position.Line != s.Position.Line:
 				return nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run them all again, then merge",
 					j.Path(), s.Position.Line, s.Name, first.Position.Line)
-			}
-			if first.Position.Line == 0 { // a merge that was interrupted has no position yet
-				sources[k].Position = s.Position
 			}
 		}
 	}
 	return sources, nil
+}
+
+// isUnread reports whether nothing of a source was read yet.
+func isUnread(s Source) bool {
+	return s.Position.Line == 0 && s.Position.Offset == 0 && len(s.Position.Mark) == 0
 }
 
 func mergeSource(ctx context.Context, out Job, in []Job, s Source, o MergeOptions) error {
@@ -158,7 +204,7 @@ func mergeSource(ctx context.Context, out Job, in []Job, s Source, o MergeOption
 			batch = append(batch, row)
 		}
 		if len(batch) == mergeBatch {
-			if err := out.Absorb(ctx, s.Number, batch, Position{}, false, o.ShardSize); err != nil {
+			if err := out.Absorb(ctx, s.Number, batch, s.Position, false, o.ShardSize); err != nil {
 				return err
 			}
 		}
