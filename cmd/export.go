@@ -81,6 +81,11 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if err := o.checkGroups(ctx, job); err != nil {
 		return err
 	}
+	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
+		return err
+	} else if unfinished != "" {
+		g.tell("facescan: %s", unfinished)
+	}
 	if o.follow {
 		return followExport(ctx, g, o, job)
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +43,9 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	var in []store.Job
 	nodes := map[pipeline.Node]bool{}
 	for _, path := range inPaths {
+		if sameFile(path, outPath) {
+			continue // as by a pattern such as *.db; what it holds counts anyway
+		}
 		job, err := readJob(ctx, path)
 		if err != nil {
 			return err
@@ -100,6 +105,46 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	}
 	g.tell("  next: facescan export %s -o results.csv", out.Path())
 	return nil
+}
+
+func sameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
+}
+
+// unfinishedMerge says that a job is a merge that was interrupted, and how to go on; empty for any other.
+func unfinishedMerge(ctx context.Context, job store.Job) (string, error) {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return "", err
+	}
+	inputs, is := store.UnfinishedMerge(settings)
+	if !is {
+		return "", nil
+	}
+	command := []string{"facescan", "merge", shellQuote(job.Path())}
+	for _, name := range inputs {
+		command = append(command, shellQuote(name))
+	}
+	if len(inputs) == 0 {
+		command = append(command, "IN…")
+	}
+	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s", job.Path(), strings.Join(command, " ")), nil
+}
+
+// shellQuote makes one word of a shell's of any text.
+func shellQuote(s string) string {
+	plain := func(r rune) bool {
+		return r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:@%+=,", r))
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 && s[0] != '-' {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // whole tells whether the nodes are all there are, or a job has all rows anyway.

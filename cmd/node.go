@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -96,8 +97,10 @@ func settleNode(ctx context.Context, job store.Job, t *target) error {
 	if err != nil {
 		return err
 	}
-	if settings[store.MergeSetting] == "unfinished" {
-		return fmt.Errorf("%s is a merge that was interrupted; repeat `facescan merge` first", job.Path())
+	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
+		return err
+	} else if unfinished != "" {
+		return errors.New(unfinished)
 	}
 	was := settings[store.NodeSetting]
 	switch now := t.node.String(); {

@@ -60,6 +60,13 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 		return err
 	}
 	defer job.Close()
+	unfinished, err := unfinishedMerge(ctx, job)
+	if err != nil {
+		return err
+	}
+	if unfinished != "" {
+		g.tell("facescan: %s", unfinished)
+	}
 	if o.by != "" {
 		return statusBy(ctx, g, o, job) // it only reads: Ctrl-C may end it as it is
 	}

@@ -75,6 +75,13 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 	if err := job.Verify(ctx, store.VerifyOptions{Deep: o.deep}, report); err != nil {
 		return err
 	}
+	unfinished, err := unfinishedMerge(ctx, job)
+	if err != nil {
+		return err
+	}
+	if unfinished != "" {
+		report(store.Problem{Check: "merge", Text: unfinished})
+	}
 	if err := verifySources(ctx, g, o, job, report); err != nil {
 		return err
 	}

@@ -82,6 +82,9 @@ func testMerge(t *testing.T, target Target) {
 	out.is(store.Merge(stopped, out.Job, nodes, o), context.Canceled)
 	set, err := out.Settings(ctx(t))
 	out.ok(err)
+	inputs, unfinished := store.UnfinishedMerge(set)
+	out.equal([]any{len(inputs), unfinished}, []any{3, true})
+	delete(set, store.MergeInputsSetting)
 	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished", "folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
 	out.verify()
 	var taken int64
@@ -184,4 +187,84 @@ func testMergeRefuses(t *testing.T, target Target) {
 	merged.fails(merged.Absorb(ctx(t), 0, other, store.Position{}, true, 10))
 	merged.fails(merged.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 1 << store.SourceShift}}}, store.Position{}, true, 10))
 	merged.fails(merged.Absorb(ctx(t), 7, other, store.Position{}, true, 10))
+}
+
+// cutOff is a job whose n-th write is the last one: it fails, having been made or not.
+type cutOff struct {
+	store.Job
+	writes int
+	made   bool
+}
+
+var errCutOff = errors.New("killed")
+
+func (c *cutOff) write(do func() error) error {
+	if c.writes--; c.writes > 0 {
+		return do()
+	}
+	if c.made {
+		return errors.Join(do(), errCutOff)
+	}
+	return errCutOff
+}
+
+func (c *cutOff) Set(ctx context.Context, settings map[string]string) error {
+	return c.write(func() error { return c.Job.Set(ctx, settings) })
+}
+
+func (c *cutOff) AddSource(ctx context.Context, s store.Source) (out store.Source, err error) {
+	return out, c.write(func() error { out, err = c.Job.AddSource(ctx, s); return err })
+}
+
+func (c *cutOff) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+	return c.write(func() error { return c.Job.Absorb(ctx, source, rows, p, complete, shardSize) })
+}
+
+// testMergeCutOff cuts a merge of jobs with two sources off at each of its writes: the job says that it is unfinished, another
+// list is refused, and the same merge again makes of it what an undisturbed one does.
+func testMergeCutOff(t *testing.T, target Target) {
+	o := mergeOptions()
+	o.Same = func(a, b store.Source) bool { return a.Position.Line == b.Position.Line && a.Position.Offset == b.Position.Offset }
+	var in []store.Job
+	for i := range int64(2) {
+		b := node(t, target, i, 2, 100, mixed)
+		s := b.join(b.Job, longTTL)
+		b.fill(s, "second", 7, 3)
+		b.ok(s.Leave(ctx(t)))
+		in = append(in, b.Job)
+	}
+	other := node(t, target, 0, 2, 200, mixed)
+	whole := start(t, target)
+	whole.ok(store.Merge(ctx(t), whole.Job, in, o))
+	for n, end := 1, false; !end; n++ {
+		for _, made := range []bool{false, true} {
+			out := start(t, target)
+			err := store.Merge(ctx(t), &cutOff{out.Job, n, made}, in, o)
+			if err == nil {
+				end = true
+				continue
+			}
+			out.is(err, errCutOff)
+			settings, err := out.Settings(ctx(t))
+			out.ok(err)
+			_, unfinished := store.UnfinishedMerge(settings)
+			// Before its first write and after its last one it is not unfinished.
+			out.equal(unfinished, settings[store.MergeSetting] != "" && settings[store.MergeSetting] != "done")
+			out.verify()
+			if sources, err := out.Sources(ctx(t)); err == nil && len(sources) > 0 && sources[0].Position.Line > 0 {
+				out.fails(store.Merge(ctx(t), out.Job, []store.Job{other.Job}, o))
+			}
+			out.ok(store.Merge(ctx(t), out.open(), in, o))
+			out.verify()
+			out.equal(out.results(), whole.results())
+			got, want := out.counts(), whole.counts()
+			out.equal([]any{got.Total, got.Done, got.ImportIncomplete}, []any{want.Total, want.Done, want.ImportIncomplete})
+			sources, err := out.Sources(ctx(t))
+			out.ok(err)
+			out.equal([]any{len(sources), sources[1].Rows, sources[1].Complete}, []any{2, int64(7), true})
+		}
+		if n > 30 {
+			t.Fatal("a merge of two sources has more than 30 writes")
+		}
+	}
 }

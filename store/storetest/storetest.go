@@ -78,6 +78,7 @@ func Run(t *testing.T, target Target) {
 		{"Merge", testMerge},
 		{"MergeChooses", testMergeChooses},
 		{"MergeRefuses", testMergeRefuses},
+		{"MergeCutOff", testMergeCutOff},
 		{"Leave", testLeave},
 		{"Reopen", testReopen},
 		{"Cancelled", testCancelled},
