@@ -75,10 +75,30 @@ func flock(f *os.File, how int) error {
 	}
 }
 
+// open opens a file of a process; fs.ErrNotExist if there is none. A link, a pipe or a folder of the name is not one: it is
+// neither followed nor waited for.
+func open(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link; a socket
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // Probe tells whether the process of a file is dead, as it is when there is no file, and which rows it left in its
 // decoders. All who look at the same time find the same.
 func Probe(name string) (dead bool, decoding []int64, err error) {
-	f, err := os.Open(name)
+	f, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil, nil
 	}
@@ -98,7 +118,7 @@ func Probe(name string) (dead bool, decoding []int64, err error) {
 // Take hands do the rows that a dead process left in its decoders, and removes the file when do returned no error.
 // One process alone does it: to others the dead one is alive meanwhile, and nothing happens if it is, or is gone.
 func Take(name string, do func(decoding []int64) error) error {
-	f, err := os.Open(name)
+	f, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -36,7 +36,7 @@ func TestOldJobsGoOn(t *testing.T) {
 	j := opened.(*job)
 	defer j.Close()
 	version := 0
-	ok(t, j.view(ctx, func(t tx) (err error) { version, err = j.version(t); return err }))
+	ok(t, j.view(ctx, func(t tx) (err error) { version, err = schemaVersionOf(t); return err }))
 	if version != schemaVersion {
 		t.Errorf("version %d, want %d", version, schemaVersion)
 	}

@@ -301,7 +301,7 @@ func (j *job) migrate(ctx context.Context) error {
 	version, err := j.checkedVersion(ctx)
 	for err == nil && version < schemaVersion {
 		err = j.writer.update(ctx, "migrate", func(t tx) (err error) {
-			if version, err = j.version(t); err != nil || version >= schemaVersion {
+			if version, err = schemaVersionOf(t); err != nil || version >= schemaVersion {
 				return err // another process was quicker
 			}
 			text, err := schemas.ReadFile(fmt.Sprintf("schema/%d.sql", version+1))
@@ -322,16 +322,6 @@ func (j *job) migrate(ctx context.Context) error {
 		})
 	}
 	return err
-}
-
-// version is that of the schema, 0 when there is none yet.
-func (j *job) version(t tx) (version int, err error) {
-	n := 0
-	table := strings.Trim(j.names.Replace("{job}"), `"`)
-	if err := t.one("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", []any{table}, &n); err != nil || n == 0 {
-		return 0, err
-	}
-	return version, t.one("SELECT version FROM {job}", nil, &version)
 }
 
 func (j *job) Path() string { return j.path }

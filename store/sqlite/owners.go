@@ -41,6 +41,15 @@ var ownerID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 func (j *job) ownerFile(id string) string { return j.file + "-owner-" + id }
 
+// probe reports whether an owner is dead, and which rows it left in its decoders. An id that no process can have, in a job
+// file of a stranger, names no file: it is dead.
+func (j *job) probe(id string) (dead bool, decoding []int64, err error) {
+	if !ownerID.MatchString(id) {
+		return true, nil, nil
+	}
+	return slots.Probe(j.ownerFile(id))
+}
+
 // Join implements store.Job.
 func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (store.Session, error) {
 	if who.ID == "" {
@@ -99,7 +108,7 @@ func (j *job) registered(ctx context.Context) (all []corpse, err error) {
 func (j *job) corpses(ctx context.Context) (dead []corpse, err error) {
 	all, err := j.registered(ctx)
 	for _, c := range all {
-		isDead, decoding, err := slots.Probe(j.ownerFile(c.id))
+		isDead, decoding, err := j.probe(c.id)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +166,10 @@ func (j *job) freeAll(t tx, number int64) (int64, error) {
 // bury removes the files of swept owners. One that stays is a left-over, for the next process to join.
 func (j *job) bury(dead []corpse) {
 	for _, c := range dead {
-		_ = os.Remove(j.ownerFile(c.id))
+		info, err := os.Lstat(j.ownerFile(c.id))
+		if err == nil && info.Mode().IsRegular() && ownerID.MatchString(c.id) {
+			_ = os.Remove(j.ownerFile(c.id))
+		}
 	}
 }
 
@@ -173,7 +185,7 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.ownerFile("")))
-		if !ours || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
+		if !ours || !ownerID.MatchString(id) || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
 			continue
 		}
 		if err := slots.Take(j.ownerFile(id), func([]int64) error { return nil }); err != nil {

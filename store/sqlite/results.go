@@ -7,11 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
 	"facescan/store"
-	"facescan/store/slots"
 )
 
 // readResults reads the results of a range, with their faces.
@@ -228,8 +228,11 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 	c.Failed = c.Done - c.OK
 	c.Pending = c.Total - c.Done
 	for i := range c.Owners {
-		dead, _, perr := slots.Probe(j.ownerFile(c.Owners[i].ID))
+		dead, _, perr := j.probe(c.Owners[i].ID)
 		c.Owners[i].Alive = perr == nil && !dead
+		if errors.Is(perr, fs.ErrPermission) { // another user's: while its leases last, it is taken for alive
+			c.Owners[i].Alive = c.Owners[i].Expires > 0
+		}
 	}
 	return c, wrap("read counts", err)
 }

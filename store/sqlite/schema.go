@@ -18,15 +18,26 @@ import (
 // checkedVersion is the version of the schema, which is what a job of that version has; 0 without any.
 func (j *job) checkedVersion(ctx context.Context) (version int, err error) {
 	err = j.view(ctx, func(t tx) (err error) {
-		if version, err = j.version(t); err != nil || version == 0 {
-			return err
-		}
-		if version > schemaVersion {
-			return fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan", version, schemaVersion)
-		}
-		return j.checkSchema(t, version)
+		version, err = checkSchema(t, j.inPlace)
+		return err
 	})
 	return version, err
+}
+
+// schemaVersionOf is the version of the schema; 0 when there is none.
+func schemaVersionOf(t tx) (version int, err error) {
+	isTable := false
+	err = t.one("SELECT type = 'table' AND rootpage > 0 FROM sqlite_schema WHERE name = ?", []any{t.plain("{job}")}, &isTable)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err == nil && !isTable {
+		err = fmt.Errorf("its %s is not a table that facescan makes: the file is damaged, or was not made by facescan", t.plain("{job}"))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return version, t.one("SELECT version FROM {job} LIMIT 1", nil, &version)
 }
 
 // shape is what is to be checked of a table: its columns, each with type and key, by name.
@@ -57,12 +68,35 @@ func shapes(t tx, tables []string) (map[string]shape, error) {
 	return out, err
 }
 
-// checkSchema refuses a file whose own tables are not what a version of the schema makes. Columns may have been added.
-func (j *job) checkSchema(t tx, version int) error {
-	want, err := expected(j.inPlace, version)
-	if err != nil {
-		return err
+// checkSchema refuses a file whose own tables are not what its version of the schema makes, and returns the version.
+// Columns may have been added.
+func checkSchema(t tx, inPlace bool) (version int, err error) {
+	if version, err = schemaVersionOf(t); err != nil || version == 0 {
+		return 0, err
 	}
+	if version > schemaVersion {
+		return version, fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan", version, schemaVersion)
+	}
+	want, err := expected(inPlace, version)
+	if err != nil {
+		return version, err
+	}
+	if err := compareShapes(t, want); err != nil || inPlace { // a user's triggers are the user's own
+		return version, err
+	}
+	var trigger, on string
+	err = t.one("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'trigger'", nil, &trigger, &on)
+	if errors.Is(err, sql.ErrNoRows) {
+		return version, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("it has a trigger %s on its table %s, which facescan did not make: remove it (DROP TRIGGER %s) to use the job",
+			trigger, on, quote(trigger))
+	}
+	return version, err
+}
+
+func compareShapes(t tx, want map[string]shape) error {
 	tables := slices.Sorted(maps.Keys(want))
 	have, err := shapes(t, tables)
 	if err != nil {
@@ -79,19 +113,7 @@ func (j *job) checkSchema(t tx, version int) error {
 			}
 		}
 	}
-	if j.inPlace {
-		return nil // a user's triggers are the user's own
-	}
-	var trigger, on string
-	err = t.one("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'trigger'", nil, &trigger, &on)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("it has a trigger %s on its table %s, which facescan did not make: remove it (DROP TRIGGER %s) to use the job",
-			trigger, on, quote(trigger))
-	}
-	return err
+	return nil
 }
 
 // expected are the shapes of the tables that a version of the schema makes, without the user's own.

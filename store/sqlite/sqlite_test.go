@@ -32,7 +32,7 @@ var target = storetest.Target{
 // childTask tells a process of this test binary which of childTasks to do, and on which job: task:path.
 const childTask = "FACESCAN_SQLITE_TASK"
 
-var childTasks = map[string]func(path string) error{"full": fillUp}
+var childTasks = map[string]func(path string) error{"full": fillUp, "read": readChild}
 
 func TestMain(m *testing.M) {
 	if task, path, ok := strings.Cut(os.Getenv(childTask), ":"); ok {

@@ -83,11 +83,11 @@ type column struct {
 }
 
 func inspect(t tx, o TableOptions) (d Table, err error) {
-	tables := 0
-	if err := t.one("SELECT count(*) FROM sqlite_schema WHERE name = ?", []any{tablePrefix + "job"}, &tables); err != nil {
+	version, err := checkSchema(t, true)
+	if err != nil {
 		return d, err
 	}
-	d.New = tables == 0
+	d.New = version == 0
 	if !d.New {
 		if o, err = before(t, o); err != nil {
 			return d, err

@@ -16,6 +16,7 @@ import (
 type querier interface {
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+	fillIn(text string) string // puts names in the place of tokens
 }
 
 // tx is an open transaction.
@@ -86,13 +87,18 @@ type reader struct {
 	names *strings.Replacer
 }
 
+func (r reader) fillIn(text string) string { return r.names.Replace(text) }
+
 func (r reader) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	return r.tx.QueryContext(ctx, r.names.Replace(text), args...)
+	return r.tx.QueryContext(ctx, r.fillIn(text), args...)
 }
 
 func (r reader) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
-	return r.tx.ExecContext(ctx, r.names.Replace(text), args...)
+	return r.tx.ExecContext(ctx, r.fillIn(text), args...)
 }
+
+// plain is the name that a token stands for, without quotes.
+func (t tx) plain(token string) string { return strings.Trim(t.q.fillIn(token), `"`) }
 
 // with is the same transaction with other names.
 func (t tx) with(n names) tx {
@@ -246,13 +252,15 @@ func (w *writer) patiently(ctx context.Context, text string) error {
 	}
 }
 
+func (w *writer) fillIn(text string) string { return w.names.Replace(text) }
+
 // prepared is where every statement passes.
 func (w *writer) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 	crashPoint(w.name)
 	if s, ok := w.stmts[text]; ok {
 		return s, nil
 	}
-	s, err := w.conn.PrepareContext(ctx, w.names.Replace(text))
+	s, err := w.conn.PrepareContext(ctx, w.fillIn(text))
 	if err != nil {
 		return nil, err
 	}
