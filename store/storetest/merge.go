@@ -224,7 +224,9 @@ func (c *cutOff) Absorb(ctx context.Context, source int, rows []store.MergedRow,
 // list is refused, and the same merge again makes of it what an undisturbed one does.
 func testMergeCutOff(t *testing.T, target Target) {
 	o := mergeOptions()
-	o.Same = func(a, b store.Source) bool { return a.Position.Line == b.Position.Line && a.Position.Offset == b.Position.Offset }
+	o.Same = func(a, b store.Source) bool {
+		return a.Position.Line == b.Position.Line && a.Position.Offset == b.Position.Offset
+	}
 	var in []store.Job
 	for i := range int64(2) {
 		b := node(t, target, i, 2, 100, mixed)
