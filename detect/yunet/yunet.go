@@ -43,6 +43,7 @@ package yunet
 
 import (
 	"image"
+	"slices"
 	"unsafe"
 )
 
@@ -80,8 +81,10 @@ type network interface {
 // Finder finds faces for one goroutine. It keeps its buffers from image to image.
 type Finder struct {
 	network    network
-	thirds     [2]image.Gray // inputs of coarser passes, used in turn
+	thirds     []*image.Gray // inputs of coarser passes
+	levels     []level       // luma, and the inputs of the coarser passes
 	candidates candidates
+	closeup    *closeup
 	take       func([]cell) // f.cells
 
 	// Of the pass under way:
@@ -93,7 +96,7 @@ type Finder struct {
 
 // NewFinder makes a Finder.
 func NewFinder() *Finder {
-	f := &Finder{network: newNetwork()}
+	f := &Finder{network: newNetwork(), closeup: newCloseup()}
 	f.take = f.cells
 	return f
 }
@@ -105,8 +108,9 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 		return faces
 	}
 	f.params, f.scale, f.coarse, f.unit = p, scale, false, 1
-	f.candidates = f.candidates[:0]
-	levels := net.thresholds(p.Floor)
+	f.params.Floor = min(p.Floor, surelyNot) // a closer look may lift what is below
+	f.candidates, f.levels = f.candidates[:0], append(f.levels[:0], level{luma, 1})
+	levels := net.thresholds(f.params.Floor)
 	from := picture{Gray: luma}
 	if least := float64(p.MinFace) / scale; least > 4.0/3*leastFace-0.5 {
 		from.shrink, f.unit = true, 4.0/3
@@ -115,7 +119,7 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 		var next *image.Gray
 		width, height := from.size()
 		if max(width, height) > wholeFace && f.within(3*largeFace*f.unit) {
-			next = &f.thirds[i%2]
+			next = f.third(i)
 			shape(next, thirds(width), thirds(height))
 		}
 		f.network.run(from, next, levels, f.take)
@@ -123,9 +127,36 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 			break
 		}
 		from, f.coarse, f.unit = picture{Gray: next}, true, 3*f.unit
+		f.levels = append(f.levels, level{next, f.unit})
 	}
+	first := len(faces)
+	faces = f.candidates.distinct(faces, p.IoU)
+	f.look(faces[first:])
 	f.letGo()
-	return f.candidates.distinct(faces, p.IoU)
+	slices.SortFunc(faces[first:], better)
+	for len(faces) > first && faces[len(faces)-1].Score < p.Floor {
+		faces = faces[:len(faces)-1]
+	}
+	return faces
+}
+
+// look scores again what may or may not be a face.
+func (f *Finder) look(faces []Face) {
+	looks := 0
+	for i := range faces {
+		if c := &faces[i]; c.Score > surelyNot && c.Score < surely && looks < mostLooks {
+			c.Score = f.closeup.score(*c, f.levels)
+			looks++
+		}
+	}
+}
+
+// third is the picture for the pass after pass i.
+func (f *Finder) third(i int) *image.Gray {
+	if i == len(f.thirds) {
+		f.thirds = append(f.thirds, new(image.Gray))
+	}
+	return f.thirds[i]
 }
 
 // within reports whether a side in pixels of luma is not above MaxFace.
@@ -164,9 +195,10 @@ func shape(img *image.Gray, width, height int) {
 const keep = 4 << 20
 
 func (f *Finder) letGo() {
-	for i := range f.thirds {
-		if cap(f.thirds[i].Pix) > keep {
-			f.thirds[i] = image.Gray{}
+	clear(f.levels) // they must not keep a picture alive
+	for _, t := range f.thirds {
+		if cap(t.Pix) > keep {
+			*t = image.Gray{}
 		}
 	}
 }
@@ -183,5 +215,5 @@ func Memory(width, height int) int64 {
 	padded := int64(width+31) / 32 * 32
 	third := int64(thirds(width)) * int64(thirds(height))
 	cells := int64(width+31) / 8 * (int64(height+31) / 8) * 3 / 2
-	return perColumn*padded + rowRoom + third + third/8 + min(4*cells, 4*most)*int64(unsafe.Sizeof(Face{}))
+	return perColumn*(padded+lookSide) + 2*rowRoom + third + third/8 + lookSide*lookSide + min(4*cells, 4*most)*int64(unsafe.Sizeof(Face{}))
 }
