@@ -232,7 +232,7 @@ func TestFingerprint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	want := fmt.Sprintf("yunet-%.8s/%d min=20 iou=0.4 score=0.5", yunet.Sum(), yunet.Version)
+	want := fmt.Sprintf("yunet-%.8s/%d min=20 iou=0.4 score=0.45", yunet.Sum(), yunet.Version)
 	if got := d.Fingerprint(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -45,7 +45,7 @@ var kinds []Kind
 func init() {
 	kinds = []Kind{
 		{Name: Yunet, Print: fmt.Sprintf("yunet-%.8s/%d", yunet.Sum(), yunet.Version), Model: "yunet",
-			IoU: 0.3, MinScore: 0.5, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
+			IoU: 0.3, MinScore: 0.45, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
 			confidence: yunetConfidence, open: newYunet},
 		{Name: Pigo, Print: fmt.Sprintf("facefinder-%.8s/%d", pigo.Sum(), pigo.Version), Model: "facefinder",
 			Flags: []string{"shift", "scale", "angles"},
@@ -117,8 +117,11 @@ func (k Kind) Printed(score float64) float64 {
 // pigoConfidence was fitted to annotated photos of which four in five show a face.
 func pigoConfidence(score float64) float64 { return 1 / (1 + math.Pow(5/score, 1.6)) }
 
-// yunetConfidence is the score itself.
-func yunetConfidence(score float64) float64 { return score }
+// yunetConfidence was fitted to the same photos by logistic regression on the score's odds.
+func yunetConfidence(score float64) float64 {
+	odds := 2.8 * math.Pow(score/(1-min(score, 0.9999)), 1.8)
+	return odds / (1 + odds)
+}
 
 // What fingerprints of a detector begin with that answers from another process: one that is sent luma, or files.
 const (
