@@ -9,10 +9,7 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
-	"image/png"
-	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,6 +19,7 @@ import (
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/export"
 )
 
@@ -38,7 +36,7 @@ func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
 	fs.BoolVar(&o.json, "json", false, "a JSON object a file")
-	fs.StringVar(&o.draw, "draw", "", "draw the boxes into PNGs in this `folder`")
+	fs.StringVar(&o.draw, "draw", "", "draw the boxes into NAME.faces.png in this `folder`; other files in it are left alone")
 }
 
 func newDetect(g *globals) *cobra.Command {
@@ -74,16 +72,14 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	}
 	defer fetcher.Close()
 	if o.draw != "" {
-		if err := os.MkdirAll(o.draw, 0o755); err != nil {
+		if err := os.MkdirAll(o.draw, draft.FolderMode); err != nil {
 			return err
 		}
 	}
-	_, ctx, stop := interrupts(ctx, func() { os.Exit(exitInterrupted) })
-	defer stop()
 
 	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Encoded: o.remote.encoded(), Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes), Log: g.logger(g.err)}
 	failed := 0
-	drawn := map[string]bool{}
+	drawn := &drawings{dir: o.draw, taken: map[string]bool{}}
 	for _, name := range files {
 		res, body, err := single.Look(ctx, name, isURL(name))
 		if errors.Is(err, pipeline.ErrUnreadable) {
@@ -99,7 +95,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 			return err
 		}
 		if o.draw != "" && res.Status == store.OK {
-			if err := drawFaces(o.draw, name, body, o.detect.decode(), res.Faces, drawn); err != nil {
+			if err := drawFaces(drawn, name, body, o.detect.decode(), res.Faces); err != nil {
 				return err
 			}
 		}
@@ -158,8 +154,8 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 	return nil
 }
 
-// drawFaces writes the upright image with its boxes as a PNG named after the file; equal names get a number.
-func drawFaces(dir, name string, body []byte, o decode.Options, faces []store.Face, taken map[string]bool) error {
+// drawFaces writes the upright image with its boxes.
+func drawFaces(to *drawings, name string, body []byte, o decode.Options, faces []store.Face) error {
 	var canvas *image.RGBA
 	file, err := decode.Probe(body, o)
 	if err == nil {
@@ -173,23 +169,7 @@ func drawFaces(dir, name string, body []byte, o decode.Options, faces []store.Fa
 	for _, f := range faces {
 		outline(canvas, image.Rect(f.X, f.Y, f.X+f.Width, f.Y+f.Height), line, color.RGBA{255, 40, 40, 255})
 	}
-	base := filepath.Base(name)
-	if isURL(name) {
-		if u, err := url.Parse(name); err == nil {
-			base = filepath.Base(u.Path)
-		}
-	}
-	base = safeName(strings.TrimSuffix(base, filepath.Ext(base)))
-	path := base
-	for i := 2; taken[path]; i++ {
-		path = fmt.Sprintf("%s-%d", base, i)
-	}
-	taken[path] = true
-	f, err := os.Create(filepath.Join(dir, path+".png"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(png.Encode(f, canvas), f.Close())
+	return to.add(name, canvas)
 }
 
 // outline draws the four sides of a rectangle, inside it.
@@ -201,18 +181,4 @@ func outline(dst draw.Image, r image.Rectangle, w int, c color.Color) {
 	} {
 		draw.Draw(dst, side.Intersect(r), src, image.Point{}, draw.Src)
 	}
-}
-
-// safeName keeps letters, digits and -_. and makes the rest an underscore.
-func safeName(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
-			return r
-		}
-		return '_'
-	}, s)
-	if strings.Trim(s, "._") == "" {
-		return "image"
-	}
-	return s
 }

@@ -90,10 +90,6 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 		return err
 	}
 	log := g.logger(g.err)
-	reading, stopReading := context.WithCancel(ctx)
-	defer stopReading()
-	drain, hard, stop := interrupts(ctx, stopReading)
-	defer stop()
 	detector, err := o.detect.open(ctx, &o.remote, log)
 	if err != nil {
 		return err
@@ -109,10 +105,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if node := o.source.node.value; node.Of > 0 {
 		plan.Takes = node.Takes
 	}
-	sample, err := estimate.Draw(reading, plan)
-	if reading.Err() != nil {
-		return &exit{code: exitInterrupted}
-	}
+	sample, err := estimate.Draw(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -120,9 +113,9 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 
 	po := pipeline.Options{Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
 		ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL, DrainGrace: drainGrace,
-		Drain: drain, TryDecode: tryDecodeInChild, Log: log}
+		TryDecode: tryDecodeInChild, Log: log}
 	o.pool.set(&po)
-	results, run, err := tryOut(hard, sample, po)
+	results, run, err := tryOut(ctx, sample, po)
 	if err != nil {
 		return err
 	}

@@ -89,8 +89,6 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if o.follow {
 		return followExport(ctx, g, o, job)
 	}
-	_, ctx, stop := interrupts(ctx, func() {})
-	defer stop()
 	defer debug.SetGCPercent(debug.SetGCPercent(exportGC))
 	sources, err := exportSources(ctx, job)
 	if err != nil {

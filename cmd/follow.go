@@ -120,8 +120,6 @@ func followExport(ctx context.Context, g *globals, o *exportOptions, job store.J
 	if o.splitBy != "" {
 		return usagef("--split-by makes files that are whole, and --follow goes on with one: use one of the two")
 	}
-	drain, ctx, stop := interrupts(ctx, func() {})
-	defer stop()
 	sources, err := exportSources(ctx, job)
 	if err != nil {
 		return err
@@ -145,15 +143,7 @@ func followExport(ctx context.Context, g *globals, o *exportOptions, job store.J
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, f := range all {
-		group.Go(func() error { return f.Follow(ctx, drain) })
+		group.Go(func() error { return f.Follow(ctx, nil) })
 	}
-	err = group.Wait()
-	select {
-	case <-drain:
-		if err == nil || errors.Is(err, context.Canceled) {
-			return &exit{code: exitInterrupted}
-		}
-	default:
-	}
-	return err
+	return group.Wait()
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,17 +54,6 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err := settleNode(ctx, job, &t); err != nil {
 		return err
 	}
-	drain, _, stop := interrupts(ctx, func() { g.tell("facescan: stopping; what is imported stays, the same command goes on") })
-	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-drain:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	session, err := job.Join(ctx, pipeline.Self(), o.leaseTTL)
 	if err != nil {
 		return err
@@ -89,6 +79,10 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if e := session.Leave(bye); e != nil && err == nil {
 		err = e
 	}
+	interrupted := &exit{exitInterrupted, errors.New("interrupted; what is imported stays, the same command goes on")}
+	if g.signals.interrupted() && errors.Is(err, context.Canceled) {
+		return interrupted
+	}
 	if err != nil {
 		return err
 	}
@@ -100,13 +94,11 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool { // other lists may be another process's
 		return t.table == nil && !slices.ContainsFunc(t.sources, func(s source.Spec) bool { return pipeline.SourceName(job.Path(), s.Path) == name })
 	})
-	if len(incomplete) > 0 {
-		select {
-		case <-drain:
-			return &exit{code: exitInterrupted}
-		default:
-			return fmt.Errorf("the import of %s is not complete", strings.Join(incomplete, ", "))
-		}
+	switch {
+	case len(incomplete) > 0 && g.signals.interrupted():
+		return interrupted
+	case len(incomplete) > 0:
+		return fmt.Errorf("the import of %s is not complete", strings.Join(incomplete, ", "))
 	}
 	g.tell("  next: facescan run %s", job.Path())
 	return nil

@@ -38,8 +38,6 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	if shardSize < 1 {
 		return usagef("--shard-size %d: give 1 or more rows", shardSize)
 	}
-	_, ctx, stop := interrupts(ctx, func() {})
-	defer stop()
 	var in []store.Job
 	nodes := map[pipeline.Node]bool{}
 	for _, path := range inPaths {
@@ -87,7 +85,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		},
 	})
 	if err != nil {
-		if s, e := out.Sources(ctx); isNew && e == nil && len(s) == 0 { // refused before anything was written
+		if s, e := out.Sources(context.WithoutCancel(ctx)); isNew && e == nil && len(s) == 0 { // refused before anything was written
 			out.Close()
 			for _, suffix := range []string{"", "-wal", "-shm"} {
 				os.Remove(outPath + suffix)

@@ -48,8 +48,6 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		return err
 	}
 	defer job.Close()
-	_, ctx, stop := interrupts(ctx, func() {})
-	defer stop()
 	ro := report.Options{Now: time.Now(), Remedy: pipeline.Remedy}
 	if o.blurFaces {
 		ro.Blur = keep.Blur

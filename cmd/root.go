@@ -13,9 +13,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -72,6 +70,7 @@ type streams struct {
 // globals are the flags of every command.
 type globals struct {
 	streams
+	signals   *signals
 	verbose   int
 	quiet     bool
 	logFormat string
@@ -119,7 +118,9 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)
+	ctx, g.signals = listen(ctx)
 	err := root.ExecuteContext(ctx)
+	g.signals.stop()
 	if err == nil {
 		return exitOK
 	}
@@ -132,6 +133,11 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		code = e.code
 		if e.err == nil {
 			return code
+		}
+	case g.signals.interrupted():
+		code = exitInterrupted
+		if errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
 		}
 	case errors.As(err, &list), errors.As(err, &result):
 		code = exitUsage
@@ -212,33 +218,4 @@ func fromEnvironment(c *cobra.Command) error {
 		}
 	})
 	return bad
-}
-
-// interrupts returns a channel that is closed at the first Ctrl-C or SIGTERM, and a context that ends at the second.
-func interrupts(ctx context.Context, first func()) (drain <-chan struct{}, hard context.Context, stop func()) {
-	hard, cancel := context.WithCancel(ctx)
-	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
-	closed := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-ch:
-		case <-hard.Done():
-			return
-		}
-		first()
-		close(closed)
-		select {
-		case <-ch:
-			cancel()
-		case <-hard.Done():
-		}
-	}()
-	return closed, hard, func() {
-		signal.Stop(ch)
-		cancel()
-		<-done
-	}
 }

@@ -162,11 +162,12 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	}
 
 	stats := &pipeline.Stats{}
-	drain, hard, stop := interrupts(ctx, func() {
+	hard, stop := context.WithCancel(ctx)
+	defer stop()
+	drain := g.signals.drain(func() {
 		log.Info(fmt.Sprintf("draining: no new fetches, %d rows in flight get %v, then they go back to pending; "+
 			"interrupt again to stop at once; nothing is lost either way", stats.Snapshot().InFlight, drainGrace))
 	})
-	defer stop()
 	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
 
 	out, err := follow(hard, job, o.out, t, log)

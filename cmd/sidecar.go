@@ -162,20 +162,19 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", o.listen, err)
 	}
-	drain, hard, stop := interrupts(ctx, func() { g.tell("draining: what was asked is answered; interrupt again to stop at once") })
-	defer stop()
-	serving, cancel := context.WithCancel(hard)
+	drain := g.signals.drain(func() { g.tell("draining: what was asked is answered; interrupt again to stop at once") })
+	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {
 		case <-drain:
-		case <-hard.Done():
+		case <-serving.Done():
 		}
 		cancel()
 	}()
 	g.tell("serving %s (%s) on %s; use it with: facescan run --sidecar %s", s.Detector(), kind.Name, o.device, address(l))
-	err = s.Serve(serving, hard.Done(), l, sidecarGrace)
-	if hard.Err() != nil {
+	err = s.Serve(serving, ctx.Done(), l, sidecarGrace)
+	if ctx.Err() != nil {
 		return &exit{code: exitInterrupted}
 	}
 	return err

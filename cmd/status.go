@@ -68,10 +68,8 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 		g.tell("facescan: %s", unfinished)
 	}
 	if o.by != "" {
-		return statusBy(ctx, g, o, job) // it only reads: Ctrl-C may end it as it is
+		return statusBy(ctx, g, o, job)
 	}
-	drain, ctx, stop := interrupts(ctx, func() {})
-	defer stop()
 	for {
 		c, err := job.Counts(ctx)
 		if err != nil {
@@ -80,7 +78,9 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 		rate := 0.0
 		if working(c) {
 			begin, done := time.Now(), c.Done
-			time.Sleep(rateSample)
+			if err := sleep(ctx, rateSample); err != nil {
+				return err
+			}
 			if c, err = job.Counts(ctx); err != nil {
 				return err
 			}
@@ -102,12 +102,18 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 		if !o.watch || c.Pending == 0 && len(c.ImportIncomplete) == 0 {
 			return nil
 		}
-		select {
-		case <-time.After(o.every):
-		case <-drain:
+		if sleep(ctx, o.every) != nil {
 			return &exit{code: exitInterrupted}
 		}
 	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 func working(c store.Counts) bool {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/slots"
 )
 
@@ -57,7 +58,7 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, 
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, hidden), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, hidden), draft.FolderMode); err != nil {
 		return nil, err
 	}
 	if err := claim(ctx, job, kind, dir); err != nil {
@@ -107,7 +108,7 @@ func claim(ctx context.Context, job store.Job, kind, dir string) error {
 			return err
 		}
 		temp := filepath.Join(dir, hidden, jobFile+"-"+mine)
-		if err := os.WriteFile(temp, []byte(mine+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(temp, []byte(mine+"\n"), draft.FileMode); err != nil {
 			return err
 		}
 		err = os.Link(temp, filepath.Join(dir, hidden, jobFile))
@@ -136,14 +137,14 @@ func (f *folder) put(path string, b []byte) error {
 	f.mu.Lock()
 	temps := f.private(f.name + ".tmp")
 	if f.serial++; f.serial == 1 {
-		if err := os.Mkdir(temps, 0o755); err != nil {
+		if err := os.Mkdir(temps, draft.FolderMode); err != nil {
 			f.mu.Unlock()
 			return err
 		}
 	}
 	s := staged{filepath.Join(temps, fmt.Sprint(f.serial)), filepath.Join(f.dir, path)}
 	f.mu.Unlock()
-	if err := os.WriteFile(s.temp, b, 0o644); err != nil {
+	if err := os.WriteFile(s.temp, b, draft.FileMode); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -195,10 +196,10 @@ func (f *folder) mkdir(dir string, dirty map[string]bool) error {
 	if len(f.known) >= knownMax {
 		clear(f.known)
 	}
-	err := os.Mkdir(dir, 0o755)
+	err := os.Mkdir(dir, draft.FolderMode)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = f.mkdir(filepath.Dir(dir), dirty); err == nil {
-			err = os.Mkdir(dir, 0o755)
+			err = os.Mkdir(dir, draft.FolderMode)
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {

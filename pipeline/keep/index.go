@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"facescan/store/draft"
 )
 
 // An index lies beside its tar file, with the suffix .idx: eight bytes that say what it is, the number of entries, then
@@ -34,7 +36,7 @@ func writeIndex(path, temp string, entries []entry) error {
 			b = binary.LittleEndian.AppendUint64(b, uint64(v))
 		}
 	}
-	if err := os.WriteFile(temp, b, 0o644); err != nil {
+	if err := os.WriteFile(temp, b, draft.FileMode); err != nil {
 		return err
 	}
 	if err := syncFile(temp); err != nil {

@@ -20,6 +20,7 @@ import (
 	"facescan/pipeline"
 	"facescan/pipeline/fetch"
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/export"
 )
 
@@ -135,7 +136,7 @@ func header(h tar.Header, n note) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Format, h.Mode, h.ModTime, h.PAXRecords = tar.FormatPAX, 0o644, time.Now().Truncate(time.Second), map[string]string{comment: string(text)}
+	h.Format, h.Mode, h.ModTime, h.PAXRecords = tar.FormatPAX, int64(draft.FileMode), time.Now().Truncate(time.Second), map[string]string{comment: string(text)}
 	var b bytes.Buffer
 	err = tar.NewWriter(&b).WriteHeader(&h)
 	return b.Bytes(), err
@@ -153,7 +154,7 @@ func padding(size int64) int64 { return -size & (block - 1) }
 
 func (w *writer) begin() error {
 	w.serial++
-	f, err := os.OpenFile(w.folder.private(w.base()+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(w.folder.private(w.base()+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, draft.FileMode)
 	if err != nil {
 		return err
 	}

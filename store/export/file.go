@@ -7,25 +7,26 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"facescan/store/draft"
 )
 
-// File is an output file. It is written beside its place and takes it when it is closed, so that under its name
-// there is never half of it. What is no file on a disk, such as /dev/null or a pipe, is written as it goes.
+// File is an output file. It is written beside its place and takes it when it is closed. What is not a file on a disk,
+// such as /dev/null or a pipe, is written as it goes.
 type File struct {
 	io.Writer
-	path, beside string // beside is empty when written in place
-	f            *os.File
-	finish       []func() error // of the layers, from the top
+	draft  *draft.Draft   // nil when written in place
+	f      *os.File       // the draft's, or the one in place
+	finish []func() error // of the layers, from the top
 }
 
 // Create begins a file. A name that ends in .gz or .zst gets what it says.
 func Create(path string) (*File, error) {
-	out := &File{path: path}
+	out := &File{}
 	var err error
 	fi, statErr := os.Stat(path)
 	switch {
@@ -34,9 +35,9 @@ func Create(path string) (*File, error) {
 	case statErr == nil && !fi.Mode().IsRegular():
 		out.f, err = os.OpenFile(path, os.O_WRONLY, 0)
 	case statErr == nil || errors.Is(statErr, fs.ErrNotExist):
-		// The process id keeps two exports apart; what an interrupted one left is written over by chance or not.
-		out.beside = filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d.part", filepath.Base(path), os.Getpid()))
-		out.f, err = os.OpenFile(out.beside, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+		if out.draft, err = draft.Create(path); err == nil {
+			out.f = out.draft.File
+		}
 	default:
 		err = statErr
 	}
@@ -73,27 +74,17 @@ func (f *File) Close() error {
 			return err
 		}
 	}
-	if f.beside == "" {
+	if f.draft == nil {
 		return f.f.Close()
 	}
-	err := f.f.Sync()
-	if err != nil {
-		f.Discard()
-		return err
-	}
-	if err = f.f.Close(); err == nil {
-		err = os.Rename(f.beside, f.path)
-	}
-	if err != nil {
-		os.Remove(f.beside)
-	}
-	return err
+	return f.draft.Place()
 }
 
 // Discard gives up what was written.
 func (f *File) Discard() {
-	f.f.Close()
-	if f.beside != "" {
-		os.Remove(f.beside)
+	if f.draft == nil {
+		f.f.Close()
+		return
 	}
+	f.draft.Discard()
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"facescan/store"
+	"facescan/store/draft"
 )
 
 // Who writes a file that follows a job. The job keeps the position under the file's name, from before the file exists; so
@@ -40,11 +41,13 @@ func (f *Follower) Check(ctx context.Context) error {
 
 // ours tells whether the job has a position for the file; an error if not, while there is a file.
 func (f *Follower) ours(ctx context.Context) (known bool, err error) {
-	st, statErr := os.Stat(f.Path)
-	if statErr != nil && !errors.Is(statErr, fs.ErrNotExist) {
+	st, statErr := os.Lstat(f.Path)
+	switch {
+	case statErr != nil && !errors.Is(statErr, fs.ErrNotExist):
 		return false, statErr
-	}
-	if statErr == nil && !st.Mode().IsRegular() {
+	case statErr == nil && st.Mode()&fs.ModeSymlink != 0:
+		return false, usagef("%s is a symbolic link, which may lead anywhere; name the file itself", f.Path)
+	case statErr == nil && !st.Mode().IsRegular():
 		return false, usagef("%s is no plain file, and rows are written to one that can be gone on with", f.Path)
 	}
 	// After the look at the file: another process saves the position before it makes one.
@@ -68,7 +71,7 @@ func (f *Follower) hold(ctx context.Context) (held bool, err error) {
 			return false, err
 		}
 	}
-	file, err := os.OpenFile(f.Path, os.O_RDWR|os.O_CREATE, 0o666)
+	file, err := os.OpenFile(f.Path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, draft.FileMode)
 	if err != nil {
 		return false, err
 	}

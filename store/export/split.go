@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+
+	"facescan/store/draft"
 )
 
 // maxFiles is how many files a split may make.
@@ -18,11 +20,11 @@ const maxFiles = 1024
 
 // splitEncoder gives every value of a column a file of its own, in a folder that appears when all of them are whole.
 type splitEncoder struct {
-	dir, beside string
-	ext         string
-	by          column
-	open        func(io.Writer) (encoder, error)
-	parts       map[string]*part
+	folder *draft.Draft
+	ext    string
+	by     column
+	open   func(io.Writer) (encoder, error)
+	parts  map[string]*part
 }
 
 type part struct {
@@ -40,7 +42,7 @@ func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, nil, err
 	}
-	s := &splitEncoder{dir: filepath.Clean(dir), parts: map[string]*part{}, ext: o.Format}
+	s := &splitEncoder{parts: map[string]*part{}, ext: o.Format}
 	switch o.Format {
 	case "":
 		s.ext = "csv"
@@ -59,8 +61,8 @@ func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 		if _, err := s.open(io.Discard); err != nil { // an unknown format
 			return nil, err
 		}
-		s.beside = filepath.Join(filepath.Dir(s.dir), fmt.Sprintf(".%s.%d.part", filepath.Base(s.dir), os.Getpid()))
-		return s, os.Mkdir(s.beside, 0o777)
+		s.folder, err = draft.CreateFolder(dir)
+		return s, err
 	})
 	if err != nil {
 		return nil, nil, err
@@ -85,7 +87,8 @@ func (s *splitEncoder) encode(r *record) error {
 		if len(s.parts) == maxFiles {
 			return usagef("%s has more than %d different values, and a split makes no more files", s.by.name, maxFiles)
 		}
-		f, err := os.OpenFile(filepath.Join(s.beside, fileName(value)+"."+s.ext), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		name := filepath.Join(s.folder.Name(), fileName(value)+"."+s.ext)
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, draft.FileMode)
 		if err != nil {
 			return err
 		}
@@ -110,15 +113,14 @@ func (s *splitEncoder) close() error {
 			return err
 		}
 	}
-	// Rename takes an empty folder's place.
-	return os.Rename(s.beside, s.dir)
+	return s.folder.Place() // which takes an empty folder's place
 }
 
 func (s *splitEncoder) discard() {
 	for _, p := range s.parts {
 		p.f.Close()
 	}
-	os.RemoveAll(s.beside)
+	s.folder.Discard()
 }
 
 // fileName encodes a value so that different ones have different names, none of them hidden, and none too long for a

@@ -45,6 +45,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"facescan/store"
+	"facescan/store/draft"
 )
 
 const (
@@ -126,18 +127,16 @@ func Create(ctx context.Context, path string) (store.Job, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("%s: %w", doing, fs.ErrExist)
 	}
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-new-*") // mode 0600
+	draft, err := draft.Create(path)
 	if err != nil {
 		return nil, wrap(doing, err)
 	}
 	defer func() {
-		for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+		draft.Discard() // does nothing to one that has its name
+		for _, suffix := range []string{"-journal", "-wal", "-shm"} {
 			_ = os.Remove(draft.Name() + suffix)
 		}
 	}()
-	if err := draft.Close(); err != nil {
-		return nil, wrap(doing, err)
-	}
 	j, err := open(ctx, draft.Name(), jobNames, false)
 	if err != nil {
 		return nil, wrap(doing, err)
@@ -146,30 +145,11 @@ func Create(ctx context.Context, path string) (store.Job, error) {
 		return nil, wrap(doing, err)
 	}
 	crashPoint("create")
-	if err := publish(draft.Name(), path); err != nil {
+	if err := draft.PlaceNew(); err != nil {
 		return nil, wrap(doing, err)
 	}
 	crashPoint("create")
 	return Open(ctx, path)
-}
-
-// publish gives a finished file its name, unless that is taken.
-func publish(draft, path string) error {
-	err := os.Link(draft, path)
-	if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without hard links
-		if _, missing := os.Lstat(path); missing == nil {
-			return fs.ErrExist
-		}
-		err = os.Rename(draft, path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Open opens a job made from lists, bringing an older schema up to date. A newer one is refused.

@@ -1,0 +1,97 @@
+package cmd
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"facescan/store/draft"
+)
+
+// endGrace is how long a command may take to end once it is interrupted. Then it is cut off: it may hang in a write to a
+// pipe that nobody reads.
+const endGrace = time.Second
+
+// signals are Ctrl-C and SIGTERM as a command sees them. The first ends the command at once, by its context. A command
+// that drains is told of the first instead, and the second ends it. One more, or endGrace, cuts it off.
+type signals struct {
+	ch     chan os.Signal
+	cancel context.CancelFunc
+	over   chan struct{}
+	ended  sync.WaitGroup
+
+	mu    sync.Mutex
+	first func() // while the command drains at the first signal
+	came  bool   // one that ended the command
+}
+
+// listen listens until stop is called. The context is the command's.
+func listen(ctx context.Context) (context.Context, *signals) {
+	s := &signals{ch: make(chan os.Signal, 2), over: make(chan struct{})}
+	ctx, s.cancel = context.WithCancel(ctx)
+	signal.Notify(s.ch, os.Interrupt, syscall.SIGTERM)
+	s.ended.Go(s.run)
+	return ctx, s
+}
+
+func (s *signals) run() {
+	for {
+		select {
+		case <-s.ch:
+		case <-s.over:
+			return
+		}
+		s.mu.Lock()
+		first := s.first
+		s.first, s.came = nil, first == nil
+		s.mu.Unlock()
+		if first != nil {
+			first()
+			continue
+		}
+		s.cancel()
+		select {
+		case <-s.over:
+			return
+		case <-s.ch:
+		case <-time.After(endGrace):
+		}
+		draft.RemoveAll()
+		os.Exit(exitInterrupted)
+	}
+}
+
+// stop ends listening, and the context.
+func (s *signals) stop() {
+	signal.Stop(s.ch)
+	close(s.over)
+	s.ended.Wait()
+	s.cancel()
+}
+
+// interrupted reports whether a signal ended the command.
+func (s *signals) interrupted() bool {
+	if s == nil { // as in a test that runs a command by itself
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.came
+}
+
+// drain has the first signal call tell and close the channel, and only the second one end the command.
+func (s *signals) drain(tell func()) <-chan struct{} {
+	drain := make(chan struct{})
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.first = func() {
+			tell()
+			close(drain)
+		}
+	}
+	return drain
+}

@@ -1,0 +1,254 @@
+// Package draft writes files and folders beside their places, so that under its name there is never half of one.
+//
+// A draft is called .NAME.RANDOM.part. Its name cannot be guessed, it is made only where nothing is, and no symlink is
+// followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker dies, however it dies. So
+// whoever makes the next draft of the same name removes those of the dead.
+//
+// # Modes
+//
+// All that facescan writes may tell of people: files are for their owner alone (0600, folders 0700). A file that
+// replaces another takes over its permissions.
+package draft
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Modes of what is written.
+const (
+	FileMode   fs.FileMode = 0o600
+	FolderMode fs.FileMode = 0o700
+)
+
+const (
+	suffix     = ".part"
+	randomSize = 8   // bytes
+	longest    = 200 // bytes of a name that its drafts repeat, as names end at 255
+	tries      = 10  // to make a draft, in spite of those who clean up
+)
+
+// Draft is a file or folder that is not finished.
+type Draft struct {
+	*os.File
+	target string
+	over   bool
+}
+
+// All drafts of this process.
+var (
+	mu   sync.Mutex
+	open = map[*Draft]bool{}
+)
+
+// Create begins a file that is to be called path.
+func Create(path string) (*Draft, error) {
+	return begin(path, func(name string) (*os.File, error) {
+		return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, FileMode)
+	})
+}
+
+// CreateFolder begins a folder that is to be called path.
+func CreateFolder(path string) (*Draft, error) {
+	return begin(path, func(name string) (*os.File, error) {
+		if err := os.Mkdir(name, FolderMode); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			err = errors.Join(err, os.Remove(name))
+		}
+		return f, err
+	})
+}
+
+// begin makes a draft and locks it. One that was removed before it was locked, by somebody who cleaned up, is made again.
+func begin(path string, create func(name string) (*os.File, error)) (*Draft, error) {
+	path = filepath.Clean(path)
+	clean(path)
+	for try := 1; ; try++ {
+		random := make([]byte, randomSize)
+		rand.Read(random)
+		f, err := create(prefix(path) + hex.EncodeToString(random) + suffix)
+		if err != nil {
+			if try < tries && (errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ELOOP)) {
+				continue
+			}
+			return nil, named(err, path)
+		}
+		// Where nothing can be locked, drafts stay for ever after a crash; nothing else depends on it.
+		_ = flock(f, unix.LOCK_EX)
+		if !same(f) {
+			f.Close()
+			if try < tries {
+				continue
+			}
+			return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrNotExist}
+		}
+		d := &Draft{File: f, target: path}
+		mu.Lock()
+		open[d] = true
+		mu.Unlock()
+		return d, nil
+	}
+}
+
+// prefix is what the drafts of a path begin with.
+func prefix(path string) string {
+	base := filepath.Base(path)
+	return filepath.Join(filepath.Dir(path), "."+base[:min(len(base), longest)]+".")
+}
+
+// named makes an error one about the file that the user knows.
+func named(err error, path string) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return &fs.PathError{Op: p.Op, Path: path, Err: p.Err}
+	}
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return &fs.PathError{Op: "write", Path: path, Err: l.Err}
+	}
+	return err
+}
+
+// Place makes the draft durable and gives it its name, which it takes over from a file that had it before.
+func (d *Draft) Place() error {
+	return d.place(func() error {
+		st, err := os.Lstat(d.target)
+		if err == nil && (st.IsDir() || st.Mode().IsRegular()) && st.IsDir() == d.isFolder() {
+			if err := d.File.Chmod(st.Mode().Perm()); err != nil {
+				return err
+			}
+		}
+		// Not os.Rename, which does not let a folder take the place of an empty one.
+		if err := unix.Rename(d.Name(), d.target); err != nil {
+			return &os.LinkError{Op: "rename", Old: d.Name(), New: d.target, Err: err}
+		}
+		return nil
+	})
+}
+
+// PlaceNew is Place, unless something has the name: then the error is fs.ErrExist.
+func (d *Draft) PlaceNew() error {
+	return d.place(func() error {
+		err := os.Link(d.Name(), d.target)
+		if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without hard links
+			if _, err := os.Lstat(d.target); err == nil {
+				return &fs.PathError{Op: "create", Path: d.target, Err: fs.ErrExist}
+			}
+			err = os.Rename(d.Name(), d.target)
+		} else if err == nil {
+			err = os.Remove(d.Name())
+		}
+		return err
+	})
+}
+
+func (d *Draft) isFolder() bool {
+	st, err := d.File.Stat()
+	return err == nil && st.IsDir()
+}
+
+func (d *Draft) place(name func() error) error {
+	err := d.File.Sync()
+	if err == nil {
+		err = name()
+	}
+	if err != nil {
+		d.Discard()
+		return named(err, d.target)
+	}
+	d.end()
+	// The name is as durable as the file where the folder can be synced, which not every system can.
+	if dir, err := os.Open(filepath.Dir(d.target)); err == nil {
+		_ = dir.Sync()
+		_ = dir.Close()
+	}
+	return nil
+}
+
+// Discard gives up what was written. It does nothing to a draft that was placed, or discarded.
+func (d *Draft) Discard() {
+	if d.over {
+		return
+	}
+	os.RemoveAll(d.Name())
+	d.end()
+}
+
+func (d *Draft) end() {
+	d.over = true
+	mu.Lock()
+	delete(open, d)
+	mu.Unlock()
+	d.File.Close() // it was synced, or is not wanted
+}
+
+// RemoveAll removes all drafts of this process, which is about to end without finishing them.
+func RemoveAll() {
+	mu.Lock()
+	defer mu.Unlock()
+	for d := range open {
+		os.RemoveAll(d.Name())
+	}
+}
+
+// clean removes the drafts of a path whose makers are dead. What cannot be removed does no harm.
+func clean(path string) {
+	start := prefix(path)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		random, ok := strings.CutPrefix(e.Name(), filepath.Base(start))
+		random, part := strings.CutSuffix(random, suffix)
+		b, err := hex.DecodeString(random)
+		if ok && part && err == nil && len(b) == randomSize && (e.Type().IsRegular() || e.IsDir()) {
+			removeDead(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+}
+
+// removeDead removes a draft unless its maker lives.
+func removeDead(name string) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil || !same(f) {
+		return
+	}
+	os.RemoveAll(name)
+	for _, s := range []string{"-journal", "-wal", "-shm"} { // of a database
+		os.Remove(name + s)
+	}
+}
+
+// same reports whether an open file is still called what it was.
+func same(f *os.File) bool {
+	have, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(have, now)
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+			return err
+		}
+	}
+}

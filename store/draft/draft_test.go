@@ -1,0 +1,199 @@
+package draft
+
+import (
+	"bufio"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// maker marks the process that makes a draft and waits to be killed.
+const maker = "FACESCAN_TEST_MAKES_DRAFT"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(maker); path != "" {
+		begin := Create
+		if strings.HasSuffix(path, "/") {
+			begin = CreateFolder
+		}
+		d, err := begin(path)
+		if err != nil {
+			panic(err)
+		}
+		os.WriteFile(d.Name()+"-wal", nil, FileMode)
+		os.Stdout.WriteString(d.Name() + "\n")
+		os.Stdin.Read(make([]byte, 1)) // until it is killed
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func files(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+// makeAndDie has another process make a draft of a path, calls check while it lives, and kills it.
+func makeAndDie(t *testing.T, path string, check func(name string)) {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), maker+"="+path)
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		c.Process.Kill()
+		c.Wait()
+	}()
+	name, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(strings.TrimSpace(name))
+}
+
+// TestOfTheDead: what a killed maker left is removed by the next one of the same name, and nothing else is.
+func TestOfTheDead(t *testing.T) {
+	for _, end := range []string{"", "/"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out.csv")
+		others := []string{".out.csv.0123456789abcdef.par", ".out.csv.0123456789abcde.part", ".out.csv.0123456789abcdeg.part",
+			".out.csv.4711.part", ".other.csv.0123456789abcdef.part", "x.0123456789abcdef.part"}
+		for _, name := range others {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, FileMode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := files(t, dir)
+		var dead string
+		makeAndDie(t, path+end, func(name string) {
+			dead = name
+			if d, err := Create(path); err != nil {
+				t.Fatal(err)
+			} else {
+				d.Discard()
+			}
+			if _, err := os.Lstat(name); err != nil {
+				t.Errorf("a draft of the living: %v", err)
+			}
+		})
+		if _, err := os.Lstat(dead); err != nil {
+			t.Fatalf("a killed process removed its draft: %v", err)
+		}
+		d, err := Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Discard()
+		if got := files(t, dir); got != before {
+			t.Errorf("left are %s, want %s", got, before)
+		}
+	}
+}
+
+// TestModes: files are for their owner, whatever the umask; one that replaces another takes over its permissions.
+func TestModes(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		begin     func(string) (*Draft, error)
+		was, want fs.FileMode
+	}{{Create, 0, 0o600}, {Create, 0o644, 0o644}, {Create, 0o400, 0o400}, {CreateFolder, 0, 0o700}, {CreateFolder, 0o755, 0o755}} {
+		path := filepath.Join(dir, "x")
+		d, err := c.begin(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder := d.isFolder()
+		if st, err := os.Lstat(d.Name()); err != nil || st.Mode().Perm()&0o077 != 0 {
+			t.Errorf("the draft: %v %v", st.Mode(), err)
+		}
+		switch {
+		case c.was != 0 && folder:
+			err = os.Mkdir(path, c.was)
+		case c.was != 0:
+			err = os.WriteFile(path, []byte("old"), c.was)
+		}
+		if err := errors.Join(err, d.Place()); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Lstat(path); err != nil || st.Mode().Perm() != c.want || st.IsDir() != folder {
+			t.Errorf("over %v: %v %v, want %v", c.was, st.Mode(), err, c.want)
+		}
+		if got := files(t, dir); got != "x" {
+			t.Errorf("left are %s", got)
+		}
+		os.RemoveAll(path)
+	}
+}
+
+// TestSymlink: what lies at the name is not followed, neither by the draft nor when it takes its place.
+func TestSymlink(t *testing.T) {
+	dir := t.TempDir()
+	victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "x")
+	if err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, path)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.WriteString("new")
+	if err := d.PlaceNew(); !errors.Is(err, fs.ErrExist) || strings.Contains(err.Error(), suffix) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if d, err = Create(path); err != nil {
+		t.Fatal(err)
+	}
+	d.WriteString("new")
+	if err := d.Place(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(victim)
+	if err != nil || string(got) != "precious" {
+		t.Errorf("%q %v", got, err)
+	}
+	if got := files(t, dir); got != "victim x" {
+		t.Errorf("left are %s", got)
+	}
+}
+
+// TestErrors name the file that the user knows.
+func TestErrors(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Create(filepath.Join(dir, "nowhere", "out.csv"))
+	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), suffix) || !strings.Contains(err.Error(), "nowhere/out.csv") {
+		t.Error(err)
+	}
+	d, err := Create(filepath.Join(dir, strings.Repeat("n", 250)))
+	if err != nil {
+		t.Fatalf("a long name: %v", err)
+	}
+	RemoveAll()
+	if got := files(t, dir); got != "" {
+		t.Errorf("left are %s", got)
+	}
+	if err := d.Place(); err == nil || strings.Contains(err.Error(), suffix) {
+		t.Errorf("without its draft: %v", err)
+	}
+}
