@@ -83,7 +83,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	for _, name := range files {
 		res, body, err := single.Look(ctx, name, isURL(name))
 		if errors.Is(err, pipeline.ErrUnreadable) {
-			fmt.Fprintln(g.err, "facescan:", err)
+			fmt.Fprintf(g.err, "facescan: %s\n", told(err))
 			res.Status = store.Failed
 		} else if err != nil {
 			return err
@@ -144,12 +144,12 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		return err
 	}
 	if r.Status == store.Failed {
-		fmt.Fprintf(g.out, "%s: failed: %s\n", name, cmp.Or(string(r.Reason), "cannot be read"))
+		g.print("%s: failed: %s", name, cmp.Or(string(r.Reason), "cannot be read"))
 		return nil
 	}
-	fmt.Fprintf(g.out, "%s: %s %dx%d, %d faces\n", name, r.Format, r.Width, r.Height, len(r.Faces))
+	g.print("%s: %s %dx%d, %d faces", name, r.Format, r.Width, r.Height, len(r.Faces))
 	for _, f := range r.Faces {
-		fmt.Fprintf(g.out, "  x %d y %d width %d height %d score %.2f\n", f.X, f.Y, f.Width, f.Height, f.Score)
+		g.print("  x %d y %d width %d height %d score %.2f", f.X, f.Y, f.Width, f.Height, f.Score)
 	}
 	return nil
 }

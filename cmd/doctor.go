@@ -89,9 +89,9 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 			}
 			return
 		}
-		fmt.Fprintf(g.out, "%-4s  %-12s %s\n", f.State, f.Check, f.Found)
+		g.print("%-4s  %-12s %s", f.State, f.Check, f.Found)
 		if f.Advice != "" {
-			fmt.Fprintf(g.out, "      %-12s → %s\n", "", f.Advice)
+			g.print("      %-12s → %s", "", f.Advice)
 		}
 	}
 	tell(lookAtDescriptors())

@@ -214,7 +214,7 @@ func processorTime() time.Duration {
 
 func printPrediction(g *globals, p estimate.Prediction, seed uint64) {
 	line := func(name string, format string, args ...any) {
-		fmt.Fprintf(g.out, "%-20s %s\n", name, fmt.Sprintf(format, args...))
+		g.print("%-20s %s", name, fmt.Sprintf(format, args...))
 	}
 	share := func(b estimate.Bounds) string {
 		if b.Low == b.High {

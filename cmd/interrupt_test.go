@@ -89,7 +89,9 @@ func TestFirstSignalEnds(t *testing.T) {
 	mustHere(t, "run", list, "--progress", "none", "-q", "--node", "0/1")
 	part := "urls.node-0-of-1.facescan.db"
 
-	working := func(t *testing.T) { eventually(t, time.Minute, "a file", func() bool { return len(hidden(t, dir)) > 0 }) }
+	working := func(t *testing.T) {
+		eventually(t, time.Minute, "a file", func() bool { return len(hidden(t, dir)) > 0 })
+	}
 	for _, args := range [][]string{
 		{"export", list, "-o", "x.csv"}, {"export", list, "-o", "x.parquet", "-o", "x.csv.gz"}, {"export", list, "--split-by", "status", "-o", "x"},
 		{"report", list, "-o", "x.html"},
@@ -153,7 +155,10 @@ func TestSignalsWhileWaiting(t *testing.T) {
 	defer s.Close()
 	dir := t.TempDir()
 	list := writeList(t, dir, []string{s.URL + "/hang/1"})
-	waits := func() { t.Helper(); eventually(t, time.Minute, "a request", func() bool { return s.Hits("/hang/1") > 0 }) }
+	waits := func() {
+		t.Helper()
+		eventually(t, time.Minute, "a request", func() bool { return s.Hits("/hang/1") > 0 })
+	}
 	for _, args := range [][]string{{"estimate", list, "--allow-private"}, {"detect", s.URL + "/hang/1", "--allow-private"}} {
 		s.Reset()
 		p := startInterruptible(t, dir, args...)

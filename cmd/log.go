@@ -26,7 +26,7 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	case r.Level >= slog.LevelWarn:
 		b.WriteString("warning: ")
 	}
-	b.WriteString(r.Message)
+	b.WriteString(printable(r.Message))
 	b.WriteString(h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		writeAttr(&b, a)
@@ -50,8 +50,8 @@ func (h *textHandler) WithGroup(string) slog.Handler { return h }
 
 func writeAttr(b *strings.Builder, a slog.Attr) {
 	v := a.Value.String()
-	if strings.ContainsAny(v, " \"\n") {
-		v = fmt.Sprintf("%q", v)
+	if strings.ContainsAny(v, " \"") || !isPrintable(v, "") {
+		v = `"` + printable(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v)) + `"`
 	}
 	fmt.Fprintf(b, " %s=%s", a.Key, v)
 }

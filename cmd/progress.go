@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +37,7 @@ type progress struct {
 func newProgress(g *globals, mode string) *progress {
 	if mode == "auto" {
 		mode = "plain"
-		if f, ok := g.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+		if isTerminal(g.rawErr) && os.Getenv("TERM") != "dumb" {
 			mode = "bar"
 		}
 	}
@@ -44,6 +45,11 @@ func newProgress(g *globals, mode string) *progress {
 		mode = "none"
 	}
 	return &progress{g: g, mode: mode}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // log is where messages go: stderr, around the bar.
@@ -113,7 +119,7 @@ func (p *progress) show(s pipeline.Snapshot, flights func() []host.Flight) {
 	case "bar":
 		if p.bar == nil {
 			opts := []progressbar.Option{
-				progressbar.OptionSetWriter(p.g.err), progressbar.OptionFullWidth(), progressbar.OptionShowCount(),
+				progressbar.OptionSetWriter(p.g.rawErr), progressbar.OptionFullWidth(), progressbar.OptionShowCount(),
 				progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionThrottle(barEvery / 2),
 			}
 			if os.Getenv("NO_COLOR") == "" {
@@ -123,8 +129,9 @@ func (p *progress) show(s pipeline.Snapshot, flights func() []host.Flight) {
 			p.bar = progressbar.NewOptions64(max(s.Job.Total, 1), opts...)
 		}
 		p.bar.ChangeMax64(max(s.Job.Total, 1))
-		p.bar.Describe(fmt.Sprintf("%.0f/s, %s, %d faces, %d failed%s", s.Rate, eta(s), s.Job.Faces, s.Job.Failed, lastOnes(s, flights)))
-		_ = p.bar.Set64(min(s.Job.Done, s.Job.Total)) // a bar that cannot be drawn must not end a run
+		text := fmt.Sprintf("%.0f/s, %s, %d faces, %d failed%s", s.Rate, eta(s), s.Job.Faces, s.Job.Failed, lastOnes(s, flights))
+		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(printable(text))) // the bar takes [red] for a colour
+		_ = p.bar.Set64(min(s.Job.Done, s.Job.Total))                                    // a bar that cannot be drawn must not end a run
 	}
 }
 
@@ -149,7 +156,7 @@ func total(s pipeline.Snapshot) string {
 // lastOnes names what a run waits for that has nothing else to do, or why it waits.
 func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
 	if s.Outage.On {
-		return fmt.Sprintf("; waiting: this machine seems cut off (%s)", s.Outage.Cause)
+		return fmt.Sprintf("; waiting: this machine seems cut off (%s)", printable(s.Outage.Cause))
 	}
 	if s.Tail == 0 || s.Waiting > 0 {
 		return ""
@@ -158,7 +165,7 @@ func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
 	if len(fs) == 0 || time.Since(fs[0].Since) < 5*time.Second {
 		return ""
 	}
-	return fmt.Sprintf("; waiting %v for %s", time.Since(fs[0].Since).Round(time.Second), fetch.Redact(fs[0].URL))
+	return fmt.Sprintf("; waiting %v for %s", time.Since(fs[0].Since).Round(time.Second), printable(fetch.Redact(fs[0].URL)))
 }
 
 // dumpFlights prints what is in flight, the oldest first: what SIGUSR1 asks for.
@@ -170,7 +177,7 @@ func dumpFlights(w io.Writer, stats *pipeline.Stats) {
 		if f.Slow {
 			slow = ", slow lane"
 		}
-		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow, fetch.Redact(f.URL))
+		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow, printable(fetch.Redact(f.URL)))
 	}
 }
 

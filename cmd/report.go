@@ -59,7 +59,10 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		}
 		return b.Flush()
 	}
-	if o.out == "-" {
+	switch {
+	case o.out == "-" && isTerminal(g.out):
+		return write(g.text)
+	case o.out == "-":
 		return write(g.out)
 	}
 	sources, err := exportSources(ctx, job)

@@ -61,10 +61,17 @@ func usagef(format string, args ...any) error {
 	return &exit{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// streams are the three streams of the process, and what it may do with them.
+// streams are the three streams of the process.
 type streams struct {
-	in       io.Reader
-	out, err io.Writer
+	in     io.Reader
+	out    io.Writer // data, as they are
+	text   io.Writer // stdout for people: what is not printable is quoted
+	err    io.Writer // stderr, likewise
+	rawErr io.Writer // stderr as it is, for the progress bar alone
+}
+
+func newStreams(in io.Reader, out, err io.Writer) streams {
+	return streams{in, out, printableWriter{out}, printableWriter{err}, err}
 }
 
 // globals are the flags of every command.
@@ -100,8 +107,13 @@ func (g *globals) logger(w io.Writer) *slog.Logger {
 // tell writes a line for a person to stderr, unless -q.
 func (g *globals) tell(format string, args ...any) {
 	if !g.quiet {
-		fmt.Fprintf(g.err, format+"\n", args...)
+		fmt.Fprintf(g.err, format+"\n", printableArgs(args)...)
 	}
+}
+
+// print writes a line for a person to stdout.
+func (g *globals) print(format string, args ...any) {
+	fmt.Fprintf(g.text, format+"\n", printableArgs(args)...)
 }
 
 // Main runs the command line of this process and returns its exit code.
@@ -112,12 +124,12 @@ func Main() int {
 
 // Run runs one command line on the given streams and returns the exit code.
 func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	g := &globals{streams: streams{in, out, errw}}
+	g := &globals{streams: newStreams(in, out, errw)}
 	root := newRoot(g)
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
-	root.SetErr(errw)
+	root.SetErr(g.err)
 	ctx, g.signals = listen(ctx)
 	err := root.ExecuteContext(ctx)
 	g.signals.stop()
@@ -142,9 +154,9 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	case errors.As(err, &list), errors.As(err, &result):
 		code = exitUsage
 	}
-	fmt.Fprintf(errw, "facescan: %s\n", postgres.Redact(err.Error()))
+	fmt.Fprintf(g.err, "facescan: %s\n", told(errors.New(postgres.Redact(err.Error()))))
 	if code == exitUsage {
-		fmt.Fprintln(errw, "facescan: see `facescan help`, or `facescan COMMAND --help`")
+		fmt.Fprintln(g.err, "facescan: see `facescan help`, or `facescan COMMAND --help`")
 	}
 	return code
 }

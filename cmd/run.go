@@ -250,16 +250,16 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 // dryRun tells what a run would do.
 func dryRun(ctx context.Context, g *globals, t target) error {
 	if t.table != nil {
-		fmt.Fprintf(g.out, "would work on table %s of %s in place: id %s, url %s, done %s\n", t.table.Name, t.job, t.table.ID, t.table.URL, t.table.Done)
+		g.print("would work on table %s of %s in place: id %s, url %s, done %s", t.table.Name, t.job, t.table.ID, t.table.URL, t.table.Done)
 		for _, change := range t.table.Changes() {
-			fmt.Fprintf(g.out, "would run: %s\n", change)
+			g.print("would run: %s", change)
 		}
 		return nil
 	}
 	job, err := readJob(ctx, t.job)
 	if _, e := os.Stat(t.job); err != nil && len(t.sources) > 0 &&
 		(errors.Is(err, fs.ErrNotExist) || errors.Is(e, fs.ErrNotExist) && !postgres.IsURL(t.job)) {
-		fmt.Fprintf(g.out, "would create the job %s\n", postgres.Redact(t.job))
+		g.print("would create the job %s", postgres.Redact(t.job))
 	} else {
 		if err != nil {
 			return err
@@ -269,14 +269,14 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(g.out, "would go on with the job %s: %d rows, %d done, %d pending\n", job.Path(), c.Total, c.Done, c.Pending)
+		g.print("would go on with the job %s: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done, c.Pending)
 	}
 	for _, s := range t.sources {
 		size := "of unknown size"
 		if st, err := os.Stat(s.Path); err == nil {
 			size = fmt.Sprintf("of %d bytes", st.Size())
 		}
-		fmt.Fprintf(g.out, "would import what is new in %s, %s\n", s.Path, size)
+		g.print("would import what is new in %s, %s", s.Path, size)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestSidecarTroubles(t *testing.T) {
 	o.remote.deadline = 2 * time.Second
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runRun(context.Background(), &globals{streams: streams{strings.NewReader(""), io.Discard, &log}, logFormat: "text"}, &o, args)
+		ended <- runRun(context.Background(), &globals{streams: newStreams(strings.NewReader(""), io.Discard, &log), logFormat: "text"}, &o, args)
 	}()
 	more := func() {
 		t.Helper()

@@ -151,7 +151,7 @@ func statusLine(c store.Counts, rate float64, eta any) map[string]any {
 }
 
 func printStatus(g *globals, path string, c store.Counts, sources []store.Source, rate float64) {
-	p := func(format string, args ...any) { fmt.Fprintf(g.out, format+"\n", args...) }
+	p := g.print
 	p("job      %s", path)
 	for _, s := range sources {
 		var state []string

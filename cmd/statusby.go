@@ -60,7 +60,7 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 var without = map[string]string{"host": "(no host)", "reason": "(ok)", "format": "(unknown)", "group": "(no group)"}
 
 func printRanking(g *globals, by string, r top.Ranking) {
-	fmt.Fprintf(g.out, "%12s %7s %12s %12s %12s %15s  %s\n", "rows", "", "ok", "failed", "faces", "bytes", by)
+	g.print("%12s %7s %12s %12s %12s %15s  %s", "rows", "", "ok", "failed", "faces", "bytes", by)
 	sources := map[int]bool{}
 	for _, v := range r.Top {
 		sources[v.Source] = true
@@ -73,7 +73,7 @@ func printRanking(g *globals, by string, r top.Ranking) {
 		if len(sources) > 1 {
 			name = fmt.Sprintf("%s  (source %d)", name, v.Source)
 		}
-		fmt.Fprintf(g.out, "%12d %7s %12d %12d %12d %15d  %s\n", v.Rows, percent(v.Rows, r.Rows), v.OK, v.Rows-v.OK-v.Error, v.Faces, v.Bytes, name)
+		g.print("%12d %7s %12d %12d %12d %15d  %s", v.Rows, percent(v.Rows, r.Rows), v.OK, v.Rows-v.OK-v.Error, v.Faces, v.Bytes, name)
 	}
 	if rest := r.Values - len(r.Top); rest > 0 && r.Exact {
 		g.tell("facescan: %d more; --top 0 lists all", rest)

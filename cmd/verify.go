@@ -67,9 +67,9 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 			return
 		}
 		if p.ID != 0 {
-			fmt.Fprintf(g.out, "%s: row %d: %s\n", p.Check, p.ID, p.Text)
+			g.print("%s: row %d: %s", p.Check, p.ID, p.Text)
 		} else {
-			fmt.Fprintf(g.out, "%s: %s\n", p.Check, p.Text)
+			g.print("%s: %s", p.Check, p.Text)
 		}
 	}
 	if err := job.Verify(ctx, store.VerifyOptions{Deep: o.deep}, report); err != nil {
