@@ -90,7 +90,7 @@ func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Lo
 type sidecarCommandOptions struct {
 	listen, device, token string
 	detector              string
-	workers, queue        int
+	workers, queue, conns int
 	maxBody, maxPixels    size
 }
 
@@ -101,6 +101,7 @@ func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in --sidecar's URL; needed beyond loopback")
 	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU three")
 	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
+	fs.IntVar(&o.conns, "max-connections", 256, "connections at once, or fewer where few descriptors may be open; beyond, those that only wait are closed")
 	o.maxBody = 128 << 20
 	fs.Var(&o.maxBody, "max-body", "refuse larger requests (413)")
 	o.maxPixels = 100e6
@@ -130,8 +131,8 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 		return usagef("--listen %s: others than this machine could ask; give a --token, or listen on 127.0.0.1 or unix:PATH", o.listen)
 	case o.workers < 0 || o.workers > 4096:
 		return usagef("--workers %d: give 1 to 4096, or 0 for as many as fit", o.workers)
-	case o.queue < 1 || o.maxBody < 1 || o.maxPixels < 1:
-		return usagef("--queue, --max-body and --max-pixels must be at least 1")
+	case o.queue < 1 || o.conns < 1 || o.maxBody < 1 || o.maxPixels < 1:
+		return usagef("--queue, --max-connections, --max-body and --max-pixels must be at least 1")
 	}
 	if o.detector == "" {
 		o.detector = detect.Default
@@ -146,7 +147,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	case o.device != "cpu" && o.detector != detect.Pigo:
 		return usagef("--device %s: only %s runs on a GPU, and --detector is %s; choose --detector %s, or --device cpu", o.device, detect.Pigo, o.detector, detect.Pigo)
 	}
-	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
+	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue, Conns: o.conns, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
 		Decode: o.decode, Log: g.logger(g.err)}
 	free, err := o.settleDevice(&so)
 	if err != nil {

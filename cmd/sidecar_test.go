@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -177,22 +179,37 @@ func okRows(t *testing.T, job string) string {
 func liar(t *testing.T, socket, behind string) func() bool {
 	t.Helper()
 	var asked atomic.Int64
-	var lied atomic.Bool
+	return between(t, socket, behind, func(_ *http.Response, body []byte) []byte {
+		if asked.Add(1) != 50 {
+			return body
+		}
+		return bytes.ReplaceAll(body, []byte("FP32"), []byte("FP64"))
+	})
+}
+
+// between serves on a socket what is served on another, with the answers to inferences changed. It returns whether any was.
+func between(t *testing.T, socket, behind string, change func(res *http.Response, body []byte) []byte) func() bool {
+	t.Helper()
+	var changed atomic.Bool
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "localhost"})
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", behind)
 	}}
 	proxy.Transport = transport
 	proxy.ModifyResponse = func(res *http.Response) error {
-		if !strings.HasSuffix(res.Request.URL.Path, "/infer") || asked.Add(1) != 50 {
+		if !strings.HasSuffix(res.Request.URL.Path, "/infer") {
 			return nil
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
 			return err
 		}
-		lied.Store(true)
-		res.Body = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte("FP32"), []byte("FP64"))))
+		now := change(res, body)
+		if !bytes.Equal(now, body) {
+			changed.Store(true)
+		}
+		res.Body = io.NopCloser(bytes.NewReader(now))
+		res.Header.Set("Content-Length", strconv.Itoa(len(now)))
 		return nil
 	}
 	l, err := sidecar.Listen("unix:" + socket)
@@ -207,7 +224,7 @@ func liar(t *testing.T, socket, behind string) func() bool {
 		serving.Wait()
 		transport.CloseIdleConnections()
 	})
-	return lied.Load
+	return changed.Load
 }
 
 // TestSidecarFallback goes on here when the sidecar is gone, and the rows say so.
@@ -286,4 +303,52 @@ func withOrientation(jpeg []byte, orientation byte) []byte {
 	segment := append([]byte("\xff\xe1\x00\x00Exif\x00\x00"), tiff...)
 	segment[3] = byte(len(segment) - 2)
 	return slices.Concat(jpeg[:2], segment, jpeg[2:])
+}
+
+// TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The run ends with an error that
+// says so, and every row that is done by then has the faces it should.
+func TestSidecarTurns(t *testing.T) {
+	s := fetchtest.New(pictures(t), time.Millisecond)
+	defer s.Close()
+	dir := t.TempDir()
+	var lines []string
+	for i := range 120 {
+		lines = append(lines, s.URL+"/f/a-faces.jpg?"+strconv.Itoa(i))
+	}
+	list := writeList(t, dir, lines)
+	socket := filepath.Join(dir, "s")
+	startSidecar(t, dir, socket+"2")
+	var work atomic.Int64 // inferences that are none of a check: they have more than the known images
+	turned := between(t, socket, socket+"2", func(res *http.Response, body []byte) []byte {
+		if res.Request.ContentLength < 50_000 || work.Add(1) < 5 {
+			return body
+		}
+		head := strings.Index(string(body), `}]}`) + 3
+		text := regexp.MustCompile(`"shape":\[\d+,6\]`).ReplaceAllString(string(body[:head]), `"shape":[0,6]`)
+		text = regexp.MustCompile(`binary_data_size":\d+`).ReplaceAllString(text, `binary_data_size":0`)
+		counts := regexp.MustCompile(`"shape":\[(\d+)\]`).FindStringSubmatch(text)
+		n, err := strconv.Atoi(counts[1])
+		if err != nil {
+			t.Error(err)
+		}
+		at := strings.LastIndex(text, `binary_data_size":0`)
+		text = text[:at] + `binary_data_size":` + strconv.Itoa(4*n) + text[at+len(`binary_data_size":0`):]
+		res.Header.Set("Inference-Header-Content-Length", strconv.Itoa(len(text)))
+		return append([]byte(text), make([]byte, 4*n)...)
+	})
+	code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none", "--fetchers", "8", "--sidecar", "unix://"+socket, "--sidecar-batch", "8")
+	if !turned() || code != exitError || !strings.Contains(errs, "a known image that went with it") {
+		t.Errorf("exit %d:\n%s", code, errs)
+	}
+	done := 0
+	for line := range strings.Lines(mustHere(t, "export", list, "--columns", "status,faces")) {
+		switch strings.TrimSpace(line) {
+		case "status,faces":
+		case "ok,1":
+			done++
+		default:
+			t.Errorf("a row is %s", line)
+		}
+	}
+	t.Logf("%d rows were done", done)
 }

@@ -1,14 +1,12 @@
 package sidecar
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
-	"image/png"
 	"math"
 	"reflect"
 	"slices"
@@ -141,9 +139,15 @@ func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 		first.known = known
 	}
 	if !reflect.DeepEqual(known, first.known) {
-		return &ModelError{e.name, "other answers to known images than before, or elsewhere", "the same from every server, as they all call themselves " + m.print}
+		return first.changed(e)
 	}
 	return nil
+}
+
+// changed is the error of a server that answers other than it did, or others do.
+func (m *model) changed(e *endpoint) error {
+	return &ModelError{e.name, "other answers to known images than before, or elsewhere",
+		"the same from every server, as they all call themselves " + m.print}
 }
 
 // describe reads what the metadata say.
@@ -199,19 +203,9 @@ func (m *model) answers(res *message) error {
 
 // equal asks for known images, each alone and then in batches, and returns the answers.
 func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.Answer, error) {
-	images := knownImages()
-	items := make([]*item, len(images))
-	for i, luma := range images {
-		img := detect.Image{Luma: luma, Scale: 1}
-		if c.o.Input == Encoded {
-			var b bytes.Buffer
-			if err := png.Encode(&b, luma); err != nil {
-				return nil, err
-			}
-			img.Encoded, img.Width, img.Height = b.Bytes(), luma.Rect.Dx(), luma.Rect.Dy()
-		}
-		items[i] = new(item)
-		c.fill(items[i], img)
+	items, err := c.knownItems(1)
+	if err != nil {
+		return nil, err
 	}
 	params, err := toParameters(c.o.Params, 1, c.model.listed)
 	if err != nil {

@@ -32,7 +32,7 @@ type Options struct {
 	// user name, or password, in one is sent as bearer token.
 	URLs     []string
 	Input    Input           // Luma
-	Batch    int             // images in a request at most; 64
+	Batch    int             // images in a request at most, one of them a known one; 64
 	Delay    time.Duration   // how long a batch waits to be filled; 0 sends each image alone, unless several wait for their turn
 	Params   detect.Params   // detection flags
 	Fallback detect.Detector // answers while no server does; closed with the client. Nil: ErrUnavailable
@@ -63,8 +63,9 @@ type Client struct {
 	changed chan struct{} // closed, and made anew, when an endpoint's state changes
 	open    map[float64]*batch
 	closed  bool
-	model   *model // what all endpoints must serve; set by the first that passed its check
-	standIn bool   // the stand-in answered last
+	model   *model             // what all endpoints must serve; set by the first that passed its check
+	known   map[float64]*known // by scale
+	standIn bool               // the stand-in answered last
 }
 
 var _ detect.Remote = (*Client)(nil)
@@ -120,7 +121,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{o: o, room: semaphore.NewWeighted(o.Memory), local: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		changed: make(chan struct{}), open: map[float64]*batch{}}
+		changed: make(chan struct{}), open: map[float64]*batch{}, known: map[float64]*known{}}
 	for _, u := range o.URLs {
 		e, err := newEndpoint(u, o.InFlight)
 		if err != nil {
@@ -311,7 +312,7 @@ func (c *Client) add(it *item) bool {
 	}
 	b.items = append(b.items, it)
 	b.bytes += len(*it.buffer)
-	if len(b.items) == c.o.Batch || b.bytes >= maxBatchBytes {
+	if len(b.items) >= c.o.Batch-1 || b.bytes >= maxBatchBytes {
 		c.sendLocked(b)
 	}
 	return true

@@ -261,7 +261,7 @@ func (e *endpoint) get(ctx context.Context, url string) ([]byte, error) {
 func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
 	fresh := false
 	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { fresh = fresh || !i.Reused }})
-	answers, err := c.infer(ctx, e, items, p)
+	answers, err := c.inferKnown(ctx, e, items, p)
 	if err == nil && fresh {
 		err = c.check(c.ctx, e, false)
 	}

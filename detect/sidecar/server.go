@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"facescan/detect"
+	"facescan/detect/sidecar/conns"
 )
 
 // ErrTooManyPixels is what ServerOptions.Decode says of an image that is too large to look at.
@@ -48,6 +49,7 @@ type ServerOptions struct {
 	Workers   int                                                 // calls of detectors at once; one a core
 	Batch     int                                                 // images of a call at most; 1
 	Queue     int                                                 // images that wait at most, beyond one request; 1,024
+	Conns     int                                                 // connections at once; 256, or fewer where few descriptors may be open
 	MaxBody   int64                                               // bytes of a request; 128 MiB
 	MaxBodies int64                                               // bytes of all requests that are being read, or wait; 4 × MaxBody
 	MaxPixels int64                                               // of an image; 100 M
@@ -55,9 +57,10 @@ type ServerOptions struct {
 }
 
 const (
-	readTimeout  = time.Minute // of a request
-	maxDetectors = 32          // kept, each for other flags
-	maxHead      = 1 << 20     // bytes of a request's JSON
+	readFirst    = 1 << 20 // bytes of a body for which there is memory before they come
+	otherFiles   = 0.25    // of the descriptors that may be open, for other things than connections
+	maxDetectors = 32      // kept, each for other flags
+	maxHead      = 1 << 20 // bytes of a request's JSON
 	platform     = "facescan"
 	modelVersion = "1" // of what the tensors mean
 )
@@ -96,6 +99,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	def(&o.Workers, runtime.GOMAXPROCS(0))
 	def(&o.Batch, 1)
 	def(&o.Queue, 1024)
+	def(&o.Conns, 256)
 	if o.Model == "" {
 		o.Model = ModelName
 	}
@@ -154,8 +158,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // private wants the token.
 func (s *Server) private(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if s.o.Token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.o.Token)) != 1 {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		right := subtle.ConstantTimeCompare([]byte(strings.TrimLeft(token, " ")), []byte(s.o.Token)) == 1
+		if s.o.Token != "" && !(strings.EqualFold(scheme, "Bearer") && right) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, "this sidecar wants a token: Authorization: Bearer TOKEN")
 			return
@@ -253,12 +258,13 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request) (code int) {
 		return refuse(w, http.StatusLengthRequired, "a Content-Length is needed")
 	case n > s.o.MaxBody:
 		return refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a request may have %d bytes, this one has %d", s.o.MaxBody, n))
-	case !s.bodies.TryAcquire(n):
-		return refuseLater(w, "busy: too many bytes wait")
 	}
-	defer s.bodies.Release(n)
-	body, err := s.read(w, r, int(n))
-	if err != nil {
+	body, held, err := s.read(r.Body, n)
+	defer s.bodies.Release(held)
+	switch {
+	case errors.Is(err, detect.ErrUnavailable):
+		return refuseLater(w, "busy: too many bytes wait")
+	case err != nil:
 		return refuse(w, http.StatusBadRequest, "the body did not come: "+err.Error())
 	}
 	defer s.buffers.Put(&body)
@@ -281,21 +287,30 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request) (code int) {
 	return s.answer(w, q)
 }
 
-// read takes the body in. Whoever dawdles is cut off.
-func (s *Server) read(w http.ResponseWriter, r *http.Request, n int) ([]byte, error) {
+// read takes a body of n bytes in. Its memory is accounted for as it comes, so that one which does not come holds little;
+// held is to be released. The error is detect.ErrUnavailable when there is no room for more.
+func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error) {
 	var b []byte
 	if p, _ := s.buffers.Get().(*[]byte); p != nil {
-		b = *p
+		b = (*p)[:0]
 	}
-	if cap(b) < n {
-		b = make([]byte, n)
+	for int64(len(b)) < n {
+		part := min(n-int64(len(b)), max(readFirst, int64(len(b))))
+		if !s.bodies.TryAcquire(part) {
+			return nil, held, detect.ErrUnavailable
+		}
+		held += part
+		b = slices.Grow(b, int(part))
+		got, err := io.ReadFull(r, b[len(b):len(b)+int(part)])
+		if b = b[:len(b)+got]; err != nil {
+			return nil, held, err
+		}
 	}
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(readTimeout)); err == nil {
-		defer control.SetReadDeadline(time.Time{})
+	// Without this the end of the body is not seen, and the rest of the request not taken for being at work.
+	if k, err := r.Read(make([]byte, 1)); k > 0 || err != io.EOF {
+		return nil, held, fmt.Errorf("it does not end after %d bytes: %v", n, err)
 	}
-	_, err := io.ReadFull(r.Body, b[:n])
-	return b[:n], err
+	return b, held, nil
 }
 
 // badRequest is an error of who asks.
@@ -449,7 +464,8 @@ func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener,
 	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(l) }()
+	bound := conns.New(h, conns.Most(s.o.Conns, otherFiles))
+	go func() { ended <- h.Serve(bound.Listen(l)) }()
 	select {
 	case err := <-ended:
 		return err

@@ -238,6 +238,10 @@ func TestBadRequests(t *testing.T) {
 		"model":           {ask{images: [][]byte{pgm}, path: "/v2/models/faces/infer"}, 404, "is face"},
 		"version":         {ask{images: [][]byte{pgm}, path: "/v2/models/face/versions/3/infer"}, 404, "version 1"},
 		"token":           {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secre")}, 401, "token"},
+		"no scheme":       {ask{images: [][]byte{pgm}, change: header("Authorization", "secret")}, 401, "Bearer"},
+		"other scheme":    {ask{images: [][]byte{pgm}, change: header("Authorization", "Basic secret")}, 401, "Bearer"},
+		"scheme alone":    {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer")}, 401, "Bearer"},
+		"a longer token":  {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secret ")}, 401, "Bearer"},
 	} {
 		r := c.ask.request(t)
 		if r.Header.Get("Authorization") == "" {
@@ -247,6 +251,11 @@ func TestBadRequests(t *testing.T) {
 		var e struct{ Error string }
 		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != c.code || !strings.Contains(e.Error, c.says) {
 			t.Errorf("%s: %d %s, want %d %q", name, w.Code, w.Body, c.code, c.says)
+		}
+	}
+	for _, token := range []string{"Bearer secret", "bearer secret", "BEARER  secret"} { // schemes are of any case
+		if w := send(s, ask{images: [][]byte{pgm}, change: header("Authorization", token)}.request(t)); w.Code != 200 {
+			t.Errorf("%s: %d %s", token, w.Code, w.Body)
 		}
 	}
 	for path, code := range map[string]int{"/v2/health/live": 200, "/v2/health/ready": 200, "/v2/models/face/ready": 200, "/v2/models/face": 401, "/v2": 401, "/metrics": 401} {

@@ -21,13 +21,16 @@
 // (check.go). An answer over a new connection waits for such a check, too. So a server that was replaced, or hangs, or talks nonsense cannot get an answer in. Among those that are
 // up a batch goes where it is expected to be through first. With none, callers get detect.ErrUnavailable, or the stand-in answers.
 //
+// A server may also turn wrong and say nothing about it. So a known image with a face goes with every request (known.go), and
+// without the right answer to it no answer of that request is believed.
+//
 // A request that failed is tried again. If the failure stays with a batch while the endpoint passes its checks, the batch is
 // halved until the image is found that the server dies of, and that image is answered as one that cannot be judged.
 // Nonsense, and refusals that no waiting will mend, are errors with a name: AnswerError, ModelError, HTTPError.
 //
 // # How the server works
 //
-// Requests are read within a budget of bytes and put into a bounded queue image by image; beyond either the answer is 503 with
+// Connections are bounded, and one whose request does not come holds nobody up (conns). Requests are read within a budget of bytes and put into a bounded queue image by image; beyond either the answer is 503 with
 // Retry-After. Workers take from the queue what one call of the detector can do, from as many requests as it lies in.
 package sidecar
 

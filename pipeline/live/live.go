@@ -32,6 +32,7 @@ import (
 	"syscall"
 	"time"
 
+	"facescan/detect/sidecar/conns"
 	"facescan/store"
 )
 
@@ -41,6 +42,8 @@ const (
 	writeTime  = 10 * time.Second // for an answer, or for an event
 	endTime    = 2 * time.Second  // for the last events
 	maxWatched = 64               // pages that are served at once
+	maxConns   = 128              // connections
+	otherFiles = 0.875            // of the descriptors that may be open, for other things than these
 )
 
 // DefaultPort is the port that an address without one means.
@@ -159,8 +162,9 @@ func (s *Server) Serve(o Options) {
 			}
 		}
 	})
+	bound := conns.New(s.http, conns.Most(maxConns, otherFiles))
 	s.serving.Go(func() {
-		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(bound.Listen(s.listener)); !errors.Is(err, http.ErrServerClosed) {
 			s.o.Log.Error("the live page is gone", "error", err)
 		}
 	})

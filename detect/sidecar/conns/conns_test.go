@@ -1,0 +1,188 @@
+package conns
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve serves a handler with a bound, and returns the address.
+func serve(t *testing.T, max int, h http.HandlerFunc) string { return serveWith(t, max, bodyTime, h) }
+
+func serveWith(t *testing.T, max int, patience time.Duration, h http.HandlerFunc) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: h}
+	b := New(s, max)
+	b.bodyTime = patience
+	var serving sync.WaitGroup
+	serving.Go(func() { s.Serve(b.Listen(l)) })
+	t.Cleanup(func() {
+		s.Close()
+		serving.Wait()
+		left := 1
+		for end := time.Now().Add(30 * time.Second); left > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			b.mu.Lock()
+			left = len(b.conns)
+			b.mu.Unlock()
+		}
+		if left > 0 {
+			t.Errorf("%d connections are still counted", left)
+		}
+	})
+	return l.Addr().String()
+}
+
+func dial(t *testing.T, address, send string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err == nil {
+		_, err = io.WriteString(c, send)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// answer reads an answer to a request on a connection; empty when the connection is closed.
+func answer(c net.Conn) string {
+	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	b := make([]byte, 1000)
+	n, _ := c.Read(b)
+	return string(b[:n])
+}
+
+const (
+	get  = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+)
+
+// TestDeaf: connections that send nothing, half a head, or no body, many times as many as there may be, keep nobody from being answered.
+func TestDeaf(t *testing.T) {
+	address := serve(t, 8, func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%d bytes, %v", len(b), err)
+	})
+	for i := range 50 {
+		dial(t, address, []string{"", "GET / HT", post, post + "ab", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}[i%5])
+	}
+	for range 10 {
+		if got := answer(dial(t, address, post+"abcd")); len(got) == 0 {
+			t.Fatal("no answer")
+		}
+	}
+}
+
+// TestAtWork: a request that has come whole is not cut off, however many come after it. When all are at work, more are closed.
+func TestAtWork(t *testing.T) {
+	release, begun := make(chan struct{}), make(chan struct{}, 4)
+	address := serve(t, 4, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err == nil && r.URL.Path == "/" {
+			begun <- struct{}{}
+			<-release
+		}
+		io.WriteString(w, "here")
+	})
+	var work []net.Conn
+	for _, send := range []string{get, post + "abcd", get} {
+		work = append(work, dial(t, address, send))
+		<-begun
+	}
+	for range 20 {
+		dial(t, address, post)
+	}
+	if got := answer(dial(t, address, "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")); got == "" {
+		t.Error("no answer beside three at work")
+	}
+	work = append(work, dial(t, address, post+"abcd"))
+	<-begun
+	if got := answer(dial(t, address, get)); got != "" {
+		t.Errorf("beyond the bound: %q", got)
+	}
+	close(release)
+	for i, c := range work {
+		if got := answer(c); got == "" {
+			t.Errorf("request %d was cut off", i)
+		}
+	}
+}
+
+// TestKnown: those who had an answer keep their connection before strangers do.
+func TestKnown(t *testing.T) {
+	address := serve(t, 3, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "here") })
+	known := dial(t, address, get)
+	if answer(known) == "" {
+		t.Fatal("no answer")
+	}
+	for range 10 {
+		dial(t, address, post[:20])
+	}
+	if got := answer(dial(t, address, get)); got == "" {
+		t.Fatal("no answer")
+	}
+	if _, err := io.WriteString(known, get); err != nil || answer(known) == "" {
+		t.Errorf("who was known was closed: %v", err)
+	}
+}
+
+// TestBodyTime: a body that does not come ends the request and the connection, whether the handler waits for it or not. One that came gives
+// the answer all the time it takes.
+func TestBodyTime(t *testing.T) {
+	const patience = 50 * time.Millisecond
+	failed := make(chan error, 1)
+	address := serveWith(t, 4, patience, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/unread" {
+			return
+		}
+		if _, err := io.ReadAll(r.Body); err != nil {
+			failed <- err
+			return
+		}
+		select {
+		case <-time.After(4 * patience):
+			io.WriteString(w, "here")
+		case <-r.Context().Done():
+		}
+	})
+	c := dial(t, address, post+"ab")
+	if err := <-failed; err == nil {
+		t.Error("half a body was taken for one")
+	}
+	unread := dial(t, address, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+	for _, c := range []net.Conn{c, unread} {
+		for got := answer(c); got != ""; got = answer(c) { // to the end of the connection
+			if !strings.HasPrefix(got, "HTTP/1.1 ") {
+				t.Errorf("%q", got)
+			}
+		}
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection: %v", err)
+		}
+	}
+	if got := answer(dial(t, address, post+"abcd")); !strings.Contains(got, "here") {
+		t.Errorf("a slow answer: %q", got)
+	}
+}
+
+func TestMost(t *testing.T) {
+	if got := Most(1<<30, 0.5); got < 1 || got >= 1<<30 {
+		t.Error(got)
+	}
+	if got := Most(1, 0.5); got != 1 {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,142 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"facescan/detect"
+)
+
+// noFaces is an answer that there are none.
+var noFaces = lie(func(m *message) {
+	m.Outputs[0].binary, m.Outputs[0].Shape[0], m.Outputs[0].Parameters[sizeKey] = nil, 0, 0
+	clear(m.Outputs[1].binary)
+})
+
+// TestTurns: a server that answers "no faces" from some request on, long after its check, is not believed for any image from then on,
+// whatever the size of its requests, the scale and the smallest face.
+func TestTurns(t *testing.T) {
+	for _, c := range []struct {
+		batch   int
+		input   Input
+		minFace int
+		scales  []float64
+		turn    int64 // after so many requests
+	}{
+		{1, Luma, 20, []float64{1}, 9}, {2, Luma, 20, []float64{1, 1.6}, 17}, {8, Luma, 20, []float64{1, 1.6, 8}, 0}, {8, Luma, 80, []float64{1, 4}, 31},
+		{64, Luma, 20, []float64{1}, 3}, {4, Encoded, 20, []float64{1}, 5}, {4, Encoded, 80, []float64{1}, 0},
+	} {
+		t.Run(fmt.Sprintf("batch %d %s from %d px", c.batch, c.input, c.minFace), func(t *testing.T) {
+			p := detect.DefaultParams()
+			p.MinFace = c.minFace
+			tm := &tamper{change: noFaces}
+			st := newStand(t, ServerOptions{Decode: decodePGMComment})
+			st.wrap = tm.wrap
+			st.start()
+			client := client(t, Options{URLs: []string{st.URL}, Batch: c.batch, Delay: time.Millisecond, Params: p, Input: c.input})
+			var images []detect.Image
+			for i := range 12 {
+				m := photo(t, 320+i)
+				images = append(images, detect.Image{Luma: m, Scale: c.scales[i%len(c.scales)], Encoded: append([]byte("not P5"), appendPGM(nil, m)...),
+					Width: m.Rect.Dx(), Height: m.Rect.Dy()})
+			}
+			want, err := client.Detect(t.Context(), images)
+			if err != nil {
+				t.Fatal(err)
+			}
+			faces := 0
+			for _, a := range want {
+				faces += len(a.Faces)
+			}
+			if faces == 0 {
+				t.Fatal("nothing is found")
+			}
+			seen := tm.seen.Load()
+			honest := tm.change
+			tm.change = func(w http.ResponseWriter, head string, body []byte) {
+				if tm.seen.Load() > seen+c.turn {
+					honest(w, head, body)
+					return
+				}
+				w.Header().Set(lengthHeader, head)
+				w.Write(body)
+			}
+			tm.left.Store(math.MaxInt32)
+			var right, refused atomic.Int64
+			var callers sync.WaitGroup
+			for k := range 6 {
+				callers.Go(func() {
+					for i := range 20 {
+						n := (k + i) % len(images)
+						got, err := client.Detect(t.Context(), images[n:n+1])
+						switch {
+						case err != nil:
+							var m *ModelError
+							var a *AnswerError
+							if !errors.As(err, &m) && !errors.As(err, &a) || errors.Is(err, detect.ErrUnavailable) {
+								t.Error(err)
+							}
+							refused.Add(1)
+							return
+						case !reflect.DeepEqual(got[0], want[n]):
+							t.Errorf("image %d: %s is believed, want %s", n, told(got[0]), told(want[n]))
+						default:
+							right.Add(1)
+						}
+					}
+				})
+			}
+			callers.Wait()
+			if refused.Load() == 0 {
+				t.Error("nobody noticed")
+			}
+			t.Logf("%d answers before it was noticed", right.Load())
+		})
+	}
+}
+
+// TestKnownHasFaces: the known images that go with requests have a face to miss, whatever the scale and the smallest face.
+func TestKnownHasFaces(t *testing.T) {
+	st := newStand(t, ServerOptions{}).start()
+	for _, minFace := range []int{20, 40, 100, 160} {
+		p := detect.DefaultParams()
+		p.MinFace = minFace
+		c := client(t, Options{URLs: []string{st.URL}, Params: p, Batch: 2})
+		for _, scale := range []float64{1, 8. / 7, 1.6, 4, 8} {
+			if scale > float64(minFace)/20 {
+				continue
+			}
+			k, err := c.knownAt(t.Context(), c.endpoints[0], scale)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, a := range k.answers {
+				if len(a.Faces) == 0 {
+					t.Errorf("from %d px at scale %v: known image %d has %s", minFace, scale, i, told(a))
+				}
+			}
+		}
+	}
+}
+
+// TestKnownIsSmall: of the requests of a full batch the known image is a small part.
+func TestKnownIsSmall(t *testing.T) {
+	st := newStand(t, ServerOptions{}).start()
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
+	k, err := c.knownAt(t.Context(), c.endpoints[0], 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range k.items {
+		if n := len(*it.buffer); n > 6000 {
+			t.Errorf("%d bytes", n)
+		}
+	}
+}
