@@ -17,6 +17,7 @@ import (
 	"facescan/pipeline"
 	"facescan/pipeline/estimate"
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/postgres"
 	"facescan/store/sqlite"
 )
@@ -135,12 +136,12 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 
 // tryOut runs a job of the sample's rows, in a folder that is removed afterwards, and measures it.
 func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (results []store.Result, run estimate.Run, err error) {
-	dir, err := os.MkdirTemp("", "facescan-estimate-")
+	dir, err := draft.CreateFolder(filepath.Join(os.TempDir(), "facescan-estimate"))
 	if err != nil {
 		return nil, run, err
 	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "sample.facescan.db")
+	defer dir.Discard()
+	path := filepath.Join(dir.Name(), "sample.facescan.db")
 	job, err := sqlite.Create(ctx, path)
 	if err != nil {
 		return nil, run, err

@@ -13,10 +13,10 @@ import (
 
 // endGrace is how long a command may take to end once it is interrupted. Then it is cut off: it may hang in a write to a
 // pipe that nobody reads.
-const endGrace = time.Second
+const endGrace = 2 * time.Second
 
 // signals are Ctrl-C and SIGTERM as a command sees them. The first ends the command at once, by its context. A command
-// that drains is told of the first instead, and the second ends it. One more, or endGrace, cuts it off.
+// that drains is told of the first instead, and the second ends it.
 type signals struct {
 	ch     chan os.Signal
 	cancel context.CancelFunc
@@ -56,7 +56,6 @@ func (s *signals) run() {
 		select {
 		case <-s.over:
 			return
-		case <-s.ch:
 		case <-time.After(endGrace):
 		}
 		draft.RemoveAll()
