@@ -60,7 +60,7 @@ func FuzzServer(f *testing.F) {
 		h := httptest.NewServer(sc)
 		defer h.Close()
 		begin := time.Now()
-		c, err := New(t.Context(), Options{URLs: []string{h.URL}, Batch: 2, Params: detect.DefaultParams(), Deadline: time.Second})
+		c, err := New(t.Context(), Options{URLs: []string{h.URL}, Batch: 2, Params: detect.Defaults(detect.Pigo), Deadline: time.Second})
 		if err != nil {
 			if c != nil {
 				t.Error("a client and an error")

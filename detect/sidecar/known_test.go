@@ -34,7 +34,7 @@ func TestTurns(t *testing.T) {
 		{64, Luma, 20, []float64{1}, 3}, {4, Encoded, 20, []float64{1}, 5}, {4, Encoded, 80, []float64{1}, 0},
 	} {
 		t.Run(fmt.Sprintf("batch %d %s from %d px", c.batch, c.input, c.minFace), func(t *testing.T) {
-			p := detect.DefaultParams()
+			p := detect.Defaults(detect.Pigo)
 			p.MinFace = c.minFace
 			tm := &tamper{change: noFaces}
 			st := newStand(t, ServerOptions{Decode: decodePGMComment})
@@ -73,7 +73,7 @@ func TestTurns(t *testing.T) {
 			var callers sync.WaitGroup
 			for k := range 6 {
 				callers.Go(func() {
-					for i := range 20 {
+					for i := range 2000 {
 						n := (k + i) % len(images)
 						got, err := client.Detect(t.Context(), images[n:n+1])
 						switch {
@@ -102,24 +102,26 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestKnownHasFaces: the known images that go with requests have a face to miss, whatever the scale and the smallest face.
+// TestKnownHasFaces: the known images that go with requests have a face to miss, whatever the detector, the scale and the smallest face.
 func TestKnownHasFaces(t *testing.T) {
-	st := newStand(t, ServerOptions{}).start()
-	for _, minFace := range []int{20, 40, 100, 160} {
-		p := detect.DefaultParams()
-		p.MinFace = minFace
-		c := client(t, Options{URLs: []string{st.URL}, Params: p, Batch: 2})
-		for _, scale := range []float64{1, 8. / 7, 1.6, 4, 8} {
-			if scale > float64(minFace)/20 {
-				continue
-			}
-			k, err := c.knownAt(t.Context(), c.endpoints[0], scale)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, a := range k.answers {
-				if len(a.Faces) == 0 {
-					t.Errorf("from %d px at scale %v: known image %d has %s", minFace, scale, i, told(a))
+	for _, kind := range detect.Kinds() {
+		st := newStand(t, ServerOptions{Detector: kind.Name}).start()
+		for _, minFace := range []int{20, 40, 100, 160} {
+			p := detect.Defaults(kind.Name)
+			p.MinFace = minFace
+			c := client(t, Options{URLs: []string{st.URL}, Params: p, Batch: 2})
+			for _, scale := range []float64{1, 8. / 7, 1.6, 4, 8} {
+				if scale > float64(minFace)/20 {
+					continue
+				}
+				k, err := c.knownAt(t.Context(), c.endpoints[0], scale)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, a := range k.answers {
+					if len(a.Faces) == 0 {
+						t.Errorf("%s from %d px at scale %v: known image %d has %s", kind.Name, minFace, scale, i, told(a))
+					}
 				}
 			}
 		}
