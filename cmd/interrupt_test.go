@@ -132,10 +132,6 @@ func TestFirstSignalEnds(t *testing.T) {
 		if left := hidden(t, dir); len(left) > 0 {
 			t.Errorf("left %v", left)
 		}
-		mustHere(t, "merge", filepath.Join(dir, "merged.db"), filepath.Join(dir, part))
-		if got, want := mustHere(t, "export", filepath.Join(dir, "merged.db")), mustHere(t, "export", list); got != want {
-			t.Errorf("the merge that was repeated has %d bytes of CSV, want %d", len(got), len(want))
-		}
 	})
 
 	for _, args := range [][]string{{"detect", "-"}, {"import", "-", "--db", "stdin.db"}, {"run", "-", "--db", "stdin2.db"}} {
