@@ -113,7 +113,8 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 	return target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}, nil
 }
 
-// lists are those that arguments stand for, with the columns that flags name.
+// lists are those that arguments stand for, with the columns that flags name. What is no list, or has not these columns,
+// is refused before there is a job.
 func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec, error) {
 	specs, err := source.Expand(args)
 	switch {
@@ -125,23 +126,21 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	for i := range specs {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
 		specs[i].GroupColumn, specs[i].KeepColumns = o.groupColumn, o.keepColumns
-		if err := checkColumns(ctx, specs[i]); err != nil {
+		// A pipe may have nothing to look at for long, and a job that is there has rows to process meanwhile.
+		if specs[i].IsPipe() && o.db != "" && !isNew(o.db) {
+			continue
+		}
+		if err := source.Check(ctx, &specs[i]); err != nil {
 			return nil, err
 		}
 	}
 	return specs, nil
 }
 
-// checkColumns opens a list that has columns, so that a wrong name is told before there is a job.
-func checkColumns(ctx context.Context, s source.Spec) error {
-	if s.Path == "-" || s.Format == "txt" && s.URLColumn+s.IDColumn+s.GroupColumn == "" && len(s.KeepColumns) == 0 {
-		return nil
-	}
-	list, err := source.Open(ctx, s, source.Position{})
-	if err != nil {
-		return err
-	}
-	return list.Close()
+// isNew reports whether a job is still to be made, as far as that shows without opening it.
+func isNew(job string) bool {
+	_, err := os.Stat(job)
+	return errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(job)
 }
 
 // existingJob opens the job that an argument stands for: a job file, or the list it was made from.

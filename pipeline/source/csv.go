@@ -6,32 +6,45 @@ import (
 	"strings"
 )
 
-// table reads csv and tsv as RFC 4180 has them: a header, fields between separators, or in quotes, where newlines and
-// doubled quotes are text. Lines end in \n or \r\n; empty ones are passed over. A record that breaks these rules, has
-// not as many fields as the header, or is longer than maxRecord is a Bad row with its first line as text, and reading
-// goes on at the next line. Ids are record numbers.
+// table reads csv and tsv: a header, then records. Lines end in \n or \r\n; empty ones are passed over. Ids are record
+// numbers.
+//
+// In tsv a record is a line and quotes are text. In csv a field may be in quotes, as RFC 4180 has it: separators,
+// newlines and doubled quotes in it are text. A record that does not come out with the header's number of fields that
+// way, or is longer than maxRecord, ends at its line and is read in spite of its damage (see mend.go).
 type table struct {
 	records
 	comma  byte
+	quotes bool // have a meaning
 	fields []string
+	spans  bool // the record that fields are of has more than one line
+	waits  bool // for more of a pipe
 }
 
-func openTable(ctx context.Context, spec Spec, format, compression string, from Position) (Reader, error) {
-	s, m, err := openStream(ctx, spec, compression, from)
+// How split came to the end of a record.
+type ending int
+
+const (
+	whole   ending = iota // by a line end
+	cut                   // the text ends in it
+	strayed               // text follows a closing quote, or a quote is never closed
+)
+
+func openTable(ctx context.Context, spec Spec, from Position) (Reader, error) {
+	s, m, err := openStream(ctx, spec, from)
 	if err != nil {
 		return nil, err
 	}
 	if s == nil {
 		return finished{from, m}, nil
 	}
-	t := &table{records: records{stream: s, line: from.Line}, comma: ','}
-	if format == "tsv" {
-		t.comma = '\t'
+	t := &table{records: records{stream: s, line: from.Line}, comma: ',', quotes: true}
+	if spec.Format == "tsv" {
+		t.comma, t.quotes = '\t', false
 	}
-	if err = t.begin(m); err == nil {
-		if from.Offset == 0 {
-			m.Columns, err = t.header()
-		}
+	t.text = t.textOf(t.window())
+	if from.Offset == 0 {
+		m.Columns, err = t.header()
 	}
 	if err == nil {
 		t.chosen, err = choose(spec, m.Columns)
@@ -44,30 +57,44 @@ func openTable(ctx context.Context, spec Spec, format, compression string, from 
 	return t, nil
 }
 
-// header reads the names of the columns.
+// header reads the names of the columns. They may span lines if the record after them has as many fields.
 func (t *table) header() ([]string, error) {
-	n, err := t.record()
-	switch {
-	case err == io.EOF:
+	t.waits = true
+	n, end, err := t.look(0)
+	if err == io.EOF {
 		return nil, usagef("%s is empty; it should begin with a line that names its columns", nameOf(t.path))
-	case err != nil:
-		return nil, err
-	case n < 0:
-		return nil, usagef("%s does not begin with a line that names its columns", nameOf(t.path))
 	}
-	names := make([]string, len(t.fields))
-	for i, f := range t.fields {
-		names[i] = strings.TrimSpace(clean(f))
+	names := append([]string(nil), t.fields...)
+	if err == nil && end == whole && t.spans {
+		if _, end, err = t.look(n); err == io.EOF || end == whole && len(t.fields) != len(names) {
+			end, err = strayed, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if end != whole {
+		line, length, err := t.firstLine()
+		if err != nil {
+			return nil, err
+		}
+		if length < 0 {
+			return nil, usagef("%s does not begin with a line that names its columns", nameOf(t.path))
+		}
+		t.readLine(line, closeAtEnd)
+		names, n = t.fields, length
+	}
+	columns := make([]string, len(names))
+	for i, f := range names {
+		columns[i] = strings.TrimSpace(clean(f))
 	}
 	t.finish(n)
-	return names, nil
+	return columns, nil
 }
 
 func (t *table) Next(dst []Row) (int, error) {
 	for n := range dst {
-		if n > 0 && t.text == "" && !t.ready() {
-			return n, nil
-		}
+		t.waits = n == 0
 		row, err := t.next()
 		if err != nil {
 			if n > 0 {
@@ -81,28 +108,19 @@ func (t *table) Next(dst []Row) (int, error) {
 }
 
 func (t *table) next() (Row, error) {
-	n, err := t.record()
+	n, end, err := t.look(0)
 	if err != nil {
 		return Row{}, err
 	}
-	var row Row
-	switch {
-	case n < 0:
-		if row, err = t.dropLine(t.line + 1); err == nil {
+	if end == whole && len(t.fields) == len(t.columns) && !(t.spans && t.severalRecords(t.text[:n])) {
+		row, err := t.row(t.line+1, t.fields)
+		if err == nil {
 			t.line++
+			t.finish(n)
 		}
 		return row, err
-	case len(t.fields) != len(t.columns):
-		row, err = t.bad(t.line+1, strings.TrimSuffix(strings.TrimSuffix(t.text[:n], "\n"), "\r"))
-	default:
-		row, err = t.row(t.line+1, t.fields)
 	}
-	if err != nil {
-		return Row{}, err
-	}
-	t.line++
-	t.finish(n)
-	return row, nil
+	return t.nextDamaged()
 }
 
 // finish consumes a whole record.
@@ -111,76 +129,95 @@ func (t *table) finish(n int) {
 	t.drop(n)
 }
 
-// record looks at the next record and sets fields from it. It returns its length with its line end, -1 if it is
-// broken, and io.EOF at the end.
-func (t *table) record() (int, error) {
+// look finds the record that begins at text[from:], or behind the empty lines there, and sets fields from it. It returns
+// where the record ends in text, with its line end, and how. It is io.EOF at the end, and errNotYet where a pipe has
+// no more for now and the reader does not wait.
+func (t *table) look(from int) (n int, end ending, err error) {
 	more := true
 	for {
-		for strings.HasPrefix(t.text, "\n") || strings.HasPrefix(t.text, "\r\n") {
-			t.drop(1 + strings.IndexByte(t.text, '\n'))
+		start := from
+		for strings.HasPrefix(t.text[start:], "\n") || strings.HasPrefix(t.text[start:], "\r\n") {
+			start += 1 + strings.IndexByte(t.text[start:], '\n')
 		}
-		if t.text != "" {
-			n, ended := t.split(t.text)
-			switch {
-			case n > maxRecord, !ended && len(t.text) > maxRecord:
-				return -1, nil
-			case ended, n < 0, !more && n > 0:
-				return n, nil
-			case !more:
-				return -1, nil // in quotes that are never closed
+		if from == 0 && start > 0 {
+			t.drop(start)
+			start = 0
+		}
+		rest := t.text[start:]
+		if rest != "" && (more || rest != "\r") {
+			n, end = t.split(rest, !more)
+			if end == cut && len(rest) > maxRecord || end == whole && n > maxRecord {
+				end = strayed
+			}
+			if end != cut {
+				return start + n, end, nil
 			}
 		}
-		if more = t.grow(); !more && t.err != io.EOF {
-			return 0, t.err
+		if !more {
+			return 0, cut, io.EOF
 		}
-		if !more && (t.text == "" || t.text == "\r") {
-			return 0, io.EOF
+		if !t.waits && !t.ready() {
+			return 0, cut, errNotYet
+		}
+		if more = t.grow(); !more && t.err != io.EOF {
+			return 0, cut, t.err
 		}
 	}
 }
 
-// split cuts the record at the start of text into fields and returns its length and whether a line end is part of
-// it. Without that, text ends in the record; the length is then 0 if it ends in quotes. It is -1 if the record is
-// broken.
-func (t *table) split(text string) (n int, ended bool) {
-	t.fields = t.fields[:0]
+// split cuts the record at the start of text into fields, and returns its length with its line end, and how it ends.
+// At the end of the list, that ends the record.
+func (t *table) split(text string, atEnd bool) (n int, end ending) {
+	t.fields, t.spans = t.fields[:0], false
+	line := lineEnd(text, 0)
 	for i := 0; ; {
-		if i < len(text) && text[i] == '"' {
-			field, end := unquote(text[i:])
-			if end < 0 {
-				return 0, false
+		if t.quotes && i < len(text) && text[i] == '"' {
+			field, length := unquote(text[i:])
+			switch {
+			case length < 0 && atEnd:
+				return 0, strayed
+			case length < 0:
+				return 0, cut
 			}
-			i += end
+			if i += length; i > line {
+				t.spans = true
+				line = lineEnd(text, i)
+			}
 			t.fields = append(t.fields, field)
 		} else {
 			start := i
-			for i < len(text) && text[i] != t.comma && text[i] != '\n' {
-				if text[i] == '"' {
-					return -1, false
-				}
-				i++
+			if k := strings.IndexByte(text[i:line], t.comma); k >= 0 {
+				i += k
+			} else {
+				i = line
 			}
 			end := i
-			if (i == len(text) || text[i] == '\n') && i > start && text[i-1] == '\r' {
+			if i == line && i > start && text[i-1] == '\r' {
 				end--
 			}
 			t.fields = append(t.fields, text[start:end])
 		}
 		switch {
-		case i == len(text):
-			return i, false
-		case text[i] == t.comma:
+		case i < line && text[i] == t.comma:
 			i++
-		case text[i] == '\n':
-			return i + 1, true
-		case text[i] == '\r' && i+1 == len(text):
-			return i + 1, false
-		case text[i] == '\r' && text[i+1] == '\n':
-			return i + 2, true
+		case i < line && text[i:line] != "\r":
+			return 0, strayed
+		case line < len(text):
+			return line + 1, whole
+		case atEnd:
+			return line, whole
 		default:
-			return -1, false // text after a closing quote
+			return 0, cut
 		}
 	}
+}
+
+// lineEnd returns where the line that text[from:] begins in ends.
+func lineEnd(text string, from int) int {
+	if i := strings.IndexByte(text[from:], '\n'); i >= 0 {
+		return from + i
+	}
+	return len(text)
 }
 
 // unquote returns the field in quotes at the start of s and the length it has there, -1 if its end is not in s.

@@ -7,12 +7,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unsafe"
 )
 
-// objects reads jsonl: a JSON object a line, its keys the columns. Lines of blanks only are no rows, but they are
-// counted: an id is a line number. A line that is no object, has no text under the URL's key, or is longer than
-// maxRecord is a Bad row. Other keys may be missing; what is no text there is kept as JSON.
+// objects reads jsonl: a JSON object per line, its keys the columns. Lines of blanks only are skipped, but counted: an
+// id is a line number. A line that is not an object, or has no text under the URL's key, is a Bad row; of one that is
+// longer than maxRecord only that much is read. Other keys may be missing; what is not text there is kept as JSON.
+//
+// Values that nobody asked for are not validated, only told apart. So NaN and Infinity may stand there, which Python
+// writes, and raw control characters and unknown escapes may stand in strings.
 type objects struct {
 	records
 	fields []string
@@ -20,8 +22,8 @@ type objects struct {
 	isText bool   // the URL's value was a string
 }
 
-func openJSONL(ctx context.Context, spec Spec, compression string, from Position) (Reader, error) {
-	s, m, err := openStream(ctx, spec, compression, from)
+func openJSONL(ctx context.Context, spec Spec, from Position) (Reader, error) {
+	s, m, err := openStream(ctx, spec, from)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +31,8 @@ func openJSONL(ctx context.Context, spec Spec, compression string, from Position
 		return finished{from, m}, nil
 	}
 	o := &objects{records: records{stream: s, line: from.Line}}
-	if err = o.begin(m); err == nil && len(m.Columns) == 0 {
+	o.text = o.textOf(o.window())
+	if len(m.Columns) == 0 {
 		m.Columns, err = o.keys(spec)
 	}
 	if err == nil {
@@ -49,7 +52,12 @@ func (o *objects) keys(spec Spec) ([]string, error) {
 	found := map[string]bool{}
 	for {
 		for line := range strings.Lines(o.text) {
-			eachKey(clean(line), func(key, _ string) { found[key] = true })
+			var keys []string
+			if eachKey(clean(line), func(key, _ string) { keys = append(keys, key) }) {
+				for _, key := range keys {
+					found[key] = true
+				}
+			}
 		}
 		if len(found) > 0 || len(o.text) > maxRecord || !o.grow() {
 			break
@@ -105,15 +113,20 @@ func (o *objects) Next(dst []Row) (int, error) {
 // no row.
 func (o *objects) next(end int) (row Row, ok bool, err error) {
 	if end < 0 || end > maxRecord {
-		row, err = o.dropLine(o.line + 1)
-		if err == nil {
-			o.line++
+		lastID := o.lastID
+		if row, err = o.object(clean(o.text[:maxRecord]), true); err != nil {
+			return row, false, err
 		}
-		return row, true, err
+		if err = o.dropLine(); err != nil {
+			o.lastID = lastID
+			return row, false, err
+		}
+		o.line++
+		return row, true, nil
 	}
 	line := clean(strings.TrimSuffix(o.text[:end], "\r"))
 	if ok = !blank(line); ok {
-		if row, err = o.object(line); err != nil {
+		if row, err = o.object(line, false); err != nil {
 			return row, false, err
 		}
 	}
@@ -123,16 +136,22 @@ func (o *objects) next(end int) (row Row, ok bool, err error) {
 	return row, ok, nil
 }
 
-// object makes the row of a line.
-func (o *objects) object(line string) (Row, error) {
+// object makes the row of a line, or of one that is cut.
+func (o *objects) object(line string, isCut bool) (Row, error) {
 	for _, i := range o.wanted {
 		o.fields[i], o.exact[i] = "", false
 	}
 	o.isText = false
-	if !eachKey(line, o.field) || !o.isText {
-		return o.bad(o.line+1, line)
+	good := eachKey(line, o.field)
+	row, err := o.row(o.line+1, o.fields)
+	if err != nil {
+		return row, err
 	}
-	return o.row(o.line+1, o.fields)
+	if !good {
+		o.damagedRecord(o.line + 1)
+	}
+	row.Bad = row.Bad || !o.isText || !good && !isCut
+	return row, nil
 }
 
 // field takes the value of a key. Of several keys that a column could mean the last one to the letter counts, else the
@@ -158,45 +177,70 @@ func (o *objects) field(key, raw string) {
 	}
 }
 
-// eachKey calls visit with every key of the JSON object that line is, in order, and its value as it stands there.
-// False if line is something else; then nothing was called.
+// eachKey calls visit with the keys of the JSON object that line is, in order, and each one's value as it stands there.
+// It returns false where line is something else, or does not go on as an object; visit has had the keys before.
 func eachKey(line string, visit func(key, raw string)) bool {
-	// What is valid can be taken apart by looking at quotes and brackets only.
-	if !json.Valid(unsafe.Slice(unsafe.StringData(line), len(line))) {
-		return false
-	}
 	const space = " \t\r\n"
 	line = strings.Trim(line, space)
-	if line[0] != '{' {
+	if line == "" || line[0] != '{' {
 		return false
 	}
-	for {
+	if rest := strings.TrimLeft(line[1:], space); rest == "}" {
+		return true
+	}
+	for line[0] != '}' {
 		line = strings.TrimLeft(line[1:], space) // past { or ,
-		if line[0] == '}' {
-			return true
+		n := stringLen(line)
+		if n < 0 {
+			return false
 		}
-		n := valueLen(line)
 		key := plainText(line[:n])
-		line = strings.TrimLeft(strings.TrimLeft(line[n:], space)[1:], space)
-		n = valueLen(line)
-		visit(key, line[:n])
-		if line = strings.TrimLeft(line[n:], space); line[0] == '}' {
-			return true
+		if line = strings.TrimLeft(line[n:], space); line == "" || line[0] != ':' {
+			return false
+		}
+		line = strings.TrimLeft(line[1:], space)
+		if n = valueLen(line); n < 0 {
+			return false
+		}
+		raw := line[:n]
+		line = strings.TrimLeft(line[n:], space)
+		if line != "" || raw[0] == '"' { // else it may be cut
+			visit(key, raw)
+		}
+		if line == "" || line[0] != ',' && line[0] != '}' {
+			return false
 		}
 	}
+	return line == "}"
 }
 
-// valueLen is the length of the value at the start of valid JSON.
+// stringLen is the length of the JSON string at the start of s, -1 if there is none or its end is not in s.
+func stringLen(s string) int {
+	if s == "" || s[0] != '"' {
+		return -1
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i++
+		}
+	}
+	return -1
+}
+
+// valueLen is the length of the JSON value at the start of s, -1 if there is none or its end is not in s.
 func valueLen(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '"':
-			for i++; s[i] != '"'; i++ {
-				if s[i] == '\\' {
-					i++
-				}
+			n := stringLen(s[i:])
+			if n < 0 {
+				return -1
 			}
+			i += n - 1
 		case '{', '[':
 			depth++
 			continue
@@ -206,26 +250,43 @@ func valueLen(s string) int {
 			if depth > 0 {
 				continue
 			}
+			n := len(s) - i
 			if k := strings.IndexAny(s[i:], ",}] \t\r\n"); k >= 0 {
-				return i + k
+				n = k
 			}
-			return len(s)
+			if !isLiteral(s[i : i+n]) {
+				return -1
+			}
+			return i + n
 		}
 		if depth == 0 {
 			return i + 1
 		}
+		if depth < 0 {
+			return -1
+		}
 	}
-	return len(s)
+	return -1
 }
 
-// plainText is what a JSON string says.
+// isLiteral reports whether a value without quotes and brackets is one of JSON, or of those that Python adds.
+func isLiteral(s string) bool {
+	switch s {
+	case "true", "false", "null", "NaN", "Infinity", "-Infinity":
+		return true
+	}
+	return s != "" && strings.Trim(s, "0123456789+-.eE") == ""
+}
+
+// plainText is what a JSON string says; as it stands, if it has what JSON does not know.
 func plainText(raw string) string {
-	if strings.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1]
+	inside := raw[1 : len(raw)-1]
+	if strings.IndexByte(inside, '\\') < 0 {
+		return inside
 	}
 	var s string
 	if json.Unmarshal([]byte(raw), &s) != nil {
-		return raw // cannot be: it is valid
+		return inside
 	}
 	return s
 }

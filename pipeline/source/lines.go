@@ -1,15 +1,14 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"strings"
 	"unicode/utf8"
 )
 
-// lines reads a txt list: a line a row. A line ends at \n; one \r before it does not belong to it, nor does a byte
-// order mark at the start of the list. All else is the URL, byte for byte, but for what cannot be text (see clean).
+// lines reads a txt list: a row per line. A line ends at \n; one \r before it does not belong to it, nor does a byte
+// order mark at the start of the list. \r alone ends lines where there is no \n (see findLineEnd). All else is the URL, byte for byte, but for what cannot be text (see clean).
 // Lines of blanks only, and those that begin with #, are no rows, but they are counted: an id is a line number.
 type lines struct {
 	*stream
@@ -21,17 +20,13 @@ type lines struct {
 	open, ret bool // as in mark
 }
 
-func openLines(ctx context.Context, spec Spec, compression string, from Position) (Reader, error) {
-	s, m, err := openStream(ctx, spec, compression, from)
+func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
+	s, m, err := openStream(ctx, spec, from)
 	if err != nil {
 		return nil, err
 	}
 	if s == nil {
 		return finished{from, m}, nil
-	}
-	if err := s.begin(m); err != nil {
-		s.Close()
-		return nil, err
 	}
 	return &lines{stream: s, line: from.Line}, nil
 }
@@ -70,7 +65,7 @@ func (l *lines) Next(dst []Row) (int, error) {
 func (l *lines) load() (long string, err error) {
 	for {
 		win := l.window()
-		i := bytes.LastIndexByte(win, '\n')
+		i := l.lastLineEnd(win)
 		switch {
 		case i >= 0:
 			l.setText(win[:i+1])
@@ -114,7 +109,7 @@ func (l *lines) longLine() (string, error) {
 }
 
 func (l *lines) setText(b []byte) {
-	l.text = string(b)
+	l.text = l.textOf(b)
 	l.plain = isText(l.text)
 }
 

@@ -77,6 +77,8 @@ type mark struct {
 	Open bool `json:"open,omitempty"`
 	// Return: that line ended in \r.
 	Return bool `json:"return,omitempty"`
+	// CR: lines end in \r alone.
+	CR bool `json:"cr,omitempty"`
 	// End: there was nothing after it.
 	End bool `json:"end,omitempty"`
 
@@ -208,6 +210,16 @@ func statOf(fi os.FileInfo) stat {
 		s.Inode = uint64(sys.Ino)
 	}
 	return s
+}
+
+// Start returns the start of the list that p is a position in, to be read in the same way: text that was added since
+// may suggest another one.
+func Start(p Position) (Position, error) {
+	m, err := decodeMark("", p.Mark)
+	if err != nil {
+		return Position{}, err
+	}
+	return Position{Mark: mark{Step: 1, CR: m.CR}.encode()}, nil
 }
 
 // Same tells whether two positions are the same place in lists of the same bytes, wherever the lists lie.

@@ -64,8 +64,8 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	if c.id >= 0 {
 		id, err := strconv.ParseInt(strings.TrimSpace(fields[c.id]), 10, 64)
 		if err != nil || id < 1 {
-			return r, fmt.Errorf("%s, record %d: %s is %q, and an id is an integer from 1 to %d",
-				c.list, number, c.columns[c.id], fields[c.id], int64(maxID-1))
+			return r, fmt.Errorf("%s, record %d: %s is %.200q, and an id is an integer from 1 to %d; correct the record, "+
+				"or leave out --id-column to number the records", c.list, number, c.columns[c.id], fields[c.id], int64(maxID-1))
 		}
 		r.ID = id
 	}
@@ -96,16 +96,6 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	return r, nil
 }
 
-// bad makes the row of a broken record.
-func (c *chosen) bad(number int64, text string) (Row, error) {
-	r := Row{ID: number, Bad: true}
-	r.URL, _ = urlText(text)
-	if c.id >= 0 {
-		return r, fmt.Errorf("%s, record %d is broken and so has no %s: %.200q", c.list, number, c.columns[c.id], r.URL)
-	}
-	return r, nil
-}
-
 // urlText returns text as a row has it, and whether it is too long for a URL.
 func urlText(s string) (url string, tooLong bool) {
 	if len(s) > MaxURL {
@@ -121,6 +111,8 @@ type records struct {
 	line int64  // records, or lines, that are consumed
 	text string // the window
 	open bool   // as in mark
+
+	damage, firstDamage int64 // as Damaged returns them
 }
 
 // grow looks at more of the list, at twice as much if that is to be had at once, since a long record is looked at from
@@ -130,7 +122,7 @@ func (r *records) grow() bool {
 	ok := r.more()
 	for ok && r.w-r.r < want && r.ready() && r.more() {
 	}
-	r.text = string(r.window())
+	r.text = r.textOf(r.window())
 	return ok
 }
 
@@ -140,39 +132,29 @@ func (r *records) drop(n int) {
 	r.text = r.text[n:]
 }
 
-// begin is the stream's, and looks at the first window.
-func (r *records) begin(m mark) error {
-	err := r.stream.begin(m)
-	r.text = string(r.window())
-	return err
-}
-
-// dropLine consumes a line, whatever its length, and makes a Bad row with this number of it. An error leaves it unread.
-func (r *records) dropLine(number int64) (Row, error) {
-	for len(r.text) <= MaxURL+1 && strings.IndexByte(r.text, '\n') < 0 && r.grow() {
-	}
-	line, rest, whole := strings.Cut(r.text, "\n")
-	if whole {
-		line = strings.TrimSuffix(line, "\r")
-	}
-	row, err := r.bad(number, line)
-	if err != nil {
-		return row, err
-	}
+// dropLine consumes a line, whatever its length. An error leaves it unread.
+func (r *records) dropLine() error {
 	before := r.print
 	ended, err := r.skipLine(func([]byte) {})
 	if err != nil {
 		r.print = before
-		return row, err
+		return err
 	}
-	r.text, r.open = rest, !ended
-	if !whole {
-		r.text = string(r.window())
-	}
-	return row, nil
+	r.text, r.open = r.textOf(r.window()), !ended
+	return nil
 }
 
 func (r *records) Columns() []string { return r.columns }
+
+// Damaged returns how many records had to be read in spite of damage, and the number of the first one.
+func (r *records) Damaged() (n, first int64) { return r.damage, r.firstDamage }
+
+// damagedRecord counts the record with this number.
+func (r *records) damagedRecord(number int64) {
+	if r.damage++; r.damage == 1 {
+		r.firstDamage = number
+	}
+}
 
 func (r *records) Position() Position {
 	return r.position(r.line, func(m *mark) { m.Open, m.Columns, m.ID = r.open, r.columns, r.lastID })

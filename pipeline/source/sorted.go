@@ -17,34 +17,34 @@ const lookAhead = 1 << 18
 // openByID opens a list whose ids are a column. Rows are handed out by ascending id. A list that is in that order is
 // read as any other; one that, as its beginning shows, is not is read to its end and sorted first. A list that falls
 // out of order only later, or that comes through a pipe, has to be sorted by whoever made it.
-func openByID(ctx context.Context, spec Spec, format, compression string, from Position) (Reader, error) {
+func openByID(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {
 		return nil, err
 	}
 	fi, err := os.Stat(spec.Path)
 	if spec.Path == "-" || err == nil && !fi.Mode().IsRegular() {
-		return openFormat(ctx, spec, format, compression, from)
+		return openFormat(ctx, spec, from)
 	}
 	if err != nil {
 		return nil, err
 	}
 	sorted := m.Sorted
 	if from.Line == 0 {
-		if sorted, err = outOfOrder(ctx, spec, format, compression); err != nil {
+		if sorted, err = outOfOrder(ctx, spec); err != nil {
 			return nil, err
 		}
 	}
 	if sorted {
-		return openSorted(ctx, spec, format, compression, from, m)
+		return openSorted(ctx, spec, from, m)
 	}
-	return openFormat(ctx, spec, format, compression, from)
+	return openFormat(ctx, spec, from)
 }
 
 // outOfOrder looks at the beginning of a list.
-func outOfOrder(ctx context.Context, spec Spec, format, compression string) (bool, error) {
+func outOfOrder(ctx context.Context, spec Spec) (bool, error) {
 	spec.unordered = true
-	r, err := openFormat(ctx, spec, format, compression, Position{})
+	r, err := openFormat(ctx, spec, Position{})
 	if err != nil {
 		return false, err
 	}
@@ -80,7 +80,7 @@ type sorted struct {
 	done  atomic.Int64
 }
 
-func openSorted(ctx context.Context, spec Spec, format, compression string, from Position, m mark) (Reader, error) {
+func openSorted(ctx context.Context, spec Spec, from Position, m mark) (Reader, error) {
 	s := &sorted{ctx: ctx, path: spec.Path}
 	var err error
 	if s.mark, err = markOf(spec.Path); err != nil {
@@ -96,7 +96,7 @@ func openSorted(ctx context.Context, spec Spec, format, compression string, from
 	}
 	s.mark.Sorted, s.mark.ID = true, m.ID
 	spec.unordered = true
-	list, err := openFormat(ctx, spec, format, compression, Position{})
+	list, err := openFormat(ctx, spec, Position{})
 	if err != nil {
 		return nil, err
 	}

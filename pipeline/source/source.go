@@ -2,7 +2,7 @@
 //
 // # Shape
 //
-//	file or pipe → [gunzip, unzstd] → stream (a window, and a fingerprint of what is consumed) → reader of a format → rows
+//	file or pipe → [gunzip, unzstd] → [UTF-16] → stream (a window, and a fingerprint of what is consumed) → reader of a format → rows
 //
 // A list is never held: a reader sees a window of it, and what it hands out is cut from one string a window. So a
 // list of any length, or a line of any length, takes the same memory.
@@ -15,8 +15,9 @@
 //
 // # Broken records
 //
-// A record that cannot be understood is a row all the same, marked Bad, with its text as its URL: nothing of a
-// list is dropped in silence. What ends a list early, such as a damaged .gz, is an error.
+// A record whose URL can be read is a row like any other, whatever else is wrong with it. One whose URL cannot be read
+// is a row that is marked Bad. What ends a list early, such as a damaged .gz, is an error, and so is a file that
+// cannot be a list (see examine.go).
 package source
 
 import (
@@ -49,7 +50,8 @@ type Spec struct {
 	KeepColumns                      []string
 	Table                            string // of a SQLite database
 
-	unordered bool // ids may come in any order
+	unordered bool   // ids may come in any order
+	begun     *begun // a pipe that Check has read from
 }
 
 // Row is one row of a list.
@@ -63,7 +65,7 @@ type Row struct {
 
 // Position is where the rows that were handed out end.
 type Position struct {
-	Offset int64  // bytes of the list, after decompression
+	Offset int64  // bytes of the list's text: decompressed, and in UTF-8 if it was in UTF-16
 	Line   int64  // lines, or records, those that are no rows counted
 	Mark   []byte // the reader's own
 }
@@ -137,39 +139,35 @@ func FormatOf(path string) (format, compression string) {
 // position was taken in, and with a *UsageError when it has not the columns that were named. Cancelling ctx ends
 // Open and every Next.
 func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
-	format, compression := FormatOf(s.Path)
-	if s.Format != "" {
-		format = s.Format
-	}
-	if format == "" {
+	if s.Format == "" {
 		var err error
-		if format, err = formatOfFile(s.Path); err != nil {
+		if s.Format, err = formatOfFile(s.Path); err != nil {
 			return nil, err
 		}
 	}
 	switch {
-	case format == "txt":
+	case s.Format == "txt":
 		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 {
 			return nil, usagef("%s is a plain list of URLs and has no columns", nameOf(s.Path))
 		}
-		return openLines(ctx, s, compression, from)
-	case format == "sqlite":
+		return openLines(ctx, s, from)
+	case s.Format == "sqlite":
 		return openDatabase(ctx, s, from)
 	case s.IDColumn != "":
-		return openByID(ctx, s, format, compression, from)
+		return openByID(ctx, s, from)
 	}
-	return openFormat(ctx, s, format, compression, from)
+	return openFormat(ctx, s, from)
 }
 
 // openFormat opens a list that has columns.
-func openFormat(ctx context.Context, s Spec, format, compression string, from Position) (Reader, error) {
-	switch format {
+func openFormat(ctx context.Context, s Spec, from Position) (Reader, error) {
+	switch s.Format {
 	case "csv", "tsv":
-		return openTable(ctx, s, format, compression, from)
+		return openTable(ctx, s, from)
 	case "jsonl":
-		return openJSONL(ctx, s, compression, from)
+		return openJSONL(ctx, s, from)
 	case "parquet":
 		return openParquet(ctx, s, from)
 	}
-	return nil, usagef("%s: unknown format %q", nameOf(s.Path), format)
+	return nil, usagef("%s: unknown format %q", nameOf(s.Path), s.Format)
 }

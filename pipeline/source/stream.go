@@ -1,16 +1,21 @@
 package source
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // windowSize is how much of a list is looked at at once.
@@ -18,22 +23,24 @@ const windowSize = 256 << 10
 
 var bom = []byte("\xef\xbb\xbf")
 
-// stream is the text of a list: decompressed, in a window that moves forward, with the fingerprint of what it left
-// behind. A reader looks at window, asks for more, and consumes whole rows.
+// stream is the text of a list: decompressed and in UTF-8, in a window that moves forward, with the fingerprint of
+// what it left behind. A reader looks at window, asks for more, and consumes whole rows.
 type stream struct {
 	ctx  context.Context
 	path string
 	file stat  // when it was opened
 	size int64 // of the file, 0 when unknown
 
-	raw     atomic.Int64 // bytes of the file that were read
-	text    io.Reader
-	pump    *pump // nil for a file, which never lets a reader wait
-	closers []func() error
+	raw      atomic.Int64 // bytes of the file that were read
+	text     io.Reader
+	seekable *os.File // what text reads, where an offset in the text is one in the file
+	pump     *pump    // nil for a file, which never lets a reader wait
+	closers  []func() error
 
 	buf  []byte
 	r, w int   // buf[r:w] is the window
 	err  error // why more has nothing more: io.EOF at a clean end
+	cr   bool  // lines end in \r, or \n; else only in \n
 
 	print fingerprint // of what is consumed
 }
@@ -41,47 +48,87 @@ type stream struct {
 // openStream opens a list at its start, or where the position is, having made sure that what lies before is the
 // same. It returns the position's mark too. A nil stream says that nothing can follow: the file was read to its end
 // and is untouched since.
-func openStream(ctx context.Context, spec Spec, compression string, from Position) (*stream, mark, error) {
+func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {
 		return nil, m, err
 	}
-	s := &stream{ctx: ctx, path: spec.Path, buf: make([]byte, windowSize), print: newFingerprint()}
-	seekable, err := s.open(spec, compression)
-	if err != nil {
-		return nil, m, err
-	}
-	fail := func(err error) (*stream, mark, error) { s.Close(); return nil, m, err }
-
-	if seekable != nil && compression != "" {
-		if s.size == 0 {
-			return fail(fmt.Errorf("%s is empty, not even a .%s header is in it", nameOf(s.path), compression))
-		}
-		if m.End && m.File == s.file {
-			s.Close()
-			return nil, m, nil
+	s := spec.takeBegun(ctx)
+	if s == nil {
+		if s, err = newStream(ctx, spec); err != nil {
+			return nil, m, err
 		}
 	}
-	if from.Offset == 0 {
-		return s, m, nil
-	}
-	if seekable != nil && compression == "" {
-		err = s.seek(seekable, m, from.Offset)
-	} else {
+	switch {
+	case s.size > 0 && s.seekable == nil && m.End && m.File == s.file:
+		s.Close()
+		return nil, m, nil
+	case from.Offset == 0:
+		if err = s.examine(spec.Format); err == nil && !m.CR {
+			s.findLineEnd()
+		}
+	case s.seekable != nil:
+		err = s.seek(m, from.Offset)
+	default:
 		err = s.skipTo(m, from.Offset)
 	}
+	s.cr = s.cr || m.CR
+	if err == nil {
+		err = s.begin(m, from.Line)
+	}
 	if err != nil {
-		return fail(err)
+		s.Close()
+		return nil, m, err
 	}
 	return s, m, nil
 }
 
-// open sets up file, decompression and sizes. It returns the file if it is one that can be sought in.
-func (s *stream) open(spec Spec, compression string) (*os.File, error) {
-	var in io.Reader
-	var seekable *os.File
+// newStream opens a list at its start. Compression and encoding are told from its first bytes, whatever its name.
+func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
+	s := &stream{ctx: ctx, path: spec.Path, buf: make([]byte, windowSize), print: newFingerprint()}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	in, err := s.open(spec)
+	if err != nil {
+		return nil, err
+	}
+	// A longer read does not pass through the buffer.
+	text := bufio.NewReaderSize(counter{in, &s.raw}, windowSize/64)
+	head, _ := text.Peek(magicSize) // an error comes again
+	if len(head) == 0 && s.seekable != nil {
+		if _, named := FormatOf(s.path); named != "" {
+			return nil, fmt.Errorf("%s is empty, not even a .%s header is in it", nameOf(s.path), named)
+		}
+	}
+	switch compressionOf(head, s.path) {
+	case "gz":
+		s.seekable = nil
+		text = bufio.NewReader(&gunzip{in: text})
+	case "zst":
+		s.seekable = nil
+		// The limit is the zstd program's own; above it, that one asks for --long too.
+		d, err := zstd.NewReader(text, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", nameOf(s.path), err)
+		}
+		s.closers = append(s.closers, func() error { d.Close(); return nil })
+		text = bufio.NewReader(d)
+	}
+	s.text = text
+	if head, _ = text.Peek(magicSize); isUTF16(head) {
+		s.seekable = nil
+		s.text = transform.NewReader(text, unicode.BOMOverride(encoding.Nop.NewDecoder()))
+	}
+	return s, nil
+}
+
+// open opens the file or pipe, and returns what reads it.
+func (s *stream) open(spec Spec) (io.Reader, error) {
+	in := spec.In
 	if spec.Path == "-" {
-		in = spec.In
 		if in == nil {
 			in = os.Stdin
 		}
@@ -90,46 +137,30 @@ func (s *stream) open(spec Spec, compression string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.closers = append(s.closers, f.Close)
 		fi, err := f.Stat()
-		if err == nil && fi.IsDir() {
-			err = usagef("%s is a folder, not a list", spec.Path)
-		}
 		if err != nil {
-			f.Close()
 			return nil, err
 		}
-		s.closers = append(s.closers, f.Close)
+		if fi.IsDir() {
+			return nil, usagef("%s is a folder, not a list", spec.Path)
+		}
 		in = f
 		if fi.Mode().IsRegular() {
-			seekable, s.file, s.size = f, statOf(fi), fi.Size()
+			s.seekable, s.file, s.size = f, statOf(fi), fi.Size()
 		}
 	}
-	if seekable == nil {
+	if s.seekable == nil {
 		s.pump = newPump(s.ctx, in)
 		s.closers = append(s.closers, s.pump.Close)
 		in = s.pump
 	}
-	in = counter{in, &s.raw}
-	switch compression {
-	case "gz":
-		s.text = &gunzip{in: in}
-	case "zst":
-		// The limit is the zstd program's own; above it, that one asks for --long too.
-		d, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("%s: %w", nameOf(s.path), err)
-		}
-		s.closers = append(s.closers, func() error { d.Close(); return nil })
-		s.text = d
-	default:
-		s.text = in
-	}
-	return seekable, nil
+	return in, nil
 }
 
 // seek goes on in a file at offset, comparing the blocks that the mark holds.
-func (s *stream) seek(f *os.File, m mark, offset int64) error {
+func (s *stream) seek(m mark, offset int64) error {
+	f := s.seekable
 	if s.size < offset {
 		return s.shorter(s.size, offset)
 	}
@@ -144,6 +175,7 @@ func (s *stream) seek(f *os.File, m mark, offset int64) error {
 		return fmt.Errorf("%s: %w", s.path, err)
 	}
 	s.raw.Store(offset)
+	s.text = counter{f, &s.raw} // without what was read ahead
 	s.print = print
 	return nil
 }
@@ -221,12 +253,62 @@ func (s *stream) consume(n int) {
 	s.r += n
 }
 
-// skipLine consumes up to and including the next newline, or to the end of the list, whatever length that is, and
+// examine fails with a *UsageError when the first block of text shows that it is no list.
+func (s *stream) examine(format string) error {
+	for len(s.window()) < headSize && (len(s.window()) == 0 || s.ready()) && s.more() {
+	}
+	if what, remedy := refusal(s.path, s.window()[:min(len(s.window()), headSize)], format); what != "" {
+		return usagef("%s looks like %s, not like a list of URLs: %s", nameOf(s.path), what, remedy)
+	}
+	return nil
+}
+
+// findLineEnd sets cr if there is a \r and no \n in the first block of what follows.
+func (s *stream) findLineEnd() {
+	for {
+		head := s.window()
+		head = head[:min(len(head), headSize)]
+		if bytes.IndexByte(head, '\n') >= 0 {
+			return
+		}
+		if len(head) == headSize || !s.more() {
+			s.cr = bytes.IndexByte(head, '\r') >= 0
+			return
+		}
+	}
+}
+
+// firstLineEnd returns where the first line of text ends, -1 if that is not in it.
+func (s *stream) firstLineEnd(text []byte) int {
+	if s.cr {
+		return bytes.IndexAny(text, "\r\n")
+	}
+	return bytes.IndexByte(text, '\n')
+}
+
+// lastLineEnd returns where the last whole line of text ends, -1 if there is none.
+func (s *stream) lastLineEnd(text []byte) int {
+	if s.cr {
+		return bytes.LastIndexAny(text, "\r\n")
+	}
+	return bytes.LastIndexByte(text, '\n')
+}
+
+// textOf returns a copy of a part of the window in which lines end in \n.
+func (s *stream) textOf(window []byte) string {
+	text := string(window)
+	if s.cr {
+		text = strings.ReplaceAll(text, "\r", "\n")
+	}
+	return text
+}
+
+// skipLine consumes up to and including the next line end, or to the end of the list, whatever length that is, and
 // tells which. It shows all of the line to see, in pieces. After an error a part of the line is consumed.
 func (s *stream) skipLine(see func([]byte)) (ended bool, err error) {
 	for {
 		win := s.window()
-		if i := bytes.IndexByte(win, '\n'); i >= 0 {
+		if i := s.firstLineEnd(win); i >= 0 {
 			see(win[:i])
 			s.consume(i + 1)
 			return true, nil
@@ -252,9 +334,10 @@ func (s *stream) peek(n int) ([]byte, error) {
 	return s.window(), nil
 }
 
-// begin passes over what may stand before the first row: a byte order mark at the start, or the newline that a last
-// line has got since it was imported.
-func (s *stream) begin(m mark) error {
+// begin passes over what may stand before the first row: a byte order mark at the start, or the line end that a last
+// line has got since it was imported. A list of one line may get its line end, or the second half of it, only then,
+// and so show what ends its lines.
+func (s *stream) begin(m mark, line int64) error {
 	if s.print.n == 0 {
 		win, err := s.peek(len(bom))
 		if err == nil && bytes.HasPrefix(win, bom) {
@@ -262,29 +345,39 @@ func (s *stream) begin(m mark) error {
 		}
 		return err
 	}
-	if !m.Open {
+	if !m.Open && (!m.CR || line > 1) {
 		return nil
 	}
 	win, err := s.peek(2)
-	if err != nil {
-		return err
-	}
 	switch {
-	case len(win) == 0:
+	case err != nil || len(win) == 0:
+		return err
+	case !m.Open: // after a \r
+		if win[0] == '\n' {
+			s.consume(1)
+			s.cr = false
+		}
+		return nil
 	case win[0] == '\n' && !m.Return:
 		s.consume(1)
+		return nil
 	case bytes.HasPrefix(win, []byte("\r\n")):
 		s.consume(2)
-	default:
-		return &ChangedError{s.path, "its last line, which had no newline, has become another"}
+		return nil
+	case win[0] == '\r' && line <= 1:
+		s.findLineEnd()
 	}
-	return nil
+	if win[0] == '\r' && s.cr {
+		s.consume(1)
+		return nil
+	}
+	return &ChangedError{s.path, "its last line, which had no newline, has become another"}
 }
 
 // position is that of what is consumed.
 func (s *stream) position(line int64, set func(*mark)) Position {
 	m := s.print.mark()
-	m.File = s.file
+	m.File, m.CR = s.file, s.cr
 	m.End = s.err == io.EOF && s.r == s.w
 	set(&m)
 	return Position{Offset: s.print.n, Line: line, Mark: m.encode()}
@@ -346,8 +439,8 @@ func (g *gunzip) Read(p []byte) (int, error) {
 // pump reads a pipe ahead in a goroutine of its own, up to 4 MiB, so that nobody hangs in a read that gets nothing,
 // and so that it is known whether more has come.
 type pump struct {
-	ctx    context.Context
-	cancel context.CancelFunc
+	ctx    context.Context // the reader's
+	closed chan struct{}
 	full   chan []byte
 	free   chan []byte
 	rest   []byte // of current
@@ -357,8 +450,7 @@ type pump struct {
 
 func newPump(ctx context.Context, in io.Reader) *pump {
 	const blocks = 64
-	p := &pump{full: make(chan []byte, blocks), free: make(chan []byte, blocks)}
-	p.ctx, p.cancel = context.WithCancel(ctx)
+	p := &pump{ctx: ctx, closed: make(chan struct{}), full: make(chan []byte, blocks), free: make(chan []byte, blocks)}
 	go func() {
 		defer close(p.full)
 		for {
@@ -372,7 +464,7 @@ func newPump(ctx context.Context, in io.Reader) *pump {
 			if n > 0 {
 				select {
 				case p.full <- b[:n]:
-				case <-p.ctx.Done():
+				case <-p.closed:
 					return
 				}
 			}
@@ -397,10 +489,7 @@ func (p *pump) Read(dst []byte) (int, error) {
 		select {
 		case b, ok := <-p.full:
 			if !ok {
-				if p.err != nil {
-					return 0, p.err
-				}
-				return 0, p.ctx.Err()
+				return 0, p.err
 			}
 			p.cur, p.rest = b, b
 		case <-p.ctx.Done():
@@ -415,4 +504,4 @@ func (p *pump) Read(dst []byte) (int, error) {
 func (p *pump) ready() bool { return len(p.rest) > 0 || len(p.full) > 0 }
 
 // Close ends the goroutine once its read returns.
-func (p *pump) Close() error { p.cancel(); return nil }
+func (p *pump) Close() error { close(p.closed); return nil }

@@ -1,0 +1,261 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/gabriel-vasile/mimetype"
+)
+
+const (
+	// headSize is how much of a list's text is examined before a row is made of it.
+	headSize = 64 << 10
+	// magicSize is how many bytes tell compression and encoding.
+	magicSize = 4
+)
+
+// compressionOf names the compression of a file by its first bytes: gz, zst or none. A file that ends within them, as
+// one does whose writing was cut off, has the compression that its name says.
+func compressionOf(head []byte, path string) string {
+	_, named := FormatOf(path)
+	for compression, magic := range map[string]string{"gz": "\x1f\x8b", "zst": "\x28\xb5\x2f\xfd"} {
+		cut := compression == named && len(head) > 0 && strings.HasPrefix(magic, string(head))
+		if cut || bytes.HasPrefix(head, []byte(magic)) {
+			return compression
+		}
+	}
+	// What pzstd writes begins with a frame to be skipped.
+	if len(head) == magicSize && head[0]&0xf0 == 0x50 && string(head[1:]) == "\x2a\x4d\x18" {
+		return "zst"
+	}
+	return ""
+}
+
+// isUTF16 reports whether text begins with the byte order mark of UTF-16, and not of UTF-32.
+func isUTF16(head []byte) bool {
+	return bytes.HasPrefix(head, []byte("\xfe\xff")) || bytes.HasPrefix(head, []byte("\xff\xfe")) && !isUTF32(head)
+}
+
+func isUTF32(head []byte) bool {
+	return bytes.HasPrefix(head, []byte("\xff\xfe\x00\x00")) || bytes.HasPrefix(head, []byte("\x00\x00\xfe\xff"))
+}
+
+// refusal says what the first block of a text looks like that cannot be a list, and what to do. Both are empty if
+// it can be one. Lists may hold NUL and invalid UTF-8 here and there.
+func refusal(path string, head []byte, format string) (what, remedy string) {
+	start := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
+	lower := bytes.ToLower(start[:min(len(start), 16)])
+	switch {
+	case isUTF32(head):
+		return "UTF-32", converted(path, "UTF-32")
+	case bytes.HasPrefix(start, []byte("%PDF-")):
+		return "a PDF document", "name the list itself"
+	case bytes.HasPrefix(lower, []byte("<!doctype html")), bytes.HasPrefix(lower, []byte("<html")):
+		return "a web page (HTML)", "name the list itself"
+	case bytes.HasPrefix(lower, []byte("<?xml")):
+		return "XML", "name a list with one URL per line, or a table of them"
+	case isJSONArray(start, format):
+		return "a JSON array", "write one element per line: " + unpackedJSON(path, start)
+	case controls(head[:min(len(head), 512)]) > 0:
+		if what, remedy = binaryKind(head); what != "" {
+			return what, remedy
+		}
+	}
+	if name := unmarkedUTF16(head); name != "" {
+		return name + " without a byte order mark", converted(path, name)
+	}
+	if isBinary(head) {
+		return "binary data", "name the list itself"
+	}
+	return "", ""
+}
+
+// binaryKind names the kind of file that data begins with, if it is a known one.
+func binaryKind(head []byte) (what, remedy string) {
+	kind := mimetype.Detect(head)
+	for k := kind; k != nil; k = k.Parent() {
+		if k.Is("text/plain") {
+			return "", ""
+		}
+	}
+	what = strings.TrimPrefix(kind.Extension(), ".") + " (" + kind.String() + ")"
+	switch {
+	case kind.Is("application/octet-stream"):
+		return "", ""
+	case kind.Is("application/vnd.sqlite3"):
+		return "a SQLite database", "give it a name that ends in .db"
+	case kind.Is("application/vnd.apache.parquet"):
+		return "a Parquet file", "give it a name that ends in .parquet"
+	case strings.HasPrefix(kind.String(), "image/"):
+		return "an image, " + what, "`facescan detect` finds the faces in images"
+	case kind.Is("application/gzip"), kind.Is("application/zstd"):
+		return what + " compressed once more", "unpack it"
+	}
+	return what, "unpack it if a list is in it, or name the list itself"
+}
+
+// controls counts the bytes that no text has: control characters other than those that move the place of writing.
+func controls(b []byte) (n int) {
+	for _, c := range b {
+		if c < ' ' && (c < '\b' || c > '\r') && c != '\x1b' || c == 0x7f {
+			n++
+		}
+	}
+	return n
+}
+
+// unmarkedUTF16 names the encoding of UTF-16 or UTF-32 that has no byte order mark, by where NULs lie.
+func unmarkedUTF16(head []byte) string {
+	var at [4]int
+	for i, c := range head {
+		if c == 0 {
+			at[i%4]++
+		}
+	}
+	nuls := at[0] + at[1] + at[2] + at[3]
+	most := func(n int) bool { return n >= nuls*9/10 }
+	switch {
+	case len(head) < 16 || nuls < len(head)/5:
+		return ""
+	case nuls > len(head)*3/5:
+		return "UTF-32"
+	case most(at[1] + at[3]):
+		return "UTF-16LE"
+	case most(at[0] + at[2]):
+		return "UTF-16BE"
+	}
+	return ""
+}
+
+// isBinary reports whether data is not text, although it may hold some. Text in an older encoding has bytes that are
+// invalid in UTF-8, but no control characters; a list of URLs has lines that begin as URLs do.
+func isBinary(head []byte) bool {
+	const shortest = 32 // of less nothing can be said
+	if len(head) < shortest || controls(head) == 0 {
+		return false
+	}
+	for line := range bytes.Lines(head) {
+		if isWeb(string(line[:min(len(line), 16)])) {
+			return false
+		}
+	}
+	odd := controls(head)
+	for rest := head; len(rest) > 0; {
+		r, size := utf8.DecodeRune(rest)
+		if r == utf8.RuneError && size == 1 {
+			odd++
+		}
+		rest = rest[size:]
+	}
+	return odd > len(head)*3/10
+}
+
+// isWeb reports whether text begins as http and https URLs do.
+func isWeb(text string) bool {
+	text = strings.TrimLeft(text, " ")
+	for _, scheme := range []string{"http://", "https://"} {
+		if len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// isJSONArray reports whether text is a JSON array, or a JSON object over several lines, in place of lines. A jsonl list
+// may have an array as its first record, which is a broken one, if an object is in the next line.
+func isJSONArray(start []byte, format string) bool {
+	if len(start) == 0 || start[0] != '[' {
+		return false
+	}
+	inside := bytes.TrimLeft(start[1:], " \t\r\n")
+	if len(inside) > 0 && bytes.IndexByte([]byte(`[]{"`), inside[0]) < 0 {
+		return false
+	}
+	line, rest, _ := bytes.Cut(start, []byte("\n"))
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	ended := bytes.HasSuffix(bytes.TrimRight(line, " \t\r"), []byte("]"))
+	return format != "jsonl" || !ended || len(rest) == 0 || rest[0] != '{'
+}
+
+// converted and unpackedJSON are commands that make a list of a file.
+func converted(path, encoding string) string {
+	if path == "-" {
+		return "convert it with iconv -f " + encoding + " -t UTF-8"
+	}
+	return "convert it: iconv -f " + encoding + " -t UTF-8 " + shellWord(path) + " > " + shellWord("utf8-"+filepath.Base(path))
+}
+
+func unpackedJSON(path string, start []byte) string {
+	of, name := "jq -c '.[]'", "lines.jsonl"
+	if inside := bytes.TrimLeft(start[1:], " \t\r\n"); bytes.HasPrefix(inside, []byte(`"`)) {
+		of, name = "jq -r '.[]'", "lines.txt"
+	}
+	if path == "-" {
+		return of
+	}
+	return of + " " + shellWord(path) + " > " + name
+}
+
+// shellWord returns text as one word of a shell's command line.
+func shellWord(text string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+,-"
+	if text != "" && strings.Trim(text, plain) == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// begun is a pipe that was read from.
+type begun struct {
+	stream *stream
+	taken  atomic.Bool
+}
+
+// takeBegun returns the stream of the pipe that Check began to read, once.
+func (s Spec) takeBegun(ctx context.Context) *stream {
+	if s.begun == nil || s.begun.taken.Swap(true) {
+		return nil
+	}
+	begun := s.begun.stream
+	begun.ctx, begun.pump.ctx = ctx, ctx
+	return begun
+}
+
+// IsPipe reports whether the list can be read only once.
+func (s Spec) IsPipe() bool {
+	if s.Path == "-" {
+		return true
+	}
+	fi, err := os.Stat(s.Path)
+	return err == nil && !fi.Mode().IsRegular() && !fi.IsDir()
+}
+
+// Check fails with a *UsageError when s is no list, or has not the columns that are asked for. Of a pipe it looks at the
+// first block only, for which it waits; what it reads there is kept in s for Open.
+func Check(ctx context.Context, s *Spec) error {
+	if !s.IsPipe() {
+		r, err := Open(ctx, *s, Position{})
+		if err != nil {
+			return err
+		}
+		return r.Close()
+	}
+	if s.Format == "parquet" || s.Format == "sqlite" {
+		return nil
+	}
+	stream, err := newStream(ctx, *s)
+	if err != nil {
+		return err
+	}
+	if err := stream.examine(s.Format); err != nil {
+		stream.Close()
+		return err
+	}
+	s.begun = &begun{stream: stream}
+	return nil
+}

@@ -1,0 +1,272 @@
+package source
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Records of csv and tsv that are not as the header says.
+//
+// Whoever writes captions into a table without quoting them leaves stray quotes, open quotes, and separators that
+// split a caption. Only the URL, and the other columns that are asked for, need to be found. So such a record is its
+// line; of the ways in which its quotes can be meant, the one is taken that gives the header's number of fields and a
+// URL in the URL's column; and where the number of fields remains another, columns are counted from either end.
+
+// errNotYet says that a pipe has no whole record for now.
+var errNotYet = errors.New("no record yet")
+
+// quoting is a way in which quotes can be meant in one line. A field in quotes begins with one.
+type quoting int
+
+const (
+	// closeAtEnd: it ends at a quote before a separator or the line's end; other quotes in it are text.
+	closeAtEnd quoting = iota
+	// backslashes: the same, but a backslash makes text of what follows it.
+	backslashes
+	// closeAtFirst: it ends at the first quote that is not doubled, and the text up to the separator belongs to it.
+	closeAtFirst
+	// plainQuotes: quotes are text.
+	plainQuotes
+)
+
+// nextDamaged makes the row of the next line.
+func (t *table) nextDamaged() (Row, error) {
+	line, n, err := t.firstLine()
+	if err != nil {
+		return Row{}, err
+	}
+	long := n < 0
+	var fields []string
+	var found bool
+	if long {
+		t.readLine(line, plainQuotes)
+		fields, found = t.placeCut()
+	} else {
+		t.readDamaged(line)
+		fields, found = t.place()
+	}
+	lastID := t.lastID
+	row, err := t.row(t.line+1, fields)
+	if err != nil {
+		return row, err
+	}
+	row.Bad = row.Bad || !found
+	if !long {
+		t.finish(n)
+	} else if err := t.dropLine(); err != nil {
+		t.lastID = lastID
+		return row, err
+	}
+	t.line++
+	t.damagedRecord(t.line)
+	return row, nil
+}
+
+// firstLine returns the line at the start of text, and its length with its line end. Of a line that is longer than
+// maxRecord it returns that much and -1.
+func (t *table) firstLine() (line string, n int, err error) {
+	i := strings.IndexByte(t.text, '\n')
+	for i < 0 && len(t.text) <= maxRecord {
+		if !t.waits && !t.ready() {
+			return "", 0, errNotYet
+		}
+		if !t.grow() {
+			if t.err != io.EOF {
+				return "", 0, t.err
+			}
+			break
+		}
+		i = strings.IndexByte(t.text, '\n')
+	}
+	if n = i + 1; i < 0 {
+		n = len(t.text)
+	}
+	if n > maxRecord {
+		return t.text[:maxRecord], -1, nil
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(t.text[:n], "\n"), "\r"), n, nil
+}
+
+// readDamaged sets fields from a line, in the way of reading it that makes most sense of it.
+func (t *table) readDamaged(line string) {
+	ways := []quoting{closeAtEnd, backslashes, closeAtFirst, plainQuotes}
+	if !t.quotes {
+		ways = ways[3:]
+	}
+	best, most := plainQuotes, -1
+	for _, way := range ways {
+		t.readLine(line, way)
+		sense := 0
+		if len(t.fields) == len(t.columns) {
+			sense = 2
+		}
+		if at := t.urlAt(); at < len(t.fields) && isWeb(t.fields[at]) {
+			sense++
+		}
+		if sense > most {
+			best, most = way, sense
+		}
+	}
+	t.readLine(line, best)
+	if len(t.columns) == 1 && t.quotes {
+		t.fields = append(t.fields[:0], strings.Join(t.fields, ",")) // a URL may have commas in it
+	}
+}
+
+// readLine cuts a line into fields.
+func (t *table) readLine(line string, way quoting) {
+	t.fields = t.fields[:0]
+	for more := true; more; {
+		var field string
+		n := -1
+		if t.quotes && way != plainQuotes && strings.HasPrefix(line, `"`) {
+			field, n = t.inQuotes(line, way)
+		}
+		if n < 0 {
+			if n = strings.IndexByte(line, t.comma); n < 0 {
+				n = len(line)
+			}
+			field = line[:n]
+		}
+		t.fields = append(t.fields, field)
+		if more = n < len(line); more {
+			line = line[n+1:]
+		}
+	}
+}
+
+// inQuotes returns the field in quotes at the start of a line, and the length it has there, -1 if it does not end.
+func (t *table) inQuotes(line string, way quoting) (field string, n int) {
+	var b strings.Builder
+	for i := 1; i < len(line); i++ {
+		c, last := line[i], i+1 == len(line)
+		switch {
+		case c == '\\' && way == backslashes && !last:
+			i++
+			c = line[i]
+		case c != '"':
+		case !last && line[i+1] == '"':
+			i++
+		case last || line[i+1] == t.comma:
+			return b.String(), i + 1
+		case way == closeAtFirst:
+			rest, _, _ := strings.Cut(line[i+1:], string(t.comma))
+			return b.String() + rest, i + 1 + len(rest)
+		}
+		b.WriteByte(c)
+	}
+	return "", -1
+}
+
+// severalRecords reports whether the lines of a record are records of their own, so that the quote that seems to span
+// them is an open one, and the next open one seems to close it: two lines or more have the header's number of fields,
+// and a URL in the URL's column; or each line has a URL there.
+func (t *table) severalRecords(text string) bool {
+	full, all, enough := 0, true, false
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		n := strings.Count(line, string(t.comma)) + 1
+		for range t.url {
+			_, line, _ = strings.Cut(line, string(t.comma))
+		}
+		web := isWeb(strings.TrimLeft(line, `"`))
+		all = all && web
+		enough = n >= len(t.columns)
+		if web && n == len(t.columns) {
+			full++
+		}
+	}
+	return full > 1 || all && enough
+}
+
+// urlAt returns which field has the URL in a record that may have more or fewer fields than the header: the one where
+// the header has it, counted from the left, or from the right, or the only one between the two that can be a URL.
+func (t *table) urlAt() int {
+	web := func(i int) bool { return i >= 0 && i < len(t.fields) && isWeb(t.fields[i]) }
+	fromRight := t.url + len(t.fields) - len(t.columns)
+	switch {
+	case web(t.url) || t.url == fromRight:
+		return t.url
+	case web(fromRight):
+		return fromRight
+	}
+	at, found := t.url, 0
+	for i := min(t.url, fromRight) + 1; i < max(t.url, fromRight); i++ {
+		if web(i) {
+			at = i
+			found++
+		}
+	}
+	if found == 1 {
+		return at
+	}
+	return t.url
+}
+
+// place returns the fields in the header's columns, as far as they are asked for, and whether the URL is among them.
+// Damage is taken to be in a column that is not asked for: the columns between it and the URL, or an end of the
+// record, keep their distance from that.
+func (t *table) place() (fields []string, found bool) {
+	if len(t.fields) == len(t.columns) {
+		return t.fields, true
+	}
+	at := t.urlAt()
+	atURL, atEnd := at-t.url, len(t.fields)-len(t.columns) // how far columns are moved there
+	spare := func(from, to int) bool {                      // a column from from to below to is not asked for
+		for i := from; i < to; i++ {
+			if !slices.Contains(t.wanted, i) {
+				return true
+			}
+		}
+		return false
+	}
+	get := func(i int) string {
+		if i < 0 || i >= len(t.fields) || i == at {
+			return ""
+		}
+		return t.fields[i]
+	}
+	fields = make([]string, len(t.columns))
+	for _, i := range t.wanted {
+		near, far := 0, atURL
+		moved := spare(0, i) && !spare(i+1, t.url)
+		if i > t.url {
+			near, far = atURL, atEnd
+			moved = atEnd > atURL && spare(t.url+1, i) && !spare(i+1, len(t.columns))
+		}
+		if moved {
+			near, far = far, near
+		}
+		fields[i] = get(i + near)
+		if i == t.id && !isInteger(fields[i]) && isInteger(get(i+far)) {
+			fields[i] = get(i + far)
+		}
+	}
+	if at < len(t.fields) {
+		fields[t.url], found = t.fields[at], true
+	}
+	return fields, found
+}
+
+// placeCut is place for the start of a line that is longer than maxRecord, whose last field is cut.
+func (t *table) placeCut() (fields []string, found bool) {
+	last := len(t.fields) - 1
+	fields = make([]string, len(t.columns))
+	for _, i := range t.wanted {
+		if i < last {
+			fields[i] = t.fields[i]
+		}
+	}
+	if t.url == last && len(t.fields[last]) > MaxURL {
+		fields[t.url] = t.fields[last] // long enough to be none
+	}
+	return fields, t.url < last
+}
+
+func isInteger(s string) bool {
+	_, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	return err == nil
+}
