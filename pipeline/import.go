@@ -163,6 +163,7 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 		return err
 	}
 	defer list.Close()
+	defer im.warnOfDamage(s.Name, list)
 
 	offset := int64(s.Number) << store.SourceShift
 	chunk := make([]source.Row, readRows)
@@ -221,6 +222,18 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 				return err
 			}
 		}
+	}
+}
+
+// warnOfDamage says how many records of a list were read in spite of damage.
+func (im *Importer) warnOfDamage(name string, list source.Reader) {
+	l, ok := list.(interface{ Damaged() (n, first int64) })
+	if !ok {
+		return
+	}
+	if n, first := l.Damaged(); n > 0 {
+		im.Log.Warn("records are damaged: stray quotes, or not the header's number of fields, or not JSON; "+
+			"each is read as far as possible", "source", name, "records", n, "first", first)
 	}
 }
 

@@ -7,20 +7,29 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"facescan/pipeline/source"
 	"facescan/store"
 )
 
 // VerifySource compares a source's rows in the job with the list they came from, as far as it is imported: the
-// same ids with the same URLs, none more and none less. It reads both in step, so memory does not grow with them.
-// A list that is not there is fs.ErrNotExist.
+// same ids with the same URLs, groups and kept values, none more and none less. It reads both in step, so memory does
+// not grow with them. A list that is absent is fs.ErrNotExist; one that cannot be read as a list any more is a problem.
 func VerifySource(ctx context.Context, job store.Job, s store.Source, spec source.Spec, node Node, report func(store.Problem)) error {
-	list, err := source.Open(ctx, spec, source.Position{})
+	start, err := source.Start(source.Position(s.Position))
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return fs.ErrNotExist
-		}
+		return err
+	}
+	list, err := source.Open(ctx, spec, start)
+	var usage *source.UsageError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fs.ErrNotExist
+	case errors.As(err, &usage):
+		report(store.Problem{Check: "source-rows", Text: usage.Error()})
+		return nil
+	case err != nil:
 		return fmt.Errorf("read %s: %w", spec.Path, err)
 	}
 	defer list.Close()
@@ -48,24 +57,28 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 			}
 			id := offset + want.ID
 			for more && row.ID < id {
-				problem(row.ID, "the job has a row that %s has not", s.Name)
+				problem(row.ID, "the job has a row that is missing from %s", s.Name)
 				if row, err, more = next(); err != nil {
 					return err
 				}
 			}
 			switch {
 			case !more || row.ID > id:
-				problem(id, "%s has a row that the job has not", s.Name)
+				problem(id, "%s has a row that is missing from the job", s.Name)
 				continue
 			case row.URL != want.URL:
 				problem(id, "the job has %q, %s has %q", row.URL, s.Name, want.URL)
+			case row.Group != want.Group:
+				problem(id, "the job has the group %q, %s has %q", row.Group, s.Name, want.Group)
+			case !slices.Equal(row.Kept, want.Kept):
+				problem(id, "the job keeps %q, %s has %q", row.Kept, s.Name, want.Kept)
 			}
 			row, err, more = next()
 		}
 		switch {
 		case errors.Is(rerr, io.EOF), seen > s.Rows:
 			for ; more && err == nil; row, err, more = next() {
-				problem(row.ID, "the job has a row that %s has not", s.Name)
+				problem(row.ID, "the job has a row that is missing from %s", s.Name)
 			}
 			return err
 		case rerr != nil:

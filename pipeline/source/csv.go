@@ -112,7 +112,7 @@ func (t *table) next() (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	if end == whole && len(t.fields) == len(t.columns) && !(t.spans && t.severalRecords(t.text[:n])) {
+	if end == whole && len(t.fields) == len(t.columns) && (!t.spans || !t.severalRecords(t.text[:n])) {
 		row, err := t.row(t.line+1, t.fields)
 		if err == nil {
 			t.line++

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -34,14 +35,14 @@ func TestCSV(t *testing.T) {
 		{"all columns", "n,album,url,note\n5,x,u,\"1,2\"\n9,\xff,v,\n", Spec{IDColumn: "N", GroupColumn: "album", KeepColumns: []string{"note", "n"}},
 			[]Row{{ID: 5, URL: "u", Group: "x", Kept: []string{"1,2", "5"}}, {ID: 9, URL: "v", Group: "%FF", Kept: []string{"", "9"}}}},
 		{"too few and too many fields", "a,url\nx\nx,y\nx,y,z\n\"q\",\"r\ns\",t\nx,y", Spec{},
-			[]Row{{ID: 1, URL: "x", Bad: true}, {ID: 2, URL: "y"}, {ID: 3, URL: "x,y,z", Bad: true}, {ID: 4, URL: "\"q\",\"r\ns\",t", Bad: true}, {ID: 5, URL: "y"}}},
+			[]Row{{ID: 1, Bad: true}, {ID: 2, URL: "y"}, {ID: 3, URL: "y"}, {ID: 4, URL: "\"r"}, {ID: 5, URL: "t"}, {ID: 6, URL: "y"}}},
 		{"quotes that are none", "url\na\"b\n\"a\"b\n\"c\" \n\"d\"\n", Spec{},
-			[]Row{{ID: 1, URL: "a\"b", Bad: true}, {ID: 2, URL: "\"a\"b", Bad: true}, {ID: 3, URL: "\"c\" ", Bad: true}, {ID: 4, URL: "d"}}},
-		{"a quote that is never closed", "url,b\n1,2\n\"3,4\n5,6\n", Spec{}, []Row{{ID: 1, URL: "1"}, {ID: 2, URL: "\"3,4", Bad: true}, {ID: 3, URL: "5"}}},
-		{"a quote that is never closed, at the end", "url\na\n\"b", Spec{}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "\"b", Bad: true}}},
+			[]Row{{ID: 1, URL: "a\"b"}, {ID: 2, URL: "\"a\"b"}, {ID: 3, URL: "\"c\" "}, {ID: 4, URL: "d"}}},
+		{"a quote that is never closed", "url,b\n1,2\n\"3,4\n5,6\n", Spec{}, []Row{{ID: 1, URL: "1"}, {ID: 2, URL: "\"3"}, {ID: 3, URL: "5"}}},
+		{"a quote that is never closed, at the end", "url\na\n\"b", Spec{}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "\"b"}}},
 		{"a record that is too long", "url,b\n" + long + ",1\na,2\n", Spec{}, []Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}, {ID: 2, URL: "a"}}},
 		{"a record in quotes that is too long", "url,b\n\"c\n" + long + "\",1\na,2\n", Spec{},
-			[]Row{{ID: 1, URL: "\"c", Bad: true}, {ID: 2, URL: long[:MaxURL+1], Bad: true}, {ID: 3, URL: "a"}}},
+			[]Row{{ID: 1, URL: "\"c"}, {ID: 2, URL: long[:MaxURL+1], Bad: true}, {ID: 3, URL: "a"}}},
 		{"a URL that is too long", "url,b\n" + long[:MaxURL+2] + ",1\n" + long[:MaxURL] + ",1\n", Spec{}, []Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}, {ID: 2, URL: long[:MaxURL]}}},
 		{"only a header", "url,b", Spec{}, nil},
 	} {
@@ -52,9 +53,6 @@ func TestCSV(t *testing.T) {
 				t.Error(cmp.Diff(c.want, got))
 			}
 		})
-	}
-	if got, want := read(t, tableOf(t, "tsv", "a,b\turl\n1\t\"x\ty\"\n")), []Row{{ID: 1, URL: "x\ty"}}; !cmp.Equal(got, want) {
-		t.Error(cmp.Diff(want, got))
 	}
 }
 
@@ -106,7 +104,8 @@ func TestColumnsThatCannotBe(t *testing.T) {
 		{"csv", "a,url\n1,2\n", Spec{KeepColumns: []string{"a", "c"}}, "--keep-columns"},
 		{"csv", "", Spec{}, "empty"},
 		{"csv", "\n\n", Spec{}, "empty"},
-		{"csv", "\"a\nb\nc", Spec{}, "does not begin with"},
+		{"csv", "\"a\nb\nc", Spec{}, "its columns are \"a: choose"},
+		{"csv", strings.Repeat("a", maxRecord+1), Spec{}, "does not begin with"},
 		{"jsonl", "{\"uri\":1,\"x\":2}\n", Spec{}, "its columns are uri, x"},
 		{"jsonl", "[]\n\n{\"url\":1,\"x\":2}\n", Spec{GroupColumn: "y"}, `"y"`},
 	} {
@@ -133,9 +132,10 @@ func TestIDs(t *testing.T) {
 		{"csv", "id,url\n1,a\n-3,b\n", `record 2: id is "-3"`},
 		{"csv", "id,url\n1,a\n1099511627776,b\n", "record 2: the id 1099511627776 is not below 2^40"},
 		{"csv", "id,url\n4,a\n4,b\n", "record 2: id is 4 after 4"},
-		{"csv", "id,url\n4,a\n\"5\n6,b\n", "record 2 is broken and so has no id"},
+		{"csv", "id,url\n4,a\n\"5\n6,b\n", `record 2: id is "\"5"`},
+		{"csv", "url,id\na,4\nhttp://h/b\n", `record 2: id is "", and an id is an integer from 1 to 1099511627775; correct the record, or leave out`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"url\":\"b\"}\n", `record 2: id is ""`},
-		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"id\":5}\n", "record 2 is broken and so has no id"},
+		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"url\":\"b\",\"id\":5\n", `record 2: id is ""`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"id\":\"4\",\"url\":\"b\"}\n", "record 2: id is 4 after 4"},
 	} {
 		for _, batch := range []int{1, 5} {
@@ -166,7 +166,7 @@ func TestGrowthOfTables(t *testing.T) {
 		{"csv", "x,url\n1,\"a\"", "x,url\n1,\"a\"\r\n2,b", "b"},
 		{"csv", "x,url\n1,a", "x,url\n1,ab\n", "changed"},
 		{"csv", "x,url\n1,a\n", "y,url\n1,a\n", "changed"},
-		{"csv", "x,url\n1,a\n", "x,url\n1,a\n\"b", "\"b"},
+		{"csv", "x,url\n1,a\n", "x,url\n1,a\n\"b,c", "c"},
 		{"jsonl", "", "{\"url\":\"a\"}", "a"},
 		{"jsonl", "{\"url\":\"a\"}", "{\"url\":\"a\"}\n{\"url\":\"b\"}", "b"},
 		{"jsonl", "{\"url\":\"a\"}\n{", "{\"url\":\"a\"}\n{\"url\":\"b\"}", "changed"},
@@ -201,7 +201,7 @@ func TestGrowthOfTables(t *testing.T) {
 func TestEveryCutOfTables(t *testing.T) {
 	dir := t.TempDir()
 	lines := map[string]*rapid.Generator[string]{
-		"csv": rapid.SampledFrom([]string{"", "a,b,c", "1,2", "\"x\ny\",z,", "\"p,\"\"q\",\"\",r", "\"open", "bad\"quote,x,y", "\xff,\x00,é", "é\r", "\"\n\n\n\",,",
+		"csv": rapid.SampledFrom([]string{"", "a,b,c", "1,2", "\"x\ny\",z,", "\"p,\"\"q\",\"\",r", "\"open", "bad\"quote,x,y", "\xff,\x00,é", "é\r", "\"\n\n\n\",,", "a", "a,b,c,d", "\"a\\\",b\",c,d", "\"a\" x,http://b,c",
 			strings.Repeat("u", MaxURL+2) + ",,", "\"" + strings.Repeat("\n", 30) + "\",b,c"}),
 		"jsonl": rapid.SampledFrom([]string{"", "  ", `{"url":"a","g":"b","k":1}`, `{"url":"\u00e9\u0000","g":null}`, `{"url":7}`, `{"k":[1,2],"url":"x"}`, "{", "[1]", "\xff",
 			"{\"url\":\"\xff\x00\"}", `{"URL":"u","G":"v"}`, `{"url":"` + strings.Repeat("u", MaxURL+2) + `"}`}),
@@ -227,7 +227,7 @@ func TestEveryCutOfTables(t *testing.T) {
 }
 
 func FuzzCSV(f *testing.F) {
-	for _, seed := range []string{"url,b\n1,2\n", "a,url\r\n\"x\"\"y\",z\r\n", "url\n\"a\nb\"\n\n\"c", "url\na\"b\n\"c\"d\n,\n", "url\n\r"} {
+	for _, seed := range []string{"url,b\n1,2\n", "\"u\nv\",url\n1,2\n", "a,url\r\n\"x\"\"y\",z\r\n", "url\n\"a\nb\"\n\n\"c", "url\na\"b\n\"c\"d\n,\n", "url\n\r"} {
 		f.Add([]byte(seed), uint8(7))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
@@ -239,42 +239,42 @@ func FuzzCSV(f *testing.F) {
 		reference := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, bom)))
 		want, wantErr := reference.ReadAll()
 		if err != nil {
-			if wantErr != nil || len(want) == 0 || !hasURL(want[0]) {
-				return
+			if wantErr == nil && len(want) > 0 && hasURL(want[0]) && !strings.Contains(err.Error(), "looks like") && !ownRules(text, want[0]) {
+				t.Fatalf("%v, but there is a header %q", err, want[0])
 			}
-			t.Fatalf("%v, but there is a header %q", err, want[0])
+			return
 		}
 		defer r.Close()
 		rows, err := readAll(r, int(size)+1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		bad := 0
 		for i, row := range rows {
-			if row.ID != int64(i+1) {
-				t.Fatalf("row %d has the id %d", i+1, row.ID)
-			}
-			if row.Bad {
-				bad++
+			if row.ID != int64(i+1) || !utf8.ValidString(row.URL) {
+				t.Fatalf("row %d is %+v", i+1, row)
 			}
 		}
-		if wantErr != nil {
-			if bad == 0 {
-				t.Fatalf("no broken record was seen, and there is one: %v", wantErr)
-			}
+		damaged, first := r.(*table).Damaged()
+		if wantErr != nil || ownRules(text, want[0]) {
 			return
 		}
-		if bad > 0 || len(rows) != len(want)-1 {
-			t.Fatalf("%d rows, %d of them broken, want %d", len(rows), bad, len(want)-1)
+		if damaged > 0 || len(rows) != len(want)-1 {
+			t.Fatalf("%d rows, %d of them damaged, from %d on, want %d", len(rows), damaged, first, len(want)-1)
 		}
 		url := r.(*table).url
 		for i, row := range rows {
 			// Go's reader has \n for \r\n in quotes.
-			if got, want := strings.ReplaceAll(row.URL, "\r\n", "\n"), clean(want[i+1][url]); got != want {
-				t.Fatalf("row %d: %q, want %q", i+1, got, want)
+			if got, want := strings.ReplaceAll(row.URL, "\r\n", "\n"), clean(want[i+1][url]); got != want || row.Bad {
+				t.Fatalf("row %d: %+v, want %q", i+1, row, want)
 			}
 		}
 	})
+}
+
+// ownRules reports whether lines may end in CR, records be told apart by their URLs, or the header span lines.
+func ownRules(text []byte, header []string) bool {
+	cr := bytes.IndexByte(text, '\r') >= 0 && bytes.IndexByte(text, '\n') < 0
+	return cr || bytes.Contains(text, []byte("://")) || strings.Contains(strings.Join(header, ""), "\n")
 }
 
 func hasURL(header []string) bool {

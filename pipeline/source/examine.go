@@ -46,7 +46,7 @@ func isUTF32(head []byte) bool {
 }
 
 // refusal says what the first block of a text looks like that cannot be a list, and what to do. Both are empty if
-// it can be one. Lists may hold NUL and invalid UTF-8 here and there.
+// it can be one. Lists may hold NUL and invalid UTF-8 here and there; a line that begins as a URL shows that it is one.
 func refusal(path string, head []byte, format string) (what, remedy string) {
 	start := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
 	lower := bytes.ToLower(start[:min(len(start), 16)])
@@ -64,6 +64,11 @@ func refusal(path string, head []byte, format string) (what, remedy string) {
 	case controls(head[:min(len(head), 512)]) > 0:
 		if what, remedy = binaryKind(head); what != "" {
 			return what, remedy
+		}
+	}
+	for line := range bytes.Lines(head) {
+		if isWeb(string(line[:min(len(line), 16)])) {
+			return "", ""
 		}
 	}
 	if name := unmarkedUTF16(head); name != "" {
@@ -133,16 +138,11 @@ func unmarkedUTF16(head []byte) string {
 }
 
 // isBinary reports whether data is not text, although it may hold some. Text in an older encoding has bytes that are
-// invalid in UTF-8, but no control characters; a list of URLs has lines that begin as URLs do.
+// invalid in UTF-8, but no control characters.
 func isBinary(head []byte) bool {
 	const shortest = 32 // of less nothing can be said
 	if len(head) < shortest || controls(head) == 0 {
 		return false
-	}
-	for line := range bytes.Lines(head) {
-		if isWeb(string(line[:min(len(line), 16)])) {
-			return false
-		}
 	}
 	odd := controls(head)
 	for rest := head; len(rest) > 0; {

@@ -24,13 +24,16 @@ func TestJSONL(t *testing.T) {
 		{"all columns", `{"n":5,"album":"x","url":"u","note":{"a": 1}}` + "\n" + `{"n":"9","url":"v","album":null}`,
 			Spec{IDColumn: "n", GroupColumn: "album", KeepColumns: []string{"note", "n"}},
 			[]Row{{ID: 5, URL: "u", Group: "x", Kept: []string{`{"a": 1}`, "5"}}, {ID: 9, URL: "v", Kept: []string{"", "9"}}}},
-		{"broken lines", "{\"url\":\"a\"}\n{\"url\":\"b\"\n[]\nnull\n\"u\"\n{\"url\":7}\n{\"url\":null}\n{\"x\":\"u\"}\n{\"url\":\"c\"}{}\n#\n{\"url\":\"d\"}", Spec{},
-			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "{\"url\":\"b\"", Bad: true}, {ID: 3, URL: "[]", Bad: true}, {ID: 4, URL: "null", Bad: true}, {ID: 5, URL: "\"u\"", Bad: true},
-				{ID: 6, URL: "{\"url\":7}", Bad: true}, {ID: 7, URL: "{\"url\":null}", Bad: true}, {ID: 8, URL: "{\"x\":\"u\"}", Bad: true},
-				{ID: 9, URL: "{\"url\":\"c\"}{}", Bad: true}, {ID: 10, URL: "#", Bad: true}, {ID: 11, URL: "d"}}},
-		{"nothing but broken lines", "x\ny", Spec{}, []Row{{ID: 1, URL: "x", Bad: true}, {ID: 2, URL: "y", Bad: true}}},
-		{"a line that is too long", "{\"url\":\"a\",\"x\":\"" + long + "\"}\n{\"url\":\"b\"}\n", Spec{},
-			[]Row{{ID: 1, URL: ("{\"url\":\"a\",\"x\":\"" + long)[:MaxURL+1], Bad: true}, {ID: 2, URL: "b"}}},
+		{"broken lines", "{\"url\":\"a\"}\n{\"url\":\"b\"\n[]\nnull\n\"u\"\n{\"url\":7}\n{\"url\":null}\n{\"x\":\"u\"}\n{\"url\":\"c\"}{}\n#\n{\"url\":\"d\"}\n{\"url\":\"e\",", Spec{},
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b", Bad: true}, {ID: 3, Bad: true}, {ID: 4, Bad: true}, {ID: 5, Bad: true}, {ID: 6, URL: "7", Bad: true}, {ID: 7, Bad: true},
+				{ID: 8, Bad: true}, {ID: 9, URL: "c", Bad: true}, {ID: 10, Bad: true}, {ID: 11, URL: "d"}, {ID: 12, URL: "e", Bad: true}}},
+		{"values that JSON does not have", `{"a":NaN,"b":[-Infinity,{"c":Infinity}],"url":"u","d":NaN}` + "\n{\"url\":\"v\",\"a\":-Infinity}\n{\"url\":NaN}\n{\"url\":\"w\",\"a\":nan}", Spec{KeepColumns: []string{"a"}},
+			[]Row{{ID: 1, URL: "u", Kept: []string{"NaN"}}, {ID: 2, URL: "v", Kept: []string{"-Infinity"}}, {ID: 3, URL: "NaN", Bad: true, Kept: []string{""}}, {ID: 4, URL: "w", Bad: true, Kept: []string{""}}}},
+		{"strings that JSON does not have", "{\"url\":\"u\",\"x\":\"a\tb\\d\\u12\"}\n{\"x\":\"\\\\\",\"url\":\"v\\d\"}", Spec{}, []Row{{ID: 1, URL: "u"}, {ID: 2, URL: "v\\d"}}},
+		{"broken lines with ids", "{\"id\":3,\"url\":\"a\"}\n{\"id\":5}\n{\"id\":7,\"url\":\"b\",", Spec{IDColumn: "id"}, []Row{{ID: 3, URL: "a"}, {ID: 5, Bad: true}, {ID: 7, URL: "b", Bad: true}}},
+		{"nothing but broken lines", "x\ny", Spec{}, []Row{{ID: 1, Bad: true}, {ID: 2, Bad: true}}},
+		{"a line that is too long", "{\"url\":\"a\",\"x\":\"" + long + "\"}\n{\"x\":\"" + long + "\",\"url\":\"b\"}\n{\"url\":\"c\"}\n", Spec{},
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, Bad: true}, {ID: 3, URL: "c"}}},
 		{"a URL that is too long", "{\"url\":\"" + long[:MaxURL+2] + "\"}\n", Spec{}, []Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}}},
 		{"empty", "", Spec{}, nil},
 		{"blanks", " \n\t", Spec{}, nil},
@@ -61,6 +64,9 @@ func FuzzJSONL(f *testing.F) {
 		rows, err := readAll(r, int(size)+1)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if bytes.IndexByte(text, '\n') < 0 {
+			text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
 		}
 		key := r.(*objects).columns[r.(*objects).url]
 		for i, line := range bytes.Split(bytes.TrimPrefix(text, bom), []byte("\n")) {

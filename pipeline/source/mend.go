@@ -3,7 +3,6 @@ package source
 import (
 	"errors"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -163,19 +162,19 @@ func (t *table) inQuotes(line string, way quoting) (field string, n int) {
 
 // severalRecords reports whether the lines of a record are records of their own, so that the quote that seems to span
 // them is an open one, and the next open one seems to close it: two lines or more have the header's number of fields,
-// and a URL in the URL's column; or each line has a URL there.
+// and a URL in the URL's column; or each line has a URL that can be found.
 func (t *table) severalRecords(text string) bool {
+	fields := t.fields
+	t.fields = nil
+	defer func() { t.fields = fields }()
 	full, all, enough := 0, true, false
 	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		n := strings.Count(line, string(t.comma)) + 1
-		for range t.url {
-			_, line, _ = strings.Cut(line, string(t.comma))
-		}
-		web := isWeb(strings.TrimLeft(line, `"`))
+		t.readLine(strings.TrimRight(line, "\r\n"), plainQuotes)
+		at := t.urlAt()
+		web := at < len(t.fields) && isWeb(strings.TrimLeft(t.fields[at], `"`))
 		all = all && web
-		enough = n >= len(t.columns)
-		if web && n == len(t.columns) {
+		enough = len(t.fields) >= len(t.columns)
+		if web && len(t.fields) == len(t.columns) {
 			full++
 		}
 	}
@@ -183,12 +182,13 @@ func (t *table) severalRecords(text string) bool {
 }
 
 // urlAt returns which field has the URL in a record that may have more or fewer fields than the header: the one where
-// the header has it, counted from the left, or from the right, or the only one between the two that can be a URL.
+// the header has it, counted from the left; or if a column before it may be damaged, counted from the right, or the
+// only one between the two that can be a URL.
 func (t *table) urlAt() int {
 	web := func(i int) bool { return i >= 0 && i < len(t.fields) && isWeb(t.fields[i]) }
 	fromRight := t.url + len(t.fields) - len(t.columns)
 	switch {
-	case web(t.url) || t.url == fromRight:
+	case web(t.url) || t.url == fromRight || !t.spare(0, t.url):
 		return t.url
 	case web(fromRight):
 		return fromRight
@@ -206,23 +206,25 @@ func (t *table) urlAt() int {
 	return t.url
 }
 
+// spare reports whether one of the columns from a number to below another may hold any text, and so be damaged.
+func (t *table) spare(from, to int) bool {
+	for i := from; i < to; i++ {
+		if i != t.url && i != t.id && i != t.group {
+			return true
+		}
+	}
+	return false
+}
+
 // place returns the fields in the header's columns, as far as they are asked for, and whether the URL is among them.
-// Damage is taken to be in a column that is not asked for: the columns between it and the URL, or an end of the
-// record, keep their distance from that.
+// Damage is taken to be in a column of any text: the columns between it and the URL, or an end of the record, keep their
+// distance from that.
 func (t *table) place() (fields []string, found bool) {
 	if len(t.fields) == len(t.columns) {
 		return t.fields, true
 	}
 	at := t.urlAt()
 	atURL, atEnd := at-t.url, len(t.fields)-len(t.columns) // how far columns are moved there
-	spare := func(from, to int) bool {                      // a column from from to below to is not asked for
-		for i := from; i < to; i++ {
-			if !slices.Contains(t.wanted, i) {
-				return true
-			}
-		}
-		return false
-	}
 	get := func(i int) string {
 		if i < 0 || i >= len(t.fields) || i == at {
 			return ""
@@ -232,10 +234,10 @@ func (t *table) place() (fields []string, found bool) {
 	fields = make([]string, len(t.columns))
 	for _, i := range t.wanted {
 		near, far := 0, atURL
-		moved := spare(0, i) && !spare(i+1, t.url)
+		moved := t.spare(0, i) && !t.spare(i+1, t.url)
 		if i > t.url {
 			near, far = atURL, atEnd
-			moved = atEnd > atURL && spare(t.url+1, i) && !spare(i+1, len(t.columns))
+			moved = atEnd > atURL && t.spare(t.url+1, i) && !t.spare(i+1, len(t.columns))
 		}
 		if moved {
 			near, far = far, near

@@ -212,6 +212,14 @@ func (s *sorted) Position() Position {
 	return Position{Line: s.done.Load(), Mark: s.mark.encode()}
 }
 
+// Damaged returns what the list's own reader says.
+func (s *sorted) Damaged() (n, first int64) {
+	if l, ok := s.list.(interface{ Damaged() (n, first int64) }); ok {
+		return l.Damaged()
+	}
+	return 0, 0
+}
+
 func (s *sorted) Columns() []string { return s.mark.Columns }
 func (s *sorted) Size() int64       { return s.mark.File.Size }
 

@@ -65,7 +65,7 @@ func TestUnsortedIDsThatCannotBe(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"id,url\n2,a\n1,b\n2,c\n", "the id 2 is there more than once"},
 		{"id,url\n2,a\n1,b\n0,c\n", `record 3: id is "0"`},
-		{"id,url\n2,a\n1,b\n\"c\n", "record 3 is broken"},
+		{"id,url\n2,a\n1,b\n\"c\n", `record 3: id is "\"c"`},
 	} {
 		s := tableOf(t, "csv", c.text)
 		s.IDColumn = "id"
