@@ -240,7 +240,11 @@ func TestEveryCut(t *testing.T) {
 
 // cuts checks that a list in all its forms has these rows, whatever the batches and wherever it is interrupted.
 func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
-	form := rapid.SampledFrom([]string{"plain", "gz", "zst", "pipe"}).Draw(t, "form")
+	names := []string{"plain", "gz", "zst", "pipe", "no name"}
+	if utf8.Valid(text) {
+		names = append(names, "utf16")
+	}
+	form := rapid.SampledFrom(names).Draw(t, "form")
 	given := forms[form](path, text)
 	columns.Path, columns.Format = given.Path, given.Format
 	spec := func() Spec {
