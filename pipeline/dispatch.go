@@ -143,6 +143,9 @@ func (d *dispatcher) hand(h *held) error {
 			if h.ctx.Err() != nil {
 				return nil
 			}
+			if err := d.repeats.check(row); err != nil {
+				return err
+			}
 			t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{b: d.budget.bodies}}
 			h.take()
 			if t.suspect >= 2 {

@@ -145,6 +145,7 @@ type run struct {
 	stats   *Stats
 	budget  *budget
 	leases  *leases
+	repeats repeats
 	queue   *host.Queue[*task]
 
 	hard     context.Context         // ends when everything has to stop

@@ -105,6 +105,7 @@ func (r *run) commit(w *batch) error {
 			case err != nil:
 				return fmt.Errorf("write results: %w", err)
 			default:
+				r.repeats.note(results)
 				r.stats.commit(results)
 				if r.Keeper != nil {
 					if err := r.Keeper.Done(results); err != nil {
