@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ import (
 const beMain = "FACESCAN_TEST_BE_MAIN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beMain) != "" {
+	if os.Getenv(beMain) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		os.Exit(Main())
 	}
 	os.Setenv(beMain, "1") // also for the children that a command of this process starts

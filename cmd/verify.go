@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -137,6 +138,10 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 		spec.Path = s.Name
 		if !filepath.IsAbs(spec.Path) {
 			spec.Path = filepath.Join(filepath.Dir(job.Path()), spec.Path)
+		}
+		if info, err := os.Stat(spec.Path); err == nil && !info.Mode().IsRegular() {
+			absent("is not a regular file") // a device or a pipe, in a job file of a stranger: it may never end
+			continue
 		}
 		switch err := pipeline.VerifySource(ctx, job, s, spec, node, report); {
 		case errors.Is(err, fs.ErrNotExist):
