@@ -23,12 +23,15 @@ type Keeper interface {
 	Read(row store.Row) (Original, error)
 
 	// Keep keeps what is wanted of an image that a detector judged, and returns for each of its rows what that was.
-	// It need not be durable yet.
+	// It need not be durable yet, and nobody else sees it.
 	Keep(ctx context.Context, img Judged) ([]store.Outputs, error)
-	// Sync makes durable what was kept until now. It is called before the rows are marked done.
-	Sync() error
-	// Done tells which rows were marked done: what an earlier run made of them, and these results do not tell of, is in the way.
-	Done(results []store.Result) error
+	// Stage makes durable what was kept of these rows. It is called before they are marked done under the lease.
+	Stage(l store.Lease, results []store.Result) error
+	// Done tells that rows were marked done: what was kept of them is to be seen, and what an earlier run made and these
+	// results do not tell of is in the way.
+	Done(ctx context.Context, l store.Lease, results []store.Result) error
+	// Drop tells that rows were not marked done by this process: what was kept of them goes.
+	Drop(ids []int64) error
 	// TakeOver makes what others kept, dead processes above all, known to Find. It is called for every shard.
 	TakeOver() error
 }
@@ -43,9 +46,10 @@ type Original struct {
 // Judged is an image that a detector has judged.
 type Judged struct {
 	Original
-	Rows   []store.Row   // that it belongs to, id and URL, at least one
-	Result *store.Result // of each, but for the id
-	Kept   bool          // the body was read from where it is kept
+	Rows        []store.Row   // that it belongs to, id and URL, at least one
+	Generations []int64       // of the leases of these
+	Result      *store.Result // of each, but for the id
+	Kept        bool          // the body was read from where it is kept
 	// Room waits for memory for pixels; what it returns gives it back.
 	Room func(bytes int64) (free func(), err error)
 }
@@ -119,13 +123,16 @@ func (r *run) keep(t *task, res *store.Result) error {
 		return nil
 	}
 	ctx := t.held.ctx
-	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Result: res, Kept: t.body.kept,
+	// As precise as stores are: this tells what belongs to this result from what another process made for the row.
+	res.Time = time.Now().Truncate(time.Millisecond)
+	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Generations: []int64{t.held.now().Generation}, Result: res, Kept: t.body.kept,
 		Room: func(n int64) (func(), error) {
 			err := r.budget.pixels.reserve(ctx, n)
 			return func() { r.budget.pixels.release(n, true) }, err
 		}}
 	for _, rider := range t.riders {
 		img.Rows = append(img.Rows, rider.row)
+		img.Generations = append(img.Generations, rider.held.now().Generation)
 	}
 	outputs, err := r.Keeper.Keep(ctx, img)
 	if err != nil {

@@ -14,12 +14,13 @@ import (
 
 // shelf is a Keeper in memory.
 type shelf struct {
-	mu     sync.Mutex
-	bodies map[int64]Original
-	synced map[int64]bool // kept and synced
-	done   []int64
-	fail   error // of Keep
-	broken bool  // what is kept cannot be read
+	mu      sync.Mutex
+	bodies  map[int64]Original
+	synced  map[int64]bool // kept and synced
+	done    []int64
+	dropped int
+	fail    error // of Keep
+	broken  bool  // what is kept cannot be read
 }
 
 func newShelf() *shelf { return &shelf{bodies: map[int64]Original{}, synced: map[int64]bool{}} }
@@ -48,7 +49,7 @@ func (s *shelf) Keep(_ context.Context, img Judged) ([]store.Outputs, error) {
 	}
 	out := make([]store.Outputs, len(img.Rows))
 	for i, row := range img.Rows {
-		if img.Body == nil || len(img.Result.Faces) != 1 {
+		if img.Body == nil || len(img.Result.Faces) != 1 || img.Generations[i] == 0 || img.Result.Time.IsZero() {
 			return nil, fmt.Errorf("row %d: %d bytes, %d faces", row.ID, len(img.Body), len(img.Result.Faces))
 		}
 		s.bodies[row.ID] = Original{Body: slices.Clone(img.Body), Status: img.Status}
@@ -57,16 +58,29 @@ func (s *shelf) Keep(_ context.Context, img Judged) ([]store.Outputs, error) {
 	return out, nil
 }
 
-func (s *shelf) Sync() error {
+func (s *shelf) Stage(l store.Lease, results []store.Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id := range s.bodies {
-		s.synced[id] = true
+	for _, r := range results {
+		if r.ID < l.Lo || r.ID > l.Hi {
+			return fmt.Errorf("row %d under the lease of %d to %d", r.ID, l.Lo, l.Hi)
+		}
+		s.synced[r.ID] = true
 	}
 	return nil
 }
 
-func (s *shelf) Done(results []store.Result) error {
+func (s *shelf) Drop(ids []int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		delete(s.bodies, id)
+	}
+	s.dropped += len(ids)
+	return nil
+}
+
+func (s *shelf) Done(_ context.Context, _ store.Lease, results []store.Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range results {

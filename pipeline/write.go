@@ -57,6 +57,7 @@ func (r *run) write() error {
 type batch struct {
 	rows    map[*held][]*task
 	results map[*held][]store.Result
+	given   []int64 // rows that were given up
 	n       int
 	tokens  int
 }
@@ -71,12 +72,17 @@ func (w *batch) add(s settlement) {
 		w.rows[t.held] = append(w.rows[t.held], t)
 		if s.result != nil {
 			res := *s.result
-			res.ID, res.URL, res.Time = t.row.ID, t.row.URL, now // the store has the URL; those who watch have not
+			res.ID, res.URL = t.row.ID, t.row.URL // the store has the URL; those who watch have not
+			if res.Time.IsZero() {
+				res.Time = now.Truncate(time.Millisecond)
+			}
 			res.Outputs = t.outputs
 			if !s.task.started.IsZero() {
 				res.Took = now.Sub(s.task.started)
 			}
 			w.results[t.held] = append(w.results[t.held], res)
+		} else {
+			w.given = append(w.given, t.row.ID)
 		}
 	}
 }
@@ -86,30 +92,41 @@ func (w *batch) add(s settlement) {
 func (r *run) commit(w *batch) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.hard), writeTimeout)
 	defer cancel()
-	if r.Keeper != nil {
-		if err := r.Keeper.Sync(); err != nil {
-			return fmt.Errorf("sync what is kept: %w", err)
-		}
+	if err := r.drop(w.given); err != nil {
+		return err
 	}
 	for h, rows := range w.rows {
 		if results := w.results[h]; len(results) > 0 {
+			lease := h.now()
+			if r.Keeper != nil {
+				if err := r.Keeper.Stage(lease, results); err != nil {
+					return fmt.Errorf("sync what is kept: %w", err)
+				}
+			}
 			var err error
 			r.stats.Committing.measure(func() int {
-				err = r.session.Commit(ctx, h.now(), results)
+				err = r.session.Commit(ctx, lease, results)
 				return 0
 			})
 			switch {
 			case errors.Is(err, store.ErrLeaseLost):
 				r.stats.Refused.Add(int64(len(results)))
 				r.leases.lose(h)
+				ids := make([]int64, len(results))
+				for i := range results {
+					ids[i] = results[i].ID
+				}
+				if err := r.drop(ids); err != nil {
+					return err
+				}
 			case err != nil:
 				return fmt.Errorf("write results: %w", err)
 			default:
 				r.repeats.note(results)
 				r.stats.commit(results)
 				if r.Keeper != nil {
-					if err := r.Keeper.Done(results); err != nil {
-						return fmt.Errorf("remove what an earlier run made: %w", err)
+					if err := r.Keeper.Done(ctx, lease, results); err != nil {
+						return fmt.Errorf("give what is kept its place: %w", err)
 					}
 				}
 				if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
@@ -121,6 +138,17 @@ func (r *run) commit(w *batch) error {
 		if err := r.leases.settle(ctx, h, len(rows)); err != nil {
 			return fmt.Errorf("release a shard: %w", err)
 		}
+	}
+	return nil
+}
+
+// drop removes what was kept of rows that this process did not get done.
+func (r *run) drop(ids []int64) error {
+	if r.Keeper == nil || len(ids) == 0 {
+		return nil
+	}
+	if err := r.Keeper.Drop(ids); err != nil {
+		return fmt.Errorf("remove what was kept of rows that are not done: %w", err)
 	}
 	return nil
 }

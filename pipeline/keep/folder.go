@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/slots"
@@ -23,7 +21,6 @@ import (
 const (
 	hidden   = ".facescan" // what is not for users to see lies in a folder of this name
 	jobFile  = "job"       // in it: the token of the job whose files these are
-	syncs    = 32          // files synced at once: a journal takes many into one commit
 	knownMax = 4096        // subfolders that are remembered to exist
 )
 
@@ -35,12 +32,9 @@ type folder struct {
 	lock *slots.File
 
 	mu     sync.Mutex
-	staged []staged // files to be synced and given their names
-	serial int
-	known  map[string]bool // subfolders that exist
+	staged map[int64][]staged // by row: files that have their names only once the row is done
+	known  map[string]bool    // subfolders that exist
 }
-
-type staged struct{ temp, path string }
 
 // token is what the folder's job is called, empty when it is none's.
 func token(dir string) (string, error) {
@@ -64,7 +58,8 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, 
 	if err := claim(ctx, job, kind, dir); err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3), known: map[string]bool{}}
+	f := &folder{dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3), known: map[string]bool{},
+		staged: map[int64][]staged{}}
 	if f.lock, err = slots.Create(f.private(f.name + ".lock")); err != nil {
 		return nil, err
 	}
@@ -132,64 +127,14 @@ func random(bytes int) string {
 // private is a file of ours that users need not see.
 func (f *folder) private(name string) string { return filepath.Join(f.dir, hidden, name) }
 
-// put writes a file, which has its name from the next sync on.
-func (f *folder) put(path string, b []byte) error {
-	f.mu.Lock()
-	temps := f.private(f.name + ".tmp")
-	if f.serial++; f.serial == 1 {
-		if err := os.Mkdir(temps, draft.FolderMode); err != nil {
-			f.mu.Unlock()
-			return err
-		}
-	}
-	s := staged{filepath.Join(temps, fmt.Sprint(f.serial)), filepath.Join(f.dir, path)}
-	f.mu.Unlock()
-	if err := os.WriteFile(s.temp, b, draft.FileMode); err != nil {
-		return err
-	}
+// mkdir makes a subfolder with all above it.
+func (f *folder) mkdir(dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.staged = append(f.staged, s)
-	return nil
+	return f.mkdirLocked(dir)
 }
 
-// sync makes durable what was put, and then its name.
-func (f *folder) sync() error {
-	f.mu.Lock()
-	batch := f.staged
-	f.staged = nil
-	f.mu.Unlock()
-	if len(batch) == 0 {
-		return nil
-	}
-	dirty := map[string]bool{}
-	for _, s := range batch {
-		if err := f.mkdir(filepath.Dir(s.path), dirty); err != nil {
-			return err
-		}
-	}
-	var g errgroup.Group
-	g.SetLimit(syncs)
-	for _, s := range batch {
-		g.Go(func() error {
-			if err := syncFile(s.temp); err != nil {
-				return err
-			}
-			return os.Rename(s.temp, s.path)
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for dir := range dirty {
-		g.Go(func() error { return syncFile(dir) })
-	}
-	return g.Wait()
-}
-
-// mkdir makes a subfolder with all above it, and adds to dirty those whose entries change.
-func (f *folder) mkdir(dir string, dirty map[string]bool) error {
-	dirty[dir] = true
+func (f *folder) mkdirLocked(dir string) error {
 	if f.known[dir] || dir == f.dir {
 		return nil
 	}
@@ -198,45 +143,21 @@ func (f *folder) mkdir(dir string, dirty map[string]bool) error {
 	}
 	err := os.Mkdir(dir, draft.FolderMode)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = f.mkdir(filepath.Dir(dir), dirty); err == nil {
+		if err = f.mkdirLocked(filepath.Dir(dir)); err == nil {
 			err = os.Mkdir(dir, draft.FolderMode)
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	dirty[filepath.Dir(dir)] = true
 	f.known[dir] = true
 	return nil
 }
 
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// remove removes a file, if it is there.
-func (f *folder) remove(path string) (was bool, err error) {
-	err = os.Remove(filepath.Join(f.dir, path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// has tells whether there is such a file.
-func (f *folder) has(path string) bool {
-	_, err := os.Lstat(filepath.Join(f.dir, path))
-	return err == nil
-}
-
-// close leaves the folder; what was put and not synced is gone. A tar file that could not be sealed stays, and with it the
-// lock file, which is how others find what the dead left.
+// close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, which is how others find
+// what the dead left.
 func (f *folder) close() error {
-	err := errors.Join(os.RemoveAll(f.private(f.name+".tmp")), f.lock.Close())
+	err := errors.Join(os.RemoveAll(f.private(f.name+stageSuffix)), f.lock.Close())
 	if parts, _ := filepath.Glob(escape(f.private(f.name)) + "-*" + partSuffix); len(parts) > 0 {
 		return err
 	}
@@ -259,7 +180,7 @@ func dead(dir, own string, heir func(name string) error) error {
 			if err := heir(name); err != nil {
 				return err
 			}
-			return os.RemoveAll(filepath.Join(dir, hidden, name+".tmp"))
+			return os.RemoveAll(filepath.Join(dir, hidden, name+stageSuffix))
 		})
 		if err != nil {
 			return err

@@ -18,10 +18,12 @@ import (
 // sample is a tar file that a keeper wrote, whole.
 func sample(t testing.TB) []byte {
 	dir := t.TempDir()
-	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func(string) {})
+	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func(string) {}, func(n []note) ([]bool, error) {
+		return slices.Repeat([]bool{true}, len(n)), nil
+	})
 	ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
-	ok(t, w.add([]store.Row{row(1), row(2)}, "jpeg", pipeline.Original{Body: []byte("body"), Status: 200, FinalURL: "http://x/"}))
-	ok(t, w.add([]store.Row{row(3)}, "png", pipeline.Original{Body: bytes.Repeat([]byte("long"), 300)}))
+	ok(t, w.add([]store.Row{row(1), row(2)}, &store.Result{Format: "jpeg"}, pipeline.Original{Body: []byte("body"), Status: 200, FinalURL: "http://x/"}))
+	ok(t, w.add([]store.Row{row(3)}, &store.Result{Format: "png"}, pipeline.Original{Body: bytes.Repeat([]byte("long"), 300)}))
 	ok(t, w.close())
 	b, err := os.ReadFile(filepath.Join(dir, "sample-0001.tar"))
 	ok(t, err)
@@ -38,10 +40,11 @@ func FuzzWalk(f *testing.F) {
 		file, err := os.Open(path)
 		ok(t, err)
 		defer file.Close()
-		entries, end, err := walk(file)
+		groups, end, err := walk(file)
 		if err != nil {
 			return
 		}
+		entries := entriesOf(groups)
 		if end > int64(len(b)) {
 			t.Fatalf("entries end at %d of %d", end, len(b))
 		}

@@ -140,10 +140,10 @@ func (a *archive) inspect() error {
 		if err != nil {
 			return err
 		}
-		entries, _, err := walk(t)
+		groups, _, err := walk(t)
 		t.Close()
 		if err == nil {
-			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden, filepath.Base(a.path)+"-"+random(3)+".idx.part"), entries)
+			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden, filepath.Base(a.path)+"-"+random(3)+".idx.part"), entriesOf(groups))
 		}
 		if err != nil {
 			return err

@@ -3,15 +3,17 @@
 //
 // # Order
 //
-// What belongs to a row is durable before the row is done; Sync is called once for a batch of rows, before their
-// transaction. So a done row has what its result says it has. What a crash leaves behind without a result does no harm:
-// the row is pending, its bytes are found and read instead of downloaded, and its pictures are made again over the old ones.
+// What belongs to a row is durable before the row is done; Stage is called for a batch of rows, before their
+// transaction. It has its name only after that: a lease may be lost by then, and the row be another process's. When a
+// process dies in between, whoever comes next gives its files their names, or removes them, as the results of the rows
+// tell (stage.go). So a done row has what its result says it has, made of the same image.
 //
 // # Bytes
 //
 // They go into tar files, for any tar to read: the entry of row 1 is 000/000001.jpg. A process writes its own file, in a
-// hidden place; at a GiB it is sealed: ended, indexed, and given its name. Rows that share a download share its bytes, by hard
-// links in the tar. A file whose process died is sealed by the next that comes along, cut back to its last whole entry.
+// hidden place; at a GiB it is sealed: ended, indexed, and given its name, without rows that another process got done. Rows
+// that share a download share its bytes, by hard links in the tar. A file whose process died is sealed by the next that
+// comes along, cut back to its last whole entry; what it has of rows that are pending is read instead of downloaded.
 // An index beside each file lists where rows are; it can be made again from the file. An entry carries the row's id, its
 // URL and a checksum, so that neither a damaged one nor another list's is taken for the row's. Only images that a detector
 // judged are kept: a failure is to be downloaded again, or there would be no point in trying.
@@ -88,7 +90,11 @@ type Keeper struct {
 	bodies, crops, blurred *folder // nil where not wanted
 	writer                 *writer // of bodies; nil likewise
 	library                library
+	left                   []left // folders of earlier runs
 }
+
+// left is a folder of the job that this run does not write into.
+type left struct{ kind, dir string }
 
 var _ pipeline.Keeper = (*Keeper)(nil)
 
@@ -112,7 +118,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 		}
 	}
 	if k.bodies != nil {
-		k.writer = newWriter(k.bodies, o.TarSize, func(string) { k.rescan() })
+		k.writer = newWriter(k.bodies, o.TarSize, func(string) { k.rescan() }, k.wanted)
 		k.library.add(k.bodies.dir)
 	}
 	if err := k.earlier(ctx); err != nil {
@@ -127,10 +133,13 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 			k.bars[i].Store(math.MaxInt64)
 		}
 	}
+	if err := k.TakeOver(); err != nil {
+		return nil, err
+	}
 	if k.bodies == nil && k.crops == nil && k.blurred == nil && k.sampler == nil && len(k.library.dirs) == 0 {
 		return nil, nil
 	}
-	return k, k.TakeOver()
+	return k, nil
 }
 
 // earlier adds the folders where the job's bytes were kept before, as far as they are there.
@@ -148,6 +157,9 @@ func (k *Keeper) earlier(ctx context.Context) error {
 		}
 		is, err := token(dir)
 		here := err == nil && is == theirs
+		if here {
+			k.left = append(k.left, left{kind, dir})
+		}
 		switch {
 		case kind == "keep" && here:
 			k.library.add(dir)
@@ -169,20 +181,16 @@ func (k *Keeper) rescan() {
 
 // TakeOver implements pipeline.Keeper.
 func (k *Keeper) TakeOver() error {
-	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
-		if f == nil {
-			continue
-		}
-		if err := dead(f.dir, f.name, func(name string) error { return inherit(f.dir, name) }); err != nil {
-			return full(err)
+	for kind, f := range map[string]*folder{"keep": k.bodies, "crops": k.crops, "blurred": k.blurred} {
+		if f != nil {
+			if err := k.heir(kind, f.dir, f.name); err != nil {
+				return full(err)
+			}
 		}
 	}
-	for _, s := range k.library.dirs {
-		if k.bodies != nil && s.dir == k.bodies.dir {
-			continue
-		}
-		if err := dead(s.dir, "", func(name string) error { return inherit(s.dir, name) }); err != nil {
-			k.o.Log.Warn("cannot take over what was kept; rows may be downloaded again", "folder", s.dir, "error", err)
+	for _, l := range k.left {
+		if err := k.heir(l.kind, l.dir, ""); err != nil {
+			k.o.Log.Warn("cannot take over what a process that died left", "folder", l.dir, "error", err)
 		}
 	}
 	k.rescan()
@@ -265,7 +273,7 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs
 		blur(picture, img.Result.Faces)
 		b, err := turbo.Encode(picture, blurQuality)
 		for i := 0; i < len(img.Rows) && err == nil; i++ {
-			err = k.blurred.put(export.BlurredOf(img.Rows[i].ID), b)
+			err = k.blurred.put(stagedOf(img, i, 0), b)
 		}
 		if err != nil {
 			return nil, full(err)
@@ -273,6 +281,11 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs
 		add(out, store.Blurred)
 	}
 	return out, nil
+}
+
+// stagedOf is a file of an image's n-th row.
+func stagedOf(img pipeline.Judged, n, face int) staged {
+	return staged{id: img.Rows[n].ID, face: face, generation: img.Generations[n], time: img.Result.Time.UnixMilli()}
 }
 
 func add(out []store.Outputs, o store.Outputs) {
@@ -305,7 +318,7 @@ func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	return k.writer.add(rows, img.Result.Format, img.Original)
+	return k.writer.add(rows, img.Result, img.Original)
 }
 
 // colour is the picture in colour, nil when it cannot be had although the image was judged. It takes memory until it is
@@ -332,8 +345,8 @@ func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Judged) error {
 		if err != nil {
 			return err
 		}
-		for _, row := range img.Rows {
-			if err := k.crops.put(export.CropOf(row.ID, i+1), b); err != nil {
+		for n := range img.Rows {
+			if err := k.crops.put(stagedOf(img, n, i+1), b); err != nil {
 				return err
 			}
 		}
@@ -392,16 +405,11 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 	return nil
 }
 
-// Sync implements pipeline.Keeper.
-func (k *Keeper) Sync() error {
-	if k.writer != nil {
-		if err := k.writer.sync(); err != nil {
-			return full(err)
-		}
-	}
-	for _, f := range []*folder{k.crops, k.blurred} {
+// galleries are the folders of pictures that this run writes into.
+func (k *Keeper) galleries(do func(p pictures, f *folder) error) error {
+	for kind, f := range map[string]*folder{"crops": k.crops, "blurred": k.blurred} {
 		if f != nil {
-			if err := f.sync(); err != nil {
+			if err := do(picturesOf(kind, f.dir), f); err != nil {
 				return full(err)
 			}
 		}
@@ -409,50 +417,72 @@ func (k *Keeper) Sync() error {
 	return nil
 }
 
+// Stage implements pipeline.Keeper.
+func (k *Keeper) Stage(l store.Lease, results []store.Result) error {
+	if k.writer != nil {
+		if err := k.writer.sync(); err != nil {
+			return full(err)
+		}
+	}
+	return k.galleries(func(p pictures, f *folder) error {
+		for i := range results {
+			r := &results[i]
+			if len(p.surplus(r)) == 0 {
+				continue
+			}
+			mark := staged{id: r.ID, mark: true, generation: l.Generation, time: r.Time.UnixMilli()}
+			if err := f.put(mark, nil); err != nil {
+				return err
+			}
+		}
+		return f.sync(results)
+	})
+}
+
 // Done implements pipeline.Keeper.
-func (k *Keeper) Done(results []store.Result) error {
+func (k *Keeper) Done(ctx context.Context, l store.Lease, results []store.Result) error {
+	if k.writer != nil {
+		if err := k.writer.settle(idsOf(results), true); err != nil {
+			return full(err)
+		}
+	}
+	return k.galleries(func(p pictures, f *folder) error {
+		for i := range results {
+			if err := k.settle(ctx, p, f, &results[i], l.Expires); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Drop implements pipeline.Keeper.
+func (k *Keeper) Drop(ids []int64) error {
+	if k.writer != nil {
+		if err := k.writer.settle(ids, false); err != nil {
+			return full(err)
+		}
+	}
+	return k.galleries(func(_ pictures, f *folder) error { return f.drop(ids) })
+}
+
+func idsOf(results []store.Result) []int64 {
+	ids := make([]int64, len(results))
 	for i := range results {
-		r := &results[i]
-		if k.crops != nil {
-			if err := k.removeCrops(r); err != nil {
-				return err
-			}
-		}
-		if k.blurred != nil && r.Outputs&store.Blurred == 0 {
-			if _, err := k.blurred.remove(export.BlurredOf(r.ID)); err != nil {
-				return err
-			}
-		}
+		ids[i] = results[i].ID
 	}
-	return nil
+	return ids
 }
 
-// removeCrops removes crops that an earlier verdict made, beyond those of this one. The last goes first, so that a crash
-// leaves no gap behind which some would be overlooked.
-func (k *Keeper) removeCrops(r *store.Result) error {
-	first := 1
-	if r.Outputs&store.Crops != 0 {
-		first += len(r.Faces)
-	}
-	last := first
-	for k.crops.has(export.CropOf(r.ID, last)) {
-		last++
-	}
-	for face := last - 1; face >= first; face-- {
-		if _, err := k.crops.remove(export.CropOf(r.ID, face)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close seals what is being written and leaves the folders.
+// Close seals what is being written and leaves the folders. What waits for a commit of which nothing was heard is treated
+// as the dead's is.
 func (k *Keeper) Close() error {
 	var errs []error
 	if k.writer != nil {
 		errs = append(errs, k.writer.close())
 	}
 	k.library.close()
+	errs = append(errs, k.galleries(func(p pictures, f *folder) error { return p.repair(context.Background(), k.o.Job, f.stage()) }))
 	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
 		if f != nil {
 			errs = append(errs, f.close())

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,22 +94,43 @@ func free(int64) (func(), error) { return func() {}, nil }
 // judged is an image of the rows with these ids.
 func judged(body []byte, format string, faces []store.Face, ids ...int64) pipeline.Judged {
 	img := pipeline.Judged{Original: pipeline.Original{Body: body, Status: 200, FinalURL: "http://elsewhere/x"}, Room: free,
-		Result: &store.Result{Status: store.OK, Format: format, Faces: faces, Detector: "test/1"}}
+		Result: &store.Result{Status: store.OK, Format: format, Faces: faces, Detector: "test/1", Time: now()}}
 	if c, _, err := image.DecodeConfig(bytes.NewReader(body)); err == nil {
 		img.Result.Width, img.Result.Height = c.Width, c.Height
 	}
 	for _, id := range ids {
 		img.Rows = append(img.Rows, row(id))
+		img.Generations = append(img.Generations, 1)
 	}
 	return img
 }
 
-// keep keeps and syncs an image, and holds all its rows to having the same outputs, which it returns.
+var clock atomic.Int64
+
+// now is another time with every call, as precise as stores are.
+func now() time.Time { return time.UnixMilli(1_700_000_000_000 + clock.Add(1)) }
+
+// lease is a lease that holds for long.
+func lease() store.Lease { return store.Lease{Generation: 1, Expires: time.Now().Add(time.Hour)} }
+
+// resultsOf are the results of an image's rows.
+func resultsOf(img pipeline.Judged, out []store.Outputs) (results []store.Result) {
+	for i, row := range img.Rows {
+		r := *img.Result
+		r.ID, r.URL, r.Outputs = row.ID, row.URL, out[i]
+		results = append(results, r)
+	}
+	return results
+}
+
+// keep keeps an image up to the end, and holds all its rows to having the same outputs, which it returns. The job
+// itself does not hear of it.
 func (k *Keeper) keep(t testing.TB, img pipeline.Judged) store.Outputs {
 	t.Helper()
 	out, err := k.Keep(context.Background(), img)
 	ok(t, err)
-	ok(t, k.Sync())
+	ok(t, k.Stage(lease(), resultsOf(img, out)))
+	ok(t, k.Done(context.Background(), lease(), resultsOf(img, out)))
 	for _, o := range out {
 		if o != out[0] || len(out) != len(img.Rows) {
 			t.Fatalf("outputs %v of %d rows", out, len(img.Rows))
@@ -283,12 +305,13 @@ func TestCrashInTheMidst(t *testing.T) {
 	shared.Rows[1].URL = row(2).URL
 	k.keep(t, shared)
 	k.keep(t, judged([]byte("third"), "gif", nil, 4))
-	size := k.writer.size
+	part := k.writer.parts[0]
+	size := part.size
 	whole := map[int64]int64{} // from which length on a row is there
-	for _, e := range k.writer.entries {
+	for _, e := range part.entries {
 		whole[e.id] = e.at + e.size
 	}
-	whole[3] = k.writer.entries[3].at // its link lies between the bytes and the next entry
+	whole[3] = part.entries[3].at // its link lies between the bytes and the next entry
 	for cut := int64(0); cut <= size; cut += 61 {
 		copied := copyDead(t, dir)
 		parts, err := filepath.Glob(filepath.Join(copied, hidden, "*"+partSuffix))
@@ -320,7 +343,7 @@ func TestPowerCut(t *testing.T) {
 	defer k.Close()
 	k.keep(t, judged([]byte("first"), "jpeg", nil, 1))
 	k.keep(t, judged(bytes.Repeat([]byte("second"), 2000), "jpeg", nil, 2))
-	e := k.writer.entries[1]
+	e := k.writer.parts[0].entries[1]
 	for at := e.at; at < e.at+e.size; at += 1009 {
 		copied := copyDead(t, dir)
 		parts, err := filepath.Glob(filepath.Join(copied, hidden, "*"+partSuffix))
@@ -520,7 +543,7 @@ func TestSeenByOthers(t *testing.T) {
 	if o, err := b.Read(row(1)); err != nil || string(o.Body) != "a" {
 		t.Errorf("what the dead left: %q, %v", o.Body, err)
 	}
-	a.writer.reset()
+	a.writer.drop(a.writer.parts[0])
 	c := start(t, Options{Job: job, Bodies: dir})
 	c.keep(t, judged([]byte("c"), "jpeg", nil, 2))
 	ok(t, c.Close())

@@ -168,10 +168,7 @@ func TestJudgedAnew(t *testing.T) {
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
 	settle := func(id int64, faces []store.Face) {
 		t.Helper()
-		img := judged(body, "jpeg", faces, id)
-		res := *img.Result
-		res.ID, res.Outputs = id, k.keep(t, img)
-		ok(t, k.Done([]store.Result{res}))
+		k.keep(t, judged(body, "jpeg", faces, id))
 	}
 	names := func(dir string) []string { return slices.Sorted(maps.Keys(files(t, dir))) }
 	for id := int64(1); id <= 3; id++ {
@@ -179,41 +176,14 @@ func TestJudgedAnew(t *testing.T) {
 	}
 	settle(1, twoFaces[:1])
 	settle(2, nil)
-	ok(t, k.Done([]store.Result{{ID: 3, Status: store.Failed, Reason: store.Timeout}, {ID: 4, Status: store.Failed}}))
+	failed := []store.Result{{ID: 3, Status: store.Failed, Reason: store.Timeout, Time: now()}, {ID: 4, Status: store.Failed, Time: now()}}
+	ok(t, k.Stage(lease(), failed))
+	ok(t, k.Done(t.Context(), lease(), failed))
 	if got := names(crops); !slices.Equal(got, []string{"000/000001-1.jpg"}) {
 		t.Errorf("crops %v", got)
 	}
 	if got := names(blurred); !slices.Equal(got, []string{"000/000001.jpg", "000/000002.jpg"}) {
 		t.Errorf("blurred %v", got)
-	}
-}
-
-// TestUnsynced has no file under its name before it is synced, and none at all when the process dies before.
-func TestUnsynced(t *testing.T) {
-	dir, job := t.TempDir(), newJob(t)
-	k := start(t, Options{Job: job, Blurred: dir})
-	defer k.Close()
-	img := judged(drawn(t, "jpeg", 50, 50), "jpeg", nil, 1)
-	_, err := k.Keep(context.Background(), img)
-	ok(t, err)
-	if got := files(t, dir); len(got) > 0 {
-		t.Errorf("%d files before the sync", len(got))
-	}
-	copied := copyDead(t, dir)
-	if left := leftOver(t, copied); len(left) != 2 {
-		t.Errorf("a process that died left %v", left)
-	}
-	heir := start(t, Options{Job: job, Blurred: copied})
-	if got := files(t, copied); len(got) > 0 {
-		t.Errorf("%d files of a dead process", len(got))
-	}
-	ok(t, heir.Close())
-	if left := leftOver(t, copied); len(left) > 0 {
-		t.Errorf("still left over: %v", left)
-	}
-	ok(t, k.Sync())
-	if got := files(t, dir); len(got) != 1 {
-		t.Errorf("%d files after the sync", len(got))
 	}
 }
 
@@ -355,12 +325,16 @@ func TestTogether(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				id := int64(w*each + i + 1)
-				out, err := k.Keep(context.Background(), judged(body, "jpeg", twoFaces, id))
+				img := judged(body, "jpeg", twoFaces, id)
+				out, err := k.Keep(context.Background(), img)
 				if err == nil && out[0] != store.KeptBody|store.Crops|store.Blurred {
 					err = fmt.Errorf("row %d: outputs %v", id, out)
 				}
-				if err == nil && i%7 == 0 {
-					err = k.Done([]store.Result{{ID: id, Status: store.OK, Faces: twoFaces, Outputs: out[0]}})
+				if err == nil {
+					err = k.Stage(lease(), resultsOf(img, out))
+				}
+				if err == nil {
+					err = k.Done(context.Background(), lease(), resultsOf(img, out))
 				}
 				if err != nil {
 					errs <- err
@@ -369,31 +343,11 @@ func TestTogether(t *testing.T) {
 			}
 		})
 	}
-	stop := make(chan struct{})
-	synced := make(chan error)
-	go func() {
-		for {
-			err := k.Sync()
-			select {
-			case <-stop:
-				synced <- err
-				return
-			default:
-				if err != nil {
-					synced <- err
-					return
-				}
-			}
-		}
-	}()
 	wg.Wait()
-	close(stop)
-	ok(t, <-synced)
 	close(errs)
 	for err := range errs {
 		t.Error(err)
 	}
-	ok(t, k.Sync())
 	ok(t, k.Close())
 	if a, b, c := len(members(t, bodies)), len(files(t, crops)), len(files(t, blurred)); a != workers*each || b != 2*a || c != a {
 		t.Errorf("%d bodies, %d crops, %d blurred", a, b, c)

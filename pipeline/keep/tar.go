@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,7 +29,9 @@ const (
 	tarEntries = 100_000     // rows in a tar file at most
 	tarSize    = 1 << 30     // bytes of one, about
 	partSuffix = ".tar.part" // of one that is being written
-	comment    = "comment"   // the record of an entry's extended header that other programs pass over: a note, as JSON
+	// of one that takes its place without some rows
+	compactSuffix = ".less"
+	comment       = "comment" // the record of an entry's extended header that other programs pass over: a note, as JSON
 )
 
 // note is what an entry says besides its name.
@@ -41,6 +41,7 @@ type note struct {
 	Status   int    `json:"http_status,omitempty"`
 	FinalURL string `json:"final_url,omitempty"`
 	CRC32C   uint32 `json:"crc32c,omitempty"` // of the body
+	Time     int64  `json:"time,omitempty"`   // of the result that it was kept for, in Unix milliseconds
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -51,50 +52,77 @@ var errDamaged = errors.New("damaged")
 // entry is where in a tar file a row's body is: from its first header to the padding behind it.
 type entry struct{ id, at, size int64 }
 
-// writer appends to a tar file of this process until that is large enough, then begins another.
+// writer appends to a tar file of this process until that is large enough, then begins another. A file that is full is
+// sealed once it is known of each of its rows whether it became done; those that did not are left out.
 type writer struct {
 	folder *folder
 	limit  int64
-	sealed func(base string) // a tar file has its name
+	sealed func(base string)                  // a tar file has its name
+	wanted func(notes []note) ([]bool, error) // of rows of which nothing is known at the end
 
-	mu      sync.Mutex
-	serial  int
-	file    *os.File // nil between files
+	mu     sync.Mutex
+	serial int
+	parts  []*part // the last one is appended to, unless it is full
+	failed error   // a write that failed has left something behind: the files can only be sealed
+}
+
+// part is a tar file that is being written.
+type part struct {
+	base    string // its path without a suffix
+	file    *os.File
 	w       *bufio.Writer
 	size    int64
 	unsaved int64
+	full    bool
 	entries []entry
 	byID    map[int64]entry
-	failed  error // a write that failed has left something behind: the file can only be sealed
+	open    map[int64]bool // rows of which it is not known whether they become done
+	refused map[entry]bool // those of rows that did not
 }
 
-func newWriter(f *folder, limit int64, sealed func(string)) *writer {
+func newWriter(f *folder, limit int64, sealed func(string), wanted func([]note) ([]bool, error)) *writer {
 	if limit <= 0 {
 		limit = tarSize
 	}
-	return &writer{folder: f, limit: limit, sealed: sealed, byID: map[int64]entry{}}
+	return &writer{folder: f, limit: limit, sealed: sealed, wanted: wanted}
 }
 
-// base is the path of the tar file that is being written, without a suffix.
-func (w *writer) base() string { return fmt.Sprintf("%s-%04d", w.folder.name, w.serial) }
+// item is a row of an entry.
+type item struct {
+	name string
+	note note
+}
 
-// add appends a body for rows that share it: an entry with the bytes for the first, hard links to it for the others.
-func (w *writer) add(rows []store.Row, format string, o pipeline.Original) (err error) {
-	name := export.KeptOf(rows[0].ID, format)
-	head, err := header(tar.Header{Name: name, Size: int64(len(o.Body))}, note{ID: rows[0].ID, URL: shown(rows[0].URL),
-		Status: o.Status, FinalURL: shown(o.FinalURL), CRC32C: crc32.Checksum(o.Body, castagnoli)})
+// pack makes an entry with a body for rows that share it: the first has the bytes, the others hard links to it. It
+// returns the parts to be written, and how many bytes of them lie before the links.
+func pack(items []item, body []byte) (parts [][]byte, size int64, err error) {
+	head, err := header(tar.Header{Name: items[0].name, Size: int64(len(body))}, items[0].note)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	pad := padding(int64(len(o.Body)))
-	parts := [][]byte{head, o.Body, make([]byte, pad)}
-	for _, row := range rows[1:] {
-		link, err := header(tar.Header{Typeflag: tar.TypeLink, Name: export.KeptOf(row.ID, format), Linkname: name},
-			note{ID: row.ID, URL: shown(row.URL)})
+	pad := padding(int64(len(body)))
+	parts = [][]byte{head, body, make([]byte, pad)}
+	for _, i := range items[1:] {
+		link, err := header(tar.Header{Typeflag: tar.TypeLink, Name: i.name, Linkname: items[0].name}, i.note)
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
 		parts = append(parts, link)
+	}
+	return parts, int64(len(head)) + int64(len(body)) + pad, nil
+}
+
+// add appends a body for rows that share it.
+func (w *writer) add(rows []store.Row, r *store.Result, o pipeline.Original) (err error) {
+	items := make([]item, len(rows))
+	for i, row := range rows {
+		items[i] = item{export.KeptOf(row.ID, r.Format), note{ID: row.ID, URL: shown(row.URL), Time: r.Time.UnixMilli()}}
+	}
+	n := &items[0].note
+	n.Status, n.FinalURL, n.CRC32C = o.Status, shown(o.FinalURL), crc32.Checksum(o.Body, castagnoli)
+	parts, size, err := pack(items, o.Body)
+	if err != nil {
+		return err
 	}
 
 	w.mu.Lock()
@@ -103,29 +131,65 @@ func (w *writer) add(rows []store.Row, format string, o pipeline.Original) (err 
 		return w.failed
 	}
 	defer func() { w.failed = err }()
-	if w.file == nil {
-		if err := w.begin(); err != nil {
+	p := w.current()
+	if p == nil {
+		if p, err = w.begin(); err != nil {
 			return err
 		}
 	}
-	at := w.size
-	for _, p := range parts {
-		if _, err := w.w.Write(p); err != nil {
+	at := p.size
+	for _, b := range parts {
+		if _, err := p.w.Write(b); err != nil {
 			return err
 		}
-		w.size += int64(len(p))
-		w.unsaved += int64(len(p))
+		p.size += int64(len(b))
+		p.unsaved += int64(len(b))
 	}
 	for _, row := range rows {
-		e := entry{row.ID, at, int64(len(head)) + int64(len(o.Body)) + pad}
-		w.entries = append(w.entries, e)
-		w.byID[row.ID] = e
+		e := entry{row.ID, at, size}
+		p.entries = append(p.entries, e)
+		p.byID[row.ID] = e
+		p.open[row.ID] = true
 	}
-	if w.size >= w.limit || len(w.entries) >= tarEntries {
-		return w.seal()
+	p.full = p.size >= w.limit || len(p.entries) >= tarEntries
+	if p.unsaved >= syncEvery {
+		return p.save()
 	}
-	if w.unsaved >= syncEvery {
-		return w.save()
+	return nil
+}
+
+// current is the part to append to, nil when one has to be begun.
+func (w *writer) current() *part {
+	if n := len(w.parts); n > 0 && !w.parts[n-1].full {
+		return w.parts[n-1]
+	}
+	return nil
+}
+
+// settle notes of rows whether they became done, and seals what is full and waited for that.
+func (w *writer) settle(ids []int64, done bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.parts {
+		for _, id := range ids {
+			if p.open[id] {
+				delete(p.open, id)
+				if !done {
+					p.refused[p.byID[id]] = true
+					delete(p.byID, id)
+				}
+			}
+		}
+	}
+	if w.failed != nil {
+		return nil // which was told
+	}
+	for _, p := range slices.Clone(w.parts) {
+		if p.full && len(p.open) == 0 {
+			if w.failed = w.seal(p); w.failed != nil {
+				return w.failed
+			}
+		}
 	}
 	return nil
 }
@@ -152,96 +216,153 @@ func noteOf(h *tar.Header) (n note, err error) {
 
 func padding(size int64) int64 { return -size & (block - 1) }
 
-func (w *writer) begin() error {
+func (w *writer) begin() (*part, error) {
 	w.serial++
-	f, err := os.OpenFile(w.folder.private(w.base()+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, draft.FileMode)
+	p := &part{base: fmt.Sprintf("%s-%04d", w.folder.name, w.serial), byID: map[int64]entry{}, open: map[int64]bool{}, refused: map[entry]bool{}}
+	f, err := os.OpenFile(w.folder.private(p.base+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, draft.FileMode)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	w.file, w.w, w.size, w.unsaved = f, bufio.NewWriterSize(f, 64<<10), 0, 0
-	return syncFile(w.folder.private(""))
+	p.file, p.w = f, bufio.NewWriterSize(f, 64<<10)
+	w.parts = append(w.parts, p)
+	return p, syncFile(w.folder.private(""))
 }
 
-func (w *writer) save() error {
-	if w.file == nil || w.unsaved == 0 {
+func (p *part) save() error {
+	if p.unsaved == 0 {
 		return nil
 	}
-	w.unsaved = 0
-	return errors.Join(w.w.Flush(), w.file.Sync())
+	p.unsaved = 0
+	return errors.Join(p.w.Flush(), p.file.Sync())
 }
 
 // sync makes durable what was added.
 func (w *writer) sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.failed == nil {
-		w.failed = w.save()
+	for _, p := range w.parts {
+		if w.failed == nil {
+			w.failed = p.save()
+		}
 	}
 	return w.failed
 }
 
-// find tells where in the file that is being written a row is.
+// find tells where in the files that are being written a row is.
 func (w *writer) find(id int64) (entry, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e, ok := w.byID[id]
-	return e, ok
+	for _, p := range w.parts {
+		if e, ok := p.byID[id]; ok {
+			return e, true
+		}
+	}
+	return entry{}, false
 }
 
-// read reads an entry of that file; not ok when it is not in it any more.
+// read reads an entry of those files; not ok when it is in none any more.
 func (w *writer) read(e entry) (b []byte, ok bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.byID[e.id] != e {
-		return nil, false, nil
+	for _, p := range w.parts {
+		if p.byID[e.id] != e {
+			continue
+		}
+		if err := p.w.Flush(); err != nil {
+			return nil, true, err
+		}
+		b = make([]byte, e.size)
+		_, err = p.file.ReadAt(b, e.at)
+		return b, true, err
 	}
-	if err := w.w.Flush(); err != nil {
-		return nil, true, err
-	}
-	b = make([]byte, e.size)
-	_, err = w.file.ReadAt(b, e.at)
-	return b, true, err
+	return nil, false, nil
 }
 
-// seal ends the file and gives it its name.
-func (w *writer) seal() error {
-	if err := w.w.Flush(); err != nil {
+// seal ends a file, without the rows that were refused, and gives it its name.
+func (w *writer) seal(p *part) (err error) {
+	if err := p.w.Flush(); err != nil {
 		return err
 	}
-	if err := seal(w.file, w.folder.dir, w.base(), w.size, w.entries); err != nil {
+	size, entries := p.size, p.entries
+	if len(p.refused) > 0 {
+		if p.file, entries, size, err = compact(p.file, size, func(notes []note) ([]bool, error) {
+			keep := make([]bool, len(notes))
+			for i := range notes {
+				keep[i] = !p.refused[p.entries[i]] // in the same order
+			}
+			return keep, nil
+		}); err != nil {
+			return err
+		}
+	}
+	if len(entries) == 0 {
+		err = os.Remove(p.file.Name())
+	} else {
+		err = seal(p.file, w.folder.dir, p.base, size, entries)
+	}
+	if err != nil {
 		return err
 	}
-	base := w.base()
-	w.reset()
-	w.sealed(base)
+	w.drop(p)
+	if len(entries) > 0 {
+		w.sealed(p.base)
+	}
 	return nil
 }
 
-func (w *writer) reset() {
-	w.file.Close() // after it was synced, nothing can go wrong that matters
-	w.file, w.entries = nil, nil
-	clear(w.byID)
+func (w *writer) drop(p *part) {
+	p.file.Close() // after it was synced, nothing can go wrong that matters
+	w.parts = slices.DeleteFunc(w.parts, func(o *part) bool { return o == p })
 }
 
-// close seals the file. After a failure it is left to whoever inherits it.
+// close seals the files. After a failure they are left to whoever inherits them.
 func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.file == nil {
-		return nil
-	}
 	defer func() {
-		if w.file != nil {
-			w.reset()
+		for len(w.parts) > 0 {
+			w.drop(w.parts[0])
 		}
 	}()
-	switch {
-	case w.failed != nil: // which was told
-		return nil
-	case len(w.entries) == 0:
-		return os.Remove(w.file.Name())
+	for len(w.parts) > 0 && w.failed == nil {
+		p := w.parts[0]
+		if w.failed = w.decide(p); w.failed == nil {
+			w.failed = w.seal(p)
+		}
+		if w.failed != nil {
+			return w.failed
+		}
 	}
-	return w.seal()
+	return nil // a failure was told
+}
+
+// decide finds out about the rows of which nothing is known.
+func (w *writer) decide(p *part) error {
+	if len(p.open) == 0 {
+		return nil
+	}
+	if err := p.w.Flush(); err != nil {
+		return err
+	}
+	groups, _, err := walk(p.file)
+	if err != nil {
+		return err
+	}
+	var notes []note
+	for _, g := range groups {
+		for _, i := range g.items {
+			if p.open[i.note.ID] {
+				notes = append(notes, i.note)
+			}
+		}
+	}
+	keep, err := w.wanted(notes)
+	for i, n := range notes {
+		if err == nil && !keep[i] {
+			p.refused[p.byID[n.ID]] = true
+		}
+	}
+	return err
 }
 
 // seal ends a tar file of so many bytes and gives it its name, after its index has one.
@@ -263,82 +384,6 @@ func seal(f *os.File, dir, base string, size int64, entries []entry) error {
 		return err
 	}
 	return errors.Join(syncFile(dir), syncFile(filepath.Join(dir, hidden)))
-}
-
-// inherit seals the files that a dead process was writing.
-func inherit(dir, name string) error {
-	parts, err := filepath.Glob(filepath.Join(escape(dir), hidden, name+"-*"+partSuffix))
-	if err != nil {
-		return err
-	}
-	for _, part := range parts {
-		err := func() error {
-			f, err := os.OpenFile(part, os.O_RDWR, 0)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			entries, size, err := walk(f)
-			if err != nil {
-				return err
-			}
-			if len(entries) == 0 {
-				return os.Remove(part)
-			}
-			return seal(f, dir, strings.TrimSuffix(filepath.Base(part), partSuffix), size, entries)
-		}()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// walk lists the whole entries of a tar file, up to one that is cut or damaged, and tells where they end. Bodies are looked
-// at only where a power cut can have damaged them: behind the last sync.
-func walk(f *os.File) (entries []entry, end int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	r := tar.NewReader(f)
-	var body entry
-	for {
-		h, err := r.Next()
-		if err != nil { // the end, whole or not
-			return entries, end, nil
-		}
-		n, err := noteOf(h)
-		if err != nil {
-			return entries, end, nil
-		}
-		data, err := f.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return nil, 0, err
-		}
-		next := data
-		if h.Typeflag != tar.TypeLink {
-			next += h.Size + padding(h.Size)
-			if next > info.Size() {
-				return entries, end, nil
-			}
-			body = entry{n.ID, end, next - end}
-			if next > info.Size()-2*syncEvery {
-				b := make([]byte, body.size)
-				if _, err := f.ReadAt(b, body.at); err != nil {
-					return nil, 0, err
-				}
-				if _, _, err := parse(b); err != nil {
-					return entries, end, nil
-				}
-			}
-		}
-		entries = append(entries, entry{n.ID, body.at, body.size})
-		end = next
-	}
 }
 
 // parse reads an entry: the body, which is a part of b, and what the download told of it.

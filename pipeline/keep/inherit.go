@@ -1,0 +1,264 @@
+package keep
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"facescan/store"
+	"facescan/store/draft"
+)
+
+// heir finishes what dead processes left in a folder.
+func (k *Keeper) heir(kind, dir, own string) error {
+	return dead(dir, own, func(name string) error {
+		if kind == "keep" {
+			defer k.rescan() // two that died may have kept the same row
+			return inherit(dir, name, k.wanted)
+		}
+		return picturesOf(kind, dir).repair(context.Background(), k.o.Job, filepath.Join(dir, hidden, name+stageSuffix))
+	})
+}
+
+func picturesOf(kind, dir string) pictures {
+	if kind == "crops" {
+		return pictures{dir, store.Crops}
+	}
+	return pictures{dir, store.Blurred}
+}
+
+// wanted tells which entries of a tar file that was not sealed are: those of rows whose result they were kept for, and,
+// unless the row is kept elsewhere too, those of rows that are still pending or were judged by what is kept of them.
+func (k *Keeper) wanted(notes []note) ([]bool, error) {
+	results := map[int64]store.Result{}
+	ids := make([]int64, len(notes))
+	for i, n := range notes {
+		ids[i] = n.ID
+	}
+	slices.Sort(ids)
+	for len(ids) > 0 { // rows that stand close are read together
+		n := 1
+		for n < len(ids) && ids[n]-ids[n-1] < 1000 {
+			n++
+		}
+		for r, err := range k.o.Job.Results(context.Background(), ids[0], ids[n-1]+1) {
+			if err != nil {
+				return nil, err
+			}
+			results[r.ID] = r
+		}
+		ids = ids[n:]
+	}
+	keep := make([]bool, len(notes))
+	for i, n := range notes {
+		r, done := results[n.ID]
+		switch {
+		case done && r.Outputs&store.KeptBody != 0 && r.Time.UnixMilli() == n.Time:
+			keep[i] = true
+		case done && (r.Outputs&store.KeptBody == 0 || r.Attempts > 0 && n.Time != 0):
+			// It was downloaded once more, or is not kept.
+		default:
+			keep[i] = len(k.library.find(n.ID)) == 0
+		}
+	}
+	return keep, nil
+}
+
+// inherit seals the files that a dead process was writing, with the rows in it that are wanted.
+func inherit(dir, name string, wanted func([]note) ([]bool, error)) error {
+	halves, err := filepath.Glob(filepath.Join(escape(dir), hidden, name+"-*"+partSuffix+compactSuffix))
+	if err != nil {
+		return err
+	}
+	for _, half := range halves {
+		if err := os.Remove(half); err != nil {
+			return err
+		}
+	}
+	parts, err := filepath.Glob(filepath.Join(escape(dir), hidden, name+"-*"+partSuffix))
+	if err != nil {
+		return err
+	}
+	for _, path := range parts {
+		err := func() error {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			defer func() { f.Close() }()
+			_, size, err := walk(f)
+			if err != nil {
+				return err
+			}
+			var entries []entry
+			if f, entries, size, err = compact(f, size, wanted); err != nil {
+				return err
+			}
+			if len(entries) == 0 {
+				return os.Remove(path)
+			}
+			return seal(f, dir, strings.TrimSuffix(filepath.Base(path), partSuffix), size, entries)
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compact leaves out of a tar file of so many bytes the rows that are not wanted. It returns the file, which is
+// another one of the same name if there are any, its entries and their size.
+func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.File, []entry, int64, error) {
+	groups, _, err := walk(f)
+	if err != nil {
+		return f, nil, 0, err
+	}
+	var notes []note
+	for _, g := range groups {
+		for _, i := range g.items {
+			notes = append(notes, i.note)
+		}
+	}
+	keep, err := wanted(notes)
+	if err != nil {
+		return f, nil, 0, err
+	}
+	if !slices.Contains(keep, false) {
+		return f, entriesOf(groups), size, nil
+	}
+	out, err := os.OpenFile(f.Name()+compactSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
+	if err != nil {
+		return f, nil, 0, err
+	}
+	entries, size, err := copyWanted(out, f, groups, keep)
+	if err == nil {
+		err = out.Sync()
+	}
+	if err == nil {
+		err = os.Rename(out.Name(), f.Name())
+	}
+	if err != nil {
+		return f, nil, 0, errors.Join(err, out.Close(), os.Remove(out.Name()))
+	}
+	name := f.Name()
+	f.Close()
+	out.Close()
+	f, err = os.OpenFile(name, os.O_RDWR, 0)
+	return f, entries, size, err
+}
+
+// copyWanted copies the rows that are kept, of those in the groups in turn.
+func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (entries []entry, size int64, err error) {
+	for _, g := range groups {
+		var items []item
+		for i := range g.items {
+			if keep[i] {
+				items = append(items, g.items[i])
+			}
+		}
+		keep = keep[len(g.items):]
+		if len(items) == 0 {
+			continue
+		}
+		b := make([]byte, g.size)
+		if _, err := from.ReadAt(b, g.at); err != nil {
+			return nil, 0, err
+		}
+		o, _, err := parse(b)
+		if err != nil {
+			return nil, 0, err
+		}
+		first := g.items[0].note // which has what the download told
+		n := &items[0].note
+		n.Status, n.FinalURL, n.CRC32C = first.Status, first.FinalURL, first.CRC32C
+		parts, length, err := pack(items, o.Body)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, i := range items {
+			entries = append(entries, entry{i.note.ID, size, length})
+		}
+		for _, p := range parts {
+			if _, err := to.Write(p); err != nil {
+				return nil, 0, err
+			}
+			size += int64(len(p))
+		}
+	}
+	return entries, size, nil
+}
+
+// group is a body in a tar file, with the rows that share it: from its first header to the padding behind it.
+type group struct {
+	at, size int64
+	items    []item
+}
+
+func entriesOf(groups []group) (entries []entry) {
+	for _, g := range groups {
+		for _, i := range g.items {
+			entries = append(entries, entry{i.note.ID, g.at, g.size})
+		}
+	}
+	return entries
+}
+
+// walk lists the whole entries of a tar file, up to one that is cut or damaged, and tells where they end. Bodies are looked
+// at only where a power cut can have damaged them: behind the last sync.
+func walk(f *os.File) (groups []group, end int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, 0, err
+	}
+	r := tar.NewReader(f)
+	for {
+		h, err := r.Next()
+		if err != nil { // the end, whole or not
+			return groups, end, nil
+		}
+		n, err := noteOf(h)
+		if err != nil {
+			return groups, end, nil
+		}
+		data, err := f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return nil, 0, err
+		}
+		next := data
+		switch {
+		case h.Typeflag != tar.TypeLink:
+			next += h.Size + padding(h.Size)
+			if next > info.Size() {
+				return groups, end, nil
+			}
+			g := group{at: end, size: next - end}
+			if next > info.Size()-2*syncEvery {
+				b := make([]byte, g.size)
+				if _, err := f.ReadAt(b, g.at); err != nil {
+					return nil, 0, err
+				}
+				if _, _, err := parse(b); err != nil {
+					return groups, end, nil
+				}
+			}
+			groups = append(groups, g)
+		case len(groups) == 0:
+			return groups, end, nil
+		}
+		g := &groups[len(groups)-1]
+		g.items = append(g.items, item{h.Name, n})
+		end = next
+	}
+}

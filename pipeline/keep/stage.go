@@ -1,0 +1,284 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"facescan/store"
+	"facescan/store/draft"
+	"facescan/store/export"
+)
+
+// A file beside the results gets its name only after the commit of the result that it belongs to. Until then it lies in
+// a hidden folder of its process, under a name that says whose it is:
+//
+//	ROW-FACE-GENERATION-TIME    the generation is the lease's, the time the result's, in milliseconds
+//
+// The time tells later whether a row's result is the one that the file was made for: a lease that was lost leaves the
+// row to another process, with a result of its own. So whoever finds the files of a dead process can finish its work.
+// Face 0 has no file to it: it says that an earlier verdict left files that the new one does not have.
+
+const (
+	stageSuffix = ".tmp" // of the hidden folder
+	syncs       = 32     // files synced at once: a journal takes many into one commit
+)
+
+// staged is a file that waits for its row's commit.
+type staged struct {
+	id         int64
+	face       int // from 1; 0 for a mark, and for a picture that is the row's only one
+	mark       bool
+	generation int64
+	time       int64
+}
+
+func (s staged) name() string {
+	face := strconv.Itoa(s.face)
+	if s.mark {
+		face = "mark"
+	}
+	return fmt.Sprintf("%d-%s-%d-%d", s.id, face, s.generation, s.time)
+}
+
+// parseStaged reads a name; not ok when it is none.
+func parseStaged(name string) (s staged, ok bool) {
+	sign := int64(1)
+	if rest, negative := strings.CutPrefix(name, "-"); negative {
+		name, sign = rest, -1
+	}
+	parts := strings.Split(name, "-")
+	if len(parts) != 4 {
+		return s, false
+	}
+	if s.mark = parts[1] == "mark"; s.mark {
+		parts[1] = "0"
+	}
+	var errs [4]error
+	s.id, errs[0] = strconv.ParseInt(parts[0], 10, 64)
+	s.face, errs[1] = strconv.Atoi(parts[1])
+	s.generation, errs[2] = strconv.ParseInt(parts[2], 10, 64)
+	s.time, errs[3] = strconv.ParseInt(parts[3], 10, 64)
+	s.id *= sign
+	return s, errors.Join(errs[:]...) == nil
+}
+
+// stage is where the folder's process has files that wait.
+func (f *folder) stage() string { return f.private(f.name + stageSuffix) }
+
+// put writes a file, which has its name once its row is done.
+func (f *folder) put(s staged, b []byte) error {
+	err := os.WriteFile(filepath.Join(f.stage(), s.name()), b, draft.FileMode)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(f.stage(), draft.FolderMode); err == nil {
+			err = os.WriteFile(filepath.Join(f.stage(), s.name()), b, draft.FileMode)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.staged[s.id] = append(f.staged[s.id], s)
+	return nil
+}
+
+// sync makes durable what waits for these rows.
+func (f *folder) sync(results []store.Result) error {
+	f.mu.Lock()
+	var names []string
+	for i := range results {
+		for _, s := range f.staged[results[i].ID] {
+			names = append(names, s.name())
+		}
+	}
+	f.mu.Unlock()
+	if len(names) == 0 {
+		return nil
+	}
+	var g errgroup.Group
+	g.SetLimit(syncs)
+	for _, name := range names {
+		g.Go(func() error { return syncFile(filepath.Join(f.stage(), name)) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return syncFile(f.stage())
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// take returns what waits for a row, which is the caller's from then on.
+func (f *folder) take(id int64) []staged {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	files := f.staged[id]
+	delete(f.staged, id)
+	return files
+}
+
+// drop removes what waits for rows that got no result here.
+func (f *folder) drop(ids []int64) error {
+	var errs []error
+	for _, id := range ids {
+		for _, s := range f.take(id) {
+			errs = append(errs, os.Remove(filepath.Join(f.stage(), s.name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pictures is a folder of pictures of one kind: crops, or whole pictures with their faces blurred.
+type pictures struct {
+	dir  string
+	kind store.Outputs
+}
+
+// path is a file's place in the folder.
+func (p pictures) path(id int64, face int) string {
+	if p.kind == store.Crops {
+		return filepath.Join(p.dir, export.CropOf(id, face))
+	}
+	return filepath.Join(p.dir, export.BlurredOf(id))
+}
+
+// surplus lists what an earlier verdict made of a row and this result does not have, the last first.
+func (p pictures) surplus(r *store.Result) (paths []string) {
+	first := 1
+	if r.Outputs&p.kind != 0 {
+		if p.kind == store.Blurred {
+			return nil
+		}
+		first += len(r.Faces)
+	}
+	for face := first; ; face++ {
+		path := p.path(r.ID, face)
+		if _, err := os.Lstat(path); err != nil {
+			return paths
+		}
+		paths = slices.Insert(paths, 0, path)
+		if p.kind == store.Blurred {
+			return paths
+		}
+	}
+}
+
+// place gives the files of a done row their names, after what the row has no longer is removed: the last first, so
+// that a crash leaves no gap behind which some would be overlooked. The mark goes last: until then it can be repeated.
+func (p pictures) place(stage string, r *store.Result, files []staged, mkdir func(dir string) error) error {
+	for _, path := range p.surplus(r) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	for _, s := range files {
+		if s.mark {
+			continue
+		}
+		path := p.path(s.id, s.face)
+		if err := mkdir(filepath.Dir(path)); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(stage, s.name()), path); err != nil {
+			return err
+		}
+	}
+	for _, s := range files {
+		if s.mark {
+			if err := os.Remove(filepath.Join(stage, s.name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// repair finishes what the process of a stage had begun: its files get their names if they were made for the results
+// that their rows have now, and go otherwise.
+func (p pictures) repair(ctx context.Context, job store.Job, stage string) error {
+	entries, err := os.ReadDir(stage)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	files := map[int64][]staged{}
+	for _, e := range entries {
+		if s, ok := parseStaged(e.Name()); ok {
+			files[s.id] = append(files[s.id], s)
+		}
+	}
+	for id, waiting := range files {
+		r, done, err := resultOf(ctx, job, id)
+		if err != nil {
+			return err
+		}
+		var own []staged
+		for _, s := range waiting {
+			if done && s.time == r.Time.UnixMilli() {
+				own = append(own, s)
+			}
+		}
+		if len(own) > 0 {
+			if err := p.place(stage, &r, own, func(dir string) error { return os.MkdirAll(dir, draft.FolderMode) }); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(stage)
+}
+
+// resultOf reads a row's result; not done when it has none.
+func resultOf(ctx context.Context, job store.Job, id int64) (r store.Result, done bool, err error) {
+	for r, err := range job.Results(ctx, id, id+1) {
+		return r, err == nil, err
+	}
+	return r, false, nil
+}
+
+// isOf reports whether the job's result of a row is this one.
+func isOf(ctx context.Context, job store.Job, r *store.Result) (bool, error) {
+	now, done, err := resultOf(ctx, job, r.ID)
+	return done && now.Time.UnixMilli() == r.Time.UnixMilli(), err
+}
+
+// settle gives the files of a done row their names. After the lease's time it makes sure first that the result still is
+// the row's: another process may have taken the row over, or a retry opened it again.
+func (k *Keeper) settle(ctx context.Context, p pictures, f *folder, r *store.Result, until time.Time) error {
+	files := f.take(r.ID)
+	if len(files) == 0 {
+		return nil
+	}
+	if time.Now().After(until) {
+		is, err := isOf(ctx, k.o.Job, r)
+		if err != nil {
+			return err
+		}
+		if !is {
+			for _, s := range files {
+				if err := os.Remove(filepath.Join(f.stage(), s.name())); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return p.place(f.stage(), r, files, f.mkdir)
+}
