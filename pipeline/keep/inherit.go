@@ -33,8 +33,8 @@ func picturesOf(kind, dir string) pictures {
 	return pictures{dir, store.Blurred}
 }
 
-// wanted tells which entries of a tar file that was not sealed are: those of rows whose result they were kept for, and,
-// unless the row is kept elsewhere too, those of rows that are still pending or were judged by what is kept of them.
+// wanted tells which entries of a tar file that was not sealed are: those of rows whose result they were kept for, or that
+// were judged anew by what is kept of them. A row that is pending may be another process's already, which keeps it too.
 func (k *Keeper) wanted(notes []note) ([]bool, error) {
 	results := map[int64]store.Result{}
 	ids := make([]int64, len(notes))
@@ -59,11 +59,10 @@ func (k *Keeper) wanted(notes []note) ([]bool, error) {
 	for i, n := range notes {
 		r, done := results[n.ID]
 		switch {
-		case done && r.Outputs&store.KeptBody != 0 && r.Time.UnixMilli() == n.Time:
+		case !done || r.Outputs&store.KeptBody == 0:
+		case r.Time.UnixMilli() == n.Time:
 			keep[i] = true
-		case done && (r.Outputs&store.KeptBody == 0 || r.Attempts > 0 && n.Time != 0):
-			// It was downloaded once more, or is not kept.
-		default:
+		case r.Attempts == 0 || n.Time == 0: // judged anew, or kept before times were
 			keep[i] = len(k.library.find(n.ID)) == 0
 		}
 	}

@@ -13,7 +13,7 @@
 // They go into tar files, for any tar to read: the entry of row 1 is 000/000001.jpg. A process writes its own file, in a
 // hidden place; at a GiB it is sealed: ended, indexed, and given its name, without rows that another process got done. Rows
 // that share a download share its bytes, by hard links in the tar. A file whose process died is sealed by the next that
-// comes along, cut back to its last whole entry; what it has of rows that are pending is read instead of downloaded.
+// comes along, cut back to its last whole entry, and without rows that are not done.
 // An index beside each file lists where rows are; it can be made again from the file. An entry carries the row's id, its
 // URL and a checksum, so that neither a damaged one nor another list's is taken for the row's. Only images that a detector
 // judged are kept: a failure is to be downloaded again, or there would be no point in trying.

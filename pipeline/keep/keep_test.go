@@ -297,14 +297,15 @@ func copyDead(t testing.TB, dir string) string {
 
 // TestCrashInTheMidst cuts the tar file of a process that died at every byte: whole entries stay, each once, nothing else.
 func TestCrashInTheMidst(t *testing.T) {
-	dir, job := t.TempDir(), newJob(t)
+	dir, w := t.TempDir(), newWork(t, 4)
+	job := w.job
 	k := start(t, Options{Job: job, Bodies: dir})
 	defer k.Close()
-	k.keep(t, judged([]byte("first"), "jpeg", nil, 1))
+	w.keep(k, judged([]byte("first"), "jpeg", nil, 1))
 	shared := judged(bytes.Repeat([]byte("second"), 200), "png", nil, 2, 3)
 	shared.Rows[1].URL = row(2).URL
-	k.keep(t, shared)
-	k.keep(t, judged([]byte("third"), "gif", nil, 4))
+	w.keep(k, shared)
+	w.keep(k, judged([]byte("third"), "gif", nil, 4))
 	part := k.writer.parts[0]
 	size := part.size
 	whole := map[int64]int64{} // from which length on a row is there
@@ -338,11 +339,12 @@ func TestCrashInTheMidst(t *testing.T) {
 
 // TestPowerCut leaves zeros, or other bytes, where the disk had not yet been: such an entry is not taken in.
 func TestPowerCut(t *testing.T) {
-	dir, job := t.TempDir(), newJob(t)
+	dir, w := t.TempDir(), newWork(t, 2)
+	job := w.job
 	k := start(t, Options{Job: job, Bodies: dir})
 	defer k.Close()
-	k.keep(t, judged([]byte("first"), "jpeg", nil, 1))
-	k.keep(t, judged(bytes.Repeat([]byte("second"), 2000), "jpeg", nil, 2))
+	w.keep(k, judged([]byte("first"), "jpeg", nil, 1))
+	w.keep(k, judged(bytes.Repeat([]byte("second"), 2000), "jpeg", nil, 2))
 	e := k.writer.parts[0].entries[1]
 	for at := e.at; at < e.at+e.size; at += 1009 {
 		copied := copyDead(t, dir)
@@ -469,8 +471,10 @@ func TestWhere(t *testing.T) {
 	if k.keep(t, judged([]byte("x"), "jpeg", nil, 1)) != 0 {
 		t.Error("kept without a face")
 	}
-	out, err := k.Keep(context.Background(), judged([]byte("y"), "jpeg", one, 2, 3, 4))
+	img := judged([]byte("y"), "jpeg", one, 2, 3, 4)
+	out, err := k.Keep(context.Background(), img)
 	ok(t, err)
+	ok(t, k.Done(t.Context(), lease(), resultsOf(img, out)))
 	if !slices.Equal(out, []store.Outputs{store.KeptBody, 0, store.KeptBody}) {
 		t.Errorf("outputs %v", out)
 	}
@@ -530,10 +534,11 @@ func TestFewDescriptors(t *testing.T) {
 
 // TestSeenByOthers has a process find what another has sealed meanwhile, and what one that died left.
 func TestSeenByOthers(t *testing.T) {
-	dir, job := t.TempDir(), newJob(t)
+	dir, w := t.TempDir(), newWork(t, 3)
+	job := w.job
 	a := start(t, Options{Job: job, Bodies: dir})
 	b := start(t, Options{Job: job, Bodies: dir})
-	a.keep(t, judged([]byte("a"), "jpeg", nil, 1))
+	w.keep(a, judged([]byte("a"), "jpeg", nil, 1))
 	ok(t, b.TakeOver())
 	if _, found := b.Find(1); found {
 		t.Error("a living process's file was taken")
@@ -545,7 +550,7 @@ func TestSeenByOthers(t *testing.T) {
 	}
 	a.writer.drop(a.writer.parts[0])
 	c := start(t, Options{Job: job, Bodies: dir})
-	c.keep(t, judged([]byte("c"), "jpeg", nil, 2))
+	w.keep(c, judged([]byte("c"), "jpeg", nil, 2))
 	ok(t, c.Close())
 	ok(t, b.TakeOver())
 	if _, found := b.Find(2); !found {
@@ -553,7 +558,7 @@ func TestSeenByOthers(t *testing.T) {
 	}
 	b.library.dirs[0].settled = true // as if it had been quiet for long: times decide then
 	d := start(t, Options{Job: job, Bodies: dir})
-	d.keep(t, judged([]byte("d"), "jpeg", nil, 3))
+	w.keep(d, judged([]byte("d"), "jpeg", nil, 3))
 	ok(t, d.Close())
 	later := time.Now().Add(time.Minute)
 	ok(t, os.Chtimes(dir, later, later))
