@@ -29,6 +29,7 @@ import (
 	"facescan/detect/pigo"
 	"facescan/detect/sidecar"
 	"facescan/detect/yunet"
+	"facescan/pipeline"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
@@ -119,13 +120,10 @@ const wantDescriptors = 4096
 
 func lookAtDescriptors() finding {
 	f := finding{Check: "descriptors", State: "ok"}
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return finding{"descriptors", "warn", err.Error(), ""}
-	}
-	f.Found = fmt.Sprintf("%d may be open", l.Cur)
-	if l.Cur < wantDescriptors {
-		f.State, f.Advice = "warn", fmt.Sprintf("raise the limit for more than %d fetchers: ulimit -n %d", l.Cur/8, wantDescriptors)
+	d := pipeline.ShareDescriptors()
+	f.Found = fmt.Sprintf("%d may be open", d.Limit)
+	if d.Limit < wantDescriptors {
+		f.State, f.Advice = "warn", fmt.Sprintf("raise the limit for more than %d fetchers: ulimit -n %d", d.Fetchers, wantDescriptors)
 	}
 	return f
 }

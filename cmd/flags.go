@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/resolve"
 	"facescan/store/sqlite"
 )
 
@@ -77,6 +79,8 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		Rate: o.rate, Bandwidth: int64(o.bandwidth), UserAgent: o.userAgent, Proxy: o.proxy,
 		Insecure: o.insecure, AllowPrivate: o.allowPrivate, IgnoreOptOut: o.ignoreOptOut,
 	}
+	d := pipeline.ShareDescriptors()
+	f.Conns, f.Queries = min(fetch.DefaultConns, d.Idle), min(resolve.DefaultQueries, d.Queries)
 	for _, text := range o.headers {
 		hs, err := readHeaders(text)
 		if err != nil {
@@ -158,11 +162,16 @@ func (o *poolOptions) check() error {
 	return nil
 }
 
-// set says it to a run.
+// set copies the flags into a run's options. There are no more fetchers than descriptors for them.
 func (o *poolOptions) set(p *pipeline.Options) {
 	p.Fetchers, p.Workers, p.PerHost, p.Memory, p.OutageWait = o.fetchers, o.workers, o.perHost, int64(o.memory), o.outageWait
 	if p.Workers == 0 {
 		p.Workers = runtime.GOMAXPROCS(0)
+	}
+	if d := pipeline.ShareDescriptors(); d.Fetchers < p.Fetchers {
+		p.Fetchers = d.Fetchers
+		p.Log.Warn(fmt.Sprintf("the system allows %d open files: running %d fetchers instead of %d; for more, first type: ulimit -n %d",
+			d.Limit, d.Fetchers, o.fetchers, max(wantDescriptors, 4*o.fetchers)))
 	}
 }
 

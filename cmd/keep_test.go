@@ -364,6 +364,38 @@ func stop(t *testing.T, p *os.Process, job string) {
 	})
 }
 
+// TestFewDescriptors: a run keeps to the descriptors that it may open, and says what that means.
+func TestFewDescriptors(t *testing.T) {
+	s := fetchtest.New(pictures(t), 20*time.Millisecond)
+	defer s.Close()
+	for _, limit := range []string{"32", "64", "256"} {
+		dir := t.TempDir()
+		var lines []string
+		for i := range 300 {
+			host := fmt.Sprintf("127.0.%d.%d:0", 1+i/200, 1+i%200)
+			lines = append(lines, fmt.Sprintf("%s/i/%d/p.jpg", s.Listen(host), i))
+		}
+		list := writeList(t, dir, lines)
+		args := append(keepArgs(dir, list), "--fetchers", "256")
+		args = slices.DeleteFunc(args, func(a string) bool { return a == "-q" })
+		c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`, os.Args[0]}, args...)...)
+		c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
+		text, err := c.CombinedOutput()
+		if err != nil || !strings.Contains(string(text), "the system allows "+limit+" open files") {
+			t.Errorf("%v\n%s", err, text)
+		}
+		checkKept(t, s, dir, list, plain(s, lines))
+	}
+}
+
+// plain names the server in lines that name other addresses of it.
+func plain(s *fetchtest.Server, lines []string) (out []string) {
+	for _, l := range lines {
+		out = append(out, s.URL+l[strings.Index(l, "/i/"):])
+	}
+	return out
+}
+
 // steadyDone tells whether all rows of the list's job are done.
 func steadyDone(list string) bool {
 	var out bytes.Buffer

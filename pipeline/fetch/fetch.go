@@ -45,6 +45,7 @@ import (
 const (
 	DefaultTimeout  = 30 * time.Second
 	DefaultMaxBytes = 32 << 20
+	DefaultConns    = 2048
 )
 
 // Options of a Fetcher. The zero value is of use: it follows no redirect and dials public addresses only.
@@ -67,7 +68,8 @@ type Options struct {
 	Proxy        string         // a URL; "" means what the environment says, "none" none
 
 	Resolver     *resolve.Resolver // nil means one of the system's configuration
-	Conns        int               // idle connections that are kept; 0 means 2,048
+	Queries      int               // to the resolver at once, if that is nil; 0 means its default
+	Conns        int               // idle connections that are kept; 0 means DefaultConns
 	ConnsPerHost int               // of them to one host; 0 means 64
 }
 
@@ -91,7 +93,7 @@ func New(o Options) (*Fetcher, error) {
 	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
-	o.Conns = cmp.Or(o.Conns, 2048)
+	o.Conns = cmp.Or(o.Conns, DefaultConns)
 	o.ConnsPerHost = cmp.Or(o.ConnsPerHost, 64)
 	o.UserAgent = cmp.Or(o.UserAgent, "facescan")
 	f := &Fetcher{o: o, robot: robotName(o.UserAgent), header: http.Header{
@@ -110,7 +112,7 @@ func New(o Options) (*Fetcher, error) {
 		f.bandwidth = rate.NewLimiter(rate.Limit(o.Bandwidth), int(min(max(o.Bandwidth/10, 1<<10), 1<<20)))
 	}
 	if o.Resolver == nil {
-		if f.own, err = resolve.New(resolve.Options{}); err != nil {
+		if f.own, err = resolve.New(resolve.Options{Queries: o.Queries}); err != nil {
 			return nil, err
 		}
 		o.Resolver = f.own

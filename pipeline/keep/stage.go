@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/export"
@@ -30,7 +31,7 @@ import (
 
 const (
 	stageSuffix = ".tmp" // of the hidden folder
-	syncs       = 32     // files synced at once: a journal takes many into one commit
+	syncsMost   = 32     // files synced at once: a journal takes many into one commit
 )
 
 // staged is a file that waits for its row's commit.
@@ -106,7 +107,7 @@ func (f *folder) sync(results []store.Result) error {
 		return nil
 	}
 	var g errgroup.Group
-	g.SetLimit(syncs)
+	g.SetLimit(min(syncsMost, pipeline.ShareDescriptors().Files))
 	for _, name := range names {
 		g.Go(func() error { return syncFile(filepath.Join(f.stage(), name)) })
 	}

@@ -291,10 +291,15 @@ func TestMemoryIsFlat(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			runtime.GC()
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			return float64(m.HeapAlloc) / (1 << 20)
+			// What goroutines on their way hold, and what pools let go with the second collection only, is not held.
+			least := math.Inf(1)
+			for range 5 {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				least = min(least, float64(m.HeapAlloc)/(1<<20))
+			}
+			return least
 		}
 		first := held()
 		last := first

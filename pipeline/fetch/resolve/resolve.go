@@ -55,9 +55,12 @@ type Options struct {
 	Hosts   string        // a hosts file; empty means /etc/hosts. Read again when it changes.
 	Servers []string      // upstreams, host:port, instead of those in Config
 	Names   int           // that are remembered; 0 means 200,000, some 40 MB
-	Queries int           // under way at once; 0 means 256
+	Queries int           // under way at once; 0 means DefaultQueries
 	Timeout time.Duration // of one query to one upstream; 0 means 2 s
 }
+
+// DefaultQueries is how many queries are under way at once.
+const DefaultQueries = 256
 
 // Bounds of what is remembered.
 const (
@@ -128,7 +131,7 @@ func New(o Options) (*Resolver, error) {
 		o.Names = 200_000
 	}
 	if o.Queries == 0 {
-		o.Queries = 256
+		o.Queries = DefaultQueries
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 2 * time.Second
