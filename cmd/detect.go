@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
@@ -115,6 +116,8 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 	if isURL(name) {
 		name = fetch.Redact(name)
 	}
+	kind := detect.KindOf(r.Detector)
+	decimals := cmp.Or(kind.Decimals, 2)
 	if asJSON {
 		line := struct {
 			File   string          `json:"file"`
@@ -125,6 +128,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 			Format *string         `json:"format"`
 			Faces  *int            `json:"faces"`
 			Boxes  json.RawMessage `json:"boxes"`
+			Points json.RawMessage `json:"landmarks,omitempty"` // of detectors that find them
 		}{File: name, Status: r.Status, Reason: r.Reason}
 		if r.Width > 0 {
 			line.Width, line.Height = &r.Width, &r.Height
@@ -132,9 +136,12 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		if r.Format != "" {
 			line.Format = &r.Format
 		}
-		if r.Status == store.OK {
+		if r.Judged() {
 			n := len(r.Faces)
-			line.Faces, line.Boxes = &n, export.AppendBoxes(nil, r.Faces)
+			line.Faces, line.Boxes = &n, export.AppendBoxes(nil, r.Faces, decimals)
+			if kind.Landmarks {
+				line.Points = export.AppendLandmarks(nil, r.Faces)
+			}
 		}
 		b, err := json.Marshal(line)
 		if err != nil {
@@ -147,9 +154,13 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		g.print("%s: failed: %s", name, cmp.Or(string(r.Reason), "cannot be read"))
 		return nil
 	}
+	if !r.Judged() {
+		g.print("%s: %s %dx%d", name, r.Format, r.Width, r.Height)
+		return nil
+	}
 	g.print("%s: %s %dx%d, %d faces", name, r.Format, r.Width, r.Height, len(r.Faces))
 	for _, f := range r.Faces {
-		g.print("  x %d y %d width %d height %d score %.2f", f.X, f.Y, f.Width, f.Height, f.Score)
+		g.print("  x %d y %d width %d height %d score %.*f", f.X, f.Y, f.Width, f.Height, decimals, f.Score)
 	}
 	return nil
 }
@@ -168,8 +179,20 @@ func drawFaces(to *drawings, name string, body []byte, o decode.Options, faces [
 	line := max(2, min(b.Dx(), b.Dy())/200)
 	for _, f := range faces {
 		outline(canvas, image.Rect(f.X, f.Y, f.X+f.Width, f.Y+f.Height), line, color.RGBA{255, 40, 40, 255})
+		if f.HasLandmarks {
+			points(canvas, f, color.RGBA{255, 220, 0, 255})
+		}
 	}
 	return to.add(name, canvas)
+}
+
+// points draws the landmarks of a face as squares that grow with it.
+func points(dst draw.Image, f store.Face, c color.Color) {
+	half := max(1, min(f.Width, f.Height)/40)
+	for i := 0; i < len(f.Landmarks); i += 2 {
+		at := image.Pt(int(f.Landmarks[i])/10, int(f.Landmarks[i+1])/10)
+		draw.Draw(dst, image.Rect(at.X-half, at.Y-half, at.X+half+1, at.Y+half+1), image.NewUniform(c), image.Point{}, draw.Src)
+	}
 }
 
 // outline draws the four sides of a rectangle, inside it.

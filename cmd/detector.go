@@ -15,6 +15,7 @@ import (
 	"facescan/detect/sidecar"
 	"facescan/pipeline/decode"
 	"facescan/store"
+	"facescan/store/export"
 )
 
 // detectOptions are the flags that decide what counts as a face. A job keeps the ones it was begun with.
@@ -212,6 +213,35 @@ func readJobDetector(settings map[string]string) (*jobDetector, error) {
 	return d, nil
 }
 
+// currentDetector is the name of the detector that a job would go on with; empty for a model of others.
+func currentDetector(ctx context.Context, job store.Job, settings map[string]string) (string, error) {
+	d, err := readJobDetector(settings)
+	if err != nil {
+		return "", err
+	}
+	if d.begun {
+		return d.name, nil
+	}
+	prints, err := job.Detectors(ctx) // of merged jobs
+	if err != nil || len(prints) == 0 {
+		return detect.Default, err
+	}
+	return detect.KindOf(prints[0]).Name, nil
+}
+
+// noFaces reports whether a job looks for no faces, so that it has none to count.
+func noFaces(settings map[string]string) bool { return settings[detectorSetting] == store.NoDetector }
+
+// exportDetectors are the detectors as an export knows them.
+func exportDetectors() []export.Detector {
+	var out []export.Detector
+	for _, k := range detect.Kinds() {
+		out = append(out, export.Detector{Name: k.Name, Decimals: k.Decimals, Rounded: k.MaxScore == 1, Landmarks: k.Landmarks,
+			Matches: func(fingerprint string) bool { return detect.KindOf(fingerprint).Name == k.Name }})
+	}
+	return out
+}
+
 // verified reports whether the job was begun with --verify-faces, whose detector is gone.
 func (d *jobDetector) verified() bool {
 	return d.flags[verifyKey] == "true" || strings.Contains(d.fingerprint, " verify=")
@@ -312,7 +342,7 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, remote
 	if err != nil {
 		return nil, err
 	}
-	fingerprint := ""
+	fingerprint := store.NoDetector
 	if d != nil {
 		fingerprint = d.Fingerprint()
 	}
@@ -347,5 +377,5 @@ type retired struct {
 }
 
 func (d retired) Detect(context.Context, []detect.Image) ([]detect.Answer, error) { return nil, d.gone }
-func (d retired) Fingerprint() string                                              { return d.fingerprint }
-func (d retired) Close() error                                                     { return nil }
+func (d retired) Fingerprint() string                                             { return d.fingerprint }
+func (d retired) Close() error                                                    { return nil }

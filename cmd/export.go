@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/detect"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -26,9 +27,13 @@ type exportOptions struct {
 	columns     []string
 	where       string
 	splitBy     string
-	minScore    ownNumber
+	minScore    scores
 	credentials bool
 	follow      bool
+
+	// What the job says; set by settle.
+	noFaces     bool
+	leastScores map[string]float64
 }
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
@@ -36,10 +41,12 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's name if empty, else csv")
 	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; see --group-column of run)")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
-		"besides the default ones: source,row,group,class,attempts,final_url,partial,detector,confidence,kept,crops,blurred")
+		"besides the default ones: source,row,group,class,attempts,final_url,partial,detector,confidence,landmarks,kept,crops,blurred; "+
+		"of rows of faces right_eye_x,right_eye_y,left_eye_x,…")
 	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and url like 'https:%'\"")
 	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in the folder that -o names")
-	fs.Var(&o.minScore, "min-score", "decide anew which candidates are faces, without downloading again")
+	fs.Var(&o.minScore, "min-score", "re-apply the score threshold, without downloading again: a score on the scale of the job's detector, "+
+		"or one per detector, e.g. yunet=0.6,pigo=8")
 	fs.BoolVar(&o.follow, "follow", false, "go on as rows come in, in order, until the job is finished; a file that was begun is gone on with")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
@@ -78,7 +85,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		return err
 	}
 	defer job.Close()
-	if err := o.checkGroups(ctx, job); err != nil {
+	if err := o.settle(ctx, job); err != nil {
 		return err
 	}
 	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
@@ -92,6 +99,9 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	defer debug.SetGCPercent(debug.SetGCPercent(exportGC))
 	sources, err := exportSources(ctx, job)
 	if err != nil {
+		return err
+	}
+	if err := o.checkScores(ctx, job, sources); err != nil {
 		return err
 	}
 	var outs []*output
@@ -166,32 +176,78 @@ func writeAll[T any](outs []*output, records iter.Seq2[T, error], write func(exp
 // brief tells whether only default columns are asked for, and nothing of a result besides.
 func (o *exportOptions) brief(sources []export.Source) bool {
 	kept := slices.ContainsFunc(sources, func(s export.Source) bool { return len(s.Kept) > 0 })
-	return !kept && len(o.columns) == 0 && o.where == "" && o.splitBy == "" && !o.minScore.set
+	return !kept && len(o.columns) == 0 && o.where == "" && o.splitBy == "" && !o.minScore.set() && o.format != "coco"
 }
 
 // condition is --where for the database, so that rows it excludes are not even read; nil where what it asks for is decided
 // here.
 func (o *exportOptions) condition(sources []export.Source) store.Condition {
-	if o.where == "" || o.rows != "images" || o.minScore.set {
+	if o.where == "" || o.rows != "images" || o.minScore.set() {
 		return nil
 	}
-	f, err := export.ParseFilter(o.where, export.Options{Sources: sources})
+	f, err := export.ParseFilter(o.where, export.Options{Sources: sources, Detectors: exportDetectors()})
 	if err != nil {
 		return nil // told by the outputs
 	}
 	return f
 }
 
-// checkGroups refuses to export the groups of a job that has only a part of its lists' rows.
-func (o *exportOptions) checkGroups(ctx context.Context, job store.Job) error {
-	if o.rows != "groups" {
+// settle reads what the job says about the export. It refuses to export the groups of a job that has only a part of its
+// lists' rows, and a threshold that is not one of the job's detector.
+func (o *exportOptions) settle(ctx context.Context, job store.Job) error {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	if o.rows == "groups" && settings[store.NodeSetting] != "" {
+		return usagef("%s is node %s of its list: groups are finished when the parts are merged, with facescan merge", job.Path(), settings[store.NodeSetting])
+	}
+	o.noFaces = noFaces(settings)
+	if !o.minScore.set() {
 		return nil
 	}
-	settings, err := job.Settings(ctx)
-	if err == nil && settings[store.NodeSetting] != "" {
-		err = usagef("%s is node %s of its list: groups are finished when the parts are merged, with facescan merge", job.Path(), settings[store.NodeSetting])
+	name, err := currentDetector(ctx, job, settings)
+	if err != nil {
+		return err
 	}
+	if name == detect.None { // rows that are done before a rescan have no faces anyway
+		name = detect.Default
+	}
+	o.leastScores, err = o.minScore.of(name)
 	return err
+}
+
+// checkScores refuses a threshold for rows of a detector that it is not for, before any row is written.
+func (o *exportOptions) checkScores(ctx context.Context, job store.Job, sources []export.Source) error {
+	if o.leastScores == nil {
+		return nil
+	}
+	prints, err := job.Detectors(ctx)
+	if err != nil {
+		return err
+	}
+	mixed := slices.ContainsFunc(prints, func(p string) bool {
+		_, ok := o.leastScores[detect.KindOf(p).Name]
+		return !ok && p != store.NoDetector
+	})
+	if !mixed {
+		return nil
+	}
+	opts := o.options("-", sources)
+	opts.Format, opts.Columns = "csv", []string{"id"}
+	w, err := export.New(io.Discard, opts)
+	if err != nil {
+		return err
+	}
+	for r, err := range job.Select(ctx, math.MinInt64, math.MaxInt64, false, nil) {
+		if err != nil {
+			return err
+		}
+		if err := w.Write(r); err != nil {
+			return err
+		}
+	}
+	return w.Close()
 }
 
 // output is one of the exports that are written at once.
@@ -204,9 +260,7 @@ type output struct {
 func (o *exportOptions) options(path string, sources []export.Source) export.Options {
 	opts := export.Options{Format: formatOf(o.format, path), Rows: o.rows, Columns: o.columns, Sources: sources,
 		Where: o.where, Credentials: o.credentials}
-	if o.minScore.set {
-		opts.MinScore = &o.minScore.value
-	}
+	opts.Detectors, opts.NoFaces, opts.MinScore = exportDetectors(), o.noFaces, o.leastScores
 	return opts
 }
 

@@ -57,7 +57,7 @@ func follow(ctx context.Context, job store.Job, path string, t target, log *slog
 	if err := guardOutput(path, job, sources); err != nil {
 		return nil, err
 	}
-	f := newFollower(job, path, export.Options{Format: formatOf("", path)}, log)
+	f := newFollower(job, path, export.Options{Format: formatOf("", path), Detectors: exportDetectors()}, log)
 	if err := f.Check(ctx); err != nil {
 		return nil, err
 	}

@@ -45,12 +45,25 @@ func (o *keepOptions) check() error {
 	return err
 }
 
+// withoutFaces refuses what cannot be made of images in which no faces are looked for, nor decoded.
+func (o *keepOptions) withoutFaces() error {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"crops", o.crops != ""}, {"blurred", o.blurred != ""}, {"thumbnails", o.thumbnails > 0}} {
+		if f.set {
+			return usagef("--%s needs a detector, and --detector none looks for no faces: leave one of them out", f.name)
+		}
+	}
+	return nil
+}
+
 // filter reads --keep-where; nil for none.
 func (o *keepOptions) filter() (*export.Filter, error) {
 	if o.where == "" {
 		return nil, nil
 	}
-	f, err := export.ParseFilter(o.where, export.Options{})
+	f, err := export.ParseFilter(o.where, export.Options{Detectors: exportDetectors()})
 	if err == nil {
 		err = keep.CheckWhere(f)
 	}

@@ -114,8 +114,8 @@ func (p *progress) show(s pipeline.Snapshot, flights func() []host.Flight) {
 			fmt.Fprintf(p.g.err, "%s\n", b)
 		}
 	case "plain":
-		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %d faces, %d failed, %d in flight%s\n",
-			s.Job.Done, total(s), s.Rate, eta(s), s.Job.Faces, s.Job.Failed, s.InFlight, lastOnes(s, flights))
+		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %s%d failed, %d in flight%s\n",
+			s.Job.Done, total(s), s.Rate, eta(s), faces(s), s.Job.Failed, s.InFlight, lastOnes(s, flights))
 	case "bar":
 		if p.bar == nil {
 			opts := []progressbar.Option{
@@ -129,7 +129,7 @@ func (p *progress) show(s pipeline.Snapshot, flights func() []host.Flight) {
 			p.bar = progressbar.NewOptions64(max(s.Job.Total, 1), opts...)
 		}
 		p.bar.ChangeMax64(max(s.Job.Total, 1))
-		text := fmt.Sprintf("%.0f/s, %s, %d faces, %d failed%s", s.Rate, eta(s), s.Job.Faces, s.Job.Failed, lastOnes(s, flights))
+		text := fmt.Sprintf("%.0f/s, %s, %s%d failed%s", s.Rate, eta(s), faces(s), s.Job.Failed, lastOnes(s, flights))
 		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(printable(text))) // the bar takes [red] for a colour
 		_ = p.bar.Set64(min(s.Job.Done, s.Job.Total))                                    // a bar that cannot be drawn must not end a run
 	}
@@ -188,12 +188,23 @@ func eta(s pipeline.Snapshot) string {
 	return "time left unknown"
 }
 
+// faces tells how many there are, where any are looked for.
+func faces(s pipeline.Snapshot) string {
+	if s.Detector == store.NoDetector {
+		return ""
+	}
+	return fmt.Sprintf("%d faces, ", s.Job.Faces)
+}
+
 // progressLine is one line of --progress json.
 func progressLine(s pipeline.Snapshot) map[string]any {
 	line := map[string]any{
 		"elapsed_seconds": s.Elapsed.Seconds(), "total": s.Job.Total, "done": s.Job.Done, "pending": s.Job.Pending,
 		"ok": s.Job.OK, "failed": s.Job.Failed, "faces": s.Job.Faces, "rate": s.Rate, "eta_seconds": nil, "in_flight": s.InFlight,
 		"waiting": s.Waiting, "outage": s.Outage.On,
+	}
+	if s.Detector == store.NoDetector {
+		line["faces"] = nil
 	}
 	if d := s.Left(); d >= 0 {
 		line["eta_seconds"] = d.Seconds()

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/pipeline/keep"
 	"facescan/store/export"
@@ -48,7 +50,14 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		return err
 	}
 	defer job.Close()
-	ro := report.Options{Now: time.Now(), Remedy: pipeline.Remedy}
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	ro := report.Options{Now: time.Now(), Remedy: pipeline.Remedy, NoFaces: noFaces(settings), Scale: func(fingerprint string) report.Scale {
+		k := detect.KindOf(fingerprint)
+		return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}
+	}}
 	if o.blurFaces {
 		ro.Blur = keep.Blur
 	}

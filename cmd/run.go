@@ -126,6 +126,11 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 			return err
 		}
 	}
+	if o.detect.none() {
+		if err := o.keep.withoutFaces(); err != nil {
+			return err
+		}
+	}
 	page, err := o.live.begin()
 	if err != nil {
 		return err
@@ -151,6 +156,11 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 	defer closeDetector(detector)
+	if o.detect.none() { // the job may say so
+		if err := o.keep.withoutFaces(); err != nil {
+			return err
+		}
+	}
 	fetcher, err := o.fetch.fetcher()
 	if err != nil {
 		return err

@@ -75,6 +75,10 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 		if err != nil {
 			return err
 		}
+		settings, err := job.Settings(ctx)
+		if err != nil {
+			return err
+		}
 		rate := 0.0
 		if working(c) {
 			begin, done := time.Now(), c.Done
@@ -87,7 +91,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 			rate = float64(c.Done-done) / time.Since(begin).Seconds()
 		}
 		if o.json {
-			b, err := json.Marshal(statusLine(c, rate, etaAt(c, rate)))
+			b, err := json.Marshal(statusLine(c, noFaces(settings), rate, etaAt(c, rate)))
 			if err != nil {
 				return err
 			}
@@ -97,7 +101,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 			if err != nil {
 				return err
 			}
-			printStatus(g, job.Path(), c, sources, rate)
+			printStatus(g, job.Path(), c, settings, sources, rate)
 		}
 		if !o.watch || c.Pending == 0 && len(c.ImportIncomplete) == 0 {
 			return nil
@@ -135,8 +139,12 @@ func etaAt(c store.Counts, rate float64) any {
 	return float64(c.Pending) / rate
 }
 
-// statusLine is the object of status --json.
-func statusLine(c store.Counts, rate float64, eta any) map[string]any {
+// statusLine is the object of status --json. Of a job that looks for no faces they are null.
+func statusLine(c store.Counts, noFaces bool, rate float64, eta any) map[string]any {
+	var faces, withFaces any = c.Faces, c.ImagesWithFaces
+	if noFaces {
+		faces, withFaces = nil, nil
+	}
 	reasons := map[string]int64{}
 	for r, n := range c.Failures {
 		if n > 0 {
@@ -145,12 +153,12 @@ func statusLine(c store.Counts, rate float64, eta any) map[string]any {
 	}
 	return map[string]any{
 		"total": c.Total, "done": c.Done, "pending": c.Pending, "already_done": c.AlreadyDone, "ok": c.OK, "failed": c.Failed,
-		"images_with_faces": c.ImagesWithFaces, "faces": c.Faces, "failures": reasons, "rate": rate, "eta_seconds": eta,
+		"images_with_faces": withFaces, "faces": faces, "failures": reasons, "rate": rate, "eta_seconds": eta,
 		"shards": map[string]any{"total": c.Shards.Total, "done": c.Shards.Done, "free": c.Shards.Free, "leased": c.Shards.Leased},
 	}
 }
 
-func printStatus(g *globals, path string, c store.Counts, sources []store.Source, rate float64) {
+func printStatus(g *globals, path string, c store.Counts, settings map[string]string, sources []store.Source, rate float64) {
 	p := g.print
 	p("job      %s", path)
 	for _, s := range sources {
@@ -172,13 +180,20 @@ func printStatus(g *globals, path string, c store.Counts, sources []store.Source
 		}
 		p("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
 	}
+	if d := settings[detectorSetting]; d != "" {
+		p("detector %s", d)
+	}
 	p("rows     %12d", c.Total)
 	if c.AlreadyDone > 0 {
 		p("  already done %4d", c.AlreadyDone)
 	}
 	p("  done   %12d   %s", c.Done, percent(c.Done, c.Total))
 	p("  pending%12d", c.Pending)
-	p("ok       %12d   %d with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+	if noFaces(settings) {
+		p("ok       %12d   no faces were looked for", c.OK)
+	} else {
+		p("ok       %12d   %d with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+	}
 	p("failed   %12d   %s of done", c.Failed, percent(c.Failed, c.Done))
 	for _, f := range ranked(c.Failures) {
 		p("  %-16s %10d  %s", f.reason, f.n, f.reason.Class())

@@ -29,6 +29,10 @@ func (o *statusOptions) checkBy() error {
 
 // statusBy tells which values of a key the done rows have, the most frequent first.
 func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) error {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return err
+	}
 	r, err := top.Rank(ctx, job, store.Key(o.by), o.top)
 	if err != nil {
 		return err
@@ -41,6 +45,9 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 	for _, v := range r.Top {
 		line := map[string]any{"value": v.Value, "rows": v.Rows, "ok": v.OK, "failed": v.Rows - v.OK - v.Error,
 			"images_with_faces": v.ImagesWithFaces, "faces": v.Faces, "bytes": v.Bytes}
+		if noFaces(settings) {
+			line["images_with_faces"], line["faces"] = nil, nil
+		}
 		if o.by == string(store.ByGroup) {
 			line["source"] = v.Source
 		}

@@ -13,7 +13,7 @@ import (
 // summarize tells how a run ended: what was done, why rows failed, most frequent first, and what to do next.
 func summarize(g *globals, mode, name string, end pipeline.End, err error, c store.Counts, s pipeline.Snapshot) {
 	if mode == "json" {
-		line := statusLine(c, rateOf(s), etaOf(c, s))
+		line := statusLine(c, s.Detector == store.NoDetector, rateOf(s), etaOf(c, s))
 		line["summary"] = endWord(end, err)
 		line["elapsed_seconds"] = s.Elapsed.Seconds()
 		if b, err := json.Marshal(line); err == nil {
@@ -27,7 +27,11 @@ func summarize(g *globals, mode, name string, end pipeline.End, err error, c sto
 	if s.Tail > time.Second && s.Done > 0 {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
-	g.tell("  ok      %10d   %d of them with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+	if s.Detector == store.NoDetector {
+		g.tell("  ok      %10d   no faces were looked for", c.OK)
+	} else {
+		g.tell("  ok      %10d   %d of them with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+	}
 	g.tell("  failed  %10d", c.Failed)
 	for _, f := range ranked(c.Failures) {
 		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Remedy(f.reason))

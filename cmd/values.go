@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"facescan/detect"
 	"facescan/pipeline"
 )
 
@@ -140,6 +141,68 @@ func (d *degrees) String() string {
 }
 
 func (d *degrees) Type() string { return "degrees" }
+
+// scores is --min-score of an export: a score on the scale of the job's detector, or one per detector.
+type scores struct {
+	plain  ownNumber
+	byName map[string]float64
+}
+
+func (s *scores) Set(text string) error {
+	*s = scores{}
+	if !strings.Contains(text, "=") {
+		return s.plain.Set(text)
+	}
+	s.byName = map[string]float64{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, digits, _ := strings.Cut(strings.TrimSpace(part), "=")
+		k, known := detect.KindNamed(name)
+		if !known {
+			return fmt.Errorf("%q is not a detector with scores; write it as yunet=0.6,pigo=8", name)
+		}
+		if _, twice := s.byName[name]; twice {
+			return fmt.Errorf("%s has two scores", name)
+		}
+		var v ownNumber
+		if err := v.Set(digits); err != nil || !v.set {
+			return fmt.Errorf("%q is not a score; write it as yunet=0.6,pigo=8", part)
+		}
+		if err := k.CheckScore(v.value); err != nil {
+			return err
+		}
+		s.byName[name] = v.value
+	}
+	return nil
+}
+
+func (s *scores) set() bool { return s.plain.set || s.byName != nil }
+
+// of are the scores by the detector's name, for a job whose detector has this name.
+func (s *scores) of(name string) (map[string]float64, error) {
+	if !s.plain.set {
+		return s.byName, nil
+	}
+	k, _ := detect.KindNamed(name)
+	if err := k.CheckScore(s.plain.value); err != nil {
+		return nil, usagef("--min-score %s: %w", s.plain.String(), err)
+	}
+	return map[string]float64{name: s.plain.value}, nil
+}
+
+func (s *scores) String() string {
+	var parts []string
+	for _, k := range detect.Kinds() {
+		if v, ok := s.byName[k.Name]; ok {
+			parts = append(parts, k.Name+"="+strconv.FormatFloat(v, 'g', -1, 64))
+		}
+	}
+	if s.plain.set {
+		parts = append(parts, s.plain.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+func (s *scores) Type() string { return "score" }
 
 // ownNumber is a number that a detector has its own default for: empty leaves the choice to it.
 type ownNumber struct {

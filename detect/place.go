@@ -11,6 +11,24 @@ func Place(f Face, scale float64, width, height int) (x, y, w, h int, ok bool) {
 	return x0, y0, x1 - x0, y1 - y0, okx && oky
 }
 
+// PlaceLandmarks puts the landmarks of a face into the full upright image: x and y of each, in tenths of a pixel, rounded half
+// up. They are not clipped: a face that the image's edge cuts has some beyond it.
+func PlaceLandmarks(l Landmarks, scale float64) (tenths [2 * len(Landmarks{})]int32) {
+	round := func(v float64) int32 {
+		return int32(math.Floor(max(-maxTenths, min(maxTenths, 10*v*scale)) + halfTenth))
+	}
+	for i, p := range l {
+		tenths[2*i], tenths[2*i+1] = round(p.X), round(p.Y)
+	}
+	return tenths
+}
+
+const (
+	maxTenths = 10 * (1 << 24)
+	// halfTenth is as half is: landmarks lie on a grid of 64ths of a pixel of luma.
+	halfTenth = 0.5 + 1.0/64
+)
+
 // half is what rounding half up adds, and a trifle more. Faces lie on a grid of 256ths of a pixel of luma, and luma is n/8 of the
 // image, so edges at a half are common. The last bit of a product, or of a number that travelled as float32, must not
 // decide them.

@@ -55,9 +55,9 @@ type Options struct {
 	Adopt    bool          // the job's rows lie in a user's table: take what is new there; optional
 	Fetcher  *fetch.Fetcher
 	Decode   decode.Options
-	Detector detect.Detector
-	Encoded  bool   // the detector wants the bytes as downloaded; optional
-	Keeper   Keeper // optional
+	Detector detect.Detector // optional: without one no faces are looked for
+	Encoded  bool            // the detector wants the bytes as downloaded; optional
+	Keeper   Keeper          // optional
 
 	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
 	Workers    int // decoders, each with its detection unless the detector is a detect.Remote

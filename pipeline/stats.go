@@ -148,6 +148,8 @@ type Snapshot struct {
 
 	ImagesWithFaces int64
 
+	Detector string // its fingerprint; store.NoDetector where no faces are looked for
+
 	Slowest time.Duration // what the host needs at least that needs longest for the rows that wait for it
 
 	Failures map[store.Reason]int64
@@ -174,6 +176,7 @@ func (s *Stats) Snapshot() Snapshot {
 	if s.run == nil {
 		return snap
 	}
+	snap.Detector = s.run.detectorName()
 	now := time.Now()
 	snap.Elapsed = now.Sub(s.start)
 	snap.Rate = s.meter.rate(now)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,14 @@ func (r *run) workLoop(int) error {
 	return nil
 }
 
+// detectorName is the detector's fingerprint, or says that there is none.
+func (r *run) detectorName() string {
+	if r.Detector == nil {
+		return store.NoDetector
+	}
+	return r.Detector.Fingerprint()
+}
+
 // workers is how many rows are decoded, or judged, at once. Those that wait for a detector elsewhere need no processor, and it
 // wants many to make batches of: then every row in flight may be one.
 func (r *run) workers() int {
@@ -69,9 +78,10 @@ type station struct {
 // judge turns bodies into results.
 type judge struct {
 	decode   decode.Options
-	detector detect.Detector
-	encoded  bool // the detector wants the bytes as downloaded
-	keeps    bool // the bytes are wanted after that too
+	detector detect.Detector // nil looks for no faces
+	kind     detect.Kind     // of the detector
+	encoded  bool            // the detector wants the bytes as downloaded
+	keeps    bool            // the bytes are wanted after that too
 	stations chan station
 	pixels   *half
 	stats    *Stats
@@ -86,6 +96,9 @@ type judge struct {
 
 // open makes n stations; close frees them, once nobody is at one.
 func (j *judge) open(n int) {
+	if j.detector != nil {
+		j.kind = detect.KindOf(j.detector.Fingerprint())
+	}
 	j.stations = make(chan station, n)
 	for i := range n {
 		j.stations <- station{decode.New(j.decode), i}
@@ -109,6 +122,10 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 	res.Format, res.Width, res.Height = file.Format, file.Width, file.Height
 	if err != nil {
 		res.Reason = reasonOf(err)
+		return res, nil
+	}
+	if j.detector == nil {
+		res.Status, res.Detector = store.OK, store.NoDetector
 		return res, nil
 	}
 	img, answer, err := j.look(ctx, t, &file)
@@ -136,8 +153,12 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 	}
 	res.Status = store.OK
 	res.Detector = cmp.Or(answer.Detector, j.detector.Fingerprint())
-	res.Faces = place(answer.Faces, img)
-	res.Candidates = place(answer.Candidates, img)
+	kind := j.kind
+	if answer.Detector != "" {
+		kind = detect.KindOf(answer.Detector)
+	}
+	res.Faces = place(answer.Faces, img, kind)
+	res.Candidates = place(answer.Candidates, img, kind)
 	return res, nil
 }
 
@@ -146,6 +167,9 @@ func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decod
 	// The pixels are accounted for before they exist. Waiting here is safe: whoever holds this half is decoding, or waits for a
 	// detector, which asks for none.
 	held := file.Memory
+	if local, ok := j.detector.(detect.Local); ok {
+		held += local.Memory(j.decode.LumaSize(file.Width, file.Height))
+	}
 	if err := j.pixels.reserve(ctx, held); err != nil {
 		return img, a, err
 	}
@@ -269,13 +293,22 @@ type panicError struct {
 
 func (p *panicError) Error() string { return fmt.Sprint("panic: ", p.value) }
 
-// place turns a detector's boxes into stored ones: pixels of the upright image.
-func place(faces []detect.Face, img decode.Image) []store.Face {
+// place turns a detector's boxes into stored ones: pixels of the upright image. They are sorted again, since what differed in
+// luma may be equal now.
+func place(faces []detect.Face, img decode.Image, kind detect.Kind) []store.Face {
 	out := make([]store.Face, 0, len(faces))
 	for _, f := range faces {
 		if x, y, w, h, ok := detect.Place(f, img.Scale, img.Width, img.Height); ok {
-			out = append(out, store.Face{X: x, Y: y, Width: w, Height: h, Score: f.Score, Confidence: f.Confidence})
+			face := store.Face{X: x, Y: y, Width: w, Height: h, Score: f.Score, Confidence: f.Confidence, HasLandmarks: f.HasLandmarks}
+			if f.HasLandmarks {
+				face.Landmarks = detect.PlaceLandmarks(f.Landmarks, img.Scale)
+			}
+			out = append(out, face)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b store.Face) int {
+		return cmp.Or(cmp.Compare(kind.Printed(b.Score), kind.Printed(a.Score)), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X),
+			cmp.Compare(a.Width, b.Width))
+	})
 	return out
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 )
 
@@ -22,42 +23,59 @@ func (f *Face) expect(i int) int64 {
 	return 10*int64(corner) + int64(side)*int64(usual[i])/10
 }
 
-// PackLandmarks packs the landmarks of faces one after the other, as varints of how far they lie from where they are
-// expected: mostly one or two bytes each. Nil where the faces have none. Either all of them have landmarks, or none.
-func PackLandmarks(faces []Face) []byte {
-	if len(faces) == 0 || !faces[0].HasLandmarks {
-		return nil
-	}
-	b := make([]byte, 0, 16*len(faces))
-	for i := range faces {
-		f := &faces[i]
-		for n, v := range f.Landmarks {
-			b = binary.AppendVarint(b, int64(v)-f.expect(n))
+// PackLandmarks packs the landmarks of faces, list after list, as varints of how far they lie from where they are expected:
+// mostly one or two bytes each. Nil where the faces have none. Either all of them have landmarks, or none.
+func PackLandmarks(lists ...[]Face) []byte {
+	var b []byte
+	for _, faces := range lists {
+		for i := range faces {
+			f := &faces[i]
+			if !f.HasLandmarks {
+				return nil
+			}
+			for n, v := range f.Landmarks {
+				b = binary.AppendVarint(b, int64(v)-f.expect(n))
+			}
 		}
 	}
 	return b
 }
 
+// CheckLandmarks refuses bytes that are not the packed landmarks of so many faces, or of none.
+func CheckLandmarks(b []byte, faces int) error {
+	values := 0
+	for rest := b; len(rest) > 0; values++ {
+		_, size := binary.Varint(rest)
+		if size <= 0 {
+			return errLandmarks
+		}
+		rest = rest[size:]
+	}
+	if values != 0 && values != faces*len(Landmarks{}) {
+		return fmt.Errorf("%w: %d values for %d faces", errLandmarks, values, faces)
+	}
+	return nil
+}
+
 var errLandmarks = errors.New("packed landmarks are damaged")
 
 // UnpackLandmarks is the reverse of PackLandmarks. The boxes must be those that the landmarks were packed with.
-func UnpackLandmarks(b []byte, faces []Face) error {
+func UnpackLandmarks(b []byte, lists ...[]Face) error {
 	if len(b) == 0 {
 		return nil
 	}
-	for i := range faces {
-		f := &faces[i]
-		f.HasLandmarks = true
-		for n := range f.Landmarks {
-			d, size := binary.Varint(b)
-			if size <= 0 {
-				return errLandmarks
+	for _, faces := range lists {
+		for i := range faces {
+			f := &faces[i]
+			f.HasLandmarks = true
+			for n := range f.Landmarks {
+				d, size := binary.Varint(b)
+				v := d + f.expect(n)
+				if size <= 0 || v < math.MinInt32 || v > math.MaxInt32 {
+					return errLandmarks
+				}
+				f.Landmarks[n], b = int32(v), b[size:]
 			}
-			v := d + f.expect(n)
-			if v < math.MinInt32 || v > math.MaxInt32 {
-				return errLandmarks
-			}
-			f.Landmarks[n], b = int32(v), b[size:]
 		}
 	}
 	if len(b) > 0 {

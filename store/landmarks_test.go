@@ -42,6 +42,9 @@ func TestLandmarksThereAndBack(t *testing.T) {
 	if b := store.PackLandmarks([]store.Face{{Width: 1, Height: 1}}); b != nil {
 		t.Errorf("no landmarks take %d bytes", len(b))
 	}
+	if err := store.CheckLandmarks(b, len(faces)); err != nil || store.CheckLandmarks(nil, 7) != nil || store.CheckLandmarks(b, len(faces)-1) == nil {
+		t.Error("checked:", err)
+	}
 	for _, damaged := range [][]byte{b[:len(b)-1], append(slices.Clone(b), 0), {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}} {
 		if err := store.UnpackLandmarks(damaged, slices.Clone(bare)); err == nil {
 			t.Errorf("%d bytes were read as %d", len(damaged), len(b))

@@ -64,6 +64,9 @@ type Job interface {
 	// Sources lists the sources by number.
 	Sources(ctx context.Context) ([]Source, error)
 
+	// Detectors are the fingerprints that results of the job may have, in no order; some may be of none any more.
+	Detectors(ctx context.Context) ([]string, error)
+
 	// Counts sums the job up from its counters, not from its rows: quick at any size.
 	Counts(ctx context.Context) (Counts, error)
 	// Results yields the results of done rows with from <= id < to, in id order, with their faces, without

@@ -131,6 +131,12 @@ func (o Options) scale() turbo.Scale {
 	return turbo.Scale((window*8 + o.MinFace - 1) / o.MinFace)
 }
 
+// LumaSize is how large the Luma of an image of this size becomes, at most.
+func (o Options) LumaSize(width, height int) (int, int) {
+	s := int(o.scale())
+	return (width*s + 7) / 8, (height*s + 7) / 8
+}
+
 // Header is what the first bytes tell, before any pixel is allocated.
 type Header struct {
 	Format        string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"facescan/store"
@@ -25,8 +26,9 @@ type shown struct {
 	AlreadyDone     int64          `json:"already_done"`
 	OK              int64          `json:"ok"`
 	Failed          int64          `json:"failed"`
-	ImagesWithFaces int64          `json:"images_with_faces"`
-	Faces           int64          `json:"faces"`
+	ImagesWithFaces *int64         `json:"images_with_faces"` // null where no faces are looked for
+	Faces           *int64         `json:"faces"`
+	Detector        string         `json:"detector"` // without its flags
 	Rate            float64        `json:"rate"`
 	ETA             *float64       `json:"eta_seconds"`
 	Shards          shownShards    `json:"shards"`
@@ -124,11 +126,15 @@ func (s *Server) shown() *shown {
 	out := &shown{
 		Job: s.o.Job, Self: fmt.Sprintf("%d on %s", s.o.Self.PID, s.o.Self.Host), Start: v.Start.UTC(), Elapsed: v.Now.Sub(v.Start).Seconds(), End: v.End,
 		Total: c.Total, Done: c.Done, Pending: c.Pending, AlreadyDone: c.AlreadyDone, OK: c.OK, Failed: c.Failed,
-		ImagesWithFaces: c.ImagesWithFaces, Faces: c.Faces, Rate: v.JobRate, Importing: c.ImportIncomplete,
+		Rate: v.JobRate, Importing: c.ImportIncomplete,
 		Shards:  shownShards{c.Shards.Total, c.Shards.Done, c.Shards.Free, c.Shards.Leased},
 		OwnRate: v.Rate, InFlight: v.InFlight, MaxInFlight: v.MaxInFlight,
 		Memory: v.Bodies.Used + v.Pixels.Used, MaxMemory: v.Bodies.Limit + v.Pixels.Limit,
 		Retries: v.Retries, Takeovers: v.Takeovers, LeasesLost: v.LeasesLost, Refused: v.Refused, StoreBytes: v.Data + v.Log,
+	}
+	out.Detector, _, _ = strings.Cut(v.Detector, " ")
+	if v.Detector != store.NoDetector {
+		out.ImagesWithFaces, out.Faces = &c.ImagesWithFaces, &c.Faces
 	}
 	if s.failed != nil {
 		out.Error = s.failed.Error()
@@ -170,7 +176,7 @@ func (s *Server) shown() *shown {
 		shown := shownImage{ID: img.ID, URL: img.URL, Width: img.Width, Height: img.Height, Faces: len(img.Faces)}
 		for _, f := range img.Faces[:min(len(img.Faces), maxBoxes)] {
 			shown.Boxes = append(shown.Boxes, [4]int{f.X, f.Y, f.Width, f.Height})
-			shown.Scores = append(shown.Scores, math.Round(f.Score*100)/100)
+			shown.Scores = append(shown.Scores, math.Round(f.Score*1e4)/1e4)
 		}
 		out.Latest = append(out.Latest, shown)
 	}

@@ -16,6 +16,8 @@ type View struct {
 	Now   time.Time
 	End   string // how the run ended, in a few words; empty while it works
 
+	Detector string // its fingerprint; store.NoDetector where no faces are looked for
+
 	Counts  store.Counts
 	JobRate float64       // rows a second, lately, of all processes
 	Left    time.Duration // until the job is done; negative when that cannot be told

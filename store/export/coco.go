@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // cocoEncoder writes the JSON of the COCO data set, which annotation tools read: images that a detector judged, and a
@@ -16,6 +17,7 @@ type cocoEncoder struct {
 	spool         *os.File
 	annotations   lineWriter
 	url           column
+	keypoints     bool // some annotation has them
 }
 
 func newCOCO(w io.Writer, url column) (*cocoEncoder, error) {
@@ -28,7 +30,7 @@ func newCOCO(w io.Writer, url column) (*cocoEncoder, error) {
 		return nil, err
 	}
 	e := &cocoEncoder{lineWriter: lineWriter{w: w}, spool: spool, annotations: lineWriter{w: spool}, url: url}
-	e.buf = append(e.buf, `{"info":{"description":"facescan"},"categories":[{"id":1,"name":"face","supercategory":"person"}],"images":[`+"\n"...)
+	e.buf = append(e.buf, `{"info":{"description":"facescan"},"images":[`+"\n"...)
 	return e, nil
 }
 
@@ -70,7 +72,20 @@ func (e *cocoEncoder) encode(r *record) error {
 		b = append(b, `],"area":`...)
 		b = strconv.AppendInt(b, int64(f.Width)*int64(f.Height), 10)
 		b = append(b, `,"score":`...)
-		b = append(appendReal(b, f.Score), '}')
+		b = appendReal(b, f.Score, r.detector.Decimals)
+		if f.HasLandmarks {
+			e.keypoints = true
+			b = append(b, `,"num_keypoints":5,"keypoints":[`...)
+			for i := 0; i < len(f.Landmarks); i += 2 {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = append(appendReal(b, float64(f.Landmarks[i])/10, 1), ',')
+				b = append(appendReal(b, float64(f.Landmarks[i+1])/10, 1), ",2"...) // 2 means labelled and visible
+			}
+			b = append(b, ']')
+		}
+		b = append(b, '}')
 		e.annotations.buf = b
 	}
 	if len(e.annotations.buf) >= flushSize {
@@ -99,6 +114,10 @@ func (e *cocoEncoder) close() error {
 	if _, err := io.Copy(e.w, bufio.NewReaderSize(e.spool, flushSize)); err != nil {
 		return err
 	}
-	e.buf = append(e.buf, "\n]}\n"...)
+	e.buf = append(e.buf, "\n],\"categories\":[{\"id\":1,\"name\":\"face\",\"supercategory\":\"person\""...)
+	if e.keypoints {
+		e.buf = append(e.buf, `,"keypoints":["`+strings.Join(pointNames[:], `","`)+`"],"skeleton":[]`...)
+	}
+	e.buf = append(e.buf, "}]}\n"...)
 	return e.flush()
 }

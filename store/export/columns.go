@@ -13,12 +13,15 @@ type kind int
 
 const (
 	integer kind = iota
-	real         // two decimals where it is written as text
+	real         // a number with two decimals, where it is written as text
+	score        // one with as many as the detector's scores have
+	tenth        // one with one
 	text
-	boxes // of the record's faces
+	boxes  // of the record's faces
+	points // their landmarks
 )
 
-// value is a record's in one column; which field counts is the column's kind. Boxes are taken from the record.
+// value is a record's in one column; which field counts is the column's kind. Boxes and points are taken from the record.
 type value struct {
 	null bool
 	i    int64
@@ -29,9 +32,10 @@ type value struct {
 // record is what becomes one row of the output: a result, or one of its faces; or a group.
 type record struct {
 	store.Result
-	face  int          // of Faces, where a row is a face
-	crops int          // how many of Faces the run knew: the best ones
-	group *store.Group // where a row is a group, of which the result has source and name
+	face     int          // of Faces, where a row is a face
+	crops    int          // how many of Faces the run knew: the best ones
+	group    *store.Group // where a row is a group, of which the result has source and name
+	detector *Detector    // of the result
 }
 
 type column struct {
@@ -40,10 +44,24 @@ type column struct {
 	get  func(*record) value
 }
 
+// fractional reports whether values are numbers that need not be whole.
+func (k kind) fractional() bool { return k == real || k == score || k == tenth }
+
+// decimals is how many such a number has as text.
+func (k kind) decimals(r *record) int {
+	switch k {
+	case score:
+		return r.detector.Decimals
+	case tenth:
+		return 1
+	}
+	return 2
+}
+
 func number(i int) value        { return value{i: int64(i)} }
 func known(i int) value         { return value{i: int64(i), null: i == 0} }
 func word[T ~string](s T) value { return value{s: string(s), null: s == ""} }
-func judged(r *record) bool     { return r.Status == store.OK }
+func judged(r *record) bool     { return r.Judged() }
 func flag(b bool) (v value) {
 	if b {
 		v.i = 1
@@ -79,6 +97,7 @@ var imageColumns = []column{
 		}
 		return confidence(r.Faces[0])
 	}},
+	{"landmarks", points, func(r *record) value { return value{null: !hasPoints(r)} }},
 	{"kept", text, keptFile},
 	{"crops", text, cropFiles},
 	{"blurred", text, blurredFile},
@@ -95,7 +114,7 @@ var faceColumns = []column{
 	{"y", integer, func(r *record) value { return number(r.Faces[r.face].Y) }},
 	{"width", integer, func(r *record) value { return number(r.Faces[r.face].Width) }},
 	{"height", integer, func(r *record) value { return number(r.Faces[r.face].Height) }},
-	{"score", real, func(r *record) value { return value{f: r.Faces[r.face].Score} }},
+	{"score", score, func(r *record) value { return value{f: r.Faces[r.face].Score} }},
 	{"confidence", real, func(r *record) value { return confidence(r.Faces[r.face]) }},
 	{"crop", text, cropFile},
 }
@@ -106,28 +125,29 @@ func confidence(f store.Face) value { return value{f: f.Confidence, null: f.Conf
 
 // table is what columns an export can have.
 type table struct {
+	options  *Options
 	perFace  bool
 	columns  []column
 	defaults []string
 }
 
 func newTable(o Options) (table, error) {
-	var t table
+	t := table{options: &o}
 	switch o.Rows {
 	case "images", "":
 		t.columns = slices.Clone(imageColumns)
 		t.defaults = names(imageColumns[:imageDefaults])
 	case "faces":
 		t.perFace = true
-		t.columns = slices.Clone(faceColumns)
+		t.columns = append(slices.Clone(faceColumns), pointColumns()...)
 		t.defaults = names(faceColumns[:faceDefaults])
 		for _, c := range imageColumns {
-			if t.find(c.name) < 0 && c.kind != boxes {
+			if t.find(c.name) < 0 && c.kind != boxes && c.kind != points {
 				t.columns = append(t.columns, c)
 			}
 		}
 	case "groups":
-		if o.MinScore != nil {
+		if len(o.MinScore) > 0 {
 			return t, usagef("groups are counted as the run decides: they have no --min-score")
 		}
 		t.columns = slices.Clone(groupColumns)
@@ -142,6 +162,11 @@ func newTable(o Options) (table, error) {
 		return value{s: strconv.Itoa(r.Source)}
 	}
 	if o.Rows == "groups" {
+		count := func(name string, of func(*store.Group) int64) {
+			t.columns[t.find(name)].get = func(r *record) value { return value{i: of(r.group), null: o.NoFaces} }
+		}
+		count("faces", func(g *store.Group) int64 { return g.Faces })
+		count("images_with_faces", func(g *store.Group) int64 { return g.ImagesWithFaces })
 		return t, nil
 	}
 	seen := map[string]bool{}
@@ -228,8 +253,9 @@ func (t table) unknown(name string) error {
 	return usagef("no column %q: there are %s", name, strings.Join(names(t.columns), ", "))
 }
 
-// AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…].
-func AppendBoxes(dst []byte, faces []store.Face) []byte {
+// AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…]. Scores have so
+// many decimals.
+func AppendBoxes(dst []byte, faces []store.Face, decimals int) []byte {
 	dst = append(dst, '[')
 	for i, f := range faces {
 		if i > 0 {
@@ -239,9 +265,11 @@ func AppendBoxes(dst []byte, faces []store.Face) []byte {
 		for _, n := range [...]int{f.X, f.Y, f.Width, f.Height} {
 			dst = append(strconv.AppendInt(dst, int64(n), 10), ',')
 		}
-		dst = append(appendReal(dst, f.Score), ']')
+		dst = append(appendReal(dst, f.Score, decimals), ']')
 	}
 	return append(dst, ']')
 }
 
-func appendReal(dst []byte, f float64) []byte { return strconv.AppendFloat(dst, f, 'f', 2, 64) }
+func appendReal(dst []byte, f float64, decimals int) []byte {
+	return strconv.AppendFloat(dst, f, 'f', decimals, 64)
+}

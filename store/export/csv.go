@@ -62,14 +62,21 @@ func (e *csvEncoder) encode(r *record) error {
 		switch c.kind {
 		case integer:
 			e.buf = strconv.AppendInt(e.buf, v.i, 10)
-		case real:
-			e.buf = appendReal(e.buf, v.f)
+		case real, score, tenth:
+			e.buf = appendReal(e.buf, v.f, c.kind.decimals(r))
 		case text:
 			e.text(v.s)
 		case boxes:
 			if len(r.Faces) > 0 {
 				e.buf = append(e.buf, '"') // for its commas; quotes are not in it
-				e.buf = append(AppendBoxes(e.buf, r.Faces), '"')
+				e.buf = append(AppendBoxes(e.buf, r.Faces, r.detector.Decimals), '"')
+			} else {
+				e.buf = append(e.buf, "[]"...)
+			}
+		case points:
+			if len(r.Faces) > 0 {
+				e.buf = append(e.buf, '"')
+				e.buf = append(AppendLandmarks(e.buf, r.Faces), '"')
 			} else {
 				e.buf = append(e.buf, "[]"...)
 			}

@@ -23,9 +23,14 @@ type Options struct {
 	Columns []string // in their order; the default ones when empty
 	Sources []Source // by number
 
-	Where       string   // a filter, see where.go; empty lets everything through
-	MinScore    *float64 // decide anew which candidates are faces; nil leaves it as the run decided
-	Credentials bool     // show passwords in URLs
+	Detectors []Detector `json:"-"` // those that there is something to know of
+	NoFaces   bool       `json:"-"` // the job looks for none: groups have none to count
+
+	Where string // a filter, see where.go; empty lets everything through
+	// MinScore re-applies thresholds, by the detector's name, empty for a model of others: of detectors that are not in it no
+	// row may be exported. Nil leaves the faces as the run decided.
+	MinScore    map[string]float64
+	Credentials bool // show passwords in URLs
 }
 
 // Source is what an export tells of a source.
@@ -87,13 +92,13 @@ func newExporter(o Options, open func(table, []column) (encoder, error)) (*expor
 	if err != nil {
 		return nil, err
 	}
-	e := &exporter{perFace: t.perFace, perGroup: o.Rows == "groups", minScore: o.MinScore}
+	e := &exporter{perFace: t.perFace, perGroup: o.Rows == "groups", options: t.options}
 	if o.Where != "" {
 		root, err := parseWhere(o.Where, t)
 		if err != nil {
 			return nil, err
 		}
-		e.filter = &Filter{root}
+		e.filter = &Filter{root, t.options}
 	}
 	columns, err := t.choose(o.Columns, o.Credentials)
 	if err != nil {
@@ -114,17 +119,27 @@ type encoder interface {
 type exporter struct {
 	perFace  bool
 	perGroup bool
-	minScore *float64
+	options  *Options
 	filter   *Filter // nil for none
 	out      encoder
 	rec      record
 	faces    []store.Face // rec's, decided anew
+
+	last      *Detector // of the fingerprint lastPrint
+	lastPrint string
 }
 
 func (e *exporter) Write(r store.Result) error {
-	e.rec = record{Result: r, face: -1, crops: len(r.Faces)}
-	if e.minScore != nil {
-		e.redecide(*e.minScore)
+	if e.last == nil || r.Detector != e.lastPrint {
+		e.last, e.lastPrint = e.options.detectorOf(r.Detector), r.Detector
+	}
+	e.rec = record{Result: r, face: -1, crops: len(r.Faces), detector: e.last}
+	if e.options.MinScore != nil && r.Judged() {
+		least, ok := e.options.MinScore[e.last.Name]
+		if !ok && (e.filter == nil || e.filter.match(&e.rec)) {
+			return e.options.noScore(&e.rec)
+		}
+		e.redecide(least)
 	}
 	if !e.perFace {
 		return e.put()
@@ -151,6 +166,11 @@ func (e *exporter) Close() error { return e.out.close() }
 // than the best candidates, which are all that the store has.
 func (e *exporter) redecide(minScore float64) {
 	e.faces = append(append(e.faces[:0], e.rec.Faces...), e.rec.Candidates...)
+	if e.last.Rounded { // candidates are kept in single precision
+		for i := range e.faces {
+			e.faces[i].Score = rounded(e.faces[i].Score, e.last.Decimals)
+		}
+	}
 	e.faces = slices.DeleteFunc(e.faces, func(f store.Face) bool { return f.Score < minScore })
 	e.rec.Faces = e.faces
 }

@@ -75,9 +75,9 @@ func TestCSV(t *testing.T) {
 1099511627783,"http://é/
 ",/lists/b.csv,7,,transient,3,,0,,,,z
 `},
-		{"other threshold, upwards", Options{MinScore: &ten, Columns: []string{"id", "faces", "boxes"}},
+		{"other threshold, upwards", Options{MinScore: map[string]float64{"": ten}, Columns: []string{"id", "faces", "boxes"}},
 			"id,faces,boxes\n1,1,\"[[10,20,40,41,31.46]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
-		{"other threshold, downwards", Options{MinScore: &five, Columns: []string{"id", "faces", "boxes"}},
+		{"other threshold, downwards", Options{MinScore: map[string]float64{"": five}, Columns: []string{"id", "faces", "boxes"}},
 			"id,faces,boxes\n1,3,\"[[10,20,40,41,31.46],[0,1,2,3,9.99],[5,5,20,20,4.50]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
 		{"faces", Options{Rows: "faces"}, `id,url,face,x,y,width,height,score
 1,http://a/1.jpg,1,10,20,40,41,31.46

@@ -39,9 +39,9 @@ func TestFileColumns(t *testing.T) {
 			"id,kept,crops,blurred\n1,000/000001.jpg,000/000001-1.jpg 000/000001-2.jpg,000/000001.jpg\n2,,,\n3,000/000003.webp,,\n4,,,\n"},
 		{Options{Rows: "faces", Columns: []string{"id", "face", "crop"}}, "id,face,crop\n1,1,000/000001-1.jpg\n1,2,000/000001-2.jpg\n3,1,\n"},
 		// Decided anew, faces that the run did not take for such have no crop.
-		{Options{Columns: []string{"faces", "crops"}, MinScore: &high}, "faces,crops\n1,000/000001-1.jpg\n0,\n1,\n,\n"},
-		{Options{Columns: []string{"faces", "crops"}, MinScore: &low}, "faces,crops\n3,000/000001-1.jpg 000/000001-2.jpg\n0,\n1,\n,\n"},
-		{Options{Rows: "faces", Columns: []string{"face", "crop"}, MinScore: &low, Where: "id = 1"}, "face,crop\n1,000/000001-1.jpg\n2,000/000001-2.jpg\n3,\n"},
+		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": high}}, "faces,crops\n1,000/000001-1.jpg\n0,\n1,\n,\n"},
+		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": low}}, "faces,crops\n3,000/000001-1.jpg 000/000001-2.jpg\n0,\n1,\n,\n"},
+		{Options{Rows: "faces", Columns: []string{"face", "crop"}, MinScore: map[string]float64{"": low}, Where: "id = 1"}, "face,crop\n1,000/000001-1.jpg\n2,000/000001-2.jpg\n3,\n"},
 		{Options{Columns: []string{"id"}, Where: "kept IS NOT NULL AND format = 'webp'"}, "id\n3\n"},
 	} {
 		var b bytes.Buffer

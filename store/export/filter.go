@@ -10,7 +10,10 @@ import (
 )
 
 // Filter is a --where, read and checked.
-type Filter struct{ root *node }
+type Filter struct {
+	root    *node
+	options *Options
+}
 
 // ParseFilter reads a filter over the columns that an export with these options can have. Its error is a *UsageError
 // that says where it is wrong.
@@ -23,12 +26,12 @@ func ParseFilter(where string, o Options) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Filter{root}, nil
+	return &Filter{root, t.options}, nil
 }
 
 // Match tells whether a filter over rows of images lets a result through.
 func (f *Filter) Match(r store.Result) bool {
-	return f.match(&record{Result: r, face: -1, crops: len(r.Faces)})
+	return f.match(&record{Result: r, face: -1, crops: len(r.Faces), detector: f.options.detectorOf(r.Detector)})
 }
 
 // match tells whether the condition is true; unknown is not.

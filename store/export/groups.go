@@ -12,8 +12,8 @@ var groupColumns = []column{
 	{"images", integer, func(r *record) value { return value{i: r.group.Images} }},
 	{"ok", integer, func(r *record) value { return value{i: r.group.OK} }},
 	{"failed", integer, func(r *record) value { return value{i: r.group.Failed} }},
-	{"faces", integer, func(r *record) value { return value{i: r.group.Faces} }},
-	{"images_with_faces", integer, func(r *record) value { return value{i: r.group.ImagesWithFaces} }},
+	{"faces", integer, nil}, // set by newTable, which knows whether faces were looked for
+	{"images_with_faces", integer, nil},
 	{"source", text, nil}, // set by newTable, which knows the names
 	{"largest_face", integer, func(r *record) value { return known(r.group.LargestFace) }},
 	{"first", text, func(r *record) value { return moment(r.group.First) }},
@@ -26,6 +26,6 @@ func moment(t time.Time) value { return value{s: t.UTC().Format("2006-01-02T15:0
 
 // WriteGroup implements Writer.
 func (e *exporter) WriteGroup(g store.Group) error {
-	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g}
+	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g, detector: &others}
 	return e.put()
 }

@@ -43,10 +43,12 @@ func appendJSON(dst []byte, c *column, r *record) []byte {
 		return append(dst, "null"...)
 	case c.kind == integer:
 		return strconv.AppendInt(dst, v.i, 10)
-	case c.kind == real:
-		return appendReal(dst, v.f)
+	case c.kind.fractional():
+		return appendReal(dst, v.f, c.kind.decimals(r))
 	case c.kind == boxes:
-		return AppendBoxes(dst, r.Faces)
+		return AppendBoxes(dst, r.Faces, r.detector.Decimals)
+	case c.kind == points:
+		return AppendLandmarks(dst, r.Faces)
 	}
 	return appendString(dst, v.s)
 }

@@ -16,7 +16,7 @@ import (
 const rowGroup = 50_000
 
 // parquetEncoder writes Parquet with zstd: whole numbers INT64, real ones DOUBLE, text STRING, boxes a LIST of structs.
-// What is unknown is NULL. Scores have the two decimals that they have elsewhere.
+// What is unknown is NULL. Scores and landmarks have the decimals that they have elsewhere.
 type parquetEncoder struct {
 	w       *parquet.GenericWriter[any]
 	columns []column
@@ -55,10 +55,15 @@ func newParquet(w io.Writer, columns []column, rows int64) (e *parquetEncoder, e
 		switch kinds[name] {
 		case integer:
 			return parquet.Optional(parquet.Int(64))
-		case real:
+		case real, score, tenth:
 			return parquet.Optional(parquet.Leaf(parquet.DoubleType))
 		case text:
 			return parquet.Optional(parquet.String())
+		}
+		if kinds[name] == points {
+			return parquet.Optional(parquet.List(newFields(names(pointColumns()), func(string) parquet.Node {
+				return parquet.Leaf(parquet.DoubleType)
+			})))
 		}
 		box := newFields([]string{"x", "y", "width", "height", "score"}, func(name string) parquet.Node {
 			if name == "score" {
@@ -90,15 +95,27 @@ func (e *parquetEncoder) encode(r *record) error {
 		v := c.get(r)
 		switch {
 		case c.kind == boxes:
-			e.boxes(r.Faces, v.null, leaf)
+			e.list(len(r.Faces), 5, v.null, leaf, func(i, k int) parquet.Value {
+				f := &r.Faces[i]
+				if k < 4 {
+					return parquet.Int32Value(int32([...]int{f.X, f.Y, f.Width, f.Height}[k]))
+				}
+				return parquet.DoubleValue(rounded(f.Score, r.detector.Decimals))
+			})
 			leaf += 5
+			continue
+		case c.kind == points:
+			e.list(len(r.Faces), len(store.Landmarks{}), v.null, leaf, func(i, k int) parquet.Value {
+				return parquet.DoubleValue(float64(r.Faces[i].Landmarks[k]) / 10)
+			})
+			leaf += len(store.Landmarks{})
 			continue
 		case v.null:
 			put(parquet.NullValue(), 0, 0)
 		case c.kind == integer:
 			put(parquet.Int64Value(v.i), 0, 1)
-		case c.kind == real:
-			put(parquet.DoubleValue(twoDecimals(v.f)), 0, 1)
+		case c.kind.fractional():
+			put(parquet.DoubleValue(rounded(v.f, c.kind.decimals(r))), 0, 1)
 		default:
 			put(parquet.ByteArrayValue([]byte(v.s)), 0, 1)
 		}
@@ -108,10 +125,10 @@ func (e *parquetEncoder) encode(r *record) error {
 	return err
 }
 
-// boxes puts the five columns of a list. Definition levels: 0 no list, 1 an empty one, 2 an element.
-func (e *parquetEncoder) boxes(faces []store.Face, null bool, leaf int) {
-	for k := range 5 {
-		if len(faces) == 0 || null {
+// list puts the columns of a list of n structs. Definition levels: 0 no list, 1 an empty one, 2 an element.
+func (e *parquetEncoder) list(n, columns int, null bool, leaf int, get func(i, column int) parquet.Value) {
+	for k := range columns {
+		if n == 0 || null {
 			definition := 1
 			if null {
 				definition = 0
@@ -119,28 +136,24 @@ func (e *parquetEncoder) boxes(faces []store.Face, null bool, leaf int) {
 			e.row = append(e.row, parquet.NullValue().Level(0, definition, leaf+k))
 			continue
 		}
-		for i, f := range faces {
+		for i := range n {
 			repetition := 1
 			if i == 0 {
 				repetition = 0
 			}
-			v := parquet.DoubleValue(twoDecimals(f.Score))
-			if k < 4 {
-				v = parquet.Int32Value(int32([...]int{f.X, f.Y, f.Width, f.Height}[k]))
-			}
-			e.row = append(e.row, v.Level(repetition, 2, leaf+k))
+			e.row = append(e.row, get(i, k).Level(repetition, 2, leaf+k))
 		}
 	}
 }
 
-// twoDecimals is what is left of a number that was written with two decimals.
-func twoDecimals(f float64) float64 {
+// rounded is what is left of a number that was written with so many decimals.
+func rounded(f float64, decimals int) float64 {
 	var buf [32]byte
-	rounded, err := strconv.ParseFloat(string(appendReal(buf[:0], f)), 64)
+	out, err := strconv.ParseFloat(string(appendReal(buf[:0], f, decimals)), 64)
 	if err != nil {
 		return math.NaN() // of what is no number itself
 	}
-	return rounded
+	return out
 }
 
 func (e *parquetEncoder) close() error { return e.w.Close() }

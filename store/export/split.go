@@ -54,7 +54,7 @@ func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 		if at < 0 {
 			return nil, t.unknown(by)
 		}
-		if s.by = t.columns[at]; s.by.kind == boxes {
+		if s.by = t.columns[at]; s.by.kind == boxes || s.by.kind == points {
 			return nil, usagef("rows cannot be split by %s", by)
 		}
 		s.open = func(w io.Writer) (encoder, error) { return newEncoder(w, o.Format, columns, rowGroup/10) }
@@ -77,8 +77,8 @@ func (s *splitEncoder) encode(r *record) error {
 	case v.null:
 	case s.by.kind == integer:
 		value = strconv.FormatInt(v.i, 10)
-	case s.by.kind == real:
-		value = string(appendReal(nil, v.f))
+	case s.by.kind.fractional():
+		value = string(appendReal(nil, v.f, s.by.kind.decimals(r)))
 	default:
 		value = v.s
 	}

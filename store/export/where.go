@@ -47,7 +47,7 @@ func (k kind) String() string {
 	return "a number"
 }
 
-func (k kind) numeric() bool { return k == integer || k == real }
+func (k kind) numeric() bool { return k == integer || k.fractional() }
 
 // What databases take is bounded, and so are filters: how deep they are nested, how many operators they have, and how
 // many literals.
@@ -252,7 +252,7 @@ func (p *parser) test() *node {
 			right := p.sum()
 			p.value(right, at)
 			p.want(right, left.kind, at)
-			return &node{op: op, kind: condition, args: []*node{left, right}}
+			return p.options.byName(&node{op: op, kind: condition, args: []*node{left, right}})
 		}
 	}
 	if p.next("is") {
@@ -277,6 +277,7 @@ func (p *parser) test() *node {
 			}
 		}
 		p.must(")")
+		return p.options.byName(n)
 	case p.next("between"):
 		p.value(left, at)
 		n.op = "between"
@@ -306,7 +307,7 @@ func (p *parser) test() *node {
 
 // value refuses what has no value to compare.
 func (p *parser) value(n *node, at int) {
-	if p.err == nil && (n.kind == condition || n.kind == boxes) {
+	if p.err == nil && (n.kind == condition || n.kind == boxes || n.kind == points) {
 		p.fail(at, "this is %v, and a number or text is wanted", n.kind)
 	}
 }

@@ -86,7 +86,7 @@ func TestWhere(t *testing.T) {
 		t.Error(got)
 	}
 	low := 1.0
-	if got := exported(t, Options{MinScore: &low, Where: "faces = 4", Columns: []string{"id"}}, some...); got != "id\n1\n" {
+	if got := exported(t, Options{MinScore: map[string]float64{"": low}, Where: "faces = 4", Columns: []string{"id"}}, some...); got != "id\n1\n" {
 		t.Error(got)
 	}
 }
@@ -182,7 +182,7 @@ func newOracle(t testing.TB) oracle {
 		var args []any
 		for _, name := range []string{"id", "url", "format", "width", "height", "faces", "confidence"} {
 			c := table.columns[table.find(name)]
-			switch v := c.get(&record{Result: r}); {
+			switch v := c.get(&record{Result: r, detector: &others}); {
 			case v.null:
 				args = append(args, nil)
 			case c.kind == text:
@@ -216,7 +216,7 @@ func (o oracle) check(f *Filter) error {
 	}
 	var got, want []int64
 	for _, r := range o.rows {
-		if f.match(&record{Result: r}) {
+		if f.match(&record{Result: r, detector: &others}) {
 			got = append(got, r.ID)
 		}
 	}
@@ -375,7 +375,7 @@ func BenchmarkWhere(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := record{Result: results(2)[1]}
+	r := record{Result: results(2)[1], detector: &others}
 	n := 0
 	for b.Loop() {
 		if f.match(&r) {

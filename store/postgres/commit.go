@@ -126,7 +126,7 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 var (
 	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts", "detector", "http_status", "partial", "outputs",
 		"reason", "format", "final_url", "candidates", "landmarks"}
-	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence", "landmarks"}
+	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
 )
 
 // copyResults writes results and faces. None of the rows has a result.
@@ -143,7 +143,7 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 		}
 		values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height, len(r.Faces), r.Attempts, detector,
 			r.HTTPStatus, r.Partial, int16(r.Outputs), orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates),
-			store.PackLandmarks(r.Candidates))
+			store.PackLandmarks(r.Faces, r.Candidates))
 		return values, nil
 	}))
 	if err != nil {
@@ -152,8 +152,7 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 	faces := [][]any{}
 	for i := range results {
 		for n, f := range results[i].Faces {
-			faces = append(faces, []any{results[i].ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence,
-				store.PackLandmarks(results[i].Faces[n : n+1])})
+			faces = append(faces, []any{results[i].ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence})
 		}
 	}
 	if len(faces) > 0 {

@@ -98,7 +98,7 @@ func (j *job) Select(ctx context.Context, from, to int64, _ bool, c store.Condit
 var selectable = map[string]string{
 	"id": "r.id", "url": "u.url", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END", "reason": "nullif(r.reason, '')",
 	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
-	"faces": "CASE WHEN r.reason IS NULL THEN r.faces END", "group": `nullif(u."group", '')`, "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
+	"faces": "CASE WHEN r.reason IS NULL AND r.detector IS DISTINCT FROM (SELECT number FROM detectors WHERE fingerprint = '" + store.NoDetector + "') THEN r.faces END", "group": `nullif(u."group", '')`, "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
 	"partial": "r.partial::int",
 }
 
@@ -109,6 +109,7 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 	var outputs int16
 	var candidates []float32
 	var landmarks []byte
+	var marks [][]byte // landmarks, per result
 	var n, faces int
 	err = each(ctx, t, []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts, &r.FinalURL, &r.Partial,
 		&r.Detector, &candidates, &landmarks, &took, &r.Time, &n, &outputs, &r.URL, &r.Group, &r.Kept}, func() (err error) {
@@ -119,14 +120,14 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 		r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
 		r.Outputs = store.Outputs(outputs)
 		r.Source = int(r.ID >> store.SourceShift)
-		r.Candidates, err = unflatten(candidates)
-		if err = errors.Join(err, store.UnpackLandmarks(landmarks, r.Candidates)); err != nil {
+		if r.Candidates, err = unflatten(candidates); err != nil {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
 		if faces += n; n > 0 {
 			r.Faces = make([]store.Face, 0, n)
 		}
 		page = append(page, r)
+		marks = append(marks, landmarks)
 		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
 		return nil
 	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
@@ -134,27 +135,35 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 		u.url, coalesce(u."group", ''), u.kept
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
 		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`, append([]any{from, to, limit}, args...)...)
-	if err != nil || faces == 0 {
+	if err == nil && faces > 0 {
+		err = readFaces(ctx, t, page)
+	}
+	if err != nil {
 		return page, err
 	}
+	for i := range page {
+		r := &page[i]
+		if err := store.UnpackLandmarks(marks[i], r.Faces, r.Candidates); err != nil {
+			return nil, fmt.Errorf("row %d: %w", r.ID, err)
+		}
+	}
+	return page, nil
+}
+
+// readFaces gives results, in id order, their faces.
+func readFaces(ctx context.Context, t pgx.Tx, page []store.Result) error {
 	at := 0 // both are in id order
 	var id int64
-	one := make([]store.Face, 1)
-	f := &one[0]
-	err = each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence, &landmarks}, func() error {
-		if err := store.UnpackLandmarks(landmarks, one); err != nil {
-			return fmt.Errorf("row %d: %w", id, err)
-		}
+	var f store.Face
+	return each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence}, func() error {
 		for page[at].ID < id && at < len(page)-1 {
 			at++
 		}
 		if page[at].ID == id {
-			page[at].Faces = append(page[at].Faces, *f)
+			page[at].Faces = append(page[at].Faces, f)
 		}
-		f.HasLandmarks, f.Landmarks, landmarks = false, store.Landmarks{}, nil
 		return nil
-	}, "SELECT id, x, y, width, height, score, confidence, landmarks FROM faces WHERE id BETWEEN $1 AND $2 ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
-	return page, err
+	}, "SELECT id, x, y, width, height, score, confidence FROM faces WHERE id BETWEEN $1 AND $2 ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
 }
 
 // Rows implements store.Job.
@@ -171,6 +180,16 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 		})
 		return page, j.wrap("read rows", err)
 	}, func(r store.Row) int64 { return r.ID })
+}
+
+// Detectors implements store.Job.
+func (j *job) Detectors(ctx context.Context) (fingerprints []string, err error) {
+	err = j.view(ctx, func(t pgx.Tx) error {
+		fingerprints = nil
+		var f string
+		return each(ctx, t, []any{&f}, func() error { fingerprints = append(fingerprints, f); return nil }, "SELECT fingerprint FROM detectors")
+	})
+	return fingerprints, j.wrap("read detectors", err)
 }
 
 // Counts implements store.Job.

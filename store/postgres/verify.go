@@ -44,8 +44,9 @@ var rowChecks = []rowCheck{
 		"SELECT s.id, s.ends FROM suspects AS s WHERE s.id BETWEEN $1 AND $2 AND EXISTS (SELECT FROM results AS r WHERE r.id = s.id)"},
 	{"candidates", "its %d numbers for candidates are not six each",
 		"SELECT id, cardinality(candidates) FROM results WHERE id BETWEEN $1 AND $2 AND cardinality(candidates) % 6 <> 0"},
-	{"landmarks", "%d bytes are not the landmarks of a face",
-		"SELECT id, octet_length(landmarks) FROM faces WHERE id BETWEEN $1 AND $2 AND octet_length(landmarks) NOT BETWEEN 10 AND 60"},
+	{"landmarks", "%d bytes are not the landmarks of its faces and candidates",
+		`SELECT id, octet_length(landmarks) FROM results WHERE id BETWEEN $1 AND $2 AND octet_length(landmarks)
+			NOT BETWEEN 10 * (faces + coalesce(cardinality(candidates), 0) / 6) AND 50 * (faces + coalesce(cardinality(candidates), 0) / 6)`},
 }
 
 // beginInspection begins a view that may take its time, beginSum one that reads whole tables.

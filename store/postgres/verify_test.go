@@ -81,7 +81,7 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a row moved outside", "UPDATE rows SET id = -7 WHERE id = 90", "row-outside-shards"},
 		{"a face deleted", "DELETE FROM faces WHERE id = (SELECT min(id) FROM faces)", "face-count"},
 		{"a face added", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) SELECT id, 9, x, y, width, height, score, confidence FROM faces LIMIT 1", "face-count"},
-		{"landmarks cut", "UPDATE faces SET landmarks = '\\x0102' WHERE id = (SELECT min(id) FROM faces)", "landmarks"},
+		{"landmarks cut", "UPDATE results SET landmarks = '\\x0102' WHERE id = (SELECT min(id) FROM faces)", "landmarks"},
 		{"faces of nobody", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) VALUES (95, 0, 1, 1, 1, 1, 5.0, 0.5)", "face-without-result"},
 		{"a face outside its image", "UPDATE faces SET x = 490 WHERE id = (SELECT min(id) FROM faces)", "face-box"},
 		{"a face without height", "UPDATE faces SET height = 0 WHERE id = (SELECT min(id) FROM faces)", "face-box"},

@@ -32,6 +32,24 @@ type Options struct {
 	Remedy func(store.Reason) string // what can be done about a failure
 	// Blur makes the faces of an image of that size unrecognisable in a small JPEG of it; optional.
 	Blur func(jpeg []byte, faces []store.Face, width, height int) ([]byte, error)
+	// Scale is the scale of a detector's scores, by its fingerprint; optional.
+	Scale   func(fingerprint string) Scale
+	NoFaces bool // the job looks for none: there are none to count
+}
+
+// Scale is how scores are to be read.
+type Scale struct {
+	Name     string // of the detector; empty for a model of others
+	Decimals int    // of a score as text
+	Unit     bool   // scores lie between 0 and 1
+}
+
+// scale is that of a detector, or of one that nothing is known of.
+func (o *Options) scale(fingerprint string) Scale {
+	if o.Scale == nil {
+		return Scale{Decimals: 2}
+	}
+	return o.Scale(fingerprint)
 }
 
 //go:embed page.html
@@ -51,7 +69,7 @@ type page struct {
 	Curve      *curvePicture
 	Failures   []failure
 	Tables     []histogram
-	Scores     []scoreBar
+	Scores     []scoreChart
 	Hosts      []hostRow
 	Rough      bool // hosts are counted approximately
 	Sheets     []sheet
@@ -90,7 +108,7 @@ type picture struct {
 
 // Write writes the report of a job.
 func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
-	t := newTally()
+	t := newTally(o.scale)
 	for r, err := range job.Results(ctx, math.MinInt64, math.MaxInt64) {
 		if err != nil {
 			return err
@@ -102,11 +120,11 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 		return err
 	}
 	p := page{Job: job.Path(), Made: o.Now.UTC().Format("2 January 2006, 15:04 UTC"), Incomplete: c.ImportIncomplete,
-		Curve: t.curve.picture(), Tables: t.histograms(), Scores: t.scores.bars(), Detectors: t.detectors.bars()}
+		Curve: t.curve.picture(), Tables: t.histograms(), Scores: t.scoreCharts(), Detectors: t.detectors.bars()}
 	if p.Sources, err = job.Sources(ctx); err != nil {
 		return err
 	}
-	p.Figures = figures(c)
+	p.Figures = figures(c, !o.NoFaces)
 	p.Failures = failures(c, o.Remedy)
 	p.Hosts, p.Rough = t.topHosts()
 	if p.Sheets, err = sheets(ctx, job, o); err != nil {
@@ -115,7 +133,7 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	return pageTemplate.Execute(w, p)
 }
 
-func figures(c store.Counts) []figure {
+func figures(c store.Counts, faces bool) []figure {
 	of := func(n, all int64, what string) string {
 		if all == 0 {
 			return ""
@@ -125,7 +143,10 @@ func figures(c store.Counts) []figure {
 	fs := []figure{
 		{"total", "rows", c.Total, ""}, {"done", "done", c.Done, of(c.Done, c.Total, "rows")}, {"pending", "pending", c.Pending, of(c.Pending, c.Total, "rows")},
 		{"ok", "ok", c.OK, of(c.OK, c.Done, "done")}, {"failed", "failed", c.Failed, of(c.Failed, c.Done, "done")},
-		{"images_with_faces", "images with faces", c.ImagesWithFaces, of(c.ImagesWithFaces, c.OK, "ok")}, {"faces", "faces", c.Faces, ""},
+	}
+	if faces {
+		fs = append(fs, figure{"images_with_faces", "images with faces", c.ImagesWithFaces, of(c.ImagesWithFaces, c.OK, "ok")},
+			figure{"faces", "faces", c.Faces, ""})
 	}
 	if c.AlreadyDone > 0 {
 		fs = append(fs, figure{"already_done", "done on arrival", c.AlreadyDone, ""})
@@ -205,7 +226,7 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 		p.Alt = fmt.Sprintf("image of row %d, %d faces marked", r.ID, n)
 	}
 	if len(r.Faces) > 0 {
-		p.Best = "score " + strconv.FormatFloat(r.Faces[0].Score, 'f', 2, 64)
+		p.Best = "score " + strconv.FormatFloat(r.Faces[0].Score, 'f', o.scale(r.Detector).Decimals, 64)
 	}
 	return p, nil
 }

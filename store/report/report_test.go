@@ -173,7 +173,7 @@ func TestTicks(t *testing.T) {
 
 // TestSteps labels what it counts, from the first that occurs to the last.
 func TestSteps(t *testing.T) {
-	tally := newTally()
+	tally := newTally((&Options{}).scale)
 	for _, n := range []int64{0, 0, 0, 2, 7, 1000} {
 		tally.faces.add(n)
 	}
@@ -242,7 +242,7 @@ func results(n int64) func(yield func(store.Result) bool) {
 
 // TestBounded holds the memory of a pass over many rows, of hosts that are all different, to a few MiB.
 func TestBounded(t *testing.T) {
-	tally := newTally()
+	tally := newTally((&Options{}).scale)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -266,7 +266,7 @@ func TestBounded(t *testing.T) {
 
 // BenchmarkTally is the pass over the results, without reading them.
 func BenchmarkTally(b *testing.B) {
-	tally := newTally()
+	tally := newTally((&Options{}).scale)
 	all := slices.Collect(results(10_000))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

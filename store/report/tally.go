@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -29,14 +30,16 @@ type tally struct {
 	sides     steps
 	formats   words
 	detectors words
-	scores    scores
+	scores    map[Scale]*scores
+	scale     func(fingerprint string) Scale
 	hosts     *top.Counter[string, outcome]
 }
 
 type outcome struct{ ok, failed, faces int64 }
 
-func newTally() *tally {
+func newTally(scale func(fingerprint string) Scale) *tally {
 	return &tally{
+		scores: map[Scale]*scores{}, scale: scale,
 		curve:   curve{step: 125 * time.Millisecond},
 		faces:   steps{bounds: []int64{0, 1, 2, 3, 4, 5, 10, 20, 50}},
 		bytes:   steps{bounds: []int64{0, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20, 16 << 20}},
@@ -55,17 +58,28 @@ func (t *tally) add(r *store.Result) {
 	} else {
 		e.Value.ok++
 		e.Value.faces += int64(len(r.Faces))
-		t.faces.add(int64(len(r.Faces)))
+		if r.Judged() {
+			t.faces.add(int64(len(r.Faces)))
+		}
 		t.bytes.add(r.Bytes)
 		t.sides.add(int64(max(r.Width, r.Height)))
 		t.formats.add(r.Format)
 		t.detectors.add(r.Detector)
 	}
+	if len(r.Faces)+len(r.Candidates) == 0 {
+		return
+	}
+	scale := t.scale(r.Detector)
+	s := t.scores[scale]
+	if s == nil {
+		s = &scores{unit: scale.Unit}
+		t.scores[scale] = s
+	}
 	for _, f := range r.Faces {
-		t.scores.add(f.Score, true)
+		s.add(f.Score, true)
 	}
 	for _, f := range r.Candidates {
-		t.scores.add(f.Score, false)
+		s.add(f.Score, false)
 	}
 }
 
@@ -200,8 +214,9 @@ func (w words) bars() (out []bar) {
 }
 
 // scores counts faces, and candidates that were none, by score; each step is half again, about, of the one before: two
-// of them double it. Scores of zero and below come first.
+// of them double it. Scores of zero and below come first. Where scores end at 1 each step is a twentieth instead.
 type scores struct {
+	unit              bool
 	faces, candidates [scoreSteps]int64
 }
 
@@ -210,11 +225,16 @@ const (
 	scoreZero  = 16 // the step that begins at 1
 
 	scoresShown = 16 // steps; those below are one
+
+	unitSteps = 20
 )
 
 func (s *scores) add(score float64, face bool) {
 	at := 0
-	if score > 0 {
+	switch {
+	case s.unit:
+		at = 1 + int(math.Min(unitSteps-1, math.Max(0, math.Floor(score*unitSteps+1e-9))))
+	case score > 0:
 		at = int(math.Min(scoreSteps-1, math.Max(1, math.Floor(2*math.Log2(score))+scoreZero)))
 	}
 	if face {
@@ -222,6 +242,26 @@ func (s *scores) add(score float64, face bool) {
 	} else {
 		s.candidates[at]++
 	}
+}
+
+// scoreChart is the scores of one detector.
+type scoreChart struct {
+	Of   string // its name, where there are others
+	Unit bool   // scores end at 1
+	Bars []scoreBar
+}
+
+// scoreCharts are the scores of each detector, since each has a scale of its own.
+func (t *tally) scoreCharts() (out []scoreChart) {
+	scales := slices.SortedFunc(maps.Keys(t.scores), func(a, b Scale) int { return strings.Compare(b.Name, a.Name) })
+	for _, scale := range scales {
+		chart := scoreChart{Unit: scale.Unit, Bars: t.scores[scale].bars()}
+		if len(scales) > 1 {
+			chart.Of = cmp.Or(scale.Name, "other models")
+		}
+		out = append(out, chart)
+	}
+	return out
 }
 
 type scoreBar struct {
@@ -244,7 +284,7 @@ func (s *scores) bars() (out []scoreBar) {
 	for ; last-first >= scoresShown; first++ {
 		low.Faces, low.Candidates = low.Faces+s.faces[first], low.Candidates+s.candidates[first]
 		most = max(most, low.Faces+low.Candidates)
-		low.Label = "below " + scoreText(first+1)
+		low.Label = "below " + s.text(first+1)
 	}
 	if low.Label != "" {
 		low.FacesWidth, low.CandidatesWidth = width(low.Faces, most), width(low.Candidates, most)
@@ -253,15 +293,18 @@ func (s *scores) bars() (out []scoreBar) {
 	for i := max(first, 0); i <= last; i++ {
 		label := "0 or less"
 		if i > 0 {
-			label = scoreText(i) + " to " + scoreText(i+1)
+			label = s.text(i) + " to " + s.text(i+1)
 		}
 		out = append(out, scoreBar{label, s.faces[i], s.candidates[i], width(s.faces[i], most), width(s.candidates[i], most)})
 	}
 	return out
 }
 
-// scoreText is where a step begins, with two digits or more that mean something.
-func scoreText(step int) string {
+// text is where a step begins, with two digits or more that mean something.
+func (s *scores) text(step int) string {
+	if s.unit {
+		return fmt.Sprintf("%.2f", float64(step-1)/unitSteps)
+	}
 	f := math.Exp2(float64(step-scoreZero) / 2)
 	if f >= 10 {
 		return fmt.Sprintf("%.0f", f)

@@ -149,9 +149,9 @@ func insertResults(t tx, source int, results []store.Result) error {
 		}
 		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width, r.Height, r.Bytes,
 			len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector], r.Took.Milliseconds(), r.Time.UnixMilli(),
-			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs), orNull(store.PackLandmarks(r.Candidates)))
+			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)))
 		for n, f := range r.Faces {
-			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence, orNull(store.PackLandmarks(r.Faces[n:n+1])))
+			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
 		sum := tallies[r.Reason]
 		sum.rows++
@@ -166,7 +166,7 @@ func insertResults(t tx, source int, results []store.Result) error {
 	if err != nil {
 		return err
 	}
-	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence, landmarks)", 9, faces); err != nil {
+	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces); err != nil {
 		return err
 	}
 	if err := countResults(t, source, results, 1); err != nil {

@@ -103,7 +103,7 @@ func (j *job) Select(ctx context.Context, from, to int64, brief bool, c store.Co
 // selectable are the columns of an export that a result r and its row u have.
 var selectable = map[string]string{
 	"id": "r.id", "url": "{address}", "status": "iif(r.reason IS NULL, 'ok', 'failed')", "reason": "nullif(r.reason, '')", "http_status": "nullif(r.http_status, 0)",
-	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes", "faces": "iif(r.reason IS NULL, r.faces, NULL)",
+	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes", "faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number FROM {detectors} WHERE fingerprint = '" + store.NoDetector + "'), r.faces, NULL)",
 	"group": "nullif({group}, '')", "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')", "partial": "r.partial",
 }
 

@@ -35,6 +35,7 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 	faces := 0
 	var rows packed
 	words := map[string]string{} // of the few that most rows have
+	landmarks := map[int64][]byte{}
 	if from < to {
 		page = make([]store.Result, 0, min(uint64(to-from), pageRows))
 	}
@@ -54,7 +55,10 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 			r.Took, r.Time = time.Duration(rows.int64())*time.Millisecond, time.UnixMilli(rows.int64()).UTC()
 			r.Outputs, r.FinalURL = store.Outputs(rows.int()), rows.text()
 			r.Candidates, err = unpackFaces(rows.hex())
-			if err = errors.Join(err, store.UnpackLandmarks(rows.hex(), r.Candidates)); err != nil {
+			if b := rows.hex(); len(b) > 0 {
+				landmarks[r.ID] = b
+			}
+			if err != nil {
 				return nil, fmt.Errorf("row %d: %w", r.ID, err)
 			}
 			r.Group, r.Kept = rows.text(), rows.texts()
@@ -67,29 +71,35 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 		err = rows.err
 	}
 	inOrder(page, func(a, b *store.Result) int { return cmp.Compare(a.ID, b.ID) })
-	if err = errors.Join(err, rows.err); err != nil || faces == 0 {
+	if err = errors.Join(err, rows.err); err != nil {
 		return page, err
 	}
-	var all []idFace
-	rest = ""
-	if !brief {
-		rest = ", coalesce(hex(landmarks), '')"
+	if faces > 0 {
+		if err := readFaces(t, page); err != nil {
+			return nil, err
+		}
 	}
-	err = t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence"+rest+")) FROM {faces} WHERE id BETWEEN ? AND ?",
+	for i := range page {
+		r := &page[i]
+		if err := store.UnpackLandmarks(landmarks[r.ID], r.Faces, r.Candidates); err != nil {
+			return nil, fmt.Errorf("row %d: %w", r.ID, err)
+		}
+	}
+	return page, nil
+}
+
+// readFaces gives results, in id order, their faces.
+func readFaces(t tx, page []store.Result) error {
+	var all []idFace
+	var rows packed
+	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE id BETWEEN ? AND ?",
 		[]any{page[0].ID, page[len(page)-1].ID}, &rows.rest)
 	for err == nil && rows.row() {
-		f := idFace{id: rows.int64(), face: rows.int64()}
-		one := []store.Face{{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(), Score: rows.float(), Confidence: rows.float()}}
-		if !brief {
-			if err = store.UnpackLandmarks(rows.hex(), one); err != nil {
-				err = fmt.Errorf("row %d: %w", f.id, err)
-			}
-		}
-		f.Face = one[0]
-		all = append(all, f)
+		all = append(all, idFace{rows.int64(), rows.int64(), store.Face{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(),
+			Score: rows.float(), Confidence: rows.float()}})
 	}
 	if err = errors.Join(err, rows.err); err != nil {
-		return nil, err
+		return err
 	}
 	inOrder(all, func(a, b *idFace) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face)) })
 	flat := make([]store.Face, len(all))
@@ -106,7 +116,7 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 			page[at].Faces = flat[begin : i+1 : i+1]
 		}
 	}
-	return page, nil
+	return nil
 }
 
 // idFace is a face as its table has it.
@@ -165,6 +175,19 @@ func (j *job) sourceSQL(id string) string {
 		return "0"
 	}
 	return fmt.Sprintf("(%s >> %d)", id, store.SourceShift)
+}
+
+// Detectors implements store.Job.
+func (j *job) Detectors(ctx context.Context) (fingerprints []string, err error) {
+	err = j.view(ctx, func(t tx) error {
+		return t.each("SELECT fingerprint FROM {detectors}", nil, func(r *sql.Rows) error {
+			var f string
+			err := r.Scan(&f)
+			fingerprints = append(fingerprints, f)
+			return err
+		})
+	})
+	return fingerprints, wrap("read detectors", err)
 }
 
 // Counts implements store.Job.

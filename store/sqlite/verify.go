@@ -278,36 +278,24 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 			return 0, false, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	err = t.each("SELECT id, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? AND candidates IS NOT NULL", []any{lo, to}, func(r *sql.Rows) error {
-		var id int64
-		var packed, landmarks []byte
-		if err := r.Scan(&id, &packed, &landmarks); err != nil {
-			return err
-		}
-		faces, err := unpackFaces(packed)
-		if err == nil {
-			err = store.UnpackLandmarks(landmarks, faces)
-		}
-		if err != nil {
-			report(store.Problem{Check: "candidates", ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, false, err
-	}
-	one := make([]store.Face, 1)
-	err = t.each("SELECT id, face, x, y, width, height, landmarks FROM {faces} WHERE id BETWEEN ? AND ? AND landmarks IS NOT NULL", []any{lo, to}, func(r *sql.Rows) error {
-		var id, face int64
-		var landmarks []byte
-		if err := r.Scan(&id, &face, &one[0].X, &one[0].Y, &one[0].Width, &one[0].Height, &landmarks); err != nil {
-			return err
-		}
-		if err := store.UnpackLandmarks(landmarks, one); err != nil {
-			report(store.Problem{Check: "landmarks", ID: id, Text: fmt.Sprintf("row %d, face %d: %v", id, face, err)})
-		}
-		return nil
-	})
+	err = t.each("SELECT id, faces, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? AND (candidates IS NOT NULL OR landmarks IS NOT NULL)",
+		[]any{lo, to}, func(r *sql.Rows) error {
+			var id, faces int64
+			var packed, landmarks []byte
+			if err := r.Scan(&id, &faces, &packed, &landmarks); err != nil {
+				return err
+			}
+			candidates, err := unpackFaces(packed)
+			check := "candidates"
+			if err == nil {
+				check = "landmarks"
+				err = store.CheckLandmarks(landmarks, int(faces)+len(candidates))
+			}
+			if err != nil {
+				report(store.Problem{Check: check, ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
+			}
+			return nil
+		})
 	return to + 1, to != math.MaxInt64, err
 }
 

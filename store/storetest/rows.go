@@ -443,6 +443,10 @@ func testResultFields(t *testing.T, target Target) {
 		}
 	}
 	b.equal(b.results(), want)
+	detectors, err := b.Detectors(ctx(t))
+	b.ok(err)
+	slices.Sort(detectors)
+	b.equal(detectors, []string{"cascade/abc,shift=0.1", "cascade/other", "network/1", store.NoDetector})
 }
 
 func testResultPages(t *testing.T, target Target) {

@@ -154,7 +154,8 @@ function update(v) {
 
   byId('bar').value = done;
   say('share', percent(done));
-  for (const name of ['total', 'done', 'pending', 'ok', 'failed', 'faces', 'images_with_faces']) say(name, whole.format(v[name]));
+  for (const name of ['total', 'done', 'pending', 'ok', 'failed', 'faces', 'images_with_faces']) say(name, v[name] === null ? '–' : whole.format(v[name]));
+  say('detector', v.detector || '–');
   say('total', whole.format(v.total) + (v.importing ? '+' : ''));
   say('rate', figure(v.rate));
   say('eta', v.eta_seconds === null ? 'unknown' : v.pending === 0 ? 'none' : v.eta_seconds < 1 ? 'under 1 s' : span(v.eta_seconds));

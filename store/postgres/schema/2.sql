@@ -1,5 +1,4 @@
 -- Version 2.
 
--- Landmarks of faces, and, in results, those of its candidates; packed (store.PackLandmarks).
-ALTER TABLE faces ADD COLUMN landmarks bytea;
+-- Landmarks of a row's faces, and then of its candidates, packed (store.PackLandmarks).
 ALTER TABLE results ADD COLUMN landmarks bytea;

@@ -1,3 +1,2 @@
--- Version 6: landmarks of faces, and, in results, those of its candidates; packed (store.PackLandmarks).
-ALTER TABLE {faces} ADD COLUMN landmarks BLOB;
+-- Version 6: landmarks of a row's faces, and then of its candidates, packed (store.PackLandmarks).
 ALTER TABLE {results} ADD COLUMN landmarks BLOB;
