@@ -184,7 +184,7 @@ func (s *scores) of(name string) (map[string]float64, error) {
 	}
 	k, _ := detect.KindNamed(name)
 	if err := k.CheckScore(s.plain.value); err != nil {
-		return nil, usagef("--min-score %s: %w", s.plain.String(), err)
+		return nil, usagef("--min-score %s: %w; for rows of another detector name it, as yunet=0.6,pigo=8", s.plain.String(), err)
 	}
 	return map[string]float64{name: s.plain.value}, nil
 }

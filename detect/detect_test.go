@@ -53,6 +53,10 @@ func TestPigo(t *testing.T) {
 	detecttest.Run(t, detect.Pigo, detect.New, []*image.Gray{photo(t, 320)})
 }
 
+func TestYunet(t *testing.T) {
+	detecttest.Run(t, detect.Yunet, detect.New, []*image.Gray{photo(t, 320)})
+}
+
 // Both engines find the same faces, whatever is asked for.
 func TestPigoEqualsOracle(t *testing.T) {
 	luma := photo(t, 200)

@@ -16,7 +16,7 @@ const (
 	Yunet   = "yunet"
 	Pigo    = "pigo"
 	None    = "none"
-	Default = Pigo
+	Default = Yunet
 )
 
 // Kind is what there is to know about a detector by name. The zero value stands for a model of others: nothing is known of

@@ -60,7 +60,11 @@ func (p Params) Validate() error {
 		errs = append(errs, bad("iou", p.IoU, "intersection over union lies between 0 and 1", fmt.Sprintf("give %v", p.defaultIoU())))
 	}
 	if err := k.CheckScore(p.MinScore); p.MinScore != Own && err != nil {
-		errs = append(errs, fmt.Errorf("--min-score %v: %w", p.MinScore, err))
+		hint := ""
+		if p.MinScore > 1 && k.MaxScore == 1 {
+			hint = "; for the scale of another detector choose that, e.g. --detector " + Pigo
+		}
+		errs = append(errs, fmt.Errorf("--min-score %v: %w%s", p.MinScore, err, hint))
 	}
 	if k.Known() && p.Detector != Pigo {
 		return errors.Join(errs...)
@@ -97,8 +101,7 @@ func (k Kind) CheckScore(score float64) error {
 		return errors.New("scores are positive numbers; give 0 to keep whatever looks a little like a face, " +
 			"or leave it out for the measured best")
 	}
-	return fmt.Errorf("scores of %s lie between 0 and %v; give one of them, or leave it out for %v (other detectors have scales "+
-		"of their own: --detector %s)", k.Name, k.MaxScore, k.MinScore, Pigo)
+	return fmt.Errorf("scores of %s lie between 0 and %v; its default is %v", k.Name, k.MaxScore, k.MinScore)
 }
 
 // String is short, stable, and differs where answers differ.

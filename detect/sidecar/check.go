@@ -155,7 +155,11 @@ func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 	m := &model{listed: md.Parameters, detector: md.detector(), landmarks: md.tensors() == expected(true).tensors()}
 	m.kind = detect.KindOf(m.detector)
 	if m.kind.Name != c.o.Params.Detector {
-		return nil, &ModelError{e.name, "the detector " + named(m.kind, m.detector), cmp.Or(c.o.Params.Detector, "a model of others")}
+		want := "a model of others, as the job says"
+		if d := c.o.Params.Detector; d != "" {
+			want = d + ", as the job or --detector says (served by facescan sidecar --detector " + d + ")"
+		}
+		return nil, &ModelError{e.name, "the detector " + named(m.kind, m.detector), want}
 	}
 	p, err := toParameters(c.o.Params, 1, m.listed)
 	if err != nil {

@@ -137,46 +137,59 @@ func tryClient(t testing.TB, o Options) (*Client, error) {
 
 // TestSuite holds client and server together to what every detector is held to.
 func TestSuite(t *testing.T) {
-	st := newStand(t, ServerOptions{Batch: 5, Workers: 2}).start()
-	detecttest.Run(t, detect.Pigo, func(p detect.Params) (detect.Detector, error) {
-		return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7, Delay: time.Millisecond})
-	}, []*image.Gray{photo(t, 320)})
+	for _, k := range detect.Kinds() {
+		t.Run(k.Name, func(t *testing.T) {
+			st := newStand(t, ServerOptions{Detector: k.Name, Batch: 5, Workers: 2}).start()
+			detecttest.Run(t, k.Name, func(p detect.Params) (detect.Detector, error) {
+				return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7, Delay: time.Millisecond})
+			}, []*image.Gray{photo(t, 320)})
+		})
+	}
 }
 
 // TestSameAnswers compares with the detector in this process, to the bit.
 func TestSameAnswers(t *testing.T) {
-	st := newStand(t, ServerOptions{Batch: 3}).tcp().start()
-	for _, scale := range []float64{1, 1.6, 8} {
-		p := detect.Defaults(detect.Pigo)
-		p.MinFace = 20 // of which a pixel is left
-		local, err := detect.New(p)
-		if err != nil {
-			t.Fatal(err)
+	for _, k := range detect.Kinds() {
+		st := newStand(t, ServerOptions{Detector: k.Name, Batch: 3}).tcp().start()
+		for _, scale := range []float64{1, 1.6, 8} {
+			p := detect.Defaults(k.Name)
+			p.MinFace = 20 // of which a pixel is left
+			p.MinScore = k.Floor
+			local, err := detect.New(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := client(t, Options{URLs: []string{st.URL}, Params: p})
+			batch := detecttest.Awkward()
+			for _, width := range []int{160, 240, 320, 333} {
+				batch = append(batch, detect.Image{Luma: photo(t, width)}, detect.Image{Luma: middle(photo(t, width))})
+			}
+			for i := range batch {
+				batch[i].Scale = scale
+			}
+			want, err := local.Detect(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := c.Detect(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s, scale %v: there %+v, here %+v", k.Name, scale, got, want)
+			}
+			if !detect.Same(c.Fingerprint(), local.Fingerprint()) || c.Fingerprint() == local.Fingerprint() {
+				t.Errorf("there %q, here %q", c.Fingerprint(), local.Fingerprint())
+			}
+			local.Close()
 		}
-		c := client(t, Options{URLs: []string{st.URL}, Params: p})
-		batch := detecttest.Awkward()
-		for _, width := range []int{160, 240, 320, 333} {
-			batch = append(batch, detect.Image{Luma: photo(t, width)})
-		}
-		for i := range batch {
-			batch[i].Scale = scale
-		}
-		want, err := local.Detect(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := c.Detect(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("scale %v: there %+v, here %+v", scale, got, want)
-		}
-		if !detect.Same(c.Fingerprint(), local.Fingerprint()) || c.Fingerprint() == local.Fingerprint() {
-			t.Errorf("there %q, here %q", c.Fingerprint(), local.Fingerprint())
-		}
-		local.Close()
 	}
+}
+
+// middle is the middle of a photo, whose edges go through its face.
+func middle(m *image.Gray) *image.Gray {
+	size := m.Bounds().Size()
+	return m.SubImage(image.Rect(size.X/3, size.Y/4, size.X*9/10, size.Y*3/4)).(*image.Gray)
 }
 
 // TestWithoutBinary: a server that has no binary extension, and so does not understand such requests, is sent JSON.
@@ -213,21 +226,23 @@ func TestWithoutBinary(t *testing.T) {
 
 // TestKnownImages: the check at the start is worth something only if there is something to find.
 func TestKnownImages(t *testing.T) {
-	d, err := detect.New(detect.Defaults(detect.Pigo))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	faces := 0
-	for _, m := range knownImages() {
-		a, err := d.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1}})
+	for _, k := range detect.Kinds() {
+		d, err := detect.New(detect.Defaults(k.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Log(told(a[0]), len(a[0].Candidates))
-		faces += len(a[0].Faces)
-	}
-	if faces < 2 {
-		t.Errorf("%d faces are found in the drawn ones", faces)
+		defer d.Close()
+		faces := 0
+		for _, m := range knownImages() {
+			a, err := d.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(k.Name, told(a[0]), len(a[0].Candidates))
+			faces += len(a[0].Faces)
+		}
+		if faces < 2 {
+			t.Errorf("%s: %d faces are found in the drawn ones", k.Name, faces)
+		}
 	}
 }
