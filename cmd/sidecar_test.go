@@ -3,6 +3,8 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"image"
+	"image/jpeg"
 	"io"
 	"net"
 	"net/http"
@@ -22,7 +24,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"facescan/detect"
 	"facescan/detect/sidecar"
+	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch/fetchtest"
 )
 
@@ -47,9 +51,9 @@ func (l *lockedBuffer) String() string {
 func (l *lockedBuffer) count(text string) int { return strings.Count(l.String(), text) }
 
 // startSidecar starts the server as a process of its own and waits until it listens.
-func startSidecar(t *testing.T, dir, socket string) *exec.Cmd {
+func startSidecar(t *testing.T, dir, socket string, flags ...string) *exec.Cmd {
 	t.Helper()
-	c, _ := child(t, dir, "sidecar", "--listen", "unix:"+socket)
+	c, _ := child(t, dir, append([]string{"sidecar", "--listen", "unix:" + socket}, flags...)...)
 	eventually(t, 20*time.Second, "the sidecar listens", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
@@ -251,58 +255,95 @@ func TestSidecarFallback(t *testing.T) {
 		name, _, _ := strings.Cut(line, "-")
 		detectors[name]++
 	}
-	if detectors["sidecar:facefinder"] < 20 || detectors["facefinder"] < 20 {
+	if detectors["sidecar:yunet"] < 20 || detectors["yunet"] < 20 {
 		t.Errorf("rows by detector: %v", detectors)
 	}
 }
 
-// TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the file, whose boxes come
-// back as it lies there.
+// TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the file, whose boxes
+// and landmarks come back as it lies there.
 func TestSidecarEncoded(t *testing.T) {
-	upright := pictures(t)["a-faces.jpg"]
+	photo, err := jpeg.Decode(bytes.NewReader(pictures(t)["a-faces.jpg"]))
+	if err != nil {
+		t.Fatal(err)
+	}
 	turned := map[string][]byte{}
 	var lines []string
 	for o := range 9 {
-		turned[string(rune('0'+o))+".jpg"] = withOrientation(upright, byte(o))
+		turned[strconv.Itoa(o)+".jpg"] = withOrientation(storedAs(t, photo, o), byte(o))
 	}
 	s := fetchtest.New(turned, 0)
 	defer s.Close()
 	for o := range 9 {
-		lines = append(lines, s.URL+"/f/"+string(rune('0'+o))+".jpg")
+		lines = append(lines, s.URL+"/f/"+strconv.Itoa(o)+".jpg")
 	}
 	dir := t.TempDir()
 	list := writeList(t, dir, lines)
-	socket := filepath.Join(dir, "s")
-	startSidecar(t, dir, socket)
 	tcp := startTCP(t, dir)
-	for _, min := range []string{"20", "80"} {
-		table := func(args ...string) string {
-			db := filepath.Join(t.TempDir(), "x.db")
-			mustHere(t, append([]string{"run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--min-face", min, "--angles", "90,180,270"}, args...)...)
-			return mustHere(t, "export", db)
-		}
-		want := table()
-		if strings.Count(want, `[[`) != 9 || strings.Count(want, "jpeg,400,320,") != 4 {
-			t.Fatalf("that is no table of nine faces, some turned:\n%s", want)
-		}
-		if got := table("--sidecar", "unix://"+socket, "--sidecar-input", "encoded"); got != want {
-			t.Errorf("files sent:\n%s\nwant\n%s", got, want)
-		}
-		if got := table("--sidecar", "unix://"+socket); got != want {
-			t.Errorf("luma sent:\n%s\nwant\n%s", got, want)
-		}
-		if got := table("--sidecar", tcp); got != want {
-			t.Errorf("over TCP:\n%s\nwant\n%s", got, want)
+	for _, k := range detect.Kinds() {
+		socket := filepath.Join(dir, k.Name)
+		startSidecar(t, dir, socket, "--detector", k.Name)
+		for _, min := range []string{"20", "80"} {
+			table := func(args ...string) string {
+				db := filepath.Join(t.TempDir(), "x.db")
+				mustHere(t, append([]string{"run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--min-face", min}, args...)...)
+				return mustHere(t, "export", db, "--columns", "id,width,height,boxes,confidence,landmarks")
+			}
+			want := table("--detector", k.Name)
+			if strings.Count(want, `"[[`) < 9 || strings.Count(want, ",320,400,") != 9 {
+				t.Fatalf("that is no table of nine faces:\n%s", want)
+			}
+			if got := table("--sidecar", "unix://"+socket, "--sidecar-input", "encoded"); got != want {
+				t.Errorf("files sent:\n%s\nwant\n%s", got, want)
+			}
+			if got := table("--sidecar", "unix://"+socket); got != want {
+				t.Errorf("luma sent:\n%s\nwant\n%s", got, want)
+			}
+			if k.Name != detect.Default {
+				continue
+			}
+			if got := table("--sidecar", tcp); got != want {
+				t.Errorf("over TCP:\n%s\nwant\n%s", got, want)
+			}
+			// However a photo lies in its file, the person's right eye is at the left in the upright image.
+			db := filepath.Join(t.TempDir(), "y.db")
+			mustHere(t, "run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://"+socket, "--sidecar-input", "encoded")
+			sides := mustHere(t, "export", db, "--rows", "faces", "--columns", "id", "--where",
+				"face = 1 and right_eye_x < left_eye_x and right_mouth_x < left_mouth_x and right_eye_y < right_mouth_y")
+			if strings.Count(sides, "\n") != 10 {
+				t.Errorf("right and left are in order for\n%s", sides)
+			}
 		}
 	}
 }
 
+// storedAs is a photo as a file holds it whose EXIF orientation turns it upright.
+func storedAs(t *testing.T, upright image.Image, orientation int) []byte {
+	t.Helper()
+	size := upright.Bounds().Size()
+	out := image.NewRGBA(image.Rect(0, 0, size.X, size.Y))
+	if orientation >= 5 {
+		out = image.NewRGBA(image.Rect(0, 0, size.Y, size.X))
+	}
+	for y := range size.Y {
+		for x := range size.X {
+			b := decode.ToStored(decode.Box{X: float64(x), Y: float64(y), Width: 1, Height: 1}, orientation, float64(size.X), float64(size.Y))
+			out.Set(int(b.X), int(b.Y), upright.At(upright.Bounds().Min.X+x, upright.Bounds().Min.Y+y))
+		}
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, out, &jpeg.Options{Quality: 95}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // withOrientation is a JPEG that says how it lies, by EXIF.
-func withOrientation(jpeg []byte, orientation byte) []byte {
+func withOrientation(file []byte, orientation byte) []byte {
 	tiff := []byte{'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0}
 	segment := append([]byte("\xff\xe1\x00\x00Exif\x00\x00"), tiff...)
 	segment[3] = byte(len(segment) - 2)
-	return slices.Concat(jpeg[:2], segment, jpeg[2:])
+	return slices.Concat(file[:2], segment, file[2:])
 }
 
 // TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The run ends with an error that
@@ -317,8 +358,8 @@ func TestSidecarTurns(t *testing.T) {
 	}
 	list := writeList(t, dir, lines)
 	socket := filepath.Join(dir, "s")
-	startSidecar(t, dir, socket+"2")
-	var work atomic.Int64 // inferences that are none of a check: they have more than the known images
+	startSidecar(t, dir, socket+"2", "--detector", "pigo") // whose answers have two tensors
+	var work atomic.Int64                                  // inferences that are none of a check: they have more than the known images
 	turned := between(t, socket, socket+"2", func(res *http.Response, body []byte) []byte {
 		if res.Request.ContentLength < 50_000 || work.Add(1) < 5 {
 			return body
