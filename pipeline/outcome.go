@@ -50,7 +50,7 @@ var remedies = map[store.Reason]string{
 	store.Connect:        "no connection to the host: `facescan retry` later",
 	store.Timeout:        "slow host: raise --timeout, then `facescan retry`",
 	store.Reset:          "the connection broke: `facescan retry`",
-	store.Truncated:      "the body ended early: `facescan retry`",
+	store.Truncated:      "the answer ended early: `facescan retry`",
 	store.HTTP5xx:        "the server is in trouble: `facescan retry` later",
 	store.HTTP429:        "asked too often: lower --per-host, then `facescan retry`",
 	store.TooSlow:        "below --min-rate: lower it, then `facescan retry --reason too_slow`",
