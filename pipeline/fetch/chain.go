@@ -8,8 +8,8 @@ import (
 	"net/url"
 )
 
-// chain is what one attempt asks for: the row's own URL, then where redirects lead. It has the cookies that were set on
-// the way, each for the host that set it.
+// chain is what one attempt asks for: the row's own URL, then where redirects lead. It has the cookies that
+// were set on the way, each for the host that set it.
 type chain struct {
 	urls        []*url.URL // at least one
 	cookies     *cookiejar.Jar
@@ -67,8 +67,8 @@ func (c *chain) keepCookies(resp *http.Response) {
 	c.cookies.SetCookies(c.last(), kept)
 }
 
-// allows reports whether a header may be sent to the chain's last URL: the header has covered every URL of the chain, so
-// that no other host had a say in where it goes, and no redirect led from https to http.
+// allows reports whether a header may be sent to the chain's last URL: the header has covered every URL of
+// the chain, so that no other host had a say in where it goes, and no redirect led from https to http.
 func (c *chain) allows(h Header) bool {
 	for i, u := range c.urls {
 		if !h.covers(u, c.urls[0]) || i > 0 && c.urls[i-1].Scheme == "https" && u.Scheme != "https" {

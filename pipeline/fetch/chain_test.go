@@ -45,20 +45,26 @@ func TestVisits(t *testing.T) {
 	for path, want := range map[string]struct {
 		reason string
 		asked  int
-	}{"/self/0": {"", 1}, "/self/1": {"", 2}, "/self/2": {fetch.RedirectLoop, 2}, "/ping": {fetch.RedirectLoop, 2}} {
+	}{
+		"/self/0": {"", 1}, "/self/1": {"", 2},
+		"/self/2": {fetch.RedirectLoop, 2}, "/ping": {fetch.RedirectLoop, 2},
+	} {
 		got, e := attempt(t, f, srv.URL+path)
-		if want.reason == "" && (e != nil || got != "image") || want.reason != "" && (e == nil || e.Reason != want.reason || e.Temporary()) {
+		switch {
+		case want.reason == "" && (e != nil || got != "image"),
+			want.reason != "" && (e == nil || e.Reason != want.reason || e.Temporary()):
 			t.Errorf("%s: %q, %v", path, got, e)
 		}
 		if hits[path] != want.asked {
 			t.Errorf("%s was asked for %d times, want %d", path, hits[path], want.asked)
 		}
 	}
-	if _, e := attempt(t, newFetcher(t, fetch.Options{}), srv.URL+"/self/0"); e != nil {
+	still := newFetcher(t, fetch.Options{})
+	if _, e := attempt(t, still, srv.URL+"/self/0"); e != nil {
 		t.Error(e)
 	}
 	clear(hits)
-	if _, e := attempt(t, newFetcher(t, fetch.Options{}), srv.URL+"/self/1"); e == nil || e.Reason != fetch.RedirectLoop || hits["/self/1"] != 1 {
+	if _, e := attempt(t, still, srv.URL+"/self/1"); e == nil || e.Reason != fetch.RedirectLoop || hits["/self/1"] != 1 {
 		t.Errorf("without redirects: %v, asked %d times", e, hits["/self/1"])
 	}
 }
@@ -171,7 +177,8 @@ func TestRedirectBody(t *testing.T) {
 	}
 }
 
-// TestCredentials: a header for one host follows redirects within it, never from another host, and never out of TLS.
+// TestCredentials: a header for one host follows redirects within it, never from another host, and never out
+// of TLS.
 func TestCredentials(t *testing.T) {
 	cert, pool := certificate(t, "img.test", "other.test")
 	s := fetchtest.New(map[string][]byte{"a": {1}}, 0)
@@ -180,7 +187,8 @@ func TestCredentials(t *testing.T) {
 	img, imgTLS := "http://img.test:"+plain, "https://img.test:"+secure
 	other, otherTLS := "http://other.test:"+plain, "https://other.test:"+secure
 	r := nameServer(t, map[string]string{"img.test": "127.0.0.1", "other.test": "127.0.0.1"})
-	hs, err := fetch.ReadHeaders(strings.NewReader("\ufeff# secrets\r\n\r\nimg.test=Authorization: Bearer secret\r\n  X-All: yes  \n"))
+	hs, err := fetch.ReadHeaders(strings.NewReader(
+		"\ufeff# secrets\r\n\r\nimg.test=Authorization: Bearer secret\r\n  X-All: yes  \n"))
 	if err != nil || len(hs) != 2 {
 		t.Fatalf("%v, %v", hs, err)
 	}
@@ -216,7 +224,8 @@ func TestCredentials(t *testing.T) {
 		} else if sent := strings.Contains(got, "\r\nAuthorization: Bearer secret\r\n"); sent != c.sent {
 			t.Errorf("%v: sent %v, want %v", c.chain, sent, c.sent)
 		}
-		stayed := len(slices.Compact(slices.Clone(c.chain))) == 1 // another port is another host to a header of every host
+		// Another port is another host to a header for every host.
+		stayed := len(slices.Compact(slices.Clone(c.chain))) == 1
 		if all := strings.Contains(got, "\r\nX-All: yes\r\n"); all != stayed {
 			t.Errorf("%v: X-All sent %v, want %v", c.chain, all, stayed)
 		}
@@ -230,7 +239,8 @@ func TestReadHeaders(t *testing.T) {
 		"img.test=Host: secret\n":           "line 1: header Host cannot be set",
 		"X: " + strings.Repeat("a", 70_000): "too long",
 	} {
-		if hs, err := fetch.ReadHeaders(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+		hs, err := fetch.ReadHeaders(strings.NewReader(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%.30q: %v, %v", text, hs, err)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 
 // conn is a connection that remembers how its reads ended, and repairs heads on their way to net/http.
 //
-// net/http reports a message that ended early in the words of the parser that ran out of input: to it, a line that
-// was cut is a malformed line. The connection knows better: the parser asked for more and got the end.
+// net/http reports a message that ended early in the words of the parser that ran out of input: to it, a line
+// that was cut is a malformed line. The connection knows better: the parser asked for more and got the end.
 type conn struct {
 	net.Conn
 	asked atomic.Uint32          // requests that were sent
@@ -42,7 +42,8 @@ func (c *conn) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		if c.err != nil {
-			if c.end.CompareAndSwap(nil, &ending{c.err, c.head.nothing(), c.head.begun()}) && len(c.head.line) > 0 {
+			end := &ending{c.err, c.head.nothing(), c.head.begun()}
+			if c.end.CompareAndSwap(nil, end) && len(c.head.line) > 0 {
 				c.ready = c.head.line // cut as it is
 				continue
 			}
@@ -74,8 +75,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// cutShort returns the error of a connection that ended before the head of an answer was complete, nil for none: io.EOF
-// if nothing had come, io.ErrUnexpectedEOF for an end within it.
+// cutShort returns the error of a connection that ended before the head of an answer was complete, nil for
+// none: io.EOF if nothing had come, io.ErrUnexpectedEOF for an end within it.
 func (c *conn) cutShort() error {
 	e := c.end.Load()
 	if e == nil {
@@ -93,9 +94,9 @@ func (c *conn) cutShort() error {
 	return nil
 }
 
-// cutBehindLastChunk reports whether reading a chunked body failed with err because the connection ended behind the
-// last chunk, where nothing of the body can be missing. Before that, net/http returns the connection's own error, or
-// io.ErrUnexpectedEOF for an end.
+// cutBehindLastChunk reports whether reading a chunked body failed with err because the connection ended
+// behind the last chunk, where nothing of the body can be missing. Before that, net/http returns the
+// connection's own error, or io.ErrUnexpectedEOF for an end.
 func (c *conn) cutBehindLastChunk(err error) bool {
 	e := c.end.Load()
 	return e != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, e.err)

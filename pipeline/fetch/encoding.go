@@ -18,10 +18,11 @@ const (
 	brMemory    = 24 << 20
 )
 
-// decoded undoes a body's content encodings. We ask for none, since images are compressed already, but servers send
-// what they like. It also returns how much memory the decoders take. An encoding without meaning is passed over, as
-// browsers do, and an empty body is empty in every encoding. Bytes behind a complete stream are ignored; for one that
-// was cut the reader returns io.ErrUnexpectedEOF. A result that is an io.Closer has to be closed.
+// decoded undoes a body's content encodings. We ask for none, since images are compressed already, but
+// servers send what they like. It also returns how much memory the decoders take. An encoding without meaning
+// is passed over, as browsers do, and an empty body is empty in every encoding. Bytes behind a complete
+// stream are ignored; for one that was cut the reader returns io.ErrUnexpectedEOF. A result that is an
+// io.Closer has to be closed.
 func decoded(r io.Reader, header []string) (io.Reader, int64, error) {
 	if len(header) == 0 {
 		return r, 0, nil
@@ -63,8 +64,8 @@ var decoders = map[string]decoder{
 	"zstd":    {unzstd, zstdMemory},
 }
 
-// brotliBody tells a stream that ended from one that was cut, which its decoder does not: one byte more than there is
-// is fed to it, and only a stream that ended finds that too much.
+// brotliBody tells a stream that ended from one that was cut, which its decoder does not: one byte more than
+// there is is fed to it, and only a stream that ended finds that too much.
 type brotliBody struct {
 	r    *brotli.Reader
 	more *strings.Reader // the byte

@@ -28,7 +28,9 @@ func packed(t testing.TB, plain []byte) map[string][]byte {
 		"zlib": func(w io.Writer) (io.WriteCloser, error) { return zlib.NewWriter(w), nil },
 		"raw":  func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, 5) },
 		"br":   func(w io.Writer) (io.WriteCloser, error) { return brotli.NewWriter(w), nil },
-		"zstd": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1)) },
+		"zstd": func(w io.Writer) (io.WriteCloser, error) {
+			return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+		},
 	} {
 		var b bytes.Buffer
 		w, err := open(&b)
@@ -73,7 +75,8 @@ func texts() [][]byte {
 	return [][]byte{[]byte(strings.Repeat("all work and no play ", 150)), noise, []byte("x")}
 }
 
-// TestCutCoding cuts streams at every byte. A cut is told from damage, and a lost trailer of deflate is no fault.
+// TestCutCoding cuts streams at every byte. A cut is told from damage, and a lost trailer of deflate is no
+// fault.
 func TestCutCoding(t *testing.T) {
 	trailers := map[string]int{"gzip": 8, "zlib": 4}
 	for _, plain := range texts() {
@@ -96,13 +99,14 @@ func TestCutCoding(t *testing.T) {
 func TestBehindCoding(t *testing.T) {
 	for _, plain := range texts() {
 		for name, s := range packed(t, plain) {
-			for _, behind := range []string{"\x00", strings.Repeat("\x00", 600), "<html>", strings.Repeat("\x1f", 9), "\x1f\x8b"} {
+			zeros := strings.Repeat("\x00", 600)
+			for _, behind := range []string{"\x00", zeros, "<html>", strings.Repeat("\x1f", 9), "\x1f\x8b"} {
 				if name == "zstd" && len(behind) < 4 {
 					continue // could be the begin of another frame
 				}
 				got, err := undone(name, io.MultiReader(bytes.NewReader(s), strings.NewReader(behind)))
 				if err != nil || !bytes.Equal(got, plain) {
-					t.Errorf("%s with %.9q behind: %d of %d bytes, %v", name, behind, len(got), len(plain), err)
+					t.Errorf("%s, %.9q behind: %d of %d bytes, %v", name, behind, len(got), len(plain), err)
 				}
 			}
 			if name == "gzip" || name == "zstd" { // which may have several parts

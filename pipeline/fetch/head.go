@@ -8,8 +8,9 @@ const maxHead = 256 << 10
 // protocol begins every answer.
 const protocol = "HTTP/"
 
-// head repairs the lines of one answer's head. Browsers and curl accept what net/http refuses here: lines without a
-// colon, a length that one line gives several times, a transfer encoding that changes nothing or is given twice.
+// head repairs the lines of one answer's head. Browsers and curl accept what net/http refuses here: lines
+// without a colon, a length that one line gives several times, a transfer encoding that changes nothing or is
+// given twice.
 type head struct {
 	within  bool // the head is not complete
 	first   bool // its status line comes next
@@ -29,8 +30,8 @@ func (h *head) begun() bool {
 	return !h.nothing() && (!h.first || string(h.line[:n]) == protocol[:n])
 }
 
-// take repairs the whole lines of data in place, keeps the part of a line behind them, and returns the rest. What
-// follows the head stays as it is.
+// take repairs the whole lines of data in place, keeps the part of a line behind them, and returns the rest.
+// What follows the head stays as it is.
 func (h *head) take(data []byte) []byte {
 	w, r := 0, 0
 	for h.within {
@@ -112,8 +113,8 @@ func oneLength(value []byte) []byte {
 	return first
 }
 
-// oneCoding returns chunked for a list of transfer encodings that comes to that, nil for one that adds nothing to the
-// lines before, and any other value as it is.
+// oneCoding returns chunked for a list of transfer encodings that comes to that, nil for one that adds
+// nothing to the lines before, and any other value as it is.
 func (h *head) oneCoding(value []byte) []byte {
 	var chunked []byte
 	for coding := range bytes.SplitSeq(value, []byte(",")) {

@@ -31,19 +31,24 @@ func repaired(t *testing.T, answer io.Reader) []byte {
 	return out
 }
 
-// FuzzHead: however an answer is cut into reads, net/http gets the same; and what it reads anyway is not changed.
+// FuzzHead: however an answer is cut into reads, net/http gets the same; and what it reads anyway is not
+// changed.
 func FuzzHead(f *testing.F) {
 	for _, s := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc",
-		"HTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\nNo colon\n folded\nTransfer-Encoding: chunked\n\n1\r\na\r\n0\r\n\r\n",
-		"HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\nX: " + strings.Repeat("x", 5000) + "\r\n\r\nno: head\r\n\r\n",
-		"HTTP/1.1 101 Switching\r\n\r\nno colon\r\n", "no HTTP\r\nno colon\r\n\r\n", "HTT", "", "HTTP/1.1 200 OK\r\nhalf a line",
+		"HTTP/1.1 103 Early\r\nLink: a\r\n\r\n" +
+			"HTTP/1.1 200 OK\nNo colon\n folded\nTransfer-Encoding: chunked\n\n1\r\na\r\n0\r\n\r\n",
+		"HTTP/1.0 200 OK\r\nTransfer-Encoding: identity\r\n" +
+			"X: " + strings.Repeat("x", 5000) + "\r\n\r\nno: head\r\n\r\n",
+		"HTTP/1.1 101 Switching\r\n\r\nno colon\r\n", "no HTTP\r\nno colon\r\n\r\n", "HTT", "",
+		"HTTP/1.1 200 OK\r\nhalf a line",
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		whole := repaired(t, bytes.NewReader(answer))
-		for i, r := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.HalfReader, iotest.DataErrReader} {
+		ways := []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.HalfReader, iotest.DataErrReader}
+		for i, r := range ways {
 			if got := repaired(t, r(bytes.NewReader(answer))); !bytes.Equal(got, whole) {
 				t.Fatalf("%q in reads of kind %d: %q, whole %q", answer, i, got, whole)
 			}

@@ -11,8 +11,8 @@ import (
 	"io"
 )
 
-// inflater undoes deflate: inside gzip, inside zlib or bare. The packages compress/gzip and compress/zlib do not serve,
-// since to them a lost trailer, and bytes behind a complete stream, are faults.
+// inflater undoes deflate: inside gzip, inside zlib or bare. The packages compress/gzip and compress/zlib do
+// not serve, since to them a lost trailer, and bytes behind a complete stream, are faults.
 type inflater struct {
 	r     *bufio.Reader
 	flate io.Reader

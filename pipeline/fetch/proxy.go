@@ -55,8 +55,9 @@ func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
 	return func(*url.URL) (*url.URL, error) { return p, nil }, nil
 }
 
-var errProxyURL = errors.New("not the URL of a proxy (not shown, since it may hold a password): write http://HOST:PORT, " +
-	"https://… or socks5://…, with USER:PASSWORD@ before HOST if needed; / ? # % : @ in these are %2F %3F %23 %25 %3A %40")
+var errProxyURL = errors.New("not the URL of a proxy (not shown, since it may hold a password): " +
+	"write http://HOST:PORT, https://… or socks5://…, with USER:PASSWORD@ before HOST if needed; " +
+	"/ ? # % : @ in these are %2F %3F %23 %25 %3A %40")
 
 // parseProxy reads a proxy's URL. One with a path is refused: it is a password with a slash more often than not. The
 // error shows nothing of the URL.
