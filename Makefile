@@ -12,7 +12,7 @@ DATA ?=
 FUZZTIME ?= 20s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-.PHONY: help deps deps-test build demo test race fuzz soak bench bench-peers accuracy test-interop test-gpu lint generate clean
+.PHONY: help deps deps-test build demo test race fuzz soak bench bench-peers accuracy test-interop test-gpu test-arm64 lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -93,6 +93,18 @@ endef
 
 test-gpu: deps ## where there is an NVIDIA GPU: parity with pigo (on the JPEGs below DATA, too), and images/s by batch size
 	DATA="$(DATA)" go test -count=1 -tags gpu -run TestGPU -bench GPU -v ./detect/cuda
+
+# Packages whose native code differs by processor. Their tests are linked statically: under qemu those with C hang otherwise.
+ARM64_TESTED := ./detect ./detect/pigo ./detect/yunet
+test-arm64: deps ## the detectors' tests for 64-bit Arm, in an emulator (Debian)
+	@$(call install,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static,)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for p in $(ARM64_TESTED); do \
+	  echo "== $$p"; \
+	  GOARCH=arm64 CGO_ENABLED=1 CC=aarch64-linux-gnu-gcc \
+	    go test -c -ldflags '-linkmode external -extldflags "-static"' -o "$$dir/test" $$p; \
+	  (cd $$p && qemu-aarch64-static "$$dir/test" -test.timeout 20m); \
+	done
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
