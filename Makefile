@@ -65,12 +65,18 @@ soak: deps-test ## the kill loops and long tests at full count
 bench: deps ## the benchmarks, as a table
 	go run ./testdata/bench $(if $(NAIVE),-naive $(NAIVE))
 
-# DATA is folders of annotated photos, as for accuracy; without it the pictures of `make bench`, in which any detector finds the face.
-bench-peers: deps ## facescan beside pigo's command and OpenCV's Haar cascades, time and F1, on DATA or pictures that it makes
-	@$(call install,python3-opencv opencv-data,opencv)
+# DATA is folders of annotated photos, as for accuracy; without it the pictures of `make bench`, in which any detector
+# finds the face. PHOTOS is a folder of JPEGs for the whole runs, instead of those pictures.
+PEERS := .bin/peers
+bench-peers: deps ## facescan beside pigo's command, OpenCV's Haar cascades and YuNet in Python: time and F1
+	@$(call install,python3-opencv opencv-data python3-venv,opencv python)
+	@$(call venv,$(PEERS),numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 urllib3==2.5.0)
+	@cd detect/yunet && go run generate.go -floats $(CURDIR)/$(PEERS)/floats.json
+	@$(PEERS)/bin/python detect/accuracy/yunet_onnx.py $(PEERS)/floats.json $(PEERS)/yunet.onnx
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	[ -n "$(DATA)" ] || go run ./testdata/bench -corpus "$$dir"; \
-	go run ./detect/accuracy -peers $(if $(DATA),$(DATA),"$$dir")
+	go run ./detect/accuracy -peers -python $(PEERS)/bin/python -onnx $(PEERS)/yunet.onnx $(if $(DATA),$(DATA),"$$dir")
+	go run ./testdata/bench -peers $(if $(PHOTOS),-images $(PHOTOS)) -python $(PEERS)/bin/python -onnx $(PEERS)/yunet.onnx
 
 accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (annotations.csv beside images/)
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }

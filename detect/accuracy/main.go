@@ -54,7 +54,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	oracle := flags.Bool("oracle", false, "evaluate the cascade with pigo itself: the same faces, slowly")
 	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales down; 0 = as a run does")
 	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
-	peers := flags.Bool("peers", false, "a table of facescan, pigo's command and OpenCV's Haar cascades, on these pictures; from the repository's root")
+	peers := flags.Bool("peers", false, "a table of facescan and others on these pictures; run it from the repository's root")
+	var peer yunetPeer
+	flags.StringVar(&peer.python, "python", "python3", "interpreter with opencv-python-headless and onnxruntime")
+	flags.StringVar(&peer.model, "onnx", "", "YuNet as ONNX, for -peers")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	o := decode.Options{MinFace: p.MinFace, Window: *window}
 	if *peers {
-		return comparePeers(ctx, sets, p, o, out)
+		return comparePeers(ctx, sets, p, o, peer, out)
 	}
 	open := detect.New
 	if *oracle {

