@@ -30,6 +30,7 @@ import (
 	"facescan/detect/sidecar"
 	"facescan/detect/yunet"
 	"facescan/pipeline"
+	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
@@ -220,6 +221,7 @@ func lookAtResolver(ctx context.Context, o *doctorOptions) (finding, error) {
 	answered := make([]bool, len(names))
 	for i, name := range names {
 		g.Go(func() error {
+			defer crash.Exit()
 			_, err := r.Lookup(ctx, name)
 			var e *resolve.Error
 			answered[i] = err == nil || errors.As(err, &e) && e.Kind == resolve.NotFound

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"facescan/pipeline"
+	"facescan/pipeline/crash"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -64,6 +65,7 @@ func follow(ctx context.Context, job store.Job, path string, t target, log *slog
 	w := &following{over: make(chan struct{}), ended: make(chan struct{})}
 	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {
+		defer crash.Exit()
 		defer close(w.ended)
 		w.err = f.Follow(ctx, w.over)
 	}()
@@ -77,6 +79,7 @@ func (w *following) drainToo(ctx context.Context, drain <-chan struct{}, log *sl
 	}
 	either := make(chan struct{})
 	go func() {
+		defer crash.Exit()
 		defer close(either)
 		select {
 		case <-drain:
@@ -143,7 +146,10 @@ func followExport(ctx context.Context, g *globals, o *exportOptions, job store.J
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, f := range all {
-		group.Go(func() error { return f.Follow(ctx, nil) })
+		group.Go(func() error {
+			defer crash.Exit()
+			return f.Follow(ctx, nil)
+		})
 	}
 	return group.Wait()
 }

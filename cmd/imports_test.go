@@ -16,6 +16,7 @@ var rooms = [][]string{
 	{"facescan/cmd"},
 	{"facescan/pipeline"},
 	{"facescan/pipeline/source", "facescan/pipeline/fetch", "facescan/pipeline/decode", "facescan/detect", "facescan/store"},
+	{"facescan/pipeline/crash"},
 }
 
 // programs are commands and test helpers of their own: nothing that is shipped imports them, and they may import
@@ -35,7 +36,7 @@ func room(pkg string) (level int, root string) {
 	return level, root
 }
 
-// TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode}, detect, store.
+// TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode}, detect, store. Below all is crash.
 func TestImportsPointDown(t *testing.T) {
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "facescan/...").Output()
 	if err != nil {

@@ -26,6 +26,9 @@ import (
 const beMain = "FACESCAN_TEST_BE_MAIN"
 
 func TestMain(m *testing.M) {
+	if kind := os.Getenv(beFaulty); kind != "" {
+		fault(kind)
+	}
 	if os.Getenv(beMain) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		os.Exit(Main())
 	}

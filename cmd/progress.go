@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"facescan/pipeline"
+	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/host"
 	"facescan/store"
@@ -74,6 +75,7 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
+		defer crash.Exit()
 		defer close(done)
 		every := plainEvery
 		if p.mode == "bar" {

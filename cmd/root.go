@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline/crash"
 	"facescan/pipeline/source"
 	"facescan/store/export"
 	"facescan/store/postgres"
@@ -118,6 +119,8 @@ func (g *globals) print(format string, args ...any) {
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
+	crash.Setup()
+	defer crash.Exit()
 	log.SetOutput(io.Discard) // where net/http writes what odd servers send; their rows have outcomes
 	return Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }

@@ -17,6 +17,7 @@ import (
 	"facescan/detect/cuda"
 	"facescan/detect/pigo"
 	"facescan/detect/sidecar"
+	"facescan/pipeline/crash"
 	"facescan/pipeline/decode"
 )
 
@@ -167,6 +168,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
+		defer crash.Exit()
 		select {
 		case <-drain:
 		case <-serving.Done():

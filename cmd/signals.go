@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"facescan/pipeline/crash"
 	"facescan/store/draft"
 )
 
@@ -33,7 +34,10 @@ func listen(ctx context.Context) (context.Context, *signals) {
 	s := &signals{ch: make(chan os.Signal, 2), over: make(chan struct{})}
 	ctx, s.cancel = context.WithCancel(ctx)
 	signal.Notify(s.ch, os.Interrupt, syscall.SIGTERM)
-	s.ended.Go(s.run)
+	s.ended.Go(func() {
+		defer crash.Exit()
+		s.run()
+	})
 	return ctx, s
 }
 

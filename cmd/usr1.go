@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"facescan/pipeline/crash"
 )
 
 // onUSR1 calls f for each SIGUSR1 until the function it returns is called.
@@ -12,6 +14,7 @@ func onUSR1(f func()) (stop func()) {
 	signal.Notify(ch, syscall.SIGUSR1)
 	done := make(chan struct{})
 	go func() {
+		defer crash.Exit()
 		defer close(done)
 		for range ch {
 			f()

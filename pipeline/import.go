@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"facescan/pipeline/crash"
 	"facescan/pipeline/source"
 	"facescan/store"
 )
@@ -113,6 +114,7 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	g.SetLimit(importers)
 	for i, spec := range specs {
 		g.Go(func() error {
+			defer crash.Exit()
 			err := im.leased(gctx, sources[i], func(l store.SourceLease) error { return im.read(gctx, spec, sources[i], l) })
 			if ctx.Err() != nil {
 				return nil // stopped, which is no failure

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch/host"
 )
 
@@ -23,6 +24,7 @@ func (r *run) outage(o host.Outage) {
 	}
 	r.Log.Warn("this machine seems cut off: waiting, no row is spent on it", "cause", o.Cause, "at most", r.OutageWait)
 	r.patience = time.AfterFunc(r.OutageWait, func() {
+		defer crash.Exit()
 		r.abort(fmt.Errorf("this machine has been cut off for %v (%s); nothing is lost: mend it, then run the same command again, "+
 			"or allow more with --outage-wait", r.OutageWait, o.Cause))
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"facescan/detect"
+	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch/host"
 )
 
@@ -53,7 +54,10 @@ func (r *run) pauseFor(cause error) {
 		return
 	}
 	p.over = make(chan struct{})
-	p.probing.Go(func() { r.probe(cause) })
+	p.probing.Go(func() {
+		defer crash.Exit()
+		r.probe(cause)
+	})
 }
 
 // probe asks the detector until it is back, and ends the run when that takes too long.

@@ -40,6 +40,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"facescan/detect"
+	"facescan/pipeline/crash"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/host"
@@ -228,15 +229,27 @@ func (r *run) run(ctx context.Context) (End, error) {
 	over, finish := context.WithCancel(hard)
 	defer finish()
 
-	g.Go(func() error { return r.watch(over, stopFetching) })
 	g.Go(func() error {
+		defer crash.Exit()
+		return r.watch(over, stopFetching)
+	})
+	g.Go(func() error {
+		defer crash.Exit()
 		return r.leases.renew(over, r.LeaseTTL/3, func(err error) {
 			r.Log.Warn("cannot renew leases, trying again", "error", err)
 		})
 	})
-	g.Go(func() error { r.importAll(importing); return nil })
-	g.Go(func() error { return r.dispatch() })
 	g.Go(func() error {
+		defer crash.Exit()
+		r.importAll(importing)
+		return nil
+	})
+	g.Go(func() error {
+		defer crash.Exit()
+		return r.dispatch()
+	})
+	g.Go(func() error {
+		defer crash.Exit()
 		defer close(r.fetched)
 		err := pool(readers+r.Fetchers+r.Slow(), func(i int) error {
 			if i < readers {
@@ -252,10 +265,12 @@ func (r *run) run(ctx context.Context) (End, error) {
 		return err
 	})
 	g.Go(func() error {
+		defer crash.Exit()
 		defer close(r.results)
 		return pool(r.workers(), r.workLoop)
 	})
 	g.Go(func() error {
+		defer crash.Exit()
 		defer finish()
 		return r.write()
 	})
@@ -280,7 +295,10 @@ func (r *run) run(ctx context.Context) (End, error) {
 func pool(n int, loop func(i int) error) error {
 	var g errgroup.Group
 	for i := range n {
-		g.Go(func() error { return loop(i) })
+		g.Go(func() error {
+			defer crash.Exit()
+			return loop(i)
+		})
 	}
 	return g.Wait()
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"facescan/detect"
+	"facescan/pipeline/crash"
 )
 
 // Input says what is sent of an image.
@@ -143,7 +144,10 @@ func (c *Client) begin(ctx context.Context) error {
 	errs := make([]error, len(c.endpoints))
 	var wg sync.WaitGroup
 	for i, e := range c.endpoints {
-		wg.Go(func() { errs[i] = c.check(ctx, e, true) })
+		wg.Go(func() {
+			defer crash.Exit()
+			errs[i] = c.check(ctx, e, true)
+		})
 	}
 	wg.Wait()
 	ready := 0
@@ -165,7 +169,10 @@ func (c *Client) begin(ctx context.Context) error {
 		if errs[i] != nil {
 			c.o.Log.Warn("a sidecar does not answer: the others are asked", "url", e.name, "error", errs[i])
 			e.state, e.err = down, errs[i]
-			c.wg.Go(func() { c.revive(e, errs[i]) })
+			c.wg.Go(func() {
+				defer crash.Exit()
+				c.revive(e, errs[i])
+			})
 		}
 	}
 	return nil
@@ -304,6 +311,7 @@ func (c *Client) add(it *item) bool {
 	if b == nil {
 		b = &batch{scale: it.scale}
 		b.timer = time.AfterFunc(c.o.Delay, func() {
+			defer crash.Exit()
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.sendLocked(b)
@@ -325,7 +333,10 @@ func (c *Client) sendLocked(b *batch) {
 	}
 	delete(c.open, b.scale)
 	b.timer.Stop()
-	c.wg.Go(func() { c.see(b.items) })
+	c.wg.Go(func() {
+		defer crash.Exit()
+		c.see(b.items)
+	})
 }
 
 // see gets items answered, whatever it takes.
@@ -401,6 +412,7 @@ func (c *Client) unanswered(items []*item, why error) {
 	for _, it := range items {
 		c.local <- struct{}{}
 		wg.Go(func() {
+			defer crash.Exit()
 			defer func() { <-c.local }()
 			img := it.standIn
 			if img == nil {

@@ -21,6 +21,7 @@ import (
 	"unicode"
 
 	"facescan/detect"
+	"facescan/pipeline/crash"
 )
 
 const (
@@ -137,7 +138,10 @@ func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 	case errors.As(err, &h) && h.Status == http.StatusRequestEntityTooLarge: // what was asked is to blame
 	case e.epoch == epoch && e.state == up:
 		e.state, e.err = checking, err
-		c.wg.Go(func() { c.revive(e, err) })
+		c.wg.Go(func() {
+			defer crash.Exit()
+			c.revive(e, err)
+		})
 	}
 }
 

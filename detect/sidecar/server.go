@@ -26,6 +26,7 @@ import (
 
 	"facescan/detect"
 	"facescan/detect/sidecar/conns"
+	"facescan/pipeline/crash"
 )
 
 // ErrTooManyPixels is what ServerOptions.Decode says of an image that is too large to look at.
@@ -130,7 +131,10 @@ func NewServer(o ServerOptions) (*Server, error) {
 	s.release(d)
 	s.routes()
 	for range o.Workers {
-		s.queue.workers.Go(s.work)
+		s.queue.workers.Go(func() {
+			defer crash.Exit()
+			s.work()
+		})
 	}
 	return s, nil
 }
@@ -465,7 +469,10 @@ func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener,
 		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 1)
 	bound := conns.New(h, conns.Most(s.o.Conns, otherFiles))
-	go func() { ended <- h.Serve(bound.Listen(l)) }()
+	go func() {
+		defer crash.Exit()
+		ended <- h.Serve(bound.Listen(l))
+	}()
 	select {
 	case err := <-ended:
 		return err
@@ -475,6 +482,7 @@ func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener,
 	out, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	go func() {
+		defer crash.Exit()
 		select {
 		case <-cut:
 			cancel()

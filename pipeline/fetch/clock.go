@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"facescan/pipeline/crash"
 )
 
 // clock cuts an attempt when its time is over. It stands still while the attempt waits for our own limits.
@@ -118,6 +120,7 @@ func (a *attempt) watch() (stop func()) {
 	var timer *time.Timer
 	begun := make(chan struct{}) // the timer is set before it is used
 	timer = time.AfterFunc(grace, func() {
+		defer crash.Exit()
 		<-begun
 		took := time.Since(from) - time.Duration(a.stood.Load()-stood)
 		got := a.received.Load()

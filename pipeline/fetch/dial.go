@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch/guard"
 	"facescan/pipeline/fetch/resolve"
 )
@@ -150,6 +151,7 @@ func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Conte
 			i := started
 			started++
 			go func() {
+				defer crash.Exit()
 				c, err := dial(ctx, targets[i])
 				select {
 				case results <- result{c, err, i}:

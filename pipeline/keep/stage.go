@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"facescan/pipeline"
+	"facescan/pipeline/crash"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/export"
@@ -109,7 +110,10 @@ func (f *folder) sync(results []store.Result) error {
 	var g errgroup.Group
 	g.SetLimit(min(syncsMost, pipeline.ShareDescriptors().Files))
 	for _, name := range names {
-		g.Go(func() error { return syncFile(filepath.Join(f.stage(), name)) })
+		g.Go(func() error {
+			defer crash.Exit()
+			return syncFile(filepath.Join(f.stage(), name))
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err

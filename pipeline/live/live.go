@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"facescan/detect/sidecar/conns"
+	"facescan/pipeline/crash"
 	"facescan/store"
 )
 
@@ -151,6 +152,7 @@ func (s *Server) Serve(o Options) {
 	s.looking = cancel
 	s.see(looking, "")
 	s.looks.Go(func() {
+		defer crash.Exit()
 		t := time.NewTicker(every)
 		defer t.Stop()
 		for {
@@ -164,6 +166,7 @@ func (s *Server) Serve(o Options) {
 	})
 	bound := conns.New(s.http, conns.Most(maxConns, otherFiles))
 	s.serving.Go(func() {
+		defer crash.Exit()
 		if err := s.http.Serve(bound.Listen(s.listener)); !errors.Is(err, http.ErrServerClosed) {
 			s.o.Log.Error("the live page is gone", "error", err)
 		}

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
+
+	"facescan/pipeline/crash"
 )
 
 // windowSize is how much of a list is looked at at once.
@@ -452,6 +454,7 @@ func newPump(ctx context.Context, in io.Reader) *pump {
 	const blocks = 64
 	p := &pump{ctx: ctx, closed: make(chan struct{}), full: make(chan []byte, blocks), free: make(chan []byte, blocks)}
 	go func() {
+		defer crash.Exit()
 		defer close(p.full)
 		for {
 			var b []byte

@@ -73,7 +73,7 @@ func CreateFolder(path string) (*Draft, error) {
 // begin makes a draft and locks it. One that was removed before it was locked, by somebody who cleaned up, is made again.
 func begin(path string, create func(name string) (*os.File, error)) (*Draft, error) {
 	path = filepath.Clean(path)
-	clean(path)
+	Clean(path)
 	for try := 1; ; try++ {
 		random := make([]byte, randomSize)
 		rand.Read(random)
@@ -202,8 +202,8 @@ func RemoveAll() {
 	}
 }
 
-// clean removes the drafts of a path whose makers are dead. What cannot be removed does no harm.
-func clean(path string) {
+// Clean removes the drafts of a path whose makers are dead. What cannot be removed does no harm.
+func Clean(path string) {
 	start := prefix(path)
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {

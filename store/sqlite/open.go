@@ -125,6 +125,7 @@ func Create(ctx context.Context, path string) (store.Job, error) {
 		return nil, wrap(doing, err)
 	}
 	if _, err := os.Lstat(path); err == nil {
+		draft.Clean(path) // of one who died between the two names
 		return nil, fmt.Errorf("%s: %w", doing, fs.ErrExist)
 	}
 	draft, err := draft.Create(path)

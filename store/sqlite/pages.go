@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 
+	"facescan/pipeline/crash"
 	"facescan/store"
 )
 
@@ -39,6 +40,7 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 				return
 			}
 			wg.Go(func() {
+				defer crash.Exit()
 				l.err = j.view(ctx, func(t tx) (err error) {
 					bounded, cancel := limit(context.WithoutCancel(ctx), j.patience, j.file)
 					defer cancel()
@@ -50,6 +52,7 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 			})
 		}
 		wg.Go(func() {
+			defer crash.Exit()
 			defer close(ahead)
 			for from < to && ctx.Err() == nil {
 				next := to

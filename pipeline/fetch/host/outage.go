@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch"
 )
 
@@ -173,7 +174,10 @@ func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 		if !h.ours {
 			o.cause = fmt.Sprintf("%d hosts in a row did not answer; the last: %v", len(silent), v.Err)
 		}
-		o.probing.Go(func() { q.probe() })
+		o.probing.Go(func() {
+			defer crash.Exit()
+			q.probe()
+		})
 	}
 }
 
@@ -424,7 +428,10 @@ func (q *Queue[T]) ask(urls []string) (network, answered bool) {
 	var asked sync.WaitGroup
 	defer asked.Wait()
 	for _, u := range urls {
-		asked.Go(func() { answers <- answer{u, VerdictOf(q.o.Probe(ctx, u))} })
+		asked.Go(func() {
+			defer crash.Exit()
+			answers <- answer{u, VerdictOf(q.o.Probe(ctx, u))}
+		})
 	}
 	network = true
 	for range urls {

@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"facescan/pipeline/crash"
 )
 
 // Kind says whose fault a failed lookup is.
@@ -208,6 +210,7 @@ func (r *Resolver) fly(name string) *flight {
 		f = &flight{done: make(chan struct{})}
 		r.flights[name] = f
 		r.flying.Go(func() {
+			defer crash.Exit()
 			e := r.ask(name)
 			f.addrs, f.err = e.addrs, e.err
 			r.cache.put(name, e)

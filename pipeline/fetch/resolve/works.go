@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"facescan/pipeline/crash"
 )
 
 // knownNames is how many names that resolved lately are kept as control questions.
@@ -96,6 +98,7 @@ func (r *Resolver) question(ctx context.Context, more []string) error {
 	var asked sync.WaitGroup
 	for i, name := range append(names, ".") {
 		asked.Go(func() {
+			defer crash.Exit()
 			kind := dns.TypeA
 			if name == "." {
 				kind = dns.TypeNS
