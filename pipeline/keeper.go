@@ -128,7 +128,7 @@ func (r *run) keep(t *task, res *store.Result) error {
 	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Generations: []int64{t.held.now().Generation}, Result: res, Kept: t.body.kept,
 		Room: func(n int64) (func(), error) {
 			err := r.budget.pixels.reserve(ctx, n)
-			return func() { r.budget.pixels.release(n, true) }, err
+			return func() { r.budget.pixels.free(n, true) }, err
 		}}
 	for _, rider := range t.riders {
 		img.Rows = append(img.Rows, rider.row)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 )
 
@@ -91,6 +92,15 @@ func (h *half) release(n int64, last bool) {
 		h.holders--
 	}
 	h.admit()
+}
+
+// free is release for what a decoder took. If it is much, the garbage collector returns it first: left alone, it would
+// let the garbage of one large image lie while the next takes as much again.
+func (h *half) free(n int64, last bool) {
+	if n > h.size/4 {
+		debug.FreeOSMemory()
+	}
+	h.release(n, last)
 }
 
 func (h *half) admit() {

@@ -173,7 +173,7 @@ func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decod
 	if err := j.pixels.reserve(ctx, held); err != nil {
 		return img, a, err
 	}
-	defer func() { j.pixels.release(held, true) }()
+	defer func() { j.pixels.free(held, true) }()
 
 	remote, _ := j.detector.(detect.Remote)
 	var answer func() (detect.Answer, error)
@@ -209,7 +209,7 @@ func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decod
 		t.body.drop()
 	}
 	luma := min(held, int64(img.Width)*int64(img.Height)) // at most: what of it was sent the detector has a copy of
-	j.pixels.release(held-luma, false)
+	j.pixels.free(held-luma, false)
 	held = luma
 	j.stats.Detecting.measure(func() int {
 		a, err = answer()
@@ -262,6 +262,7 @@ func (j *judge) atStation(ctx context.Context, t *task, file *decode.File, use f
 	if err == nil {
 		err = use(img)
 	}
+	s.Trim()
 	img.Luma = nil
 	return img, err
 }

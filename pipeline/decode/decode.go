@@ -268,7 +268,7 @@ func (d *Decoder) Decode(body []byte) (Image, error) {
 
 // DecodeFile is Decode for a file that was probed with the decoder's own Options.
 func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
-	d.letGo()
+	d.Trim()
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
 	err = guard(f.Format, func() error {
 		if f.Format == JPEG {
@@ -329,8 +329,8 @@ func (d *Decoder) setLuma(width, height int) {
 	d.luma = image.Gray{Pix: d.pixels, Stride: width, Rect: image.Rect(0, 0, width, height)}
 }
 
-// letGo drops buffers that one large image left behind.
-func (d *Decoder) letGo() {
+// Trim drops the buffers that a large image left behind. The last Image's Luma must not be used after it.
+func (d *Decoder) Trim() {
 	if cap(d.pixels) > keep {
 		d.pixels = nil
 	}

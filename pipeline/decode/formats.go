@@ -56,7 +56,7 @@ func (f *file) probeHEIF(b []byte) (err error) {
 		return err
 	}
 	f.Width, f.Height = f.heif.Width, f.heif.Height
-	f.Memory = f.lumaBytes() + f.heif.Memory()
+	f.Memory = f.lumaBytes() + f.heif.Memory() + heif.Compiling(f.Format)
 	if f.heif.Memory() > heif.MaxMemory {
 		return fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
 	}

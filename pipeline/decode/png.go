@@ -26,6 +26,7 @@ func (f *file) probePNG(b []byte) error {
 		return errors.New("size out of range")
 	}
 	f.Width, f.Height = int(w), int(h)
+	seeThrough := false
 	for i := 33; i+8 <= len(b) && !has(b, i+4, "IDAT"); {
 		size := binary.BigEndian.Uint32(b[i:])
 		if uint64(size) > uint64(len(b)-i-8) {
@@ -37,14 +38,15 @@ func (f *file) probePNG(b []byte) error {
 				f.Orientation = o
 			}
 		}
+		seeThrough = seeThrough || has(b, i+4, "tRNS")
 		i += 12 + n
 	}
 	bytes := int64(4) // a pixel in memory: NRGBA, which tRNS makes of grey ones too
-	switch {
-	case b[24] == 16:
-		bytes = 8
-	case b[25] == 3:
+	if b[25] == 3 || b[25] == 0 && !seeThrough {
 		bytes = 1
+	}
+	if b[24] == 16 {
+		bytes *= 2
 	}
 	px := int64(f.Width) * int64(f.Height)
 	f.Memory = px*bytes + f.lumaBytes() + int64(f.Width)*32 + 1<<18

@@ -44,7 +44,8 @@ const (
 
 // tiffHeader is what decoding a TIFF needs to know.
 type tiffHeader struct {
-	inverted bool // x/image takes the white of fax codes for 1 where 0 is black; it is 0
+	compression uint32
+	inverted    bool // x/image takes the white of fax codes for 1 where 0 is black; it is 0
 }
 
 // probeTIFF reads the first directory.
@@ -66,17 +67,38 @@ func (f *file) probeTIFF(b []byte) error {
 	if err != nil {
 		return err
 	}
-	// A strip or a tile is unpacked whole, into a buffer that grows by doubling, at up to 8 bytes a pixel.
-	block := int64(f.Width) * int64(f.Height)
-	if v, ok := d.value(tagStripRows); ok && v > 0 && int64(v) < int64(f.Height) {
-		block = int64(f.Width) * int64(v)
-	}
-	if tw, ok := d.value(tagTileWidth); ok && tw > 0 {
-		th, _ := d.value(tagTileHeight)
-		block = int64(min(tw, 1<<16)) * int64(min(th, 1<<16))
-	}
-	f.Memory = pixel*int64(f.Width)*int64(f.Height) + 3*8*block + f.lumaBytes() + 2*int64(len(b)) + 1<<16
+	f.Memory = f.tiff.memory(f, d, pixel, int64(len(b)))
 	return nil
+}
+
+// memory is what decoding takes at most: the picture, the luma and a block. A block, which is a strip or a tile, is
+// unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each leaves garbage, of which the
+// collector allows as much as there is in use, the body included.
+func (h *tiffHeader) memory(f *file, d directory, pixel, body int64) int64 {
+	all := int64(f.Width) * int64(f.Height)
+	across, down := int64(f.Width), int64(f.Height)
+	if v, ok := d.value(tagStripRows); ok && v > 0 {
+		down = min(down, int64(v))
+	}
+	if v, ok := d.value(tagTileWidth); ok && v > 0 {
+		th, _ := d.value(tagTileHeight)
+		across, down = int64(min(v, 1<<16)), int64(max(1, min(th, 1<<16)))
+	}
+	blocks := (int64(f.Width) + across - 1) / across * ((int64(f.Height) + down - 1) / down)
+	unpacked, garbage := across*down*8, int64(64<<10)
+	switch h.compression {
+	case tiffGroup3, tiffGroup4:
+		unpacked = (across/8 + 1) * down
+	case tiffPackBits:
+		garbage += 5 * unpacked // its buffer grows by quarters, anew for each block
+	case 0, tiffNone:
+		unpacked = min(unpacked, body)
+		garbage += 5 * unpacked
+	default:
+		unpacked = min(unpacked, 3000*body) // no code stands for more
+	}
+	used := pixel*all + 3*unpacked + f.lumaBytes() + 1<<16
+	return used + min(used+body, blocks*garbage)
 }
 
 // check refuses what x/image cannot read, or reads wrongly, and returns the bytes of a decoded pixel.
@@ -132,7 +154,7 @@ func (h *tiffHeader) check(d directory) (pixel int64, err error) {
 	case !d.sorted():
 		return lacks("tags out of", "order")
 	}
-	h.inverted = fax && photometric == tiffBlackIsZero
+	h.compression, h.inverted = compression, fax && photometric == tiffBlackIsZero
 	pixel = int64(depth+7) / 8
 	if samples > 1 {
 		pixel *= 4

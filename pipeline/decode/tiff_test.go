@@ -18,9 +18,10 @@ type tags map[uint16][]uint32
 func (base tags) write(strip []byte, changes tags) []byte {
 	all := maps.Clone(base)
 	maps.Copy(all, changes)
-	all[tagStrips], all[tagStripBytes] = []uint32{8}, []uint32{uint32(len(strip))}
-	if v, ok := changes[tagStripBytes]; ok {
-		all[tagStripBytes] = v
+	for tag, v := range (tags{tagStrips: {8}, tagStripBytes: {uint32(len(strip))}}) {
+		if _, ok := changes[tag]; !ok {
+			all[tag] = v
+		}
 	}
 	b := append([]byte("II*\x00"), 0, 0, 0, 0)
 	b = append(b, strip...)

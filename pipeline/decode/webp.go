@@ -127,10 +127,11 @@ func (h *webpHeader) memory(width, height int64) int64 {
 	px := width * height
 	frame := int64(len(h.frame) + h.missing)
 	lossless := func(n int64) int64 {
-		// Pixels, a copy for each transform in turn, and up to 2,600 groups of five Huffman trees, one for 16
-		// pixels at most and none for less than 20 bits of the file.
+		// Pixels, once more where several are packed into one, and three small pictures of transforms and codes.
+		// Then up to 2,600 groups of five Huffman trees, one for 16 pixels at most and none for less than 20 bits
+		// of the file: 2,800 bytes each, and up to 78,000 more, for which the file needs a byte per 400.
 		groups := min(2600, px/16+1, n*8/20+1)
-		return 3*4*px + groups*20_000 + 1<<16
+		return 7*px + groups*2800 + min(groups*78_000, 400*n) + 1<<16
 	}
 	if h.lossless {
 		return 3*int64(h.missing) + lossless(frame)

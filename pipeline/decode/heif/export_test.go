@@ -4,7 +4,7 @@ import "errors"
 
 // EncodeAVIF encodes opaque RGBA pixels without loss.
 func EncodeAVIF(rgba []byte, width, height int) ([]byte, error) {
-	p, err := programs[AVIF]()
+	p, err := modules[AVIF].get()
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func EncodeAVIF(rgba []byte, width, height int) ([]byte, error) {
 
 // DecodeWithin is Decode with another limit of loop iterations.
 func DecodeWithin(body []byte, f Info, loops int64) error {
-	p, err := programs[f.Format]()
+	p, err := modules[f.Format].get()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,46 @@
+//go:build !race
+
+// The race detector takes several times the memory that is measured here.
+
+package heif_test
+
+import (
+	"image"
+	"testing"
+
+	"facescan/pipeline/decode"
+	"facescan/pipeline/decode/peak"
+)
+
+func TestMain(m *testing.M) {
+	peak.Main(m, func(body []byte) (int64, error) {
+		f, err := decode.Probe(body, decode.Options{})
+		if err != nil {
+			return 0, err
+		}
+		d := decode.New(decode.Options{})
+		_, err = d.DecodeFile(&f)
+		return f.Memory, err
+	})
+}
+
+// What a picture takes at its peak is announced: for the first of its format that includes compiling the decoder.
+func TestPeak(t *testing.T) {
+	const noise = 8 << 20
+	small := photo(64, 64)
+	for name, body := range map[string][]byte{
+		"avif of 3 megapixels": avif(t, image.NewGray(image.Rect(0, 0, 2000, 1500))),
+		"transparent heic":     heicAlpha(small, 128, 128, small, "urn:mpeg:hevc:2015:auxid:1"),
+	} {
+		took, announced := peak.Of(t, body)
+		if took > announced+noise {
+			t.Errorf("%s: took %d bytes, and announced %d", name, took, announced)
+		}
+		t.Logf("%s: took %d MB of %d MB", name, took>>20, announced>>20)
+	}
+	// This process has compiled a decoder when it has coded a picture.
+	f, err := decode.Probe(avif(t, small), decode.Options{})
+	if err != nil || f.Memory > 32<<20 {
+		t.Errorf("a small picture, not the first: %d bytes, %v", f.Memory, err)
+	}
+}
