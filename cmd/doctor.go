@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -140,9 +139,9 @@ func lookAtProcessor() finding {
 			features = append(features, c.name)
 		}
 	}
-	f.Found = fmt.Sprintf("%d cores, %s; yunet runs on %s, pigo on %s", runtime.GOMAXPROCS(0), strings.Join(features, " "), yunet.Path(), pigo.Path())
+	f.Found = fmt.Sprintf("%d cores, %s; yunet runs on %s, pigo on %s", cores, strings.Join(features, " "), yunet.Path(), pigo.Path())
 	if len(features) == 0 {
-		f.State, f.Found = "warn", fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", runtime.GOMAXPROCS(0), yunet.Path(), pigo.Path())
+		f.State, f.Found = "warn", fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", cores, yunet.Path(), pigo.Path())
 		f.Advice = "detection takes some times as long here; --min-face 40 makes up for it"
 	}
 	return f

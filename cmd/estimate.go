@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -120,7 +119,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err != nil {
 		return err
 	}
-	run.Cores, run.Elsewhere = runtime.GOMAXPROCS(0), len(o.remote.urls) > 0
+	run.Cores, run.Elsewhere = cores, len(o.remote.urls) > 0
 	run.Rate, run.Bandwidth = o.fetch.rate, int64(o.fetch.bandwidth)
 	p := sample.Predict(results, run)
 	if o.json {

@@ -16,6 +16,9 @@ import (
 	"facescan/store/sqlite"
 )
 
+// cores is how many processors this process may use, as of its start; a run raises Go's own number.
+var cores = runtime.GOMAXPROCS(0)
+
 // fetchOptions are the flags of a download.
 type fetchOptions struct {
 	timeout      time.Duration
@@ -166,7 +169,7 @@ func (o *poolOptions) check() error {
 func (o *poolOptions) set(p *pipeline.Options) {
 	p.Fetchers, p.Workers, p.PerHost, p.Memory, p.OutageWait = o.fetchers, o.workers, o.perHost, int64(o.memory), o.outageWait
 	if p.Workers == 0 {
-		p.Workers = runtime.GOMAXPROCS(0)
+		p.Workers = cores
 	}
 	if d := pipeline.ShareDescriptors(); d.Fetchers < p.Fetchers {
 		p.Fetchers = d.Fetchers

@@ -30,11 +30,14 @@ type Local interface {
 
 // local is what the detectors in this process share.
 type local struct {
-	p    Params
-	kind Kind
+	p           Params
+	kind        Kind
+	fingerprint string // every result carries it
 }
 
-func (l *local) Fingerprint() string { return l.kind.Print + " " + l.p.String() }
+func newLocal(p Params) local { return local{p, p.kind(), p.kind().Print + " " + p.String()} }
+
+func (l *local) Fingerprint() string { return l.fingerprint }
 
 func (l *local) answer(faces []Face, img Image) Answer {
 	return l.kind.Answer(faces, img.Luma.Bounds().Size(), l.p.Threshold())
@@ -60,7 +63,7 @@ func NewWith(p Params, e pigo.Engine) (Detector, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	return &pigoDetector{local{p, p.kind()}, pigo.NewFinder(e)}, nil
+	return &pigoDetector{newLocal(p), pigo.NewFinder(e)}, nil
 }
 
 func (d *pigoDetector) Detect(ctx context.Context, batch []Image) ([]Answer, error) {
@@ -103,7 +106,7 @@ type yunetScratch struct {
 }
 
 func newYunet(p Params) (Detector, error) {
-	d := &yunetDetector{local: local{p, p.kind()}}
+	d := &yunetDetector{local: newLocal(p)}
 	d.scratch.New = func() any { return &yunetScratch{finder: yunet.NewFinder()} }
 	return d, nil
 }

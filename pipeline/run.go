@@ -171,6 +171,7 @@ type run struct {
 // Run works on the job until all its rows are done, whoever does them, or until something ends it earlier.
 // Stats are filled in while it runs.
 func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, error) {
+	leaveProcessors(o.Workers)
 	r := &run{Options: o, job: job, stats: stats, budget: newBudget(o.Memory, o.Fetcher.MostMemory())}
 	session, err := job.Join(ctx, Self(), o.LeaseTTL)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -62,6 +64,16 @@ func (r *run) workers() int {
 		return max(r.Workers, 2*r.Fetchers)
 	}
 	return r.Workers
+}
+
+// leaveProcessors gives Go's scheduler processors beside those that the workers hold. A worker is in C most of the
+// time, and keeps its processor until the scheduler's watchdog finds out and has another thread take it over, for every
+// image again: a few per cent of the CPU time of a run. With some to spare, the rest of the run has its own. Whoever
+// sets GOMAXPROCS means it.
+func leaveProcessors(workers int) {
+	if n := workers + workers/8 + 2; n > runtime.GOMAXPROCS(0) && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(n)
+	}
 }
 
 // suspectPatience is how long a suspect may take, its trial included, before an unclean end counts against it once more. A busy machine
