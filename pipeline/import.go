@@ -205,7 +205,13 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return flush(true)
+			if err := flush(true); err != nil {
+				return err
+			}
+			if l, ok := list.(interface{ OnlyComments() bool }); ok && l.OnlyComments() {
+				return fmt.Errorf("%s has text but no row: each of its lines is blank or begins with #", spec.Path)
+			}
+			return nil
 		case err != nil:
 			return fmt.Errorf("read %s: %w", spec.Path, err)
 		case ctx.Err() != nil:

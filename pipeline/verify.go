@@ -13,9 +13,10 @@ import (
 	"facescan/store"
 )
 
-// VerifySource compares a source's rows in the job with the list they came from, as far as it is imported: the
-// same ids with the same URLs, groups and kept values, none more and none less. It reads both in step, so memory does
-// not grow with them. A list that is absent is fs.ErrNotExist; one that cannot be read as a list any more is a problem.
+// VerifySource compares a source's rows in the job with the list they came from, as far as it is imported:
+// the same ids with the same URLs, groups and kept values, none more and none less. It reads both in step, so
+// memory does not grow with them. A list that is absent is fs.ErrNotExist; one that cannot be read as a list
+// any more is a problem.
 func VerifySource(ctx context.Context, job store.Job, s store.Source, spec source.Spec, node Node, report func(store.Problem)) error {
 	start, err := source.Start(source.Position(s.Position))
 	if err != nil {

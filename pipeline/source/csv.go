@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// table reads csv and tsv: a header, then records. Lines end in \n or \r\n; empty ones are passed over. Ids are record
-// numbers.
+// table reads csv and tsv: a header, then records. Lines end in \n or \r\n; empty ones are passed over. Ids
+// are record numbers.
 //
-// In tsv a record is a line and quotes are text. In csv a field may be in quotes, as RFC 4180 has it: separators,
-// newlines and doubled quotes in it are text. A record that does not come out with the header's number of fields that
-// way, or is longer than maxRecord, ends at its line and is read in spite of its damage (see mend.go).
+// In tsv a record is a line and quotes are text. In csv a field may be in quotes, as RFC 4180 has it:
+// separators, newlines and doubled quotes in it are text. A record that does not come out with the header's
+// number of fields that way, or is longer than maxRecord, ends at its line and is read in spite of its damage
+// (see mend.go).
 type table struct {
 	records
 	comma  byte
@@ -129,9 +130,9 @@ func (t *table) finish(n int) {
 	t.drop(n)
 }
 
-// look finds the record that begins at text[from:], or behind the empty lines there, and sets fields from it. It returns
-// where the record ends in text, with its line end, and how. It is io.EOF at the end, and errNotYet where a pipe has
-// no more for now and the reader does not wait.
+// look finds the record that begins at text[from:], or behind the empty lines there, and sets fields from it.
+// It returns where the record ends in text, with its line end, and how. It is io.EOF at the end, and
+// errNotYet where a pipe has no more for now and the reader does not wait.
 func (t *table) look(from int) (n int, end ending, err error) {
 	more := true
 	for {
@@ -165,8 +166,8 @@ func (t *table) look(from int) (n int, end ending, err error) {
 	}
 }
 
-// split cuts the record at the start of text into fields, and returns its length with its line end, and how it ends.
-// At the end of the list, that ends the record.
+// split cuts the record at the start of text into fields, and returns its length with its line end, and how
+// it ends. At the end of the list, that ends the record.
 func (t *table) split(text string, atEnd bool) (n int, end ending) {
 	t.fields, t.spans = t.fields[:0], false
 	line := lineEnd(text, 0)
@@ -220,7 +221,8 @@ func lineEnd(text string, from int) int {
 	return len(text)
 }
 
-// unquote returns the field in quotes at the start of s and the length it has there, -1 if its end is not in s.
+// unquote returns the field in quotes at the start of s and the length it has there, -1 if its end is not in
+// s.
 func unquote(s string) (field string, length int) {
 	doubled := false
 	for i := 1; ; i += 2 {

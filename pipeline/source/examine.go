@@ -19,8 +19,8 @@ const (
 	magicSize = 4
 )
 
-// compressionOf names the compression of a file by its first bytes: gz, zst or none. A file that ends within them, as
-// one does whose writing was cut off, has the compression that its name says.
+// compressionOf names the compression of a file by its first bytes: gz, zst or none. A file that ends within
+// them, as one does whose writing was cut off, has the compression that its name says.
 func compressionOf(head []byte, path string) string {
 	_, named := FormatOf(path)
 	for compression, magic := range map[string]string{"gz": "\x1f\x8b", "zst": "\x28\xb5\x2f\xfd"} {
@@ -38,15 +38,17 @@ func compressionOf(head []byte, path string) string {
 
 // isUTF16 reports whether text begins with the byte order mark of UTF-16, and not of UTF-32.
 func isUTF16(head []byte) bool {
-	return bytes.HasPrefix(head, []byte("\xfe\xff")) || bytes.HasPrefix(head, []byte("\xff\xfe")) && !isUTF32(head)
+	little := bytes.HasPrefix(head, []byte("\xff\xfe")) && !isUTF32(head)
+	return little || bytes.HasPrefix(head, []byte("\xfe\xff"))
 }
 
 func isUTF32(head []byte) bool {
 	return bytes.HasPrefix(head, []byte("\xff\xfe\x00\x00")) || bytes.HasPrefix(head, []byte("\x00\x00\xfe\xff"))
 }
 
-// refusal says what the first block of a text looks like that cannot be a list, and what to do. Both are empty if
-// it can be one. Lists may hold NUL and invalid UTF-8 here and there; a line that begins as a URL shows that it is one.
+// refusal says what the first block of a text looks like that cannot be a list, and what to do. Both are
+// empty if it can be one. Lists may hold NUL and invalid UTF-8 here and there; a line that begins as a URL
+// shows that it is one.
 func refusal(path string, head []byte, format string) (what, remedy string) {
 	start := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
 	lower := bytes.ToLower(start[:min(len(start), 16)])
@@ -104,7 +106,8 @@ func binaryKind(head []byte) (what, remedy string) {
 	return what, "unpack it if a list is in it, or name the list itself"
 }
 
-// controls counts the bytes that no text has: control characters other than those that move the place of writing.
+// controls counts the bytes that no text has: control characters other than those that move the place of
+// writing.
 func controls(b []byte) (n int) {
 	for _, c := range b {
 		if c < ' ' && (c < '\b' || c > '\r') && c != '\x1b' || c == 0x7f {
@@ -137,8 +140,8 @@ func unmarkedUTF16(head []byte) string {
 	return ""
 }
 
-// isBinary reports whether data is not text, although it may hold some. Text in an older encoding has bytes that are
-// invalid in UTF-8, but no control characters.
+// isBinary reports whether data is not text, although it may hold some. Text in an older encoding has bytes
+// that are invalid in UTF-8, but no control characters.
 func isBinary(head []byte) bool {
 	const shortest = 32 // of less nothing can be said
 	if len(head) < shortest || controls(head) == 0 {
@@ -166,8 +169,8 @@ func isWeb(text string) bool {
 	return false
 }
 
-// isJSONArray reports whether text is a JSON array, or a JSON object over several lines, in place of lines. A jsonl list
-// may have an array as its first record, which is a broken one, if an object is in the next line.
+// isJSONArray reports whether text is a JSON array, or a JSON object over several lines, in place of lines. A
+// jsonl list may have an array as its first record, which is a broken one, if an object is in the next line.
 func isJSONArray(start []byte, format string) bool {
 	if len(start) == 0 || start[0] != '[' {
 		return false
@@ -187,7 +190,8 @@ func converted(path, encoding string) string {
 	if path == "-" {
 		return "convert it with iconv -f " + encoding + " -t UTF-8"
 	}
-	return "convert it: iconv -f " + encoding + " -t UTF-8 " + shellWord(path) + " > " + shellWord("utf8-"+filepath.Base(path))
+	to := shellWord("utf8-" + filepath.Base(path))
+	return "convert it: iconv -f " + encoding + " -t UTF-8 " + shellWord(path) + " > " + to
 }
 
 func unpackedJSON(path string, start []byte) string {
@@ -235,8 +239,8 @@ func (s Spec) IsPipe() bool {
 	return err == nil && !fi.Mode().IsRegular() && !fi.IsDir()
 }
 
-// Check fails with a *UsageError when s is no list, or has not the columns that are asked for. Of a pipe it looks at the
-// first block only, for which it waits; what it reads there is kept in s for Open.
+// Check fails with a *UsageError when s is no list, or has not the columns that are asked for. Of a pipe it
+// looks at the first block only, for which it waits; what it reads there is kept in s for Open.
 func Check(ctx context.Context, s *Spec) error {
 	if !s.IsPipe() {
 		r, err := Open(ctx, *s, Position{})

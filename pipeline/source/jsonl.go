@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// objects reads jsonl: a JSON object per line, its keys the columns. Lines of blanks only are skipped, but counted: an
-// id is a line number. A line that is not an object, or has no text under the URL's key, is a Bad row; of one that is
-// longer than maxRecord only that much is read. Other keys may be missing; what is not text there is kept as JSON.
+// objects reads jsonl: a JSON object per line, its keys the columns. Lines of blanks only are skipped, but
+// counted: an id is a line number. A line that is not an object, or has no text under the URL's key, is a Bad
+// row; of one that is longer than maxRecord only that much is read. Other keys may be missing; what is not
+// text there is kept as JSON.
 //
-// Values that nobody asked for are not validated, only told apart. So NaN and Infinity may stand there, which Python
-// writes, and raw control characters and unknown escapes may stand in strings.
+// Values that nobody asked for are not validated, only told apart. So NaN and Infinity may stand there, which
+// Python writes, and raw control characters and unknown escapes may stand in strings.
 type objects struct {
 	records
 	fields []string
@@ -109,8 +110,8 @@ func (o *objects) Next(dst []Row) (int, error) {
 	return len(dst), nil
 }
 
-// next takes the line that ends at text[end], or the one that is too long where end is negative. False if the line is
-// no row.
+// next takes the line that ends at text[end], or the one that is too long where end is negative. False if the
+// line is no row.
 func (o *objects) next(end int) (row Row, ok bool, err error) {
 	if end < 0 || end > maxRecord {
 		lastID := o.lastID
@@ -154,8 +155,8 @@ func (o *objects) object(line string, isCut bool) (Row, error) {
 	return row, nil
 }
 
-// field takes the value of a key. Of several keys that a column could mean the last one to the letter counts, else the
-// last one.
+// field takes the value of a key. Of several keys that a column could mean the last one to the letter counts,
+// else the last one.
 func (o *objects) field(key, raw string) {
 	for _, i := range o.wanted {
 		exact := key == o.columns[i]
@@ -177,8 +178,9 @@ func (o *objects) field(key, raw string) {
 	}
 }
 
-// eachKey calls visit with the keys of the JSON object that line is, in order, and each one's value as it stands there.
-// It returns false where line is something else, or does not go on as an object; visit has had the keys before.
+// eachKey calls visit with the keys of the JSON object that line is, in order, and each one's value as it
+// stands there. It returns false where line is something else, or does not go on as an object; visit has had
+// the keys before.
 func eachKey(line string, visit func(key, raw string)) bool {
 	const space = " \t\r\n"
 	line = strings.Trim(line, space)

@@ -18,6 +18,8 @@ type lines struct {
 	plain bool   // text needs no cleaning
 
 	open, ret bool // as in mark
+	began     bool // with a row
+	comments  bool // instead, so far
 }
 
 func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
@@ -28,14 +30,17 @@ func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	if s == nil {
 		return finished{from, m}, nil
 	}
-	return &lines{stream: s, line: from.Line}, nil
+	return &lines{stream: s, line: from.Line, began: from.Line > 0 && !m.Comments, comments: m.Comments}, nil
 }
 
 func (l *lines) Columns() []string { return nil }
 
 func (l *lines) Position() Position {
-	return l.position(l.line, func(m *mark) { m.Open, m.Return = l.open, l.ret })
+	return l.position(l.line, func(m *mark) { m.Open, m.Return, m.Comments = l.open, l.ret, l.OnlyComments() })
 }
+
+// OnlyComments reports whether the list so far has text, and no row.
+func (l *lines) OnlyComments() bool { return l.comments && !l.began }
 
 func (l *lines) Next(dst []Row) (int, error) {
 	n := 0
@@ -51,6 +56,7 @@ func (l *lines) Next(dst []Row) (int, error) {
 			case err != nil:
 				return 0, err
 			case long != "":
+				l.began = true
 				dst[n] = Row{ID: l.line, URL: long, Bad: true}
 				n++
 				continue
@@ -78,6 +84,7 @@ func (l *lines) load() (long string, err error) {
 		case l.err != io.EOF:
 			return "", l.err
 		case !isRow(win):
+			l.comments = l.comments || !blank(win)
 			return "", io.EOF // no row yet, and not consumed: it may still become one
 		default:
 			l.setText(win)
@@ -126,8 +133,10 @@ func (l *lines) cut(dst []Row) (n int) {
 			l.open, l.ret = true, strings.HasSuffix(line, "\r")
 		}
 		if !isRow(line) {
+			l.comments = l.comments || !l.began && !blank(line)
 			continue
 		}
+		l.began = true
 		r := &dst[n]
 		n++
 		*r = Row{ID: l.line, URL: line}

@@ -79,6 +79,8 @@ type mark struct {
 	Return bool `json:"return,omitempty"`
 	// CR: lines end in \r alone.
 	CR bool `json:"cr,omitempty"`
+	// Comments: there was text, and no row.
+	Comments bool `json:"comments,omitempty"`
 	// End: there was nothing after it.
 	End bool `json:"end,omitempty"`
 

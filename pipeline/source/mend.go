@@ -9,10 +9,11 @@ import (
 
 // Records of csv and tsv that are not as the header says.
 //
-// Whoever writes captions into a table without quoting them leaves stray quotes, open quotes, and separators that
-// split a caption. Only the URL, and the other columns that are asked for, need to be found. So such a record is its
-// line; of the ways in which its quotes can be meant, the one is taken that gives the header's number of fields and a
-// URL in the URL's column; and where the number of fields remains another, columns are counted from either end.
+// Whoever writes captions into a table without quoting them leaves stray quotes, open quotes, and separators
+// that split a caption. Only the URL, and the other columns that are asked for, need to be found. So such a
+// record is its line; of the ways in which its quotes can be meant, the one is taken that gives the header's
+// number of fields and a URL in the URL's column; and where the number of fields remains another, columns are
+// counted from either end.
 
 // errNotYet says that a pipe has no whole record for now.
 var errNotYet = errors.New("no record yet")
@@ -25,7 +26,8 @@ const (
 	closeAtEnd quoting = iota
 	// backslashes: the same, but a backslash makes text of what follows it.
 	backslashes
-	// closeAtFirst: it ends at the first quote that is not doubled, and the text up to the separator belongs to it.
+	// closeAtFirst: it ends at the first quote that is not doubled, and the text up to the separator belongs
+	// to it.
 	closeAtFirst
 	// plainQuotes: quotes are text.
 	plainQuotes
@@ -64,8 +66,8 @@ func (t *table) nextDamaged() (Row, error) {
 	return row, nil
 }
 
-// firstLine returns the line at the start of text, and its length with its line end. Of a line that is longer than
-// maxRecord it returns that much and -1.
+// firstLine returns the line at the start of text, and its length with its line end. Of a line that is longer
+// than maxRecord it returns that much and -1.
 func (t *table) firstLine() (line string, n int, err error) {
 	i := strings.IndexByte(t.text, '\n')
 	for i < 0 && len(t.text) <= maxRecord {
@@ -137,7 +139,8 @@ func (t *table) readLine(line string, way quoting) {
 	}
 }
 
-// inQuotes returns the field in quotes at the start of a line, and the length it has there, -1 if it does not end.
+// inQuotes returns the field in quotes at the start of a line, and the length it has there, -1 if it does not
+// end.
 func (t *table) inQuotes(line string, way quoting) (field string, n int) {
 	var b strings.Builder
 	for i := 1; i < len(line); i++ {
@@ -160,9 +163,9 @@ func (t *table) inQuotes(line string, way quoting) (field string, n int) {
 	return "", -1
 }
 
-// severalRecords reports whether the lines of a record are records of their own, so that the quote that seems to span
-// them is an open one, and the next open one seems to close it: two lines or more have the header's number of fields,
-// and a URL in the URL's column; or each line has a URL that can be found.
+// severalRecords reports whether the lines of a record are records of their own, so that the quote that seems
+// to span them is an open one, and the next open one seems to close it: two lines or more have the header's
+// number of fields, and a URL in the URL's column; or each line has a URL that can be found.
 func (t *table) severalRecords(text string) bool {
 	fields := t.fields
 	t.fields = nil
@@ -181,9 +184,9 @@ func (t *table) severalRecords(text string) bool {
 	return full > 1 || all && enough
 }
 
-// urlAt returns which field has the URL in a record that may have more or fewer fields than the header: the one where
-// the header has it, counted from the left; or if a column before it may be damaged, counted from the right, or the
-// only one between the two that can be a URL.
+// urlAt returns which field has the URL in a record that may have more or fewer fields than the header: the
+// one where the header has it, counted from the left; or if a column before it may be damaged, counted from
+// the right, or the only one between the two that can be a URL.
 func (t *table) urlAt() int {
 	web := func(i int) bool { return i >= 0 && i < len(t.fields) && isWeb(t.fields[i]) }
 	fromRight := t.url + len(t.fields) - len(t.columns)
@@ -206,7 +209,8 @@ func (t *table) urlAt() int {
 	return t.url
 }
 
-// spare reports whether one of the columns from a number to below another may hold any text, and so be damaged.
+// spare reports whether one of the columns from a number to below another may hold any text, and so be
+// damaged.
 func (t *table) spare(from, to int) bool {
 	for i := from; i < to; i++ {
 		if i != t.url && i != t.id && i != t.group {
@@ -216,9 +220,9 @@ func (t *table) spare(from, to int) bool {
 	return false
 }
 
-// place returns the fields in the header's columns, as far as they are asked for, and whether the URL is among them.
-// Damage is taken to be in a column of any text: the columns between it and the URL, or an end of the record, keep their
-// distance from that.
+// place returns the fields in the header's columns, as far as they are asked for, and whether the URL is
+// among them. Damage is taken to be in a column of any text: the columns between it and the URL, or an end of
+// the record, keep their distance from that.
 func (t *table) place() (fields []string, found bool) {
 	if len(t.fields) == len(t.columns) {
 		return t.fields, true

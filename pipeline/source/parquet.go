@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -70,6 +71,9 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 			return nil, &ChangedError{spec.Path, what}
 		}
 	}
+	if err := checkHead(spec.Path, r.file); err != nil {
+		return nil, err
+	}
 	if err := checkFooter(r.file, fi.Size()); err != nil {
 		return nil, fmt.Errorf("%s is no whole parquet file: %w", spec.Path, err)
 	}
@@ -102,6 +106,23 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 	}
 	r.done.Store(from.Line)
 	return r, nil
+}
+
+// checkHead fails with a *UsageError when a file does not begin as parquet files do.
+func checkHead(path string, f io.ReaderAt) error {
+	head := make([]byte, 512)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if head = head[:n]; n == 0 || bytes.HasPrefix(head, []byte("PAR1"[:min(n, 4)])) {
+		return nil
+	}
+	what, _ := binaryKind(head)
+	if what == "" {
+		what = "another kind of file"
+	}
+	return usagef("%s looks like %s, not like a Parquet file: give it a name that ends as its format asks", path, what)
 }
 
 // checkFooter checks the length that a file says its footer has, which the decoder would believe.

@@ -58,14 +58,16 @@ func urlColumn(spec Spec) string {
 	return spec.URLColumn
 }
 
-// row makes the row of a record with this number. The fields are those of columns; only chosen ones are looked at.
+// row makes the row of a record with this number. The fields are those of columns; only chosen ones are
+// looked at.
 func (c *chosen) row(number int64, fields []string) (Row, error) {
 	r := Row{ID: number}
 	if c.id >= 0 {
 		id, err := strconv.ParseInt(strings.TrimSpace(fields[c.id]), 10, 64)
 		if err != nil || id < 1 {
-			return r, fmt.Errorf("%s, record %d: %s is %.200q, and an id is an integer from 1 to %d; correct the record, "+
-				"or leave out --id-column to number the records", c.list, number, c.columns[c.id], fields[c.id], int64(maxID-1))
+			return r, fmt.Errorf("%s, record %d: %s is %.200q, and an id is an integer from 1 to %d; "+
+				"correct the record, or leave out --id-column to number the records",
+				c.list, number, c.columns[c.id], fields[c.id], int64(maxID-1))
 		}
 		r.ID = id
 	}
@@ -104,7 +106,8 @@ func urlText(s string) (url string, tooLong bool) {
 	return clean(s), false
 }
 
-// records is what the readers of csv and jsonl share: text of the window's start, which grows until a record is in it.
+// records is what the readers of csv and jsonl share: text of the window's start, which grows until a record
+// is in it.
 type records struct {
 	*stream
 	chosen
@@ -115,8 +118,8 @@ type records struct {
 	damage, firstDamage int64 // as Damaged returns them
 }
 
-// grow looks at more of the list, at twice as much if that is to be had at once, since a long record is looked at from
-// its start each time; false when there is no more.
+// grow looks at more of the list, at twice as much if that is to be had at once, since a long record is
+// looked at from its start each time; false when there is no more.
 func (r *records) grow() bool {
 	want := 2 * len(r.text)
 	ok := r.more()

@@ -25,8 +25,8 @@ const windowSize = 256 << 10
 
 var bom = []byte("\xef\xbb\xbf")
 
-// stream is the text of a list: decompressed and in UTF-8, in a window that moves forward, with the fingerprint of
-// what it left behind. A reader looks at window, asks for more, and consumes whole rows.
+// stream is the text of a list: decompressed and in UTF-8, in a window that moves forward, with the
+// fingerprint of what it left behind. A reader looks at window, asks for more, and consumes whole rows.
 type stream struct {
 	ctx  context.Context
 	path string
@@ -47,9 +47,9 @@ type stream struct {
 	print fingerprint // of what is consumed
 }
 
-// openStream opens a list at its start, or where the position is, having made sure that what lies before is the
-// same. It returns the position's mark too. A nil stream says that nothing can follow: the file was read to its end
-// and is untouched since.
+// openStream opens a list at its start, or where the position is, having made sure that what lies before is
+// the same. It returns the position's mark too. A nil stream says that nothing can follow: the file was read
+// to its end and is untouched since.
 func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {
@@ -85,7 +85,8 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 	return s, m, nil
 }
 
-// newStream opens a list at its start. Compression and encoding are told from its first bytes, whatever its name.
+// newStream opens a list at its start. Compression and encoding are told from its first bytes, whatever its
+// name.
 func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	s := &stream{ctx: ctx, path: spec.Path, buf: make([]byte, windowSize), print: newFingerprint()}
 	defer func() {
@@ -206,8 +207,8 @@ func (s *stream) shorter(have, want int64) error {
 // window is what is read and not consumed; valid until the next more.
 func (s *stream) window() []byte { return s.buf[s.r:s.w] }
 
-// more lengthens the window, which doubles when it is full; whoever asks bounds it. False when nothing more will
-// come: err says why.
+// more lengthens the window, which doubles when it is full; whoever asks bounds it. False when nothing more
+// will come: err says why.
 func (s *stream) more() bool {
 	if s.err != nil {
 		return false
@@ -305,8 +306,9 @@ func (s *stream) textOf(window []byte) string {
 	return text
 }
 
-// skipLine consumes up to and including the next line end, or to the end of the list, whatever length that is, and
-// tells which. It shows all of the line to see, in pieces. After an error a part of the line is consumed.
+// skipLine consumes up to and including the next line end, or to the end of the list, whatever length that
+// is, and tells which. It shows all of the line to see, in pieces. After an error a part of the line is
+// consumed.
 func (s *stream) skipLine(see func([]byte)) (ended bool, err error) {
 	for {
 		win := s.window()
@@ -336,9 +338,9 @@ func (s *stream) peek(n int) ([]byte, error) {
 	return s.window(), nil
 }
 
-// begin passes over what may stand before the first row: a byte order mark at the start, or the line end that a last
-// line has got since it was imported. A list of one line may get its line end, or the second half of it, only then,
-// and so show what ends its lines.
+// begin passes over what may stand before the first row: a byte order mark at the start, or the line end that
+// a last line has got since it was imported. A list of one line may get its line end, or the second half of
+// it, only then, and so show what ends its lines.
 func (s *stream) begin(m mark, line int64) error {
 	if s.print.n == 0 {
 		win, err := s.peek(len(bom))
@@ -438,8 +440,8 @@ func (g *gunzip) Read(p []byte) (int, error) {
 	return g.z.Read(p)
 }
 
-// pump reads a pipe ahead in a goroutine of its own, up to 4 MiB, so that nobody hangs in a read that gets nothing,
-// and so that it is known whether more has come.
+// pump reads a pipe ahead in a goroutine of its own, up to 4 MiB, so that nobody hangs in a read that gets
+// nothing, and so that it is known whether more has come.
 type pump struct {
 	ctx    context.Context // the reader's
 	closed chan struct{}
