@@ -113,8 +113,8 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 	return target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}, nil
 }
 
-// lists are those that arguments stand for, with the columns that flags name. What is no list, or has not these columns,
-// is refused before there is a job.
+// lists are those that arguments stand for, with the columns that flags name. A file that cannot be
+// a list, or lacks these columns, is refused before there is a job.
 func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec, error) {
 	specs, err := source.Expand(args)
 	switch {

@@ -18,9 +18,29 @@ type table struct {
 	comma  byte
 	quotes bool // have a meaning
 	fields []string
-	spans  bool // the record that fields are of has more than one line
+	record shape
 	waits  bool // for more of a pipe
+
+	trust trust // now
+	first trust // at the list's start
 }
+
+// shape is what split saw of the quotes of a record.
+type shape struct {
+	quoted int  // fields in quotes
+	spans  bool // it has more than one line
+	needed bool // a field needs its quotes, or has doubled ones
+	bare   bool // a field without quotes has one in it
+}
+
+// trust counts the records whose quotes were needed and right, up to enough. It is lost for good with a record
+// that is damaged, since what wrote it did not quote.
+type trust int
+
+const (
+	lost   trust = -1
+	enough trust = 8
+)
 
 // How split came to the end of a record.
 type ending int
@@ -50,6 +70,14 @@ func openTable(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	if err == nil {
 		t.chosen, err = choose(spec, m.Columns)
 		t.lastID = m.ID
+		if m.First != nil {
+			t.first = *m.First
+		} else if from.Offset == 0 {
+			t.first = t.impression()
+		}
+		if t.trust = m.Trust; from.Offset == 0 {
+			t.trust = t.first
+		}
 	}
 	if err != nil {
 		s.Close()
@@ -66,7 +94,7 @@ func (t *table) header() ([]string, error) {
 		return nil, usagef("%s is empty; it should begin with a line that names its columns", nameOf(t.path))
 	}
 	names := append([]string(nil), t.fields...)
-	if err == nil && end == whole && t.spans {
+	if err == nil && end == whole && t.record.spans {
 		if _, end, err = t.look(n); err == io.EOF || end == whole && len(t.fields) != len(names) {
 			end, err = strayed, nil
 		}
@@ -113,15 +141,28 @@ func (t *table) next() (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	if end == whole && len(t.fields) == len(t.columns) && (!t.spans || !t.severalRecords(t.text[:n])) {
-		row, err := t.row(t.line+1, t.fields)
-		if err == nil {
-			t.line++
-			t.finish(n)
-		}
+	if end != whole || len(t.fields) != len(t.columns) || t.record.spans && t.severalRecords(t.text[:n]) {
+		return t.nextDamaged()
+	}
+	row, err := t.row(t.line+1, t.fields)
+	if err != nil {
 		return row, err
 	}
-	return t.nextDamaged()
+	switch {
+	case t.record.bare:
+		t.trust = lost
+	case t.record.needed && t.trust != lost && t.trust < enough:
+		t.trust++
+	}
+	t.line++
+	t.finish(n)
+	return row, nil
+}
+
+func (t *table) Position() Position {
+	return t.position(t.line, func(m *mark) {
+		m.Open, m.Columns, m.ID, m.Trust, m.First = t.open, t.columns, t.lastID, t.trust, &t.first
+	})
 }
 
 // finish consumes a whole record.
@@ -169,7 +210,7 @@ func (t *table) look(from int) (n int, end ending, err error) {
 // split cuts the record at the start of text into fields, and returns its length with its line end, and how
 // it ends. At the end of the list, that ends the record.
 func (t *table) split(text string, atEnd bool) (n int, end ending) {
-	t.fields, t.spans = t.fields[:0], false
+	t.fields, t.record = t.fields[:0], shape{}
 	line := lineEnd(text, 0)
 	for i := 0; ; {
 		if t.quotes && i < len(text) && text[i] == '"' {
@@ -180,8 +221,10 @@ func (t *table) split(text string, atEnd bool) (n int, end ending) {
 			case length < 0:
 				return 0, cut
 			}
+			t.record.quoted++
+			t.record.needed = t.record.needed || len(field)+2 < length || strings.IndexByte(field, t.comma) >= 0
 			if i += length; i > line {
-				t.spans = true
+				t.record.spans, t.record.needed = true, true
 				line = lineEnd(text, i)
 			}
 			t.fields = append(t.fields, field)
@@ -197,6 +240,7 @@ func (t *table) split(text string, atEnd bool) (n int, end ending) {
 				end--
 			}
 			t.fields = append(t.fields, text[start:end])
+			t.record.bare = t.record.bare || t.quotes && strings.IndexByte(text[start:end], '"') >= 0
 		}
 		switch {
 		case i < line && text[i] == t.comma:

@@ -214,20 +214,20 @@ func shellWord(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// begun is a pipe that was read from.
-type begun struct {
+// started is a pipe that was read from.
+type started struct {
 	stream *stream
 	taken  atomic.Bool
 }
 
-// takeBegun returns the stream of the pipe that Check began to read, once.
-func (s Spec) takeBegun(ctx context.Context) *stream {
-	if s.begun == nil || s.begun.taken.Swap(true) {
+// takeStarted returns the stream of the pipe that Check began to read, once.
+func (s Spec) takeStarted(ctx context.Context) *stream {
+	if s.started == nil || s.started.taken.Swap(true) {
 		return nil
 	}
-	begun := s.begun.stream
-	begun.ctx, begun.pump.ctx = ctx, ctx
-	return begun
+	started := s.started.stream
+	started.ctx, started.pump.ctx = ctx, ctx
+	return started
 }
 
 // IsPipe reports whether the list can be read only once.
@@ -239,7 +239,7 @@ func (s Spec) IsPipe() bool {
 	return err == nil && !fi.Mode().IsRegular() && !fi.IsDir()
 }
 
-// Check fails with a *UsageError when s is no list, or has not the columns that are asked for. Of a pipe it
+// Check fails with a *UsageError when s cannot be a list, or lacks columns that are asked for. Of a pipe it
 // looks at the first block only, for which it waits; what it reads there is kept in s for Open.
 func Check(ctx context.Context, s *Spec) error {
 	if !s.IsPipe() {
@@ -260,6 +260,6 @@ func Check(ctx context.Context, s *Spec) error {
 		stream.Close()
 		return err
 	}
-	s.begun = &begun{stream: stream}
+	s.started = &started{stream: stream}
 	return nil
 }

@@ -159,7 +159,7 @@ func TestLinesThatEndInCR(t *testing.T) {
 			if strings.Join(got, " ") != "http://h/a http://h/b" {
 				t.Errorf("%s of %q: %q", form, c.text, got)
 			}
-			// It is gone on with after the first row, and after it has grown, even by lines that end otherwise.
+			// It is resumed after the first row, and after it has grown, even by lines that end otherwise.
 			at := stopAt(t, give(path, []byte(c.text)), 1)
 			for _, more := range []string{"", "\r{}\r", "\n{}\n"} {
 				if c.ext != "txt" && more != "" {

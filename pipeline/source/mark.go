@@ -85,7 +85,10 @@ type mark struct {
 	End bool `json:"end,omitempty"`
 
 	Columns []string `json:"columns,omitempty"`
-	ID      int64    `json:"id,omitempty"` // of the last row, where ids are a column
+	// Trust, First: of csv, now and at the start.
+	Trust trust  `json:"trust,omitempty"`
+	First *trust `json:"first,omitempty"`
+	ID    int64  `json:"id,omitempty"` // of the last row, where ids are a column
 	// Sorted: the list is handed out by ids, as it is not itself; Blocks are of the file as it lies on the disk.
 	Sorted bool `json:"sorted,omitempty"`
 	// IDs are those of the rows, of a database, that Blocks are hashes of.
@@ -221,7 +224,7 @@ func Start(p Position) (Position, error) {
 	if err != nil {
 		return Position{}, err
 	}
-	return Position{Mark: mark{Step: 1, CR: m.CR}.encode()}, nil
+	return Position{Mark: mark{Step: 1, CR: m.CR, First: m.First}.encode()}, nil
 }
 
 // Same tells whether two positions are the same place in lists of the same bytes, wherever the lists lie.

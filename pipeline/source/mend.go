@@ -9,7 +9,7 @@ import (
 
 // Records of csv and tsv that are not as the header says.
 //
-// Whoever writes captions into a table without quoting them leaves stray quotes, open quotes, and separators
+// Programs that write captions into a table without quoting them leave stray quotes, open quotes, and separators
 // that split a caption. Only the URL, and the other columns that are asked for, need to be found. So such a
 // record is its line; of the ways in which its quotes can be meant, the one is taken that gives the header's
 // number of fields and a URL in the URL's column; and where the number of fields remains another, columns are
@@ -62,6 +62,7 @@ func (t *table) nextDamaged() (Row, error) {
 		return row, err
 	}
 	t.line++
+	t.trust = lost
 	t.damagedRecord(t.line)
 	return row, nil
 }
@@ -165,8 +166,12 @@ func (t *table) inQuotes(line string, way quoting) (field string, n int) {
 
 // severalRecords reports whether the lines of a record are records of their own, so that the quote that seems
 // to span them is an open one, and the next open one seems to close it: two lines or more have the header's
-// number of fields, and a URL in the URL's column; or each line has a URL that can be found.
+// number of fields, and a URL in the URL's column; or each line has a URL that can be found. A record whose
+// fields are all in quotes, or in a list whose quotes were right so far, is what it seems to be.
 func (t *table) severalRecords(text string) bool {
+	if t.record.quoted == len(t.columns) || t.trust == enough {
+		return false
+	}
 	fields := t.fields
 	t.fields = nil
 	defer func() { t.fields = fields }()
@@ -182,6 +187,37 @@ func (t *table) severalRecords(text string) bool {
 		}
 	}
 	return full > 1 || all && enough
+}
+
+// impression is the trust that the first block of the list deserves: much, if its quotes were needed and right
+// often enough, or in all of a short list.
+func (t *table) impression() trust {
+	text := t.text[:max(0, min(len(t.text), headSize-int(t.print.n)))]
+	atEnd := t.err == io.EOF && len(text) == len(t.text)
+	right, doubtful := 0, 0
+	for {
+		text = strings.TrimLeft(text, "\r\n")
+		if text == "" {
+			break
+		}
+		n, end := t.split(text, atEnd)
+		if end == cut {
+			break
+		}
+		switch {
+		case end == strayed || len(t.fields) != len(t.columns) || t.record.bare:
+			return lost
+		case t.record.spans && t.severalRecords(text[:n]):
+			doubtful++
+		case t.record.needed:
+			right++
+		}
+		text = text[n:]
+	}
+	if right > doubtful && (atEnd || right >= int(enough)) {
+		return enough
+	}
+	return 0
 }
 
 // urlAt returns which field has the URL in a record that may have more or fewer fields than the header: the

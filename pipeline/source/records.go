@@ -135,7 +135,7 @@ func (r *records) drop(n int) {
 	r.text = r.text[n:]
 }
 
-// dropLine consumes a line, whatever its length. An error leaves it unread.
+// dropLine consumes a line of any length. An error leaves it unread.
 func (r *records) dropLine() error {
 	before := r.print
 	ended, err := r.skipLine(func([]byte) {})

@@ -15,7 +15,7 @@
 //
 // # Broken records
 //
-// A record whose URL can be read is a row like any other, whatever else is wrong with it. One whose URL cannot be read
+// A record whose URL can be read is a row like any other, even if other fields are damaged. One whose URL cannot be read
 // is a row that is marked Bad. What ends a list early, such as a damaged .gz, is an error, and so is a file that
 // cannot be a list (see examine.go).
 package source
@@ -50,8 +50,8 @@ type Spec struct {
 	KeepColumns                      []string
 	Table                            string // of a SQLite database
 
-	unordered bool   // ids may come in any order
-	begun     *begun // a pipe that Check has read from
+	unordered bool     // ids may come in any order
+	started   *started // a pipe that Check has read from
 }
 
 // Row is one row of a list.

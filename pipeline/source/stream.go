@@ -55,7 +55,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 	if err != nil {
 		return nil, m, err
 	}
-	s := spec.takeBegun(ctx)
+	s := spec.takeStarted(ctx)
 	if s == nil {
 		if s, err = newStream(ctx, spec); err != nil {
 			return nil, m, err
@@ -85,8 +85,8 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 	return s, m, nil
 }
 
-// newStream opens a list at its start. Compression and encoding are told from its first bytes, whatever its
-// name.
+// newStream opens a list at its start. Its first bytes show compression and encoding; its name
+// need not.
 func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	s := &stream{ctx: ctx, path: spec.Path, buf: make([]byte, windowSize), print: newFingerprint()}
 	defer func() {
@@ -256,7 +256,7 @@ func (s *stream) consume(n int) {
 	s.r += n
 }
 
-// examine fails with a *UsageError when the first block of text shows that it is no list.
+// examine fails with a *UsageError when the first block of text shows that it cannot be a list.
 func (s *stream) examine(format string) error {
 	for len(s.window()) < headSize && (len(s.window()) == 0 || s.ready()) && s.more() {
 	}
