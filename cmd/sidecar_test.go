@@ -194,6 +194,17 @@ func liar(t *testing.T, socket, behind string) func() bool {
 // between serves on a socket what is served on another, with the answers to inferences changed. It returns whether any was.
 func between(t *testing.T, socket, behind string, change func(res *http.Response, body []byte) []byte) func() bool {
 	t.Helper()
+	return betweenAll(t, socket, behind, func(res *http.Response, body []byte) []byte {
+		if !strings.HasSuffix(res.Request.URL.Path, "/infer") {
+			return body
+		}
+		return change(res, body)
+	})
+}
+
+// betweenAll is between with all answers changed.
+func betweenAll(t *testing.T, socket, behind string, change func(res *http.Response, body []byte) []byte) func() bool {
+	t.Helper()
 	var changed atomic.Bool
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "localhost"})
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -201,9 +212,6 @@ func between(t *testing.T, socket, behind string, change func(res *http.Response
 	}}
 	proxy.Transport = transport
 	proxy.ModifyResponse = func(res *http.Response) error {
-		if !strings.HasSuffix(res.Request.URL.Path, "/infer") {
-			return nil
-		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
 			return err
@@ -344,6 +352,44 @@ func withOrientation(file []byte, orientation byte) []byte {
 	segment := append([]byte("\xff\xe1\x00\x00Exif\x00\x00"), tiff...)
 	segment[3] = byte(len(segment) - 2)
 	return slices.Concat(file[:2], segment, file[2:])
+}
+
+// TestModelOfOthers: a sidecar whose model is not one of ours is a detector of its own, with whatever scores it has.
+func TestModelOfOthers(t *testing.T) {
+	s := fetchtest.New(pictures(t), 0)
+	defer s.Close()
+	dir := t.TempDir()
+	list := writeList(t, dir, []string{s.URL + "/f/a-faces.jpg", s.URL + "/f/b-none.jpg"})
+	socket := filepath.Join(dir, "s")
+	startSidecar(t, dir, socket+"2")
+	renamed := betweenAll(t, socket, socket+"2", func(_ *http.Response, body []byte) []byte {
+		return bytes.ReplaceAll(body, []byte(`"yunet-`), []byte(`"other-`))
+	})
+	run := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://" + socket}
+	if code, _, errs := here(t, append(run, "--sidecar-fallback", "cpu")...); code != exitUsage || !strings.Contains(errs, "model of others") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if code, _, errs := here(t, append(run, "--detector", "yunet")...); code != exitError || !strings.Contains(errs, "found the detector other-") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	mustHere(t, run...)
+	if !renamed() {
+		t.Error("the model was not renamed")
+	}
+	got := mustHere(t, "export", list, "--columns", "id,faces,landmarks,confidence,detector")
+	if !regexp.MustCompile(`(?m)^1,1,"\[\[[0-9.,]+\]\]",,sidecar:other-`).MatchString(got) || !regexp.MustCompile(`(?m)^2,0,,,sidecar:other-`).MatchString(got) {
+		t.Errorf("rows:\n%s", got)
+	}
+	if got := mustHere(t, "export", list, "--columns", "id,faces", "--min-score", "5", "--where", "id = 1"); got != "id,faces\n1,0\n" {
+		t.Errorf("above 5: %s", got)
+	}
+	if code, _, errs := here(t, "export", list, "--min-score", "yunet=0.6"); code != exitUsage || !strings.Contains(errs, "row 1 was judged by sidecar:other-") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none"); code != exitUsage || !strings.Contains(errs, "--sidecar URL") {
+		t.Errorf("without its sidecar: exit %d: %s", code, errs)
+	}
+	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://"+socket)
 }
 
 // TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The run ends with an error that

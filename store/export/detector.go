@@ -92,7 +92,7 @@ func pointName(i int) string { return pointNames[i/2] + "_" + "xy"[i%2:i%2+1] }
 
 // hasPoints reports whether the landmarks of a record's faces are known.
 func hasPoints(r *record) bool {
-	return judged(r) && r.detector.Landmarks && !slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
+	return judged(r) && (r.detector.Landmarks || len(r.Faces) > 0) && !slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
 }
 
 // AppendLandmarks appends the landmarks of faces as JSON: [[x,y,…],…], each with one decimal.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
 
 	"facescan/store"
 )
@@ -154,5 +155,43 @@ func TestGroupsWithoutFaces(t *testing.T) {
 	}
 	if err := w.Close(); err != nil || b.String() != "group,faces,images_with_faces,ok\na,,,3\n" {
 		t.Errorf("%q %v", b.String(), err)
+	}
+}
+
+func TestLandmarksInParquet(t *testing.T) {
+	type points struct {
+		RightEyeX  float64 `parquet:"right_eye_x"`
+		RightEyeY  float64 `parquet:"right_eye_y"`
+		LeftMouthY float64 `parquet:"left_mouth_y"`
+	}
+	type row struct {
+		ID        *int64   `parquet:"id,optional"`
+		Faces     *int64   `parquet:"faces,optional"`
+		Landmarks []points `parquet:"landmarks,list,optional"`
+		Detector  *string  `parquet:"detector,optional"`
+	}
+	data := exported(t, Options{Format: "parquet", Columns: []string{"id", "faces", "landmarks", "detector"}, Where: "id < 5",
+		MinScore: map[string]float64{"net": 0.4, "tree": 8}, Detectors: twoDetectors()}, mixed()...)
+	got, err := parquet.Read[row](strings.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := func(n int64) *int64 { return &n }
+	one := points{1, 2.5, 30.1}
+	text := func(s string) *string { return &s }
+	want := []row{{number(1), number(2), []points{one, one}, text("network-1 min=20")}, {number(2), number(0), nil, text("network-2")},
+		{number(3), number(1), nil, text("cascade-1")}, {number(4), nil, nil, text("none")}}
+	for i := range got {
+		if len(got[i].Landmarks) == 0 {
+			got[i].Landmarks = nil
+		}
+	}
+	if !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	faces := exported(t, Options{Format: "parquet", Rows: "faces", Columns: []string{"score", "nose_x"}, Detectors: twoDetectors()}, mixed()...)
+	f, err := parquet.OpenFile(strings.NewReader(faces), int64(len(faces)))
+	if err != nil || f.NumRows() != 3 {
+		t.Errorf("%v", err)
 	}
 }
