@@ -32,7 +32,7 @@ type bmpHeader struct {
 }
 
 // probeBMP reads the information header.
-func (f *file) probeBMP(b []byte) error {
+func (f *File) probeBMP(b []byte) error {
 	u16 := func(b []byte) int { return int(binary.LittleEndian.Uint16(b)) }
 	i32 := func(b []byte) int { return int(int32(binary.LittleEndian.Uint32(b))) }
 	size := binary.LittleEndian.Uint32(b[14:])
@@ -69,7 +69,7 @@ func (f *file) probeBMP(b []byte) error {
 }
 
 // decode decodes a BMP; rows that are not there are zeros, if they are no more than half.
-func (h *bmpHeader) decode(body []byte, f *file) (m image.Image, partial bool, err error) {
+func (h *bmpHeader) decode(body []byte, f *File) (m image.Image, partial bool, err error) {
 	rows := h.rows(body[min(h.offset, int64(len(body))):], f.Width, f.Height)
 	if 2*rows < f.Height {
 		return nil, false, errCut

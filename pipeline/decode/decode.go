@@ -170,10 +170,8 @@ type File struct {
 	heif    heif.Info
 }
 
-type file = File // in the sources of the formats
-
 // turn is what must be done, in EXIF's numbers, to the pixels as they are decoded.
-func (f *file) turn() int {
+func (f *File) turn() int {
 	if f.Format == AVIF {
 		return f.heif.Turn
 	}
@@ -181,7 +179,7 @@ func (f *file) turn() int {
 }
 
 // stored is the size before that is done.
-func (f *file) stored() (width, height int) {
+func (f *File) stored() (width, height int) {
 	if f.turn() >= 5 {
 		return f.Height, f.Width
 	}
@@ -300,7 +298,7 @@ func guard(format string, f func() error) (err error) {
 }
 
 // decodeOther decodes the formats that are not JPEG.
-func (d *Decoder) decodeOther(body []byte, f *file, img *Image) error {
+func (d *Decoder) decodeOther(body []byte, f *File, img *Image) error {
 	m, partial, err := pixels(body, f)
 	if err != nil {
 		return err
@@ -310,7 +308,7 @@ func (d *Decoder) decodeOther(body []byte, f *file, img *Image) error {
 }
 
 // take makes d.luma of a decoded picture, at the scale that the options allow.
-func (d *Decoder) take(m image.Image, f *file, img *Image) error {
+func (d *Decoder) take(m image.Image, f *File, img *Image) error {
 	w, h := f.stored()
 	d.setLuma(w, h)
 	if err := toLuma(&d.luma, m, f.Format == WebP); err != nil {

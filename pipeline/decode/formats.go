@@ -12,7 +12,7 @@ var errCut = errors.New("cut short")
 
 // pixels decodes the formats other than JPEG at full size as stored, each by its own decoder. The header was
 // checked. Of a picture that was cut it gives what is there, if that is at least half.
-func pixels(body []byte, f *file) (m image.Image, partial bool, err error) {
+func pixels(body []byte, f *File) (m image.Image, partial bool, err error) {
 	switch f.Format {
 	case PNG:
 		return decodePNG(body)
@@ -38,7 +38,7 @@ func pixels(body []byte, f *file) (m image.Image, partial bool, err error) {
 }
 
 // lumaBytes is the memory of the stored luma and its copy when it is turned.
-func (f *file) lumaBytes() int64 {
+func (f *File) lumaBytes() int64 {
 	n := int64(f.Width) * int64(f.Height)
 	if f.turn() >= 5 {
 		return 2 * n
@@ -47,7 +47,7 @@ func (f *file) lumaBytes() int64 {
 }
 
 // probeHEIF reads the container's boxes.
-func (f *file) probeHEIF(b []byte) (err error) {
+func (f *File) probeHEIF(b []byte) (err error) {
 	f.heif, err = heif.Parse(b, f.Format)
 	switch {
 	case errors.Is(err, heif.ErrSequence):

@@ -21,7 +21,7 @@ type gifHeader struct {
 
 // probeGIF walks the blocks to the first frame. The picture has the size of the logical screen. As in browsers a
 // frame that is larger, or lies wholly outside, takes the screen's place.
-func (f *file) probeGIF(b []byte) (err error) {
+func (f *File) probeGIF(b []byte) (err error) {
 	if len(b) < 13 {
 		return errCut
 	}

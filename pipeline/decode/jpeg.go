@@ -97,7 +97,7 @@ func (s *segments) next() (marker byte, data []byte, err error) {
 }
 
 // probeJPEG walks the markers to the first scan.
-func (f *file) probeJPEG(b []byte, o Options) error {
+func (f *File) probeJPEG(b []byte, o Options) error {
 	h := &f.jpeg
 	exif := false
 	for s := (segments{b, 2}); ; {
@@ -221,7 +221,7 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 func ceil(n, d int) int { return (n + d - 1) / d }
 
 // decodeJPEG decodes to luma as stored, scaled if the options allow it.
-func (d *Decoder) decodeJPEG(f *file, img *Image) error {
+func (d *Decoder) decodeJPEG(f *File, img *Image) error {
 	if turbo.Available {
 		err := d.decodeTurbo(f, img)
 		if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
@@ -237,7 +237,7 @@ func (d *Decoder) decodeJPEG(f *file, img *Image) error {
 }
 
 // decodeTurbo decodes through libjpeg-turbo, and judges what a damaged picture is worth.
-func (d *Decoder) decodeTurbo(f *file, img *Image) error {
+func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
 		if err != nil {
@@ -270,7 +270,7 @@ func (d *Decoder) decodeTurbo(f *file, img *Image) error {
 }
 
 // turboRows decodes into dst, rows without gaps, and returns what the library warns of.
-func (f *file) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale, s turbo.Samples) (warning string, err error) {
+func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale, s turbo.Samples) (warning string, err error) {
 	width, height := f.stored()
 	decode := func(body []byte) error {
 		return t.Decode(body, dst, width, height, scale.Of(width)*s.Size(), scale, s)
@@ -294,7 +294,7 @@ func (f *file) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale, s turb
 // Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as the same grey
 // everywhere: the rows of nothing else at the bottom are those that were never decoded. A picture that really ends
 // in such rows is taken for cut only because the library complained of it too.
-func (f *file) damage(pixels []byte, stride int, s turbo.Samples, warning string) (partial bool, err error) {
+func (f *File) damage(pixels []byte, stride int, s turbo.Samples, warning string) (partial bool, err error) {
 	h, missing := len(pixels)/stride, 0
 	for missing < h && f.jpeg.undecoded(pixels[(h-1-missing)*stride:][:stride], s) {
 		missing++

@@ -17,7 +17,7 @@ import (
 const pngSignature = "\x89PNG\r\n\x1a\n"
 
 // probePNG reads IHDR, and eXIf where it comes before the pixels (PNG specification, 11.2.2 and 11.3.4).
-func (f *file) probePNG(b []byte) error {
+func (f *File) probePNG(b []byte) error {
 	if len(b) < 33 || !has(b, 12, "IHDR") || binary.BigEndian.Uint32(b[8:]) != 13 {
 		return errCut
 	}

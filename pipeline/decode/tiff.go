@@ -49,7 +49,7 @@ type tiffHeader struct {
 }
 
 // probeTIFF reads the first directory.
-func (f *file) probeTIFF(b []byte) error {
+func (f *File) probeTIFF(b []byte) error {
 	d, ok := readDirectory(b)
 	if !ok {
 		return errCut
@@ -74,7 +74,7 @@ func (f *file) probeTIFF(b []byte) error {
 // memory is what decoding takes at most: the picture, the luma and a block. A block, which is a strip or a tile, is
 // unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each leaves garbage, of which the
 // collector allows as much as there is in use, the body included.
-func (h *tiffHeader) memory(f *file, d directory, pixel, body int64) int64 {
+func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 	all := int64(f.Width) * int64(f.Height)
 	across, down := int64(f.Width), int64(f.Height)
 	if v, ok := d.value(tagStripRows); ok && v > 0 {

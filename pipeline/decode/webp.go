@@ -48,7 +48,7 @@ func riffChunks(b []byte) iter.Seq2[string, riffChunk] {
 
 // probeWebP walks the chunks (WebP container specification). Of an animation the first frame counts, which may cover
 // a part of the canvas.
-func (f *file) probeWebP(b []byte) error {
+func (f *File) probeWebP(b []byte) error {
 	h := &f.webp
 	var canvas image.Point
 	for id, c := range riffChunks(b[12:]) {
