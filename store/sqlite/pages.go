@@ -15,6 +15,12 @@ import (
 // pageRows is how many rows one read transaction covers, about.
 const pageRows = 4000
 
+// maxPage is how many rows a page can have, by far.
+const maxPage = 1 << 20
+
+// errDisorder says that the rows of a table do not come in the order of their ids.
+var errDisorder = errors.New("the rows of a table are not in order: the file is damaged; see facescan verify --deep")
+
 // loaded is a page that was read.
 type loaded[T any] struct {
 	page []T
@@ -28,8 +34,13 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 	return func(yield func(T, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		defer wg.Wait() // no reader outlives the loop
-		defer cancel()
+		stuck := false // in a tree of pages without end, which nothing interrupts
+		defer func() {
+			cancel()
+			if !stuck {
+				wg.Wait() // no reader outlives the loop
+			}
+		}()
 		ahead := make(chan chan loaded[T], min(4, runtime.GOMAXPROCS(0)))
 		read := func(from, to int64) {
 			var l loaded[T]
@@ -42,9 +53,7 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 			wg.Go(func() {
 				defer crash.Exit()
 				l.err = j.view(ctx, func(t tx) (err error) {
-					bounded, cancel := limit(context.WithoutCancel(ctx), j.patience, j.file)
-					defer cancel()
-					t.ctx = bounded // a loop that ends early waits for the pages that are being read: they are short
+					t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
 					l.page, err = load(t, from, to)
 					return err
 				})
@@ -57,8 +66,19 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 			for from < to && ctx.Err() == nil {
 				next := to
 				err := j.view(ctx, func(t tx) error { return t.one(bound, []any{from, to, pageRows}, &next) })
-				if err != nil && !errors.Is(err, sql.ErrNoRows) {
-					next = to // reading the rest meets the same error, and tells it
+				switch {
+				case errors.Is(err, sql.ErrNoRows):
+				case err == nil && next <= from:
+					err = errDisorder
+					fallthrough
+				case err != nil:
+					c := make(chan loaded[T], 1)
+					c <- loaded[T]{err: err}
+					select {
+					case ahead <- c:
+					case <-ctx.Done():
+					}
+					return
 				}
 				read(from, next)
 				from = next
@@ -66,7 +86,14 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string, loa
 		})
 		var none T
 		for c := range ahead {
-			l := <-c
+			var l loaded[T]
+			slow, enough := limit(context.Background(), j.patience, j.file)
+			select {
+			case l = <-c:
+			case <-slow.Done():
+				stuck, l.err = true, context.Cause(slow)
+			}
+			enough()
 			if l.err != nil {
 				yield(none, l.err)
 				return

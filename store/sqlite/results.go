@@ -146,7 +146,9 @@ func readRows(t tx, from, to int64) (page []store.Row, err error) {
 			if err == nil {
 				row.Kept, err = unpackKept(row.ID, kept)
 			}
-			page = append(page, row)
+			if page = append(page, row); len(page) > maxPage {
+				err = errDisorder
+			}
 			return err
 		})
 	return page, err
