@@ -133,7 +133,7 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 			t.item.excused = true
 			return void
 		}
-		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || q.active() < outageHosts || now.Sub(o.alone) < aloneFor {
+		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || len(q.hosts) < outageHosts || now.Sub(o.alone) < aloneFor {
 			return sure // others were answered while it was waiting, or there are not enough to tell by
 		}
 		return unsure
@@ -165,15 +165,26 @@ func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 	if o.cause != "" {
 		return
 	}
+	if h.ours {
+		o.suspect(q, h.at, v, fmt.Sprint(v.Err))
+	} else if n := o.silentHosts(); n >= outageHosts || q.active() < outageHosts {
+		o.suspect(q, h.at, v, fmt.Sprintf("%d hosts in a row did not answer; the last: %v", n, v.Err))
+	}
+}
+
+// silentHosts counts the hosts that attempts are held of.
+func (o *outage[T]) silentHosts() int {
 	silent := map[string]bool{}
 	for _, x := range o.held {
 		silent[x.host] = true
 	}
-	if h.ours || len(silent) >= outageHosts {
-		o.cause, o.class, o.since = fmt.Sprint(v.Err), v.class(), h.at
-		if !h.ours {
-			o.cause = fmt.Sprintf("%d hosts in a row did not answer; the last: %v", len(silent), v.Err)
-		}
+	return len(silent)
+}
+
+// suspect begins to find out whether it is us.
+func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string) {
+	if o.cause == "" {
+		o.cause, o.class, o.since = cause, v.class(), now
 		o.probing.Go(func() {
 			defer crash.Exit()
 			q.probe()
@@ -217,12 +228,11 @@ func (o *outage[T]) settle(q *Queue[T], n int) calls {
 	return settled
 }
 
-// fewer settles everything when too few hosts are left to tell an outage by.
-func (o *outage[T]) fewer(q *Queue[T]) calls {
-	if len(o.held) == 0 || o.cause != "" || q.active() >= outageHosts {
-		return nil
+// fewer asks at once when too few hosts have rows for others to become silent, too.
+func (o *outage[T]) fewer(q *Queue[T]) {
+	if n := o.silentHosts(); n > 0 && o.cause == "" && q.active() < outageHosts && !q.stopped {
+		o.suspect(q, time.Now(), Verdict{}, fmt.Sprintf("%d hosts in a row did not answer", n))
 	}
-	return o.settle(q, len(o.held))
 }
 
 // due is when expire has something to do.
@@ -353,7 +363,7 @@ func (q *Queue[T]) probe() {
 func (q *Queue[T]) probeOnce(round int) bool {
 	o := &q.outage
 	q.mu.Lock()
-	class, since, met := o.class, o.since, len(o.well) > 0
+	class, since, met := o.class, o.since, len(o.well)
 	names := q.named()
 	urls := o.candidates(q)
 	q.mu.Unlock()
@@ -382,11 +392,14 @@ func (q *Queue[T]) probeOnce(round int) bool {
 	for _, u := range drawn {
 		o.asked[fetch.Host(u)] = true
 	}
+	if o.swept && round == 1 && network && len(o.asked) < outageHosts {
+		return true // the job has too few hosts to tell by
+	}
 	if o.swept = o.swept || len(o.asked) >= sweepHosts; o.swept {
 		clear(o.asked) // those that were asked first may be back
 	}
 	// The hosts may all be dead, if this machine is not cut off as far as it can tell.
-	if !o.swept || !network || q.o.Resolver == nil || met && time.Since(since) < silentSpell || q.askResolver(names) != nil {
+	if !o.swept || !network || q.o.Resolver == nil || met > 0 && time.Since(since) < silentSpell || q.askResolver(names) != nil {
 		return false
 	}
 	q.mu.Lock()

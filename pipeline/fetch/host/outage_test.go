@@ -201,6 +201,33 @@ func TestFewSilentHosts(t *testing.T) {
 	})
 }
 
+// TestLinkCutWithFewRows: the link is down while the queue has rows of few hosts only, of the many that were well before.
+func TestLinkCutWithFewRows(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{during: silent}
+		s := linkSim(l, func(o *Options) { o.Window = 4 })
+		go func() {
+			time.Sleep(time.Second)
+			l.down.Store(true)
+			time.Sleep(30 * time.Second)
+			l.down.Store(false)
+		}()
+		for i := range 60 {
+			s.add(t, fmt.Sprint("well", i), 10)
+			time.Sleep(50 * time.Millisecond)
+		}
+		s.finish()
+		if s.count("ok") != 600 {
+			t.Errorf("%d ok of 600", s.count("ok"))
+		}
+		for row, n := range s.attempts {
+			if n != 1 {
+				t.Errorf("%s: %d attempts", row, n)
+			}
+		}
+	})
+}
+
 // TestOutageFromTheStart: no host was ever well. The queue pauses until one is, or is stopped with all rows.
 func TestOutageFromTheStart(t *testing.T) {
 	for name, during := range map[string]error{"silence": silent, "no network": ours} {

@@ -44,7 +44,7 @@ func (t *Ticket[T]) Done(v Verdict) []T {
 	q.mu.Lock()
 	settled := q.end(t, v, time.Now())
 	rows := q.finish(t.item)
-	settled = append(settled, q.outage.fewer(q)...)
+	q.outage.fewer(q)
 	q.mu.Unlock()
 	settled.run()
 	return rows
@@ -106,7 +106,7 @@ func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 	case belief == sure:
 		rows := q.finish(t.item)
 		settled = append(settled, func() { commit(true, rows) })
-		settled = append(settled, q.outage.fewer(q)...)
+		q.outage.fewer(q)
 	case q.stopped:
 		rows := q.finish(t.item)
 		settled = append(settled, func() { commit(false, rows) })
