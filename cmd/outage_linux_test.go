@@ -19,7 +19,8 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// silence is a port on all addresses of loopback where connections are neither taken nor refused: its backlog is full.
+// silence is a port on all addresses of loopback where connections are neither taken nor refused: its backlog
+// is full.
 func silence(t *testing.T) (port int) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -46,8 +47,8 @@ func silence(t *testing.T) (port int) {
 	}
 }
 
-// nameserver is a resolver at the addresses that this machine's configuration names. Every name below test. is an
-// address of loopback, by the digits in its first label.
+// nameserver is a resolver at the addresses that this machine's configuration names. Every name below test.
+// is an address of loopback, by the digits in its first label.
 type nameserver struct {
 	refuses, silent atomic.Bool
 	servers         []*dns.Server
@@ -149,8 +150,8 @@ func TestResolverAway(t *testing.T) {
 	}
 }
 
-// TestDeadHostsFirst: rows of dead hosts at the begin of a list do not keep the others from being done, and when these
-// are done, they do not hold up a run of what is left.
+// TestDeadHostsFirst: rows of dead hosts at the begin of a list do not keep the others from being done, and
+// when these are done, they do not hold up a run of what is left.
 func TestDeadHostsFirst(t *testing.T) {
 	if !ownNetwork(t) {
 		return

@@ -10,12 +10,13 @@ import (
 
 // bodies is the half of the budget that bodies are taken from.
 //
-// A body gets a little before it is asked for and more as it grows. The oldest body that is being read may use all of
-// the half; the younger ones leave enough for it aside, so it can always finish, and then the next one is the oldest.
-// One that cannot grow waits, with what it has.
+// A body gets a little before it is asked for and more as it grows. The oldest body that is being read may
+// use all of the half; the younger ones leave enough for it aside, so it can always finish, and then the next
+// one is the oldest. One that cannot grow waits, with what it has.
 //
-// Bodies that were read whole wait for no memory of this half, and a decoder frees them sooner or later. When there are
-// none, the oldest gets what it asks for whatever the size of the half: a body larger than that is read all the same.
+// Bodies that were read whole wait for no memory of this half, and a decoder frees them sooner or later. When
+// there are none, the oldest gets what it asks for however small the half is: a body larger than that is
+// read all the same.
 type bodies struct {
 	size   int64
 	shared int64 // of size, for all but the oldest

@@ -117,7 +117,8 @@ func TestNewcomersWait(t *testing.T) {
 	})
 }
 
-// TestRoomForAllOfIt: a row whose connection was lost while it waited has all that it may need before it asks again.
+// TestRoomForAllOfIt: a row whose connection was lost while it waited has all that it may need before it asks
+// again.
 func TestRoomForAllOfIt(t *testing.T) {
 	b := newBodies(100, 60)
 	a := &account{b: b, first: 60}
@@ -146,8 +147,8 @@ func TestRoomForAllOfIt(t *testing.T) {
 	}
 }
 
-// TestBodiesByChance plays many bodies of any size against a small half, some of which give up. All the others get
-// what they want, the half is kept to, and everything comes back.
+// TestBodiesByChance plays many bodies of any size against a small half, some of which give up. All the
+// others get what they want, the half is kept to, and everything comes back.
 func TestBodiesByChance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, most = 1000, 400

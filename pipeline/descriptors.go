@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Descriptors says how many files and connections of each kind may be open, within what the system allows a process.
+// Descriptors says how many files and connections of each kind may be open, within what the system allows a
+// process.
 type Descriptors struct {
 	Limit    int // of all
 	Fetchers int // of them; a fetch needs two now and then, and there are half as many more for slow hosts
@@ -30,6 +31,6 @@ func ShareDescriptors() Descriptors {
 func shareDescriptors(limit int) Descriptors {
 	own := min(ownDescriptors, limit/2)
 	network := limit - own
-	return Descriptors{Limit: limit, Fetchers: max(1, network/16*5), Idle: max(1, network/4), Queries: max(1, network/8),
-		Files: max(1, own/2)}
+	return Descriptors{Limit: limit, Fetchers: max(1, network/16*5), Idle: max(1, network/4),
+		Queries: max(1, network/8), Files: max(1, own/2)}
 }

@@ -13,22 +13,22 @@ import (
 // readers is how many rows are read from where they are kept at once.
 const readers = 4
 
-// Keeper keeps what is left of an image besides its result: its bytes, pictures made of it. Rows whose bytes it kept
-// earlier are read from it instead of downloaded. It is called from many goroutines. Its errors are our own, never a
-// row's: they end the run.
+// Keeper keeps what is left of an image besides its result: its bytes, pictures made of it. Rows whose bytes
+// it kept earlier are read from it instead of downloaded. It is called from many goroutines. Its errors are
+// our own, never a row's: they end the run.
 type Keeper interface {
 	// Find tells whether the row's bytes are kept, and how much memory reading them takes.
 	Find(id int64) (size int64, ok bool)
 	// Read returns what is kept of the row. It may turn out that the bytes are damaged, or another URL's.
 	Read(row store.Row) (Original, error)
 
-	// Keep keeps what is wanted of an image that a detector judged, and returns for each of its rows what that was.
-	// It need not be durable yet, and nobody else sees it.
+	// Keep keeps what is wanted of an image that a detector judged, and returns for each of its rows what
+	// that was. It need not be durable yet, and nobody else sees it.
 	Keep(ctx context.Context, img Judged) ([]store.Outputs, error)
 	// Stage makes durable what was kept of these rows. It is called before they are marked done under the lease.
 	Stage(l store.Lease, results []store.Result) error
-	// Done tells that rows were marked done: what was kept of them is to be seen, and what an earlier run made and these
-	// results do not tell of is in the way.
+	// Done tells that rows were marked done: what was kept of them is to be seen, and what an earlier run
+	// made and these results do not tell of is in the way.
 	Done(ctx context.Context, l store.Lease, results []store.Result) error
 	// Drop tells that rows were not marked done by this process: what was kept of them goes.
 	Drop(ids []int64) error
@@ -123,7 +123,8 @@ func (r *run) keep(t *task, res *store.Result) error {
 		return nil
 	}
 	ctx := t.held.ctx
-	// As precise as stores are: this tells what belongs to this result from what another process made for the row.
+	// As precise as stores are: this tells what belongs to this result from what another process made for the
+	// row.
 	res.Time = time.Now().Truncate(time.Millisecond)
 	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Generations: []int64{t.held.now().Generation}, Result: res, Kept: t.body.kept,
 		Room: func(n int64) (func(), error) {

@@ -19,8 +19,8 @@ const (
 	answeredTries  = 8
 )
 
-// witnesses are hosts drawn from the whole job, done rows included, that can show whether this machine is cut off: what
-// waits in the queue now may all be dead.
+// witnesses are hosts drawn from the whole job, done rows included, that can show whether this machine is cut
+// off: what waits in the queue now may all be dead.
 type witnesses struct {
 	job store.Job
 
@@ -31,8 +31,8 @@ type witnesses struct {
 
 type witness struct{ host, url string }
 
-// pick returns the URLs of at most n hosts that are wanted: first those that were answered before, then as rows and
-// chance have it.
+// pick returns the URLs of at most n hosts that are wanted: first those that were answered before, then as
+// rows and chance have it.
 func (w *witnesses) pick(ctx context.Context, n int, wanted func(host string) bool) (urls []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,7 +53,8 @@ func (w *witnesses) pick(ctx context.Context, n int, wanted func(host string) bo
 	return urls
 }
 
-// draw reads the job. What cannot be read is left out: the outage goes on, and a store that fails ends the run itself.
+// draw reads the job. What cannot be read is left out: the outage goes on, and a store that fails ends the
+// run itself.
 func (w *witnesses) draw(ctx context.Context) (out []witness) {
 	c, err := w.job.Counts(ctx)
 	if err != nil {
@@ -179,7 +180,8 @@ func (w *witnesses) sample(ctx context.Context, spans []span) string {
 	}
 }
 
-// answered is the URL of a row whose host answered in this run or an earlier one; empty if none is found soon.
+// answered is the URL of a row whose host answered in this run or an earlier one; empty if none is found
+// soon.
 func (w *witnesses) answered(ctx context.Context, spans []span) string {
 	id, end, ok := somewhere(spans)
 	if !ok {

@@ -7,7 +7,8 @@ import (
 	"facescan/store"
 )
 
-// TestWitnesses draws hosts from a job: all of a small one, rows by chance of any, those that answered before first.
+// TestWitnesses draws hosts from a job: all of a small one, rows by chance of any, those that answered before
+// first.
 func TestWitnesses(t *testing.T) {
 	b := newBench(t, two, "/i/0/a.png", "/status/404/b")
 	b.want(Finished, "ok", "failed http_4xx")

@@ -22,7 +22,8 @@ func (k *Keeper) heir(kind, dir, own string) error {
 			defer k.rescan() // two that died may have kept the same row
 			return inherit(dir, name, k.wanted)
 		}
-		return picturesOf(kind, dir).repair(context.Background(), k.o.Job, filepath.Join(dir, hidden, name+stageSuffix))
+		stage := filepath.Join(dir, hidden, name+stageSuffix)
+		return picturesOf(kind, dir).repair(context.Background(), k.o.Job, stage)
 	})
 }
 
@@ -33,8 +34,9 @@ func picturesOf(kind, dir string) pictures {
 	return pictures{dir, store.Blurred}
 }
 
-// wanted tells which entries of a tar file that was not sealed are: those of rows whose result they were kept for, or that
-// were judged anew by what is kept of them. A row that is pending may be another process's already, which keeps it too.
+// wanted tells which entries of a tar file that was not sealed are: those of rows whose result they were kept
+// for, or that were judged anew by what is kept of them. A row that is pending may be another process's
+// already, which keeps it too.
 func (k *Keeper) wanted(notes []note) ([]bool, error) {
 	results := map[int64]store.Result{}
 	ids := make([]int64, len(notes))
@@ -114,8 +116,8 @@ func inherit(dir, name string, wanted func([]note) ([]bool, error)) error {
 	return nil
 }
 
-// compact leaves out of a tar file of so many bytes the rows that are not wanted. It returns the file, which is
-// another one of the same name if there are any, its entries and their size.
+// compact leaves out of a tar file of so many bytes the rows that are not wanted. It returns the file, which
+// is another one of the same name if there are any, its entries and their size.
 func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.File, []entry, int64, error) {
 	groups, _, err := walk(f)
 	if err != nil {
@@ -156,7 +158,8 @@ func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.F
 }
 
 // copyWanted copies the rows that are kept, of those in the groups in turn.
-func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (entries []entry, size int64, err error) {
+func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (
+	entries []entry, size int64, err error) {
 	for _, g := range groups {
 		var items []item
 		for i := range g.items {
@@ -211,8 +214,8 @@ func entriesOf(groups []group) (entries []entry) {
 	return entries
 }
 
-// walk lists the whole entries of a tar file, up to one that is cut or damaged, and tells where they end. Bodies are looked
-// at only where a power cut can have damaged them: behind the last sync.
+// walk lists the whole entries of a tar file, up to one that is cut or damaged, and tells where they end.
+// Bodies are looked at only where a power cut can have damaged them: behind the last sync.
 func walk(f *os.File) (groups []group, end int64, err error) {
 	info, err := f.Stat()
 	if err != nil {

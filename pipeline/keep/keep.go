@@ -1,33 +1,36 @@
-// Package keep keeps what a run is asked to keep of images besides their results: the bytes as they were downloaded,
-// pictures of the faces, pictures with the faces blurred, and small pictures of a sample.
+// Package keep keeps what a run is asked to keep of images besides their results: the bytes as they were
+// downloaded, pictures of the faces, pictures with the faces blurred, and small pictures of a sample.
 //
 // # Order
 //
 // What belongs to a row is durable before the row is done; Stage is called for a batch of rows, before their
-// transaction. It has its name only after that: a lease may be lost by then, and the row be another process's. When a
-// process dies in between, whoever comes next gives its files their names, or removes them, as the results of the rows
-// tell (stage.go). So a done row has what its result says it has, made of the same image.
+// transaction. It has its name only after that: a lease may be lost by then, and the row be another
+// process's. When a process dies in between, whoever comes next gives its files their names, or removes them,
+// as the results of the rows tell (stage.go). So a done row has what its result says it has, made of the same
+// image.
 //
 // # Bytes
 //
-// They go into tar files, for any tar to read: the entry of row 1 is 000/000001.jpg. A process writes its own file, in a
-// hidden place; at a GiB it is sealed: ended, indexed, and given its name, without rows that another process got done. Rows
-// that share a download share its bytes, by hard links in the tar. A file whose process died is sealed by the next that
-// comes along, cut back to its last whole entry, and without rows that are not done.
-// An index beside each file lists where rows are; it can be made again from the file. An entry carries the row's id, its
-// URL and a checksum, so that neither a damaged one nor another list's is taken for the row's. Only images that a detector
-// judged are kept: a failure is to be downloaded again, or there would be no point in trying.
+// They go into tar files, for any tar to read: the entry of row 1 is 000/000001.jpg. A process writes its own
+// file, in a hidden place; at a GiB it is sealed: ended, indexed, and given its name, without rows that
+// another process got done. Rows that share a download share its bytes, by hard links in the tar. A file
+// whose process died is sealed by the next that comes along, cut back to its last whole entry, and without
+// rows that are not done. An index beside each file lists where rows are; it can be made again from the file.
+// An entry carries the row's id, its URL and a checksum, so that neither a damaged one nor another list's is
+// taken for the row's. Only images that a detector judged are kept: a failure is to be downloaded again, or
+// there would be no point in trying.
 //
 // # Pictures
 //
-// Each is a file, whose path is a function of the row's id (export.FileOf), written under another name and renamed. They
-// are upright, in colour, and without metadata. Crops are not turned to have the eyes level, since no detector tells
-// where eyes are. The image is decoded once more for them, in colour, where a picture is wanted.
+// Each is a file, whose path is a function of the row's id (export.FileOf), written under another name and
+// renamed. They are upright, in colour, and without metadata. Crops are not turned to have the eyes level,
+// since no detector tells where eyes are. The image is decoded once more for them, in colour, where a picture
+// is wanted.
 //
 // # Folders
 //
-// A folder belongs to one job. Its hidden part holds the job's token, the locks that tell the living from the dead, and
-// what is not finished.
+// A folder belongs to one job. Its hidden part holds the job's token, the locks that tell the living from the
+// dead, and what is not finished.
 package keep
 
 import (
@@ -98,8 +101,8 @@ type left struct{ kind, dir string }
 
 var _ pipeline.Keeper = (*Keeper)(nil)
 
-// Open makes ready to keep, and to read what was kept before: in the folder of the options, and in those that the job had
-// before. It is nil when there is neither.
+// Open makes ready to keep, and to read what was kept before: in the folder of the options, and in those that
+// the job had before. It is nil when there is neither.
 func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	k := &Keeper{o: o}
 	defer func() {
@@ -321,8 +324,8 @@ func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
 	return k.writer.add(rows, img.Result, img.Original)
 }
 
-// colour is the picture in colour, nil when it cannot be had although the image was judged. It takes memory until it is
-// freed.
+// colour is the picture in colour, nil when it cannot be had although the image was judged. It takes memory
+// until it is freed.
 func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err error) {
 	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {
@@ -354,8 +357,8 @@ func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Judged) error {
 	return nil
 }
 
-// rank is the row's in the sample of thumbnails: a hash of its id (the finalizer of SplitMix64), so that every process
-// draws the same sample.
+// rank is the row's in the sample of thumbnails: a hash of its id (the finalizer of SplitMix64), so that
+// every process draws the same sample.
 func rank(id int64) int64 {
 	x := uint64(id) + 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -474,8 +477,8 @@ func idsOf(results []store.Result) []int64 {
 	return ids
 }
 
-// Close seals what is being written and leaves the folders. What waits for a commit of which nothing was heard is treated
-// as the dead's is.
+// Close seals what is being written and leaves the folders. What waits for a commit of which nothing was
+// heard is treated as the dead's is.
 func (k *Keeper) Close() error {
 	var errs []error
 	if k.writer != nil {

@@ -21,14 +21,15 @@ import (
 	"facescan/store/export"
 )
 
-// A file beside the results gets its name only after the commit of the result that it belongs to. Until then it lies in
-// a hidden folder of its process, under a name that says whose it is:
+// A file beside the results gets its name only after the commit of the result that it belongs to. Until then
+// it lies in a hidden folder of its process, under a name that says whose it is:
 //
 //	ROW-FACE-GENERATION-TIME    the generation is the lease's, the time the result's, in milliseconds
 //
-// The time tells later whether a row's result is the one that the file was made for: a lease that was lost leaves the
-// row to another process, with a result of its own. So whoever finds the files of a dead process can finish its work.
-// Face 0 has no file to it: it says that an earlier verdict left files that the new one does not have.
+// The time tells later whether a row's result is the one that the file was made for: a lease that was lost
+// leaves the row to another process, with a result of its own. So one that finds the files of a dead process
+// can finish its work. Face 0 has no file to it: it says that an earlier verdict left files that the new one
+// does not have.
 
 const (
 	stageSuffix = ".tmp" // of the hidden folder
@@ -184,8 +185,9 @@ func (p pictures) surplus(r *store.Result) (paths []string) {
 	}
 }
 
-// place gives the files of a done row their names, after what the row has no longer is removed: the last first, so
-// that a crash leaves no gap behind which some would be overlooked. The mark goes last: until then it can be repeated.
+// place gives the files of a done row their names, after what the row has no longer is removed: the last
+// first, so that a crash leaves no gap behind which some would be overlooked. The mark goes last: until then
+// it can be repeated.
 func (p pictures) place(stage string, r *store.Result, files []staged, mkdir func(dir string) error) error {
 	for _, path := range p.surplus(r) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -214,8 +216,8 @@ func (p pictures) place(stage string, r *store.Result, files []staged, mkdir fun
 	return nil
 }
 
-// repair finishes what the process of a stage had begun: its files get their names if they were made for the results
-// that their rows have now, and go otherwise.
+// repair finishes what the process of a stage had begun: its files get their names if they were made for the
+// results that their rows have now, and go otherwise.
 func (p pictures) repair(ctx context.Context, job store.Job, stage string) error {
 	entries, err := os.ReadDir(stage)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -242,7 +244,8 @@ func (p pictures) repair(ctx context.Context, job store.Job, stage string) error
 			}
 		}
 		if len(own) > 0 {
-			if err := p.place(stage, &r, own, func(dir string) error { return os.MkdirAll(dir, draft.FolderMode) }); err != nil {
+			mkdir := func(dir string) error { return os.MkdirAll(dir, draft.FolderMode) }
+			if err := p.place(stage, &r, own, mkdir); err != nil {
 				return err
 			}
 		}
@@ -264,8 +267,8 @@ func isOf(ctx context.Context, job store.Job, r *store.Result) (bool, error) {
 	return done && now.Time.UnixMilli() == r.Time.UnixMilli(), err
 }
 
-// settle gives the files of a done row their names. After the lease's time it makes sure first that the result still is
-// the row's: another process may have taken the row over, or a retry opened it again.
+// settle gives the files of a done row their names. After the lease's time it makes sure first that the
+// result still is the row's: another process may have taken the row over, or a retry opened it again.
 func (k *Keeper) settle(ctx context.Context, p pictures, f *folder, r *store.Result, until time.Time) error {
 	files := f.take(r.ID)
 	if len(files) == 0 {

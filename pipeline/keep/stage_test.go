@@ -66,8 +66,8 @@ func (w *work) all(dir string) *Keeper {
 	return start(w, Options{Job: w.job, Bodies: filepath.Join(dir, "kept"), Crops: filepath.Join(dir, "crops"), Blurred: filepath.Join(dir, "blurred")})
 }
 
-// check holds the folders below dir, which nobody writes into any more, to the job's results: of each row that is done
-// the files of the picture of that width, each once; of others none.
+// check holds the folders below dir, which nobody writes into any more, to the job's results: of each row
+// that is done the files of the picture of that width, each once; of others none.
 func (w *work) check(dir string, want map[int64]int) {
 	w.Helper()
 	crops, blurred, kept := files(w, filepath.Join(dir, "crops")), files(w, filepath.Join(dir, "blurred")), members(w, filepath.Join(dir, "kept"))
@@ -116,8 +116,8 @@ func shot(t testing.TB, width, faces int, ids ...int64) pipeline.Judged {
 	return img
 }
 
-// TestKilledAtEachPoint has a process die between any two steps: then there is of a row that is done what its result
-// says, and nothing of one that is not.
+// TestKilledAtEachPoint has a process die between any two steps: then there is of a row that is done what its
+// result says, and nothing of one that is not.
 func TestKilledAtEachPoint(t *testing.T) {
 	const before, staged, committed, renamed, through = 0, 1, 2, 3, 4
 	for point := before; point <= through; point++ {
@@ -182,8 +182,8 @@ func TestKilledAtEachPoint(t *testing.T) {
 	}
 }
 
-// TestStoppedPastItsLease has a process stopped while another does its row: whatever becomes of the first, the files
-// are the other's, each once.
+// TestStoppedPastItsLease has a process stopped while another does its row: whatever becomes of the first,
+// the files are the other's, each once.
 func TestStoppedPastItsLease(t *testing.T) {
 	for _, how := range []string{"goes on", "is killed", "ends with an error"} {
 		t.Run(how, func(t *testing.T) {
@@ -248,7 +248,8 @@ func TestLateDone(t *testing.T) {
 	w.check(dir, map[int64]int{1: 300, 2: 0})
 }
 
-// TestMark: what an earlier verdict left is removed even if the process dies as soon as the new one is committed.
+// TestMark: what an earlier verdict left is removed even if the process dies as soon as the new one is
+// committed.
 func TestMark(t *testing.T) {
 	w, dir := newWork(t, 1), t.TempDir()
 	k := w.all(dir)

@@ -52,8 +52,9 @@ var errDamaged = errors.New("damaged")
 // entry is where in a tar file a row's body is: from its first header to the padding behind it.
 type entry struct{ id, at, size int64 }
 
-// writer appends to a tar file of this process until that is large enough, then begins another. A file that is full is
-// sealed once it is known of each of its rows whether it became done; those that did not are left out.
+// writer appends to a tar file of this process until that is large enough, then begins another. A file that
+// is full is sealed once it is known of each of its rows whether it became done; those that did not are left
+// out.
 type writer struct {
 	folder *folder
 	limit  int64
@@ -93,8 +94,8 @@ type item struct {
 	note note
 }
 
-// pack makes an entry with a body for rows that share it: the first has the bytes, the others hard links to it. It
-// returns the parts to be written, and how many bytes of them lie before the links.
+// pack makes an entry with a body for rows that share it: the first has the bytes, the others hard links to
+// it. It returns the parts to be written, and how many bytes of them lie before the links.
 func pack(items []item, body []byte) (parts [][]byte, size int64, err error) {
 	head, err := header(tar.Header{Name: items[0].name, Size: int64(len(body))}, items[0].note)
 	if err != nil {
@@ -200,7 +201,8 @@ func header(h tar.Header, n note) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Format, h.Mode, h.ModTime, h.PAXRecords = tar.FormatPAX, int64(draft.FileMode), time.Now().Truncate(time.Second), map[string]string{comment: string(text)}
+	h.Format, h.Mode, h.ModTime = tar.FormatPAX, int64(draft.FileMode), time.Now().Truncate(time.Second)
+	h.PAXRecords = map[string]string{comment: string(text)}
 	var b bytes.Buffer
 	err = tar.NewWriter(&b).WriteHeader(&h)
 	return b.Bytes(), err
@@ -218,7 +220,8 @@ func padding(size int64) int64 { return -size & (block - 1) }
 
 func (w *writer) begin() (*part, error) {
 	w.serial++
-	p := &part{base: fmt.Sprintf("%s-%04d", w.folder.name, w.serial), byID: map[int64]entry{}, open: map[int64]bool{}, refused: map[entry]bool{}}
+	p := &part{base: fmt.Sprintf("%s-%04d", w.folder.name, w.serial),
+		byID: map[int64]entry{}, open: map[int64]bool{}, refused: map[entry]bool{}}
 	f, err := os.OpenFile(w.folder.private(p.base+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, draft.FileMode)
 	if err != nil {
 		return nil, err

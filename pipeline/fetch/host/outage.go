@@ -56,9 +56,9 @@ func (q *Queue[T]) Outage() Outage {
 //	  ▲             held attempts count                    │     held attempts are void    │
 //	  └────────────────────────────────────────────────────┴──────────── answered ─────────┘
 //
-// An outage of the resolver is over when the resolver works, whatever else answers. Any other is over when a host
-// answers: one that was well lately, one that waits, or, since these may all be dead, one drawn from anywhere in the
-// job. When all that were drawn are silent, but the resolver works, it is the hosts.
+// An outage of the resolver is over when the resolver works, even if hosts answer. Any other is over when a
+// host answers: one that was well lately, one that waits, or, since these may all be dead, one drawn from
+// anywhere in the job. When all that were drawn are silent, but the resolver works, it is the hosts.
 type outage[T any] struct {
 	heard   time.Time // when any host answered last
 	back    time.Time // when the latest outage ended
@@ -133,7 +133,8 @@ func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time)
 			t.item.excused = true
 			return void
 		}
-		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || len(q.hosts) < outageHosts || now.Sub(o.alone) < aloneFor {
+		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || len(q.hosts) < outageHosts ||
+			now.Sub(o.alone) < aloneFor {
 			return sure // others were answered while it was waiting, or there are not enough to tell by
 		}
 		return unsure
@@ -272,8 +273,9 @@ func (o *outage[T]) confirm(q *Queue[T], now time.Time) {
 	o.held = nil
 }
 
-// excuse makes an outage of a suspicion that ended by an answer which was long in coming: the link may have been gone,
-// and come back meanwhile. Since the host that answered may as well be a slow one, a row is excused for that once.
+// excuse makes an outage of a suspicion that ended by an answer which was long in coming: the link may have
+// been gone, and come back meanwhile. Since the host that answered may as well be a slow one, a row is
+// excused for that once.
 func (o *outage[T]) excuse(q *Queue[T], now time.Time) {
 	silent := o.held
 	o.confirm(q, now)
@@ -358,8 +360,8 @@ func (q *Queue[T]) probe() {
 	}
 }
 
-// probeOnce asks once, by the means that fit the cause, and reports whether there is no outage any more. In the first
-// round only a few hosts are asked.
+// probeOnce asks once, by the means that fit the cause, and reports whether there is no outage any more. In
+// the first round only a few hosts are asked.
 func (q *Queue[T]) probeOnce(round int) bool {
 	o := &q.outage
 	q.mu.Lock()
@@ -399,7 +401,10 @@ func (q *Queue[T]) probeOnce(round int) bool {
 		clear(o.asked) // those that were asked first may be back
 	}
 	// The hosts may all be dead, if this machine is not cut off as far as it can tell.
-	if !o.swept || !network || q.o.Resolver == nil || met > 0 && time.Since(since) < silentSpell || q.askResolver(names) != nil {
+	if !o.swept || !network || q.o.Resolver == nil || met > 0 && time.Since(since) < silentSpell {
+		return false
+	}
+	if q.askResolver(names) != nil {
 		return false
 	}
 	q.mu.Lock()
@@ -414,7 +419,8 @@ func (q *Queue[T]) askResolver(names []string) error {
 	return q.o.Resolver(ctx, names)
 }
 
-// draw lists hosts from anywhere in the job that were not asked in this outage, and reports whether these are all.
+// draw lists hosts from anywhere in the job that were not asked in this outage, and reports whether these are
+// all.
 func (q *Queue[T]) draw() (urls []string, all bool) {
 	o := &q.outage
 	if o.asked == nil {
@@ -428,8 +434,8 @@ func (q *Queue[T]) draw() (urls []string, all bool) {
 	return urls, len(urls) < n
 }
 
-// ask asks for URLs at once, and reports whether any host answers. A refusal is an answer. Without an answer, network
-// tells whether this machine could at least have sent something.
+// ask asks for URLs at once, and reports whether any host answers. A refusal is an answer. Without an answer,
+// network tells whether this machine could at least have sent something.
 func (q *Queue[T]) ask(urls []string) (network, answered bool) {
 	ctx, cancel := context.WithTimeout(q.outage.ctx, probeTime)
 	defer cancel()

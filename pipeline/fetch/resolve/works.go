@@ -22,8 +22,8 @@ var errRefuses = errors.New("no name server resolves anything")
 
 // control finds out whether the upstreams do their work, by questions whose answers are known.
 //
-// The answer to "." is in every resolver's cache, so it alone does not show that others can be found. Names that
-// resolved before do; but when all of them lie in one zone, that zone may be to blame.
+// The answer to "." is in every resolver's cache, so it alone does not show that others can be found. Names
+// that resolved before do; but when all of them lie in one zone, that zone may be to blame.
 type control struct {
 	mu    sync.Mutex
 	asked time.Time // when the latest control began
@@ -66,8 +66,8 @@ func zone(name string) string {
 	return name
 }
 
-// check returns nil when an upstream worked at some time after the given one. Those who ask at the same time share
-// the questions.
+// check returns nil when an upstream worked at some time after the given one. Those who ask at the same time
+// share the questions.
 func (r *Resolver) check(after time.Time) error {
 	c := &r.control
 	c.mu.Lock()
