@@ -73,7 +73,7 @@ func (f *File) probeTIFF(b []byte) error {
 
 // memory is what decoding takes at most: the picture, the luma and a block. A block, which is a strip or a tile, is
 // unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each leaves garbage, of which the
-// collector allows as much as there is in use, the body included.
+// collector allows as much as there is in use, the body included, and half of that again while it is at work.
 func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 	all := int64(f.Width) * int64(f.Height)
 	across, down := int64(f.Width), int64(f.Height)
@@ -85,7 +85,7 @@ func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 		across, down = int64(min(v, 1<<16)), int64(max(1, min(th, 1<<16)))
 	}
 	blocks := (int64(f.Width) + across - 1) / across * ((int64(f.Height) + down - 1) / down)
-	unpacked, garbage := across*down*8, int64(64<<10)
+	unpacked, garbage := across*down*8, int64(128<<10) // an inflater
 	switch h.compression {
 	case tiffGroup3, tiffGroup4:
 		unpacked = (across/8 + 1) * down
@@ -98,7 +98,7 @@ func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 		unpacked = min(unpacked, 3000*body) // no code stands for more
 	}
 	used := pixel*all + 3*unpacked + f.lumaBytes() + 1<<16
-	return used + min(used+body, blocks*garbage)
+	return used + min(3*(used+body)/2, blocks*garbage)
 }
 
 // check refuses what x/image cannot read, or reads wrongly, and returns the bytes of a decoded pixel.
