@@ -119,6 +119,10 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err != nil {
 		return err
 	}
+	run.Detector = store.NoDetector
+	if detector != nil {
+		run.Detector = detector.Fingerprint()
+	}
 	run.Cores, run.Elsewhere = cores, len(o.remote.urls) > 0
 	run.Rate, run.Bandwidth = o.fetch.rate, int64(o.fetch.bandwidth)
 	p := sample.Predict(results, run)
@@ -229,12 +233,15 @@ func printPrediction(g *globals, p estimate.Prediction, seed uint64) {
 		return fmt.Sprintf("%s  (%s to %s)", text(b.Value), text(b.Low), text(b.High))
 	}
 	line("rows", "%d, of which %d were fetched and judged (--seed %d)", p.Rows, p.Sampled, seed)
+	line("detector", "%s", p.Detector)
 	line("ok", "%s", share(p.Success))
 	for _, r := range p.Ranked() {
 		line("  "+string(r), "%s  %s", share(p.Failures[r]), r.Class())
 	}
-	line("images with faces", "%s", sum(p.WithFaces, number3))
-	line("faces", "%s", sum(p.Faces, number3))
+	if p.LooksForFaces() {
+		line("images with faces", "%s", sum(p.WithFaces, number3))
+		line("faces", "%s", sum(p.Faces, number3))
+	}
 	line("downloads", "%s", sum(p.Bytes, bytes3))
 	line("job file", "%s", bytes3(float64(p.Database)))
 	line("time", "%v, limited by %s", lasting(p.Seconds), p.LimitText)

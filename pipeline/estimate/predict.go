@@ -2,6 +2,7 @@ package estimate
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -13,7 +14,8 @@ import (
 
 // Run is the run that is foreseen: what limits it, and what the sample's own run used, from its first row to its last.
 type Run struct {
-	Fetchers, Slow int // fetches at once, and those that take long besides
+	Detector       string // its fingerprint, or store.NoDetector
+	Fetchers, Slow int    // fetches at once, and those that take long besides
 	Workers, Cores int
 	PerHost        int     // requests to a host at once; 0 = no limit
 	Rate           float64 // requests a second; 0 = any
@@ -33,6 +35,7 @@ type Prediction struct {
 	Sampled    int                     `json:"sampled"`
 	Success    Bounds                  `json:"success"` // share of rows that become ok
 	Failures   map[store.Reason]Bounds `json:"failures"`
+	Detector   string                  `json:"detector"` // its fingerprint, or store.NoDetector
 	WithFaces  Bounds                  `json:"images_with_faces"`
 	Faces      Bounds                  `json:"faces"`
 	Bytes      Bounds                  `json:"bytes"` // of bodies
@@ -42,6 +45,22 @@ type Prediction struct {
 	LimitText  string                  `json:"limit_text"` // the same for a person
 	Limits     map[string]float64      `json:"limits"`     // seconds that each part would take if it were alone
 	Suggestion []Suggestion            `json:"suggestions"`
+}
+
+// LooksForFaces reports whether there is anything to say of faces.
+func (p *Prediction) LooksForFaces() bool { return p.Detector != store.NoDetector }
+
+// MarshalJSON writes null for what is not looked for.
+func (p Prediction) MarshalJSON() ([]byte, error) {
+	type plain Prediction
+	if p.LooksForFaces() {
+		return json.Marshal(plain(p))
+	}
+	return json.Marshal(struct {
+		plain
+		WithFaces *Bounds `json:"images_with_faces"`
+		Faces     *Bounds `json:"faces"`
+	}{plain: plain(p)})
 }
 
 // Suggestion is a flag that may help.
@@ -67,6 +86,7 @@ func (s *Sample) Predict(results []store.Result, run Run) Prediction {
 	total := float64(s.Total)
 	p := Prediction{Rows: s.Total, Sampled: len(s.Drawn), Failures: map[store.Reason]Bounds{}, Limits: map[string]float64{}, Suggestion: []Suggestion{}}
 	p.Success = s.Share(func(i int) bool { return results[i].Status == store.OK })
+	p.Detector = run.Detector
 	p.WithFaces = s.Share(func(i int) bool { return len(results[i].Faces) > 0 }).times(total)
 	p.Faces = s.Mean(func(i int) float64 { return float64(len(results[i].Faces)) }).times(total)
 	p.Bytes = s.Mean(func(i int) float64 { return float64(results[i].Bytes) }).times(total)
