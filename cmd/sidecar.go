@@ -34,7 +34,7 @@ type sidecarOptions struct {
 func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.urls, "sidecar", nil, "find faces in another process: `URL` of its model, as http://host:8000/v2/models/face or unix:///run/facescan.sock; several share the work")
 	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma), "what it is sent: luma, or the files encoded as downloaded")
-	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most")
+	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most, one of them a known one that shows that the sidecar is well")
 	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
 	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second, "how long a request may take; then the sidecar has to show that it is well, and is asked again")
 	fs.StringVar(&o.fallback, "sidecar-fallback", "", "what finds faces while no sidecar answers: cpu, or nothing, then the run pauses")

@@ -18,6 +18,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"facescan/store"
+	"facescan/store/draft"
 )
 
 // Reading without writing. SQLite itself makes two files beside a database in WAL mode when it only reads, and cannot
@@ -68,8 +69,8 @@ type quiet struct {
 
 	mu     sync.Mutex
 	pool   pool
-	still  os.FileInfo // the file as it was when the pool was opened, if it is read as one that nobody writes to
-	folder string      // of the temporary copy, if there is one
+	still  os.FileInfo  // the file as it was when the pool was opened, if it is read as one that nobody writes to
+	folder *draft.Draft // of the temporary copy, if there is one: what a killed process leaves goes with the next copy
 }
 
 var _ readers = (*quiet)(nil)
@@ -106,9 +107,9 @@ func (q *quiet) close() (err error) {
 		err = q.pool.Close()
 		q.pool.DB = nil
 	}
-	if q.folder != "" {
-		err = errors.Join(err, os.RemoveAll(q.folder))
-		q.folder = ""
+	if q.folder != nil {
+		q.folder.Discard()
+		q.folder = nil
 	}
 	return err
 }
@@ -198,14 +199,14 @@ func (q *quiet) copy(ctx context.Context) (err error) {
 		was[part] = info
 		total += info.Size()
 	}
-	if q.folder, err = os.MkdirTemp("", "facescan-read-*"); err != nil {
+	if q.folder, err = draft.CreateFolder(filepath.Join(os.TempDir(), "facescan-read")); err != nil {
 		return err
 	}
-	if err := checkRoom(q.folder, total); err != nil {
+	if err := checkRoom(q.folder.Name(), total); err != nil {
 		return fmt.Errorf("it has to be copied to be read, since only writing can bring it up to date: %w; "+
 			"name another folder in TMPDIR, or run `facescan run` on the job where it can be written to", err)
 	}
-	name := filepath.Join(q.folder, "copy.db")
+	name := filepath.Join(q.folder.Name(), "copy.db")
 	for part := range was {
 		if err := copyFile(ctx, q.file+part, name+part); err != nil {
 			return err
@@ -227,7 +228,7 @@ func (q *quiet) rewrite(ctx context.Context, update func(file string) error) err
 	defer q.mu.Unlock()
 	var err error
 	for range quietTries {
-		if q.folder == "" {
+		if q.folder == nil {
 			if err = errors.Join(q.close(), q.copy(ctx)); errors.Is(err, errMoved) {
 				continue
 			}
@@ -238,7 +239,7 @@ func (q *quiet) rewrite(ctx context.Context, update func(file string) error) err
 	if err != nil {
 		return err
 	}
-	return update(filepath.Join(q.folder, "copy.db"))
+	return update(filepath.Join(q.folder.Name(), "copy.db"))
 }
 
 func copyFile(ctx context.Context, from, to string) error {

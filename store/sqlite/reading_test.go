@@ -221,9 +221,12 @@ func TestReadingTheWAL(t *testing.T) {
 	ok(t, err)
 	expect(copied, "b")
 	folder := copied.(*job).readers.(*quiet).folder
+	if folder == nil {
+		t.Fatal("it was not copied")
+	}
 	ok(t, copied.Close())
-	if folder == "" || exists(folder) {
-		t.Errorf("the temporary copy in %q was left", folder)
+	if exists(folder.Name()) {
+		t.Errorf("the temporary copy in %q was left", folder.Name())
 	}
 	ok(t, os.Remove(other+"-wal"))
 	ok(t, os.Symlink(path+"-wal", other+"-wal"))
