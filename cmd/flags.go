@@ -202,7 +202,8 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.groupColumn, "group-column", "", "column that groups rows: album, customer, page")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
 	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
-	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto in a Slurm array, auto/N in an indexed Kubernetes job")
+	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm array; "+
+		"auto/N: i of a Slurm array or an indexed Kubernetes job")
 	fs.IntVar(&o.priority, "priority", 0, "of these sources within the job: each step up gets twice the rows while others have work; -20 to 20")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }

@@ -19,6 +19,8 @@ import (
 // listSuffixes are the ends of a list's name that its job's name does without.
 var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".parquet"}
 
+const jobSuffix = ".facescan.db"
+
 // jobOf names the job of a list, or of a node's part of it: urls.txt.gz → urls.facescan.db, beside it.
 func jobOf(list string, node pipeline.Node) string {
 	base := list
@@ -33,7 +35,7 @@ func jobOf(list string, node pipeline.Node) string {
 	if node.Of > 0 {
 		base += fmt.Sprintf(".node-%d-of-%d", node.I, node.Of)
 	}
-	return base + ".facescan.db"
+	return base + jobSuffix
 }
 
 // target is what the arguments of run and import stand for.
@@ -48,15 +50,15 @@ type target struct {
 
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
 func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target, error) {
+	if err := o.checkNode(args); err != nil {
+		return target{}, err
+	}
 	db := o.db
 	if len(args) == 1 && postgres.IsURL(args[0]) {
 		if db != "" && db != args[0] {
 			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it", postgres.Redact(args[0]))
 		}
 		return target{job: args[0], named: true}, nil
-	}
-	if postgres.IsURL(db) && o.node.value.Of > 0 {
-		return target{}, usagef("--node takes a part of a list into a job file; the processes on one database share the list by themselves")
 	}
 	if len(args) == 1 && args[0] != "-" {
 		is, err := sqlite.IsJob(args[0])
