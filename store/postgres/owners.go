@@ -188,7 +188,7 @@ func (s *session) reap(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		if owner, ours := strings.CutPrefix(e.Name(), filepath.Base(s.slotFile(""))); ours && owner != s.owner.ID {
-			err := slots.Take(s.slotFile(owner), func(decoding []int64) error { return s.suspect(ctx, decoding) })
+			err := slots.Take(s.slotFile(owner), func(decoding []int64) error { return s.suspect(ctx, owner, decoding) })
 			if err != nil {
 				return err
 			}
@@ -197,8 +197,9 @@ func (s *session) reap(ctx context.Context) error {
 	return nil
 }
 
-// suspect counts an unclean end for each of some rows that are pending.
-func (s *session) suspect(ctx context.Context, ids []int64) error {
+// suspect counts the unclean end of an owner for each of some rows that are pending. An end counts once, although its
+// file is found again when its finder dies before removing it, and the transaction runs again when its answer is lost.
+func (s *session) suspect(ctx context.Context, owner string, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -209,7 +210,11 @@ func (s *session) suspect(ctx context.Context, ids []int64) error {
 		if err := eachShard(ctx, t, ids, func(int64, []int64) error { return nil }); err != nil {
 			return err
 		}
-		_, err := t.Exec(ctx, `INSERT INTO suspects SELECT u.id, 1 FROM rows AS u WHERE u.id = ANY($1)
+		tag, err := t.Exec(ctx, "INSERT INTO deaths VALUES ($1) ON CONFLICT DO NOTHING", owner)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		_, err = t.Exec(ctx, `INSERT INTO suspects SELECT u.id, 1 FROM rows AS u WHERE u.id = ANY($1)
 			AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id)
 			ON CONFLICT (id) DO UPDATE SET ends = suspects.ends + 1`, ids)
 		return err

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,6 +47,19 @@ var target = storetest.Target{
 		return url
 	},
 	Open: Open,
+	OwnerFiles: func(t testing.TB, url string) []string {
+		t.Helper()
+		j, err := Open(context.Background(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		files, err := filepath.Glob(j.(*job).slotFile("*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	},
 }
 
 func TestMain(m *testing.M) {

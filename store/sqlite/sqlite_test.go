@@ -25,7 +25,14 @@ var target = storetest.Target{
 		}
 		return path
 	},
-	Open:   func(ctx context.Context, path string) (store.Job, error) { return Open(ctx, path) },
+	Open: func(ctx context.Context, path string) (store.Job, error) { return Open(ctx, path) },
+	OwnerFiles: func(t testing.TB, path string) []string {
+		files, err := filepath.Glob(path + "-owner-*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	},
 	AtOnce: true,
 }
 

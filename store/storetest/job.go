@@ -3,6 +3,9 @@ package storetest
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -379,4 +382,39 @@ func testSuspects(t *testing.T, target Target) {
 	got, err = s.Suspects(ctx(t))
 	b.ok(err)
 	b.equal(got, map[int64]int{5: 2})
+}
+
+// testDeathCountsOnce has the process that notices a death die itself, after it noted the death in the job and before it
+// removed the dead one's file: the next process finds the file again.
+func testDeathCountsOnce(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list", 10, 10)
+	own := target.OwnerFiles(t, b.name)
+	child := spawn(t, work{Name: b.name, Do: "hold", TTL: time.Second, Decoding: []int64{0, 3}})
+	child.await("holding")
+	left := slices.DeleteFunc(target.OwnerFiles(t, b.name), func(f string) bool { return slices.Contains(own, f) })
+	b.equal(len(left), 1)
+	file, copied := left[0], filepath.Join(t.TempDir(), "copy")
+	body, err := os.ReadFile(file)
+	b.ok(err)
+	b.ok(os.WriteFile(copied, body, 0o600))
+	child.kill()
+	for range 3 {
+		b.wait("the dead to be noticed", func() bool {
+			if l, err := s.Claim(ctx(t), 10); err == nil {
+				b.ok(s.Release(ctx(t), []store.Lease{l}))
+			} else {
+				b.is(err, store.ErrNoShard)
+			}
+			_, err := os.Lstat(file)
+			return errors.Is(err, fs.ErrNotExist)
+		})
+		got, err := s.Suspects(ctx(t))
+		b.ok(err)
+		b.equal(got, map[int64]int{3: 1})
+		b.ok(os.Rename(copied, file)) // as if it had never been removed
+		b.ok(os.WriteFile(copied, body, 0o600))
+		s = b.join(b.open(), longTTL)
+	}
 }

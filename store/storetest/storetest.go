@@ -25,6 +25,8 @@ type Target struct {
 	Create func(t testing.TB) string
 	// Open opens a job by the name that Create gave, in any process.
 	Open func(ctx context.Context, name string) (store.Job, error)
+	// OwnerFiles lists the files by which processes of a job know each other's death.
+	OwnerFiles func(t testing.TB, name string) []string
 	// AtOnce says that dead processes are noticed by the very next claim, not only when their leases run out.
 	AtOnce bool
 }
@@ -86,6 +88,7 @@ func Run(t *testing.T, target Target) {
 		{"Hung", testHung},
 		{"Killed", testKilled},
 		{"Suspects", testSuspects},
+		{"DeathCountsOnce", testDeathCountsOnce},
 		{"KillLoop", testKillLoop},
 		{"Zombies", testZombies},
 		{"Model", testModel},
