@@ -192,7 +192,7 @@ func shape(img *image.Gray, width, height int) {
 }
 
 // keep is the largest picture of a third that outlives its image, in bytes.
-const keep = 4 << 20
+const keep = 16 << 20
 
 func (f *Finder) letGo() {
 	clear(f.levels) // they must not keep a picture alive
@@ -206,7 +206,7 @@ func (f *Finder) letGo() {
 // perColumn bounds the room for rows, in bytes for each pixel of the input's padded width, and rowRoom what does not
 // grow with it.
 const (
-	perColumn = 1100
+	perColumn = 1000
 	rowRoom   = 64 << 10
 )
 

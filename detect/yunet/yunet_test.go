@@ -368,6 +368,9 @@ func TestMemory(t *testing.T) {
 	if said := Memory(3000, 500); used > said {
 		t.Errorf("%d bytes are in use, %d were said", used, said)
 	}
+	if most := Memory(10_000, 10_000); most > 64<<20 {
+		t.Errorf("100 megapixels take %d bytes", most)
+	}
 }
 
 // exp is close to the library's, and the heads' decoding does what its comment says.
