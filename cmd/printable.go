@@ -5,6 +5,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -99,10 +100,15 @@ func told(err error) string {
 	return strings.Join(lines, "; ")
 }
 
-// printableWriter quotes what is not printable, but for line ends and tabs.
-type printableWriter struct{ w io.Writer }
+// printableWriter quotes what is not printable, but for line ends and tabs. Any number of goroutines may write to it.
+type printableWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
 
-func (p printableWriter) Write(b []byte) (int, error) {
+func (p *printableWriter) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	const keep = "\n\t"
 	if isPrintable(b, keep) {
 		return p.w.Write(b)

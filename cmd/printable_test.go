@@ -41,7 +41,7 @@ func TestPrintable(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	if n, err := (printableWriter{&b}).Write([]byte("a\tb\n\x1b\u202e\r\n")); n != 10 || err != nil || b.String() != "a\tb\n"+`\u001b\u202e\r`+"\n" {
+	if n, err := (&printableWriter{w: &b}).Write([]byte("a\tb\n\x1b\u202e\r\n")); n != 10 || err != nil || b.String() != "a\tb\n"+`\u001b\u202e\r`+"\n" {
 		t.Errorf("%q, %d %v", &b, n, err)
 	}
 	args := []any{"a\n", errors.New("\x1b"), time.Second, 7, []byte("\r"), []string{"\x07"}, nil, json.Number("\x08")}

@@ -72,7 +72,7 @@ type streams struct {
 }
 
 func newStreams(in io.Reader, out, err io.Writer) streams {
-	return streams{in, out, printableWriter{out}, printableWriter{err}, err}
+	return streams{in, out, &printableWriter{w: out}, &printableWriter{w: err}, err}
 }
 
 // globals are the flags of every command.
