@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/store/sqlite"
 )
 
 // beMain makes the test binary the program itself: tests that kill processes start it with this variable set.
@@ -29,12 +30,16 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(beFaulty); kind != "" {
 		fault(kind)
 	}
+	sqlite.Watch = os.Getenv(watchSQL)
 	if os.Getenv(beMain) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		os.Exit(Main())
 	}
 	os.Setenv(beMain, "1") // also for the children that a command of this process starts
 	testscript.Main(m, map[string]func(){"facescan": func() { os.Exit(Main()) }})
 }
+
+// watchSQL is SQL that a child runs on each connection to a job file.
+const watchSQL = "FACESCAN_TEST_WATCH_SQL"
 
 // TestScripts runs the command line as a person would; each script has a server of its own at $URL.
 func TestScripts(t *testing.T) {

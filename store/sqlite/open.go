@@ -263,6 +263,10 @@ func (c connector) Driver() driver.Driver                        { return c.driv
 // reached through the driver; it keeps SQL from damaging the file, and all SQL here is our own.)
 var distrust = []string{"PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0"}
 
+// Watch is SQL that each connection runs once it is open, if it can. Tests watch writes by it, with temporary triggers:
+// a trigger in the file itself would be refused.
+var Watch string
+
 func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {
 	path := url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: dsn.Encode()}
 	d := &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
@@ -271,6 +275,9 @@ func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {
 			if _, err := c.Exec(p, nil); err != nil {
 				return err
 			}
+		}
+		if Watch != "" {
+			c.Exec(Watch, nil) // the tables it is about may not be there yet
 		}
 		return nil
 	}}
