@@ -88,10 +88,8 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if err := o.settle(ctx, job); err != nil {
 		return err
 	}
-	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
+	if err := tellMerge(ctx, g, job); err != nil {
 		return err
-	} else if unfinished != "" {
-		g.tell("facescan: %s", unfinished)
 	}
 	if o.follow {
 		return followExport(ctx, g, o, job)

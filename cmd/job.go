@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"facescan/pipeline"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/postgres"
@@ -22,7 +21,7 @@ var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".p
 const jobSuffix = ".facescan.db"
 
 // jobOf names the job of a list, or of a node's part of it: urls.txt.gz → urls.facescan.db, beside it.
-func jobOf(list string, node pipeline.Node) string {
+func jobOf(list string, node store.Node) string {
 	base := list
 	for again := true; again; {
 		again = false
@@ -43,7 +42,7 @@ type target struct {
 	job      string        // path, or URL of a database
 	named    bool          // the job itself was named, and must be there
 	sources  []source.Spec // to import; none when the job itself was named
-	node     pipeline.Node // the part of the rows that this job takes
+	node     store.Node    // the part of the rows that this job takes
 	priority *int          // of the sources; nil when it was not given
 	table    *sqlite.Table // the job's rows lie in this table of the user's; nil for a job of our own
 }
@@ -173,7 +172,7 @@ func findJob(ctx context.Context, arg string, open, openTable func(context.Conte
 		}
 		return job, err
 	}
-	for _, path := range []string{arg, jobOf(arg, pipeline.Node{})} {
+	for _, path := range []string{arg, jobOf(arg, store.Node{})} {
 		is, err := sqlite.IsJob(path)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
@@ -188,10 +187,10 @@ func findJob(ctx context.Context, arg string, open, openTable func(context.Conte
 			}
 		}
 	}
-	if _, err := os.Stat(jobOf(arg, pipeline.Node{})); err == nil {
-		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, pipeline.Node{}))
+	if _, err := os.Stat(jobOf(arg, store.Node{})); err == nil {
+		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, store.Node{}))
 	}
-	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg, pipeline.Node{}), arg)
+	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg, store.Node{}), arg)
 }
 
 // openOrCreate opens the job of a target, making it when it is new.

@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"facescan/pipeline"
-	"facescan/pipeline/source"
 	"facescan/store"
 )
 
@@ -39,7 +36,6 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		return usagef("--shard-size %d: give 1 or more rows", shardSize)
 	}
 	var in []store.Job
-	nodes := map[pipeline.Node]bool{}
 	for _, path := range inPaths {
 		if sameFile(path, outPath) {
 			continue // as by a pattern such as *.db; what it holds counts anyway
@@ -52,15 +48,6 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		if err := checkManifest(ctx, g, job); err != nil {
 			return err
 		}
-		settings, err := job.Settings(ctx)
-		if err != nil {
-			return err
-		}
-		node, err := pipeline.ParseNode(settings[store.NodeSetting])
-		if err != nil {
-			return fmt.Errorf("%s: the node %q: %w", path, settings[store.NodeSetting], err)
-		}
-		nodes[node] = true
 		in = append(in, job)
 	}
 	_, err := os.Stat(outPath)
@@ -72,11 +59,13 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	defer out.Close()
 	rows, last := int64(0), time.Now()
 	err = store.Merge(ctx, out, in, store.MergeOptions{
-		Same: func(a, b store.Source) bool {
-			return source.Same(source.Position(a.Position), source.Position(b.Position))
+		Same: pipeline.SameList, ShardSize: shardSize,
+		SourceName: func(of store.Job, s store.Source) string {
+			if s.Name == "-" {
+				return s.Name
+			}
+			return pipeline.SourceName(out.Path(), pipeline.SourcePath(of.Path(), s.Name))
 		},
-		Own:   []string{store.NodeSetting},
-		Whole: whole(nodes), ShardSize: shardSize,
 		Merged: func(n int64) {
 			if rows += n; time.Since(last) > plainEvery {
 				last = time.Now()
@@ -98,10 +87,10 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		return err
 	}
 	g.tell("facescan: %s has %d rows, %d done, %d pending", out.Path(), c.Total, c.Done, c.Pending)
-	if !whole(nodes) {
-		g.tell("  parts of the list are missing: merge the others into it, or go on with: facescan run LIST --db %s", out.Path())
+	if err := tellMerge(ctx, g, out); err != nil {
+		return err
 	}
-	g.tell("  next: facescan export %s -o results.csv", out.Path())
+	g.tell("  next: %s", pipeline.ShellCommand("facescan", "export", out.Path(), "-o", "results.csv"))
 	return nil
 }
 
@@ -124,41 +113,55 @@ func unfinishedMerge(ctx context.Context, job store.Job) (string, error) {
 	if !is {
 		return "", nil
 	}
-	command := []string{"facescan", "merge", shellQuote(job.Path())}
-	for _, name := range inputs {
-		command = append(command, shellQuote(name))
-	}
+	command := pipeline.ShellCommand(append([]string{"facescan", "merge", job.Path()}, inputs...)...)
 	if len(inputs) == 0 {
-		command = append(command, "IN…")
+		command += " IN…"
 	}
-	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s", job.Path(), strings.Join(command, " ")), nil
+	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s", job.Path(), command), nil
 }
 
-// shellQuote makes one word of a shell's of any text.
-func shellQuote(s string) string {
-	plain := func(r rune) bool {
-		return r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:@%+=,", r))
+// unimported says of each list whose rows are not all in a merged job how many are missing, and what to do; none for any other job.
+func unimported(ctx context.Context, job store.Job) (texts []string, err error) {
+	settings, err := job.Settings(ctx)
+	if err != nil || !store.IsMerge(settings) {
+		return nil, err
 	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 && s[0] != '-' {
-		return s
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	command, err := pipeline.ImportCommand(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sources {
+		switch n, known := store.Missing(settings, s); {
+		case !known:
+			texts = append(texts, fmt.Sprintf("parts of the list are missing in %s: rows of %s are missing, how many is not known, as "+
+				"an earlier release made a part; merge the other parts too, or process the missing rows: %s", job.Path(), s.Name, command))
+		case n > 0:
+			texts = append(texts, fmt.Sprintf("parts of the list are missing in %s: %d rows of %s are missing; merge the other parts "+
+				"too, or process the missing rows: %s", job.Path(), n, s.Name, command))
+		}
+	}
+	return texts, nil
 }
 
-// whole tells whether the nodes are all there are, or a job has all rows anyway.
-func whole(nodes map[pipeline.Node]bool) bool {
-	for n := range nodes {
-		if n.Of == 0 {
-			return true
-		}
-		for i := range n.Of {
-			if !nodes[pipeline.Node{I: i, Of: n.Of}] {
-				return false
-			}
-		}
-		return true
+// tellMerge says what a merged job lacks, if anything.
+func tellMerge(ctx context.Context, g *globals, job store.Job) error {
+	texts, err := unimported(ctx, job)
+	if err != nil {
+		return err
 	}
-	return false
+	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
+		return err
+	} else if unfinished != "" {
+		texts = []string{unfinished}
+	}
+	for _, text := range texts {
+		g.tell("facescan: %s", text)
+	}
+	return nil
 }
 
 // manifest says what a node's finished job holds. It is written last, so that where it is, the job is whole.

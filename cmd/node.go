@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/postgres"
 	"facescan/store/sqlite"
@@ -17,7 +16,7 @@ import (
 
 // nodeFlag is --node: i/N, or the place in an array job, which its variables say.
 type nodeFlag struct {
-	value pipeline.Node
+	value store.Node
 	auto  bool // N is the size of the Slurm array
 }
 
@@ -34,7 +33,7 @@ func (n *nodeFlag) Set(text string) error {
 	if of < 1 || i < 0 || i >= of {
 		return fmt.Errorf("%q means node %d of %d; i goes from 0 to N-1", text, i, of)
 	}
-	*n = nodeFlag{pipeline.Node{I: i, Of: of}, text == "auto"}
+	*n = nodeFlag{store.Node{I: i, Of: of}, text == "auto"}
 	return nil
 }
 
@@ -165,19 +164,19 @@ func otherParts(list string, of int) string {
 
 type part struct {
 	path string
-	node pipeline.Node
+	node store.Node
 }
 
 // partsOf are the jobs of a list's parts that lie beside it.
 func partsOf(list string) (parts []part) {
-	whole := strings.TrimSuffix(filepath.Base(jobOf(list, pipeline.Node{})), jobSuffix)
+	whole := strings.TrimSuffix(filepath.Base(jobOf(list, store.Node{})), jobSuffix)
 	entries, err := os.ReadDir(filepath.Dir(list))
 	if err != nil {
 		return nil // the list will tell
 	}
 	for _, e := range entries {
 		middle := strings.TrimSuffix(strings.TrimPrefix(e.Name(), whole+".node-"), jobSuffix)
-		var n pipeline.Node
+		var n store.Node
 		if _, err := fmt.Sscanf(middle, "%d-of-%d", &n.I, &n.Of); err == nil && e.Name() == filepath.Base(jobOf(list, n)) {
 			parts = append(parts, part{filepath.Join(filepath.Dir(list), e.Name()), n})
 		}
@@ -203,6 +202,8 @@ func settleNode(ctx context.Context, job store.Job, t *target) error {
 	was := settings[store.NodeSetting]
 	switch now := t.node.String(); {
 	case len(t.sources) == 0: // nothing is imported: its rows are what they are
+	case store.IsMerge(settings) && now != "":
+		return usagef("%s is a merge, which takes all rows that it lacks: leave --node out, or name another job with --db", job.Path())
 	case len(sources) == 0:
 		return job.Set(ctx, map[string]string{store.NodeSetting: now})
 	case was != now:

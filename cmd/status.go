@@ -34,11 +34,12 @@ func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
 func newStatus(g *globals) *cobra.Command {
 	var o statusOptions
 	c := &cobra.Command{
-		Use:   "status JOB",
+		Use:   "status JOB…",
 		Short: "Counts, rate, failures by reason, shards and owners",
-		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		Long:  "Prints how far a job is. Of several jobs, which are parts of one list (--node), it prints the rows that are left over all.",
+		Args:  args(cobra.MinimumNArgs(1), "a job, or the list it was made from, or several parts of a list"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return runStatus(c.Context(), g, &o, args[0])
+			return runStatus(c.Context(), g, &o, args)
 		},
 	}
 	o.addFlags(c.Flags())
@@ -48,24 +49,23 @@ func newStatus(g *globals) *cobra.Command {
 // rateSample is how far apart two looks at the counters are when somebody works on the job.
 const rateSample = 500 * time.Millisecond
 
-func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) error {
+func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string) error {
 	if o.every < 100*time.Millisecond {
 		return usagef("--every %v: give 100ms or more", o.every)
 	}
 	if err := o.checkBy(); err != nil {
 		return err
 	}
-	job, err := readJob(ctx, arg)
+	if len(args) > 1 {
+		return statusOfParts(ctx, g, o, args)
+	}
+	job, err := readJob(ctx, args[0])
 	if err != nil {
 		return err
 	}
 	defer job.Close()
-	unfinished, err := unfinishedMerge(ctx, job)
-	if err != nil {
+	if err := tellMerge(ctx, g, job); err != nil {
 		return err
-	}
-	if unfinished != "" {
-		g.tell("facescan: %s", unfinished)
 	}
 	if o.by != "" {
 		return statusBy(ctx, g, o, job)
@@ -76,6 +76,10 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 			return err
 		}
 		settings, err := job.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		sources, err := job.Sources(ctx)
 		if err != nil {
 			return err
 		}
@@ -91,16 +95,14 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, arg string) er
 			rate = float64(c.Done-done) / time.Since(begin).Seconds()
 		}
 		if o.json {
-			b, err := json.Marshal(statusLine(c, noFaces(settings), rate, etaAt(c, rate)))
+			line := statusLine(c, noFaces(settings), rate, etaAt(c, rate))
+			line["missing"] = missingRows(settings, sources)
+			b, err := json.Marshal(line)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(g.out, "%s\n", b)
 		} else {
-			sources, err := job.Sources(ctx)
-			if err != nil {
-				return err
-			}
 			printStatus(g, job.Path(), c, settings, sources, rate)
 		}
 		if !o.watch || c.Pending == 0 && len(c.ImportIncomplete) == 0 {
@@ -137,6 +139,19 @@ func etaAt(c store.Counts, rate float64) any {
 		return nil
 	}
 	return float64(c.Pending) / rate
+}
+
+// missingRows is how many rows of its lists a merged job lacks; nil when it is not known.
+func missingRows(settings map[string]string, sources []store.Source) any {
+	sum := int64(0)
+	for _, s := range sources {
+		n, known := store.Missing(settings, s)
+		if !known {
+			return nil
+		}
+		sum += n
+	}
+	return sum
 }
 
 // statusLine is the object of status --json. Of a job that looks for no faces they are null.
@@ -177,6 +192,11 @@ func printStatus(g *globals, path string, c store.Counts, settings map[string]st
 		}
 		if s.Pending > 0 {
 			state = append(state, fmt.Sprintf("%d left", s.Pending))
+		}
+		if n, known := store.Missing(settings, s); n > 0 {
+			state = append(state, fmt.Sprintf("%d rows missing", n))
+		} else if !known {
+			state = append(state, "rows missing")
 		}
 		p("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -99,7 +98,7 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 		return err
 	}
 	g.tell("facescan: %s is sound: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done, c.Pending)
-	return nil
+	return tellMerge(ctx, g, job)
 }
 
 // verifySources compares the job's rows with the lists that are still there.
@@ -111,10 +110,6 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return err
-	}
-	node, err := pipeline.ParseNode(settings[store.NodeSetting])
-	if err != nil {
-		return fmt.Errorf("the job's node %q: %w", settings[store.NodeSetting], err)
 	}
 	for _, s := range sources {
 		if s.Format == store.TableFormat {
@@ -135,15 +130,12 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 		if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
 			return fmt.Errorf("the options of source %s: %w", s.Name, err)
 		}
-		spec.Path = s.Name
-		if !filepath.IsAbs(spec.Path) {
-			spec.Path = filepath.Join(filepath.Dir(job.Path()), spec.Path)
-		}
+		spec.Path = pipeline.SourcePath(job.Path(), s.Name)
 		if info, err := os.Stat(spec.Path); err == nil && !info.Mode().IsRegular() {
 			absent("is not a regular file") // a device or a pipe, in a job file of a stranger: it may never end
 			continue
 		}
-		switch err := pipeline.VerifySource(ctx, job, s, spec, node, report); {
+		switch err := pipeline.VerifySource(ctx, job, s, spec, settings, report); {
 		case errors.Is(err, fs.ErrNotExist):
 			absent("is not there")
 		case err != nil:

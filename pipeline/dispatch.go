@@ -265,6 +265,10 @@ func (r *run) orphaned(incomplete []string) error {
 			return nil
 		}
 	}
+	command, err := ImportCommand(r.draining, r.job)
+	if err != nil {
+		return err
+	}
 	return fmt.Errorf("all imported rows are done, but the import of %s is not complete and no process reads it; "+
-		"go on with: facescan run %s --db %s", strings.Join(incomplete, ", "), strings.Join(incomplete, " "), r.job.Path())
+		"go on with: %s", strings.Join(incomplete, ", "), command)
 }

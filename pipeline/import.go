@@ -30,32 +30,10 @@ const (
 	lullEvery = 50 * time.Millisecond // how often what there is goes to the job while a pipe has no more
 )
 
-// Node is a part of a list's rows: those whose id modulo Of is I. The zero value is all of them.
-type Node struct{ I, Of int }
-
-// Takes tells whether a row belongs to the part.
-func (n Node) Takes(id int64) bool { return n.Of == 0 || id%int64(n.Of) == int64(n.I) }
-
-// String is i/N, or empty for all rows.
-func (n Node) String() string {
-	if n.Of == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d/%d", n.I, n.Of)
-}
-
-// ParseNode reads what String wrote.
-func ParseNode(s string) (n Node, err error) {
-	if s != "" {
-		_, err = fmt.Sscanf(s, "%d/%d", &n.I, &n.Of)
-	}
-	return n, err
-}
-
 // Importer reads lists into a job.
 type Importer struct {
-	Node      Node // which rows
-	Priority  *int // of the sources; nil leaves it
+	Node      store.Node // which rows
+	Priority  *int       // of the sources; nil leaves it
 	Job       store.Job
 	Session   store.Session
 	ShardSize int
@@ -87,16 +65,34 @@ func SourceName(jobPath, list string) string {
 	return abs
 }
 
+// SourcePath is where the list lies that is called so in its job.
+func SourcePath(jobPath, name string) string {
+	if filepath.IsAbs(name) || strings.Contains(jobPath, "://") {
+		return name
+	}
+	return filepath.Join(filepath.Dir(jobPath), name)
+}
+
 // Import reads the lists to their ends, or as far as the context lets it; then what is appended stays, and a later
 // import goes on there. Lists are numbered in the order given before any is read.
 func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	sources := make([]store.Source, len(specs))
+	settings, err := im.Job.Settings(ctx)
+	if err != nil {
+		return err
+	}
 	for i, spec := range specs {
 		options, err := json.Marshal(spec)
 		if err != nil {
 			return err
 		}
-		s, err := im.Job.AddSource(ctx, store.Source{Name: SourceName(im.Job.Path(), spec.Path), Format: spec.Format, Options: string(options)})
+		name := SourceName(im.Job.Path(), spec.Path)
+		if store.IsMerge(settings) {
+			if name, err = im.mergedName(ctx, spec, name); err != nil {
+				return err
+			}
+		}
+		s, err := im.Job.AddSource(ctx, store.Source{Name: name, Format: spec.Format, Options: string(options)})
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -115,7 +111,13 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	for i, spec := range specs {
 		g.Go(func() error {
 			defer crash.Exit()
-			err := im.leased(gctx, sources[i], func(l store.SourceLease) error { return im.read(gctx, spec, sources[i], l) })
+			err := im.leased(gctx, sources[i], func(l store.SourceLease) error {
+				lease, err := im.fill(gctx, settings, spec, sources[i], l)
+				if err != nil || gctx.Err() != nil {
+					return err
+				}
+				return im.read(gctx, spec, sources[i], lease)
+			})
 			if ctx.Err() != nil {
 				return nil // stopped, which is no failure
 			}
@@ -159,8 +161,7 @@ func (im *Importer) leased(ctx context.Context, s store.Source, do func(store.So
 
 // read reads a list from where its import stopped to its end.
 func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, lease store.SourceLease) error {
-	from := source.Position(lease.Position)
-	list, err := source.Open(ctx, spec, from)
+	list, err := source.Open(ctx, spec, listPosition(lease.Position))
 	if err != nil {
 		return err
 	}
@@ -172,6 +173,7 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	pipe := list.Size() == 0
 	var batch []store.NewRow
 	var bytes, total int64
+	seen := lease.Position.Rows // of the list
 	size := firstBatch
 	renewed, flushed := time.Now(), time.Time{}
 	flush := func(complete bool) error {
@@ -183,7 +185,7 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			}
 			lease = l
 		}
-		if err := im.Session.Append(ctx, lease, batch, store.Position(list.Position()), complete, im.ShardSize); err != nil {
+		if err := im.Session.Append(ctx, lease, batch, storePosition(list.Position(), seen), complete, im.ShardSize); err != nil {
 			return fmt.Errorf("import %s: %w", spec.Path, err)
 		}
 		total += int64(len(batch))
@@ -196,11 +198,14 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	}
 	for {
 		n, err := list.Next(chunk)
+		if seen >= 0 {
+			seen += int64(n)
+		}
 		for _, row := range chunk[:n] {
 			if !im.Node.Takes(offset + row.ID) {
 				continue
 			}
-			batch = append(batch, store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad})
+			batch = append(batch, newRow(offset, row))
 			bytes += int64(len(row.URL))
 		}
 		switch {
@@ -231,6 +236,30 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			}
 		}
 	}
+}
+
+func newRow(offset int64, row source.Row) store.NewRow {
+	return store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad}
+}
+
+// listPosition is a position that a job keeps as the list's reader knows it.
+func listPosition(p store.Position) source.Position {
+	return source.Position{Offset: p.Offset, Line: p.Line, Mark: p.Mark}
+}
+
+// storePosition is a position in a list, before which it has so many rows, as a job keeps it.
+func storePosition(p source.Position, rows int64) store.Position {
+	return store.Position{Offset: p.Offset, Line: p.Line, Rows: rows, Mark: p.Mark}
+}
+
+// SameList reports whether two sources are one list, read to the same position.
+func SameList(a, b store.Source) bool {
+	return source.Same(listPosition(a.Position), listPosition(b.Position))
+}
+
+// MayBeSameList reports whether nothing shows that two sources are different lists, as far as both have been read.
+func MayBeSameList(a, b store.Source) bool {
+	return source.MayBeSame(listPosition(a.Position), listPosition(b.Position))
 }
 
 // warnOfDamage says how many records of a list were read in spite of damage.

@@ -51,7 +51,7 @@ import (
 // Options say how a run works. All fields but the marked ones are required.
 type Options struct {
 	Sources  []source.Spec // lists to import; none when the job itself was named
-	Node     Node          // which of their rows; optional
+	Node     store.Node    // which of their rows; optional
 	Priority *int          // of these sources within the job; optional
 	Adopt    bool          // the job's rows lie in a user's table: take what is new there; optional
 	Fetcher  *fetch.Fetcher

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // mergeBatch is how many rows one transaction of a merge takes in.
@@ -18,10 +19,8 @@ const mergeBatch = 5000
 type MergeOptions struct {
 	// Same tells whether two sources, of two jobs but with one number, are the same list.
 	Same func(a, b Source) bool
-	// Own are the settings in which jobs may differ, such as their node's number. They are not taken over.
-	Own []string
-	// Whole says that the jobs are all there are: then the imports are complete in the merged job.
-	Whole bool
+	// SourceName is what a source of a job is called in the merged one.
+	SourceName func(of Job, s Source) string
 	// ShardSize in rows.
 	ShardSize int
 	// Merged is told the rows taken in; optional.
@@ -48,7 +47,7 @@ func UnfinishedMerge(settings map[string]string) (inputs []string, is bool) {
 // Jobs are refused, before anything is written, when their sources are not the same lists, read to the same end, or
 // their settings differ; out may be empty or an earlier merge.
 func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
-	sources, err := agree(ctx, out, in, o)
+	sources, parts, err := agree(ctx, out, in, o)
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
@@ -56,7 +55,7 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	if err != nil {
 		return err
 	}
-	o.strip(settings)
+	strip(settings)
 	for _, j := range in {
 		these, err := j.Settings(ctx)
 		if err != nil {
@@ -88,7 +87,32 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 			return err
 		}
 	}
-	return out.Set(ctx, map[string]string{MergeSetting: "done"})
+	have, err := out.Sources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range have {
+		all := s.Position.Rows >= 0 && s.Rows >= s.Position.Rows || s.Position.Rows < 0 && parts.whole()
+		if all {
+			if err := out.Absorb(ctx, s.Number, nil, s.Position, true, o.ShardSize); err != nil {
+				return err
+			}
+		}
+	}
+	return out.Set(ctx, map[string]string{MergeSetting: "done", MergePartsSetting: parts.String()})
+}
+
+// Merged are rows of a list as a merge takes them in: those that are Bad are done.
+func Merged(rows []NewRow) []MergedRow {
+	out := make([]MergedRow, len(rows))
+	now := time.Now()
+	for i, r := range rows {
+		out[i].Row = Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept}
+		if r.Bad {
+			out[i].Result = &Result{ID: r.ID, Status: Failed, Reason: BadURL, Time: now}
+		}
+	}
+	return out
 }
 
 // inputNames are the names that jobs can be opened by again, from wherever.
@@ -107,40 +131,49 @@ func inputNames(in []Job) (names []string) {
 
 // strip takes out the settings in which jobs may differ. Folders are each job's own; the merged one
 // has them all, and none of the files that results were written to.
-func (o MergeOptions) strip(settings map[string]string) {
+func strip(settings map[string]string) {
 	maps.DeleteFunc(settings, func(key, _ string) bool {
-		return slices.Contains(o.Own, key) || strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting)
+		switch key {
+		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting:
+			return true
+		}
+		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting)
 	})
 }
 
-// agree returns the sources of jobs that can be merged.
-func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []Source, err error) {
+// agree returns the sources of jobs that can be merged, and which parts of their rows the jobs hold together.
+func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []Source, parts Nodes, err error) {
 	if len(in) == 0 {
-		return nil, fmt.Errorf("no jobs to merge into %s", out.Path())
+		return nil, nil, fmt.Errorf("no jobs to merge into %s", out.Path())
 	}
 	var settings map[string]string
 	growing := false // out has not all its sources yet
 	for i, j := range append([]Job{out}, in...) {
 		these, err := j.Settings(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		_, unfinished := UnfinishedMerge(these)
-		merged := these[MergeSetting] != ""
-		delete(these, MergeSetting)
-		delete(these, MergeInputsSetting)
-		o.strip(these)
+		merged := IsMerge(these)
 		have, err := j.Sources(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		if i > 0 || merged {
+			holds, err := partsOfAll(these, have)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", j.Path(), err)
+			}
+			parts = parts.add(holds)
+		}
+		strip(these)
 		if i > 0 && unfinished {
-			return nil, fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
+			return nil, nil, fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
 		}
 		if i == 0 { // out
 			growing = unfinished
 			if len(have) > 0 && !merged {
-				return nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file", j.Path())
+				return nil, nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file", j.Path())
 			}
 			if sources = have; merged {
 				settings = these
@@ -151,34 +184,50 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 			settings = these
 		}
 		if !maps.Equal(settings, these) {
-			return nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these, settings)
+			return nil, nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these, settings)
 		}
 		if growing && len(have) > len(sources) { // the merge was interrupted before all of them were there
-			sources = append(sources, have[len(sources):]...)
+			sources = append(sources, o.named(j, have[len(sources):])...)
 		}
 		if len(sources) == 0 {
-			sources = have
+			sources = o.named(j, have)
 		}
 		growing = false
 		if len(have) != len(sources) {
-			return nil, fmt.Errorf("%s has %d sources, not %d", j.Path(), len(have), len(sources))
+			return nil, nil, fmt.Errorf("%s has %d sources, not %d", j.Path(), len(have), len(sources))
 		}
 		for k, s := range have {
-			first := sources[k]
+			first := &sources[k]
 			switch {
-			case !s.Complete:
-				return nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
-			case isUnread(first): // the merge was interrupted before it was said which list it is
-				sources[k].Position = s.Position
-			case !o.Same(first, s):
-				return nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
+			case !s.Complete && !merged:
+				return nil, nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
+			case isUnread(*first): // the merge was interrupted before it was said which list it is
+				first.Position = s.Position
+			case !o.Same(*first, s):
+				return nil, nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
 			case first.Position.Line != s.Position.Line:
-				return nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run them all again, then merge",
+				return nil, nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run them all again, then merge",
 					j.Path(), s.Position.Line, s.Name, first.Position.Line)
 			}
+			first.Position.Rows = max(first.Position.Rows, s.Position.Rows)
 		}
 	}
-	return sources, nil
+	return sources, parts, nil
+}
+
+// named are sources of a job under the names that they have in the merged one.
+func (o MergeOptions) named(j Job, sources []Source) []Source {
+	sources = slices.Clone(sources)
+	for i, s := range sources {
+		sources[i].Name = o.SourceName(j, s)
+	}
+	return sources
+}
+
+// partsOfAll are the parts that a job holds of all its sources.
+func partsOfAll(settings map[string]string, sources []Source) (parts Nodes, err error) {
+	all := len(sources) > 0 && !slices.ContainsFunc(sources, func(s Source) bool { return !s.Complete })
+	return Parts(settings, Source{Complete: all})
 }
 
 // isUnread reports whether nothing of a source was read yet.
@@ -209,7 +258,7 @@ func mergeSource(ctx context.Context, out Job, in []Job, s Source, o MergeOption
 			}
 		}
 		if !more {
-			if err := out.Absorb(ctx, s.Number, batch, s.Position, o.Whole, o.ShardSize); err != nil {
+			if err := out.Absorb(ctx, s.Number, batch, s.Position, false, o.ShardSize); err != nil {
 				return err
 			}
 		}

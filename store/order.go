@@ -28,10 +28,6 @@ type Frontier struct {
 // OutputSetting begins the keys of settings that tell how far a file is written that follows the job; its name comes after.
 const OutputSetting = "output:"
 
-// NodeSetting names the setting that says that a job has only a part of its lists' rows; empty for all of them. The
-// groups of such a job are not finished: they are when the parts are merged.
-const NodeSetting = "node"
-
 // Group is the aggregate of the rows of one source that have one value of --group-column.
 //
 // It is there from the transaction on, of the last row's commit or of the import's end, after which none of these rows is

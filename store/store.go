@@ -124,6 +124,9 @@ type Session interface {
 	// shardSize rows, and moves the position, in one transaction. A row marked Bad is done at once, failed with BadURL.
 	// Complete marks the end of the list, until the list grows and a later Append opens it again.
 	Append(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
+	// Fill adds rows that the source lacks, in ascending ids up to its last position, to a merge that some parts were missing
+	// of. Rows that are there already stay as they are. Otherwise it is as Append.
+	Fill(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
 	// RenewSource prolongs an import lease.
 	RenewSource(ctx context.Context, l SourceLease) (SourceLease, error)
 	// ReleaseSource gives the import of a source back; no error if it was lost.
@@ -213,6 +216,7 @@ type Source struct {
 type Position struct {
 	Offset int64  // bytes of the (decompressed) list that are imported
 	Line   int64  // lines, or records, that are imported, those that are no rows counted
+	Rows   int64  // rows among them, those of other nodes too; -1 when nobody counted them
 	Mark   []byte // the reader's own: fingerprint of what lies before, and of the file
 }
 

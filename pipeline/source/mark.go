@@ -239,3 +239,24 @@ func Same(a, b Position) bool {
 	n, err := decodeMark("", b.Mark)
 	return err == nil && len(m.Blocks) == len(n.Blocks) && m.differs(n) == ""
 }
+
+// MayBeSame reports whether nothing shows that two positions are in different lists, as far as both have been read.
+func MayBeSame(a, b Position) bool {
+	if a.Offset == b.Offset && a.Line == b.Line {
+		return Same(a, b)
+	}
+	m, err := decodeMark("", a.Mark)
+	if err != nil {
+		return false
+	}
+	n, err := decodeMark("", b.Mark)
+	if err != nil {
+		return false
+	}
+	for i, block := range m.Blocks {
+		if at := int64(i) * m.Step; at%n.Step == 0 && at/n.Step < int64(len(n.Blocks)) && n.Blocks[at/n.Step] != block {
+			return false
+		}
+	}
+	return true
+}

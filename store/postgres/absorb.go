@@ -17,10 +17,9 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
-	ids := make([]int64, len(rows))
 	var offered []store.Result
-	for i, r := range rows {
-		if ids[i] = r.ID; r.Result == nil {
+	for _, r := range rows {
+		if r.Result == nil {
 			continue
 		}
 		if err := store.CheckResults(store.Lease{Lo: r.ID, Hi: r.ID}, []store.Result{*r.Result}); err != nil {
@@ -37,79 +36,123 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 		return j.wrap(doing, err)
 	}
 	return j.wrap(doing, j.update(ctx, func(t pgx.Tx) error {
-		last, was := int64(0), false
-		err := t.QueryRow(ctx, "SELECT last_id, complete FROM sources WHERE number = $1 FOR UPDATE", source).Scan(&last, &was)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return errors.New("there is no such source")
-		}
-		if err != nil {
-			return err
-		}
-		grown := map[int64]*[2]int{} // rows and pending rows that shards get more, by their lo
-		shardOf := map[int64]*[2]int{}
-		err = eachShard(ctx, t, ids, func(lo int64, ids []int64) error {
-			grown[lo] = new([2]int)
-			for _, id := range ids {
-				shardOf[id] = grown[lo]
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		m, err := sift(ctx, t, rows, ids)
-		if err != nil {
-			return err
-		}
-		if len(m.fresh) > 0 {
-			if err := store.CheckRows(m.fresh, int64(source)<<store.SourceShift, source); err != nil {
-				return err
-			}
-		}
-		e := effect{source: source, imported: complete && !was}
-		e.members(m.fresh)
-		above := len(m.fresh)
-		for i, r := range m.fresh {
-			shard := shardOf[r.ID]
-			if shard == nil {
-				above = i
-				break
-			}
-			if shard[0]++; !r.Bad {
-				shard[1]++
-			}
-			e.changes++
-		}
-		for _, id := range m.done {
-			if shard := shardOf[id]; shard != nil {
-				shard[1]--
-			}
-		}
-		if err := copyRows(ctx, t, m.fresh); err != nil {
-			return err
-		}
-		if _, err := deleteResults(ctx, t, &e, "r.reason IS NOT NULL", m.replaced); err != nil {
-			return err
-		}
-		if err := copyResults(ctx, t, m.results, detectors); err != nil {
-			return err
-		}
-		for i := range m.results {
-			e.add(&m.results[i], m.groups[m.results[i].ID])
-		}
-		b := &pgx.Batch{}
-		for lo, n := range grown {
-			if *n != [2]int{} {
-				b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0], n[1])
-			}
-		}
-		if last, err = cutRows(ctx, t, b, m.fresh[above:], last, source, shardSize); err != nil {
-			return err
-		}
-		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
-		advance(b, source, p, complete, len(m.fresh), last)
-		return j.settle(ctx, t, b, part, e)
+		return j.absorb(ctx, t, part, absorption{source, rows, detectors, p, complete, shardSize})
 	}))
+}
+
+// Fill implements store.Session.
+func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
+	doing := fmt.Sprintf("add missing rows of source %d", l.Source)
+	if shardSize < 1 {
+		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	}
+	part, err := s.nextPart(ctx)
+	if err != nil {
+		return s.wrap(doing, err)
+	}
+	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
+		held := 0
+		err := t.QueryRow(ctx, "SELECT 1 FROM sources WHERE number = $1 AND importer = $2 AND generation = $3 FOR UPDATE",
+			l.Source, s.number, l.Generation).Scan(&held)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return store.ErrLeaseLost
+		}
+		if err != nil {
+			return err
+		}
+		return s.absorb(ctx, t, part, absorption{l.Source, store.Merged(rows), nil, p, complete, shardSize})
+	}))
+}
+
+// absorption is what one transaction takes in.
+type absorption struct {
+	source    int
+	rows      []store.MergedRow
+	detectors map[string]int32
+	p         store.Position
+	complete  bool
+	shardSize int
+}
+
+// absorb takes rows in, in a transaction.
+func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) error {
+	source, rows := a.source, a.rows
+	ids := make([]int64, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	last, was := int64(0), false
+	err := t.QueryRow(ctx, "SELECT last_id, complete FROM sources WHERE number = $1 FOR UPDATE", source).Scan(&last, &was)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errors.New("there is no such source")
+	}
+	if err != nil {
+		return err
+	}
+	grown := map[int64]*[2]int{} // rows and pending rows that shards get more, by their lo
+	shardOf := map[int64]*[2]int{}
+	err = eachShard(ctx, t, ids, func(lo int64, ids []int64) error {
+		grown[lo] = new([2]int)
+		for _, id := range ids {
+			shardOf[id] = grown[lo]
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m, err := sift(ctx, t, rows, ids)
+	if err != nil {
+		return err
+	}
+	if len(m.fresh) > 0 {
+		if err := store.CheckRows(m.fresh, int64(source)<<store.SourceShift, source); err != nil {
+			return err
+		}
+	}
+	e := effect{source: source, imported: a.complete && !was}
+	e.members(m.fresh)
+	above := len(m.fresh)
+	for i, r := range m.fresh {
+		shard := shardOf[r.ID]
+		if shard == nil {
+			above = i
+			break
+		}
+		if shard[0]++; !r.Bad {
+			shard[1]++
+		}
+		e.changes++
+	}
+	for _, id := range m.done {
+		if shard := shardOf[id]; shard != nil {
+			shard[1]--
+		}
+	}
+	if err := copyRows(ctx, t, m.fresh); err != nil {
+		return err
+	}
+	if _, err := deleteResults(ctx, t, &e, "r.reason IS NOT NULL", m.replaced); err != nil {
+		return err
+	}
+	if err := copyResults(ctx, t, m.results, a.detectors); err != nil {
+		return err
+	}
+	for i := range m.results {
+		e.add(&m.results[i], m.groups[m.results[i].ID])
+	}
+	b := &pgx.Batch{}
+	for lo, n := range grown {
+		if *n != [2]int{} {
+			b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0], n[1])
+		}
+	}
+	if last, err = cutRows(ctx, t, b, m.fresh[above:], last, source, a.shardSize); err != nil {
+		return err
+	}
+	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
+	advance(b, source, a.p, a.complete, len(m.fresh), last)
+	return j.settle(ctx, t, b, part, e)
 }
 
 // merged is what rows from another job mean for this one.

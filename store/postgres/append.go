@@ -80,8 +80,9 @@ func badResult(r *store.NewRow, now time.Time) *store.Result {
 
 // advance moves the import of a source on by so many rows, up to the last one's id.
 func advance(b *pgx.Batch, source int, p store.Position, complete bool, rows int, last int64) {
-	b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7 WHERE number = $1`,
-		source, p.Offset, p.Line, p.Mark, complete, rows, last)
+	b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7,
+		list_rows = $8 WHERE number = $1`,
+		source, p.Offset, p.Line, p.Mark, complete, rows, last, p.Rows)
 }
 
 // copyRows adds rows. It names only the columns that some row has a value for.

@@ -74,12 +74,12 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 
 func sources(ctx context.Context, q querier, where string, args ...any) (out []store.Source, err error) {
 	var s store.Source
-	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Mark,
+	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
 		&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Importer}, func() error {
 		out = append(out, s)
 		s.Position.Mark = nil
 		return nil
-	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.mark, s.rows, coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
+	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.list_rows, s.mark, s.rows, coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
 		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards WHERE NOT finished GROUP BY source) AS h
 		ON h.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp() `+where+` ORDER BY s.number`, args...)
 	return out, err
@@ -124,8 +124,8 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 		// An importer that was stopped within a transaction holds the row locked: it is skipped, as held.
 		err := t.QueryRow(ctx, `UPDATE sources SET importer = $2, generation = nextval('generations'), expires = clock_timestamp() + $3
 			WHERE number = (SELECT number FROM sources WHERE number = $1 AND importer IS NULL FOR UPDATE SKIP LOCKED)
-			RETURNING generation, byte_offset, line, mark`, source, s.number, s.ttl).
-			Scan(&l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Mark)
+			RETURNING generation, byte_offset, line, list_rows, mark`, source, s.number, s.ttl).
+			Scan(&l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark)
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = store.ErrHeld
 		}

@@ -25,30 +25,58 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 		}
 	}
 	return wrap(doing, j.writer.update(ctx, "absorb", func(t tx) error {
-		last := int64(0)
-		if err := t.one("SELECT last_id FROM {sources} WHERE number = ?", []any{source}, &last); err != nil {
-			return err
+		return j.absorb(t, source, rows, p, complete, shardSize)
+	}))
+}
+
+// Fill implements store.Session.
+func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
+	doing := fmt.Sprintf("add missing rows of source %d", l.Source)
+	if s.inPlace {
+		return fmt.Errorf("%s: the rows of this job are the table's", doing)
+	}
+	if shardSize < 1 {
+		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	}
+	return wrap(doing, s.writer.update(ctx, "fill", func(t tx) error {
+		held := 0
+		err := t.one("SELECT count(*) FROM {sources} WHERE number = ? AND importer = ? AND generation = ?",
+			[]any{l.Source, s.number, l.Generation}, &held)
+		if err == nil && held == 0 {
+			err = store.ErrLeaseLost
 		}
-		fresh, results, err := sift(t, rows)
 		if err != nil {
 			return err
 		}
-		if len(fresh) > 0 {
-			if err := checkIDs(fresh, int64(source)<<store.SourceShift, source); err != nil {
-				return err
-			}
-		}
-		if err := insertRows(t, source, fresh); err != nil {
-			return err
-		}
-		if last, err = place(t, fresh, last, source, shardSize); err != nil {
-			return err
-		}
-		if err := j.improve(t, source, results); err != nil {
-			return err
-		}
-		return advance(t, source, p, complete, len(fresh), last)
+		return s.absorb(t, l.Source, store.Merged(rows), p, complete, shardSize)
 	}))
+}
+
+// absorb takes rows in, in a transaction.
+func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+	last := int64(0)
+	if err := t.one("SELECT last_id FROM {sources} WHERE number = ?", []any{source}, &last); err != nil {
+		return err
+	}
+	fresh, results, err := sift(t, rows)
+	if err != nil {
+		return err
+	}
+	if len(fresh) > 0 {
+		if err := checkIDs(fresh, int64(source)<<store.SourceShift, source); err != nil {
+			return err
+		}
+	}
+	if err := insertRows(t, source, fresh); err != nil {
+		return err
+	}
+	if last, err = place(t, fresh, last, source, shardSize); err != nil {
+		return err
+	}
+	if err := j.improve(t, source, results); err != nil {
+		return err
+	}
+	return advance(t, source, p, complete, len(fresh), last)
 }
 
 // sift tells rows that are not in the job, done if they come with a result, and the results that are to enter it.

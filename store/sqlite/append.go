@@ -109,8 +109,8 @@ func advance(t tx, source int, p store.Position, complete bool, rows int, last i
 	if complete && !was {
 		t.imported(source)
 	}
-	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
-		p.Offset, p.Line, p.Mark, complete, rows, last, source)
+	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, list_rows = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
+		p.Offset, p.Line, p.Rows, p.Mark, complete, rows, last, source)
 	return err
 }
 

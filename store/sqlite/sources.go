@@ -106,11 +106,11 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 }
 
 func (j *job) sources(t tx, where string, args ...any) (out []store.Source, err error) {
-	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.mark, s.rows,
+	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.list_rows, s.mark, s.rows,
 		s.rows - coalesce((SELECT sum(rows) FROM {tallies} WHERE source = s.number), 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
 		FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer `+where+` ORDER BY s.number`, args, func(r *sql.Rows) error {
 		var s store.Source
-		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Mark,
+		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
 			&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Importer)
 		out = append(out, s)
 		return err
@@ -138,8 +138,8 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 		}
 		l.Expires = s.trust()
 		err = t.one(`UPDATE {sources} SET importer = ?, generation = ?, expires = ? WHERE number = ? AND importer IS NULL
-			RETURNING offset, line, mark`, []any{s.number, l.Generation, s.expiry(), source},
-			&l.Position.Offset, &l.Position.Line, &l.Position.Mark)
+			RETURNING offset, line, list_rows, mark`, []any{s.number, l.Generation, s.expiry(), source},
+			&l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark)
 		if errors.Is(err, sql.ErrNoRows) {
 			err = store.ErrHeld // what was swept stays swept: the next caller sweeps it again
 		}

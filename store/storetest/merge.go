@@ -11,7 +11,8 @@ import (
 
 // mergeOptions take lists of one name for the same.
 func mergeOptions() store.MergeOptions {
-	return store.MergeOptions{Same: func(a, b store.Source) bool { return a.Name == b.Name }, Own: []string{"node"}, Whole: true, ShardSize: 700}
+	return store.MergeOptions{Same: func(a, b store.Source) bool { return a.Name == b.Name }, ShardSize: 700,
+		SourceName: func(_ store.Job, s store.Source) string { return s.Name }}
 }
 
 // node makes the job that took the rows with id mod n = i of a list, as far as result has one for them.
@@ -26,8 +27,8 @@ func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int6
 			batch = append(batch, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4), Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
 		}
 	}
-	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Mark: []byte{9}}, true, 100))
-	b.ok(b.Set(ctx(t), map[string]string{"node": fmt.Sprint(i), "min-face": "20", store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
+	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount, Mark: []byte{9}}, true, 100))
+	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(), "min-face": "20", store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
 	for {
 		l, err := s.Claim(ctx(t), 1000)
 		if errors.Is(err, store.ErrNoShard) {
@@ -69,7 +70,6 @@ func testMerge(t *testing.T, target Target) {
 	}
 	out := start(t, target)
 	o := mergeOptions()
-	o.Whole = false
 	out.ok(store.Merge(ctx(t), out.Job, []store.Job{nodes[2], nodes[0]}, o))
 	out.verify()
 	c := out.counts()
@@ -84,7 +84,9 @@ func testMerge(t *testing.T, target Target) {
 	out.ok(err)
 	inputs, unfinished := store.UnfinishedMerge(set)
 	out.equal([]any{len(inputs), unfinished}, []any{3, true})
+	out.equal(set[store.MergePartsSetting], "2/3,0/3") // of the merge before
 	delete(set, store.MergeInputsSetting)
+	delete(set, store.MergePartsSetting)
 	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished", "folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
 	out.verify()
 	var taken int64
@@ -108,7 +110,7 @@ func testMerge(t *testing.T, target Target) {
 	out.equal(at, int64(n))
 	src, err := out.Sources(ctx(t))
 	out.ok(err)
-	out.equal([]any{src[0].Position, src[0].Rows, src[0].Complete}, []any{store.Position{Offset: 77 * n, Line: n, Mark: []byte{9}}, int64(n), true})
+	out.equal([]any{src[0].Position, src[0].Rows, src[0].Complete}, []any{store.Position{Offset: 77 * n, Line: n, Rows: n, Mark: []byte{9}}, int64(n), true})
 	out.equal(int64(len(out.work(out.join(out.Job, longTTL), ok))), n-c.Done-each[1].Done) // what is pending can be done here
 }
 

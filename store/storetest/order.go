@@ -254,7 +254,7 @@ func testGroupsMerge(t *testing.T, target Target) {
 				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%10/2)})
 			}
 		}
-		b.ok(s.Append(ctx(t), l, rows, store.Position{Line: 300}, true, 50))
+		b.ok(s.Append(ctx(t), l, rows, store.Position{Line: 300, Rows: 300}, true, 50))
 		for l, err := s.Claim(ctx(t), 1000); err == nil; l, err = s.Claim(ctx(t), 1000) {
 			for _, r := range b.pending(s, l) {
 				if r := result(r.ID); r != nil {
@@ -276,7 +276,7 @@ func testGroupsMerge(t *testing.T, target Target) {
 		return some(ok(id))
 	})
 	out := start(t, target)
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{even}, store.MergeOptions{Same: mergeOptions().Same, Own: mergeOptions().Own, ShardSize: 40}))
+	out.ok(store.Merge(ctx(t), out.Job, []store.Job{even}, mergeOptions()))
 	out.finishedAre(nil) // half of them is missing
 	for range 2 {
 		out.ok(store.Merge(ctx(t), out.Job, []store.Job{even, odd}, mergeOptions()))

@@ -81,6 +81,8 @@ func Run(t *testing.T, target Target) {
 		{"MergeChooses", testMergeChooses},
 		{"MergeRefuses", testMergeRefuses},
 		{"MergeCutOff", testMergeCutOff},
+		{"MergeFill", testMergeFill},
+		{"MergeOverlaps", testMergeOverlaps},
 		{"Leave", testLeave},
 		{"Reopen", testReopen},
 		{"Cancelled", testCancelled},

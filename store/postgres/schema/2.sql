@@ -6,3 +6,8 @@ ALTER TABLE results ADD COLUMN landmarks bytea;
 -- Owners whose unclean end is counted in suspects. Their file may still be there, should the process that found it have
 -- died before removing it.
 CREATE TABLE deaths (owner text PRIMARY KEY);
+
+-- Rows of the list up to the position, those of other nodes too; -1 when nobody counted them.
+ALTER TABLE sources ADD COLUMN list_rows bigint NOT NULL DEFAULT 0;
+UPDATE sources SET list_rows = CASE WHEN EXISTS (SELECT FROM settings WHERE key = 'node' AND value <> '')
+	OR EXISTS (SELECT FROM settings WHERE key = 'merge') AND NOT complete THEN -1 ELSE rows END;

@@ -1,2 +1,9 @@
--- Version 6: landmarks of a row's faces, and then of its candidates, packed (store.PackLandmarks).
+-- Version 6.
+
+-- Landmarks of a row's faces, and then of its candidates, packed (store.PackLandmarks).
 ALTER TABLE {results} ADD COLUMN landmarks BLOB;
+
+-- Rows of the list up to the position, those of other nodes too; -1 when nobody counted them.
+ALTER TABLE {sources} ADD COLUMN list_rows INTEGER NOT NULL DEFAULT 0;
+UPDATE {sources} SET list_rows = iif(EXISTS (SELECT 1 FROM {settings} WHERE key = 'node' AND value <> '')
+	OR EXISTS (SELECT 1 FROM {settings} WHERE key = 'merge') AND complete = 0, -1, rows);

@@ -1,0 +1,72 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"facescan/pipeline"
+	"facescan/store"
+)
+
+// statusOfParts prints how far several parts of a list are, and how many rows are left over all of them.
+func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []string) error {
+	if o.watch || o.by != "" {
+		return usagef("--watch and --by take one job; name it alone")
+	}
+	var jobs []store.Job
+	for _, arg := range args {
+		job, err := readJob(ctx, arg)
+		if err != nil {
+			return err
+		}
+		defer job.Close()
+		if err := tellMerge(ctx, g, job); err != nil {
+			return err
+		}
+		jobs = append(jobs, job)
+	}
+	sum, err := store.SumParts(ctx, jobs, pipeline.MayBeSameList)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		parts := []map[string]any{}
+		for _, p := range sum.Each {
+			parts = append(parts, map[string]any{"job": p.Job.Path(), "node": p.Nodes.String(), "total": p.Counts.Total,
+				"done": p.Counts.Done, "pending": p.Counts.Pending})
+		}
+		b, err := json.Marshal(struct {
+			Total any              `json:"total"`
+			Done  int64            `json:"done"`
+			Left  any              `json:"left"`
+			Parts []map[string]any `json:"parts"`
+		}{orNull(sum.Rows, sum.Known), sum.Done, orNull(sum.Rows-sum.Done, sum.Known), parts})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(g.out, "%s\n", b)
+		return nil
+	}
+	for _, p := range sum.Each {
+		g.print("part     %12d   rows of %s, %d done, %d pending", p.Counts.Total, p.Job.Path(), p.Counts.Done, p.Counts.Pending)
+	}
+	if !sum.Known {
+		g.print("done     %12d", sum.Done)
+		g.tell("facescan: how many rows the list has is not known, as its parts were made by an earlier release: " +
+			"merge them to see whether rows are missing")
+		return nil
+	}
+	g.print("rows     %12d   of the list%s", sum.Rows, map[bool]string{true: ", so far: it is still being read"}[sum.Reading])
+	g.print("done     %12d   %s", sum.Done, percent(sum.Done, sum.Rows))
+	g.print("left     %12d   in parts that are not done, or not named", sum.Rows-sum.Done)
+	return nil
+}
+
+// orNull is a number for JSON; null when it is not known.
+func orNull(n int64, known bool) any {
+	if !known {
+		return nil
+	}
+	return n
+}

@@ -1,0 +1,159 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"facescan/pipeline/source"
+	"facescan/store"
+)
+
+// A merge of jobs that were not all parts of their list lacks rows. Its position in the list is nevertheless where the parts
+// stopped. So the import of the list first goes through it again, from the start to that position, and adds the rows that
+// are not there. Cut off, it begins again: rows that it added already are then found there.
+
+// fill adds the rows that a merged job lacks of a source. For any other job it does nothing.
+func (im *Importer) fill(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source, lease store.SourceLease) (store.SourceLease, error) {
+	if missing, known := store.Missing(settings, s); known && missing == 0 {
+		return lease, nil
+	}
+	parts, err := store.Parts(settings, s)
+	if err != nil {
+		return lease, err
+	}
+	// The rows have to be those that the parts had, whatever columns are named now; and the list has to be the same.
+	if spec, err = asImported(spec, s); err != nil {
+		return lease, err
+	}
+	if spec.IsPipe() {
+		return lease, fmt.Errorf("rows of %s are missing, and a pipe cannot be read twice: save the list to a file, "+
+			"and name that with --db %s", s.Name, im.Job.Path())
+	}
+	end := lease.Position
+	whole, err := source.Open(ctx, spec, listPosition(end))
+	if err != nil {
+		return lease, err
+	}
+	whole.Close()
+	start, err := source.Start(listPosition(end))
+	if err != nil {
+		return lease, err
+	}
+	list := prefix{spec: spec, end: end.Line, at: start, chunk: make([]source.Row, readRows)}
+	if list.list, err = source.Open(ctx, spec, start); err != nil {
+		return lease, err
+	}
+	defer func() { list.list.Close() }()
+
+	offset := int64(s.Number) << store.SourceShift
+	var batch []store.NewRow
+	var bytes int64
+	renewed := time.Now()
+	for {
+		rows, err := list.next(ctx)
+		over := errors.Is(err, io.EOF)
+		switch {
+		case err != nil && !over:
+			return lease, fmt.Errorf("read %s: %w", spec.Path, err)
+		case ctx.Err() != nil:
+			return lease, nil // what was not added is found missing later
+		}
+		for _, row := range rows {
+			if !parts.Takes(offset + row.ID) {
+				batch = append(batch, newRow(offset, row))
+				bytes += int64(len(row.URL))
+			}
+		}
+		if !over && len(batch) < importBatch && bytes < importBytes && time.Since(renewed) < im.LeaseTTL/3 {
+			continue
+		}
+		if over {
+			end.Rows = list.rows
+		}
+		renewed = time.Now()
+		if lease, err = im.Session.RenewSource(ctx, lease); err != nil {
+			return lease, err
+		}
+		if err := im.Session.Fill(ctx, lease, batch, end, over, im.ShardSize); err != nil {
+			return lease, fmt.Errorf("import what is missing of %s: %w", spec.Path, err)
+		}
+		if im.Imported != nil {
+			im.Imported(s.Name, int64(len(batch)), list.list.Progress())
+		}
+		if batch, bytes = batch[:0], 0; over {
+			lease.Position = end
+			return lease, nil
+		}
+	}
+}
+
+// prefix reads a list from its start up to some line, or record, of it.
+type prefix struct {
+	spec  source.Spec
+	end   int64
+	list  source.Reader
+	at    source.Position // of list
+	chunk []source.Row
+	rows  int64 // read so far
+}
+
+// next returns more rows, or io.EOF at the end. How many lines the next row takes is known only when it is read: rows that were
+// read beyond the end are read again, one by one.
+func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
+	if p.at.Line >= p.end {
+		return nil, io.EOF
+	}
+	n, err := p.list.Next(p.chunk)
+	if err != nil {
+		return nil, err
+	}
+	at := p.list.Position()
+	switch {
+	case at.Line <= p.end:
+		p.at, p.rows = at, p.rows+int64(n)
+		return p.chunk[:n], nil
+	case len(p.chunk) == 1:
+		return nil, io.EOF
+	}
+	p.list.Close()
+	if p.list, err = source.Open(ctx, p.spec, p.at); err != nil {
+		return nil, err
+	}
+	p.chunk = p.chunk[:1]
+	return p.next(ctx)
+}
+
+// mergedName is what a list is called in a merge. Parts may have lain elsewhere when they were made, and so may the list: it is
+// known by its contents then, since under another name its rows would come in a second time.
+func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name string) (string, error) {
+	sources, err := im.Job.Sources(ctx)
+	if err != nil || slices.ContainsFunc(sources, func(s store.Source) bool { return s.Name == name }) {
+		return name, err
+	}
+	for _, s := range sources {
+		as, err := asImported(spec, s)
+		if err != nil || s.Format != spec.Format || as.IsPipe() {
+			continue
+		}
+		if list, err := source.Open(ctx, as, listPosition(s.Position)); err == nil {
+			list.Close()
+			return s.Name, nil
+		}
+	}
+	return name, nil
+}
+
+// asImported is a list with the columns that a source was imported with.
+func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
+	path := spec.Path
+	if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
+		return spec, fmt.Errorf("the options of source %s: %w", s.Name, err)
+	}
+	spec.Path = path
+	return spec, nil
+}

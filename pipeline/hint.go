@@ -1,0 +1,69 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"unicode"
+
+	"facescan/pipeline/source"
+	"facescan/store"
+)
+
+// ImportCommand is the command that imports what a job lacks of its lists, and processes it. Without an incomplete list it is the
+// one that processes the job.
+func ImportCommand(ctx context.Context, job store.Job) (string, error) {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return "", err
+	}
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return "", err
+	}
+	words := []string{"facescan", "run"}
+	var spec source.Spec
+	lists := 0
+	for _, s := range sources {
+		if s.Complete || s.Format == store.TableFormat {
+			continue
+		}
+		words = append(words, SourcePath(job.Path(), s.Name))
+		if lists++; lists == 1 {
+			_ = json.Unmarshal([]byte(s.Options), &spec) // else without columns
+		}
+	}
+	if lists == 0 {
+		return ShellCommand(append(words, job.Path())...), nil
+	}
+	for _, flag := range []struct{ name, value string }{
+		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
+		{"--keep-columns", strings.Join(spec.KeepColumns, ",")}, {"--table", spec.Table},
+		{"--node", settings[store.NodeSetting]}, {"--db", job.Path()},
+	} {
+		if flag.value != "" {
+			words = append(words, flag.name, flag.value)
+		}
+	}
+	return ShellCommand(words...), nil
+}
+
+// ShellCommand is a command line for a shell, each word quoted where it has to be.
+func ShellCommand(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = ShellQuote(w)
+	}
+	return strings.Join(quoted, " ")
+}
+
+// ShellQuote makes one word of a shell's of any text.
+func ShellQuote(s string) string {
+	plain := func(r rune) bool {
+		return r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:@%+=,", r))
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
