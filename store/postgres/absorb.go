@@ -35,6 +35,7 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 	if err != nil {
 		return j.wrap(doing, err)
 	}
+	defer j.openings.Add(1)
 	return j.wrap(doing, j.update(ctx, func(t pgx.Tx) error {
 		return j.absorb(ctx, t, part, absorption{source, rows, detectors, p, complete, shardSize})
 	}))

@@ -30,8 +30,8 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	if err != nil {
 		return s.wrap(doing, err)
 	}
-	tries := 0
-	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
+	tries, begins := 0, false
+	err = s.update(ctx, func(t pgx.Tx) error {
 		tries++
 		var last int64
 		var at store.Position
@@ -57,6 +57,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if err := copyResults(ctx, t, bad, nil); err != nil {
 			return err
 		}
+		begins = last == int64(l.Source)<<store.SourceShift
 		e := effect{source: l.Source, imported: complete && !was}
 		e.members(rows)
 		for i, r := range rows {
@@ -70,7 +71,11 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		}
 		advance(b, l.Source, p, complete, len(rows), last)
 		return s.settle(ctx, t, b, part, e)
-	}))
+	})
+	if begins {
+		s.openings.Add(1) // later rows are found in time
+	}
+	return s.wrap(doing, err)
 }
 
 // badResult is how a broken record ends.

@@ -1,32 +1,28 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"facescan/store"
+	"facescan/store/fair"
 )
 
 // Claiming. A claim picks a source, takes a shard of it that is free and has pending rows, and makes it fit: what is
 // above the wanted number of rows is cut off and stays free, and sparse free neighbours are joined to it. What others
 // have locked is skipped, never waited for.
 //
-// Sources share by weight, 2 to the power of their priority, in rows (start-time fair queueing): each claim moves its
-// source's start on by rows/weight, the source with the lowest start is next, and one that had no work meanwhile begins
-// at the round, where the others are. Every session keeps its own round, in memory: so all of them together are fair,
-// and no row of the database is written by all.
+// Sources share by weight, 2 to the power of their priority, in rows: see package fair. How many sources there are does not
+// matter to a claim, but to a survey, which finds out where their free shards begin. Surveys take a small part of the
+// time, however long one takes.
 //
-// A session looks for a shard above the last one it claimed of the source (the cursor), and begins again at the start
-// when there is none: below lie the index entries of shards that were claimed before, which stay as long as any old
-// transaction may see them.
+// Between surveys a session looks for a shard above the last one it claimed of the source (the cursor): below lie the
+// index entries of shards that were claimed before, which stay as long as any old transaction may see them. What was put
+// back there meanwhile, by whatever process, the next survey finds.
 //
 // At the end of a job a claim takes a fraction of what is free a living owner, so that all of them end together.
 
@@ -37,44 +33,11 @@ const (
 	doneSpan  = 50000  // rows up to which finished shards are joined
 	ahead     = 256    // free shards of a source above which its end is far
 	far       = 1 << 40
-	wrapEvery = time.Second
+	tries     = 16 // sources that one query looks for a shard in
 )
-
-// round is a session's place in each source, and among the sources.
-type round struct {
-	at      float64
-	starts  map[int]float64
-	cursors map[int]int64
-	wrapped map[int]time.Time // when the cursor last went back to the start
-}
-
-func newRound() round {
-	return round{starts: map[int]float64{}, cursors: map[int]int64{}, wrapped: map[int]time.Time{}}
-}
-
-// lower lets a shard be found again that was claimed before.
-func (r *round) lower(source int, lo int64) {
-	r.cursors[source] = min(r.cursors[source], lo-1)
-}
-
-// start of a source in the round.
-func (r *round) start(source int) float64 { return max(r.at, r.starts[source]) }
-
-// took moves the round on after a claim.
-func (r *round) took(source, priority int, c shard) {
-	r.at = r.start(source)
-	r.starts[source] = r.at + math.Ldexp(float64(c.pending), -priority)
-	r.cursors[source] = c.lo
-}
 
 // shard is a row of the table.
 type shard struct{ lo, hi, rows, pending int64 }
-
-// candidate is a source with free shards above the cursor.
-type candidate struct {
-	number, priority int
-	left             int64 // pending rows in the next free shards
-}
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
@@ -87,20 +50,30 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 	if err := s.lookLocked(ctx); err != nil {
 		return l, s.wrap("claim", err)
 	}
-	open, owners, err := s.candidates(ctx)
-	if err != nil {
-		return l, s.wrap("claim", err)
+	surveyed := s.round.Due(s.openings.Load())
+	if surveyed {
+		if err := s.survey(ctx); err != nil {
+			return l, s.wrap("claim", err)
+		}
 	}
-	left := int64(0)
-	for _, c := range open {
-		left += c.left
-	}
-	want := min(int64(maxRows), max(minSlice, left/(2*max(owners, 1))))
-	for _, source := range open {
+	for {
+		next := s.round.Next(tries)
+		if len(next) == 0 {
+			if surveyed {
+				return l, store.ErrNoShard
+			}
+			if err := s.survey(ctx); err != nil {
+				return l, s.wrap("claim", err)
+			}
+			surveyed = true
+			continue
+		}
+		want := s.round.Want(int64(maxRows), minSlice)
 		var c shard
+		var at, priority int
 		err := s.update(ctx, func(t pgx.Tx) (err error) {
 			l.Expires = s.trust()
-			c, l.Generation, err = s.take(ctx, t, source.number, want)
+			c, at, priority, l.Generation, err = s.take(ctx, t, next, want)
 			return err
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -109,82 +82,72 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 		if err != nil {
 			return l, s.wrap("claim", err)
 		}
-		s.round.took(source.number, source.priority, c)
-		l.Shard, l.Source, l.Lo, l.Hi, l.Pending = c.lo, source.number, c.lo, c.hi, c.pending
+		l.Shard, l.Source, l.Lo, l.Hi, l.Pending = c.lo, next[at].Source, c.lo, c.hi, c.pending
+		s.round.Took(next[at], priority, c.pending, c.lo)
+		s.round.Return(next[at+1:]...)
 		return l, nil
 	}
-	return l, store.ErrNoShard
 }
 
-// candidates lists the sources that have free shards, the next in the round first, and counts the owners.
-func (s *session) candidates(ctx context.Context) (open []candidate, owners int64, err error) {
-	for looking := true; looking; {
-		var all []candidate
-		sources := slices.Sorted(maps.Keys(s.round.cursors))
-		cursors := make([]int64, len(sources))
-		for i, n := range sources {
-			cursors[i] = s.round.cursors[n]
-		}
-		err := s.again(ctx, func() error {
-			all = nil
-			var c candidate
-			return each(ctx, s.pool, []any{&c.number, &c.priority, &c.left, &owners}, func() error { all = append(all, c); return nil },
-				`SELECT s.number, s.priority, (SELECT CASE count(*) WHEN $3::int THEN $4 ELSE coalesce(sum(pending), 0)::bigint END FROM (
-					SELECT h.pending FROM shards AS h WHERE h.source = s.number AND h.owner IS NULL AND NOT h.finished AND h.lo > coalesce(c.lo, -1)
-					ORDER BY h.lo LIMIT $3) AS next),
-				(SELECT count(*) FROM owners)
-				FROM sources AS s LEFT JOIN unnest($1::int[], $2::bigint[]) AS c (number, lo) ON c.number = s.number WHERE NOT s.paused`,
-				sources, cursors, ahead, far)
-		})
-		if err != nil {
-			return nil, 0, err
-		}
-		open = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return c.left == 0 })
-		looking = s.round.wrap(all, len(open) == 0)
-	}
-	slices.SortFunc(open, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(s.round.start(a.number), s.round.start(b.number)), a.number-b.number)
+// survey finds out which sources have free shards, and where they begin, and counts the owners.
+func (s *session) survey(ctx context.Context) error {
+	found := fair.Survey{News: s.openings.Load()}
+	begin := time.Now()
+	err := s.again(ctx, func() error {
+		found.Open, found.Left = nil, 0
+		var t fair.Turn
+		return each(ctx, s.pool, []any{&t.Source, &t.Cursor, &t.Left, &found.Owners}, func() error {
+			one := t
+			found.Open = append(found.Open, &one)
+			found.Left += t.Left
+			return nil
+		}, `SELECT s.number, h.lo - 1, h.rows, (SELECT count(*) FROM owners) FROM sources AS s CROSS JOIN LATERAL (
+				SELECT min(lo) AS lo, CASE count(*) WHEN $1::int THEN $2 ELSE sum(pending)::bigint END AS rows FROM (
+					SELECT lo, pending FROM shards WHERE source = s.number AND owner IS NULL AND NOT finished
+					ORDER BY lo LIMIT $1) AS next) AS h
+			WHERE NOT s.paused AND h.lo IS NOT NULL
+				AND (SELECT EXISTS (SELECT FROM shards WHERE owner IS NULL AND NOT finished))`, ahead, far)
 	})
-	return open, owners, nil
-}
-
-// wrap sends the cursors of sources that have nothing above them back to the start: now and then, or in any case when
-// no source has. It tells whether it did.
-func (r *round) wrap(all []candidate, anyway bool) (did bool) {
-	for _, c := range all {
-		if c.left == 0 && r.cursors[c.number] > 0 && (anyway || time.Since(r.wrapped[c.number]) > wrapEvery) {
-			delete(r.cursors, c.number)
-			r.wrapped[c.number], did = time.Now(), true
-		}
+	if err == nil {
+		found.Took = time.Since(begin)
+		s.round.Begin(found)
 	}
-	return did
+	return err
 }
 
-// take leases a shard of a source, made to fit; pgx.ErrNoRows if there is none that nobody holds.
-func (s *session) take(ctx context.Context, t pgx.Tx, source int, want int64) (c shard, generation int64, err error) {
-	err = t.QueryRow(ctx, `SELECT lo, hi, rows, pending FROM shards WHERE source = $1 AND owner IS NULL AND NOT finished AND lo > $2
-		ORDER BY lo LIMIT 1 FOR UPDATE SKIP LOCKED`, source, s.round.cursors[source]).Scan(&c.lo, &c.hi, &c.rows, &c.pending)
+// take leases a shard of the first of some sources that has one which nobody holds, made to fit, and says which source
+// that is; pgx.ErrNoRows if there is none.
+func (s *session) take(ctx context.Context, t pgx.Tx, next []*fair.Turn, want int64) (c shard, at, priority int, generation int64, err error) {
+	numbers, cursors := make([]int, len(next)), make([]int64, len(next))
+	for i, n := range next {
+		numbers[i], cursors[i] = n.Source, n.Cursor
+	}
+	// The first one is found before the next is looked for, so that no more than one is locked.
+	err = t.QueryRow(ctx, `SELECT c.at - 1, (SELECT priority FROM sources WHERE number = c.number), h.lo, h.hi, h.rows, h.pending
+		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS c (number, lo, at) CROSS JOIN LATERAL (
+			SELECT lo, hi, rows, pending FROM shards WHERE source = c.number AND owner IS NULL AND NOT finished AND lo > c.lo
+			AND NOT (SELECT paused FROM sources WHERE number = c.number) ORDER BY lo LIMIT 1 FOR UPDATE SKIP LOCKED) AS h
+		LIMIT 1`, numbers, cursors).Scan(&at, &priority, &c.lo, &c.hi, &c.rows, &c.pending)
 	if err != nil {
-		return c, 0, err
+		return c, 0, 0, 0, err
 	}
 	b := &pgx.Batch{}
 	if c.pending < want {
-		if c, err = join(ctx, t, b, c, source, want); err != nil {
-			return c, 0, err
-		}
+		c, err = join(ctx, t, b, c, numbers[at], want)
 	}
-	if c.pending > want {
-		if c, err = cut(ctx, t, b, c, source, want); err != nil {
-			return c, 0, err
-		}
+	if c.pending > want && err == nil {
+		c, err = cut(ctx, t, b, c, numbers[at], want)
+	}
+	if err != nil {
+		return c, 0, 0, 0, err
 	}
 	if err := s.touch(ctx, t); err != nil {
-		return c, 0, err
+		return c, 0, 0, 0, err
 	}
 	b.Queue(`UPDATE shards SET hi = $2, rows = $3, pending = $4, owner = $5, generation = nextval('generations'),
 		expires = clock_timestamp() + $6 WHERE lo = $1 RETURNING generation`, c.lo, c.hi, c.rows, c.pending, s.number, s.ttl).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&generation) })
-	return c, generation, t.SendBatch(ctx, b).Close()
+	return c, at, priority, generation, t.SendBatch(ctx, b).Close()
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
@@ -281,40 +244,35 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 // many, however small they were claimed.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 	los, generations := split(ls)
-	type freed struct {
-		shard
-		source   int
-		finished bool
-	}
-	var all []freed
+	open := false
 	err := s.update(ctx, func(t pgx.Tx) error {
-		all = nil
-		var f freed
-		err := each(ctx, t, []any{&f.lo, &f.hi, &f.source, &f.finished}, func() error { all = append(all, f); return nil },
-			`UPDATE shards AS h SET owner = NULL, expires = NULL FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
-			WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo, h.hi, h.source, h.finished`, los, generations, s.number)
-		for _, f := range all {
-			if f.finished && err == nil {
-				err = joinFinished(ctx, t, f.shard, f.source)
+		var finished []shard
+		var c shard
+		var done bool
+		err := each(ctx, t, []any{&c.lo, &c.hi, &done}, func() error {
+			if done {
+				finished = append(finished, c)
+			}
+			open = open || !done
+			return nil
+		}, `UPDATE shards AS h SET owner = NULL, expires = NULL FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
+			WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo, h.hi, h.finished`,
+			los, generations, s.number)
+		for _, c := range finished {
+			if err == nil {
+				err = joinFinished(ctx, t, c)
 			}
 		}
 		return err
 	})
-	if err != nil {
-		return s.wrap("release leases", err)
+	if open {
+		s.openings.Add(1)
 	}
-	s.claiming.Lock()
-	defer s.claiming.Unlock()
-	for _, f := range all {
-		if !f.finished {
-			s.round.lower(f.source, f.lo)
-		}
-	}
-	return nil
+	return s.wrap("release leases", err)
 }
 
 // joinFinished joins a free and finished shard to the ones below and above it that are too.
-func joinFinished(ctx context.Context, t pgx.Tx, c shard, source int) error {
+func joinFinished(ctx context.Context, t pgx.Tx, c shard) error {
 	var run []shard // without gaps, and not too long
 	rows, ours := int64(0), false
 	var n shard
@@ -328,7 +286,7 @@ func joinFinished(ctx context.Context, t pgx.Tx, c shard, source int) error {
 		run, rows, ours = append(run, n), rows+n.rows, ours || n.lo == c.lo
 		return nil
 	}, `SELECT lo, hi, rows FROM shards WHERE lo IN ((SELECT max(lo) FROM shards WHERE lo < $1), $1, $2::bigint + 1) AND source = $3
-		AND owner IS NULL AND finished ORDER BY lo FOR UPDATE SKIP LOCKED`, c.lo, c.hi, source)
+		AND owner IS NULL AND finished ORDER BY lo FOR UPDATE SKIP LOCKED`, c.lo, c.hi, c.lo>>store.SourceShift)
 	if err != nil || len(run) < 2 || !ours {
 		return err
 	}

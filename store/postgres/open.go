@@ -21,7 +21,7 @@
 // under this owner and generation.
 //
 // Old versions of rows stay while any transaction on the server is older than they are, and index scans wade through
-// them. So a claim begins above the last one (see claim.go), and finished shards are joined (Release).
+// them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of the time, and finished shards are joined (Release).
 //
 // # What breaks
 //
@@ -43,6 +43,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -63,6 +64,8 @@ type job struct {
 	place    place
 	id       string        // the same for all who work on the job
 	patience time.Duration // how long a lost connection is tried again
+
+	openings atomic.Int64 // how often this process may have given a source free shards, or changed it
 
 	mu        sync.Mutex
 	detectors map[string]int32 // by fingerprint: their numbers, as far as they are known here

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"facescan/store"
+	"facescan/store/fair"
 	"facescan/store/slots"
 )
 
@@ -38,7 +39,7 @@ type session struct {
 	left     bool
 	looked   time.Time // when to look again
 	touched  time.Time // when we showed last that we live
-	round    round
+	round    fair.Round
 }
 
 var _ store.Session = (*session)(nil)
@@ -53,7 +54,7 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	}
 	// What is stopped within a transaction hides its shard from all others: the server ends it.
 	idle := min(max(ttl/3, 200*time.Millisecond), idleInside)
-	s := &session{job: j, owner: who, ttl: ttl, round: newRound(),
+	s := &session{job: j, owner: who, ttl: ttl,
 		begin: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idle.Milliseconds())}
 	err := j.again(ctx, func() error {
 		return j.pool.QueryRow(ctx, "SELECT nextval('owner_numbers')").Scan(&s.number)
@@ -144,24 +145,15 @@ func (s *session) lookLocked(ctx context.Context) error {
 // sweep frees what is leased longer than it was to be, and forgets owners who did not show for that long. What is
 // locked is skipped: somebody is at it, or the server will end it.
 func (s *session) sweep(ctx context.Context) error {
-	freed := map[int]int64{} // lowest shard of each source
 	n := int64(0)
 	err := s.update(ctx, func(t pgx.Tx) error {
 		n = 0
-		var source int
-		var lo int64
 		b := &pgx.Batch{}
 		b.Queue(`UPDATE shards SET owner = NULL, expires = NULL WHERE lo IN (SELECT lo FROM shards
-			WHERE owner IS NOT NULL AND expires < clock_timestamp() FOR UPDATE SKIP LOCKED) RETURNING source, lo`).
-			Query(func(rows pgx.Rows) error {
-				_, err := pgx.ForEachRow(rows, []any{&source, &lo}, func() error {
-					n++
-					if low, known := freed[source]; !known || lo < low {
-						freed[source] = lo
-					}
-					return nil
-				})
-				return err
+			WHERE owner IS NOT NULL AND expires < clock_timestamp() FOR UPDATE SKIP LOCKED)`).
+			Exec(func(tag pgconn.CommandTag) error {
+				n = tag.RowsAffected()
+				return nil
 			})
 		b.Queue(`UPDATE sources SET importer = NULL, expires = NULL WHERE number IN (SELECT number FROM sources
 			WHERE importer IS NOT NULL AND expires < clock_timestamp() FOR UPDATE SKIP LOCKED)`)
@@ -173,9 +165,9 @@ func (s *session) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.takeovers.Add(n)
-	for source, lo := range freed {
-		s.round.lower(source, lo)
+	if n > 0 {
+		s.takeovers.Add(n)
+		s.openings.Add(1)
 	}
 	return nil
 }
@@ -254,6 +246,7 @@ func (s *session) Leave(ctx context.Context) error {
 		b.Queue("DELETE FROM owners WHERE number = $1", s.number)
 		return t.SendBatch(ctx, b).Close()
 	})
+	s.openings.Add(1)
 	if s.file != nil {
 		err = errors.Join(err, os.Remove(s.file.Name()), s.file.Close())
 	}

@@ -39,6 +39,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 			if err != nil {
 				return reopened, j.wrap("retry", err)
 			}
+			j.openings.Add(1)
 			ids, reopened = rest, reopened+int64(n)
 		}
 	}

@@ -46,15 +46,17 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 		if _, err := t.Exec(ctx, lockAlone, j.lock("sources")); err != nil {
 			return err
 		}
-		have, err := sources(ctx, t, "WHERE s.name = $1", s.Name)
-		if err == nil && len(have) == 0 {
-			_, err = t.Exec(ctx, `INSERT INTO sources (number, name, format, options, priority, last_id)
-				SELECT n, $1, $2, $3, $4, n::bigint << $5 FROM (SELECT coalesce(max(number) + 1, 0) FROM sources) AS next (n)`,
-				s.Name, s.Format, s.Options, s.Priority, store.SourceShift)
-			if err == nil {
-				have, err = sources(ctx, t, "WHERE s.name = $1", s.Name)
-			}
+		var number int
+		err := t.QueryRow(ctx, "SELECT number FROM sources WHERE name = $1", s.Name).Scan(&number)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = t.QueryRow(ctx, `INSERT INTO sources (number, name, format, options, priority, last_id)
+				SELECT n, $1, $2, $3, $4, n::bigint << $5 FROM (SELECT coalesce(max(number) + 1, 0) FROM sources) AS next (n)
+				RETURNING number`, s.Name, s.Format, s.Options, s.Priority, store.SourceShift).Scan(&number)
 		}
+		if err != nil {
+			return err
+		}
+		have, err := sources(ctx, t, number, number)
 		if err == nil {
 			out = have[0]
 		}
@@ -66,22 +68,29 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 // Sources implements store.Job.
 func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 	err = j.again(ctx, func() (err error) {
-		out, err = sources(ctx, j.pool, "")
+		out, err = sources(ctx, j.pool, 0, lastSource)
 		return err
 	})
 	return out, j.wrap("read sources", err)
 }
 
-func sources(ctx context.Context, q querier, where string, args ...any) (out []store.Source, err error) {
+// lastSource is the last number that a source can have: ids are below 2^62.
+const lastSource = 1<<(62-store.SourceShift) - 1
+
+// sources reads those whose numbers are between two.
+func sources(ctx context.Context, q querier, first, last int) (out []store.Source, err error) {
 	var s store.Source
 	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
 		&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Importer}, func() error {
 		out = append(out, s)
 		s.Position.Mark = nil
 		return nil
-	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.list_rows, s.mark, s.rows, coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
-		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards WHERE NOT finished GROUP BY source) AS h
-		ON h.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp() `+where+` ORDER BY s.number`, args...)
+	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.list_rows, s.mark, s.rows,
+			coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
+		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards
+			WHERE NOT finished AND lo >= $1::bigint << $3 AND lo < ($2::bigint + 1) << $3 GROUP BY source) AS h
+		ON h.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp()
+		WHERE s.number BETWEEN $1 AND $2 ORDER BY s.number`, first, last, store.SourceShift)
 	return out, err
 }
 
@@ -100,6 +109,7 @@ func (j *job) Prioritize(ctx context.Context, source, priority int) error {
 
 // change sets a value of one source.
 func (j *job) change(ctx context.Context, source int, text string, value any) error {
+	defer j.openings.Add(1)
 	return j.wrap(fmt.Sprintf("change source %d", source), j.update(ctx, func(t pgx.Tx) error {
 		tag, err := t.Exec(ctx, text, value, source)
 		if err == nil && tag.RowsAffected() == 0 {

@@ -6,16 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"facescan/store"
+	"facescan/store/fair"
 )
 
 // Claiming. A claim picks a source, takes its first shard that is free and has pending rows, and makes it fit: what
 // is above the wanted number of rows is cut off and stays free, and sparse free neighbours are joined to it.
 //
-// Sources share by weight, 2 to the power of their priority, in rows (start-time fair queueing): each claim moves its
-// source's start on by rows/weight, the source with the lowest start is next, and one that had no work meanwhile begins
-// at the round, where the others are. So none starves, and a source that is new comes next.
+// Sources share by weight, 2 to the power of their priority, in rows: see package fair.
 //
 // At the end of a job a claim takes a fraction of what is left a living owner, so that all of them end together.
 
@@ -34,19 +34,36 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 	if maxRows < 1 {
 		return l, fmt.Errorf("claim: at most %d rows", maxRows)
 	}
+	s.claiming.Lock()
+	defer s.claiming.Unlock()
 	dead, err := s.corpses(ctx)
 	if err != nil {
 		return l, wrap("claim", err)
 	}
+	s.claims++
+	surveyed := false
 	if len(dead) == 0 { // ask first, so that those who wait for work do not write
-		if some, err := s.anything(ctx); err != nil {
+		expired := false
+		err := s.view(ctx, func(t tx) (err error) {
+			if s.round.Due(s.claims) {
+				if err := s.survey(t); err != nil {
+					return err
+				}
+				surveyed = true
+			}
+			return t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NOT NULL AND expires < ?)", []any{leaseClock()}, &expired)
+		})
+		if err != nil {
 			return l, wrap("claim", err)
-		} else if !some {
+		}
+		if !expired && s.round.Empty() {
 			return l, store.ErrNoShard
 		}
 	}
 	var freed int64
-	none := false
+	var c shard
+	var turn *fair.Turn
+	var priority int
 	err = s.writer.update(ctx, "claim", func(t tx) (err error) {
 		if err = s.present(t); err != nil {
 			return err
@@ -54,12 +71,19 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 		if freed, err = s.sweep(t, dead); err != nil {
 			return err
 		}
-		var c shard
-		source := 0
-		for empty := true; empty && err == nil; empty = c.pending == 0 {
-			c, source, err = s.pick(t, int64(maxRows))
+		if freed > 0 || !surveyed && s.round.Empty() {
+			if err := s.survey(t); err != nil {
+				return err
+			}
+			surveyed = true
 		}
-		if none = errors.Is(err, sql.ErrNoRows); none {
+		if c, turn, priority, err = s.pick(t, int64(maxRows)); errors.Is(err, sql.ErrNoRows) && !surveyed {
+			if err = s.survey(t); err == nil {
+				c, turn, priority, err = s.pick(t, int64(maxRows))
+			}
+		}
+		if errors.Is(err, sql.ErrNoRows) {
+			turn = nil
 			return nil // what was swept is to stay swept
 		}
 		if err != nil {
@@ -68,7 +92,7 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 		if l.Generation, err = s.generation(t); err != nil {
 			return err
 		}
-		l.Shard, l.Source, l.Lo, l.Hi, l.Pending, l.Expires = c.lo, source, c.lo, c.hi, c.pending, s.trust()
+		l.Shard, l.Source, l.Lo, l.Hi, l.Pending, l.Expires = c.lo, turn.Source, c.lo, c.hi, c.pending, s.trust()
 		_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ?, owner = ?, generation = ?, expires = ? WHERE lo = ?",
 			c.hi, c.rows, c.pending, c.already, s.number, l.Generation, s.expiry(), c.lo)
 		return err
@@ -78,61 +102,68 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 	}
 	s.takeovers.Add(freed)
 	s.bury(dead)
-	if none {
+	if turn == nil {
 		return l, store.ErrNoShard
 	}
+	s.round.Took(turn, priority, c.pending, 0)
 	return l, nil
 }
 
-// anything tells whether a claim could find a shard or expired lease.
-func (j *job) anything(ctx context.Context) (some bool, err error) {
-	err = j.view(ctx, func(t tx) error {
-		return t.one(`SELECT EXISTS (SELECT 1 FROM {sources} AS s WHERE s.paused = 0 AND EXISTS (
-				SELECT 1 FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0))
-			OR EXISTS (SELECT 1 FROM {shards} WHERE owner IS NOT NULL AND expires < ?)`, []any{leaseClock()}, &some)
-	})
-	return some, err
+// survey finds out which sources have free shards, how many rows are left in the job, and how many owners.
+func (s *session) survey(t tx) error {
+	found := fair.Survey{News: s.claims}
+	begin := time.Now()
+	some := false
+	err := t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NULL AND pending > 0)", nil, &some)
+	if err == nil && some { // else there is no need to ask for each source
+		err = t.each(`SELECT s.number FROM {sources} AS s WHERE s.paused = 0
+			AND EXISTS (SELECT 1 FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0)`, nil, func(r *sql.Rows) error {
+			turn := fair.Turn{Left: math.MaxInt64}
+			err := r.Scan(&turn.Source)
+			found.Open = append(found.Open, &turn)
+			return err
+		})
+	}
+	if err == nil {
+		err = t.one(`SELECT (SELECT coalesce(sum(rows), 0) FROM {sources}) - (SELECT coalesce(sum(rows), 0) FROM {tallies}),
+			(SELECT count(*) FROM {owners})`, nil, &found.Left, &found.Owners)
+	}
+	if err == nil {
+		found.Took = time.Since(begin)
+		s.round.Begin(found)
+	}
+	return err
 }
 
-// pick chooses source and shard and makes the shard fit; sql.ErrNoRows if there is none. The caller leases
-// it, unless it turned out to have nothing pending.
-func (s *session) pick(t tx, maxRows int64) (c shard, source int, err error) {
-	var start float64
-	var priority int
-	err = t.one(`SELECT s.number, max(s.start, j.round), s.priority FROM {sources} AS s, {job} AS j WHERE s.paused = 0
-		AND EXISTS (SELECT 1 FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0) ORDER BY 2, 1 LIMIT 1`,
-		nil, &source, &start, &priority)
-	if err != nil {
-		return c, 0, err
-	}
-	var left, owners int64
-	err = t.one(`SELECT (SELECT sum(rows) FROM {sources}) - (SELECT coalesce(sum(rows), 0) FROM {tallies}), (SELECT count(*) FROM {owners})`,
-		nil, &left, &owners)
-	if err != nil {
-		return c, 0, err
-	}
-	want := min(maxRows, max(minSlice, left/(2*owners)))
-	err = t.one("SELECT lo, hi, rows, pending, already FROM {shards} WHERE source = ? AND owner IS NULL AND pending > 0 ORDER BY lo LIMIT 1",
-		[]any{source}, &c.lo, &c.hi, &c.rows, &c.pending, &c.already)
-	if err != nil {
-		return c, 0, err
-	}
-	if c, err = join(t, c, source, want); err != nil {
-		return c, 0, err
-	}
-	if s.inPlace { // the user may have done rows, or deleted some, since they were counted
-		if c, err = putRight(t, c); err != nil || c.pending == 0 {
-			return c, source, err
+// pick takes the next source and a shard of it, and makes that fit; sql.ErrNoRows if there is none.
+func (s *session) pick(t tx, maxRows int64) (c shard, turn *fair.Turn, priority int, err error) {
+	want := s.round.Want(maxRows, minSlice)
+	for {
+		next := s.round.Next(1)
+		if len(next) == 0 {
+			return c, nil, 0, sql.ErrNoRows
 		}
+		turn = next[0]
+		err = t.one(`SELECT h.lo, h.hi, h.rows, h.pending, h.already, s.priority FROM {sources} AS s CROSS JOIN {shards} AS h
+			ON h.source = s.number WHERE s.number = ? AND s.paused = 0 AND h.owner IS NULL AND h.pending > 0 ORDER BY h.lo LIMIT 1`,
+			[]any{turn.Source}, &c.lo, &c.hi, &c.rows, &c.pending, &c.already, &priority)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue // it has no more
+		}
+		if err == nil {
+			c, err = join(t, c, turn.Source, want)
+		}
+		if err == nil && s.inPlace { // the user may have done rows, or deleted some, since they were counted
+			if c, err = putRight(t, c); err == nil && c.pending == 0 {
+				s.round.Return(turn)
+				continue
+			}
+		}
+		if err == nil {
+			c, err = cut(t, c, turn.Source, want)
+		}
+		return c, turn, priority, err
 	}
-	if c, err = cut(t, c, source, want); err != nil {
-		return c, 0, err
-	}
-	if _, err = t.exec("UPDATE {sources} SET start = ? WHERE number = ?", start+math.Ldexp(float64(c.pending), -priority), source); err != nil {
-		return c, 0, err
-	}
-	_, err = t.exec("UPDATE {job} SET round = ?", start)
-	return c, source, err
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.

@@ -12,10 +12,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"facescan/store"
+	"facescan/store/fair"
 	"facescan/store/slots"
 )
 
@@ -33,6 +35,10 @@ type session struct {
 	ttl       time.Duration
 	file      *slots.File
 	takeovers atomic.Int64
+
+	claiming sync.Mutex // one claim at a time; it guards what follows
+	claims   int64      // any of them may find news, since other processes do not say what they changed
+	round    fair.Round
 }
 
 var _ store.Session = (*session)(nil)

@@ -55,6 +55,8 @@ func Run(t *testing.T, target Target) {
 		{"ClaimGoesRound", testClaimGoesRound},
 		{"Priority", testPriority},
 		{"Pause", testPause},
+		{"ManySources", testManySources},
+		{"PutBack", testPutBack},
 		{"FinishedShards", testFinishedShards},
 		{"Pending", testPending},
 		{"Commit", testCommit},

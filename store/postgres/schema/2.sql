@@ -11,3 +11,6 @@ CREATE TABLE deaths (owner text PRIMARY KEY);
 ALTER TABLE sources ADD COLUMN list_rows bigint NOT NULL DEFAULT 0;
 UPDATE sources SET list_rows = CASE WHEN EXISTS (SELECT FROM settings WHERE key = 'node' AND value <> '')
 	OR EXISTS (SELECT FROM settings WHERE key = 'merge') AND NOT complete THEN -1 ELSE rows END;
+
+-- Which sources are being imported: few, of however many there are.
+CREATE INDEX sources_imported ON sources (importer) WHERE importer IS NOT NULL;

@@ -7,3 +7,10 @@ ALTER TABLE {results} ADD COLUMN landmarks BLOB;
 ALTER TABLE {sources} ADD COLUMN list_rows INTEGER NOT NULL DEFAULT 0;
 UPDATE {sources} SET list_rows = iif(EXISTS (SELECT 1 FROM {settings} WHERE key = 'node' AND value <> '')
 	OR EXISTS (SELECT 1 FROM {settings} WHERE key = 'merge') AND complete = 0, -1, rows);
+
+-- Which sources are being imported: few, of however many there are.
+CREATE INDEX {sources_imported} ON {sources} (importer) WHERE importer IS NOT NULL;
+
+-- The round of claims is each process's own, in memory.
+ALTER TABLE {sources} DROP COLUMN start;
+ALTER TABLE {job} DROP COLUMN round;

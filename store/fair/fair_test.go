@@ -1,0 +1,82 @@
+package fair
+
+import (
+	"testing"
+	"time"
+)
+
+func open(sources, left int) (out []*Turn) {
+	for i := range sources {
+		out = append(out, &Turn{Source: i, Left: int64(left)})
+	}
+	return out
+}
+
+// claim takes the next turn, of some rows, and returns its source.
+func claim(t *testing.T, r *Round, priority int, rows int64) int {
+	t.Helper()
+	next := r.Next(1)
+	if len(next) == 0 {
+		t.Fatal("no source has a turn")
+	}
+	r.Took(next[0], priority, rows, 0)
+	return next[0].Source
+}
+
+func TestInTurn(t *testing.T) {
+	var r Round
+	r.Begin(Survey{Open: open(3, 1000), Owners: 1})
+	for i := range 9 {
+		if got := claim(t, &r, 0, 10); got != i%3 {
+			t.Errorf("turn %d is source %d's", i, got)
+		}
+	}
+	// One that joins is next, once; it does not catch up on what others had before.
+	r.Begin(Survey{Open: open(4, 1000), Owners: 1})
+	turns := make([]int, 4)
+	for range 8 {
+		turns[claim(t, &r, 0, 10)]++
+	}
+	if turns[3] < 2 || turns[3] > 3 {
+		t.Errorf("the new source has %d of 8 turns", turns[3])
+	}
+}
+
+func TestLeftRows(t *testing.T) {
+	var r Round
+	r.Begin(Survey{Open: open(2, 30), Left: 60, Owners: 1})
+	for range 6 {
+		claim(t, &r, 0, 10)
+	}
+	if !r.Empty() {
+		t.Error("a source without rows has another turn")
+	}
+	r.Begin(Survey{Open: open(1, 800), Left: 800, Owners: 4})
+	if got := r.Want(1000, 32); got != 100 {
+		t.Errorf("one of four owners is to claim %d rows of 800", got)
+	}
+}
+
+// TestDue has surveys take a small part of the time, but for few sources.
+func TestDue(t *testing.T) {
+	var r Round
+	if !r.Due(0) {
+		t.Error("no survey is due at the start")
+	}
+	r.Begin(Survey{Open: open(few+1, 10), Took: time.Hour})
+	if r.Due(1) {
+		t.Error("a long survey is due again at once")
+	}
+	r.Begin(Survey{Open: open(few, 10), Took: time.Hour})
+	if r.Due(0) || !r.Due(1) {
+		t.Error("of few sources, news alone makes one due")
+	}
+	r.Begin(Survey{Open: open(few+1, 10)})
+	if !r.Due(0) {
+		t.Error("a survey that takes no time is not due")
+	}
+	r.Begin(Survey{Took: time.Hour})
+	if !r.Due(0) {
+		t.Error("no survey is due when no source is open")
+	}
+}
