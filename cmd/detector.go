@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -103,10 +104,14 @@ func (o *detectOptions) choose(ctx context.Context, remote *sidecarOptions, job 
 		o.detector, o.others = job.name, job.name == ""
 	case len(remote.urls) > 0:
 		_, kind, err := sidecar.Detector(ctx, remote.urls)
-		if err != nil {
+		switch {
+		case err == nil:
+			o.detector, o.others = kind.Name, !kind.Known()
+		case errors.Is(err, sidecar.ErrNoAnswer) && remote.fallback != "":
+			o.detector = detect.Default
+		default:
 			return err
 		}
-		o.detector, o.others = kind.Name, !kind.Known()
 	default:
 		o.detector = detect.Default
 	}

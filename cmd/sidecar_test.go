@@ -268,6 +268,48 @@ func TestSidecarFallback(t *testing.T) {
 	}
 }
 
+// TestSidecarFallbackAtStart has a run begin while no sidecar answers, and one that comes later take over. One of another
+// detector, or other flags, would give other results: it ends the run.
+func TestSidecarFallbackAtStart(t *testing.T) {
+	s := fetchtest.New(pictures(t), 2*time.Millisecond)
+	defer s.Close()
+	dir := t.TempDir()
+	lines, outcomes := badList(s, 300)
+	list := writeList(t, dir, lines)
+	socket := filepath.Join(dir, "s")
+	begin := func(flags ...string) (*exec.Cmd, *transcript) {
+		return child(t, dir, append([]string{"run", list, "--allow-private", "--progress", "none", "--fetchers", "4", "--sidecar",
+			"unix://" + socket, "--sidecar-delay", "1ms"}, flags...)...)
+	}
+	alone, stderr := begin()
+	if err := alone.Wait(); err == nil || !strings.Contains(stderr.String(), "no sidecar answers") {
+		t.Fatalf("without a fallback: %v\n%s", err, stderr)
+	}
+	run, stderr := begin("--sidecar-fallback", "cpu", "--rate", "150")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(stderr)
+		}
+	})
+	eventually(t, time.Minute, "work", func() bool { return s.Total() > 60 })
+	startSidecar(t, dir, socket)
+	if err := run.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	checkExport(t, list, lines, outcomes)
+	if strings.Count(stderr.String(), "faces are found here meanwhile") != 1 || strings.Count(stderr.String(), "a sidecar answers again") != 1 {
+		t.Errorf("it is not told once each:\n%s", stderr)
+	}
+	detectors := map[string]int{}
+	for line := range strings.Lines(mustHere(t, "export", list, "--columns", "detector")) {
+		name, _, _ := strings.Cut(line, "-")
+		detectors[name]++
+	}
+	if detectors["sidecar:yunet"] < 20 || detectors["yunet"] < 20 {
+		t.Errorf("rows by detector: %v", detectors)
+	}
+}
+
 // TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the file, whose boxes
 // and landmarks come back as it lies there.
 func TestSidecarEncoded(t *testing.T) {

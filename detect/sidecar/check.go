@@ -87,7 +87,7 @@ func Detector(ctx context.Context, urls []string) (fingerprint string, kind dete
 		}
 		errs = append(errs, err)
 	}
-	return "", kind, fmt.Errorf("no sidecar answers: %w", errors.Join(errs...))
+	return "", kind, fmt.Errorf("%w: %w", ErrNoAnswer, errors.Join(errs...))
 }
 
 // metadata asks an endpoint how it describes its model.
@@ -121,6 +121,10 @@ func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 		return err
 	}
 	c.mu.Lock()
+	if c.model == nil && c.expects != "" && m.print != c.expects {
+		c.mu.Unlock()
+		return &ModelError{e.name, "the detector " + m.print, c.expects + ", as here, where faces were found while no sidecar answered"}
+	}
 	if c.model == nil {
 		c.model = m // for the requests below
 	}

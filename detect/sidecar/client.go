@@ -27,6 +27,9 @@ const (
 	Encoded Input = "encoded" // the file as it was downloaded
 )
 
+// ErrNoAnswer says that no server answers, which may pass.
+var ErrNoAnswer = errors.New("no sidecar answers")
+
 // Options say whom to ask and how. The zero value of a field means its default.
 type Options struct {
 	// URLs of models: http://host:8000/v2/models/face, or http://host:8000 for the model face, or unix:///run/facescan.sock. A
@@ -65,6 +68,7 @@ type Client struct {
 	open    map[float64]*batch
 	closed  bool
 	model   *model             // what all endpoints must serve; set by the first that passed its check
+	expects string             // without a model: the fallback's detector and flags, which it must have
 	known   map[float64]*known // by scale
 	standIn bool               // the stand-in answered last
 }
@@ -98,7 +102,7 @@ type item struct {
 var errClosed = errors.New("the sidecar client is closed")
 
 // New checks the servers and returns a client of them. A server that is not what it should be is an error; so is it when none
-// answers, but not when only some do.
+// answers (ErrNoAnswer) and there is no fallback, but not when only some do.
 func New(ctx context.Context, o Options) (*Client, error) {
 	o.Input = cmp.Or(o.Input, Luma)
 	o.Batch = cmp.Or(o.Batch, 64)
@@ -163,11 +167,18 @@ func (c *Client) begin(ctx context.Context) error {
 		}
 	}
 	if ready == 0 {
-		return fmt.Errorf("no sidecar answers: %w", errors.Join(errs...))
+		err := fmt.Errorf("%w: %w", ErrNoAnswer, errors.Join(errs...))
+		if c.o.Fallback == nil {
+			return err
+		}
+		c.expects = c.o.Fallback.Fingerprint()
+		c.tellStandIn(true, err)
 	}
 	for i, e := range c.endpoints {
 		if errs[i] != nil {
-			c.o.Log.Warn("a sidecar does not answer: the others are asked", "url", e.name, "error", errs[i])
+			if ready > 0 {
+				c.o.Log.Warn("a sidecar does not answer: the others are asked", "url", e.name, "error", errs[i])
+			}
 			e.state, e.err = down, errs[i]
 			c.wg.Go(func() {
 				defer crash.Exit()
@@ -183,6 +194,11 @@ func (c *Client) Fingerprint() string {
 	prefix := detect.LumaPrefix
 	if c.o.Input == Encoded {
 		prefix = detect.EncodedPrefix
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.model == nil {
+		return prefix + c.expects
 	}
 	return prefix + c.model.print
 }
@@ -341,17 +357,18 @@ func (c *Client) sendLocked(b *batch) {
 
 // see gets items answered, whatever it takes.
 func (c *Client) see(items []*item) {
-	params, err := toParameters(c.o.Params, items[0].scale, c.model.listed)
-	if err != nil {
-		c.finish(items, err)
-		return
-	}
 	var last *endpoint
 	patience := time.Now().Add(c.o.Deadline)
 	for tries := 0; ; {
 		e, epoch, err := c.pick(last, patience)
 		if err != nil {
 			c.unanswered(items, err)
+			return
+		}
+		params, err := toParameters(c.o.Params, items[0].scale, c.model.listed)
+		if err != nil {
+			c.put(e, epoch, err, 0)
+			c.finish(items, err)
 			return
 		}
 		begin := time.Now()
