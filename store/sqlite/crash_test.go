@@ -134,7 +134,11 @@ func mergeJob(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	err = store.Merge(ctx, out, []store.Job{in}, store.MergeOptions{Same: func(a, b store.Source) bool { return true }, Whole: true, ShardSize: 15})
+	err = store.Merge(ctx, out, []store.Job{in}, store.MergeOptions{
+		Same:       func(a, b store.Source) bool { return true },
+		SourceName: func(_ store.Job, s store.Source) string { return s.Name },
+		ShardSize:  15,
+	})
 	return errors.Join(err, out.Close(), in.Close())
 }
 
