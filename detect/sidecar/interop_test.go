@@ -164,7 +164,9 @@ func mlclient(t *testing.T, implementation string, input Input) *Client {
 	}
 	defer e.http.CloseIdleConnections()
 	eventually(t, "MLServer is ready", func() bool { _, err := e.get(t.Context(), e.base+"/ready"); return err == nil })
-	return client(t, Options{URLs: []string{url}, Batch: 8, Delay: 5 * time.Millisecond, Input: input})
+	p := detect.Defaults(detect.Pigo)
+	p.Detector = "" // a model of others
+	return client(t, Options{URLs: []string{url}, Batch: 8, Delay: 5 * time.Millisecond, Input: input, Params: p})
 }
 
 // TestMLServer: our client gets from MLServer what the example's runtime finds, without a model, and with the one that
