@@ -190,6 +190,10 @@ func findJob(ctx context.Context, arg string, open, openTable func(context.Conte
 	if _, err := os.Stat(jobOf(arg, store.Node{})); err == nil {
 		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, store.Node{}))
 	}
+	if parts := partsOf(arg); len(parts) > 0 {
+		return nil, fmt.Errorf("%s has no job of its own, but %d parts by --node: name one, such as %s, or unite them: %s", arg, len(parts),
+			parts[0].path, mergeCommand(arg, parts))
+	}
 	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg, store.Node{}), arg)
 }
 
@@ -215,6 +219,17 @@ func openOrCreate(ctx context.Context, t target) (store.Job, error) {
 		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
 	}
 	return sqlite.Open(ctx, t.job)
+}
+
+// hintName is what hints of a run call its job: the argument where that alone stands for it, as a list does for the job beside it.
+func hintName(args []string, job store.Job) string {
+	if len(args) != 1 || postgres.IsURL(args[0]) || args[0] == "-" {
+		return job.Path()
+	}
+	if sameFile(args[0], job.Path()) || sameFile(jobOf(args[0], store.Node{}), job.Path()) {
+		return args[0]
+	}
+	return job.Path()
 }
 
 // nameOf is what a person may call the job that an argument stands for: without the password in it.

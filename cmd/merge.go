@@ -190,7 +190,18 @@ func manifestOf(ctx context.Context, job store.Job) (manifest, error) {
 	return manifest{settings[store.NodeSetting], settings["detector"], c.Total, c.OK, c.Failed, c.Faces, sum}, err
 }
 
-// writeManifest is called when a node's job is finished.
+// finishNode leaves a manifest beside the job of a part of a list; it does nothing for any other job.
+func finishNode(ctx context.Context, job store.Job) error {
+	settings, err := job.Settings(ctx)
+	if err != nil || settings[store.NodeSetting] == "" {
+		return err
+	}
+	if err := writeManifest(ctx, job); err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	return nil
+}
+
 func writeManifest(ctx context.Context, job store.Job) error {
 	m, err := manifestOf(ctx, job)
 	if err != nil {

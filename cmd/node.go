@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/postgres"
 	"facescan/store/sqlite"
@@ -182,6 +183,15 @@ func partsOf(list string) (parts []part) {
 		}
 	}
 	return parts
+}
+
+// mergeCommand unites the parts of a list.
+func mergeCommand(list string, parts []part) string {
+	words := []string{"facescan", "merge", jobOf(list, store.Node{})}
+	for _, p := range parts {
+		words = append(words, p.path)
+	}
+	return pipeline.ShellCommand(words...)
 }
 
 // settleNode keeps a job to the part of the rows that it was begun for.

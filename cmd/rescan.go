@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
+	"facescan/pipeline"
 	"facescan/store"
 )
 
@@ -89,7 +90,7 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d rows are pending again, to be judged by %s", n, fingerprint)
 	if n > 0 {
-		g.tell("  next: facescan run %s", nameOf(arg, job))
+		g.tell("  next: %s", pipeline.ShellCommand("facescan", "run", nameOf(arg, job)))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline"
 	"facescan/store"
 )
 
@@ -78,7 +79,7 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d failed rows are pending again", n)
 	if n > 0 {
-		g.tell("  next: facescan run %s", nameOf(arg, job))
+		g.tell("  next: %s", pipeline.ShellCommand("facescan", "run", nameOf(arg, job)))
 	}
 	return nil
 }

@@ -209,17 +209,20 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if e != nil {
 		return errors.Join(err, e)
 	}
-	name := nameOf(args[0], job)
-	if len(args) > 1 || name == "-" {
-		name = job.Path()
+	name := hintName(args, job)
+	resume := pipeline.ShellCommand("facescan", "run", name)
+	if len(counts.ImportIncomplete) > 0 && (name == job.Path() || len(t.sources) == 0) { // a job alone does not say what to import
+		if resume, e = pipeline.ImportCommand(context.WithoutCancel(ctx), job); e != nil {
+			return errors.Join(err, e)
+		}
 	}
-	summarize(g, o.progress, name, end, err, counts, stats.Snapshot())
+	summarize(g, o.progress, name, resume, end, err, counts, stats.Snapshot())
 	if err != nil {
 		return err
 	}
-	if end == pipeline.Finished && t.node.Of > 0 {
-		if err := writeManifest(context.WithoutCancel(ctx), job); err != nil {
-			return fmt.Errorf("write the manifest: %w", err)
+	if end == pipeline.Finished {
+		if err := finishNode(context.WithoutCancel(ctx), job); err != nil {
+			return err
 		}
 	}
 	switch aborted := stats.Aborted(); {

@@ -10,8 +10,9 @@ import (
 	"facescan/store"
 )
 
-// summarize tells how a run ended: what was done, why rows failed, most frequent first, and what to do next.
-func summarize(g *globals, mode, name string, end pipeline.End, err error, c store.Counts, s pipeline.Snapshot) {
+// summarize tells how a run ended: what was done, why rows failed, most frequent first, and what to do next:
+// name stands for the job, and resume is the command that resumes the run.
+func summarize(g *globals, mode, name, resume string, end pipeline.End, err error, c store.Counts, s pipeline.Snapshot) {
 	if mode == "json" {
 		line := statusLine(c, s.Detector == store.NoDetector, rateOf(s), etaOf(c, s))
 		line["summary"] = endWord(end, err)
@@ -37,13 +38,14 @@ func summarize(g *globals, mode, name string, end pipeline.End, err error, c sto
 		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Remedy(f.reason))
 	}
 	if c.Pending > 0 {
-		g.tell("  pending %10d   nothing is lost; go on with: facescan run %s", c.Pending, name)
+		g.tell("  pending %10d   nothing is lost; go on with: %s", c.Pending, resume)
 	}
 	if c.Done > 0 {
-		g.tell("  next: facescan export %s -o results.csv", name)
+		g.tell("  next: %s", pipeline.ShellCommand("facescan", "export", name, "-o", "results.csv"))
 	}
 	if n := transient(c.Failures); n > 0 && c.Pending == 0 {
-		g.tell("        facescan retry %s      (%d failed for reasons that may have passed)", name, n)
+		g.tell("        %s      (%d failed for reasons that may have passed)",
+			pipeline.ShellCommand("facescan", "retry", name), n)
 	}
 }
 
