@@ -1,9 +1,11 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,30 +178,7 @@ func statusLine(c store.Counts, noFaces bool, rate float64, eta any) map[string]
 func printStatus(g *globals, path string, c store.Counts, settings map[string]string, sources []store.Source, rate float64) {
 	p := g.print
 	p("job      %s", path)
-	for _, s := range sources {
-		var state []string
-		if !s.Complete {
-			state = append(state, "import not complete")
-		}
-		if s.Importer != "" {
-			state = append(state, "imported by "+s.Importer)
-		}
-		if s.Paused {
-			state = append(state, "paused")
-		}
-		if s.Priority != 0 {
-			state = append(state, fmt.Sprintf("priority %d", s.Priority))
-		}
-		if s.Pending > 0 {
-			state = append(state, fmt.Sprintf("%d left", s.Pending))
-		}
-		if n, known := store.Missing(settings, s); n > 0 {
-			state = append(state, fmt.Sprintf("%d rows missing", n))
-		} else if !known {
-			state = append(state, "rows missing")
-		}
-		p("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
-	}
+	printSources(g, sources, settings)
 	if d := settings[detectorSetting]; d != "" {
 		p("detector %s", d)
 	}
@@ -233,6 +212,78 @@ func printStatus(g *globals, path string, c store.Counts, settings map[string]st
 			p("left     %12v", (time.Duration(eta * float64(time.Second))).Round(time.Second))
 		}
 	}
+}
+
+// topSources is how many lists status shows by name, those with the most rows left.
+const topSources = 20
+
+// printSources lists the sources by number; of many, only the top ones, and the sum of the rest.
+func printSources(g *globals, sources []store.Source, settings map[string]string) {
+	var rest []store.Source
+	if len(sources) > topSources {
+		byLeft := slices.Clone(sources)
+		slices.SortStableFunc(byLeft, func(a, b store.Source) int { return cmp.Compare(b.Pending, a.Pending) })
+		sources, rest = byLeft[:topSources], byLeft[topSources:]
+		slices.SortFunc(sources, func(a, b store.Source) int { return cmp.Compare(a.Number, b.Number) })
+	}
+	for _, s := range sources {
+		var state []string
+		if !s.Complete {
+			state = append(state, "import not complete")
+		}
+		if s.Importer != "" {
+			state = append(state, "imported by "+s.Importer)
+		}
+		if s.Paused {
+			state = append(state, "paused")
+		}
+		if s.Priority != 0 {
+			state = append(state, fmt.Sprintf("priority %d", s.Priority))
+		}
+		if s.Pending > 0 {
+			state = append(state, fmt.Sprintf("%d left", s.Pending))
+		}
+		if n, known := store.Missing(settings, s); n > 0 {
+			state = append(state, fmt.Sprintf("%d rows missing", n))
+		} else if !known {
+			state = append(state, "rows missing")
+		}
+		g.print("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
+	}
+	if len(rest) > 0 {
+		printRest(g, rest, settings)
+	}
+}
+
+// printRest sums up sources that are not listed.
+func printRest(g *globals, rest []store.Source, settings map[string]string) {
+	var rows, left int64
+	var incomplete, paused, missing int
+	for _, s := range rest {
+		rows, left = rows+s.Rows, left+s.Pending
+		if !s.Complete {
+			incomplete++
+		}
+		if s.Paused {
+			paused++
+		}
+		if n, known := store.Missing(settings, s); n > 0 || !known {
+			missing++
+		}
+	}
+	text := fmt.Sprintf("source   %12d   rows of %d more lists", rows, len(rest))
+	for _, n := range []struct {
+		n    int64
+		what string
+	}{
+		{int64(incomplete), "imports not complete"}, {int64(paused), "paused"}, {left, "left"},
+		{int64(missing), "with rows missing"},
+	} {
+		if n.n > 0 {
+			text += fmt.Sprintf(", %d %s", n.n, n.what)
+		}
+	}
+	g.print("%s", text)
 }
 
 func percent(n, of int64) string {
