@@ -191,8 +191,8 @@ func findJob(ctx context.Context, arg string, open, openTable func(context.Conte
 		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, store.Node{}))
 	}
 	if parts := partsOf(arg); len(parts) > 0 {
-		return nil, fmt.Errorf("%s has no job of its own, but %d parts by --node: name one, such as %s, or unite them: %s", arg, len(parts),
-			parts[0].path, mergeCommand(arg, parts))
+		return nil, fmt.Errorf("%s has no job of its own, only parts by --node: name one, such as %s, or unite them: %s",
+			arg, parts[0].path, mergeCommand(arg, parts))
 	}
 	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg, store.Node{}), arg)
 }

@@ -82,8 +82,8 @@ func arrayIndex() (int, error) {
 	return number(kubernetesIndex)
 }
 
-// slurmNode is the place in a Slurm array that was submitted as a whole. Of a part of one, such as a task that is
-// submitted once more alone, Slurm's variables do not say how many tasks the first submission had.
+// slurmNode is the place in a Slurm array that was submitted as a whole. Of a part of one, such as a task
+// that is submitted once more alone, Slurm's variables do not say how many tasks the first submission had.
 func slurmNode() (i, of int, err error) {
 	if i, err = number(slurmIndex); err != nil {
 		return 0, 0, err
@@ -105,8 +105,9 @@ func slurmNode() (i, of int, err error) {
 		}
 	}
 	if first != 0 || step != 1 || last != of-1 || of < 2 {
-		return 0, 0, fmt.Errorf("this Slurm array has %d tasks from %d to %d in steps of %d, and auto takes only a whole array from 0 "+
-			"in steps of 1: use --node auto/N, N being the size of the first submission, and number its tasks from 0",
+		return 0, 0, fmt.Errorf("this Slurm array has %d tasks from %d to %d in steps of %d, and auto takes only a "+
+			"whole array from 0 in steps of 1: use --node auto/N, N being the size of the first submission, "+
+			"and number its tasks from 0",
 			of, first, last, step)
 	}
 	return i, of, nil
@@ -125,16 +126,17 @@ func number(name string) (int, error) {
 	return n, nil
 }
 
-// checkNode refuses --node for what has no parts, and --node auto where the parts of a list have another size: then the
-// array was submitted again with another number of tasks, and each of them would take rows that other parts have.
+// checkNode refuses --node for what has no parts, and --node auto where the parts of a list have another
+// size: then the array was submitted again with another number of tasks, and each of them would take rows
+// that other parts have.
 func (o *sourceOptions) checkNode(args []string) error {
 	if o.node.value.Of == 0 {
 		return nil
 	}
 	for _, name := range append([]string{o.db}, args...) {
 		if postgres.IsURL(name) {
-			return usagef("--node (or FACESCAN_NODE) takes a part of a list into a job file, and %s is a database, whose processes "+
-				"share the list by themselves: leave --node out", postgres.Redact(name))
+			return usagef("--node (or FACESCAN_NODE) takes a part of a list into a job file, and %s is a database, "+
+				"whose processes share the list by themselves: leave --node out", postgres.Redact(name))
 		}
 	}
 	for _, name := range args {
@@ -142,18 +144,19 @@ func (o *sourceOptions) checkNode(args []string) error {
 			continue
 		}
 		if is, err := sqlite.IsJob(name); err == nil && is {
-			return usagef("--node (or FACESCAN_NODE) takes a part of a list, and %s is a job, which keeps the rows it has: "+
-				"leave --node out, or name the list", name)
+			return usagef("--node (or FACESCAN_NODE) takes a part of a list, and %s is a job, which keeps the rows "+
+				"it has: leave --node out, or name the list", name)
 		}
 		if other := otherParts(name, o.node.value.Of); o.node.auto && other != "" {
-			return usagef("--node auto means %d parts, and %s is a part of another number: use --node auto/N, N being the size of the "+
-				"first submission", o.node.value.Of, other)
+			return usagef("--node auto means %d parts, and %s is a part of another number: use --node auto/N, "+
+				"N being the size of the first submission", o.node.value.Of, other)
 		}
 	}
 	return nil
 }
 
-// otherParts is the job of a part of a list that lies beside it and is one of another number of parts; empty for none.
+// otherParts is the job of a part of a list that lies beside it and is one of another number of parts; empty
+// for none.
 func otherParts(list string, of int) string {
 	for _, p := range partsOf(list) {
 		if p.node.Of != of {
@@ -213,7 +216,8 @@ func settleNode(ctx context.Context, job store.Job, t *target) error {
 	switch now := t.node.String(); {
 	case len(t.sources) == 0: // nothing is imported: its rows are what they are
 	case store.IsMerge(settings) && now != "":
-		return usagef("%s is a merge, which takes all rows that it lacks: leave --node out, or name another job with --db", job.Path())
+		return usagef("%s is a merge, which takes all rows that it lacks: leave --node out, or name another job with --db",
+			job.Path())
 	case len(sources) == 0:
 		return job.Set(ctx, map[string]string{store.NodeSetting: now})
 	case was != now:

@@ -33,8 +33,8 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 	if o.json {
 		parts := []map[string]any{}
 		for _, p := range sum.Each {
-			parts = append(parts, map[string]any{"job": p.Job.Path(), "node": p.Nodes.String(), "total": p.Counts.Total,
-				"done": p.Counts.Done, "pending": p.Counts.Pending})
+			parts = append(parts, map[string]any{"job": p.Job.Path(), "node": p.Nodes.String(),
+				"total": p.Counts.Total, "done": p.Counts.Done, "pending": p.Counts.Pending})
 		}
 		b, err := json.Marshal(struct {
 			Total any              `json:"total"`
@@ -49,15 +49,20 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 		return nil
 	}
 	for _, p := range sum.Each {
-		g.print("part     %12d   rows of %s, %d done, %d pending", p.Counts.Total, p.Job.Path(), p.Counts.Done, p.Counts.Pending)
+		c := p.Counts
+		g.print("part     %12d   rows of %s, %d done, %d pending", c.Total, p.Job.Path(), c.Done, c.Pending)
 	}
 	if !sum.Known {
 		g.print("done     %12d", sum.Done)
-		g.tell("facescan: how many rows the list has is not known, as its parts were made by an earlier release: " +
-			"merge them to see whether rows are missing")
+		g.tell("facescan: how many rows the list has is not known, as its parts were made by an earlier " +
+			"release: merge them to see whether rows are missing")
 		return nil
 	}
-	g.print("rows     %12d   of the list%s", sum.Rows, map[bool]string{true: ", so far: it is still being read"}[sum.Reading])
+	soFar := ""
+	if sum.Reading {
+		soFar = ", so far: it is still being read"
+	}
+	g.print("rows     %12d   of the list%s", sum.Rows, soFar)
 	g.print("done     %12d   %s", sum.Done, percent(sum.Done, sum.Rows))
 	g.print("left     %12d   in parts that are not done, or not named", sum.Rows-sum.Done)
 	return nil

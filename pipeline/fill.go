@@ -13,12 +13,14 @@ import (
 	"facescan/store"
 )
 
-// A merge of jobs that were not all parts of their list lacks rows. Its position in the list is nevertheless where the parts
-// stopped. So the import of the list first goes through it again, from the start to that position, and adds the rows that
-// are not there. Cut off, it begins again: rows that it added already are then found there.
+// A merge of jobs that were not all parts of their list lacks rows. Its position in the list is nevertheless
+// where the parts stopped. So the import of the list first goes through it again, from the start to that
+// position, and adds the rows that are not there. Cut off, it begins again: rows that it added already are
+// then found there.
 
 // fill adds the rows that a merged job lacks of a source. For any other job it does nothing.
-func (im *Importer) fill(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source, lease store.SourceLease) (store.SourceLease, error) {
+func (im *Importer) fill(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source,
+	lease store.SourceLease) (store.SourceLease, error) {
 	if missing, known := store.Missing(settings, s); known && missing == 0 {
 		return lease, nil
 	}
@@ -26,7 +28,8 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 	if err != nil {
 		return lease, err
 	}
-	// The rows have to be those that the parts had, whatever columns are named now; and the list has to be the same.
+	// The rows have to be those that the parts had, whatever columns are named now; and the list has to be
+	// the same.
 	if spec, err = asImported(spec, s); err != nil {
 		return lease, err
 	}
@@ -102,8 +105,8 @@ type prefix struct {
 	rows  int64 // read so far
 }
 
-// next returns more rows, or io.EOF at the end. How many lines the next row takes is known only when it is read: rows that were
-// read beyond the end are read again, one by one.
+// next returns more rows, or io.EOF at the end. How many lines the next row takes is known only when it is
+// read: rows that were read beyond the end are read again, one by one.
 func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
 	if p.at.Line >= p.end {
 		return nil, io.EOF
@@ -128,8 +131,9 @@ func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
 	return p.next(ctx)
 }
 
-// mergedName is what a list is called in a merge. Parts may have lain elsewhere when they were made, and so may the list: it is
-// known by its contents then, since under another name its rows would come in a second time.
+// mergedName is what a list is called in a merge. Parts may have lain elsewhere when they were made, and so
+// may the list: it is known by its contents then, since under another name its rows would come in a second
+// time.
 func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name string) (string, error) {
 	sources, err := im.Job.Sources(ctx)
 	if err != nil || slices.ContainsFunc(sources, func(s store.Source) bool { return s.Name == name }) {

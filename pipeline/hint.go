@@ -10,8 +10,8 @@ import (
 	"facescan/store"
 )
 
-// ImportCommand is the command that imports what a job lacks of its lists, and processes it. Without an incomplete list it is the
-// one that processes the job.
+// ImportCommand is the command that imports what a job lacks of its lists, and processes it. Without an
+// incomplete list it is the one that processes the job.
 func ImportCommand(ctx context.Context, job store.Job) (string, error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// NodeSetting names the setting that says which part of its lists' rows a job takes, as i/N; empty for all of them. The
-// groups of such a job are not finished: they are when the parts are merged.
+// NodeSetting names the setting that says which part of its lists' rows a job takes, as i/N; empty for all of
+// them. The groups of such a job are not finished: they are when the parts are merged.
 const NodeSetting = "node"
 
 // Node is a part of a list's rows: those whose id modulo Of is I. The zero value is all of them.
@@ -82,8 +82,8 @@ func (ns Nodes) add(others Nodes) Nodes {
 // maxPeriod bounds the residues that whole looks at.
 const maxPeriod = 1 << 22
 
-// whole reports whether the parts are together all rows, however long the list grows. Of parts whose residues repeat only
-// after maxPeriod ids it says that they are not, without looking.
+// whole reports whether the parts are together all rows, however long the list grows. Of parts whose residues
+// repeat only after maxPeriod ids it says that they are not, without looking.
 func (ns Nodes) whole() bool {
 	period := 1
 	for _, n := range ns {
@@ -121,14 +121,15 @@ func gcd(a, b int) int {
 	return a
 }
 
-// MergePartsSetting names the setting that says which parts a merge has taken in, so far as it does not have all rows.
+// MergePartsSetting names the setting that says which parts a merge has taken in, so far as it does not have
+// all rows.
 const MergePartsSetting = "merge_parts"
 
 // IsMerge reports whether a job with these settings is a merge of others.
 func IsMerge(settings map[string]string) bool { return settings[MergeSetting] != "" }
 
-// Parts are the parts of a source's rows that a job holds; rows of other parts may be in a merge besides. A merge by the first
-// release, of parts that were not all, does not say which they were.
+// Parts are the parts of a source's rows that a job holds; rows of other parts may be in a merge besides. A
+// merge by the first release, of parts that were not all, does not say which they were.
 func Parts(settings map[string]string, s Source) (Nodes, error) {
 	switch {
 	case !IsMerge(settings):
@@ -140,8 +141,8 @@ func Parts(settings map[string]string, s Source) (Nodes, error) {
 	return parseNodes(settings[MergePartsSetting])
 }
 
-// Missing is how many rows of a source no job had that was merged into this one; known is false when nobody counted
-// the list's rows, as the first release did not.
+// Missing is how many rows of a source no job had that was merged into this one; known is false when nobody
+// counted the list's rows, as the first release did not.
 func Missing(settings map[string]string, s Source) (rows int64, known bool) {
 	if !IsMerge(settings) || s.Complete {
 		return 0, true

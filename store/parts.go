@@ -22,8 +22,8 @@ type PartCounts struct {
 	Counts Counts
 }
 
-// SumParts sums parts up. Those whose rows overlap are read through, since a row that is done in several counts once. Same
-// reports whether two sources are the same list, as far as both have read it.
+// SumParts sums parts up. Those whose rows overlap are read through, since a row that is done in several
+// counts once. Same reports whether two sources are the same list, as far as both have read it.
 func SumParts(ctx context.Context, jobs []Job, same func(a, b Source) bool) (sum PartSum, err error) {
 	var lists []Source // as the part knows them that has read most
 	disjoint := true

@@ -7,8 +7,8 @@ import (
 	"facescan/store"
 )
 
-// testMergeFill has the rows of a part that was not merged come in from the list: just those, once, in several batches, some of
-// them there already, and only under the import's lease.
+// testMergeFill has the rows of a part that was not merged come in from the list: just those, once, in
+// several batches, some of them there already, and only under the import's lease.
 func testMergeFill(t *testing.T, target Target) {
 	const n = 3000
 	var in []store.Job
@@ -34,7 +34,8 @@ func testMergeFill(t *testing.T, target Target) {
 	lost := func(from, to int64) (rows []store.NewRow) {
 		for id := from; id <= to; id++ {
 			if id%4 == 2 {
-				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4), Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
+				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
+					Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
 			}
 		}
 		return rows
