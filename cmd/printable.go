@@ -15,7 +15,8 @@ import (
 // looks like one of facescan's. Here is the one filter for them: what is not printable is quoted, as \u001b.
 //
 // A text of others is quoted whole, its line ends too (printable). Behind that, everything on stderr, and what is for people on
-// stdout, passes through a writer that leaves line ends and tabs alone (printableWriter). Data on stdout is not touched.
+// stdout, passes through a writer that leaves line ends and tabs alone (printableWriter). Data on stdout passes through it
+// where stdout is a terminal; for a pipe or a file they are not touched.
 
 // printable quotes what is not printable in a text, line ends and tabs too.
 func printable(s string) string {
@@ -101,23 +102,41 @@ func told(err error) string {
 }
 
 // printableWriter quotes what is not printable, but for line ends and tabs. Any number of goroutines may write to it.
+// A character may come in two parts: its beginning waits for the rest.
 type printableWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu   sync.Mutex
+	w    io.Writer
+	part []byte // of a character
 }
 
 func (p *printableWriter) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	const keep = "\n\t"
-	if isPrintable(b, keep) {
+	if len(p.part) == 0 && isPrintable(b, keep) {
 		return p.w.Write(b)
 	}
-	text := appendPrintable(nil, string(b), keep)
+	whole := append(p.part, b...)
+	n := wholeRunes(whole)
+	text := appendPrintable(nil, string(whole[:n]), keep)
+	p.part = append([]byte(nil), whole[n:]...)
 	if n, err := p.w.Write(text); err != nil {
 		return 0, err
 	} else if n < len(text) {
 		return 0, io.ErrShortWrite
 	}
 	return len(b), nil
+}
+
+// wholeRunes returns the length of a text without the beginning of a character at its end.
+func wholeRunes(b []byte) int {
+	for i := len(b) - 1; i >= max(0, len(b)-utf8.UTFMax); i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return len(b)
 }

@@ -44,6 +44,16 @@ func TestPrintable(t *testing.T) {
 	if n, err := (&printableWriter{w: &b}).Write([]byte("a\tb\n\x1b\u202e\r\n")); n != 10 || err != nil || b.String() != "a\tb\n"+`\u001b\u202e\r`+"\n" {
 		t.Errorf("%q, %d %v", &b, n, err)
 	}
+	b.Reset()
+	parts := &printableWriter{w: &b}
+	for _, c := range []byte("ä\u009b世\xe4\xf0\x9f😀\n") {
+		if n, err := parts.Write([]byte{c}); n != 1 || err != nil {
+			t.Errorf("%d %v", n, err)
+		}
+	}
+	if want := `ä\u009b世\xe4\xf0\x9f😀` + "\n"; b.String() != want {
+		t.Errorf("in parts: %q, want %q", &b, want)
+	}
 	args := []any{"a\n", errors.New("\x1b"), time.Second, 7, []byte("\r"), []string{"\x07"}, nil, json.Number("\x08")}
 	if got, want := fmt.Sprintf("%s %v %v %d %s %v %v %s", printableArgs(args)...), `a\n \u001b 1s 7 \r [\u0007] <nil> \u0008`; got != want {
 		t.Errorf("%s, want %s", got, want)

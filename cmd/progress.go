@@ -49,6 +49,9 @@ func newProgress(g *globals, mode string) *progress {
 }
 
 func isTerminal(w io.Writer) bool {
+	if p, ok := w.(*printableWriter); ok {
+		w = p.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

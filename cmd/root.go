@@ -65,14 +65,18 @@ func usagef(format string, args ...any) error {
 // streams are the three streams of the process.
 type streams struct {
 	in     io.Reader
-	out    io.Writer // data, as they are
+	out    io.Writer // data, as they are unless a terminal shows them
 	text   io.Writer // stdout for people: what is not printable is quoted
 	err    io.Writer // stderr, likewise
 	rawErr io.Writer // stderr as it is, for the progress bar alone
 }
 
 func newStreams(in io.Reader, out, err io.Writer) streams {
-	return streams{in, out, &printableWriter{w: out}, &printableWriter{w: err}, err}
+	text := &printableWriter{w: out}
+	if isTerminal(out) {
+		out = text
+	}
+	return streams{in, out, text, &printableWriter{w: err}, err}
 }
 
 // globals are the flags of every command.

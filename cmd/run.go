@@ -115,10 +115,15 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err != nil {
 		return err
 	}
+	fetcher, err := o.fetch.fetcher() // flags are checked before there is a job
+	if err != nil {
+		return err
+	}
+	defer fetcher.Close()
 	if o.dryRun {
 		return dryRun(ctx, g, t)
 	}
-	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(t.job) { // flags are checked before there is a job
+	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(t.job) {
 		if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
 			return err
 		}
@@ -161,11 +166,6 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 			return err
 		}
 	}
-	fetcher, err := o.fetch.fetcher()
-	if err != nil {
-		return err
-	}
-	defer fetcher.Close()
 	keeper, err := o.keep.open(ctx, job, o.detect.decode(), log)
 	if err != nil {
 		return err

@@ -53,6 +53,11 @@ func (o *sidecarOptions) check() error {
 	case o.fallback != "" && o.fallback != "cpu":
 		return usagef("--sidecar-fallback %q: it is cpu, or left out", o.fallback)
 	}
+	for _, u := range o.urls {
+		if err := sidecar.CheckURL(u); err != nil {
+			return usagef("--sidecar: %v", err)
+		}
+	}
 	return nil
 }
 

@@ -69,6 +69,12 @@ type endpoint struct {
 	used     time.Time
 }
 
+// CheckURL returns an error that says what is wrong with the URL of a sidecar.
+func CheckURL(raw string) error {
+	_, err := newEndpoint(raw, 1)
+	return err
+}
+
 // newEndpoint reads a URL.
 func newEndpoint(raw string, conns int) (*endpoint, error) {
 	u, err := url.Parse(raw)

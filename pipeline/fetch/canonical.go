@@ -19,8 +19,11 @@ const maxURL = 64 << 10
 // controls around it, tabs and line ends inside, backslashes for slashes, non-ASCII hosts and paths, dot segments, odd
 // spellings of IPv4 addresses. The fragment is dropped, and &amp; left over from HTML is & again. It differs from a
 // browser in one thing: a percent sign that begins no escape is sent as %25, since servers refuse it bare. The error is
-// for what is no http or https URL or is longer than 64 KiB.
+// for what is not an http or https URL, is longer than 64 KiB, or is several URLs.
 func Canonical(raw string) (*url.URL, error) {
+	if areSeveral(raw) {
+		return nil, errors.New("several URLs, with line ends between them")
+	}
 	return parse(strings.ReplaceAll(raw, "&amp;", "&"))
 }
 
@@ -86,6 +89,22 @@ func tidy(s string) string {
 		s = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(s)
 	}
 	return s
+}
+
+// areSeveral reports whether a text is several URLs on lines of their own, as a list gives them whose lines end now
+// in CR and now in LF. A browser would drop the line ends and ask for something that nobody wrote.
+func areSeveral(raw string) bool {
+	if !strings.ContainsAny(raw, "\r\n") {
+		return false
+	}
+	urls := 0
+	for line := range strings.FieldsFuncSeq(raw, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		scheme, _, ok := strings.Cut(strings.TrimLeft(line, " \t"), "://")
+		if ok && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) {
+			urls++
+		}
+	}
+	return urls > 1
 }
 
 func splitAny(s, chars string) (before, from string) {

@@ -36,6 +36,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/time/rate"
 
 	"facescan/pipeline/fetch/resolve"
@@ -90,6 +91,9 @@ type Fetcher struct {
 func New(o Options) (*Fetcher, error) {
 	if o.Timeout < 0 || o.MaxBytes < 0 || o.MaxRedirects < 0 || o.MinRate < 0 || o.Rate < 0 || o.Bandwidth < 0 {
 		return nil, errors.New("fetch: negative limit")
+	}
+	if !httpguts.ValidHeaderFieldValue(o.UserAgent) {
+		return nil, errors.New("the user agent cannot be sent: it holds a line end or a control character")
 	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)

@@ -79,7 +79,8 @@ func TestParseHeader(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", "no colon", "Authorization: Bearer secret", "cookie: a=secret", "Host: a", "Content-Length: 3", "a b: c", "X: a\nsecret",
-		"exa mple.com=X: 1", "example.com/path=X: 1", "256.1.1.1=X: 1", "example.com=", "Proxy-Authorization: secret"} {
+		"exa mple.com=X: 1", "example.com/path=X: 1", "256.1.1.1=X: 1", "example.com=", "*=Authorization: Bearer secret",
+		"*.example.com=X: 1", "Proxy-Authorization: secret"} {
 		if h, err := fetch.ParseHeader(s); err == nil {
 			t.Errorf("%q was accepted: %+v", s, h)
 		} else if strings.Contains(err.Error(), "secret") {
@@ -193,6 +194,15 @@ func TestOwnLimitsCostNoTime(t *testing.T) {
 		// 19 requests after the first at 20 a second; 800 kB at 400 kB a second, less the burst.
 		if d := time.Since(start); d < 900*time.Millisecond {
 			t.Errorf("%s: 20 requests took %v", name, d)
+		}
+	}
+}
+
+func TestUserAgentOfOneLine(t *testing.T) {
+	for _, agent := range []string{"a\nb", "a\r\nCookie: b", "a\x00", "\x7f"} {
+		if f, err := fetch.New(fetch.Options{UserAgent: agent}); err == nil {
+			f.Close()
+			t.Errorf("%q is sent", agent)
 		}
 	}
 }

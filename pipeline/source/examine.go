@@ -90,7 +90,10 @@ func binaryKind(head []byte) (what, remedy string) {
 			return "", ""
 		}
 	}
-	what = strings.TrimPrefix(kind.Extension(), ".") + " (" + kind.String() + ")"
+	what = kind.String()
+	if extension := strings.TrimPrefix(kind.Extension(), "."); extension != "" {
+		what = extension + " (" + what + ")"
+	}
 	switch {
 	case kind.Is("application/octet-stream"):
 		return "", ""

@@ -61,7 +61,7 @@ func TestWhatIsNoList(t *testing.T) {
 		{"png in gzip", gzipped(png1.Bytes()), "an image, png"},
 		{"bzip2", append([]byte("BZh91AY&SY"), random(500)...), "bz2"},
 		{"xz", append([]byte("\xfd7zXZ\x00\x00\x04"), random(500)...), "xz"},
-		{"ELF", append([]byte("\x7fELF\x02\x01\x01\x00"), random(500)...), "looks like"},
+		{"ELF", append([]byte("\x7fELF\x02\x01\x01\x00"), random(500)...), "looks like application/x-"},
 		{"SQLite", append([]byte("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20"), make([]byte, 500)...), "name that ends in .db"},
 		{"Parquet", append([]byte("PAR1\x15\x04\x15"), random(500)...), "name that ends in .parquet"},
 		{"PDF", []byte("%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n"), "a PDF document"},
