@@ -42,20 +42,18 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 	}
 	s.claims++
 	surveyed := false
-	if len(dead) == 0 { // ask first, so that those who wait for work do not write
+	if len(dead) == 0 && s.round.Due(s.claims) { // ask first, so that those who wait for work do not write
 		expired := false
-		err := s.view(ctx, func(t tx) (err error) {
-			if s.round.Due(s.claims) {
-				if err := s.survey(t); err != nil {
-					return err
-				}
-				surveyed = true
+		err := s.view(ctx, func(t tx) error {
+			if err := s.survey(t); err != nil {
+				return err
 			}
 			return t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NOT NULL AND expires < ?)", []any{leaseClock()}, &expired)
 		})
 		if err != nil {
 			return l, wrap("claim", err)
 		}
+		surveyed = true
 		if !expired && s.round.Empty() {
 			return l, store.ErrNoShard
 		}
