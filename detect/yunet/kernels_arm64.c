@@ -9,26 +9,15 @@
 #endif
 
 #define TARGET
-#define NAME(x) x##_neon
-#define V int16x8_t
-#define LANES 8
-#define LOAD vld1q_s16
-#define STORE vst1q_s16
-#define ADDS vqaddq_s16
-#define MULR vqrdmulhq_s16  // saturates only for two times -32768, which no weight is
+#define NAME(x)      x##_neon
+#define V            int16x8_t
+#define LANES        8
+#define LOAD         vld1q_s16
+#define STORE        vst1q_s16
+#define ADDS         vqaddq_s16
+#define MULR         vqrdmulhq_s16  // saturates only for two times -32768, which no weight is
 #define NARROW(p, v) vst1_u8(p, vqshrun_n_s16(v, FRACTION))
 #include "lanes.h"
-
-// OF picks the loop for a block's channels.
-#define OF(f, b, ...)                                              \
-  do {                                                             \
-    if (b->in == 16 && b->out == 16) f(__VA_ARGS__, 16, 16);       \
-    else if (b->in == 16) f(__VA_ARGS__, 16, 32);                  \
-    else if (b->in == 32 && b->out == 32) f(__VA_ARGS__, 32, 32);  \
-    else if (b->in == 32) f(__VA_ARGS__, 32, 64);                  \
-    else if (b->out == 64) f(__VA_ARGS__, 64, 64);                 \
-    else f(__VA_ARGS__, 64, 16);                                   \
-  } while (0)
 
 // narrow shifts 16 sums, each by its channel's number, and stores them in 16 bits.
 INLINE void narrow(const int32x4_t sum[4], const int32_t *shift, int16_t *out) {
@@ -42,15 +31,18 @@ INLINE void narrow(const int32x4_t sum[4], const int32_t *shift, int16_t *out) {
 // ---- without dot product: 16-bit inputs and weights ----
 
 // points_neon computes 16 channels of np cells, at most 4.
-INLINE void points_neon(const int16_t *in, const int ci, const int co, const int np, const int16_t *w, const int32_t *bias,
-                        const int32_t *shift, int16_t *out) {
+INLINE void points_neon(const int16_t *in, const int ci, const int co, const int np, const int16_t *w,
+                        const int32_t *bias, const int32_t *shift, int16_t *out) {
   int32x4_t sum[4][4];
-  UNROLL for (int p = 0; p < np; p++) {
-    UNROLL for (int j = 0; j < 4; j++) sum[p][j] = vld1q_s32(bias + 4 * j);
+  UNROLL
+  for (int p = 0; p < np; p++) {
+    UNROLL
+    for (int j = 0; j < 4; j++) sum[p][j] = vld1q_s32(bias + 4 * j);
   }
   for (int k = 0; k < ci; k++) {
     const int16x8_t low = vld1q_s16(w + k * co), high = vld1q_s16(w + k * co + 8);
-    UNROLL for (int p = 0; p < np; p++) {
+    UNROLL
+    for (int p = 0; p < np; p++) {
       const int16_t x = in[p * ci + k];
       sum[p][0] = vmlal_n_s16(sum[p][0], vget_low_s16(low), x);
       sum[p][1] = vmlal_n_s16(sum[p][1], vget_high_s16(low), x);
@@ -58,13 +50,16 @@ INLINE void points_neon(const int16_t *in, const int ci, const int co, const int
       sum[p][3] = vmlal_n_s16(sum[p][3], vget_high_s16(high), x);
     }
   }
-  UNROLL for (int p = 0; p < np; p++) narrow(sum[p], shift, out + p * co);
+  UNROLL
+  for (int p = 0; p < np; p++) narrow(sum[p], shift, out + p * co);
 }
 
-INLINE void point_of_neon(const block *b, const uint8_t *weights, const int16_t *in, int32_t n, int16_t *out, const int ci, const int co) {
+INLINE void point_of_neon(const block *b, const uint8_t *weights, const int16_t *in, int32_t n, int16_t *out,
+                          const int ci, const int co) {
   for (int g = 0; g < co; g += 16) {
     const int16_t *w = (const int16_t *)(weights + b->point_at) + g;
-    const int32_t *bias = (const int32_t *)(weights + b->bias_at) + g, *shift = (const int32_t *)(weights + b->shift_at) + g;
+    const int32_t *bias = (const int32_t *)(weights + b->bias_at) + g,
+                  *shift = (const int32_t *)(weights + b->shift_at) + g;
     if (n < 4) {
       for (int32_t x = 0; x < n; x++) points_neon(in + x * ci, ci, co, 1, w, bias, shift, out + x * co + g);
       continue;
@@ -76,7 +71,8 @@ INLINE void point_of_neon(const block *b, const uint8_t *weights, const int16_t 
   }
 }
 
-static void point_neon(const block *b, const uint8_t *weights, const uint8_t *in, int32_t n, int16_t *out, int16_t *wide) {
+static void point_neon(const block *b, const uint8_t *weights, const uint8_t *in, int32_t n, int16_t *out,
+                       int16_t *wide) {
   for (int32_t i = 0; i < n * b->in; i++) wide[i] = in[i];
   OF(point_of_neon, b, b, weights, wide, n, out);
 }
@@ -85,39 +81,36 @@ static void point_neon(const block *b, const uint8_t *weights, const uint8_t *in
 INLINE void stem_out(const int32x4_t sum[4], int32_t shift, const int16_t *factor, uint8_t *out) {
   const int32x4_t by = vdupq_n_s32(-shift);
   for (int h = 0; h < 2; h++) {
-    const int16x8_t t = vcombine_s16(vqmovn_s32(vshlq_s32(sum[2 * h], by)), vqmovn_s32(vshlq_s32(sum[2 * h + 1], by)));
+    const int16x8_t t =
+        vcombine_s16(vqmovn_s32(vshlq_s32(sum[2 * h], by)), vqmovn_s32(vshlq_s32(sum[2 * h + 1], by)));
     vst1_u8(out + 8 * h, vqmovun_s16(vqrdmulhq_s16(t, vld1q_s16(factor + 8 * h))));
   }
 }
 
-static void stem_neon(const network *net, const uint8_t *weights, const uint8_t *const rows[3], int32_t n, uint8_t *out) {
-  const int16_t *w = (const int16_t *)(weights + net->weights_at), *factor = (const int16_t *)(weights + net->factor_at);
+static void stem_neon(const network *net, const uint8_t *weights, const uint8_t *const rows[3], int32_t n,
+                      uint8_t *out) {
+  const int16_t *w = (const int16_t *)(weights + net->weights_at),
+                *factor = (const int16_t *)(weights + net->factor_at);
   const int32_t *bias = (const int32_t *)(weights + net->bias_at);
   for (int32_t x = 0; x < n; x++) {
     int32x4_t sum[4];
-    UNROLL for (int j = 0; j < 4; j++) sum[j] = vld1q_s32(bias + 4 * j);
-    UNROLL for (int k = 0; k < 3; k++) {
-      UNROLL for (int i = 0; i < 3; i++) {  // the fourth weight of a row is zero
+    UNROLL
+    for (int j = 0; j < 4; j++) sum[j] = vld1q_s32(bias + 4 * j);
+    UNROLL
+    for (int k = 0; k < 3; k++) {
+      UNROLL
+      for (int i = 0; i < 3; i++) {  // the fourth weight of a row is zero
         const int16_t v = rows[k][2 * x + i];
-        UNROLL for (int j = 0; j < 4; j++) sum[j] = vmlal_n_s16(sum[j], vld1_s16(w + (4 * k + i) * CHANNELS + 4 * j), v);
+        UNROLL
+        for (int j = 0; j < 4; j++)
+          sum[j] = vmlal_n_s16(sum[j], vld1_s16(w + (4 * k + i) * CHANNELS + 4 * j), v);
       }
     }
     stem_out(sum, net->shift, factor, out + x * CHANNELS);
   }
 }
 
-static int32_t shrink_neon(const uint8_t *a, const uint8_t *b, int32_t wa, int32_t groups, uint8_t *to) {
-  const int wb = 4 - wa;
-  for (int32_t g = 0; g < groups; g++, a += 4, b += 4, to += 3) {
-    const int p = wa * a[0] + wb * b[0], q = wa * a[1] + wb * b[1], r = wa * a[2] + wb * b[2], s = wa * a[3] + wb * b[3];
-    to[0] = (3 * p + q + 8) >> 4;
-    to[1] = (2 * q + 2 * r + 8) >> 4;
-    to[2] = (r + 3 * s + 8) >> 4;
-  }
-  return groups;
-}
-
-// ---- with dot product: bytes, of which inputs are taken less 128 to be signed; the bias makes up for it ----
+// ---- with dot product: bytes. Inputs are taken less 128, to be signed; the bias makes up for it ----
 
 #ifdef __clang__
 #define DOT_TARGET __attribute__((target("dotprod")))
@@ -126,27 +119,35 @@ static int32_t shrink_neon(const uint8_t *a, const uint8_t *b, int32_t wa, int32
 #endif
 
 // points_dot computes 16 channels of np cells, at most 6.
-DOT_TARGET INLINE void points_dot(const uint8_t *in, const int ci, const int co, const int np, const int8_t *w,
-                                  const int32_t *bias, const int32_t *shift, int16_t *out) {
+DOT_TARGET INLINE void points_dot(const uint8_t *in, const int ci, const int co, const int np,
+                                  const int8_t *w, const int32_t *bias, const int32_t *shift, int16_t *out) {
   int32x4_t sum[6][4];
-  UNROLL for (int p = 0; p < np; p++) {
-    UNROLL for (int j = 0; j < 4; j++) sum[p][j] = vld1q_s32(bias + 4 * j);
+  UNROLL
+  for (int p = 0; p < np; p++) {
+    UNROLL
+    for (int j = 0; j < 4; j++) sum[p][j] = vld1q_s32(bias + 4 * j);
   }
   for (int k = 0; k < ci / 4; k++) {
     int8x16_t v[4];
-    UNROLL for (int j = 0; j < 4; j++) v[j] = vld1q_s8(w + 4 * k * co + 16 * j);
-    UNROLL for (int p = 0; p < np; p++) {
+    UNROLL
+    for (int j = 0; j < 4; j++) v[j] = vld1q_s8(w + 4 * k * co + 16 * j);
+    UNROLL
+    for (int p = 0; p < np; p++) {
       const int8x16_t x = vreinterpretq_s8_u32(vdupq_n_u32(load32(in + p * ci + 4 * k) ^ 0x80808080u));
-      UNROLL for (int j = 0; j < 4; j++) sum[p][j] = vdotq_s32(sum[p][j], v[j], x);
+      UNROLL
+      for (int j = 0; j < 4; j++) sum[p][j] = vdotq_s32(sum[p][j], v[j], x);
     }
   }
-  UNROLL for (int p = 0; p < np; p++) narrow(sum[p], shift, out + p * co);
+  UNROLL
+  for (int p = 0; p < np; p++) narrow(sum[p], shift, out + p * co);
 }
 
-DOT_TARGET INLINE void point_of_dot(const block *b, const uint8_t *weights, const uint8_t *in, int32_t n, int16_t *out, const int ci, const int co) {
+DOT_TARGET INLINE void point_of_dot(const block *b, const uint8_t *weights, const uint8_t *in, int32_t n,
+                                    int16_t *out, const int ci, const int co) {
   for (int g = 0; g < co; g += 16) {
     const int8_t *w = (const int8_t *)(weights + b->point_at) + 4 * g;
-    const int32_t *bias = (const int32_t *)(weights + b->bias_at) + g, *shift = (const int32_t *)(weights + b->shift_at) + g;
+    const int32_t *bias = (const int32_t *)(weights + b->bias_at) + g,
+                  *shift = (const int32_t *)(weights + b->shift_at) + g;
     if (n < 6) {
       for (int32_t x = 0; x < n; x++) points_dot(in + x * ci, ci, co, 1, w, bias, shift, out + x * co + g);
       continue;
@@ -158,29 +159,34 @@ DOT_TARGET INLINE void point_of_dot(const block *b, const uint8_t *weights, cons
   }
 }
 
-DOT_TARGET static void point_dot(const block *b, const uint8_t *weights, const uint8_t *in, int32_t n, int16_t *out, int16_t *wide) {
+DOT_TARGET static void point_dot(const block *b, const uint8_t *weights, const uint8_t *in, int32_t n,
+                                 int16_t *out, int16_t *wide) {
   (void)wide;
   OF(point_of_dot, b, b, weights, in, n, out);
 }
 
-DOT_TARGET static void stem_dot(const network *net, const uint8_t *weights, const uint8_t *const rows[3], int32_t n, uint8_t *out) {
+DOT_TARGET static void stem_dot(const network *net, const uint8_t *weights, const uint8_t *const rows[3],
+                                int32_t n, uint8_t *out) {
   const int8_t *w = (const int8_t *)(weights + net->weights_at);
   const int16_t *factor = (const int16_t *)(weights + net->factor_at);
   const int32_t *bias = (const int32_t *)(weights + net->bias_at);
   for (int32_t x = 0; x < n; x++) {
     int32x4_t sum[4];
-    UNROLL for (int j = 0; j < 4; j++) sum[j] = vld1q_s32(bias + 4 * j);
-    UNROLL for (int k = 0; k < 3; k++) {
+    UNROLL
+    for (int j = 0; j < 4; j++) sum[j] = vld1q_s32(bias + 4 * j);
+    UNROLL
+    for (int k = 0; k < 3; k++) {
       const int8x16_t v = vreinterpretq_s8_u32(vdupq_n_u32(load32(rows[k] + 2 * x) ^ 0x80808080u));
-      UNROLL for (int j = 0; j < 4; j++) sum[j] = vdotq_s32(sum[j], vld1q_s8(w + 64 * k + 16 * j), v);
+      UNROLL
+      for (int j = 0; j < 4; j++) sum[j] = vdotq_s32(sum[j], vld1q_s8(w + 64 * k + 16 * j), v);
     }
     stem_out(sum, net->shift, factor, out + x * CHANNELS);
   }
 }
 
 static const kernels paths[] = {
-    [NEON] = {stem_neon, point_neon, depth_neon, pool_neon, add_neon, shrink_neon, sum_neon},
-    [NEON_DOT] = {stem_dot, point_dot, depth_neon, pool_neon, add_neon, shrink_neon, sum_neon},
+    [NEON] = {stem_neon, point_neon, depth_neon, pool_neon, add_neon, shrink_plain, sum_neon},
+    [NEON_DOT] = {stem_dot, point_dot, depth_neon, pool_neon, add_neon, shrink_plain, sum_neon},
 };
 
 const kernels *kernels_of(int32_t path) { return &paths[path]; }

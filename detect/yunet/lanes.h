@@ -7,28 +7,38 @@
 //   MULR(a, b)               (a * b + 2^14) >> 15
 //   NARROW(p, v)             stores v >> FRACTION, saturated to 8 bits without sign
 
-TARGET INLINE void NAME(depth_of)(const int16_t *w, const int16_t *rest, const int16_t *const rows[3], int32_t n,
-                                  const int c, const int head, void *out) {
+TARGET INLINE void NAME(depth_of)(const int16_t *w, const int16_t *rest, const int16_t *const rows[3],
+                                  int32_t n, const int c, const int head, void *out) {
   const int pitch = c < PITCH ? PITCH : c, step = c < LANES ? LANES : c;
   for (int g = 0; g < c; g += LANES) {
     V taps[9];
-    UNROLL for (int k = 0; k < 9; k++) taps[k] = LOAD(w + k * pitch + g);
+    UNROLL
+    for (int k = 0; k < 9; k++) taps[k] = LOAD(w + k * pitch + g);
     const V bias = LOAD(rest + g);
     for (int32_t i = g; i < n * c; i += step) {
       V sum = bias;
-      UNROLL for (int k = 0; k < 9; k++) sum = ADDS(sum, MULR(LOAD(rows[k / 3] + i + k % 3 * c), taps[k]));
-      if (head) STORE((int16_t *)out + i, sum);
-      else NARROW((uint8_t *)out + i, sum);
+      UNROLL
+      for (int k = 0; k < 9; k++) sum = ADDS(sum, MULR(LOAD(rows[k / 3] + i + k % 3 * c), taps[k]));
+      if (head)
+        STORE((int16_t *)out + i, sum);
+      else
+        NARROW((uint8_t *)out + i, sum);
     }
   }
 }
 
-TARGET static void NAME(depth)(const block *b, const uint8_t *weights, const int16_t *const rows[3], int32_t n, void *out) {
-  const int16_t *w = (const int16_t *)(weights + b->depth_at), *rest = (const int16_t *)(weights + b->rest_at);
-  if (b->head) NAME(depth_of)(w, rest, rows, n, CHANNELS, 1, out);
-  else if (b->out == 16) NAME(depth_of)(w, rest, rows, n, 16, 0, out);
-  else if (b->out == 32) NAME(depth_of)(w, rest, rows, n, 32, 0, out);
-  else NAME(depth_of)(w, rest, rows, n, 64, 0, out);
+TARGET static void NAME(depth)(const block *b, const uint8_t *weights, const int16_t *const rows[3],
+                               int32_t n, void *out) {
+  const int16_t *w = (const int16_t *)(weights + b->depth_at),
+                *rest = (const int16_t *)(weights + b->rest_at);
+  if (b->head)
+    NAME(depth_of)(w, rest, rows, n, CHANNELS, 1, out);
+  else if (b->out == 16)
+    NAME(depth_of)(w, rest, rows, n, 16, 0, out);
+  else if (b->out == 32)
+    NAME(depth_of)(w, rest, rows, n, 32, 0, out);
+  else
+    NAME(depth_of)(w, rest, rows, n, 64, 0, out);
 }
 
 TARGET INLINE void NAME(pool_of)(const uint8_t *a, const uint8_t *b, int32_t n, const int c, uint8_t *out) {
@@ -40,9 +50,12 @@ TARGET INLINE void NAME(pool_of)(const uint8_t *a, const uint8_t *b, int32_t n, 
   }
 }
 
-TARGET static void NAME(pool)(const uint8_t *restrict a, const uint8_t *restrict b, int32_t n, int32_t c, uint8_t *restrict out) {
-  if (c == 16) NAME(pool_of)(a, b, n, 16, out);
-  else NAME(pool_of)(a, b, n, 64, out);
+TARGET static void NAME(pool)(const uint8_t *restrict a, const uint8_t *restrict b, int32_t n, int32_t c,
+                              uint8_t *restrict out) {
+  if (c == 16)
+    NAME(pool_of)(a, b, n, 16, out);
+  else
+    NAME(pool_of)(a, b, n, 64, out);
 }
 
 TARGET static void NAME(add)(uint8_t *restrict fine, const uint8_t *restrict coarse, int32_t n) {

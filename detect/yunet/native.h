@@ -7,12 +7,12 @@
 enum {
   CHANNELS = 16,  // of the stem's output, and of a head's
   BLOCKS = 17,
-  WAITING8 = 24,   // rows of the maps at strides 8 and 16 that wait for the coarser map (plain.go)
+  WAITING8 = 24,  // rows of the maps at strides 8 and 16 that wait for the coarser map (plain.go)
   WAITING16 = 8,
-  PITCH = 32,      // least number of channels that 3x3 weights are stored for, by repeating them
-  FRACTION = 4,    // bits below an activation's unit while a 3x3 convolution sums
-  SPARE = 128,     // bytes behind a buffer that vectors may touch
-  CELLS = 21,      // a row of the input gives at most so many cells for each 32 pixels of its width
+  PITCH = 32,    // least number of channels that 3x3 weights are stored for, by repeating them
+  FRACTION = 4,  // bits below an activation's unit while a 3x3 convolution sums
+  SPARE = 128,   // bytes behind a buffer that vectors may touch
+  CELLS = 21,    // a row of the input gives at most so many cells for each 32 pixels of its width
 };
 
 // Code paths. Each works on weights that are packed for it (native.go).
@@ -60,11 +60,12 @@ typedef struct {
 int32_t yunet_path(void);
 int32_t yunet_runs(int32_t path);
 
-// yunet_room is how many bytes of room a run needs, for an input that is `width` pixels wide with its padding.
+// yunet_room is how many bytes of room a run needs, for an input `width` pixels wide with its padding.
 int64_t yunet_room(const network *n, int32_t width);
 
-// yunet_run reads the picture, row by row, and writes the cells that reach their level's thresholds. It returns their
-// number, and comes back early, with done unset, when `size` cells may not hold the next row's. room is aligned to 64.
+// yunet_run reads the picture, row by row, and writes the cells that reach their level's thresholds. It returns
+// their number, and comes back early, with done unset, when `size` cells may not hold the next row's. room is
+// aligned to 64.
 int32_t yunet_run(int32_t path, const network *n, const uint8_t *weights, picture p, const threshold *least,
                   uint8_t *room, progress *at, cell *cells, int32_t size);
 

@@ -68,7 +68,7 @@ func (p *plain) begin(from picture, next *image.Gray) {
 	width, _ := from.padded()
 	p.input.begin(from, next)
 	if width != p.width {
-		*p = plain{net: p.net, width: width, input: p.input}
+		p.width = width
 		p.makeRoom()
 	}
 	for i := range p.rows {
@@ -81,36 +81,40 @@ func (p *plain) begin(from picture, next *image.Gray) {
 
 func (p *plain) makeRoom() {
 	for i := range p.rows {
-		p.rows[i] = make([]uint8, p.width+2)
+		p.rows[i] = zeroed(p.rows[i], p.width+2)
 	}
-	p.first = make([]uint8, p.width/2*channels)
+	longest := 0
+	p.first = zeroed(p.first, p.width/2*channels)
 	for i := range p.stages {
 		s := &p.stages[i]
 		s.block, s.width = &p.net.blocks[i], p.width/strides[i]
 		for j := range s.inner {
-			s.inner[j] = make([]int16, (s.width+2)*s.block.out)
+			s.inner[j] = zeroed(s.inner[j], (s.width+2)*s.block.out)
 		}
 		for j := range s.out {
-			s.out[j] = make([]uint8, s.width*s.block.out)
+			s.out[j] = zeroed(s.out[j], s.width*s.block.out)
 		}
-		p.zeros = longer(p.zeros, len(s.inner[0]))
-		p.pooled[i] = make([]uint8, s.width/2*s.block.out)
+		longest = max(longest, len(s.inner[0]))
+		p.pooled[i] = zeroed(p.pooled[i], s.width/2*s.block.out)
 	}
 	for i := range p.map8 {
-		p.map8[i] = make([]uint8, p.width/8*64)
+		p.map8[i] = zeroed(p.map8[i], p.width/8*64)
 	}
 	for i := range p.map16 {
-		p.map16[i] = make([]uint8, p.width/16*64)
+		p.map16[i] = zeroed(p.map16[i], p.width/16*64)
 	}
-	p.scores = make([]int16, p.width/8*channels)
+	p.zeros = zeroed(p.zeros, longest)
+	p.scores = zeroed(p.scores, p.width/8*channels)
 }
 
-// longer is a slice of n zeros, or the one there is when it has as many.
-func longer(zeros []int16, n int) []int16 {
-	if len(zeros) >= n {
-		return zeros
+// zeroed is n zeros, in the room of s if there is enough.
+func zeroed[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
 	}
-	return make([]int16, n)
+	s = s[:n]
+	clear(s)
+	return s
 }
 
 // stem computes a row of the first convolution. Its input rows have a zero in front.

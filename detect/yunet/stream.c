@@ -1,15 +1,30 @@
 //go:build cgo && (amd64 || arm64)
 
-// The network row by row: each block takes a row and gives the one before it, so that memory grows with the width of a
-// picture and not with its height, and everything stays in the processor's second-level cache.
+// The network row by row: each block takes a row and gives the one before it, so that memory grows with the width
+// of a picture and not with its height, and everything stays in the processor's second-level cache.
 #include "kernels.h"
 
 #include <stddef.h>
 
 // Blocks, in the order of the weights.
 enum {
-  HALF, QUARTER1, QUARTER2, QUARTER3, QUARTER4, EIGHTH1, EIGHTH2, SIXTEENTH1, SIXTEENTH2,
-  THIRTYSECOND1, THIRTYSECOND2, NECK32, NECK16, NECK8, HEAD8, HEAD16, HEAD32
+  HALF,
+  QUARTER1,
+  QUARTER2,
+  QUARTER3,
+  QUARTER4,
+  EIGHTH1,
+  EIGHTH2,
+  SIXTEENTH1,
+  SIXTEENTH2,
+  THIRTYSECOND1,
+  THIRTYSECOND2,
+  NECK32,
+  NECK16,
+  NECK8,
+  HEAD8,
+  HEAD16,
+  HEAD32
 };
 
 // A run at work: where its buffers lie, and who writes what.
@@ -25,12 +40,12 @@ typedef struct {
   uint8_t *first;    // a row of the stem
   int16_t *wide;     // a row in 16 bits
   int16_t *zeros;
-  uint16_t *sums;    // for a third of the input
+  uint16_t *sums;  // for a third of the input
   int16_t *inner[BLOCKS][3];
   uint8_t *pairs[BLOCKS][2];  // of blocks that are pooled: the last two rows of the output
   uint8_t *pooled[BLOCKS];
-  uint8_t *neck[BLOCKS];      // of blocks that are added to a finer map: the last row
-  uint8_t *out;               // the last row of any other block: the next block takes it at once
+  uint8_t *neck[BLOCKS];  // of blocks that are added to a finer map: the last row
+  uint8_t *out;           // the last row of any other block: the next block takes it at once
   uint8_t *map8[WAITING8], *map16[WAITING16];
   int16_t *scores;
 
@@ -59,7 +74,8 @@ static uint8_t *carve(run *r, const network *net, int32_t width, uint8_t *room) 
     for (int j = 0; j < 3; j++) r->inner[i][j] = take(&room, inner);
     if (i == HALF || i == QUARTER4)
       for (int j = 0; j < 2; j++) r->pairs[i][j] = take(&room, n * b->out);
-    if (i == HALF || i == QUARTER4 || i == EIGHTH2 || i == SIXTEENTH2) r->pooled[i] = take(&room, n / 2 * b->out);
+    if (i == HALF || i == QUARTER4 || i == EIGHTH2 || i == SIXTEENTH2)
+      r->pooled[i] = take(&room, n / 2 * b->out);
     if (i == NECK32 || i == NECK16) r->neck[i] = take(&room, n * b->out);
     if (inner > longest) longest = inner;
   }
@@ -120,14 +136,16 @@ static void third(run *r, const picture *p, const uint8_t *row, int32_t y, int32
   const int32_t n = (width + 2) / 3;
   for (int32_t x = 0; x < n - 1; x++)
     to[x] = (((uint32_t)r->sums[3 * x] + r->sums[3 * x + 1] + r->sums[3 * x + 2]) * 3641 + (1 << 14)) >> 15;
-  const uint32_t a = r->sums[3 * (n - 1)], b = r->sums[smaller(3 * n - 2, width - 1)], c = r->sums[smaller(3 * n - 1, width - 1)];
+  const uint32_t a = r->sums[3 * (n - 1)], b = r->sums[smaller(3 * n - 2, width - 1)],
+                 c = r->sums[smaller(3 * n - 1, width - 1)];
   to[n - 1] = ((a + b + c) * 3641 + (1 << 14)) >> 15;
   memset(r->sums, 0, 2 * (size_t)width);
 }
 
 // read puts row y of the input behind the first byte of to. Below the picture it is zeros.
 static void read(run *r, const picture *p, int32_t y, uint8_t *to) {
-  const int32_t width = p->shrink ? quarters(p->width) : p->width, height = p->shrink ? quarters(p->height) : p->height;
+  const int32_t width = p->shrink ? quarters(p->width) : p->width,
+                height = p->shrink ? quarters(p->height) : p->height;
   if (y >= height) {
     memset(to, 0, r->width + 2);
     return;
@@ -173,18 +191,34 @@ static void feed(run *r, int i, const uint8_t *row) {
   if (row) r->k->point(b, r->weights, row, n, inner[(y + 1) % 3] + b->out, r->wide);
   r->at->fed[i]++;
   if (y < 0) return;
-  const int16_t *const rows[3] = {y > 0 ? inner[(y - 1) % 3] : r->zeros, inner[y % 3], row ? inner[(y + 1) % 3] : r->zeros};
+  const int16_t *const rows[3] = {y > 0 ? inner[(y - 1) % 3] : r->zeros, inner[y % 3],
+                                  row ? inner[(y + 1) % 3] : r->zeros};
   void *out = r->out;
   switch (i) {
-    case HALF: case QUARTER4: out = r->pairs[i][y % 2]; break;
-    case NECK32: case NECK16: out = r->neck[i]; break;
-    case EIGHTH2: out = r->map8[y % WAITING8]; break;
-    case SIXTEENTH2: out = r->map16[y % WAITING16]; break;
-    case HEAD8: case HEAD16: case HEAD32: out = r->scores; break;
+    case HALF:
+    case QUARTER4:
+      out = r->pairs[i][y % 2];
+      break;
+    case NECK32:
+    case NECK16:
+      out = r->neck[i];
+      break;
+    case EIGHTH2:
+      out = r->map8[y % WAITING8];
+      break;
+    case SIXTEENTH2:
+      out = r->map16[y % WAITING16];
+      break;
+    case HEAD8:
+    case HEAD16:
+    case HEAD32:
+      out = r->scores;
+      break;
   }
   r->k->depth(b, r->weights, rows, n, out);
   switch (i) {
-    case HALF: case QUARTER4:
+    case HALF:
+    case QUARTER4:
       pool(r, i, y, r->pairs[i][0], r->pairs[i][1]);
       break;
     case EIGHTH2:
@@ -212,7 +246,9 @@ static void feed(run *r, int i, const uint8_t *row) {
     case NECK8:
       feed(r, HEAD8, out);
       break;
-    case HEAD8: case HEAD16: case HEAD32:
+    case HEAD8:
+    case HEAD16:
+    case HEAD32:
       collect(r, i - HEAD8, y);
       break;
     default:
@@ -222,8 +258,9 @@ static void feed(run *r, int i, const uint8_t *row) {
 
 int32_t yunet_run(int32_t path, const network *n, const uint8_t *weights, picture p, const threshold *least,
                   uint8_t *room, progress *at, cell *cells, int32_t size) {
-  static const uint8_t order[BLOCKS] = {HALF, QUARTER1, QUARTER2, QUARTER3, QUARTER4, EIGHTH1, EIGHTH2, SIXTEENTH1,
-    SIXTEENTH2, THIRTYSECOND1, THIRTYSECOND2, NECK32, HEAD32, NECK16, HEAD16, NECK8, HEAD8};
+  static const uint8_t order[BLOCKS] = {
+      HALF,          QUARTER1,      QUARTER2, QUARTER3, QUARTER4, EIGHTH1, EIGHTH2, SIXTEENTH1, SIXTEENTH2,
+      THIRTYSECOND1, THIRTYSECOND2, NECK32,   HEAD32,   NECK16,   HEAD16,  NECK8,   HEAD8};
   const int32_t width = ((p.shrink ? quarters(p.width) : p.width) + 31) / 32 * 32;
   const int32_t height = ((p.shrink ? quarters(p.height) : p.height) + 31) / 32 * 32;
   const int32_t enough = size - width / 32 * CELLS;
