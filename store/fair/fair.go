@@ -1,12 +1,14 @@
 // Package fair shares the claims of a session among the sources of a job.
 //
-// It is start-time fair queueing: sources share by weight, 2 to the power of their priority, in rows. Each claim moves its
-// source's start on by rows/weight, the source with the lowest start is next, and one that had no work meanwhile begins
-// where the others are. So none starves, and one that is new comes next. Every session keeps its own round, in memory: all
-// of them together are fair, and nothing in the store is written by all.
+// It is start-time fair queueing: sources share by weight, 2 to the power of their priority, in rows. Each
+// claim moves its source's start on by rows/weight, the source with the lowest start is next, and one that
+// had no work meanwhile begins where the others are. So none starves, and one that is new comes next. Every
+// session keeps its own round, in memory: all of them together are fair, and nothing in the store is written
+// by all.
 //
-// How many sources there are matters to a claim no more than logarithmically. Which of them have free shards is found out
-// by surveys, which look at all of them, and take a small part of the time, however long one takes.
+// How many sources there are matters to a claim no more than logarithmically. Which of them have free shards
+// is found out by surveys, which look at all of them, and take a small part of the time, however long one
+// takes.
 package fair
 
 import (
@@ -54,8 +56,8 @@ type Round struct {
 	costs    []time.Duration // of the last few
 }
 
-// Due reports whether it is time for a survey. News counts what happened since that may have changed what it finds, as
-// far as the caller knows.
+// Due reports whether it is time for a survey. News counts what happened since that may have changed what it
+// finds, as far as the caller knows.
 func (r *Round) Due(news int64) bool {
 	if len(r.queue) == 0 || news != r.news && len(r.queue) <= few {
 		return true
@@ -92,8 +94,8 @@ func (r *Round) Begin(s Survey) {
 // Empty reports whether no source is known to have free shards.
 func (r *Round) Empty() bool { return len(r.queue) == 0 }
 
-// Want is how many rows a claim should have, at most and at least: at the end of a job it is a fraction of what is left
-// for each session, so that all of them end together.
+// Want is how many rows a claim should have, at most and at least: at the end of a job it is a fraction of
+// what is left for each session, so that all of them end together.
 func (r *Round) Want(most, least int64) int64 {
 	return min(most, max(least, r.left/(2*max(r.owners, 1))))
 }

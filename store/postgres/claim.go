@@ -12,19 +12,20 @@ import (
 	"facescan/store/fair"
 )
 
-// Claiming. A claim picks a source, takes a shard of it that is free and has pending rows, and makes it fit: what is
-// above the wanted number of rows is cut off and stays free, and sparse free neighbours are joined to it. What others
-// have locked is skipped, never waited for.
+// Claiming. A claim picks a source, takes a shard of it that is free and has pending rows, and makes it fit:
+// what is above the wanted number of rows is cut off and stays free, and sparse free neighbours are joined to
+// it. What others have locked is skipped, never waited for.
 //
-// Sources share by weight, 2 to the power of their priority, in rows: see package fair. How many sources there are does not
-// matter to a claim, but to a survey, which finds out where their free shards begin. Surveys take a small part of the
-// time, however long one takes.
+// Sources share by weight, 2 to the power of their priority, in rows: see package fair. How many sources
+// there are does not matter to a claim, but to a survey, which finds out where their free shards begin.
+// Surveys take a small part of the time, however long one takes.
 //
-// Between surveys a session looks for a shard above the last one it claimed of the source (the cursor): below lie the
-// index entries of shards that were claimed before, which stay as long as any old transaction may see them. What was put
-// back there meanwhile, by whatever process, the next survey finds.
+// Between surveys a session looks for a shard above the last one it claimed of the source (the cursor): below
+// lie the index entries of shards that were claimed before, which stay as long as any old transaction may see
+// them. What was put back there meanwhile, by whatever process, the next survey finds.
 //
-// At the end of a job a claim takes a fraction of what is free a living owner, so that all of them end together.
+// At the end of a job a claim takes a fraction of what is free a living owner, so that all of them end
+// together.
 
 const (
 	minSlice  = 32     // rows under which a claim is not cut for the end's sake
@@ -115,9 +116,11 @@ func (s *session) survey(ctx context.Context) error {
 	return err
 }
 
-// take leases a shard of the first of some sources that has one which nobody holds, made to fit, and says which source
-// that is; pgx.ErrNoRows if there is none.
-func (s *session) take(ctx context.Context, t pgx.Tx, next []*fair.Turn, want int64) (c shard, at, priority int, generation int64, err error) {
+// take leases a shard of the first of some sources that has one which nobody holds, made to fit, and says
+// which source that is; pgx.ErrNoRows if there is none.
+func (s *session) take(ctx context.Context, t pgx.Tx, next []*fair.Turn, want int64) (
+	c shard, at, priority int, generation int64, err error,
+) {
 	numbers, cursors := make([]int, len(next)), make([]int64, len(next))
 	for i, n := range next {
 		numbers[i], cursors[i] = n.Source, n.Cursor
@@ -192,8 +195,8 @@ func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c shard, source int, want 
 	return low, nil
 }
 
-// pendingBetween selects the rows u between two ids that are pending. The bounds stand twice so that whichever way the
-// tables are joined, no more than the range of each is read.
+// pendingBetween selects the rows u between two ids that are pending. The bounds stand twice so that
+// whichever way the tables are joined, no more than the range of each is read.
 const pendingBetween = "u.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id BETWEEN $1 AND $2)"
 
 // Pending implements store.Session.
@@ -240,8 +243,8 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 	return held, s.wrap("renew leases", err)
 }
 
-// Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there never are
-// many, however small they were claimed.
+// Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there
+// never are many, however small they were claimed.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 	los, generations := split(ls)
 	open := false
@@ -311,7 +314,8 @@ func lockShard(ctx context.Context, t pgx.Tx, id int64) (c shard, err error) {
 	}
 }
 
-// eachShard locks the shards that some ids, ascending, are in, and calls f for each of them. Ids in no shard are passed over.
+// eachShard locks the shards that some ids, ascending, are in, and calls f for each of them. Ids in no shard
+// are passed over.
 func eachShard(ctx context.Context, t pgx.Tx, ids []int64, f func(lo int64, ids []int64) error) error {
 	for len(ids) > 0 {
 		n := 1

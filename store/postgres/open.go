@@ -21,7 +21,8 @@
 // under this owner and generation.
 //
 // Old versions of rows stay while any transaction on the server is older than they are, and index scans wade through
-// them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of the time, and finished shards are joined (Release).
+// them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of the time, and
+// finished shards are joined (Release).
 //
 // # What breaks
 //

@@ -12,12 +12,14 @@ import (
 	"facescan/store/fair"
 )
 
-// Claiming. A claim picks a source, takes its first shard that is free and has pending rows, and makes it fit: what
-// is above the wanted number of rows is cut off and stays free, and sparse free neighbours are joined to it.
+// Claiming. A claim picks a source, takes its first shard that is free and has pending rows, and makes it
+// fit: what is above the wanted number of rows is cut off and stays free, and sparse free neighbours are
+// joined to it.
 //
 // Sources share by weight, 2 to the power of their priority, in rows: see package fair.
 //
-// At the end of a job a claim takes a fraction of what is left a living owner, so that all of them end together.
+// At the end of a job a claim takes a fraction of what is left a living owner, so that all of them end
+// together.
 
 const (
 	minSlice = 32     // rows under which a claim is not cut for the end's sake
@@ -261,8 +263,8 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 	return held, wrap("renew leases", err)
 }
 
-// Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there never are
-// many more than were cut at import.
+// Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there
+// never are many more than were cut at import.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 	return wrap("release leases", s.writer.update(ctx, "release", func(t tx) error {
 		for _, l := range ls {
@@ -279,7 +281,8 @@ func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 	}))
 }
 
-// joinFinished joins the shard at lo, if it is finished, to those below and above it that are free and finished too.
+// joinFinished joins the shard at lo, if it is finished, to those below and above it that are free and
+// finished too.
 func joinFinished(t tx, lo int64) error {
 	var run []shard // of one source, without gaps, and not too long
 	source, all, ours := 0, int64(0), false

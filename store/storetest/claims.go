@@ -9,8 +9,8 @@ import (
 	"facescan/store"
 )
 
-// testManySources has a job of many lists: each gets its turn, by its priority, and what joins, or is held back, counts at
-// once or soon.
+// testManySources has a job of many lists: each gets its turn, by its priority, and what joins, or is held
+// back, counts at once or soon.
 func testManySources(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
@@ -63,8 +63,8 @@ func testManySources(t *testing.T, target Target) {
 	b.equal(len(b.work(s, ok)), sources*each+40)
 }
 
-// testPutBack puts rows of a list back that lie below those which others are at: they come next, or soon, not after all
-// the others.
+// testPutBack puts rows of a list back that lie below those which others are at: they come next, or soon, not
+// after all the others.
 func testPutBack(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
