@@ -92,7 +92,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		return err
 	}
 	if o.follow {
-		return followExport(ctx, g, o, job)
+		return followExport(ctx, g, o, job, arg)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(exportGC))
 	sources, err := exportSources(ctx, job)
@@ -109,7 +109,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		}
 	}()
 	for _, path := range o.outputs {
-		if err := guardOutput(path, job, sources); err != nil {
+		if err := guardOutput(path, job, sources, arg); err != nil {
 			return err
 		}
 		out, err := o.open(g, path, sources)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -50,12 +49,11 @@ func follow(ctx context.Context, job store.Job, path string, t target, log *slog
 	if err != nil {
 		return nil, err
 	}
+	var named []string
 	for _, s := range t.sources {
-		if abs, err := filepath.Abs(s.Path); err == nil {
-			sources = append(sources, export.Source{Name: abs})
-		}
+		named = append(named, s.Path)
 	}
-	if err := guardOutput(path, job, sources); err != nil {
+	if err := guardOutput(path, job, sources, named...); err != nil {
 		return nil, err
 	}
 	f := newFollower(job, path, export.Options{Format: formatOf("", path), Detectors: exportDetectors()}, log)
@@ -119,7 +117,7 @@ func (w *following) finish(drain <-chan struct{}) error {
 }
 
 // followExport is export with --follow: it writes what is done in order, until the job is finished.
-func followExport(ctx context.Context, g *globals, o *exportOptions, job store.Job) error {
+func followExport(ctx context.Context, g *globals, o *exportOptions, job store.Job, arg string) error {
 	if o.splitBy != "" {
 		return usagef("--split-by makes files that are whole, and --follow goes on with one: use one of the two")
 	}
@@ -136,7 +134,7 @@ func followExport(ctx context.Context, g *globals, o *exportOptions, job store.J
 		f := newFollower(job, path, opts, g.logger(g.err))
 		if f.Finish = true; path == "-" {
 			f.Path, f.Out = "", g.out
-		} else if err := guardOutput(path, job, sources); err != nil {
+		} else if err := guardOutput(path, job, sources, arg); err != nil {
 			return err
 		}
 		if err := f.Check(ctx); err != nil {

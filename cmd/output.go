@@ -12,13 +12,14 @@ import (
 	"facescan/store/export"
 )
 
-// guardOutput refuses to write over the job or one of its lists, under whatever name.
-func guardOutput(path string, job store.Job, sources []export.Source) error {
+// guardOutput refuses to write over the job, one of its lists, or what the command line names as such, under any name.
+// A list can stand for a job that has not begun to import it.
+func guardOutput(path string, job store.Job, sources []export.Source, named ...string) error {
 	out, err := os.Stat(path)
 	if err != nil {
 		return nil // nothing there to harm
 	}
-	taken := []string{job.Path(), job.Path() + "-wal", job.Path() + "-shm"}
+	taken := append(named, job.Path(), job.Path()+"-wal", job.Path()+"-shm")
 	for _, s := range sources {
 		name := s.Name
 		if !filepath.IsAbs(name) {

@@ -78,7 +78,7 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	if err := guardOutput(o.out, job, sources); err != nil {
+	if err := guardOutput(o.out, job, sources, arg); err != nil {
 		return err
 	}
 	f, err := export.Create(o.out)
