@@ -63,6 +63,9 @@ func refusal(path string, head []byte, format string) (what, remedy string) {
 		return "XML", "name a list with one URL per line, or a table of them"
 	case isJSONArray(start, format):
 		return "a JSON array", "write one element per line: " + unpackedJSON(path, start)
+	case isSpreadJSON(start):
+		remedy = "write one object per line: " + madeByJQ("jq -c .", path, "lines.jsonl")
+		return "JSON with objects over several lines", remedy
 	case controls(head[:min(len(head), 512)]) > 0:
 		if what, remedy = binaryKind(head); what != "" {
 			return what, remedy
@@ -172,8 +175,15 @@ func isWeb(text string) bool {
 	return false
 }
 
-// isJSONArray reports whether text is a JSON array, or a JSON object over several lines, in place of lines. A
-// jsonl list may have an array as its first record, which is a broken one, if an object is in the next line.
+// isSpreadJSON reports whether text begins with a JSON object that has its members on lines of their own.
+func isSpreadJSON(start []byte) bool {
+	line, rest, _ := bytes.Cut(start, []byte("\n"))
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	return string(bytes.TrimRight(line, " \t\r")) == "{" && bytes.HasPrefix(rest, []byte(`"`))
+}
+
+// isJSONArray reports whether text is a JSON array in place of lines. A jsonl list may have an array as its first
+// record, which is a broken one, if an object is in the next line.
 func isJSONArray(start []byte, format string) bool {
 	if len(start) == 0 || start[0] != '[' {
 		return false
@@ -202,10 +212,14 @@ func unpackedJSON(path string, start []byte) string {
 	if inside := bytes.TrimLeft(start[1:], " \t\r\n"); bytes.HasPrefix(inside, []byte(`"`)) {
 		of, name = "jq -r '.[]'", "lines.txt"
 	}
+	return madeByJQ(of, path, name)
+}
+
+func madeByJQ(command, path, name string) string {
 	if path == "-" {
-		return of
+		return command
 	}
-	return of + " " + shellWord(path) + " > " + name
+	return command + " " + shellWord(path) + " > " + name
 }
 
 // shellWord returns text as one word of a shell's command line.

@@ -78,6 +78,7 @@ func TestWhatIsNoList(t *testing.T) {
 		{"JSON array over lines", []byte("\xef\xbb\xbf\n[\n  {\"url\": \"http://h/a.jpg\"},\n  {\"url\": \"http://h/b.jpg\"}\n]\n"), "a JSON array"},
 		{"JSON array of strings", []byte("[ \"http://h/a.jpg\",\n\"http://h/b.jpg\"]"), "jq -r '.[]' "},
 		{"JSON arrays", []byte("[\"http://h/a.jpg\"]\n[\"http://h/b.jpg\"]\n"), "a JSON array"},
+		{"JSON over lines", []byte("{\n  \"url\": \"http://h/a.jpg\"\n}\n{\n  \"url\": \"http://h/b.jpg\"\n}\n"), "jq -c . "},
 		{"web page", []byte("\n<!DOCTYPE html>\n<p>404</p>\n"), "a web page"},
 		{"XML", []byte("<?xml version=\"1.0\"?>\n<urlset>\n"), "XML"},
 	} {
