@@ -25,8 +25,7 @@ func fault(kind string) {
 	case "panic":
 		go func() {
 			defer crash.Exit()
-			var none map[string]int
-			none["boom"+evil] = 1
+			panic("boom" + evil)
 		}()
 	case "other panic": // in a goroutine that a library began
 		go panic("boom")

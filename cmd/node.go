@@ -44,7 +44,7 @@ func readNode(text string) (i, of int, err error) {
 	}
 	part, count, _ := strings.Cut(text, "/")
 	if of, err = strconv.Atoi(count); err != nil {
-		return 0, 0, errors.New("N is missing, or not a number")
+		return 0, 0, errors.New("the number of parts is missing, or not a number")
 	}
 	if part == "auto" {
 		i, err = arrayIndex()
