@@ -15,8 +15,8 @@ import (
 // looks like one of facescan's. Here is the one filter for them: what is not printable is quoted, as \u001b.
 //
 // A text of others is quoted whole, its line ends too (printable). Behind that, everything on stderr, and what is for people on
-// stdout, passes through a writer that leaves line ends and tabs alone (printableWriter). Data on stdout passes through it
-// where stdout is a terminal; for a pipe or a file they are not touched.
+// stdout, passes through a writer that leaves line ends and tabs alone (printableWriter). Data on stdout passes
+// through it where stdout is a terminal; for a pipe or a file it is not touched.
 
 // printable quotes what is not printable in a text, line ends and tabs too.
 func printable(s string) string {

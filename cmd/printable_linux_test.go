@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal opens a pseudoterminal that does not change what is written to it. The text that came is to be read when
-// the terminal is closed.
+// terminal opens a pseudoterminal that does not change what is written to it. The text that came is to be read
+// when the terminal is closed.
 func terminal(t *testing.T) (tty *os.File, text func() string) {
 	t.Helper()
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -48,8 +48,8 @@ func terminal(t *testing.T) (tty *os.File, text func() string) {
 	return tty, func() string { return <-came }
 }
 
-// TestDataOnTerminal has rows with texts of strangers exported to a terminal, where they are quoted, and to a file,
-// where they are as they are.
+// TestDataOnTerminal has rows with texts of strangers exported to a terminal, where they are quoted, and to a
+// file, where they are as they are.
 func TestDataOnTerminal(t *testing.T) {
 	dir := t.TempDir()
 	list, job := filepath.Join(dir, "l.txt"), filepath.Join(dir, "j.db")
@@ -60,12 +60,15 @@ func TestDataOnTerminal(t *testing.T) {
 	if code, _, stderr := here(t, "run", list, "--db", job, "-q"); code != 0 {
 		t.Fatalf("%d %s", code, stderr)
 	}
-	for _, args := range [][]string{{"export", job}, {"export", job, "--format", "jsonl"}, {"export", job, "--columns", "url"}} {
+	want := strings.Repeat("ä", 20_000) + `\u001b]0;taken`
+	for _, args := range [][]string{
+		{"export", job}, {"export", job, "--format", "jsonl"}, {"export", job, "--columns", "url"},
+	} {
 		tty, text := terminal(t)
 		code := Run(context.Background(), args, nil, tty, io.Discard)
 		tty.Close()
 		got := text()
-		if r := unprintable(got); code != 0 || r >= 0 || !strings.Contains(got, strings.Repeat("ä", 20_000)+`\u001b]0;taken`) {
+		if r := unprintable(got); code != 0 || r >= 0 || !strings.Contains(got, want) {
 			t.Errorf("%q: exit code %d, %d bytes, raw: %q", args, code, len(got), r)
 		}
 	}

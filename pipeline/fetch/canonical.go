@@ -91,8 +91,8 @@ func tidy(s string) string {
 	return s
 }
 
-// areSeveral reports whether a text is several URLs on lines of their own, as a list gives them whose lines end now
-// in CR and now in LF. A browser would drop the line ends and ask for something that nobody wrote.
+// areSeveral reports whether a text is several URLs on lines of their own, as a list gives them whose lines end
+// now in CR and now in LF. A browser would drop the line ends and ask for something that nobody wrote.
 func areSeveral(raw string) bool {
 	if !strings.ContainsAny(raw, "\r\n") {
 		return false

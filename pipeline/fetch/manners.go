@@ -51,7 +51,8 @@ type Header struct {
 	Name, Value string
 }
 
-// hostForm is what may be a host before a header: no blank, slash, star or user, and a colon only before a port or in brackets.
+// hostForm is what may be a host before a header: no blank, slash, star or user, and a colon only before a port or
+// in brackets.
 var hostForm = regexp.MustCompile(`^(\[[^\]\s/@]*\]|[^:\[\]\s/@*]+)(:[0-9]+)?$`)
 
 // ParseHeader reads "Name: value" or "HOST=Name: value". What proves who we are needs the latter form, and what net/http
