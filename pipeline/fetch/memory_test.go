@@ -1,0 +1,109 @@
+package fetch_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"time"
+
+	"facescan/pipeline/fetch"
+)
+
+// chunky serves a body of that many bytes, announced or not. It breaks off in the middle of the path /cut when told to.
+func chunky(t *testing.T, total int, cut <-chan struct{}) string {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/known" {
+			w.Header().Set("Content-Length", strconv.Itoa(total))
+		}
+		chunk := make([]byte, 64<<10)
+		for i := range total / len(chunk) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+			if r.URL.Path == "/cut" && i == 8 {
+				w.(http.Flusher).Flush()
+				<-cut
+				panic(http.ErrAbortHandler)
+			}
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// TestMemory walks a body through budgets that end at every step of its growth.
+func TestMemory(t *testing.T) {
+	const total = 5 << 20
+	url := chunky(t, total, nil)
+	f := newFetcher(t, fetch.Options{MaxBytes: 6 << 20})
+	for _, c := range []struct {
+		path   string
+		size   int64
+		enough bool
+	}{
+		{"/known", total, true}, {"/known", total - 1, false}, {"/known", 64 << 10, false},
+		{"/chunked", f.MostMemory(), true}, {"/chunked", total, false}, {"/chunked", 200 << 10, false}, {"/chunked", 64 << 10, false},
+	} {
+		mem := &budget{size: c.size}
+		b, err := f.Fetch(t.Context(), url+c.path, mem)
+		switch {
+		case c.enough && (err != nil || len(b.Bytes) != total):
+			t.Errorf("%s with %d: %v", c.path, c.size, err)
+		case !c.enough && !errors.Is(err, errSmall):
+			t.Errorf("%s with %d: %v, want the budget's error", c.path, c.size, err)
+		}
+		if b != nil {
+			b.Release()
+		}
+		if mem.held != 0 {
+			t.Errorf("%s with %d: %d bytes held after the end", c.path, c.size, mem.held)
+		}
+	}
+}
+
+// TestWaitForMemory: a body that waits for memory goes on where it was, and its clocks stand still meanwhile. A
+// connection that is lost then is no outcome.
+func TestWaitForMemory(t *testing.T) {
+	const total = 2 << 20
+	cut := make(chan struct{})
+	url := chunky(t, total, cut)
+	o := fetch.Options{Timeout: 500 * time.Millisecond, MinRate: 4 << 20} // more than comes if waiting counted
+	for _, c := range []struct {
+		path string
+		size int64
+	}{{"/known", 64 << 10}, {"/chunked", 64 << 10}, {"/chunked", 400 << 10}, {"/cut", 400 << 10}} {
+		mem := &budget{size: c.size, waits: make(chan struct{}, 1), more: make(chan struct{})}
+		go func() {
+			<-mem.waits
+			if c.path == "/cut" {
+				close(cut)
+			}
+			time.Sleep(2 * o.Timeout) // which is what is waited for: the time of the attempt is over
+			close(mem.more)
+		}()
+		b, err := newFetcher(t, o).Fetch(t.Context(), url+c.path, mem)
+		switch {
+		case c.path == "/cut":
+			if !errors.Is(err, fetch.ErrLostWaiting) {
+				t.Errorf("lost while it waited: %v", err)
+			}
+			continue
+		case err != nil:
+			t.Errorf("%s with %d: %v", c.path, c.size, err)
+			continue
+		case len(b.Bytes) != total:
+			t.Errorf("%s with %d: %d bytes of %d", c.path, c.size, len(b.Bytes), total)
+		}
+		b.Release()
+	}
+	mem := &budget{size: 64 << 10, waits: make(chan struct{}, 1), more: make(chan struct{})}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("enough")
+	go func() { <-mem.waits; cancel(stop) }()
+	if _, err := newFetcher(t, o).Fetch(ctx, url+"/known", mem); !errors.Is(err, stop) || mem.held != 0 {
+		t.Errorf("cancelled while it waited: %v, %d bytes held", err, mem.held)
+	}
+}
