@@ -29,6 +29,10 @@ func fault(kind string) {
 		}()
 	case "other panic": // in a goroutine that a library began
 		go panic("boom")
+	case "stack":
+		var deeper func(n int) int
+		deeper = func(n int) int { return 1 + deeper(n+1) }
+		deeper(0)
 	case "memory":
 		for keep := [][]byte{}; ; {
 			keep = append(keep, make([]byte, 256<<20))
@@ -40,7 +44,11 @@ func fault(kind string) {
 // TestFaults: a panic ends the process with the code of errors, and says that facescan is to blame; the runtime's fatal errors end it by a
 // signal. Neither looks like a wrong command line.
 func TestFaults(t *testing.T) {
-	for kind, signal := range map[string]bool{"panic": false, "other panic": true, "memory": true} {
+	kinds := map[string]bool{"panic": false, "other panic": true, "stack": true}
+	if !raceDetector { // which cannot live in so little memory
+		kinds["memory"] = true
+	}
+	for kind, signal := range kinds {
 		c := exec.Command("sh", "-c", `ulimit -c 0; ulimit -v 8000000; exec "$0"`, os.Args[0])
 		c.Env = append(os.Environ(), beFaulty+"="+kind)
 		out, err := c.CombinedOutput()

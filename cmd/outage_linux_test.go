@@ -174,7 +174,7 @@ func TestDeadHostsFirst(t *testing.T) {
 	list := writeList(t, t.TempDir(), lines)
 	args := []string{"run", list, "--allow-private", "--progress", "none", "--timeout", "500ms", "--retries", "0"}
 	mustHere(t, args...)
-	want := fmt.Sprintf(`"failures":{"timeout":%d},"images_with_faces":20,"ok":60,"pending":0`, silent)
+	want := fmt.Sprintf(`"failures":{"timeout":%d},"images_with_faces":20,"missing":0,"ok":60,"pending":0`, silent)
 	if out := mustHere(t, "status", list, "--json"); !strings.Contains(out, want) {
 		t.Errorf("%s, want %s", out, want)
 	}

@@ -16,7 +16,10 @@ type Descriptors struct {
 	Files    int // synced at once
 }
 
-const ownDescriptors = 64 // for the job, what is kept, logs and the live page
+const (
+	ownDescriptors   = 64 // for the job, what is kept, logs and the live page
+	spareDescriptors = 8  // connections that are being closed
+)
 
 // ShareDescriptors divides the limit of this process.
 func ShareDescriptors() Descriptors {
@@ -30,7 +33,7 @@ func ShareDescriptors() Descriptors {
 
 func shareDescriptors(limit int) Descriptors {
 	own := min(ownDescriptors, limit/2)
-	network := limit - own
-	return Descriptors{Limit: limit, Fetchers: max(1, network/16*5), Idle: max(1, network/4),
-		Queries: max(1, network/8), Files: max(1, own/2)}
+	network := limit - own - spareDescriptors
+	return Descriptors{Limit: limit, Fetchers: max(1, network*5/16), Idle: max(1, network/4),
+		Queries: max(1, network/8), Files: max(1, own/4)}
 }

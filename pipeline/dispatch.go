@@ -16,6 +16,7 @@ const (
 	minRows    = 16                     // claimed at once, however few fetchers there are
 	claimSpan  = 500 * time.Millisecond // a claim takes about as many rows as this much work: a list that joins is soon begun
 	aheadSpan  = 250 * time.Millisecond // of work is queued before more is claimed
+	stuckAfter = 20 * time.Second       // rows that nobody holds and nobody can claim: more is no delay of other processes
 	idlePoll   = 200 * time.Millisecond // how often a process without work looks for some
 	roomPoll   = 10 * time.Millisecond  // how often one with enough looks whether it still has
 	shareEvery = time.Second            // how often one that waits for slow hosts counts what is left for the others
@@ -81,6 +82,7 @@ type dispatcher struct {
 	takeovers int64
 	suspects  map[int64]int
 	left      int       // rows for each process
+	stuck     time.Time // since when rows are pending that nobody holds and that no shard gives
 	shared    time.Time // when that was found out
 }
 
@@ -219,6 +221,14 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 	}
 	d.stats.See(c)
 	d.checkAbort()
+	if importing || c.Pending == 0 || c.Pending == c.PausedPending || c.Shards.Leased > 0 {
+		d.stuck = time.Time{}
+	} else if d.stuck.IsZero() {
+		d.stuck = time.Now()
+	} else if time.Since(d.stuck) > stuckAfter {
+		return false, fmt.Errorf("%d rows are pending, but no shard that could be claimed has them: the job is damaged; "+
+			"facescan verify says how", c.Pending)
+	}
 	if importing {
 		// More rows may come.
 	} else if c.Pending == 0 {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -80,10 +81,11 @@ func (f *folder) stage() string { return f.private(f.name + stageSuffix) }
 
 // put writes a file, which has its name once its row is done.
 func (f *folder) put(s staged, b []byte) error {
-	err := os.WriteFile(filepath.Join(f.stage(), s.name()), b, draft.FileMode)
+	write := func() error { return os.WriteFile(filepath.Join(f.stage(), s.name()), b, draft.FileMode) }
+	err := withDescriptor(write)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(f.stage(), draft.FolderMode); err == nil {
-			err = os.WriteFile(filepath.Join(f.stage(), s.name()), b, draft.FileMode)
+			err = withDescriptor(write)
 		}
 	}
 	if err != nil {
@@ -122,12 +124,27 @@ func (f *folder) sync(results []store.Result) error {
 	return syncFile(f.stage())
 }
 
+// descriptorWait is how long a file waits to be opened while the process has no descriptor to spare: connections give
+// theirs back.
+const descriptorWait = 10 * time.Second
+
 func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+	return withDescriptor(func() error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}
+
+// withDescriptor opens files, again and again while the process has no descriptor to spare.
+func withDescriptor(open func() error) error {
+	err := open()
+	for end := time.Now().Add(descriptorWait); errors.Is(err, syscall.EMFILE) && time.Now().Before(end); err = open() {
+		time.Sleep(10 * time.Millisecond)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return err
 }
 
 // take returns what waits for a row, which is the caller's from then on.

@@ -35,6 +35,7 @@ type stream struct {
 
 	raw      atomic.Int64 // bytes of the file that were read
 	text     io.Reader
+	marked   bool     // text comes without the byte order mark that the file begins with
 	seekable *os.File // what text reads, where an offset in the text is one in the file
 	pump     *pump    // nil for a file, which never lets a reader wait
 	closers  []func() error
@@ -122,7 +123,7 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	}
 	s.text = text
 	if head, _ = text.Peek(magicSize); isUTF16(head) {
-		s.seekable = nil
+		s.seekable, s.marked = nil, true
 		s.text = transform.NewReader(text, unicode.BOMOverride(encoding.Nop.NewDecoder()))
 	}
 	return s, nil
@@ -344,7 +345,7 @@ func (s *stream) peek(n int) ([]byte, error) {
 func (s *stream) begin(m mark, line int64) error {
 	if s.print.n == 0 {
 		win, err := s.peek(len(bom))
-		if err == nil && bytes.HasPrefix(win, bom) {
+		if err == nil && !s.marked && bytes.HasPrefix(win, bom) {
 			s.consume(len(bom))
 		}
 		return err
