@@ -79,7 +79,7 @@ func (o *detectOptions) otherDetector(flag string) string {
 // verifyGone says what became of --verify-faces.
 const verifyGone = "--verify-faces was removed: yunet, the default detector of new jobs, finds more faces in less time. "
 
-// check refuses what is wrong whatever the detector is.
+// check refuses what is wrong for every detector.
 func (o *detectOptions) check() error {
 	if o.verify {
 		return usagef(verifyGone + "Leave it out. A job that was begun with it can be judged again (facescan rescan JOB --stale), " +

@@ -108,7 +108,7 @@ func (s *signer) Write(p []byte) (int, error) {
 	return n + m, err
 }
 
-// signed reports whether a file is a drawing of ours.
+// signed reports whether facescan drew the file.
 func signed(path string) bool {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"facescan/detect/yunet"
 )
 
-// Names of the detectors. None is the choice to look for no faces: it is no kind, and New refuses it.
+// Names of the detectors. None means that faces are not looked for: it is not a Kind, and New refuses it.
 const (
 	Yunet   = "yunet"
 	Pigo    = "pigo"
@@ -140,7 +140,7 @@ func cutPrefix(fingerprint string) (prefix, model string) {
 }
 
 // Same reports whether detectors of two fingerprints give the same answers: where the fingerprints are equal, and where both
-// are the same detector of ours with the same flags, in this process or another.
+// name the same built-in detector with the same flags, in this process or another.
 func Same(a, b string) bool { return slices.Contains(Equals(a), b) }
 
 // Equals are the fingerprints that are the Same as one, itself among them.

@@ -114,7 +114,7 @@ func newYunet(p Params) (Detector, error) {
 func (d *yunetDetector) Detect(ctx context.Context, batch []Image) ([]Answer, error) {
 	s := d.scratch.Get().(*yunetScratch)
 	defer d.scratch.Put(s)
-	// A candidate needs the floor; whoever asks for less gets faces below it.
+	// A candidate needs the floor; a lower threshold lets through faces below it.
 	p := yunet.Params{MinFace: d.p.MinFace, MaxFace: d.p.MaxFace, IoU: d.p.Overlap(), Floor: min(d.kind.Floor, d.p.Threshold())}
 	answers := make([]Answer, len(batch))
 	for i, img := range batch {

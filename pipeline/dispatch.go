@@ -49,7 +49,7 @@ func (r *run) dispatch() error {
 		l, err := r.session.Claim(r.draining, d.claimRows())
 		switch {
 		case err == nil:
-			d.tail = time.Time{}
+			d.tail, d.stuck = time.Time{}, time.Time{}
 		case r.draining.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrNoShard):
@@ -82,8 +82,8 @@ type dispatcher struct {
 	takeovers int64
 	suspects  map[int64]int
 	left      int       // rows for each process
-	stuck     time.Time // since when rows are pending that nobody holds and that no shard gives
 	shared    time.Time // when that was found out
+	stuck     time.Time // since when, without a claim between, rows are pending that nobody holds
 }
 
 // waitForRoom waits until the rows that are queued will not last for long, so that this process does not hoard what
@@ -208,6 +208,21 @@ func (r *run) await() error {
 	}
 }
 
+// damaged is an error once rows have been pending for long that nobody holds and no claim gives. A claim, a lease
+// or an import in between begins the time again.
+func (d *dispatcher) damaged(c store.Counts, importing bool) error {
+	switch {
+	case importing || c.Pending == 0 || c.Pending == c.PausedPending || c.Shards.Leased > 0:
+		d.stuck = time.Time{}
+	case d.stuck.IsZero():
+		d.stuck = time.Now()
+	case time.Since(d.stuck) > stuckAfter:
+		return fmt.Errorf("%d rows are pending, but no shard that could be claimed has them: the job is damaged; "+
+			"facescan verify says how", c.Pending)
+	}
+	return nil
+}
+
 // noShard is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
 // little: for our own rows, for other owners', for an import to cut the next shard.
 func (d *dispatcher) noShard() (finished bool, err error) {
@@ -221,13 +236,8 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 	}
 	d.stats.See(c)
 	d.checkAbort()
-	if importing || c.Pending == 0 || c.Pending == c.PausedPending || c.Shards.Leased > 0 {
-		d.stuck = time.Time{}
-	} else if d.stuck.IsZero() {
-		d.stuck = time.Now()
-	} else if time.Since(d.stuck) > stuckAfter {
-		return false, fmt.Errorf("%d rows are pending, but no shard that could be claimed has them: the job is damaged; "+
-			"facescan verify says how", c.Pending)
+	if err := d.damaged(c, importing); err != nil {
+		return false, err
 	}
 	if importing {
 		// More rows may come.
