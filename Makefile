@@ -10,9 +10,11 @@ TEST_DEBS  := $(BUILD_DEBS) chromium e2fsprogs iproute2 postgresql prometheus ut
 # DATA names folders of annotated photos for `make accuracy`.
 DATA ?=
 FUZZTIME ?= 20s
+# Every package: ./... leaves the programs below testdata out.
+PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/demo
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-.PHONY: help deps deps-test build demo test race fuzz soak bench bench-peers accuracy test-interop test-gpu test-arm64 lint generate clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers accuracy test-interop test-gpu test-arm64 lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -47,10 +49,8 @@ demo: build ## serve a few images on loopback, run, kill -9, resume, print the C
 	@testdata/demo/demo.sh ./$(BIN)
 
 test: deps-test ## every test, with the race detector
-	go vet ./...
-	go test -race -timeout 20m ./...
-
-race: test ## the same
+	go vet $(PACKAGES)
+	go test -race -timeout 20m $(PACKAGES)
 
 fuzz: deps ## every fuzz target for FUZZTIME
 	@go list ./... | while read -r p; do \
@@ -72,15 +72,15 @@ bench-peers: deps ## facescan beside pigo's command, OpenCV's Haar cascades and 
 	@$(call install,python3-opencv opencv-data python3-venv,opencv python)
 	@$(call venv,$(PEERS),numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 opencv-python-headless==5.0.0.93 urllib3==2.5.0)
 	@cd detect/yunet && go run generate.go -floats $(CURDIR)/$(PEERS)/floats.json
-	@$(PEERS)/bin/python detect/accuracy/yunet_onnx.py $(PEERS)/floats.json $(PEERS)/yunet.onnx
+	@$(PEERS)/bin/python testdata/accuracy/yunet_onnx.py $(PEERS)/floats.json $(PEERS)/yunet.onnx
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	[ -n "$(DATA)" ] || go run ./testdata/bench -corpus "$$dir"; \
-	go run ./detect/accuracy -peers -python $(PEERS)/bin/python -onnx $(PEERS)/yunet.onnx $(if $(DATA),$(DATA),"$$dir")
+	go run ./testdata/accuracy -peers -python $(PEERS)/bin/python -onnx $(PEERS)/yunet.onnx $(if $(DATA),$(DATA),"$$dir")
 	go run ./testdata/bench -peers $(if $(PHOTOS),-images $(PHOTOS)) -python $(PEERS)/bin/python -onnx $(PEERS)/yunet.onnx
 
 accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (annotations.csv beside images/)
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }
-	go run ./detect/accuracy $(DATA)
+	go run ./testdata/accuracy $(DATA)
 
 # Two virtual environments, since what they need does not go together. FACESCAN_ONNX may name a YuNet model for the example
 # sidecar to be tried with, too.
@@ -114,8 +114,8 @@ test-arm64: deps ## the detectors' tests for 64-bit Arm, in an emulator (Debian)
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
-	go vet ./...
-	go run $(STATICCHECK) ./...
+	go vet $(PACKAGES)
+	go run $(STATICCHECK) $(PACKAGES)
 
 generate: ## make the generated files anew
 	go generate ./...

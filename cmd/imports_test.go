@@ -23,10 +23,6 @@ var rooms = [][]string{
 // becomes of them.
 var leaves = map[string]bool{"facescan/detect/pigo": true, "facescan/detect/yunet": true}
 
-// programs are commands and test helpers of their own: nothing that is shipped imports them, and they may import
-// what they show or test.
-var programs = map[string]bool{"facescan/detect/accuracy": true}
-
 // room of a package: the deepest entry that it is, or lies in.
 func room(pkg string) (level int, root string) {
 	level = -1
@@ -63,15 +59,9 @@ func TestImportsPointDown(t *testing.T) {
 			t.Errorf("%s is in no room", p.ImportPath)
 			continue
 		}
-		if programs[p.ImportPath] {
-			continue
-		}
 		for _, imp := range p.Imports {
 			if !strings.HasPrefix(imp, "facescan/") {
 				continue
-			}
-			if programs[imp] {
-				t.Errorf("%s imports %s, which is a program", p.ImportPath, imp)
 			}
 			if leaves[p.ImportPath] {
 				t.Errorf("%s imports %s: it is to know nothing of the rest", p.ImportPath, imp)

@@ -5,36 +5,16 @@ import (
 	"image"
 	_ "image/jpeg"
 	"math"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	"facescan/detect"
 	"facescan/detect/detecttest"
+	"facescan/detect/detecttest/sample"
 	"facescan/detect/pigo"
 	"facescan/detect/yunet"
-
-	"golang.org/x/image/draw"
 )
-
-// photo is the sample photo, scaled to a width.
-func photo(t testing.TB, width int) *image.Gray {
-	t.Helper()
-	f, err := os.Open("testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, _, err := image.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := img.Bounds().Size()
-	out := image.NewGray(image.Rect(0, 0, width, width*size.Y/size.X))
-	draw.BiLinear.Scale(out, out.Bounds(), img, img.Bounds(), draw.Src, nil)
-	return out
-}
 
 // newOracle is the detector whose engine is pigo itself.
 func newOracle(p detect.Params) (detect.Detector, error) {
@@ -46,20 +26,20 @@ func newOracle(p detect.Params) (detect.Detector, error) {
 }
 
 func TestOracle(t *testing.T) {
-	detecttest.Run(t, detect.Pigo, newOracle, []*image.Gray{photo(t, 120)}) // it takes its time
+	detecttest.Run(t, detect.Pigo, newOracle, []*image.Gray{sample.Photo(t, 120)}) // it takes its time
 }
 
 func TestPigo(t *testing.T) {
-	detecttest.Run(t, detect.Pigo, detect.New, []*image.Gray{photo(t, 320)})
+	detecttest.Run(t, detect.Pigo, detect.New, []*image.Gray{sample.Photo(t, 320)})
 }
 
 func TestYunet(t *testing.T) {
-	detecttest.Run(t, detect.Yunet, detect.New, []*image.Gray{photo(t, 320)})
+	detecttest.Run(t, detect.Yunet, detect.New, []*image.Gray{sample.Photo(t, 320)})
 }
 
 // Both engines find the same faces, whatever is asked for.
 func TestPigoEqualsOracle(t *testing.T) {
-	luma := photo(t, 200)
+	luma := sample.Photo(t, 200)
 	batch := []detect.Image{{Luma: luma, Scale: 1}, {Luma: luma, Scale: 2}, {Luma: tilted(luma, 20), Scale: 1}}
 	for _, change := range []func(p *detect.Params){
 		func(*detect.Params) {},
@@ -86,7 +66,7 @@ func TestPigoEqualsOracle(t *testing.T) {
 }
 
 func TestAnglesFindTiltedFaces(t *testing.T) {
-	upright := photo(t, 240)
+	upright := sample.Photo(t, 240)
 	for _, c := range []struct {
 		angle float64
 		found bool
@@ -121,7 +101,7 @@ func tilted(img *image.Gray, degrees float64) *image.Gray {
 }
 
 func BenchmarkDetect(b *testing.B) {
-	luma := photo(b, 387) // as many pixels as 500x375
+	luma := sample.Photo(b, 387) // as many pixels as 500x375
 	for _, c := range []struct {
 		name   string
 		open   func(detect.Params) (detect.Detector, error)

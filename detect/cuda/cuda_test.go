@@ -20,10 +20,10 @@ import (
 	"unsafe"
 
 	"github.com/ebitengine/purego"
-	"golang.org/x/image/draw"
 
 	"facescan/detect"
 	"facescan/detect/detecttest"
+	"facescan/detect/detecttest/sample"
 	"facescan/detect/pigo"
 )
 
@@ -109,26 +109,9 @@ func engine(t testing.TB) *Engine {
 	return e
 }
 
-func photo(t testing.TB, width int) *image.Gray {
-	t.Helper()
-	f, err := os.Open("../testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, _, err := image.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := img.Bounds().Size()
-	out := image.NewGray(image.Rect(0, 0, width, width*size.Y/size.X))
-	draw.BiLinear.Scale(out, out.Bounds(), img, img.Bounds(), draw.Src, nil)
-	return out
-}
-
 // searches are of images of all sorts, in all the ways there are.
 func searches(t testing.TB) (all []pigo.Search) {
-	images := []*image.Gray{photo(t, 180), photo(t, 97), photo(t, 140).SubImage(image.Rect(11, 7, 131, 150)).(*image.Gray)}
+	images := []*image.Gray{sample.Photo(t, 180), sample.Photo(t, 97), sample.Photo(t, 140).SubImage(image.Rect(11, 7, 131, 150)).(*image.Gray)}
 	for _, img := range detecttest.Awkward() {
 		images = append(images, img.Luma)
 	}
@@ -207,13 +190,13 @@ func TestSuite(t *testing.T) {
 			return nil, err
 		}
 		return detect.NewWith(p, e)
-	}, []*image.Gray{photo(t, 240)})
+	}, []*image.Gray{sample.Photo(t, 240)})
 }
 
 // TestManyHits: more windows are found than there was room for.
 func TestManyHits(t *testing.T) {
 	e := engine(t)
-	one := photo(t, 80)
+	one := sample.Photo(t, 80)
 	many := image.NewGray(image.Rect(0, 0, 480, one.Rect.Dy()))
 	for i := range many.Pix {
 		many.Pix[i] = one.GrayAt(i%480%80, i/480).Y
@@ -264,7 +247,7 @@ func TestMemory(t *testing.T) {
 	for range 12 {
 		all = append(all, pigo.Search{Luma: image.NewGray(image.Rect(0, 0, 900, 500)), Pass: pigo.Pass{MinSize: 100, MaxSize: 200, Shift: 0.3, Scale: 1.5}})
 	}
-	m := photo(t, 180)
+	m := sample.Photo(t, 180)
 	all = append(all, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 40, MaxSize: 200, Shift: 0.1, Scale: 1.1}})
 	want := fresh(all)
 	want[12].Found = pigo.NewSearcher(embedded(t)).Search(nil, m, all[12].Pass)
@@ -353,7 +336,7 @@ func TestErrors(t *testing.T) {
 	if e.Name() != "no GPU 0" {
 		t.Errorf("it is called %q", e.Name())
 	}
-	s := []pigo.Search{{Luma: photo(t, 90), Pass: pigo.Pass{MinSize: 20, MaxSize: 90, Shift: 0.1, Scale: 1.1}}}
+	s := []pigo.Search{{Luma: sample.Photo(t, 90), Pass: pigo.Pass{MinSize: 20, MaxSize: 90, Shift: 0.1, Scale: 1.1}}}
 	tell(setBroken, 1)
 	says("a launch that fails", e.Run(t.Context(), s), "cuLaunchKernel: error 719")
 	if err := e.Run(t.Context(), s); err != nil || len(s[0].Found) == 0 {

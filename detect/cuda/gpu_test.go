@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"facescan/detect/detecttest/sample"
 	"facescan/detect/pigo"
 )
 
@@ -123,7 +124,7 @@ func (l *lane) copyOver(bytes int) error {
 
 // BenchmarkGPUNone is the same search on this side's processor, all cores.
 func BenchmarkGPUNone(b *testing.B) {
-	m := photo(b, 500)
+	m := sample.Photo(b, 500)
 	m = m.SubImage(image.Rect(0, 0, 500, 375)).(*image.Gray)
 	begin := time.Now()
 	b.RunParallel(func(pb *testing.PB) {
@@ -139,7 +140,7 @@ func BenchmarkGPUNone(b *testing.B) {
 // BenchmarkGPU is from luma in this side's memory to windows, photos of 500x375, faces from 20 pixels, by the size of the batch.
 func BenchmarkGPU(b *testing.B) {
 	e := gpu(b)
-	m := photo(b, 500)
+	m := sample.Photo(b, 500)
 	m = m.SubImage(image.Rect(0, 0, 500, 375)).(*image.Gray)
 	for n := 1; n <= 256; n *= 2 {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -5,6 +5,8 @@ import (
 	"image"
 	"math/rand/v2"
 	"testing"
+
+	"facescan/detect/detecttest/sample"
 )
 
 // BenchmarkSearch is one image, faces from 20 pixels, every way there is beside pigo.
@@ -18,7 +20,7 @@ func BenchmarkSearch(b *testing.B) {
 		name string
 		luma *image.Gray
 	}{
-		{"photo", photo(b, width)},
+		{"photo", sample.Photo(b, width)},
 		{"noise", noise(rng, width, height)},
 		{"texture", texture(width, height, func(x, y int) uint8 { return uint8(x*x/40+y*y/30) ^ uint8(x*y/90) })},
 	} {
@@ -34,7 +36,7 @@ func BenchmarkSearch(b *testing.B) {
 func BenchmarkSizes(b *testing.B) {
 	p := newParity(b, Facefinder)
 	for _, width := range []int{200, 400, 1000, 2000, 4000} {
-		luma := photo(b, width)
+		luma := sample.Photo(b, width)
 		b.Run(fmt.Sprint(width), func(b *testing.B) { p.bench(b, "", luma, usual()) })
 	}
 }
@@ -42,7 +44,7 @@ func BenchmarkSizes(b *testing.B) {
 // BenchmarkMinSize is what larger faces save.
 func BenchmarkMinSize(b *testing.B) {
 	p := newParity(b, Facefinder)
-	luma := photo(b, 387)
+	luma := sample.Photo(b, 387)
 	for _, size := range []int{20, 30, 40, 80} {
 		params := usual()
 		params.MinSize = size

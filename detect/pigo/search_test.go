@@ -6,11 +6,10 @@ import (
 	_ "image/jpeg"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
-	"golang.org/x/image/draw"
+	"facescan/detect/detecttest/sample"
 )
 
 // parity holds every way to search to pigo, for one cascade.
@@ -85,7 +84,7 @@ func variants() []Pass {
 func TestPhotoEqualsPigo(t *testing.T) {
 	p := newParity(t, Facefinder)
 	for _, width := range []int{63, 160} {
-		luma := photo(t, width)
+		luma := sample.Photo(t, width)
 		for _, params := range variants() {
 			n := p.check(t, "photo", luma, params)
 			if n == 0 && width == 160 && params.Turn == 0 && params.MinSize <= 21 && params.MaxSize > 1000 && params.Shift < 0.2 {
@@ -93,7 +92,7 @@ func TestPhotoEqualsPigo(t *testing.T) {
 			}
 		}
 	}
-	p.check(t, "photo", photo(t, 387), usual())
+	p.check(t, "photo", sample.Photo(t, 387), usual())
 }
 
 func TestTexturesEqualPigo(t *testing.T) {
@@ -118,7 +117,7 @@ func TestTexturesEqualPigo(t *testing.T) {
 // Every small size, so that every remainder of a vector and every border is met.
 func TestSizesEqualPigo(t *testing.T) {
 	p := newParity(t, Facefinder)
-	face := photo(t, 90)
+	face := sample.Photo(t, 90)
 	for height := 0; height <= 48; height++ {
 		for width := 0; width <= 48; width++ {
 			if (height > 26 || width > 26) && (height+width)%5 != 0 {
@@ -168,8 +167,8 @@ func TestLargeWindowsAtSmallSteps(t *testing.T) {
 	for step := range 5 {
 		params := usual()
 		params.MinSize, params.Shift, params.Mirror = 250, float64(step+1)/250, step%2 == 1
-		p.check(t, "photo", photo(t, 280), params)
-		other.check(t, "random cascade", photo(t, 280), params)
+		p.check(t, "photo", sample.Photo(t, 280), params)
+		other.check(t, "random cascade", sample.Photo(t, 280), params)
 	}
 }
 
@@ -193,7 +192,7 @@ func TestLongRows(t *testing.T) {
 func TestTurnedWindowsClampToTheImage(t *testing.T) {
 	p := newParity(t, Facefinder)
 	size := 150
-	square := photo(t, size).SubImage(image.Rect(0, 0, size, size)).(*image.Gray)
+	square := sample.Photo(t, size).SubImage(image.Rect(0, 0, size, size)).(*image.Gray)
 	for step := range 33 {
 		params := usual()
 		params.Turn = float64(step) / 32
@@ -218,7 +217,7 @@ func TestSearchAppends(t *testing.T) {
 	p := newParity(t, Facefinder)
 	before := Window{Row: 1, Col: 2, Size: 3, Score: 4}
 	for name, s := range p.searchers {
-		found := s.Search([]Window{before}, photo(t, 200), usual())
+		found := s.Search([]Window{before}, sample.Photo(t, 200), usual())
 		if len(found) < 2 || found[0] != before {
 			t.Errorf("%s: %v", name, found[:min(len(found), 2)])
 		}
@@ -226,7 +225,7 @@ func TestSearchAppends(t *testing.T) {
 }
 
 func TestSteadySearchAllocatesNothing(t *testing.T) {
-	luma := photo(t, 160)
+	luma := sample.Photo(t, 160)
 	for name, s := range newParity(t, Facefinder).searchers {
 		for _, params := range variants() {
 			var found []Window
@@ -260,24 +259,6 @@ func FuzzSearchEqualsPigo(f *testing.F) {
 		p.check(t, "facefinder", luma, params)
 		other.check(t, "random cascade", luma, params)
 	})
-}
-
-// photo is the sample photo, scaled to a width.
-func photo(t testing.TB, width int) *image.Gray {
-	t.Helper()
-	f, err := os.Open("../testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, _, err := image.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := img.Bounds().Size()
-	out := image.NewGray(image.Rect(0, 0, width, width*size.Y/size.X))
-	draw.CatmullRom.Scale(out, out.Bounds(), img, img.Bounds(), draw.Src, nil)
-	return out
 }
 
 func texture(width, height int, luma func(x, y int) uint8) *image.Gray {

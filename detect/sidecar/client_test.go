@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // TestUnlisted: a server without parameters serves those who want the defaults, and its boxes are all faces.
@@ -47,7 +48,7 @@ func TestUnlisted(t *testing.T) {
 	if got := c.Fingerprint(); got != "sidecar:face/7" {
 		t.Errorf("fingerprint %q", got)
 	}
-	a, err := c.Detect(t.Context(), []detect.Image{{Luma: photo(t, 320), Scale: 1}})
+	a, err := c.Detect(t.Context(), []detect.Image{{Luma: sample.Photo(t, 320), Scale: 1}})
 	if err != nil || len(a[0].Faces) == 0 || len(a[0].Candidates) > 0 {
 		t.Errorf("%+v %v", a, err)
 	}
@@ -57,7 +58,7 @@ func TestUnlisted(t *testing.T) {
 func TestGone(t *testing.T) {
 	st := newStand(t, ServerOptions{}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
-	img := []detect.Image{{Luma: photo(t, 160), Scale: 1}}
+	img := []detect.Image{{Luma: sample.Photo(t, 160), Scale: 1}}
 	want, err := c.Detect(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func TestGone(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	st := newStand(t, ServerOptions{}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
-	img := []detect.Image{{Luma: photo(t, 160), Scale: 1}}
+	img := []detect.Image{{Luma: sample.Photo(t, 160), Scale: 1}}
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
 		"another name": func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +151,7 @@ func TestKilledHungAndLying(t *testing.T) {
 	defer local.Close()
 	var images []detect.Image
 	for width := 60; width < 220; width += 4 {
-		images = append(images, detect.Image{Luma: photo(t, width), Scale: 1})
+		images = append(images, detect.Image{Luma: sample.Photo(t, width), Scale: 1})
 	}
 	want, err := local.Detect(t.Context(), images)
 	if err != nil {
@@ -227,7 +228,7 @@ func TestBusy(t *testing.T) {
 	}
 	st.start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
-	img := []detect.Image{{Luma: photo(t, 100), Scale: 1}}
+	img := []detect.Image{{Luma: sample.Photo(t, 100), Scale: 1}}
 	busy.Store(2)
 	before := asked.Load()
 	begin := time.Now()
@@ -257,7 +258,7 @@ func TestFallback(t *testing.T) {
 		st := newStand(t, ServerOptions{Decode: decodePGMComment})
 		st.start()
 		c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Fallback: local, Input: input})
-		m := photo(t, 200)
+		m := sample.Photo(t, 200)
 		img := []detect.Image{{Luma: m, Scale: 1, Encoded: append([]byte("not P5"), appendPGM(nil, m)...), Width: 200, Height: m.Rect.Dy()}}
 		want, err := c.Detect(t.Context(), img)
 		if err != nil || want[0].Detector != "" {
@@ -331,7 +332,7 @@ func TestShares(t *testing.T) {
 			seen[i].Store(0)
 		}
 	}
-	img := []detect.Image{{Luma: photo(t, 60), Scale: 1}}
+	img := []detect.Image{{Luma: sample.Photo(t, 60), Scale: 1}}
 	for i := range 300 {
 		if i == 100 {
 			stands[0].stop()
@@ -374,7 +375,7 @@ func TestPoison(t *testing.T) {
 			c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Second})
 			var images []detect.Image
 			for i := range 8 {
-				images = append(images, detect.Image{Luma: photo(t, 100+i), Scale: 1})
+				images = append(images, detect.Image{Luma: sample.Photo(t, 100+i), Scale: 1})
 			}
 			want, err := c.Detect(t.Context(), images)
 			if err != nil {
@@ -402,14 +403,14 @@ func TestTooLarge(t *testing.T) {
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Delay: time.Second})
 	var images []detect.Image
 	for i := range 4 {
-		images = append(images, detect.Image{Luma: photo(t, 100+i), Scale: 1})
+		images = append(images, detect.Image{Luma: sample.Photo(t, 100+i), Scale: 1})
 	}
 	got, err := c.Detect(t.Context(), images)
 	if err != nil || len(got[0].Faces) == 0 {
 		t.Errorf("%+v %v", got, err)
 	}
 	c2 := client(t, Options{URLs: []string{st.URL}, Batch: 1})
-	if _, err := c2.Detect(t.Context(), []detect.Image{{Luma: photo(t, 300), Scale: 1}}); err == nil || errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "raise its limits") {
+	if _, err := c2.Detect(t.Context(), []detect.Image{{Luma: sample.Photo(t, 300), Scale: 1}}); err == nil || errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "raise its limits") {
 		t.Errorf("one too large: %v", err)
 	}
 }

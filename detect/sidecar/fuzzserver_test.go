@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // scripted is a server that answers as it should for a number of inferences, and then with what it is given.
@@ -49,7 +50,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(uint8(7), uint16(500), "99999999", "text/html", "-1", []byte("<html>\x1b[2J"), []byte(`{"name":"face","parameters":{"detector":5,"min_face":"x"}}`), true)
 	f.Add(uint8(7), uint16(302), "-7", "", "Sat, 01 Jan 2000 00:00:00 GMT", []byte(`{"error":{"a":1}}`), []byte(`{"inputs":[{"shape":[1e400]}]}`), true)
 	s := newServer(f, ServerOptions{Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }})
-	img := detect.Image{Luma: photo(f, 96), Scale: 1.6}
+	img := detect.Image{Luma: sample.Photo(f, 96), Scale: 1.6}
 	f.Fuzz(func(t *testing.T, honest uint8, status uint16, head, kind, after string, body, meta []byte, working bool) {
 		sc := &scripted{honest: s, status: 200 + int(status)%400, body: body, meta: meta, working: working,
 			header: map[string]string{lengthHeader: head, "Content-Type": kind, "Retry-After": after}}

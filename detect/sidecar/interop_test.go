@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // python is the interpreter that `make test-interop` prepared.
@@ -33,7 +34,7 @@ func python(t *testing.T) string {
 func TestTritonClient(t *testing.T) {
 	st := newStand(t, ServerOptions{}).tcp().start()
 	dir := t.TempDir()
-	photos := []detect.Image{{Luma: photo(t, 240), Scale: 1}, {Luma: image.NewGray(image.Rect(0, 0, 60, 60)), Scale: 1}, {Luma: photo(t, 160), Scale: 1}}
+	photos := []detect.Image{{Luma: sample.Photo(t, 240), Scale: 1}, {Luma: image.NewGray(image.Rect(0, 0, 60, 60)), Scale: 1}, {Luma: sample.Photo(t, 160), Scale: 1}}
 	args := []string{"testdata/triton.py", st.at, ModelName}
 	for i, p := range photos {
 		name := filepath.Join(dir, strconv.Itoa(i)+".pgm")
@@ -210,11 +211,8 @@ func TestMLServer(t *testing.T) {
 func neural(t *testing.T, path string) {
 	t.Setenv("FACE_MODEL", path)
 	c := mlclient(t, "runtime.ONNX", Encoded)
-	file, err := os.ReadFile("../testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := photo(t, 320)
+	file := sample.JPEG(t)
+	m := sample.Photo(t, 320)
 	a, err := c.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1, Encoded: file, Width: m.Rect.Dx(), Height: m.Rect.Dy()}})
 	if err != nil || len(a[0].Faces) != 1 {
 		t.Fatalf("%+v %v", a, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // noFaces is an answer that there are none.
@@ -43,7 +44,7 @@ func TestTurns(t *testing.T) {
 			client := client(t, Options{URLs: []string{st.URL}, Batch: c.batch, Delay: time.Millisecond, Params: p, Input: c.input})
 			var images []detect.Image
 			for i := range 12 {
-				m := photo(t, 320+i)
+				m := sample.Photo(t, 320+i)
 				images = append(images, detect.Image{Luma: m, Scale: c.scales[i%len(c.scales)], Encoded: append([]byte("not P5"), appendPGM(nil, m)...),
 					Width: m.Rect.Dx(), Height: m.Rect.Dy()})
 			}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // tamper passes the answers to inferences through a function while it is on.
@@ -132,7 +133,7 @@ var lies = map[string]func(http.ResponseWriter, string, []byte){
 // TestLies: a batch with an answer that cannot be right is asked for again, once; then it is an error with a name. Nothing of the
 // answer gets in.
 func TestLies(t *testing.T) {
-	img := []detect.Image{{Luma: photo(t, 320), Scale: 1}}
+	img := []detect.Image{{Luma: sample.Photo(t, 320), Scale: 1}}
 	for name, change := range lies {
 		t.Run(name, func(t *testing.T) {
 			tm := &tamper{change: change}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // TestParametersAreComplete: every detection flag there is can travel, and comes out as it went in.
@@ -68,7 +69,7 @@ func TestParametersAreComplete(t *testing.T) {
 }
 
 func TestPGM(t *testing.T) {
-	m := photo(t, 61)
+	m := sample.Photo(t, 61)
 	got, err := parsePGM(appendPGM(nil, m))
 	if err != nil || got.Rect != m.Rect || !bytes.Equal(got.Pix, m.Pix) {
 		t.Error("there and back:", err)

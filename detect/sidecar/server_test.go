@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"facescan/detect"
+	"facescan/detect/detecttest/sample"
 )
 
 // ask is a request made by hand.
@@ -121,7 +122,7 @@ func TestProtocol(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", path, w.Code, got, want)
 		}
 	}
-	pgm := appendPGM(nil, photo(t, 160))
+	pgm := appendPGM(nil, sample.Photo(t, 160))
 	binaryOut := ask{images: [][]byte{pgm, []byte("no image"), pgm, appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))}, parameters: parameters{"binary_data_output": true}}
 	m := answerOf(t, send(s, binaryOut.request(t)))
 	if m.ID != "7" || m.ModelName != "face" || m.ModelVersion != "1" {
@@ -162,7 +163,7 @@ func TestProtocol(t *testing.T) {
 // TestCandidates: those who want them get the best faces below the threshold, and the threshold.
 func TestCandidates(t *testing.T) {
 	s := newServer(t, ServerOptions{})
-	one := photo(t, 160)
+	one := sample.Photo(t, 160)
 	three := image.NewGray(image.Rect(0, 0, 480, one.Rect.Dy()))
 	for i := range three.Pix {
 		three.Pix[i] = one.GrayAt(i%480%160, i/480).Y
@@ -527,7 +528,7 @@ func TestLongJSON(t *testing.T) {
 // TestMetrics: they are as Prometheus wants them, and count what was asked.
 func TestMetrics(t *testing.T) {
 	s := newServer(t, ServerOptions{})
-	if w := send(s, ask{images: [][]byte{appendPGM(nil, photo(t, 160)), []byte("not an image")}}.request(t)); w.Code != 200 {
+	if w := send(s, ask{images: [][]byte{appendPGM(nil, sample.Photo(t, 160)), []byte("not an image")}}.request(t)); w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	text := send(s, httptest.NewRequest("GET", "/metrics", nil)).Body.String()

@@ -6,7 +6,6 @@ import (
 	_ "image/jpeg"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"reflect"
 	"sync"
@@ -14,31 +13,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/image/draw"
 
 	"facescan/detect"
 	"facescan/detect/detecttest"
+	"facescan/detect/detecttest/sample"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// photo is the sample photo, scaled to a width.
-func photo(t testing.TB, width int) *image.Gray {
-	t.Helper()
-	f, err := os.Open("../testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, _, err := image.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := img.Bounds().Size()
-	out := image.NewGray(image.Rect(0, 0, width, width*size.Y/size.X))
-	draw.BiLinear.Scale(out, out.Bounds(), img, img.Bounds(), draw.Src, nil)
-	return out
-}
 
 // stand is a server that can go away and come back at the same place.
 type stand struct {
@@ -142,7 +123,7 @@ func TestSuite(t *testing.T) {
 			st := newStand(t, ServerOptions{Detector: k.Name, Batch: 5, Workers: 2}).start()
 			detecttest.Run(t, k.Name, func(p detect.Params) (detect.Detector, error) {
 				return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7, Delay: time.Millisecond})
-			}, []*image.Gray{photo(t, 320)})
+			}, []*image.Gray{sample.Photo(t, 320)})
 		})
 	}
 }
@@ -162,7 +143,7 @@ func TestSameAnswers(t *testing.T) {
 			c := client(t, Options{URLs: []string{st.URL}, Params: p})
 			batch := detecttest.Awkward()
 			for _, width := range []int{160, 240, 320, 333} {
-				batch = append(batch, detect.Image{Luma: photo(t, width)}, detect.Image{Luma: middle(photo(t, width))})
+				batch = append(batch, detect.Image{Luma: sample.Photo(t, width)}, detect.Image{Luma: middle(sample.Photo(t, width))})
 			}
 			for i := range batch {
 				batch[i].Scale = scale
@@ -214,7 +195,7 @@ func TestWithoutBinary(t *testing.T) {
 	}
 	defer local.Close()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 5})
-	batch := append(detecttest.Awkward(), detect.Image{Luma: photo(t, 240), Scale: 1})
+	batch := append(detecttest.Awkward(), detect.Image{Luma: sample.Photo(t, 240), Scale: 1})
 	want, err := local.Detect(t.Context(), batch)
 	if err != nil {
 		t.Fatal(err)

@@ -8,13 +8,13 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
-	"image/jpeg"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 	"unsafe"
+
+	"facescan/detect/detecttest/sample"
 )
 
 // all lets every cell through.
@@ -217,18 +217,10 @@ func TestBits(t *testing.T) {
 	}
 }
 
-// sample is a photo with faces, from the pigo module.
-func sample(t testing.TB) *image.Gray {
-	f, err := os.Open("../testdata/faces.jpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	photo, err := jpeg.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return grey(photo, photo.Bounds(), photo.Bounds().Dx(), photo.Bounds().Dy())
+// photo is the luma of the sample photo in its own size.
+func photo(t testing.TB) *image.Gray {
+	picture := sample.Picture(t)
+	return grey(picture, picture.Bounds(), picture.Bounds().Dx(), picture.Bounds().Dy())
 }
 
 // grey is a part of a picture at another size, each pixel the mean of those it covers, or the nearest one.
@@ -263,7 +255,7 @@ var defaults = Params{MinFace: 20, IoU: 0.3, Floor: 0.5}
 
 // Faces are found at every size, from 20 pixels to the whole picture.
 func TestFind(t *testing.T) {
-	photo := sample(t)
+	photo := photo(t)
 	f := NewFinder()
 	faces := f.Find(nil, photo, 1, defaults)
 	if len(faces) == 0 {
@@ -304,7 +296,7 @@ func TestFind(t *testing.T) {
 
 // Least and greatest sides hold, and overlapping boxes are one face.
 func TestLimits(t *testing.T) {
-	photo := sample(t)
+	photo := photo(t)
 	w, h := photo.Rect.Dx(), photo.Rect.Dy()
 	all := image.NewGray(image.Rect(0, 0, 2*w, h)) // the photo, and beside it two smaller ones
 	draw.Draw(all, photo.Rect, photo, image.Point{}, draw.Src)
@@ -404,7 +396,7 @@ func FuzzParse(f *testing.F) {
 
 // The photo at four sizes: nanoseconds for each pixel should not depend on it.
 func BenchmarkFind(b *testing.B) {
-	photo := sample(b)
+	photo := photo(b)
 	for _, side := range []int{200, 500, 1000, 4000, 10000} {
 		img := grey(photo, photo.Rect, side, side)
 		b.Run(fmt.Sprint(side), func(b *testing.B) {
@@ -421,7 +413,7 @@ func BenchmarkFind(b *testing.B) {
 
 // Every code path on a photo of 500x375.
 func BenchmarkPaths(b *testing.B) {
-	photo := sample(b)
+	photo := photo(b)
 	img := grey(photo, photo.Rect, 500, 375)
 	paths := allPaths()
 	paths["plain Go"] = newPlain()

@@ -22,7 +22,7 @@
 // # Scale
 //
 // Detection needs no more pixels than the smallest face takes to be found. Measured on 191 annotated photos and 77
-// without a face with `go run ./detect/accuracy`, F1 at IoU 0.4 with the best threshold and the default one, by the size of Luma
+// without a face with `go run ./testdata/accuracy`, F1 at IoU 0.4 with the best threshold and the default one, by the size of Luma
 // in eighths; in brackets the CPU time of decoding and detection together on photos of 0.14 to 0.24 megapixels, relative to full size:
 //
 //	faces from   8/8                7/8          6/8                5/8                4/8                3/8

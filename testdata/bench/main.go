@@ -99,7 +99,7 @@ func main() {
 		return least
 	}
 	if *python != "" {
-		script := perURL(*n, *python, filepath.Join("detect", "accuracy", "peers.py"), "urls", *onnx, "320", list)
+		script := perURL(*n, *python, filepath.Join("testdata", "accuracy", "peers.py"), "urls", *onnx, "320", list)
 		for _, k := range detect.Kinds() {
 			row("whole run, YuNet in Python (urllib3, OpenCV, 320 px) and --detector "+k.Name+", ms per URL", script, whole("--detector", k.Name))
 		}

@@ -27,7 +27,7 @@ const (
 	python     = "/usr/bin/python3"
 )
 
-var peersScript = filepath.Join("detect", "accuracy", "peers.py")
+var peersScript = filepath.Join("testdata", "accuracy", "peers.py")
 
 // yunetPeer is what runs the same network elsewhere: an interpreter with OpenCV and onnxruntime, and the model as ONNX.
 type yunetPeer struct{ python, model string }

@@ -1,6 +1,6 @@
 // Command accuracy measures a detector on annotated photos.
 //
-//	go run ./detect/accuracy [flags] DIR…
+//	go run ./testdata/accuracy [flags] DIR…
 //
 // Every folder below a DIR with pictures in it, or in its images/, is a set. Beside them may lie annotations.csv (file,x,y,w,h, pixels of
 // the stored image, a row a face), zero_faces.txt (files without a face, a line each) and ignore.csv (like

@@ -42,7 +42,7 @@ func TestJudge(t *testing.T) {
 
 // A set of one photo, whose annotation is what the detector says, and of files that say nothing about it.
 func TestRun(t *testing.T) {
-	photo, err := os.ReadFile("../testdata/faces.jpg")
+	photo, err := os.ReadFile("../../detect/testdata/faces.jpg")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestMeasureProgram(t *testing.T) {
 
 // pigo as its command uses it finds the face of the sample photo.
 func TestPlain(t *testing.T) {
-	photo, err := os.ReadFile("../testdata/faces.jpg")
+	photo, err := os.ReadFile("../../detect/testdata/faces.jpg")
 	if err != nil {
 		t.Fatal(err)
 	}
