@@ -122,7 +122,7 @@ func BenchmarkOverLibjpegTurbo(b *testing.B) {
 // BenchmarkFormats decodes the same picture from every format, with faces from 20 pixels.
 func BenchmarkFormats(b *testing.B) {
 	m := photo(500, 375)
-	for _, f := range formats {
+	for _, f := range drawn {
 		body := encode(b, f, m)
 		d := New(Options{MinFace: 20})
 		defer d.Close()

@@ -68,13 +68,13 @@ func (f *File) probeBMP(b []byte) error {
 	return nil
 }
 
-// decode decodes a BMP; rows that are not there are zeros, if they are no more than half.
-func (h *bmpHeader) decode(body []byte, f *File) (m image.Image, partial bool, err error) {
-	rows := h.rows(body[min(h.offset, int64(len(body))):], f.Width, f.Height)
+// decodeBMP decodes a BMP. Rows that are not there are zeros, if they are at most half.
+func (f *File) decodeBMP() (m image.Image, partial bool, err error) {
+	rows := f.bmp.rows(f.body[min(f.bmp.offset, int64(len(f.body))):], f.Width, f.Height)
 	if 2*rows < f.Height {
 		return nil, false, errCut
 	}
-	if m, err = gobmp.Decode(io.MultiReader(bytes.NewReader(body), zeros{})); err != nil {
+	if m, err = gobmp.Decode(io.MultiReader(bytes.NewReader(f.body), zeros{})); err != nil {
 		return nil, false, bmpError(err)
 	}
 	if m, ok := m.(*image.NRGBA); ok {

@@ -1,11 +1,9 @@
 package decode
 
 import (
-	"bytes"
 	"errors"
 	"image"
 	"image/draw"
-	"image/jpeg"
 
 	"facescan/pipeline/decode/turbo"
 )
@@ -20,10 +18,13 @@ func (f *File) Color() (m *image.RGBA, err error) {
 	err = guard(f.Format, func() error {
 		w, h := f.stored()
 		m = image.NewRGBA(image.Rect(0, 0, w, h))
-		if f.Format == JPEG {
-			return f.colorJPEG(m)
+		if f.Format == JPEG && turbo.Available {
+			err := f.colorTurbo(m)
+			if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
+				return err
+			}
 		}
-		decoded, _, err := pixels(f.body, f)
+		decoded, _, err := f.format.decode(f)
 		if err != nil {
 			return err
 		}
@@ -55,34 +56,6 @@ func (f *File) Color() (m *image.RGBA, err error) {
 func lay(on *image.RGBA, m image.Image) {
 	draw.Draw(on, on.Rect, image.White, image.Point{}, draw.Src)
 	draw.Draw(on, m.Bounds(), m, m.Bounds().Min, draw.Over)
-}
-
-// colorJPEG decodes into m, as stored.
-func (f *File) colorJPEG(m *image.RGBA) error {
-	if turbo.Available {
-		err := f.colorTurbo(m)
-		if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
-			return err
-		}
-	}
-	decoded, err := f.standardJPEG()
-	if err != nil {
-		return err
-	}
-	lay(m, decoded)
-	return nil
-}
-
-// standardJPEG decodes by the standard library.
-func (f *File) standardJPEG() (image.Image, error) {
-	m, err := jpeg.Decode(bytes.NewReader(f.body))
-	if err != nil {
-		return nil, err
-	}
-	if w, h := f.stored(); m.Bounds() != image.Rect(0, 0, w, h) {
-		return nil, errors.New("size differs from the header's")
-	}
-	return m, nil
 }
 
 // colorTurbo decodes by libjpeg-turbo.

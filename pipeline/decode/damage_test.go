@@ -71,7 +71,7 @@ func TestFlippedBits(t *testing.T) {
 	m := photo(64, 48)
 	d := New(Options{MaxPixels: 1 << 20})
 	defer d.Close()
-	for _, f := range formats {
+	for _, f := range drawn {
 		whole := oriented48(t, f, m)
 		for range 400 {
 			body := append([]byte(nil), whole...)
@@ -94,7 +94,7 @@ func oriented48(t testing.TB, f string, m image.Image) []byte {
 
 func TestTooManyPixels(t *testing.T) {
 	m := photo(40, 30)
-	for _, f := range formats {
+	for _, f := range drawn {
 		body := encode(t, f, m)
 		if _, err := Probe(body, Options{MaxPixels: 1200}); err != nil {
 			t.Errorf("%s: %v", f, err)
@@ -116,7 +116,7 @@ func TestTooManyPixels(t *testing.T) {
 func TestHugeHeaders(t *testing.T) {
 	m := photo(40, 30)
 	huge := map[string][]byte{}
-	for _, f := range formats {
+	for _, f := range drawn {
 		huge[f] = encode(t, f, m)
 	}
 	copy(huge[JPEG][bytes.Index(huge[JPEG], []byte{0xff, 0xc0})+5:], "\xff\xdc\xff\xdc")
@@ -176,7 +176,7 @@ func TestNotImage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, f := range formats { // what begins like an image and has nothing more is a bad one
+	for _, f := range drawn { // what begins like an image and has nothing more is a bad one
 		if _, err := decoded(t, encode(t, f, photo(20, 20))[:20], Options{}); !errors.Is(err, ErrBadImage) {
 			t.Errorf("20 bytes of %s: %v", f, err)
 		}

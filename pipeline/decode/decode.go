@@ -78,18 +78,6 @@ func unsupported(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrUnsupported}, args...)...)
 }
 
-// Names of the formats, as results carry them.
-const (
-	JPEG = "jpeg"
-	PNG  = "png"
-	GIF  = "gif"
-	WebP = "webp"
-	BMP  = "bmp"
-	TIFF = "tiff"
-	AVIF = heif.AVIF
-	HEIC = heif.HEIC
-)
-
 const (
 	// DefaultMaxPixels is the limit when Options name none.
 	DefaultMaxPixels = 100_000_000
@@ -162,6 +150,7 @@ type File struct {
 	Header
 	options Options
 	body    []byte
+	format  *format
 	jpeg    jpegHeader
 	gif     gifHeader
 	webp    webpHeader
@@ -189,47 +178,34 @@ func (f *File) stored() (width, height int) {
 // Probe reads the header only. The Header is filled as far as it is known, with an error too. IsRefusal reports
 // true for every error.
 func Probe(body []byte, o Options) (f File, err error) {
-	f.options, f.body = o, body
+	err = f.probe(body, o)
+	return f, err
+}
+
+func (f *File) probe(body []byte, o Options) error {
+	*f = File{options: o, body: body}
 	f.Orientation = 1
-	format, other := sniff(body)
-	f.Format = format
-	switch {
-	case other != "":
-		return f, unsupported("%s", other)
-	case format == "":
-		return f, ErrNotImage
-	}
-	err = guard(f.Format, func() error {
-		switch f.Format {
-		case JPEG:
-			return f.probeJPEG(body, o)
-		case PNG:
-			return f.probePNG(body)
-		case GIF:
-			return f.probeGIF(body)
-		case WebP:
-			return f.probeWebP(body)
-		case BMP:
-			return f.probeBMP(body)
-		case TIFF:
-			return f.probeTIFF(body)
-		default:
-			return f.probeHEIF(body)
+	if f.format = sniff(body); f.format == nil {
+		if other := sniffOther(body); other != "" {
+			return unsupported("%s", other)
 		}
-	})
+		return ErrNotImage
+	}
+	f.Format = f.format.name
+	err := guard(f.Format, func() error { return f.format.probe(f, body) })
 	if f.turn() >= 5 {
 		f.Width, f.Height = f.Height, f.Width
 	}
 	if err != nil {
-		return f, err
+		return err
 	}
 	if f.Width < 1 || f.Height < 1 {
-		return f, fmt.Errorf("%w: %s of %dx%d pixels", ErrBadImage, f.Format, f.Width, f.Height)
+		return fmt.Errorf("%w: %s of %dx%d pixels", ErrBadImage, f.Format, f.Width, f.Height)
 	}
 	if f.Width > maxSide || f.Height > maxSide || int64(f.Width)*int64(f.Height) > o.maxPixels() {
-		return f, fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
+		return fmt.Errorf("%w: %dx%d", ErrTooManyPixels, f.Width, f.Height)
 	}
-	return f, nil
+	return nil
 }
 
 // Decoder decodes image after image for one worker, reusing its buffers: decoding a JPEG allocates nothing once
@@ -241,6 +217,7 @@ type Decoder struct {
 	rotated []byte         // scratch: luma turned upright
 	row     []uint16       // scratch: shrink's
 	luma    image.Gray
+	file    File // scratch: Decode's, so that it is not allocated for each image
 }
 
 // New makes a decoder. Close frees what it holds.
@@ -257,11 +234,11 @@ func (d *Decoder) Close() {
 // Decode reads the header of body and decodes it. Luma is valid until the next call. It never panics; errors are
 // those of Probe.
 func (d *Decoder) Decode(body []byte) (Image, error) {
-	f, err := Probe(body, d.options)
-	if err != nil {
+	defer func() { d.file.body = nil }()
+	if err := d.file.probe(body, d.options); err != nil {
 		return Image{}, err
 	}
-	return d.DecodeFile(&f)
+	return d.DecodeFile(&d.file)
 }
 
 // DecodeFile is Decode for a file that was probed with the decoder's own Options.
@@ -269,10 +246,19 @@ func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	d.Trim()
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
 	err = guard(f.Format, func() error {
-		if f.Format == JPEG {
-			return d.decodeJPEG(f, &img)
+		if f.Format == JPEG && turbo.Available {
+			err := d.decodeTurbo(f, &img)
+			if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
+				return err
+			}
+			img.Fallback = true
 		}
-		return d.decodeOther(f.body, f, &img)
+		m, partial, err := f.format.decode(f)
+		if err != nil {
+			return err
+		}
+		img.Partial = partial
+		return d.take(m, f, &img)
 	})
 	if err != nil {
 		return Image{}, err
@@ -295,16 +281,6 @@ func guard(format string, f func() error) (err error) {
 		return err
 	}
 	return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)
-}
-
-// decodeOther decodes the formats that are not JPEG.
-func (d *Decoder) decodeOther(body []byte, f *File, img *Image) error {
-	m, partial, err := pixels(body, f)
-	if err != nil {
-		return err
-	}
-	img.Partial = partial
-	return d.take(m, f, img)
 }
 
 // take makes d.luma of a decoded picture, at the scale that the options allow.

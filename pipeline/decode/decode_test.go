@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-var formats = []string{JPEG, PNG, GIF, WebP, BMP, TIFF}
+// drawn are the formats that these tests can write; AVIF and HEIC are tested in heif.
+var drawn = []string{JPEG, PNG, GIF, WebP, BMP, TIFF}
 
 // decoded decodes with a decoder of its own and keeps the result.
 func decoded(t testing.TB, body []byte, o Options) (Image, error) {
@@ -33,10 +34,34 @@ func mustDecode(t testing.TB, body []byte, o Options) Image {
 	return img
 }
 
+// TestFormatTable: each line of the table is complete, and knows its own format and no other.
+func TestFormatTable(t *testing.T) {
+	samples := map[string][]byte{
+		AVIF: []byte("\x00\x00\x00\x10ftypavif\x00\x00\x00\x00"),
+		HEIC: []byte("\x00\x00\x00\x10ftypheic\x00\x00\x00\x00"),
+	}
+	for _, f := range drawn {
+		samples[f] = encode(t, f, photo(9, 9))
+	}
+	if len(formats) != len(samples) {
+		t.Errorf("%d formats and %d samples: each needs one", len(formats), len(samples))
+	}
+	for _, f := range formats {
+		if f.sniff == nil || f.probe == nil || f.decode == nil || samples[f.name] == nil {
+			t.Fatalf("the line of %s lacks something", f.name)
+		}
+		for name, body := range samples {
+			if f.sniff(body) != (name == f.name) {
+				t.Errorf("%s takes a file of %s for its own: %v", f.name, name, f.sniff(body))
+			}
+		}
+	}
+}
+
 func TestFormats(t *testing.T) {
 	m := photo(123, 77)
 	want := grey(m)
-	for _, f := range formats {
+	for _, f := range drawn {
 		t.Run(f, func(t *testing.T) {
 			body := encode(t, f, m)
 			h, err := Probe(body, Options{})
@@ -166,7 +191,7 @@ func TestScale(t *testing.T) {
 		}
 	}
 	m := photo(155, 203)
-	for _, f := range formats {
+	for _, f := range drawn {
 		body := encode(t, f, m)
 		full := mustDecode(t, body, Options{}).Luma
 		for eighths := 1; eighths <= 8; eighths++ {
@@ -373,7 +398,7 @@ func TestLossyWebP(t *testing.T) {
 func TestReuse(t *testing.T) {
 	var bodies [][]byte
 	var want []*image.Gray
-	for i, f := range append(formats, formats...) {
+	for i, f := range append(drawn, drawn...) {
 		bodies = append(bodies, encode(t, f, photo(30+50*i%170, 40+30*i%110)))
 		want = append(want, mustDecode(t, bodies[i], Options{}).Luma)
 	}
@@ -406,7 +431,7 @@ func TestReuse(t *testing.T) {
 
 func TestColor(t *testing.T) {
 	m := photo(50, 40)
-	for _, f := range formats {
+	for _, f := range drawn {
 		c := mustColor(t, encode(t, f, m), Options{})
 		if c.Bounds() != image.Rect(0, 0, 50, 40) {
 			t.Fatalf("%s: %v", f, c.Bounds())

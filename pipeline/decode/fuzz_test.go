@@ -88,7 +88,7 @@ func exifSize(w, h uint32) []byte {
 // memory than the header announced.
 func FuzzDecode(f *testing.F) {
 	m := photo(24, 18)
-	for _, format := range formats {
+	for _, format := range drawn {
 		f.Add(oriented48(f, format, m), uint16(0))
 		f.Add(encode(f, format, m), uint16(40))
 	}

@@ -90,6 +90,14 @@ func (f *File) probeGIF(b []byte) (err error) {
 	return nil
 }
 
+func (f *File) decodeGIF() (image.Image, bool, error) {
+	m, missing := f.gif.decode()
+	if 2*missing > len(m.Pix) {
+		return nil, false, errCut
+	}
+	return m, missing > 0, nil
+}
+
 // gifColors splits off the colour table that the flags announce.
 func gifColors(b []byte, flags byte) (colors, rest []byte, err error) {
 	if flags&0x80 == 0 {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"image"
+	"image/jpeg"
 	"io"
 	"strings"
 
@@ -97,7 +99,7 @@ func (s *segments) next() (marker byte, data []byte, err error) {
 }
 
 // probeJPEG walks the markers to the first scan.
-func (f *File) probeJPEG(b []byte, o Options) error {
+func (f *File) probeJPEG(b []byte) error {
 	h := &f.jpeg
 	exif := false
 	for s := (segments{b, 2}); ; {
@@ -129,7 +131,7 @@ func (f *File) probeJPEG(b []byte, o Options) error {
 			}
 			h.multiScan = h.progressive || int(data[0]) < h.components
 			h.scans = s.at
-			f.Memory = h.memory(f.Width, f.Height, f.Orientation, o)
+			f.Memory = h.memory(f.Width, f.Height, f.Orientation, f.options)
 			if h.multiScan {
 				scans := 1 + bytes.Count(b[h.scans:], []byte{0xff, markerSOS})
 				if scans > maxScans || int64(scans)*int64(f.Width)*int64(f.Height) > maxScanned {
@@ -220,23 +222,20 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 
 func ceil(n, d int) int { return (n + d - 1) / d }
 
-// decodeJPEG decodes to luma as stored, scaled if the options allow it.
-func (d *Decoder) decodeJPEG(f *File, img *Image) error {
-	if turbo.Available {
-		err := d.decodeTurbo(f, img)
-		if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
-			return err
-		}
+// decodeJPEG decodes by the standard library, which takes the place of libjpeg-turbo where that is missing or refuses
+// the file.
+func (f *File) decodeJPEG() (m image.Image, partial bool, err error) {
+	if m, err = jpeg.Decode(bytes.NewReader(f.body)); err != nil {
+		return nil, false, err
 	}
-	m, err := f.standardJPEG()
-	if err != nil {
-		return err
+	if w, h := f.stored(); m.Bounds() != image.Rect(0, 0, w, h) {
+		return nil, false, errors.New("size differs from the header's")
 	}
-	img.Partial, img.Fallback = false, turbo.Available
-	return d.take(m, f, img)
+	return m, false, nil
 }
 
-// decodeTurbo decodes through libjpeg-turbo, and judges what a damaged picture is worth.
+// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, and judges what a
+// damaged picture is worth.
 func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
@@ -345,7 +344,7 @@ func (h *jpegHeader) invert() uint8 {
 	return 0
 }
 
-// harmless tells whether a warning of the library is about something that leaves the picture whole.
+// harmless reports whether a warning of the library is about something that leaves the picture whole.
 func harmless(warning string) bool {
 	return strings.Contains(warning, "extraneous bytes") || strings.Contains(warning, "JFIF") || strings.Contains(warning, "Adobe")
 }

@@ -58,12 +58,12 @@ func (f *File) probePNG(b []byte) error {
 
 // decodePNG decodes a PNG; of a cut one, and of one whose only damage is in chunks that do not matter, what is
 // there.
-func decodePNG(body []byte) (m image.Image, partial bool, err error) {
-	p, err := splitPNG(body)
+func (f *File) decodePNG() (m image.Image, partial bool, err error) {
+	p, err := splitPNG(f.body)
 	if err != nil {
 		return nil, false, err
 	}
-	var whole io.Reader = bytes.NewReader(body)
+	var whole io.Reader = bytes.NewReader(f.body)
 	if p.cut || p.damaged {
 		if whole, err = p.mend(); err != nil {
 			return nil, false, err

@@ -26,39 +26,36 @@ var foreign = []struct{ name, magic string }{
 	{"BPG", "BPG\xfb"},
 }
 
-// sniff names the format that the content begins with. An image that is known but not decoded here is named by
-// other, and by format too if it is a variant of one of ours.
-func sniff(b []byte) (format, other string) {
+// sniff is the format that the content begins with; nil if it is not decoded here.
+func sniff(b []byte) *format {
+	for i := range formats {
+		if formats[i].sniff(b) {
+			return &formats[i]
+		}
+	}
+	return nil
+}
+
+// sniffOther names an image format that is known but not decoded here; empty if the content is not an image.
+func sniffOther(b []byte) string {
 	switch {
-	case has(b, 0, "\xff\xd8\xff"):
-		return JPEG, ""
-	case has(b, 0, pngSignature):
-		return PNG, ""
-	case has(b, 0, "GIF87a"), has(b, 0, "GIF89a"):
-		return GIF, ""
-	case has(b, 0, "RIFF") && has(b, 8, "WEBP"):
-		return WebP, ""
-	case has(b, 0, "II*\x00"), has(b, 0, "MM\x00*"):
-		return TIFF, ""
-	case has(b, 0, "II+\x00"), has(b, 0, "MM\x00+"):
-		return TIFF, "BigTIFF"
-	case has(b, 0, "BM") && len(b) >= 18 && bmpHeaders[binary.LittleEndian.Uint32(b[14:])]:
-		// Two letters are not enough: the length of the header that follows must be one of those in use.
-		return BMP, ""
 	case has(b, 20, "mjp2"): // a film in the container of JPEG 2000
-		return "", ""
+		return ""
 	case isIcon(b):
-		return "", "icon"
+		return "icon"
 	}
 	for _, f := range foreign {
 		if has(b, 0, f.magic) {
-			return "", f.name
+			return f.name
 		}
 	}
-	if format, other = heif.Sniff(b); format == "" && other == "" && isSVG(b) {
-		other = "SVG"
+	if _, other := heif.Sniff(b); other != "" {
+		return other
 	}
-	return format, other
+	if isSVG(b) {
+		return "SVG"
+	}
+	return ""
 }
 
 // has reports whether s stands at offset at.

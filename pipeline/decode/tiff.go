@@ -42,6 +42,12 @@ const (
 	tiffPaletted    = 3
 )
 
+// What BigTIFF files begin with, which are not decoded here.
+const (
+	bigTIFFLow  = "II+\x00"
+	bigTIFFHigh = "MM\x00+"
+)
+
 // tiffHeader is what decoding a TIFF needs to know.
 type tiffHeader struct {
 	compression uint32
@@ -50,6 +56,9 @@ type tiffHeader struct {
 
 // probeTIFF reads the first directory.
 func (f *File) probeTIFF(b []byte) error {
+	if has(b, 0, bigTIFFLow) || has(b, 0, bigTIFFHigh) {
+		return unsupported("BigTIFF")
+	}
 	d, ok := readDirectory(b)
 	if !ok {
 		return errCut
@@ -162,14 +171,14 @@ func (h *tiffHeader) check(d directory) (pixel int64, err error) {
 	return pixel, nil
 }
 
-func (h *tiffHeader) decode(body []byte) (image.Image, error) {
-	m, err := tiff.Decode(bytes.NewReader(body))
+func (f *File) decodeTIFF() (m image.Image, partial bool, err error) {
+	m, err = tiff.Decode(bytes.NewReader(f.body))
 	if _, ok := errors.AsType[tiff.UnsupportedError](err); ok {
-		return nil, unsupported("%v", err)
+		return nil, false, unsupported("%v", err)
 	}
 	switch m := m.(type) {
 	case *image.Gray:
-		if h.inverted {
+		if f.tiff.inverted {
 			for i, v := range m.Pix {
 				m.Pix[i] = ^v
 			}
@@ -177,7 +186,7 @@ func (h *tiffHeader) decode(body []byte) (image.Image, error) {
 	case *image.Paletted:
 		brighten(m.Palette)
 	}
-	return m, err
+	return m, false, err
 }
 
 // brighten mends a palette that some writers fill with 8 bits a colour instead of 16.

@@ -144,6 +144,11 @@ func (h *webpHeader) memory(width, height int64) int64 {
 	return m
 }
 
+func (f *File) decodeWebP() (m image.Image, partial bool, err error) {
+	m, err = f.webp.decode()
+	return m, f.webp.missing > 0, err
+}
+
 // decode decodes the frame, at its place on the canvas: YCbCr, NYCbCrA or NRGBA.
 func (h *webpHeader) decode() (image.Image, error) {
 	frame := h.frame
