@@ -83,7 +83,7 @@ type scratch struct {
 	smooth []image.Gray
 	passes searches // over whole images
 	ends   []int    // of passes, per image
-	looks  looks
+	refine refinement
 	merger merger
 }
 
@@ -128,17 +128,17 @@ func (f *Finder) Find(ctx context.Context, batch []Image, p Params, found func(i
 			s.merger.add(&s.passes[from+j], 1, 0, 0)
 		}
 		s.merger.cluster(p.IoU)
-		s.looks.plan(&s.merger, s.lumas[i])
+		s.refine.plan(&s.merger, s.lumas[i])
 		from = to
 	}
-	if err := f.engine.Run(ctx, s.looks.searches); err != nil {
+	if err := f.engine.Run(ctx, s.refine.searches); err != nil {
 		return err
 	}
-	if err := f.engine.Run(ctx, s.looks.tilted()); err != nil {
+	if err := f.engine.Run(ctx, s.refine.tilted()); err != nil {
 		return err
 	}
 	for i := range batch {
-		s.looks.gather(&s.merger, i)
+		s.refine.gather(&s.merger, i)
 		s.merger.cluster(p.IoU)
 		found(i, s.merger.faces())
 	}
@@ -168,10 +168,10 @@ func (s *scratch) prepare(batch []Image, p Params) {
 
 func (s *scratch) clear() {
 	for i := range s.smooth {
-		s.smooth[i].Pix = LetGo(s.smooth[i].Pix)
+		s.smooth[i].Pix = Reusable(s.smooth[i].Pix)
 	}
 	s.passes.clear()
-	s.looks.clear()
+	s.refine.clear()
 	clear(s.lumas)
 	s.lumas, s.ends = s.lumas[:0], s.ends[:0]
 }

@@ -94,7 +94,7 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 			}
 		}
 	}
-	s.copied = LetGo(s.copied)
+	s.copied = Reusable(s.copied)
 	return found
 }
 

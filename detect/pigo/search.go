@@ -85,12 +85,12 @@ func (s *Searcher) Search(found []Window, luma *image.Gray, p Pass) []Window {
 	if p.Mirror {
 		reverseRows(found[from:])
 	}
-	s.padded = LetGo(s.padded)
+	s.padded = Reusable(s.padded)
 	return found
 }
 
-// LetGo is a buffer to be used again, or none if it is so large that it had better not outlive its image.
-func LetGo(b []uint8) []uint8 {
+// Reusable is a buffer to be used again, or none if it is so large that it had better not outlive its image.
+func Reusable(b []uint8) []uint8 {
 	const keep = 16 << 20
 	if cap(b) > keep {
 		return nil

@@ -351,12 +351,12 @@ func (c *Client) sendLocked(b *batch) {
 	b.timer.Stop()
 	c.wg.Go(func() {
 		defer crash.Exit()
-		c.see(b.items)
+		c.process(b.items)
 	})
 }
 
-// see gets items answered, whatever it takes.
-func (c *Client) see(items []*item) {
+// process gets items answered, whatever it takes.
+func (c *Client) process(items []*item) {
 	var last *endpoint
 	patience := time.Now().Add(c.o.Deadline)
 	for tries := 0; ; {
@@ -399,8 +399,8 @@ func (c *Client) see(items []*item) {
 			return
 		case status == 413, tries == 2 && !permanent(err) && len(items) > 1:
 			half := len(items) / 2
-			c.see(items[:half])
-			c.see(items[half:])
+			c.process(items[:half])
+			c.process(items[half:])
 			return
 		case tries == 2 && permanent(err):
 			c.finish(items, err)

@@ -313,7 +313,7 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parame
 	if kind, _, _ := mime.ParseMediaType(header.Get("Content-Type")); kind == "text/html" {
 		return nil, &AnswerError{e.name, "it is a page, " + kind}
 	}
-	answers, err := c.believe(body, header.Get(lengthHeader), items)
+	answers, err := c.validate(body, header.Get(lengthHeader), items)
 	if err != nil {
 		return nil, &AnswerError{e.name, err.Error()}
 	}

@@ -79,7 +79,7 @@ func FuzzResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
 		c := &Client{model: &model{detector: "x/1", candidates: true}}
 		items := []*item{{width: 96, height: 96, luma: image.Pt(96, 96)}, {width: 50, height: 40, luma: image.Pt(50, 40)}}
-		answers, err := c.believe(body, head, items)
+		answers, err := c.validate(body, head, items)
 		if err != nil {
 			return
 		}

@@ -296,7 +296,7 @@ func TestOrder(t *testing.T) {
 		items[i] = &item{width: 10, height: 10, luma: image.Pt(10, 10)}
 	}
 	rows := []float64{2, 1, 1, 2, 2, 5, 0, 3, 3, 4, 4, 6, 2, 2, 2, 3, 3, 7}
-	got, err := judge(detect.Kind{}, items, rows, nil, []float64{1, 0, 2}, math.Inf(-1))
+	got, err := answersOf(detect.Kind{}, items, rows, nil, []float64{1, 0, 2}, math.Inf(-1))
 	want := []detect.Answer{{Faces: []detect.Face{{X: 3, Y: 3, Width: 4, Height: 4, Score: 6}}}, {},
 		{Faces: []detect.Face{{X: 2, Y: 2, Width: 3, Height: 3, Score: 7}, {X: 1, Y: 1, Width: 2, Height: 2, Score: 5}}}}
 	if err != nil || !reflect.DeepEqual(got, want) {

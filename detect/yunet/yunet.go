@@ -38,7 +38,7 @@
 // has 15. One pass finds faces up to some 150 pixels of its input; while the input is larger, another pass reads a
 // third of it, which the pass before made on the way. Of a coarser pass only faces from 50 pixels on count. Measured on
 // annotated photos, the input at 0.5, 0.64, 0.75 and 1.0 of the photo gives F1 0.930, 0.948, 0.962 and 0.952 without
-// the coarser pass. What may or may not be a face after that is looked at again (look.go).
+// the coarser pass. What may or may not be a face after that is looked at again (refine.go).
 package yunet
 
 import (
@@ -131,7 +131,7 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 	}
 	first := len(faces)
 	faces = f.candidates.distinct(faces, p.IoU)
-	f.look(faces[first:])
+	f.refine(faces[first:])
 	f.letGo()
 	slices.SortFunc(faces[first:], better)
 	for len(faces) > first && faces[len(faces)-1].Score < p.Floor {
@@ -140,13 +140,13 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 	return faces
 }
 
-// look scores again what may or may not be a face.
-func (f *Finder) look(faces []Face) {
-	looks := 0
+// refine scores again what may or may not be a face.
+func (f *Finder) refine(faces []Face) {
+	refined := 0
 	for i := range faces {
-		if c := &faces[i]; c.Score > surelyNot && c.Score < surely && looks < mostLooks {
+		if c := &faces[i]; c.Score > surelyNot && c.Score < surely && refined < mostRefined {
 			c.Score = f.closeup.score(*c, f.levels)
-			looks++
+			refined++
 		}
 	}
 }
@@ -192,12 +192,12 @@ func shape(img *image.Gray, width, height int) {
 }
 
 // keep is the largest picture of a third that outlives its image, in bytes.
-const keep = 16 << 20
+const maxKept = 16 << 20
 
 func (f *Finder) letGo() {
 	clear(f.levels) // they must not keep a picture alive
 	for _, t := range f.thirds {
-		if cap(t.Pix) > keep {
+		if cap(t.Pix) > maxKept {
 			*t = image.Gray{}
 		}
 	}
@@ -215,5 +215,5 @@ func Memory(width, height int) int64 {
 	padded := int64(width+31) / 32 * 32
 	third := int64(thirds(width)) * int64(thirds(height))
 	cells := int64(width+31) / 8 * (int64(height+31) / 8) * 3 / 2
-	return perColumn*(padded+lookSide) + 2*rowRoom + third + third/8 + lookSide*lookSide + min(4*cells, 4*most)*int64(unsafe.Sizeof(Face{}))
+	return perColumn*(padded+closeSide) + 2*rowRoom + third + third/8 + closeSide*closeSide + min(4*cells, 4*most)*int64(unsafe.Sizeof(Face{}))
 }

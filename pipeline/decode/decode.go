@@ -89,8 +89,8 @@ const (
 	maxSide = 65535
 	// slack is how many bytes may be read beyond Luma's last pixel, so that vector loads need no special end.
 	slack = 64
-	// keep is the largest scratch buffer that outlives its image.
-	keep = 16 << 20
+	// maxScratch is the largest scratch buffer that outlives its image.
+	maxScratch = 16 << 20
 )
 
 // Options say what to decode and how far. The zero value decodes everything within the default limits at full size.
@@ -305,10 +305,10 @@ func (d *Decoder) setLuma(width, height int) {
 
 // Trim drops the buffers that a large image left behind. The last Image's Luma must not be used after it.
 func (d *Decoder) Trim() {
-	if cap(d.pixels) > keep {
+	if cap(d.pixels) > maxScratch {
 		d.pixels = nil
 	}
-	if cap(d.rotated) > keep {
+	if cap(d.rotated) > maxScratch {
 		d.rotated = nil
 	}
 	d.luma = image.Gray{}

@@ -164,9 +164,9 @@ func (f *folder) close() error {
 	return errors.Join(err, slots.Take(f.lock.Name(), func([]int64) error { return nil })) // removed by us, or by who was quicker
 }
 
-// dead calls heir for the name of every process that died in a folder, and removes what it had not finished. One process
+// dead calls takeOver for the name of every process that died in a folder, and removes what it had not finished. One process
 // alone does that.
-func dead(dir, own string, heir func(name string) error) error {
+func dead(dir, own string, takeOver func(name string) error) error {
 	locks, err := filepath.Glob(filepath.Join(escape(dir), hidden, "*.lock"))
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func dead(dir, own string, heir func(name string) error) error {
 			continue
 		}
 		err := slots.Take(lock, func([]int64) error {
-			if err := heir(name); err != nil {
+			if err := takeOver(name); err != nil {
 				return err
 			}
 			return os.RemoveAll(filepath.Join(dir, hidden, name+stageSuffix))

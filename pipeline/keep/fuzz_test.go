@@ -73,7 +73,7 @@ func FuzzIndex(f *testing.F) {
 		ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
 		ok(t, os.WriteFile(filepath.Join(dir, "a.tar"), tar, 0o644))
 		ok(t, os.WriteFile(filepath.Join(dir, "a.idx"), b, 0o644))
-		var l library
+		var l archive
 		defer l.close()
 		l.add(dir)
 		ok(t, l.scan())
@@ -109,7 +109,7 @@ func TestFindsAll(t *testing.T) {
 			ok(outer, os.WriteFile(base+".tar", nil, 0o644))
 			files = append(files, base)
 		}
-		var l library
+		var l archive
 		defer l.close()
 		l.add(dir)
 		ok(outer, l.scan())
@@ -123,8 +123,8 @@ func TestFindsAll(t *testing.T) {
 			slices.SortFunc(want, func(a, b entry) int { return cmp.Compare(b.at, a.at) })
 			var got []entry
 			for _, p := range l.find(id) {
-				if p.archive.path != files[p.size] {
-					t.Fatalf("row %d in %s, want %s", id, p.archive.path, files[p.size])
+				if p.file.path != files[p.size] {
+					t.Fatalf("row %d in %s, want %s", id, p.file.path, files[p.size])
 				}
 				got = append(got, p.entry)
 			}

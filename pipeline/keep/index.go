@@ -45,44 +45,44 @@ func writeIndex(path, temp string, entries []entry) error {
 	return os.Rename(temp, path+".idx")
 }
 
-// archive is a tar file with its index.
-type archive struct {
+// tarFile is a tar file with its index.
+type tarFile struct {
 	path     string // without a suffix
 	min, max int64  // ids in it
 	n        int
 
 	tar, index *os.File // while it is open
 	users      int      // that hold it open
-	used       int64    // when, by the library's count
+	used       int64    // when, by the archive's count
 }
 
-// library is the tar files of some folders. Few of them are open at once.
-type library struct {
-	dirs []*shelf
+// archive is the tar files of some folders. Few of them are open at once.
+type archive struct {
+	dirs []*archiveFolder
 
-	mu       sync.Mutex
-	archives []*archive // by min
-	reach    []int64    // of archives[:i+1] the highest max
-	open     []*archive
-	clock    int64
+	mu    sync.Mutex
+	files []*tarFile // by min
+	reach []int64    // the highest max of files[:i+1]
+	open  []*tarFile
+	clock int64
 }
 
-// shelf is a folder of a library.
-type shelf struct {
+// archiveFolder is one of the folders of an archive.
+type archiveFolder struct {
 	dir     string
 	changed time.Time       // its modification time when it was last looked at
-	settled bool            // it had not changed for a while then: times are coarse
+	quiet   bool            // it had not changed for a while then: times are coarse
 	known   map[string]bool // paths of its archives
 }
 
 const openMax = 8
 
-func (l *library) add(dir string) {
-	l.dirs = append(l.dirs, &shelf{dir: dir, known: map[string]bool{}})
+func (l *archive) add(dir string) {
+	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}})
 }
 
 // scan takes in the tar files that are new.
-func (l *library) scan() error {
+func (l *archive) scan() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.dirs {
@@ -90,10 +90,10 @@ func (l *library) scan() error {
 		if err != nil {
 			return err
 		}
-		if s.settled && info.ModTime().Equal(s.changed) {
+		if s.quiet && info.ModTime().Equal(s.changed) {
 			continue
 		}
-		s.changed, s.settled = info.ModTime(), time.Since(info.ModTime()) > 2*time.Second
+		s.changed, s.quiet = info.ModTime(), time.Since(info.ModTime()) > 2*time.Second
 		entries, err := os.ReadDir(s.dir)
 		if err != nil {
 			return err
@@ -103,19 +103,19 @@ func (l *library) scan() error {
 			if !ok || s.known[base] {
 				continue
 			}
-			a := &archive{path: filepath.Join(s.dir, base)}
+			a := &tarFile{path: filepath.Join(s.dir, base)}
 			if err := a.inspect(); err != nil {
 				return fmt.Errorf("index of %s.tar: %w", a.path, err)
 			}
 			s.known[base] = true
 			if a.n > 0 {
-				l.archives = append(l.archives, a)
+				l.files = append(l.files, a)
 			}
 		}
 	}
-	slices.SortStableFunc(l.archives, func(a, b *archive) int { return cmp.Compare(a.min, b.min) })
+	slices.SortStableFunc(l.files, func(a, b *tarFile) int { return cmp.Compare(a.min, b.min) })
 	l.reach = l.reach[:0]
-	for i, a := range l.archives {
+	for i, a := range l.files {
 		if i > 0 && l.reach[i-1] > a.max {
 			l.reach = append(l.reach, l.reach[i-1])
 		} else {
@@ -126,7 +126,7 @@ func (l *library) scan() error {
 }
 
 // inspect reads the ends of the index. One that is missing or damaged is written anew.
-func (a *archive) inspect() error {
+func (a *tarFile) inspect() error {
 	for again := false; ; again = true {
 		f, err := os.Open(a.path + ".idx")
 		if err == nil {
@@ -151,7 +151,7 @@ func (a *archive) inspect() error {
 	}
 }
 
-func (a *archive) bounds(f *os.File) error {
+func (a *tarFile) bounds(f *os.File) error {
 	head := make([]byte, indexHead)
 	if _, err := f.ReadAt(head, 0); errors.Is(err, io.EOF) {
 		return errDamaged
@@ -187,16 +187,16 @@ func entryAt(f *os.File, i int) (entry, error) {
 
 // place is where a row is.
 type place struct {
-	archive *archive
+	file *tarFile
 	entry
 }
 
 // find lists where a row is, the last written first. One that cannot be looked at has nothing.
-func (l *library) find(id int64) (out []place) {
+func (l *archive) find(id int64) (out []place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := sort.Search(len(l.archives), func(i int) bool { return l.archives[i].min > id }) - 1; i >= 0 && l.reach[i] >= id; i-- {
-		a := l.archives[i]
+	for i := sort.Search(len(l.files), func(i int) bool { return l.files[i].min > id }) - 1; i >= 0 && l.reach[i] >= id; i-- {
+		a := l.files[i]
 		if a.max < id || l.take(a) != nil {
 			continue
 		}
@@ -217,25 +217,25 @@ func (l *library) find(id int64) (out []place) {
 	}
 	// Names begin with a time; within a file what comes last was written last.
 	slices.SortStableFunc(out, func(a, b place) int {
-		return cmp.Or(strings.Compare(filepath.Base(b.archive.path), filepath.Base(a.archive.path)), cmp.Compare(b.at, a.at))
+		return cmp.Or(strings.Compare(filepath.Base(b.file.path), filepath.Base(a.file.path)), cmp.Compare(b.at, a.at))
 	})
 	return out
 }
 
 // read reads the bytes of an entry.
-func (l *library) read(p place) ([]byte, error) {
+func (l *archive) read(p place) ([]byte, error) {
 	l.mu.Lock()
-	err := l.take(p.archive)
+	err := l.take(p.file)
 	l.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		l.mu.Lock()
-		p.archive.users--
+		p.file.users--
 		l.mu.Unlock()
 	}()
-	info, err := p.archive.tar.Stat()
+	info, err := p.file.tar.Stat()
 	if err != nil {
 		return nil, err
 	}
@@ -243,12 +243,12 @@ func (l *library) read(p place) ([]byte, error) {
 		return nil, errDamaged
 	}
 	b := make([]byte, p.size)
-	_, err = p.archive.tar.ReadAt(b, p.at)
+	_, err = p.file.tar.ReadAt(b, p.at)
 	return b, err
 }
 
 // take opens an archive, closing the one that was not used for longest, and holds it open until users is lowered.
-func (l *library) take(a *archive) (err error) {
+func (l *archive) take(a *tarFile) (err error) {
 	l.clock++
 	a.used = l.clock
 	if a.tar != nil {
@@ -281,13 +281,13 @@ func (l *library) take(a *archive) (err error) {
 	return nil
 }
 
-func (a *archive) close() {
+func (a *tarFile) close() {
 	a.tar.Close()
 	a.index.Close()
 	a.tar, a.index = nil, nil
 }
 
-func (l *library) close() {
+func (l *archive) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.open {

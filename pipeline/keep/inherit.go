@@ -15,8 +15,8 @@ import (
 	"facescan/store/draft"
 )
 
-// heir finishes what dead processes left in a folder.
-func (k *Keeper) heir(kind, dir, own string) error {
+// takeOver finishes what dead processes left in a folder.
+func (k *Keeper) takeOver(kind, dir, own string) error {
 	return dead(dir, own, func(name string) error {
 		if kind == "keep" {
 			defer k.rescan() // two that died may have kept the same row
@@ -65,7 +65,7 @@ func (k *Keeper) wanted(notes []note) ([]bool, error) {
 		case r.Time.UnixMilli() == n.Time:
 			keep[i] = true
 		case r.Attempts == 0 || n.Time == 0: // judged anew, or kept before times were
-			keep[i] = len(k.library.find(n.ID)) == 0
+			keep[i] = len(k.archive.find(n.ID)) == 0
 		}
 	}
 	return keep, nil

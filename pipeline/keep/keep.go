@@ -92,7 +92,7 @@ type Keeper struct {
 
 	bodies, crops, blurred *folder // nil where not wanted
 	writer                 *writer // of bodies; nil likewise
-	library                library
+	archive                archive
 	left                   []left // folders of earlier runs
 }
 
@@ -122,7 +122,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	}
 	if k.bodies != nil {
 		k.writer = newWriter(k.bodies, o.TarSize, func(string) { k.rescan() }, k.wanted)
-		k.library.add(k.bodies.dir)
+		k.archive.add(k.bodies.dir)
 	}
 	if err := k.earlier(ctx); err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	if err := k.TakeOver(); err != nil {
 		return nil, err
 	}
-	if k.bodies == nil && k.crops == nil && k.blurred == nil && k.sampler == nil && len(k.library.dirs) == 0 {
+	if k.bodies == nil && k.crops == nil && k.blurred == nil && k.sampler == nil && len(k.archive.dirs) == 0 {
 		return nil, nil
 	}
 	return k, nil
@@ -165,7 +165,7 @@ func (k *Keeper) earlier(ctx context.Context) error {
 		}
 		switch {
 		case kind == "keep" && here:
-			k.library.add(dir)
+			k.archive.add(dir)
 		case kind == "keep":
 			k.o.Log.Info("the folder of the bytes that an earlier run kept is not here: rows are downloaded", "folder", dir)
 		}
@@ -177,7 +177,7 @@ func (k *Keeper) earlier(ctx context.Context) error {
 }
 
 func (k *Keeper) rescan() {
-	if err := k.library.scan(); err != nil {
+	if err := k.archive.scan(); err != nil {
 		k.o.Log.Warn("cannot see what is kept; rows may be downloaded again", "error", err)
 	}
 }
@@ -186,13 +186,13 @@ func (k *Keeper) rescan() {
 func (k *Keeper) TakeOver() error {
 	for kind, f := range map[string]*folder{"keep": k.bodies, "crops": k.crops, "blurred": k.blurred} {
 		if f != nil {
-			if err := k.heir(kind, f.dir, f.name); err != nil {
+			if err := k.takeOver(kind, f.dir, f.name); err != nil {
 				return full(err)
 			}
 		}
 	}
 	for _, l := range k.left {
-		if err := k.heir(l.kind, l.dir, ""); err != nil {
+		if err := k.takeOver(l.kind, l.dir, ""); err != nil {
 			k.o.Log.Warn("cannot take over what a process that died left", "folder", l.dir, "error", err)
 		}
 	}
@@ -207,7 +207,7 @@ func (k *Keeper) Find(id int64) (size int64, ok bool) {
 			return e.size, true
 		}
 	}
-	for _, p := range k.library.find(id) {
+	for _, p := range k.archive.find(id) {
 		size, ok = max(size, p.size), true
 	}
 	return size, ok
@@ -234,8 +234,8 @@ func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
 			}
 		}
 	}
-	for _, p := range k.library.find(row.ID) {
-		if b, err := k.library.read(p); try(b, err) {
+	for _, p := range k.archive.find(row.ID) {
+		if b, err := k.archive.read(p); try(b, err) {
 			return o, nil
 		}
 	}
@@ -445,13 +445,13 @@ func (k *Keeper) Stage(l store.Lease, results []store.Result) error {
 // Done implements pipeline.Keeper.
 func (k *Keeper) Done(ctx context.Context, l store.Lease, results []store.Result) error {
 	if k.writer != nil {
-		if err := k.writer.settle(idsOf(results), true); err != nil {
+		if err := k.writer.complete(idsOf(results), true); err != nil {
 			return full(err)
 		}
 	}
 	return k.galleries(func(p pictures, f *folder) error {
 		for i := range results {
-			if err := k.settle(ctx, p, f, &results[i], l.Expires); err != nil {
+			if err := k.complete(ctx, p, f, &results[i], l.Expires); err != nil {
 				return err
 			}
 		}
@@ -462,7 +462,7 @@ func (k *Keeper) Done(ctx context.Context, l store.Lease, results []store.Result
 // Drop implements pipeline.Keeper.
 func (k *Keeper) Drop(ids []int64) error {
 	if k.writer != nil {
-		if err := k.writer.settle(ids, false); err != nil {
+		if err := k.writer.complete(ids, false); err != nil {
 			return full(err)
 		}
 	}
@@ -484,7 +484,7 @@ func (k *Keeper) Close() error {
 	if k.writer != nil {
 		errs = append(errs, k.writer.close())
 	}
-	k.library.close()
+	k.archive.close()
 	errs = append(errs, k.galleries(func(p pictures, f *folder) error { return p.repair(context.Background(), k.o.Job, f.stage()) }))
 	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
 		if f != nil {

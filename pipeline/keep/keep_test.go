@@ -318,18 +318,18 @@ func TestCrashInTheMidst(t *testing.T) {
 		parts, err := filepath.Glob(filepath.Join(copied, hidden, "*"+partSuffix))
 		ok(t, err)
 		ok(t, os.Truncate(parts[0], cut))
-		heir := start(t, Options{Job: job, Bodies: copied})
+		successor := start(t, Options{Job: job, Bodies: copied})
 		for id, length := range map[int64]int{1: 5, 2: 1200, 3: 1200, 4: 5} {
 			r := row(id)
 			if id == 3 {
 				r.URL = row(2).URL
 			}
-			o, err := heir.Read(r)
+			o, err := successor.Read(r)
 			if (err == nil) != (cut >= whole[id]) || err == nil && len(o.Body) != length {
 				t.Fatalf("cut at %d of %d: row %d, whole from %d on, has %d bytes, %v", cut, size, id, whole[id], len(o.Body), err)
 			}
 		}
-		ok(t, heir.Close())
+		ok(t, successor.Close())
 		members(t, copied) // are whole
 		if left := leftOver(t, copied); len(left) > 0 {
 			t.Fatalf("cut at %d: left over: %v", cut, left)
@@ -354,14 +354,14 @@ func TestPowerCut(t *testing.T) {
 		ok(t, err)
 		_, err = f.WriteAt(make([]byte, 300), at)
 		ok(t, errors.Join(err, f.Close()))
-		heir := start(t, Options{Job: job, Bodies: copied})
-		if _, found := heir.Find(1); !found {
+		successor := start(t, Options{Job: job, Bodies: copied})
+		if _, found := successor.Find(1); !found {
 			t.Errorf("zeros at %d: row 1 is gone", at)
 		}
-		if o, err := heir.Read(row(2)); err == nil && string(o.Body) != strings.Repeat("second", 2000) {
+		if o, err := successor.Read(row(2)); err == nil && string(o.Body) != strings.Repeat("second", 2000) {
 			t.Errorf("zeros at %d: row 2 reads as %d bytes", at, len(o.Body))
 		}
-		ok(t, heir.Close())
+		ok(t, successor.Close())
 	}
 }
 
@@ -556,7 +556,7 @@ func TestSeenByOthers(t *testing.T) {
 	if _, found := b.Find(2); !found {
 		t.Error("what was sealed is not seen")
 	}
-	b.library.dirs[0].settled = true // as if it had been quiet for long: times decide then
+	b.archive.dirs[0].quiet = true // as if it had been quiet for long: times decide then
 	d := start(t, Options{Job: job, Bodies: dir})
 	w.keep(d, judged([]byte("d"), "jpeg", nil, 3))
 	ok(t, d.Close())

@@ -284,9 +284,9 @@ func isOf(ctx context.Context, job store.Job, r *store.Result) (bool, error) {
 	return done && now.Time.UnixMilli() == r.Time.UnixMilli(), err
 }
 
-// settle gives the files of a done row their names. After the lease's time it makes sure first that the
+// complete gives the files of a done row their names. After the lease's time it makes sure first that the
 // result still is the row's: another process may have taken the row over, or a retry opened it again.
-func (k *Keeper) settle(ctx context.Context, p pictures, f *folder, r *store.Result, until time.Time) error {
+func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.Result, until time.Time) error {
 	files := f.take(r.ID)
 	if len(files) == 0 {
 		return nil

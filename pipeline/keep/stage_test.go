@@ -162,11 +162,11 @@ func TestKilledAtEachPoint(t *testing.T) {
 			for _, folder := range []string{"kept", "crops", "blurred"} {
 				ok(t, os.CopyFS(filepath.Join(to, folder), os.DirFS(filepath.Join(dir, folder))))
 			}
-			heir := w.all(to)
-			if _, found := heir.Find(1); found != done {
+			successor := w.all(to)
+			if _, found := successor.Find(1); found != done {
 				t.Errorf("point %d: what was kept of a row is found: %v", point, found)
 			}
-			ok(t, heir.Close())
+			ok(t, successor.Close())
 			want := map[int64]int{}
 			if done {
 				want[1], want[2] = 500, 500

@@ -167,8 +167,8 @@ func (w *writer) current() *part {
 	return nil
 }
 
-// settle notes of rows whether they became done, and seals what is full and waited for that.
-func (w *writer) settle(ids []int64, done bool) error {
+// complete notes of rows whether they became done, and seals what is full and waited for that.
+func (w *writer) complete(ids []int64, done bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.parts {

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	outageHosts = 8                // silent at the same time
-	outageSpan  = 10 * time.Second // within this
-	voidWait    = time.Second      // a row waits that long after an attempt that was void
-	probeTime   = 10 * time.Second // a probe takes at most
-	promptly    = time.Second      // and what answers in this was there all the time
-	firstPause  = 500 * time.Millisecond
-	lastPause   = 5 * time.Second // between probes
-	wellKept    = 8               // hosts that were well lately
-	excuseFor   = time.Minute
-	sweep       = 256              // hosts asked at once, drawn from the whole job
-	sweepHosts  = 1000             // of the job, and if all of them are silent, so may be every one
-	silentSpell = time.Minute      // for this long they must have been, if any of them ever answered
-	voidsMost   = 20               // attempts of a row that a resolver makes void
-	aloneFor    = 10 * time.Minute // the verdict that all hosts are silent holds
+	outageHosts   = 8                // silent at the same time
+	outageSpan    = 10 * time.Second // within this
+	voidWait      = time.Second      // a row waits that long after an attempt that was void
+	probeTime     = 10 * time.Second // a probe takes at most
+	promptly      = time.Second      // and what answers in this was there all the time
+	firstPause    = 500 * time.Millisecond
+	lastPause     = 5 * time.Second // between probes
+	maxResponsive = 8               // hosts that were well lately
+	excuseFor     = time.Minute
+	sweep         = 256              // hosts asked at once, drawn from the whole job
+	sweepHosts    = 1000             // of the job, and if all of them are silent, so may be every one
+	silentSpell   = time.Minute      // for this long they must have been, if any of them ever answered
+	voidsMost     = 20               // attempts of a row that a resolver makes void
+	aloneFor      = 10 * time.Minute // the verdict that all hosts are silent holds
 )
 
 // resolver is the class of outages of the resolver.
@@ -60,11 +60,11 @@ func (q *Queue[T]) Outage() Outage {
 // host answers: one that was well lately, one that waits, or, since these may all be dead, one drawn from
 // anywhere in the job. When all that were drawn are silent, but the resolver works, it is the hosts.
 type outage[T any] struct {
-	heard   time.Time // when any host answered last
-	back    time.Time // when the latest outage ended
-	held    []held[T] // attempts that ended in silence, none answered after them, by time
-	well    []well    // answered lately, the latest last, a host once
-	excused map[string]time.Time
+	heard      time.Time    // when any host answered last
+	back       time.Time    // when the latest outage ended
+	held       []held[T]    // attempts that ended in silence, none answered after them, by time
+	responsive []responsive // answered lately, the latest last, a host once
+	excused    map[string]time.Time
 
 	cause   string // suspected or certain; empty when all is well
 	class   string // of the cause
@@ -79,7 +79,7 @@ type outage[T any] struct {
 	probing sync.WaitGroup
 }
 
-type well struct{ host, url string }
+type responsive struct{ host, url string }
 
 // held is an attempt that is not believed yet.
 type held[T any] struct {
@@ -90,13 +90,13 @@ type held[T any] struct {
 	commit func(sure bool, rows []T) // nil when the row waits for another attempt anyway
 }
 
-// belief is whether an attempt's end says something about the row.
-type belief int
+// assessment is whether an attempt's end says something about the row.
+type assessment int
 
 const (
-	sure   belief = iota // it counts
-	unsure               // it depends on what comes after it
-	void                 // it does not
+	sure   assessment = iota // it counts
+	unsure                   // it depends on what comes after it
+	void                     // it does not
 )
 
 func (o *outage[T]) init() {
@@ -104,8 +104,8 @@ func (o *outage[T]) init() {
 	o.excused = map[string]time.Time{}
 }
 
-// believe judges a failure.
-func (o *outage[T]) believe(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) belief {
+// assess judges a failure.
+func (o *outage[T]) assess(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) assessment {
 	if q.o.Probe == nil {
 		return sure
 	}
@@ -196,29 +196,29 @@ func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string)
 // answered notes that a host answered: what ended in silence before was true.
 func (o *outage[T]) answered(q *Queue[T], t *Ticket[T], now time.Time) calls {
 	o.heard, o.alone = now, time.Time{}
-	o.isWell(well{t.Host, t.URL})
+	o.addResponsive(responsive{t.Host, t.URL})
 	if o.certain {
 		return nil // it may have been under way before; the probe decides
 	}
-	return o.settle(q, len(o.held))
+	return o.complete(q, len(o.held))
 }
 
-// isWell remembers a host that answered.
-func (o *outage[T]) isWell(w well) {
-	o.well = slices.DeleteFunc(o.well, func(old well) bool { return old.host == w.host })
-	if len(o.well) == wellKept {
-		o.well = o.well[1:]
+// addResponsive remembers a host that answered.
+func (o *outage[T]) addResponsive(w responsive) {
+	o.responsive = slices.DeleteFunc(o.responsive, func(old responsive) bool { return old.host == w.host })
+	if len(o.responsive) == maxResponsive {
+		o.responsive = o.responsive[1:]
 	}
-	o.well = append(o.well, w)
+	o.responsive = append(o.responsive, w)
 }
 
-// settle lets the first n held attempts count.
-func (o *outage[T]) settle(q *Queue[T], n int) calls {
-	var settled calls
+// complete lets the first n held attempts count.
+func (o *outage[T]) complete(q *Queue[T], n int) calls {
+	var completed calls
 	for _, h := range o.held[:n] {
 		if h.commit != nil {
 			rows := q.finish(h.item)
-			settled = append(settled, func() { h.commit(true, rows) })
+			completed = append(completed, func() { h.commit(true, rows) })
 		}
 	}
 	clear(o.held[:n])
@@ -226,7 +226,7 @@ func (o *outage[T]) settle(q *Queue[T], n int) calls {
 	if len(o.held) == 0 {
 		o.held = nil
 	}
-	return settled
+	return completed
 }
 
 // fewer asks at once when too few hosts have rows for others to become silent, too.
@@ -253,7 +253,7 @@ func (o *outage[T]) expire(now time.Time, q *Queue[T]) calls {
 	for n < len(o.held) && now.Sub(o.held[n].at) >= outageSpan {
 		n++
 	}
-	return o.settle(q, n)
+	return o.complete(q, n)
 }
 
 // confirm makes the outage certain: what was held is void.
@@ -286,7 +286,7 @@ func (o *outage[T]) excuse(q *Queue[T], now time.Time) {
 
 // over ends the suspicion or the outage.
 func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
-	var settled calls
+	var completed calls
 	if o.certain {
 		o.back = now
 		for _, h := range q.hosts {
@@ -296,25 +296,25 @@ func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 	} else {
 		clear(o.excused)
 		o.excused[o.class] = now
-		settled = o.settle(q, len(o.held))
+		completed = o.complete(q, len(o.held))
 	}
 	o.cause, o.certain, o.heard, o.asked, o.swept = "", false, now, nil, false
 	q.more.Broadcast()
-	return settled
+	return completed
 }
 
 // stop gives up what is held.
 func (o *outage[T]) stop(q *Queue[T]) calls {
 	o.cancel()
-	var settled calls
+	var completed calls
 	for _, h := range o.held {
 		if h.commit != nil {
 			rows := q.finish(h.item)
-			settled = append(settled, func() { h.commit(false, rows) })
+			completed = append(completed, func() { h.commit(false, rows) })
 		}
 	}
 	o.held = nil
-	return settled
+	return completed
 }
 
 // probe asks until something answers.
@@ -332,18 +332,18 @@ func (q *Queue[T]) probe() {
 			return
 		}
 		was := Outage{On: o.certain, Since: o.since, Cause: o.cause}
-		var settled calls
+		var completed calls
 		switch {
 		case over:
 			if !o.certain && now.Sub(begun) > promptly {
 				o.excuse(q, now)
 			}
-			settled = o.over(q, now)
+			completed = o.over(q, now)
 		case !o.certain:
 			o.confirm(q, now)
 		}
 		q.mu.Unlock()
-		settled.run()
+		completed.run()
 		if q.o.Notify != nil && was.On == over {
 			q.o.Notify(Outage{!over, was.Since, was.Cause, over && now.Sub(o.alone) < aloneFor})
 		}
@@ -365,7 +365,7 @@ func (q *Queue[T]) probe() {
 func (q *Queue[T]) probeOnce(round int) bool {
 	o := &q.outage
 	q.mu.Lock()
-	class, since, met := o.class, o.since, len(o.well)
+	class, since, met := o.class, o.since, len(o.responsive)
 	names := q.named()
 	urls := o.candidates(q)
 	q.mu.Unlock()
@@ -459,7 +459,7 @@ func (q *Queue[T]) ask(urls []string) (network, answered bool) {
 		case Answered, Busy, Trouble, Refused:
 			cancel()
 			q.mu.Lock()
-			q.outage.isWell(well{fetch.Host(a.url), a.url})
+			q.outage.addResponsive(responsive{fetch.Host(a.url), a.url})
 			q.mu.Unlock()
 			return true, true
 		case Ours:
@@ -489,11 +489,11 @@ func (q *Queue[T]) named() (hosts []string) {
 // candidates are what is asked first: the two hosts that were well last, and two others.
 func (o *outage[T]) candidates(q *Queue[T]) []string {
 	var urls []string
-	for i := len(o.well) - 1; i >= max(len(o.well)-2, 0); i-- {
-		urls = append(urls, o.well[i].url)
+	for i := len(o.responsive) - 1; i >= max(len(o.responsive)-2, 0); i-- {
+		urls = append(urls, o.responsive[i].url)
 	}
-	if n := len(o.well) - 2; n > 0 {
-		urls = append(urls, o.well[rand.IntN(n)].url)
+	if n := len(o.responsive) - 2; n > 0 {
+		urls = append(urls, o.responsive[rand.IntN(n)].url)
 	}
 	for _, it := range q.byURL { // a map's order is as good as random
 		if len(urls) >= 4 {

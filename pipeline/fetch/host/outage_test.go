@@ -423,13 +423,13 @@ func TestOneUnreachableHost(t *testing.T) {
 	})
 }
 
-// TestDoubt: silence of a few hosts while others are under way counts after ten seconds, and not before.
-func TestDoubt(t *testing.T) {
+// TestFewSilent: silence of a few hosts while others are under way counts after ten seconds, and not before.
+func TestFewSilent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := doubtful(t)
+		s := fewSilent(t)
 		time.Sleep(outageSpan - time.Second)
 		synctest.Wait()
-		if n := s.settled(); n != 0 {
+		if n := s.completed(); n != 0 {
 			t.Errorf("%d outcomes", n)
 		}
 		time.Sleep(2 * time.Second)
@@ -441,13 +441,13 @@ func TestDoubt(t *testing.T) {
 	})
 }
 
-// TestStopDuringDoubt: rows that have failed but are not believed yet come back as not done.
-func TestStopDuringDoubt(t *testing.T) {
+// TestStopWhileUnsure: rows that have failed but are not believed yet come back as not done.
+func TestStopWhileUnsure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := doubtful(t)
+		s := fewSilent(t)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if n := s.settled(); n != 0 {
+		if n := s.completed(); n != 0 {
 			t.Fatalf("%d outcomes", n)
 		}
 		rows := s.Stop()
@@ -458,8 +458,8 @@ func TestStopDuringDoubt(t *testing.T) {
 	})
 }
 
-// doubtful is a queue in which three hosts have just been silent, and six are slow.
-func doubtful(t *testing.T) *sim {
+// fewSilent is a queue in which three hosts have just been silent, and six are slow.
+func fewSilent(t *testing.T) *sim {
 	l := &link{}
 	serve := func(host, url string) error {
 		if strings.HasPrefix(host, "slow") {

@@ -35,16 +35,16 @@ type pace struct {
 	// Whose 429s are.
 	streak   int       // 429s in a row
 	open     int       // 429s that nothing has excused,
-	doubted  request   // the first of them,
+	first429 request   // the first of them,
 	margin   int       // and how many were under way when it came
 	served   request   // answered lately at the highest pace
 	ownUntil time.Time // they are their URLs' own
 
 	// What it takes.
-	paused      bool
-	pauses      int   // in a row
-	second      int64 // the clock's, in which the latest answered request went out
-	inIt, inPre int   // requests that went out in that second and in the one before, and were answered
+	paused         bool
+	pauses         int   // in a row
+	second         int64 // the clock's, in which the latest answered request went out
+	within, before int   // requests that went out in that second and in the one before, and were answered
 
 	ceiling  int // requests a second, until
 	holds    time.Time
@@ -119,12 +119,12 @@ func (p *pace) answered(r request, now time.Time) {
 	p.streak = 0
 	switch s := r.at.Unix(); {
 	case s == p.second:
-		p.inIt++
+		p.within++
 	case s == p.second-1:
-		p.inPre++
+		p.before++
 	case s > p.second && !p.paused:
 		p.turn(s)
-		p.inIt = 1
+		p.within = 1
 	}
 	if p.paused {
 		return
@@ -133,7 +133,7 @@ func (p *pace) answered(r request, now time.Time) {
 	if r.rate >= p.served.rate || now.Sub(p.served.at) > recent {
 		p.served = r
 	}
-	if p.open > 0 && excuses(r, p.doubted, p.margin) {
+	if p.open > 0 && excuses(r, p.first429, p.margin) {
 		p.open = 0
 	}
 	p.answers++
@@ -144,11 +144,11 @@ func (p *pace) answered(r request, now time.Time) {
 
 // turn goes on to a later second.
 func (p *pace) turn(second int64) {
-	p.inPre = 0
+	p.before = 0
 	if second == p.second+1 {
-		p.inPre = p.inIt
+		p.before = p.within
 	}
-	p.second, p.inIt = second, 0
+	p.second, p.within = second, 0
 }
 
 // refused takes in a 429, while so many requests are under way. A host that is new has not answered yet.
@@ -177,8 +177,8 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 	switch {
 	case now.Sub(p.served.at) <= recent && excuses(p.served, r, underWay):
 		return ofURL
-	case p.open == 0 || now.Sub(p.doubted.at) > recent:
-		p.open, p.doubted, p.margin = 0, r, underWay
+	case p.open == 0 || now.Sub(p.first429.at) > recent:
+		p.open, p.first429, p.margin = 0, r, underWay
 	}
 	p.open++
 	if !isNew && p.pauses == 0 && p.open < fewTimes {
@@ -233,6 +233,6 @@ func (p *pace) postpone(t time.Time) {
 func (p *pace) resume(now time.Time) {
 	if p.paused && !now.Before(p.until) {
 		p.paused = false
-		p.ceiling = min(p.ceiling, max(p.inIt, p.inPre))
+		p.ceiling = min(p.ceiling, max(p.within, p.before))
 	}
 }

@@ -74,25 +74,25 @@ const (
 type Queue[T any] struct {
 	o Options
 
-	mu      sync.Mutex
-	more    sync.Cond // there may be a row to hand out, or none will come any more
-	room    sync.Cond // there may be room in the window
-	hosts   map[string]*state[T]
-	idle    list.List       // of *state[T], the longest idle first
-	ready   fifo[*state[T]] // that may be asked now
-	doubt   fifo[*state[T]] // that too, of those that have never answered
-	doubts  int             // tickets out to such
-	alarms  alarms[T]
-	timer   *time.Timer
-	timerAt time.Time
-	byURL   map[string]*item[T] // waiting or under way
-	waiting int                 // rows in the queue, riders too
-	out     int                 // tickets out
-	seq     uint64
-	fast    list.List // of *Ticket[T], the oldest first
-	slow    list.List
-	closed  bool
-	stopped bool
+	mu          sync.Mutex
+	more        sync.Cond // there may be a row to hand out, or none will come any more
+	room        sync.Cond // there may be room in the window
+	hosts       map[string]*state[T]
+	idle        list.List       // of *state[T], the longest idle first
+	ready       fifo[*state[T]] // that may be asked now
+	unproven    fifo[*state[T]] // that too, of those that have never answered
+	unprovenOut int             // tickets out to such
+	alarms      alarms[T]
+	timer       *time.Timer
+	timerAt     time.Time
+	byURL       map[string]*item[T] // waiting or under way
+	waiting     int                 // rows in the queue, duplicates included
+	out         int                 // tickets out
+	seq         uint64
+	fast        list.List // of *Ticket[T], the oldest first
+	slow        list.List
+	closed      bool
+	stopped     bool
 
 	outage outage[T]
 }
@@ -216,15 +216,15 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 			t.request = request{seq: q.seq, first: it.spent == 0, at: now}
 			t.request.rate, t.request.above = h.pace.sent(now)
 			t.place = q.fast.PushBack(t)
-			if t.doubt = !h.proven; t.doubt {
-				q.doubts++
+			if t.unproven = !h.proven; t.unproven {
+				q.unprovenOut++
 			}
 			if q.o.Slow > 0 {
 				q.wakeAt(t.start.Add(slowAfter))
 			}
 		}
 		q.schedule(h, now)
-		if q.ready.len()+q.doubt.len() > 0 {
+		if q.ready.len()+q.unproven.len() > 0 {
 			q.more.Signal()
 		}
 		return t
@@ -245,8 +245,8 @@ func (q *Queue[T]) turn() *state[T] {
 	if q.o.Slots > 0 && q.fast.Len() >= q.o.Slots {
 		return nil
 	}
-	for q.doubt.len() > 0 && q.trusting() {
-		if h := q.doubt.pop(); h.ready == &q.doubt {
+	for q.unproven.len() > 0 && q.trusting() {
+		if h := q.unproven.pop(); h.ready == &q.unproven {
 			h.ready = nil
 			return h
 		}
@@ -262,7 +262,7 @@ func (q *Queue[T]) turn() *state[T] {
 
 // trusting tells whether one more host that has never answered may be asked.
 func (q *Queue[T]) trusting() bool {
-	return q.o.Slots == 0 || q.doubts < q.o.Slow+max(1, q.o.Slots/16) || q.fast.Len() < q.o.Slots/2
+	return q.o.Slots == 0 || q.unprovenOut < q.o.Slow+max(1, q.o.Slots/16) || q.fast.Len() < q.o.Slots/2
 }
 
 // host finds or makes a host's state.
@@ -313,7 +313,7 @@ func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 // listOf is where a host stands that may be asked now.
 func (q *Queue[T]) listOf(h *state[T]) *fifo[*state[T]] {
 	if !h.proven && h.dead == nil && h.name != "" {
-		return &q.doubt
+		return &q.unproven
 	}
 	return &q.ready
 }
@@ -340,7 +340,7 @@ func (q *Queue[T]) tick() {
 	for len(q.alarms) > 0 && !q.alarms[0].at.After(now) {
 		a := heap.Pop(&q.alarms).(alarm[T])
 		if a.item != nil {
-			a.item.host.again.push(a.item)
+			a.item.host.retries.push(a.item)
 			q.schedule(a.item.host, now)
 			continue
 		}
@@ -350,7 +350,7 @@ func (q *Queue[T]) tick() {
 		q.schedule(a.host, now)
 	}
 	q.demote(now)
-	settled := q.outage.expire(now, q)
+	completed := q.outage.expire(now, q)
 	if len(q.alarms) > 0 {
 		q.wakeAt(q.alarms[0].at)
 	}
@@ -361,7 +361,7 @@ func (q *Queue[T]) tick() {
 		q.wakeAt(at)
 	}
 	q.mu.Unlock()
-	settled.run()
+	completed.run()
 }
 
 // demote moves requests that take long to the slow lane, while there is room.
@@ -387,7 +387,7 @@ func (q *Queue[T]) requeue(it *item[T], now time.Time, wait time.Duration) {
 		q.setAlarm(alarm[T]{at: now.Add(wait), item: it})
 		return
 	}
-	it.host.again.push(it)
+	it.host.retries.push(it)
 	q.schedule(it.host, now)
 }
 
@@ -413,9 +413,9 @@ func (q *Queue[T]) Stop() []T {
 		q.more.Broadcast()
 		q.room.Broadcast()
 	}
-	settled := q.outage.stop(q)
+	completed := q.outage.stop(q)
 	q.mu.Unlock()
-	settled.run()
+	completed.run()
 	q.outage.probing.Wait()
 	return rows
 }
@@ -507,5 +507,5 @@ func (q *Queue[T]) Waiting() int {
 func (q *Queue[T]) Starved() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return (q.o.Slots == 0 || q.fast.Len() < q.o.Slots) && q.ready.len() == 0 && (q.doubt.len() == 0 || !q.trusting())
+	return (q.o.Slots == 0 || q.fast.Len() < q.o.Slots) && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
 }

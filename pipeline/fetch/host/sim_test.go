@@ -138,7 +138,7 @@ func (s *sim) count(outcome string) int {
 	return n
 }
 
-func (s *sim) settled() int {
+func (s *sim) completed() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.outcomes)

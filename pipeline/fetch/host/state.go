@@ -27,11 +27,11 @@ const (
 
 // state is what is known about a host. The queue's mutex guards it.
 type state[T any] struct {
-	name         string
-	again, fresh fifo[*item[T]] // rows that may go: those that have been tried, and others
-	turn         bool           // of again
-	items        int            // rows of different URLs, wherever they are
-	fast, slow   int            // requests under way, by lane
+	name           string
+	retries, fresh fifo[*item[T]] // rows that may go: those that have been tried, and others
+	turn           bool           // of retries
+	items          int            // rows of different URLs, wherever they are
+	fast, slow     int            // requests under way, by lane
 
 	ready *fifo[*state[T]] // which of the queue's lists it stands in
 	alarm time.Time        // it is looked at again then
@@ -81,15 +81,15 @@ func newState[T any](name string, perHost int) *state[T] {
 	return h
 }
 
-func (h *state[T]) waiting() int { return h.again.len() + h.fresh.len() }
+func (h *state[T]) waiting() int { return h.retries.len() + h.fresh.len() }
 
 // pop takes out the row that goes next: in turn one that was tried before and a fresh one. Of a host that fails any
 // fresh one goes: it must not count as bad, or dead, for a few bad URLs that stand together.
 func (h *state[T]) pop() *item[T] {
 	h.turn = !h.turn
 	failing := h.errors > 0 && h.dead == nil
-	if h.fresh.len() == 0 || h.again.len() > 0 && h.turn && !failing {
-		return h.again.pop()
+	if h.fresh.len() == 0 || h.retries.len() > 0 && h.turn && !failing {
+		return h.retries.pop()
 	}
 	if failing {
 		h.fresh.shuffle()

@@ -18,13 +18,13 @@ type Ticket[T any] struct {
 	// Dead is set when the host is dead: the row has failed for this reason, without an attempt. End it with Done.
 	Dead *fetch.Error
 
-	q       *Queue[T]
-	item    *item[T]
-	start   time.Time
-	request request
-	place   *list.Element // in a lane
-	slow    bool
-	doubt   bool // its host had never answered
+	q        *Queue[T]
+	item     *item[T]
+	start    time.Time
+	request  request
+	place    *list.Element // in a lane
+	slow     bool
+	unproven bool // its host had never answered
 }
 
 // Attempt numbers this attempt, from 1. Attempts that an outage made void do not count, so the number is known at
@@ -42,11 +42,11 @@ func (t *Ticket[T]) Attempt() int {
 func (t *Ticket[T]) Done(v Verdict) []T {
 	q := t.q
 	q.mu.Lock()
-	settled := q.end(t, v, time.Now())
+	completed := q.end(t, v, time.Now())
 	rows := q.finish(t.item)
 	q.outage.fewer(q)
 	q.mu.Unlock()
-	settled.run()
+	completed.run()
 	return rows
 }
 
@@ -60,9 +60,9 @@ func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 		return false
 	}
 	now := time.Now()
-	settled := q.end(t, v, now)
+	completed := q.end(t, v, now)
 	t.item.spent++
-	switch q.outage.believe(q, t, v, now) {
+	switch q.outage.assess(q, t, v, now) {
 	case void:
 		t.item.spent--
 		wait = max(wait, voidWait)
@@ -72,7 +72,7 @@ func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 	q.out--
 	q.requeue(t.item, now, wait)
 	q.mu.Unlock()
-	settled.run()
+	completed.run()
 	return true
 }
 
@@ -100,17 +100,17 @@ func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 	q := t.q
 	q.mu.Lock()
 	now := time.Now()
-	settled := q.end(t, v, now)
+	completed := q.end(t, v, now)
 	t.item.spent++
-	switch belief := q.outage.believe(q, t, v, now); {
-	case belief == sure:
+	switch assessment := q.outage.assess(q, t, v, now); {
+	case assessment == sure:
 		rows := q.finish(t.item)
-		settled = append(settled, func() { commit(true, rows) })
+		completed = append(completed, func() { commit(true, rows) })
 		q.outage.fewer(q)
 	case q.stopped:
 		rows := q.finish(t.item)
-		settled = append(settled, func() { commit(false, rows) })
-	case belief == void:
+		completed = append(completed, func() { commit(false, rows) })
+	case assessment == void:
 		t.item.spent--
 		q.out--
 		q.requeue(t.item, now, voidWait)
@@ -118,7 +118,7 @@ func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 		q.outage.hold(q, held[T]{item: t.item, host: t.Host, at: now, commit: commit}, v)
 	}
 	q.mu.Unlock()
-	settled.run()
+	completed.run()
 }
 
 // end frees the ticket's places and learns from the attempt.
@@ -136,18 +136,18 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 		h.fast--
 		q.more.Signal()
 	}
-	if t.doubt {
-		q.doubts--
+	if t.unproven {
+		q.unprovenOut--
 	}
-	var settled calls
+	var completed calls
 	if v.Kind != Silent && v.Kind != Ours && v.spoke() {
-		settled = q.outage.answered(q, t, now)
+		completed = q.outage.answered(q, t, now)
 	}
 	if !q.outage.certain && v.Kind != Ours {
 		h.learn(v, t.request, now, q.outage.heard, q.seq)
 	}
 	q.schedule(h, now)
-	return settled
+	return completed
 }
 
 // finish takes the item out of the queue for good.

@@ -12,8 +12,8 @@ import (
 // errUnreadable is the answer of a server that cannot read an image.
 var errUnreadable = errors.New("the sidecar cannot read the image")
 
-// believe turns a response into answers, or says why it is none to these images.
-func (c *Client) believe(body []byte, length string, items []*item) ([]detect.Answer, error) {
+// validate turns a response into answers, or says why it is none to these images.
+func (c *Client) validate(body []byte, length string, items []*item) ([]detect.Answer, error) {
 	head := len(body)
 	if length != "" {
 		var err error
@@ -73,11 +73,11 @@ func (c *Client) believe(body []byte, length string, items []*item) ([]detect.An
 			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v", m.Parameters[minScoreKey])
 		}
 	}
-	return judge(c.model.kind, items, rows, points, told, threshold)
+	return answersOf(c.model.kind, items, rows, points, told, threshold)
 }
 
-// judge checks faces and landmarks, if there are any, and makes the answers of their images.
-func judge(kind detect.Kind, items []*item, rows, points, counts []float64, threshold float64) ([]detect.Answer, error) {
+// answersOf checks faces and landmarks, if there are any, and makes the answers of their images.
+func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64, threshold float64) ([]detect.Answer, error) {
 	found := make([][]detect.Face, len(items))
 	for ; len(rows) > 0; rows = rows[faceFields:] {
 		r := rows[:faceFields]

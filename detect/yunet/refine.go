@@ -10,13 +10,13 @@ import (
 // what the first pass and the looks say, as logarithms of odds. Measured on annotated photos, cut at six places so
 // that pixels fall differently, F1 goes from 0.954 to 0.961; a photo has 0.3 such candidates.
 const (
-	surelyNot = 0.3  // first scores between these two are open
-	surely    = 0.65 //
-	mostLooks = 48   // candidates of an image that are looked at, the best first: bounds the time that a crowd takes
+	surelyNot   = 0.3  // first scores between these two are open
+	surely      = 0.65 //
+	mostRefined = 48   // candidates of an image that are looked at, the best first: bounds the time that a crowd takes
 
-	lookSide = 128 // pixels of the square
-	lookFace = 64  // and of the face in it
-	lookNear = 0.4 // IoU with the candidate from which on a box in the square is the same face
+	closeSide = 128 // pixels of the square
+	closeFace = 64  // and of the face in it
+	sameFace  = 0.4 // IoU with the candidate from which on a box in the square is the same face
 )
 
 // closeup is what a look needs.
@@ -35,7 +35,7 @@ type closeup struct {
 func newCloseup() *closeup {
 	c := &closeup{network: newNetwork(), levels: net.thresholds(leastOdds)}
 	c.found = c.cells
-	shape(&c.square, lookSide, lookSide)
+	shape(&c.square, closeSide, closeSide)
 	return c
 }
 
@@ -50,8 +50,8 @@ type level struct {
 
 // score looks at a candidate. Of the levels, from fine to coarse, it takes the pixels of the one that fits.
 func (c *closeup) score(f Face, levels []level) float64 {
-	side := float64(math.Sqrt(float64(f.Width*f.Height)) * (lookSide / lookFace))
-	c.candidate, c.unit = f, side/lookSide
+	side := float64(math.Sqrt(float64(f.Width*f.Height)) * (closeSide / closeFace))
+	c.candidate, c.unit = f, side/closeSide
 	c.x, c.y = float64(f.X+float64(float64(f.Width-side)/2)), float64(f.Y+float64(float64(f.Height-side)/2))
 	from := levels[0]
 	for _, l := range levels[1:] {
@@ -62,8 +62,8 @@ func (c *closeup) score(f Face, levels []level) float64 {
 	crop(&c.square, from.Gray, c.x/from.unit, c.y/from.unit, c.unit/from.unit)
 	first := odds(f.Score)
 	seen := odds(c.look(false))
-	for y := range lookSide {
-		mirror(c.square.Pix[y*lookSide:][:lookSide])
+	for y := range closeSide {
+		mirror(c.square.Pix[y*closeSide:][:closeSide])
 	}
 	seen = math.Sqrt(float64(seen * odds(c.look(true))))
 	both := math.Sqrt(float64(first * seen))
@@ -95,13 +95,13 @@ func (c *closeup) cells(cells []cell) {
 			continue
 		}
 		if c.mirror {
-			f.X = lookSide - f.X - f.Width
+			f.X = closeSide - f.X - f.Width
 		}
 		f.X, f.Y = float64(f.X*c.unit)+c.x, float64(f.Y*c.unit)+c.y
 		f.Width, f.Height = float64(f.Width*c.unit), float64(f.Height*c.unit)
 		both := intersection(&f, &c.candidate)
 		all := float64(f.Width*f.Height) + float64(c.candidate.Width*c.candidate.Height) - both
-		if both > float64(lookNear*all) {
+		if both > float64(sameFace*all) {
 			c.best = f.Score
 		}
 	}
