@@ -185,6 +185,7 @@ type sourceOptions struct {
 	table                           string
 	idColumn, urlColumn, doneColumn string
 	groupColumn                     string
+	groupEnd                        string
 	keepColumns                     []string
 	shardSize                       int
 	node                            nodeFlag
@@ -200,6 +201,8 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.urlColumn, "url-column", "", "column with the URLs, if it is not called url")
 	fs.StringVar(&o.doneColumn, "done-column", "", "column with the Done flag of a table, if it is not called done")
 	fs.StringVar(&o.groupColumn, "group-column", "", "column that groups rows: album, customer, page")
+	fs.StringVar(&o.groupEnd, "group-end", "", "a record whose URL is this `value` is not a row: it says that its group is complete, "+
+		"whose aggregate then does not wait for the end of the list")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
 	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm array; "+

@@ -82,6 +82,10 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 			if len(args) > 1 {
 				return target{}, usagef("a table is worked on in place by itself; to copy %s with other lists into a job add --db JOB.db", a)
 			}
+			if o.groupEnd != "" {
+				return target{}, usagef("--group-end ends groups of a list that is read in order, and a table in place may change " +
+					"anywhere; copy the table with --db JOB.db")
+			}
 			if o.node.value.Of > 0 {
 				return target{}, usagef("--node takes a part of a list into a job; copy the table with --db JOB.db")
 			}
@@ -126,7 +130,7 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	}
 	for i := range specs {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
-		specs[i].GroupColumn, specs[i].KeepColumns = o.groupColumn, o.keepColumns
+		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn, o.keepColumns, o.groupEnd
 		// A pipe may have nothing to look at for long, and a job that is there has rows to process meanwhile.
 		if specs[i].IsPipe() && o.db != "" && !isNew(o.db) {
 			continue

@@ -67,7 +67,7 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 			return lease, nil // what was not added is found missing later
 		}
 		for _, row := range rows {
-			if !parts.Takes(offset + row.ID) {
+			if row.End || !parts.Takes(offset+row.ID) {
 				batch = append(batch, newRow(offset, row))
 				bytes += int64(len(row.URL))
 			}
@@ -118,7 +118,7 @@ func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
 	at := p.list.Position()
 	switch {
 	case at.Line <= p.end:
-		p.at, p.rows = at, p.rows+int64(n)
+		p.at, p.rows = at, p.rows+countRows(p.chunk[:n])
 		return p.chunk[:n], nil
 	case len(p.chunk) == 1:
 		return nil, io.EOF
@@ -160,4 +160,26 @@ func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 	}
 	spec.Path = path
 	return spec, nil
+}
+
+// endsAs is a list whose groups end as its source was imported with: where that is not given, it and the columns that
+// belong to it are those of the import. Another end is refused, as rows before the position were read without it.
+func endsAs(spec source.Spec, s store.Source) (source.Spec, error) {
+	was, err := asImported(spec, s)
+	switch {
+	case err != nil || was.GroupEnd == spec.GroupEnd:
+		return spec, err
+	case spec.GroupEnd == "":
+		spec.GroupEnd = was.GroupEnd
+		if spec.GroupColumn == "" {
+			spec.GroupColumn = was.GroupColumn
+		}
+		return spec, nil
+	}
+	how := "without --group-end"
+	if was.GroupEnd != "" {
+		how = ShellCommand("with", "--group-end", was.GroupEnd)
+	}
+	return spec, &source.UsageError{Text: fmt.Sprintf("%s was imported %s: go on like that, or import it into another "+
+		"job with --db JOB", s.Name, how)}
 }

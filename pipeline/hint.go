@@ -39,6 +39,7 @@ func ImportCommand(ctx context.Context, job store.Job) (string, error) {
 	for _, flag := range []struct{ name, value string }{
 		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
 		{"--keep-columns", strings.Join(spec.KeepColumns, ",")}, {"--table", spec.Table},
+		{"--group-end", spec.GroupEnd},
 		{"--node", settings[store.NodeSetting]}, {"--db", job.Path()},
 	} {
 		if flag.value != "" {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,6 +77,7 @@ func SourcePath(jobPath, name string) string {
 // Import reads the lists to their ends, or as far as the context lets it; then what is appended stays, and a later
 // import goes on there. Lists are numbered in the order given before any is read.
 func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
+	specs = slices.Clone(specs)
 	sources := make([]store.Source, len(specs))
 	settings, err := im.Job.Settings(ctx)
 	if err != nil {
@@ -100,6 +102,9 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 			return fmt.Errorf("add %s to the job: %w", spec.Path, err)
 		}
 		sources[i] = s
+		if specs[i], err = endsAs(spec, s); err != nil {
+			return err
+		}
 		if im.Priority != nil && s.Priority != *im.Priority {
 			if err := im.Job.Prioritize(ctx, s.Number, *im.Priority); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("set the priority of %s: %w", spec.Path, err)
@@ -199,11 +204,11 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	for {
 		n, err := list.Next(chunk)
 		if seen >= 0 {
-			seen += int64(n)
+			seen += countRows(chunk[:n])
 		}
 		for _, row := range chunk[:n] {
-			if !im.Node.Takes(offset + row.ID) {
-				continue
+			if !row.End && !im.Node.Takes(offset+row.ID) {
+				continue // a group's end counts in every part
 			}
 			batch = append(batch, newRow(offset, row))
 			bytes += int64(len(row.URL))
@@ -238,8 +243,18 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	}
 }
 
+// countRows is how many records are rows.
+func countRows(records []source.Row) (n int64) {
+	for i := range records {
+		if !records[i].End {
+			n++
+		}
+	}
+	return n
+}
+
 func newRow(offset int64, row source.Row) store.NewRow {
-	return store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad}
+	return store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad, End: row.End}
 }
 
 // listPosition is a position that a job keeps as the list's reader knows it.

@@ -46,6 +46,9 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 	problem := func(id int64, format string, args ...any) {
 		report(store.Problem{Check: "source-rows", ID: id, Text: fmt.Sprintf(format, args...)})
 	}
+	missing, known := store.Missing(settings, s)
+	ends := endCheck{job: job, source: s, whole: known && missing == 0}
+	defer ends.begin(ctx)()
 	row, err, more := next()
 	var seen int64 // rows of the list that the job should have, of which Rows are imported
 	chunk := make([]source.Row, readRows)
@@ -56,6 +59,12 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 				return err
 			}
 			id := offset + want.ID
+			if want.End {
+				if err := ends.compare(ctx, id, want.Group, list.Position().Line, problem); err != nil {
+					return err
+				}
+				continue
+			}
 			for more && row.ID < id {
 				problem(row.ID, "the job has a row that is missing from %s", s.Name)
 				if row, err, more = next(); err != nil {
@@ -87,9 +96,71 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 			for ; more && err == nil; row, err, more = next() {
 				problem(row.ID, "the job has a row that is missing from %s", s.Name)
 			}
+			if err == nil {
+				err = ends.finish(problem)
+			}
 			return err
 		case rerr != nil:
 			return fmt.Errorf("read %s: %w", spec.Path, rerr)
 		}
 	}
+}
+
+// endCheck compares the groups that are ended in the job with the end records of its list.
+type endCheck struct {
+	job    store.Job
+	source store.Source
+	whole  bool // no part is missing; until then a merge notes no ends
+
+	next func() (store.GroupEnd, error, bool)
+	end  store.GroupEnd
+	err  error
+	more bool
+}
+
+type reportRow = func(id int64, format string, args ...any)
+
+func (c *endCheck) begin(ctx context.Context) (stop func()) {
+	c.next, stop = iter.Pull2(c.job.Ends(ctx, c.source.Number))
+	c.end, c.err, c.more = c.next()
+	return stop
+}
+
+// compare takes the next end record of the list, which is read up to a line at least. The job notes the first one of
+// each group.
+func (c *endCheck) compare(ctx context.Context, id int64, group string, line int64, report reportRow) error {
+	if !c.whole {
+		return nil
+	}
+	for c.err == nil && c.more && c.end.ID < id {
+		c.superfluous(report)
+	}
+	if c.err != nil {
+		return c.err
+	}
+	if c.more && c.end.ID == id && c.end.Group == group {
+		c.end, c.err, c.more = c.next()
+		return c.err
+	}
+	if line > c.source.Position.Line {
+		return nil // maybe not imported yet
+	}
+	first, err := c.job.EndOf(ctx, c.source.Number, group)
+	if err == nil && (first == 0 || first > id) {
+		report(id, "%s ends the group %q here, and the job has not noted it", c.source.Name, group)
+	}
+	return err
+}
+
+// finish is called when the list has no more end records.
+func (c *endCheck) finish(report reportRow) error {
+	for c.whole && c.err == nil && c.more {
+		c.superfluous(report)
+	}
+	return c.err
+}
+
+func (c *endCheck) superfluous(report reportRow) {
+	report(c.end.ID, "the job has the group %q ended here, and %s does not end it", c.end.Group, c.source.Name)
+	c.end, c.err, c.more = c.next()
 }

@@ -94,6 +94,9 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	for _, s := range have {
 		all := s.Position.Rows >= 0 && s.Rows >= s.Position.Rows || s.Position.Rows < 0 && parts.whole()
 		if all {
+			if err := mergeEnds(ctx, out, in, s, o); err != nil {
+				return err
+			}
 			if err := out.Absorb(ctx, s.Number, nil, s.Position, true, o.ShardSize); err != nil {
 				return err
 			}
@@ -107,7 +110,7 @@ func Merged(rows []NewRow) []MergedRow {
 	out := make([]MergedRow, len(rows))
 	now := time.Now()
 	for i, r := range rows {
-		out[i].Row = Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept}
+		out[i] = MergedRow{Row: Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept}, End: r.End}
 		if r.Bad {
 			out[i].Result = &Result{ID: r.ID, Status: Failed, Reason: BadURL, Time: now}
 		}
@@ -272,6 +275,31 @@ func mergeSource(ctx context.Context, out Job, in []Job, s Source, o MergeOption
 			batch = batch[:0]
 		}
 	}
+}
+
+// mergeEnds takes in which groups of a source are ended. Before all rows are there, none may be: it would be
+// finished without the rows that are missing.
+func mergeEnds(ctx context.Context, out Job, in []Job, s Source, o MergeOptions) error {
+	var batch []MergedRow
+	absorb := func() error {
+		err := out.Absorb(ctx, s.Number, batch, s.Position, false, o.ShardSize)
+		batch = batch[:0]
+		return err
+	}
+	for _, j := range in {
+		for end, err := range j.Ends(ctx, s.Number) {
+			if err != nil {
+				return err
+			}
+			batch = append(batch, MergedRow{Row: Row{ID: end.ID, Group: end.Group}, End: true})
+			if len(batch) == mergeBatch {
+				if err := absorb(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return absorb()
 }
 
 // cursor reads a job's rows and their results in step.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,46 @@ type Ordered interface {
 	Frontier(ctx context.Context, source int, from int64) (Frontier, error)
 	// Groups yields the finished groups whose Sequence is above after, in that order, paged as Results is.
 	Groups(ctx context.Context, after int64) iter.Seq2[Group, error]
+	// Ends yields the end records of a source's groups, the first of each group, by ID.
+	Ends(ctx context.Context, source int) iter.Seq2[GroupEnd, error]
+	// EndOf is the ID of a group's end record; 0 if none was read.
+	EndOf(ctx context.Context, source int, group string) (int64, error)
+}
+
+// GroupEnd is a record that ends a group.
+type GroupEnd struct {
+	ID    int64
+	Group string
+}
+
+// SplitEnds separates rows from end records, of which it returns the first of each group.
+func SplitEnds(all []NewRow) (rows []NewRow, ends map[string]int64) {
+	if !slices.ContainsFunc(all, func(r NewRow) bool { return r.End }) {
+		return all, nil
+	}
+	ends = map[string]int64{}
+	for _, r := range all {
+		if !r.End {
+			rows = append(rows, r)
+		} else if first, known := ends[r.Group]; !known || r.ID < first {
+			ends[r.Group] = r.ID
+		}
+	}
+	return rows, ends
+}
+
+// SplitMergedEnds is SplitEnds for rows from another job.
+func SplitMergedEnds(all []MergedRow) (rows []MergedRow, ends map[string]int64) {
+	var records []NewRow
+	for _, r := range all {
+		if r.End {
+			records = append(records, NewRow{ID: r.ID, Group: r.Group, End: true})
+		} else {
+			rows = append(rows, r)
+		}
+	}
+	_, ends = SplitEnds(records)
+	return rows, ends
 }
 
 // Frontier is how far a source is done in order.
@@ -30,8 +71,9 @@ const OutputSetting = "output:"
 
 // Group is the aggregate of the rows of one source that have one value of --group-column.
 //
-// It is there from the transaction on, of the last row's commit or of the import's end, after which none of these rows is
-// pending and the import is complete; and until one of them is reopened, or a further one comes in.
+// It is finished when none of these rows is pending and either the import is complete or the group's end record was
+// read. The transaction that fulfils the last condition writes it; the one that reopens one of the rows, or adds
+// one, removes it.
 type Group struct {
 	Source          int
 	Name            string // the value, never empty

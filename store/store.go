@@ -121,7 +121,8 @@ type Session interface {
 	// LeaseSource takes the import of a source; ErrHeld while another living owner has it.
 	LeaseSource(ctx context.Context, source int) (SourceLease, error)
 	// Append writes rows, in ascending ids above all earlier ones of the source, cuts them into shards of
-	// shardSize rows, and moves the position, in one transaction. A row marked Bad is done at once, failed with BadURL.
+	// shardSize rows, and moves the position, in one transaction. A row marked Bad is done at once, failed with BadURL;
+	// an End is noted with its group.
 	// Complete marks the end of the list, until the list grows and a later Append opens it again.
 	Append(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
 	// Fill adds rows that the source lacks, in ascending ids up to its last position, to a merge that some parts were missing
@@ -227,6 +228,7 @@ type NewRow struct {
 	Group string   // value of --group-column
 	Kept  []string // values of --keep-columns, in the source's order
 	Bad   bool     // the record is broken: done at once, failed with BadURL
+	End   bool     // not a row: the record that ends its Group; its ID stays unused
 }
 
 // SourceLease is the right to import a source.
@@ -263,6 +265,7 @@ type Row struct {
 type MergedRow struct {
 	Row
 	Result *Result // nil while it is pending
+	End    bool    // as of a NewRow
 }
 
 // Result is how a row ended.

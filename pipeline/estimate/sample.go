@@ -105,7 +105,9 @@ func each(ctx context.Context, spec source.Spec, f func(source.Row)) error {
 	for {
 		n, err := list.Next(chunk)
 		for _, row := range chunk[:n] {
-			f(row)
+			if !row.End {
+				f(row)
+			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):

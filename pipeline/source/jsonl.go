@@ -151,7 +151,7 @@ func (o *objects) object(line string, isCut bool) (Row, error) {
 	if !good {
 		o.damagedRecord(o.line + 1)
 	}
-	row.Bad = row.Bad || !o.isText || !good && !isCut
+	row.spoil(!o.isText || !good && !isCut)
 	return row, nil
 }
 

@@ -185,7 +185,7 @@ func (r *rowFile) next(number int64) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	row.Bad = row.Bad || null
+	row.spoil(null)
 	for _, p := range r.parts {
 		p.rest = p.rest[1:]
 	}

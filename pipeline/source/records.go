@@ -13,6 +13,7 @@ type chosen struct {
 	columns        []string
 	url, id, group int
 	kept           []int
+	groupEnd       string
 	wanted         []int // all of these, each once
 	lastID         int64
 	unordered      bool     // ids need not ascend
@@ -21,7 +22,7 @@ type chosen struct {
 
 // choose finds the columns of the spec among those that a list has.
 func choose(spec Spec, columns []string) (chosen, error) {
-	c := chosen{list: nameOf(spec.Path), columns: columns, unordered: spec.unordered, id: -1, group: -1}
+	c := chosen{list: nameOf(spec.Path), columns: columns, unordered: spec.unordered, groupEnd: spec.GroupEnd, id: -1, group: -1}
 	var err error
 	find := func(name, flag string) int {
 		i := slices.Index(columns, name)
@@ -84,6 +85,7 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	r.URL, r.Bad = urlText(fields[c.url])
 	if c.group >= 0 {
 		r.Group = clean(fields[c.group])
+		r.End = c.groupEnd != "" && r.Group != "" && fields[c.url] == c.groupEnd
 	}
 	if len(c.kept) > 0 {
 		if cap(c.slab)-len(c.slab) < len(c.kept) {
@@ -96,6 +98,13 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 		r.Kept = c.slab[start:len(c.slab):len(c.slab)]
 	}
 	return r, nil
+}
+
+// spoil marks a row as broken, if it is.
+func (r *Row) spoil(broken bool) {
+	if broken {
+		r.Bad, r.End = true, false
+	}
 }
 
 // urlText returns text as a row has it, and whether it is too long for a URL.

@@ -129,7 +129,7 @@ func (s *sorted) sort() error {
 	default:
 		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
-	if s.rows, err = s.db.QueryContext(s.ctx, `SELECT id, url, grp, kept, bad FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
+	if s.rows, err = s.db.QueryContext(s.ctx, `SELECT id, url, grp, kept, bad, ended FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
 		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	s.total.Store(total)
@@ -138,7 +138,7 @@ func (s *sorted) sort() error {
 
 // fill reads a list into the database.
 func (s *sorted) fill() (total int64, err error) {
-	if _, err := s.db.ExecContext(s.ctx, `CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER)`); err != nil {
+	if _, err := s.db.ExecContext(s.ctx, `CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER, ended INTEGER)`); err != nil {
 		return 0, fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	tx, err := s.db.BeginTx(s.ctx, nil)
@@ -146,7 +146,7 @@ func (s *sorted) fill() (total int64, err error) {
 		return 0, err
 	}
 	defer tx.Rollback()
-	insert, err := tx.PrepareContext(s.ctx, `INSERT INTO rows VALUES (?, ?, ?, ?, ?)`)
+	insert, err := tx.PrepareContext(s.ctx, `INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +163,7 @@ func (s *sorted) fill() (total int64, err error) {
 		for _, r := range rows[:n] {
 			kept, err := json.Marshal(r.Kept)
 			if err == nil {
-				_, err = insert.ExecContext(s.ctx, r.ID, r.URL, r.Group, kept, r.Bad)
+				_, err = insert.ExecContext(s.ctx, r.ID, r.URL, r.Group, kept, r.Bad, r.End)
 			}
 			if err != nil {
 				return 0, fmt.Errorf("sort %s: %w", s.path, err)
@@ -194,7 +194,7 @@ func (s *sorted) Next(dst []Row) (int, error) {
 		}
 		var r Row
 		var kept []byte
-		err := s.rows.Scan(&r.ID, &r.URL, &r.Group, &kept, &r.Bad)
+		err := s.rows.Scan(&r.ID, &r.URL, &r.Group, &kept, &r.Bad, &r.End)
 		if err == nil {
 			err = json.Unmarshal(kept, &r.Kept)
 		}

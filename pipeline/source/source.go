@@ -49,6 +49,7 @@ type Spec struct {
 	URLColumn, IDColumn, GroupColumn string
 	KeepColumns                      []string
 	Table                            string // of a SQLite database
+	GroupEnd                         string `json:",omitempty"` // the URL of records that end their group; empty for none
 
 	unordered bool     // ids may come in any order
 	started   *started // a pipe that Check has read from
@@ -61,6 +62,7 @@ type Row struct {
 	Group string   // value of the group column
 	Kept  []string // values of the kept columns, in their order
 	Bad   bool     // no URL can come of it: a broken record, or text over MaxURL
+	End   bool     // not a row: the record that ends its group
 }
 
 // Position is where the rows that were handed out end.
@@ -144,6 +146,9 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 		if s.Format, err = formatOfFile(s.Path); err != nil {
 			return nil, err
 		}
+	}
+	if s.GroupEnd != "" && s.GroupColumn == "" {
+		return nil, usagef("--group-end ends groups, and no column has them: name it with --group-column")
 	}
 	switch {
 	case s.Format == "txt":

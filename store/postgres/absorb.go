@@ -77,7 +77,8 @@ type absorption struct {
 
 // absorb takes rows in, in a transaction.
 func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) error {
-	source, rows := a.source, a.rows
+	source := a.source
+	rows, ends := store.SplitMergedEnds(a.rows)
 	ids := make([]int64, len(rows))
 	for i, r := range rows {
 		ids[i] = r.ID
@@ -113,6 +114,7 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	}
 	e := effect{source: source, imported: a.complete && !was}
 	e.members(m.fresh)
+	e.end(ends)
 	above := len(m.fresh)
 	for i, r := range m.fresh {
 		shard := shardOf[r.ID]

@@ -19,6 +19,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
+	rows, ends := store.SplitEnds(rows)
 	var bad []store.Result
 	now := time.Now()
 	for i, r := range rows {
@@ -60,6 +61,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		begins = last == int64(l.Source)<<store.SourceShift
 		e := effect{source: l.Source, imported: complete && !was}
 		e.members(rows)
+		e.end(ends)
 		for i, r := range rows {
 			if r.Bad {
 				e.add(badResult(&rows[i], now), r.Group)

@@ -61,6 +61,13 @@ func (e *effect) members(rows []store.NewRow) {
 	}
 }
 
+// end notes that groups are ended, by the ids of their end records.
+func (e *effect) end(ends map[string]int64) {
+	for name, id := range ends {
+		e.group(name).ended = &id
+	}
+}
+
 func (e *effect) group(name string) *aggregate {
 	if e.groups == nil {
 		e.groups = map[string]*aggregate{}

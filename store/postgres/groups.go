@@ -32,6 +32,7 @@ type aggregate struct {
 	largest                                    int
 	first, last                                *time.Time
 	stale                                      bool
+	ended                                      *int64 // the id of its end record
 }
 
 func (a *aggregate) add(r *store.Result) {
@@ -72,15 +73,18 @@ func groupKey(name string) []byte {
 	return sum[:16]
 }
 
-// changeGroups adds to groups, none of which is finished any more. It tells which have no row pending.
-const changeGroups = `INSERT INTO groups AS g (source, key, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, stale)
+// changeGroups adds to groups. Those whose rows changed are not finished any more. It returns which have no row
+// pending, and which of them are ended.
+const changeGroups = `INSERT INTO groups AS g (source, key, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, stale, ended)
 	SELECT $1, * FROM unnest($2::bytea[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::int[],
-		$10::timestamptz[], $11::timestamptz[], $12::boolean[])
+		$10::timestamptz[], $11::timestamptz[], $12::boolean[], $13::bigint[])
 	ON CONFLICT (source, key) DO UPDATE SET images = g.images + excluded.images, ok = g.ok + excluded.ok, failed = g.failed + excluded.failed,
 		faces = g.faces + excluded.faces, images_with_faces = g.images_with_faces + excluded.images_with_faces,
 		largest_face = greatest(g.largest_face, excluded.largest_face), first = least(g.first, excluded.first),
-		last = greatest(g.last, excluded.last), stale = g.stale OR excluded.stale, finished = NULL
-	RETURNING g.key, g.images = g.ok + g.failed`
+		last = greatest(g.last, excluded.last), stale = g.stale OR excluded.stale,
+		ended = least(g.ended, excluded.ended), finished = CASE WHEN excluded.images = 0 AND excluded.ok = 0 AND excluded.failed = 0
+			AND NOT excluded.stale THEN g.finished END
+	RETURNING g.key, g.images = g.ok + g.failed, g.ended IS NOT NULL`
 
 // settleGroups brings an effect into the groups, and finishes those that are ready: of the groups it changes, or with the
 // end of an import of all.
@@ -91,13 +95,14 @@ func (j *job) settleGroups(ctx context.Context, t pgx.Tx, e effect) error {
 	} else {
 		b.Queue(lockShared, j.lock(fmt.Sprint("groups ", e.source)))
 	}
-	var ready [][]byte
+	var ready, readyAndEnded [][]byte
 	if len(e.groups) > 0 {
 		var keys [][]byte
 		var images, ok, failed, faces, imagesWithFaces []int64
 		var largest []int
 		var first, last []*time.Time
 		var stale []bool
+		var ended []*int64
 		names := slices.SortedFunc(maps.Keys(e.groups), func(a, b string) int { // locked in the same order by all
 			return slices.Compare(groupKey(a), groupKey(b))
 		})
@@ -106,26 +111,33 @@ func (j *job) settleGroups(ctx context.Context, t pgx.Tx, e effect) error {
 			keys, images, ok, failed = append(keys, groupKey(name)), append(images, a.images), append(ok, a.ok), append(failed, a.failed)
 			faces, imagesWithFaces, largest = append(faces, a.faces), append(imagesWithFaces, a.imagesWithFaces), append(largest, a.largest)
 			first, last, stale = append(first, a.first), append(last, a.last), append(stale, a.stale)
+			ended = append(ended, a.ended)
 		}
-		b.Queue(changeGroups, e.source, keys, names, images, ok, failed, faces, imagesWithFaces, largest, first, last, stale).Query(func(rows pgx.Rows) error {
+		b.Queue(changeGroups, e.source, keys, names, images, ok, failed, faces, imagesWithFaces, largest, first, last, stale, ended).Query(func(rows pgx.Rows) error {
 			var key []byte
-			var is bool
-			_, err := pgx.ForEachRow(rows, []any{&key, &is}, func() error {
+			var is, isEnded bool
+			_, err := pgx.ForEachRow(rows, []any{&key, &is, &isEnded}, func() error {
 				if is {
 					ready = append(ready, slices.Clone(key))
+				}
+				if is && isEnded {
+					readyAndEnded = append(readyAndEnded, slices.Clone(key))
 				}
 				return nil
 			})
 			return err
 		})
 	}
-	complete := false
-	b.Queue("SELECT complete AND NOT EXISTS (SELECT FROM settings WHERE key = $2 AND value <> '') FROM sources WHERE number = $1",
-		e.source, store.NodeSetting).QueryRow(func(row pgx.Row) error { return row.Scan(&complete) })
+	var complete, isPart bool
+	b.Queue("SELECT complete, EXISTS (SELECT FROM settings WHERE key = $2 AND value <> '') FROM sources WHERE number = $1",
+		e.source, store.NodeSetting).QueryRow(func(row pgx.Row) error { return row.Scan(&complete, &isPart) })
 	if err := t.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
-	if e.imported || complete && len(ready) > 0 {
+	if !complete {
+		ready = readyAndEnded
+	}
+	if e.imported || !isPart && len(ready) > 0 {
 		return j.finishGroups(ctx, t, e, ready)
 	}
 	return nil
@@ -183,10 +195,13 @@ func verifyGroups(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 				coalesce(max((SELECT max(greatest(f.width, f.height)) FROM faces AS f WHERE f.id = r.id)), 0) AS largest, min(r.time) AS first, max(r.time) AS last
 			FROM rows AS u LEFT JOIN results AS r ON r.id = u.id WHERE u."group" IS NOT NULL GROUP BY 1, 2)
 		SELECT source, name, g.source IS NOT NULL,
-			coalesce(row(g.images, g.ok, g.failed, g.faces, g.images_with_faces)::text || CASE WHEN NOT g.stale THEN row(g.largest_face, g.first, g.last)::text ELSE '' END, 'nothing'),
-			coalesce(row(t.images, t.ok, t.failed, t.faces, t.images_with_faces)::text || CASE WHEN g.stale THEN '' ELSE row(t.largest, t.first, t.last)::text END, 'nothing'),
+			CASE WHEN g.images > 0 THEN row(g.images, g.ok, g.failed, g.faces, g.images_with_faces)::text
+				|| CASE WHEN g.stale THEN '' ELSE row(g.largest_face, g.first, g.last)::text END ELSE 'nothing' END,
+			CASE WHEN t.images > 0 THEN row(t.images, t.ok, t.failed, t.faces, t.images_with_faces)::text
+				|| CASE WHEN g.stale THEN '' ELSE row(t.largest, t.first, t.last)::text END ELSE 'nothing' END,
 			coalesce(g.images - g.ok - g.failed, 0), coalesce(g.stale, false),
-			coalesce(g.images = g.ok + g.failed AND g.images > 0 AND (SELECT complete FROM sources WHERE number = g.source)
+			coalesce(g.images = g.ok + g.failed AND g.images > 0
+				AND (g.ended IS NOT NULL OR (SELECT complete FROM sources WHERE number = g.source))
 				AND NOT EXISTS (SELECT FROM settings WHERE key = '%s' AND value <> ''), false), g.finished
 		FROM groups AS g FULL JOIN there AS t USING (source, name)`, store.SourceShift, store.NodeSetting))
 }

@@ -45,6 +45,28 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 	return f, j.wrap("read how far the rows are done in order", err)
 }
 
+// Ends implements store.Ordered.
+func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, error] {
+	return pages(0, 1<<63-1, func(from, _ int64) (page []store.GroupEnd, err error) {
+		err = j.again(ctx, func() error {
+			page = nil
+			var e store.GroupEnd
+			return each(ctx, j.pool, []any{&e.ID, &e.Group}, func() error { page = append(page, e); return nil },
+				"SELECT ended, name FROM groups WHERE source = $1 AND ended >= $2 ORDER BY ended LIMIT $3", source, from, pageRows)
+		})
+		return page, j.wrap("read ended groups", err)
+	}, func(e store.GroupEnd) int64 { return e.ID })
+}
+
+// EndOf implements store.Ordered.
+func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, err error) {
+	err = j.again(ctx, func() error {
+		return j.pool.QueryRow(ctx, "SELECT coalesce((SELECT ended FROM groups WHERE source = $1 AND key = $2), 0)",
+			source, groupKey(group)).Scan(&id)
+	})
+	return id, j.wrap("read the end of a group", err)
+}
+
 // Groups implements store.Ordered.
 func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, error] {
 	return pages(after+1, 1<<63-1, func(from, _ int64) (page []store.Group, err error) {

@@ -54,6 +54,7 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 
 // absorb takes rows in, in a transaction.
 func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+	rows, ends := store.SplitMergedEnds(rows)
 	last := int64(0)
 	if err := t.one("SELECT last_id FROM {sources} WHERE number = ?", []any{source}, &last); err != nil {
 		return err
@@ -74,6 +75,9 @@ func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position,
 		return err
 	}
 	if err := j.improve(t, source, results); err != nil {
+		return err
+	}
+	if err := endGroups(t, source, ends); err != nil {
 		return err
 	}
 	return advance(t, source, p, complete, len(fresh), last)

@@ -17,6 +17,7 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
+	rows, ends := store.SplitEnds(rows)
 	return wrap(doing, s.writer.update(ctx, "append", func(t tx) error {
 		var last int64
 		err := t.one("SELECT last_id FROM {sources} WHERE number = ? AND importer = ? AND generation = ?",
@@ -37,6 +38,9 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 			return err
 		}
 		if last, err = cutRows(t, rows, last, l.Source, shardSize); err != nil {
+			return err
+		}
+		if err := endGroups(t, l.Source, ends); err != nil {
 			return err
 		}
 		return advance(t, l.Source, p, complete, len(rows), last)

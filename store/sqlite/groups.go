@@ -27,6 +27,13 @@ type touched struct {
 	sources map[int]bool            // whose import came to its end
 }
 
+func (c *touched) set(source int, group string, ready bool) {
+	if c.groups[source] == nil {
+		c.groups[source] = map[string]bool{}
+	}
+	c.groups[source][group] = ready
+}
+
 // aggregate is what some rows of a group add up to.
 type aggregate struct {
 	images, ok, failed, faces, imagesWithFaces, largest int64
@@ -108,11 +115,24 @@ func addToGroup(t tx, source int, name string, a aggregate, sign int64) error {
 		RETURNING images = ok + failed`,
 		[]any{source, name, sign * a.images, sign * a.ok, sign * a.failed, sign * a.faces, sign * a.imagesWithFaces,
 			a.largest, a.first, a.last, sign < 0}, &ready)
-	if t.touched.groups[source] == nil {
-		t.touched.groups[source] = map[string]bool{}
-	}
-	t.touched.groups[source][name] = ready
+	t.touched.set(source, name, ready)
 	return err
+}
+
+// endGroups notes that groups are ended, by the ids of their end records. A group that is finished stays so.
+func endGroups(t tx, source int, ends map[string]int64) error {
+	for name, id := range ends {
+		ready := false
+		err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces, largest_face, stale, ended)
+			VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0, ?) ON CONFLICT (source, name) DO UPDATE
+			SET ended = min(coalesce(ended, excluded.ended), excluded.ended) RETURNING images = ok + failed`,
+			[]any{source, name, id}, &ready)
+		if err != nil {
+			return err
+		}
+		t.touched.set(source, name, ready)
+	}
+	return nil
 }
 
 // imported says that the import of a source came to its end in this transaction, which was not there before.
@@ -120,7 +140,7 @@ func (t tx) imported(source int) { t.touched.sources[source] = true }
 
 // isReady is a condition on a group g to be finished. The indexed columns come first.
 const isReady = `g.finished IS NULL AND g.images = g.ok + g.failed AND g.images > 0
-	AND EXISTS (SELECT 1 FROM {sources} WHERE number = g.source AND complete <> 0)
+	AND (g.ended IS NOT NULL OR EXISTS (SELECT 1 FROM {sources} WHERE number = g.source AND complete <> 0))
 	AND NOT EXISTS (SELECT 1 FROM {settings} WHERE key = '` + store.NodeSetting + `' AND value <> '')`
 
 // settleGroups finishes what is ready, as the last thing in a transaction.

@@ -29,7 +29,7 @@ var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: 
 
 var (
 	ownTables  = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners", "suspects", "settings", "thumbnails", "groups", "job"}
-	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished", "groups_ready", "members_group"}
+	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished", "groups_ready", "groups_ended", "members_group"}
 )
 
 // replacer turns SQL with tokens into SQL with names. A name is put in once and never looked through for tokens itself: a

@@ -46,6 +46,44 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 	return f, wrap("read how far the rows are done in order", err)
 }
 
+// Ends implements store.Ordered.
+func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, error] {
+	return func(yield func(store.GroupEnd, error) bool) {
+		for after, more := int64(-1), true; more; {
+			var page []store.GroupEnd
+			err := j.view(ctx, func(t tx) error {
+				page = nil
+				return t.each("SELECT ended, name FROM {groups} WHERE source = ? AND ended > ? ORDER BY ended LIMIT ?",
+					[]any{source, after, groupPage}, func(r *sql.Rows) error {
+						var e store.GroupEnd
+						err := r.Scan(&e.ID, &e.Group)
+						page = append(page, e)
+						return err
+					})
+			})
+			if err != nil {
+				yield(store.GroupEnd{}, wrap("read ended groups", err))
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				after = e.ID
+			}
+			more = len(page) == groupPage
+		}
+	}
+}
+
+// EndOf implements store.Ordered.
+func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, err error) {
+	err = j.view(ctx, func(t tx) error {
+		return t.one("SELECT coalesce((SELECT ended FROM {groups} WHERE source = ? AND name = ?), 0)", []any{source, group}, &id)
+	})
+	return id, wrap("read the end of a group", err)
+}
+
 // groupPage is how many groups one read transaction covers.
 const groupPage = 500
 

@@ -26,6 +26,7 @@ type model struct {
 
 	groups    map[int64]string // of the rows that have one
 	complete  bool             // the import is
+	ended     map[string]bool  // groups whose end record was read
 	touched   map[string]bool  // groups whose rows or results changed since the last check
 	finished  map[string]bool
 	revisions map[string]int64
@@ -46,7 +47,8 @@ func testModel(outer *testing.T, target Target) {
 		name := target.Create(outer)
 		job, err := target.Open(context.Background(), name)
 		m := &model{T: t, job: job, rows: map[int64]bool{}, results: map[int64]store.Result{}, held: map[int64]*agent{},
-			groups: map[int64]string{}, touched: map[string]bool{}, finished: map[string]bool{}, revisions: map[string]int64{}}
+			groups: map[int64]string{}, touched: map[string]bool{}, finished: map[string]bool{}, revisions: map[string]int64{},
+			ended: map[string]bool{}}
 		m.ok(err)
 		defer func() { m.ok(job.Close()) }()
 		_, err = job.AddSource(context.Background(), store.Source{Name: "list"})
@@ -87,6 +89,12 @@ func (m *model) append(t *rapid.T) {
 	var batch []store.NewRow
 	for range rapid.IntRange(0, 30).Draw(t, "rows") {
 		m.last += rapid.Int64Range(1, 5).Draw(t, "gap")
+		if n := rapid.IntRange(1, 40).Draw(t, "end"); n <= 3 {
+			end := store.NewRow{ID: m.last, Group: fmt.Sprint("group ", n), End: true}
+			batch, m.ended[end.Group] = append(batch, end), true
+			m.touched[end.Group] = m.touched[end.Group] || !m.finished[end.Group]
+			continue
+		}
 		r := store.NewRow{ID: m.last, URL: urlOf(m.last), Bad: rapid.IntRange(0, 9).Draw(t, "bad") == 0}
 		if n := rapid.IntRange(0, 3).Draw(t, "group"); n > 0 {
 			r.Group = fmt.Sprint("group ", n)
@@ -277,8 +285,9 @@ func (m *model) checkOrder() {
 	m.changes = f.Changes
 
 	delete(m.touched, "")
-	pending := map[string]bool{}
+	pending, rows := map[string]bool{}, map[string]bool{}
 	for id, group := range m.groups {
+		rows[group] = true
 		if _, done := m.results[id]; !done {
 			pending[group] = true
 		}
@@ -287,7 +296,7 @@ func (m *model) checkOrder() {
 		if !touched {
 			continue
 		}
-		if m.finished[group] = m.complete && !pending[group]; m.finished[group] {
+		if m.finished[group] = (m.complete || m.ended[group]) && rows[group] && !pending[group]; m.finished[group] {
 			m.revisions[group]++
 		}
 	}

@@ -241,6 +241,132 @@ func testGroups(t *testing.T, target Target) {
 	b.finishedAre(all)
 }
 
+// testGroupEnd has groups finished by their end records, while the list goes on.
+func testGroupEnd(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	l := b.source(s, "list")
+	line := int64(0)
+	add := func(rows ...[]store.NewRow) {
+		t.Helper()
+		line++
+		b.ok(s.Append(ctx(t), l, byID(rows...), store.Position{Line: line}, false, 4))
+	}
+	end := func(name string, id int64) []store.NewRow {
+		return []store.NewRow{{ID: id, URL: "$", Group: name, End: true}}
+	}
+	add(inGroup("a", 1, 3), inGroup("b", 2), end("a", 4), end("later", 5), inGroup("", 6))
+	b.equal(b.counts().Total, int64(4))
+	b.finishedAre(nil)
+	b.equal(len(b.work(s, ok)), 4)
+	b.finishedAre(map[string]int64{"0/a": 1}) // b has not ended, and later has no rows yet
+	sequence := b.groups()["0/a"].Sequence
+	add(end("a", 7), end("b", 8)) // once more; and after the last row was done
+	b.finishedAre(map[string]int64{"0/a": 1, "0/b": 1})
+	b.equal(b.groups()["0/a"].Sequence, sequence)
+	bad := inGroup("broken", 9)
+	bad[0].Bad = true
+	add(bad, end("broken", 10), inGroup("later", 11))
+	b.finishedAre(map[string]int64{"0/a": 1, "0/b": 1, "0/broken": 1})
+	b.equal(len(b.work(s, failed(store.Timeout))), 1)
+	all := map[string]int64{"0/a": 1, "0/b": 1, "0/broken": 1, "0/later": 1}
+	b.finishedAre(all)
+
+	// A row of a group that was ended opens it until that is done, and so does one that is put back.
+	add(inGroup("b", 12))
+	delete(all, "0/b")
+	b.finishedAre(all)
+	_, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Timeout}})
+	b.ok(err)
+	delete(all, "0/later")
+	b.finishedAre(all)
+	b.equal(len(b.work(s, ok)), 2)
+	all["0/b"], all["0/later"] = 2, 2
+	b.finishedAre(all)
+
+	// The end of the import changes nothing about them, and another source has ends of its own.
+	b.ok(s.Append(ctx(t), l, inGroup("open", 20), store.Position{Line: 9}, false, 4))
+	b.equal(len(b.work(s, ok)), 1)
+	b.ok(s.Append(ctx(t), l, nil, store.Position{Line: 9}, true, 4))
+	all["0/open"] = 1
+	b.finishedAre(all)
+	const two = int64(1) << store.SourceShift
+	other := b.source(s, "other")
+	b.ok(s.Append(ctx(t), other, byID(inGroup("a", two+1), end("b", two+2)), store.Position{}, false, 4))
+	b.equal(len(b.work(s, ok)), 1)
+	b.finishedAre(all)
+
+	var ends []store.GroupEnd
+	for e, err := range b.Ends(ctx(t), 0) {
+		b.ok(err)
+		ends = append(ends, e)
+	}
+	b.equal(ends, []store.GroupEnd{{ID: 4, Group: "a"}, {ID: 5, Group: "later"}, {ID: 8, Group: "b"}, {ID: 10, Group: "broken"}})
+	for name, want := range map[string]int64{"a": 4, "b": 8, "none": 0} {
+		got, err := b.EndOf(ctx(t), 0, name)
+		b.ok(err)
+		b.equal(got, want)
+	}
+}
+
+// testGroupEndMerge has the end records of a list count in its parts' merge, once no part is missing.
+func testGroupEndMerge(t *testing.T, target Target) {
+	var parts []store.Job
+	for i := range int64(2) {
+		b := start(t, target)
+		b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: fmt.Sprint(i, "/2")}))
+		s := b.join(b.Job, longTTL)
+		l := b.source(s, "list")
+		var rows []store.NewRow
+		for id := int64(1); id <= 90; id++ {
+			group := fmt.Sprint("album", (id-1)/10)
+			switch {
+			case id%10 == 0:
+				rows = append(rows, store.NewRow{ID: id, Group: group, End: true})
+			case id%2 == i:
+				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: group})
+			}
+		}
+		b.ok(s.Append(ctx(t), l, rows, store.Position{Line: 90, Rows: 81}, true, 50))
+		b.work(s, ok)
+		b.finishedAre(nil)
+		parts = append(parts, b.Job)
+	}
+	out := start(t, target)
+	out.ok(store.Merge(ctx(t), out.Job, parts[:1], mergeOptions()))
+	out.finishedAre(nil)
+	want := map[string]int64{}
+	for i := range 9 {
+		want[fmt.Sprint("0/album", i)] = 1
+	}
+	for range 2 {
+		out.ok(store.Merge(ctx(t), out.Job, parts, mergeOptions()))
+		out.finishedAre(want)
+	}
+	// The list grew: what was ended is finished again before the list ends.
+	s := out.join(out.Job, longTTL)
+	l, err := s.LeaseSource(ctx(t), 0)
+	out.ok(err)
+	out.ok(s.Append(ctx(t), l, inGroup("album3", 91), store.Position{Line: 91, Rows: 82}, false, 50))
+	delete(want, "0/album3")
+	out.finishedAre(want)
+	out.work(s, ok)
+	want["0/album3"] = 2
+	out.finishedAre(want)
+
+	// A merge that lacks a part notes the ends when the missing rows come from the list.
+	half := start(t, target)
+	half.ok(store.Merge(ctx(t), half.Job, parts[:1], mergeOptions()))
+	s = half.join(half.Job, longTTL)
+	l, err = s.LeaseSource(ctx(t), 0)
+	half.ok(err)
+	fill := append(inGroup("album0", 1, 3, 5, 7, 9), store.NewRow{ID: 10, Group: "album0", End: true})
+	half.ok(s.Fill(ctx(t), l, fill, store.Position{Line: 90, Rows: 81}, false, 50))
+	half.finishedAre(nil)
+	half.work(s, ok)
+	half.finishedAre(map[string]int64{"0/album0": 1})
+}
+
 // testGroupsMerge has groups appear when the parts of a list are merged, and not before.
 func testGroupsMerge(t *testing.T, target Target) {
 	part := func(i int64, result func(id int64) *store.Result) store.Job {
@@ -289,10 +415,15 @@ func testGroupsMerge(t *testing.T, target Target) {
 
 // testGroupsKilled has three processes at work, which are killed now and then, while somebody reads the groups as they are
 // finished: each must come once, and be right.
-func testGroupsKilled(t *testing.T, target Target) {
+func testGroupsKilled(t *testing.T, target Target) { groupsKilled(t, target, false) }
+
+// testGroupEndKilled is the same for groups that say their end, in a list that does not end.
+func testGroupEndKilled(t *testing.T, target Target) { groupsKilled(t, target, true) }
+
+func groupsKilled(t *testing.T, target Target, ends bool) {
 	b := start(t, target)
 	random := rand.New(rand.NewPCG(7, 8))
-	w := work{Name: b.name, Do: "finish", TTL: 300 * time.Millisecond, Rows: 6000, Groups: 600}
+	w := work{Name: b.name, Do: "finish", TTL: 300 * time.Millisecond, Rows: 6000, Groups: 600, Ends: ends}
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		w.Rows, w.Groups = 100_000, 10_000
 	}

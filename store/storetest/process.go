@@ -30,6 +30,7 @@ type work struct {
 	Decoding []int64       // rows it has in its decoders, by slot
 	Rows     int           // of the list
 	Groups   int           // that they are in; 0 for none
+	Ends     bool          // each group is ended by a record, and the list never
 	Batch    int           // results in a commit of a race
 }
 
@@ -176,11 +177,16 @@ func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
 			if err != nil {
 				return err
 			}
-			if c.Pending == 0 && len(c.ImportIncomplete) == 0 {
+			all, err := j.Sources(ctx)
+			if err != nil {
+				return err
+			}
+			read := all[0].Complete || w.Ends && all[0].Position.Line == int64(w.Rows)
+			if c.Pending == 0 && read {
 				return nil
 			}
 			time.Sleep(10 * time.Millisecond) // others are at work, or died: leases run out by a real clock
-			if len(c.ImportIncomplete) > 0 {
+			if !read {
 				if err := w.importList(ctx, s); err != nil {
 					return err
 				}
@@ -210,16 +216,21 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 	for line := l.Position.Line; ; {
 		var batch []store.NewRow
 		for ; len(batch) < 300 && line < int64(w.Rows); line++ {
-			if line%7 != 0 {
+			if size := int64(w.Rows / max(w.Groups, 1)); w.Ends && line%size == size-1 {
+				batch = append(batch, store.NewRow{ID: line + 1, URL: "$", Group: fmt.Sprint("group ", line/size), End: true})
+			} else if line%7 != 0 {
 				r := store.NewRow{ID: line + 1, URL: urlOf(line + 1)}
 				if w.Groups > 0 {
 					r.Group = fmt.Sprint("group ", line%int64(w.Groups))
+				}
+				if w.Ends {
+					r.Group = fmt.Sprint("group ", line/size)
 				}
 				batch = append(batch, r)
 			}
 		}
 		end := line == int64(w.Rows)
-		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end, 200); errors.Is(err, store.ErrLeaseLost) {
+		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end && !w.Ends, 200); errors.Is(err, store.ErrLeaseLost) {
 			fmt.Println("lost")
 			return nil
 		} else if err != nil {

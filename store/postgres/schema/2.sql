@@ -14,3 +14,7 @@ UPDATE sources SET list_rows = CASE WHEN EXISTS (SELECT FROM settings WHERE key 
 
 -- Which sources are being imported: few, of however many there are.
 CREATE INDEX sources_imported ON sources (importer) WHERE importer IS NOT NULL;
+
+-- The id of a group's end record, once that was read.
+ALTER TABLE groups ADD COLUMN ended bigint;
+CREATE INDEX groups_ended ON groups (source, ended) WHERE ended IS NOT NULL;

@@ -11,6 +11,10 @@ UPDATE {sources} SET list_rows = iif(EXISTS (SELECT 1 FROM {settings} WHERE key 
 -- Which sources are being imported: few, of however many there are.
 CREATE INDEX {sources_imported} ON {sources} (importer) WHERE importer IS NOT NULL;
 
+-- The id of a group's end record, once that was read.
+ALTER TABLE {groups} ADD COLUMN ended INTEGER;
+CREATE INDEX {groups_ended} ON {groups} (source, ended) WHERE ended IS NOT NULL;
+
 -- The round of claims is each process's own, in memory.
 ALTER TABLE {sources} DROP COLUMN start;
 ALTER TABLE {job} DROP COLUMN round;
