@@ -10,15 +10,15 @@ import (
 // KeepCandidates is how many faces below the threshold an answer keeps.
 const KeepCandidates = 8
 
-// Coordinates are rounded to parts of a pixel of luma, so that an answer that comes from another process, in float32 and
-// in pixels of another size, is the same to the bit.
+// Coordinates are rounded to parts of a pixel of luma, so that an answer that comes from another process, in
+// float32 and in pixels of another size, is the same to the bit.
 const (
 	boxGrid      = 256
 	landmarkGrid = 64 // coarser: what is printed of them has a decimal more
 )
 
-// Answer makes one of what a detector found in luma of a size, in any order: the faces from the threshold on, and the best of
-// the others.
+// Answer makes one of what a detector found in luma of a size, in any order: the faces from the threshold on,
+// and the best of the others.
 func (k Kind) Answer(found []Face, size image.Point, threshold float64) Answer {
 	var a Answer
 	for _, f := range found {
@@ -42,9 +42,11 @@ func (k Kind) Answer(found []Face, size image.Point, threshold float64) Answer {
 	return a
 }
 
-// settle puts a face on the grid that answers have, with the score's decimals, where it has an upper end, and the confidence.
+// settle puts a face on the grid that answers have, with the score's decimals, where it has an upper end, and
+// the confidence.
 func (k Kind) settle(f Face) Face {
-	f.X, f.Y, f.Width, f.Height = onGrid(f.X, boxGrid), onGrid(f.Y, boxGrid), onGrid(f.Width, boxGrid), onGrid(f.Height, boxGrid)
+	f.X, f.Y, f.Width, f.Height = onGrid(f.X, boxGrid), onGrid(f.Y, boxGrid), onGrid(f.Width, boxGrid),
+		onGrid(f.Height, boxGrid)
 	if f.HasLandmarks {
 		for i, p := range f.Landmarks {
 			f.Landmarks[i] = Point{onGrid(p.X, landmarkGrid), onGrid(p.Y, landmarkGrid)}
@@ -70,7 +72,8 @@ func onGrid(v, parts float64) float64 { return math.Floor(v*parts+0.5) / parts }
 // sort puts faces into the order of an answer: by the printed score descending, then y, x, width.
 func (k Kind) sort(faces []Face) {
 	slices.SortFunc(faces, func(a, b Face) int {
-		return cmp.Or(cmp.Compare(k.Printed(b.Score), k.Printed(a.Score)), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X),
+		return cmp.Or(cmp.Compare(k.Printed(b.Score), k.Printed(a.Score)), cmp.Compare(a.Y, b.Y),
+			cmp.Compare(a.X, b.X),
 			cmp.Compare(a.Width, b.Width))
 	})
 }

@@ -25,15 +25,18 @@ func TestAnswerSplitsAtTheThreshold(t *testing.T) {
 	for i := range 12 {
 		found = append(found, Face{X: 40, Y: float64(50 + i), Width: 20, Height: 20, Score: float64(10 + i)})
 	}
-	if a := k.Answer(found, large, 10); len(a.Faces) != 12 || len(a.Candidates) != 0 || a.Faces[0].Score != 21 {
+	if a := k.Answer(found, large, 10); len(a.Faces) != 12 || len(a.Candidates) != 0 ||
+		a.Faces[0].Score != 21 {
 		t.Errorf("%d faces and %d candidates of 12 from 10 up", len(a.Faces), len(a.Candidates))
 	}
-	if a := k.Answer(found, large, 20.5); len(a.Faces) != 1 || len(a.Candidates) != KeepCandidates || a.Candidates[0].Score != 20 {
+	if a := k.Answer(found, large, 20.5); len(a.Faces) != 1 || len(a.Candidates) != KeepCandidates ||
+		a.Candidates[0].Score != 20 {
 		t.Errorf("one above the threshold: %d faces, candidates %+v", len(a.Faces), a.Candidates)
 	}
 }
 
-// Faces stand in the order of what is printed of their scores; equal ones from top to bottom, from left to right.
+// Faces stand in the order of what is printed of their scores; equal ones from top to bottom, from left to
+// right.
 func TestAnswerOrder(t *testing.T) {
 	at := func(x, y, score float64) Face { return Face{X: x, Y: y, Width: 9, Height: 9, Score: score} }
 	for _, c := range []struct {
@@ -64,7 +67,8 @@ func TestAnswerTravels(t *testing.T) {
 			travel := func(v float64) float64 { return float64(float32(v*scale)) / scale }
 			for i := range 20_000 {
 				v := float64(i) * 0.41
-				f := Face{X: v, Y: 2 * v, Width: 20 + v/99, Height: 30 + v/77, Score: float64(float32(v / 8200)), HasLandmarks: true}
+				f := Face{X: v, Y: 2 * v, Width: 20 + v/99, Height: 30 + v/77,
+					Score: float64(float32(v / 8200)), HasLandmarks: true}
 				for m := range f.Landmarks {
 					f.Landmarks[m] = Point{v + 3.1*float64(m), 2*v + 1.7*float64(m)}
 				}

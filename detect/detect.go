@@ -1,8 +1,9 @@
 // Package detect answers where the faces of an image are.
 //
 // A Detector takes a batch of images and answers for each of them, or says that it is unavailable; it never
-// guesses. The detectors are in rooms of their own (yunet, pigo), which know nothing of each other or of this package:
-// what they are called, what they are asked and what becomes of what they found is decided here, once for all of them.
+// guesses. The detectors are in rooms of their own (yunet, pigo), which know nothing of each other or of this
+// package: what they are called, what they are asked and what becomes of what they found is decided here,
+// once for all of them.
 package detect
 
 import (
@@ -21,8 +22,8 @@ type Image struct {
 	Scale   float64     // pixels of the full upright image a pixel of Luma, >= 1, the same for both axes
 	Encoded []byte      // the file as downloaded; nil unless the detector wants it
 
-	// For those that look at Encoded: the size of its picture as stored, EXIF orientation not applied, and what carries a
-	// face of that picture into Luma.
+	// For those that look at Encoded: the size of its picture as stored, EXIF orientation not applied, and
+	// what carries a face of that picture into Luma.
 	Width, Height int
 	FromStored    func(Face) Face
 }
@@ -64,11 +65,13 @@ type Detector interface {
 	Close() error
 }
 
-// Remote is a detector elsewhere, which makes batches of what many callers ask for. Waiting for it takes no processor.
+// Remote is a detector elsewhere, which makes batches of what many callers ask for. Waiting for it takes no
+// processor.
 type Remote interface {
 	Detector
-	// Ask puts one image and returns when a copy of it is taken: what it points to may be used again. It waits for room, not
-	// for the answer, which the returned function waits for; call that once. Errors are those of Detect.
+	// Ask puts one image and returns when a copy of it is taken: what it points to may be used again. It
+	// waits for room, not for the answer, which the returned function waits for; call that once. Errors are
+	// those of Detect.
 	Ask(ctx context.Context, img Image) (answer func() (Answer, error), err error)
 	// Probe reports whether asking is worth while; ErrUnavailable when it is not.
 	Probe(ctx context.Context) error

@@ -40,7 +40,8 @@ func TestYunet(t *testing.T) {
 // Both engines find the same faces, whatever is asked for.
 func TestPigoEqualsOracle(t *testing.T) {
 	luma := sample.Photo(t, 200)
-	batch := []detect.Image{{Luma: luma, Scale: 1}, {Luma: luma, Scale: 2}, {Luma: tilted(luma, 20), Scale: 1}}
+	batch := []detect.Image{{Luma: luma, Scale: 1}, {Luma: luma, Scale: 2},
+		{Luma: tilted(luma, 20), Scale: 1}}
 	for _, change := range []func(p *detect.Params){
 		func(*detect.Params) {},
 		func(p *detect.Params) { p.MinScore = 0 },
@@ -95,7 +96,8 @@ func tilted(img *image.Gray, degrees float64) *image.Gray {
 	sin, cos := math.Sincos(degrees * math.Pi / 180)
 	for i := range out.Pix {
 		x, y := float64(i%out.Stride-size.X/2), float64(i/out.Stride-size.Y/2)
-		out.Pix[i] = img.GrayAt(size.X/2+int(math.Round(cos*x-sin*y)), size.Y/2+int(math.Round(sin*x+cos*y))).Y
+		out.Pix[i] = img.GrayAt(size.X/2+int(math.Round(cos*x-sin*y)),
+			size.Y/2+int(math.Round(sin*x+cos*y))).Y
 	}
 	return out
 }

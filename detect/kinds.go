@@ -19,8 +19,8 @@ const (
 	Default = Yunet
 )
 
-// Kind is what there is to know about a detector by name. The zero value stands for a model of others: nothing is known of
-// its scores.
+// Kind is what there is to know about a detector by name. The zero value stands for a model of others:
+// nothing is known of its scores.
 type Kind struct {
 	Name  string
 	Print string   // its fingerprints, up to the flags
@@ -75,8 +75,8 @@ func KindNamed(name string) (k Kind, ok bool) {
 	return kinds[i], true
 }
 
-// KindOf is the detector that a fingerprint belongs to, of whichever version, in this process or behind a sidecar; the
-// zero Kind for a model of others.
+// KindOf is the detector that a fingerprint belongs to, of whichever version, in this process or behind a
+// sidecar; the zero Kind for a model of others.
 func KindOf(fingerprint string) Kind {
 	_, model := cutPrefix(fingerprint)
 	m := ours.FindStringSubmatch(model)
@@ -90,14 +90,15 @@ func KindOf(fingerprint string) Kind {
 	return kinds[i]
 }
 
-// ours is what the fingerprints of the detectors built in look like: the model, the first digits of its checksum, and the
-// version of its answers. A name of others is hardly so by chance.
+// ours is what the fingerprints of the detectors built in look like: the model, the first digits of its
+// checksum, and the version of its answers. A name of others is hardly so by chance.
 var ours = regexp.MustCompile(`^([a-z]+)-[0-9a-f]{8}/[0-9]+( |$)`)
 
 // Known reports whether the kind is one of the detectors built in.
 func (k Kind) Known() bool { return k.Name != "" }
 
-// Confidence is the share of the boxes of a score that are faces, as measured on annotated photos; 0 where it is not known.
+// Confidence is the share of the boxes of a score that are faces, as measured on annotated photos; 0 where it
+// is not known.
 func (k Kind) Confidence(score float64) float64 {
 	if k.confidence == nil {
 		return 0
@@ -123,7 +124,8 @@ func yunetConfidence(score float64) float64 {
 	return odds / (1 + odds)
 }
 
-// What fingerprints of a detector begin with that answers from another process: one that is sent luma, or files.
+// What fingerprints of a detector begin with that answers from another process: one that is sent luma, or
+// files.
 const (
 	LumaPrefix    = "sidecar:"
 	EncodedPrefix = "sidecar-encoded:"
@@ -139,8 +141,8 @@ func cutPrefix(fingerprint string) (prefix, model string) {
 	return "", fingerprint
 }
 
-// Same reports whether detectors of two fingerprints give the same answers: where the fingerprints are equal, and where both
-// name the same built-in detector with the same flags, in this process or another.
+// Same reports whether detectors of two fingerprints give the same answers: where the fingerprints are equal,
+// and where both name the same built-in detector with the same flags, in this process or another.
 func Same(a, b string) bool { return slices.Contains(Equals(a), b) }
 
 // Equals are the fingerprints that are the Same as one, itself among them.

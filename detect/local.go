@@ -80,7 +80,8 @@ func (d *pigoDetector) Detect(ctx context.Context, batch []Image) ([]Answer, err
 		}
 		answers[i] = d.answer(faces, batch[i])
 		if size := batch[i].Luma.Bounds().Size(); size.X*size.Y > pigo.MaxPixels {
-			answers[i].Err = fmt.Errorf("an image of %dx%d pixels is larger than can be searched", size.X, size.Y)
+			answers[i].Err = fmt.Errorf("an image of %dx%d pixels is larger than can be searched",
+				size.X, size.Y)
 		}
 	})
 	if err != nil {
@@ -115,7 +116,8 @@ func (d *yunetDetector) Detect(ctx context.Context, batch []Image) ([]Answer, er
 	s := d.scratch.Get().(*yunetScratch)
 	defer d.scratch.Put(s)
 	// A candidate needs the floor; a lower threshold lets through faces below it.
-	p := yunet.Params{MinFace: d.p.MinFace, MaxFace: d.p.MaxFace, IoU: d.p.Overlap(), Floor: min(d.kind.Floor, d.p.Threshold())}
+	p := yunet.Params{MinFace: d.p.MinFace, MaxFace: d.p.MaxFace, IoU: d.p.Overlap(),
+		Floor: min(d.kind.Floor, d.p.Threshold())}
 	answers := make([]Answer, len(batch))
 	for i, img := range batch {
 		if err := ctx.Err(); err != nil {

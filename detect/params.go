@@ -21,9 +21,10 @@ type Params struct {
 	MinScore float64 // least score of a face; Own
 
 	// Of the cascade alone.
-	Shift  float64   // how far a window moves, as a part of its side
-	Scale  float64   // how much larger the windows of the next size are
-	Angles []float64 // degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
+	Shift float64 // how far a window moves, as a part of its side
+	Scale float64 // how much larger the windows of the next size are
+	// degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
+	Angles []float64
 }
 
 // Defaults are the defaults of the flags of a detector.
@@ -54,10 +55,12 @@ func (p Params) Validate() error {
 	}
 	if p.MaxFace != 0 && p.MaxFace < p.MinFace {
 		errs = append(errs, bad("max-face", p.MaxFace,
-			fmt.Sprintf("it is below --min-face %d, so no face has a size", p.MinFace), "give a larger one, or 0 for no limit"))
+			fmt.Sprintf("it is below --min-face %d, so no face has a size", p.MinFace),
+			"give a larger one, or 0 for no limit"))
 	}
 	if p.IoU != Own && !(p.IoU >= 0 && p.IoU <= 1) {
-		errs = append(errs, bad("iou", p.IoU, "intersection over union lies between 0 and 1", fmt.Sprintf("give %v", p.defaultIoU())))
+		errs = append(errs, bad("iou", p.IoU, "intersection over union lies between 0 and 1",
+			fmt.Sprintf("give %v", p.defaultIoU())))
 	}
 	if err := k.CheckScore(p.MinScore); p.MinScore != Own && err != nil {
 		hint := ""
@@ -79,7 +82,8 @@ func (p Params) Validate() error {
 	}
 	for _, a := range p.Angles {
 		if !(a > -360 && a < 360) {
-			errs = append(errs, bad("angles", a, "angles are degrees between -360 and 360", "give some such as 22.5,-22.5"))
+			errs = append(errs, bad("angles", a, "angles are degrees between -360 and 360",
+				"give some such as 22.5,-22.5"))
 		}
 	}
 	return errors.Join(errs...)
@@ -152,5 +156,6 @@ func (p Params) defaultIoU() float64 {
 
 // pigo is what the cascade is told.
 func (p Params) pigo() pigo.Params {
-	return pigo.Params{MinFace: p.MinFace, MaxFace: p.MaxFace, Shift: p.Shift, Scale: p.Scale, IoU: p.Overlap(), Angles: p.Angles}
+	return pigo.Params{MinFace: p.MinFace, MaxFace: p.MaxFace, Shift: p.Shift, Scale: p.Scale,
+		IoU: p.Overlap(), Angles: p.Angles}
 }

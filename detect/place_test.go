@@ -12,13 +12,15 @@ func TestPlaceTravelled(t *testing.T) {
 	for n := 1; n <= 8; n++ {
 		scale := 8 / float64(n)
 		for i := range 200_000 {
-			f := detect.Face{X: float64(i) / 256, Y: float64(7*i) / 256, Width: 30 + float64(i%999)/256, Height: 31}
+			f := detect.Face{X: float64(i) / 256, Y: float64(7*i) / 256, Width: 30 + float64(i%999)/256,
+				Height: 31}
 			x, y, w, h, ok := detect.Place(f, scale, side, side)
 			travel := func(v float64) float64 { return float64(float32(v*scale)) / scale }
 			g := detect.Face{X: travel(f.X), Y: travel(f.Y), Width: travel(f.Width), Height: travel(f.Height)}
 			x2, y2, w2, h2, ok2 := detect.Place(g, scale, side, side)
 			if x != x2 || y != y2 || w != w2 || h != h2 || ok != ok2 {
-				t.Fatalf("scale %v: %+v is at %d,%d %dx%d, and %d,%d %dx%d when it travelled", scale, f, x, y, w, h, x2, y2, w2, h2)
+				t.Fatalf("scale %v: %+v is at %d,%d %dx%d, and %d,%d %dx%d when it travelled", scale, f, x, y,
+					w, h, x2, y2, w2, h2)
 			}
 		}
 	}

@@ -1,21 +1,24 @@
 //go:build linux
 
-// Package cuda evaluates a cascade on an NVIDIA GPU: the same windows as pigo, in the same order, with the same scores bit for bit.
+// Package cuda evaluates a cascade on an NVIDIA GPU: the same windows as pigo, in the same order, with the
+// same scores bit for bit.
 //
-// Only the driver is needed to run it: libcuda is loaded at run time, and the kernel is PTX in the binary, which the driver translates for
-// the GPU it finds, of compute capability 7.5 or later. Everything builds and is tested without either.
+// Only the driver is needed to run it: libcuda is loaded at run time, and the kernel is PTX in the binary,
+// which the driver translates for the GPU it finds, of compute capability 7.5 or later. Everything builds and
+// is tested without either.
 //
 // # A batch
 //
-// The images of a batch lie one behind the other; each search of one is a grid of windows a size, cut into tiles, and a tile is a block of
-// threads (kernel.cu). What a window goes through is in window.h, which is CUDA and plain C: the tests compile both files
-// with the C compiler, put a driver in front of them that has no GPU, and hold the whole of this package to pigo.
+// The images of a batch lie one behind the other; each search of one is a grid of windows a size, cut into
+// tiles, and a tile is a block of threads (kernel.cu). What a window goes through is in window.h, which is
+// CUDA and plain C: the tests compile both files with the C compiler, put a driver in front of them that has
+// no GPU, and hold the whole of this package to pigo.
 //
 // # Lanes
 //
-// A lane is a stream with its buffers, on both sides; those on this one are pinned, so that copies run beside kernels. As many
-// batches as there are lanes are underway at once. Buffers grow and are kept: in the steady state nothing is allocated. A batch that
-// does not fit the GPU's memory is halved.
+// A lane is a stream with its buffers, on both sides; those on this one are pinned, so that copies run beside
+// kernels. As many batches as there are lanes are underway at once. Buffers grow and are kept: in the steady
+// state nothing is allocated. A batch that does not fit the GPU's memory is halved.
 package cuda
 
 import (
@@ -146,8 +149,8 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error
 	return e.run(ctx, l, searches[half:])
 }
 
-// plan lays a batch out: grids and tiles, and where each image lies. Searches of one image in a row share it. It returns the bytes of the
-// images.
+// plan lays a batch out: grids and tiles, and where each image lies. Searches of one image in a row share it.
+// It returns the bytes of the images.
 func (l *lane) plan(searches []pigo.Search) int {
 	l.grids, l.places, l.ends = l.grids[:0], l.places[:0], l.ends[:0]
 	bytes, at := 0, 0
@@ -161,7 +164,8 @@ func (l *lane) plan(searches []pigo.Search) int {
 		for _, g := range l.planned {
 			n := int32(len(l.grids))
 			windows := g.Rows * g.Cols
-			k := grid{at: int64(at), width: int32(size.X), height: int32(size.Y), row: int32(g.Row), col: int32(g.Col), cols: int32(g.Cols),
+			k := grid{at: int64(at), width: int32(size.X), height: int32(size.Y), row: int32(g.Row),
+				col: int32(g.Col), cols: int32(g.Cols),
 				windows: int32(windows), step: int32(g.Step), sin: g.Sin, cos: g.Cos, mirror: 1}
 			if s.Mirror {
 				k.mirror = -1
@@ -204,7 +208,8 @@ func (l *lane) collect(searches []pigo.Search) {
 		}
 		g := &l.grids[h.grid]
 		searches[i].Found = append(searches[i].Found, pigo.Window{
-			Row: int(g.row + h.window/g.cols*g.step), Col: int(g.col + h.window%g.cols*g.step), Size: int(l.sizes[h.grid]), Score: h.score,
+			Row: int(g.row + h.window/g.cols*g.step), Col: int(g.col + h.window%g.cols*g.step),
+			Size: int(l.sizes[h.grid]), Score: h.score,
 		})
 	}
 }

@@ -63,7 +63,8 @@ func compile(to, from string) error {
 	if cc == "" {
 		cc = "cc"
 	}
-	out, err := exec.Command(cc, "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-o", to, from).CombinedOutput()
+	out, err := exec.Command(cc, "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-shared",
+		"-fPIC", "-pthread", "-o", to, from).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
@@ -111,7 +112,8 @@ func engine(t testing.TB) *Engine {
 
 // searches are of images of all sorts, in all the ways there are.
 func searches(t testing.TB) (all []pigo.Search) {
-	images := []*image.Gray{sample.Photo(t, 180), sample.Photo(t, 97), sample.Photo(t, 140).SubImage(image.Rect(11, 7, 131, 150)).(*image.Gray)}
+	images := []*image.Gray{sample.Photo(t, 180), sample.Photo(t, 97),
+		sample.Photo(t, 140).SubImage(image.Rect(11, 7, 131, 150)).(*image.Gray)}
 	for _, img := range detecttest.Awkward() {
 		images = append(images, img.Luma)
 	}
@@ -120,7 +122,8 @@ func searches(t testing.TB) (all []pigo.Search) {
 			{MinSize: 20, MaxSize: 1000, Shift: 0.1, Scale: 1.1},
 			{MinSize: 12, MaxSize: 90, Shift: 0.2, Scale: 1.3, Turn: 1.0 / 32},
 			{MinSize: 17, MaxSize: 1000, Shift: 0.13, Scale: 1.2, Mirror: true},
-			{MinSize: 24, MaxSize: 1000, Shift: 0.15, Scale: 1.25, Turn: float64(i%32) / 32, Mirror: i%2 == 0},
+			{MinSize: 24, MaxSize: 1000, Shift: 0.15, Scale: 1.25, Turn: float64(i%32) / 32,
+				Mirror: i%2 == 0},
 			{MinSize: 25, MaxSize: 24, Shift: 0.1, Scale: 1.1},
 		} {
 			all = append(all, pigo.Search{Luma: m, Pass: p})
@@ -143,14 +146,15 @@ func compare(t *testing.T, what string, got, want []pigo.Search) (windows int) {
 	for i := range want {
 		windows += len(want[i].Found)
 		if !slices.Equal(got[i].Found, want[i].Found) {
-			t.Errorf("%s: search %d, %+v of %v: %v, want %v", what, i, want[i].Pass, want[i].Luma.Bounds(), got[i].Found, want[i].Found)
+			t.Errorf("%s: search %d, %+v of %v: %v, want %v", what, i, want[i].Pass, want[i].Luma.Bounds(),
+				got[i].Found, want[i].Found)
 		}
 	}
 	return windows
 }
 
-// TestPigo holds the kernel's sources to pigo: the same windows in the same order, scores bit for bit, in one batch and each search alone,
-// with one thread a block and with several.
+// TestPigo holds the kernel's sources to pigo: the same windows in the same order, scores bit for bit, in one
+// batch and each search alone, with one thread a block and with several.
 func TestPigo(t *testing.T) {
 	p, err := pigo.NewOracle(pigo.Facefinder)
 	if err != nil {
@@ -239,16 +243,19 @@ func TestSteady(t *testing.T) {
 	}
 }
 
-// TestMemory: a batch that does not fit is halved, and answered as it would be otherwise; one image that does not fit waits for better times.
+// TestMemory: a batch that does not fit is halved, and answered as it would be otherwise; one image that does
+// not fit waits for better times.
 func TestMemory(t *testing.T) {
 	defer tell(setLimit, -1)
 	e := engine(t)
 	var all []pigo.Search
 	for range 12 {
-		all = append(all, pigo.Search{Luma: image.NewGray(image.Rect(0, 0, 900, 500)), Pass: pigo.Pass{MinSize: 100, MaxSize: 200, Shift: 0.3, Scale: 1.5}})
+		all = append(all, pigo.Search{Luma: image.NewGray(image.Rect(0, 0, 900, 500)),
+			Pass: pigo.Pass{MinSize: 100, MaxSize: 200, Shift: 0.3, Scale: 1.5}})
 	}
 	m := sample.Photo(t, 180)
-	all = append(all, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 40, MaxSize: 200, Shift: 0.1, Scale: 1.1}})
+	all = append(all, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 40, MaxSize: 200, Shift: 0.1,
+		Scale: 1.1}})
 	want := fresh(all)
 	want[12].Found = pigo.NewSearcher(embedded(t)).Search(nil, m, all[12].Pass)
 	tell(setLimit, 3<<20)
@@ -261,7 +268,8 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d launches", n)
 	}
 	large := []pigo.Search{{Luma: image.NewGray(image.Rect(0, 0, 3000, 2000)), Pass: all[12].Pass}}
-	if err := e.Run(t.Context(), large); !errors.Is(err, errMemory) || !errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "3000x2000") {
+	if err := e.Run(t.Context(), large); !errors.Is(err, errMemory) ||
+		!errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "3000x2000") {
 		t.Errorf("an image that does not fit: %v", err)
 	}
 	tell(setLimit, -1)
@@ -308,7 +316,8 @@ func TestErrors(t *testing.T) {
 	says("no driver", err, "no NVIDIA driver on this machine")
 	empty := filepath.Join(t.TempDir(), "empty.so")
 	source := empty + ".c"
-	if err := os.WriteFile(source, []byte("int cuInit(unsigned flags) { return (int)flags; }\n"), 0o600); err != nil {
+	if err := os.WriteFile(source, []byte("int cuInit(unsigned flags) { return (int)flags; }\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := compile(empty, source); err != nil {
@@ -336,7 +345,8 @@ func TestErrors(t *testing.T) {
 	if e.Name() != "no GPU 0" {
 		t.Errorf("it is called %q", e.Name())
 	}
-	s := []pigo.Search{{Luma: sample.Photo(t, 90), Pass: pigo.Pass{MinSize: 20, MaxSize: 90, Shift: 0.1, Scale: 1.1}}}
+	s := []pigo.Search{{Luma: sample.Photo(t, 90), Pass: pigo.Pass{MinSize: 20, MaxSize: 90, Shift: 0.1,
+		Scale: 1.1}}}
 	tell(setBroken, 1)
 	says("a launch that fails", e.Run(t.Context(), s), "cuLaunchKernel: error 719")
 	if err := e.Run(t.Context(), s); err != nil || len(s[0].Found) == 0 {
@@ -347,8 +357,10 @@ func TestErrors(t *testing.T) {
 // TestLayout: both sides mean the same bytes.
 func TestLayout(t *testing.T) {
 	for what, sizes := range map[string][2]int{
-		"grid": {gridBytes, tell(sizeGrid, 0)}, "tile": {placeBytes, tell(sizePlace, 0)}, "hit": {hitBytes, tell(sizeHit, 0)},
-		"arguments": {int(unsafe.Sizeof(args{})), tell(sizeArgs, 0)}, "windows in a tile": {tile, tell(windowsInTile, 0)},
+		"grid": {gridBytes, tell(sizeGrid, 0)}, "tile": {placeBytes, tell(sizePlace, 0)},
+		"hit":               {hitBytes, tell(sizeHit, 0)},
+		"arguments":         {int(unsafe.Sizeof(args{})), tell(sizeArgs, 0)},
+		"windows in a tile": {tile, tell(windowsInTile, 0)},
 	} {
 		if sizes[0] != sizes[1] {
 			t.Errorf("%s: %d here, %d there", what, sizes[0], sizes[1])
@@ -367,8 +379,10 @@ func TestKernelIsCurrent(t *testing.T) {
 		h.Write(b)
 	}
 	text := string(ptx)
-	for _, want := range []string{fmt.Sprintf("// made of %x", h.Sum(nil)), ".target sm_75", ".address_size 64", ".visible .entry search(",
-		fmt.Sprintf(".b8 search_param_0[%d]", unsafe.Sizeof(args{})), "bar.sync", "atom.shared.add", "atom.global.add"} {
+	for _, want := range []string{fmt.Sprintf("// made of %x", h.Sum(nil)), ".target sm_75",
+		".address_size 64", ".visible .entry search(",
+		fmt.Sprintf(".b8 search_param_0[%d]", unsafe.Sizeof(args{})), "bar.sync", "atom.shared.add",
+		"atom.global.add"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("kernel.ptx lacks %q: run go generate ./detect/cuda", want)
 		}

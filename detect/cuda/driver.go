@@ -27,7 +27,8 @@ type function struct {
 	entry uintptr
 }
 
-// driver is a GPU, with the kernel and the cascade on it. Its functions may be called by any thread that called use first.
+// driver is a GPU, with the kernel and the cascade on it. Its functions may be called by any thread that
+// called use first.
 type driver struct {
 	handle  uintptr
 	device  int32
@@ -41,8 +42,9 @@ type driver struct {
 
 	errorString function
 
-	init, deviceCount, deviceGet, deviceName, retain, release, setCurrent, moduleLoad, moduleUnload, moduleFunction,
-	alloc, free, hostAlloc, hostFree, streamCreate, streamDestroy, synchronize, toDevice, toHost, fill, launch function
+	init, deviceCount, deviceGet, deviceName, retain, release, setCurrent, moduleLoad, moduleUnload,
+	moduleFunction, alloc, free, hostAlloc, hostFree, streamCreate, streamDestroy, synchronize, toDevice,
+	toHost, fill, launch function
 }
 
 // trees is trees_t: the cascade, by addresses on the GPU.
@@ -67,11 +69,16 @@ func newDriver(library string, device int, t pigo.Tables) (d *driver, err error)
 		}
 	}()
 	for name, f := range map[string]*function{
-		"cuInit": &d.init, "cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet, "cuDeviceGetName": &d.deviceName,
-		"cuDevicePrimaryCtxRetain": &d.retain, "cuDevicePrimaryCtxRelease_v2": &d.release, "cuCtxSetCurrent": &d.setCurrent,
-		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload, "cuModuleGetFunction": &d.moduleFunction,
-		"cuMemAlloc_v2": &d.alloc, "cuMemFree_v2": &d.free, "cuMemHostAlloc": &d.hostAlloc, "cuMemFreeHost": &d.hostFree,
-		"cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy, "cuStreamSynchronize": &d.synchronize,
+		"cuInit": &d.init, "cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet,
+		"cuDeviceGetName":          &d.deviceName,
+		"cuDevicePrimaryCtxRetain": &d.retain, "cuDevicePrimaryCtxRelease_v2": &d.release,
+		"cuCtxSetCurrent":  &d.setCurrent,
+		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload,
+		"cuModuleGetFunction": &d.moduleFunction,
+		"cuMemAlloc_v2":       &d.alloc, "cuMemFree_v2": &d.free, "cuMemHostAlloc": &d.hostAlloc,
+		"cuMemFreeHost":  &d.hostFree,
+		"cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy,
+		"cuStreamSynchronize":  &d.synchronize,
 		"cuMemcpyHtoDAsync_v2": &d.toDevice, "cuMemcpyDtoHAsync_v2": &d.toHost, "cuMemsetD32Async": &d.fill,
 		"cuLaunchKernel": &d.launch, "cuGetErrorString": &d.errorString,
 	} {
@@ -94,7 +101,8 @@ func newDriver(library string, device int, t pigo.Tables) (d *driver, err error)
 		return d, err
 	}
 	var name [256]byte
-	if err := d.call(&d.deviceName, uintptr(unsafe.Pointer(&name[0])), uintptr(len(name)), uintptr(d.device)); err != nil {
+	if err := d.call(&d.deviceName, uintptr(unsafe.Pointer(&name[0])), uintptr(len(name)),
+		uintptr(d.device)); err != nil {
 		return d, err
 	}
 	for i, c := range name {
@@ -108,11 +116,13 @@ func newDriver(library string, device int, t pigo.Tables) (d *driver, err error)
 	}
 	defer d.use()()
 	source := append(ptx[:len(ptx):len(ptx)], 0)
-	if err := d.call(&d.moduleLoad, uintptr(unsafe.Pointer(&d.module)), uintptr(unsafe.Pointer(&source[0]))); err != nil {
+	if err := d.call(&d.moduleLoad, uintptr(unsafe.Pointer(&d.module)),
+		uintptr(unsafe.Pointer(&source[0]))); err != nil {
 		return d, fmt.Errorf("the driver does not take the kernel: %w", err)
 	}
 	entry := append([]byte("search"), 0)
-	if err := d.call(&d.moduleFunction, uintptr(unsafe.Pointer(&d.search)), d.module, uintptr(unsafe.Pointer(&entry[0]))); err != nil {
+	if err := d.call(&d.moduleFunction, uintptr(unsafe.Pointer(&d.search)), d.module,
+		uintptr(unsafe.Pointer(&entry[0]))); err != nil {
 		return d, err
 	}
 	return d, d.load(t)

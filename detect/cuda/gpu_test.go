@@ -1,6 +1,7 @@
 //go:build gpu && linux
 
-// These want a GPU: make test-gpu. DATA may name a folder of photos to compare on, besides what the other tests draw.
+// These want a GPU: make test-gpu. DATA may name a folder of photos to compare on, besides what the other
+// tests draw.
 package cuda
 
 import (
@@ -66,7 +67,8 @@ func photos(t testing.TB) (all []*image.Gray) {
 func TestGPU(t *testing.T) {
 	want := searches(t)
 	for _, m := range photos(t) {
-		want = append(want, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}})
+		want = append(want, pigo.Search{Luma: m, Pass: pigo.Pass{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1,
+			Scale: 1.1}})
 	}
 	p, err := pigo.NewOracle(pigo.Facefinder)
 	if err != nil {
@@ -84,7 +86,8 @@ func TestGPU(t *testing.T) {
 	t.Logf("%d searches, %d windows", len(want), compare(t, "on the GPU", got, want))
 }
 
-// BenchmarkGPUCopy is what binds a GPU that is quick enough: pinned luma of photos of 500x375 goes over, and nothing else is done.
+// BenchmarkGPUCopy is what binds a GPU that is quick enough: pinned luma of photos of 500x375 goes over, and
+// nothing else is done.
 func BenchmarkGPUCopy(b *testing.B) {
 	e := gpu(b)
 	for n := 1; n <= 256; n *= 2 {
@@ -137,7 +140,8 @@ func BenchmarkGPUNone(b *testing.B) {
 	b.ReportMetric(float64(b.N)/time.Since(begin).Seconds(), "images/s")
 }
 
-// BenchmarkGPU is from luma in this side's memory to windows, photos of 500x375, faces from 20 pixels, by the size of the batch.
+// BenchmarkGPU is from luma in this side's memory to windows, photos of 500x375, faces from 20 pixels, by the
+// size of the batch.
 func BenchmarkGPU(b *testing.B) {
 	e := gpu(b)
 	m := sample.Photo(b, 500)
@@ -151,7 +155,8 @@ func BenchmarkGPU(b *testing.B) {
 				batch := make([]pigo.Search, n)
 				for i := range batch {
 					own := *m // another pointer is another image
-					batch[i] = pigo.Search{Luma: &own, Pass: pigo.Pass{MinSize: 20, MaxSize: 1 << 15, Shift: 0.1, Scale: 1.1}}
+					batch[i] = pigo.Search{Luma: &own, Pass: pigo.Pass{MinSize: 20, MaxSize: 1 << 15,
+						Shift: 0.1, Scale: 1.1}}
 				}
 				for pb.Next() {
 					for i := range batch {

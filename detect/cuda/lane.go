@@ -174,7 +174,8 @@ func pack(to []byte, searches []pigo.Search) {
 	}
 }
 
-// launch copies the batch over, runs the kernel, and returns the number of hits, which may be more than there is room for.
+// launch copies the batch over, runs the kernel, and returns the number of hits, which may be more than there
+// is room for.
 func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 	d, in, out := l.d, l.there[0].at, l.there[1].at
 	l.args = args{trees: d.trees, pixels: in, grids: in + uintptr(gridsAt), places: in + uintptr(placesAt),
@@ -185,11 +186,13 @@ func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 	if err := d.call(&d.fill, out, 0, 1, l.stream); err != nil {
 		return 0, err
 	}
-	if err := d.call(&d.launch, d.search, uintptr(len(l.places)), 1, 1, threads, 1, 1, 0, l.stream, uintptr(unsafe.Pointer(&l.param[0])), 0); err != nil {
+	if err := d.call(&d.launch, d.search, uintptr(len(l.places)), 1, 1, threads, 1, 1, 0, l.stream,
+		uintptr(unsafe.Pointer(&l.param[0])), 0); err != nil {
 		return 0, err
 	}
 	// With the number come as many hits as are usual, so that one wait is enough.
-	if err := d.call(&d.toHost, uintptr(l.out.at), out, uintptr(hitsAt+leastHits*hitBytes), l.stream); err != nil {
+	if err := d.call(&d.toHost, uintptr(l.out.at), out, uintptr(hitsAt+leastHits*hitBytes),
+		l.stream); err != nil {
 		return 0, err
 	}
 	if err := d.call(&d.synchronize, l.stream); err != nil {
@@ -202,7 +205,8 @@ func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 func (l *lane) fetch(n int) error {
 	if n > leastHits {
 		d := l.d
-		if err := d.call(&d.toHost, uintptr(l.out.at), l.there[1].at, uintptr(hitsAt+n*hitBytes), l.stream); err != nil {
+		if err := d.call(&d.toHost, uintptr(l.out.at), l.there[1].at, uintptr(hitsAt+n*hitBytes),
+			l.stream); err != nil {
 			return err
 		}
 		if err := d.call(&d.synchronize, l.stream); err != nil {

@@ -1,7 +1,7 @@
 // Package detecttest asks every detector the same questions.
 //
-// A detector passes when its answers depend on the image alone: not on the batch it came in, nor on who else is
-// asking. Run it from a test of the package that implements the detector.
+// A detector passes when its answers depend on the image alone: not on the batch it came in, nor on who else
+// is asking. Run it from a test of the package that implements the detector.
 package detecttest
 
 import (
@@ -19,8 +19,9 @@ import (
 	"facescan/detect"
 )
 
-// Run puts the questions to the detectors that open makes, of the kind of this name, each with parameters of its own. The
-// faces are photos with at least one face of 40 pixels or more; the parameters are the detector's to honour.
+// Run puts the questions to the detectors that open makes, of the kind of this name, each with parameters of
+// its own. The faces are photos with at least one face of 40 pixels or more; the parameters are the
+// detector's to honour.
 func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, error), faces []*image.Gray) {
 	kind, known := detect.KindNamed(name)
 	if !known {
@@ -79,7 +80,8 @@ func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, e
 		for _, p := range different(name)[:4] {
 			d := detector(t, p)
 			batch := append(append([]detect.Image{}, photos...), awkward...)
-			rand.New(rand.NewPCG(1, 2)).Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
+			rand.New(rand.NewPCG(1, 2)).Shuffle(len(batch),
+				func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
 			many := ask(t, d, batch)
 			for i := range batch {
 				if one := ask(t, d, batch[i:i+1]); !reflect.DeepEqual(one[0], many[i]) {
@@ -105,7 +107,8 @@ func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, e
 		d := detector(t, detect.Defaults(name))
 		want := ask(t, d, photos)
 		for i := range photos {
-			if got := ask(t, d, []detect.Image{{Luma: inside(faces[i]), Scale: 1}}); !reflect.DeepEqual(got[0], want[i]) {
+			if got := ask(t, d, []detect.Image{{Luma: inside(faces[i]),
+				Scale: 1}}); !reflect.DeepEqual(got[0], want[i]) {
 				t.Errorf("as a part of a larger image %+v, by itself %+v", got[0], want[i])
 			}
 		}
@@ -118,14 +121,16 @@ func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, e
 			if len(a.Candidates) != 0 {
 				t.Errorf("photo %d: candidates below 0: %+v", i, a.Candidates)
 			}
-			all[i].Faces = slices.DeleteFunc(a.Faces, func(f detect.Face) bool { return f.Score < kind.Floor })
+			all[i].Faces = slices.DeleteFunc(a.Faces,
+				func(f detect.Face) bool { return f.Score < kind.Floor })
 		}
 		p.MinScore = all[0].Faces[0].Score
 		a := ask(t, detector(t, p), photos[:1])[0]
 		if len(a.Faces) != 1 || a.Faces[0] != all[0].Faces[0] {
 			t.Errorf("at its score the best face does not stand alone: %+v", a.Faces)
 		}
-		if rest := all[0].Faces[1:]; !reflect.DeepEqual(a.Candidates, append([]detect.Face(nil), rest[:min(8, len(rest))]...)) {
+		if rest := all[0].Faces[1:]; !reflect.DeepEqual(a.Candidates,
+			append([]detect.Face(nil), rest[:min(8, len(rest))]...)) {
 			t.Errorf("candidates %+v of %+v", a.Candidates, rest)
 		}
 	})
@@ -150,7 +155,8 @@ func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, e
 	t.Run("Cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if a, err := detector(t, detect.Defaults(name)).Detect(ctx, photos); !errors.Is(err, context.Canceled) || a != nil {
+		if a, err := detector(t, detect.Defaults(name)).Detect(ctx, photos); !errors.Is(err,
+			context.Canceled) || a != nil {
 			t.Errorf("cancelled: %v, %v", a, err)
 		}
 	})
@@ -183,7 +189,8 @@ func Awkward() []detect.Image {
 	flat := func(int, int) uint8 { return 128 }
 	noise := func(int, int) uint8 { return uint8(rng.Uint32()) }
 	checks := func(x, y int) uint8 { return uint8((x/3+y/3)%2) * 255 }
-	for _, size := range [][2]int{{1, 1}, {1, 300}, {300, 1}, {2, 2}, {19, 19}, {20, 20}, {21, 22}, {22, 22}, {23, 22}, {64, 63}, {127, 129}} {
+	for _, size := range [][2]int{{1, 1}, {1, 300}, {300, 1}, {2, 2}, {19, 19}, {20, 20}, {21, 22}, {22, 22},
+		{23, 22}, {64, 63}, {127, 129}} {
 		add(size[0], size[1], flat)
 		add(size[0], size[1], noise)
 	}
@@ -240,7 +247,8 @@ func ordered(t *testing.T, kind detect.Kind, faces []detect.Face) {
 	for i := 1; i < len(faces); i++ {
 		a, b := faces[i-1], faces[i]
 		key := func(f detect.Face) string {
-			return fmt.Sprintf("%020.6f %020.6f %020.6f %020.6f", 1e9-kind.Printed(f.Score), f.Y+1e6, f.X+1e6, f.Width)
+			return fmt.Sprintf("%020.6f %020.6f %020.6f %020.6f", 1e9-kind.Printed(f.Score), f.Y+1e6, f.X+1e6,
+				f.Width)
 		}
 		if key(a) > key(b) {
 			t.Errorf("%+v stands before %+v", a, b)

@@ -22,7 +22,9 @@ func BenchmarkSearch(b *testing.B) {
 	}{
 		{"photo", sample.Photo(b, width)},
 		{"noise", noise(rng, width, height)},
-		{"texture", texture(width, height, func(x, y int) uint8 { return uint8(x*x/40+y*y/30) ^ uint8(x*y/90) })},
+		{"texture", texture(width, height, func(x, y int) uint8 {
+			return uint8(x*x/40+y*y/30) ^ uint8(x*y/90)
+		})},
 	} {
 		for _, name := range []string{"pigo", "portable", "native", "avx2", "avx512"} {
 			if name == "pigo" || p.searchers[name] != nil {
@@ -52,7 +54,8 @@ func BenchmarkMinSize(b *testing.B) {
 	}
 }
 
-// bench searches an image again and again: by pigo, by a searcher, or by this machine's best, which has no name.
+// bench searches an image again and again: by pigo, by a searcher, or by this machine's best, which has no
+// name.
 func (p parity) bench(b *testing.B, name string, luma *image.Gray, params Pass) {
 	s := p.searchers[name]
 	if name == "" {

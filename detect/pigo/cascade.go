@@ -1,20 +1,21 @@
 // Package pigo finds faces with the cascade of github.com/esimov/pigo.
 //
-// An Engine evaluates the cascade: the same windows as pigo's RunCascade, in the same order, with the same scores bit
-// for bit, many times faster. A Finder (engine.go) plans the passes over an image, looks again at what is doubtful
-// (look.go) and merges windows into faces (merge.go). The oracle (oracle.go) is pigo itself.
+// An Engine evaluates the cascade: the same windows as pigo's RunCascade, in the same order, with the same
+// scores bit for bit, many times faster. A Finder (engine.go) plans the passes over an image, looks again at
+// what is doubtful (look.go) and merges windows into faces (merge.go). The oracle (oracle.go) is pigo itself.
 //
 // # What a cascade is
 //
-// A list of complete binary trees over the pixels of a square window. Every inner node compares two pixels; the leaf
-// that is reached adds its value to the window's sum; a window whose sum does not exceed the tree's threshold is rejected.
-// What passes the last tree is a detection, its score the excess over the last threshold. Windows of a size lie on a grid;
-// the sizes grow by a factor.
+// A list of complete binary trees over the pixels of a square window. Every inner node compares two pixels;
+// the leaf that is reached adds its value to the window's sum; a window whose sum does not exceed the tree's
+// threshold is rejected. What passes the last tree is a detection, its score the excess over the last
+// threshold. Windows of a size lie on a grid; the sizes grow by a factor.
 //
 // # Where the time goes, and what is done about it
 //
-// A photo of 500x375 has 330,000 windows from 20 pixels up. The first tree rejects 61 % of them, the first four 95 %, and
-// most of the rest falls at a few of the 24 thresholds that can reject at all: two trees a window make up the work.
+// A photo of 500x375 has 330,000 windows from 20 pixels up. The first tree rejects 61 % of them, the first
+// four 95 %, and most of the rest falls at a few of the 24 thresholds that can reject at all: two trees a
+// window make up the work.
 //
 //   - Offsets, not multiplications. pigo computes ((256 row + code size) >> 8), which is row + (code size >> 8): for a size
 //     and a stride every pixel of every node is a constant offset from the window (tables.go). Deep trees are seldom
@@ -58,8 +59,9 @@ const nativeDepth = 6
 
 // Cascade is a parsed cascade. It is immutable and may be shared.
 type Cascade struct {
-	depth      int
-	codes      []int8    // 4 a node, 1<<depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths of the size
+	depth int
+	// 4 a node, 1<<depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths of the size
+	codes      []int8
 	leaves     []float32 // 1<<depth a tree
 	thresholds []float32 // 1 a tree
 	stages     []stage
@@ -71,8 +73,9 @@ type stage struct {
 	threshold float32
 }
 
-// Parse reads a cascade: 8 bytes of no interest, the depth of the trees and their number as little-endian uint32, then for
-// every tree the codes of its nodes, its leaves and its threshold as float32. Bytes after the last tree are an error.
+// Parse reads a cascade: 8 bytes of no interest, the depth of the trees and their number as little-endian
+// uint32, then for every tree the codes of its nodes, its leaves and its threshold as float32. Bytes after
+// the last tree are an error.
 func Parse(data []byte) (*Cascade, error) {
 	bad := func(format string, args ...any) (*Cascade, error) {
 		return nil, fmt.Errorf("%w: %s", ErrFormat, fmt.Sprintf(format, args...))
@@ -101,7 +104,8 @@ func Parse(data []byte) (*Cascade, error) {
 	}
 	for t := range c.thresholds {
 		tree := data[t*treeSize:][:treeSize]
-		// The file's right child is for a <= b. Ours is for b < a, the carry of a comparison: every level is in reverse.
+		// The file's right child is for a <= b. Ours is for b < a, the carry of a comparison: every level is
+		// in reverse.
 		for i := 1; i < nodes; i++ {
 			level := 1 << (bits.Len(uint(i)) - 1)
 			to := c.codes[4*(t*nodes+3*level-1-i):][:4]
@@ -127,9 +131,10 @@ func Parse(data []byte) (*Cascade, error) {
 	return c, nil
 }
 
-// findStages joins trees whose thresholds decide nothing with the next one whose does. A threshold decides nothing if no sum
-// can be as low, or if what it rejects is rejected later anyway. Both are known for certain: rounding keeps the order of sums, so
-// adding the least or the greatest leaves, rounded the same way, bounds every sum.
+// findStages joins trees whose thresholds decide nothing with the next one whose does. A threshold decides
+// nothing if no sum can be as low, or if what it rejects is rejected later anyway. Both are known for
+// certain: rounding keeps the order of sums, so adding the least or the greatest leaves, rounded the same
+// way, bounds every sum.
 func (c *Cascade) findStages() []stage {
 	const ahead = 64 // trees within which a later rejection is looked for
 	nodes, trees := 1<<c.depth, len(c.thresholds)

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Engine finds the windows of a cascade. All engines find the same ones, in the same order, with the same scores.
-// It may be called from many goroutines at once.
+// Engine finds the windows of a cascade. All engines find the same ones, in the same order, with the same
+// scores. It may be called from many goroutines at once.
 type Engine interface {
 	// Run appends to Found of every search. An error means that no search has an answer.
 	Run(ctx context.Context, searches []Search) error
@@ -48,8 +48,8 @@ func (e *cpuEngine) Run(ctx context.Context, searches []Search) error {
 
 func (e *cpuEngine) Close() error { return nil }
 
-// smoothBelow is the scale from which on the decoder has smoothed enough: a face is found less often in an image that was
-// halved and smoothed.
+// smoothBelow is the scale from which on the decoder has smoothed enough: a face is found less often in an
+// image that was halved and smoothed.
 const smoothBelow = 1.5
 
 // Image is what a Finder is given.
@@ -64,8 +64,8 @@ type Face struct {
 	Score      float64 // above zero, without an upper end
 }
 
-// Finder turns the windows that an engine finds into faces, in two looks: at whole images, and once more at what is
-// doubtful. It may be called from many goroutines at once.
+// Finder turns the windows that an engine finds into faces, in two looks: at whole images, and once more at
+// what is doubtful. It may be called from many goroutines at once.
 type Finder struct {
 	engine  Engine
 	scratch sync.Pool // *scratch
@@ -110,7 +110,8 @@ func (s *searches) clear() {
 }
 
 // Find calls found with the faces of each image of the batch, by score descending, as soon as all are known.
-func (f *Finder) Find(ctx context.Context, batch []Image, p Params, found func(image int, faces []Face)) error {
+func (f *Finder) Find(ctx context.Context, batch []Image, p Params,
+	found func(image int, faces []Face)) error {
 	s, _ := f.scratch.Get().(*scratch)
 	if s == nil {
 		s = new(scratch)
@@ -178,12 +179,13 @@ func (s *scratch) clear() {
 
 // Params say how an image is searched.
 type Params struct {
-	MinFace int       // side of the smallest window, in pixels of the full image
-	MaxFace int       // side of the largest window, likewise; 0 = no limit
-	Shift   float64   // how far a window moves, as a part of its side
-	Scale   float64   // how much larger the windows of the next size are
-	IoU     float64   // windows that overlap the best one by more are the same face
-	Angles  []float64 // degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
+	MinFace int     // side of the smallest window, in pixels of the full image
+	MaxFace int     // side of the largest window, likewise; 0 = no limit
+	Shift   float64 // how far a window moves, as a part of its side
+	Scale   float64 // how much larger the windows of the next size are
+	IoU     float64 // windows that overlap the best one by more are the same face
+	// degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
+	Angles []float64
 }
 
 // passes over an image, each pixel of which is `scale` of the full one's: one per angle.
@@ -200,8 +202,8 @@ func (p Params) passes(size image.Point, scale float64) []Pass {
 	return all
 }
 
-// Turns are the angles of the passes over an image, in parts of a turn: upright first, then each of Angles once. The
-// cascade is turned in steps of 1/32, as pigo does.
+// Turns are the angles of the passes over an image, in parts of a turn: upright first, then each of Angles
+// once. The cascade is turned in steps of 1/32, as pigo does.
 func (p Params) Turns() []float64 {
 	turns := []float64{0}
 	for _, degrees := range p.Angles {
@@ -213,8 +215,8 @@ func (p Params) Turns() []float64 {
 	return turns
 }
 
-// Memory is how many bytes a search of an image takes at most beside its luma: the smoothed copy, the copy whose columns
-// are sorted, and with angles a copy with a border.
+// Memory is how many bytes a search of an image takes at most beside its luma: the smoothed copy, the copy
+// whose columns are sorted, and with angles a copy with a border.
 func (p Params) Memory(width, height int) int64 {
 	w, h := int64(width), int64(height)
 	bytes := 2 * w * h

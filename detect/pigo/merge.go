@@ -43,7 +43,8 @@ func (m *merger) faces() []Face {
 // clear forgets the windows.
 func (m *merger) clear() { m.windows = m.windows[:0] }
 
-// add takes what a search found in a part of the image that begins at (x, y), as boxes that a person would draw. A window counts by weight.
+// add takes what a search found in a part of the image that begins at (x, y), as boxes that a person would
+// draw. A window counts by weight.
 func (m *merger) add(s *Search, weight float64, x, y int) {
 	tilt := s.Turn
 	if s.Mirror {
@@ -62,8 +63,9 @@ func (m *merger) add(s *Search, weight float64, x, y int) {
 	}
 }
 
-// cluster sets m.clusters. Greedily from the best window: whatever overlaps it by more than iou is the same face, whose box is the mean
-// of its windows, weighted by score, and whose score is their sum. Of two clusters, one mostly inside the other, the better one stays.
+// cluster sets m.clusters. Greedily from the best window: whatever overlaps it by more than iou is the same
+// face, whose box is the mean of its windows, weighted by score, and whose score is their sum. Of two
+// clusters, one mostly inside the other, the better one stays.
 func (m *merger) cluster(iou float64) {
 	slices.SortStableFunc(m.windows, better)
 	m.all, m.member = m.all[:0], m.member[:0]

@@ -31,7 +31,8 @@ func TestCluster(t *testing.T) {
 			t.Errorf("cluster %d is %+v, want %+v", i, c, w)
 		}
 	}
-	if best := m.members(nil, func(c found) bool { return c.score == 4 }); len(best) != 2 || best[0].score != 3 {
+	if best := m.members(nil, func(c found) bool { return c.score == 4 }); len(best) != 2 ||
+		best[0].score != 3 {
 		t.Errorf("members of the best: %+v", best)
 	}
 	m.clear()
@@ -47,10 +48,12 @@ func TestDrawnBoxFollowsTheTilt(t *testing.T) {
 		turn   float64
 		mirror bool
 		x, y   float64
-	}{{0, false, 60, 55}, {0.25, false, 65, 50}, {0.5, false, 60, 45}, {0.25, true, 55, 50}, {0.75, true, 65, 50}} {
+	}{{0, false, 60, 55}, {0.25, false, 65, 50}, {0.5, false, 60, 45}, {0.25, true, 55, 50},
+		{0.75, true, 65, 50}} {
 		var m merger
 		m.add(search(c.turn, c.mirror, w), 0.5, 7, 9)
-		if got := m.windows[0]; math.Hypot(got.x-7-c.x, got.y-9-c.y) > 1e-9 || got.side != 90 || got.score != 0.5 {
+		if got := m.windows[0]; math.Hypot(got.x-7-c.x, got.y-9-c.y) > 1e-9 || got.side != 90 ||
+			got.score != 0.5 {
 			t.Errorf("turned by %v, mirrored %v: %+v, want (%v, %v)", c.turn, c.mirror, got, c.x, c.y)
 		}
 	}

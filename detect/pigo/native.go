@@ -16,7 +16,8 @@ import (
 	"slices"
 )
 
-// moreHits is how many hits there is room for beside those that a list of candidates may turn into; a photo has fewer.
+// moreHits is how many hits there is room for beside those that a list of candidates may turn into; a photo
+// has fewer.
 const moreHits = 1024
 
 // native evaluates in C.
@@ -61,12 +62,14 @@ func newNative(c *Cascade, level int) *native {
 	return s
 }
 
-// scan is one call of C, or few: while one lasts, the scheduler has to take the processor from its thread and give it back.
+// scan is one call of C, or few: while one lasts, the scheduler has to take the processor from its thread and
+// give it back.
 func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 	c := s.cascade
 	trees := C.trees{&s.stages[0], C.int32_t(len(s.stages)), C.int32_t(len(c.thresholds)),
 		(*C.int8_t)(&c.codes[0]), (*C.float)(&c.leaves[0]), (*C.uint8_t)(&s.planes[0])}
-	picture := C.raster{pix: (*C.uint8_t)(&img.pix[0]), stride: C.int32_t(img.stride), width: C.int32_t(img.width), height: C.int32_t(img.height)}
+	picture := C.raster{pix: (*C.uint8_t)(&img.pix[0]), stride: C.int32_t(img.stride),
+		width: C.int32_t(img.width), height: C.int32_t(img.height)}
 	s.grids = s.grids[:0]
 	copied, row := 0, 0
 	for _, g := range grids {
@@ -74,7 +77,8 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 		if g.pose.mirror {
 			mirror = -1
 		}
-		s.grids = append(s.grids, C.grid{C.int32_t(g.size), C.int32_t(img.margin + g.row), C.int32_t(img.margin + g.col), C.int32_t(g.rows), C.int32_t(g.cols),
+		s.grids = append(s.grids, C.grid{C.int32_t(g.size), C.int32_t(img.margin + g.row),
+			C.int32_t(img.margin + g.col), C.int32_t(g.rows), C.int32_t(g.cols),
 			C.int32_t(g.step), C.int32_t(g.pose.sin), C.int32_t(g.pose.cos), mirror})
 		if g.step <= C.SORTED {
 			copied = max(copied, (img.width+g.step-1)/g.step*g.step*img.height)
@@ -82,15 +86,19 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 		row = max(row, g.cols)
 	}
 	list := C.REST + max(C.BAND, row)
-	s.copied, s.at, s.sum, s.hits = room(s.copied, copied), room(s.at, list), room(s.sum, list), room(s.hits, list+moreHits)
-	r := C.room{(*C.uint8_t)(&s.copied[0]), &s.nodes[0], C.candidates{&s.at[0], &s.sum[0]}, &s.hits[0], C.int32_t(list), C.int32_t(list + moreHits)}
+	s.copied, s.at, s.sum, s.hits = room(s.copied, copied), room(s.at, list), room(s.sum, list),
+		room(s.hits, list+moreHits)
+	r := C.room{(*C.uint8_t)(&s.copied[0]), &s.nodes[0], C.candidates{&s.at[0], &s.sum[0]}, &s.hits[0],
+		C.int32_t(list), C.int32_t(list + moreHits)}
 	last := c.thresholds[len(c.thresholds)-1]
 	s.state = C.state{}
 	for int(s.state.grid) < len(grids) {
-		n := C.native_search(C.int32_t(s.level), trees, picture, &s.grids[0], C.int32_t(len(grids)), r, &s.state)
+		n := C.native_search(C.int32_t(s.level), trees, picture, &s.grids[0], C.int32_t(len(grids)), r,
+			&s.state)
 		for _, h := range s.hits[:n] {
 			if score := float32(h.sum) - last; score > 0 {
-				found = append(found, Window{int(h.row) - img.margin, int(h.col) - img.margin, grids[h.grid].size, score})
+				found = append(found, Window{int(h.row) - img.margin, int(h.col) - img.margin,
+					grids[h.grid].size, score})
 			}
 		}
 	}
@@ -98,7 +106,8 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 	return found
 }
 
-// room is a slice of n elements, and of what the native code may read or write behind them; what was in it is lost.
+// room is a slice of n elements, and of what the native code may read or write behind them; what was in it is
+// lost.
 func room[T any](s []T, n int) []T {
 	return slices.Grow(s[:0], n+C.SPARE)[:n+C.SPARE]
 }
@@ -106,6 +115,7 @@ func room[T any](s []T, n int) []T {
 func smooth(to, from *image.Gray) { smoothNative(bestLevel, to, from) }
 
 func smoothNative(level int, to, from *image.Gray) {
-	C.native_smooth(C.int32_t(level), (*C.uint8_t)(&to.Pix[0]), C.int32_t(to.Stride), (*C.uint8_t)(&from.Pix[0]), C.int32_t(from.Stride),
+	C.native_smooth(C.int32_t(level), (*C.uint8_t)(&to.Pix[0]), C.int32_t(to.Stride),
+		(*C.uint8_t)(&from.Pix[0]), C.int32_t(from.Stride),
 		C.int32_t(to.Rect.Dx()), C.int32_t(to.Rect.Dy()))
 }

@@ -9,8 +9,8 @@ import (
 	esimov "github.com/esimov/pigo/core"
 )
 
-// NewOracle is the reference: pigo itself evaluates the cascade. It is slow, and every other engine is held to it. The
-// cascade must be sound, since pigo does not check it.
+// NewOracle is the reference: pigo itself evaluates the cascade. It is slow, and every other engine is held
+// to it. The cascade must be sound, since pigo does not check it.
 func NewOracle(packet []byte) (Engine, error) {
 	classifier, err := esimov.NewPigo().Unpack(packet)
 	if err != nil {
@@ -44,7 +44,8 @@ func (o oracle) search(s *Search) {
 	}
 	found := o.classifier.RunCascade(esimov.CascadeParams{
 		MinSize: s.MinSize, MaxSize: s.MaxSize, ShiftFactor: s.Shift, ScaleFactor: s.Scale,
-		ImageParams: esimov.ImageParams{Pixels: luma.Pix, Rows: luma.Bounds().Dy(), Cols: luma.Bounds().Dx(), Dim: luma.Stride},
+		ImageParams: esimov.ImageParams{Pixels: luma.Pix, Rows: luma.Bounds().Dy(), Cols: luma.Bounds().Dx(),
+			Dim: luma.Stride},
 	}, s.Turn)
 	for _, d := range found {
 		if margin := d.Scale/2 + 1; d.Row+margin > size.Y || d.Col+margin > size.X {
@@ -71,8 +72,9 @@ func mirrored(img *image.Gray) *image.Gray {
 	return out
 }
 
-// square continues an image by its last row and column until it is a square. pigo clamps the columns of turned
-// windows by the number of rows, which is only right for squares: elsewhere it reads pixels of other rows, or none.
+// square continues an image by its last row and column until it is a square. pigo clamps the columns of
+// turned windows by the number of rows, which is only right for squares: elsewhere it reads pixels of other
+// rows, or none.
 func square(img *image.Gray) *image.Gray {
 	size := img.Bounds().Size()
 	side := max(size.X, size.Y)

@@ -3,11 +3,13 @@ package pigo
 // Tables are what an evaluator elsewhere needs of a cascade.
 type Tables struct {
 	Depth int
-	// Codes are 4 a node, 1<<Depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths of the size. The
-	// node after i is 2i+1 where b is darker than a, else 2i; beyond the last node lie the leaves.
+	// Codes are 4 a node, 1<<Depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths
+	// of the size. The node after i is 2i+1 where b is darker than a, else 2i; beyond the last node lie the
+	// leaves.
 	Codes  []int8
 	Leaves []float32 // 1<<Depth a tree
-	// Stages are runs of trees, each up to and without To; a window whose sum after one does not exceed Threshold is rejected.
+	// Stages are runs of trees, each up to and without To; a window whose sum after one does not exceed
+	// Threshold is rejected.
 	Stages []Stage
 	// Last is what the sum of a window must exceed in the end; the excess is its score.
 	Last float32
@@ -31,13 +33,13 @@ func (c *Cascade) Tables() Tables {
 // Grid is the windows of one size in an image: Rows x Cols centres, Step pixels apart from Row and Col on.
 type Grid struct {
 	Size, Step, Row, Col, Rows, Cols int
-	// A code (row, col) names the pixel ((Cos row - Sin col) >> 16, (Sin row + Cos col) >> 16) from the centre, its column counted to
-	// the left where mirrored. Beyond the image it is the nearest pixel in it.
+	// A code (row, col) names the pixel ((Cos row - Sin col) >> 16, (Sin row + Cos col) >> 16) from the
+	// centre, its column counted to the left where mirrored. Beyond the image it is the nearest pixel in it.
 	Sin, Cos int32
 }
 
-// Grids appends the grids of a search of an image, in the order of its results: by size; for mirrored searches a grid's rows from
-// right to left.
+// Grids appends the grids of a search of an image, in the order of its results: by size; for mirrored
+// searches a grid's rows from right to left.
 func (p Pass) Grids(grids []Grid, width, height int) []Grid {
 	if width < 1 || height < 1 {
 		return grids

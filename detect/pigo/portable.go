@@ -65,6 +65,7 @@ func (s *portable) build(st stage, img raster, g grid) {
 	}
 	for i := st.from << c.depth; i < st.to<<c.depth; i++ {
 		code := c.codes[4*i:][:4]
-		s.nodes[i] = [2]int32{int32(g.pose.offset(code[0], code[1], img.stride)), int32(g.pose.offset(code[2], code[3], img.stride))}
+		s.nodes[i] = [2]int32{int32(g.pose.offset(code[0], code[1], img.stride)),
+			int32(g.pose.offset(code[2], code[3], img.stride))}
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// A cluster that may or may not be a face is looked at again: closer, in the mirror, and tilted a little. A face is found every time, a
-// texture that happens to resemble one is not: mostly not even in the mirror, and is not tilted then. The second look is over a few hundred
-// windows where the first one was over hundreds of thousands; its score is what the first look would have had on average, so that both are on
-// one scale.
+// A cluster that may or may not be a face is looked at again: closer, in the mirror, and tilted a little. A
+// face is found every time, a texture that happens to resemble one is not: mostly not even in the mirror, and
+// is not tilted then. The second look is over a few hundred windows where the first one was over hundreds of
+// thousands; its score is what the first look would have had on average, so that both are on one scale.
 const (
 	leastOpen   = 0.5  // score up to which it is no face, second look or not
 	leastSure   = 15   // score from which on it is one
@@ -55,8 +55,10 @@ func (r *refinement) plan(m *merger, luma *image.Gray) {
 			continue
 		}
 		reach := c.side / drawnSide * (refineReach + refineSizes[1]/2)
-		part := image.Rect(int(c.x-reach), int(c.y-reach), int(c.x+reach)+1, int(c.y+reach)+1).Intersect(image.Rectangle{Max: luma.Bounds().Size()})
-		d := candidate{found: c, luma: luma.SubImage(part.Add(luma.Bounds().Min)).(*image.Gray), corner: part.Min}
+		part := image.Rect(int(c.x-reach), int(c.y-reach), int(c.x+reach)+1,
+			int(c.y+reach)+1).Intersect(image.Rectangle{Max: luma.Bounds().Size()})
+		d := candidate{found: c, luma: luma.SubImage(part.Add(luma.Bounds().Min)).(*image.Gray),
+			corner: part.Min}
 		r.add(&d, true, 0)
 		r.candidates = append(r.candidates, d)
 	}
@@ -95,8 +97,8 @@ func mirrorOf(p Pass) Pass {
 	return p
 }
 
-// gather gives a merger the windows of an image: what the looks found, each window once, for the doubt that it is nearest to, and the rest as
-// they were.
+// gather gives a merger the windows of an image: what the looks found, each window once, for the doubt that
+// it is nearest to, and the rest as they were.
 func (r *refinement) gather(m *merger, img int) {
 	var from [2]int
 	if img > 0 {
@@ -112,7 +114,8 @@ func (r *refinement) gather(m *merger, img int) {
 			m.add(&r.searches[n], refineWeight, d.corner.X, d.corner.Y)
 			m.windows = append(m.windows[:before], slices.DeleteFunc(m.windows[before:], func(w found) bool {
 				near := d.iou(w)
-				return near <= refineNear || slices.ContainsFunc(candidates, func(o candidate) bool { return o.iou(w) > near })
+				return near <= refineNear ||
+					slices.ContainsFunc(candidates, func(o candidate) bool { return o.iou(w) > near })
 			})...)
 		}
 	}

@@ -8,29 +8,31 @@ import (
 
 // Pass says which windows of an image are evaluated.
 type Pass struct {
-	MinSize, MaxSize int     // sides of the windows in pixels, both included; windows larger than the image are passed over
+	// sides of the windows in pixels, both included; windows larger than the image are passed over
+	MinSize, MaxSize int
 	Shift            float64 // step between windows in sides, at least 1 pixel
 	Scale            float64 // growth of the side from size to size, at least 2 pixels
 	Turn             float64 // angle of the faces looked for, in parts of a turn, [0,1]; steps of 1/32 count
 	Mirror           bool    // look for what would be found in the mirrored image, at its place in this one
 }
 
-// Window is a square of the image that the cascade took for a face. Row and Col are its centre, Size its side, in
-// pixels of the image that was searched, from its upper left corner.
+// Window is a square of the image that the cascade took for a face. Row and Col are its centre, Size its
+// side, in pixels of the image that was searched, from its upper left corner.
 type Window struct {
 	Row, Col, Size int
 	Score          float32 // above zero
 }
 
-// MaxPixels is the largest image that can be searched: offsets of pixels in it, and in the border that turned windows need,
-// fit their type.
+// MaxPixels is the largest image that can be searched: offsets of pixels in it, and in the border that turned
+// windows need, fit their type.
 const MaxPixels = 1 << 29
 
 // maxSize keeps the products of codes, sizes and sines in 32 bits.
 const maxSize = 1 << 15
 
-// Searcher searches images with one cascade, one after the other. It keeps what it needs from image to image, and so
-// allocates nothing once it has seen one of the largest, up to copies of several million pixels. Not for use by several goroutines at once.
+// Searcher searches images with one cascade, one after the other. It keeps what it needs from image to image,
+// and so allocates nothing once it has seen one of the largest, up to copies of several million pixels. Not
+// for use by several goroutines at once.
 type Searcher struct {
 	cascade *Cascade
 	scan    scanner
@@ -40,7 +42,8 @@ type Searcher struct {
 
 // scanner finds windows.
 type scanner interface {
-	// scan appends the detections on grids, one after the other, each in reading order. There is a grid at least.
+	// scan appends the detections on grids, one after the other, each in reading order. There is a grid at
+	// least.
 	scan(found []Window, img raster, grids []grid) []Window
 }
 
@@ -65,8 +68,8 @@ func NewSearcher(c *Cascade) *Searcher {
 	return &Searcher{cascade: c, scan: newScanner(c)}
 }
 
-// Search appends the detections in an image of at most MaxPixels to found: by size ascending, each in reading order; for mirrored searches
-// rows are in the order of the mirrored image, from right to left.
+// Search appends the detections in an image of at most MaxPixels to found: by size ascending, each in reading
+// order; for mirrored searches rows are in the order of the mirrored image, from right to left.
 func (s *Searcher) Search(found []Window, luma *image.Gray, p Pass) []Window {
 	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
 	if width*height == 0 {
@@ -123,7 +126,8 @@ func (p Pass) grids(all []grid, width, height int) []grid {
 
 // grid is where the windows of a size lie in an image. It is not ok when none fits.
 func (p Pass) grid(size, width, height int) (g grid, ok bool) {
-	g = grid{size: size, step: int(math.Max(p.Shift*float64(size), 1)), pose: newPose(size, p.turn(), p.Mirror)}
+	g = grid{size: size, step: int(math.Max(p.Shift*float64(size), 1)),
+		pose: newPose(size, p.turn(), p.Mirror)}
 	first := size/2 + 1
 	if height < 2*first || width < 2*first {
 		return g, false
@@ -136,13 +140,14 @@ func (p Pass) grid(size, width, height int) (g grid, ok bool) {
 	return g, true
 }
 
-// border is how far the corner of a turned window may lie outside the image: its half diagonal less its half side.
+// border is how far the corner of a turned window may lie outside the image: its half diagonal less its half
+// side.
 func border(size int) int {
 	return int(math.Ceil(float64(size)*(math.Sqrt2-1)/2)) + 2
 }
 
-// pad copies an image and continues its edges outwards, so that turned windows find the nearest pixel of the image where they reach
-// beyond it.
+// pad copies an image and continues its edges outwards, so that turned windows find the nearest pixel of the
+// image where they reach beyond it.
 func (s *Searcher) pad(luma *image.Gray, margin int) raster {
 	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
 	stride := width + 2*margin

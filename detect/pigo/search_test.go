@@ -48,7 +48,8 @@ func (p parity) check(t testing.TB, what string, luma *image.Gray, params Pass) 
 		for at < min(len(got), len(want)) && got[at] == want[at] {
 			at++
 		}
-		t.Errorf("%s: %s of %v, %+v: %d windows, pigo has %d; from window %d on %v, want %v", what, name, luma.Bounds().Size(), params,
+		t.Errorf("%s: %s of %v, %+v: %d windows, pigo has %d; from window %d on %v, want %v", what, name,
+			luma.Bounds().Size(), params,
 			len(got), len(want), at, got[at:min(at+3, len(got))], want[at:min(at+3, len(want))])
 	}
 	return len(want)
@@ -87,7 +88,8 @@ func TestPhotoEqualsPigo(t *testing.T) {
 		luma := sample.Photo(t, width)
 		for _, params := range variants() {
 			n := p.check(t, "photo", luma, params)
-			if n == 0 && width == 160 && params.Turn == 0 && params.MinSize <= 21 && params.MaxSize > 1000 && params.Shift < 0.2 {
+			if n == 0 && width == 160 && params.Turn == 0 && params.MinSize <= 21 && params.MaxSize > 1000 &&
+				params.Shift < 0.2 {
 				t.Errorf("nothing to compare at width %d, %+v", width, params)
 			}
 		}
@@ -99,11 +101,13 @@ func TestTexturesEqualPigo(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	p := newParity(t, Facefinder)
 	for name, luma := range map[string]*image.Gray{
-		"noise":    noise(rng, 111, 85),
-		"flat":     texture(90, 70, func(int, int) uint8 { return 77 }),
-		"slope":    texture(91, 73, func(x, y int) uint8 { return uint8(x + y/2) }),
-		"stripes":  texture(75, 99, func(x, y int) uint8 { return uint8(y % 7 * 40) }),
-		"circles":  texture(110, 80, func(x, y int) uint8 { return uint8(128 + 127*math.Sin(math.Hypot(float64(x-55), float64(y-40))/4)) }),
+		"noise":   noise(rng, 111, 85),
+		"flat":    texture(90, 70, func(int, int) uint8 { return 77 }),
+		"slope":   texture(91, 73, func(x, y int) uint8 { return uint8(x + y/2) }),
+		"stripes": texture(75, 99, func(x, y int) uint8 { return uint8(y % 7 * 40) }),
+		"circles": texture(110, 80, func(x, y int) uint8 {
+			return uint8(128 + 127*math.Sin(math.Hypot(float64(x-55), float64(y-40))/4))
+		}),
 		"wide":     noise(rng, 700, 24),
 		"high":     noise(rng, 23, 500),
 		"contrast": texture(67, 71, func(x, y int) uint8 { return uint8((x/5+y/9)%2) * 255 }),
@@ -139,7 +143,8 @@ func TestRandomCascadesEqualPigo(t *testing.T) {
 	for depth := 1; depth <= 8; depth++ {
 		for _, trees := range []int{1, 2, 7, 40} {
 			p := newParity(t, drawn(rng, depth, trees))
-			found += p.check(t, fmt.Sprintf("%d trees of depth %d", trees, depth), noise(rng, 90, 70), usual())
+			found += p.check(t, fmt.Sprintf("%d trees of depth %d", trees, depth), noise(rng, 90, 70),
+				usual())
 		}
 	}
 	for range 12 {
@@ -152,7 +157,8 @@ func TestRandomCascadesEqualPigo(t *testing.T) {
 	}
 }
 
-// TestMoreHitsThanRoom has a cascade that passes nearly all windows, many more than the native code has room for at a time.
+// TestMoreHitsThanRoom has a cascade that passes nearly all windows, many more than the native code has room
+// for at a time.
 func TestMoreHitsThanRoom(t *testing.T) {
 	p := newParity(t, drawn(rand.New(rand.NewPCG(6, 6)), 6, 1))
 	if n := p.check(t, "one tree", noise(rand.New(rand.NewPCG(7, 7)), 260, 240), usual()); n < 20000 {
@@ -172,7 +178,8 @@ func TestLargeWindowsAtSmallSteps(t *testing.T) {
 	}
 }
 
-// TestLongRows has rows so long that offsets need more than words: of the image, of its copies, and of neither but nearly.
+// TestLongRows has rows so long that offsets need more than words: of the image, of its copies, and of
+// neither but nearly.
 func TestLongRows(t *testing.T) {
 	p := newParity(t, Facefinder)
 	other := newParity(t, drawn(rand.New(rand.NewPCG(9, 9)), 6, 5))
@@ -187,8 +194,9 @@ func TestLongRows(t *testing.T) {
 	}
 }
 
-// Turned windows near the border look at the nearest pixel of the image. pigo clamps columns by the number of rows, and so
-// looks elsewhere unless the image is a square: there it is right, and we agree with it as it stands.
+// Turned windows near the border look at the nearest pixel of the image. pigo clamps columns by the number of
+// rows, and so looks elsewhere unless the image is a square: there it is right, and we agree with it as it
+// stands.
 func TestTurnedWindowsClampToTheImage(t *testing.T) {
 	p := newParity(t, Facefinder)
 	size := 150
@@ -206,7 +214,8 @@ func TestTurnedWindowsClampToTheImage(t *testing.T) {
 	params := usual()
 	params.Turn = 1.0 / 32
 	for name, s := range p.searchers {
-		inside := slices.DeleteFunc(s.Search(nil, wide, params), func(w Window) bool { return w.Col > size-w.Size/2-1 })
+		inside := slices.DeleteFunc(s.Search(nil, wide, params),
+			func(w Window) bool { return w.Col > size-w.Size/2-1 })
 		if want := s.Search(nil, square, params); len(want) == 0 || !slices.Equal(inside, want) {
 			t.Errorf("%s: %d windows in the square, %d in the continued one", name, len(want), len(inside))
 		}
@@ -244,8 +253,10 @@ func FuzzSearchEqualsPigo(f *testing.F) {
 	f.Add([]byte("0123456789"), uint8(40), uint8(33), uint8(3), uint8(20), 0.1, 1.1, uint8(0), false)
 	f.Add([]byte{0, 255, 9, 7}, uint8(90), uint8(77), uint8(0), uint8(4), 0.02, 1.4, uint8(5), true)
 	f.Add([]byte{1}, uint8(150), uint8(25), uint8(255), uint8(21), 0.3, 1.05, uint8(0), true)
-	f.Fuzz(func(t *testing.T, pixels []byte, width, height, spare, minSize uint8, shift, scale float64, turn uint8, mirror bool) {
-		if !(shift >= 0 && shift <= 2) || !(scale >= 1 && scale <= 9) || minSize < 3 || width > 160 || height > 160 {
+	f.Fuzz(func(t *testing.T, pixels []byte, width, height, spare, minSize uint8, shift, scale float64,
+		turn uint8, mirror bool) {
+		if !(shift >= 0 && shift <= 2) || !(scale >= 1 && scale <= 9) || minSize < 3 || width > 160 ||
+			height > 160 {
 			return
 		}
 		large := image.NewGray(image.Rect(0, 0, int(width)+int(spare), int(height)))
@@ -254,8 +265,10 @@ func FuzzSearchEqualsPigo(f *testing.F) {
 				large.Pix[i] = pixels[(i*i+i/7)%len(pixels)]
 			}
 		}
-		luma := large.SubImage(image.Rect(int(spare)/2, 0, int(spare)/2+int(width), int(height))).(*image.Gray)
-		params := Pass{MinSize: int(minSize), MaxSize: 300, Shift: shift, Scale: scale, Turn: float64(turn%33) / 32, Mirror: mirror}
+		luma := large.SubImage(image.Rect(int(spare)/2, 0, int(spare)/2+int(width),
+			int(height))).(*image.Gray)
+		params := Pass{MinSize: int(minSize), MaxSize: 300, Shift: shift, Scale: scale,
+			Turn: float64(turn%33) / 32, Mirror: mirror}
 		p.check(t, "facefinder", luma, params)
 		other.check(t, "random cascade", luma, params)
 	})

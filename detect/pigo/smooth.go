@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// Smooth makes `to` the image with every pixel weighed by (1 2 1) along rows and columns, which takes away noise that the cascade's
-// comparisons of single pixels would see. Beyond the border lies the border. What was in `to` is lost; its room is used again.
+// Smooth makes `to` the image with every pixel weighed by (1 2 1) along rows and columns, which takes away
+// noise that the cascade's comparisons of single pixels would see. Beyond the border lies the border. What
+// was in `to` is lost; its room is used again.
 func Smooth(to, from *image.Gray) {
 	width, height := from.Rect.Dx(), from.Rect.Dy()
 	to.Rect, to.Stride = image.Rect(0, 0, width, height), width

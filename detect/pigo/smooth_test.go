@@ -32,7 +32,8 @@ func TestSmooth(t *testing.T) {
 
 func TestSmoothAlike(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
-	for _, size := range [][2]int{{0, 0}, {0, 3}, {1, 1}, {1, 7}, {9, 1}, {2, 2}, {63, 5}, {64, 3}, {65, 4}, {1023, 2}, {1024, 3}, {1025, 3}, {2049, 2}} {
+	for _, size := range [][2]int{{0, 0}, {0, 3}, {1, 1}, {1, 7}, {9, 1}, {2, 2}, {63, 5}, {64, 3}, {65, 4},
+		{1023, 2}, {1024, 3}, {1025, 3}, {2049, 2}} {
 		whole := image.NewGray(image.Rect(0, 0, size[0]+6, size[1]+2))
 		for i := range whole.Pix {
 			whole.Pix[i] = uint8(rng.Uint32())

@@ -10,13 +10,15 @@ import (
 	"facescan/detect"
 )
 
-// BenchmarkOverhead is what asking costs, both processes together: luma of 500x375, a detector that finds nothing at once. The
-// figure that counts is cpu-ms/image.
+// BenchmarkOverhead is what asking costs, both processes together: luma of 500x375, a detector that finds
+// nothing at once. The figure that counts is cpu-ms/image.
 func BenchmarkOverhead(b *testing.B) {
 	for _, input := range []Input{Luma, Encoded} {
 		for _, where := range []string{"unix", "tcp"} {
 			b.Run(string(input)+"/"+where, func(b *testing.B) {
-				st := newStand(b, ServerOptions{Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }, Queue: 4096,
+				st := newStand(b, ServerOptions{Open: func(detect.Params) (detect.Detector, error) {
+					return blind{}, nil
+				}, Queue: 4096,
 					Decode: func([]byte, detect.Params) (Picture, error) {
 						return Picture{Luma: image.NewGray(image.Rect(0, 0, 1, 1)), Scale: 1}, nil
 					}})

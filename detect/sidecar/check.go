@@ -50,7 +50,8 @@ func expected(landmarks bool) *metadata {
 			{Name: countsName, Datatype: typeINT32, Shape: []int64{-1}}},
 	}
 	if landmarks {
-		m.Outputs = append(m.Outputs, tensor{Name: pointsName, Datatype: typeFP32, Shape: []int64{-1, int64(pointFields)}})
+		m.Outputs = append(m.Outputs, tensor{Name: pointsName, Datatype: typeFP32,
+			Shape: []int64{-1, int64(pointFields)}})
 	}
 	return m
 }
@@ -65,11 +66,12 @@ func (m *metadata) tensors() string {
 		slices.Sort(parts)
 		return strings.Join(parts, ", ")
 	}
-	return fmt.Sprintf("input %s and outputs %s", cmp.Or(text(m.Inputs), "none"), cmp.Or(text(m.Outputs), "none"))
+	return fmt.Sprintf("input %s and outputs %s", cmp.Or(text(m.Inputs), "none"),
+		cmp.Or(text(m.Outputs), "none"))
 }
 
-// Detector asks servers which detector they have, until one answers: its fingerprint, up to the flags, and its kind, which is
-// the zero Kind for a model of others.
+// Detector asks servers which detector they have, until one answers: its fingerprint, up to the flags, and
+// its kind, which is the zero Kind for a model of others.
 func Detector(ctx context.Context, urls []string) (fingerprint string, kind detect.Kind, err error) {
 	var errs []error
 	for _, u := range urls {
@@ -98,7 +100,8 @@ func (e *endpoint) metadata(ctx context.Context) (*metadata, error) {
 	}
 	md := new(metadata)
 	if err := json.Unmarshal(body, md); err != nil {
-		return nil, &ModelError{e.name, "metadata that cannot be read: " + err.Error(), "those of a model with " + expected(false).tensors()}
+		return nil, &ModelError{e.name, "metadata that cannot be read: " + err.Error(),
+			"those of a model with " + expected(false).tensors()}
 	}
 	if got := md.tensors(); got != expected(false).tensors() && got != expected(true).tensors() {
 		return nil, &ModelError{e.name, got, expected(false).tensors()}
@@ -106,8 +109,9 @@ func (e *endpoint) metadata(ctx context.Context) (*metadata, error) {
 	return md, nil
 }
 
-// check tells whether an endpoint can be asked: ready, the right tensors, the flags understood, and known images answered alike
-// whatever batch they come in, as the other endpoints do. The first time every size of a batch is tried, later some.
+// check tells whether an endpoint can be asked: ready, the right tensors, the flags understood, and known
+// images answered alike whatever batch they come in, as the other endpoints do. The first time every size of
+// a batch is tried, later some.
 func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 	if _, err := e.get(ctx, e.base+"/ready"); err != nil {
 		return err
@@ -123,7 +127,8 @@ func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 	c.mu.Lock()
 	if c.model == nil && c.expects != "" && m.print != c.expects {
 		c.mu.Unlock()
-		return &ModelError{e.name, "the detector " + m.print, c.expects + ", as here, where faces were found while no sidecar answered"}
+		return &ModelError{e.name, "the detector " + m.print,
+			c.expects + ", as here, where faces were found while no sidecar answered"}
 	}
 	if c.model == nil {
 		c.model = m // for the requests below
@@ -156,7 +161,8 @@ func (m *model) changed(e *endpoint) error {
 
 // describe reads what the metadata say.
 func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
-	m := &model{listed: md.Parameters, detector: md.detector(), landmarks: md.tensors() == expected(true).tensors()}
+	m := &model{listed: md.Parameters, detector: md.detector(),
+		landmarks: md.tensors() == expected(true).tensors()}
 	m.kind = detect.KindOf(m.detector)
 	if m.kind.Name != c.o.Params.Detector {
 		want := "a model of others, as the job says"
@@ -167,12 +173,14 @@ func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 	}
 	p, err := toParameters(c.o.Params, 1, m.listed)
 	if err != nil {
-		return nil, &ModelError{e.name, err.Error(), "it in the parameters of the model's metadata, or the flag left out"}
+		return nil, &ModelError{e.name, err.Error(),
+			"it in the parameters of the model's metadata, or the flag left out"}
 	}
 	_, m.candidates = m.listed[candidatesKey]
 	m.print = m.detector
 	own := flagsOf(m.kind)
-	whole := m.kind.Known() && !slices.ContainsFunc(own, func(f flag) bool { _, ok := m.listed[f.name]; return !ok })
+	whole := m.kind.Known() &&
+		!slices.ContainsFunc(own, func(f flag) bool { _, ok := m.listed[f.name]; return !ok })
 	if whole {
 		m.print += " " + c.o.Params.String()
 		return m, nil
@@ -243,7 +251,8 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 		}
 		which := make([]int, n)
 		for i := range which {
-			// Every kind everywhere costs the time of a hundred photos: in most sizes it is at both ends and in between, among empty ones.
+			// Every kind everywhere costs the time of a hundred photos: in most sizes it is at both ends and
+			// in between, among empty ones.
 			if power || i == 0 || i == n/3 || i == n-1 {
 				which[i] = (n + i) % len(items)
 			} else {
@@ -260,7 +269,9 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 		}
 		for i, a := range answers {
 			if want := alone[which[i]]; !reflect.DeepEqual(a, want) {
-				return nil, &ModelError{e.name, fmt.Sprintf("an answer that depends on the batch: a known image gives %s alone, and %s as number %d of %d", told(want), told(a), i+1, n),
+				return nil, &ModelError{e.name,
+					fmt.Sprintf("an answer that depends on the batch: a known image gives %s alone, and %s "+
+						"as number %d of %d", told(want), told(a), i+1, n),
 					"the same answer to an image whatever it is sent with"}
 			}
 		}
@@ -276,8 +287,10 @@ func (e *endpoint) announces(ctx context.Context) bool {
 	return err == nil && json.Unmarshal(body, &server) == nil && slices.Contains(server.Extensions, binaryExt)
 }
 
-// form finds out which form of request a server understands that does not say that it has the binary extension. It was asked in JSON.
-func (c *Client) form(ctx context.Context, e *endpoint, it *item, p parameters, inJSON []detect.Answer, err error) ([]detect.Answer, error) {
+// form finds out which form of request a server understands that does not say that it has the binary
+// extension. It was asked in JSON.
+func (c *Client) form(ctx context.Context, e *endpoint, it *item, p parameters, inJSON []detect.Answer,
+	err error) ([]detect.Answer, error) {
 	var nonsense *AnswerError
 	if err == nil && inJSON[0].Err == nil || errors.As(err, &nonsense) {
 		e.form.Store(jsonForm)
@@ -296,7 +309,8 @@ func (c *Client) form(ctx context.Context, e *endpoint, it *item, p parameters, 
 }
 
 // inferPatiently waits some times when the server is busy with others.
-func (c *Client) inferPatiently(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
+func (c *Client) inferPatiently(ctx context.Context, e *endpoint, items []*item,
+	p parameters) ([]detect.Answer, error) {
 	for try := 0; ; try++ {
 		answers, err := c.infer(ctx, e, items, p)
 		var h *HTTPError
@@ -317,11 +331,12 @@ func told(a detect.Answer) string {
 		return "no face"
 	}
 	f := a.Faces[0]
-	return fmt.Sprintf("%d faces, the best %.2f,%.2f %.2fx%.2f of score %.4g", len(a.Faces), f.X, f.Y, f.Width, f.Height, f.Score)
+	return fmt.Sprintf("%d faces, the best %.2f,%.2f %.2fx%.2f of score %.4g", len(a.Faces), f.X, f.Y,
+		f.Width, f.Height, f.Score)
 }
 
-// knownImages are drawn: two with a face, of different sizes, and some without. They are small, for they are judged hundreds of times; the last is
-// empty.
+// knownImages are drawn: two with a face, of different sizes, and some without. They are small, for they are
+// judged hundreds of times; the last is empty.
 func knownImages() []*image.Gray {
 	draw := func(w, h int, luma func(x, y float64) float64) *image.Gray {
 		m := image.NewGray(image.Rect(0, 0, w, h))
@@ -342,7 +357,8 @@ func knownImages() []*image.Gray {
 	}
 }
 
-// drawnFace is the luma of a face around the origin, as large as one unit: a bright oval, dark eyes and brows, a nose's shadow, a mouth.
+// drawnFace is the luma of a face around the origin, as large as one unit: a bright oval, dark eyes and
+// brows, a nose's shadow, a mouth.
 func drawnFace(x, y float64) float64 {
 	blob := func(cx, cy, rx, ry float64) float64 {
 		dx, dy := (x-cx)/rx, (y-cy)/ry

@@ -32,12 +32,13 @@ var ErrNoAnswer = errors.New("no sidecar answers")
 
 // Options say whom to ask and how. The zero value of a field means its default.
 type Options struct {
-	// URLs of models: http://host:8000/v2/models/face, or http://host:8000 for the model face, or unix:///run/facescan.sock. A
-	// user name, or password, in one is sent as bearer token.
-	URLs     []string
-	Input    Input           // Luma
-	Batch    int             // images in a request at most, one of them a known one; 64
-	Delay    time.Duration   // how long a batch waits to be filled; 0 sends each image alone, unless several wait for their turn
+	// URLs of models: http://host:8000/v2/models/face, or http://host:8000 for the model face, or
+	// unix:///run/facescan.sock. A user name, or password, in one is sent as bearer token.
+	URLs  []string
+	Input Input // Luma
+	Batch int   // images in a request at most, one of them a known one; 64
+	// how long a batch waits to be filled; 0 sends each image alone, unless several wait for their turn
+	Delay    time.Duration
 	Params   detect.Params   // detection flags
 	Fallback detect.Detector // answers while no server does; closed with the client. Nil: ErrUnavailable
 	InFlight int             // requests to a URL at once; 2
@@ -101,8 +102,8 @@ type item struct {
 // errClosed is what callers get who asked before, or after, the end.
 var errClosed = errors.New("the sidecar client is closed")
 
-// New checks the servers and returns a client of them. A server that is not what it should be is an error; so is it when none
-// answers (ErrNoAnswer) and there is no fallback, but not when only some do.
+// New checks the servers and returns a client of them. A server that is not what it should be is an error; so
+// is it when none answers (ErrNoAnswer) and there is no fallback, but not when only some do.
 func New(ctx context.Context, o Options) (*Client, error) {
 	o.Input = cmp.Or(o.Input, Luma)
 	o.Batch = cmp.Or(o.Batch, 64)
@@ -125,7 +126,8 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	if err := o.Params.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, room: semaphore.NewWeighted(o.Memory), local: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	c := &Client{o: o, room: semaphore.NewWeighted(o.Memory),
+		local:   make(chan struct{}, runtime.GOMAXPROCS(0)),
 		changed: make(chan struct{}), open: map[float64]*batch{}, known: map[float64]*known{}}
 	for _, u := range o.URLs {
 		e, err := newEndpoint(u, o.InFlight)
@@ -177,7 +179,8 @@ func (c *Client) begin(ctx context.Context) error {
 	for i, e := range c.endpoints {
 		if errs[i] != nil {
 			if ready > 0 {
-				c.o.Log.Warn("a sidecar does not answer: the others are asked", "url", e.name, "error", errs[i])
+				c.o.Log.Warn("a sidecar does not answer: the others are asked", "url", e.name, "error",
+					errs[i])
 			}
 			e.state, e.err = down, errs[i]
 			c.wg.Go(func() {
@@ -302,7 +305,8 @@ func (c *Client) fill(it *item, img detect.Image) {
 		it.width, it.height, it.fromStored = float64(img.Width), float64(img.Height), img.FromStored
 		it.scale = 1 // its pixels are the full ones, whatever became of them in Luma
 		if c.o.Fallback != nil {
-			luma := &image.Gray{Pix: make([]uint8, 0, size.X*size.Y), Stride: size.X, Rect: image.Rect(0, 0, size.X, size.Y)}
+			luma := &image.Gray{Pix: make([]uint8, 0, size.X*size.Y), Stride: size.X,
+				Rect: image.Rect(0, 0, size.X, size.Y)}
 			for y := range size.Y {
 				luma.Pix = append(luma.Pix, img.Luma.Pix[y*img.Luma.Stride:][:size.X]...)
 			}
@@ -395,7 +399,8 @@ func (c *Client) process(items []*item) {
 			c.finish(items, errClosed)
 			return
 		case status == 413 && len(items) == 1:
-			c.finish(items, fmt.Errorf("%w; an image of %d bytes is more than it takes: raise its limits", err, len(*items[0].buffer)))
+			c.finish(items, fmt.Errorf("%w; an image of %d bytes is more than it takes: raise its limits",
+				err, len(*items[0].buffer)))
 			return
 		case status == 413, tries == 2 && !permanent(err) && len(items) > 1:
 			half := len(items) / 2
@@ -406,7 +411,8 @@ func (c *Client) process(items []*item) {
 			c.finish(items, err)
 			return
 		case tries == triesAlone:
-			c.o.Log.Warn("a sidecar fails on this image, and is well otherwise: the image cannot be judged", "url", e.name, "error", err)
+			c.o.Log.Warn("a sidecar fails on this image, and is well otherwise: the image cannot be judged",
+				"url", e.name, "error", err)
 			items[0].answer = detect.Answer{Err: fmt.Errorf("the sidecar fails on it: %w", err)}
 			c.finish(items, nil)
 			return
@@ -461,7 +467,8 @@ func (c *Client) tellStandIn(on bool, why error) {
 	c.mu.Unlock()
 	switch {
 	case change && on:
-		c.o.Log.Warn("no sidecar answers: faces are found here meanwhile", "detector", c.o.Fallback.Fingerprint(), "cause", why)
+		c.o.Log.Warn("no sidecar answers: faces are found here meanwhile", "detector",
+			c.o.Fallback.Fingerprint(), "cause", why)
 	case change:
 		c.o.Log.Info("a sidecar answers again")
 	}
@@ -519,8 +526,9 @@ func (c *Client) goneLocked(now time.Time) error {
 	return fmt.Errorf("%w: %w", detect.ErrUnavailable, errors.Join(errs...))
 }
 
-// pick waits for the endpoint by which a batch is expected to be through first, and takes a place there. It prefers another
-// than the last one. The error is that there is none to wait for, or that those there are want more patience than there is.
+// pick waits for the endpoint by which a batch is expected to be through first, and takes a place there. It
+// prefers another than the last one. The error is that there is none to wait for, or that those there are
+// want more patience than there is.
 func (c *Client) pick(last *endpoint, patience time.Time) (*endpoint, int, error) {
 	for {
 		c.mu.Lock()

@@ -26,7 +26,8 @@ func TestUnlisted(t *testing.T) {
 	st.wrap = func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/face") {
-				reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"}, "inputs": expected(false).Inputs, "outputs": expected(false).Outputs})
+				reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"},
+					"inputs": expected(false).Inputs, "outputs": expected(false).Outputs})
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -68,7 +69,8 @@ func TestGone(t *testing.T) {
 	}
 	for range 3 {
 		st.stop()
-		if a, err := c.Detect(t.Context(), img); !errors.Is(err, detect.ErrUnavailable) || a != nil || !strings.Contains(err.Error(), st.URL) {
+		if a, err := c.Detect(t.Context(), img); !errors.Is(err, detect.ErrUnavailable) || a != nil ||
+			!strings.Contains(err.Error(), st.URL) {
 			t.Errorf("without a server: %+v, %v", a, err)
 		}
 		if err := c.Probe(t.Context()); !errors.Is(err, detect.ErrUnavailable) {
@@ -92,7 +94,8 @@ func TestReplaced(t *testing.T) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasSuffix(r.URL.Path, "/face") {
 					l := list(detect.Kind{Print: "another/1"})
-					reply(w, 200, map[string]any{"inputs": expected(false).Inputs, "outputs": expected(false).Outputs, "parameters": l})
+					reply(w, 200, map[string]any{"inputs": expected(false).Inputs,
+						"outputs": expected(false).Outputs, "parameters": l})
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -123,8 +126,8 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// TestKilledHungAndLying is a run's worth of images from many callers, during which the server is killed ten times, hangs once and
-// lies once. Every answer is the right one.
+// TestKilledHungAndLying is a run's worth of images from many callers, during which the server is killed ten
+// times, hangs once and lies once. Every answer is the right one.
 func TestKilledHungAndLying(t *testing.T) {
 	var hang atomic.Bool
 	hung := make(chan struct{})
@@ -143,7 +146,8 @@ func TestKilledHungAndLying(t *testing.T) {
 		})
 	}
 	st.start()
-	c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Millisecond, Deadline: 2 * time.Second})
+	c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Millisecond,
+		Deadline: 2 * time.Second})
 	local, err := detect.New(detect.Defaults(detect.Pigo))
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +244,8 @@ func TestBusy(t *testing.T) {
 	}
 	after = "3600"
 	busy.Store(1)
-	if _, err := c.Detect(t.Context(), img); !errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "busy") {
+	if _, err := c.Detect(t.Context(), img); !errors.Is(err, detect.ErrUnavailable) ||
+		!strings.Contains(err.Error(), "busy") {
 		t.Errorf("busy for an hour: %v", err)
 	}
 	if err := c.Probe(t.Context()); !errors.Is(err, detect.ErrUnavailable) {
@@ -259,7 +264,8 @@ func TestFallback(t *testing.T) {
 		st.start()
 		c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Fallback: local, Input: input})
 		m := sample.Photo(t, 200)
-		img := []detect.Image{{Luma: m, Scale: 1, Encoded: append([]byte("not P5"), appendPGM(nil, m)...), Width: 200, Height: m.Rect.Dy()}}
+		img := []detect.Image{{Luma: m, Scale: 1, Encoded: append([]byte("not P5"), appendPGM(nil, m)...),
+			Width: 200, Height: m.Rect.Dy()}}
 		want, err := c.Detect(t.Context(), img)
 		if err != nil || want[0].Detector != "" {
 			t.Fatal(want, err)
@@ -301,7 +307,8 @@ func decodePGMComment(file []byte, _ detect.Params) (Picture, error) {
 	return Picture{Luma: g, Scale: 1}, nil
 }
 
-// TestShares: of several servers, a slow one gets little and a dead one nothing, and callers see only answers.
+// TestShares: of several servers, a slow one gets little and a dead one nothing, and callers see only
+// answers.
 func TestShares(t *testing.T) {
 	var seen [3]atomic.Int64
 	var urls []string
@@ -397,7 +404,8 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// TestTooLarge: what is more than the server takes is halved; one image too large is an error with the way out.
+// TestTooLarge: what is more than the server takes is halved; one image too large is an error with the way
+// out.
 func TestTooLarge(t *testing.T) {
 	st := newStand(t, ServerOptions{MaxBody: 30_000}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Delay: time.Second})
@@ -410,7 +418,8 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("%+v %v", got, err)
 	}
 	c2 := client(t, Options{URLs: []string{st.URL}, Batch: 1})
-	if _, err := c2.Detect(t.Context(), []detect.Image{{Luma: sample.Photo(t, 300), Scale: 1}}); err == nil || errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "raise its limits") {
+	if _, err := c2.Detect(t.Context(), []detect.Image{{Luma: sample.Photo(t, 300), Scale: 1}}); err == nil ||
+		errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "raise its limits") {
 		t.Errorf("one too large: %v", err)
 	}
 }
@@ -478,7 +487,8 @@ func TestClose(t *testing.T) {
 		})
 	}
 	st.start()
-	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute, Params: detect.Defaults(detect.Pigo)})
+	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute,
+		Params: detect.Defaults(detect.Pigo)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	askTimeout    = 5 * time.Second        // of a question about health or metadata
-	reviveFirst   = 100 * time.Millisecond // between two checks of an endpoint that is down; doubled each time
+	askTimeout = 5 * time.Second // of a question about health or metadata
+	// between two checks of an endpoint that is down; doubled each time
+	reviveFirst   = 100 * time.Millisecond
 	reviveLast    = 2 * time.Second
 	retryLater    = time.Second // patience with a busy server that names none
 	maxMessage    = 64 << 10    // of an error's body
@@ -79,7 +80,8 @@ func CheckURL(raw string) error {
 func newEndpoint(raw string, conns int) (*endpoint, error) {
 	u, err := url.Parse(raw)
 	if err != nil { // its words hold the URL, and that a password
-		return nil, fmt.Errorf("a sidecar's URL cannot be read: give http://host:8000/v2/models/%s, with the special characters of a password as %%XX", ModelName)
+		return nil, fmt.Errorf("a sidecar's URL cannot be read: give http://host:8000/v2/models/%s, with "+
+			"the special characters of a password as %%XX", ModelName)
 	}
 	e := &endpoint{}
 	if u.User != nil {
@@ -89,7 +91,8 @@ func newEndpoint(raw string, conns int) (*endpoint, error) {
 		}
 		u.User = nil
 	}
-	t := &http.Transport{MaxIdleConns: conns + 1, MaxIdleConnsPerHost: conns + 1, IdleConnTimeout: time.Minute,
+	t := &http.Transport{MaxIdleConns: conns + 1, MaxIdleConnsPerHost: conns + 1,
+		IdleConnTimeout:     time.Minute,
 		TLSHandshakeTimeout: askTimeout, DisableCompression: true, WriteBufferSize: 64 << 10}
 	dialer := net.Dialer{Timeout: askTimeout}
 	e.name = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
@@ -104,18 +107,23 @@ func newEndpoint(raw string, conns int) (*endpoint, error) {
 		e.base = strings.TrimRight(u.String(), "/")
 		if !strings.Contains(u.Path, "/v2/models/") {
 			if strings.Trim(u.Path, "/") != "" {
-				return nil, fmt.Errorf("sidecar %s: give the model's URL, such as http://host:8000/v2/models/%s", e.name, ModelName)
+				return nil, fmt.Errorf("sidecar %s: give the model's URL, such as "+
+					"http://host:8000/v2/models/%s", e.name, ModelName)
 			}
 			e.base += "/v2/models/" + ModelName
 		}
 	default:
-		return nil, fmt.Errorf("sidecar %s: give http://host:8000/v2/models/%s, or unix:///path/of/the.sock", e.name, ModelName)
+		return nil, fmt.Errorf("sidecar %s: give http://host:8000/v2/models/%s, or unix:///path/of/the.sock",
+			e.name, ModelName)
 	}
-	e.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	e.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	return e, nil
 }
 
-// cost is about how long a request would take now, in seconds. What is known fades, so that a slow endpoint gets its chance again.
+// cost is about how long a request would take now, in seconds. What is known fades, so that a slow endpoint
+// gets its chance again.
 func (e *endpoint) cost(now time.Time) float64 {
 	fade := math.Exp2(-now.Sub(e.used).Seconds() / latencyMemory.Seconds())
 	return e.latency * fade * float64(e.inflight+1)
@@ -247,7 +255,9 @@ func (e *endpoint) refused(res *http.Response) error {
 
 // readable is the beginning of a server's words on one line. Servers are known to repeat what they were sent.
 func readable(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r)
+	}), " ")
 	if len(s) <= maxWords {
 		return s
 	}
@@ -266,11 +276,13 @@ func (e *endpoint) get(ctx context.Context, url string) ([]byte, error) {
 	return body, err
 }
 
-// inferOnce sends images and returns the answers, checked. An answer that came over a new connection is believed only when the endpoint
-// passes its check then: behind a new connection there may be another server.
+// inferOnce sends images and returns the answers, checked. An answer that came over a new connection is
+// believed only when the endpoint passes its check then: behind a new connection there may be another server.
 func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
 	fresh := false
-	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { fresh = fresh || !i.Reused }})
+	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		fresh = fresh || !i.Reused
+	}})
 	answers, err := c.inferKnown(ctx, e, items, p)
 	if err == nil && fresh {
 		err = c.check(c.ctx, e, false)
@@ -279,7 +291,8 @@ func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.A
 }
 
 // infer sends images and returns the answers, checked.
-func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
+func (c *Client) infer(ctx context.Context, e *endpoint, items []*item,
+	p parameters) ([]detect.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Deadline)
 	defer cancel()
 	parts, head, err := inferRequest(items, p, e.form.Load() == binaryForm, c.model.landmarks)
@@ -320,8 +333,8 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item, p parame
 	return answers, nil
 }
 
-// inferRequest makes the parts of a request's body. The first head bytes are JSON; all of it is when head is 0, for servers without
-// the binary extension: then images are base64, as MLServer reads them.
+// inferRequest makes the parts of a request's body. The first head bytes are JSON; all of it is when head is
+// 0, for servers without the binary extension: then images are base64, as MLServer reads them.
 func inferRequest(items []*item, p parameters, binary, landmarks bool) (parts [][]byte, head int, err error) {
 	images := tensor{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(items))}}
 	asBinary := parameters{"binary_data": true}

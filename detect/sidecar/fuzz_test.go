@@ -14,7 +14,8 @@ import (
 
 // seeds are a request and a response, as they are.
 func seeds(f *testing.F) (head int, request []byte, reply *httptest.ResponseRecorder) {
-	a := ask{images: [][]byte{appendPGM(nil, knownImages()[0]), []byte("x")}, parameters: parameters{"binary_data_output": true, "min_face": 30, candidatesKey: 8}}
+	a := ask{images: [][]byte{appendPGM(nil, knownImages()[0]), []byte("x")},
+		parameters: parameters{"binary_data_output": true, "min_face": 30, candidatesKey: 8}}
 	r := a.request(f)
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(r.Body); err != nil {
@@ -24,13 +25,15 @@ func seeds(f *testing.F) (head int, request []byte, reply *httptest.ResponseReco
 	return head, b.Bytes(), send(newServer(f, ServerOptions{}), a.request(f))
 }
 
-// FuzzRequest: whatever comes, the server answers, with a status that says whose fault it is, and is well afterwards.
+// FuzzRequest: whatever comes, the server answers, with a status that says whose fault it is, and is well
+// afterwards.
 func FuzzRequest(f *testing.F) {
 	head, body, _ := seeds(f)
 	f.Add(strconv.Itoa(head), body)
 	f.Add("", []byte(`{"inputs":[{"name":"images","shape":[1],"datatype":"BYTES","data":["x"]}]}`))
 	f.Add("-1", []byte(`{}`))
-	s := newServer(f, ServerOptions{MaxBody: 1 << 20, MaxPixels: 1 << 16, Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }})
+	s := newServer(f, ServerOptions{MaxBody: 1 << 20, MaxPixels: 1 << 16,
+		Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }})
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
 		r := httptest.NewRequest("POST", "/v2/models/face/infer", bytes.NewReader(body))
 		if head != "" {
@@ -71,14 +74,16 @@ func product(shape []int64) int64 {
 	return n
 }
 
-// FuzzResponse: whatever comes, the client takes it for an answer only when every box is a box in its image, and as many are told as given.
+// FuzzResponse: whatever comes, the client takes it for an answer only when every box is a box in its image,
+// and as many are told as given.
 func FuzzResponse(f *testing.F) {
 	_, _, reply := seeds(f)
 	f.Add(reply.Header().Get(lengthHeader), reply.Body.Bytes())
 	f.Add("", []byte(`{"parameters":{"min_score":3},"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`))
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
 		c := &Client{model: &model{detector: "x/1", candidates: true}}
-		items := []*item{{width: 96, height: 96, luma: image.Pt(96, 96)}, {width: 50, height: 40, luma: image.Pt(50, 40)}}
+		items := []*item{{width: 96, height: 96, luma: image.Pt(96, 96)},
+			{width: 50, height: 40, luma: image.Pt(50, 40)}}
 		answers, err := c.validate(body, head, items)
 		if err != nil {
 			return
@@ -88,7 +93,8 @@ func FuzzResponse(f *testing.F) {
 		}
 		for i, a := range answers {
 			for _, face := range append(append([]detect.Face(nil), a.Faces...), a.Candidates...) {
-				if a.Err != nil || !(face.X >= 0 && face.Y >= 0 && face.Width > 0 && face.Height > 0 && face.X+face.Width <= items[i].width && face.Y+face.Height <= items[i].height) {
+				if a.Err != nil || !(face.X >= 0 && face.Y >= 0 && face.Width > 0 && face.Height > 0 &&
+					face.X+face.Width <= items[i].width && face.Y+face.Height <= items[i].height) {
 					t.Errorf("%+v in image %d", face, i)
 				}
 			}

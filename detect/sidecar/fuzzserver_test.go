@@ -40,18 +40,24 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.honest.ServeHTTP(w, r)
 }
 
-// FuzzServer has a client ask, over a socket, a server that answers anything at all, from the start or later on: status, headers, metadata, body.
-// It ends, and takes for faces only boxes within the image.
+// FuzzServer has a client ask, over a socket, a server that answers anything at all, from the start or later
+// on: status, headers, metadata, body. It ends, and takes for faces only boxes within the image.
 func FuzzServer(f *testing.F) {
 	_, _, reply := seeds(f)
 	head := reply.Header().Get(lengthHeader)
 	f.Add(uint8(0), uint16(200), head, "application/octet-stream", "", reply.Body.Bytes(), []byte{}, false)
-	f.Add(uint8(9), uint16(200), "", "application/json", "", []byte(`{"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`), []byte{}, false)
-	f.Add(uint8(7), uint16(500), "99999999", "text/html", "-1", []byte("<html>\x1b[2J"), []byte(`{"name":"face","parameters":{"detector":5,"min_face":"x"}}`), true)
-	f.Add(uint8(7), uint16(302), "-7", "", "Sat, 01 Jan 2000 00:00:00 GMT", []byte(`{"error":{"a":1}}`), []byte(`{"inputs":[{"shape":[1e400]}]}`), true)
-	s := newServer(f, ServerOptions{Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }})
+	f.Add(uint8(9), uint16(200), "", "application/json", "",
+		[]byte(`{"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`), []byte{}, false)
+	f.Add(uint8(7), uint16(500), "99999999", "text/html", "-1", []byte("<html>\x1b[2J"),
+		[]byte(`{"name":"face","parameters":{"detector":5,"min_face":"x"}}`), true)
+	f.Add(uint8(7), uint16(302), "-7", "", "Sat, 01 Jan 2000 00:00:00 GMT", []byte(`{"error":{"a":1}}`),
+		[]byte(`{"inputs":[{"shape":[1e400]}]}`), true)
+	s := newServer(f, ServerOptions{Open: func(detect.Params) (detect.Detector, error) {
+		return blind{}, nil
+	}})
 	img := detect.Image{Luma: sample.Photo(f, 96), Scale: 1.6}
-	f.Fuzz(func(t *testing.T, honest uint8, status uint16, head, kind, after string, body, meta []byte, working bool) {
+	f.Fuzz(func(t *testing.T, honest uint8, status uint16, head, kind, after string, body, meta []byte,
+		working bool) {
 		sc := &scripted{honest: s, status: 200 + int(status)%400, body: body, meta: meta, working: working,
 			header: map[string]string{lengthHeader: head, "Content-Type": kind, "Retry-After": after}}
 		if sc.status == 503 || sc.status == 429 { // which ask for patience, and have it
@@ -61,7 +67,8 @@ func FuzzServer(f *testing.F) {
 		h := httptest.NewServer(sc)
 		defer h.Close()
 		begin := time.Now()
-		c, err := New(t.Context(), Options{URLs: []string{h.URL}, Batch: 2, Params: detect.Defaults(detect.Pigo), Deadline: time.Second})
+		c, err := New(t.Context(), Options{URLs: []string{h.URL}, Batch: 2,
+			Params: detect.Defaults(detect.Pigo), Deadline: time.Second})
 		if err != nil {
 			if c != nil {
 				t.Error("a client and an error")
@@ -74,8 +81,10 @@ func FuzzServer(f *testing.F) {
 			if err != nil {
 				break
 			}
-			for _, face := range append(append([]detect.Face(nil), answers[0].Faces...), answers[0].Candidates...) {
-				if !(face.X >= 0 && face.Y >= 0 && face.Width > 0 && face.Height > 0 && face.X+face.Width <= 96 && face.Y+face.Height <= float64(img.Luma.Rect.Dy())) {
+			for _, face := range append(append([]detect.Face(nil), answers[0].Faces...),
+				answers[0].Candidates...) {
+				if !(face.X >= 0 && face.Y >= 0 && face.Width > 0 && face.Height > 0 &&
+					face.X+face.Width <= 96 && face.Y+face.Height <= float64(img.Luma.Rect.Dy())) {
 					t.Errorf("%+v", face)
 				}
 			}

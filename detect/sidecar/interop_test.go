@@ -34,7 +34,8 @@ func python(t *testing.T) string {
 func TestTritonClient(t *testing.T) {
 	st := newStand(t, ServerOptions{}).tcp().start()
 	dir := t.TempDir()
-	photos := []detect.Image{{Luma: sample.Photo(t, 240), Scale: 1}, {Luma: image.NewGray(image.Rect(0, 0, 60, 60)), Scale: 1}, {Luma: sample.Photo(t, 160), Scale: 1}}
+	photos := []detect.Image{{Luma: sample.Photo(t, 240), Scale: 1},
+		{Luma: image.NewGray(image.Rect(0, 0, 60, 60)), Scale: 1}, {Luma: sample.Photo(t, 160), Scale: 1}}
 	args := []string{"testdata/triton.py", st.at, ModelName}
 	for i, p := range photos {
 		name := filepath.Join(dir, strconv.Itoa(i)+".pgm")
@@ -88,10 +89,12 @@ func TestTritonClient(t *testing.T) {
 	if !got.Live || !got.Ready || !got.ModelReady || !reflect.DeepEqual(got.Extensions, []string{binaryExt}) {
 		t.Errorf("health: %s", out)
 	}
-	if !reflect.DeepEqual(got.Inputs, expected(false).Inputs) || !reflect.DeepEqual(got.Outputs, expected(false).Outputs) {
+	if !reflect.DeepEqual(got.Inputs, expected(false).Inputs) ||
+		!reflect.DeepEqual(got.Outputs, expected(false).Outputs) {
 		t.Errorf("metadata: %+v %+v", got.Inputs, got.Outputs)
 	}
-	if len(want.Faces) < 2 || !reflect.DeepEqual(got.Binary, want) || !reflect.DeepEqual(got.All, want.Counts) || !reflect.DeepEqual(got.Async, want.Counts) {
+	if len(want.Faces) < 2 || !reflect.DeepEqual(got.Binary, want) ||
+		!reflect.DeepEqual(got.All, want.Counts) || !reflect.DeepEqual(got.Async, want.Counts) {
 		t.Errorf("got %s\nwant %+v", out, want)
 	}
 	for _, row := range got.JSON.Faces { // decimal on the way
@@ -138,7 +141,8 @@ func mlsettings(t *testing.T, implementation string) (dir, url string) {
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		ports = append(ports, port)
 	}
-	settings := `{"host":"127.0.0.1","parallel_workers":0,"http_port":` + ports[0] + `,"grpc_port":` + ports[1] + `,"metrics_port":` + ports[2] + `}`
+	settings := `{"host":"127.0.0.1","parallel_workers":0,"http_port":` + ports[0] + `,"grpc_port":` +
+		ports[1] + `,"metrics_port":` + ports[2] + `}`
 	if err := os.WriteFile(filepath.Join(dir, "settings.json"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +168,18 @@ func mlclient(t *testing.T, implementation string, input Input) *Client {
 		t.Fatal(err)
 	}
 	defer e.http.CloseIdleConnections()
-	eventually(t, "MLServer is ready", func() bool { _, err := e.get(t.Context(), e.base+"/ready"); return err == nil })
+	eventually(t, "MLServer is ready", func() bool {
+		_, err := e.get(t.Context(), e.base+"/ready")
+		return err == nil
+	})
 	p := detect.Defaults(detect.Pigo)
 	p.Detector = "" // a model of others
-	return client(t, Options{URLs: []string{url}, Batch: 8, Delay: 5 * time.Millisecond, Input: input, Params: p})
+	return client(t, Options{URLs: []string{url}, Batch: 8, Delay: 5 * time.Millisecond, Input: input,
+		Params: p})
 }
 
-// TestMLServer: our client gets from MLServer what the example's runtime finds, without a model, and with the one that
-// FACESCAN_ONNX names, if any.
+// TestMLServer: our client gets from MLServer what the example's runtime finds, without a model, and with the
+// one that FACESCAN_ONNX names, if any.
 func TestMLServer(t *testing.T) {
 	if path := os.Getenv("FACESCAN_ONNX"); path != "" {
 		t.Run("neural", func(t *testing.T) { neural(t, path) })
@@ -213,12 +221,14 @@ func neural(t *testing.T, path string) {
 	c := mlclient(t, "runtime.ONNX", Encoded)
 	file := sample.JPEG(t)
 	m := sample.Photo(t, 320)
-	a, err := c.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1, Encoded: file, Width: m.Rect.Dx(), Height: m.Rect.Dy()}})
+	a, err := c.Detect(t.Context(),
+		[]detect.Image{{Luma: m, Scale: 1, Encoded: file, Width: m.Rect.Dx(), Height: m.Rect.Dy()}})
 	if err != nil || len(a[0].Faces) != 1 {
 		t.Fatalf("%+v %v", a, err)
 	}
 	// The face of the sample photo, as the cascade sees it.
-	if f := a[0].Faces[0]; f.X > 160 || f.X+f.Width < 160 || f.Y > 200 || f.Y+f.Height < 220 || f.Score < 0.7 {
+	if f := a[0].Faces[0]; f.X > 160 || f.X+f.Width < 160 || f.Y > 200 || f.Y+f.Height < 220 ||
+		f.Score < 0.7 {
 		t.Errorf("the face is %+v", f)
 	}
 }

@@ -17,16 +17,19 @@ import (
 	"facescan/detect"
 )
 
-// A server that passed its check may turn wrong later, and go on to answer that there are no faces. So a known image goes
-// with every request, somewhere among the others: an answer with another one for it is not an answer to any of them.
+// A server that passed its check may turn wrong later, and go on to answer that there are no faces. So a
+// known image goes with every request, somewhere among the others: an answer with another one for it is not
+// an answer to any of them.
 
 const (
-	knownFace  = 24 // pixels of the smallest face that is looked for, for which the known images are as they are drawn
+	// pixels of the smallest face that is looked for, for which the known images are as they are drawn
+	knownFace  = 24
 	mostLarger = 8  // times that they are enlarged at most, for larger ones
 	mostScales = 64 // scales that known images are kept for
 )
 
-// known are the known images of a scale, with the right answers. Those without a face are left out where others have any.
+// known are the known images of a scale, with the right answers. Those without a face are left out where
+// others have any.
 type known struct {
 	learning sync.Mutex
 	items    []*item // none until they are learned
@@ -34,7 +37,8 @@ type known struct {
 }
 
 // inferKnown sends images with a known one among them, and returns the answers, checked.
-func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
+func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item,
+	p parameters) ([]detect.Answer, error) {
 	k, err := c.knownAt(ctx, e, items[0].scale)
 	if err != nil {
 		return nil, err
@@ -68,13 +72,15 @@ func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item, p p
 // check holds an answer to a known image against the right one.
 func (k *known) check(e *endpoint, which int, got detect.Answer) error {
 	if want := k.answers[which]; !reflect.DeepEqual(got, want) {
-		return &AnswerError{e.name, fmt.Sprintf("a known image that went with it has %s, and the answer is %s", told(want), told(got))}
+		return &AnswerError{e.name,
+			fmt.Sprintf("a known image that went with it has %s, and the answer is %s", told(want),
+				told(got))}
 	}
 	return nil
 }
 
-// knownAt are the known images of a scale. A scale that is new is learned from the endpoint, which then shows that it answers as it
-// did when it was checked.
+// knownAt are the known images of a scale. A scale that is new is learned from the endpoint, which then shows
+// that it answers as it did when it was checked.
 func (c *Client) knownAt(ctx context.Context, e *endpoint, scale float64) (*known, error) {
 	c.mu.Lock()
 	k := c.known[scale]
@@ -125,7 +131,8 @@ func (c *Client) knownAt(ctx context.Context, e *endpoint, scale float64) (*know
 }
 
 // alone asks for images, each by itself.
-func (c *Client) alone(ctx context.Context, e *endpoint, items []*item, scale float64) ([]detect.Answer, error) {
+func (c *Client) alone(ctx context.Context, e *endpoint, items []*item,
+	scale float64) ([]detect.Answer, error) {
 	params, err := toParameters(c.o.Params, scale, c.model.listed)
 	if err != nil {
 		return nil, err

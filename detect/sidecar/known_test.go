@@ -21,8 +21,8 @@ var noFaces = lie(func(m *message) {
 	clear(m.Outputs[1].binary)
 })
 
-// TestTurns: a server that answers "no faces" from some request on, long after its check, is not believed for any image from then on,
-// whatever the size of its requests, the scale and the smallest face.
+// TestTurns: a server that answers "no faces" from some request on, long after its check, is not believed for
+// any image from then on, whatever the size of its requests, the scale and the smallest face.
 func TestTurns(t *testing.T) {
 	for _, c := range []struct {
 		batch   int
@@ -31,7 +31,8 @@ func TestTurns(t *testing.T) {
 		scales  []float64
 		turn    int64 // after so many requests
 	}{
-		{1, Luma, 20, []float64{1}, 9}, {2, Luma, 20, []float64{1, 1.6}, 17}, {8, Luma, 20, []float64{1, 1.6, 8}, 0}, {8, Luma, 80, []float64{1, 4}, 31},
+		{1, Luma, 20, []float64{1}, 9}, {2, Luma, 20, []float64{1, 1.6}, 17},
+		{8, Luma, 20, []float64{1, 1.6, 8}, 0}, {8, Luma, 80, []float64{1, 4}, 31},
 		{64, Luma, 20, []float64{1}, 3}, {4, Encoded, 20, []float64{1}, 5}, {4, Encoded, 80, []float64{1}, 0},
 	} {
 		t.Run(fmt.Sprintf("batch %d %s from %d px", c.batch, c.input, c.minFace), func(t *testing.T) {
@@ -41,12 +42,14 @@ func TestTurns(t *testing.T) {
 			st := newStand(t, ServerOptions{Decode: decodePGMComment})
 			st.wrap = tm.wrap
 			st.start()
-			client := client(t, Options{URLs: []string{st.URL}, Batch: c.batch, Delay: time.Millisecond, Params: p, Input: c.input})
+			client := client(t, Options{URLs: []string{st.URL}, Batch: c.batch, Delay: time.Millisecond,
+				Params: p, Input: c.input})
 			var images []detect.Image
 			for i := range 12 {
 				m := sample.Photo(t, 320+i)
-				images = append(images, detect.Image{Luma: m, Scale: c.scales[i%len(c.scales)], Encoded: append([]byte("not P5"), appendPGM(nil, m)...),
-					Width: m.Rect.Dx(), Height: m.Rect.Dy()})
+				images = append(images, detect.Image{Luma: m, Scale: c.scales[i%len(c.scales)],
+					Encoded: append([]byte("not P5"), appendPGM(nil, m)...),
+					Width:   m.Rect.Dx(), Height: m.Rect.Dy()})
 			}
 			want, err := client.Detect(t.Context(), images)
 			if err != nil {
@@ -81,7 +84,8 @@ func TestTurns(t *testing.T) {
 						case err != nil:
 							var m *ModelError
 							var a *AnswerError
-							if !errors.As(err, &m) && !errors.As(err, &a) || errors.Is(err, detect.ErrUnavailable) {
+							if !errors.As(err, &m) && !errors.As(err, &a) ||
+								errors.Is(err, detect.ErrUnavailable) {
 								t.Error(err)
 							}
 							refused.Add(1)
@@ -103,7 +107,8 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestKnownHasFaces: the known images that go with requests have a face to miss, whatever the detector, the scale and the smallest face.
+// TestKnownHasFaces: the known images that go with requests have a face to miss, whatever the detector, the
+// scale and the smallest face.
 func TestKnownHasFaces(t *testing.T) {
 	for _, kind := range detect.Kinds() {
 		st := newStand(t, ServerOptions{Detector: kind.Name}).start()
@@ -121,7 +126,8 @@ func TestKnownHasFaces(t *testing.T) {
 				}
 				for i, a := range k.answers {
 					if len(a.Faces) == 0 {
-						t.Errorf("%s from %d px at scale %v: known image %d has %s", kind.Name, minFace, scale, i, told(a))
+						t.Errorf("%s from %d px at scale %v: known image %d has %s", kind.Name, minFace,
+							scale, i, told(a))
 					}
 				}
 			}

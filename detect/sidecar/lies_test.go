@@ -112,7 +112,9 @@ var lies = map[string]func(http.ResponseWriter, string, []byte){
 	"bad size":       lie(func(m *message) { m.Outputs[0].Parameters[sizeKey] = -24 }),
 	"other detector": lie(func(m *message) { m.Parameters[detectorKey] = "other/1" }),
 	"no threshold":   lie(func(m *message) { delete(m.Parameters, minScoreKey) }),
-	"a page":         func(w http.ResponseWriter, _ string, _ []byte) { io.WriteString(w, "<html>hello</html>") },
+	"a page": func(w http.ResponseWriter, _ string, _ []byte) {
+		io.WriteString(w, "<html>hello</html>")
+	},
 	"as a page": func(w http.ResponseWriter, head string, body []byte) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set(lengthHeader, head)
@@ -130,8 +132,8 @@ var lies = map[string]func(http.ResponseWriter, string, []byte){
 	},
 }
 
-// TestLies: a batch with an answer that cannot be right is asked for again, once; then it is an error with a name. Nothing of the
-// answer gets in.
+// TestLies: a batch with an answer that cannot be right is asked for again, once; then it is an error with a
+// name. Nothing of the answer gets in.
 func TestLies(t *testing.T) {
 	img := []detect.Image{{Luma: sample.Photo(t, 320), Scale: 1}}
 	for name, change := range lies {
@@ -158,7 +160,8 @@ func TestLies(t *testing.T) {
 			tm.left.Store(1)
 			tm.change = func(w http.ResponseWriter, head string, body []byte) {
 				tm.change = func(w http.ResponseWriter, head string, body []byte) {
-					if n := tm.seen.Load() - honest; n == 2+int64(len(knownImages()))+1 { // lie, known images alone and in a batch of two, lie
+					// lie, known images alone and in a batch of two, lie
+					if n := tm.seen.Load() - honest; n == 2+int64(len(knownImages()))+1 {
 						change(w, head, body)
 						return
 					}
@@ -223,12 +226,17 @@ func TestRefusedAtStart(t *testing.T) {
 		"other tensors": {wrap: meta(func(m map[string]any) {
 			m["outputs"] = []tensor{{Name: "boxes", Datatype: "FP32", Shape: []int64{-1, 5}}}
 		}),
-			says: []string{"found input images BYTES [-1] and outputs boxes FP32 [-1 5]", "expected input images BYTES [-1] and outputs counts INT32 [-1], faces FP32 [-1 6]"}},
-		"no tensors":    {wrap: meta(func(m map[string]any) { delete(m, "inputs") }), says: []string{"found input none"}},
-		"no parameters": {wrap: meta(func(m map[string]any) { delete(m, "parameters") }), o: Options{Params: others}, says: []string{"no parameter min_face", "--min-face cannot be 40"}},
-		"another detector": {wrap: meta(func(m map[string]any) {}), o: Options{Params: detect.Defaults(detect.Yunet)},
+			says: []string{"found input images BYTES [-1] and outputs boxes FP32 [-1 5]",
+				"expected input images BYTES [-1] and outputs counts INT32 [-1], faces FP32 [-1 6]"}},
+		"no tensors": {wrap: meta(func(m map[string]any) { delete(m, "inputs") }),
+			says: []string{"found input none"}},
+		"no parameters": {wrap: meta(func(m map[string]any) { delete(m, "parameters") }),
+			o: Options{Params: others}, says: []string{"no parameter min_face", "--min-face cannot be 40"}},
+		"another detector": {wrap: meta(func(m map[string]any) {}),
+			o:    Options{Params: detect.Defaults(detect.Yunet)},
 			says: []string{"found the detector pigo (facefinder-", "expected yunet"}},
-		"no metadata": {wrap: meta(func(m map[string]any) { m["name"] = 5 }), says: []string{"cannot be read"}},
+		"no metadata": {wrap: meta(func(m map[string]any) { m["name"] = 5 }),
+			says: []string{"cannot be read"}},
 		"batch position": {wrap: onBatch(func(n int) bool { return n == 1 }, func(m *message) {
 			if m.Outputs[0].Shape[0] > 0 {
 				set(5, 12.5)(m)
@@ -243,10 +251,14 @@ func TestRefusedAtStart(t *testing.T) {
 			count(-1)(m)
 		}), says: []string{"cannot read a plain picture"}},
 		"wants a token": {wrap: func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, http.StatusUnauthorized, "who are you?") })
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				refuse(w, http.StatusUnauthorized, "who are you?")
+			})
 		}, says: []string{"answers 401", "who are you?"}},
 		"not ready": {wrap: func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuseLater(w, "loading") })
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				refuseLater(w, "loading")
+			})
 		}, says: []string{"no sidecar answers", "loading"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,8 +283,10 @@ func TestRefusedAtStart(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, u := range []string{"", "host:8000", "ftp://x/v2/models/face", "http://", "http://x/other", "unix://host/x", "http://x/v2/models/face?a=b", "http://[::1"} {
-		if _, err := tryClient(t, Options{URLs: []string{u}}); err == nil || !strings.Contains(err.Error(), "sidecar") {
+	for _, u := range []string{"", "host:8000", "ftp://x/v2/models/face", "http://", "http://x/other",
+		"unix://host/x", "http://x/v2/models/face?a=b", "http://[::1"} {
+		if _, err := tryClient(t, Options{URLs: []string{u}}); err == nil ||
+			!strings.Contains(err.Error(), "sidecar") {
 			t.Errorf("%q: %v", u, err)
 		}
 	}
@@ -280,10 +294,12 @@ func TestRefusedAtStart(t *testing.T) {
 
 // TestNoSecrets: a token in a URL is in no error.
 func TestNoSecrets(t *testing.T) {
-	for _, u := range []string{"http://u:secret@host:bad", "http://:secret@x/other", "ftp://u:secret@x/v2/models/face", "http://:secret@127.0.0.1:1", "http://secret@127.0.0.1:1",
+	for _, u := range []string{"http://u:secret@host:bad", "http://:secret@x/other",
+		"ftp://u:secret@x/v2/models/face", "http://:secret@127.0.0.1:1", "http://secret@127.0.0.1:1",
 		"http://:secret/@x", "http://x/v2/models/face?token=secret", "unix://:secret@/x.sock"} {
 		_, err := tryClient(t, Options{URLs: []string{u}})
-		if err == nil || !strings.Contains(err.Error(), "sidecar") || strings.Contains(err.Error(), "secret") {
+		if err == nil || !strings.Contains(err.Error(), "sidecar") ||
+			strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", u, err)
 		}
 	}
@@ -298,7 +314,8 @@ func TestOrder(t *testing.T) {
 	rows := []float64{2, 1, 1, 2, 2, 5, 0, 3, 3, 4, 4, 6, 2, 2, 2, 3, 3, 7}
 	got, err := answersOf(detect.Kind{}, items, rows, nil, []float64{1, 0, 2}, math.Inf(-1))
 	want := []detect.Answer{{Faces: []detect.Face{{X: 3, Y: 3, Width: 4, Height: 4, Score: 6}}}, {},
-		{Faces: []detect.Face{{X: 2, Y: 2, Width: 3, Height: 3, Score: 7}, {X: 1, Y: 1, Width: 2, Height: 2, Score: 5}}}}
+		{Faces: []detect.Face{{X: 2, Y: 2, Width: 3, Height: 3, Score: 7},
+			{X: 1, Y: 1, Width: 2, Height: 2, Score: 5}}}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v %v", got, err)
 	}

@@ -61,7 +61,8 @@ func parseMessage(head int, body []byte) (*message, error) {
 			}
 			size, ok := v.(float64)
 			if !ok || size < 0 || size != math.Trunc(size) || size > float64(len(rest)) {
-				return nil, fmt.Errorf("tensor %q: %s is %v, and %d bytes are left", t.Name, sizeKey, v, len(rest))
+				return nil, fmt.Errorf("tensor %q: %s is %v, and %d bytes are left", t.Name, sizeKey, v,
+					len(rest))
 			}
 			t.binary, rest = rest[:int(size):int(size)], rest[int(size):]
 		}
@@ -102,7 +103,8 @@ func (t *tensor) is(datatype string, shape ...int64) error {
 	return nil
 }
 
-// elements are the files of a BYTES tensor: in binary each its length as uint32, little-endian, and as many bytes.
+// elements are the files of a BYTES tensor: in binary each its length as uint32, little-endian, and as many
+// bytes.
 func (t *tensor) elements() ([][]byte, error) {
 	n, rest := t.Shape[0], t.binary
 	if rest == nil && t.Parameters[contentType] == base64Content {
@@ -113,7 +115,8 @@ func (t *tensor) elements() ([][]byte, error) {
 		return out, nil
 	}
 	if rest == nil {
-		return nil, fmt.Errorf("tensor %q must be sent as binary data, or with %s %s", t.Name, contentType, base64Content)
+		return nil, fmt.Errorf("tensor %q must be sent as binary data, or with %s %s", t.Name, contentType,
+			base64Content)
 	}
 	if n > int64(len(rest)/4) {
 		return nil, fmt.Errorf("tensor %q: %d elements do not fit into %d bytes", t.Name, n, len(rest))
@@ -125,7 +128,8 @@ func (t *tensor) elements() ([][]byte, error) {
 		}
 		size := binary.LittleEndian.Uint32(rest)
 		if uint64(size) > uint64(len(rest)-4) {
-			return nil, fmt.Errorf("tensor %q: element %d has %d bytes, and %d are left", t.Name, i, size, len(rest)-4)
+			return nil, fmt.Errorf("tensor %q: element %d has %d bytes, and %d are left", t.Name, i, size,
+				len(rest)-4)
 		}
 		out[i], rest = rest[4:4+size:4+size], rest[4+size:]
 	}
@@ -135,7 +139,8 @@ func (t *tensor) elements() ([][]byte, error) {
 	return out, nil
 }
 
-// numbers are the n elements of an FP32 or INT32 tensor, of whichever type, binary or JSON. FP32 and INT32 fit a float64.
+// numbers are the n elements of an FP32 or INT32 tensor, of whichever type, binary or JSON. FP32 and INT32
+// fit a float64.
 func (t *tensor) numbers(n int64) ([]float64, error) {
 	var out []float64
 	if t.binary != nil {

@@ -21,15 +21,23 @@ type metrics struct {
 func newMetrics(s *Server) *metrics {
 	const space = "facescan_sidecar_"
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: space + "requests_total", Help: "Inference requests, by status code of the answer."}, []string{"code"}),
-		images:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: space + "images_total", Help: "Images, judged or unreadable."}, []string{"outcome"}),
-		faces:    prometheus.NewCounter(prometheus.CounterOpts{Name: space + "faces_total", Help: "Faces found."}),
-		batches:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: space + "batch_images", Help: "Images in a call of the detector.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
-		seconds:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: space + "detect_seconds", Help: "Duration of a call of the detector.", Buckets: prometheus.ExponentialBuckets(1e-4, 4, 10)}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: space + "requests_total",
+			Help: "Inference requests, by status code of the answer."}, []string{"code"}),
+		images: prometheus.NewCounterVec(prometheus.CounterOpts{Name: space + "images_total",
+			Help: "Images, judged or unreadable."}, []string{"outcome"}),
+		faces: prometheus.NewCounter(prometheus.CounterOpts{Name: space + "faces_total",
+			Help: "Faces found."}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: space + "batch_images",
+			Help: "Images in a call of the detector.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: space + "detect_seconds",
+			Help: "Duration of a call of the detector.", Buckets: prometheus.ExponentialBuckets(1e-4,
+				4, 10)}),
 	}
-	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: space + "waiting_images", Help: "Images in the queue."}, func() float64 { return float64(s.queue.length()) })
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: space + "waiting_images",
+		Help: "Images in the queue."}, func() float64 { return float64(s.queue.length()) })
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.requests, m.images, m.faces, m.batches, m.seconds, waiting, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(m.requests, m.images, m.faces, m.batches, m.seconds, waiting, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m
 }

@@ -10,13 +10,14 @@ import (
 	"facescan/detect"
 )
 
-// candidatesKey is the parameter by which the answer also holds the best faces below the threshold, so many of them at most.
-// The response then tells the threshold, as its parameter min_score.
+// candidatesKey is the parameter by which the answer also holds the best faces below the threshold, so many
+// of them at most. The response then tells the threshold, as its parameter min_score.
 const (
 	candidatesKey = "candidates"
-	scaleKey      = "image_scale" // of the sent images: pixels of the full one a pixel of it. Sizes in flags are in full pixels then
-	minScoreKey   = "min_score"
-	detectorKey   = "detector" // in metadata and responses: fingerprint of engine and model
+	// of the sent images: pixels of the full one a pixel of it. Sizes in flags are in full pixels then
+	scaleKey    = "image_scale"
+	minScoreKey = "min_score"
+	detectorKey = "detector" // in metadata and responses: fingerprint of engine and model
 )
 
 // candidates is how many a client asks for: as many as a detector keeps.
@@ -42,13 +43,20 @@ func flagsOf(k detect.Kind) []flag {
 }
 
 var flags = []flag{
-	{"min_face", func(p *detect.Params) any { return p.MinFace }, func(p *detect.Params, v any) bool { return setInt(&p.MinFace, v) }},
-	{"max_face", func(p *detect.Params) any { return p.MaxFace }, func(p *detect.Params, v any) bool { return setInt(&p.MaxFace, v) }},
-	{"shift", func(p *detect.Params) any { return p.Shift }, func(p *detect.Params, v any) bool { return setFloat(&p.Shift, v) }},
-	{"scale", func(p *detect.Params) any { return p.Scale }, func(p *detect.Params, v any) bool { return setFloat(&p.Scale, v) }},
-	{"iou", func(p *detect.Params) any { return p.Overlap() }, func(p *detect.Params, v any) bool { return setFloat(&p.IoU, v) }},
-	{minScoreKey, func(p *detect.Params) any { return p.MinScore }, func(p *detect.Params, v any) bool { return setFloat(&p.MinScore, v) }},
-	{"angles", func(p *detect.Params) any { return joinAngles(p.Angles) }, func(p *detect.Params, v any) bool { return setAngles(&p.Angles, v) }},
+	{"min_face", func(p *detect.Params) any { return p.MinFace },
+		func(p *detect.Params, v any) bool { return setInt(&p.MinFace, v) }},
+	{"max_face", func(p *detect.Params) any { return p.MaxFace },
+		func(p *detect.Params, v any) bool { return setInt(&p.MaxFace, v) }},
+	{"shift", func(p *detect.Params) any { return p.Shift },
+		func(p *detect.Params, v any) bool { return setFloat(&p.Shift, v) }},
+	{"scale", func(p *detect.Params) any { return p.Scale },
+		func(p *detect.Params, v any) bool { return setFloat(&p.Scale, v) }},
+	{"iou", func(p *detect.Params) any { return p.Overlap() },
+		func(p *detect.Params, v any) bool { return setFloat(&p.IoU, v) }},
+	{minScoreKey, func(p *detect.Params) any { return p.MinScore },
+		func(p *detect.Params, v any) bool { return setFloat(&p.MinScore, v) }},
+	{"angles", func(p *detect.Params) any { return joinAngles(p.Angles) },
+		func(p *detect.Params, v any) bool { return setAngles(&p.Angles, v) }},
 }
 
 // transport are parameters of the protocol itself and its dialects: they do not change what is found.
@@ -68,15 +76,16 @@ func list(k detect.Kind) parameters {
 	return out
 }
 
-// toParameters puts flags into a request, for images of a scale, to a server that lists these. What it does not list cannot travel and
-// must be the default.
+// toParameters puts flags into a request, for images of a scale, to a server that lists these. What it does
+// not list cannot travel and must be the default.
 func toParameters(p detect.Params, scale float64, listed parameters) (parameters, error) {
 	k, _ := detect.KindNamed(p.Detector)
 	d := detect.Defaults(p.Detector)
 	has := func(name string) bool { _, ok := listed[name]; return ok }
 	for _, f := range flagsOf(k) {
 		if v := f.get(&p); !has(f.name) && v != f.get(&d) {
-			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name, strings.ReplaceAll(f.name, "_", "-"), v)
+			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name,
+				strings.ReplaceAll(f.name, "_", "-"), v)
 		}
 	}
 	out := parameters{}

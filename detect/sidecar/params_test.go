@@ -60,7 +60,8 @@ func TestParametersAreComplete(t *testing.T) {
 	}
 	p := detect.Defaults(detect.Pigo)
 	p.MinFace, p.MaxFace = 40, 100
-	if m, err := toParameters(p, 1.6, parameters{"min_face": 20, "max_face": 0}); err != nil || m["min_face"] != 25 || m["max_face"] != 63 || len(m) != 2 {
+	if m, err := toParameters(p, 1.6, parameters{"min_face": 20, "max_face": 0}); err != nil ||
+		m["min_face"] != 25 || m["max_face"] != 63 || len(m) != 2 {
 		t.Errorf("sizes in pixels of what is sent: %v, %v", m, err)
 	}
 	if m, err := toParameters(detect.Defaults(detect.Pigo), 1.6, nil); err != nil || len(m) > 0 {
@@ -79,13 +80,16 @@ func TestPGM(t *testing.T) {
 	if err != nil || got.Rect.Size() != image.Pt(23, 24) || got.GrayAt(3, 4) != part.GrayAt(10, 9) {
 		t.Error("a part:", err)
 	}
-	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab", "P5\r2\t1\v255\nab"} {
+	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab",
+		"P5\r2\t1\v255\nab"} {
 		if m, err := parsePGM([]byte(ok)); err != nil || string(m.Pix) != "ab" {
 			t.Errorf("%q: %v", ok, err)
 		}
 	}
-	for _, bad := range []string{"", "P5", "P5 ", "P2 2 1 255 ab", "P5 2 1 255 a", "P5 2 1 255 abc", "P5 0 1 255 ", "P5 2 1 65535 abcd", "P5 2 1 255", "P5 -2 1 255 ab",
-		"P5 2 1 255#\nab", "P5 2000000000 2000000000 255 ab", "P5 4294967296 4294967296 255 ab", "P5 2 1 # never ends"} {
+	for _, bad := range []string{"", "P5", "P5 ", "P2 2 1 255 ab", "P5 2 1 255 a", "P5 2 1 255 abc",
+		"P5 0 1 255 ", "P5 2 1 65535 abcd", "P5 2 1 255", "P5 -2 1 255 ab",
+		"P5 2 1 255#\nab", "P5 2000000000 2000000000 255 ab", "P5 4294967296 4294967296 255 ab",
+		"P5 2 1 # never ends"} {
 		if _, err := parsePGM([]byte(bad)); err == nil {
 			t.Errorf("%q was read", bad)
 		}

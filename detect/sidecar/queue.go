@@ -101,7 +101,8 @@ func newQueue(room int) *queue {
 	return q
 }
 
-// add takes a request in, unless it is full. A request that is larger than the queue finds room when nothing waits.
+// add takes a request in, unless it is full. A request that is larger than the queue finds room when nothing
+// waits.
 func (q *queue) add(r *request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -123,8 +124,8 @@ type job struct {
 	index int
 }
 
-// take waits for images and returns up to most of them for one detector: the oldest, and whatever else waits for it. None when the
-// queue is closed.
+// take waits for images and returns up to most of them for one detector: the oldest, and whatever else waits
+// for it. None when the queue is closed.
 func (q *queue) take(jobs []job, most int) []job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -220,7 +221,8 @@ func (s *Server) look(jobs []job) {
 			s.metrics.images.WithLabelValues("unreadable").Inc()
 			continue
 		}
-		batch, from, pictures = append(batch, detect.Image{Luma: p.Luma, Scale: p.Scale}), append(from, j), append(pictures, p)
+		batch, from, pictures = append(batch, detect.Image{Luma: p.Luma, Scale: p.Scale}), append(from, j),
+			append(pictures, p)
 	}
 	if len(batch) == 0 {
 		return

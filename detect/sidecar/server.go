@@ -34,27 +34,33 @@ var ErrTooManyPixels = errors.New("too many pixels")
 
 // Picture is a decoded file.
 type Picture struct {
-	Luma     *image.Gray
-	Scale    float64                       // as in detect.Image
-	ToStored func(detect.Face) detect.Face // carries a box of Luma into the file's picture as stored; nil when they are the same
-	Release  func()                        // Luma is no more used; may be nil
+	Luma  *image.Gray
+	Scale float64 // as in detect.Image
+	// carries a box of Luma into the file's picture as stored; nil when they are the same
+	ToStored func(detect.Face) detect.Face
+	Release  func() // Luma is no more used; may be nil
 }
 
 // ServerOptions say what is served. The zero value of a field means its default, but for Open.
 type ServerOptions struct {
-	Detector  string                                              // name of its kind
-	Open      func(detect.Params) (detect.Detector, error)        // the detector for flags; asked for once for each
-	Decode    func(file []byte, p detect.Params) (Picture, error) // reads files that are no PGM; nil refuses them
-	Model     string                                              // its name; face
-	Token     string                                              // who asks must send it; none
-	Workers   int                                                 // calls of detectors at once; one a core
-	Batch     int                                                 // images of a call at most; 1
-	Queue     int                                                 // images that wait at most, beyond one request; 1,024
-	Conns     int                                                 // connections at once; 256, or fewer where few descriptors may be open
-	MaxBody   int64                                               // bytes of a request; 128 MiB
-	MaxBodies int64                                               // bytes of all requests that are being read, or wait; 4 × MaxBody
-	MaxPixels int64                                               // of an image; 100 M
-	Log       *slog.Logger                                        // discarded
+	Detector string // name of its kind
+	// the detector for flags; asked for once for each
+	Open func(detect.Params) (detect.Detector, error)
+	// reads files that are no PGM; nil refuses them
+	Decode  func(file []byte, p detect.Params) (Picture, error)
+	Model   string // its name; face
+	Token   string // who asks must send it; none
+	Workers int    // calls of detectors at once; one a core
+	Batch   int    // images of a call at most; 1
+	// images that wait at most, beyond one request; 1,024
+	Queue int
+	// connections at once; 256, or fewer where few descriptors may be open
+	Conns   int
+	MaxBody int64 // bytes of a request; 128 MiB
+	// bytes of all requests that are being read, or wait; 4 × MaxBody
+	MaxBodies int64
+	MaxPixels int64        // of an image; 100 M
+	Log       *slog.Logger // discarded
 }
 
 const (
@@ -90,7 +96,8 @@ type served struct {
 	used   time.Time
 }
 
-// NewServer opens the detector with the default flags, to see that it can, and starts the workers. Close ends them.
+// NewServer opens the detector with the default flags, to see that it can, and starts the workers. Close ends
+// them.
 func NewServer(o ServerOptions) (*Server, error) {
 	def := func(to *int, v int) {
 		if *to == 0 {
@@ -116,7 +123,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, mux: http.NewServeMux(), bodies: semaphore.NewWeighted(max(o.MaxBodies, o.MaxBody)), detectors: map[string]*served{}}
+	s := &Server{o: o, mux: http.NewServeMux(), bodies: semaphore.NewWeighted(max(o.MaxBodies, o.MaxBody)),
+		detectors: map[string]*served{}}
 	s.queue = newQueue(o.Queue)
 	s.metrics = newMetrics(s)
 	known := false
@@ -141,10 +149,13 @@ func NewServer(o ServerOptions) (*Server, error) {
 
 // routes are those of the protocol, and the metrics.
 func (s *Server) routes() {
-	s.mux.HandleFunc("GET /v2/health/live", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, map[string]bool{"live": true}) })
+	s.mux.HandleFunc("GET /v2/health/live", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusOK, map[string]bool{"live": true})
+	})
 	s.mux.HandleFunc("GET /v2/health/ready", s.ready)
 	s.mux.Handle("GET /v2", s.private(func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, map[string]any{"name": "facescan", "version": "2", "extensions": []string{binaryExt}})
+		reply(w, http.StatusOK, map[string]any{"name": "facescan", "version": "2",
+			"extensions": []string{binaryExt}})
 	}))
 	s.mux.Handle("GET /metrics", s.private(s.metrics.handler.ServeHTTP))
 	for _, base := range []string{"/v2/models/{model}", "/v2/models/{model}/versions/{version}"} {
@@ -177,7 +188,8 @@ func (s *Server) private(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) named(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if v := r.PathValue("version"); r.PathValue("model") != s.o.Model || v != "" && v != modelVersion {
-			refuse(w, http.StatusNotFound, fmt.Sprintf("the model served is %s, version %s", s.o.Model, modelVersion))
+			refuse(w, http.StatusNotFound, fmt.Sprintf("the model served is %s, version %s", s.o.Model,
+				modelVersion))
 			return
 		}
 		next(w, r)
@@ -207,7 +219,8 @@ func (s *Server) open(p detect.Params) (*served, error) {
 	d := s.detectors[key]
 	if d == nil {
 		if len(s.detectors) >= maxDetectors && !s.evictLocked() {
-			return nil, fmt.Errorf("%w: detectors with %d other flags are in use", detect.ErrUnavailable, maxDetectors)
+			return nil, fmt.Errorf("%w: detectors with %d other flags are in use", detect.ErrUnavailable,
+				maxDetectors)
 		}
 		opened, err := s.o.Open(p)
 		if err != nil {
@@ -261,7 +274,8 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request) (code int) {
 	case n < 0:
 		return refuse(w, http.StatusLengthRequired, "a Content-Length is needed")
 	case n > s.o.MaxBody:
-		return refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a request may have %d bytes, this one has %d", s.o.MaxBody, n))
+		return refuse(w, http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("a request may have %d bytes, this one has %d", s.o.MaxBody, n))
 	}
 	body, held, err := s.read(r.Body, n)
 	defer s.bodies.Release(held)
@@ -291,8 +305,8 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request) (code int) {
 	return s.answer(w, q)
 }
 
-// read takes a body of n bytes in. Its memory is accounted for as it comes, so that one which does not come holds little;
-// held is to be released. The error is detect.ErrUnavailable when there is no room for more.
+// read takes a body of n bytes in. Its memory is accounted for as it comes, so that one which does not come
+// holds little; held is to be released. The error is detect.ErrUnavailable when there is no room for more.
 func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error) {
 	var b []byte
 	if p, _ := s.buffers.Get().(*[]byte); p != nil {
@@ -336,7 +350,8 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 		}
 	}
 	if head > maxHead {
-		return bad(fmt.Errorf("%d bytes of JSON; send images as binary data behind it, with %s", head, lengthHeader))
+		return bad(fmt.Errorf("%d bytes of JSON; send images as binary data behind it, with %s", head,
+			lengthHeader))
 	}
 	m, err := parseMessage(head, body)
 	if err != nil {
@@ -363,7 +378,8 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 	for i, f := range files {
 		w, h, _, err := sizePGM(f)
 		if err == nil && int64(w)*int64(h) > s.o.MaxPixels {
-			return nil, &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("image %d has %dx%d pixels, and %d are allowed", i, w, h, s.o.MaxPixels)}
+			return nil, &badRequest{http.StatusRequestEntityTooLarge,
+				fmt.Sprintf("image %d has %dx%d pixels, and %d are allowed", i, w, h, s.o.MaxPixels)}
 		}
 	}
 	a, err := fromParameters(s.kind, m.Parameters)
@@ -375,7 +391,8 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 	return q, err
 }
 
-// wanted reads which of the outputs are wanted, and how. None named means all, as JSON unless binary_data_output is true.
+// wanted reads which of the outputs are wanted, and how. None named means all, as JSON unless
+// binary_data_output is true.
 func (q *request) wanted(m *message, outputs []tensor) error {
 	binary, _ := m.Parameters["binary_data_output"].(bool)
 	if len(m.Outputs) == 0 {
@@ -399,7 +416,8 @@ func (q *request) wanted(m *message, outputs []tensor) error {
 
 // answer writes the response.
 func (s *Server) answer(w http.ResponseWriter, q *request) int {
-	m := message{ModelName: s.o.Model, ModelVersion: modelVersion, ID: q.id, Parameters: parameters{detectorKey: s.kind.Print}}
+	m := message{ModelName: s.o.Model, ModelVersion: modelVersion, ID: q.id,
+		Parameters: parameters{detectorKey: s.kind.Print}}
 	if q.keep > 0 {
 		m.Parameters[minScoreKey] = q.detector.params.Threshold()
 	}
@@ -462,11 +480,12 @@ func refuseErr(w http.ResponseWriter, err error) int {
 	return refuse(w, http.StatusInternalServerError, err.Error())
 }
 
-// Serve answers on a listener until the context ends; then it drains: requests that were begun are answered, within the grace, or
-// until cut is closed.
+// Serve answers on a listener until the context ends; then it drains: requests that were begun are answered,
+// within the grace, or until cut is closed.
 func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener, grace time.Duration) error {
-	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
+	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 1)
 	bound := conns.New(h, conns.Most(s.o.Conns, otherFiles))
 	go func() {
@@ -513,7 +532,8 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// Listen opens host:port or unix:PATH. A socket is for its owner alone; one that nobody listens on any more is replaced.
+// Listen opens host:port or unix:PATH. A socket is for its owner alone; one that nobody listens on any more
+// is replaced.
 func Listen(address string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(address, "unix:")
 	if !ok {

@@ -42,7 +42,8 @@ func (a ask) request(t testing.TB) *http.Request {
 		content = appendElement(content, func(b []byte) []byte { return append(b, img...) })
 	}
 	head, err := json.Marshal(message{ID: "7", Parameters: a.parameters, Outputs: a.outputs,
-		Inputs: []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(a.images))}, Parameters: parameters{sizeKey: len(content)}}}})
+		Inputs: []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(a.images))},
+			Parameters: parameters{sizeKey: len(content)}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,12 +119,15 @@ func TestProtocol(t *testing.T) {
 		"/v2/models/face/infer":      `{"error":"no such thing: /v2/models/face/infer"}`,
 	} {
 		w := send(s, httptest.NewRequest("GET", path, nil))
-		if got := strings.TrimSpace(w.Body.String()); got != want || (w.Code == 200) == strings.Contains(want, "error") {
+		if got := strings.TrimSpace(w.Body.String()); got != want || (w.Code == 200) == strings.Contains(want,
+			"error") {
 			t.Errorf("%s: %d %s, want %s", path, w.Code, got, want)
 		}
 	}
 	pgm := appendPGM(nil, sample.Photo(t, 160))
-	binaryOut := ask{images: [][]byte{pgm, []byte("no image"), pgm, appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))}, parameters: parameters{"binary_data_output": true}}
+	binaryOut := ask{images: [][]byte{pgm, []byte("no image"), pgm,
+		appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))},
+		parameters: parameters{"binary_data_output": true}}
 	m := answerOf(t, send(s, binaryOut.request(t)))
 	if m.ID != "7" || m.ModelName != "face" || m.ModelVersion != "1" {
 		t.Errorf("%+v", m)
@@ -136,7 +140,8 @@ func TestProtocol(t *testing.T) {
 	if err != nil || len(faces) != 6*int(counts[0]+counts[2]) {
 		t.Errorf("faces %v %v", faces, err)
 	}
-	// As JSON, which is what the protocol says when nothing is said; one output alone; with its version named.
+	// As JSON, which is what the protocol says when nothing is said; one output alone; with its version
+	// named.
 	m2 := answerOf(t, send(s, ask{images: binaryOut.images}.request(t)))
 	faces2, err := m2.Outputs[0].numbers(m2.Outputs[0].Shape[0] * faceFields)
 	if err != nil || m2.Outputs[0].binary != nil || !reflect.DeepEqual(faces2, faces) {
@@ -153,7 +158,9 @@ func TestProtocol(t *testing.T) {
 		t.Errorf("%+v", m.Outputs)
 	}
 	w := send(s, httptest.NewRequest("GET", "/metrics", nil))
-	for _, want := range []string{`requests_total{code="200"} 4`, `images_total{outcome="judged"} 9`, `images_total{outcome="unreadable"} 3`, "faces_total", "batch_images_bucket", "detect_seconds_count", "waiting_images 0"} {
+	for _, want := range []string{`requests_total{code="200"} 4`, `images_total{outcome="judged"} 9`,
+		`images_total{outcome="unreadable"} 3`, "faces_total", "batch_images_bucket", "detect_seconds_count",
+		"waiting_images 0"} {
 		if !strings.Contains(w.Body.String(), "facescan_sidecar_"+want) {
 			t.Errorf("metrics lack %s", want)
 		}
@@ -181,7 +188,8 @@ func TestCandidates(t *testing.T) {
 	if n, threshold := count(parameters{}); n != 3 || threshold != nil {
 		t.Errorf("%v faces below %v", n, threshold)
 	}
-	if n, threshold := count(parameters{candidatesKey: 2}); n != 3 || threshold != detect.Defaults(detect.Pigo).Threshold() {
+	if n, threshold := count(parameters{candidatesKey: 2}); n != 3 ||
+		threshold != detect.Defaults(detect.Pigo).Threshold() {
 		t.Errorf("%v faces below %v", n, threshold)
 	}
 	if n, threshold := count(parameters{minScoreKey: 1e5, candidatesKey: 2}); n != 2 || threshold != 1e5 {
@@ -199,50 +207,83 @@ func TestBadRequests(t *testing.T) {
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
-	input := func(rest string) string { return `{"inputs":[{"name":"images","datatype":"BYTES",` + rest + `}]}` }
+	input := func(rest string) string {
+		return `{"inputs":[{"name":"images","datatype":"BYTES",` + rest + `}]}`
+	}
 	for name, c := range map[string]struct {
 		ask
 		code int
 		says string
 	}{
-		"no JSON":         {ask{images: [][]byte{pgm}, head: "hello"}, 400, "JSON"},
-		"no input":        {ask{head: `{}`}, 400, `no tensor is called "images"`},
-		"other input":     {ask{head: `{"inputs":[{"name":"image","datatype":"BYTES","shape":[0]}]}`}, 400, "images"},
-		"two inputs":      {ask{head: `{"inputs":[{"name":"images","datatype":"BYTES","shape":[0],"parameters":{"binary_data_size":0}},{"name":"x"}]}`}, 400, "2 inputs"},
-		"type":            {ask{head: `{"inputs":[{"name":"images","datatype":"UINT8","shape":[0]}]}`}, 400, "want BYTES [-1]"},
-		"rank":            {ask{head: input(`"shape":[0,3]`)}, 400, "want BYTES [-1]"},
-		"negative":        {ask{head: input(`"shape":[-1]`)}, 400, "want BYTES [-1]"},
-		"JSON images":     {ask{head: input(`"shape":[1],"data":["x"]`)}, 400, "binary data"},
-		"more than given": {ask{images: [][]byte{pgm}, head: input(`"shape":[2],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)}, 400, "ends before element 1"},
-		"many more":       {ask{images: [][]byte{pgm}, head: input(`"shape":[9000000000000000000],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)}, 400, "do not fit"},
-		"less than given": {ask{images: [][]byte{pgm}, head: input(`"shape":[0],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)}, 400, "after the last element"},
-		"part of a body":  {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":3}`)}, 400, "belong to no tensor"},
-		"size too large":  {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":1e18}`)}, 400, "binary_data_size is"},
-		"broken size":     {ask{images: [][]byte{pgm}, head: input(`"shape":[1],"parameters":{"binary_data_size":3.5}`)}, 400, "binary_data_size is"},
-		"header length":   {ask{images: [][]byte{pgm}, change: header(lengthHeader, "99999999")}, 400, lengthHeader},
-		"no length":       {ask{images: [][]byte{pgm}, change: header(lengthHeader, "x")}, 400, lengthHeader},
-		"no base64":       {ask{head: input(`"shape":[1],"data":["!"],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
-		"base64 missing":  {ask{head: input(`"shape":[2],"data":["UDU="],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
-		"parameter":       {ask{images: [][]byte{pgm}, parameters: parameters{"min-face": 40}}, 400, `"min-face" is not known`},
-		"its type":        {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": "40"}}, 400, "min_face: 40 is no value"},
-		"its value":       {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 1}}, 400, "min-face 1"},
-		"no integer":      {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20.5}}, 400, "min_face"},
-		"angles":          {ask{images: [][]byte{pgm}, parameters: parameters{"angles": "north"}}, 400, "angles"},
-		"scale":           {ask{images: [][]byte{pgm}, parameters: parameters{"image_scale": 0.5}}, 400, "image_scale"},
-		"candidates":      {ask{images: [][]byte{pgm}, parameters: parameters{"candidates": 9}}, 400, "candidates"},
-		"output":          {ask{images: [][]byte{pgm}, outputs: []tensor{{Name: "boxes"}}}, 400, `no output is called "boxes"`},
-		"pixels":          {ask{images: [][]byte{pgm, appendPGM(nil, image.NewGray(image.Rect(0, 0, 200, 60)))}}, 413, "image 1 has 200x60 pixels"},
-		"body":            {ask{images: [][]byte{make([]byte, 100_001)}}, 413, "100000 bytes"},
-		"chunked":         {ask{images: [][]byte{pgm}, change: func(r *http.Request) { r.ContentLength = -1 }}, 411, "Content-Length"},
-		"cut":             {ask{images: [][]byte{pgm}, change: func(r *http.Request) { r.ContentLength++ }}, 400, "did not come"},
-		"compressed":      {ask{images: [][]byte{pgm}, change: header("Content-Encoding", "gzip")}, 415, "Content-Encoding"},
-		"model":           {ask{images: [][]byte{pgm}, path: "/v2/models/faces/infer"}, 404, "is face"},
-		"version":         {ask{images: [][]byte{pgm}, path: "/v2/models/face/versions/3/infer"}, 404, "version 1"},
-		"token":           {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secre")}, 401, "token"},
-		"no scheme":       {ask{images: [][]byte{pgm}, change: header("Authorization", "secret")}, 401, "Bearer"},
-		"other scheme":    {ask{images: [][]byte{pgm}, change: header("Authorization", "Basic secret")}, 401, "Bearer"},
-		"scheme alone":    {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer")}, 401, "Bearer"},
-		"a longer token":  {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secret ")}, 401, "Bearer"},
+		"no JSON":  {ask{images: [][]byte{pgm}, head: "hello"}, 400, "JSON"},
+		"no input": {ask{head: `{}`}, 400, `no tensor is called "images"`},
+		"other input": {ask{head: `{"inputs":[{"name":"image","datatype":"BYTES","shape":[0]}]}`}, 400,
+			"images"},
+		"two inputs": {ask{head: `{"inputs":[{"name":"images","datatype":"BYTES","shape":[0],"parameters":{"binary_data_size":0}},{"name":"x"}]}`}, 400, "2 inputs"},
+		"type": {ask{head: `{"inputs":[{"name":"images","datatype":"UINT8","shape":[0]}]}`}, 400,
+			"want BYTES [-1]"},
+		"rank":        {ask{head: input(`"shape":[0,3]`)}, 400, "want BYTES [-1]"},
+		"negative":    {ask{head: input(`"shape":[-1]`)}, 400, "want BYTES [-1]"},
+		"JSON images": {ask{head: input(`"shape":[1],"data":["x"]`)}, 400, "binary data"},
+		"more than given": {ask{images: [][]byte{pgm},
+			head: input(`"shape":[2],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)},
+			400, "ends before element 1"},
+		"many more": {ask{images: [][]byte{pgm},
+			head: input(`"shape":[9000000000000000000],"parameters":{"binary_data_size":` +
+				strconv.Itoa(len(pgm)+4) + `}`)}, 400, "do not fit"},
+		"less than given": {ask{images: [][]byte{pgm},
+			head: input(`"shape":[0],"parameters":{"binary_data_size":` + strconv.Itoa(len(pgm)+4) + `}`)},
+			400, "after the last element"},
+		"part of a body": {ask{images: [][]byte{pgm},
+			head: input(`"shape":[1],"parameters":{"binary_data_size":3}`)}, 400, "belong to no tensor"},
+		"size too large": {ask{images: [][]byte{pgm},
+			head: input(`"shape":[1],"parameters":{"binary_data_size":1e18}`)}, 400, "binary_data_size is"},
+		"broken size": {ask{images: [][]byte{pgm},
+			head: input(`"shape":[1],"parameters":{"binary_data_size":3.5}`)}, 400, "binary_data_size is"},
+		"header length": {ask{images: [][]byte{pgm}, change: header(lengthHeader, "99999999")}, 400,
+			lengthHeader},
+		"no length":      {ask{images: [][]byte{pgm}, change: header(lengthHeader, "x")}, 400, lengthHeader},
+		"no base64":      {ask{head: input(`"shape":[1],"data":["!"],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
+		"base64 missing": {ask{head: input(`"shape":[2],"data":["UDU="],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
+		"parameter": {ask{images: [][]byte{pgm}, parameters: parameters{"min-face": 40}}, 400,
+			`"min-face" is not known`},
+		"its type": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": "40"}}, 400,
+			"min_face: 40 is no value"},
+		"its value": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 1}}, 400,
+			"min-face 1"},
+		"no integer": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20.5}}, 400,
+			"min_face"},
+		"angles": {ask{images: [][]byte{pgm}, parameters: parameters{"angles": "north"}}, 400,
+			"angles"},
+		"scale": {ask{images: [][]byte{pgm}, parameters: parameters{"image_scale": 0.5}}, 400,
+			"image_scale"},
+		"candidates": {ask{images: [][]byte{pgm}, parameters: parameters{"candidates": 9}}, 400,
+			"candidates"},
+		"output": {ask{images: [][]byte{pgm}, outputs: []tensor{{Name: "boxes"}}}, 400,
+			`no output is called "boxes"`},
+		"pixels": {ask{images: [][]byte{pgm,
+			appendPGM(nil, image.NewGray(image.Rect(0, 0, 200, 60)))}}, 413, "image 1 has 200x60 pixels"},
+		"body": {ask{images: [][]byte{make([]byte, 100_001)}}, 413, "100000 bytes"},
+		"chunked": {ask{images: [][]byte{pgm}, change: func(r *http.Request) {
+			r.ContentLength = -1
+		}}, 411, "Content-Length"},
+		"cut": {ask{images: [][]byte{pgm}, change: func(r *http.Request) { r.ContentLength++ }},
+			400, "did not come"},
+		"compressed": {ask{images: [][]byte{pgm}, change: header("Content-Encoding", "gzip")}, 415,
+			"Content-Encoding"},
+		"model": {ask{images: [][]byte{pgm}, path: "/v2/models/faces/infer"}, 404, "is face"},
+		"version": {ask{images: [][]byte{pgm}, path: "/v2/models/face/versions/3/infer"}, 404,
+			"version 1"},
+		"token": {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secre")}, 401,
+			"token"},
+		"no scheme": {ask{images: [][]byte{pgm}, change: header("Authorization", "secret")}, 401,
+			"Bearer"},
+		"other scheme": {ask{images: [][]byte{pgm}, change: header("Authorization", "Basic secret")}, 401,
+			"Bearer"},
+		"scheme alone": {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer")}, 401,
+			"Bearer"},
+		"a longer token": {ask{images: [][]byte{pgm}, change: header("Authorization", "Bearer secret ")},
+			401, "Bearer"},
 	} {
 		r := c.ask.request(t)
 		if r.Header.Get("Authorization") == "" {
@@ -250,16 +291,20 @@ func TestBadRequests(t *testing.T) {
 		}
 		w := send(s, r)
 		var e struct{ Error string }
-		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != c.code || !strings.Contains(e.Error, c.says) {
+		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != c.code ||
+			!strings.Contains(e.Error, c.says) {
 			t.Errorf("%s: %d %s, want %d %q", name, w.Code, w.Body, c.code, c.says)
 		}
 	}
-	for _, token := range []string{"Bearer secret", "bearer secret", "BEARER  secret"} { // schemes are of any case
-		if w := send(s, ask{images: [][]byte{pgm}, change: header("Authorization", token)}.request(t)); w.Code != 200 {
+	// schemes are of any case
+	for _, token := range []string{"Bearer secret", "bearer secret", "BEARER  secret"} {
+		if w := send(s, ask{images: [][]byte{pgm},
+			change: header("Authorization", token)}.request(t)); w.Code != 200 {
 			t.Errorf("%s: %d %s", token, w.Code, w.Body)
 		}
 	}
-	for path, code := range map[string]int{"/v2/health/live": 200, "/v2/health/ready": 200, "/v2/models/face/ready": 200, "/v2/models/face": 401, "/v2": 401, "/metrics": 401} {
+	for path, code := range map[string]int{"/v2/health/live": 200, "/v2/health/ready": 200,
+		"/v2/models/face/ready": 200, "/v2/models/face": 401, "/v2": 401, "/metrics": 401} {
 		if w := send(s, httptest.NewRequest("GET", path, nil)); w.Code != code {
 			t.Errorf("%s without a token: %d, want %d", path, w.Code, code)
 		}
@@ -283,13 +328,15 @@ func (g *gate) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer,
 func (g *gate) Fingerprint() string { return "gate/1 x" }
 func (g *gate) Close() error        { return nil }
 
-// TestAcrossClients: what waits for the same detector makes a batch, whoever sent it; what is too much is refused for now.
+// TestAcrossClients: what waits for the same detector makes a batch, whoever sent it; what is too much is
+// refused for now.
 func TestAcrossClients(t *testing.T) {
 	gates := map[int]*gate{}
 	for _, minFace := range []int{20, 40} {
 		gates[minFace] = &gate{make(chan struct{}), make(chan int, 10)}
 	}
-	s := newServer(t, ServerOptions{Batch: 4, Workers: 1, Queue: 9, Open: func(p detect.Params) (detect.Detector, error) { return gates[p.MinFace], nil }})
+	s := newServer(t, ServerOptions{Batch: 4, Workers: 1, Queue: 9,
+		Open: func(p detect.Params) (detect.Detector, error) { return gates[p.MinFace], nil }})
 	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
 	var wg sync.WaitGroup
 	infer := func(n int, minFace int) {
@@ -311,7 +358,8 @@ func TestAcrossClients(t *testing.T) {
 		eventually(t, "it waits", func() bool { return s.queue.length() == waiting })
 	}
 	w := send(s, ask{images: [][]byte{pgm}}.request(t))
-	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "too many images") {
+	if w.Code != 503 || w.Header().Get("Retry-After") != "1" ||
+		!strings.Contains(w.Body.String(), "too many images") {
 		t.Errorf("a full queue: %d %s", w.Code, w.Body)
 	}
 	close(gates[20].open)
@@ -332,7 +380,9 @@ func TestAcrossClients(t *testing.T) {
 // TestOrphans: nobody's images are not looked at.
 func TestOrphans(t *testing.T) {
 	g := &gate{make(chan struct{}), make(chan int, 10)}
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) { return g, nil }})
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
+		return g, nil
+	}})
 	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
 	var wg sync.WaitGroup
 	wg.Go(func() { send(s, ask{images: [][]byte{pgm}}.request(t)) })
@@ -380,7 +430,8 @@ func TestManyFlags(t *testing.T) {
 	s := newServer(t, ServerOptions{})
 	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
 	for i := range 3 * maxDetectors {
-		answerOf(t, send(s, ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20 + i}}.request(t)))
+		answerOf(t, send(s, ask{images: [][]byte{pgm},
+			parameters: parameters{"min_face": 20 + i}}.request(t)))
 	}
 	if n := len(s.detectors); n > maxDetectors {
 		t.Errorf("%d detectors", n)
@@ -388,7 +439,8 @@ func TestManyFlags(t *testing.T) {
 	for _, d := range s.detectors {
 		d.users++
 	}
-	if w := send(s, ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 999}}.request(t)); w.Code != 503 {
+	if w := send(s, ask{images: [][]byte{pgm},
+		parameters: parameters{"min_face": 999}}.request(t)); w.Code != 503 {
 		t.Errorf("all in use: %d %s", w.Code, w.Body)
 	}
 }
@@ -396,7 +448,9 @@ func TestManyFlags(t *testing.T) {
 // TestDrain: what was begun is answered, what comes later is not, and Serve returns.
 func TestDrain(t *testing.T) {
 	g := &gate{make(chan struct{}), make(chan int, 10)}
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) { return g, nil }})
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
+		return g, nil
+	}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -449,7 +503,9 @@ func TestDrain(t *testing.T) {
 // TestDrainGrace: what takes too long is cut off.
 func TestDrainGrace(t *testing.T) {
 	g := &gate{make(chan struct{}), make(chan int, 10)}
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) { return g, nil }})
+	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
+		return g, nil
+	}})
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen("unix:" + path)
 	if err != nil {
@@ -508,8 +564,10 @@ func TestListen(t *testing.T) {
 
 func TestBeyond(t *testing.T) {
 	for address, want := range map[string]bool{
-		"127.0.0.1:8000": false, "127.9.9.9:8000": false, "[::1]:8000": false, "localhost:8000": false, "LocalHost:1": false, "unix:/run/x": false, "[::ffff:127.0.0.1]:1": false,
-		":8000": true, "0.0.0.0:8000": true, "[::]:8000": true, "10.0.0.1:8000": true, "example.org:80": true, "8000": true, "localhost.example.org:1": true, "127.0.0.1.example.org:1": true, "": true,
+		"127.0.0.1:8000": false, "127.9.9.9:8000": false, "[::1]:8000": false, "localhost:8000": false,
+		"LocalHost:1": false, "unix:/run/x": false, "[::ffff:127.0.0.1]:1": false,
+		":8000": true, "0.0.0.0:8000": true, "[::]:8000": true, "10.0.0.1:8000": true, "example.org:80": true,
+		"8000": true, "localhost.example.org:1": true, "127.0.0.1.example.org:1": true, "": true,
 	} {
 		if Beyond(address) != want {
 			t.Errorf("%q: %v", address, !want)
@@ -520,7 +578,8 @@ func TestBeyond(t *testing.T) {
 // TestLongJSON: JSON is for small things.
 func TestLongJSON(t *testing.T) {
 	s := newServer(t, ServerOptions{})
-	if w := send(s, ask{head: `{"id":"` + strings.Repeat("x", maxHead) + `"}`}.request(t)); w.Code != 400 || !strings.Contains(w.Body.String(), "send images as binary data") {
+	if w := send(s, ask{head: `{"id":"` + strings.Repeat("x", maxHead) + `"}`}.request(t)); w.Code != 400 ||
+		!strings.Contains(w.Body.String(), "send images as binary data") {
 		t.Errorf("%d %.100s", w.Code, w.Body)
 	}
 }
@@ -528,18 +587,21 @@ func TestLongJSON(t *testing.T) {
 // TestMetrics: they are as Prometheus wants them, and count what was asked.
 func TestMetrics(t *testing.T) {
 	s := newServer(t, ServerOptions{})
-	if w := send(s, ask{images: [][]byte{appendPGM(nil, sample.Photo(t, 160)), []byte("not an image")}}.request(t)); w.Code != 200 {
+	if w := send(s, ask{images: [][]byte{appendPGM(nil, sample.Photo(t, 160)),
+		[]byte("not an image")}}.request(t)); w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	text := send(s, httptest.NewRequest("GET", "/metrics", nil)).Body.String()
-	for _, line := range []string{`requests_total{code="200"} 1`, `images_total{outcome="judged"} 1`, `images_total{outcome="unreadable"} 1`, `waiting_images 0`, `batch_images_count 1`} {
+	for _, line := range []string{`requests_total{code="200"} 1`, `images_total{outcome="judged"} 1`,
+		`images_total{outcome="unreadable"} 1`, `waiting_images 0`, `batch_images_count 1`} {
 		if !strings.Contains(text, "\nfacescan_sidecar_"+line+"\n") {
 			t.Errorf("no %s in\n%s", line, text)
 		}
 	}
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Fatal("this test has the metrics checked by promtool, which is missing; install it with: apt-get install prometheus")
+		t.Fatal("this test has the metrics checked by promtool, which is missing; install it with: apt-get " +
+			"install prometheus")
 	}
 	c := exec.Command(promtool, "check", "metrics")
 	c.Stdin = strings.NewReader(text)

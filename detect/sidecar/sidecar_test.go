@@ -122,7 +122,8 @@ func TestSuite(t *testing.T) {
 		t.Run(k.Name, func(t *testing.T) {
 			st := newStand(t, ServerOptions{Detector: k.Name, Batch: 5, Workers: 2}).start()
 			detecttest.Run(t, k.Name, func(p detect.Params) (detect.Detector, error) {
-				return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7, Delay: time.Millisecond})
+				return New(context.Background(), Options{URLs: []string{st.URL}, Params: p, Batch: 7,
+					Delay: time.Millisecond})
 			}, []*image.Gray{sample.Photo(t, 320)})
 		})
 	}
@@ -143,7 +144,8 @@ func TestSameAnswers(t *testing.T) {
 			c := client(t, Options{URLs: []string{st.URL}, Params: p})
 			batch := detecttest.Awkward()
 			for _, width := range []int{160, 240, 320, 333} {
-				batch = append(batch, detect.Image{Luma: sample.Photo(t, width)}, detect.Image{Luma: middle(sample.Photo(t, width))})
+				batch = append(batch, detect.Image{Luma: sample.Photo(t, width)},
+					detect.Image{Luma: middle(sample.Photo(t, width))})
 			}
 			for i := range batch {
 				batch[i].Scale = scale
@@ -173,7 +175,8 @@ func middle(m *image.Gray) *image.Gray {
 	return m.SubImage(image.Rect(size.X/3, size.Y/4, size.X*9/10, size.Y*3/4)).(*image.Gray)
 }
 
-// TestWithoutBinary: a server that has no binary extension, and so does not understand such requests, is sent JSON.
+// TestWithoutBinary: a server that has no binary extension, and so does not understand such requests, is sent
+// JSON.
 func TestWithoutBinary(t *testing.T) {
 	st := newStand(t, ServerOptions{})
 	st.wrap = func(next http.Handler) http.Handler {

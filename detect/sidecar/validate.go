@@ -70,14 +70,16 @@ func (c *Client) validate(body []byte, length string, items []*item) ([]detect.A
 	if c.model.candidates {
 		var ok bool
 		if threshold, ok = m.Parameters[minScoreKey].(float64); !ok {
-			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v", m.Parameters[minScoreKey])
+			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v",
+				m.Parameters[minScoreKey])
 		}
 	}
 	return answersOf(c.model.kind, items, rows, points, told, threshold)
 }
 
 // answersOf checks faces and landmarks, if there are any, and makes the answers of their images.
-func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64, threshold float64) ([]detect.Answer, error) {
+func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64,
+	threshold float64) ([]detect.Answer, error) {
 	found := make([][]detect.Face, len(items))
 	for ; len(rows) > 0; rows = rows[faceFields:] {
 		r := rows[:faceFields]
@@ -85,7 +87,8 @@ func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64, 
 		if !(r[0] >= 0 && r[0] < float64(len(items)) && float64(i) == r[0]) {
 			return nil, fmt.Errorf("a face in image %v of %d", r[0], len(items))
 		}
-		f := detect.Face{X: r[1], Y: r[2], Width: r[3], Height: r[4], Score: r[5], HasLandmarks: len(points) > 0}
+		f := detect.Face{X: r[1], Y: r[2], Width: r[3], Height: r[4], Score: r[5],
+			HasLandmarks: len(points) > 0}
 		for n := range f.Landmarks {
 			if f.HasLandmarks {
 				f.Landmarks[n] = detect.Point{X: points[2*n], Y: points[2*n+1]}
@@ -118,7 +121,8 @@ func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64, 
 		case counts[i] == -1 && len(faces) == 0:
 			a.Err = errUnreadable
 		case counts[i] != float64(len(faces)):
-			return nil, fmt.Errorf("image %d of %d: %v faces are told, %d given", i, len(items), counts[i], len(faces))
+			return nil, fmt.Errorf("image %d of %d: %v faces are told, %d given", i, len(items), counts[i],
+				len(faces))
 		case below > candidates:
 			return nil, fmt.Errorf("image %d of %d: %d candidates", i, len(items), below)
 		}
@@ -133,12 +137,15 @@ func (it *item) clip(f detect.Face) (detect.Face, error) {
 			return f, fmt.Errorf("a face with %v in it", v)
 		}
 	}
-	if !(f.Width > 0 && f.Height > 0 && f.X < it.width && f.Y < it.height && f.X+f.Width > 0 && f.Y+f.Height > 0) {
-		return f, fmt.Errorf("a face of %vx%v at %v,%v in %vx%v pixels", f.Width, f.Height, f.X, f.Y, it.width, it.height)
+	if !(f.Width > 0 && f.Height > 0 && f.X < it.width && f.Y < it.height && f.X+f.Width > 0 &&
+		f.Y+f.Height > 0) {
+		return f, fmt.Errorf("a face of %vx%v at %v,%v in %vx%v pixels", f.Width, f.Height, f.X, f.Y,
+			it.width, it.height)
 	}
 	for _, p := range f.Landmarks {
 		if !(p.X >= -it.width && p.X <= 2*it.width && p.Y >= -it.height && p.Y <= 2*it.height) {
-			return f, fmt.Errorf("a landmark at %v,%v of a picture of %vx%v pixels", p.X, p.Y, it.width, it.height)
+			return f, fmt.Errorf("a landmark at %v,%v of a picture of %vx%v pixels", p.X, p.Y, it.width,
+				it.height)
 		}
 	}
 	f.X, f.Width = cut(f.X, f.Width, it.width)

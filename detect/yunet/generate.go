@@ -1,7 +1,8 @@
 //go:build ignore
 
-// This program makes weights.bin: it takes the float weights of YuNet-s out of the package that publishes them and
-// turns them into the integers that this package computes with. The scales come from calibration.txt.
+// This program makes weights.bin: it takes the float weights of YuNet-s out of the package that publishes
+// them and turns them into the integers that this package computes with. The scales come from
+// calibration.txt.
 //
 //	go run generate.go                  needs python3 with pip, to fetch the package
 //	go run generate.go -floats FILE     writes the float weights as JSON instead, by symbol, for comparisons
@@ -28,7 +29,8 @@ import (
 	"strings"
 )
 
-// The package on PyPI, BSD 3-Clause by Shiqi Yu, and the library in it that carries the weights as named symbols.
+// The package on PyPI, BSD 3-Clause by Shiqi Yu, and the library in it that carries the weights as named
+// symbols.
 const (
 	pypi       = "yuface==2023.5.1"
 	wheelSum   = "fd03270a672da75b89809a2c999d5728ef19c6e701408a4d0bc9c00480c864a0"
@@ -171,7 +173,8 @@ func symbols(so []byte) (map[string][]float64, error) {
 	}
 	tensors := map[string][]float64{}
 	for _, s := range all {
-		if elf.ST_TYPE(s.Info) != elf.STT_OBJECT || !strings.HasSuffix(s.Name, "weight") && !strings.HasSuffix(s.Name, "bias") {
+		if elf.ST_TYPE(s.Info) != elf.STT_OBJECT || !strings.HasSuffix(s.Name, "weight") &&
+			!strings.HasSuffix(s.Name, "bias") {
 			continue
 		}
 		section := f.Sections[s.Section]
@@ -215,7 +218,8 @@ func readCalibration(path string) (calibration, error) {
 				into[name] = append(into[name], v)
 			}
 		case len(words) == 2:
-			into = map[string]map[string][]float64{"output": c.output, "inner": c.inner, "head": c.head}[words[0]]
+			into = map[string]map[string][]float64{"output": c.output, "inner": c.inner,
+				"head": c.head}[words[0]]
 			name = words[1]
 			if into == nil {
 				return c, fmt.Errorf("%s: unknown kind %q", path, words[0])
@@ -225,9 +229,9 @@ func readCalibration(path string) (calibration, error) {
 	return c, lines.Err()
 }
 
-// units returns, for each tensor of activations, what one unit of its 8 bits stands for, per channel. A scale for the
-// whole tensor wastes bits on quiet channels, one for each channel makes the weights behind it too uneven: it lies
-// half-way between the two.
+// units returns, for each tensor of activations, what one unit of its 8 bits stands for, per channel. A scale
+// for the whole tensor wastes bits on quiet channels, one for each channel makes the weights behind it too
+// uneven: it lies half-way between the two.
 func (c calibration) units() map[string][]float64 {
 	units := map[string][]float64{}
 	for name, reach := range c.output {
@@ -268,8 +272,8 @@ func quantise(tensors map[string][]float64, cal calibration) []byte {
 	return out.Bytes()
 }
 
-// writeStem writes the first convolution, 3x3 with stride 2. It was trained on three colours; on luma they are equal,
-// so their weights add up.
+// writeStem writes the first convolution, 3x3 with stride 2. It was trained on three colours; on luma they
+// are equal, so their weights add up.
 func writeStem(put func(any), tensors map[string][]float64, unit []float64) {
 	const channels, perFilter = 16, 32 // of 32 weights 27 are used: row, column, colour
 	raw, bias := tensors["backbone__model0_pw_weight"], tensors["backbone__model0_pw_bias"]
@@ -301,7 +305,8 @@ func writeStem(put func(any), tensors map[string][]float64, unit []float64) {
 	put(factors)
 }
 
-func writeBlock(put func(any), b block, tensors map[string][]float64, units map[string][]float64, cal calibration) {
+func writeBlock(put func(any), b block, tensors map[string][]float64, units map[string][]float64,
+	cal calibration) {
 	var point, pointBias, depthBias []float64
 	var depth [][]float64 // per channel, nine taps
 	for _, p := range b.parts {
@@ -335,7 +340,8 @@ func writeBlock(put func(any), b block, tensors map[string][]float64, units map[
 		for _, v := range w {
 			weights = append(weights, int8(math.RoundToEven(v/scale)))
 		}
-		// What lies between the two convolutions must fit 16 bits, with room for photos that were not calibrated on.
+		// What lies between the two convolutions must fit 16 bits, with room for photos that were not
+		// calibrated on.
 		shift := max(0, math.Ceil(math.Log2(max(cal.inner[b.name][c]/scale*headroom, 1)/math.MaxInt16)))
 		shifts[c] = uint8(shift)
 		half := 0.0
@@ -358,7 +364,8 @@ func writeBlock(put func(any), b block, tensors map[string][]float64, units map[
 			t := math.RoundToEven(v * inner / unit * 32768)
 			taps[k*co+c] = int16(min(max(t, -math.MaxInt16), math.MaxInt16))
 		}
-		sumBias[c] = int16(min(max(math.RoundToEven(depthBias[c]/unit+rounding), math.MinInt16), math.MaxInt16))
+		sumBias[c] = int16(min(max(math.RoundToEven(depthBias[c]/unit+rounding), math.MinInt16),
+			math.MaxInt16))
 	}
 	put([2]uint8{uint8(ci), uint8(co)})
 	put(weights)

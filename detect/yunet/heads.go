@@ -15,8 +15,8 @@ type cell struct {
 // threshold is the least class and object value of a cell that may hold a face.
 type threshold struct{ class, object int16 }
 
-// most is how many candidates are kept of an image, the best ones. A face gives about ten; an image with more than a
-// thousand faces loses the doubtful ones.
+// most is how many candidates are kept of an image, the best ones. A face gives about ten; an image with more
+// than a thousand faces loses the doubtful ones.
 const most = 1 << 14
 
 // thresholds are those of cells whose score can reach floor. The score is the root of the product of two
@@ -37,8 +37,8 @@ func (w *weights) thresholds(floor float64) (out [3]threshold) {
 	return out
 }
 
-// face decodes a cell, in pixels of the network's input. Each product and sum is rounded by an explicit conversion, so
-// that no compiler fuses them: the answer is the same on every processor.
+// face decodes a cell, in pixels of the network's input. Each product and sum is rounded by an explicit
+// conversion, so that no compiler fuses them: the answer is the same on every processor.
 func (w *weights) face(c *cell) Face {
 	unit := w.blocks[head8+int(c.level)].unit
 	v := func(i int) float64 { return float64(float64(c.v[i]) * unit[i]) }
@@ -60,8 +60,8 @@ func (w *weights) face(c *cell) Face {
 // probability is the logistic function.
 func probability(v float64) float64 { return 1 / (1 + exp(-v)) }
 
-// exp is e to the power of v, from the same operations on every processor, which math.Exp is not. Its relative error
-// is below 1e-13 where a head's values lie.
+// exp is e to the power of v, from the same operations on every processor, which math.Exp is not. Its
+// relative error is below 1e-13 where a head's values lie.
 func exp(v float64) float64 {
 	v = min(max(v, -80), 80)
 	n := math.Floor(float64(v*math.Log2E) + 0.5)
@@ -90,8 +90,8 @@ func better(a, b Face) int {
 		cmp.Compare(a.Width, b.Width), cmp.Compare(a.Height, b.Height))
 }
 
-// insidePart is how much of a box may lie in a better one: with more it is a part of that face, such as the middle of a
-// large one.
+// insidePart is how much of a box may lie in a better one: with more it is a part of that face, such as the
+// middle of a large one.
 const insidePart = 0.7
 
 // distinct appends the best of all candidates that overlap, by IoU, and leaves out those inside better ones.
@@ -101,8 +101,10 @@ func (c candidates) distinct(to []Face, iou float64) []Face {
 	for i := range c[:min(len(c), most)] {
 		f := &c[i]
 		same := func(kept Face) bool {
-			both, area, keptArea := intersection(f, &kept), float64(f.Width*f.Height), float64(kept.Width*kept.Height)
-			return both > float64(iou*float64(area+keptArea-both)) || both > float64(insidePart*min(area, keptArea))
+			both, area, keptArea := intersection(f, &kept), float64(f.Width*f.Height),
+				float64(kept.Width*kept.Height)
+			return both > float64(iou*float64(area+keptArea-both)) ||
+				both > float64(insidePart*min(area, keptArea))
 		}
 		if !slices.ContainsFunc(to[first:], same) {
 			to = append(to, *f)

@@ -73,8 +73,8 @@ func (p picture) line(y int) []uint8 {
 	return p.Pix[min(y, p.Rect.Dy()-1)*p.Stride:][:p.Rect.Dx()]
 }
 
-// shrunk makes row y of three quarters: each four pixels become three, and each new pixel is the mean of the area that
-// it covers, which is 4/3 of a pixel wide and high. Beyond the edge the last pixel goes on.
+// shrunk makes row y of three quarters: each four pixels become three, and each new pixel is the mean of the
+// area that it covers, which is 4/3 of a pixel wide and high. Beyond the edge the last pixel goes on.
 func (in *input) shrunk(to []uint8, y int) {
 	a, b := in.from.line(y/3*4+y%3), in.from.line(y/3*4+y%3+1)
 	wa, wb := share(y % 3)
@@ -93,8 +93,8 @@ func share(phase int) (first, second uint16) {
 	return [3]uint16{3, 2, 1}[phase], [3]uint16{1, 2, 3}[phase]
 }
 
-// third adds row y to the image of a third of the size, where a pixel is the mean of three by three. Beyond the edge
-// the last pixel goes on.
+// third adds row y to the image of a third of the size, where a pixel is the mean of three by three. Beyond
+// the edge the last pixel goes on.
 func (in *input) third(row []uint8, y int) {
 	times := uint16(1)
 	if y == in.height-1 {

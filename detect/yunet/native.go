@@ -91,7 +91,8 @@ func (n *native) run(from picture, next *image.Gray, levels [3]threshold, found 
 	n.progress = C.progress{}
 	for n.progress.done == 0 {
 		count := C.yunet_run(n.path, &n.packed.network, (*C.uint8_t)(&n.packed.weights[0]), p, &n.levels[0],
-			(*C.uint8_t)(&room[0]), &n.progress, (*C.cell)(unsafe.Pointer(&n.cells[0])), C.int32_t(len(n.cells)))
+			(*C.uint8_t)(&room[0]), &n.progress, (*C.cell)(unsafe.Pointer(&n.cells[0])),
+			C.int32_t(len(n.cells)))
 		if count > 0 {
 			found(n.cells[:count])
 		}
@@ -123,8 +124,8 @@ type packed struct {
 	buffer  []byte
 }
 
-// pack lays the weights out for a code path. Vectors of 32-bit sums are narrowed in pairs, and wide processors do that
-// within each 128 bits, so channels are put where the narrowing brings them back in order.
+// pack lays the weights out for a code path. Vectors of 32-bit sums are narrowed in pairs, and wide
+// processors do that within each 128 bits, so channels are put where the narrowing brings them back in order.
 func pack(w *weights, to C.int32_t) *packed {
 	var out packed
 	p := paths[to]
@@ -213,7 +214,8 @@ func natural(c int) []int {
 	return out
 }
 
-// points lays 1x1 weights out: for each group of inputs the channels in their order, for each channel the group.
+// points lays 1x1 weights out: for each group of inputs the channels in their order, for each channel the
+// group.
 func (p path) points(rows [][]int8, order []int) (out []byte) {
 	for k := 0; k < len(rows[0]); k += p.group {
 		for _, c := range order {

@@ -2,14 +2,15 @@ package yunet
 
 import "image"
 
-// Rows of the maps at strides 8 and 16 that wait until the coarser map is there to be added to them: 22 and 8 at most,
-// which the delays of the blocks between them come to.
+// Rows of the maps at strides 8 and 16 that wait until the coarser map is there to be added to them: 22 and 8
+// at most, which the delays of the blocks between them come to.
 const (
 	waiting8  = 24
 	waiting16 = 8
 )
 
-// plain is the network in plain Go: what every faster path is compared with, and what runs where there is none.
+// plain is the network in plain Go: what every faster path is compared with, and what runs where there is
+// none.
 type plain struct {
 	net    *weights
 	levels [3]threshold
@@ -39,7 +40,8 @@ type stage struct {
 
 // strides of the blocks.
 var strides = [blockCount]int{
-	half: 2, quarter1: 4, quarter2: 4, quarter3: 4, quarter4: 4, eighth1: 8, eighth2: 8, sixteenth1: 16, sixteenth2: 16,
+	half: 2, quarter1: 4, quarter2: 4, quarter3: 4, quarter4: 4, eighth1: 8, eighth2: 8, sixteenth1: 16,
+	sixteenth2:    16,
 	thirtysecond1: 32, thirtysecond2: 32, neck32: 32, neck16: 16, neck8: 8, head8: 8, head16: 16, head32: 32,
 }
 
@@ -56,14 +58,15 @@ func (p *plain) run(from picture, next *image.Gray, levels [3]threshold, found f
 		p.feed(half, p.first)
 	}
 	// The rows below the last one, which are zeros, let each block give its last row.
-	for _, i := range [...]int{half, quarter1, quarter2, quarter3, quarter4, eighth1, eighth2, sixteenth1, sixteenth2,
+	for _, i := range [...]int{half, quarter1, quarter2, quarter3, quarter4, eighth1, eighth2, sixteenth1,
+		sixteenth2,
 		thirtysecond1, thirtysecond2, neck32, head32, neck16, head16, neck8, head8} {
 		p.feed(i, nil)
 	}
 }
 
-// begin makes room for a picture of that width, unless the last one had the same. What must be zero in the room
-// stays so from one picture to the next, but for the rows of the input.
+// begin makes room for a picture of that width, unless the last one had the same. What must be zero in the
+// room stays so from one picture to the next, but for the rows of the input.
 func (p *plain) begin(from picture, next *image.Gray) {
 	width, _ := from.padded()
 	p.input.begin(from, next)

@@ -5,14 +5,16 @@ import (
 	"math"
 )
 
-// A candidate whose score leaves it open whether it is a face is looked at again: a square around it, scaled so that the
-// face has a size at which the network sees best, and the same square in the mirror. The score becomes the mean of
-// what the first pass and the looks say, as logarithms of odds. Measured on annotated photos, cut at six places so
-// that pixels fall differently, F1 goes from 0.954 to 0.961; a photo has 0.3 such candidates.
+// A candidate whose score leaves it open whether it is a face is looked at again: a square around it, scaled
+// so that the face has a size at which the network sees best, and the same square in the mirror. The score
+// becomes the mean of what the first pass and the looks say, as logarithms of odds. Measured on annotated
+// photos, cut at six places so that pixels fall differently, F1 goes from 0.954 to 0.961; a photo has 0.3
+// such candidates.
 const (
-	surelyNot   = 0.3  // first scores between these two are open
-	surely      = 0.65 //
-	mostRefined = 48   // candidates of an image that are looked at, the best first: bounds the time that a crowd takes
+	surelyNot = 0.3  // first scores between these two are open
+	surely    = 0.65 //
+	// candidates of an image that are looked at, the best first: bounds the time that a crowd takes
+	mostRefined = 48
 
 	closeSide = 128 // pixels of the square
 	closeFace = 64  // and of the face in it
@@ -110,9 +112,9 @@ func (c *closeup) cells(cells []cell) {
 // one is a pixel in the fixed-point numbers of crop.
 const one = 1 << 16
 
-// crop fills a square with the part of a picture that begins at x, y, each of its pixels `unit` pixels of the picture
-// wide, by bilinear interpolation; from 1.25 on a pixel is the mean of four places. Outside the picture it is black. It
-// computes in integers, to be the same everywhere.
+// crop fills a square with the part of a picture that begins at x, y, each of its pixels `unit` pixels of the
+// picture wide, by bilinear interpolation; from 1.25 on a pixel is the mean of four places. Outside the
+// picture it is black. It computes in integers, to be the same everywhere.
 func crop(to, from *image.Gray, x, y, unit float64) {
 	fixed := func(v float64) int { return int(math.Floor(float64(v*one) + 0.5)) }
 	places := 1 // in each direction
@@ -138,7 +140,8 @@ func crop(to, from *image.Gray, x, y, unit float64) {
 				for j := range places {
 					px := left + (col*places+j)*step
 					u, du := px>>16, px>>8&255
-					sum += (at(u, v)*(256-du)+at(u+1, v)*du)*(256-dv) + (at(u, v+1)*(256-du)+at(u+1, v+1)*du)*dv
+					sum += (at(u, v)*(256-du)+at(u+1, v)*du)*(256-dv) +
+						(at(u, v+1)*(256-du)+at(u+1, v+1)*du)*dv
 				}
 			}
 			all := places * places * one

@@ -47,8 +47,8 @@ type block struct {
 	depth   []int16 // 3x3 weights in 32768ths: for each of nine taps, row by row, out values
 	rest    []int16 // bias of the 3x3 convolution, rounding included
 
-	// unit is what one step of a head's output stands for, per channel; nil for blocks that are not heads, whose
-	// output is activations of 8 bits.
+	// unit is what one step of a head's output stands for, per channel; nil for blocks that are not heads,
+	// whose output is activations of 8 bits.
 	unit []float64
 }
 
@@ -91,7 +91,8 @@ var net = func() *weights {
 	return w
 }()
 
-// parse reads what generate.go wrote: little-endian, the stem and then the blocks, each with its channels in front.
+// parse reads what generate.go wrote: little-endian, the stem and then the blocks, each with its channels in
+// front.
 func parse(data []byte) (*weights, error) {
 	w := new(weights)
 	r := reader{rest: data}

@@ -1,13 +1,14 @@
 // Package yunet finds faces with a small convolutional network in integer arithmetic, on luma.
 //
-// The network is YuNet-s of libfacedetection (Shiqi Yu and others, BSD 3-Clause; "YuNet: A Tiny Millisecond-level Face
-// Detector", 2023), with 53,100 weights. generate.go takes them out of a package on PyPI and makes integers of them.
+// The network is YuNet-s of libfacedetection (Shiqi Yu and others, BSD 3-Clause; "YuNet: A Tiny
+// Millisecond-level Face Detector", 2023), with 53,100 weights. generate.go takes them out of a package on
+// PyPI and makes integers of them.
 //
 // # The network
 //
-// The input is luma, padded on the right and below with zeros to multiples of 32. A 3x3 convolution of stride 2 (the
-// stem) makes 16 channels. Then come blocks, each a 1x1 convolution and a depthwise 3x3 one, with 2x2 maximum pooling
-// between strides:
+// The input is luma, padded on the right and below with zeros to multiples of 32. A 3x3 convolution of stride
+// 2 (the stem) makes 16 channels. Then come blocks, each a 1x1 convolution and a depthwise 3x3 one, with 2x2
+// maximum pooling between strides:
 //
 //	stride 2    stem, half
 //	stride 4    quarter1 … quarter4
@@ -15,30 +16,31 @@
 //	stride 16   sixteenth1, sixteenth2 ───────(+)── neck16 ─┴── head16
 //	stride 32   thirtysecond1, …2 ── neck32 ────┴── head32
 //
-// A coarser map is added to the finer one, each cell twice in both directions. A head says 16 numbers a cell: class,
-// object, four for the box, ten for the landmarks (heads.go).
+// A coarser map is added to the finer one, each cell twice in both directions. A head says 16 numbers a cell:
+// class, object, four for the box, ten for the landmarks (heads.go).
 //
 // # Arithmetic
 //
-// Activations have 8 bits without sign, weights of 1x1 convolutions 8 with sign; their sums are shifted to 16 bits,
-// where the 3x3 convolutions multiply with rounding and add with saturation. Saturation to 8 bits without sign is the
-// ReLU. Every step is the same integer operation in SSE2, AVX2, AVX-512 VNNI and NEON, so all code paths give the same
-// bits; plain.go is the network in plain Go, and what the others are tested against. The integers end at the heads:
-// boxes and scores are computed in Go, in one place.
+// Activations have 8 bits without sign, weights of 1x1 convolutions 8 with sign; their sums are shifted to 16
+// bits, where the 3x3 convolutions multiply with rounding and add with saturation. Saturation to 8 bits
+// without sign is the ReLU. Every step is the same integer operation in SSE2, AVX2, AVX-512 VNNI and NEON, so
+// all code paths give the same bits; plain.go is the network in plain Go, and what the others are tested
+// against. The integers end at the heads: boxes and scores are computed in Go, in one place.
 //
 // # Rows, not layers
 //
-// Each block takes a row and gives the one before it as soon as it can (stream.c). What must be kept is a few rows for
-// each block, 0.9 KB for each pixel of the input's width: memory does not depend on the height, a photo's rows stay in
-// the second-level cache, and no strips are needed whose edges would have to overlap.
+// Each block takes a row and gives the one before it as soon as it can (stream.c). What must be kept is a few
+// rows for each block, 0.9 KB for each pixel of the input's width: memory does not depend on the height, a
+// photo's rows stay in the second-level cache, and no strips are needed whose edges would have to overlap.
 //
 // # Passes
 //
-// The first pass reads three quarters of the image that the decoder chose, so that the smallest face, 20 pixels of luma,
-// has 15. One pass finds faces up to some 150 pixels of its input; while the input is larger, another pass reads a
-// third of it, which the pass before made on the way. Of a coarser pass only faces from 50 pixels on count. Measured on
-// annotated photos, the input at 0.5, 0.64, 0.75 and 1.0 of the photo gives F1 0.930, 0.948, 0.962 and 0.952 without
-// the coarser pass. What may or may not be a face after that is looked at again (refine.go).
+// The first pass reads three quarters of the image that the decoder chose, so that the smallest face, 20
+// pixels of luma, has 15. One pass finds faces up to some 150 pixels of its input; while the input is larger,
+// another pass reads a third of it, which the pass before made on the way. Of a coarser pass only faces from
+// 50 pixels on count. Measured on annotated photos, the input at 0.5, 0.64, 0.75 and 1.0 of the photo gives
+// F1 0.930, 0.948, 0.962 and 0.952 without the coarser pass. What may or may not be a face after that is
+// looked at again (refine.go).
 package yunet
 
 import (
@@ -53,8 +55,9 @@ type Point struct{ X, Y float64 }
 // Face is a face, in pixels of the image that was searched.
 type Face struct {
 	X, Y, Width, Height float64
-	Score               float64  // the network's own, 0 to 1
-	Landmarks           [5]Point // right eye, left eye, nose, right and left corner of the mouth: the person's own sides
+	Score               float64 // the network's own, 0 to 1
+	// right eye, left eye, nose, right and left corner of the mouth: the person's own sides
+	Landmarks [5]Point
 }
 
 // Params say what counts as a face.
@@ -73,8 +76,8 @@ const (
 
 // network evaluates the integer network. An implementation serves one goroutine.
 type network interface {
-	// run reads a picture and calls found with the cells that reach the thresholds of their level. next, if any, becomes a
-	// third of the input; it has the size for it.
+	// run reads a picture and calls found with the cells that reach the thresholds of their level. next, if
+	// any, becomes a third of the input; it has the size for it.
 	run(from picture, next *image.Gray, levels [3]threshold, found func([]cell))
 }
 
@@ -101,8 +104,8 @@ func NewFinder() *Finder {
 	return f
 }
 
-// Find appends the faces of luma to faces, best first. scale is how many pixels of the full image a pixel of luma stands
-// for. It allocates nothing once its buffers have grown, if faces has room.
+// Find appends the faces of luma to faces, best first. scale is how many pixels of the full image a pixel of
+// luma stands for. It allocates nothing once its buffers have grown, if faces has room.
 func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) []Face {
 	if luma.Rect.Empty() {
 		return faces
@@ -203,17 +206,19 @@ func (f *Finder) letGo() {
 	}
 }
 
-// perColumn bounds the room for rows, in bytes for each pixel of the input's padded width, and rowRoom what does not
-// grow with it.
+// perColumn bounds the room for rows, in bytes for each pixel of the input's padded width, and rowRoom what
+// does not grow with it.
 const (
 	perColumn = 1000
 	rowRoom   = 64 << 10
 )
 
-// Memory is how many bytes Find takes at most beside a luma of that size: rows, pictures of a third, candidates.
+// Memory is how many bytes Find takes at most beside a luma of that size: rows, pictures of a third,
+// candidates.
 func Memory(width, height int) int64 {
 	padded := int64(width+31) / 32 * 32
 	third := int64(thirds(width)) * int64(thirds(height))
 	cells := int64(width+31) / 8 * (int64(height+31) / 8) * 3 / 2
-	return perColumn*(padded+closeSide) + 2*rowRoom + third + third/8 + closeSide*closeSide + min(4*cells, 4*most)*int64(unsafe.Sizeof(Face{}))
+	return perColumn*(padded+closeSide) + 2*rowRoom + third + third/8 + closeSide*closeSide + min(4*cells,
+		4*most)*int64(unsafe.Sizeof(Face{}))
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // all lets every cell through.
-var all = [3]threshold{{math.MinInt16, math.MinInt16}, {math.MinInt16, math.MinInt16}, {math.MinInt16, math.MinInt16}}
+var all = [3]threshold{{math.MinInt16, math.MinInt16}, {math.MinInt16, math.MinInt16},
+	{math.MinInt16, math.MinInt16}}
 
 // answer is everything that a run gives: its cells in one order, and the picture for the next pass.
 func answer(n network, p picture, levels [3]threshold) (cells []cell, next image.Gray) {
@@ -110,7 +111,8 @@ func whole(p picture) (cells []cell) {
 		_, scores := convolve(head8+level, maps[level])
 		for y, row := range scores {
 			for x := range len(row) / channels {
-				cells = append(cells, cell{int32(level), int32(x), int32(y), [channels]int16(row[x*channels:])})
+				cells = append(cells, cell{int32(level), int32(x), int32(y),
+					[channels]int16(row[x*channels:])})
 			}
 		}
 	}
@@ -120,13 +122,15 @@ func whole(p picture) (cells []cell) {
 // pictures of many sizes and kinds.
 func pictures(yield func(picture) bool) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	sizes := [][2]int{{1, 1}, {1, 70}, {70, 1}, {2, 3}, {33, 32}, {64, 64}, {65, 31}, {97, 130}, {300, 40}, {40, 200}}
+	sizes := [][2]int{{1, 1}, {1, 70}, {70, 1}, {2, 3}, {33, 32}, {64, 64}, {65, 31}, {97, 130}, {300, 40},
+		{40, 200}}
 	for range 12 {
 		sizes = append(sizes, [2]int{1 + rng.IntN(70), 1 + rng.IntN(70)})
 	}
 	for i, size := range sizes {
 		stride := size[0] + i%7
-		img := &image.Gray{Pix: make([]uint8, stride*size[1]), Stride: stride, Rect: image.Rect(0, 0, size[0], size[1])}
+		img := &image.Gray{Pix: make([]uint8, stride*size[1]), Stride: stride,
+			Rect: image.Rect(0, 0, size[0], size[1])}
 		for j := range img.Pix {
 			switch i % 4 {
 			case 0:
@@ -272,18 +276,22 @@ func TestFind(t *testing.T) {
 	side := max(best.Width, best.Height)
 	for _, want := range []float64{24, 30, 60, 120, 250, 500, 1000} {
 		zoom := want / side
-		scaled := grey(photo, photo.Rect, int(float64(photo.Rect.Dx())*zoom), int(float64(photo.Rect.Dy())*zoom))
-		all := image.NewGray(image.Rect(0, 0, scaled.Rect.Dx()+100, scaled.Rect.Dy()+100)) // a frame around it
+		scaled := grey(photo, photo.Rect, int(float64(photo.Rect.Dx())*zoom),
+			int(float64(photo.Rect.Dy())*zoom))
+		// a frame around it
+		all := image.NewGray(image.Rect(0, 0, scaled.Rect.Dx()+100, scaled.Rect.Dy()+100))
 		draw.Draw(all, all.Rect, image.NewUniform(color.Gray{Y: 128}), image.Point{}, draw.Src)
 		draw.Draw(all, scaled.Rect.Add(image.Pt(50, 50)), scaled, image.Point{}, draw.Src)
-		expect := Face{X: best.X*zoom + 50, Y: best.Y*zoom + 50, Width: best.Width * zoom, Height: best.Height * zoom}
+		expect := Face{X: best.X*zoom + 50, Y: best.Y*zoom + 50, Width: best.Width * zoom,
+			Height: best.Height * zoom}
 		found := f.Find(nil, all, 1, defaults)
 		if !slices.ContainsFunc(found, func(g Face) bool { return overlap(&g, &expect) > 0.4 }) {
 			t.Errorf("a face of %v pixels is not found: %v", want, found)
 		}
 	}
 	margin := int(side * 0.05)
-	box := image.Rect(int(best.X)-margin, int(best.Y)-margin, int(best.X+best.Width)+margin, int(best.Y+best.Height)+margin)
+	box := image.Rect(int(best.X)-margin, int(best.Y)-margin, int(best.X+best.Width)+margin,
+		int(best.Y+best.Height)+margin)
 	box = box.Intersect(photo.Rect)
 	for _, size := range []int{64, 200, 500, 1500} {
 		whole := grey(photo, box, size, size*box.Dy()/box.Dx())
@@ -303,13 +311,15 @@ func TestLimits(t *testing.T) {
 	draw.Draw(all, image.Rect(w, 0, 2*w, h/2), grey(photo, photo.Rect, w/2, h/2), image.Point{}, draw.Src)
 	draw.Draw(all, image.Rect(w, h/2, 2*w, h), grey(photo, photo.Rect, w/3, h/3), image.Point{}, draw.Src)
 	f := NewFinder()
-	for _, p := range []Params{{MinFace: 60, IoU: 0.3, Floor: 0.01}, {MinFace: 20, MaxFace: 150, IoU: 0.3, Floor: 0.01}} {
+	for _, p := range []Params{{MinFace: 60, IoU: 0.3, Floor: 0.01},
+		{MinFace: 20, MaxFace: 150, IoU: 0.3, Floor: 0.01}} {
 		faces := f.Find(nil, all, 1, p)
 		if len(faces) == 0 {
 			t.Fatalf("%+v: no boxes to look at", p)
 		}
 		for i, a := range faces {
-			if side := max(a.Width, a.Height); side < float64(p.MinFace) || p.MaxFace > 0 && side > float64(p.MaxFace) {
+			if side := max(a.Width, a.Height); side < float64(p.MinFace) || p.MaxFace > 0 &&
+				side > float64(p.MaxFace) {
 				t.Errorf("%+v: a box of %v pixels", p, side)
 			}
 			if a.Score < p.Floor || i > 0 && a.Score > faces[i-1].Score {
@@ -324,7 +334,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// A picture in which every cell is a candidate takes no more memory than was said, and the best candidates stay.
+// A picture in which every cell is a candidate takes no more memory than was said, and the best candidates
+// stay.
 func TestManyCandidates(t *testing.T) {
 	var c candidates
 	rng := rand.New(rand.NewPCG(3, 3))

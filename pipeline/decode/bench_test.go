@@ -11,7 +11,8 @@ import (
 	"facescan/pipeline/decode/turbo"
 )
 
-// benchBodies are JPEGs of 500x375 that the benchmark draws, or those that FACESCAN_PHOTOS names by a glob pattern.
+// benchBodies are JPEGs of 500x375 that the benchmark draws, or those that FACESCAN_PHOTOS names by a glob
+// pattern.
 func benchBodies(b *testing.B) (bodies [][]byte) {
 	b.Helper()
 	if pattern := os.Getenv("FACESCAN_PHOTOS"); pattern != "" {
@@ -33,8 +34,8 @@ func benchBodies(b *testing.B) (bodies [][]byte) {
 	return [][]byte{encode(b, JPEG, photo(500, 375))}
 }
 
-// BenchmarkJPEG compares ways to luma on the same pictures: image/jpeg, libjpeg-turbo called directly, and Decode
-// at full size, with faces from 20 pixels and from 40.
+// BenchmarkJPEG compares ways to luma on the same pictures: image/jpeg, libjpeg-turbo called directly, and
+// Decode at full size, with faces from 20 pixels and from 40.
 func BenchmarkJPEG(b *testing.B) {
 	bodies := benchBodies(b)
 	each := func(name string, f func(body []byte) error) {
@@ -54,7 +55,8 @@ func BenchmarkJPEG(b *testing.B) {
 	if turbo.Available {
 		each("libjpeg-turbo", newDirect(b, bodies))
 	}
-	for name, o := range map[string]Options{"decode": {}, "decode-from-20": {MinFace: 20}, "decode-from-40": {MinFace: 40}} {
+	for name, o := range map[string]Options{"decode": {}, "decode-from-20": {MinFace: 20},
+		"decode-from-40": {MinFace: 40}} {
 		d := New(o)
 		defer d.Close()
 		each(name, func(body []byte) error {
@@ -92,8 +94,8 @@ func newDirect(b *testing.B, bodies [][]byte) func([]byte) error {
 	}
 }
 
-// BenchmarkOverLibjpegTurbo does both in turn, so that a busy machine slows both alike, and reports how many times
-// the library's own time Decode takes at full size.
+// BenchmarkOverLibjpegTurbo does both in turn, so that a busy machine slows both alike, and reports how many
+// times the library's own time Decode takes at full size.
 func BenchmarkOverLibjpegTurbo(b *testing.B) {
 	if !turbo.Available {
 		b.Fatal("built without cgo: there is nothing to compare with")

@@ -95,7 +95,11 @@ func TestBMPKinds(t *testing.T) {
 	five := func(v uint8) uint16 { return uint16(v >> 3) }
 	grey555 := bmpRows(m, pixel16(func(v uint8) uint16 { return five(v)<<10 | five(v)<<5 | five(v) }))
 	grey565 := bmpRows(m, pixel16(func(v uint8) uint16 { return five(v)<<11 | uint16(v>>2)<<5 | five(v) }))
-	grey32 := func(fourth byte) []byte { return bmpRows(m, func(v uint8) []byte { return []byte{v, v, v, fourth} }) }
+	grey32 := func(fourth byte) []byte {
+		return bmpRows(m, func(v uint8) []byte {
+			return []byte{v, v, v, fourth}
+		})
+	}
 	grey24 := bmpRows(m, func(v uint8) []byte { return []byte{v, v, v} })
 	grey8 := bmpRows(m, func(v uint8) []byte { return []byte{v} })
 	upside := image.NewGray(m.Rect)
@@ -112,15 +116,16 @@ func TestBMPKinds(t *testing.T) {
 		want    *image.Gray
 		allowed int
 	}{
-		"OS/2, 24 bits":      {bmpFile(bmpInfo(12, w, h, 24, 0), nil, grey24), m, 0},
-		"OS/2, palette":      {bmpFile(bmpInfo(12, w, h, 8, 0), greys(256, 3), grey8), m, 0},
-		"OS/2 v2":            {bmpFile(bmpInfo(64, w, h, 8, 0), greys(256, 4), grey8), m, 0},
-		"OS/2 v2, short":     {bmpFile(bmpInfo(16, w, h, 8, 0), greys(256, 4), grey8), m, 0},
-		"8 bits":             {bmpFile(bmpInfo(40, w, h, 8, 0), greys(256, 4), grey8), m, 0},
-		"8 bits, runs":       {bmpFile(bmpInfo(40, w, h, 8, 1), greys(256, 4), rle(m, false)), m, 0},
-		"4 bits, runs":       {bmpFile(bmpInfo(40, w, h, 4, 2), greys(16, 4), rle(m, true)), m, 16},
-		"16 bits":            {bmpFile(bmpInfo(40, w, h, 16, 0), nil, grey555), m, 8},
-		"16 bits, masks":     {bmpFile(bmpInfo(40, w, h, 16, 3), bmpMasks(0xf800, 0x7e0, 0x1f), grey565), m, 8},
+		"OS/2, 24 bits":  {bmpFile(bmpInfo(12, w, h, 24, 0), nil, grey24), m, 0},
+		"OS/2, palette":  {bmpFile(bmpInfo(12, w, h, 8, 0), greys(256, 3), grey8), m, 0},
+		"OS/2 v2":        {bmpFile(bmpInfo(64, w, h, 8, 0), greys(256, 4), grey8), m, 0},
+		"OS/2 v2, short": {bmpFile(bmpInfo(16, w, h, 8, 0), greys(256, 4), grey8), m, 0},
+		"8 bits":         {bmpFile(bmpInfo(40, w, h, 8, 0), greys(256, 4), grey8), m, 0},
+		"8 bits, runs":   {bmpFile(bmpInfo(40, w, h, 8, 1), greys(256, 4), rle(m, false)), m, 0},
+		"4 bits, runs":   {bmpFile(bmpInfo(40, w, h, 4, 2), greys(16, 4), rle(m, true)), m, 16},
+		"16 bits":        {bmpFile(bmpInfo(40, w, h, 16, 0), nil, grey555), m, 8},
+		"16 bits, masks": {bmpFile(bmpInfo(40, w, h, 16, 3), bmpMasks(0xf800, 0x7e0, 0x1f),
+			grey565), m, 8},
 		"24 bits, top down":  {bmpFile(bmpInfo(40, w, -h, 24, 0), nil, grey24), upside, 0},
 		"32 bits":            {bmpFile(bmpInfo(40, w, h, 32, 0), nil, grey32(0)), m, 0},
 		"32 bits, version 3": {bmpFile(bmpInfo(56, w, h, 32, 3, masks32...), nil, grey32(255)), m, 0},
@@ -144,11 +149,12 @@ func TestBMPKinds(t *testing.T) {
 		}
 	}
 	for name, body := range map[string][]byte{
-		"JPEG inside":        bmpFile(bmpInfo(40, w, h, 0, 4), nil, grey8),
-		"PNG inside":         bmpFile(bmpInfo(40, w, h, 0, 5), nil, grey8),
-		"masks with opacity": bmpFile(bmpInfo(40, w, h, 32, 6), bmpMasks(0xff, 0xff00, 0xff0000, 0), grey32(0)),
-		"OS/2, fax codes":    bmpFile(bmpInfo(64, w, h, 1, 3), greys(2, 4), grey8),
-		"OS/2, runs of RGB":  bmpFile(bmpInfo(64, w, h, 24, 4), nil, grey24),
+		"JPEG inside": bmpFile(bmpInfo(40, w, h, 0, 4), nil, grey8),
+		"PNG inside":  bmpFile(bmpInfo(40, w, h, 0, 5), nil, grey8),
+		"masks with opacity": bmpFile(bmpInfo(40, w, h, 32, 6), bmpMasks(0xff, 0xff00, 0xff0000, 0),
+			grey32(0)),
+		"OS/2, fax codes":   bmpFile(bmpInfo(64, w, h, 1, 3), greys(2, 4), grey8),
+		"OS/2, runs of RGB": bmpFile(bmpInfo(64, w, h, 24, 4), nil, grey24),
 	} {
 		if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%s: %v", name, err)
@@ -160,7 +166,8 @@ func TestBMPKinds(t *testing.T) {
 		"negative width": bmpFile(bmpInfo(40, -w, h, 24, 0), nil, grey24),
 		"no height":      bmpFile(bmpInfo(40, w, 0, 24, 0), nil, grey24),
 		"no pixels":      bmpFile(bmpInfo(40, w, h, 24, 0), nil, nil),
-		"pixels outside": append(bmpFile(bmpInfo(40, w, h, 24, 0), nil, grey24)[:10], "\xff\xff\xff\xff\x28\x00\x00\x00"...),
+		"pixels outside": append(bmpFile(bmpInfo(40, w, h, 24, 0), nil, grey24)[:10],
+			"\xff\xff\xff\xff\x28\x00\x00\x00"...),
 	} {
 		if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) {
 			t.Errorf("%s: %v", name, err)

@@ -8,12 +8,13 @@ import (
 	"facescan/pipeline/decode/turbo"
 )
 
-// ColorMemory is how many bytes Color takes at most: what decoding takes, the picture, turned if need be, and, for what
-// can only be decoded to luma, that at full size. It has room for a JPEG that is made of the picture, too.
+// ColorMemory is how many bytes Color takes at most: what decoding takes, the picture, turned if need be,
+// and, for what can only be decoded to luma, that at full size. It has room for a JPEG that is made of the
+// picture, too.
 func (h Header) ColorMemory() int64 { return h.Memory + 12*int64(h.Width)*int64(h.Height) }
 
-// Color decodes the picture in colour, on white, upright, at full size, for people to look at. A damaged one is
-// judged as by Decode. Errors are those of Probe.
+// Color decodes the picture in colour, on white, upright, at full size, for people to look at. A damaged one
+// is judged as by Decode. Errors are those of Probe.
 func (f *File) Color() (m *image.RGBA, err error) {
 	err = guard(f.Format, func() error {
 		w, h := f.stored()

@@ -162,12 +162,18 @@ func TestManyScans(t *testing.T) {
 
 func TestNotImage(t *testing.T) {
 	for name, body := range map[string]string{
-		"nothing": "", "a byte": "\xff", "a marker": "\xff\xd8", "html": "<!doctype html><html>", "html with svg": "<!DOCTYPE html><svg></svg>", "svg as text": "see <svg>",
-		"another xml": "<?xml version='1.0'?><svgs/>", "an open comment": "<!-- <svg/>", "an open doctype": "<!DOCTYPE svg [ <svg/>",
-		"a film": "\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00isomav01", "a film of JPEG 2000": "\x00\x00\x00\x0cjP  \r\n\x87\n\x00\x00\x00\x14ftypmjp2",
-		"a Targa, not a cursor": "\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x10\x00\x18\x00", "webm": "\x1a\x45\xdf\xa3", "avi": "RIFF\x24\x00\x00\x00AVI LIST",
-		"pdf": "%PDF-1.7\n", "json": `{"error":1}`, "zip": "PK\x03\x04", "text that begins like a BMP": "BMW and other cars, a long list",
-		"zeros": string(make([]byte, 4096)), "a sound in RIFF": "RIFF\x24\x00\x00\x00WAVEfmt ", "a JPEG after a newline": "\n\xff\xd8\xff\xe0",
+		"nothing": "", "a byte": "\xff", "a marker": "\xff\xd8", "html": "<!doctype html><html>",
+		"html with svg": "<!DOCTYPE html><svg></svg>", "svg as text": "see <svg>",
+		"another xml": "<?xml version='1.0'?><svgs/>", "an open comment": "<!-- <svg/>",
+		"an open doctype":       "<!DOCTYPE svg [ <svg/>",
+		"a film":                "\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00isomav01",
+		"a film of JPEG 2000":   "\x00\x00\x00\x0cjP  \r\n\x87\n\x00\x00\x00\x14ftypmjp2",
+		"a Targa, not a cursor": "\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x10\x00\x18\x00",
+		"webm":                  "\x1a\x45\xdf\xa3", "avi": "RIFF\x24\x00\x00\x00AVI LIST",
+		"pdf": "%PDF-1.7\n", "json": `{"error":1}`, "zip": "PK\x03\x04",
+		"text that begins like a BMP": "BMW and other cars, a long list",
+		"zeros":                       string(make([]byte, 4096)), "a sound in RIFF": "RIFF\x24\x00\x00\x00WAVEfmt ",
+		"a JPEG after a newline": "\n\xff\xd8\xff\xe0",
 	} {
 		if h, err := Probe([]byte(body), Options{}); !errors.Is(err, ErrNotImage) || h.Format != "" {
 			t.Errorf("%s: %+v, %v", name, h.Header, err)

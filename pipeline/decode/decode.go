@@ -3,7 +3,8 @@
 //
 // # Order of work
 //
-// Hostile files are the normal case, so nothing is allocated by what a file claims before the claim is checked:
+// Hostile files are the normal case, so nothing is allocated by what a file claims before the claim is
+// checked:
 //
 //  1. The format is sniffed from the content; names and Content-Type are never asked. An image of another format
 //     or coding is ErrUnsupported, everything else ErrNotImage.
@@ -16,35 +17,37 @@
 // # Luma
 //
 // Y = 0.299 R + 0.587 G + 0.114 B on the stored (gamma) values, which is what JPEG holds; the Y plane of JPEG
-// and lossy WebP is taken as it is (WebP's is stretched from 16..235). Transparent pixels lie on white, as on most
-// web pages. ICC profiles are not applied.
+// and lossy WebP is taken as it is (WebP's is stretched from 16..235). Transparent pixels lie on white, as on
+// most web pages. ICC profiles are not applied.
 //
 // # Scale
 //
-// Detection needs no more pixels than the smallest face takes to be found. Measured on 191 annotated photos and 77
-// without a face with `go run ./testdata/accuracy`, F1 at IoU 0.4 with the best threshold and the default one, by the size of Luma
-// in eighths; in brackets the CPU time of decoding and detection together on photos of 0.14 to 0.24 megapixels, relative to full size:
+// Detection needs no more pixels than the smallest face takes to be found. Measured on 191 annotated photos
+// and 77 without a face with `go run ./testdata/accuracy`, F1 at IoU 0.4 with the best threshold and the
+// default one, by the size of Luma in eighths; in brackets the CPU time of decoding and detection together on
+// photos of 0.14 to 0.24 megapixels, relative to full size:
 //
 //	faces from   8/8                7/8          6/8                5/8                4/8                3/8
 //	20 pixels    .852 .851 (1.00)   .850 .849    .846 .838 (1.09)   .825 .804 (0.92)   .803 .775 (0.63)   .791 .697
 //	40 pixels    .828 .827 (1.00)   .837 .834    .828 .823          .809 .788 (0.79)   .788 .759 (0.75)   .770 .668
 //
-// Windows of 20 pixels are what the cascade was made for: DefaultWindow keeps faces from 20 pixels at full size, and halves the image
-// for faces from 40, which costs four points and a quarter of the time.
+// Windows of 20 pixels are what the cascade was made for: DefaultWindow keeps faces from 20 pixels at full
+// size, and halves the image for faces from 40, which costs four points and a quarter of the time.
 //
-// libjpeg-turbo scales while it decodes; other formats are averaged, every pixel of Luma over the area that it
-// stands for.
+// libjpeg-turbo scales while it decodes; other formats are averaged, every pixel of Luma over the area that
+// it stands for.
 //
 // # Orientation
 //
 // EXIF's Orientation (1 to 8) is applied for JPEG, PNG, WebP and TIFF: pixels, widths and heights that leave
-// this package are upright. AVIF and HEIC say in their own boxes how they lie, and their EXIF is passed over, or they
-// would be turned twice. ToStored and ToUpright carry boxes over for those who look at the encoded bytes.
+// this package are upright. AVIF and HEIC say in their own boxes how they lie, and their EXIF is passed over,
+// or they would be turned twice. ToStored and ToUpright carry boxes over for those who look at the encoded
+// bytes.
 //
 // # Damage
 //
-// Of a file that was cut, or is damaged inside, what decodes is used when it is at least half of the picture; the
-// Image is then Partial. Less than half is ErrBadImage.
+// Of a file that was cut, or is damaged inside, what decodes is used when it is at least half of the picture;
+// the Image is then Partial. Less than half is ErrBadImage.
 package decode
 
 import (
@@ -81,7 +84,8 @@ func unsupported(format string, args ...any) error {
 const (
 	// DefaultMaxPixels is the limit when Options name none.
 	DefaultMaxPixels = 100_000_000
-	// DefaultWindow is how many pixels of Luma the smallest face has at least. The package's comment tells why.
+	// DefaultWindow is how many pixels of Luma the smallest face has at least. The package's comment tells
+	// why.
 	DefaultWindow = 20
 	// full is the scale at which Luma has the image's own size.
 	full = turbo.Scale(8)
@@ -93,11 +97,13 @@ const (
 	maxScratch = 16 << 20
 )
 
-// Options say what to decode and how far. The zero value decodes everything within the default limits at full size.
+// Options say what to decode and how far. The zero value decodes everything within the default limits at full
+// size.
 type Options struct {
 	MaxPixels int64 // of the full image; 0 is DefaultMaxPixels
-	MinFace   int   // side, in full pixels, of the smallest face that must stay findable; 0 keeps the full size
-	Window    int   // side, in pixels of Luma, that such a face must still have; 0 is DefaultWindow
+	// side, in full pixels, of the smallest face that must stay findable; 0 keeps the full size
+	MinFace int
+	Window  int // side, in pixels of Luma, that such a face must still have; 0 is DefaultWindow
 }
 
 func (o Options) maxPixels() int64 {
@@ -128,9 +134,10 @@ func (o Options) LumaSize(width, height int) (int, int) {
 // Header is what the first bytes tell, before any pixel is allocated.
 type Header struct {
 	Format        string
-	Width, Height int   // upright, at full size
-	Orientation   int   // EXIF, 1 to 8; always 1 for AVIF and HEIC, which are upright once they are decoded
-	Memory        int64 // bytes that Decode takes at most besides the body: coefficients, pixels, luma, its rotated copy
+	Width, Height int // upright, at full size
+	Orientation   int // EXIF, 1 to 8; always 1 for AVIF and HEIC, which are upright once they are decoded
+	// bytes that Decode takes at most besides the body: coefficients, pixels, luma, its rotated copy
+	Memory int64
 }
 
 // Image is a decoded picture.
@@ -138,14 +145,16 @@ type Image struct {
 	Luma          *image.Gray // upright; rows lie without gaps, and 64 bytes beyond the last one may be read
 	Width, Height int         // upright, at full size
 	Format        string
-	Scale         float64 // full pixels a pixel of Luma, >= 1, the same for both axes; Luma's corner is the image's within a pixel of Luma
-	Orientation   int     // EXIF, 1 to 8; already applied
-	Partial       bool    // damaged or cut; at least half is there
-	Fallback      bool    // the standard library decoded what libjpeg-turbo had refused
+	// full pixels a pixel of Luma, >= 1, the same for both axes; Luma's corner is the image's within a pixel
+	// of Luma
+	Scale       float64
+	Orientation int  // EXIF, 1 to 8; already applied
+	Partial     bool // damaged or cut; at least half is there
+	Fallback    bool // the standard library decoded what libjpeg-turbo had refused
 }
 
-// File is an image file whose header was read, with what its decoder needs to know besides the Header. It refers
-// to the body, which must stay as it is until the file is decoded.
+// File is an image file whose header was read, with what its decoder needs to know besides the Header. It
+// refers to the body, which must stay as it is until the file is decoded.
 type File struct {
 	Header
 	options Options
@@ -175,8 +184,8 @@ func (f *File) stored() (width, height int) {
 	return f.Width, f.Height
 }
 
-// Probe reads the header only. The Header is filled as far as it is known, with an error too. IsRefusal reports
-// true for every error.
+// Probe reads the header only. The Header is filled as far as it is known, with an error too. IsRefusal
+// reports true for every error.
 func Probe(body []byte, o Options) (f File, err error) {
 	err = f.probe(body, o)
 	return f, err
@@ -208,8 +217,8 @@ func (f *File) probe(body []byte, o Options) error {
 	return nil
 }
 
-// Decoder decodes image after image for one worker, reusing its buffers: decoding a JPEG allocates nothing once
-// the buffers have grown. It is not safe for use by several goroutines at once.
+// Decoder decodes image after image for one worker, reusing its buffers: decoding a JPEG allocates nothing
+// once the buffers have grown. It is not safe for use by several goroutines at once.
 type Decoder struct {
 	options Options
 	turbo   *turbo.Decoder // made for the first JPEG
@@ -231,8 +240,8 @@ func (d *Decoder) Close() {
 	*d = Decoder{options: d.options}
 }
 
-// Decode reads the header of body and decodes it. Luma is valid until the next call. It never panics; errors are
-// those of Probe.
+// Decode reads the header of body and decodes it. Luma is valid until the next call. It never panics; errors
+// are those of Probe.
 func (d *Decoder) Decode(body []byte) (Image, error) {
 	defer func() { d.file.body = nil }()
 	if err := d.file.probe(body, d.options); err != nil {
@@ -268,8 +277,8 @@ func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	return img, nil
 }
 
-// guard runs a part of a format's decoder. What goes wrong in it, panics included, is ErrBadImage if it is not
-// one of our errors already.
+// guard runs a part of a format's decoder. What goes wrong in it, panics included, is ErrBadImage if it is
+// not one of our errors already.
 func guard(format string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -72,7 +72,8 @@ func TestFormats(t *testing.T) {
 				t.Errorf("header %+v", h.Header)
 			}
 			img := mustDecode(t, body, Options{})
-			if img.Format != f || img.Width != 123 || img.Height != 77 || img.Scale != 1 || img.Orientation != 1 || img.Partial || img.Fallback {
+			if img.Format != f || img.Width != 123 || img.Height != 77 || img.Scale != 1 ||
+				img.Orientation != 1 || img.Partial || img.Fallback {
 				t.Errorf("image %+v", img)
 			}
 			allowed := map[string]float64{JPEG: 3, GIF: 12}[f] // these lose something
@@ -117,7 +118,8 @@ func TestPixelTypes(t *testing.T) {
 	for _, m := range []image.Image{
 		src, grey(src), cmyk, ycc(false), ycc(true),
 		into(image.NewGray16(src.Rect)), into(image.NewRGBA(src.Rect)), into(image.NewRGBA64(src.Rect)),
-		into(image.NewNRGBA64(src.Rect)), into(image.NewPaletted(src.Rect, pal)), into(image.NewAlpha(src.Rect)),
+		into(image.NewNRGBA64(src.Rect)), into(image.NewPaletted(src.Rect, pal)),
+		into(image.NewAlpha(src.Rect)),
 	} {
 		t.Run(fmt.Sprintf("%T", m), func(t *testing.T) {
 			got := image.NewGray(src.Rect)
@@ -158,15 +160,17 @@ func TestJPEGKinds(t *testing.T) {
 		planes []*image.Gray
 		o      jpegOptions
 	}{
-		"grey":                     {[]*image.Gray{y}, jpegOptions{}},
-		"grey progressive":         {[]*image.Gray{y}, jpegOptions{progressive: true}},
-		"colour":                   {[]*image.Gray{y, flat, flat}, jpegOptions{}},
-		"colour progressive":       {[]*image.Gray{y, flat, flat}, jpegOptions{progressive: true}},
-		"colour 4:2:0":             {[]*image.Gray{y, half(flat), half(flat)}, jpegOptions{sampling: [][2]int{{2, 2}, {1, 1}, {1, 1}}}},
-		"RGB":                      {[]*image.Gray{y, y, y}, jpegOptions{adobe: true}},
-		"inks, Adobe's inverted":   {[]*image.Gray{y, y, y, full}, jpegOptions{adobe: true}},
-		"inks, all in black":       {[]*image.Gray{full, full, full, y}, jpegOptions{adobe: true}},
-		"inks, inverted, in scans": {[]*image.Gray{y, y, y, full}, jpegOptions{adobe: true, progressive: true}},
+		"grey":               {[]*image.Gray{y}, jpegOptions{}},
+		"grey progressive":   {[]*image.Gray{y}, jpegOptions{progressive: true}},
+		"colour":             {[]*image.Gray{y, flat, flat}, jpegOptions{}},
+		"colour progressive": {[]*image.Gray{y, flat, flat}, jpegOptions{progressive: true}},
+		"colour 4:2:0": {[]*image.Gray{y, half(flat), half(flat)},
+			jpegOptions{sampling: [][2]int{{2, 2}, {1, 1}, {1, 1}}}},
+		"RGB":                    {[]*image.Gray{y, y, y}, jpegOptions{adobe: true}},
+		"inks, Adobe's inverted": {[]*image.Gray{y, y, y, full}, jpegOptions{adobe: true}},
+		"inks, all in black":     {[]*image.Gray{full, full, full, y}, jpegOptions{adobe: true}},
+		"inks, inverted, in scans": {[]*image.Gray{y, y, y, full},
+			jpegOptions{adobe: true, progressive: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := writeJPEG(c.planes, 90, 70, c.o)
@@ -183,11 +187,13 @@ func TestJPEGKinds(t *testing.T) {
 
 func TestScale(t *testing.T) {
 	for _, c := range []struct{ minFace, window, eighths int }{
-		{0, 0, 8}, {20, 0, 8}, {21, 0, 8}, {32, 0, 5}, {40, 0, 4}, {67, 0, 3}, {80, 0, 2}, {160, 0, 1}, {5000, 0, 1},
+		{0, 0, 8}, {20, 0, 8}, {21, 0, 8}, {32, 0, 5}, {40, 0, 4}, {67, 0, 3}, {80, 0, 2}, {160, 0, 1},
+		{5000, 0, 1},
 		{20, 12, 5}, {20, 15, 6}, {20, 17, 7}, {20, 20, 8}, {20, 30, 8}, {40, 20, 4},
 	} {
 		if e := (Options{MinFace: c.minFace, Window: c.window}).scale(); int(e) != c.eighths {
-			t.Errorf("faces from %d in windows from %d: %d eighths, not %d", c.minFace, c.window, e, c.eighths)
+			t.Errorf("faces from %d in windows from %d: %d eighths, not %d", c.minFace, c.window, e,
+				c.eighths)
 		}
 	}
 	m := photo(155, 203)
@@ -198,8 +204,10 @@ func TestScale(t *testing.T) {
 			img := mustDecode(t, body, Options{MinFace: 8, Window: eighths})
 			scale := 8 / float64(eighths)
 			w, h := int(math.Ceil(155/scale)), int(math.Ceil(203/scale))
-			if img.Width != 155 || img.Height != 203 || img.Scale != scale || img.Luma.Rect != image.Rect(0, 0, w, h) {
-				t.Fatalf("%s in %d eighths: %dx%d at %v is %v", f, eighths, img.Width, img.Height, img.Scale, img.Luma.Rect)
+			if img.Width != 155 || img.Height != 203 || img.Scale != scale ||
+				img.Luma.Rect != image.Rect(0, 0, w, h) {
+				t.Fatalf("%s in %d eighths: %dx%d at %v is %v", f, eighths, img.Width, img.Height, img.Scale,
+					img.Luma.Rect)
 			}
 			allowed := 1.0
 			if f == JPEG {
@@ -264,7 +272,8 @@ func TestOrientation(t *testing.T) {
 				}
 				turned := oriented(t, f, body, o)
 				h, err := Probe(turned, Options{})
-				if err != nil || h.Orientation != o || h.Width != want.Rect.Dx() || h.Height != want.Rect.Dy() {
+				if err != nil || h.Orientation != o || h.Width != want.Rect.Dx() ||
+					h.Height != want.Rect.Dy() {
 					t.Errorf("header %+v, %v", h.Header, err)
 				}
 				img := mustDecode(t, turned, Options{})
@@ -311,10 +320,12 @@ func TestBoxes(t *testing.T) {
 func TestAnimatedWebP(t *testing.T) {
 	m := photo(40, 30)
 	still := func(x, y byte, m image.Image) []byte {
-		return chunk("ANMF", append(append([]byte{x / 2, 0, 0, y / 2, 0, 0}, make([]byte, 10)...), chunk("VP8L", losslessFrame(m))...))
+		return chunk("ANMF", append(append([]byte{x / 2, 0, 0, y / 2, 0, 0}, make([]byte, 10)...),
+			chunk("VP8L", losslessFrame(m))...))
 	}
 	file := func(width, height, x, y byte) []byte {
-		return riff(chunk("VP8X", []byte{2, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0}), chunk("ANIM", make([]byte, 6)),
+		return riff(chunk("VP8X", []byte{2, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0}),
+			chunk("ANIM", make([]byte, 6)),
 			still(x, y, m), still(0, 0, photo(30, 30)), chunk("EXIF", exif(3, binary.LittleEndian)))
 	}
 	want := grey(m)
@@ -376,8 +387,8 @@ func TestAlphaFilters(t *testing.T) {
 	}
 }
 
-// The first lossy WebP frame there can be: one macroblock whose coefficients are all zero, which is the grey 128 of
-// studio range.
+// The first lossy WebP frame there can be: one macroblock whose coefficients are all zero, which is the grey
+// 128 of studio range.
 func TestLossyWebP(t *testing.T) {
 	frame := []byte{0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 16, 0, 16, 0}
 	first := bytes.Repeat([]byte{0}, 16)
@@ -389,7 +400,8 @@ func TestLossyWebP(t *testing.T) {
 			t.Fatalf("luma %d", v)
 		}
 	}
-	if stretched[16] != 0 || stretched[235] != 255 || stretched[0] != 0 || stretched[255] != 255 || stretched[126] != 128 {
+	if stretched[16] != 0 || stretched[235] != 255 || stretched[0] != 0 || stretched[255] != 255 ||
+		stretched[126] != 128 {
 		t.Errorf("studio range is stretched to %v", stretched)
 	}
 }

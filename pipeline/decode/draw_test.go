@@ -16,7 +16,8 @@ import (
 	"golang.org/x/image/tiff"
 )
 
-// photo draws a picture that no mirroring or turning leaves the same, with texture all over it, as photos have.
+// photo draws a picture that no mirroring or turning leaves the same, with texture all over it, as photos
+// have.
 func photo(w, h int) *image.NRGBA {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
 	seed := uint32(1)
@@ -194,8 +195,8 @@ func riff(chunks ...[]byte) []byte {
 	return append(binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(len(all))), all...)
 }
 
-// losslessFrame encodes a picture as the simplest WebP lossless bitstream: no transform, every sample a code of
-// eight bits.
+// losslessFrame encodes a picture as the simplest WebP lossless bitstream: no transform, every sample a code
+// of eight bits.
 func losslessFrame(m image.Image) []byte {
 	size := m.Bounds().Size()
 	w := bitsLow{out: []byte{0x2f}}
@@ -214,7 +215,8 @@ func losslessFrame(m image.Image) []byte {
 			w.put(0, 1)
 			continue
 		}
-		// Code lengths of the code lengths: only 0 and 8 occur, with a bit each; order 17 18 0 1 2 3 4 5 16 6 7 8.
+		// Code lengths of the code lengths: only 0 and 8 occur, with a bit each; order 17 18 0 1 2 3 4 5 16 6
+		// 7 8.
 		w.put(0, 1)
 		w.put(12-4, 4)
 		for j := range 12 {
@@ -268,8 +270,8 @@ type jpegOptions struct {
 	sampling    [][2]int // a component; all 1x1 by default
 }
 
-// writeJPEG encodes planes, each of the size that its sampling gives it, at a fine quantisation, with codes of fixed
-// length. Progressive files have a scan of DC coefficients and then one of AC for each component.
+// writeJPEG encodes planes, each of the size that its sampling gives it, at a fine quantisation, with codes
+// of fixed length. Progressive files have a scan of DC coefficients and then one of AC for each component.
 func writeJPEG(planes []*image.Gray, w, h int, o jpegOptions) []byte {
 	const q = 3
 	if o.sampling == nil {
@@ -289,7 +291,8 @@ func writeJPEG(planes []*image.Gray, w, h int, o jpegOptions) []byte {
 		maxH, maxV = max(maxH, s[0]), max(maxV, s[1])
 	}
 	out = append(out, segment(map[bool]byte{false: 0xc0, true: 0xc2}[o.progressive], frame)...)
-	dc := append([]byte{0x00, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+	dc := append([]byte{0x00, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 1, 2, 3, 4, 5, 6, 7, 8,
+		9, 10, 11)
 	ac := []byte{0x10, 0, 0, 0, 0, 0, 0, 0, 176, 0, 0, 0, 0, 0, 0, 0, 0}
 	for run := range 16 {
 		for size := range 11 {
@@ -375,7 +378,8 @@ func writeJPEG(planes []*image.Gray, w, h int, o jpegOptions) []byte {
 	return append(out, 0xff, markerEOI)
 }
 
-// transform is the quantised cosine transform of a block, in zigzag order. Beyond the plane its edge is repeated.
+// transform is the quantised cosine transform of a block, in zigzag order. Beyond the plane its edge is
+// repeated.
 func transform(p *image.Gray, x0, y0, q int) (out [64]int) {
 	var block, rows [64]float64
 	for y := range 8 {

@@ -17,15 +17,17 @@ const (
 	exifPrefix     = "Exif\x00\x00"
 )
 
-// directory is the first image directory of a TIFF structure, which EXIF data is too (TIFF 6.0, section 2). Nothing
-// is followed but the directory's own offset and those of its values, so there are no loops to fall into.
+// directory is the first image directory of a TIFF structure, which EXIF data is too (TIFF 6.0, section 2).
+// Nothing is followed but the directory's own offset and those of its values, so there are no loops to fall
+// into.
 type directory struct {
 	file    []byte
 	entries []byte // 12 bytes each
 	order   binary.ByteOrder
 }
 
-// readDirectory finds the first directory; ok is false when there is none. One that is cut keeps its whole entries.
+// readDirectory finds the first directory; ok is false when there is none. One that is cut keeps its whole
+// entries.
 func readDirectory(b []byte) (d directory, ok bool) {
 	switch {
 	case has(b, 0, "II*\x00"):
@@ -47,8 +49,8 @@ func readDirectory(b []byte) (d directory, ok bool) {
 	return d, true
 }
 
-// find locates the values of an entry of type BYTE, SHORT or LONG, as far as the file goes: count of them, of size
-// bytes each. There are none if it is missing or of another type.
+// find locates the values of an entry of type BYTE, SHORT or LONG, as far as the file goes: count of them, of
+// size bytes each. There are none if it is missing or of another type.
 func (d directory) find(tag uint16) (data []byte, size, count int) {
 	for e := d.entries; len(e) >= dirEntryLen; e = e[dirEntryLen:] {
 		if d.order.Uint16(e) != tag {

@@ -30,18 +30,19 @@ type format struct {
 	sniff func(body []byte) bool
 	// probe fills the File's size as stored, its orientation and memory, and what decode needs to know.
 	probe func(f *File, body []byte) error
-	// decode decodes at full size, as stored. Of a picture that was cut it returns what is there, if that is at
-	// least half. JPEG has a faster path beside it, through libjpeg-turbo (jpeg.go).
+	// decode decodes at full size, as stored. Of a picture that was cut it returns what is there, if that is
+	// at least half. JPEG has a faster path beside it, through libjpeg-turbo (jpeg.go).
 	decode func(f *File) (m image.Image, partial bool, err error)
 }
 
-// formats are the formats that are decoded, in the order in which they are tried. The literals have no field names,
-// so that an incomplete line does not compile.
+// formats are the formats that are decoded, in the order in which they are tried. The literals have no field
+// names, so that an incomplete line does not compile.
 var formats = []format{
 	{JPEG, prefixed("\xff\xd8\xff"), (*File).probeJPEG, (*File).decodeJPEG},
 	{PNG, prefixed(pngSignature), (*File).probePNG, (*File).decodePNG},
 	{GIF, prefixed("GIF87a", "GIF89a"), (*File).probeGIF, (*File).decodeGIF},
-	{WebP, func(b []byte) bool { return has(b, 0, "RIFF") && has(b, 8, "WEBP") }, (*File).probeWebP, (*File).decodeWebP},
+	{WebP, func(b []byte) bool { return has(b, 0, "RIFF") && has(b, 8, "WEBP") }, (*File).probeWebP,
+		(*File).decodeWebP},
 	{TIFF, prefixed("II*\x00", "MM\x00*", bigTIFFLow, bigTIFFHigh), (*File).probeTIFF, (*File).decodeTIFF},
 	{BMP, isBMP, (*File).probeBMP, (*File).decodeBMP},
 	{AVIF, isHEIF(AVIF), (*File).probeHEIF, (*File).decodeHEIF},

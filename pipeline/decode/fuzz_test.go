@@ -42,7 +42,8 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 		return
 	}
 	if h.Format == TIFF {
-		n -= int64(max(h.Width, h.Height)) << 17 // a strip has an inflater of its own, which is garbage at once
+		// a strip has an inflater of its own, which is garbage at once
+		n -= int64(max(h.Width, h.Height)) << 17
 	}
 	if n > h.Memory+overhead {
 		t.Fatalf("%+v: %d bytes were taken", h.Header, n)
@@ -52,7 +53,8 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 	}
 	var m *image.RGBA
 	n = allocated(func() { m, err = h.Color() })
-	if (err == nil) != (decodeErr == nil) && o.scale() == full { // what a cut picture is worth may depend on the scale
+	// what a cut picture is worth may depend on the scale
+	if (err == nil) != (decodeErr == nil) && o.scale() == full {
 		t.Fatalf("%s: %v, in colour %v", h.Format, decodeErr, err)
 	}
 	if h.Format != TIFF && n > h.ColorMemory()+overhead {
@@ -66,7 +68,8 @@ func check(t testing.TB, d *Decoder, body []byte, o Options) {
 	}
 	size := img.Luma.Rect.Size()
 	eighths := int(math.Round(8 / img.Scale))
-	if img.Width != h.Width || img.Height != h.Height || img.Format != h.Format || img.Orientation != h.Orientation ||
+	if img.Width != h.Width || img.Height != h.Height || img.Format != h.Format ||
+		img.Orientation != h.Orientation ||
 		size.X != (h.Width*eighths+7)/8 || size.Y != (h.Height*eighths+7)/8 ||
 		len(img.Luma.Pix) != size.X*size.Y || img.Luma.Stride != size.X {
 		t.Fatalf("header %+v, image %+v of %v", h.Header, img, size)
@@ -84,8 +87,8 @@ func exifSize(w, h uint32) []byte {
 	return append(b, 0, 0, 0, 0)
 }
 
-// FuzzDecode feeds the front door, Probe, Decode and Color, with anything: no panic, no error of an unknown kind, no more
-// memory than the header announced.
+// FuzzDecode feeds the front door, Probe, Decode and Color, with anything: no panic, no error of an unknown
+// kind, no more memory than the header announced.
 func FuzzDecode(f *testing.F) {
 	m := photo(24, 18)
 	for _, format := range drawn {
@@ -93,7 +96,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(encode(f, format, m), uint16(40))
 	}
 	y := grey(m)
-	f.Add(writeJPEG([]*image.Gray{y, y, y, y}, 24, 18, jpegOptions{progressive: true, adobe: true}), uint16(80))
+	f.Add(writeJPEG([]*image.Gray{y, y, y, y}, 24, 18, jpegOptions{progressive: true, adobe: true}),
+		uint16(80))
 	f.Add(exifSize(60000, 60000), uint16(0))
 	f.Add([]byte("RIFF\x14\x00\x00\x00WEBPVP8 \xff\xff\xff\x7f\x10\x02\x00\x9d\x01\x2a\x10\x00"), uint16(0))
 	f.Fuzz(func(t *testing.T, body []byte, minFace uint16) {

@@ -19,8 +19,8 @@ type gifHeader struct {
 	data        []byte // sub-blocks of codes, as far as the file goes
 }
 
-// probeGIF walks the blocks to the first frame. The picture has the size of the logical screen. As in browsers a
-// frame that is larger, or lies wholly outside, takes the screen's place.
+// probeGIF walks the blocks to the first frame. The picture has the size of the logical screen. As in
+// browsers a frame that is larger, or lies wholly outside, takes the screen's place.
 func (f *File) probeGIF(b []byte) (err error) {
 	if len(b) < 13 {
 		return errCut
@@ -184,8 +184,8 @@ const (
 	gifCodes    = 1 << gifCodeBits // that there can be
 )
 
-// gifReader unpacks the codes of a frame (GIF89a, appendix F), as compress/lzw does, but also where the code size
-// is not between 2 and 8: viewers read 1 and up to 11.
+// gifReader unpacks the codes of a frame (GIF89a, appendix F), as compress/lzw does, but also where the code
+// size is not between 2 and 8: viewers read 1 and up to 11.
 type gifReader struct {
 	src         gifBlocks
 	in          [256]byte

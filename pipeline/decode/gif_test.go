@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// codeGIF codes pixels in codes of a size, the simple way: a clear before the table could grow beyond a width.
+// codeGIF codes pixels in codes of a size, the simple way: a clear before the table could grow beyond a
+// width.
 func codeGIF(pix []byte, size uint8) []byte {
 	var w bitsLow
 	clear, width := uint32(1)<<size, uint(size)+1
@@ -34,11 +35,13 @@ func codeGIF(pix []byte, size uint8) []byte {
 // writeGIF is a GIF with a screen, a frame at a place on it, and a table of greys.
 func writeGIF(screen, frame image.Rectangle, data []byte) []byte {
 	u16 := func(v int) []byte { return []byte{byte(v), byte(v >> 8)} }
-	b := append([]byte("GIF89a"), bytes.Join([][]byte{u16(screen.Dx()), u16(screen.Dy()), {0xf7, 0, 0}}, nil)...)
+	b := append([]byte("GIF89a"), bytes.Join([][]byte{u16(screen.Dx()), u16(screen.Dy()), {0xf7, 0, 0}},
+		nil)...)
 	for i := range 256 {
 		b = append(b, byte(i), byte(i), byte(i))
 	}
-	b = append(b, bytes.Join([][]byte{{0x2c}, u16(frame.Min.X), u16(frame.Min.Y), u16(frame.Dx()), u16(frame.Dy()), {0}}, nil)...)
+	b = append(b, bytes.Join([][]byte{{0x2c}, u16(frame.Min.X), u16(frame.Min.Y), u16(frame.Dx()),
+		u16(frame.Dy()), {0}}, nil)...)
 	return append(append(b, data...), 0x3b)
 }
 
@@ -50,13 +53,15 @@ func TestGIFScreen(t *testing.T) {
 	}
 	data := codeGIF(pix, 8)
 	for name, c := range map[string]struct{ screen, frame, want image.Rectangle }{
-		"a part":              {image.Rect(0, 0, 40, 30), image.Rect(7, 5, 27, 15), image.Rect(0, 0, 40, 30)},
-		"reaches beyond":      {image.Rect(0, 0, 40, 30), image.Rect(30, 25, 50, 35), image.Rect(0, 0, 40, 30)},
+		"a part": {image.Rect(0, 0, 40, 30), image.Rect(7, 5, 27, 15), image.Rect(0, 0, 40, 30)},
+		"reaches beyond": {image.Rect(0, 0, 40, 30), image.Rect(30, 25, 50, 35),
+			image.Rect(0, 0, 40, 30)},
 		"larger":              {image.Rect(0, 0, 10, 30), image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
 		"larger, and shifted": {image.Rect(0, 0, 40, 5), image.Rect(3, 3, 23, 13), image.Rect(0, 0, 20, 10)},
-		"wholly outside":      {image.Rect(0, 0, 40, 30), image.Rect(40, 0, 60, 10), image.Rect(0, 0, 20, 10)},
-		"no screen":           {image.Rectangle{}, image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
-		"no width":            {image.Rect(0, 0, 0, 10), image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
+		"wholly outside": {image.Rect(0, 0, 40, 30), image.Rect(40, 0, 60, 10),
+			image.Rect(0, 0, 20, 10)},
+		"no screen": {image.Rectangle{}, image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
+		"no width":  {image.Rect(0, 0, 0, 10), image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
 	} {
 		body := writeGIF(c.screen, c.frame, data)
 		frame := c.frame
@@ -87,7 +92,8 @@ func TestGIFScreen(t *testing.T) {
 		"neither screen nor frame": writeGIF(image.Rectangle{}, image.Rectangle{}, data),
 		"a frame of 65535":         writeGIF(image.Rect(0, 0, 8, 8), image.Rect(0, 0, 65535, 65535), data),
 	} {
-		if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) && !errors.Is(err, ErrTooManyPixels) {
+		if _, err := decoded(t, body, Options{}); !errors.Is(err, ErrBadImage) &&
+			!errors.Is(err, ErrTooManyPixels) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -118,7 +124,8 @@ func TestGIFCodeSizes(t *testing.T) {
 func FuzzGIF(f *testing.F) {
 	for _, size := range []image.Point{{1, 1}, {30, 20}, {200, 150}} {
 		f.Add(encode(f, GIF, photo(size.X, size.Y)))
-		f.Add(writeGIF(image.Rectangle{Max: size}, image.Rectangle{Max: size}, codeGIF(grey(photo(size.X, size.Y)).Pix, 8)))
+		f.Add(writeGIF(image.Rectangle{Max: size}, image.Rectangle{Max: size},
+			codeGIF(grey(photo(size.X, size.Y)).Pix, 8)))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, err := gif.DecodeConfig(bytes.NewReader(body))
@@ -142,7 +149,8 @@ func FuzzGIF(f *testing.F) {
 
 // A chain of sub-blocks ends with an empty one; before it the data is cut.
 func TestGIFBlocks(t *testing.T) {
-	for chain, want := range map[string]error{"\x03abc\x02de\x00": nil, "\x00": nil, "\x03ab": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF} {
+	for chain, want := range map[string]error{"\x03abc\x02de\x00": nil, "\x00": nil,
+		"\x03ab": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF} {
 		b, err := io.ReadAll(&gifBlocks{b: []byte(chain + "x")[:len(chain)]})
 		if err != want || want == nil && len(chain) > 1 && string(b) != "abcde" {
 			t.Errorf("%q: %q, %v", chain, b, err)

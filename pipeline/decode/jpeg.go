@@ -30,13 +30,13 @@ const (
 	markerTEM   = 0x01
 )
 
-// fallbackRoom is how much the standard library may take for a picture that libjpeg-turbo refuses, when that is
-// more than libjpeg-turbo would have taken. Larger ones are not tried: the reserve for what hardly ever happens
-// would cost every large picture its place in the memory budget.
+// fallbackRoom is how much the standard library may take for a picture that libjpeg-turbo refuses, when that
+// is more than libjpeg-turbo would have taken. Larger ones are not tried: the reserve for what hardly ever
+// happens would cost every large picture its place in the memory budget.
 const fallbackRoom = 16 << 20
 
-// A scan goes over every block, if only to learn that nothing changes there, which takes a byte of the file for
-// thousands of blocks. Encoders make ten scans or so.
+// A scan goes over every block, if only to learn that nothing changes there, which takes a byte of the file
+// for thousands of blocks. Encoders make ten scans or so.
 const (
 	maxScans   = 500
 	maxScanned = 4 << 30 // pixels, in all scans together: two or three seconds
@@ -54,8 +54,8 @@ type jpegHeader struct {
 	fallback    bool // the standard library may try
 }
 
-// segments reads the markers of a JPEG file one by one. Like libjpeg it passes over bytes that are no marker, so
-// that it passes over the coded pixels of a scan, too.
+// segments reads the markers of a JPEG file one by one. Like libjpeg it passes over bytes that are no marker,
+// so that it passes over the coded pixels of a scan, too.
 type segments struct {
 	b  []byte
 	at int
@@ -109,7 +109,8 @@ func (f *File) probeJPEG(b []byte) error {
 		}
 		if coding := foreignJPEG(marker); coding != "" && h.components == 0 {
 			if len(data) >= 5 {
-				f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])), int(binary.BigEndian.Uint16(data[3:]))
+				f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])),
+					int(binary.BigEndian.Uint16(data[3:]))
 			}
 			return unsupported("%s JPEG", coding)
 		}
@@ -170,7 +171,8 @@ func foreignJPEG(marker byte) string {
 		return "hierarchical"
 	case marker == markerSOF55:
 		return "lossless (LS)"
-	case marker < markerSOF3 || marker > 0xcf || marker == markerDHT || marker == markerJPG || marker == markerDAC:
+	case marker < markerSOF3 || marker > 0xcf || marker == markerDHT || marker == markerJPG ||
+		marker == markerDAC:
 		return ""
 	case marker&3 == 3:
 		return "lossless"
@@ -180,8 +182,8 @@ func foreignJPEG(marker byte) string {
 	return "hierarchical"
 }
 
-// memory is what decoding a picture of that stored size takes at most. It also decides whether the standard library
-// may try what libjpeg-turbo refuses.
+// memory is what decoding a picture of that stored size takes at most. It also decides whether the standard
+// library may try what libjpeg-turbo refuses.
 func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	maxH, maxV := 1, 1
 	for _, s := range h.sampling[:h.components] {
@@ -222,8 +224,8 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 
 func ceil(n, d int) int { return (n + d - 1) / d }
 
-// decodeJPEG decodes by the standard library, which takes the place of libjpeg-turbo where that is missing or refuses
-// the file.
+// decodeJPEG decodes by the standard library, which takes the place of libjpeg-turbo where that is missing or
+// refuses the file.
 func (f *File) decodeJPEG() (m image.Image, partial bool, err error) {
 	if m, err = jpeg.Decode(bytes.NewReader(f.body)); err != nil {
 		return nil, false, err
@@ -234,8 +236,8 @@ func (f *File) decodeJPEG() (m image.Image, partial bool, err error) {
 	return m, false, nil
 }
 
-// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, and judges what a
-// damaged picture is worth.
+// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, and judges
+// what a damaged picture is worth.
 func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
@@ -269,7 +271,8 @@ func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 }
 
 // turboRows decodes into dst, rows without gaps, and returns what the library warns of.
-func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale, s turbo.Samples) (warning string, err error) {
+func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale,
+	s turbo.Samples) (warning string, err error) {
 	width, height := f.stored()
 	decode := func(body []byte) error {
 		return t.Decode(body, dst, width, height, scale.Of(width)*s.Size(), scale, s)
@@ -290,9 +293,9 @@ func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale, s turb
 
 // damage judges a picture that the library warned of: whether it is partial, or even less than half.
 //
-// Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as the same grey
-// everywhere: the rows of nothing else at the bottom are those that were never decoded. A picture that really ends
-// in such rows is taken for cut only because the library complained of it too.
+// Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as the same
+// grey everywhere: the rows of nothing else at the bottom are those that were never decoded. A picture that
+// really ends in such rows is taken for cut only because the library complained of it too.
 func (f *File) damage(pixels []byte, stride int, s turbo.Samples, warning string) (partial bool, err error) {
 	h, missing := len(pixels)/stride, 0
 	for missing < h && f.jpeg.undecoded(pixels[(h-1-missing)*stride:][:stride], s) {
@@ -305,9 +308,10 @@ func (f *File) damage(pixels []byte, stride int, s turbo.Samples, warning string
 	return missing > 0 || !ended || !harmless(warning), nil
 }
 
-// extent walks the markers behind the first scan's: how far the segments are whole, and whether the last of them is
-// the end marker. Where a segment is cut, a table between two scans for one, libjpeg refuses the whole file. Where
-// the end is missing it only warns, but it tells the first of its warnings alone, which may be a harmless one.
+// extent walks the markers behind the first scan's: how far the segments are whole, and whether the last of
+// them is the end marker. Where a segment is cut, a table between two scans for one, libjpeg refuses the
+// whole file. Where the end is missing it only warns, but it tells the first of its warnings alone, which may
+// be a harmless one.
 func (h *jpegHeader) extent(body []byte) (n int, ended bool) {
 	for s := (segments{body, h.scans}); ; {
 		marker, _, err := s.next()
@@ -346,5 +350,6 @@ func (h *jpegHeader) invert() uint8 {
 
 // harmless reports whether a warning of the library is about something that leaves the picture whole.
 func harmless(warning string) bool {
-	return strings.Contains(warning, "extraneous bytes") || strings.Contains(warning, "JFIF") || strings.Contains(warning, "Adobe")
+	return strings.Contains(warning, "extraneous bytes") || strings.Contains(warning, "JFIF") ||
+		strings.Contains(warning, "Adobe")
 }

@@ -29,8 +29,8 @@ func onWhite(y, a uint8) uint8 {
 	return uint8((uint32(y)*uint32(a) + 255*(255-uint32(a)) + 127) / 255)
 }
 
-// toLuma fills dst, whose size is the picture's as stored, with the luma of m. Where m does not reach (a GIF frame
-// may be smaller than its screen) dst is white. studio says that the Y of YCbCr goes from 16 to 235.
+// toLuma fills dst, whose size is the picture's as stored, with the luma of m. Where m does not reach (a GIF
+// frame may be smaller than its screen) dst is white. studio says that the Y of YCbCr goes from 16 to 235.
 func toLuma(dst *image.Gray, m image.Image, studio bool) error {
 	b := m.Bounds().Intersect(dst.Rect)
 	if b.Empty() {
@@ -201,8 +201,8 @@ type share struct {
 	weight [8]uint16
 }
 
-// shares are those of the first s new pixels, which take the place of eight old ones; after that they repeat. Old
-// pixels are s wide here and new ones 8, so all edges lie at whole numbers and the weights are exact.
+// shares are those of the first s new pixels, which take the place of eight old ones; after that they repeat.
+// Old pixels are s wide here and new ones 8, so all edges lie at whole numbers and the weights are exact.
 func shares(s turbo.Scale) (out [8]share) {
 	for n := range int(s) {
 		from, to, k := 8*n, 8*n+8, &out[n]
@@ -215,8 +215,8 @@ func shares(s turbo.Scale) (out [8]share) {
 	return out
 }
 
-// shrink makes m smaller, in place: to ceil(n*s/8) pixels a side, each the mean of the area that it stands for, the
-// last row and column being repeated beyond the edges. row is scratch that it may grow.
+// shrink makes m smaller, in place: to ceil(n*s/8) pixels a side, each the mean of the area that it stands
+// for, the last row and column being repeated beyond the edges. row is scratch that it may grow.
 func shrink(m *image.Gray, s turbo.Scale, row []uint16) []uint16 {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	nw, nh := s.Of(w), s.Of(h)

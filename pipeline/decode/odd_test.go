@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestOddFiles decodes a folder of awkward files, which is not part of the project: FACESCAN_ODD names it. Its
-// manifest.csv has the columns file, bytes, kind, should_decode, exif_orientation, width, height (upright), note;
-// should_decode is "yes", "no", or something that allows either.
+// TestOddFiles decodes a folder of awkward files, which is not part of the project: FACESCAN_ODD names it.
+// Its manifest.csv has the columns file, bytes, kind, should_decode, exif_orientation, width, height
+// (upright), note; should_decode is "yes", "no", or something that allows either.
 func TestOddFiles(t *testing.T) {
 	dir := os.Getenv("FACESCAN_ODD")
 	if dir == "" {
@@ -39,7 +39,8 @@ func TestOddFiles(t *testing.T) {
 		_, _ = d.Decode(body)
 		check(t, d, body, Options{}) // after the first: a format's module may have had to be compiled
 		img, err := d.Decode(body)
-		t.Logf("%s (%s): %s %dx%d partial %v fallback %v, %v", name, kind, img.Format, img.Width, img.Height, img.Partial, img.Fallback, err)
+		t.Logf("%s (%s): %s %dx%d partial %v fallback %v, %v", name, kind, img.Format, img.Width, img.Height,
+			img.Partial, img.Fallback, err)
 		switch {
 		case should == "yes" && err != nil:
 			t.Errorf("%s (%s): %v", name, kind, err)
@@ -50,8 +51,10 @@ func TestOddFiles(t *testing.T) {
 			if img.Orientation >= 5 && row[5] == strconv.Itoa(h) {
 				w, h = h, w // some rows give the stored size
 			}
-			if row[4] != "" && row[4] != strconv.Itoa(img.Orientation) || row[5] != strconv.Itoa(w) || row[6] != strconv.Itoa(h) {
-				t.Errorf("%s (%s): %dx%d, orientation %d; the manifest says %v", name, kind, w, h, img.Orientation, row[4:7])
+			if row[4] != "" && row[4] != strconv.Itoa(img.Orientation) || row[5] != strconv.Itoa(w) ||
+				row[6] != strconv.Itoa(h) {
+				t.Errorf("%s (%s): %dx%d, orientation %d; the manifest says %v", name, kind, w, h,
+					img.Orientation, row[4:7])
 			}
 		}
 	}

@@ -79,8 +79,8 @@ func quads(p []byte) [][4]byte {
 	return unsafe.Slice((*[4]byte)(unsafe.Pointer(unsafe.SliceData(p))), len(p)/4)
 }
 
-// turn turns the pixels of a picture, w x h, by an EXIF orientation: mirrored in place, or, for 5 to 8, transposed into
-// what spare returns. It returns where they are then.
+// turn turns the pixels of a picture, w x h, by an EXIF orientation: mirrored in place, or, for 5 to 8,
+// transposed into what spare returns. It returns where they are then.
 func turn[P any](pix []P, w, h, orientation int, spare func() []P) []P {
 	switch orientation {
 	case 2:
@@ -113,8 +113,8 @@ func swap[P any](p, q []P) {
 	}
 }
 
-// transpose writes src, w x h, into dst, h x w, for the orientations 5 to 8. It goes tile by tile, so that the rows
-// of src that a tile reads, and the ones of dst that it writes, stay in the first-level cache.
+// transpose writes src, w x h, into dst, h x w, for the orientations 5 to 8. It goes tile by tile, so that
+// the rows of src that a tile reads, and the ones of dst that it writes, stay in the first-level cache.
 func transpose[P any](dst, src []P, w, h, orientation int) {
 	// The pixel stored at (x, y) goes to row y0 + dy*x, column x0 + dx*y.
 	x0, dx, y0, dy := 0, 1, 0, 1

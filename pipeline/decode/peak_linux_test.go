@@ -88,8 +88,8 @@ func deflated(base tags, w, rows, blocks, pixel int) []byte {
 		tagStrips: offsets, tagStripBytes: size, tagHeight: {uint32(rows * blocks)}})
 }
 
-// What a decoder takes at its peak is not more than its header announced, for each format and way of coding: files
-// that are tiny for the picture they hold, and ones of the usual size.
+// What a decoder takes at its peak is not more than its header announced, for each format and way of coding:
+// files that are tiny for the picture they hold, and ones of the usual size.
 func TestPeak(t *testing.T) {
 	const w, h = 3200, 2500
 	m := photo(w, h)

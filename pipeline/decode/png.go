@@ -56,8 +56,8 @@ func (f *File) probePNG(b []byte) error {
 	return nil
 }
 
-// decodePNG decodes a PNG; of a cut one, and of one whose only damage is in chunks that do not matter, what is
-// there.
+// decodePNG decodes a PNG; of a cut one, and of one whose only damage is in chunks that do not matter, what
+// is there.
 func (f *File) decodePNG() (m image.Image, partial bool, err error) {
 	p, err := splitPNG(f.body)
 	if err != nil {
@@ -128,8 +128,8 @@ func (p pngParts) inflate() (io.Reader, error) {
 	return zlib.NewReader(io.MultiReader(r...))
 }
 
-// pngSize is how many bytes the pixels take once they are inflated: a filter byte and the samples, a row of each
-// pass. ihdr is the chunk's content.
+// pngSize is how many bytes the pixels take once they are inflated: a filter byte and the samples, a row of
+// each pass. ihdr is the chunk's content.
 func pngSize(ihdr []byte) int64 {
 	w, h := int64(binary.BigEndian.Uint32(ihdr)), int64(binary.BigEndian.Uint32(ihdr[4:]))
 	samples := map[byte]int64{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[ihdr[9]]
@@ -143,14 +143,15 @@ func pngSize(ihdr []byte) int64 {
 		return size(w, h)
 	}
 	n := int64(0)
-	for _, p := range [7][4]int64{{0, 8, 0, 8}, {4, 8, 0, 8}, {0, 4, 4, 8}, {2, 4, 0, 4}, {0, 2, 2, 4}, {1, 2, 0, 2}, {0, 1, 1, 2}} {
+	for _, p := range [7][4]int64{{0, 8, 0, 8}, {4, 8, 0, 8}, {0, 4, 4, 8}, {2, 4, 0, 4}, {0, 2, 2, 4},
+		{1, 2, 0, 2}, {0, 1, 1, 2}} {
 		n += size((w-p[0]+p[1]-1)/p[1], (h-p[2]+p[3]-1)/p[3]) // Adam7: first column, step; first row, step
 	}
 	return n
 }
 
-// mend makes a whole PNG of a cut one: the pixels that are there, and zeros for the rest. It is an error if more
-// than half is missing, or if the pixels have another damage.
+// mend makes a whole PNG of a cut one: the pixels that are there, and zeros for the rest. It is an error if
+// more than half is missing, or if the pixels have another damage.
 func (p pngParts) mend() (io.Reader, error) {
 	z, err := p.inflate()
 	if err != nil {

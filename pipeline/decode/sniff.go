@@ -72,8 +72,8 @@ func isIcon(b []byte) bool {
 // svgProlog is how much of a text in UTF-16 is searched for the root element.
 const svgProlog = 1 << 16
 
-// isSVG reports whether b is an XML document whose root element is svg. Before it may stand a byte order mark,
-// declarations, comments and a document type of that name (XML 1.0, production 22).
+// isSVG reports whether b is an XML document whose root element is svg. Before it may stand a byte order
+// mark, declarations, comments and a document type of that name (XML 1.0, production 22).
 func isSVG(b []byte) bool {
 	b = narrow(b)
 	for {
@@ -98,7 +98,8 @@ func isSVG(b []byte) bool {
 	}
 }
 
-// narrow is text in UTF-16 as bytes, other text as it is; without its byte order mark. What is not ASCII is lost.
+// narrow is text in UTF-16 as bytes, other text as it is; without its byte order mark. What is not ASCII is
+// lost.
 func narrow(b []byte) []byte {
 	low := 0
 	switch {

@@ -9,7 +9,8 @@ import (
 	"unicode/utf16"
 )
 
-// Images that are known but not decoded are told apart from damage, by their first bytes; the rest may be anything.
+// Images that are known but not decoded are told apart from damage, by their first bytes; the rest may be
+// anything.
 func TestUnsupported(t *testing.T) {
 	m := photo(20, 10)
 	body := encode(t, JPEG, m)
@@ -56,7 +57,8 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("%s, in colour: %v", name, err)
 		}
 	}
-	lossless := insert([]byte(marked(0xc3)), 2, segment(markerAPP1, append([]byte(exifPrefix), exif(6, binary.BigEndian)...)))
+	lossless := insert([]byte(marked(0xc3)), 2,
+		segment(markerAPP1, append([]byte(exifPrefix), exif(6, binary.BigEndian)...)))
 	if h, _ := Probe(lossless, Options{}); h.Width != 10 || h.Height != 20 {
 		t.Errorf("the size of a lossless JPEG that lies on its side: %+v", h.Header)
 	}

@@ -80,9 +80,10 @@ func (f *File) probeTIFF(b []byte) error {
 	return nil
 }
 
-// memory is what decoding takes at most: the picture, the luma and a block. A block, which is a strip or a tile, is
-// unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each leaves garbage, of which the
-// collector allows as much as there is in use, the body included, and half of that again while it is at work.
+// memory is what decoding takes at most: the picture, the luma and a block. A block, which is a strip or a
+// tile, is unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each leaves
+// garbage, of which the collector allows as much as there is in use, the body included, and half of that
+// again while it is at work.
 func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 	all := int64(f.Width) * int64(f.Height)
 	across, down := int64(f.Width), int64(f.Height)
@@ -131,16 +132,20 @@ func (h *tiffHeader) check(d directory) (pixel int64, err error) {
 	rgb := photometric == tiffRGB
 	_, _, strips := d.find(tagStrips)
 	_, _, stripBytes := d.find(tagStripBytes)
-	lacks := func(what string, value any) (int64, error) { return 0, unsupported("TIFF with %s %v", what, value) }
+	lacks := func(what string, value any) (int64, error) {
+		return 0, unsupported("TIFF with %s %v", what, value)
+	}
 	switch {
 	case !fax && !packed && !plain:
 		return lacks("compression", compression)
 	case photometric > tiffPaletted:
 		return lacks("colour space", photometric)
-	case depth != 1 && depth != 8 && depth != 16, slices.ContainsFunc(bits, func(n uint32) bool { return n != depth }),
+	case depth != 1 && depth != 8 && depth != 16,
+		slices.ContainsFunc(bits, func(n uint32) bool { return n != depth }),
 		rgb && depth == 1, photometric == tiffPaletted && depth == 16, fax && depth != 1:
 		return lacks("bits per sample", bits)
-	case get(tagSamples, uint32(samples)) != uint32(samples), rgb && samples != 3 && samples != 4, !rgb && samples != 1:
+	case get(tagSamples, uint32(samples)) != uint32(samples), rgb && samples != 3 && samples != 4, !rgb &&
+		samples != 1:
 		return lacks("samples", get(tagSamples, 1))
 	case samples == 4 && extra != 1 && extra != 2:
 		return lacks("extra samples", extra)

@@ -61,7 +61,8 @@ func TestTIFFKinds(t *testing.T) {
 	for _, v := range m.Pix {
 		rgb = append(rgb, v, v, v)
 	}
-	greyTags := tags{tagWidth: {w}, tagHeight: {h}, tagBits: {8}, tagCompression: {1}, tagPhotometric: {1}, tagSamples: {1}, tagStripRows: {h}}
+	greyTags := tags{tagWidth: {w}, tagHeight: {h}, tagBits: {8}, tagCompression: {1}, tagPhotometric: {1},
+		tagSamples: {1}, tagStripRows: {h}}
 	rgbTags := maps.Clone(greyTags)
 	maps.Copy(rgbTags, tags{tagBits: {8, 8, 8}, tagPhotometric: {2}, tagSamples: {3}})
 	inverse := image.NewGray(m.Rect)
@@ -93,27 +94,31 @@ func TestTIFFKinds(t *testing.T) {
 		}
 	}
 	for name, body := range map[string][]byte{
-		"JPEG":                   greyTags.write(m.Pix, tags{tagCompression: {7}}),
-		"old JPEG":               greyTags.write(m.Pix, tags{tagCompression: {6}}),
-		"zstd":                   greyTags.write(m.Pix, tags{tagCompression: {50000}}),
-		"fax runs":               greyTags.write(m.Pix, tags{tagCompression: {2}, tagBits: {1}}),
-		"fax in two dimensions":  greyTags.write(m.Pix, tags{tagCompression: {3}, tagBits: {1}, tagT4Options: {1}}),
-		"inks":                   rgbTags.write(rgb, tags{tagPhotometric: {5}, tagBits: {8, 8, 8, 8}, tagSamples: {4}}),
-		"YCbCr":                  rgbTags.write(rgb, tags{tagPhotometric: {6}}),
-		"Lab":                    rgbTags.write(rgb, tags{tagPhotometric: {8}}),
-		"float":                  greyTags.write(m.Pix, tags{tagBits: {32}, tagSampleFormat: {3}}),
-		"signed":                 greyTags.write(m.Pix, tags{tagSampleFormat: {2}}),
-		"4 bits":                 greyTags.write(m.Pix, tags{tagBits: {4}}),
-		"12 bits":                greyTags.write(m.Pix, tags{tagBits: {12}}),
-		"5-6-5 bits":             rgbTags.write(rgb, tags{tagBits: {5, 6, 5}}),
-		"planes":                 rgbTags.write(rgb, tags{tagPlanar: {2}}),
-		"grey and opacity":       greyTags.write(m.Pix, tags{tagBits: {8, 8}, tagSamples: {2}, tagExtraSamples: {2}}),
-		"a sample without sense": rgbTags.write(rgb, tags{tagBits: {8, 8, 8, 8}, tagSamples: {4}, tagExtraSamples: {0}}),
-		"one depth for three":    rgbTags.write(rgb, tags{tagBits: {8}}),
-		"predictor of floats":    greyTags.write(m.Pix, tags{tagCompression: {8}, tagPredictor: {3}}),
-		"predictor, no codes":    greyTags.write(m.Pix, tags{tagPredictor: {2}}),
-		"low bits first":         greyTags.write(m.Pix, tags{tagFillOrder: {2}}),
-		"no lengths":             greyTags.write(m.Pix, tags{tagStripBytes: nil}),
+		"JPEG":     greyTags.write(m.Pix, tags{tagCompression: {7}}),
+		"old JPEG": greyTags.write(m.Pix, tags{tagCompression: {6}}),
+		"zstd":     greyTags.write(m.Pix, tags{tagCompression: {50000}}),
+		"fax runs": greyTags.write(m.Pix, tags{tagCompression: {2}, tagBits: {1}}),
+		"fax in two dimensions": greyTags.write(m.Pix,
+			tags{tagCompression: {3}, tagBits: {1}, tagT4Options: {1}}),
+		"inks": rgbTags.write(rgb, tags{tagPhotometric: {5}, tagBits: {8, 8, 8, 8},
+			tagSamples: {4}}),
+		"YCbCr":      rgbTags.write(rgb, tags{tagPhotometric: {6}}),
+		"Lab":        rgbTags.write(rgb, tags{tagPhotometric: {8}}),
+		"float":      greyTags.write(m.Pix, tags{tagBits: {32}, tagSampleFormat: {3}}),
+		"signed":     greyTags.write(m.Pix, tags{tagSampleFormat: {2}}),
+		"4 bits":     greyTags.write(m.Pix, tags{tagBits: {4}}),
+		"12 bits":    greyTags.write(m.Pix, tags{tagBits: {12}}),
+		"5-6-5 bits": rgbTags.write(rgb, tags{tagBits: {5, 6, 5}}),
+		"planes":     rgbTags.write(rgb, tags{tagPlanar: {2}}),
+		"grey and opacity": greyTags.write(m.Pix,
+			tags{tagBits: {8, 8}, tagSamples: {2}, tagExtraSamples: {2}}),
+		"a sample without sense": rgbTags.write(rgb, tags{tagBits: {8, 8, 8, 8}, tagSamples: {4},
+			tagExtraSamples: {0}}),
+		"one depth for three": rgbTags.write(rgb, tags{tagBits: {8}}),
+		"predictor of floats": greyTags.write(m.Pix, tags{tagCompression: {8}, tagPredictor: {3}}),
+		"predictor, no codes": greyTags.write(m.Pix, tags{tagPredictor: {2}}),
+		"low bits first":      greyTags.write(m.Pix, tags{tagFillOrder: {2}}),
+		"no lengths":          greyTags.write(m.Pix, tags{tagStripBytes: nil}),
 	} {
 		h, err := Probe(body, Options{})
 		if !errors.Is(err, ErrUnsupported) || h.Format != TIFF || h.Width != w {
@@ -142,7 +147,8 @@ func TestTIFFKinds(t *testing.T) {
 
 // The "white" of fax codes is 0: it is shown white or black by what 0 stands for, as libtiff does it.
 func TestTIFFFax(t *testing.T) {
-	// Two rows of 8 pixels (T.6): three white, five black; then the same, twice "vertical, 0 off" to either edge.
+	// Two rows of 8 pixels (T.6): three white, five black; then the same, twice "vertical, 0 off" to either
+	// edge.
 	var strip uint32
 	n := 0
 	put := func(code uint32, length int) { strip, n = strip<<length|code, n+length }
@@ -157,7 +163,8 @@ func TestTIFFFax(t *testing.T) {
 	for i, b := range data {
 		reversed[i] = bits.Reverse8(b)
 	}
-	base := tags{tagWidth: {8}, tagHeight: {2}, tagBits: {1}, tagCompression: {4}, tagSamples: {1}, tagStripRows: {2}}
+	base := tags{tagWidth: {8}, tagHeight: {2}, tagBits: {1}, tagCompression: {4}, tagSamples: {1},
+		tagStripRows: {2}}
 	for _, photometric := range []uint32{0, 1} {
 		for _, body := range [][]byte{
 			base.write(data, tags{tagPhotometric: {photometric}}),
@@ -166,7 +173,8 @@ func TestTIFFFax(t *testing.T) {
 			img := mustDecode(t, body, Options{})
 			for y := range 2 {
 				for x := range 8 {
-					if got, black := img.Luma.GrayAt(x, y).Y, (x >= 3) == (photometric == 0); got != map[bool]uint8{true: 0, false: 255}[black] {
+					if got, black := img.Luma.GrayAt(x, y).Y,
+						(x >= 3) == (photometric == 0); got != map[bool]uint8{true: 0, false: 255}[black] {
 						t.Fatalf("photometric %d: pixel %d,%d is %d", photometric, x, y, got)
 					}
 				}

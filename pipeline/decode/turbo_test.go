@@ -11,16 +11,17 @@ import (
 
 // What only libjpeg-turbo can do.
 
-// A JPEG is cut at every length: what comes out must be the picture as far as it goes, flagged, or a refusal when that
-// is less than half. So it must when there is something harmless to complain of before the end is missed, since the
-// library tells its first complaint only.
+// A JPEG is cut at every length: what comes out must be the picture as far as it goes, flagged, or a refusal
+// when that is less than half. So it must when there is something harmless to complain of before the end is
+// missed, since the library tells its first complaint only.
 func TestCutJPEG(t *testing.T) {
 	y := grey(photo(160, 320))
 	for kind := range 4 {
 		progressive := kind%2 != 0
 		whole := writeJPEG([]*image.Gray{y}, 160, 320, jpegOptions{progressive: progressive})
 		if kind >= 2 {
-			whole = insert(whole, 2, segment(0xe0, []byte("JFIF\x00\x02\x01\x00\x00\x01\x00\x01\x00\x00"))) // of a later revision
+			// of a later revision
+			whole = insert(whole, 2, segment(0xe0, []byte("JFIF\x00\x02\x01\x00\x00\x01\x00\x01\x00\x00")))
 		}
 		img := mustDecode(t, whole, Options{})
 		if img.Partial {
@@ -37,7 +38,8 @@ func TestCutJPEG(t *testing.T) {
 					t.Fatalf("%d bytes: %v", n, err)
 				}
 				if accepted != 0 {
-					t.Fatalf("progressive %v: %d of %d bytes are enough, %d are not: %v", progressive, accepted, len(whole), n, err)
+					t.Fatalf("progressive %v: %d of %d bytes are enough, %d are not: %v", progressive,
+						accepted, len(whole), n, err)
 				}
 				continue
 			}
@@ -58,8 +60,8 @@ func TestCutJPEG(t *testing.T) {
 				t.Fatalf("%d bytes: only %d rows are the picture's", n, same)
 			}
 		}
-		// Rows hold about the same number of bytes, so half of them come with half of the file; of a progressive
-		// one with the first scan, which is much less.
+		// Rows hold about the same number of bytes, so half of them come with half of the file; of a
+		// progressive one with the first scan, which is much less.
 		part := float64(accepted) / float64(len(whole))
 		if !progressive && (part < 0.45 || part > 0.55) || progressive && (part < 0.01 || part > 0.3) {
 			t.Errorf("progressive %v: accepted from %.2f of the file", progressive, part)
@@ -110,7 +112,8 @@ func TestPlainInks(t *testing.T) {
 	for i := range ink.Pix {
 		ink.Pix[i] = 255 - y.Pix[i]
 	}
-	img := mustDecode(t, writeJPEG([]*image.Gray{ink, ink, ink, image.NewGray(y.Rect)}, 90, 70, jpegOptions{}), Options{})
+	img := mustDecode(t, writeJPEG([]*image.Gray{ink, ink, ink, image.NewGray(y.Rect)}, 90, 70,
+		jpegOptions{}), Options{})
 	if most, mean := difference(t, img.Luma, y); mean > 1.5 || most > 12 {
 		t.Errorf("off by %d at most, %.2f on average", most, mean)
 	}
@@ -152,7 +155,8 @@ func TestDamageInColor(t *testing.T) {
 					t.Errorf("%d of %d bytes: in colour off by %.1f on average", n, len(whole), mean)
 				}
 			}
-			if part := float64(first) / float64(len(whole)); name != "progressive" && (part < 0.4 || part > 0.6) {
+			if part := float64(first) / float64(len(whole)); name != "progressive" &&
+				(part < 0.4 || part > 0.6) {
 				t.Errorf("accepted from %.2f of the file", part)
 			}
 		})

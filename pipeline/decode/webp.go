@@ -46,8 +46,8 @@ func riffChunks(b []byte) iter.Seq2[string, riffChunk] {
 	}
 }
 
-// probeWebP walks the chunks (WebP container specification). Of an animation the first frame counts, which may cover
-// a part of the canvas.
+// probeWebP walks the chunks (WebP container specification). Of an animation the first frame counts, which
+// may cover a part of the canvas.
 func (f *File) probeWebP(b []byte) error {
 	h := &f.webp
 	var canvas image.Point
@@ -77,8 +77,8 @@ func (f *File) probeWebP(b []byte) error {
 			}
 		}
 	}
-	// Both bitstreams go from top to bottom, so that half of the bytes is about half of the picture; zeros stand for
-	// the rest.
+	// Both bitstreams go from top to bottom, so that half of the bytes is about half of the picture; zeros
+	// stand for the rest.
 	if h.frame == nil || h.missing > len(h.frame) {
 		return errCut
 	}
@@ -110,7 +110,8 @@ func (h *webpHeader) take(id string, c riffChunk) error {
 			return errors.New("no key frame")
 		}
 		h.frame, h.missing = b, c.missing
-		h.size = image.Pt(int(binary.LittleEndian.Uint16(b[6:]))&0x3fff, int(binary.LittleEndian.Uint16(b[8:]))&0x3fff)
+		h.size = image.Pt(int(binary.LittleEndian.Uint16(b[6:]))&0x3fff,
+			int(binary.LittleEndian.Uint16(b[8:]))&0x3fff)
 	case "VP8L":
 		if len(b) < 5 || b[0] != 0x2f {
 			return errors.New("no lossless frame")
@@ -127,9 +128,10 @@ func (h *webpHeader) memory(width, height int64) int64 {
 	px := width * height
 	frame := int64(len(h.frame) + h.missing)
 	lossless := func(n int64) int64 {
-		// Pixels, once more where several are packed into one, and three small pictures of transforms and codes.
-		// Then up to 2,600 groups of five Huffman trees, one for 16 pixels at most and none for less than 20 bits
-		// of the file: 2,800 bytes each, and up to 78,000 more, for which the file needs a byte per 400.
+		// Pixels, once more where several are packed into one, and three small pictures of transforms and
+		// codes. Then up to 2,600 groups of five Huffman trees, one for 16 pixels at most and none for less
+		// than 20 bits of the file: 2,800 bytes each, and up to 78,000 more, for which the file needs a byte
+		// per 400.
 		groups := min(2600, px/16+1, n*8/20+1)
 		return 7*px + groups*2800 + min(groups*78_000, 400*n) + 1<<16
 	}
@@ -209,8 +211,8 @@ func (h *webpHeader) decodeAlpha(width, height int) ([]byte, error) {
 	return a, nil
 }
 
-// unfilter undoes the prediction of alpha values: 1 from the left, 2 from above, 3 by both and the one between. In
-// the first row and column only one neighbour exists, and the very first value stands as it is.
+// unfilter undoes the prediction of alpha values: 1 from the left, 2 from above, 3 by both and the one
+// between. In the first row and column only one neighbour exists, and the very first value stands as it is.
 func unfilter(a []byte, width int, filter byte) {
 	if filter == 0 {
 		return

@@ -27,7 +27,8 @@ type population struct {
 
 // hostile populations: what makes a list hard to judge is how its hosts differ in size and fate.
 var populations = map[string]func(random *rand.Rand) *population{
-	// 5,000 hosts whose sizes follow Zipf's law, each with a success rate of its own, in the order of the hosts.
+	// 5,000 hosts whose sizes follow Zipf's law, each with a success rate of its own, in the order of the
+	// hosts.
 	"zipf": func(random *rand.Rand) *population {
 		p := &population{ok: map[string]bool{}}
 		for h := range 5000 {
@@ -93,8 +94,8 @@ func (p *population) draw(n int, seed uint64) *Sample {
 	})
 }
 
-// TestCovers: on lists of known mix, the truth lies in the interval for 90 of 100 fixed seeds at least, and no interval
-// of 2,000 rows is wider than 3 points to either side.
+// TestCovers: on lists of known mix, the truth lies in the interval for 90 of 100 fixed seeds at least, and
+// no interval of 2,000 rows is wider than 3 points to either side.
 func TestCovers(t *testing.T) {
 	for name, makePopulation := range populations {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +118,8 @@ func TestCovers(t *testing.T) {
 				widest = max(widest, (b.High-b.Low)/2)
 				bias += (b.Value - truth) / 100
 			}
-			t.Logf("%d rows, %.1f %% ok: within the interval for %d of 100 seeds; half-width %.2f points at most; off by %+.2f points on average",
+			t.Logf("%d rows, %.1f %% ok: within the interval for %d of 100 seeds; half-width %.2f points "+
+				"at most; off by %+.2f points on average",
 				len(p.urls), 100*truth, within, 100*widest, 100*bias)
 			if within < 90 {
 				t.Errorf("within the interval for %d of 100 seeds only", within)
@@ -147,7 +149,8 @@ func TestMeans(t *testing.T) {
 	within, rareWithin := 0, 0
 	for seed := range uint64(100) {
 		s := p.draw(2000, seed)
-		if b := s.Mean(func(i int) float64 { return bytes(s.Drawn[i].URL) }); b.Low <= truth && truth <= b.High {
+		if b := s.Mean(func(i int) float64 { return bytes(s.Drawn[i].URL) }); b.Low <= truth &&
+			truth <= b.High {
 			within++
 		}
 		if b := s.Share(func(i int) bool { return rare(s.Drawn[i].URL) }); b.Low <= few && few <= b.High {
@@ -155,12 +158,13 @@ func TestMeans(t *testing.T) {
 		}
 	}
 	if within < 90 || rareWithin < 90 {
-		t.Errorf("within the interval: a mean for %d, a share of %.2f %% for %d of 100 seeds", within, 100*few, rareWithin)
+		t.Errorf("within the interval: a mean for %d, a share of %.2f %% for %d of 100 seeds", within,
+			100*few, rareWithin)
 	}
 }
 
-// TestDraw reads real lists: every row is counted, broken ones too; the same seed draws the same; a node gets its part;
-// of a list that is no longer than the sample everything is drawn and nothing is a guess.
+// TestDraw reads real lists: every row is counted, broken ones too; the same seed draws the same; a node gets
+// its part; of a list that is no longer than the sample everything is drawn and nothing is a guess.
 func TestDraw(t *testing.T) {
 	dir := t.TempDir()
 	var text strings.Builder
@@ -190,7 +194,9 @@ func TestDraw(t *testing.T) {
 	if other := draw(Plan{Lists: lists, Rows: 100, Seed: 2}); reflect.DeepEqual(s.Drawn, other.Drawn) {
 		t.Error("another seed draws the same rows")
 	}
-	if part := draw(Plan{Lists: lists, Rows: 10_000, Takes: func(id int64) bool { return id%4 == 3 }}); part.Total != 1251 || len(part.Drawn) != 1251 {
+	if part := draw(Plan{Lists: lists, Rows: 10_000, Takes: func(id int64) bool {
+		return id%4 == 3
+	}}); part.Total != 1251 || len(part.Drawn) != 1251 {
 		t.Errorf("a quarter has %d rows, %d drawn", part.Total, len(part.Drawn))
 	}
 	all := draw(Plan{Lists: lists, Rows: 6000, Seed: 1})
@@ -206,16 +212,19 @@ func TestDraw(t *testing.T) {
 	if len(slices.Compact(urls)) != 5003 || bad != 1 {
 		t.Errorf("%d different rows, %d of them broken", len(urls), bad)
 	}
-	if b := all.Share(func(i int) bool { return !all.Drawn[i].Bad }); b.Low != b.High || math.Abs(b.Value-5002./5003) > 1e-12 {
+	if b := all.Share(func(i int) bool { return !all.Drawn[i].Bad }); b.Low != b.High ||
+		math.Abs(b.Value-5002./5003) > 1e-12 {
 		t.Errorf("of a list that is known: %+v", b)
 	}
 	if b := all.Mean(func(int) float64 { return 3 }); math.Abs(b.Value-3) > 1e-9 || b.Low != b.High {
 		t.Errorf("of a list that is known: %+v", b)
 	}
-	if none := draw(Plan{Lists: []source.Spec{{Path: os.DevNull, Format: "txt"}}, Rows: 10}); none.Total != 0 || none.Share(nil) != (Bounds{}) {
+	if none := draw(Plan{Lists: []source.Spec{{Path: os.DevNull, Format: "txt"}},
+		Rows: 10}); none.Total != 0 || none.Share(nil) != (Bounds{}) {
 		t.Errorf("an empty list: %+v", none)
 	}
-	if _, err := Draw(context.Background(), Plan{Lists: []source.Spec{{Path: csv, Format: "csv", URLColumn: "nothing"}}, Rows: 10}); err == nil {
+	if _, err := Draw(context.Background(),
+		Plan{Lists: []source.Spec{{Path: csv, Format: "csv", URLColumn: "nothing"}}, Rows: 10}); err == nil {
 		t.Error("a column that is not there is not told")
 	}
 }
@@ -229,25 +238,32 @@ func write(t *testing.T, path, text string) {
 
 // TestPredict: totals are the sample's, scaled; the longest part names the limit.
 func TestPredict(t *testing.T) {
-	s := &Sample{Total: 100_000, held: 8000, strata: []Stratum{{Host: "big.example", Share: 0.75, drawn: 75, held: 6000}, {Share: 0.25, drawn: 25, held: 2000}}}
+	s := &Sample{Total: 100_000, held: 8000,
+		strata: []Stratum{{Host: "big.example", Share: 0.75, drawn: 75, held: 6000},
+			{Share: 0.25, drawn: 25, held: 2000}}}
 	var results []store.Result
 	for i := range 100 {
-		row, r := Row{stratum: 1}, store.Result{Status: store.OK, Bytes: 1000, Attempts: 1, Took: 100 * time.Millisecond}
+		row, r := Row{stratum: 1}, store.Result{Status: store.OK, Bytes: 1000, Attempts: 1,
+			Took: 100 * time.Millisecond}
 		if i < 75 {
 			row.stratum = 0
 		}
 		if i%5 == 0 {
-			r = store.Result{Status: store.Failed, Reason: store.HTTP429, Attempts: 3, Took: 100 * time.Millisecond}
+			r = store.Result{Status: store.Failed, Reason: store.HTTP429, Attempts: 3,
+				Took: 100 * time.Millisecond}
 		} else {
 			r.Faces = make([]store.Face, i%2)
 		}
 		s.Drawn, results = append(s.Drawn, row), append(results, r)
 	}
-	run := Run{Fetchers: 10, Slow: 5, Workers: 4, Cores: 4, CPU: time.Second, Fetching: 10 * time.Second, Decoding: 300 * time.Millisecond,
+	run := Run{Fetchers: 10, Slow: 5, Workers: 4, Cores: 4, CPU: time.Second, Fetching: 10 * time.Second,
+		Decoding:  300 * time.Millisecond,
 		Detecting: 700 * time.Millisecond, Database: 20_000}
 	p := s.Predict(results, run)
-	if p.Rows != 100_000 || p.Sampled != 100 || math.Abs(p.Success.Value-0.8) > 1e-9 || math.Abs(p.Bytes.Value-80e6) > 1 || math.Abs(p.Faces.Value-40_000) > 1 ||
-		math.Abs(p.WithFaces.Value-40_000) > 1 || p.Database != 20_000_000 || math.Abs(p.Failures[store.HTTP429].Value-0.2) > 1e-9 || len(p.Failures) != 1 {
+	if p.Rows != 100_000 || p.Sampled != 100 || math.Abs(p.Success.Value-0.8) > 1e-9 ||
+		math.Abs(p.Bytes.Value-80e6) > 1 || math.Abs(p.Faces.Value-40_000) > 1 ||
+		math.Abs(p.WithFaces.Value-40_000) > 1 || p.Database != 20_000_000 ||
+		math.Abs(p.Failures[store.HTTP429].Value-0.2) > 1e-9 || len(p.Failures) != 1 {
 		t.Errorf("%+v", p)
 	}
 	if !(p.Success.Low < 0.8 && p.Success.Low > 0.65 && p.Success.High > 0.8 && p.Success.High < 0.9) {
@@ -275,13 +291,15 @@ func TestPredict(t *testing.T) {
 		c.change(&r)
 		p := s.Predict(results, r)
 		if p.Limit != c.limit || !near(p.Seconds, c.time) || p.LimitText == "" {
-			t.Errorf("%s: %s after %v s (%s), want %s after %v s; %v", c.what, p.Limit, p.Seconds, p.LimitText, c.limit, c.time, p.Limits)
+			t.Errorf("%s: %s after %v s (%s), want %s after %v s; %v", c.what, p.Limit, p.Seconds,
+				p.LimitText, c.limit, c.time, p.Limits)
 		}
 		var flags []string
 		for _, g := range p.Suggestion {
 			flags = append(flags, g.Flags)
 		}
-		if all := strings.Join(flags, " "); !strings.Contains(all, c.flags) || !strings.Contains(all, "--per-host 4") {
+		if all := strings.Join(flags, " "); !strings.Contains(all, c.flags) ||
+			!strings.Contains(all, "--per-host 4") {
 			t.Errorf("%s: suggested are %q, not %q", c.what, flags, c.flags)
 		}
 	}
@@ -294,7 +312,8 @@ func TestPredict(t *testing.T) {
 func TestEach(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Draw(ctx, Plan{Lists: []source.Spec{{Path: "-", Format: "txt", In: io.LimitReader(endless{}, 1<<40)}}, Rows: 3}); err == nil {
+	if _, err := Draw(ctx, Plan{Lists: []source.Spec{{Path: "-", Format: "txt",
+		In: io.LimitReader(endless{}, 1<<40)}}, Rows: 3}); err == nil {
 		t.Error("a cancelled Draw goes on")
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"facescan/store"
 )
 
-// Run is the run that is foreseen: what limits it, and what the sample's own run used, from its first row to its last.
+// Run is the run that is foreseen: what limits it, and what the sample's own run used, from its first row to
+// its last.
 type Run struct {
 	Detector       string // its fingerprint, or store.NoDetector
 	Fetchers, Slow int    // fetches at once, and those that take long besides
@@ -31,20 +32,21 @@ type Run struct {
 
 // Prediction is what a whole list will come to.
 type Prediction struct {
-	Rows       int64                   `json:"rows"`
-	Sampled    int                     `json:"sampled"`
-	Success    Bounds                  `json:"success"` // share of rows that become ok
-	Failures   map[store.Reason]Bounds `json:"failures"`
-	Detector   string                  `json:"detector"` // its fingerprint, or store.NoDetector
-	WithFaces  Bounds                  `json:"images_with_faces"`
-	Faces      Bounds                  `json:"faces"`
-	Bytes      Bounds                  `json:"bytes"` // of bodies
-	Database   int64                   `json:"database_bytes"`
-	Seconds    float64                 `json:"seconds"`
-	Limit      string                  `json:"limit"`      // what makes it take so long
-	LimitText  string                  `json:"limit_text"` // the same for a person
-	Limits     map[string]float64      `json:"limits"`     // seconds that each part would take if it were alone
-	Suggestion []Suggestion            `json:"suggestions"`
+	Rows      int64                   `json:"rows"`
+	Sampled   int                     `json:"sampled"`
+	Success   Bounds                  `json:"success"` // share of rows that become ok
+	Failures  map[store.Reason]Bounds `json:"failures"`
+	Detector  string                  `json:"detector"` // its fingerprint, or store.NoDetector
+	WithFaces Bounds                  `json:"images_with_faces"`
+	Faces     Bounds                  `json:"faces"`
+	Bytes     Bounds                  `json:"bytes"` // of bodies
+	Database  int64                   `json:"database_bytes"`
+	Seconds   float64                 `json:"seconds"`
+	Limit     string                  `json:"limit"`      // what makes it take so long
+	LimitText string                  `json:"limit_text"` // the same for a person
+	// seconds that each part would take if it were alone
+	Limits     map[string]float64 `json:"limits"`
+	Suggestion []Suggestion       `json:"suggestions"`
 }
 
 // LooksForFaces reports whether there is anything to say of faces.
@@ -81,10 +83,12 @@ const (
 // slowAfter is when a request leaves its place to others, in seconds.
 const slowAfter = 1
 
-// Predict works out what the whole list will come to from what came of the sample: results[i] is that of Drawn[i].
+// Predict works out what the whole list will come to from what came of the sample: results[i] is that of
+// Drawn[i].
 func (s *Sample) Predict(results []store.Result, run Run) Prediction {
 	total := float64(s.Total)
-	p := Prediction{Rows: s.Total, Sampled: len(s.Drawn), Failures: map[store.Reason]Bounds{}, Limits: map[string]float64{}, Suggestion: []Suggestion{}}
+	p := Prediction{Rows: s.Total, Sampled: len(s.Drawn), Failures: map[store.Reason]Bounds{},
+		Limits: map[string]float64{}, Suggestion: []Suggestion{}}
 	p.Success = s.Share(func(i int) bool { return results[i].Status == store.OK })
 	p.Detector = run.Detector
 	p.WithFaces = s.Share(func(i int) bool { return len(results[i].Faces) > 0 }).times(total)
@@ -102,8 +106,9 @@ func (s *Sample) Predict(results []store.Result, run Run) Prediction {
 	return p
 }
 
-// times says how long each part of a run would take by itself; the longest is the run's. A result's Took begins with
-// its last attempt and ends when it is written, so it is scaled to the time that was spent on fetching.
+// times says how long each part of a run would take by itself; the longest is the run's. A result's Took
+// begins with its last attempt and ends when it is written, so it is scaled to the time that was spent on
+// fetching.
 func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 	total, took := float64(s.Total), 0.
 	for _, r := range results {
@@ -129,13 +134,16 @@ func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 					sum, n = sum+seconds(i), n+1
 				}
 			}
-			if t := st.Share * total * sum / max(1, n) / float64(run.PerHost); st.Host != "" && t > p.Limits[byHost] {
+			if t := st.Share * total * sum / max(1, n) / float64(run.PerHost); st.Host != "" &&
+				t > p.Limits[byHost] {
 				p.Limits[byHost], worst = t, st
 			}
 		}
 	}
 	if run.Rate > 0 {
-		p.Limits[byRate] = s.Mean(func(i int) float64 { return float64(results[i].Attempts) }).Value * total / run.Rate
+		p.Limits[byRate] = s.Mean(func(i int) float64 {
+			return float64(results[i].Attempts)
+		}).Value * total / run.Rate
 	}
 	if run.Bandwidth > 0 {
 		p.Limits[byBandwidth] = p.Bytes.Value / float64(run.Bandwidth)
@@ -147,11 +155,14 @@ func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 	}
 	switch p.Limit {
 	case byFetch:
-		p.LimitText = fmt.Sprintf("the network: %d fetches at once, of %v each", run.Fetchers, round(all/max(total, 1)))
+		p.LimitText = fmt.Sprintf("the network: %d fetches at once, of %v each", run.Fetchers,
+			round(all/max(total, 1)))
 	case byCPU:
-		p.LimitText = fmt.Sprintf("the processors: a row takes %v of one, and there are %d", round(run.CPU.Seconds()/float64(max(1, len(s.Drawn)))), run.Cores)
+		p.LimitText = fmt.Sprintf("the processors: a row takes %v of one, and there are %d",
+			round(run.CPU.Seconds()/float64(max(1, len(s.Drawn)))), run.Cores)
 	case byHost:
-		p.LimitText = fmt.Sprintf("the limit of %s, which has %.0f %% of the rows, at --per-host %d", worst.Host, 100*worst.Share, run.PerHost)
+		p.LimitText = fmt.Sprintf("the limit of %s, which has %.0f %% of the rows, at --per-host %d",
+			worst.Host, 100*worst.Share, run.PerHost)
 	case byRate:
 		p.LimitText = fmt.Sprintf("--rate %g", run.Rate)
 	case byBandwidth:
@@ -161,7 +172,8 @@ func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 
 func round(seconds float64) time.Duration {
 	d := time.Duration(seconds * float64(time.Second))
-	return d.Round(max(time.Microsecond, time.Duration(math.Pow(10, math.Floor(math.Log10(float64(max(d, 1))))-2))))
+	return d.Round(max(time.Microsecond,
+		time.Duration(math.Pow(10, math.Floor(math.Log10(float64(max(d, 1))))-2))))
 }
 
 // suggest names flags that would help, for what the run would wait for, and for what rows would fail of.
@@ -179,12 +191,15 @@ func (p *Prediction) suggest(run Run) {
 	case p.Limit == byFetch && next < 0.8*p.Seconds:
 		n := min(4096, int(math.Ceil(1.2*float64(run.Fetchers)*p.Seconds/max(next, p.Seconds/32))))
 		if n > run.Fetchers {
-			add(fmt.Sprintf("--fetchers %d", n), "the processors would be busy then; the network has to carry it")
+			add(fmt.Sprintf("--fetchers %d", n),
+				"the processors would be busy then; the network has to carry it")
 		}
 	case p.Limit == byHost:
-		add(fmt.Sprintf("--per-host %d", 2*run.PerHost), "if that host allows it: everything else takes %v", round(next))
+		add(fmt.Sprintf("--per-host %d", 2*run.PerHost), "if that host allows it: everything else takes %v",
+			round(next))
 	case p.Limit == byCPU && p.Seconds > 24*3600:
-		add(fmt.Sprintf("--node i/%d", int(math.Ceil(p.Seconds/(24*3600)))), "on as many machines it takes a day")
+		add(fmt.Sprintf("--node i/%d", int(math.Ceil(p.Seconds/(24*3600)))),
+			"on as many machines it takes a day")
 	}
 	if p.Limit == byCPU && !run.Elsewhere && run.Detecting > 2*run.Decoding {
 		add("--min-face 40", "if smaller faces do not matter: finding them takes most of the time")
@@ -197,9 +212,12 @@ func (p *Prediction) suggest(run Run) {
 		{store.HTTP429, 0.01, "--per-host 4", "hosts say that they are asked too often"},
 		{store.TooLarge, 0.01, "--max-bytes 128MiB", "bodies are larger than --max-bytes allows"},
 		{store.TooManyPixels, 0.01, "--max-pixels 400M", "images have more pixels than --max-pixels allows"},
-		{store.Timeout, 0.1, "--timeout 10s --retries 1", "many rows fail with timeout, and wait long for it"},
-		{store.PrivateAddress, 0.01, "--allow-private", "rows point to loopback or private addresses, if that is meant"},
-		{store.OptOut, 0.01, "--ignore-opt-out", "sites ask not to be used this way, if you have their leave"},
+		{store.Timeout, 0.1, "--timeout 10s --retries 1",
+			"many rows fail with timeout, and wait long for it"},
+		{store.PrivateAddress, 0.01, "--allow-private",
+			"rows point to loopback or private addresses, if that is meant"},
+		{store.OptOut, 0.01, "--ignore-opt-out",
+			"sites ask not to be used this way, if you have their leave"},
 		{store.BadURL, 0.5, "--url-column NAME", "most rows are no URLs: is it the right column?"},
 	} {
 		if b := p.Failures[hint.reason]; b.Value >= hint.share {

@@ -6,18 +6,19 @@
 //
 // # Two phases
 //
-// How many rows each host has is not known before a list is read to its end, and its hosts may be too many to count. So
-// the rows that are held (a reservoir, in memory that does not grow with the list) stand for the list: hosts with enough rows
-// among them are strata of their own, all others are one stratum, in which rows are taken evenly along the
-// hosts' names. Rows of a host tend to share their fate, so a sample that has each host by its share says more than one
-// drawn anyhow.
+// How many rows each host has is not known before a list is read to its end, and its hosts may be too many to
+// count. So the rows that are held (a reservoir, in memory that does not grow with the list) stand for the
+// list: hosts with enough rows among them are strata of their own, all others are one stratum, in which rows
+// are taken evenly along the hosts' names. Rows of a host tend to share their fate, so a sample that has each
+// host by its share says more than one drawn anyhow.
 //
 // # Bounds
 //
-// The variance is that of double sampling for stratification (W. G. Cochran, Sampling Techniques, 3rd edition, chapter
-// 12): what differs within the strata, by the rows drawn, and what differs between them, by the rows held. For shares it is
-// turned into the size of the simple sample that would be as good, and that into Wilson's interval, which stays
-// within [0, 1] and holds near its ends. A list that is no longer than its sample is known, not estimated.
+// The variance is that of double sampling for stratification (W. G. Cochran, Sampling Techniques, 3rd
+// edition, chapter 12): what differs within the strata, by the rows drawn, and what differs between them, by
+// the rows held. For shares it is turned into the size of the simple sample that would be as good, and that
+// into Wilson's interval, which stays within [0, 1] and holds near its ends. A list that is no longer than
+// its sample is known, not estimated.
 package estimate
 
 import (
@@ -204,7 +205,9 @@ func (s *Sample) allot(n int) []int {
 		}
 		rests = append(rests, rest{i, part})
 	}
-	slices.SortFunc(rests, func(a, b rest) int { return cmp.Or(cmp.Compare(b.part, a.part), cmp.Compare(a.i, b.i)) })
+	slices.SortFunc(rests, func(a, b rest) int {
+		return cmp.Or(cmp.Compare(b.part, a.part), cmp.Compare(a.i, b.i))
+	})
 	for _, r := range rests {
 		if left > 0 && out[r.i] < s.strata[r.i].held {
 			out[r.i]++
@@ -227,7 +230,8 @@ func (b Bounds) times(n float64) Bounds { return Bounds{b.Value * n, b.Low * n, 
 // z has 95 % of a normal distribution between -z and z.
 const z = 1.959963984540054
 
-// Share estimates which share of the list's rows are such that has is true, by what it is for those drawn, in their order.
+// Share estimates which share of the list's rows are such that has is true, by what it is for those drawn, in
+// their order.
 func (s *Sample) Share(has func(i int) bool) Bounds {
 	hits := make([]float64, len(s.strata))
 	total := 0.

@@ -46,7 +46,8 @@ const FirstMemory = 64 << 10
 
 const (
 	minPooled = 4 << 10
-	maxPooled = 1 << 20 // larger buffers are left to the garbage collector, or the pools would fill with the rare giants
+	// larger buffers are left to the garbage collector, or the pools would fill with the rare giants
+	maxPooled = 1 << 20
 )
 
 var pools [9]sync.Pool // of *[]byte, a power of two each, from minPooled to maxPooled
@@ -58,7 +59,8 @@ func pooledSize(n int64) (class int, size int64) {
 	return class, size
 }
 
-// MostMemory is what an attempt takes at most while it reads a body: a buffer of MaxBytes, and the one before it.
+// MostMemory is what an attempt takes at most while it reads a body: a buffer of MaxBytes, and the one before
+// it.
 func (f *Fetcher) MostMemory() int64 { return 2 * f.o.MaxBytes }
 
 // buffer is memory for a body, every byte of its capacity paid for by the budget.
@@ -84,7 +86,8 @@ func (b *buffer) pay(n int64) error {
 	return nil
 }
 
-// resize gives the buffer a capacity of at least n and keeps its bytes. While it copies, both sides are paid for.
+// resize gives the buffer a capacity of at least n and keeps its bytes. While it copies, both sides are paid
+// for.
 func (b *buffer) resize(n int64) error {
 	class, size := 0, n
 	if n <= maxPooled {

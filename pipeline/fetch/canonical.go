@@ -15,11 +15,12 @@ import (
 // maxURL is the longest URL that is asked for, in bytes.
 const maxURL = 64 << 10
 
-// Canonical reads a URL as a browser does that is about to ask for it, following the WHATWG URL standard: blanks and
-// controls around it, tabs and line ends inside, backslashes for slashes, non-ASCII hosts and paths, dot segments, odd
-// spellings of IPv4 addresses. The fragment is dropped, and &amp; left over from HTML is & again. It differs from a
-// browser in one thing: a percent sign that begins no escape is sent as %25, since servers refuse it bare. The error is
-// for what is not an http or https URL, is longer than 64 KiB, or is several URLs.
+// Canonical reads a URL as a browser does that is about to ask for it, following the WHATWG URL standard:
+// blanks and controls around it, tabs and line ends inside, backslashes for slashes, non-ASCII hosts and
+// paths, dot segments, odd spellings of IPv4 addresses. The fragment is dropped, and &amp; left over from
+// HTML is & again. It differs from a browser in one thing: a percent sign that begins no escape is sent as
+// %25, since servers refuse it bare. The error is for what is not an http or https URL, is longer than 64
+// KiB, or is several URLs.
 func Canonical(raw string) (*url.URL, error) {
 	if areSeveral(raw) {
 		return nil, errors.New("several URLs, with line ends between them")
@@ -91,8 +92,8 @@ func tidy(s string) string {
 	return s
 }
 
-// areSeveral reports whether a text is several URLs on lines of their own, as a list gives them whose lines end
-// now in CR and now in LF. A browser would drop the line ends and ask for something that nobody wrote.
+// areSeveral reports whether a text is several URLs on lines of their own, as a list gives them whose lines
+// end now in CR and now in LF. A browser would drop the line ends and ask for something that nobody wrote.
 func areSeveral(raw string) bool {
 	if !strings.ContainsAny(raw, "\r\n") {
 		return false
@@ -160,7 +161,8 @@ func canonicalHost(h string) (string, error) {
 		}
 		if ip.Is4In6() { // netip would write the dotted form
 			b := ip.As16()
-			return fmt.Sprintf("[::ffff:%x:%x]", uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15])), nil
+			return fmt.Sprintf("[::ffff:%x:%x]", uint16(b[12])<<8|uint16(b[13]),
+				uint16(b[14])<<8|uint16(b[15])), nil
 		}
 		return "[" + ip.String() + "]", nil
 	}
@@ -296,7 +298,8 @@ func escape(s, keep string) string {
 	plain := func(i int) bool {
 		c := s[i]
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_',
+			c == '~':
 			return true
 		case c == '%':
 			return i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2])
@@ -325,8 +328,8 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// Host is the host that a row of this URL asks, with its port where it is not the scheme's own; empty when the URL is
-// none that can be asked for. Rows of one host share its limits.
+// Host is the host that a row of this URL asks, with its port where it is not the scheme's own; empty when
+// the URL is none that can be asked for. Rows of one host share its limits.
 func Host(raw string) string {
 	u, err := Canonical(raw)
 	if err != nil {

@@ -102,8 +102,8 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
-// TestSpellings: however an address of this machine or its network is written, it is refused where that is decided.
-// Nothing is dialled.
+// TestSpellings: however an address of this machine or its network is written, it is refused where that is
+// decided. Nothing is dialled.
 func TestSpellings(t *testing.T) {
 	const opened, never = true, false // by AllowPrivate
 	for _, c := range []struct {
@@ -183,7 +183,8 @@ func TestSpellings(t *testing.T) {
 		for _, allow := range []bool{false, true} {
 			d := dialer{allowPrivate: allow}
 			targets, err := d.targets(t.Context(), &hop{}, u.Hostname(), "80")
-			if open := err == nil; open != (allow && c.want == opened) || err != nil && !errors.Is(err, guard.ErrPrivate) {
+			if open := err == nil; open != (allow && c.want == opened) || err != nil &&
+				!errors.Is(err, guard.ErrPrivate) {
 				t.Errorf("%s, private ones allowed %v: %v, %v", c.raw, allow, targets, err)
 			}
 		}
@@ -242,7 +243,8 @@ func TestRedact(t *testing.T) {
 
 func TestHost(t *testing.T) {
 	for raw, want := range map[string]string{
-		"http://Example.com:80/x": "example.com", "http://127.1:81": "127.0.0.1:81", "https://x:443": "x", "x": "",
+		"http://Example.com:80/x": "example.com", "http://127.1:81": "127.0.0.1:81", "https://x:443": "x",
+		"x": "",
 	} {
 		if got := Host(raw); got != want {
 			t.Errorf("Host(%q) = %q, want %q", raw, got, want)
@@ -250,10 +252,11 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// FuzzCanonical holds Canonical to what the rest relies on: no panic, no other scheme, a URL that net/url reads the
-// same way, and that stays as it is when it is read again.
+// FuzzCanonical holds Canonical to what the rest relies on: no panic, no other scheme, a URL that net/url
+// reads the same way, and that stays as it is when it is read again.
 func FuzzCanonical(f *testing.F) {
-	for _, s := range []string{"http://example.com/a b?c#d", `https:\\u:p@[::1]:8\..\%2e%`, "http://0x7f.1/é", "http://ß。x/", "http://xn--a/"} {
+	for _, s := range []string{"http://example.com/a b?c#d", `https:\\u:p@[::1]:8\..\%2e%`, "http://0x7f.1/é",
+		"http://ß。x/", "http://xn--a/"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
@@ -261,7 +264,8 @@ func FuzzCanonical(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.HasPrefix(u.EscapedPath(), "/") {
+		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+			!strings.HasPrefix(u.EscapedPath(), "/") {
 			t.Fatalf("%q became %#v", raw, u)
 		}
 		s := u.String()

@@ -64,7 +64,8 @@ func TestVisits(t *testing.T) {
 		t.Error(e)
 	}
 	clear(hits)
-	if _, e := attempt(t, still, srv.URL+"/self/1"); e == nil || e.Reason != fetch.RedirectLoop || hits["/self/1"] != 1 {
+	if _, e := attempt(t, still, srv.URL+"/self/1"); e == nil || e.Reason != fetch.RedirectLoop ||
+		hits["/self/1"] != 1 {
 		t.Errorf("without redirects: %v, asked %d times", e, hits["/self/1"])
 	}
 }
@@ -85,7 +86,8 @@ func TestCookies(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(set))
 	defer srv.Close()
 	port := portOf(t, srv.URL)
-	r := nameServer(t, map[string]string{"a.test": "127.0.0.1", "www.a.test": "127.0.0.1", "b.test": "127.0.0.1"})
+	r := nameServer(t, map[string]string{"a.test": "127.0.0.1", "www.a.test": "127.0.0.1",
+		"b.test": "127.0.0.1"})
 	mine, err := fetch.ParseHeader("a.test=Cookie: mine=1")
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,8 @@ type clock struct {
 	due    time.Time
 	stood  atomic.Int64 // nanoseconds
 	stands atomic.Bool
-	waited int64 // 1 more than the bytes of the body that had come when it last waited long for memory, 0 for never
+	// 1 more than the bytes of the body that had come when it last waited long for memory, 0 for never
+	waited int64
 }
 
 // longWait is how long a wait has to be for a server to lose its patience.
@@ -33,8 +34,8 @@ func (a *attempt) waitFor(m Memory, n int64) error {
 	return err
 }
 
-// lostWaiting reports whether an attempt failed because the connection was lost while it waited for memory, as far as
-// can be known: what had come before the loss is still read after it.
+// lostWaiting reports whether an attempt failed because the connection was lost while it waited for memory,
+// as far as can be known: what had come before the loss is still read after it.
 func (a *attempt) lostWaiting(err error) bool {
 	if a.waited == 0 {
 		return false
@@ -89,7 +90,8 @@ func (a *attempt) throttled(r io.Reader, p []byte) (int, error) {
 	if n > 0 {
 		res := l.ReserveN(time.Now(), n)
 		if d := res.Delay(); d > time.Millisecond {
-			if e := a.outside(func() error { return sleep(a.parent, d) }); e != nil && (err == nil || err == io.EOF) {
+			if e := a.outside(func() error { return sleep(a.parent, d) }); e != nil &&
+				(err == nil || err == io.EOF) {
 				err = e
 			}
 		}
@@ -108,8 +110,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// watch ends the attempt when its body comes more slowly than the minimum rate, on average since its header, once it
-// has had time to get going. A body of which nothing comes at all is left to the timeout. The result stops watching.
+// watch ends the attempt when its body comes more slowly than the minimum rate, on average since its header,
+// once it has had time to get going. A body of which nothing comes at all is left to the timeout. The result
+// stops watching.
 func (a *attempt) watch() (stop func()) {
 	least := a.f.o.MinRate
 	if least <= 0 {

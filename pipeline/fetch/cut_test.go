@@ -60,10 +60,11 @@ func TestCut(t *testing.T) {
 		message string
 		body    int // where the body has ended
 	}{
-		"length":      {head + length, 0},
-		"bare LF":     {strings.ReplaceAll(head, "\r", "") + "Content-Length: 26\n\n" + picture, 0},
-		"interim":     {"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + head + length, 0},
-		"repaired":    {"HTTP/1.1 200 OK\r\nNonsense\r\n more\r\n" + strings.Replace(length, "26", "26, 26", 1), 0},
+		"length":  {head + length, 0},
+		"bare LF": {strings.ReplaceAll(head, "\r", "") + "Content-Length: 26\n\n" + picture, 0},
+		"interim": {"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + head + length, 0},
+		"repaired": {"HTTP/1.1 200 OK\r\nNonsense\r\n more\r\n" + strings.Replace(length, "26",
+			"26, 26", 1), 0},
 		"chunked":     {chunked + "\r\n", len(chunked)},
 		"trailer":     {chunked + "X-Sum: 1\r\n\r\n", len(chunked)},
 		"gzip length": {head + zipped, 0},

@@ -100,8 +100,8 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, host string) (net.Co
 	return nil, tlsError{err}
 }
 
-// targets are the addresses of a canonical host that may be dialled, at least one. The error is the guard's when there
-// are only others.
+// targets are the addresses of a canonical host that may be dialled, at least one. The error is the guard's
+// when there are only others.
 func (d *dialer) targets(ctx context.Context, h *hop, host, port string) ([]netip.AddrPort, error) {
 	h.reach(lookingUp)
 	ips, err := d.lookup(ctx, host)
@@ -128,7 +128,8 @@ func (d *dialer) targets(ctx context.Context, h *hop, host, port string) ([]neti
 
 // race tries the addresses in order, the next one when one failed or took too long, and returns the first
 // connection. The error is the first address's.
-func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
+func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn,
+	error)) (net.Conn, error) {
 	if len(targets) == 1 {
 		return dial(ctx, targets[0])
 	}
@@ -229,14 +230,16 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 // under reports whether a name is a domain or lies below it.
 func under(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
-// noIPv6 tells whether this machine has no public IPv6 address. Then an IPv6 host that cannot be reached is no outage.
+// noIPv6 tells whether this machine has no public IPv6 address. Then an IPv6 host that cannot be reached is
+// no outage.
 var noIPv6 = sync.OnceValue(func() bool {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return false
 	}
 	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && guard.Check(netip.AddrPortFrom(p.Addr(), 0), false) == nil && p.Addr().Is6() {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && guard.Check(netip.AddrPortFrom(p.Addr(), 0),
+			false) == nil && p.Addr().Is6() {
 			return false
 		}
 	}

@@ -37,8 +37,8 @@ const (
 	Blocked        = "blocked"
 )
 
-// ErrLostWaiting says that the connection was lost after the body had waited for memory. It is no outcome: the server
-// had to wait for us.
+// ErrLostWaiting says that the connection was lost after the body had waited for memory. It is no outcome:
+// the server had to wait for us.
 var ErrLostWaiting = errors.New("the connection was lost while the body waited for memory")
 
 // Error is why an attempt gave no body.
@@ -82,9 +82,9 @@ const (
 	maxWait      = 5 * time.Minute // the longest that Retry-After is honoured
 )
 
-// Backoff is how long to wait after the given attempt, the first being 1: doubling from half a second to half a
-// minute, each time a random part of it above the half, so that rows that failed together do not come back together.
-// It is never shorter than what the server asked for, up to 5 minutes.
+// Backoff is how long to wait after the given attempt, the first being 1: doubling from half a second to half
+// a minute, each time a random part of it above the half, so that rows that failed together do not come back
+// together. It is never shorter than what the server asked for, up to 5 minutes.
 func Backoff(attempt int, retryAfter time.Duration) time.Duration {
 	d := maxBackoff
 	if n := max(attempt-1, 0); n < 6 {
@@ -149,7 +149,8 @@ func classify(err error) *Error {
 		e.Reason = TooSlow
 	case errors.Is(err, errStale):
 		e.Reason = Reset
-	case errors.As(err, &tlsError{}), errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+	case errors.As(err, &tlsError{}), errors.As(err, &op) &&
+		(op.Op == "remote error" || op.Op == "local error"):
 		e.Reason = TLS // the latter are alerts after the handshake
 	case errors.As(err, &errno):
 		e.Reason, e.Outage = fromErrno(errno)
@@ -165,15 +166,16 @@ func classify(err error) *Error {
 	return e
 }
 
-// fromErrno sorts what the kernel says. Answers of the other side are the row's; a network that this machine cannot
-// reach, or something that it ran out of, is our own.
+// fromErrno sorts what the kernel says. Answers of the other side are the row's; a network that this machine
+// cannot reach, or something that it ran out of, is our own.
 func fromErrno(n syscall.Errno) (reason string, outage bool) {
 	switch n {
 	case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:
 		return Reset, false
 	case syscall.ETIMEDOUT:
 		return Timeout, false
-	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.EADDRNOTAVAIL,
+	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
+		syscall.EADDRNOTAVAIL,
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EACCES:
 		return Connect, true
 	}

@@ -1,22 +1,23 @@
-// Package fetch turns a URL into the bytes behind it, one attempt at a time, and every way in which that can fail
-// into one word.
+// Package fetch turns a URL into the bytes behind it, one attempt at a time, and every way in which that can
+// fail into one word.
 //
 // # An attempt
 //
 //	Canonical → [rate] → memory → hop: lookup, guard, dial, TLS, request, header → … → body
 //
-// A hop is one request; a redirect leads to the next. Everything is checked on every hop: the scheme, the blocked
-// hosts, the address that is dialled. One clock runs from the first lookup to the last byte; it stands still while the
-// attempt waits for our own limits, so that these cost no row its outcome.
+// A hop is one request; a redirect leads to the next. Everything is checked on every hop: the scheme, the
+// blocked hosts, the address that is dialled. One clock runs from the first lookup to the last byte; it
+// stands still while the attempt waits for our own limits, so that these cost no row its outcome.
 //
-// The package knows nothing of rows and retries: Fetch makes one attempt, Error.Temporary tells whether another may
-// help, Backoff when. What may be asked next is decided in package host, names are looked up in package resolve, and
-// addresses are judged in package guard.
+// The package knows nothing of rows and retries: Fetch makes one attempt, Error.Temporary tells whether
+// another may help, Backoff when. What may be asked next is decided in package host, names are looked up in
+// package resolve, and addresses are judged in package guard.
 //
 // # Connections
 //
-// HTTP/1.1 with keep-alive only: measured, HTTP/2 costs more per image. No header is sent that we were not told to
-// send, except for cookies: those set on the way are sent along the same chain of redirects, and forgotten after it.
+// HTTP/1.1 with keep-alive only: measured, HTTP/2 costs more per image. No header is sent that we were not
+// told to send, except for cookies: those set on the way are sent along the same chain of redirects, and
+// forgotten after it.
 package fetch
 
 import (
@@ -51,10 +52,11 @@ const (
 
 // Options of a Fetcher. The zero value is of use: it follows no redirect and dials public addresses only.
 type Options struct {
-	Timeout      time.Duration // of an attempt, from its first lookup to its last byte; 0 means DefaultTimeout
-	MinRate      int64         // bytes a second that a body must come at, 0 for any; see too_slow
-	MaxBytes     int64         // of a body after its content encoding is undone; 0 means DefaultMaxBytes
-	MaxRedirects int           // that are followed
+	// of an attempt, from its first lookup to its last byte; 0 means DefaultTimeout
+	Timeout      time.Duration
+	MinRate      int64 // bytes a second that a body must come at, 0 for any; see too_slow
+	MaxBytes     int64 // of a body after its content encoding is undone; 0 means DefaultMaxBytes
+	MaxRedirects int   // that are followed
 
 	UserAgent    string
 	Headers      []Header // beyond our own; see ParseHeader
@@ -89,7 +91,8 @@ type Fetcher struct {
 
 // New makes a Fetcher. Close it.
 func New(o Options) (*Fetcher, error) {
-	if o.Timeout < 0 || o.MaxBytes < 0 || o.MaxRedirects < 0 || o.MinRate < 0 || o.Rate < 0 || o.Bandwidth < 0 {
+	if o.Timeout < 0 || o.MaxBytes < 0 || o.MaxRedirects < 0 || o.MinRate < 0 || o.Rate < 0 ||
+		o.Bandwidth < 0 {
 		return nil, errors.New("fetch: negative limit")
 	}
 	if !httpguts.ValidHeaderFieldValue(o.UserAgent) {
@@ -121,11 +124,12 @@ func New(o Options) (*Fetcher, error) {
 		}
 		o.Resolver = f.own
 	}
-	f.dialer = &dialer{allowPrivate: o.AllowPrivate, resolver: o.Resolver, userAgent: o.UserAgent, tls: &tls.Config{
-		InsecureSkipVerify: o.Insecure,
-		RootCAs:            o.RootCAs,
-		ClientSessionCache: tls.NewLRUClientSessionCache(o.Conns),
-	}}
+	f.dialer = &dialer{allowPrivate: o.AllowPrivate, resolver: o.Resolver, userAgent: o.UserAgent,
+		tls: &tls.Config{
+			InsecureSkipVerify: o.Insecure,
+			RootCAs:            o.RootCAs,
+			ClientSessionCache: tls.NewLRUClientSessionCache(o.Conns),
+		}}
 	f.transport = &http.Transport{
 		DialContext:            f.dialer.dial,
 		DialTLSContext:         f.dialer.dialTLS,
@@ -148,8 +152,8 @@ func (f *Fetcher) Close() {
 	}
 }
 
-// Fetch makes one attempt. The error is an *Error, or ErrLostWaiting, or the context's cause when that ended first.
-// A 2xx answer without any bytes is a Body: whether bytes are an image is not judged here.
+// Fetch makes one attempt. The error is an *Error, or ErrLostWaiting, or the context's cause when that ended
+// first. A 2xx answer without any bytes is a Body: whether bytes are an image is not judged here.
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, error) {
 	u, err := Canonical(rawURL)
 	if err != nil {
@@ -170,8 +174,8 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, 
 	return body, nil
 }
 
-// Probe asks for a URL and returns nil as soon as there is an answer with a good status, else what Fetch would. It
-// reads no body, follows no redirect and takes no memory from the budget.
+// Probe asks for a URL and returns nil as soon as there is an answer with a good status, else what Fetch
+// would. It reads no body, follows no redirect and takes no memory from the budget.
 func (f *Fetcher) Probe(ctx context.Context, rawURL string) error {
 	u, err := Canonical(rawURL)
 	if err != nil {
@@ -266,7 +270,8 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 		}
 		if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
 			resp.Body.Close() // unread, even if that costs the connection
-			return nil, &Error{Reason: OptOut, Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
+			return nil, &Error{Reason: OptOut,
+				Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
 		}
 		stop := a.watch()
 		err = a.read(resp, buf)
@@ -284,7 +289,8 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 func (a *attempt) request(c *chain) (*http.Response, error) {
 	f, u := a.f, c.last()
 	if f.o.BlockHosts.Has(u.Hostname()) {
-		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts", u.Hostname())}
+		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts",
+			u.Hostname())}
 	}
 	if f.requests != nil {
 		if d := f.requests.Reserve().Delay(); d > 0 {
@@ -298,8 +304,10 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	h.cancel = cancel
 	ctx = context.WithValue(ctx, hopKey{}, h)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: h.gotConn, Got1xxResponse: h.gotInterim})
-	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(c), Proto: "HTTP/1.1",
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: h.gotConn,
+		Got1xxResponse: h.gotInterim})
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(c),
+		Proto:      "HTTP/1.1",
 		ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if u.User != nil {
 		password, _ := u.User.Password()
@@ -373,8 +381,8 @@ func (h *hop) reach(phase int32) {
 	}
 }
 
-// gotConn notes that the request goes out. net/http asks again on another connection when a kept one turns out dead;
-// a server that resets whatever asks for this URL would so be asked once for each kept connection.
+// gotConn notes that the request goes out. net/http asks again on another connection when a kept one turns
+// out dead; a server that resets whatever asks for this URL would so be asked once for each kept connection.
 func (h *hop) gotConn(info httptrace.GotConnInfo) {
 	h.reach(asking)
 	h.conn = info.Conn.(*conn)
@@ -395,8 +403,8 @@ func (h *hop) gotInterim(int, textproto.MIMEHeader) error {
 	return nil
 }
 
-// A redirect's own body is read as far as it has come, so that its connection can be used again. One that has to be
-// waited for, or is long, is not worth that.
+// A redirect's own body is read as far as it has come, so that its connection can be used again. One that has
+// to be waited for, or is long, is not worth that.
 const (
 	dismissBytes = 4 << 10
 	dismissTime  = 50 * time.Millisecond
@@ -410,13 +418,15 @@ func (h *hop) dismiss(body io.ReadCloser) {
 // isRedirect tells whether the answer leads elsewhere; 300, 304, 305 and 306 do not.
 func isRedirect(r *http.Response) bool {
 	switch r.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect:
 		return r.Header.Get("Location") != ""
 	}
 	return false
 }
 
-// discard reads a body that nobody wants to its end, so that its connection can be used again, if that is near.
+// discard reads a body that nobody wants to its end, so that its connection can be used again, if that is
+// near.
 func discard(b io.ReadCloser, limit int64) {
 	io.CopyN(io.Discard, b, limit)
 	b.Close()

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// budget is a Memory that knows what is held. What does not fit into its size waits until there is more, or fails.
+// budget is a Memory that knows what is held. What does not fit into its size waits until there is more, or
+// fails.
 type budget struct {
 	mu   sync.Mutex
 	size int64
@@ -96,7 +97,8 @@ func newFetcher(t *testing.T, o fetch.Options) *fetch.Fetcher {
 
 func newServer(t *testing.T) *fetchtest.Server {
 	t.Helper()
-	s := fetchtest.New(map[string][]byte{"a.jpg": bytes.Repeat([]byte("first"), 20), "b.jpg": bytes.Repeat([]byte("second"), 30_000)}, 0)
+	s := fetchtest.New(map[string][]byte{"a.jpg": bytes.Repeat([]byte("first"), 20),
+		"b.jpg": bytes.Repeat([]byte("second"), 30_000)}, 0)
 	t.Cleanup(s.Close)
 	return s
 }
@@ -197,7 +199,8 @@ func TestReasons(t *testing.T) {
 				t.Fatalf("succeeded, want %s", c.reason)
 			}
 			if e.Reason != c.reason || e.Status != c.status || e.Outage {
-				t.Errorf("%s %d, outage %v (%v), want %s %d", e.Reason, e.Status, e.Outage, e, c.reason, c.status)
+				t.Errorf("%s %d, outage %v (%v), want %s %d", e.Reason, e.Status, e.Outage, e, c.reason,
+					c.status)
 			}
 		})
 	}
@@ -243,8 +246,10 @@ func TestPrivateWithoutFlag(t *testing.T) {
 	}
 	defer f.Close()
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))
-	for _, host := range []string{"127.0.0.1", "127.1", "0x7f000001", "2130706433", "１２７.1", "localhost", "LOCALHOST.", "a.localhost", "[::1]", "[::ffff:127.0.0.1]", "0"} {
-		if _, e := attempt(t, f, "http://"+host+":"+port+"/i/0/x.jpg"); e == nil || e.Reason != fetch.PrivateAddress || e.Temporary() {
+	for _, host := range []string{"127.0.0.1", "127.1", "0x7f000001", "2130706433", "１２７.1", "localhost",
+		"LOCALHOST.", "a.localhost", "[::1]", "[::ffff:127.0.0.1]", "0"} {
+		if _, e := attempt(t, f, "http://"+host+":"+port+"/i/0/x.jpg"); e == nil ||
+			e.Reason != fetch.PrivateAddress || e.Temporary() {
 			t.Errorf("%s: %v, want %s", host, e, fetch.PrivateAddress)
 		}
 	}
@@ -261,7 +266,8 @@ func TestBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := strings.Repeat("second", 30_000); string(b.Bytes) != want || b.Status != 200 || b.FinalURL != s.URL+"/redirect/0/1/x.jpg" {
+	if want := strings.Repeat("second", 30_000); string(b.Bytes) != want || b.Status != 200 ||
+		b.FinalURL != s.URL+"/redirect/0/1/x.jpg" {
 		t.Errorf("%d bytes, status %d, final URL %q", len(b.Bytes), b.Status, b.FinalURL)
 	}
 	if b.First <= 0 || b.Took < b.First {
@@ -289,7 +295,8 @@ func TestRequest(t *testing.T) {
 	if e != nil {
 		t.Fatal(e)
 	}
-	for _, want := range []string{"GET /echo/%C3%BC%20b?x=1&y=%22 HTTP/1.1\r\n", "User-Agent: facescan/test (+https://example.com)\r\n",
+	for _, want := range []string{"GET /echo/%C3%BC%20b?x=1&y=%22 HTTP/1.1\r\n",
+		"User-Agent: facescan/test (+https://example.com)\r\n",
 		"Authorization: Basic dXNlcjpwQHNz\r\n", "Accept-Encoding: identity\r\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -301,12 +308,14 @@ func TestRequest(t *testing.T) {
 		}
 	}
 	other := s.Listen("127.0.0.2:0")
-	got, e = attempt(t, f, strings.Replace(s.URL, "//", "//user:secret@", 1)+"/to/"+url.PathEscape(other+"/echo/"))
+	got, e = attempt(t, f, strings.Replace(s.URL, "//", "//user:secret@",
+		1)+"/to/"+url.PathEscape(other+"/echo/"))
 	if e != nil || strings.Contains(got, "Authorization:") {
 		t.Errorf("a password went along a redirect to another host: %v\n%s", e, got)
 	}
 	_, e = attempt(t, f, strings.Replace(s.URL, "//", "//user:secret@", 1)+"/redirect/9/0/x")
-	if e == nil || strings.Contains(e.FinalURL+e.Error(), "secret") || !strings.Contains(e.FinalURL, "user:***@") {
+	if e == nil || strings.Contains(e.FinalURL+e.Error(), "secret") ||
+		!strings.Contains(e.FinalURL, "user:***@") {
 		t.Errorf("a password is shown: %v %s", e, e.FinalURL)
 	}
 }
@@ -320,7 +329,8 @@ func TestContentEncoding(t *testing.T) {
 	}
 	var g, z, d, br, zs bytes.Buffer
 	gz := pack(gzip.NewWriter(&g), &g)
-	bodies := map[string][]byte{"gzip": gz, "x-gzip": gz, "deflate": pack(zlib.NewWriter(&z), &z), "br": pack(brotli.NewWriter(&br), &br)}
+	bodies := map[string][]byte{"gzip": gz, "x-gzip": gz, "deflate": pack(zlib.NewWriter(&z), &z),
+		"br": pack(brotli.NewWriter(&br), &br)}
 	raw, _ := flate.NewWriter(&d, 5)
 	bodies["DEFLATE"] = pack(raw, &d)
 	zw, _ := zstd.NewWriter(&zs)
@@ -362,11 +372,13 @@ func TestContentEncoding(t *testing.T) {
 		if _, e := attempt(t, f, q+"&cut=9"); e == nil || e.Reason != fetch.Truncated {
 			t.Errorf("%s, cut but complete as announced: %v", is, e)
 		}
-		if _, e := attempt(t, f, srv.URL+"/?is=identity&says="+url.QueryEscape(is)); e == nil || e.Reason != fetch.HTTPError {
+		if _, e := attempt(t, f, srv.URL+"/?is=identity&says="+url.QueryEscape(is)); e == nil ||
+			e.Reason != fetch.HTTPError {
 			t.Errorf("no %s inside: %v", is, e)
 		}
 	}
-	if _, e := attempt(t, f, srv.URL+"/?is=gzip&says=gzip,gzip,gzip"); e == nil || e.Reason != fetch.HTTPError {
+	if _, e := attempt(t, f, srv.URL+"/?is=gzip&says=gzip,gzip,gzip"); e == nil ||
+		e.Reason != fetch.HTTPError {
 		t.Errorf("three layers: %v", e)
 	}
 }
@@ -458,11 +470,13 @@ func TestReuse(t *testing.T) {
 	defer srv.Close()
 	f := newFetcher(t, fetch.Options{MaxRedirects: 3})
 	for range 10 {
-		for _, path := range []string{"/i/0/x", "/i/1/x", "/status/404", "/missing", "/redirect/2/1/x", "/empty/"} {
+		for _, path := range []string{"/i/0/x", "/i/1/x", "/status/404", "/missing", "/redirect/2/1/x",
+			"/empty/"} {
 			attempt(t, f, srv.URL+path)
 		}
 	}
-	if len(conns) > 6 { // on a loaded machine net/http gives up a connection whose write takes 50 ms to be confirmed
+	// on a loaded machine net/http gives up a connection whose write takes 50 ms to be confirmed
+	if len(conns) > 6 {
 		t.Errorf("%d connections for 100 requests, one after the other", len(conns))
 	}
 }
@@ -487,8 +501,10 @@ func TestResetOnKeptConnections(t *testing.T) {
 
 func TestTemporaryAndBackoff(t *testing.T) {
 	for e, want := range map[*fetch.Error]bool{
-		{Reason: fetch.Timeout}: true, {Reason: fetch.HTTP429}: true, {Reason: fetch.HTTP5xx, Status: 503}: true,
-		{Reason: fetch.HTTP5xx, Status: 501}: false, {Reason: fetch.HTTP4xx, Status: 404}: false, {Reason: fetch.TLS}: false,
+		{Reason: fetch.Timeout}: true, {Reason: fetch.HTTP429}: true,
+		{Reason: fetch.HTTP5xx, Status: 503}: true,
+		{Reason: fetch.HTTP5xx, Status: 501}: false, {Reason: fetch.HTTP4xx, Status: 404}: false,
+		{Reason: fetch.TLS}:         false,
 		{Reason: fetch.DNSNotFound}: false, {Reason: fetch.DNSTimeout}: true, {Reason: fetch.OptOut}: false,
 	} {
 		if e.Temporary() != want {
@@ -521,7 +537,9 @@ func TestRetryAfterAndFinalURL(t *testing.T) {
 func TestProbe(t *testing.T) {
 	s := newServer(t)
 	f := newFetcher(t, fetch.Options{Timeout: 300 * time.Millisecond})
-	for path, want := range map[string]string{"/i/0/x": "", "/huge/9/x": "", "/hang/": "", "/redirect/1/0/x": "", "/status/404": fetch.HTTP4xx, "/dead/": fetch.Timeout, "/reset/": fetch.Reset} {
+	for path, want := range map[string]string{"/i/0/x": "", "/huge/9/x": "", "/hang/": "",
+		"/redirect/1/0/x": "", "/status/404": fetch.HTTP4xx, "/dead/": fetch.Timeout,
+		"/reset/": fetch.Reset} {
 		err := f.Probe(t.Context(), s.URL+path)
 		var e *fetch.Error
 		if errors.As(err, &e) && e.Reason != want || err == nil && want != "" {

@@ -12,7 +12,8 @@ import (
 	"facescan/pipeline/fetch"
 )
 
-// chunky serves a body of that many bytes, announced or not. It breaks off in the middle of the path /cut when told to.
+// chunky serves a body of that many bytes, announced or not. It breaks off in the middle of the path /cut
+// when told to.
 func chunky(t *testing.T, total int, cut <-chan struct{}) string {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/known" {
@@ -45,7 +46,8 @@ func TestMemory(t *testing.T) {
 		enough bool
 	}{
 		{"/known", total, true}, {"/known", total - 1, false}, {"/known", 64 << 10, false},
-		{"/chunked", f.MostMemory(), true}, {"/chunked", total, false}, {"/chunked", 200 << 10, false}, {"/chunked", 64 << 10, false},
+		{"/chunked", f.MostMemory(), true}, {"/chunked", total, false}, {"/chunked", 200 << 10, false},
+		{"/chunked", 64 << 10, false},
 	} {
 		mem := &budget{size: c.size}
 		b, err := f.Fetch(t.Context(), url+c.path, mem)
@@ -64,13 +66,14 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestWaitForMemory: a body that waits for memory goes on where it was, and its clocks stand still meanwhile. A
-// connection that is lost then is no outcome.
+// TestWaitForMemory: a body that waits for memory goes on where it was, and its clocks stand still meanwhile.
+// A connection that is lost then is no outcome.
 func TestWaitForMemory(t *testing.T) {
 	const total = 2 << 20
 	cut := make(chan struct{})
 	url := chunky(t, total, cut)
-	o := fetch.Options{Timeout: 500 * time.Millisecond, MinRate: 4 << 20} // more than comes if waiting counted
+	// more than comes if waiting counted
+	o := fetch.Options{Timeout: 500 * time.Millisecond, MinRate: 4 << 20}
 	for _, c := range []struct {
 		path string
 		size int64

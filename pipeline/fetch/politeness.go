@@ -13,11 +13,13 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// optOut are the words in X-Robots-Tag by which a site asks not to be used this way; none means noindex and more.
-var optOut = map[string]bool{"noai": true, "noimageai": true, "noindex": true, "noimageindex": true, "noml": true, "none": true}
+// optOut are the words in X-Robots-Tag by which a site asks not to be used this way; none means noindex and
+// more.
+var optOut = map[string]bool{"noai": true, "noimageai": true, "noindex": true, "noimageindex": true,
+	"noml": true, "none": true}
 
-// optedOut tells whether the headers ask a robot of this name, or every robot, to stay away. Each header may begin
-// with the name of the robot it is for.
+// optedOut tells whether the headers ask a robot of this name, or every robot, to stay away. Each header may
+// begin with the name of the robot it is for.
 func optedOut(headers []string, robot string) bool {
 	for _, h := range headers {
 		h = strings.ToLower(h)
@@ -51,16 +53,17 @@ type Header struct {
 	Name, Value string
 }
 
-// hostForm is what may be a host before a header: no blank, slash, star or user, and a colon only before a port or
-// in brackets.
+// hostForm is what may be a host before a header: no blank, slash, star or user, and a colon only before a
+// port or in brackets.
 var hostForm = regexp.MustCompile(`^(\[[^\]\s/@]*\]|[^:\[\]\s/@*]+)(:[0-9]+)?$`)
 
-// ParseHeader reads "Name: value" or "HOST=Name: value". What proves who we are needs the latter form, and what net/http
-// sets itself cannot be set.
+// ParseHeader reads "Name: value" or "HOST=Name: value". What proves who we are needs the latter form, and
+// what net/http sets itself cannot be set.
 func ParseHeader(s string) (Header, error) {
 	name, value, ok := strings.Cut(s, ":")
 	var h Header
-	if host, rest, has := strings.Cut(s, "="); has && strings.Contains(rest, ":") && hostForm.MatchString(host) {
+	if host, rest, has := strings.Cut(s, "="); has && strings.Contains(rest, ":") &&
+		hostForm.MatchString(host) {
 		u, err := Canonical("http://" + host)
 		if err != nil {
 			return h, fmt.Errorf("header for %q: not a host", host)
@@ -71,22 +74,26 @@ func ParseHeader(s string) (Header, error) {
 	h.Name, h.Value = http.CanonicalHeaderKey(strings.TrimSpace(name)), strings.TrimSpace(value)
 	switch {
 	case !ok || !httpguts.ValidHeaderFieldName(h.Name):
-		return h, errors.New("not a header: write 'Name: value' or 'HOST=Name: value'") // the value may be a secret
+		// the value may be a secret
+		return h, errors.New("not a header: write 'Name: value' or 'HOST=Name: value'")
 	case !httpguts.ValidHeaderFieldValue(h.Value):
 		return h, fmt.Errorf("header %s: not a header's value", h.Name)
 	}
 	switch h.Name {
 	case "Authorization", "Cookie":
 		if h.Host == "" {
-			return h, fmt.Errorf("header %s would go to every host of the list: write 'HOST=%s: …'", h.Name, h.Name)
+			return h, fmt.Errorf("header %s would go to every host of the list: write 'HOST=%s: …'",
+				h.Name, h.Name)
 		}
-	case "Host", "Connection", "Content-Length", "Transfer-Encoding", "Te", "Trailer", "Upgrade", "Proxy-Authorization", "Accept-Encoding":
+	case "Host", "Connection", "Content-Length", "Transfer-Encoding", "Te", "Trailer", "Upgrade",
+		"Proxy-Authorization", "Accept-Encoding":
 		return h, fmt.Errorf("header %s cannot be set", h.Name)
 	}
 	return h, nil
 }
 
-// ReadHeaders reads a header per line, as ParseHeader does. Empty lines and lines that begin with # are skipped.
+// ReadHeaders reads a header per line, as ParseHeader does. Empty lines and lines that begin with # are
+// skipped.
 func ReadHeaders(r io.Reader) ([]Header, error) {
 	var hs []Header
 	lines := bufio.NewScanner(r)
@@ -115,8 +122,8 @@ func (h Header) covers(u, origin *url.URL) bool {
 // BlockList is a set of hosts that are not asked.
 type BlockList struct{ hosts map[string]bool }
 
-// ReadBlockList reads a host a line; a host stands for its subdomains too. Comments begin with #. Lines of a hosts
-// file, an address and names, count for their names; *. and . before a name are passed over.
+// ReadBlockList reads a host a line; a host stands for its subdomains too. Comments begin with #. Lines of a
+// hosts file, an address and names, count for their names; *. and . before a name are passed over.
 func ReadBlockList(r io.Reader) (*BlockList, error) {
 	l := &BlockList{hosts: map[string]bool{}}
 	lines := bufio.NewScanner(r)

@@ -67,19 +67,24 @@ func TestOptOut(t *testing.T) {
 
 func TestParseHeader(t *testing.T) {
 	for s, want := range map[string]fetch.Header{
-		"referer: https://example.com/?a=b":       {Name: "Referer", Value: "https://example.com/?a=b"},
-		"X-Empty:":                                {Name: "X-Empty"},
-		"example.com=Authorization: Bearer a=b:c": {Host: "example.com", Name: "Authorization", Value: "Bearer a=b:c"},
-		"Example.com:8443=cookie: a=1; b=2":       {Host: "example.com:8443", Name: "Cookie", Value: "a=1; b=2"},
-		"[::1]:8080=X-Key: v":                     {Host: "[::1]:8080", Name: "X-Key", Value: "v"},
-		"bücher.example=Accept: image/png":        {Host: "xn--bcher-kva.example", Name: "Accept", Value: "image/png"},
+		"referer: https://example.com/?a=b": {Name: "Referer", Value: "https://example.com/?a=b"},
+		"X-Empty:":                          {Name: "X-Empty"},
+		"example.com=Authorization: Bearer a=b:c": {Host: "example.com", Name: "Authorization",
+			Value: "Bearer a=b:c"},
+		"Example.com:8443=cookie: a=1; b=2": {Host: "example.com:8443", Name: "Cookie",
+			Value: "a=1; b=2"},
+		"[::1]:8080=X-Key: v": {Host: "[::1]:8080", Name: "X-Key", Value: "v"},
+		"bücher.example=Accept: image/png": {Host: "xn--bcher-kva.example", Name: "Accept",
+			Value: "image/png"},
 	} {
 		if got, err := fetch.ParseHeader(s); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"", "no colon", "Authorization: Bearer secret", "cookie: a=secret", "Host: a", "Content-Length: 3", "a b: c", "X: a\nsecret",
-		"exa mple.com=X: 1", "example.com/path=X: 1", "256.1.1.1=X: 1", "example.com=", "*=Authorization: Bearer secret",
+	for _, s := range []string{"", "no colon", "Authorization: Bearer secret", "cookie: a=secret", "Host: a",
+		"Content-Length: 3", "a b: c", "X: a\nsecret",
+		"exa mple.com=X: 1", "example.com/path=X: 1", "256.1.1.1=X: 1", "example.com=",
+		"*=Authorization: Bearer secret",
 		"*.example.com=X: 1", "Proxy-Authorization: secret"} {
 		if h, err := fetch.ParseHeader(s); err == nil {
 			t.Errorf("%q was accepted: %+v", s, h)
@@ -94,7 +99,8 @@ func TestHeadersStayAtHome(t *testing.T) {
 	other, otherPort := s.Listen("127.0.0.2:0"), s.Listen("127.0.0.2:0")
 	host := func(u string) string { return strings.TrimPrefix(u, "http://") }
 	var hs []fetch.Header
-	for _, h := range []string{"X-Every: every", host(s.URL) + "=Authorization: Bearer secret", host(other) + "=Cookie: other=1", "127.0.0.2=X-Any-Port: yes",
+	for _, h := range []string{"X-Every: every", host(s.URL) + "=Authorization: Bearer secret",
+		host(other) + "=Cookie: other=1", "127.0.0.2=X-Any-Port: yes",
 		"127.0.0.2:1=X-Other-Port: no", "User-Agent: mine"} {
 		p, err := fetch.ParseHeader(h)
 		if err != nil {
@@ -105,12 +111,14 @@ func TestHeadersStayAtHome(t *testing.T) {
 	f := newFetcher(t, fetch.Options{Headers: hs, MaxRedirects: 3})
 	to := func(from, to string) string { return from + "/to/" + url.PathEscape(to+"/echo/") }
 	for _, c := range []struct{ url, want, never string }{
-		{s.URL + "/echo/", "X-Every: every|Authorization: Bearer secret|User-Agent: mine", "Cookie|X-Any-Port"},
+		{s.URL + "/echo/", "X-Every: every|Authorization: Bearer secret|User-Agent: mine",
+			"Cookie|X-Any-Port"},
 		{other + "/echo/", "X-Every: every|Cookie: other=1|X-Any-Port: yes", "Authorization|X-Other-Port"},
 		{to(s.URL, s.URL), "X-Every: every|Authorization: Bearer secret", "Cookie"},
 		{to(s.URL, other), "User-Agent: facescan", "X-Every|Authorization|Cookie|X-Any-Port"},
 		{to(other, s.URL), "User-Agent: facescan", "X-Every|Authorization|Cookie|X-Any-Port"},
-		{s.URL + "/to/" + url.PathEscape(to(other, s.URL)), "User-Agent: facescan", "X-Every|Authorization|Cookie|X-Any-Port"},
+		{s.URL + "/to/" + url.PathEscape(to(other, s.URL)), "User-Agent: facescan",
+			"X-Every|Authorization|Cookie|X-Any-Port"},
 		{to(other, otherPort), "X-Any-Port: yes", "X-Every|Cookie"},
 		{other + "/to/" + url.PathEscape(to(otherPort, other)), "X-Any-Port: yes", "X-Every|Cookie"},
 	} {
@@ -133,19 +141,24 @@ func TestHeadersStayAtHome(t *testing.T) {
 }
 
 func TestBlockHosts(t *testing.T) {
-	list, err := fetch.ReadBlockList(strings.NewReader("# comment\nExample.com\n0.0.0.0 ads.test tracker.test # trailing\n*.wild.test\nbücher.example\n127.0.0.2\n[::1]\n\n"))
+	list, err := fetch.ReadBlockList(strings.NewReader("# comment\nExample.com\n0.0.0.0 ads.test " +
+		"tracker.test # trailing\n*.wild.test\nbücher.example\n127.0.0.2\n[::1]\n\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for host, want := range map[string]bool{
-		"example.com": true, "example.com.": true, "a.b.example.com": true, "notexample.com": false, "com": false, "example.com.evil.test": false,
-		"ads.test": true, "tracker.test": true, "wild.test": true, "x.wild.test": true, "xn--bcher-kva.example": true, "127.0.0.2": true, "127.0.0.3": false, "::1": true, "0.0.0.0": false, "": false,
+		"example.com": true, "example.com.": true, "a.b.example.com": true, "notexample.com": false,
+		"com": false, "example.com.evil.test": false,
+		"ads.test": true, "tracker.test": true, "wild.test": true, "x.wild.test": true,
+		"xn--bcher-kva.example": true, "127.0.0.2": true, "127.0.0.3": false, "::1": true,
+		"0.0.0.0": false, "": false,
 	} {
 		if list.Has(host) != want {
 			t.Errorf("Has(%q) = %v", host, !want)
 		}
 	}
-	if _, err := fetch.ReadBlockList(strings.NewReader("good.test\nbad|name\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
+	if _, err := fetch.ReadBlockList(strings.NewReader("good.test\nbad|name\n")); err == nil ||
+		!strings.Contains(err.Error(), "line 2") {
 		t.Errorf("a broken list: %v", err)
 	}
 	s := newServer(t)
@@ -164,7 +177,8 @@ func TestBlockHosts(t *testing.T) {
 func TestMinRate(t *testing.T) {
 	s := newServer(t)
 	f := newFetcher(t, fetch.Options{Timeout: time.Second, MinRate: 50})
-	for path, want := range map[string]string{"/drip/": fetch.TooSlow, "/hang/": fetch.Timeout, "/dead/": fetch.Timeout} {
+	for path, want := range map[string]string{"/drip/": fetch.TooSlow, "/hang/": fetch.Timeout,
+		"/dead/": fetch.Timeout} {
 		if _, e := attempt(t, f, s.URL+path); e == nil || e.Reason != want {
 			t.Errorf("%s: %v, want %s", path, e, want)
 		}
@@ -178,7 +192,8 @@ func TestMinRate(t *testing.T) {
 func TestOwnLimitsCostNoTime(t *testing.T) {
 	s := fetchtest.New(map[string][]byte{"a": bytes.Repeat([]byte{1}, 40_000)}, 0)
 	defer s.Close()
-	for name, o := range map[string]fetch.Options{"rate": {Rate: 20}, "bandwidth": {Bandwidth: 400_000, MinRate: 100_000}} {
+	for name, o := range map[string]fetch.Options{"rate": {Rate: 20},
+		"bandwidth": {Bandwidth: 400_000, MinRate: 100_000}} {
 		o.Timeout = 300 * time.Millisecond
 		f := newFetcher(t, o)
 		start := time.Now()

@@ -10,7 +10,8 @@ import (
 // NeedsResolver reports whether a host, as Host returns it, has to be looked up.
 func (f *Fetcher) NeedsResolver(host string) bool {
 	name := hostname(host)
-	if _, err := netip.ParseAddr(name); err == nil || name == "" || under(name, "localhost") || under(name, "invalid") {
+	if _, err := netip.ParseAddr(name); err == nil || name == "" || under(name, "localhost") ||
+		under(name, "invalid") {
 		return false
 	}
 	return f.dialer.resolver.Needed(name)

@@ -16,17 +16,19 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// A proxy would look names up and connect out of our sight. So the target is looked up and checked here, and the proxy
-// is asked for a tunnel to its address, for plain requests as well: one that it forwarded would have to name the
-// address in place of the host (RFC 9112 3.2.2), and the server behind it could not tell which of its sites is meant. A
-// proxy that lets no tunnel through to port 80 refuses such rows.
+// A proxy would look names up and connect out of our sight. So the target is looked up and checked here, and
+// the proxy is asked for a tunnel to its address, for plain requests as well: one that it forwarded would
+// have to name the address in place of the host (RFC 9112 3.2.2), and the server behind it could not tell
+// which of its sites is meant. A proxy that lets no tunnel through to port 80 refuses such rows.
 
-// proxies returns which proxy a URL goes through, nil for none. "" is the environment's choice, "none" is none.
+// proxies returns which proxy a URL goes through, nil for none. "" is the environment's choice, "none" is
+// none.
 func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
 	switch setting {
 	case "":
 		env := httpproxy.FromEnvironment()
-		for name, value := range map[string]string{"HTTP_PROXY": env.HTTPProxy, "HTTPS_PROXY": env.HTTPSProxy} {
+		for name, value := range map[string]string{"HTTP_PROXY": env.HTTPProxy,
+			"HTTPS_PROXY": env.HTTPSProxy} {
 			if value == "" {
 				continue
 			}
@@ -59,11 +61,12 @@ var errProxyURL = errors.New("not the URL of a proxy (not shown, since it may ho
 	"write http://HOST:PORT, https://… or socks5://…, with USER:PASSWORD@ before HOST if needed; " +
 	"/ ? # % : @ in these are %2F %3F %23 %25 %3A %40")
 
-// parseProxy reads a proxy's URL. One with a path is refused: it is a password with a slash more often than not. The
-// error shows nothing of the URL.
+// parseProxy reads a proxy's URL. One with a path is refused: it is a password with a slash more often than
+// not. The error shows nothing of the URL.
 func parseProxy(s string) (*url.URL, error) {
 	p, err := url.Parse(s)
-	if err != nil || p.Hostname() == "" || p.Path != "" && p.Path != "/" || p.RawQuery != "" || p.Fragment != "" {
+	if err != nil || p.Hostname() == "" || p.Path != "" && p.Path != "/" || p.RawQuery != "" ||
+		p.Fragment != "" {
 		return nil, errProxyURL
 	}
 	switch p.Scheme {
@@ -133,11 +136,13 @@ func (d *dialer) tunnel(ctx context.Context, h *hop) (net.Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: h.target.String()}, Host: h.target.String(),
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: h.target.String()},
+		Host:   h.target.String(),
 		Header: http.Header{"User-Agent": {d.userAgent}}}
 	if u := h.proxy.User; u != nil {
 		password, _ := u.Password()
-		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password)))
+		req.Header.Set("Proxy-Authorization",
+			"Basic "+base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password)))
 	}
 	var resp *http.Response
 	if err = req.Write(c); err == nil {

@@ -81,8 +81,8 @@ func join(a, b net.Conn) {
 	wg.Wait()
 }
 
-// nameServer is a DNS server on loopback that says for each name what the table says; names that are not in it do not
-// exist, an empty answer means none at all.
+// nameServer is a DNS server on loopback that says for each name what the table says; names that are not in
+// it do not exist, an empty answer means none at all.
 func nameServer(t *testing.T, names map[string]string) *resolve.Resolver {
 	t.Helper()
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -90,40 +90,42 @@ func nameServer(t *testing.T, names map[string]string) *resolve.Resolver {
 		t.Fatal(err)
 	}
 	started := make(chan struct{})
-	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		name := strings.TrimSuffix(q.Question[0].Name, ".")
-		answer, ok := names[name]
-		switch {
-		case name == "":
-		case !ok:
-			m.Rcode = dns.RcodeNameError
-		case answer == "":
-			return
-		case answer == "servfail":
-			m.Rcode = dns.RcodeServerFailure
-		default:
-			for a := range strings.FieldsSeq(answer) {
-				kind := "A"
-				if netip.MustParseAddr(a).Is6() {
-					kind = "AAAA"
-				}
-				if kind == dns.TypeToString[q.Question[0].Qtype] {
-					rr, err := dns.NewRR(fmt.Sprintf("%s. 60 IN %s %s", name, kind, a))
-					if err != nil {
-						panic(err)
+	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) },
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg).SetReply(q)
+			name := strings.TrimSuffix(q.Question[0].Name, ".")
+			answer, ok := names[name]
+			switch {
+			case name == "":
+			case !ok:
+				m.Rcode = dns.RcodeNameError
+			case answer == "":
+				return
+			case answer == "servfail":
+				m.Rcode = dns.RcodeServerFailure
+			default:
+				for a := range strings.FieldsSeq(answer) {
+					kind := "A"
+					if netip.MustParseAddr(a).Is6() {
+						kind = "AAAA"
 					}
-					m.Answer = append(m.Answer, rr)
+					if kind == dns.TypeToString[q.Question[0].Qtype] {
+						rr, err := dns.NewRR(fmt.Sprintf("%s. 60 IN %s %s", name, kind, a))
+						if err != nil {
+							panic(err)
+						}
+						m.Answer = append(m.Answer, rr)
+					}
 				}
 			}
-		}
-		w.WriteMsg(m)
-	})}
+			w.WriteMsg(m)
+		})}
 	var running sync.WaitGroup
 	running.Go(func() { s.ActivateAndServe() })
 	<-started
 	t.Cleanup(func() { s.Shutdown(); running.Wait() })
-	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()}, Hosts: filepath.Join(t.TempDir(), "none"), Timeout: 150 * time.Millisecond})
+	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()},
+		Hosts: filepath.Join(t.TempDir(), "none"), Timeout: 150 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,14 +145,18 @@ func TestNames(t *testing.T) {
 	s := newServer(t)
 	port := portOf(t, s.URL)
 	r := nameServer(t, map[string]string{
-		"plain.test": "127.0.0.1", "several.test": "127.0.0.9 127.0.0.1", "mixed.test": "169.254.169.254 127.0.0.1",
-		"metadata.test": "169.254.169.254 fe80::1", "mapped.test": "::ffff:169.254.169.254", "mute.test": "", "servfail.test": "servfail",
+		"plain.test": "127.0.0.1", "several.test": "127.0.0.9 127.0.0.1",
+		"mixed.test":    "169.254.169.254 127.0.0.1",
+		"metadata.test": "169.254.169.254 fe80::1", "mapped.test": "::ffff:169.254.169.254", "mute.test": "",
+		"servfail.test": "servfail",
 	})
 	f := newFetcher(t, fetch.Options{Resolver: r, Timeout: 5 * time.Second})
 	quick := newFetcher(t, fetch.Options{Resolver: r, Timeout: 100 * time.Millisecond})
 	for name, want := range map[string]string{
-		"plain.test": "", "PLAIN.test.": "", "several.test": "", "mixed.test": "", "localhost": "", "any.localhost": "",
-		"metadata.test": fetch.PrivateAddress, "mapped.test": fetch.PrivateAddress, "missing.test": fetch.DNSNotFound, "name.invalid": fetch.DNSNotFound,
+		"plain.test": "", "PLAIN.test.": "", "several.test": "", "mixed.test": "", "localhost": "",
+		"any.localhost": "",
+		"metadata.test": fetch.PrivateAddress, "mapped.test": fetch.PrivateAddress,
+		"missing.test": fetch.DNSNotFound, "name.invalid": fetch.DNSNotFound,
 		"servfail.test": fetch.DNSTimeout, "mute.test": fetch.DNSTimeout,
 	} {
 		_, e := attempt(t, f, "http://"+name+":"+port+"/i/0/x")
@@ -164,7 +170,8 @@ func TestNames(t *testing.T) {
 	if _, e := attempt(t, quick, "http://a.mute.test.:1/"); e == nil || e.Reason != fetch.DNSNotFound {
 		t.Errorf("%v", e)
 	}
-	if _, e := attempt(t, quick, "http://mute.test:1/"); e == nil || e.Reason != fetch.DNSTimeout || e.Outage {
+	if _, e := attempt(t, quick, "http://mute.test:1/"); e == nil || e.Reason != fetch.DNSTimeout ||
+		e.Outage {
 		t.Errorf("a lookup longer than the attempt: %v", e)
 	}
 	public, err := fetch.New(fetch.Options{Resolver: r})
@@ -172,7 +179,8 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer public.Close()
-	if _, e := attempt(t, public, "http://plain.test:"+port+"/"); e == nil || e.Reason != fetch.PrivateAddress {
+	if _, e := attempt(t, public, "http://plain.test:"+port+"/"); e == nil ||
+		e.Reason != fetch.PrivateAddress {
 		t.Errorf("a name for a private address: %v", e)
 	}
 }
@@ -184,7 +192,8 @@ func TestNoResolver(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Close()
-	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()}, Timeout: 100 * time.Millisecond})
+	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()},
+		Timeout: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,8 +211,9 @@ func certificate(t *testing.T, names ...string) (tls.Certificate, *x509.CertPool
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, DNSNames: names}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, DNSNames: names}
 	for _, n := range names {
 		if ip := net.ParseIP(n); ip != nil {
 			c.IPAddresses = append(c.IPAddresses, ip)
@@ -267,26 +277,30 @@ func TestHTTPProxy(t *testing.T) {
 				srv.Start()
 			}
 			defer srv.Close()
-			f := newFetcher(t, fetch.Options{Proxy: strings.Replace(srv.URL, "://", "://me:secret@", 1), Resolver: r, RootCAs: pool, MaxRedirects: 2})
+			f := newFetcher(t, fetch.Options{Proxy: strings.Replace(srv.URL, "://", "://me:secret@", 1),
+				Resolver: r, RootCAs: pool, MaxRedirects: 2})
 			defer f.Close()
 			plain, encrypted := strings.TrimPrefix(s.URL, "http://"), strings.TrimPrefix(secure, "https://")
 			closed := closedPort(t)
 			for _, c := range []struct{ url, want, asked string }{
 				{"http://site.test:" + portOf(t, s.URL) + "/echo/a%2Fb?q=1", "", "CONNECT " + plain},
-				{"http://site.test:" + portOf(t, s.URL) + "/status/404", fetch.HTTP4xx, ""}, // by the same tunnel
+				// by the same tunnel
+				{"http://site.test:" + portOf(t, s.URL) + "/status/404", fetch.HTTP4xx, ""},
 				{"https://site.test:" + portOf(t, secure) + "/echo/a%2Fb?q=1", "", "CONNECT " + encrypted},
 				{"http://missing.test/", fetch.DNSNotFound, ""},
 				{"http://metadata.test/", fetch.PrivateAddress, ""},
 				{"https://metadata.test/", fetch.PrivateAddress, ""},
 				{"http://169.254.169.254/", fetch.PrivateAddress, ""},
-				{s.URL + "/to/" + url.PathEscape("http://metadata.test/"), fetch.PrivateAddress, "CONNECT " + plain},
+				{s.URL + "/to/" + url.PathEscape("http://metadata.test/"), fetch.PrivateAddress,
+					"CONNECT " + plain},
 				{"https://" + closed + "/", fetch.Connect, "CONNECT " + closed},
 			} {
 				got, e := attempt(t, f, c.url)
 				if e != nil && (e.Reason != c.want || e.Outage) || e == nil && c.want != "" {
 					t.Errorf("%s: %v, want %q", c.url, e, c.want)
 				}
-				if e == nil && (!strings.HasPrefix(got, "GET /echo/a%2Fb?q=1 ") || !strings.Contains(got, "\r\nHost: site.test:") || strings.Contains(got, "Proxy-")) {
+				if e == nil && (!strings.HasPrefix(got, "GET /echo/a%2Fb?q=1 ") ||
+					!strings.Contains(got, "\r\nHost: site.test:") || strings.Contains(got, "Proxy-")) {
 					t.Errorf("%s: the server saw\n%s", c.url, got)
 				}
 				if asked := p.requests(); asked != c.asked {
@@ -303,16 +317,20 @@ func TestHTTPProxy(t *testing.T) {
 // TestProxyIsOurs: a proxy that fails is our outage, not the rows'.
 func TestProxyIsOurs(t *testing.T) {
 	s := newServer(t)
-	needsAuth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
+	needsAuth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
 	defer needsAuth.Close()
 	for _, p := range []string{"http://" + closedPort(t), "socks5://" + closedPort(t), needsAuth.URL} {
 		f := newFetcher(t, fetch.Options{Proxy: p, Resolver: nameServer(t, nil)})
-		if _, e := attempt(t, f, "https://127.0.0.1:"+portOf(t, s.URL)+"/"); e == nil || !e.Outage || e.Reason != fetch.Connect {
+		if _, e := attempt(t, f, "https://127.0.0.1:"+portOf(t, s.URL)+"/"); e == nil || !e.Outage ||
+			e.Reason != fetch.Connect {
 			t.Errorf("%s: %v", p, e)
 		}
 	}
 	for _, p := range []string{"ftp://a", "a:1", "http://", "socks4://user:secret@a"} {
-		if _, err := fetch.New(fetch.Options{Proxy: p}); err == nil || strings.Contains(err.Error(), "secret") {
+		if _, err := fetch.New(fetch.Options{Proxy: p}); err == nil ||
+			strings.Contains(err.Error(), "secret") {
 			t.Errorf("proxy %q: %v", p, err)
 		}
 	}
@@ -355,7 +373,8 @@ func TestSOCKS(t *testing.T) {
 	cert, pool := certificate(t, "site.test")
 	secure := s.ListenTLS("127.0.0.1:0", cert)
 	addr, asked := socks(t)
-	f := newFetcher(t, fetch.Options{Proxy: "socks5://" + addr, Resolver: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), RootCAs: pool})
+	f := newFetcher(t, fetch.Options{Proxy: "socks5://" + addr,
+		Resolver: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), RootCAs: pool})
 	for _, base := range []string{s.URL, secure} {
 		u, _ := url.Parse(base)
 		u.Host, u.Path = "site.test:"+u.Port(), "/i/0/x"
@@ -372,8 +391,8 @@ func TestSOCKS(t *testing.T) {
 	f.Close()
 }
 
-// TestProxyFromEnvironment in its usual variables. They leave loopback out, so the target is another address; only the
-// proxy is asked for it, and answers itself.
+// TestProxyFromEnvironment in its usual variables. They leave loopback out, so the target is another address;
+// only the proxy is asked for it, and answers itself.
 func TestProxyFromEnvironment(t *testing.T) {
 	s := newServer(t)
 	var mu sync.Mutex
@@ -394,14 +413,17 @@ func TestProxyFromEnvironment(t *testing.T) {
 	})
 	t.Setenv("HTTP_PROXY", "http://"+srv)
 	t.Setenv("NO_PROXY", "direct.test")
-	f := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "10.1.2.3", "direct.test": "127.0.0.1"})})
-	if got, e := attempt(t, f, "http://site.test/x"); e != nil || got != "proxy" || len(asked) != 1 || asked[0] != "CONNECT 10.1.2.3:80" {
+	f := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "10.1.2.3",
+		"direct.test": "127.0.0.1"})})
+	if got, e := attempt(t, f, "http://site.test/x"); e != nil || got != "proxy" || len(asked) != 1 ||
+		asked[0] != "CONNECT 10.1.2.3:80" {
 		t.Errorf("%q, %v, asked %q", got, e, asked)
 	}
 	if _, e := attempt(t, f, "http://direct.test:"+portOf(t, s.URL)+"/i/0/x"); e != nil || len(asked) != 1 {
 		t.Errorf("NO_PROXY: %v, asked %q", e, asked)
 	}
-	none := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), Proxy: "none"})
+	none := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "127.0.0.1"}),
+		Proxy: "none"})
 	if _, e := attempt(t, none, "http://site.test:"+portOf(t, s.URL)+"/i/0/x"); e != nil || len(asked) != 1 {
 		t.Errorf("no proxy: %v, asked %q", e, asked)
 	}
@@ -409,17 +431,23 @@ func TestProxyFromEnvironment(t *testing.T) {
 
 // TestProxyIsNotShown: a proxy that is refused may hold a password, wherever a parser would look for it.
 func TestProxyIsNotShown(t *testing.T) {
-	for _, bad := range []string{"http://user:se/cret@proxy.test:3128", "user:secret@proxy.test:3128", "http://user:1/secret@proxy.test", "http://user:secret",
-		"http://user:1?secret@proxy.test", "http://user:1#secret@proxy.test", "http://user:%zsecret@proxy.test", "gopher://user:secret@proxy.test", "//user:secret@proxy.test",
-		"http:user:secret@proxy.test", "secret", "http://user:secret@:3128", "http:///secret", "ftp://secret", "http://user:se cret@proxy.test", "user:secret@"} {
-		if _, err := fetch.New(fetch.Options{Proxy: bad}); err == nil || strings.Contains(err.Error(), "cret") || !strings.Contains(err.Error(), "--proxy") {
+	for _, bad := range []string{"http://user:se/cret@proxy.test:3128", "user:secret@proxy.test:3128",
+		"http://user:1/secret@proxy.test", "http://user:secret",
+		"http://user:1?secret@proxy.test", "http://user:1#secret@proxy.test",
+		"http://user:%zsecret@proxy.test", "gopher://user:secret@proxy.test", "//user:secret@proxy.test",
+		"http:user:secret@proxy.test", "secret", "http://user:secret@:3128", "http:///secret", "ftp://secret",
+		"http://user:se cret@proxy.test", "user:secret@"} {
+		if _, err := fetch.New(fetch.Options{Proxy: bad}); err == nil ||
+			strings.Contains(err.Error(), "cret") || !strings.Contains(err.Error(), "--proxy") {
 			t.Errorf("--proxy %s: %v", bad, err)
 		}
 	}
 	for _, name := range []string{"HTTP_PROXY", "https_proxy"} {
-		for _, bad := range []string{"http://user:se/cret@proxy.test", "http://user:p%zsecret@proxy.test", "gopher://secret", "user:1/secret@proxy.test"} {
+		for _, bad := range []string{"http://user:se/cret@proxy.test", "http://user:p%zsecret@proxy.test",
+			"gopher://secret", "user:1/secret@proxy.test"} {
 			t.Setenv(name, bad)
-			if _, err := fetch.New(fetch.Options{}); err == nil || strings.Contains(err.Error(), "cret") || !strings.Contains(err.Error(), strings.ToUpper(name)) {
+			if _, err := fetch.New(fetch.Options{}); err == nil || strings.Contains(err.Error(), "cret") ||
+				!strings.Contains(err.Error(), strings.ToUpper(name)) {
 				t.Errorf("%s=%s: %v", name, bad, err)
 			}
 			f, err := fetch.New(fetch.Options{Proxy: "none"})

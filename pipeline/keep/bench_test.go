@@ -12,8 +12,8 @@ import (
 	"facescan/store"
 )
 
-// BenchmarkKeep is what keeping costs for a photo of 320x400 with one face, synced a hundred at a time; CPU time, since the
-// disk's is its own matter.
+// BenchmarkKeep is what keeping costs for a photo of 320x400 with one face, synced a hundred at a time; CPU
+// time, since the disk's is its own matter.
 func BenchmarkKeep(b *testing.B) {
 	body, err := os.ReadFile(filepath.Join("..", "..", "detect", "testdata", "faces.jpg"))
 	ok(b, err)
@@ -25,7 +25,8 @@ func BenchmarkKeep(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		o    Options
-	}{{"bodies", Options{Bodies: "x"}}, {"crops", Options{Crops: "x", Margin: 0.25}}, {"blurred", Options{Blurred: "x"}}} {
+	}{{"bodies", Options{Bodies: "x"}}, {"crops", Options{Crops: "x", Margin: 0.25}},
+		{"blurred", Options{Blurred: "x"}}} {
 		b.Run(c.name, func(b *testing.B) {
 			for _, dir := range []*string{&c.o.Bodies, &c.o.Crops, &c.o.Blurred} {
 				if *dir != "" {

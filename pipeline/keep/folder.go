@@ -24,8 +24,9 @@ const (
 	knownMax = 4096        // subfolders that are remembered to exist
 )
 
-// folder is a folder that belongs to a job, and that its processes write into. Each has a name of its own there, which all
-// files begin with that it alone writes; a file that is locked as long as it lives tells it from the dead.
+// folder is a folder that belongs to a job, and that its processes write into. Each has a name of its own
+// there, which all files begin with that it alone writes; a file that is locked as long as it lives tells it
+// from the dead.
 type folder struct {
 	dir  string
 	name string
@@ -45,8 +46,8 @@ func token(dir string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// openFolder makes a folder the job's, if it is not, and joins in writing to it. One that holds anything else is refused.
-// The job's settings tell under "folder:KIND:TOKEN" where it lies.
+// openFolder makes a folder the job's, if it is not, and joins in writing to it. One that holds anything else
+// is refused. The job's settings tell under "folder:KIND:TOKEN" where it lies.
 func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -58,7 +59,8 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, 
 	if err := claim(ctx, job, kind, dir); err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3), known: map[string]bool{},
+	f := &folder{dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3),
+		known:  map[string]bool{},
 		staged: map[int64][]staged{}}
 	if f.lock, err = slots.Create(f.private(f.name + ".lock")); err != nil {
 		return nil, err
@@ -90,14 +92,16 @@ func claim(ctx context.Context, job store.Job, kind, dir string) error {
 		}
 		if len(entries) > 1 { // hidden is one; or another process was quicker
 			if theirs, err = token(dir); err == nil && theirs == "" {
-				err = fmt.Errorf("%s holds files that facescan did not make; name a new folder, or an empty one", dir)
+				err = fmt.Errorf("%s holds files that facescan did not make; name a new folder, or an "+
+					"empty one", dir)
 			}
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		// The job knows the token before the folder has it, so that no other process of the job can take it for a stranger's.
+		// The job knows the token before the folder has it, so that no other process of the job can take it
+		// for a stranger's.
 		mine := random(8)
 		if err := job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + mine: dir}); err != nil {
 			return err
@@ -154,18 +158,19 @@ func (f *folder) mkdirLocked(dir string) error {
 	return nil
 }
 
-// close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, which is how others find
-// what the dead left.
+// close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, which is how
+// others find what the dead left.
 func (f *folder) close() error {
 	err := errors.Join(os.RemoveAll(f.private(f.name+stageSuffix)), f.lock.Close())
 	if parts, _ := filepath.Glob(escape(f.private(f.name)) + "-*" + partSuffix); len(parts) > 0 {
 		return err
 	}
-	return errors.Join(err, slots.Take(f.lock.Name(), func([]int64) error { return nil })) // removed by us, or by who was quicker
+	// removed by us, or by who was quicker
+	return errors.Join(err, slots.Take(f.lock.Name(), func([]int64) error { return nil }))
 }
 
-// dead calls takeOver for the name of every process that died in a folder, and removes what it had not finished. One process
-// alone does that.
+// dead calls takeOver for the name of every process that died in a folder, and removes what it had not
+// finished. One process alone does that.
 func dead(dir, own string, takeOver func(name string) error) error {
 	locks, err := filepath.Glob(filepath.Join(escape(dir), hidden, "*.lock"))
 	if err != nil {

@@ -22,15 +22,18 @@ func sample(t testing.TB) []byte {
 		return slices.Repeat([]bool{true}, len(n)), nil
 	})
 	ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
-	ok(t, w.add([]store.Row{row(1), row(2)}, &store.Result{Format: "jpeg"}, pipeline.Original{Body: []byte("body"), Status: 200, FinalURL: "http://x/"}))
-	ok(t, w.add([]store.Row{row(3)}, &store.Result{Format: "png"}, pipeline.Original{Body: bytes.Repeat([]byte("long"), 300)}))
+	ok(t, w.add([]store.Row{row(1), row(2)}, &store.Result{Format: "jpeg"},
+		pipeline.Original{Body: []byte("body"), Status: 200, FinalURL: "http://x/"}))
+	ok(t, w.add([]store.Row{row(3)}, &store.Result{Format: "png"},
+		pipeline.Original{Body: bytes.Repeat([]byte("long"), 300)}))
 	ok(t, w.close())
 	b, err := os.ReadFile(filepath.Join(dir, "sample-0001.tar"))
 	ok(t, err)
 	return b
 }
 
-// FuzzWalk reads any bytes as a tar file: every entry that is listed lies within it and reads, or is told to be damaged.
+// FuzzWalk reads any bytes as a tar file: every entry that is listed lies within it and reads, or is told to
+// be damaged.
 func FuzzWalk(f *testing.F) {
 	f.Add(sample(f))
 	f.Add([]byte{})
@@ -62,7 +65,8 @@ func FuzzWalk(f *testing.F) {
 // FuzzIndex reads any bytes as an index: nothing but entries, or an error, comes out.
 func FuzzIndex(f *testing.F) {
 	dir := f.TempDir()
-	ok(f, writeIndex(filepath.Join(dir, "a"), filepath.Join(dir, "t"), []entry{{3, 0, 512}, {1, 512, 1024}, {3, 2048, 1}}))
+	ok(f, writeIndex(filepath.Join(dir, "a"), filepath.Join(dir, "t"),
+		[]entry{{3, 0, 512}, {1, 512, 1024}, {3, 2048, 1}}))
 	good, err := os.ReadFile(filepath.Join(dir, "a.idx"))
 	ok(f, err)
 	f.Add(good, int64(3))

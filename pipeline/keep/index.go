@@ -18,8 +18,8 @@ import (
 	"facescan/store/draft"
 )
 
-// An index lies beside its tar file, with the suffix .idx: eight bytes that say what it is, the number of entries, then
-// the entries in order of their ids; all numbers of 64 bits, little-endian.
+// An index lies beside its tar file, with the suffix .idx: eight bytes that say what it is, the number of
+// entries, then the entries in order of their ids; all numbers of 64 bits, little-endian.
 const (
 	indexMagic = "fskeep01"
 	indexHead  = 16
@@ -143,7 +143,8 @@ func (a *tarFile) inspect() error {
 		groups, _, err := walk(t)
 		t.Close()
 		if err == nil {
-			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden, filepath.Base(a.path)+"-"+random(3)+".idx.part"), entriesOf(groups))
+			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden,
+				filepath.Base(a.path)+"-"+random(3)+".idx.part"), entriesOf(groups))
 		}
 		if err != nil {
 			return err
@@ -195,7 +196,8 @@ type place struct {
 func (l *archive) find(id int64) (out []place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := sort.Search(len(l.files), func(i int) bool { return l.files[i].min > id }) - 1; i >= 0 && l.reach[i] >= id; i-- {
+	for i := sort.Search(len(l.files), func(i int) bool { return l.files[i].min > id }) - 1; i >= 0 &&
+		l.reach[i] >= id; i-- {
 		a := l.files[i]
 		if a.max < id || l.take(a) != nil {
 			continue
@@ -217,7 +219,8 @@ func (l *archive) find(id int64) (out []place) {
 	}
 	// Names begin with a time; within a file what comes last was written last.
 	slices.SortStableFunc(out, func(a, b place) int {
-		return cmp.Or(strings.Compare(filepath.Base(b.file.path), filepath.Base(a.file.path)), cmp.Compare(b.at, a.at))
+		return cmp.Or(strings.Compare(filepath.Base(b.file.path), filepath.Base(a.file.path)),
+			cmp.Compare(b.at, a.at))
 	})
 	return out
 }
@@ -247,7 +250,8 @@ func (l *archive) read(p place) ([]byte, error) {
 	return b, err
 }
 
-// take opens an archive, closing the one that was not used for longest, and holds it open until users is lowered.
+// take opens an archive, closing the one that was not used for longest, and holds it open until users is
+// lowered.
 func (l *archive) take(a *tarFile) (err error) {
 	l.clock++
 	a.used = l.clock

@@ -75,7 +75,8 @@ type Options struct {
 func CheckWhere(f *export.Filter) error {
 	_, _, err := f.SQL(store.SQLite, 1, func(name string) string {
 		switch name {
-		case "id", "url", "status", "reason", "http_status", "format", "width", "height", "bytes", "faces", "class",
+		case "id", "url", "status", "reason", "http_status", "format", "width", "height", "bytes", "faces",
+			"class",
 			"attempts", "final_url", "partial", "detector", "confidence":
 			return name
 		}
@@ -167,10 +168,12 @@ func (k *Keeper) earlier(ctx context.Context) error {
 		case kind == "keep" && here:
 			k.archive.add(dir)
 		case kind == "keep":
-			k.o.Log.Info("the folder of the bytes that an earlier run kept is not here: rows are downloaded", "folder", dir)
+			k.o.Log.Info("the folder of the bytes that an earlier run kept is not here: rows are downloaded",
+				"folder", dir)
 		}
 		if here && now[kind] == nil {
-			k.o.Log.Info(fmt.Sprintf("an earlier run wrote into a folder that this one leaves as it is: to go on there, add --%s", kind), "folder", dir)
+			k.o.Log.Info(fmt.Sprintf("an earlier run wrote into a folder that this one leaves as it is: to "+
+				"go on there, add --%s", kind), "folder", dir)
 		}
 	}
 	return nil
@@ -288,7 +291,8 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs
 
 // stagedOf is a file of an image's n-th row.
 func stagedOf(img pipeline.Judged, n, face int) staged {
-	return staged{id: img.Rows[n].ID, face: face, generation: img.Generations[n], time: img.Result.Time.UnixMilli()}
+	return staged{id: img.Rows[n].ID, face: face, generation: img.Generations[n],
+		time: img.Result.Time.UnixMilli()}
 }
 
 func add(out []store.Outputs, o store.Outputs) {
@@ -337,7 +341,8 @@ func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err er
 		}
 		free()
 	}
-	k.o.Log.Warn("an image that was judged cannot be shown: no pictures are made of it", "id", img.Rows[0].ID, "error", err)
+	k.o.Log.Warn("an image that was judged cannot be shown: no pictures are made of it", "id", img.Rows[0].ID,
+		"error", err)
 	return nil, nil, nil
 }
 
@@ -381,14 +386,16 @@ func (k *Keeper) sampled(img pipeline.Judged) (rows []store.Row) {
 
 func class(img pipeline.Judged) int { return min(len(img.Result.Faces), 1) }
 
-func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Judged, rows []store.Row) error {
+func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Judged,
+	rows []store.Row) error {
 	small := thumbnail(m)
 	if k.o.BlurFaces {
 		if small == m { // it may be wanted as it is
 			small = image.NewRGBA(m.Rect)
 			copy(small.Pix, m.Pix)
 		}
-		blur(small, scaled(img.Result.Faces, img.Result.Width, img.Result.Height, small.Rect.Dx(), small.Rect.Dy()))
+		blur(small, scaled(img.Result.Faces, img.Result.Width, img.Result.Height, small.Rect.Dx(),
+			small.Rect.Dy()))
 	}
 	b, err := turbo.Encode(small, thumbQuality)
 	if err != nil {
@@ -399,7 +406,8 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 		n = k.o.Thumbnails - n
 	}
 	for _, row := range rows {
-		bar, err := k.sampler.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1, Rank: rank(row.ID), JPEG: b}, n)
+		bar, err := k.sampler.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1,
+			Rank: rank(row.ID), JPEG: b}, n)
 		if err != nil {
 			return err
 		}
@@ -485,7 +493,9 @@ func (k *Keeper) Close() error {
 		errs = append(errs, k.writer.close())
 	}
 	k.archive.close()
-	errs = append(errs, k.galleries(func(p pictures, f *folder) error { return p.repair(context.Background(), k.o.Job, f.stage()) }))
+	errs = append(errs, k.galleries(func(p pictures, f *folder) error {
+		return p.repair(context.Background(), k.o.Job, f.stage())
+	}))
 	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
 		if f != nil {
 			errs = append(errs, f.close())

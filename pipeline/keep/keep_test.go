@@ -93,8 +93,10 @@ func free(int64) (func(), error) { return func() {}, nil }
 
 // judged is an image of the rows with these ids.
 func judged(body []byte, format string, faces []store.Face, ids ...int64) pipeline.Judged {
-	img := pipeline.Judged{Original: pipeline.Original{Body: body, Status: 200, FinalURL: "http://elsewhere/x"}, Room: free,
-		Result: &store.Result{Status: store.OK, Format: format, Faces: faces, Detector: "test/1", Time: now()}}
+	img := pipeline.Judged{Original: pipeline.Original{Body: body, Status: 200,
+		FinalURL: "http://elsewhere/x"}, Room: free,
+		Result: &store.Result{Status: store.OK, Format: format, Faces: faces, Detector: "test/1",
+			Time: now()}}
 	if c, _, err := image.DecodeConfig(bytes.NewReader(body)); err == nil {
 		img.Result.Width, img.Result.Height = c.Width, c.Height
 	}
@@ -123,8 +125,8 @@ func resultsOf(img pipeline.Judged, out []store.Outputs) (results []store.Result
 	return results
 }
 
-// keep keeps an image up to the end, and holds all its rows to having the same outputs, which it returns. The job
-// itself does not hear of it.
+// keep keeps an image up to the end, and holds all its rows to having the same outputs, which it returns. The
+// job itself does not hear of it.
 func (k *Keeper) keep(t testing.TB, img pipeline.Judged) store.Outputs {
 	t.Helper()
 	out, err := k.Keep(context.Background(), img)
@@ -199,8 +201,8 @@ func leftOver(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// TestBodies keeps bodies in tar files of some entries each, reads them with other programs, and reads them again as
-// another process does.
+// TestBodies keeps bodies in tar files of some entries each, reads them with other programs, and reads them
+// again as another process does.
 func TestBodies(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	k := start(t, Options{Job: job, Bodies: dir, TarSize: 20_000})
@@ -224,7 +226,8 @@ func TestBodies(t *testing.T) {
 		if size, found := k.Find(id); !found || size < int64(len(body)) {
 			t.Fatalf("row %d is not found at once: %d %v", id, size, found)
 		}
-		if o, err := k.Read(row(id)); err != nil || string(o.Body) != string(body) || o.Status != 200 || o.FinalURL != "http://elsewhere/x" {
+		if o, err := k.Read(row(id)); err != nil || string(o.Body) != string(body) || o.Status != 200 ||
+			o.FinalURL != "http://elsewhere/x" {
 			t.Fatalf("row %d reads as %+v, %v", id, o, err)
 		}
 	}
@@ -250,7 +253,8 @@ func TestBodies(t *testing.T) {
 		if text, err := exec.Command("tar", "-xf", path, "-C", extracted).CombinedOutput(); err != nil {
 			t.Fatalf("tar: %v\n%s", err, text)
 		}
-		if b, err := os.ReadFile(path); err != nil || bytes.Contains(b, []byte("secret")) || !bytes.Contains(b, []byte("user:***@host")) {
+		if b, err := os.ReadFile(path); err != nil || bytes.Contains(b, []byte("secret")) ||
+			!bytes.Contains(b, []byte("user:***@host")) {
 			t.Errorf("%s: %v, or it shows a password", path, err)
 		}
 	}
@@ -268,7 +272,8 @@ func TestBodies(t *testing.T) {
 	k = start(t, Options{Job: job})
 	defer k.Close()
 	for id := int64(1); id <= 40; id++ {
-		if o, err := k.Read(row(id)); err != nil || int64(len(o.Body)) != id*id || id > 0 && o.Body[0] != byte(id) {
+		if o, err := k.Read(row(id)); err != nil || int64(len(o.Body)) != id*id || id > 0 &&
+			o.Body[0] != byte(id) {
 			t.Errorf("row %d: %d bytes, %v", id, len(o.Body), err)
 		}
 	}
@@ -295,7 +300,8 @@ func copyDead(t testing.TB, dir string) string {
 	return to
 }
 
-// TestCrashInTheMidst cuts the tar file of a process that died at every byte: whole entries stay, each once, nothing else.
+// TestCrashInTheMidst cuts the tar file of a process that died at every byte: whole entries stay, each once,
+// nothing else.
 func TestCrashInTheMidst(t *testing.T) {
 	dir, w := t.TempDir(), newWork(t, 4)
 	job := w.job
@@ -326,7 +332,8 @@ func TestCrashInTheMidst(t *testing.T) {
 			}
 			o, err := successor.Read(r)
 			if (err == nil) != (cut >= whole[id]) || err == nil && len(o.Body) != length {
-				t.Fatalf("cut at %d of %d: row %d, whole from %d on, has %d bytes, %v", cut, size, id, whole[id], len(o.Body), err)
+				t.Fatalf("cut at %d of %d: row %d, whole from %d on, has %d bytes, %v", cut, size, id,
+					whole[id], len(o.Body), err)
 			}
 		}
 		ok(t, successor.Close())
@@ -383,7 +390,8 @@ func TestDamage(t *testing.T) {
 	index := strings.TrimSuffix(tars[0], ".tar") + ".idx"
 	good, err := os.ReadFile(index)
 	ok(t, err)
-	for name, bad := range map[string][]byte{"gone": nil, "empty": {}, "cut": good[:40], "strange": bytes.Repeat([]byte{0xff}, len(good))} {
+	for name, bad := range map[string][]byte{"gone": nil, "empty": {}, "cut": good[:40],
+		"strange": bytes.Repeat([]byte{0xff}, len(good))} {
 		ok(t, os.Remove(index))
 		if bad != nil {
 			ok(t, os.WriteFile(index, bad, 0o644))
@@ -416,7 +424,8 @@ func TestDamage(t *testing.T) {
 func TestFolders(t *testing.T) {
 	job := newJob(t)
 	open := func(job store.Job, dir string) error {
-		k, err := Open(context.Background(), Options{Job: job, Crops: dir, Log: slog.New(slog.DiscardHandler)})
+		k, err := Open(context.Background(),
+			Options{Job: job, Crops: dir, Log: slog.New(slog.DiscardHandler)})
 		if err == nil {
 			err = k.Close()
 		}
@@ -479,7 +488,8 @@ func TestWhere(t *testing.T) {
 		t.Errorf("outputs %v", out)
 	}
 	ok(t, k.Close())
-	if got := slices.Sorted(maps.Keys(members(t, dir))); !slices.Equal(got, []string{"000/000002.jpg", "000/000004.jpg"}) {
+	if got := slices.Sorted(maps.Keys(members(t, dir))); !slices.Equal(got,
+		[]string{"000/000002.jpg", "000/000004.jpg"}) {
 		t.Errorf("kept %v", got)
 	}
 	for _, column := range []string{"\"group\" = 'a'", "source = 'x'", "kept IS NULL", "row = 1"} {

@@ -24,9 +24,9 @@ func around(f store.Face, margin float64, bounds image.Rectangle) image.Rectangl
 	return image.Rect(f.X-dx, f.Y-dy, f.X+f.Width+dx, f.Y+f.Height+dy).Intersect(bounds)
 }
 
-// blur makes faces beyond recognition: what is around each becomes blocks of one colour, their mean, about blurBlocks in a
-// face's side, however large the face. Of 421 faces of annotated photos the detector still saw one in 30 places with 5
-// blocks, in 1 with 4, in none with 3.
+// blur makes faces beyond recognition: what is around each becomes blocks of one colour, their mean, about
+// blurBlocks in a face's side, however large the face. Of 421 faces of annotated photos the detector still
+// saw one in 30 places with 5 blocks, in 1 with 4, in none with 3.
 func blur(m *image.RGBA, faces []store.Face) {
 	for _, f := range faces {
 		r := around(f, blurMargin, m.Rect)

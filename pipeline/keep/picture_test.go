@@ -39,7 +39,8 @@ func picture(t testing.TB, b []byte) image.Image {
 	return m
 }
 
-var twoFaces = []store.Face{{X: 40, Y: 30, Width: 40, Height: 40, Score: 20}, {X: 150, Y: 0, Width: 50, Height: 50, Score: 9}}
+var twoFaces = []store.Face{{X: 40, Y: 30, Width: 40, Height: 40, Score: 20},
+	{X: 150, Y: 0, Width: 50, Height: 50, Score: 9}}
 
 // TestCrops cuts out faces with their margin, clipped to the picture, best first.
 func TestCrops(t *testing.T) {
@@ -54,14 +55,17 @@ func TestCrops(t *testing.T) {
 	}
 	ok(t, k.Close())
 	got := files(t, dir)
-	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{"000/000007-1.jpg", "000/000007-2.jpg", "001/000/001000007-1.jpg", "001/000/001000007-2.jpg"}) {
+	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names,
+		[]string{"000/000007-1.jpg", "000/000007-2.jpg", "001/000/001000007-1.jpg",
+			"001/000/001000007-2.jpg"}) {
 		t.Fatalf("files %v", names)
 	}
 	best, second := picture(t, got["000/000007-1.jpg"]), picture(t, got["001/000/001000007-2.jpg"])
 	if best.Bounds().Size() != image.Pt(60, 60) || second.Bounds().Size() != image.Pt(63, 63) {
 		t.Errorf("sizes %v and %v", best.Bounds(), second.Bounds())
 	}
-	if !near(best, 30, 30, color.RGBA{255, 0, 0, 255}) || near(best, 3, 3, color.RGBA{255, 0, 0, 255}) || !near(second, 40, 20, color.RGBA{255, 60, 0, 255}) {
+	if !near(best, 30, 30, color.RGBA{255, 0, 0, 255}) || near(best, 3, 3, color.RGBA{255, 0, 0, 255}) ||
+		!near(second, 40, 20, color.RGBA{255, 60, 0, 255}) {
 		t.Error("what is in the crops is not the faces")
 	}
 }
@@ -88,7 +92,8 @@ func TestUpright(t *testing.T) {
 	}
 	ok(t, k.Close())
 	crop := files(t, crops)["000/000001-1.jpg"]
-	if m := picture(t, crop); m.Bounds().Size() != image.Pt(32, 32) || !near(m, 16, 16, color.RGBA{255, 0, 0, 255}) || !near(m, 4, 28, color.RGBA{255, 0, 0, 255}) {
+	if m := picture(t, crop); m.Bounds().Size() != image.Pt(32, 32) ||
+		!near(m, 16, 16, color.RGBA{255, 0, 0, 255}) || !near(m, 4, 28, color.RGBA{255, 0, 0, 255}) {
 		t.Error("the crop is not the face")
 	}
 	whole := files(t, blurred)["000/000001.jpg"]
@@ -102,8 +107,8 @@ func TestUpright(t *testing.T) {
 	}
 }
 
-// TestBlurHides has the detector look at a photo with its faces blurred: it finds none where they were. Around them nothing
-// is changed.
+// TestBlurHides has the detector look at a photo with its faces blurred: it finds none where they were.
+// Around them nothing is changed.
 func TestBlurHides(t *testing.T) {
 	body, err := os.ReadFile(filepath.Join("..", "..", "detect", "testdata", "faces.jpg"))
 	ok(t, err)
@@ -115,7 +120,8 @@ func TestBlurHides(t *testing.T) {
 		defer d.Close()
 		img, err := d.Decode(body)
 		ok(t, err)
-		answers, err := detector.Detect(context.Background(), []detect.Image{{Luma: img.Luma, Scale: img.Scale}})
+		answers, err := detector.Detect(context.Background(),
+			[]detect.Image{{Luma: img.Luma, Scale: img.Scale}})
 		ok(t, err)
 		var out []store.Face
 		for _, f := range answers[0].Faces {
@@ -176,7 +182,8 @@ func TestJudgedAnew(t *testing.T) {
 	}
 	settle(1, twoFaces[:1])
 	settle(2, nil)
-	failed := []store.Result{{ID: 3, Status: store.Failed, Reason: store.Timeout, Time: now()}, {ID: 4, Status: store.Failed, Time: now()}}
+	failed := []store.Result{{ID: 3, Status: store.Failed, Reason: store.Timeout, Time: now()},
+		{ID: 4, Status: store.Failed, Time: now()}}
 	ok(t, k.Stage(lease(), failed))
 	ok(t, k.Done(t.Context(), lease(), failed))
 	if got := names(crops); !slices.Equal(got, []string{"000/000001-1.jpg"}) {
@@ -198,7 +205,8 @@ func TestThumbnails(t *testing.T) {
 		func(i int) int64 { return int64(i*77%rows + 1) },
 	} {
 		job := newJob(t)
-		keepers := []*Keeper{start(t, Options{Job: job, Thumbnails: n}), start(t, Options{Job: job, Thumbnails: n})}
+		keepers := []*Keeper{start(t, Options{Job: job, Thumbnails: n}),
+			start(t, Options{Job: job, Thumbnails: n})}
 		for i := range rows + rows/4 { // some come twice
 			id := order(i % rows)
 			img := judged(without, "jpeg", nil, id)
@@ -230,7 +238,8 @@ func TestThumbnails(t *testing.T) {
 			if th.Faces {
 				want = image.Pt(thumbSide, 240)
 			}
-			if m := picture(t, th.JPEG); m.Bounds().Size() != want || th.Faces && !near(m, 48, 40, color.RGBA{255, 0, 0, 255}) {
+			if m := picture(t, th.JPEG); m.Bounds().Size() != want || th.Faces &&
+				!near(m, 48, 40, color.RGBA{255, 0, 0, 255}) {
 				t.Errorf("row %d: a picture of %v", th.ID, m.Bounds())
 			}
 		}
@@ -268,7 +277,8 @@ func TestShrink(t *testing.T) {
 		for y := range size.Y {
 			for x := range size.X {
 				got, wantG, wantB := small.RGBAAt(x, y), mean(x, 30, size.X, 8), mean(y, 12, size.Y, 20)
-				if got.R != 255 || got.A != 255 || math.Abs(float64(got.G)-wantG) > 0.6 || math.Abs(float64(got.B)-wantB) > 0.6 {
+				if got.R != 255 || got.A != 255 || math.Abs(float64(got.G)-wantG) > 0.6 ||
+					math.Abs(float64(got.B)-wantB) > 0.6 {
 					t.Fatalf("%v: at %d,%d %v, want %.1f and %.1f", size, x, y, got, wantG, wantB)
 				}
 			}
@@ -316,7 +326,8 @@ func TestThumbnailsBlurred(t *testing.T) {
 // TestTogether keeps everything from many goroutines at once.
 func TestTogether(t *testing.T) {
 	bodies, crops, blurred, job := t.TempDir(), t.TempDir(), t.TempDir(), newJob(t)
-	k := start(t, Options{Job: job, Bodies: bodies, TarSize: 100_000, Crops: crops, Blurred: blurred, Thumbnails: 10})
+	k := start(t, Options{Job: job, Bodies: bodies, TarSize: 100_000, Crops: crops, Blurred: blurred,
+		Thumbnails: 10})
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
 	const workers, each = 4, 20
 	var wg sync.WaitGroup
@@ -349,7 +360,8 @@ func TestTogether(t *testing.T) {
 		t.Error(err)
 	}
 	ok(t, k.Close())
-	if a, b, c := len(members(t, bodies)), len(files(t, crops)), len(files(t, blurred)); a != workers*each || b != 2*a || c != a {
+	if a, b, c := len(members(t, bodies)), len(files(t, crops)), len(files(t, blurred)); a != workers*each ||
+		b != 2*a || c != a {
 		t.Errorf("%d bodies, %d crops, %d blurred", a, b, c)
 	}
 }

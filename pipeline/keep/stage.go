@@ -124,8 +124,8 @@ func (f *folder) sync(results []store.Result) error {
 	return syncFile(f.stage())
 }
 
-// descriptorWait is how long a file waits to be opened while the process has no descriptor to spare: connections give
-// theirs back.
+// descriptorWait is how long a file waits to be opened while the process has no descriptor to spare:
+// connections give theirs back.
 const descriptorWait = 10 * time.Second
 
 func syncFile(path string) error {
@@ -141,7 +141,8 @@ func syncFile(path string) error {
 // withDescriptor opens files, again and again while the process has no descriptor to spare.
 func withDescriptor(open func() error) error {
 	err := open()
-	for end := time.Now().Add(descriptorWait); errors.Is(err, syscall.EMFILE) && time.Now().Before(end); err = open() {
+	for end := time.Now().Add(descriptorWait); errors.Is(err, syscall.EMFILE) &&
+		time.Now().Before(end); err = open() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return err
@@ -286,7 +287,8 @@ func isOf(ctx context.Context, job store.Job, r *store.Result) (bool, error) {
 
 // complete gives the files of a done row their names. After the lease's time it makes sure first that the
 // result still is the row's: another process may have taken the row over, or a retry opened it again.
-func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.Result, until time.Time) error {
+func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.Result,
+	until time.Time) error {
 	files := f.take(r.ID)
 	if len(files) == 0 {
 		return nil

@@ -63,14 +63,16 @@ func (w *work) keep(k *Keeper, img pipeline.Judged) {
 
 // all opens a keeper that keeps everything below a folder.
 func (w *work) all(dir string) *Keeper {
-	return start(w, Options{Job: w.job, Bodies: filepath.Join(dir, "kept"), Crops: filepath.Join(dir, "crops"), Blurred: filepath.Join(dir, "blurred")})
+	return start(w, Options{Job: w.job, Bodies: filepath.Join(dir, "kept"),
+		Crops: filepath.Join(dir, "crops"), Blurred: filepath.Join(dir, "blurred")})
 }
 
 // check holds the folders below dir, which nobody writes into any more, to the job's results: of each row
 // that is done the files of the picture of that width, each once; of others none.
 func (w *work) check(dir string, want map[int64]int) {
 	w.Helper()
-	crops, blurred, kept := files(w, filepath.Join(dir, "crops")), files(w, filepath.Join(dir, "blurred")), members(w, filepath.Join(dir, "kept"))
+	crops, blurred, kept := files(w, filepath.Join(dir, "crops")), files(w, filepath.Join(dir, "blurred")),
+		members(w, filepath.Join(dir, "kept"))
 	for r, err := range w.job.Results(context.Background(), 0, 1<<40) {
 		ok(w, err)
 		for face := range r.Faces {
@@ -80,18 +82,21 @@ func (w *work) check(dir string, want map[int64]int) {
 			}
 			delete(crops, name)
 		}
-		if b, there := blurred[export.BlurredOf(r.ID)]; r.Outputs&store.Blurred != 0 && (!there || picture(w, b).Bounds().Dx() != want[r.ID]) {
+		if b, there := blurred[export.BlurredOf(r.ID)]; r.Outputs&store.Blurred != 0 &&
+			(!there || picture(w, b).Bounds().Dx() != want[r.ID]) {
 			w.Errorf("row %d: the blurred picture is there: %v, or another's", r.ID, there)
 		} else if there {
 			delete(blurred, export.BlurredOf(r.ID))
 		}
-		if b, there := kept[export.KeptOf(r.ID, "png")]; r.Outputs&store.KeptBody != 0 && (!there || picturePNG(w, b) != want[r.ID]) {
+		if b, there := kept[export.KeptOf(r.ID, "png")]; r.Outputs&store.KeptBody != 0 &&
+			(!there || picturePNG(w, b) != want[r.ID]) {
 			w.Errorf("row %d: the body is there: %v, or another's", r.ID, there)
 		}
 		delete(want, r.ID)
 	}
 	if len(want)+len(crops)+len(blurred) > 0 {
-		w.Errorf("rows %v are not done; there are also crops %v and pictures %v", want, slices.Collect(maps.Keys(crops)), slices.Collect(maps.Keys(blurred)))
+		w.Errorf("rows %v are not done; there are also crops %v and pictures %v", want,
+			slices.Collect(maps.Keys(crops)), slices.Collect(maps.Keys(blurred)))
 	}
 	for _, folder := range []string{"kept", "crops", "blurred"} {
 		if left := leftOver(w, filepath.Join(dir, folder)); len(left) > 0 {
@@ -109,7 +114,8 @@ func picturePNG(t testing.TB, body string) int {
 func shot(t testing.TB, width, faces int, ids ...int64) pipeline.Judged {
 	var boxes []store.Face
 	for i := range faces {
-		boxes = append(boxes, store.Face{X: i * width / 5, Y: 10, Width: width / 10, Height: width / 10, Score: 9})
+		boxes = append(boxes, store.Face{X: i * width / 5, Y: 10, Width: width / 10, Height: width / 10,
+			Score: 9})
 	}
 	img := judged(drawn(t, "png", width, 100, boxes...), "png", boxes, ids...)
 	img.Result.HTTPStatus, img.Result.Attempts = 200, 1
@@ -136,12 +142,13 @@ func TestKilledAtEachPoint(t *testing.T) {
 				}
 				if point == renamed { // but not all
 					p, times := picturesOf("crops", filepath.Join(dir, "crops")), 0
-					err := p.place(k.crops.stage(), &results[0], k.crops.staged[results[0].ID], func(dir string) error {
-						if times++; times == 2 {
-							return errors.New("killed")
-						}
-						return os.MkdirAll(dir, 0o755)
-					})
+					err := p.place(k.crops.stage(), &results[0], k.crops.staged[results[0].ID],
+						func(dir string) error {
+							if times++; times == 2 {
+								return errors.New("killed")
+							}
+							return os.MkdirAll(dir, 0o755)
+						})
 					if err == nil {
 						t.Fatal("it was not killed")
 					}
@@ -256,7 +263,8 @@ func TestMark(t *testing.T) {
 	w.keep(k, shot(t, 300, 3, 1))
 	_, err := w.job.Retry(t.Context(), store.Selection{OK: true})
 	ok(t, err)
-	failed := []store.Result{{ID: 1, URL: row(1).URL, Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404, Attempts: 1, Time: now()}}
+	failed := []store.Result{{ID: 1, URL: row(1).URL, Status: store.Failed, Reason: store.HTTP4xx,
+		HTTPStatus: 404, Attempts: 1, Time: now()}}
 	ok(t, k.Stage(w.lease, failed))
 	if n := len(files(t, filepath.Join(dir, "crops"))); n != 3 {
 		t.Errorf("%d crops before the commit", n)
@@ -266,7 +274,8 @@ func TestMark(t *testing.T) {
 		ok(t, f.lock.Close())
 	}
 	ok(t, w.all(dir).Close())
-	if crops, blurred := files(t, filepath.Join(dir, "crops")), files(t, filepath.Join(dir, "blurred")); len(crops)+len(blurred) > 0 {
+	if crops, blurred := files(t, filepath.Join(dir, "crops")),
+		files(t, filepath.Join(dir, "blurred")); len(crops)+len(blurred) > 0 {
 		t.Errorf("%d crops and %d pictures of a row that failed", len(crops), len(blurred))
 	}
 	k.writer.drop(k.writer.parts[0])
@@ -334,7 +343,8 @@ func TestSealedWhenDecided(t *testing.T) {
 	defer again.Close()
 	for id := int64(1); id <= 30; id++ {
 		o, err := again.Read(store.Row{ID: id, URL: row(id - (id-1)%3).URL})
-		if wanted := want[export.KeptOf(id, "jpeg")]; (err == nil) != (wanted != "") || err == nil && string(o.Body) != wanted {
+		if wanted := want[export.KeptOf(id, "jpeg")]; (err == nil) != (wanted != "") || err == nil &&
+			string(o.Body) != wanted {
 			t.Errorf("row %d: %d bytes, %v", id, len(o.Body), err)
 		} else if err == nil && (o.Status != 200 || o.FinalURL != "http://elsewhere/x") {
 			t.Errorf("row %d: %d %s", id, o.Status, o.FinalURL)
@@ -353,7 +363,8 @@ func TestSealedWhenDecided(t *testing.T) {
 }
 
 func FuzzStaged(f *testing.F) {
-	for _, s := range []string{"1-1-2-3", "-5-mark-2-3", "1-0-0-0", "1-x-2-3", "1", "99999999999999999999-1-1-1", "--1-1-1-1"} {
+	for _, s := range []string{"1-1-2-3", "-5-mark-2-3", "1-0-0-0", "1-x-2-3", "1",
+		"99999999999999999999-1-1-1", "--1-1-1-1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {

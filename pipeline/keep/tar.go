@@ -31,7 +31,8 @@ const (
 	partSuffix = ".tar.part" // of one that is being written
 	// of one that takes its place without some rows
 	compactSuffix = ".less"
-	comment       = "comment" // the record of an entry's extended header that other programs pass over: a note, as JSON
+	// the record of an entry's extended header that other programs pass over: a note, as JSON
+	comment = "comment"
 )
 
 // note is what an entry says besides its name.
@@ -117,7 +118,8 @@ func pack(items []item, body []byte) (parts [][]byte, size int64, err error) {
 func (w *writer) add(rows []store.Row, r *store.Result, o pipeline.Original) (err error) {
 	items := make([]item, len(rows))
 	for i, row := range rows {
-		items[i] = item{export.KeptOf(row.ID, r.Format), note{ID: row.ID, URL: shown(row.URL), Time: r.Time.UnixMilli()}}
+		items[i] = item{export.KeptOf(row.ID, r.Format),
+			note{ID: row.ID, URL: shown(row.URL), Time: r.Time.UnixMilli()}}
 	}
 	n := &items[0].note
 	n.Status, n.FinalURL, n.CRC32C = o.Status, shown(o.FinalURL), crc32.Checksum(o.Body, castagnoli)
@@ -222,7 +224,8 @@ func (w *writer) begin() (*part, error) {
 	w.serial++
 	p := &part{base: fmt.Sprintf("%s-%04d", w.folder.name, w.serial),
 		byID: map[int64]entry{}, open: map[int64]bool{}, refused: map[entry]bool{}}
-	f, err := os.OpenFile(w.folder.private(p.base+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, draft.FileMode)
+	f, err := os.OpenFile(w.folder.private(p.base+partSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL,
+		draft.FileMode)
 	if err != nil {
 		return nil, err
 	}

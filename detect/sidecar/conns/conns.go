@@ -1,8 +1,9 @@
 // Package conns keeps connections that do nothing from holding an HTTP server.
 //
-// A body has a time in which it must come. There is a bound on connections; at the bound a new one takes the place of the
-// one that has kept the server waiting longest: for a request, or for the rest of one. Strangers, who have completed no
-// request yet, go first. A request that has come whole is never cut off: when all are at work, a new connection is closed.
+// A body has a time in which it must come. There is a bound on connections; at the bound a new one takes the
+// place of the one that has kept the server waiting longest: for a request, or for the rest of one.
+// Strangers, who have completed no request yet, go first. A request that has come whole is never cut off:
+// when all are at work, a new connection is closed.
 package conns
 
 import (
@@ -35,12 +36,14 @@ type Bound struct {
 func New(s *http.Server, max int) *Bound {
 	b := &Bound{max: max, bodyTime: bodyTime, conns: map[*conn]bool{}}
 	s.Handler = b.handler(s.Handler)
-	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, key{}, c) }
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, key{}, c)
+	}
 	return b
 }
 
-// Most is how many connections a process can have that leaves a part of its descriptors for other things: want, or
-// fewer where few descriptors may be open.
+// Most is how many connections a process can have that leaves a part of its descriptors for other things:
+// want, or fewer where few descriptors may be open.
 func Most(want int, part float64) int {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || float64(l.Cur)*(1-part) > float64(want) {
@@ -78,7 +81,8 @@ func (b *Bound) admit(c *conn) bool {
 	if len(b.conns) >= b.max {
 		var oldest *conn
 		for o := range b.conns {
-			if !o.working && (oldest == nil || o.known == oldest.known && o.since.Before(oldest.since) || !o.known && oldest.known) {
+			if !o.working && (oldest == nil || o.known == oldest.known && o.since.Before(oldest.since) ||
+				!o.known && oldest.known) {
 				oldest = o
 			}
 		}
@@ -130,7 +134,8 @@ func (b *Bound) handler(next http.Handler) http.Handler {
 		if r.Body == http.NoBody {
 			c.set(true)
 		} else {
-			wait := b.bodyTime + time.Duration(float64(max(r.ContentLength, 0))/bodySpeed*float64(time.Second))
+			wait := b.bodyTime + time.Duration(float64(max(r.ContentLength,
+				0))/bodySpeed*float64(time.Second))
 			control := http.NewResponseController(w)
 			if err := control.SetReadDeadline(time.Now().Add(wait)); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -33,7 +33,8 @@ func serveWith(t *testing.T, max int, patience time.Duration, h http.HandlerFunc
 		s.Close()
 		serving.Wait()
 		left := 1
-		for end := time.Now().Add(30 * time.Second); left > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); left > 0 &&
+			time.Now().Before(end); time.Sleep(time.Millisecond) {
 			b.mu.Lock()
 			left = len(b.conns)
 			b.mu.Unlock()
@@ -71,14 +72,16 @@ const (
 	post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 )
 
-// TestDeaf: connections that send nothing, half a head, or no body, many times as many as there may be, keep nobody from being answered.
+// TestDeaf: connections that send nothing, half a head, or no body, many times as many as there may be, keep
+// nobody from being answered.
 func TestDeaf(t *testing.T) {
 	address := serve(t, 8, func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%d bytes, %v", len(b), err)
 	})
 	for i := range 50 {
-		dial(t, address, []string{"", "GET / HT", post, post + "ab", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}[i%5])
+		dial(t, address, []string{"", "GET / HT", post, post + "ab",
+			"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}[i%5])
 	}
 	for range 10 {
 		if got := answer(dial(t, address, post+"abcd")); len(got) == 0 {
@@ -87,7 +90,8 @@ func TestDeaf(t *testing.T) {
 	}
 }
 
-// TestAtWork: a request that has come whole is not cut off, however many come after it. When all are at work, more are closed.
+// TestAtWork: a request that has come whole is not cut off, however many come after it. When all are at work,
+// more are closed.
 func TestAtWork(t *testing.T) {
 	release, begun := make(chan struct{}), make(chan struct{}, 4)
 	address := serve(t, 4, func(w http.ResponseWriter, r *http.Request) {
@@ -139,8 +143,8 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// TestBodyTime: a body that does not come ends the request and the connection, whether the handler waits for it or not. One that came gives
-// the answer all the time it takes.
+// TestBodyTime: a body that does not come ends the request and the connection, whether the handler waits for
+// it or not. One that came gives the answer all the time it takes.
 func TestBodyTime(t *testing.T) {
 	const patience = 50 * time.Millisecond
 	failed := make(chan error, 1)

@@ -22,8 +22,8 @@ func brands(b []byte) iter.Seq[[]byte] {
 	}
 }
 
-// rebrand makes a brand the only one. Decoders insist on theirs, libheif on the major one, libavif on the boxes that
-// the brands of a picture and of a sequence stand for.
+// rebrand makes a brand the only one. Decoders insist on theirs, libheif on the major one, libavif on the
+// boxes that the brands of a picture and of a sequence stand for.
 func rebrand(b []byte, brand string) {
 	for old := range brands(b) {
 		copy(old, brand)
@@ -260,7 +260,8 @@ func sample(minf []byte) []byte {
 	return nil
 }
 
-// boxes yields the boxes in b, with their content, up to the first that is broken. One that runs over the end is cut.
+// boxes yields the boxes in b, with their content, up to the first that is broken. One that runs over the end
+// is cut.
 func boxes(b []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for len(b) >= 8 {

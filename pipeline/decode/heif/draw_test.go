@@ -52,7 +52,8 @@ func u32(v ...int) (b []byte) {
 // container wraps one coded picture with its codec's configuration and further properties.
 func container(format string, config, data []byte, w, h int, properties ...[]byte) []byte {
 	kind := map[string]string{heif.AVIF: "av01", heif.HEIC: "hvc1"}[format]
-	properties = append([][]byte{config, full("ispe", 0, 0, u32(w, h)), full("pixi", 0, 0, []byte{3, 8, 8, 8})}, properties...)
+	properties = append([][]byte{config, full("ispe", 0, 0, u32(w, h)),
+		full("pixi", 0, 0, []byte{3, 8, 8, 8})}, properties...)
 	links := []byte{byte(len(properties))}
 	for i, p := range properties {
 		switch string(p[4:8]) {
@@ -103,14 +104,16 @@ func heic(m *image.Gray, properties ...[]byte) []byte { return heicColour(m, 128
 // heicColour is heic with the same chroma all over.
 func heicColour(m *image.Gray, cb, cr byte, properties ...[]byte) []byte {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
-	return container(heif.HEIC, hevcConfig(w, h), hevc(m, cb, cr), w, h, append([][]byte{fullRange}, properties...)...)
+	return container(heif.HEIC, hevcConfig(w, h), hevc(m, cb, cr), w, h,
+		append([][]byte{fullRange}, properties...)...)
 }
 
 var fullRange = box("colr", []byte("nclx"), u16(1, 13, 6), []byte{0x80})
 
 func hevcConfig(w, h int) []byte {
 	vps, sps, pps := parameterSets(w, h)
-	config := []byte{1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0, 0x0f, 3}
+	config := []byte{1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xf0, 0, 0xfc, 0xfd, 0xf8, 0xf8, 0, 0,
+		0x0f, 3}
 	for i, set := range [][]byte{vps, sps, pps} {
 		config = append(append(append(config, byte(0x80|32+i)), u16(1, len(set))...), set...)
 	}
@@ -132,11 +135,15 @@ func heicAlpha(m *image.Gray, cb, cr byte, alpha *image.Gray, name string) []byt
 			full("meta", 0, 0,
 				full("hdlr", 0, 0, u32(0), []byte("pict"), make([]byte, 13)),
 				full("pitm", 0, 0, u16(1)),
-				full("iloc", 0, 0, []byte{0x44, 0}, u16(2), u16(1, 0, 1), u32(at, len(data)), u16(2, 0, 1), u32(at+len(data), len(opacity))),
-				full("iinf", 0, 0, u16(2), full("infe", 2, 0, u16(1, 0), []byte("hvc1\x00")), full("infe", 2, 1, u16(2, 0), []byte("hvc1\x00"))),
+				full("iloc", 0, 0, []byte{0x44, 0}, u16(2), u16(1, 0, 1), u32(at, len(data)), u16(2, 0, 1),
+					u32(at+len(data), len(opacity))),
+				full("iinf", 0, 0, u16(2), full("infe", 2, 0, u16(1, 0), []byte("hvc1\x00")),
+					full("infe", 2, 1, u16(2, 0), []byte("hvc1\x00"))),
 				full("iref", 0, 0, box("auxl", u16(2, 1, 1))),
-				box("iprp", box("ipco", hevcConfig(w, h), full("ispe", 0, 0, u32(w, h)), fullRange, full("auxC", 0, 0, []byte(name+"\x00"))),
-					full("ipma", 0, 0, u32(2), u16(1), []byte{3, 0x81, 2, 3}, u16(2), []byte{4, 0x81, 2, 3, 0x84})),
+				box("iprp", box("ipco", hevcConfig(w, h), full("ispe", 0, 0, u32(w, h)), fullRange,
+					full("auxC", 0, 0, []byte(name+"\x00"))),
+					full("ipma", 0, 0, u32(2), u16(1), []byte{3, 0x81, 2, 3}, u16(2),
+						[]byte{4, 0x81, 2, 3, 0x84})),
 			),
 		)
 	}
@@ -148,14 +155,16 @@ func heicAlpha(m *image.Gray, cb, cr byte, alpha *image.Gray, name string) []byt
 func sequence(still []byte, w, h int, properties ...[]byte) []byte {
 	config := bytes.Index(still, []byte("av1C")) - 4
 	data := still[bytes.Index(still, []byte("mdat"))+4:]
-	entry := slices.Concat(make([]byte, 6), u16(1), make([]byte, 16), u16(w, h), u32(0x480000, 0x480000, 0), u16(1), make([]byte, 32), u16(24, -1),
+	entry := slices.Concat(make([]byte, 6), u16(1), make([]byte, 16), u16(w, h), u32(0x480000, 0x480000, 0),
+		u16(1), make([]byte, 32), u16(24, -1),
 		still[config:][:binary.BigEndian.Uint32(still[config:])], slices.Concat(properties...))
 	matrix := u32(0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 	build := func(at int) []byte {
 		return slices.Concat(
 			box("ftyp", []byte("avis"), u32(0), []byte("msf1avismiaf")),
 			box("moov",
-				full("mvhd", 0, 0, u32(0, 0, 1, 1, 0x10000), u16(0x100, 0), u32(0, 0), matrix, make([]byte, 24), u32(2)),
+				full("mvhd", 0, 0, u32(0, 0, 1, 1, 0x10000), u16(0x100, 0), u32(0, 0), matrix,
+					make([]byte, 24), u32(2)),
 				box("trak",
 					full("tkhd", 0, 1, u32(0, 0, 1, 0, 1, 0, 0), u16(0, 0, 0, 0), matrix, u32(w<<16, h<<16)),
 					box("mdia",
@@ -241,7 +250,8 @@ func nal(kind byte, payload []byte) []byte {
 	return out
 }
 
-// parameterSets are those of an intra picture in blocks of 32, raw samples allowed, all filters off (H.265, 7.3.2).
+// parameterSets are those of an intra picture in blocks of 32, raw samples allowed, all filters off (H.265,
+// 7.3.2).
 func parameterSets(w, h int) (vps, sps, pps []byte) {
 	profile := func(b *bits) { // Main, progressive, level 3.1
 		b.put(1, 8)
@@ -295,8 +305,8 @@ func parameterSets(w, h int) (vps, sps, pps []byte) {
 	return nal(32, v.out), nal(33, s.out), nal(34, p.out)
 }
 
-// slice is the picture's only slice: its header, then for every block the arithmetic code of "undivided" and "raw",
-// and the samples, chroma the same all over (H.265, 7.3.8 and 9.3.4).
+// slice is the picture's only slice: its header, then for every block the arithmetic code of "undivided" and
+// "raw", and the samples, chroma the same all over (H.265, 7.3.8 and 9.3.4).
 func slice(m *image.Gray, cb, cr byte) []byte {
 	b := &bits{}
 	b.put(0b10, 2) // first, keeps nothing

@@ -22,7 +22,8 @@ func EncodeAVIF(rgba []byte, width, height int) ([]byte, error) {
 		return nil, err
 	}
 	const lossless, fastest, chroma444 = 100, 10, 1
-	out, err := i.call("encode", in, uint64(width), uint64(height), size, lossless, lossless, fastest, chroma444, 1)
+	out, err := i.call("encode", in, uint64(width), uint64(height), size, lossless, lossless, fastest,
+		chroma444, 1)
 	if err != nil {
 		return nil, err
 	}

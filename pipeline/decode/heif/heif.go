@@ -3,18 +3,20 @@
 //
 // # Who decodes
 //
-// libavif with dav1d, and libheif with libde265, as the WebAssembly that the Go modules github.com/gen2brain/avif
-// v0.6.0 and heic v0.5.0 carry (lib/avif.wasm and lib/heif.wasm, compressed, unchanged). Those modules are not
-// imported: built without a tag of theirs they load a system library when the program starts. Here wazero runs
-// the same code, and nothing else can: a module's memory is bounded by what Header announced, its running time by a
-// count of loop iterations, its world is empty (no files, no clock, no output).
+// libavif with dav1d, and libheif with libde265, as the WebAssembly that the Go modules
+// github.com/gen2brain/avif v0.6.0 and heic v0.5.0 carry (lib/avif.wasm and lib/heif.wasm, compressed,
+// unchanged). Those modules are not imported: built without a tag of theirs they load a system library when
+// the program starts. Here wazero runs the same code, and nothing else can: a module's memory is bounded by
+// what Header announced, its running time by a count of loop iterations, its world is empty (no files, no
+// clock, no output).
 //
 // Compiling a module takes a second or two of CPU; that is paid by the first picture of its format.
 //
 // # Upright
 //
 // The container's own turn (irot) and mirror (imir) are part of its format and always applied, EXIF never:
-// applying both would turn a picture twice. libheif applies them itself; what libavif leaves to do is in Info.Turn.
+// applying both would turn a picture twice. libheif applies them itself; what libavif leaves to do is in
+// Info.Turn.
 package heif
 
 import (
@@ -38,8 +40,8 @@ var (
 	errLarge  = errors.New("size out of range")
 )
 
-// Sniff names the format: by the coding of the primary picture, or by the brands where the boxes do not say it. An
-// image in this container that is neither AVIF nor HEIC is named by other.
+// Sniff names the format: by the coding of the primary picture, or by the brands where the boxes do not say
+// it. An image in this container that is neither AVIF nor HEIC is named by other.
 func Sniff(b []byte) (format, other string) {
 	still := false // a brand promises a picture, coded somehow
 	for brand := range brands(b) {
@@ -87,8 +89,8 @@ type Info struct {
 	body          int
 }
 
-// Parse reads the boxes. It allocates nothing and follows no references but those from the primary picture to its
-// properties, and to it from its opacity.
+// Parse reads the boxes. It allocates nothing and follows no references but those from the primary picture to
+// its properties, and to it from its opacity.
 func Parse(b []byte, format string) (Info, error) {
 	f := Info{Format: format, Turn: 1, body: len(b)}
 	c := read(b)
@@ -137,11 +139,13 @@ func Parse(b []byte, format string) (Info, error) {
 		return f, errors.New("no size")
 	}
 	for kind, data := range boxes(all) { // of all items: a picture may be made of tiles, which are items too
-		f.deep = f.deep || kind == "av1C" && len(data) > 2 && data[2]&0x40 != 0 || kind == "hvcC" && len(data) > 17 && data[17]&7 != 0
+		f.deep = f.deep || kind == "av1C" && len(data) > 2 && data[2]&0x40 != 0 || kind == "hvcC" &&
+			len(data) > 17 && data[17]&7 != 0
 	}
 	f.crop = clap(window, f.coded)
 	f.Width, f.Height = f.crop.Dx(), f.crop.Dy()
-	// Turned anticlockwise by quarters first, then mirrored: along the vertical axis' direction for 0, the other for 1.
+	// Turned anticlockwise by quarters first, then mirrored: along the vertical axis' direction for 0, the
+	// other for 1.
 	turn := [4][3]int{{1, 4, 2}, {8, 5, 7}, {3, 2, 4}, {6, 7, 5}}[angle][axis+1]
 	if format == AVIF {
 		f.Turn = turn
@@ -151,8 +155,8 @@ func Parse(b []byte, format string) (Info, error) {
 	return f, nil
 }
 
-// clap is the part of the coded picture that is to be seen: a size and the offset of its centre from the picture's,
-// as fractions. One that makes no sense is passed over.
+// clap is the part of the coded picture that is to be seen: a size and the offset of its centre from the
+// picture's, as fractions. One that makes no sense is passed over.
 func clap(data []byte, coded image.Point) image.Rectangle {
 	whole := image.Rectangle{Max: coded}
 	if len(data) < 32 {
@@ -168,7 +172,8 @@ func clap(data []byte, coded image.Point) image.Rectangle {
 	}
 	x := v[2] + (float64(coded.X)-v[0])/2
 	y := v[3] + (float64(coded.Y)-v[1])/2
-	if !(v[0] >= 1 && v[1] >= 1 && x >= 0 && y >= 0 && x+v[0] <= float64(coded.X) && y+v[1] <= float64(coded.Y)) {
+	if !(v[0] >= 1 && v[1] >= 1 && x >= 0 && y >= 0 && x+v[0] <= float64(coded.X) &&
+		y+v[1] <= float64(coded.Y)) {
 		return whole
 	}
 	r := image.Rect(0, 0, int(v[0]+0.5), int(v[1]+0.5)).Add(image.Pt(int(x), int(y)))

@@ -52,23 +52,26 @@ func TestDecode(t *testing.T) {
 		m := photo(size.X, size.Y)
 		for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
 			h, err := decode.Probe(body, decode.Options{})
-			if err != nil || h.Format != format || h.Width != size.X || h.Height != size.Y || h.Orientation != 1 {
+			if err != nil || h.Format != format || h.Width != size.X || h.Height != size.Y ||
+				h.Orientation != 1 {
 				t.Errorf("header %+v, %v", h, err)
 			}
 			img := mustDecode(t, body)
-			if img.Format != format || img.Width != size.X || img.Height != size.Y || img.Scale != 1 || img.Partial || img.Fallback {
+			if img.Format != format || img.Width != size.X || img.Height != size.Y || img.Scale != 1 ||
+				img.Partial || img.Fallback {
 				t.Errorf("image %+v", img)
 			}
 			same(t, img.Luma, m)
-			if _, err := decode.Probe(body, decode.Options{MaxPixels: 1000}); !errors.Is(err, decode.ErrTooManyPixels) {
+			if _, err := decode.Probe(body, decode.Options{MaxPixels: 1000}); !errors.Is(err,
+				decode.ErrTooManyPixels) {
 				t.Errorf("%s: %v", format, err)
 			}
 		}
 	}
 }
 
-// turned is what a viewer shows: the stored picture turned anticlockwise by quarters, then mirrored, top to bottom for
-// axis 0, left to right for axis 1, not at all for -1 (ISO/IEC 23008-12, irot and imir).
+// turned is what a viewer shows: the stored picture turned anticlockwise by quarters, then mirrored, top to
+// bottom for axis 0, left to right for axis 1, not at all for -1 (ISO/IEC 23008-12, irot and imir).
 func turned(m *image.Gray, quarters, axis int) *image.Gray {
 	for range quarters {
 		w, h := m.Rect.Dx(), m.Rect.Dy()
@@ -110,7 +113,8 @@ func TestTurn(t *testing.T) {
 				for _, body := range [][]byte{avif(t, m, properties...), heic(m, properties...)} {
 					img := mustDecode(t, body)
 					if img.Width != want.Rect.Dx() || img.Height != want.Rect.Dy() || img.Orientation != 1 {
-						t.Errorf("%s: %dx%d, orientation %d", img.Format, img.Width, img.Height, img.Orientation)
+						t.Errorf("%s: %dx%d, orientation %d", img.Format, img.Width, img.Height,
+							img.Orientation)
 					}
 					same(t, img.Luma, want)
 				}
@@ -147,15 +151,18 @@ func TestCleanAperture(t *testing.T) {
 	for _, body := range [][]byte{avif(t, m, clap, turn), heic(m, clap, turn)} {
 		same(t, mustDecode(t, body).Luma, turned(want, 1, -1))
 	}
-	for _, odd := range [][]byte{u32(40, 0, 20, 1, 0, 1, 0, 1), u32(99, 1, 20, 1, 0, 1, 0, 1), u32(40, 1, 20, 1, 30, 1, 0, 1)} {
+	for _, odd := range [][]byte{u32(40, 0, 20, 1, 0, 1, 0, 1), u32(99, 1, 20, 1, 0, 1, 0, 1),
+		u32(40, 1, 20, 1, 30, 1, 0, 1)} {
 		same(t, mustDecode(t, avif(t, m, box("clap", odd))).Luma, m)
 	}
 }
 
 func TestSniff(t *testing.T) {
 	for _, c := range []struct{ brands, want, other string }{
-		{"avif\x00\x00\x00\x00mif1", heif.AVIF, ""}, {"avis\x00\x00\x00\x00", heif.AVIF, ""}, {"mif1\x00\x00\x00\x00avif", heif.AVIF, ""},
-		{"heic\x00\x00\x00\x00mif1", heif.HEIC, ""}, {"mif1\x00\x00\x00\x00heic", heif.HEIC, ""}, {"heix\x00\x00\x00\x00", heif.HEIC, ""},
+		{"avif\x00\x00\x00\x00mif1", heif.AVIF, ""}, {"avis\x00\x00\x00\x00", heif.AVIF, ""},
+		{"mif1\x00\x00\x00\x00avif", heif.AVIF, ""},
+		{"heic\x00\x00\x00\x00mif1", heif.HEIC, ""}, {"mif1\x00\x00\x00\x00heic", heif.HEIC, ""},
+		{"heix\x00\x00\x00\x00", heif.HEIC, ""},
 		{"mp42\x00\x00\x00\x00isomav01", "", ""}, {"mif1\x00\x00\x00\x00miaf", "", "HEIF"}, {"", "", ""},
 	} {
 		if got, other := heif.Sniff(box("ftyp", []byte(c.brands))); got != c.want || other != c.other {
@@ -172,7 +179,8 @@ func TestBrands(t *testing.T) {
 	m := photo(64, 32)
 	for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
 		for _, brands := range [][]string{
-			{"mif1", format}, {"miaf", format}, {"heix", format}, {"xxxx", format}, {"msf1", "mif1"}, {"mif1"}, {"miaf"}, {"avif", "heic"}, {"heic", "avif", "mif1"},
+			{"mif1", format}, {"miaf", format}, {"heix", format}, {"xxxx", format}, {"msf1", "mif1"},
+			{"mif1"}, {"miaf"}, {"avif", "heic"}, {"heic", "avif", "mif1"},
 		} {
 			img, err := decoded(t, branded(body, brands...))
 			if err != nil || img.Format != format {
@@ -199,7 +207,8 @@ func TestBrands(t *testing.T) {
 func TestSequence(t *testing.T) {
 	m := photo(96, 64)
 	still := avif(t, m)
-	for _, body := range [][]byte{sequence(still, 96, 64), branded(sequence(still, 96, 64), "msf1"), branded(sequence(still, 96, 64), "avif", "avis")} {
+	for _, body := range [][]byte{sequence(still, 96, 64), branded(sequence(still, 96, 64), "msf1"),
+		branded(sequence(still, 96, 64), "avif", "avis")} {
 		img := mustDecode(t, body)
 		if img.Format != heif.AVIF || img.Width != 96 || img.Height != 64 {
 			t.Errorf("%+v", img)
@@ -230,7 +239,8 @@ func TestAlpha(t *testing.T) {
 		a := int(alpha.Pix[i])
 		want.Pix[i] = uint8((int(v)*a + 255*(255-a) + 127) / 255)
 	}
-	for _, name := range []string{"urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"} {
+	for _, name := range []string{"urn:mpeg:hevc:2015:auxid:1",
+		"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"} {
 		body := heicAlpha(m, 128, 128, alpha, name)
 		same(t, mustDecode(t, body).Luma, want)
 		picture := inColor(t, body)
@@ -295,7 +305,8 @@ func TestBadFiles(t *testing.T) {
 		empty := bytes.Clone(body)
 		clear(empty[bytes.Index(empty, []byte("mdat"))+4:])
 		if img, err := decoded(t, larger); format == heif.HEIC && !errors.Is(err, decode.ErrBadImage) ||
-			format == heif.AVIF && (err != nil || img.Width != 640 || img.Luma.Rect.Dx() != 640) { // libavif stretches it
+			// libavif stretches it
+			format == heif.AVIF && (err != nil || img.Width != 640 || img.Luma.Rect.Dx() != 640) {
 			t.Errorf("%s, a size that is not the picture's: %+v, %v", format, img, err)
 		}
 		for name, b := range map[string][]byte{
@@ -338,7 +349,8 @@ func TestFlippedBits(t *testing.T) {
 			switch {
 			case err == nil:
 				decodedOnes++
-				if probeErr != nil || img.Width != h.Width || img.Height != h.Height || len(img.Luma.Pix) != h.Width*h.Height {
+				if probeErr != nil || img.Width != h.Width || img.Height != h.Height ||
+					len(img.Luma.Pix) != h.Width*h.Height {
 					t.Fatalf("header %+v, %v; image %+v", h, probeErr, img)
 				}
 			case !decode.IsRefusal(err):
@@ -368,7 +380,8 @@ func TestEndless(t *testing.T) {
 	}
 }
 
-// The modules are those of github.com/gen2brain/avif v0.6.0 and github.com/gen2brain/heic v0.5.0, byte for byte.
+// The modules are those of github.com/gen2brain/avif v0.6.0 and github.com/gen2brain/heic v0.5.0, byte for
+// byte.
 func TestModules(t *testing.T) {
 	for sum, packed := range map[string][]byte{
 		"52181752f8d92a43dfd0ca33179d32fdf7452a669cc1e260f37fabb8319de6bf": heif.AVIFModule,
@@ -403,15 +416,18 @@ func FuzzParse(f *testing.F) {
 	f.Add(heic(m))
 	f.Add(heic(m, box("irot", []byte{1}), box("imir", []byte{0}), box("clap", u32(20, 1, 20, 1, 1, 1, 1, 1))))
 	f.Add(heicAlpha(m, 100, 160, m, "urn:mpeg:hevc:2015:auxid:1"))
-	f.Add(sequence(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30), 40, 30))
-	f.Add(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30, box("irot", []byte{3})))
+	f.Add(sequence(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30),
+		40, 30))
+	f.Add(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30,
+		box("irot", []byte{3})))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		format, _ := heif.Sniff(body)
 		info, err := heif.Parse(body, format)
 		if err != nil {
 			return
 		}
-		if info.Width < 1 || info.Height < 1 || info.Width > 1<<20 || info.Height > 1<<20 || info.Turn < 1 || info.Turn > 8 ||
+		if info.Width < 1 || info.Height < 1 || info.Width > 1<<20 || info.Height > 1<<20 || info.Turn < 1 ||
+			info.Turn > 8 ||
 			info.Memory() < 20*int64(info.Width)*int64(info.Height) {
 			t.Fatalf("%+v takes %d bytes", info, info.Memory())
 		}

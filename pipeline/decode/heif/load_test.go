@@ -20,7 +20,8 @@ func libraries(t *testing.T) (out []string) {
 	}
 	for line := range strings.Lines(string(maps)) {
 		fields := strings.Fields(line)
-		if name := path.Base(fields[len(fields)-1]); strings.Contains(name, ".so") && !slices.Contains(out, name) {
+		if name := path.Base(fields[len(fields)-1]); strings.Contains(name, ".so") &&
+			!slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
@@ -28,8 +29,8 @@ func libraries(t *testing.T) (out []string) {
 	return out
 }
 
-// No decoder loads a library of the system: decoding maps none, none of theirs was there before, and the packages
-// could not do it.
+// No decoder loads a library of the system: decoding maps none, none of theirs was there before, and the
+// packages could not do it.
 func TestNothingIsLoaded(t *testing.T) {
 	m := photo(64, 32)
 	bodies := [][]byte{avif(t, m), heic(m)}
@@ -52,7 +53,8 @@ func TestNothingIsLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pkg := range strings.Lines(string(out)) {
-		if pkg = strings.TrimSpace(pkg); pkg == "plugin" || strings.Contains(pkg, "purego") || strings.Contains(pkg, "gen2brain") {
+		if pkg = strings.TrimSpace(pkg); pkg == "plugin" || strings.Contains(pkg, "purego") ||
+			strings.Contains(pkg, "gen2brain") {
 			t.Errorf("%s is imported", pkg)
 		}
 	}

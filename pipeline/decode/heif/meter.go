@@ -14,16 +14,17 @@ const tick = 0x7fffff1c
 // perTick is how many loop iterations lie between two ticks.
 const perTick = 1 << 16
 
-// meter rewrites a WebAssembly module so that it counts its loop iterations and calls fd_close(tick) every perTick of
-// them. Compiled WebAssembly cannot be interrupted while it runs: an endless loop could not be stopped, and the
-// garbage collector would wait for a picture to be finished, with every goroutine of the program. The calls end
-// both; wazero's own way, a call an iteration, makes decoding five times slower.
+// meter rewrites a WebAssembly module so that it counts its loop iterations and calls fd_close(tick) every
+// perTick of them. Compiled WebAssembly cannot be interrupted while it runs: an endless loop could not be
+// stopped, and the garbage collector would wait for a picture to be finished, with every goroutine of the
+// program. The calls end both; wazero's own way, a call an iteration, makes decoding five times slower.
 //
 // The counter is one more global; the code of every loop begins with
 //
 //	counter++; if counter % perTick == 0 { fd_close(tick) }
 //
-// No function or type is added, so that no number in the module changes (WebAssembly core specification, 5.4 and 5.5).
+// No function or type is added, so that no number in the module changes (WebAssembly core specification, 5.4
+// and 5.5).
 func meter(module []byte) (out []byte, err error) {
 	defer func() {
 		if recover() != nil { // an index beyond the end
@@ -85,7 +86,8 @@ func loopPrologue(close, counter uint64) []byte {
 	return slices.Concat(
 		[]byte{0x23}, g, []byte{0x41, 1, 0x6a, 0x24}, g, // global.get, i32.const 1, i32.add, global.set
 		[]byte{0x23}, g, []byte{0x41}, signed(perTick-1), []byte{0x71, 0x45, 0x04, 0x40}, // and, i32.eqz, if
-		[]byte{0x41}, signed(tick), []byte{0x10}, binary.AppendUvarint(nil, close), []byte{0x1a, 0x0b}, // call, drop, end
+		// call, drop, end
+		[]byte{0x41}, signed(tick), []byte{0x10}, binary.AppendUvarint(nil, close), []byte{0x1a, 0x0b},
 	)
 }
 

@@ -24,7 +24,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// What a picture takes at its peak is announced: for the first of its format that includes compiling the decoder.
+// What a picture takes at its peak is announced: for the first of its format that includes compiling the
+// decoder.
 func TestPeak(t *testing.T) {
 	const noise = 8 << 20
 	small := photo(64, 64)

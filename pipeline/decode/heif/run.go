@@ -26,8 +26,9 @@ var heicModule []byte
 
 // What decoders may use: several times what was measured.
 const (
-	baseMemory  = 16 << 20
-	pixelMemory = 20 // bytes; 8-bit RGBA twice, planes at full resolution with their references and alpha: 10 to 15
+	baseMemory = 16 << 20
+	// bytes; 8-bit RGBA twice, planes at full resolution with their references and alpha: 10 to 15
+	pixelMemory = 20
 	deepMemory  = 2 * pixelMemory
 	alphaMemory = 6 // more: what decoding a picture leaves behind when its opacity is decoded, and that
 
@@ -82,8 +83,8 @@ func (m *module) get() (*program, error) {
 	return m.program, m.err
 }
 
-// Compiling is how many bytes decoding a picture of that format takes besides Info.Memory: none once the decoder is
-// compiled.
+// Compiling is how many bytes decoding a picture of that format takes besides Info.Memory: none once the
+// decoder is compiled.
 func Compiling(format string) int64 {
 	m := modules[format]
 	if m.compiled.Load() {
@@ -92,13 +93,13 @@ func Compiling(format string) int64 {
 	return m.memory
 }
 
-// mendCr gives heic's decode call the plane Cr. It asks libheif for it with NULL for the length of a row, which this
-// libheif refuses; what is copied then is the beginning of the module's memory. In its code
+// mendCr gives heic's decode call the plane Cr. It asks libheif for it with NULL for the length of a row,
+// which this libheif refuses; what is copied then is the beginning of the module's memory. In its code
 //
 //	heif_image_get_plane_readonly(img, heif_channel_Cr, NULL)
 //
-// NULL becomes the lowest address of decode's own frame on the stack, which holds nothing any more. Another build of
-// the module, without these instructions, stays as it is.
+// NULL becomes the lowest address of decode's own frame on the stack, which holds nothing any more. Another
+// build of the module, without these instructions, stays as it is.
 func mendCr(code []byte) []byte {
 	const img, cr, null, frame, call = "\x20\x29\x28\x02\x0c", "\x41\x02", "\x41\x00", "\x20\x29", "\x10"
 	if old := []byte(img + cr + null + call); bytes.Count(code, old) == 1 {
@@ -138,8 +139,8 @@ func compile(packed []byte, mend func([]byte) []byte) (*program, error) {
 
 const badFile = 8 // EBADF, as WASI numbers it
 
-// emptyWorld gives the module the system calls that it imports. Each fails, but for the end of the program, which
-// ends the call, the ticks of the meter, and the question for the environment, which is empty.
+// emptyWorld gives the module the system calls that it imports. Each fails, but for the end of the program,
+// which ends the call, the ticks of the meter, and the question for the environment, which is empty.
 func emptyWorld(ctx context.Context, r wazero.Runtime, c wazero.CompiledModule) error {
 	b := r.NewHostModuleBuilder("wasi_snapshot_preview1")
 	for _, f := range c.ImportedFunctions() {
@@ -213,10 +214,12 @@ type instance struct {
 // start makes an instance with that much memory, and ticks to burn.
 func (p *program) start(limit, ticks int64) (*instance, error) {
 	ctx := context.WithValue(context.Background(), fuelKey{}, &fuel{ticks})
-	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory {
-		return &memory{limit: uint64(limit)}
-	}))
-	mod, err := p.runtime.InstantiateModule(ctx, p.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
+	ctx = experimental.WithMemoryAllocator(ctx,
+		experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory {
+			return &memory{limit: uint64(limit)}
+		}))
+	mod, err := p.runtime.InstantiateModule(ctx, p.compiled,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize"))
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +247,8 @@ func (i *instance) alloc(n int, data []byte) (uint64, error) {
 	return uint64(p), nil
 }
 
-// Decode decodes the picture that Parse described: RGBA or RGBA64 for AVIF; YCbCr, Gray, RGBA or NRGBA for HEIC.
+// Decode decodes the picture that Parse described: RGBA or RGBA64 for AVIF; YCbCr, Gray, RGBA or NRGBA for
+// HEIC.
 func Decode(body []byte, f Info) (image.Image, error) {
 	if f.Memory() > MaxMemory {
 		return nil, errors.New("too large")
@@ -382,7 +386,8 @@ func (i *instance) avif(in, size uint64, f Info) (image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A picture whose frame cannot be decoded is passed over without a word; its duration then stays as it is here.
+	// A picture whose frame cannot be decoded is passed over without a word; its duration then stays as it is
+	// here.
 	i.mod.Memory().WriteUint64Le(uint32(p+16), math.MaxUint64)
 	if err := decode(0, out); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
-// Package peak measures for tests how much memory decoding takes at its peak. Garbage and what C allocates count, so
-// each measurement is a process of its own: the test binary, run again.
+// Package peak measures for tests how much memory decoding takes at its peak. Garbage and what C allocates
+// count, so each measurement is a process of its own: the test binary, run again.
 package peak
 
 import (
@@ -15,7 +15,8 @@ import (
 // child names the file whose decoding is measured to the process that does it.
 const child = "FACESCAN_PEAK_OF"
 
-// Main is a package's TestMain. What is measured is decode, which returns how many bytes it announced to take.
+// Main is a package's TestMain. What is measured is decode, which returns how many bytes it announced to
+// take.
 func Main(m *testing.M, decode func(body []byte) (announced int64, err error)) {
 	name := os.Getenv(child)
 	if name == "" {

@@ -8,17 +8,20 @@ import (
 	"testing"
 )
 
-// Encode makes JPEGs of pictures and of parts of them, also of ones that are longer than the library can make.
+// Encode makes JPEGs of pictures and of parts of them, also of ones that are longer than the library can
+// make.
 func TestEncode(t *testing.T) {
 	m := image.NewRGBA(image.Rect(0, 0, 90, 70))
 	for y := range 70 {
 		for x := range 90 {
-			m.SetRGBA(x, y, color.RGBA{uint8(2 * x), uint8(3 * y), uint8(x + y), uint8(x)}) // alpha does not count
+			// alpha does not count
+			m.SetRGBA(x, y, color.RGBA{uint8(2 * x), uint8(3 * y), uint8(x + y), uint8(x)})
 		}
 	}
 	for name, c := range map[string]*image.RGBA{
-		"whole": m, "a part": m.SubImage(image.Rect(31, 17, 62, 70)).(*image.RGBA), "a pixel": m.SubImage(image.Rect(89, 69, 90, 70)).(*image.RGBA),
-		"long": image.NewRGBA(image.Rect(0, 0, 65_530, 2)),
+		"whole": m, "a part": m.SubImage(image.Rect(31, 17, 62, 70)).(*image.RGBA),
+		"a pixel": m.SubImage(image.Rect(89, 69, 90, 70)).(*image.RGBA),
+		"long":    image.NewRGBA(image.Rect(0, 0, 65_530, 2)),
 	} {
 		b, err := Encode(c, 95)
 		if err != nil {

@@ -51,9 +51,9 @@ func (d *Decoder) Close() {
 	}
 }
 
-// Decode writes the picture at the given scale into dst, from the top, rows stride bytes apart; width and height
-// are the stored picture's at full size. At most 500 scans are read, so that a small file cannot keep the
-// library busy for hours.
+// Decode writes the picture at the given scale into dst, from the top, rows stride bytes apart; width and
+// height are the stored picture's at full size. At most 500 scans are read, so that a small file cannot keep
+// the library busy for hours.
 //
 // A Warning means that dst holds a picture all the same, damaged or cut. After any other error the content of
 // dst is undefined.
@@ -80,7 +80,8 @@ func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scal
 		return fmt.Errorf("libjpeg-turbo: no pixels of kind %d", s)
 	}
 	out := &d.out
-	C.decode(out, d.handle, (*C.uchar)(unsafe.Pointer(&body[0])), C.ulong(len(body)), C.int(width), C.int(height),
+	C.decode(out, d.handle, (*C.uchar)(unsafe.Pointer(&body[0])), C.ulong(len(body)), C.int(width),
+		C.int(height),
 		(*C.uchar)(unsafe.Pointer(&dst[0])), C.int(w), C.int(h), C.int(stride), C.int(used), format)
 	switch out.kind {
 	case C.DECODED:
@@ -97,8 +98,8 @@ func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scal
 	return err
 }
 
-// renew replaces the decompressor: after a header that cannot be read it is left in the middle of reading one, and
-// refuses everything that follows.
+// renew replaces the decompressor: after a header that cannot be read it is left in the middle of reading
+// one, and refuses everything that follows.
 func (d *Decoder) renew() error {
 	d.Close()
 	n, err := New()
@@ -119,7 +120,8 @@ func encode(m *image.RGBA, quality int) ([]byte, error) {
 		return nil, fmt.Errorf("libjpeg-turbo: %d bytes do not hold %dx%d pixels", len(pix), w, h)
 	}
 	var out C.struct_encoded
-	failed := C.encode(&out, (*C.uchar)(unsafe.Pointer(&pix[0])), C.int(w), C.int(h), C.int(m.Stride), C.int(quality))
+	failed := C.encode(&out, (*C.uchar)(unsafe.Pointer(&pix[0])), C.int(w), C.int(h), C.int(m.Stride),
+		C.int(quality))
 	defer C.tjFree(out.data)
 	if failed != 0 {
 		return nil, errors.New("libjpeg-turbo: " + C.GoString(&out.message[0]))

@@ -47,12 +47,14 @@ func TestStaysInside(t *testing.T) {
 				for _, gap := range []int{0, 1, 13} {
 					stride, margin := w+gap, 64
 					dst := bytes.Repeat([]byte{canary}, (h-1)*stride+w+margin)
-					if err := d.Decode(body, dst[:len(dst)-margin], size.X, size.Y, stride, scale, s); err != nil {
+					if err := d.Decode(body, dst[:len(dst)-margin], size.X, size.Y, stride, scale,
+						s); err != nil {
 						t.Fatal(err)
 					}
 					for i, v := range dst {
 						if outside := i >= len(dst)-margin || i%stride >= w; outside && v != canary {
-							t.Fatalf("%v at %d eighths, stride %d: byte %d was written", size, scale, stride, i)
+							t.Fatalf("%v at %d eighths, stride %d: byte %d was written", size, scale,
+								stride, i)
 						}
 					}
 				}
@@ -102,7 +104,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A warning is of the picture that it is told with, however many others are decoded meanwhile on other threads.
+// A warning is of the picture that it is told with, however many others are decoded meanwhile on other
+// threads.
 func TestWarningsOfOwn(t *testing.T) {
 	const w, h = 400, 300
 	whole := picture(t, w, h)
@@ -125,7 +128,8 @@ func TestWarningsOfOwn(t *testing.T) {
 				dst := make([]byte, w*h)
 				for range 100 {
 					err := d.Decode(body, dst, w, h, w, 8, Gray)
-					if warning, _ := errors.AsType[Warning](err); err != nil && warning == "" || want == "" && err != nil ||
+					if warning, _ := errors.AsType[Warning](err); err != nil && warning == "" || want == "" &&
+						err != nil ||
 						!strings.Contains(strings.ToLower(string(warning)), want) {
 						t.Errorf("warning %q, want %q: %v", warning, want, err)
 						return

@@ -71,8 +71,8 @@ type arrival struct {
 	admitted bool
 }
 
-// New starts a server on a free port of 127.0.0.1. It waits for delay before every answer. It panics when loopback
-// cannot be listened on, or without images.
+// New starts a server on a free port of 127.0.0.1. It waits for delay before every answer. It panics when
+// loopback cannot be listened on, or without images.
 func New(images map[string][]byte, delay time.Duration) *Server {
 	if len(images) == 0 {
 		panic("fetchtest: no images")
@@ -148,7 +148,8 @@ func (s *Server) Peak() int {
 	return s.peak
 }
 
-// Busiest is the most requests for /throttle/ that came within any second, of those after the first that was refused.
+// Busiest is the most requests for /throttle/ that came within any second, of those after the first that was
+// refused.
 func (s *Server) Busiest() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +218,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.image(w, p[2], s.body(p[2]))
 	case "redirect":
 		if hops := number(p[1]); hops > 0 {
-			http.Redirect(w, r, fmt.Sprintf("/redirect/%d/%s", hops-1, strings.Trim(strings.Join(p[2:], "/"), "/")), http.StatusFound)
+			http.Redirect(w, r, fmt.Sprintf("/redirect/%d/%s", hops-1,
+				strings.Trim(strings.Join(p[2:], "/"), "/")), http.StatusFound)
 			return
 		}
 		s.image(w, p[2], s.body(p[2]))

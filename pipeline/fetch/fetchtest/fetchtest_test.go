@@ -14,7 +14,8 @@ import (
 // toxiproxy leaves goroutines behind that wait for its links for ever.
 func TestMain(m *testing.M) {
 	const links = "github.com/Shopify/toxiproxy/v2"
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(links+".(*ToxicLink).read"), goleak.IgnoreAnyFunction(links+".(*ToxicLink).write"),
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(links+".(*ToxicLink).read"),
+		goleak.IgnoreAnyFunction(links+".(*ToxicLink).write"),
 		goleak.IgnoreAnyFunction(links+"/toxics.(*ToxicStub).Run"))
 }
 

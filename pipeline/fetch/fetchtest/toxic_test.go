@@ -17,14 +17,15 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// TestToxics: what a link does to connections, by toxiproxy, each kind on an address of its own. An attempt over it succeeds, or ends
-// with one of the reasons that fit, and in time.
+// TestToxics: what a link does to connections, by toxiproxy, each kind on an address of its own. An attempt
+// over it succeeds, or ends with one of the reasons that fit, and in time.
 func TestToxics(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), 100_000)
 	s := fetchtest.New(map[string][]byte{"large": large}, 0)
 	defer s.Close()
 	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	f, err := fetch.New(fetch.Options{Timeout: 4 * time.Second, MinRate: 1_000_000, AllowPrivate: true, Proxy: "none"})
+	f, err := fetch.New(fetch.Options{Timeout: 4 * time.Second, MinRate: 1_000_000, AllowPrivate: true,
+		Proxy: "none"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,10 +37,12 @@ func TestToxics(t *testing.T) {
 		{"slow close", `{"type": "slow_close", "attributes": {"delay": 300}}`, ""},
 		{"reset", `{"type": "reset_peer", "attributes": {"timeout": 0}}`, fetch.Reset},
 		{"half open, downstream", `{"type": "timeout", "attributes": {"timeout": 0}}`, fetch.Timeout},
-		{"half open, upstream", `{"type": "timeout", "stream": "upstream", "attributes": {"timeout": 0}}`, fetch.Timeout},
+		{"half open, upstream", `{"type": "timeout", "stream": "upstream", "attributes": {"timeout": 0}}`,
+			fetch.Timeout},
 		{"closed before an answer", `{"type": "timeout", "attributes": {"timeout": 100}}`, fetch.Reset},
 		{"cut in the body", `{"type": "limit_data", "attributes": {"bytes": 700}}`, fetch.Truncated},
-		{"cut in the header", `{"type": "limit_data", "attributes": {"bytes": 20}}`, fetch.Reset + fetch.HTTPError + fetch.Truncated},
+		{"cut in the header", `{"type": "limit_data", "attributes": {"bytes": 20}}`,
+			fetch.Reset + fetch.HTTPError + fetch.Truncated},
 		{"narrow", `{"type": "bandwidth", "attributes": {"rate": 10}}`, fetch.TooSlow},
 	} {
 		p := toxiproxy.NewProxy(proxies, c.name, "127.0.0.1:0", strings.TrimPrefix(s.URL, "http://"))

@@ -147,7 +147,8 @@ func TestSlowLane(t *testing.T) {
 		s.add(t, "well", 1000)
 		time.Sleep(10 * time.Second)
 		fs := s.InFlight()
-		if len(fs) != 3 || !fs[0].Slow || !fs[1].Slow || fs[2].Slow || time.Since(fs[0].Since) < 10*time.Second || fs[0].Attempt != 1 {
+		if len(fs) != 3 || !fs[0].Slow || !fs[1].Slow || fs[2].Slow ||
+			time.Since(fs[0].Since) < 10*time.Second || fs[0].Attempt != 1 {
 			t.Errorf("in flight: %+v", fs)
 		}
 		if is := s.Hosts(10); len(is) != 3 || is[0].InFlight != 1 || is[0].Waiting != 0 {

@@ -332,7 +332,8 @@ func throttle(rate int, delay time.Duration) func(string, string) error {
 
 func TestThrottledHost(t *testing.T) {
 	for _, perHost := range []int{4, 16} {
-		for _, delay := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 150 * time.Millisecond} {
+		for _, delay := range []time.Duration{time.Millisecond, 20 * time.Millisecond,
+			150 * time.Millisecond} {
 			t.Run(fmt.Sprint(perHost, delay), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					first := time.Time{}
@@ -370,7 +371,8 @@ func TestThrottledHost(t *testing.T) {
 							last = x.at
 						}
 					}
-					if d, want := last.Sub(start), delay*1000/time.Duration(perHost); d > want*5/4+time.Second/4 {
+					if d, want := last.Sub(start),
+						delay*1000/time.Duration(perHost); d > want*5/4+time.Second/4 {
 						t.Errorf("the other host took %v, alone it takes %v", d, want)
 					}
 				})

@@ -112,8 +112,8 @@ func TestLinkCut(t *testing.T) {
 	}
 }
 
-// TestShortLinkCut: the link is back while it is still being found out whether it is gone, and what was asked meanwhile
-// is then answered late. Rows are not the worse for that either.
+// TestShortLinkCut: the link is back while it is still being found out whether it is gone, and what was asked
+// meanwhile is then answered late. Rows are not the worse for that either.
 func TestShortLinkCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{during: silent}
@@ -201,7 +201,8 @@ func TestFewSilentHosts(t *testing.T) {
 	})
 }
 
-// TestLinkCutWithFewRows: the link is down while the queue has rows of few hosts only, of the many that were well before.
+// TestLinkCutWithFewRows: the link is down while the queue has rows of few hosts only, of the many that were
+// well before.
 func TestLinkCutWithFewRows(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{during: silent}
@@ -267,11 +268,14 @@ func drawing(hosts map[string]int) func(context.Context, int, func(string) bool)
 	}
 }
 
-// TestDeadHostsFirst: rows of hosts that are all dead do not hide that others, which were not asked yet, are well.
+// TestDeadHostsFirst: rows of hosts that are all dead do not hide that others, which were not asked yet, are
+// well.
 func TestDeadHostsFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{}
-		s := linkSim(l, func(o *Options) { o.Window, o.Witnesses = 100, drawing(map[string]int{"silent": 900, "well": 30}) })
+		s := linkSim(l, func(o *Options) {
+			o.Window, o.Witnesses = 100, drawing(map[string]int{"silent": 900, "well": 30})
+		})
 		for i := range 900 {
 			s.add(t, fmt.Sprint("silent", i), 1)
 		}
@@ -345,7 +349,8 @@ func TestManyHostsDead(t *testing.T) {
 	})
 }
 
-// TestResolverGone: nothing is spent on a resolver that does not work, whatever else answers, however often it goes.
+// TestResolverGone: nothing is spent on a resolver that does not work, whatever else answers, however often
+// it goes.
 func TestResolverGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var gone atomic.Bool
@@ -357,7 +362,8 @@ func TestResolverGone(t *testing.T) {
 			}
 			return nil
 		}
-		o := Options{PerHost: 4, Slots: 32, Slow: 32, Probe: func(context.Context, string) error { return nil },
+		o := Options{PerHost: 4, Slots: 32, Slow: 32,
+			Probe: func(context.Context, string) error { return nil },
 			Named: func(host string) bool { return !strings.HasPrefix(host, "address") },
 			Resolver: func(context.Context, []string) error {
 				if gone.Load() {

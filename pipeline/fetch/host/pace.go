@@ -18,14 +18,14 @@ const (
 	surely    = 10 // and so does its height
 )
 
-// pace is how often a host may be asked. It learns from 429s, of which there are two kinds: some mean the host's
-// rate, some only the URL.
+// pace is how often a host may be asked. It learns from 429s, of which there are two kinds: some mean the
+// host's rate, some only the URL.
 //
-// A few 429s are their URLs' own if requests at a higher pace are answered. Else the host is meant: it is not asked for
-// as long as it wants, and what it took in its last clean second is its ceiling from then on, for ten minutes. A low
-// ceiling may only show that little was asked, so it is tried with one request more a second, until such are refused three
-// times in a row. And when the 429s go on below the ceiling as they did above, the pace was never the cause: then they
-// are taken for the URLs' own, until many come in a row.
+// A few 429s are their URLs' own if requests at a higher pace are answered. Else the host is meant: it is not
+// asked for as long as it wants, and what it took in its last clean second is its ceiling from then on, for
+// ten minutes. A low ceiling may only show that little was asked, so it is tried with one request more a
+// second, until such are refused three times in a row. And when the 429s go on below the ceiling as they did
+// above, the pace was never the cause: then they are taken for the URLs' own, until many come in a row.
 type pace struct {
 	until time.Time // it is not asked before
 
@@ -101,8 +101,8 @@ func inSecond(log *fifo[time.Time], now time.Time) int {
 	return n
 }
 
-// sent notes that a request goes out. Under a ceiling they go evenly. It returns at which pace, requests a second
-// without those that were refused, and whether that is above the ceiling.
+// sent notes that a request goes out. Under a ceiling they go evenly. It returns at which pace, requests a
+// second without those that were refused, and whether that is above the ceiling.
 func (p *pace) sent(now time.Time) (rate int, above bool) {
 	p.log.push(now)
 	p.inSpan(now)
@@ -198,8 +198,8 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 	return ofHost
 }
 
-// excuses tells whether an answer shows that a 429 was not for the pace. Requests that go out together do not arrive in
-// their order, so that among them only a difference of all that were under way counts.
+// excuses tells whether an answer shows that a 429 was not for the pace. Requests that go out together do not
+// arrive in their order, so that among them only a difference of all that were under way counts.
 func excuses(answer, refused request, underWay int) bool {
 	margin := underWay + 2
 	if d := answer.at.Sub(refused.at); d > burst || d < -burst {
@@ -228,8 +228,8 @@ func (p *pace) postpone(t time.Time) {
 	}
 }
 
-// resume ends a pause that has run out. Seconds are the clock's, as they are to many servers; to one that counts
-// otherwise this is less than it would take, never more.
+// resume ends a pause that has run out. Seconds are the clock's, as they are to many servers; to one that
+// counts otherwise this is less than it would take, never more.
 func (p *pace) resume(now time.Time) {
 	if p.paused && !now.Before(p.until) {
 		p.paused = false

@@ -1,5 +1,5 @@
-// Package host decides which row may be fetched next, so that no host is asked more than it takes, none holds up the
-// others, and an outage of our own costs no row.
+// Package host decides which row may be fetched next, so that no host is asked more than it takes, none holds
+// up the others, and an outage of our own costs no row.
 //
 //	Add ─▶ waiting, by host ─▶ Next ─▶ Ticket ─▶ Done           final, with the rows of the same URL
 //	            ▲                        ├──▶ Retry, Back   waits again
@@ -7,9 +7,9 @@
 //
 // # Waiting costs nothing
 //
-// A row whose host may not be asked now stays in the queue: it holds neither a fetch slot nor memory for a body.
-// Hosts that may be asked take turns. A request that takes long moves to a slow lane and frees its place in the
-// fast one, so that a few hanging servers do not stop the rest.
+// A row whose host may not be asked now stays in the queue: it holds neither a fetch slot nor memory for a
+// body. Hosts that may be asked take turns. A request that takes long moves to a slow lane and frees its
+// place in the fast one, so that a few hanging servers do not stop the rest.
 //
 // # How much a host is asked (state.go)
 //
@@ -23,11 +23,12 @@
 //
 // # Our own outage (outage.go)
 //
-// An attempt that ended in silence is only believed once something else was answered after it, or ten seconds have
-// passed. When eight hosts are silent by then, or the kernel says that there is no network, dispatch stops and a probe
-// asks hosts that were well lately. If one answers, it was the rows after all. If none does, it was us: the attempts
-// are void, the rows wait, and the probe repeats, with hosts drawn from the whole job, until something answers. A
-// resolver that does not work is an outage of its own, and ends when it works.
+// An attempt that ended in silence is only believed once something else was answered after it, or ten seconds
+// have passed. When eight hosts are silent by then, or the kernel says that there is no network, dispatch
+// stops and a probe asks hosts that were well lately. If one answers, it was the rows after all. If none
+// does, it was us: the attempts are void, the rows wait, and the probe repeats, with hosts drawn from the
+// whole job, until something answers. A resolver that does not work is an outage of its own, and ends when it
+// works.
 package host
 
 import (
@@ -46,20 +47,22 @@ import (
 type Options struct {
 	PerHost int // requests to one host at once, at most; 0 means no limit
 	Window  int // rows that wait, at most; Add blocks above it
-	// Slots is how many requests are under way at once in the fast lane, Slow how many that take longer besides. Run as
-	// many fetchers as both together. Slots of 0 means as many as there are fetchers, and no lanes.
+	// Slots is how many requests are under way at once in the fast lane, Slow how many that take longer
+	// besides. Run as many fetchers as both together. Slots of 0 means as many as there are fetchers, and no
+	// lanes.
 	Slots, Slow int
-	// Take takes a place for a row that is about to go out; false means that there is none now, and that Offer will be called when
-	// there may be. Optional. It must not block.
+	// Take takes a place for a row that is about to go out; false means that there is none now, and that
+	// Offer will be called when there may be. Optional. It must not block.
 	Take func() bool
-	// Probe asks for a URL and returns what Fetch would. Nil leaves outages undetected: then silence is an outcome at once.
+	// Probe asks for a URL and returns what Fetch would. Nil leaves outages undetected: then silence is an
+	// outcome at once.
 	Probe func(ctx context.Context, url string) error
-	// Resolver returns nil when the resolver does its work; hosts that it may know help to tell. Named reports whether a
-	// host has to be looked up. Both optional.
+	// Resolver returns nil when the resolver does its work; hosts that it may know help to tell. Named
+	// reports whether a host has to be looked up. Both optional.
 	Resolver func(ctx context.Context, hosts []string) error
 	Named    func(host string) bool
-	// Witnesses draws URLs from anywhere in the job, done or not: at most n, each of another host that is wanted.
-	// Optional.
+	// Witnesses draws URLs from anywhere in the job, done or not: at most n, each of another host that is
+	// wanted. Optional.
 	Witnesses func(ctx context.Context, n int, wanted func(host string) bool) []string
 	// Notify is told when an outage is certain, and when it is over; optional. It must not call Stop.
 	Notify func(Outage)
@@ -118,9 +121,9 @@ func New[T any](o Options) *Queue[T] {
 	return q
 }
 
-// Add hands over a row. It waits while the window is full; the error is the context's cause. A row that comes after
-// Stop is refused with ErrStopped. The host is one that fetch.Host returns; an empty one has no limits. A URL that is
-// waiting or under way already is not asked for twice: the row shares its outcome.
+// Add hands over a row. It waits while the window is full; the error is the context's cause. A row that comes
+// after Stop is refused with ErrStopped. The host is one that fetch.Host returns; an empty one has no limits.
+// A URL that is waiting or under way already is not asked for twice: the row shares its outcome.
 func (q *Queue[T]) Add(ctx context.Context, host, url string, v T) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,8 +168,8 @@ func (q *Queue[T]) Close() {
 	q.more.Broadcast()
 }
 
-// Next waits for a row that may be fetched now. False means that there will be none: the queue is stopped, or closed
-// and through, or the context is over.
+// Next waits for a row that may be fetched now. False means that there will be none: the queue is stopped, or
+// closed and through, or the context is over.
 func (q *Queue[T]) Next(ctx context.Context) (*Ticket[T], bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -239,8 +242,9 @@ func (q *Queue[T]) Offer() {
 	q.more.Signal() // who takes out a row wakes the next
 }
 
-// turn takes out the host whose turn it is, nil if no slot is free for any. Hosts that have never answered come first,
-// since most need a moment only, but those that hang must not fill the fast lane: they get the slow lane and a little.
+// turn takes out the host whose turn it is, nil if no slot is free for any. Hosts that have never answered
+// come first, since most need a moment only, but those that hang must not fill the fast lane: they get the
+// slow lane and a little.
 func (q *Queue[T]) turn() *state[T] {
 	if q.o.Slots > 0 && q.fast.Len() >= q.o.Slots {
 		return nil
@@ -282,8 +286,8 @@ func (q *Queue[T]) host(name string) *state[T] {
 // active counts the hosts that have rows.
 func (q *Queue[T]) active() int { return len(q.hosts) - q.idle.Len() }
 
-// schedule puts a host where it belongs after something about it changed: among those that may be asked, among those
-// that are looked at later, or among those that wait for an end.
+// schedule puts a host where it belongs after something about it changed: among those that may be asked,
+// among those that are looked at later, or among those that wait for an end.
 func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 	list := q.listOf(h)
 	if h.ready == list {
@@ -391,8 +395,8 @@ func (q *Queue[T]) requeue(it *item[T], now time.Time, wait time.Duration) {
 	q.schedule(it.host, now)
 }
 
-// Stop ends Next and Add and returns the rows that wait, in no order; tickets that are out still end as usual, but no
-// row waits again. It returns after the last probe. Stopping twice is fine.
+// Stop ends Next and Add and returns the rows that wait, in no order; tickets that are out still end as
+// usual, but no row waits again. It returns after the last probe. Stopping twice is fine.
 func (q *Queue[T]) Stop() []T {
 	q.mu.Lock()
 	var rows []T
@@ -462,7 +466,8 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	now := time.Now()
 	for _, h := range q.hosts {
 		if h.idle == nil {
-			i := Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow, Limit: h.limit, Until: h.pace.until, Dead: h.dead}
+			i := Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow, Limit: h.limit,
+				Until: h.pace.until, Dead: h.dead}
 			if h.pace.capped(now) && !h.pace.paused {
 				i.Ceiling = h.pace.most()
 			}
@@ -475,8 +480,9 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	return is[:min(n, len(is))]
 }
 
-// Slowest is how long the rows that wait keep the host busy that needs longest for its own, when a request takes so long.
-// Hosts that have not answered yet are passed over: most of them soon take more than they do now, or are dead.
+// Slowest is how long the rows that wait keep the host busy that needs longest for its own, when a request
+// takes so long. Hosts that have not answered yet are passed over: most of them soon take more than they do
+// now, or are dead.
 func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -490,7 +496,8 @@ func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 		if h.pace.capped(now) && !h.pace.paused {
 			each = max(each, 1/float64(max(1, h.pace.most())))
 		}
-		longest = max(longest, time.Duration(float64(n)*each*float64(time.Second))+max(0, h.pace.until.Sub(now)))
+		longest = max(longest, time.Duration(float64(n)*each*float64(time.Second))+max(0,
+			h.pace.until.Sub(now)))
 	}
 	return longest
 }
@@ -502,10 +509,11 @@ func (q *Queue[T]) Waiting() int {
 	return q.waiting
 }
 
-// Starved tells whether a slot is free and none of the rows that wait may have it: their hosts are at their limits, or
-// pausing. Rows of other hosts would go at once.
+// Starved tells whether a slot is free and none of the rows that wait may have it: their hosts are at their
+// limits, or pausing. Rows of other hosts would go at once.
 func (q *Queue[T]) Starved() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return (q.o.Slots == 0 || q.fast.Len() < q.o.Slots) && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
+	return (q.o.Slots == 0 || q.fast.Len() < q.o.Slots) && q.ready.len() == 0 &&
+		(q.unproven.len() == 0 || !q.trusting())
 }

@@ -23,7 +23,8 @@ func (memory) Grow(context.Context, int64) error    { return nil }
 func (memory) Release(int64)                        {}
 
 // run fetches all URLs through a queue, as the pipeline does, and returns what became of each.
-func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int, urls []string) map[string]string {
+func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int,
+	urls []string) map[string]string {
 	fo.AllowPrivate = true
 	f, err := fetch.New(fo)
 	if err != nil {
@@ -93,7 +94,8 @@ func newServer(t testing.TB, delay time.Duration) *fetchtest.Server {
 	return s
 }
 
-// TestFaults: faults of every kind among healthy URLs, on one host: each its own word, and every healthy one succeeds.
+// TestFaults: faults of every kind among healthy URLs, on one host: each its own word, and every healthy one
+// succeeds.
 func TestFaults(t *testing.T) {
 	s := newServer(t, 5*time.Millisecond)
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
@@ -102,11 +104,16 @@ func TestFaults(t *testing.T) {
 	}
 	closed.Close()
 	kinds := []struct{ path, want string }{
-		{"/i/%d/x.jpg", "ok"}, {"/i/9%d/x.jpg", "ok"}, {"/hang/%d", fetch.Timeout}, {"/dead/%d", fetch.Timeout}, {"/drip/%d", fetch.TooSlow},
-		{"/status/404/%d", fetch.HTTP4xx}, {"/status/500/%d", fetch.HTTP5xx}, {"/status/503/%d", fetch.HTTP5xx}, {"/status/429/%d", fetch.HTTP429},
-		{"/flaky/1/%d/x", "ok"}, {"/limit/%d/x", "ok"}, {"/redirect/3/%d/x", "ok"}, {"/loop/%d", fetch.RedirectLoop}, {"/nowhere/%d", fetch.HTTPError},
-		{"/huge/2/%d", fetch.TooLarge}, {"/trunc/%d/x", fetch.Truncated}, {"/short/%d/x", "ok"}, {"/html/%d", "ok"}, {"/empty/%d", "ok"},
-		{"/reset/%d", fetch.Reset}, {"/garbage/%d", fetch.HTTPError}, {"/noai/%d/x", fetch.OptOut}, {"http://" + closed.Addr().String() + "/%d", fetch.Connect},
+		{"/i/%d/x.jpg", "ok"}, {"/i/9%d/x.jpg", "ok"}, {"/hang/%d", fetch.Timeout},
+		{"/dead/%d", fetch.Timeout}, {"/drip/%d", fetch.TooSlow},
+		{"/status/404/%d", fetch.HTTP4xx}, {"/status/500/%d", fetch.HTTP5xx},
+		{"/status/503/%d", fetch.HTTP5xx}, {"/status/429/%d", fetch.HTTP429},
+		{"/flaky/1/%d/x", "ok"}, {"/limit/%d/x", "ok"}, {"/redirect/3/%d/x", "ok"},
+		{"/loop/%d", fetch.RedirectLoop}, {"/nowhere/%d", fetch.HTTPError},
+		{"/huge/2/%d", fetch.TooLarge}, {"/trunc/%d/x", fetch.Truncated}, {"/short/%d/x", "ok"},
+		{"/html/%d", "ok"}, {"/empty/%d", "ok"},
+		{"/reset/%d", fetch.Reset}, {"/garbage/%d", fetch.HTTPError}, {"/noai/%d/x", fetch.OptOut},
+		{"http://" + closed.Addr().String() + "/%d", fetch.Connect},
 		{"http://h%d.invalid/", fetch.DNSNotFound}, {"http://169.254.169.254/%d", fetch.PrivateAddress},
 	}
 	want := map[string]string{}
@@ -148,7 +155,8 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// BenchmarkFetch: tiny bodies over 1,000 hosts, client and server in one process. allocs/op and urls/s are of both.
+// BenchmarkFetch: tiny bodies over 1,000 hosts, client and server in one process. allocs/op and urls/s are of
+// both.
 func BenchmarkFetch(b *testing.B) {
 	s := newServer(b, 0)
 	var bases []string

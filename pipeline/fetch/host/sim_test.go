@@ -45,7 +45,8 @@ var (
 )
 
 func newSim(o Options, fetchers int, serve func(host, url string) error) *sim {
-	s := &sim{serve: serve, outcomes: map[string]string{}, attempts: map[string]int{}, added: map[string]int{},
+	s := &sim{serve: serve, outcomes: map[string]string{}, attempts: map[string]int{},
+		added:   map[string]int{},
 		backoff: func(int) time.Duration { return 300 * time.Millisecond }}
 	if o.Probe != nil {
 		o.Notify = func(x Outage) {

@@ -12,17 +12,18 @@ const (
 	firstLimit = 8 // after the first answer
 	badStreak  = 6 // rounds of errors in a row are the host's and not their URLs'
 
-	// deadAfter failures one after the other, without a sign of life, a host that has never answered is dead. One
-	// that has must be given more chances: it may only have many URLs that hang. Waiting is slow, but failing rows of
-	// a host that lives is wrong.
+	// deadAfter failures one after the other, without a sign of life, a host that has never answered is dead.
+	// One that has must be given more chances: it may only have many URLs that hang. Waiting is slow, but
+	// failing rows of a host that lives is wrong.
 	deadAfter   = 5
 	deadSurely  = 10  // even if no other host answered meanwhile
 	deadTries   = 100 // of a host that has answered,
 	deadSilence = 10 * time.Minute
 	firstProbe  = 30 * time.Second // a dead host is asked again after this long, then twice as long,
 	lastProbe   = 5 * time.Minute  // up to this
-	weakAfter   = 3                // failures, and a host gets few requests at once: one if it has never answered,
-	weakLimit   = 4                // else this many
+	// failures, and a host gets few requests at once: one if it has never answered,
+	weakAfter = 3
+	weakLimit = 4 // else this many
 )
 
 // state is what is known about a host. The queue's mutex guards it.
@@ -83,8 +84,8 @@ func newState[T any](name string, perHost int) *state[T] {
 
 func (h *state[T]) waiting() int { return h.retries.len() + h.fresh.len() }
 
-// pop takes out the row that goes next: in turn one that was tried before and a fresh one. Of a host that fails any
-// fresh one goes: it must not count as bad, or dead, for a few bad URLs that stand together.
+// pop takes out the row that goes next: in turn one that was tried before and a fresh one. Of a host that
+// fails any fresh one goes: it must not count as bad, or dead, for a few bad URLs that stand together.
 func (h *state[T]) pop() *item[T] {
 	h.turn = !h.turn
 	failing := h.errors > 0 && h.dead == nil
@@ -97,8 +98,8 @@ func (h *state[T]) pop() *item[T] {
 	return h.fresh.pop()
 }
 
-// may tells whether the host's next row may go now: free if it needs no request because the host is dead. If not,
-// at is when to look again; zero means after one of its requests has ended.
+// may tells whether the host's next row may go now: free if it needs no request because the host is dead. If
+// not, at is when to look again; zero means after one of its requests has ended.
 func (h *state[T]) may(now time.Time) (ok, free bool, at time.Time) {
 	switch {
 	case h.waiting() == 0:
@@ -112,8 +113,8 @@ func (h *state[T]) may(now time.Time) (ok, free bool, at time.Time) {
 	return at.IsZero(), false, at
 }
 
-// load is what counts towards the adaptive limit. Slow requests count a quarter, or a few of them would stop the whole
-// host; but they count, since a host that is slow must not get ever more requests for it.
+// load is what counts towards the adaptive limit. Slow requests count a quarter, or a few of them would stop
+// the whole host; but they count, since a host that is slow must not get ever more requests for it.
 func (h *state[T]) load() float64 {
 	if !h.proven {
 		return float64(h.fast + h.slow)
@@ -121,7 +122,8 @@ func (h *state[T]) load() float64 {
 	return float64(h.fast) + float64(h.slow)/4
 }
 
-// learn takes in how a request ended. others is when any host answered last; newest is the latest request given out.
+// learn takes in how a request ended. others is when any host answered last; newest is the latest request
+// given out.
 func (h *state[T]) learn(v Verdict, r request, now, others time.Time, newest uint64) {
 	if h.name == "" {
 		return
@@ -179,8 +181,8 @@ func (h *state[T]) halve(seq, newest uint64) {
 	}
 }
 
-// failure takes in an error. It is its URL's when that fails again, or when requests sent later were answered;
-// rounds of errors in a row are the host's.
+// failure takes in an error. It is its URL's when that fails again, or when requests sent later were
+// answered; rounds of errors in a row are the host's.
 func (h *state[T]) failure(v Verdict, r request, now, others time.Time, newest uint64) {
 	if v.Kind == Trouble {
 		h.alive(now)

@@ -15,7 +15,8 @@ var ErrStopped = errors.New("the queue is stopped")
 type Ticket[T any] struct {
 	Host, URL string
 	Value     T
-	// Dead is set when the host is dead: the row has failed for this reason, without an attempt. End it with Done.
+	// Dead is set when the host is dead: the row has failed for this reason, without an attempt. End it with
+	// Done.
 	Dead *fetch.Error
 
 	q        *Queue[T]
@@ -27,8 +28,8 @@ type Ticket[T any] struct {
 	unproven bool // its host had never answered
 }
 
-// Attempt numbers this attempt, from 1. Attempts that an outage made void do not count, so the number is known at
-// the attempt's end only. Of a dead host's row it is how many attempts were made.
+// Attempt numbers this attempt, from 1. Attempts that an outage made void do not count, so the number is
+// known at the attempt's end only. Of a dead host's row it is how many attempts were made.
 func (t *Ticket[T]) Attempt() int {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
@@ -50,8 +51,8 @@ func (t *Ticket[T]) Done(v Verdict) []T {
 	return rows
 }
 
-// Retry lets the row wait for another attempt. False means that the queue is stopped: then the ticket must be ended
-// with Done, for its rows.
+// Retry lets the row wait for another attempt. False means that the queue is stopped: then the ticket must be
+// ended with Done, for its rows.
 func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 	q := t.q
 	q.mu.Lock()
@@ -76,8 +77,8 @@ func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 	return true
 }
 
-// Back lets the row wait again for a cause that has nothing to do with its host; the attempt does not count. False
-// means the same as for Retry.
+// Back lets the row wait again for a cause that has nothing to do with its host; the attempt does not count.
+// False means the same as for Retry.
 func (t *Ticket[T]) Back(wait time.Duration) bool {
 	q := t.q
 	q.mu.Lock()
@@ -92,10 +93,10 @@ func (t *Ticket[T]) Back(wait time.Duration) bool {
 	return true
 }
 
-// Fail ends the row's way with a failure, if that was not our own fault. Then commit is called with true and the
-// rows that share the outcome, the row's own first: at once, or from another goroutine within some ten seconds. If
-// it was, the row waits for another attempt, and commit is not called; but when the queue is stopped before that is
-// known, or by then, it is called with false: the rows are still to be done.
+// Fail ends the row's way with a failure, if that was not our own fault. Then commit is called with true and
+// the rows that share the outcome, the row's own first: at once, or from another goroutine within some ten
+// seconds. If it was, the row waits for another attempt, and commit is not called; but when the queue is
+// stopped before that is known, or by then, it is called with false: the rows are still to be done.
 func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 	q := t.q
 	q.mu.Lock()

@@ -42,7 +42,8 @@ func VerdictOf(err error) Verdict {
 	switch {
 	case e.Outage:
 		v.Kind = Ours
-	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0:
+	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable &&
+		e.RetryAfter > 0:
 		v.Kind = Busy
 	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooEarly:
 		v.Kind = Trouble

@@ -20,8 +20,9 @@ func (e entry) result(host string) ([]netip.Addr, error) {
 	return e.addrs, nil
 }
 
-// cache remembers answers in two generations: when the young one is full it becomes the old one, and what is used
-// moves to the young one again. So it never holds more than max, and drops what was not used for longest, without lists.
+// cache remembers answers in two generations: when the young one is full it becomes the old one, and what is
+// used moves to the young one again. So it never holds more than max, and drops what was not used for
+// longest, without lists.
 type cache struct {
 	max int
 

@@ -107,9 +107,9 @@ func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
 	return addrs, ttl
 }
 
-// exchange asks one upstream after the other until one gives an answer to rely on. When none does, control questions
-// tell the name's fault from the upstreams'. They may have been away for as long as the name was asked for and be back
-// by now: so it is asked for once more before the blame is the name's.
+// exchange asks one upstream after the other until one gives an answer to rely on. When none does, control
+// questions tell the name's fault from the upstreams'. They may have been away for as long as the name was
+// asked for and be back by now: so it is asked for once more before the blame is the name's.
 func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
 	q.SetEdns0(1232, false)
@@ -171,7 +171,8 @@ func (r *Resolver) inOrder() []string {
 	return append(good, weak...)
 }
 
-// once sends a query to an upstream and waits for its answer; one that does not fit into a datagram comes by TCP.
+// once sends a query to an upstream and waits for its answer; one that does not fit into a datagram comes by
+// TCP.
 func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg, error) {
 	s := r.server(addr)
 	s.queries.Add(1)
@@ -197,7 +198,8 @@ func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg,
 	return m, nil
 }
 
-func exchangeBy(ctx context.Context, network string, q *dns.Msg, addr string) (*dns.Msg, time.Duration, error) {
+func exchangeBy(ctx context.Context, network string, q *dns.Msg,
+	addr string) (*dns.Msg, time.Duration, error) {
 	c := dns.Client{Net: network, UDPSize: 1232}
 	conn, err := c.DialContext(ctx, addr)
 	if err != nil {

@@ -2,18 +2,18 @@
 //
 //	Lookup → hosts file → cache → one query a name at a time → upstreams, in turn
 //
-// Rows come by the dozen a host, so the cache decides: answers are kept by their TTL within bounds, names that do not
-// exist too, and an answer that is out of date still serves while no upstream gives a better one (RFC 8767). However many
-// rows wait for a name, it is asked for once.
+// Rows come by the dozen a host, so the cache decides: answers are kept by their TTL within bounds, names
+// that do not exist too, and an answer that is out of date still serves while no upstream gives a better one
+// (RFC 8767). However many rows wait for a name, it is asked for once.
 //
-// IPv4 is asked for first and IPv6 only where there is none: that halves the queries, and almost every web host has
-// IPv4.
+// IPv4 is asked for first and IPv6 only where there is none: that halves the queries, and almost every web
+// host has IPv4.
 //
 // # Whose fault
 //
-// A name that does not exist, or has no address, is NotFound. A name that upstreams fail at (SERVFAIL, REFUSED, no
-// answer for this one name) is Failed. When they are silent, or refuse, whatever they are asked, the fault is ours:
-// Unreachable. Control questions tell the two apart (works.go).
+// A name that does not exist, or has no address, is NotFound. A name that upstreams fail at (SERVFAIL,
+// REFUSED, no answer for this one name) is Failed. When they are silent, or refuse, whatever they are asked,
+// the fault is ours: Unreachable. Control questions tell the two apart (works.go).
 package resolve
 
 import (
@@ -156,8 +156,8 @@ func (r *Resolver) Close() {
 	r.flying.Wait()
 }
 
-// Lookup returns the addresses of a name in lower-case ASCII, at least one; they must not be changed. The error is an
-// *Error, or the context's.
+// Lookup returns the addresses of a name in lower-case ASCII, at least one; they must not be changed. The
+// error is an *Error, or the context's.
 func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	r.counts.lookups.Add(1)
 	name := strings.TrimSuffix(host, ".")

@@ -182,7 +182,8 @@ func TestAnswers(t *testing.T) {
 	u := newUpstream(t)
 	r := newResolver(t, Options{Servers: []string{u.addr}})
 	for name, want := range map[string]string{
-		"a.test": "[192.0.2.1 192.0.2.2]", "a.test.": "[192.0.2.1 192.0.2.2]", "six.test": "[2001:db8::6]", "alias.test": "[192.0.2.7]", "brief.test": "[192.0.2.1]",
+		"a.test": "[192.0.2.1 192.0.2.2]", "a.test.": "[192.0.2.1 192.0.2.2]", "six.test": "[2001:db8::6]",
+		"alias.test": "[192.0.2.7]", "brief.test": "[192.0.2.1]",
 	} {
 		if got, err := r.Lookup(t.Context(), name); err != nil || fmt.Sprint(got) != want {
 			t.Errorf("%s: %v, %v, want %s", name, got, err, want)
@@ -192,8 +193,10 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("an answer that needs TCP: %d addresses, %v", len(got), err)
 	}
 	for name, want := range map[string]Kind{
-		"missing.test": NotFound, "empty.test": NotFound, "servfail.test": Failed, "refused.test": Failed, "mute.test": Failed,
-		"": NotFound, ".": NotFound, "a..b": NotFound, strings.Repeat("a", 64) + ".test": NotFound, strings.Repeat("a.", 130) + "test": NotFound,
+		"missing.test": NotFound, "empty.test": NotFound, "servfail.test": Failed, "refused.test": Failed,
+		"mute.test": Failed,
+		"":          NotFound, ".": NotFound, "a..b": NotFound, strings.Repeat("a", 64) + ".test": NotFound,
+		strings.Repeat("a.", 130) + "test": NotFound,
 	} {
 		if got, err := r.Lookup(t.Context(), name); err == nil || kindOf(t, err) != want {
 			t.Errorf("%q: %v, %v, want kind %v", name, got, err, want)
@@ -212,7 +215,8 @@ func TestCache(t *testing.T) {
 			r.Lookup(t.Context(), name)
 		}
 	}
-	for _, q := range []string{"a.test A", "missing.test A", "empty.test A", "empty.test AAAA", "brief.test A"} {
+	for _, q := range []string{"a.test A", "missing.test A", "empty.test A", "empty.test AAAA",
+		"brief.test A"} {
 		if n := u.count(q); n != 1 {
 			t.Errorf("%s was asked for %d times", q, n)
 		}
@@ -262,22 +266,23 @@ func newReply(t *testing.T, answer, authority string) string {
 		t.Fatal(err)
 	}
 	started := make(chan struct{})
-	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		for _, x := range []struct {
-			s  string
-			to *[]dns.RR
-		}{{answer, &m.Answer}, {authority, &m.Ns}} {
-			if x.s != "" {
-				rr, err := dns.NewRR(x.s)
-				if err != nil {
-					panic(err)
+	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) },
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg).SetReply(q)
+			for _, x := range []struct {
+				s  string
+				to *[]dns.RR
+			}{{answer, &m.Answer}, {authority, &m.Ns}} {
+				if x.s != "" {
+					rr, err := dns.NewRR(x.s)
+					if err != nil {
+						panic(err)
+					}
+					*x.to = append(*x.to, rr)
 				}
-				*x.to = append(*x.to, rr)
 			}
-		}
-		w.WriteMsg(m)
-	})}
+			w.WriteMsg(m)
+		})}
 	var running sync.WaitGroup
 	running.Go(func() { s.ActivateAndServe() })
 	<-started
@@ -430,10 +435,12 @@ func TestNoUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	for _, servers := range [][]string{{u.addr}, {closed.LocalAddr().String()}, {u.addr, closed.LocalAddr().String()}} {
+	for _, servers := range [][]string{{u.addr}, {closed.LocalAddr().String()},
+		{u.addr, closed.LocalAddr().String()}} {
 		r := newResolver(t, Options{Servers: servers})
 		_, err := r.Lookup(t.Context(), "a.test")
-		if err == nil || kindOf(t, err) != Unreachable || !strings.Contains(err.Error(), "no name server answers") {
+		if err == nil || kindOf(t, err) != Unreachable ||
+			!strings.Contains(err.Error(), "no name server answers") {
 			t.Errorf("%v: %v", servers, err)
 		}
 	}
@@ -442,8 +449,8 @@ func TestNoUpstream(t *testing.T) {
 	}
 }
 
-// TestRefused: upstreams that answer and resolve nothing are our own outage, as silent ones are. A zone that fails by
-// itself is not.
+// TestRefused: upstreams that answer and resolve nothing are our own outage, as silent ones are. A zone that
+// fails by itself is not.
 func TestRefused(t *testing.T) {
 	u := newUpstream(t)
 	r := newResolver(t, Options{Servers: []string{u.addr}})
@@ -511,16 +518,19 @@ func TestSystemFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(hosts, "# comment\n192.0.2.99 Printer printer.lan # trailing\n2001:db8::1 printer\nbroken line\nfe80::1%eth0 zoned\n", time.Unix(1, 0))
+	write(hosts, "# comment\n192.0.2.99 Printer printer.lan # trailing\n2001:db8::1 printer\nbroken "+
+		"line\nfe80::1%eth0 zoned\n", time.Unix(1, 0))
 	write(config, "nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch lan example\n", time.Unix(1, 0))
 	r := newResolver(t, Options{Hosts: hosts, Config: config})
-	if got, err := r.Lookup(t.Context(), "printer"); err != nil || fmt.Sprint(got) != "[192.0.2.99 2001:db8::1]" {
+	if got, err := r.Lookup(t.Context(), "printer"); err != nil ||
+		fmt.Sprint(got) != "[192.0.2.99 2001:db8::1]" {
 		t.Errorf("%v, %v", got, err)
 	}
 	if got, err := r.Lookup(t.Context(), "printer.lan."); err != nil || fmt.Sprint(got) != "[192.0.2.99]" {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got := fmt.Sprint(r.system.servers(), r.system.names("nas"), r.system.names("a.b")); got != "[192.0.2.53:53 [2001:db8::53]:53] [nas.lan nas.example nas] [a.b]" {
+	if got := fmt.Sprint(r.system.servers(), r.system.names("nas"),
+		r.system.names("a.b")); got != "[192.0.2.53:53 [2001:db8::53]:53] [nas.lan nas.example nas] [a.b]" {
 		t.Error(got)
 	}
 	write(hosts, "192.0.2.100 printer\n", time.Unix(2, 0))
@@ -534,7 +544,8 @@ func TestSystemFiles(t *testing.T) {
 	}
 	// The search list is asked through, up to the name itself.
 	r = newResolver(t, Options{Hosts: hosts, Config: config, Servers: []string{u.addr}})
-	if _, err := r.Lookup(t.Context(), "missing"); err == nil || u.count("missing.lan A") != 1 || u.count("missing A") != 1 {
+	if _, err := r.Lookup(t.Context(), "missing"); err == nil || u.count("missing.lan A") != 1 ||
+		u.count("missing A") != 1 {
 		t.Errorf("%v %v", err, u.asked)
 	}
 }
@@ -571,7 +582,8 @@ func BenchmarkCached(b *testing.B) {
 	names := make([]string, 1000)
 	for i := range names {
 		names[i] = fmt.Sprintf("host%d.test", i)
-		r.cache.put(names[i], entry{addrs: []netip.Addr{netip.IPv6Loopback()}, expires: time.Now().Add(time.Hour)})
+		r.cache.put(names[i], entry{addrs: []netip.Addr{netip.IPv6Loopback()},
+			expires: time.Now().Add(time.Hour)})
 	}
 	b.ReportAllocs()
 	for i := range b.N {

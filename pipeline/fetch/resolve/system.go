@@ -12,7 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// recheck is how often the system's files are looked at for changes, such as a laptop's move to another network.
+// recheck is how often the system's files are looked at for changes, such as a laptop's move to another
+// network.
 const recheck = 5 * time.Second
 
 // system is this machine's own configuration: its hosts file and its upstreams.
