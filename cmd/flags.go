@@ -191,6 +191,7 @@ type sourceOptions struct {
 	node                            nodeFlag
 	priority                        int
 	leaseTTL                        time.Duration
+	as                              string
 }
 
 func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
@@ -208,6 +209,7 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm array; "+
 		"auto/N: i of a Slurm array or an indexed Kubernetes job")
 	fs.IntVar(&o.priority, "priority", 0, "of these sources within the job: each step up gets twice the rows while others have work; -20 to 20")
+	fs.StringVar(&o.as, "as", "", "`name` of a stream on stdin that has no beginning: its lines are appended to those that came under this name before")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }
 

@@ -92,7 +92,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	}
 	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows, time.Since(begin).Round(time.Millisecond), job.Path(), c.Total, c.Pending)
 	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool { // other lists may be another process's
-		return t.table == nil && !slices.ContainsFunc(t.sources, func(s source.Spec) bool { return pipeline.SourceName(job.Path(), s.Path) == name })
+		return t.table == nil && !slices.ContainsFunc(t.sources, func(s source.Spec) bool { return pipeline.NameOf(job.Path(), s) == name })
 	})
 	switch {
 	case len(incomplete) > 0 && g.signals.interrupted():

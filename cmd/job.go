@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"facescan/pipeline/source"
@@ -50,6 +51,9 @@ type target struct {
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
 func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target, error) {
 	if err := o.checkNode(args); err != nil {
+		return target{}, err
+	}
+	if err := o.checkAs(args); err != nil {
 		return target{}, err
 	}
 	db := o.db
@@ -131,8 +135,11 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	for i := range specs {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
 		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn, o.keepColumns, o.groupEnd
+		if specs[i].Path == "-" {
+			specs[i].As = o.as
+		}
 		// A pipe may have nothing to look at for long, and a job that is there has rows to process meanwhile.
-		if specs[i].IsPipe() && o.db != "" && !isNew(o.db) {
+		if specs[i].IsPipe() && (specs[i].As != "" || o.db != "" && !isNew(o.db)) {
 			continue
 		}
 		if err := source.Check(ctx, &specs[i]); err != nil {
@@ -141,6 +148,29 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	}
 	return specs, nil
 }
+
+// checkAs refuses a name for a stream where there is no stream, and one that a list could have.
+func (o *sourceOptions) checkAs(args []string) error {
+	format, _ := source.FormatOf(o.as)
+	switch {
+	case o.as == "":
+		return nil
+	case !slices.Contains(args, "-"):
+		return usagef("--as %s names what comes on stdin: give - as the list", o.as)
+	case o.db == "":
+		return usagef("--as %s appends to a job: name it with --db JOB.db", o.as)
+	case o.node.value.Of > 0:
+		return usagef("--as and --node do not go together: a line of a stream without beginning has another number in each part; " +
+			"several processes share a stream through one job")
+	case len(o.as) > 64 || strings.Trim(o.as, asLetters) != "" || strings.ContainsRune(".-", rune(o.as[0])) || format != "":
+		return usagef("--as %q: give a name of up to 64 letters, digits and . _ - + = : @, that begins with none of . and -, "+
+			"and does not end as a list's does, such as monday", o.as)
+	}
+	return nil
+}
+
+// asLetters are what a name for a stream is made of.
+const asLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+=:@"
 
 // isNew reports whether a job is still to be made, as far as that shows without opening it.
 func isNew(job string) bool {

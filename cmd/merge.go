@@ -61,7 +61,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	err = store.Merge(ctx, out, in, store.MergeOptions{
 		Same: pipeline.SameList, ShardSize: shardSize,
 		SourceName: func(of store.Job, s store.Source) string {
-			if s.Name == "-" {
+			if pipeline.IsStdin(s) {
 				return s.Name
 			}
 			return pipeline.SourceName(out.Path(), pipeline.SourcePath(of.Path(), s.Name))

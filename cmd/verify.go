@@ -122,7 +122,7 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 			}
 			g.tell("facescan: %s %s: its lines are not compared with the rows", s.Name, why)
 		}
-		if s.Name == "-" {
+		if pipeline.IsStdin(s) {
 			absent("came from stdin")
 			continue
 		}

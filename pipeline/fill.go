@@ -18,6 +18,9 @@ import (
 // position, and adds the rows that are not there. Cut off, it begins again: rows that it added already are
 // then found there.
 
+// fillEvery is how often what was found missing goes to the job.
+const fillEvery = 5 * time.Second
+
 // fill adds the rows that a merged job lacks of a source. For any other job it does nothing.
 func (im *Importer) fill(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source,
 	lease store.SourceLease) (store.SourceLease, error) {
@@ -56,7 +59,7 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 	offset := int64(s.Number) << store.SourceShift
 	var batch []store.NewRow
 	var bytes int64
-	renewed := time.Now()
+	written := time.Now()
 	for {
 		rows, err := list.next(ctx)
 		over := errors.Is(err, io.EOF)
@@ -72,16 +75,13 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 				bytes += int64(len(row.URL))
 			}
 		}
-		if !over && len(batch) < importBatch && bytes < importBytes && time.Since(renewed) < im.LeaseTTL/3 {
+		if !over && len(batch) < importBatch && bytes < importBytes && time.Since(written) < fillEvery {
 			continue
 		}
 		if over {
 			end.Rows = list.rows
 		}
-		renewed = time.Now()
-		if lease, err = im.Session.RenewSource(ctx, lease); err != nil {
-			return lease, err
-		}
+		written = time.Now()
 		if err := im.Session.Fill(ctx, lease, batch, end, over, im.ShardSize); err != nil {
 			return lease, fmt.Errorf("import what is missing of %s: %w", spec.Path, err)
 		}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -23,12 +24,20 @@ func ImportCommand(ctx context.Context, job store.Job) (string, error) {
 	}
 	words := []string{"facescan", "run"}
 	var spec source.Spec
+	var as string
 	lists := 0
 	for _, s := range sources {
 		if s.Complete || s.Format == store.TableFormat {
 			continue
 		}
-		words = append(words, SourcePath(job.Path(), s.Name))
+		path := SourcePath(job.Path(), s.Name)
+		if IsStdin(s) {
+			if path = "-"; slices.Contains(words, path) {
+				continue // one stream at a time
+			}
+			as = AsName(s)
+		}
+		words = append(words, path)
 		if lists++; lists == 1 {
 			_ = json.Unmarshal([]byte(s.Options), &spec) // else without columns
 		}
@@ -40,7 +49,7 @@ func ImportCommand(ctx context.Context, job store.Job) (string, error) {
 		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
 		{"--keep-columns", strings.Join(spec.KeepColumns, ",")}, {"--table", spec.Table},
 		{"--group-end", spec.GroupEnd},
-		{"--node", settings[store.NodeSetting]}, {"--db", job.Path()},
+		{"--as", as}, {"--node", settings[store.NodeSetting]}, {"--db", job.Path()},
 	} {
 		if flag.value != "" {
 			words = append(words, flag.name, flag.value)

@@ -28,7 +28,7 @@ const (
 	readRows    = 512     // asked of a reader at a time
 	importers   = 4       // lists read at once
 
-	lullEvery = 50 * time.Millisecond // how often what there is goes to the job while a pipe has no more
+	pipeEvery = 50 * time.Millisecond // how often what came through a pipe goes to the job
 )
 
 // Importer reads lists into a job.
@@ -41,6 +41,7 @@ type Importer struct {
 	LeaseTTL  time.Duration
 	Log       *slog.Logger
 	Imported  func(source string, rows int64, progress float64) // after each transaction; optional
+	Hold      func() bool                                       // true while a pipe is not to be read; optional
 }
 
 // SourceName is what a list is called in its job: relative to the job's folder when it lies in there, so that both
@@ -66,9 +67,29 @@ func SourceName(jobPath, list string) string {
 	return abs
 }
 
+// NameOf is what a list is called in its job.
+func NameOf(jobPath string, spec source.Spec) string {
+	if spec.As != "" {
+		return spec.As
+	}
+	return SourceName(jobPath, spec.Path)
+}
+
+// AsName is the name that --as gave to a source; empty for any other one.
+func AsName(s store.Source) string {
+	var spec source.Spec
+	if json.Unmarshal([]byte(s.Options), &spec) != nil {
+		return ""
+	}
+	return spec.As
+}
+
+// IsStdin reports whether a source came from standard input.
+func IsStdin(s store.Source) bool { return s.Name == "-" || AsName(s) != "" }
+
 // SourcePath is where the list lies that is called so in its job.
 func SourcePath(jobPath, name string) string {
-	if filepath.IsAbs(name) || strings.Contains(jobPath, "://") {
+	if name == "-" || filepath.IsAbs(name) || strings.Contains(jobPath, "://") {
 		return name
 	}
 	return filepath.Join(filepath.Dir(jobPath), name)
@@ -88,7 +109,7 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 		if err != nil {
 			return err
 		}
-		name := SourceName(im.Job.Path(), spec.Path)
+		name := NameOf(im.Job.Path(), spec)
 		if store.IsMerge(settings) {
 			if name, err = im.mergedName(ctx, spec, name); err != nil {
 				return err
@@ -100,6 +121,9 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 				return nil
 			}
 			return fmt.Errorf("add %s to the job: %w", spec.Path, err)
+		}
+		if AsName(s) != spec.As {
+			return fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
 		}
 		sources[i] = s
 		if specs[i], err = endsAs(spec, s); err != nil {
@@ -116,13 +140,7 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	for i, spec := range specs {
 		g.Go(func() error {
 			defer crash.Exit()
-			err := im.leased(gctx, sources[i], func(l store.SourceLease) error {
-				lease, err := im.fill(gctx, settings, spec, sources[i], l)
-				if err != nil || gctx.Err() != nil {
-					return err
-				}
-				return im.read(gctx, spec, sources[i], lease)
-			})
+			err := im.one(gctx, settings, spec, sources[i])
 			if ctx.Err() != nil {
 				return nil // stopped, which is no failure
 			}
@@ -132,13 +150,29 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	return g.Wait()
 }
 
-// leased does the import of a source under its lease, waiting while another process does it.
-func (im *Importer) leased(ctx context.Context, s store.Source, do func(store.SourceLease) error) error {
-	for {
+// one reads a list.
+func (im *Importer) one(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source) error {
+	if spec.IsPipe() {
+		return im.readPipe(ctx, settings, spec, s)
+	}
+	return im.leased(ctx, s, false, func(ctx context.Context, l store.SourceLease) error {
+		lease, err := im.fill(ctx, settings, spec, s, l)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		return im.read(ctx, spec, s, lease)
+	})
+}
+
+// leased does the import of a source under its lease, waiting while another process does it. What only this process can
+// read is done even when the other one has read the source to its end.
+func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
+	do func(context.Context, store.SourceLease) error) error {
+	for waiting := false; ; {
 		lease, err := im.Session.LeaseSource(ctx, s.Number)
 		switch {
 		case err == nil:
-			err = do(lease)
+			err = im.renewing(ctx, lease, do)
 			if e := im.Session.ReleaseSource(context.WithoutCancel(ctx), lease); e != nil && err == nil {
 				err = fmt.Errorf("release the import of %s: %w", s.Name, e)
 			}
@@ -148,11 +182,17 @@ func (im *Importer) leased(ctx context.Context, s store.Source, do func(store.So
 			im.Log.Warn("the import went to another process", "source", s.Name)
 		case !errors.Is(err, store.ErrHeld):
 			return fmt.Errorf("lease the import of %s: %w", s.Name, err)
+		case own && !waiting:
+			waiting = true
+			im.Log.Info("another process imports this source: standard input is read when that one has ended", "source", s.Name)
 		}
 		select {
 		case <-time.After(idlePoll):
 		case <-ctx.Done():
 			return nil
+		}
+		if own {
+			continue
 		}
 		all, err := im.Job.Sources(ctx)
 		if err != nil {
@@ -162,6 +202,38 @@ func (im *Importer) leased(ctx context.Context, s store.Source, do func(store.So
 			return nil // the other process read it to its end
 		}
 	}
+}
+
+// renewing does an import and prolongs its lease meanwhile: a list may give nothing for long. When the lease is lost, so is
+// the context.
+func (im *Importer) renewing(ctx context.Context, lease store.SourceLease,
+	do func(context.Context, store.SourceLease) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var renewal sync.WaitGroup
+	renewal.Go(func() {
+		defer crash.Exit()
+		tick := time.NewTicker(im.LeaseTTL / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			// Another failure is the next write's, too.
+			if _, err := im.Session.RenewSource(ctx, lease); errors.Is(err, store.ErrLeaseLost) {
+				cancel(err)
+				return
+			}
+		}
+	})
+	err := do(ctx, lease)
+	if lost := context.Cause(ctx); errors.Is(lost, store.ErrLeaseLost) {
+		err = lost
+	}
+	cancel(nil)
+	renewal.Wait()
+	return err
 }
 
 // read reads a list from where its import stopped to its end.
@@ -175,21 +247,11 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 
 	offset := int64(s.Number) << store.SourceShift
 	chunk := make([]source.Row, readRows)
-	pipe := list.Size() == 0
 	var batch []store.NewRow
 	var bytes, total int64
 	seen := lease.Position.Rows // of the list
 	size := firstBatch
-	renewed, flushed := time.Now(), time.Time{}
 	flush := func(complete bool) error {
-		if time.Since(renewed) > im.LeaseTTL/3 {
-			renewed = time.Now()
-			l, err := im.Session.RenewSource(ctx, lease)
-			if err != nil {
-				return err
-			}
-			lease = l
-		}
 		if err := im.Session.Append(ctx, lease, batch, storePosition(list.Position(), seen), complete, im.ShardSize); err != nil {
 			return fmt.Errorf("import %s: %w", spec.Path, err)
 		}
@@ -198,7 +260,7 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			im.Imported(s.Name, int64(len(batch)), list.Progress())
 		}
 		batch, bytes = batch[:0], 0
-		size, flushed = min(size*4, importBatch), time.Now()
+		size = min(size*4, importBatch)
 		return nil
 	}
 	for {
@@ -218,24 +280,12 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			if err := flush(true); err != nil {
 				return err
 			}
-			if l, ok := list.(interface{ OnlyComments() bool }); ok && l.OnlyComments() {
-				return fmt.Errorf("%s has text but no row: each of its lines is blank or begins with #", spec.Path)
-			}
-			return nil
+			return noRow(spec, list)
 		case err != nil:
 			return fmt.Errorf("read %s: %w", spec.Path, err)
 		case ctx.Err() != nil:
 			return nil // what was not appended is read again later
 		case len(batch) >= size || bytes >= importBytes:
-			if err := flush(false); err != nil {
-				return err
-			}
-		case pipe && n < len(chunk) && len(batch) > 0: // it has no more for now, and may not have for long
-			select {
-			case <-time.After(time.Until(flushed.Add(lullEvery))):
-			case <-ctx.Done():
-				return nil
-			}
 			if err := flush(false); err != nil {
 				return err
 			}
@@ -251,6 +301,15 @@ func countRows(records []source.Row) (n int64) {
 		}
 	}
 	return n
+}
+
+// noRow is the error of a list that has text and no row, unless it may still get some.
+func noRow(spec source.Spec, list source.Reader) error {
+	l, ok := list.(interface{ OnlyComments() bool })
+	if !ok || !l.OnlyComments() || spec.Growing || spec.As != "" {
+		return nil
+	}
+	return fmt.Errorf("%s has text but no row: each of its lines is blank or begins with #", spec.Path)
 }
 
 func newRow(offset int64, row source.Row) store.NewRow {
@@ -295,17 +354,8 @@ func (im *Importer) Adopt(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("%s is no table to work on in place", im.Job.Path())
 	}
-	return im.leased(ctx, store.Source{Name: im.Job.Path()}, func(lease store.SourceLease) error {
-		renewed := time.Now()
+	return im.leased(ctx, store.Source{Name: im.Job.Path()}, false, func(ctx context.Context, lease store.SourceLease) error {
 		for from, more := int64(math.MinInt64), true; more && ctx.Err() == nil; {
-			if time.Since(renewed) > im.LeaseTTL/3 {
-				renewed = time.Now()
-				l, err := im.Session.RenewSource(ctx, lease)
-				if err != nil {
-					return err
-				}
-				lease = l
-			}
 			var err error
 			if from, more, err = adopter.Adopt(ctx, lease, from, im.ShardSize); err != nil {
 				return fmt.Errorf("read the table: %w", err)

@@ -90,6 +90,9 @@ func openTable(ctx context.Context, spec Spec, from Position) (Reader, error) {
 func (t *table) header() ([]string, error) {
 	t.waits = true
 	n, end, err := t.look(0)
+	if err == io.EOF && t.growing {
+		return nil, ErrNotBegun
+	}
 	if err == io.EOF {
 		return nil, usagef("%s is empty; it should begin with a line that names its columns", nameOf(t.path))
 	}
@@ -104,6 +107,9 @@ func (t *table) header() ([]string, error) {
 	}
 	if end != whole {
 		line, length, err := t.firstLine()
+		if err == io.EOF {
+			return nil, ErrNotBegun
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -187,7 +193,7 @@ func (t *table) look(from int) (n int, end ending, err error) {
 		}
 		rest := t.text[start:]
 		if rest != "" && (more || rest != "\r") {
-			n, end = t.split(rest, !more)
+			n, end = t.split(rest, !more && !t.growing)
 			if end == cut && len(rest) > maxRecord || end == whole && n > maxRecord {
 				end = strayed
 			}

@@ -53,6 +53,9 @@ func (o *objects) keys(spec Spec) ([]string, error) {
 	found := map[string]bool{}
 	for {
 		for line := range strings.Lines(o.text) {
+			if o.growing && !strings.HasSuffix(line, "\n") {
+				break
+			}
 			var keys []string
 			if eachKey(clean(line), func(key, _ string) { keys = append(keys, key) }) {
 				for _, key := range keys {
@@ -87,7 +90,7 @@ func (o *objects) Next(dst []Row) (int, error) {
 			if o.grow() {
 				continue
 			}
-			if o.err != io.EOF || blank(o.text) {
+			if o.err != io.EOF || o.growing || blank(o.text) {
 				if n > 0 {
 					return n, nil // the error comes again
 				}

@@ -49,10 +49,10 @@ func (l *lines) Next(dst []Row) (int, error) {
 			if n > 0 && !l.ready() {
 				break
 			}
-			long, err := l.load()
+			long, err := l.load(n == 0)
 			switch {
 			case err != nil && n > 0:
-				return n, nil // the error comes again
+				return n, nil // the error comes again, but for errNotYet
 			case err != nil:
 				return 0, err
 			case long != "":
@@ -68,7 +68,8 @@ func (l *lines) Next(dst []Row) (int, error) {
 }
 
 // load sets text from the window. A line that is too long for it is consumed and its beginning returned instead.
-func (l *lines) load() (long string, err error) {
+// It is errNotYet where a pipe has no whole line for now and the reader does not wait.
+func (l *lines) load(wait bool) (long string, err error) {
 	for {
 		win := l.window()
 		i := l.lastLineEnd(win)
@@ -80,9 +81,13 @@ func (l *lines) load() (long string, err error) {
 			if long, err := l.longLine(); long != "" || err != nil {
 				return long, err
 			}
+		case !wait && !l.ready():
+			return "", errNotYet
 		case l.more():
 		case l.err != io.EOF:
 			return "", l.err
+		case l.growing:
+			return "", io.EOF
 		case !isRow(win):
 			l.comments = l.comments || !blank(win)
 			return "", io.EOF // no row yet, and not consumed: it may still become one
@@ -100,7 +105,7 @@ func (l *lines) longLine() (string, error) {
 	comment, row := win[0] == '#', false
 	long := clean(string(win[:MaxURL+1]))
 	ended, err := l.skipLine(func(part []byte) { row = row || !comment && !blank(part) })
-	if err == nil && !row && !ended {
+	if err == nil && !ended && (!row || l.growing) {
 		err = io.EOF
 	}
 	if err != nil {

@@ -253,10 +253,15 @@ func MayBeSame(a, b Position) bool {
 	if err != nil {
 		return false
 	}
+	return !m.conflicts(n)
+}
+
+// conflicts reports whether two marks differ in a block that both have.
+func (m mark) conflicts(n mark) bool {
 	for i, block := range m.Blocks {
 		if at := int64(i) * m.Step; at%n.Step == 0 && at/n.Step < int64(len(n.Blocks)) && n.Blocks[at/n.Step] != block {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }

@@ -71,7 +71,11 @@ func TestGrowthAndChange(t *testing.T) {
 					if !errors.As(err, &e) {
 						t.Fatalf("went on: %v", err)
 					}
-					if e.Path != spec.Path || e.What == "" || !strings.Contains(e.Error(), "--db JOB") {
+					way := "--db JOB"
+					if spec.Path == "-" {
+						way = "--as NAME"
+					}
+					if e.Path != spec.Path || e.What == "" || !strings.Contains(e.Error(), way) {
 						t.Error(e)
 					}
 					return

@@ -76,7 +76,7 @@ func (t *table) firstLine() (line string, n int, err error) {
 			return "", 0, errNotYet
 		}
 		if !t.grow() {
-			if t.err != io.EOF {
+			if t.err != io.EOF || t.growing {
 				return "", 0, t.err
 			}
 			break
@@ -193,7 +193,7 @@ func (t *table) severalRecords(text string) bool {
 // often enough, or in all of a short list.
 func (t *table) impression() trust {
 	text := t.text[:max(0, min(len(t.text), headSize-int(t.print.n)))]
-	atEnd := t.err == io.EOF && len(text) == len(t.text)
+	atEnd := t.err == io.EOF && len(text) == len(t.text) && !t.growing
 	right, doubtful := 0, 0
 	for {
 		text = strings.TrimLeft(text, "\r\n")

@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,6 +149,9 @@ func (r *records) drop(n int) {
 func (r *records) dropLine() error {
 	before := r.print
 	ended, err := r.skipLine(func([]byte) {})
+	if err == nil && !ended && r.growing {
+		err = io.EOF
+	}
 	if err != nil {
 		r.print = before
 		return err

@@ -22,6 +22,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -51,6 +52,13 @@ type Spec struct {
 	Table                            string // of a SQLite database
 	GroupEnd                         string `json:",omitempty"` // the URL of records that end their group; empty for none
 
+	// As names what comes through In, which has no beginning: its lines follow those that came under the name before.
+	// The reader knows of none of these.
+	As string `json:",omitempty"`
+	// Growing says that the list is being written: what does not end in a newline is not a record yet, and a list
+	// without its header is ErrNotBegun.
+	Growing bool `json:"-"`
+
 	unordered bool     // ids may come in any order
 	started   *started // a pipe that Check has read from
 }
@@ -76,6 +84,7 @@ type Position struct {
 type Reader interface {
 	// Next fills dst from its start and returns how many rows it set: fewer than len(dst) also when a pipe has
 	// no more at the moment. At the end of the list it returns 0 and io.EOF; rows and an error never come together.
+	// Once the context of Open has ended, a pipe still yields what was read from it, and then the context's error.
 	Next(dst []Row) (int, error)
 	// Position is after the last row that was handed out, also once Next has failed.
 	Position() Position
@@ -87,6 +96,9 @@ type Reader interface {
 	Progress() float64
 	Close() error
 }
+
+// ErrNotBegun is the error of a list that is Growing and still lacks what it has to begin with.
+var ErrNotBegun = errors.New("its beginning is not written yet")
 
 // UsageError is a list or a column that cannot be what the user meant.
 type UsageError struct{ Text string }
@@ -102,6 +114,10 @@ type ChangedError struct {
 }
 
 func (e *ChangedError) Error() string {
+	if e.Path == "-" {
+		return fmt.Sprintf("standard input is not the stream whose import began: %s; give the same stream from its "+
+			"start, or add --as NAME to append another one under a name of its own", e.What)
+	}
 	return fmt.Sprintf("%s has changed since its import began: %s; put back the list as it was (lines may be added at its end), or import it into another job with --db JOB",
 		nameOf(e.Path), e.What)
 }

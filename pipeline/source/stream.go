@@ -10,9 +10,11 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -38,6 +40,7 @@ type stream struct {
 	marked   bool     // text comes without the byte order mark that the file begins with
 	seekable *os.File // what text reads, where an offset in the text is one in the file
 	pump     *pump    // nil for a file, which never lets a reader wait
+	growing  bool     // as in Spec
 	closers  []func() error
 
 	buf  []byte
@@ -89,7 +92,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 // newStream opens a list at its start. Its first bytes show compression and encoding; its name
 // need not.
 func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
-	s := &stream{ctx: ctx, path: spec.Path, buf: make([]byte, windowSize), print: newFingerprint()}
+	s := &stream{ctx: ctx, path: spec.Path, growing: spec.Growing, buf: make([]byte, windowSize), print: newFingerprint()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -104,6 +107,9 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	head, _ := text.Peek(magicSize) // an error comes again
 	if len(head) == 0 && s.seekable != nil {
 		if _, named := FormatOf(s.path); named != "" {
+			if s.growing {
+				return nil, ErrNotBegun
+			}
 			return nil, fmt.Errorf("%s is empty, not even a .%s header is in it", nameOf(s.path), named)
 		}
 	}
@@ -193,7 +199,10 @@ func (s *stream) skipTo(m mark, offset int64) error {
 			}
 			return s.err
 		}
-		s.consume(int(min(int64(s.w-s.r), offset-s.print.n)))
+		s.consume(int(min(int64(s.w-s.r), offset-s.print.n, blockSize)))
+		if len(m.Blocks) > 0 && m.conflicts(s.print.mark()) { // known before all of a pipe has come
+			return &ChangedError{s.path, "it begins with other bytes"}
+		}
 	}
 	if what := m.differs(s.print.mark()); what != "" {
 		return &ChangedError{s.path, what}
@@ -222,12 +231,15 @@ func (s *stream) more() bool {
 		s.buf = append(s.buf, make([]byte, len(s.buf))...)
 	}
 	for range 100 {
-		if s.err = s.ctx.Err(); s.err != nil {
+		if s.err = s.ctx.Err(); s.err != nil && s.pump == nil {
 			return false
 		}
 		n, err := s.text.Read(s.buf[s.w:])
 		s.w += n
-		if err != nil && err != io.EOF && s.ctx.Err() == nil {
+		switch {
+		case s.growing && errors.Is(err, io.ErrUnexpectedEOF): // a compressed list ends in the middle of a block
+			err = io.EOF
+		case err != nil && err != io.EOF && s.ctx.Err() == nil:
 			err = s.damaged(err)
 		}
 		s.err = err
@@ -441,10 +453,12 @@ func (g *gunzip) Read(p []byte) (int, error) {
 	return g.z.Read(p)
 }
 
-// pump reads a pipe ahead in a goroutine of its own, up to 4 MiB, so that nobody hangs in a read that gets
-// nothing, and so that it is known whether more has come.
+// pump reads a pipe ahead in a goroutine of its own, so that nobody hangs in a read that gets nothing, and so that it is
+// known whether more has come. It reads little ahead: what it holds when the process is killed is lost. When its context
+// ends it takes what the pipe holds at that moment, so that a run that drains loses nothing.
 type pump struct {
 	ctx    context.Context // the reader's
+	ending chan struct{}   // closed by next when it has ended
 	closed chan struct{}
 	full   chan []byte
 	free   chan []byte
@@ -453,13 +467,27 @@ type pump struct {
 	err    error // why full was closed
 }
 
+const (
+	pumpBlocks = 4  // that are read ahead
+	lastBlocks = 16 // that are taken at most once the context has ended: as much as a pipe can hold
+	lastWait   = 50 * time.Millisecond
+)
+
 func newPump(ctx context.Context, in io.Reader) *pump {
-	const blocks = 64
-	p := &pump{ctx: ctx, closed: make(chan struct{}), full: make(chan []byte, blocks), free: make(chan []byte, blocks)}
+	p := &pump{ctx: ctx, ending: make(chan struct{}), closed: make(chan struct{}),
+		full: make(chan []byte, pumpBlocks), free: make(chan []byte, pumpBlocks)}
 	go func() {
 		defer crash.Exit()
 		defer close(p.full)
-		for {
+		for last := lastBlocks; ; {
+			select {
+			case <-p.ending:
+				if last--; last < 0 || !hasMore(in) {
+					p.err = context.Canceled
+					return
+				}
+			default:
+			}
 			var b []byte
 			select {
 			case b = <-p.free:
@@ -483,6 +511,24 @@ func newPump(ctx context.Context, in io.Reader) *pump {
 	return p
 }
 
+// hasMore reports whether a pipe gives something at once.
+func hasMore(in io.Reader) (has bool) {
+	f, ok := in.(*os.File)
+	if !ok {
+		return false
+	}
+	c, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = c.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		has = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0
+	})
+	return has && err == nil
+}
+
 func (p *pump) Read(dst []byte) (int, error) {
 	if len(p.rest) == 0 {
 		if p.cur != nil {
@@ -492,19 +538,49 @@ func (p *pump) Read(dst []byte) (int, error) {
 			}
 			p.cur = nil
 		}
-		select {
-		case b, ok := <-p.full:
-			if !ok {
-				return 0, p.err
-			}
-			p.cur, p.rest = b, b
-		case <-p.ctx.Done():
-			return 0, p.ctx.Err()
+		b, err := p.next()
+		if err != nil {
+			return 0, err
 		}
+		p.cur, p.rest = b, b
 	}
 	n := copy(dst, p.rest)
 	p.rest = p.rest[n:]
 	return n, nil
+}
+
+// next waits for the next block. Once the context has ended, it waits no longer than a block takes that was read.
+func (p *pump) next() ([]byte, error) {
+	done := p.ctx.Done()
+	for {
+		var late <-chan time.Time
+		if p.ctx.Err() != nil {
+			if done != nil {
+				done = nil
+				p.end()
+			}
+			late = time.After(lastWait)
+		}
+		select {
+		case b, ok := <-p.full:
+			if !ok {
+				return nil, p.err
+			}
+			return b, nil
+		case <-done:
+		case <-late:
+			return nil, p.ctx.Err()
+		}
+	}
+}
+
+// end tells the goroutine that the context has ended.
+func (p *pump) end() {
+	select {
+	case <-p.ending:
+	default:
+		close(p.ending)
+	}
 }
 
 func (p *pump) ready() bool { return len(p.rest) > 0 || len(p.full) > 0 }
