@@ -1,0 +1,203 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/pipeline/source"
+	"facescan/store"
+	"facescan/store/sqlite"
+)
+
+// stream is an import of a pipe, under way.
+type stream struct {
+	*testing.T
+	job   store.Job
+	im    *Importer
+	to    *os.File // what is written here comes through the pipe
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// openStream begins an import from a pipe. The lease that the store keeps lasts so long; how often the importer renews
+// it is another matter.
+func openStream(t *testing.T, as string, ttl, renewal time.Duration) *stream {
+	t.Helper()
+	job, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { job.Close() })
+	session, err := job.Join(t.Context(), Self(), ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stream{T: t, job: job, ended: make(chan error, 1), im: &Importer{Job: job, Session: session, ShardSize: 100,
+		LeaseTTL: renewal, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.to = to
+	ctx, stop := context.WithCancel(t.Context())
+	s.stop = stop
+	go func() { s.ended <- s.im.Import(ctx, []source.Spec{{Path: "-", Format: "txt", In: from, As: as}}) }()
+	t.Cleanup(func() {
+		stop()
+		to.Close()
+	})
+	return s
+}
+
+func (s *stream) write(text string) {
+	s.Helper()
+	if _, err := s.to.WriteString(text); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// lines are lines of a list, by their numbers.
+func lines(from, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "http://a.invalid/%d\n", from+i)
+	}
+	return b.String()
+}
+
+// rows waits until the job has so many rows.
+func (s *stream) rows(n int64) {
+	s.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		c, err := s.job.Counts(s.Context())
+		if err != nil {
+			s.Fatal(err)
+		}
+		if c.Total == n {
+			return
+		}
+		if time.Now().After(end) {
+			s.Fatalf("%d rows, want %d", c.Total, n)
+		}
+	}
+}
+
+// urls are those of all rows, by id.
+func (s *stream) urls() (ids []int64, urls string) {
+	s.Helper()
+	for r, err := range s.job.Rows(s.Context(), 0, 1<<store.SourceShift) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		ids = append(ids, r.ID)
+		urls += r.URL + "\n"
+	}
+	return ids, urls
+}
+
+// TestPipeIsTakenAtOnce writes as many lines as are asked of a reader at a time, and a part of another one, to a pipe that
+// then gives nothing more: the whole lines are rows all the same.
+func TestPipeIsTakenAtOnce(t *testing.T) {
+	s := openStream(t, "", time.Minute, time.Minute)
+	s.write("http://a.invalid/0\n")
+	s.rows(1)
+	s.write(lines(1, readRows) + "http://a.inva")
+	s.rows(1 + readRows)
+	s.write("lid/513\n")
+	s.rows(2 + readRows)
+	s.write("http://a.invalid/514") // is a row at the end of the list
+	s.to.Close()
+	if err := <-s.ended; err != nil {
+		t.Fatal(err)
+	}
+	if _, urls := s.urls(); urls != lines(0, 3+readRows) {
+		t.Error("rows differ from the lines")
+	}
+}
+
+// TestPipeKeepsItsLease writes nothing to a pipe for longer than its lease lasts: no other process takes the import over.
+func TestPipeKeepsItsLease(t *testing.T) {
+	s := openStream(t, "", time.Second, time.Second)
+	s.write(lines(0, 1))
+	s.rows(1)
+	other, err := s.job.Join(t.Context(), store.Owner{Host: "other", PID: 1}, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := other.LeaseSource(t.Context(), 0); err == nil {
+			t.Fatal("another process leased the import")
+		}
+	}
+	s.write(lines(1, 1))
+	s.rows(2)
+}
+
+// TestPipeDrains ends an import while lines of its pipe are unread: they are rows, but for the one that has no end.
+func TestPipeDrains(t *testing.T) {
+	s := openStream(t, "monday", time.Minute, time.Minute)
+	s.write(lines(0, 1))
+	s.rows(1)
+	s.write(lines(1, 1000) + "http://a.inva")
+	s.stop()
+	if err := <-s.ended; err != nil {
+		t.Fatal(err)
+	}
+	if _, urls := s.urls(); urls != lines(0, 1001) {
+		t.Errorf("%d of 1001 lines are rows", strings.Count(urls, "\n"))
+	}
+}
+
+// TestPipeOutlivesItsLease takes the lease of an import away, as another process may when this one stood still, and appends
+// rows under it: those of this process come after them, each once.
+func TestPipeOutlivesItsLease(t *testing.T) {
+	s := openStream(t, "monday", time.Second, time.Hour)
+	s.write(lines(0, 2))
+	s.rows(2)
+	other, err := s.job.Join(t.Context(), store.Owner{Host: "other", PID: 1}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lease store.SourceLease
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if lease, err = other.LeaseSource(t.Context(), 0); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	s.write(lines(3, 2)) // find the lease lost
+	at := lease.Position
+	at.Line, at.Offset, at.Rows = at.Line+1, at.Offset+10, at.Rows+1
+	if err := other.Append(t.Context(), lease, []store.NewRow{{ID: 3, URL: "http://a.invalid/2"}}, at, false, 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.ReleaseSource(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	s.rows(5)
+	s.write(lines(5, 1))
+	s.to.Close()
+	if err := <-s.ended; err != nil {
+		t.Fatal(err)
+	}
+	ids, urls := s.urls()
+	if fmt.Sprint(ids) != "[1 2 3 4 5 6]" || urls != lines(0, 6) {
+		t.Errorf("ids %v:\n%s", ids, urls)
+	}
+	all, err := s.job.Sources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := all[0].Position; p.Line != 6 || p.Rows != 6 {
+		t.Errorf("position %+v", p)
+	}
+}
