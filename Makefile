@@ -14,7 +14,7 @@ FUZZTIME ?= 20s
 PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/demo
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers accuracy test-interop test-gpu test-arm64 lint generate clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers accuracy test-interop test-gpu test-slurm test-arm64 lint generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -99,6 +99,10 @@ endef
 
 test-gpu: deps ## where there is an NVIDIA GPU: parity with pigo (on the JPEGs below DATA, too), and images/s by batch size
 	DATA="$(DATA)" go test -count=1 -tags gpu -run TestGPU -bench GPU -v ./detect/cuda
+
+# It installs nothing: a cluster's software is not for every machine that runs `make test`.
+test-slurm: deps ## the README's scripts for array jobs on a real Slurm, started for the test on loopback (Debian: slurm-wlm)
+	go test -count=1 -tags slurm -run '^TestSlurm$$' -v ./cmd
 
 # Packages whose native code differs by processor. Their tests are linked statically: under qemu those with C hang otherwise.
 ARM64_TESTED := ./detect ./detect/pigo ./detect/yunet

@@ -293,6 +293,26 @@ func TestSecondSignal(t *testing.T) {
 	mustHere(t, "verify", list, "-q")
 }
 
+// TestSignalPassedOn: a signal that a shell passes on, which had it together with us, is not a second one. What is
+// in flight ends well.
+func TestSignalPassedOn(t *testing.T) {
+	s := fetchtest.New(pictures(t), 500*time.Millisecond)
+	defer s.Close()
+	dir := t.TempDir()
+	lines, _ := badList(s, 240)
+	c, stderr := child(t, dir, "run", writeList(t, dir, lines), "--allow-private", "--fetchers", "1", "--progress", "none")
+	eventually(t, 20*time.Second, "work", func() bool { return s.Total() == 1 })
+	c.Process.Signal(syscall.SIGTERM)
+	c.Process.Signal(os.Interrupt) // of one kind, two in one instant may arrive as one
+	err := c.Wait()
+	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != exitInterrupted {
+		t.Fatalf("%v, want exit %d\n%s", err, exitInterrupted, stderr)
+	}
+	if !strings.Contains(stderr.String(), "interrupted: 1 of 240 rows are done") {
+		t.Errorf("the row in flight was cut off:\n%s", stderr)
+	}
+}
+
 // TestTwoProcesses lets two processes share a job: every row is fetched once.
 func TestTwoProcesses(t *testing.T) {
 	s := fetchtest.New(pictures(t), 5*time.Millisecond)

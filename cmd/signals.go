@@ -16,6 +16,10 @@ import (
 // pipe that nobody reads.
 const endGrace = 2 * time.Second
 
+// echo is how soon after the first signal another one counts as the same. Slurm and others signal every process
+// of a job, and the shell among them passes its own signal on to us.
+const echo = 20 * time.Millisecond
+
 // signals are Ctrl-C and SIGTERM as a command sees them. The first ends the command at once, by its context. A command
 // that drains is told of the first instead, and the second ends it.
 type signals struct {
@@ -53,7 +57,9 @@ func (s *signals) run() {
 		s.first, s.came = nil, first == nil
 		s.mu.Unlock()
 		if first != nil {
+			echoes := time.After(echo)
 			first()
+			s.skip(echoes)
 			continue
 		}
 		s.cancel()
@@ -64,6 +70,19 @@ func (s *signals) run() {
 		}
 		draft.RemoveAll()
 		os.Exit(exitInterrupted)
+	}
+}
+
+// skip drops the signals that come until a time.
+func (s *signals) skip(until <-chan time.Time) {
+	for {
+		select {
+		case <-s.ch:
+		case <-until:
+			return
+		case <-s.over:
+			return
+		}
 	}
 }
 

@@ -1,0 +1,422 @@
+//go:build slurm
+
+package cmd
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/pipeline/fetch/fetchtest"
+)
+
+// Tests of array jobs on a real Slurm. It runs as ordinary daemons of this user on loopback, and its node claims
+// to have many cores, so that cases run side by side.
+
+// slurm is a Slurm cluster of one node.
+type slurm struct{ conf string }
+
+// slurmConf has to be filled in with host, two ports, user and folder. Without the two parameters of Communication
+// the daemons would listen on every address, and let everybody in. A task that is requeued waits for as long as
+// credentials are good.
+const slurmConf = `ClusterName=facescan
+SlurmctldHost=%[1]s(127.0.0.1)
+SlurmctldPort=%[2]d
+SlurmdPort=%[3]d
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmUser=%[4]s
+SlurmdUser=%[4]s
+AuthType=auth/none
+CredType=cred/none
+AuthInfo=cred_expire=5
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+MailProg=/bin/true
+JobAcctGatherType=jobacct_gather/none
+JobRequeue=1
+ReturnToService=2
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,bf_interval=1
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+StateSaveLocation=%[5]s/state
+SlurmdSpoolDir=%[5]s/spool
+SlurmctldPidFile=%[5]s/slurmctld.pid
+SlurmdPidFile=%[5]s/slurmd.pid
+NodeName=%[1]s NodeAddr=127.0.0.1 CPUs=1024
+PartitionName=main Nodes=%[1]s Default=YES State=UP
+`
+
+// slurmDaemons runs both until stdin ends, so that they end with the test, however that ends. Jobs are cancelled
+// first: they would outlive the daemons.
+const slurmDaemons = `slurmctld -D >slurmctld.log 2>&1 & ctld=$!
+slurmd -D >slurmd.log 2>&1 & d=$!
+read -r _
+scancel --user="$(id -un)"
+for _ in $(seq 200); do [ -n "$(squeue -h 2>/dev/null)" ] || break; sleep 0.2; done
+kill $d $ctld; wait`
+
+func startSlurm(t *testing.T) *slurm {
+	t.Helper()
+	for _, name := range []string{"slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "squeue"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("these tests need Slurm: %v; install it: apt-get install --no-install-recommends slurm-wlm", err)
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, _, _ = strings.Cut(host, ".")
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"state", "spool"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &slurm{conf: filepath.Join(dir, "slurm.conf")}
+	text := fmt.Sprintf(slurmConf, host, freePort(t), freePort(t), me.Username, dir)
+	for path, text := range map[string]string{s.conf: text, filepath.Join(dir, "cgroup.conf"): "CgroupPlugin=cgroup/v1\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	daemons := s.command(dir, nil, "sh", "-c", slurmDaemons)
+	stdin, err := daemons.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := daemons.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		daemons.Wait()
+		if t.Failed() {
+			for _, name := range []string{"slurmctld.log", "slurmd.log"} {
+				t.Logf("%s:\n%s", name, readFile(t, filepath.Join(dir, name)))
+			}
+		}
+	})
+	eventually(t, time.Minute, "the node of Slurm to be idle", func() bool {
+		out, err := s.command(dir, nil, "sinfo", "-h", "-o", "%T").Output()
+		return err == nil && strings.TrimSpace(string(out)) == "idle"
+	})
+	return s
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (s *slurm) command(dir string, env []string, name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...)
+	c.Dir = dir
+	c.Env = append(append(os.Environ(), "SLURM_CONF="+s.conf), env...)
+	return c
+}
+
+// folder is one that a user submits jobs from: a list, and the scripts of the README, for a number of tasks of
+// this test's.
+type folder struct {
+	*slurm
+	dir  string
+	list string
+	env  []string // of jobs
+}
+
+// inFlight is how many rows a task has in flight.
+const inFlight = 2
+
+// newFolder makes one with a list of n rows.
+func (s *slurm) newFolder(t *testing.T, server *fetchtest.Server, n int) (f *folder, lines, outcomes []string) {
+	t.Helper()
+	for i := range n {
+		lines, outcomes = append(lines, fmt.Sprintf("%s/i/1/%d.jpg", server.URL, i)), append(outcomes, "ok")
+	}
+	dir := t.TempDir()
+	return &folder{s, dir, writeList(t, dir, lines), []string{"FACESCAN_ALLOW_PRIVATE=true", fmt.Sprintf("FACESCAN_FETCHERS=%d", inFlight)}},
+		lines, outcomes
+}
+
+// submit hands a script to sbatch, with options, and returns the job's number.
+func (f *folder) submit(t *testing.T, script string, options ...string) string {
+	t.Helper()
+	c := f.command(f.dir, f.env, "sbatch", append([]string{"--parsable"}, options...)...)
+	c.Stdin = strings.NewReader(script)
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("sbatch: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// do runs a command of Slurm's, or facescan, in the folder.
+func (f *folder) do(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	c := f.command(f.dir, f.env, name, args...)
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s%s", name, args, err, out, &stderr)
+	}
+	return string(out)
+}
+
+var jobFields = regexp.MustCompile(`\b(JobState|ExitCode|Restarts)=(\S+)`)
+
+// ended waits for the end of a task, or of a job without tasks, and returns state, exit code and how often it was
+// requeued.
+func (f *folder) ended(t *testing.T, task string) (state, code, restarts string) {
+	t.Helper()
+	eventually(t, 2*time.Minute, "the end of job "+task, func() bool {
+		fields := map[string]string{}
+		for _, m := range jobFields.FindAllStringSubmatch(f.do(t, "scontrol", "show", "job", "-o", task), -1) {
+			fields[m[1]] = m[2]
+		}
+		state, code, restarts = fields["JobState"], fields["ExitCode"], fields["Restarts"]
+		return state == "COMPLETED" || state == "FAILED" || state == "CANCELLED" || state == "TIMEOUT"
+	})
+	return state, code, restarts
+}
+
+// completed waits for tasks of a job that end well.
+func (f *folder) completed(t *testing.T, job string, tasks ...int) {
+	t.Helper()
+	for _, i := range tasks {
+		if state, code, _ := f.ended(t, fmt.Sprintf("%s_%d", job, i)); state != "COMPLETED" {
+			t.Fatalf("task %d of job %s: %s, exit code %s\n%s", i, job, state, code, f.said(t, job, i))
+		}
+	}
+}
+
+// said is what a task has written.
+func (f *folder) said(t *testing.T, job string, task int) string {
+	t.Helper()
+	return readFile(t, filepath.Join(f.dir, fmt.Sprintf("slurm-%s_%d.out", job, task)))
+}
+
+// ids are those of the rows that a job has done.
+func (f *folder) ids(t *testing.T, job string) (ids []int) {
+	t.Helper()
+	rows, err := csv.NewReader(strings.NewReader(f.do(t, "facescan", "export", job, "--columns", "id"))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows[1:] {
+		id, err := strconv.Atoi(r[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// wholePart holds that a part has each of its rows, and that the server was asked for each once, but for so many
+// that may have been asked for again.
+func (f *folder) wholePart(t *testing.T, server *fetchtest.Server, i, of, n, again int) {
+	t.Helper()
+	part := fmt.Sprintf("urls.node-%d-of-%d.facescan.db", i, of)
+	f.do(t, "facescan", "verify", part, "--require-source", "-q")
+	var want []int
+	for id := 1; id <= n; id++ {
+		if id%of == i {
+			want = append(want, id)
+		}
+	}
+	if got := f.ids(t, part); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s has the rows %v, want %v", part, got, want)
+	}
+	if total := server.Total(); total < len(want) || total > len(want)+again {
+		t.Errorf("%d requests for %d rows, of which %d may have been asked for again", total, len(want), again)
+	}
+}
+
+// recipes are the README's two scripts for Slurm, for as many tasks: one that facescan takes the place of, and one
+// whose shell stays.
+func recipes(t *testing.T, tasks int) (exec, stays string) {
+	t.Helper()
+	blocks := regexp.MustCompile("(?s)\n```sh\n(.*?)\n```\n").FindAllStringSubmatch(readFile(t, "../README.md"), -1)
+	var after string
+	for _, b := range blocks {
+		switch {
+		case strings.Contains(b[1], "#SBATCH"):
+			exec = b[1] + "\n"
+		case strings.Contains(b[1], "trap "):
+			after = b[1] + "\n"
+		}
+	}
+	line := regexp.MustCompile(`(?m)^exec facescan .*\n`)
+	if !line.MatchString(exec) || after == "" {
+		t.Fatal("the README's scripts for Slurm are not found")
+	}
+	for _, want := range []string{"--array=0-15", "--signal=B:TERM@60", "--requeue", "--node auto/16"} {
+		if !strings.Contains(exec, want) {
+			t.Fatalf("the README's script for Slurm lacks %s:\n%s", want, exec)
+		}
+	}
+	stays = line.ReplaceAllLiteralString(exec, after)
+	size := strings.NewReplacer("0-15", fmt.Sprintf("0-%d", tasks-1), "auto/16", fmt.Sprintf("auto/%d", tasks))
+	return size.Replace(exec), size.Replace(stays)
+}
+
+const slurmTasks = 4
+
+func TestSlurm(t *testing.T) {
+	s := startSlurm(t)
+	for name, run := range map[string]func(*testing.T, *slurm){
+		"array": slurmArray, "requeue": slurmRequeue, "cancel": slurmCancel, "time limit": slurmTimeLimit, "shell": slurmShell,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, s)
+		})
+	}
+}
+
+// slurmArray runs a whole array with --node auto, and a merge after it, as the README submits them.
+func slurmArray(t *testing.T, s *slurm) {
+	server := fetchtest.New(pictures(t), 5*time.Millisecond)
+	defer server.Close()
+	f, lines, outcomes := s.newFolder(t, server, 200)
+	script, _ := recipes(t, slurmTasks)
+	script = strings.Replace(script, "auto/4", "auto", 1)
+	m := regexp.MustCompile(`(?m)^sbatch --dependency=afterok:\$id --wrap '(.*)'$`).FindStringSubmatch(readFile(t, "../README.md"))
+	if m == nil {
+		t.Fatal("the README's merge for Slurm is not found")
+	}
+	job := f.submit(t, script)
+	merge := f.submit(t, "#!/bin/sh\n"+m[1]+"\n", "--dependency=afterok:"+job)
+	f.completed(t, job, 0, 1, 2, 3)
+	if state, code, _ := f.ended(t, merge); state != "COMPLETED" {
+		t.Fatalf("merge: %s, exit code %s\n%s", state, code, readFile(t, filepath.Join(f.dir, "slurm-"+merge+".out")))
+	}
+	all := filepath.Join(f.dir, "urls.db")
+	f.do(t, "facescan", "verify", all, "--require-source", "--deep", "-q")
+	checkExport(t, all, lines, outcomes)
+	if server.Total() != len(lines) {
+		t.Errorf("%d requests for %d rows", server.Total(), len(lines))
+	}
+}
+
+// slurmRequeue requeues a task in mid-run: it drains, and its next start does what is left.
+func slurmRequeue(t *testing.T, s *slurm) {
+	server := fetchtest.New(pictures(t), 100*time.Millisecond)
+	defer server.Close()
+	f, lines, _ := s.newFolder(t, server, 400)
+	script, _ := recipes(t, slurmTasks)
+	job := f.submit(t, script, "--array=3")
+	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
+	f.do(t, "scontrol", "requeue", job+"_3")
+	f.completed(t, job, 3)
+	if _, _, restarts := f.ended(t, job+"_3"); restarts != "1" {
+		t.Errorf("the task was requeued %s times", restarts)
+	}
+	if said := f.said(t, job, 3); !strings.Contains(said, "interrupted: ") || !strings.Contains(said, "finished: 100 of 100") {
+		t.Errorf("the task says:\n%s", said)
+	}
+	f.wholePart(t, server, 3, slurmTasks, len(lines), 0)
+}
+
+// slurmCancel cancels a task in mid-run, and submits it alone: Slurm's variables then do not tell how many tasks
+// there were, so that auto alone is refused.
+func slurmCancel(t *testing.T, s *slurm) {
+	server := fetchtest.New(pictures(t), 100*time.Millisecond)
+	defer server.Close()
+	f, lines, _ := s.newFolder(t, server, 400)
+	script, _ := recipes(t, slurmTasks)
+	job := f.submit(t, script, "--array=1")
+	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
+	f.do(t, "scancel", job+"_1")
+	if state, _, _ := f.ended(t, job+"_1"); state != "CANCELLED" {
+		t.Errorf("the task that was cancelled is %s", state)
+	}
+	asked := server.Total()
+	if said := f.said(t, job, 1); !strings.Contains(said, "nothing is lost; go on with: facescan run urls.node-1-of-4.facescan.db") {
+		t.Errorf("the task says:\n%s", said)
+	}
+
+	bare := f.submit(t, strings.Replace(script, "auto/4", "auto", 1), "--array=1")
+	if state, code, _ := f.ended(t, bare+"_1"); state != "FAILED" || code != "2:0" {
+		t.Errorf("--node auto of one task: %s, exit code %s", state, code)
+	}
+	if said := f.said(t, bare, 1); !strings.Contains(said, "use --node auto/N, N being the size of the first submission") {
+		t.Errorf("--node auto of one task says:\n%s", said)
+	}
+	if server.Total() != asked {
+		t.Errorf("a refused task asked for %d URLs", server.Total()-asked)
+	}
+
+	f.completed(t, f.submit(t, script, "--array=1"), 1)
+	f.wholePart(t, server, 1, slurmTasks, len(lines), 0)
+}
+
+// slurmTimeLimit lets a task run into its time limit: a minute before it is told, drains and exits 130.
+func slurmTimeLimit(t *testing.T, s *slurm) {
+	server := fetchtest.New(pictures(t), 100*time.Millisecond)
+	defer server.Close()
+	f, lines, _ := s.newFolder(t, server, 8000)
+	script, _ := recipes(t, slurmTasks)
+	atTheLimit(t, f, server, script)
+	f.env = append(f.env, "FACESCAN_FETCHERS=100", "FACESCAN_PER_HOST=0")
+	f.completed(t, f.submit(t, script, "--array=2"), 2)
+	f.wholePart(t, server, 2, slurmTasks, len(lines), 0)
+}
+
+// slurmShell runs the script whose shell stays. Slurm tells a task of its time limit through the shell only, and of
+// its cancellation both: then the shell passes on a second signal, which is not to cut off what is in flight. A slow
+// machine may make it late.
+func slurmShell(t *testing.T, s *slurm) {
+	server := fetchtest.New(pictures(t), 100*time.Millisecond)
+	defer server.Close()
+	f, lines, _ := s.newFolder(t, server, 8000)
+	_, script := recipes(t, slurmTasks)
+	atTheLimit(t, f, server, script)
+	asked := server.Total()
+	job := f.submit(t, script, "--array=2")
+	eventually(t, time.Minute, "work", func() bool { return server.Total() > asked+10 })
+	f.do(t, "scancel", job+"_2")
+	if state, _, _ := f.ended(t, job+"_2"); state != "CANCELLED" {
+		t.Errorf("the task that was cancelled is %s", state)
+	}
+	f.env = append(f.env, "FACESCAN_FETCHERS=100", "FACESCAN_PER_HOST=0")
+	f.completed(t, f.submit(t, script, "--array=2"), 2)
+	f.wholePart(t, server, 2, slurmTasks, len(lines), inFlight)
+}
+
+// atTheLimit starts task 2 of a script and brings its time limit near.
+func atTheLimit(t *testing.T, f *folder, server *fetchtest.Server, script string) {
+	t.Helper()
+	job := f.submit(t, script, "--array=2")
+	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
+	f.do(t, "scontrol", "update", "JobId="+job+"_2", "TimeLimit=1") // a minute; Slurm looks twice a minute
+	if state, code, _ := f.ended(t, job+"_2"); state != "FAILED" || code != fmt.Sprintf("%d:0", exitInterrupted) {
+		t.Errorf("the task that ran into its limit: %s, exit code %s", state, code)
+	}
+	if said := f.said(t, job, 2); !strings.Contains(said, "draining: ") || !strings.Contains(said, "interrupted: ") {
+		t.Errorf("the task that ran into its limit says:\n%s", said)
+	}
+}
