@@ -78,7 +78,7 @@ func KindNamed(name string) (k Kind, ok bool) {
 // KindOf is the detector that a fingerprint belongs to, of whichever version, in this process or behind a
 // sidecar; the zero Kind for a model of others.
 func KindOf(fingerprint string) Kind {
-	_, model := cutPrefix(fingerprint)
+	model := cutPrefix(fingerprint)
 	m := ours.FindStringSubmatch(model)
 	if m == nil {
 		return Kind{}
@@ -131,14 +131,14 @@ const (
 	EncodedPrefix = "sidecar-encoded:"
 )
 
-// cutPrefix parts the prefix of a sidecar, if there is one, from the fingerprint of the detector behind it.
-func cutPrefix(fingerprint string) (prefix, model string) {
+// cutPrefix removes the prefix of a sidecar, if there is one, from the fingerprint of the detector behind it.
+func cutPrefix(fingerprint string) (model string) {
 	for _, p := range []string{LumaPrefix, EncodedPrefix} {
 		if rest, ok := strings.CutPrefix(fingerprint, p); ok {
-			return p, rest
+			return rest
 		}
 	}
-	return "", fingerprint
+	return fingerprint
 }
 
 // Same reports whether detectors of two fingerprints give the same answers: where the fingerprints are equal,
@@ -150,6 +150,6 @@ func Equals(fingerprint string) []string {
 	if !KindOf(fingerprint).Known() {
 		return []string{fingerprint}
 	}
-	_, model := cutPrefix(fingerprint)
+	model := cutPrefix(fingerprint)
 	return []string{model, LumaPrefix + model, EncodedPrefix + model}
 }

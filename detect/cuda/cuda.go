@@ -135,7 +135,7 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error
 		if !errors.Is(err, errMemory) {
 			return err
 		}
-		l.shrink()
+		_ = l.shrink() // the search's error is the one to report
 		if len(searches) == 1 {
 			size := searches[0].Luma.Bounds().Size()
 			// Others use the GPU's memory, too: that it has no room now is no word about the image.

@@ -59,7 +59,7 @@ type trees struct {
 func newDriver(library string, device int, t pigo.Tables) (d *driver, err error) {
 	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
-		return nil, fmt.Errorf("no NVIDIA driver on this machine (%v)", err)
+		return nil, fmt.Errorf("no NVIDIA driver on this machine: %w", err)
 	}
 	d = &driver{handle: handle}
 	defer func() {
@@ -156,7 +156,7 @@ func (d *driver) load(t pigo.Tables) error {
 // use makes the GPU current for this goroutine, which keeps its thread until the returned function is called.
 func (d *driver) use() (done func()) {
 	runtime.LockOSThread()
-	d.call(&d.setCurrent, d.context) // what fails after a failure here says so
+	_ = d.call(&d.setCurrent, d.context) // what fails after a failure here says so
 	return runtime.UnlockOSThread
 }
 

@@ -194,11 +194,11 @@ func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 }
 
 // detector is the fingerprint of engine and model, or what the model is called where it does not say.
-func (md *metadata) detector() string {
-	if d, _ := md.Parameters[detectorKey].(string); d != "" {
+func (m *metadata) detector() string {
+	if d, _ := m.Parameters[detectorKey].(string); d != "" {
 		return d
 	}
-	return md.Name + "/" + strings.Join(md.Versions, ",")
+	return m.Name + "/" + strings.Join(m.Versions, ",")
 }
 
 // named is a fingerprint with the name that it is known by.

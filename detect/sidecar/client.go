@@ -139,7 +139,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.begin(ctx); err != nil {
 		c.o.Fallback = nil // it stays the caller's
-		c.Close()
+		_ = c.Close()      // what went wrong is the error to report
 		return nil, err
 	}
 	return c, nil

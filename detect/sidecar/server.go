@@ -326,7 +326,7 @@ func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error)
 	}
 	// Without this the end of the body is not seen, and the rest of the request not taken for being at work.
 	if k, err := r.Read(make([]byte, 1)); k > 0 || err != io.EOF {
-		return nil, held, fmt.Errorf("it does not end after %d bytes: %v", n, err)
+		return nil, held, fmt.Errorf("it does not end after %d bytes: %v", n, err) //nolint:errorlint // err may be nil, which %w cannot show
 	}
 	return b, held, nil
 }
@@ -449,14 +449,14 @@ func (s *Server) answer(w http.ResponseWriter, q *request) int {
 		w.Header().Set("Content-Type", "application/json")
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	w.Write(body.Bytes())
+	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer
 	return http.StatusOK
 }
 
 func reply(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v)
+	_ = json.NewEncoder(w).Encode(v)
 }
 
 func refuse(w http.ResponseWriter, code int, why string) int {
@@ -512,7 +512,7 @@ func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener,
 	if err != nil {
 		err = errors.Join(fmt.Errorf("draining was not over after %v: the rest is cut off", grace), h.Close())
 	}
-	<-ended
+	<-ended //nolint:errcheck // Serve has nothing to add once it was shut down
 	return err
 }
 
@@ -543,11 +543,11 @@ func Listen(address string) (net.Listener, error) {
 	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 		c, err := net.Dial("unix", path)
 		if err == nil {
-			c.Close()
+			_ = c.Close()
 			return nil, fmt.Errorf("somebody serves on %s already", path)
 		}
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			os.Remove(path)
+			_ = os.Remove(path) // if it stays, listening says why
 		}
 	}
 	was := syscall.Umask(0o177)

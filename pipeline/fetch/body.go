@@ -115,7 +115,7 @@ func (b *buffer) resize(n int64) error {
 func (b *buffer) free() {
 	recycle(b.slot)
 	b.b, b.slot = nil, nil
-	b.pay(0)
+	_ = b.pay(0) // giving back does not fail
 }
 
 func recycle(slot *[]byte) {
@@ -215,7 +215,7 @@ func (w *wire) finish() {
 		return
 	}
 	w.a.atMost(behindTime)
-	io.CopyN(io.Discard, w, behindBytes)
+	_, _ = io.CopyN(io.Discard, w, behindBytes)
 	if errors.Is(w.err, errTimeout) || errors.Is(w.err, errTooSlow) {
 		w.err = nil
 	}

@@ -89,7 +89,7 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, host string) (net.Co
 	if err == nil {
 		return t, nil
 	}
-	c.Close()
+	_ = c.Close()
 	var errno syscall.Errno
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
@@ -158,7 +158,7 @@ func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Conte
 				case results <- result{c, err, i}:
 				case <-ctx.Done():
 					if c != nil {
-						c.Close()
+						_ = c.Close()
 					}
 				}
 			}()

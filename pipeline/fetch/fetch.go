@@ -269,14 +269,14 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 			return nil, e
 		}
 		if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
-			resp.Body.Close() // unread, even if that costs the connection
+			_ = resp.Body.Close() // unread, even if that costs the connection
 			return nil, &Error{Reason: OptOut,
 				Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
 		}
 		stop := a.watch()
 		err = a.read(resp, buf)
 		stop()
-		resp.Body.Close()
+		_ = resp.Body.Close() // it was read as far as it matters
 		if err != nil {
 			return nil, err
 		}
@@ -428,6 +428,6 @@ func isRedirect(r *http.Response) bool {
 // discard reads a body that nobody wants to its end, so that its connection can be used again, if that is
 // near.
 func discard(b io.ReadCloser, limit int64) {
-	io.CopyN(io.Discard, b, limit)
-	b.Close()
+	_, _ = io.CopyN(io.Discard, b, limit)
+	_ = b.Close()
 }

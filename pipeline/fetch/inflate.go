@@ -50,7 +50,7 @@ func inflate(r *bufio.Reader) (io.Reader, error) {
 			return nil, errNotZlib
 		}
 		z.sum = adler32.New()
-		r.Discard(2)
+		_, _ = r.Discard(2) // it was peeked at
 	}
 	z.flate = flate.NewReader(r)
 	return z, nil
@@ -97,7 +97,7 @@ func (z *inflater) next() error {
 	case string(trailer) != string(want):
 		return errChecksum
 	}
-	z.r.Discard(len(want))
+	_, _ = z.r.Discard(len(want)) // they were peeked at
 	if more, _ := z.r.Peek(len(gzipMagic)); !z.gzip || string(more) != gzipMagic {
 		return io.EOF
 	}
@@ -122,7 +122,7 @@ func gzipHeader(r *bufio.Reader) error {
 		return unexpected(err)
 	}
 	flags := head[3]
-	r.Discard(fixed)
+	_, _ = r.Discard(fixed) // they were peeked at
 	if flags&extra != 0 {
 		n, err := r.Peek(2)
 		if err != nil {

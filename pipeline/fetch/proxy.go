@@ -134,7 +134,7 @@ func (d *dialer) tunnel(ctx context.Context, h *hop) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: h.target.String()},
 		Host:   h.target.String(),
@@ -160,7 +160,7 @@ func (d *dialer) tunnel(ctx context.Context, h *hop) (net.Conn, error) {
 	default:
 		return c, nil
 	}
-	c.Close()
+	_ = c.Close()
 	return nil, err
 }
 

@@ -131,7 +131,7 @@ func (a *tarFile) inspect() error {
 		f, err := os.Open(a.path + ".idx")
 		if err == nil {
 			err = a.bounds(f)
-			f.Close()
+			_ = f.Close()
 		}
 		if err == nil || again || !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -141,7 +141,7 @@ func (a *tarFile) inspect() error {
 			return err
 		}
 		groups, _, err := walk(t)
-		t.Close()
+		_ = t.Close()
 		if err == nil {
 			err = writeIndex(a.path, filepath.Join(filepath.Dir(a.path), hidden,
 				filepath.Base(a.path)+"-"+random(3)+".idx.part"), entriesOf(groups))
@@ -276,7 +276,7 @@ func (l *archive) take(a *tarFile) (err error) {
 		return err
 	}
 	if a.index, err = os.Open(a.path + ".idx"); err != nil {
-		a.tar.Close()
+		_ = a.tar.Close()
 		a.tar, a.index = nil, nil
 		return err
 	}
@@ -286,8 +286,8 @@ func (l *archive) take(a *tarFile) (err error) {
 }
 
 func (a *tarFile) close() {
-	a.tar.Close()
-	a.index.Close()
+	_ = a.tar.Close() // both were only read
+	_ = a.index.Close()
 	a.tar, a.index = nil, nil
 }
 

@@ -151,8 +151,8 @@ func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.F
 		return f, nil, 0, errors.Join(err, out.Close(), os.Remove(out.Name()))
 	}
 	name := f.Name()
-	f.Close()
-	out.Close()
+	_ = f.Close() // its name counts: it is opened again without O_APPEND
+	_ = out.Close()
 	f, err = os.OpenFile(name, os.O_RDWR, 0)
 	return f, entries, size, err
 }

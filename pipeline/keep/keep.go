@@ -108,7 +108,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	k := &Keeper{o: o}
 	defer func() {
 		if err != nil {
-			k.Close() // the first error is the one to tell
+			_ = k.Close() // the first error is the one to tell
 		}
 	}()
 	for _, f := range []struct {

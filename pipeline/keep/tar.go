@@ -317,7 +317,7 @@ func (w *writer) seal(p *part) (err error) {
 }
 
 func (w *writer) drop(p *part) {
-	p.file.Close() // after it was synced, nothing can go wrong that matters
+	_ = p.file.Close() // after it was synced, nothing can go wrong that matters
 	w.parts = slices.DeleteFunc(w.parts, func(o *part) bool { return o == p })
 }
 

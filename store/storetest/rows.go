@@ -64,7 +64,14 @@ func testSourceLease(t *testing.T, target Target) {
 	b.is(err, store.ErrLeaseLost)
 	b.is(one.Append(ctx(t), renewed, rows(0, 4, 1), store.Position{}, true, 10), store.ErrLeaseLost)
 	b.ok(one.ReleaseSource(ctx(t), renewed)) // of another's: no effect
-	b.ok(two.Append(ctx(t), next, rows(0, 4, 1), p, true, 10))
+	b.ok(two.ReleaseSource(ctx(t), next))
+	newer, err := two.LeaseSource(ctx(t), 0)
+	b.ok(err)
+	_, err = two.RenewSource(ctx(t), next) // of an older generation
+	b.is(err, store.ErrLeaseLost)
+	b.ok(two.ReleaseSource(ctx(t), next)) // the same: no effect
+	b.is(two.Append(ctx(t), next, rows(0, 4, 1), p, true, 10), store.ErrLeaseLost)
+	b.ok(two.Append(ctx(t), newer, rows(0, 4, 1), p, true, 10))
 	b.equal(b.counts().Total, int64(4))
 }
 
@@ -378,6 +385,10 @@ func testLostLease(t *testing.T, target Target) {
 	b.ok(two.Release(ctx(t), []store.Lease{m}))
 	n := b.claim(one, 30)
 	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // ours, under a newer lease
+	held, err = one.Renew(ctx(t), []store.Lease{l})
+	b.ok(err)
+	b.equal(len(held), 0)
+	b.ok(one.Release(ctx(t), []store.Lease{l})) // of an older generation: no effect
 	b.ok(one.Commit(ctx(t), n, []store.Result{ok(2)}))
 	b.equal(b.counts().Done, int64(3))
 }

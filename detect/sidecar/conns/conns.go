@@ -70,7 +70,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if l.b.admit(c) {
 			return c, nil
 		}
-		raw.Close()
+		_ = raw.Close()
 	}
 }
 
@@ -90,7 +90,7 @@ func (b *Bound) admit(c *conn) bool {
 			return false
 		}
 		delete(b.conns, oldest)
-		oldest.Conn.Close()
+		_ = oldest.Conn.Close()
 	}
 	b.conns[c] = true
 	return true

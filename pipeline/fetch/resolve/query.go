@@ -206,7 +206,7 @@ func exchangeBy(ctx context.Context, network string, q *dns.Msg,
 		return nil, 0, err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })() // it looks at no context once it waits
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // it looks at no context once it waits
 	deadline, _ := ctx.Deadline()
 	c.Timeout = time.Until(deadline)
 	q = q.Copy()
