@@ -178,6 +178,25 @@ func TestLargeWindowsAtSmallSteps(t *testing.T) {
 	}
 }
 
+// TestOtherDepths has cascades of depths that the native code is not written for: the way that is chosen for them
+// finds what pigo finds, too.
+func TestOtherDepths(t *testing.T) {
+	for _, depth := range []int{1, 3, 5, 6, 7, 10} {
+		packet := drawn(rand.New(rand.NewPCG(11, uint64(depth))), depth, 6)
+		c, err := Parse(packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newParity(t, packet)
+		p.searchers["chosen"] = NewSearcher(c)
+		luma := noise(rand.New(rand.NewPCG(12, uint64(depth))), 90, 70)
+		found := p.check(t, fmt.Sprintf("depth %d", depth), luma, usual())
+		if found == 0 {
+			t.Errorf("depth %d: no window to compare", depth)
+		}
+	}
+}
+
 // TestLongRows has rows so long that offsets need more than words: of the image, of its copies, and of
 // neither but nearly.
 func TestLongRows(t *testing.T) {

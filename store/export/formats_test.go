@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -311,6 +312,56 @@ func TestMemoryIsFlat(t *testing.T) {
 		}
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestFullDiskIsSeen lets the disk fill up at each of many places of every format: Write or Close returns it.
+func TestFullDiskIsSeen(t *testing.T) {
+	rows := results(3000)
+	for _, format := range []string{"csv", "jsonl", "parquet", "coco"} {
+		write := func(to io.Writer) error {
+			w, err := New(to, Options{Format: format})
+			if err != nil {
+				return err
+			}
+			for _, r := range rows {
+				if err := w.Write(r); err != nil {
+					return errors.Join(err, w.Close())
+				}
+			}
+			return w.Close()
+		}
+		var whole bytes.Buffer
+		if err := write(&whole); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 12 {
+			room := (whole.Len() - 1) * i / 11
+			if err := write(&fullDisk{room}); !errors.Is(err, errFull) {
+				t.Errorf("%s with room for %d of %d bytes: %v", format, room, whole.Len(), err)
+			}
+		}
+	}
+}
+
+// TestCOCOSpoolIsSeen has the temporary file fail that COCO's annotations wait in, early and at the end.
+func TestCOCOSpoolIsSeen(t *testing.T) {
+	face := store.Face{X: 1, Y: 2, Width: 30, Height: 40, Score: 9}
+	for _, faces := range []int{1, 3 * flushSize / 100} { // a line has about 100 bytes
+		w, err := New(io.Discard, Options{Format: "coco"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.(*exporter).out.(*cocoEncoder).spool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		err = w.Write(store.Result{ID: 1, Status: store.OK, Detector: "d", Width: 100, Height: 100, Faces: slices.Repeat([]store.Face{face}, faces)})
+		if early := faces > 1; early != errors.Is(err, os.ErrClosed) {
+			t.Errorf("%d faces: %v", faces, err)
+		}
+		if err := w.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%d faces, at the end: %v", faces, err)
 		}
 	}
 }

@@ -222,6 +222,41 @@ func TestScores(t *testing.T) {
 	}
 }
 
+// TestCandidatesAreNoFaces counts what a detector found above its threshold as faces and what it found below as candidates,
+// by image, host and score.
+func TestCandidatesAreNoFaces(t *testing.T) {
+	tally := newTally(func(string) Scale { return Scale{Name: "yunet", Unit: true} })
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	faces := func(scores ...float64) (out []store.Face) {
+		for _, s := range scores {
+			out = append(out, store.Face{Width: 30, Height: 30, Score: s})
+		}
+		return out
+	}
+	tally.add(&store.Result{ID: 1, Status: store.OK, Detector: "yunet:1", URL: "http://a.example/1", Time: at,
+		Faces: faces(0.91, 0.72), Candidates: faces(0.41, 0.42, 0.33)})
+	tally.add(&store.Result{ID: 2, Status: store.OK, Detector: "yunet:1", URL: "http://a.example/2", Time: at, Candidates: faces(0.34)})
+	var got []string
+	for _, b := range tally.scoreCharts()[0].Bars {
+		if b.Faces+b.Candidates > 0 {
+			got = append(got, fmt.Sprintf("%s: %d and %d", b.Label, b.Faces, b.Candidates))
+		}
+	}
+	if want := "0.30 to 0.35: 0 and 2, 0.40 to 0.45: 0 and 2, 0.70 to 0.75: 1 and 0, 0.90 to 0.95: 1 and 0"; strings.Join(got, ", ") != want {
+		t.Errorf("faces and candidates by score: %s, want %s", strings.Join(got, ", "), want)
+	}
+	var images []string
+	for _, b := range tally.faces.bars(span(plain)) {
+		images = append(images, fmt.Sprintf("%s: %d", b.Label, b.N))
+	}
+	if want := "0: 1, 1: 0, 2: 1"; strings.Join(images, ", ") != want {
+		t.Errorf("images by their faces: %s, want %s", strings.Join(images, ", "), want)
+	}
+	if hosts, _ := tally.topHosts(); hosts[0].Faces != 2 {
+		t.Errorf("%d faces of a host, want 2", hosts[0].Faces)
+	}
+}
+
 // results makes n rows of as many hosts, with a heavy one.
 func results(n int64) func(yield func(store.Result) bool) {
 	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
