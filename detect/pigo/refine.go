@@ -122,4 +122,4 @@ func (r *refinement) gather(m *merger, img int) {
 	m.windows = append(m.windows, r.rest[from[1]:to[1]]...)
 }
 
-func (c found) isOpen() bool { return c.score >= leastOpen && c.score < leastSure }
+func (a found) isOpen() bool { return a.score >= leastOpen && a.score < leastSure }
