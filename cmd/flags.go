@@ -172,7 +172,7 @@ func (o *poolOptions) set(p *pipeline.Options) {
 		p.Workers = cores
 	}
 	if d := pipeline.ShareDescriptors(); d.Fetchers < p.Fetchers {
-		p.Fetchers = d.Fetchers
+		p.Fetchers, p.WantedFetchers = d.Fetchers, p.Fetchers
 		p.Log.Warn(fmt.Sprintf("the system allows %d open files: running %d fetchers instead of %d; for more, first type: ulimit -n %d",
 			d.Limit, d.Fetchers, o.fetchers, max(wantDescriptors, 4*o.fetchers)))
 	}

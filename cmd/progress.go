@@ -17,6 +17,7 @@ import (
 	"facescan/pipeline/crash"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/host"
+	"facescan/pipeline/live"
 	"facescan/store"
 )
 
@@ -158,10 +159,10 @@ func total(s pipeline.Snapshot) string {
 	return fmt.Sprint(s.Job.Total)
 }
 
-// lastOnes names what a run waits for that has nothing else to do, or why it waits.
+// lastOnes names what holds a run back, or what it waits for that has nothing else to do.
 func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
-	if s.Outage.On {
-		return fmt.Sprintf("; waiting: this machine seems cut off (%s)", printable(s.Outage.Cause))
+	if s.Holdup.Kind != "" && s.Holdup.Kind != live.ByTail {
+		return "; held back by " + printable(s.Holdup.What)
 	}
 	if s.Tail == 0 || s.Waiting > 0 {
 		return ""
@@ -206,7 +207,10 @@ func progressLine(s pipeline.Snapshot) map[string]any {
 	line := map[string]any{
 		"elapsed_seconds": s.Elapsed.Seconds(), "total": s.Job.Total, "done": s.Job.Done, "pending": s.Job.Pending,
 		"ok": s.Job.OK, "failed": s.Job.Failed, "faces": s.Job.Faces, "rate": s.Rate, "eta_seconds": nil, "in_flight": s.InFlight,
-		"waiting": s.Waiting, "outage": s.Outage.On,
+		"waiting": s.Waiting, "outage": s.Outage.On, "held_back_by": nil, "held_back": nil,
+	}
+	if s.Holdup.Kind != "" {
+		line["held_back_by"], line["held_back"] = s.Holdup.Kind, s.Holdup.String()
 	}
 	if s.Detector == store.NoDetector {
 		line["faces"] = nil

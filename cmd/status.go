@@ -98,6 +98,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 		}
 		if o.json {
 			line := statusLine(c, noFaces(settings), rate, etaAt(c, rate))
+			line["owners"] = ownerLines(c.Owners)
 			line["missing"] = missingRows(settings, sources)
 			b, err := json.Marshal(line)
 			if err != nil {
@@ -175,6 +176,20 @@ func statusLine(c store.Counts, noFaces bool, rate float64, eta any) map[string]
 	}
 }
 
+// ownerLines are the processes as status --json shows them.
+func ownerLines(owners []store.OwnerCounts) []map[string]any {
+	lines := []map[string]any{}
+	for _, o := range owners {
+		line := map[string]any{"id": o.ID, "host": o.Host, "pid": o.PID, "alive": o.Alive, "shards": o.Shards, "pending": o.Pending,
+			"rate": o.Rate, "held_back_by": nil, "held_back": nil}
+		if o.HeldBackBy != "" {
+			line["held_back_by"], line["held_back"] = o.HeldBackBy, o.Why
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
 func printStatus(g *globals, path string, c store.Counts, settings map[string]string, sources []store.Source, rate float64) {
 	p := g.print
 	p("job      %s", path)
@@ -205,6 +220,9 @@ func printStatus(g *globals, path string, c store.Counts, settings map[string]st
 		}
 		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID, o.Host, state, o.Age.Round(time.Second),
 			o.Shards, o.Pending, o.Expires.Round(time.Second))
+		if o.Alive && o.Why != "" {
+			p("         %.1f rows/s, held back by %s", o.Rate, o.Why)
+		}
 	}
 	if rate > 0 {
 		p("rate     %12.1f rows/s", rate)

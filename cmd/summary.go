@@ -10,6 +10,9 @@ import (
 	"facescan/store"
 )
 
+// leastShare of a run's time is worth a line in its summary.
+const leastShare = 0.2
+
 // summarize tells how a run ended: what was done, why rows failed, most frequent first, and what to do next:
 // name stands for the job, and resume is the command that resumes the run.
 func summarize(g *globals, mode, name, resume string, end pipeline.End, err error, c store.Counts, s pipeline.Snapshot) {
@@ -17,6 +20,10 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 		line := statusLine(c, s.Detector == store.NoDetector, rateOf(s), etaOf(c, s))
 		line["summary"] = endWord(end, err)
 		line["elapsed_seconds"] = s.Elapsed.Seconds()
+		line["held_back_by"], line["held_back"], line["held_back_share"] = nil, nil, nil
+		if m := s.Mostly; m.Kind != "" {
+			line["held_back_by"], line["held_back"], line["held_back_share"] = m.Kind, m.Holdup.String(), m.Share
+		}
 		if b, err := json.Marshal(line); err == nil {
 			fmt.Fprintf(g.err, "%s\n", b)
 		}
@@ -25,6 +32,12 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 	rate := float64(s.Done) / max(s.Elapsed.Seconds(), 0.001)
 	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%.1f/s)",
 		endWord(end, err), c.Done, c.Total, s.Done, s.Elapsed.Round(100*time.Millisecond), rate)
+	if m := s.Mostly; m.Share >= leastShare {
+		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
+		if m.Advice != "" {
+			g.tell("    %s", m.Advice)
+		}
+	}
 	if s.Tail > time.Second && s.Done > 0 {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}

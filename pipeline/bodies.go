@@ -42,6 +42,13 @@ func (b *bodies) now() int64 {
 	return b.used
 }
 
+// waiters is how many bodies wait for memory.
+func (b *bodies) waiters() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.growing) + len(b.arriving)
+}
+
 // account is what one row holds of the half. It is what fetch.Memory asks for.
 type account struct {
 	b     *bodies

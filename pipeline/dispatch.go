@@ -46,13 +46,17 @@ func (r *run) dispatch() error {
 		if r.draining.Err() != nil {
 			return nil
 		}
+		r.activity.claiming.Store(true)
 		l, err := r.session.Claim(r.draining, d.claimRows())
+		r.activity.claiming.Store(false)
 		switch {
 		case err == nil:
 			d.tail, d.stuck = time.Time{}, time.Time{}
+			r.activity.idle.Store(false)
 		case r.draining.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrNoShard):
+			r.activity.idle.Store(true)
 			finished, err := d.noShard()
 			if err != nil || finished {
 				return err
@@ -131,7 +135,9 @@ func (d *dispatcher) hand(h *held) error {
 	}
 	l := h.now()
 	for after := l.Lo - 1; ; {
+		d.activity.claiming.Store(true)
 		rows, err := d.session.Pending(h.ctx, l, after, pageRows)
+		d.activity.claiming.Store(false)
 		if h.ctx.Err() != nil || errors.Is(err, store.ErrLeaseLost) {
 			return nil
 		}

@@ -74,7 +74,9 @@ func (r *run) readLoop() {
 			continue
 		}
 		t.started = time.Now()
+		r.activity.reading.Add(1)
 		err := r.readKept(t)
+		r.activity.reading.Add(-1)
 		if err == nil {
 			select {
 			case r.fetched <- t:
@@ -135,7 +137,9 @@ func (r *run) keep(t *task, res *store.Result) error {
 		img.Rows = append(img.Rows, rider.row)
 		img.Generations = append(img.Generations, rider.held.now().Generation)
 	}
+	r.activity.elsewise.Add(1)
 	outputs, err := r.Keeper.Keep(ctx, img)
+	r.activity.elsewise.Add(-1)
 	if err != nil {
 		return fmt.Errorf("keep row %d: %w", t.row.ID, err)
 	}

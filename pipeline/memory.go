@@ -50,6 +50,13 @@ func (h *half) now() int64 {
 	return h.used
 }
 
+// waiters is how many images wait for memory.
+func (h *half) waiters() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting)
+}
+
 func (h *half) fits(n int64) bool { return h.used+n <= h.size || h.holders == 0 }
 
 func (h *half) reserve(ctx context.Context, n int64) error {

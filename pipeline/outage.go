@@ -11,7 +11,7 @@ import (
 // outage is told by the queue when our own link, or resolver, is gone and when it is back. The queue hands out no
 // row meanwhile and spends none on it; what is left to do is to say so, and to give up when it lasts too long.
 func (r *run) outage(o host.Outage) {
-	r.stats.setOutage(o)
+	r.stats.setOutage(o, false)
 	if !o.On {
 		if o.Alone {
 			r.Log.Warn("no host of the job answers, but the resolver does: time-outs count as the rows' own")

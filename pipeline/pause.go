@@ -64,9 +64,9 @@ func (r *run) pauseFor(cause error) {
 func (r *run) probe(cause error) {
 	r.Log.Warn("faces cannot be found now: waiting, no row is spent on it", "cause", cause, "at most", r.OutageWait)
 	since := time.Now()
-	r.stats.setOutage(host.Outage{On: true, Since: since, Cause: cause.Error()})
+	r.stats.setOutage(host.Outage{On: true, Since: since, Cause: cause.Error()}, true)
 	defer func() {
-		r.stats.setOutage(host.Outage{})
+		r.stats.setOutage(host.Outage{}, false)
 		r.pause.mu.Lock()
 		defer r.pause.mu.Unlock()
 		close(r.pause.over)

@@ -60,6 +60,8 @@ type Options struct {
 	Encoded  bool            // the detector wants the bytes as downloaded; optional
 	Keeper   Keeper          // optional
 
+	WantedFetchers int // those asked for, where the system allows only Fetchers; optional
+
 	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
 	Workers    int // decoders, each with its detection unless the detector is a detect.Remote
 	ShardSize  int // rows
@@ -163,6 +165,7 @@ type run struct {
 	results  chan settlement // anything → writer
 	judge    judge
 
+	activity  activity
 	importing importState
 	pause     pause
 	patience  *time.Timer // ends the run when an outage lasts; used by the queue's notifications only
@@ -239,6 +242,16 @@ func (r *run) run(ctx context.Context) (End, error) {
 		return r.leases.renew(over, r.LeaseTTL/3, func(err error) {
 			r.Log.Warn("cannot renew leases, trying again", "error", err)
 		})
+	})
+	g.Go(func() error {
+		defer crash.Exit()
+		r.observe(over)
+		return nil
+	})
+	g.Go(func() error {
+		defer crash.Exit()
+		r.report(over)
+		return nil
 	})
 	g.Go(func() error {
 		defer crash.Exit()

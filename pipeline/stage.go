@@ -52,6 +52,13 @@ func (s *Stage) mean() time.Duration {
 	return s.took / time.Duration(max(1, s.count))
 }
 
+// inside is how many rows are in the stage.
+func (s *Stage) inside() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.now)
+}
+
 // change is called with the lock held.
 func (s *Stage) change(now time.Time, n int64) {
 	if s.now > 0 && now.After(s.since) {

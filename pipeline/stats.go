@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/host"
+	"facescan/pipeline/live"
 	"facescan/store"
 )
 
@@ -30,6 +31,8 @@ type Stats struct {
 	own      totals       // what this run committed
 	meter    meter
 	outage   host.Outage
+	away     bool // the outage is the detector's
+	holdups  holdups
 	tail     time.Time // when all but the last hundredth of the job was done
 	failures map[store.Reason]int64
 	shown    shown
@@ -122,9 +125,10 @@ func (s *Stats) jobTotals() (failed, done int64) {
 	return s.base.Failed + s.own.Failed, s.base.Done + s.own.Done
 }
 
-func (s *Stats) setOutage(o host.Outage) {
+// setOutage takes in an outage of our own, or of the detector.
+func (s *Stats) setOutage(o host.Outage, detector bool) {
 	s.mu.Lock()
-	s.outage = o
+	s.outage, s.away = o, detector
 	s.mu.Unlock()
 }
 
@@ -157,7 +161,10 @@ type Snapshot struct {
 	InFlight int
 	Waiting  int         // rows in the queue
 	Memory   int64       // bytes reserved
-	Outage   host.Outage // our own, if On
+	Outage   host.Outage // our own, or the detector's, if On
+
+	Holdup live.Holdup // what holds the run back now
+	Mostly HeldBack    // what held it back for longest
 }
 
 // Snapshot reads all figures at once.
@@ -173,6 +180,7 @@ func (s *Stats) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	snap := Snapshot{InFlight: inFlight, Waiting: waiting, Outage: s.outage, Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces,
 		ImagesWithFaces: s.own.ImagesWithFaces, Slowest: s.slowest, Failures: map[store.Reason]int64{}}
+	snap.Holdup, snap.Mostly = s.holdups.latest(), s.holdups.most()
 	if s.run == nil {
 		return snap
 	}

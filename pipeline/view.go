@@ -60,7 +60,7 @@ func (s *Stats) View() live.View {
 		OK: snap.OK, Failed: snap.Failed, Faces: snap.Faces, ImagesWithFaces: snap.ImagesWithFaces, Failures: snap.Failures,
 		InFlight: snap.InFlight, Imported: s.Imported.Load(), Dispatched: s.Dispatched.Load(), Retries: s.Retries.Load(),
 		Fallbacks: s.Fallbacks.Load(), Refused: s.Refused.Load(), Takeovers: s.Takeovers.Load(), LeasesLost: s.LeasesLost.Load(),
-		Outage: snap.Outage.On, Cause: snap.Outage.Cause, Detector: snap.Detector,
+		Outage: snap.Outage.On, Cause: snap.Outage.Cause, Detector: snap.Detector, Holdup: snap.Holdup,
 	}
 	v.Start = v.Now.Add(-snap.Elapsed)
 	if v.Outage {

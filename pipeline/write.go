@@ -92,6 +92,8 @@ func (w *batch) add(s settlement) {
 func (r *run) commit(w *batch) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.hard), writeTimeout)
 	defer cancel()
+	r.activity.writing.Store(true)
+	defer r.activity.writing.Store(false)
 	if err := r.drop(w.given); err != nil {
 		return err
 	}
@@ -99,7 +101,10 @@ func (r *run) commit(w *batch) error {
 		if results := w.results[h]; len(results) > 0 {
 			lease := h.now()
 			if r.Keeper != nil {
-				if err := r.Keeper.Stage(lease, results); err != nil {
+				r.activity.keeping.Store(true)
+				err := r.Keeper.Stage(lease, results)
+				r.activity.keeping.Store(false)
+				if err != nil {
 					return fmt.Errorf("sync what is kept: %w", err)
 				}
 			}
@@ -125,7 +130,10 @@ func (r *run) commit(w *batch) error {
 				r.repeats.note(results)
 				r.stats.commit(results)
 				if r.Keeper != nil {
-					if err := r.Keeper.Done(ctx, lease, results); err != nil {
+					r.activity.keeping.Store(true)
+					err := r.Keeper.Done(ctx, lease, results)
+					r.activity.keeping.Store(false)
+					if err != nil {
 						return fmt.Errorf("give what is kept its place: %w", err)
 					}
 				}

@@ -154,6 +154,9 @@ type Session interface {
 	// Suspects are rows that were in a decoder when their owner died, and how often. Commit of the row clears it.
 	Suspects(ctx context.Context) (map[int64]int, error)
 
+	// Report tells other processes how this one gets on; Counts has it, until this one leaves.
+	Report(ctx context.Context, p Progress) error
+
 	// Takeovers counts the shards this session took from dead owners and expired leases.
 	Takeovers() int64
 	// Leave releases everything this session holds and ends it.
@@ -350,6 +353,14 @@ type OwnerCounts struct {
 	Expires time.Duration // until the last of its leases ends
 	Age     time.Duration // since it joined
 	Alive   bool
+	Progress
+}
+
+// Progress is what a process last said of its own work.
+type Progress struct {
+	Rate       float64 // rows per second
+	HeldBackBy string  // the kind of what holds it back, empty for nothing
+	Why        string  // the same, for people
 }
 
 // Key is what a Tally is made by.

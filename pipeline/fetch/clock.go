@@ -90,8 +90,10 @@ func (a *attempt) throttled(r io.Reader, p []byte) (int, error) {
 	if n > 0 {
 		res := l.ReserveN(time.Now(), n)
 		if d := res.Delay(); d > time.Millisecond {
-			if e := a.outside(func() error { return sleep(a.parent, d) }); e != nil &&
-				(err == nil || err == io.EOF) {
+			a.f.waitingBandwidth.Add(1)
+			e := a.outside(func() error { return sleep(a.parent, d) })
+			a.f.waitingBandwidth.Add(-1)
+			if e != nil && (err == nil || err == io.EOF) {
 				err = e
 			}
 		}

@@ -87,6 +87,16 @@ type Fetcher struct {
 	requests  *rate.Limiter // nil for no limit
 	bandwidth *rate.Limiter
 	own       *resolve.Resolver // to be closed
+
+	waitingRate, waitingBandwidth atomic.Int64 // attempts
+}
+
+// Limits are Options.Rate and Options.Bandwidth.
+func (f *Fetcher) Limits() (rate float64, bandwidth int64) { return f.o.Rate, f.o.Bandwidth }
+
+// Waiting is how many attempts wait for Options.Rate, and how many for Options.Bandwidth.
+func (f *Fetcher) Waiting() (rate, bandwidth int64) {
+	return f.waitingRate.Load(), f.waitingBandwidth.Load()
 }
 
 // New makes a Fetcher. Close it.
@@ -294,7 +304,10 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	}
 	if f.requests != nil {
 		if d := f.requests.Reserve().Delay(); d > 0 {
-			if err := a.outside(func() error { return sleep(a.parent, d) }); err != nil {
+			f.waitingRate.Add(1)
+			err := a.outside(func() error { return sleep(a.parent, d) })
+			f.waitingRate.Add(-1)
+			if err != nil {
 				return nil, err
 			}
 		}

@@ -111,7 +111,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintf(w, "the job cannot be read: %v\n", err)
 	case v.Outage:
-		fmt.Fprintf(w, "ok, waiting: this machine seems cut off (%s)\n", v.Cause)
+		fmt.Fprintf(w, "ok, waiting: %s\n", v.Cause)
 	default:
 		fmt.Fprintln(w, "ok")
 	}

@@ -1,7 +1,6 @@
 package live
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -63,43 +62,5 @@ func TestPace(t *testing.T) {
 	}
 	if p := r.pace(1); p != (pace{}) {
 		t.Errorf("a stage that is not there: %+v", p)
-	}
-}
-
-// TestLimit: the page names what holds a run back.
-func TestLimit(t *testing.T) {
-	stages := func(queue int, shares bool) []Stage {
-		return []Stage{{Name: "fetch", Queue: queue}, {Name: "decode"}, {Name: "detect", Shares: shares}, {Name: "commit"}}
-	}
-	busy := func(x ...float64) (ps []pace) {
-		for _, o := range x {
-			ps = append(ps, pace{occupancy: o})
-		}
-		return ps
-	}
-	pending := store.Counts{Pending: 5}
-	for _, c := range []struct {
-		v          View
-		paces      []pace
-		word, text string
-	}{
-		{View{Stages: stages(9, true), Outage: true, Counts: pending}, busy(1, 1, 0, 1), "outage", "cut off"},
-		{View{Stages: stages(9, true), Counts: pending}, busy(1, .3, .65, .9), "commit", "writes for 90 %"},
-		{View{Stages: stages(9, true), Counts: pending}, busy(1, .3, .65, .1), "detect", "95 % of the time, 68 % of that they detect"},
-		{View{Stages: stages(9, true), Counts: pending}, busy(.2, .5, .4, .1), "decode", "56 % of that they decode"},
-		{View{Stages: stages(9, false), Counts: pending}, busy(.2, .9, .4, .1), "decode", "decoders are busy for 90 %"},
-		{View{Stages: stages(9, false), Counts: pending}, busy(.2, .5, .9, .1), "detect", "elsewhere"},
-		{View{Stages: stages(9, true), Counts: pending}, busy(.67, .2, .2, .1), "fetch", "--fetchers"},
-		{View{Stages: stages(9, true), Counts: pending}, busy(.1, .2, .2, .1), "hosts", "9 rows wait"},
-		{View{Stages: stages(0, true), Counts: store.Counts{Pending: 5, ImportIncomplete: []string{"a"}}}, busy(.1, 0, 0, 0), "import", "list"},
-		{View{Stages: stages(0, true), Counts: pending}, busy(.1, 0, 0, 0), "rows", "few rows"},
-		{View{Stages: stages(0, true)}, busy(0, 0, 0, 0), "", "nothing is left"},
-		{View{Stages: stages(9, true), End: "finished"}, busy(1, 1, 1, 1), "", ""},
-		{View{}, nil, "", ""},
-	} {
-		word, text := limit(&c.v, c.paces)
-		if word != c.word || !strings.Contains(text, c.text) {
-			t.Errorf("%+v %v: %q, %q; want %q, %q", c.v.Stages, c.paces, word, text, c.word, c.text)
-		}
 	}
 }

@@ -69,7 +69,8 @@ var (
 	lostTotal      = desc("leases_lost_total", "Shards that this process lost to others.")
 	storeBytes     = desc("store_bytes", "Size of the job's files, or tables: data, and the write-ahead log.", "part")
 
-	outageOn      = desc("outage", "Whether this machine seems cut off, so that rows wait.")
+	heldBack      = desc("held_back", "What holds this process back: 1 for that, 0 for all else.", "by")
+	outageOn      = desc("outage", "Whether rows wait since this machine is cut off, or its detector unavailable.")
 	outageSeconds = desc("outage_seconds", "How long the present outage has lasted; 0 without one.")
 )
 
@@ -80,7 +81,7 @@ func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 		rowsTotal, failuresTotal, facesTotal, withFacesTotal, importedTotal, handedTotal, retriesTotal, fallbackTotal,
 		stageFlight, stageCapacity, stageQueue, stageRoom, stageSeconds, stageBusy, stageBytes,
 		flightRows, flightLimit, memoryBytes, memoryLimit,
-		commitsTotal, refusedTotal, heldLeases, takeoversTotal, lostTotal, storeBytes, outageOn, outageSeconds,
+		commitsTotal, refusedTotal, heldLeases, takeoversTotal, lostTotal, storeBytes, heldBack, outageOn, outageSeconds,
 	} {
 		ch <- d
 	}
@@ -162,6 +163,9 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(lostTotal, v.LeasesLost)
 	gauge(storeBytes, float64(v.Data), "data")
 	gauge(storeBytes, float64(v.Log), "log")
+	for _, kind := range Holdups {
+		gauge(heldBack, truth(v.Holdup.Kind == kind && v.End == ""), kind)
+	}
 	gauge(outageOn, truth(v.Outage))
 	gauge(outageSeconds, v.OutageFor.Seconds())
 }

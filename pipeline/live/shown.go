@@ -38,8 +38,9 @@ type shown struct {
 
 	OwnRate     float64      `json:"own_rate"`
 	Stages      []shownStage `json:"stages"`
-	Limit       string       `json:"limit"` // what holds the run back: a stage, or another word
-	LimitText   string       `json:"limit_text"`
+	HeldBackBy  string       `json:"held_back_by"` // one of Holdups; empty for nothing
+	HeldBack    string       `json:"held_back"`    // the same, for people
+	HeldIn      string       `json:"held_in"`      // the stage that it lies in, if any
 	InFlight    int          `json:"in_flight"`
 	MaxInFlight int          `json:"max_in_flight"`
 	Memory      int64        `json:"memory"`
@@ -49,8 +50,7 @@ type shown struct {
 	LeasesLost  int64        `json:"leases_lost"`
 	Refused     int64        `json:"refused"`
 	StoreBytes  int64        `json:"store_bytes"`
-	Outage      string       `json:"outage"`
-	OutageFor   float64      `json:"outage_seconds"`
+	OutageFor   float64      `json:"outage_seconds"` // 0 without one
 	Hosts       []shownHost  `json:"hosts"`
 	Latest      []shownImage `json:"latest"`
 
@@ -78,6 +78,9 @@ type shownOwner struct {
 	Alive   bool   `json:"alive"`
 	Shards  int64  `json:"shards"`
 	Pending int64  `json:"pending"`
+
+	Rate     float64 `json:"rate"`
+	HeldBack string  `json:"held_back"`
 }
 
 type shownStage struct {
@@ -143,8 +146,11 @@ func (s *Server) shown() *shown {
 		left := v.Left.Seconds()
 		out.ETA = &left
 	}
+	if v.End == "" {
+		out.HeldBackBy, out.HeldBack, out.HeldIn = v.Holdup.Kind, v.Holdup.String(), v.Holdup.Stage()
+	}
 	if v.Outage {
-		out.Outage, out.OutageFor = v.Cause, v.OutageFor.Seconds()
+		out.OutageFor = v.OutageFor.Seconds()
 	}
 	for reason, n := range c.Failures {
 		if n > 0 {
@@ -160,15 +166,12 @@ func (s *Server) shown() *shown {
 	})
 	for _, o := range c.Owners {
 		self := o.Host == s.o.Self.Host && o.PID == s.o.Self.PID && o.Alive
-		out.Owners = append(out.Owners, shownOwner{o.Host, o.PID, self, o.Alive, o.Shards, o.Pending})
+		out.Owners = append(out.Owners, shownOwner{o.Host, o.PID, self, o.Alive, o.Shards, o.Pending, o.Rate, o.Why})
 	}
-	paces := make([]pace, len(v.Stages))
 	for i, st := range v.Stages {
 		p := s.recent.pace(i)
-		paces[i] = p
 		out.Stages = append(out.Stages, shownStage{st.Name, st.InFlight, st.Capacity, p.occupancy, st.Queue, st.Room, p.rows, p.bytes, p.mean.Seconds()})
 	}
-	out.Limit, out.LimitText = limit(v, paces)
 	for _, h := range v.Hosts {
 		out.Hosts = append(out.Hosts, shownHost{h.Name, h.Failed, h.Reason, h.Waiting, h.state()})
 	}
@@ -201,49 +204,4 @@ func (h *Host) state() string {
 		return fmt.Sprintf("%d at once", h.InFlight)
 	}
 	return ""
-}
-
-// The shares of a stage's capacity above which it is what holds the others back.
-const (
-	busyFetchers = 0.6 // a third of them is for requests that take long
-	busyWorkers  = 0.85
-	busyWriter   = 0.8
-)
-
-// limit names what holds a run back: the last stage that is busy all the time, since the ones before it wait for it; else
-// what keeps the fetchers from work.
-func limit(v *View, paces []pace) (word, text string) {
-	if len(v.Stages) < 4 || v.End != "" {
-		return "", ""
-	}
-	fetch, decode, detect, commit := paces[0].occupancy, paces[1].occupancy, paces[2].occupancy, paces[3].occupancy
-	workers := max(decode, detect)
-	if v.Stages[2].Shares {
-		workers = min(1, decode+detect)
-	}
-	switch {
-	case v.Outage:
-		return "outage", "this machine seems cut off: rows wait, and none is spent"
-	case commit >= busyWriter:
-		return "commit", fmt.Sprintf("the store: it writes for %.0f %% of the time", 100*commit)
-	case workers >= busyWorkers && v.Stages[2].Shares:
-		word, share := "detect", detect/(decode+detect)
-		if decode > detect {
-			word, share = "decode", 1-share
-		}
-		return word, fmt.Sprintf("the processors: workers are busy for %.0f %% of the time, %.0f %% of that they %s", 100*workers, 100*share, word)
-	case workers >= busyWorkers && decode > detect:
-		return "decode", fmt.Sprintf("the processors: decoders are busy for %.0f %% of the time", 100*decode)
-	case workers >= busyWorkers:
-		return "detect", fmt.Sprintf("the detector, which is elsewhere: %.0f %% of what may wait for it does", 100*detect)
-	case fetch >= busyFetchers:
-		return "fetch", fmt.Sprintf("the network, or slow servers: %.0f %% of the fetchers are busy; more --fetchers may help", 100*fetch)
-	case v.Stages[0].Queue > 0:
-		return "hosts", fmt.Sprintf("limits of hosts: %d rows wait for theirs while fetchers are free", v.Stages[0].Queue)
-	case len(v.Counts.ImportIncomplete) > 0:
-		return "import", "the list: it is not read to its end, and fetchers are free"
-	case v.Counts.Pending == 0:
-		return "", "nothing is left to do"
-	}
-	return "rows", "few rows are left, or other processes have them: fetchers are free"
 }

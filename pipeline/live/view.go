@@ -42,6 +42,8 @@ type View struct {
 	OutageFor time.Duration
 	Cause     string // of the outage
 
+	Holdup Holdup
+
 	Hosts  []Host  // the worst first
 	Latest []Image // with faces, the latest first
 }

@@ -106,7 +106,7 @@ func (s *session) trust() time.Time { return time.Now().Add(s.ttl * 2 / 3) }
 
 // touch shows that we live, for as long as a lease. Who was taken for dead joins again.
 func (s *session) touch(ctx context.Context, q querier) error {
-	_, err := q.Exec(ctx, `INSERT INTO owners VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5)
+	_, err := q.Exec(ctx, `INSERT INTO owners (number, id, host, pid, joined, expires) VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5)
 		ON CONFLICT (number) DO UPDATE SET expires = excluded.expires`, s.number, s.owner.ID, s.owner.Host, s.owner.PID, s.ttl)
 	return err
 }
@@ -229,6 +229,13 @@ func (s *session) Suspects(ctx context.Context) (out map[int64]int, err error) {
 		return each(ctx, s.pool, []any{&id, &ends}, func() error { out[id] = ends; return nil }, "SELECT id, ends FROM suspects")
 	})
 	return out, s.wrap("read suspects", err)
+}
+
+// Report implements store.Session.
+func (s *session) Report(ctx context.Context, p store.Progress) error {
+	_, err := s.pool.Exec(ctx, "UPDATE owners SET rate = $2, held_back_by = $3, why = $4 WHERE number = $1",
+		s.number, p.Rate, p.HeldBackBy, p.Why)
+	return s.wrap("report", err)
 }
 
 // Takeovers implements store.Session.

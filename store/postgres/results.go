@@ -230,9 +230,10 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		queue([]any{&c.PausedPending}, func() {}, `SELECT coalesce(sum(pending), 0)::bigint FROM shards WHERE NOT finished
 			AND source IN (SELECT number FROM sources WHERE paused)`)
 		var o store.OwnerCounts
-		queue([]any{&o.ID, &o.Host, &o.PID, &o.Shards, &o.Pending, &o.Expires, &o.Age, &o.Alive}, func() { c.Owners = append(c.Owners, o) },
+		queue([]any{&o.ID, &o.Host, &o.PID, &o.Shards, &o.Pending, &o.Expires, &o.Age, &o.Alive, &o.Rate, &o.HeldBackBy, &o.Why}, func() { c.Owners = append(c.Owners, o) },
 			`SELECT o.id, o.host, o.pid, count(s.lo), coalesce(sum(s.pending), 0)::bigint,
-			greatest(coalesce(max(s.expires), clock_timestamp()) - clock_timestamp(), interval '0'), clock_timestamp() - o.joined, o.expires > clock_timestamp()
+			greatest(coalesce(max(s.expires), clock_timestamp()) - clock_timestamp(), interval '0'), clock_timestamp() - o.joined, o.expires > clock_timestamp(),
+			o.rate, o.held_back_by, o.why
 			FROM owners AS o LEFT JOIN shards AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`)
 		return t.SendBatch(ctx, b).Close()
 	})

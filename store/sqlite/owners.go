@@ -219,6 +219,15 @@ func (s *session) Suspects(ctx context.Context) (map[int64]int, error) {
 	return out, wrap("read suspects", err)
 }
 
+// Report implements store.Session.
+func (s *session) Report(ctx context.Context, p store.Progress) error {
+	return wrap("report", s.writer.update(ctx, "report", func(t tx) error {
+		_, err := t.exec("UPDATE {owners} SET rate = ?, held_back_by = ?, why = ? WHERE number = ? AND id = ?",
+			p.Rate, p.HeldBackBy, p.Why, s.number, s.owner.ID)
+		return err
+	}))
+}
+
 // Takeovers implements store.Session.
 func (s *session) Takeovers() int64 { return s.takeovers.Load() }
 

@@ -239,11 +239,12 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 			return err
 		}
 		now := leaseClock()
-		return t.each(`SELECT o.id, o.host, o.pid, o.joined, count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
+		return t.each(`SELECT o.id, o.host, o.pid, o.joined, o.rate, o.held_back_by, o.why,
+			count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
 			FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`, nil, func(r *sql.Rows) error {
 			var o store.OwnerCounts
 			var joined, expires int64
-			err := r.Scan(&o.ID, &o.Host, &o.PID, &joined, &o.Shards, &o.Pending, &expires)
+			err := r.Scan(&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards, &o.Pending, &expires)
 			o.Age = time.Duration(now - joined)
 			o.Expires = max(0, time.Duration(expires-now))
 			c.Owners = append(c.Owners, o)

@@ -149,7 +149,7 @@ function update(v) {
   const done = v.total > 0 ? v.done / v.total : 0;
   document.title = (v.end ? v.end : percent(done)) + ' – ' + files + ' – facescan';
   say('state', v.end ? `${v.end}, after ${span(v.elapsed_seconds)}; this page does not change any more` : `running for ${span(v.elapsed_seconds)}, since ${new Date(v.start).toLocaleString()}`);
-  show('outage', v.outage && !v.end ? `Waiting for ${span(v.outage_seconds)}: this machine seems cut off, no row is spent on it. ${v.outage}` : '');
+  show('outage', v.outage_seconds && !v.end ? `Waiting for ${span(v.outage_seconds)}: ${v.held_back}` : '');
   show('trouble', v.error ? `The job cannot be read, its figures are old: ${v.error}` : '');
 
   byId('bar').value = done;
@@ -163,11 +163,11 @@ function update(v) {
   show('importing', already + (v.importing ? 'Not read to the end yet: ' + v.importing.join(', ') : ''));
   chart(v.history);
 
-  say('limit', v.limit_text ? 'What holds it back: ' + v.limit_text + '.' : '');
+  say('limit', v.held_back ? 'Held back by ' + v.held_back + '.' : '');
   const stages = v.stages || [];
   fill('stages', stages.map((s) => [s.name, meter(s.occupancy), `${whole.format(s.in_flight)} of ${whole.format(s.capacity)}`,
     s.room ? whole.format(s.queue) : '', figure(s.rate), s.mean_seconds ? took(s.mean_seconds) : '']),
-  ['', '', 'n', 'n', 'n', 'n'], (y) => stages[y].name === v.limit);
+  ['', '', 'n', 'n', 'n', 'n'], (y) => stages[y].name === v.held_in);
   say('in_flight', `${whole.format(v.in_flight)} of ${whole.format(v.max_in_flight)}`);
   say('memory', `${bytes(v.memory)} of ${bytes(v.max_memory)}`);
   say('retries', whole.format(v.retries));
@@ -177,7 +177,7 @@ function update(v) {
 
   fill('failures', (v.failures || []).map((f) => [f.reason, whole.format(f.rows), percent(f.rows / Math.max(1, v.done)), f.class, f.remedy]), ['', 'n', 'n', '', '']);
   fill('hosts', (v.hosts || []).map((h) => [h.name, whole.format(h.failed), h.reason, whole.format(h.waiting), h.state]), ['host', 'n', '', 'n', '']);
-  fill('owners', (v.owners || []).map((o) => [`${o.pid} on ${o.host}` + (o.self ? ' (this one)' : ''), o.alive ? 'alive' : 'gone', whole.format(o.shards), whole.format(o.pending)]), ['', '', 'n', 'n']);
+  fill('owners', (v.owners || []).map((o) => [`${o.pid} on ${o.host}` + (o.self ? ' (this one)' : ''), o.alive ? 'alive' : 'gone', whole.format(o.shards), whole.format(o.pending), figure(o.rate), o.held_back]), ['', '', 'n', 'n', 'n', '']);
   say('shards', `${count(v.shards.total, 'shard', 'shards')}: ${whole.format(v.shards.done)} done, ${whole.format(v.shards.leased)} leased, ${whole.format(v.shards.free)} free`);
   latest(v.latest || []);
 }

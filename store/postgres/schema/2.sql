@@ -18,3 +18,7 @@ CREATE INDEX sources_imported ON sources (importer) WHERE importer IS NOT NULL;
 -- The id of a group's end record, once that was read.
 ALTER TABLE groups ADD COLUMN ended bigint;
 CREATE INDEX groups_ended ON groups (source, ended) WHERE ended IS NOT NULL;
+
+-- What each process last said of its own work (store.Progress).
+ALTER TABLE owners ADD COLUMN rate double precision NOT NULL DEFAULT 0, ADD COLUMN held_back_by text NOT NULL DEFAULT '',
+	ADD COLUMN why text NOT NULL DEFAULT '';

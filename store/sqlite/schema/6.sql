@@ -18,3 +18,8 @@ CREATE INDEX {groups_ended} ON {groups} (source, ended) WHERE ended IS NOT NULL;
 -- The round of claims is each process's own, in memory.
 ALTER TABLE {sources} DROP COLUMN start;
 ALTER TABLE {job} DROP COLUMN round;
+
+-- What each process last said of its own work (store.Progress).
+ALTER TABLE {owners} ADD COLUMN rate REAL NOT NULL DEFAULT 0;
+ALTER TABLE {owners} ADD COLUMN held_back_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE {owners} ADD COLUMN why TEXT NOT NULL DEFAULT '';
