@@ -9,6 +9,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/crash"
+	"facescan/pipeline/live"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -93,10 +94,11 @@ func (w *following) drainToo(ctx context.Context, drain <-chan struct{}, log *sl
 
 // finish lets what is done in order be written, and ends. An interruption ends it at once when the run was through: then it
 // waits for no more than another process.
-func (w *following) finish(drain <-chan struct{}) error {
+func (w *following) finish(drain <-chan struct{}, stats *pipeline.Stats) error {
 	if w == nil {
 		return nil
 	}
+	defer stats.Wait(live.Holdup{Kind: live.ByOutput, What: "the output, which takes rows more slowly than they are done"})()
 	defer w.cancel()
 	select {
 	case <-drain:

@@ -162,7 +162,7 @@ func total(s pipeline.Snapshot) string {
 // lastOnes names what holds a run back, or what it waits for that has nothing else to do.
 func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
 	if s.Holdup.Kind != "" && s.Holdup.Kind != live.ByTail {
-		return "; held back by " + printable(s.Holdup.What)
+		return "; held back by " + printable(s.Holdup.Short())
 	}
 	if s.Tail == 0 || s.Waiting > 0 {
 		return ""

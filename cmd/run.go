@@ -200,7 +200,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		}
 		return pipeline.Run(hard, job, po, stats)
 	}()
-	err = errors.Join(err, out.finish(drain))
+	err = errors.Join(err, out.finish(drain, stats))
 	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)

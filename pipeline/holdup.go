@@ -247,25 +247,32 @@ func (l *load) slots() live.Holdup {
 // hosts judges why rows wait while fetchers are free.
 func (l *load) hosts() live.Holdup {
 	b := l.blocked
-	rows := fmt.Sprintf("%d rows wait for it", b.Rows)
-	if b.Rows == 1 {
-		rows = "one row waits for it"
+	name, rows := b.Host, fmt.Sprintf("%d rows wait", b.Rows)
+	switch {
+	case b.Hosts == 2:
+		name += " and another host"
+	case b.Hosts > 2:
+		name += fmt.Sprintf(" and %d other hosts", b.Hosts-1)
 	}
+	if b.Rows == 1 {
+		rows = "one row waits"
+	}
+	pace := func(what string) live.Holdup { return live.Holdup{Kind: live.ByHostPace, What: what, Detail: rows} }
 	switch b.Cause {
 	case host.ByPerHost:
-		return live.Holdup{Kind: live.ByPerHost, What: fmt.Sprintf("--per-host (%.0f) for %s: %s", b.Limit, b.Host, rows)}
+		return live.Holdup{Kind: live.ByPerHost, What: fmt.Sprintf("--per-host (%.0f) at %s", b.Limit, name), Detail: rows}
 	case host.ByCeiling:
-		return live.Holdup{Kind: live.ByHostPace, What: fmt.Sprintf("%s, which takes %.0f requests per second: %s", b.Host, b.Limit, rows)}
+		return pace(fmt.Sprintf("the pace of %s (%.0f requests per second)", name, b.Limit))
 	case host.ByPause:
-		return live.Holdup{Kind: live.ByHostPace, What: fmt.Sprintf("%s, which was asked too often (429) and gets no request for %v: %s",
-			b.Host, max(0, b.Until.Sub(l.now)).Round(time.Second), rows)}
+		h := pace(fmt.Sprintf("a pause that %s asked for (429)", name))
+		h.Detail = fmt.Sprintf("%s, %v more", rows, max(0, b.Until.Sub(l.now)).Round(time.Second))
+		return h
 	case host.ByLimit:
-		return live.Holdup{Kind: live.ByHostPace, What: fmt.Sprintf("%s, which gets %.0f requests at once by how it answered: %s",
-			b.Host, max(1, b.Limit), rows)}
+		return pace(fmt.Sprintf("the pace of %s (%.0f requests at once, by how it answered)", name, max(1, b.Limit)))
 	case host.ByTrouble:
-		return live.Holdup{Kind: live.ByRetries, What: fmt.Sprintf("%s, which does not answer: %s", b.Host, rows)}
+		return live.Holdup{Kind: live.ByRetries, What: "the silence of " + name, Detail: rows}
 	case host.ByRetry:
-		return live.Holdup{Kind: live.ByRetries, What: fmt.Sprintf("pauses before further attempts (%d rows)", b.Rows),
+		return live.Holdup{Kind: live.ByRetries, What: "pauses before further attempts", Detail: rows,
 			Advice: "fewer --retries make them shorter"}
 	}
 	return live.Holdup{}
@@ -282,9 +289,9 @@ func (l *load) supply() live.Holdup {
 	case len(c.ImportIncomplete) > 0:
 		return live.Holdup{Kind: live.ByImport, What: "the list, which is read more slowly than its rows are processed"}
 	case l.inFlight > 0:
-		h := live.Holdup{Kind: live.ByTail, What: fmt.Sprintf("the last rows (%.0f in flight)", max(1, l.mean(l.inFlight)))}
+		h := live.Holdup{Kind: live.ByTail, What: "the last rows", Detail: fmt.Sprintf("%.0f in flight", max(1, l.mean(l.inFlight)))}
 		if l.oldest != nil && l.now.Sub(l.oldest.Since) >= oldFlight {
-			h.What = fmt.Sprintf("the last rows: waiting %v for %s", l.now.Sub(l.oldest.Since).Round(time.Second),
+			h.Detail = fmt.Sprintf("waiting %v for %s", l.now.Sub(l.oldest.Since).Round(time.Second),
 				fetch.Redact(l.oldest.URL))
 			h.Advice = "--tail-grace leaves the slowest pending"
 		}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"facescan/detect"
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
@@ -33,6 +34,7 @@ type Stats struct {
 	outage   host.Outage
 	away     bool // the outage is the detector's
 	holdups  holdups
+	trend    trend
 	tail     time.Time // when all but the last hundredth of the job was done
 	failures map[store.Reason]int64
 	shown    shown
@@ -96,7 +98,8 @@ func (s *Stats) Flights() []host.Flight {
 	return r.queue.InFlight()
 }
 
-func (s *Stats) commit(results []store.Result) {
+// commit takes in results that are durable, and returns which failures became more frequent with them.
+func (s *Stats) commit(results []store.Result) []rise {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range results {
@@ -113,9 +116,11 @@ func (s *Stats) commit(results []store.Result) {
 			s.own.ImagesWithFaces++
 		}
 		s.shown.note(r)
+		s.trend.add(failedOf(r))
 	}
 	s.meter.add(time.Now(), int64(len(results)))
 	s.seeTail()
+	return s.trend.rises()
 }
 
 // jobTotals is how many rows of the job failed and are done, as far as this process knows.
@@ -183,6 +188,11 @@ func (s *Stats) Snapshot() Snapshot {
 	snap.Holdup, snap.Mostly = s.holdups.latest(), s.holdups.most()
 	if s.run == nil {
 		return snap
+	}
+	if s.outage.On { // which is judged at once
+		l := load{outage: s.outage, away: s.away}
+		_, l.remote = s.run.Detector.(detect.Remote)
+		snap.Holdup = l.holdup()
 	}
 	snap.Detector = s.run.detectorName()
 	now := time.Now()

@@ -128,7 +128,7 @@ func (r *run) commit(w *batch) error {
 				return fmt.Errorf("write results: %w", err)
 			default:
 				r.repeats.note(results)
-				r.stats.commit(results)
+				r.warnOf(r.stats.commit(results))
 				if r.Keeper != nil {
 					r.activity.keeping.Store(true)
 					err := r.Keeper.Done(ctx, lease, results)

@@ -31,15 +31,25 @@ var Holdups = []string{ByRate, ByBandwidth, ByPerHost, ByHostPace, ByRetries, By
 type Holdup struct {
 	Kind   string // one of Holdups
 	What   string // as a noun: "--rate (40 requests per second)"
+	Detail string // how it is right now; may be empty
 	Advice string // what to change; may be empty
 }
 
 // String is what is shown to people.
 func (h Holdup) String() string {
-	if h.Advice == "" {
+	text := h.Short()
+	if h.Advice != "" {
+		text += "; " + h.Advice
+	}
+	return text
+}
+
+// Short is String without advice.
+func (h Holdup) Short() string {
+	if h.Detail == "" {
 		return h.What
 	}
-	return h.What + "; " + h.Advice
+	return h.What + ": " + h.Detail
 }
 
 // Stage is the one that a Holdup lies in, empty for those that lie in none.

@@ -78,11 +78,12 @@ func view() live.View {
 			Total: 5_000_000, Done: 432_100, Pending: 4_567_900, OK: 400_000, Failed: 32_100, ImagesWithFaces: 123_456, Faces: 234_567,
 			Failures: map[store.Reason]int64{store.HTTP4xx: 30_000, store.Timeout: 2_000, store.OptOut: 100},
 			Shards:   store.ShardCounts{Total: 500, Done: 43, Free: 450, Leased: 7},
-			Owners: []store.OwnerCounts{{Owner: store.Owner{ID: "a", Host: "here", PID: 7}, Shards: 4, Pending: 32_000, Alive: true},
+			Owners: []store.OwnerCounts{{Owner: store.Owner{ID: "a", Host: "here", PID: 7}, Shards: 4, Pending: 32_000, Alive: true, Progress: store.Progress{Rate: 600, HeldBackBy: live.ByWorkers, Why: "the workers"}},
 				{Owner: store.Owner{ID: "b", Host: "there", PID: 8}, Shards: 3, Pending: 22_000, Alive: true},
 				{Owner: store.Owner{ID: "c", Host: "there", PID: 9}}},
 			ImportIncomplete: []string{"urls.txt"},
 		},
+		Holdup: live.Holdup{Kind: live.ByWorkers, What: "the workers (94% busy)", Detail: "2 rows wait", Advice: "more --workers may help"},
 		OK: 200_000, Failed: 16_000, Faces: 117_000, ImagesWithFaces: 61_000, Failures: map[store.Reason]int64{store.HTTP4xx: 16_000},
 		InFlight: 200, MaxInFlight: 256, Bodies: live.Memory{Used: 20 << 20, Limit: 128 << 20}, Pixels: live.Memory{Used: 3 << 20, Limit: 128 << 20},
 		Imported: 450_000, Dispatched: 216_200, Retries: 321, Held: 4, Takeovers: 2, LeasesLost: 1, Data: 90 << 20, Log: 4 << 20,
@@ -162,6 +163,7 @@ func TestMetrics(t *testing.T) {
 		`facescan_stage_duration_seconds_bucket{stage="decode",le="0.01"} 150000`, `facescan_stage_duration_seconds_bucket{stage="decode",le="+Inf"} 200000`,
 		`facescan_stage_duration_seconds_sum{stage="decode"} 60`, `facescan_memory_bytes{use="bodies"} 2.097152e+07`, `facescan_takeovers_total 2`,
 		`facescan_leases_lost_total 1`, `facescan_leases 4`, `facescan_store_bytes{part="log"} 4.194304e+06`, `facescan_outage 0`,
+		`facescan_held_back{by="workers"} 1`, `facescan_held_back{by="rate"} 0`, `facescan_held_back{by="tail"} 0`,
 	} {
 		if !strings.Contains(a.body, line+"\n") {
 			t.Errorf("not there: %s", line)
@@ -265,7 +267,7 @@ func TestHealth(t *testing.T) {
 	}
 	wait("ok\n", 200)
 	s.change(func(v *live.View) { v.Outage, v.Cause = true, "no network" })
-	wait("ok, waiting: this machine seems cut off (no network)", 200)
+	wait("ok, waiting: no network", 200)
 	s.mu.Lock()
 	s.err = errors.New("disk away")
 	s.mu.Unlock()

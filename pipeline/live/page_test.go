@@ -40,7 +40,7 @@ func TestPage(t *testing.T) {
 		"images_with_faces": "123,456", "faces": "234,567", "rate": "1,235", "eta": "1 h 1 min", "share": "8.6 %",
 		"importing": "Not read to the end yet: urls.txt", "in_flight": "200 of 256", "memory": "23 MiB of 256 MiB", "retries": "321", "leases": "2, 1",
 		"store": "94 MiB", "shards": "500 shards: 43 done, 7 leased, 450 free",
-		"limit": "What holds it back: the processors: workers are busy for 94 % of the time, 65 % of that they detect.",
+		"limit": "Held back by the workers (94% busy): 2 rows wait; more --workers may help.",
 	} {
 		var got string
 		if b.Eval("document.getElementById('"+id+"').textContent", &got); got != want {
@@ -52,7 +52,7 @@ func TestPage(t *testing.T) {
 			{"opt_out", "100", "< 0.1 %", "policy", "about opt_out"}},
 		"hosts": {{"slow.example", "2,000", "timeout", "900", "4 at once"}, {"dead.example", "50", "dns_not_found", "0", "taken for dead"},
 			{"busy.example", "0", "", "700", "2 at once, at most 5 a second"}, {"later.example", "0", "", "10", "asked again in 40s"}},
-		"owners": {{"7 on here (this one)", "alive", "4", "32,000"}, {"8 on there", "alive", "3", "22,000"}, {"9 on there", "gone", "0", "0"}},
+		"owners": {{"7 on here (this one)", "alive", "4", "32,000", "600", "the workers"}, {"8 on there", "alive", "3", "22,000", "0", ""}, {"9 on there", "gone", "0", "0", "0", ""}},
 	} {
 		if got := table(b, id); !slices.EqualFunc(got, want, slices.Equal) {
 			t.Errorf("%s: %q, want %q", id, got, want)
@@ -92,12 +92,13 @@ func TestPage(t *testing.T) {
 	// What is wrong is said, in words, and to those who listen too.
 	s.change(func(v *live.View) {
 		v.Outage, v.Cause, v.OutageFor = true, "8 hosts in a row did not answer", 65*time.Second
+		v.Holdup = live.Holdup{Kind: live.ByOutage, What: "an outage of this machine: 8 hosts in a row did not answer"}
 	})
 	b.Wait("document.getElementById('outage').checkVisibility()")
 	var outage, limit string
 	b.Eval("document.getElementById('outage').textContent", &outage)
 	b.Eval("document.getElementById('limit').textContent", &limit)
-	if !strings.Contains(outage, "1 min 5 s") || !strings.Contains(outage, "8 hosts in a row") || !strings.Contains(limit, "cut off") {
+	if !strings.Contains(outage, "1 min 5 s") || !strings.Contains(outage, "8 hosts in a row") || !strings.Contains(limit, "an outage of this machine") {
 		t.Errorf("the outage shows as %q and %q", outage, limit)
 	}
 	b.Shoot(filepath.Join(dir, "live-outage.png"))

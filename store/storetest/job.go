@@ -48,6 +48,27 @@ func testCounts(t *testing.T, target Target) {
 	b.equal(len(b.counts().Owners), 1)
 }
 
+// testReport has what a process says of its own work told to the others, until it leaves.
+func testReport(t *testing.T, target Target) {
+	b := start(t, target)
+	first, second := b.join(b.Job, longTTL), b.join(b.open(), longTTL)
+	told := func() (out []store.Progress) {
+		for _, o := range b.counts().Owners {
+			out = append(out, o.Progress)
+		}
+		return out
+	}
+	b.equal(told(), []store.Progress{{}, {}})
+	p := store.Progress{Rate: 12.5, HeldBackBy: "rate", Why: "--rate (40 requests per second)"}
+	b.ok(second.Report(ctx(t), p))
+	b.equal(told(), []store.Progress{{}, p})
+	b.ok(first.Report(ctx(t), store.Progress{Rate: 1}))
+	b.ok(second.Report(ctx(t), store.Progress{}))
+	b.equal(told(), []store.Progress{{Rate: 1}, {}})
+	b.ok(second.Leave(ctx(t)))
+	b.equal(told(), []store.Progress{{Rate: 1}})
+}
+
 func testRetry(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)

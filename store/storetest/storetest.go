@@ -69,6 +69,7 @@ func Run(t *testing.T, target Target) {
 		{"Select", testSelect},
 		{"Rows", testRows},
 		{"Counts", testCounts},
+		{"Report", testReport},
 		{"Retry", testRetry},
 		{"RetryHost", testRetryHost},
 		{"RetryOK", testRetryOK},

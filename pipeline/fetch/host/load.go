@@ -39,6 +39,7 @@ const (
 type Blocked struct {
 	Cause Cause
 	Rows  int     // that wait for this cause
+	Hosts int     // of them
 	Host  string  // with most of them; empty for ByRetry
 	Limit float64 // of the host: requests at once, or a second for ByCeiling
 	Until time.Time
@@ -62,6 +63,7 @@ func (q *Queue[T]) Blocked() Blocked {
 		of := &causes[c]
 		of.Cause = c
 		of.Rows += n
+		of.Hosts++
 		if n > of.most {
 			of.most, of.Host, of.Until, of.Limit = n, h.name, h.pace.until, h.limit
 			switch c {
