@@ -84,7 +84,7 @@ func view() live.View {
 			ImportIncomplete: []string{"urls.txt"},
 		},
 		Holdup: live.Holdup{Kind: live.ByWorkers, What: "the workers (94% busy)", Detail: "2 rows wait", Advice: "more --workers may help"},
-		OK: 200_000, Failed: 16_000, Faces: 117_000, ImagesWithFaces: 61_000, Failures: map[store.Reason]int64{store.HTTP4xx: 16_000},
+		OK:     200_000, Failed: 16_000, Faces: 117_000, ImagesWithFaces: 61_000, Failures: map[store.Reason]int64{store.HTTP4xx: 16_000},
 		InFlight: 200, MaxInFlight: 256, Bodies: live.Memory{Used: 20 << 20, Limit: 128 << 20}, Pixels: live.Memory{Used: 3 << 20, Limit: 128 << 20},
 		Imported: 450_000, Dispatched: 216_200, Retries: 321, Held: 4, Takeovers: 2, LeasesLost: 1, Data: 90 << 20, Log: 4 << 20,
 		Stages: []live.Stage{

@@ -15,9 +15,9 @@ func (q *Queue[T]) Load() Load {
 	defer q.mu.Unlock()
 	l := Load{Waiting: q.waiting}
 	full := q.o.Slots > 0 && q.fast.Len() >= q.o.Slots
-	ready := q.ready.len()+q.doubt.len() > 0
+	ready := q.ready.len()+q.unproven.len() > 0
 	l.Full = full && ready
-	l.Starved = !full && q.waiting > 0 && q.ready.len() == 0 && (q.doubt.len() == 0 || !q.trusting())
+	l.Starved = !full && q.waiting > 0 && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
 	return l
 }
 
@@ -92,7 +92,7 @@ func (q *Queue[T]) Blocked() Blocked {
 // blocked is why a host with rows may not be asked.
 func (q *Queue[T]) blocked(h *state[T], now time.Time) Cause {
 	switch {
-	case h.ready == &q.doubt && !q.trusting():
+	case h.ready == &q.unproven && !q.trusting():
 		return ByNewcomers
 	case h.ready != nil:
 		return NotBlocked
