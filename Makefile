@@ -11,10 +11,11 @@ TEST_DEBS  := $(BUILD_DEBS) chromium e2fsprogs iproute2 postgresql prometheus ut
 DATA ?=
 FUZZTIME ?= 20s
 # Every package: ./... leaves the programs below testdata out.
-PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/demo
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
+PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/cover ./testdata/demo ./testdata/mutants
+GOLANGCI := .bin/golangci-lint-v2.15.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers accuracy test-interop test-gpu test-slurm test-arm64 lint generate clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-later licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -116,13 +117,43 @@ test-arm64: deps ## the detectors' tests for 64-bit Arm, in an emulator (Debian)
 	  (cd $$p && qemu-aarch64-static "$$dir/test" -test.timeout 20m); \
 	done
 
-lint: ## gofmt, vet, staticcheck
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
-	go vet $(PACKAGES)
-	go run $(STATICCHECK) $(PACKAGES)
+cover: deps-test ## coverage of each package by its own tests, beside its floor
+	go run ./testdata/cover
 
-generate: ## make the generated files anew
+# PKGS names packages, all others are left as they are; N is how many changes each package gets, SEED which ones.
+PKGS ?= ./detect/... ./pipeline/... ./store/...
+N ?= 5
+SEED ?= 1
+mutants: deps-test ## N random one-token changes per package: which of them do its own tests not notice?
+	go run ./testdata/mutants -n $(N) -seed $(SEED) $(PKGS)
+
+lint: deps $(GOLANGCI) ## the linters of .golangci.yml, other build tags, go.mod as tidy leaves it, NOTICE
+	$(GOLANGCI) run $(PACKAGES)
+	go vet -tags 'crashpoints gpu interop powercut' $(PACKAGES)
+	go mod tidy -diff
+	go test -count=1 -run TestNotice ./cmd
+
+lint-later: deps $(GOLANGCI) ## what the linters find where it is not mended yet
+	@sed '/# Not mended yet/,/# later$$/d' .golangci.yml > .bin/later.yml
+	$(GOLANGCI) run -c .bin/later.yml $(PACKAGES)
+
+# Minutes, once: afterwards it lies in .bin.
+$(GOLANGCI):
+	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv .bin/golangci-lint $@
+
+licences: ## NOTICE names every module that is linked into the program
+	go test -count=1 -v -run TestNotice ./cmd
+
+vuln: deps ## known vulnerabilities in what the program calls; asks vuln.go.dev, so it is never a gate
+	go run $(GOVULNCHECK) ./...
+
+generate: ## regenerate the generated files (the kernel of detect/cuda needs nvcc or clang)
 	go generate ./...
+
+generated: ## the generated files are what their sources give; a test holds the kernel to its own
+	go generate ./detect/pigo ./detect/yunet
+	git diff --exit-code -- detect
 
 clean: ## remove what was built
 	rm -f $(BIN)
