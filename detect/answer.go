@@ -7,26 +7,26 @@ import (
 	"slices"
 )
 
-// KeepCandidates is how many faces below the threshold an answer keeps.
+// KeepCandidates is how many faces below the threshold an answer holds.
 const KeepCandidates = 8
 
-// Coordinates are rounded to parts of a pixel of luma, so that an answer that comes from another process, in
-// float32 and in pixels of another size, is the same to the bit.
+// Coordinates are rounded to fractions of a pixel of luma. So an answer from another process, in float32 and
+// in pixels of another size, is the same to the bit.
 const (
 	boxGrid      = 256
-	landmarkGrid = 64 // coarser: what is printed of them has a decimal more
+	landmarkGrid = 64 // coarser, since they are printed with one decimal more
 )
 
-// Answer makes one of what a detector found in luma of a size, in any order: the faces from the threshold on,
-// and the best of the others.
+// Answer sorts what a detector found in luma of a size into faces, from the threshold up, and the best
+// candidates below it.
 func (k Kind) Answer(found []Face, size image.Point, threshold float64) Answer {
 	var a Answer
 	for _, f := range found {
-		f = k.settle(f)
+		f = k.round(f)
 		f.X, f.Width = clip(f.X, f.Width, float64(size.X))
 		f.Y, f.Height = clip(f.Y, f.Height, float64(size.Y))
 		if !(f.Width > 0 && f.Height > 0) {
-			continue // less than the grid's step of it lies in the image
+			continue // less than a step of the grid lies in the image
 		}
 		if f.Score >= threshold {
 			a.Faces = append(a.Faces, f)
@@ -42,9 +42,9 @@ func (k Kind) Answer(found []Face, size image.Point, threshold float64) Answer {
 	return a
 }
 
-// settle puts a face on the grid that answers have, with the score's decimals, where it has an upper end, and
+// round rounds a face to the grid of answers, and a score that has an upper limit to its decimals; it adds
 // the confidence.
-func (k Kind) settle(f Face) Face {
+func (k Kind) round(f Face) Face {
 	f.X, f.Y, f.Width, f.Height = onGrid(f.X, boxGrid), onGrid(f.Y, boxGrid), onGrid(f.Width, boxGrid),
 		onGrid(f.Height, boxGrid)
 	if f.HasLandmarks {
@@ -66,7 +66,7 @@ func clip(from, length, limit float64) (float64, float64) {
 	return from, to - from
 }
 
-// onGrid rounds to parts of one.
+// onGrid rounds to a multiple of 1/parts.
 func onGrid(v, parts float64) float64 { return math.Floor(v*parts+0.5) / parts }
 
 // sort puts faces into the order of an answer: by the printed score descending, then y, x, width.

@@ -60,8 +60,7 @@ func TestAnswerOrder(t *testing.T) {
 
 // TestAnswerTravels: what went through float32 and pixels of another size comes out as it went in.
 func TestAnswerTravels(t *testing.T) {
-	for _, name := range []string{Yunet, Pigo} {
-		k := kindNamed(t, name)
+	for _, k := range Kinds() {
 		for n := 1; n <= 8; n++ {
 			scale := 8 / float64(n)
 			travel := func(v float64) float64 { return float64(float32(v*scale)) / scale }
@@ -80,7 +79,7 @@ func TestAnswerTravels(t *testing.T) {
 					g.Landmarks[m] = Point{travel(p.X), travel(p.Y)}
 				}
 				if twice := k.Answer([]Face{g}, large, 0).Faces[0]; twice != once {
-					t.Fatalf("%s, scale %v: %+v became %+v", name, scale, once, twice)
+					t.Fatalf("%s, scale %v: %+v became %+v", k.Name, scale, once, twice)
 				}
 			}
 		}
@@ -148,6 +147,14 @@ func TestKinds(t *testing.T) {
 		}
 	}
 	for _, k := range Kinds() {
+		if k.Name == "" || k.Print == "" || k.Model == "" || k.IoU == 0 || k.MinScore == 0 || k.MaxScore == 0 ||
+			k.Decimals == 0 || k.confidence == nil || k.open == nil {
+			t.Fatalf("the line of %q lacks something: %+v", k.Name, k)
+		}
+		if k.Confidence(0) != 0 || k.Confidence(k.MinScore) < 0.3 || k.Confidence(min(k.MaxScore, 1e3)) < 0.9 {
+			t.Errorf("%s: confidences of %v, %v and %v", k.Name, k.Confidence(0), k.Confidence(k.MinScore),
+				k.Confidence(min(k.MaxScore, 1e3)))
+		}
 		p := Defaults(k.Name)
 		if err := p.Validate(); err != nil {
 			t.Errorf("the defaults of %s: %v", k.Name, err)

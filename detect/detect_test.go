@@ -16,7 +16,7 @@ import (
 	"facescan/detect/yunet"
 )
 
-// newOracle is the detector whose engine is pigo itself.
+// newOracle opens the detector whose engine is pigo itself.
 func newOracle(p detect.Params) (detect.Detector, error) {
 	e, err := pigo.NewOracle(pigo.Facefinder)
 	if err != nil {
@@ -37,7 +37,7 @@ func TestYunet(t *testing.T) {
 	detecttest.Run(t, detect.Yunet, detect.New, []*image.Gray{sample.Photo(t, 320)})
 }
 
-// Both engines find the same faces, whatever is asked for.
+// Both engines find the same faces, with all kinds of parameters.
 func TestPigoEqualsOracle(t *testing.T) {
 	luma := sample.Photo(t, 200)
 	batch := []detect.Image{{Luma: luma, Scale: 1}, {Luma: luma, Scale: 2},

@@ -11,7 +11,7 @@ import (
 	"facescan/detect/yunet"
 )
 
-// Names of the detectors. None means that faces are not looked for: it is not a Kind, and New refuses it.
+// Names of the detectors. None means no detection: it is not a Kind, and New refuses it.
 const (
 	Yunet   = "yunet"
 	Pigo    = "pigo"
@@ -19,12 +19,12 @@ const (
 	Default = Yunet
 )
 
-// Kind is what there is to know about a detector by name. The zero value stands for a model of others:
-// nothing is known of its scores.
+// Kind describes a built-in detector. The zero value stands for a foreign model, of whose scores nothing is
+// known.
 type Kind struct {
 	Name  string
 	Print string   // its fingerprints, up to the flags
-	Model string   // the first part of it, which those of other versions have as well
+	Model string   // the first part of it, which all versions share
 	Flags []string // detection flags that only this one has
 
 	IoU      float64 // default of --iou
@@ -39,7 +39,8 @@ type Kind struct {
 	open       func(Params) (Detector, error)
 }
 
-// kinds are the detectors built in. A new one is a line here.
+// kinds are the built-in detectors. A new one is a line here; TestKinds fails if the line is incomplete. They
+// are set by init because their constructors read them.
 var kinds []Kind
 
 func init() {
@@ -54,7 +55,7 @@ func init() {
 	}
 }
 
-// Kinds are the detectors built in, the default first.
+// Kinds are the built-in detectors, the default first.
 func Kinds() []Kind { return slices.Clone(kinds) }
 
 // Names are the values of --detector.
@@ -66,7 +67,7 @@ func Names() []string {
 	return append(names, None)
 }
 
-// KindNamed is the detector of a name; ok is false where there is none.
+// KindNamed returns the detector with a name; ok is false if there is none.
 func KindNamed(name string) (k Kind, ok bool) {
 	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })
 	if i < 0 {
@@ -75,11 +76,11 @@ func KindNamed(name string) (k Kind, ok bool) {
 	return kinds[i], true
 }
 
-// KindOf is the detector that a fingerprint belongs to, of whichever version, in this process or behind a
-// sidecar; the zero Kind for a model of others.
+// KindOf returns the detector of a fingerprint, of any version, in this process or behind a sidecar; the zero
+// Kind for a foreign model.
 func KindOf(fingerprint string) Kind {
 	model := cutPrefix(fingerprint)
-	m := ours.FindStringSubmatch(model)
+	m := builtIn.FindStringSubmatch(model)
 	if m == nil {
 		return Kind{}
 	}
@@ -90,15 +91,15 @@ func KindOf(fingerprint string) Kind {
 	return kinds[i]
 }
 
-// ours is what the fingerprints of the detectors built in look like: the model, the first digits of its
-// checksum, and the version of its answers. A name of others is hardly so by chance.
-var ours = regexp.MustCompile(`^([a-z]+)-[0-9a-f]{8}/[0-9]+( |$)`)
+// builtIn matches the fingerprints of built-in detectors: the model, the first digits of its checksum, and
+// the version of its answers. A foreign name hardly matches by chance.
+var builtIn = regexp.MustCompile(`^([a-z]+)-[0-9a-f]{8}/[0-9]+( |$)`)
 
-// Known reports whether the kind is one of the detectors built in.
+// Known reports whether the detector is built in.
 func (k Kind) Known() bool { return k.Name != "" }
 
-// Confidence is the share of the boxes of a score that are faces, as measured on annotated photos; 0 where it
-// is not known.
+// Confidence is the share of boxes with a score that are faces, as measured on annotated photos; 0 if
+// unknown.
 func (k Kind) Confidence(score float64) float64 {
 	if k.confidence == nil {
 		return 0
@@ -106,7 +107,7 @@ func (k Kind) Confidence(score float64) float64 {
 	return k.confidence(score)
 }
 
-// Printed is a score with the decimals that it is printed with: what faces are sorted by.
+// Printed rounds a score to the decimals it is printed with; faces are sorted by it.
 func (k Kind) Printed(score float64) float64 {
 	if !k.Known() {
 		return score
@@ -124,8 +125,7 @@ func yunetConfidence(score float64) float64 {
 	return odds / (1 + odds)
 }
 
-// What fingerprints of a detector begin with that answers from another process: one that is sent luma, or
-// files.
+// Prefixes of the fingerprints of detectors in another process, which receive luma or files.
 const (
 	LumaPrefix    = "sidecar:"
 	EncodedPrefix = "sidecar-encoded:"
@@ -141,11 +141,11 @@ func cutPrefix(fingerprint string) (model string) {
 	return fingerprint
 }
 
-// Same reports whether detectors of two fingerprints give the same answers: where the fingerprints are equal,
-// and where both name the same built-in detector with the same flags, in this process or another.
+// Same reports whether the detectors of two fingerprints give the same answers: if the fingerprints are
+// equal, or name the same built-in detector with the same flags, in this process or another.
 func Same(a, b string) bool { return slices.Contains(Equals(a), b) }
 
-// Equals are the fingerprints that are the Same as one, itself among them.
+// Equals returns the fingerprints that are the Same as one, including itself.
 func Equals(fingerprint string) []string {
 	if !KindOf(fingerprint).Known() {
 		return []string{fingerprint}

@@ -9,7 +9,7 @@ import (
 	"facescan/detect/yunet"
 )
 
-// New opens a detector that is built in, on this machine's processor.
+// New opens a built-in detector, on the CPU.
 func New(p Params) (Detector, error) {
 	k, known := KindNamed(p.Detector)
 	if !known {
@@ -24,11 +24,11 @@ func New(p Params) (Detector, error) {
 // Local is a detector in this process.
 type Local interface {
 	Detector
-	// Memory is how many bytes it takes at most for an image whose luma has this size, beside the luma.
+	// Memory is the most bytes that an image with luma of this size takes, besides the luma.
 	Memory(width, height int) int64
 }
 
-// local is what the detectors in this process share.
+// local is the common part of the detectors in this process.
 type local struct {
 	p           Params
 	kind        Kind
@@ -43,7 +43,7 @@ func (l *local) answer(faces []Face, img Image) Answer {
 	return l.kind.Answer(faces, img.Luma.Bounds().Size(), l.p.Threshold())
 }
 
-// pigoDetector has the cascade evaluated by an engine.
+// pigoDetector runs the cascade on an engine.
 type pigoDetector struct {
 	local
 	finder *pigo.Finder
@@ -57,7 +57,7 @@ func newPigo(p Params) (Detector, error) {
 	return NewWith(p, pigo.NewEngine(c))
 }
 
-// NewWith makes a pigo of an engine. The detector owns it.
+// NewWith makes a pigo detector that uses an engine and owns it.
 func NewWith(p Params, e pigo.Engine) (Detector, error) {
 	p.Detector = Pigo
 	if err := p.Validate(); err != nil {
@@ -93,13 +93,13 @@ func (d *pigoDetector) Detect(ctx context.Context, batch []Image) ([]Answer, err
 func (d *pigoDetector) Memory(width, height int) int64 { return d.p.pigo().Memory(width, height) }
 func (d *pigoDetector) Close() error                   { return d.finder.Close() }
 
-// yunetDetector asks the network, with a finder for each goroutine.
+// yunetDetector runs the network, with one finder per goroutine.
 type yunetDetector struct {
 	local
 	scratch sync.Pool // *yunetScratch
 }
 
-// yunetScratch is what a call of Detect needs and leaves behind for the next one.
+// yunetScratch is the memory of a call of Detect, reused by the next one.
 type yunetScratch struct {
 	finder *yunet.Finder
 	found  []yunet.Face
@@ -115,7 +115,7 @@ func newYunet(p Params) (Detector, error) {
 func (d *yunetDetector) Detect(ctx context.Context, batch []Image) ([]Answer, error) {
 	s := d.scratch.Get().(*yunetScratch)
 	defer d.scratch.Put(s)
-	// A candidate needs the floor; a lower threshold lets through faces below it.
+	// Candidates must reach the floor; with a lower threshold, faces may lie below it.
 	p := yunet.Params{MinFace: d.p.MinFace, MaxFace: d.p.MaxFace, IoU: d.p.Overlap(),
 		Floor: min(d.kind.Floor, d.p.Threshold())}
 	answers := make([]Answer, len(batch))

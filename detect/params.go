@@ -9,21 +9,22 @@ import (
 	"facescan/detect/pigo"
 )
 
-// Own as Params.IoU or Params.MinScore stands for the detector's own default.
+// Own, as Params.IoU or Params.MinScore, is the detector's own default.
 const Own = -1
 
-// Params say which detector looks, how, and what counts as a face.
+// Params name the detector, how it searches, and what counts as a face.
 type Params struct {
-	Detector string  // a kind's name; empty for a model of others, which a sidecar serves
+	Detector string  // a kind's name; empty for a foreign model, served by a sidecar
 	MinFace  int     // side of the smallest face, in pixels of the full upright image
 	MaxFace  int     // side of the largest face, likewise; 0 = no limit
 	IoU      float64 // boxes, or windows, that overlap a better one by more are the same face; Own
 	MinScore float64 // least score of a face; Own
 
 	// Of the cascade alone.
-	Shift float64 // how far a window moves, as a part of its side
+	Shift float64 // step of a window, as a fraction of its side
 	Scale float64 // how much larger the windows of the next size are
-	// degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
+	// Angles are degrees by which faces may be tilted, searched besides upright ones; rounded to steps of
+	// 11.25
 	Angles []float64
 }
 
@@ -32,13 +33,13 @@ func Defaults(detector string) Params {
 	return Params{Detector: detector, MinFace: 20, IoU: Own, MinScore: Own, Shift: 0.1, Scale: 1.1}
 }
 
-// kind is that of a detector that is built in; the zero Kind for another name.
+// kind returns the Kind of the detector; the zero Kind if it is not built in.
 func (p Params) kind() Kind {
 	k, _ := KindNamed(p.Detector)
 	return k
 }
 
-// Validate refuses parameters that no search can be made with.
+// Validate returns an error for parameters that cannot be searched with.
 func (p Params) Validate() error {
 	k := p.kind()
 	if !k.Known() && p.Detector != "" {
@@ -89,10 +90,10 @@ func (p Params) Validate() error {
 	return errors.Join(errs...)
 }
 
-// maxScore is the greatest threshold that is taken where scores have no upper end.
+// maxScore is the greatest threshold that is accepted where scores have no upper limit.
 const maxScore = 1e6
 
-// CheckScore refuses a threshold that cannot be one of the detector's.
+// CheckScore returns an error for a threshold outside the detector's scores.
 func (k Kind) CheckScore(score float64) error {
 	most := float64(maxScore)
 	if k.Known() {
@@ -144,17 +145,17 @@ func (p Params) Overlap() float64 {
 	return p.IoU
 }
 
-// othersIoU is what a model of others is told, if it wants to know.
-const othersIoU = 0.2
+// foreignIoU is the default for a foreign model that has the parameter.
+const foreignIoU = 0.2
 
 func (p Params) defaultIoU() float64 {
 	if k := p.kind(); k.Known() {
 		return k.IoU
 	}
-	return othersIoU
+	return foreignIoU
 }
 
-// pigo is what the cascade is told.
+// pigo returns the parameters of the cascade.
 func (p Params) pigo() pigo.Params {
 	return pigo.Params{MinFace: p.MinFace, MaxFace: p.MaxFace, Shift: p.Shift, Scale: p.Scale,
 		IoU: p.Overlap(), Angles: p.Angles}

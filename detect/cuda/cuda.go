@@ -9,16 +9,16 @@
 //
 // # A batch
 //
-// The images of a batch lie one behind the other; each search of one is a grid of windows a size, cut into
-// tiles, and a tile is a block of threads (kernel.cu). What a window goes through is in window.h, which is
-// CUDA and plain C: the tests compile both files with the C compiler, put a driver in front of them that has
-// no GPU, and hold the whole of this package to pigo.
+// The images of a batch lie one behind the other. Each search of one has a grid of windows per size, cut into
+// tiles, and a tile is a block of threads (kernel.cu). The evaluation of a window is in window.h, which is
+// both CUDA and C. The tests compile both files with the C compiler behind a driver without a GPU, and
+// compare the whole package with pigo.
 //
 // # Lanes
 //
 // A lane is a stream with its buffers, on both sides; those on this one are pinned, so that copies run beside
-// kernels. As many batches as there are lanes are underway at once. Buffers grow and are kept: in the steady
-// state nothing is allocated. A batch that does not fit the GPU's memory is halved.
+// kernels. At most one batch per lane runs at once. Buffers grow and are kept: in the steady state nothing is
+// allocated. A batch that does not fit the GPU's memory is halved.
 package cuda
 
 import (
@@ -46,7 +46,7 @@ const (
 	maxBytes = 1 << 30 // of a batch's images, unless it is one
 )
 
-// grid, place and hit are what the kernel is given, and gives: grid_t, tile_t and hit_t of the sources.
+// grid, place and hit are the kernel's input and output: grid_t, tile_t and hit_t of the sources.
 type (
 	grid struct {
 		at                  int64
@@ -71,7 +71,7 @@ type Engine struct {
 	all    []*lane
 }
 
-// Open takes a GPU, the first being 0.
+// Open opens a GPU by its number, from 0.
 func Open(c *pigo.Cascade, device int) (*Engine, error) { return open(c, library, device) }
 
 func open(c *pigo.Cascade, library string, device int) (*Engine, error) {
@@ -91,10 +91,10 @@ func open(c *pigo.Cascade, library string, device int) (*Engine, error) {
 	return e, nil
 }
 
-// Name is what the driver calls the GPU.
+// Name is the driver's name of the GPU.
 func (e *Engine) Name() string { return e.driver.name }
 
-// Close frees the GPU, when nobody uses it any more.
+// Close frees the GPU, once all lanes are idle.
 func (e *Engine) Close() error {
 	var errs []error
 	for _, l := range e.all {
@@ -121,7 +121,7 @@ func (e *Engine) Run(ctx context.Context, searches []pigo.Search) error {
 	return e.run(ctx, l, searches)
 }
 
-// run has a batch searched, in halves if it is too much at once.
+// run searches a batch, in halves if it does not fit.
 func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error
 		_ = l.shrink() // the search's error is the one to report
 		if len(searches) == 1 {
 			size := searches[0].Luma.Bounds().Size()
-			// Others use the GPU's memory, too: that it has no room now is no word about the image.
+			// Other programs use the GPU's memory too: that it is full now says nothing about the image.
 			return fmt.Errorf("%w: an image of %dx%d pixels: %w", detect.ErrUnavailable, size.X, size.Y, err)
 		}
 	}
@@ -149,8 +149,8 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error
 	return e.run(ctx, l, searches[half:])
 }
 
-// plan lays a batch out: grids and tiles, and where each image lies. Searches of one image in a row share it.
-// It returns the bytes of the images.
+// plan lays a batch out: its grids, its tiles, and the position of each image. Searches of one image in a row
+// share it. It returns the bytes of the images.
 func (l *lane) plan(searches []pigo.Search) int {
 	l.grids, l.places, l.ends = l.grids[:0], l.places[:0], l.ends[:0]
 	bytes, at := 0, 0
@@ -184,7 +184,7 @@ func (l *lane) plan(searches []pigo.Search) int {
 	return bytes
 }
 
-// collect appends the hits to what their searches found, in the order of pigo.Searcher.
+// collect appends the hits to their searches, in the order of pigo.Searcher.
 func (l *lane) collect(searches []pigo.Search) {
 	key := func(h hit) (int32, int32) {
 		g := &l.grids[h.grid]
@@ -214,7 +214,7 @@ func (l *lane) collect(searches []pigo.Search) {
 	}
 }
 
-// sizes of what is sent, in bytes.
+// Sizes of the transferred types, in bytes.
 const (
 	gridBytes  = int(unsafe.Sizeof(grid{}))
 	placeBytes = int(unsafe.Sizeof(place{}))

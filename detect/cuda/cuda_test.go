@@ -71,7 +71,7 @@ func compile(to, from string) error {
 	return nil
 }
 
-// What fake can be told and asked.
+// Controls and counters of the fake driver.
 const (
 	setLimit, setThreads, setDevices, setBroken           = 0, 1, 2, 3
 	allocations, held, launches                           = 4, 5, 6
@@ -186,7 +186,7 @@ func TestPigo(t *testing.T) {
 	compare(t, "alone", alone, want)
 }
 
-// TestSuite asks what every detector is asked.
+// TestSuite runs the suite of every detector.
 func TestSuite(t *testing.T) {
 	detecttest.Run(t, detect.Pigo, func(p detect.Params) (detect.Detector, error) {
 		e, err := open(embedded(t), fake.path, 0)
@@ -220,7 +220,7 @@ func TestManyHits(t *testing.T) {
 	}
 }
 
-// TestSteady: once the buffers have grown nothing is allocated, whatever the batch.
+// TestSteady: once the buffers have grown, no batch allocates.
 func TestSteady(t *testing.T) {
 	e := engine(t)
 	all := searches(t)[5:25]
@@ -303,7 +303,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// TestErrors: what is missing or goes wrong is told.
+// TestErrors: an error names what is missing or failed.
 func TestErrors(t *testing.T) {
 	c := embedded(t)
 	says := func(what string, err error, text string) {
@@ -354,7 +354,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestLayout: both sides mean the same bytes.
+// TestLayout: Go and C lay their types out alike.
 func TestLayout(t *testing.T) {
 	for what, sizes := range map[string][2]int{
 		"grid": {gridBytes, tell(sizeGrid, 0)}, "tile": {placeBytes, tell(sizePlace, 0)},

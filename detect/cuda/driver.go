@@ -13,15 +13,15 @@ import (
 	"facescan/detect/pigo"
 )
 
-// library is what the driver brings.
+// library is the driver's shared library.
 const library = "libcuda.so.1"
 
-// errMemory says that the GPU, or pinned memory, has no room.
+// errMemory means that the GPU, or pinned memory, is full.
 var errMemory = errors.New("out of the GPU's memory")
 
 const outOfMemory = 2 // CUDA_ERROR_OUT_OF_MEMORY
 
-// function is one of the driver's: all take words and return a CUresult.
+// function is a function of the driver: all take words and return a CUresult.
 type function struct {
 	name  string
 	entry uintptr
@@ -55,7 +55,7 @@ type trees struct {
 	_                     int32
 }
 
-// newDriver loads the driver, takes a GPU, and puts kernel and cascade there.
+// newDriver loads the driver, opens a GPU, and loads kernel and cascade.
 func newDriver(library string, device int, t pigo.Tables) (d *driver, err error) {
 	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
@@ -128,7 +128,7 @@ func newDriver(library string, device int, t pigo.Tables) (d *driver, err error)
 	return d, d.load(t)
 }
 
-// load puts the cascade on the GPU.
+// load copies the cascade to the GPU.
 func (d *driver) load(t pigo.Tables) error {
 	d.trees = trees{count: int32(len(t.Stages)), depth: int32(t.Depth), last: t.Last}
 	for _, part := range []struct {
@@ -153,14 +153,15 @@ func (d *driver) load(t pigo.Tables) error {
 	return err
 }
 
-// use makes the GPU current for this goroutine, which keeps its thread until the returned function is called.
+// use makes the GPU current for this goroutine, and locks it to its thread until the returned function is
+// called.
 func (d *driver) use() (done func()) {
 	runtime.LockOSThread()
-	_ = d.call(&d.setCurrent, d.context) // what fails after a failure here says so
+	_ = d.call(&d.setCurrent, d.context) // an error here shows in the calls that follow
 	return runtime.UnlockOSThread
 }
 
-// call calls one of the driver's functions. What arguments point to stays where it is meanwhile.
+// call calls one of the driver's functions. Memory that arguments point to does not move meanwhile.
 //
 //go:uintptrescapes
 func (d *driver) call(f *function, args ...uintptr) error {
@@ -174,7 +175,7 @@ func (d *driver) call(f *function, args ...uintptr) error {
 	return fmt.Errorf("%s: error %d: %s", f.name, r, d.words(r))
 }
 
-// words are the driver's for an error.
+// words returns the driver's text for an error.
 func (d *driver) words(code uintptr) string {
 	words := new(*byte)
 	pin := runtime.Pinner{}
@@ -190,7 +191,7 @@ func (d *driver) words(code uintptr) string {
 	return string(text)
 }
 
-// close frees the GPU. The library stays loaded: drivers do not like to be unloaded.
+// close frees the GPU. The library stays loaded: drivers do not support unloading well.
 func (d *driver) close() error {
 	var errs []error
 	if d.context != 0 {

@@ -112,7 +112,7 @@ func BenchmarkGPUCopy(b *testing.B) {
 	}
 }
 
-// copyOver sends so many bytes, whatever they are.
+// copyOver copies that many bytes to the GPU.
 func (l *lane) copyOver(bytes int) error {
 	d := l.d
 	defer d.use()()

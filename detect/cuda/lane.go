@@ -9,7 +9,7 @@ import (
 	"facescan/detect/pigo"
 )
 
-// args is search_t: what the kernel is given.
+// args is search_t: the kernel's arguments.
 type args struct {
 	trees                              trees
 	pixels, grids, places, hits, count uintptr
@@ -17,12 +17,13 @@ type args struct {
 	_                                  int32
 }
 
-// lane is a stream and its buffers. Used by one goroutine at a time.
+// lane is a stream with its buffers, for one goroutine at a time.
 type lane struct {
 	d      *driver
 	stream uintptr
 
-	// The batch, as plan lays it out. sizes are the grids' windows', ends where the grids of a search end.
+	// The batch, as planned. sizes are the sides of the grids' windows; ends is where the grids of each
+	// search end.
 	grids   []grid
 	places  []place
 	planned []pigo.Grid
@@ -37,7 +38,7 @@ type lane struct {
 	param [1]uintptr // its address
 }
 
-// pinned is memory of this side that the GPU copies by itself.
+// pinned is host memory that the GPU can copy directly.
 type pinned struct {
 	at   unsafe.Pointer
 	room int
@@ -66,7 +67,7 @@ func (d *driver) newLane() (*lane, error) {
 	return l, nil
 }
 
-// fit makes buffers of at least so many bytes on both sides, with room to grow.
+// fit grows the buffers on both sides to at least these sizes, with some margin.
 func (l *lane) fit(p *pinned, a *area, bytes int) error {
 	d := l.d
 	if p.room < bytes {
@@ -98,7 +99,7 @@ func (l *lane) fit(p *pinned, a *area, bytes int) error {
 	return nil
 }
 
-// shrink gives all buffers back.
+// shrink frees all buffers.
 func (l *lane) shrink() error {
 	d := l.d
 	defer d.use()()
@@ -124,10 +125,10 @@ func (l *lane) close() error {
 	return errors.Join(err, l.d.call(&l.d.streamDestroy, l.stream))
 }
 
-// align is where the next part of a buffer may begin.
+// align rounds up to where the next part of a buffer may begin.
 func align(n int) int { return (n + 63) &^ 63 }
 
-// run has the planned batch searched and leaves the hits in l.found, in no order.
+// run searches the planned batch and leaves the hits in l.found, in no order.
 func (l *lane) run(searches []pigo.Search, bytes int) error {
 	l.found = l.found[:0]
 	if len(l.places) == 0 {
@@ -155,7 +156,7 @@ func (l *lane) run(searches []pigo.Search, bytes int) error {
 		if n <= room {
 			return l.fetch(n)
 		}
-		room = n + n/4 // the kernel counts what it has no room for
+		room = n + n/4 // the kernel also counts hits beyond its room
 	}
 }
 
@@ -174,8 +175,8 @@ func pack(to []byte, searches []pigo.Search) {
 	}
 }
 
-// launch copies the batch over, runs the kernel, and returns the number of hits, which may be more than there
-// is room for.
+// launch copies the batch to the GPU, runs the kernel, and returns the number of hits, which may exceed the
+// room for them.
 func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 	d, in, out := l.d, l.there[0].at, l.there[1].at
 	l.args = args{trees: d.trees, pixels: in, grids: in + uintptr(gridsAt), places: in + uintptr(placesAt),
@@ -190,7 +191,7 @@ func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 		uintptr(unsafe.Pointer(&l.param[0])), 0); err != nil {
 		return 0, err
 	}
-	// With the number come as many hits as are usual, so that one wait is enough.
+	// A usual number of hits is copied with the count, so that one wait is enough.
 	if err := d.call(&d.toHost, uintptr(l.out.at), out, uintptr(hitsAt+leastHits*hitBytes),
 		l.stream); err != nil {
 		return 0, err
@@ -201,7 +202,7 @@ func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 	return int(*(*int32)(l.out.at)), nil
 }
 
-// fetch reads n hits.
+// fetch copies n hits back.
 func (l *lane) fetch(n int) error {
 	if n > leastHits {
 		d := l.d

@@ -10,10 +10,10 @@ import (
 	"facescan/detect/pigo"
 )
 
-// Engine is none on this system.
+// Engine is unavailable on this platform.
 type Engine struct{}
 
-// Open says so.
+// Open returns an error: there is no CUDA on this platform.
 func Open(*pigo.Cascade, int) (*Engine, error) {
 	return nil, errors.New("GPUs are used on Linux only")
 }

@@ -1,7 +1,7 @@
-// Package detecttest asks every detector the same questions.
+// Package detecttest is the conformance suite of detectors.
 //
-// A detector passes when its answers depend on the image alone: not on the batch it came in, nor on who else
-// is asking. Run it from a test of the package that implements the detector.
+// A detector passes if its answers depend on the image alone, not on the batch or on concurrent callers. Run
+// it from a test of the package that implements the detector.
 package detecttest
 
 import (
@@ -19,9 +19,8 @@ import (
 	"facescan/detect"
 )
 
-// Run puts the questions to the detectors that open makes, of the kind of this name, each with parameters of
-// its own. The faces are photos with at least one face of 40 pixels or more; the parameters are the
-// detector's to honour.
+// Run tests the detectors that open makes, of the named kind, with various parameters. The faces are photos
+// with at least one face of 40 pixels or more.
 func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, error), faces []*image.Gray) {
 	kind, known := detect.KindNamed(name)
 	if !known {
@@ -175,7 +174,7 @@ func Run(t *testing.T, name string, open func(detect.Params) (detect.Detector, e
 	})
 }
 
-// Awkward are images in which little can be found and much can go wrong.
+// Awkward are images without faces that are likely to cause errors.
 func Awkward() []detect.Image {
 	var batch []detect.Image
 	add := func(width, height int, luma func(x, y int) uint8) {
@@ -216,7 +215,7 @@ func ask(t *testing.T, d detect.Detector, batch []detect.Image) []detect.Answer 
 	return answers
 }
 
-// check holds an answer to the contract of the interface.
+// check fails unless an answer keeps the contract of the interface.
 func check(t *testing.T, kind detect.Kind, a detect.Answer) {
 	t.Helper()
 	if a.Err != nil {
@@ -256,7 +255,7 @@ func ordered(t *testing.T, kind detect.Kind, faces []detect.Face) {
 	}
 }
 
-// inside is the same image as a part of a larger noisy one: same pixels, another stride and origin.
+// inside returns the same pixels as a part of a larger noisy image, with another stride and origin.
 func inside(img *image.Gray) *image.Gray {
 	size := img.Bounds().Size()
 	large := image.NewGray(image.Rect(0, 0, size.X+13, size.Y+9))
@@ -271,7 +270,7 @@ func inside(img *image.Gray) *image.Gray {
 	return part
 }
 
-// different are parameters no two of which ask for the same.
+// different are parameters that all differ in effect.
 func different(name string) []detect.Params {
 	var ps []detect.Params
 	change := func(f func(p *detect.Params)) {

@@ -1,8 +1,9 @@
 // Package pigo finds faces with the cascade of github.com/esimov/pigo.
 //
 // An Engine evaluates the cascade: the same windows as pigo's RunCascade, in the same order, with the same
-// scores bit for bit, many times faster. A Finder (engine.go) plans the passes over an image, looks again at
-// what is doubtful (look.go) and merges windows into faces (merge.go). The oracle (oracle.go) is pigo itself.
+// scores bit for bit, many times faster. A Finder (engine.go) plans the passes over an image, merges windows
+// into faces (merge.go) and searches uncertain ones a second time (refine.go). The oracle (oracle.go) runs
+// pigo itself.
 //
 // # What a cascade is
 //
@@ -11,25 +12,27 @@
 // threshold is rejected. What passes the last tree is a detection, its score the excess over the last
 // threshold. Windows of a size lie on a grid; the sizes grow by a factor.
 //
-// # Where the time goes, and what is done about it
+// # Where the time goes, and how it is saved
 //
 // A photo of 500x375 has 330,000 windows from 20 pixels up. The first tree rejects 61 % of them, the first
-// four 95 %, and most of the rest falls at a few of the 24 thresholds that can reject at all: two trees a
-// window make up the work.
+// four 95 %, and most of the rest falls at a few of the 24 thresholds that can reject at all: the first two
+// trees are most of the work.
 //
-//   - Offsets, not multiplications. pigo computes ((256 row + code size) >> 8), which is row + (code size >> 8): for a size
-//     and a stride every pixel of every node is a constant offset from the window (tables.go). Deep trees are seldom
-//     reached, so their tables are made when they are.
-//   - The first two trees for a vector of neighbouring windows at once. All of their 63 nodes are evaluated, with loads of adjacent
-//     windows' pixels; blends by the outcomes of the upper levels select the leaf. Where
-//     windows are up to 4 pixels apart, and not huge, this works on a copy of the image that has its columns sorted by their remainder, made once for
-//     all sizes with that step; the deeper trees go on with the same copy, which the first-level cache then holds alone.
-//   - What survives is compacted into a list and goes on stage by stage, ten windows interleaved, so that the latency of one
-//     window's loads hides behind the others'. Trees between thresholds that can reject are one stage, without a check.
-//   - Rows are taken in bands that fit the first-level cache; the few that reach the deep stages are collected over bands,
-//     because there the tables are what misses the cache.
-//   - A search is one call of C. Go's scheduler takes the processor from a thread that stays there for longer than 20 µs, so that a call for
-//     every band cost more in handing it to and fro than in the evaluator.
+//   - Offsets, not multiplications. pigo computes ((256 row + code size) >> 8), which is row + (code size >>
+//     8): for a size and a stride every pixel of every node is a constant offset from the window (tables.go).
+//     The tables of deep trees, which are seldom reached, are made on demand.
+//   - The first two trees for a vector of neighbouring windows at once. All of their 63 nodes are evaluated,
+//     with loads of adjacent windows' pixels; blends by the outcomes of the upper levels select the leaf.
+//     Where windows are up to 4 pixels apart, and not huge, this works on a copy of the image that has its
+//     columns sorted by their remainder, made once for all sizes with that step; the deeper trees go on with
+//     the same copy, which the first-level cache then holds alone.
+//   - The survivors are compacted into a list and evaluated stage by stage, ten windows interleaved, so that
+//     the latency of one window's loads hides behind the others'. Trees between thresholds that can reject
+//     are one stage, without a check.
+//   - Rows are taken in bands that fit the first-level cache; the few that reach the deep stages are
+//     collected over bands, because there the tables are what misses the cache.
+//   - A search is one call of C. Go's scheduler takes the processor from a thread that stays there for longer
+//     than 20 µs, so that a call for every band cost more in handing it to and fro than in the evaluator.
 //
 // The native code is C (native.c), in three variants that differ in the vector width, chosen at run time. The
 // portable path is plain Go: the only one where cgo is off, and tested everywhere.
@@ -44,10 +47,10 @@ import (
 	"slices"
 )
 
-// ErrFormat says that bytes are no cascade, and wraps why.
+// ErrFormat means that bytes are not a cascade; it wraps the cause.
 var ErrFormat = errors.New("not a cascade")
 
-// Limits on what a file may claim. The format has no others.
+// Limits on what a file may claim; the format itself has none.
 const (
 	maxDepth = 10
 	maxTrees = 1 << 16
@@ -73,7 +76,7 @@ type stage struct {
 	threshold float32
 }
 
-// Parse reads a cascade: 8 bytes of no interest, the depth of the trees and their number as little-endian
+// Parse reads a cascade: 8 bytes that are ignored, the depth of the trees and their number as little-endian
 // uint32, then for every tree the codes of its nodes, its leaves and its threshold as float32. Bytes after
 // the last tree are an error.
 func Parse(data []byte) (*Cascade, error) {
@@ -131,12 +134,12 @@ func Parse(data []byte) (*Cascade, error) {
 	return c, nil
 }
 
-// findStages joins trees whose thresholds decide nothing with the next one whose does. A threshold decides
-// nothing if no sum can be as low, or if what it rejects is rejected later anyway. Both are known for
-// certain: rounding keeps the order of sums, so adding the least or the greatest leaves, rounded the same
-// way, bounds every sum.
+// findStages joins each tree whose threshold is redundant with the next one whose threshold is not. A
+// threshold is redundant if no sum can be as low, or if a later one rejects the same windows. Both can be
+// proved: rounding keeps the order of sums, so the sums of the least and of the greatest leaves, rounded the
+// same way, bound every sum.
 func (c *Cascade) findStages() []stage {
-	const ahead = 64 // trees within which a later rejection is looked for
+	const ahead = 64 // trees searched for a later rejection
 	nodes, trees := 1<<c.depth, len(c.thresholds)
 	leaves := func(t int) []float32 { return c.leaves[t*nodes:][:nodes] }
 	later := func(t int) bool {

@@ -11,7 +11,7 @@ import (
 // Engine finds the windows of a cascade. All engines find the same ones, in the same order, with the same
 // scores. It may be called from many goroutines at once.
 type Engine interface {
-	// Run appends to Found of every search. An error means that no search has an answer.
+	// Run appends the windows to Found of every search. An error means that no search has an answer.
 	Run(ctx context.Context, searches []Search) error
 	Close() error
 }
@@ -23,10 +23,10 @@ type Search struct {
 	Found []Window
 }
 
-// cpuEngine evaluates on this machine's processor, with a searcher for each goroutine that asks.
+// cpuEngine evaluates on the CPU, with one searcher per goroutine.
 type cpuEngine struct{ searchers sync.Pool }
 
-// NewEngine makes the engine for this machine's processor.
+// NewEngine makes the engine that runs on the CPU.
 func NewEngine(c *Cascade) Engine {
 	e := new(cpuEngine)
 	e.searchers.New = func() any { return NewSearcher(c) }
@@ -48,11 +48,11 @@ func (e *cpuEngine) Run(ctx context.Context, searches []Search) error {
 
 func (e *cpuEngine) Close() error { return nil }
 
-// smoothBelow is the scale from which on the decoder has smoothed enough: a face is found less often in an
-// image that was halved and smoothed.
+// smoothBelow is the scale from which on an image is not smoothed: the decoder's averaging is enough, and
+// smoothing a halved image loses faces.
 const smoothBelow = 1.5
 
-// Image is what a Finder is given.
+// Image is the input of a Finder.
 type Image struct {
 	Luma  *image.Gray // an image of more than MaxPixels has no faces
 	Scale float64     // pixels of the full image per pixel of Luma
@@ -64,8 +64,8 @@ type Face struct {
 	Score      float64 // above zero, without an upper end
 }
 
-// Finder turns the windows that an engine finds into faces, in two looks: at whole images, and once more at
-// what is doubtful. It may be called from many goroutines at once.
+// Finder turns the windows that an engine finds into faces: a pass over whole images, then a refinement of
+// uncertain candidates. It may be called from many goroutines at once.
 type Finder struct {
 	engine  Engine
 	scratch sync.Pool // *scratch
@@ -77,7 +77,7 @@ func NewFinder(e Engine) *Finder { return &Finder{engine: e} }
 // Close closes the engine.
 func (f *Finder) Close() error { return f.engine.Close() }
 
-// scratch is what a call of Find needs and leaves behind for the next one.
+// scratch is the memory of a call of Find, reused by the next one.
 type scratch struct {
 	lumas  []*image.Gray // as they are searched
 	smooth []image.Gray
@@ -87,7 +87,7 @@ type scratch struct {
 	merger merger
 }
 
-// searches is a list that keeps the room of its elements' results.
+// searches is a list that reuses the memory of its elements' results.
 type searches []Search
 
 // add appends a search and empties its result.
@@ -101,7 +101,7 @@ func (s *searches) add(luma *image.Gray, p Pass) {
 	*last = Search{Luma: luma, Pass: p, Found: last.Found[:0]}
 }
 
-// clear empties the list. It must not keep pictures alive.
+// clear empties the list, so that it keeps no picture alive.
 func (s *searches) clear() {
 	for i := range *s {
 		(*s)[i].Luma = nil
@@ -146,7 +146,7 @@ func (f *Finder) Find(ctx context.Context, batch []Image, p Params,
 	return nil
 }
 
-// prepare smooths the images of a batch and plans the first look at them.
+// prepare smooths the images of a batch and plans the first passes over them.
 func (s *scratch) prepare(batch []Image, p Params) {
 	for len(s.smooth) < len(batch) {
 		s.smooth = append(s.smooth, image.Gray{})
@@ -181,14 +181,15 @@ func (s *scratch) clear() {
 type Params struct {
 	MinFace int     // side of the smallest window, in pixels of the full image
 	MaxFace int     // side of the largest window, likewise; 0 = no limit
-	Shift   float64 // how far a window moves, as a part of its side
+	Shift   float64 // step of a window, as a fraction of its side
 	Scale   float64 // how much larger the windows of the next size are
 	IoU     float64 // windows that overlap the best one by more are the same face
-	// degrees by which faces may be tilted, searched besides upright ones; rounded to steps of 11.25
+	// Angles are degrees by which faces may be tilted, searched besides upright ones; rounded to steps of
+	// 11.25
 	Angles []float64
 }
 
-// passes over an image, each pixel of which is `scale` of the full one's: one per angle.
+// passes returns the passes over an image, one per angle; scale is full pixels per pixel of it.
 func (p Params) passes(size image.Point, scale float64) []Pass {
 	from := max(1, int(float64(p.MinFace)/scale))
 	to := min(size.X, size.Y)
@@ -202,8 +203,8 @@ func (p Params) passes(size image.Point, scale float64) []Pass {
 	return all
 }
 
-// Turns are the angles of the passes over an image, in parts of a turn: upright first, then each of Angles
-// once. The cascade is turned in steps of 1/32, as pigo does.
+// Turns are the angles of the passes over an image, as fractions of a turn: upright first, then each of
+// Angles once. As in pigo, angles are multiples of 1/32.
 func (p Params) Turns() []float64 {
 	turns := []float64{0}
 	for _, degrees := range p.Angles {
@@ -215,8 +216,8 @@ func (p Params) Turns() []float64 {
 	return turns
 }
 
-// Memory is how many bytes a search of an image takes at most beside its luma: the smoothed copy, the copy
-// whose columns are sorted, and with angles a copy with a border.
+// Memory is the most bytes that a search of an image takes besides its luma: the smoothed copy, the copy with
+// sorted columns, and with angles a copy with a border.
 func (p Params) Memory(width, height int) int64 {
 	w, h := int64(width), int64(height)
 	bytes := 2 * w * h

@@ -14,7 +14,7 @@ import (
 //go:embed facefinder
 var Facefinder []byte
 
-// Version changes with the answers.
+// Version changes whenever answers change.
 const Version = 1
 
 // Sum is the SHA-256 of the embedded cascade, in hex.

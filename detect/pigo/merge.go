@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// The cascade was trained on squares that are larger than people draw faces, and sit higher.
+// The cascade was trained on squares that are larger than the boxes people draw, and lie higher.
 const (
-	drawnSide = 0.9  // side of a drawn box, in sides of the window
+	drawnSide = 0.9  // side of a drawn box, as a fraction of the window's
 	drawnDown = 0.05 // how far its centre lies below the window's, likewise
 )
 
-// insidePart is how much of a box must lie in a better one to be taken for a part of that face.
+// insidePart is the share of a box inside a better one from which on it is a part of that face.
 const insidePart = 0.5
 
 // found is a window, or a cluster of them: a square around (x, y) in pixels of the image.
 type found struct {
 	x, y, side float64
 	score      float64
-	tilt       float64 // of the face, in parts of a turn; of the best window's in a cluster
+	tilt       float64 // of the face, as a fraction of a turn; in a cluster that of the best window
 }
 
 // merger clusters the windows of one image. It is reused from image to image.
@@ -27,7 +27,7 @@ type merger struct {
 	windows  []found
 	clusters []found // by score descending, none inside a better one
 	all      []found
-	member   []int // which of all a window belongs to
+	member   []int // the cluster, in all, of each window
 	drawn    []Face
 }
 
@@ -43,8 +43,8 @@ func (m *merger) faces() []Face {
 // clear forgets the windows.
 func (m *merger) clear() { m.windows = m.windows[:0] }
 
-// add takes what a search found in a part of the image that begins at (x, y), as boxes that a person would
-// draw. A window counts by weight.
+// add adds the windows found in the part of the image that begins at (x, y), as boxes that a person would
+// draw, with their scores multiplied by weight.
 func (m *merger) add(s *Search, weight float64, x, y int) {
 	tilt := s.Turn
 	if s.Mirror {
@@ -63,8 +63,8 @@ func (m *merger) add(s *Search, weight float64, x, y int) {
 	}
 }
 
-// cluster sets m.clusters. Greedily from the best window: whatever overlaps it by more than iou is the same
-// face, whose box is the mean of its windows, weighted by score, and whose score is their sum. Of two
+// cluster sets m.clusters, greedily from the best window: all windows that overlap it by more than iou are
+// the same face. Its box is the mean of its windows, weighted by score; its score is their sum. Of two
 // clusters, one mostly inside the other, the better one stays.
 func (m *merger) cluster(iou float64) {
 	slices.SortStableFunc(m.windows, better)
@@ -108,7 +108,7 @@ func (m *merger) cluster(iou float64) {
 // better puts the higher score first.
 func better(a, b found) int { return cmp.Compare(b.score, a.score) }
 
-// members appends the windows of clusters that are as asked, those inside better ones too.
+// members appends the windows of the clusters for which as is true, including clusters inside better ones.
 func (m *merger) members(to []found, as func(found) bool) []found {
 	for i, w := range m.windows {
 		if as(m.all[m.member[i]]) {

@@ -16,8 +16,7 @@ import (
 	"slices"
 )
 
-// moreHits is how many hits there is room for beside those that a list of candidates may turn into; a photo
-// has fewer.
+// moreHits is the room for hits beyond one per candidate of a list; a photo has fewer.
 const moreHits = 1024
 
 // native evaluates in C.
@@ -35,7 +34,7 @@ type native struct {
 	state   C.state
 }
 
-// bestLevel is the fastest variant that this processor can run; it can run the lower ones too.
+// bestLevel is the fastest variant that this CPU can run; it can run the lower ones too.
 var bestLevel = int(C.native_level())
 
 // Path names the code path that runs on this processor.
@@ -62,8 +61,8 @@ func newNative(c *Cascade, level int) *native {
 	return s
 }
 
-// scan is one call of C, or few: while one lasts, the scheduler has to take the processor from its thread and
-// give it back.
+// scan makes one call of C, or a few: during a long call the Go scheduler takes the processor from the thread
+// and has to give it back.
 func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 	c := s.cascade
 	trees := C.trees{&s.stages[0], C.int32_t(len(s.stages)), C.int32_t(len(c.thresholds)),
@@ -106,8 +105,8 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 	return found
 }
 
-// room is a slice of n elements, and of what the native code may read or write behind them; what was in it is
-// lost.
+// room returns a slice of n elements, with space behind them that the native code may read or write. Its
+// content is undefined.
 func room[T any](s []T, n int) []T {
 	return slices.Grow(s[:0], n+C.SPARE)[:n+C.SPARE]
 }

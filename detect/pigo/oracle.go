@@ -9,8 +9,8 @@ import (
 	esimov "github.com/esimov/pigo/core"
 )
 
-// NewOracle is the reference: pigo itself evaluates the cascade. It is slow, and every other engine is held
-// to it. The cascade must be sound, since pigo does not check it.
+// NewOracle makes the reference engine: pigo itself evaluates the cascade. It is slow, and every other engine
+// is compared with it. The cascade must be valid, since pigo does not check it.
 func NewOracle(packet []byte) (Engine, error) {
 	classifier, err := esimov.NewPigo().Unpack(packet)
 	if err != nil {
@@ -49,7 +49,7 @@ func (o oracle) search(s *Search) {
 	}, s.Turn)
 	for _, d := range found {
 		if margin := d.Scale/2 + 1; d.Row+margin > size.Y || d.Col+margin > size.X {
-			continue // in what was added to make a square
+			continue // in the part that was added to make a square
 		}
 		if s.Mirror {
 			d.Col = size.X - 1 - d.Col
@@ -72,9 +72,9 @@ func mirrored(img *image.Gray) *image.Gray {
 	return out
 }
 
-// square continues an image by its last row and column until it is a square. pigo clamps the columns of
-// turned windows by the number of rows, which is only right for squares: elsewhere it reads pixels of other
-// rows, or none.
+// square extends an image to a square by repeating its last row and column. pigo clamps the columns of turned
+// windows by the number of rows, which is right only for squares: otherwise it reads pixels of other rows, or
+// beyond the image.
 func square(img *image.Gray) *image.Gray {
 	size := img.Bounds().Size()
 	side := max(size.X, size.Y)

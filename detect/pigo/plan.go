@@ -1,17 +1,17 @@
 package pigo
 
-// Tables are what an evaluator elsewhere needs of a cascade.
+// Tables are the cascade for an evaluator in another package.
 type Tables struct {
 	Depth int
-	// Codes are 4 a node, 1<<Depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths
-	// of the size. The node after i is 2i+1 where b is darker than a, else 2i; beyond the last node lie the
-	// leaves.
+	// Codes are 4 per node, 1<<Depth nodes per tree, node 0 unused: row and column of pixels a and b, in
+	// 256ths of the size. The node after i is 2i+1 where b is darker than a, else 2i; beyond the last node
+	// lie the leaves.
 	Codes  []int8
-	Leaves []float32 // 1<<Depth a tree
+	Leaves []float32 // 1<<Depth per tree
 	// Stages are runs of trees, each up to and without To; a window whose sum after one does not exceed
 	// Threshold is rejected.
 	Stages []Stage
-	// Last is what the sum of a window must exceed in the end; the excess is its score.
+	// Last is the threshold of the final sum of a window; the excess is its score.
 	Last float32
 }
 
@@ -21,7 +21,7 @@ type Stage struct {
 	Threshold float32
 }
 
-// Tables of the cascade, of which Codes and Leaves must not be changed.
+// Tables returns the tables of the cascade. Codes and Leaves must not be changed.
 func (c *Cascade) Tables() Tables {
 	t := Tables{Depth: c.depth, Codes: c.codes, Leaves: c.leaves, Last: c.thresholds[len(c.thresholds)-1]}
 	for _, s := range c.stages {
@@ -34,7 +34,7 @@ func (c *Cascade) Tables() Tables {
 type Grid struct {
 	Size, Step, Row, Col, Rows, Cols int
 	// A code (row, col) names the pixel ((Cos row - Sin col) >> 16, (Sin row + Cos col) >> 16) from the
-	// centre, its column counted to the left where mirrored. Beyond the image it is the nearest pixel in it.
+	// centre, its column counted to the left where mirrored. Beyond the image the nearest pixel in it counts.
 	Sin, Cos int32
 }
 

@@ -3,7 +3,7 @@ package pigo
 // portable evaluates window by window, tree by tree.
 type portable struct {
 	cascade *Cascade
-	nodes   [][2]int32 // offsets of the nodes' two pixels, 1<<depth a tree
+	nodes   [][2]int32 // offsets of the nodes' two pixels, 1<<depth per tree
 }
 
 func (s *portable) scan(found []Window, img raster, grids []grid) []Window {
@@ -15,7 +15,7 @@ func (s *portable) scan(found []Window, img raster, grids []grid) []Window {
 
 func (s *portable) scanOne(found []Window, img raster, g grid) []Window {
 	c := s.cascade
-	built := 0 // stages whose offsets are known; deep ones are seldom needed
+	built := 0 // stages whose offsets are built; deep ones are seldom needed
 	for r := range g.rows {
 		row := g.row + r*g.step
 	windows:
@@ -43,7 +43,7 @@ func (s *portable) scanOne(found []Window, img raster, g grid) []Window {
 	return found
 }
 
-// walk returns the leaf of a tree that the window around a pixel falls into.
+// walk returns the leaf of a tree for the window around a pixel.
 func (s *portable) walk(pix []uint8, at, tree int) int {
 	nodes := s.nodes[tree<<s.cascade.depth:][:1<<s.cascade.depth]
 	i := 1

@@ -6,48 +6,48 @@ import (
 	"slices"
 )
 
-// A cluster that may or may not be a face is looked at again: closer, in the mirror, and tilted a little. A
-// face is found every time, a texture that happens to resemble one is not: mostly not even in the mirror, and
-// is not tilted then. The second look is over a few hundred windows where the first one was over hundreds of
-// thousands; its score is what the first look would have had on average, so that both are on one scale.
+// An uncertain cluster is a candidate: it is searched again with smaller steps, mirrored and tilted a little.
+// A face is found in all of these searches. A texture that resembles one usually is not found in the mirrored
+// one, and then the tilted ones are skipped. A refinement has a few hundred windows, the first pass has
+// hundreds of thousands. Its score is the average that the first pass would give, so both are on one scale.
 const (
-	leastOpen   = 0.5  // score up to which it is no face, second look or not
-	leastSure   = 15   // score from which on it is one
+	leastOpen   = 0.5  // below this score a cluster is not a face, refined or not
+	leastSure   = 15   // from this score on it is one
 	refineShift = 0.05 // half the usual step: four times the windows
 	refineScale = 1.1
-	refineNear  = 0.4  // IoU from which a window belongs to what is looked at
-	refineReach = 0.25 // how far the centre of a window may lie from the cluster's, in its sides
+	refineNear  = 0.4  // IoU from which a window belongs to the candidate
+	refineReach = 0.25 // greatest distance of a window's centre from the candidate's, in its sides
 
-	refineWeight = 0.25 / 3 // of a window: a quarter, in the mean of mirrored and tilted both ways
+	refineWeight = 0.25 / 3 // of a window: a quarter, in the mean of three searches
 )
 
-// refineSizes are the least and the greatest side of the windows, in those of the cluster.
+// refineSizes are the least and the greatest side of the windows, in sides of the cluster.
 var refineSizes = [2]float64{0.8, 1.25}
 
-// candidate is a cluster that is looked at again.
+// candidate is a cluster that is searched again.
 type candidate struct {
 	found
 	luma     *image.Gray // the part of the image that it lies in
 	corner   image.Point // of that part
-	searches [3]int      // which they are: in the mirror, tilted right and left
-	n        int         // how many of them there are
+	searches [3]int      // indices of its searches: mirrored, tilted right and left
+	n        int         // number of them
 }
 
-// looks are the second looks at a batch of images.
+// refinement is the second search of a batch of images.
 type refinement struct {
 	searches   searches
 	candidates []candidate
-	rest       []found  // windows of clusters that are not looked at
-	ends       [][2]int // of candidates and rest, an image
+	rest       []found  // windows of clusters that are not candidates
+	ends       [][2]int // of candidates and rest, per image
 }
 
 func (r *refinement) clear() {
 	r.searches.clear()
-	clear(r.candidates) // they must not keep pictures alive
+	clear(r.candidates) // so that they keep no picture alive
 	r.candidates, r.rest, r.ends = r.candidates[:0], r.rest[:0], r.ends[:0]
 }
 
-// plan adds the clusters of an image, and a look in the mirror at the doubtful ones.
+// plan adds the clusters of an image, with a mirrored search of the candidates.
 func (r *refinement) plan(m *merger, luma *image.Gray) {
 	r.rest = m.members(r.rest, func(c found) bool { return !c.isOpen() })
 	for _, c := range m.clusters {
@@ -65,7 +65,7 @@ func (r *refinement) plan(m *merger, luma *image.Gray) {
 	r.ends = append(r.ends, [2]int{len(r.candidates), len(r.rest)})
 }
 
-// tilted adds the other looks at what was found in the mirror, and returns them.
+// tilted adds the tilted searches of the candidates that were found mirrored, and returns them.
 func (r *refinement) tilted() []Search {
 	from := len(r.searches)
 	for i := range r.candidates {
@@ -91,14 +91,14 @@ func (r *refinement) add(d *candidate, mirror bool, tilt float64) {
 	r.searches.add(d.luma, p)
 }
 
-// mirrorOf is the search in the mirrored image for the same faces.
+// mirrorOf is the pass over the mirrored image for the same faces.
 func mirrorOf(p Pass) Pass {
 	p.Mirror, p.Turn = !p.Mirror, math.Mod(1-p.Turn, 1)
 	return p
 }
 
-// gather gives a merger the windows of an image: what the looks found, each window once, for the doubt that
-// it is nearest to, and the rest as they were.
+// gather gives a merger the windows of an image: those that the searches of its candidates found, each for
+// the nearest candidate only, and those of the other clusters as they were.
 func (r *refinement) gather(m *merger, img int) {
 	var from [2]int
 	if img > 0 {

@@ -8,31 +8,32 @@ import (
 
 // Pass says which windows of an image are evaluated.
 type Pass struct {
-	// sides of the windows in pixels, both included; windows larger than the image are passed over
+	// MinSize and MaxSize are sides of the windows in pixels, both included; windows larger than the image
+	// are skipped
 	MinSize, MaxSize int
 	Shift            float64 // step between windows in sides, at least 1 pixel
 	Scale            float64 // growth of the side from size to size, at least 2 pixels
-	Turn             float64 // angle of the faces looked for, in parts of a turn, [0,1]; steps of 1/32 count
-	Mirror           bool    // look for what would be found in the mirrored image, at its place in this one
+	Turn             float64 // angle of the faces, as a fraction of a turn, [0,1], in steps of 1/32
+	Mirror           bool    // find what would be found in the mirrored image, at its place in this one
 }
 
-// Window is a square of the image that the cascade took for a face. Row and Col are its centre, Size its
-// side, in pixels of the image that was searched, from its upper left corner.
+// Window is a square of the image that passed the cascade. Row and Col are its centre, Size its side, in
+// pixels of the image that was searched, from its upper left corner.
 type Window struct {
 	Row, Col, Size int
 	Score          float32 // above zero
 }
 
-// MaxPixels is the largest image that can be searched: offsets of pixels in it, and in the border that turned
+// MaxPixels is the largest image that can be searched. Offsets of its pixels, with the border that turned
 // windows need, fit their type.
 const MaxPixels = 1 << 29
 
 // maxSize keeps the products of codes, sizes and sines in 32 bits.
 const maxSize = 1 << 15
 
-// Searcher searches images with one cascade, one after the other. It keeps what it needs from image to image,
-// and so allocates nothing once it has seen one of the largest, up to copies of several million pixels. Not
-// for use by several goroutines at once.
+// Searcher searches one image after another with one cascade. It reuses its memory and allocates nothing in
+// the steady state, except for copies of very large images. It is not safe for use by several goroutines at
+// once.
 type Searcher struct {
 	cascade *Cascade
 	scan    scanner
@@ -42,8 +43,7 @@ type Searcher struct {
 
 // scanner finds windows.
 type scanner interface {
-	// scan appends the detections on grids, one after the other, each in reading order. There is a grid at
-	// least.
+	// scan appends the detections of each grid in turn, in reading order. There is at least one grid.
 	scan(found []Window, img raster, grids []grid) []Window
 }
 
@@ -63,7 +63,7 @@ type grid struct {
 	pose       pose
 }
 
-// NewSearcher takes the fastest way that this machine has.
+// NewSearcher uses the fastest code path of this CPU.
 func NewSearcher(c *Cascade) *Searcher {
 	return &Searcher{cascade: c, scan: newScanner(c)}
 }
@@ -92,7 +92,7 @@ func (s *Searcher) Search(found []Window, luma *image.Gray, p Pass) []Window {
 	return found
 }
 
-// Reusable is a buffer to be used again, or none if it is so large that it had better not outlive its image.
+// Reusable returns the buffer, or nil if it is too large to be kept for the next image.
 func Reusable(b []uint8) []uint8 {
 	const keep = 16 << 20
 	if cap(b) > keep {
@@ -106,7 +106,7 @@ func (p Pass) sizes(width, height int) (smallest, largest int) {
 	return max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
 }
 
-// next is the side that follows on one.
+// next is the side after size.
 func (p Pass) next(size int) int {
 	return int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
 }
@@ -114,7 +114,7 @@ func (p Pass) next(size int) int {
 // turn is the angle in 32nds of a turn.
 func (p Pass) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
 
-// grids appends those of a search, by size.
+// grids appends the grids of a search, by size.
 func (p Pass) grids(all []grid, width, height int) []grid {
 	for size, largest := p.sizes(width, height); size <= largest; size = p.next(size) {
 		if g, ok := p.grid(size, width, height); ok {
@@ -124,7 +124,7 @@ func (p Pass) grids(all []grid, width, height int) []grid {
 	return all
 }
 
-// grid is where the windows of a size lie in an image. It is not ok when none fits.
+// grid returns the windows of a size in an image; ok is false if none fits.
 func (p Pass) grid(size, width, height int) (g grid, ok bool) {
 	g = grid{size: size, step: int(math.Max(p.Shift*float64(size), 1)),
 		pose: newPose(size, p.turn(), p.Mirror)}
@@ -146,8 +146,8 @@ func border(size int) int {
 	return int(math.Ceil(float64(size)*(math.Sqrt2-1)/2)) + 2
 }
 
-// pad copies an image and continues its edges outwards, so that turned windows find the nearest pixel of the
-// image where they reach beyond it.
+// pad copies an image with its edges repeated outwards, so that turned windows that reach beyond it read the
+// nearest pixel.
 func (s *Searcher) pad(luma *image.Gray, margin int) raster {
 	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
 	stride := width + 2*margin
@@ -163,7 +163,7 @@ func (s *Searcher) pad(luma *image.Gray, margin int) raster {
 	return raster{s.padded, stride, stride, height + 2*margin, margin}
 }
 
-// reverseRows turns every row of windows around.
+// reverseRows reverses every row of windows.
 func reverseRows(ws []Window) {
 	for len(ws) > 0 {
 		n := 1

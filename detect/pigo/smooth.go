@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Smooth makes `to` the image with every pixel weighed by (1 2 1) along rows and columns, which takes away
-// noise that the cascade's comparisons of single pixels would see. Beyond the border lies the border. What
-// was in `to` is lost; its room is used again.
+// Smooth filters an image by (1 2 1) along rows and columns into `to`, whose memory is reused. This removes
+// noise to which the cascade's comparisons of single pixels are sensitive. Beyond the border the border is
+// repeated.
 func Smooth(to, from *image.Gray) {
 	width, height := from.Rect.Dx(), from.Rect.Dy()
 	to.Rect, to.Stride = image.Rect(0, 0, width, height), width
@@ -17,7 +17,7 @@ func Smooth(to, from *image.Gray) {
 	}
 }
 
-// smoothPortable is the plain way, a row of sums of three pixels one above the other at a time.
+// smoothPortable is Smooth in plain Go, with one row of vertical sums at a time.
 func smoothPortable(to, from *image.Gray) {
 	width, height := to.Rect.Dx(), to.Rect.Dy()
 	for y := range height {

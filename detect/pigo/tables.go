@@ -2,8 +2,8 @@ package pigo
 
 import "math"
 
-// pose is how a face lies in a window: turned and mirrored, and how large. A code of (row, col) 256ths of the
-// size then names the pixel at ((cos row - sin col) >> 16, (sin row + cos col) >> 16) from the centre.
+// pose is the rotation, mirroring and size of a face in a window. A code of (row, col) 256ths of the size
+// then names the pixel at ((cos row - sin col) >> 16, (sin row + cos col) >> 16) from the centre.
 type pose struct {
 	sin, cos int32 // of the angle, times 256 and the size
 	mirror   bool  // columns count to the left

@@ -21,18 +21,18 @@ const (
 	busyTries = 5  // of a check's request
 )
 
-// model is what a server serves. All endpoints of a client must serve the same.
+// model describes what a server serves. All endpoints of a client must serve the same.
 type model struct {
 	detector   string // fingerprint of engine and model
 	kind       detect.Kind
-	landmarks  bool       // it has the output of that name
+	landmarks  bool       // it has the output "landmarks"
 	listed     parameters // parameters it has, with their defaults
-	candidates bool       // faces below the threshold can be had
+	candidates bool       // it can return faces below the threshold
 	print      string     // detector and flags
 	known      []detect.Answer
 }
 
-// metadata is how a server describes a model.
+// metadata is a server's description of a model.
 type metadata struct {
 	Name       string
 	Versions   []string
@@ -56,7 +56,7 @@ func expected(landmarks bool) *metadata {
 	return m
 }
 
-// tensors writes them as a person reads them, in an order of their own.
+// tensors formats the tensors for messages, in a fixed order.
 func (m *metadata) tensors() string {
 	text := func(ts []tensor) string {
 		var parts []string
@@ -70,8 +70,8 @@ func (m *metadata) tensors() string {
 		cmp.Or(text(m.Outputs), "none"))
 }
 
-// Detector asks servers which detector they have, until one answers: its fingerprint, up to the flags, and
-// its kind, which is the zero Kind for a model of others.
+// Detector asks servers for their detector until one answers. It returns the fingerprint, up to the flags,
+// and the kind, which is the zero Kind for a foreign model.
 func Detector(ctx context.Context, urls []string) (fingerprint string, kind detect.Kind, err error) {
 	var errs []error
 	for _, u := range urls {
@@ -92,7 +92,7 @@ func Detector(ctx context.Context, urls []string) (fingerprint string, kind dete
 	return "", kind, fmt.Errorf("%w: %w", ErrNoAnswer, errors.Join(errs...))
 }
 
-// metadata asks an endpoint how it describes its model.
+// metadata asks an endpoint for the metadata of its model.
 func (e *endpoint) metadata(ctx context.Context) (*metadata, error) {
 	body, err := e.get(ctx, e.base)
 	if err != nil {
@@ -109,9 +109,8 @@ func (e *endpoint) metadata(ctx context.Context) (*metadata, error) {
 	return md, nil
 }
 
-// check tells whether an endpoint can be asked: ready, the right tensors, the flags understood, and known
-// images answered alike whatever batch they come in, as the other endpoints do. The first time every size of
-// a batch is tried, later some.
+// check returns nil if an endpoint can be used: it is ready, has the right tensors and flags, and answers
+// known images like the other endpoints, in batches of any size. With every, all sizes are tried, else some.
 func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 	if _, err := e.get(ctx, e.base+"/ready"); err != nil {
 		return err
@@ -153,13 +152,13 @@ func (c *Client) check(ctx context.Context, e *endpoint, every bool) error {
 	return nil
 }
 
-// changed is the error of a server that answers other than it did, or others do.
+// changed is the error of a server whose answers differ from earlier ones, or from those of others.
 func (m *model) changed(e *endpoint) error {
 	return &ModelError{e.name, "other answers to known images than before, or elsewhere",
 		"the same from every server, as they all call themselves " + m.print}
 }
 
-// describe reads what the metadata say.
+// describe turns metadata into a model.
 func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 	m := &model{listed: md.Parameters, detector: md.detector(),
 		landmarks: md.tensors() == expected(true).tensors()}
@@ -193,7 +192,7 @@ func (c *Client) describe(e *endpoint, md *metadata) (*model, error) {
 	return m, nil
 }
 
-// detector is the fingerprint of engine and model, or what the model is called where it does not say.
+// detector is the fingerprint of engine and model, or the model's name and versions if it gives none.
 func (m *metadata) detector() string {
 	if d, _ := m.Parameters[detectorKey].(string); d != "" {
 		return d
@@ -201,7 +200,7 @@ func (m *metadata) detector() string {
 	return m.Name + "/" + strings.Join(m.Versions, ",")
 }
 
-// named is a fingerprint with the name that it is known by.
+// named is a fingerprint with the detector's name, if it is built in.
 func named(k detect.Kind, fingerprint string) string {
 	if !k.Known() {
 		return fingerprint
@@ -209,7 +208,7 @@ func named(k detect.Kind, fingerprint string) string {
 	return k.Name + " (" + fingerprint + ")"
 }
 
-// answers checks that a response is of this model.
+// answers returns an error for a response of another model.
 func (m *model) answers(res *message) error {
 	if d, ok := res.Parameters[detectorKey].(string); ok && d != m.detector {
 		return fmt.Errorf("it comes from the detector %s, not %s", d, m.detector)
@@ -217,7 +216,7 @@ func (m *model) answers(res *message) error {
 	return nil
 }
 
-// equal asks for known images, each alone and then in batches, and returns the answers.
+// equal sends known images, each alone and then in batches, and returns the answers.
 func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.Answer, error) {
 	items, err := c.knownItems(1)
 	if err != nil {
@@ -251,8 +250,8 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 		}
 		which := make([]int, n)
 		for i := range which {
-			// Every kind everywhere costs the time of a hundred photos: in most sizes it is at both ends and
-			// in between, among empty ones.
+			// All kinds of images at every position would cost the time of a hundred photos. In most sizes
+			// there are three among empty ones: at both ends and between.
 			if power || i == 0 || i == n/3 || i == n-1 {
 				which[i] = (n + i) % len(items)
 			} else {
@@ -279,7 +278,7 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 	return alone, nil
 }
 
-// announces tells whether the server says that it has the binary extension.
+// announces reports whether the server lists the binary extension.
 func (e *endpoint) announces(ctx context.Context) bool {
 	root, _, _ := strings.Cut(e.base, "/models/")
 	body, err := e.get(ctx, root)
@@ -287,8 +286,8 @@ func (e *endpoint) announces(ctx context.Context) bool {
 	return err == nil && json.Unmarshal(body, &server) == nil && slices.Contains(server.Extensions, binaryExt)
 }
 
-// form finds out which form of request a server understands that does not say that it has the binary
-// extension. It was asked in JSON.
+// form finds the form of request for a server that does not list the binary extension. inJSON and err are its
+// response to a request in JSON.
 func (c *Client) form(ctx context.Context, e *endpoint, it *item, p parameters, inJSON []detect.Answer,
 	err error) ([]detect.Answer, error) {
 	var nonsense *AnswerError
@@ -308,7 +307,7 @@ func (c *Client) form(ctx context.Context, e *endpoint, it *item, p parameters, 
 	return nil, fmt.Errorf("%w; and with the binary extension: %w", err, again)
 }
 
-// inferPatiently waits some times when the server is busy with others.
+// inferPatiently is infer with a few retries while the server is busy.
 func (c *Client) inferPatiently(ctx context.Context, e *endpoint, items []*item,
 	p parameters) ([]detect.Answer, error) {
 	for try := 0; ; try++ {
@@ -325,7 +324,7 @@ func (c *Client) inferPatiently(ctx context.Context, e *endpoint, items []*item,
 	}
 }
 
-// told is an answer for a person.
+// told formats an answer for messages.
 func told(a detect.Answer) string {
 	if len(a.Faces) == 0 {
 		return "no face"
@@ -335,8 +334,8 @@ func told(a detect.Answer) string {
 		f.Width, f.Height, f.Score)
 }
 
-// knownImages are drawn: two with a face, of different sizes, and some without. They are small, for they are
-// judged hundreds of times; the last is empty.
+// knownImages draws the known images: two with a face, of different sizes, and some without; the last is
+// empty. They are small, since they are processed hundreds of times.
 func knownImages() []*image.Gray {
 	draw := func(w, h int, luma func(x, y float64) float64) *image.Gray {
 		m := image.NewGray(image.Rect(0, 0, w, h))
@@ -357,8 +356,8 @@ func knownImages() []*image.Gray {
 	}
 }
 
-// drawnFace is the luma of a face around the origin, as large as one unit: a bright oval, dark eyes and
-// brows, a nose's shadow, a mouth.
+// drawnFace is the luma of a face around the origin, one unit large: a bright oval, dark eyes and brows, a
+// nose's shadow, a mouth.
 func drawnFace(x, y float64) float64 {
 	blob := func(cx, cy, rx, ry float64) float64 {
 		dx, dy := (x-cx)/rx, (y-cy)/ry

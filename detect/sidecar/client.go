@@ -19,64 +19,64 @@ import (
 	"facescan/pipeline/crash"
 )
 
-// Input says what is sent of an image.
+// Input is the form in which images are sent.
 type Input string
 
 const (
-	Luma    Input = "luma"    // what the decoder made of it, as PGM
+	Luma    Input = "luma"    // the decoded luma, as PGM
 	Encoded Input = "encoded" // the file as it was downloaded
 )
 
-// ErrNoAnswer says that no server answers, which may pass.
+// ErrNoAnswer means that no server answers; this may be temporary.
 var ErrNoAnswer = errors.New("no sidecar answers")
 
-// Options say whom to ask and how. The zero value of a field means its default.
+// Options of a Client. The zero value of a field means its default.
 type Options struct {
 	// URLs of models: http://host:8000/v2/models/face, or http://host:8000 for the model face, or
-	// unix:///run/facescan.sock. A user name, or password, in one is sent as bearer token.
+	// unix:///run/facescan.sock. A password, or else a user name, in one is sent as bearer token.
 	URLs  []string
 	Input Input // Luma
 	Batch int   // images in a request at most, one of them a known one; 64
-	// how long a batch waits to be filled; 0 sends each image alone, unless several wait for their turn
+	// Delay is how long a batch waits to be filled; 0 sends each image alone, unless several are waiting
 	Delay    time.Duration
 	Params   detect.Params   // detection flags
 	Fallback detect.Detector // answers while no server does; closed with the client. Nil: ErrUnavailable
 	InFlight int             // requests to a URL at once; 2
 	Deadline time.Duration   // of a request; 30 s
 	Memory   int64           // bytes of images underway at most, beyond one; 256 MiB
-	Log      *slog.Logger    // of servers that go and come back; discarded
+	Log      *slog.Logger    // for servers that go down or come back; discarded
 }
 
 const (
-	maxBatchBytes = 32 << 20 // a batch is full with so many bytes, too: other servers accept 64 MiB
+	maxBatchBytes = 32 << 20 // a batch with so many bytes is full: other servers accept 64 MiB
 	keepBuffer    = 4 << 20  // larger buffers are not kept
 	triesAlone    = 3        // of an image that fails alone
 )
 
-// Client is a detector that asks servers. It implements detect.Remote.
+// Client is a detector that uses servers. It implements detect.Remote.
 type Client struct {
 	o         Options
 	endpoints []*endpoint
 	room      *semaphore.Weighted
 	buffers   sync.Pool     // *[]byte
-	local     chan struct{} // a token an image that the stand-in looks at
+	local     chan struct{} // a token per image that the fallback processes
 	ctx       context.Context
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 
 	mu      sync.Mutex
-	changed chan struct{} // closed, and made anew, when an endpoint's state changes
+	changed chan struct{} // closed and replaced when an endpoint's state changes
 	open    map[float64]*batch
 	closed  bool
 	model   *model             // what all endpoints must serve; set by the first that passed its check
-	expects string             // without a model: the fallback's detector and flags, which it must have
+	expects string             // without a model: the fallback's fingerprint, which the model must have
 	known   map[float64]*known // by scale
-	standIn bool               // the stand-in answered last
+	standIn bool               // the fallback answered last
 }
 
 var _ detect.Remote = (*Client)(nil)
 
-// batch is images of one scale that wait for more of their kind.
+// batch collects images of one scale.
 type batch struct {
 	scale float64
 	items []*item
@@ -90,7 +90,7 @@ type item struct {
 	width, height float64     // of the sent image
 	luma          image.Point // size of the luma that answers are about
 	fromStored    func(detect.Face) detect.Face
-	standIn       *detect.Image // for the fallback; nil without one, and where buffer holds the luma
+	standIn       *detect.Image // for the fallback; nil without one, or if buffer holds the luma
 	scale         float64
 	weight        int64 // of the client's memory
 
@@ -99,11 +99,11 @@ type item struct {
 	err    error
 }
 
-// errClosed is what callers get who asked before, or after, the end.
+// errClosed is the error of requests that are pending at Close, or come later.
 var errClosed = errors.New("the sidecar client is closed")
 
-// New checks the servers and returns a client of them. A server that is not what it should be is an error; so
-// is it when none answers (ErrNoAnswer) and there is no fallback, but not when only some do.
+// New checks the servers and returns a client of them. A wrong server is an error. Servers that do not answer
+// are an error (ErrNoAnswer) only if none answers and there is no fallback.
 func New(ctx context.Context, o Options) (*Client, error) {
 	o.Input = cmp.Or(o.Input, Luma)
 	o.Batch = cmp.Or(o.Batch, 64)
@@ -206,7 +206,7 @@ func (c *Client) Fingerprint() string {
 	return prefix + c.model.print
 }
 
-// Close ends what is underway with an error. The fallback is closed, too.
+// Close ends pending requests with an error, and closes the fallback.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -228,7 +228,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Condition reports whether every server that is up asked not to be asked for now, and whether the stand-in answers.
+// Condition reports whether every server that is up asked not to be asked for now, and whether the stand-in
+// answers.
 func (c *Client) Condition() (busy, standIn bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -245,7 +246,7 @@ func (c *Client) Condition() (busy, standIn bool) {
 	return busy, c.standIn
 }
 
-// Detect asks for every image and waits for all answers.
+// Detect sends every image and waits for all answers.
 func (c *Client) Detect(ctx context.Context, images []detect.Image) ([]detect.Answer, error) {
 	answers := make([]detect.Answer, len(images))
 	waits := make([]func() (detect.Answer, error), len(images))
@@ -309,7 +310,7 @@ func (c *Client) Ask(ctx context.Context, img detect.Image) (func() (detect.Answ
 	}, nil
 }
 
-// fill copies what is sent of an image, and what the stand-in would need.
+// fill copies what is sent of an image, and what the fallback would need.
 func (c *Client) fill(it *item, img detect.Image) {
 	var b []byte
 	if p, _ := c.buffers.Get().(*[]byte); p != nil {
@@ -320,7 +321,7 @@ func (c *Client) fill(it *item, img detect.Image) {
 	if c.o.Input == Encoded {
 		b = appendElement(b, func(b []byte) []byte { return append(b, img.Encoded...) })
 		it.width, it.height, it.fromStored = float64(img.Width), float64(img.Height), img.FromStored
-		it.scale = 1 // its pixels are the full ones, whatever became of them in Luma
+		it.scale = 1 // its pixels are the full ones, unlike those of Luma
 		if c.o.Fallback != nil {
 			luma := &image.Gray{Pix: make([]uint8, 0, size.X*size.Y), Stride: size.X,
 				Rect: image.Rect(0, 0, size.X, size.Y)}
@@ -363,7 +364,7 @@ func (c *Client) add(it *item) bool {
 	return true
 }
 
-// sendLocked closes a batch and sees it answered, unless that was done.
+// sendLocked closes a batch and starts processing it, unless that was done.
 func (c *Client) sendLocked(b *batch) {
 	if c.open[b.scale] != b {
 		return
@@ -376,7 +377,7 @@ func (c *Client) sendLocked(b *batch) {
 	})
 }
 
-// process gets items answered, whatever it takes.
+// process sends a batch, retrying and splitting it as needed.
 func (c *Client) process(items []*item) {
 	var last *endpoint
 	patience := time.Now().Add(c.o.Deadline)
@@ -401,7 +402,7 @@ func (c *Client) process(items []*item) {
 			status = h.Status
 		}
 		if tries++; status == 503 || status == 429 {
-			tries-- // it asks for patience
+			tries-- // the server is busy: this try does not count
 		}
 		last = e
 		switch {
@@ -437,7 +438,7 @@ func (c *Client) process(items []*item) {
 	}
 }
 
-// unanswered is for items that no endpoint can be asked for.
+// unanswered completes items when no endpoint is available: by the fallback, or with the error.
 func (c *Client) unanswered(items []*item, why error) {
 	if c.ctx.Err() != nil {
 		why = errClosed
@@ -476,7 +477,7 @@ func (c *Client) unanswered(items []*item, why error) {
 	c.finish(items, nil)
 }
 
-// tellStandIn says once that the stand-in answers, and once that it does no more.
+// tellStandIn logs when the fallback begins to answer, and when it ends.
 func (c *Client) tellStandIn(on bool, why error) {
 	c.mu.Lock()
 	change := c.standIn != on
@@ -491,7 +492,7 @@ func (c *Client) tellStandIn(on bool, why error) {
 	}
 }
 
-// finish hands items to their callers. An error is for those that have none of their own.
+// finish completes items; err is for those without an error of their own.
 func (c *Client) finish(items []*item, err error) {
 	for _, it := range items {
 		it.err = cmp.Or(it.err, err)
@@ -500,7 +501,7 @@ func (c *Client) finish(items []*item, err error) {
 	}
 }
 
-// free gives back what an item holds.
+// free releases the memory of an item.
 func (c *Client) free(it *item) {
 	if cap(*it.buffer) <= keepBuffer {
 		c.buffers.Put(it.buffer)
@@ -525,7 +526,7 @@ func (c *Client) Probe(context.Context) error {
 	return c.goneLocked(now)
 }
 
-// goneLocked is the error of having nobody to ask.
+// goneLocked is the error when no endpoint is available.
 func (c *Client) goneLocked(now time.Time) error {
 	var errs []error
 	lasting := true
@@ -543,15 +544,14 @@ func (c *Client) goneLocked(now time.Time) error {
 	return fmt.Errorf("%w: %w", detect.ErrUnavailable, errors.Join(errs...))
 }
 
-// pick waits for the endpoint by which a batch is expected to be through first, and takes a place there. It
-// prefers another than the last one. The error is that there is none to wait for, or that those there are
-// want more patience than there is.
+// pick waits for the endpoint that is expected to finish a batch first, and takes a place there. It prefers
+// another one than last. The error means that no endpoint is available, or that all are busy beyond patience.
 func (c *Client) pick(last *endpoint, patience time.Time) (*endpoint, int, error) {
 	for {
 		c.mu.Lock()
 		now := time.Now()
 		var best *endpoint
-		var wake time.Time // when the first of the busy ones may be asked
+		var wake time.Time // when the first of the busy ones is free
 		least, waiting := math.Inf(1), false
 		for _, e := range c.endpoints {
 			switch {

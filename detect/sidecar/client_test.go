@@ -424,7 +424,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestBounds: asking waits when too many bytes are underway, and batches are no larger than they should be.
+// TestBounds: Ask waits while too many bytes are in progress, and batches stay within their bound.
 func TestBounds(t *testing.T) {
 	var most atomic.Int64
 	release := make(chan struct{})

@@ -25,15 +25,15 @@ import (
 )
 
 const (
-	askTimeout = 5 * time.Second // of a question about health or metadata
-	// between two checks of an endpoint that is down; doubled each time
+	askTimeout = 5 * time.Second // of a request for health or metadata
+	// reviveFirst is the time between two checks of an endpoint that is down; doubled each time
 	reviveFirst   = 100 * time.Millisecond
 	reviveLast    = 2 * time.Second
-	retryLater    = time.Second // patience with a busy server that names none
+	retryLater    = time.Second // wait for a busy server that sends no Retry-After
 	maxMessage    = 64 << 10    // of an error's body
-	maxWords      = 300         // bytes of it that are told
+	maxWords      = 300         // bytes of it that are shown
 	maxMetadata   = 1 << 20
-	maxFaces      = 4096            // an image, in the mean over a batch
+	maxFaces      = 4096            // per image, in the mean over a batch
 	latencyMemory = 5 * time.Second // after which half of what is known of an endpoint's speed is forgotten
 )
 
@@ -42,20 +42,20 @@ type state int
 
 const (
 	up       state = iota
-	checking       // a request failed: it is asked for its health at once
-	down           // the last check failed; it is repeated now and then
+	checking       // a request failed: it is checked at once
+	down           // the last check failed; it is repeated
 )
 
 // Forms of a request: images behind the JSON, or in it.
 const (
-	unknownForm = iota // asked in JSON, which every server reads, until it is known
+	unknownForm = iota // requests are JSON, which every server reads, until it is known
 	binaryForm
 	jsonForm
 )
 
 // endpoint is a URL that serves the model. The lower fields are guarded by the client's mutex.
 type endpoint struct {
-	name  string // for people: without token
+	name  string // for messages: without token
 	base  string
 	token string
 	http  *http.Client
@@ -63,23 +63,23 @@ type endpoint struct {
 
 	state    state
 	err      error     // why it is down
-	epoch    int       // grows when it comes up: failures of earlier requests do not count
+	epoch    int       // grows when it comes up, so that failures of earlier requests do not count
 	inflight int       // requests
-	busy     time.Time // until when it asked not to be asked
+	busy     time.Time // when it may be used again, after Retry-After
 	latency  float64   // of a request in seconds, a running mean; 0 when unknown
 	used     time.Time
 }
 
-// CheckURL returns an error that says what is wrong with the URL of a sidecar.
+// CheckURL returns an error if the URL of a sidecar is invalid.
 func CheckURL(raw string) error {
 	_, err := newEndpoint(raw, 1)
 	return err
 }
 
-// newEndpoint reads a URL.
+// newEndpoint parses a URL.
 func newEndpoint(raw string, conns int) (*endpoint, error) {
 	u, err := url.Parse(raw)
-	if err != nil { // its words hold the URL, and that a password
+	if err != nil { // its text holds the URL, and that may hold a password
 		return nil, fmt.Errorf("a sidecar's URL cannot be read: give http://host:8000/v2/models/%s, with "+
 			"the special characters of a password as %%XX", ModelName)
 	}
@@ -122,14 +122,14 @@ func newEndpoint(raw string, conns int) (*endpoint, error) {
 	return e, nil
 }
 
-// cost is about how long a request would take now, in seconds. What is known fades, so that a slow endpoint
-// gets its chance again.
+// cost estimates how long a request would take now, in seconds. The measured latency fades, so that a slow
+// endpoint is tried again.
 func (e *endpoint) cost(now time.Time) float64 {
 	fade := math.Exp2(-now.Sub(e.used).Seconds() / latencyMemory.Seconds())
 	return e.latency * fade * float64(e.inflight+1)
 }
 
-// put gives a place at an endpoint back, and says how it went.
+// put returns a place at an endpoint and records the request's result.
 func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,7 +149,7 @@ func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 			wait = retryLater
 		}
 		e.busy = time.Now().Add(wait)
-	case errors.As(err, &h) && h.Status == http.StatusRequestEntityTooLarge: // what was asked is to blame
+	case errors.As(err, &h) && h.Status == http.StatusRequestEntityTooLarge: // the request is to blame
 	case e.epoch == epoch && e.state == up:
 		e.state, e.err = checking, err
 		c.wg.Go(func() {
@@ -159,7 +159,7 @@ func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 	}
 }
 
-// tellLocked wakes everybody who waits for an endpoint.
+// tellLocked wakes all callers that wait for an endpoint.
 func (c *Client) tellLocked() {
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -198,7 +198,7 @@ func (c *Client) revive(e *endpoint, cause error) {
 	}
 }
 
-// permanent tells an error that no waiting will mend.
+// permanent reports whether retrying later cannot help.
 func permanent(err error) bool {
 	var h *HTTPError
 	if errors.As(err, &h) {
@@ -218,7 +218,7 @@ func (e *endpoint) do(req *http.Request, limit int64) ([]byte, http.Header, erro
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // without the URL, which is ours to name
+			err = u.Err // without the URL, which the message names itself
 		}
 		return nil, nil, fmt.Errorf("sidecar %s: %w", e.name, err)
 	}
@@ -253,7 +253,7 @@ func (e *endpoint) refused(res *http.Response) error {
 	return h
 }
 
-// readable is the beginning of a server's words on one line. Servers are known to repeat what they were sent.
+// readable is the beginning of a server's message, on one line. Some servers repeat the whole request in it.
 func readable(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsPrint(r)
@@ -264,7 +264,7 @@ func readable(s string) string {
 	return strings.ToValidUTF8(s[:maxWords], "") + "…"
 }
 
-// get asks a question about the server.
+// get requests information about the server or its model.
 func (e *endpoint) get(ctx context.Context, url string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -276,8 +276,8 @@ func (e *endpoint) get(ctx context.Context, url string) ([]byte, error) {
 	return body, err
 }
 
-// inferOnce sends images and returns the answers, checked. An answer that came over a new connection is
-// believed only when the endpoint passes its check then: behind a new connection there may be another server.
+// inferOnce sends images and returns the checked answers. Answers over a new connection count only if the
+// endpoint then passes its check: there may be another server behind it.
 func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.Answer, error) {
 	fresh := false
 	ctx := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
@@ -290,7 +290,7 @@ func (c *Client) inferOnce(e *endpoint, items []*item, p parameters) ([]detect.A
 	return answers, err
 }
 
-// infer sends images and returns the answers, checked.
+// infer sends images and returns the checked answers.
 func (c *Client) infer(ctx context.Context, e *endpoint, items []*item,
 	p parameters) ([]detect.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Deadline)
@@ -333,14 +333,14 @@ func (c *Client) infer(ctx context.Context, e *endpoint, items []*item,
 	return answers, nil
 }
 
-// inferRequest makes the parts of a request's body. The first head bytes are JSON; all of it is when head is
-// 0, for servers without the binary extension: then images are base64, as MLServer reads them.
+// inferRequest makes the parts of a request's body. The first head bytes are JSON. With head 0 all of it is
+// JSON, for servers without the binary extension, with images in base64 as MLServer reads them.
 func inferRequest(items []*item, p parameters, binary, landmarks bool) (parts [][]byte, head int, err error) {
 	images := tensor{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(items))}}
 	asBinary := parameters{"binary_data": true}
 	if !binary {
 		images.Parameters = parameters{contentType: base64Content}
-		files := make([][]byte, len(items)) // which JSON holds as base64
+		files := make([][]byte, len(items)) // encoded as base64 in JSON
 		for i, it := range items {
 			files[i] = (*it.buffer)[4:]
 		}

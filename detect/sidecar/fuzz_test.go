@@ -25,7 +25,7 @@ func seeds(f *testing.F) (head int, request []byte, reply *httptest.ResponseReco
 	return head, b.Bytes(), send(newServer(f, ServerOptions{}), a.request(f))
 }
 
-// FuzzRequest: whatever comes, the server answers, with a status that says whose fault it is, and is well
+// FuzzRequest: the server answers any request with a status that says whose fault it is, and works
 // afterwards.
 func FuzzRequest(f *testing.F) {
 	head, body, _ := seeds(f)
@@ -74,8 +74,7 @@ func product(shape []int64) int64 {
 	return n
 }
 
-// FuzzResponse: whatever comes, the client takes it for an answer only when every box is a box in its image,
-// and as many are told as given.
+// FuzzResponse: the client accepts a response only if every box lies in its image, and the counts match.
 func FuzzResponse(f *testing.F) {
 	_, _, reply := seeds(f)
 	f.Add(reply.Header().Get(lengthHeader), reply.Body.Bytes())

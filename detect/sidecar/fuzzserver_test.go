@@ -12,7 +12,7 @@ import (
 	"facescan/detect/detecttest/sample"
 )
 
-// scripted is a server that answers as it should for a number of inferences, and then with what it is given.
+// scripted is a server that answers a number of inferences correctly, and then with fixed content.
 type scripted struct {
 	honest  http.Handler
 	left    atomic.Int64 // inferences that are answered honestly
@@ -41,7 +41,7 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // FuzzServer has a client ask, over a socket, a server that answers anything at all, from the start or later
-// on: status, headers, metadata, body. It ends, and takes for faces only boxes within the image.
+// on: status, headers, metadata, body. The client ends, and accepts only boxes within the image.
 func FuzzServer(f *testing.F) {
 	_, _, reply := seeds(f)
 	head := reply.Header().Get(lengthHeader)

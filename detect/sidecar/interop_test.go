@@ -173,7 +173,7 @@ func mlclient(t *testing.T, implementation string, input Input) *Client {
 		return err == nil
 	})
 	p := detect.Defaults(detect.Pigo)
-	p.Detector = "" // a model of others
+	p.Detector = "" // a foreign model
 	return client(t, Options{URLs: []string{url}, Batch: 8, Delay: 5 * time.Millisecond, Input: input,
 		Params: p})
 }

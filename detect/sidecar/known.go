@@ -17,26 +17,26 @@ import (
 	"facescan/detect"
 )
 
-// A server that passed its check may turn wrong later, and go on to answer that there are no faces. So a
-// known image goes with every request, somewhere among the others: an answer with another one for it is not
-// an answer to any of them.
+// A server that passed its check may later begin to answer "no faces" to everything. So every request
+// includes a known image at some position among the others. If its answer is wrong, the whole response is
+// rejected.
 
 const (
-	// pixels of the smallest face that is looked for, for which the known images are as they are drawn
+	// knownFace is the --min-face, in pixels, for which the known images are used at the size at which they
+	// are drawn
 	knownFace  = 24
-	mostLarger = 8  // times that they are enlarged at most, for larger ones
-	mostScales = 64 // scales that known images are kept for
+	mostLarger = 8  // their greatest enlargement, for larger faces
+	mostScales = 64 // scales for which known images are stored
 )
 
-// known are the known images of a scale, with the right answers. Those without a face are left out where
-// others have any.
+// known holds the known images of a scale, with the right answers; those with faces if there are any.
 type known struct {
 	learning sync.Mutex
-	items    []*item // none until they are learned
+	items    []*item // empty until learned
 	answers  []detect.Answer
 }
 
-// inferKnown sends images with a known one among them, and returns the answers, checked.
+// inferKnown sends images with a known one among them, and returns the checked answers.
 func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item,
 	p parameters) ([]detect.Answer, error) {
 	k, err := c.knownAt(ctx, e, items[0].scale)
@@ -57,7 +57,8 @@ func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item,
 			return nil, err
 		}
 	}
-	// There is no room for another: it goes alone, and afterwards, so that it tells of the answer before it.
+	// There is no room for the known image: it is sent alone, after the others, so that it vouches for their
+	// answers.
 	answers, err := c.infer(ctx, e, items, p)
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item,
 	return answers, err
 }
 
-// check holds an answer to a known image against the right one.
+// check compares an answer to a known image with the right one.
 func (k *known) check(e *endpoint, which int, got detect.Answer) error {
 	if want := k.answers[which]; !reflect.DeepEqual(got, want) {
 		return &AnswerError{e.name,
@@ -79,8 +80,8 @@ func (k *known) check(e *endpoint, which int, got detect.Answer) error {
 	return nil
 }
 
-// knownAt are the known images of a scale. A scale that is new is learned from the endpoint, which then shows
-// that it answers as it did when it was checked.
+// knownAt returns the known images of a scale. The answers at a new scale are learned from the endpoint,
+// which must also answer as in its check.
 func (c *Client) knownAt(ctx context.Context, e *endpoint, scale float64) (*known, error) {
 	c.mu.Lock()
 	k := c.known[scale]
@@ -130,7 +131,7 @@ func (c *Client) knownAt(ctx context.Context, e *endpoint, scale float64) (*know
 	return k, nil
 }
 
-// alone asks for images, each by itself.
+// alone sends images one by one.
 func (c *Client) alone(ctx context.Context, e *endpoint, items []*item,
 	scale float64) ([]detect.Answer, error) {
 	params, err := toParameters(c.o.Params, scale, c.model.listed)
@@ -148,7 +149,7 @@ func (c *Client) alone(ctx context.Context, e *endpoint, items []*item,
 	return answers, nil
 }
 
-// knownItems are the known images, some times larger, as they are sent.
+// knownItems returns the known images, enlarged, in the form in which they are sent.
 func (c *Client) knownItems(larger int) ([]*item, error) {
 	images := knownImages()
 	items := make([]*item, len(images))

@@ -15,14 +15,14 @@ import (
 	"facescan/detect/detecttest/sample"
 )
 
-// noFaces is an answer that there are none.
+// noFaces is an answer without faces.
 var noFaces = lie(func(m *message) {
 	m.Outputs[0].binary, m.Outputs[0].Shape[0], m.Outputs[0].Parameters[sizeKey] = nil, 0, 0
 	clear(m.Outputs[1].binary)
 })
 
-// TestTurns: a server that answers "no faces" from some request on, long after its check, is not believed for
-// any image from then on, whatever the size of its requests, the scale and the smallest face.
+// TestTurns: a server that answers "no faces" from some request on, long after its check, is rejected for
+// every image from then on, at any size of its requests, scale and smallest face.
 func TestTurns(t *testing.T) {
 	for _, c := range []struct {
 		batch   int
@@ -107,8 +107,8 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestKnownHasFaces: the known images that go with requests have a face to miss, whatever the detector, the
-// scale and the smallest face.
+// TestKnownHasFaces: the known images of requests contain a face, with every detector, scale and smallest
+// face.
 func TestKnownHasFaces(t *testing.T) {
 	for _, kind := range detect.Kinds() {
 		st := newStand(t, ServerOptions{Detector: kind.Name}).start()

@@ -132,8 +132,8 @@ var lies = map[string]func(http.ResponseWriter, string, []byte){
 	},
 }
 
-// TestLies: a batch with an answer that cannot be right is asked for again, once; then it is an error with a
-// name. Nothing of the answer gets in.
+// TestLies: a batch with an impossible answer is retried once; then it is an AnswerError. Nothing of the
+// answer is used.
 func TestLies(t *testing.T) {
 	img := []detect.Image{{Luma: sample.Photo(t, 320), Scale: 1}}
 	for name, change := range lies {
@@ -180,7 +180,7 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// TestRefusedAtStart: servers that are not what they should be.
+// TestRefusedAtStart: wrong servers are refused.
 func TestRefusedAtStart(t *testing.T) {
 	others := detect.Defaults("")
 	others.MinFace = 40
@@ -305,7 +305,7 @@ func TestNoSecrets(t *testing.T) {
 	}
 }
 
-// TestOrder: a face belongs to the image it names, in whatever order faces come.
+// TestOrder: a face belongs to the image it names, in any order of faces.
 func TestOrder(t *testing.T) {
 	items := make([]*item, 3)
 	for i := range items {

@@ -8,10 +8,10 @@ import (
 	"math"
 )
 
-// lengthHeader says how many bytes of a body are JSON; the binary parts of tensors follow, in their order.
+// lengthHeader says how many bytes of a body are JSON; the binary parts of tensors follow, in order.
 const lengthHeader = "Inference-Header-Content-Length"
 
-// parameters are names with a string, a number (float64) or a bool each.
+// parameters map names to strings, numbers (float64) or bools.
 type parameters map[string]any
 
 // message is a request or a response.
@@ -38,11 +38,11 @@ type tensor struct {
 const (
 	sizeKey       = "binary_data_size" // parameter with the size of a tensor's binary part
 	binaryExt     = "binary_tensor_data"
-	contentType   = "content_type" // parameter, MLServer's, that tells how a tensor's data are to be read
+	contentType   = "content_type" // parameter of MLServer: how to read a tensor's data
 	base64Content = "base64"
 )
 
-// parseMessage reads a body of which the first head bytes are JSON. The tensors' content is not copied.
+// parseMessage parses a body whose first head bytes are JSON. The tensors' content is not copied.
 func parseMessage(head int, body []byte) (*message, error) {
 	if head < 0 || head > len(body) {
 		return nil, fmt.Errorf("%s is %d, of a body of %d bytes", lengthHeader, head, len(body))
@@ -73,7 +73,7 @@ func parseMessage(head int, body []byte) (*message, error) {
 	return m, nil
 }
 
-// find returns the one tensor of that name.
+// find returns the tensor with that name, which must be the only one.
 func find(ts []tensor, name string) (*tensor, error) {
 	var found *tensor
 	for i := range ts {
@@ -91,7 +91,7 @@ func find(ts []tensor, name string) (*tensor, error) {
 	return found, nil
 }
 
-// is checks type and shape; -1 stands for any length.
+// is returns an error unless type and shape match; -1 stands for any length.
 func (t *tensor) is(datatype string, shape ...int64) error {
 	ok := t.Datatype == datatype && len(t.Shape) == len(shape)
 	for i := 0; ok && i < len(shape); i++ {
@@ -103,8 +103,8 @@ func (t *tensor) is(datatype string, shape ...int64) error {
 	return nil
 }
 
-// elements are the files of a BYTES tensor: in binary each its length as uint32, little-endian, and as many
-// bytes.
+// elements returns the files of a BYTES tensor. In binary each is its length, as little-endian uint32, and as
+// many bytes.
 func (t *tensor) elements() ([][]byte, error) {
 	n, rest := t.Shape[0], t.binary
 	if rest == nil && t.Parameters[contentType] == base64Content {
@@ -139,8 +139,7 @@ func (t *tensor) elements() ([][]byte, error) {
 	return out, nil
 }
 
-// numbers are the n elements of an FP32 or INT32 tensor, of whichever type, binary or JSON. FP32 and INT32
-// fit a float64.
+// numbers returns the n elements of an FP32 or INT32 tensor, binary or JSON. Both types fit a float64.
 func (t *tensor) numbers(n int64) ([]float64, error) {
 	var out []float64
 	if t.binary != nil {

@@ -10,27 +10,27 @@ import (
 	"facescan/detect"
 )
 
-// candidatesKey is the parameter by which the answer also holds the best faces below the threshold, so many
-// of them at most. The response then tells the threshold, as its parameter min_score.
+// candidatesKey is the parameter that requests faces below the threshold: the best ones, at most that many.
+// The response then has the threshold as its parameter min_score.
 const (
 	candidatesKey = "candidates"
-	// of the sent images: pixels of the full one a pixel of it. Sizes in flags are in full pixels then
+	// scaleKey is the scale of the sent images: full pixels per pixel. Sizes in flags are then in full pixels
 	scaleKey    = "image_scale"
 	minScoreKey = "min_score"
 	detectorKey = "detector" // in metadata and responses: fingerprint of engine and model
 )
 
-// candidates is how many a client asks for: as many as a detector keeps.
+// candidates is how many a client requests: as many as an answer holds.
 const candidates = detect.KeepCandidates
 
-// flag is a detection flag on its way: how it is called, and how it is read and set.
+// flag is a detection flag as a request parameter: its name, and how it is read and set.
 type flag struct {
 	name string
 	get  func(*detect.Params) any // string, float64, or int
 	set  func(*detect.Params, any) bool
 }
 
-// flagsOf are the flags of a kind of detector; all of them for a model of others.
+// flagsOf are the flags of a kind of detector; all of them for a foreign model.
 func flagsOf(k detect.Kind) []flag {
 	if !k.Known() {
 		return flags
@@ -59,13 +59,13 @@ var flags = []flag{
 		func(p *detect.Params, v any) bool { return setAngles(&p.Angles, v) }},
 }
 
-// transport are parameters of the protocol itself and its dialects: they do not change what is found.
+// transport are parameters of the protocol and its dialects, which do not change what is found.
 var transport = map[string]bool{
 	"binary_data_output": true, "priority": true, "timeout": true, "content_type": true, "headers": true,
 	"sequence_id": true, "sequence_start": true, "sequence_end": true,
 }
 
-// list tells a client which parameters a kind of detector has, each with its default.
+// list returns the parameters of a kind of detector with their defaults, for the metadata.
 func list(k detect.Kind) parameters {
 	p := detect.Defaults(k.Name)
 	out := parameters{detectorKey: k.Print, candidatesKey: 0, scaleKey: 1}
@@ -76,8 +76,8 @@ func list(k detect.Kind) parameters {
 	return out
 }
 
-// toParameters puts flags into a request, for images of a scale, to a server that lists these. What it does
-// not list cannot travel and must be the default.
+// toParameters turns flags into request parameters, for images of a scale, and a server that lists these. A
+// flag that it does not list cannot be sent and must have its default.
 func toParameters(p detect.Params, scale float64, listed parameters) (parameters, error) {
 	k, _ := detect.KindNamed(p.Detector)
 	d := detect.Defaults(p.Detector)
@@ -91,7 +91,7 @@ func toParameters(p detect.Params, scale float64, listed parameters) (parameters
 	out := parameters{}
 	if has(scaleKey) {
 		out[scaleKey] = scale
-	} else { // sizes are in pixels of what is sent
+	} else { // sizes are in pixels of the sent image
 		p.MinFace = max(1, int(float64(p.MinFace)/scale))
 		p.MaxFace = int(math.Ceil(float64(p.MaxFace) / scale))
 	}
@@ -106,14 +106,14 @@ func toParameters(p detect.Params, scale float64, listed parameters) (parameters
 	return out, nil
 }
 
-// asked is what the parameters of a request ask for.
+// asked is the content of a request's parameters.
 type asked struct {
 	detect.Params
 	keep  int     // candidates
 	scale float64 // of the images
 }
 
-// fromParameters reads flags of a kind of detector out of a request.
+// fromParameters reads the flags of a kind of detector from a request.
 func fromParameters(k detect.Kind, m parameters) (asked, error) {
 	a := asked{Params: detect.Defaults(k.Name), scale: 1}
 	flags := flagsOf(k)

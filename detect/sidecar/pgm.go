@@ -6,7 +6,7 @@ import (
 	"image"
 )
 
-// isPGM tells a binary PGM by its first bytes; no other format begins so.
+// isPGM reports whether a file is a binary PGM, by its first bytes.
 func isPGM(b []byte) bool { return len(b) > 2 && b[0] == 'P' && b[1] == '5' && isSpace(b[2]) }
 
 // appendPGM appends luma as a binary PGM of 8 bits.
@@ -24,7 +24,7 @@ func appendPGM(b []byte, luma *image.Gray) []byte {
 
 var errPGM = errors.New("not a binary PGM of 8 bits")
 
-// sizePGM reads the header and returns what lies behind it.
+// sizePGM reads the header and returns the bytes after it.
 func sizePGM(b []byte) (width, height int, pix []byte, err error) {
 	if !isPGM(b) {
 		return 0, 0, nil, errPGM
@@ -58,7 +58,7 @@ func sizePGM(b []byte) (width, height int, pix []byte, err error) {
 	return numbers[0], numbers[1], b[1:], nil
 }
 
-// parsePGM returns the picture of a file, whose bytes it is made of.
+// parsePGM returns the picture of a file; it shares the file's bytes.
 func parsePGM(b []byte) (*image.Gray, error) {
 	w, h, pix, err := sizePGM(b)
 	if err != nil {

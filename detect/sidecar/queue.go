@@ -14,26 +14,26 @@ import (
 	"facescan/detect"
 )
 
-// request is an inference underway.
+// request is an inference in progress.
 type request struct {
-	ctx      context.Context // of who waits for it
+	ctx      context.Context // of the waiting client
 	id       string
 	files    [][]byte
 	detector *served
 	keep     int     // candidates wanted
-	scale    float64 // of luma that is sent
+	scale    float64 // of the sent luma
 	outputs  []output
 
 	left    sync.WaitGroup // images
 	answers []detect.Answer
 
 	mu  sync.Mutex
-	err error // the first; then there are no answers
+	err error // the first one; with it there are no answers
 }
 
-// output is a tensor that is wanted.
+// output is a requested tensor.
 type output struct {
-	tensor   // as the metadata have it
+	tensor   // as in the metadata
 	asBinary bool
 }
 
@@ -45,14 +45,14 @@ func (q *request) fail(err error) {
 	}
 }
 
-// over tells whether nobody needs the rest of the answers.
+// over reports whether the rest of the answers is not needed any more.
 func (q *request) over() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err != nil || q.ctx.Err() != nil
 }
 
-// tensors are the content of the outputs, by name.
+// tensors returns the content of the outputs, by name.
 func (q *request) tensors() map[string][]byte {
 	var faces, counts, points []byte
 	float := func(b []byte, v float64) []byte {
@@ -89,7 +89,7 @@ type queue struct {
 	closed  bool
 }
 
-// waiting is a request and the first of its images that nobody took yet.
+// waiting is a request with the index of its next image.
 type waiting struct {
 	*request
 	next int
@@ -101,8 +101,8 @@ func newQueue(room int) *queue {
 	return q
 }
 
-// add takes a request in, unless it is full. A request that is larger than the queue finds room when nothing
-// waits.
+// add queues a request unless the queue is full. A request larger than the queue is accepted when the queue
+// is empty.
 func (q *queue) add(r *request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -118,14 +118,14 @@ func (q *queue) add(r *request) bool {
 	return true
 }
 
-// job is an image to look at.
+// job is an image to process.
 type job struct {
 	*request
 	index int
 }
 
-// take waits for images and returns up to most of them for one detector: the oldest, and whatever else waits
-// for it. None when the queue is closed.
+// take waits for images and returns up to most of them for one detector: that of the oldest image. It returns
+// none when the queue is closed.
 func (q *queue) take(jobs []job, most int) []job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -169,7 +169,7 @@ func (q *queue) close() {
 	q.workers.Wait()
 }
 
-// work is a worker: it takes images from the queue and has them looked at.
+// work is a worker: it processes images from the queue.
 func (s *Server) work() {
 	var jobs []job
 	for {
@@ -177,13 +177,13 @@ func (s *Server) work() {
 		if len(jobs) == 0 {
 			return
 		}
-		s.look(jobs)
+		s.process(jobs)
 		clear(jobs)
 	}
 }
 
-// look answers jobs, all for one detector.
-func (s *Server) look(jobs []job) {
+// process answers jobs, all for one detector.
+func (s *Server) process(jobs []job) {
 	defer func() {
 		for _, j := range jobs {
 			j.left.Done()
@@ -228,7 +228,7 @@ func (s *Server) look(jobs []job) {
 		return
 	}
 	begin := time.Now()
-	// Not in the context of one request: others share the batch.
+	// Not in the context of a request: other requests share the batch.
 	answers, err := from[0].detector.Detect(context.Background(), batch)
 	s.metrics.seconds.Observe(time.Since(begin).Seconds())
 	s.metrics.batches.Observe(float64(len(batch)))
@@ -251,7 +251,7 @@ func (s *Server) look(jobs []job) {
 	}
 }
 
-// picture is what a job's file shows.
+// picture decodes a job's file.
 func (s *Server) picture(j job) (Picture, error) {
 	file := j.files[j.index]
 	if isPGM(file) {

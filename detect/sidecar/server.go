@@ -29,43 +29,43 @@ import (
 	"facescan/pipeline/crash"
 )
 
-// ErrTooManyPixels is what ServerOptions.Decode says of an image that is too large to look at.
+// ErrTooManyPixels is the error of ServerOptions.Decode for an image that is too large.
 var ErrTooManyPixels = errors.New("too many pixels")
 
 // Picture is a decoded file.
 type Picture struct {
 	Luma  *image.Gray
 	Scale float64 // as in detect.Image
-	// carries a box of Luma into the file's picture as stored; nil when they are the same
+	// ToStored converts a face of Luma to the file's picture as stored; nil if they are the same
 	ToStored func(detect.Face) detect.Face
-	Release  func() // Luma is no more used; may be nil
+	Release  func() // called when Luma is no longer used; may be nil
 }
 
-// ServerOptions say what is served. The zero value of a field means its default, but for Open.
+// ServerOptions of a Server. The zero value of a field means its default, except for Open.
 type ServerOptions struct {
 	Detector string // name of its kind
-	// the detector for flags; asked for once for each
+	// Open opens the detector for flags; it is called once per set of flags
 	Open func(detect.Params) (detect.Detector, error)
-	// reads files that are no PGM; nil refuses them
+	// Decode reads files other than PGM; nil refuses them
 	Decode  func(file []byte, p detect.Params) (Picture, error)
 	Model   string // its name; face
-	Token   string // who asks must send it; none
-	Workers int    // calls of detectors at once; one a core
-	Batch   int    // images of a call at most; 1
-	// images that wait at most, beyond one request; 1,024
+	Token   string // required of clients; none
+	Workers int    // calls of detectors at once; one per core
+	Batch   int    // images per call, at most; 1
+	// Queue is how many images may wait, beyond one request; 1,024
 	Queue int
-	// connections at once; 256, or fewer where few descriptors may be open
+	// Conns is how many connections are open at once; 256, or fewer if few descriptors may be open
 	Conns   int
 	MaxBody int64 // bytes of a request; 128 MiB
-	// bytes of all requests that are being read, or wait; 4 × MaxBody
+	// MaxBodies is the bytes of all requests that are being read, or wait; 4 × MaxBody
 	MaxBodies int64
 	MaxPixels int64        // of an image; 100 M
 	Log       *slog.Logger // discarded
 }
 
 const (
-	readFirst    = 1 << 20 // bytes of a body for which there is memory before they come
-	otherFiles   = 0.25    // of the descriptors that may be open, for other things than connections
+	readFirst    = 1 << 20 // bytes of a body that get memory before they arrive
+	otherFiles   = 0.25    // descriptors for other things than connections
 	maxDetectors = 32      // kept, each for other flags
 	maxHead      = 1 << 20 // bytes of a request's JSON
 	platform     = "facescan"
@@ -96,8 +96,8 @@ type served struct {
 	used   time.Time
 }
 
-// NewServer opens the detector with the default flags, to see that it can, and starts the workers. Close ends
-// them.
+// NewServer opens the detector with the default flags, to check that it works, and starts the workers. Close
+// ends them.
 func NewServer(o ServerOptions) (*Server, error) {
 	def := func(to *int, v int) {
 		if *to == 0 {
@@ -170,7 +170,7 @@ func (s *Server) routes() {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// private wants the token.
+// private requires the token.
 func (s *Server) private(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -184,7 +184,7 @@ func (s *Server) private(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// named wants the model's name, and its version if any.
+// named requires the model's name, and its version if one is given.
 func (s *Server) named(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if v := r.PathValue("version"); r.PathValue("model") != s.o.Model || v != "" && v != modelVersion {
@@ -211,7 +211,7 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// open returns the detector for flags; release gives it back. Of those that nobody uses, the newest are kept.
+// open returns the detector for flags; release returns it. Of the unused ones the newest stay open.
 func (s *Server) open(p detect.Params) (*served, error) {
 	key := p.String()
 	s.mu.Lock()
@@ -240,7 +240,7 @@ func (s *Server) release(d *served) {
 	d.users--
 }
 
-// evictLocked closes the detector that was not used for the longest time, unless all are in use.
+// evictLocked closes the least recently used detector, unless all are in use.
 func (s *Server) evictLocked() bool {
 	oldest := ""
 	for key, d := range s.detectors {
@@ -258,7 +258,7 @@ func (s *Server) evictLocked() bool {
 	return true
 }
 
-// infer answers a request.
+// infer answers an inference request.
 func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
 	code := s.inferred(w, r)
 	s.metrics.requests.WithLabelValues(strconv.Itoa(code)).Inc()
@@ -300,13 +300,13 @@ func (s *Server) inferred(w http.ResponseWriter, r *http.Request) (code int) {
 		return refuseErr(w, q.err)
 	}
 	if r.Context().Err() != nil {
-		return 499 // nobody reads the answer
+		return 499 // the client is gone
 	}
 	return s.answer(w, q)
 }
 
-// read takes a body of n bytes in. Its memory is accounted for as it comes, so that one which does not come
-// holds little; held is to be released. The error is detect.ErrUnavailable when there is no room for more.
+// read reads a body of n bytes. Memory is reserved as it arrives, so that a body which does not arrive holds
+// little; the caller releases held. The error is detect.ErrUnavailable if there is no room.
 func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error) {
 	var b []byte
 	if p, _ := s.buffers.Get().(*[]byte); p != nil {
@@ -324,14 +324,15 @@ func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error)
 			return nil, held, err
 		}
 	}
-	// Without this the end of the body is not seen, and the rest of the request not taken for being at work.
+	// Without this the end of the body is not seen, and the connection does not count as having a complete
+	// request.
 	if k, err := r.Read(make([]byte, 1)); k > 0 || err != io.EOF {
 		return nil, held, fmt.Errorf("it does not end after %d bytes: %v", n, err) //nolint:errorlint // err may be nil, which %w cannot show
 	}
 	return b, held, nil
 }
 
-// badRequest is an error of who asks.
+// badRequest is an error of the client.
 type badRequest struct {
 	code int
 	why  string
@@ -339,7 +340,7 @@ type badRequest struct {
 
 func (e *badRequest) Error() string { return e.why }
 
-// parse reads a request out of a body, which it goes on to use.
+// parse reads a request from a body; the request refers to it.
 func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 	bad := func(err error) (*request, error) { return nil, &badRequest{http.StatusBadRequest, err.Error()} }
 	head := len(body)
@@ -391,7 +392,7 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 	return q, err
 }
 
-// wanted reads which of the outputs are wanted, and how. None named means all, as JSON unless
+// wanted returns the requested outputs and their forms. If none is named it is all, as JSON unless
 // binary_data_output is true.
 func (q *request) wanted(m *message, outputs []tensor) error {
 	binary, _ := m.Parameters["binary_data_output"].(bool)
@@ -480,7 +481,7 @@ func refuseErr(w http.ResponseWriter, err error) int {
 	return refuse(w, http.StatusInternalServerError, err.Error())
 }
 
-// Serve answers on a listener until the context ends; then it drains: requests that were begun are answered,
+// Serve answers on a listener until the context ends; then it drains: requests in progress are answered
 // within the grace, or until cut is closed.
 func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener, grace time.Duration) error {
 	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute,
@@ -519,7 +520,7 @@ func (s *Server) Serve(ctx context.Context, cut <-chan struct{}, l net.Listener,
 // Detector is the fingerprint of engine and model.
 func (s *Server) Detector() string { return s.kind.Print }
 
-// Close ends the workers, when nothing is served any more, and closes the detectors.
+// Close ends the workers, once the queue is empty, and closes the detectors.
 func (s *Server) Close() error {
 	s.queue.close()
 	s.mu.Lock()
@@ -532,8 +533,7 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// Listen opens host:port or unix:PATH. A socket is for its owner alone; one that nobody listens on any more
-// is replaced.
+// Listen opens host:port or unix:PATH. Only its owner can connect to a socket; a stale one is replaced.
 func Listen(address string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(address, "unix:")
 	if !ok {
@@ -555,7 +555,7 @@ func Listen(address string) (net.Listener, error) {
 	return net.Listen("unix", path)
 }
 
-// Beyond tells whether others than this machine's processes can reach an address of Listen.
+// Beyond reports whether other machines can reach an address of Listen.
 func Beyond(address string) bool {
 	if strings.HasPrefix(address, "unix:") {
 		return false

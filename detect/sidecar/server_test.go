@@ -328,8 +328,8 @@ func (g *gate) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer,
 func (g *gate) Fingerprint() string { return "gate/1 x" }
 func (g *gate) Close() error        { return nil }
 
-// TestAcrossClients: what waits for the same detector makes a batch, whoever sent it; what is too much is
-// refused for now.
+// TestAcrossClients: what waits for the same detector makes a batch, from any client; what is too much is
+// refused with 503.
 func TestAcrossClients(t *testing.T) {
 	gates := map[int]*gate{}
 	for _, minFace := range []int{20, 40} {
@@ -377,7 +377,7 @@ func TestAcrossClients(t *testing.T) {
 	}
 }
 
-// TestOrphans: nobody's images are not looked at.
+// TestOrphans: images whose client has gone are not processed.
 func TestOrphans(t *testing.T) {
 	g := &gate{make(chan struct{}), make(chan int, 10)}
 	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
@@ -425,7 +425,7 @@ func (f oneCall) Detect(context.Context, []detect.Image) ([]detect.Answer, error
 func (f oneCall) Fingerprint() string                                             { return "one/1 x" }
 func (f oneCall) Close() error                                                    { return nil }
 
-// TestManyFlags: detectors that nobody uses make room for others.
+// TestManyFlags: unused detectors make room for others.
 func TestManyFlags(t *testing.T) {
 	s := newServer(t, ServerOptions{})
 	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
@@ -445,7 +445,7 @@ func TestManyFlags(t *testing.T) {
 	}
 }
 
-// TestDrain: what was begun is answered, what comes later is not, and Serve returns.
+// TestDrain: requests in progress are answered, later ones are not, and Serve returns.
 func TestDrain(t *testing.T) {
 	g := &gate{make(chan struct{}), make(chan int, 10)}
 	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {

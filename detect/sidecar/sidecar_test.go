@@ -116,7 +116,7 @@ func tryClient(t testing.TB, o Options) (*Client, error) {
 	return c, err
 }
 
-// TestSuite holds client and server together to what every detector is held to.
+// TestSuite runs the suite of every detector on client and server together.
 func TestSuite(t *testing.T) {
 	for _, k := range detect.Kinds() {
 		t.Run(k.Name, func(t *testing.T) {

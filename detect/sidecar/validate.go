@@ -9,10 +9,10 @@ import (
 	"facescan/detect"
 )
 
-// errUnreadable is the answer of a server that cannot read an image.
+// errUnreadable is the answer to an image that the server cannot read.
 var errUnreadable = errors.New("the sidecar cannot read the image")
 
-// validate turns a response into answers, or says why it is none to these images.
+// validate turns a response into the answers to these images, or returns why it is invalid.
 func (c *Client) validate(body []byte, length string, items []*item) ([]detect.Answer, error) {
 	head := len(body)
 	if length != "" {
@@ -77,7 +77,8 @@ func (c *Client) validate(body []byte, length string, items []*item) ([]detect.A
 	return answersOf(c.model.kind, items, rows, points, told, threshold)
 }
 
-// answersOf checks faces and landmarks, if there are any, and makes the answers of their images.
+// answersOf checks faces, with their landmarks if there are any, and sorts them into the answers of their
+// images.
 func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64,
 	threshold float64) ([]detect.Answer, error) {
 	found := make([][]detect.Face, len(items))
@@ -130,7 +131,7 @@ func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64,
 	return answers, nil
 }
 
-// clip cuts a box to the sent image. One that has no part in it, or is none, is an error.
+// clip cuts a box to the sent image. A box wholly outside, or an invalid one, is an error.
 func (it *item) clip(f detect.Face) (detect.Face, error) {
 	for _, v := range []float64{f.X, f.Y, f.Width, f.Height, f.Score} {
 		if math.IsNaN(v) || math.IsInf(v, 0) {

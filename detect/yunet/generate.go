@@ -1,8 +1,7 @@
 //go:build ignore
 
 // This program makes weights.bin: it takes the float weights of YuNet-s out of the package that publishes
-// them and turns them into the integers that this package computes with. The scales come from
-// calibration.txt.
+// them and turns them into the integers of this package, with the scales of calibration.txt.
 //
 //	go run generate.go                  needs python3 with pip, to fetch the package
 //	go run generate.go -floats FILE     writes the float weights as JSON instead, by symbol, for comparisons
@@ -38,10 +37,10 @@ const (
 	librarySum = "7fc3c140b563f449ce7cb5bd102ece650681e5bfeffc87efe79272be1932c4f4"
 )
 
-// block is a 1x1 convolution and a depthwise 3x3 convolution behind it.
+// block is a 1x1 convolution followed by a depthwise 3x3 convolution.
 type block struct {
 	name, from string   // from: the tensor that it reads
-	parts      []string // symbols; a head is made of four, side by side
+	parts      []string // symbols; a head consists of four, side by side
 }
 
 func one(name, from, symbol string) block { return block{name, from, []string{symbol}} }
@@ -191,7 +190,7 @@ func symbols(so []byte) (map[string][]float64, error) {
 	return tensors, nil
 }
 
-// calibration has the reach of each channel by tensor.
+// calibration holds the reach of each channel, by tensor.
 type calibration struct{ output, inner, head map[string][]float64 }
 
 func readCalibration(path string) (calibration, error) {
@@ -229,9 +228,9 @@ func readCalibration(path string) (calibration, error) {
 	return c, lines.Err()
 }
 
-// units returns, for each tensor of activations, what one unit of its 8 bits stands for, per channel. A scale
-// for the whole tensor wastes bits on quiet channels, one for each channel makes the weights behind it too
-// uneven: it lies half-way between the two.
+// units returns the value of one unit of each 8-bit activation tensor, per channel. One scale for the whole
+// tensor wastes bits on quiet channels, a scale per channel makes the next weights too uneven: units are
+// half-way between the two.
 func (c calibration) units() map[string][]float64 {
 	units := map[string][]float64{}
 	for name, reach := range c.output {
@@ -259,11 +258,11 @@ func (c calibration) units() map[string][]float64 {
 	return units
 }
 
-// quantise writes the integer network. weights.go says what the bytes are.
+// quantise writes the integer network in the format of weights.go.
 func quantise(tensors map[string][]float64, cal calibration) []byte {
 	units := cal.units()
 	var out bytes.Buffer
-	put := func(v any) { binary.Write(&out, binary.LittleEndian, v) } // a Buffer takes everything
+	put := func(v any) { binary.Write(&out, binary.LittleEndian, v) } // a Buffer never fails
 
 	writeStem(put, tensors, units["stem"])
 	for _, b := range blocks {
@@ -340,8 +339,8 @@ func writeBlock(put func(any), b block, tensors map[string][]float64, units map[
 		for _, v := range w {
 			weights = append(weights, int8(math.RoundToEven(v/scale)))
 		}
-		// What lies between the two convolutions must fit 16 bits, with room for photos that were not
-		// calibrated on.
+		// Values between the two convolutions must fit 16 bits, with a margin for photos outside the
+		// calibration.
 		shift := max(0, math.Ceil(math.Log2(max(cal.inner[b.name][c]/scale*headroom, 1)/math.MaxInt16)))
 		shifts[c] = uint8(shift)
 		half := 0.0

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// cell is what a head says about one cell of its map. The native code writes them in this layout.
+// cell is a head's output for one cell of its map. The native code writes them in this layout.
 type cell struct {
 	level, x, y int32 // level 0, 1, 2: strides 8, 16, 32
 	v           [channels]int16
@@ -15,12 +15,12 @@ type cell struct {
 // threshold is the least class and object value of a cell that may hold a face.
 type threshold struct{ class, object int16 }
 
-// most is how many candidates are kept of an image, the best ones. A face gives about ten; an image with more
-// than a thousand faces loses the doubtful ones.
+// most is how many candidates of an image are kept, the best ones. A face gives about ten; an image with more
+// than a thousand faces loses the weakest.
 const most = 1 << 14
 
-// thresholds are those of cells whose score can reach floor. The score is the root of the product of two
-// probabilities, so neither can be below the floor's square.
+// thresholds returns the least values with which the score of a cell can reach floor. The score is the root
+// of the product of two probabilities, so neither can be below the floor's square.
 func (w *weights) thresholds(floor float64) (out [3]threshold) {
 	p := floor * floor
 	for level := range out {
@@ -73,7 +73,7 @@ func exp(v float64) float64 {
 	return math.Ldexp(sum, int(n))
 }
 
-// candidates are the faces of an image before those that mean the same one are thinned out.
+// candidates are the faces of an image before overlapping ones are removed.
 type candidates []Face
 
 // add keeps the best faces.
@@ -84,14 +84,14 @@ func (c *candidates) add(f Face) {
 	}
 }
 
-// better puts the higher score first, and orders faces of one score by where they are.
+// better orders by score, highest first, then by position.
 func better(a, b Face) int {
 	return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X),
 		cmp.Compare(a.Width, b.Width), cmp.Compare(a.Height, b.Height))
 }
 
-// insidePart is how much of a box may lie in a better one: with more it is a part of that face, such as the
-// middle of a large one.
+// insidePart is the share of a box inside a better one above which it is a part of that face, e.g. the middle
+// of a large one.
 const insidePart = 0.7
 
 // distinct appends the best of all candidates that overlap, by IoU, and leaves out those inside better ones.

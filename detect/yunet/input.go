@@ -2,13 +2,13 @@ package yunet
 
 import "image"
 
-// picture is what a pass reads: an image, or three quarters of it.
+// picture is the input of a pass: an image, or the image at three quarters of its size.
 type picture struct {
 	*image.Gray
 	shrink bool // to three quarters
 }
 
-// size is that of the network's input without what is added to it.
+// size is the size of the network's input without padding.
 func (p picture) size() (width, height int) {
 	width, height = p.Rect.Dx(), p.Rect.Dy()
 	if p.shrink {
@@ -30,7 +30,7 @@ func quarters(n int) int { return (3*n + 3) / 4 }
 // thirds is how many pixels a third of n is.
 func thirds(n int) int { return (n + 2) / 3 }
 
-// input gives the rows of a picture one by one, and makes a third of it on the way, for the next pass.
+// input reads the rows of a picture one by one, and makes the image of a third of its size for the next pass.
 type input struct {
 	from          picture
 	width, height int
@@ -49,7 +49,7 @@ func (in *input) begin(from picture, next *image.Gray) {
 	clear(in.sums)
 }
 
-// row puts the next row behind the first byte of to, which stays zero as do those behind the row.
+// row writes the next row from the second byte of to on; the first byte, and those after the row, stay zero.
 func (in *input) row(to []uint8) {
 	y := in.y
 	in.y++
@@ -68,13 +68,13 @@ func (in *input) row(to []uint8) {
 	}
 }
 
-// line is a row of the image, the last one for those below it.
+// line returns a row of the image; below the last row, the last one.
 func (p picture) line(y int) []uint8 {
 	return p.Pix[min(y, p.Rect.Dy()-1)*p.Stride:][:p.Rect.Dx()]
 }
 
-// shrunk makes row y of three quarters: each four pixels become three, and each new pixel is the mean of the
-// area that it covers, which is 4/3 of a pixel wide and high. Beyond the edge the last pixel goes on.
+// shrunk makes row y at three quarters of the size: four pixels become three, and each new pixel is the mean
+// of its area of 4/3 x 4/3 old ones. Beyond the edge the last pixel is repeated.
 func (in *input) shrunk(to []uint8, y int) {
 	a, b := in.from.line(y/3*4+y%3), in.from.line(y/3*4+y%3+1)
 	wa, wb := share(y % 3)
@@ -88,13 +88,13 @@ func (in *input) shrunk(to []uint8, y int) {
 	}
 }
 
-// share is how much of its two old pixels is in a new one, in quarters.
+// share is the weight of the two old pixels in a new one, in quarters.
 func share(phase int) (first, second uint16) {
 	return [3]uint16{3, 2, 1}[phase], [3]uint16{1, 2, 3}[phase]
 }
 
 // third adds row y to the image of a third of the size, where a pixel is the mean of three by three. Beyond
-// the edge the last pixel goes on.
+// the edge the last pixel is repeated.
 func (in *input) third(row []uint8, y int) {
 	times := uint16(1)
 	if y == in.height-1 {
@@ -115,5 +115,5 @@ func (in *input) third(row []uint8, y int) {
 	clear(in.sums)
 }
 
-// ninth is a ninth in 32768ths. Sums of nine bytes divide by it to the nearest number, without exception.
+// ninth is a ninth in 32768ths. Multiplying by it divides every sum of nine bytes with correct rounding.
 const ninth = 3641

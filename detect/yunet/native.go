@@ -13,7 +13,7 @@ import (
 	"unsafe"
 )
 
-// path is a code path of the native code: what vectors it uses, and how the weights are packed for them.
+// path is a code path of the native code: its vectors, and how weights are packed for them.
 type path struct {
 	name  string
 	lanes int // 32-bit numbers in a vector
@@ -39,7 +39,7 @@ type native struct {
 	levels   [3]C.threshold
 }
 
-// bestPath is the fastest one of this processor, and bestWeights are packed for it.
+// bestPath is the fastest path of this CPU; bestWeights are packed for it.
 var (
 	bestPath    = C.yunet_path()
 	bestWeights = pack(net, bestPath)
@@ -47,7 +47,7 @@ var (
 
 func newNetwork() network { return &native{path: bestPath, packed: bestWeights} }
 
-// newPath returns the network on a certain code path, or nil if this processor does not have it.
+// newPath returns the network on a code path, or nil if this CPU cannot run it.
 func newPath(p C.int32_t) network {
 	if C.yunet_runs(p) == 0 {
 		return nil
@@ -99,7 +99,7 @@ func (n *native) run(from picture, next *image.Gray, levels [3]threshold, found 
 	}
 }
 
-// held is how many bytes the buffers have.
+// held is the size of the buffers, in bytes.
 func (n *native) held() int64 {
 	return int64(len(n.room)) + int64(len(n.cells))*int64(unsafe.Sizeof(cell{}))
 }
@@ -107,7 +107,7 @@ func (n *native) held() int64 {
 // A cell has the same layout in Go and in C.
 var _ = [1]struct{}{}[unsafe.Sizeof(cell{})-C.sizeof_cell]
 
-// aligned returns n bytes of the buffer, which it makes longer if it must, from a multiple of 64 on.
+// aligned returns n bytes of the buffer from a multiple of 64 on, and grows it if necessary.
 func aligned(buffer *[]byte, n int) []byte {
 	const line = 64
 	if len(*buffer) < n+line {
@@ -117,15 +117,15 @@ func aligned(buffer *[]byte, n int) []byte {
 	return (*buffer)[skip:][:n]
 }
 
-// packed are weights as a code path wants them.
+// packed are the weights in the layout of a code path.
 type packed struct {
 	network C.network
 	weights []byte
 	buffer  []byte
 }
 
-// pack lays the weights out for a code path. Vectors of 32-bit sums are narrowed in pairs, and wide
-// processors do that within each 128 bits, so channels are put where the narrowing brings them back in order.
+// pack lays the weights out for a code path. Vectors of 32-bit sums are narrowed in pairs, on wide vectors
+// within each 128 bits. Channels are placed so that narrowing brings them back into order.
 func pack(w *weights, to C.int32_t) *packed {
 	var out packed
 	p := paths[to]
@@ -136,7 +136,7 @@ func pack(w *weights, to C.int32_t) *packed {
 		*at = C.int32_t(len(out.buffer))
 		out.buffer = append(out.buffer, v...)
 	}
-	dot := to == C.NEON_DOT // it multiplies signed bytes: inputs less 128, for which the bias makes up
+	dot := to == C.NEON_DOT // it multiplies signed bytes: inputs less 128, which the bias corrects
 	n := &out.network
 	order := p.order(channels)
 	if to == C.AVX512_VNNI {
@@ -193,7 +193,7 @@ func pack(w *weights, to C.int32_t) *packed {
 	return &out
 }
 
-// order says which channel each 32-bit lane computes, of c.
+// order returns the channel, of c, that each 32-bit lane computes.
 func (p path) order(c int) []int {
 	if p.lanes == 4 || p.lanes == 16 && c == 16 {
 		return natural(c)
@@ -214,8 +214,7 @@ func natural(c int) []int {
 	return out
 }
 
-// points lays 1x1 weights out: for each group of inputs the channels in their order, for each channel the
-// group.
+// points lays 1x1 weights out by groups of inputs: within a group by channel, in order.
 func (p path) points(rows [][]int8, order []int) (out []byte) {
 	for k := 0; k < len(rows[0]); k += p.group {
 		for _, c := range order {
@@ -230,7 +229,7 @@ func (p path) points(rows [][]int8, order []int) (out []byte) {
 	return out
 }
 
-// repeated is a row of weights, twice if it is short, so that a vector may span two cells.
+// repeated returns a row of weights, twice if it is short, so that a vector can span two cells.
 func repeated(v []int16) []int16 {
 	for len(v) < C.PITCH {
 		v = append(v[:len(v):len(v)], v...)

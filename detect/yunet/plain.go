@@ -2,15 +2,14 @@ package yunet
 
 import "image"
 
-// Rows of the maps at strides 8 and 16 that wait until the coarser map is there to be added to them: 22 and 8
-// at most, which the delays of the blocks between them come to.
+// Rows of the maps at strides 8 and 16 that wait for the coarser map that is added to them: at most 22 and 8,
+// the sum of the delays of the blocks between them.
 const (
 	waiting8  = 24
 	waiting16 = 8
 )
 
-// plain is the network in plain Go: what every faster path is compared with, and what runs where there is
-// none.
+// plain is the network in plain Go. The faster paths are compared with it, and it runs where they cannot.
 type plain struct {
 	net    *weights
 	levels [3]threshold
@@ -29,11 +28,11 @@ type plain struct {
 	scores []int16 // a row of a head's output
 }
 
-// stage is a block at work: it takes a row and gives the one before it.
+// stage runs a block: it reads a row and returns the previous one.
 type stage struct {
 	*block
 	width int        // cells of a row
-	fed   int        // rows that it took
+	fed   int        // rows read
 	inner [3][]int16 // the last rows between the convolutions, a cell of zeros at either end
 	out   [2][]uint8 // the last rows of the output
 }
@@ -57,7 +56,7 @@ func (p *plain) run(from picture, next *image.Gray, levels [3]threshold, found f
 		p.stem(p.first, [3][]uint8{p.rows[2*y%3], p.rows[(2*y+1)%3], p.rows[(2*y+2)%3]}, width/2)
 		p.feed(half, p.first)
 	}
-	// The rows below the last one, which are zeros, let each block give its last row.
+	// Rows of zeros below the last one make each block return its last row.
 	for _, i := range [...]int{half, quarter1, quarter2, quarter3, quarter4, eighth1, eighth2, sixteenth1,
 		sixteenth2,
 		thirtysecond1, thirtysecond2, neck32, head32, neck16, head16, neck8, head8} {
@@ -65,8 +64,8 @@ func (p *plain) run(from picture, next *image.Gray, levels [3]threshold, found f
 	}
 }
 
-// begin makes room for a picture of that width, unless the last one had the same. What must be zero in the
-// room stays so from one picture to the next, but for the rows of the input.
+// begin allocates for a picture of that width, unless the last one had the same. Bytes that must be zero stay
+// zero from one picture to the next, except in the rows of the input.
 func (p *plain) begin(from picture, next *image.Gray) {
 	width, _ := from.padded()
 	p.input.begin(from, next)
@@ -110,7 +109,7 @@ func (p *plain) makeRoom() {
 	p.scores = zeroed(p.scores, p.width/8*channels)
 }
 
-// zeroed is n zeros, in the room of s if there is enough.
+// zeroed returns n zeros, in the memory of s if it is large enough.
 func zeroed[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)
@@ -134,7 +133,7 @@ func (p *plain) stem(out []uint8, rows [3][]uint8, width int) {
 	}
 }
 
-// feed gives block i its next row, nil for the one below the last, and passes on what the block gives.
+// feed gives block i its next row, nil below the last, and passes the block's output on.
 func (p *plain) feed(i int, row []uint8) {
 	s := &p.stages[i]
 	if row != nil {
@@ -190,7 +189,7 @@ func (p *plain) feed(i int, row []uint8) {
 	}
 }
 
-// pool feeds the next block the greatest of each two by two cells, once it has both rows.
+// pool feeds the next block the maximum of each two by two cells, once it has both rows.
 func (p *plain) pool(i, y int, a, b []uint8) {
 	if y%2 == 0 {
 		return
@@ -240,7 +239,7 @@ func (s *stage) depthwise(rows [3][]int16, to []uint8) {
 	}
 }
 
-// sums computes a row of a head.
+// sums computes a row of a head's output.
 func (s *stage) sums(rows [3][]int16, to []int16) {
 	for i := range s.width * s.block.out {
 		to[i] = s.sum(rows, i)

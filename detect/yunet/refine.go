@@ -5,23 +5,22 @@ import (
 	"math"
 )
 
-// A candidate whose score leaves it open whether it is a face is looked at again: a square around it, scaled
-// so that the face has a size at which the network sees best, and the same square in the mirror. The score
-// becomes the mean of what the first pass and the looks say, as logarithms of odds. Measured on annotated
-// photos, cut at six places so that pixels fall differently, F1 goes from 0.954 to 0.961; a photo has 0.3
-// such candidates.
+// A candidate with an uncertain score is refined: the network runs on a square around it, scaled to the size
+// at which it detects faces best, and on the same square mirrored. The score becomes the mean of the first
+// pass and these two, as log-odds. Measured on annotated photos, cut at six places so that pixels fall
+// differently, F1 goes from 0.954 to 0.961; a photo has 0.3 such candidates.
 const (
-	surelyNot = 0.3  // first scores between these two are open
-	surely    = 0.65 //
-	// candidates of an image that are looked at, the best first: bounds the time that a crowd takes
+	surelyNot = 0.3 // first scores between these two are uncertain
+	surely    = 0.65
+	// mostRefined bounds the candidates per image, best first, and so the time for a crowd
 	mostRefined = 48
 
 	closeSide = 128 // pixels of the square
 	closeFace = 64  // and of the face in it
-	sameFace  = 0.4 // IoU with the candidate from which on a box in the square is the same face
+	sameFace  = 0.4 // IoU with the candidate above which a box in the square is the same face
 )
 
-// closeup is what a look needs.
+// closeup runs the network on a candidate.
 type closeup struct {
 	network network
 	square  image.Gray
@@ -31,7 +30,7 @@ type closeup struct {
 	candidate  Face
 	x, y, unit float64 // corner of the square and size of its pixels, in pixels of luma
 	mirror     bool
-	best       float64 // score of a box that is the candidate
+	best       float64 // score of the best box that is the candidate
 }
 
 func newCloseup() *closeup {
@@ -41,7 +40,7 @@ func newCloseup() *closeup {
 	return c
 }
 
-// leastOdds bounds what a look that finds nothing can mean, and most what a sure one can.
+// leastOdds bounds the effect of a refinement that finds nothing; 1-leastOdds that of a certain one.
 const leastOdds = 0.02
 
 // level is a picture of the image at some size: luma, or a pass's input.
@@ -50,7 +49,7 @@ type level struct {
 	unit float64 // pixels of luma for each of its pixels
 }
 
-// score looks at a candidate. Of the levels, from fine to coarse, it takes the pixels of the one that fits.
+// score returns the refined score of a candidate, on the pixels of the level whose resolution fits.
 func (c *closeup) score(f Face, levels []level) float64 {
 	side := float64(math.Sqrt(float64(f.Width*f.Height)) * (closeSide / closeFace))
 	c.candidate, c.unit = f, side/closeSide
@@ -83,7 +82,7 @@ func mirror(row []uint8) {
 	}
 }
 
-// look runs the network on the square.
+// look runs the network on the square and returns the best score for the candidate.
 func (c *closeup) look(mirror bool) float64 {
 	c.mirror, c.best = mirror, 0
 	c.network.run(picture{Gray: &c.square}, nil, c.levels, c.found)

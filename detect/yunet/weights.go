@@ -15,7 +15,7 @@ import (
 //go:embed weights.bin
 var embedded []byte
 
-// Version grows whenever the same image may get another answer.
+// Version grows whenever an image may get another answer.
 const Version = 1
 
 // Sum is the SHA-256 of the embedded weights, in hex.
@@ -27,7 +27,7 @@ func Sum() string {
 // Channels of the first convolution's output, and of a head's: class, object, box (4), landmarks (10).
 const channels = 16
 
-// fraction is how many bits a 3x3 convolution keeps below an activation's unit while it sums.
+// fraction is how many bits a 3x3 convolution keeps below an activation's unit in its sums.
 const fraction = 4
 
 // stem is the first convolution: 3x3, stride 2, from luma to channels.
@@ -38,7 +38,7 @@ type stem struct {
 	factor  [channels]int16   // from there to activations, in 32768ths
 }
 
-// block is a 1x1 convolution and a depthwise 3x3 convolution behind it.
+// block is a 1x1 convolution followed by a depthwise 3x3 convolution.
 type block struct {
 	in, out int     // channels
 	point   []int8  // 1x1 weights, in for each of out
@@ -47,8 +47,8 @@ type block struct {
 	depth   []int16 // 3x3 weights in 32768ths: for each of nine taps, row by row, out values
 	rest    []int16 // bias of the 3x3 convolution, rounding included
 
-	// unit is what one step of a head's output stands for, per channel; nil for blocks that are not heads,
-	// whose output is activations of 8 bits.
+	// unit is the value of one step of a head's output, per channel; nil for other blocks, whose output is
+	// 8-bit activations.
 	unit []float64
 }
 
@@ -82,7 +82,7 @@ type weights struct {
 	blocks [blockCount]block
 }
 
-// net is the embedded network. It is sound, or the package's tests would fail.
+// net is the embedded network; the package's tests check that it is valid.
 var net = func() *weights {
 	w, err := parse(embedded)
 	if err != nil {
@@ -138,7 +138,7 @@ func known(in, out int) bool {
 	return false
 }
 
-// reader takes values from the front; short is set when there were too few bytes, and then they are zero.
+// reader reads values in order. With too few bytes it sets short and returns zeros.
 type reader struct {
 	rest  []byte
 	short bool

@@ -16,31 +16,31 @@
 //	stride 16   sixteenth1, sixteenth2 ───────(+)── neck16 ─┴── head16
 //	stride 32   thirtysecond1, …2 ── neck32 ────┴── head32
 //
-// A coarser map is added to the finer one, each cell twice in both directions. A head says 16 numbers a cell:
-// class, object, four for the box, ten for the landmarks (heads.go).
+// A coarser map is added to the finer one, each cell twice in both directions. A head has 16 numbers per
+// cell: class, object, four for the box, ten for the landmarks (heads.go).
 //
 // # Arithmetic
 //
 // Activations have 8 bits without sign, weights of 1x1 convolutions 8 with sign; their sums are shifted to 16
 // bits, where the 3x3 convolutions multiply with rounding and add with saturation. Saturation to 8 bits
 // without sign is the ReLU. Every step is the same integer operation in SSE2, AVX2, AVX-512 VNNI and NEON, so
-// all code paths give the same bits; plain.go is the network in plain Go, and what the others are tested
-// against. The integers end at the heads: boxes and scores are computed in Go, in one place.
+// all code paths give the same bits; plain.go is the network in plain Go, against which the others are
+// tested. The integers end at the heads: boxes and scores are computed in Go, in one place.
 //
 // # Rows, not layers
 //
-// Each block takes a row and gives the one before it as soon as it can (stream.c). What must be kept is a few
-// rows for each block, 0.9 KB for each pixel of the input's width: memory does not depend on the height, a
-// photo's rows stay in the second-level cache, and no strips are needed whose edges would have to overlap.
+// Each block reads a row and returns the previous one as soon as it can (stream.c). Only a few rows per block
+// are held, 0.9 KB per pixel of the input's width. Memory does not depend on the height, a photo's rows stay
+// in the second-level cache, and no overlapping strips are needed.
 //
 // # Passes
 //
 // The first pass reads three quarters of the image that the decoder chose, so that the smallest face, 20
 // pixels of luma, has 15. One pass finds faces up to some 150 pixels of its input; while the input is larger,
-// another pass reads a third of it, which the pass before made on the way. Of a coarser pass only faces from
+// another pass reads it at a third of its size, made by the previous pass. Of a coarser pass only faces from
 // 50 pixels on count. Measured on annotated photos, the input at 0.5, 0.64, 0.75 and 1.0 of the photo gives
-// F1 0.930, 0.948, 0.962 and 0.952 without the coarser pass. What may or may not be a face after that is
-// looked at again (refine.go).
+// F1 0.930, 0.948, 0.962 and 0.952 without the coarser pass. Uncertain candidates are refined afterwards
+// (refine.go).
 package yunet
 
 import (
@@ -56,7 +56,7 @@ type Point struct{ X, Y float64 }
 type Face struct {
 	X, Y, Width, Height float64
 	Score               float64 // the network's own, 0 to 1
-	// right eye, left eye, nose, right and left corner of the mouth: the person's own sides
+	// Landmarks are right eye, left eye, nose, right and left corner of the mouth: the person's own sides
 	Landmarks [5]Point
 }
 
@@ -77,7 +77,7 @@ const (
 // network evaluates the integer network. An implementation serves one goroutine.
 type network interface {
 	// run reads a picture and calls found with the cells that reach the thresholds of their level. next, if
-	// any, becomes a third of the input; it has the size for it.
+	// any, is filled with the input at a third of its size, which it already has.
 	run(from picture, next *image.Gray, levels [3]threshold, found func([]cell))
 }
 
@@ -111,7 +111,7 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 		return faces
 	}
 	f.params, f.scale, f.coarse, f.unit = p, scale, false, 1
-	f.params.Floor = min(p.Floor, surelyNot) // a closer look may lift what is below
+	f.params.Floor = min(p.Floor, surelyNot) // a refinement may lift a lower score
 	f.candidates, f.levels = f.candidates[:0], append(f.levels[:0], level{luma, 1})
 	levels := net.thresholds(f.params.Floor)
 	from := picture{Gray: luma}
@@ -143,7 +143,7 @@ func (f *Finder) Find(faces []Face, luma *image.Gray, scale float64, p Params) [
 	return faces
 }
 
-// refine scores again what may or may not be a face.
+// refine replaces the scores of uncertain candidates.
 func (f *Finder) refine(faces []Face) {
 	refined := 0
 	for i := range faces {
@@ -154,7 +154,7 @@ func (f *Finder) refine(faces []Face) {
 	}
 }
 
-// third is the picture for the pass after pass i.
+// third returns the picture for the pass after pass i.
 func (f *Finder) third(i int) *image.Gray {
 	if i == len(f.thirds) {
 		f.thirds = append(f.thirds, new(image.Gray))
@@ -167,7 +167,7 @@ func (f *Finder) within(side float64) bool {
 	return f.params.MaxFace == 0 || side*f.scale <= float64(f.params.MaxFace)
 }
 
-// cells turns what a pass found into candidates, in pixels of luma.
+// cells turns the cells of a pass into candidates, in pixels of luma.
 func (f *Finder) cells(cells []cell) {
 	for i := range cells {
 		c := net.face(&cells[i])
@@ -194,11 +194,11 @@ func shape(img *image.Gray, width, height int) {
 	*img = image.Gray{Pix: img.Pix[:width*height], Stride: width, Rect: image.Rect(0, 0, width, height)}
 }
 
-// keep is the largest picture of a third that outlives its image, in bytes.
+// maxKept is the largest picture of a third, in bytes, that is kept for the next image.
 const maxKept = 16 << 20
 
 func (f *Finder) letGo() {
-	clear(f.levels) // they must not keep a picture alive
+	clear(f.levels) // so that they keep no picture alive
 	for _, t := range f.thirds {
 		if cap(t.Pix) > maxKept {
 			*t = image.Gray{}
@@ -206,14 +206,14 @@ func (f *Finder) letGo() {
 	}
 }
 
-// perColumn bounds the room for rows, in bytes for each pixel of the input's padded width, and rowRoom what
-// does not grow with it.
+// perColumn bounds the memory for rows, in bytes per pixel of the input's padded width; rowRoom is the
+// constant part.
 const (
 	perColumn = 1000
 	rowRoom   = 64 << 10
 )
 
-// Memory is how many bytes Find takes at most beside a luma of that size: rows, pictures of a third,
+// Memory is the most bytes that Find takes besides a luma of that size: rows, pictures of a third,
 // candidates.
 func Memory(width, height int) int64 {
 	padded := int64(width+31) / 32 * 32

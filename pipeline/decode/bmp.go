@@ -83,7 +83,7 @@ func (f *File) decodeBMP() (m image.Image, partial bool, err error) {
 	return m, rows < f.Height, nil
 }
 
-// bmpError tells what gobmp cannot read from what is damaged.
+// bmpError turns gobmp's error for unsupported files into ErrUnsupported.
 func bmpError(err error) error {
 	if _, ok := errors.AsType[gobmp.UnsupportedError](err); ok {
 		return unsupported("%v", err)
@@ -127,7 +127,7 @@ func (h *bmpHeader) rows(data []byte, width, height int) int {
 	return min(y, height)
 }
 
-// opaqueIfInvisible makes a picture without any opacity opaque: many writers leave the fourth byte zero.
+// opaqueIfInvisible makes a fully transparent picture opaque: many writers leave the fourth byte zero.
 func opaqueIfInvisible(m *image.NRGBA) {
 	for i := 3; i < len(m.Pix); i += 4 {
 		if m.Pix[i] != 0 {

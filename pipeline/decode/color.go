@@ -8,13 +8,12 @@ import (
 	"facescan/pipeline/decode/turbo"
 )
 
-// ColorMemory is how many bytes Color takes at most: what decoding takes, the picture, turned if need be,
-// and, for what can only be decoded to luma, that at full size. It has room for a JPEG that is made of the
-// picture, too.
+// ColorMemory is the most bytes that Color takes: decoding, the picture, its turned copy, and full-size luma
+// for files that only decode to luma. It includes room for a JPEG made of the picture.
 func (h Header) ColorMemory() int64 { return h.Memory + 12*int64(h.Width)*int64(h.Height) }
 
-// Color decodes the picture in colour, on white, upright, at full size, for people to look at. A damaged one
-// is judged as by Decode. Errors are those of Probe.
+// Color decodes the picture in colour, on white, upright, at full size, for display. Damage is treated as by
+// Decode. Errors are those of Probe.
 func (f *File) Color() (m *image.RGBA, err error) {
 	err = guard(f.Format, func() error {
 		w, h := f.stored()
@@ -41,7 +40,7 @@ func (f *File) Color() (m *image.RGBA, err error) {
 	if errors.Is(err, errCut) {
 		return nil, err
 	}
-	// What can only be decoded to luma is shown in grey.
+	// A file that only decodes to luma is shown in grey.
 	d := New(Options{})
 	defer d.Close()
 	img, err := d.DecodeFile(f)
@@ -74,7 +73,7 @@ func (f *File) colorTurbo(m *image.RGBA) error {
 	if err == nil && warning != "" {
 		d := New(f.options)
 		defer d.Close()
-		_, err = d.DecodeFile(f) // it is worth what its luma is
+		_, err = d.DecodeFile(f) // it counts if its luma does
 	}
 	if err != nil {
 		return err

@@ -6,13 +6,14 @@
 // Hostile files are the normal case, so nothing is allocated by what a file claims before the claim is
 // checked:
 //
-//  1. The format is sniffed from the content; names and Content-Type are never asked. An image of another format
+//  1. The format is sniffed from the content; names and Content-Type do not count. An image of another format
 //     or coding is ErrUnsupported, everything else ErrNotImage.
-//  2. The header is parsed by code of this package, which allocates nothing: size, orientation, and how much
-//     memory the decoding can take. More pixels than Options.MaxPixels are ErrTooManyPixels.
-//  3. The caller takes Header.Memory from its budget, and hands the File to DecodeFile, which does not read the
-//     header again.
-//  4. The decoder of that format is called by name. A panic in it is ErrBadImage.
+//  2. The header is parsed by code of this package, which allocates nothing. It gives the size, the
+//     orientation, and the most memory that decoding can take. More pixels than Options.MaxPixels are
+//     ErrTooManyPixels.
+//  3. The caller takes Header.Memory from its budget, and hands the File to DecodeFile, which reads the
+//     header no second time.
+//  4. The decoder of that format is called. A panic in it is ErrBadImage.
 //
 // # Luma
 //
@@ -22,32 +23,32 @@
 //
 // # Scale
 //
-// Detection needs no more pixels than the smallest face takes to be found. Measured on 191 annotated photos
-// and 77 without a face with `go run ./testdata/accuracy`, F1 at IoU 0.4 with the best threshold and the
-// default one, by the size of Luma in eighths; in brackets the CPU time of decoding and detection together on
-// photos of 0.14 to 0.24 megapixels, relative to full size:
+// Luma is only as large as finding the smallest face requires. Measured on 191 annotated photos and 77
+// without a face with `go run ./testdata/accuracy`, F1 at IoU 0.4 with the best threshold and the default
+// one, by the size of Luma in eighths; in brackets the CPU time of decoding and detection together on photos
+// of 0.14 to 0.24 megapixels, relative to full size:
 //
 //	faces from   8/8                7/8          6/8                5/8                4/8                3/8
 //	20 pixels    .852 .851 (1.00)   .850 .849    .846 .838 (1.09)   .825 .804 (0.92)   .803 .775 (0.63)   .791 .697
 //	40 pixels    .828 .827 (1.00)   .837 .834    .828 .823          .809 .788 (0.79)   .788 .759 (0.75)   .770 .668
 //
-// Windows of 20 pixels are what the cascade was made for: DefaultWindow keeps faces from 20 pixels at full
+// The cascade was made for windows of 20 pixels. DefaultWindow therefore keeps faces from 20 pixels at full
 // size, and halves the image for faces from 40, which costs four points and a quarter of the time.
 //
-// libjpeg-turbo scales while it decodes; other formats are averaged, every pixel of Luma over the area that
-// it stands for.
+// libjpeg-turbo scales while it decodes; for other formats every pixel of Luma is the mean of the area it
+// covers.
 //
 // # Orientation
 //
 // EXIF's Orientation (1 to 8) is applied for JPEG, PNG, WebP and TIFF: pixels, widths and heights that leave
-// this package are upright. AVIF and HEIC say in their own boxes how they lie, and their EXIF is passed over,
-// or they would be turned twice. ToStored and ToUpright carry boxes over for those who look at the encoded
-// bytes.
+// this package are upright. AVIF and HEIC hold their orientation in boxes of their own; their EXIF is
+// ignored, or they would be turned twice. ToStored and ToUpright convert boxes between the two, for detectors
+// that read the encoded bytes.
 //
 // # Damage
 //
-// Of a file that was cut, or is damaged inside, what decodes is used when it is at least half of the picture;
-// the Image is then Partial. Less than half is ErrBadImage.
+// Of a file that was cut, or is damaged inside, the part that decodes is used if it is at least half of the
+// picture; the Image is then Partial. Less than half is ErrBadImage.
 package decode
 
 import (
@@ -76,7 +77,7 @@ func IsRefusal(err error) bool {
 		errors.Is(err, ErrTooManyPixels)
 }
 
-// unsupported is an ErrUnsupported that says what is not decoded.
+// unsupported returns an ErrUnsupported that names what is not decoded.
 func unsupported(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrUnsupported}, args...)...)
 }
@@ -84,21 +85,21 @@ func unsupported(format string, args ...any) error {
 const (
 	// DefaultMaxPixels is the limit when Options name none.
 	DefaultMaxPixels = 100_000_000
-	// DefaultWindow is how many pixels of Luma the smallest face has at least. The package's comment tells
-	// why.
+	// DefaultWindow is the least number of pixels of Luma that the smallest face has; see the package's
+	// comment.
 	DefaultWindow = 20
 	// full is the scale at which Luma has the image's own size.
 	full = turbo.Scale(8)
 	// maxSide is the longest side: the most that JPEG, GIF and EXIF can say.
 	maxSide = 65535
-	// slack is how many bytes may be read beyond Luma's last pixel, so that vector loads need no special end.
+	// slack is how many bytes may be read beyond Luma's last pixel, so that vector loads need no special case
+	// at the end.
 	slack = 64
 	// maxScratch is the largest scratch buffer that outlives its image.
 	maxScratch = 16 << 20
 )
 
-// Options say what to decode and how far. The zero value decodes everything within the default limits at full
-// size.
+// Options of decoding. The zero value decodes everything within the default limits at full size.
 type Options struct {
 	MaxPixels int64 // of the full image; 0 is DefaultMaxPixels
 	// side, in full pixels, of the smallest face that must stay findable; 0 keeps the full size
@@ -125,18 +126,19 @@ func (o Options) scale() turbo.Scale {
 	return turbo.Scale((window*8 + o.MinFace - 1) / o.MinFace)
 }
 
-// LumaSize is how large the Luma of an image of this size becomes, at most.
+// LumaSize is the largest size of the Luma of an image of this size.
 func (o Options) LumaSize(width, height int) (int, int) {
 	s := int(o.scale())
 	return (width*s + 7) / 8, (height*s + 7) / 8
 }
 
-// Header is what the first bytes tell, before any pixel is allocated.
+// Header is what the first bytes say, before any pixel is allocated.
 type Header struct {
 	Format        string
 	Width, Height int // upright, at full size
 	Orientation   int // EXIF, 1 to 8; always 1 for AVIF and HEIC, which are upright once they are decoded
-	// bytes that Decode takes at most besides the body: coefficients, pixels, luma, its rotated copy
+	// Memory is the most bytes that Decode takes besides the body: coefficients, pixels, luma, its rotated
+	// copy
 	Memory int64
 }
 
@@ -150,11 +152,11 @@ type Image struct {
 	Scale       float64
 	Orientation int  // EXIF, 1 to 8; already applied
 	Partial     bool // damaged or cut; at least half is there
-	Fallback    bool // the standard library decoded what libjpeg-turbo had refused
+	Fallback    bool // the standard library decoded it after libjpeg-turbo refused
 }
 
-// File is an image file whose header was read, with what its decoder needs to know besides the Header. It
-// refers to the body, which must stay as it is until the file is decoded.
+// File is an image file whose header was read, with what its decoder needs besides the Header. It refers to
+// the body, which must not change until the file is decoded.
 type File struct {
 	Header
 	options Options
@@ -168,7 +170,7 @@ type File struct {
 	heif    heif.Info
 }
 
-// turn is what must be done, in EXIF's numbers, to the pixels as they are decoded.
+// turn is the EXIF orientation that is still to be applied to the decoded pixels.
 func (f *File) turn() int {
 	if f.Format == AVIF {
 		return f.heif.Turn
@@ -176,7 +178,7 @@ func (f *File) turn() int {
 	return f.Orientation
 }
 
-// stored is the size before that is done.
+// stored is the size before turn is applied.
 func (f *File) stored() (width, height int) {
 	if f.turn() >= 5 {
 		return f.Height, f.Width
@@ -184,8 +186,8 @@ func (f *File) stored() (width, height int) {
 	return f.Width, f.Height
 }
 
-// Probe reads the header only. The Header is filled as far as it is known, with an error too. IsRefusal
-// reports true for every error.
+// Probe reads the header only. The Header is filled as far as it is known, even with an error. Every error is
+// one of IsRefusal.
 func Probe(body []byte, o Options) (f File, err error) {
 	err = f.probe(body, o)
 	return f, err
@@ -277,8 +279,8 @@ func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	return img, nil
 }
 
-// guard runs a part of a format's decoder. What goes wrong in it, panics included, is ErrBadImage if it is
-// not one of our errors already.
+// guard runs a part of a format's decoder. An error that is not one of IsRefusal, or a panic, becomes
+// ErrBadImage.
 func guard(format string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -292,7 +294,7 @@ func guard(format string, f func() error) (err error) {
 	return fmt.Errorf("%w: %s: %w", ErrBadImage, format, err)
 }
 
-// take makes d.luma of a decoded picture, at the scale that the options allow.
+// take converts a decoded picture to d.luma, at the scale that the options allow.
 func (d *Decoder) take(m image.Image, f *File, img *Image) error {
 	w, h := f.stored()
 	d.setLuma(w, h)
@@ -306,13 +308,13 @@ func (d *Decoder) take(m image.Image, f *File, img *Image) error {
 	return nil
 }
 
-// setLuma makes d.luma a picture of that size in d.pixels, its content undefined.
+// setLuma makes d.luma an image of that size in d.pixels; its content is undefined.
 func (d *Decoder) setLuma(width, height int) {
 	d.pixels = grow(d.pixels, width*height)
 	d.luma = image.Gray{Pix: d.pixels, Stride: width, Rect: image.Rect(0, 0, width, height)}
 }
 
-// Trim drops the buffers that a large image left behind. The last Image's Luma must not be used after it.
+// Trim frees the buffers of a large image. The last Image's Luma must not be used after it.
 func (d *Decoder) Trim() {
 	if cap(d.pixels) > maxScratch {
 		d.pixels = nil

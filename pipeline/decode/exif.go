@@ -17,16 +17,15 @@ const (
 	exifPrefix     = "Exif\x00\x00"
 )
 
-// directory is the first image directory of a TIFF structure, which EXIF data is too (TIFF 6.0, section 2).
-// Nothing is followed but the directory's own offset and those of its values, so there are no loops to fall
-// into.
+// directory is the first image directory of a TIFF structure, such as EXIF data (TIFF 6.0, section 2). Only
+// the directory's own offset and those of its values are followed, so there can be no loops.
 type directory struct {
 	file    []byte
 	entries []byte // 12 bytes each
 	order   binary.ByteOrder
 }
 
-// readDirectory finds the first directory; ok is false when there is none. One that is cut keeps its whole
+// readDirectory finds the first directory; ok is false if there is none. A cut directory keeps its whole
 // entries.
 func readDirectory(b []byte) (d directory, ok bool) {
 	switch {
@@ -49,8 +48,8 @@ func readDirectory(b []byte) (d directory, ok bool) {
 	return d, true
 }
 
-// find locates the values of an entry of type BYTE, SHORT or LONG, as far as the file goes: count of them, of
-// size bytes each. There are none if it is missing or of another type.
+// find locates the values of an entry of type BYTE, SHORT or LONG, as far as the file goes: count values of
+// size bytes each. An entry that is missing, or of another type, has count 0.
 func (d directory) find(tag uint16) (data []byte, size, count int) {
 	for e := d.entries; len(e) >= dirEntryLen; e = e[dirEntryLen:] {
 		if d.order.Uint16(e) != tag {
@@ -114,7 +113,7 @@ func (d directory) sorted() bool {
 	return true
 }
 
-// orientation of EXIF data, with or without the prefix that JPEG puts before it; 0 when it says none.
+// orientation of EXIF data, with or without the prefix that JPEG puts before it; 0 if it has none.
 func orientation(exif []byte) int {
 	if has(exif, 0, exifPrefix) {
 		exif = exif[len(exifPrefix):]

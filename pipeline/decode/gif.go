@@ -110,7 +110,7 @@ func gifColors(b []byte, flags byte) (colors, rest []byte, err error) {
 	return b[:n], b[n:], nil
 }
 
-// decode decodes the frame as far as its data goes, and says how many of its pixels are missing.
+// decode decodes the frame as far as its data goes, and returns how many of its pixels are missing.
 func (h *gifHeader) decode() (m *image.Paletted, missing int) {
 	p := make(color.Palette, 256) // colours that the table lacks are black, so that no index lies outside
 	for i := range p {
@@ -184,8 +184,8 @@ const (
 	gifCodes    = 1 << gifCodeBits // that there can be
 )
 
-// gifReader unpacks the codes of a frame (GIF89a, appendix F), as compress/lzw does, but also where the code
-// size is not between 2 and 8: viewers read 1 and up to 11.
+// gifReader unpacks the codes of a frame (GIF89a, appendix F). Unlike compress/lzw it accepts code sizes from
+// 1 to 11, as viewers do.
 type gifReader struct {
 	src         gifBlocks
 	in          [256]byte

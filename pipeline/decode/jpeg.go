@@ -30,22 +30,22 @@ const (
 	markerTEM   = 0x01
 )
 
-// fallbackRoom is how much the standard library may take for a picture that libjpeg-turbo refuses, when that
-// is more than libjpeg-turbo would have taken. Larger ones are not tried: the reserve for what hardly ever
-// happens would cost every large picture its place in the memory budget.
+// fallbackRoom is how many bytes the standard library may always use for a picture that libjpeg-turbo
+// refuses. A picture that would need more is not tried: reserving that memory for a rare case would cost
+// every large picture its place in the budget.
 const fallbackRoom = 16 << 20
 
-// A scan goes over every block, if only to learn that nothing changes there, which takes a byte of the file
-// for thousands of blocks. Encoders make ten scans or so.
+// A scan visits every block even where nothing changes, and a byte of the file can stand for thousands of
+// blocks. Encoders write about ten scans.
 const (
 	maxScans   = 500
 	maxScanned = 4 << 30 // pixels, in all scans together: two or three seconds
 )
 
-// jpegHeader is what decoding needs to know beforehand.
+// jpegHeader is what decoding needs of the header.
 type jpegHeader struct {
 	components  int
-	sampling    [4][2]int // horizontal and vertical, a component
+	sampling    [4][2]int // horizontal and vertical, per component
 	progressive bool
 	multiScan   bool // coefficients of the whole picture are held in memory
 	scans       int  // where the first scan's pixels begin
@@ -54,8 +54,8 @@ type jpegHeader struct {
 	fallback    bool // the standard library may try
 }
 
-// segments reads the markers of a JPEG file one by one. Like libjpeg it passes over bytes that are no marker,
-// so that it passes over the coded pixels of a scan, too.
+// segments reads the markers of a JPEG file one by one. Like libjpeg it skips bytes that are not markers, and
+// so the coded pixels of a scan.
 type segments struct {
 	b  []byte
 	at int
@@ -63,7 +63,7 @@ type segments struct {
 
 var errHeaderCut = errors.New("header cut")
 
-// next is the next marker with its data, which an error lacks. The end of the file is io.EOF.
+// next returns the next marker with its data; with an error, without data. The end of the file is io.EOF.
 func (s *segments) next() (marker byte, data []byte, err error) {
 	for {
 		skip := bytes.IndexByte(s.b[s.at:], 0xff)
@@ -164,7 +164,7 @@ func (f *File) probeJPEG(b []byte) error {
 	}
 }
 
-// foreignJPEG names the coding that a marker begins, if it is one that is not decoded here.
+// foreignJPEG names the coding that a marker announces, if it is not decoded here.
 func foreignJPEG(marker byte) string {
 	switch {
 	case marker == markerDHP:
@@ -182,8 +182,7 @@ func foreignJPEG(marker byte) string {
 	return "hierarchical"
 }
 
-// memory is what decoding a picture of that stored size takes at most. It also decides whether the standard
-// library may try what libjpeg-turbo refuses.
+// memory is the most bytes that decoding a picture of that stored size takes. It also sets fallback.
 func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	maxH, maxV := 1, 1
 	for _, s := range h.sampling[:h.components] {
@@ -200,7 +199,7 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	library += 1 << 18 // tables and its own state
 	for _, s := range h.sampling[:h.components] {
 		blocks := int64(across*s[0]) * int64(down*s[1])
-		// A row of blocks, twice, its neighbours' and the upsampled rows: 64 rows of samples bound them all.
+		// Two rows of blocks, their neighbours and the upsampled rows: 64 rows of samples bound them all.
 		library += int64(across*s[0]) * 8 * 64
 		standard += blocks * 64
 		if h.multiScan {
@@ -236,8 +235,8 @@ func (f *File) decodeJPEG() (m image.Image, partial bool, err error) {
 	return m, false, nil
 }
 
-// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, and judges
-// what a damaged picture is worth.
+// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, and decides
+// whether a damaged picture counts.
 func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
@@ -252,7 +251,7 @@ func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	d.setLuma(w, h)
 	rows, samples := d.pixels, turbo.Gray
 	if f.jpeg.components == 4 {
-		// The inks go into the other buffer; turning comes later, when they are not needed any more.
+		// The inks go into the other buffer, which is free until the picture is turned.
 		d.rotated = grow(d.rotated, 4*w*h)
 		rows, samples = d.rotated, turbo.CMYK
 	}
@@ -270,7 +269,7 @@ func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	return nil
 }
 
-// turboRows decodes into dst, rows without gaps, and returns what the library warns of.
+// turboRows decodes into dst, rows without gaps, and returns the library's warning.
 func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale,
 	s turbo.Samples) (warning string, err error) {
 	width, height := f.stored()
@@ -291,11 +290,11 @@ func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale,
 	return string(w), nil
 }
 
-// damage judges a picture that the library warned of: whether it is partial, or even less than half.
+// damage reports whether a picture with a warning is partial; less than half of it is an error.
 //
 // Where the compressed data ends early libjpeg goes on with zero coefficients, which come out as the same
-// grey everywhere: the rows of nothing else at the bottom are those that were never decoded. A picture that
-// really ends in such rows is taken for cut only because the library complained of it too.
+// grey everywhere: the rows of only that grey at the bottom were never decoded. A picture that really ends in
+// such rows counts as cut only if the library warned as well.
 func (f *File) damage(pixels []byte, stride int, s turbo.Samples, warning string) (partial bool, err error) {
 	h, missing := len(pixels)/stride, 0
 	for missing < h && f.jpeg.undecoded(pixels[(h-1-missing)*stride:][:stride], s) {
@@ -308,10 +307,9 @@ func (f *File) damage(pixels []byte, stride int, s turbo.Samples, warning string
 	return missing > 0 || !ended || !harmless(warning), nil
 }
 
-// extent walks the markers behind the first scan's: how far the segments are whole, and whether the last of
-// them is the end marker. Where a segment is cut, a table between two scans for one, libjpeg refuses the
-// whole file. Where the end is missing it only warns, but it tells the first of its warnings alone, which may
-// be a harmless one.
+// extent walks the markers after the first scan's. It returns how far the segments are whole, and whether the
+// last one is the end marker. libjpeg refuses a file with a cut segment, e.g. a table between two scans.
+// Without an end marker it only warns, but it reports its first warning alone, which may be a harmless one.
 func (h *jpegHeader) extent(body []byte) (n int, ended bool) {
 	for s := (segments{body, h.scans}); ; {
 		marker, _, err := s.next()
@@ -326,7 +324,7 @@ func (h *jpegHeader) extent(body []byte) (n int, ended bool) {
 	}
 }
 
-// undecoded reports whether all of a row is what zero coefficients come out as.
+// undecoded reports whether a row has only the pixels that zero coefficients give.
 func (h *jpegHeader) undecoded(row []byte, s turbo.Samples) bool {
 	pixel := [4]byte{128, 128, 128, 128}
 	if s == turbo.CMYK && h.ycck {
@@ -340,7 +338,7 @@ func (h *jpegHeader) undecoded(row []byte, s turbo.Samples) bool {
 	return true
 }
 
-// invert is what makes amounts of ink of a file's four samples, by XOR.
+// invert is XORed with a file's four samples to give amounts of ink.
 func (h *jpegHeader) invert() uint8 {
 	if h.adobe {
 		return 255
@@ -348,7 +346,7 @@ func (h *jpegHeader) invert() uint8 {
 	return 0
 }
 
-// harmless reports whether a warning of the library is about something that leaves the picture whole.
+// harmless reports whether a warning of the library leaves the picture whole.
 func harmless(warning string) bool {
 	return strings.Contains(warning, "extraneous bytes") || strings.Contains(warning, "JFIF") ||
 		strings.Contains(warning, "Adobe")

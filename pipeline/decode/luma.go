@@ -30,7 +30,7 @@ func onWhite(y, a uint8) uint8 {
 }
 
 // toLuma fills dst, whose size is the picture's as stored, with the luma of m. Where m does not reach (a GIF
-// frame may be smaller than its screen) dst is white. studio says that the Y of YCbCr goes from 16 to 235.
+// frame may be smaller than its screen) dst is white. studio means that the Y of YCbCr goes from 16 to 235.
 func toLuma(dst *image.Gray, m image.Image, studio bool) error {
 	b := m.Bounds().Intersect(dst.Rect)
 	if b.Empty() {
@@ -153,7 +153,7 @@ func stretch(p []uint8) {
 	}
 }
 
-// widen gives a picture of studio range the full range, chroma too, which goes from 16 to 240.
+// widen converts a picture from studio range to full range, with its chroma, which goes from 16 to 240.
 func widen(m image.Image) {
 	var y *image.YCbCr
 	switch m := m.(type) {
@@ -173,9 +173,9 @@ func widen(m image.Image) {
 	}
 }
 
-// inks fills row with the luma of four inks a pixel, each the amount of ink once it is XORed with invert.
+// inks fills row with the luma of four inks per pixel; XOR with invert gives the amount of ink.
 func inks(row, cmyk []uint8, invert uint8) {
-	invert = ^invert // what is computed with is light, the absence of ink
+	invert = ^invert // the computation uses light, the absence of ink
 	for i := range row {
 		p := cmyk[4*i:][:4:4]
 		y := uint32(luma8(p[0]^invert, p[1]^invert, p[2]^invert))
@@ -183,7 +183,7 @@ func inks(row, cmyk []uint8, invert uint8) {
 	}
 }
 
-// inksColor makes RGBA of four inks a pixel, in place, likewise.
+// inksColor converts four inks per pixel to RGBA, in place, likewise.
 func inksColor(pix []uint8, invert uint8) {
 	invert = ^invert
 	for ; len(pix) >= 4; pix = pix[4:] {
@@ -194,15 +194,15 @@ func inksColor(pix []uint8, invert uint8) {
 	}
 }
 
-// share is what a new pixel is made of: old ones from the one at first on, and how much of each, in eighths.
+// share lists the old pixels that make a new one: count of them from first on, each with a weight in eighths.
 type share struct {
 	first  int
 	count  int
 	weight [8]uint16
 }
 
-// shares are those of the first s new pixels, which take the place of eight old ones; after that they repeat.
-// Old pixels are s wide here and new ones 8, so all edges lie at whole numbers and the weights are exact.
+// shares are those of the first s new pixels, which replace eight old ones; then they repeat. In units in
+// which old pixels are s wide and new ones 8, all edges are whole numbers, so the weights are exact.
 func shares(s turbo.Scale) (out [8]share) {
 	for n := range int(s) {
 		from, to, k := 8*n, 8*n+8, &out[n]
@@ -215,8 +215,8 @@ func shares(s turbo.Scale) (out [8]share) {
 	return out
 }
 
-// shrink makes m smaller, in place: to ceil(n*s/8) pixels a side, each the mean of the area that it stands
-// for, the last row and column being repeated beyond the edges. row is scratch that it may grow.
+// shrink makes m smaller, in place: to ceil(n*s/8) pixels a side, each the mean of the area it covers; beyond
+// the edges the last row and column are repeated. row is scratch that it may grow.
 func shrink(m *image.Gray, s turbo.Scale, row []uint16) []uint16 {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	nw, nh := s.Of(w), s.Of(h)

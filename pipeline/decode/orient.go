@@ -8,7 +8,7 @@ import (
 // Box is a rectangle in pixels, its corner at the top left.
 type Box struct{ X, Y, Width, Height float64 }
 
-// ToUpright carries a box of the stored image, which is width x height as stored, into the upright one.
+// ToUpright converts a box of the stored image, whose stored size is given, to the upright image.
 func ToUpright(b Box, orientation int, width, height float64) Box {
 	x, y := b.X, b.Y
 	mx, my := width-b.X-b.Width, height-b.Y-b.Height // the corner, measured from the far sides
@@ -31,7 +31,7 @@ func ToUpright(b Box, orientation int, width, height float64) Box {
 	return b
 }
 
-// ToStored carries a box of the upright image, which is width x height upright, back into the stored one.
+// ToStored converts a box of the upright image, whose upright size is given, to the stored image.
 func ToStored(b Box, orientation int, width, height float64) Box {
 	switch orientation { // the turns by 90 degrees undo each other; the rest undo themselves
 	case 6:
@@ -42,7 +42,7 @@ func ToStored(b Box, orientation int, width, height float64) Box {
 	return ToUpright(b, orientation, width, height)
 }
 
-// Mirrors reports whether an orientation exchanges right and left, besides turning.
+// Mirrors reports whether an orientation exchanges right and left.
 func Mirrors(orientation int) bool {
 	switch orientation {
 	case 2, 4, 5, 7:
@@ -74,13 +74,13 @@ func uprightColor(m *image.RGBA, orientation int) *image.RGBA {
 	return out
 }
 
-// quads are bytes in fours.
+// quads returns bytes in groups of four.
 func quads(p []byte) [][4]byte {
 	return unsafe.Slice((*[4]byte)(unsafe.Pointer(unsafe.SliceData(p))), len(p)/4)
 }
 
 // turn turns the pixels of a picture, w x h, by an EXIF orientation: mirrored in place, or, for 5 to 8,
-// transposed into what spare returns. It returns where they are then.
+// transposed into the slice that spare returns. It returns the slice that holds them.
 func turn[P any](pix []P, w, h, orientation int, spare func() []P) []P {
 	switch orientation {
 	case 2:

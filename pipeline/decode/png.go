@@ -56,7 +56,7 @@ func (f *File) probePNG(b []byte) error {
 	return nil
 }
 
-// decodePNG decodes a PNG; of a cut one, and of one whose only damage is in chunks that do not matter, what
+// decodePNG decodes a PNG; of a cut one, and of one damaged only in chunks that do not matter, the part that
 // is there.
 func (f *File) decodePNG() (m image.Image, partial bool, err error) {
 	p, err := splitPNG(f.body)
@@ -81,7 +81,7 @@ type pngParts struct {
 	damaged bool     // another chunk has a wrong checksum
 }
 
-// splitPNG picks the chunks that matter. Those must be sound; only the last one may be cut.
+// splitPNG collects the chunks that matter. They must be sound; only the last one may be cut.
 func splitPNG(b []byte) (p pngParts, err error) {
 	p.cut = true
 	for i := 8; i+8 <= len(b) && p.cut; {
@@ -128,8 +128,8 @@ func (p pngParts) inflate() (io.Reader, error) {
 	return zlib.NewReader(io.MultiReader(r...))
 }
 
-// pngSize is how many bytes the pixels take once they are inflated: a filter byte and the samples, a row of
-// each pass. ihdr is the chunk's content.
+// pngSize is how many bytes the inflated pixels take: a filter byte and the samples per row of each pass.
+// ihdr is the chunk's content.
 func pngSize(ihdr []byte) int64 {
 	w, h := int64(binary.BigEndian.Uint32(ihdr)), int64(binary.BigEndian.Uint32(ihdr[4:]))
 	samples := map[byte]int64{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[ihdr[9]]
@@ -150,8 +150,8 @@ func pngSize(ihdr []byte) int64 {
 	return n
 }
 
-// mend makes a whole PNG of a cut one: the pixels that are there, and zeros for the rest. It is an error if
-// more than half is missing, or if the pixels have another damage.
+// mend completes a cut PNG with zeros. It is an error if more than half is missing, or if the pixels are
+// damaged otherwise.
 func (p pngParts) mend() (io.Reader, error) {
 	z, err := p.inflate()
 	if err != nil {

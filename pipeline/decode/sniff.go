@@ -7,7 +7,7 @@ import (
 	"facescan/pipeline/decode/heif"
 )
 
-// foreign are first bytes of image formats that are known but not decoded here.
+// foreign are the first bytes of image formats that are known but not decoded here.
 var foreign = []struct{ name, magic string }{
 	{"JPEG XL", "\xff\x0a"},
 	{"JPEG XL", "\x00\x00\x00\x0cJXL \r\n\x87\n"},
@@ -69,11 +69,11 @@ func isIcon(b []byte) bool {
 		len(b) >= 10 && binary.LittleEndian.Uint16(b[4:]) > 0 && b[9] == 0
 }
 
-// svgProlog is how much of a text in UTF-16 is searched for the root element.
+// svgProlog is how many bytes of a UTF-16 text are searched for the root element.
 const svgProlog = 1 << 16
 
-// isSVG reports whether b is an XML document whose root element is svg. Before it may stand a byte order
-// mark, declarations, comments and a document type of that name (XML 1.0, production 22).
+// isSVG reports whether b is an XML document whose root element is svg. A byte order mark, declarations,
+// comments and a document type of that name may precede it (XML 1.0, production 22).
 func isSVG(b []byte) bool {
 	b = narrow(b)
 	for {
@@ -98,8 +98,7 @@ func isSVG(b []byte) bool {
 	}
 }
 
-// narrow is text in UTF-16 as bytes, other text as it is; without its byte order mark. What is not ASCII is
-// lost.
+// narrow converts UTF-16 text to bytes, losing what is not ASCII, and drops a byte order mark.
 func narrow(b []byte) []byte {
 	low := 0
 	switch {
@@ -128,8 +127,8 @@ func named(b []byte, local string) bool {
 	return string(name) == local
 }
 
-// afterDoctype is what follows a document type declaration, whose name b begins with. Its internal subset, in
-// brackets, may hold more angle brackets.
+// afterDoctype returns what follows a document type declaration; b begins with its name. The internal subset,
+// in brackets, may hold more angle brackets.
 func afterDoctype(b []byte) []byte {
 	subset := false
 	for i := 0; i < len(b); i++ {

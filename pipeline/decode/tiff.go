@@ -51,7 +51,7 @@ const (
 // tiffHeader is what decoding a TIFF needs to know.
 type tiffHeader struct {
 	compression uint32
-	inverted    bool // x/image takes the white of fax codes for 1 where 0 is black; it is 0
+	inverted    bool // x/image reads the white of fax codes as 1 where 0 is black; it must be 0
 }
 
 // probeTIFF reads the first directory.
@@ -80,10 +80,10 @@ func (f *File) probeTIFF(b []byte) error {
 	return nil
 }
 
-// memory is what decoding takes at most: the picture, the luma and a block. A block, which is a strip or a
-// tile, is unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each leaves
-// garbage, of which the collector allows as much as there is in use, the body included, and half of that
-// again while it is at work.
+// memory is the most bytes that decoding takes: the picture, the luma and a block (a strip or a tile). A
+// block is unpacked whole, at up to 8 bytes per pixel, into a buffer that grows by doubling. Each block
+// leaves garbage. The collector lets it grow as large as the memory in use, the body included, and half as
+// much more while it runs.
 func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 	all := int64(f.Width) * int64(f.Height)
 	across, down := int64(f.Width), int64(f.Height)
@@ -100,18 +100,18 @@ func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 	case tiffGroup3, tiffGroup4:
 		unpacked = (across/8 + 1) * down
 	case tiffPackBits:
-		garbage += 5 * unpacked // its buffer grows by quarters, anew for each block
+		garbage += 5 * unpacked // a new buffer per block, which grows by quarters
 	case 0, tiffNone:
 		unpacked = min(unpacked, body)
 		garbage += 5 * unpacked
 	default:
-		unpacked = min(unpacked, 3000*body) // no code stands for more
+		unpacked = min(unpacked, 3000*body) // a code stands for no more than that
 	}
 	used := pixel*all + 3*unpacked + f.lumaBytes() + 1<<16
 	return used + min(3*(used+body)/2, blocks*garbage)
 }
 
-// check refuses what x/image cannot read, or reads wrongly, and returns the bytes of a decoded pixel.
+// check refuses files that x/image cannot read, or reads wrongly, and returns the bytes per decoded pixel.
 func (h *tiffHeader) check(d directory) (pixel int64, err error) {
 	get := func(tag uint16, otherwise uint32) uint32 {
 		if v, ok := d.value(tag); ok {
@@ -194,7 +194,7 @@ func (f *File) decodeTIFF() (m image.Image, partial bool, err error) {
 	return m, false, err
 }
 
-// brighten mends a palette that some writers fill with 8 bits a colour instead of 16.
+// brighten corrects a palette that a writer filled with 8 bits per colour instead of 16.
 func brighten(p color.Palette) {
 	for _, c := range p {
 		if c, ok := c.(color.RGBA64); !ok || c.R > 255 || c.G > 255 || c.B > 255 {

@@ -16,12 +16,12 @@ import (
 type webpHeader struct {
 	lossless bool
 	frame    []byte // VP8 or VP8L bitstream
-	missing  int    // bytes of it that the file has not
+	missing  int    // bytes of it that the file lacks
 	alpha    []byte // ALPH chunk, nil without
 	size, at image.Point
 }
 
-// riffChunk is a chunk of a RIFF file; missing is how many bytes of it the file has not.
+// riffChunk is a chunk of a RIFF file; missing is how many bytes of it the file lacks.
 type riffChunk struct {
 	data    []byte
 	missing int
@@ -46,7 +46,7 @@ func riffChunks(b []byte) iter.Seq2[string, riffChunk] {
 	}
 }
 
-// probeWebP walks the chunks (WebP container specification). Of an animation the first frame counts, which
+// probeWebP walks the chunks (WebP container specification). Of an animation only the first frame counts; it
 // may cover a part of the canvas.
 func (f *File) probeWebP(b []byte) error {
 	h := &f.webp
@@ -95,7 +95,7 @@ func (f *File) probeWebP(b []byte) error {
 
 func u24(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 }
 
-// take keeps the chunks of the first frame.
+// take stores the chunks of the first frame.
 func (h *webpHeader) take(id string, c riffChunk) error {
 	if h.frame != nil {
 		return nil
@@ -123,7 +123,7 @@ func (h *webpHeader) take(id string, c riffChunk) error {
 	return nil
 }
 
-// memory is what the frame's decoder takes at most.
+// memory is the most bytes that the frame's decoder takes.
 func (h *webpHeader) memory(width, height int64) int64 {
 	px := width * height
 	frame := int64(len(h.frame) + h.missing)
@@ -179,7 +179,7 @@ func (h *webpHeader) decode() (image.Image, error) {
 	}
 	a, err := h.decodeAlpha(h.size.X, h.size.Y)
 	if err != nil {
-		return m, nil // a picture without its alpha is better than none
+		return m, nil // keep the picture without its alpha
 	}
 	return &image.NYCbCrA{YCbCr: *m, A: a, AStride: h.size.X}, nil
 }

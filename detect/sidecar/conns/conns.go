@@ -1,9 +1,9 @@
-// Package conns keeps connections that do nothing from holding an HTTP server.
+// Package conns keeps idle connections from blocking an HTTP server.
 //
-// A body has a time in which it must come. There is a bound on connections; at the bound a new one takes the
-// place of the one that has kept the server waiting longest: for a request, or for the rest of one.
-// Strangers, who have completed no request yet, go first. A request that has come whole is never cut off:
-// when all are at work, a new connection is closed.
+// A body must arrive within a time. Connections are bounded; at the bound a new one replaces the one that has
+// kept the server waiting longest for a request, or for the rest of one. Connections without a completed
+// request are closed first. A request that has arrived completely is never cut off: if all connections have
+// one, a new connection is closed.
 package conns
 
 import (
@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long a body may take: a while, and time in proportion to its size.
+// The time for a body: a constant, and a part in proportion to its size.
 const (
 	bodyTime  = 10 * time.Second
 	bodySpeed = 2 << 20 // bytes per second at least
@@ -32,7 +32,7 @@ type Bound struct {
 	conns map[*conn]bool
 }
 
-// New bounds a server, whose handler is set, to so many connections. It is to be served on Bound.Listen.
+// New bounds a server, whose handler is set, to so many connections. Serve it on Bound.Listen.
 func New(s *http.Server, max int) *Bound {
 	b := &Bound{max: max, bodyTime: bodyTime, conns: map[*conn]bool{}}
 	s.Handler = b.handler(s.Handler)
@@ -42,8 +42,8 @@ func New(s *http.Server, max int) *Bound {
 	return b
 }
 
-// Most is how many connections a process can have that leaves a part of its descriptors for other things:
-// want, or fewer where few descriptors may be open.
+// Most is how many connections a process can have while a part of its descriptors stays free: want, or fewer
+// if the limit of open descriptors is low.
 func Most(want int, part float64) int {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || float64(l.Cur)*(1-part) > float64(want) {
@@ -74,7 +74,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room for a connection and takes it in; false when there is none.
+// admit makes room for a connection and adds it; false if there is no room.
 func (b *Bound) admit(c *conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,7 +100,7 @@ func (b *Bound) admit(c *conn) bool {
 type conn struct {
 	net.Conn
 	b       *Bound
-	working bool      // its request has come whole, and is not answered
+	working bool      // its request has arrived completely, and is not answered
 	known   bool      // it has had an answer
 	since   time.Time // since when it keeps the server waiting
 }
@@ -126,7 +126,7 @@ type key struct{}
 func (b *Bound) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(key{}).(*conn)
-		if !ok { // not by a listener of ours
+		if !ok { // not from Bound.Listen
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -147,7 +147,7 @@ func (b *Bound) handler(next http.Handler) http.Handler {
 	})
 }
 
-// body is a request's. What is left of it when the request is answered has no more time than it had.
+// body is the body of a request. The rest of it that is left after the answer gets no more time.
 type body struct {
 	io.ReadCloser
 	c       *conn
@@ -158,7 +158,7 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		b.c.set(true)
-		_ = b.control.SetReadDeadline(time.Time{}) // or it would end the answer
+		_ = b.control.SetReadDeadline(time.Time{}) // else it would end the answer
 	}
 	return n, err
 }

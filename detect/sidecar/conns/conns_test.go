@@ -72,8 +72,8 @@ const (
 	post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 )
 
-// TestDeaf: connections that send nothing, half a head, or no body, many times as many as there may be, keep
-// nobody from being answered.
+// TestDeaf: connections that send nothing, half a head, or no body, many times as many as there may be, do
+// not keep other clients from being answered.
 func TestDeaf(t *testing.T) {
 	address := serve(t, 8, func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)

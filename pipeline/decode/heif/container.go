@@ -22,15 +22,15 @@ func brands(b []byte) iter.Seq[[]byte] {
 	}
 }
 
-// rebrand makes a brand the only one. Decoders insist on theirs, libheif on the major one, libavif on the
-// boxes that the brands of a picture and of a sequence stand for.
+// rebrand replaces all brands by one. libheif requires its own as the major one; libavif requires the boxes
+// that the brands of a picture and of a sequence announce.
 func rebrand(b []byte, brand string) {
 	for old := range brands(b) {
 		copy(old, brand)
 	}
 }
 
-// container is the parts of a file that matter here. They are parts of its bytes.
+// container holds the boxes of a file that matter here, as parts of its bytes.
 type container struct {
 	primary    []byte // pitm: the number of the primary item
 	items      []byte // iinf: the kind of each item
@@ -137,7 +137,7 @@ func (c container) refer() iter.Seq[reference] {
 	}
 }
 
-// coding is how the primary picture is coded, or what it is made of; empty if the boxes do not say it.
+// coding is the coding of the primary picture, or of its parts; empty if the boxes do not name it.
 func (c container) coding() string {
 	id, ok := c.primaryItem()
 	if !ok {
@@ -183,7 +183,7 @@ func (c container) alpha() (r reference, ok bool) {
 	return reference{}, false
 }
 
-// showAlpha makes the opacity of a picture the picture.
+// showAlpha makes the opacity the primary picture.
 func showAlpha(b []byte) bool {
 	c := read(b)
 	r, ok := c.alpha()
@@ -194,7 +194,7 @@ func showAlpha(b []byte) bool {
 	if entry == nil {
 		return false
 	}
-	entry[3] &^= 1 // it is hidden no more
+	entry[3] &^= 1 // clear the hidden flag
 	id := c.primary[4:]
 	if c.primary[0] == 0 {
 		if r.from > math.MaxUint16 {
@@ -205,7 +205,7 @@ func showAlpha(b []byte) bool {
 		binary.BigEndian.PutUint32(id, r.from)
 	}
 	for i := range 2 + 2*int(min(1, c.references[0])) {
-		r.data[i] = 0xff // the reference is nobody's
+		r.data[i] = 0xff // an item that does not exist
 	}
 	return true
 }
@@ -243,7 +243,7 @@ func (c container) track() (size image.Point, properties []byte, ok bool) {
 	return image.Point{}, nil, false
 }
 
-// sample is the boxes that describe AV1 pictures in minf; nil if there are other ones.
+// sample returns the boxes that describe AV1 pictures in minf; nil for other codings.
 func sample(minf []byte) []byte {
 	for kind, stbl := range boxes(minf) {
 		for inner, stsd := range boxes(stbl) {
@@ -260,8 +260,8 @@ func sample(minf []byte) []byte {
 	return nil
 }
 
-// boxes yields the boxes in b, with their content, up to the first that is broken. One that runs over the end
-// is cut.
+// boxes yields the boxes in b with their content, up to the first broken one. A box that extends beyond the
+// end is cut.
 func boxes(b []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for len(b) >= 8 {
@@ -322,7 +322,7 @@ func linked(ipma []byte, item uint32) iter.Seq[int] {
 	}
 }
 
-// property is the one of that index, from 1.
+// property returns the property at an index, from 1.
 func property(ipco []byte, index int) (string, []byte) {
 	for kind, data := range boxes(ipco) {
 		if index--; index == 0 {

@@ -5,18 +5,16 @@
 //
 // libavif with dav1d, and libheif with libde265, as the WebAssembly that the Go modules
 // github.com/gen2brain/avif v0.6.0 and heic v0.5.0 carry (lib/avif.wasm and lib/heif.wasm, compressed,
-// unchanged). Those modules are not imported: built without a tag of theirs they load a system library when
-// the program starts. Here wazero runs the same code, and nothing else can: a module's memory is bounded by
-// what Header announced, its running time by a count of loop iterations, its world is empty (no files, no
-// clock, no output).
+// unchanged). Those modules are not imported: without a build tag they load a system library when the program
+// starts. Here wazero runs the same code in isolation: memory is bounded by what Header announced, running
+// time by a count of loop iterations, and there are no files, no clock and no output.
 //
-// Compiling a module takes a second or two of CPU; that is paid by the first picture of its format.
+// Compiling a module takes a second or two of CPU, for the first picture of its format.
 //
 // # Upright
 //
-// The container's own turn (irot) and mirror (imir) are part of its format and always applied, EXIF never:
-// applying both would turn a picture twice. libheif applies them itself; what libavif leaves to do is in
-// Info.Turn.
+// The container's own rotation (irot) and mirror (imir) are part of its format and always applied; EXIF never
+// is, or a picture would be turned twice. libheif applies them itself; for libavif the rest is in Info.Turn.
 package heif
 
 import (
@@ -40,8 +38,8 @@ var (
 	errLarge  = errors.New("size out of range")
 )
 
-// Sniff names the format: by the coding of the primary picture, or by the brands where the boxes do not say
-// it. An image in this container that is neither AVIF nor HEIC is named by other.
+// Sniff names the format: by the coding of the primary picture, or by the brands if the boxes do not name it.
+// An image in this container that is neither AVIF nor HEIC is named by other.
 func Sniff(b []byte) (format, other string) {
 	still := false // a brand promises a picture, coded somehow
 	for brand := range brands(b) {
@@ -80,7 +78,7 @@ func Sniff(b []byte) (format, other string) {
 type Info struct {
 	Format        string
 	Width, Height int             // of what Decode returns
-	Turn          int             // EXIF's number for what is left to do to it, 1 to 8
+	Turn          int             // EXIF's number for the orientation that is still to be applied, 1 to 8
 	sequence      bool            // the first frame of a film stands for the picture
 	alpha         bool            // of HEIC: another picture is its opacity
 	coded         image.Point     // before anything is applied
@@ -89,8 +87,8 @@ type Info struct {
 	body          int
 }
 
-// Parse reads the boxes. It allocates nothing and follows no references but those from the primary picture to
-// its properties, and to it from its opacity.
+// Parse reads the boxes. It allocates nothing. The only references it follows are those from the primary
+// picture to its properties, and from the opacity to the picture.
 func Parse(b []byte, format string) (Info, error) {
 	f := Info{Format: format, Turn: 1, body: len(b)}
 	c := read(b)
@@ -155,8 +153,8 @@ func Parse(b []byte, format string) (Info, error) {
 	return f, nil
 }
 
-// clap is the part of the coded picture that is to be seen: a size and the offset of its centre from the
-// picture's, as fractions. One that makes no sense is passed over.
+// clap is the visible part of the coded picture: a size and the offset of its centre from the picture's, as
+// fractions. An impossible one is ignored.
 func clap(data []byte, coded image.Point) image.Rectangle {
 	whole := image.Rectangle{Max: coded}
 	if len(data) < 32 {

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// tick is what the metered code passes to fd_close, which it has no other use for.
+// tick is the argument that the metered code passes to fd_close, which it needs for nothing else.
 const tick = 0x7fffff1c
 
 // perTick is how many loop iterations lie between two ticks.
@@ -16,15 +16,15 @@ const perTick = 1 << 16
 
 // meter rewrites a WebAssembly module so that it counts its loop iterations and calls fd_close(tick) every
 // perTick of them. Compiled WebAssembly cannot be interrupted while it runs: an endless loop could not be
-// stopped, and the garbage collector would wait for a picture to be finished, with every goroutine of the
-// program. The calls end both; wazero's own way, a call an iteration, makes decoding five times slower.
+// stopped, and the garbage collector, and with it every goroutine, would wait until a picture is finished.
+// The calls solve both. wazero's own way, one call per iteration, makes decoding five times slower.
 //
 // The counter is one more global; the code of every loop begins with
 //
 //	counter++; if counter % perTick == 0 { fd_close(tick) }
 //
-// No function or type is added, so that no number in the module changes (WebAssembly core specification, 5.4
-// and 5.5).
+// No function or type is added, so no index in the module changes (WebAssembly core specification, 5.4 and
+// 5.5).
 func meter(module []byte) (out []byte, err error) {
 	defer func() {
 		if recover() != nil { // an index beyond the end
@@ -103,7 +103,7 @@ func signed(v int) (b []byte) {
 	}
 }
 
-// wasm reads a module's bytes; it panics at their end.
+// wasm reads a module's bytes and panics at their end.
 type wasm struct{ b []byte }
 
 func (r *wasm) byte() byte {
@@ -127,7 +127,7 @@ func (r *wasm) u32() int {
 	return int(v)
 }
 
-// leb passes over a number of any size and sign.
+// leb skips a number of any size and sign.
 func (r *wasm) leb() {
 	for r.byte()&0x80 != 0 {
 	}
@@ -195,7 +195,7 @@ func (r *wasm) meterFunction(prologue []byte) ([]byte, error) {
 	return out, nil
 }
 
-// immediates passes over what follows an opcode.
+// immediates skips the operands of an opcode.
 func (r *wasm) immediates(op byte) error {
 	switch {
 	case op == 0x02, op == 0x03, op == 0x04: // block, loop, if: a type

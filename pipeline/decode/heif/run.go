@@ -24,7 +24,7 @@ var avifModule []byte
 //go:embed heic.wasm.gz
 var heicModule []byte
 
-// What decoders may use: several times what was measured.
+// Limits of the decoders: several times what was measured.
 const (
 	baseMemory = 16 << 20
 	// bytes; 8-bit RGBA twice, planes at full resolution with their references and alpha: 10 to 15
@@ -40,7 +40,7 @@ const (
 	byteLoops  = 1000    // 60 to 200
 )
 
-// Memory is what Decode takes at most, in bytes. More than MaxMemory is refused.
+// Memory is the most bytes that Decode takes. More than MaxMemory is refused.
 func (f Info) Memory() int64 {
 	n := int64(pixelMemory)
 	if f.deep {
@@ -52,17 +52,17 @@ func (f Info) Memory() int64 {
 	return baseMemory + n*int64(f.coded.X)*int64(f.coded.Y) + 3*int64(f.body)
 }
 
-// program is a compiled module, shared by all who decode.
+// program is a compiled module, shared by all decoders.
 type program struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 }
 
-// module is a decoder, which its first picture compiles.
+// module is a decoder; it is compiled for its first picture.
 type module struct {
 	packed   []byte
-	mend     func([]byte) []byte // changes its code; nil if nothing is to be changed
-	memory   int64               // that compiling takes at its peak
+	mend     func([]byte) []byte // changes its code; may be nil
+	memory   int64               // peak of compiling, in bytes
 	once     sync.Once
 	program  *program
 	err      error
@@ -83,8 +83,8 @@ func (m *module) get() (*program, error) {
 	return m.program, m.err
 }
 
-// Compiling is how many bytes decoding a picture of that format takes besides Info.Memory: none once the
-// decoder is compiled.
+// Compiling is how many bytes decoding a picture of that format takes besides Info.Memory: 0 once the decoder
+// is compiled.
 func Compiling(format string) int64 {
 	m := modules[format]
 	if m.compiled.Load() {
@@ -93,13 +93,13 @@ func Compiling(format string) int64 {
 	return m.memory
 }
 
-// mendCr gives heic's decode call the plane Cr. It asks libheif for it with NULL for the length of a row,
-// which this libheif refuses; what is copied then is the beginning of the module's memory. In its code
+// mendCr fixes the plane Cr in heic's decode call. The call passes NULL for the length of a row, which this
+// libheif refuses; it then copies the beginning of the module's memory. In its code
 //
 //	heif_image_get_plane_readonly(img, heif_channel_Cr, NULL)
 //
-// NULL becomes the lowest address of decode's own frame on the stack, which holds nothing any more. Another
-// build of the module, without these instructions, stays as it is.
+// NULL becomes the lowest address of decode's own frame on the stack, which is no longer in use. A build of
+// the module without these instructions is left unchanged.
 func mendCr(code []byte) []byte {
 	const img, cr, null, frame, call = "\x20\x29\x28\x02\x0c", "\x41\x02", "\x41\x00", "\x20\x29", "\x10"
 	if old := []byte(img + cr + null + call); bytes.Count(code, old) == 1 {
@@ -108,7 +108,7 @@ func mendCr(code []byte) []byte {
 	return code
 }
 
-// compile unpacks a module, changes it if there is something to mend, and compiles it.
+// compile unpacks a module, applies mend if there is one, and compiles it.
 func compile(packed []byte, mend func([]byte) []byte) (*program, error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
@@ -139,8 +139,8 @@ func compile(packed []byte, mend func([]byte) []byte) (*program, error) {
 
 const badFile = 8 // EBADF, as WASI numbers it
 
-// emptyWorld gives the module the system calls that it imports. Each fails, but for the end of the program,
-// which ends the call, the ticks of the meter, and the question for the environment, which is empty.
+// emptyWorld gives the module the system calls that it imports. All fail except three: the end of the program
+// ends the call, the meter's ticks are counted, and the environment is empty.
 func emptyWorld(ctx context.Context, r wazero.Runtime, c wazero.CompiledModule) error {
 	b := r.NewHostModuleBuilder("wasi_snapshot_preview1")
 	for _, f := range c.ImportedFunctions() {
@@ -211,7 +211,7 @@ type instance struct {
 	mod api.Module
 }
 
-// start makes an instance with that much memory, and ticks to burn.
+// start makes an instance with limits on its memory and its ticks.
 func (p *program) start(limit, ticks int64) (*instance, error) {
 	ctx := context.WithValue(context.Background(), fuelKey{}, &fuel{ticks})
 	ctx = experimental.WithMemoryAllocator(ctx,
@@ -226,7 +226,7 @@ func (p *program) start(limit, ticks int64) (*instance, error) {
 	return &instance{ctx, mod}, nil
 }
 
-// call calls a function that answers with one number.
+// call calls a function that returns one number.
 func (i *instance) call(name string, args ...uint64) (uint32, error) {
 	out, err := i.mod.ExportedFunction(name).Call(i.ctx, args...)
 	if err != nil {
@@ -276,7 +276,7 @@ func (i *instance) decode(body []byte, f Info) (image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := i.view(in, len(body)) // the module's copy, which it reads when it is called
+	file, err := i.view(in, len(body)) // the module's copy, which is what it reads
 	if err != nil {
 		return nil, err
 	}
@@ -298,10 +298,10 @@ func (i *instance) decode(body []byte, f Info) (image.Image, error) {
 	if errors.Is(err, errEndless) {
 		return nil, err
 	}
-	return masked(m, opacity), nil // a picture without its alpha is better than none
+	return masked(m, opacity), nil // keep the picture without its alpha
 }
 
-// masked is a picture with the luma of another as its opacity; without one it stays as it is.
+// masked applies the luma of another picture as opacity, if there is one.
 func masked(m, opacity image.Image) image.Image {
 	var a *image.Gray
 	switch o := opacity.(type) {
@@ -327,7 +327,7 @@ func masked(m, opacity image.Image) image.Image {
 	return m
 }
 
-// answers reads the numbers that a decode call left.
+// answers reads the numbers that a decode call stored.
 func (i *instance) answers(p uint64, n int) ([]int, error) {
 	out := make([]int, n)
 	for k := range out {
@@ -386,8 +386,7 @@ func (i *instance) avif(in, size uint64, f Info) (image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A picture whose frame cannot be decoded is passed over without a word; its duration then stays as it is
-	// here.
+	// A frame that cannot be decoded is skipped silently; its duration then keeps the value set here.
 	i.mod.Memory().WriteUint64Le(uint32(p+16), math.MaxUint64)
 	if err := decode(0, out); err != nil {
 		return nil, err
@@ -405,7 +404,7 @@ func (i *instance) avif(in, size uint64, f Info) (image.Image, error) {
 	if pixel == 4 {
 		return &image.RGBA{Pix: pix, Stride: stride, Rect: r}, nil
 	}
-	for k := 0; k+1 < len(pix); k += 2 { // the module's numbers begin with the low byte
+	for k := 0; k+1 < len(pix); k += 2 { // the module's numbers are little-endian
 		pix[k], pix[k+1] = pix[k+1], pix[k]
 	}
 	return &image.RGBA64{Pix: pix, Stride: stride, Rect: r}, nil

@@ -34,7 +34,7 @@ func measure(name string, decode func([]byte) (int64, error)) error {
 	if err != nil {
 		return err
 	}
-	// The kernel counts the peak anew. A decoder's refusal is a result like any other.
+	// The kernel restarts its count of the peak. A decoder's refusal is a valid result.
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		return err
 	}
