@@ -3,7 +3,12 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,12 +29,9 @@ func newFollower(job store.Job, path string, o export.Options, log *slog.Logger)
 		}}
 }
 
-// checkOut refuses an --out of run that cannot be meant.
-func checkOut(path string) error {
-	if path == "-" {
-		return usagef("--out needs a file, to go on with in the next run; for a stream, follow the job: facescan export JOB --follow")
-	}
-	return export.CheckFollow(export.Options{Format: formatOf("", path)}, path)
+// outOptions say what a run writes to a file, or to stdout as -.
+func outOptions(format, path string) export.Options {
+	return export.Options{Format: formatOf(format, path), Detectors: exportDetectors()}
 }
 
 // following is the --out of a run, at work.
@@ -38,11 +40,36 @@ type following struct {
 	ended  chan struct{} // closed when it is through, err set
 	err    error
 	cancel context.CancelFunc
+	f      *export.Follower
+	stdout bool
+	named  sources // those that stdout gets rows of; all if the command names none
+}
+
+// sources is a set of sources, by their numbers.
+type sources struct {
+	mu  sync.Mutex
+	has map[int]bool
+}
+
+func (s *sources) add(number int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.has == nil {
+		s.has = map[int]bool{}
+	}
+	s.has[number] = true
+}
+
+func (s *sources) contains(number int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.has[number]
 }
 
 // follow begins to write the results of a run to a file in order; nil without one. A file that the job may not write is
 // refused before anything is done.
-func follow(ctx context.Context, job store.Job, path string, t target, log *slog.Logger) (*following, error) {
+func follow(ctx context.Context, g *globals, job store.Job, format, path string, t target,
+	log *slog.Logger) (*following, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -54,14 +81,20 @@ func follow(ctx context.Context, job store.Job, path string, t target, log *slog
 	for _, s := range t.sources {
 		named = append(named, s.Path)
 	}
-	if err := guardOutput(path, job, sources, named...); err != nil {
+	f := newFollower(job, path, outOptions(format, path), log)
+	w := &following{over: make(chan struct{}), ended: make(chan struct{}), f: f, stdout: path == "-"}
+	if w.stdout {
+		f.Path, f.Out = "", g.out
+		if len(t.sources) > 0 {
+			f.Wants = w.named.contains
+		}
+		signal.Ignore(syscall.SIGPIPE) // so that a consumer that is gone is an error of the write
+	} else if err := guardOutput(path, job, sources, named...); err != nil {
 		return nil, err
 	}
-	f := newFollower(job, path, export.Options{Format: formatOf("", path), Detectors: exportDetectors()}, log)
 	if err := f.Check(ctx); err != nil {
 		return nil, err
 	}
-	w := &following{over: make(chan struct{}), ended: make(chan struct{})}
 	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {
 		defer crash.Exit()
@@ -69,6 +102,13 @@ func follow(ctx context.Context, job store.Job, path string, t target, log *slog
 		w.err = f.Follow(ctx, w.over)
 	}()
 	return w, nil
+}
+
+// set has a run tell which sources it imports, and wait while stdout is not read.
+func (w *following) set(o *pipeline.Options) {
+	if w != nil && w.stdout {
+		o.Joined, o.Hold = func(s store.Source) { w.named.add(s.Number) }, w.f.Behind
+	}
 }
 
 // drainToo is closed when drain is, or when the file cannot be written.
@@ -94,15 +134,18 @@ func (w *following) drainToo(ctx context.Context, drain <-chan struct{}, log *sl
 
 // finish lets what is done in order be written, and ends. An interruption ends it at once when the run was through: then it
 // waits for no more than another process.
-func (w *following) finish(drain <-chan struct{}, stats *pipeline.Stats) error {
+func (w *following) finish(drain <-chan struct{}, stats *pipeline.Stats, log *slog.Logger) error {
 	if w == nil {
 		return nil
 	}
 	defer stats.Wait(live.Holdup{Kind: live.ByOutput, What: "the output, which takes rows more slowly than they are done"})()
 	defer w.cancel()
+	var unread <-chan time.Time
 	select {
 	case <-drain:
-		drain = nil
+		if drain = nil; w.stdout {
+			unread = time.After(drainGrace)
+		}
 	default:
 	}
 	close(w.over)
@@ -110,10 +153,24 @@ func (w *following) finish(drain <-chan struct{}, stats *pipeline.Stats) error {
 	case <-w.ended:
 	case <-drain:
 		w.cancel()
-		<-w.ended
-	}
-	if errors.Is(w.err, context.Canceled) {
+		if !w.stdout {
+			<-w.ended
+		}
+	case <-unread:
+		log.Warn("standard output is not read: the rows that are left are written by the next run of this command")
 		return nil
+	}
+	select {
+	case <-w.ended:
+	case <-time.After(drainGrace): // it hangs in a write to a pipe that nobody reads
+		return nil
+	}
+	switch {
+	case errors.Is(w.err, context.Canceled):
+		return nil
+	case w.stdout && errors.Is(w.err, syscall.EPIPE):
+		return fmt.Errorf("nobody reads standard output any more (%w): the run stopped, and nothing is lost; "+
+			"the same command goes on with the rows that were not written", syscall.EPIPE)
 	}
 	return w.err
 }
@@ -135,7 +192,7 @@ func followExport(ctx context.Context, g *globals, o *exportOptions, job store.J
 		}
 		f := newFollower(job, path, opts, g.logger(g.err))
 		if f.Finish = true; path == "-" {
-			f.Path, f.Out = "", g.out
+			f.Path, f.Name, f.Out = "", "", g.out
 		} else if err := guardOutput(path, job, sources, arg); err != nil {
 			return err
 		}

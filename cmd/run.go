@@ -13,6 +13,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/export"
 	"facescan/store/postgres"
 )
 
@@ -32,7 +33,7 @@ type runOptions struct {
 	maxDuration time.Duration
 	maxRows     int64
 	maxFail     failLimit
-	out         string
+	out, format string
 	abortIf     abortRules
 	progress    string
 	dryRun      bool
@@ -50,7 +51,9 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
 	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
-	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or .jsonl; the next run goes on with it")
+	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or .jsonl; the next run goes on with it; "+
+		"- is stdout, which gets the rows of these sources that no earlier run wrote there")
+	fs.StringVar(&o.format, "format", "", "of --out: csv or jsonl; by the file's name if empty, csv on stdout")
 	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, as 'failed > 60% after 10000' or 'http_429 > 500'; may be given several times")
 	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
@@ -100,9 +103,11 @@ func (o *runOptions) check() error {
 		return err
 	}
 	if o.out != "" {
-		if err := checkOut(o.out); err != nil {
+		if err := export.CheckFollow(outOptions(o.format, o.out), o.out); err != nil {
 			return err
 		}
+	} else if o.format != "" {
+		return usagef("--format is that of --out: name a file, or - for stdout")
 	}
 	return o.source.check()
 }
@@ -180,7 +185,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	})
 	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
 
-	out, err := follow(hard, job, o.out, t, log)
+	out, err := follow(hard, g, job, o.format, o.out, t, log)
 	if err != nil {
 		return err
 	}
@@ -194,13 +199,14 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 			Drain: out.drainToo(hard, drain, log), TryDecode: tryDecodeInChild, Log: log,
 		}
 		o.pool.set(&po)
+		out.set(&po)
 		if keeper != nil {
 			po.Keeper = keeper
 			defer func() { err = errors.Join(err, keeper.Close()) }()
 		}
 		return pipeline.Run(hard, job, po, stats)
 	}()
-	err = errors.Join(err, out.finish(drain, stats))
+	err = errors.Join(err, out.finish(drain, stats, log))
 	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)

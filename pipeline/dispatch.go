@@ -95,7 +95,7 @@ type dispatcher struct {
 // process's share of what is left, since the others have no row of a host that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
 	ahead := max(d.Fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
-	for d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
+	for d.Hold != nil && d.Hold() || d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
 		select {
 		case <-time.After(roomPoll):
 		case <-d.draining.Done():

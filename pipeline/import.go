@@ -42,6 +42,8 @@ type Importer struct {
 	Log       *slog.Logger
 	Imported  func(source string, rows int64, progress float64) // after each transaction; optional
 	Hold      func() bool                                       // true while a pipe is not to be read; optional
+	Ahead     func() int64                                      // rows that may be pending when one is; optional
+	Joined    func(store.Source)                                // before a source is read; optional
 }
 
 // SourceName is what a list is called in its job: relative to the job's folder when it lies in there, so that both
@@ -126,6 +128,9 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 			return fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
 		}
 		sources[i] = s
+		if im.Joined != nil {
+			im.Joined(s)
+		}
 		if specs[i], err = endsAs(spec, s); err != nil {
 			return err
 		}
@@ -400,10 +405,14 @@ func (s *importState) poke() {
 func (r *run) importAll(ctx context.Context) {
 	defer r.importing.set(false)
 	im := Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
+		Hold: r.Hold, Joined: r.Joined,
 		Imported: func(_ string, rows int64, _ float64) {
 			r.stats.Imported.Add(rows)
 			r.importing.poke()
 		}}
+	if r.Hold != nil { // as what comes out is taken slowly, so is what comes in
+		im.Ahead = func() int64 { return pipeAhead + int64(r.stats.Rate()*pipeSpan.Seconds()) }
+	}
 	var err error
 	if r.Adopt {
 		err = im.Adopt(ctx)

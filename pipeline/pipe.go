@@ -15,6 +15,11 @@ import (
 // What came through a pipe cannot be read again. So a pipe is read once, whatever becomes of the lease, and what was read
 // goes to the job soon, also when the run drains; only a process that is killed loses it.
 
+const (
+	pipeAhead = 10_000           // rows that may be pending while a pipe is read into a filter
+	pipeSpan  = 10 * time.Second // and as many as this much work
+)
+
 // pipe is a list that comes through one.
 type pipe struct {
 	spec   source.Spec
@@ -28,6 +33,9 @@ type pipe struct {
 
 	batch []store.NewRow // not committed yet
 	bytes int64          // of the URLs in it
+
+	unasked int // rows that were read since it was asked how many are pending
+
 	at    source.Position
 	seen  int64          // rows of the source up to at
 	base  store.Position // what the source had when this stream began, if lines of others come before it; else zero
@@ -145,8 +153,11 @@ func (im *Importer) takePipe(ctx context.Context, p *pipe, lease store.SourceLea
 	for {
 		var pause, lull <-chan time.Time
 		chunks := p.chunks
+		held, err := im.holds(ctx, p)
 		switch {
-		case im.Hold != nil && ctx.Err() == nil && im.Hold():
+		case err != nil:
+			return err
+		case held:
 			chunks, pause = nil, time.After(pipeEvery)
 		case len(p.batch) >= importBatch || p.bytes >= importBytes:
 			if err := im.flushPipe(ctx, p, lease, false); err != nil {
@@ -183,6 +194,30 @@ func (im *Importer) takePipe(ctx context.Context, p *pipe, lease store.SourceLea
 	}
 }
 
+// holds reports whether a pipe is to be left unread for now.
+func (im *Importer) holds(ctx context.Context, p *pipe) (bool, error) {
+	switch {
+	case ctx.Err() != nil:
+		return false, nil
+	case im.Hold != nil && im.Hold():
+		return true, nil
+	case im.Ahead == nil || p.unasked < pipeAhead/4:
+		return false, nil
+	}
+	c, err := im.Job.Counts(ctx)
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("count the job's rows: %w", err)
+	}
+	if c.Pending > im.Ahead() {
+		return true, nil
+	}
+	p.unasked = 0
+	return false, nil
+}
+
 // take puts a chunk's rows into the batch.
 func (im *Importer) take(p *pipe, c chunk) {
 	for _, row := range c.rows {
@@ -191,6 +226,7 @@ func (im *Importer) take(p *pipe, c chunk) {
 			p.bytes += int64(len(row.URL))
 		}
 	}
+	p.unasked += len(c.rows)
 	if p.at = c.at; p.seen >= 0 {
 		p.seen += countRows(c.rows)
 	}

@@ -62,6 +62,9 @@ type Options struct {
 
 	WantedFetchers int // those asked for, where the system allows only Fetchers; optional
 
+	Joined func(store.Source) // is called with each source that is imported, before any row of it is; optional
+	Hold   func() bool        // true while no row is to be begun; optional
+
 	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
 	Workers    int // decoders, each with its detection unless the detector is a detect.Remote
 	ShardSize  int // rows

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"facescan/store"
@@ -33,8 +34,9 @@ const (
 type Follower struct {
 	Job     store.Job
 	Path    string                                        // of the file; empty for Out
-	Name    string                                        // what the job calls the file
-	Out     io.Writer                                     // where to write without a Path: from the start, and never anew
+	Name    string                                        // what the job calls the file, or the stream; see stream.go
+	Out     io.Writer                                     // where to write without a Path: without a Name from the start
+	Wants   func(source int) bool                         // which sources' rows to write; optional, all if nil
 	Options func(sources []store.Source) (Options, error) // what to write, given the sources there are by now
 	Finish  bool                                          // end when the job is finished, too
 	Log     *slog.Logger
@@ -45,6 +47,9 @@ type Follower struct {
 	out  *exporter
 	new  bool // out has written nothing yet
 	told bool // that what was written to Out changed
+
+	writing atomic.Int64 // since when a write to Out is under way, 0 for none
+	backlog atomic.Int64 // rows that were done in order and not written, after the last round
 }
 
 // file is what a Follower needs of its file.
@@ -193,7 +198,14 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 		}
 		return more, f.commit(ctx, at, n)
 	}
+	limit, left := followRows, int64(0)
+	if f.keepsStream() {
+		limit = streamRows
+	}
 	for i := range sources {
+		if f.Wants != nil && !f.Wants(sources[i].Number) {
+			continue
+		}
 		p := &at.Sources[i]
 		front, err := f.Job.Frontier(ctx, sources[i].Number, p.Next)
 		if err != nil {
@@ -214,17 +226,22 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 				return false, err
 			}
 			p.Next = r.ID + 1
-			if here++; here == followRows {
+			if here++; here == limit {
 				break
 			}
 		}
-		if n += here; here == followRows {
+		if n += here; here == limit {
 			more = true
+			left += front.Next - p.Next
 		} else {
 			p.Next = front.Next
 		}
 	}
-	return more, f.commit(ctx, at, n)
+	if err := f.commit(ctx, at, n); err != nil {
+		return false, err
+	}
+	f.backlog.Store(left)
+	return more, nil
 }
 
 // firstID is the id where a source may begin.
@@ -255,9 +272,9 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	}
 	f.at.Form = f.form
 	f.out, err = newExporter(o, func(_ table, columns []column) (encoder, error) {
-		to := f.Out
-		if f.file != nil {
-			to = f.file
+		var to io.Writer = f.file
+		if f.file == nil {
+			to = timedWriter{f.Out, &f.writing}
 		}
 		return newEncoder(to, o.Format, columns, 0)
 	})
@@ -267,6 +284,13 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	f.new = true
 	if csv, ok := f.out.out.(*csvEncoder); ok && f.at.Bytes > 0 { // its header is there
 		csv.buf = csv.buf[:0]
+	}
+	if f.keepsStream() {
+		places, err := f.streamPlaces(ctx, sources)
+		if err != nil {
+			return false, err
+		}
+		f.at.Sources = append(f.at.Sources, places[len(f.at.Sources):]...)
 	}
 	for i := len(f.at.Sources); i < len(sources); i++ {
 		f.at.Sources = append(f.at.Sources, place{Next: firstID(sources[i])})
@@ -278,7 +302,7 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 func (f *Follower) restart(ctx context.Context, why string) (again bool, err error) {
 	if f.file == nil {
 		if !f.told {
-			f.Log.Warn("the output holds what is not the job's any more: " + why)
+			f.Log.Warn("the output is not what the job holds now, and a stream is not written again: " + why)
 		}
 		f.told = true
 		return false, nil
@@ -308,6 +332,11 @@ func (f *Follower) commit(ctx context.Context, at position, n int) error {
 	f.new = false
 	if f.file == nil {
 		at.Bytes++ // of a stream it only counts that it was begun
+		if f.keepsStream() {
+			if err := f.saveStream(ctx, at); err != nil {
+				return err
+			}
+		}
 		f.at = at
 		return nil
 	}

@@ -1,0 +1,217 @@
+package cmd
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"facescan/pipeline/fetch/fetchtest"
+)
+
+// filter is a process between a producer and a consumer: lines go in, rows come out.
+type filter struct {
+	*testing.T
+	c      *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr transcript
+}
+
+// filters are the arguments that make a run a filter.
+func filters(args ...string) []string {
+	return append([]string{"run", "-", "--db", "job.db", "--allow-private", "--detector", "none", "--progress", "none",
+		"--out", "-"}, args...)
+}
+
+func startFilter(t *testing.T, dir string, args ...string) *filter {
+	t.Helper()
+	f := &filter{T: t, c: exec.Command(os.Args[0], args...)}
+	f.c.Dir = dir
+	f.c.Env = append(os.Environ(), beMain+"=1")
+	f.c.Stderr = &f.stderr
+	in, err := f.c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := f.c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f.in, f.out = in, bufio.NewReader(out)
+	t.Cleanup(func() {
+		f.c.Process.Kill()
+		f.c.Wait()
+	})
+	return f
+}
+
+// line is the next one that comes out.
+func (f *filter) line() string {
+	f.Helper()
+	line, err := f.out.ReadString('\n')
+	if err != nil {
+		f.Fatalf("no more lines: %v\n%s", err, &f.stderr)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+// row is the id of the next row, which is ok.
+func (f *filter) row() int {
+	f.Helper()
+	fields := strings.Split(f.line(), ",")
+	id, err := strconv.Atoi(fields[0])
+	if err != nil || len(fields) < 3 || fields[2] != "ok" {
+		f.Fatalf("row %q", fields)
+	}
+	return id
+}
+
+// ends waits for the process, and for its exit code.
+func (f *filter) ends(code int) {
+	f.Helper()
+	io.Copy(io.Discard, f.out)
+	f.c.Wait()
+	if got := f.c.ProcessState.ExitCode(); got != code {
+		f.Fatalf("exit code %d, want %d\n%s", got, code, &f.stderr)
+	}
+}
+
+const csvHeader = "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes"
+
+// TestFilter has a producer that never ends: each line comes out as a row while it writes. Producer and run are killed and
+// come again, and the numbers go on; the rows of an invocation come in order, each once, and what an earlier one wrote comes
+// again only for the last rows before a kill.
+func TestFilter(t *testing.T) {
+	s := fetchtest.New(drawn(t), 0)
+	defer s.Close()
+	dir := t.TempDir()
+	written := 0
+	for round := range 6 {
+		f := startFilter(t, dir, filters("--as", "monday")...)
+		if h := f.line(); h != csvHeader {
+			t.Fatalf("header %q", h)
+		}
+		seen, last := written, 0
+		for range 20 {
+			written++
+			fmt.Fprintf(f.in, "%s/i/%d/p.jpg\n", s.URL, written)
+			for last != written {
+				id := f.row()
+				if id < seen || id <= last || id > written {
+					t.Fatalf("round %d: row %d after %d, of %d; %d were seen before", round, id, last, written, seen)
+				}
+				last = id
+			}
+		}
+		switch round % 3 {
+		case 0: // the run is killed
+			f.c.Process.Kill()
+			f.c.Wait()
+		case 1: // the producer is
+			f.in.Close()
+			f.ends(exitOK)
+		case 2:
+			f.c.Process.Signal(syscall.SIGTERM)
+			f.ends(exitInterrupted)
+		}
+	}
+	mustHere(t, "verify", filepath.Join(dir, "job.db"), "-q")
+}
+
+// TestFilterSlowConsumer reads nothing of what comes out: the run comes to a standstill, and so does its producer. When the
+// consumer goes on, all rows come, in order, and none has failed for the wait.
+func TestFilterSlowConsumer(t *testing.T) {
+	s := fetchtest.New(drawn(t), 0)
+	defer s.Close()
+	f := startFilter(t, t.TempDir(), filters("--as", "monday", "--timeout", "5s", "--per-host", "0")...)
+	const lines = 40_000
+	var written atomic.Int64
+	var producer sync.WaitGroup
+	producer.Go(func() {
+		defer f.in.Close()
+		for i := range lines {
+			if _, err := fmt.Fprintf(f.in, "%s/i/%d/%0100d.jpg\n", s.URL, i+1, i); err != nil {
+				return
+			}
+			written.Add(1)
+		}
+	})
+	defer producer.Wait()
+	still, since := int64(-1), time.Now()
+	eventually(t, 2*time.Minute, "run and producer stand still", func() bool {
+		if now := int64(s.Total()) + written.Load(); now != still {
+			still, since = now, time.Now()
+		}
+		return still > 0 && time.Since(since) > 2*time.Second
+	})
+	if n := written.Load(); n == lines {
+		t.Fatalf("the producer could write all %d lines; %d were fetched", lines, s.Total())
+	}
+	if h := f.line(); h != csvHeader {
+		t.Fatalf("header %q", h)
+	}
+	for i := range lines {
+		if id := f.row(); id != i+1 {
+			t.Fatalf("row %d, want %d", id, i+1)
+		}
+	}
+	f.ends(exitOK)
+}
+
+// TestFilterLosesItsConsumer ends the consumer: the run ends with the reason, and the next one writes what is left.
+func TestFilterLosesItsConsumer(t *testing.T) {
+	s := fetchtest.New(drawn(t), 0)
+	defer s.Close()
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], filters("--as", "monday")...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), beMain+"=1")
+	var stderr transcript
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	w.Close()
+	fmt.Fprintf(in, "%s/i/1/a.jpg\n", s.URL)
+	out := bufio.NewReader(r)
+	for _, want := range []string{csvHeader, "1,"} {
+		if line, err := out.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+			t.Fatalf("%q, %v\n%s", line, err, &stderr)
+		}
+	}
+	r.Close()
+	fmt.Fprintf(in, "%s/i/2/b.jpg\n", s.URL)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitError || !strings.Contains(stderr.String(), "nobody reads standard output") {
+		t.Fatalf("exit code %d\n%s", code, &stderr)
+	}
+	f := startFilter(t, dir, filters("--as", "monday")...)
+	f.in.Close()
+	f.line()
+	if id := f.row(); id != 2 {
+		t.Errorf("row %d, want 2", id)
+	}
+	f.ends(exitOK)
+}

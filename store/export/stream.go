@@ -1,0 +1,85 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"facescan/store"
+)
+
+// A stream cannot be cut back: what a consumer has read it keeps. So the job keeps for each source how far streams were
+// written, whichever process did it, and the next one goes on there. The position is committed after the rows are written,
+// often, since what lies between comes twice after a kill.
+
+const (
+	streamRows    = 1_000                  // of one source between two commits of a stream's position
+	streamBacklog = 10_000                 // rows that may be done in order and not written
+	streamStall   = 500 * time.Millisecond // a write that takes longer shows that the consumer does not keep up
+)
+
+// keepsStream reports whether the job keeps how far Out was written.
+func (f *Follower) keepsStream() bool { return f.Path == "" && f.Name != "" }
+
+// Behind reports whether Out takes less than what comes. To go on then would only pile up rows in the job.
+func (f *Follower) Behind() bool {
+	since := f.writing.Load()
+	return f.backlog.Load() > streamBacklog || since > 0 && time.Since(time.Unix(0, since)) > streamStall
+}
+
+// timedWriter notes since when a write is under way.
+type timedWriter struct {
+	io.Writer
+	since *atomic.Int64 // 0 when there is none
+}
+
+func (w timedWriter) Write(p []byte) (int, error) {
+	w.since.Store(time.Now().UnixNano())
+	defer w.since.Store(0)
+	return w.Writer.Write(p)
+}
+
+// streamSetting is the key of the setting that says how far a source was written to streams.
+func (f *Follower) streamSetting(source int) string {
+	return fmt.Sprintf("%s%s:%d", store.OutputSetting, f.Name, source)
+}
+
+// streamPlaces are the places of all sources as the job keeps them.
+func (f *Follower) streamPlaces(ctx context.Context, sources []store.Source) ([]place, error) {
+	places := make([]place, len(sources))
+	settings, err := f.Job.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range sources {
+		places[i] = place{Next: firstID(s)}
+		if text, known := settings[f.streamSetting(s.Number)]; known {
+			if err := json.Unmarshal([]byte(text), &places[i]); err != nil {
+				return nil, fmt.Errorf("how far %s was written is damaged in the job: %w", s.Name, err)
+			}
+		}
+	}
+	return places, nil
+}
+
+// saveStream keeps the places that have changed.
+func (f *Follower) saveStream(ctx context.Context, at position) error {
+	changed := map[string]string{}
+	for i, p := range at.Sources {
+		if i < len(f.at.Sources) && p == f.at.Sources[i] {
+			continue
+		}
+		text, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		changed[f.streamSetting(i)] = string(text)
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	return f.Job.Set(ctx, changed)
+}
