@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := facescan
 # Debian's packages, by what they are for.
 BUILD_DEBS := gcc libc6-dev libturbojpeg0-dev
-TEST_DEBS  := $(BUILD_DEBS) chromium e2fsprogs iproute2 postgresql prometheus util-linux
+TEST_DEBS  := $(BUILD_DEBS) chromium e2fsprogs iproute2 pgbouncer postgresql prometheus util-linux
 # DATA names folders of annotated photos for `make accuracy`.
 DATA ?=
 FUZZTIME ?= 20s

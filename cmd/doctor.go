@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -33,6 +34,7 @@ import (
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
+	"facescan/store/postgres"
 )
 
 type doctorOptions struct {
@@ -98,15 +100,26 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 	tell(lookAtDescriptors())
 	tell(lookAtProcessor())
 	tell(lookAtDisk(o.dir))
-	dns, err := lookAtResolver(ctx, o)
-	if err != nil {
-		return err
+	database := len(args) == 1 && postgres.IsURL(args[0])
+	// Of a database nobody wants to know about the resolver, unless asked about.
+	if !database || o.list != "" || len(o.dns) > 0 {
+		dns, err := lookAtResolver(ctx, o)
+		if err != nil {
+			return err
+		}
+		tell(dns)
 	}
-	tell(dns)
 	for _, url := range o.remote.urls {
 		tell(lookAtSidecar(ctx, url, o.remote))
 	}
-	if len(args) == 1 {
+	refused := false
+	if database {
+		for _, f := range lookAtDatabase(ctx, args[0]) {
+			refused = refused || f.State == "fail"
+			tell(f)
+		}
+	}
+	if len(args) == 1 && !refused {
 		tell(lookAtJob(ctx, args[0]))
 	}
 	if failed > 0 {
@@ -329,6 +342,9 @@ func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding 
 
 func lookAtJob(ctx context.Context, arg string) finding {
 	job, err := readJob(ctx, arg)
+	if postgres.IsURL(arg) && errors.Is(err, fs.ErrNotExist) {
+		return finding{"job", "ok", "there is none yet; facescan run LIST --db URL makes it", ""}
+	}
 	if err != nil {
 		return finding{"job", "fail", err.Error(), ""}
 	}

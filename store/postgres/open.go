@@ -92,7 +92,14 @@ func open(ctx context.Context, url string, create bool) (store.Job, error) {
 	if j.pool, err = pgxpool.NewWithConfig(ctx, p.pool); err != nil {
 		return nil, j.wrap("open job "+p.path, err)
 	}
-	if err := j.migrate(ctx, create); err != nil {
+	err = j.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		pooler, err := poolerOf(ctx, c.Conn())
+		return errors.Join(err, pooler.err(p.host))
+	})
+	if err == nil {
+		err = j.migrate(ctx, create)
+	}
+	if err != nil {
 		j.pool.Close()
 		return nil, j.wrap("open job "+p.path, err)
 	}
