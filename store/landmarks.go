@@ -57,6 +57,9 @@ func CheckLandmarks(b []byte, faces int) error {
 	return nil
 }
 
+// IsDamage reports whether an error says that what was packed is damaged.
+func IsDamage(err error) bool { return errors.Is(err, errLandmarks) }
+
 var errLandmarks = errors.New("packed landmarks are damaged")
 
 // UnpackLandmarks is the reverse of PackLandmarks. The boxes must be those that the landmarks were packed with.

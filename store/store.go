@@ -404,6 +404,8 @@ type Selection struct {
 // VerifyOptions says how far verify goes.
 type VerifyOptions struct {
 	Deep bool // also the database's own check of its file
+	// Unchecked is told how many results have no checksum, as an earlier release wrote them; optional.
+	Unchecked func(results int64)
 }
 
 // Problem is a violated invariant.

@@ -154,7 +154,9 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 		return err
 	}
 	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
-	advance(b, source, a.p, a.complete, len(m.fresh), last)
+	if err := advance(ctx, t, b, source, a.p, a.complete, len(m.fresh), last); err != nil {
+		return err
+	}
 	return j.settle(ctx, t, b, part, e)
 }
 

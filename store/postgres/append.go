@@ -71,7 +71,9 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if last, err = cutRows(ctx, t, b, rows, last, l.Source, shardSize); err != nil {
 			return err
 		}
-		advance(b, l.Source, p, complete, len(rows), last)
+		if err := advance(ctx, t, b, l.Source, p, complete, len(rows), last); err != nil {
+			return err
+		}
 		return s.settle(ctx, t, b, part, e)
 	})
 	if begins {
@@ -85,11 +87,17 @@ func badResult(r *store.NewRow, now time.Time) *store.Result {
 	return &store.Result{ID: r.ID, Status: store.Failed, Reason: store.BadURL, Time: now}
 }
 
-// advance moves the import of a source on by so many rows, up to the last one's id.
-func advance(b *pgx.Batch, source int, p store.Position, complete bool, rows int, last int64) {
+// advance moves the import of a source, which is locked, on by so many rows, up to the last one's id.
+func advance(ctx context.Context, t pgx.Tx, b *pgx.Batch, source int, p store.Position, complete bool, rows int, last int64) error {
+	sum := int32(0)
+	err := eachSummed(ctx, t, source, source, func(s store.Source, _ *int32) {
+		s.Position, s.Complete = p, complete
+		sum = s.Checksum()
+	})
 	b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7,
-		list_rows = $8 WHERE number = $1`,
-		source, p.Offset, p.Line, p.Mark, complete, rows, last, p.Rows)
+		list_rows = $8, checksum = $9 WHERE number = $1`,
+		source, p.Offset, p.Line, p.Mark, complete, rows, last, p.Rows, sum)
+	return err
 }
 
 // copyRows adds rows. It names only the columns that some row has a value for.

@@ -125,7 +125,7 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 
 var (
 	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts", "detector", "http_status", "partial", "outputs",
-		"reason", "format", "final_url", "candidates", "landmarks"}
+		"reason", "format", "final_url", "candidates", "landmarks", "checksum"}
 	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
 )
 
@@ -143,7 +143,7 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 		}
 		values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height, len(r.Faces), r.Attempts, detector,
 			r.HTTPStatus, r.Partial, int16(r.Outputs), orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates),
-			store.PackLandmarks(r.Faces, r.Candidates))
+			store.PackLandmarks(r.Faces, r.Candidates), r.Checksum())
 		return values, nil
 	}))
 	if err != nil {

@@ -14,12 +14,17 @@ import (
 
 // Settings implements store.Job.
 func (j *job) Settings(ctx context.Context) (out map[string]string, err error) {
-	err = j.again(ctx, func() error {
-		out = map[string]string{}
-		var key, value string
-		return each(ctx, j.pool, []any{&key, &value}, func() error { out[key] = value; return nil }, "SELECT key, value FROM settings")
+	err = j.again(ctx, func() (err error) {
+		out, err = readSettings(ctx, j.pool)
+		return err
 	})
 	return out, j.wrap("read settings", err)
+}
+
+func readSettings(ctx context.Context, q querier) (map[string]string, error) {
+	out := map[string]string{}
+	var key, value string
+	return out, each(ctx, q, []any{&key, &value}, func() error { out[key] = value; return nil }, "SELECT key, value FROM settings")
 }
 
 // Set implements store.Job.
@@ -30,8 +35,18 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 		values[i] = settings[k]
 	}
 	return j.wrap("write settings", j.update(ctx, func(t pgx.Tx) error {
+		if _, err := t.Exec(ctx, "SELECT FROM job FOR UPDATE"); err != nil { // its checksum is of all settings
+			return err
+		}
 		_, err := t.Exec(ctx, `INSERT INTO settings SELECT * FROM unnest($1::text[], $2::text[])
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value`, keys, values)
+		if err != nil {
+			return err
+		}
+		all, err := readSettings(ctx, t)
+		if err == nil {
+			_, err = t.Exec(ctx, "UPDATE job SET settings_checksum = $1", store.SettingsChecksum(all))
+		}
 		return err
 	}))
 }
@@ -52,6 +67,9 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 			err = t.QueryRow(ctx, `INSERT INTO sources (number, name, format, options, priority, last_id)
 				SELECT n, $1, $2, $3, $4, n::bigint << $5 FROM (SELECT coalesce(max(number) + 1, 0) FROM sources) AS next (n)
 				RETURNING number`, s.Name, s.Format, s.Options, s.Priority, store.SourceShift).Scan(&number)
+			if err == nil {
+				err = sealSource(ctx, t, number)
+			}
 		}
 		if err != nil {
 			return err
@@ -115,7 +133,10 @@ func (j *job) change(ctx context.Context, source int, text string, value any) er
 		if err == nil && tag.RowsAffected() == 0 {
 			err = errors.New("there is no such source")
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return sealSource(ctx, t, source)
 	}))
 }
 

@@ -31,6 +31,9 @@ var rowChecks = []rowCheck{
 	{"face-without-result", "%d faces without a result",
 		`SELECT f.id, count(*) FROM faces AS f WHERE f.id BETWEEN $1 AND $2
 			AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = f.id AND r.id BETWEEN $1 AND $2) GROUP BY f.id`},
+	{"face-number", "a face has number %d, and they count from 0",
+		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2 AND r.id BETWEEN $1 AND $2
+			AND f.face NOT BETWEEN 0 AND r.faces - 1`},
 	{"face-box", "face %d lies outside its image, or has no area",
 		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2 AND r.id BETWEEN $1 AND $2
 			AND (f.x < 0 OR f.y < 0 OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
@@ -58,7 +61,7 @@ const (
 
 // Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in one statement.
 func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
-	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifyShards, verifyTallies, verifyGroups}
+	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifySealed, verifyShards, verifyTallies, verifyGroups}
 	if o.Deep {
 		checks = append(checks, verifyIndexes)
 	}
@@ -67,16 +70,23 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 			return j.wrap("verify", err)
 		}
 	}
+	unchecked := int64(0)
 	for from, more := int64(math.MinInt64), true; more; {
-		var next int64
+		var next, n int64
 		err := j.told(ctx, beginInspection, report, func(t pgx.Tx, report func(store.Problem)) (err error) {
-			next, more, err = verifyRange(ctx, t, from, report)
+			if next, more, err = verifyRange(ctx, t, from, report); err != nil {
+				return err
+			}
+			n, err = verifyResults(ctx, t, from, next-1, report)
 			return err
 		})
 		if err != nil {
 			return j.wrap("verify", err)
 		}
-		from = next
+		from, unchecked = next, unchecked+n
+	}
+	if o.Unchecked != nil {
+		o.Unchecked(unchecked)
 	}
 	return nil
 }

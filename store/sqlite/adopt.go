@@ -57,6 +57,9 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 		if n == 0 {
 			return store.ErrLeaseLost
 		}
+		if err := sealSource(t, l.Source); err != nil {
+			return err
+		}
 		var first, last sql.NullInt64
 		if err := t.one("SELECT min(lo), (SELECT hi FROM {shards} ORDER BY lo DESC LIMIT 1) FROM {shards}", nil, &first, &last); err != nil {
 			return err
@@ -70,8 +73,10 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 		c, err := nextShard(t, last, math.MaxInt64, shardSize)
 		if end = errors.Is(err, errEnd); end {
 			t.imported(l.Source)
-			_, err = t.exec("UPDATE {sources} SET complete = 1 WHERE number = ?", l.Source)
-			return err
+			if _, err = t.exec("UPDATE {sources} SET complete = 1 WHERE number = ?", l.Source); err != nil {
+				return err
+			}
+			return sealSource(t, l.Source)
 		}
 		if err != nil {
 			return err

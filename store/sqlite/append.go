@@ -115,7 +115,10 @@ func advance(t tx, source int, p store.Position, complete bool, rows int, last i
 	}
 	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, list_rows = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
 		p.Offset, p.Line, p.Rows, p.Mark, complete, rows, last, source)
-	return err
+	if err != nil {
+		return err
+	}
+	return sealSource(t, source)
 }
 
 // orNil stores an empty word as NULL, which takes no room.

@@ -133,7 +133,7 @@ func (n *tally) take(faces int64) {
 
 // insertResults writes results and faces and counts them. The rows are of one source, and none has a result.
 func insertResults(t tx, source int, results []store.Result) error {
-	const width = 17
+	const width = 18
 	values := make([]any, 0, width*len(results))
 	var faces []any
 	tallies := map[store.Reason]tally{}
@@ -149,7 +149,7 @@ func insertResults(t tx, source int, results []store.Result) error {
 		}
 		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width, r.Height, r.Bytes,
 			len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector], r.Took.Milliseconds(), r.Time.UnixMilli(),
-			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)))
+			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum())
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
@@ -162,7 +162,7 @@ func insertResults(t tx, source int, results []store.Result) error {
 		tallies[r.Reason] = sum
 	}
 	err := t.bulk(`INSERT INTO {results} (id, reason, http_status, format, width, height, bytes,
-		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks)`, width, values)
+		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum)`, width, values)
 	if err != nil {
 		return err
 	}

@@ -12,16 +12,22 @@ import (
 
 // Settings implements store.Job.
 func (j *job) Settings(ctx context.Context) (map[string]string, error) {
-	out := map[string]string{}
-	err := j.view(ctx, func(t tx) error {
-		return t.each("SELECT key, value FROM {settings}", nil, func(r *sql.Rows) error {
-			var key, value string
-			err := r.Scan(&key, &value)
-			out[key] = value
-			return err
-		})
+	var out map[string]string
+	err := j.view(ctx, func(t tx) (err error) {
+		out, err = readSettings(t)
+		return err
 	})
 	return out, wrap("read settings", err)
+}
+
+func readSettings(t tx) (map[string]string, error) {
+	out := map[string]string{}
+	return out, t.each("SELECT key, value FROM {settings}", nil, func(r *sql.Rows) error {
+		var key, value string
+		err := r.Scan(&key, &value)
+		out[key] = value
+		return err
+	})
 }
 
 // Set implements store.Job.
@@ -33,7 +39,11 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 				return err
 			}
 		}
-		return nil
+		all, err := readSettings(t)
+		if err == nil {
+			_, err = t.exec("UPDATE {job} SET settings_checksum = ?", store.SettingsChecksum(all))
+		}
+		return err
 	}))
 }
 
@@ -56,8 +66,11 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, 
 			return err
 		}
 		all, err := j.sources(t, "WHERE s.name = ?", s.Name)
-		if err == nil {
-			out = all[0]
+		if err != nil {
+			return err
+		}
+		if out = all[0]; int64(out.Number) == number { // it is new
+			err = sealSource(t, out.Number)
 		}
 		return err
 	})
@@ -92,7 +105,10 @@ func (j *job) change(ctx context.Context, source int, text string, value any) er
 		if err == nil && n == 0 {
 			err = errors.New("there is no such source")
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return sealSource(t, source)
 	}))
 }
 

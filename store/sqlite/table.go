@@ -325,7 +325,10 @@ func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, err
 		err = j.writer.update(ctx, "open table", func(t tx) error {
 			_, err := t.exec("INSERT INTO {sources} (number, name, format, options, last_id) VALUES (0, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
 				d.Name, store.TableFormat, string(options))
-			return err
+			if err != nil {
+				return err
+			}
+			return sealSource(t, 0)
 		})
 	}
 	if err != nil {

@@ -43,6 +43,9 @@ var rowChecks = []rowCheck{
 			WHERE r.id BETWEEN ?1 AND ?2 AND n <> r.faces`},
 	{"face-without-result", "%d faces without a result",
 		"SELECT f.id, count(*) FROM {faces} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT id FROM {results}) GROUP BY f.id"},
+	{"face-number", "a face has number %d, and they count from 0",
+		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2
+			AND f.face NOT BETWEEN 0 AND r.faces - 1`},
 	{"face-box", "face %d lies outside its image, or has no area",
 		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2 AND (f.x < 0 OR f.y < 0
 			OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
@@ -61,7 +64,7 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	if err != nil {
 		return err
 	}
-	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifyShards, j.verifyTallies, j.verifyGroups} {
+	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifySealed, j.verifyShards, j.verifyTallies, j.verifyGroups} {
 		if err := f(ctx, report); err != nil {
 			return wrap("verify", err)
 		}
@@ -70,16 +73,23 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	if !j.inPlace {
 		checks = slices.Concat(ownRowChecks, rowChecks)
 	}
+	unchecked := int64(0)
 	for from, more := int64(math.MinInt64), true; more; {
-		next := from
+		next, n := from, int64(0)
 		err := j.check(ctx, report, func(t tx, report func(store.Problem)) (err error) {
-			next, more, err = j.verifyRange(t, from, checks, string(reasons), report)
+			if next, more, err = j.verifyRange(t, from, checks, string(reasons), report); err != nil {
+				return err
+			}
+			n, err = j.verifyResults(t, from, next-1, report)
 			return err
 		})
-		from = next
+		from, unchecked = next, unchecked+n
 		if err != nil {
 			return wrap("verify", err)
 		}
+	}
+	if o.Unchecked != nil {
+		o.Unchecked(unchecked)
 	}
 	if o.Deep {
 		return wrap("verify", j.check(ctx, report, func(t tx, report func(store.Problem)) error {

@@ -145,7 +145,7 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a group's first row", "UPDATE groups SET first = first - 1 WHERE name = 'album 1'", "group"},
 		{"a group's last row", "UPDATE groups SET last = last + 1 WHERE name = 'album 1'", "group"},
 		{"a group lost", "DELETE FROM groups WHERE name = 'album 1'", "group"},
-		{"a group of nobody", "INSERT INTO groups SELECT source, 'x', images, ok, failed, faces, images_with_faces, largest_face, first, last, 0, 1, 9 FROM groups LIMIT 1", "group"},
+		{"a group of nobody", "INSERT INTO groups SELECT source, 'x', images, ok, failed, faces, images_with_faces, largest_face, first, last, 0, 1, 9, NULL FROM groups LIMIT 1", "group"},
 		{"a row in another group", "UPDATE urls SET \"group\" = 'album 9' WHERE id = 1", "group"},
 		{"a group that is not finished", "UPDATE groups SET finished = NULL WHERE finished IS NOT NULL", "group"},
 		{"a group that is finished early", "UPDATE groups SET finished = 1 WHERE name = 'album 9'", "group"},

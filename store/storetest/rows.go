@@ -554,3 +554,15 @@ func testFinishedShards(t *testing.T, target Target) {
 	b.equal(n, int64(3100))
 	b.equal(len(b.work(s, ok)), 3100)
 }
+
+// Full is a result that has something in every column.
+func Full(id int64) store.Result {
+	face := func(x int, score float64) store.Face {
+		return store.Face{X: x, Y: 2, Width: 30, Height: 40, Score: score, Confidence: 0.5, HasLandmarks: true,
+			Landmarks: store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}
+	}
+	return store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 60000, Attempts: 2,
+		FinalURL: "http://elsewhere.example/a\xff\x00b", Partial: true, Detector: "test/1", Took: 12 * time.Millisecond,
+		Time: time.UnixMilli(1_700_000_000_000), Outputs: store.KeptBody,
+		Faces: []store.Face{face(10, 0.9), face(20, 1.0/3)}, Candidates: []store.Face{face(30, 0.3), face(40, 0.1)}}
+}

@@ -15,6 +15,12 @@ CREATE INDEX {sources_imported} ON {sources} (importer) WHERE importer IS NOT NU
 ALTER TABLE {groups} ADD COLUMN ended INTEGER;
 CREATE INDEX {groups_ended} ON {groups} (source, ended) WHERE ended IS NOT NULL;
 
+-- Checksums of a result with its faces, of a source, and of all settings (store/checksum.go); none if an earlier
+-- release wrote them.
+ALTER TABLE {results} ADD COLUMN checksum INTEGER;
+ALTER TABLE {sources} ADD COLUMN checksum INTEGER;
+ALTER TABLE {job} ADD COLUMN settings_checksum INTEGER;
+
 -- The round of claims is each process's own, in memory.
 ALTER TABLE {sources} DROP COLUMN start;
 ALTER TABLE {job} DROP COLUMN round;

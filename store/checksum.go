@@ -1,0 +1,151 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Checksums, by which verify notices what was changed behind the job's back: a result with its faces, a source with
+// its position, the settings. They are taken of what the job says, not of how a database stores it, so that both
+// stores have the same, and are written in the transaction that writes what they are of.
+
+// sum is what a checksum is taken of, as bytes.
+type sum []byte
+
+func (s *sum) int(values ...int64) {
+	for _, v := range values {
+		*s = binary.AppendVarint(*s, v)
+	}
+}
+
+func (s *sum) float(v float64) { *s = binary.LittleEndian.AppendUint64(*s, math.Float64bits(v)) }
+
+// text adds a string, in the form in which every database can keep it.
+func (s *sum) text(v string) {
+	v = strings.ToValidUTF8(strings.ReplaceAll(v, "\x00", "%00"), "\ufffd")
+	s.int(int64(len(v)))
+	*s = append(*s, v...)
+}
+
+func (s *sum) bool(v bool) {
+	n := int64(0)
+	if v {
+		n = 1
+	}
+	s.int(n)
+}
+
+func (s *sum) faces(faces []Face, short bool) {
+	s.int(int64(len(faces)))
+	for i := range faces {
+		f := &faces[i]
+		s.int(int64(f.X), int64(f.Y), int64(f.Width), int64(f.Height))
+		for _, v := range []float64{f.Score, f.Confidence} {
+			if short { // as candidates are kept
+				v = float64(float32(v))
+			}
+			s.float(v)
+		}
+	}
+}
+
+// value is the checksum, of 32 bits: a change goes unnoticed once in four billion times.
+func (s *sum) value() int32 { return int32(xxhash.Sum64(*s)) }
+
+// Checksum is that of a result as it is stored: times in milliseconds.
+func (r *Result) Checksum() int32 {
+	s := make(sum, 0, 512)
+	s.int(r.ID, int64(r.HTTPStatus), int64(r.Width), int64(r.Height), r.Bytes, int64(r.Attempts), int64(r.Outputs),
+		r.Took.Milliseconds(), r.Time.UnixMilli())
+	s.bool(r.Partial)
+	for _, v := range []string{string(r.Reason), r.Format, r.FinalURL, r.Detector} {
+		s.text(v)
+	}
+	s.faces(r.Faces, false)
+	s.faces(r.Candidates, true)
+	s = append(s, PackLandmarks(r.Faces, r.Candidates)...)
+	return s.value()
+}
+
+// Checksum is that of a source's name, options, position and state. How many rows it has, and how many of them are
+// pending, its shards tell too.
+func (s *Source) Checksum() int32 {
+	b := make(sum, 0, 1024)
+	b.int(int64(s.Number), int64(s.Priority), s.Position.Offset, s.Position.Line, s.Position.Rows, int64(len(s.Position.Mark)))
+	b = append(b, s.Position.Mark...)
+	b.bool(s.Complete)
+	b.bool(s.Paused)
+	for _, v := range []string{s.Name, s.Format, s.Options} {
+		b.text(v)
+	}
+	return b.value()
+}
+
+// SettingsChecksum is that of all settings.
+func SettingsChecksum(settings map[string]string) int32 {
+	var b sum
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		b.text(key)
+		b.text(settings[key])
+	}
+	return b.value()
+}
+
+// ResultSum is the checksum that is stored with a result; none if an earlier release wrote it.
+type ResultSum struct {
+	ID  int64
+	Sum *int32
+}
+
+// VerifyResults compares results with their checksums, which are in id order. read reads the results with
+// from <= id <= to. Of results that cannot be read, which isDamage says, the others are found by halving.
+func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error), isDamage func(error) bool, report func(Problem)) error {
+	if len(sums) == 0 {
+		return nil
+	}
+	results, err := read(sums[0].ID, sums[len(sums)-1].ID)
+	switch {
+	case err != nil && !isDamage(err):
+		return err
+	case err != nil && len(sums) == 1:
+		report(Problem{Check: "result-checksum", ID: sums[0].ID, Text: fmt.Sprintf("its result cannot be read: %v", err)})
+		return nil
+	case err != nil:
+		middle := len(sums) / 2
+		if err := VerifyResults(sums[:middle], read, isDamage, report); err != nil {
+			return err
+		}
+		return VerifyResults(sums[middle:], read, isDamage, report)
+	}
+	for i := range results {
+		r := &results[i]
+		for len(sums) > 0 && sums[0].ID < r.ID { // without a row
+			sums = sums[1:]
+		}
+		if len(sums) > 0 && sums[0].ID == r.ID && sums[0].Sum != nil && *sums[0].Sum != r.Checksum() {
+			report(Problem{Check: "result-checksum", ID: r.ID, Text: "its result, or one of its faces, is not what was stored"})
+		}
+	}
+	return nil
+}
+
+// VerifySource compares a source with its checksum; nil if an earlier release wrote it.
+func VerifySource(s Source, sum *int32, report func(Problem)) {
+	if sum != nil && *sum != s.Checksum() {
+		report(Problem{Check: "source-checksum", Text: fmt.Sprintf("the name, options, position or state of source %d (%s) "+
+			"is not what was stored", s.Number, s.Name)})
+	}
+}
+
+// VerifySettings compares the settings with their checksum, likewise.
+func VerifySettings(settings map[string]string, sum *int32, report func(Problem)) {
+	if sum != nil && *sum != SettingsChecksum(settings) {
+		report(Problem{Check: "settings-checksum", Text: "the settings are not what was stored"})
+	}
+}
