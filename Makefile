@@ -15,7 +15,7 @@ PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/cover ./testda
 GOLANGCI := .bin/golangci-lint-v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-later licences vuln generate generated clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-later licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,10 @@ soak: deps-test ## the kill loops and long tests at full count
 
 bench: deps ## the benchmarks, as a table
 	go run ./testdata/bench $(if $(NAIVE),-naive $(NAIVE))
+
+bench-ways: deps ## three ways to share a list among processes, as tables: speed, and what a death or a newcomer costs
+	@$(call install,postgresql,postgresql@17)
+	go run ./testdata/bench -ways
 
 # DATA is folders of annotated photos, as for accuracy; without it the pictures of `make bench`, in which any detector
 # finds the face. PHOTOS is a folder of JPEGs for the whole runs, instead of those pictures.

@@ -1,7 +1,7 @@
 // Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself, in one
 // process after the other on one machine, and prints a table in Markdown. Times are CPU time.
 //
-//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-images FOLDER] [-python PYTHON -onnx MODEL] [-sidecar | -hosts]
+//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-images FOLDER] [-python PYTHON -onnx MODEL] [-sidecar | -hosts | -ways]
 //
 // The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the folder of
 // another program to compare with: it is built there and called as `naive -cascade FILE -db FILE -min N LIST`.
@@ -49,6 +49,7 @@ func main() {
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
 	peersOnly := flag.Bool("peers", false, "only whole runs: facescan, and YuNet in Python")
 	hostsOnly := flag.Bool("hosts", false, "only runs over many hosts")
+	waysOnly := flag.Bool("ways", false, "only three ways to share a list among processes")
 	scheme := flag.String("scheme", "", "internal: serve many hosts instead, by http or https")
 	pictures := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
 	flag.Parse()
@@ -67,16 +68,19 @@ func main() {
 	dir, err := os.MkdirTemp("", "facescan-bench-")
 	check(err)
 	defer os.RemoveAll(dir)
+	exe := filepath.Join(dir, "facescan")
+	run(nil, "go", "build", "-o", exe, ".")
+	switch {
+	case *hostsOnly:
+		hosts(exe, dir)
+		return
+	case *waysOnly:
+		ways(exe, dir)
+		return
+	}
 	images := corpus(dir, 500, 375)
 	if *photos != "" {
 		images = copied(*photos, filepath.Join(dir, "images"))
-	}
-
-	exe := filepath.Join(dir, "facescan")
-	run(nil, "go", "build", "-o", exe, ".")
-	if *hostsOnly {
-		hosts(exe, dir)
-		return
 	}
 	list, stop := startServer(dir, 5**n)
 	defer stop()
@@ -150,23 +154,27 @@ func main() {
 	check(small.Run())
 }
 
-// cores prints how much faster a whole run is on two cores than on one, its server on the same cores.
+// cores prints how much faster a whole run is on two cores than on one, its server on the same cores, and what
+// the run itself takes of their time.
 func cores(dir, exe string, n int) {
 	taskset, err := exec.LookPath("taskset")
 	if err != nil || runtime.NumCPU() < 2 {
 		return
 	}
-	times := map[string]float64{}
+	var took, cpu []float64
 	for _, on := range []string{"0", "0,1"} {
 		where := filepath.Join(dir, "cores-"+on)
 		check(os.Mkdir(where, 0o755))
 		check(os.Symlink(filepath.Join(dir, "images"), filepath.Join(where, "images")))
 		list, stop := startServer(where, n, taskset, "-c", on)
-		times[on] = wall(taskset, "-c", on, exe, "run", list, "--db", filepath.Join(where, "job.db"), "--allow-private",
-			"--per-host", "0", "--progress", "none", "-q", "--workers", "2")
+		begin := time.Now()
+		cpu = append(cpu, perURL(n, taskset, "-c", on, exe, "run", list, "--db", filepath.Join(where, "job.db"),
+			"--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "2"))
+		took = append(took, time.Since(begin).Seconds())
 		stop()
 	}
-	row("whole run and its server, seconds, on one core and on two", times["0"], times["0,1"])
+	row("whole run and its server, seconds, on one core and on two", took[0], took[1])
+	row("whole run without its server, ms of CPU per URL, on one core and on two", cpu[0], cpu[1])
 }
 
 func row(what string, plain, ours float64) {
@@ -304,12 +312,6 @@ func perURL(n int, name string, args ...string) float64 {
 	c.Stderr = os.Stderr
 	check(c.Run())
 	return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds() * 1e3 / float64(n)
-}
-
-func wall(name string, args ...string) float64 {
-	begin := time.Now()
-	run(nil, name, args...)
-	return time.Since(begin).Seconds()
 }
 
 // startServer serves the images in another process, whose time does not count, and writes a list of n URLs. before may be a

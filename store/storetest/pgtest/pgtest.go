@@ -76,14 +76,31 @@ func New(t testing.TB, settings ...string) *Server {
 	return s
 }
 
+// Open starts a server for a program, such as a benchmark. Close ends it.
+func Open(settings ...string) (*Server, error) { return create(settings...) }
+
+// Close ends a server for good.
+func (s *Server) Close() error { return s.stop("") }
+
+// Create makes a database and returns its URL.
+func (s *Server) Create() (url string, err error) {
+	name, err := s.database()
+	return s.url(name), err
+}
+
+func (s *Server) database() (name string, err error) {
+	s.mu.Lock()
+	s.databases++
+	name = fmt.Sprintf("test%d", s.databases)
+	s.mu.Unlock()
+	return name, s.exec("CREATE DATABASE " + name)
+}
+
 // Database makes a database and returns its URL. It is dropped after the test, if the server runs by then.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
-	s.mu.Lock()
-	s.databases++
-	name := fmt.Sprintf("test%d", s.databases)
-	s.mu.Unlock()
-	if err := s.exec("CREATE DATABASE " + name); err != nil {
+	name, err := s.database()
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
