@@ -58,7 +58,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Whatever is accepted can be evaluated.
+		// Every accepted cascade can be evaluated.
 		for _, s := range Searchers(c) {
 			s.Search(nil, luma, Pass{MinSize: 8, MaxSize: 24, Shift: 0.1, Scale: 1.1})
 		}

@@ -164,7 +164,7 @@ func TestMeans(t *testing.T) {
 }
 
 // TestDraw reads real lists: every row is counted, broken ones too; the same seed draws the same; a node gets
-// its part; of a list that is no longer than the sample everything is drawn and nothing is a guess.
+// its part; a list no longer than the sample is drawn completely and known exactly.
 func TestDraw(t *testing.T) {
 	dir := t.TempDir()
 	var text strings.Builder

@@ -12,8 +12,7 @@ import (
 	"facescan/store"
 )
 
-// Run is the run that is foreseen: what limits it, and what the sample's own run used, from its first row to
-// its last.
+// Run describes the planned run: its limits, and the resources that the sample's run used.
 type Run struct {
 	Detector       string // its fingerprint, or store.NoDetector
 	Fetchers, Slow int    // fetches at once, and those that take long besides
@@ -30,7 +29,7 @@ type Run struct {
 	Database  int64 // bytes that the sample's rows and results take
 }
 
-// Prediction is what a whole list will come to.
+// Prediction is the estimate for a whole list.
 type Prediction struct {
 	Rows      int64                   `json:"rows"`
 	Sampled   int                     `json:"sampled"`
@@ -42,17 +41,17 @@ type Prediction struct {
 	Bytes     Bounds                  `json:"bytes"` // of bodies
 	Database  int64                   `json:"database_bytes"`
 	Seconds   float64                 `json:"seconds"`
-	Limit     string                  `json:"limit"`      // what makes it take so long
+	Limit     string                  `json:"limit"`      // the part that takes longest
 	LimitText string                  `json:"limit_text"` // the same for a person
-	// seconds that each part would take if it were alone
+	// Limits is how many seconds each part would take alone
 	Limits     map[string]float64 `json:"limits"`
 	Suggestion []Suggestion       `json:"suggestions"`
 }
 
-// LooksForFaces reports whether there is anything to say of faces.
+// LooksForFaces reports whether the run detects faces.
 func (p *Prediction) LooksForFaces() bool { return p.Detector != store.NoDetector }
 
-// MarshalJSON writes null for what is not looked for.
+// MarshalJSON writes null for the faces of a run without detection.
 func (p Prediction) MarshalJSON() ([]byte, error) {
 	type plain Prediction
 	if p.LooksForFaces() {
@@ -80,11 +79,10 @@ const (
 	byBandwidth = "bwlimit"
 )
 
-// slowAfter is when a request leaves its place to others, in seconds.
+// slowAfter is when a request moves to the slow lane, in seconds.
 const slowAfter = 1
 
-// Predict works out what the whole list will come to from what came of the sample: results[i] is that of
-// Drawn[i].
+// Predict extrapolates the results of the sample to the whole list: results[i] is that of Drawn[i].
 func (s *Sample) Predict(results []store.Result, run Run) Prediction {
 	total := float64(s.Total)
 	p := Prediction{Rows: s.Total, Sampled: len(s.Drawn), Failures: map[store.Reason]Bounds{},
@@ -106,9 +104,9 @@ func (s *Sample) Predict(results []store.Result, run Run) Prediction {
 	return p
 }
 
-// times says how long each part of a run would take by itself; the longest is the run's. A result's Took
-// begins with its last attempt and ends when it is written, so it is scaled to the time that was spent on
-// fetching.
+// times computes how long each part of a run would take alone; the longest one limits the run. A result's
+// Took begins with its last attempt and ends when it is written, so it is scaled to the time that was spent
+// on fetching.
 func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 	total, took := float64(s.Total), 0.
 	for _, r := range results {
@@ -176,7 +174,7 @@ func round(seconds float64) time.Duration {
 		time.Duration(math.Pow(10, math.Floor(math.Log10(float64(max(d, 1))))-2))))
 }
 
-// suggest names flags that would help, for what the run would wait for, and for what rows would fail of.
+// suggest returns flags that would help against the limit, and against frequent failures.
 func (p *Prediction) suggest(run Run) {
 	add := func(flags, why string, args ...any) {
 		p.Suggestion = append(p.Suggestion, Suggestion{flags, fmt.Sprintf(why, args...)})

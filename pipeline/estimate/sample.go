@@ -1,4 +1,4 @@
-// Package estimate says, before a run, what it will come to.
+// Package estimate predicts the outcome of a run from a sample.
 //
 //	lists ─▶ held: 16 n rows, any with the same chance ─▶ strata: hosts ─▶ drawn: n rows, from each stratum its share
 //	                                                                          │ fetched and judged, as a run does
@@ -6,19 +6,19 @@
 //
 // # Two phases
 //
-// How many rows each host has is not known before a list is read to its end, and its hosts may be too many to
-// count. So the rows that are held (a reservoir, in memory that does not grow with the list) stand for the
-// list: hosts with enough rows among them are strata of their own, all others are one stratum, in which rows
-// are taken evenly along the hosts' names. Rows of a host tend to share their fate, so a sample that has each
-// host by its share says more than one drawn anyhow.
+// The number of rows per host is known only at the end of the list, and there may be too many hosts to count.
+// So the held rows (a reservoir, in constant memory) stand for the list. Hosts with enough rows among them
+// are strata of their own. All others are one stratum, from which rows are taken evenly along the hosts'
+// names. Rows of a host tend to have the same outcome, so a sample with each host in proportion is more
+// precise than a simple one.
 //
 // # Bounds
 //
 // The variance is that of double sampling for stratification (W. G. Cochran, Sampling Techniques, 3rd
-// edition, chapter 12): what differs within the strata, by the rows drawn, and what differs between them, by
-// the rows held. For shares it is turned into the size of the simple sample that would be as good, and that
-// into Wilson's interval, which stays within [0, 1] and holds near its ends. A list that is no longer than
-// its sample is known, not estimated.
+// edition, chapter 12): the part within the strata from the drawn rows, the part between them from the held
+// rows. For shares it is converted to the size of an equally good simple sample, and that to Wilson's
+// interval, which stays within [0, 1] and is valid near its ends. A list no longer than its sample is known
+// exactly.
 package estimate
 
 import (
@@ -43,23 +43,23 @@ const (
 	readRows  = 512 // asked of a reader at a time
 )
 
-// Plan says what to draw.
+// Plan describes the sample to draw.
 type Plan struct {
 	Lists []source.Spec
 	Rows  int              // in the sample
 	Seed  uint64           // the same seed draws the same rows of the same lists
 	Takes func(int64) bool // which rows, by id; nil for all
-	Read  func(rows int64) // told now and then how many were read; optional
+	Read  func(rows int64) // called now and then with the number of rows read; optional
 }
 
 // Row is a row of the sample.
 type Row struct {
 	URL     string
-	Bad     bool // it is no URL
+	Bad     bool // it is not a URL
 	stratum int
 }
 
-// Sample is drawn from a list, or several that are taken for one.
+// Sample is drawn from one or several lists.
 type Sample struct {
 	Total  int64 // rows of the lists
 	Drawn  []Row // in random order
@@ -230,8 +230,7 @@ func (b Bounds) times(n float64) Bounds { return Bounds{b.Value * n, b.Low * n, 
 // z has 95 % of a normal distribution between -z and z.
 const z = 1.959963984540054
 
-// Share estimates which share of the list's rows are such that has is true, by what it is for those drawn, in
-// their order.
+// Share estimates the share of the list's rows for which has is true, given has for the drawn rows by index.
 func (s *Sample) Share(has func(i int) bool) Bounds {
 	hits := make([]float64, len(s.strata))
 	total := 0.
@@ -251,7 +250,7 @@ func (s *Sample) Share(has func(i int) bool) Bounds {
 	}
 	v := s.variance(p, func(h int) (mean, square float64) {
 		n := float64(s.strata[h].drawn)
-		q := (hits[h] + 1) / (n + 2) // a stratum in which all rows drawn are alike may yet have others
+		q := (hits[h] + 1) / (n + 2) // a stratum whose drawn rows are all alike may still have others
 		return hits[h] / n, q * (1 - q)
 	})
 	// A simple sample of n rows is as good.
@@ -285,7 +284,7 @@ func (s *Sample) Mean(of func(i int) float64) Bounds {
 	return Bounds{mean, max(0, mean-half), mean + half}
 }
 
-// known tells whether every row of the list was drawn.
+// known reports whether every row of the list was drawn.
 func (s *Sample) known() bool { return int64(len(s.Drawn)) == s.Total }
 
 // variance of the estimate of a mean; of gives a stratum's mean and its variance.

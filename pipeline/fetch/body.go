@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Memory is the byte budget that bodies are taken from.
+// Memory is the byte budget for bodies.
 type Memory interface {
 	// Reserve waits for n bytes. It is called while nothing is held.
 	Reserve(ctx context.Context, n int64) error
@@ -20,10 +20,10 @@ type Memory interface {
 	Release(n int64)
 }
 
-// Body is a fetched body. Whoever has it calls Release when its bytes are no longer needed.
+// Body is a fetched body. Call Release when its bytes are no longer needed.
 type Body struct {
 	Bytes    []byte
-	FinalURL string // after redirects, password hidden; empty when it is the row's own
+	FinalURL string // after redirects, password hidden; empty if it is the row's own
 	Status   int
 	Header   http.Header
 	First    time.Duration // from the start of the attempt to the last answer's header
@@ -32,7 +32,7 @@ type Body struct {
 	buf *buffer
 }
 
-// Release gives the buffer to the pool and the bytes to the budget. Bytes must not be used after it.
+// Release returns the buffer to the pool and its size to the budget. Bytes must not be used after it.
 func (b *Body) Release() {
 	b.Bytes = nil
 	if b.buf != nil {
@@ -41,12 +41,12 @@ func (b *Body) Release() {
 	}
 }
 
-// FirstMemory is what an attempt reserves before it asks: most images of the web fit in twice as much.
+// FirstMemory is reserved before the request: most images of the web fit in twice as much.
 const FirstMemory = 64 << 10
 
 const (
 	minPooled = 4 << 10
-	// larger buffers are left to the garbage collector, or the pools would fill with the rare giants
+	// maxPooled is the largest pooled buffer, or rare giants would fill the pools
 	maxPooled = 1 << 20
 )
 
@@ -59,11 +59,11 @@ func pooledSize(n int64) (class int, size int64) {
 	return class, size
 }
 
-// MostMemory is what an attempt takes at most while it reads a body: a buffer of MaxBytes, and the one before
-// it.
+// MostMemory is the most bytes that an attempt takes while it reads a body: a buffer of MaxBytes, and the
+// previous one.
 func (f *Fetcher) MostMemory() int64 { return 2 * f.o.MaxBytes }
 
-// buffer is memory for a body, every byte of its capacity paid for by the budget.
+// buffer is memory for a body; its whole capacity is reserved in the budget.
 type buffer struct {
 	mem  Memory
 	grow func(n int64) error // takes n bytes more of mem
@@ -72,7 +72,7 @@ type buffer struct {
 	slot *[]byte // of the pool, nil when b is not pooled
 }
 
-// pay moves what is paid for to n.
+// pay changes the reservation to n.
 func (b *buffer) pay(n int64) error {
 	switch {
 	case n < b.paid:
@@ -86,8 +86,8 @@ func (b *buffer) pay(n int64) error {
 	return nil
 }
 
-// resize gives the buffer a capacity of at least n and keeps its bytes. While it copies, both sides are paid
-// for.
+// resize gives the buffer a capacity of at least n and keeps its bytes. While it copies, both buffers are
+// reserved.
 func (b *buffer) resize(n int64) error {
 	class, size := 0, n
 	if n <= maxPooled {
@@ -154,7 +154,7 @@ func (a *attempt) read(resp *http.Response, buf *buffer) error {
 	}
 	for {
 		if len(buf.b) == cap(buf.b) || int64(len(buf.b)) == limit {
-			// Only an end may follow, or the buffer has to grow; one byte tells.
+			// Either the body ends here or the buffer has to grow: read one byte to decide.
 			var one [1]byte
 			n, err := r.Read(one[:])
 			switch {
@@ -179,7 +179,7 @@ func (a *attempt) read(resp *http.Response, buf *buffer) error {
 	}
 }
 
-// bodyError is nil for the end of a body. What the connection did outweighs what a decoder made of it.
+// bodyError is nil for the end of a body. An error of the connection takes precedence over the decoder's.
 func (a *attempt) bodyError(w *wire, err error) error {
 	if err == io.EOF {
 		w.finish()
@@ -203,13 +203,13 @@ type wire struct {
 	err     error
 }
 
-// What is read behind the end that a decoder found, to see whether the message itself is whole.
+// Limit on reading beyond the end that a decoder found, to check that the message itself is whole.
 const (
 	behindBytes = 64 << 10
 	behindTime  = 2 * time.Second
 )
 
-// finish reads what stands behind a complete content encoding. If that has no end in sight, nobody needs it.
+// finish reads to the message's end after a complete content encoding, up to a limit.
 func (w *wire) finish() {
 	if w.err != nil {
 		return

@@ -19,8 +19,8 @@ const maxURL = 64 << 10
 // blanks and controls around it, tabs and line ends inside, backslashes for slashes, non-ASCII hosts and
 // paths, dot segments, odd spellings of IPv4 addresses. The fragment is dropped, and &amp; left over from
 // HTML is & again. It differs from a browser in one thing: a percent sign that begins no escape is sent as
-// %25, since servers refuse it bare. The error is for what is not an http or https URL, is longer than 64
-// KiB, or is several URLs.
+// %25, since servers refuse it bare. It is an error if the text is not an http or https URL, is longer than
+// 64 KiB, or is several URLs.
 func Canonical(raw string) (*url.URL, error) {
 	if areSeveral(raw) {
 		return nil, errors.New("several URLs, with line ends between them")
@@ -57,7 +57,7 @@ func parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// redirected is where a redirect from base leads. A Location is not HTML: &amp; stays.
+// redirected returns the target of a redirect from base. A Location is not HTML: &amp; stays.
 func redirected(base *url.URL, location string) (*url.URL, error) {
 	s := tidy(location)
 	if i := strings.IndexAny(s, `:/\?#`); i > 0 && s[i] == ':' {
@@ -93,7 +93,7 @@ func tidy(s string) string {
 }
 
 // areSeveral reports whether a text is several URLs on lines of their own, as a list gives them whose lines
-// end now in CR and now in LF. A browser would drop the line ends and ask for something that nobody wrote.
+// end now in CR and now in LF. A browser would join them into one URL.
 func areSeveral(raw string) bool {
 	if !strings.ContainsAny(raw, "\r\n") {
 		return false
@@ -190,7 +190,7 @@ func canonicalHost(h string) (string, error) {
 	return ipv4(h)
 }
 
-// plainName tells whether mapping would leave the name as it is.
+// plainName reports whether mapping would leave the name unchanged.
 func plainName(h string) bool {
 	for _, c := range []byte(h) {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_') {
@@ -200,8 +200,9 @@ func plainName(h string) bool {
 	return !strings.Contains(h, "xn--")
 }
 
-// ipv4 writes a host that ends in a number as the IPv4 address that browsers take it for: one to four parts, decimal,
-// octal after 0, hexadecimal after 0x, the last one filling what is left. Other hosts are returned as they are.
+// ipv4 rewrites a host that ends in a number as the IPv4 address that browsers read: one to four parts,
+// decimal, octal after 0, hexadecimal after 0x, the last one filling what is left. Other hosts are returned
+// as they are.
 func ipv4(h string) (string, error) {
 	parts := strings.Split(strings.TrimSuffix(h, "."), ".")
 	last := parts[len(parts)-1]
@@ -256,7 +257,7 @@ func setPath(u *url.URL, s string) {
 		path = strings.ReplaceAll(path, `\`, "/")
 	}
 	u.RawPath = escape(dotless(path), "/!$&'()*+,;=:@[]")
-	u.Path, _ = url.PathUnescape(u.RawPath) // escape leaves nothing that could fail
+	u.Path, _ = url.PathUnescape(u.RawPath) // it cannot fail after escape
 	u.RawQuery = escape(query, "/!$&()*+,;=:@[]?\\^`{|}")
 	u.ForceQuery = hasQuery && query == ""
 }
@@ -328,8 +329,8 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// Host is the host that a row of this URL asks, with its port where it is not the scheme's own; empty when
-// the URL is none that can be asked for. Rows of one host share its limits.
+// Host is the host of a URL, canonical, with its port unless that is the scheme's own; empty if the URL
+// cannot be fetched. Rows of one host share its limits.
 func Host(raw string) string {
 	u, err := Canonical(raw)
 	if err != nil {
@@ -338,7 +339,7 @@ func Host(raw string) string {
 	return u.Host
 }
 
-// Redact shows a URL, canonical or not, with *** for its password.
+// Redact replaces the password of a URL, canonical or not, by ***.
 func Redact(raw string) string {
 	i := strings.IndexByte(raw, ':')
 	if i < 0 || strings.ContainsAny(raw[:i], "/?#@") {

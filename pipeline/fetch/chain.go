@@ -8,8 +8,8 @@ import (
 	"net/url"
 )
 
-// chain is what one attempt asks for: the row's own URL, then where redirects lead. It has the cookies that
-// were set on the way, each for the host that set it.
+// chain is the URLs of one attempt: the row's own, then the targets of redirects. It holds the cookies set on
+// the way, each for the host that set it.
 type chain struct {
 	urls        []*url.URL // at least one
 	cookies     *cookiejar.Jar
@@ -24,7 +24,7 @@ const (
 
 func (c *chain) last() *url.URL { return c.urls[len(c.urls)-1] }
 
-// follow adds where a redirect leads, and returns that; with an error if the chain may not go there.
+// follow adds the target of a redirect and returns it, or an error if it must not be followed.
 func (c *chain) follow(resp *http.Response, maxRedirects int) (*url.URL, error) {
 	u, err := redirected(c.last(), resp.Header.Get("Location"))
 	if err != nil {
@@ -47,7 +47,7 @@ func (c *chain) follow(resp *http.Response, maxRedirects int) (*url.URL, error) 
 	return u, nil
 }
 
-// keepCookies keeps what an answer of the last URL sets. The domain in a cookie is passed over.
+// keepCookies stores the cookies of an answer of the last URL. The domain in a cookie is ignored.
 func (c *chain) keepCookies(resp *http.Response) {
 	var kept []*http.Cookie
 	for _, k := range resp.Cookies() {
@@ -67,8 +67,8 @@ func (c *chain) keepCookies(resp *http.Response) {
 	c.cookies.SetCookies(c.last(), kept)
 }
 
-// allows reports whether a header may be sent to the chain's last URL: the header has covered every URL of
-// the chain, so that no other host had a say in where it goes, and no redirect led from https to http.
+// allows reports whether a header may be sent to the chain's last URL: the header covers every URL of the
+// chain, so that no other host decided where it goes, and no redirect led from https to http.
 func (c *chain) allows(h Header) bool {
 	for i, u := range c.urls {
 		if !h.covers(u, c.urls[0]) || i > 0 && c.urls[i-1].Scheme == "https" && u.Scheme != "https" {

@@ -125,7 +125,7 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-// TestRedirectBody: a redirect is followed whatever its own body does.
+// TestRedirectBody: a redirect is followed, whether or not its own body ends.
 func TestRedirectBody(t *testing.T) {
 	var mu sync.Mutex
 	conns := map[string]bool{}

@@ -11,20 +11,20 @@ import (
 	"facescan/pipeline/crash"
 )
 
-// clock cuts an attempt when its time is over. It stands still while the attempt waits for our own limits.
+// clock cuts an attempt when its time is over. It is stopped while the attempt waits for our own limits.
 type clock struct {
 	timer  *time.Timer
 	due    time.Time
 	stood  atomic.Int64 // nanoseconds
 	stands atomic.Bool
-	// 1 more than the bytes of the body that had come when it last waited long for memory, 0 for never
+	// waited is 1 more than the bytes received when the body last waited long for memory; 0 for never
 	waited int64
 }
 
-// longWait is how long a wait has to be for a server to lose its patience.
+// longWait is the wait for memory after which a server may close the connection.
 const longWait = 10 * time.Millisecond
 
-// waitFor takes n bytes more, with the clock stopped.
+// waitFor reserves n more bytes, with the clock stopped.
 func (a *attempt) waitFor(m Memory, n int64) error {
 	from := time.Now()
 	err := a.outside(func() error { return m.Grow(a.parent, n) })
@@ -35,7 +35,7 @@ func (a *attempt) waitFor(m Memory, n int64) error {
 }
 
 // lostWaiting reports whether an attempt failed because the connection was lost while it waited for memory,
-// as far as can be known: what had come before the loss is still read after it.
+// as far as can be known: bytes that arrived before are still read after it.
 func (a *attempt) lostWaiting(err error) bool {
 	if a.waited == 0 {
 		return false
@@ -70,17 +70,17 @@ func (a *attempt) outside(wait func() error) error {
 	return err
 }
 
-// quickly leaves the attempt a moment to read what only makes its connection reusable.
+// quickly gives the attempt a moment to finish a read that only makes the connection reusable.
 func (a *attempt) quickly() { a.atMost(250 * time.Millisecond) }
 
-// atMost leaves the attempt no more than d.
+// atMost shortens the attempt's remaining time to d.
 func (a *attempt) atMost(d time.Duration) {
 	if time.Until(a.due) > d && a.timer.Stop() {
 		a.timer.Reset(d)
 	}
 }
 
-// throttled reads once, and then waits for as long as the bandwidth limit wants for that.
+// throttled reads once, then waits according to the bandwidth limit.
 func (a *attempt) throttled(r io.Reader, p []byte) (int, error) {
 	l := a.f.bandwidth
 	if l == nil {
@@ -112,9 +112,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// watch ends the attempt when its body comes more slowly than the minimum rate, on average since its header,
-// once it has had time to get going. A body of which nothing comes at all is left to the timeout. The result
-// stops watching.
+// watch ends the attempt if its body is slower than the minimum rate, on average since the header, after a
+// grace period. A body of which nothing arrives is left to the timeout. The returned function stops watching.
 func (a *attempt) watch() (stop func()) {
 	least := a.f.o.MinRate
 	if least <= 0 {

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 )
 
-// conn is a connection that remembers how its reads ended, and repairs heads on their way to net/http.
+// conn is a connection that records how its reads ended, and repairs heads before net/http reads them.
 //
-// net/http reports a message that ended early in the words of the parser that ran out of input: to it, a line
-// that was cut is a malformed line. The connection knows better: the parser asked for more and got the end.
+// net/http reports a message that ended early as a parse error: a cut line is a malformed line to it. The
+// connection knows that the parser asked for more and got the end.
 type conn struct {
 	net.Conn
 	asked atomic.Uint32          // requests that were sent
@@ -31,7 +31,7 @@ type ending struct {
 	begun   bool // the answer's head had begun and was not complete
 }
 
-// ask prepares for the answer to one more request. It comes before the request is written.
+// ask prepares for the answer to one more request. Call it before the request is written.
 func (c *conn) ask() { c.asked.Add(1) }
 
 func (c *conn) Read(p []byte) (int, error) {

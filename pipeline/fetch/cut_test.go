@@ -126,8 +126,8 @@ func answering(t *testing.T, answer string) string {
 	}) + "/"
 }
 
-// TestMalformed: what is no HTTP stays no HTTP, even if the connection ends behind it; what browsers read is
-// read.
+// TestMalformed: an answer that is not HTTP is http_error, even if the connection ends after it; what
+// browsers accept is accepted.
 func TestMalformed(t *testing.T) {
 	f := newFetcher(t, fetch.Options{})
 	const ok = "HTTP/1.1 200 OK\r\n"

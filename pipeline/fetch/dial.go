@@ -58,7 +58,7 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 	return &conn{Conn: t}, nil
 }
 
-// bind lets a dial end with its attempt. net/http would let it go on, for others to use.
+// bind ends a dial with its attempt. net/http would continue it, for other requests.
 func (h *hop) bind(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(h.a.ctx, func() { cancel(context.Cause(h.a.ctx)) })
@@ -100,8 +100,8 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, host string) (net.Co
 	return nil, tlsError{err}
 }
 
-// targets are the addresses of a canonical host that may be dialled, at least one. The error is the guard's
-// when there are only others.
+// targets are the addresses of a canonical host that may be dialled, at least one. If there are none, the
+// error is the guard's.
 func (d *dialer) targets(ctx context.Context, h *hop, host, port string) ([]netip.AddrPort, error) {
 	h.reach(lookingUp)
 	ips, err := d.lookup(ctx, host)
@@ -184,10 +184,10 @@ func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Conte
 	}
 }
 
-// one dials one address. The guard looks at it once more, at the last moment.
+// one dials one address. The guard checks it again at the last moment.
 func (d *dialer) one(ctx context.Context, target netip.AddrPort) (net.Conn, error) {
 	nd := net.Dialer{
-		KeepAlive: -1, // requests end by their own clock
+		KeepAlive: -1, // attempts have their own clock
 		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			a, err := netip.ParseAddrPort(address)
 			if err != nil {
@@ -230,8 +230,8 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 // under reports whether a name is a domain or lies below it.
 func under(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
-// noIPv6 tells whether this machine has no public IPv6 address. Then an IPv6 host that cannot be reached is
-// no outage.
+// noIPv6 reports whether this machine has no public IPv6 address. An unreachable IPv6 host is then not an
+// outage.
 var noIPv6 = sync.OnceValue(func() bool {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {

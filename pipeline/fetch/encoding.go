@@ -18,11 +18,10 @@ const (
 	brMemory    = 24 << 20
 )
 
-// decoded undoes a body's content encodings. We ask for none, since images are compressed already, but
-// servers send what they like. It also returns how much memory the decoders take. An encoding without meaning
-// is passed over, as browsers do, and an empty body is empty in every encoding. Bytes behind a complete
-// stream are ignored; for one that was cut the reader returns io.ErrUnexpectedEOF. A result that is an
-// io.Closer has to be closed.
+// decoded undoes a body's content encodings. Requests ask for none, since images are compressed already, but
+// some servers use them anyway. It also returns how much memory the decoders take. As in browsers, an unknown
+// encoding is ignored. An empty body is empty in every encoding. Bytes after a complete stream are ignored; a
+// cut stream gives io.ErrUnexpectedEOF. If the result is an io.Closer, close it.
 func decoded(r io.Reader, header []string) (io.Reader, int64, error) {
 	if len(header) == 0 {
 		return r, 0, nil
@@ -64,8 +63,8 @@ var decoders = map[string]decoder{
 	"zstd":    {unzstd, zstdMemory},
 }
 
-// brotliBody tells a stream that ended from one that was cut, which its decoder does not: one byte more than
-// there is is fed to it, and only a stream that ended finds that too much.
+// brotliBody detects a cut stream, which the decoder does not report: it feeds one byte more than there is,
+// which only a complete stream rejects.
 type brotliBody struct {
 	r    *brotli.Reader
 	more *strings.Reader // the byte
@@ -76,7 +75,7 @@ func unbrotli(r *bufio.Reader) (io.Reader, error) {
 	return brotliBody{brotli.NewReader(io.MultiReader(r, more)), more}, nil
 }
 
-// errBehind is what the decoder says of bytes behind a complete stream, such as the empty one here.
+// errBehind is the decoder's error for bytes after a complete stream, such as the empty one here.
 var errBehind = func() error {
 	_, err := brotli.NewReader(strings.NewReader("\x3b\xff")).Read(make([]byte, 1))
 	return err
@@ -94,10 +93,10 @@ func (b brotliBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// zstdBody ends behind a frame that no other one follows.
+// zstdBody ends after a frame that is not followed by another one.
 type zstdBody struct {
 	io.ReadCloser
-	some bool // bytes came out: what is no frame stands behind one
+	some bool // there was output: the bytes after the frame are not a frame
 }
 
 func unzstd(r *bufio.Reader) (io.Reader, error) {

@@ -75,8 +75,8 @@ func texts() [][]byte {
 	return [][]byte{[]byte(strings.Repeat("all work and no play ", 150)), noise, []byte("x")}
 }
 
-// TestCutCoding cuts streams at every byte. A cut is told from damage, and a lost trailer of deflate is no
-// fault.
+// TestCutCoding cuts streams at every byte. A cut differs from damage, and a missing trailer of deflate is
+// not an error.
 func TestCutCoding(t *testing.T) {
 	trailers := map[string]int{"gzip": 8, "zlib": 4}
 	for _, plain := range texts() {

@@ -37,16 +37,16 @@ const (
 	Blocked        = "blocked"
 )
 
-// ErrLostWaiting says that the connection was lost after the body had waited for memory. It is no outcome:
-// the server had to wait for us.
+// ErrLostWaiting means that the connection was lost while, or after, the body waited for memory. It is not an
+// outcome: the wait was ours.
 var ErrLostWaiting = errors.New("the connection was lost while the body waited for memory")
 
-// Error is why an attempt gave no body.
+// Error is the reason why an attempt gave no body.
 type Error struct {
 	Reason     string        // one of the words above
-	Status     int           // of the answer, 0 when there was none
-	RetryAfter time.Duration // what the server asked for, 0 when nothing
-	Outage     bool          // the cause is on this machine or its link: no row may be spent on it
+	Status     int           // of the answer; 0 without one
+	RetryAfter time.Duration // from the server; 0 if none
+	Outage     bool          // the cause is on this machine or its link: it must not count against a row
 	FinalURL   string        // after redirects, password hidden; empty when it is the row's own
 	Bytes      int64         // of the body that arrived, decoded
 	Err        error         // the cause; may be nil
@@ -65,7 +65,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary tells whether a further attempt may help.
+// Temporary reports whether another attempt may succeed.
 func (e *Error) Temporary() bool {
 	switch e.Reason {
 	case DNSTimeout, Connect, Timeout, Reset, Truncated, HTTP429, TooSlow:
@@ -79,12 +79,12 @@ func (e *Error) Temporary() bool {
 const (
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 30 * time.Second
-	maxWait      = 5 * time.Minute // the longest that Retry-After is honoured
+	maxWait      = 5 * time.Minute // the longest Retry-After that is obeyed
 )
 
 // Backoff is how long to wait after the given attempt, the first being 1: doubling from half a second to half
-// a minute, each time a random part of it above the half, so that rows that failed together do not come back
-// together. It is never shorter than what the server asked for, up to 5 minutes.
+// a minute, with the upper half random, so that rows that failed together are not retried together. It is
+// never shorter than Retry-After, up to 5 minutes.
 func Backoff(attempt int, retryAfter time.Duration) time.Duration {
 	d := maxBackoff
 	if n := max(attempt-1, 0); n < 6 {
@@ -119,12 +119,12 @@ type noWay struct{ error }
 
 func (e *noWay) Unwrap() error { return e.error }
 
-// tlsError is a handshake that failed on what was said, not on the connection under it.
+// tlsError is a handshake that failed in TLS itself, not in the connection below.
 type tlsError struct{ error }
 
 func (e tlsError) Unwrap() error { return e.error }
 
-// classify finds the reason in what dialling, net/http or reading the body gave.
+// classify finds the reason for an error of dialling, net/http or reading the body.
 func classify(err error) *Error {
 	e := &Error{Err: err}
 	var dns *dnsError
@@ -166,8 +166,8 @@ func classify(err error) *Error {
 	return e
 }
 
-// fromErrno sorts what the kernel says. Answers of the other side are the row's; a network that this machine
-// cannot reach, or something that it ran out of, is our own.
+// fromErrno classifies an error of the kernel. A response of the other side counts for the row; an
+// unreachable network, or an exhausted resource, is a local outage.
 func fromErrno(n syscall.Errno) (reason string, outage bool) {
 	switch n {
 	case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:
@@ -182,7 +182,7 @@ func fromErrno(n syscall.Errno) (reason string, outage bool) {
 	return Connect, false
 }
 
-// fromStatus is the outcome of an answer that has no body for us; nil for one that has.
+// fromStatus is the outcome of an answer without a usable body; nil for one with a body.
 func fromStatus(r *http.Response) *Error {
 	e := &Error{Status: r.StatusCode, Err: errors.New(http.StatusText(r.StatusCode))}
 	switch c := r.StatusCode; {
@@ -206,7 +206,7 @@ func fromStatus(r *http.Response) *Error {
 	return e
 }
 
-// retryAfter reads both forms of the header; what cannot be read, or is past, is 0.
+// retryAfter reads both forms of the header; 0 if it is invalid or in the past.
 func retryAfter(s string, now time.Time) time.Duration {
 	if s == "" {
 		return 0

@@ -1,23 +1,21 @@
-// Package fetch turns a URL into the bytes behind it, one attempt at a time, and every way in which that can
-// fail into one word.
+// Package fetch downloads a URL, one attempt at a time, and turns every kind of failure into one reason.
 //
 // # An attempt
 //
 //	Canonical → [rate] → memory → hop: lookup, guard, dial, TLS, request, header → … → body
 //
 // A hop is one request; a redirect leads to the next. Everything is checked on every hop: the scheme, the
-// blocked hosts, the address that is dialled. One clock runs from the first lookup to the last byte; it
-// stands still while the attempt waits for our own limits, so that these cost no row its outcome.
+// blocked hosts, the address that is dialled. One clock runs from the first lookup to the last byte; it is
+// stopped while the attempt waits for our own limits, so that these cannot fail a row.
 //
 // The package knows nothing of rows and retries: Fetch makes one attempt, Error.Temporary tells whether
-// another may help, Backoff when. What may be asked next is decided in package host, names are looked up in
-// package resolve, and addresses are judged in package guard.
+// another may help, Backoff when. Package host decides what is fetched next, package resolve looks names up,
+// and package guard checks addresses.
 //
 // # Connections
 //
-// HTTP/1.1 with keep-alive only: measured, HTTP/2 costs more per image. No header is sent that we were not
-// told to send, except for cookies: those set on the way are sent along the same chain of redirects, and
-// forgotten after it.
+// HTTP/1.1 with keep-alive only: measured, HTTP/2 costs more per image. No headers are sent besides the
+// configured ones, except cookies that were set in the same chain of redirects; they are dropped after it.
 package fetch
 
 import (
@@ -50,22 +48,22 @@ const (
 	DefaultConns    = 2048
 )
 
-// Options of a Fetcher. The zero value is of use: it follows no redirect and dials public addresses only.
+// Options of a Fetcher. The zero value is usable: it follows no redirect and dials public addresses only.
 type Options struct {
 	// of an attempt, from its first lookup to its last byte; 0 means DefaultTimeout
 	Timeout      time.Duration
-	MinRate      int64 // bytes a second that a body must come at, 0 for any; see too_slow
-	MaxBytes     int64 // of a body after its content encoding is undone; 0 means DefaultMaxBytes
+	MinRate      int64 // minimum download speed, in bytes per second; 0 for none; see too_slow
+	MaxBytes     int64 // of a decoded body; 0 means DefaultMaxBytes
 	MaxRedirects int   // that are followed
 
 	UserAgent    string
 	Headers      []Header // beyond our own; see ParseHeader
-	IgnoreOptOut bool     // read bodies whose X-Robots-Tag asks not to
-	Rate         float64  // requests a second, over all hosts; 0 for any
-	Bandwidth    int64    // bytes of bodies a second, over all hosts; 0 for any
+	IgnoreOptOut bool     // read bodies despite X-Robots-Tag
+	Rate         float64  // requests per second, over all hosts; 0 for no limit
+	Bandwidth    int64    // body bytes per second, over all hosts; 0 for no limit
 
 	AllowPrivate bool           // dial loopback and private addresses too
-	BlockHosts   *BlockList     // not asked, on no hop; may be nil
+	BlockHosts   *BlockList     // hosts to skip, on every hop; may be nil
 	Insecure     bool           // do not verify certificates
 	RootCAs      *x509.CertPool // nil means the system's
 	Proxy        string         // a URL; "" means what the environment says, "none" none
@@ -162,8 +160,8 @@ func (f *Fetcher) Close() {
 	}
 }
 
-// Fetch makes one attempt. The error is an *Error, or ErrLostWaiting, or the context's cause when that ended
-// first. A 2xx answer without any bytes is a Body: whether bytes are an image is not judged here.
+// Fetch makes one attempt. The error is an *Error, ErrLostWaiting, or the context's cause if that ended
+// first. A 2xx answer without any bytes is a Body too: whether bytes are an image is decided elsewhere.
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, error) {
 	u, err := Canonical(rawURL)
 	if err != nil {
@@ -184,8 +182,8 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, 
 	return body, nil
 }
 
-// Probe asks for a URL and returns nil as soon as there is an answer with a good status, else what Fetch
-// would. It reads no body, follows no redirect and takes no memory from the budget.
+// Probe requests a URL and returns nil for an answer with a good status, else the error of Fetch. It reads no
+// body, follows no redirect and takes no memory from the budget.
 func (f *Fetcher) Probe(ctx context.Context, rawURL string) error {
 	u, err := Canonical(rawURL)
 	if err != nil {
@@ -216,7 +214,7 @@ type attempt struct {
 	final    string // redacted URL of the latest hop, empty for the first
 	status   int
 	hop      *hop         // the latest
-	received atomic.Int64 // bytes of the body, as they came
+	received atomic.Int64 // bytes of the body, as received
 	clock
 }
 
@@ -233,7 +231,7 @@ func (a *attempt) end() {
 	a.cancel(errFinished)
 }
 
-// verdict turns whatever ended the attempt into what Fetch returns.
+// verdict turns the error that ended the attempt into the error of Fetch.
 func (a *attempt) verdict(err error, got int64) error {
 	if a.parent.Err() != nil {
 		return context.Cause(a.parent)
@@ -279,7 +277,7 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 			return nil, e
 		}
 		if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
-			_ = resp.Body.Close() // unread, even if that costs the connection
+			_ = resp.Body.Close() // unread, even if the connection is lost with it
 			return nil, &Error{Reason: OptOut,
 				Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
 		}
@@ -338,7 +336,7 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 				err = &dnsError{reason: DNSTimeout, outage: f.dialer.resolver.Down(), err: cause}
 			}
 		} else if h.conn != nil {
-			// How the connection ended outweighs what a parser made of that.
+			// The end of the connection takes precedence over a parser's error.
 			err = cmp.Or(h.conn.cutShort(), err)
 		}
 		return nil, err
@@ -346,7 +344,7 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	return resp, nil
 }
 
-// route finds out whether the request goes through a proxy. If so it looks the target up and checks it.
+// route sets the request's proxy, if any. With one it looks the target up and checks it.
 func (h *hop) route(ctx context.Context, u *url.URL) error {
 	p, err := h.a.f.proxy(u)
 	if err != nil || p == nil {
@@ -369,14 +367,14 @@ type hop struct {
 	conns   int
 	interim int            // 1xx answers
 	proxy   *url.URL       // nil for none
-	target  netip.AddrPort // what the proxy is asked for
+	target  netip.AddrPort // the target for the proxy
 }
 
 func hopOf(ctx context.Context) *hop { return ctx.Value(hopKey{}).(*hop) }
 
 type hopKey struct{}
 
-// Phases of a hop, for telling a slow resolver from a slow server.
+// Phases of a hop, to distinguish a slow resolver from a slow server.
 const (
 	waiting int32 = iota
 	lookingUp
@@ -384,7 +382,7 @@ const (
 	asking
 )
 
-// reach moves the phase on; a dial that lost to an idle connection cannot move it back.
+// reach advances the phase; a dial that lost to an idle connection cannot set it back.
 func (h *hop) reach(phase int32) {
 	for {
 		old := h.phase.Load()
@@ -394,8 +392,9 @@ func (h *hop) reach(phase int32) {
 	}
 }
 
-// gotConn notes that the request goes out. net/http asks again on another connection when a kept one turns
-// out dead; a server that resets whatever asks for this URL would so be asked once for each kept connection.
+// gotConn records that the request is sent. net/http retries on another connection if an idle one turns out
+// dead. A server that resets every request for this URL would so get one per idle connection; gotConn ends
+// this.
 func (h *hop) gotConn(info httptrace.GotConnInfo) {
 	h.reach(asking)
 	h.conn = info.Conn.(*conn)
@@ -416,8 +415,7 @@ func (h *hop) gotInterim(int, textproto.MIMEHeader) error {
 	return nil
 }
 
-// A redirect's own body is read as far as it has come, so that its connection can be used again. One that has
-// to be waited for, or is long, is not worth that.
+// A redirect's own body is read if it is short and has arrived, so that its connection can be reused.
 const (
 	dismissBytes = 4 << 10
 	dismissTime  = 50 * time.Millisecond
@@ -428,7 +426,7 @@ func (h *hop) dismiss(body io.ReadCloser) {
 	discard(body, dismissBytes)
 }
 
-// isRedirect tells whether the answer leads elsewhere; 300, 304, 305 and 306 do not.
+// isRedirect reports whether the answer is a redirect; 300, 304, 305 and 306 are not.
 func isRedirect(r *http.Response) bool {
 	switch r.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
@@ -438,8 +436,7 @@ func isRedirect(r *http.Response) bool {
 	return false
 }
 
-// discard reads a body that nobody wants to its end, so that its connection can be used again, if that is
-// near.
+// discard reads an unwanted body to its end if that is near, so that its connection can be reused.
 func discard(b io.ReadCloser, limit int64) {
 	_, _ = io.CopyN(io.Discard, b, limit)
 	_ = b.Close()

@@ -67,7 +67,7 @@ func TestMemory(t *testing.T) {
 }
 
 // TestWaitForMemory: a body that waits for memory goes on where it was, and its clocks stand still meanwhile.
-// A connection that is lost then is no outcome.
+// A connection that is lost then is not an outcome.
 func TestWaitForMemory(t *testing.T) {
 	const total = 2 << 20
 	cut := make(chan struct{})

@@ -18,8 +18,8 @@ import (
 var optOut = map[string]bool{"noai": true, "noimageai": true, "noindex": true, "noimageindex": true,
 	"noml": true, "none": true}
 
-// optedOut tells whether the headers ask a robot of this name, or every robot, to stay away. Each header may
-// begin with the name of the robot it is for.
+// optedOut reports whether the headers ask a robot of this name, or every robot, to stay away. Each header
+// may begin with the name of the robot it is for.
 func optedOut(headers []string, robot string) bool {
 	for _, h := range headers {
 		h = strings.ToLower(h)
@@ -41,7 +41,7 @@ func optedOut(headers []string, robot string) bool {
 	return false
 }
 
-// robotName is what a user agent calls itself: its first word, up to the version.
+// robotName is the name of a user agent: its first word, up to the version.
 func robotName(userAgent string) string {
 	name, _ := splitAny(userAgent, "/ ")
 	return strings.ToLower(name)
@@ -57,8 +57,8 @@ type Header struct {
 // port or in brackets.
 var hostForm = regexp.MustCompile(`^(\[[^\]\s/@]*\]|[^:\[\]\s/@*]+)(:[0-9]+)?$`)
 
-// ParseHeader reads "Name: value" or "HOST=Name: value". What proves who we are needs the latter form, and
-// what net/http sets itself cannot be set.
+// ParseHeader reads "Name: value" or "HOST=Name: value". Credentials need the latter form; headers that
+// net/http sets itself cannot be set.
 func ParseHeader(s string) (Header, error) {
 	name, value, ok := strings.Cut(s, ":")
 	var h Header
@@ -119,11 +119,11 @@ func (h Header) covers(u, origin *url.URL) bool {
 	return h.Host == u.Host || h.Host == strings.TrimSuffix(u.Host, ":"+u.Port())
 }
 
-// BlockList is a set of hosts that are not asked.
+// BlockList is a set of hosts to skip.
 type BlockList struct{ hosts map[string]bool }
 
-// ReadBlockList reads a host a line; a host stands for its subdomains too. Comments begin with #. Lines of a
-// hosts file, an address and names, count for their names; *. and . before a name are passed over.
+// ReadBlockList reads one host per line; a host includes its subdomains. Comments begin with #. Of the lines
+// of a hosts file, an address and names, the names count; *. and . before a name are ignored.
 func ReadBlockList(r io.Reader) (*BlockList, error) {
 	l := &BlockList{hosts: map[string]bool{}}
 	lines := bufio.NewScanner(r)
@@ -144,7 +144,7 @@ func ReadBlockList(r io.Reader) (*BlockList, error) {
 	return l, lines.Err()
 }
 
-// Has tells whether a host without port is on the list.
+// Has reports whether a host, without port, is on the list.
 func (l *BlockList) Has(host string) bool {
 	if l == nil {
 		return false

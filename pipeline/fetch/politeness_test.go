@@ -188,7 +188,7 @@ func TestMinRate(t *testing.T) {
 	}
 }
 
-// TestOwnLimitsCostNoTime: waiting for our own limits is no part of an attempt's time.
+// TestOwnLimitsCostNoTime: waiting for our own limits does not count as an attempt's time.
 func TestOwnLimitsCostNoTime(t *testing.T) {
 	s := fetchtest.New(map[string][]byte{"a": bytes.Repeat([]byte{1}, 40_000)}, 0)
 	defer s.Close()

@@ -17,7 +17,7 @@ func (f *Fetcher) NeedsResolver(host string) bool {
 	return f.dialer.resolver.Needed(name)
 }
 
-// ProbeResolver returns nil when the resolver does its work. Hosts that may be known to it help to tell.
+// ProbeResolver returns nil if the resolver works. hosts are names that it may be able to resolve.
 func (f *Fetcher) ProbeResolver(ctx context.Context, hosts []string) error {
 	var names []string
 	for _, h := range hosts {

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// A proxy would look names up and connect out of our sight. So the target is looked up and checked here, and
-// the proxy is asked for a tunnel to its address, for plain requests as well: one that it forwarded would
-// have to name the address in place of the host (RFC 9112 3.2.2), and the server behind it could not tell
-// which of its sites is meant. A proxy that lets no tunnel through to port 80 refuses such rows.
+// A proxy would look names up itself, without the guard. So the target is looked up and checked here, and the
+// proxy makes a tunnel to its address, for plain requests as well: a forwarded request would have to name the
+// address instead of the host (RFC 9112 3.2.2), and the server could not know which of its sites is meant. A
+// proxy that lets no tunnel through to port 80 refuses such rows.
 
 // proxies returns which proxy a URL goes through, nil for none. "" is the environment's choice, "none" is
 // none.
@@ -76,13 +76,13 @@ func parseProxy(s string) (*url.URL, error) {
 	return nil, errProxyURL
 }
 
-// proxyError is a proxy that fails us: no row may be spent on it.
+// proxyError is a failure of the proxy itself, which must not count against a row.
 type proxyError struct{ err error }
 
 func (e *proxyError) Error() string { return "proxy: " + e.err.Error() }
 func (e *proxyError) Unwrap() error { return e.err }
 
-// refusal is a proxy that works, and does not connect to this target.
+// refusal is a working proxy's refusal to connect to this target.
 type refusal struct{ status string }
 
 func (r *refusal) Error() string { return "the proxy says " + r.status }

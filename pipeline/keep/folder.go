@@ -19,14 +19,13 @@ import (
 )
 
 const (
-	hidden   = ".facescan" // what is not for users to see lies in a folder of this name
+	hidden   = ".facescan" // name of the folder with internal files
 	jobFile  = "job"       // in it: the token of the job whose files these are
 	knownMax = 4096        // subfolders that are remembered to exist
 )
 
-// folder is a folder that belongs to a job, and that its processes write into. Each has a name of its own
-// there, which all files begin with that it alone writes; a file that is locked as long as it lives tells it
-// from the dead.
+// folder is a folder of a job, into which its processes write. Each process has a name there, the prefix of
+// the files that it alone writes, and a lock file that is locked as long as it lives.
 type folder struct {
 	dir  string
 	name string
@@ -37,7 +36,7 @@ type folder struct {
 	known  map[string]bool    // subfolders that exist
 }
 
-// token is what the folder's job is called, empty when it is none's.
+// token returns the token of the folder's job, empty if it has none.
 func token(dir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, hidden, jobFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -46,8 +45,8 @@ func token(dir string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// openFolder makes a folder the job's, if it is not, and joins in writing to it. One that holds anything else
-// is refused. The job's settings tell under "folder:KIND:TOKEN" where it lies.
+// openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other content
+// is refused. The job's settings hold its path under "folder:KIND:TOKEN".
 func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -100,8 +99,8 @@ func claim(ctx context.Context, job store.Job, kind, dir string) error {
 			}
 			continue
 		}
-		// The job knows the token before the folder has it, so that no other process of the job can take it
-		// for a stranger's.
+		// The job knows the token before the folder has it, so that no other process of the job takes it for
+		// another job's.
 		mine := random(8)
 		if err := job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + mine: dir}); err != nil {
 			return err
@@ -128,10 +127,10 @@ func random(bytes int) string {
 	return hex.EncodeToString(b)
 }
 
-// private is a file of ours that users need not see.
+// private returns the path of an internal file.
 func (f *folder) private(name string) string { return filepath.Join(f.dir, hidden, name) }
 
-// mkdir makes a subfolder with all above it.
+// mkdir makes a subfolder with its parents.
 func (f *folder) mkdir(dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,19 +157,19 @@ func (f *folder) mkdirLocked(dir string) error {
 	return nil
 }
 
-// close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, which is how
-// others find what the dead left.
+// close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, by which
+// other processes find it.
 func (f *folder) close() error {
 	err := errors.Join(os.RemoveAll(f.private(f.name+stageSuffix)), f.lock.Close())
 	if parts, _ := filepath.Glob(escape(f.private(f.name)) + "-*" + partSuffix); len(parts) > 0 {
 		return err
 	}
-	// removed by us, or by who was quicker
+	// removed here, or by a faster process
 	return errors.Join(err, slots.Take(f.lock.Name(), func([]int64) error { return nil }))
 }
 
-// dead calls takeOver for the name of every process that died in a folder, and removes what it had not
-// finished. One process alone does that.
+// dead calls takeOver for each process that died in a folder, and removes its unfinished files. Only one
+// process does that at a time.
 func dead(dir, own string, takeOver func(name string) error) error {
 	locks, err := filepath.Glob(filepath.Join(escape(dir), hidden, "*.lock"))
 	if err != nil {

@@ -70,7 +70,7 @@ type archive struct {
 // archiveFolder is one of the folders of an archive.
 type archiveFolder struct {
 	dir     string
-	changed time.Time       // its modification time when it was last looked at
+	changed time.Time       // its modification time at the last scan
 	quiet   bool            // it had not changed for a while then: times are coarse
 	known   map[string]bool // paths of its archives
 }
@@ -81,7 +81,7 @@ func (l *archive) add(dir string) {
 	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}})
 }
 
-// scan takes in the tar files that are new.
+// scan adds the new tar files.
 func (l *archive) scan() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +125,7 @@ func (l *archive) scan() error {
 	return nil
 }
 
-// inspect reads the ends of the index. One that is missing or damaged is written anew.
+// inspect reads the first and last entry of the index. A missing or damaged index is rebuilt.
 func (a *tarFile) inspect() error {
 	for again := false; ; again = true {
 		f, err := os.Open(a.path + ".idx")
@@ -192,7 +192,7 @@ type place struct {
 	entry
 }
 
-// find lists where a row is, the last written first. One that cannot be looked at has nothing.
+// find returns the places of a row, the last written first. Unreadable files are skipped.
 func (l *archive) find(id int64) (out []place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -242,7 +242,7 @@ func (l *archive) read(p place) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.at < 0 || p.size < 0 || p.at > info.Size()-p.size { // an index that lies must not make us allocate
+	if p.at < 0 || p.size < 0 || p.at > info.Size()-p.size { // a wrong index must not cause a large allocation
 		return nil, errDamaged
 	}
 	b := make([]byte, p.size)
@@ -250,8 +250,7 @@ func (l *archive) read(p place) ([]byte, error) {
 	return b, err
 }
 
-// take opens an archive, closing the one that was not used for longest, and holds it open until users is
-// lowered.
+// take opens a tar file, closing the least recently used one, and keeps it open until users is lowered.
 func (l *archive) take(a *tarFile) (err error) {
 	l.clock++
 	a.used = l.clock

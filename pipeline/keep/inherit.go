@@ -15,7 +15,7 @@ import (
 	"facescan/store/draft"
 )
 
-// takeOver finishes what dead processes left in a folder.
+// takeOver finishes the files of dead processes in a folder.
 func (k *Keeper) takeOver(kind, dir, own string) error {
 	return dead(dir, own, func(name string) error {
 		if kind == "keep" {
@@ -34,9 +34,9 @@ func picturesOf(kind, dir string) pictures {
 	return pictures{dir, store.Blurred}
 }
 
-// wanted tells which entries of a tar file that was not sealed are: those of rows whose result they were kept
-// for, or that were judged anew by what is kept of them. A row that is pending may be another process's
-// already, which keeps it too.
+// wanted reports which entries of an unsealed tar file to keep: those made for the row's present result, and
+// those from which the row was rescanned. A pending row may belong to another process by now, which keeps its
+// own entry.
 func (k *Keeper) wanted(notes []note) ([]bool, error) {
 	results := map[int64]store.Result{}
 	ids := make([]int64, len(notes))
@@ -64,7 +64,7 @@ func (k *Keeper) wanted(notes []note) ([]bool, error) {
 		case !done || r.Outputs&store.KeptBody == 0:
 		case r.Time.UnixMilli() == n.Time:
 			keep[i] = true
-		case r.Attempts == 0 || n.Time == 0: // judged anew, or kept before times were
+		case r.Attempts == 0 || n.Time == 0: // rescanned, or kept before entries had times
 			keep[i] = len(k.archive.find(n.ID)) == 0
 		}
 	}
@@ -116,8 +116,8 @@ func inherit(dir, name string, wanted func([]note) ([]bool, error)) error {
 	return nil
 }
 
-// compact leaves out of a tar file of so many bytes the rows that are not wanted. It returns the file, which
-// is another one of the same name if there are any, its entries and their size.
+// compact removes unwanted rows from a tar file. It returns the file, which is a new one of the same name if
+// it removed any, its entries and their size.
 func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.File, []entry, int64, error) {
 	groups, _, err := walk(f)
 	if err != nil {
@@ -157,7 +157,7 @@ func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.F
 	return f, entries, size, err
 }
 
-// copyWanted copies the rows that are kept, of those in the groups in turn.
+// copyWanted copies the rows of the groups for which keep is true.
 func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (
 	entries []entry, size int64, err error) {
 	for _, g := range groups {
@@ -179,7 +179,7 @@ func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (
 		if err != nil {
 			return nil, 0, err
 		}
-		first := g.items[0].note // which has what the download told
+		first := g.items[0].note // which has the facts of the download
 		n := &items[0].note
 		n.Status, n.FinalURL, n.CRC32C = first.Status, first.FinalURL, first.CRC32C
 		parts, length, err := pack(items, o.Body)
@@ -214,8 +214,8 @@ func entriesOf(groups []group) (entries []entry) {
 	return entries
 }
 
-// walk lists the whole entries of a tar file, up to one that is cut or damaged, and tells where they end.
-// Bodies are looked at only where a power cut can have damaged them: behind the last sync.
+// walk returns the entries of a tar file up to the first cut or damaged one, and where they end. Bodies are
+// verified only where a power cut can have damaged them: after the last sync.
 func walk(f *os.File) (groups []group, end int64, err error) {
 	info, err := f.Stat()
 	if err != nil {

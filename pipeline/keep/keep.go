@@ -1,36 +1,34 @@
-// Package keep keeps what a run is asked to keep of images besides their results: the bytes as they were
-// downloaded, pictures of the faces, pictures with the faces blurred, and small pictures of a sample.
+// Package keep stores files of images besides their results: the bytes as downloaded, crops of the faces,
+// pictures with the faces blurred, and thumbnails of a sample.
 //
 // # Order
 //
-// What belongs to a row is durable before the row is done; Stage is called for a batch of rows, before their
-// transaction. It has its name only after that: a lease may be lost by then, and the row be another
-// process's. When a process dies in between, whoever comes next gives its files their names, or removes them,
-// as the results of the rows tell (stage.go). So a done row has what its result says it has, made of the same
+// A row's files are durable before the row is done: Stage is called for a batch of rows before their
+// transaction. They get their names only after it, since a lease may be lost by then, and the row belong to
+// another process. If a process dies in between, the next one names its files or removes them, according to
+// the results of the rows (stage.go). So a done row has the files that its result lists, made of the same
 // image.
 //
 // # Bytes
 //
-// They go into tar files, for any tar to read: the entry of row 1 is 000/000001.jpg. A process writes its own
-// file, in a hidden place; at a GiB it is sealed: ended, indexed, and given its name, without rows that
-// another process got done. Rows that share a download share its bytes, by hard links in the tar. A file
-// whose process died is sealed by the next that comes along, cut back to its last whole entry, and without
-// rows that are not done. An index beside each file lists where rows are; it can be made again from the file.
-// An entry carries the row's id, its URL and a checksum, so that neither a damaged one nor another list's is
-// taken for the row's. Only images that a detector judged are kept: a failure is to be downloaded again, or
-// there would be no point in trying.
+// They go into tar files that any tar can read: the entry of row 1 is 000/000001.jpg. A process writes its
+// own file, in a hidden folder. At a GiB it is sealed: ended, indexed, and given its name, without rows that
+// another process completed. Rows that share a download share its bytes, by hard links in the tar. The file
+// of a dead process is sealed by the next process, cut back to its last whole entry, and without rows that
+// are not done. An index beside each file lists the positions of rows; it can be rebuilt from the file. An
+// entry holds the row's id, its URL and a checksum, so that a damaged entry, or one of another list, is not
+// used. Only images that a detector processed are kept: a failed row is downloaded again when it is retried.
 //
 // # Pictures
 //
 // Each is a file, whose path is a function of the row's id (export.FileOf), written under another name and
-// renamed. They are upright, in colour, and without metadata. Crops are not turned to have the eyes level,
-// since no detector tells where eyes are. The image is decoded once more for them, in colour, where a picture
-// is wanted.
+// renamed. They are upright, in colour, and without metadata. Crops are not rotated to level the eyes. The
+// image is decoded again for them, in colour.
 //
 // # Folders
 //
-// A folder belongs to one job. Its hidden part holds the job's token, the locks that tell the living from the
-// dead, and what is not finished.
+// A folder belongs to one job. Its hidden subfolder holds the job's token, the locks that show which
+// processes are alive, and unfinished files.
 package keep
 
 import (
@@ -51,7 +49,7 @@ import (
 	"facescan/store/export"
 )
 
-// Options say what to keep. What is empty is not kept.
+// Options name what to keep; an empty field keeps nothing.
 type Options struct {
 	Job store.Job
 
@@ -60,7 +58,7 @@ type Options struct {
 	TarSize int64          // bytes of a tar file, about; 0 is a GiB
 
 	Crops  string  // folder for pictures of the faces
-	Margin float64 // around them, as a part of a face's sides
+	Margin float64 // margin around each crop, as a fraction of the face
 
 	Blurred string // folder for pictures with blurred faces
 
@@ -71,7 +69,7 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// CheckWhere refuses a filter that asks for what is not known before a row is done.
+// CheckWhere returns an error for a filter on columns that are not known before a row is done.
 func CheckWhere(f *export.Filter) error {
 	_, _, err := f.SQL(store.SQLite, 1, func(name string) string {
 		switch name {
@@ -91,7 +89,7 @@ type Keeper struct {
 	sampler store.Sampler
 	bars    [2]atomic.Int64 // of thumbnails of images without faces, with faces: ranks below them are wanted
 
-	bodies, crops, blurred *folder // nil where not wanted
+	bodies, crops, blurred *folder // nil if not kept
 	writer                 *writer // of bodies; nil likewise
 	archive                archive
 	left                   []left // folders of earlier runs
@@ -102,13 +100,13 @@ type left struct{ kind, dir string }
 
 var _ pipeline.Keeper = (*Keeper)(nil)
 
-// Open makes ready to keep, and to read what was kept before: in the folder of the options, and in those that
-// the job had before. It is nil when there is neither.
+// Open opens the folders of the options for writing, and those of earlier runs of the job for reading. It
+// returns nil if there are none.
 func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	k := &Keeper{o: o}
 	defer func() {
 		if err != nil {
-			_ = k.Close() // the first error is the one to tell
+			_ = k.Close() // the first error is returned
 		}
 	}()
 	for _, f := range []struct {
@@ -146,7 +144,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	return k, nil
 }
 
-// earlier adds the folders where the job's bytes were kept before, as far as they are there.
+// earlier adds the folders of the job's earlier runs, as far as they exist.
 func (k *Keeper) earlier(ctx context.Context) error {
 	settings, err := k.o.Job.Settings(ctx)
 	if err != nil {
@@ -301,7 +299,7 @@ func add(out []store.Outputs, o store.Outputs) {
 	}
 }
 
-// keepBody keeps the bytes for those of the rows that are wanted, unless they are kept already.
+// keepBody keeps the bytes for the rows that pass the filter, unless they are kept already.
 func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
 	if img.Kept {
 		add(out, store.KeptBody)
@@ -328,8 +326,8 @@ func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
 	return k.writer.add(rows, img.Result, img.Original)
 }
 
-// colour is the picture in colour, nil when it cannot be had although the image was judged. It takes memory
-// until it is freed.
+// colour decodes the picture in colour; nil if that fails although the image was processed. It holds memory
+// until free is called.
 func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err error) {
 	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {
@@ -362,7 +360,7 @@ func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Judged) error {
 	return nil
 }
 
-// rank is the row's in the sample of thumbnails: a hash of its id (the finalizer of SplitMix64), so that
+// rank is the row's rank in the sample of thumbnails: a hash of its id (the finalizer of SplitMix64), so that
 // every process draws the same sample.
 func rank(id int64) int64 {
 	x := uint64(id) + 0x9e3779b97f4a7c15
@@ -371,7 +369,7 @@ func rank(id int64) int64 {
 	return int64((x ^ x>>31) >> 1)
 }
 
-// sampled are the rows whose picture is wanted among the thumbnails, as far as this process knows the bar.
+// sampled returns the rows that belong among the thumbnails, as far as this process knows.
 func (k *Keeper) sampled(img pipeline.Judged) (rows []store.Row) {
 	if k.sampler == nil {
 		return nil
@@ -390,7 +388,7 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 	rows []store.Row) error {
 	small := thumbnail(m)
 	if k.o.BlurFaces {
-		if small == m { // it may be wanted as it is
+		if small == m { // the original may still be needed
 			small = image.NewRGBA(m.Rect)
 			copy(small.Pix, m.Pix)
 		}
@@ -416,7 +414,7 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 	return nil
 }
 
-// galleries are the folders of pictures that this run writes into.
+// galleries calls do for each folder of pictures that this run writes into.
 func (k *Keeper) galleries(do func(p pictures, f *folder) error) error {
 	for kind, f := range map[string]*folder{"crops": k.crops, "blurred": k.blurred} {
 		if f != nil {
@@ -485,8 +483,8 @@ func idsOf(results []store.Result) []int64 {
 	return ids
 }
 
-// Close seals what is being written and leaves the folders. What waits for a commit of which nothing was
-// heard is treated as the dead's is.
+// Close seals the open tar files and leaves the folders. Files that wait for a commit of unknown result are
+// treated like those of a dead process.
 func (k *Keeper) Close() error {
 	var errs []error
 	if k.writer != nil {
@@ -504,7 +502,7 @@ func (k *Keeper) Close() error {
 	return full(errors.Join(errs...))
 }
 
-// full makes the store's error of one that says that there is no room.
+// full turns an error for a full disk into the store's ErrFull.
 func full(err error) error {
 	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		if errors.Is(err, no) {

@@ -292,7 +292,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// copyDead copies a folder as a crash of its processes would leave it: nobody holds the locks.
+// copyDead copies a folder as a crash of its processes would leave it: with unlocked lock files.
 func copyDead(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -372,7 +372,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// TestDamage breaks what is sealed: bodies are found out, indexes made anew.
+// TestDamage breaks what is sealed: damaged bodies are detected, indexes rebuilt.
 func TestDamage(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	k := start(t, Options{Job: job, Bodies: dir})
@@ -457,7 +457,7 @@ func TestFolders(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// Nothing to keep and nothing kept is no keeper; a folder that is gone is no reason to stop.
+	// Without anything to keep or to read, Open returns nil; a missing folder is not an error.
 	k, err := Open(context.Background(), Options{Job: newJob(t)})
 	if k != nil || err != nil {
 		t.Errorf("%v, %v", k, err)

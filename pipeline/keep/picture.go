@@ -24,9 +24,9 @@ func around(f store.Face, margin float64, bounds image.Rectangle) image.Rectangl
 	return image.Rect(f.X-dx, f.Y-dy, f.X+f.Width+dx, f.Y+f.Height+dy).Intersect(bounds)
 }
 
-// blur makes faces beyond recognition: what is around each becomes blocks of one colour, their mean, about
-// blurBlocks in a face's side, however large the face. Of 421 faces of annotated photos the detector still
-// saw one in 30 places with 5 blocks, in 1 with 4, in none with 3.
+// blur makes faces unrecognisable: each face and its margin become blocks of their mean colour, about
+// blurBlocks per side of any face. Of 421 faces of annotated photos the detector still saw one in 30 places
+// with 5 blocks, in 1 with 4, in none with 3.
 func blur(m *image.RGBA, faces []store.Face) {
 	for _, f := range faces {
 		r := around(f, blurMargin, m.Rect)
@@ -108,7 +108,7 @@ type share struct {
 	weight uint32
 }
 
-// shares are, for each of n pixels that take the place of old ones, what it is made of.
+// shares returns the old pixels that make each of n new ones.
 func shares(old, n int) [][]share {
 	out := make([][]share, n)
 	for i := range out {
@@ -124,7 +124,7 @@ func shares(old, n int) [][]share {
 	return out
 }
 
-// scaled are faces of an image in a picture of another size.
+// scaled returns the faces of an image in a picture of another size.
 func scaled(faces []store.Face, fromWidth, fromHeight, width, height int) []store.Face {
 	out := make([]store.Face, len(faces))
 	for i, f := range faces {

@@ -21,7 +21,7 @@ import (
 	"facescan/store"
 )
 
-// near tells whether a picture has this colour, but for what JPEG changes.
+// near reports whether a picture has this colour, within JPEG's error.
 func near(m image.Image, x, y int, want color.RGBA) bool {
 	r, g, b, _ := m.At(x, y).RGBA()
 	for i, v := range []uint32{r, g, b} {
@@ -194,7 +194,7 @@ func TestJudgedAnew(t *testing.T) {
 	}
 }
 
-// TestThumbnails draws one sample, whatever the order, the processes, and how often a row comes.
+// TestThumbnails: the sample does not depend on the order, the processes, or repeated rows.
 func TestThumbnails(t *testing.T) {
 	const n, rows = 9, 100
 	with, without := drawn(t, "jpeg", 400, 300, twoFaces...), drawn(t, "jpeg", 50, 150)

@@ -28,9 +28,8 @@ import (
 //	ROW-FACE-GENERATION-TIME    the generation is the lease's, the time the result's, in milliseconds
 //
 // The time tells later whether a row's result is the one that the file was made for: a lease that was lost
-// leaves the row to another process, with a result of its own. So one that finds the files of a dead process
-// can finish its work. Face 0 has no file to it: it says that an earlier verdict left files that the new one
-// does not have.
+// leaves the row to another process, with a result of its own. So another process can finish the work of a
+// dead one. A mark has no content: it means that an earlier result left files that the new one does not have.
 
 const (
 	stageSuffix = ".tmp" // of the hidden folder
@@ -54,7 +53,7 @@ func (s staged) name() string {
 	return fmt.Sprintf("%d-%s-%d-%d", s.id, face, s.generation, s.time)
 }
 
-// parseStaged reads a name; not ok when it is none.
+// parseStaged parses a name; ok is false if it is not one.
 func parseStaged(name string) (s staged, ok bool) {
 	sign := int64(1)
 	if rest, negative := strings.CutPrefix(name, "-"); negative {
@@ -79,7 +78,7 @@ func parseStaged(name string) (s staged, ok bool) {
 // stage is where the folder's process has files that wait.
 func (f *folder) stage() string { return f.private(f.name + stageSuffix) }
 
-// put writes a file, which has its name once its row is done.
+// put writes a file that gets its name once its row is done.
 func (f *folder) put(s staged, b []byte) error {
 	write := func() error { return os.WriteFile(filepath.Join(f.stage(), s.name()), b, draft.FileMode) }
 	err := withDescriptor(write)
@@ -97,7 +96,7 @@ func (f *folder) put(s staged, b []byte) error {
 	return nil
 }
 
-// sync makes durable what waits for these rows.
+// sync makes the waiting files of these rows durable.
 func (f *folder) sync(results []store.Result) error {
 	f.mu.Lock()
 	var names []string
@@ -138,7 +137,7 @@ func syncFile(path string) error {
 	})
 }
 
-// withDescriptor opens files, again and again while the process has no descriptor to spare.
+// withDescriptor calls open, and retries while the process is out of descriptors.
 func withDescriptor(open func() error) error {
 	err := open()
 	for end := time.Now().Add(descriptorWait); errors.Is(err, syscall.EMFILE) &&
@@ -148,7 +147,7 @@ func withDescriptor(open func() error) error {
 	return err
 }
 
-// take returns what waits for a row, which is the caller's from then on.
+// take removes and returns the waiting files of a row.
 func (f *folder) take(id int64) []staged {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -157,7 +156,7 @@ func (f *folder) take(id int64) []staged {
 	return files
 }
 
-// drop removes what waits for rows that got no result here.
+// drop removes the waiting files of rows that got no result here.
 func (f *folder) drop(ids []int64) error {
 	var errs []error
 	for _, id := range ids {
@@ -182,7 +181,7 @@ func (p pictures) path(id int64, face int) string {
 	return filepath.Join(p.dir, export.BlurredOf(id))
 }
 
-// surplus lists what an earlier verdict made of a row and this result does not have, the last first.
+// surplus returns the files of an earlier result of a row that this one does not have, the last first.
 func (p pictures) surplus(r *store.Result) (paths []string) {
 	first := 1
 	if r.Outputs&p.kind != 0 {
@@ -203,9 +202,9 @@ func (p pictures) surplus(r *store.Result) (paths []string) {
 	}
 }
 
-// place gives the files of a done row their names, after what the row has no longer is removed: the last
-// first, so that a crash leaves no gap behind which some would be overlooked. The mark goes last: until then
-// it can be repeated.
+// place gives the files of a done row their names, after it removes the row's surplus files: the last first,
+// so that a crash leaves no gap that would hide the rest. The mark is removed last: until then the work can
+// be repeated.
 func (p pictures) place(stage string, r *store.Result, files []staged, mkdir func(dir string) error) error {
 	for _, path := range p.surplus(r) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -234,8 +233,8 @@ func (p pictures) place(stage string, r *store.Result, files []staged, mkdir fun
 	return nil
 }
 
-// repair finishes what the process of a stage had begun: its files get their names if they were made for the
-// results that their rows have now, and go otherwise.
+// repair finishes the stage of a dead process: files made for the present results of their rows get their
+// names, the others are removed.
 func (p pictures) repair(ctx context.Context, job store.Job, stage string) error {
 	entries, err := os.ReadDir(stage)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -271,7 +270,7 @@ func (p pictures) repair(ctx context.Context, job store.Job, stage string) error
 	return os.RemoveAll(stage)
 }
 
-// resultOf reads a row's result; not done when it has none.
+// resultOf reads a row's result; done is false if it has none.
 func resultOf(ctx context.Context, job store.Job, id int64) (r store.Result, done bool, err error) {
 	for r, err := range job.Results(ctx, id, id+1) {
 		return r, err == nil, err
@@ -285,8 +284,8 @@ func isOf(ctx context.Context, job store.Job, r *store.Result) (bool, error) {
 	return done && now.Time.UnixMilli() == r.Time.UnixMilli(), err
 }
 
-// complete gives the files of a done row their names. After the lease's time it makes sure first that the
-// result still is the row's: another process may have taken the row over, or a retry opened it again.
+// complete gives the files of a done row their names. After the lease's time it first checks that the row
+// still has this result: another process may have taken it over, or a retry reopened it.
 func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.Result,
 	until time.Time) error {
 	files := f.take(r.ID)

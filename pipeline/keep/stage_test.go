@@ -67,8 +67,8 @@ func (w *work) all(dir string) *Keeper {
 		Crops: filepath.Join(dir, "crops"), Blurred: filepath.Join(dir, "blurred")})
 }
 
-// check holds the folders below dir, which nobody writes into any more, to the job's results: of each row
-// that is done the files of the picture of that width, each once; of others none.
+// check holds the folders below dir, which have no writer any more, to the job's results: of each row that is
+// done the files of the picture of that width, each once; of others none.
 func (w *work) check(dir string, want map[int64]int) {
 	w.Helper()
 	crops, blurred, kept := files(w, filepath.Join(dir, "crops")), files(w, filepath.Join(dir, "blurred")),
@@ -189,8 +189,8 @@ func TestKilledAtEachPoint(t *testing.T) {
 	}
 }
 
-// TestStoppedPastItsLease has a process stopped while another does its row: whatever becomes of the first,
-// the files are the other's, each once.
+// TestStoppedPastItsLease has a process stopped while another does its row: in any case the files are the
+// other's, each once.
 func TestStoppedPastItsLease(t *testing.T) {
 	for _, how := range []string{"goes on", "is killed", "ends with an error"} {
 		t.Run(how, func(t *testing.T) {

@@ -31,11 +31,11 @@ const (
 	partSuffix = ".tar.part" // of one that is being written
 	// of one that takes its place without some rows
 	compactSuffix = ".less"
-	// the record of an entry's extended header that other programs pass over: a note, as JSON
+	// noteRecord is a record of an entry's extended header that other programs ignore: a note, as JSON
 	comment = "comment"
 )
 
-// note is what an entry says besides its name.
+// note is the metadata of an entry.
 type note struct {
 	ID       int64  `json:"id"`
 	URL      string `json:"url"` // of the row, without a password
@@ -47,15 +47,14 @@ type note struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errDamaged: what an entry holds is not what was written.
+// errDamaged means that an entry differs from what was written.
 var errDamaged = errors.New("damaged")
 
-// entry is where in a tar file a row's body is: from its first header to the padding behind it.
+// entry is the position of a row's body in a tar file: from its first header to the padding behind it.
 type entry struct{ id, at, size int64 }
 
-// writer appends to a tar file of this process until that is large enough, then begins another. A file that
-// is full is sealed once it is known of each of its rows whether it became done; those that did not are left
-// out.
+// writer appends to a tar file of this process, and starts another when it is full. A full file is sealed
+// once each of its rows is known to be done or not; rows that are not done are left out.
 type writer struct {
 	folder *folder
 	limit  int64
@@ -95,8 +94,8 @@ type item struct {
 	note note
 }
 
-// pack makes an entry with a body for rows that share it: the first has the bytes, the others hard links to
-// it. It returns the parts to be written, and how many bytes of them lie before the links.
+// pack makes the entries of rows that share a body: the first has the bytes, the others are hard links to it.
+// It returns the parts to write, and the number of bytes before the links.
 func pack(items []item, body []byte) (parts [][]byte, size int64, err error) {
 	head, err := header(tar.Header{Name: items[0].name, Size: int64(len(body))}, items[0].note)
 	if err != nil {
@@ -161,7 +160,7 @@ func (w *writer) add(rows []store.Row, r *store.Result, o pipeline.Original) (er
 	return nil
 }
 
-// current is the part to append to, nil when one has to be begun.
+// current returns the part to append to, nil if a new one is needed.
 func (w *writer) current() *part {
 	if n := len(w.parts); n > 0 && !w.parts[n-1].full {
 		return w.parts[n-1]
@@ -169,7 +168,7 @@ func (w *writer) current() *part {
 	return nil
 }
 
-// complete notes of rows whether they became done, and seals what is full and waited for that.
+// complete records whether rows became done, and seals full files without undecided rows.
 func (w *writer) complete(ids []int64, done bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -185,7 +184,7 @@ func (w *writer) complete(ids []int64, done bool) error {
 		}
 	}
 	if w.failed != nil {
-		return nil // which was told
+		return nil // that error was returned before
 	}
 	for _, p := range slices.Clone(w.parts) {
 		if p.full && len(p.open) == 0 {
@@ -210,7 +209,7 @@ func header(h tar.Header, n note) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// shown is a URL as a note has it.
+// shown is a URL in the form of a note.
 func shown(url string) string { return strings.ToValidUTF8(fetch.Redact(url), "\ufffd") }
 
 // noteOf reads an entry's note.
@@ -254,7 +253,7 @@ func (w *writer) sync() error {
 	return w.failed
 }
 
-// find tells where in the files that are being written a row is.
+// find returns the position of a row in the unsealed files.
 func (w *writer) find(id int64) (entry, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -266,7 +265,7 @@ func (w *writer) find(id int64) (entry, bool) {
 	return entry{}, false
 }
 
-// read reads an entry of those files; not ok when it is in none any more.
+// read reads an entry of those files; ok is false if its file is sealed by now.
 func (w *writer) read(e entry) (b []byte, ok bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -321,7 +320,7 @@ func (w *writer) drop(p *part) {
 	w.parts = slices.DeleteFunc(w.parts, func(o *part) bool { return o == p })
 }
 
-// close seals the files. After a failure they are left to whoever inherits them.
+// close seals the files. After a failure they are left for takeOver.
 func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -339,10 +338,10 @@ func (w *writer) close() error {
 			return w.failed
 		}
 	}
-	return nil // a failure was told
+	return nil // that error was returned before
 }
 
-// decide finds out about the rows of which nothing is known.
+// decide looks up whether undecided rows are done.
 func (w *writer) decide(p *part) error {
 	if len(p.open) == 0 {
 		return nil
@@ -392,7 +391,7 @@ func seal(f *os.File, dir, base string, size int64, entries []entry) error {
 	return errors.Join(syncFile(dir), syncFile(filepath.Join(dir, hidden)))
 }
 
-// parse reads an entry: the body, which is a part of b, and what the download told of it.
+// parse reads an entry: the body, which is a part of b, and the facts of the download.
 func parse(b []byte) (o pipeline.Original, url string, err error) {
 	h, err := tar.NewReader(bytes.NewReader(b)).Next()
 	if err != nil {

@@ -333,7 +333,7 @@ func slice(m *image.Gray, cb, cr byte) []byte {
 				b.put(uint64(v), 8)
 			}
 		}
-		span = 510 - 2 // the engine begins anew, and is told that this was not the last block
+		span = 510 - 2 // the engine restarts; this was not the last block
 	}
 	terminate(b, 510)
 	b.align()

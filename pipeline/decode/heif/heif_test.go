@@ -174,7 +174,7 @@ func TestSniff(t *testing.T) {
 	}
 }
 
-// The kind of the primary picture says how a file is coded, whatever its brands.
+// The kind of the primary picture says how a file is coded, regardless of its brands.
 func TestBrands(t *testing.T) {
 	m := photo(64, 32)
 	for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {

@@ -35,7 +35,7 @@ func newDecoder(t *testing.T) *Decoder {
 	return d
 }
 
-// Whatever the scale, the stride and the samples, not a byte outside the rows is written.
+// At any scale, stride and samples, no byte outside the rows is written.
 func TestStaysInside(t *testing.T) {
 	const canary = 0xc7
 	d := newDecoder(t)

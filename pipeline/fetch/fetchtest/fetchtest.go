@@ -1,4 +1,4 @@
-// Package fetchtest is a web server that misbehaves on demand, on loopback, and counts what it was asked for.
+// Package fetchtest is a web server that misbehaves on demand, on loopback, and counts its requests.
 //
 // The first segment of a path says what happens; N picks an image, modulo their number, sorted by name.
 //
@@ -246,7 +246,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// fault answers what is no image.
+// fault answers the paths that are not images.
 func (s *Server) fault(w http.ResponseWriter, r *http.Request, p []string) {
 	switch p[0] {
 	case "hang":
@@ -314,7 +314,7 @@ func (s *Server) hijack(w http.ResponseWriter, do func(net.Conn)) {
 	c.Close()
 }
 
-// admit tells whether fewer than rate requests under /throttle/rate/ were admitted within the last second.
+// admit reports whether fewer than rate requests under /throttle/rate/ were admitted within the last second.
 func (s *Server) admit(rate string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -365,7 +365,7 @@ func number(s string) int {
 	return max(n, 0)
 }
 
-// pause waits, and tells whether the client is still there.
+// pause waits, and reports whether the client is still connected.
 func pause(r *http.Request, d time.Duration) bool {
 	if d <= 0 {
 		return true

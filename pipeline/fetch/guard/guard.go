@@ -1,5 +1,5 @@
-// Package guard decides which addresses may be dialled. A list of URLs comes from anywhere, so it must not be
-// able to reach what only this machine can: its own services, its network, its cloud's metadata.
+// Package guard decides which addresses may be dialled. A list of URLs is not trusted, so it must not reach
+// what only this machine can: its own services, its network, its cloud's metadata.
 //
 // The decision is made on the address that is really dialled, after the lookup and again for every redirect.
 // A name that answers differently the second time gains nothing by it.
@@ -19,8 +19,8 @@ var ErrPrivate = errors.New("address is not public")
 // local are the ranges that allowPrivate opens: loopback, RFC 1918, unique local IPv6.
 var local = prefixes("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 
-// never are addresses that are dialled under no flag: where clouds keep credentials of their machines, in
-// public or unique local ranges. Those in link-local and shared ranges are refused with their range.
+// never are addresses that no flag allows: where clouds keep credentials of their machines, in public or
+// unique local ranges. Those in link-local and shared ranges are refused with their range.
 var never = prefixes(
 	"168.63.129.16/32", // Azure
 	"192.0.0.192/32",   // Oracle
@@ -33,7 +33,7 @@ var public = ssrf.New(ssrf.WithAnyPort(), ssrf.WithAnyNetwork())
 
 // Check returns nil if the address may be dialled, else an error that wraps ErrPrivate. An IPv4 address
 // inside an IPv6 one counts as itself when it is mapped, since that is what the kernel dials; translated and
-// tunnelled ones (NAT64, 6to4, Teredo) are refused whatever they hold.
+// tunnelled ones (NAT64, 6to4, Teredo) are always refused.
 func Check(a netip.AddrPort, allowPrivate bool) error {
 	ip := a.Addr().Unmap()
 	if !ip.IsValid() || ip.Zone() != "" || contains(never, ip) {

@@ -13,34 +13,34 @@ import (
 )
 
 const (
-	outageHosts   = 8                // silent at the same time
+	outageHosts   = 8                // hosts that time out
 	outageSpan    = 10 * time.Second // within this
-	voidWait      = time.Second      // a row waits that long after an attempt that was void
-	probeTime     = 10 * time.Second // a probe takes at most
-	promptly      = time.Second      // and what answers in this was there all the time
+	voidWait      = time.Second      // wait of a row after a void attempt
+	probeTime     = 10 * time.Second // timeout of a probe
+	promptly      = time.Second      // an answer within this shows that the link was up all the time
 	firstPause    = 500 * time.Millisecond
 	lastPause     = 5 * time.Second // between probes
-	maxResponsive = 8               // hosts that were well lately
+	maxResponsive = 8               // hosts that answered lately
 	excuseFor     = time.Minute
-	sweep         = 256              // hosts asked at once, drawn from the whole job
-	sweepHosts    = 1000             // of the job, and if all of them are silent, so may be every one
-	silentSpell   = time.Minute      // for this long they must have been, if any of them ever answered
+	sweep         = 256              // hosts probed at once, drawn from the whole job
+	sweepHosts    = 1000             // so many silent hosts stand for all of the job
+	silentSpell   = time.Minute      // and for this long, if any host ever answered
 	voidsMost     = 20               // attempts of a row that a resolver makes void
-	aloneFor      = 10 * time.Minute // the verdict that all hosts are silent holds
+	aloneFor      = 10 * time.Minute // how long the verdict "all hosts are silent" holds
 )
 
 // resolver is the class of outages of the resolver.
 const resolver = "resolver"
 
-// Outage is an outage of our own: this machine, its network, its resolver.
+// Outage is a local outage: of this machine, its network or its resolver.
 type Outage struct {
 	On    bool
 	Since time.Time
 	Cause string
-	Alone bool // it is over, and was none: all hosts of the job are silent, and only they
+	Alone bool // it is over and was none: only the hosts of the job are silent, all of them
 }
 
-// Outage is the present one; On tells whether there is any.
+// Outage returns the present outage; On is false if there is none.
 func (q *Queue[T]) Outage() Outage {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -50,29 +50,29 @@ func (q *Queue[T]) Outage() Outage {
 	return Outage{On: true, Since: q.outage.since, Cause: q.outage.cause}
 }
 
-// outage is what the queue knows about our own outages. The queue's mutex guards it.
+// outage detects local outages. The queue's mutex guards it.
 //
 //	clear ──8 silent hosts, no network, no resolver──▶ suspected ──no probe answered──▶ certain
 //	  ▲             held attempts count                    │     held attempts are void    │
 //	  └────────────────────────────────────────────────────┴──────────── answered ─────────┘
 //
 // An outage of the resolver is over when the resolver works, even if hosts answer. Any other is over when a
-// host answers: one that was well lately, one that waits, or, since these may all be dead, one drawn from
-// anywhere in the job. When all that were drawn are silent, but the resolver works, it is the hosts.
+// host answers: one that answered lately, one of a waiting row, or, since these may all be dead, one drawn
+// from the whole job. If all drawn hosts are silent but the resolver works, the hosts are dead.
 type outage[T any] struct {
 	heard      time.Time    // when any host answered last
 	back       time.Time    // when the latest outage ended
-	held       []held[T]    // attempts that ended in silence, none answered after them, by time
-	responsive []responsive // answered lately, the latest last, a host once
+	held       []held[T]    // attempts that timed out without a later answer, by time
+	responsive []responsive // answered lately, the latest last, each host once
 	excused    map[string]time.Time
 
-	cause   string // suspected or certain; empty when all is well
+	cause   string // suspected or certain; empty without an outage
 	class   string // of the cause
 	certain bool
 	since   time.Time
 	asked   map[string]bool // hosts drawn from the job that were silent in this outage
-	swept   bool            // which were all, or enough
-	alone   time.Time       // when all hosts of the job were found silent, and none has answered since
+	swept   bool            // these were all, or enough
+	alone   time.Time       // when all hosts of the job were found silent; zero once one answers
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -81,16 +81,16 @@ type outage[T any] struct {
 
 type responsive struct{ host, url string }
 
-// held is an attempt that is not believed yet.
+// held is an attempt that is not counted yet.
 type held[T any] struct {
 	item   *item[T]
 	host   string
 	at     time.Time
 	ours   bool
-	commit func(sure bool, rows []T) // nil when the row waits for another attempt anyway
+	commit func(sure bool, rows []T) // nil if the row is requeued anyway
 }
 
-// assessment is whether an attempt's end says something about the row.
+// assessment is whether an attempt counts for its row.
 type assessment int
 
 const (
@@ -104,7 +104,7 @@ func (o *outage[T]) init() {
 	o.excused = map[string]time.Time{}
 }
 
-// assess judges a failure.
+// assess decides whether a failure counts.
 func (o *outage[T]) assess(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) assessment {
 	if q.o.Probe == nil {
 		return sure
@@ -119,7 +119,7 @@ func (o *outage[T]) assess(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) 
 		}
 		if t.item.excused || now.Sub(o.excused[v.class()]) < excuseFor && now.Sub(o.heard) < time.Second ||
 			v.unreachable() && now.Sub(o.alone) < aloneFor {
-			return sure // others are reached: it is this host's way
+			return sure // other hosts are reachable: only the route to this one is missing
 		}
 		return unsure
 	case Silent:
@@ -135,22 +135,22 @@ func (o *outage[T]) assess(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) 
 		}
 		if o.heard.After(t.start.Add(now.Sub(t.start)/2)) || len(q.hosts) < outageHosts ||
 			now.Sub(o.alone) < aloneFor {
-			return sure // others were answered while it was waiting, or there are not enough to tell by
+			return sure // other hosts answered meanwhile, or there are too few to compare with
 		}
 		return unsure
 	case Refused, Trouble:
 		if o.certain {
-			return void // the link's end may look like this to those who were on it
+			return void // requests in progress may fail like this when the link ends
 		}
 	}
 	return sure
 }
 
-// hold keeps an attempt until it is clear what to make of it.
+// hold keeps an attempt until it is clear whether it counts.
 func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 	h.ours = v.Kind == Ours
 	if h.ours {
-		h.item.spent-- // it is asked again in any case, and then it counts
+		h.item.spent-- // it is retried in any case, and then it counts
 		if h.commit != nil {
 			q.out--
 			q.requeue(h.item, h.at, voidWait)
@@ -173,7 +173,7 @@ func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 	}
 }
 
-// silentHosts counts the hosts that attempts are held of.
+// silentHosts counts the hosts with held attempts.
 func (o *outage[T]) silentHosts() int {
 	silent := map[string]bool{}
 	for _, x := range o.held {
@@ -182,7 +182,7 @@ func (o *outage[T]) silentHosts() int {
 	return len(silent)
 }
 
-// suspect begins to find out whether it is us.
+// suspect starts probing for an outage.
 func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string) {
 	if o.cause == "" {
 		o.cause, o.class, o.since = cause, v.class(), now
@@ -193,7 +193,7 @@ func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string)
 	}
 }
 
-// answered notes that a host answered: what ended in silence before was true.
+// answered records that a host answered, so that earlier timeouts count.
 func (o *outage[T]) answered(q *Queue[T], t *Ticket[T], now time.Time) calls {
 	o.heard, o.alone = now, time.Time{}
 	o.addResponsive(responsive{t.Host, t.URL})
@@ -229,7 +229,7 @@ func (o *outage[T]) complete(q *Queue[T], n int) calls {
 	return completed
 }
 
-// fewer asks at once when too few hosts have rows for others to become silent, too.
+// fewer starts probing at once if too few hosts have rows for more to become silent.
 func (o *outage[T]) fewer(q *Queue[T]) {
 	if n := o.silentHosts(); n > 0 && o.cause == "" && q.active() < outageHosts && !q.stopped {
 		o.suspect(q, time.Now(), Verdict{}, fmt.Sprintf("%d hosts in a row did not answer", n))
@@ -244,7 +244,7 @@ func (o *outage[T]) due() time.Time {
 	return o.held[0].at.Add(outageSpan)
 }
 
-// expire lets attempts count that were not followed by enough others.
+// expire lets attempts count that are older than outageSpan.
 func (o *outage[T]) expire(now time.Time, q *Queue[T]) calls {
 	if o.cause != "" {
 		return nil
@@ -256,7 +256,7 @@ func (o *outage[T]) expire(now time.Time, q *Queue[T]) calls {
 	return o.complete(q, n)
 }
 
-// confirm makes the outage certain: what was held is void.
+// confirm makes the outage certain: held attempts are void.
 func (o *outage[T]) confirm(q *Queue[T], now time.Time) {
 	o.certain = true
 	for _, h := range o.held {
@@ -273,9 +273,8 @@ func (o *outage[T]) confirm(q *Queue[T], now time.Time) {
 	o.held = nil
 }
 
-// excuse makes an outage of a suspicion that ended by an answer which was long in coming: the link may have
-// been gone, and come back meanwhile. Since the host that answered may as well be a slow one, a row is
-// excused for that once.
+// excuse treats a suspicion as an outage if the probe's answer was slow: the link may have been down and come
+// back. The host may also just be slow, so each row is excused only once.
 func (o *outage[T]) excuse(q *Queue[T], now time.Time) {
 	silent := o.held
 	o.confirm(q, now)
@@ -303,7 +302,7 @@ func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 	return completed
 }
 
-// stop gives up what is held.
+// stop drops the held attempts.
 func (o *outage[T]) stop(q *Queue[T]) calls {
 	o.cancel()
 	var completed calls
@@ -360,8 +359,8 @@ func (q *Queue[T]) probe() {
 	}
 }
 
-// probeOnce asks once, by the means that fit the cause, and reports whether there is no outage any more. In
-// the first round only a few hosts are asked.
+// probeOnce probes once, according to the cause, and reports whether the outage is over. In the first round
+// it probes only a few hosts.
 func (q *Queue[T]) probeOnce(round int) bool {
 	o := &q.outage
 	q.mu.Lock()
@@ -395,12 +394,12 @@ func (q *Queue[T]) probeOnce(round int) bool {
 		o.asked[fetch.Host(u)] = true
 	}
 	if o.swept && round == 1 && network && len(o.asked) < outageHosts {
-		return true // the job has too few hosts to tell by
+		return true // the job has too few hosts to decide
 	}
 	if o.swept = o.swept || len(o.asked) >= sweepHosts; o.swept {
-		clear(o.asked) // those that were asked first may be back
+		clear(o.asked) // the first ones may be back
 	}
-	// The hosts may all be dead, if this machine is not cut off as far as it can tell.
+	// The hosts may all be dead, unless this machine seems to be offline.
 	if !o.swept || !network || q.o.Resolver == nil || met > 0 && time.Since(since) < silentSpell {
 		return false
 	}
@@ -419,8 +418,8 @@ func (q *Queue[T]) askResolver(names []string) error {
 	return q.o.Resolver(ctx, names)
 }
 
-// draw lists hosts from anywhere in the job that were not asked in this outage, and reports whether these are
-// all.
+// draw returns URLs of hosts from the whole job that were not probed in this outage, and reports whether
+// these are all.
 func (q *Queue[T]) draw() (urls []string, all bool) {
 	o := &q.outage
 	if o.asked == nil {
@@ -434,8 +433,8 @@ func (q *Queue[T]) draw() (urls []string, all bool) {
 	return urls, len(urls) < n
 }
 
-// ask asks for URLs at once, and reports whether any host answers. A refusal is an answer. Without an answer,
-// network tells whether this machine could at least have sent something.
+// ask requests URLs concurrently, and reports whether any host answers; a refusal is an answer. Without an
+// answer, network is false if this machine could not send at all.
 func (q *Queue[T]) ask(urls []string) (network, answered bool) {
 	ctx, cancel := context.WithTimeout(q.outage.ctx, probeTime)
 	defer cancel()
@@ -469,7 +468,7 @@ func (q *Queue[T]) ask(urls []string) (network, answered bool) {
 	return network, false
 }
 
-// named lists hosts of rows here whose addresses have to be looked up, a few of them.
+// named returns a few hosts of waiting rows that have to be looked up.
 func (q *Queue[T]) named() (hosts []string) {
 	if q.o.Named == nil {
 		return nil
@@ -486,7 +485,7 @@ func (q *Queue[T]) named() (hosts []string) {
 	return hosts
 }
 
-// candidates are what is asked first: the two hosts that were well last, and two others.
+// candidates returns the URLs to probe first: of the two hosts that answered last, and two others.
 func (o *outage[T]) candidates(q *Queue[T]) []string {
 	var urls []string
 	for i := len(o.responsive) - 1; i >= max(len(o.responsive)-2, 0); i-- {

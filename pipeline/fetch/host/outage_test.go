@@ -349,8 +349,8 @@ func TestManyHostsDead(t *testing.T) {
 	})
 }
 
-// TestResolverGone: nothing is spent on a resolver that does not work, whatever else answers, however often
-// it goes.
+// TestResolverGone: a broken resolver costs no attempt, even if other hosts answer, and even if it breaks
+// often.
 func TestResolverGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var gone atomic.Bool
@@ -447,7 +447,7 @@ func TestFewSilent(t *testing.T) {
 	})
 }
 
-// TestStopWhileUnsure: rows that have failed but are not believed yet come back as not done.
+// TestStopWhileUnsure: rows whose failure is not certain yet come back as not done.
 func TestStopWhileUnsure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := fewSilent(t)

@@ -4,43 +4,45 @@ import "time"
 
 const (
 	minPause = time.Second      // after a 429 that does not say how long
-	maxPause = 5 * time.Minute  // the longest Retry-After that is honoured
+	maxPause = 5 * time.Minute  // the longest Retry-After that is obeyed
 	ceilFor  = 10 * time.Minute // a ceiling holds
 
-	// span is what counts as a second towards a ceiling: what leaves here evenly does not arrive so.
+	// span is the length of a second for a ceiling. It is slightly longer, since requests sent evenly do not
+	// arrive evenly.
 	span = 1050 * time.Millisecond
 
-	fewTimes  = 3                // as many 429s are not their URLs' own, if nothing excuses them,
-	ownStreak = 8                // and as many in a row are never
-	recent    = 10 * time.Second // what was served so long ago excuses nothing
+	fewTimes  = 3                // this many 429s count against the host, if nothing excuses them,
+	ownStreak = 8                // and this many in a row always do
+	recent    = 10 * time.Second // older answers excuse nothing
 	burst     = 250 * time.Millisecond
-	missMax   = 3  // requests above a ceiling that were refused, one after the other, make it sure,
-	surely    = 10 // and so does its height
+	missMax   = 3  // this many refused requests in a row above a ceiling confirm it,
+	surely    = 10 // and so does this height
 )
 
-// pace is how often a host may be asked. It learns from 429s, of which there are two kinds: some mean the
-// host's rate, some only the URL.
+// pace is a host's rate of requests. It learns from 429s, of which some are about the host's rate, some only
+// about the URL.
 //
-// A few 429s are their URLs' own if requests at a higher pace are answered. Else the host is meant: it is not
-// asked for as long as it wants, and what it took in its last clean second is its ceiling from then on, for
-// ten minutes. A low ceiling may only show that little was asked, so it is tried with one request more a
-// second, until such are refused three times in a row. And when the 429s go on below the ceiling as they did
-// above, the pace was never the cause: then they are taken for the URLs' own, until many come in a row.
+// A few 429s are about their URLs if requests at a higher rate are answered. Otherwise they are about the
+// host: it gets no request until Retry-After, and then a ceiling for ten minutes, which is the number of
+// requests it answered in its last second without a 429. A low ceiling may only show that few requests were
+// sent, so it is tested with one request more per second, until those are refused three times in a row. If
+// 429s continue below the ceiling as above, the rate was never the cause: then they count as the URLs', until
+// many come in a row.
 type pace struct {
-	until time.Time // it is not asked before
+	until time.Time // no request before this
 
 	log  fifo[time.Time] // requests of the last span,
 	vain fifo[time.Time] // and those of them that were refused
 
-	// Whose 429s are.
+	// Whether 429s are about the host.
 	streak   int       // 429s in a row
-	open     int       // 429s that nothing has excused,
+	open     int       // 429s without an excuse,
 	first429 request   // the first of them,
 	margin   int       // and how many were under way when it came
 	served   request   // answered lately at the highest pace
-	ownUntil time.Time // they are their URLs' own
+	ownUntil time.Time // 429s are about their URLs until then
 
-	// What it takes.
+	// The ceiling.
 	paused         bool
 	pauses         int   // in a row
 	second         int64 // the clock's, in which the latest answered request went out
@@ -48,19 +50,19 @@ type pace struct {
 
 	ceiling  int // requests a second, until
 	holds    time.Time
-	missed   int       // requests above it that were refused, one after the other
+	missed   int       // requests above it that were refused in a row
 	lastVain time.Time // when the latest refused request went out
 	below    int       // 429s below it,
 	answers  int       // and answers
 }
 
-// capped tells whether a ceiling holds.
+// capped reports whether a ceiling holds.
 func (p *pace) capped(now time.Time) bool { return now.Before(p.holds) }
 
-// sure tells whether the ceiling is not too low.
+// sure reports whether the ceiling is confirmed.
 func (p *pace) sure() bool { return p.ceiling >= surely || p.ceiling > 0 && p.missed >= missMax }
 
-// most is how many requests may go out in a second: one more than the ceiling while it is not sure.
+// most is how many requests may be sent per second: one more than an unconfirmed ceiling.
 func (p *pace) most() int {
 	if p.sure() {
 		return p.ceiling
@@ -79,7 +81,7 @@ func (p *pace) next(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// inSpan counts the requests of the last span, and forgets older ones.
+// inSpan counts the requests of the last span, and drops older ones.
 func (p *pace) inSpan(now time.Time) int {
 	for _, l := range []*fifo[time.Time]{&p.log, &p.vain} {
 		for l.len() > 0 && now.Sub(l.first()) >= span {
@@ -101,8 +103,9 @@ func inSecond(log *fifo[time.Time], now time.Time) int {
 	return n
 }
 
-// sent notes that a request goes out. Under a ceiling they go evenly. It returns at which pace, requests a
-// second without those that were refused, and whether that is above the ceiling.
+// sent records that a request is sent; under a ceiling the next one is delayed, so that they go evenly. It
+// returns the rate, in requests per second without those that were refused, and whether that is above the
+// ceiling.
 func (p *pace) sent(now time.Time) (rate int, above bool) {
 	p.log.push(now)
 	p.inSpan(now)
@@ -114,7 +117,7 @@ func (p *pace) sent(now time.Time) (rate int, above bool) {
 	return all - inSecond(&p.vain, now), above
 }
 
-// answered takes in that a request was answered, and so that its pace was served.
+// answered records an answer, which shows that the host accepts the request's rate.
 func (p *pace) answered(r request, now time.Time) {
 	p.streak = 0
 	switch s := r.at.Unix(); {
@@ -142,7 +145,7 @@ func (p *pace) answered(r request, now time.Time) {
 	}
 }
 
-// turn goes on to a later second.
+// turn moves to a later second.
 func (p *pace) turn(second int64) {
 	p.before = 0
 	if second == p.second+1 {
@@ -151,7 +154,8 @@ func (p *pace) turn(second int64) {
 	p.second, p.within = second, 0
 }
 
-// refused takes in a 429, while so many requests are under way. A host that is new has not answered yet.
+// refused records a 429, with the number of requests under way. isNew means that the host has not answered
+// yet.
 func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, underWay int, isNew bool) refusal {
 	p.vain.push(r.at)
 	if r.at.After(p.lastVain) {
@@ -162,7 +166,7 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 		return ofURL
 	}
 	if p.streak++; p.streak < ownStreak && now.Before(p.ownUntil) || !r.first && !p.capped(now) {
-		return ofURL // that a URL is refused once more tells nothing new about its host
+		return ofURL // a second refusal of a URL says nothing new about its host
 	}
 	if p.capped(now) {
 		if r.above {
@@ -185,7 +189,7 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 		return ofURL
 	}
 	p.paused = true
-	if s := r.at.Unix(); s > p.second { // so that answers on their way are counted up to this second
+	if s := r.at.Unix(); s > p.second { // so that pending answers count up to this second
 		p.turn(s)
 	}
 	if !p.capped(now) {
@@ -198,8 +202,8 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 	return ofHost
 }
 
-// excuses tells whether an answer shows that a 429 was not for the pace. Requests that go out together do not
-// arrive in their order, so that among them only a difference of all that were under way counts.
+// excuses reports whether an answer shows that a 429 was not about the rate. Requests sent together may
+// arrive in any order, so their rates must differ by more than the number under way.
 func excuses(answer, refused request, underWay int) bool {
 	margin := underWay + 2
 	if d := answer.at.Sub(refused.at); d > burst || d < -burst {
@@ -208,16 +212,16 @@ func excuses(answer, refused request, underWay int) bool {
 	return answer.rate >= refused.rate+margin
 }
 
-// refusal is what a 429 turned out to mean.
+// refusal is the meaning of a 429.
 type refusal int
 
 const (
 	ofURL       refusal = iota // the URL, or nothing new
-	ofHost                     // the host: the pace falls
-	neverOfHost                // the URL, and so did those for which the pace fell
+	ofHost                     // the host: the rate falls
+	neverOfHost                // the URL, and so were those for which the rate fell
 )
 
-// wait lets the host alone for as long as it asked for, and longer each time in a row.
+// wait pauses requests to the host for Retry-After, and longer each time in a row.
 func (p *pace) wait(now time.Time, retryAfter time.Duration) {
 	p.postpone(now.Add(min(max(retryAfter, minPause<<min(p.pauses-1, 6)), maxPause)))
 }
@@ -228,8 +232,8 @@ func (p *pace) postpone(t time.Time) {
 	}
 }
 
-// resume ends a pause that has run out. Seconds are the clock's, as they are to many servers; to one that
-// counts otherwise this is less than it would take, never more.
+// resume ends a pause that is over. The ceiling counts by seconds of the clock, as many servers do; for
+// others it is too low, never too high.
 func (p *pace) resume(now time.Time) {
 	if p.paused && !now.Before(p.until) {
 		p.paused = false

@@ -1,5 +1,5 @@
-// Package host decides which row may be fetched next, so that no host is asked more than it takes, none holds
-// up the others, and an outage of our own costs no row.
+// Package host decides which row may be fetched next, so that no host gets more requests than it accepts,
+// none delays the others, and a local outage costs no row.
 //
 //	Add ─▶ waiting, by host ─▶ Next ─▶ Ticket ─▶ Done           final, with the rows of the same URL
 //	            ▲                        ├──▶ Retry, Back   waits again
@@ -7,28 +7,27 @@
 //
 // # Waiting costs nothing
 //
-// A row whose host may not be asked now stays in the queue: it holds neither a fetch slot nor memory for a
-// body. Hosts that may be asked take turns. A request that takes long moves to a slow lane and frees its
-// place in the fast one, so that a few hanging servers do not stop the rest.
+// A row whose host must wait stays in the queue: it holds neither a fetch slot nor memory for a body. Hosts
+// that are ready take turns. A slow request moves to a slow lane and frees its place in the fast one, so that
+// a few hanging servers do not stop the rest.
 //
 // # How much a host is asked (state.go)
 //
-//   - How many at once: one until it has answered, then eight, then one more with every answer, up to PerHost. Halved
-//     when it fails several times in a row, and when it says that it is asked too often.
-//   - How often (pace.go): after 429s nothing until Retry-After has passed, then no more a second than it took in its
-//     last clean second, for ten minutes.
-//   - Whether at all: a host without a sign of life gets single tries with pauses, then counts as dead. Its rows
-//     then come out of Next with the reason of the last try, unasked; now and then one is asked, and an answer
-//     brings the host back.
+//   - How many at once: one until it has answered, then eight, then one more with every answer, up to
+//     PerHost. Halved when it fails several times in a row, and when it answers 429.
+//   - How often (pace.go): after 429s nothing until Retry-After has passed, then at most as many per second
+//     as it answered in its last second without a 429, for ten minutes.
+//   - Whether at all: a host without a sign of life gets single tries with pauses, then counts as dead. Its
+//     rows then come out of Next with the reason of the last try, without a request. Now and then one is
+//     tried, and an answer revives the host.
 //
 // # Our own outage (outage.go)
 //
-// An attempt that ended in silence is only believed once something else was answered after it, or ten seconds
-// have passed. When eight hosts are silent by then, or the kernel says that there is no network, dispatch
-// stops and a probe asks hosts that were well lately. If one answers, it was the rows after all. If none
-// does, it was us: the attempts are void, the rows wait, and the probe repeats, with hosts drawn from the
-// whole job, until something answers. A resolver that does not work is an outage of its own, and ends when it
-// works.
+// An attempt that timed out counts only once another host answered after it, or ten seconds have passed. If
+// eight hosts are silent by then, or the kernel reports no network, dispatch stops and a probe asks hosts
+// that answered lately. If one answers, the attempts count. If none does, it is an outage: the attempts are
+// void, the rows wait, and the probe repeats, with hosts drawn from the whole job, until one answers. A
+// resolver that does not work is an outage of its own, and ends when it works.
 package host
 
 import (
@@ -46,25 +45,24 @@ import (
 // Options of a Queue.
 type Options struct {
 	PerHost int // requests to one host at once, at most; 0 means no limit
-	Window  int // rows that wait, at most; Add blocks above it
-	// Slots is how many requests are under way at once in the fast lane, Slow how many that take longer
-	// besides. Run as many fetchers as both together. Slots of 0 means as many as there are fetchers, and no
-	// lanes.
+	Window  int // waiting rows, at most; Add blocks above it
+	// Slots bounds the requests in the fast lane, Slow those in the slow lane. Run as many fetchers as both
+	// together. Slots of 0 means one per fetcher, and no lanes.
 	Slots, Slow int
-	// Take takes a place for a row that is about to go out; false means that there is none now, and that
-	// Offer will be called when there may be. Optional. It must not block.
+	// Take reserves a place for a row that is about to go out; false means that there is none now, and Offer
+	// will be called when there may be. Optional. It must not block.
 	Take func() bool
-	// Probe asks for a URL and returns what Fetch would. Nil leaves outages undetected: then silence is an
+	// Probe requests a URL and returns what Fetch would. With nil, outages are not detected: a timeout is an
 	// outcome at once.
 	Probe func(ctx context.Context, url string) error
-	// Resolver returns nil when the resolver does its work; hosts that it may know help to tell. Named
-	// reports whether a host has to be looked up. Both optional.
+	// Resolver returns nil when the resolver does its work; hosts are names that it may be able to resolve.
+	// Named reports whether a host has to be looked up. Both optional.
 	Resolver func(ctx context.Context, hosts []string) error
 	Named    func(host string) bool
 	// Witnesses draws URLs from anywhere in the job, done or not: at most n, each of another host that is
 	// wanted. Optional.
 	Witnesses func(ctx context.Context, n int, wanted func(host string) bool) []string
-	// Notify is told when an outage is certain, and when it is over; optional. It must not call Stop.
+	// Notify is called when an outage is certain, and when it is over; optional. It must not call Stop.
 	Notify func(Outage)
 }
 
@@ -82,9 +80,9 @@ type Queue[T any] struct {
 	room        sync.Cond // there may be room in the window
 	hosts       map[string]*state[T]
 	idle        list.List       // of *state[T], the longest idle first
-	ready       fifo[*state[T]] // that may be asked now
-	unproven    fifo[*state[T]] // that too, of those that have never answered
-	unprovenOut int             // tickets out to such
+	ready       fifo[*state[T]] // ready for a request
+	unproven    fifo[*state[T]] // likewise, hosts that have never answered
+	unprovenOut int             // tickets out to those
 	alarms      alarms[T]
 	timer       *time.Timer
 	timerAt     time.Time
@@ -105,7 +103,7 @@ type item[T any] struct {
 	host    *state[T]
 	url     string
 	rows    []T // the first one's attempts are counted; the others take its outcome
-	taken   int // of the rows, when it went out: they are not waiting; those that joined since are
+	taken   int // rows when it went out: these are not waiting, those that joined since are
 	spent   int // attempts that count
 	voids   int // attempts that an outage of the resolver made void
 	excused bool
@@ -121,9 +119,9 @@ func New[T any](o Options) *Queue[T] {
 	return q
 }
 
-// Add hands over a row. It waits while the window is full; the error is the context's cause. A row that comes
-// after Stop is refused with ErrStopped. The host is one that fetch.Host returns; an empty one has no limits.
-// A URL that is waiting or under way already is not asked for twice: the row shares its outcome.
+// Add queues a row. It waits while the window is full; the error is the context's cause, or ErrStopped after
+// Stop. The host is one that fetch.Host returns; an empty one has no limits. If the URL is already waiting or
+// under way, the row is a duplicate and shares its outcome.
 func (q *Queue[T]) Add(ctx context.Context, host, url string, v T) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -152,7 +150,7 @@ func (q *Queue[T]) Add(ctx context.Context, host, url string, v T) error {
 	return nil
 }
 
-// wake lets everybody who waits look at their context again.
+// wake makes all waiting callers check their context.
 func (q *Queue[T]) wake() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -201,7 +199,7 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 			continue
 		}
 		if q.o.Take != nil && !q.o.Take() {
-			h.ready = q.listOf(h) // and nobody is woken for it
+			h.ready = q.listOf(h) // without waking a caller
 			h.ready.push(h)
 			return nil
 		}
@@ -235,16 +233,16 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 	return nil
 }
 
-// Offer says that there may be a place for Take again.
+// Offer announces that Take may find a place again.
 func (q *Queue[T]) Offer() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.more.Signal() // who takes out a row wakes the next
 }
 
-// turn takes out the host whose turn it is, nil if no slot is free for any. Hosts that have never answered
-// come first, since most need a moment only, but those that hang must not fill the fast lane: they get the
-// slow lane and a little.
+// turn takes out the host whose turn it is, nil if no slot is free. Hosts that have never answered come
+// first, since most answer quickly. Those that hang must not fill the fast lane, so their number is limited
+// to the slow lane's and a few.
 func (q *Queue[T]) turn() *state[T] {
 	if q.o.Slots > 0 && q.fast.Len() >= q.o.Slots {
 		return nil
@@ -264,7 +262,7 @@ func (q *Queue[T]) turn() *state[T] {
 	return nil
 }
 
-// trusting tells whether one more host that has never answered may be asked.
+// trusting reports whether one more host that has never answered may get a request.
 func (q *Queue[T]) trusting() bool {
 	return q.o.Slots == 0 || q.unprovenOut < q.o.Slow+max(1, q.o.Slots/16) || q.fast.Len() < q.o.Slots/2
 }
@@ -286,8 +284,7 @@ func (q *Queue[T]) host(name string) *state[T] {
 // active counts the hosts that have rows.
 func (q *Queue[T]) active() int { return len(q.hosts) - q.idle.Len() }
 
-// schedule puts a host where it belongs after something about it changed: among those that may be asked,
-// among those that are looked at later, or among those that wait for an end.
+// schedule files a host after its state changed: as ready, with an alarm for later, or as idle.
 func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 	list := q.listOf(h)
 	if h.ready == list {
@@ -314,7 +311,7 @@ func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 	}
 }
 
-// listOf is where a host stands that may be asked now.
+// listOf is where a host stands ready for a request.
 func (q *Queue[T]) listOf(h *state[T]) *fifo[*state[T]] {
 	if !h.proven && h.dead == nil && h.name != "" {
 		return &q.unproven
@@ -336,7 +333,7 @@ func (q *Queue[T]) wakeAt(at time.Time) {
 	q.timer.Reset(time.Until(at))
 }
 
-// tick does what is due, and finds out when it is needed again.
+// tick does what is due, and sets the timer for the next time.
 func (q *Queue[T]) tick() {
 	q.mu.Lock()
 	now := time.Now()
@@ -395,8 +392,8 @@ func (q *Queue[T]) requeue(it *item[T], now time.Time, wait time.Duration) {
 	q.schedule(it.host, now)
 }
 
-// Stop ends Next and Add and returns the rows that wait, in no order; tickets that are out still end as
-// usual, but no row waits again. It returns after the last probe. Stopping twice is fine.
+// Stop ends Next and Add and returns the waiting rows, in no order. Tickets that are out still end as usual,
+// but no row waits again. It returns after the last probe, and may be called twice.
 func (q *Queue[T]) Stop() []T {
 	q.mu.Lock()
 	var rows []T
@@ -447,14 +444,14 @@ func (q *Queue[T]) InFlight() []Flight {
 	return fs
 }
 
-// Info is what the queue knows about a host that has rows.
+// Info describes a host that has rows.
 type Info struct {
 	Host     string
 	Waiting  int // rows, those of equal URLs as one
 	InFlight int
 	Limit    float64   // requests at once
 	Ceiling  int       // requests a second, 0 for none
-	Until    time.Time // it is not asked before
+	Until    time.Time // no request before
 	Dead     *fetch.Error
 }
 
@@ -480,9 +477,8 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	return is[:min(n, len(is))]
 }
 
-// Slowest is how long the rows that wait keep the host busy that needs longest for its own, when a request
-// takes so long. Hosts that have not answered yet are passed over: most of them soon take more than they do
-// now, or are dead.
+// Slowest is the longest backlog of any host, for requests of the given duration. Hosts that have not
+// answered yet are skipped: most of them soon accept more requests, or are dead.
 func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -509,8 +505,8 @@ func (q *Queue[T]) Waiting() int {
 	return q.waiting
 }
 
-// Starved tells whether a slot is free and none of the rows that wait may have it: their hosts are at their
-// limits, or pausing. Rows of other hosts would go at once.
+// Starved reports whether a slot is free and no waiting row may use it, because all their hosts are at their
+// limits or pausing.
 func (q *Queue[T]) Starved() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

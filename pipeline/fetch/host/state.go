@@ -10,43 +10,43 @@ import (
 
 const (
 	firstLimit = 8 // after the first answer
-	badStreak  = 6 // rounds of errors in a row are the host's and not their URLs'
+	badStreak  = 6 // rounds of errors in a row that count against the host, not its URLs
 
-	// deadAfter failures one after the other, without a sign of life, a host that has never answered is dead.
-	// One that has must be given more chances: it may only have many URLs that hang. Waiting is slow, but
-	// failing rows of a host that lives is wrong.
+	// A host that has never answered is dead after deadAfter failures in a row without a sign of life. One
+	// that has answered gets more tries, since it may only have many URLs that hang. Waiting is slow, but
+	// failing rows of a live host is wrong.
 	deadAfter   = 5
 	deadSurely  = 10  // even if no other host answered meanwhile
 	deadTries   = 100 // of a host that has answered,
 	deadSilence = 10 * time.Minute
-	firstProbe  = 30 * time.Second // a dead host is asked again after this long, then twice as long,
+	firstProbe  = 30 * time.Second // a dead host is tried again after this long, then twice as long,
 	lastProbe   = 5 * time.Minute  // up to this
-	// failures, and a host gets few requests at once: one if it has never answered,
+	// failures from which on a host gets few requests at once: one if it has never answered,
 	weakAfter = 3
 	weakLimit = 4 // else this many
 )
 
-// state is what is known about a host. The queue's mutex guards it.
+// state is the state of a host. The queue's mutex guards it.
 type state[T any] struct {
 	name           string
-	retries, fresh fifo[*item[T]] // rows that may go: those that have been tried, and others
+	retries, fresh fifo[*item[T]] // waiting rows: those that have been tried, and others
 	turn           bool           // of retries
 	items          int            // rows of different URLs, wherever they are
 	fast, slow     int            // requests under way, by lane
 
-	ready *fifo[*state[T]] // which of the queue's lists it stands in
-	alarm time.Time        // it is looked at again then
+	ready *fifo[*state[T]] // the queue's list that it is in
+	alarm time.Time        // when it is scheduled again
 	idle  *list.Element    // in the queue's list of hosts without rows
 
-	pace pace // how often it may be asked
+	pace pace // how many requests per second it may get
 
 	// How many at once.
 	most     float64   // --per-host
-	limit    float64   // grows by one an answer up to half of where it was halved, then by one a round
-	half     float64   // what the latest halving left
-	before   float64   // and what it was before a pause
+	limit    float64   // grows by one per answer up to half of the value that was halved, then by one per round
+	half     float64   // value after the latest halving
+	before   float64   // and before a pause
 	cut      uint64    // requests up to this one were out before the latest halving
-	errors   int       // rounds of requests that went wrong, and none that was sent later did better
+	errors   int       // rounds of failed requests without a later success
 	round    uint64    // requests up to this one belong to the latest of them
 	goodSent time.Time // when the latest request that was answered went out
 
@@ -62,7 +62,7 @@ type state[T any] struct {
 	nextProbe time.Time
 }
 
-// request is what is known about one that went out.
+// request describes a request that was sent.
 type request struct {
 	seq   uint64
 	first bool // attempt of its row
@@ -84,8 +84,8 @@ func newState[T any](name string, perHost int) *state[T] {
 
 func (h *state[T]) waiting() int { return h.retries.len() + h.fresh.len() }
 
-// pop takes out the row that goes next: in turn one that was tried before and a fresh one. Of a host that
-// fails any fresh one goes: it must not count as bad, or dead, for a few bad URLs that stand together.
+// pop takes out the next row: alternately one that was tried before and a fresh one. Of a failing host it
+// takes a random fresh one, so that the host does not count as bad, or dead, for a few bad URLs in a row.
 func (h *state[T]) pop() *item[T] {
 	h.turn = !h.turn
 	failing := h.errors > 0 && h.dead == nil
@@ -98,8 +98,8 @@ func (h *state[T]) pop() *item[T] {
 	return h.fresh.pop()
 }
 
-// may tells whether the host's next row may go now: free if it needs no request because the host is dead. If
-// not, at is when to look again; zero means after one of its requests has ended.
+// may reports whether the host's next row may go now; free means without a request, since the host is dead.
+// If not, at is when to check again; zero means after one of its requests has ended.
 func (h *state[T]) may(now time.Time) (ok, free bool, at time.Time) {
 	switch {
 	case h.waiting() == 0:
@@ -113,8 +113,8 @@ func (h *state[T]) may(now time.Time) (ok, free bool, at time.Time) {
 	return at.IsZero(), false, at
 }
 
-// load is what counts towards the adaptive limit. Slow requests count a quarter, or a few of them would stop
-// the whole host; but they count, since a host that is slow must not get ever more requests for it.
+// load is the number of requests that counts towards the adaptive limit. Slow requests count a quarter: fully
+// counted, a few would stop the host; not counted, a slow host would get ever more requests.
 func (h *state[T]) load() float64 {
 	if !h.proven {
 		return float64(h.fast + h.slow)
@@ -122,8 +122,8 @@ func (h *state[T]) load() float64 {
 	return float64(h.fast) + float64(h.slow)/4
 }
 
-// learn takes in how a request ended. others is when any host answered last; newest is the latest request
-// given out.
+// learn updates the state with the result of a request. others is when any host answered last; newest is the
+// number of the latest request.
 func (h *state[T]) learn(v Verdict, r request, now, others time.Time, newest uint64) {
 	if h.name == "" {
 		return
@@ -162,7 +162,7 @@ func (h *state[T]) alive(now time.Time) {
 
 func (h *state[T]) grow() {
 	switch {
-	case h.limit > 2*float64(h.fast+h.slow)+8: // far above what is made use of
+	case h.limit > 2*float64(h.fast+h.slow)+8: // far above the present use
 		return
 	case h.limit < h.half:
 		h.limit++
@@ -172,7 +172,7 @@ func (h *state[T]) grow() {
 	h.limit = min(h.limit, h.most)
 }
 
-// halve makes room, once for all requests that were out when it became clear.
+// halve halves the limit, once for all requests that were out at that time.
 func (h *state[T]) halve(seq, newest uint64) {
 	if seq > h.cut {
 		h.cut = newest
@@ -181,8 +181,8 @@ func (h *state[T]) halve(seq, newest uint64) {
 	}
 }
 
-// failure takes in an error. It is its URL's when that fails again, or when requests sent later were
-// answered; rounds of errors in a row are the host's.
+// failure updates the state with an error. A repeated error, or one before a later success, counts against
+// its URL; several rounds of errors in a row count against the host.
 func (h *state[T]) failure(v Verdict, r request, now, others time.Time, newest uint64) {
 	if v.Kind == Trouble {
 		h.alive(now)
@@ -225,7 +225,7 @@ func (h *state[T]) lifeless(v Verdict, start, now, others time.Time) {
 	if h.proven {
 		limit = weakLimit
 		if v.Kind == Silent {
-			wait = 0 // the silence was a pause
+			wait = 0 // the timeout was a pause already
 		}
 	}
 	h.limit, h.half = min(h.limit, limit), math.Inf(1)
@@ -240,7 +240,7 @@ func (h *state[T]) lifeless(v Verdict, start, now, others time.Time) {
 	}
 }
 
-// forgive forgets failures that an outage of our own explains.
+// forgive clears failures that are explained by an outage.
 func (h *state[T]) forgive() {
 	if h.fails > 0 {
 		h.fails, h.tries, h.probes, h.dead, h.errors = 0, 0, 0, nil, 0

@@ -8,7 +8,7 @@ import (
 	"facescan/pipeline/fetch"
 )
 
-// ErrStopped says that the queue takes no rows any more.
+// ErrStopped means that the queue accepts no more rows.
 var ErrStopped = errors.New("the queue is stopped")
 
 // Ticket is the right to make one attempt for a row. It ends with one call of Done, Retry, Back or Fail.
@@ -28,8 +28,8 @@ type Ticket[T any] struct {
 	unproven bool // its host had never answered
 }
 
-// Attempt numbers this attempt, from 1. Attempts that an outage made void do not count, so the number is
-// known at the attempt's end only. Of a dead host's row it is how many attempts were made.
+// Attempt is the number of this attempt, from 1. Void attempts do not count, so the number is final only at
+// the attempt's end. For a row of a dead host it is how many attempts were made.
 func (t *Ticket[T]) Attempt() int {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
@@ -39,7 +39,7 @@ func (t *Ticket[T]) Attempt() int {
 	return t.item.spent + 1
 }
 
-// Done ends the row's way and returns all rows that share its outcome, its own first.
+// Done ends the row with an outcome and returns all rows that share it, its own first.
 func (t *Ticket[T]) Done(v Verdict) []T {
 	q := t.q
 	q.mu.Lock()
@@ -51,8 +51,8 @@ func (t *Ticket[T]) Done(v Verdict) []T {
 	return rows
 }
 
-// Retry lets the row wait for another attempt. False means that the queue is stopped: then the ticket must be
-// ended with Done, for its rows.
+// Retry requeues the row for another attempt. False means that the queue is stopped: then end the ticket with
+// Done.
 func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 	q := t.q
 	q.mu.Lock()
@@ -77,8 +77,8 @@ func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 	return true
 }
 
-// Back lets the row wait again for a cause that has nothing to do with its host; the attempt does not count.
-// False means the same as for Retry.
+// Back requeues the row for a reason unrelated to its host; the attempt does not count. False means the same
+// as for Retry.
 func (t *Ticket[T]) Back(wait time.Duration) bool {
 	q := t.q
 	q.mu.Lock()
@@ -93,10 +93,10 @@ func (t *Ticket[T]) Back(wait time.Duration) bool {
 	return true
 }
 
-// Fail ends the row's way with a failure, if that was not our own fault. Then commit is called with true and
-// the rows that share the outcome, the row's own first: at once, or from another goroutine within some ten
-// seconds. If it was, the row waits for another attempt, and commit is not called; but when the queue is
-// stopped before that is known, or by then, it is called with false: the rows are still to be done.
+// Fail ends the row with a failure, unless that turns out to be an outage. commit(true, rows) is called with
+// the rows that share the outcome, the row's own first: at once, or from another goroutine within about ten
+// seconds. In an outage the row is requeued and commit is not called. If the queue is stopped before this is
+// decided, commit(false, rows) is called: the rows stay pending.
 func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 	q := t.q
 	q.mu.Lock()
@@ -151,7 +151,7 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 	return completed
 }
 
-// finish takes the item out of the queue for good.
+// finish removes the item from the queue.
 func (q *Queue[T]) finish(it *item[T]) []T {
 	q.out--
 	delete(q.byURL, it.url)
@@ -167,7 +167,7 @@ func (q *Queue[T]) finish(it *item[T]) []T {
 	return it.rows
 }
 
-// calls are to be made when the queue is unlocked.
+// calls are functions to run once the queue is unlocked.
 type calls []func()
 
 func (c calls) run() {

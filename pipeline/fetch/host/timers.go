@@ -36,13 +36,13 @@ func (f *fifo[T]) pop() T {
 	return v
 }
 
-// shuffle puts any one of the elements first.
+// shuffle moves a random element to the front.
 func (f *fifo[T]) shuffle() {
 	i := f.head + rand.IntN(f.len())
 	f.s[f.head], f.s[i] = f.s[i], f.s[f.head]
 }
 
-// alarm is something to do at a time: hand out an item again, or look at a host again.
+// alarm is due at a time: an item to requeue, or a host to schedule.
 type alarm[T any] struct {
 	at   time.Time
 	item *item[T]

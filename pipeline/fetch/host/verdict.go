@@ -9,27 +9,27 @@ import (
 	"facescan/pipeline/fetch"
 )
 
-// Kind is what an attempt says about its host.
+// Kind classifies what an attempt shows about its host.
 type Kind uint8
 
 const (
-	Neutral  Kind = iota // nothing: it never came that far, or was cut short by us
-	Answered             // the host works, whatever it said
-	Busy                 // asked too often
-	Trouble              // it answered, in error
-	Refused              // it takes no connection, which is an answer
+	Neutral  Kind = iota // nothing: it did not get that far, or we cut it short
+	Answered             // the host works, with any status
+	Busy                 // it gets too many requests
+	Trouble              // it answered with an error
+	Refused              // it refuses connections, which is an answer
 	Silent               // nothing came in time
 	Ours                 // the cause is on this machine or its link
 )
 
-// Verdict is what an attempt taught about its host.
+// Verdict is what an attempt shows about its host.
 type Verdict struct {
 	Kind       Kind
-	RetryAfter time.Duration // what a busy host asked for
-	Err        *fetch.Error  // nil when the attempt succeeded, or never came that far
+	RetryAfter time.Duration // Retry-After of a busy host
+	Err        *fetch.Error  // nil if the attempt succeeded, or did not get that far
 }
 
-// VerdictOf reads what Fetch returned.
+// VerdictOf classifies an error of Fetch.
 func VerdictOf(err error) Verdict {
 	if err == nil {
 		return Verdict{Kind: Answered}
@@ -59,17 +59,17 @@ func VerdictOf(err error) Verdict {
 	return v
 }
 
-// lifeless tells whether the host gave no sign of life, not even a status.
+// lifeless reports whether the host gave no sign of life, not even a status.
 func (v Verdict) lifeless() bool {
 	return (v.Kind == Silent || v.Kind == Refused) && !v.spoke()
 }
 
-// spoke tells whether there was an HTTP answer.
+// spoke reports whether there was an HTTP answer.
 func (v Verdict) spoke() bool {
 	return v.Kind == Answered || v.Kind == Busy || v.Err != nil && v.Err.Status != 0
 }
 
-// class is what failures of one cause have in common.
+// class names the cause, so that failures of one cause can be compared.
 func (v Verdict) class() string {
 	switch {
 	case v.Err == nil:
@@ -84,7 +84,7 @@ func (v Verdict) class() string {
 	return v.Err.Reason
 }
 
-// unreachable reports whether the kernel knows no way to this host; there may be one to others.
+// unreachable reports whether the kernel has no route to this host; other hosts may be reachable.
 func (v Verdict) unreachable() bool {
 	return v.Err != nil && (errors.Is(v.Err, syscall.EHOSTUNREACH) || errors.Is(v.Err, syscall.EHOSTDOWN))
 }

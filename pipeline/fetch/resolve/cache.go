@@ -20,9 +20,9 @@ func (e entry) result(host string) ([]netip.Addr, error) {
 	return e.addrs, nil
 }
 
-// cache remembers answers in two generations: when the young one is full it becomes the old one, and what is
-// used moves to the young one again. So it never holds more than max, and drops what was not used for
-// longest, without lists.
+// cache stores answers in two generations: when the young one is full it becomes the old one, and entries
+// that are used move to the young one. So it never holds more than max, and drops unused entries first,
+// without lists.
 type cache struct {
 	max int
 
@@ -30,7 +30,7 @@ type cache struct {
 	young, old map[string]entry
 }
 
-// get returns what is known about a name, out of date or not; nothing that is too old to serve at all.
+// get returns the entry of a name, even if out of date, unless it is too old to serve at all.
 func (c *cache) get(name string) (entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,14 +11,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// server is what is known about an upstream.
+// server is the state of an upstream.
 type server struct {
 	queries, failures atomic.Int64
 	time              atomic.Int64 // nanoseconds of an answer, a moving average
 	weak              atomic.Int64 // Unix nanoseconds until which it is asked last
 }
 
-// weakFor is how long an upstream that did not answer is asked after the others.
+// weakFor is how long an upstream that did not answer comes after the others.
 const weakFor = 10 * time.Second
 
 func (r *Resolver) server(addr string) *server {
@@ -31,7 +31,7 @@ func (r *Resolver) server(addr string) *server {
 
 var errNoAddress = errors.New("no such host")
 
-// ask finds out about a name, for the cache.
+// ask looks a name up, for the cache.
 func (r *Resolver) ask(name string) entry {
 	select {
 	case r.queries <- struct{}{}:
@@ -72,7 +72,7 @@ func (r *Resolver) addresses(name, full string) entry {
 	return e
 }
 
-// failure is remembered for a moment; one of the upstreams not at all, since they may be back at any time.
+// failure is cached for a moment; a failure of the upstreams is not, since they may be back at any time.
 func failure(name string, k Kind, err error) entry {
 	e := entry{err: &Error{name, k, err}, expires: time.Now()}
 	if k != Unreachable {
@@ -81,7 +81,7 @@ func failure(name string, k Kind, err error) entry {
 	return e
 }
 
-// answer collects the addresses of an answer, whatever aliases lead to them, and how long it holds.
+// answer collects the addresses of an answer, following aliases, and its time to live.
 func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
 	ttl = maxTTL
 	for _, rr := range m.Answer {
@@ -107,9 +107,9 @@ func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
 	return addrs, ttl
 }
 
-// exchange asks one upstream after the other until one gives an answer to rely on. When none does, control
-// questions tell the name's fault from the upstreams'. They may have been away for as long as the name was
-// asked for and be back by now: so it is asked for once more before the blame is the name's.
+// exchange queries one upstream after the other until one gives a reliable answer. If none does, control
+// questions decide whether the name or the upstreams are at fault. The upstreams may have been down during
+// the query and be back now, so the name is tried once more before it counts as failed.
 func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
 	q.SetEdns0(1232, false)
@@ -131,7 +131,7 @@ func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
 	return nil, &Error{name, Failed, err}
 }
 
-// pass asks all upstreams in turn, several times if none says anything.
+// pass queries all upstreams in turn, several times if none answers.
 func (r *Resolver) pass(q *dns.Msg, rounds int) (*dns.Msg, error) {
 	err, said := errors.New("no name server"), false
 	for range rounds {
@@ -155,7 +155,8 @@ func (r *Resolver) pass(q *dns.Msg, rounds int) (*dns.Msg, error) {
 	return nil, err
 }
 
-// inOrder lists the upstreams, each time beginning with another, those that did not answer lately last.
+// inOrder returns the upstreams, starting with another one each time; those that did not answer lately come
+// last.
 func (r *Resolver) inOrder() []string {
 	all := r.system.servers()
 	first, now := int(r.next.Add(1)), time.Now().UnixNano()
@@ -206,7 +207,7 @@ func exchangeBy(ctx context.Context, network string, q *dns.Msg,
 		return nil, 0, err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // it looks at no context once it waits
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // it ignores its context while it waits
 	deadline, _ := ctx.Deadline()
 	c.Timeout = time.Until(deadline)
 	q = q.Copy()

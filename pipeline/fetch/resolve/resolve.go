@@ -2,9 +2,9 @@
 //
 //	Lookup → hosts file → cache → one query a name at a time → upstreams, in turn
 //
-// Rows come by the dozen a host, so the cache decides: answers are kept by their TTL within bounds, names
-// that do not exist too, and an answer that is out of date still serves while no upstream gives a better one
-// (RFC 8767). However many rows wait for a name, it is asked for once.
+// There are dozens of rows per host, so the cache matters most: answers are kept by their TTL within bounds,
+// names that do not exist too, and an answer that is out of date still serves while no upstream gives a
+// better one (RFC 8767). Rows that wait for one name share one query.
 //
 // IPv4 is asked for first and IPv6 only where there is none: that halves the queries, and almost every web
 // host has IPv4.
@@ -12,8 +12,8 @@
 // # Whose fault
 //
 // A name that does not exist, or has no address, is NotFound. A name that upstreams fail at (SERVFAIL,
-// REFUSED, no answer for this one name) is Failed. When they are silent, or refuse, whatever they are asked,
-// the fault is ours: Unreachable. Control questions tell the two apart (works.go).
+// REFUSED, no answer for this one name) is Failed. If they are silent, or refuse, for all names, it is a
+// local outage: Unreachable. Control questions distinguish the two (works.go).
 package resolve
 
 import (
@@ -66,7 +66,7 @@ const DefaultQueries = 256
 
 // Bounds of what is remembered.
 const (
-	minTTL   = 10 * time.Second // so that a TTL of 0 does not mean a query a row
+	minTTL   = 10 * time.Second // so that a TTL of 0 does not mean one query per row
 	maxTTL   = time.Hour
 	maxNoTTL = 5 * time.Minute // of names that do not exist
 	failTTL  = time.Second
@@ -201,7 +201,8 @@ func (r *Resolver) stale(old entry) ([]netip.Addr, error) {
 	return old.addrs, nil
 }
 
-// fly joins the query for a name, or starts it. It goes on when nobody waits any more, since somebody will.
+// fly joins the query for a name, or starts it. The query outlives its callers, so that later ones hit the
+// cache.
 func (r *Resolver) fly(name string) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,7 +20,7 @@ const knownNames = 4
 // errRefuses is the cause of Unreachable when the upstreams answer, but resolve nothing.
 var errRefuses = errors.New("no name server resolves anything")
 
-// control finds out whether the upstreams do their work, by questions whose answers are known.
+// control checks whether the upstreams work, by questions whose answers are known.
 //
 // The answer to "." is in every resolver's cache, so it alone does not show that others can be found. Names
 // that resolved before do; but when all of them lie in one zone, that zone may be to blame.
@@ -66,8 +66,7 @@ func zone(name string) string {
 	return name
 }
 
-// check returns nil when an upstream worked at some time after the given one. Those who ask at the same time
-// share the questions.
+// check returns nil if an upstream worked after the given time. Concurrent callers share the questions.
 func (r *Resolver) check(after time.Time) error {
 	c := &r.control
 	c.mu.Lock()
@@ -79,10 +78,10 @@ func (r *Resolver) check(after time.Time) error {
 	return c.err
 }
 
-// Down reports whether no upstream does its work.
+// Down reports whether no upstream works.
 func (r *Resolver) Down() bool { return r.check(time.Now()) != nil && r.ctx.Err() == nil }
 
-// Probe returns nil when the upstreams do their work, asked now. Further names that may resolve help to tell.
+// Probe returns nil if the upstreams work now. names are more names that may resolve.
 func (r *Resolver) Probe(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
