@@ -77,17 +77,23 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
+	var watchers sync.WaitGroup
+	watchers.Go(func() { // on its own: a store that hangs must not keep the figures from being shown
 		defer crash.Exit()
-		defer close(done)
+		for sleep(ctx, lookEvery) == nil {
+			if c, err := job.Counts(ctx); err == nil {
+				stats.See(c)
+			}
+		}
+	})
+	watchers.Go(func() {
+		defer crash.Exit()
 		every := plainEvery
 		if p.mode == "bar" {
 			every = barEvery
 		}
 		t := time.NewTicker(every)
 		defer t.Stop()
-		looked := time.Now()
 		for {
 			select {
 			case <-t.C:
@@ -95,18 +101,12 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 				p.finish()
 				return
 			}
-			if time.Since(looked) >= lookEvery {
-				looked = time.Now()
-				if c, err := job.Counts(ctx); err == nil {
-					stats.See(c)
-				}
-			}
 			p.show(stats.Snapshot(), stats.Flights)
 		}
-	}()
+	})
 	return func() {
 		cancel()
-		<-done
+		watchers.Wait()
 	}
 }
 

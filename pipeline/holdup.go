@@ -260,7 +260,8 @@ func (l *load) hosts() live.Holdup {
 	pace := func(what string) live.Holdup { return live.Holdup{Kind: live.ByHostPace, What: what, Detail: rows} }
 	switch b.Cause {
 	case host.ByPerHost:
-		return live.Holdup{Kind: live.ByPerHost, What: fmt.Sprintf("--per-host (%.0f) at %s", b.Limit, name), Detail: rows}
+		return live.Holdup{Kind: live.ByPerHost, What: fmt.Sprintf("--per-host (%.0f) at %s", b.Limit, name), Detail: rows,
+			Advice: "raise it only if the host may be asked more"}
 	case host.ByCeiling:
 		return pace(fmt.Sprintf("the pace of %s (%.0f requests per second)", name, b.Limit))
 	case host.ByPause:
@@ -300,7 +301,7 @@ func (l *load) supply() live.Holdup {
 		return live.Holdup{Kind: live.ByPause, What: fmt.Sprintf("paused lists (%d rows)", c.PausedPending),
 			Advice: "facescan resume JOB lets them go on"}
 	case c.Pending > 0 && l.others > 0:
-		return live.Holdup{Kind: live.ByOthers, What: fmt.Sprintf("other processes, which have the last %d rows", c.Pending)}
+		return live.Holdup{Kind: live.ByOthers, What: "other processes, which have the last rows", Detail: fmt.Sprint(c.Pending)}
 	}
 	return live.Holdup{}
 }

@@ -92,7 +92,7 @@ func TestHoldup(t *testing.T) {
 			l.oldest = &host.Flight{URL: "http://u:secret@a.example/x", Since: now.Add(-34 * time.Second)}
 		}, live.ByTail, "waiting 34s for http://u:***@a.example/x; --tail-grace"},
 		{"paused rows", func(l *load) { idle(l); l.counts.PausedPending = 900 }, live.ByPause, "900 rows"},
-		{"rows of others", func(l *load) { idle(l); l.others = 2 }, live.ByOthers, "900 rows"},
+		{"rows of others", func(l *load) { idle(l); l.others = 2 }, live.ByOthers, "the last rows: 900"},
 		{"no rows left", func(l *load) { idle(l); l.counts = store.Counts{} }, "", ""},
 	} {
 		l := base()
