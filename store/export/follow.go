@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"facescan/store"
 )
 
@@ -29,8 +31,8 @@ const (
 // The store holds what is done out of order, so that nothing is held here: a slow row holds back the output and costs no
 // memory. Since a position is committed after what lies before it is on the disk, a file is never shorter than its position
 // says; what was written behind it when the process died is cut off, and written again. A file that is shorter all the same,
-// or differs at its position, and one whose rows are not what they were (store.Frontier.Changes: a retry, for one), is
-// written from the start. See place.go for who may write it.
+// or differs from what was written, and one whose rows are not what they were (store.Frontier.Changes: a retry, for one), is
+// written from the start. See place.go for who may write it, and for how a change is noticed.
 type Follower struct {
 	Job     store.Job
 	Path    string                                        // of the file; empty for Out
@@ -48,6 +50,10 @@ type Follower struct {
 	new  bool // out has written nothing yet
 	told bool // that what was written to Out changed
 
+	sum     *xxhash.Digest // of what is in the file
+	doubt   bool           // somebody else may have written to the file
+	checked time.Time      // when the file was read last
+
 	writing atomic.Int64 // since when a write to Out is under way, 0 for none
 	backlog atomic.Int64 // rows that were done in order and not written, after the last round
 }
@@ -63,9 +69,11 @@ type file interface {
 
 // position is how far a file is written.
 type position struct {
-	Form    string  `json:"form"`  // a digest of what is written: format, columns, filter
-	Bytes   int64   `json:"bytes"` // of the file
-	Tail    string  `json:"tail"`  // a digest of the last of them
+	Form    string  `json:"form"`          // a digest of what is written: format, columns, filter
+	Bytes   int64   `json:"bytes"`         // of the file
+	Tail    string  `json:"tail"`          // a digest of the last of them
+	Sum     []byte  `json:"sum,omitempty"` // a running hash of all of them, to go on with
+	Stamp   stamp   `json:"stamp"`         // of the file when these bytes were written; zero if it has to be read
 	Sources []place `json:"sources,omitempty"`
 	Group   int64   `json:"group,omitempty"` // Sequence of the last one
 }
@@ -134,6 +142,11 @@ func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 			more, err = f.round(ctx)
 		}
 		held = held && (f.Path == "" || f.file != nil)
+		if held && f.doubt && err == nil && (ended || finished) {
+			f.release() // and read it before the end
+			f.checked = time.Time{}
+			continue
+		}
 		switch {
 		case err != nil:
 			return f.wrap(err)
@@ -272,9 +285,11 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	}
 	f.at.Form = f.form
 	f.out, err = newExporter(o, func(_ table, columns []column) (encoder, error) {
-		var to io.Writer = f.file
+		var to io.Writer
 		if f.file == nil {
 			to = timedWriter{f.Out, &f.writing}
+		} else {
+			to = io.MultiWriter(f.file, f.sum)
 		}
 		return newEncoder(to, o.Format, columns, 0)
 	})
@@ -316,7 +331,11 @@ func (f *Follower) restart(ctx context.Context, why string) (again bool, err err
 	if err := f.file.Truncate(0); err != nil {
 		return false, err
 	}
-	_, err = f.file.Seek(0, io.SeekStart)
+	f.sum, f.doubt = xxhash.New(), false
+	if _, err = f.file.Seek(0, io.SeekStart); err != nil {
+		return true, err
+	}
+	f.at.Stamp, err = stampOf(f.file)
 	return true, err
 }
 
@@ -347,9 +366,18 @@ func (f *Follower) commit(ctx context.Context, at position, n int) error {
 	if at.Tail, err = tailOf(f.file, at.Bytes); err != nil {
 		return err
 	}
+	if at.Sum, err = f.sum.MarshalBinary(); err != nil {
+		return err
+	}
 	if err := f.file.Sync(); err != nil {
 		return err
 	}
+	if at.Stamp, err = stampOf(f.file); err != nil {
+		return err
+	}
 	f.at = at
+	if f.doubt { // so that it is read before it is gone on with
+		at.Stamp = stamp{}
+	}
 	return f.save(ctx, at)
 }

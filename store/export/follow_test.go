@@ -293,8 +293,13 @@ func TestFollowNoticesTheFile(t *testing.T) {
 		"replaced": func(path string) error {
 			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, []byte("x"), 0o644))
 		},
-		"cut":       func(path string) error { return os.Truncate(path, 50) },
-		"longer":    func(path string) error { return os.Truncate(path, 1<<20) },
+		"cut":     func(path string) error { return os.Truncate(path, 50) },
+		"longer":  func(path string) error { return os.Truncate(path, 1<<20) },
+		"flipped": func(path string) error { return flip(path, 20) },
+		"flipped, its time kept": func(path string) error {
+			st, err := os.Stat(path)
+			return errors.Join(err, flip(path, 20), os.Chtimes(path, time.Time{}, st.ModTime()))
+		},
 		"unchanged": func(string) error { return nil },
 	} {
 		d := newFollowed(t)
@@ -322,6 +327,96 @@ func TestFollowNoticesTheFile(t *testing.T) {
 		}
 		d.is(d.exported())
 	}
+}
+
+// flip changes one byte of a file.
+func flip(path string, at int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	if err == nil {
+		b[0] ^= 1
+		_, err = f.WriteAt(b, at)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// TestFollowComparesTheFile changes the file while nobody holds it.
+func TestFollowComparesTheFile(t *testing.T) {
+	const inTheMiddle = 40_000 // far from both ends
+	for _, c := range []struct {
+		name    string
+		change  func(path string) error
+		rewrite bool // it has to be written from the start
+	}{
+		{"unchanged", func(string) error { return nil }, false},
+		{"touched", func(path string) error { return os.Chtimes(path, time.Now(), time.Now()) }, false},
+		{"flipped", func(path string) error { return flip(path, inTheMiddle) }, true},
+		{"flipped, its time kept", func(path string) error {
+			st, err := os.Stat(path)
+			return errors.Join(err, flip(path, inTheMiddle), os.Chtimes(path, time.Time{}, st.ModTime()))
+		}, true},
+		{"appended to", func(path string) error {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			_, e := f.WriteString("x")
+			return errors.Join(err, e, f.Close())
+		}, false},
+		{"appended to and flipped", func(path string) error {
+			return errors.Join(flip(path, inTheMiddle), os.Truncate(path, 1<<20))
+		}, true},
+		{"cut", func(path string) error { return os.Truncate(path, inTheMiddle) }, true},
+		{"replaced by a copy", func(path string) error {
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, b, 0o600))
+		}, false},
+		{"replaced", func(path string) error {
+			b, err := os.ReadFile(path)
+			b[inTheMiddle] ^= 1
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, b, 0o600))
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newFollowed(t)
+			d.list("a", 4000)
+			d.work(3900)
+			d.follow()
+			d.ok(c.change(d.path))
+			for range 2 { // the second time nothing is to be done about it
+				d.log.Reset()
+				d.follow()
+				d.is(d.exported([2]int64{0, 3900}))
+				if told := strings.Contains(d.log.String(), "from the start"); told != c.rewrite {
+					t.Errorf("written from the start: %t\n%s", told, &d.log)
+				}
+				c.rewrite = false
+			}
+			d.work()
+			d.follow()
+			d.is(d.exported())
+		})
+	}
+}
+
+// TestFollowAnOlderPosition goes on with a file whose position an earlier release kept, without a hash.
+func TestFollowAnOlderPosition(t *testing.T) {
+	d := newFollowed(t)
+	d.list("a", 4000)
+	d.work(3900)
+	d.follow()
+	f := d.follower()
+	at, _, err := f.saved(background)
+	d.ok(err)
+	at.Sum, at.Stamp = nil, stamp{}
+	d.ok(f.save(background, at))
+	d.work()
+	d.follow()
+	d.is(d.exported())
+	d.ok(flip(d.path, 40_000))
+	d.follow()
+	d.is(d.exported())
 }
 
 // TestFollowATable follows a user's table, whose ids may be negative and whose rows come and go.

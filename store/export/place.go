@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
 	"facescan/store"
@@ -20,8 +22,17 @@ import (
 // a file without one is not the job's, and is never touched. One process writes: the one with the kernel's lock (flock) on
 // the file, which goes when the process does.
 
-// tailBytes is how much of a file before its position is compared.
-const tailBytes = 4 << 10
+//
+// A change by others is noticed by the file's stamp: inode, size and times. Where the stamp is the one of the last sync,
+// the end of the file alone is compared; else all of it is read and compared with a running hash of what was written. What
+// changes no time, such as a fault of the disk, is not noticed.
+
+const (
+	tailBytes  = 4 << 10          // how much of a file before its position is compared at least
+	checkEvery = time.Minute      // how often a file that is held is read, at most
+	checkBlock = 1 << 20          // read at once
+	checkTold  = int64(256) << 20 // how large a file is whose check is announced
+)
 
 // ForeignError refuses a file that the job did not write.
 type ForeignError struct{ Path string }
@@ -101,19 +112,87 @@ func (f *Follower) hold(ctx context.Context) (held bool, err error) {
 
 // resume makes the file what it was at its position.
 func (f *Follower) resume(ctx context.Context) error {
-	tail, err := tailOf(f.file, f.at.Bytes)
-	if err != nil && !errors.Is(err, io.EOF) {
+	same, err := f.matches(ctx)
+	if err != nil {
 		return err
 	}
-	if err != nil || f.at.Bytes > 0 && tail != f.at.Tail {
+	if !same {
 		_, err := f.restart(ctx, "it is not as this job left it")
 		return err
 	}
-	if err := f.file.Truncate(f.at.Bytes); err != nil {
+	if size, err := f.file.Seek(0, io.SeekEnd); err != nil {
+		return err
+	} else if size > f.at.Bytes {
+		if err := f.file.Truncate(f.at.Bytes); err != nil {
+			return err
+		}
+	}
+	if _, err = f.file.Seek(f.at.Bytes, io.SeekStart); err != nil {
 		return err
 	}
-	_, err = f.file.Seek(f.at.Bytes, io.SeekStart)
+	f.doubt = false
+	f.at.Stamp, err = stampOf(f.file)
 	return err
+}
+
+// matches reports whether the file holds what was written up to the position, and takes up its hash.
+func (f *Follower) matches(ctx context.Context) (same bool, err error) {
+	now, err := stampOf(f.file)
+	if err != nil {
+		return false, err
+	}
+	tail, err := tailOf(f.file, f.at.Bytes)
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if err != nil || f.at.Bytes > 0 && tail != f.at.Tail {
+		return false, err
+	}
+	was := xxhash.New()
+	known := len(f.at.Sum) > 0 && was.UnmarshalBinary(f.at.Sum) == nil
+	if f.sum = was; known && now == f.at.Stamp || f.at.Bytes == 0 {
+		return true, nil
+	}
+	// An earlier release kept no hash: then it is what the file has.
+	if f.at.Bytes >= checkTold {
+		f.Log.Info("reading "+f.Path+", which may have been changed, to compare it", "bytes", f.at.Bytes)
+	}
+	f.sum, f.checked = xxhash.New(), time.Now()
+	block := make([]byte, checkBlock)
+	for at := int64(0); at < f.at.Bytes; {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		n, err := f.file.ReadAt(block[:min(checkBlock, f.at.Bytes-at)], at)
+		f.sum.Write(block[:n])
+		if at += int64(n); errors.Is(err, io.EOF) && at < f.at.Bytes {
+			return false, nil
+		} else if err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+	}
+	return !known || f.sum.Sum64() == was.Sum64(), nil
+}
+
+// stamp tells that a file was not written to since.
+type stamp struct {
+	Inode    uint64 `json:"inode"`
+	Size     int64  `json:"size"`
+	Modified int64  `json:"modified"` // Unix nanoseconds
+	Changed  int64  `json:"changed"`  // likewise, of its contents or attributes; nobody can set it
+}
+
+// stampOf is that of a file; zero for what is not one of the system's.
+func stampOf(f file) (stamp, error) {
+	file, ok := f.(*os.File)
+	if !ok {
+		return stamp{}, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return stamp{}, fmt.Errorf("stat: %w", err)
+	}
+	return stamp{uint64(st.Ino), st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
 }
 
 // tailOf is a digest of what stands before a position; io.EOF if the file is shorter.
@@ -137,9 +216,13 @@ func (f *Follower) lost() (bool, error) {
 		return false, err
 	}
 	if same {
-		st, err := file.Stat()
-		if err != nil || st.Size() == f.at.Bytes {
+		now, err := stampOf(file)
+		if err != nil || now == f.at.Stamp {
 			return false, err
+		}
+		if now.Size == f.at.Bytes && time.Since(f.checked) < checkEvery {
+			f.doubt = true
+			return false, nil
 		}
 	}
 	f.release()
