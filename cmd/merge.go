@@ -13,16 +13,18 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/segment"
 )
 
 func newMerge(g *globals) *cobra.Command {
 	var shardSize int
 	c := &cobra.Command{
-		Use:   "merge OUT IN…",
+		Use:   "merge OUT IN…|DIR…",
 		Short: "Unite jobs that were run with --node",
 		Long: "Unites jobs that were made from the same list, such as those of `run --node i/N`. Of what several say of a row, done\n" +
-			"beats pending, ok beats failed, and else the first counts. It may be repeated, and interrupted: the same command goes on.",
-		Args: args(cobra.MinimumNArgs(2), "a new job, or an earlier merge, and the jobs to unite"),
+			"beats pending, ok beats failed, and else the first counts. A folder stands for all parts that `run --publish` published\n" +
+			"there. It may be repeated, and interrupted: the same command goes on.",
+		Args: args(cobra.MinimumNArgs(2), "a new job, or an earlier merge, and the jobs, or published folders, to unite"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runMerge(c.Context(), g, args[0], args[1:], shardSize)
 		},
@@ -39,6 +41,15 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	for _, path := range inPaths {
 		if sameFile(path, outPath) {
 			continue // as by a pattern such as *.db; what it holds counts anyway
+		}
+		if segment.IsFolder(path) {
+			parts, err := segment.OpenParts(ctx, path, outPath, pipeline.MayBeSameList)
+			if err != nil {
+				return err
+			}
+			defer parts.Close()
+			in = append(in, parts.Jobs...)
+			continue
 		}
 		job, err := readJob(ctx, path)
 		if err != nil {
@@ -59,7 +70,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	defer out.Close()
 	rows, last := int64(0), time.Now()
 	err = store.Merge(ctx, out, in, store.MergeOptions{
-		Same: pipeline.SameList, ShardSize: shardSize,
+		Same: pipeline.SameList, MayBeSame: pipeline.MayBeSameList, ShardSize: shardSize,
 		SourceName: func(of store.Job, s store.Source) string {
 			if pipeline.IsStdin(s) {
 				return s.Name

@@ -28,6 +28,7 @@ type runOptions struct {
 	keep   keepOptions
 	live   liveOptions
 	pool   poolOptions
+	share  publishOptions
 
 	tailGrace   time.Duration
 	maxDuration time.Duration
@@ -47,6 +48,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.remote.addFlags(fs)
 	o.keep.addFlags(fs)
 	o.pool.addFlags(fs)
+	o.share.addFlags(fs)
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0, "when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
@@ -90,6 +92,9 @@ func (o *runOptions) check() error {
 	if err := o.pool.check(); err != nil {
 		return err
 	}
+	if err := o.share.check(); err != nil {
+		return err
+	}
 	if err := o.detect.check(); err != nil {
 		return err
 	}
@@ -120,6 +125,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err != nil {
 		return err
 	}
+	if err := o.share.checkTarget(t, o.source.node, &o.keep); err != nil {
+		return err
+	}
 	fetcher, err := o.fetch.fetcher() // flags are checked before there is a job
 	if err != nil {
 		return err
@@ -127,6 +135,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	defer fetcher.Close()
 	if o.dryRun {
 		return dryRun(ctx, g, t)
+	}
+	if err := o.share.prepare(); err != nil {
+		return err
 	}
 	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(t.job) {
 		if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
@@ -156,11 +167,18 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err := belongs(ctx, job, t, o.source.db != ""); err != nil {
 		return err
 	}
+	show := newProgress(g, o.progress)
+	log := g.logger(show.log())
+	publisher, err := o.share.open(ctx, job, t, o.source.shardSize, log)
+	if err != nil {
+		return err
+	}
+	if publisher != nil {
+		defer publisher.Close()
+	}
 	if err := settleNode(ctx, job, &t); err != nil {
 		return err
 	}
-	show := newProgress(g, o.progress)
-	log := g.logger(show.log())
 	detector, err := settleDetector(ctx, job, &o.detect, &o.remote, log)
 	if err != nil {
 		return err
@@ -200,6 +218,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		}
 		o.pool.set(&po)
 		out.set(&po)
+		if publisher != nil {
+			po.Publisher, po.PublishEvery = publisher, o.share.every
+		}
 		if keeper != nil {
 			po.Keeper = keeper
 			defer func() { err = errors.Join(err, keeper.Close()) }()

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/store"
+	"facescan/store/segment"
 )
 
 type statusOptions struct {
@@ -58,7 +59,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 	if err := o.checkBy(); err != nil {
 		return err
 	}
-	if len(args) > 1 {
+	if len(args) > 1 || segment.IsFolder(args[0]) {
 		return statusOfParts(ctx, g, o, args)
 	}
 	job, err := readJob(ctx, args[0])

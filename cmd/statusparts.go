@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/segment"
 )
 
 // statusOfParts prints how far several parts of a list are, and how many rows are left over all of them.
@@ -16,6 +19,15 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 	}
 	var jobs []store.Job
 	for _, arg := range args {
+		if segment.IsFolder(arg) {
+			parts, err := segment.OpenParts(ctx, arg, filepath.Join(os.TempDir(), "facescan-status"), pipeline.MayBeSameList)
+			if err != nil {
+				return err
+			}
+			defer parts.Close()
+			jobs = append(jobs, parts.Jobs...)
+			continue
+		}
 		job, err := readJob(ctx, arg)
 		if err != nil {
 			return err

@@ -13,27 +13,32 @@ import (
 	"facescan/store"
 )
 
-// A merge of jobs that were not all parts of their list lacks rows. Its position in the list is nevertheless
-// where the parts stopped. So the import of the list first goes through it again, from the start to that
-// position, and adds the rows that are not there. Cut off, it begins again: rows that it added already are
-// then found there.
+// A merge of jobs that were not all parts of their list lacks rows, and so does a job that took in what was published
+// of a part. Its position in the list is nevertheless where the parts stopped. So the import of the list first goes
+// through it again, from the start to that position, and adds the rows that are not there. Cut off, it begins again:
+// rows that it added already are then found there.
 
 // fillEvery is how often what was found missing goes to the job.
 const fillEvery = 5 * time.Second
 
-// fill adds the rows that a merged job lacks of a source. For any other job it does nothing.
+// fill adds the rows that such a job lacks of a source. For any other job it does nothing.
 func (im *Importer) fill(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source,
 	lease store.SourceLease) (store.SourceLease, error) {
-	if missing, known := store.Missing(settings, s); known && missing == 0 {
+	published := store.MustFill(settings, s)
+	if missing, known := store.Missing(settings, s); known && missing == 0 && !published {
 		return lease, nil
 	}
-	parts, err := store.Parts(settings, s)
-	if err != nil {
-		return lease, err
+	var parts store.Nodes // whose rows are all there
+	if !published {
+		var err error
+		if parts, err = store.Parts(settings, s); err != nil {
+			return lease, err
+		}
 	}
 	// The rows have to be those that the parts had, whatever columns are named now; and the list has to be
 	// the same.
-	if spec, err = asImported(spec, s); err != nil {
+	spec, err := asImported(spec, s)
+	if err != nil {
 		return lease, err
 	}
 	if spec.IsPipe() {
@@ -70,7 +75,7 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 			return lease, nil // what was not added is found missing later
 		}
 		for _, row := range rows {
-			if row.End || !parts.Takes(offset+row.ID) {
+			if row.End || !parts.Takes(offset+row.ID) && im.Node.Takes(offset+row.ID) {
 				batch = append(batch, newRow(offset, row))
 				bytes += int64(len(row.URL))
 			}
@@ -90,7 +95,10 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 		}
 		if batch, bytes = batch[:0], 0; over {
 			lease.Position = end
-			return lease, nil
+			if published {
+				err = im.Job.Set(ctx, store.Filled(s.Number))
+			}
+			return lease, err
 		}
 	}
 }

@@ -82,6 +82,9 @@ type Options struct {
 	MaxFail     Limit         // optional
 	AbortIf     []AbortRule   // optional
 
+	Publisher    Publisher // optional
+	PublishEvery time.Duration
+
 	Drain <-chan struct{} // closed to stop gently
 	// TryDecode decodes a body where a crash does no harm, and tells whether it survived; optional. Rows that
 	// were in a decoder when their process died go through it first.
@@ -196,6 +199,9 @@ func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, erro
 	if e := session.Leave(bye); e != nil && err == nil {
 		err = fmt.Errorf("leave the job: %w", e)
 	}
+	if e := o.publishLast(ctx, job); e != nil {
+		err = errors.Join(err, e)
+	}
 	return end, err
 }
 
@@ -246,6 +252,13 @@ func (r *run) run(ctx context.Context) (End, error) {
 			r.Log.Warn("cannot renew leases, trying again", "error", err)
 		})
 	})
+	if r.Publisher != nil {
+		g.Go(func() error {
+			defer crash.Exit()
+			r.publish(over)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		defer crash.Exit()
 		r.observe(over)

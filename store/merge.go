@@ -19,6 +19,9 @@ const mergeBatch = 5000
 type MergeOptions struct {
 	// Same tells whether two sources, of two jobs but with one number, are the same list.
 	Same func(a, b Source) bool
+	// MayBeSame reports whether nothing shows that two sources are different lists, as far as both were read. It is
+	// asked of a job that has only some of its rows, and need not be at the end of its lists.
+	MayBeSame func(a, b Source) bool
 	// SourceName is what a source of a job is called in the merged one.
 	SourceName func(of Job, s Source) string
 	// ShardSize in rows.
@@ -122,6 +125,9 @@ func Merged(rows []NewRow) []MergedRow {
 func inputNames(in []Job) (names []string) {
 	for _, j := range in {
 		name := j.Path()
+		if from, ok := j.(interface{ Input() string }); ok { // put together of what lies there
+			name = from.Input()
+		}
 		if abs, err := filepath.Abs(name); err == nil && !strings.Contains(name, "://") {
 			name = abs
 		}
@@ -140,7 +146,7 @@ func strip(settings map[string]string) {
 		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting:
 			return true
 		}
-		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting)
+		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) || strings.HasPrefix(key, PublishSetting)
 	})
 }
 
@@ -151,6 +157,8 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 	}
 	var settings map[string]string
 	growing := false // out has not all its sources yet
+	// The position of a source that only jobs told so far which have some of its rows.
+	soft, told := map[int]bool{}, map[int]bool{}
 	for i, j := range append([]Job{out}, in...) {
 		these, err := j.Settings(ctx)
 		if err != nil {
@@ -162,12 +170,14 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 		if err != nil {
 			return nil, nil, err
 		}
+		some := false
 		if i > 0 || merged {
 			holds, err := partsOfAll(these, have)
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s: %w", j.Path(), err)
 			}
 			parts = parts.add(holds)
+			some = len(holds) == 0
 		}
 		strip(these)
 		if i > 0 && unfinished {
@@ -180,6 +190,9 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 			}
 			if sources = have; merged {
 				settings = these
+			}
+			for k := range have {
+				soft[k], told[k] = some, true
 			}
 			continue
 		}
@@ -206,6 +219,10 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 				return nil, nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
 			case isUnread(*first): // the merge was interrupted before it was said which list it is
 				first.Position = s.Position
+			case o.MayBeSame != nil && s.Position.Line != first.Position.Line && (soft[k] || some) && o.MayBeSame(*first, s):
+				if s.Position.Line > first.Position.Line {
+					first.Position = s.Position
+				}
 			case !o.Same(*first, s):
 				return nil, nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
 			case first.Position.Line != s.Position.Line:
@@ -213,6 +230,8 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 					j.Path(), s.Position.Line, s.Name, first.Position.Line)
 			}
 			first.Position.Rows = max(first.Position.Rows, s.Position.Rows)
+			soft[k] = some && (soft[k] || !told[k])
+			told[k] = true
 		}
 	}
 	return sources, parts, nil

@@ -63,6 +63,12 @@ func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position,
 	if err != nil {
 		return err
 	}
+	return j.enter(t, source, fresh, results, ends, p, complete, shardSize, last)
+}
+
+// enter adds new rows and the ends of groups, and lets results enter.
+func (j *job) enter(t tx, source int, fresh []store.NewRow, results []store.Result, ends map[string]int64, p store.Position,
+	complete bool, shardSize int, last int64) (err error) {
 	if len(fresh) > 0 {
 		if err := checkIDs(fresh, int64(source)<<store.SourceShift, source); err != nil {
 			return err

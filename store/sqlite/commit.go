@@ -172,6 +172,9 @@ func insertResults(t tx, source int, results []store.Result) error {
 	if err := countResults(t, source, results, 1); err != nil {
 		return err
 	}
+	if err := noteChanges(t, results); err != nil {
+		return err
+	}
 	return addTallies(t, source, tallies)
 }
 
@@ -203,6 +206,9 @@ func dropResults(t tx, source int, rest string, args ...any) (ids []store.Result
 		}
 	}
 	if err := changed(t, source, len(ids)); err != nil {
+		return nil, err
+	}
+	if err := noteChanges(t, ids); err != nil {
 		return nil, err
 	}
 	return ids, addTallies(t, source, tallies)

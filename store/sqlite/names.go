@@ -28,7 +28,8 @@ var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: 
 	ofSource: "m.id BETWEEN g.source << 40 AND ((g.source + 1) << 40) - 1"}
 
 var (
-	ownTables  = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners", "suspects", "settings", "thumbnails", "groups", "job"}
+	ownTables = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners", "suspects", "settings", "thumbnails",
+		"groups", "job", "unpublished", "publications"}
 	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished", "groups_ready", "groups_ended", "members_group"}
 )
 

@@ -92,8 +92,12 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 func readFaces(t tx, page []store.Result) error {
 	var all []idFace
 	var rows packed
-	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE id BETWEEN ? AND ?",
-		[]any{page[0].ID, page[len(page)-1].ID}, &rows.rest)
+	where, args := "id BETWEEN ? AND ?", []any{page[0].ID, page[len(page)-1].ID}
+	if page[len(page)-1].ID-page[0].ID > 16*pageRows { // few rows of many, whose faces lie far apart
+		where, args = "id IN (SELECT value FROM json_each(?))", []any{idList(page)}
+	}
+	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE "+where,
+		args, &rows.rest)
 	for err == nil && rows.row() {
 		all = append(all, idFace{rows.int64(), rows.int64(), store.Face{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(),
 			Score: rows.float(), Confidence: rows.float()}})

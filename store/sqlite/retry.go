@@ -98,24 +98,28 @@ func (j *job) reopen(t tx, rows []store.Result, chosen []any) (n int, err error)
 		if err != nil {
 			return 0, err
 		}
-		if j.inPlace {
-			_, err = mark(t, idsOf(reopened), false)
-		} else {
-			_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(reopened))
-		}
-		if err != nil {
-			return 0, err
-		}
-		err = eachShard(t, reopened, func(lo int64, n int) error {
-			_, err := t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
-			return err
-		})
-		if err != nil {
+		if err := j.clearDone(t, reopened); err != nil {
 			return 0, err
 		}
 		n, rows = n+len(reopened), rows[here:]
 	}
 	return n, nil
+}
+
+// clearDone makes rows, in id order, pending that have no result any more.
+func (j *job) clearDone(t tx, rows []store.Result) (err error) {
+	if j.inPlace {
+		_, err = mark(t, idsOf(rows), false)
+	} else {
+		_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(rows))
+	}
+	if err != nil {
+		return err
+	}
+	return eachShard(t, rows, func(lo int64, n int) error {
+		_, err := t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
+		return err
+	})
 }
 
 // eachShard calls f for each shard that some rows, in id order, are in, with their number.

@@ -32,19 +32,22 @@ func readSettings(t tx) (map[string]string, error) {
 
 // Set implements store.Job.
 func (j *job) Set(ctx context.Context, settings map[string]string) error {
-	return wrap("write settings", j.writer.update(ctx, "set", func(t tx) error {
-		for key, value := range settings {
-			_, err := t.exec("INSERT INTO {settings} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
-			if err != nil {
-				return err
-			}
+	return wrap("write settings", j.writer.update(ctx, "set", func(t tx) error { return set(t, settings) }))
+}
+
+// set writes settings, in a transaction.
+func set(t tx, settings map[string]string) error {
+	for key, value := range settings {
+		_, err := t.exec("INSERT INTO {settings} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+		if err != nil {
+			return err
 		}
-		all, err := readSettings(t)
-		if err == nil {
-			_, err = t.exec("UPDATE {job} SET settings_checksum = ?", store.SettingsChecksum(all))
-		}
-		return err
-	}))
+	}
+	all, err := readSettings(t)
+	if err == nil {
+		_, err = t.exec("UPDATE {job} SET settings_checksum = ?", store.SettingsChecksum(all))
+	}
+	return err
 }
 
 // AddSource implements store.Job.

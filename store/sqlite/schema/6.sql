@@ -29,3 +29,16 @@ ALTER TABLE {job} DROP COLUMN round;
 ALTER TABLE {owners} ADD COLUMN rate REAL NOT NULL DEFAULT 0;
 ALTER TABLE {owners} ADD COLUMN held_back_by TEXT NOT NULL DEFAULT '';
 ALTER TABLE {owners} ADD COLUMN why TEXT NOT NULL DEFAULT '';
+
+-- Rows that became done or pending since a job was published last, in the order in which they did. The last entry
+-- stays, without a row, so that no number comes twice. A job without entries is not published (store/segment).
+CREATE TABLE {unpublished} (
+	number INTEGER PRIMARY KEY,
+	id INTEGER
+) STRICT;
+
+-- In a segment: the publication that each row is of.
+CREATE TABLE {publications} (
+	id INTEGER PRIMARY KEY,
+	publication INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,144 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
+	"facescan/store"
+	"facescan/store/draft"
+	"facescan/store/postgres"
+	"facescan/store/segment"
+)
+
+// publishOptions say where a run publishes what it does.
+type publishOptions struct {
+	dir   string
+	every time.Duration
+}
+
+func (o *publishOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.dir, "publish", "", "`folder`, on any file system, for copies of the results; a run with an empty job takes them in first")
+	fs.DurationVar(&o.every, "publish-every", 30*time.Second, "least time between two publications; there is one more at the end")
+}
+
+func (o *publishOptions) check() error {
+	if o.every < 100*time.Millisecond {
+		return usagef("--publish-every %v: give 100ms or more", o.every)
+	}
+	return nil
+}
+
+// checkTarget refuses jobs that cannot be published, and side files that would be left behind.
+func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) error {
+	if o.dir == "" {
+		return nil
+	}
+	if postgres.IsURL(t.job) {
+		return usagef("--publish copies a job file's results to where they outlive its machine, and %s is a database, which does: "+
+			"leave --publish out", postgres.Redact(t.job))
+	}
+	if t.table != nil {
+		return usagef("--publish takes a job made from lists, and %s is worked on in place: copy the table into a job with --db JOB.db",
+			t.job)
+	}
+	for _, s := range t.sources {
+		if s.IsPipe() {
+			return usagef("--publish takes lists that can be read again elsewhere, and %s is a pipe: save the list to a file", s.Path)
+		}
+	}
+	for _, f := range []struct{ name, folder string }{{"keep", k.keep}, {"crops", k.crops}, {"blurred", k.blurred}} {
+		if f.folder != "" && !isBelow(f.folder, o.dir) {
+			return usagef("--%s %s: files are not copied by --publish, so their folder must be in it: give --%s %s", f.name, f.folder, f.name,
+				filepath.Join(o.dir, f.name))
+		}
+	}
+	if node.auto && len(t.sources) > 0 {
+		if other := segment.OtherParts(o.dir, listName(t.sources[0].Path), t.node.Of); other != "" {
+			return usagef("--node auto means %d parts, and %s in %s is of a part of another number: use --node auto/N, "+
+				"N being the size of the first submission", t.node.Of, other, o.dir)
+		}
+	}
+	return nil
+}
+
+// isBelow reports whether a folder, which need not be there yet, is in another one.
+func isBelow(folder, other string) bool {
+	rel, err := filepath.Rel(realPath(other), realPath(folder))
+	return err == nil && rel != "." && filepath.IsLocal(rel)
+}
+
+// realPath is a path without symbolic links in what there is of it.
+func realPath(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	rest := ""
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if dir == filepath.Dir(dir) {
+			return abs
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+	}
+}
+
+// listName is what segments call a list: the name of its job, without the suffix.
+func listName(list string) string {
+	return strings.TrimSuffix(filepath.Base(jobOf(list, store.Node{})), jobSuffix)
+}
+
+// prepare makes the folder, if the one that it is to lie in is there: where that is not mounted, nothing is made.
+func (o *publishOptions) prepare() error {
+	if o.dir == "" {
+		return nil
+	}
+	if err := os.Mkdir(o.dir, draft.FolderMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return usagef("--publish: %v", err)
+	}
+	return nil
+}
+
+// open takes in what was published of the job's part; nil without --publish.
+func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shardSize int, log *slog.Logger) (*segment.Publisher, error) {
+	if o.dir == "" {
+		return nil, nil
+	}
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	node, err := store.ParseNode(settings[store.NodeSetting])
+	if err != nil {
+		return nil, err
+	}
+	name := ""
+	switch {
+	case len(sources) > 0:
+		name = sources[0].Name
+	case len(t.sources) > 0:
+		name, node = t.sources[0].Path, t.node
+	}
+	lists := pipeline.PublishedLists{Job: job, Specs: t.sources}
+	p := &segment.Publisher{Dir: o.dir, Job: job, List: listName(name), Node: node, ShardSize: shardSize, Log: log,
+		Place: lists.Place, Match: lists.Match}
+	if err := p.Start(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}

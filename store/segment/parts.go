@@ -1,0 +1,160 @@
+package segment
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"facescan/store"
+	"facescan/store/draft"
+	"facescan/store/sqlite"
+)
+
+// tries is how often a folder is listed again whose segments are folded meanwhile.
+const tries = 20
+
+// Parts are the jobs of all parts that a folder has segments of.
+type Parts struct {
+	Jobs   []store.Job
+	folder *draft.Draft
+}
+
+// OpenParts puts the parts together that a folder has segments of, in temporary files beside a path. Same reports
+// whether two sources may be the same list: parts of different lists of one name stay apart.
+func OpenParts(ctx context.Context, dir, beside string, same func(a, b store.Source) bool) (p *Parts, err error) {
+	p = &Parts{}
+	if p.folder, err = draft.CreateFolder(beside + ".parts"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", dir, err), p.Close())
+		}
+	}()
+	files, err := List(dir)
+	if err != nil {
+		return p, err
+	}
+	if len(files) == 0 {
+		return p, errors.New("there are no segments in this folder, as facescan run --publish makes them")
+	}
+	done := map[string]bool{}
+	for _, f := range files {
+		name := part(f.List, f.Node)
+		if done[name] {
+			continue
+		}
+		done[name] = true
+		if err := p.open(ctx, dir, f, same); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// open puts the parts together that are called as a segment is.
+func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b store.Source) bool) error {
+	segments, err := openPart(ctx, dir, like.List, like.Node, p.folder.Name(), nil)
+	if err != nil {
+		return err
+	}
+	defer closeAll(segments)
+	for len(segments) > 0 {
+		first := segments[0]
+		var mine, others []*opened
+		for _, o := range segments {
+			if o == first || len(o.sources) == 0 || len(first.sources) == 0 || same(first.sources[0], o.sources[0]) {
+				mine = append(mine, o)
+			} else {
+				others = append(others, o)
+			}
+		}
+		segments = others
+		name := fmt.Sprintf("%s.%d.db", part(like.List, like.Node), len(p.Jobs))
+		path := filepath.Join(p.folder.Name(), name)
+		err := build(ctx, path, mine, listsOf(mine))
+		closeAll(mine)
+		if err != nil {
+			return err
+		}
+		job, err := sqlite.OpenForReading(ctx, path)
+		if err != nil {
+			return err
+		}
+		p.Jobs = append(p.Jobs, publishedPart{job, filepath.Join(dir, part(like.List, like.Node)), dir})
+	}
+	return nil
+}
+
+// openPart opens the segments of a part, those that skip excludes apart; the one with the furthest position first.
+func openPart(ctx context.Context, dir, list string, node store.Node, to string, skip func(File) bool) ([]*opened, error) {
+	var err error
+	for range tries {
+		var files, all []File
+		if all, err = List(dir); err != nil {
+			return nil, err
+		}
+		for _, f := range all {
+			if f.List == list && f.Node == node && (skip == nil || !skip(f)) {
+				files = append(files, f)
+			}
+		}
+		var segments []*opened
+		if segments, err = openAll(ctx, dir, files, to); err == nil {
+			slices.SortStableFunc(segments, func(a, b *opened) int { return cmp.Compare(line(b), line(a)) })
+			return segments, nil
+		}
+		if !errors.Is(err, errMissing) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// line is how far the first list of a segment was read.
+func line(o *opened) int64 {
+	if len(o.sources) == 0 {
+		return -1
+	}
+	return o.sources[0].Position.Line
+}
+
+// publishedPart is a part put together, under the name that the user knows.
+type publishedPart struct {
+	store.Job
+	name string
+	dir  string
+}
+
+// Path names the part.
+func (p publishedPart) Path() string { return p.name }
+
+// Input is what a merge of the part takes: the folder.
+func (p publishedPart) Input() string { return p.dir }
+
+// Close removes the temporary files.
+func (p *Parts) Close() error {
+	var errs []error
+	for _, j := range p.Jobs {
+		errs = append(errs, j.Close())
+	}
+	p.folder.Discard()
+	return errors.Join(errs...)
+}
+
+// OtherParts is the name of a segment of a list that is of another number of parts; empty for none.
+func OtherParts(dir, list string, of int) string {
+	files, err := List(dir)
+	if err != nil {
+		return "" // publishing will tell
+	}
+	for _, f := range files {
+		if f.List == list && f.Node.Of > 0 && f.Node.Of != of {
+			return f.Name
+		}
+	}
+	return ""
+}

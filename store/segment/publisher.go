@@ -1,0 +1,500 @@
+package segment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"facescan/store"
+	"facescan/store/draft"
+	"facescan/store/sqlite"
+)
+
+// knownSetting names the segments whose rows are in the job, as a JSON array.
+const knownSetting = store.PublishSetting + "known"
+
+// segmentRows is about how many rows one segment takes; of more changes several are made, one after the other.
+const segmentRows = 500_000
+
+// startPoll is how often a process looks whether another one has taken the segments in.
+const startPoll = 50 * time.Millisecond
+
+// Publisher publishes a job's rows. All fields but Log are required.
+type Publisher struct {
+	Dir       string
+	Job       store.Job // on SQLite, made from lists
+	List      string    // base name of the job's first list, without suffixes
+	Node      store.Node
+	ShardSize int
+	Log       *slog.Logger
+	// Place returns the absolute path of a source of the job.
+	Place func(name string) string
+	// Match returns the name that a segment's source has in the job, by the source's absolute path and position;
+	// ok is false if it is another list.
+	Match func(ctx context.Context, s store.Source) (name string, ok bool, err error)
+
+	mu    sync.Mutex
+	lock  *os.File        // held while this process publishes for the job
+	known map[string]bool // segments whose rows are in the job
+	rows  string          // rowsSetting as it was published last
+}
+
+// wrap says what an error is about.
+func (p *Publisher) wrap(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = errors.Join(err, store.ErrFull)
+	}
+	return fmt.Errorf("publish to %s: %w", p.Dir, err)
+}
+
+// Start takes in what others have published of the part, and begins to note changes. When another process publishes
+// for the same job, it waits until that one has done so.
+func (p *Publisher) Start(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		held, err := p.attach(ctx)
+		if err != nil || held {
+			return p.wrap(err)
+		}
+		settings, err := p.Job.Settings(ctx)
+		if err != nil || settings[knownSetting] != "" {
+			return err
+		}
+		select {
+		case <-time.After(startPoll):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Publish writes what changed since the last publication, if anything did. It does nothing while another process
+// publishes for the same job.
+func (p *Publisher) Publish(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held, err := p.attach(ctx)
+	for more := held; more && err == nil; {
+		more, err = p.publish(ctx)
+	}
+	if held && err == nil {
+		err = p.fold(ctx)
+	}
+	return p.wrap(err)
+}
+
+// Close lets another process publish.
+func (p *Publisher) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lock != nil {
+		os.Remove(p.lock.Name())
+		p.lock.Close()
+		p.lock = nil
+	}
+}
+
+// attach makes this the process that publishes for the job; held is false while another one is.
+func (p *Publisher) attach(ctx context.Context) (held bool, err error) {
+	if p.lock != nil {
+		return true, nil
+	}
+	lock, err := lockFile(p.Job.Path() + ".publishing")
+	if err != nil || lock == nil {
+		return false, err
+	}
+	p.lock = lock
+	if err := p.begin(ctx); err != nil {
+		os.Remove(lock.Name())
+		lock.Close()
+		p.lock = nil
+		return false, err
+	}
+	return true, nil
+}
+
+// lockFile makes a file and locks it; nil while another process has it locked.
+func lockFile(name string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, draft.FileMode)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == unix.EWOULDBLOCK {
+			return nil, f.Close()
+		}
+		have, e := f.Stat()
+		if err = errors.Join(err, e); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if now, err := os.Lstat(name); err == nil && os.SameFile(have, now) {
+			return f, nil
+		}
+		f.Close() // removed by its last holder
+	}
+}
+
+// begin compares the folder with what the job has of it.
+func (p *Publisher) begin(ctx context.Context) error {
+	if _, err := os.Stat(p.Dir); err != nil {
+		return err
+	}
+	settings, err := p.Job.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	var known []string
+	begun := settings[knownSetting] != ""
+	_ = json.Unmarshal([]byte(settings[knownSetting]), &known) // damaged: all is taken in, and published, again
+	p.known = map[string]bool{}
+	p.rows = settings[rowsSetting]
+	for _, name := range known {
+		p.known[name] = true
+	}
+	files, err := p.list()
+	if err != nil {
+		return err
+	}
+	there, unseen, missing := map[string]bool{}, false, false
+	for _, f := range files {
+		there[f.Name] = true
+		unseen = unseen || !p.known[f.Name]
+	}
+	for _, name := range known {
+		if !there[name] {
+			delete(p.known, name)
+			missing = true
+		}
+	}
+	all := !begun || missing && !unseen
+	if unseen {
+		done, err := p.takeIn(ctx)
+		if err != nil {
+			return err
+		}
+		if missing { // folded by another process, or gone
+			c, err := p.Job.Counts(ctx)
+			if err != nil {
+				return err
+			}
+			all = all || done < c.Done
+		}
+	}
+	if all {
+		p.rows = ""
+	}
+	job := p.Job.(store.Publishable)
+	if err := job.NoteChanges(ctx, all); err != nil {
+		return err
+	}
+	return job.DropChanges(ctx, 0, p.settings())
+}
+
+// list returns the segments of the part; other lists of its name may be among them.
+func (p *Publisher) list() (files []File, err error) {
+	all, err := List(p.Dir)
+	for _, f := range all {
+		if f.List == p.List && f.Node == p.Node {
+			files = append(files, f)
+		}
+	}
+	return files, err
+}
+
+// settings are those of the job that tell what is published.
+func (p *Publisher) settings() map[string]string {
+	names := []string{}
+	for name := range p.known {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	text, err := json.Marshal(names)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return map[string]string{knownSetting: string(text), rowsSetting: p.rows}
+}
+
+// folder makes a temporary one beside the job.
+func (p *Publisher) folder() (*draft.Draft, error) {
+	return draft.CreateFolder(p.Job.Path() + ".segments")
+}
+
+// takeIn takes the rows of all segments into the job, and returns how many of these are done.
+func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
+	folder, err := p.folder()
+	if err != nil {
+		return 0, err
+	}
+	defer folder.Discard()
+	segments, err := openPart(ctx, p.Dir, p.List, p.Node, folder.Name(), nil)
+	if err != nil {
+		return done, err
+	}
+	defer closeAll(segments)
+	var mine []*opened
+	for _, o := range segments {
+		is, err := p.isMine(ctx, o)
+		if err != nil {
+			return done, err
+		}
+		if is {
+			mine = append(mine, o)
+		}
+	}
+	if len(mine) == 0 {
+		return done, nil
+	}
+	have, err := p.Job.Sources(ctx)
+	if err != nil {
+		return done, err
+	}
+	if len(have) == 0 {
+		if err := p.Job.Set(ctx, settingsOf(newest(mine).settings)); err != nil {
+			return done, err
+		}
+	}
+	job := p.Job.(store.Publishable)
+	for k, l := range listsOf(mine) {
+		name, ok, err := p.Match(ctx, l.Source)
+		if err != nil {
+			return done, err
+		}
+		if !ok {
+			return done, fmt.Errorf("its segments are of another list than %s: %s; name another folder", l.Name, p.List)
+		}
+		position, complete := l.Position, false
+		if k < len(have) && have[k].Position.Line >= position.Line {
+			position, complete = have[k].Position, have[k].Complete
+		} else {
+			// Before the position is there: whoever finds it without all rows before it then knows.
+			if err := p.Job.Set(ctx, store.FillLater(k)); err != nil {
+				return done, err
+			}
+		}
+		l.Name = name
+		if _, err := p.Job.AddSource(ctx, l.Source); err != nil {
+			return done, err
+		}
+		var of []*opened
+		for _, o := range mine {
+			if k < len(o.sources) {
+				of = append(of, o)
+			}
+		}
+		_, n, err := takeLatest(ctx, job, of, k, position, complete, p.ShardSize, false)
+		if err != nil {
+			return done, err
+		}
+		done += n
+	}
+	for _, o := range mine {
+		p.known[o.file.Name] = true
+	}
+	p.Log.Info("took in what was published of this part", "folder", p.Dir, "segments", len(mine), "rows", done)
+	return done, nil
+}
+
+// isMine reports whether a segment is of the job's first list.
+func (p *Publisher) isMine(ctx context.Context, o *opened) (bool, error) {
+	if len(o.sources) == 0 {
+		return true, nil
+	}
+	_, ok, err := p.Match(ctx, o.sources[0])
+	return ok, err
+}
+
+// publish writes one segment of what changed, and reports whether there may be more.
+func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
+	job := p.Job.(store.Publishable)
+	first, last, err := job.Changes(ctx, 0, batchRows)
+	if err != nil {
+		return false, err
+	}
+	rows, err := p.wholeRows(ctx)
+	if err != nil || len(first) == 0 && rows == p.rows {
+		return false, err
+	}
+	files, err := p.list()
+	if err != nil {
+		return false, err
+	}
+	folder, err := p.folder()
+	if err != nil {
+		return false, err
+	}
+	defer folder.Discard()
+	f := newFile(p.List, p.Node, highest(files)+1)
+	path := filepath.Join(folder.Name(), "segment.db")
+	if last, more, err = p.write(ctx, path, f, first, last); err != nil {
+		return false, err
+	}
+	if err := ship(ctx, path, p.Dir, &f); err != nil {
+		return false, err
+	}
+	p.known[f.Name], p.rows = true, rows
+	return more, job.DropChanges(ctx, last, p.settings())
+}
+
+// wholeRows is the rowsSetting of the job now.
+func (p *Publisher) wholeRows(ctx context.Context) (string, error) {
+	sources, err := p.Job.Sources(ctx)
+	if err != nil {
+		return "", err
+	}
+	settings, err := p.Job.Settings(ctx)
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(wholeRows(sources, settings))
+	return string(text), err
+}
+
+// wholeRows are the rows of each source, as rowsSetting has them.
+func wholeRows(sources []store.Source, settings map[string]string) []int64 {
+	rows := make([]int64, len(sources))
+	for k, s := range sources {
+		if rows[k] = -1; s.Complete && !store.MustFill(settings, s) {
+			rows[k] = s.Rows
+		}
+	}
+	return rows
+}
+
+// write makes a segment on the local disk, of a first page of changes and the pages after it.
+func (p *Publisher) write(ctx context.Context, path string, f File, page []store.MergedRow, last int64) (upTo int64, more bool, err error) {
+	out, err := sqlite.Create(ctx, path)
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	var sources []store.Source
+	addSources := func() error {
+		if sources, err = p.Job.Sources(ctx); err != nil {
+			return err
+		}
+		for i := range sources {
+			sources[i].Name = p.Place(sources[i].Name)
+			if _, err := out.AddSource(ctx, sources[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	n := 0
+	for len(page) > 0 {
+		for len(page) > 0 {
+			source := int(page[0].ID >> store.SourceShift)
+			if source >= len(sources) {
+				if err := addSources(); err != nil {
+					return 0, false, err
+				}
+			}
+			var batch []store.PublishedRow
+			for len(page) > 0 && int(page[0].ID>>store.SourceShift) == source {
+				batch = append(batch, store.PublishedRow{MergedRow: page[0], Publication: f.Publication})
+				page = page[1:]
+			}
+			if err := out.(store.Publishable).TakeIn(ctx, source, batch, store.Position{}, false, shardSize); err != nil {
+				return 0, false, err
+			}
+			n += len(batch)
+		}
+		if more = n >= segmentRows; more {
+			break
+		}
+		if page, last, err = p.Job.(store.Publishable).Changes(ctx, last, batchRows); err != nil {
+			return 0, false, err
+		}
+	}
+	// The lists as they are now: no row above lies behind these positions.
+	if err := addSources(); err != nil {
+		return 0, false, err
+	}
+	for _, s := range sources {
+		if err := out.(store.Publishable).TakeIn(ctx, s.Number, nil, s.Position, false, shardSize); err != nil {
+			return 0, false, err
+		}
+	}
+	settings, err := p.Job.Settings(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	text, err := json.Marshal(wholeRows(sources, settings))
+	if err != nil {
+		return 0, false, err
+	}
+	settings = settingsOf(settings)
+	settings[store.MergeSetting], settings[rowsSetting] = "done", string(text)
+	return last, more, out.Set(ctx, settings)
+}
+
+// fold puts one segment in the place of several when there are many of a size.
+func (p *Publisher) fold(ctx context.Context) error {
+	files, err := p.list()
+	if err != nil {
+		return err
+	}
+	next := highest(files) + 1
+	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
+	if files = toFold(files); len(files) == 0 {
+		return nil
+	}
+	folder, err := p.folder()
+	if err != nil {
+		return err
+	}
+	defer folder.Discard()
+	segments, err := openAll(ctx, p.Dir, files, folder.Name())
+	if errors.Is(err, errMissing) { // folded by another process: what is left is folded next time
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closeAll(segments)
+	path := filepath.Join(folder.Name(), "segment.db")
+	if err := build(ctx, path, segments, listsOf(segments)); err != nil {
+		return err
+	}
+	f := newFile(p.List, p.Node, next)
+	if err := ship(ctx, path, p.Dir, &f); err != nil {
+		return err
+	}
+	p.known[f.Name] = true
+	for _, old := range files {
+		delete(p.known, old.Name)
+	}
+	if err := p.Job.(store.Publishable).DropChanges(ctx, 0, p.settings()); err != nil {
+		return err
+	}
+	for _, old := range files {
+		if err := os.Remove(filepath.Join(p.Dir, old.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Published is how many segments a job has published or taken in; ok is false for one that is not published.
+func Published(settings map[string]string) (segments int, ok bool) {
+	var known []string
+	err := json.Unmarshal([]byte(settings[knownSetting]), &known)
+	return len(known), err == nil && strings.HasPrefix(settings[knownSetting], "[")
+}

@@ -1,0 +1,292 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+
+	"facescan/store"
+)
+
+var _ store.Publishable = (*job)(nil)
+
+// noteRows is how many rows one transaction notes when a job is published that has results already.
+const noteRows = 50_000
+
+// noteChanges notes rows that became done or pending, if the job is published.
+func noteChanges(t tx, rows []store.Result) error {
+	published := false
+	if err := t.one("SELECT EXISTS (SELECT 1 FROM {unpublished})", nil, &published); err != nil || !published {
+		return err
+	}
+	_, err := t.exec("INSERT INTO {unpublished} (id) SELECT value FROM json_each(?)", idList(rows))
+	return err
+}
+
+// NoteChanges implements store.Publishable. A call that is cut short has noted some of the rows that are done; the next
+// one notes all of them.
+func (j *job) NoteChanges(ctx context.Context, all bool) error {
+	const doing = "note what changes"
+	if j.inPlace {
+		return fmt.Errorf("%s: the rows of this job are the table's", doing)
+	}
+	err := j.writer.update(ctx, "note", func(t tx) error {
+		_, err := t.exec("INSERT INTO {unpublished} (id) SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM {unpublished})")
+		return err
+	})
+	for from, more := int64(math.MinInt64), all; more && err == nil; {
+		err = j.writer.update(ctx, "note", func(t tx) error {
+			n, err := t.exec("INSERT INTO {unpublished} (id) SELECT id FROM {results} WHERE id > ? ORDER BY id LIMIT ?", from, noteRows)
+			if more = n == noteRows; err != nil || !more {
+				return err
+			}
+			return t.one("SELECT id FROM {unpublished} ORDER BY number DESC LIMIT 1", nil, &from)
+		})
+	}
+	return wrap(doing, err)
+}
+
+// Changes implements store.Publishable.
+func (j *job) Changes(ctx context.Context, after int64, limit int) (rows []store.MergedRow, last int64, err error) {
+	err = j.view(ctx, func(t tx) error {
+		rows, last = nil, after
+		var ids []store.Result
+		err := t.each("SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number LIMIT ?", []any{after, limit},
+			func(r *sql.Rows) error {
+				var id int64
+				err := r.Scan(&last, &id)
+				if id >= 0 {
+					ids = append(ids, store.Result{ID: id})
+				}
+				return err
+			})
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		slices.SortFunc(ids, func(a, b store.Result) int { return int(max(-1, min(1, a.ID-b.ID))) })
+		ids = slices.CompactFunc(ids, func(a, b store.Result) bool { return a.ID == b.ID })
+		list := idList(ids)
+		rows, err = j.readMerged(t, "u.{id} IN (SELECT value FROM json_each(?))", "r.id IN (SELECT value FROM json_each(?))",
+			ids[0].ID, ids[len(ids)-1].ID+1, list)
+		return err
+	})
+	return rows, last, wrap("read what changed", err)
+}
+
+// readMerged reads the rows of a range that a condition on a row u finds, with the results that one on a result r finds.
+func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64, args ...any) (rows []store.MergedRow, err error) {
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND "+ofRows+" ORDER BY u.{id}",
+		append([]any{from, to}, args...), func(r *sql.Rows) error {
+			var m store.MergedRow
+			var kept []byte
+			err := r.Scan(&m.ID, &m.URL, &m.Group, &kept)
+			if err == nil {
+				m.Kept, err = unpackKept(m.ID, kept)
+			}
+			rows = append(rows, m)
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	results, err := j.readSelected(t, from, to, false, ofResults, args)
+	for i, at := 0, 0; i < len(rows) && err == nil; i++ {
+		for at < len(results) && results[at].ID < rows[i].ID {
+			at++
+		}
+		if at < len(results) && results[at].ID == rows[i].ID {
+			rows[i].Result = &results[at]
+		}
+	}
+	return rows, err
+}
+
+// DropChanges implements store.Publishable.
+func (j *job) DropChanges(ctx context.Context, upTo int64, settings map[string]string) error {
+	return wrap("note what is published", j.writer.update(ctx, "published", func(t tx) error {
+		_, err := t.exec("DELETE FROM {unpublished} WHERE number <= ? AND number < (SELECT max(number) FROM {unpublished})", upTo)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE {unpublished} SET id = NULL WHERE number <= ?", upTo); err != nil {
+			return err
+		}
+		return set(t, settings)
+	}))
+}
+
+// TakeIn implements store.Publishable.
+func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow, p store.Position, complete bool, shardSize int) error {
+	doing := fmt.Sprintf("take in published rows of source %d", source)
+	if j.inPlace {
+		return fmt.Errorf("%s: the rows of this job are the table's", doing)
+	}
+	for _, r := range rows {
+		if r.Result != nil {
+			if err := check(store.Lease{Lo: r.ID, Hi: r.ID}, r.Result); err != nil {
+				return fmt.Errorf("%s: %w", doing, err)
+			}
+		}
+	}
+	return wrap(doing, j.writer.update(ctx, "take in", func(t tx) error {
+		last, noted := int64(0), sql.NullInt64{}
+		err := t.one("SELECT last_id, (SELECT max(number) FROM {unpublished}) FROM {sources} WHERE number = ?", []any{source}, &last, &noted)
+		if err != nil {
+			return err
+		}
+		s, err := replacing(t, rows)
+		if err != nil {
+			return err
+		}
+		if err := j.makePending(t, source, s.pending); err != nil {
+			return err
+		}
+		if err := j.enter(t, source, s.fresh, s.results, nil, p, complete, shardSize, last); err != nil {
+			return err
+		}
+		// What was published need not be published by this job.
+		if _, err := t.exec("DELETE FROM {unpublished} WHERE number > ?", noted); err != nil {
+			return err
+		}
+		return t.bulk("INSERT OR REPLACE INTO {publications}", 2, s.publications)
+	}))
+}
+
+// taken is what becomes of published rows.
+type taken struct {
+	fresh        []store.NewRow
+	results      []store.Result // of rows that are new, pending, or have another result
+	pending      []store.Result // rows that are done, and pending where they were published; the ids alone are filled in
+	publications []any          // ids and numbers
+}
+
+// replacing compares published rows with those of the job.
+func replacing(t tx, rows []store.PublishedRow) (out taken, err error) {
+	type state struct {
+		url         string
+		time        int64 // of the result
+		done, noted bool
+	}
+	have := map[int64]state{}
+	list := make([]store.Result, len(rows))
+	for i, r := range rows {
+		list[i].ID = r.ID
+	}
+	ids := idList(list)
+	err = t.each(`SELECT u.{id}, {address}, NOT {pending}, coalesce(r.time, 0) FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id}
+		WHERE u.{id} IN (SELECT value FROM json_each(?))`, []any{ids}, func(r *sql.Rows) error {
+		var id int64
+		var s state
+		err := r.Scan(&id, &s.url, &s.done, &s.time)
+		have[id] = s
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	some := false
+	if err := t.one("SELECT EXISTS (SELECT 1 FROM {unpublished} WHERE id IS NOT NULL)", nil, &some); err != nil {
+		return out, err
+	}
+	if some { // the table has no index by id: it is small when there is something to take in
+		inRange := []any{math.MaxInt64, math.MinInt64}
+		if len(rows) > 0 {
+			inRange = []any{rows[0].ID, rows[len(rows)-1].ID}
+		}
+		err := t.each("SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", inRange, func(r *sql.Rows) error {
+			var id int64
+			err := r.Scan(&id)
+			if s, known := have[id]; known {
+				s.noted = true
+				have[id] = s
+			}
+			return err
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	for _, r := range rows {
+		s, known := have[r.ID]
+		switch {
+		case !known:
+			out.fresh = append(out.fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
+		case s.url != r.URL:
+			return out, fmt.Errorf("row %d is %q here, %q where it was published", r.ID, s.url, r.URL)
+		}
+		switch {
+		case s.noted:
+			continue
+		case r.Result == nil && s.done:
+			out.pending = append(out.pending, store.Result{ID: r.ID})
+		case r.Result != nil && !(s.done && s.time == r.Result.Time.UnixMilli()):
+			out.results = append(out.results, *r.Result)
+			out.results[len(out.results)-1].ID = r.ID
+		}
+		if r.Publication != 0 {
+			out.publications = append(out.publications, r.ID, r.Publication)
+		}
+	}
+	return out, nil
+}
+
+// makePending reopens rows of a source, in id order, that are done.
+func (j *job) makePending(t tx, source int, rows []store.Result) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	reopened, err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(rows))
+	if err != nil {
+		return err
+	}
+	return j.clearDone(t, reopened)
+}
+
+// publishedPage is how many rows Published reads at a time: less than other readers, since many segments are read
+// at once.
+const publishedPage = 1000
+
+// Published implements store.Publishable.
+func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.PublishedRow, error] {
+	return wrapped("read published rows", func(yield func(store.PublishedRow, error) bool) {
+		from, to := int64(source)<<store.SourceShift, int64(source+1)<<store.SourceShift
+		for from < to {
+			next := to
+			var rows []store.MergedRow
+			numbers := map[int64]int64{}
+			err := j.view(ctx, func(t tx) error {
+				err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT 1 OFFSET ?",
+					[]any{from, to, publishedPage}, &next)
+				if err != nil && !errors.Is(err, sql.ErrNoRows) {
+					return err
+				}
+				if next <= from {
+					return errDisorder
+				}
+				if rows, err = j.readMerged(t, "1", "1", from, next); err != nil {
+					return err
+				}
+				return t.each("SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?", []any{from, next}, func(r *sql.Rows) error {
+					var id, number int64
+					err := r.Scan(&id, &number)
+					numbers[id] = number
+					return err
+				})
+			})
+			if err != nil {
+				yield(store.PublishedRow{}, err)
+				return
+			}
+			for _, r := range rows {
+				if !yield(store.PublishedRow{MergedRow: r, Publication: numbers[r.ID]}, nil) {
+					return
+				}
+			}
+			from = next
+		}
+	})
+}
