@@ -133,7 +133,7 @@ mutants: deps-test ## N random one-token changes per package: which of them do i
 
 lint: deps $(GOLANGCI) ## the linters of .golangci.yml, other build tags, go.mod as tidy leaves it, NOTICE
 	$(GOLANGCI) run $(PACKAGES)
-	go vet -tags 'crashpoints gpu interop powercut' $(PACKAGES)
+	go vet -tags 'crashpoints gpu interop powercut slurm' $(PACKAGES)
 	go mod tidy -diff
 	go test -count=1 -run TestNotice ./cmd
 

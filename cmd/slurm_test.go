@@ -4,7 +4,6 @@ package cmd
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,15 +20,15 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// Tests of array jobs on a real Slurm. It runs as ordinary daemons of this user on loopback, and its node claims
-// to have many cores, so that cases run side by side.
+// Tests of array jobs on a real Slurm. It runs as ordinary daemons of this user on loopback, and its node
+// claims to have many cores, so that cases run side by side.
 
 // slurm is a Slurm cluster of one node.
 type slurm struct{ conf string }
 
-// slurmConf has to be filled in with host, two ports, user and folder. Without the two parameters of Communication
-// the daemons would listen on every address, and let everybody in. A task that is requeued waits for as long as
-// credentials are good.
+// slurmConf has to be filled in with host, two ports, user and folder. Without the two parameters of
+// Communication the daemons would listen on every address, and let everybody in. A task that is requeued
+// waits for as long as credentials are good.
 const slurmConf = `ClusterName=facescan
 SlurmctldHost=%[1]s(127.0.0.1)
 SlurmctldPort=%[2]d
@@ -58,8 +58,8 @@ NodeName=%[1]s NodeAddr=127.0.0.1 CPUs=1024
 PartitionName=main Nodes=%[1]s Default=YES State=UP
 `
 
-// slurmDaemons runs both until stdin ends, so that they end with the test, however that ends. Jobs are cancelled
-// first: they would outlive the daemons.
+// slurmDaemons runs both until stdin ends, so that they end with the test, however that ends. Jobs are
+// cancelled first: they would outlive the daemons.
 const slurmDaemons = `slurmctld -D >slurmctld.log 2>&1 & ctld=$!
 slurmd -D >slurmd.log 2>&1 & d=$!
 read -r _
@@ -71,7 +71,8 @@ func startSlurm(t *testing.T) *slurm {
 	t.Helper()
 	for _, name := range []string{"slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "squeue"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Fatalf("these tests need Slurm: %v; install it: apt-get install --no-install-recommends slurm-wlm", err)
+			t.Fatalf("these tests need Slurm: %v; install it: "+
+				"apt-get install --no-install-recommends slurm-wlm", err)
 		}
 	}
 	host, err := os.Hostname()
@@ -91,8 +92,8 @@ func startSlurm(t *testing.T) *slurm {
 	}
 	s := &slurm{conf: filepath.Join(dir, "slurm.conf")}
 	text := fmt.Sprintf(slurmConf, host, freePort(t), freePort(t), me.Username, dir)
-	for path, text := range map[string]string{s.conf: text, filepath.Join(dir, "cgroup.conf"): "CgroupPlugin=cgroup/v1\n"} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	for name, text := range map[string]string{"slurm.conf": text, "cgroup.conf": "CgroupPlugin=cgroup/v1\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,27 +138,28 @@ func (s *slurm) command(dir string, env []string, name string, args ...string) *
 	return c
 }
 
-// folder is one that a user submits jobs from: a list, and the scripts of the README, for a number of tasks of
-// this test's.
+// folder is one that a user submits jobs from: a list, and the scripts of the README, for a number of tasks
+// of this test's.
 type folder struct {
 	*slurm
-	dir  string
-	list string
-	env  []string // of jobs
+	dir string
+	env []string // of jobs
 }
 
 // inFlight is how many rows a task has in flight.
 const inFlight = 2
 
 // newFolder makes one with a list of n rows.
-func (s *slurm) newFolder(t *testing.T, server *fetchtest.Server, n int) (f *folder, lines, outcomes []string) {
+func (s *slurm) newFolder(t *testing.T, server *fetchtest.Server, n int) (*folder, []string) {
 	t.Helper()
+	var lines []string
 	for i := range n {
-		lines, outcomes = append(lines, fmt.Sprintf("%s/i/1/%d.jpg", server.URL, i)), append(outcomes, "ok")
+		lines = append(lines, fmt.Sprintf("%s/i/1/%d.jpg", server.URL, i))
 	}
-	dir := t.TempDir()
-	return &folder{s, dir, writeList(t, dir, lines), []string{"FACESCAN_ALLOW_PRIVATE=true", fmt.Sprintf("FACESCAN_FETCHERS=%d", inFlight)}},
-		lines, outcomes
+	env := []string{"FACESCAN_ALLOW_PRIVATE=true", fmt.Sprintf("FACESCAN_FETCHERS=%d", inFlight)}
+	f := &folder{s, t.TempDir(), env}
+	writeList(t, f.dir, lines)
+	return f, lines
 }
 
 // submit hands a script to sbatch, with options, and returns the job's number.
@@ -187,8 +189,8 @@ func (f *folder) do(t *testing.T, name string, args ...string) string {
 
 var jobFields = regexp.MustCompile(`\b(JobState|ExitCode|Restarts)=(\S+)`)
 
-// ended waits for the end of a task, or of a job without tasks, and returns state, exit code and how often it was
-// requeued.
+// ended waits for the end of a task, or of a job without tasks, and returns state, exit code and how often
+// it was requeued.
 func (f *folder) ended(t *testing.T, task string) (state, code, restarts string) {
 	t.Helper()
 	eventually(t, 2*time.Minute, "the end of job "+task, func() bool {
@@ -218,15 +220,22 @@ func (f *folder) said(t *testing.T, job string, task int) string {
 	return readFile(t, filepath.Join(f.dir, fmt.Sprintf("slurm-%s_%d.out", job, task)))
 }
 
+// says holds that a task has written some texts.
+func (f *folder) says(t *testing.T, job string, task int, texts ...string) {
+	t.Helper()
+	said := f.said(t, job, task)
+	for _, want := range texts {
+		if !strings.Contains(said, want) {
+			t.Errorf("task %d of job %s lacks %q in what it says:\n%s", task, job, want, said)
+		}
+	}
+}
+
 // ids are those of the rows that a job has done.
 func (f *folder) ids(t *testing.T, job string) (ids []int) {
 	t.Helper()
-	rows, err := csv.NewReader(strings.NewReader(f.do(t, "facescan", "export", job, "--columns", "id"))).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range rows[1:] {
-		id, err := strconv.Atoi(r[0])
+	for _, line := range strings.Fields(f.do(t, "facescan", "export", job, "--columns", "id"))[1:] {
+		id, err := strconv.Atoi(line)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,8 +244,8 @@ func (f *folder) ids(t *testing.T, job string) (ids []int) {
 	return ids
 }
 
-// wholePart holds that a part has each of its rows, and that the server was asked for each once, but for so many
-// that may have been asked for again.
+// wholePart holds that a part has each of its rows, and that the server was asked for each once, but for so
+// many that may have been asked for again.
 func (f *folder) wholePart(t *testing.T, server *fetchtest.Server, i, of, n, again int) {
 	t.Helper()
 	part := fmt.Sprintf("urls.node-%d-of-%d.facescan.db", i, of)
@@ -255,13 +264,13 @@ func (f *folder) wholePart(t *testing.T, server *fetchtest.Server, i, of, n, aga
 	}
 }
 
-// recipes are the README's two scripts for Slurm, for as many tasks: one that facescan takes the place of, and one
-// whose shell stays.
+// recipes are the README's two scripts for Slurm, for as many tasks: one that facescan takes the place of,
+// and one whose shell stays.
 func recipes(t *testing.T, tasks int) (exec, stays string) {
 	t.Helper()
-	blocks := regexp.MustCompile("(?s)\n```sh\n(.*?)\n```\n").FindAllStringSubmatch(readFile(t, "../README.md"), -1)
 	var after string
-	for _, b := range blocks {
+	blocks := regexp.MustCompile("(?s)\n```sh\n(.*?)\n```\n")
+	for _, b := range blocks.FindAllStringSubmatch(readFile(t, "../README.md"), -1) {
 		switch {
 		case strings.Contains(b[1], "#SBATCH"):
 			exec = b[1] + "\n"
@@ -288,7 +297,8 @@ const slurmTasks = 4
 func TestSlurm(t *testing.T) {
 	s := startSlurm(t)
 	for name, run := range map[string]func(*testing.T, *slurm){
-		"array": slurmArray, "requeue": slurmRequeue, "cancel": slurmCancel, "time limit": slurmTimeLimit, "shell": slurmShell,
+		"array": slurmArray, "requeue": slurmRequeue, "cancel": slurmCancel,
+		"time limit": slurmTimeLimit, "shell": slurmShell,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -301,10 +311,11 @@ func TestSlurm(t *testing.T) {
 func slurmArray(t *testing.T, s *slurm) {
 	server := fetchtest.New(pictures(t), 5*time.Millisecond)
 	defer server.Close()
-	f, lines, outcomes := s.newFolder(t, server, 200)
+	f, lines := s.newFolder(t, server, 200)
 	script, _ := recipes(t, slurmTasks)
 	script = strings.Replace(script, "auto/4", "auto", 1)
-	m := regexp.MustCompile(`(?m)^sbatch --dependency=afterok:\$id --wrap '(.*)'$`).FindStringSubmatch(readFile(t, "../README.md"))
+	line := regexp.MustCompile(`(?m)^sbatch --dependency=afterok:\$id --wrap '(.*)'$`)
+	m := line.FindStringSubmatch(readFile(t, "../README.md"))
 	if m == nil {
 		t.Fatal("the README's merge for Slurm is not found")
 	}
@@ -312,11 +323,12 @@ func slurmArray(t *testing.T, s *slurm) {
 	merge := f.submit(t, "#!/bin/sh\n"+m[1]+"\n", "--dependency=afterok:"+job)
 	f.completed(t, job, 0, 1, 2, 3)
 	if state, code, _ := f.ended(t, merge); state != "COMPLETED" {
-		t.Fatalf("merge: %s, exit code %s\n%s", state, code, readFile(t, filepath.Join(f.dir, "slurm-"+merge+".out")))
+		said := readFile(t, filepath.Join(f.dir, "slurm-"+merge+".out"))
+		t.Fatalf("merge: %s, exit code %s\n%s", state, code, said)
 	}
 	all := filepath.Join(f.dir, "urls.db")
 	f.do(t, "facescan", "verify", all, "--require-source", "--deep", "-q")
-	checkExport(t, all, lines, outcomes)
+	checkExport(t, all, lines, slices.Repeat([]string{"ok"}, len(lines)))
 	if server.Total() != len(lines) {
 		t.Errorf("%d requests for %d rows", server.Total(), len(lines))
 	}
@@ -326,7 +338,7 @@ func slurmArray(t *testing.T, s *slurm) {
 func slurmRequeue(t *testing.T, s *slurm) {
 	server := fetchtest.New(pictures(t), 100*time.Millisecond)
 	defer server.Close()
-	f, lines, _ := s.newFolder(t, server, 400)
+	f, lines := s.newFolder(t, server, 400)
 	script, _ := recipes(t, slurmTasks)
 	job := f.submit(t, script, "--array=3")
 	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
@@ -335,18 +347,16 @@ func slurmRequeue(t *testing.T, s *slurm) {
 	if _, _, restarts := f.ended(t, job+"_3"); restarts != "1" {
 		t.Errorf("the task was requeued %s times", restarts)
 	}
-	if said := f.said(t, job, 3); !strings.Contains(said, "interrupted: ") || !strings.Contains(said, "finished: 100 of 100") {
-		t.Errorf("the task says:\n%s", said)
-	}
+	f.says(t, job, 3, "interrupted: ", "finished: 100 of 100")
 	f.wholePart(t, server, 3, slurmTasks, len(lines), 0)
 }
 
-// slurmCancel cancels a task in mid-run, and submits it alone: Slurm's variables then do not tell how many tasks
-// there were, so that auto alone is refused.
+// slurmCancel cancels a task in mid-run, and submits it alone: Slurm's variables then do not tell how many
+// tasks there were, so that auto alone is refused.
 func slurmCancel(t *testing.T, s *slurm) {
 	server := fetchtest.New(pictures(t), 100*time.Millisecond)
 	defer server.Close()
-	f, lines, _ := s.newFolder(t, server, 400)
+	f, lines := s.newFolder(t, server, 400)
 	script, _ := recipes(t, slurmTasks)
 	job := f.submit(t, script, "--array=1")
 	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
@@ -355,17 +365,13 @@ func slurmCancel(t *testing.T, s *slurm) {
 		t.Errorf("the task that was cancelled is %s", state)
 	}
 	asked := server.Total()
-	if said := f.said(t, job, 1); !strings.Contains(said, "nothing is lost; go on with: facescan run urls.node-1-of-4.facescan.db") {
-		t.Errorf("the task says:\n%s", said)
-	}
+	f.says(t, job, 1, "nothing is lost; go on with: facescan run urls.node-1-of-4.facescan.db")
 
 	bare := f.submit(t, strings.Replace(script, "auto/4", "auto", 1), "--array=1")
 	if state, code, _ := f.ended(t, bare+"_1"); state != "FAILED" || code != "2:0" {
 		t.Errorf("--node auto of one task: %s, exit code %s", state, code)
 	}
-	if said := f.said(t, bare, 1); !strings.Contains(said, "use --node auto/N, N being the size of the first submission") {
-		t.Errorf("--node auto of one task says:\n%s", said)
-	}
+	f.says(t, bare, 1, "use --node auto/N, N being the size of the first submission")
 	if server.Total() != asked {
 		t.Errorf("a refused task asked for %d URLs", server.Total()-asked)
 	}
@@ -378,7 +384,7 @@ func slurmCancel(t *testing.T, s *slurm) {
 func slurmTimeLimit(t *testing.T, s *slurm) {
 	server := fetchtest.New(pictures(t), 100*time.Millisecond)
 	defer server.Close()
-	f, lines, _ := s.newFolder(t, server, 8000)
+	f, lines := s.newFolder(t, server, 8000)
 	script, _ := recipes(t, slurmTasks)
 	atTheLimit(t, f, server, script)
 	f.env = append(f.env, "FACESCAN_FETCHERS=100", "FACESCAN_PER_HOST=0")
@@ -386,13 +392,13 @@ func slurmTimeLimit(t *testing.T, s *slurm) {
 	f.wholePart(t, server, 2, slurmTasks, len(lines), 0)
 }
 
-// slurmShell runs the script whose shell stays. Slurm tells a task of its time limit through the shell only, and of
-// its cancellation both: then the shell passes on a second signal, which is not to cut off what is in flight. A slow
-// machine may make it late.
+// slurmShell runs the script whose shell stays. Slurm tells a task of its time limit through the shell
+// only, and of its cancellation both: then the shell passes on a second signal, which is not to cut off
+// what is in flight. A slow machine may make it late.
 func slurmShell(t *testing.T, s *slurm) {
 	server := fetchtest.New(pictures(t), 100*time.Millisecond)
 	defer server.Close()
-	f, lines, _ := s.newFolder(t, server, 8000)
+	f, lines := s.newFolder(t, server, 8000)
 	_, script := recipes(t, slurmTasks)
 	atTheLimit(t, f, server, script)
 	asked := server.Total()
@@ -413,10 +419,9 @@ func atTheLimit(t *testing.T, f *folder, server *fetchtest.Server, script string
 	job := f.submit(t, script, "--array=2")
 	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
 	f.do(t, "scontrol", "update", "JobId="+job+"_2", "TimeLimit=1") // a minute; Slurm looks twice a minute
-	if state, code, _ := f.ended(t, job+"_2"); state != "FAILED" || code != fmt.Sprintf("%d:0", exitInterrupted) {
+	state, code, _ := f.ended(t, job+"_2")
+	if state != "FAILED" || code != fmt.Sprintf("%d:0", exitInterrupted) {
 		t.Errorf("the task that ran into its limit: %s, exit code %s", state, code)
 	}
-	if said := f.said(t, job, 2); !strings.Contains(said, "draining: ") || !strings.Contains(said, "interrupted: ") {
-		t.Errorf("the task that ran into its limit says:\n%s", said)
-	}
+	f.says(t, job, 2, "draining: ", "interrupted: ")
 }

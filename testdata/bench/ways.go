@@ -31,8 +31,9 @@ const (
 	waysTTL     = 5 * time.Second       // of leases; the default is 30 s
 )
 
-// ways measures three ways to share a list among processes: leases on one SQLite file, parts by id modulo N that
-// are merged, and leases on PostgreSQL. All download and read the header only, so that sharing is what counts.
+// ways measures three ways to share a list among processes: leases on one SQLite file, parts by id modulo N
+// that are merged, and leases on PostgreSQL. All download and read the header only, so that sharing is what
+// counts.
 func ways(exe, dir string) {
 	database, err := pgtest.Open()
 	check(err)
@@ -40,25 +41,27 @@ func ways(exe, dir string) {
 	b := &waysBench{exe: exe, dir: dir, database: database}
 	fmt.Printf("%s, %d cores, %s, %s.\n\n", cpuName(), runtime.NumCPU(), runtime.Version(), b.databaseVersion())
 
-	fmt.Printf("A list of %d rows, from the start of the processes to the last result (with id mod N, in the merged job); "+
-		"the web server on the same cores, its processor time not counted:\n\n", sharedRows)
-	fmt.Println("| way | processes | rows/s | ms CPU per row | of it the database's | bytes per row |\n|---|---|---|---|---|---|")
+	fmt.Printf("A list of %d rows, from the start of the processes to the last result (with id mod N, in the "+
+		"merged job); the web server on the same cores, its processor time not counted:\n\n", sharedRows)
+	fmt.Println("| way | processes | rows/s | ms CPU per row | of it the database's | bytes per row |")
+	fmt.Println("|---|---|---|---|---|---|")
 	for _, kind := range []string{onSQLite, byModulo, onPostgres} {
 		for _, n := range []int{1, 2, 4} {
 			b.speed(kind, n)
 		}
 	}
 
-	fmt.Printf("\nA list of %d rows, a server that takes %v, 4 processes with 8 fetchers each, leases of %v:\n\n",
+	fmt.Printf("\nA list of %d rows, a server that takes %v, 4 processes with 8 fetchers each, leases of %v:\n",
 		troubleRows, slowAnswer, waysTTL)
-	fmt.Printf("| what happens | %s | %s | %s |\n|---|---|---|---|\n", onSQLite, byModulo, onPostgres)
+	fmt.Printf("\n| what happens | %s | %s | %s |\n|---|---|---|---|\n", onSQLite, byModulo, onPostgres)
 	for _, event := range []struct {
 		what   string
 		happen func(kind string) string
 	}{{"one of 4 is killed: rows fetched twice, and the first of them after", b.killed},
 		{"another one joins: its first fetch after", b.joined},
 		{"4 become 2 (SIGTERM): rows fetched twice", b.fewer}} {
-		fmt.Printf("| %s | %s | %s | %s |\n", event.what, event.happen(onSQLite), event.happen(byModulo), event.happen(onPostgres))
+		fmt.Printf("| %s | %s | %s | %s |\n",
+			event.what, event.happen(onSQLite), event.happen(byModulo), event.happen(onPostgres))
 	}
 }
 
@@ -90,7 +93,8 @@ type shared struct {
 
 func (b *waysBench) share(kind string, rows int, delay time.Duration, flags ...string) *shared {
 	b.rounds++
-	s := &shared{waysBench: b, server: newCounter(delay), rows: rows, dir: filepath.Join(b.dir, fmt.Sprint("ways", b.rounds)), flags: flags}
+	s := &shared{waysBench: b, server: newCounter(delay), rows: rows, flags: flags}
+	s.dir = filepath.Join(b.dir, fmt.Sprint("ways", b.rounds))
 	check(os.Mkdir(s.dir, 0o755))
 	var text strings.Builder
 	for i := range rows {
@@ -117,10 +121,11 @@ func (s *shared) close() {
 	}
 }
 
-// start starts a process on the job, or, if of is not 0, on part i of so many. It says who it is to the server.
+// start starts a process on the job, or, if of is not 0, on part i of so many. It says who it is to the
+// server.
 func (s *shared) start(i, of int) *exec.Cmd {
-	args := []string{"run", s.list, "--allow-private", "--per-host", "0", "--progress", "none", "-q", "--detector", "none",
-		"--user-agent", fmt.Sprint("process-", i)}
+	args := []string{"run", s.list, "--allow-private", "--per-host", "0", "--progress", "none", "-q",
+		"--detector", "none", "--user-agent", fmt.Sprint("process-", i)}
 	if of == 0 {
 		args = append(args, "--db", s.job)
 	} else {
@@ -198,15 +203,16 @@ func (b *waysBench) speed(kind string, processes int) {
 	if s.db != nil {
 		ofDatabase = fmt.Sprintf("%.3f", perRow(databases))
 	}
-	fmt.Printf("| %s | %d | %.0f | %.3f | %s | %d |\n", kind, processes, sharedRows/took.Seconds(), perRow(s.cpu+databases), ofDatabase,
-		s.stored()/sharedRows)
+	fmt.Printf("| %s | %d | %.0f | %.3f | %s | %d |\n", kind, processes,
+		sharedRows/took.Seconds(), perRow(s.cpu+databases), ofDatabase, s.stored()/sharedRows)
 }
 
 func (b *waysBench) trouble(kind string) *shared {
 	return b.share(kind, troubleRows, slowAnswer, "--fetchers", "8", "--lease-ttl", waysTTL.String())
 }
 
-// killed kills one of 4 processes a third of the way through. A part that has nobody is started again at once.
+// killed kills one of 4 processes a third of the way through. A part that has nobody is started again at
+// once.
 func (b *waysBench) killed(kind string) string {
 	s := b.trouble(kind)
 	defer s.close()
@@ -252,7 +258,8 @@ func (b *waysBench) joined(kind string) string {
 	return fmt.Sprintf("%.2f s", first.Sub(at).Seconds())
 }
 
-// fewer has 2 of 4 processes leave. By modulo that means other parts, either from the start or of what is left after a merge.
+// fewer has 2 of 4 processes leave. By modulo that means other parts, either from the start or of what is
+// left after a merge.
 func (b *waysBench) fewer(kind string) string {
 	leave := func(leaving ...*exec.Cmd) {
 		for _, c := range leaving {
@@ -285,7 +292,8 @@ func (b *waysBench) fewer(kind string) string {
 	m.merge()
 	m.wait(false, m.start(0, 0), m.start(1, 0))
 	m.whole()
-	return fmt.Sprintf("%d in new parts; %d when the old ones are merged and two processes share the rest", s.server.twice(), m.server.twice())
+	return fmt.Sprintf("%d in new parts; %d when the old ones are merged and two processes share the rest",
+		s.server.twice(), m.server.twice())
 }
 
 // stored is how many bytes the jobs take.
@@ -314,18 +322,20 @@ func (b *waysBench) databaseVersion() (version string) {
 	ctx := context.Background()
 	db, err := pgx.Connect(ctx, url)
 	check(err)
-	check(db.QueryRow(ctx, "SELECT 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1)").Scan(&version))
+	check(db.QueryRow(ctx, "SELECT split_part(current_setting('server_version'), ' ', 1)").Scan(&version))
 	check(db.Close(ctx))
-	return version
+	return "PostgreSQL " + version
 }
 
-// databaseTime is the processor time of the database's processes, as Linux tells it in hundredths of a second.
+// databaseTime is the processor time of the database's processes, as Linux tells it in hundredths of a
+// second.
 func (s *shared) databaseTime() time.Duration {
 	if s.db == nil {
 		return 0
 	}
 	var server string
-	check(s.db.QueryRow(context.Background(), "SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)").Scan(&server))
+	pid := "SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)"
+	check(s.db.QueryRow(context.Background(), pid).Scan(&server))
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	check(err)
 	ticks := 0
