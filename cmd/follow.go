@@ -14,7 +14,6 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/crash"
-	"facescan/pipeline/live"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -138,7 +137,7 @@ func (w *following) finish(drain <-chan struct{}, stats *pipeline.Stats, log *sl
 	if w == nil {
 		return nil
 	}
-	defer stats.Wait(live.Holdup{Kind: live.ByOutput, What: "the output, which takes rows more slowly than they are done"})()
+	defer stats.Wait(pipeline.SlowOutput)()
 	defer w.cancel()
 	var unread <-chan time.Time
 	select {

@@ -3,8 +3,10 @@ package cmd
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -158,4 +160,33 @@ func TestRisingShare(t *testing.T) {
 	if n := strings.TrimSpace(mustHere(t, "retry", filepath.Join(dir, "urls.facescan.db"), "--reason", "http_429")); n == "0" {
 		t.Errorf("the command of the hint puts %s rows back", n)
 	}
+}
+
+// TestHeldBackByOutput: who does not read what a run writes to stdout is named.
+func TestHeldBackByOutput(t *testing.T) {
+	t.Parallel()
+	s := fetchtest.New(pictures(t), 0)
+	defer s.Close()
+	dir := t.TempDir()
+	list := longList(t, dir, s.URL, 20_000)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	_, _, page := watchedTo(t, writer, dir, filepath.Base(list), "--detector", "none", "--out", "-")
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	heldBack(t, page, live.ByOutput)
+	go io.Copy(io.Discard, reader)
+	eventually(t, time.Minute, "the run goes on", func() bool {
+		resp, err := http.Get(page + "metrics")
+		if err != nil {
+			return true // it has ended
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return !strings.Contains(string(b), `facescan_held_back{by="output"} 1`)
+	})
 }

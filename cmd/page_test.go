@@ -44,11 +44,17 @@ var pageAt = regexp.MustCompile(`can be watched at (http://\S+/)`)
 // watched starts a run in a folder, and returns where its page is.
 func watched(t testing.TB, dir string, args ...string) (*exec.Cmd, *said, string) {
 	t.Helper()
+	return watchedTo(t, nil, dir, args...)
+}
+
+// watchedTo is watched with a stdout.
+func watchedTo(t testing.TB, stdout io.Writer, dir string, args ...string) (*exec.Cmd, *said, string) {
+	t.Helper()
 	c := exec.Command(os.Args[0], append([]string{"run", "--listen", "127.0.0.1:0", "--allow-private", "--progress", "none"}, args...)...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), beMain+"=1")
 	out := &said{}
-	c.Stderr = out
+	c.Stdout, c.Stderr = stdout, out
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

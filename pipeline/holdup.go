@@ -53,6 +53,7 @@ type moment struct {
 	queued            int // rows waited for a worker
 	writing, keeping  int // the writer wrote results; synced what is kept
 	claiming, idle    int // the dispatcher waited for the store; had no shard to claim
+	output            int // nobody took what comes out
 	reading           int // all readers of kept files were busy
 	standIn           int // a sidecar's stand-in answered
 	sidecarBusy       int // no sidecar took requests for now
@@ -68,7 +69,7 @@ func (m *moment) add(o moment) {
 		{&m.looks, &o.looks}, {&m.rate, &o.rate}, {&m.bandwidth, &o.bandwidth}, {&m.bodies, &o.bodies}, {&m.pixels, &o.pixels},
 		{&m.full, &o.full}, {&m.starved, &o.starved}, {&m.empty, &o.empty}, {&m.flightFull, &o.flightFull},
 		{&m.queued, &o.queued}, {&m.writing, &o.writing}, {&m.keeping, &o.keeping}, {&m.claiming, &o.claiming},
-		{&m.idle, &o.idle}, {&m.reading, &o.reading}, {&m.standIn, &o.standIn},
+		{&m.idle, &o.idle}, {&m.output, &o.output}, {&m.reading, &o.reading}, {&m.standIn, &o.standIn},
 		{&m.sidecarBusy, &o.sidecarBusy}, {&m.inFlight, &o.inFlight}, {&m.waiting, &o.waiting}, {&m.fetching, &o.fetching},
 		{&m.decoding, &o.decoding}, {&m.detecting, &o.detecting}, {&m.workersElse, &o.workersElse},
 	} {
@@ -127,6 +128,8 @@ func (l *load) holdup() live.Holdup {
 		return live.Holdup{}
 	case l.often(l.rate):
 		return live.Holdup{Kind: live.ByRate, What: fmt.Sprintf("--rate (%v requests per second)", l.perSecond)}
+	case l.often(l.output):
+		return SlowOutput
 	case l.often(l.bandwidth):
 		return live.Holdup{Kind: live.ByBandwidth, What: fmt.Sprintf("--bwlimit (%s per second)", bytesText(l.bandwidthIs))}
 	}
@@ -137,6 +140,9 @@ func (l *load) holdup() live.Holdup {
 	}
 	return live.Holdup{}
 }
+
+// SlowOutput is an output that holds a run back, or its end.
+var SlowOutput = live.Holdup{Kind: live.ByOutput, What: "the output, which is taken more slowly than rows are done"}
 
 // unavailable is a detector that cannot be asked.
 func (l *load) unavailable() live.Holdup {
@@ -406,6 +412,7 @@ func (r *run) look() (m moment) {
 	m.queued = flag(len(r.fetched) > 0)
 	a := &r.activity
 	m.writing, m.keeping, m.claiming = flag(a.writing.Load()), flag(a.keeping.Load()), flag(a.claiming.Load())
+	m.output = flag(r.Hold != nil && r.Hold())
 	m.idle, m.reading = flag(a.idle.Load()), flag(a.reading.Load() >= readers)
 	m.fetching, m.decoding = r.stats.Fetching.inside(), r.stats.Decoding.inside()
 	m.detecting, m.workersElse = r.stats.Detecting.inside(), int(a.elsewise.Load())

@@ -35,6 +35,7 @@ func TestHoldup(t *testing.T) {
 		{"the rate, with all fetchers in it", func(l *load) { l.rate, l.full, l.flightFull, l.bodies = 50, 50, 50, 50 }, live.ByRate, "--rate"},
 		{"a rate that is seldom reached", func(l *load) { l.rate, l.full = 15, 50 }, live.BySlowHosts, "--fetchers"},
 		{"bandwidth", func(l *load) { l.bandwidth, l.full = 40, 50 }, live.ByBandwidth, "--bwlimit (1MiB per second)"},
+		{"an output that nobody reads", func(l *load) { idle(l); l.output = 50 }, live.ByOutput, "taken more slowly"},
 		{"memory for bodies", func(l *load) { l.bodies = 40 }, live.ByMemory, "--memory (256MiB)"},
 		{"memory for pixels", func(l *load) { l.pixels, l.queued, l.decoding = 45, 50, 20 }, live.ByMemory, "--memory"},
 		{"slow servers", func(l *load) { l.full = 48 }, live.BySlowHosts, "all 256 fetchers are busy); more --fetchers"},
