@@ -25,3 +25,25 @@ func TestPlaceTravelled(t *testing.T) {
 		}
 	}
 }
+
+// TestPlaceAtEdges has faces of which less than a pixel lies in the image: they have a pixel, at that edge.
+func TestPlaceAtEdges(t *testing.T) {
+	for _, c := range []struct {
+		face       detect.Face
+		x, y, w, h int
+	}{
+		{detect.Face{X: -10, Y: 5, Width: 10.25, Height: 10}, 0, 5, 1, 10},
+		{detect.Face{X: 5, Y: -10, Width: 10, Height: 10.75}, 5, 0, 10, 1},
+		{detect.Face{X: 99.75, Y: 49.75, Width: 10, Height: 10}, 99, 49, 1, 1},
+	} {
+		x, y, w, h, ok := detect.Place(c.face, 1, 100, 50)
+		if !ok || x != c.x || y != c.y || w != c.w || h != c.h {
+			t.Errorf("%+v: %d,%d %dx%d %v, want %d,%d %dx%d", c.face, x, y, w, h, ok, c.x, c.y, c.w, c.h)
+		}
+	}
+	for _, f := range []detect.Face{{X: -10, Y: 5, Width: 10, Height: 10}, {X: 100, Y: 5, Width: 10, Height: 10}} {
+		if _, _, _, _, ok := detect.Place(f, 1, 100, 50); ok {
+			t.Errorf("%+v only touches the image", f)
+		}
+	}
+}

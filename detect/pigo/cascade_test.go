@@ -44,6 +44,11 @@ func TestParseRefuses(t *testing.T) {
 	if _, err := Parse(good()); err != nil {
 		t.Error("a sound one:", err)
 	}
+	for _, most := range []float32{-maxLeaf, maxLeaf} {
+		if _, err := Parse(with32(good(), leaf, math.Float32bits(most))); err != nil {
+			t.Errorf("a leaf of %v: %v", most, err)
+		}
+	}
 }
 
 func FuzzParse(f *testing.F) {
