@@ -181,7 +181,8 @@ func (d *driver) words(code uintptr) string {
 	pin := runtime.Pinner{}
 	pin.Pin(words)
 	defer pin.Unpin()
-	if purego.SyscallN(d.errorString.entry, code, uintptr(unsafe.Pointer(words))); *words == nil {
+	purego.SyscallN(d.errorString.entry, code, uintptr(unsafe.Pointer(words)))
+	if *words == nil {
 		return "unknown"
 	}
 	var text []byte

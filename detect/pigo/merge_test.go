@@ -36,7 +36,8 @@ func TestCluster(t *testing.T) {
 		t.Errorf("members of the best: %+v", best)
 	}
 	m.clear()
-	if m.cluster(0.2); len(m.clusters) != 0 {
+	m.cluster(0.2)
+	if len(m.clusters) != 0 {
 		t.Errorf("clusters of nothing: %+v", m.clusters)
 	}
 }

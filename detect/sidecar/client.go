@@ -287,7 +287,8 @@ func (c *Client) Ask(ctx context.Context, img detect.Image) (func() (detect.Answ
 	size := img.Luma.Bounds().Size()
 	it.weight = int64(size.X) * int64(size.Y)
 	if c.o.Input == Encoded {
-		if it.weight = int64(len(img.Encoded)); c.o.Fallback != nil {
+		it.weight = int64(len(img.Encoded))
+		if c.o.Fallback != nil {
 			it.weight += int64(len(img.Luma.Pix))
 		}
 	}
@@ -401,8 +402,8 @@ func (c *Client) process(items []*item) {
 		if errors.As(err, &h) {
 			status = h.Status
 		}
-		if tries++; status == 503 || status == 429 {
-			tries-- // the server is busy: this try does not count
+		if status != 503 && status != 429 { // a busy server's answer does not count as a try
+			tries++
 		}
 		last = e
 		switch {

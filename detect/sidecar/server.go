@@ -320,7 +320,8 @@ func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error)
 		held += part
 		b = slices.Grow(b, int(part))
 		got, err := io.ReadFull(r, b[len(b):len(b)+int(part)])
-		if b = b[:len(b)+got]; err != nil {
+		b = b[:len(b)+got]
+		if err != nil {
 			return nil, held, err
 		}
 	}

@@ -120,7 +120,8 @@ func (p *Prediction) times(s *Sample, results []store.Result, run Run) {
 
 	each := total / float64(max(1, len(s.Drawn)))
 	p.Limits[byCPU] = run.CPU.Seconds() / float64(run.Cores) * each
-	if work := run.Decoding + run.Detecting; run.Workers < run.Cores && !run.Elsewhere {
+	if run.Workers < run.Cores && !run.Elsewhere {
+		work := run.Decoding + run.Detecting
 		p.Limits[byCPU] = max(p.Limits[byCPU], work.Seconds()/float64(run.Workers)*each)
 	}
 	worst := Stratum{}

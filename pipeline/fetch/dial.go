@@ -169,7 +169,8 @@ func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Conte
 			if r.err == nil {
 				return r.c, nil
 			}
-			if failed++; r.i < firstAt {
+			failed++
+			if r.i < firstAt {
 				first, firstAt = r.err, r.i
 			}
 			if failed == len(targets) {

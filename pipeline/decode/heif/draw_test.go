@@ -243,7 +243,8 @@ func nal(kind byte, payload []byte) []byte {
 			zeros = 0
 		}
 		out = append(out, c)
-		if zeros++; c != 0 {
+		zeros++
+		if c != 0 {
 			zeros = 0
 		}
 	}

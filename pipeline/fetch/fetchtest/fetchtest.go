@@ -10,7 +10,7 @@
 //	/status/CODE/…       that status
 //	/flaky/K/N/x.jpg     503 the first K times for this path, then image N
 //	/limit/N/x.jpg       429 with Retry-After: 1 the first time for this path, then image N
-//	/throttle/R/N/x.jpg  429 with Retry-After: 1 for whatever comes after R requests within a second, else image N
+//	/throttle/R/N/x.jpg  429 with Retry-After: 1 after R requests within a second, else image N
 //	/redirect/HOPS/N/x   a chain of 302, then image N
 //	/to/URL              302 to URL, which is percent-encoded
 //	/loop/…              302 to itself
@@ -20,7 +20,7 @@
 //	/short/N/x.jpg       the first half of image N, announced as such
 //	/html/… /empty/…     200 with a page, 200 with no body
 //	/reset/…             connection reset
-//	/garbage/…           an answer that is no HTTP
+//	/garbage/…           an answer that is not HTTP
 //	/auth/N/x.jpg        image N for a request with an Authorization header, else 401
 //	/noai/N/x.jpg        image N with X-Robots-Tag: noai
 //	/echo/…              200 with the request as it arrived
