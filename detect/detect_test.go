@@ -52,9 +52,7 @@ func TestPigoEqualsOracle(t *testing.T) {
 		var answers [2][]detect.Answer
 		for i, open := range []func(detect.Params) (detect.Detector, error){detect.New, newOracle} {
 			d, err := open(p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer d.Close()
 			if answers[i], err = d.Detect(t.Context(), batch); err != nil {
 				t.Fatal(err)
@@ -75,14 +73,10 @@ func TestAnglesFindTiltedFaces(t *testing.T) {
 		p := detect.Defaults(detect.Pigo)
 		p.Angles = []float64{c.angle}
 		d, err := detect.New(p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer d.Close()
 		answers, err := d.Detect(t.Context(), []detect.Image{{Luma: tilted(upright, 45), Scale: 1}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if got := len(answers[0].Faces) > 0; got != c.found {
 			t.Errorf("--angles %v on a photo tilted by 45 degrees: %+v", c.angle, answers[0].Faces)
 		}
@@ -117,9 +111,7 @@ func BenchmarkDetect(b *testing.B) {
 			p := detect.Defaults(detect.Pigo)
 			c.change(&p)
 			d, err := c.open(p)
-			if err != nil {
-				b.Fatal(err)
-			}
+			must(b, err)
 			defer d.Close()
 			for b.Loop() {
 				if _, err := d.Detect(b.Context(), []detect.Image{{Luma: luma, Scale: 1}}); err != nil {
@@ -203,9 +195,7 @@ func TestFingerprint(t *testing.T) {
 		p := detect.Defaults(detect.Pigo)
 		c.change(&p)
 		d, err := detect.New(p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer d.Close()
 		if got := d.Fingerprint(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
@@ -214,12 +204,18 @@ func TestFingerprint(t *testing.T) {
 	p := detect.Defaults(detect.Yunet)
 	p.IoU = 0.4
 	d, err := detect.New(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer d.Close()
 	want := fmt.Sprintf("yunet-%.8s/%d min=20 iou=0.4 score=0.45", yunet.Sum(), yunet.Version)
 	if got := d.Fingerprint(); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

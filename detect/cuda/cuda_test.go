@@ -86,9 +86,7 @@ func tell(what, value int) int {
 func embedded(t testing.TB) *pigo.Cascade {
 	t.Helper()
 	c, err := pigo.Parse(pigo.Facefinder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return c
 }
 
@@ -96,9 +94,7 @@ func embedded(t testing.TB) *pigo.Cascade {
 func engine(t testing.TB) *Engine {
 	t.Helper()
 	e, err := open(embedded(t), fake.path, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
@@ -157,21 +153,15 @@ func compare(t *testing.T, what string, got, want []pigo.Search) (windows int) {
 // batch and each search alone, with one thread a block and with several.
 func TestPigo(t *testing.T) {
 	p, err := pigo.NewOracle(pigo.Facefinder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	want := searches(t)
-	if err := p.Run(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.Run(t.Context(), want))
 	e := engine(t)
 	defer tell(setThreads, 1)
 	for _, n := range []int{1, 3} {
 		tell(setThreads, n)
 		got := fresh(want)
-		if err := e.Run(t.Context(), got); err != nil {
-			t.Fatal(err)
-		}
+		must(t, e.Run(t.Context(), got))
 		if windows := compare(t, fmt.Sprintf("%d threads", n), got, want); windows < 100 {
 			t.Errorf("only %d windows were compared", windows)
 		}
@@ -179,9 +169,7 @@ func TestPigo(t *testing.T) {
 	tell(setThreads, 1)
 	alone := fresh(want)
 	for i := range alone {
-		if err := e.Run(t.Context(), alone[i:i+1]); err != nil {
-			t.Fatal(err)
-		}
+		must(t, e.Run(t.Context(), alone[i:i+1]))
 	}
 	compare(t, "alone", alone, want)
 }
@@ -213,9 +201,7 @@ func TestManyHits(t *testing.T) {
 	}
 	for range 2 {
 		got[0].Found = nil
-		if err := e.Run(t.Context(), got); err != nil {
-			t.Fatal(err)
-		}
+		must(t, e.Run(t.Context(), got))
 		compare(t, "many", got, want)
 	}
 }
@@ -225,15 +211,11 @@ func TestSteady(t *testing.T) {
 	e := engine(t)
 	all := searches(t)[5:25]
 	for range lanes + 1 {
-		if err := e.Run(t.Context(), fresh(all)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, e.Run(t.Context(), fresh(all)))
 	}
 	before, ran := tell(allocations, 0), tell(launches, 0)
 	for n := range 8 {
-		if err := e.Run(t.Context(), fresh(all[n:len(all)-n])); err != nil {
-			t.Fatal(err)
-		}
+		must(t, e.Run(t.Context(), fresh(all[n:len(all)-n])))
 	}
 	if n := tell(allocations, 0) - before; n != 0 {
 		t.Errorf("%d allocations in %d batches", n, tell(launches, 0)-ran)
@@ -260,9 +242,7 @@ func TestMemory(t *testing.T) {
 	want[12].Found = pigo.NewSearcher(embedded(t)).Search(nil, m, all[12].Pass)
 	tell(setLimit, 3<<20)
 	before := tell(launches, 0)
-	if err := e.Run(t.Context(), all); err != nil {
-		t.Fatal(err)
-	}
+	must(t, e.Run(t.Context(), all))
 	compare(t, "halved", all, want)
 	if n := tell(launches, 0) - before; n < 3 {
 		t.Errorf("%d launches", n)
@@ -282,9 +262,7 @@ func TestMemory(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	e := engine(t)
 	want := searches(t)[:20]
-	if err := e.Run(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
+	must(t, e.Run(t.Context(), want))
 	var callers sync.WaitGroup
 	for n := range 8 {
 		callers.Go(func() {
@@ -320,9 +298,7 @@ func TestErrors(t *testing.T) {
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := compile(empty, source); err != nil {
-		t.Fatal(err)
-	}
+	must(t, compile(empty, source))
 	_, err = open(c, empty, 0)
 	says("an old driver", err, "it is too old")
 	_, err = open(c, fake.path, 1)
@@ -373,9 +349,7 @@ func TestKernelIsCurrent(t *testing.T) {
 	h := sha256.New()
 	for _, f := range []string{"window.h", "kernel.cu"} {
 		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		h.Write(b)
 	}
 	text := string(ptx)
@@ -389,5 +363,13 @@ func TestKernelIsCurrent(t *testing.T) {
 	}
 	if bytes.Contains(ptx, []byte("fma.")) {
 		t.Error("kernel.ptx fuses multiplications: sums must be pigo's")
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -22,9 +22,7 @@ import (
 func gpu(t testing.TB) *Engine {
 	t.Helper()
 	e, err := Open(embedded(t), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
@@ -57,9 +55,7 @@ func photos(t testing.TB) (all []*image.Gray) {
 		all = append(all, g)
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return all
 }
 
@@ -71,18 +67,12 @@ func TestGPU(t *testing.T) {
 			Scale: 1.1}})
 	}
 	p, err := pigo.NewOracle(pigo.Facefinder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Run(t.Context(), want); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, p.Run(t.Context(), want))
 	e := gpu(t)
 	t.Log(e.Name())
 	got := fresh(want)
-	if err := e.Run(t.Context(), got); err != nil {
-		t.Fatal(err)
-	}
+	must(t, e.Run(t.Context(), got))
 	t.Logf("%d searches, %d windows", len(want), compare(t, "on the GPU", got, want))
 }
 

@@ -60,9 +60,7 @@ func (p parity) bench(b *testing.B, name string, luma *image.Gray, params Pass) 
 	s := p.searchers[name]
 	if name == "" {
 		c, err := Parse(Facefinder)
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		s = NewSearcher(c)
 	}
 	search := []Search{{Luma: luma, Pass: params}}

@@ -10,9 +10,7 @@ import (
 
 func TestParse(t *testing.T) {
 	c, err := Parse(Facefinder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if got := Stages(c); got != 24 {
 		t.Errorf("%d stages, want 24", got)
 	}

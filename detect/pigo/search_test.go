@@ -21,13 +21,9 @@ type parity struct {
 func newParity(t testing.TB, packet []byte) parity {
 	t.Helper()
 	c, err := Parse(packet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	oracle, err := NewOracle(packet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return parity{oracle, Searchers(c)}
 }
 
@@ -35,9 +31,7 @@ func newParity(t testing.TB, packet []byte) parity {
 func (p parity) check(t testing.TB, what string, luma *image.Gray, params Pass) int {
 	t.Helper()
 	search := []Search{{Luma: luma, Pass: params}}
-	if err := p.oracle.Run(t.Context(), search); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.oracle.Run(t.Context(), search))
 	want := search[0].Found
 	for name, s := range p.searchers {
 		got := s.Search(nil, luma, params)
@@ -184,9 +178,7 @@ func TestOtherDepths(t *testing.T) {
 	for _, depth := range []int{1, 3, 5, 6, 7, 10} {
 		packet := drawn(rand.New(rand.NewPCG(11, uint64(depth))), depth, 6)
 		c, err := Parse(packet)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		p := newParity(t, packet)
 		p.searchers["chosen"] = NewSearcher(c)
 		luma := noise(rand.New(rand.NewPCG(12, uint64(depth))), 90, 70)
@@ -303,4 +295,12 @@ func texture(width, height int, luma func(x, y int) uint8) *image.Gray {
 
 func noise(rng *rand.Rand, width, height int) *image.Gray {
 	return texture(width, height, func(int, int) uint8 { return uint8(rng.Uint32()) })
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

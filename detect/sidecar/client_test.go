@@ -61,9 +61,7 @@ func TestGone(t *testing.T) {
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
 	img := []detect.Image{{Luma: sample.Photo(t, 160), Scale: 1}}
 	want, err := c.Detect(t.Context(), img)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if err := c.Probe(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -149,18 +147,14 @@ func TestKilledHungAndLying(t *testing.T) {
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Millisecond,
 		Deadline: 2 * time.Second})
 	local, err := detect.New(detect.Defaults(detect.Pigo))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer local.Close()
 	var images []detect.Image
 	for width := 60; width < 220; width += 4 {
 		images = append(images, detect.Image{Luma: sample.Photo(t, width), Scale: 1})
 	}
 	want, err := local.Detect(t.Context(), images)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	var answered, unavailable atomic.Int64
 	var callers sync.WaitGroup
@@ -257,9 +251,7 @@ func TestBusy(t *testing.T) {
 func TestFallback(t *testing.T) {
 	for _, input := range []Input{Luma, Encoded} {
 		local, err := detect.New(detect.Defaults(detect.Pigo))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		st := newStand(t, ServerOptions{Decode: decodePGMComment})
 		st.start()
 		c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Fallback: local, Input: input})
@@ -385,14 +377,10 @@ func TestPoison(t *testing.T) {
 				images = append(images, detect.Image{Luma: sample.Photo(t, 100+i), Scale: 1})
 			}
 			want, err := c.Detect(t.Context(), images)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			images[3].Luma = poison
 			got, err := c.Detect(t.Context(), images)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if got[3].Err == nil || !strings.Contains(got[3].Err.Error(), "the sidecar fails on it") {
 				t.Errorf("the poison: %+v", got[3])
 			}
@@ -449,9 +437,7 @@ func TestBounds(t *testing.T) {
 	var waits []func() (detect.Answer, error)
 	for range 10 {
 		wait, err := c.Ask(t.Context(), img)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		waits = append(waits, wait)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -489,17 +475,13 @@ func TestClose(t *testing.T) {
 	st.start()
 	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute,
 		Params: detect.Defaults(detect.Pigo)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	block.Store(true)
 	img := detect.Image{Luma: image.NewGray(image.Rect(0, 0, 100, 100)), Scale: 1}
 	var waits []func() (detect.Answer, error)
 	for range 3 { // two go, one waits for more
 		wait, err := c.Ask(t.Context(), img)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		waits = append(waits, wait)
 	}
 	<-blocked

@@ -113,9 +113,7 @@ func FuzzMessage(f *testing.F) {
 			return
 		}
 		text, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		again := text
 		for _, ts := range [][]tensor{m.Inputs, m.Outputs} {
 			for _, x := range ts {
@@ -126,9 +124,7 @@ func FuzzMessage(f *testing.F) {
 			}
 		}
 		m2, err := parseMessage(len(text), again)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		text2, err := json.Marshal(m2)
 		if err != nil || !bytes.Equal(text, text2) {
 			t.Errorf("%s then %s, %v", text, text2, err)

@@ -39,15 +39,11 @@ func TestTritonClient(t *testing.T) {
 	args := []string{"testdata/triton.py", st.at, ModelName}
 	for i, p := range photos {
 		name := filepath.Join(dir, strconv.Itoa(i)+".pgm")
-		if err := os.WriteFile(name, appendPGM(nil, p.Luma), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(name, appendPGM(nil, p.Luma), 0o600))
 		args = append(args, name)
 	}
 	broken := filepath.Join(dir, "broken")
-	if err := os.WriteFile(broken, []byte("not an image"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(broken, []byte("not an image"), 0o600))
 	out, err := exec.Command(python(t), append(args, broken)...).Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, stderrOf(err))
@@ -70,14 +66,10 @@ func TestTritonClient(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	local, err := detect.New(detect.Defaults(detect.Pigo))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer local.Close()
 	answers, err := local.Detect(t.Context(), photos)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	want := answer{ID: "7"}
 	for i, a := range answers {
 		want.Counts = append(want.Counts, len(a.Faces))
@@ -123,29 +115,21 @@ func mlsettings(t *testing.T, implementation string) (dir, url string) {
 	dir = t.TempDir()
 	for _, f := range []string{"example/runtime.py", "example/model-settings.json", "testdata/blobs.py"} {
 		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		b = []byte(strings.ReplaceAll(string(b), `"runtime.ONNX"`, `"`+implementation+`"`))
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o600))
 	}
 	var ports []string
 	for range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer l.Close()
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		ports = append(ports, port)
 	}
 	settings := `{"host":"127.0.0.1","parallel_workers":0,"http_port":` + ports[0] + `,"grpc_port":` +
 		ports[1] + `,"metrics_port":` + ports[2] + `}`
-	if err := os.WriteFile(filepath.Join(dir, "settings.json"), []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(dir, "settings.json"), []byte(settings), 0o600))
 	return dir, "http://127.0.0.1:" + ports[0] + "/v2/models/" + ModelName
 }
 
@@ -156,17 +140,13 @@ func mlclient(t *testing.T, implementation string, input Input) *Client {
 	c := exec.Command(filepath.Join(filepath.Dir(python(t)), "mlserver"), "start", ".")
 	c.Dir = dir
 	c.Stdout, c.Stderr = io.Discard, io.Discard
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.Start())
 	t.Cleanup(func() {
 		c.Process.Kill()
 		c.Wait()
 	})
 	e, err := newEndpoint(url, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer e.http.CloseIdleConnections()
 	eventually(t, "MLServer is ready", func() bool {
 		_, err := e.get(t.Context(), e.base+"/ready")
@@ -201,9 +181,7 @@ func TestMLServer(t *testing.T) {
 		batch = append(batch, detect.Image{Luma: m, Scale: 1})
 	}
 	answers, err := c.Detect(t.Context(), batch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for i, a := range answers {
 		var want []detect.Face
 		for n := range i % 4 {

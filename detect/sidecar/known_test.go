@@ -52,9 +52,7 @@ func TestTurns(t *testing.T) {
 					Width:   m.Rect.Dx(), Height: m.Rect.Dy()})
 			}
 			want, err := client.Detect(t.Context(), images)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			faces := 0
 			for _, a := range want {
 				faces += len(a.Faces)
@@ -121,9 +119,7 @@ func TestKnownHasFaces(t *testing.T) {
 					continue
 				}
 				k, err := c.knownAt(t.Context(), c.endpoints[0], scale)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				for i, a := range k.answers {
 					if len(a.Faces) == 0 {
 						t.Errorf("%s from %d px at scale %v: known image %d has %s", kind.Name, minFace,
@@ -140,9 +136,7 @@ func TestKnownIsSmall(t *testing.T) {
 	st := newStand(t, ServerOptions{}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
 	k, err := c.knownAt(t.Context(), c.endpoints[0], 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, it := range k.items {
 		if n := len(*it.buffer); n > 6000 {
 			t.Errorf("%d bytes", n)

@@ -144,9 +144,7 @@ func TestLies(t *testing.T) {
 			st.start()
 			c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
 			want, err := c.Detect(t.Context(), img)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if len(want[0].Faces) == 0 {
 				t.Fatal("no face to lie about")
 			}

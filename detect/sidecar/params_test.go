@@ -39,17 +39,11 @@ func TestParametersAreComplete(t *testing.T) {
 			t.Fatalf("%s is a %v", typ.Field(i).Name, f.Kind())
 		}
 		m, err := toParameters(p, 1.6, listed)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		text, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		var back parameters
-		if err := json.Unmarshal(text, &back); err != nil {
-			t.Fatal(err)
-		}
+		must(t, json.Unmarshal(text, &back))
 		got, err := fromParameters(pigo, back)
 		if p.IoU = p.Overlap(); err != nil || !reflect.DeepEqual(got, asked{p, candidates, 1.6}) {
 			t.Errorf("%s: %+v %v, want %+v", typ.Field(i).Name, got, err, p)

@@ -44,9 +44,7 @@ func (a ask) request(t testing.TB) *http.Request {
 	head, err := json.Marshal(message{ID: "7", Parameters: a.parameters, Outputs: a.outputs,
 		Inputs: []tensor{{Name: imagesName, Datatype: typeBytes, Shape: []int64{int64(len(a.images))},
 			Parameters: parameters{sizeKey: len(content)}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if a.head != "" {
 		head = []byte(a.head)
 	}
@@ -69,9 +67,7 @@ func newServer(t testing.TB, o ServerOptions) *Server {
 	}
 	o.Detector = cmp.Or(o.Detector, detect.Pigo)
 	s, err := NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -97,9 +93,7 @@ func answerOf(t testing.TB, w *httptest.ResponseRecorder) *message {
 		head, _ = strconv.Atoi(v)
 	}
 	m, err := parseMessage(head, w.Body.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return m
 }
 
@@ -180,9 +174,7 @@ func TestCandidates(t *testing.T) {
 		p["binary_data_output"] = true
 		m := answerOf(t, send(s, ask{images: pgm, parameters: p}.request(t)))
 		n, err := m.Outputs[1].numbers(1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return n[0], m.Parameters[minScoreKey]
 	}
 	if n, threshold := count(parameters{}); n != 3 || threshold != nil {
@@ -452,9 +444,7 @@ func TestDrain(t *testing.T) {
 		return g, nil
 	}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, nil, l, time.Minute) }()
@@ -508,16 +498,12 @@ func TestDrainGrace(t *testing.T) {
 	}})
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen("unix:" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, nil, l, time.Millisecond) }()
 	e, err := newEndpoint("unix://"+path, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer e.http.CloseIdleConnections()
 	r := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}.request(t)
 	r.URL.Scheme, r.URL.Host, r.RequestURI = "http", "localhost", ""
@@ -538,9 +524,7 @@ func TestDrainGrace(t *testing.T) {
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen("unix:" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", st.Mode(), err)
 	}
@@ -550,13 +534,9 @@ func TestListen(t *testing.T) {
 	l.(*net.UnixListener).SetUnlinkOnClose(false) // as after a kill
 	l.Close()
 	l, err = Listen("unix://" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	l.Close()
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path, nil, 0o600))
 	if _, err := Listen("unix:" + path); err == nil {
 		t.Error("a file was taken for a socket")
 	}
@@ -607,5 +587,13 @@ func TestMetrics(t *testing.T) {
 	c.Stdin = strings.NewReader(text)
 	if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -95,9 +95,7 @@ func (st *stand) stop() {
 func client(t testing.TB, o Options) *Client {
 	t.Helper()
 	c, err := tryClient(t, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return c
 }
 
@@ -138,9 +136,7 @@ func TestSameAnswers(t *testing.T) {
 			p.MinFace = 20 // of which a pixel is left
 			p.MinScore = k.Floor
 			local, err := detect.New(p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			c := client(t, Options{URLs: []string{st.URL}, Params: p})
 			batch := detecttest.Awkward()
 			for _, width := range []int{160, 240, 320, 333} {
@@ -151,13 +147,9 @@ func TestSameAnswers(t *testing.T) {
 				batch[i].Scale = scale
 			}
 			want, err := local.Detect(t.Context(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			got, err := c.Detect(t.Context(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s, scale %v: there %+v, here %+v", k.Name, scale, got, want)
 			}
@@ -193,16 +185,12 @@ func TestWithoutBinary(t *testing.T) {
 	}
 	st.start()
 	local, err := detect.New(detect.Defaults(detect.Pigo))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer local.Close()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 5})
 	batch := append(detecttest.Awkward(), detect.Image{Luma: sample.Photo(t, 240), Scale: 1})
 	want, err := local.Detect(t.Context(), batch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if got, err := c.Detect(t.Context(), batch); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("there %+v %v, here %+v", got, err, want)
 	}
@@ -212,16 +200,12 @@ func TestWithoutBinary(t *testing.T) {
 func TestKnownImages(t *testing.T) {
 	for _, k := range detect.Kinds() {
 		d, err := detect.New(detect.Defaults(k.Name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer d.Close()
 		faces := 0
 		for _, m := range knownImages() {
 			a, err := d.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			t.Log(k.Name, told(a[0]), len(a[0].Candidates))
 			faces += len(a[0].Faces)
 		}

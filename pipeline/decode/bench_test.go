@@ -22,9 +22,7 @@ func benchBodies(b *testing.B) (bodies [][]byte) {
 		}
 		for _, name := range names {
 			body, err := os.ReadFile(name)
-			if err != nil {
-				b.Fatal(err)
-			}
+			must(b, err)
 			if h, err := Probe(body, Options{}); err == nil && h.Format == JPEG {
 				bodies = append(bodies, body)
 			}
@@ -42,9 +40,7 @@ func BenchmarkJPEG(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if err := f(bodies[i%len(bodies)]); err != nil {
-					b.Fatal(err)
-				}
+				must(b, f(bodies[i%len(bodies)]))
 			}
 		})
 	}
@@ -69,17 +65,13 @@ func BenchmarkJPEG(b *testing.B) {
 // newDirect returns a function that does nothing but call the library, with a buffer that is large enough.
 func newDirect(b *testing.B, bodies [][]byte) func([]byte) error {
 	t, err := turbo.New()
-	if err != nil {
-		b.Fatal(err)
-	}
+	must(b, err)
 	b.Cleanup(t.Close)
 	sizes := map[*byte]Header{}
 	var dst []byte
 	for _, body := range bodies {
 		f, err := Probe(body, Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
+		must(b, err)
 		f.Width, f.Height = f.stored()
 		sizes[&body[0]] = f.Header
 		dst = grow(dst, f.Width*f.Height)
@@ -108,9 +100,7 @@ func BenchmarkOverLibjpegTurbo(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		body := bodies[i%len(bodies)]
 		begin := time.Now()
-		if err := direct(body); err != nil {
-			b.Fatal(err)
-		}
+		must(b, direct(body))
 		middle := time.Now()
 		if _, err := d.Decode(body); err != nil {
 			b.Fatal(err)
@@ -151,5 +141,13 @@ func BenchmarkTurn(b *testing.B) {
 				d.upright(o)
 			}
 		})
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

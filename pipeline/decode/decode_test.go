@@ -28,9 +28,7 @@ func decoded(t testing.TB, body []byte, o Options) (Image, error) {
 func mustDecode(t testing.TB, body []byte, o Options) Image {
 	t.Helper()
 	img, err := decoded(t, body, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return img
 }
 
@@ -65,9 +63,7 @@ func TestFormats(t *testing.T) {
 		t.Run(f, func(t *testing.T) {
 			body := encode(t, f, m)
 			h, err := Probe(body, Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if h.Format != f || h.Width != 123 || h.Height != 77 || h.Orientation != 1 {
 				t.Errorf("header %+v", h.Header)
 			}
@@ -123,9 +119,7 @@ func TestPixelTypes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%T", m), func(t *testing.T) {
 			got := image.NewGray(src.Rect)
-			if err := toLuma(got, m, false); err != nil {
-				t.Fatal(err)
-			}
+			must(t, toLuma(got, m, false))
 			if most, _ := difference(t, got, grey(m)); most > 2 {
 				t.Errorf("off by %d", most)
 			}

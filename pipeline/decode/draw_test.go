@@ -79,9 +79,7 @@ func inColor(body []byte, o Options) (*image.RGBA, error) {
 func mustColor(t testing.TB, body []byte, o Options) *image.RGBA {
 	t.Helper()
 	m, err := inColor(body, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return m
 }
 
@@ -105,9 +103,7 @@ func encode(t testing.TB, format string, m image.Image) []byte {
 	default:
 		t.Fatal("no encoder for", format)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return b.Bytes()
 }
 
@@ -136,9 +132,7 @@ func oriented(t testing.TB, format string, body []byte, o int) []byte {
 		return insert(body, 33, pngChunk("eXIf", exif(o, binary.LittleEndian)))
 	case WebP:
 		f, err := Probe(body, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		x := make([]byte, 10)
 		x[0] = 8
 		x[4], x[5] = byte(f.Width-1), byte((f.Width-1)>>8)

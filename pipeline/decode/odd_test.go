@@ -17,16 +17,12 @@ func TestOddFiles(t *testing.T) {
 		return
 	}
 	f, err := os.Open(filepath.Join(dir, "manifest.csv"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	r := csv.NewReader(f)
 	r.FieldsPerRecord = -1
 	rows, err := r.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	d := New(Options{})
 	defer d.Close()
 	for _, row := range rows[1:] {

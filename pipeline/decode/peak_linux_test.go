@@ -95,12 +95,8 @@ func TestPeak(t *testing.T) {
 	m := photo(w, h)
 	still := image.NewPaletted(image.Rect(0, 0, w, h), color.Palette{color.Black, color.White})
 	var g, j bytes.Buffer
-	if err := gif.Encode(&g, still, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := jpeg.Encode(&j, m, nil); err != nil {
-		t.Fatal(err)
-	}
+	must(t, gif.Encode(&g, still, nil))
+	must(t, jpeg.Encode(&j, m, nil))
 	flat := image.NewGray(image.Rect(0, 0, 1200, 900))
 	three, four := []*image.Gray{flat, flat, flat}, []*image.Gray{flat, flat, flat, flat}
 	rgb := tags{tagWidth: {w}, tagHeight: {h}, tagBits: {8, 8, 8}, tagPhotometric: {2}, tagSamples: {3}}

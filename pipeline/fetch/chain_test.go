@@ -89,9 +89,7 @@ func TestCookies(t *testing.T) {
 	r := nameServer(t, map[string]string{"a.test": "127.0.0.1", "www.a.test": "127.0.0.1",
 		"b.test": "127.0.0.1"})
 	mine, err := fetch.ParseHeader("a.test=Cookie: mine=1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	f := newFetcher(t, fetch.Options{MaxRedirects: 5, Resolver: r})
 	own := newFetcher(t, fetch.Options{MaxRedirects: 5, Resolver: r, Headers: []fetch.Header{mine}})
 	link := func(host, path string, to string, cookies ...string) string {

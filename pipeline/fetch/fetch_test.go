@@ -88,9 +88,7 @@ func newFetcher(t *testing.T, o fetch.Options) *fetch.Fetcher {
 	t.Helper()
 	o.AllowPrivate = true
 	f, err := fetch.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(f.Close)
 	return f
 }
@@ -208,9 +206,7 @@ func TestReasons(t *testing.T) {
 
 func closedPort(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer l.Close()
 	return l.Addr().String()
 }
@@ -218,9 +214,7 @@ func closedPort(t *testing.T) string {
 // listen serves connections with serve, which may leave the closing to us.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -241,9 +235,7 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 func TestPrivateWithoutFlag(t *testing.T) {
 	s := newServer(t)
 	f, err := fetch.New(fetch.Options{MaxRedirects: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))
 	for _, host := range []string{"127.0.0.1", "127.1", "0x7f000001", "2130706433", "１２７.1", "localhost",
@@ -263,9 +255,7 @@ func TestBody(t *testing.T) {
 	f := newFetcher(t, fetch.Options{MaxRedirects: 3})
 	mem := newBudget()
 	b, err := f.Fetch(t.Context(), s.URL+"/redirect/2/1/x.jpg", mem)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if want := strings.Repeat("second", 30_000); string(b.Bytes) != want || b.Status != 200 ||
 		b.FinalURL != s.URL+"/redirect/0/1/x.jpg" {
 		t.Errorf("%d bytes, status %d, final URL %q", len(b.Bytes), b.Status, b.FinalURL)

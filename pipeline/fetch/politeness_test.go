@@ -103,9 +103,7 @@ func TestHeadersStayAtHome(t *testing.T) {
 		host(other) + "=Cookie: other=1", "127.0.0.2=X-Any-Port: yes",
 		"127.0.0.2:1=X-Other-Port: no", "User-Agent: mine"} {
 		p, err := fetch.ParseHeader(h)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		hs = append(hs, p)
 	}
 	f := newFetcher(t, fetch.Options{Headers: hs, MaxRedirects: 3})
@@ -143,9 +141,7 @@ func TestHeadersStayAtHome(t *testing.T) {
 func TestBlockHosts(t *testing.T) {
 	list, err := fetch.ReadBlockList(strings.NewReader("# comment\nExample.com\n0.0.0.0 ads.test " +
 		"tracker.test # trailing\n*.wild.test\nbücher.example\n127.0.0.2\n[::1]\n\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for host, want := range map[string]bool{
 		"example.com": true, "example.com.": true, "a.b.example.com": true, "notexample.com": false,
 		"com": false, "example.com.evil.test": false,

@@ -86,9 +86,7 @@ func join(a, b net.Conn) {
 func nameServer(t *testing.T, names map[string]string) *resolve.Resolver {
 	t.Helper()
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	started := make(chan struct{})
 	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) },
 		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -126,18 +124,14 @@ func nameServer(t *testing.T, names map[string]string) *resolve.Resolver {
 	t.Cleanup(func() { s.Shutdown(); running.Wait() })
 	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()},
 		Hosts: filepath.Join(t.TempDir(), "none"), Timeout: 150 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(r.Close)
 	return r
 }
 
 func portOf(t *testing.T, rawURL string) string {
 	u, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return u.Port()
 }
 
@@ -175,9 +169,7 @@ func TestNames(t *testing.T) {
 		t.Errorf("a lookup longer than the attempt: %v", e)
 	}
 	public, err := fetch.New(fetch.Options{Resolver: r})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer public.Close()
 	if _, e := attempt(t, public, "http://plain.test:"+port+"/"); e == nil ||
 		e.Reason != fetch.PrivateAddress {
@@ -188,15 +180,11 @@ func TestNames(t *testing.T) {
 // TestNoResolver: when no name server answers, no row is spent.
 func TestNoResolver(t *testing.T) {
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	p.Close()
 	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()},
 		Timeout: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	f := newFetcher(t, fetch.Options{Resolver: r})
 	if _, e := attempt(t, f, "http://a.test/"); e == nil || !e.Outage || e.Reason != fetch.DNSTimeout {
@@ -208,9 +196,7 @@ func TestNoResolver(t *testing.T) {
 func certificate(t *testing.T, names ...string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
 		NotBefore: time.Now().Add(-time.Hour),
 		NotAfter:  time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, DNSNames: names}
@@ -220,14 +206,10 @@ func certificate(t *testing.T, names ...string) (tls.Certificate, *x509.CertPool
 		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	pool := x509.NewCertPool()
 	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	pool.AddCert(parsed)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
@@ -451,16 +433,20 @@ func TestProxyIsNotShown(t *testing.T) {
 				t.Errorf("%s=%s: %v", name, bad, err)
 			}
 			f, err := fetch.New(fetch.Options{Proxy: "none"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			f.Close()
 		}
 		t.Setenv(name, "user:secret@proxy.test:3128")
 		f, err := fetch.New(fetch.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		f.Close()
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -88,9 +88,7 @@ func avif(t testing.TB, m *image.Gray, properties ...[]byte) []byte {
 		copy(rgba.Pix[4*i:], []byte{v, v, v, 255})
 	}
 	b, err := heif.EncodeAVIF(rgba.Pix, w, h)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	config := bytes.Index(b, []byte("av1C")) - 4
 	colour := bytes.Index(b, []byte("colr")) - 4
 	data := bytes.Index(b, []byte("mdat")) + 4

@@ -28,9 +28,7 @@ func decoded(t testing.TB, body []byte) (decode.Image, error) {
 func mustDecode(t testing.TB, body []byte) decode.Image {
 	t.Helper()
 	img, err := decoded(t, body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return img
 }
 
@@ -266,13 +264,9 @@ func TestAlpha(t *testing.T) {
 func inColor(t *testing.T, body []byte) *image.RGBA {
 	t.Helper()
 	f, err := decode.Probe(body, decode.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	m, err := f.Color()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return m
 }
 
@@ -368,9 +362,7 @@ func TestEndless(t *testing.T) {
 	m := photo(128, 96)
 	for format, body := range map[string][]byte{heif.AVIF: avif(t, m), heif.HEIC: heic(m)} {
 		f, err := heif.Parse(body, format)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if err := heif.DecodeWithin(body, f, 1<<40); err != nil {
 			t.Errorf("%s: %v", format, err)
 		}
@@ -388,13 +380,9 @@ func TestModules(t *testing.T) {
 		"4381c9f68501e525d880b9c1ce224805847247ee6f85cb48fce49fda7c3e70f9": heif.HEICModule,
 	} {
 		z, err := gzip.NewReader(bytes.NewReader(packed))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		code, err := io.ReadAll(z)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if got := fmt.Sprintf("%x", sha256.Sum256(code)); got != sum {
 			t.Errorf("module is %s, not %s", got, sum)
 		}
@@ -432,4 +420,12 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v takes %d bytes", info, info.Memory())
 		}
 	})
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -15,9 +15,7 @@ import (
 func libraries(t *testing.T) (out []string) {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for line := range strings.Lines(string(maps)) {
 		fields := strings.Fields(line)
 		if name := path.Base(fields[len(fields)-1]); strings.Contains(name, ".so") &&
@@ -49,9 +47,7 @@ func TestNothingIsLoaded(t *testing.T) {
 		}
 	}
 	out, err := exec.Command("go", "list", "-deps", "facescan/pipeline/decode/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for pkg := range strings.Lines(string(out)) {
 		if pkg = strings.TrimSpace(pkg); pkg == "plugin" || strings.Contains(pkg, "purego") ||
 			strings.Contains(pkg, "gen2brain") {

@@ -83,9 +83,7 @@ func TestPlaces(t *testing.T) {
 			}
 		}})
 		for i := range 9 {
-			if err := s.Add(t.Context(), fmt.Sprint("h", i), fmt.Sprint("u", i), i); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Add(t.Context(), fmt.Sprint("h", i), fmt.Sprint("u", i), i))
 		}
 		var out atomic.Int32
 		var fetchers sync.WaitGroup
@@ -191,9 +189,7 @@ func TestWindow(t *testing.T) {
 		q := New[int](Options{Window: 2, PerHost: 1})
 		defer q.Stop()
 		for i := range 2 {
-			if err := q.Add(t.Context(), "a", fmt.Sprint(i), i); err != nil {
-				t.Fatal(err)
-			}
+			must(t, q.Add(t.Context(), "a", fmt.Sprint(i), i))
 		}
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("full"))
 		defer cancel()
@@ -204,9 +200,7 @@ func TestWindow(t *testing.T) {
 			tk, _ := q.Next(t.Context())
 			tk.Done(Verdict{Kind: Answered})
 		}()
-		if err := q.Add(t.Context(), "a", "2", 2); err != nil {
-			t.Fatal(err)
-		}
+		must(t, q.Add(t.Context(), "a", "2", 2))
 		if n := q.Waiting(); n != 2 {
 			t.Errorf("%d rows wait, want 2", n)
 		}
@@ -217,9 +211,7 @@ func TestEqualURLsShareARequest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newSim(Options{PerHost: 2}, 4, wait(10*time.Millisecond))
 		for i := range 50 {
-			if err := s.Add(t.Context(), "a", "http://a/same", fmt.Sprint("row ", i)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Add(t.Context(), "a", "http://a/same", fmt.Sprint("row ", i)))
 			time.Sleep(time.Millisecond)
 		}
 		s.finish()
@@ -240,9 +232,7 @@ func TestStop(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := New[int](Options{PerHost: 1})
 		for i := range 10 {
-			if err := q.Add(t.Context(), "a", fmt.Sprint(i), i); err != nil {
-				t.Fatal(err)
-			}
+			must(t, q.Add(t.Context(), "a", fmt.Sprint(i), i))
 		}
 		t1, _ := q.Next(t.Context())
 		t1.Retry(Verdict{Kind: Trouble}, time.Hour)
@@ -272,9 +262,7 @@ func TestNextEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := New[int](Options{})
 		defer q.Stop()
-		if err := q.Add(t.Context(), "a", "u", 1); err != nil {
-			t.Fatal(err)
-		}
+		must(t, q.Add(t.Context(), "a", "u", 1))
 		q.Close()
 		tk, ok := q.Next(t.Context())
 		if !ok {
@@ -473,4 +461,12 @@ func TestErrorsHalveTheLimit(t *testing.T) {
 		}
 		s.finish()
 	})
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

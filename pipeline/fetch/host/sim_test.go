@@ -114,9 +114,7 @@ func (s *sim) add(t *testing.T, host string, n int) {
 	for range n {
 		url := fmt.Sprintf("http://%s/%d", host, s.added[host])
 		s.added[host]++
-		if err := s.Add(t.Context(), host, url, url); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Add(t.Context(), host, url, url))
 	}
 }
 

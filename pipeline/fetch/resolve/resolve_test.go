@@ -150,9 +150,7 @@ func newResolver(t *testing.T, o Options) *Resolver {
 		o.Timeout = 200 * time.Millisecond
 	}
 	r, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(r.Close)
 	return r
 }
@@ -262,9 +260,7 @@ func TestTTLBounds(t *testing.T) {
 // newReply is a name server that says the same to everything.
 func newReply(t *testing.T, answer, authority string) string {
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	started := make(chan struct{})
 	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) },
 		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -360,9 +356,7 @@ func TestStale(t *testing.T) {
 	u := newUpstream(t)
 	r := newResolver(t, Options{Servers: []string{u.addr}})
 	want, err := r.Lookup(t.Context(), "a.test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for name, broken := range map[string]*atomic.Bool{"silent": &u.down, "failing": &u.fail} {
 		r.expire()
 		broken.Store(true)
@@ -431,9 +425,7 @@ func TestNoUpstream(t *testing.T) {
 	u := newUpstream(t)
 	u.down.Store(true)
 	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	closed.Close()
 	for _, servers := range [][]string{{u.addr}, {closed.LocalAddr().String()},
 		{u.addr, closed.LocalAddr().String()}} {
@@ -511,12 +503,8 @@ func TestSystemFiles(t *testing.T) {
 	dir := t.TempDir()
 	hosts, config := filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")
 	write := func(file, text string, mod time.Time) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(file, mod, mod); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		must(t, os.Chtimes(file, mod, mod))
 	}
 	write(hosts, "# comment\n192.0.2.99 Printer printer.lan # trailing\n2001:db8::1 printer\nbroken "+
 		"line\nfe80::1%eth0 zoned\n", time.Unix(1, 0))
@@ -554,9 +542,7 @@ func TestCloseEndsQueries(t *testing.T) {
 	u := newUpstream(t)
 	u.down.Store(true)
 	r, err := New(Options{Servers: []string{u.addr}, Timeout: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	failed := make(chan error)
 	go func() {
 		_, err := r.Lookup(context.Background(), "a.test")
@@ -575,9 +561,7 @@ var sink []netip.Addr
 
 func BenchmarkCached(b *testing.B) {
 	r, err := New(Options{Servers: []string{"127.0.0.1:1"}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	must(b, err)
 	defer r.Close()
 	names := make([]string, 1000)
 	for i := range names {
@@ -588,5 +572,13 @@ func BenchmarkCached(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		sink, _ = r.Lookup(b.Context(), names[i%len(names)])
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
