@@ -192,6 +192,7 @@ type sourceOptions struct {
 	priority                        int
 	leaseTTL                        time.Duration
 	as                              string
+	watch                           bool
 }
 
 func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {

@@ -84,7 +84,7 @@ func follow(ctx context.Context, g *globals, job store.Job, format, path string,
 	w := &following{over: make(chan struct{}), ended: make(chan struct{}), f: f, stdout: path == "-"}
 	if w.stdout {
 		f.Path, f.Out = "", g.out
-		if len(t.sources) > 0 {
+		if len(t.sources) > 0 || t.lists != nil {
 			f.Wants = w.named.contains
 		}
 		signal.Ignore(syscall.SIGPIPE) // so that a consumer that is gone is an error of the write

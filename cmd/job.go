@@ -40,12 +40,13 @@ func jobOf(list string, node store.Node) string {
 
 // target is what the arguments of run and import stand for.
 type target struct {
-	job      string        // path, or URL of a database
-	named    bool          // the job itself was named, and must be there
-	sources  []source.Spec // to import; none when the job itself was named
-	node     store.Node    // the part of the rows that this job takes
-	priority *int          // of the sources; nil when it was not given
-	table    *sqlite.Table // the job's rows lie in this table of the user's; nil for a job of our own
+	job      string                        // path, or URL of a database
+	named    bool                          // the job itself was named, and must be there
+	sources  []source.Spec                 // to import; none when the job itself was named
+	node     store.Node                    // the part of the rows that this job takes
+	priority *int                          // of the sources; nil when it was not given
+	lists    func() ([]source.Spec, error) // those that there are by now, when they are watched; else nil
+	table    *sqlite.Table                 // the job's rows lie in this table of the user's; nil for a job of our own
 }
 
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
@@ -119,30 +120,48 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		}
 		db = jobOf(specs[0].Path, o.node.value)
 	}
-	return target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}, nil
+	t := target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}
+	if o.watch {
+		t.lists = func() ([]source.Spec, error) { return o.found(args) }
+	}
+	return t, nil
 }
 
-// lists are those that arguments stand for, with the columns that flags name. A file that cannot be
-// a list, or lacks these columns, is refused before there is a job.
-func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec, error) {
-	specs, err := source.Expand(args)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
-	case err != nil:
-		return nil, err
+// found are the lists that arguments stand for, with the columns that flags name.
+func (o *sourceOptions) found(args []string) ([]source.Spec, error) {
+	expand := source.Expand
+	if o.watch {
+		expand = source.ExpandGrowing
 	}
+	specs, err := expand(args)
 	for i := range specs {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
 		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn, o.keepColumns, o.groupEnd
 		if specs[i].Path == "-" {
 			specs[i].As = o.as
 		}
+	}
+	return specs, err
+}
+
+// lists are those that arguments stand for, with the columns that flags name. A file that cannot be
+// a list, or lacks these columns, is refused before there is a job.
+func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec, error) {
+	specs, err := o.found(args)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && o.watch:
+		return nil, fmt.Errorf("%w; --watch waits for a list to grow that is there: make it first, empty if need be", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
+	case err != nil:
+		return nil, err
+	}
+	for i := range specs {
 		// A pipe may have nothing to look at for long, and a job that is there has rows to process meanwhile.
 		if specs[i].IsPipe() && (specs[i].As != "" || o.db != "" && !isNew(o.db)) {
 			continue
 		}
-		if err := source.Check(ctx, &specs[i]); err != nil {
+		if err := source.Check(ctx, &specs[i]); err != nil && !errors.Is(err, source.ErrNotBegun) {
 			return nil, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
 	"facescan/store/postgres"
@@ -51,6 +52,8 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.share.addFlags(fs)
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0, "when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
+	fs.BoolVar(&o.source.watch, "watch", false, "when all rows are done wait for the lists to grow, and for more lists in folders, until interrupted; "+
+		"a list on stdin is read to its end. A line is taken once its newline is written")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
 	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
 	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or .jsonl; the next run goes on with it; "+
@@ -207,11 +210,15 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err != nil {
 		return err
 	}
+	lists := t.lists
+	if o.source.watch && lists == nil { // rows come into the job, or the table, by themselves
+		lists = func() ([]source.Spec, error) { return nil, nil }
+	}
 	unwatch := o.live.watch(page, job, stats, log)
 	end, err := func() (end pipeline.End, err error) {
 		defer show.run(job, stats)()
 		po := pipeline.Options{
-			Sources: t.sources, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
+			Sources: t.sources, Lists: lists, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
 			ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL, DrainGrace: drainGrace, TailGrace: o.tailGrace,
 			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit, AbortIf: o.abortIf,
 			Drain: out.drainToo(hard, drain, log), TryDecode: tryDecodeInChild, Log: log,

@@ -43,7 +43,9 @@ type Importer struct {
 	Imported  func(source string, rows int64, progress float64) // after each transaction; optional
 	Hold      func() bool                                       // true while a pipe is not to be read; optional
 	Ahead     func() int64                                      // rows that may be pending when one is; optional
-	Joined    func(store.Source)                                // before a source is read; optional
+
+	ended  func(source.Spec)  // after a list was read to its end; optional
+	Joined func(store.Source) // before a source is read; optional
 }
 
 // SourceName is what a list is called in its job: relative to the job's folder when it lies in there, so that both
@@ -100,45 +102,16 @@ func SourcePath(jobPath, name string) string {
 // Import reads the lists to their ends, or as far as the context lets it; then what is appended stays, and a later
 // import goes on there. Lists are numbered in the order given before any is read.
 func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
-	specs = slices.Clone(specs)
-	sources := make([]store.Source, len(specs))
 	settings, err := im.Job.Settings(ctx)
 	if err != nil {
 		return err
 	}
-	for i, spec := range specs {
-		options, err := json.Marshal(spec)
-		if err != nil {
-			return err
-		}
-		name := NameOf(im.Job.Path(), spec)
-		if store.IsMerge(settings) {
-			if name, err = im.mergedName(ctx, spec, name); err != nil {
-				return err
-			}
-		}
-		s, err := im.Job.AddSource(ctx, store.Source{Name: name, Format: spec.Format, Options: string(options)})
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("add %s to the job: %w", spec.Path, err)
-		}
-		if AsName(s) != spec.As {
-			return fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
-		}
-		sources[i] = s
-		if im.Joined != nil {
-			im.Joined(s)
-		}
-		if specs[i], err = endsAs(spec, s); err != nil {
-			return err
-		}
-		if im.Priority != nil && s.Priority != *im.Priority {
-			if err := im.Job.Prioritize(ctx, s.Number, *im.Priority); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("set the priority of %s: %w", spec.Path, err)
-			}
-		}
+	specs, sources, err := im.join(ctx, settings, specs)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(importers)
@@ -146,6 +119,9 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 		g.Go(func() error {
 			defer crash.Exit()
 			err := im.one(gctx, settings, spec, sources[i])
+			if im.ended != nil {
+				im.ended(spec)
+			}
 			if ctx.Err() != nil {
 				return nil // stopped, which is no failure
 			}
@@ -155,22 +131,64 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	return g.Wait()
 }
 
+// join makes lists sources of the job, numbered in the order given. It returns them as they are to be read.
+func (im *Importer) join(ctx context.Context, settings map[string]string, specs []source.Spec) ([]source.Spec, []store.Source, error) {
+	specs = slices.Clone(specs)
+	sources := make([]store.Source, len(specs))
+	for i, spec := range specs {
+		options, err := json.Marshal(spec)
+		if err != nil {
+			return nil, nil, err
+		}
+		name := NameOf(im.Job.Path(), spec)
+		if store.IsMerge(settings) {
+			if name, err = im.mergedName(ctx, spec, name); err != nil {
+				return nil, nil, err
+			}
+		}
+		s, err := im.Job.AddSource(ctx, store.Source{Name: name, Format: spec.Format, Options: string(options)})
+		if err != nil {
+			return nil, nil, fmt.Errorf("add %s to the job: %w", spec.Path, err)
+		}
+		if AsName(s) != spec.As {
+			return nil, nil, fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
+		}
+		sources[i] = s
+		if im.Joined != nil {
+			im.Joined(s)
+		}
+		if specs[i], err = endsAs(spec, s); err != nil {
+			return nil, nil, err
+		}
+		if im.Priority != nil && s.Priority != *im.Priority {
+			if err := im.Job.Prioritize(ctx, s.Number, *im.Priority); err != nil {
+				return nil, nil, fmt.Errorf("set the priority of %s: %w", spec.Path, err)
+			}
+		}
+	}
+	return specs, sources, nil
+}
+
 // one reads a list.
 func (im *Importer) one(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source) error {
 	if spec.IsPipe() {
 		return im.readPipe(ctx, settings, spec, s)
 	}
-	return im.leased(ctx, s, false, func(ctx context.Context, l store.SourceLease) error {
+	return im.leased(ctx, s, spec.Growing, func(ctx context.Context, l store.SourceLease) error {
 		lease, err := im.fill(ctx, settings, spec, s, l)
-		if err != nil || ctx.Err() != nil {
-			return err
+		if err == nil && ctx.Err() == nil {
+			err = im.read(ctx, spec, s, lease)
 		}
-		return im.read(ctx, spec, s, lease)
+		if errors.Is(err, source.ErrNotBegun) {
+			err = nil
+		}
+		return err
 	})
 }
 
-// leased does the import of a source under its lease, waiting while another process does it. What only this process can
-// read is done even when the other one has read the source to its end.
+// leased does the import of a source under its lease, waiting while another process does it. With own it looks for itself
+// even when the other one has read the source to its end: that is over only for lists that do not grow, and a pipe is this
+// process's alone.
 func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
 	do func(context.Context, store.SourceLease) error) error {
 	for waiting := false; ; {
@@ -187,7 +205,7 @@ func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
 			im.Log.Warn("the import went to another process", "source", s.Name)
 		case !errors.Is(err, store.ErrHeld):
 			return fmt.Errorf("lease the import of %s: %w", s.Name, err)
-		case own && !waiting:
+		case IsStdin(s) && !waiting:
 			waiting = true
 			im.Log.Info("another process imports this source: standard input is read when that one has ended", "source", s.Name)
 		}
@@ -281,6 +299,9 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			bytes += int64(len(row.URL))
 		}
 		switch {
+		case errors.Is(err, io.EOF) && s.Complete && total == 0 && len(batch) == 0 && lease.Position.Offset == s.Position.Offset &&
+			lease.Position.Line == s.Position.Line && list.Position().Line == s.Position.Line:
+			return nil // it says so already
 		case errors.Is(err, io.EOF):
 			if err := flush(true); err != nil {
 				return err
@@ -353,14 +374,20 @@ func (im *Importer) warnOfDamage(name string, list source.Reader) {
 	}
 }
 
+// lastID is where a pass over a table begins that is only to find rows behind the others.
+const lastID = math.MaxInt64
+
 // Adopt takes what is new, or was changed by the user, in the table that a job works on in place: a pass over it.
-func (im *Importer) Adopt(ctx context.Context) error {
+func (im *Importer) Adopt(ctx context.Context) error { return im.adopt(ctx, math.MinInt64) }
+
+// adopt does a pass over the table from an id on.
+func (im *Importer) adopt(ctx context.Context, from int64) error {
 	adopter, ok := im.Session.(store.Adopter)
 	if !ok {
 		return fmt.Errorf("%s is no table to work on in place", im.Job.Path())
 	}
 	return im.leased(ctx, store.Source{Name: im.Job.Path()}, false, func(ctx context.Context, lease store.SourceLease) error {
-		for from, more := int64(math.MinInt64), true; more && ctx.Err() == nil; {
+		for more := true; more && ctx.Err() == nil; {
 			var err error
 			if from, more, err = adopter.Adopt(ctx, lease, from, im.ShardSize); err != nil {
 				return fmt.Errorf("read the table: %w", err)
@@ -414,9 +441,14 @@ func (r *run) importAll(ctx context.Context) {
 		im.Ahead = func() int64 { return pipeAhead + int64(r.stats.Rate()*pipeSpan.Seconds()) }
 	}
 	var err error
-	if r.Adopt {
+	switch {
+	case r.Adopt && r.Lists != nil:
+		err = im.WatchTable(ctx)
+	case r.Adopt:
 		err = im.Adopt(ctx)
-	} else {
+	case r.Lists != nil:
+		err = im.Watch(ctx, r.Sources, r.Lists)
+	default:
 		err = im.Import(ctx, r.Sources)
 	}
 	if err != nil && ctx.Err() == nil {

@@ -50,10 +50,11 @@ import (
 
 // Options say how a run works. All fields but the marked ones are required.
 type Options struct {
-	Sources  []source.Spec // lists to import; none when the job itself was named
-	Node     store.Node    // which of their rows; optional
-	Priority *int          // of these sources within the job; optional
-	Adopt    bool          // the job's rows lie in a user's table: take what is new there; optional
+	Sources  []source.Spec                 // lists to import; none when the job itself was named
+	Lists    func() ([]source.Spec, error) // names those that there are by now, to be watched until the run is ended; optional
+	Node     store.Node                    // which of their rows; optional
+	Priority *int                          // of these sources within the job; optional
+	Adopt    bool                          // the job's rows lie in a user's table: take what is new there; optional
 	Fetcher  *fetch.Fetcher
 	Decode   decode.Options
 	Detector detect.Detector // optional: without one no faces are looked for
@@ -230,7 +231,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	defer r.judge.close()
 	defer r.pause.probing.Wait()
 	r.importing.changed = make(chan struct{}, 1)
-	r.importing.set(len(r.Sources) > 0 || r.Adopt)
+	r.importing.set(len(r.Sources) > 0 || r.Adopt || r.Lists != nil)
 	importing, stopImport := context.WithCancel(r.draining)
 	defer stopImport()
 	r.stopImport = stopImport

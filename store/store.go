@@ -173,6 +173,9 @@ type Adopter interface {
 	// or with another Done flag. A pass begins at math.MinInt64 and goes on at next while there is more; after its
 	// end the import is complete, until the next pass begins.
 	Adopt(ctx context.Context, l SourceLease, from int64, shardSize int) (next int64, more bool, err error)
+	// Grown reports whether the table has rows behind all those that were adopted. A pass that begins at math.MaxInt64
+	// takes just these.
+	Grown(ctx context.Context) (bool, error)
 }
 
 // Sampler is what a Job is too: it holds small pictures of some of its images, a random sample of those with faces and

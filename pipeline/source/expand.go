@@ -16,7 +16,16 @@ import (
 // comes once. Names that begin with a dot are passed over where they are not asked for. Formats are filled in; a file
 // that begins as SQLite databases do is one, whatever its name.
 func Expand(args []string) ([]Spec, error) {
-	paths, err := expand(args)
+	return specsOf(args, false)
+}
+
+// ExpandGrowing is Expand for lists that may grow: a folder or a pattern may have no list yet.
+func ExpandGrowing(args []string) ([]Spec, error) {
+	return specsOf(args, true)
+}
+
+func specsOf(args []string, growing bool) ([]Spec, error) {
+	paths, err := expand(args, growing)
 	if err != nil {
 		return nil, err
 	}
@@ -29,13 +38,13 @@ func Expand(args []string) ([]Spec, error) {
 			if err != nil {
 				return nil, err
 			}
-			specs = append(specs, Spec{Path: path, Format: format})
+			specs = append(specs, Spec{Path: path, Format: format, Growing: growing})
 		}
 	}
 	return specs, nil
 }
 
-func expand(args []string) (paths []string, err error) {
+func expand(args []string, growing bool) (paths []string, err error) {
 	for _, arg := range args {
 		found := []string{arg}
 		fi, err := os.Stat(arg)
@@ -43,7 +52,7 @@ func expand(args []string) (paths []string, err error) {
 		case arg == "-":
 			err = nil
 		case err == nil && fi.IsDir():
-			if found, err = listsIn(arg); err == nil && len(found) == 0 {
+			if found, err = listsIn(arg); err == nil && len(found) == 0 && !growing {
 				err = usagef("no list is in the folder %s: names should end in .%s", arg, strings.Join(Formats, ", ."))
 			}
 		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(arg, "*?["):
@@ -53,11 +62,11 @@ func expand(args []string) (paths []string, err error) {
 			if !hidden(arg) {
 				found = slices.DeleteFunc(found, hidden)
 			}
-			if len(found) == 0 {
+			if len(found) == 0 && !growing {
 				return nil, usagef("no file matches %s", arg)
 			}
 			slices.Sort(found)
-			found, err = expand(found)
+			found, err = expand(found, growing)
 		}
 		if err != nil {
 			return nil, err

@@ -42,6 +42,15 @@ func (s tableSession) Adopt(ctx context.Context, l store.SourceLease, from int64
 	return next, true, wrap(doing, err)
 }
 
+// Grown implements store.Adopter.
+func (s tableSession) Grown(ctx context.Context) (grown bool, err error) {
+	err = s.view(ctx, func(t tx) error {
+		return t.one(`SELECT max(u.{id}) IS NOT NULL AND max(u.{id}) > coalesce((SELECT hi FROM {shards} ORDER BY lo DESC LIMIT 1), min(u.{id}) - 1)
+			FROM {urls} AS u`, nil, &grown)
+	})
+	return grown, wrap("look for new rows", err)
+}
+
 // errEnd says that a pass over the table has come to its end.
 var errEnd = errors.New("end of the table")
 
