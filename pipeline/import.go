@@ -299,8 +299,8 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			bytes += int64(len(row.URL))
 		}
 		switch {
-		case errors.Is(err, io.EOF) && s.Complete && total == 0 && len(batch) == 0 && lease.Position.Offset == s.Position.Offset &&
-			lease.Position.Line == s.Position.Line && list.Position().Line == s.Position.Line:
+		case errors.Is(err, io.EOF) && spec.Growing && total == 0 && len(batch) == 0 && s.Complete &&
+			list.Position().Line == s.Position.Line && lease.Position.Line == s.Position.Line:
 			return nil // it says so already
 		case errors.Is(err, io.EOF):
 			if err := flush(true); err != nil {
