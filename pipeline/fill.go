@@ -96,9 +96,9 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 		if batch, bytes = batch[:0], 0; over {
 			lease.Position = end
 			if published {
-				err = im.Job.Set(ctx, store.Filled(s.Number))
+				return lease, im.Job.Set(ctx, store.Filled(s.Number))
 			}
-			return lease, err
+			return lease, nil
 		}
 	}
 }
