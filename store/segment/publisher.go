@@ -24,6 +24,9 @@ import (
 // knownSetting names the segments whose rows are in the job, as a JSON array.
 const knownSetting = store.PublishSetting + "known"
 
+// takingSetting is set while what was published is taken in.
+const takingSetting = store.PublishSetting + "taking"
+
 // segmentRows is about how many rows one segment takes; of more changes several are made, one after the other.
 const segmentRows = 500_000
 
@@ -72,7 +75,7 @@ func (p *Publisher) Start(ctx context.Context) error {
 			return p.wrap(err)
 		}
 		settings, err := p.Job.Settings(ctx)
-		if err != nil || settings[knownSetting] != "" {
+		if err != nil || settings[knownSetting] != "" && settings[takingSetting] == "" {
 			return err
 		}
 		select {
@@ -182,7 +185,21 @@ func (p *Publisher) begin(ctx context.Context) error {
 			missing = true
 		}
 	}
-	all := !begun || missing && !unseen
+	job := p.Job.(store.Publishable)
+	// What the job did on its own so far is new to the folder; what it takes in is not.
+	if err := job.NoteChanges(ctx, !begun); err != nil {
+		return err
+	}
+	if !begun || unseen {
+		taking := map[string]string{takingSetting: "1", knownSetting: settings[knownSetting]}
+		if !begun {
+			taking[knownSetting] = "[]"
+		}
+		if err := p.Job.Set(ctx, taking); err != nil {
+			return err
+		}
+	}
+	all := missing && !unseen
 	if unseen {
 		done, err := p.takeIn(ctx)
 		if err != nil {
@@ -198,10 +215,9 @@ func (p *Publisher) begin(ctx context.Context) error {
 	}
 	if all {
 		p.rows = ""
-	}
-	job := p.Job.(store.Publishable)
-	if err := job.NoteChanges(ctx, all); err != nil {
-		return err
+		if err := job.NoteChanges(ctx, true); err != nil {
+			return err
+		}
 	}
 	return job.DropChanges(ctx, 0, p.settings())
 }
@@ -228,7 +244,7 @@ func (p *Publisher) settings() map[string]string {
 	if err != nil {
 		panic(err) // strings always marshal
 	}
-	return map[string]string{knownSetting: string(text), rowsSetting: p.rows}
+	return map[string]string{knownSetting: string(text), rowsSetting: p.rows, takingSetting: ""}
 }
 
 // folder makes a temporary one beside the job.

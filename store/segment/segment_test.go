@@ -1,0 +1,311 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"facescan/store"
+	"facescan/store/sqlite"
+)
+
+// rowCount is the length of the list that the tests' jobs are made from.
+const rowCount = 60
+
+// writer is a job that publishes.
+type writer struct {
+	*Publisher
+	t       *testing.T
+	session store.Session
+}
+
+// newWriter makes an empty job that takes in what is published, and then imports what it lacks of the list.
+func newWriter(t *testing.T, dir string) *writer {
+	t.Helper()
+	job, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
+	must(t, err)
+	t.Cleanup(func() { job.Close() })
+	w := &writer{t: t, Publisher: publisherOf(job, dir)}
+	must(t, w.Start(t.Context()))
+	t.Cleanup(w.Close)
+	_, err = job.AddSource(t.Context(), store.Source{Name: "/list", Format: "txt"})
+	must(t, err)
+	w.session, err = job.Join(t.Context(), store.Owner{}, time.Hour)
+	must(t, err)
+	lease, err := w.session.LeaseSource(t.Context(), 0)
+	must(t, err)
+	var rows []store.NewRow
+	for id := range int64(rowCount) {
+		rows = append(rows, store.NewRow{ID: id + 1, URL: fmt.Sprint("http://h/", id+1)})
+	}
+	end := store.Position{Offset: 1, Line: rowCount, Rows: rowCount, Mark: []byte{1}}
+	must(t, w.session.Fill(t.Context(), lease, rows, end, true, 10))
+	must(t, job.Set(t.Context(), store.Filled(0)))
+	must(t, w.session.ReleaseSource(t.Context(), lease))
+	return w
+}
+
+func publisherOf(job store.Job, dir string) *Publisher {
+	return &Publisher{Dir: dir, Job: job, List: "list", ShardSize: 10, Log: slog.New(slog.DiscardHandler),
+		Place: func(name string) string { return name },
+		Match: func(_ context.Context, s store.Source) (string, bool, error) { return s.Name, true, nil }}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// do does up to n rows that are pending; version tells the results of one call from those of others.
+func (w *writer) do(n, version int) (done []int64) {
+	w.t.Helper()
+	lease, err := w.session.Claim(w.t.Context(), n)
+	if errors.Is(err, store.ErrNoShard) {
+		return nil
+	}
+	must(w.t, err)
+	rows, err := w.session.Pending(w.t.Context(), lease, 0, n)
+	must(w.t, err)
+	var results []store.Result
+	for _, r := range rows {
+		results = append(results, store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout, Attempts: 1, Bytes: int64(version),
+			Time: time.UnixMilli(int64(version))})
+		done = append(done, r.ID)
+	}
+	must(w.t, w.session.Commit(w.t.Context(), lease, results))
+	must(w.t, w.session.Release(w.t.Context(), []store.Lease{lease}))
+	return done
+}
+
+// versions are the rows of a job, with the version of their results; 0 for those that are pending.
+func versions(t *testing.T, job store.Job) map[int64]int {
+	t.Helper()
+	out := map[int64]int{}
+	for r, err := range job.Rows(t.Context(), 0, 1<<40) {
+		must(t, err)
+		out[r.ID] = 0
+	}
+	for r, err := range job.Results(t.Context(), 0, 1<<40) {
+		must(t, err)
+		out[r.ID] = int(r.Bytes)
+	}
+	return out
+}
+
+func sound(t *testing.T, job store.Job) {
+	t.Helper()
+	must(t, job.Verify(t.Context(), store.VerifyOptions{}, func(p store.Problem) { t.Errorf("%+v", p) }))
+}
+
+// published are the rows that a folder has.
+func published(t *testing.T, dir string) map[int64]int {
+	t.Helper()
+	parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), func(a, b store.Source) bool { return true })
+	must(t, err)
+	defer parts.Close()
+	if len(parts.Jobs) != 1 {
+		t.Fatalf("%d parts", len(parts.Jobs))
+	}
+	sound(t, parts.Jobs[0])
+	return versions(t, parts.Jobs[0])
+}
+
+// TestLatestVersionCounts has several writers, some of which have taken in what others published and some not, do rows,
+// reopen them and publish at random; some end and others begin. Whatever was folded, each row counts as published last.
+func TestLatestVersionCounts(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 7))
+			dir := t.TempDir()
+			writers := []*writer{newWriter(t, dir), newWriter(t, dir)}
+			model := map[int64]int{}            // what is published
+			open := map[*writer]map[int64]int{} // what is not, by writer
+			for step := 1; step <= 120; step++ {
+				i := rng.IntN(len(writers))
+				w := writers[i]
+				if open[w] == nil {
+					open[w] = map[int64]int{}
+				}
+				switch rng.IntN(8) {
+				case 0, 1, 2:
+					for _, id := range w.do(1+rng.IntN(6), step) {
+						open[w][id] = step
+					}
+				case 3:
+					before := versions(t, w.Job)
+					_, err := w.Job.Retry(t.Context(), store.Selection{Reasons: []store.Reason{store.Timeout}})
+					must(t, err)
+					for id, v := range before {
+						if v != 0 {
+							open[w][id] = 0
+						}
+					}
+				case 4: // gives way to a new one, with what it did not publish
+					w.Close()
+					delete(open, w)
+					writers[i] = newWriter(t, dir)
+					have := versions(t, writers[i].Job)
+					for id, v := range model {
+						if have[id] != v {
+							t.Fatalf("step %d: row %d was taken in as %d, and published as %d", step, id, have[id], v)
+						}
+					}
+					sound(t, writers[i].Job)
+				default:
+					must(t, w.Publish(t.Context()))
+					for id, v := range open[w] {
+						model[id] = v
+					}
+					clear(open[w])
+				}
+			}
+			for _, w := range writers {
+				must(t, w.Publish(t.Context()))
+				for id, v := range open[w] {
+					model[id] = v
+				}
+			}
+			got := published(t, dir)
+			for id, v := range model {
+				if have, ok := got[id]; !ok || have != v {
+					t.Errorf("row %d counts as %d, and was published last as %d", id, have, v)
+				}
+			}
+			if len(got) != len(model) {
+				t.Errorf("%d rows are published, want %d", len(got), len(model))
+			}
+			files, err := List(dir)
+			must(t, err)
+			if len(files) > 4*mostSegments {
+				t.Errorf("%d segments are left", len(files))
+			}
+		})
+	}
+}
+
+// TestKilledBetweenNameAndNotes publishes, and has the job forget that it did, as a kill right after the rename does.
+func TestKilledBetweenNameAndNotes(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	w.do(20, 1)
+	must(t, w.Publish(t.Context()))
+	before, err := w.Job.Settings(t.Context())
+	must(t, err)
+	w.do(20, 2)
+	must(t, w.Publish(t.Context()))
+	want := published(t, dir)
+	// As it was before the second publication, with all notes.
+	must(t, w.Job.Set(t.Context(), map[string]string{knownSetting: before[knownSetting], rowsSetting: before[rowsSetting]}))
+	must(t, w.Job.(store.Publishable).NoteChanges(t.Context(), true))
+	w.Close()
+	again := publisherOf(w.Job, dir)
+	must(t, again.Start(t.Context()))
+	defer again.Close()
+	sound(t, w.Job)
+	must(t, again.Publish(t.Context()))
+	if got := published(t, dir); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("published %v, want %v", got, want)
+	}
+}
+
+// TestListedFileIsGone folds while others read: they list again.
+func TestListedFileIsGone(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			to, err := os.MkdirTemp(filepath.Dir(w.Job.Path()), "read")
+			if err == nil {
+				var all []*opened
+				all, err = openPart(context.Background(), dir, "list", store.Node{}, to, nil)
+				closeAll(all)
+			}
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for version := range 3 * mostSegments {
+		if len(w.do(5, version+1)) == 0 {
+			_, err := w.Job.Retry(t.Context(), store.Selection{Reasons: []store.Reason{store.Timeout}})
+			must(t, err)
+		}
+		must(t, w.Publish(t.Context()))
+	}
+	close(stop)
+	must(t, <-ended)
+	// One that was removed for good, after it was listed, is named as such.
+	files, err := List(dir)
+	must(t, err)
+	must(t, os.Remove(filepath.Join(dir, files[0].Name)))
+	if _, err := openAll(t.Context(), dir, files, t.TempDir()); !errors.Is(err, errMissing) {
+		t.Errorf("%v, want %v", err, errMissing)
+	}
+}
+
+// TestSecondPublisherWaits has two processes' publishers on one job: one at a time holds it.
+func TestSecondPublisherWaits(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	other := publisherOf(w.Job, dir)
+	must(t, other.Start(t.Context()))
+	w.do(5, 1)
+	must(t, other.Publish(t.Context()))
+	if files, err := List(dir); err != nil || len(files) != 0 {
+		t.Fatalf("%d segments of one that does not hold the job, %v", len(files), err)
+	}
+	w.Close()
+	must(t, other.Publish(t.Context()))
+	defer other.Close()
+	if got := published(t, dir); len(got) != 5 {
+		t.Errorf("%d rows are published, want 5", len(got))
+	}
+}
+
+func TestToFold(t *testing.T) {
+	var files []File
+	for range mostSegments - 1 {
+		files = append(files, File{Size: 1}, File{Size: smallest * 10})
+	}
+	if got := toFold(files); len(got) != 0 {
+		t.Errorf("%d of too few are folded", len(got))
+	}
+	if got := toFold(append(files, File{Size: smallest * 20})); len(got) != mostSegments || got[0].Size < smallest {
+		t.Errorf("%v is folded", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("urls.00000012-1a2b3c4d.segment.db")
+	f.Add("urls.node-3-of-8.00000012-1a2b3c4d.segment.db")
+	f.Add(".node-3-of-8.node-1-of-2.2147483648-ffffffff.segment.db")
+	f.Fuzz(func(t *testing.T, name string) {
+		file, ok := parse(name)
+		if !ok {
+			return
+		}
+		if file.Publication < 0 || file.number() < 0 || file.Name != name || file.List == "" {
+			t.Fatalf("%q is %+v", name, file)
+		}
+		again, ok := parse(fmt.Sprintf("%s.%08d-%08x%s", part(file.List, file.Node), file.number(), uint32(file.Publication), suffix))
+		if again.Name = name; !ok || again != file {
+			t.Fatalf("%q is %+v, then %+v", name, file, again)
+		}
+	})
+}
