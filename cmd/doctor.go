@@ -101,7 +101,7 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 	tell(lookAtProcessor())
 	tell(lookAtDisk(o.dir))
 	database := len(args) == 1 && postgres.IsURL(args[0])
-	// Of a database nobody wants to know about the resolver, unless asked about.
+	// A check of a database looks no names up, unless it is asked to.
 	if !database || o.list != "" || len(o.dns) > 0 {
 		dns, err := lookAtResolver(ctx, o)
 		if err != nil {

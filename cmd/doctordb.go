@@ -38,11 +38,13 @@ func lookAtDatabase(ctx context.Context, url string) []finding {
 	case h.PoolerErr != nil:
 		fs = append(fs, finding{"pooler", "fail", h.PoolerErr.Error(), ""})
 	case h.Pooler != postgres.NoPooler:
-		fs = append(fs, finding{"pooler", "ok", "PgBouncer, or a pooler like it, in session mode; its limit of connections counts, too", ""})
+		fs = append(fs, finding{"pooler", "ok",
+			"PgBouncer, or a pooler like it, in session mode; its limit of connections counts, too", ""})
 	}
 	trip := finding{"round trip", "ok", fmt.Sprint(h.RoundTrip.Round(10 * time.Microsecond)), ""}
 	if h.RoundTrip > slowTrip {
-		trip.State, trip.Advice = "warn", "the database is far away: run facescan near it, or use --node and merge"
+		trip.State, trip.Advice = "warn",
+			"the database is far away: run facescan near it, or use --node and merge"
 	}
 	fs = append(fs, trip)
 	if !h.ReadOnly {
@@ -57,7 +59,8 @@ func judgeCommits(h postgres.Health) finding {
 	case h.CommitErr != nil:
 		f.State, f.Found = "warn", fmt.Sprintf("not measured: %v", h.CommitErr)
 	case !h.Durable:
-		f.State, f.Found = "warn", fmt.Sprintf("%.0f per second, but they may be lost when the server crashes", h.Commits)
+		f.State, f.Found = "warn",
+			fmt.Sprintf("%.0f per second, but they may be lost when the server crashes", h.Commits)
 		f.Advice = "turn fsync and synchronous_commit on"
 	case h.Commits < fewCommits:
 		f.State, f.Advice = "warn", "the server's disk is slow to sync: put its log (pg_wal) on an SSD"
@@ -68,33 +71,41 @@ func judgeCommits(h postgres.Health) finding {
 func judgeConnections(h postgres.Health) finding {
 	left := max(0, h.MaxConnections-h.Used)
 	procs := left / h.PerProcess
-	f := finding{"connections", "ok", fmt.Sprintf("%d of %d are left, room for %d processes with up to %d each", left, h.MaxConnections, procs, h.PerProcess), ""}
+	f := finding{"connections", "ok",
+		fmt.Sprintf("%d of %d are left, room for %d processes with up to %d each", left, h.MaxConnections,
+			procs, h.PerProcess), ""}
 	if procs < fewProcs {
-		f.State, f.Advice = "warn", "raise max_connections (or the limit of the role or database), or end idle clients"
+		f.State, f.Advice = "warn",
+			"raise max_connections (or the limit of the role or database), or end idle clients"
 	}
 	return f
 }
 
 func judgeVacuum(h postgres.Health) finding {
 	age := float64(h.FreezeAge) / float64(max(1, h.FreezeMax))
-	f := finding{"vacuum", "ok", fmt.Sprintf("the oldest rows are %d transactions old, %.0f%% of autovacuum_freeze_max_age", h.FreezeAge, 100*age), ""}
+	f := finding{"vacuum", "ok",
+		fmt.Sprintf("the oldest rows are %d transactions old, %.0f%% of autovacuum_freeze_max_age",
+			h.FreezeAge, 100*age), ""}
 	if h.Live+h.Dead > 0 {
 		f.Found += fmt.Sprintf("; the job's tables have %d rows and %d dead ones", h.Live, h.Dead)
 	}
 	switch {
 	case h.FreezeAge > tooOldRows:
-		f.State, f.Advice = "fail", "the server will soon refuse writes: end old transactions, then run VACUUM in this database"
+		f.State, f.Advice = "fail",
+			"the server will soon refuse writes: end old transactions, then run VACUUM in this database"
 	case !h.Autovacuum:
 		f.State, f.Advice = "warn", "autovacuum is off: claims become slow as dead rows pile up; turn it on"
 	case h.Oldest > longTx:
 		f.State = "warn"
-		f.Advice = fmt.Sprintf("a transaction has been open for %v, which keeps dead rows and slows claims: end it (pg_stat_activity)",
+		f.Advice = fmt.Sprintf("a transaction has been open for %v, which keeps dead rows and slows "+
+			"claims: end it (pg_stat_activity)",
 			h.Oldest.Round(time.Second))
 	case age > nearFreeze:
 		f.State, f.Advice = "warn", "a vacuum of everything is near: run VACUUM (FREEZE) at a quiet time"
 	case h.Bloated != "":
 		f.State = "warn"
-		f.Advice = fmt.Sprintf("vacuum does not keep up with the table %s: lower autovacuum_vacuum_scale_factor, or run VACUUM ANALYZE", h.Bloated)
+		f.Advice = fmt.Sprintf("vacuum does not keep up with the table %s: lower "+
+			"autovacuum_vacuum_scale_factor, or run VACUUM ANALYZE", h.Bloated)
 	}
 	return f
 }

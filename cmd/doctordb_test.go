@@ -52,7 +52,8 @@ func TestDoctorOfDatabase(t *testing.T) {
 		}
 		return out
 	}
-	doctor(exitOK, url, "round trip", "per second", "room for ", "processes with up to 4 each", "autovacuum_freeze_max_age", "there is none yet")
+	doctor(exitOK, url, "round trip", "per second", "room for ", "processes with up to 4 each",
+		"autovacuum_freeze_max_age", "there is none yet")
 	if after := query(t, url, relations); after != before {
 		t.Errorf("%d tables and indexes, then %d", before, after)
 	}
@@ -66,8 +67,10 @@ func TestDoctorOfDatabase(t *testing.T) {
 	mustExec(t, url, `CREATE ROLE few LOGIN PASSWORD 's3cret%word' CONNECTION LIMIT 5; GRANT USAGE ON SCHEMA facescan TO few;
 		GRANT SELECT ON ALL TABLES IN SCHEMA facescan TO few`)
 	t.Cleanup(func() { mustExec(t, url, "DROP OWNED BY few; DROP ROLE few") })
-	doctor(exitOK, strings.Replace(url, "facescan:", "few:", 1), "warn  connections", "of 5 are left", "raise max_connections")
-	if code, out, _ := here(t, "doctor", "postgres://facescan@127.0.0.1:1/x", "--dir", dir); code != exitError || !strings.Contains(out, "cannot be reached") {
+	doctor(exitOK, strings.Replace(url, "facescan:", "few:", 1), "warn  connections", "of 5 are left",
+		"raise max_connections")
+	if code, out, _ := here(t, "doctor", "postgres://facescan@127.0.0.1:1/x", "--dir",
+		dir); code != exitError || !strings.Contains(out, "cannot be reached") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }
@@ -85,8 +88,8 @@ func mustExec(t *testing.T, url, text string) {
 	}
 }
 
-// TestPgBouncer: in transaction mode PgBouncer is named by doctor and by a run, with the way out, and in session mode
-// a job is done through it.
+// TestPgBouncer: in transaction mode PgBouncer is named by doctor and by a run, with the way out, and in
+// session mode a job is done through it.
 func TestPgBouncer(t *testing.T) {
 	url := database(t)
 	s := fetchtest.New(pictures(t), 0)
@@ -94,12 +97,15 @@ func TestPgBouncer(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := badList(s, 60)
 	list := writeList(t, dir, lines)
-	for mode, want := range map[string]string{"transaction": "is in transaction mode", "statement": "is in statement mode"} {
+	for mode, want := range map[string]string{"transaction": "is in transaction mode",
+		"statement": "is in statement mode"} {
 		at := pgtest.Bouncer(t, url, mode)
-		for _, args := range [][]string{{"doctor", at, "--dir", dir}, {"run", list, "--db", at, "--allow-private", "--progress", "none"}, {"status", at}} {
+		for _, args := range [][]string{{"doctor", at, "--dir", dir},
+			{"run", list, "--db", at, "--allow-private", "--progress", "none"}, {"status", at}} {
 			code, out, errs := here(t, args...)
 			noPassword(t, out, errs)
-			if text := out + errs; code != exitError || !strings.Contains(text, "PgBouncer") || !strings.Contains(text, want) || !strings.Contains(text, "pool_mode = session") {
+			if text := out + errs; code != exitError || !strings.Contains(text, "PgBouncer") ||
+				!strings.Contains(text, want) || !strings.Contains(text, "pool_mode = session") {
 				t.Errorf("%s, %s: exit %d\n%s", mode, args[0], code, text)
 			}
 		}
@@ -115,7 +121,8 @@ func TestPgBouncer(t *testing.T) {
 
 // TestJudgeDatabase: what is found of a server is judged, with what to do about it.
 func TestJudgeDatabase(t *testing.T) {
-	sound := postgres.Health{RoundTrip: time.Millisecond, Commits: 900, Durable: true, MaxConnections: 97, Used: 7, PerProcess: 4,
+	sound := postgres.Health{RoundTrip: time.Millisecond, Commits: 900, Durable: true, MaxConnections: 97,
+		Used: 7, PerProcess: 4,
 		FreezeAge: 1000, FreezeMax: 200_000_000, Autovacuum: true}
 	for _, c := range []struct {
 		what   string
@@ -126,17 +133,28 @@ func TestJudgeDatabase(t *testing.T) {
 	}{
 		{"commits", judgeCommits, func(*postgres.Health) {}, "ok", "900 per second, each durable"},
 		{"few commits", judgeCommits, func(h *postgres.Health) { h.Commits = 12 }, "warn", "SSD"},
-		{"no commits", judgeCommits, func(h *postgres.Health) { h.CommitErr = errors.New("denied") }, "warn", "denied"},
-		{"vain commits", judgeCommits, func(h *postgres.Health) { h.Durable = false }, "warn", "synchronous_commit"},
-		{"connections", judgeConnections, func(*postgres.Health) {}, "ok", "90 of 97 are left, room for 22 processes"},
-		{"few connections", judgeConnections, func(h *postgres.Health) { h.Used = 91 }, "warn", "room for 1 processes"},
-		{"more connections than there may be", judgeConnections, func(h *postgres.Health) { h.Used = 99 }, "warn", "0 of 97"},
+		{"no commits", judgeCommits, func(h *postgres.Health) { h.CommitErr = errors.New("denied") }, "warn",
+			"denied"},
+		{"vain commits", judgeCommits, func(h *postgres.Health) { h.Durable = false }, "warn",
+			"synchronous_commit"},
+		{"connections", judgeConnections, func(*postgres.Health) {}, "ok",
+			"90 of 97 are left, room for 22 processes"},
+		{"few connections", judgeConnections, func(h *postgres.Health) { h.Used = 91 }, "warn",
+			"room for 1 processes"},
+		{"more connections than there may be", judgeConnections, func(h *postgres.Health) { h.Used = 99 },
+			"warn", "0 of 97"},
 		{"vacuum", judgeVacuum, func(*postgres.Health) {}, "ok", "0% of autovacuum_freeze_max_age"},
-		{"old rows", judgeVacuum, func(h *postgres.Health) { h.FreezeAge = 190_000_000 }, "warn", "VACUUM (FREEZE)"},
-		{"very old rows", judgeVacuum, func(h *postgres.Health) { h.FreezeAge = 1_900_000_000 }, "fail", "refuse writes"},
-		{"no autovacuum", judgeVacuum, func(h *postgres.Health) { h.Autovacuum = false }, "warn", "turn it on"},
-		{"an old transaction", judgeVacuum, func(h *postgres.Health) { h.Oldest = 3 * time.Hour }, "warn", "3h0m0s"},
-		{"dead rows", judgeVacuum, func(h *postgres.Health) { h.Live, h.Dead, h.Bloated = 100, 20_000, "shards" }, "warn", "table shards"},
+		{"old rows", judgeVacuum, func(h *postgres.Health) { h.FreezeAge = 190_000_000 }, "warn",
+			"VACUUM (FREEZE)"},
+		{"very old rows", judgeVacuum, func(h *postgres.Health) { h.FreezeAge = 1_900_000_000 }, "fail",
+			"refuse writes"},
+		{"no autovacuum", judgeVacuum, func(h *postgres.Health) { h.Autovacuum = false }, "warn",
+			"turn it on"},
+		{"an old transaction", judgeVacuum, func(h *postgres.Health) { h.Oldest = 3 * time.Hour }, "warn",
+			"3h0m0s"},
+		{"dead rows", judgeVacuum, func(h *postgres.Health) {
+			h.Live, h.Dead, h.Bloated = 100, 20_000, "shards"
+		}, "warn", "table shards"},
 	} {
 		h := sound
 		c.change(&h)

@@ -23,7 +23,8 @@ import (
 func heldBack(t *testing.T, page, kind string) {
 	t.Helper()
 	line := fmt.Sprintf("facescan_held_back{by=%q} 1\n", kind)
-	eventually(t, time.Minute, "held back by "+kind, func() bool { return strings.Contains(download(t, page+"metrics"), line) })
+	eventually(t, time.Minute, "held back by "+kind,
+		func() bool { return strings.Contains(download(t, page+"metrics"), line) })
 }
 
 // longList writes a list of so many rows of a server, which never ends within a test.
@@ -36,7 +37,8 @@ func longList(t *testing.T, dir, url string, n int) string {
 	return writeList(t, dir, lines)
 }
 
-// TestHeldBackByRate: with --rate the page, the metrics, status and the summary name --rate, and nothing else.
+// TestHeldBackByRate: with --rate the page, the metrics, status and the summary name --rate, and nothing
+// else.
 func TestHeldBackByRate(t *testing.T) {
 	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
@@ -51,7 +53,8 @@ func TestHeldBackByRate(t *testing.T) {
 		HeldBackBy string `json:"held_back_by"`
 		HeldBack   string `json:"held_back"`
 	}
-	if err := json.Unmarshal([]byte(event), &shown); err != nil || shown.HeldBackBy != live.ByRate || shown.HeldBack != text {
+	if err := json.Unmarshal([]byte(event), &shown); err != nil || shown.HeldBackBy != live.ByRate ||
+		shown.HeldBack != text {
 		t.Errorf("the page is told %+v, %v", shown, err)
 	}
 	eventually(t, time.Minute, "another process is told", func() bool {
@@ -64,7 +67,8 @@ func TestHeldBackByRate(t *testing.T) {
 		if err := json.Unmarshal([]byte(mustHere(t, "status", list, "--json")), &status); err != nil {
 			t.Fatal(err)
 		}
-		return len(status.Owners) == 1 && status.Owners[0].HeldBackBy == live.ByRate && status.Owners[0].Rate > 0
+		return len(status.Owners) == 1 && status.Owners[0].HeldBackBy == live.ByRate &&
+			status.Owners[0].Rate > 0
 	})
 	if out := mustHere(t, "status", list); !strings.Contains(out, "rows/s, held back by "+text) {
 		t.Errorf("status says:\n%s", out)
@@ -96,7 +100,8 @@ func downloadSome(t *testing.T, url string) string {
 	return string(all)
 }
 
-// TestHeldBackByStoppedSidecar: a sidecar process that is stopped is named as such, before its deadline and after it.
+// TestHeldBackByStoppedSidecar: a sidecar process that is stopped is named as such, before its deadline and
+// after it.
 func TestHeldBackByStoppedSidecar(t *testing.T) {
 	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
@@ -105,7 +110,8 @@ func TestHeldBackByStoppedSidecar(t *testing.T) {
 	list := longList(t, dir, s.URL, 20_000)
 	socket := filepath.Join(dir, "s")
 	server := startSidecar(t, dir, socket)
-	_, said, page := watched(t, dir, filepath.Base(list), "--fetchers", "8", "--sidecar", "unix://"+socket, "--sidecar-deadline", "8s")
+	_, said, page := watched(t, dir, filepath.Base(list), "--fetchers", "8", "--sidecar", "unix://"+socket,
+		"--sidecar-deadline", "8s")
 	eventually(t, time.Minute, "rows are done", func() bool {
 		return strings.Contains(download(t, page+"metrics"), `facescan_rows_total{status="ok"} `) &&
 			!strings.Contains(download(t, page+"metrics"), `facescan_rows_total{status="ok"} 0`+"\n")
@@ -129,7 +135,8 @@ func TestHeldBackByStoppedSidecar(t *testing.T) {
 	}
 }
 
-// TestRisingShare: a server that begins to refuse is told once, with what to change, and a command that works.
+// TestRisingShare: a server that begins to refuse is told once, with what to change, and a command that
+// works.
 func TestRisingShare(t *testing.T) {
 	t.Parallel()
 	picture := pictures(t)["c-none.png"]
@@ -144,20 +151,23 @@ func TestRisingShare(t *testing.T) {
 	defer s.Close()
 	dir := t.TempDir()
 	list := longList(t, dir, s.URL, 3000)
-	code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none", "--detector", "none", "--retries", "0")
+	code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none", "--detector", "none",
+		"--retries", "0")
 	if code != exitOK {
 		t.Fatalf("exit %d\n%s", code, errs)
 	}
 	if strings.Count(errs, "http_429 rose from 0.0% to ") != 1 {
 		t.Errorf("the run says:\n%s", errs)
 	}
-	for _, want := range []string{"lower --per-host (now 32), or set --rate below ", strings.TrimPrefix(s.URL, "http://"),
+	for _, want := range []string{"lower --per-host (now 32), or set --rate below ",
+		strings.TrimPrefix(s.URL, "http://"),
 		"then: facescan retry " + filepath.Join(dir, "urls.facescan.db") + " --reason http_429"} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("%q is not in\n%s", want, errs)
 		}
 	}
-	if n := strings.TrimSpace(mustHere(t, "retry", filepath.Join(dir, "urls.facescan.db"), "--reason", "http_429")); n == "0" {
+	if n := strings.TrimSpace(mustHere(t, "retry", filepath.Join(dir, "urls.facescan.db"), "--reason",
+		"http_429")); n == "0" {
 		t.Errorf("the command of the hint puts %s rows back", n)
 	}
 }

@@ -17,8 +17,10 @@ func TestHoldup(t *testing.T) {
 	pending := store.Counts{Pending: 900}
 	// base is a run with rows that wait, and nothing that is used up.
 	base := func() load {
-		return load{moment: moment{looks: 50, waiting: 50 * 900, inFlight: 50 * 20, fetching: 50 * 20, decoding: 20, detecting: 30},
-			perSecond: 40, bandwidthIs: 1 << 20, memory: 256 << 20, fetchers: 256, workers: 4, cores: 4, counts: pending, now: now,
+		return load{moment: moment{looks: 50, waiting: 50 * 900, inFlight: 50 * 20, fetching: 50 * 20,
+			decoding: 20, detecting: 30},
+			perSecond: 40, bandwidthIs: 1 << 20, memory: 256 << 20, fetchers: 256, workers: 4, cores: 4,
+			counts: pending, now: now,
 			processors: 0.2}
 	}
 	idle := func(l *load) { l.empty, l.idle, l.waiting, l.inFlight, l.fetching = 50, 50, 0, 0, 0 }
@@ -32,61 +34,104 @@ func TestHoldup(t *testing.T) {
 		{"too early", func(l *load) { l.moment = moment{looks: 3, rate: 3} }, "", ""},
 		{"draining", func(l *load) { l.rate, l.draining = 50, true }, "", ""},
 		{"the rate", func(l *load) { l.rate = 45 }, live.ByRate, "--rate (40 requests per second)"},
-		{"the rate, with all fetchers in it", func(l *load) { l.rate, l.full, l.flightFull, l.bodies = 50, 50, 50, 50 }, live.ByRate, "--rate"},
-		{"a rate that is seldom reached", func(l *load) { l.rate, l.full = 15, 50 }, live.BySlowHosts, "--fetchers"},
-		{"bandwidth", func(l *load) { l.bandwidth, l.full = 40, 50 }, live.ByBandwidth, "--bwlimit (1MiB per second)"},
-		{"an output that nobody reads", func(l *load) { idle(l); l.output = 50 }, live.ByOutput, "taken more slowly"},
+		{"the rate, with all fetchers in it", func(l *load) {
+			l.rate, l.full, l.flightFull, l.bodies = 50, 50, 50, 50
+		}, live.ByRate, "--rate"},
+		{"a rate that is seldom reached", func(l *load) { l.rate, l.full = 15, 50 }, live.BySlowHosts,
+			"--fetchers"},
+		{"bandwidth", func(l *load) { l.bandwidth, l.full = 40, 50 }, live.ByBandwidth,
+			"--bwlimit (1MiB per second)"},
+		{"an output that nobody reads", func(l *load) { idle(l); l.output = 50 }, live.ByOutput,
+			"taken more slowly"},
 		{"memory for bodies", func(l *load) { l.bodies = 40 }, live.ByMemory, "--memory (256MiB)"},
-		{"memory for pixels", func(l *load) { l.pixels, l.queued, l.decoding = 45, 50, 20 }, live.ByMemory, "--memory"},
-		{"slow servers", func(l *load) { l.full = 48 }, live.BySlowHosts, "all 256 fetchers are busy); more --fetchers"},
-		{"slow servers and rows of theirs in flight", func(l *load) { l.flightFull = 50 }, live.BySlowHosts, "--fetchers"},
-		{"hosts that never answered", func(l *load) { l.starved, l.blocked = 50, host.Blocked{Cause: host.ByNewcomers, Rows: 70} },
+		{"memory for pixels", func(l *load) { l.pixels, l.queued, l.decoding = 45, 50, 20 }, live.ByMemory,
+			"--memory"},
+		{"slow servers", func(l *load) { l.full = 48 }, live.BySlowHosts,
+			"all 256 fetchers are busy); more --fetchers"},
+		{"slow servers and rows of theirs in flight", func(l *load) { l.flightFull = 50 }, live.BySlowHosts,
+			"--fetchers"},
+		{"hosts that never answered", func(l *load) {
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByNewcomers, Rows: 70}
+		},
 			live.BySlowHosts, "70 rows wait for hosts that have not answered yet"},
-		{"few descriptors", func(l *load) { l.full, l.fetchers, l.wanted = 50, 40, 256 }, live.ByFiles, "40 fetchers instead of 256); raise it first: ulimit -n 1024"},
+		{"few descriptors", func(l *load) { l.full, l.fetchers, l.wanted = 50, 40, 256 }, live.ByFiles,
+			"40 fetchers instead of 256); raise it first: ulimit -n 1024"},
 		{"per host", func(l *load) {
-			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByPerHost, Rows: 900, Hosts: 1, Host: "a.example", Limit: 32}
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByPerHost, Rows: 900, Hosts: 1,
+				Host: "a.example", Limit: 32}
 		}, live.ByPerHost, "--per-host (32) at a.example: 900 rows wait"},
 		{"Retry-After", func(l *load) {
-			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByPause, Rows: 1, Hosts: 1, Host: "a.example", Until: now.Add(12 * time.Second)}
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByPause, Rows: 1, Hosts: 1, Host: "a.example",
+				Until: now.Add(12 * time.Second)}
 		}, live.ByHostPace, "a pause that a.example asked for (429): one row waits, 12s more"},
 		{"a host's ceiling", func(l *load) {
-			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByCeiling, Rows: 900, Hosts: 3, Host: "a.example", Limit: 5}
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByCeiling, Rows: 900, Hosts: 3,
+				Host: "a.example", Limit: 5}
 		}, live.ByHostPace, "a.example and 2 other hosts (5 requests per second)"},
 		{"a host in trouble", func(l *load) {
-			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByLimit, Rows: 900, Hosts: 2, Host: "a.example", Limit: 0.5}
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByLimit, Rows: 900, Hosts: 2,
+				Host: "a.example", Limit: 0.5}
 		}, live.ByHostPace, "a.example and another host (1 requests at once"},
 		{"silent hosts", func(l *load) {
-			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByTrouble, Rows: 9, Hosts: 1, Host: "a.example"}
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByTrouble, Rows: 9, Hosts: 1,
+				Host: "a.example"}
 		}, live.ByRetries, "the silence of a.example"},
-		{"pauses of retries", func(l *load) { l.starved, l.blocked = 50, host.Blocked{Cause: host.ByRetry, Rows: 9} }, live.ByRetries, "9 rows wait; fewer --retries"},
-		{"workers", func(l *load) { l.queued, l.decoding, l.detecting = 50, 60, 130 }, live.ByWorkers, "the workers (95% busy, 32% of that decoding)"},
-		{"workers that keep files", func(l *load) { l.queued, l.workersElse = 50, 150 }, live.ByWorkers, "busy"},
-		{"one worker of four processors", func(l *load) { l.queued, l.workers, l.detecting = 50, 1, 45 }, live.ByWorkers, "1 of 4 processors are used: more --workers may help"},
-		{"workers that wait for rows", func(l *load) { l.decoding, l.detecting = 20, 30; l.full = 50 }, live.BySlowHosts, ""},
+		{"pauses of retries", func(l *load) {
+			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByRetry, Rows: 9}
+		}, live.ByRetries, "9 rows wait; fewer --retries"},
+		{"workers", func(l *load) { l.queued, l.decoding, l.detecting = 50, 60, 130 }, live.ByWorkers,
+			"the workers (95% busy, 32% of that decoding)"},
+		{"workers that keep files", func(l *load) { l.queued, l.workersElse = 50, 150 }, live.ByWorkers,
+			"busy"},
+		{"one worker of four processors", func(l *load) { l.queued, l.workers, l.detecting = 50, 1, 45 },
+			live.ByWorkers, "1 of 4 processors are used: more --workers may help"},
+		{"workers that wait for rows", func(l *load) { l.decoding, l.detecting = 20, 30; l.full = 50 },
+			live.BySlowHosts, ""},
 		{"processors", func(l *load) { l.processors = 0.93 }, live.ByProcessors, "93% busy with this run"},
-		{"a sidecar at work", func(l *load) { l.remote, l.flightFull, l.inFlight, l.detecting = true, 50, 50*512, 50*500 }, live.BySidecar, "most rows in flight wait for; start another"},
-		{"a busy sidecar", func(l *load) { l.remote, l.sidecarBusy = true, 50 }, live.BySidecar, "asks to wait"},
+		{"a sidecar at work", func(l *load) {
+			l.remote, l.flightFull, l.inFlight, l.detecting = true, 50, 50*512, 50*500
+		}, live.BySidecar, "most rows in flight wait for; start another"},
+		{"a busy sidecar", func(l *load) { l.remote, l.sidecarBusy = true, 50 }, live.BySidecar,
+			"asks to wait"},
 		{"a stopped sidecar", func(l *load) {
-			l.remote, l.flightFull, l.inFlight, l.detecting, l.silence = true, 50, 50*512, 50*500, 7*time.Second
+			l.remote, l.flightFull, l.inFlight, l.detecting, l.silence = true, 50, 50*512,
+				50*500, 7*time.Second
 		}, live.BySidecar, "has not answered for 7s; check that it runs"},
 		{"a stopped sidecar with the last rows", func(l *load) {
 			idle(l)
 			l.remote, l.inFlight, l.detecting, l.silence = true, 50*3, 50*3, 7*time.Second
 		}, live.BySidecar, "has not answered for 7s"},
-		{"a stand-in", func(l *load) { l.remote, l.standIn, l.inFlight, l.detecting = true, 50, 50*512, 50*500 }, live.BySidecar, "stand-in"},
-		{"an unreachable sidecar", func(l *load) { l.remote, l.away, l.outage = true, true, host.Outage{On: true, Cause: "refused"} }, live.BySidecar, "cannot be used: refused"},
-		{"an unreachable sidecar and a rate", func(l *load) { l.rate, l.remote, l.away = 50, true, true }, live.BySidecar, "sidecar"},
-		{"a network that is away", func(l *load) { l.full, l.outage = 50, host.Outage{On: true, Cause: "no resolver answers"} }, live.ByOutage, "no resolver answers"},
-		{"a slow disk", func(l *load) { l.writing, l.flightFull, l.commit = 45, 50, 12*time.Millisecond }, live.ByStore, "the disk of the job (12ms for a commit)"},
-		{"a slow database", func(l *load) { l.writing, l.flightFull, l.database = 45, 50, "db:5432" }, live.ByStore, "the database at db:5432"},
-		{"a database that is slow to give rows", func(l *load) { l.claiming, l.empty, l.database = 45, 50, "db:5432" }, live.ByStore, "slow to give rows"},
-		{"a writer that is busy and holds up nobody", func(l *load) { l.writing, l.full = 45, 50 }, live.BySlowHosts, ""},
-		{"a slow disk of kept files", func(l *load) { l.writing, l.keeping, l.flightFull = 45, 40, 50 }, live.ByKeep, "kept on"},
-		{"kept files that are read slowly", func(l *load) { l.reading, l.empty = 50, 50 }, live.ByKeep, "read from"},
-		{"the list", func(l *load) { idle(l); l.counts.ImportIncomplete = []string{"urls.txt"} }, live.ByImport, "the list"},
-		{"stdin", func(l *load) { idle(l); l.pipe, l.counts.ImportIncomplete = true, []string{"-"} }, live.ByImport, "stdin"},
+		{"a stand-in", func(l *load) {
+			l.remote, l.standIn, l.inFlight, l.detecting = true, 50, 50*512, 50*500
+		}, live.BySidecar, "stand-in"},
+		{"an unreachable sidecar", func(l *load) {
+			l.remote, l.away, l.outage = true, true, host.Outage{On: true, Cause: "refused"}
+		}, live.BySidecar, "cannot be used: refused"},
+		{"an unreachable sidecar and a rate", func(l *load) { l.rate, l.remote, l.away = 50, true, true },
+			live.BySidecar, "sidecar"},
+		{"a network that is away", func(l *load) {
+			l.full, l.outage = 50, host.Outage{On: true, Cause: "no resolver answers"}
+		}, live.ByOutage, "no resolver answers"},
+		{"a slow disk", func(l *load) { l.writing, l.flightFull, l.commit = 45, 50, 12*time.Millisecond },
+			live.ByStore, "the disk of the job (12ms for a commit)"},
+		{"a slow database", func(l *load) { l.writing, l.flightFull, l.database = 45, 50, "db:5432" },
+			live.ByStore, "the database at db:5432"},
+		{"a database that is slow to give rows", func(l *load) {
+			l.claiming, l.empty, l.database = 45, 50, "db:5432"
+		}, live.ByStore, "slow to give rows"},
+		{"a writer that is busy and holds up nobody", func(l *load) { l.writing, l.full = 45, 50 },
+			live.BySlowHosts, ""},
+		{"a slow disk of kept files", func(l *load) { l.writing, l.keeping, l.flightFull = 45, 40, 50 },
+			live.ByKeep, "kept on"},
+		{"kept files that are read slowly", func(l *load) { l.reading, l.empty = 50, 50 }, live.ByKeep,
+			"read from"},
+		{"the list", func(l *load) { idle(l); l.counts.ImportIncomplete = []string{"urls.txt"} },
+			live.ByImport, "the list"},
+		{"stdin", func(l *load) { idle(l); l.pipe, l.counts.ImportIncomplete = true, []string{"-"} },
+			live.ByImport, "stdin"},
 		{"a list that was read and may grow", func(l *load) { idle(l); l.counts.Pending = 0 }, "", ""},
-		{"the last rows", func(l *load) { idle(l); l.inFlight = 150 }, live.ByTail, "the last rows: 3 in flight"},
+		{"the last rows", func(l *load) { idle(l); l.inFlight = 150 }, live.ByTail,
+			"the last rows: 3 in flight"},
 		{"a slow last row", func(l *load) {
 			idle(l)
 			l.inFlight = 50
@@ -122,7 +167,8 @@ func TestHeldBackMostly(t *testing.T) {
 }
 
 func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB", 256 << 20: "256MiB", 3 << 30: "3GiB"} {
+	for n, want := range map[int64]string{0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB",
+		256 << 20: "256MiB", 3 << 30: "3GiB"} {
 		if got := bytesText(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)
 		}

@@ -7,8 +7,8 @@ import (
 	"facescan/store"
 )
 
-// A failure that becomes more frequent in a run is often of our making: too many requests at once, for a server, a
-// resolver or a link. One line says so, and what to change; not again before it became rarer.
+// A failure that becomes more frequent in a run is often of our making: too many requests at once, for a
+// server, a resolver or a link. One line says so, and what to change; not again before it became rarer.
 
 const (
 	trendRows  = 256  // the latest rows, which are compared with all rows of the run before them
@@ -20,7 +20,8 @@ const (
 // trended are the reasons that are watched, and what to change.
 var trended = map[store.Reason]func(r *run) string{
 	store.Timeout: func(r *run) string {
-		return fmt.Sprintf("servers, or this machine's link, became slower: run fewer --fetchers (now %d), or allow a longer --timeout", r.Fetchers)
+		return fmt.Sprintf("servers, or this machine's link, became slower: run fewer --fetchers (now %d), "+
+			"or allow a longer --timeout", r.Fetchers)
 	},
 	store.HTTP429: func(r *run) string {
 		text := "servers are asked too often: "
@@ -33,14 +34,16 @@ var trended = map[store.Reason]func(r *run) string{
 		return text + fmt.Sprintf("set --rate below %.0f", max(1, r.stats.Rate()))
 	},
 	store.Connect: func(r *run) string {
-		return fmt.Sprintf("connections fail: run fewer --fetchers (now %d); a router may be out of room for connections", r.Fetchers)
+		return fmt.Sprintf("connections fail: run fewer --fetchers (now %d); a router may be out of room "+
+			"for connections", r.Fetchers)
 	},
 	store.DNSTimeout: func(r *run) string {
 		return "the resolver does not keep up: run a caching one on this machine (unbound, knot-resolver), " +
 			"or fewer --fetchers; facescan doctor measures it"
 	},
 	store.TooSlow: func(r *run) string {
-		return fmt.Sprintf("downloads became slower: run fewer --fetchers (now %d), or lower --min-rate", r.Fetchers)
+		return fmt.Sprintf("downloads became slower: run fewer --fetchers (now %d), or lower --min-rate",
+			r.Fetchers)
 	},
 }
 
@@ -144,7 +147,9 @@ func (r *run) warnOf(rises []rise) {
 		if x.host != "" {
 			of = fmt.Sprintf(", %.0f%% of them at %s", 100*x.hostShare, x.host)
 		}
-		r.Log.Warn(fmt.Sprintf("%s rose from %.1f%% to %.0f%% of the rows%s: %s; then: %s", x.reason, 100*x.was, 100*x.is, of,
-			trended[x.reason](r), ShellCommand("facescan", "retry", r.job.Path(), "--reason", string(x.reason))))
+		r.Log.Warn(fmt.Sprintf("%s rose from %.1f%% to %.0f%% of the rows%s: %s; then: %s", x.reason,
+			100*x.was, 100*x.is, of,
+			trended[x.reason](r), ShellCommand("facescan", "retry", r.job.Path(), "--reason",
+				string(x.reason))))
 	}
 }

@@ -228,24 +228,6 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Condition reports whether every server that is up asked not to be asked for now, and whether the stand-in
-// answers.
-func (c *Client) Condition() (busy, standIn bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	for _, e := range c.endpoints {
-		if e.state != up {
-			continue
-		}
-		if !e.busy.After(now) {
-			return false, c.standIn
-		}
-		busy = true
-	}
-	return busy, c.standIn
-}
-
 // Detect sends every image and waits for all answers.
 func (c *Client) Detect(ctx context.Context, images []detect.Image) ([]detect.Answer, error) {
 	answers := make([]detect.Answer, len(images))

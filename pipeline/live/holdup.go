@@ -24,7 +24,8 @@ const (
 )
 
 // Holdups are all kinds.
-var Holdups = []string{ByRate, ByBandwidth, ByPerHost, ByHostPace, ByRetries, BySlowHosts, ByFiles, ByMemory, ByWorkers,
+var Holdups = []string{ByRate, ByBandwidth, ByPerHost, ByHostPace, ByRetries, BySlowHosts, ByFiles, ByMemory,
+	ByWorkers,
 	ByProcessors, BySidecar, ByStore, ByKeep, ByImport, ByOutput, ByOutage, ByPause, ByOthers, ByTail}
 
 // Holdup is what keeps a run from being faster. The zero value is that nothing is known to.

@@ -23,11 +23,13 @@ type Health struct {
 	CommitErr error         // why they could not be measured
 	Durable   bool          // commits survive a crash of the server: fsync and synchronous_commit are on
 
-	MaxConnections int // that a user who is no superuser may have; the lowest limit of server, database and role counts
+	// for ordinary users: the lowest limit of server, database and role
+	MaxConnections int
 	Used           int // of them
 	PerProcess     int // that one process takes at most
 
-	FreezeAge, FreezeMax int64         // transactions since the database was frozen, and at how many the server does so by force
+	// transactions since the database was frozen, and at how many the server does so by force
+	FreezeAge, FreezeMax int64
 	Autovacuum           bool          // is on
 	Live, Dead           int64         // rows of the job's tables, and old versions of them; 0 without a job
 	Bloated              string        // a table of the job that is mostly old versions
@@ -42,8 +44,8 @@ const (
 	muchDead = 10_000 // old versions: fewer do no harm
 )
 
-// Examine measures a server. It writes nothing that stays: a commit is that of a message in the log of the server, which
-// nobody reads. The job need not be there.
+// Examine measures a server. It writes nothing that stays: a commit is that of a message in the log of the
+// server, which nobody reads. The job need not be there.
 func Examine(ctx context.Context, url string) (h Health, err error) {
 	p, err := parse(url)
 	if err != nil {
@@ -60,9 +62,10 @@ func Examine(ctx context.Context, url string) (h Health, err error) {
 		return h, j.wrap("look at the database", err)
 	}
 	h.PoolerErr = h.Pooler.err(p.host)
-	for _, look := range []func(context.Context, *pgx.Conn) error{h.latency, h.settings, func(ctx context.Context, c *pgx.Conn) error {
-		return h.tables(ctx, c, p.schema)
-	}} {
+	for _, look := range []func(context.Context, *pgx.Conn) error{h.latency, h.settings,
+		func(ctx context.Context, c *pgx.Conn) error {
+			return h.tables(ctx, c, p.schema)
+		}} {
 		if err := look(ctx, c); err != nil {
 			return h, j.wrap("look at the database", err)
 		}
@@ -85,12 +88,14 @@ func (h *Health) latency(ctx context.Context, c *pgx.Conn) error {
 	}
 	slices.Sort(times)
 	h.RoundTrip = times[roundTrips/2]
-	if err := c.QueryRow(ctx, "SELECT pg_is_in_recovery()", simple).Scan(&h.ReadOnly); err != nil || h.ReadOnly {
+	if err := c.QueryRow(ctx, "SELECT pg_is_in_recovery()", simple).Scan(&h.ReadOnly); err != nil ||
+		h.ReadOnly {
 		return err
 	}
 	begin, n := time.Now(), 0
 	for ; n < commitsMax && time.Since(begin) < commitTime; n++ {
-		if _, err := c.Exec(ctx, "SELECT pg_logical_emit_message(true, 'facescan', 'doctor')", simple); err != nil {
+		if _, err := c.Exec(ctx, "SELECT pg_logical_emit_message(true, 'facescan', 'doctor')",
+			simple); err != nil {
 			h.CommitErr = err
 			return ctx.Err()
 		}

@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Pooler is how a connection pooler that stands before the server, PgBouncer or one like it, lends connections.
+// Pooler is how a connection pooler that stands before the server, PgBouncer or one like it, lends
+// connections.
 type Pooler int
 
 const (
@@ -24,8 +25,9 @@ const (
 	poolerTime  = 5 * time.Second // a pool with one connection lets a second client wait
 )
 
-// poolerOf finds out what is behind a connection. A pooler makes up the process id that it greets clients with. One that
-// lends connections for less than a session shows two clients the same process of the server, or one client two of them.
+// poolerOf finds out what is behind a connection. A pooler makes up the process id that it greets clients
+// with. One that lends connections for less than a session shows two clients the same process of the server,
+// or one client two of them.
 func poolerOf(ctx context.Context, c *pgx.Conn) (Pooler, error) {
 	pid, err := backend(ctx, c)
 	if err != nil || pid <= 0 || pid == int64(c.PgConn().PID()) {
@@ -49,7 +51,8 @@ func poolerOf(ctx context.Context, c *pgx.Conn) (Pooler, error) {
 		}
 		if ours == theirs || ours != pid {
 			// A pooler of statements refuses a transaction, and closes the connection.
-			if _, err := other.Exec(brief, "BEGIN"); err != nil && strings.Contains(err.Error(), "statement pooling") {
+			if _, err := other.Exec(brief, "BEGIN"); err != nil &&
+				strings.Contains(err.Error(), "statement pooling") {
 				return StatementPooler, nil
 			}
 			return TransactionPooler, nil
@@ -76,7 +79,9 @@ func (p Pooler) err(host string) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("PgBouncer, or a pooler like it, at %s is in %s mode: it lends connections for one %s, and facescan needs each "+
-		"for its whole session; set pool_mode = session for this database there, or name the port of the server itself in the URL",
+	return fmt.Errorf("PgBouncer, or a pooler like it, at %s is in %s mode: it lends connections for one "+
+		"%s, and facescan needs each "+
+		"for its whole session; set pool_mode = session for this database there, or name the port of the "+
+		"server itself in the URL",
 		host, lends, lends)
 }

@@ -12,8 +12,8 @@ import (
 	"facescan/store/storetest/pgtest"
 )
 
-// TestPoolers opens a job through PgBouncer in each of its modes. Session mode works; the others are refused by name,
-// and nothing is made through them.
+// TestPoolers opens a job through PgBouncer in each of its modes. Session mode works; the others are refused
+// by name, and nothing is made through them.
 func TestPoolers(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -25,7 +25,8 @@ func TestPoolers(t *testing.T) {
 		refused  string
 	}{
 		{"transaction", nil, TransactionPooler, "in transaction mode"},
-		{"transaction", []string{"server_round_robin = 1", "min_pool_size = 3"}, TransactionPooler, "in transaction mode"},
+		{"transaction", []string{"server_round_robin = 1", "min_pool_size = 3"}, TransactionPooler,
+			"in transaction mode"},
 		{"statement", nil, StatementPooler, "in statement mode"},
 		{"session", nil, SessionPooler, ""},
 		{"session", []string{"default_pool_size = 1"}, SessionPooler, ""},
@@ -40,7 +41,8 @@ func TestPoolers(t *testing.T) {
 		}
 		j, err := Create(ctx, through)
 		if c.refused != "" {
-			if err == nil || !strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), "pool_mode = session") {
+			if err == nil || !strings.Contains(err.Error(), c.refused) ||
+				!strings.Contains(err.Error(), "pool_mode = session") {
 				t.Errorf("%s: %v", c.mode, err)
 			}
 			if there := schemaThere(t, url); there {
@@ -63,8 +65,10 @@ func TestPoolers(t *testing.T) {
 	}
 	h, err := Examine(ctx, url)
 	ok(t, err)
-	if h.Pooler != NoPooler || h.RoundTrip <= 0 || h.Commits <= 0 || h.CommitErr != nil || h.MaxConnections <= h.Used || h.MaxConnections > 200 ||
-		h.FreezeMax <= 0 || h.Version == "" || h.TooOld || h.ReadOnly || h.Durable || !h.Autovacuum || h.PerProcess != connections {
+	if h.Pooler != NoPooler || h.RoundTrip <= 0 || h.Commits <= 0 || h.CommitErr != nil ||
+		h.MaxConnections <= h.Used || h.MaxConnections > 200 ||
+		h.FreezeMax <= 0 || h.Version == "" || h.TooOld || h.ReadOnly || h.Durable || !h.Autovacuum ||
+		h.PerProcess != connections {
 		t.Errorf("the server itself: %+v", h) // the tests' server does without fsync
 	}
 }

@@ -42,7 +42,8 @@ func TestBlocked(t *testing.T) {
 			}
 		}
 	}
-	refused := host.VerdictOf(&fetch.Error{Reason: fetch.HTTP429, Status: http.StatusTooManyRequests, RetryAfter: time.Minute})
+	refused := host.VerdictOf(&fetch.Error{Reason: fetch.HTTP429, Status: http.StatusTooManyRequests,
+		RetryAfter: time.Minute})
 	for _, c := range []struct {
 		what  string
 		o     host.Options
@@ -51,7 +52,8 @@ func TestBlocked(t *testing.T) {
 		hosts int
 		rows  int
 	}{
-		{"nothing waits", host.Options{PerHost: 4, Slots: 8, Slow: 4}, func(*host.Queue[int]) {}, host.NotBlocked, 0, 0},
+		{"nothing waits", host.Options{PerHost: 4, Slots: 8, Slow: 4}, func(*host.Queue[int]) {},
+			host.NotBlocked, 0, 0},
 		{"per host", host.Options{PerHost: 2, Slots: 8, Slow: 4}, func(q *host.Queue[int]) {
 			add(q, "a.example", 10)
 			answered(q, 1)

@@ -20,8 +20,8 @@ import (
 // endBouncer runs a program ($1 …) until stdin ends, and then removes its folder.
 const endBouncer = `"$@" >>log 2>&1 & read -r what; kill -TERM $! && wait $!; rm -rf "$PWD"`
 
-// Bouncer starts PgBouncer in front of a database, with a pool_mode (session, transaction, statement), and returns the
-// URL of the same database through it. It is gone after the test. Settings are name=value.
+// Bouncer starts PgBouncer in front of a database, with a pool_mode (session, transaction, statement), and
+// returns the URL of the same database through it. It is gone after the test. Settings are name=value.
 func Bouncer(t testing.TB, database, mode string, settings ...string) string {
 	t.Helper()
 	at, err := bounce(t, database, mode, settings)
@@ -35,7 +35,8 @@ func bounce(t testing.TB, database, mode string, settings []string) (string, err
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		if program, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
-			return "", errors.New("these tests need PgBouncer; install it: apt-get install pgbouncer (macOS: brew install pgbouncer)")
+			return "", errors.New("these tests need PgBouncer; install it: apt-get install pgbouncer " +
+				"(macOS: brew install pgbouncer)")
 		}
 	}
 	u, err := url.Parse(database)
@@ -51,9 +52,12 @@ func bounce(t testing.TB, database, mode string, settings []string) (string, err
 	if err != nil {
 		return "", err
 	}
-	config := fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
-		"unix_socket_dir =\nauth_type = plain\nauth_file = users\npool_mode = %s\n%s\n", u.Port(), port, mode, strings.Join(settings, "\n"))
-	for name, text := range map[string]string{"config": config, "users": fmt.Sprintf("%q %q\n", "facescan", Password)} {
+	config := fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr = "+
+		"127.0.0.1\nlisten_port = %d\n"+
+		"unix_socket_dir =\nauth_type = plain\nauth_file = users\npool_mode = %s\n%s\n", u.Port(), port, mode,
+		strings.Join(settings, "\n"))
+	for name, text := range map[string]string{"config": config, "users": fmt.Sprintf("%q %q\n", "facescan",
+		Password)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return "", err
 		}
