@@ -14,6 +14,7 @@ import (
 
 	"facescan/detect"
 	"facescan/detect/sidecar"
+	"facescan/pipeline"
 	"facescan/pipeline/decode"
 	"facescan/store"
 	"facescan/store/export"
@@ -341,7 +342,7 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, remote
 	}
 	if len(differ) > 0 && counts.Done > 0 {
 		return nil, fmt.Errorf("the job has results that were made with other detection flags: %s; leave them out to go on as before, "+
-			"judge everything again with `facescan rescan`, or begin another job with --db", strings.Join(differ, ", "))
+			"judge everything again with `%s`, or begin another job with --db", strings.Join(differ, ", "), o.rescanCommand(job))
 	}
 	d, err := o.open(ctx, remote, log)
 	if err != nil {
@@ -353,8 +354,8 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, remote
 	}
 	if was.fingerprint != "" && counts.Done > 0 && !detect.Same(was.fingerprint, fingerprint) {
 		closeDetector(d)
-		return nil, fmt.Errorf("the job has results of another detector (%s; this one is %s); judge everything again with `facescan rescan`, "+
-			"or begin another job with --db", was.fingerprint, fingerprint)
+		return nil, fmt.Errorf("the job has results of another detector (%s; this one is %s); judge everything again with `%s`, "+
+			"or begin another job with --db", was.fingerprint, fingerprint, o.rescanCommand(job))
 	}
 	if err := o.save(ctx, job, settings, fingerprint); err != nil {
 		closeDetector(d)
@@ -366,9 +367,9 @@ func settleDetector(ctx context.Context, job store.Job, o *detectOptions, remote
 // settleVerified is for a job that was begun with --verify-faces and has results: rows that are pending cannot be judged as
 // the others were.
 func settleVerified(job store.Job, was *jobDetector, counts store.Counts) (detect.Detector, error) {
-	name := job.Path()
 	gone := usagef(verifyGone+"The job was begun with it, so its %d pending rows cannot be judged as the others were. "+
-		"To judge all of it again: facescan rescan %s --stale; to begin another job: add --db with another name", counts.Pending, name)
+		"To judge all of it again: %s; to begin another job: add --db with another name", counts.Pending,
+		pipeline.ShellCommand("facescan", "rescan", job.Path(), "--stale"))
 	if counts.Pending > 0 {
 		return nil, gone
 	}

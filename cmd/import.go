@@ -100,6 +100,5 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	case len(incomplete) > 0:
 		return fmt.Errorf("the import of %s is not complete", strings.Join(incomplete, ", "))
 	}
-	g.tell("  next: %s", pipeline.ShellCommand("facescan", "run", job.Path()))
-	return nil
+	return tellNext(bye, g, job, job.Path())
 }

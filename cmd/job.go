@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"facescan/pipeline"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/postgres"
@@ -247,7 +248,8 @@ func findJob(ctx context.Context, arg string, open, openTable func(context.Conte
 		return nil, fmt.Errorf("%s has no job of its own, only parts by --node: name one, such as %s, or unite them: %s",
 			arg, parts[0].path, mergeCommand(arg, parts))
 	}
-	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: facescan run %s", arg, jobOf(arg, store.Node{}), arg)
+	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: %s", arg, jobOf(arg, store.Node{}),
+		pipeline.ShellCommand("facescan", "run", arg))
 }
 
 // openOrCreate opens the job of a target, making it when it is new.

@@ -49,7 +49,7 @@ func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats
 	if s == nil {
 		return func(string) {}
 	}
-	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(), Remedy: pipeline.Remedy, Pprof: o.pprof, Log: log,
+	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(), Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, Pprof: o.pprof, Log: log,
 		Look: func(ctx context.Context) (live.View, error) { return stats.Look(ctx, job) }})
 	return s.Close
 }

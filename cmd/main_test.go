@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("URL", s.URL)
 			e.Setenv("END", "$") // what a script cannot write in words that are expanded
 			e.Setenv("ADDR", strings.TrimPrefix(s.URL, "http://"))
-			e.Values["server"] = s
+			e.Values["server"], e.Values["said"] = s, &strings.Builder{}
 			e.Setenv("I_BYTES", strconv.Itoa(len(pictures(t)["b-none.jpg"])+1)) // as /i/1/… serves it
 			for name, b := range pictures(t) {
 				if err := os.WriteFile(e.Getenv("WORK")+"/"+name, b, 0o644); err != nil {
@@ -64,7 +65,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand, "bytes": scriptBytes, "waitfor": scriptWaitFor,
+			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand, "bytes": scriptBytes, "waitfor": scriptWaitFor, "hint": scriptHint,
 		},
 	})
 }
@@ -86,6 +87,21 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+// hint CODE REGEXP: the command that the first group finds in what was said last before this hint, or an earlier one, on
+// stderr or stdout, is run by a shell, and ends with that code.
+func scriptHint(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: hint CODE REGEXP")
+	}
+	said := ts.Value("said").(*strings.Builder)
+	said.WriteString("\n" + ts.ReadFile("stderr") + ts.ReadFile("stdout"))
+	m := regexp.MustCompile(args[1]).FindAllStringSubmatch(said.String(), -1)
+	if m == nil {
+		ts.Fatalf("no hint %q in:\n%s", args[1], said)
+	}
+	scriptExits(ts, false, []string{args[0], "sh", "-c", m[len(m)-1][1]})
 }
 
 // sql FILE STATEMENT: runs it on a SQLite file, to tamper with it, and prints the rows.

@@ -141,7 +141,7 @@ func unimported(ctx context.Context, job store.Job) (texts []string, err error) 
 	if err != nil {
 		return nil, err
 	}
-	command, err := pipeline.ImportCommand(ctx, job)
+	command, err := pipeline.RunCommand(ctx, job, job.Path())
 	if err != nil {
 		return nil, err
 	}

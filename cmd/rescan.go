@@ -72,7 +72,8 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 			return err
 		}
 		if working(c) { // they would go on judging as before
-			return fmt.Errorf("processes are at work on %s with the detector it had (see `facescan status`); stop them, then rescan", nameOf(arg, job))
+			return fmt.Errorf("processes are at work on %s with the detector it had (see `%s`); stop them, then rescan",
+				nameOf(arg, job), pipeline.ShellCommand("facescan", "status", nameOf(arg, job)))
 		}
 	}
 	// First the job's detector, then the rows: whatever happens in between, the same command puts back the rest.
@@ -90,7 +91,7 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d rows are pending again, to be judged by %s", n, fingerprint)
 	if n > 0 {
-		g.tell("  next: %s", pipeline.ShellCommand("facescan", "run", nameOf(arg, job)))
+		return tellNext(ctx, g, job, nameOf(arg, job))
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/pipeline"
 	"facescan/store"
 )
 
@@ -79,7 +78,7 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d failed rows are pending again", n)
 	if n > 0 {
-		g.tell("  next: %s", pipeline.ShellCommand("facescan", "run", nameOf(arg, job)))
+		return tellNext(ctx, g, job, nameOf(arg, job))
 	}
 	return nil
 }

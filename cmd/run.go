@@ -196,6 +196,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err != nil {
 		return err
 	}
+	if err := o.remember(ctx, job); err != nil {
+		return err
+	}
 
 	stats := &pipeline.Stats{}
 	hard, stop := context.WithCancel(ctx)
@@ -244,12 +247,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return errors.Join(err, e)
 	}
 	name := hintName(args, job)
-	resume := pipeline.ShellCommand("facescan", "run", name)
-	if len(counts.ImportIncomplete) > 0 && (name == job.Path() || len(t.sources) == 0) { // a job alone does not say what to import
-		if resume, e = pipeline.ImportCommand(context.WithoutCancel(ctx), job); e != nil {
-			return errors.Join(err, e)
-		}
-	}
+	resume := o.resume(args, job, len(counts.ImportIncomplete) == 0)
 	summarize(g, o.progress, name, resume, end, err, counts, stats.Snapshot())
 	if err != nil {
 		return err

@@ -48,10 +48,13 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 	}
 	g.tell("  failed  %10d", c.Failed)
 	for _, f := range ranked(c.Failures) {
-		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Remedy(f.reason))
+		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Remedy(f.reason, name))
 	}
 	if c.Pending > 0 {
 		g.tell("  pending %10d   nothing is lost; go on with: %s", c.Pending, resume)
+	}
+	if c.Pending == 0 && err == nil && (len(c.ImportIncomplete) > 0 || end != pipeline.Finished && c.Total == 0) {
+		g.tell("  nothing is lost; go on with: %s", resume)
 	}
 	if c.Done > 0 {
 		g.tell("  next: %s", pipeline.ShellCommand("facescan", "export", name, "-o", "results.csv"))

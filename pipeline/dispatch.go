@@ -291,7 +291,7 @@ func (r *run) orphaned(incomplete []string) error {
 			return nil
 		}
 	}
-	command, err := ImportCommand(r.draining, r.job)
+	command, err := RunCommand(r.draining, r.job, r.job.Path())
 	if err != nil {
 		return err
 	}

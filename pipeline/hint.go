@@ -11,9 +11,9 @@ import (
 	"facescan/store"
 )
 
-// ImportCommand is the command that imports what a job lacks of its lists, and processes it. Without an
-// incomplete list it is the one that processes the job.
-func ImportCommand(ctx context.Context, job store.Job) (string, error) {
+// RunCommand is the command that imports what a job lacks of its lists, and processes it, with the flags that the job
+// was last run with. Without an incomplete list it is the one that processes the job, which a user calls name.
+func RunCommand(ctx context.Context, job store.Job, name string) (string, error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return "", err
@@ -42,8 +42,10 @@ func ImportCommand(ctx context.Context, job store.Job) (string, error) {
 			_ = json.Unmarshal([]byte(s.Options), &spec) // else without columns
 		}
 	}
+	var flags []string
+	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &flags) // else none
 	if lists == 0 {
-		return ShellCommand(append(words, job.Path())...), nil
+		return ShellCommand(slices.Concat(words, []string{name}, flags)...), nil
 	}
 	for _, flag := range []struct{ name, value string }{
 		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
@@ -55,7 +57,7 @@ func ImportCommand(ctx context.Context, job store.Job) (string, error) {
 			words = append(words, flag.name, flag.value)
 		}
 	}
-	return ShellCommand(words...), nil
+	return ShellCommand(slices.Concat(words, flags)...), nil
 }
 
 // ShellCommand is a command line for a shell, each word quoted where it has to be.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"strings"
 
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
@@ -29,8 +30,14 @@ func failure(attempts int, err *fetch.Error) store.Result {
 	}
 }
 
-// Remedy is what a person can do about a reason, in a few words.
-func Remedy(r store.Reason) string { return remedies[r] }
+// Remedy is what a person can do about a reason of a job's, in a few words.
+func Remedy(r store.Reason, job string) string {
+	words := []string{"facescan", "retry", job}
+	if r.Class() != store.Transient {
+		words = append(words, "--reason", string(r))
+	}
+	return strings.ReplaceAll(remedies[r], "RETRY", "`"+ShellCommand(words...)+"`")
+}
 
 var remedies = map[store.Reason]string{
 	store.BadURL:         "not an http(s) URL: correct the list",
@@ -42,21 +49,21 @@ var remedies = map[store.Reason]string{
 	store.Unsupported:    "an image format or coding that facescan does not decode",
 	store.HashMismatch:   "the bytes do not match the checksum in the list",
 	store.FileMissing:    "the file does not exist (any more)",
-	store.TooLarge:       "raise --max-bytes, then `facescan retry --reason too_large`",
-	store.TooManyPixels:  "raise --max-pixels, then `facescan retry --reason too_many_pixels`",
+	store.TooLarge:       "raise --max-bytes, then RETRY",
+	store.TooManyPixels:  "raise --max-pixels, then RETRY",
 	store.RedirectLoop:   "the server redirects without end",
-	store.TLS:            "the certificate does not verify; --insecure accepts it",
-	store.DNSTimeout:     "the resolver did not answer: see `facescan doctor`, then `facescan retry`",
-	store.Connect:        "no connection to the host: `facescan retry` later",
-	store.Timeout:        "slow host: raise --timeout, then `facescan retry`",
-	store.Reset:          "the connection broke: `facescan retry`",
-	store.Truncated:      "the answer ended early: `facescan retry`",
-	store.HTTP5xx:        "the server is in trouble: `facescan retry` later",
-	store.HTTP429:        "asked too often: lower --per-host, then `facescan retry`",
-	store.TooSlow:        "below --min-rate: lower it, then `facescan retry --reason too_slow`",
-	store.FileUnreadable: "the file cannot be read: check its permissions, then `facescan retry`",
-	store.PrivateAddress: "a private address; --allow-private fetches loopback and private ones",
-	store.OptOut:         "the site asks not to be used this way; --ignore-opt-out",
+	store.TLS:            "the certificate does not verify: accept it with --insecure, after RETRY",
+	store.DNSTimeout:     "the resolver did not answer: see `facescan doctor`, then RETRY",
+	store.Connect:        "no connection to the host: RETRY later",
+	store.Timeout:        "slow host: raise --timeout, then RETRY",
+	store.Reset:          "the connection broke: RETRY",
+	store.Truncated:      "the answer ended early: RETRY",
+	store.HTTP5xx:        "the server is in trouble: RETRY later",
+	store.HTTP429:        "asked too often: lower --per-host, then RETRY",
+	store.TooSlow:        "below --min-rate: lower it, then RETRY",
+	store.FileUnreadable: "the file cannot be read: check its permissions, then RETRY",
+	store.PrivateAddress: "a private address: fetch loopback and private ones with --allow-private, after RETRY",
+	store.OptOut:         "the site asks not to be used this way: ignore that with --ignore-opt-out, after RETRY",
 	store.Blocked:        "on your --block-hosts list",
 	store.Forgotten:      "deleted by `facescan forget`: never fetched again",
 }

@@ -50,7 +50,7 @@ func TestLimit(t *testing.T) {
 // TestReasons: every reason a fetch can give is one the store knows, and has a remedy to tell.
 func TestReasons(t *testing.T) {
 	for _, r := range store.Reasons("") {
-		if Remedy(r) == "" {
+		if Remedy(r, "job.db") == "" {
 			t.Errorf("%s has no remedy", r)
 		}
 		if r.Class() == "" {

@@ -37,6 +37,9 @@ const (
 	MergeInputsSetting = "merge_inputs"
 )
 
+// RunFlagsSetting holds the flags of the job's last run on which the outcomes of rows depend: words, as a JSON array.
+const RunFlagsSetting = "run_flags"
+
 // UnfinishedMerge reports whether a job with these settings is a merge that was interrupted, and of which jobs.
 func UnfinishedMerge(settings map[string]string) (inputs []string, is bool) {
 	_ = json.Unmarshal([]byte(settings[MergeInputsSetting]), &inputs) // a merge of an older release does not name them
@@ -58,7 +61,11 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	if err != nil {
 		return err
 	}
+	flags, known := settings[RunFlagsSetting]
 	strip(settings)
+	if known {
+		settings[RunFlagsSetting] = flags
+	}
 	for _, j := range in {
 		these, err := j.Settings(ctx)
 		if err != nil {
@@ -143,7 +150,7 @@ func inputNames(in []Job) (names []string) {
 func strip(settings map[string]string) {
 	maps.DeleteFunc(settings, func(key, _ string) bool {
 		switch key {
-		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting:
+		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting:
 			return true
 		}
 		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) || strings.HasPrefix(key, PublishSetting)

@@ -170,8 +170,8 @@ func (k *Keeper) earlier(ctx context.Context) error {
 				"folder", dir)
 		}
 		if here && now[kind] == nil {
-			k.o.Log.Info(fmt.Sprintf("an earlier run wrote into a folder that this one leaves as it is: to "+
-				"go on there, add --%s", kind), "folder", dir)
+			k.o.Log.Info("an earlier run wrote into a folder that this one leaves as it is: to go on there, add " +
+				pipeline.ShellCommand("--"+kind, dir))
 		}
 	}
 	return nil

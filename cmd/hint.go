@@ -1,0 +1,133 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
+	"facescan/store"
+	"facescan/store/postgres"
+)
+
+// Hints name commands that work as they stand. A run is resumed by its own command line, without what was meant for that
+// one time. Other commands name the job, and of a run the flags that it was last run with, as far as the outcomes of rows
+// depend on them: a job keeps these (pipeline.RunCommand adds them).
+
+// once are the flags that are not meant for the next run, too.
+var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", "verbose", "log-format", "pprof", "priority", "help"}
+
+// ofSources are flags that say what is imported.
+var ofSources = []string{"table", "id-column", "url-column", "done-column", "group-column", "group-end", "keep-columns",
+	"node", "as", "watch", "shard-size", "db"}
+
+// remembered are the flags that a job keeps.
+var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "timeout", "retries", "max-bytes", "max-pixels",
+	"max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent", "proxy", "header", "block-hosts",
+	"sidecar", "sidecar-input", "sidecar-fallback"}
+
+// flagWords are the words of a command line that set flags as they are set, of those that it is to have. Secret says that
+// the value of one must not be shown; it is left out.
+func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string, secret bool) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Changed || !has(f.Name) {
+			return
+		}
+		values := []string{f.Value.String()}
+		switch v := f.Value.(type) {
+		case *abortRules:
+			values = nil
+			for _, r := range *v {
+				values = append(values, r.String())
+			}
+		case pflag.SliceValue:
+			values = v.GetSlice()
+			if f.Value.Type() == "stringSlice" { // one value, in CSV
+				values = []string{strings.TrimSuffix(strings.TrimPrefix(f.Value.String(), "["), "]")}
+			}
+		}
+		for _, value := range values {
+			switch {
+			case isSecret(f.Name, value):
+				secret = true
+			case f.Value.Type() == "bool" && value == "true":
+				words = append(words, "--"+f.Name)
+			case f.Value.Type() == "bool":
+				words = append(words, "--"+f.Name+"="+value)
+			default:
+				words = append(words, "--"+f.Name, value)
+			}
+		}
+	})
+	return words, secret
+}
+
+// isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy with a user.
+func isSecret(name, value string) bool {
+	return name == "header" && !strings.HasPrefix(value, "@") || name == "proxy" && strings.Contains(value, "@")
+}
+
+// resume is the command that goes on with a run of some arguments. Once its lists are imported it names the job, unless
+// the list stands for that.
+func (o *runOptions) resume(args []string, job store.Job, imported bool) string {
+	skip := once
+	names := slices.Clone(args)
+	if imported && hintName(args, job) == job.Path() {
+		names, skip = []string{job.Path()}, slices.Concat(once, ofSources)
+	}
+	words, secret := flagWords(o.source.flags, func(name string) bool { return !slices.Contains(skip, name) })
+	if secret {
+		return "the same command again"
+	}
+	words = slices.Concat([]string{"facescan", "run"}, names, words)
+	for i, w := range words {
+		if postgres.IsURL(w) {
+			words[i] = job.Path() // without its password
+		}
+	}
+	return pipeline.ShellCommand(words...)
+}
+
+// remember keeps the flags of a run with its job.
+func (o *runOptions) remember(ctx context.Context, job store.Job) error {
+	words, _ := flagWords(o.source.flags, func(name string) bool { return slices.Contains(remembered, name) })
+	for i := 1; i < len(words); i++ { // files are found from anywhere
+		file, isFile := words[i], words[i-1] == "--block-hosts"
+		if words[i-1] == "--header" {
+			file, isFile = strings.CutPrefix(file, "@")
+		}
+		if abs, err := filepath.Abs(file); isFile && err == nil {
+			words[i] = strings.TrimSuffix(words[i], file) + abs
+		}
+	}
+	text, err := json.Marshal(words)
+	if err != nil {
+		return err
+	}
+	settings, err := job.Settings(ctx)
+	if err != nil || settings[store.RunFlagsSetting] == string(text) || len(words) == 0 && settings[store.RunFlagsSetting] == "" {
+		return err
+	}
+	return job.Set(ctx, map[string]string{store.RunFlagsSetting: string(text)})
+}
+
+// tellNext names the command that processes what is pending in a job, which the user calls name.
+func tellNext(ctx context.Context, g *globals, job store.Job, name string) error {
+	command, err := pipeline.RunCommand(ctx, job, name)
+	if err == nil {
+		g.tell("  next: %s", command)
+	}
+	return err
+}
+
+// rescanCommand judges a job's rows again by the detector that these flags name.
+func (o *detectOptions) rescanCommand(job store.Job) string {
+	words, _ := flagWords(o.flags, func(name string) bool {
+		return name == "detector" || name == "sidecar" || slices.Contains(detectionFlags, name)
+	})
+	return pipeline.ShellCommand(slices.Concat([]string{"facescan", "rescan", job.Path(), "--stale"}, words)...)
+}

@@ -1,0 +1,59 @@
+package cmd
+
+import (
+	"io"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// TestFlagWords sets every flag of a run, and sets those of another one by the words that are made of it.
+func TestFlagWords(t *testing.T) {
+	values := map[string]string{"node": "1/3", "abort-if": "failed > 60% after 10000", "max-fail": "5%", "angles": "30,-30",
+		"keep-columns": `a,"b, c"`, "header": "@a file", "priority": "3", "min-score": "0.5"}
+	byType := map[string]string{"bool": "true", "string": "it's a text", "int": "7", "int64": "8", "float64": "1.5", "duration": "90s",
+		"size": "64MiB", "count": "1", "stringArray": "x y", "stringSlice": "x y"}
+	run := func() *pflag.FlagSet {
+		g := &globals{streams: newStreams(nil, io.Discard, io.Discard)}
+		return newRun(g).Flags()
+	}
+	all := func(string) bool { return true }
+	from, to := run(), run()
+	from.VisitAll(func(f *pflag.Flag) {
+		value, known := values[f.Name]
+		if !known {
+			value = byType[f.Value.Type()]
+		}
+		if err := from.Set(f.Name, value); err != nil {
+			value = "100"
+			if err := from.Set(f.Name, value); err != nil {
+				t.Fatalf("--%s of type %s: %v", f.Name, f.Value.Type(), err)
+			}
+		}
+	})
+	if err := from.Set("abort-if", "http_429 > 500"); err != nil {
+		t.Fatal(err)
+	}
+	words, secret := flagWords(from, all)
+	if secret {
+		t.Error("a secret was seen")
+	}
+	if err := to.Parse(words); err != nil {
+		t.Fatalf("%q: %v", words, err)
+	}
+	from.VisitAll(func(f *pflag.Flag) {
+		if got := to.Lookup(f.Name).Value.String(); got != f.Value.String() {
+			t.Errorf("--%s is %q, want %q", f.Name, got, f.Value)
+		}
+	})
+	// What may be a password is left out.
+	for name, value := range map[string]string{"header": "host=Authorization: Bearer x", "proxy": "http://me:x@proxy"} {
+		fs := run()
+		if err := fs.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+		if words, secret := flagWords(fs, all); len(words) > 0 || !secret {
+			t.Errorf("--%s: %q, %t", name, words, secret)
+		}
+	}
+}
