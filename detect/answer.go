@@ -23,8 +23,8 @@ func (k Kind) Answer(found []Face, size image.Point, threshold float64) Answer {
 	var a Answer
 	for _, f := range found {
 		f = k.round(f)
-		f.X, f.Width = clip(f.X, f.Width, float64(size.X))
-		f.Y, f.Height = clip(f.Y, f.Height, float64(size.Y))
+		f.X, f.Width = Clip(f.X, f.Width, float64(size.X))
+		f.Y, f.Height = Clip(f.Y, f.Height, float64(size.Y))
 		if !(f.Width > 0 && f.Height > 0) {
 			continue // less than a step of the grid lies in the image
 		}
@@ -59,8 +59,8 @@ func (k Kind) round(f Face) Face {
 	return f
 }
 
-// clip cuts an interval to [0, limit).
-func clip(from, length, limit float64) (float64, float64) {
+// Clip cuts an interval to [0, limit).
+func Clip(from, length, limit float64) (float64, float64) {
 	to := min(from+length, limit)
 	from = max(from, 0)
 	return from, to - from

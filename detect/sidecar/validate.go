@@ -149,13 +149,7 @@ func (it *item) clip(f detect.Face) (detect.Face, error) {
 				it.height)
 		}
 	}
-	f.X, f.Width = cut(f.X, f.Width, it.width)
-	f.Y, f.Height = cut(f.Y, f.Height, it.height)
+	f.X, f.Width = detect.Clip(f.X, f.Width, it.width)
+	f.Y, f.Height = detect.Clip(f.Y, f.Height, it.height)
 	return f, nil
-}
-
-func cut(from, length, limit float64) (float64, float64) {
-	to := min(from+length, limit)
-	from = max(from, 0)
-	return from, to - from
 }

@@ -3,6 +3,7 @@ package yunet
 import (
 	"image"
 	"math"
+	"slices"
 )
 
 // A candidate with an uncertain score is refined: the network runs on a square around it, scaled to the size
@@ -64,7 +65,7 @@ func (c *closeup) score(f Face, levels []level) float64 {
 	first := odds(f.Score)
 	seen := odds(c.look(false))
 	for y := range closeSide {
-		mirror(c.square.Pix[y*closeSide:][:closeSide])
+		slices.Reverse(c.square.Pix[y*closeSide:][:closeSide])
 	}
 	seen = math.Sqrt(float64(seen * odds(c.look(true))))
 	both := math.Sqrt(float64(first * seen))
@@ -74,12 +75,6 @@ func (c *closeup) score(f Face, levels []level) float64 {
 func odds(p float64) float64 {
 	p = min(max(p, leastOdds), 1-leastOdds)
 	return p / (1 - p)
-}
-
-func mirror(row []uint8) {
-	for i, j := 0, len(row)-1; i < j; i, j = i+1, j-1 {
-		row[i], row[j] = row[j], row[i]
-	}
 }
 
 // look runs the network on the square and returns the best score for the candidate.

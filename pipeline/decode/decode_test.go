@@ -10,6 +10,7 @@ import (
 	"image/color/palette"
 	"image/draw"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -323,7 +324,7 @@ func TestAnimatedWebP(t *testing.T) {
 			still(x, y, m), still(0, 0, photo(30, 30)), chunk("EXIF", exif(3, binary.LittleEndian)))
 	}
 	want := grey(m)
-	reverse(want.Pix)
+	slices.Reverse(want.Pix)
 	img := mustDecode(t, file(40, 30, 0, 0), Options{})
 	if most, _ := difference(t, img.Luma, want); most > 1 || img.Partial || img.Orientation != 3 {
 		t.Errorf("off by %d, %+v", most, img)
@@ -332,8 +333,8 @@ func TestAnimatedWebP(t *testing.T) {
 	if img.Width != 60 || img.Height != 50 {
 		t.Fatalf("%+v", img)
 	}
-	reverse(img.Luma.Pix)
-	reverse(want.Pix)
+	slices.Reverse(img.Luma.Pix)
+	slices.Reverse(want.Pix)
 	for y := range 50 {
 		for x := range 60 {
 			v := uint8(255)

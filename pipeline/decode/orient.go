@@ -2,6 +2,7 @@ package decode
 
 import (
 	"image"
+	"slices"
 	"unsafe"
 )
 
@@ -85,10 +86,10 @@ func turn[P any](pix []P, w, h, orientation int, spare func() []P) []P {
 	switch orientation {
 	case 2:
 		for y := range h {
-			reverse(pix[y*w:][:w])
+			slices.Reverse(pix[y*w:][:w])
 		}
 	case 3:
-		reverse(pix)
+		slices.Reverse(pix)
 	case 4:
 		for a, b := 0, h-1; a < b; a, b = a+1, b-1 {
 			swap(pix[a*w:][:w], pix[b*w:][:w])
@@ -99,12 +100,6 @@ func turn[P any](pix []P, w, h, orientation int, spare func() []P) []P {
 		return turned
 	}
 	return pix
-}
-
-func reverse[P any](p []P) {
-	for a, b := 0, len(p)-1; a < b; a, b = a+1, b-1 {
-		p[a], p[b] = p[b], p[a]
-	}
 }
 
 func swap[P any](p, q []P) {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"image"
+	"slices"
 	"testing"
 )
 
@@ -83,7 +84,7 @@ func TestFallback(t *testing.T) {
 	if !img.Fallback {
 		t.Errorf("image %+v", img)
 	}
-	reverse(img.Luma.Pix)
+	slices.Reverse(img.Luma.Pix)
 	if most, mean := difference(t, img.Luma, y); most > 12 || mean > 1.5 {
 		t.Errorf("off by %d at most, %.2f on average", most, mean)
 	}

@@ -327,8 +327,20 @@ func masked(m, opacity image.Image) image.Image {
 	return m
 }
 
-// answers reads the numbers that a decode call stored.
-func (i *instance) answers(p uint64, n int) ([]int, error) {
+// decodeCall calls the module's decode function, whose result is 0 for a refusal.
+func (i *instance) decodeCall(args ...uint64) error {
+	ok, err := i.call("decode", args...)
+	if err == nil && ok == 0 {
+		err = errRefused
+	}
+	return err
+}
+
+// header calls decode for the header only, and reads the n numbers that it stores at p.
+func (i *instance) header(decode func(headerOnly, out uint64) error, p uint64, n int) ([]int, error) {
+	if err := decode(1, 0); err != nil {
+		return nil, err
+	}
 	out := make([]int, n)
 	for k := range out {
 		v, ok := i.mod.Memory().ReadUint32Le(uint32(p) + 4*uint32(k))
@@ -361,16 +373,9 @@ func (i *instance) avif(in, size uint64, f Info) (image.Image, error) {
 		return nil, err
 	}
 	decode := func(headerOnly, out uint64) error {
-		ok, err := i.call("decode", in, size, headerOnly, 0, p, p+4, p+8, p+12, p+16, out)
-		if err == nil && ok == 0 {
-			err = errRefused
-		}
-		return err
+		return i.decodeCall(in, size, headerOnly, 0, p, p+4, p+8, p+12, p+16, out)
 	}
-	if err := decode(1, 0); err != nil {
-		return nil, err
-	}
-	a, err := i.answers(p, 3)
+	a, err := i.header(decode, p, 3)
 	if err != nil {
 		return nil, err
 	}
@@ -429,16 +434,9 @@ func (i *instance) heic(in, size uint64, f Info) (image.Image, error) {
 		return nil, err
 	}
 	decode := func(headerOnly, out uint64) error {
-		ok, err := i.call("decode", in, size, headerOnly, p, p+4, p+8, p+12, p+16, out)
-		if err == nil && ok == 0 {
-			err = errRefused
-		}
-		return err
+		return i.decodeCall(in, size, headerOnly, p, p+4, p+8, p+12, p+16, out)
 	}
-	if err := decode(1, 0); err != nil {
-		return nil, err
-	}
-	a, err := i.answers(p, 5)
+	a, err := i.header(decode, p, 5)
 	if err != nil {
 		return nil, err
 	}

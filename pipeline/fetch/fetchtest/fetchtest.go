@@ -27,6 +27,7 @@
 package fetchtest
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -379,3 +380,10 @@ func pause(r *http.Request, d time.Duration) bool {
 		return false
 	}
 }
+
+// Unlimited is a fetch.Memory without a limit.
+type Unlimited struct{}
+
+func (Unlimited) Reserve(context.Context, int64) error { return nil }
+func (Unlimited) Grow(context.Context, int64) error    { return nil }
+func (Unlimited) Release(int64)                        {}

@@ -2,7 +2,6 @@ package fetchtest_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -54,7 +53,7 @@ func TestToxics(t *testing.T) {
 			t.Fatal(err)
 		}
 		wg.Go(func() {
-			b, err := f.Fetch(t.Context(), "http://"+p.Listen+"/i/0/x", plenty{})
+			b, err := f.Fetch(t.Context(), "http://"+p.Listen+"/i/0/x", fetchtest.Unlimited{})
 			var fe *fetch.Error
 			switch {
 			case err == nil:
@@ -69,10 +68,3 @@ func TestToxics(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-// plenty is memory without end.
-type plenty struct{}
-
-func (plenty) Reserve(context.Context, int64) error { return nil }
-func (plenty) Grow(context.Context, int64) error    { return nil }
-func (plenty) Release(int64)                        {}

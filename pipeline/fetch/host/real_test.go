@@ -1,7 +1,6 @@
 package host_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -14,13 +13,6 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/pipeline/fetch/host"
 )
-
-// memory is a budget without end.
-type memory struct{}
-
-func (memory) Reserve(context.Context, int64) error { return nil }
-func (memory) Grow(context.Context, int64) error    { return nil }
-func (memory) Release(int64)                        {}
 
 // run fetches all URLs through a queue, as the pipeline does, and returns what became of each.
 func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int,
@@ -54,7 +46,7 @@ func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int,
 					record(tk.Done(host.Verdict{}), tk.Dead.Reason)
 					continue
 				}
-				b, err := f.Fetch(t.Context(), tk.URL, memory{})
+				b, err := f.Fetch(t.Context(), tk.URL, fetchtest.Unlimited{})
 				v := host.VerdictOf(err)
 				if err == nil {
 					b.Release()
