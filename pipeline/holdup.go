@@ -94,6 +94,7 @@ type load struct {
 	counts   store.Counts
 	others   int  // living processes besides that hold shards
 	pipe     bool // the list is stdin
+	watching bool // lists may grow, and nobody expects them to grow all the time
 	now      time.Time
 }
 
@@ -295,6 +296,8 @@ func (l *load) supply() live.Holdup {
 	c := l.counts
 	switch {
 	case !l.often(l.empty) || !l.often(l.idle):
+		return live.Holdup{}
+	case len(c.ImportIncomplete) > 0 && l.pipe && l.watching:
 		return live.Holdup{}
 	case len(c.ImportIncomplete) > 0 && l.pipe:
 		return live.Holdup{Kind: live.ByImport,

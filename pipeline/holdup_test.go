@@ -129,6 +129,10 @@ func TestHoldup(t *testing.T) {
 			live.ByImport, "the list"},
 		{"stdin", func(l *load) { idle(l); l.pipe, l.counts.ImportIncomplete = true, []string{"-"} },
 			live.ByImport, "stdin"},
+		{"stdin that is watched and idle", func(l *load) {
+			idle(l)
+			l.pipe, l.watching, l.counts = true, true, store.Counts{ImportIncomplete: []string{"-"}}
+		}, "", ""},
 		{"a list that was read and may grow", func(l *load) { idle(l); l.counts.Pending = 0 }, "", ""},
 		{"the last rows", func(l *load) { idle(l); l.inFlight = 150 }, live.ByTail,
 			"the last rows: 3 in flight"},

@@ -182,7 +182,7 @@ func (o *observer) judge(sum moment) {
 		processors: (cpu - o.cpu).Seconds() / span.Seconds() / float64(runtime.NumCPU()),
 		silence:    now.Sub(o.answered), memory: o.Memory, fetchers: o.Fetchers, wanted: o.WantedFetchers,
 		workers: o.Workers,
-		cores:   runtime.NumCPU(), draining: o.draining.Err() != nil, pipe: o.pipe()}
+		cores:   runtime.NumCPU(), draining: o.draining.Err() != nil, pipe: o.pipe(), watching: o.Lists != nil}
 	l.perSecond, l.bandwidthIs = o.Fetcher.Limits()
 	_, l.remote = o.Detector.(detect.Remote)
 	if at := o.job.Path(); strings.Contains(at, "://") {
