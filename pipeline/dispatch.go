@@ -47,7 +47,7 @@ func (r *run) dispatch() error {
 			return nil
 		}
 		r.activity.claiming.Store(true)
-		l, err := r.session.Claim(r.draining, d.claimRows())
+		ls, err := r.session.ClaimAll(r.draining, d.claimRows())
 		r.activity.claiming.Store(false)
 		switch {
 		case err == nil:
@@ -65,9 +65,12 @@ func (r *run) dispatch() error {
 		default:
 			return fmt.Errorf("claim a shard: %w", err)
 		}
-		h := r.leases.hold(r.fetching, l)
-		err = d.hand(h)
-		if e := r.leases.finish(context.WithoutCancel(r.hard), h); e != nil && err == nil {
+		var all []*held
+		for _, l := range ls {
+			all = append(all, r.leases.hold(r.fetching, l))
+		}
+		err = d.hand(all)
+		if e := r.leases.finish(context.WithoutCancel(r.hard), all); e != nil && err == nil {
 			err = fmt.Errorf("release a shard: %w", e)
 		}
 		if err != nil {
@@ -87,6 +90,7 @@ type dispatcher struct {
 	suspects  map[int64]int
 	left      int       // rows for each process
 	shared    time.Time // when that was found out
+	counted   time.Time // when noShard counted the job's rows
 	stuck     time.Time // since when, without a claim between, rows are pending that nobody holds
 }
 
@@ -122,9 +126,9 @@ func (d *dispatcher) claimRows() int {
 	return min(max(n, d.Fetchers, minRows), d.ShardSize)
 }
 
-// hand hands out the pending rows of a shard. It stops early when the run drains, the lease is lost, or MaxRows
-// is reached; what it did not hand out stays pending.
-func (d *dispatcher) hand(h *held) error {
+// hand hands out the pending rows of some shards. It stops early when the run drains, or MaxRows is reached; what it did
+// not hand out stays pending.
+func (d *dispatcher) hand(all []*held) error {
 	if err := d.lookForSuspects(); err != nil {
 		return err
 	}
@@ -133,51 +137,106 @@ func (d *dispatcher) hand(h *held) error {
 			return fmt.Errorf("take over what dead processes kept: %w", err)
 		}
 	}
+	for len(all) > 0 {
+		n, rows := 0, int64(0)
+		for n < len(all) && rows+all[n].now().Pending <= pageRows {
+			rows += all[n].now().Pending
+			n++
+		}
+		var on bool
+		var err error
+		if n < 2 {
+			n = 1
+			on, err = d.handByPage(all[0])
+		} else {
+			on, err = d.handAtOnce(all[:n])
+		}
+		if !on || err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// handAtOnce hands out the rows of small shards, and reports whether there may be more.
+func (d *dispatcher) handAtOnce(all []*held) (more bool, err error) {
+	ls := make([]store.Lease, len(all))
+	for i, h := range all {
+		ls[i] = h.now()
+	}
+	d.activity.claiming.Store(true)
+	pages, err := d.session.PendingAll(d.fetching, ls)
+	d.activity.claiming.Store(false)
+	if d.fetching.Err() != nil {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the rows of %d shards: %w", len(ls), err)
+	}
+	for i, h := range all {
+		if more, err := d.handRows(h, pages[i]); !more || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// handByPage hands out the rows of a shard of any size, and reports whether there may be more.
+func (d *dispatcher) handByPage(h *held) (more bool, err error) {
 	l := h.now()
 	for after := l.Lo - 1; ; {
 		d.activity.claiming.Store(true)
 		rows, err := d.session.Pending(h.ctx, l, after, pageRows)
 		d.activity.claiming.Store(false)
 		if h.ctx.Err() != nil || errors.Is(err, store.ErrLeaseLost) {
-			return nil
+			return true, nil
 		}
 		if err != nil {
-			return fmt.Errorf("read the rows of a shard: %w", err)
+			return false, fmt.Errorf("read the rows of a shard: %w", err)
 		}
-		for _, row := range rows {
-			if d.MaxRows > 0 && d.handed >= d.MaxRows {
-				return nil
-			}
-			if h.ctx.Err() != nil {
-				return nil
-			}
-			if err := d.repeats.check(row); err != nil {
-				return err
-			}
-			t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{b: d.budget.bodies}}
-			h.take()
-			if t.suspect >= 2 {
-				// Two processes ended uncleanly with it in their decoder: a third will not.
-				d.settle(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
-			} else if d.find(row) {
-				select {
-				case d.kept <- t:
-				case <-d.draining.Done():
-					d.giveUp(t, false)
-					return nil
-				}
-			} else if d.queue.Add(d.draining, fetch.Host(row.URL), row.URL, t) != nil {
-				d.giveUp(t, false)
-				return nil
-			}
-			d.handed++
-			d.stats.Dispatched.Add(1)
-			after = row.ID
+		if more, err := d.handRows(h, rows); !more || err != nil {
+			return false, err
 		}
 		if len(rows) < pageRows {
-			return nil
+			return true, nil
 		}
+		after = rows[len(rows)-1].ID
 	}
+}
+
+// handRows hands out rows of a shard, as long as its lease holds, and reports whether more are wanted.
+func (d *dispatcher) handRows(h *held, rows []store.Row) (more bool, err error) {
+	for _, row := range rows {
+		if d.MaxRows > 0 && d.handed >= d.MaxRows {
+			return false, nil
+		}
+		if h.ctx.Err() != nil {
+			return true, nil
+		}
+		if err := d.repeats.check(row); err != nil {
+			return false, err
+		}
+		t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{b: d.budget.bodies}}
+		h.take()
+		if t.suspect >= 2 {
+			// Two processes ended uncleanly with it in their decoder: a third will not.
+			d.settle(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
+		} else if d.find(row) {
+			select {
+			case d.kept <- t:
+			case <-d.draining.Done():
+				d.giveUp(t, false)
+				return false, nil
+			}
+		} else if d.queue.Add(d.draining, fetch.Host(row.URL), row.URL, t) != nil {
+			d.giveUp(t, false)
+			return false, nil
+		}
+		d.handed++
+		d.stats.Dispatched.Add(1)
+	}
+	return true, nil
 }
 
 // lookForSuspects reads which rows were in a decoder when their process died, after each takeover.
@@ -232,7 +291,12 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 // noShard is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
 // little: for our own rows, for other owners', for an import to cut the next shard.
 func (d *dispatcher) noShard() (finished bool, err error) {
-	importing := d.importing.active() // asked before counting: what it appends meanwhile must not be overlooked
+	importing := d.importing.active()                  // asked before counting: what it appends meanwhile must not be overlooked
+	if importing && time.Since(d.counted) < idlePoll { // more rows may come, of many small lists very often
+		d.idle()
+		return false, nil
+	}
+	d.counted = time.Now()
 	c, err := d.job.Counts(d.draining)
 	if err != nil {
 		if d.draining.Err() != nil {
@@ -267,13 +331,18 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 			return true, nil
 		}
 	}
+	d.idle()
+	return false, nil
+}
+
+// idle waits for what may bring work.
+func (d *dispatcher) idle() {
 	select {
 	case <-d.leases.freed:
 	case <-d.importing.changed:
 	case <-time.After(idlePoll):
 	case <-d.draining.Done():
 	}
-	return false, nil
 }
 
 // orphaned is the error of a job whose list was not read to its end while nobody is reading it: neither this

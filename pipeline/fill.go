@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"facescan/pipeline/source"
@@ -173,6 +174,9 @@ func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 // endsAs is a list whose groups end as its source was imported with: where that is not given, it and the columns that
 // belong to it are those of the import. Another end is refused, as rows before the position were read without it.
 func endsAs(spec source.Spec, s store.Source) (source.Spec, error) {
+	if spec.GroupEnd == "" && !strings.Contains(s.Options, `"GroupEnd"`) { // there may be very many lists
+		return spec, nil
+	}
 	was, err := asImported(spec, s)
 	switch {
 	case err != nil || was.GroupEnd == spec.GroupEnd:

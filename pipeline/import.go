@@ -106,67 +106,94 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	if err != nil {
 		return err
 	}
-	specs, sources, err := im.join(ctx, settings, specs)
-	if ctx.Err() != nil {
-		return nil
-	}
+	lists, err := im.join(ctx, settings, specs)
 	if err != nil {
-		return err
+		return unless(ctx, err)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(importers)
-	for i, spec := range specs {
+	run := func(do func() error) {
 		g.Go(func() error {
 			defer crash.Exit()
-			err := im.one(gctx, settings, spec, sources[i])
-			if im.ended != nil {
-				im.ended(spec)
-			}
+			err := do()
 			if ctx.Err() != nil {
 				return nil // stopped, which is no failure
 			}
 			return err
 		})
 	}
+	one := func(l joinedList) error {
+		err := im.one(gctx, settings, l.spec, l.source)
+		if im.ended != nil {
+			im.ended(l.spec)
+		}
+		return err
+	}
+	var small []joinedList
+	if !store.IsMerge(settings) && im.ended == nil && len(lists) > 1 {
+		lists = slices.DeleteFunc(lists, func(l joinedList) bool {
+			is := l.isSmall()
+			if is {
+				small = append(small, l)
+			}
+			return is
+		})
+		run(func() error { return im.readSmall(gctx, small, one) })
+	}
+	for _, l := range lists {
+		run(func() error { return one(l) })
+	}
 	return g.Wait()
 }
 
+// joinAtOnce is how many sources one transaction adds.
+const joinAtOnce = 1000
+
 // join makes lists sources of the job, numbered in the order given. It returns them as they are to be read.
-func (im *Importer) join(ctx context.Context, settings map[string]string, specs []source.Spec) ([]source.Spec, []store.Source, error) {
-	specs = slices.Clone(specs)
-	sources := make([]store.Source, len(specs))
-	for i, spec := range specs {
-		options, err := json.Marshal(spec)
-		if err != nil {
-			return nil, nil, err
-		}
-		name := NameOf(im.Job.Path(), spec)
-		if store.IsMerge(settings) {
-			if name, err = im.mergedName(ctx, spec, name); err != nil {
-				return nil, nil, err
+func (im *Importer) join(ctx context.Context, settings map[string]string, specs []source.Spec) ([]joinedList, error) {
+	out := make([]joinedList, 0, len(specs))
+	for some := range slices.Chunk(specs, joinAtOnce) {
+		add := make([]store.Source, len(some))
+		for i, spec := range some {
+			options, err := json.Marshal(spec)
+			if err != nil {
+				return nil, err
+			}
+			name := NameOf(im.Job.Path(), spec)
+			if store.IsMerge(settings) {
+				if name, err = im.mergedName(ctx, spec, name); err != nil {
+					return nil, err
+				}
+			}
+			add[i] = store.Source{Name: name, Format: spec.Format, Options: string(options)}
+			if im.Priority != nil {
+				add[i].Priority = *im.Priority
 			}
 		}
-		s, err := im.Job.AddSource(ctx, store.Source{Name: name, Format: spec.Format, Options: string(options)})
+		sources, err := im.Job.AddSources(ctx, add)
 		if err != nil {
-			return nil, nil, fmt.Errorf("add %s to the job: %w", spec.Path, err)
+			return nil, fmt.Errorf("add %s to the job: %w", some[0].Path, err)
 		}
-		if AsName(s) != spec.As {
-			return nil, nil, fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
-		}
-		sources[i] = s
-		if im.Joined != nil {
-			im.Joined(s)
-		}
-		if specs[i], err = endsAs(spec, s); err != nil {
-			return nil, nil, err
-		}
-		if im.Priority != nil && s.Priority != *im.Priority {
-			if err := im.Job.Prioritize(ctx, s.Number, *im.Priority); err != nil {
-				return nil, nil, fmt.Errorf("set the priority of %s: %w", spec.Path, err)
+		for i, s := range sources {
+			if AsName(s) != some[i].As {
+				return nil, fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
+			}
+			if im.Joined != nil {
+				im.Joined(s)
+			}
+			spec, err := endsAs(some[i], s)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, joinedList{spec, s})
+			if im.Priority != nil && s.Priority != *im.Priority {
+				if err := im.Job.Prioritize(ctx, s.Number, *im.Priority); err != nil {
+					return nil, fmt.Errorf("set the priority of %s: %w", some[i].Path, err)
+				}
 			}
 		}
 	}
-	return specs, sources, nil
+	return out, nil
 }
 
 // one reads a list.

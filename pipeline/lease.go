@@ -86,32 +86,48 @@ func (h *held) take() {
 	h.mu.Unlock()
 }
 
-// settle counts n rows as committed or given up; the shard goes back when all are.
-func (ls *leases) settle(ctx context.Context, h *held, n int) error {
+// settle counts n rows as committed or given up, and reports whether the shard is to be given back: all rows are.
+func (h *held) settle(n int) (done bool) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.open -= n
-	done := h.open == 0 && h.read
-	h.mu.Unlock()
-	if !done {
-		return nil
-	}
-	return ls.release(ctx, h)
+	return h.open == 0 && h.read
 }
 
-// finish says that every row of the shard was handed out.
-func (ls *leases) finish(ctx context.Context, h *held) error {
+// isLast reports whether n rows are the last ones of the shard that are not settled.
+func (h *held) isLast(n int) bool {
 	h.mu.Lock()
-	h.read = true
-	h.mu.Unlock()
-	return ls.settle(ctx, h, 0)
+	defer h.mu.Unlock()
+	return h.open == n && h.read
 }
 
-func (ls *leases) release(ctx context.Context, h *held) error {
-	if !ls.drop(h) {
+// finish says that every row of some shards was handed out; those whose rows are all settled go back.
+func (ls *leases) finish(ctx context.Context, all []*held) error {
+	var done []*held
+	for _, h := range all {
+		h.mu.Lock()
+		h.read = true
+		h.mu.Unlock()
+		if h.settle(0) {
+			done = append(done, h)
+		}
+	}
+	return ls.release(ctx, done)
+}
+
+// release gives shards back.
+func (ls *leases) release(ctx context.Context, all []*held) error {
+	var back []store.Lease
+	for _, h := range all {
+		if ls.drop(h) {
+			back = append(back, h.now())
+		}
+		h.cancel(nil)
+	}
+	if len(back) == 0 {
 		return nil
 	}
-	h.cancel(nil)
-	return ls.session.Release(ctx, []store.Lease{h.now()})
+	return ls.session.Release(ctx, back)
 }
 
 // count is how many shards are held, and how many rows of them are handed out and not settled.

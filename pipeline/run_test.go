@@ -295,11 +295,11 @@ type failing struct {
 	err  error
 }
 
-func (f failing) Commit(ctx context.Context, l store.Lease, rs []store.Result) error {
+func (f failing) CommitAll(ctx context.Context, batches []store.Batch) ([]int, error) {
 	if f.left.Add(-1) < 0 {
-		return f.err
+		return nil, f.err
 	}
-	return f.Session.Commit(ctx, l, rs)
+	return f.Session.CommitAll(ctx, batches)
 }
 
 func TestAStoreThatFailsEndsTheRunAndLosesNothing(t *testing.T) {

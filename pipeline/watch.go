@@ -56,7 +56,7 @@ func (im *Importer) Watch(ctx context.Context, first []source.Spec, list func() 
 	if err != nil {
 		return err
 	}
-	if _, _, err := im.join(ctx, settings, first); err != nil {
+	if _, err := im.join(ctx, settings, first); err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +15,7 @@ const (
 )
 
 // write is the checkpoint writer: the one place where results become durable. It gathers what arrives within
-// writeLinger and commits it, a transaction a shard; while it commits, the next batch gathers behind it, so
+// writeLinger and commits it in one transaction; while it commits, the next batch gathers behind it, so
 // batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait for; and
 // when half of what may be in flight has, waiting would stop the fetchers, which need the other half while this commits.
 //
@@ -97,56 +96,84 @@ func (r *run) commit(w *batch) error {
 	if err := r.drop(w.given); err != nil {
 		return err
 	}
-	for h, rows := range w.rows {
-		if results := w.results[h]; len(results) > 0 {
-			lease := h.now()
-			if r.Keeper != nil {
-				r.activity.keeping.Store(true)
-				err := r.Keeper.Stage(lease, results)
-				r.activity.keeping.Store(false)
-				if err != nil {
-					return fmt.Errorf("sync what is kept: %w", err)
-				}
-			}
-			var err error
-			r.stats.Committing.measure(func() int {
-				err = r.session.Commit(ctx, lease, results)
-				return 0
-			})
-			switch {
-			case errors.Is(err, store.ErrLeaseLost):
-				r.stats.Refused.Add(int64(len(results)))
-				r.leases.lose(h)
-				ids := make([]int64, len(results))
-				for i := range results {
-					ids[i] = results[i].ID
-				}
-				if err := r.drop(ids); err != nil {
-					return err
-				}
-			case err != nil:
-				return fmt.Errorf("write results: %w", err)
-			default:
-				r.repeats.note(results)
-				r.warnOf(r.stats.commit(results))
-				if r.Keeper != nil {
-					r.activity.keeping.Store(true)
-					err := r.Keeper.Done(ctx, lease, results)
-					r.activity.keeping.Store(false)
-					if err != nil {
-						return fmt.Errorf("give what is kept its place: %w", err)
-					}
-				}
-				if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
-					r.drain(drainCause{TooManyFail})
-				}
-				r.checkAbort()
+	var all []*held
+	var batches []store.Batch
+	for h, results := range w.results {
+		lease := h.now()
+		release := h.isLast(len(w.rows[h])) && r.leases.drop(h)
+		if r.Keeper != nil {
+			r.activity.keeping.Store(true)
+			err := r.Keeper.Stage(lease, results)
+			r.activity.keeping.Store(false)
+			if err != nil {
+				return fmt.Errorf("sync what is kept: %w", err)
 			}
 		}
-		if err := r.leases.settle(ctx, h, len(rows)); err != nil {
-			return fmt.Errorf("release a shard: %w", err)
+		all, batches = append(all, h), append(batches, store.Batch{Lease: lease, Results: results, Release: release})
+	}
+	if len(batches) > 0 {
+		if err := r.commitAll(ctx, all, batches); err != nil {
+			return err
 		}
 	}
+	var back []*held
+	for h, rows := range w.rows {
+		if h.settle(len(rows)) {
+			back = append(back, h)
+		}
+	}
+	if err := r.leases.release(ctx, back); err != nil {
+		return fmt.Errorf("release a shard: %w", err)
+	}
+	return nil
+}
+
+// commitAll commits a batch of results for each of some shards.
+func (r *run) commitAll(ctx context.Context, all []*held, batches []store.Batch) error {
+	var lost []int
+	var err error
+	r.stats.Committing.measure(func() int {
+		lost, err = r.session.CommitAll(ctx, batches)
+		return 0
+	})
+	if err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	for _, i := range lost {
+		results := batches[i].Results
+		r.stats.Refused.Add(int64(len(results)))
+		if batches[i].Release { // it is not held any more
+			r.leases.lost(batches[i].Lease)
+		}
+		r.leases.lose(all[i])
+		ids := make([]int64, len(results))
+		for k := range results {
+			ids[k] = results[k].ID
+		}
+		if err := r.drop(ids); err != nil {
+			return err
+		}
+		batches[i].Results = nil
+	}
+	for _, b := range batches {
+		if len(b.Results) == 0 {
+			continue
+		}
+		r.repeats.note(b.Results)
+		r.warnOf(r.stats.commit(b.Results))
+		if r.Keeper != nil {
+			r.activity.keeping.Store(true)
+			err := r.Keeper.Done(ctx, b.Lease, b.Results)
+			r.activity.keeping.Store(false)
+			if err != nil {
+				return fmt.Errorf("give what is kept its place: %w", err)
+			}
+		}
+	}
+	if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
+		r.drain(drainCause{TooManyFail})
+	}
+	r.checkAbort()
 	return nil
 }
 

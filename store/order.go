@@ -42,6 +42,15 @@ func SplitEnds(all []NewRow) (rows []NewRow, ends map[string]int64) {
 	return rows, ends
 }
 
+// SplitAllEnds is SplitEnds for each of some additions.
+func SplitAllEnds(all []Addition) (rows []Addition, ends []map[string]int64) {
+	rows, ends = slices.Clone(all), make([]map[string]int64, len(all))
+	for i := range rows {
+		rows[i].Rows, ends[i] = SplitEnds(rows[i].Rows)
+	}
+	return rows, ends
+}
+
 // SplitMergedEnds is SplitEnds for rows from another job.
 func SplitMergedEnds(all []MergedRow) (rows []MergedRow, ends map[string]int64) {
 	var records []NewRow

@@ -57,6 +57,8 @@ type Job interface {
 
 	// AddSource joins a source to the job and numbers it, or returns the one that has this Name already.
 	AddSource(ctx context.Context, s Source) (Source, error)
+	// AddSources does that for many sources, in turn, in one transaction.
+	AddSources(ctx context.Context, all []Source) ([]Source, error)
 	// Pause holds a source back, or lets it go on: its shards are not claimed while it is paused. Leases stay.
 	Pause(ctx context.Context, source int, paused bool) error
 	// Prioritize changes a source's Priority.
@@ -125,6 +127,12 @@ type Session interface {
 	// an End is noted with its group.
 	// Complete marks the end of the list, until the list grows and a later Append opens it again.
 	Append(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
+	// LeaseSources, AppendAll and ReleaseSources do for many sources, in one transaction, what LeaseSource, Append and
+	// ReleaseSource do for one. Sources that others import are left out of what LeaseSources returns. AppendAll writes
+	// everything or nothing.
+	LeaseSources(ctx context.Context, sources []int) ([]SourceLease, error)
+	AppendAll(ctx context.Context, all []Addition, shardSize int) error
+	ReleaseSources(ctx context.Context, ls []SourceLease) error
 	// Fill adds rows that the source lacks, in ascending ids up to its last position, to a merge that some parts were missing
 	// of. Rows that are there already stay as they are. Otherwise it is as Append.
 	Fill(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
@@ -137,8 +145,13 @@ type Session interface {
 	// (the rest stays free) and so that living owners share what is left at the end of a job. It first frees the
 	// shards of dead owners and expired leases. ErrNoShard if there is none.
 	Claim(ctx context.Context, maxRows int) (Lease, error)
+	// ClaimAll leases shards, in turn, until they have maxRows pending rows together: where shards are small, a claim
+	// does not cost a transaction per shard. It is otherwise as Claim.
+	ClaimAll(ctx context.Context, maxRows int) ([]Lease, error)
 	// Pending reads the pending rows of a leased shard with id > after, in id order, at most limit.
 	Pending(ctx context.Context, l Lease, after int64, limit int) ([]Row, error)
+	// PendingAll reads all pending rows of some leased shards, which are small: by shard, in id order.
+	PendingAll(ctx context.Context, ls []Lease) ([][]Row, error)
 	// Renew prolongs leases to now + TTL. It returns those still held, in any order; the others are lost.
 	Renew(ctx context.Context, ls []Lease) ([]Lease, error)
 	// Release gives shards back; leases that were lost are passed over. What is pending in them is free at once.
@@ -147,6 +160,9 @@ type Session interface {
 	// Commit stores results of rows of one leased shard and marks them done, all or nothing. ErrLeaseLost if the
 	// lease is not ours any more: then nothing was written. A row that is done already is left as it is.
 	Commit(ctx context.Context, l Lease, results []Result) error
+	// CommitAll does that for several shards in one transaction. Batches whose leases are lost are left out, and their
+	// indexes returned; everything else is written.
+	CommitAll(ctx context.Context, batches []Batch) (lost []int, err error)
 
 	// Decoding notes which row a decoder works on, in a slot of its own (0 <= slot < 4096), so that it is known
 	// after the process died there; id 0 clears the slot. It costs no transaction.
@@ -246,6 +262,14 @@ type SourceLease struct {
 	Position   Position  // where to go on
 }
 
+// Addition is what a list adds to its source: see Session.Append.
+type Addition struct {
+	Lease    SourceLease
+	Rows     []NewRow
+	Position Position
+	Complete bool
+}
+
 // Lease is the right to work on a shard.
 type Lease struct {
 	Shard      int64
@@ -255,6 +279,13 @@ type Lease struct {
 	Owner      string
 	Generation int64
 	Expires    time.Time // by the local clock, measured from before the store was asked: trust it no longer
+}
+
+// Batch is results of rows of one leased shard.
+type Batch struct {
+	Lease   Lease
+	Results []Result
+	Release bool // the shard goes back with them, in the same transaction
 }
 
 // Row is a row to process.

@@ -25,6 +25,9 @@ import (
 // windowSize is how much of a list is looked at at once.
 const windowSize = 256 << 10
 
+// smallest is how large the window of the smallest file is.
+const smallest = 512
+
 var bom = []byte("\xef\xbb\xbf")
 
 // stream is the text of a list: decompressed and in UTF-8, in a window that moves forward, with the
@@ -92,7 +95,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 // newStream opens a list at its start. Its first bytes show compression and encoding; its name
 // need not.
 func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
-	s := &stream{ctx: ctx, path: spec.Path, growing: spec.Growing, buf: make([]byte, windowSize), print: newFingerprint()}
+	s := &stream{ctx: ctx, path: spec.Path, growing: spec.Growing, print: newFingerprint()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -103,7 +106,7 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 		return nil, err
 	}
 	// A longer read does not pass through the buffer.
-	text := bufio.NewReaderSize(counter{in, &s.raw}, windowSize/64)
+	text := bufio.NewReaderSize(counter{in, &s.raw}, smallest)
 	head, _ := text.Peek(magicSize) // an error comes again
 	if len(head) == 0 && s.seekable != nil {
 		if _, named := FormatOf(s.path); named != "" {
@@ -127,6 +130,11 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 		s.closers = append(s.closers, func() error { d.Close(); return nil })
 		text = bufio.NewReader(d)
 	}
+	window := int64(windowSize)
+	if s.seekable != nil && !s.growing { // many lists are small
+		window = min(window, s.size+smallest)
+	}
+	s.buf = make([]byte, window)
 	s.text = text
 	if head, _ = text.Peek(magicSize); isUTF16(head) {
 		s.seekable, s.marked = nil, true

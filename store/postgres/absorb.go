@@ -150,11 +150,15 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 			b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0], n[1])
 		}
 	}
-	if last, err = cutRows(ctx, t, b, m.fresh[above:], last, source, a.shardSize); err != nil {
+	var shards cuts
+	if last, err = shards.cut(ctx, t, b, m.fresh[above:], last, source, a.shardSize); err != nil {
 		return err
 	}
+	shards.insert(b)
 	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
-	if err := advance(ctx, t, b, source, a.p, a.complete, len(m.fresh), last); err != nil {
+	var to advances
+	to.add(source, a.p, a.complete, len(m.fresh), last)
+	if err := to.update(ctx, t, b); err != nil {
 		return err
 	}
 	return j.settle(ctx, t, b, part, e)

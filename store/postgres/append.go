@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,11 +16,26 @@ import (
 
 // Append implements store.Session.
 func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
-	doing := fmt.Sprintf("append to source %d", l.Source)
+	return s.AppendAll(ctx, []store.Addition{{Lease: l, Rows: rows, Position: p, Complete: complete}}, shardSize)
+}
+
+// AppendAll implements store.Session.
+func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize int) error {
+	if len(all) == 0 {
+		return nil
+	}
+	doing := fmt.Sprintf("append to source %d", all[0].Lease.Source)
+	if len(all) > 1 {
+		doing = fmt.Sprintf("append to %d sources", len(all))
+	}
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
-	rows, ends := store.SplitEnds(rows)
+	all, ends := store.SplitAllEnds(all)
+	rows := all[0].Rows
+	for _, a := range all[1:] {
+		rows = append(rows[:len(rows):len(rows)], a.Rows...)
+	}
 	var bad []store.Result
 	now := time.Now()
 	for i, r := range rows {
@@ -34,23 +50,18 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	tries, begins := 0, false
 	err = s.update(ctx, func(t pgx.Tx) error {
 		tries++
-		var last int64
-		var at store.Position
-		var was bool
-		err := t.QueryRow(ctx, `SELECT last_id, byte_offset, line, mark, complete FROM sources
-			WHERE number = $1 AND importer = $2 AND generation = $3 FOR UPDATE`, l.Source, s.number, l.Generation).
-			Scan(&last, &at.Offset, &at.Line, &at.Mark, &was)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return store.ErrLeaseLost
-		}
+		was, err := s.imports(ctx, t, all)
 		if err != nil {
 			return err
 		}
-		if n := len(rows); tries > 1 && n > 0 && rows[n-1].ID == last && at.Offset == p.Offset && at.Line == p.Line && bytes.Equal(at.Mark, p.Mark) {
-			return nil // the try before this one was committed, though its answer was lost
-		}
-		if err := store.CheckRows(rows, last, l.Source); err != nil {
-			return err
+		for i, a := range all {
+			if n := len(a.Rows); tries > 1 && n > 0 && a.Rows[n-1].ID == was[i].last && was[i].at.Offset == a.Position.Offset &&
+				was[i].at.Line == a.Position.Line && bytes.Equal(was[i].at.Mark, a.Position.Mark) {
+				return nil // the try before this one was committed, though its answer was lost
+			}
+			if err := store.CheckRows(a.Rows, was[i].last, a.Lease.Source); err != nil {
+				return err
+			}
 		}
 		if err := copyRows(ctx, t, rows); err != nil {
 			return err
@@ -58,23 +69,32 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 		if err := copyResults(ctx, t, bad, nil); err != nil {
 			return err
 		}
-		begins = last == int64(l.Source)<<store.SourceShift
-		e := effect{source: l.Source, imported: complete && !was}
-		e.members(rows)
-		e.end(ends)
-		for i, r := range rows {
-			if r.Bad {
-				e.add(badResult(&rows[i], now), r.Group)
-			}
-		}
+		var effects []effect
+		var shards cuts
+		var to advances
 		b := &pgx.Batch{}
-		if last, err = cutRows(ctx, t, b, rows, last, l.Source, shardSize); err != nil {
+		for i, a := range all {
+			begins = begins || was[i].last == int64(a.Lease.Source)<<store.SourceShift
+			e := effect{source: a.Lease.Source, imported: a.Complete && !was[i].complete}
+			e.members(a.Rows)
+			e.end(ends[i])
+			for i, r := range a.Rows {
+				if r.Bad {
+					e.add(badResult(&a.Rows[i], now), r.Group)
+				}
+			}
+			effects = append(effects, e)
+			last, err := shards.cut(ctx, t, b, a.Rows, was[i].last, a.Lease.Source, shardSize)
+			if err != nil {
+				return err
+			}
+			to.add(a.Lease.Source, a.Position, a.Complete, len(a.Rows), last)
+		}
+		shards.insert(b)
+		if err := to.update(ctx, t, b); err != nil {
 			return err
 		}
-		if err := advance(ctx, t, b, l.Source, p, complete, len(rows), last); err != nil {
-			return err
-		}
-		return s.settle(ctx, t, b, part, e)
+		return s.settle(ctx, t, b, part, effects...)
 	})
 	if begins {
 		s.openings.Add(1) // later rows are found in time
@@ -82,21 +102,76 @@ func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.
 	return s.wrap(doing, err)
 }
 
+// importing is where the import of a source is.
+type importing struct {
+	last     int64 // id
+	at       store.Position
+	complete bool
+}
+
+// imports locks sources, all of which have to be leased, and reads where their imports are.
+func (s *session) imports(ctx context.Context, t pgx.Tx, all []store.Addition) ([]importing, error) {
+	ls := make([]store.SourceLease, len(all))
+	for i := range all {
+		ls[i] = all[i].Lease
+	}
+	numbers, generations := splitImports(ls)
+	out, held := make([]importing, len(all)), 0
+	var i int
+	var one importing
+	err := each(ctx, t, []any{&i, &one.last, &one.at.Offset, &one.at.Line, &one.at.Mark, &one.complete}, func() error {
+		out[i-1] = one
+		one.at.Mark = nil
+		held++
+		return nil
+	}, `SELECT l.at, s.last_id, s.byte_offset, s.line, s.mark, s.complete
+		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS l (number, generation, at)
+		JOIN sources AS s ON s.number = l.number AND s.importer = $3 AND s.generation = l.generation
+		ORDER BY s.number FOR UPDATE OF s`, numbers, generations, s.number)
+	if err == nil && held < len(all) {
+		err = store.ErrLeaseLost
+	}
+	return out, err
+}
+
 // badResult is how a broken record ends.
 func badResult(r *store.NewRow, now time.Time) *store.Result {
 	return &store.Result{ID: r.ID, Status: store.Failed, Reason: store.BadURL, Time: now}
 }
 
-// advance moves the import of a source, which is locked, on by so many rows, up to the last one's id.
-func advance(ctx context.Context, t pgx.Tx, b *pgx.Batch, source int, p store.Position, complete bool, rows int, last int64) error {
-	sum := int32(0)
-	err := eachSummed(ctx, t, source, source, func(s store.Source, _ *int32) {
-		s.Position, s.Complete = p, complete
-		sum = s.Checksum()
+// advances move the imports of sources, which are locked, on: by so many rows, up to the last one's id.
+type advances struct {
+	numbers   []int
+	positions []store.Position
+	completes []bool
+	rows      []int64
+	lasts     []int64
+}
+
+func (a *advances) add(source int, p store.Position, complete bool, rows int, last int64) {
+	a.numbers, a.positions, a.completes = append(a.numbers, source), append(a.positions, p), append(a.completes, complete)
+	a.rows, a.lasts = append(a.rows, int64(rows)), append(a.lasts, last)
+}
+
+func (a *advances) update(ctx context.Context, t pgx.Tx, b *pgx.Batch) error {
+	n := len(a.numbers)
+	offsets, lines, listRows := make([]int64, n), make([]int64, n), make([]int64, n)
+	marks, sums, at := make([][]byte, n), make([]int32, n), make(map[int]int, n)
+	for i, p := range a.positions {
+		offsets[i], lines[i], listRows[i], marks[i] = p.Offset, p.Line, p.Rows, p.Mark
+		at[a.numbers[i]] = i
+	}
+	err := eachSummed(ctx, t, slices.Min(a.numbers), slices.Max(a.numbers), func(s store.Source, _ *int32) {
+		if i, is := at[s.Number]; is {
+			s.Position, s.Complete = a.positions[i], a.completes[i]
+			sums[i] = s.Checksum()
+		}
 	})
-	b.Queue(`UPDATE sources SET byte_offset = $2, line = $3, mark = $4, complete = $5, rows = rows + $6, last_id = $7,
-		list_rows = $8, checksum = $9 WHERE number = $1`,
-		source, p.Offset, p.Line, p.Mark, complete, rows, last, p.Rows, sum)
+	b.Queue(`UPDATE sources AS s SET byte_offset = a.byte_offset, line = a.line, mark = a.mark, complete = a.complete,
+			rows = s.rows + a.rows, last_id = a.last_id, list_rows = a.list_rows, checksum = a.checksum
+		FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bytea[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[],
+			$9::int[]) AS a (number, byte_offset, line, mark, complete, rows, last_id, list_rows, checksum)
+		WHERE s.number = a.number`, a.numbers, offsets, lines, marks, a.completes, a.rows, a.lasts, listRows, sums)
 	return err
 }
 
@@ -148,20 +223,17 @@ func keep(kept []string) any {
 	return out
 }
 
-// cutRows puts rows above all others of their source into shards, and returns the last one's id. The first ones go
+// cuts are new shards to insert.
+type cuts struct {
+	los, his       []int64
+	sources        []int
+	rows, pendings []int
+}
+
+// cut puts rows above all others of their source into shards, and returns the last one's id. The first ones go
 // into the last shard, if that is free and not full. Shards tile: one begins where the one before it ended, whatever
 // ids are missing.
-func cutRows(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.NewRow, last int64, source, shardSize int) (int64, error) {
-	if len(rows) == 0 {
-		return last, nil
-	}
-	var lo, hi, held int64
-	// A shard that is just being claimed, cut or joined is not waited for.
-	err := t.QueryRow(ctx, `SELECT lo, hi, rows FROM shards WHERE lo <= $1 AND source = $2 AND owner IS NULL
-		ORDER BY lo DESC LIMIT 1 FOR UPDATE SKIP LOCKED`, last, source).Scan(&lo, &hi, &held)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return last, err
-	}
+func (c *cuts) cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.NewRow, last int64, source, shardSize int) (int64, error) {
 	take := func(most int64) (n, pending int) {
 		n = int(min(most, int64(len(rows))))
 		for _, r := range rows[:n] {
@@ -172,18 +244,30 @@ func cutRows(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.NewRow, l
 		last, rows = rows[n-1].ID, rows[n:]
 		return n, pending
 	}
-	if err == nil && hi == last && held < int64(shardSize) {
-		n, pending := take(int64(shardSize) - held)
-		b.Queue("UPDATE shards SET hi = $2, rows = rows + $3, pending = pending + $4 WHERE lo = $1", lo, last, n, pending)
+	if len(rows) > 0 && last > int64(source)<<store.SourceShift { // else it has no shard
+		var lo, hi, held int64
+		// A shard that is just being claimed, cut or joined is not waited for.
+		err := t.QueryRow(ctx, `SELECT lo, hi, rows FROM shards WHERE lo <= $1 AND source = $2 AND owner IS NULL
+			ORDER BY lo DESC LIMIT 1 FOR UPDATE SKIP LOCKED`, last, source).Scan(&lo, &hi, &held)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return last, err
+		}
+		if err == nil && hi == last && held < int64(shardSize) {
+			n, pending := take(int64(shardSize) - held)
+			b.Queue("UPDATE shards SET hi = $2, rows = rows + $3, pending = pending + $4 WHERE lo = $1", lo, last, n, pending)
+		}
 	}
-	var los, his []int64
-	var ns, pendings []int
 	for len(rows) > 0 {
-		los = append(los, last+1)
+		c.los, c.sources = append(c.los, last+1), append(c.sources, source)
 		n, pending := take(int64(shardSize))
-		his, ns, pendings = append(his, last), append(ns, n), append(pendings, pending)
+		c.his, c.rows, c.pendings = append(c.his, last), append(c.rows, n), append(c.pendings, pending)
 	}
-	b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) SELECT u.lo, u.hi, $1, u.rows, u.pending "+
-		"FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS u (lo, hi, rows, pending)", source, los, his, ns, pendings)
 	return last, nil
+}
+
+func (c *cuts) insert(b *pgx.Batch) {
+	if len(c.los) > 0 {
+		b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) SELECT * "+
+			"FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[])", c.los, c.his, c.sources, c.rows, c.pendings)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,7 +35,8 @@ const (
 	doneSpan  = 50000  // rows up to which finished shards are joined
 	ahead     = 256    // free shards of a source above which its end is far
 	far       = 1 << 40
-	tries     = 16 // sources that one query looks for a shard in
+	tries     = 16  // sources that one query looks for a shard in
+	pickTurns = 256 // shards that one query finds
 )
 
 // shard is a row of the table.
@@ -42,52 +44,83 @@ type shard struct{ lo, hi, rows, pending int64 }
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
-	l := store.Lease{Owner: s.owner.ID}
+	ls, err := s.claim(ctx, maxRows, 1)
+	if err != nil {
+		return store.Lease{Owner: s.owner.ID}, err
+	}
+	return ls[0], nil
+}
+
+// ClaimAll implements store.Session.
+func (s *session) ClaimAll(ctx context.Context, maxRows int) ([]store.Lease, error) {
+	return s.claim(ctx, maxRows, math.MaxInt)
+}
+
+// claim leases at least one shard, and not more than maxShards.
+func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Lease, error) {
 	if maxRows < 1 {
-		return l, fmt.Errorf("claim: at most %d rows", maxRows)
+		return nil, fmt.Errorf("claim: at most %d rows", maxRows)
 	}
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
 	if err := s.lookLocked(ctx); err != nil {
-		return l, s.wrap("claim", err)
+		return nil, s.wrap("claim", err)
 	}
 	surveyed := s.round.Due(s.openings.Load())
 	if surveyed {
 		if err := s.survey(ctx); err != nil {
-			return l, s.wrap("claim", err)
+			return nil, s.wrap("claim", err)
 		}
 	}
 	for {
 		next := s.round.Next(tries)
 		if len(next) == 0 {
 			if surveyed {
-				return l, store.ErrNoShard
+				return nil, store.ErrNoShard
 			}
 			if err := s.survey(ctx); err != nil {
-				return l, s.wrap("claim", err)
+				return nil, s.wrap("claim", err)
 			}
 			surveyed = true
 			continue
 		}
 		want := s.round.Want(int64(maxRows), minSlice)
-		var c shard
-		var at, priority int
-		err := s.update(ctx, func(t pgx.Tx) (err error) {
-			l.Expires = s.trust()
-			c, at, priority, l.Generation, err = s.take(ctx, t, next, want)
-			return err
+		c := claim{next: next}
+		err := s.update(ctx, func(t pgx.Tx) error {
+			c = claim{next: c.next, expires: s.trust()} // it may run again
+			return s.take(ctx, t, &c, want, maxShards)
 		})
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue // others were quicker
-		}
 		if err != nil {
-			return l, s.wrap("claim", err)
+			return nil, s.wrap("claim", err)
 		}
-		l.Shard, l.Source, l.Lo, l.Hi, l.Pending = c.lo, next[at].Source, c.lo, c.hi, c.pending
-		s.round.Took(next[at], priority, c.pending, c.lo)
-		s.round.Return(next[at+1:]...)
-		return l, nil
+		var out []store.Lease
+		for _, h := range c.taken {
+			turn := c.next[h.at]
+			s.round.Took(turn, h.priority, h.pending, h.lo)
+			out = append(out, store.Lease{Shard: h.lo, Source: turn.Source, Lo: h.lo, Hi: h.hi, Pending: h.pending,
+				Owner: s.owner.ID, Generation: h.generation, Expires: c.expires})
+		}
+		s.round.Return(c.next[c.asked:]...)
+		if len(out) > 0 {
+			return out, nil
+		}
+		// Others were quicker.
 	}
+}
+
+// claim is what a claim finds, in a transaction.
+type claim struct {
+	next    []*fair.Turn // sources whose turn it is; more of them while shards are small
+	asked   int          // how many of them were asked for a shard
+	taken   []taken
+	expires time.Time
+}
+
+// taken is a shard of the source at an index.
+type taken struct {
+	shard
+	at, priority int
+	generation   int64
 }
 
 // survey finds out which sources have free shards, and where they begin, and counts the owners.
@@ -116,41 +149,98 @@ func (s *session) survey(ctx context.Context) error {
 	return err
 }
 
-// take leases a shard of the first of some sources that has one which nobody holds, made to fit, and says
-// which source that is; pgx.ErrNoRows if there is none.
-func (s *session) take(ctx context.Context, t pgx.Tx, next []*fair.Turn, want int64) (
-	c shard, at, priority int, generation int64, err error,
-) {
-	numbers, cursors := make([]int, len(next)), make([]int64, len(next))
-	for i, n := range next {
-		numbers[i], cursors[i] = n.Source, n.Cursor
+// take leases shards of the next sources that have one which nobody holds, made to fit, until they have the wanted rows
+// together.
+func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxShards int) error {
+	b := &pgx.Batch{}
+	for n := 1; want > 0 && len(c.taken) < maxShards; {
+		if c.asked == len(c.next) {
+			if len(c.taken) > 0 {
+				c.next = append(c.next, s.round.Next(n)...)
+			}
+			if c.asked == len(c.next) {
+				break
+			}
+		}
+		found, err := firstShards(ctx, t, c, n)
+		if err != nil {
+			return err
+		}
+		for i, h := range found {
+			if want <= 0 { // a shard that is not leased after all is free again with the end of the transaction
+				c.asked = h.at
+				break
+			}
+			if h.pending < want && c.next[h.at].Left > h.pending {
+				h.shard, err = join(ctx, t, b, h.shard, c.next[h.at].Source, want)
+			}
+			if h.pending > want && err == nil {
+				h.shard, err = cut(ctx, t, b, h.shard, c.next[h.at].Source, want)
+			}
+			if err != nil {
+				return err
+			}
+			c.taken, want = append(c.taken, h), want-h.pending
+			if i == len(found)-1 {
+				n = int(min(max(want/h.pending, 1), pickTurns, int64(maxShards)))
+			}
+		}
 	}
-	// The first one is found before the next is looked for, so that no more than one is locked.
-	err = t.QueryRow(ctx, `SELECT c.at - 1, (SELECT priority FROM sources WHERE number = c.number), h.lo, h.hi, h.rows, h.pending
+	if len(c.taken) == 0 {
+		return nil
+	}
+	if err := s.touch(ctx, t); err != nil {
+		return err
+	}
+	return s.lease(ctx, t, b, c.taken)
+}
+
+// firstShards locks the first free shard above its cursor of each of the sources that were not asked yet, as many as n.
+func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken, err error) {
+	var numbers []int
+	var cursors []int64
+	for _, turn := range c.next[c.asked:] {
+		numbers, cursors = append(numbers, turn.Source), append(cursors, turn.Cursor)
+	}
+	// The first one is found before the next is looked for, so that no more than these are locked.
+	var h taken
+	err = each(ctx, t, []any{&h.at, &h.priority, &h.lo, &h.hi, &h.rows, &h.pending}, func() error {
+		h.at += c.asked - 1
+		found = append(found, h)
+		return nil
+	}, `SELECT c.at, (SELECT priority FROM sources WHERE number = c.number), h.lo, h.hi, h.rows, h.pending
 		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS c (number, lo, at) CROSS JOIN LATERAL (
 			SELECT lo, hi, rows, pending FROM shards WHERE source = c.number AND owner IS NULL AND NOT finished AND lo > c.lo
 			AND NOT (SELECT paused FROM sources WHERE number = c.number) ORDER BY lo LIMIT 1 FOR UPDATE SKIP LOCKED) AS h
-		LIMIT 1`, numbers, cursors).Scan(&at, &priority, &c.lo, &c.hi, &c.rows, &c.pending)
-	if err != nil {
-		return c, 0, 0, 0, err
+		LIMIT $3`, numbers, cursors, n)
+	if err != nil || len(found) < n {
+		c.asked = len(c.next)
+	} else {
+		c.asked = found[n-1].at + 1
 	}
-	b := &pgx.Batch{}
-	if c.pending < want {
-		c, err = join(ctx, t, b, c, numbers[at], want)
+	return found, err
+}
+
+// lease leases shards that are locked, after a batch that changes others.
+func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken) error {
+	n := len(all)
+	los, his, rows, pendings := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, h := range all {
+		los[i], his[i], rows[i], pendings[i] = h.lo, h.hi, h.rows, h.pending
 	}
-	if c.pending > want && err == nil {
-		c, err = cut(ctx, t, b, c, numbers[at], want)
-	}
-	if err != nil {
-		return c, 0, 0, 0, err
-	}
-	if err := s.touch(ctx, t); err != nil {
-		return c, 0, 0, 0, err
-	}
-	b.Queue(`UPDATE shards SET hi = $2, rows = $3, pending = $4, owner = $5, generation = nextval('generations'),
-		expires = clock_timestamp() + $6 WHERE lo = $1 RETURNING generation`, c.lo, c.hi, c.rows, c.pending, s.number, s.ttl).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&generation) })
-	return c, at, priority, generation, t.SendBatch(ctx, b).Close()
+	b.Queue(`UPDATE shards AS h SET hi = l.hi, rows = l.rows, pending = l.pending, owner = $5, generation = nextval('generations'),
+			expires = clock_timestamp() + $6
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS l (lo, hi, rows, pending)
+		WHERE h.lo = l.lo RETURNING h.lo, h.generation`, los, his, rows, pendings, s.number, s.ttl).Query(func(r pgx.Rows) error {
+		generations := map[int64]int64{}
+		var lo, generation int64
+		_, err := pgx.ForEachRow(r, []any{&lo, &generation}, func() error { generations[lo] = generation; return nil })
+		for i := range all {
+			all[i].generation = generations[all[i].lo]
+		}
+		return err
+	})
+	return t.SendBatch(ctx, b).Close()
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
@@ -210,6 +300,25 @@ func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit
 	return out, s.wrap("read pending rows", err)
 }
 
+// PendingAll implements store.Session.
+func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]store.Row, err error) {
+	los, his := make([]int64, len(ls)), make([]int64, len(ls))
+	for i, l := range ls {
+		los[i], his[i] = l.Lo, l.Hi
+	}
+	err = s.again(ctx, func() error {
+		out = make([][]store.Row, len(ls))
+		var at int
+		var r store.Row
+		return each(ctx, s.pool, []any{&at, &r.ID, &r.URL}, func() error { out[at-1] = append(out[at-1], r); return nil },
+			`SELECT l.at, u.id, u.url FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo, hi, at) CROSS JOIN LATERAL (
+				SELECT id, url FROM rows AS u WHERE u.id BETWEEN l.lo AND l.hi
+				AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id BETWEEN l.lo AND l.hi)
+				ORDER BY id OFFSET 0) AS u`, los, his)
+	})
+	return out, s.wrap("read pending rows", err)
+}
+
 // split lists leases by what names them.
 func split(ls []store.Lease) (los, generations []int64) {
 	for _, l := range ls {
@@ -246,32 +355,55 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 // Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there
 // never are many, however small they were claimed.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
-	los, generations := split(ls)
 	open := false
-	err := s.update(ctx, func(t pgx.Tx) error {
-		var finished []shard
-		var c shard
-		var done bool
-		err := each(ctx, t, []any{&c.lo, &c.hi, &done}, func() error {
-			if done {
-				finished = append(finished, c)
-			}
-			open = open || !done
-			return nil
-		}, `UPDATE shards AS h SET owner = NULL, expires = NULL FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
-			WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo, h.hi, h.finished`,
-			los, generations, s.number)
-		for _, c := range finished {
-			if err == nil {
-				err = joinFinished(ctx, t, c)
-			}
-		}
+	err := s.update(ctx, func(t pgx.Tx) (err error) {
+		open, err = s.release(ctx, t, ls)
 		return err
 	})
 	if open {
 		s.openings.Add(1)
 	}
 	return s.wrap("release leases", err)
+}
+
+// release gives shards back, in a transaction, and reports whether one of them has pending rows.
+func (s *session) release(ctx context.Context, t pgx.Tx, ls []store.Lease) (open bool, err error) {
+	los, generations := split(ls)
+	var finished []shard
+	var c shard
+	var done bool
+	err = each(ctx, t, []any{&c.lo, &c.hi, &done}, func() error {
+		if done {
+			finished = append(finished, c)
+		}
+		open = open || !done
+		return nil
+	}, `UPDATE shards AS h SET owner = NULL, expires = NULL FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
+		WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo, h.hi, h.finished`,
+		los, generations, s.number)
+	if err == nil && len(finished) > 1 { // most have no neighbour to join: of small lists each is one
+		finished, err = withNeighbor(ctx, t, finished)
+	}
+	for _, c := range finished {
+		if err == nil {
+			err = joinFinished(ctx, t, c)
+		}
+	}
+	return open, err
+}
+
+// withNeighbor returns those of some shards beside which another of their source is free and finished.
+func withNeighbor(ctx context.Context, t pgx.Tx, all []shard) (some []shard, err error) {
+	los, his := make([]int64, len(all)), make([]int64, len(all))
+	for i, c := range all {
+		los[i], his[i] = c.lo, c.hi
+	}
+	var at int
+	err = each(ctx, t, []any{&at}, func() error { some = append(some, all[at-1]); return nil },
+		`SELECT l.at FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo, hi, at) WHERE EXISTS (
+			SELECT FROM shards AS n WHERE n.lo IN (l.hi + 1, (SELECT max(lo) FROM shards WHERE lo < l.lo))
+			AND n.source = l.lo >> $3 AND n.owner IS NULL AND n.finished)`, los, his, store.SourceShift)
+	return some, err
 }
 
 // joinFinished joins a free and finished shard to the ones below and above it that are too.

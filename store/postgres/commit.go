@@ -14,78 +14,151 @@ import (
 
 // Commit implements store.Session.
 func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
-	doing := fmt.Sprintf("commit %d rows of shard %d", len(results), l.Shard)
-	if err := store.CheckResults(l, results); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+	batches := []store.Batch{{Lease: l, Results: results}}
+	lost, err := s.CommitAll(ctx, batches)
+	if err == nil && len(lost) > 0 {
+		err = s.wrap(committing(batches), store.ErrLeaseLost)
+	}
+	return err
+}
+
+// committing says what a commit of batches does.
+func committing(batches []store.Batch) string {
+	if len(batches) == 1 {
+		return fmt.Sprintf("commit %d rows of shard %d", len(batches[0].Results), batches[0].Lease.Shard)
+	}
+	n := 0
+	for i := range batches {
+		n += len(batches[i].Results)
+	}
+	return fmt.Sprintf("commit %d rows of %d shards", n, len(batches))
+}
+
+// CommitAll implements store.Session.
+func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
+	doing := committing(batches)
+	ls, results := make([]store.Lease, len(batches)), batches[0].Results
+	for i, b := range batches {
+		if err := store.CheckResults(b.Lease, b.Results); err != nil {
+			return nil, fmt.Errorf("%s: %w", doing, err)
+		}
+		if ls[i] = b.Lease; i > 0 {
+			results = append(results[:len(results):len(results)], b.Results...)
+		}
 	}
 	detectors, err := s.intern(ctx, results)
 	if err != nil {
-		return s.wrap(doing, err)
+		return nil, s.wrap(doing, err)
 	}
 	part, err := s.nextPart(ctx)
 	if err != nil {
-		return s.wrap(doing, err)
+		return nil, s.wrap(doing, err)
 	}
-	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
-		pending, err := s.fence(ctx, t, l, idsOf(results))
+	open := false
+	err = s.update(ctx, func(t pgx.Tx) error {
+		lost, open = nil, false
+		held, pending, err := s.fence(ctx, t, ls, idsOf(results))
 		if err != nil {
 			return err
 		}
 		fresh := make([]store.Result, 0, len(results))
-		e := effect{source: l.Source}
-		for i := range results {
-			r := &results[i]
-			if group, is := pending[r.ID]; is {
-				fresh = append(fresh, *r)
-				e.add(r, group)
-				delete(pending, r.ID) // a second result in the same batch comes too late
+		effects := map[int]*effect{}
+		var los []int64
+		var done []int
+		var back []store.Lease
+		for i, b := range batches {
+			if !held[i] {
+				lost = append(lost, i)
+				continue
 			}
-		}
-		if len(fresh) == 0 {
-			return nil
+			if b.Release {
+				back = append(back, b.Lease)
+			}
+			e := effects[b.Lease.Source]
+			if e == nil {
+				e = &effect{source: b.Lease.Source}
+				effects[b.Lease.Source] = e
+			}
+			before := len(fresh)
+			for k := range b.Results {
+				r := &b.Results[k]
+				if group, is := pending[r.ID]; is {
+					fresh = append(fresh, *r)
+					e.add(r, group)
+					delete(pending, r.ID) // a second result in the same batch comes too late
+				}
+			}
+			if n := len(fresh) - before; n > 0 {
+				los, done = append(los, b.Lease.Shard), append(done, n)
+			}
 		}
 		if err := copyResults(ctx, t, fresh, detectors); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
-		b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", l.Shard, len(fresh))
-		b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(fresh))
-		return s.settle(ctx, t, b, part, e)
-	}))
+		switch len(los) {
+		case 0:
+		case 1:
+			b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", los[0], done[0])
+		default:
+			b.Queue(`UPDATE shards AS h SET pending = h.pending - d.n FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n)
+				WHERE h.lo = d.lo`, los, done)
+		}
+		if len(fresh) > 0 {
+			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(fresh))
+		}
+		if len(back) > 0 {
+			if err := t.SendBatch(ctx, b).Close(); err != nil {
+				return err
+			}
+			b = &pgx.Batch{}
+			if open, err = s.release(ctx, t, back); err != nil {
+				return err
+			}
+		}
+		var all []effect
+		for _, e := range effects {
+			all = append(all, *e)
+		}
+		return s.settle(ctx, t, b, part, all...)
+	})
+	if open {
+		s.openings.Add(1)
+	}
+	return lost, s.wrap(doing, err)
 }
 
-// fence locks the shard if it is leased as l says, ErrLeaseLost if it is not, and then tells which rows are pending, of
+// fence locks those shards that are leased as is said, reports which these are, and then tells which rows are pending, of
 // those asked for and maybe others, and their groups.
-func (s *session) fence(ctx context.Context, t pgx.Tx, l store.Lease, ids []int64) (pending map[int64]string, err error) {
-	pending = make(map[int64]string, len(ids))
-	held := false
+func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []int64) (
+	held []bool, pending map[int64]string, err error,
+) {
+	held, pending = make([]bool, len(ls)), make(map[int64]string, len(ids))
+	los, generations := split(ls)
 	b := &pgx.Batch{}
-	b.Queue("SELECT FROM shards WHERE lo = $1 AND owner = $2 AND generation = $3 FOR UPDATE", l.Shard, s.number, l.Generation).
-		Query(func(rows pgx.Rows) error {
-			held = rows.Next()
-			rows.Close()
-			return rows.Err()
-		})
+	b.Queue(`SELECT l.at FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS u (lo, generation, at)
+			ORDER BY lo) AS l CROSS JOIN LATERAL (
+			SELECT FROM shards WHERE lo = l.lo AND owner = $3 AND generation = l.generation FOR UPDATE) AS h`,
+		los, generations, s.number).Query(func(rows pgx.Rows) error {
+		var at int
+		_, err := pgx.ForEachRow(rows, []any{&at}, func() error { held[at-1] = true; return nil })
+		return err
+	})
 	if len(ids) > 0 {
 		lo, hi := slices.Min(ids), slices.Max(ids)
-		which, args := pendingBetween, []any{lo, hi}
+		which, args := `FROM rows AS u WHERE `+pendingBetween, []any{lo, hi}
 		if hi-lo >= 4*int64(len(ids)) { // they lie far apart: each is looked up
-			which, args = which+" AND u.id = ANY($3)", append(args, ids)
+			which, args = `FROM unnest($1::bigint[]) AS i (id) CROSS JOIN LATERAL (SELECT id, "group" FROM rows AS u
+				WHERE u.id = i.id AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id) OFFSET 0) AS u`, []any{ids}
 		}
-		b.Queue("SELECT u.id, coalesce(u.\"group\", '') FROM rows AS u WHERE "+which, args...).Query(func(rows pgx.Rows) error {
+		b.Queue("SELECT u.id, coalesce(u.\"group\", '') "+which, args...).Query(func(rows pgx.Rows) error {
 			var id int64
 			var group string
 			_, err := pgx.ForEachRow(rows, []any{&id, &group}, func() error { pending[id] = group; return nil })
 			return err
 		})
 	}
-	if err := t.SendBatch(ctx, b).Close(); err != nil {
-		return nil, err
-	}
-	if !held {
-		return nil, store.ErrLeaseLost
-	}
-	return pending, nil
+	return held, pending, t.SendBatch(ctx, b).Close()
 }
 
 func idsOf(results []store.Result) []int64 {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -80,33 +81,74 @@ func (e *effect) group(name string) *aggregate {
 	return g
 }
 
-// settle runs a batch, and then brings an effect into the tables, as the last thing in a transaction. All transactions
-// lock in this order: source, shards, groups, what makes their order, parts.
-func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, e effect) error {
-	if len(e.groups) > 0 || e.imported {
+// settle runs a batch, and then brings effects, of different sources, into the tables, as the last thing in a transaction.
+// All transactions lock in this order: source, shards, groups, what makes their order, parts.
+func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, effects ...effect) error {
+	slices.SortFunc(effects, func(a, b effect) int { return cmp.Compare(a.source, b.source) })
+	grouped, err := j.withGroups(ctx, t, effects)
+	if err != nil {
+		return err
+	}
+	if len(grouped) > 0 {
 		if err := t.SendBatch(ctx, b).Close(); err != nil {
-			return err
-		}
-		if err := j.settleGroups(ctx, t, e); err != nil {
 			return err
 		}
 		b = &pgx.Batch{}
 	}
-	if len(e.tallies) > 0 {
-		reasons := slices.Sorted(maps.Keys(e.tallies))
-		var rows, faces, images []int64
-		for _, r := range reasons {
+	for _, e := range grouped {
+		if err := j.settleGroups(ctx, t, e); err != nil {
+			return err
+		}
+	}
+	var sources, changed []int
+	var reasons []string
+	var rows, faces, images, changes []int64
+	for _, e := range effects {
+		for _, r := range slices.Sorted(maps.Keys(e.tallies)) {
 			n := e.tallies[r]
+			sources, reasons = append(sources, e.source), append(reasons, string(r))
 			rows, faces, images = append(rows, n.rows), append(faces, n.faces), append(images, n.imagesWithFaces)
 		}
-		b.Queue(`INSERT INTO tallies SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
-			ON CONFLICT (part, source, reason) DO UPDATE SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
-			images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, e.source, reasons, rows, faces, images)
+		if e.changes > 0 {
+			changed, changes = append(changed, e.source), append(changes, e.changes)
+		}
 	}
-	if e.changes > 0 {
-		b.Queue("INSERT INTO changes VALUES ($1, $2, $3) ON CONFLICT (part, source) DO UPDATE SET n = changes.n + excluded.n", part, e.source, e.changes)
+	if len(sources) > 0 {
+		b.Queue(`INSERT INTO tallies SELECT $1, * FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+			ON CONFLICT (part, source, reason) DO UPDATE SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
+			images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, sources, reasons, rows, faces, images)
+	}
+	if len(changed) > 0 {
+		b.Queue(`INSERT INTO changes SELECT $1, * FROM unnest($2::int[], $3::bigint[])
+			ON CONFLICT (part, source) DO UPDATE SET n = changes.n + excluded.n`, part, changed, changes)
+	}
+	if b.Len() == 0 {
+		return nil
 	}
 	return t.SendBatch(ctx, b).Close()
+}
+
+// withGroups returns the effects that change groups, or may finish some. An import that ends without groups has none to
+// finish: nobody else adds groups of its source.
+func (j *job) withGroups(ctx context.Context, t pgx.Tx, effects []effect) (out []effect, err error) {
+	var imported []int
+	for _, e := range effects {
+		if len(e.groups) == 0 && e.imported {
+			imported = append(imported, e.source)
+		}
+	}
+	some := map[int]bool{}
+	if len(imported) > 0 {
+		var source int
+		err = each(ctx, t, []any{&source}, func() error { some[source] = true; return nil },
+			"SELECT s.number FROM unnest($1::int[]) AS s (number) WHERE EXISTS (SELECT FROM groups WHERE source = s.number)", imported)
+	}
+	for _, e := range effects {
+		if len(e.groups) > 0 || some[e.source] {
+			out = append(out, e)
+		}
+	}
+	return out, err
 }
 
 // partUses is how many transactions add to one part: so many old versions of its rows there are at most, however long

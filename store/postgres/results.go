@@ -203,15 +203,10 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 				return err
 			})
 		}
-		var rows int64
-		var complete bool
+		queue([]any{&c.Total}, func() {}, "SELECT coalesce(sum(rows), 0)::bigint FROM sources")
 		var name string
-		queue([]any{&rows, &complete, &name}, func() {
-			c.Total += rows
-			if !complete {
-				c.ImportIncomplete = append(c.ImportIncomplete, name)
-			}
-		}, "SELECT rows, complete, name FROM sources ORDER BY number")
+		queue([]any{&name}, func() { c.ImportIncomplete = append(c.ImportIncomplete, name) },
+			"SELECT name FROM sources WHERE NOT complete ORDER BY number")
 		var reason store.Reason
 		var n tally
 		queue([]any{&reason, &n.rows, &n.faces, &n.imagesWithFaces}, func() {

@@ -51,36 +51,86 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 	}))
 }
 
-// AddSource implements store.Job. One process at a time adds sources, so that numbers are given once and in turn.
-func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, err error) {
-	doing := "add source " + s.Name
-	if err := store.CheckPriority(s.Priority); err != nil {
-		return out, j.wrap(doing, err)
+// AddSource implements store.Job.
+func (j *job) AddSource(ctx context.Context, s store.Source) (store.Source, error) {
+	out, err := j.AddSources(ctx, []store.Source{s})
+	if err != nil {
+		return store.Source{}, err
+	}
+	return out[0], nil
+}
+
+// AddSources implements store.Job. One process at a time adds sources, so that numbers are given once and in turn.
+func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.Source, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	doing := "add source " + all[0].Name
+	if len(all) > 1 {
+		doing = fmt.Sprintf("add %d sources", len(all))
+	}
+	names := make([]string, len(all))
+	for i, s := range all {
+		if err := store.CheckPriority(s.Priority); err != nil {
+			return nil, j.wrap(doing, err)
+		}
+		names[i] = s.Name
 	}
 	err = j.update(ctx, func(t pgx.Tx) error {
 		if _, err := t.Exec(ctx, lockAlone, j.lock("sources")); err != nil {
 			return err
 		}
-		var number int
-		err := t.QueryRow(ctx, "SELECT number FROM sources WHERE name = $1", s.Name).Scan(&number)
-		if errors.Is(err, pgx.ErrNoRows) {
-			err = t.QueryRow(ctx, `INSERT INTO sources (number, name, format, options, priority, last_id)
-				SELECT n, $1, $2, $3, $4, n::bigint << $5 FROM (SELECT coalesce(max(number) + 1, 0) FROM sources) AS next (n)
-				RETURNING number`, s.Name, s.Format, s.Options, s.Priority, store.SourceShift).Scan(&number)
-			if err == nil {
-				err = sealSource(ctx, t, number)
-			}
+		next := 0
+		if err := t.QueryRow(ctx, "SELECT coalesce(max(number) + 1, 0) FROM sources").Scan(&next); err != nil {
+			return err
 		}
+		known, err := sourcesNamed(ctx, t, names)
 		if err != nil {
 			return err
 		}
-		have, err := sources(ctx, t, number, number)
-		if err == nil {
-			out = have[0]
+		out = out[:0]
+		var numbers, priorities []int
+		var names, formats, options []string
+		var sums []int32
+		for _, s := range all {
+			one, is := known[s.Name]
+			if !is {
+				one = store.Source{Number: next, Name: s.Name, Format: s.Format, Options: s.Options, Priority: s.Priority}
+				numbers, names, formats = append(numbers, next), append(names, s.Name), append(formats, s.Format)
+				options, priorities = append(options, s.Options), append(priorities, s.Priority)
+				sums = append(sums, one.Checksum())
+				known[s.Name] = one
+				next++
+			}
+			out = append(out, one)
 		}
+		if len(numbers) == 0 {
+			return nil
+		}
+		_, err = t.Exec(ctx, `INSERT INTO sources (number, name, format, options, priority, checksum, last_id)
+			SELECT *, number::bigint << $7 FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[])
+				AS s (number, name, format, options, priority, checksum)`,
+			numbers, names, formats, options, priorities, sums, store.SourceShift)
 		return err
 	})
 	return out, j.wrap(doing, err)
+}
+
+// sourcesNamed finds those sources that have some names.
+func sourcesNamed(ctx context.Context, t pgx.Tx, names []string) (map[string]store.Source, error) {
+	var numbers []int
+	var number int
+	err := each(ctx, t, []any{&number}, func() error { numbers = append(numbers, number); return nil },
+		"SELECT s.number FROM unnest($1::text[]) AS n (name) JOIN sources AS s ON s.name = n.name", names)
+	out := make(map[string]store.Source, len(names))
+	if err != nil || len(numbers) == 0 {
+		return out, err
+	}
+	some, err := sources(ctx, t, slices.Min(numbers), slices.Max(numbers))
+	for _, s := range some {
+		out[s.Name] = s
+	}
+	return out, err
 }
 
 // Sources implements store.Job.
@@ -142,27 +192,42 @@ func (j *job) change(ctx context.Context, source int, text string, value any) er
 
 // LeaseSource implements store.Session.
 func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLease, error) {
-	doing := fmt.Sprintf("lease source %d", source)
-	l := store.SourceLease{Source: source, Owner: s.owner.ID}
-	if err := s.look(ctx); err != nil {
-		return l, s.wrap(doing, err)
+	ls, err := s.LeaseSources(ctx, []int{source})
+	if err == nil && len(ls) == 0 {
+		err = s.wrap(fmt.Sprintf("lease source %d", source), store.ErrHeld)
 	}
-	err := s.update(ctx, func(t pgx.Tx) error {
+	if err != nil {
+		return store.SourceLease{Source: source, Owner: s.owner.ID}, err
+	}
+	return ls[0], nil
+}
+
+// LeaseSources implements store.Session.
+func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.SourceLease, err error) {
+	doing := fmt.Sprintf("lease source %d", sources[0])
+	if len(sources) > 1 {
+		doing = fmt.Sprintf("lease %d sources", len(sources))
+	}
+	if err := s.look(ctx); err != nil {
+		return nil, s.wrap(doing, err)
+	}
+	err = s.update(ctx, func(t pgx.Tx) error {
+		out = nil
 		if err := s.touch(ctx, t); err != nil {
 			return err
 		}
-		l.Expires = s.trust()
+		l := store.SourceLease{Owner: s.owner.ID, Expires: s.trust()}
 		// An importer that was stopped within a transaction holds the row locked: it is skipped, as held.
-		err := t.QueryRow(ctx, `UPDATE sources SET importer = $2, generation = nextval('generations'), expires = clock_timestamp() + $3
-			WHERE number = (SELECT number FROM sources WHERE number = $1 AND importer IS NULL FOR UPDATE SKIP LOCKED)
-			RETURNING generation, byte_offset, line, list_rows, mark`, source, s.number, s.ttl).
-			Scan(&l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark)
-		if errors.Is(err, pgx.ErrNoRows) {
-			err = store.ErrHeld
-		}
-		return err
+		return each(ctx, t, []any{&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark},
+			func() error {
+				out = append(out, l)
+				l.Position.Mark = nil
+				return nil
+			}, `UPDATE sources SET importer = $2, generation = nextval('generations'), expires = clock_timestamp() + $3
+			WHERE number IN (SELECT number FROM sources WHERE number = ANY($1) AND importer IS NULL FOR UPDATE SKIP LOCKED)
+			RETURNING number, generation, byte_offset, line, list_rows, mark`, sources, s.number, s.ttl)
 	})
-	return l, s.wrap(doing, err)
+	return out, s.wrap(doing, err)
 }
 
 // RenewSource implements store.Session.
@@ -184,9 +249,27 @@ func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.S
 
 // ReleaseSource implements store.Session.
 func (s *session) ReleaseSource(ctx context.Context, l store.SourceLease) error {
-	return s.wrap(fmt.Sprintf("release the import of source %d", l.Source), s.update(ctx, func(t pgx.Tx) error {
-		_, err := t.Exec(ctx, "UPDATE sources SET importer = NULL, expires = NULL WHERE number = $1 AND importer = $2 AND generation = $3",
-			l.Source, s.number, l.Generation)
+	return s.ReleaseSources(ctx, []store.SourceLease{l})
+}
+
+// ReleaseSources implements store.Session.
+func (s *session) ReleaseSources(ctx context.Context, ls []store.SourceLease) error {
+	if len(ls) == 0 {
+		return nil
+	}
+	numbers, generations := splitImports(ls)
+	return s.wrap(fmt.Sprintf("release the import of source %d", ls[0].Source), s.update(ctx, func(t pgx.Tx) error {
+		_, err := t.Exec(ctx, `UPDATE sources AS s SET importer = NULL, expires = NULL
+			FROM unnest($1::int[], $2::bigint[]) AS l (number, generation)
+			WHERE s.number = l.number AND s.importer = $3 AND s.generation = l.generation`, numbers, generations, s.number)
 		return err
 	}))
+}
+
+// splitImports lists import leases by what names them.
+func splitImports(ls []store.SourceLease) (numbers []int, generations []int64) {
+	for _, l := range ls {
+		numbers, generations = append(numbers, l.Source), append(generations, l.Generation)
+	}
+	return numbers, generations
 }

@@ -196,7 +196,7 @@ func TestStoppedInATransaction(t *testing.T) {
 				return errors.New("once is enough")
 			}
 			first = false
-			if _, err := hung.fence(ctx, pt, l, []int64{1}); err != nil {
+			if _, _, err := hung.fence(ctx, pt, []store.Lease{l}, []int64{1}); err != nil {
 				return err
 			}
 			inside <- nil

@@ -55,29 +55,34 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 // absorb takes rows in, in a transaction.
 func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
 	rows, ends := store.SplitMergedEnds(rows)
-	last := int64(0)
-	if err := t.one("SELECT last_id FROM {sources} WHERE number = ?", []any{source}, &last); err != nil {
+	var at importing
+	err := t.one("SELECT "+importColumns+" FROM {sources} AS s WHERE s.number = ?", []any{source}, at.dest()...)
+	if err != nil {
 		return err
 	}
 	fresh, results, err := sift(t, rows)
 	if err != nil {
 		return err
 	}
-	return j.enter(t, source, fresh, results, ends, p, complete, shardSize, last)
+	return j.enter(t, at, fresh, results, ends, p, complete, shardSize)
 }
 
 // enter adds new rows and the ends of groups, and lets results enter.
-func (j *job) enter(t tx, source int, fresh []store.NewRow, results []store.Result, ends map[string]int64, p store.Position,
-	complete bool, shardSize int, last int64) (err error) {
+func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Result, ends map[string]int64, p store.Position,
+	complete bool, shardSize int) (err error) {
+	source := at.Number
 	if len(fresh) > 0 {
 		if err := checkIDs(fresh, int64(source)<<store.SourceShift, source); err != nil {
 			return err
 		}
 	}
-	if err := insertRows(t, source, fresh); err != nil {
+	if err := insertRows(t, fresh); err != nil {
 		return err
 	}
-	if last, err = place(t, fresh, last, source, shardSize); err != nil {
+	if err := countRows(t, source, fresh); err != nil {
+		return err
+	}
+	if at.last, err = place(t, fresh, at.last, source, shardSize); err != nil {
 		return err
 	}
 	if err := j.improve(t, source, results); err != nil {
@@ -86,7 +91,7 @@ func (j *job) enter(t tx, source int, fresh []store.NewRow, results []store.Resu
 	if err := endGroups(t, source, ends); err != nil {
 		return err
 	}
-	return advance(t, source, p, complete, len(fresh), last)
+	return advance(t, at, p, complete, len(fresh))
 }
 
 // sift tells rows that are not in the job, done if they come with a result, and the results that are to enter it.
@@ -152,7 +157,11 @@ func place(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64
 	if err != nil {
 		return last, err
 	}
-	return cutRows(t, fresh[n:], last, source, shardSize)
+	var shards cuts
+	if last, err = shards.cut(t, fresh[n:], last, source, shardSize); err != nil {
+		return last, err
+	}
+	return last, shards.insert(t)
 }
 
 // improve lets results enter, for rows that are pending, failed, or new and marked done already.
@@ -174,8 +183,8 @@ func (j *job) improve(t tx, source int, results []store.Result) error {
 	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
 		return err
 	}
-	if _, err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
+	if _, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
 		return err
 	}
-	return insertResults(t, source, results)
+	return j.insertResults(t, results)
 }

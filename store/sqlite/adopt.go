@@ -191,7 +191,7 @@ func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool,
 			if err := find(t); err != nil || right {
 				return err
 			}
-			_, err := putRight(t, s)
+			_, err := j.putRight(t, s)
 			return err
 		})
 	}
@@ -224,8 +224,8 @@ func isRight(t tx, s shard) (bool, error) {
 }
 
 // putRight drops stray results and counts again.
-func putRight(t tx, s shard) (shard, error) {
-	if _, err := dropResults(t, 0, strays, s.lo, s.hi); err != nil {
+func (j *job) putRight(t tx, s shard) (shard, error) {
+	if _, err := j.dropResults(t, 0, strays, s.lo, s.hi); err != nil {
 		return s, err
 	}
 	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.lo, s.hi)

@@ -13,38 +13,102 @@ import (
 
 // Append implements store.Session.
 func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
-	doing := fmt.Sprintf("append to source %d", l.Source)
+	return s.AppendAll(ctx, []store.Addition{{Lease: l, Rows: rows, Position: p, Complete: complete}}, shardSize)
+}
+
+// AppendAll implements store.Session.
+func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize int) error {
+	if len(all) == 0 {
+		return nil
+	}
+	doing := fmt.Sprintf("append to source %d", all[0].Lease.Source)
+	if len(all) > 1 {
+		doing = fmt.Sprintf("append to %d sources", len(all))
+	}
 	if shardSize < 1 {
 		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
 	}
-	rows, ends := store.SplitEnds(rows)
+	all, ends := store.SplitAllEnds(all)
 	return wrap(doing, s.writer.update(ctx, "append", func(t tx) error {
-		var last int64
-		err := t.one("SELECT last_id FROM {sources} WHERE number = ? AND importer = ? AND generation = ?",
-			[]any{l.Source, s.number, l.Generation}, &last)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrLeaseLost
-		}
+		states, err := s.imports(t, all)
 		if err != nil {
 			return err
 		}
-		if err := checkIDs(rows, last, l.Source); err != nil {
+		rows := all[0].Rows
+		if len(all) > 1 {
+			rows = nil
+		}
+		for i, a := range all {
+			if err := checkIDs(a.Rows, states[i].last, a.Lease.Source); err != nil {
+				return err
+			}
+			if len(all) > 1 {
+				rows = append(rows, a.Rows...)
+			}
+		}
+		if err := insertRows(t, rows); err != nil {
 			return err
 		}
-		if err := insertRows(t, l.Source, rows); err != nil {
+		var shards cuts
+		for i, a := range all {
+			if err := countRows(t, a.Lease.Source, a.Rows); err != nil {
+				return err
+			}
+			if err := s.insertBad(t, a.Rows); err != nil {
+				return err
+			}
+			if err := endGroups(t, a.Lease.Source, ends[i]); err != nil {
+				return err
+			}
+			if states[i].last, err = shards.cut(t, a.Rows, states[i].last, a.Lease.Source, shardSize); err != nil {
+				return err
+			}
+		}
+		if err := shards.insert(t); err != nil {
 			return err
 		}
-		if err := insertBad(t, rows, l.Source); err != nil {
-			return err
+		for i, a := range all {
+			if err := advance(t, states[i], a.Position, a.Complete, len(a.Rows)); err != nil {
+				return err
+			}
 		}
-		if last, err = cutRows(t, rows, last, l.Source, shardSize); err != nil {
-			return err
-		}
-		if err := endGroups(t, l.Source, ends); err != nil {
-			return err
-		}
-		return advance(t, l.Source, p, complete, len(rows), last)
+		return nil
 	}))
+}
+
+// importing is a source as far as its import goes, and the last id.
+type importing struct {
+	store.Source
+	last int64
+}
+
+const importColumns = "s.last_id, s.number, s.name, s.format, s.options, s.complete, s.paused, s.priority"
+
+func (i *importing) dest() []any {
+	return []any{&i.last, &i.Number, &i.Name, &i.Format, &i.Options, &i.Complete, &i.Paused, &i.Priority}
+}
+
+// imports reads where the imports of sources are, all of which have to be leased.
+func (s *session) imports(t tx, all []store.Addition) ([]importing, error) {
+	ls := make([]store.SourceLease, len(all))
+	for i := range all {
+		ls[i] = all[i].Lease
+	}
+	out, held := make([]importing, len(all)), 0
+	err := t.each("SELECT l.key, "+importColumns+` FROM json_each(?) AS l CROSS JOIN {sources} AS s
+		ON s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`,
+		[]any{importList(ls), s.number}, func(r *sql.Rows) error {
+			var i int
+			var one importing
+			err := r.Scan(append([]any{&i}, one.dest()...)...)
+			out[i] = one
+			held++
+			return err
+		})
+	if err == nil && held < len(all) {
+		err = store.ErrLeaseLost
+	}
+	return out, err
 }
 
 // checkIDs holds rows to ascending ids above last, inside the source's range.
@@ -63,7 +127,7 @@ func checkIDs(rows []store.NewRow, last int64, source int) error {
 
 // insertRows adds rows, done if they are Bad. It names only the columns that some row has a value for: the usual list
 // binds two values a row.
-func insertRows(t tx, source int, rows []store.NewRow) error {
+func insertRows(t tx, rows []store.NewRow) error {
 	var bad, wide bool
 	for i := range rows {
 		bad = bad || rows[i].Bad
@@ -91,34 +155,23 @@ func insertRows(t tx, source int, rows []store.NewRow) error {
 				values = append(values, orNil(r.Group), packKept(r.Kept))
 			}
 		}
-		if err := t.bulk(head+")", width, values); err != nil {
+		if err := t.bulk(head+")", width, values, ""); err != nil {
 			return err
-		}
-		if wide {
-			if err := countRows(t, source, rows[:n]); err != nil {
-				return err
-			}
 		}
 		rows = rows[n:]
 	}
 	return nil
 }
 
-// advance moves the import of a source on by so many rows, up to the last one's id.
-func advance(t tx, source int, p store.Position, complete bool, rows int, last int64) error {
-	was := false
-	if err := t.one("SELECT complete FROM {sources} WHERE number = ?", []any{source}, &was); err != nil {
-		return err
+// advance moves the import of a source on by so many rows, up to its last id by now.
+func advance(t tx, s importing, p store.Position, complete bool, rows int) error {
+	if complete && !s.Complete {
+		t.imported(s.Number)
 	}
-	if complete && !was {
-		t.imported(source)
-	}
-	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, list_rows = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ? WHERE number = ?`,
-		p.Offset, p.Line, p.Rows, p.Mark, complete, rows, last, source)
-	if err != nil {
-		return err
-	}
-	return sealSource(t, source)
+	s.Position, s.Complete = p, complete
+	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, list_rows = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ?,
+		checksum = ? WHERE number = ?`, p.Offset, p.Line, p.Rows, p.Mark, complete, rows, s.last, s.Checksum(), s.Number)
+	return err
 }
 
 // orNil stores an empty word as NULL, which takes no room.
@@ -157,7 +210,7 @@ func packKept(kept []string) any {
 }
 
 // insertBad gives broken records their result.
-func insertBad(t tx, rows []store.NewRow, source int) error {
+func (j *job) insertBad(t tx, rows []store.NewRow) error {
 	var results []store.Result
 	now := time.Now()
 	for _, r := range rows {
@@ -168,46 +221,50 @@ func insertBad(t tx, rows []store.NewRow, source int) error {
 	if len(results) == 0 {
 		return nil
 	}
-	return insertResults(t, source, results)
+	return j.insertResults(t, results)
 }
 
-// cutRows puts rows above all others of their source into shards, and returns the last one's id.
-func cutRows(t tx, rows []store.NewRow, last int64, source, shardSize int) (int64, error) {
-	for len(rows) > 0 {
-		n, err := extend(t, rows, last, source, shardSize)
-		if err != nil {
-			return last, err
+// cuts are new shards to insert: lo, hi, source, rows and pending of each.
+type cuts []any
+
+// cut puts rows above all others of their source into shards, and returns the last one's id. The first rows go into the
+// source's last shard, if that is free and not full. Shards tile: one begins where the one before it ended, whatever ids
+// are missing.
+func (c *cuts) cut(t tx, rows []store.NewRow, last int64, source, shardSize int) (int64, error) {
+	take := func(most int) (n, pending int) {
+		n = min(most, len(rows))
+		for _, r := range rows[:n] {
+			if !r.Bad {
+				pending++
+			}
 		}
 		last, rows = rows[n-1].ID, rows[n:]
+		return n, pending
+	}
+	if len(rows) > 0 && last > int64(source)<<store.SourceShift { // else it has no shard
+		var lo, hi, held int64
+		free := false
+		err := t.one("SELECT lo, hi, rows, owner IS NULL AND source = ? FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1",
+			[]any{source, last}, &lo, &hi, &held, &free)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return 0, err
+		}
+		if free && hi == last && held < int64(shardSize) {
+			n, pending := take(shardSize - int(held))
+			_, err = t.exec("UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ? WHERE lo = ?", last, n, pending, lo)
+			if err != nil {
+				return 0, err
+			}
+		}
+	}
+	for len(rows) > 0 {
+		lo := last + 1
+		n, pending := take(shardSize)
+		*c = append(*c, lo, last, source, n, pending)
 	}
 	return last, nil
 }
 
-// extend puts the first rows of next into the source's last shard, if that is free and not full, else into a new
-// one, and returns how many. Shards tile: one begins where the one before it ended, whatever ids are missing.
-func extend(t tx, next []store.NewRow, last int64, source, shardSize int) (n int, err error) {
-	var lo, hi, held int64
-	free := false
-	err = t.one("SELECT lo, hi, rows, owner IS NULL AND source = ? FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1",
-		[]any{source, last}, &lo, &hi, &held, &free)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, err
-	}
-	fresh := !free || hi != last || held >= int64(shardSize)
-	if fresh {
-		held = 0
-	}
-	n = int(min(int64(shardSize)-held, int64(len(next))))
-	pending := 0
-	for _, r := range next[:n] {
-		if !r.Bad {
-			pending++
-		}
-	}
-	if fresh {
-		_, err = t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending) VALUES (?, ?, ?, ?, ?)", last+1, next[n-1].ID, source, n, pending)
-	} else {
-		_, err = t.exec("UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ? WHERE lo = ?", next[n-1].ID, n, pending, lo)
-	}
-	return n, err
+func (c cuts) insert(t tx) error {
+	return t.bulk("INSERT INTO {shards} (lo, hi, source, rows, pending)", 5, c, "")
 }

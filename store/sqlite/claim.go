@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -22,9 +23,12 @@ import (
 // together.
 
 const (
-	minSlice = 32     // rows under which a claim is not cut for the end's sake
-	maxSpan  = 100000 // rows, done ones included, up to which a claim joins shards
-	doneSpan = 50000  // rows up to which finished shards are joined
+	pickTurns = 64     // sources that are asked for a shard at once
+	minSlice  = 32     // rows under which a claim is not cut for the end's sake
+	maxSpan   = 100000 // rows, done ones included, up to which a claim joins shards
+	ahead     = 256    // free shards above which the end of the job is far
+	far       = 1 << 40
+	doneSpan  = 50000 // rows up to which finished shards are joined
 )
 
 // shard is a row of the table.
@@ -32,15 +36,35 @@ type shard struct{ lo, hi, rows, pending, already int64 }
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
-	l := store.Lease{Owner: s.owner.ID}
+	ls, err := s.claim(ctx, maxRows, 1)
+	if err != nil {
+		return store.Lease{Owner: s.owner.ID}, err
+	}
+	return ls[0], nil
+}
+
+// ClaimAll implements store.Session.
+func (s *session) ClaimAll(ctx context.Context, maxRows int) ([]store.Lease, error) {
+	return s.claim(ctx, maxRows, math.MaxInt)
+}
+
+// claimed is a shard that a claim takes.
+type claimed struct {
+	shard
+	turn     *fair.Turn
+	priority int
+}
+
+// claim leases at least one shard, and not more than maxShards.
+func (s *session) claim(ctx context.Context, maxRows, maxShards int) (out []store.Lease, err error) {
 	if maxRows < 1 {
-		return l, fmt.Errorf("claim: at most %d rows", maxRows)
+		return nil, fmt.Errorf("claim: at most %d rows", maxRows)
 	}
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
 	dead, err := s.corpses(ctx)
 	if err != nil {
-		return l, wrap("claim", err)
+		return nil, wrap("claim", err)
 	}
 	s.claims++
 	surveyed := false
@@ -53,17 +77,15 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 			return t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NOT NULL AND expires < ?)", []any{leaseClock()}, &expired)
 		})
 		if err != nil {
-			return l, wrap("claim", err)
+			return nil, wrap("claim", err)
 		}
 		surveyed = true
 		if !expired && s.round.Empty() {
-			return l, store.ErrNoShard
+			return nil, store.ErrNoShard
 		}
 	}
 	var freed int64
-	var c shard
-	var turn *fair.Turn
-	var priority int
+	var all []claimed
 	err = s.writer.update(ctx, "claim", func(t tx) (err error) {
 		if err = s.present(t); err != nil {
 			return err
@@ -77,56 +99,71 @@ func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
 			}
 			surveyed = true
 		}
-		if c, turn, priority, err = s.pick(t, int64(maxRows)); errors.Is(err, sql.ErrNoRows) && !surveyed {
+		if all, err = s.pick(t, int64(maxRows), maxShards); err == nil && len(all) == 0 && !surveyed {
 			if err = s.survey(t); err == nil {
-				c, turn, priority, err = s.pick(t, int64(maxRows))
+				all, err = s.pick(t, int64(maxRows), maxShards)
 			}
 		}
-		if errors.Is(err, sql.ErrNoRows) {
-			turn = nil
-			return nil // what was swept is to stay swept
+		if err != nil || len(all) == 0 {
+			return err // what was swept is to stay swept
 		}
-		if err != nil {
-			return err
-		}
-		if l.Generation, err = s.generation(t); err != nil {
-			return err
-		}
-		l.Shard, l.Source, l.Lo, l.Hi, l.Pending, l.Expires = c.lo, turn.Source, c.lo, c.hi, c.pending, s.trust()
-		_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ?, owner = ?, generation = ?, expires = ? WHERE lo = ?",
-			c.hi, c.rows, c.pending, c.already, s.number, l.Generation, s.expiry(), c.lo)
+		out, err = s.lease(t, all)
 		return err
 	})
 	if err != nil {
-		return l, wrap("claim", err)
+		return nil, wrap("claim", err)
 	}
 	s.takeovers.Add(freed)
 	s.bury(dead)
-	if turn == nil {
-		return l, store.ErrNoShard
+	for _, c := range all {
+		s.round.Took(c.turn, c.priority, c.pending, 0)
 	}
-	s.round.Took(turn, priority, c.pending, 0)
-	return l, nil
+	if len(all) == 0 {
+		return nil, store.ErrNoShard
+	}
+	return out, nil
 }
 
-// survey finds out which sources have free shards, how many rows are left in the job, and how many owners.
+// lease leases shards that were picked.
+func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
+	first, err := s.generations(t, len(all))
+	if err != nil {
+		return nil, err
+	}
+	expires := s.trust()
+	los := make([]int64, len(all))
+	for i, c := range all {
+		los[i] = c.lo
+		out = append(out, store.Lease{Shard: c.lo, Source: c.turn.Source, Lo: c.lo, Hi: c.hi, Pending: c.pending,
+			Owner: s.owner.ID, Generation: first + int64(i), Expires: expires})
+	}
+	list, err := json.Marshal(los)
+	if err != nil {
+		return nil, err
+	}
+	_, err = t.exec(`UPDATE {shards} AS h SET owner = ?1, generation = ?2 + l.key, expires = ?3
+		FROM json_each(?4) AS l WHERE h.lo = l.value`, s.number, first, s.expiry(), string(list))
+	return out, err
+}
+
+// survey finds out which sources have free shards, how many rows are in these, and how many owners share them. It looks
+// at sources with free shards alone, however many others there are.
 func (s *session) survey(t tx) error {
 	found := fair.Survey{News: s.claims}
 	begin := time.Now()
-	some := false
-	err := t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NULL AND pending > 0)", nil, &some)
-	if err == nil && some { // else there is no need to ask for each source
-		err = t.each(`SELECT s.number FROM {sources} AS s WHERE s.paused = 0
-			AND EXISTS (SELECT 1 FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0)`, nil, func(r *sql.Rows) error {
-			turn := fair.Turn{Left: math.MaxInt64}
-			err := r.Scan(&turn.Source)
-			found.Open = append(found.Open, &turn)
-			return err
-		})
-	}
-	if err == nil {
-		err = t.one(`SELECT (SELECT coalesce(sum(rows), 0) FROM {sources}) - (SELECT coalesce(sum(rows), 0) FROM {tallies}),
-			(SELECT count(*) FROM {owners})`, nil, &found.Left, &found.Owners)
+	err := t.each(`WITH RECURSIVE open (source) AS (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0
+			UNION ALL SELECT (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0 AND source > open.source)
+			FROM open WHERE source IS NOT NULL)
+		SELECT s.number FROM open CROSS JOIN {sources} AS s ON s.number = open.source WHERE s.paused = 0`, nil, func(r *sql.Rows) error {
+		turn := fair.Turn{Left: math.MaxInt64}
+		err := r.Scan(&turn.Source)
+		found.Open = append(found.Open, &turn)
+		return err
+	})
+	if err == nil && len(found.Open) > 0 {
+		err = t.one(`SELECT iif(count(*) = ?1, ?2, coalesce(sum(pending), 0)), (SELECT count(*) FROM {owners})
+			FROM (SELECT pending FROM {shards} WHERE owner IS NULL AND pending > 0 LIMIT ?1)`,
+			[]any{ahead, int64(far)}, &found.Left, &found.Owners)
 	}
 	if err == nil {
 		found.Took = time.Since(begin)
@@ -135,46 +172,99 @@ func (s *session) survey(t tx) error {
 	return err
 }
 
-// pick takes the next source and a shard of it, and makes that fit; sql.ErrNoRows if there is none.
-func (s *session) pick(t tx, maxRows int64) (c shard, turn *fair.Turn, priority int, err error) {
-	want := s.round.Want(maxRows, minSlice)
-	for {
-		next := s.round.Next(1)
+// pick takes free shards of the next sources, one of each, and makes them fit, until they have maxRows pending rows
+// together, or what is to be left to others at the end. It finds none if there is none.
+func (s *session) pick(t tx, maxRows int64, maxShards int) (out []claimed, err error) {
+	want, n := s.round.Want(maxRows, minSlice), 1
+	for want > 0 && len(out) < maxShards {
+		next := s.round.Next(n)
 		if len(next) == 0 {
-			return c, nil, 0, sql.ErrNoRows
+			break
 		}
-		turn = next[0]
-		err = t.one(`SELECT h.lo, h.hi, h.rows, h.pending, h.already, s.priority FROM {sources} AS s CROSS JOIN {shards} AS h
-			ON h.source = s.number WHERE s.number = ? AND s.paused = 0 AND h.owner IS NULL AND h.pending > 0 ORDER BY h.lo LIMIT 1`,
-			[]any{turn.Source}, &c.lo, &c.hi, &c.rows, &c.pending, &c.already, &priority)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue // it has no more
+		found, err := firstShards(t, next)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil {
-			c, err = join(t, c, turn.Source, want)
-		}
-		if err == nil && s.inPlace { // the user may have done rows, or deleted some, since they were counted
-			if c, err = putRight(t, c); err == nil && c.pending == 0 {
+		for i, turn := range next {
+			c := found[i]
+			switch {
+			case want <= 0:
+				s.round.Return(turn)
+				continue
+			case c.pending == 0:
+				continue // it has no more
+			}
+			if c, err = s.fit(t, c, want); err != nil {
+				return nil, err
+			}
+			if c.pending == 0 {
 				s.round.Return(turn)
 				continue
 			}
+			out, want = append(out, c), want-c.pending
+			n = int(min(max(want/c.pending, 1), pickTurns))
 		}
-		if err == nil {
-			c, err = cut(t, c, turn.Source, want)
-		}
-		return c, turn, priority, err
+		n = min(n, maxShards-len(out))
 	}
+	return out, nil
+}
+
+// firstShards finds the first free shard with pending rows of each of some sources. One without, or that is paused, has
+// no pending rows here.
+func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
+	out, numbers := make([]claimed, len(next)), make([]int, len(next))
+	for i, turn := range next {
+		numbers[i] = turn.Source
+	}
+	list, err := json.Marshal(numbers)
+	if err != nil {
+		return nil, err
+	}
+	return out, t.each(`SELECT l.key, h.lo, h.hi, h.rows, h.pending, h.already, s.priority
+		FROM json_each(?) AS l CROSS JOIN {sources} AS s ON s.number = l.value CROSS JOIN {shards} AS h
+		ON h.lo = (SELECT lo FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0 ORDER BY lo LIMIT 1)
+		WHERE s.paused = 0`, []any{string(list)}, func(r *sql.Rows) error {
+		var i int
+		var c claimed
+		err := r.Scan(&i, &c.lo, &c.hi, &c.rows, &c.pending, &c.already, &c.priority)
+		c.turn = next[i]
+		out[i] = c
+		return err
+	})
+}
+
+// fit makes a free shard have the wanted number of pending rows, as far as it can. In a user's table it may turn out
+// to have none.
+func (s *session) fit(t tx, c claimed, want int64) (claimed, error) {
+	was, err := c.shard, error(nil)
+	if c.shard, err = s.join(t, c.shard, c.turn.Source, want); err != nil {
+		return c, err
+	}
+	if s.inPlace { // the user may have done rows, or deleted some, since they were counted
+		if c.shard, err = s.putRight(t, c.shard); err != nil || c.pending == 0 {
+			return c, err
+		}
+	}
+	if c.shard, err = cut(t, c.shard, c.turn.Source, want); err != nil || c.shard == was {
+		return c, err
+	}
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.hi, c.rows, c.pending, c.already, c.lo)
+	return c, err
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
-func join(t tx, c shard, source int, want int64) (shard, error) {
+func (j *job) join(t tx, c shard, source int, want int64) (shard, error) {
 	if c.pending >= want {
 		return c, nil
 	}
+	top := int64(math.MaxInt64) // no shard of the source lies above
+	if !j.inPlace {
+		top = int64(source+1) << store.SourceShift
+	}
 	first, joined, seen := c.lo, c, c
 	end := errors.New("far enough")
-	err := t.each("SELECT lo, hi, rows, pending, already, owner IS NULL FROM {shards} WHERE lo > ? AND source = ? ORDER BY lo",
-		[]any{c.lo, source}, func(r *sql.Rows) error {
+	err := t.each("SELECT lo, hi, rows, pending, already, owner IS NULL FROM {shards} WHERE lo > ? AND lo <= ? ORDER BY lo",
+		[]any{c.lo, top}, func(r *sql.Rows) error {
 			var n shard
 			var free bool
 			if err := r.Scan(&n.lo, &n.hi, &n.rows, &n.pending, &n.already, &free); err != nil {
@@ -243,22 +333,49 @@ func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit
 	return out, wrap("read pending rows", err)
 }
 
+// PendingAll implements store.Session.
+func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]store.Row, err error) {
+	ranges := pairs(len(ls), func(i int) (a, b int64) { return ls[i].Lo, ls[i].Hi })
+	err = s.view(ctx, func(t tx) error {
+		out = make([][]store.Row, len(ls))
+		return t.each(`SELECT l.key, u.{id}, {address} FROM json_each(?) AS l CROSS JOIN {urls} AS u
+			ON u.{id} BETWEEN l.value ->> 0 AND l.value ->> 1 WHERE {pending} ORDER BY l.key, u.{id}`,
+			[]any{ranges}, func(r *sql.Rows) error {
+				var i int
+				var row store.Row
+				err := r.Scan(&i, &row.ID, &row.URL)
+				out[i] = append(out[i], row)
+				return err
+			})
+	})
+	return out, wrap("read pending rows", err)
+}
+
+// leaseList is a JSON array that names leases: shard and generation of each.
+func leaseList(ls []store.Lease) string {
+	return pairs(len(ls), func(i int) (a, b int64) { return ls[i].Shard, ls[i].Generation })
+}
+
 // Renew implements store.Session.
 func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lease, err error) {
 	err = s.writer.update(ctx, "renew", func(t tx) error {
 		trust := s.trust()
-		for _, l := range ls {
-			n, err := t.exec("UPDATE {shards} SET expires = ? WHERE lo = ? AND owner = ? AND generation = ?",
-				s.expiry(), l.Shard, s.number, l.Generation)
-			if err != nil {
+		still := map[int64]bool{}
+		err := t.each(`UPDATE {shards} AS h SET expires = ? FROM json_each(?) AS l
+			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1 RETURNING lo`,
+			[]any{s.expiry(), leaseList(ls), s.number}, func(r *sql.Rows) error {
+				var lo int64
+				err := r.Scan(&lo)
+				still[lo] = true
 				return err
-			}
-			if n == 1 {
+			})
+		for _, l := range ls {
+			if still[l.Shard] {
 				l.Expires = trust
 				held = append(held, l)
 			}
 		}
-		return nil
+		return err
 	})
 	return held, wrap("renew leases", err)
 }
@@ -266,19 +383,43 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 // Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there
 // never are many more than were cut at import.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
-	return wrap("release leases", s.writer.update(ctx, "release", func(t tx) error {
-		for _, l := range ls {
-			n, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE lo = ? AND owner = ? AND generation = ?",
-				l.Shard, s.number, l.Generation)
-			if err == nil && n == 1 {
-				err = joinFinished(t, l.Shard)
+	return wrap("release leases", s.writer.update(ctx, "release", func(t tx) error { return s.release(t, ls) }))
+}
+
+// release gives shards back, in a transaction.
+func (s *session) release(t tx, ls []store.Lease) error {
+	var finished []int64
+	err := t.each(`UPDATE {shards} AS h SET owner = NULL, expires = NULL FROM json_each(?) AS l
+			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1 RETURNING lo, pending`,
+		[]any{leaseList(ls), s.number}, func(r *sql.Rows) error {
+			var lo, pending int64
+			err := r.Scan(&lo, &pending)
+			if pending == 0 {
+				finished = append(finished, lo)
 			}
-			if err != nil {
-				return err
-			}
+			return err
+		})
+	if err == nil && len(finished) > 1 { // most have no neighbour to join: of small lists each is one
+		finished, err = withNeighbor(t, finished)
+	}
+	for _, lo := range finished {
+		if err == nil {
+			err = joinFinished(t, lo)
 		}
-		return nil
-	}))
+	}
+	return err
+}
+
+// withNeighbor returns those of some shards beside which another of their source is free and finished.
+func withNeighbor(t tx, los []int64) ([]int64, error) {
+	list, err := json.Marshal(los)
+	if err != nil {
+		return nil, err
+	}
+	return readIDs(t, `SELECT h.lo FROM json_each(?) AS l CROSS JOIN {shards} AS h ON h.lo = l.value
+		WHERE EXISTS (SELECT 1 FROM {shards} AS n
+			WHERE n.lo IN (h.hi + 1, (SELECT lo FROM {shards} WHERE lo < h.lo ORDER BY lo DESC LIMIT 1))
+			AND n.source = h.source AND n.owner IS NULL AND n.pending = 0)`, string(list))
 }
 
 // joinFinished joins the shard at lo, if it is finished, to those below and above it that are free and

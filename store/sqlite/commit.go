@@ -15,51 +15,136 @@ import (
 
 // Commit implements store.Session.
 func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
-	doing := fmt.Sprintf("commit %d rows of shard %d", len(results), l.Shard)
-	for i := range results {
-		if err := check(l, &results[i]); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
+	lost, err := s.CommitAll(ctx, []store.Batch{{Lease: l, Results: results}})
+	if err == nil && len(lost) > 0 {
+		err = wrap(committing([]store.Batch{{Lease: l, Results: results}}), store.ErrLeaseLost)
+	}
+	return err
+}
+
+// committing says what a commit of batches does.
+func committing(batches []store.Batch) string {
+	if len(batches) == 1 {
+		return fmt.Sprintf("commit %d rows of shard %d", len(batches[0].Results), batches[0].Lease.Shard)
+	}
+	n := 0
+	for i := range batches {
+		n += len(batches[i].Results)
+	}
+	return fmt.Sprintf("commit %d rows of %d shards", n, len(batches))
+}
+
+// CommitAll implements store.Session.
+func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
+	doing := committing(batches)
+	for _, b := range batches {
+		for i := range b.Results {
+			if err := check(b.Lease, &b.Results[i]); err != nil {
+				return nil, fmt.Errorf("%s: %w", doing, err)
+			}
 		}
 	}
-	err := s.writer.update(ctx, "commit", func(t tx) error {
-		var suspects bool
-		err := t.one("SELECT EXISTS (SELECT 1 FROM {suspects}) FROM {shards} WHERE lo = ? AND owner = ? AND generation = ?",
-			[]any{l.Shard, s.number, l.Generation}, &suspects)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrLeaseLost
-		}
+	var results []store.Result // of leases that are held
+	err = s.writer.update(ctx, "commit", func(t tx) error {
+		held, suspects, err := s.held(t, batches)
 		if err != nil {
 			return err
 		}
-		fresh, err := s.markDone(t, results)
-		if err != nil || len(fresh) == 0 {
-			return err
-		}
-		if suspects {
-			if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
-				return err
+		var back []store.Lease
+		for i, b := range batches {
+			if !held[i] {
+				lost = append(lost, i)
+			} else if b.Release {
+				back = append(back, b.Lease)
 			}
 		}
-		if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
-			if _, err := dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
-				return err
+		if len(batches) == 1 && held[0] {
+			results = batches[0].Results
+		} else {
+			for i, b := range batches {
+				if held[i] {
+					results = append(results, b.Results...)
+				}
 			}
 		}
-		if err := insertResults(t, l.Source, fresh); err != nil {
+		if err := s.commit(t, batches, held, results, suspects); err != nil || len(back) == 0 {
 			return err
 		}
-		if s.inPlace {
-			shard, err := shardAt(t, l.Shard)
+		return s.release(t, back)
+	})
+	return lost, wrap(doing, s.explain(ctx, err, idsOf(results), true))
+}
+
+// commit writes the results of batches whose leases are held, and counts them.
+func (s *session) commit(t tx, batches []store.Batch, held []bool, results []store.Result, suspects bool) error {
+	fresh, err := s.markDone(t, results)
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	if suspects {
+		if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+			return err
+		}
+	}
+	if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
+		if _, err := s.dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+			return err
+		}
+	}
+	if err := s.insertResults(t, fresh); err != nil {
+		return err
+	}
+	if s.inPlace {
+		for i, b := range batches {
+			if !held[i] {
+				continue
+			}
+			shard, err := shardAt(t, b.Lease.Shard)
 			if err != nil {
 				return err
 			}
-			_, err = recount(t, shard)
-			return err
+			if _, err = recount(t, shard); err != nil {
+				return err
+			}
 		}
-		_, err = t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh), l.Shard)
+		return nil
+	}
+	return countDone(t, batches, fresh)
+}
+
+// held reports which of the batches' shards are leased as they say, and whether there are suspects.
+func (s *session) held(t tx, batches []store.Batch) (held []bool, suspects bool, err error) {
+	list := pairs(len(batches), func(i int) (a, b int64) { return batches[i].Lease.Shard, batches[i].Lease.Generation })
+	held = make([]bool, len(batches))
+	err = t.each(`SELECT l.key, EXISTS (SELECT 1 FROM {suspects}) FROM json_each(?) AS l CROSS JOIN {shards} AS h
+		ON h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1`, []any{list, s.number}, func(r *sql.Rows) error {
+		var i int
+		err := r.Scan(&i, &suspects)
+		held[i] = true
 		return err
 	})
-	return wrap(doing, s.explain(ctx, err, idsOf(results), true))
+	return held, suspects, err
+}
+
+// countDone counts results out of the pending rows of their shards.
+func countDone(t tx, batches []store.Batch, fresh []store.Result) error {
+	if len(batches) == 1 {
+		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh), batches[0].Lease.Shard)
+		return err
+	}
+	of := map[int64]int{} // index of the batch that a row is in
+	for i, b := range batches {
+		for k := range b.Results {
+			of[b.Results[k].ID] = i
+		}
+	}
+	n := make([]int64, len(batches))
+	for k := range fresh {
+		n[of[fresh[k].ID]]++
+	}
+	_, err := t.exec("UPDATE {shards} AS h SET pending = h.pending - (l.value ->> 1) FROM json_each(?) AS l WHERE h.lo = l.value ->> 0",
+		pairs(len(batches), func(i int) (a, b int64) { return batches[i].Lease.Shard, n[i] }))
+	return err
 }
 
 // check refuses results that would break an invariant of the job.
@@ -119,24 +204,46 @@ func idList(results []store.Result) string {
 	return "[" + strings.TrimPrefix(string(b), ",") + "]"
 }
 
+// pairs is a JSON array of n arrays of two numbers.
+func pairs(n int, at func(i int) (a, b int64)) string {
+	out := make([]byte, 0, 24*n+2)
+	for i := range n {
+		a, b := at(i)
+		out = strconv.AppendInt(append(out, ",["...), a, 10)
+		out = append(strconv.AppendInt(append(out, ','), b, 10), ']')
+	}
+	return "[" + strings.TrimPrefix(string(out), ",") + "]"
+}
+
 // tally is a row of the table of that name.
 type tally struct{ rows, faces, imagesWithFaces int64 }
 
-// take counts out a row that had so many faces.
-func (n *tally) take(faces int64) {
-	n.rows--
-	n.faces -= faces
-	if faces > 0 {
-		n.imagesWithFaces--
-	}
+// tallies are what is to be added to the table: negative for what is to be taken away.
+type tallies map[tallyKey]tally
+
+type tallyKey struct {
+	source int
+	reason store.Reason
 }
 
-// insertResults writes results and faces and counts them. The rows are of one source, and none has a result.
-func insertResults(t tx, source int, results []store.Result) error {
+// count counts n rows in, or out if n is negative, that have so many faces each.
+func (ts tallies) count(source int, reason store.Reason, n, faces int64) {
+	key := tallyKey{source, reason}
+	sum := ts[key]
+	sum.rows += n
+	sum.faces += n * faces
+	if faces > 0 {
+		sum.imagesWithFaces += n
+	}
+	ts[key] = sum
+}
+
+// insertResults writes results and faces and counts them. None of the rows has a result.
+func (j *job) insertResults(t tx, results []store.Result) error {
 	const width = 18
 	values := make([]any, 0, width*len(results))
 	var faces []any
-	tallies := map[store.Reason]tally{}
+	sums := tallies{}
 	detectors := map[string]any{"": nil}
 	for i := range results {
 		r := &results[i]
@@ -153,35 +260,29 @@ func insertResults(t tx, source int, results []store.Result) error {
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
-		sum := tallies[r.Reason]
-		sum.rows++
-		sum.faces += int64(len(r.Faces))
-		if len(r.Faces) > 0 {
-			sum.imagesWithFaces++
-		}
-		tallies[r.Reason] = sum
+		sums.count(j.sourceOf(r.ID), r.Reason, 1, int64(len(r.Faces)))
 	}
 	err := t.bulk(`INSERT INTO {results} (id, reason, http_status, format, width, height, bytes,
-		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum)`, width, values)
+		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum)`, width, values, "")
 	if err != nil {
 		return err
 	}
-	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces); err != nil {
+	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces, ""); err != nil {
 		return err
 	}
-	if err := countResults(t, source, results, 1); err != nil {
+	if err := j.countResults(t, results, 1); err != nil {
 		return err
 	}
 	if err := noteChanges(t, results); err != nil {
 		return err
 	}
-	return addTallies(t, source, tallies)
+	return sums.add(t)
 }
 
 // dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on them. It
 // returns their rows, in id order; only the ids are filled in.
-func dropResults(t tx, source int, rest string, args ...any) (ids []store.Result, err error) {
-	tallies := map[store.Reason]tally{}
+func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []store.Result, err error) {
+	sums := tallies{}
 	err = t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args, func(r *sql.Rows) error {
 		var id, faces int64
 		var reason store.Reason
@@ -189,15 +290,13 @@ func dropResults(t tx, source int, rest string, args ...any) (ids []store.Result
 			return err
 		}
 		ids = append(ids, store.Result{ID: id})
-		sum := tallies[reason]
-		sum.take(faces)
-		tallies[reason] = sum
+		sums.count(source, reason, -1, faces)
 		return nil
 	})
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	if err := countResults(t, source, ids, -1); err != nil {
+	if err := j.countResults(t, ids, -1); err != nil {
 		return nil, err
 	}
 	for _, table := range []string{"{results}", "{faces}"} {
@@ -211,7 +310,7 @@ func dropResults(t tx, source int, rest string, args ...any) (ids []store.Result
 	if err := noteChanges(t, ids); err != nil {
 		return nil, err
 	}
-	return ids, addTallies(t, source, tallies)
+	return ids, sums.add(t)
 }
 
 // changed notes that n rows of a source, which may have been read in order, are not what they were.
@@ -220,17 +319,15 @@ func changed(t tx, source, n int) error {
 	return err
 }
 
-// addTallies adds to the counters; what is to be taken away is negative.
-func addTallies(t tx, source int, tallies map[store.Reason]tally) error {
-	for reason, n := range tallies {
-		_, err := t.exec(`INSERT INTO {tallies} VALUES (?, ?, ?, ?, ?) ON CONFLICT (source, reason) DO UPDATE SET rows = rows + excluded.rows,
-			faces = faces + excluded.faces, images_with_faces = images_with_faces + excluded.images_with_faces`,
-			source, string(reason), n.rows, n.faces, n.imagesWithFaces)
-		if err != nil {
-			return err
-		}
+// add adds to the counters.
+func (ts tallies) add(t tx) error {
+	values := make([]any, 0, 5*len(ts))
+	for key, n := range ts {
+		values = append(values, key.source, string(key.reason), n.rows, n.faces, n.imagesWithFaces)
 	}
-	return nil
+	return t.bulk("INSERT INTO {tallies} (source, reason, rows, faces, images_with_faces)", 5, values,
+		` ON CONFLICT (source, reason) DO UPDATE SET rows = rows + excluded.rows, faces = faces + excluded.faces,
+		images_with_faces = images_with_faces + excluded.images_with_faces`)
 }
 
 func detectorNumber(t tx, fingerprint string) (number int64, err error) {

@@ -49,15 +49,48 @@ func (a *aggregate) dest() []any {
 }
 
 // countResults adds the results of some rows to their groups, or takes them away. Their number does not change.
-func countResults(t tx, source int, rows []store.Result, sign int64) error {
-	some := false
-	if err := t.one("SELECT EXISTS (SELECT 1 FROM {groups} WHERE source = ?)", []any{source}, &some); err != nil || !some {
-		return err
+func (j *job) countResults(t tx, rows []store.Result, sign int64) error {
+	bySource := map[int][]store.Result{}
+	for begin, i := 0, 0; i < len(rows); begin = i { // rows of one source mostly lie side by side
+		source := j.sourceOf(rows[begin].ID)
+		for i < len(rows) && j.sourceOf(rows[i].ID) == source {
+			i++
+		}
+		if have := bySource[source]; have != nil {
+			bySource[source] = append(have, rows[begin:i]...)
+		} else {
+			bySource[source] = rows[begin:i:i]
+		}
 	}
-	return sumGroups(t, "JOIN", idList(rows), func(name string, a aggregate) error {
-		a.images = 0
-		return addToGroup(t, source, name, a, sign)
-	})
+	some, err := withGroups(t, slices.Sorted(maps.Keys(bySource)))
+	for _, source := range some {
+		if err == nil {
+			err = sumGroups(t, "JOIN", idList(bySource[source]), func(name string, a aggregate) error {
+				a.images = 0
+				return addToGroup(t, source, name, a, sign)
+			})
+		}
+	}
+	return err
+}
+
+// withGroups returns those of some sources that have groups.
+func withGroups(t tx, sources []int) (some []int, err error) {
+	if len(sources) == 0 {
+		return nil, nil
+	}
+	list, err := json.Marshal(sources)
+	if err != nil {
+		return nil, err
+	}
+	err = t.each("SELECT value FROM json_each(?) AS l WHERE EXISTS (SELECT 1 FROM {groups} WHERE source = l.value)",
+		[]any{string(list)}, func(r *sql.Rows) error {
+			var source int
+			err := r.Scan(&source)
+			some = append(some, source)
+			return err
+		})
+	return some, err
 }
 
 // countMembers adds members to their groups, with their results as far as they have any, or takes them away.
@@ -145,7 +178,11 @@ const isReady = `g.finished IS NULL AND g.images = g.ok + g.failed AND g.images 
 
 // settleGroups finishes what is ready, as the last thing in a transaction.
 func settleGroups(t tx) error {
-	for source := range t.touched.sources {
+	imported, err := withGroups(t, slices.Sorted(maps.Keys(t.touched.sources)))
+	if err != nil {
+		return err
+	}
+	for _, source := range imported {
 		if err := finishGroups(t, source, "1", nil); err != nil {
 			return err
 		}

@@ -133,8 +133,10 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 		}
 	}
 	return wrap(doing, j.writer.update(ctx, "take in", func(t tx) error {
-		last, noted := int64(0), sql.NullInt64{}
-		err := t.one("SELECT last_id, (SELECT max(number) FROM {unpublished}) FROM {sources} WHERE number = ?", []any{source}, &last, &noted)
+		var at importing
+		var noted sql.NullInt64
+		err := t.one("SELECT "+importColumns+", (SELECT max(number) FROM {unpublished}) FROM {sources} AS s WHERE s.number = ?",
+			[]any{source}, append(at.dest(), &noted)...)
 		if err != nil {
 			return err
 		}
@@ -145,14 +147,14 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 		if err := j.makePending(t, source, s.pending); err != nil {
 			return err
 		}
-		if err := j.enter(t, source, s.fresh, s.results, nil, p, complete, shardSize, last); err != nil {
+		if err := j.enter(t, at, s.fresh, s.results, nil, p, complete, shardSize); err != nil {
 			return err
 		}
 		// What was published need not be published by this job.
 		if _, err := t.exec("DELETE FROM {unpublished} WHERE number > ?", noted); err != nil {
 			return err
 		}
-		return t.bulk("INSERT OR REPLACE INTO {publications}", 2, s.publications)
+		return t.bulk("INSERT OR REPLACE INTO {publications}", 2, s.publications, "")
 	}))
 }
 
@@ -239,7 +241,7 @@ func (j *job) makePending(t tx, source int, rows []store.Result) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	reopened, err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(rows))
+	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(rows))
 	if err != nil {
 		return err
 	}

@@ -200,34 +200,34 @@ func (j *job) Detectors(ctx context.Context) (fingerprints []string, err error) 
 func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 	err = j.view(ctx, func(t tx) error {
 		c = store.Counts{Failures: map[store.Reason]int64{}}
-		err := t.each("SELECT rows, complete, name FROM {sources} ORDER BY number", nil, func(r *sql.Rows) error {
-			var rows int64
-			var complete bool
+		err := t.one("SELECT coalesce(sum(rows), 0) FROM {sources}", nil, &c.Total)
+		if err != nil {
+			return err
+		}
+		err = t.each("SELECT name FROM {sources} WHERE complete = 0 ORDER BY number", nil, func(r *sql.Rows) error {
 			var name string
-			err := r.Scan(&rows, &complete, &name)
-			c.Total += rows
-			if !complete {
-				c.ImportIncomplete = append(c.ImportIncomplete, name)
-			}
+			err := r.Scan(&name)
+			c.ImportIncomplete = append(c.ImportIncomplete, name)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		err = t.each("SELECT reason, rows, faces, images_with_faces FROM {tallies}", nil, func(r *sql.Rows) error {
-			var reason store.Reason
-			var n tally
-			err := r.Scan(&reason, &n.rows, &n.faces, &n.imagesWithFaces)
-			c.Done += n.rows
-			c.Faces += n.faces
-			c.ImagesWithFaces += n.imagesWithFaces
-			if reason == "" {
-				c.OK += n.rows
-			} else if n.rows != 0 {
-				c.Failures[reason] += n.rows
-			}
-			return err
-		})
+		err = t.each(`SELECT reason, sum(rows), sum(faces), sum(images_with_faces) FROM {tallies} GROUP BY reason`, nil,
+			func(r *sql.Rows) error {
+				var reason store.Reason
+				var n tally
+				err := r.Scan(&reason, &n.rows, &n.faces, &n.imagesWithFaces)
+				c.Done += n.rows
+				c.Faces += n.faces
+				c.ImagesWithFaces += n.imagesWithFaces
+				if reason == "" {
+					c.OK += n.rows
+				} else if n.rows != 0 {
+					c.Failures[reason] += n.rows
+				}
+				return err
+			})
 		if err != nil {
 			return err
 		}
@@ -237,10 +237,16 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		if err != nil {
 			return err
 		}
-		err = t.one("SELECT coalesce(sum(h.pending), 0) FROM {shards} AS h JOIN {sources} AS s ON s.number = h.source WHERE s.paused <> 0",
-			nil, &c.PausedPending)
-		if err != nil {
+		paused := false
+		if err := t.one("SELECT EXISTS (SELECT 1 FROM {sources} WHERE paused <> 0)", nil, &paused); err != nil {
 			return err
+		}
+		if paused {
+			err = t.one(`SELECT coalesce(sum(pending), 0) FROM {shards}
+				WHERE source IN (SELECT number FROM {sources} WHERE paused <> 0)`, nil, &c.PausedPending)
+			if err != nil {
+				return err
+			}
 		}
 		now := leaseClock()
 		return t.each(`SELECT o.id, o.host, o.pid, o.joined, o.rate, o.held_back_by, o.why,

@@ -93,7 +93,7 @@ func (j *job) reopen(t tx, rows []store.Result, chosen []any) (n int, err error)
 		for here < len(rows) && j.sourceOf(rows[here].ID) == source {
 			here++
 		}
-		reopened, err := dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND "+isChosen,
+		reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND "+isChosen,
 			append([]any{idList(rows[:here])}, chosen...)...)
 		if err != nil {
 			return 0, err

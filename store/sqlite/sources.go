@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -51,33 +52,65 @@ func set(t tx, settings map[string]string) error {
 }
 
 // AddSource implements store.Job.
-func (j *job) AddSource(ctx context.Context, s store.Source) (out store.Source, err error) {
-	if j.inPlace {
-		return out, fmt.Errorf("add source %s: the rows of this job are the table's; make a job of its own with --db", s.Name)
+func (j *job) AddSource(ctx context.Context, s store.Source) (store.Source, error) {
+	out, err := j.AddSources(ctx, []store.Source{s})
+	if err != nil {
+		return store.Source{}, err
 	}
-	if err := checkPriority(s.Priority); err != nil {
-		return out, wrap("add source "+s.Name, err)
+	return out[0], nil
+}
+
+// AddSources implements store.Job.
+func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.Source, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	doing := "add source " + all[0].Name
+	if len(all) > 1 {
+		doing = fmt.Sprintf("add %d sources", len(all))
+	}
+	if j.inPlace {
+		return nil, fmt.Errorf("%s: the rows of this job are the table's; make a job of its own with --db", doing)
+	}
+	names := make([]string, len(all))
+	for i, s := range all {
+		if err := checkPriority(s.Priority); err != nil {
+			return nil, wrap(doing, err)
+		}
+		names[i] = s.Name
+	}
+	list, err := json.Marshal(names)
+	if err != nil {
+		return nil, wrap(doing, err)
 	}
 	err = j.writer.update(ctx, "add source", func(t tx) error {
 		number := int64(0)
 		if err := t.one("SELECT coalesce(max(number) + 1, 0) FROM {sources}", nil, &number); err != nil {
 			return err
 		}
-		_, err := t.exec(`INSERT INTO {sources} (number, name, format, options, priority, last_id) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT (name) DO NOTHING`, number, s.Name, s.Format, s.Options, s.Priority, number<<store.SourceShift)
+		found, err := j.sources(t, "WHERE s.name IN (SELECT value FROM json_each(?))", string(list))
 		if err != nil {
 			return err
 		}
-		all, err := j.sources(t, "WHERE s.name = ?", s.Name)
-		if err != nil {
-			return err
+		have := make(map[string]store.Source, len(all))
+		for _, s := range found {
+			have[s.Name] = s
 		}
-		if out = all[0]; int64(out.Number) == number { // it is new
-			err = sealSource(t, out.Number)
+		var values []any
+		for _, s := range all {
+			one, known := have[s.Name]
+			if !known {
+				one = store.Source{Number: int(number), Name: s.Name, Format: s.Format, Options: s.Options, Priority: s.Priority}
+				values = append(values, number, s.Name, s.Format, s.Options, s.Priority, number<<store.SourceShift,
+					one.Checksum())
+				have[s.Name] = one
+				number++
+			}
+			out = append(out, one)
 		}
-		return err
+		return t.bulk("INSERT INTO {sources} (number, name, format, options, priority, last_id, checksum)", 7, values, "")
 	})
-	return out, wrap("add source "+s.Name, err)
+	return out, wrap(doing, err)
 }
 
 // checkPriority keeps weights, powers of two, in a range where sums of them are exact.
@@ -139,10 +172,29 @@ func (j *job) sources(t tx, where string, args ...any) (out []store.Source, err 
 
 // LeaseSource implements store.Session.
 func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLease, error) {
-	l := store.SourceLease{Source: source, Owner: s.owner.ID}
+	ls, err := s.LeaseSources(ctx, []int{source})
+	if err == nil && len(ls) == 0 {
+		err = wrap(fmt.Sprintf("lease source %d", source), store.ErrHeld)
+	}
+	if err != nil {
+		return store.SourceLease{Source: source, Owner: s.owner.ID}, err
+	}
+	return ls[0], nil
+}
+
+// LeaseSources implements store.Session.
+func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.SourceLease, err error) {
+	doing := fmt.Sprintf("lease source %d", sources[0])
+	if len(sources) > 1 {
+		doing = fmt.Sprintf("lease %d sources", len(sources))
+	}
+	list, err := json.Marshal(sources)
+	if err != nil {
+		return nil, wrap(doing, err)
+	}
 	dead, err := s.corpses(ctx)
 	if err != nil {
-		return l, wrap("lease source", err)
+		return nil, wrap(doing, err)
 	}
 	freed := int64(0)
 	err = s.writer.update(ctx, "lease source", func(t tx) (err error) {
@@ -152,23 +204,25 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 		if freed, err = s.sweep(t, dead); err != nil {
 			return err
 		}
-		if l.Generation, err = s.generation(t); err != nil {
+		first, err := s.generations(t, len(sources))
+		if err != nil {
 			return err
 		}
-		l.Expires = s.trust()
-		err = t.one(`UPDATE {sources} SET importer = ?, generation = ?, expires = ? WHERE number = ? AND importer IS NULL
-			RETURNING offset, line, list_rows, mark`, []any{s.number, l.Generation, s.expiry(), source},
-			&l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = store.ErrHeld // what was swept stays swept: the next caller sweeps it again
-		}
-		return err
+		expires := s.trust()
+		return t.each(`UPDATE {sources} AS s SET importer = ?1, generation = ?2 + l.key, expires = ?3 FROM json_each(?4) AS l
+			WHERE s.number = l.value AND s.importer IS NULL RETURNING number, generation, offset, line, list_rows, mark`,
+			[]any{s.number, first, s.expiry(), string(list)}, func(r *sql.Rows) error {
+				l := store.SourceLease{Owner: s.owner.ID, Expires: expires}
+				err := r.Scan(&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark)
+				out = append(out, l)
+				return err
+			})
 	})
 	if err == nil {
 		s.takeovers.Add(freed)
 		s.bury(dead)
 	}
-	return l, wrap(fmt.Sprintf("lease source %d", source), err)
+	return out, wrap(doing, err)
 }
 
 // RenewSource implements store.Session.
@@ -187,11 +241,25 @@ func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.S
 
 // ReleaseSource implements store.Session.
 func (s *session) ReleaseSource(ctx context.Context, l store.SourceLease) error {
-	return wrap(fmt.Sprintf("release the import of source %d", l.Source), s.writer.update(ctx, "release source", func(t tx) error {
-		_, err := t.exec("UPDATE {sources} SET importer = NULL, expires = NULL WHERE number = ? AND importer = ? AND generation = ?",
-			l.Source, s.number, l.Generation)
+	return s.ReleaseSources(ctx, []store.SourceLease{l})
+}
+
+// ReleaseSources implements store.Session.
+func (s *session) ReleaseSources(ctx context.Context, ls []store.SourceLease) error {
+	if len(ls) == 0 {
+		return nil
+	}
+	doing := fmt.Sprintf("release the import of source %d", ls[0].Source)
+	return wrap(doing, s.writer.update(ctx, "release source", func(t tx) error {
+		_, err := t.exec(`UPDATE {sources} AS s SET importer = NULL, expires = NULL FROM json_each(?) AS l
+			WHERE s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`, importList(ls), s.number)
 		return err
 	}))
+}
+
+// importList is a JSON array that names import leases: source and generation of each.
+func importList(ls []store.SourceLease) string {
+	return pairs(len(ls), func(i int) (a, b int64) { return int64(ls[i].Source), ls[i].Generation })
 }
 
 // trust is until when the holder may rely on a lease that it asks for after this: by its own clock, short of the store's.
@@ -200,9 +268,10 @@ func (s *session) trust() time.Time { return time.Now().Add(s.ttl * 2 / 3) }
 // expiry is when a lease given now ends, by the lease clock.
 func (s *session) expiry() int64 { return leaseClock() + int64(s.ttl) }
 
-// generation counts leases of the whole job, so that no two leases ever have the same.
-func (j *job) generation(t tx) (g int64, err error) {
-	return g, t.one("UPDATE {job} SET generation = generation + 1 RETURNING generation", nil, &g)
+// generations counts n leases more and returns the first one's generation. They count leases of the whole job, so
+// that no two leases ever have the same.
+func (j *job) generations(t tx, n int) (first int64, err error) {
+	return first, t.one("UPDATE {job} SET generation = generation + ?1 RETURNING generation - ?1 + 1", []any{n}, &first)
 }
 
 // present fails when others hold this process for dead, which takes somebody removing its file.

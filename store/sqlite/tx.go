@@ -66,12 +66,15 @@ func (t tx) each(text string, args []any, scan func(*sql.Rows) error) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head) and groups of
-// values: 100 rows a statement (more gain nothing, fewer cost), then 10, then 1, so that few statements exist.
-func (t tx) bulk(head string, width int, values []any) error {
-	group := ",(?" + strings.Repeat(",?", width-1) + ")"
+// bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head), groups of values and
+// what follows them (tail): 100 rows a statement (more gain nothing, fewer cost), then 10, then 1, so that few statements
+// exist.
+func (t tx) bulk(head string, width int, values []any, tail string) error {
 	for _, n := range []int{100, 10, 1} {
-		text := head + " VALUES " + strings.Repeat(group, n)[1:]
+		if len(values) < n*width {
+			continue
+		}
+		text := head + " VALUES " + strings.Repeat(",(?"+strings.Repeat(",?", width-1)+")", n)[1:] + tail
 		for ; len(values) >= n*width; values = values[n*width:] {
 			if _, err := t.exec(text, values[:n*width]...); err != nil {
 				return err
