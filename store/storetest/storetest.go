@@ -56,6 +56,7 @@ func Run(t *testing.T, target Target) {
 		{"Priority", testPriority},
 		{"Pause", testPause},
 		{"ManySources", testManySources},
+		{"SmallLists", testSmallLists},
 		{"PutBack", testPutBack},
 		{"FinishedShards", testFinishedShards},
 		{"Pending", testPending},

@@ -1,0 +1,181 @@
+package storetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"facescan/store"
+)
+
+// testSmallLists has many small lists go through a job together, in few transactions.
+func testSmallLists(t *testing.T, target Target) {
+	b := start(t, target)
+	s := b.join(b.Job, longTTL)
+	b.fill(s, "list 3", 5, 10) // which has joined before the others
+	var add []store.Source
+	for i := range 40 {
+		add = append(add, store.Source{Name: fmt.Sprint("list ", i), Format: "txt", Priority: i % 2})
+	}
+	sources, err := b.AddSources(ctx(t), append(add, add[7]))
+	b.ok(err)
+	numbers := map[string]int{}
+	var lists []int
+	for i, source := range sources {
+		b.equal(source.Name, append(add, add[7])[i].Name)
+		numbers[source.Name] = source.Number
+		if source.Number != 0 && i < 40 {
+			lists = append(lists, source.Number)
+		}
+	}
+	b.equal([]int{len(numbers), numbers["list 3"], numbers["list 0"], numbers["list 4"]}, []int{40, 0, 1, 4})
+	b.equal([]int64{sources[3].Rows, sources[3].Pending}, []int64{5, 5})
+	_, err = b.AddSources(ctx(t), []store.Source{{Name: "good"}, {Name: "bad", Priority: 50}})
+	b.fails(err)
+
+	// One that another process imports is left out, and one whose lease was lost refuses them all.
+	other := b.join(b.open(), longTTL)
+	theirs, err := other.LeaseSource(ctx(t), lists[0])
+	b.ok(err)
+	leases, err := s.LeaseSources(ctx(t), lists)
+	b.ok(err)
+	b.equal(len(leases), len(lists)-1)
+	var all []store.Addition
+	for _, l := range leases {
+		all = append(all, store.Addition{Lease: l, Rows: rows(l.Source, 1, 3), Position: store.Position{Line: 3}, Complete: true})
+	}
+	b.is(s.AppendAll(ctx(t), append(all, store.Addition{Lease: theirs, Rows: rows(lists[0], 1, 3)}), 2), store.ErrLeaseLost)
+	b.ok(s.AppendAll(ctx(t), all, 2)) // two shards each
+	b.ok(s.ReleaseSources(ctx(t), leases))
+	b.ok(other.ReleaseSource(ctx(t), theirs))
+	again, err := s.LeaseSources(ctx(t), lists)
+	b.ok(err)
+	b.equal(len(again), len(lists))
+	more := store.Addition{Lease: again[5], Rows: rows(again[5].Source, 4, 1), Position: store.Position{Line: 4}, Complete: true}
+	b.ok(s.AppendAll(ctx(t), []store.Addition{more}, 2)) // joins the shard that is not full
+	b.ok(s.ReleaseSources(ctx(t), again))
+	c, err := b.Counts(ctx(t))
+	b.ok(err)
+	b.equal([]int64{c.Total, c.Shards.Total}, []int64{5 + 38*3 + 1, 1 + 38*2})
+	b.equal(c.ImportIncomplete, []string{add[0].Name})
+
+	// A claim takes shards of as many lists as it needs, in turn, each once.
+	ls, err := s.ClaimAll(ctx(t), 20)
+	b.ok(err)
+	seen, n := map[int]bool{}, int64(0)
+	generations := map[int64]bool{}
+	for _, l := range ls {
+		if seen[l.Source] {
+			t.Errorf("two shards of source %d in one claim", l.Source)
+		}
+		seen[l.Source], generations[l.Generation] = true, true
+		n += l.Pending
+	}
+	b.equal([]int64{n, int64(len(generations))}, []int64{20, int64(len(ls))})
+	pages, err := s.PendingAll(ctx(t), ls)
+	b.ok(err)
+	var batches []store.Batch
+	for i, l := range ls {
+		b.equal(ids(pages[i]), ids(b.pending(s, l)))
+		b.equal(int64(len(pages[i])), l.Pending)
+		var results []store.Result
+		for _, r := range pages[i] {
+			results = append(results, ok(r.ID))
+		}
+		batches = append(batches, store.Batch{Lease: l, Results: results, Release: i%2 == 0})
+	}
+
+	// Of what is committed together, only what is under a lost lease is refused.
+	b.ok(s.Release(ctx(t), []store.Lease{ls[1]}))
+	lost, err := s.CommitAll(ctx(t), batches)
+	b.ok(err)
+	b.equal(lost, []int{1})
+	c, err = b.Counts(ctx(t))
+	b.ok(err)
+	b.equal([]int64{c.Done, c.Shards.Leased}, []int64{20 - ls[1].Pending, 0}) // leased: those with pending rows
+	lost, err = s.CommitAll(ctx(t), batches[:1])
+	b.ok(err)
+	b.equal(lost, []int{0}) // it went back
+	held, err := s.Renew(ctx(t), ls)
+	b.ok(err)
+	b.equal(len(held), len(ls)-1-(len(ls)+1)/2)
+	b.ok(s.Release(ctx(t), held))
+	b.verify()
+
+	// What is left is all done in the end, paused lists aside.
+	b.ok(b.Pause(ctx(t), lists[20], true))
+	for {
+		ls, err := s.ClaimAll(ctx(t), 1000)
+		if err != nil {
+			b.is(err, store.ErrNoShard)
+			break
+		}
+		var batches []store.Batch
+		for _, l := range ls {
+			batches = append(batches, store.Batch{Lease: l, Results: results(b.pending(s, l)), Release: true})
+		}
+		_, err = s.CommitAll(ctx(t), batches)
+		b.ok(err)
+	}
+	c, err = b.Counts(ctx(t))
+	b.ok(err)
+	if c.Pending == 0 || c.Pending != c.PausedPending {
+		t.Errorf("%d rows are pending, %d of them paused", c.Pending, c.PausedPending)
+	}
+}
+
+// ClaimOverLists measures a claim of a row, its commit and its release, in a job of so many lists of ten rows.
+func ClaimOverLists(b *testing.B, target Target, lists int, cpu func() time.Duration) {
+	j, err := target.Open(b.Context(), target.Create(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.Close()
+	s, err := j.Join(b.Context(), store.Owner{Host: "here", PID: 1}, time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	fillLists(b, j, s, lists)
+	var used time.Duration
+	for b.Loop() {
+		began := cpu()
+		l, err := s.Claim(b.Context(), 1)
+		used += cpu() - began
+		if err == nil {
+			err = s.Release(b.Context(), []store.Lease{l})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-µs/claim")
+}
+
+// fillLists imports lists of ten rows, 500 in a transaction.
+func fillLists(b *testing.B, j store.Job, s store.Session, lists int) {
+	b.Helper()
+	for from := 0; from < lists; from += 500 {
+		var add []store.Source
+		var numbers []int
+		for i := from; i < min(from+500, lists); i++ {
+			add, numbers = append(add, store.Source{Name: fmt.Sprint("list ", i), Format: "txt"}), append(numbers, i)
+		}
+		if _, err := j.AddSources(b.Context(), add); err != nil {
+			b.Fatal(err)
+		}
+		leases, err := s.LeaseSources(b.Context(), numbers)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var all []store.Addition
+		for _, l := range leases {
+			all = append(all, store.Addition{Lease: l, Rows: rows(l.Source, 1, 10), Position: store.Position{Line: 10}, Complete: true})
+		}
+		if err := s.AppendAll(b.Context(), all, 10_000); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.ReleaseSources(b.Context(), leases); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
