@@ -231,6 +231,7 @@ type Source struct {
 	Pending  int64 // of these
 	Complete bool  // the import reached the end of the list
 	Paused   bool
+	Changes  int64  // see Frontier.Changes
 	Priority int    // of sources with work, each gets rows in proportion to 2^Priority; from -20 to 20
 	Importer string // owner that imports it now, empty for none
 }

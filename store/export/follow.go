@@ -20,7 +20,9 @@ import (
 
 const (
 	followRows = 20_000                 // of one source, before another has its turn and what is written is made durable
-	followPoll = 100 * time.Millisecond // how often it is asked whether there is more
+	followPoll = 100 * time.Millisecond // how often it is asked whether there is more,
+	// but of very many sources less often: that takes a small part of the time.
+	followShare = 10
 )
 
 // Follower writes a job's results in order while they come in: those of each source by id, groups as they are finished.
@@ -54,7 +56,10 @@ type Follower struct {
 	doubt   bool           // somebody else may have written to the file
 	checked time.Time      // when the file was read last
 
-	writing atomic.Int64 // since when a write to Out is under way, 0 for none
+	writing atomic.Int64  // since when a write to Out is under way, 0 for none
+	seen    []progress    // of each source in the last round
+	asked   time.Duration // what the last round took, but for writing
+
 	backlog atomic.Int64 // rows that were done in order and not written, after the last round
 }
 
@@ -83,6 +88,9 @@ type place struct {
 	Next    int64 `json:"next"` // id
 	Changes int64 `json:"changes"`
 }
+
+// progress is what tells that nothing of a source is to be written which was not there before.
+type progress struct{ rows, pending, changes, next int64 }
 
 // CheckFollow tells whether an export with these options can follow a job. Its error is a *UsageError.
 func CheckFollow(o Options, path string) error {
@@ -120,8 +128,6 @@ func digest(b []byte) string {
 // file it waits; when it is over, and the job is not finished, it leaves the file to that one.
 func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 	defer f.release()
-	tick := time.NewTicker(followPoll)
-	defer tick.Stop()
 	waiting := false
 	for {
 		ended := false
@@ -163,7 +169,7 @@ func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 			wake = nil
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(max(followPoll, followShare*f.asked)):
 		case <-wake:
 		case <-ctx.Done():
 			return ctx.Err()
@@ -186,6 +192,8 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	if more, err = f.lost(); more || err != nil {
 		return false, err // held again in the next turn, if it can be
 	}
+	began, wrote := time.Now(), time.Duration(0)
+	defer func() { f.asked = time.Since(began) - wrote }()
 	sources, err := f.Job.Sources(ctx)
 	if err != nil {
 		return false, err
@@ -212,6 +220,7 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 		return more, f.commit(ctx, at, n)
 	}
 	limit, left := followRows, int64(0)
+	cut := map[int]bool{} // sources that have more
 	if f.keepsStream() {
 		limit = streamRows
 	}
@@ -220,6 +229,10 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 			continue
 		}
 		p := &at.Sources[i]
+		now := progress{sources[i].Rows, sources[i].Pending, sources[i].Changes, p.Next}
+		if i < len(f.seen) && f.seen[i] == now { // there may be very many sources
+			continue
+		}
 		front, err := f.Job.Frontier(ctx, sources[i].Number, p.Next)
 		if err != nil {
 			return false, err
@@ -230,7 +243,7 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 			}
 		}
 		p.Changes = front.Changes
-		here := 0
+		here, writing := 0, time.Now()
 		for r, err := range f.Job.Results(ctx, p.Next, front.Next) {
 			if err == nil {
 				err = f.out.Write(r)
@@ -243,8 +256,9 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 				break
 			}
 		}
+		wrote += time.Since(writing)
 		if n += here; here == limit {
-			more = true
+			more, cut[i] = true, true
 			left += front.Next - p.Next
 		} else {
 			p.Next = front.Next
@@ -252,6 +266,14 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	}
 	if err := f.commit(ctx, at, n); err != nil {
 		return false, err
+	}
+	f.seen = f.seen[:0]
+	for i, s := range sources {
+		seen := progress{s.Rows, s.Pending, s.Changes, f.at.Sources[i].Next}
+		if cut[i] {
+			seen.next = -1
+		}
+		f.seen = append(f.seen, seen)
 	}
 	f.backlog.Store(left)
 	return more, nil

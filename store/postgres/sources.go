@@ -149,15 +149,16 @@ const lastSource = 1<<(62-store.SourceShift) - 1
 func sources(ctx context.Context, q querier, first, last int) (out []store.Source, err error) {
 	var s store.Source
 	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
-		&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Importer}, func() error {
+		&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Changes, &s.Importer}, func() error {
 		out = append(out, s)
 		s.Position.Mark = nil
 		return nil
 	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.list_rows, s.mark, s.rows,
-			coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
+			coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(c.n, 0), coalesce(o.id, '')
 		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards
 			WHERE NOT finished AND lo >= $1::bigint << $3 AND lo < ($2::bigint + 1) << $3 GROUP BY source) AS h
-		ON h.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp()
+		ON h.source = s.number LEFT JOIN (SELECT source, sum(n)::bigint AS n FROM changes GROUP BY source) AS c
+		ON c.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp()
 		WHERE s.number BETWEEN $1 AND $2 ORDER BY s.number`, first, last, store.SourceShift)
 	return out, err
 }

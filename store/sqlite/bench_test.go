@@ -292,3 +292,10 @@ func BenchmarkProcesses(b *testing.B) {
 		b.Run(fmt.Sprint(processes), func(b *testing.B) { storetest.Throughput(b, target, processes, 5000) })
 	}
 }
+
+// BenchmarkClaimOverLists measures a claim in jobs of few and of many lists: CPU time a claim.
+func BenchmarkClaimOverLists(b *testing.B) {
+	for _, lists := range []int{10, 2_000, 20_000} {
+		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) { storetest.ClaimOverLists(b, target, lists, cpu) })
+	}
+}

@@ -159,11 +159,12 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 
 func (j *job) sources(t tx, where string, args ...any) (out []store.Source, err error) {
 	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.list_rows, s.mark, s.rows,
-		s.rows - coalesce((SELECT sum(rows) FROM {tallies} WHERE source = s.number), 0), s.complete, s.paused, s.priority, coalesce(o.id, '')
+		s.rows - coalesce((SELECT sum(rows) FROM {tallies} WHERE source = s.number), 0), s.complete, s.paused, s.priority,
+		s.changes, coalesce(o.id, '')
 		FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer `+where+` ORDER BY s.number`, args, func(r *sql.Rows) error {
 		var s store.Source
 		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
-			&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Importer)
+			&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Changes, &s.Importer)
 		out = append(out, s)
 		return err
 	})
