@@ -298,7 +298,7 @@ func TestSlurm(t *testing.T) {
 	s := startSlurm(t)
 	for name, run := range map[string]func(*testing.T, *slurm){
 		"array": slurmArray, "requeue": slurmRequeue, "cancel": slurmCancel,
-		"time limit": slurmTimeLimit, "shell": slurmShell,
+		"time limit": slurmTimeLimit, "shell": slurmShell, "lost node": slurmLostNode,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -378,6 +378,41 @@ func slurmCancel(t *testing.T, s *slurm) {
 
 	f.completed(t, f.submit(t, script, "--array=1"), 1)
 	f.wholePart(t, server, 1, slurmTasks, len(lines), 0)
+}
+
+// slurmLostNode kills a task whose job lies on a disk that nobody sees again. Submitted again, it fetches
+// only what was not published.
+func slurmLostNode(t *testing.T, s *slurm) {
+	server := fetchtest.New(pictures(t), 100*time.Millisecond)
+	defer server.Close()
+	f, _ := s.newFolder(t, server, 400)
+	f.env = append(f.env, "FACESCAN_PUBLISH_EVERY=500ms")
+	script, _ := recipes(t, slurmTasks)
+	publishes := regexp.MustCompile("`(exec facescan run .* --publish results)`")
+	line := publishes.FindStringSubmatch(readFile(t, "../README.md"))
+	if line == nil {
+		t.Fatal("the README's command that publishes is not found")
+	}
+	script = regexp.MustCompile(`(?m)^exec .*$`).ReplaceAllLiteralString(script,
+		`export TMPDIR=$(mktemp -d -p .)`+"\n"+strings.Replace(line[1], "auto/16", "auto/4", 1))
+	results := filepath.Join(f.dir, "results")
+	job := f.submit(t, script, "--array=1")
+	eventually(t, time.Minute, "a publication", func() bool { return publishedDone(t, results) > 10 })
+	f.do(t, "scancel", "--full", "--signal=KILL", job+"_1")
+	f.ended(t, job+"_1")
+	lost := server.Total() - publishedDone(t, results)
+	f.completed(t, f.submit(t, script, "--array=1"), 1)
+	if got := publishedDone(t, results); got != 100 {
+		t.Errorf("%d of 100 rows of the part are published", got)
+	}
+	if server.Total() != 100+lost {
+		t.Errorf("%d requests for 100 rows, of which %d were not published", server.Total(), lost)
+	}
+	f.do(t, "facescan", "merge", "urls.db", "results", "-q")
+	f.do(t, "facescan", "verify", "urls.db", "--require-source", "-q")
+	if got := len(f.ids(t, "urls.db")); got != 100 {
+		t.Errorf("%d of 100 rows are merged", got)
+	}
 }
 
 // slurmTimeLimit lets a task run into its time limit: a minute before it is told, drains and exits 130.
