@@ -34,7 +34,8 @@ func newVerify(g *globals) *cobra.Command {
 		Use:   "verify JOB",
 		Short: "Prove that the job is sound",
 		Long: "Checks that every done row has exactly one result and no other row has any, that faces, counters, shards and\n" +
-			"lists agree, and prints a line a problem. A job that is not finished can be sound. Works beside running processes.",
+			"lists agree, and that checksums of results, settings and sources hold. Prints one line per problem.\n" +
+			"A job that is not finished can be sound. Works beside running processes.",
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runVerify(c.Context(), g, &o, args[0])
