@@ -26,8 +26,8 @@ type publishOptions struct {
 }
 
 func (o *publishOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.dir, "publish", "", "`folder`, on any file system, for copies of the results; a run with an empty job takes them in first")
-	fs.DurationVar(&o.every, "publish-every", 30*time.Second, "least time between two publications; there is one more at the end")
+	fs.StringVar(&o.dir, "publish", "", "copy results to this `folder`, on any file system; a run with an empty job takes them in first")
+	fs.DurationVar(&o.every, "publish-every", 30*time.Second, "interval of --publish; the end of the run publishes, too")
 }
 
 func (o *publishOptions) check() error {
@@ -99,7 +99,8 @@ func listName(list string) string {
 	return strings.TrimSuffix(filepath.Base(jobOf(list, store.Node{})), jobSuffix)
 }
 
-// prepare makes the folder, if the one that it is to lie in is there: where that is not mounted, nothing is made.
+// prepare makes the folder, if the one that it is to lie in is there: where that is not mounted, nothing is
+// made.
 func (o *publishOptions) prepare() error {
 	if o.dir == "" {
 		return nil

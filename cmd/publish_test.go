@@ -34,8 +34,8 @@ func publishedDone(t testing.TB, dir string) int {
 	return sum.Done
 }
 
-// TestPublishKillLoop kills a part at random moments, and each time throws away its folder, as when a node dies. Only
-// rows that were not published are fetched again, and in the end every row is there once.
+// TestPublishKillLoop kills a part at random moments, and each time throws away its folder, as when a node
+// dies. Only rows that were not published are fetched again, and in the end every row is there once.
 func TestPublishKillLoop(t *testing.T) {
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
@@ -106,8 +106,8 @@ func TestPublishKillLoop(t *testing.T) {
 	t.Logf("%d kills, %d rows, %d requests", n, len(lines), s.Total())
 }
 
-// TestPublishTwice lets two processes work on one part at the same time, each with a job of its own, as a node that was
-// given up and its successor do.
+// TestPublishTwice lets two processes work on one part at the same time, each with a job of its own, as a
+// node that was given up and its successor do.
 func TestPublishTwice(t *testing.T) {
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
@@ -164,8 +164,8 @@ func TestPublishSharedJob(t *testing.T) {
 	}
 }
 
-// TestPublishFolderVanishes takes the folder away in mid-run: the run does its rows, says that it cannot publish, and ends
-// with exit 1 and the cause. With the folder back, the same command publishes everything.
+// TestPublishFolderVanishes takes the folder away in mid-run: the run does its rows, says that it cannot
+// publish, and ends with exit 1 and the cause. With the folder back, the same command publishes everything.
 func TestPublishFolderVanishes(t *testing.T) {
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()

@@ -24,8 +24,8 @@ const (
 	lastPause = time.Second
 )
 
-// publish publishes at every interval, until over ends. A failure loses nothing: the next publication has the rows,
-// too. What does not pass is the run's own failure at its end.
+// publish publishes at every interval, until over ends. A failure loses nothing: the next publication has
+// the rows, too. What does not pass is the run's own failure at its end.
 func (r *run) publish(over context.Context) {
 	tick := time.NewTicker(r.PublishEvery)
 	defer tick.Stop()
@@ -50,7 +50,8 @@ func (r *run) publish(over context.Context) {
 	}
 }
 
-// publishLast publishes what a run has done when it is over. One that was stopped at once publishes nothing more.
+// publishLast publishes what a run has done when it is over. One that was stopped at once publishes nothing
+// more.
 func (o *Options) publishLast(ctx context.Context, job store.Job) (err error) {
 	if o.Publisher == nil || ctx.Err() != nil {
 		return nil
@@ -85,8 +86,8 @@ func (l PublishedLists) Place(name string) string {
 	return path
 }
 
-// Match returns the name in the job of a source that a segment has, whose Name is an absolute path; ok is false if the
-// job's list of that number, or name, is another one.
+// Match returns the name in the job of a source that a segment has, whose Name is an absolute path; ok is
+// false if the job's list of that number, or name, is another one.
 func (l PublishedLists) Match(ctx context.Context, s store.Source) (name string, ok bool, err error) {
 	have, err := l.Job.Sources(ctx)
 	if err != nil {

@@ -22,8 +22,8 @@ type Parts struct {
 	folder *draft.Draft
 }
 
-// OpenParts puts the parts together that a folder has segments of, in temporary files beside a path. Same reports
-// whether two sources may be the same list: parts of different lists of one name stay apart.
+// OpenParts puts the parts together that a folder has segments of, in temporary files beside a path. Same
+// reports whether two sources may be the same list: parts of different lists of one name stay apart.
 func OpenParts(ctx context.Context, dir, beside string, same func(a, b store.Source) bool) (p *Parts, err error) {
 	p = &Parts{}
 	if p.folder, err = draft.CreateFolder(beside + ".parts"); err != nil {
@@ -57,7 +57,7 @@ func OpenParts(ctx context.Context, dir, beside string, same func(a, b store.Sou
 
 // open puts the parts together that are called as a segment is.
 func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b store.Source) bool) error {
-	segments, err := openPart(ctx, dir, like.List, like.Node, p.folder.Name(), nil)
+	segments, err := openPart(ctx, dir, like.List, like.Node, p.folder.Name())
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,8 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 		first := segments[0]
 		var mine, others []*opened
 		for _, o := range segments {
-			if o == first || len(o.sources) == 0 || len(first.sources) == 0 || same(first.sources[0], o.sources[0]) {
+			if o == first || len(o.sources) == 0 || len(first.sources) == 0 ||
+				same(first.sources[0], o.sources[0]) {
 				mine = append(mine, o)
 			} else {
 				others = append(others, o)
@@ -89,8 +90,8 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 	return nil
 }
 
-// openPart opens the segments of a part, those that skip excludes apart; the one with the furthest position first.
-func openPart(ctx context.Context, dir, list string, node store.Node, to string, skip func(File) bool) ([]*opened, error) {
+// openPart opens the segments of a part, the one with the furthest position first.
+func openPart(ctx context.Context, dir, list string, node store.Node, to string) ([]*opened, error) {
 	var err error
 	for range tries {
 		var files, all []File
@@ -98,7 +99,7 @@ func openPart(ctx context.Context, dir, list string, node store.Node, to string,
 			return nil, err
 		}
 		for _, f := range all {
-			if f.List == list && f.Node == node && (skip == nil || !skip(f)) {
+			if f.List == list && f.Node == node {
 				files = append(files, f)
 			}
 		}

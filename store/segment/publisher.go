@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +26,8 @@ const knownSetting = store.PublishSetting + "known"
 // takingSetting is set while what was published is taken in.
 const takingSetting = store.PublishSetting + "taking"
 
-// segmentRows is about how many rows one segment takes; of more changes several are made, one after the other.
+// segmentRows is about how many rows one segment takes; of more changes several are made, one after the
+// other.
 const segmentRows = 500_000
 
 // startPoll is how often a process looks whether another one has taken the segments in.
@@ -43,8 +43,8 @@ type Publisher struct {
 	Log       *slog.Logger
 	// Place returns the absolute path of a source of the job.
 	Place func(name string) string
-	// Match returns the name that a segment's source has in the job, by the source's absolute path and position;
-	// ok is false if it is another list.
+	// Match returns the name that a segment's source has in the job, by the source's absolute path and
+	// position; ok is false if it is another list.
 	Match func(ctx context.Context, s store.Source) (name string, ok bool, err error)
 
 	mu    sync.Mutex
@@ -64,8 +64,8 @@ func (p *Publisher) wrap(err error) error {
 	return fmt.Errorf("publish to %s: %w", p.Dir, err)
 }
 
-// Start takes in what others have published of the part, and begins to note changes. When another process publishes
-// for the same job, it waits until that one has done so.
+// Start takes in what others have published of the part, and begins to note changes. When another process
+// publishes for the same job, it waits until that one has done so.
 func (p *Publisher) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,8 +86,8 @@ func (p *Publisher) Start(ctx context.Context) error {
 	}
 }
 
-// Publish writes what changed since the last publication, if anything did. It does nothing while another process
-// publishes for the same job.
+// Publish writes what changed since the last publication, if anything did. It does nothing while another
+// process publishes for the same job.
 func (p *Publisher) Publish(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -259,7 +259,7 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 		return 0, err
 	}
 	defer folder.Discard()
-	segments, err := openPart(ctx, p.Dir, p.List, p.Node, folder.Name(), nil)
+	segments, err := openPart(ctx, p.Dir, p.List, p.Node, folder.Name())
 	if err != nil {
 		return done, err
 	}
@@ -299,7 +299,7 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 		if k < len(have) && have[k].Position.Line >= position.Line {
 			position, complete = have[k].Position, have[k].Complete
 		} else {
-			// Before the position is there: whoever finds it without all rows before it then knows.
+			// Written before the position, so that a position without all rows before it never stands alone.
 			if err := p.Job.Set(ctx, store.FillLater(k)); err != nil {
 				return done, err
 			}
@@ -394,7 +394,8 @@ func wholeRows(sources []store.Source, settings map[string]string) []int64 {
 }
 
 // write makes a segment on the local disk, of a first page of changes and the pages after it.
-func (p *Publisher) write(ctx context.Context, path string, f File, page []store.MergedRow, last int64) (upTo int64, more bool, err error) {
+func (p *Publisher) write(ctx context.Context, path string, f File, page []store.MergedRow,
+	last int64) (upTo int64, more bool, err error) {
 	out, err := sqlite.Create(ctx, path)
 	if err != nil {
 		return 0, false, err
@@ -506,11 +507,4 @@ func (p *Publisher) fold(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Published is how many segments a job has published or taken in; ok is false for one that is not published.
-func Published(settings map[string]string) (segments int, ok bool) {
-	var known []string
-	err := json.Unmarshal([]byte(settings[knownSetting]), &known)
-	return len(known), err == nil && strings.HasPrefix(settings[knownSetting], "[")
 }

@@ -16,7 +16,8 @@ import (
 	"facescan/store/sqlite"
 )
 
-// rowsSetting is how many rows the part has of each source, as a JSON array; -1 where its list is not read to the end.
+// rowsSetting is how many rows the part has of each source, as a JSON array; -1 where its list is not read
+// to the end.
 const rowsSetting = store.PublishSetting + "rows"
 
 // batchRows is how many rows one transaction takes in.
@@ -46,7 +47,8 @@ func openAll(ctx context.Context, dir string, files []File, to string) (all []*o
 			return all, err
 		}
 		if o.job, err = sqlite.OpenForReading(ctx, o.path); err != nil {
-			return all, fmt.Errorf("%s: %w; without it (remove it) its rows are fetched again", filepath.Join(dir, f.Name), err)
+			return all, fmt.Errorf("%s: %w; without it (remove it) its rows are fetched again",
+				filepath.Join(dir, f.Name), err)
 		}
 		all = append(all, o)
 		if o.settings, err = o.job.Settings(ctx); err != nil {
@@ -147,7 +149,8 @@ func latest(ctx context.Context, segments []*opened, source int, visit func(stor
 	for {
 		var best *cursor
 		for _, c := range cursors {
-			if c.more && (best == nil || c.row.ID < best.row.ID || c.row.ID == best.row.ID && c.row.Publication > best.row.Publication) {
+			if c.more && (best == nil || c.row.ID < best.row.ID ||
+				c.row.ID == best.row.ID && c.row.Publication > best.row.Publication) {
 				best = c
 			}
 		}
@@ -171,10 +174,10 @@ func latest(ctx context.Context, segments []*opened, source int, visit func(stor
 	}
 }
 
-// takeLatest takes the latest versions of a source's rows into a job, and returns how many rows that were, and how many
-// of them are done.
-func takeLatest(ctx context.Context, job store.Publishable, segments []*opened, source int, p store.Position, complete bool,
-	shardSize int, keepPublications bool) (n, done int64, err error) {
+// takeLatest takes the latest versions of a source's rows into a job, and returns how many rows that were,
+// and how many of them are done.
+func takeLatest(ctx context.Context, job store.Publishable, segments []*opened, source int, p store.Position,
+	complete bool, shardSize int, keepPublications bool) (n, done int64, err error) {
 	var batch []store.PublishedRow
 	flush := func() error {
 		err := job.TakeIn(ctx, source, batch, p, complete, shardSize)
@@ -200,8 +203,8 @@ func takeLatest(ctx context.Context, job store.Publishable, segments []*opened, 
 	return n, done, err
 }
 
-// build makes a job file of the latest versions of the rows of some segments. Like a merge, it does not claim to have
-// all rows of its lists; it names the part it holds if it has all rows of that.
+// build makes a job file of the latest versions of the rows of some segments. Like a merge, it does not
+// claim to have all rows of its lists; it names the part it holds if it has all rows of that.
 func build(ctx context.Context, path string, segments []*opened, lists []list) (err error) {
 	job, err := sqlite.Create(ctx, path)
 	if err != nil {

@@ -1,38 +1,42 @@
-// Package segment publishes a job's results to a folder that many machines share, such as one on NFS or Lustre, and
-// takes them in again where the job itself is lost.
+// Package segment publishes a job's results to a folder that many machines share, such as one on NFS or
+// Lustre, and takes them in again where the job itself is lost.
 //
 // # Files
 //
-// A segment is a job file like any other, with those rows of a part that became done, or pending again, since the
-// segment before. It is called LIST[.node-I-of-N].NUMBER-RANDOM.segment.db. It is made on a local disk, copied beside
-// its place, synced, and given its name. SQLite never opens a file in the folder: readers copy it first.
+// A segment is a job file like any other, with those rows of a part that became done, or pending again,
+// since the segment before. It is called LIST[.node-I-of-N].NUMBER-RANDOM.segment.db. It is made on a local
+// disk, copied beside its place, synced, and given its name. SQLite never opens a file in the folder:
+// readers copy it first.
 //
 // # What counts
 //
-// Each row of a segment carries its publication: NUMBER and RANDOM of the segment it was first written to. Of several
-// versions of a row the one with the highest publication counts, whether it is done or pending. NUMBER is one above
-// the highest that is in the folder, so that it grows with everything its writer has seen, as a Lamport clock does.
+// Each row of a segment carries its publication: NUMBER and RANDOM of the segment it was first written to.
+// Of several versions of a row the one with the highest publication counts, whether it is done or pending.
+// NUMBER is one above the highest that is in the folder, so that it grows with everything its writer has
+// seen, as a Lamport clock does.
 //
 // Two processes may publish the same part at the same time, such as one on a node that was given up and its
-// successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order of
-// versions for all readers. A row that both did is done either way. A pending row can hide a done one only if it
-// was reopened (retry, rescan) by somebody who published later.
+// successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order
+// of versions for all readers. A row that both did is done either way. A pending row can hide a done one
+// only if it was reopened (retry, rescan) by somebody who published later.
 //
 // # What is never lost
 //
-// The job notes each row that changes in the transaction that changes it. A publication reads the notes, then the
-// rows, and drops these notes only when the segment has its name. A process that dies in between publishes the
-// same rows twice, under two numbers.
+// The job notes each row that changes in the transaction that changes it. A publication reads the notes,
+// then the rows, and drops these notes only when the segment has its name. A process that dies in between
+// publishes the same rows twice, under two numbers.
 //
 // # Folding
 //
-// When eightfold segments of about one size are there, one takes their place: it is written first, then those that
-// it contains are removed. Since rows keep their publications, it does not matter which segments are folded, or by
-// whom. A row is copied once for each eightfold growth of the part. Whoever finds a listed file gone lists again.
+// Eight segments of about one size are replaced by one: it is written first, then those that it contains
+// are removed. Since rows keep their publications, it does not matter which segments are folded, or by
+// whom. A row is copied once for each eightfold growth of the part. A reader that misses a listed file
+// lists again.
 package segment
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -45,8 +49,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"crypto/rand"
 
 	"golang.org/x/sys/unix"
 
@@ -158,7 +160,8 @@ func IsFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// errMissing says that a listed segment is not there any more: it was folded, and the folder has to be listed again.
+// errMissing says that a listed segment is not there any more: it was folded, and the folder has to be
+// listed again.
 var errMissing = errors.New("it was removed meanwhile")
 
 // fetch copies a segment to a local folder.
@@ -233,8 +236,8 @@ const mostSegments = 8
 // smallest is the size in bytes of the smallest segments, which are mostly the tables' own pages.
 const smallest = 256 << 10
 
-// toFold chooses segments that one is to take the place of: those of the smallest class that is full. A class is
-// an eightfold range of sizes.
+// toFold chooses segments that one is to take the place of: those of the smallest class that is full. A
+// class is an eightfold range of sizes.
 func toFold(files []File) []File {
 	classes := map[int][]File{}
 	lowest := math.MaxInt

@@ -118,8 +118,9 @@ func published(t *testing.T, dir string) map[int64]int {
 	return versions(t, parts.Jobs[0])
 }
 
-// TestLatestVersionCounts has several writers, some of which have taken in what others published and some not, do rows,
-// reopen them and publish at random; some end and others begin. Whatever was folded, each row counts as published last.
+// TestLatestVersionCounts has several writers, some of which have taken in what others published and some
+// not, do rows, reopen them and publish at random; some end and others begin. Whatever was folded, each row
+// counts as published last.
 func TestLatestVersionCounts(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -191,7 +192,8 @@ func TestLatestVersionCounts(t *testing.T) {
 	}
 }
 
-// TestKilledBetweenNameAndNotes publishes, and has the job forget that it did, as a kill right after the rename does.
+// TestKilledBetweenNameAndNotes publishes, and has the job forget that it did, as a kill right after the
+// rename does.
 func TestKilledBetweenNameAndNotes(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(t, dir)
@@ -232,7 +234,7 @@ func TestListedFileIsGone(t *testing.T) {
 			to, err := os.MkdirTemp(filepath.Dir(w.Job.Path()), "read")
 			if err == nil {
 				var all []*opened
-				all, err = openPart(context.Background(), dir, "list", store.Node{}, to, nil)
+				all, err = openPart(context.Background(), dir, "list", store.Node{}, to)
 				closeAll(all)
 			}
 			if err != nil {

@@ -27,8 +27,8 @@ func noteChanges(t tx, rows []store.Result) error {
 	return err
 }
 
-// NoteChanges implements store.Publishable. A call that is cut short has noted some of the rows that are done; the next
-// one notes all of them.
+// NoteChanges implements store.Publishable. A call that is cut short has noted some of the rows that are
+// done; the next one notes all of them.
 func (j *job) NoteChanges(ctx context.Context, all bool) error {
 	const doing = "note what changes"
 	if j.inPlace {
@@ -77,7 +77,8 @@ func (j *job) Changes(ctx context.Context, after int64, limit int) (rows []store
 	return rows, last, wrap("read what changed", err)
 }
 
-// readMerged reads the rows of a range that a condition on a row u finds, with the results that one on a result r finds.
+// readMerged reads the rows of a range that a condition on a row u finds, with the results that one on a
+// result r finds.
 func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64, args ...any) (rows []store.MergedRow, err error) {
 	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND "+ofRows+" ORDER BY u.{id}",
 		append([]any{from, to}, args...), func(r *sql.Rows) error {
@@ -248,8 +249,8 @@ func (j *job) makePending(t tx, source int, rows []store.Result) error {
 	return j.clearDone(t, reopened)
 }
 
-// publishedPage is how many rows Published reads at a time: less than other readers, since many segments are read
-// at once.
+// publishedPage is how many rows Published reads at a time: less than other readers, since many segments
+// are read at once.
 const publishedPage = 1000
 
 // Published implements store.Publishable.
