@@ -91,9 +91,9 @@ func (f *filter) ends(code int) {
 
 const csvHeader = "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes"
 
-// TestFilter has a producer that never ends: each line comes out as a row while it writes. Producer and run are killed and
-// come again, and the numbers go on; the rows of an invocation come in order, each once, and what an earlier one wrote comes
-// again only for the last rows before a kill.
+// TestFilter has a producer that never ends: each line comes out as a row while it writes. Producer and run
+// are killed and come again, and the numbers go on; the rows of an invocation come in order, each once, and
+// what an earlier one wrote comes again only for the last rows before a kill.
 func TestFilter(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -131,8 +131,8 @@ func TestFilter(t *testing.T) {
 	mustHere(t, "verify", filepath.Join(dir, "job.db"), "-q")
 }
 
-// TestFilterSlowConsumer reads nothing of what comes out: the run comes to a standstill, and so does its producer. When the
-// consumer goes on, all rows come, in order, and none has failed for the wait.
+// TestFilterSlowConsumer reads nothing of what comes out: the run comes to a standstill, and so does its
+// producer. When the consumer goes on, all rows come, in order, and none has failed for the wait.
 func TestFilterSlowConsumer(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -171,7 +171,8 @@ func TestFilterSlowConsumer(t *testing.T) {
 	f.ends(exitOK)
 }
 
-// TestFilterLosesItsConsumer ends the consumer: the run ends with the reason, and the next one writes what is left.
+// TestFilterLosesItsConsumer ends the consumer: the run ends with the reason, and the next one writes what is
+// left.
 func TestFilterLosesItsConsumer(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()

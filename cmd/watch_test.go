@@ -50,8 +50,8 @@ func (f *filter) interrupt() {
 	f.ends(exitInterrupted)
 }
 
-// TestWatch has a list that is empty, then has a comment only, then grows by parts of lines: a line is a row once its newline
-// is there, and the last one without newline only for a run that does not watch.
+// TestWatch has a list that is empty, then has a comment only, then grows by parts of lines: a line is a row
+// once its newline is there, and the last one without newline only for a run that does not watch.
 func TestWatch(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -73,7 +73,8 @@ func TestWatch(t *testing.T) {
 				t.Errorf("%d requests, want 3: half a line was fetched", n-before)
 			}
 
-			// What came meanwhile comes first; another process that does not watch takes the last line as it is.
+			// What came meanwhile comes first; another process that does not watch takes the last line as it
+			// is.
 			appendTo(t, list, url(4)[20:]+"\n")
 			f = startFilter(t, dir, watches(job, "urls.txt")...)
 			f.brings(url(4))
@@ -116,8 +117,8 @@ func packGzip(t *testing.T, text string) string {
 	return b.String()
 }
 
-// TestWatchFolder puts lists of several formats into a folder and lets them grow in the middle of records: a quoted field
-// with a newline in it, an object, a member of a .gz.
+// TestWatchFolder puts lists of several formats into a folder and lets them grow in the middle of records: a
+// quoted field with a newline in it, an object, a member of a .gz.
 func TestWatchFolder(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -197,7 +198,8 @@ func TestWatchTable(t *testing.T) {
 	mustHere(t, "verify", filepath.Join(dir, "job.db"), "-q")
 }
 
-// TestWatchTogether has two processes watch a list: each line is one row, also when the one that imports it is killed.
+// TestWatchTogether has two processes watch a list: each line is one row, also when the one that imports it
+// is killed.
 func TestWatchTogether(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()

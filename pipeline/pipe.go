@@ -12,8 +12,8 @@ import (
 	"facescan/store"
 )
 
-// What came through a pipe cannot be read again. So a pipe is read once, whatever becomes of the lease, and what was read
-// goes to the job soon, also when the run drains; only a process that is killed loses it.
+// What came through a pipe cannot be read again. So a pipe is read once, whatever becomes of the lease, and
+// what was read goes to the job soon, also when the run drains; only a process that is killed loses it.
 
 const (
 	pipeAhead = 10_000           // rows that may be pending while a pipe is read into a filter
@@ -236,7 +236,8 @@ func (im *Importer) take(p *pipe, c chunk) {
 	}
 }
 
-// flushPipe gives the batch to the job. That is not cancelled with the run, since nobody can read the rows again.
+// flushPipe gives the batch to the job. That is not cancelled with the run, since nobody can read the rows
+// again.
 func (im *Importer) flushPipe(ctx context.Context, p *pipe, lease store.SourceLease, complete bool) error {
 	at := storePosition(p.at, p.seen)
 	at.Offset += p.base.Offset

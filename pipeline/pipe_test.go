@@ -26,8 +26,8 @@ type stream struct {
 	ended chan error
 }
 
-// openStream begins an import from a pipe. The lease that the store keeps lasts so long; how often the importer renews
-// it is another matter.
+// openStream begins an import from a pipe. The lease that the store keeps lasts so long; how often the
+// importer renews it is another matter.
 func openStream(t *testing.T, as string, ttl, renewal time.Duration) *stream {
 	t.Helper()
 	job, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
@@ -102,8 +102,8 @@ func (s *stream) urls() (ids []int64, urls string) {
 	return ids, urls
 }
 
-// TestPipeIsTakenAtOnce writes as many lines as are asked of a reader at a time, and a part of another one, to a pipe that
-// then gives nothing more: the whole lines are rows all the same.
+// TestPipeIsTakenAtOnce writes as many lines as are asked of a reader at a time, and a part of another one,
+// to a pipe that then gives nothing more: the whole lines are rows all the same.
 func TestPipeIsTakenAtOnce(t *testing.T) {
 	s := openStream(t, "", time.Minute, time.Minute)
 	s.write("http://a.invalid/0\n")
@@ -122,7 +122,8 @@ func TestPipeIsTakenAtOnce(t *testing.T) {
 	}
 }
 
-// TestPipeKeepsItsLease writes nothing to a pipe for longer than its lease lasts: no other process takes the import over.
+// TestPipeKeepsItsLease writes nothing to a pipe for longer than its lease lasts: no other process takes the
+// import over.
 func TestPipeKeepsItsLease(t *testing.T) {
 	s := openStream(t, "", time.Second, time.Second)
 	s.write(lines(0, 1))
@@ -140,7 +141,8 @@ func TestPipeKeepsItsLease(t *testing.T) {
 	s.rows(2)
 }
 
-// TestPipeDrains ends an import while lines of its pipe are unread: they are rows, but for the one that has no end.
+// TestPipeDrains ends an import while lines of its pipe are unread: they are rows, but for the one that has
+// no end.
 func TestPipeDrains(t *testing.T) {
 	s := openStream(t, "monday", time.Minute, time.Minute)
 	s.write(lines(0, 1))
@@ -155,8 +157,8 @@ func TestPipeDrains(t *testing.T) {
 	}
 }
 
-// TestPipeOutlivesItsLease takes the lease of an import away, as another process may when this one stood still, and appends
-// rows under it: those of this process come after them, each once.
+// TestPipeOutlivesItsLease takes the lease of an import away, as another process may when this one stood
+// still, and appends rows under it: those of this process come after them, each once.
 func TestPipeOutlivesItsLease(t *testing.T) {
 	s := openStream(t, "monday", time.Second, time.Hour)
 	s.write(lines(0, 2))

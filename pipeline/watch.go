@@ -21,9 +21,9 @@ const (
 	watchGone  = 5 * time.Second        // how long a list may be away, as while it is renamed
 )
 
-// A list that grows is read like any other one, again and again: from where its import stopped, with what lies before compared,
-// up to its last whole record. That it grew is found out by looking: it works for every file system, and a look at a file
-// costs microseconds.
+// A list that grows is read like any other one, again and again: from where its import stopped, with what
+// lies before compared, up to its last whole record. That it grew is found out by looking: it works for every
+// file system, and a look at a file costs microseconds.
 
 // watcher watches lists.
 type watcher struct {
@@ -39,8 +39,9 @@ type watcher struct {
 	gone    time.Time               // since when a list is away
 }
 
-// Watch imports lists to their ends, and then what is appended to them, until the context ends or none is left that may
-// grow. List names the lists that there are by now; those it names first are numbered in that order.
+// Watch imports lists to their ends, and then what is appended to them, until the context ends or none is
+// left that may grow. List names the lists that there are by now; those it names first are numbered in that
+// order.
 func (im *Importer) Watch(ctx context.Context, first []source.Spec, list func() ([]source.Spec, error)) error {
 	w := &watcher{im: im, list: list, busy: map[string]bool{}, stamps: map[string]source.Stamp{}, known: map[string]bool{}, told: map[string]bool{}}
 	pipes := 0
@@ -133,7 +134,8 @@ func (w *watcher) ready(ctx context.Context, specs []source.Spec) (ready []sourc
 	return ready, nil
 }
 
-// isList reports whether a file that came later is a list. One that is none, or not yet, is looked at when it has changed.
+// isList reports whether a file that came later is a list. One that is none, or not yet, is looked at when it
+// has changed.
 func (w *watcher) isList(ctx context.Context, spec source.Spec) bool {
 	err := source.Check(ctx, &spec)
 	if err != nil && !errors.Is(err, source.ErrNotBegun) && ctx.Err() == nil && !w.told[spec.Path] {
@@ -164,8 +166,8 @@ func (w *watcher) read(ctx context.Context, g *errgroup.Group, specs []source.Sp
 	})
 }
 
-// WatchTable takes what is new in the table that a job works on in place, and then the rows that are added behind the
-// others, until the context ends.
+// WatchTable takes what is new in the table that a job works on in place, and then the rows that are added
+// behind the others, until the context ends.
 func (im *Importer) WatchTable(ctx context.Context) error {
 	if err := im.Adopt(ctx); err != nil {
 		return err

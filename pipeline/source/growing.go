@@ -17,7 +17,8 @@ type Stamp struct {
 // settled is how long after a change a file's time of change may still stand for two changes.
 const settled = 2 * time.Second
 
-// StampOf takes the stamp of a list. The file is opened for it: of one on another machine that shows what is there now.
+// StampOf takes the stamp of a list. The file is opened for it: of one on another machine that shows what is
+// there now.
 func StampOf(s Spec) (Stamp, error) {
 	file, at, err := statNow(s.Path)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"facescan/store"
 )
 
-// A stream cannot be cut back: what a consumer has read it keeps. So the job keeps for each source how far streams were
-// written, whichever process did it, and the next one goes on there. The position is committed after the rows are written,
-// often, since what lies between comes twice after a kill.
+// A stream cannot be cut back: what a consumer has read it keeps. So the job keeps for each source how far
+// streams were written, whichever process did it, and the next one goes on there. The position is committed
+// after the rows are written, often, since what lies between comes twice after a kill.
 
 const (
 	streamRows    = 1_000                  // of one source between two commits of a stream's position
