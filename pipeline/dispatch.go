@@ -22,19 +22,6 @@ const (
 	shareEvery = time.Second            // how often one that waits for slow hosts counts what is left for the others
 )
 
-// task is a row on its way.
-type task struct {
-	row      store.Row
-	held     *held
-	suspect  int // times a process died with this row in a decoder
-	attempts int
-	account  account
-	body     body
-	started  time.Time
-	riders   []*task // rows of the same URL, which share the outcome
-	outputs  store.Outputs
-}
-
 // dispatch claims shards and puts their rows into the queue, until the job is finished, a limit is reached or the
 // run drains. It returns when its rows are settled, or may be given up by others.
 func (r *run) dispatch() error {
@@ -65,7 +52,7 @@ func (r *run) dispatch() error {
 		default:
 			return fmt.Errorf("claim a shard: %w", err)
 		}
-		var all []*held
+		var all []*leaseHandle
 		for _, l := range ls {
 			all = append(all, r.leases.hold(r.fetching, l))
 		}
@@ -128,7 +115,7 @@ func (d *dispatcher) claimRows() int {
 
 // hand hands out the pending rows of some shards. It stops early when the run drains, or MaxRows is reached; what it did
 // not hand out stays pending.
-func (d *dispatcher) hand(all []*held) error {
+func (d *dispatcher) hand(all []*leaseHandle) error {
 	if err := d.lookForSuspects(); err != nil {
 		return err
 	}
@@ -160,7 +147,7 @@ func (d *dispatcher) hand(all []*held) error {
 }
 
 // handAtOnce hands out the rows of small shards, and reports whether there may be more.
-func (d *dispatcher) handAtOnce(all []*held) (more bool, err error) {
+func (d *dispatcher) handAtOnce(all []*leaseHandle) (more bool, err error) {
 	ls := make([]store.Lease, len(all))
 	for i, h := range all {
 		ls[i] = h.now()
@@ -183,7 +170,7 @@ func (d *dispatcher) handAtOnce(all []*held) (more bool, err error) {
 }
 
 // handByPage hands out the rows of a shard of any size, and reports whether there may be more.
-func (d *dispatcher) handByPage(h *held) (more bool, err error) {
+func (d *dispatcher) handByPage(h *leaseHandle) (more bool, err error) {
 	l := h.now()
 	for after := l.Lo - 1; ; {
 		d.activity.claiming.Store(true)
@@ -206,7 +193,7 @@ func (d *dispatcher) handByPage(h *held) (more bool, err error) {
 }
 
 // handRows hands out rows of a shard, as long as its lease holds, and reports whether more are wanted.
-func (d *dispatcher) handRows(h *held, rows []store.Row) (more bool, err error) {
+func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err error) {
 	for _, row := range rows {
 		if d.MaxRows > 0 && d.handed >= d.MaxRows {
 			return false, nil
@@ -217,8 +204,8 @@ func (d *dispatcher) handRows(h *held, rows []store.Row) (more bool, err error) 
 		if err := d.repeats.check(row); err != nil {
 			return false, err
 		}
-		t := &task{row: row, held: h, suspect: d.suspects[row.ID], account: account{b: d.budget.bodies}}
-		h.take()
+		t := &task{row: row, lease: h, suspect: d.suspects[row.ID], memory: reservation{b: d.budget.bodies}}
+		h.handOut()
 		if t.suspect >= 2 {
 			// Two processes ended uncleanly with it in their decoder: a third will not.
 			d.settle(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)

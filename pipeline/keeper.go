@@ -86,7 +86,7 @@ func (r *run) readLoop() {
 			continue
 		}
 		r.leave(1)
-		if t.held.ctx.Err() == nil {
+		if t.lease.ctx.Err() == nil {
 			r.Log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID, "error", err)
 			if r.queue.Add(r.draining, fetch.Host(t.row.URL), t.row.URL, t) == nil {
 				continue
@@ -102,20 +102,20 @@ func (r *run) readKept(t *task) error {
 	if !ok {
 		return errors.New("they are gone")
 	}
-	if err := t.account.Reserve(t.held.ctx, min(size, fetch.FirstMemory)); err != nil {
+	if err := t.memory.Reserve(t.lease.ctx, min(size, fetch.FirstMemory)); err != nil {
 		return err
 	}
-	defer t.account.finish()
-	err := t.account.Grow(t.held.ctx, max(0, size-fetch.FirstMemory))
+	defer t.memory.finish()
+	err := t.memory.Grow(t.lease.ctx, max(0, size-fetch.FirstMemory))
 	var o Original
 	if err == nil {
 		o, err = r.Keeper.Read(t.row)
 	}
 	if err != nil {
-		t.account.clear()
+		t.memory.clear()
 		return err
 	}
-	t.body = body{bytes: o.Body, status: o.Status, finalURL: o.FinalURL, release: t.account.clear, kept: true}
+	t.body = body{bytes: o.Body, status: o.Status, finalURL: o.FinalURL, release: t.memory.clear, kept: true}
 	return nil
 }
 
@@ -124,18 +124,18 @@ func (r *run) keep(t *task, res *store.Result) error {
 	if r.Keeper == nil || res.Status != store.OK {
 		return nil
 	}
-	ctx := t.held.ctx
+	ctx := t.lease.ctx
 	// As precise as stores are: this tells what belongs to this result from what another process made for the
 	// row.
 	res.Time = time.Now().Truncate(time.Millisecond)
-	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Generations: []int64{t.held.now().Generation}, Result: res, Kept: t.body.kept,
+	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Generations: []int64{t.lease.now().Generation}, Result: res, Kept: t.body.kept,
 		Room: func(n int64) (func(), error) {
 			err := r.budget.pixels.reserve(ctx, n)
-			return func() { r.budget.pixels.free(n, true) }, err
+			return func() { r.budget.pixels.free(n) }, err
 		}}
 	for _, rider := range t.riders {
 		img.Rows = append(img.Rows, rider.row)
-		img.Generations = append(img.Generations, rider.held.now().Generation)
+		img.Generations = append(img.Generations, rider.lease.now().Generation)
 	}
 	r.activity.elsewise.Add(1)
 	outputs, err := r.Keeper.Keep(ctx, img)

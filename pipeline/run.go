@@ -225,7 +225,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 		Probe: r.Fetcher.Probe, Resolver: r.Fetcher.ProbeResolver, Named: r.Fetcher.NeedsResolver,
 		Witnesses: (&witnesses{job: r.job}).pick, Notify: r.outage,
 	})
-	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: &r.budget.pixels, stats: r.stats,
+	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: r.budget.pixels, stats: r.stats,
 		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
 	r.judge.open(r.Workers)
 	defer r.judge.close()
@@ -249,9 +249,10 @@ func (r *run) run(ctx context.Context) (End, error) {
 	})
 	g.Go(func() error {
 		defer crash.Exit()
-		return r.leases.renew(over, r.LeaseTTL/3, func(err error) {
+		r.leases.keepRenewing(over, r.LeaseTTL/3, func(err error) {
 			r.Log.Warn("cannot renew leases, trying again", "error", err)
 		})
+		return nil
 	})
 	if r.Publisher != nil {
 		g.Go(func() error {

@@ -40,7 +40,7 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 	}
 	bytes := t.body.bytes
 	budget := newBudget(math.MaxInt64, 0)
-	j := judge{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: &budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
+	j := judge{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
 	j.open(1)
 	defer j.close()
 	res, err := j.result(ctx, t)
@@ -78,7 +78,7 @@ func (s *Single) read(_ context.Context, name string, t *task) (store.Result, er
 func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, error) {
 	budget := newBudget(math.MaxInt64, 0)
 	for ; ; t.attempts++ {
-		b, err := s.Fetcher.Fetch(ctx, url, &account{b: budget.bodies})
+		b, err := s.Fetcher.Fetch(ctx, url, &reservation{b: budget.bodies})
 		if err == nil {
 			t.body = body{bytes: b.Bytes, status: b.Status, finalURL: b.FinalURL} // left to the garbage collector: it is drawn later
 			return store.Result{}, nil

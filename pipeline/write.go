@@ -27,7 +27,7 @@ func (r *run) write() error {
 		if !ok {
 			return failed
 		}
-		w := batch{rows: map[*held][]*task{}, results: map[*held][]store.Result{}}
+		w := batch{rows: map[*leaseHandle][]*task{}, results: map[*leaseHandle][]store.Result{}}
 		w.add(s)
 		linger := time.NewTimer(writeLinger)
 	gather:
@@ -54,8 +54,8 @@ func (r *run) write() error {
 
 // batch is what is committed together, by shard.
 type batch struct {
-	rows    map[*held][]*task
-	results map[*held][]store.Result
+	rows    map[*leaseHandle][]*task
+	results map[*leaseHandle][]store.Result
 	given   []int64 // rows that were given up
 	n       int
 	tokens  int
@@ -68,7 +68,7 @@ func (w *batch) add(s settlement) {
 	now := time.Now()
 	for _, t := range append(s.task.riders, s.task) {
 		w.n++
-		w.rows[t.held] = append(w.rows[t.held], t)
+		w.rows[t.lease] = append(w.rows[t.lease], t)
 		if s.result != nil {
 			res := *s.result
 			res.ID, res.URL = t.row.ID, t.row.URL // the store has the URL; those who watch have not
@@ -79,7 +79,7 @@ func (w *batch) add(s settlement) {
 			if !s.task.started.IsZero() {
 				res.Took = now.Sub(s.task.started)
 			}
-			w.results[t.held] = append(w.results[t.held], res)
+			w.results[t.lease] = append(w.results[t.lease], res)
 		} else {
 			w.given = append(w.given, t.row.ID)
 		}
@@ -96,7 +96,7 @@ func (r *run) commit(w *batch) error {
 	if err := r.drop(w.given); err != nil {
 		return err
 	}
-	var all []*held
+	var all []*leaseHandle
 	var batches []store.Batch
 	for h, results := range w.results {
 		lease := h.now()
@@ -116,9 +116,9 @@ func (r *run) commit(w *batch) error {
 			return err
 		}
 	}
-	var back []*held
+	var back []*leaseHandle
 	for h, rows := range w.rows {
-		if h.settle(len(rows)) {
+		if h.complete(len(rows)) {
 			back = append(back, h)
 		}
 	}
@@ -129,7 +129,7 @@ func (r *run) commit(w *batch) error {
 }
 
 // commitAll commits a batch of results for each of some shards.
-func (r *run) commitAll(ctx context.Context, all []*held, batches []store.Batch) error {
+func (r *run) commitAll(ctx context.Context, all []*leaseHandle, batches []store.Batch) error {
 	var lost []int
 	var err error
 	r.stats.Committing.measure(func() int {

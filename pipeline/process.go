@@ -21,13 +21,13 @@ import (
 // workLoop is one worker: it decodes bodies and has them judged, one after the other.
 func (r *run) workLoop(int) error {
 	for t := range r.fetched {
-		if t.held.ctx.Err() != nil || r.paused() {
+		if t.lease.ctx.Err() != nil || r.paused() {
 			r.giveUp(t, true)
 			continue
 		}
-		res, err := r.judge.result(t.held.ctx, t)
+		res, err := r.judge.result(t.lease.ctx, t)
 		switch {
-		case t.held.ctx.Err() != nil:
+		case t.lease.ctx.Err() != nil:
 			r.giveUp(t, true)
 		case errors.Is(err, detect.ErrUnavailable):
 			r.giveUp(t, true)
@@ -37,7 +37,7 @@ func (r *run) workLoop(int) error {
 			r.abort(err) // and go on taking what arrives: were all workers gone, fetchers would hand on to nobody
 		default:
 			if err := r.keep(t, res); err != nil {
-				if t.held.ctx.Err() == nil {
+				if t.lease.ctx.Err() == nil {
 					r.abort(err)
 				}
 				r.giveUp(t, true)
@@ -95,7 +95,7 @@ type judge struct {
 	encoded  bool            // the detector wants the bytes as downloaded
 	keeps    bool            // the bytes are wanted after that too
 	stations chan station
-	pixels   *half
+	pixels   *pixelPool
 	stats    *Stats
 	log      *slog.Logger
 
@@ -185,7 +185,7 @@ func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decod
 	if err := j.pixels.reserve(ctx, held); err != nil {
 		return img, a, err
 	}
-	defer func() { j.pixels.free(held, true) }()
+	defer func() { j.pixels.free(held) }()
 
 	remote, _ := j.detector.(detect.Remote)
 	var answer func() (detect.Answer, error)
@@ -221,7 +221,7 @@ func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decod
 		t.body.drop()
 	}
 	luma := min(held, int64(img.Width)*int64(img.Height)) // at most: what of it was sent the detector has a copy of
-	j.pixels.free(held-luma, false)
+	j.pixels.reduce(held, luma)
 	held = luma
 	j.stats.Detecting.measure(func() int {
 		a, err = answer()

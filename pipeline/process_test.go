@@ -29,7 +29,7 @@ func (h *hungry) Close() error                   { return nil }
 
 func judgeOf(d detect.Detector, o decode.Options) (*judge, *budget) {
 	b := newBudget(1<<30, 0)
-	j := &judge{decode: o, detector: d, pixels: &b.pixels, stats: &Stats{}, log: slog.New(slog.DiscardHandler), decoding: func(int, int64) {}}
+	j := &judge{decode: o, detector: d, pixels: b.pixels, stats: &Stats{}, log: slog.New(slog.DiscardHandler), decoding: func(int, int64) {}}
 	j.open(1)
 	return j, b
 }

@@ -85,7 +85,7 @@ func (r *run) leave(n int) {
 // attempt makes one attempt for a row. It tells whether the row took the place in flight along.
 func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 	t := k.Value
-	ctx := t.held.ctx
+	ctx := t.lease.ctx
 	if k.Dead != nil {
 		t.attempts = k.Attempt()
 		res := failure(t.attempts, k.Dead)
@@ -96,11 +96,11 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 	var err error
 	t.started = time.Now()
 	r.stats.Fetching.measure(func() (bytes int) {
-		if b, err = r.Fetcher.Fetch(ctx, t.row.URL, &t.account); err == nil {
+		if b, err = r.Fetcher.Fetch(ctx, t.row.URL, &t.memory); err == nil {
 			bytes = len(b.Bytes)
-			t.account.finish()
+			t.memory.finish()
 		} else {
-			t.account.clear()
+			t.memory.clear()
 		}
 		return bytes
 	})
@@ -122,7 +122,7 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 		verdict = host.Verdict{} // we cut it short
 	case errors.Is(err, fetch.ErrLostWaiting):
 		// The next attempt begins when there is room for all of it: it will not have to wait again.
-		t.account.first = r.Fetcher.MostMemory()
+		t.memory.first = r.Fetcher.MostMemory()
 		if k.Back(0) {
 			return false
 		}
