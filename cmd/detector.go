@@ -178,7 +178,7 @@ func (o *detectOptions) open(ctx context.Context, remote *sidecarOptions, log *s
 // closeDetector closes a detector, if there is one.
 func closeDetector(d detect.Detector) {
 	if d != nil {
-		d.Close()
+		_ = d.Close() // its answers are complete
 	}
 }
 

@@ -240,7 +240,7 @@ func lookAtResolver(ctx context.Context, o *doctorOptions) (finding, error) {
 			return nil
 		})
 	}
-	g.Wait()
+	_ = g.Wait() // no function returns an error
 	took, n := time.Since(begin), 0
 	for _, ok := range answered {
 		if ok {

@@ -29,7 +29,6 @@ type estimateOptions struct {
 	pool   poolOptions
 
 	sample int
-	seed   uint64
 	json   bool
 }
 
@@ -40,7 +39,6 @@ func (o *estimateOptions) addFlags(fs *pflag.FlagSet) {
 	o.remote.addFlags(fs)
 	o.pool.addFlags(fs)
 	fs.IntVar(&o.sample, "sample", 2000, "rows to fetch and judge")
-	fs.Uint64Var(&o.seed, "seed", 1, "the same seed draws the same rows of the same list")
 	fs.BoolVar(&o.json, "json", false, "one JSON object")
 }
 
@@ -101,7 +99,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	}
 	defer fetcher.Close()
 
-	plan := estimate.Plan{Lists: lists, Rows: o.sample, Seed: o.seed, Read: func(rows int64) { g.tell("facescan: %d rows read", rows) }}
+	plan := estimate.Plan{Lists: lists, Rows: o.sample, Read: func(rows int64) { g.tell("facescan: %d rows read", rows) }}
 	if node := o.source.node.value; node.Of > 0 {
 		plan.Takes = node.Takes
 	}
@@ -133,7 +131,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 		}
 		return err
 	}
-	printPrediction(g, p, o.seed)
+	printPrediction(g, p)
 	return nil
 }
 
@@ -216,7 +214,7 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func printPrediction(g *globals, p estimate.Prediction, seed uint64) {
+func printPrediction(g *globals, p estimate.Prediction) {
 	line := func(name string, format string, args ...any) {
 		g.print("%-20s %s", name, fmt.Sprintf(format, args...))
 	}
@@ -232,7 +230,7 @@ func printPrediction(g *globals, p estimate.Prediction, seed uint64) {
 		}
 		return fmt.Sprintf("%s  (%s to %s)", text(b.Value), text(b.Low), text(b.High))
 	}
-	line("rows", "%d, of which %d were fetched and judged (--seed %d)", p.Rows, p.Sampled, seed)
+	line("rows", "%d, of which %d were fetched and judged", p.Rows, p.Sampled)
 	line("detector", "%s", p.Detector)
 	line("ok", "%s", share(p.Success))
 	for _, r := range p.Ranked() {

@@ -171,7 +171,7 @@ func writeAll[T any](outs []*output, records iter.Seq2[T, error], write func(exp
 	return nil
 }
 
-// brief tells whether only default columns are asked for, and nothing of a result besides.
+// brief reports whether only default columns are asked for, and nothing of a result besides.
 func (o *exportOptions) brief(sources []export.Source) bool {
 	kept := slices.ContainsFunc(sources, func(s export.Source) bool { return len(s.Kept) > 0 })
 	return !kept && len(o.columns) == 0 && o.where == "" && o.splitBy == "" && !o.minScore.set() && o.format != "coco"

@@ -14,30 +14,29 @@ import (
 	"facescan/store/export"
 )
 
+// cropMargin is the margin around a face in its crop, as a fraction of its sides.
+const cropMargin = 0.25
+
 // keepOptions say what a run makes of images besides their results.
 type keepOptions struct {
 	keep, where, crops, blurred string
-	margin                      float64
 	thumbnails                  int
 	blurFaces                   bool
 }
 
 func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.keep, "keep", "", "keep the bytes of images in tar files in this `folder`; rows whose bytes are there are not downloaded again")
-	fs.StringVar(&o.where, "keep-where", "", "keep them only where this holds, as 'faces > 0'")
-	fs.StringVar(&o.crops, "crops", "", "write a picture of each face into this `folder`")
-	fs.Float64Var(&o.margin, "crop-margin", 0.25, "around the face in it, as a part of its sides")
+	fs.StringVar(&o.where, "keep-where", "", "keep them only where this holds, e.g. 'faces > 0'")
+	fs.StringVar(&o.crops, "crops", "", "write each face, with a margin of a quarter of it, into this `folder`")
 	fs.StringVar(&o.blurred, "blurred", "", "write pictures with their faces blurred into this `folder`")
 	fs.IntVar(&o.thumbnails, "thumbnails", 0, "keep a random sample of `N` small pictures for the report")
-	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur the faces in these")
+	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur faces in thumbnails")
 }
 
 func (o *keepOptions) check() error {
 	switch {
 	case o.where != "" && o.keep == "":
 		return usagef("--keep-where says what to keep: add --keep FOLDER")
-	case !(o.margin >= 0 && o.margin <= 10):
-		return usagef("--crop-margin %v: give 0 to 10", o.margin)
 	case o.thumbnails < 0 || o.thumbnails > 10_000:
 		return usagef("--thumbnails %d: give 0 to 10000", o.thumbnails)
 	}
@@ -80,6 +79,6 @@ func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
 	if err != nil {
 		return nil, err
 	}
-	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Crops: o.crops, Margin: o.margin, Blurred: o.blurred,
-		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, Decode: d, Log: log})
+	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Crops: o.crops, Margin: cropMargin,
+		Blurred: o.blurred, Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, Decode: d, Log: log})
 }

@@ -247,7 +247,7 @@ func plain(s *fetchtest.Server, lines []string) (out []string) {
 	return out
 }
 
-// steadyDone tells whether all rows of the list's job are done.
+// steadyDone reports whether all rows of the list's job are done.
 func steadyDone(list string) bool {
 	var out bytes.Buffer
 	c := exec.Command(os.Args[0], "status", list, "--json")

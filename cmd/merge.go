@@ -86,9 +86,9 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	})
 	if err != nil {
 		if s, e := out.Sources(context.WithoutCancel(ctx)); isNew && e == nil && len(s) == 0 { // refused before anything was written
-			out.Close()
+			_ = out.Close()
 			for _, suffix := range []string{"", "-wal", "-shm"} {
-				os.Remove(outPath + suffix)
+				_ = os.Remove(outPath + suffix) // else the next merge finds an empty job
 			}
 		}
 		return err

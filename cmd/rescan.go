@@ -29,7 +29,7 @@ func newRescan(g *globals) *cobra.Command {
 	var o rescanOptions
 	c := &cobra.Command{
 		Use:   "rescan JOB --stale|--all",
-		Short: "Put rows back to pending that are to be judged anew",
+		Short: "Queue rows for another detection",
 		Long: "Puts rows that are ok back to pending, so that the next run judges them anew: those that are stale, or all. Detection flags that\n" +
 			"are given become the job's; the others stay. What is current is left alone. Rows whose bytes were kept (run --keep) are not\n" +
 			"downloaded again. To change --min-score alone, `facescan export --min-score` needs no rescan.",

@@ -61,7 +61,7 @@ func (o *sidecarOptions) check() error {
 	return nil
 }
 
-// encoded tells whether the detector wants the files.
+// encoded reports whether the detector wants the files.
 func (o *sidecarOptions) encoded() bool {
 	return len(o.urls) > 0 && o.input == string(sidecar.Encoded)
 }
@@ -85,7 +85,7 @@ func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Lo
 	c, err := sidecar.New(ctx, co)
 	if err != nil {
 		if co.Fallback != nil {
-			co.Fallback.Close()
+			err = errors.Join(err, co.Fallback.Close())
 		}
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (o *sidecarCommandOptions) settleDevice(so *sidecar.ServerOptions) (free fu
 	if so.Workers == 0 {
 		so.Workers = gpuWorkers
 	}
-	return func() { e.Close() }, nil
+	return func() { _ = e.Close() }, nil
 }
 
 // gpuWorkers are as many as there are lanes to the GPU.
