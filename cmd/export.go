@@ -198,7 +198,12 @@ func (o *exportOptions) settle(ctx context.Context, job store.Job) error {
 		return err
 	}
 	if o.rows == "groups" && settings[store.NodeSetting] != "" {
-		return usagef("%s is node %s of its list: groups are finished when the parts are merged, with facescan merge", job.Path(), settings[store.NodeSetting])
+		merge, err := mergeHint(ctx, job)
+		if err != nil {
+			return err
+		}
+		return usagef("%s is node %s of its list: groups are finished when the parts are merged: %s",
+			job.Path(), settings[store.NodeSetting], merge)
 	}
 	o.noFaces = noFaces(settings)
 	if !o.minScore.set() {

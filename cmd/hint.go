@@ -124,6 +124,28 @@ func tellNext(ctx context.Context, g *globals, job store.Job, name string) error
 	return err
 }
 
+// commandOn is a command on the job that an argument stands for, without a password in it.
+func commandOn(command, arg string, more ...string) string {
+	if postgres.IsURL(arg) {
+		arg = postgres.WithoutPassword(arg)
+	}
+	return pipeline.ShellCommand(slices.Concat([]string{"facescan", command, arg}, more)...)
+}
+
+// mergeHint is the command that unites the job of a part of a list with those of the other parts.
+func mergeHint(ctx context.Context, job store.Job) (string, error) {
+	sources, err := job.Sources(ctx)
+	if err != nil || len(sources) == 0 {
+		return "", err
+	}
+	list := pipeline.SourcePath(job.Path(), sources[0].Name)
+	parts := partsOf(list)
+	if !slices.ContainsFunc(parts, func(p part) bool { return sameFile(p.path, job.Path()) }) {
+		parts = append(parts, part{path: job.Path()})
+	}
+	return mergeCommand(list, parts), nil
+}
+
 // rescanCommand judges a job's rows again by the detector that these flags name.
 func (o *detectOptions) rescanCommand(job store.Job) string {
 	words, _ := flagWords(o.flags, func(name string) bool {

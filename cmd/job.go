@@ -222,7 +222,8 @@ func findJob(ctx context.Context, arg string, open, openTable func(context.Conte
 	if postgres.IsURL(arg) {
 		job, err := postgres.Open(ctx, arg)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; begin with: facescan import urls.txt --db URL", err)
+			err = fmt.Errorf("%w; begin with: %s", err, pipeline.ShellCommand("facescan", "import", "urls.txt", "--db",
+				postgres.WithoutPassword(arg)))
 		}
 		return job, err
 	}

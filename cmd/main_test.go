@@ -22,6 +22,7 @@ import (
 
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/store/sqlite"
+	"facescan/store/storetest/pgtest"
 )
 
 // beMain makes the test binary the program itself: tests that kill processes start it with this variable set.
@@ -65,7 +66,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand, "bytes": scriptBytes, "waitfor": scriptWaitFor, "hint": scriptHint,
+			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand,
+			"bytes": scriptBytes, "waitfor": scriptWaitFor, "hint": scriptHint,
+			"database": func(ts *testscript.TestScript, _ bool, _ []string) { scriptDatabase(t, ts) },
 		},
 	})
 }
@@ -102,6 +105,13 @@ func scriptHint(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no hint %q in:\n%s", args[1], said)
 	}
 	scriptExits(ts, false, []string{args[0], "sh", "-c", m[len(m)-1][1]})
+}
+
+// database: makes one on a PostgreSQL server, at $DATABASE; $PGPASSWORD is its password.
+func scriptDatabase(t *testing.T, ts *testscript.TestScript) {
+	ts.Setenv("DATABASE", pgtest.Start(t))
+	ts.Setenv("PGPASSWORD", pgtest.Password)
+	ts.Setenv("XDG_STATE_HOME", ts.MkAbs("state"))
 }
 
 // sql FILE STATEMENT: runs it on a SQLite file, to tamper with it, and prints the rows.

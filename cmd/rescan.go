@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
-	"facescan/pipeline"
 	"facescan/store"
 )
 
@@ -73,7 +72,7 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 		}
 		if working(c) { // they would go on judging as before
 			return fmt.Errorf("processes are at work on %s with the detector it had (see `%s`); stop them, then rescan",
-				nameOf(arg, job), pipeline.ShellCommand("facescan", "status", nameOf(arg, job)))
+				nameOf(arg, job), commandOn("status", arg))
 		}
 	}
 	// First the job's detector, then the rows: whatever happens in between, the same command puts back the rest.

@@ -38,8 +38,8 @@ func newRetry(g *globals) *cobra.Command {
 	return c
 }
 
-// selection resolves classes and reasons to the reasons meant.
-func (o *retryOptions) selection() (store.Selection, error) {
+// selection resolves classes and reasons to reasons of rows of the job that arg stands for.
+func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	classes := o.classes
 	if len(classes) == 0 && len(o.reasons) == 0 {
 		classes = []string{string(store.Transient)}
@@ -54,7 +54,7 @@ func (o *retryOptions) selection() (store.Selection, error) {
 	}
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
-			return s, usagef("--reason %q: there is no such reason; see `facescan status` for those of the job", r)
+			return s, usagef("--reason %q: no such reason; those of the job: %s", r, commandOn("status", arg))
 		}
 		s.Reasons = append(s.Reasons, store.Reason(r))
 	}
@@ -62,7 +62,7 @@ func (o *retryOptions) selection() (store.Selection, error) {
 }
 
 func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) error {
-	s, err := o.selection()
+	s, err := o.selection(arg)
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,6 @@ func (r *repeats) check(row store.Row) error {
 		return nil
 	}
 	return fmt.Errorf("row %d (%s) was done %d times by this process and is pending again: something clears its Done mark; "+
-		"find out what, such as a trigger or a `facescan retry` that is repeated, then run the same command again",
+		"find out what, such as a trigger, or a script that repeats retry, then run the same command again",
 		row.ID, fetch.Redact(row.URL), maxDispatches)
 }

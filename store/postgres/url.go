@@ -51,6 +51,14 @@ func Redact(text string) string {
 	})
 }
 
+// WithoutPassword is the URL of a job as its Path has it, to be used where the password comes from elsewhere.
+func WithoutPassword(raw string) string {
+	if p, err := parse(raw); err == nil {
+		return p.path
+	}
+	return Redact(raw)
+}
+
 // place is where a job is, taken from its URL.
 type place struct {
 	pool   *pgxpool.Config
