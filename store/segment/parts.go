@@ -76,7 +76,8 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 		segments = others
 		name := fmt.Sprintf("%s.%d.db", part(like.List, like.Node), len(p.Jobs))
 		path := filepath.Join(p.folder.Name(), name)
-		err := build(ctx, path, mine, listsOf(mine))
+		lists := listsOf(mine)
+		err := build(ctx, path, mine, lists)
 		closeAll(mine)
 		if err != nil {
 			return err
@@ -85,7 +86,8 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 		if err != nil {
 			return err
 		}
-		p.Jobs = append(p.Jobs, publishedPart{job, filepath.Join(dir, part(like.List, like.Node)), dir})
+		called := filepath.Join(dir, part(like.List, like.Node))
+		p.Jobs = append(p.Jobs, publishedPart{job, called, dir, isRead(lists)})
 	}
 	return nil
 }
@@ -128,6 +130,17 @@ type publishedPart struct {
 	store.Job
 	name string
 	dir  string
+	read bool // its lists were read to their ends
+}
+
+// Counts of a part whose lists were read to their ends do not say that these are still being read, although
+// rows that are not done may be missing.
+func (p publishedPart) Counts(ctx context.Context) (store.Counts, error) {
+	c, err := p.Job.Counts(ctx)
+	if p.read {
+		c.ImportIncomplete = nil
+	}
+	return c, err
 }
 
 // Path names the part.

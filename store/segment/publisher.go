@@ -115,7 +115,7 @@ func (p *Publisher) Close() {
 // attach makes this the process that publishes for the job; held is false while another one is.
 func (p *Publisher) attach(ctx context.Context) (held bool, err error) {
 	if p.lock != nil {
-		return true, nil
+		return true, p.checkFolder(ctx)
 	}
 	lock, err := lockFile(p.Job.Path() + ".publishing")
 	if err != nil || lock == nil {
@@ -129,6 +129,25 @@ func (p *Publisher) attach(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// checkFolder begins again when segments are missing: another process has folded them, or the folder was
+// emptied.
+func (p *Publisher) checkFolder(ctx context.Context) error {
+	files, err := p.list()
+	if err != nil {
+		return err
+	}
+	there := 0
+	for _, f := range files {
+		if p.known[f.Name] {
+			there++
+		}
+	}
+	if there == len(p.known) {
+		return nil
+	}
+	return p.begin(ctx)
 }
 
 // lockFile makes a file and locks it; nil while another process has it locked.

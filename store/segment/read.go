@@ -26,7 +26,8 @@ const batchRows = 5000
 // opened is a local copy of a segment.
 type opened struct {
 	file     File
-	path     string
+	from     string // its path where it was published
+	path     string // of the copy
 	job      store.Job
 	settings map[string]string
 	sources  []store.Source
@@ -42,24 +43,34 @@ func openAll(ctx context.Context, dir string, files []File, to string) (all []*o
 		}
 	}()
 	for _, f := range files {
-		o := &opened{file: f}
+		o := &opened{file: f, from: filepath.Join(dir, f.Name)}
 		if o.path, err = fetch(ctx, dir, f, to); err != nil {
 			return all, err
 		}
-		if o.job, err = sqlite.OpenForReading(ctx, o.path); err != nil {
-			return all, fmt.Errorf("%s: %w; without it (remove it) its rows are fetched again",
-				filepath.Join(dir, f.Name), err)
+		if o.job, err = sqlite.OpenForReading(ctx, o.path); err == nil {
+			all = append(all, o)
+			err = o.read(ctx)
 		}
-		all = append(all, o)
-		if o.settings, err = o.job.Settings(ctx); err != nil {
-			return all, err
+		if err != nil {
+			return all, o.damaged(err)
 		}
-		if o.sources, err = o.job.Sources(ctx); err != nil {
-			return all, err
-		}
-		_ = json.Unmarshal([]byte(o.settings[rowsSetting]), &o.rows) // without it nothing is known
 	}
 	return all, nil
+}
+
+// damaged says which segment cannot be read, and how to go on without it.
+func (o *opened) damaged(err error) error {
+	return fmt.Errorf("segment %s: %w; without it (remove it) its rows are fetched again", o.from, err)
+}
+
+// read reads what a segment tells of itself.
+func (o *opened) read(ctx context.Context) (err error) {
+	if o.settings, err = o.job.Settings(ctx); err != nil {
+		return err
+	}
+	_ = json.Unmarshal([]byte(o.settings[rowsSetting]), &o.rows) // without it nothing is known
+	o.sources, err = o.job.Sources(ctx)
+	return err
 }
 
 func (o *opened) published() store.Publishable { return o.job.(store.Publishable) }
@@ -109,6 +120,11 @@ func listsOf(segments []*opened) (lists []list) {
 	return lists
 }
 
+// isRead reports whether lists were read to their ends.
+func isRead(lists []list) bool {
+	return !slices.ContainsFunc(lists, func(l list) bool { return l.whole < 0 })
+}
+
 // newest is the one of several segments that was published last.
 func newest(segments []*opened) *opened {
 	return slices.MaxFunc(segments, func(a, b *opened) int { return int(max(-1, min(1, a.file.Publication-b.file.Publication))) })
@@ -127,17 +143,20 @@ func settingsOf(settings map[string]string) map[string]string {
 // latest yields the rows of one source that some segments have, in id order, each in its latest version.
 func latest(ctx context.Context, segments []*opened, source int, visit func(store.PublishedRow) error) error {
 	type cursor struct {
+		of   *opened
 		row  store.PublishedRow
 		more bool
 		next func() (store.PublishedRow, error, bool)
 	}
 	var cursors []*cursor
 	step := func(c *cursor) (err error) {
-		c.row, err, c.more = c.next()
+		if c.row, err, c.more = c.next(); err != nil {
+			err = c.of.damaged(err)
+		}
 		return err
 	}
 	for _, o := range segments {
-		c := &cursor{}
+		c := &cursor{of: o}
 		var stop func()
 		c.next, stop = iter.Pull2(o.published().Published(ctx, source))
 		defer stop()

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,10 +109,13 @@ func sound(t *testing.T, job store.Job) {
 	must(t, job.Verify(t.Context(), store.VerifyOptions{}, func(p store.Problem) { t.Errorf("%+v", p) }))
 }
 
+// anyList says of any two sources that they may be the same list.
+func anyList(store.Source, store.Source) bool { return true }
+
 // published are the rows that a folder has.
 func published(t *testing.T, dir string) map[int64]int {
 	t.Helper()
-	parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), func(a, b store.Source) bool { return true })
+	parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
 	must(t, err)
 	defer parts.Close()
 	if len(parts.Jobs) != 1 {
@@ -215,6 +222,73 @@ func TestKilledBetweenNameAndNotes(t *testing.T) {
 	must(t, again.Publish(t.Context()))
 	if got := published(t, dir); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("published %v, want %v", got, want)
+	}
+}
+
+// TestFolderIsEmptied removes what a writer has published while it goes on: all of it is published again.
+func TestFolderIsEmptied(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "published")
+	must(t, os.Mkdir(dir, 0o700))
+	w := newWriter(t, dir)
+	publish := func(version int) {
+		t.Helper()
+		w.do(10, version)
+		must(t, w.Publish(t.Context()))
+		want := versions(t, w.Job)
+		for id, v := range want { // rows that are pending are not published
+			if v == 0 {
+				delete(want, id)
+			}
+		}
+		if got := published(t, dir); !maps.Equal(got, want) {
+			t.Errorf("published %v, want %v", got, want)
+		}
+	}
+	publish(1)
+	publish(2)
+	files, err := List(dir)
+	must(t, err)
+	must(t, os.Remove(filepath.Join(dir, files[0].Name)))
+	publish(3)
+	must(t, os.RemoveAll(dir))
+	if err := w.Publish(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("publishing to a folder that is not there: %v", err)
+	}
+	must(t, os.Mkdir(dir, 0o700))
+	publish(4)
+}
+
+// TestDamagedSegment damages a segment at one place after the other: it is named, or is read all the same.
+func TestDamagedSegment(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	w.do(rowCount, 1)
+	must(t, w.Publish(t.Context()))
+	files, err := List(dir)
+	must(t, err)
+	path := filepath.Join(dir, files[0].Name)
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	const page = 4096
+	noticed := 0
+	for at := 0; at < len(whole); at += page {
+		bad := slices.Clone(whole)
+		for i := range page {
+			bad[at+i] ^= 0xa5
+		}
+		must(t, os.WriteFile(path, bad, 0o600))
+		parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
+		switch {
+		case err == nil:
+			must(t, parts.Close())
+		case !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove it"):
+			t.Errorf("damaged at %d: %v", at, err)
+		default:
+			noticed++
+		}
+	}
+	if noticed == 0 {
+		t.Error("no damage was noticed")
 	}
 }
 
