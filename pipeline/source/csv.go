@@ -167,13 +167,13 @@ func (t *table) next() (Row, error) {
 
 func (t *table) Position() Position {
 	return t.position(t.line, func(m *mark) {
-		m.Open, m.Columns, m.ID, m.Trust, m.First = t.open, t.columns, t.lastID, t.trust, &t.first
+		m.Columns, m.ID, m.Trust, m.First = t.columns, t.lastID, t.trust, &t.first
 	})
 }
 
 // finish consumes a whole record.
 func (t *table) finish(n int) {
-	t.open = t.text[n-1] != '\n'
+	t.unended = t.text[n-1] != '\n'
 	t.drop(n)
 }
 

@@ -134,7 +134,7 @@ func (o *objects) next(end int) (row Row, ok bool, err error) {
 			return row, false, err
 		}
 	}
-	o.open = end == len(o.text)
+	o.unended = end == len(o.text)
 	o.drop(min(end+1, len(o.text)))
 	o.line++
 	return row, ok, nil

@@ -17,9 +17,8 @@ type lines struct {
 	text  string // whole lines from the window's start on, or the last one without its newline
 	plain bool   // text needs no cleaning
 
-	open, ret bool // as in mark
-	began     bool // with a row
-	comments  bool // instead, so far
+	began    bool // with a row
+	comments bool // instead, so far
 }
 
 func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
@@ -36,7 +35,7 @@ func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
 func (l *lines) Columns() []string { return nil }
 
 func (l *lines) Position() Position {
-	return l.position(l.line, func(m *mark) { m.Open, m.Return, m.Comments = l.open, l.ret, l.OnlyComments() })
+	return l.position(l.line, func(m *mark) { m.Comments = l.OnlyComments() })
 }
 
 // OnlyComments reports whether the list so far has text, and no row.
@@ -113,7 +112,7 @@ func (l *lines) longLine() (string, error) {
 		return "", err
 	}
 	l.line++
-	l.open = !ended
+	l.unended = !ended
 	if !row {
 		long = ""
 	}
@@ -135,7 +134,7 @@ func (l *lines) cut(dst []Row) (n int) {
 		if ended {
 			line = strings.TrimSuffix(line, "\r")
 		} else {
-			l.open, l.ret = true, strings.HasSuffix(line, "\r")
+			l.unended, l.ret = true, strings.HasSuffix(line, "\r")
 		}
 		if !isRow(line) {
 			l.comments = l.comments || !l.began && !blank(line)

@@ -30,6 +30,18 @@ func stopAt(t testing.TB, s Spec, rows int) Position {
 	return r.Position()
 }
 
+// readOn opens a list at a position and returns the position after the rows that remain, or the same one if there
+// are some.
+func readOn(t testing.TB, s Spec, at Position) Position {
+	t.Helper()
+	r := open(t, s, at)
+	defer r.Close()
+	if n, err := r.Next(make([]Row, 1)); n > 0 || err != io.EOF {
+		return at
+	}
+	return r.Position()
+}
+
 func TestGrowthAndChange(t *testing.T) {
 	const grows, changed = true, false
 	for _, c := range []struct {
@@ -64,6 +76,7 @@ func TestGrowthAndChange(t *testing.T) {
 			t.Run(c.name+"/"+form, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "list.txt")
 				at := stopAt(t, give(path, []byte(c.before)), c.rows)
+				at = readOn(t, give(path, []byte(c.before)), at) // finds nothing new, and changes nothing
 				spec := give(path, []byte(c.after))
 				r, err := Open(t.Context(), spec, at)
 				if c.want == changed {
@@ -279,3 +292,39 @@ func TestCancelInALongLine(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestLastLineReadAgain imports a list whose last line has no newline twice. Then the line may get its newline, which
+// is not a line of its own, but not grow.
+func TestLastLineReadAgain(t *testing.T) {
+	for ext, text := range map[string]string{
+		"txt":   "http://a/1\nhttp://a/2",
+		"csv":   "url\nhttp://a/1\nhttp://a/2",
+		"tsv":   "n\turl\n1\thttp://a/1\n2\thttp://a/2",
+		"jsonl": `{"url":"http://a/1"}` + "\n" + `{"url":"http://a/2"}`,
+	} {
+		t.Run(ext, func(t *testing.T) {
+			s := Spec{Path: filepath.Join(t.TempDir(), "list."+ext)}
+			write := func(text string) {
+				if err := os.WriteFile(s.Path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(text)
+			at := stopAt(t, s, 2)
+			for range 3 {
+				at = readOn(t, s, at)
+			}
+			record := text[strings.LastIndexByte(text, '\n')+1:]
+			write(text + "\n" + strings.Replace(record, "/2", "/3", 1))
+			if rows, err := readAll(open(t, s, at), 9); err != nil || len(rows) != 1 || rows[0].ID != 3 || rows[0].URL != "http://a/3" {
+				t.Errorf("%+v, %v", rows, err)
+			}
+			write(text + "0\n")
+			var e *ChangedError
+			if r, err := Open(t.Context(), s, at); !errors.As(err, &e) {
+				t.Errorf("went on: %v", err)
+				r.Close()
+			}
+		})
+	}
+}

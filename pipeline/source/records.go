@@ -123,7 +123,6 @@ type records struct {
 	chosen
 	line int64  // records, or lines, that are consumed
 	text string // the window
-	open bool   // as in mark
 
 	damage, firstDamage int64 // as Damaged returns them
 }
@@ -156,7 +155,7 @@ func (r *records) dropLine() error {
 		r.print = before
 		return err
 	}
-	r.text, r.open = r.textOf(r.window()), !ended
+	r.text, r.unended = r.textOf(r.window()), !ended
 	return nil
 }
 
@@ -173,5 +172,5 @@ func (r *records) damagedRecord(number int64) {
 }
 
 func (r *records) Position() Position {
-	return r.position(r.line, func(m *mark) { m.Open, m.Columns, m.ID = r.open, r.columns, r.lastID })
+	return r.position(r.line, func(m *mark) { m.Columns, m.ID = r.columns, r.lastID })
 }

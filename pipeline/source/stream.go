@@ -51,6 +51,8 @@ type stream struct {
 	err  error // why more has nothing more: io.EOF at a clean end
 	cr   bool  // lines end in \r, or \n; else only in \n
 
+	unended, ret bool // as Open and Return in mark
+
 	print fingerprint // of what is consumed
 }
 
@@ -375,8 +377,11 @@ func (s *stream) begin(m mark, line int64) error {
 	}
 	win, err := s.peek(2)
 	switch {
-	case err != nil || len(win) == 0:
+	case err != nil:
 		return err
+	case len(win) == 0: // the last line is what it was
+		s.unended, s.ret = m.Open, m.Return
+		return nil
 	case !m.Open: // after a \r
 		if win[0] == '\n' {
 			s.consume(1)
@@ -402,7 +407,7 @@ func (s *stream) begin(m mark, line int64) error {
 // position is that of what is consumed.
 func (s *stream) position(line int64, set func(*mark)) Position {
 	m := s.print.mark()
-	m.File, m.CR = s.file, s.cr
+	m.File, m.CR, m.Open, m.Return = s.file, s.cr, s.unended, s.ret
 	m.End = s.err == io.EOF && s.r == s.w
 	set(&m)
 	return Position{Offset: s.print.n, Line: line, Mark: m.encode()}
