@@ -92,6 +92,9 @@ type place struct {
 // progress is what tells that nothing of a source is to be written which was not there before.
 type progress struct{ rows, pending, changes, next int64 }
 
+// unseen is the progress of a source that has to be looked at.
+var unseen = progress{next: -1}
+
 // CheckFollow tells whether an export with these options can follow a job. Its error is a *UsageError.
 func CheckFollow(o Options, path string) error {
 	if c, err := compress(io.Discard, path); err != nil || c != nil {
@@ -220,17 +223,18 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 		return more, f.commit(ctx, at, n)
 	}
 	limit, left := followRows, int64(0)
-	cut := map[int]bool{} // sources that have more
+	seen := make([]progress, len(sources))
 	if f.keepsStream() {
 		limit = streamRows
 	}
 	for i := range sources {
 		if f.Wants != nil && !f.Wants(sources[i].Number) {
+			seen[i] = unseen // it may be wanted later
 			continue
 		}
 		p := &at.Sources[i]
-		now := progress{sources[i].Rows, sources[i].Pending, sources[i].Changes, p.Next}
-		if i < len(f.seen) && f.seen[i] == now { // there may be very many sources
+		seen[i] = progress{sources[i].Rows, sources[i].Pending, sources[i].Changes, p.Next}
+		if i < len(f.seen) && f.seen[i] == seen[i] { // there may be very many sources
 			continue
 		}
 		front, err := f.Job.Frontier(ctx, sources[i].Number, p.Next)
@@ -258,23 +262,17 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 		}
 		wrote += time.Since(writing)
 		if n += here; here == limit {
-			more, cut[i] = true, true
+			more, seen[i] = true, unseen
 			left += front.Next - p.Next
 		} else {
 			p.Next = front.Next
+			seen[i].next = p.Next
 		}
 	}
 	if err := f.commit(ctx, at, n); err != nil {
 		return false, err
 	}
-	f.seen = f.seen[:0]
-	for i, s := range sources {
-		seen := progress{s.Rows, s.Pending, s.Changes, f.at.Sources[i].Next}
-		if cut[i] {
-			seen.next = -1
-		}
-		f.seen = append(f.seen, seen)
-	}
+	f.seen = seen
 	f.backlog.Store(left)
 	return more, nil
 }

@@ -181,6 +181,27 @@ func TestFollowSources(t *testing.T) {
 	}
 }
 
+// TestFollowWantsLater names a source only after a round has passed it by: its rows come all the same, though nothing
+// of it has changed since.
+func TestFollowWantsLater(t *testing.T) {
+	d := newFollowed(t)
+	d.list("a", 30)
+	d.work()
+	f, wanted := d.follower(), false
+	f.Wants = func(int) bool { return wanted }
+	if held, err := f.hold(background); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	defer f.release()
+	for range 2 {
+		if more, err := f.round(background); err != nil || more {
+			t.Fatal(more, err)
+		}
+		wanted = true
+	}
+	d.is(d.exported())
+}
+
 // TestFollowFails has every step of the output fail in turn, as a full disk or a kill would: the next follower makes the
 // file right.
 func TestFollowFails(t *testing.T) {
