@@ -131,39 +131,55 @@ func (w *following) drainToo(ctx context.Context, drain <-chan struct{}, log *sl
 	return either
 }
 
-// finish lets what is done in order be written, and ends. An interruption ends it at once when the run was through: then it
-// waits for no more than another process.
-func (w *following) finish(drain <-chan struct{}, stats *pipeline.Stats, log *slog.Logger) error {
+// finish writes the rows that are done in order by the end of the run, and returns how the command ends. A consumer
+// that does not read stdout delays the end of a run that failed, was interrupted or is out of time by drainGrace at
+// most. A file that another process writes is left to it when the wait for it is interrupted, or out of time.
+func (w *following) finish(end pipeline.End, failed bool, drain <-chan struct{}, late <-chan time.Time,
+	stats *pipeline.Stats, log *slog.Logger) (pipeline.End, error) {
 	if w == nil {
-		return nil
+		return end, nil
 	}
 	defer stats.Wait(pipeline.SlowOutput)()
 	defer w.cancel()
-	var unread <-chan time.Time
+	close(w.over)
+	var grace <-chan time.Time
 	select {
 	case <-drain:
-		if drain = nil; w.stdout {
-			unread = time.After(drainGrace)
-		}
+		failed = true
 	default:
 	}
-	close(w.over)
-	select {
-	case <-w.ended:
-	case <-drain:
-		w.cancel()
-		if !w.stdout {
-			<-w.ended
+	switch {
+	case failed, end == pipeline.Interrupted, end == pipeline.TooManyFail:
+		drain, late, grace = nil, nil, time.After(drainGrace)
+	case !w.stdout && end == pipeline.Limited:
+		late = nil
+	}
+	cut := end
+	for {
+		select {
+		case <-w.ended:
+			return end, w.error()
+		case <-drain:
+			cut = pipeline.Interrupted
+		case <-late:
+			cut = pipeline.Limited
+		case <-grace:
+			if w.stdout {
+				log.Warn("standard output is not read: the rows that are left are written by the next run of this command")
+				return cut, nil
+			}
+			grace = nil
+			continue
 		}
-	case <-unread:
-		log.Warn("standard output is not read: the rows that are left are written by the next run of this command")
-		return nil
+		drain, late, grace = nil, nil, time.After(drainGrace)
+		if !w.stdout {
+			w.cancel()
+		}
 	}
-	select {
-	case <-w.ended:
-	case <-time.After(drainGrace): // it hangs in a write to a pipe that nobody reads
-		return nil
-	}
+}
+
+// error is why what was written ended early.
+func (w *following) error() error {
 	switch {
 	case errors.Is(w.err, context.Canceled):
 		return nil

@@ -218,6 +218,10 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		lists = func() ([]source.Spec, error) { return nil, nil }
 	}
 	unwatch := o.live.watch(page, job, stats, log)
+	var late <-chan time.Time
+	if o.maxDuration > 0 {
+		late = time.After(o.maxDuration)
+	}
 	end, err := func() (end pipeline.End, err error) {
 		defer show.run(job, stats)()
 		po := pipeline.Options{
@@ -237,7 +241,8 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		}
 		return pipeline.Run(hard, job, po, stats)
 	}()
-	err = errors.Join(err, out.finish(drain, stats, log))
+	end, e := out.finish(end, err != nil, drain, late, stats, log)
+	err = errors.Join(err, e)
 	unwatch(endWord(end, err))
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)

@@ -23,6 +23,7 @@ type filter struct {
 	*testing.T
 	c      *exec.Cmd
 	in     io.WriteCloser
+	pipe   *os.File // what out reads
 	out    *bufio.Reader
 	stderr transcript
 }
@@ -43,17 +44,20 @@ func startFilter(t *testing.T, dir string, args ...string) *filter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := f.c.StdoutPipe()
+	out, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.c.Stdout = w
 	if err := f.c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	f.in, f.out = in, bufio.NewReader(out)
+	w.Close()
+	f.in, f.pipe, f.out = in, out, bufio.NewReader(out)
 	t.Cleanup(func() {
 		f.c.Process.Kill()
 		f.c.Wait()
+		out.Close()
 	})
 	return f
 }
@@ -79,10 +83,36 @@ func (f *filter) row() int {
 	return id
 }
 
-// ends waits for the process, and for its exit code.
+// rest are the ids of the rows that still come, all of them ok, but for a last line that was cut off.
+func (f *filter) rest() (ids []int) {
+	f.Helper()
+	for {
+		line, err := f.out.ReadString('\n')
+		if err != nil {
+			return ids
+		}
+		if line == csvHeader+"\n" {
+			continue
+		}
+		id, rest, _ := strings.Cut(line, ",")
+		n, err := strconv.Atoi(id)
+		if err != nil || !strings.Contains(rest, ",ok,") {
+			f.Fatalf("row %q", line)
+		}
+		ids = append(ids, n)
+	}
+}
+
+// ends reads what still comes, and waits for the process and its exit code.
 func (f *filter) ends(code int) {
 	f.Helper()
 	io.Copy(io.Discard, f.out)
+	f.exits(code)
+}
+
+// exits waits for the process, of which nothing is read meanwhile, and for its exit code.
+func (f *filter) exits(code int) {
+	f.Helper()
 	f.c.Wait()
 	if got := f.c.ProcessState.ExitCode(); got != code {
 		f.Fatalf("exit code %d, want %d\n%s", got, code, &f.stderr)
@@ -105,7 +135,7 @@ func TestFilter(t *testing.T) {
 			t.Fatalf("header %q", h)
 		}
 		seen, last := written, 0
-		for range 20 {
+		for range 8 {
 			written++
 			fmt.Fprintf(f.in, "%s/i/%d/p.jpg\n", s.URL, written)
 			for last != written {
@@ -132,17 +162,17 @@ func TestFilter(t *testing.T) {
 }
 
 // TestFilterSlowConsumer reads nothing of what comes out: the run comes to a standstill, and so does its
-// producer. When the consumer goes on, all rows come, in order, and none has failed for the wait.
+// producer. When the consumer goes on, the rows come in order, and none has failed for the wait.
 func TestFilterSlowConsumer(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	f := startFilter(t, t.TempDir(), filters("--as", "monday", "--timeout", "5s", "--per-host", "0")...)
-	const lines = 40_000
+	const most = 1_000_000 // far more than are read ahead
 	var written atomic.Int64
 	var producer sync.WaitGroup
 	producer.Go(func() {
 		defer f.in.Close()
-		for i := range lines {
+		for i := range most {
 			if _, err := fmt.Fprintf(f.in, "%s/i/%d/%0100d.jpg\n", s.URL, i+1, i); err != nil {
 				return
 			}
@@ -157,18 +187,71 @@ func TestFilterSlowConsumer(t *testing.T) {
 		}
 		return still > 0 && time.Since(since) > 2*time.Second
 	})
-	if n := written.Load(); n == lines {
-		t.Fatalf("the producer could write all %d lines; %d were fetched", lines, s.Total())
+	if n := written.Load(); n == most {
+		t.Fatalf("the producer could write all %d lines; %d were fetched", n, s.Total())
 	}
 	if h := f.line(); h != csvHeader {
 		t.Fatalf("header %q", h)
 	}
-	for i := range lines {
+	for i := range s.Total() + 1_000 { // those that waited, and some that come when the run goes on
 		if id := f.row(); id != i+1 {
 			t.Fatalf("row %d, want %d", id, i+1)
 		}
 	}
-	f.ends(exitOK)
+	f.interrupt()
+}
+
+// checkRows fails unless the ids are all from first to last.
+func checkRows(t *testing.T, ids []int, first, last int) {
+	t.Helper()
+	for i, id := range ids {
+		if id != first+i {
+			t.Fatalf("row %d, want %d", id, first+i)
+		}
+	}
+	if len(ids) != last-first+1 {
+		t.Fatalf("%d rows, want %d", len(ids), last-first+1)
+	}
+}
+
+// TestFilterOutOfTime has a consumer that reads nothing, and a time limit: it ends the run all the same, while rows come
+// in and when all are done, and the next one writes the rest.
+func TestFilterOutOfTime(t *testing.T) {
+	s := fetchtest.New(drawn(t), 0)
+	defer s.Close()
+	for name, ends := range map[string]bool{"endless": false, "all done": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			args := filters("--as", "monday", "--per-host", "0")
+			f := startFilter(t, dir, append(args, "--max-duration", "3s")...)
+			var written atomic.Int64
+			var producer sync.WaitGroup
+			producer.Go(func() {
+				defer f.in.Close()
+				for i := 0; !ends || i < 2_000; i++ {
+					if _, err := fmt.Fprintf(f.in, "%s/i/%d/%0100d.jpg\n", s.URL, i+1, i); err != nil {
+						return
+					}
+					written.Add(1)
+				}
+			})
+			f.exits(exitLimited)
+			producer.Wait()
+			if !strings.Contains(f.stderr.String(), "standard output is not read") {
+				t.Errorf("nothing was said of the consumer:\n%s", &f.stderr)
+			}
+			ids := f.rest()
+			checkRows(t, ids, 1, len(ids))
+			f = startFilter(t, dir, args...)
+			f.in.Close()
+			more := f.rest()
+			f.exits(exitOK)
+			if len(more) == 0 || more[0] > len(ids)+2 || ends && more[len(more)-1] != 2_000 {
+				t.Fatalf("after row %d come %d, to %d", len(ids), len(more), more[len(more)-1])
+			}
+			checkRows(t, more, more[0], more[len(more)-1])
+		})
+	}
 }
 
 // TestFilterLosesItsConsumer ends the consumer: the run ends with the reason, and the next one writes what is
@@ -177,38 +260,19 @@ func TestFilterLosesItsConsumer(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0], filters("--as", "monday")...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), beMain+"=1")
-	var stderr transcript
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout = w
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	w.Close()
-	fmt.Fprintf(in, "%s/i/1/a.jpg\n", s.URL)
-	out := bufio.NewReader(r)
-	for _, want := range []string{csvHeader, "1,"} {
-		if line, err := out.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
-			t.Fatalf("%q, %v\n%s", line, err, &stderr)
-		}
-	}
-	r.Close()
-	fmt.Fprintf(in, "%s/i/2/b.jpg\n", s.URL)
-	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitError || !strings.Contains(stderr.String(), "nobody reads standard output") {
-		t.Fatalf("exit code %d\n%s", code, &stderr)
-	}
 	f := startFilter(t, dir, filters("--as", "monday")...)
+	fmt.Fprintf(f.in, "%s/i/1/a.jpg\n", s.URL)
+	f.line()
+	if id := f.row(); id != 1 {
+		t.Fatalf("row %d, want 1", id)
+	}
+	f.pipe.Close()
+	fmt.Fprintf(f.in, "%s/i/2/b.jpg\n", s.URL)
+	f.exits(exitError)
+	if !strings.Contains(f.stderr.String(), "nobody reads standard output") {
+		t.Fatal(&f.stderr)
+	}
+	f = startFilter(t, dir, filters("--as", "monday")...)
 	f.in.Close()
 	f.line()
 	if id := f.row(); id != 2 {
