@@ -177,7 +177,7 @@ func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (
 		return nil, run, err
 	}
 	run = estimate.Run{Fetchers: po.Fetchers, Slow: po.Slow(), Workers: po.Workers, PerHost: po.PerHost, CPU: used, Database: full.Size() - empty.Size()}
-	for _, s := range stats.View().Stages {
+	for _, s := range stats.Snapshot().Stages {
 		switch s.Name {
 		case "fetch":
 			run.Fetching = s.Took

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -66,7 +65,7 @@ func (w aroundBar) Write(b []byte) (int, error) {
 	w.p.mu.Lock()
 	defer w.p.mu.Unlock()
 	if w.p.bar != nil {
-		_ = w.p.bar.Clear() // the bar is drawn again in a moment; that it could not be cleared is no news
+		_ = w.p.bar.Clear() // the bar is drawn again in a moment; a failed clear is harmless
 	}
 	return w.p.g.err.Write(b)
 }
@@ -101,7 +100,8 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 				p.finish()
 				return
 			}
-			p.show(stats.Snapshot(), stats.Flights)
+			s := stats.Snapshot()
+			p.show(&s, stats.Flights)
 		}
 	})
 	return func() {
@@ -110,34 +110,35 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 	}
 }
 
-func (p *progress) show(s pipeline.Snapshot, flights func() []host.Flight) {
+func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.mode {
 	case "json":
-		b, err := json.Marshal(progressLine(s))
-		if err == nil {
-			fmt.Fprintf(p.g.err, "%s\n", b)
-		}
+		_ = printJSON(p.g.err, pick(s, "elapsed_seconds", "total", "done", "pending", "ok", "failed", "faces", "rate",
+			"eta_seconds", "in_flight", "waiting", "outage", "held_back_by", "held_back"))
 	case "plain":
 		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %s%d failed, %d in flight%s\n",
-			s.Job.Done, total(s), s.Rate, eta(s), faces(s), s.Job.Failed, s.InFlight, lastOnes(s, flights))
+			s.Done, total(s), s.Rate, timeLeft(s), faces(s), s.Failed, s.InFlight, holdup(s, flights))
 	case "bar":
 		if p.bar == nil {
 			opts := []progressbar.Option{
-				progressbar.OptionSetWriter(p.g.rawErr), progressbar.OptionFullWidth(), progressbar.OptionShowCount(),
-				progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionThrottle(barEvery / 2),
+				progressbar.OptionSetWriter(p.g.rawErr), progressbar.OptionFullWidth(),
+				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false),
+				progressbar.OptionSetElapsedTime(false), progressbar.OptionThrottle(barEvery / 2),
 			}
 			if os.Getenv("NO_COLOR") == "" {
-				opts = append(opts, progressbar.OptionEnableColorCodes(true), progressbar.OptionSetTheme(progressbar.Theme{
-					Saucer: "[green]=[reset]", SaucerHead: "[green]>[reset]", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}))
+				opts = append(opts, progressbar.OptionEnableColorCodes(true),
+					progressbar.OptionSetTheme(progressbar.Theme{Saucer: "[green]=[reset]",
+						SaucerHead: "[green]>[reset]", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}))
 			}
-			p.bar = progressbar.NewOptions64(max(s.Job.Total, 1), opts...)
+			p.bar = progressbar.NewOptions64(max(s.Total, 1), opts...)
 		}
-		p.bar.ChangeMax64(max(s.Job.Total, 1))
-		text := fmt.Sprintf("%.0f/s, %s, %s%d failed%s", s.Rate, eta(s), faces(s), s.Job.Failed, lastOnes(s, flights))
-		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(printable(text))) // the bar takes [red] for a colour
-		_ = p.bar.Set64(min(s.Job.Done, s.Job.Total))                                    // a bar that cannot be drawn must not end a run
+		p.bar.ChangeMax64(max(s.Total, 1))
+		text := printable(fmt.Sprintf("%.0f/s, %s, %s%d failed%s", s.Rate, timeLeft(s), faces(s), s.Failed,
+			holdup(s, flights)))
+		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(text)) // the bar takes [red] for a colour
+		_ = p.bar.Set64(min(s.Done, s.Total))                                 // a bar that cannot be drawn must not end a run
 	}
 }
 
@@ -152,15 +153,15 @@ func (p *progress) finish() {
 }
 
 // total is the number of rows, with a plus while lists are still being read.
-func total(s pipeline.Snapshot) string {
-	if len(s.Job.ImportIncomplete) > 0 {
-		return fmt.Sprintf("%d+", s.Job.Total)
+func total(s *live.Snapshot) string {
+	if len(s.ImportIncomplete) > 0 {
+		return fmt.Sprintf("%d+", s.Total)
 	}
-	return fmt.Sprint(s.Job.Total)
+	return fmt.Sprint(s.Total)
 }
 
-// lastOnes names what holds a run back, or what it waits for that has nothing else to do.
-func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
+// holdup names what holds a run back, or describes the oldest of the last requests.
+func holdup(s *live.Snapshot, flights func() []host.Flight) string {
 	if s.Holdup.Kind != "" && s.Holdup.Kind != live.ByTail {
 		return "; held back by " + printable(s.Holdup.Short())
 	}
@@ -171,7 +172,8 @@ func lastOnes(s pipeline.Snapshot, flights func() []host.Flight) string {
 	if len(fs) == 0 || time.Since(fs[0].Since) < 5*time.Second {
 		return ""
 	}
-	return fmt.Sprintf("; waiting %v for %s", time.Since(fs[0].Since).Round(time.Second), printable(fetch.Redact(fs[0].URL)))
+	return fmt.Sprintf("; waiting %v for %s", time.Since(fs[0].Since).Round(time.Second),
+		printable(fetch.Redact(fs[0].URL)))
 }
 
 // dumpFlights prints what is in flight, the oldest first: what SIGUSR1 asks for.
@@ -183,40 +185,22 @@ func dumpFlights(w io.Writer, stats *pipeline.Stats) {
 		if f.Slow {
 			slow = ", slow lane"
 		}
-		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow, printable(fetch.Redact(f.URL)))
+		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow,
+			printable(fetch.Redact(f.URL)))
 	}
 }
 
-func eta(s pipeline.Snapshot) string {
-	if d := s.Left(); d >= 0 {
-		return d.String() + " left"
+func timeLeft(s *live.Snapshot) string {
+	if s.Left >= 0 {
+		return s.Left.Round(time.Second).String() + " left"
 	}
 	return "time left unknown"
 }
 
-// faces tells how many there are, where any are looked for.
-func faces(s pipeline.Snapshot) string {
-	if s.Detector == store.NoDetector {
+// faces is how many were found, where any are looked for.
+func faces(s *live.Snapshot) string {
+	if !s.LooksForFaces() {
 		return ""
 	}
-	return fmt.Sprintf("%d faces, ", s.Job.Faces)
-}
-
-// progressLine is one line of --progress json.
-func progressLine(s pipeline.Snapshot) map[string]any {
-	line := map[string]any{
-		"elapsed_seconds": s.Elapsed.Seconds(), "total": s.Job.Total, "done": s.Job.Done, "pending": s.Job.Pending,
-		"ok": s.Job.OK, "failed": s.Job.Failed, "faces": s.Job.Faces, "rate": s.Rate, "eta_seconds": nil, "in_flight": s.InFlight,
-		"waiting": s.Waiting, "outage": s.Outage.On, "held_back_by": nil, "held_back": nil,
-	}
-	if s.Holdup.Kind != "" {
-		line["held_back_by"], line["held_back"] = s.Holdup.Kind, s.Holdup.String()
-	}
-	if s.Detector == store.NoDetector {
-		line["faces"] = nil
-	}
-	if d := s.Left(); d >= 0 {
-		line["eta_seconds"] = d.Seconds()
-	}
-	return line
+	return fmt.Sprintf("%d faces, ", s.Faces)
 }

@@ -253,7 +253,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	}
 	name := hintName(args, job)
 	resume := o.resume(args, job, len(counts.ImportIncomplete) == 0)
-	summarize(g, o.progress, name, resume, end, err, counts, stats.Snapshot())
+	stats.See(counts)
+	snap := stats.Snapshot()
+	summarize(g, o.progress, name, resume, end, err, &snap)
 	if err != nil {
 		return err
 	}

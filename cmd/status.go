@@ -3,7 +3,6 @@ package cmd
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline/live"
 	"facescan/store"
 	"facescan/store/segment"
 )
@@ -97,17 +97,16 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 			}
 			rate = float64(c.Done-done) / time.Since(begin).Seconds()
 		}
+		s := live.Snapshot{Counts: c, Detector: settings[detectorSetting], Rate: rate}
+		s.Estimate()
 		if o.json {
-			line := statusLine(c, noFaces(settings), rate, etaAt(c, rate))
-			line["owners"] = ownerLines(c.Owners)
+			line := pick(&s, append(jobFigures, "owners")...)
 			line["missing"] = missingRows(settings, sources)
-			b, err := json.Marshal(line)
-			if err != nil {
+			if err := printJSON(g.out, line); err != nil {
 				return err
 			}
-			fmt.Fprintf(g.out, "%s\n", b)
 		} else {
-			printStatus(g, job.Path(), c, settings, sources, rate)
+			printStatus(g, job.Path(), &s, settings, sources)
 		}
 		if !o.watch || c.Pending == 0 && len(c.ImportIncomplete) == 0 {
 			return nil
@@ -135,16 +134,6 @@ func working(c store.Counts) bool {
 	return false
 }
 
-func etaAt(c store.Counts, rate float64) any {
-	switch {
-	case c.Pending == 0:
-		return 0
-	case rate <= 0 || len(c.ImportIncomplete) > 0:
-		return nil
-	}
-	return float64(c.Pending) / rate
-}
-
 // missingRows is how many rows of its lists a merged job lacks; nil when it is not known.
 func missingRows(settings map[string]string, sources []store.Source) any {
 	sum := int64(0)
@@ -158,78 +147,45 @@ func missingRows(settings map[string]string, sources []store.Source) any {
 	return sum
 }
 
-// statusLine is the object of status --json. Of a job that looks for no faces they are null.
-func statusLine(c store.Counts, noFaces bool, rate float64, eta any) map[string]any {
-	var faces, withFaces any = c.Faces, c.ImagesWithFaces
-	if noFaces {
-		faces, withFaces = nil, nil
-	}
-	reasons := map[string]int64{}
-	for r, n := range c.Failures {
-		if n > 0 {
-			reasons[string(r)] = n
-		}
-	}
-	return map[string]any{
-		"total": c.Total, "done": c.Done, "pending": c.Pending, "already_done": c.AlreadyDone, "ok": c.OK, "failed": c.Failed,
-		"images_with_faces": withFaces, "faces": faces, "failures": reasons, "rate": rate, "eta_seconds": eta,
-		"shards": map[string]any{"total": c.Shards.Total, "done": c.Shards.Done, "free": c.Shards.Free, "leased": c.Shards.Leased},
-	}
-}
-
-// ownerLines are the processes as status --json shows them.
-func ownerLines(owners []store.OwnerCounts) []map[string]any {
-	lines := []map[string]any{}
-	for _, o := range owners {
-		line := map[string]any{"id": o.ID, "host": o.Host, "pid": o.PID, "alive": o.Alive, "shards": o.Shards, "pending": o.Pending,
-			"rate": o.Rate, "held_back_by": nil, "held_back": nil}
-		if o.HeldBackBy != "" {
-			line["held_back_by"], line["held_back"] = o.HeldBackBy, o.Why
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-func printStatus(g *globals, path string, c store.Counts, settings map[string]string, sources []store.Source, rate float64) {
+func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]string, sources []store.Source) {
 	p := g.print
 	p("job      %s", path)
 	printSources(g, sources, settings)
-	if d := settings[detectorSetting]; d != "" {
-		p("detector %s", d)
+	if s.Detector != "" {
+		p("detector %s", s.Detector)
 	}
-	p("rows     %12d", c.Total)
-	if c.AlreadyDone > 0 {
-		p("  already done %4d", c.AlreadyDone)
+	p("rows     %12d", s.Total)
+	if s.AlreadyDone > 0 {
+		p("  already done %4d", s.AlreadyDone)
 	}
-	p("  done   %12d   %s", c.Done, percent(c.Done, c.Total))
-	p("  pending%12d", c.Pending)
-	if noFaces(settings) {
-		p("ok       %12d   no faces were looked for", c.OK)
+	p("  done   %12d   %s", s.Done, percent(s.Done, s.Total))
+	p("  pending%12d", s.Pending)
+	if s.LooksForFaces() {
+		p("ok       %12d   %d with faces, %d faces", s.OK, s.ImagesWithFaces, s.Faces)
 	} else {
-		p("ok       %12d   %d with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+		p("ok       %12d   no faces were looked for", s.OK)
 	}
-	p("failed   %12d   %s of done", c.Failed, percent(c.Failed, c.Done))
-	for _, f := range ranked(c.Failures) {
+	p("failed   %12d   %s of done", s.Failed, percent(s.Failed, s.Done))
+	for _, f := range ranked(s.Failures) {
 		p("  %-16s %10d  %s", f.reason, f.n, f.reason.Class())
 	}
-	p("shards   %12d   %d done, %d leased, %d free", c.Shards.Total, c.Shards.Done, c.Shards.Leased, c.Shards.Free)
-	for _, o := range c.Owners {
+	p("shards   %12d   %d done, %d leased, %d free", s.Shards.Total, s.Shards.Done, s.Shards.Leased, s.Shards.Free)
+	for _, o := range s.Owners {
 		state := "alive"
 		if !o.Alive {
 			state = "gone"
 		}
-		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID, o.Host, state, o.Age.Round(time.Second),
-			o.Shards, o.Pending, o.Expires.Round(time.Second))
+		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID,
+			o.Host, state, o.Age.Round(time.Second), o.Shards, o.Pending, o.Expires.Round(time.Second))
 		if o.Alive && o.Why != "" {
 			p("         %.1f rows/s, held back by %s", o.Rate, o.Why)
 		}
 	}
-	if rate > 0 {
-		p("rate     %12.1f rows/s", rate)
-		if eta, ok := etaAt(c, rate).(float64); ok {
-			p("left     %12v", (time.Duration(eta * float64(time.Second))).Round(time.Second))
-		}
+	if s.Rate > 0 {
+		p("rate     %12.1f rows/s", s.Rate)
+	}
+	if s.Rate > 0 && s.Left > 0 {
+		p("left     %12v", s.Left.Round(time.Second))
 	}
 }
 

@@ -1,65 +1,98 @@
 package cmd
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"sort"
+	"io"
+	"slices"
 	"time"
 
 	"facescan/pipeline"
+	"facescan/pipeline/live"
 	"facescan/store"
 )
 
 // leastShare of a run's time is worth a line in its summary.
 const leastShare = 0.2
 
+// jobFigures are the names of what status --json and the summary tell of a job.
+var jobFigures = []string{"total", "done", "pending", "already_done", "ok", "failed", "images_with_faces", "faces",
+	"failures", "rate", "eta_seconds", "shards"}
+
+// pick is the figures of a snapshot with these names.
+func pick(s *live.Snapshot, names ...string) map[string]any {
+	all, line := map[string]json.RawMessage{}, map[string]any{}
+	b, err := json.Marshal(s)
+	if err == nil {
+		err = json.Unmarshal(b, &all)
+	}
+	if err != nil {
+		panic(err) // there is nothing in it that JSON cannot say
+	}
+	for _, name := range names {
+		figure, known := all[name]
+		if !known {
+			panic("a snapshot has no " + name)
+		}
+		line[name] = figure
+	}
+	return line
+}
+
+// printJSON writes a line of JSON.
+func printJSON(w io.Writer, line any) error {
+	b, err := json.Marshal(line)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s\n", b)
+	}
+	return err
+}
+
 // summarize tells how a run ended: what was done, why rows failed, most frequent first, and what to do next:
 // name stands for the job, and resume is the command that resumes the run.
-func summarize(g *globals, mode, name, resume string, end pipeline.End, err error, c store.Counts, s pipeline.Snapshot) {
+func summarize(g *globals, mode, name, resume string, end pipeline.End, err error, s *live.Snapshot) {
 	if mode == "json" {
-		line := statusLine(c, s.Detector == store.NoDetector, rateOf(s), etaOf(c, s))
+		line := pick(s, append(jobFigures, "elapsed_seconds")...)
 		line["summary"] = endWord(end, err)
-		line["elapsed_seconds"] = s.Elapsed.Seconds()
 		line["held_back_by"], line["held_back"], line["held_back_share"] = nil, nil, nil
 		if m := s.Mostly; m.Kind != "" {
 			line["held_back_by"], line["held_back"], line["held_back_share"] = m.Kind, m.Holdup.String(), m.Share
 		}
-		if b, err := json.Marshal(line); err == nil {
-			fmt.Fprintf(g.err, "%s\n", b)
-		}
+		_ = printJSON(g.err, line) // stderr is gone: there is nobody to say so to
 		return
 	}
-	rate := float64(s.Done) / max(s.Elapsed.Seconds(), 0.001)
+	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
 	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%.1f/s)",
-		endWord(end, err), c.Done, c.Total, s.Done, s.Elapsed.Round(100*time.Millisecond), rate)
+		endWord(end, err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond), rate)
 	if m := s.Mostly; m.Share >= leastShare {
 		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
 		if m.Advice != "" {
 			g.tell("    %s", m.Advice)
 		}
 	}
-	if s.Tail > time.Second && s.Done > 0 {
+	if s.Tail > time.Second && s.Own.Done > 0 {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
-	if s.Detector == store.NoDetector {
-		g.tell("  ok      %10d   no faces were looked for", c.OK)
+	if s.LooksForFaces() {
+		g.tell("  ok      %10d   %d of them with faces, %d faces", s.OK, s.ImagesWithFaces, s.Faces)
 	} else {
-		g.tell("  ok      %10d   %d of them with faces, %d faces", c.OK, c.ImagesWithFaces, c.Faces)
+		g.tell("  ok      %10d   no faces were looked for", s.OK)
 	}
-	g.tell("  failed  %10d", c.Failed)
-	for _, f := range ranked(c.Failures) {
+	g.tell("  failed  %10d", s.Failed)
+	for _, f := range ranked(s.Failures) {
 		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Remedy(f.reason, name))
 	}
-	if c.Pending > 0 {
-		g.tell("  pending %10d   nothing is lost; go on with: %s", c.Pending, resume)
+	if s.Pending > 0 {
+		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, resume)
 	}
-	if c.Pending == 0 && err == nil && (len(c.ImportIncomplete) > 0 || end != pipeline.Finished && c.Total == 0) {
+	if s.Pending == 0 && err == nil && (len(s.ImportIncomplete) > 0 || end != pipeline.Finished && s.Total == 0) {
 		g.tell("  nothing is lost; go on with: %s", resume)
 	}
-	if c.Done > 0 {
+	if s.Done > 0 {
 		g.tell("  next: %s", pipeline.ShellCommand("facescan", "export", name, "-o", "results.csv"))
 	}
-	if n := transient(c.Failures); n > 0 && c.Pending == 0 {
+	if n := transient(s.Failures); n > 0 && s.Pending == 0 {
 		g.tell("        %s      (%d failed for reasons that may have passed)",
 			pipeline.ShellCommand("facescan", "retry", name), n)
 	}
@@ -91,11 +124,8 @@ func ranked(m map[store.Reason]int64) []failures {
 			out = append(out, failures{r, n})
 		}
 	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].n != out[j].n {
-			return out[i].n > out[j].n
-		}
-		return out[i].reason < out[j].reason
+	slices.SortFunc(out, func(a, b failures) int {
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.reason, b.reason))
 	})
 	return out
 }
@@ -107,16 +137,4 @@ func transient(m map[store.Reason]int64) (n int64) {
 		}
 	}
 	return n
-}
-
-func rateOf(s pipeline.Snapshot) float64 { return s.Rate }
-
-func etaOf(c store.Counts, s pipeline.Snapshot) any {
-	if c.Pending == 0 {
-		return 0
-	}
-	if s.Rate <= 0 || len(c.ImportIncomplete) > 0 {
-		return nil
-	}
-	return float64(c.Pending) / s.Rate
 }

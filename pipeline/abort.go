@@ -115,7 +115,7 @@ func (r *run) checkAbort() {
 func (s *Stats) breaks(rule AbortRule) *Aborted {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	done, failed, failures := s.own.Done, s.own.Failed, s.failures
+	done, failed, failures := s.own.Done, s.own.Failed, s.own.Failures
 	if all := s.job.Done - s.base.Done; all > done {
 		done, failed, failures = all, s.job.Failed-s.base.Failed, map[store.Reason]int64{}
 		for reason, n := range s.job.Failures {

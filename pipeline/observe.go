@@ -31,12 +31,6 @@ type activity struct {
 	reading, elsewise atomic.Int64 // readers of kept files; workers that neither decode nor detect
 }
 
-// HeldBack is how much of a run something held it back.
-type HeldBack struct {
-	live.Holdup         // the latest of its kind
-	Share       float64 // of the time
-}
-
 // holdups keeps the judgements of a run.
 type holdups struct {
 	mu    sync.Mutex
@@ -68,12 +62,12 @@ func (hs *holdups) latest() live.Holdup {
 }
 
 // most is what held the run back for longest.
-func (hs *holdups) most() (most HeldBack) {
+func (hs *holdups) most() (most live.HeldBack) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	for _, kind := range live.Holdups {
 		if share := hs.spent[kind].Seconds() / max(hs.total.Seconds(), 1e-9); share > most.Share {
-			most = HeldBack{hs.last[kind], share}
+			most = live.HeldBack{Holdup: hs.last[kind], Share: share}
 		}
 	}
 	return most

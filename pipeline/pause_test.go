@@ -78,15 +78,15 @@ func TestDetectorGone(t *testing.T) {
 		if err != nil || c.Done >= 40 {
 			t.Errorf("%d rows are done without a detector, %v", c.Done, err)
 		}
-		if o := b.stats.Snapshot().Outage; !o.On || !strings.Contains(o.Cause, "gone fishing") {
-			t.Errorf("the outage is %+v", o)
+		if s := b.stats.Snapshot(); !s.Outage || !strings.Contains(s.Cause, "gone fishing") {
+			t.Errorf("outage %v: %q", s.Outage, s.Cause)
 		}
 		e.gone.Store(nil)
 	}()
 	b.want(Finished, outcomes...)
 	<-done
-	if o := b.stats.Snapshot().Outage; o.On {
-		t.Errorf("the outage is still %+v", o)
+	if s := b.stats.Snapshot(); s.Outage {
+		t.Errorf("still an outage: %q", s.Cause)
 	}
 }
 

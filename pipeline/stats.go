@@ -5,10 +5,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"facescan/detect"
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
+	"facescan/store/top"
 )
 
 // Stats are the figures of one run, safe to read at any time from anywhere.
@@ -28,22 +28,19 @@ type Stats struct {
 	mu       sync.Mutex
 	start    time.Time
 	base     store.Counts // the job before this run
-	job      store.Counts // the job when it was last looked at
-	own      totals       // what this run committed
-	meter    meter
+	job      store.Counts // the job when its counters were last read
+	own      live.Work    // what this run committed
+	ownMeter meter
+	jobMeter meter // rows of the whole job, as far as its counters were read
 	outage   host.Outage
 	away     bool // the outage is the detector's
 	holdups  holdups
 	trend    trend
 	tail     time.Time // when all but the last hundredth of the job was done
-	failures map[store.Reason]int64
-	shown    shown
 	aborted  *Aborted
-	slowest  time.Duration // the host that needs longest for the rows that wait for it
-}
-
-type totals struct {
-	Done, OK, Failed, Faces, ImagesWithFaces int64
+	slowest  time.Duration                      // that one host needs at least for its waiting rows
+	latest   []live.Image                       // with faces, the latest last
+	failing  *top.Counter[string, store.Reason] // hosts by failures; the value is the latest one's reason
 }
 
 func (s *Stats) begin(r *run) error {
@@ -53,13 +50,14 @@ func (s *Stats) begin(r *run) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.run, s.start, s.base, s.job, s.failures = r, time.Now(), c, c, map[store.Reason]int64{}
-	s.meter.begin(s.start)
-	s.shown.job.begin(s.start)
+	s.run, s.start, s.base, s.job = r, time.Now(), c, c
+	s.own.Failures = map[store.Reason]int64{}
+	s.ownMeter.begin(s.start)
+	s.jobMeter.begin(s.start)
 	return nil
 }
 
-// See takes a fresh look at the whole job into account.
+// See takes in the job's counters as they are now.
 func (s *Stats) See(c store.Counts) {
 	s.mu.Lock()
 	r := s.run
@@ -70,7 +68,9 @@ func (s *Stats) See(c store.Counts) {
 	}
 	s.mu.Lock()
 	s.slowest = slowest
-	s.shown.saw(time.Now(), s.job, c)
+	if n := c.Done - s.job.Done; n > 0 { // retry takes some away
+		s.jobMeter.add(time.Now(), n)
+	}
 	s.job = c
 	s.seeTail()
 	s.mu.Unlock()
@@ -109,16 +109,16 @@ func (s *Stats) commit(results []store.Result) []rise {
 			s.own.OK++
 		} else {
 			s.own.Failed++
-			s.failures[r.Reason]++
+			s.own.Failures[r.Reason]++
 		}
 		s.own.Faces += int64(len(r.Faces))
 		if len(r.Faces) > 0 {
 			s.own.ImagesWithFaces++
 		}
-		s.shown.note(r)
+		s.note(r)
 		s.trend.add(failedOf(r))
 	}
-	s.meter.add(time.Now(), int64(len(results)))
+	s.ownMeter.add(time.Now(), int64(len(results)))
 	s.seeTail()
 	return s.trend.rises()
 }
@@ -137,91 +137,11 @@ func (s *Stats) setOutage(o host.Outage, detector bool) {
 	s.mu.Unlock()
 }
 
-// Rate is how many rows a second this process settled lately.
+// Rate is how many rows per second this process completed lately.
 func (s *Stats) Rate() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.meter.rate(time.Now())
-}
-
-// Snapshot is what a person is shown.
-type Snapshot struct {
-	Elapsed time.Duration
-	Job     store.Counts // of the whole job, all processes, when last looked at
-	Done    int64        // by this run
-	OK      int64
-	Failed  int64
-	Faces   int64
-	Rate    float64 // rows a second, lately
-	JobRate float64 // the same of all processes, as far as the job was looked at
-
-	ImagesWithFaces int64
-
-	Detector string // its fingerprint; store.NoDetector where no faces are looked for
-
-	Slowest time.Duration // what the host needs at least that needs longest for the rows that wait for it
-
-	Failures map[store.Reason]int64
-	Tail     time.Duration // since all but the last hundredth of the job was done; 0 before
-	InFlight int
-	Waiting  int         // rows in the queue
-	Memory   int64       // bytes reserved
-	Outage   host.Outage // our own, or the detector's, if On
-
-	Holdup live.Holdup // what holds the run back now
-	Mostly HeldBack    // what held it back for longest
-}
-
-// Snapshot reads all figures at once.
-func (s *Stats) Snapshot() Snapshot {
-	s.mu.Lock()
-	r := s.run
-	s.mu.Unlock()
-	waiting, inFlight := 0, 0
-	if r != nil { // asked without the lock: the queue tells us of outages under its own
-		waiting, inFlight = r.queue.Waiting(), len(r.inflight)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	snap := Snapshot{InFlight: inFlight, Waiting: waiting, Outage: s.outage, Job: s.job, Done: s.own.Done, OK: s.own.OK, Failed: s.own.Failed, Faces: s.own.Faces,
-		ImagesWithFaces: s.own.ImagesWithFaces, Slowest: s.slowest, Failures: map[store.Reason]int64{}}
-	snap.Holdup, snap.Mostly = s.holdups.latest(), s.holdups.most()
-	if s.run == nil {
-		return snap
-	}
-	if s.outage.On { // which is judged at once
-		l := load{outage: s.outage, away: s.away}
-		_, l.remote = s.run.Detector.(detect.Remote)
-		snap.Holdup = l.holdup()
-	}
-	snap.Detector = s.run.detectorName()
-	now := time.Now()
-	snap.Elapsed = now.Sub(s.start)
-	snap.Rate = s.meter.rate(now)
-	snap.JobRate = s.shown.job.rate(now)
-	if !s.tail.IsZero() {
-		snap.Tail = now.Sub(s.tail)
-	}
-	snap.Memory = s.run.budget.used()
-	for r, n := range s.failures {
-		snap.Failures[r] = n
-	}
-	return snap
-}
-
-// Left is how long the job will take at the present rate, or longer for what remains of it: a host takes its time for
-// its rows, however fast the others were. Negative when it cannot be told.
-func (s *Snapshot) Left() time.Duration {
-	rate := max(s.Rate, s.JobRate)
-	switch {
-	case len(s.Job.ImportIncomplete) > 0:
-		return -1
-	case s.Job.Pending == 0:
-		return 0
-	case rate <= 0:
-		return -1
-	}
-	return max(time.Duration(float64(s.Job.Pending)/rate*float64(time.Second)), s.Slowest).Round(time.Second)
+	return s.ownMeter.rate(time.Now())
 }
 
 // meterSpan is the window of the rate, in whole seconds.

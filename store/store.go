@@ -360,24 +360,27 @@ type Face struct {
 
 // Counts sums a job up.
 type Counts struct {
-	Total            int64 // rows of the job; AlreadyDone not among them
-	Done             int64
-	Pending          int64
-	PausedPending    int64 // pending rows of paused sources
-	AlreadyDone      int64 // done on arrival, in a user's table
-	OK               int64
-	Failed           int64
-	ImagesWithFaces  int64
-	Faces            int64
-	Failures         map[Reason]int64
-	Shards           ShardCounts
-	Owners           []OwnerCounts
-	ImportIncomplete []string // names of sources whose list is not read to its end
+	Total            int64            `json:"total"` // rows of the job; AlreadyDone not among them
+	Done             int64            `json:"done"`
+	Pending          int64            `json:"pending"`
+	PausedPending    int64            `json:"-"`            // pending rows of paused sources
+	AlreadyDone      int64            `json:"already_done"` // done on arrival, in a user's table
+	OK               int64            `json:"ok"`
+	Failed           int64            `json:"failed"`
+	ImagesWithFaces  int64            `json:"images_with_faces"`
+	Faces            int64            `json:"faces"`
+	Failures         map[Reason]int64 `json:"failures"`
+	Shards           ShardCounts      `json:"shards"`
+	Owners           []OwnerCounts    `json:"-"`
+	ImportIncomplete []string         `json:"importing"` // names of sources whose list is not read to its end
 }
 
 // ShardCounts counts shards by state.
 type ShardCounts struct {
-	Total, Done, Free, Leased int64
+	Total  int64 `json:"total"`
+	Done   int64 `json:"done"`
+	Free   int64 `json:"free"`
+	Leased int64 `json:"leased"`
 }
 
 // OwnerCounts is what one owner holds.

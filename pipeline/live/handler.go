@@ -142,7 +142,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	to := http.NewResponseController(w)
 	for {
 		s.mu.Lock()
-		event, changed, ended := s.event, s.changed, s.view.End != ""
+		event, changed, ended := s.event, s.changed, s.latest.End != ""
 		s.mu.Unlock()
 		deadline(w, writeTime)
 		if _, err := w.Write(event); err != nil {

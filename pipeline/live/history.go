@@ -1,6 +1,7 @@
 package live
 
 import (
+	"slices"
 	"time"
 )
 
@@ -20,8 +21,8 @@ type moment struct {
 	done, failed int64
 }
 
-func (h *history) add(v View) {
-	m := moment{v.Now, v.Counts.Done, v.Counts.Failed}
+func (h *history) add(s Snapshot) {
+	m := moment{s.Now, s.Counts.Done, s.Counts.Failed}
 	n := len(h.moments)
 	if n > 1 && h.moments[n-1].at.Sub(h.moments[n-2].at) < h.step {
 		h.moments[n-1] = m // the latest is always there, if close to the one before
@@ -37,36 +38,35 @@ func (h *history) add(v View) {
 	h.moments = append(h.moments, m)
 }
 
-// recentViews is how many views make up "lately".
-const recentViews = 6
+// recently is how many snapshots make up "lately".
+const recently = 6
 
-// recent is the latest views, the newest last.
-type recent struct{ views []View }
+// recent is the latest snapshots, the newest last.
+type recent struct{ snapshots []Snapshot }
 
-func (r *recent) add(v View) {
-	if len(r.views) == recentViews {
-		copy(r.views, r.views[1:])
-		r.views = r.views[:recentViews-1]
+func (r *recent) add(s Snapshot) {
+	if len(r.snapshots) == recently {
+		r.snapshots = slices.Delete(r.snapshots, 0, 1)
 	}
-	r.views = append(r.views, v)
+	r.snapshots = append(r.snapshots, s)
 }
 
 // pace is what a stage did lately.
 type pace struct {
-	occupancy float64 // of its capacity, in [0,1]
-	rows      float64 // a second
-	bytes     float64 // a second
-	mean      time.Duration
+	Occupancy float64 `json:"occupancy"`        // of its capacity, in [0,1]
+	Rate      float64 `json:"rate"`             // rows per second
+	Bytes     float64 `json:"bytes_per_second"` // that it took
+	Mean      float64 `json:"mean_seconds"`     // of a row
 }
 
 // pace of the i-th stage: lately, or since the start while that was just now.
 func (r *recent) pace(i int) (p pace) {
-	last := r.views[len(r.views)-1]
+	last := r.snapshots[len(r.snapshots)-1]
 	if i >= len(last.Stages) {
 		return p
 	}
 	now, was, since := last.Stages[i], Stage{}, last.Start
-	if first := r.views[0]; len(r.views) > 1 && i < len(first.Stages) {
+	if first := r.snapshots[0]; len(r.snapshots) > 1 && i < len(first.Stages) {
 		was, since = first.Stages[i], first.Now
 	}
 	span := last.Now.Sub(since).Seconds()
@@ -74,12 +74,12 @@ func (r *recent) pace(i int) (p pace) {
 		return p
 	}
 	if now.Capacity > 0 {
-		p.occupancy = min(1, (now.Busy-was.Busy).Seconds()/span/float64(now.Capacity))
+		p.Occupancy = min(1, (now.Busy-was.Busy).Seconds()/span/float64(now.Capacity))
 	}
 	n := now.Rows - was.Rows
-	p.rows, p.bytes = float64(n)/span, float64(now.Bytes-was.Bytes)/span
+	p.Rate, p.Bytes = float64(n)/span, float64(now.Bytes-was.Bytes)/span
 	if n > 0 {
-		p.mean = (now.Took - was.Took) / time.Duration(n)
+		p.Mean = (now.Took - was.Took).Seconds() / float64(n)
 	}
 	return p
 }

@@ -12,7 +12,7 @@ import (
 // TestHistory: however long a run is, its history stays short, begins at its begin, ends now, and has nothing twice.
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 5000).Draw(t, "views")
+		n := rapid.IntRange(1, 5000).Draw(t, "snapshots")
 		start := time.Unix(1000, 0)
 		var h history
 		at := start
@@ -20,7 +20,7 @@ func TestHistory(t *testing.T) {
 			if i > 0 {
 				at = at.Add(time.Duration(rapid.IntRange(900, 1100).Draw(t, "ms")) * time.Millisecond)
 			}
-			h.add(View{Start: start, Now: at, Counts: store.Counts{Done: int64(i), Failed: int64(i / 2)}})
+			h.add(Snapshot{Start: start, Now: at, Counts: store.Counts{Done: int64(i), Failed: int64(i / 2)}})
 			if len(h.moments) > points {
 				t.Fatalf("%d moments", len(h.moments))
 			}
@@ -35,12 +35,12 @@ func TestHistory(t *testing.T) {
 			}
 		}
 		if n > 2*points && len(h.moments) < points/3 {
-			t.Fatalf("of %d views %d moments are left", n, len(h.moments))
+			t.Fatalf("of %d snapshots %d moments are left", n, len(h.moments))
 		}
 	})
 }
 
-// TestPace is measured between the oldest view that is kept and the latest.
+// TestPace is measured between the oldest snapshot that is kept and the latest.
 func TestPace(t *testing.T) {
 	start := time.Unix(1000, 0)
 	var r recent
@@ -50,14 +50,14 @@ func TestPace(t *testing.T) {
 		if i > 10 {
 			busy = 40*time.Second + (sec - 10*time.Second)
 		}
-		r.add(View{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy, Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
+		r.add(Snapshot{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy, Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
 		if i == 5 {
-			if p := r.pace(0); p.occupancy != 1 || p.rows != 10 || p.bytes != 1000 || p.mean != 100*time.Millisecond {
+			if p := r.pace(0); p.Occupancy != 1 || p.Rate != 10 || p.Bytes != 1000 || p.Mean != 0.1 {
 				t.Errorf("at first: %+v", p)
 			}
 		}
 	}
-	if p := r.pace(0); p.occupancy != 0.25 {
+	if p := r.pace(0); p.Occupancy != 0.25 {
 		t.Errorf("lately: %+v", p)
 	}
 	if p := r.pace(1); p != (pace{}) {

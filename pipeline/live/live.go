@@ -1,19 +1,21 @@
-// Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well.
+// Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well. It also has
+// the Snapshot that everything else shows figures of.
 //
-//	run ──View, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
-//	                                      ├─ /events       what it shows, as server-sent events
-//	                                      ├─ /metrics      for Prometheus; /grafana.json is a dashboard for them
-//	                                      ├─ /healthz      200, or 503 while the job cannot be read
-//	                                      └─ /debug/pprof  on request only
+//	run ──Snapshot, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
+//	                                          ├─ /events       what it shows, as server-sent events
+//	                                          ├─ /metrics      for Prometheus; /grafana.json is a dashboard
+//	                                          ├─ /healthz      200, or 503 while the job cannot be read
+//	                                          └─ /debug/pprof  on request only
 //
-// Nothing here changes anything: there are only GET and HEAD, and what is shown is one View, looked at once a second
-// however many look at it. A run never waits for those who watch it.
+// Nothing here changes anything: there are only GET and HEAD. A Snapshot is taken once a second, however many
+// watch, and a run never waits for those who do.
 //
 // # Who may look
 //
-// There is no password, so the server listens on loopback unless another address was asked for. There it answers only to names
-// of loopback: a page of some site whose name was made to point at this machine (DNS rebinding) gets nothing. What
-// is served is strict about what it may load; whatever comes from a list is shown as text, never as markup.
+// There is no password, so the server listens on loopback unless another address was asked for. There it answers
+// only to names of loopback: a page of some site whose name was made to point at this machine (DNS rebinding) gets
+// nothing. What is served is strict about what it may load; what comes from a list is shown as text, never as
+// markup.
 package live
 
 import (
@@ -38,7 +40,7 @@ import (
 )
 
 const (
-	every      = time.Second // a new view
+	every      = time.Second // a new snapshot
 	lookTime   = 10 * time.Second
 	writeTime  = 10 * time.Second // for an answer, or for an event
 	endTime    = 2 * time.Second  // for the last events
@@ -52,11 +54,11 @@ const DefaultPort = "9187"
 
 // Options say what a Server shows.
 type Options struct {
-	Job    string                              // what the user calls it
-	Self   store.Owner                         // this process
-	Look   func(context.Context) (View, error) // called once a second, never twice at once
-	Remedy func(store.Reason) string           // what can be done about a reason; optional
-	Pprof  bool                                // serve /debug/pprof
+	Job    string                                  // what the user calls it
+	Self   store.Owner                             // this process
+	Look   func(context.Context) (Snapshot, error) // called once a second, never twice at once
+	Remedy func(store.Reason) string               // what can be done about a reason; optional
+	Pprof  bool                                    // serve /debug/pprof
 	Log    *slog.Logger
 }
 
@@ -73,9 +75,8 @@ type Server struct {
 	closing  sync.Once
 
 	mu      sync.Mutex
-	view    View
+	latest  Snapshot
 	failed  error // of the last look
-	looked  time.Time
 	history history
 	recent  recent
 	event   []byte        // what /events says
@@ -208,12 +209,12 @@ func (s *Server) see(ctx context.Context, end string) {
 	v.End = end
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.view, s.failed, s.looked = v, err, v.Now
+	s.latest, s.failed = v, err
 	s.history.add(v)
 	s.recent.add(v)
 	var b bytes.Buffer
 	b.WriteString("data: ")
-	if err := json.NewEncoder(&b).Encode(s.shown()); err != nil { // ends with a newline, and has none within
+	if err := json.NewEncoder(&b).Encode(s.feed()); err != nil { // ends with a newline, and has none within
 		s.o.Log.Error("the live page cannot be told", "error", err)
 		return
 	}
@@ -223,9 +224,9 @@ func (s *Server) see(ctx context.Context, end string) {
 	s.changed = make(chan struct{})
 }
 
-// now is the latest view.
-func (s *Server) now() (View, error) {
+// now is the latest snapshot.
+func (s *Server) now() (Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view, s.failed
+	return s.latest, s.failed
 }

@@ -26,25 +26,25 @@ import (
 	"facescan/store"
 )
 
-// shown is a server that shows views which a test makes up.
-type shown struct {
+// fake is a server that shows what a test makes up.
+type fake struct {
 	*live.Server
 	mu   sync.Mutex
-	view live.View
+	view live.Snapshot
 	err  error
 }
 
-func serve(t testing.TB, v live.View, pprof bool) *shown {
+func serve(t testing.TB, v live.Snapshot, pprof bool) *fake {
 	t.Helper()
 	s, err := live.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &shown{Server: s, view: v}
+	out := &fake{Server: s, view: v}
 	s.Serve(live.Options{
 		Job: "/data/list <b>.facescan.db", Self: store.Owner{Host: "here", PID: 7}, Pprof: pprof, Log: slog.New(slog.DiscardHandler),
 		Remedy: func(r store.Reason) string { return "about " + string(r) },
-		Look: func(context.Context) (live.View, error) {
+		Look: func(context.Context) (live.Snapshot, error) {
 			out.mu.Lock()
 			defer out.mu.Unlock()
 			v := out.view
@@ -61,7 +61,7 @@ func serve(t testing.TB, v live.View, pprof bool) *shown {
 	return out
 }
 
-func (s *shown) change(f func(v *live.View)) {
+func (s *fake) change(f func(v *live.Snapshot)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.view)
@@ -70,10 +70,10 @@ func (s *shown) change(f func(v *live.View)) {
 // busy is how much of their capacity the stages of view use.
 var busy = []float64{0.5, 0.33, 0.61, 0.05}
 
-func view() live.View {
+func view() live.Snapshot {
 	now := time.Now()
-	return live.View{
-		Start: now.Add(-90 * time.Second), Now: now, JobRate: 1234.5, Rate: 600, Left: 3700 * time.Second,
+	return live.Snapshot{
+		Start: now.Add(-90 * time.Second), Now: now, Rate: 1234.5, OwnRate: 600, Left: 3700 * time.Second,
 		Counts: store.Counts{
 			Total: 5_000_000, Done: 432_100, Pending: 4_567_900, OK: 400_000, Failed: 32_100, ImagesWithFaces: 123_456, Faces: 234_567,
 			Failures: map[store.Reason]int64{store.HTTP4xx: 30_000, store.Timeout: 2_000, store.OptOut: 100},
@@ -84,7 +84,8 @@ func view() live.View {
 			ImportIncomplete: []string{"urls.txt"},
 		},
 		Holdup: live.Holdup{Kind: live.ByWorkers, What: "the workers (94% busy)", Detail: "2 rows wait", Advice: "more --workers may help"},
-		OK:     200_000, Failed: 16_000, Faces: 117_000, ImagesWithFaces: 61_000, Failures: map[store.Reason]int64{store.HTTP4xx: 16_000},
+		Own: live.Work{OK: 200_000, Failed: 16_000, Faces: 117_000, ImagesWithFaces: 61_000,
+			Failures: map[store.Reason]int64{store.HTTP4xx: 16_000}},
 		InFlight: 200, MaxInFlight: 256, Bodies: live.Memory{Used: 20 << 20, Limit: 128 << 20}, Pixels: live.Memory{Used: 3 << 20, Limit: 128 << 20},
 		Imported: 450_000, Dispatched: 216_200, Retries: 321, Held: 4, Takeovers: 2, LeasesLost: 1, Data: 90 << 20, Log: 4 << 20,
 		Stages: []live.Stage{
@@ -172,7 +173,7 @@ func TestMetrics(t *testing.T) {
 	if !strings.Contains(a.body, "go_goroutines") {
 		t.Error("nothing about Go")
 	}
-	s.change(func(v *live.View) { v.Left = -1 })
+	s.change(func(v *live.Snapshot) { v.Left = -1 })
 	for end := time.Now().Add(20 * time.Second); strings.Contains(get(t, s.URL()+"metrics").body, "facescan_job_remaining_seconds "); {
 		if time.Now().After(end) {
 			t.Fatal("an unknown time is told as a number")
@@ -266,7 +267,7 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	wait("ok\n", 200)
-	s.change(func(v *live.View) { v.Outage, v.Cause = true, "no network" })
+	s.change(func(v *live.Snapshot) { v.Outage, v.Cause = true, "no network" })
 	wait("ok, waiting: no network", 200)
 	s.mu.Lock()
 	s.err = errors.New("disk away")
@@ -312,7 +313,7 @@ func TestEvents(t *testing.T) {
 	if first.Done != 432_100 || len(first.Failures) != 3 || first.Failures[0].Reason != "http_4xx" {
 		t.Errorf("at first: %+v", first)
 	}
-	s.change(func(v *live.View) { v.Counts.Done++ })
+	s.change(func(v *live.Snapshot) { v.Counts.Done++ })
 	for v, ok := next(); v.Done != 432_101; v, ok = next() {
 		if !ok {
 			t.Fatal("a change was not told")
@@ -337,7 +338,7 @@ func TestEvents(t *testing.T) {
 func TestDeaf(t *testing.T) {
 	s := serve(t, view(), false)
 	addr := strings.Trim(strings.TrimPrefix(s.URL(), "http://"), "/")
-	s.change(func(v *live.View) { // more than fits into the buffers of a connection
+	s.change(func(v *live.Snapshot) { // more than fits into the buffers of a connection
 		for range 40_000 {
 			v.Latest = append(v.Latest, live.Image{URL: strings.Repeat("x", 500), Width: 1, Height: 1})
 		}
@@ -411,7 +412,7 @@ func TestWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	s.Serve(live.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Look: func(context.Context) (live.View, error) { return view(), nil }})
+	s.Serve(live.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Look: func(context.Context) (live.Snapshot, error) { return view(), nil }})
 	u, err := url.Parse(s.URL())
 	if err != nil {
 		t.Fatal(err)

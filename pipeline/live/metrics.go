@@ -19,10 +19,10 @@ func (s *Server) registry() *prometheus.Registry {
 	return r
 }
 
-// metrics turns the latest view into metrics. Those that begin with facescan_job_ are of the whole job, the same in every
+// metrics turns the latest snapshot into metrics. Those that begin with facescan_job_ are of the whole job, the same in every
 // process that works on it; the others are this process's, to be summed up.
 type metrics struct {
-	now func() (View, error)
+	now func() (Snapshot, error)
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -103,7 +103,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(jobRows, float64(c.AlreadyDone), "already_done")
 	for _, r := range store.Reasons("") { // all of them, so that a first failure is an increase
 		gauge(jobFailures, float64(c.Failures[r]), string(r), string(r.Class()))
-		counter(failuresTotal, v.Failures[r], string(r), string(r.Class()))
+		counter(failuresTotal, v.Own.Failures[r], string(r), string(r.Class()))
 	}
 	gauge(jobFaces, float64(c.Faces))
 	gauge(jobWithFaces, float64(c.ImagesWithFaces))
@@ -124,10 +124,10 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(jobReadable, truth(err == nil))
 
-	counter(rowsTotal, v.OK, "ok")
-	counter(rowsTotal, v.Failed, "failed")
-	counter(facesTotal, v.Faces)
-	counter(withFacesTotal, v.ImagesWithFaces)
+	counter(rowsTotal, v.Own.OK, "ok")
+	counter(rowsTotal, v.Own.Failed, "failed")
+	counter(facesTotal, v.Own.Faces)
+	counter(withFacesTotal, v.Own.ImagesWithFaces)
 	counter(importedTotal, v.Imported)
 	counter(handedTotal, v.Dispatched)
 	counter(retriesTotal, v.Retries)

@@ -71,7 +71,7 @@ func TestPage(t *testing.T) {
 	}
 
 	// The curve needs a second moment.
-	s.change(func(v *live.View) { v.Counts.Done += 700; v.Counts.OK += 700 })
+	s.change(func(v *live.Snapshot) { v.Counts.Done += 700; v.Counts.OK += 700 })
 	b.Wait("document.getElementById('done').textContent === '432,800' && document.querySelector('#chart path.done')")
 	dir := pictures(t)
 	for _, w := range []int{1400, 390} {
@@ -90,7 +90,7 @@ func TestPage(t *testing.T) {
 	}
 
 	// What is wrong is said, in words, and to those who listen too.
-	s.change(func(v *live.View) {
+	s.change(func(v *live.Snapshot) {
 		v.Outage, v.Cause, v.OutageFor = true, "8 hosts in a row did not answer", 65*time.Second
 		v.Holdup = live.Holdup{Kind: live.ByOutage, What: "an outage of this machine: 8 hosts in a row did not answer"}
 	})
@@ -102,7 +102,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("the outage shows as %q and %q", outage, limit)
 	}
 	b.Shoot(filepath.Join(dir, "live-outage.png"))
-	s.change(func(v *live.View) { v.Outage = false })
+	s.change(func(v *live.Snapshot) { v.Outage = false })
 	s.mu.Lock()
 	s.err = errors.New("the disk <i>is</i> away")
 	s.mu.Unlock()

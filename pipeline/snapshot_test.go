@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"facescan/pipeline/live"
 	"facescan/store"
 )
 
-// TestView: what a run shows of itself is what happened.
-func TestView(t *testing.T) {
+// TestSnapshot: what a run shows of itself is what happened.
+func TestSnapshot(t *testing.T) {
 	var paths []string
 	for i := range 30 {
 		paths = append(paths, fmt.Sprintf("/i/%d/x.png", i))
@@ -35,8 +36,8 @@ func TestView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.OK != 31 || v.Failed != 3 || v.Faces != 31 || v.ImagesWithFaces != 31 || v.Counts.Done != 34 || v.Failures[store.HTTP4xx] != 2 || v.Left != 0 ||
-		v.InFlight != 0 || v.MaxInFlight != 8 || v.Imported != 34 || v.Dispatched != 34 || v.Data == 0 || v.JobRate <= 0 || v.Rate <= 0 {
+	if v.Own.OK != 31 || v.Own.Failed != 3 || v.Own.Faces != 31 || v.Own.ImagesWithFaces != 31 || v.Counts.Done != 34 || v.Own.Failures[store.HTTP4xx] != 2 || v.Left != 0 ||
+		v.InFlight != 0 || v.MaxInFlight != 8 || v.Imported != 34 || v.Dispatched != 34 || v.Data == 0 || v.Rate <= 0 || v.OwnRate <= 0 {
 		t.Errorf("%+v", v)
 	}
 	for i, want := range []struct {
@@ -73,8 +74,8 @@ func TestView(t *testing.T) {
 	}
 }
 
-// TestViewBeforeTheRun: who looks early sees the job, and no stages.
-func TestViewBeforeTheRun(t *testing.T) {
+// TestSnapshotBeforeTheRun: who looks early sees the job, and no stages.
+func TestSnapshotBeforeTheRun(t *testing.T) {
 	b := newBench(t, two, "/f/a.png")
 	v, err := (&Stats{}).Look(t.Context(), b.job)
 	if err != nil || v.Stages != nil || v.Now.Sub(v.Start) > time.Minute {
@@ -86,21 +87,22 @@ func TestViewBeforeTheRun(t *testing.T) {
 	}
 }
 
-func TestLeft(t *testing.T) {
+// TestEstimate: the time left is that of the pending rows, and of the slowest host.
+func TestEstimate(t *testing.T) {
 	pending := store.Counts{Pending: 600}
 	for _, c := range []struct {
-		s    Snapshot
+		s    live.Snapshot
 		want time.Duration
 	}{
-		{Snapshot{Job: pending, Rate: 10}, time.Minute},
-		{Snapshot{Job: pending, Rate: 10, JobRate: 30}, 20 * time.Second},
-		{Snapshot{Job: pending, Rate: 10, Slowest: 5 * time.Minute}, 5 * time.Minute},
-		{Snapshot{Job: pending}, -1},
-		{Snapshot{Job: store.Counts{}, Slowest: time.Hour}, 0},
-		{Snapshot{Job: store.Counts{Pending: 6, ImportIncomplete: []string{"x"}}, Rate: 10}, -1},
+		{live.Snapshot{Counts: pending, OwnRate: 10}, time.Minute},
+		{live.Snapshot{Counts: pending, OwnRate: 10, Rate: 30}, 20 * time.Second},
+		{live.Snapshot{Counts: pending, OwnRate: 10, Slowest: 5 * time.Minute}, 5 * time.Minute},
+		{live.Snapshot{Counts: pending}, -1},
+		{live.Snapshot{Counts: store.Counts{}, Slowest: time.Hour}, 0},
+		{live.Snapshot{Counts: store.Counts{Pending: 6, ImportIncomplete: []string{"x"}}, OwnRate: 10}, -1},
 	} {
-		if got := c.s.Left(); got != c.want {
-			t.Errorf("%+v: %v, want %v", c.s, got, c.want)
+		if c.s.Estimate(); c.s.Left != c.want {
+			t.Errorf("%+v: %v, want %v", c.s, c.s.Left, c.want)
 		}
 	}
 }
