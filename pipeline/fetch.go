@@ -128,7 +128,7 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 		}
 	case !errors.As(err, &fe):
 		r.Log.Error("the fetcher gave no reason", "url", fetch.Redact(t.row.URL), "error", err)
-	case fe.Temporary() && t.attempts <= r.Retries && r.draining.Err() == nil:
+	case store.Reason(fe.Reason).Retried(fe.Status) && t.attempts <= r.Retries && r.draining.Err() == nil:
 		r.stats.Retries.Add(1)
 		if k.Retry(verdict, fetch.Backoff(t.attempts, fe.RetryAfter)) {
 			return false

@@ -87,7 +87,7 @@ func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, 
 		if !errors.As(err, &fe) {
 			return store.Result{}, err
 		}
-		if !fe.Temporary() || t.attempts > s.Retries {
+		if !store.Reason(fe.Reason).Retried(fe.Status) || t.attempts > s.Retries {
 			return failure(t.attempts, fe), nil
 		}
 		select {

@@ -1,10 +1,14 @@
 package pipeline
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"facescan/pipeline/fetch"
 	"facescan/store"
 )
 
@@ -47,24 +51,33 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestReasons: every reason a fetch can give is one the store knows, and has a remedy to tell.
+// TestReasons: every reason that package fetch declares is one of the store's, and every reason has a hint with a
+// command that works as it stands.
 func TestReasons(t *testing.T) {
 	for _, r := range store.Reasons("") {
-		if Remedy(r, "job.db") == "" {
-			t.Errorf("%s has no remedy", r)
-		}
-		if r.Class() == "" {
-			t.Errorf("%s has no class", r)
+		if hint := Remedy(r, "job.db"); hint == "" || strings.Contains(hint, "RETRY") {
+			t.Errorf("the hint of %s: %q", r, hint)
 		}
 	}
-	for _, word := range []string{fetch.BadURL, fetch.DNSNotFound, fetch.HTTP4xx, fetch.HTTPError, fetch.TooLarge, fetch.RedirectLoop,
-		fetch.TLS, fetch.DNSTimeout, fetch.Connect, fetch.Timeout, fetch.Reset, fetch.Truncated, fetch.HTTP5xx, fetch.HTTP429,
-		fetch.TooSlow, fetch.PrivateAddress, fetch.OptOut, fetch.Blocked} {
-		if !store.Reason(word).Known() {
-			t.Errorf("the fetcher's %s is no reason of the store", word)
+	file, err := parser.ParseFile(token.NewFileSet(), "fetch/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := 0
+	for _, d := range file.Decls {
+		if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.CONST {
+			ast.Inspect(g, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					words++
+					if word, err := strconv.Unquote(lit.Value); err != nil || !store.Reason(word).Known() {
+						t.Errorf("the fetcher's %s is no reason of the store", lit.Value)
+					}
+				}
+				return true
+			})
 		}
-		if e := (&fetch.Error{Reason: word, Status: 503}); e.Temporary() && store.Reason(word).Class() != store.Transient {
-			t.Errorf("%s is retried, but not transient", word)
-		}
+	}
+	if words == 0 {
+		t.Fatal("package fetch declares no reasons")
 	}
 }

@@ -1,10 +1,15 @@
 package store
 
+import (
+	"net/http"
+	"strings"
+)
+
 // Status says how a done row ended.
 type Status string
 
 const (
-	OK     Status = "ok"     // fetched, decoded and judged by a detector
+	OK     Status = "ok"     // fetched, decoded and examined by the detector
 	Failed Status = "failed" // not; Reason says why
 )
 
@@ -13,64 +18,98 @@ type Class string
 
 const (
 	Permanent Class = "permanent" // the same request will fail again
-	Transient Class = "transient" // a later try may succeed: what `retry` takes by default
+	Transient Class = "transient" // a later attempt may succeed: what `retry` takes by default
 	Policy    Class = "policy"    // we chose not to
 )
 
 // Reason names why a row failed. The words are a contract: they stand in exports, metrics and users' scripts.
 type Reason string
 
-const (
-	BadURL        Reason = "bad_url"
-	DNSNotFound   Reason = "dns_not_found"
-	HTTP4xx       Reason = "http_4xx"
-	HTTPError     Reason = "http_error"
-	NotImage      Reason = "not_image"
-	BadImage      Reason = "bad_image"
-	Unsupported   Reason = "unsupported"
-	HashMismatch  Reason = "hash_mismatch"
-	TooLarge      Reason = "too_large"
-	TooManyPixels Reason = "too_many_pixels"
-	RedirectLoop  Reason = "redirect_loop"
-	TLS           Reason = "tls"
-	FileMissing   Reason = "file_missing"
+// The reasons. One is added by a line here, which README repeats in its table of outcomes: TestReadme compares
+// them. The hint says what a person can do; RETRY in it stands for the command that queues these rows again.
+var (
+	BadURL        = reason("bad_url", Permanent, "not an http(s) URL: correct the list")
+	DNSNotFound   = reason("dns_not_found", Permanent, "the host does not exist (any more)")
+	HTTP4xx       = reason("http_4xx", Permanent, "gone or forbidden: nothing to do here")
+	HTTPError     = reason("http_error", Permanent, "the server's answer is not usable HTTP")
+	NotImage      = reason("not_image", Permanent, "the server sent something that is no image")
+	BadImage      = reason("bad_image", Permanent, "the image is damaged")
+	Unsupported   = reason("unsupported", Permanent, "an image format or coding that facescan does not decode")
+	HashMismatch  = reason("hash_mismatch", Permanent, "the bytes do not match the checksum in the list")
+	TooLarge      = reason("too_large", Permanent, "raise --max-bytes, then RETRY")
+	TooManyPixels = reason("too_many_pixels", Permanent, "raise --max-pixels, then RETRY")
+	RedirectLoop  = reason("redirect_loop", Permanent, "the server redirects without end")
+	TLS           = reason("tls", Permanent,
+		"the certificate does not verify: accept it with --insecure, after RETRY")
+	FileMissing = reason("file_missing", Permanent, "the file does not exist (any more)")
 
-	DNSTimeout     Reason = "dns_timeout"
-	Connect        Reason = "connect"
-	Timeout        Reason = "timeout"
-	Reset          Reason = "reset"
-	Truncated      Reason = "truncated"
-	HTTP5xx        Reason = "http_5xx"
-	HTTP429        Reason = "http_429"
-	TooSlow        Reason = "too_slow"
-	FileUnreadable Reason = "file_unreadable"
+	DNSTimeout = reason("dns_timeout", Transient,
+		"the resolver did not answer: see `facescan doctor`, then RETRY")
+	Connect        = reason("connect", Transient, "no connection to the host: RETRY later")
+	Timeout        = reason("timeout", Transient, "slow host: raise --timeout, then RETRY")
+	Reset          = reason("reset", Transient, "the connection broke: RETRY")
+	Truncated      = reason("truncated", Transient, "the answer ended early: RETRY")
+	HTTP5xx        = reason("http_5xx", Transient, "the server is in trouble: RETRY later")
+	HTTP429        = reason("http_429", Transient, "asked too often: lower --per-host, then RETRY")
+	TooSlow        = reason("too_slow", Transient, "below --min-rate: lower it, then RETRY")
+	FileUnreadable = reason("file_unreadable", Transient,
+		"the file cannot be read: check its permissions, then RETRY")
 
-	PrivateAddress Reason = "private_address"
-	OptOut         Reason = "opt_out"
-	Blocked        Reason = "blocked"
-	Forgotten      Reason = "forgotten"
+	PrivateAddress = reason("private_address", Policy,
+		"a private address: fetch loopback and private ones with --allow-private, after RETRY")
+	OptOut = reason("opt_out", Policy,
+		"the site asks not to be used this way: ignore that with --ignore-opt-out, after RETRY")
+	Blocked   = reason("blocked", Policy, "on your --block-hosts list")
+	Forgotten = reason("forgotten", Policy, "deleted by `facescan forget`: never fetched again")
 )
 
-var classes = map[Reason]Class{
-	BadURL: Permanent, DNSNotFound: Permanent, HTTP4xx: Permanent, HTTPError: Permanent, NotImage: Permanent,
-	BadImage: Permanent, Unsupported: Permanent, HashMismatch: Permanent, TooLarge: Permanent, TooManyPixels: Permanent,
-	RedirectLoop: Permanent, TLS: Permanent, FileMissing: Permanent,
-	DNSTimeout: Transient, Connect: Transient, Timeout: Transient, Reset: Transient, Truncated: Transient,
-	HTTP5xx: Transient, HTTP429: Transient, TooSlow: Transient, FileUnreadable: Transient,
-	PrivateAddress: Policy, OptOut: Policy, Blocked: Policy, Forgotten: Policy,
+// reasons has the reasons in their order, and about what is known of each.
+var (
+	reasons []Reason
+	about   = map[Reason]struct {
+		class Class
+		hint  string
+	}{}
+)
+
+// reason adds a line to the table.
+func reason(word Reason, class Class, hint string) Reason {
+	if class == "" || hint == "" || word.Known() {
+		panic("the reason " + string(word) + " is incomplete, or stands twice")
+	}
+	reasons = append(reasons, word)
+	about[word] = struct {
+		class Class
+		hint  string
+	}{class, hint}
+	return word
 }
 
-// Class of the reason; empty for a word that is no reason.
-func (r Reason) Class() Class { return classes[r] }
+// Class of the reason; empty for an unknown word.
+func (r Reason) Class() Class { return about[r].class }
 
-// Known tells whether the reason is one of ours.
-func (r Reason) Known() bool { _, ok := classes[r]; return ok }
+// Known reports whether the word is a reason.
+func (r Reason) Known() bool { return about[r].class != "" }
 
-// Reasons lists every reason of the class, or all of them for an empty class, in no order.
+// Retried reports whether a run tries again by itself (--retries) after an attempt that failed with this
+// reason and, if there was a response, this HTTP status.
+func (r Reason) Retried(status int) bool {
+	lasts := r == HTTP5xx &&
+		(status == http.StatusNotImplemented || status == http.StatusHTTPVersionNotSupported)
+	return r.Class() == Transient && !lasts
+}
+
+// Hint is what a person can do about the reason, in a few words; retry is the command that queues its rows
+// again.
+func (r Reason) Hint(retry string) string {
+	return strings.ReplaceAll(about[r].hint, "RETRY", "`"+retry+"`")
+}
+
+// Reasons lists the reasons of a class, or all of them for an empty class, in their order.
 func Reasons(c Class) []Reason {
 	var out []Reason
-	for r, k := range classes {
-		if c == "" || k == c {
+	for _, r := range reasons {
+		if c == "" || r.Class() == c {
 			out = append(out, r)
 		}
 	}

@@ -52,7 +52,7 @@ func TestVisits(t *testing.T) {
 		got, e := attempt(t, f, srv.URL+path)
 		switch {
 		case want.reason == "" && (e != nil || got != "image"),
-			want.reason != "" && (e == nil || e.Reason != want.reason || e.Temporary()):
+			want.reason != "" && (e == nil || e.Reason != want.reason || temporary(e)):
 			t.Errorf("%s: %q, %v", path, got, e)
 		}
 		if hits[path] != want.asked {

@@ -88,7 +88,7 @@ func TestCut(t *testing.T) {
 					case e == nil && got == picture && n >= body:
 					case e == nil:
 						t.Errorf("%s cut at %d by %s: %q", name, n, how, got)
-					case !e.Temporary() || e.Outage:
+					case !temporary(e) || e.Outage:
 						t.Errorf("%s cut at %d by %s: %v, which lasts", name, n, how, e)
 					case how == "end" && (n >= body || (e.Reason == fetch.Truncated) != (n > 0)):
 						t.Errorf("%s cut at %d (%q): %v", name, n, c.message[:n], e)
@@ -109,7 +109,7 @@ func TestCutTLS(t *testing.T) {
 		for _, how := range []string{"end", "reset"} {
 			got, e := attempt(t, f, fmt.Sprintf("https://%s/?%d-%s", addr, n, how))
 			switch {
-			case e == nil && (got != "abc" || n < len(message)-2), e != nil && !e.Temporary(),
+			case e == nil && (got != "abc" || n < len(message)-2), e != nil && !temporary(e),
 				e != nil && how == "end" && (e.Reason == fetch.Truncated) != (n > 0):
 				t.Errorf("cut at %d by %s: %q, %v", n, how, got, e)
 			}
@@ -169,7 +169,7 @@ func TestMalformed(t *testing.T) {
 		switch {
 		case want == "" && (e != nil || got != "abc"):
 			t.Errorf("%q: %q, %v, want abc", answer, got, e)
-		case want != "" && (e == nil || e.Reason != want || e.Temporary()):
+		case want != "" && (e == nil || e.Reason != want || temporary(e)):
 			t.Errorf("%q: %q, %v, want %s", answer, got, e, want)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"facescan/pipeline/fetch/guard"
 )
 
-// The reasons a fetch can fail for, as they stand in results.
+// The reasons a fetch can fail for, in the words of store.Reason.
 const (
 	BadURL         = "bad_url"
 	DNSNotFound    = "dns_not_found"
@@ -64,17 +64,6 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
-
-// Temporary reports whether another attempt may succeed.
-func (e *Error) Temporary() bool {
-	switch e.Reason {
-	case DNSTimeout, Connect, Timeout, Reset, Truncated, HTTP429, TooSlow:
-		return true
-	case HTTP5xx:
-		return e.Status != http.StatusNotImplemented && e.Status != http.StatusHTTPVersionNotSupported
-	}
-	return false
-}
 
 const (
 	firstBackoff = 500 * time.Millisecond

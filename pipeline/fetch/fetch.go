@@ -8,9 +8,9 @@
 // blocked hosts, the address that is dialled. One clock runs from the first lookup to the last byte; it is
 // stopped while the attempt waits for our own limits, so that these cannot fail a row.
 //
-// The package knows nothing of rows and retries: Fetch makes one attempt, Error.Temporary reports whether
-// another may help, Backoff when. Package host decides what is fetched next, package resolve looks names up,
-// and package guard checks addresses.
+// The package knows nothing of rows and retries: Fetch makes one attempt, and Backoff says when another may
+// start. Which reasons are tried again is decided in the table of reasons, in package store. Package host
+// decides what is fetched next, package resolve looks names up, and package guard checks addresses.
 //
 // # Connections
 //

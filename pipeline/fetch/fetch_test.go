@@ -23,6 +23,7 @@ import (
 
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/store"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
@@ -124,6 +125,9 @@ func attempt(t *testing.T, f *fetch.Fetcher, url string) (string, *fetch.Error) 
 	}
 	return string(b.Bytes), nil
 }
+
+// temporary reports whether a run tries again after the error.
+func temporary(e *fetch.Error) bool { return store.Reason(e.Reason).Retried(e.Status) }
 
 // TestReasons holds every fault to its own word.
 func TestReasons(t *testing.T) {
@@ -241,7 +245,7 @@ func TestPrivateWithoutFlag(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "127.1", "0x7f000001", "2130706433", "１２７.1", "localhost",
 		"LOCALHOST.", "a.localhost", "[::1]", "[::ffff:127.0.0.1]", "0"} {
 		if _, e := attempt(t, f, "http://"+host+":"+port+"/i/0/x.jpg"); e == nil ||
-			e.Reason != fetch.PrivateAddress || e.Temporary() {
+			e.Reason != fetch.PrivateAddress || temporary(e) {
 			t.Errorf("%s: %v, want %s", host, e, fetch.PrivateAddress)
 		}
 	}
@@ -497,7 +501,7 @@ func TestTemporaryAndBackoff(t *testing.T) {
 		{Reason: fetch.TLS}:         false,
 		{Reason: fetch.DNSNotFound}: false, {Reason: fetch.DNSTimeout}: true, {Reason: fetch.OptOut}: false,
 	} {
-		if e.Temporary() != want {
+		if temporary(e) != want {
 			t.Errorf("%v: temporary %v", e, !want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/pipeline/fetch/host"
+	"facescan/store"
 )
 
 // run fetches all URLs through a queue, as the pipeline does, and returns what became of each.
@@ -60,7 +61,7 @@ func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int,
 					continue
 				}
 				n := tk.Attempt()
-				if e.Temporary() && n <= retries && tk.Retry(v, fetch.Backoff(n, e.RetryAfter)) {
+				if store.Reason(e.Reason).Retried(e.Status) && n <= retries && tk.Retry(v, fetch.Backoff(n, e.RetryAfter)) {
 					continue
 				}
 				tk.Fail(v, func(sure bool, rows []string) { record(rows, e.Reason) })

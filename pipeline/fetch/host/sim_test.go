@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch"
+	"facescan/store"
 
 	"go.uber.org/goleak"
 )
@@ -82,7 +83,7 @@ func (s *sim) work() {
 		switch n := t.Attempt(); {
 		case err == nil:
 			s.record(t.Done(v), "ok", n)
-		case e.Temporary() && n <= s.retries:
+		case store.Reason(e.Reason).Retried(e.Status) && n <= s.retries:
 			if !t.Retry(v, max(s.backoff(n), e.RetryAfter)) {
 				s.record(t.Done(v), "left", n)
 			}
