@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -24,57 +23,34 @@ import (
 type detectOptions struct {
 	flags *pflag.FlagSet
 
-	detector         string // empty until choose has chosen
-	others           bool   // a model of others, behind a sidecar, was chosen
-	minFace, maxFace int
-	shift, scale     float64
-	iou, minScore    ownNumber
-	angles           degrees
-	verify           bool
-	maxPixels        size
+	detector  string        // empty until choose has chosen, then empty for a foreign model, behind a sidecar
+	given     detect.Params // by the flags; see params
+	verify    bool
+	maxPixels size
 }
 
 func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
-	o.flags = fs
-	d := detect.Defaults(detect.Default)
+	o.flags, o.given = fs, detect.Defaults(detect.Default)
 	fs.StringVar(&o.detector, "detector", "",
 		"`name` of the detector: "+strings.Join(detect.Names(), ", ")+"; default: the job's own, "+detect.Default+" for a new job")
-	fs.IntVar(&o.minFace, "min-face", d.MinFace, "side of the smallest face to find, in `pixels`")
-	fs.IntVar(&o.maxFace, "max-face", d.MaxFace, "side of the largest face to find, in `pixels`; 0 = no limit")
-	fs.Float64Var(&o.shift, "shift", d.Shift, "pigo: step of a window as a fraction of its side")
-	fs.Float64Var(&o.scale, "scale", d.Scale, "pigo: factor from one window size to the next")
-	fs.Var(&o.iou, "iou", "IoU above which two boxes are the same face; default: "+eachKind(func(k detect.Kind) float64 { return k.IoU }))
-	fs.Var(&o.minScore, "min-score", "least score of a face; default: "+eachKind(func(k detect.Kind) float64 { return k.MinScore }))
-	fs.Var(&o.angles, "angles", "pigo: also find faces tilted by these angles, e.g. 22.5,-22.5")
+	for _, f := range detect.Flags() {
+		switch v := f.Field(&o.given).(type) {
+		case *int:
+			fs.IntVar(v, f.Name, *v, f.Help())
+		case *[]float64:
+			fs.Var((*degrees)(v), f.Name, f.Help())
+		case *float64:
+			if f.PerDetector() {
+				fs.Var(ownDefault{v}, f.Name, f.Help())
+			} else {
+				fs.Float64Var(v, f.Name, *v, f.Help())
+			}
+		}
+	}
 	fs.BoolVar(&o.verify, "verify-faces", false, "")
 	fs.Lookup("verify-faces").Hidden = true
 	o.maxPixels = 100e6
 	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (too_many_pixels)")
-}
-
-// eachKind writes a default of each detector.
-func eachKind(of func(detect.Kind) float64) string {
-	var parts []string
-	for _, k := range detect.Kinds() {
-		parts = append(parts, fmt.Sprintf("%v for %s", of(k), k.Name))
-	}
-	return strings.Join(parts, ", ")
-}
-
-// detectionFlags are the flags that a job with results keeps, the detector's name apart.
-var detectionFlags = []string{"min-face", "max-face", "shift", "scale", "iou", "min-score", "angles"}
-
-// otherDetector is the name of the detector that a flag belongs to, if it is not the one chosen.
-func (o *detectOptions) otherDetector(flag string) string {
-	if o.others {
-		return ""
-	}
-	for _, k := range detect.Kinds() {
-		if k.Name != o.detector && slices.Contains(k.Flags, flag) {
-			return k.Name
-		}
-	}
-	return ""
 }
 
 // verifyGone says what became of --verify-faces.
@@ -102,12 +78,12 @@ func (o *detectOptions) choose(ctx context.Context, remote *sidecarOptions, job 
 	switch {
 	case named:
 	case job != nil && job.begun:
-		o.detector, o.others = job.name, job.name == ""
+		o.detector = job.name
 	case len(remote.urls) > 0:
 		_, kind, err := sidecar.Detector(ctx, remote.urls)
 		switch {
 		case err == nil:
-			o.detector, o.others = kind.Name, !kind.Known()
+			o.detector = kind.Name
 		case errors.Is(err, sidecar.ErrNoAnswer) && remote.fallback != "":
 			o.detector = detect.Default
 		default:
@@ -119,19 +95,19 @@ func (o *detectOptions) choose(ctx context.Context, remote *sidecarOptions, job 
 	if o.detector == detect.None && len(remote.urls) > 0 {
 		return usagef("--detector none looks for no faces, so --sidecar has nothing to do: leave one of them out")
 	}
-	if o.others && len(remote.urls) == 0 {
+	if o.detector == "" && len(remote.urls) == 0 {
 		return usagef("the job's detector is a model behind a sidecar (%s): name the sidecar with --sidecar URL, "+
 			"judge everything again with `facescan rescan --detector %s`, or begin another job with --db", job.fingerprint, detect.Default)
 	}
-	for _, name := range detectionFlags {
-		f := o.flags.Lookup(name)
-		other := o.otherDetector(name)
-		if o.detector == detect.None && f.Changed {
-			return usagef("--%s %s: --detector none looks for no faces; leave one of them out", name, f.Value)
-		}
-		if other != "" && f.Changed {
+	for _, flag := range detect.Flags() {
+		f := o.flags.Lookup(flag.Name)
+		switch {
+		case !f.Changed:
+		case o.none():
+			return usagef("--%s %s: --detector none looks for no faces; leave one of them out", f.Name, f.Value)
+		case !flag.Has(o.detector):
 			return usagef("--%s %s is a flag of the detector %s, and the detector here is %s: leave it out, or choose --detector %s",
-				name, f.Value, other, o.detector, other)
+				f.Name, f.Value, flag.Of, o.detector, flag.Of)
 		}
 	}
 	return nil
@@ -142,17 +118,8 @@ func (o *detectOptions) none() bool { return o.detector == detect.None }
 
 // params are what a detector is told, once it is chosen.
 func (o *detectOptions) params() (detect.Params, error) {
-	p := detect.Defaults(o.detector)
-	p.MinFace, p.MaxFace = o.minFace, o.maxFace
-	if o.otherDetector("shift") == "" {
-		p.Shift, p.Scale, p.Angles = o.shift, o.scale, o.angles
-	}
-	if o.iou.set {
-		p.IoU = o.iou.value
-	}
-	if o.minScore.set {
-		p.MinScore = o.minScore.value
-	}
+	p := o.given
+	p.Detector = o.detector
 	if o.none() {
 		return p, nil
 	}
@@ -163,7 +130,7 @@ func (o *detectOptions) params() (detect.Params, error) {
 }
 
 func (o *detectOptions) decode() decode.Options {
-	return decode.Options{MaxPixels: int64(o.maxPixels), MinFace: o.minFace}
+	return decode.Options{MaxPixels: int64(o.maxPixels), MinFace: o.given.MinFace}
 }
 
 // open makes the detector that was chosen; nil when no faces are looked for.
@@ -259,19 +226,19 @@ func (o *detectOptions) adopt(job *jobDetector) (differ []string, err error) {
 	if job.begun && o.detector != job.name {
 		differ = append(differ, fmt.Sprintf("--detector %s (was %s)", o.detector, job.title()))
 	}
-	for _, name := range detectionFlags {
-		own := name == "iou" || name == "min-score" || o.otherDetector(name) != ""
-		old, saved := job.flags[name]
-		f := o.flags.Lookup(name)
+	for _, flag := range detect.Flags() {
+		own := flag.PerDetector() || !flag.Has(o.detector)
+		old, saved := job.flags[flag.Name]
+		f := o.flags.Lookup(flag.Name)
 		switch {
 		case !saved || own && o.detector != job.name:
 		case f.Changed:
-			if o.resolve(name, f.Value.String()) != o.resolve(name, old) {
-				differ = append(differ, fmt.Sprintf("--%s %s (was %q)", name, f.Value, old))
+			if flag.OrDefault(f.Value.String(), o.detector) != flag.OrDefault(old, o.detector) {
+				differ = append(differ, fmt.Sprintf("--%s %s (was %q)", f.Name, f.Value, old))
 			}
 		default:
 			if err := f.Value.Set(old); err != nil {
-				return nil, fmt.Errorf("the job's --%s %q: %w", name, old, err)
+				return nil, fmt.Errorf("the job's --%s %q: %w", f.Name, old, err)
 			}
 		}
 	}
@@ -286,26 +253,12 @@ func (d *jobDetector) title() string {
 	return d.name
 }
 
-// resolve is a flag's text, the detector's default where it is empty.
-func (o *detectOptions) resolve(flag, text string) string {
-	k, known := detect.KindNamed(o.detector)
-	if text == "" && known {
-		switch flag {
-		case "iou":
-			return strconv.FormatFloat(k.IoU, 'g', -1, 64)
-		case "min-score":
-			return strconv.FormatFloat(k.MinScore, 'g', -1, 64)
-		}
-	}
-	return text
-}
-
 // save makes the detection flags, and the detector of this fingerprint, the job's.
 func (o *detectOptions) save(ctx context.Context, job store.Job, settings map[string]string, fingerprint string) error {
 	now := map[string]string{nameKey: o.detector}
-	for _, name := range detectionFlags {
-		if o.otherDetector(name) == "" {
-			now[name] = o.flags.Lookup(name).Value.String()
+	for _, f := range detect.Flags() {
+		if f.Has(o.detector) {
+			now[f.Name] = o.flags.Lookup(f.Name).Value.String()
 		}
 	}
 	text, err := json.Marshal(now)

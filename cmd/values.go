@@ -231,3 +231,22 @@ func (m *ownNumber) String() string {
 }
 
 func (m *ownNumber) Type() string { return "number" }
+
+// ownDefault is an ownNumber in a field of detect.Params, where it is detect.Own if it was not given.
+type ownDefault struct{ to *float64 }
+
+func (d ownDefault) Set(text string) error {
+	var n ownNumber
+	err := n.Set(text)
+	if *d.to = n.value; !n.set {
+		*d.to = detect.Own
+	}
+	return err
+}
+
+func (d ownDefault) String() string {
+	n := ownNumber{*d.to, *d.to != detect.Own}
+	return n.String()
+}
+
+func (d ownDefault) Type() string { return "number" }

@@ -23,9 +23,8 @@ const (
 // known.
 type Kind struct {
 	Name  string
-	Print string   // its fingerprints, up to the flags
-	Model string   // the first part of it, which all versions share
-	Flags []string // detection flags that only this one has
+	Print string // its fingerprints, up to the flags
+	Model string // the first part of it, which all versions share
 
 	IoU      float64 // default of --iou
 	MinScore float64 // default of --min-score: the threshold with the best F1 at IoU 0.4 on annotated photos
@@ -49,8 +48,7 @@ func init() {
 			IoU: 0.3, MinScore: 0.45, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
 			confidence: yunetConfidence, open: newYunet},
 		{Name: Pigo, Print: fmt.Sprintf("facefinder-%.8s/%d", pigo.Sum(), pigo.Version), Model: "facefinder",
-			Flags: []string{"shift", "scale", "angles"},
-			IoU:   0.2, MinScore: 8, MaxScore: math.Inf(1), Decimals: 2,
+			IoU: 0.2, MinScore: 8, MaxScore: math.Inf(1), Decimals: 2,
 			confidence: pigoConfidence, open: newPigo},
 	}
 }

@@ -3,7 +3,6 @@ package detect
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"facescan/detect/pigo"
@@ -41,50 +40,13 @@ func (p Params) kind() Kind {
 
 // Validate returns an error for parameters that cannot be searched with.
 func (p Params) Validate() error {
-	k := p.kind()
-	if !k.Known() && p.Detector != "" {
+	if !p.kind().Known() && p.Detector != "" {
 		return fmt.Errorf("--detector %q: it is one of %s", p.Detector, strings.Join(Names(), ", "))
 	}
-	bad := func(flag string, got any, why, what string) error {
-		return fmt.Errorf("--%s %v: %s; %s", flag, got, why, what)
-	}
 	var errs []error
-	if p.MinFace < 8 || p.MinFace > 1<<15 {
-		errs = append(errs, bad("min-face", p.MinFace,
-			"a face needs at least 8 pixels to be told from a texture, and no image is larger than 32768",
-			"give a side in pixels, such as 20"))
-	}
-	if p.MaxFace != 0 && p.MaxFace < p.MinFace {
-		errs = append(errs, bad("max-face", p.MaxFace,
-			fmt.Sprintf("it is below --min-face %d, so no face has a size", p.MinFace),
-			"give a larger one, or 0 for no limit"))
-	}
-	if p.IoU != Own && !(p.IoU >= 0 && p.IoU <= 1) {
-		errs = append(errs, bad("iou", p.IoU, "intersection over union lies between 0 and 1",
-			fmt.Sprintf("give %v", p.defaultIoU())))
-	}
-	if err := k.CheckScore(p.MinScore); p.MinScore != Own && err != nil {
-		hint := ""
-		if p.MinScore > 1 && k.MaxScore == 1 {
-			hint = "; for the scale of another detector choose that, e.g. --detector " + Pigo
-		}
-		errs = append(errs, fmt.Errorf("--min-score %v: %w%s", p.MinScore, err, hint))
-	}
-	if k.Known() && p.Detector != Pigo {
-		return errors.Join(errs...)
-	}
-	if !(p.Shift >= 0.01 && p.Shift <= 1) {
-		errs = append(errs, bad("shift", p.Shift, "windows move by a part of their side between 0.01 and 1",
-			"give 0.1, or up to 0.3 to be faster and miss more"))
-	}
-	if !(p.Scale >= 1.01 && p.Scale <= 4) {
-		errs = append(errs, bad("scale", p.Scale, "windows grow by a factor between 1.01 and 4",
-			"give 1.1, or up to 1.3 to be faster and miss more"))
-	}
-	for _, a := range p.Angles {
-		if !(a > -360 && a < 360) {
-			errs = append(errs, bad("angles", a, "angles are degrees between -360 and 360",
-				"give some such as 22.5,-22.5"))
+	for _, f := range flags {
+		if f.Has(p.Detector) {
+			errs = append(errs, f.refusal(p))
 		}
 	}
 	return errors.Join(errs...)
@@ -111,28 +73,22 @@ func (k Kind) CheckScore(score float64) error {
 
 // String is short, stable, and differs where answers differ.
 func (p Params) String() string {
-	var b strings.Builder
-	num := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
-	fmt.Fprintf(&b, "min=%d", p.MinFace)
-	if p.MaxFace != 0 {
-		fmt.Fprintf(&b, " max=%d", p.MaxFace)
-	}
-	if p.Detector == Pigo {
-		fmt.Fprintf(&b, " shift=%s scale=%s", num(p.Shift), num(p.Scale))
-	}
-	fmt.Fprintf(&b, " iou=%s score=%s", num(p.Overlap()), num(p.Threshold()))
-	if p.Detector == Pigo {
-		for i, t := range p.pigo().Turns()[1:] {
-			b.WriteString(map[bool]string{true: " angles=", false: ","}[i == 0] + num(t*360))
+	var parts []string
+	for _, f := range flags {
+		if f.Of != "" && f.Of != p.Detector {
+			continue
+		}
+		if text := f.printed(p); text != "" {
+			parts = append(parts, f.key+"="+text)
 		}
 	}
-	return b.String()
+	return strings.Join(parts, " ")
 }
 
 // Threshold is the least score of a face, Own resolved.
 func (p Params) Threshold() float64 {
 	if p.MinScore == Own {
-		return p.kind().MinScore
+		return p.kind().threshold()
 	}
 	return p.MinScore
 }
@@ -140,7 +96,7 @@ func (p Params) Threshold() float64 {
 // Overlap is IoU, Own resolved.
 func (p Params) Overlap() float64 {
 	if p.IoU == Own {
-		return p.defaultIoU()
+		return p.kind().overlap()
 	}
 	return p.IoU
 }
@@ -148,12 +104,14 @@ func (p Params) Overlap() float64 {
 // foreignIoU is the default for a foreign model that has the parameter.
 const foreignIoU = 0.2
 
-func (p Params) defaultIoU() float64 {
-	if k := p.kind(); k.Known() {
+func (k Kind) overlap() float64 {
+	if k.Known() {
 		return k.IoU
 	}
 	return foreignIoU
 }
+
+func (k Kind) threshold() float64 { return k.MinScore }
 
 // pigo returns the parameters of the cascade.
 func (p Params) pigo() pigo.Params {

@@ -23,40 +23,46 @@ const (
 // candidates is how many a client requests: as many as an answer holds.
 const candidates = detect.KeepCandidates
 
-// flag is a detection flag as a request parameter: its name, and how it is read and set.
+// flag is a detection flag as a request parameter.
 type flag struct {
+	detect.Flag
 	name string
-	get  func(*detect.Params) any // string, float64, or int
-	set  func(*detect.Params, any) bool
 }
 
 // flagsOf are the flags of a kind of detector; all of them for a foreign model.
 func flagsOf(k detect.Kind) []flag {
-	if !k.Known() {
-		return flags
+	var of []flag
+	for _, f := range detect.Flags() {
+		if f.Has(k.Name) {
+			of = append(of, flag{f, strings.ReplaceAll(f.Name, "-", "_")})
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(flags), func(f flag) bool {
-		return slices.ContainsFunc(detect.Kinds(), func(other detect.Kind) bool {
-			return other.Name != k.Name && slices.Contains(other.Flags, f.name)
-		})
-	})
+	return of
 }
 
-var flags = []flag{
-	{"min_face", func(p *detect.Params) any { return p.MinFace },
-		func(p *detect.Params, v any) bool { return setInt(&p.MinFace, v) }},
-	{"max_face", func(p *detect.Params) any { return p.MaxFace },
-		func(p *detect.Params, v any) bool { return setInt(&p.MaxFace, v) }},
-	{"shift", func(p *detect.Params) any { return p.Shift },
-		func(p *detect.Params, v any) bool { return setFloat(&p.Shift, v) }},
-	{"scale", func(p *detect.Params) any { return p.Scale },
-		func(p *detect.Params, v any) bool { return setFloat(&p.Scale, v) }},
-	{"iou", func(p *detect.Params) any { return p.Overlap() },
-		func(p *detect.Params, v any) bool { return setFloat(&p.IoU, v) }},
-	{minScoreKey, func(p *detect.Params) any { return p.MinScore },
-		func(p *detect.Params, v any) bool { return setFloat(&p.MinScore, v) }},
-	{"angles", func(p *detect.Params) any { return joinAngles(p.Angles) },
-		func(p *detect.Params, v any) bool { return setAngles(&p.Angles, v) }},
+// get returns the value as it is sent. A threshold that is the detector's own is not sent, so it is not resolved.
+func (f flag) get(p *detect.Params) any {
+	if f.name == minScoreKey {
+		return p.MinScore
+	}
+	v := f.Value(*p)
+	if angles, ok := v.([]float64); ok {
+		return detect.JoinAngles(angles)
+	}
+	return v
+}
+
+// set reads a value from a request; false if it is none for the flag.
+func (f flag) set(p *detect.Params, v any) bool {
+	switch to := f.Field(p).(type) {
+	case *int:
+		return setInt(to, v)
+	case *float64:
+		return setFloat(to, v)
+	case *[]float64:
+		return setAngles(to, v)
+	}
+	return false
 }
 
 // transport are parameters of the protocol and its dialects, which do not change what is found.
@@ -84,8 +90,7 @@ func toParameters(p detect.Params, scale float64, listed parameters) (parameters
 	has := func(name string) bool { _, ok := listed[name]; return ok }
 	for _, f := range flagsOf(k) {
 		if v := f.get(&p); !has(f.name) && v != f.get(&d) {
-			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name,
-				strings.ReplaceAll(f.name, "_", "-"), v)
+			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name, f.Name, v)
 		}
 	}
 	out := parameters{}
@@ -143,14 +148,6 @@ func setInt(to *int, v any) bool {
 }
 
 func setFloat(to *float64, v any) (ok bool) { *to, ok = v.(float64); return ok }
-
-func joinAngles(angles []float64) string {
-	parts := make([]string, len(angles))
-	for i, a := range angles {
-		parts[i] = strconv.FormatFloat(a, 'g', -1, 64)
-	}
-	return strings.Join(parts, ",")
-}
 
 func setAngles(to *[]float64, v any) bool {
 	text, ok := v.(string)
