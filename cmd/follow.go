@@ -139,7 +139,7 @@ func (w *following) finish(end pipeline.End, failed bool, drain <-chan struct{},
 	if w == nil {
 		return end, nil
 	}
-	defer stats.Wait(pipeline.SlowOutput)()
+	defer stats.Wait(pipeline.SlowOutput, w.f.Writing)()
 	defer w.cancel()
 	close(w.over)
 	var grace <-chan time.Time

@@ -240,6 +240,9 @@ func TestFilterOutOfTime(t *testing.T) {
 			if !strings.Contains(f.stderr.String(), "standard output is not read") {
 				t.Errorf("nothing was said of the consumer:\n%s", &f.stderr)
 			}
+			if !strings.Contains(f.stderr.String(), "held back mostly by the output") {
+				t.Errorf("the summary does not name the output:\n%s", &f.stderr)
+			}
 			ids := f.rest()
 			checkRows(t, ids, 1, len(ids))
 			f = startFilter(t, dir, args...)

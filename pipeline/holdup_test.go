@@ -170,6 +170,27 @@ func TestHeldBackMostly(t *testing.T) {
 	}
 }
 
+// TestWait counts of a wait only what was at work meanwhile.
+func TestWait(t *testing.T) {
+	for _, c := range []struct {
+		busy time.Duration
+		want string
+	}{{0, ""}, {time.Hour, live.ByOutput}} {
+		var s Stats
+		s.holdups.note(live.Holdup{}, 0)
+		busy := time.Minute
+		done := s.Wait(SlowOutput, func() time.Duration { return busy })
+		if h := s.Snapshot().Holdup; h.Kind != live.ByOutput {
+			t.Errorf("while it waits: %+v", h)
+		}
+		busy += c.busy
+		done()
+		if m := s.Snapshot().Mostly; m.Kind != c.want || m.Share > 1 {
+			t.Errorf("busy for %v: %+v", c.busy, m)
+		}
+	}
+}
+
 func TestBytesText(t *testing.T) {
 	for n, want := range map[int64]string{0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB",
 		256 << 20: "256MiB", 3 << 30: "3GiB"} {

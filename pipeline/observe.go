@@ -38,6 +38,7 @@ type holdups struct {
 	spent map[string]time.Duration
 	last  map[string]live.Holdup
 	total time.Duration
+	at    time.Time // of the latest judgement, or of the start
 }
 
 // note takes in what held the run back for a while.
@@ -47,7 +48,7 @@ func (hs *holdups) note(h live.Holdup, d time.Duration) {
 	if hs.spent == nil {
 		hs.spent, hs.last = map[string]time.Duration{}, map[string]live.Holdup{}
 	}
-	hs.now = h
+	hs.now, hs.at = h, time.Now()
 	hs.total += d
 	if h.Kind != "" {
 		hs.spent[h.Kind] += d
@@ -59,6 +60,13 @@ func (hs *holdups) latest() live.Holdup {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	return hs.now
+}
+
+// judged is when the latest judgement was made.
+func (hs *holdups) judged() time.Time {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return hs.at
 }
 
 // most is what held the run back for longest.
@@ -73,11 +81,18 @@ func (hs *holdups) most() (most live.HeldBack) {
 	return most
 }
 
-// Wait says that a run which is over waits for something, until the function it returns is called.
-func (s *Stats) Wait(h live.Holdup) (done func()) {
-	since := time.Now()
+// Wait notes that a run which is over waits for something, until the function it returns is called. Busy is how
+// long that has been at work so far: no more than this of the waiting is due to it.
+func (s *Stats) Wait(h live.Holdup, busy func() time.Duration) (done func()) {
+	began, before := time.Now(), busy()
+	s.holdups.note(live.Holdup{}, began.Sub(s.holdups.judged())) // too short to be judged
 	s.holdups.note(h, 0)
-	return func() { s.holdups.note(h, time.Since(since)) }
+	return func() {
+		waited := time.Since(began)
+		held := min(waited, busy()-before)
+		s.holdups.note(live.Holdup{}, waited-held)
+		s.holdups.note(h, held)
+	}
 }
 
 // condition is what a detector elsewhere may say about itself.

@@ -54,6 +54,7 @@ func (s *Stats) begin(r *run) error {
 	s.own.Failures = map[store.Reason]int64{}
 	s.ownMeter.begin(s.start)
 	s.jobMeter.begin(s.start)
+	s.holdups.note(live.Holdup{}, 0)
 	return nil
 }
 

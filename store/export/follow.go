@@ -56,9 +56,9 @@ type Follower struct {
 	doubt   bool           // somebody else may have written to the file
 	checked time.Time      // when the file was read last
 
-	writing atomic.Int64  // since when a write to Out is under way, 0 for none
-	seen    []progress    // of each source in the last round
-	asked   time.Duration // what the last round took, but for writing
+	writes writes        // to the file, or to Out
+	seen   []progress    // of each source in the last round
+	asked  time.Duration // what the last round took, but for writing
 
 	backlog atomic.Int64 // rows that were done in order and not written, after the last round
 }
@@ -305,13 +305,11 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	}
 	f.at.Form = f.form
 	f.out, err = newExporter(o, func(_ table, columns []column) (encoder, error) {
-		var to io.Writer
-		if f.file == nil {
-			to = timedWriter{f.Out, &f.writing}
-		} else {
+		to := f.Out
+		if f.file != nil {
 			to = io.MultiWriter(f.file, f.sum)
 		}
-		return newEncoder(to, o.Format, columns, 0)
+		return newEncoder(timedWriter{to, &f.writes}, o.Format, columns, 0)
 	})
 	if err != nil {
 		return false, err

@@ -26,19 +26,40 @@ func (f *Follower) keepsStream() bool { return f.Path == "" && f.Name != "" }
 
 // Behind reports whether Out takes less than what comes. To go on then would only pile up rows in the job.
 func (f *Follower) Behind() bool {
-	since := f.writing.Load()
-	return f.backlog.Load() > streamBacklog || since > 0 && time.Since(time.Unix(0, since)) > streamStall
+	return f.backlog.Load() > streamBacklog || f.writes.current() > streamStall
 }
 
-// timedWriter notes since when a write is under way.
+// Writing is how long writes of rows have taken so far, the one under way included.
+func (f *Follower) Writing() time.Duration {
+	return time.Duration(f.writes.took.Load()) + f.writes.current()
+}
+
+// writes is how long writes take.
+type writes struct {
+	since atomic.Int64 // when the one under way began, 0 if there is none
+	took  atomic.Int64 // all before it
+}
+
+func (w *writes) current() time.Duration {
+	if since := w.since.Load(); since > 0 {
+		return time.Since(time.Unix(0, since))
+	}
+	return 0
+}
+
+// timedWriter measures its writes.
 type timedWriter struct {
 	io.Writer
-	since *atomic.Int64 // 0 when there is none
+	writes *writes
 }
 
 func (w timedWriter) Write(p []byte) (int, error) {
-	w.since.Store(time.Now().UnixNano())
-	defer w.since.Store(0)
+	began := time.Now()
+	w.writes.since.Store(began.UnixNano())
+	defer func() {
+		w.writes.since.Store(0)
+		w.writes.took.Add(int64(time.Since(began)))
+	}()
 	return w.Writer.Write(p)
 }
 
