@@ -120,7 +120,7 @@ func TestHeldBackByStoppedSidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	heldBack(t, page, live.BySidecar)
-	if out := said.String(); strings.Contains(out, "faces cannot be found now") {
+	if out := said.String(); strings.Contains(out, "detector unavailable") {
 		t.Errorf("it was named only after its deadline:\n%s", out)
 	}
 	eventually(t, time.Minute, "the run pauses", func() bool {

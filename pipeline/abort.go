@@ -100,16 +100,6 @@ func (a *Aborted) Error() string {
 	return fmt.Sprintf("%d of the %d rows since the start %s: %v", a.N, a.Done, what, a.Rule)
 }
 
-// checkAbort ends the run if one of its rules says so.
-func (r *run) checkAbort() {
-	for _, rule := range r.AbortIf {
-		if a := r.stats.breaks(rule); a != nil {
-			r.drain(drainCause{TooManyFail})
-			return
-		}
-	}
-}
-
 // breaks judges what was done since the run began: by this process, or, where more is known, by all of them, with the rows
 // that were no URLs when they were imported.
 func (s *Stats) breaks(rule AbortRule) *Aborted {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -22,55 +23,45 @@ const (
 	shareEvery = time.Second            // how often one that waits for slow hosts counts what is left for the others
 )
 
-// dispatch claims shards and puts their rows into the queue, until the job is finished, a limit is reached or the
-// run drains. It returns when its rows are settled, or may be given up by others.
-func (r *run) dispatch() error {
-	defer r.queue.Close()
-	defer close(r.kept)
-	d := dispatcher{run: r, takeovers: -1, shared: time.Now()} // processes that begin together shall have joined
-	for {
-		d.waitForRoom()
-		if r.draining.Err() != nil {
-			return nil
-		}
-		r.activity.claiming.Store(true)
-		ls, err := r.session.ClaimAll(r.draining, d.claimRows())
-		r.activity.claiming.Store(false)
-		switch {
-		case err == nil:
-			d.tail, d.stuck = time.Time{}, time.Time{}
-			r.activity.idle.Store(false)
-		case r.draining.Err() != nil:
-			return nil
-		case errors.Is(err, store.ErrNoShard):
-			r.activity.idle.Store(true)
-			finished, err := d.noShard()
-			if err != nil || finished {
-				return err
-			}
-			continue
-		default:
-			return fmt.Errorf("claim a shard: %w", err)
-		}
-		var all []*leaseHandle
-		for _, l := range ls {
-			all = append(all, r.leases.hold(r.fetching, l))
-		}
-		err = d.hand(all)
-		if e := r.leases.finish(context.WithoutCancel(r.hard), all); e != nil && err == nil {
-			err = fmt.Errorf("release a shard: %w", e)
-		}
-		if err != nil {
-			return err
-		}
-		if r.MaxRows > 0 && d.handed >= r.MaxRows {
-			return r.await()
-		}
-	}
-}
-
+// dispatcher is the stage that claims shards and puts their rows into the queue.
 type dispatcher struct {
-	*run
+	store interface {
+		ClaimAll(ctx context.Context, maxRows int) ([]store.Lease, error)
+		Pending(ctx context.Context, l store.Lease, after int64, limit int) ([]store.Row, error)
+		PendingAll(ctx context.Context, ls []store.Lease) ([][]store.Row, error)
+		Suspects(ctx context.Context) (map[int64]int, error)
+		Takeovers() int64
+	}
+	job interface {
+		Counts(ctx context.Context) (store.Counts, error)
+		Sources(ctx context.Context) ([]store.Source, error)
+	}
+	queue interface {
+		Add(ctx context.Context, host, url string, t *task) error
+		Waiting() int
+		Starved() bool
+		Close()
+	}
+	kept      chan<- *task // rows to read instead of fetching them
+	complete  completed
+	leases    *leases
+	bodies    *bodyPool
+	keeper    Keeper // optional
+	repeats   *repeats
+	life      *lifecycle
+	limits    *limits
+	importing *importStage
+	stats     *Stats
+	activity  *activity
+	log       *slog.Logger
+
+	hold      func() bool                           // true while no row is to be begun; optional
+	resume    func(context.Context) (string, error) // the command that goes on with the import
+	fetchers  int
+	shardSize int
+	maxRows   int64         // 0 = no limit
+	tailGrace time.Duration // 0 = no limit
+
 	handed    int64
 	tail      time.Time // since when only rows in flight are left
 	takeovers int64
@@ -81,15 +72,64 @@ type dispatcher struct {
 	stuck     time.Time // since when, without a claim between, rows are pending that nobody holds
 }
 
+// run claims and hands out until the job is finished, a limit is reached or the run drains. It returns when its rows
+// are completed, or may be given up by others.
+func (d *dispatcher) run() error {
+	defer d.queue.Close()
+	defer close(d.kept)
+	draining := d.life.draining
+	d.takeovers, d.shared = -1, time.Now() // processes that begin together shall have joined
+	for {
+		d.waitForRoom()
+		if draining.Err() != nil {
+			return nil
+		}
+		d.activity.claiming.Store(true)
+		ls, err := d.store.ClaimAll(draining, d.claimRows())
+		d.activity.claiming.Store(false)
+		switch {
+		case err == nil:
+			d.tail, d.stuck = time.Time{}, time.Time{}
+			d.activity.idle.Store(false)
+		case draining.Err() != nil:
+			return nil
+		case errors.Is(err, store.ErrNoShard):
+			d.activity.idle.Store(true)
+			finished, err := d.noShard()
+			if err != nil || finished {
+				return err
+			}
+			continue
+		default:
+			return fmt.Errorf("claim a shard: %w", err)
+		}
+		var all []*leaseHandle
+		for _, l := range ls {
+			all = append(all, d.leases.hold(d.life.fetching, l))
+		}
+		err = d.hand(all)
+		if e := d.leases.finish(context.WithoutCancel(draining), all); e != nil && err == nil {
+			err = fmt.Errorf("release a shard: %w", e)
+		}
+		if err != nil {
+			return err
+		}
+		if d.maxRows > 0 && d.handed >= d.maxRows {
+			d.await()
+			return nil
+		}
+	}
+}
+
 // waitForRoom waits until the rows that are queued will not last for long, so that this process does not hoard what
 // another could do. Rows that wait for slow hosts are no work: when no other may be fetched more is wanted, up to this
 // process's share of what is left, since the others have no row of a host that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
-	ahead := max(d.Fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
-	for d.Hold != nil && d.Hold() || d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
+	ahead := max(d.fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
+	for d.hold != nil && d.hold() || d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
 		select {
 		case <-time.After(roomPoll):
-		case <-d.draining.Done():
+		case <-d.life.draining.Done():
 			return
 		}
 	}
@@ -99,7 +139,7 @@ func (d *dispatcher) waitForRoom() {
 func (d *dispatcher) share() int {
 	if time.Since(d.shared) > shareEvery {
 		d.shared = time.Now()
-		if c, err := d.job.Counts(d.draining); err == nil { // else a claim tells what is wrong
+		if c, err := d.job.Counts(d.life.draining); err == nil { // else a claim tells what is wrong
 			d.left = int(c.Pending) / max(1, len(c.Owners))
 		}
 	}
@@ -110,17 +150,17 @@ func (d *dispatcher) share() int {
 // late finds something to do, and a fast one does not claim all the time.
 func (d *dispatcher) claimRows() int {
 	n := int(d.stats.Rate() * claimSpan.Seconds())
-	return min(max(n, d.Fetchers, minRows), d.ShardSize)
+	return min(max(n, d.fetchers, minRows), d.shardSize)
 }
 
-// hand hands out the pending rows of some shards. It stops early when the run drains, or MaxRows is reached; what it did
+// hand hands out the pending rows of some shards. It stops early when the run drains, or maxRows is reached; what it did
 // not hand out stays pending.
 func (d *dispatcher) hand(all []*leaseHandle) error {
 	if err := d.lookForSuspects(); err != nil {
 		return err
 	}
-	if d.Keeper != nil {
-		if err := d.Keeper.TakeOver(); err != nil {
+	if d.keeper != nil {
+		if err := d.keeper.TakeOver(); err != nil {
 			return fmt.Errorf("take over what dead processes kept: %w", err)
 		}
 	}
@@ -153,9 +193,9 @@ func (d *dispatcher) handAtOnce(all []*leaseHandle) (more bool, err error) {
 		ls[i] = h.now()
 	}
 	d.activity.claiming.Store(true)
-	pages, err := d.session.PendingAll(d.fetching, ls)
+	pages, err := d.store.PendingAll(d.life.fetching, ls)
 	d.activity.claiming.Store(false)
-	if d.fetching.Err() != nil {
+	if d.life.fetching.Err() != nil {
 		return false, nil
 	}
 	if err != nil {
@@ -174,7 +214,7 @@ func (d *dispatcher) handByPage(h *leaseHandle) (more bool, err error) {
 	l := h.now()
 	for after := l.Lo - 1; ; {
 		d.activity.claiming.Store(true)
-		rows, err := d.session.Pending(h.ctx, l, after, pageRows)
+		rows, err := d.store.Pending(h.ctx, l, after, pageRows)
 		d.activity.claiming.Store(false)
 		if h.ctx.Err() != nil || errors.Is(err, store.ErrLeaseLost) {
 			return true, nil
@@ -195,7 +235,7 @@ func (d *dispatcher) handByPage(h *leaseHandle) (more bool, err error) {
 // handRows hands out rows of a shard, as long as its lease holds, and reports whether more are wanted.
 func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err error) {
 	for _, row := range rows {
-		if d.MaxRows > 0 && d.handed >= d.MaxRows {
+		if d.maxRows > 0 && d.handed >= d.maxRows {
 			return false, nil
 		}
 		if h.ctx.Err() != nil {
@@ -204,20 +244,20 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 		if err := d.repeats.check(row); err != nil {
 			return false, err
 		}
-		t := &task{row: row, lease: h, suspect: d.suspects[row.ID], memory: reservation{b: d.budget.bodies}}
+		t := &task{row: row, lease: h, suspect: d.suspects[row.ID], memory: reservation{b: d.bodies}}
 		h.handOut()
 		if t.suspect >= 2 {
 			// Two processes ended uncleanly with it in their decoder: a third will not.
-			d.settle(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
-		} else if d.find(row) {
+			d.complete.complete(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
+		} else if finds(d.keeper, row.ID) {
 			select {
 			case d.kept <- t:
-			case <-d.draining.Done():
-				d.giveUp(t, false)
+			case <-d.life.draining.Done():
+				d.complete.giveUp(t, false)
 				return false, nil
 			}
-		} else if d.queue.Add(d.draining, fetch.Host(row.URL), row.URL, t) != nil {
-			d.giveUp(t, false)
+		} else if d.queue.Add(d.life.draining, fetch.Host(row.URL), row.URL, t) != nil {
+			d.complete.giveUp(t, false)
 			return false, nil
 		}
 		d.handed++
@@ -228,13 +268,13 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 
 // lookForSuspects reads which rows were in a decoder when their process died, after each takeover.
 func (d *dispatcher) lookForSuspects() error {
-	n := d.session.Takeovers()
+	n := d.store.Takeovers()
 	if n == d.takeovers {
 		return nil
 	}
-	s, err := d.session.Suspects(d.draining)
+	s, err := d.store.Suspects(d.life.draining)
 	if err != nil {
-		if d.draining.Err() != nil {
+		if d.life.draining.Err() != nil {
 			return nil
 		}
 		return fmt.Errorf("read the suspect rows: %w", err)
@@ -244,18 +284,18 @@ func (d *dispatcher) lookForSuspects() error {
 	return nil
 }
 
-// await waits until all rows that were handed out are settled, and ends the run as limited.
-func (r *run) await() error {
-	r.stopImport()
+// await waits until all rows that were handed out are completed, and ends the run as limited.
+func (d *dispatcher) await() {
+	d.importing.stop()
 	for {
-		if n, _ := r.leases.count(); n == 0 {
-			r.drain(drainCause{Limited})
-			return nil
+		if n, _ := d.leases.count(); n == 0 {
+			d.life.drain(Limited)
+			return
 		}
 		select {
-		case <-r.leases.freed:
-		case <-r.draining.Done():
-			return nil
+		case <-d.leases.freed:
+		case <-d.life.draining.Done():
+			return
 		}
 	}
 }
@@ -275,7 +315,7 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 	return nil
 }
 
-// noShard is called when there is no shard to claim. It tells whether the job is finished; if it is not, it waits a
+// noShard is called when there is no shard to claim. It reports whether the job is finished; if it is not, it waits a
 // little: for our own rows, for other owners', for an import to cut the next shard.
 func (d *dispatcher) noShard() (finished bool, err error) {
 	importing := d.importing.active()                  // asked before counting: what it appends meanwhile must not be overlooked
@@ -284,15 +324,15 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 		return false, nil
 	}
 	d.counted = time.Now()
-	c, err := d.job.Counts(d.draining)
+	c, err := d.job.Counts(d.life.draining)
 	if err != nil {
-		if d.draining.Err() != nil {
+		if d.life.draining.Err() != nil {
 			return true, nil
 		}
 		return false, fmt.Errorf("count the job's rows: %w", err)
 	}
 	d.stats.See(c)
-	d.checkAbort()
+	d.limits.checkRules()
 	if err := d.damaged(c, importing); err != nil {
 		return false, err
 	}
@@ -306,15 +346,15 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 			return false, err
 		}
 	} else if shards, _ := d.leases.count(); shards == 0 && c.Pending == c.PausedPending {
-		d.drain(drainCause{Limited})
+		d.life.drain(Limited)
 		return true, nil
-	} else if d.TailGrace > 0 && shards > 0 {
+	} else if d.tailGrace > 0 && shards > 0 {
 		if d.tail.IsZero() {
 			d.tail = time.Now()
 		}
-		if time.Since(d.tail) > d.TailGrace {
-			d.Log.Info("leaving the slow rest pending", "rows", c.Pending, "after", d.TailGrace)
-			d.drain(drainCause{Limited})
+		if time.Since(d.tail) > d.tailGrace {
+			d.log.Info("leaving the slow rest pending", "rows", c.Pending, "after", d.tailGrace)
+			d.life.drain(Limited)
 			return true, nil
 		}
 	}
@@ -328,16 +368,16 @@ func (d *dispatcher) idle() {
 	case <-d.leases.freed:
 	case <-d.importing.changed:
 	case <-time.After(idlePoll):
-	case <-d.draining.Done():
+	case <-d.life.draining.Done():
 	}
 }
 
 // orphaned is the error of a job whose list was not read to its end while nobody is reading it: neither this
 // process nor another. Without it such a job would look finished, or wait for ever.
-func (r *run) orphaned(incomplete []string) error {
-	sources, err := r.job.Sources(r.draining)
+func (d *dispatcher) orphaned(incomplete []string) error {
+	sources, err := d.job.Sources(d.life.draining)
 	if err != nil {
-		if r.draining.Err() != nil {
+		if d.life.draining.Err() != nil {
 			return nil
 		}
 		return err
@@ -347,7 +387,7 @@ func (r *run) orphaned(incomplete []string) error {
 			return nil
 		}
 	}
-	command, err := RunCommand(r.draining, r.job, r.job.Path())
+	command, err := d.resume(d.life.draining)
 	if err != nil {
 		return err
 	}

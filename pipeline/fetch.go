@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"facescan/pipeline/fetch"
@@ -9,100 +11,58 @@ import (
 	"facescan/store"
 )
 
-// body is what was fetched, or read from elsewhere.
-type body struct {
-	bytes    []byte
-	status   int
-	finalURL string // empty when it is the row's own
-	release  func() // nil once the bytes are given back
-	kept     bool   // read from where an earlier run kept it
-}
-
-// drop gives the bytes back; more than once does no harm.
-func (b *body) drop() {
-	if b.release != nil {
-		b.release()
+// fetcher is the stage that downloads rows. Many loops of it run at once.
+type fetcher struct {
+	client interface {
+		Fetch(ctx context.Context, url string, memory fetch.Memory) (*fetch.Body, error)
+		MostMemory() int64
 	}
-	b.bytes, b.release = nil, nil
+	queue    *host.Queue[*task]
+	out      chan<- *task
+	complete completed
+	leave    func(n int) // gives places in flight back
+	life     *lifecycle
+	outages  *outages
+	retries  int // further attempts after a transient failure
+	stats    *Stats
+	log      *slog.Logger
 }
 
-// settlement is a row on its way to the writer: with its result, or given up. The rows that rode with it come along.
-type settlement struct {
-	task   *task
-	result *store.Result // of the task; its riders' are the same but for the id
-	token  bool          // it holds a place in flight
-}
-
-// giveUp hands a row to the writer without a result: it stays pending.
-func (r *run) giveUp(t *task, token bool) { r.settle(t, nil, token) }
-
-// settle ends a row's way.
-func (r *run) settle(t *task, res *store.Result, token bool) {
-	t.body.drop()
-	r.results <- settlement{t, res, token}
-}
-
-// gather makes one task of the rows that share an outcome.
-func gather(rows []*task) *task {
-	t := rows[0]
-	t.riders = append(t.riders, rows[1:]...)
-	return t
-}
-
-// fetchLoop is one fetcher: it makes one attempt at a time, and never sleeps between two. The queue takes a place in
-// flight for the row that it hands out, so that when the stages behind are busy no row's fetch begins.
-func (r *run) fetchLoop() {
+// loop makes one attempt at a time, and never sleeps between two. The queue takes a place in flight for the row that it
+// hands out, so that when the stages behind are busy no row's fetch begins.
+func (f *fetcher) loop() {
 	for {
-		r.waitOut()
-		ticket, ok := r.queue.Next(r.draining)
+		f.outages.waitOut(f.life.draining, ofDetector)
+		ticket, ok := f.queue.Next(f.life.draining)
 		if !ok {
 			return
 		}
-		if !r.attempt(ticket) {
-			r.leave(1)
+		if !f.attempt(ticket) {
+			f.leave(1)
 		}
 	}
 }
 
-// enter takes a place in flight, if there is one.
-func (r *run) enter() bool {
-	select {
-	case r.inflight <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-// leave gives places in flight back.
-func (r *run) leave(n int) {
-	for range n {
-		<-r.inflight
-	}
-	r.queue.Offer()
-}
-
-// attempt makes one attempt for a row. It tells whether the row took the place in flight along.
-func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
+// attempt makes one attempt for a row. It reports whether the row took the place in flight along.
+func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	t := k.Value
 	ctx := t.lease.ctx
 	if k.Dead != nil {
 		t.attempts = k.Attempt()
 		res := failure(t.attempts, k.Dead)
-		r.settle(gather(k.Done(host.Verdict{})), &res, true)
+		f.complete.complete(join(k.Done(host.Verdict{})), &res, true)
 		return true
 	}
-	var b *fetch.Body
+	var body *fetch.Body
 	var err error
 	t.started = time.Now()
-	r.stats.Fetching.measure(func() (bytes int) {
-		if b, err = r.Fetcher.Fetch(ctx, t.row.URL, &t.memory); err == nil {
-			bytes = len(b.Bytes)
-			t.memory.finish()
-		} else {
+	f.stats.Fetching.measure(func() int {
+		if body, err = f.client.Fetch(ctx, t.row.URL, &t.memory); err != nil {
 			t.memory.clear()
+			return 0
 		}
-		return bytes
+		t.memory.finish()
+		return len(body.Bytes)
 	})
 	t.attempts = k.Attempt()
 
@@ -110,41 +70,41 @@ func (r *run) attempt(k *host.Ticket[*task]) (took bool) {
 	verdict := host.VerdictOf(err)
 	switch {
 	case err == nil:
-		t.body = body{bytes: b.Bytes, status: b.Status, finalURL: b.FinalURL, release: b.Release}
-		t = gather(k.Done(verdict))
+		t.body = body
+		t = join(k.Done(verdict))
 		select {
-		case r.fetched <- t:
-		case <-r.hard.Done():
-			r.giveUp(t, true)
+		case f.out <- t:
+		case <-f.life.hard.Done():
+			f.complete.giveUp(t, true)
 		}
 		return true
 	case ctx.Err() != nil:
 		verdict = host.Verdict{} // we cut it short
 	case errors.Is(err, fetch.ErrLostWaiting):
 		// The next attempt begins when there is room for all of it: it will not have to wait again.
-		t.memory.first = r.Fetcher.MostMemory()
+		t.memory.first = f.client.MostMemory()
 		if k.Back(0) {
 			return false
 		}
 	case !errors.As(err, &fe):
-		r.Log.Error("the fetcher gave no reason", "url", fetch.Redact(t.row.URL), "error", err)
-	case store.Reason(fe.Reason).Retried(fe.Status) && t.attempts <= r.Retries && r.draining.Err() == nil:
-		r.stats.Retries.Add(1)
+		f.log.Error("the fetcher gave no reason", "url", fetch.Redact(t.row.URL), "error", err)
+	case store.Reason(fe.Reason).Retried(fe.Status) && t.attempts <= f.retries && f.life.draining.Err() == nil:
+		f.stats.Retries.Add(1)
 		if k.Retry(verdict, fetch.Backoff(t.attempts, fe.RetryAfter)) {
 			return false
 		}
 	default:
-		// The queue believes a failure when it is sure that it was not our own outage; that may take a while.
+		// The queue takes a failure as the row's own when it is sure that it was not our own outage; that may take a while.
 		res := failure(t.attempts, fe)
 		k.Fail(verdict, func(sure bool, rows []*task) {
 			if sure {
-				r.settle(gather(rows), &res, false)
+				f.complete.complete(join(rows), &res, false)
 			} else {
-				r.giveUp(gather(rows), false)
+				f.complete.giveUp(join(rows), false)
 			}
 		})
 		return false
 	}
-	r.giveUp(gather(k.Done(verdict)), true)
+	f.complete.giveUp(join(k.Done(verdict)), true)
 	return true
 }

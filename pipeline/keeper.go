@@ -3,7 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"time"
 
 	"facescan/pipeline/fetch"
@@ -17,7 +17,7 @@ const readers = 4
 // it kept earlier are read from it instead of downloaded. It is called from many goroutines. Its errors are
 // our own, never a row's: they end the run.
 type Keeper interface {
-	// Find tells whether the row's bytes are kept, and how much memory reading them takes.
+	// Find reports whether the row's bytes are kept, and how much memory reading them takes.
 	Find(id int64) (size int64, ok bool)
 	// Read returns what is kept of the row. It may turn out that the bytes are damaged, or another URL's.
 	Read(row store.Row) (Original, error)
@@ -54,97 +54,83 @@ type Judged struct {
 	Room func(bytes int64) (free func(), err error)
 }
 
-// find tells whether a row is to be read instead of fetched.
-func (r *run) find(row store.Row) bool {
-	if r.Keeper == nil {
+// finds reports whether a row is to be read instead of fetched.
+func finds(k Keeper, id int64) bool {
+	if k == nil {
 		return false
 	}
-	_, ok := r.Keeper.Find(row.ID)
+	_, ok := k.Find(id)
 	return ok
 }
 
-// readLoop takes rows whose bodies are kept the way that fetchLoop takes the others.
-func (r *run) readLoop() {
-	for t := range r.kept {
-		r.waitOut()
+// reader is the stage that reads rows whose bodies are kept, the way that fetcher downloads the others.
+type reader struct {
+	keeper   Keeper
+	in       <-chan *task
+	out      chan<- *task
+	download func(*task) error // queues a row whose bytes cannot be used
+	complete completed
+	inFlight places
+	leave    func(n int) // gives places in flight back
+	life     *lifecycle
+	outages  *outages
+	activity *activity
+	log      *slog.Logger
+}
+
+// loop reads one row after the other.
+func (r *reader) loop() {
+	for t := range r.in {
+		r.outages.waitOut(r.life.draining, ofDetector)
 		select {
-		case r.inflight <- struct{}{}:
-		case <-r.draining.Done():
-			r.giveUp(t, false)
+		case r.inFlight <- struct{}{}:
+		case <-r.life.draining.Done():
+			r.complete.giveUp(t, false)
 			continue
 		}
 		t.started = time.Now()
 		r.activity.reading.Add(1)
-		err := r.readKept(t)
+		err := r.read(t)
 		r.activity.reading.Add(-1)
 		if err == nil {
 			select {
-			case r.fetched <- t:
-			case <-r.hard.Done():
-				r.giveUp(t, true)
+			case r.out <- t:
+			case <-r.life.hard.Done():
+				r.complete.giveUp(t, true)
 			}
 			continue
 		}
 		r.leave(1)
 		if t.lease.ctx.Err() == nil {
-			r.Log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID, "error", err)
-			if r.queue.Add(r.draining, fetch.Host(t.row.URL), t.row.URL, t) == nil {
+			r.log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID, "error", err)
+			if r.download(t) == nil {
 				continue
 			}
 		}
-		r.giveUp(t, false)
+		r.complete.giveUp(t, false)
 	}
 }
 
-// readKept fills the task's body with what is kept.
-func (r *run) readKept(t *task) error {
-	size, ok := r.Keeper.Find(t.row.ID)
+// read fills the task's body with what is kept.
+func (r *reader) read(t *task) error {
+	ctx := t.lease.ctx
+	size, ok := r.keeper.Find(t.row.ID)
 	if !ok {
 		return errors.New("they are gone")
 	}
-	if err := t.memory.Reserve(t.lease.ctx, min(size, fetch.FirstMemory)); err != nil {
+	if err := t.memory.Reserve(ctx, min(size, fetch.FirstMemory)); err != nil {
 		return err
 	}
 	defer t.memory.finish()
-	err := t.memory.Grow(t.lease.ctx, max(0, size-fetch.FirstMemory))
+	err := t.memory.Grow(ctx, max(0, size-fetch.FirstMemory))
 	var o Original
 	if err == nil {
-		o, err = r.Keeper.Read(t.row)
+		o, err = r.keeper.Read(t.row)
 	}
 	if err != nil {
 		t.memory.clear()
 		return err
 	}
-	t.body = body{bytes: o.Body, status: o.Status, finalURL: o.FinalURL, release: t.memory.clear, kept: true}
-	return nil
-}
-
-// keep has the Keeper keep what it wants of the row's image.
-func (r *run) keep(t *task, res *store.Result) error {
-	if r.Keeper == nil || res.Status != store.OK {
-		return nil
-	}
-	ctx := t.lease.ctx
-	// As precise as stores are: this tells what belongs to this result from what another process made for the
-	// row.
-	res.Time = time.Now().Truncate(time.Millisecond)
-	img := Judged{Original: Original{t.body.bytes, t.body.status, t.body.finalURL}, Rows: []store.Row{t.row}, Generations: []int64{t.lease.now().Generation}, Result: res, Kept: t.body.kept,
-		Room: func(n int64) (func(), error) {
-			err := r.budget.pixels.reserve(ctx, n)
-			return func() { r.budget.pixels.free(n) }, err
-		}}
-	for _, rider := range t.riders {
-		img.Rows = append(img.Rows, rider.row)
-		img.Generations = append(img.Generations, rider.lease.now().Generation)
-	}
-	r.activity.elsewise.Add(1)
-	outputs, err := r.Keeper.Keep(ctx, img)
-	r.activity.elsewise.Add(-1)
-	if err != nil {
-		return fmt.Errorf("keep row %d: %w", t.row.ID, err)
-	}
-	for i, o := range append(t.riders, t) {
-		o.outputs = outputs[(i+1)%len(outputs)] // the task itself is the first of the rows, and the last here
-	}
+	t.body, t.kept = &fetch.Body{Bytes: o.Body, Status: o.Status, FinalURL: o.FinalURL}, true
 	return nil
 }

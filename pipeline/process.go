@@ -18,52 +18,76 @@ import (
 	"facescan/store"
 )
 
-// workLoop is one worker: it decodes bodies and has them judged, one after the other.
-func (r *run) workLoop(int) error {
-	for t := range r.fetched {
-		if t.lease.ctx.Err() != nil || r.paused() {
-			r.giveUp(t, true)
+// processStage decodes bodies, has a detector find the faces, and has what is wanted of the images kept. Many loops of
+// it run at once.
+type processStage struct {
+	*processor
+	in          <-chan *task
+	complete    completed
+	keeper      Keeper // optional
+	paused      func() bool
+	unavailable func(cause error) // begins the outage of the detector
+	abort       func(error)
+	activity    *activity
+}
+
+// loop processes one task after the other.
+func (s *processStage) loop() {
+	for t := range s.in {
+		ctx := t.lease.ctx
+		if ctx.Err() != nil || s.paused() {
+			s.complete.giveUp(t, true)
 			continue
 		}
-		res, err := r.judge.result(t.lease.ctx, t)
+		res, err := s.process(ctx, t)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = s.keep(ctx, t, res)
+		}
+		if err == nil {
+			s.complete.complete(t, res, true)
+			continue
+		}
+		s.complete.giveUp(t, true)
 		switch {
-		case t.lease.ctx.Err() != nil:
-			r.giveUp(t, true)
+		case ctx.Err() != nil:
 		case errors.Is(err, detect.ErrUnavailable):
-			r.giveUp(t, true)
-			r.pauseFor(err)
-		case err != nil:
-			r.giveUp(t, true)
-			r.abort(err) // and go on taking what arrives: were all workers gone, fetchers would hand on to nobody
+			s.unavailable(err)
 		default:
-			if err := r.keep(t, res); err != nil {
-				if t.lease.ctx.Err() == nil {
-					r.abort(err)
-				}
-				r.giveUp(t, true)
-				continue
-			}
-			r.settle(t, res, true)
+			s.abort(err) // and go on taking what arrives: were all loops gone, fetchers would hand on to nobody
 		}
 	}
+}
+
+// keep has the Keeper keep what it wants of the row's image.
+func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) error {
+	if s.keeper == nil || res.Status != store.OK {
+		return nil
+	}
+	// As precise as stores are: this tells what belongs to this result from what another process made for the row.
+	res.Time = time.Now().Truncate(time.Millisecond)
+	img := Judged{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL}, Result: res, Kept: t.kept,
+		Room: func(n int64) (func(), error) {
+			err := s.pixels.reserve(ctx, n)
+			return func() { s.pixels.free(n) }, err
+		}}
+	rows := append([]*task{t}, t.duplicates...)
+	for _, row := range rows {
+		img.Rows = append(img.Rows, row.row)
+		img.Generations = append(img.Generations, row.lease.now().Generation)
+	}
+	s.activity.elsewise.Add(1)
+	outputs, err := s.keeper.Keep(ctx, img)
+	s.activity.elsewise.Add(-1)
+	if err != nil {
+		return fmt.Errorf("keep row %d: %w", t.row.ID, err)
+	}
+	for i, row := range rows {
+		row.outputs = outputs[i]
+	}
 	return nil
-}
-
-// detectorName is the detector's fingerprint, or says that there is none.
-func (r *run) detectorName() string {
-	if r.Detector == nil {
-		return store.NoDetector
-	}
-	return r.Detector.Fingerprint()
-}
-
-// workers is how many rows are decoded, or judged, at once. Those that wait for a detector elsewhere need no processor, and it
-// wants many to make batches of: then every row in flight may be one.
-func (r *run) workers() int {
-	if _, ok := r.Detector.(detect.Remote); ok {
-		return max(r.Workers, 2*r.Fetchers)
-	}
-	return r.Workers
 }
 
 // leaveProcessors gives Go's scheduler processors beside those that the workers hold. A worker is in C most of the
@@ -80,72 +104,73 @@ func leaveProcessors(workers int) {
 // needs a second or two to begin a trial.
 const suspectPatience = 5 * time.Second
 
-// station is a decoder and its number. There is one for every processor that may be busy with decoding, and with a detector
-// that works here.
-type station struct {
+// decoderSlot is a decoder and its number. There is one for every processor that may be busy with decoding, and with a
+// detector that works here.
+type decoderSlot struct {
 	*decode.Decoder
-	slot int
+	number int
 }
 
-// judge turns bodies into results.
-type judge struct {
+// processor turns bodies into results.
+type processor struct {
 	decode   decode.Options
 	detector detect.Detector // nil looks for no faces
 	kind     detect.Kind     // of the detector
 	encoded  bool            // the detector wants the bytes as downloaded
 	keeps    bool            // the bytes are wanted after that too
-	stations chan station
+	slots    chan decoderSlot
 	pixels   *pixelPool
 	stats    *Stats
 	log      *slog.Logger
 
-	// decoding notes the row that a decoder works on, by station; 0 when it is through.
+	// decoding notes the row that a decoder works on, by slot; 0 when it is through.
 	decoding func(slot int, id int64)
 	// trial decodes where a crash does no harm; nil trusts every body.
 	trial func(ctx context.Context, body []byte) error
 	alone sync.RWMutex // decoders share it; a suspect takes it whole
 }
 
-// open makes n stations; close frees them, once nobody is at one.
-func (j *judge) open(n int) {
-	if j.detector != nil {
-		j.kind = detect.KindOf(j.detector.Fingerprint())
+// open makes n decoder slots; close frees them, once nobody is in one.
+func (p *processor) open(n int) {
+	if p.detector != nil {
+		p.kind = detect.KindOf(p.detector.Fingerprint())
 	}
-	j.stations = make(chan station, n)
+	p.slots = make(chan decoderSlot, n)
 	for i := range n {
-		j.stations <- station{decode.New(j.decode), i}
+		p.slots <- decoderSlot{decode.New(p.decode), i}
 	}
 }
 
-func (j *judge) close() {
-	for range cap(j.stations) {
-		(<-j.stations).Close()
+func (p *processor) close() {
+	for range cap(p.slots) {
+		(<-p.slots).Close()
 	}
 }
 
-// result decodes a body and asks the detector. The error is ours, never the image's.
-func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
-	bytes := t.body.bytes
+// process decodes a body and asks the detector. The error is ours, never the image's.
+func (p *processor) process(ctx context.Context, t *task) (*store.Result, error) {
+	bytes := t.body.Bytes
 	res := &store.Result{
-		Status: store.Failed, HTTPStatus: t.body.status, FinalURL: t.body.finalURL,
+		Status: store.Failed, HTTPStatus: t.body.Status, FinalURL: t.body.FinalURL,
 		Bytes: int64(len(bytes)), Attempts: t.attempts,
 	}
-	file, err := decode.Probe(bytes, j.decode)
+	file, err := decode.Probe(bytes, p.decode)
 	res.Format, res.Width, res.Height = file.Format, file.Width, file.Height
 	if err != nil {
 		res.Reason = reasonOf(err)
 		return res, nil
 	}
-	if j.detector == nil {
+	if p.detector == nil {
 		res.Status, res.Detector = store.OK, store.NoDetector
 		return res, nil
 	}
-	img, answer, err := j.look(ctx, t, &file)
+	img, answer, err := p.detect(ctx, t, &file)
 	if err != nil {
-		var p *panicError
+		var panicked *panicError
 		switch {
-		case errors.As(err, &p):
-			j.log.Error("a panic is this row's outcome", "id", t.row.ID, "panic", p.value, "stack", string(p.stack))
+		case errors.As(err, &panicked):
+			p.log.Error("the decoder or the detector panicked; row marked bad_image", "id", t.row.ID, "panic", panicked.value,
+				"stack", string(panicked.stack))
 			res.Reason = store.BadImage
 		case decode.IsRefusal(err):
 			res.Reason = reasonOf(err)
@@ -156,16 +181,16 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 	}
 	res.Format, res.Width, res.Height, res.Partial = img.Format, img.Width, img.Height, img.Partial
 	if img.Fallback {
-		j.stats.Fallbacks.Add(1)
+		p.stats.Fallbacks.Add(1)
 	}
 	if answer.Err != nil {
-		j.log.Warn("the detector cannot judge an image that decodes", "id", t.row.ID, "error", answer.Err)
+		p.log.Warn("the detector refuses an image that decodes", "id", t.row.ID, "error", answer.Err)
 		res.Reason = store.BadImage
 		return res, nil
 	}
 	res.Status = store.OK
-	res.Detector = cmp.Or(answer.Detector, j.detector.Fingerprint())
-	kind := j.kind
+	res.Detector = cmp.Or(answer.Detector, p.detector.Fingerprint())
+	kind := p.kind
 	if answer.Detector != "" {
 		kind = detect.KindOf(answer.Detector)
 	}
@@ -174,36 +199,36 @@ func (j *judge) result(ctx context.Context, t *task) (*store.Result, error) {
 	return res, nil
 }
 
-// look decodes one body and has it judged, within the memory that it takes.
-func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decode.Image, a detect.Answer, err error) {
-	// The pixels are accounted for before they exist. Waiting here is safe: whoever holds this half is decoding, or waits for a
-	// detector, which asks for none.
+// detect decodes one body and has the detector find its faces, within the memory that it takes.
+func (p *processor) detect(ctx context.Context, t *task, file *decode.File) (img decode.Image, a detect.Answer, err error) {
+	// The pixels are accounted for before they exist. Waiting here is safe: those that have memory of this pool are decoding, or wait
+	// for a detector, which asks for none.
 	held := file.Memory
-	if local, ok := j.detector.(detect.Local); ok {
-		held += local.Memory(j.decode.LumaSize(file.Width, file.Height))
+	if local, ok := p.detector.(detect.Local); ok {
+		held += local.Memory(p.decode.LumaSize(file.Width, file.Height))
 	}
-	if err := j.pixels.reserve(ctx, held); err != nil {
+	if err := p.pixels.reserve(ctx, held); err != nil {
 		return img, a, err
 	}
-	defer func() { j.pixels.free(held) }()
+	defer func() { p.pixels.free(held) }()
 
-	remote, _ := j.detector.(detect.Remote)
+	remote, _ := p.detector.(detect.Remote)
 	var answer func() (detect.Answer, error)
-	img, err = j.atStation(ctx, t, file, func(img decode.Image) (err error) {
+	img, err = p.inSlot(ctx, t, file, func(img decode.Image) (err error) {
 		in := detect.Image{Luma: img.Luma, Scale: img.Scale}
-		if j.encoded {
-			in.Encoded = t.body.bytes
+		if p.encoded {
+			in.Encoded = t.body.Bytes
 			in.Width, in.Height, in.FromStored = stored(img)
-		} else if !j.keeps {
-			t.body.drop() // the next body can have the room while the detector works
+		} else if !p.keeps {
+			t.dropBody() // the next body can have the room while the detector works
 		}
 		if remote != nil {
 			answer, err = remote.Ask(ctx, in)
 			return err
 		}
 		var answers []detect.Answer
-		j.stats.Detecting.measure(func() int {
-			answers, err = j.detector.Detect(ctx, []detect.Image{in})
+		p.stats.Detecting.measure(func() int {
+			answers, err = p.detector.Detect(ctx, []detect.Image{in})
 			return len(in.Luma.Pix)
 		})
 		if err == nil && len(answers) != 1 {
@@ -217,59 +242,59 @@ func (j *judge) look(ctx context.Context, t *task, file *decode.File) (img decod
 	if err != nil || answer == nil {
 		return img, a, err
 	}
-	if !j.keeps {
-		t.body.drop()
+	if !p.keeps {
+		t.dropBody()
 	}
 	luma := min(held, int64(img.Width)*int64(img.Height)) // at most: what of it was sent the detector has a copy of
-	j.pixels.reduce(held, luma)
+	p.pixels.reduce(held, luma)
 	held = luma
-	j.stats.Detecting.measure(func() int {
+	p.stats.Detecting.measure(func() int {
 		a, err = answer()
 		return int(luma)
 	})
 	return img, a, err
 }
 
-// atStation decodes one body and passes the image on, at a station, with a panic on the way turned into an error. The image's Luma
+// inSlot decodes one body and passes the image on, in a decoder slot, with a panic on the way turned into an error. The image's Luma
 // is gone afterwards.
-func (j *judge) atStation(ctx context.Context, t *task, file *decode.File, use func(decode.Image) error) (img decode.Image, err error) {
-	var s station
+func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use func(decode.Image) error) (img decode.Image, err error) {
+	var s decoderSlot
 	select {
-	case s = <-j.stations:
+	case s = <-p.slots:
 	case <-ctx.Done():
 		return img, ctx.Err()
 	}
-	defer func() { j.stations <- s }()
+	defer func() { p.slots <- s }()
 	if t.suspect > 0 {
-		j.alone.Lock()
-		defer j.alone.Unlock()
+		p.alone.Lock()
+		defer p.alone.Unlock()
 		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at once: if it
 		// is killed from outside in the few milliseconds that an innocent image takes, the image is not to blame.
-		note := time.AfterFunc(suspectPatience, func() { j.decoding(s.slot, t.row.ID) })
+		note := time.AfterFunc(suspectPatience, func() { p.decoding(s.number, t.row.ID) })
 		defer func() {
 			note.Stop()
-			j.decoding(s.slot, 0)
+			p.decoding(s.number, 0)
 		}()
-		if j.trial != nil {
-			if err := j.trial(ctx, t.body.bytes); err != nil && ctx.Err() == nil {
-				j.log.Warn("a decoder dies of this image", "id", t.row.ID, "error", err)
-				return img, fmt.Errorf("%w: a decoder dies of it", decode.ErrBadImage)
+		if p.trial != nil {
+			if err := p.trial(ctx, t.body.Bytes); err != nil && ctx.Err() == nil {
+				p.log.Warn("this image crashes the decoder", "id", t.row.ID, "error", err)
+				return img, fmt.Errorf("%w: it crashes the decoder", decode.ErrBadImage)
 			}
 		}
 	} else {
-		j.alone.RLock()
-		defer j.alone.RUnlock()
-		j.decoding(s.slot, t.row.ID)
-		defer j.decoding(s.slot, 0)
+		p.alone.RLock()
+		defer p.alone.RUnlock()
+		p.decoding(s.number, t.row.ID)
+		defer p.decoding(s.number, 0)
 	}
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	j.stats.Decoding.measure(func() int {
+	p.stats.Decoding.measure(func() int {
 		img, err = s.DecodeFile(file)
-		return len(t.body.bytes)
+		return len(t.body.Bytes)
 	})
 	if err == nil {
 		err = use(img)
@@ -286,7 +311,8 @@ func stored(img decode.Image) (width, height int, carry func(detect.Face) detect
 		width, height = height, width
 	}
 	return width, height, func(f detect.Face) detect.Face {
-		b := decode.ToUpright(decode.Box{X: f.X, Y: f.Y, Width: f.Width, Height: f.Height}, img.Orientation, float64(width), float64(height))
+		b := decode.ToUpright(decode.Box{X: f.X, Y: f.Y, Width: f.Width, Height: f.Height}, img.Orientation,
+			float64(width), float64(height))
 		f.X, f.Y, f.Width, f.Height = b.X/img.Scale, b.Y/img.Scale, b.Width/img.Scale, b.Height/img.Scale
 		for i, p := range f.Landmarks {
 			b := decode.ToUpright(decode.Box{X: p.X, Y: p.Y}, img.Orientation, float64(width), float64(height))
@@ -304,7 +330,7 @@ type panicError struct {
 	stack []byte
 }
 
-func (p *panicError) Error() string { return fmt.Sprint("panic: ", p.value) }
+func (e *panicError) Error() string { return fmt.Sprint("panic: ", e.value) }
 
 // place turns a detector's boxes into stored ones: pixels of the upright image. They are sorted again, since what differed in
 // luma may be equal now.

@@ -8,6 +8,7 @@ import (
 
 	"facescan/detect"
 	"facescan/pipeline/decode"
+	"facescan/pipeline/fetch"
 	"facescan/store"
 )
 
@@ -27,11 +28,12 @@ func (h *hungry) Memory(width, height int) int64 { return h.perPixel * int64(wid
 func (h *hungry) Fingerprint() string            { return "hungry/1" }
 func (h *hungry) Close() error                   { return nil }
 
-func judgeOf(d detect.Detector, o decode.Options) (*judge, *budget) {
+func processorOf(d detect.Detector, o decode.Options) (*processor, *budget) {
 	b := newBudget(1<<30, 0)
-	j := &judge{decode: o, detector: d, pixels: b.pixels, stats: &Stats{}, log: slog.New(slog.DiscardHandler), decoding: func(int, int64) {}}
-	j.open(1)
-	return j, b
+	p := &processor{decode: o, detector: d, pixels: b.pixels, stats: &Stats{}, log: slog.New(slog.DiscardHandler),
+		decoding: func(int, int64) {}}
+	p.open(1)
+	return p, b
 }
 
 // What a detector takes beside the luma is reserved together with what decoding takes.
@@ -44,10 +46,10 @@ func TestDetectorsMemoryIsReserved(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := &hungry{perPixel: 1000}
-		j, b := judgeOf(d, o)
+		p, b := processorOf(d, o)
 		d.used = b.pixels.now
-		res, err := j.result(t.Context(), &task{body: body{bytes: bytes}})
-		j.close()
+		res, err := p.process(t.Context(), &task{body: &fetch.Body{Bytes: bytes}})
+		p.close()
 		if err != nil || res.Status != store.OK || res.Detector != "hungry/1" {
 			t.Fatal(res, err)
 		}
@@ -64,14 +66,14 @@ func TestDetectorsMemoryIsReserved(t *testing.T) {
 // Without a detector the header is read and nothing decoded.
 func TestWithoutADetector(t *testing.T) {
 	whole := picture(333, 250)
-	j, b := judgeOf(nil, decode.Options{})
-	defer j.close()
+	p, b := processorOf(nil, decode.Options{})
+	defer p.close()
 	for _, c := range []struct {
 		bytes  []byte
 		status store.Status
 		reason store.Reason
 	}{{whole, store.OK, ""}, {whole[:40], store.OK, ""}, {[]byte("<html>"), store.Failed, store.NotImage}} {
-		res, err := j.result(t.Context(), &task{body: body{bytes: c.bytes}})
+		res, err := p.process(t.Context(), &task{body: &fetch.Body{Bytes: c.bytes}})
 		if err != nil {
 			t.Fatal(err)
 		}

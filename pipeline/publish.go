@@ -26,8 +26,8 @@ const (
 
 // publish publishes at every interval, until over ends. A failure loses nothing: the next publication has
 // the rows, too. What does not pass is the run's own failure at its end.
-func (r *run) publish(over context.Context) {
-	tick := time.NewTicker(r.PublishEvery)
+func (o *Options) publish(over context.Context) {
+	tick := time.NewTicker(o.PublishEvery)
 	defer tick.Stop()
 	failing := false
 	for {
@@ -36,16 +36,16 @@ func (r *run) publish(over context.Context) {
 		case <-over.Done():
 			return
 		}
-		err := r.Publisher.Publish(over)
+		err := o.Publisher.Publish(over)
 		switch {
 		case over.Err() != nil:
 			return
 		case err != nil:
 			failing = true
-			r.Log.Warn("cannot publish: trying again; the job itself has all rows", "error", err, "in", r.PublishEvery)
+			o.Log.Warn("cannot publish: trying again; the job itself has all rows", "error", err, "in", o.PublishEvery)
 		case failing:
 			failing = false
-			r.Log.Info("published again")
+			o.Log.Info("published again")
 		}
 	}
 }

@@ -1,26 +1,38 @@
 // Package pipeline runs a job: it moves rows from their lists through fetch, decode and detection into the store.
 //
-//	sources ─import─▶ store ─claim─▶ dispatch ─▶ queue ─▶ fetch ×N ─▶ decode+detect ×W ─▶ writer ─commit─▶ store
-//	                                    ▲          ▲ again │              │                  │
-//	                                    └──── leases ──────┴──────────────┴────── settle ────┘
+//	importer ─▶ store ─claim─▶ dispatcher ─▶ queue ─▶ fetcher ×N ─▶ processStage ×W ─▶ writer ─commit─▶ store
+//	                               │  ▲                   ▲                             │
+//	                               │  └── leases ◀────────┼──────── completed ◀─────────┘
+//	                               └───────▶ reader ×4 ───┘  (rows whose bytes are kept)
+//
+// # Stages
+//
+// Each stage is a type in a file of its name, with what it needs as its fields, and can be run alone. Run makes them,
+// connects them by channels, and waits (run.go). What they share are types of their own, too:
+//
+//   - lifecycle (lifecycle.go): the contexts by which a run ends, its limits, and outages of our own.
+//   - leases (leases.go): the shards that this process holds.
+//   - budget (memory.go): the memory for bodies and for pixels.
+//   - task (task.go): a row on its way.
 //
 // # One way, bounded
 //
 // Rows flow in one direction through bounded stages; a stage that is slow holds back the one before it, down to
-// the claim. A row is in flight from the start of its fetch to its commit; a token taken before the fetch and
-// given back after the commit keeps that to 2 × Fetchers rows. Bodies and pixels come out of one byte budget
-// (memory.go). Nothing grows with the list.
+// the claim. A row is in flight from the start of its fetch to its commit; a place taken before the fetch and
+// given back after the commit keeps that to 2 × Fetchers rows. Bodies and pixels come out of one byte budget.
+// Nothing grows with the list.
 //
 // # Who owns a row
 //
-// A row belongs to the lease it was claimed under (lease.go). Whatever happens to it, it is settled once: its
-// result committed, or the row given up and thus still pending in the store. A lease goes back when all its rows
-// are settled. A lost lease cancels the work on its rows, and the store refuses whatever was under way.
+// A row belongs to the lease that it was claimed under. It is completed once: its result is committed, or it is given
+// up and thus still pending in the store. A lease goes back when all its rows are complete. A lost lease cancels the
+// work on its rows, and the store refuses what was under way.
 //
 // # Two kinds of failure
 //
 // What happens to a row (a 404, a broken image) is its outcome and is stored. What happens to us (a full disk, a
-// lost database) is an error: the first one ends the run, the rows in flight stay pending, and Run returns it.
+// lost database) is an error: the first one ends the run, the rows in flight stay pending, and Run returns it. When
+// this machine is cut off, or the detector unavailable, rows wait, for Options.OutageWait at most.
 //
 // # Stopping
 //
@@ -35,6 +47,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -87,53 +100,11 @@ type Options struct {
 	PublishEvery time.Duration
 
 	Drain <-chan struct{} // closed to stop gently
-	// TryDecode decodes a body where a crash does no harm, and tells whether it survived; optional. Rows that
+	// TryDecode decodes a body where a crash does no harm, and reports whether it survived; optional. Rows that
 	// were in a decoder when their process died go through it first.
 	TryDecode func(ctx context.Context, body []byte) error
 	Log       *slog.Logger
 }
-
-// Limit is how many failures are too many: a count, or a share of the rows done once a hundred are. The zero
-// value allows any.
-type Limit struct {
-	Count   int64
-	Percent float64
-	Set     bool
-}
-
-// exceeded tells whether failed out of done rows are too many.
-func (l Limit) exceeded(failed, done int64) bool {
-	switch {
-	case !l.Set:
-		return false
-	case l.Percent > 0:
-		return done >= 100 && float64(failed) > l.Percent/100*float64(done)
-	}
-	return failed > l.Count
-}
-
-// Finally is exceeded for a job that is finished, when a share needs no minimum of rows.
-func (l Limit) Finally(failed, done int64) bool {
-	if l.Set && l.Percent > 0 {
-		return float64(failed) > l.Percent/100*float64(done)
-	}
-	return l.exceeded(failed, done)
-}
-
-// End is why a run that did not fail came to its end.
-type End int
-
-const (
-	Finished    End = iota // every row of the job is done
-	Interrupted            // drained on request
-	Limited                // by MaxRows or MaxDuration, or only paused rows are left
-	TooManyFail            // by MaxFail or AbortIf
-)
-
-// drainCause is the cause of the drain context.
-type drainCause struct{ end End }
-
-func (d drainCause) Error() string { return fmt.Sprintf("draining (%d)", d.end) }
 
 // queueRows is how many rows may always wait for their hosts, about 300 bytes each.
 const queueRows = 1 << 14
@@ -144,57 +115,41 @@ func (o *Options) window() int { return max(queueRows, 4*o.Fetchers) }
 // Slow is how many fetches that take long there are besides Fetchers.
 func (o *Options) Slow() int { return (o.Fetchers + 1) / 2 }
 
-// ownFailure is the cause of the hard context when we failed, not the rows.
-type ownFailure struct{ error }
-
-// run is one call of Run.
+// run is one call of Run: what its stages share.
 type run struct {
 	Options
+	*lifecycle
 	job     store.Job
 	session store.Session
 	stats   *Stats
 	budget  *budget
 	leases  *leases
-	repeats repeats
 	queue   *host.Queue[*task]
 
-	hard     context.Context         // ends when everything has to stop
-	draining context.Context         // ends when nothing new may start
-	drain    context.CancelCauseFunc // with a drainCause
-	fetching context.Context         // ends DrainGrace after draining does
-
-	stopImport context.CancelFunc
-
-	abort    func(error)     // ends hard with our own failure
-	inflight chan struct{}   // a token a row in flight
-	kept     chan *task      // rows to read instead of fetching them
-	fetched  chan *task      // fetch → work
-	results  chan settlement // anything → writer
-	judge    judge
-
-	activity  activity
-	importing importState
-	pause     pause
-	patience  *time.Timer // ends the run when an outage lasts; used by the queue's notifications only
+	inflight places
+	fetched  chan *task // fetcher, reader → processStage
+	results  completed  // anything → writer
+	activity activity
 }
 
-// Run works on the job until all its rows are done, whoever does them, or until something ends it earlier.
+// Run works on the job until all its rows are done, by this process or others, or until something ends it earlier.
 // Stats are filled in while it runs.
 func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, error) {
 	leaveProcessors(o.Workers)
-	r := &run{Options: o, job: job, stats: stats, budget: newBudget(o.Memory, o.Fetcher.MostMemory())}
 	session, err := job.Join(ctx, Self(), o.LeaseTTL)
 	if err != nil {
 		return Finished, fmt.Errorf("join the job: %w", err)
 	}
-	r.session = session
-	r.leases = newLeases(session, func(l store.Lease) {
-		stats.LeasesLost.Add(1)
-		o.Log.Warn("lease lost: its rows go to its new owner", "shard", l.Shard, "lo", l.Lo, "hi", l.Hi)
-	})
+	r := &run{Options: o, job: job, session: session, stats: stats,
+		budget:   newBudget(o.Memory, o.Fetcher.MostMemory()),
+		inflight: make(places, 2*o.Fetchers), fetched: make(chan *task, o.Workers), results: make(completed, 2*o.Fetchers),
+		leases: newLeases(session, func(l store.Lease) {
+			stats.LeasesLost.Add(1)
+			o.Log.Warn("lease lost: its rows go to its new owner", "shard", l.Shard, "lo", l.Lo, "hi", l.Hi)
+		})}
 	end, err := r.run(ctx)
 
-	// Whatever ended the run, leave in order: the shards are free at once, and nobody has to wait for the TTL.
+	// Leave in order however the run ended: the shards are free at once, and nobody has to wait for the TTL.
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if e := session.Leave(bye); e != nil && err == nil {
@@ -206,160 +161,179 @@ func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, erro
 	return end, err
 }
 
+// run makes the stages, starts them, and waits for their end.
 func (r *run) run(ctx context.Context) (End, error) {
 	g, gctx := errgroup.WithContext(ctx)
-	hard, abort := context.WithCancelCause(gctx)
-	defer abort(nil)
-	r.hard, r.abort = hard, func(err error) { abort(ownFailure{err}) }
-	r.draining, r.drain = context.WithCancelCause(hard)
-	defer r.drain(nil)
-	fetching, stopFetching := context.WithCancel(hard)
-	defer stopFetching()
-	r.fetching = fetching
-	r.inflight = make(chan struct{}, 2*r.Fetchers)
-	r.kept = make(chan *task)
-	r.fetched = make(chan *task, r.Workers)
-	r.results = make(chan settlement, 2*r.Fetchers)
+	r.lifecycle = newLifecycle(gctx)
+	detector := &detectorProbe{life: r.lifecycle,
+		outages: &outages{wait: r.OutageWait, abort: r.abort, show: r.stats.setOutage, log: r.Log}}
+	detector.remote, _ = r.Detector.(detect.Remote)
+	defer detector.probing.Wait()
+	defer detector.close()
+	defer r.lifecycle.close()
 	r.queue = host.New[*task](host.Options{
-		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.enter,
+		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.inflight.enter,
 		Probe: r.Fetcher.Probe, Resolver: r.Fetcher.ProbeResolver, Named: r.Fetcher.NeedsResolver,
-		Witnesses: (&witnesses{job: r.job}).pick, Notify: r.outage,
+		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link,
 	})
-	r.judge = judge{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil, pixels: r.budget.pixels, stats: r.stats,
-		log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
-	r.judge.open(r.Workers)
-	defer r.judge.close()
-	defer r.pause.probing.Wait()
-	r.importing.changed = make(chan struct{}, 1)
-	r.importing.set(len(r.Sources) > 0 || r.Adopt || r.Lists != nil)
-	importing, stopImport := context.WithCancel(r.draining)
-	defer stopImport()
-	r.stopImport = stopImport
+	var done repeats
+	limits := &limits{maxFail: r.MaxFail, abortIf: r.AbortIf, totals: r.stats.jobTotals, breaks: r.stats.breaks,
+		drain: r.drain}
+	kept := make(chan *task)
+	importing := r.importer()
+	importing.begin(r.draining)
+	defer importing.stop()
+	dispatching := r.dispatcher(importing, limits, &done, kept)
+	fetching, reading := r.fetcher(detector.outages), r.reader(detector.outages, kept)
+	processing, writing := r.processor(detector), r.writer(limits, &done)
+	defer processing.close()
 	if err := r.stats.begin(r); err != nil {
 		return Finished, err
 	}
 
 	// The watchers end with the stages: over is cancelled when the writer is through.
-	over, finish := context.WithCancel(hard)
+	over, finish := context.WithCancel(r.hard)
 	defer finish()
-
-	g.Go(func() error {
-		defer crash.Exit()
-		return r.watch(over, stopFetching)
-	})
-	g.Go(func() error {
-		defer crash.Exit()
+	watch := func(do func(over context.Context)) {
+		g.Go(func() error {
+			defer crash.Exit()
+			do(over)
+			return nil
+		})
+	}
+	watch(func(over context.Context) { r.watch(over, r.Drain, r.MaxDuration, r.DrainGrace) })
+	watch(func(over context.Context) {
 		r.leases.keepRenewing(over, r.LeaseTTL/3, func(err error) {
 			r.Log.Warn("cannot renew leases, trying again", "error", err)
 		})
-		return nil
 	})
 	if r.Publisher != nil {
+		watch(r.publish)
+	}
+	watch(r.observe)
+	watch(r.report)
+	watch(func(context.Context) { importing.run() })
+	stage := func(do func() error) {
 		g.Go(func() error {
 			defer crash.Exit()
-			r.publish(over)
-			return nil
+			return do()
 		})
 	}
-	g.Go(func() error {
-		defer crash.Exit()
-		r.observe(over)
-		return nil
-	})
-	g.Go(func() error {
-		defer crash.Exit()
-		r.report(over)
-		return nil
-	})
-	g.Go(func() error {
-		defer crash.Exit()
-		r.importAll(importing)
-		return nil
-	})
-	g.Go(func() error {
-		defer crash.Exit()
-		return r.dispatch()
-	})
-	g.Go(func() error {
-		defer crash.Exit()
+	stage(dispatching.run)
+	stage(func() error {
 		defer close(r.fetched)
-		err := pool(readers+r.Fetchers+r.Slow(), func(i int) error {
-			if i < readers {
-				r.readLoop()
-			} else {
-				r.fetchLoop()
-			}
-			return nil
-		})
+		loops(r.Fetchers+r.Slow(), fetching.loop, readers, reading.loop)
 		for _, t := range r.queue.Stop() {
-			r.giveUp(t, false)
+			r.results.giveUp(t, false)
 		}
-		return err
+		return nil
 	})
-	g.Go(func() error {
-		defer crash.Exit()
+	stage(func() error {
 		defer close(r.results)
-		return pool(r.workers(), r.workLoop)
+		loops(r.workers(), processing.loop, 0, nil)
+		return nil
 	})
-	g.Go(func() error {
-		defer crash.Exit()
+	stage(func() error {
 		defer finish()
-		return r.write()
+		return writing.run(r.hard)
 	})
 	err := g.Wait()
-	if err = errors.Join(err, r.importing.err); err != nil {
-		return Finished, err
-	}
-	if own := (ownFailure{}); errors.As(context.Cause(hard), &own) {
-		return Finished, own.error
-	}
-	if ctx.Err() != nil {
-		return Interrupted, nil
-	}
-	var d drainCause
-	if errors.As(context.Cause(r.draining), &d) {
-		return d.end, nil
-	}
-	return Finished, nil
+	return r.end(ctx, errors.Join(err, importing.err))
 }
 
-// pool runs n loops and waits for all of them; the first error is returned.
-func pool(n int, loop func(i int) error) error {
-	var g errgroup.Group
-	for i := range n {
-		g.Go(func() error {
+// importer makes the stage that imports.
+func (r *run) importer() *importStage {
+	s := &importStage{sources: r.Sources, lists: r.Lists, adopt: r.Adopt, drain: r.drain}
+	s.im = Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session, ShardSize: r.ShardSize,
+		LeaseTTL: r.LeaseTTL, Log: r.Log, Hold: r.Hold, Joined: r.Joined,
+		Imported: func(_ string, rows int64, _ float64) {
+			r.stats.Imported.Add(rows)
+			s.poke()
+		}}
+	if r.Hold != nil { // as what comes out is taken slowly, so is what comes in
+		s.im.Ahead = func() int64 { return pipeAhead + int64(r.stats.Rate()*pipeSpan.Seconds()) }
+	}
+	return s
+}
+
+// dispatcher makes the stage that hands out rows.
+func (r *run) dispatcher(importing *importStage, limits *limits, done *repeats, kept chan<- *task) *dispatcher {
+	return &dispatcher{store: r.session, job: r.job, queue: r.queue, kept: kept, complete: r.results, leases: r.leases,
+		bodies: r.budget.bodies, keeper: r.Keeper, repeats: done, life: r.lifecycle, limits: limits, importing: importing,
+		stats: r.stats, activity: &r.activity, log: r.Log, hold: r.Hold,
+		resume:   func(ctx context.Context) (string, error) { return RunCommand(ctx, r.job, r.job.Path()) },
+		fetchers: r.Fetchers, shardSize: r.ShardSize, maxRows: r.MaxRows, tailGrace: r.TailGrace}
+}
+
+// leave gives places in flight back.
+func (r *run) leave(n int) {
+	r.inflight.leave(n)
+	r.queue.Offer()
+}
+
+// fetcher makes the stage that downloads.
+func (r *run) fetcher(outages *outages) *fetcher {
+	return &fetcher{client: r.Fetcher, queue: r.queue, out: r.fetched, complete: r.results, leave: r.leave,
+		life: r.lifecycle, outages: outages, retries: r.Retries, stats: r.stats, log: r.Log}
+}
+
+// reader makes the stage that reads what is kept.
+func (r *run) reader(outages *outages, kept <-chan *task) *reader {
+	return &reader{keeper: r.Keeper, in: kept, out: r.fetched, complete: r.results, inFlight: r.inflight, leave: r.leave,
+		life: r.lifecycle, outages: outages, activity: &r.activity, log: r.Log,
+		download: func(t *task) error { return r.queue.Add(r.draining, fetch.Host(t.row.URL), t.row.URL, t) }}
+}
+
+// processor makes the stage that decodes and finds the faces. Close it.
+func (r *run) processor(d *detectorProbe) *processStage {
+	p := &processor{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil,
+		pixels: r.budget.pixels, stats: r.stats, log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
+	p.open(r.Workers)
+	return &processStage{processor: p, in: r.fetched, complete: r.results, keeper: r.Keeper, abort: r.abort,
+		paused: func() bool { return d.on(ofDetector) }, unavailable: d.unavailable, activity: &r.activity}
+}
+
+// writer makes the stage that commits.
+func (r *run) writer(limits *limits, done *repeats) *writer {
+	return &writer{store: r.session, leases: r.leases, keeper: r.Keeper, in: r.results, inFlight: r.inflight,
+		leave: r.leave, check: limits.check, abort: r.abort, stats: r.stats, activity: &r.activity,
+		done: func(results []store.Result) {
+			done.note(results)
+			r.warnOf(r.stats.commit(results))
+		}}
+}
+
+// loops runs loops of two kinds, so many of each, and waits for all of them.
+func loops(n int, loop func(), more int, other func()) {
+	var all sync.WaitGroup
+	for i := range n + more {
+		all.Go(func() {
 			defer crash.Exit()
-			return loop(i)
+			if i < more {
+				other()
+			} else {
+				loop()
+			}
 		})
 	}
-	return g.Wait()
+	all.Wait()
 }
 
-// watch turns the reasons for an early end into a drain, and the drain's grace into the end of fetching.
-func (r *run) watch(over context.Context, stopFetching func()) error {
-	var deadline <-chan time.Time
-	if r.MaxDuration > 0 {
-		t := time.NewTimer(r.MaxDuration)
-		defer t.Stop()
-		deadline = t.C
+// detectorName is the detector's fingerprint, or says that there is none.
+func (r *run) detectorName() string {
+	if r.Detector == nil {
+		return store.NoDetector
 	}
-	select {
-	case <-over.Done():
-		return nil
-	case <-r.Drain:
-		r.drain(drainCause{Interrupted})
-	case <-deadline:
-		r.drain(drainCause{Limited})
-	case <-r.draining.Done():
+	return r.Detector.Fingerprint()
+}
+
+// workers is how many rows are decoded, or wait for the detector, at once. A detector elsewhere takes no processor here, and
+// wants many to make batches of: then every row in flight may be one.
+func (r *run) workers() int {
+	if _, ok := r.Detector.(detect.Remote); ok {
+		return max(r.Workers, 2*r.Fetchers)
 	}
-	t := time.NewTimer(r.DrainGrace)
-	defer t.Stop()
-	select {
-	case <-over.Done():
-	case <-t.C:
-		stopFetching()
-	}
-	return nil
+	return r.Workers
 }
 
 // Self is this process, as the owner of shards.

@@ -38,12 +38,13 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 	if res, err := read(ctx, name, t); err != nil || res.Status != "" {
 		return res, nil, err
 	}
-	bytes := t.body.bytes
+	bytes := t.body.Bytes
 	budget := newBudget(math.MaxInt64, 0)
-	j := judge{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
-	j.open(1)
-	defer j.close()
-	res, err := j.result(ctx, t)
+	p := processor{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: budget.pixels,
+		stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
+	p.open(1)
+	defer p.close()
+	res, err := p.process(ctx, t)
 	if err != nil {
 		return store.Result{}, nil, err
 	}
@@ -70,7 +71,7 @@ func (s *Single) read(_ context.Context, name string, t *task) (store.Result, er
 	if int64(len(bytes)) > s.MaxBytes {
 		return store.Result{Status: store.Failed, Reason: store.TooLarge}, nil
 	}
-	t.body = body{bytes: bytes}
+	t.body = &fetch.Body{Bytes: bytes}
 	return store.Result{}, nil
 }
 
@@ -80,7 +81,7 @@ func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, 
 	for ; ; t.attempts++ {
 		b, err := s.Fetcher.Fetch(ctx, url, &reservation{b: budget.bodies})
 		if err == nil {
-			t.body = body{bytes: b.Bytes, status: b.Status, finalURL: b.FinalURL} // left to the garbage collector: it is drawn later
+			t.body = b // left to the garbage collector: it is drawn later
 			return store.Result{}, nil
 		}
 		var fe *fetch.Error

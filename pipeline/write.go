@@ -14,126 +14,139 @@ const (
 	writeTimeout = 30 * time.Second      // for one commit; an uncancelled one must end too
 )
 
-// write is the checkpoint writer: the one place where results become durable. It gathers what arrives within
+// writer is the checkpoint writer: the one place where results become durable. It gathers what arrives within
 // writeLinger and commits it in one transaction; while it commits, the next batch gathers behind it, so
 // batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait for; and
 // when half of what may be in flight has, waiting would stop the fetchers, which need the other half while this commits.
-//
-// After a failure it goes on taking what arrives, so that nobody waits for it, and writes nothing.
-func (r *run) write() error {
-	var failed error
-	for {
-		s, ok := <-r.results
-		if !ok {
-			return failed
-		}
-		w := batch{rows: map[*leaseHandle][]*task{}, results: map[*leaseHandle][]store.Result{}}
-		w.add(s)
-		linger := time.NewTimer(writeLinger)
-	gather:
-		for w.n < writeBatch && w.tokens < min(len(r.inflight), cap(r.inflight)/2) {
-			select {
-			case s, ok := <-r.results:
-				if !ok {
-					break gather
-				}
-				w.add(s)
-			case <-linger.C:
-				break gather
-			}
-		}
-		linger.Stop()
-		if failed == nil {
-			if failed = r.commit(&w); failed != nil {
-				r.abort(failed)
-			}
-		}
-		r.leave(w.tokens)
+type writer struct {
+	store interface {
+		CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error)
 	}
+	leases   *leases
+	keeper   Keeper // optional
+	in       <-chan *task
+	inFlight places
+	leave    func(n int)          // gives places in flight back
+	done     func([]store.Result) // is told of results that are durable
+	check    func()               // is called after each commit
+	abort    func(error)
+	stats    *Stats
+	activity *activity
+}
+
+// run writes what arrives until there is no more. After a failure it goes on taking what arrives, so that nobody waits
+// for it, and writes nothing. A commit is not cancelled with the context: work that is done is kept.
+func (w *writer) run(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	var failed error
+	for t := range w.in {
+		b := w.gather(t)
+		if failed == nil {
+			if failed = w.commit(ctx, b); failed != nil {
+				w.abort(failed)
+			}
+		}
+		w.leave(b.places)
+	}
+	return failed
+}
+
+// gather makes a batch of a task and of those that arrive soon.
+func (w *writer) gather(first *task) *batch {
+	b := &batch{rows: map[*leaseHandle][]*task{}, results: map[*leaseHandle][]store.Result{}}
+	b.add(first)
+	linger := time.NewTimer(writeLinger)
+	defer linger.Stop()
+	for b.n < writeBatch && b.places < min(len(w.inFlight), cap(w.inFlight)/2) {
+		select {
+		case t, ok := <-w.in:
+			if !ok {
+				return b
+			}
+			b.add(t)
+		case <-linger.C:
+			return b
+		}
+	}
+	return b
 }
 
 // batch is what is committed together, by shard.
 type batch struct {
 	rows    map[*leaseHandle][]*task
 	results map[*leaseHandle][]store.Result
-	given   []int64 // rows that were given up
+	givenUp []int64
 	n       int
-	tokens  int
+	places  int // in flight, that it holds
 }
 
-func (w *batch) add(s settlement) {
-	if s.token {
-		w.tokens++
+func (b *batch) add(lead *task) {
+	if lead.inFlight {
+		b.places++
 	}
 	now := time.Now()
-	for _, t := range append(s.task.riders, s.task) {
-		w.n++
-		w.rows[t.lease] = append(w.rows[t.lease], t)
-		if s.result != nil {
-			res := *s.result
-			res.ID, res.URL = t.row.ID, t.row.URL // the store has the URL; those who watch have not
-			if res.Time.IsZero() {
-				res.Time = now.Truncate(time.Millisecond)
-			}
-			res.Outputs = t.outputs
-			if !s.task.started.IsZero() {
-				res.Took = now.Sub(s.task.started)
-			}
-			w.results[t.lease] = append(w.results[t.lease], res)
-		} else {
-			w.given = append(w.given, t.row.ID)
+	for _, t := range lead.all() {
+		b.n++
+		b.rows[t.lease] = append(b.rows[t.lease], t)
+		if lead.result == nil {
+			b.givenUp = append(b.givenUp, t.row.ID)
+			continue
 		}
+		res := *lead.result
+		res.ID, res.URL = t.row.ID, t.row.URL // the store has the URL; those who watch have not
+		if res.Time.IsZero() {
+			res.Time = now.Truncate(time.Millisecond)
+		}
+		res.Outputs = t.outputs
+		if !lead.started.IsZero() {
+			res.Took = now.Sub(lead.started)
+		}
+		b.results[t.lease] = append(b.results[t.lease], res)
 	}
 }
 
-// commit makes the results durable and settles their rows. The write is not cancelled with the run: work that is
-// done is kept.
-func (r *run) commit(w *batch) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.hard), writeTimeout)
+// commit makes the results durable and completes their rows.
+func (w *writer) commit(ctx context.Context, b *batch) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	r.activity.writing.Store(true)
-	defer r.activity.writing.Store(false)
-	if err := r.drop(w.given); err != nil {
+	w.activity.writing.Store(true)
+	defer w.activity.writing.Store(false)
+	if err := w.drop(b.givenUp); err != nil {
 		return err
 	}
 	var all []*leaseHandle
 	var batches []store.Batch
-	for h, results := range w.results {
+	for h, results := range b.results {
 		lease := h.now()
-		release := h.isLast(len(w.rows[h])) && r.leases.drop(h)
-		if r.Keeper != nil {
-			r.activity.keeping.Store(true)
-			err := r.Keeper.Stage(lease, results)
-			r.activity.keeping.Store(false)
-			if err != nil {
-				return fmt.Errorf("sync what is kept: %w", err)
-			}
+		release := h.isLast(len(b.rows[h])) && w.leases.drop(h)
+		if err := w.keep(func(k Keeper) error { return k.Stage(lease, results) }); err != nil {
+			return fmt.Errorf("sync what is kept: %w", err)
 		}
 		all, batches = append(all, h), append(batches, store.Batch{Lease: lease, Results: results, Release: release})
 	}
 	if len(batches) > 0 {
-		if err := r.commitAll(ctx, all, batches); err != nil {
+		if err := w.commitAll(ctx, all, batches); err != nil {
 			return err
 		}
 	}
 	var back []*leaseHandle
-	for h, rows := range w.rows {
+	for h, rows := range b.rows {
 		if h.complete(len(rows)) {
 			back = append(back, h)
 		}
 	}
-	if err := r.leases.release(ctx, back); err != nil {
+	if err := w.leases.release(ctx, back); err != nil {
 		return fmt.Errorf("release a shard: %w", err)
 	}
 	return nil
 }
 
 // commitAll commits a batch of results for each of some shards.
-func (r *run) commitAll(ctx context.Context, all []*leaseHandle, batches []store.Batch) error {
+func (w *writer) commitAll(ctx context.Context, all []*leaseHandle, batches []store.Batch) error {
 	var lost []int
 	var err error
-	r.stats.Committing.measure(func() int {
-		lost, err = r.session.CommitAll(ctx, batches)
+	w.stats.Committing.measure(func() int {
+		lost, err = w.store.CommitAll(ctx, batches)
 		return 0
 	})
 	if err != nil {
@@ -141,16 +154,16 @@ func (r *run) commitAll(ctx context.Context, all []*leaseHandle, batches []store
 	}
 	for _, i := range lost {
 		results := batches[i].Results
-		r.stats.Refused.Add(int64(len(results)))
+		w.stats.Refused.Add(int64(len(results)))
 		if batches[i].Release { // it is not held any more
-			r.leases.lost(batches[i].Lease)
+			w.leases.lost(batches[i].Lease)
 		}
-		r.leases.lose(all[i])
+		w.leases.lose(all[i])
 		ids := make([]int64, len(results))
 		for k := range results {
 			ids[k] = results[k].ID
 		}
-		if err := r.drop(ids); err != nil {
+		if err := w.drop(ids); err != nil {
 			return err
 		}
 		batches[i].Results = nil
@@ -159,30 +172,31 @@ func (r *run) commitAll(ctx context.Context, all []*leaseHandle, batches []store
 		if len(b.Results) == 0 {
 			continue
 		}
-		r.repeats.note(b.Results)
-		r.warnOf(r.stats.commit(b.Results))
-		if r.Keeper != nil {
-			r.activity.keeping.Store(true)
-			err := r.Keeper.Done(ctx, b.Lease, b.Results)
-			r.activity.keeping.Store(false)
-			if err != nil {
-				return fmt.Errorf("give what is kept its place: %w", err)
-			}
+		w.done(b.Results)
+		if err := w.keep(func(k Keeper) error { return k.Done(ctx, b.Lease, b.Results) }); err != nil {
+			return fmt.Errorf("move what is kept into place: %w", err)
 		}
 	}
-	if failed, done := r.stats.jobTotals(); r.MaxFail.exceeded(failed, done) {
-		r.drain(drainCause{TooManyFail})
-	}
-	r.checkAbort()
+	w.check()
 	return nil
 }
 
-// drop removes what was kept of rows that this process did not get done.
-func (r *run) drop(ids []int64) error {
-	if r.Keeper == nil || len(ids) == 0 {
+// keep has the keeper do something, if there is one.
+func (w *writer) keep(do func(Keeper) error) error {
+	if w.keeper == nil {
 		return nil
 	}
-	if err := r.Keeper.Drop(ids); err != nil {
+	w.activity.keeping.Store(true)
+	defer w.activity.keeping.Store(false)
+	return do(w.keeper)
+}
+
+// drop removes what was kept of rows that this process did not get done.
+func (w *writer) drop(ids []int64) error {
+	if w.keeper == nil || len(ids) == 0 {
+		return nil
+	}
+	if err := w.keeper.Drop(ids); err != nil {
 		return fmt.Errorf("remove what was kept of rows that are not done: %w", err)
 	}
 	return nil

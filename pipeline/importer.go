@@ -427,59 +427,67 @@ func (im *Importer) adopt(ctx context.Context, from int64) error {
 	})
 }
 
-// importState tells the dispatcher how the import goes.
-type importState struct {
+// importStage is the stage that reads the lists, or the table, into the job.
+type importStage struct {
+	im      Importer
+	sources []source.Spec
+	lists   func() ([]source.Spec, error) // names those there are by now, to be watched; optional
+	adopt   bool                          // the rows lie in a user's table
+	drain   func(End)
 	changed chan struct{} // a token when a shard may have been cut
-	err     error         // why it failed; to be read when the run is over
+	err     error         // why the import failed; to be read when the run is over
+
 	mu      sync.Mutex
+	ctx     context.Context
+	stop    context.CancelFunc // ends the import where it is
 	running bool
 }
 
-func (s *importState) active() bool {
+// begin makes the import active, if there is something to import, until it ends or ctx does.
+func (s *importStage) begin(ctx context.Context) {
+	s.ctx, s.stop = context.WithCancel(ctx)
+	s.changed = make(chan struct{}, 1)
+	s.set(len(s.sources) > 0 || s.adopt || s.lists != nil)
+}
+
+// active reports whether more rows may come.
+func (s *importStage) active() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.running
 }
 
-func (s *importState) set(running bool) {
+func (s *importStage) set(running bool) {
 	s.mu.Lock()
 	s.running = running
 	s.mu.Unlock()
 	s.poke()
 }
 
-func (s *importState) poke() {
+// poke says that a shard may have been cut.
+func (s *importStage) poke() {
 	select {
 	case s.changed <- struct{}{}:
 	default:
 	}
 }
 
-// importAll reads the lists, or the table. A failure drains the run: what was imported and fetched by then is kept.
-func (r *run) importAll(ctx context.Context) {
-	defer r.importing.set(false)
-	im := Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session, ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log,
-		Hold: r.Hold, Joined: r.Joined,
-		Imported: func(_ string, rows int64, _ float64) {
-			r.stats.Imported.Add(rows)
-			r.importing.poke()
-		}}
-	if r.Hold != nil { // as what comes out is taken slowly, so is what comes in
-		im.Ahead = func() int64 { return pipeAhead + int64(r.stats.Rate()*pipeSpan.Seconds()) }
-	}
+// run imports. A failure drains the run: what was imported and fetched by then is kept.
+func (s *importStage) run() {
+	defer s.set(false)
 	var err error
 	switch {
-	case r.Adopt && r.Lists != nil:
-		err = im.WatchTable(ctx)
-	case r.Adopt:
-		err = im.Adopt(ctx)
-	case r.Lists != nil:
-		err = im.Watch(ctx, r.Sources, r.Lists)
+	case s.adopt && s.lists != nil:
+		err = s.im.WatchTable(s.ctx)
+	case s.adopt:
+		err = s.im.Adopt(s.ctx)
+	case s.lists != nil:
+		err = s.im.Watch(s.ctx, s.sources, s.lists)
 	default:
-		err = im.Import(ctx, r.Sources)
+		err = s.im.Import(s.ctx, s.sources)
 	}
-	if err != nil && ctx.Err() == nil {
-		r.importing.err = err
-		r.drain(drainCause{Interrupted})
+	if err != nil && s.ctx.Err() == nil {
+		s.err = err
+		s.drain(Interrupted)
 	}
 }
