@@ -35,6 +35,7 @@ type dispatcher struct {
 	job interface {
 		Counts(ctx context.Context) (store.Counts, error)
 		Sources(ctx context.Context) ([]store.Source, error)
+		Path() string
 	}
 	queue interface {
 		Add(ctx context.Context, host, url string, t *task) error
