@@ -59,7 +59,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	if err := o.remote.check(); err != nil {
 		return err
 	}
-	if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
+	if err := o.detect.choose(ctx, &o.remote); err != nil {
 		return err
 	}
 	detector, err := o.detect.open(ctx, &o.remote, g.logger(g.err))

@@ -80,7 +80,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err := o.check(args); err != nil {
 		return err
 	}
-	if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
+	if err := o.detect.choose(ctx, &o.remote); err != nil {
 		return err
 	}
 	lists, err := o.source.lists(ctx, args)

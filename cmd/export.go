@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/detect"
+	"facescan/pipeline/detection"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -205,11 +206,11 @@ func (o *exportOptions) settle(ctx context.Context, job store.Job) error {
 		return usagef("%s is node %s of its list: groups are finished when the parts are merged: %s",
 			job.Path(), settings[store.NodeSetting], merge)
 	}
-	o.noFaces = noFaces(settings)
+	o.noFaces = detection.NoFaces(settings)
 	if !o.minScore.set() {
 		return nil
 	}
-	name, err := currentDetector(ctx, job, settings)
+	name, err := detection.Current(ctx, job)
 	if err != nil {
 		return err
 	}

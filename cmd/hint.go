@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/postgres"
@@ -145,12 +144,4 @@ func mergeHint(ctx context.Context, job store.Job) (string, error) {
 		parts = append(parts, part{path: job.Path()})
 	}
 	return mergeCommand(list, parts), nil
-}
-
-// rescanCommand judges a job's rows again by the detector that these flags name.
-func (o *detectOptions) rescanCommand(job store.Job) string {
-	words, _ := flagWords(o.flags, func(name string) bool {
-		return name == "detector" || name == "sidecar" || slices.ContainsFunc(detect.Flags(), func(f detect.Flag) bool { return f.Name == name })
-	})
-	return pipeline.ShellCommand(slices.Concat([]string{"facescan", "rescan", job.Path(), "--stale"}, words)...)
 }

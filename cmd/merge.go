@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"facescan/pipeline"
+	"facescan/pipeline/detection"
 	"facescan/store"
 	"facescan/store/segment"
 )
@@ -198,7 +199,7 @@ func manifestOf(ctx context.Context, job store.Job) (manifest, error) {
 		return manifest{}, err
 	}
 	sum, err := checksum(ctx, job)
-	return manifest{settings[store.NodeSetting], settings["detector"], c.Total, c.OK, c.Failed, c.Faces, sum}, err
+	return manifest{settings[store.NodeSetting], settings[detection.DetectorSetting], c.Total, c.OK, c.Failed, c.Faces, sum}, err
 }
 
 // finishNode leaves a manifest beside the job of a part of a list; it does nothing for any other job.

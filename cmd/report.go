@@ -13,6 +13,7 @@ import (
 
 	"facescan/detect"
 	"facescan/pipeline"
+	"facescan/pipeline/detection"
 	"facescan/pipeline/keep"
 	"facescan/store"
 	"facescan/store/export"
@@ -55,7 +56,7 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	ro := report.Options{Now: time.Now(), Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, NoFaces: noFaces(settings), Scale: func(fingerprint string) report.Scale {
+	ro := report.Options{Now: time.Now(), Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, NoFaces: detection.NoFaces(settings), Scale: func(fingerprint string) report.Scale {
 		k := detect.KindOf(fingerprint)
 		return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}
 	}}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,7 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 	if o.stale == o.all {
 		return usagef("say which rows: --stale for those of another detector, or --all")
 	}
-	if err := o.remote.check(); err != nil {
+	if err := errors.Join(o.remote.check(), o.detect.check()); err != nil {
 		return err
 	}
 	job, err := existingJob(ctx, arg)
@@ -53,30 +54,10 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 		return err
 	}
 	defer job.Close()
-	settings, err := job.Settings(ctx)
+	// First the job's detector, then the rows: if this is interrupted, the same command puts back the rest.
+	log := g.logger(g.err)
+	fingerprint, err := o.detect.choiceWith(&o.remote).Change(ctx, job, o.detect.opener(ctx, &o.remote, log))
 	if err != nil {
-		return err
-	}
-	was, err := readJobDetector(settings)
-	if err != nil {
-		return err
-	}
-	fingerprint, err := o.fingerprint(ctx, g, was)
-	if err != nil {
-		return err
-	}
-	if was.begun && !detect.Same(was.fingerprint, fingerprint) {
-		c, err := job.Counts(ctx)
-		if err != nil {
-			return err
-		}
-		if working(c) { // they would go on judging as before
-			return fmt.Errorf("processes are at work on %s with the detector it had (see `%s`); stop them, then rescan",
-				nameOf(arg, job), commandOn("status", arg))
-		}
-	}
-	// First the job's detector, then the rows: whatever happens in between, the same command puts back the rest.
-	if err := o.detect.save(ctx, job, settings, fingerprint); err != nil {
 		return err
 	}
 	s := store.Selection{OK: true}
@@ -93,23 +74,4 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 		return tellNext(ctx, g, job, nameOf(arg, job))
 	}
 	return nil
-}
-
-// fingerprint is that of the detector that the job is to have: with its own flags, but for those that are given.
-func (o *rescanOptions) fingerprint(ctx context.Context, g *globals, was *jobDetector) (string, error) {
-	if err := o.detect.choose(ctx, &o.remote, was); err != nil {
-		return "", err
-	}
-	if o.detect.none() {
-		return "", usagef("--detector none looks for no faces: name a detector that can judge rows again, such as --detector %s", detect.Default)
-	}
-	if _, err := o.detect.adopt(was); err != nil {
-		return "", err
-	}
-	d, err := o.detect.open(ctx, &o.remote, g.logger(g.err))
-	if err != nil {
-		return "", err
-	}
-	defer d.Close()
-	return d.Fingerprint(), nil
 }

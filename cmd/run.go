@@ -143,14 +143,14 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(t.job) {
-		if err := o.detect.choose(ctx, &o.remote, nil); err != nil {
+		if err := o.detect.choose(ctx, &o.remote); err != nil {
 			return err
 		}
 		if _, err := o.detect.params(); err != nil {
 			return err
 		}
 	}
-	if o.detect.none() {
+	if o.detect.choice.None() {
 		if err := o.keep.withoutFaces(); err != nil {
 			return err
 		}
@@ -182,12 +182,12 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err := settleNode(ctx, job, &t); err != nil {
 		return err
 	}
-	detector, err := settleDetector(ctx, job, &o.detect, &o.remote, log)
+	detector, err := o.detect.settle(ctx, job, &o.remote, log)
 	if err != nil {
 		return err
 	}
 	defer closeDetector(detector)
-	if o.detect.none() { // the job may say so
+	if o.detect.choice.None() { // the job may say so
 		if err := o.keep.withoutFaces(); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline/detection"
 	"facescan/pipeline/live"
 	"facescan/store"
 	"facescan/store/segment"
@@ -87,7 +88,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 			return err
 		}
 		rate := 0.0
-		if working(c) {
+		if c.Working() {
 			begin, done := time.Now(), c.Done
 			if err := sleep(ctx, rateSample); err != nil {
 				return err
@@ -97,7 +98,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 			}
 			rate = float64(c.Done-done) / time.Since(begin).Seconds()
 		}
-		s := live.Snapshot{Counts: c, Detector: settings[detectorSetting], Rate: rate}
+		s := live.Snapshot{Counts: c, Detector: settings[detection.DetectorSetting], Rate: rate}
 		s.Estimate()
 		if o.json {
 			line := pick(&s, append(jobFigures, "owners")...)
@@ -123,15 +124,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 	}
 	return ctx.Err()
-}
-
-func working(c store.Counts) bool {
-	for _, o := range c.Owners {
-		if o.Alive && o.Shards > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // missingRows is how many rows of its lists a merged job lacks; nil when it is not known.

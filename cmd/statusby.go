@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"facescan/pipeline/detection"
 	"facescan/store"
 	"facescan/store/top"
 )
@@ -45,7 +46,7 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 	for _, v := range r.Top {
 		line := map[string]any{"value": v.Value, "rows": v.Rows, "ok": v.OK, "failed": v.Rows - v.OK - v.Error,
 			"images_with_faces": v.ImagesWithFaces, "faces": v.Faces, "bytes": v.Bytes}
-		if noFaces(settings) {
+		if detection.NoFaces(settings) {
 			line["images_with_faces"], line["faces"] = nil, nil
 		}
 		if o.by == string(store.ByGroup) {

@@ -23,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -373,6 +374,11 @@ type Counts struct {
 	Shards           ShardCounts      `json:"shards"`
 	Owners           []OwnerCounts    `json:"-"`
 	ImportIncomplete []string         `json:"importing"` // names of sources whose list is not read to its end
+}
+
+// Working reports whether a process is at work on the job.
+func (c Counts) Working() bool {
+	return slices.ContainsFunc(c.Owners, func(o OwnerCounts) bool { return o.Alive && o.Shards > 0 })
 }
 
 // ShardCounts counts shards by state.
