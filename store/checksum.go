@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -28,7 +29,9 @@ func (s *sum) float(v float64) { *s = binary.LittleEndian.AppendUint64(*s, math.
 
 // text adds a string, in the form in which every database can keep it.
 func (s *sum) text(v string) {
-	v = strings.ToValidUTF8(strings.ReplaceAll(v, "\x00", "%00"), "\ufffd")
+	if strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v) {
+		v = strings.ToValidUTF8(strings.ReplaceAll(v, "\x00", "%00"), "\ufffd")
+	}
 	s.int(int64(len(v)))
 	*s = append(*s, v...)
 }
@@ -69,7 +72,7 @@ func (r *Result) Checksum() int32 {
 	}
 	s.faces(r.Faces, false)
 	s.faces(r.Candidates, true)
-	s = append(s, PackLandmarks(r.Faces, r.Candidates)...)
+	s = appendLandmarks(s, r.Faces, r.Candidates)
 	return s.value()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Landmarks are x and y of five points of a face, in tenths of a pixel of the upright image: right eye, left eye, nose, right
@@ -26,13 +27,22 @@ func (f *Face) expect(i int) int64 {
 // PackLandmarks packs the landmarks of faces, list after list, as varints of how far they lie from where they are expected:
 // mostly one or two bytes each. Nil where the faces have none. Either all of them have landmarks, or none.
 func PackLandmarks(lists ...[]Face) []byte {
-	var b []byte
+	if b := appendLandmarks(nil, lists...); len(b) > 0 {
+		return b
+	}
+	return nil
+}
+
+// appendLandmarks is the same behind what is in b.
+func appendLandmarks(b []byte, lists ...[]Face) []byte {
+	start := len(b)
 	for _, faces := range lists {
 		for i := range faces {
 			f := &faces[i]
 			if !f.HasLandmarks {
-				return nil
+				return b[:start]
 			}
+			b = slices.Grow(b, 2*len(f.Landmarks))
 			for n, v := range f.Landmarks {
 				b = binary.AppendVarint(b, int64(v)-f.expect(n))
 			}

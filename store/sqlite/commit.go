@@ -77,7 +77,7 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 
 // commit writes the results of batches whose leases are held, and counts them.
 func (s *session) commit(t tx, batches []store.Batch, held []bool, results []store.Result, suspects bool) error {
-	fresh, err := s.markDone(t, results)
+	fresh, err := s.markFresh(t, results)
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
@@ -173,18 +173,36 @@ func (j *job) markDone(t tx, results []store.Result) ([]store.Result, error) {
 		marked, err := mark(t, idsOf(results), true)
 		return fresh(results, marked), err
 	}
-	var marked []int64 // in no order that SQLite promises
-	err := t.each("UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN (SELECT value FROM json_each(?)) AND {pending} RETURNING {id}",
-		[]any{idList(results)}, func(r *sql.Rows) error {
-			var id int64
-			err := r.Scan(&id)
-			marked = append(marked, id)
-			return err
-		})
-	if err != nil {
-		return nil, err
+	marked, err := idsBy(t, markRows+" RETURNING {id}", results)
+	return fresh(results, marked), err
+}
+
+const markRows = "UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN (SELECT value FROM json_each(?)) AND {pending}"
+
+// markFresh is markDone where all rows that are done have their results. Mostly all are pending: to ask for the ids
+// would cost more than to mark them.
+func (j *job) markFresh(t tx, results []store.Result) ([]store.Result, error) {
+	if j.inPlace {
+		return j.markDone(t, results)
 	}
-	return fresh(results, marked), nil
+	n, err := t.exec(markRows, idList(results))
+	if err != nil || n == int64(len(results)) {
+		return results, err
+	}
+	marked, err := idsBy(t, `SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN (SELECT value FROM json_each(?))
+		AND NOT EXISTS (SELECT 1 FROM {results} AS r WHERE r.id = u.{id})`, results)
+	return fresh(results, marked), err
+}
+
+// idsBy returns the ids that a statement finds, whose parameter is the list of the results' ids; in no order.
+func idsBy(t tx, text string, results []store.Result) (ids []int64, err error) {
+	err = t.each(text, []any{idList(results)}, func(r *sql.Rows) error {
+		var id int64
+		err := r.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
 }
 
 func idsOf(results []store.Result) []int64 {
