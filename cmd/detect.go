@@ -18,7 +18,6 @@ import (
 	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
-	"facescan/pipeline/fetch"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/export"
@@ -114,7 +113,7 @@ func isURL(s string) bool {
 
 func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 	if isURL(name) {
-		name = fetch.Redact(name)
+		name = store.Redact(name)
 	}
 	kind := detect.KindOf(r.Detector)
 	decimals := cmp.Or(kind.Decimals, 2)

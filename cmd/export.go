@@ -42,7 +42,7 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's name if empty, else csv")
 	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; see --group-column of run)")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
-		"besides the default ones: source,row,group,class,attempts,final_url,partial,detector,confidence,landmarks,kept,crops,blurred; "+
+		"besides the default ones: "+strings.Join(export.MoreColumns(), ",")+"; "+
 		"of rows of faces right_eye_x,right_eye_y,left_eye_x,…")
 	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and url like 'https:%'\"")
 	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in the folder that -o names")

@@ -14,7 +14,6 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/crash"
-	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
@@ -173,7 +172,7 @@ func holdup(s *live.Snapshot, flights func() []host.Flight) string {
 		return ""
 	}
 	return fmt.Sprintf("; waiting %v for %s", time.Since(fs[0].Since).Round(time.Second),
-		printable(fetch.Redact(fs[0].URL)))
+		printable(store.Redact(fs[0].URL)))
 }
 
 // dumpFlights prints what is in flight, the oldest first: what SIGUSR1 asks for.
@@ -186,7 +185,7 @@ func dumpFlights(w io.Writer, stats *pipeline.Stats) {
 			slow = ", slow lane"
 		}
 		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow,
-			printable(fetch.Redact(f.URL)))
+			printable(store.Redact(f.URL)))
 	}
 }
 

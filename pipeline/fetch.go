@@ -87,7 +87,7 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 			return false
 		}
 	case !errors.As(err, &fe):
-		f.log.Error("the fetcher gave no reason", "url", fetch.Redact(t.row.URL), "error", err)
+		f.log.Error("the fetcher gave no reason", "url", store.Redact(t.row.URL), "error", err)
 	case store.Reason(fe.Reason).Retried(fe.Status) && t.attempts <= f.retries && f.life.draining.Err() == nil:
 		f.stats.Retries.Add(1)
 		if k.Retry(verdict, fetch.Backoff(t.attempts, fe.RetryAfter)) {

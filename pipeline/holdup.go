@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
@@ -310,7 +309,7 @@ func (l *load) supply() live.Holdup {
 			Detail: fmt.Sprintf("%.0f in flight", max(1, l.mean(l.inFlight)))}
 		if l.oldest != nil && l.now.Sub(l.oldest.Since) >= oldFlight {
 			h.Detail = fmt.Sprintf("waiting %v for %s", l.now.Sub(l.oldest.Since).Round(time.Second),
-				fetch.Redact(l.oldest.URL))
+				store.Redact(l.oldest.URL))
 			h.Advice = "--tail-grace leaves the slowest pending"
 		}
 		return h

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"facescan/pipeline/fetch"
 	"facescan/store"
 )
 
@@ -54,5 +53,5 @@ func (r *repeats) check(row store.Row) error {
 	}
 	return fmt.Errorf("row %d (%s) was done %d times by this process and is pending again: something clears its Done mark; "+
 		"find out what, such as a trigger, or a script that repeats retry, then run the same command again",
-		row.ID, fetch.Redact(row.URL), maxDispatches)
+		row.ID, store.Redact(row.URL), maxDispatches)
 }

@@ -116,7 +116,7 @@ func (s *Stats) Look(ctx context.Context, job store.Job) (live.Snapshot, error) 
 	s.mu.Lock()
 	r := s.run
 	for _, img := range slices.Backward(s.latest) {
-		img.URL = fetch.Redact(img.URL)
+		img.URL = store.Redact(img.URL)
 		v.Latest = append(v.Latest, img)
 	}
 	if s.failing != nil {

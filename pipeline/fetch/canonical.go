@@ -339,22 +339,10 @@ func Host(raw string) string {
 	return u.Host
 }
 
-// Redact replaces the password of a URL, canonical or not, by ***.
-func Redact(raw string) string {
-	i := strings.IndexByte(raw, ':')
-	if i < 0 || strings.ContainsAny(raw[:i], "/?#@") {
-		return raw
+// redacted is a canonical URL with *** for its password.
+func redacted(u *url.URL) string {
+	if _, has := u.User.Password(); !has {
+		return u.String()
 	}
-	for i++; i < len(raw) && strings.IndexByte("/\\\t\r\n", raw[i]) >= 0; i++ {
-	}
-	authority, rest := splitAny(raw[i:], `/\?#`)
-	at := strings.LastIndexByte(authority, '@')
-	if at < 0 {
-		return raw
-	}
-	colon := strings.IndexByte(authority[:at], ':')
-	if colon < 0 {
-		return raw
-	}
-	return raw[:i] + authority[:colon+1] + "***" + authority[at:] + rest
+	return strings.Replace(u.Redacted(), ":xxxxx@", ":***@", 1)
 }

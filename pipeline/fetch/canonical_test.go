@@ -222,21 +222,23 @@ func TestRedirected(t *testing.T) {
 	}
 }
 
-func TestRedact(t *testing.T) {
-	for _, c := range []struct{ raw, want string }{
-		{"http://example.com/a:b@c", "http://example.com/a:b@c"},
-		{"http://user:secret@example.com/x", "http://user:***@example.com/x"},
-		{"http://user:se@cr:et@example.com", "http://user:***@example.com"},
-		{`http:\\user:secret@example.com\x`, `http:\\user:***@example.com\x`},
-		{"http:user:secret@example.com", "http:user:***@example.com"},
-		{"ftp://user:secret@example.com", "ftp://user:***@example.com"},
-		{"http://:secret@example.com?a@b", "http://:***@example.com?a@b"},
-		{"http://user@example.com", "http://user@example.com"},
-		{"no url: at all@", "no url: at all@"},
-		{"", ""},
+func TestRedacted(t *testing.T) {
+	for raw, want := range map[string]string{
+		"http://example.com/a:b@c":               "http://example.com/a:b@c",
+		"http://user:secret@example.com/x":       "http://user:***@example.com/x",
+		"http://user:se@cr:et@example.com":       "http://user:***@example.com/",
+		`http:\\user:secret@example.com\x`:       "http://user:***@example.com/x",
+		"http://:secret@example.com?a:xxxxx@b":   "http://:***@example.com/?a:xxxxx@b",
+		"http://user@example.com/:xxxxx@example": "http://user@example.com/:xxxxx@example",
+		"http://user:xxxxx@example.com/":         "http://user:***@example.com/",
+		"http://us%3Aer:xx%20x@example.com/":     "http://us%3Aer:***@example.com/",
 	} {
-		if got := Redact(c.raw); got != c.want {
-			t.Errorf("Redact(%q) = %q, want %q", c.raw, got, c.want)
+		u, err := Canonical(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := redacted(u); got != want {
+			t.Errorf("redacted(%q) = %q, want %q", raw, got, want)
 		}
 	}
 }

@@ -263,7 +263,7 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 			a.hop.dismiss(resp.Body)
 			u, err := c.follow(resp, a.f.o.MaxRedirects)
 			if u != nil {
-				a.final = Redact(u.String())
+				a.final = redacted(u)
 			}
 			if err != nil {
 				return nil, err

@@ -72,10 +72,7 @@ type Options struct {
 // CheckWhere returns an error for a filter on columns that are not known before a row is done.
 func CheckWhere(f *export.Filter) error {
 	_, _, err := f.SQL(store.SQLite, 1, func(name string) string {
-		switch name {
-		case "id", "url", "status", "reason", "http_status", "format", "width", "height", "bytes", "faces",
-			"class",
-			"attempts", "final_url", "partial", "detector", "confidence":
+		if export.Early(name) {
 			return name
 		}
 		return ""

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"facescan/pipeline"
-	"facescan/pipeline/fetch"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/export"
@@ -210,7 +209,7 @@ func header(h tar.Header, n note) ([]byte, error) {
 }
 
 // shown is a URL in the form of a note.
-func shown(url string) string { return strings.ToValidUTF8(fetch.Redact(url), "\ufffd") }
+func shown(url string) string { return strings.ToValidUTF8(store.Redact(url), "\ufffd") }
 
 // noteOf reads an entry's note.
 func noteOf(h *tar.Header) (n note, err error) {

@@ -38,11 +38,23 @@ type record struct {
 	detector *Detector    // of the result
 }
 
+// column is a line of one of the tables below, from which every format, --where, the command's help and the
+// README's test take what there is.
 type column struct {
 	name string
 	kind kind
-	get  func(*record) value
+	mark mark
+	get  func(*record) value // nil if newTable sets it
 }
+
+// mark says what else there is to know about a column.
+type mark int
+
+const (
+	early   mark = iota // known before the row is done, so that --keep-where may ask for it
+	late                // known afterwards
+	address             // early, and a URL: its password is hidden
+)
 
 // fractional reports whether values are numbers that need not be whole.
 func (k kind) fractional() bool { return k == real || k == score || k == tenth }
@@ -61,7 +73,6 @@ func (k kind) decimals(r *record) int {
 func number(i int) value        { return value{i: int64(i)} }
 func known(i int) value         { return value{i: int64(i), null: i == 0} }
 func word[T ~string](s T) value { return value{s: string(s), null: s == ""} }
-func judged(r *record) bool     { return r.Judged() }
 func flag(b bool) (v value) {
 	if b {
 		v.i = 1
@@ -69,57 +80,74 @@ func flag(b bool) (v value) {
 	return v
 }
 
-// imageColumns are all that rows of images can have, before kept ones; the default ones come first, in their order.
+// imageColumns are the columns of rows of images by default, in their order; the job's kept columns follow.
 var imageColumns = []column{
-	{"id", integer, func(r *record) value { return value{i: r.ID} }},
-	{"url", text, func(r *record) value { return value{s: r.URL} }},
-	{"status", text, func(r *record) value { return word(r.Status) }},
-	{"reason", text, func(r *record) value { return word(r.Reason) }},
-	{"http_status", integer, func(r *record) value { return known(r.HTTPStatus) }},
-	{"format", text, func(r *record) value { return word(r.Format) }},
-	{"width", integer, func(r *record) value { return known(r.Width) }},
-	{"height", integer, func(r *record) value { return known(r.Height) }},
-	{"bytes", integer, func(r *record) value { return value{i: r.Bytes} }},
-	{"faces", integer, func(r *record) value { return value{i: int64(len(r.Faces)), null: !judged(r)} }},
-	{"boxes", boxes, func(r *record) value { return value{null: !judged(r)} }},
+	{"id", integer, early, func(r *record) value { return value{i: r.ID} }},
+	{"url", text, address, func(r *record) value { return value{s: r.URL} }},
+	{"status", text, early, func(r *record) value { return word(r.Status) }},
+	{"reason", text, early, func(r *record) value { return word(r.Reason) }},
+	{"http_status", integer, early, func(r *record) value { return known(r.HTTPStatus) }},
+	{"format", text, early, func(r *record) value { return word(r.Format) }},
+	{"width", integer, early, func(r *record) value { return known(r.Width) }},
+	{"height", integer, early, func(r *record) value { return known(r.Height) }},
+	{"bytes", integer, early, func(r *record) value { return value{i: r.Bytes} }},
+	{"faces", integer, early, func(r *record) value {
+		return value{i: int64(len(r.Faces)), null: !r.Judged()}
+	}},
+	{"boxes", boxes, late, func(r *record) value { return value{null: !r.Judged()} }},
+}
 
-	{"source", text, nil}, // set by newTable, which knows the names
-	{"row", integer, func(r *record) value { return value{i: r.ID - int64(r.Source)<<store.SourceShift} }},
-	{"group", text, func(r *record) value { return word(r.Group) }},
-	{"class", text, func(r *record) value { return word(r.Reason.Class()) }},
-	{"attempts", integer, func(r *record) value { return number(r.Attempts) }},
-	{"final_url", text, func(r *record) value { return word(r.FinalURL) }},
-	{"partial", integer, func(r *record) value { return flag(r.Partial) }},
-	{"detector", text, func(r *record) value { return word(r.Detector) }},
-	{"confidence", real, func(r *record) value { // of the best face
+// moreImageColumns are those that --columns adds.
+var moreImageColumns = []column{
+	{"source", text, late, nil},
+	{"row", integer, late, func(r *record) value {
+		return value{i: r.ID - int64(r.Source)<<store.SourceShift}
+	}},
+	{"group", text, late, func(r *record) value { return word(r.Group) }},
+	{"class", text, early, func(r *record) value { return word(r.Reason.Class()) }},
+	{"attempts", integer, early, func(r *record) value { return number(r.Attempts) }},
+	{"final_url", text, address, func(r *record) value { return word(r.FinalURL) }},
+	{"partial", integer, early, func(r *record) value { return flag(r.Partial) }},
+	{"detector", text, early, func(r *record) value { return word(r.Detector) }},
+	{"confidence", real, early, func(r *record) value { // of the best face
 		if len(r.Faces) == 0 {
 			return value{null: true}
 		}
 		return confidence(r.Faces[0])
 	}},
-	{"landmarks", points, func(r *record) value { return value{null: !hasPoints(r)} }},
-	{"kept", text, keptFile},
-	{"crops", text, cropFiles},
-	{"blurred", text, blurredFile},
+	{"landmarks", points, late, func(r *record) value { return value{null: !hasPoints(r)} }},
+	{"kept", text, late, keptFile},
+	{"crops", text, late, cropFiles},
+	{"blurred", text, late, blurredFile},
 }
 
-const imageDefaults = 11
-
-// faceColumns are those of rows of faces, all of them default; they hide columns of images of the same name.
+// faceColumns are the columns of rows of faces by default. They hide columns of images with the same name.
 var faceColumns = []column{
 	imageColumns[0],
 	imageColumns[1],
-	{"face", integer, func(r *record) value { return number(r.face + 1) }}, // its rank by score in the image, from 1
-	{"x", integer, func(r *record) value { return number(r.Faces[r.face].X) }},
-	{"y", integer, func(r *record) value { return number(r.Faces[r.face].Y) }},
-	{"width", integer, func(r *record) value { return number(r.Faces[r.face].Width) }},
-	{"height", integer, func(r *record) value { return number(r.Faces[r.face].Height) }},
-	{"score", score, func(r *record) value { return value{f: r.Faces[r.face].Score} }},
-	{"confidence", real, func(r *record) value { return confidence(r.Faces[r.face]) }},
-	{"crop", text, cropFile},
+	{"face", integer, late, func(r *record) value { return number(r.face + 1) }}, // its rank by score, from 1
+	{"x", integer, late, func(r *record) value { return number(r.Faces[r.face].X) }},
+	{"y", integer, late, func(r *record) value { return number(r.Faces[r.face].Y) }},
+	{"width", integer, late, func(r *record) value { return number(r.Faces[r.face].Width) }},
+	{"height", integer, late, func(r *record) value { return number(r.Faces[r.face].Height) }},
+	{"score", score, late, func(r *record) value { return value{f: r.Faces[r.face].Score} }},
 }
 
-const faceDefaults = 8
+// moreFaceColumns are those that --columns adds, before those of points and of images.
+var moreFaceColumns = []column{
+	{"confidence", real, late, func(r *record) value { return confidence(r.Faces[r.face]) }},
+	{"crop", text, late, cropFile},
+}
+
+// MoreColumns are the names of the columns that --columns adds to the default ones of rows of images.
+func MoreColumns() []string { return names(moreImageColumns) }
+
+// Early reports whether rows of images have a column with this name that is known before the row is done.
+func Early(name string) bool {
+	return slices.ContainsFunc(slices.Concat(imageColumns, moreImageColumns), func(c column) bool {
+		return c.name == name && c.mark != late
+	})
+}
 
 func confidence(f store.Face) value { return value{f: f.Confidence, null: f.Confidence == 0} }
 
@@ -135,13 +163,13 @@ func newTable(o Options) (table, error) {
 	t := table{options: &o}
 	switch o.Rows {
 	case "images", "":
-		t.columns = slices.Clone(imageColumns)
-		t.defaults = names(imageColumns[:imageDefaults])
+		t.columns = slices.Concat(imageColumns, moreImageColumns)
+		t.defaults = names(imageColumns)
 	case "faces":
 		t.perFace = true
-		t.columns = append(slices.Clone(faceColumns), pointColumns()...)
-		t.defaults = names(faceColumns[:faceDefaults])
-		for _, c := range imageColumns {
+		t.columns = slices.Concat(faceColumns, moreFaceColumns, pointColumns())
+		t.defaults = names(faceColumns)
+		for _, c := range slices.Concat(imageColumns, moreImageColumns) {
 			if t.find(c.name) < 0 && c.kind != boxes && c.kind != points {
 				t.columns = append(t.columns, c)
 			}
@@ -192,7 +220,7 @@ func kept(name string, sources []Source) column {
 	for i, s := range sources {
 		places[i] = slices.Index(s.Kept, name)
 	}
-	return column{name, text, func(r *record) value {
+	return column{name: name, kind: text, get: func(r *record) value {
 		if r.Source < len(places) {
 			if i := places[r.Source]; i >= 0 && i < len(r.Kept) {
 				return value{s: r.Kept[i]}
@@ -237,10 +265,10 @@ func (t table) choose(names []string, credentials bool) ([]column, error) {
 		if slices.ContainsFunc(out[:i], func(o column) bool { return o.name == c.name }) {
 			return nil, usagef("column %s is named twice", c.name)
 		}
-		if get := c.get; !credentials && (c.name == "url" || c.name == "final_url") {
+		if get := c.get; !credentials && c.mark == address {
 			c.get = func(r *record) value {
 				v := get(r)
-				v.s = redact(v.s)
+				v.s = store.Redact(v.s)
 				return v
 			}
 		}

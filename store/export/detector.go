@@ -80,7 +80,7 @@ var pointNames = [...]string{"right_eye", "left_eye", "nose", "right_mouth", "le
 func pointColumns() []column {
 	var out []column
 	for i := range len(store.Landmarks{}) {
-		out = append(out, column{pointName(i), tenth, func(r *record) value {
+		out = append(out, column{pointName(i), tenth, late, func(r *record) value {
 			f := &r.Faces[r.face]
 			return value{f: float64(f.Landmarks[i]) / 10, null: !f.HasLandmarks}
 		}})
@@ -92,7 +92,7 @@ func pointName(i int) string { return pointNames[i/2] + "_" + "xy"[i%2:i%2+1] }
 
 // hasPoints reports whether the landmarks of a record's faces are known.
 func hasPoints(r *record) bool {
-	return judged(r) && (r.detector.Landmarks || len(r.Faces) > 0) && !slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
+	return r.Judged() && (r.detector.Landmarks || len(r.Faces) > 0) && !slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
 }
 
 // AppendLandmarks appends the landmarks of faces as JSON: [[x,y,…],…], each with one decimal.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"facescan/store"
 )
@@ -173,28 +172,4 @@ func (e *exporter) redecide(minScore float64) {
 	}
 	e.faces = slices.DeleteFunc(e.faces, func(f store.Face) bool { return f.Score < minScore })
 	e.rec.Faces = e.faces
-}
-
-// redact returns a URL with its password as ***. It finds it where browsers do, so that a spelling which is no proper
-// URL hides it too.
-func redact(url string) string {
-	if strings.IndexByte(url, '@') < 0 {
-		return url
-	}
-	scheme, rest, ok := strings.Cut(url, ":")
-	web := strings.EqualFold(strings.TrimSpace(scheme), "http") || strings.EqualFold(strings.TrimSpace(scheme), "https")
-	if !ok || !web && !strings.HasPrefix(rest, "//") {
-		return url
-	}
-	authority := strings.TrimLeft(rest, `/\`)
-	start := len(url) - len(authority)
-	if end := strings.IndexAny(authority, `/?#\`); end >= 0 {
-		authority = authority[:end]
-	}
-	user, _, ok := strings.Cut(authority, ":")
-	at := strings.LastIndexByte(authority, '@')
-	if !ok || at < len(user) {
-		return url
-	}
-	return url[:start] + user + ":***" + url[start+at:]
 }

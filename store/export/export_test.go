@@ -3,17 +3,20 @@ package export
 import (
 	"bytes"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
 
 	"facescan/store"
@@ -124,31 +127,58 @@ func TestAnyTextComesBack(t *testing.T) {
 	})
 }
 
-func TestRedact(t *testing.T) {
-	for url, want := range map[string]string{
-		"http://a/b":                 "http://a/b",
-		"http://u:p@a/b":             "http://u:***@a/b",
-		"HTTPS://u:p@a":              "HTTPS://u:***@a",
-		"http://u@a/b":               "http://u@a/b",
-		"http://:p@a/b":              "http://:***@a/b",
-		"http://u:p@q@a/b":           "http://u:***@a/b",
-		"http://u:p:q@a:80/b":        "http://u:***@a:80/b",
-		"http://a/b:c@d":             "http://a/b:c@d",
-		"http://a:80/@b":             "http://a:80/@b",
-		"http://a?x=u:p@b":           "http://a?x=u:p@b",
-		"http://u@a:80/":             "http://u@a:80/",
-		"http:u:p@a/":                "http:u:***@a/",
-		`http:\\u:p@a\b`:             `http:\\u:***@a\b`,
-		" http://u:p@a/":             " http://u:***@a/",
-		"ftp://u:p@a/":               "ftp://u:***@a/",
-		"mailto:u:p@a":               "mailto:u:p@a",
-		"@":                          "@",
-		"http://u:@a/":               "http://u:***@a/",
-		"http://u:p@a/http://v:w@b/": "http://u:***@a/http://v:w@b/",
-		"http:////u:p@a":             "http:////u:***@a",
+// TestColumnTables: every format takes its columns from the tables, so does the README, and each has a value.
+func TestColumnTables(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	prose := strings.Join(strings.Fields(string(readme)), " ")
+	quoted := func(columns []column) string { return "`" + strings.Join(names(columns), "` `") + "`" }
+	for _, want := range []string{
+		"``` " + strings.Join(names(imageColumns), ",") + " ",
+		"``` " + strings.Join(names(groupColumns), ",") + " ",
+		"Rows of images have those of the example above and the kept ones, and by name also " + quoted(moreImageColumns) + ".",
+		"Rows of faces have " + quoted(faceColumns) + ", and by name also " + quoted(moreFaceColumns) + ", the five points,",
 	} {
-		if got := redact(url); got != want {
-			t.Errorf("%s: %s, want %s", url, got, want)
+		if !strings.Contains(prose, want) {
+			t.Errorf("README lacks: %s", want)
+		}
+	}
+	for _, rows := range []string{"images", "faces", "groups"} {
+		table, err := newTable(Options{Rows: rows})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := names(table.columns)
+		for i, c := range table.columns {
+			if c.get == nil || slices.Contains(all[:i], c.name) {
+				t.Errorf("column %s of rows of %s has no value, or stands twice", c.name, rows)
+			}
+		}
+		if rows == "groups" {
+			continue
+		}
+		r := store.Result{ID: 1, URL: "u", Status: store.OK, Detector: "d",
+			Faces: []store.Face{{X: 1, Y: 2, Width: 3, Height: 4, Score: 5, HasLandmarks: true}}}
+		header, _, _ := strings.Cut(exported(t, Options{Rows: rows, Columns: all}, r), "\n")
+		if header != strings.Join(all, ",") {
+			t.Errorf("CSV of %s has %s", rows, header)
+		}
+		var object map[string]any
+		if err := json.Unmarshal([]byte(exported(t, Options{Format: "jsonl", Rows: rows, Columns: all}, r)), &object); err != nil ||
+			len(object) != len(all) {
+			t.Errorf("JSON Lines of %s have %d of %d columns: %v", rows, len(object), len(all), err)
+		}
+		file := exported(t, Options{Format: "parquet", Rows: rows, Columns: all}, r)
+		f, err := parquet.OpenFile(strings.NewReader(file), int64(len(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range f.Root().Columns() {
+			if c.Name() != all[i] {
+				t.Errorf("Parquet of %s has %s as column %d, want %s", rows, c.Name(), i, all[i])
+			}
 		}
 	}
 }

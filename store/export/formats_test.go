@@ -374,7 +374,7 @@ func TestParquetTakesAnyNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	columns := f.Root().Columns()[imageDefaults:]
+	columns := f.Root().Columns()[len(imageColumns):]
 	row := make([]parquet.Row, 1)
 	if n, err := f.RowGroups()[0].Rows().ReadRows(row); n != 1 || err != nil && err != io.EOF {
 		t.Fatal(n, err)

@@ -8,17 +8,17 @@ import (
 
 // groupColumns are those of rows of groups, all of them default.
 var groupColumns = []column{
-	{"group", text, func(r *record) value { return value{s: r.Group} }},
-	{"images", integer, func(r *record) value { return value{i: r.group.Images} }},
-	{"ok", integer, func(r *record) value { return value{i: r.group.OK} }},
-	{"failed", integer, func(r *record) value { return value{i: r.group.Failed} }},
-	{"faces", integer, nil}, // set by newTable, which knows whether faces were looked for
-	{"images_with_faces", integer, nil},
-	{"source", text, nil}, // set by newTable, which knows the names
-	{"largest_face", integer, func(r *record) value { return known(r.group.LargestFace) }},
-	{"first", text, func(r *record) value { return moment(r.group.First) }},
-	{"last", text, func(r *record) value { return moment(r.group.Last) }},
-	{"revision", integer, func(r *record) value { return value{i: r.group.Revision} }},
+	{"group", text, late, func(r *record) value { return value{s: r.Group} }},
+	{"images", integer, late, func(r *record) value { return value{i: r.group.Images} }},
+	{"ok", integer, late, func(r *record) value { return value{i: r.group.OK} }},
+	{"failed", integer, late, func(r *record) value { return value{i: r.group.Failed} }},
+	{"faces", integer, late, nil}, // set by newTable, which knows whether faces were looked for
+	{"images_with_faces", integer, late, nil},
+	{"source", text, late, nil}, // set by newTable, which knows the names
+	{"largest_face", integer, late, func(r *record) value { return known(r.group.LargestFace) }},
+	{"first", text, late, func(r *record) value { return moment(r.group.First) }},
+	{"last", text, late, func(r *record) value { return moment(r.group.Last) }},
+	{"revision", integer, late, func(r *record) value { return value{i: r.group.Revision} }},
 }
 
 // moment is a time as RFC 3339 has it, in UTC, to the millisecond.
