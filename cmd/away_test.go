@@ -11,8 +11,8 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// TestJobGoesAwayUnderRun takes the job's file away in the middle of a run: the run ends with an error that says so, never as
-// if all were well.
+// TestJobGoesAwayUnderRun takes the job's file away in the middle of a run: the run ends with an error that
+// says so, never as if all were well.
 func TestJobGoesAwayUnderRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -42,7 +42,8 @@ func TestJobGoesAwayUnderRun(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "urls.txt"), []byte(list.String()), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			run, said := child(t, dir, "run", "urls.txt", "--allow-private", "--per-host", "2", "--progress", "none")
+			run, said := child(t, dir, "run", "urls.txt", "--allow-private", "--per-host", "2", "--progress",
+				"none")
 			for s.Total() < 20 {
 				time.Sleep(5 * time.Millisecond)
 			}
@@ -50,7 +51,8 @@ func TestJobGoesAwayUnderRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = run.Wait()
-			if code := run.ProcessState.ExitCode(); code != exitError || !strings.Contains(said.String(), c.says) {
+			if code := run.ProcessState.ExitCode(); code != exitError ||
+				!strings.Contains(said.String(), c.says) {
 				t.Errorf("exit %d, without %q:\n%s", code, c.says, said)
 			}
 			if strings.Contains(said.String(), "finished") {

@@ -41,8 +41,8 @@ func fault(kind string) {
 	select {}
 }
 
-// TestFaults: a panic ends the process with the code of errors, and says that facescan is to blame; the runtime's fatal errors end it by a
-// signal. Neither looks like a wrong command line.
+// TestFaults: a panic ends the process with the code of errors, and says that facescan is to blame; the
+// runtime's fatal errors end it by a signal. Neither looks like a wrong command line.
 func TestFaults(t *testing.T) {
 	kinds := map[string]bool{"panic": false, "other panic": true, "stack": true}
 	if !raceDetector { // which cannot live in so little memory
@@ -58,22 +58,25 @@ func TestFaults(t *testing.T) {
 			t.Fatal(err)
 		case signal && (!status.Signaled() || status.Signal() != syscall.SIGABRT):
 			t.Errorf("%s: %v\n%.2000s", kind, c.ProcessState, out)
-		case !signal && (status.ExitStatus() != exitError || !strings.Contains(string(out), "facescan: error: this is a fault of facescan itself") ||
+		case !signal && (status.ExitStatus() != exitError ||
+			!strings.Contains(string(out), "facescan: error: this is a fault of facescan itself") ||
 			!strings.Contains(string(out), "crash_test.go") || unprintable(string(out)) >= 0):
 			t.Errorf("%s: %v\n%.2000s", kind, c.ProcessState, out)
 		}
 	}
 }
 
-// TestGoroutinesExit holds that every goroutine of the program begins with `defer crash.Exit()`, so that its panic does not end the
-// process with the exit code of a wrong command line. Functions for AfterFunc that are one call need not.
+// TestGoroutinesExit holds that every goroutine of the program begins with `defer crash.Exit()`, so that its
+// panic does not end the process with the exit code of a wrong command line. Functions for AfterFunc that are
+// one call need not.
 func TestGoroutinesExit(t *testing.T) {
 	seen := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch name := d.Name(); {
 		case err != nil:
 			return err
-		case d.IsDir() && (strings.HasSuffix(name, "test") || name == "testdata" || name == "browser" || strings.HasPrefix(name, ".") && name != ".."):
+		case d.IsDir() && (strings.HasSuffix(name, "test") || name == "testdata" || name == "browser" ||
+			strings.HasPrefix(name, ".") && name != ".."):
 			return fs.SkipDir // what tests use
 		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
 			return nil
@@ -96,7 +99,8 @@ func TestGoroutinesExit(t *testing.T) {
 					}
 				}
 			}
-			t.Errorf("%s: a goroutine has to begin with `defer crash.Exit()` (facescan/pipeline/crash)", files.Position(e.Pos()))
+			t.Errorf("%s: a goroutine has to begin with `defer crash.Exit()` (facescan/pipeline/crash)",
+				files.Position(e.Pos()))
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {

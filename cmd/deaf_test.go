@@ -27,8 +27,8 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestNeverComing opens 300 connections whose bodies never come, to a sidecar and to a live page of processes that may have 256 descriptors open.
-// Both answer others at once.
+// TestNeverComing opens 300 connections whose bodies never come, to a sidecar and to a live page of processes
+// that may have 256 descriptors open. Both answer others at once.
 func TestNeverComing(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -36,7 +36,8 @@ func TestNeverComing(t *testing.T) {
 	list := writeList(t, dir, []string{s.URL + "/hang/1"})
 	few := func(args ...string) {
 		t.Helper()
-		c := exec.Command("sh", append([]string{"-c", `ulimit -n 256; exec "$0" "$@"`, os.Args[0]}, args...)...)
+		c := exec.Command("sh", append([]string{"-c", `ulimit -n 256; exec "$0" "$@"`, os.Args[0]},
+			args...)...)
 		c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
@@ -48,7 +49,8 @@ func TestNeverComing(t *testing.T) {
 	}
 	sidecar, page := freeAddress(t), freeAddress(t)
 	few("sidecar", "--listen", sidecar, "--token", "key")
-	few("run", list, "--allow-private", "--progress", "none", "-q", "--listen", page, "--timeout", "1h", "--fetchers", "8")
+	few("run", list, "--allow-private", "--progress", "none", "-q", "--listen", page, "--timeout", "1h",
+		"--fetchers", "8")
 
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	ask := func(url string) error {
@@ -63,14 +65,16 @@ func TestNeverComing(t *testing.T) {
 	for _, c := range []struct{ address, path, post string }{
 		{sidecar, "/v2/health/ready", "/v2/models/face/infer"}, {page, "/healthz", "/events"},
 	} {
-		eventually(t, time.Minute, c.address+" answers", func() bool { return ask("http://"+c.address+c.path) == nil })
+		eventually(t, time.Minute, c.address+" answers",
+			func() bool { return ask("http://"+c.address+c.path) == nil })
 		for range 300 {
 			conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", c.address)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			io.WriteString(conn, "POST "+c.post+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key\r\nContent-Length: 100000\r\n\r\n{")
+			io.WriteString(conn, "POST "+c.post+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+
+				"key\r\nContent-Length: 100000\r\n\r\n{")
 		}
 		for range 5 {
 			if err := ask("http://" + c.address + c.path); err != nil {
@@ -78,7 +82,8 @@ func TestNeverComing(t *testing.T) {
 			}
 		}
 	}
-	if out := mustHere(t, "detect", writePicture(t, dir), "--sidecar", "http://:key@"+sidecar); !strings.Contains(out, "1 faces") {
+	if out := mustHere(t, "detect", writePicture(t, dir), "--sidecar",
+		"http://:key@"+sidecar); !strings.Contains(out, "1 faces") {
 		t.Errorf("the sidecar found %s", out)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// TestPostgresDeaths has four processes share a database, of which one after the other is killed at a random moment,
-// with rows in its decoders. Each death counts once, whichever of the others finds it, and however that one ends: no
-// valid image is called bad.
+// TestPostgresDeaths has four processes share a database, of which one after the other is killed at a random
+// moment, with rows in its decoders. Each death counts once, whichever of the others finds it, and however
+// that one ends: no valid image is called bad.
 func TestPostgresDeaths(t *testing.T) {
 	runs, deaths, n := 1, 8, 1200
 	if os.Getenv("FACESCAN_SOAK") != "" {
@@ -32,7 +32,8 @@ func TestPostgresDeaths(t *testing.T) {
 		t.Run(fmt.Sprint(run), func(t *testing.T) {
 			url, dir := database(t), t.TempDir()
 			mustHere(t, "import", writeList(t, dir, lines), "--db", url, "-q", "--shard-size", "100")
-			args := []string{"run", url, "--allow-private", "--progress", "none", "--fetchers", "8", "--lease-ttl", "1s", "-q"}
+			args := []string{"run", url, "--allow-private", "--progress", "none", "--fetchers", "8",
+				"--lease-ttl", "1s", "-q"}
 			type process struct {
 				wait func() error
 				kill func()
@@ -47,7 +48,8 @@ func TestPostgresDeaths(t *testing.T) {
 				alive = append(alive, begin())
 			}
 			for range deaths {
-				time.Sleep(time.Duration(random.IntN(int(200 * time.Millisecond)))) // a moment that nobody chose
+				// a moment that nobody chose
+				time.Sleep(time.Duration(random.IntN(int(200 * time.Millisecond))))
 				at := random.IntN(len(alive))
 				alive[at].kill()
 				_ = alive[at].wait() // killed, or through

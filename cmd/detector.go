@@ -25,7 +25,8 @@ type detectOptions struct {
 func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
 	o.choice.Flags, o.given = detectFlags{fs}, detect.Defaults(detect.Default)
 	fs.StringVar(&o.choice.Name, "detector", "",
-		"`name` of the detector: "+strings.Join(detect.Names(), ", ")+"; default: the job's own, "+detect.Default+" for a new job")
+		"`name` of the detector: "+strings.Join(detect.Names(), ", ")+"; default: the job's own, "+
+			detect.Default+" for a new job")
 	for _, f := range detect.Flags() {
 		switch v := f.Field(&o.given).(type) {
 		case *int:
@@ -98,11 +99,13 @@ func (o *detectOptions) decode() decode.Options {
 }
 
 // opener opens the detector that was chosen; nil when no faces are looked for.
-func (o *detectOptions) opener(ctx context.Context, remote *sidecarOptions, log *slog.Logger) func() (detect.Detector, error) {
+func (o *detectOptions) opener(ctx context.Context, remote *sidecarOptions,
+	log *slog.Logger) func() (detect.Detector, error) {
 	return func() (detect.Detector, error) { return o.open(ctx, remote, log) }
 }
 
-func (o *detectOptions) open(ctx context.Context, remote *sidecarOptions, log *slog.Logger) (detect.Detector, error) {
+func (o *detectOptions) open(ctx context.Context, remote *sidecarOptions, log *slog.Logger) (detect.Detector,
+	error) {
 	p, err := o.params()
 	if err != nil || o.choice.None() {
 		return nil, err
@@ -121,8 +124,9 @@ func closeDetector(d detect.Detector) {
 func exportDetectors() []export.Detector {
 	var out []export.Detector
 	for _, k := range detect.Kinds() {
-		out = append(out, export.Detector{Name: k.Name, Decimals: k.Decimals, Rounded: k.MaxScore == 1, Landmarks: k.Landmarks,
-			Matches: func(fingerprint string) bool { return detect.KindOf(fingerprint).Name == k.Name }})
+		out = append(out, export.Detector{Name: k.Name, Decimals: k.Decimals, Rounded: k.MaxScore == 1,
+			Landmarks: k.Landmarks,
+			Matches:   func(fingerprint string) bool { return detect.KindOf(fingerprint).Name == k.Name }})
 	}
 	return out
 }

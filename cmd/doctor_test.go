@@ -26,7 +26,9 @@ func nameServer(t *testing.T) string {
 		case name[0] < '0' || name[0] > '9':
 			m.Rcode = dns.RcodeNameError
 		case q.Question[0].Qtype == dns.TypeA:
-			m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 1)})
+			m.Answer = append(m.Answer,
+				&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60},
+					A: net.IPv4(192, 0, 2, 1)})
 		}
 		if err := w.WriteMsg(m); err != nil {
 			t.Error(err)
@@ -61,7 +63,8 @@ func TestDoctor(t *testing.T) {
 	if err := os.WriteFile(path, []byte(list.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out := mustHere(t, "doctor", "--dns", addr, "--dir", dir, "--list", path, "--json"); !strings.Contains(out, "40 of 40 answered") {
+	if out := mustHere(t, "doctor", "--dns", addr, "--dir", dir, "--list", path,
+		"--json"); !strings.Contains(out, "40 of 40 answered") {
 		t.Errorf("the list's hosts:\n%s", out)
 	}
 
@@ -72,7 +75,8 @@ func TestDoctor(t *testing.T) {
 	}
 	dead.Close()
 	code, out, _ = here(t, "doctor", "--dns", dead.LocalAddr().String(), "--dir", dir, "nothing.txt")
-	if code != exitError || !strings.Contains(out, "no name server answers") || !strings.Contains(out, "nothing.txt is no job") {
+	if code != exitError || !strings.Contains(out, "no name server answers") ||
+		!strings.Contains(out, "nothing.txt is no job") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if code, _, _ := here(t, "doctor", "--dns", "not a server", "--dir", dir); code != exitUsage {

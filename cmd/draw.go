@@ -19,13 +19,15 @@ import (
 	"facescan/store/draft"
 )
 
-// drawings are the pictures that one command draws into a folder. None replaces a file that `detect --draw` did not write.
+// drawings are the pictures that one command draws into a folder. None replaces a file that `detect --draw`
+// did not write.
 type drawings struct {
 	dir   string
 	taken map[string]bool // names of this invocation
 }
 
-// add writes the drawing of an image file or URL, as NAME.faces.png. Where that is another's, the name gets a number.
+// add writes the drawing of an image file or URL, as NAME.faces.png. Where that is another's, the name gets a
+// number.
 func (d *drawings) add(of string, m image.Image) error {
 	base := drawingName(of)
 	for i := 1; ; i++ {
@@ -123,7 +125,8 @@ func signed(path string) bool {
 // safeName keeps letters, digits and -_. and makes the rest an underscore.
 func safeName(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r) {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("-_.", r) {
 			return r
 		}
 		return '_'

@@ -40,7 +40,8 @@ func TestEstimate(t *testing.T) {
 		t.Errorf("%d requests for a sample of 400 rows", s.Total())
 	}
 	again := guess("--sample", "400")
-	again.Seconds, again.Limit, again.LimitText, again.Limits, again.Suggestion, again.Database = p.Seconds, p.Limit, p.LimitText, p.Limits, p.Suggestion, p.Database
+	again.Seconds, again.Limit, again.LimitText, again.Limits, again.Suggestion, again.Database = p.Seconds,
+		p.Limit, p.LimitText, p.Limits, p.Suggestion, p.Database
 	if a, b := fmt.Sprint(p), fmt.Sprint(again); a != b {
 		t.Errorf("the same seed gives another estimate:\n%s\n%s", a, b)
 	}
@@ -61,7 +62,8 @@ func TestEstimate(t *testing.T) {
 		t.Fatal(err)
 	}
 	var by struct{ Top []struct{ Bytes int64 } }
-	if err := json.Unmarshal([]byte(mustHere(t, "status", list, "--by", "host", "--top", "0", "--json")), &by); err != nil {
+	if err := json.Unmarshal([]byte(mustHere(t, "status", list, "--by", "host", "--top", "0", "--json")),
+		&by); err != nil {
 		t.Fatal(err)
 	}
 	var bytes int64
@@ -102,7 +104,8 @@ func TestEstimate(t *testing.T) {
 	if p.Seconds <= 0 || p.Limits[p.Limit] != p.Seconds || p.LimitText == "" || len(p.Limits) < 3 {
 		t.Errorf("%v s, by %q: %v", p.Seconds, p.LimitText, p.Limits)
 	}
-	if all := guess("--sample", "100000"); all.Success.Low != all.Success.High || all.Success.Value != float64(c.OK)/n {
+	if all := guess("--sample", "100000"); all.Success.Low != all.Success.High ||
+		all.Success.Value != float64(c.OK)/n {
 		t.Errorf("a sample of all rows: %+v, in truth %v", all.Success, float64(c.OK)/n)
 	}
 	if part := guess("--sample", "50", "--node", "1/3"); part.Rows != 600 || part.Sampled != 50 {

@@ -46,14 +46,17 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.minRate, "min-rate", "bytes a second that a body must come at, else it is too_slow; 0 = any")
 	fs.Float64Var(&o.rate, "rate", 0, "requests a second, over all hosts; 0 = any")
 	fs.Var(&o.bandwidth, "bwlimit", "bytes a second, over all hosts; 0 = any")
-	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)", "what we say we are")
-	fs.StringArrayVar(&o.headers, "header", nil, "header to send: 'Name: value' to every host, never along a redirect to another one; "+
-		"Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the list and along redirects within it, "+
-		"on every port unless HOST names one; '@FILE' reads one header per line")
+	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)",
+		"what we say we are")
+	fs.StringArrayVar(&o.headers, "header", nil, "header to send: 'Name: value' to every host, never along "+
+		"a redirect to another one; Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the "+
+		"list and along redirects within it, on every port unless HOST names one; '@FILE' reads one header "+
+		"per line")
 	fs.StringVar(&o.proxy, "proxy", "", "a proxy's URL, or none; the usual variables if empty")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
 	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
-	fs.StringVar(&o.blockHosts, "block-hosts", "", "`file` of hosts that are not asked, nor what lies below them")
+	fs.StringVar(&o.blockHosts, "block-hosts", "",
+		"`file` of hosts that are not asked, nor what lies below them")
 	fs.BoolVar(&o.ignoreOptOut, "ignore-opt-out", false, "read images whose X-Robots-Tag asks not to")
 }
 
@@ -78,9 +81,9 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		return nil, err
 	}
 	f := fetch.Options{
-		Timeout: o.timeout, MaxBytes: int64(o.maxBytes), MaxRedirects: o.maxRedirects, MinRate: int64(o.minRate),
-		Rate: o.rate, Bandwidth: int64(o.bandwidth), UserAgent: o.userAgent, Proxy: o.proxy,
-		Insecure: o.insecure, AllowPrivate: o.allowPrivate, IgnoreOptOut: o.ignoreOptOut,
+		Timeout: o.timeout, MaxBytes: int64(o.maxBytes), MaxRedirects: o.maxRedirects,
+		MinRate: int64(o.minRate), Rate: o.rate, Bandwidth: int64(o.bandwidth), UserAgent: o.userAgent,
+		Proxy: o.proxy, Insecure: o.insecure, AllowPrivate: o.allowPrivate, IgnoreOptOut: o.ignoreOptOut,
 	}
 	d := pipeline.ShareDescriptors()
 	f.Conns, f.Queries = min(fetch.DefaultConns, d.Idle), min(resolve.DefaultQueries, d.Queries)
@@ -147,7 +150,8 @@ func (o *poolOptions) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
 	o.memory = 256 << 20
 	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
-	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is in trouble; 0 = no limit")
+	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is "+
+		"in trouble; 0 = no limit")
 	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait when this machine is cut off")
 }
 
@@ -167,13 +171,15 @@ func (o *poolOptions) check() error {
 
 // set copies the flags into a run's options. There are no more fetchers than descriptors for them.
 func (o *poolOptions) set(p *pipeline.Options) {
-	p.Fetchers, p.Workers, p.PerHost, p.Memory, p.OutageWait = o.fetchers, o.workers, o.perHost, int64(o.memory), o.outageWait
+	p.Fetchers, p.Workers, p.PerHost, p.Memory, p.OutageWait = o.fetchers, o.workers, o.perHost,
+		int64(o.memory), o.outageWait
 	if p.Workers == 0 {
 		p.Workers = cores
 	}
 	if d := pipeline.ShareDescriptors(); d.Fetchers < p.Fetchers {
 		p.Fetchers, p.WantedFetchers = d.Fetchers, p.Fetchers
-		p.Log.Warn(fmt.Sprintf("the system allows %d open files: running %d fetchers instead of %d; for more, first type: ulimit -n %d",
+		p.Log.Warn(fmt.Sprintf("the system allows %d open files: running %d fetchers instead of %d; for "+
+			"more, first type: ulimit -n %d",
 			d.Limit, d.Fetchers, o.fetchers, max(wantDescriptors, 4*o.fetchers)))
 	}
 }
@@ -201,16 +207,19 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.table, "table", "", "table of a SQLite database to work on in place")
 	fs.StringVar(&o.idColumn, "id-column", "", "column with the row ids, if not numbered by position")
 	fs.StringVar(&o.urlColumn, "url-column", "", "column with the URLs, if it is not called url")
-	fs.StringVar(&o.doneColumn, "done-column", "", "column with the Done flag of a table, if it is not called done")
+	fs.StringVar(&o.doneColumn, "done-column", "",
+		"column with the Done flag of a table, if it is not called done")
 	fs.StringVar(&o.groupColumn, "group-column", "", "column that groups rows: album, customer, page")
-	fs.StringVar(&o.groupEnd, "group-end", "", "a record whose URL is this `value` is not a row: it says that its group is complete, "+
-		"whose aggregate then does not wait for the end of the list")
+	fs.StringVar(&o.groupEnd, "group-end", "", "a record whose URL is this `value` is not a row: it says "+
+		"that its group is complete, whose aggregate then does not wait for the end of the list")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
 	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
-	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm array; "+
-		"auto/N: i of a Slurm array or an indexed Kubernetes job")
-	fs.IntVar(&o.priority, "priority", 0, "of these sources within the job: each step up gets twice the rows while others have work; -20 to 20")
-	fs.StringVar(&o.as, "as", "", "`name` of a stream on stdin that has no beginning: its lines are appended to those that came under this name before")
+	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm "+
+		"array; auto/N: i of a Slurm array or an indexed Kubernetes job")
+	fs.IntVar(&o.priority, "priority", 0, "of these sources within the job: each step up gets twice the "+
+		"rows while others have work; -20 to 20")
+	fs.StringVar(&o.as, "as", "", "`name` of a stream on stdin that has no beginning: its lines are "+
+		"appended to those that came under this name before")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }
 
@@ -235,5 +244,6 @@ func (o *sourceOptions) chosenPriority() *int {
 }
 
 func (o *sourceOptions) tableOptions() sqlite.TableOptions {
-	return sqlite.TableOptions{Table: o.table, ID: o.idColumn, URL: o.urlColumn, Done: o.doneColumn, Group: o.groupColumn, Keep: o.keepColumns}
+	return sqlite.TableOptions{Table: o.table, ID: o.idColumn, URL: o.urlColumn, Done: o.doneColumn,
+		Group: o.groupColumn, Keep: o.keepColumns}
 }

@@ -65,8 +65,8 @@ func (s *sources) contains(number int) bool {
 	return s.has[number]
 }
 
-// follow begins to write the results of a run to a file in order; nil without one. A file that the job may not write is
-// refused before anything is done.
+// follow begins to write the results of a run to a file in order; nil without one. A file that the job may
+// not write is refused before anything is done.
 func follow(ctx context.Context, g *globals, job store.Job, format, path string, t target,
 	log *slog.Logger) (*following, error) {
 	if path == "" {
@@ -131,9 +131,10 @@ func (w *following) drainToo(ctx context.Context, drain <-chan struct{}, log *sl
 	return either
 }
 
-// finish writes the rows that are done in order by the end of the run, and returns how the command ends. A consumer
-// that does not read stdout delays the end of a run that failed, was interrupted or is out of time by drainGrace at
-// most. A file that another process writes is left to it when the wait for it is interrupted, or out of time.
+// finish writes the rows that are done in order by the end of the run, and returns how the command ends. A
+// consumer that does not read stdout delays the end of a run that failed, was interrupted or is out of time
+// by drainGrace at most. A file that another process writes is left to it when the wait for it is
+// interrupted, or out of time.
 func (w *following) finish(end pipeline.End, failed bool, drain <-chan struct{}, late <-chan time.Time,
 	stats *pipeline.Stats, log *slog.Logger) (pipeline.End, error) {
 	if w == nil {
@@ -165,7 +166,8 @@ func (w *following) finish(end pipeline.End, failed bool, drain <-chan struct{},
 			cut = pipeline.Limited
 		case <-grace:
 			if w.stdout {
-				log.Warn("standard output is not read: the rows that are left are written by the next run of this command")
+				log.Warn("standard output is not read: the rows that are left are written by the " +
+					"next run of this command")
 				return cut, nil
 			}
 			grace = nil
@@ -184,8 +186,8 @@ func (w *following) error() error {
 	case errors.Is(w.err, context.Canceled):
 		return nil
 	case w.stdout && errors.Is(w.err, syscall.EPIPE):
-		return fmt.Errorf("nobody reads standard output any more (%w): the run stopped, and nothing is lost; "+
-			"the same command goes on with the rows that were not written", syscall.EPIPE)
+		return fmt.Errorf("nobody reads standard output any more (%w): the run stopped, and nothing is "+
+			"lost; the same command goes on with the rows that were not written", syscall.EPIPE)
 	}
 	return w.err
 }
@@ -193,7 +195,8 @@ func (w *following) error() error {
 // followExport is export with --follow: it writes what is done in order, until the job is finished.
 func followExport(ctx context.Context, g *globals, o *exportOptions, job store.Job, arg string) error {
 	if o.splitBy != "" {
-		return usagef("--split-by makes files that are whole, and --follow goes on with one: use one of the two")
+		return usagef("--split-by makes files that are whole, and --follow goes on with " +
+			"one: use one of the two")
 	}
 	sources, err := exportSources(ctx, job)
 	if err != nil {

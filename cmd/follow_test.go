@@ -25,15 +25,17 @@ func readFile(t testing.TB, path string) string {
 	return string(b)
 }
 
-// drawn are pictures that no kill finds in a decoder twice, even where everything is slow: such a row would be bad_image.
+// drawn are pictures that no kill finds in a decoder twice, even where everything is slow: such a row would
+// be bad_image.
 func drawn(t testing.TB) map[string][]byte {
 	all := pictures(t)
 	delete(all, "a-faces.jpg")
 	return all
 }
 
-// TestOutKilled kills a run with --out again and again, at random moments: in the end the file is, byte for byte, the
-// export of a run that nobody disturbed, and at no moment more than a beginning of it, whatever stands behind its position.
+// TestOutKilled kills a run with --out again and again, at random moments: in the end the file is, byte for
+// byte, the export of a run that nobody disturbed, and at no moment more than a beginning of it, whatever
+// stands behind its position.
 func TestOutKilled(t *testing.T) {
 	s := fetchtest.New(drawn(t), 20*time.Millisecond)
 	defer s.Close()
@@ -44,10 +46,12 @@ func TestOutKilled(t *testing.T) {
 	}
 	lines, _ := badList(s, 60*n)
 	list := writeList(t, dir, lines)
-	mustHere(t, "run", list, "--db", filepath.Join(dir, "plain.db"), "--allow-private", "--progress", "none", "-q")
+	mustHere(t, "run", list, "--db", filepath.Join(dir, "plain.db"), "--allow-private", "--progress", "none",
+		"-q")
 	want := mustHere(t, "export", filepath.Join(dir, "plain.db"))
 	out := filepath.Join(dir, "out.csv")
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4", "--shard-size", "100", "--out", out}
+	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4",
+		"--shard-size", "100", "--out", out}
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
 
 	killed, steps, size := 0, 0, 0
@@ -67,7 +71,8 @@ func TestOutKilled(t *testing.T) {
 				t.Fatalf("a run that nobody killed: %v\n%s", err, stderr)
 			}
 			ended <- nil
-		case <-time.After(time.Duration(rng.Int64N(int64(200 * time.Millisecond)))): // a moment that nobody chose
+		// a moment that nobody chose
+		case <-time.After(time.Duration(rng.Int64N(int64(200 * time.Millisecond)))):
 		}
 		c.Process.Kill()
 		<-ended
@@ -91,8 +96,8 @@ func TestOutKilled(t *testing.T) {
 	mustHere(t, "verify", list, "-q")
 }
 
-// TestOutHeldBack has a row hang: the output waits for it, the work does not. A drain leaves in the file what is done in
-// order, and the next run completes it.
+// TestOutHeldBack has a row hang: the output waits for it, the work does not. A drain leaves in the file what
+// is done in order, and the next run completes it.
 func TestOutHeldBack(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -101,7 +106,8 @@ func TestOutHeldBack(t *testing.T) {
 	lines[9] = s.URL + "/hang/1"
 	list := writeList(t, dir, lines)
 	out := filepath.Join(dir, "out.csv")
-	c, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "-q", "--timeout", "60s", "--out", out)
+	c, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "-q", "--timeout", "60s",
+		"--out", out)
 	eventually(t, 30*time.Second, "all other rows", func() bool {
 		_, status, _ := here(t, "status", list, "--json")
 		return strings.Contains(status, `"pending":1,`)
@@ -119,7 +125,8 @@ func TestOutHeldBack(t *testing.T) {
 	if !head() {
 		t.Errorf("after the drain the file is:\n%s", readFile(t, out))
 	}
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--timeout", "1s", "--retries", "0", "--out", out)
+	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--timeout", "1s",
+		"--retries", "0", "--out", out)
 	if got := readFile(t, out); got != mustHere(t, "export", list) {
 		t.Errorf("the file is not what is exported:\n%s", got)
 	}
@@ -133,9 +140,11 @@ func TestOutOfTwo(t *testing.T) {
 	lines, _ := badList(s, 720)
 	list := writeList(t, dir, lines)
 	out := filepath.Join(dir, "out.csv")
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4", "--out", out}
+	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4", "--out",
+		out}
 	first, _ := child(t, dir, args...)
-	eventually(t, 20*time.Second, "some rows", func() bool { b, _ := os.ReadFile(out); return strings.Count(string(b), "\n") > 10 })
+	eventually(t, 20*time.Second, "some rows",
+		func() bool { b, _ := os.ReadFile(out); return strings.Count(string(b), "\n") > 10 })
 	second, stderr := child(t, dir, args...)
 	before := s.Total()
 	eventually(t, 20*time.Second, "work of both", func() bool { return s.Total() > before+50 })
@@ -149,7 +158,8 @@ func TestOutOfTwo(t *testing.T) {
 	}
 }
 
-// TestOutOnAFullDisk has no room for the output: the run drains and says so, and the next one completes the file.
+// TestOutOnAFullDisk has no room for the output: the run drains and says so, and the next one completes the
+// file.
 func TestOutOnAFullDisk(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -160,13 +170,16 @@ func TestOutOnAFullDisk(t *testing.T) {
 	}
 	list := writeList(t, dir, lines)
 	mustHere(t, "run", list, "--progress", "none", "-q")
-	for _, args := range [][]string{{"run", list, "--progress", "none", "--out", "run.csv"}, {"export", list, "--follow", "-o", "export.csv"}} {
-		c := exec.Command("sh", append([]string{"-c", `ulimit -f 400; exec "$0" "$@"`, os.Args[0]}, args...)...)
+	for _, args := range [][]string{{"run", list, "--progress", "none", "--out", "run.csv"},
+		{"export", list, "--follow", "-o", "export.csv"}} {
+		c := exec.Command("sh", append([]string{"-c", `ulimit -f 400; exec "$0" "$@"`, os.Args[0]},
+			args...)...)
 		c.Dir = dir
 		c.Env = append(os.Environ(), beMain+"=1")
 		text, err := c.CombinedOutput()
 		var e *exec.ExitError
-		if !errors.As(err, &e) || e.ExitCode() != exitError || !strings.Contains(string(text), "no room left") {
+		if !errors.As(err, &e) || e.ExitCode() != exitError ||
+			!strings.Contains(string(text), "no room left") {
 			t.Fatalf("%v: %v, want exit %d\n%s", args, err, exitError, text)
 		}
 		mustHere(t, "verify", list, "-q")
@@ -178,8 +191,8 @@ func TestOutOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestGroupsOfThree has three processes, of which one is killed now and then, work on a list of albums, while a fourth
-// follows the groups: each comes once, and is right.
+// TestGroupsOfThree has three processes, of which one is killed now and then, work on a list of albums, while
+// a fourth follows the groups: each comes once, and is right.
 func TestGroupsOfThree(t *testing.T) {
 	rows, albums := 1200, 120
 	if os.Getenv("FACESCAN_SOAK") != "" {
@@ -206,7 +219,8 @@ func TestGroupsOfThree(t *testing.T) {
 	if err := os.WriteFile(list, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"run", list, "--group-column", "album", "--allow-private", "--progress", "none", "-q", "--fetchers", "8", "--shard-size", "100"}
+	args := []string{"run", list, "--group-column", "album", "--allow-private", "--progress", "none", "-q",
+		"--fetchers", "8", "--shard-size", "100"}
 	run := func() *exec.Cmd { c, _ := child(t, dir, args...); return c }
 	workers := []*exec.Cmd{run(), run(), run()}
 	eventually(t, 20*time.Second, "the job", func() bool { return s.Total() > 0 })
@@ -215,7 +229,8 @@ func TestGroupsOfThree(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 3))
 	for range 6 {
 		before := s.Total()
-		eventually(t, 20*time.Second, "work", func() bool { return s.Total() > before+rows/20 || s.Total() > rows*9/10 })
+		eventually(t, 20*time.Second, "work",
+			func() bool { return s.Total() > before+rows/20 || s.Total() > rows*9/10 })
 		at := rng.IntN(len(workers))
 		workers[at].Process.Kill()
 		workers[at].Wait()

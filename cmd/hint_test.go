@@ -9,10 +9,12 @@ import (
 
 // TestFlagWords sets every flag of a run, and sets those of another one by the words that are made of it.
 func TestFlagWords(t *testing.T) {
-	values := map[string]string{"node": "1/3", "abort-if": "failed > 60% after 10000", "max-fail": "5%", "angles": "30,-30",
-		"keep-columns": `a,"b, c"`, "header": "@a file", "priority": "3", "min-score": "0.5"}
-	byType := map[string]string{"bool": "true", "string": "it's a text", "int": "7", "int64": "8", "float64": "1.5", "duration": "90s",
-		"size": "64MiB", "count": "1", "stringArray": "x y", "stringSlice": "x y"}
+	values := map[string]string{"node": "1/3", "abort-if": "failed > 60% after 10000", "max-fail": "5%",
+		"angles": "30,-30", "keep-columns": `a,"b, c"`, "header": "@a file", "priority": "3",
+		"min-score": "0.5"}
+	byType := map[string]string{"bool": "true", "string": "it's a text", "int": "7", "int64": "8",
+		"float64": "1.5", "duration": "90s", "size": "64MiB", "count": "1", "stringArray": "x y",
+		"stringSlice": "x y"}
 	run := func() *pflag.FlagSet {
 		g := &globals{streams: newStreams(nil, io.Discard, io.Discard)}
 		return newRun(g).Flags()
@@ -47,7 +49,8 @@ func TestFlagWords(t *testing.T) {
 		}
 	})
 	// What may be a password is left out.
-	for name, value := range map[string]string{"header": "host=Authorization: Bearer x", "proxy": "http://me:x@proxy"} {
+	for name, value := range map[string]string{"header": "host=Authorization: Bearer x",
+		"proxy": "http://me:x@proxy"} {
 		fs := run()
 		if err := fs.Set(name, value); err != nil {
 			t.Fatal(err)

@@ -77,7 +77,9 @@ func TestHeldBackByRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	run.Wait()
-	if !regexp.MustCompile(`held back mostly by --rate \(40 requests per second\): [1-9]\d*% of the time`).MatchString(said.String()) {
+	if !regexp.MustCompile(
+		`held back mostly by --rate \(40 requests per second\): [1-9]\d*% of the time`).MatchString(
+		said.String()) {
 		t.Errorf("the summary says:\n%s", said)
 	}
 }

@@ -33,7 +33,8 @@ func exitsWith(t *testing.T, c *exec.Cmd, stderr *transcript, code int) {
 	t.Fatalf("%v: %v, want exit %d\n%s", c.Args, err, code, stderr)
 }
 
-// TestImportKilled kills imports of every format at random moments. In the end the job has each row of the list once.
+// TestImportKilled kills imports of every format at random moments. In the end the job has each row of the
+// list once.
 func TestImportKilled(t *testing.T) {
 	n, kills := 20_000, 4
 	if os.Getenv("FACESCAN_SOAK") != "" {
@@ -53,7 +54,8 @@ func TestImportKilled(t *testing.T) {
 	z := gzip.NewWriter(&zipped)
 	z.Write(txt.Bytes())
 	z.Close()
-	for name, list := range map[string][]byte{"urls.txt": txt.Bytes(), "urls.csv": csv.Bytes(), "urls.jsonl": jsonl.Bytes(), "urls.txt.gz": zipped.Bytes()} {
+	for name, list := range map[string][]byte{"urls.txt": txt.Bytes(), "urls.csv": csv.Bytes(),
+		"urls.jsonl": jsonl.Bytes(), "urls.txt.gz": zipped.Bytes()} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, list, 0o644); err != nil {
@@ -86,7 +88,8 @@ func TestImportKilled(t *testing.T) {
 			if err := rows.Scan(&id, &url); err != nil {
 				t.Fatal(err)
 			}
-			if want := fmt.Sprintf("http://127.0.0.1:9/%d/%s", i, strings.Repeat("x", i%50)); id != i+1 || url != want {
+			if want := fmt.Sprintf("http://127.0.0.1:9/%d/%s", i, strings.Repeat("x", i%50)); id != i+1 ||
+				url != want {
 				t.Fatalf("%s: row %d is %q, want row %d %q", name, id, url, i+1, want)
 			}
 		}
@@ -96,8 +99,8 @@ func TestImportKilled(t *testing.T) {
 	}
 }
 
-// TestRunWithoutTheList has a process on a job whose list another one is reading from a pipe: it works on what there is and
-// waits. When that one dies, nobody can read the list to its end, and it says so.
+// TestRunWithoutTheList has a process on a job whose list another one is reading from a pipe: it works on
+// what there is and waits. When that one dies, nobody can read the list to its end, and it says so.
 func TestRunWithoutTheList(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -159,7 +162,8 @@ func TestDamagedList(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none")
-	if code != exitError || !strings.Contains(errs, "ends too early") || !strings.Contains(errs, "run again") {
+	if code != exitError || !strings.Contains(errs, "ends too early") ||
+		!strings.Contains(errs, "run again") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	mustHere(t, "verify", filepath.Join(dir, "urls.facescan.db"), "-q")
@@ -172,7 +176,8 @@ func TestDamagedList(t *testing.T) {
 	}
 }
 
-// TestSmallListJoins adds a list to a job that is running on a long one: its row is fetched among the long one's.
+// TestSmallListJoins adds a list to a job that is running on a long one: its row is fetched among the long
+// one's.
 func TestSmallListJoins(t *testing.T) {
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()

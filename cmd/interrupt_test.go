@@ -54,7 +54,8 @@ func (p interruptible) end(t *testing.T, sig os.Signal) {
 	select {
 	case err := <-ended:
 		var e *exec.ExitError
-		if !errors.As(err, &e) || e.ExitCode() != exitInterrupted || strings.Contains(p.stderr.String(), "panic") {
+		if !errors.As(err, &e) || e.ExitCode() != exitInterrupted ||
+			strings.Contains(p.stderr.String(), "panic") {
 			t.Fatalf("%v ended with %v, want exit %d\n%s", p.Args[1:], err, exitInterrupted, p.stderr)
 		}
 	case <-time.After(30 * time.Second):
@@ -77,7 +78,8 @@ func hidden(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// TestFirstSignalEnds interrupts commands in the middle of their work, once. Each ends at once, and leaves nothing half.
+// TestFirstSignalEnds interrupts commands in the middle of their work, once. Each ends at once, and leaves
+// nothing half.
 func TestFirstSignalEnds(t *testing.T) {
 	dir := t.TempDir()
 	var text strings.Builder
@@ -93,7 +95,8 @@ func TestFirstSignalEnds(t *testing.T) {
 		eventually(t, time.Minute, "a file", func() bool { return len(hidden(t, dir)) > 0 })
 	}
 	for _, args := range [][]string{
-		{"export", list, "-o", "x.csv"}, {"export", list, "-o", "x.parquet", "-o", "x.csv.gz"}, {"export", list, "--split-by", "status", "-o", "x"},
+		{"export", list, "-o", "x.csv"}, {"export", list, "-o", "x.parquet", "-o", "x.csv.gz"},
+		{"export", list, "--split-by", "status", "-o", "x"},
 		{"report", list, "-o", "x.html"},
 	} {
 		for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
@@ -112,7 +115,8 @@ func TestFirstSignalEnds(t *testing.T) {
 		}
 	}
 
-	for _, args := range [][]string{{"export", list, "-o", "-", "-o", "x.csv"}, {"export", list, "--follow"}} {
+	for _, args := range [][]string{{"export", list, "-o", "-", "-o", "x.csv"},
+		{"export", list, "--follow"}} {
 		t.Run(strings.Join(args[2:], " "), func(t *testing.T) { // stdout is a pipe that nobody reads any more
 			p := startInterruptible(t, dir, args...)
 			if _, err := io.ReadFull(p.out, make([]byte, 1<<16)); err != nil {
@@ -127,17 +131,20 @@ func TestFirstSignalEnds(t *testing.T) {
 
 	t.Run("merge", func(t *testing.T) {
 		p := startInterruptible(t, dir, "merge", "merged.db", part)
-		eventually(t, time.Minute, "the merge", func() bool { _, err := os.Stat(filepath.Join(dir, "merged.db-wal")); return err == nil })
+		eventually(t, time.Minute, "the merge",
+			func() bool { _, err := os.Stat(filepath.Join(dir, "merged.db-wal")); return err == nil })
 		p.end(t, os.Interrupt)
 		if left := hidden(t, dir); len(left) > 0 {
 			t.Errorf("left %v", left)
 		}
 	})
 
-	for _, args := range [][]string{{"detect", "-"}, {"import", "-", "--db", "stdin.db"}, {"run", "-", "--db", "stdin2.db"}} {
+	for _, args := range [][]string{{"detect", "-"}, {"import", "-", "--db", "stdin.db"},
+		{"run", "-", "--db", "stdin2.db"}} {
 		t.Run(strings.Join(args[:2], " "), func(t *testing.T) { // stdin has no end
 			p := startInterruptible(t, dir, args...)
-			if _, err := io.Copy(p.in, strings.NewReader(strings.Repeat("nothing\n", 1<<17))); err != nil { // more than a pipe holds: it is read
+			// more than a pipe holds: it is read
+			if _, err := io.Copy(p.in, strings.NewReader(strings.Repeat("nothing\n", 1<<17))); err != nil {
 				t.Fatal(err)
 			}
 			p.end(t, os.Interrupt)
@@ -155,7 +162,8 @@ func TestSignalsWhileWaiting(t *testing.T) {
 		t.Helper()
 		eventually(t, time.Minute, "a request", func() bool { return s.Hits("/hang/1") > 0 })
 	}
-	for _, args := range [][]string{{"estimate", list, "--allow-private"}, {"detect", s.URL + "/hang/1", "--allow-private"}} {
+	for _, args := range [][]string{{"estimate", list, "--allow-private"},
+		{"detect", s.URL + "/hang/1", "--allow-private"}} {
 		s.Reset()
 		p := startInterruptible(t, dir, args...)
 		waits()

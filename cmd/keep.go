@@ -25,9 +25,11 @@ type keepOptions struct {
 }
 
 func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.keep, "keep", "", "keep the bytes of images in tar files in this `folder`; rows whose bytes are there are not downloaded again")
+	fs.StringVar(&o.keep, "keep", "", "keep the bytes of images in tar files in this `folder`; rows whose "+
+		"bytes are there are not downloaded again")
 	fs.StringVar(&o.where, "keep-where", "", "keep them only where this holds, e.g. 'faces > 0'")
-	fs.StringVar(&o.crops, "crops", "", "write each face, with a margin of a quarter of it, into this `folder`")
+	fs.StringVar(&o.crops, "crops", "", "write each face, with a margin of a quarter of it, into this "+
+		"`folder`")
 	fs.StringVar(&o.blurred, "blurred", "", "write pictures with their faces blurred into this `folder`")
 	fs.IntVar(&o.thumbnails, "thumbnails", 0, "keep a random sample of `N` small pictures for the report")
 	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur faces in thumbnails")
@@ -51,7 +53,8 @@ func (o *keepOptions) withoutFaces() error {
 		set  bool
 	}{{"crops", o.crops != ""}, {"blurred", o.blurred != ""}, {"thumbnails", o.thumbnails > 0}} {
 		if f.set {
-			return usagef("--%s needs a detector, and --detector none looks for no faces: leave one of them out", f.name)
+			return usagef("--%s needs a detector, and --detector none looks for no faces: leave "+
+				"one of them out", f.name)
 		}
 	}
 	return nil
@@ -74,11 +77,13 @@ func (o *keepOptions) filter() (*export.Filter, error) {
 }
 
 // open is nil when there is nothing to keep, and nothing was kept before.
-func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options, log *slog.Logger) (*keep.Keeper, error) {
+func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
+	log *slog.Logger) (*keep.Keeper, error) {
 	where, err := o.filter()
 	if err != nil {
 		return nil, err
 	}
-	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Crops: o.crops, Margin: cropMargin,
-		Blurred: o.blurred, Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, Decode: d, Log: log})
+	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where,
+		Crops: o.crops, Margin: cropMargin, Blurred: o.blurred, Thumbnails: o.thumbnails,
+		BlurFaces: o.blurFaces, Decode: d, Log: log})
 }

@@ -25,8 +25,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestKeepStopped stops a process past its lease, again and again, and lets it go on when another has done its rows. The
-// server gives another picture with every request: all that is there of a row is of the one its result is of.
+// TestKeepStopped stops a process past its lease, again and again, and lets it go on when another has done
+// its rows. The server gives another picture with every request: all that is there of a row is of the one its
+// result is of.
 func TestKeepStopped(t *testing.T) {
 	photo, err := jpeg.Decode(bytes.NewReader(pictures(t)["a-faces.jpg"]))
 	if err != nil {
@@ -69,7 +70,8 @@ func TestKeepStopped(t *testing.T) {
 		go func() { p.ended <- c.Wait() }()
 		all = append(all, p)
 		before := asked.Load()
-		eventually(t, time.Minute, "some work", func() bool { return asked.Load() >= before+10 || len(p.ended) > 0 })
+		eventually(t, time.Minute, "some work",
+			func() bool { return asked.Load() >= before+10 || len(p.ended) > 0 })
 		stop(t, c.Process, strings.TrimSuffix(list, ".txt")+".facescan.db")
 	}
 	last, said := child(t, dir, args...)
@@ -84,7 +86,8 @@ func TestKeepStopped(t *testing.T) {
 	}
 	mustHere(t, "verify", list, "-q")
 
-	rows, err := csv.NewReader(strings.NewReader(mustHere(t, "export", list, "--columns", "status,kept,crops,blurred,boxes,bytes,width,height"))).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(mustHere(t, "export", list, "--columns",
+		"status,kept,crops,blurred,boxes,bytes,width,height"))).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,18 +127,21 @@ func TestKeepStopped(t *testing.T) {
 			t.Errorf("%v: %d bytes are kept", row, len(bodies[row[1]]))
 		}
 		delete(bodies, row[1])
-		if got, want := size(filepath.Join(dir, "blurred", row[3])), fmt.Sprint(number(6), number(7), nil); got != want {
+		if got, want := size(filepath.Join(dir, "blurred", row[3])),
+			fmt.Sprint(number(6), number(7), nil); got != want {
 			t.Errorf("%v: the blurred picture is %s", row, got)
 		}
 		var boxes [][]float64
-		if err := json.Unmarshal([]byte(row[4]), &boxes); err != nil || len(boxes) != len(strings.Fields(row[2])) {
+		if err := json.Unmarshal([]byte(row[4]), &boxes); err != nil ||
+			len(boxes) != len(strings.Fields(row[2])) {
 			t.Fatalf("%v: %v", row, err)
 		}
 		for i, crop := range strings.Fields(row[2]) {
 			x, y, w, h := int(boxes[i][0]), int(boxes[i][1]), int(boxes[i][2]), int(boxes[i][3])
 			dx, dy := int(float64(w)/4+0.5), int(float64(h)/4+0.5)
 			r := image.Rect(x-dx, y-dy, x+w+dx, y+h+dy).Intersect(image.Rect(0, 0, number(6), number(7)))
-			if got, want := size(filepath.Join(dir, "crops", crop)), fmt.Sprint(r.Dx(), r.Dy(), nil); got != want {
+			if got, want := size(filepath.Join(dir, "crops", crop)),
+				fmt.Sprint(r.Dx(), r.Dy(), nil); got != want {
 				t.Errorf("%v: crop %d is %s, want %s", row, i, got, want)
 			}
 		}
@@ -148,7 +154,8 @@ func TestKeepStopped(t *testing.T) {
 	}
 }
 
-// stop stops a process, not in the middle of a transaction on a job file: others would have to wait for its end.
+// stop stops a process, not in the middle of a transaction on a job file: others would have to wait for its
+// end.
 func stop(t *testing.T, p *os.Process, job string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", job+"?_txlock=immediate&_busy_timeout=100")
@@ -158,7 +165,8 @@ func stop(t *testing.T, p *os.Process, job string) {
 	defer db.Close()
 	eventually(t, time.Minute, "a moment to stop at", func() bool {
 		p.Signal(syscall.SIGSTOP)
-		if err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		if err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT,
+			nil); err != nil {
 			return true // it has ended
 		}
 		tx, err := db.Begin()

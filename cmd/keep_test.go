@@ -38,11 +38,13 @@ func keepList(s *fetchtest.Server, n int) (lines []string) {
 	return lines
 }
 
-// checkKept holds a finished run's folders to its results: the bytes of every ok row once, and right; the pictures that
-// results tell of, whole, and no others.
+// checkKept holds a finished run's folders to its results: the bytes of every ok row once, and right; the
+// pictures that results tell of, whole, and no others.
 func checkKept(t *testing.T, s *fetchtest.Server, dir, list string, lines []string) {
 	t.Helper()
-	rows, err := csv.NewReader(strings.NewReader(mustHere(t, "export", list, "--columns", "id,status,kept,crops,blurred,faces"))).ReadAll()
+	rows, err := csv.NewReader(
+		strings.NewReader(mustHere(t, "export", list, "--columns",
+			"id,status,kept,crops,blurred,faces"))).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,24 +117,25 @@ func checkKept(t *testing.T, s *fetchtest.Server, dir, list string, lines []stri
 		}
 	}
 	for folder, want := range map[string]map[string]bool{"crops": crops, "blurred": blurred} {
-		err := filepath.WalkDir(filepath.Join(dir, folder), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.Name() == ".facescan" {
-				return fs.SkipDir
-			}
-			if err != nil || d.IsDir() {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			if err == nil {
-				_, err = jpeg.Decode(bytes.NewReader(b))
-			}
-			rel, _ := filepath.Rel(filepath.Join(dir, folder), path)
-			if err != nil || !want[rel] {
-				t.Errorf("%s of %s: wanted %v, %v", rel, folder, want[rel], err)
-			}
-			delete(want, rel)
-			return nil
-		})
+		err := filepath.WalkDir(filepath.Join(dir, folder),
+			func(path string, d fs.DirEntry, err error) error {
+				if err == nil && d.Name() == ".facescan" {
+					return fs.SkipDir
+				}
+				if err != nil || d.IsDir() {
+					return err
+				}
+				b, err := os.ReadFile(path)
+				if err == nil {
+					_, err = jpeg.Decode(bytes.NewReader(b))
+				}
+				rel, _ := filepath.Rel(filepath.Join(dir, folder), path)
+				if err != nil || !want[rel] {
+					t.Errorf("%s of %s: wanted %v, %v", rel, folder, want[rel], err)
+				}
+				delete(want, rel)
+				return nil
+			})
 		if err != nil || len(want) > 0 {
 			t.Errorf("%s: %v; %d files are missing", folder, err, len(want))
 		}
@@ -145,8 +148,9 @@ func checkKept(t *testing.T, s *fetchtest.Server, dir, list string, lines []stri
 }
 
 func keepArgs(dir, list string) []string {
-	return []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4", "--shard-size", "50", "--thumbnails", "8",
-		"--keep", filepath.Join(dir, "kept"), "--crops", filepath.Join(dir, "crops"), "--blurred", filepath.Join(dir, "blurred")}
+	return []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4",
+		"--shard-size", "50", "--thumbnails", "8", "--keep", filepath.Join(dir, "kept"), "--crops",
+		filepath.Join(dir, "crops"), "--blurred", filepath.Join(dir, "blurred")}
 }
 
 // TestKeepKillLoop kills a run that keeps everything, again and again.
@@ -167,7 +171,8 @@ func TestKeepKillLoop(t *testing.T) {
 		c, stderr := child(t, dir, args...)
 		ended := make(chan error, 1)
 		go func() { ended <- c.Wait() }()
-		eventually(t, 60*time.Second, "the first fetch after a kill", func() bool { return s.Total() > before || len(ended) > 0 })
+		eventually(t, 60*time.Second, "the first fetch after a kill",
+			func() bool { return s.Total() > before || len(ended) > 0 })
 		select {
 		case err := <-ended:
 			if err != nil {
@@ -203,7 +208,8 @@ func TestKeepTogether(t *testing.T) {
 	for range 5 {
 		before := s.Total()
 		c, _ := child(t, dir, args...)
-		eventually(t, 60*time.Second, "some work", func() bool { return s.Total() > before+15 || c.ProcessState != nil || steadyDone(list) })
+		eventually(t, 60*time.Second, "some work",
+			func() bool { return s.Total() > before+15 || c.ProcessState != nil || steadyDone(list) })
 		c.Process.Kill()
 		c.Wait()
 	}
@@ -229,7 +235,8 @@ func TestFewDescriptors(t *testing.T) {
 		list := writeList(t, dir, lines)
 		args := append(keepArgs(dir, list), "--fetchers", "256")
 		args = slices.DeleteFunc(args, func(a string) bool { return a == "-q" })
-		c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`, os.Args[0]}, args...)...)
+		c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`, os.Args[0]},
+			args...)...)
 		c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
 		text, err := c.CombinedOutput()
 		if err != nil || !strings.Contains(string(text), "the system allows "+limit+" open files") {
@@ -256,8 +263,8 @@ func steadyDone(list string) bool {
 	return c.Run() == nil && strings.Contains(out.String(), `"pending":0`)
 }
 
-// TestKeepNoRoom has the disk run full of what is kept: the run stops with its cause, no row is spent on it, and goes on
-// when there is room.
+// TestKeepNoRoom has the disk run full of what is kept: the run stops with its cause, no row is spent on it,
+// and goes on when there is room.
 func TestKeepNoRoom(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -266,7 +273,8 @@ func TestKeepNoRoom(t *testing.T) {
 	list := writeList(t, dir, lines)
 	mustHere(t, "import", list, "-q")
 	args := keepArgs(dir, list)
-	c := exec.Command("sh", append([]string{"-c", `ulimit -f 600; exec "$0" "$@"`, os.Args[0]}, args...)...) // of 512 bytes: less than the tar file
+	// of 512 bytes: less than the tar file
+	c := exec.Command("sh", append([]string{"-c", `ulimit -f 600; exec "$0" "$@"`, os.Args[0]}, args...)...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), beMain+"=1")
 	text, err := c.CombinedOutput()
@@ -278,7 +286,8 @@ func TestKeepNoRoom(t *testing.T) {
 			t.Errorf("stderr lacks %q:\n%s", want, text)
 		}
 	}
-	if out := mustHere(t, "status", list, "--json"); !strings.Contains(out, `"pending"`) || strings.Contains(out, `"pending":0,`) || strings.Contains(out, "bad_image") {
+	if out := mustHere(t, "status", list, "--json"); !strings.Contains(out, `"pending"`) ||
+		strings.Contains(out, `"pending":0,`) || strings.Contains(out, "bad_image") {
 		t.Errorf("after no room: %s", out)
 	}
 	mustHere(t, args...)

@@ -106,7 +106,8 @@ func writeList(t testing.TB, dir string, lines []string) string {
 	return path
 }
 
-// checkExport holds the CSV against the list: each id once and in order, URLs byte for byte, outcomes as expected.
+// checkExport holds the CSV against the list: each id once and in order, URLs byte for byte, outcomes as
+// expected.
 func checkExport(t testing.TB, list string, lines, outcomes []string) {
 	t.Helper()
 	rows, err := csv.NewReader(strings.NewReader(mustHere(t, "export", list))).ReadAll()
@@ -138,8 +139,8 @@ func kills() int {
 	return 50
 }
 
-// TestKillLoop kills a run at random moments, again and again. After each kill the job is sound; in the end every
-// row is there once with its true outcome, and no more was fetched twice than was in flight.
+// TestKillLoop kills a run at random moments, again and again. After each kill the job is sound; in the end
+// every row is there once with its true outcome, and no more was fetched twice than was in flight.
 func TestKillLoop(t *testing.T) {
 	const fetchers = 4
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
@@ -151,7 +152,8 @@ func TestKillLoop(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", strconv.Itoa(fetchers), "--shard-size", "100"}
+	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers",
+		strconv.Itoa(fetchers), "--shard-size", "100"}
 
 	killed := 0
 	for range 20 * n {
@@ -164,7 +166,8 @@ func TestKillLoop(t *testing.T) {
 		go func() { ended <- c.Wait() }()
 		// Some kills hit the start, most hit the work.
 		if rng.IntN(4) > 0 {
-			eventually(t, 20*time.Second, "the first fetch after a kill", func() bool { return s.Total() > before || len(ended) > 0 })
+			eventually(t, 20*time.Second, "the first fetch after a kill",
+				func() bool { return s.Total() > before || len(ended) > 0 })
 		}
 		select {
 		case err := <-ended:
@@ -208,7 +211,8 @@ func TestKillLoop(t *testing.T) {
 	}
 }
 
-// requests is how many requests one undisturbed row makes to a path: loops are asked for until the loop is seen.
+// requests is how many requests one undisturbed row makes to a path: loops are asked for until the loop is
+// seen.
 func requests(path string) int {
 	if strings.HasPrefix(path, "/loop/") {
 		return 2
@@ -216,7 +220,8 @@ func requests(path string) int {
 	return 1
 }
 
-// TestWorkBeginsAtOnceAfterAKill holds the promise that a dead process's rows are back in work within a second.
+// TestWorkBeginsAtOnceAfterAKill holds the promise that a dead process's rows are back in work within a
+// second.
 func TestWorkBeginsAtOnceAfterAKill(t *testing.T) {
 	s := fetchtest.New(pictures(t), 50*time.Millisecond)
 	defer s.Close()
@@ -249,7 +254,8 @@ func TestDrain(t *testing.T) {
 	lines, outcomes := badList(s, 240)
 	lines[0], outcomes[0] = s.URL+"/hang/1", "timeout"
 	list := writeList(t, dir, lines)
-	args := []string{"run", list, "--allow-private", "--fetchers", "4", "--timeout", "8s", "--retries", "0", "--progress", "none"}
+	args := []string{"run", list, "--allow-private", "--fetchers", "4", "--timeout", "8s", "--retries",
+		"0", "--progress", "none"}
 	c, stderr := child(t, dir, args...)
 	eventually(t, 20*time.Second, "work", func() bool { return s.Total() > 60 })
 	begin := time.Now()
@@ -293,14 +299,15 @@ func TestSecondSignal(t *testing.T) {
 	mustHere(t, "verify", list, "-q")
 }
 
-// TestSignalPassedOn: a signal that a shell passes on, which had it together with us, is not a second one. What is
-// in flight ends well.
+// TestSignalPassedOn: a signal that a shell passes on, which had it together with us, is not a second one.
+// What is in flight ends well.
 func TestSignalPassedOn(t *testing.T) {
 	s := fetchtest.New(pictures(t), 500*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
 	lines, _ := badList(s, 240)
-	c, stderr := child(t, dir, "run", writeList(t, dir, lines), "--allow-private", "--fetchers", "1", "--progress", "none")
+	c, stderr := child(t, dir, "run", writeList(t, dir, lines), "--allow-private", "--fetchers",
+		"1", "--progress", "none")
 	eventually(t, 20*time.Second, "work", func() bool { return s.Total() == 1 })
 	c.Process.Signal(syscall.SIGTERM)
 	c.Process.Signal(os.Interrupt) // of one kind, two in one instant may arrive as one

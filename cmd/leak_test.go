@@ -39,7 +39,8 @@ func TestNothingLeaks(t *testing.T) {
 	run(2, 24) // whatever is made once is there
 	files, goroutines := openFiles(t), goleak.IgnoreCurrent()
 	run(hosts, rows)
-	eventually(t, 30*time.Second, "open files as before", func() bool { return len(openFiles(t)) <= len(files) })
+	eventually(t, 30*time.Second, "open files as before",
+		func() bool { return len(openFiles(t)) <= len(files) })
 	goleak.VerifyNone(t, goroutines)
 }
 

@@ -16,8 +16,8 @@ import (
 // inNamespace marks the process that lives in a network of its own.
 const inNamespace = "FACESCAN_TEST_IN_NAMESPACE"
 
-// ownNetwork runs the test of this name once more, in a process whose network is its own, and tells whether this is that
-// process. Root needs nothing for it, others user namespaces.
+// ownNetwork runs the test of this name once more, in a process whose network is its own, and tells whether
+// this is that process. Root needs nothing for it, others user namespaces.
 func ownNetwork(t *testing.T) bool {
 	if os.Getenv(inNamespace) != "" {
 		link(t, "up")
@@ -33,8 +33,9 @@ func ownNetwork(t *testing.T) bool {
 	}
 	out, err := c.CombinedOutput()
 	if c.ProcessState == nil {
-		t.Fatalf("a network of its own: %v; run as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, "+
-			"kernel.apparmor_restrict_unprivileged_userns=0, user.max_user_namespaces above 0", err)
+		t.Fatalf("a network of its own: %v; run as root, or allow user namespaces: sysctl "+
+			"kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, "+
+			"user.max_user_namespaces above 0", err)
 	}
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
 		t.Fatalf("%v\n%s", err, out)
@@ -43,8 +44,8 @@ func ownNetwork(t *testing.T) bool {
 	return false
 }
 
-// TestLinkCut takes this machine's link away in the middle of a run. Nothing fails for it: the table is that of a run
-// that was not disturbed.
+// TestLinkCut takes this machine's link away in the middle of a run. Nothing fails for it: the table is that
+// of a run that was not disturbed.
 func TestLinkCut(t *testing.T) {
 	if !ownNetwork(t) {
 		return
@@ -66,18 +67,21 @@ func TestLinkCut(t *testing.T) {
 	table := func(disturb func(begun int, stderr *transcript)) (table, told string) {
 		list := writeList(t, t.TempDir(), lines)
 		begun := s.Total()
-		p, stderr := child(t, ".", "run", list, "--allow-private", "--progress", "none", "--fetchers", "8", "--timeout", "2s")
+		p, stderr := child(t, ".", "run", list, "--allow-private", "--progress", "none", "--fetchers", "8",
+			"--timeout", "2s")
 		disturb(begun, stderr)
 		if err := p.Wait(); err != nil {
 			t.Fatalf("%v\n%s", err, stderr)
 		}
-		return mustHere(t, "export", list, "--columns", "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,attempts,final_url,partial"), stderr.String()
+		return mustHere(t, "export", list, "--columns",
+			"id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,attempts,final_url,partial"), stderr.String()
 	}
 	want, _ := table(func(int, *transcript) {})
 	got, told := table(func(begun int, stderr *transcript) {
 		eventually(t, time.Minute, "a third of the run", func() bool { return s.Total()-begun > rows/3 })
 		link(t, "down")
-		eventually(t, time.Minute, "word of the outage", func() bool { return strings.Contains(stderr.String(), "cut off") })
+		eventually(t, time.Minute, "word of the outage",
+			func() bool { return strings.Contains(stderr.String(), "cut off") })
 		time.Sleep(cut) // for a soak: however long it is
 		link(t, "up")
 	})

@@ -21,11 +21,13 @@ type liveOptions struct {
 }
 
 func (o *liveOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.listen, "listen", "", "`address` to serve a live page and /metrics at, as 127.0.0.1:9187; on loopback unless it names another host; port 0 = any")
+	fs.StringVar(&o.listen, "listen", "", "`address` to serve a live page and /metrics at, as "+
+		"127.0.0.1:9187; on loopback unless it names another host; port 0 = any")
 	fs.BoolVar(&o.pprof, "pprof", false, "with --listen: serve /debug/pprof too")
 }
 
-// begin takes the address, so that one which cannot be had is told before anything is done. What it returns is nil without --listen.
+// begin takes the address, so that one which cannot be had is told before anything is done. What it returns
+// is nil without --listen.
 func (o *liveOptions) begin() (*live.Server, error) {
 	if o.listen == "" {
 		if o.pprof {
@@ -45,11 +47,13 @@ func (o *liveOptions) begin() (*live.Server, error) {
 }
 
 // watch serves the figures of a run until the function it returns is called with how it ended.
-func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats, log *slog.Logger) (stop func(end string)) {
+func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats,
+	log *slog.Logger) (stop func(end string)) {
 	if s == nil {
 		return func(string) {}
 	}
-	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(), Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, Pprof: o.pprof, Log: log,
-		Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
+	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(),
+		Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, Pprof: o.pprof,
+		Log: log, Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
 	return s.Close
 }

@@ -33,7 +33,8 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	b.WriteByte('\n')
-	_, err := io.WriteString(h.w, b.String()) // one write a record, so that lines of several goroutines stay whole
+	// one write a record, so that lines of several goroutines stay whole
+	_, err := io.WriteString(h.w, b.String())
 	return err
 }
 

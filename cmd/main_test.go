@@ -92,8 +92,8 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hint CODE REGEXP: the command that the first group finds in what was said last before this hint, or an earlier one, on
-// stderr or stdout, is run by a shell, and ends with that code.
+// hint CODE REGEXP: the command that the first group finds in what was said last before this hint, or an
+// earlier one, on stderr or stdout, is run by a shell, and ends with that code.
 func scriptHint(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: hint CODE REGEXP")
@@ -158,7 +158,8 @@ func scriptHits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// expand FILE…: replaces $URL in the files by the server's address, ${X_BYTES} by the size of the picture x-….
+// expand FILE…: replaces $URL in the files by the server's address, ${X_BYTES} by the size of the picture
+// x-….
 func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
 	for _, f := range args {
 		b := os.Expand(ts.ReadFile(f), ts.Getenv)
@@ -191,8 +192,8 @@ func scriptWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// pictures are what the servers serve: a photo with faces, and drawn ones without. Sorted by name, the photo is
-// the first.
+// pictures are what the servers serve: a photo with faces, and drawn ones without. Sorted by name, the photo
+// is the first.
 func pictures(t testing.TB) map[string][]byte {
 	photo, err := os.ReadFile(filepath.Join("..", "detect", "testdata", "faces.jpg"))
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// manyProcesses has six processes at work on a job, of which one is killed and replaced, or stopped past its leases' end,
-// again and again. Every row gets its result once. Begun is called when the list is imported.
+// manyProcesses has six processes at work on a job, of which one is killed and replaced, or stopped past its
+// leases' end, again and again. Every row gets its result once. Begun is called when the list is imported.
 func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
 	const processes = 6
 	n, blows, delay := 2400, 8, 20*time.Millisecond
@@ -46,7 +46,8 @@ func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
 		stderr *transcript
 	}
 	begin := func() process {
-		c, stderr := child(t, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers", "4", "--lease-ttl", "1s", "--shard-size", "200")
+		c, stderr := child(t, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers", "4",
+			"--lease-ttl", "1s", "--shard-size", "200")
 		return process{c, stderr}
 	}
 	var all, alive []process
@@ -104,15 +105,18 @@ func TestManyProcesses(t *testing.T) {
 	})
 	defer db.Close()
 	var written, rows, free int
-	if err := db.QueryRow("SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE NOT leased) FROM audit").Scan(&written, &rows, &free); err != nil {
+	if err := db.QueryRow("SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE NOT leased) FROM "+
+		"audit").Scan(&written, &rows, &free); err != nil {
 		t.Fatal(err)
 	}
 	if written != n || rows != n || free != 0 {
-		t.Errorf("%d results of %d rows were written, %d of them while nobody held the lease; there are %d rows", written, rows, free, n)
+		t.Errorf("%d results of %d rows were written, %d of them while nobody held the lease; there are %d "+
+			"rows", written, rows, free, n)
 	}
 }
 
-// audit notes of every result by which process it was written and to which its shard was leased at that moment.
+// audit notes of every result by which process it was written and to which its shard was leased at that
+// moment.
 const audit = `CREATE TABLE public.audit (id bigint NOT NULL, writer text NOT NULL, holder int);
 	CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		INSERT INTO public.audit VALUES (NEW.id, current_setting('application_name'), (SELECT o.pid FROM facescan.shards AS s
@@ -137,12 +141,14 @@ func TestPostgresManyProcesses(t *testing.T) {
 	})
 	defer db.Close(ctx)
 	var written, rows, foreign int
-	err := db.QueryRow(ctx, `SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE writer IS DISTINCT FROM 'facescan ' || holder) FROM public.audit`).
+	err := db.QueryRow(ctx,
+		`SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE writer IS DISTINCT FROM 'facescan ' || holder) FROM public.audit`).
 		Scan(&written, &rows, &foreign)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if written != n || rows != n || foreign != 0 {
-		t.Errorf("%d results of %d rows were written, %d of them by processes that did not hold the lease; there are %d rows", written, rows, foreign, n)
+		t.Errorf("%d results of %d rows were written, %d of them by processes that did not hold the lease; "+
+			"there are %d rows", written, rows, foreign, n)
 	}
 }

@@ -22,10 +22,13 @@ func newMerge(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "merge OUT IN…|DIR…",
 		Short: "Unite jobs that were run with --node",
-		Long: "Unites jobs that were made from the same list, such as those of `run --node i/N`. Of what several say of a row, done\n" +
-			"beats pending, ok beats failed, and else the first counts. A folder stands for all parts that `run --publish` published\n" +
+		Long: "Unites jobs that were made from the same list, such as those of `run --node i/N`. Of what " +
+			"several say of a row, done\n" +
+			"beats pending, ok beats failed, and else the first counts. A folder stands for all parts that " +
+			"`run --publish` published\n" +
 			"there. It may be repeated, and interrupted: the same command goes on.",
-		Args: args(cobra.MinimumNArgs(2), "a new job, or an earlier merge, and the jobs, or published folders, to unite"),
+		Args: args(cobra.MinimumNArgs(2), "a new job, or an earlier merge, and the jobs, or "+
+			"published folders, to unite"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runMerge(c.Context(), g, args[0], args[1:], shardSize)
 		},
@@ -86,7 +89,8 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		},
 	})
 	if err != nil {
-		if s, e := out.Sources(context.WithoutCancel(ctx)); isNew && e == nil && len(s) == 0 { // refused before anything was written
+		// refused before anything was written
+		if s, e := out.Sources(context.WithoutCancel(ctx)); isNew && e == nil && len(s) == 0 {
 			_ = out.Close()
 			for _, suffix := range []string{"", "-wal", "-shm"} {
 				_ = os.Remove(outPath + suffix) // else the next merge finds an empty job
@@ -129,10 +133,12 @@ func unfinishedMerge(ctx context.Context, job store.Job) (string, error) {
 	if len(inputs) == 0 {
 		command += " IN…"
 	}
-	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s", job.Path(), command), nil
+	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s",
+		job.Path(), command), nil
 }
 
-// unimported says of each list whose rows are not all in a merged job how many are missing, and what to do; none for any other job.
+// unimported says of each list whose rows are not all in a merged job how many are missing, and what to do;
+// none for any other job.
 func unimported(ctx context.Context, job store.Job) (texts []string, err error) {
 	settings, err := job.Settings(ctx)
 	if err != nil || !store.IsMerge(settings) {
@@ -149,11 +155,14 @@ func unimported(ctx context.Context, job store.Job) (texts []string, err error) 
 	for _, s := range sources {
 		switch n, known := store.Missing(settings, s); {
 		case !known:
-			texts = append(texts, fmt.Sprintf("parts of the list are missing in %s: rows of %s are missing, how many is not known, as "+
-				"an earlier release made a part; merge the other parts too, or process the missing rows: %s", job.Path(), s.Name, command))
+			texts = append(texts,
+				fmt.Sprintf("parts of the list are missing in %s: rows of %s are missing, "+
+					"how many is not known, as an earlier release made a part; merge the other parts too, "+
+					"or process the missing rows: %s", job.Path(), s.Name, command))
 		case n > 0:
-			texts = append(texts, fmt.Sprintf("parts of the list are missing in %s: %d rows of %s are missing; merge the other parts "+
-				"too, or process the missing rows: %s", job.Path(), n, s.Name, command))
+			texts = append(texts,
+				fmt.Sprintf("parts of the list are missing in %s: %d rows of %s are missing; merge the "+
+					"other parts too, or process the missing rows: %s", job.Path(), n, s.Name, command))
 		}
 	}
 	return texts, nil
@@ -199,7 +208,8 @@ func manifestOf(ctx context.Context, job store.Job) (manifest, error) {
 		return manifest{}, err
 	}
 	sum, err := checksum(ctx, job)
-	return manifest{settings[store.NodeSetting], settings[detection.DetectorSetting], c.Total, c.OK, c.Failed, c.Faces, sum}, err
+	return manifest{settings[store.NodeSetting], settings[detection.DetectorSetting], c.Total, c.OK,
+		c.Failed, c.Faces, sum}, err
 }
 
 // finishNode leaves a manifest beside the job of a part of a list; it does nothing for any other job.
@@ -245,8 +255,9 @@ func checkManifest(ctx context.Context, g *globals, job store.Job) error {
 		return err
 	}
 	if now != was {
-		return fmt.Errorf("%s is not what %s says (%+v, not %+v): it was changed since, or copied before it was finished; "+
-			"run it again, or remove the manifest to merge it as it is", job.Path(), manifestPath(job), now, was)
+		return fmt.Errorf("%s is not what %s says (%+v, not %+v): it was changed since, or copied "+
+			"before it was finished; run it again, or remove the manifest to merge it as it is", job.Path(),
+			manifestPath(job), now, was)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestNotice has NOTICE name every module that is linked into the program on Linux or macOS, by its path without the
-// major version; and a version that it gives must be the one that go.mod requires.
+// TestNotice has NOTICE name every module that is linked into the program on Linux or macOS, by its path
+// without the major version; and a version that it gives must be the one that go.mod requires.
 func TestNotice(t *testing.T) {
 	notice, err := os.ReadFile("../NOTICE")
 	if err != nil {
@@ -19,7 +19,8 @@ func TestNotice(t *testing.T) {
 	major := regexp.MustCompile(`/v[0-9]+$`)
 	var modules []string
 	for _, system := range []string{"linux/amd64", "darwin/arm64"} {
-		list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", "facescan")
+		list := exec.Command("go", "list", "-deps", "-f",
+			"{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", "facescan")
 		goos, goarch, _ := strings.Cut(system, "/")
 		list.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=1")
 		out, err := list.Output()
@@ -37,12 +38,15 @@ func TestNotice(t *testing.T) {
 		path, version, _ := strings.Cut(m, " ")
 		path = major.ReplaceAllString(path, "")
 		if !regexp.MustCompile(regexp.QuoteMeta(path) + `[\s,;.]`).Match(notice) {
-			t.Errorf("%s %s is linked into the program, but NOTICE lacks it: add it with its licence", path, version)
+			t.Errorf("%s %s is linked into the program, but NOTICE lacks it: add it with its licence", path,
+				version)
 		}
 		name := path[strings.LastIndexByte(path, '/')+1:]
-		given := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (v[0-9][^\s,]*), ` + regexp.QuoteMeta(path) + `$`).FindSubmatch(notice)
+		given := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (v[0-9][^\s,]*), ` +
+			regexp.QuoteMeta(path) + `$`).FindSubmatch(notice)
 		if given != nil && string(given[1]) != version {
-			t.Errorf("NOTICE says %s %s, but %s is linked: compare the licences, then change the version", path, given[1], version)
+			t.Errorf("NOTICE says %s %s, but %s is linked: compare the licences, then change the version",
+				path, given[1], version)
 		}
 	}
 }

@@ -64,7 +64,8 @@ func (n *nameserver) start(t *testing.T) {
 	n.servers = nil
 	for _, a := range addresses {
 		if ip, err := netip.ParseAddr(a); err == nil && !ip.IsLoopback() {
-			if out, err := exec.Command("ip", "addr", "replace", a, "dev", "lo").CombinedOutput(); err != nil {
+			if out, err := exec.Command("ip", "addr", "replace", a, "dev",
+				"lo").CombinedOutput(); err != nil {
 				t.Fatalf("ip addr replace %s dev lo: %v %s", a, err, out)
 			}
 		}
@@ -135,10 +136,12 @@ func TestResolverAway(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			list := writeList(t, t.TempDir(), lines)
 			begun := s.Total()
-			p, stderr := child(t, ".", "run", list, "--allow-private", "--progress", "none", "--fetchers", "8", "--retries", "0")
+			p, stderr := child(t, ".", "run", list, "--allow-private", "--progress", "none",
+				"--fetchers", "8", "--retries", "0")
 			eventually(t, time.Minute, "some rows", func() bool { return s.Total()-begun > 40 })
 			c.away()
-			eventually(t, time.Minute, "the outage", func() bool { return strings.Contains(stderr.String(), "cut off") })
+			eventually(t, time.Minute, "the outage",
+				func() bool { return strings.Contains(stderr.String(), "cut off") })
 			c.now()
 			if err := p.Wait(); err != nil {
 				t.Fatalf("%v\n%s", err, stderr)
@@ -172,9 +175,11 @@ func TestDeadHostsFirst(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%s/i/%d/x.jpg", s.URL, i))
 	}
 	list := writeList(t, t.TempDir(), lines)
-	args := []string{"run", list, "--allow-private", "--progress", "none", "--timeout", "500ms", "--retries", "0"}
+	args := []string{"run", list, "--allow-private", "--progress", "none", "--timeout", "500ms", "--retries",
+		"0"}
 	mustHere(t, args...)
-	want := fmt.Sprintf(`"failures":{"timeout":%d},"images_with_faces":20,"missing":0,"ok":60,"pending":0`, silent)
+	want := fmt.Sprintf(`"failures":{"timeout":%d},"images_with_faces":20,"missing":0,"ok":60,"pending":0`,
+		silent)
 	if out := mustHere(t, "status", list, "--json"); !strings.Contains(out, want) {
 		t.Errorf("%s, want %s", out, want)
 	}

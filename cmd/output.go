@@ -12,8 +12,8 @@ import (
 	"facescan/store/export"
 )
 
-// guardOutput refuses to write over the job, one of its lists, or what the command line names as such, under any
-// name. A list can stand for a job that has not begun to import it.
+// guardOutput refuses to write over the job, one of its lists, or what the command line names as such, under
+// any name. A list can stand for a job that has not begun to import it.
 func guardOutput(path string, job store.Job, sources []export.Source, named ...string) error {
 	out, err := os.Stat(path)
 	if err != nil {

@@ -50,7 +50,9 @@ func watched(t testing.TB, dir string, args ...string) (*exec.Cmd, *said, string
 // watchedTo is watched with a stdout.
 func watchedTo(t testing.TB, stdout io.Writer, dir string, args ...string) (*exec.Cmd, *said, string) {
 	t.Helper()
-	c := exec.Command(os.Args[0], append([]string{"run", "--listen", "127.0.0.1:0", "--allow-private", "--progress", "none"}, args...)...)
+	c := exec.Command(os.Args[0],
+		append([]string{"run", "--listen", "127.0.0.1:0", "--allow-private", "--progress", "none"},
+			args...)...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), beMain+"=1")
 	out := &said{}
@@ -86,8 +88,8 @@ func download(t testing.TB, url string) string {
 	return string(b)
 }
 
-// TestPageOfRuns: two processes work on one job; the page of each shows the whole job, with the figures of status
-// --json, while they work and at the end.
+// TestPageOfRuns: two processes work on one job; the page of each shows the whole job, with the figures of
+// status --json, while they work and at the end.
 func TestPageOfRuns(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -96,7 +98,8 @@ func TestPageOfRuns(t *testing.T) {
 	for i := range 4 { // the run goes on, and its figures stand still
 		lines = append(lines, fmt.Sprintf("%s/hang/%d", s.URL, i))
 	}
-	if err := os.WriteFile(filepath.Join(dir, "urls.txt"), []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "urls.txt"), []byte(strings.Join(lines, "\n")),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	flags := []string{"urls.txt", "--timeout", "10m", "--shard-size", "20", "--fetchers", "8"}
@@ -107,7 +110,8 @@ func TestPageOfRuns(t *testing.T) {
 	b.Go(at)
 	b.Wait("document.getElementById('done').textContent === '240'")
 	status := func() (v map[string]any) {
-		if err := json.Unmarshal([]byte(mustHere(t, "status", filepath.Join(dir, "urls.txt"), "--json")), &v); err != nil {
+		if err := json.Unmarshal([]byte(mustHere(t, "status", filepath.Join(dir, "urls.txt"), "--json")),
+			&v); err != nil {
 			t.Fatal(err)
 		}
 		return v
@@ -115,15 +119,18 @@ func TestPageOfRuns(t *testing.T) {
 	agree := func() {
 		t.Helper()
 		want := status()
-		for _, name := range []string{"total", "done", "pending", "ok", "failed", "images_with_faces", "faces"} {
+		for _, name := range []string{"total", "done", "pending", "ok", "failed", "images_with_faces",
+			"faces"} {
 			var got string
 			b.Eval("document.getElementById('"+name+"').textContent", &got)
-			if n, err := strconv.ParseFloat(strings.ReplaceAll(got, ",", ""), 64); err != nil || n != want[name] {
+			if n, err := strconv.ParseFloat(strings.ReplaceAll(got, ",", ""), 64); err != nil ||
+				n != want[name] {
 				t.Errorf("%s: the page shows %q, status says %v", name, got, want[name])
 			}
 		}
 		var rows [][]string
-		b.Eval("[...document.querySelectorAll('#failures tbody tr')].map((r) => [r.cells[0].textContent, r.cells[1].textContent])", &rows)
+		b.Eval("[...document.querySelectorAll('#failures tbody tr')].map((r) => [r.cells[0].textContent, "+
+			"r.cells[1].textContent])", &rows)
 		failures := want["failures"].(map[string]any)
 		for _, r := range rows {
 			if fmt.Sprint(failures[r[0]]) != r[1] {
@@ -136,7 +143,9 @@ func TestPageOfRuns(t *testing.T) {
 	}
 	agree()
 	metrics := download(t, at+"metrics")
-	for name, key := range map[string]string{`facescan_job_rows{state="ok"}`: "ok", `facescan_job_rows{state="failed"}`: "failed", `facescan_job_rows{state="pending"}`: "pending", "facescan_job_faces": "faces"} {
+	for name, key := range map[string]string{`facescan_job_rows{state="ok"}`: "ok",
+		`facescan_job_rows{state="failed"}`: "failed", `facescan_job_rows{state="pending"}`: "pending",
+		"facescan_job_faces": "faces"} {
 		if line := fmt.Sprintf("\n%s %v\n", name, status()[key]); !strings.Contains(metrics, line) {
 			t.Errorf("the metrics do not have %q", line)
 		}
@@ -144,15 +153,19 @@ func TestPageOfRuns(t *testing.T) {
 	var owners []string
 	b.Wait("document.querySelectorAll('#owners tbody tr').length === 2")
 	b.Eval("[...document.querySelectorAll('#owners tbody th')].map((e) => e.textContent)", &owners)
-	if text := strings.Join(owners, "; "); !strings.Contains(text, fmt.Sprint(first.Process.Pid, " on ")) || !strings.Contains(text, fmt.Sprint(second.Process.Pid, " on ")) || strings.Count(text, "(this one)") != 1 {
+	if text := strings.Join(owners, "; "); !strings.Contains(text, fmt.Sprint(first.Process.Pid, " on ")) ||
+		!strings.Contains(text, fmt.Sprint(second.Process.Pid, " on ")) ||
+		strings.Count(text, "(this one)") != 1 {
 		t.Errorf("processes: %q", owners)
 	}
 
 	other := browser.Open(t)
 	other.Go(at2)
-	other.Wait("document.getElementById('done').textContent === '240' && document.getElementById('pending').textContent === '4'")
+	other.Wait("document.getElementById('done').textContent === '240' && " +
+		"document.getElementById('pending').textContent === '4'")
 
-	if dir := os.Getenv("FACESCAN_SCREENSHOTS"); dir != "" { // to look at a real run, not only at a made-up one
+	// to look at a real run, not only at a made-up one
+	if dir := os.Getenv("FACESCAN_SCREENSHOTS"); dir != "" {
 		b.Look(1400, 900, false)
 		b.Shoot(filepath.Join(dir, "run.png"))
 	}
@@ -188,9 +201,11 @@ func TestFacesOnPage(t *testing.T) {
 	b.Go(at)
 	b.Wait("document.querySelector('#latest rect.face')")
 	var boxes [][4]float64
-	b.Eval("[...document.querySelectorAll('#latest rect.face')].map((r) => ['x', 'y', 'width', 'height'].map((k) => Number(r.getAttribute(k))))", &boxes)
+	b.Eval("[...document.querySelectorAll('#latest rect.face')].map((r) => ['x', 'y', 'width', "+
+		"'height'].map((k) => Number(r.getAttribute(k))))", &boxes)
 	var line struct{ Boxes [][5]float64 }
-	if err := json.Unmarshal([]byte(mustHere(t, "detect", "--json", "../detect/testdata/faces.jpg")), &line); err != nil {
+	if err := json.Unmarshal([]byte(mustHere(t, "detect", "--json", "../detect/testdata/faces.jpg")),
+		&line); err != nil {
 		t.Fatal(err)
 	}
 	if len(boxes) == 0 || len(boxes) != len(line.Boxes) {

@@ -23,8 +23,9 @@ func pauseCommand(g *globals, use, short string, pause bool) *cobra.Command {
 	c := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Long:  "Rows of a paused source are not begun; those that are under way end. A run with nothing but paused rows left ends with exit code 10.",
-		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		Long: "Rows of a paused source are not begun; those that are under way end. A run with nothing " +
+			"but paused rows left ends with exit code 10.",
+		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runPause(c.Context(), g, args[0], source, pause)
 		},

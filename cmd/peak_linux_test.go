@@ -23,8 +23,8 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// Images that each take more than --memory get their results, one at a time: the process never takes much more than
-// the largest of them does, although many workers wait for them and each leaves garbage.
+// Images that each take more than --memory get their results, one at a time: the process never takes much
+// more than the largest of them does, although many workers wait for them and each leaves garbage.
 func TestPeakOfLargeImages(t *testing.T) {
 	size := image.Rect(0, 0, 3000, 2000)
 	var deep, grey, wide, strips, still bytes.Buffer
@@ -61,13 +61,14 @@ func TestPeakOfLargeImages(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "urls.txt"), []byte(list.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, stderr := child(t, dir, "run", "urls.txt", "--allow-private", "--memory", "16MiB", "--workers", "8",
-			"--detector", "pigo", "--min-face", "200", "--progress", "none")
+		c, stderr := child(t, dir, "run", "urls.txt", "--allow-private", "--memory", "16MiB", "--workers",
+			"8", "--detector", "pigo", "--min-face", "200", "--progress", "none")
 		most := peakUntilExit(t, c.Process.Pid)
 		if err := c.Wait(); err != nil {
 			t.Fatalf("%v\n%s", err, stderr)
 		}
-		if out := mustHere(t, "status", filepath.Join(dir, "urls.txt"), "--json"); !strings.Contains(out, `"ok":30,`) {
+		if out := mustHere(t, "status", filepath.Join(dir, "urls.txt"), "--json"); !strings.Contains(out,
+			`"ok":30,`) {
 			t.Fatalf("not all images are ok: %s", out)
 		}
 		return most
@@ -80,8 +81,8 @@ func TestPeakOfLargeImages(t *testing.T) {
 	}
 }
 
-// peakUntilExit is the most memory that a process has in use, in bytes, as last seen before it ends. What wait tells
-// would include its parent's, from before it became a program of its own.
+// peakUntilExit is the most memory that a process has in use, in bytes, as last seen before it ends. What
+// wait tells would include its parent's, from before it became a program of its own.
 func peakUntilExit(t *testing.T, pid int) (most int64) {
 	t.Helper()
 	for {

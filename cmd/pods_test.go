@@ -27,7 +27,8 @@ type pods struct {
 // newPods takes the command of the README's Job, for a list and n pods.
 func newPods(t *testing.T, dir, list string, n int) *pods {
 	t.Helper()
-	m := regexp.MustCompile(`(?m)^ +command: \[facescan, (run, .*)\]$`).FindStringSubmatch(readFile(t, "../README.md"))
+	m := regexp.MustCompile(`(?m)^ +command: \[facescan, (run, .*)\]$`).FindStringSubmatch(
+		readFile(t, "../README.md"))
 	if m == nil {
 		t.Fatal("the README's Job of Kubernetes is not found")
 	}
@@ -56,7 +57,8 @@ func (p *pods) start(t *testing.T, index int) *pod {
 	for i := range args {
 		args[i] = strings.Replace(args[i], "/work/", disk+"/", 1)
 	}
-	args = append(args, "--allow-private", "--progress", "none", "--fetchers", "2", "--publish-every", "200ms")
+	args = append(args, "--allow-private", "--progress", "none", "--fetchers", "2", "--publish-every",
+		"200ms")
 	c := exec.Command(os.Args[0], args...)
 	c.Env = append(os.Environ(), beMain+"=1", fmt.Sprintf("%s=%d", kubernetesIndex, index))
 	o := &pod{Cmd: c, disk: disk, stderr: &transcript{}}
@@ -116,7 +118,8 @@ func TestPods(t *testing.T) {
 		p.start(t, index).complete(t)
 	}
 	if want := len(lines)/2 + again; s.Total() != want {
-		t.Errorf("%d requests for half of %d rows, of which %d were not published", s.Total(), len(lines), again)
+		t.Errorf("%d requests for half of %d rows, of which %d were not published", s.Total(), len(lines),
+			again)
 	}
 
 	// Kubernetes may start an index twice.

@@ -12,7 +12,8 @@ import (
 	"facescan/store/storetest/pgtest"
 )
 
-// database returns the URL of an empty database, and keeps what processes note about their ends in a folder of the test.
+// database returns the URL of an empty database, and keeps what processes note about their ends in a folder
+// of the test.
 func database(t testing.TB) string {
 	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
@@ -23,7 +24,8 @@ func database(t testing.TB) string {
 func noPassword(t testing.TB, said ...string) {
 	t.Helper()
 	for _, s := range said {
-		if strings.Contains(s, pgtest.Password) || strings.Contains(s, strings.ReplaceAll(pgtest.Password, "%", "%25")) {
+		if strings.Contains(s, pgtest.Password) ||
+			strings.Contains(s, strings.ReplaceAll(pgtest.Password, "%", "%25")) {
 			t.Errorf("the password was shown:\n%s", s)
 		}
 	}
@@ -50,7 +52,8 @@ func TestPostgres(t *testing.T) {
 		return out, errs
 	}
 	for _, command := range []string{"status", "export", "verify", "retry", "pause"} {
-		if _, errs := do(exitError, command, url); !strings.Contains(errs, "there is no job") || !strings.Contains(errs, "facescan import") {
+		if _, errs := do(exitError, command, url); !strings.Contains(errs, "there is no job") ||
+			!strings.Contains(errs, "facescan import") {
 			t.Errorf("%s without a job says: %s", command, errs)
 		}
 	}
@@ -96,7 +99,8 @@ func TestPostgres(t *testing.T) {
 	for i := range 2 {
 		do(exitOK, append([]string{"run", list, "--node", fmt.Sprintf("%d/2", i)}, quiet...)...)
 	}
-	nodes := []string{filepath.Join(dir, "urls.node-0-of-2.facescan.db"), filepath.Join(dir, "urls.node-1-of-2.facescan.db")}
+	nodes := []string{filepath.Join(dir, "urls.node-0-of-2.facescan.db"),
+		filepath.Join(dir, "urls.node-1-of-2.facescan.db")}
 	do(exitOK, append([]string{"merge", other}, nodes...)...)
 	do(exitOK, "verify", other, "-q")
 	checkExport(t, other, lines, outcomes)
@@ -111,11 +115,14 @@ func TestPostgresTrouble(t *testing.T) {
 	}{
 		"another password": {strings.Replace(url, "s3cret", "wrong", 1), []string{"PGPASSWORD", ".pgpass"}},
 		"no database":      {url + "x", []string{"createdb"}},
-		"no server":        {"postgres://facescan:s3cret%25word@127.0.0.1:1/x", []string{"127.0.0.1:1", "cannot be reached", "run the same command again"}},
-		"no URL":           {"postgres://facescan:s3cret%word@127.0.0.1:5432/x", []string{"cannot be read", "%XX"}},
-		"no parameter":     {url + "?sslmode=maybe", []string{"sslmode"}},
-		"no schema":        {url + "?schema=a-b", []string{"schema"}},
-		"a password aside": {"postgres://127.0.0.1:1/x?user=u&password=s3cret%25word", []string{"127.0.0.1:1"}},
+		"no server": {"postgres://facescan:s3cret%25word@127.0.0.1:1/x",
+			[]string{"127.0.0.1:1", "cannot be reached", "run the same command again"}},
+		"no URL": {"postgres://facescan:s3cret%word@127.0.0.1:5432/x",
+			[]string{"cannot be read", "%XX"}},
+		"no parameter": {url + "?sslmode=maybe", []string{"sslmode"}},
+		"no schema":    {url + "?schema=a-b", []string{"schema"}},
+		"a password aside": {"postgres://127.0.0.1:1/x?user=u&password=s3cret%25word",
+			[]string{"127.0.0.1:1"}},
 	} {
 		code, out, errs := here(t, "status", c.url)
 		if code != exitError {

@@ -10,13 +10,15 @@ import (
 	"unicode/utf8"
 )
 
-// What leaves for a terminal or a log may hold texts of strangers: URLs, names of lists, groups and columns, what a server
-// says. Some characters in them would move the cursor, colour the screen, turn the reading direction, or begin a line that
-// looks like one of facescan's. Here is the one filter for them: what is not printable is quoted, as \u001b.
+// What leaves for a terminal or a log may hold texts of strangers: URLs, names of lists, groups and columns,
+// what a server says. Some characters in them would move the cursor, colour the screen, turn the reading
+// direction, or begin a line that looks like one of facescan's. Here is the one filter for them: what is not
+// printable is quoted, as \u001b.
 //
-// A text of others is quoted whole, its line ends too (printable). Behind that, everything on stderr, and what is for people on
-// stdout, passes through a writer that leaves line ends and tabs alone (printableWriter). Data on stdout passes
-// through it where stdout is a terminal; for a pipe or a file it is not touched.
+// A text of others is quoted whole, its line ends too (printable). Behind that, everything on stderr, and
+// what is for people on stdout, passes through a writer that leaves line ends and tabs alone
+// (printableWriter). Data on stdout passes through it where stdout is a terminal; for a pipe or a file it is
+// not touched.
 
 // printable quotes what is not printable in a text, line ends and tabs too.
 func printable(s string) string {
@@ -36,8 +38,8 @@ func isPrintable[T string | []byte](s T, keep string) bool {
 	return true
 }
 
-// appendPrintable appends a text with what is not printable quoted, but for the characters in keep. What it makes of
-// valid UTF-8 within a JSON string means the same there.
+// appendPrintable appends a text with what is not printable quoted, but for the characters in keep. What it
+// makes of valid UTF-8 within a JSON string means the same there.
 func appendPrintable(b []byte, s, keep string) []byte {
 	for len(s) > 0 {
 		r, size := utf8.DecodeRuneInString(s)
@@ -77,7 +79,8 @@ func printableArgs(args []any) []any {
 		case fmt.Stringer:
 			text = v.String()
 		default:
-			if k := reflect.ValueOf(arg).Kind(); k != reflect.String && k != reflect.Slice && k != reflect.Map {
+			if k := reflect.ValueOf(arg).Kind(); k != reflect.String && k != reflect.Slice &&
+				k != reflect.Map {
 				continue
 			}
 			text = fmt.Sprint(v)
@@ -101,8 +104,8 @@ func told(err error) string {
 	return strings.Join(lines, "; ")
 }
 
-// printableWriter quotes what is not printable, but for line ends and tabs. Any number of goroutines may write to it.
-// A character may come in two parts: its beginning waits for the rest.
+// printableWriter quotes what is not printable, but for line ends and tabs. Any number of goroutines may
+// write to it. A character may come in two parts: its beginning waits for the rest.
 type printableWriter struct {
 	mu   sync.Mutex
 	w    io.Writer

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal opens a pseudoterminal that does not change what is written to it. The text that came is to be read
-// when the terminal is closed.
+// terminal opens a pseudoterminal that does not change what is written to it. The text that came is to be
+// read when the terminal is closed.
 func terminal(t *testing.T) (tty *os.File, text func() string) {
 	t.Helper()
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

@@ -47,8 +47,8 @@ func TestPublishKillLoop(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	args := func(job string) []string {
-		return []string{"run", list, "--db", job, "--publish", published, "--publish-every", "100ms", "--allow-private",
-			"--progress", "none", "-q", "--fetchers", "4"}
+		return []string{"run", list, "--db", job, "--publish", published, "--publish-every",
+			"100ms", "--allow-private", "--progress", "none", "-q", "--fetchers", "4"}
 	}
 	segments := func() string {
 		found, err := filepath.Glob(filepath.Join(published, "*.segment.db"))
@@ -68,7 +68,8 @@ func TestPublishKillLoop(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- c.Wait() }()
 		if rng.IntN(4) > 0 { // some kills hit the taking in
-			eventually(t, 60*time.Second, "a publication", func() bool { return segments() != before || len(ended) > 0 })
+			eventually(t, 60*time.Second, "a publication",
+				func() bool { return segments() != before || len(ended) > 0 })
 		}
 		select {
 		case err := <-ended:
@@ -100,7 +101,8 @@ func TestPublishKillLoop(t *testing.T) {
 	mustHere(t, "verify", merged, "--deep", "--require-source", "-q")
 	checkExport(t, merged, lines, outcomes)
 	if again := s.Total() - len(lines); again != unpublished {
-		t.Errorf("%d fetches beside one for each row, and %d rows were fetched and not published when their process died",
+		t.Errorf("%d fetches beside one for each row, and %d rows were fetched and not published "+
+			"when their process died",
 			again, unpublished)
 	}
 	t.Logf("%d kills, %d rows, %d requests", n, len(lines), s.Total())
@@ -114,8 +116,8 @@ func TestPublishTwice(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := badList(s, 600)
 	list, published := writeList(t, dir, lines), filepath.Join(dir, "published")
-	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private", "--progress", "none", "-q",
-		"--fetchers", "4"}
+	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
+		"--progress", "none", "-q", "--fetchers", "4"}
 	a, aerr := child(t, dir, append(args, "--db", "a.db")...)
 	b, berr := child(t, dir, append(args, "--db", "b.db")...)
 	if err := a.Wait(); err != nil {
@@ -146,8 +148,8 @@ func TestPublishSharedJob(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := plainList(s, 400)
 	list, published := writeList(t, dir, lines), filepath.Join(dir, "published")
-	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private", "--progress", "none", "-q",
-		"--fetchers", "4"}
+	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
+		"--progress", "none", "-q", "--fetchers", "4"}
 	a, aerr := child(t, dir, args...)
 	b, berr := child(t, dir, args...)
 	if err := a.Wait(); err != nil {
@@ -172,8 +174,8 @@ func TestPublishFolderVanishes(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := plainList(s, 300)
 	list, published := writeList(t, dir, lines), filepath.Join(dir, "published")
-	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private", "--progress", "none",
-		"--fetchers", "4"}
+	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
+		"--progress", "none", "--fetchers", "4"}
 	c, stderr := child(t, dir, args...)
 	eventually(t, 60*time.Second, "a publication", func() bool { return publishedDone(t, published) > 0 })
 	if err := os.Rename(published, published+".away"); err != nil {
@@ -182,8 +184,8 @@ func TestPublishFolderVanishes(t *testing.T) {
 	if err := c.Wait(); err == nil {
 		t.Fatalf("the run ended well\n%s", stderr)
 	}
-	for _, want := range []string{"cannot publish: trying again", "publish to " + published, "nothing is lost", "run the same command again",
-		"300 of 300 rows are done"} {
+	for _, want := range []string{"cannot publish: trying again", "publish to " + published,
+		"nothing is lost", "run the same command again", "300 of 300 rows are done"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("stderr lacks %q:\n%s", want, stderr)
 		}

@@ -14,8 +14,8 @@ import (
 	"facescan/pipeline/live/browser"
 )
 
-// TestReport looks at the report of a real run in a real browser: its figures are those of status, it asks for nothing and
-// complains of nothing, and it fits wide and narrow windows, in light and dark, and paper.
+// TestReport looks at the report of a real run in a real browser: its figures are those of status, it asks
+// for nothing and complains of nothing, and it fits wide and narrow windows, in light and dark, and paper.
 func TestReport(t *testing.T) {
 	s := fetchtest.New(pictures(t), time.Millisecond)
 	defer s.Close()
@@ -23,7 +23,8 @@ func TestReport(t *testing.T) {
 	lines, _ := badList(s, 300)
 	lines[1] = `http://<script>document.title='taken'</script>.example/<img src=x onerror=alert(1)>`
 	list := writeList(t, dir, lines)
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--thumbnails", "12", "--retries", "0")
+	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--thumbnails", "12", "--retries",
+		"0")
 	var status struct {
 		Total, Done, Pending, OK, Failed, Faces int64
 		ImagesWithFaces                         int64 `json:"images_with_faces"`
@@ -37,8 +38,9 @@ func TestReport(t *testing.T) {
 
 	b := browser.Open(t)
 	b.Go("file://" + file)
-	for id, want := range map[string]int64{"total": status.Total, "done": status.Done, "pending": status.Pending, "ok": status.OK,
-		"failed": status.Failed, "faces": status.Faces, "images_with_faces": status.ImagesWithFaces} {
+	for id, want := range map[string]int64{"total": status.Total, "done": status.Done,
+		"pending": status.Pending, "ok": status.OK, "failed": status.Failed, "faces": status.Faces,
+		"images_with_faces": status.ImagesWithFaces} {
 		var got string
 		if b.Eval(fmt.Sprintf("document.getElementById('%s').dataset.n", id), &got); got != fmt.Sprint(want) {
 			t.Errorf("%s: %s, status says %d", id, got, want)
@@ -48,7 +50,8 @@ func TestReport(t *testing.T) {
 		t.Errorf("a run without faces or failures: %+v", status)
 	}
 	got := map[string]int64{}
-	b.Eval("Object.fromEntries([...document.querySelectorAll('#failures tbody tr')].map(r => [r.cells[0].textContent, Number(r.cells[1].dataset.n)]))", &got)
+	b.Eval("Object.fromEntries([...document.querySelectorAll('#failures tbody tr')].map(r => "+
+		"[r.cells[0].textContent, Number(r.cells[1].dataset.n)]))", &got)
 	if fmt.Sprint(got) != fmt.Sprint(status.Failures) {
 		t.Errorf("failures %v, status says %v", got, status.Failures)
 	}
@@ -69,8 +72,10 @@ func TestReport(t *testing.T) {
 		Tables: document.querySelectorAll('table').length, Captions: document.querySelectorAll('table > caption').length,
 		H1: h.filter(n => n == 1).length, Jumps: h.some((n, i) => i && n > h[i-1] + 1), Title: document.title,
 		Drawings: [...document.querySelectorAll('svg[role=img]')].map(x => document.getElementById(x.getAttribute('aria-labelledby'))?.textContent ?? '') } })()`, &shape)
-	if shape.Scripts != 0 || shape.Links != 0 || shape.Tables < 6 || shape.Captions != shape.Tables || shape.H1 != 1 || shape.Jumps ||
-		!slices.Equal(shape.Drawings, []string{"Rows a second over time", "Rows done over time"}) || !strings.HasPrefix(shape.Title, "facescan report: ") {
+	if shape.Scripts != 0 || shape.Links != 0 || shape.Tables < 6 || shape.Captions != shape.Tables ||
+		shape.H1 != 1 || shape.Jumps ||
+		!slices.Equal(shape.Drawings, []string{"Rows a second over time", "Rows done over time"}) ||
+		!strings.HasPrefix(shape.Title, "facescan report: ") {
 		t.Errorf("the page's shape: %+v", shape)
 	}
 
@@ -97,7 +102,8 @@ func TestReport(t *testing.T) {
 	b.Look(800, 1100, true)
 	b.Print(true)
 	var paper string
-	if b.Eval("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()", &paper); paper != "#ffffff" {
+	if b.Eval("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()",
+		&paper); paper != "#ffffff" {
 		t.Errorf("paper is %s", paper)
 	}
 	b.Shoot(filepath.Join(shots, "report-paper.png"))

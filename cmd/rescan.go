@@ -30,8 +30,10 @@ func newRescan(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rescan JOB --stale|--all",
 		Short: "Queue rows for another detection",
-		Long: "Puts rows that are ok back to pending, so that the next run judges them anew: those that are stale, or all. Detection flags that\n" +
-			"are given become the job's; the others stay. What is current is left alone. Rows whose bytes were kept (run --keep) are not\n" +
+		Long: "Puts rows that are ok back to pending, so that the next run judges them anew: those that " +
+			"are stale, or all. Detection flags that\n" +
+			"are given become the job's; the others stay. What is current is left alone. Rows whose bytes " +
+			"were kept (run --keep) are not\n" +
 			"downloaded again. To change --min-score alone, `facescan export --min-score` needs no rescan.",
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {

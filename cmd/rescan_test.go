@@ -19,7 +19,8 @@ func TestRescanOfARunningJob(t *testing.T) {
 		code, out, _ := here(t, "status", list, "--json")
 		return code == 0 && strings.Contains(out, `"done":1`)
 	})
-	if code, _, errs := here(t, "rescan", list, "--all", "--min-face", "60"); code != exitError || !strings.Contains(errs, "stop them") {
+	if code, _, errs := here(t, "rescan", list, "--all", "--min-face", "60"); code != exitError ||
+		!strings.Contains(errs, "stop them") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	if out := mustHere(t, "rescan", list, "--stale"); out != "0\n" { // the detector stays: nothing against it

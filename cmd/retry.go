@@ -18,7 +18,8 @@ type retryOptions struct {
 }
 
 func (o *retryOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.classes, "class", nil, "transient, permanent or policy; transient if neither class nor reason is given")
+	fs.StringSliceVar(&o.classes, "class", nil, "transient, permanent or policy; transient if neither "+
+		"class nor reason is given")
 	fs.StringSliceVar(&o.reasons, "reason", nil, "reasons such as timeout,http_5xx")
 	fs.StringVar(&o.host, "host", "", "only URLs of this host")
 }
@@ -28,8 +29,9 @@ func newRetry(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "retry JOB",
 		Short: "Put failed rows back to pending",
-		Long:  "Puts failed rows back to pending, so that the next run processes them again. Without flags: those that failed for reasons that pass.",
-		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		Long: "Puts failed rows back to pending, so that the next run processes them again. Without " +
+			"flags: those that failed for reasons that pass.",
+		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRetry(c.Context(), g, &o, args[0])
 		},

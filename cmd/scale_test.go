@@ -17,8 +17,8 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// Benchmarks of jobs at scale, with the program as people run it. FACESCAN_BENCH_ROWS says how many rows a list has, a
-// million without it; see "Scale" in the README.
+// Benchmarks of jobs at scale, with the program as people run it. FACESCAN_BENCH_ROWS says how many rows a
+// list has, a million without it; see "Scale" in the README.
 
 func scale(b *testing.B) int {
 	b.Helper()
@@ -58,7 +58,8 @@ func hugeList(b *testing.B, path, server string, n int) (text int64) {
 	return text
 }
 
-// insertLoop is the floor of an import: lines of a file into one table, 100 rows an INSERT, 100,000 a transaction.
+// insertLoop is the floor of an import: lines of a file into one table, 100 rows an INSERT, 100,000 a
+// transaction.
 func insertLoop(b *testing.B, list, path string) {
 	b.Helper()
 	check := func(err error) {
@@ -71,7 +72,8 @@ func insertLoop(b *testing.B, list, path string) {
 	check(err)
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	_, err = db.Exec("CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT NOT NULL, done INTEGER NOT NULL DEFAULT 0)")
+	_, err = db.Exec("CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT NOT NULL, done INTEGER NOT NULL " +
+		"DEFAULT 0)")
 	check(err)
 	f, err := os.Open(list)
 	check(err)
@@ -95,7 +97,8 @@ func insertLoop(b *testing.B, list, path string) {
 			if len(args) == 2*rows {
 				_, err = stmt.Exec(args...)
 			} else if len(args) > 0 {
-				_, err = tx.Exec("INSERT INTO urls (id, url) VALUES (?,?)"+strings.Repeat(",(?,?)", len(args)/2-1), args...)
+				_, err = tx.Exec("INSERT INTO urls (id, url) VALUES (?,?)"+
+					strings.Repeat(",(?,?)", len(args)/2-1), args...)
 			}
 			check(err)
 		}
@@ -113,8 +116,9 @@ func finish(b *testing.B, c *exec.Cmd, stderr *transcript) float64 {
 	return float64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) / 1000
 }
 
-// BenchmarkImport imports a list through the command line and through a bare loop of inserts, by turns: rows a second of
-// both, what the import makes of the loop's, its memory, and the job's bytes a row over the URLs' text.
+// BenchmarkImport imports a list through the command line and through a bare loop of inserts, by turns: rows
+// a second of both, what the import makes of the loop's, its memory, and the job's bytes a row over the URLs'
+// text.
 func BenchmarkImport(b *testing.B) {
 	dir := b.TempDir()
 	n := scale(b)
@@ -175,12 +179,14 @@ func almostDone(b *testing.B, job string, n, every int) {
 		run("UPDATE urls SET done = 1 WHERE id BETWEEN ? AND ? AND id % ? <> 0", from, to, every)
 	}
 	run("UPDATE shards SET pending = hi / ? - (lo - 1) / ?", every, every)
-	run("INSERT INTO tallies (source, reason, rows, faces, images_with_faces) VALUES (0, '', ?, 0, 0)", n-n/every)
+	run("INSERT INTO tallies (source, reason, rows, faces, images_with_faces) VALUES (0, '', ?, 0, 0)",
+		n-n/every)
 }
 
-// BenchmarkHugeJob imports a list and takes the job once 1 row in 100 is pending, or 5,000 rows are: how long until a run's first fetch, how long status takes
-// beside it, how long until the first row of a small list is fetched that is added to it meanwhile, and the memory of
-// that run after a thousand rows, or a few if it has not as many.
+// BenchmarkHugeJob imports a list and takes the job once 1 row in 100 is pending, or 5,000 rows are: how long
+// until a run's first fetch, how long status takes beside it, how long until the first row of a small list is
+// fetched that is added to it meanwhile, and the memory of that run after a thousand rows, or a few if it has
+// not as many.
 func BenchmarkHugeJob(b *testing.B) {
 	s := fetchtest.New(pictures(b), 0)
 	defer s.Close()
@@ -200,7 +206,8 @@ func BenchmarkHugeJob(b *testing.B) {
 	c, stderr := child(b, dir, "import", list, "-q")
 	importRSS := finish(b, c, stderr)
 	imported, pending := time.Since(began), size()
-	almostDone(b, job, n, min(100, n/5000)) // a small job is half done: the rows that are left shall last for a while
+	// a small job is half done: the rows that are left shall last for a while
+	almostDone(b, job, n, min(100, n/5000))
 	done := size()
 	var first, status, added time.Duration
 	rss, some := 0.0, min(500, n/500)
@@ -260,8 +267,8 @@ func peakOf(b *testing.B, pid int) float64 {
 	return float64(kB) / 1000
 }
 
-// BenchmarkProcesses has 1, 2 and 4 processes share a list of a server that takes 100 ms, as much of it for each: rows a
-// second, and what that is of so many times those of one.
+// BenchmarkProcesses has 1, 2 and 4 processes share a list of a server that takes 100 ms, as much of it for
+// each: rows a second, and what that is of so many times those of one.
 func BenchmarkProcesses(b *testing.B) {
 	const each, fetchers = 1600, 8
 	alone := 0.0
@@ -278,7 +285,8 @@ func BenchmarkProcesses(b *testing.B) {
 				var all []*exec.Cmd
 				var errs []*transcript
 				for range processes {
-					c, stderr := child(b, dir, "run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", strconv.Itoa(fetchers), "--per-host", "0")
+					c, stderr := child(b, dir, "run", list, "--allow-private", "--progress", "none", "-q",
+						"--fetchers", strconv.Itoa(fetchers), "--per-host", "0")
 					all, errs = append(all, c), append(errs, stderr)
 				}
 				for i, c := range all {
@@ -303,8 +311,8 @@ func BenchmarkProcesses(b *testing.B) {
 	}
 }
 
-// BenchmarkTakeover kills a process that holds all rows of a job while another one waits: how long until that one fetches
-// them, at worst, over the time to live of leases where it has to wait for that.
+// BenchmarkTakeover kills a process that holds all rows of a job while another one waits: how long until that
+// one fetches them, at worst, over the time to live of leases where it has to wait for that.
 func BenchmarkTakeover(b *testing.B) {
 	const ttl = 3 * time.Second
 	for _, kind := range []string{"sqlite", "postgres"} {
@@ -316,7 +324,8 @@ func BenchmarkTakeover(b *testing.B) {
 				list := filepath.Join(dir, "urls.txt")
 				var lines []string
 				for i := range 16 { // of as many hosts: of one that never answered only one row is asked for
-					lines = append(lines, fmt.Sprintf("%s/dead/%d", s.Listen(fmt.Sprintf("127.0.1.%d:0", i+1)), i))
+					lines = append(lines,
+						fmt.Sprintf("%s/dead/%d", s.Listen(fmt.Sprintf("127.0.1.%d:0", i+1)), i))
 				}
 				writeList(b, dir, lines)
 				job := filepath.Join(dir, "urls.facescan.db")
@@ -325,7 +334,8 @@ func BenchmarkTakeover(b *testing.B) {
 					job, wait = database(b), ttl
 				}
 				mustHere(b, "import", list, "--db", job, "-q")
-				args := []string{"run", job, "--allow-private", "--progress", "none", "-q", "--fetchers", "32", "--lease-ttl", ttl.String()}
+				args := []string{"run", job, "--allow-private", "--progress", "none", "-q", "--fetchers",
+					"32", "--lease-ttl", ttl.String()}
 				holder, _ := child(b, dir, args...)
 				eventually(b, time.Minute, "work", func() bool { return s.Total() == len(lines) })
 				other, _ := child(b, dir, args...)

@@ -32,12 +32,17 @@ type sidecarOptions struct {
 }
 
 func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.urls, "sidecar", nil, "find faces in another process: `URL` of its model, as http://host:8000/v2/models/face or unix:///run/facescan.sock; several share the work")
-	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma), "what it is sent: luma, or the files encoded as downloaded")
-	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most, one of them a known one that shows that the sidecar is well")
+	fs.StringSliceVar(&o.urls, "sidecar", nil, "find faces in another process: `URL` of its model, as "+
+		"http://host:8000/v2/models/face or unix:///run/facescan.sock; several share the work")
+	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma),
+		"what it is sent: luma, or the files encoded as downloaded")
+	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most, one of them a known one that "+
+		"shows that the sidecar is well")
 	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
-	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second, "how long a request may take; then the sidecar has to show that it is well, and is asked again")
-	fs.StringVar(&o.fallback, "sidecar-fallback", "", "what finds faces while no sidecar answers: cpu, or nothing, then the run pauses")
+	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second,
+		"how long a request may take; then the sidecar has to show that it is well, and is asked again")
+	fs.StringVar(&o.fallback, "sidecar-fallback", "",
+		"what finds faces while no sidecar answers: cpu, or nothing, then the run pauses")
 }
 
 func (o *sidecarOptions) check() error {
@@ -67,14 +72,17 @@ func (o *sidecarOptions) encoded() bool {
 }
 
 // open makes the detector: one that is built in, or a client of the sidecars.
-func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Logger) (detect.Detector, error) {
+func (o *sidecarOptions) open(ctx context.Context, p detect.Params, log *slog.Logger) (detect.Detector,
+	error) {
 	if len(o.urls) == 0 {
 		return detect.New(p)
 	}
-	co := sidecar.Options{URLs: o.urls, Input: sidecar.Input(o.input), Batch: o.batch, Delay: o.delay, Params: p, Deadline: o.deadline, Log: log}
+	co := sidecar.Options{URLs: o.urls, Input: sidecar.Input(o.input), Batch: o.batch, Delay: o.delay,
+		Params: p, Deadline: o.deadline, Log: log}
 	if o.fallback == "cpu" {
 		if p.Detector == "" {
-			return nil, usagef("--sidecar-fallback cpu: the sidecar serves a model of others, which cannot be asked here; leave the flag out")
+			return nil, usagef("--sidecar-fallback cpu: the sidecar serves a model of others, which cannot " +
+				"be asked here; leave the flag out")
 		}
 		d, err := detect.New(p)
 		if err != nil {
@@ -102,12 +110,15 @@ type sidecarCommandOptions struct {
 
 func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8000", "`address` to serve on: host:port, or unix:PATH")
-	fs.StringVar(&o.detector, "detector", "", "`name` of the detector: yunet or pigo; default: "+detect.Default+", pigo on a GPU")
+	fs.StringVar(&o.detector, "detector", "", "`name` of the detector: yunet or pigo; default: "+
+		detect.Default+", pigo on a GPU")
 	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N, which serves pigo")
-	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in --sidecar's URL; needed beyond loopback")
+	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in "+
+		"--sidecar's URL; needed beyond loopback")
 	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU three")
 	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
-	fs.IntVar(&o.conns, "max-connections", 256, "connections at once, or fewer where few descriptors may be open; beyond, those that only wait are closed")
+	fs.IntVar(&o.conns, "max-connections", 256, "connections at once, or fewer where few descriptors may "+
+		"be open; beyond, those that only wait are closed")
 	o.maxBody = 128 << 20
 	fs.Var(&o.maxBody, "max-body", "refuse larger requests (413)")
 	o.maxPixels = 100e6
@@ -119,8 +130,10 @@ func newSidecar(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sidecar",
 		Short: "Serve a detector to runs in other processes",
-		Long: "Serves the detector as model face by the Open Inference Protocol v2, for `facescan run --sidecar URL` and other clients of it.\n" +
-			"Beyond loopback it wants a --token. The first Ctrl-C answers what was asked and ends with exit code 0, the second ends at once.",
+		Long: "Serves the detector as model face by the Open Inference Protocol v2, for `facescan run " +
+			"--sidecar URL` and other clients of it.\n" +
+			"Beyond loopback it wants a --token. The first Ctrl-C answers what was asked and ends with " +
+			"exit code 0, the second ends at once.",
 		Args: args(cobra.NoArgs, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error { return runSidecar(c.Context(), g, &o) },
 	}
@@ -134,7 +147,8 @@ const sidecarGrace = 30 * time.Second
 func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error {
 	switch {
 	case sidecar.Beyond(o.listen) && o.token == "":
-		return usagef("--listen %s: others than this machine could ask; give a --token, or listen on 127.0.0.1 or unix:PATH", o.listen)
+		return usagef("--listen %s: others than this machine could ask; give a --token, or listen on "+
+			"127.0.0.1 or unix:PATH", o.listen)
 	case o.workers < 0 || o.workers > 4096:
 		return usagef("--workers %d: give 1 to 4096, or 0 for as many as fit", o.workers)
 	case o.queue < 1 || o.conns < 1 || o.maxBody < 1 || o.maxPixels < 1:
@@ -151,10 +165,12 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	case !known:
 		return usagef("--detector %q: a sidecar serves yunet or pigo", o.detector)
 	case o.device != "cpu" && o.detector != detect.Pigo:
-		return usagef("--device %s: only %s runs on a GPU, and --detector is %s; choose --detector %s, or --device cpu", o.device, detect.Pigo, o.detector, detect.Pigo)
+		return usagef("--device %s: only %s runs on a GPU, and --detector is %s; choose --detector %s, or "+
+			"--device cpu", o.device, detect.Pigo, o.detector, detect.Pigo)
 	}
-	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue, Conns: o.conns, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels),
-		Decode: o.decode, Log: g.logger(g.err)}
+	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue,
+		Conns: o.conns, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels), Decode: o.decode,
+		Log: g.logger(g.err)}
 	free, err := o.settleDevice(&so)
 	if err != nil {
 		return err
@@ -169,7 +185,8 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", o.listen, err)
 	}
-	drain := g.signals.drain(func() { g.tell("draining: what was asked is answered; interrupt again to stop at once") })
+	drain := g.signals.drain(
+		func() { g.tell("draining: what was asked is answered; interrupt again to stop at once") })
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -180,7 +197,8 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 		}
 		cancel()
 	}()
-	g.tell("serving %s (%s) on %s; use it with: facescan run --sidecar %s", s.Detector(), kind.Name, o.device, address(l))
+	g.tell("serving %s (%s) on %s; use it with: facescan run --sidecar %s", s.Detector(), kind.Name, o.device,
+		address(l))
 	err = s.Serve(serving, ctx.Done(), l, sidecarGrace)
 	if ctx.Err() != nil {
 		return &exit{code: exitInterrupted}
@@ -241,21 +259,25 @@ func (o *sidecarCommandOptions) decode(file []byte, p detect.Params) (sidecar.Pi
 	if err != nil {
 		d.Close()
 		if errors.Is(err, decode.ErrTooManyPixels) {
-			err = fmt.Errorf("%w (%s)", sidecar.ErrTooManyPixels, strings.TrimPrefix(err.Error(), decode.ErrTooManyPixels.Error()+": "))
+			err = fmt.Errorf("%w (%s)", sidecar.ErrTooManyPixels,
+				strings.TrimPrefix(err.Error(), decode.ErrTooManyPixels.Error()+": "))
 		}
 		return sidecar.Picture{}, err
 	}
-	return sidecar.Picture{Luma: img.Luma, Scale: img.Scale, Release: d.Close, ToStored: func(f detect.Face) detect.Face {
-		b := decode.ToStored(decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale, Width: f.Width * img.Scale, Height: f.Height * img.Scale},
-			img.Orientation, float64(img.Width), float64(img.Height))
-		f.X, f.Y, f.Width, f.Height = b.X, b.Y, b.Width, b.Height
-		for i, p := range f.Landmarks {
-			b := decode.ToStored(decode.Box{X: p.X * img.Scale, Y: p.Y * img.Scale}, img.Orientation, float64(img.Width), float64(img.Height))
-			f.Landmarks[i] = detect.Point{X: b.X, Y: b.Y}
-		}
-		if decode.Mirrors(img.Orientation) {
-			f.Landmarks = f.Landmarks.Mirrored()
-		}
-		return f
-	}}, nil
+	return sidecar.Picture{Luma: img.Luma, Scale: img.Scale, Release: d.Close,
+		ToStored: func(f detect.Face) detect.Face {
+			b := decode.ToStored(decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale,
+				Width: f.Width * img.Scale, Height: f.Height * img.Scale}, img.Orientation,
+				float64(img.Width), float64(img.Height))
+			f.X, f.Y, f.Width, f.Height = b.X, b.Y, b.Width, b.Height
+			for i, p := range f.Landmarks {
+				b := decode.ToStored(decode.Box{X: p.X * img.Scale, Y: p.Y * img.Scale}, img.Orientation,
+					float64(img.Width), float64(img.Height))
+				f.Landmarks[i] = detect.Point{X: b.X, Y: b.Y}
+			}
+			if decode.Mirrors(img.Orientation) {
+				f.Landmarks = f.Landmarks.Mirrored()
+			}
+			return f
+		}}, nil
 }

@@ -92,8 +92,8 @@ func kill(t *testing.T, c *exec.Cmd) {
 	c.Wait()
 }
 
-// TestSidecarTroubles kills the sidecar of a run ten times, stops it once, and has it talk nonsense once. The table is that of an
-// undisturbed run without a sidecar, and while no sidecar answers no row is done.
+// TestSidecarTroubles kills the sidecar of a run ten times, stops it once, and has it talk nonsense once. The
+// table is that of an undisturbed run without a sidecar, and while no sidecar answers no row is done.
 func TestSidecarTroubles(t *testing.T) {
 	s := fetchtest.New(pictures(t), 2*time.Millisecond)
 	defer s.Close()
@@ -111,13 +111,16 @@ func TestSidecarTroubles(t *testing.T) {
 	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	o.addFlags(fs)
 	args := []string{list}
-	if err := fs.Parse([]string{"--db", there, "--allow-private", "--progress", "none", "--fetchers", "6", "--sidecar", "unix://" + socket, "--sidecar-batch", "8", "--sidecar-delay", "1ms"}); err != nil {
+	if err := fs.Parse([]string{"--db", there, "--allow-private", "--progress", "none", "--fetchers", "6",
+		"--sidecar", "unix://" + socket, "--sidecar-batch", "8", "--sidecar-delay", "1ms"}); err != nil {
 		t.Fatal(err)
 	}
 	o.remote.deadline = 2 * time.Second
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runRun(context.Background(), &globals{streams: newStreams(strings.NewReader(""), io.Discard, &log), logFormat: "text"}, &o, args)
+		ended <- runRun(context.Background(),
+			&globals{streams: newStreams(strings.NewReader(""), io.Discard, &log), logFormat: "text"}, &o,
+			args)
 	}()
 	more := func() {
 		t.Helper()
@@ -149,7 +152,8 @@ func TestSidecarTroubles(t *testing.T) {
 	more()
 	pauses := log.count(pausing)
 	server.Process.Signal(syscall.SIGSTOP)
-	eventually(t, time.Minute, "the run pauses for one that hangs", func() bool { return log.count(pausing) > pauses })
+	eventually(t, time.Minute, "the run pauses for one that hangs",
+		func() bool { return log.count(pausing) > pauses })
 	server.Process.Signal(syscall.SIGCONT)
 	more()
 	kill(t, server)
@@ -178,8 +182,8 @@ func okRows(t *testing.T, job string) string {
 	return n
 }
 
-// liar serves on a socket what is served on another, but for one inference that it answers with nonsense: all its faces are
-// nowhere. It returns whether it has.
+// liar serves on a socket what is served on another, but for one inference that it answers with nonsense: all
+// its faces are nowhere. It returns whether it has.
 func liar(t *testing.T, socket, behind string) func() bool {
 	t.Helper()
 	var asked atomic.Int64
@@ -191,8 +195,10 @@ func liar(t *testing.T, socket, behind string) func() bool {
 	})
 }
 
-// between serves on a socket what is served on another, with the answers to inferences changed. It returns whether any was.
-func between(t *testing.T, socket, behind string, change func(res *http.Response, body []byte) []byte) func() bool {
+// between serves on a socket what is served on another, with the answers to inferences changed. It returns
+// whether any was.
+func between(t *testing.T, socket, behind string,
+	change func(res *http.Response, body []byte) []byte) func() bool {
 	t.Helper()
 	return betweenAll(t, socket, behind, func(res *http.Response, body []byte) []byte {
 		if !strings.HasSuffix(res.Request.URL.Path, "/infer") {
@@ -203,7 +209,8 @@ func between(t *testing.T, socket, behind string, change func(res *http.Response
 }
 
 // betweenAll is between with all answers changed.
-func betweenAll(t *testing.T, socket, behind string, change func(res *http.Response, body []byte) []byte) func() bool {
+func betweenAll(t *testing.T, socket, behind string,
+	change func(res *http.Response, body []byte) []byte) func() bool {
 	t.Helper()
 	var changed atomic.Bool
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "localhost"})
@@ -248,7 +255,8 @@ func TestSidecarFallback(t *testing.T) {
 	list := writeList(t, dir, lines)
 	socket := filepath.Join(dir, "s")
 	server := startSidecar(t, dir, socket)
-	run, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "--fetchers", "4", "--sidecar", "unix://"+socket, "--sidecar-fallback", "cpu", "--sidecar-delay", "1ms")
+	run, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "--fetchers", "4",
+		"--sidecar", "unix://"+socket, "--sidecar-fallback", "cpu", "--sidecar-delay", "1ms")
 	eventually(t, time.Minute, "work", func() bool { return s.Total() > 80 })
 	kill(t, server)
 	if err := run.Wait(); err != nil {
@@ -268,8 +276,8 @@ func TestSidecarFallback(t *testing.T) {
 	}
 }
 
-// TestSidecarFallbackAtStart has a run begin while no sidecar answers, and one that comes later take over. One of another
-// detector, or other flags, would give other results: it ends the run.
+// TestSidecarFallbackAtStart has a run begin while no sidecar answers, and one that comes later take over.
+// One of another detector, or other flags, would give other results: it ends the run.
 func TestSidecarFallbackAtStart(t *testing.T) {
 	s := fetchtest.New(pictures(t), 2*time.Millisecond)
 	defer s.Close()
@@ -278,8 +286,10 @@ func TestSidecarFallbackAtStart(t *testing.T) {
 	list := writeList(t, dir, lines)
 	socket := filepath.Join(dir, "s")
 	begin := func(flags ...string) (*exec.Cmd, *transcript) {
-		return child(t, dir, append([]string{"run", list, "--allow-private", "--progress", "none", "--fetchers", "4", "--sidecar",
-			"unix://" + socket, "--sidecar-delay", "1ms"}, flags...)...)
+		return child(t, dir,
+			append([]string{"run", list, "--allow-private", "--progress", "none", "--fetchers", "4",
+				"--sidecar",
+				"unix://" + socket, "--sidecar-delay", "1ms"}, flags...)...)
 	}
 	alone, stderr := begin()
 	if err := alone.Wait(); err == nil || !strings.Contains(stderr.String(), "no sidecar answers") {
@@ -297,7 +307,8 @@ func TestSidecarFallbackAtStart(t *testing.T) {
 		t.Fatalf("%v\n%s", err, stderr)
 	}
 	checkExport(t, list, lines, outcomes)
-	if strings.Count(stderr.String(), "faces are found here meanwhile") != 1 || strings.Count(stderr.String(), "a sidecar answers again") != 1 {
+	if strings.Count(stderr.String(), "faces are found here meanwhile") != 1 ||
+		strings.Count(stderr.String(), "a sidecar answers again") != 1 {
 		t.Errorf("it is not told once each:\n%s", stderr)
 	}
 	detectors := map[string]int{}
@@ -310,8 +321,8 @@ func TestSidecarFallbackAtStart(t *testing.T) {
 	}
 }
 
-// TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the file, whose boxes
-// and landmarks come back as it lies there.
+// TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the
+// file, whose boxes and landmarks come back as it lies there.
 func TestSidecarEncoded(t *testing.T) {
 	photo, err := jpeg.Decode(bytes.NewReader(pictures(t)["a-faces.jpg"]))
 	if err != nil {
@@ -336,7 +347,8 @@ func TestSidecarEncoded(t *testing.T) {
 		for _, min := range []string{"20", "80"} {
 			table := func(args ...string) string {
 				db := filepath.Join(t.TempDir(), "x.db")
-				mustHere(t, append([]string{"run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--min-face", min}, args...)...)
+				mustHere(t, append([]string{"run", list, "--db", db, "--allow-private", "--progress", "none",
+					"-q", "--min-face", min}, args...)...)
 				return mustHere(t, "export", db, "--columns", "id,width,height,boxes,confidence,landmarks")
 			}
 			want := table("--detector", k.Name)
@@ -357,9 +369,11 @@ func TestSidecarEncoded(t *testing.T) {
 			}
 			// However a photo lies in its file, the person's right eye is at the left in the upright image.
 			db := filepath.Join(t.TempDir(), "y.db")
-			mustHere(t, "run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://"+socket, "--sidecar-input", "encoded")
+			mustHere(t, "run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--sidecar",
+				"unix://"+socket, "--sidecar-input", "encoded")
 			sides := mustHere(t, "export", db, "--rows", "faces", "--columns", "id", "--where",
-				"face = 1 and right_eye_x < left_eye_x and right_mouth_x < left_mouth_x and right_eye_y < right_mouth_y")
+				"face = 1 and right_eye_x < left_eye_x and right_mouth_x < left_mouth_x and "+
+					"right_eye_y < right_mouth_y")
 			if strings.Count(sides, "\n") != 10 {
 				t.Errorf("right and left are in order for\n%s", sides)
 			}
@@ -377,7 +391,8 @@ func storedAs(t *testing.T, upright image.Image, orientation int) []byte {
 	}
 	for y := range size.Y {
 		for x := range size.X {
-			b := decode.ToStored(decode.Box{X: float64(x), Y: float64(y), Width: 1, Height: 1}, orientation, float64(size.X), float64(size.Y))
+			b := decode.ToStored(decode.Box{X: float64(x), Y: float64(y), Width: 1, Height: 1}, orientation,
+				float64(size.X), float64(size.Y))
 			out.Set(int(b.X), int(b.Y), upright.At(upright.Bounds().Min.X+x, upright.Bounds().Min.Y+y))
 		}
 	}
@@ -390,13 +405,15 @@ func storedAs(t *testing.T, upright image.Image, orientation int) []byte {
 
 // withOrientation is a JPEG that says how it lies, by EXIF.
 func withOrientation(file []byte, orientation byte) []byte {
-	tiff := []byte{'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0}
+	tiff := []byte{'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0,
+		0, 0, 0}
 	segment := append([]byte("\xff\xe1\x00\x00Exif\x00\x00"), tiff...)
 	segment[3] = byte(len(segment) - 2)
 	return slices.Concat(file[:2], segment, file[2:])
 }
 
-// TestModelOfOthers: a sidecar whose model is not one of ours is a detector of its own, with whatever scores it has.
+// TestModelOfOthers: a sidecar whose model is not one of ours is a detector of its own, with whatever scores
+// it has.
 func TestModelOfOthers(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -407,11 +424,14 @@ func TestModelOfOthers(t *testing.T) {
 	renamed := betweenAll(t, socket, socket+"2", func(_ *http.Response, body []byte) []byte {
 		return bytes.ReplaceAll(body, []byte(`"yunet-`), []byte(`"other-`))
 	})
-	run := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://" + socket}
-	if code, _, errs := here(t, append(run, "--sidecar-fallback", "cpu")...); code != exitUsage || !strings.Contains(errs, "model of others") {
+	run := []string{"run", list, "--allow-private", "--progress", "none", "-q",
+		"--sidecar", "unix://" + socket}
+	if code, _, errs := here(t, append(run, "--sidecar-fallback", "cpu")...); code != exitUsage ||
+		!strings.Contains(errs, "model of others") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	if code, _, errs := here(t, append(run, "--detector", "yunet")...); code != exitError || !strings.Contains(errs, "found the detector other-") {
+	if code, _, errs := here(t, append(run, "--detector", "yunet")...); code != exitError ||
+		!strings.Contains(errs, "found the detector other-") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	mustHere(t, run...)
@@ -419,23 +439,27 @@ func TestModelOfOthers(t *testing.T) {
 		t.Error("the model was not renamed")
 	}
 	got := mustHere(t, "export", list, "--columns", "id,faces,landmarks,confidence,detector")
-	if !regexp.MustCompile(`(?m)^1,1,"\[\[[0-9.,]+\]\]",,sidecar:other-`).MatchString(got) || !regexp.MustCompile(`(?m)^2,0,,,sidecar:other-`).MatchString(got) {
+	if !regexp.MustCompile(`(?m)^1,1,"\[\[[0-9.,]+\]\]",,sidecar:other-`).MatchString(got) ||
+		!regexp.MustCompile(`(?m)^2,0,,,sidecar:other-`).MatchString(got) {
 		t.Errorf("rows:\n%s", got)
 	}
-	if got := mustHere(t, "export", list, "--columns", "id,faces", "--min-score", "5", "--where", "id = 1"); got != "id,faces\n1,0\n" {
+	if got := mustHere(t, "export", list, "--columns", "id,faces", "--min-score", "5", "--where",
+		"id = 1"); got != "id,faces\n1,0\n" {
 		t.Errorf("above 5: %s", got)
 	}
-	if code, _, errs := here(t, "export", list, "--min-score", "yunet=0.6"); code != exitUsage || !strings.Contains(errs, "row 1 was judged by sidecar:other-") {
+	if code, _, errs := here(t, "export", list, "--min-score", "yunet=0.6"); code != exitUsage ||
+		!strings.Contains(errs, "row 1 was judged by sidecar:other-") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	if code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none"); code != exitUsage || !strings.Contains(errs, "--sidecar URL") {
+	if code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none"); code != exitUsage ||
+		!strings.Contains(errs, "--sidecar URL") {
 		t.Errorf("without its sidecar: exit %d: %s", code, errs)
 	}
 	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://"+socket)
 }
 
-// TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The run ends with an error that
-// says so, and every row that is done by then has the faces it should.
+// TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The
+// run ends with an error that says so, and every row that is done by then has the faces it should.
 func TestSidecarTurns(t *testing.T) {
 	s := fetchtest.New(pictures(t), time.Millisecond)
 	defer s.Close()
@@ -447,7 +471,8 @@ func TestSidecarTurns(t *testing.T) {
 	list := writeList(t, dir, lines)
 	socket := filepath.Join(dir, "s")
 	startSidecar(t, dir, socket+"2", "--detector", "pigo") // whose answers have two tensors
-	var work atomic.Int64                                  // inferences that are none of a check: they have more than the known images
+	// inferences that are none of a check: they have more than the known images
+	var work atomic.Int64
 	turned := between(t, socket, socket+"2", func(res *http.Response, body []byte) []byte {
 		if res.Request.ContentLength < 50_000 || work.Add(1) < 5 {
 			return body
@@ -465,7 +490,8 @@ func TestSidecarTurns(t *testing.T) {
 		res.Header.Set("Inference-Header-Content-Length", strconv.Itoa(len(text)))
 		return append([]byte(text), make([]byte, 4*n)...)
 	})
-	code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none", "--fetchers", "8", "--sidecar", "unix://"+socket, "--sidecar-batch", "8")
+	code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none", "--fetchers", "8",
+		"--sidecar", "unix://"+socket, "--sidecar-batch", "8")
 	if !turned() || code != exitError || !strings.Contains(errs, "a known image that went with it") {
 		t.Errorf("exit %d:\n%s", code, errs)
 	}

@@ -12,16 +12,16 @@ import (
 	"facescan/store/draft"
 )
 
-// endGrace is how long a command may take to end once it is interrupted. Then it is cut off: it may hang in a write to a
-// pipe that nobody reads.
+// endGrace is how long a command may take to end once it is interrupted. Then it is cut off: it may hang in a
+// write to a pipe that nobody reads.
 const endGrace = 2 * time.Second
 
-// echo is how soon after the first signal another one counts as the same. Slurm and others signal every process
-// of a job, and the shell among them passes its own signal on to us.
+// echo is how soon after the first signal another one counts as the same. Slurm and others signal every
+// process of a job, and the shell among them passes its own signal on to us.
 const echo = 20 * time.Millisecond
 
-// signals are Ctrl-C and SIGTERM as a command sees them. The first ends the command at once, by its context. A command
-// that drains is told of the first instead, and the second ends it.
+// signals are Ctrl-C and SIGTERM as a command sees them. The first ends the command at once, by its context.
+// A command that drains is told of the first instead, and the second ends it.
 type signals struct {
 	ch     chan os.Signal
 	cancel context.CancelFunc

@@ -195,7 +195,8 @@ func (f *folder) ended(t *testing.T, task string) (state, code, restarts string)
 	t.Helper()
 	eventually(t, 2*time.Minute, "the end of job "+task, func() bool {
 		fields := map[string]string{}
-		for _, m := range jobFields.FindAllStringSubmatch(f.do(t, "scontrol", "show", "job", "-o", task), -1) {
+		for _, m := range jobFields.FindAllStringSubmatch(f.do(t, "scontrol", "show", "job", "-o", task),
+			-1) {
 			fields[m[1]] = m[2]
 		}
 		state, code, restarts = fields["JobState"], fields["ExitCode"], fields["Restarts"]
@@ -260,7 +261,8 @@ func (f *folder) wholePart(t *testing.T, server *fetchtest.Server, i, of, n, aga
 		t.Errorf("%s has the rows %v, want %v", part, got, want)
 	}
 	if total := server.Total(); total < len(want) || total > len(want)+again {
-		t.Errorf("%d requests for %d rows, of which %d may have been asked for again", total, len(want), again)
+		t.Errorf("%d requests for %d rows, of which %d may have been asked for again", total, len(want),
+			again)
 	}
 }
 
@@ -288,7 +290,8 @@ func recipes(t *testing.T, tasks int) (exec, stays string) {
 		}
 	}
 	stays = line.ReplaceAllLiteralString(exec, after)
-	size := strings.NewReplacer("0-15", fmt.Sprintf("0-%d", tasks-1), "auto/16", fmt.Sprintf("auto/%d", tasks))
+	size := strings.NewReplacer("0-15", fmt.Sprintf("0-%d", tasks-1), "auto/16",
+		fmt.Sprintf("auto/%d", tasks))
 	return size.Replace(exec), size.Replace(stays)
 }
 

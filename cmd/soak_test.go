@@ -26,8 +26,8 @@ type scenario struct {
 	see  func(t *testing.T) map[string]any // by name
 }
 
-// TestKilledEqualsUndisturbed kills a command at random moments until it is through, and holds everything it leaves
-// behind against what an undisturbed one left.
+// TestKilledEqualsUndisturbed kills a command at random moments until it is through, and holds everything it
+// leaves behind against what an undisturbed one left.
 func TestKilledEqualsUndisturbed(t *testing.T) {
 	n := 6
 	if os.Getenv("FACESCAN_SOAK") != "" {
@@ -48,15 +48,18 @@ func TestKilledEqualsUndisturbed(t *testing.T) {
 			if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			args := append([]string{"run", list, "--group-column", "album", "--out", filepath.Join(dir, "out.csv"),
-				"--keep", filepath.Join(dir, "kept"), "--crops", filepath.Join(dir, "crops")}, run...)
+			args := append([]string{"run", list, "--group-column", "album", "--out",
+				filepath.Join(dir, "out.csv"), "--keep", filepath.Join(dir, "kept"), "--crops",
+				filepath.Join(dir, "crops")}, run...)
 			return scenario{args, func(t *testing.T) map[string]any {
 				groups := strings.Split(mustHere(t, "export", list, "--rows", "groups", "--columns",
 					"group,images,ok,failed,faces,images_with_faces,largest_face"), "\n")
 				slices.Sort(groups) // they are in the order in which they were finished
 				return map[string]any{
-					"export": mustHere(t, "export", list), "groups": groups, "output": readFile(t, filepath.Join(dir, "out.csv")),
-					"crops": tree(t, filepath.Join(dir, "crops")), "kept": archives(t, filepath.Join(dir, "kept")),
+					"export": mustHere(t, "export", list), "groups": groups,
+					"output": readFile(t, filepath.Join(dir, "out.csv")),
+					"crops":  tree(t, filepath.Join(dir, "crops")),
+					"kept":   archives(t, filepath.Join(dir, "kept")),
 				}
 			}}
 		},
@@ -75,27 +78,34 @@ func TestKilledEqualsUndisturbed(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			return scenario{append([]string{"run", file, "--table", "photos"}, run...), func(t *testing.T) map[string]any {
-				var done int
-				if err := db.QueryRow("SELECT count(*) FROM photos WHERE done = 1").Scan(&done); err != nil {
-					t.Fatal(err)
-				}
-				return map[string]any{"export": mustHere(t, "export", file), "marks": done}
-			}}
+			return scenario{append([]string{"run", file, "--table", "photos"}, run...),
+				func(t *testing.T) map[string]any {
+					var done int
+					if err := db.QueryRow("SELECT count(*) FROM photos WHERE done = 1").Scan(
+						&done); err != nil {
+						t.Fatal(err)
+					}
+					return map[string]any{"export": mustHere(t, "export", file), "marks": done}
+				}}
 		},
 		"postgres": func(t *testing.T, dir string) scenario {
 			url := database(t)
 			list := writeList(t, dir, lines)
 			// A dead owner's rows are free once its leases end.
 			args := append([]string{"run", list, "--db", url, "--lease-ttl", "1s"}, run...)
-			return scenario{args, func(t *testing.T) map[string]any { return map[string]any{"export": mustHere(t, "export", url)} }}
+			return scenario{args,
+				func(t *testing.T) map[string]any {
+					return map[string]any{"export": mustHere(t, "export",
+						url)}
+				}}
 		},
 		"merge": func(t *testing.T, dir string) scenario {
 			list := writeList(t, dir, lines)
 			args := []string{"merge", filepath.Join(dir, "all.db")}
 			for i := range 3 {
 				part := filepath.Join(dir, fmt.Sprintf("part%d.db", i))
-				mustHere(t, "run", list, "--node", fmt.Sprintf("%d/3", i), "--db", part, "--allow-private", "--progress", "none", "-q")
+				mustHere(t, "run", list, "--node", fmt.Sprintf("%d/3", i), "--db", part, "--allow-private",
+					"--progress", "none", "-q")
 				args = append(args, part)
 			}
 			return scenario{args, func(t *testing.T) map[string]any {
@@ -121,8 +131,8 @@ func TestKilledEqualsUndisturbed(t *testing.T) {
 	}
 }
 
-// killAgainAndAgain starts a command and kills it at a random moment, n times. When one comes to its end before that, the
-// next one has less time.
+// killAgainAndAgain starts a command and kills it at a random moment, n times. When one comes to its end
+// before that, the next one has less time.
 func killAgainAndAgain(t *testing.T, n int, dir string, args []string) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

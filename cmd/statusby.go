@@ -44,8 +44,9 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 	}
 	values := []map[string]any{}
 	for _, v := range r.Top {
-		line := map[string]any{"value": v.Value, "rows": v.Rows, "ok": v.OK, "failed": v.Rows - v.OK - v.Error,
-			"images_with_faces": v.ImagesWithFaces, "faces": v.Faces, "bytes": v.Bytes}
+		line := map[string]any{"value": v.Value, "rows": v.Rows, "ok": v.OK,
+			"failed": v.Rows - v.OK - v.Error, "images_with_faces": v.ImagesWithFaces, "faces": v.Faces,
+			"bytes": v.Bytes}
 		if detection.NoFaces(settings) {
 			line["images_with_faces"], line["faces"] = nil, nil
 		}
@@ -57,7 +58,8 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 		}
 		values = append(values, line)
 	}
-	b, err := json.Marshal(map[string]any{"by": o.by, "done": r.Rows, "values": r.Values, "exact": r.Exact, "top": values})
+	b, err := json.Marshal(map[string]any{"by": o.by, "done": r.Rows, "values": r.Values, "exact": r.Exact,
+		"top": values})
 	if err == nil {
 		fmt.Fprintf(g.out, "%s\n", b)
 	}
@@ -65,7 +67,8 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 }
 
 // without is how rows are called that have no value of a key.
-var without = map[string]string{"host": "(no host)", "reason": "(ok)", "format": "(unknown)", "group": "(no group)"}
+var without = map[string]string{"host": "(no host)", "reason": "(ok)", "format": "(unknown)",
+	"group": "(no group)"}
 
 func printRanking(g *globals, by string, r top.Ranking) {
 	g.print("%12s %7s %12s %12s %12s %15s  %s", "rows", "", "ok", "failed", "faces", "bytes", by)
@@ -81,7 +84,8 @@ func printRanking(g *globals, by string, r top.Ranking) {
 		if len(sources) > 1 {
 			name = fmt.Sprintf("%s  (source %d)", name, v.Source)
 		}
-		g.print("%12d %7s %12d %12d %12d %15d  %s", v.Rows, percent(v.Rows, r.Rows), v.OK, v.Rows-v.OK-v.Error, v.Faces, v.Bytes, name)
+		g.print("%12d %7s %12d %12d %12d %15d  %s", v.Rows, percent(v.Rows, r.Rows), v.OK,
+			v.Rows-v.OK-v.Error, v.Faces, v.Bytes, name)
 	}
 	if rest := r.Values - len(r.Top); rest > 0 && r.Exact {
 		g.tell("facescan: %d more; --top 0 lists all", rest)
@@ -91,6 +95,7 @@ func printRanking(g *globals, by string, r top.Ranking) {
 		for _, v := range r.Top {
 			most = max(most, v.Error)
 		}
-		g.tell("facescan: there are more than %d values: counts of rows may be up to %d too high, the other sums as much too low", r.Values, most)
+		g.tell("facescan: there are more than %d values: counts of rows may be up to %d too high, the "+
+			"other sums as much too low", r.Values, most)
 	}
 }

@@ -20,7 +20,8 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 	var jobs []store.Job
 	for _, arg := range args {
 		if segment.IsFolder(arg) {
-			parts, err := segment.OpenParts(ctx, arg, filepath.Join(os.TempDir(), "facescan-status"), pipeline.MayBeSameList)
+			parts, err := segment.OpenParts(ctx, arg, filepath.Join(os.TempDir(), "facescan-status"),
+				pipeline.MayBeSameList)
 			if err != nil {
 				return err
 			}

@@ -30,8 +30,8 @@ type filter struct {
 
 // filters are the arguments that make a run a filter.
 func filters(args ...string) []string {
-	return append([]string{"run", "-", "--db", "job.db", "--allow-private", "--detector", "none", "--progress", "none",
-		"--out", "-"}, args...)
+	return append([]string{"run", "-", "--db", "job.db", "--allow-private", "--detector",
+		"none", "--progress", "none", "--out", "-"}, args...)
 }
 
 func startFilter(t *testing.T, dir string, args ...string) *filter {
@@ -141,7 +141,8 @@ func TestFilter(t *testing.T) {
 			for last != written {
 				id := f.row()
 				if id < seen || id <= last || id > written {
-					t.Fatalf("round %d: row %d after %d, of %d; %d were seen before", round, id, last, written, seen)
+					t.Fatalf("round %d: row %d after %d, of %d; %d were seen before", round, id, last,
+						written, seen)
 				}
 				last = id
 			}
@@ -214,8 +215,8 @@ func checkRows(t *testing.T, ids []int, first, last int) {
 	}
 }
 
-// TestFilterOutOfTime has a consumer that reads nothing, and a time limit: it ends the run all the same, while rows come
-// in and when all are done, and the next one writes the rest.
+// TestFilterOutOfTime has a consumer that reads nothing, and a time limit: it ends the run all the same,
+// while rows come in and when all are done, and the next one writes the rest.
 func TestFilterOutOfTime(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()

@@ -16,8 +16,8 @@ import (
 	"facescan/pipeline/decode"
 )
 
-// newTryDecode is the child that decodes a suspect image where a crash harms nobody: one that was in a decoder
-// when its process died. It exits 0 when the decoder came back, whatever it said.
+// newTryDecode is the child that decodes a suspect image where a crash harms nobody: one that was in a
+// decoder when its process died. It exits 0 when the decoder came back, whatever it said.
 func newTryDecode(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:    "try-decode",
@@ -39,8 +39,8 @@ func newTryDecode(g *globals) *cobra.Command {
 // trialTime is how long a trial may take: far more than any decoder needs for an image within --max-pixels.
 const trialTime = 2 * time.Minute
 
-// tryDecodeInChild tells by an error that decoding the body killed the child, or never ended. That no child could
-// be started is no such sign.
+// tryDecodeInChild tells by an error that decoding the body killed the child, or never ended. That no child
+// could be started is no such sign.
 func tryDecodeInChild(ctx context.Context, body []byte) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -50,7 +50,8 @@ func tryDecodeInChild(ctx context.Context, body []byte) error {
 	defer cancel()
 	c := exec.CommandContext(limited, self, "try-decode")
 	c.Stdin = bytes.NewReader(body)
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for it: its end by that would be the image's fault
+	// a Ctrl-C is not for it: its end by that would be the image's fault
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var gone *exec.ExitError
 	if err := c.Run(); errors.As(err, &gone) && ctx.Err() == nil {
 		return fmt.Errorf("the trial decode ended with %v", gone.ProcessState)

@@ -64,7 +64,8 @@ func (l *failLimit) Set(text string) error {
 	if digits, ok := strings.CutSuffix(text, "%"); ok {
 		p, err := strconv.ParseFloat(digits, 64)
 		if err != nil || !(p > 0 && p <= 100) {
-			return fmt.Errorf("%q is no share; write it as 5%%, above 0%% and up to 100%% (0 alone allows no failure)", text)
+			return fmt.Errorf("%q is no share; write it as 5%%, above 0%% and up to 100%% (0 alone "+
+				"allows no failure)", text)
 		}
 		l.Limit = pipeline.Limit{Percent: p, Set: true}
 		return nil
@@ -184,7 +185,8 @@ func (s *scores) of(name string) (map[string]float64, error) {
 	}
 	k, _ := detect.KindNamed(name)
 	if err := k.CheckScore(s.plain.value); err != nil {
-		return nil, usagef("--min-score %s: %w; for rows of another detector name it, as yunet=0.6,pigo=8", s.plain.String(), err)
+		return nil, usagef("--min-score %s: %w; for rows of another detector name it, as yunet=0.6,pigo=8",
+			s.plain.String(), err)
 	}
 	return map[string]float64{name: s.plain.value}, nil
 }

@@ -33,8 +33,10 @@ func newVerify(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify JOB",
 		Short: "Prove that the job is sound",
-		Long: "Checks that every done row has exactly one result and no other row has any, that faces, counters, shards and\n" +
-			"lists agree, and that checksums of results, settings and sources hold. Prints one line per problem.\n" +
+		Long: "Checks that every done row has exactly one result and no other row has any, that faces, " +
+			"counters, shards and\n" +
+			"lists agree, and that checksums of results, settings and sources hold. Prints " +
+			"one line per problem.\n" +
 			"A job that is not finished can be sound. Works beside running processes.",
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -62,7 +64,8 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 			return
 		}
 		if o.json {
-			if b, err := json.Marshal(map[string]any{"check": p.Check, "id": p.ID, "text": p.Text}); err == nil {
+			if b, err := json.Marshal(map[string]any{"check": p.Check, "id": p.ID,
+				"text": p.Text}); err == nil {
 				fmt.Fprintf(g.out, "%s\n", b)
 			}
 			return
@@ -94,7 +97,8 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 		}
 	}
 	if unchecked > 0 {
-		g.tell("facescan: %d results were written by an earlier release, without checksums: a change in them would not show", unchecked)
+		g.tell("facescan: %d results were written by an earlier release, without checksums: a change in "+
+			"them would not show", unchecked)
 	}
 	if total > 0 {
 		return fmt.Errorf("%s is not sound: %d problems", job.Path(), total)
@@ -108,7 +112,8 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 }
 
 // verifySources compares the job's rows with the lists that are still there.
-func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.Job, report func(store.Problem)) error {
+func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.Job,
+	report func(store.Problem)) error {
 	sources, err := job.Sources(ctx)
 	if err != nil {
 		return err
@@ -138,7 +143,8 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 		}
 		spec.Path = pipeline.SourcePath(job.Path(), s.Name)
 		if info, err := os.Stat(spec.Path); err == nil && !info.Mode().IsRegular() {
-			absent("is not a regular file") // a device or a pipe, in a job file of a stranger: it may never end
+			// a device or a pipe, in a job file of a stranger: it may never end
+			absent("is not a regular file")
 			continue
 		}
 		switch err := pipeline.VerifySource(ctx, job, s, spec, settings, report); {

@@ -43,8 +43,9 @@ func newVersion(g *globals) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			lib, _, _ := sqlite3.Version()
 			if asJSON {
-				b, err := json.Marshal(map[string]string{"version": release, "commit": commit(), "go": runtime.Version(),
-					"sqlite": lib, "yunet": yunet.Sum(), "yunet_path": yunet.Path(), "cascade": pigo.Sum(), "cascade_path": pigo.Path(),
+				b, err := json.Marshal(map[string]string{"version": release, "commit": commit(),
+					"go": runtime.Version(), "sqlite": lib, "yunet": yunet.Sum(), "yunet_path": yunet.Path(),
+					"cascade": pigo.Sum(), "cascade_path": pigo.Path(),
 					"platform": runtime.GOOS + "/" + runtime.GOARCH})
 				if err != nil {
 					return err
@@ -52,8 +53,10 @@ func newVersion(g *globals) *cobra.Command {
 				fmt.Fprintf(g.out, "%s\n", b)
 				return nil
 			}
-			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\nyunet    %s (%s)\ncascade  %s (%s)\n",
-				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, yunet.Sum(), yunet.Path(), pigo.Sum(), pigo.Path())
+			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\nyunet    %s "+
+				"(%s)\ncascade  %s (%s)\n",
+				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, yunet.Sum(),
+				yunet.Path(), pigo.Sum(), pigo.Path())
 			return nil
 		},
 	}

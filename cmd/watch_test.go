@@ -19,8 +19,8 @@ import (
 // watches are the arguments of a run that watches lists and writes rows as they are done.
 func watches(job string, lists ...string) []string {
 	args := append([]string{"run"}, lists...)
-	return append(args, "--db", job, "--watch", "--allow-private", "--detector", "none", "--progress", "none", "--out", "-",
-		"--format", "jsonl")
+	return append(args, "--db", job, "--watch", "--allow-private", "--detector", "none", "--progress", "none",
+		"--out", "-", "--format", "jsonl")
 }
 
 // appendTo writes text behind what is in a file.
@@ -172,7 +172,8 @@ func TestWatchTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec("PRAGMA journal_mode = WAL; CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT)"); err != nil {
+	if _, err := db.Exec("PRAGMA journal_mode = WAL; CREATE TABLE urls (id INTEGER PRIMARY KEY, " +
+		"url TEXT)"); err != nil {
 		t.Fatal(err)
 	}
 	copied := startFilter(t, dir, append(watches("job.db", "lists.db"), "--table", "urls")...)
@@ -186,8 +187,8 @@ func TestWatchTable(t *testing.T) {
 	copied.brings(add(1))
 	copied.brings(add(2))
 	copied.interrupt()
-	place := startFilter(t, dir, "run", "lists.db", "--table", "urls", "--watch", "--allow-private", "--detector", "none",
-		"--progress", "none", "--out", "-", "--format", "jsonl")
+	place := startFilter(t, dir, "run", "lists.db", "--table", "urls", "--watch", "--allow-private",
+		"--detector", "none", "--progress", "none", "--out", "-", "--format", "jsonl")
 	for i := range 2 {
 		place.brings(fmt.Sprintf("%s/i/%d/p.jpg", s.URL, i+1))
 	}
@@ -229,7 +230,8 @@ func TestWatchTogether(t *testing.T) {
 	eventually(t, time.Minute, "all lines are fetched", func() bool { return s.Hits(last) > 0 })
 	b.Process.Signal(syscall.SIGTERM)
 	b.Wait()
-	mustHere(t, "run", list, "--db", filepath.Join(dir, "job.db"), "--allow-private", "--progress", "none", "-q")
+	mustHere(t, "run", list, "--db", filepath.Join(dir, "job.db"), "--allow-private", "--progress", "none",
+		"-q")
 	out := mustHere(t, "export", filepath.Join(dir, "job.db"), "--columns", "id,status")
 	if want := total + 1; strings.Count(out, "\n") != want || strings.Count(out, ",ok") != total {
 		t.Errorf("%d lines, want %d:\n%s", strings.Count(out, "\n"), want, out)

@@ -74,7 +74,9 @@ func TestRun(t *testing.T) {
 	write("images/a.jpg", photo)
 	write("images/notes.txt", []byte("no picture"))
 	write("zero_faces.txt", nil)
-	write("annotations.csv", []byte("file,x,y,w,h\n"+strings.Join([]string{"a.jpg", strconv.Itoa(x), strconv.Itoa(y), strconv.Itoa(w), strconv.Itoa(h)}, ",")+"\n"))
+	write("annotations.csv", []byte("file,x,y,w,h\n"+
+		strings.Join([]string{"a.jpg", strconv.Itoa(x), strconv.Itoa(y), strconv.Itoa(w), strconv.Itoa(h)},
+			",")+"\n"))
 	var out bytes.Buffer
 	if err := run(t.Context(), []string{"-detector", "pigo", "-sweep", dir}, &out); err != nil {
 		t.Fatal(err)
@@ -84,11 +86,13 @@ func TestRun(t *testing.T) {
 		t.Errorf("got %q, want %q of\n%s", line, want, out.String())
 	}
 	write("annotations.csv", []byte("file,x,y,w,h\nb.jpg,1,2,30,40\n"))
-	if err := run(t.Context(), []string{dir}, io.Discard); err == nil || !strings.Contains(err.Error(), "b.jpg") {
+	if err := run(t.Context(), []string{dir}, io.Discard); err == nil ||
+		!strings.Contains(err.Error(), "b.jpg") {
 		t.Error("an annotation without its picture:", err)
 	}
 	write("annotations.csv", []byte("file,x,y,w,h\na.jpg,1,2,3,wide\n"))
-	if err := run(t.Context(), []string{dir}, io.Discard); err == nil || !strings.Contains(err.Error(), "row 2") {
+	if err := run(t.Context(), []string{dir}, io.Discard); err == nil ||
+		!strings.Contains(err.Error(), "row 2") {
 		t.Error("a width that is no number:", err)
 	}
 	if err := run(t.Context(), nil, io.Discard); err == nil {
@@ -108,13 +112,16 @@ func TestMeasureProgram(t *testing.T) {
 	program := func(answer string) (*result, error) {
 		return measureProgram(t.Context(), sets, "sh", "-c", "while read -r path; do "+answer+"; done")
 	}
-	r, err := program(`case $path in a.jpg) echo '{"ms": 2, "boxes": [[200, 0, 40, 40, 3], [12, 9, 50, 50, 7]]}';; "b with spaces.jpg") echo '{"ms": 4.5, "boxes": []}';; esac`)
+	r, err := program(
+		`case $path in a.jpg) echo '{"ms": 2, "boxes": [[200, 0, 40, 40, 3], [12, 9, 50, 50, 7]]}';; "b with spaces.jpg") echo '{"ms": 4.5, "boxes": []}';; esac`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := r.all()
-	if right, wrong := all.at(0); right != 1 || wrong != 1 || all.faces != 1 || all.pictures != 2 || perPicture(r.detect, 2) != 3.25 {
-		t.Errorf("%d right, %d wrong of %d in %d pictures, %v", right, wrong, all.faces, all.pictures, r.detect)
+	if right, wrong := all.at(0); right != 1 || wrong != 1 || all.faces != 1 || all.pictures != 2 ||
+		perPicture(r.detect, 2) != 3.25 {
+		t.Errorf("%d right, %d wrong of %d in %d pictures, %v", right, wrong, all.faces, all.pictures,
+			r.detect)
 	}
 	if all.found[0] != (verdict{7, true}) {
 		t.Errorf("the best one is not judged first: %v", all.found)
@@ -132,7 +139,8 @@ func TestPlain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sets := []set{{name: "one", pictures: []picture{{path: "faces.jpg", body: photo, faces: []box{{58, 80, 196, 265}}}}}}
+	sets := []set{{name: "one",
+		pictures: []picture{{path: "faces.jpg", body: photo, faces: []box{{58, 80, 196, 265}}}}}}
 	r, err := measure(t.Context(), sets, detect.Defaults(detect.Pigo), newPlain, decode.Options{})
 	if err != nil {
 		t.Fatal(err)

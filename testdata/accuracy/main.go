@@ -2,12 +2,14 @@
 //
 //	go run ./testdata/accuracy [flags] DIR…
 //
-// Every folder below a DIR with pictures in it, or in its images/, is a set. Beside them may lie annotations.csv (file,x,y,w,h, pixels of
-// the stored image, a row a face), zero_faces.txt (files without a face, a line each) and ignore.csv (like
-// annotations.csv: faces too doubtful to count). A picture named in none of them has no face.
+// Every folder below a DIR with pictures in it, or in its images/, is a set. Beside them may lie
+// annotations.csv (file,x,y,w,h, pixels of the stored image, a row a face), zero_faces.txt (files without a
+// face, a line each) and ignore.csv (like annotations.csv: faces too doubtful to count). A picture named in
+// none of them has no face.
 //
-// A found face is right when its box and an annotated one have an IoU of at least 0.4; the best score chooses first. Faces
-// whose sides have a geometric mean below 24 pixels, and ignored ones, count neither as missed nor, when found, as wrong.
+// A found face is right when its box and an annotated one have an IoU of at least 0.4; the best score chooses
+// first. Faces whose sides have a geometric mean below 24 pixels, and ignored ones, count neither as missed
+// nor, when found, as wrong.
 package main
 
 import (
@@ -52,11 +54,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return nil
 	})
 	oracle := flags.Bool("oracle", false, "evaluate the cascade with pigo itself: the same faces, slowly")
-	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales down; 0 = as a run does")
+	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales "+
+		"down; 0 = as a run does")
 	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
-	peers := flags.Bool("peers", false, "a table of facescan and others on these pictures; run it from the repository's root")
+	peers := flags.Bool("peers", false, "a table of facescan and others on these pictures; run it "+
+		"from the repository's root")
 	var peer yunetPeer
-	flags.StringVar(&peer.python, "python", "python3", "interpreter with opencv-python-headless and onnxruntime")
+	flags.StringVar(&peer.python, "python", "python3",
+		"interpreter with opencv-python-headless and onnxruntime")
 	flags.StringVar(&peer.model, "onnx", "", "YuNet as ONNX, for -peers")
 	if err := flags.Parse(args); err != nil {
 		return err

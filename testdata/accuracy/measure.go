@@ -55,7 +55,8 @@ func (t tally) at(score float64) (right, wrong int) {
 }
 
 // measure decodes one picture after the other as a run does, and asks the detector for every face it has.
-func measure(ctx context.Context, sets []set, p detect.Params, open func(detect.Params) (detect.Detector, error), o decode.Options) (*result, error) {
+func measure(ctx context.Context, sets []set, p detect.Params,
+	open func(detect.Params) (detect.Detector, error), o decode.Options) (*result, error) {
 	d, err := open(p)
 	if err != nil {
 		return nil, err
@@ -96,7 +97,8 @@ func measure(ctx context.Context, sets []set, p detect.Params, open func(detect.
 
 // stored carries a face into pixels of the stored image, in which people drew theirs.
 func stored(f detect.Face, img decode.Image) detect.Face {
-	b := decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale, Width: f.Width * img.Scale, Height: f.Height * img.Scale}
+	b := decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale, Width: f.Width * img.Scale,
+		Height: f.Height * img.Scale}
 	b = decode.ToStored(b, img.Orientation, float64(img.Width), float64(img.Height))
 	f.X, f.Y, f.Width, f.Height = b.X, b.Y, b.Width, b.Height
 	return f
@@ -145,12 +147,13 @@ func (r *result) print(w io.Writer) {
 	all := r.all()
 	for _, t := range append(r.sets, all) {
 		right, wrong := t.at(r.minScore)
-		fmt.Fprintf(out, "%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", t.name, t.pictures, t.faces, right, wrong,
-			share(right, t.faces), share(right, right+wrong), f1(right, wrong, t.faces))
+		fmt.Fprintf(out, "%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", t.name, t.pictures, t.faces, right,
+			wrong, share(right, t.faces), share(right, right+wrong), f1(right, wrong, t.faces))
 	}
 	out.Flush()
-	fmt.Fprintf(w, "\n%s\nCPU a picture: %.2f ms to decode, %.2f ms to detect; %s %s/%s\n", r.detector, perPicture(r.decode, all.pictures),
-		perPicture(r.detect, all.pictures), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(w, "\n%s\nCPU a picture: %.2f ms to decode, %.2f ms to detect; %s %s/%s\n", r.detector,
+		perPicture(r.decode, all.pictures), perPicture(r.detect, all.pictures), runtime.Version(),
+		runtime.GOOS, runtime.GOARCH)
 }
 
 // all sets as one.
@@ -173,7 +176,8 @@ func perPicture(d time.Duration, pictures int) float64 {
 // byScore orders faces as judge wants them.
 func byScore(a, b detect.Face) int { return cmp.Compare(b.Score, a.Score) }
 
-// printSweep shows what other thresholds would do. Below the accepted score only the best 8 of a picture are known.
+// printSweep shows what other thresholds would do. Below the accepted score only the best 8 of a picture are
+// known.
 func (r *result) printSweep(w io.Writer) {
 	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "\nscore\tfound\twrong\trecall\tprecision\tF1\t")
@@ -183,7 +187,8 @@ func (r *result) printSweep(w io.Writer) {
 			a, b := t.at(score)
 			right, wrong, faces = right+a, wrong+b, faces+t.faces
 		}
-		fmt.Fprintf(out, "%v\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", score, right, wrong, share(right, faces), share(right, right+wrong), f1(right, wrong, faces))
+		fmt.Fprintf(out, "%v\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", score, right, wrong, share(right, faces),
+			share(right, right+wrong), f1(right, wrong, faces))
 	}
 	out.Flush()
 }

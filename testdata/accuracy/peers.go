@@ -29,12 +29,14 @@ const (
 
 var peersScript = filepath.Join("testdata", "accuracy", "peers.py")
 
-// yunetPeer is what runs the same network elsewhere: an interpreter with OpenCV and onnxruntime, and the model as ONNX.
+// yunetPeer is what runs the same network elsewhere: an interpreter with OpenCV and onnxruntime, and the
+// model as ONNX.
 type yunetPeer struct{ python, model string }
 
-// comparePeers measures facescan, pigo as its own command uses it, OpenCV's Haar cascades and the same network in Python
-// on the same pictures, by the same rules.
-func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Options, peer yunetPeer, w io.Writer) error {
+// comparePeers measures facescan, pigo as its own command uses it, OpenCV's Haar cascades and the same
+// network in Python on the same pictures, by the same rules.
+func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Options,
+	peer yunetPeer, w io.Writer) error {
 	type contender struct {
 		name    string
 		measure func() (*result, error)
@@ -59,14 +61,16 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 	for _, kind := range []string{"opencv", "onnxruntime"} {
 		for _, side := range []string{"320", "640"} {
 			if peer.model != "" {
-				all = append(all, contender{"YuNet in Python, " + kind + ", " + side + " px", func() (*result, error) {
-					return measureProgram(ctx, sets, peer.python, peersScript, kind, peer.model, side)
-				}})
+				all = append(all, contender{"YuNet in Python, " + kind + ", " + side + " px",
+					func() (*result, error) {
+						return measureProgram(ctx, sets, peer.python, peersScript, kind, peer.model, side)
+					}})
 			}
 		}
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(out, "| detector\t| recall\t| precision\t| F1\t| CPU ms a picture\t|\n|---\t|---\t|---\t|---\t|---\t|")
+	fmt.Fprintln(out, "| detector\t| recall\t| precision\t| F1\t| CPU ms a "+
+		"picture\t|\n|---\t|---\t|---\t|---\t|---\t|")
 	for _, c := range all {
 		r, err := c.measure()
 		if err != nil {
@@ -74,8 +78,8 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 		}
 		t := r.all()
 		right, wrong := t.at(r.minScore)
-		fmt.Fprintf(out, "| %s\t| %.3f\t| %.3f\t| %.3f\t| %.1f\t|\n", c.name, share(right, t.faces), share(right, right+wrong), f1(right, wrong, t.faces),
-			perPicture(r.decode+r.detect, t.pictures))
+		fmt.Fprintf(out, "| %s\t| %.3f\t| %.3f\t| %.3f\t| %.1f\t|\n", c.name, share(right, t.faces),
+			share(right, right+wrong), f1(right, wrong, t.faces), perPicture(r.decode+r.detect, t.pictures))
 	}
 	return out.Flush()
 }
@@ -106,12 +110,15 @@ func (d plain) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer,
 	for i, img := range batch {
 		size := img.Luma.Rect.Size()
 		found := d.classifier.RunCascade(esimov.CascadeParams{
-			MinSize: int(float64(d.p.MinFace) / img.Scale), MaxSize: min(size.X, size.Y), ShiftFactor: d.p.Shift, ScaleFactor: d.p.Scale,
-			ImageParams: esimov.ImageParams{Pixels: img.Luma.Pix, Rows: size.Y, Cols: size.X, Dim: img.Luma.Stride},
+			MinSize: int(float64(d.p.MinFace) / img.Scale), MaxSize: min(size.X, size.Y),
+			ShiftFactor: d.p.Shift, ScaleFactor: d.p.Scale,
+			ImageParams: esimov.ImageParams{Pixels: img.Luma.Pix, Rows: size.Y,
+				Cols: size.X, Dim: img.Luma.Stride},
 		}, 0)
 		for _, f := range d.classifier.ClusterDetections(found, d.p.Overlap()) {
 			if side := float64(f.Scale); f.Q > enough {
-				answers[i].Faces = append(answers[i].Faces, detect.Face{X: float64(f.Col) - side/2, Y: float64(f.Row) - side/2, Width: side, Height: side, Score: float64(f.Q)})
+				answers[i].Faces = append(answers[i].Faces, detect.Face{X: float64(f.Col) - side/2,
+					Y: float64(f.Row) - side/2, Width: side, Height: side, Score: float64(f.Q)})
 			}
 		}
 		slices.SortFunc(answers[i].Faces, byScore)
@@ -122,7 +129,8 @@ func (d plain) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer,
 func (d plain) Fingerprint() string { return "pigo" }
 func (d plain) Close() error        { return nil }
 
-// measureProgram has a program of somebody else's find the faces: it is told a path a line, and answers with a line of JSON, see peers.py.
+// measureProgram has a program of somebody else's find the faces: it is told a path a line, and answers with
+// a line of JSON, see peers.py.
 func measureProgram(ctx context.Context, sets []set, name string, args ...string) (*result, error) {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Stderr = os.Stderr

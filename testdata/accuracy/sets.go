@@ -53,7 +53,8 @@ func readSets(dirs []string) ([]set, error) {
 		}
 	}
 	if len(sets) == 0 {
-		return nil, fmt.Errorf("no picture in %s: a set is a folder of pictures, or one with a folder images/ in it", strings.Join(dirs, ", "))
+		return nil, fmt.Errorf("no picture in %s: a set is a folder of pictures, or one with a folder "+
+			"images/ in it", strings.Join(dirs, ", "))
 	}
 	return sets, nil
 }

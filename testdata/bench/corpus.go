@@ -17,9 +17,10 @@ import (
 // sampleFace is the face of the sample photo, as one would draw it.
 var sampleFace = image.Rect(58, 80, 254, 345)
 
-// corpus makes photos of w x h pixels in dir/images: a scene of soft shapes, texture and noise, and in most of them the sample photo, cut,
-// scaled and mirrored, so that a cascade has as much to look at as in a real one. Where the faces are is in dir/annotations.csv, or, of those
-// that were cut by more than a fifth, in dir/ignore.csv.
+// corpus makes photos of w x h pixels in dir/images: a scene of soft shapes, texture and noise, and in most
+// of them the sample photo, cut, scaled and mirrored, so that a cascade has as much to look at as in a real
+// one. Where the faces are is in dir/annotations.csv, or, of those that were cut by more than a fifth, in
+// dir/ignore.csv.
 func corpus(dir string, w, h int) (images [][]byte) {
 	check(os.MkdirAll(filepath.Join(dir, "images"), 0o755))
 	boxes := map[string]string{"annotations.csv": "file,x,y,w,h\n", "ignore.csv": "file,x,y,w,h\n"}
@@ -34,7 +35,8 @@ func corpus(dir string, w, h int) (images [][]byte) {
 			at := image.Pt(rng.IntN(w-h/2)-h/8, rng.IntN(h/4)-h/8)
 			dst := image.Rect(at.X, at.Y, at.X+size*p.Dx()/p.Dy(), at.Y+size)
 			draw.BiLinear.Scale(m, dst, photo, p, draw.Src, nil)
-			whole := image.Rect(at.X+sampleFace.Min.X*size/p.Dy(), at.Y+sampleFace.Min.Y*size/p.Dy(), at.X+sampleFace.Max.X*size/p.Dy(), at.Y+sampleFace.Max.Y*size/p.Dy())
+			whole := image.Rect(at.X+sampleFace.Min.X*size/p.Dy(), at.Y+sampleFace.Min.Y*size/p.Dy(),
+				at.X+sampleFace.Max.X*size/p.Dy(), at.Y+sampleFace.Max.Y*size/p.Dy())
 			face, list := whole.Intersect(m.Rect), "annotations.csv"
 			if 5*face.Dx()*face.Dy() < 4*whole.Dx()*whole.Dy() {
 				list = "ignore.csv"
@@ -72,12 +74,14 @@ func scene(w, h int, rng *rand.Rand) *image.RGBA {
 	type blob struct{ x, y, r, v float64 }
 	blobs := make([]blob, 60)
 	for i := range blobs {
-		blobs[i] = blob{rng.Float64() * float64(w), rng.Float64() * float64(h), 8 + rng.ExpFloat64()*40, rng.NormFloat64() * 50}
+		blobs[i] = blob{rng.Float64() * float64(w), rng.Float64() * float64(h), 8 + rng.ExpFloat64()*40,
+			rng.NormFloat64() * 50}
 	}
 	fx, fy := 0.02+rng.Float64()*0.4, 0.02+rng.Float64()*0.4
 	for y := range h {
 		for x := range w {
-			v := 120 + 40*math.Sin(float64(x)*0.01+float64(y)*0.013) + 12*math.Sin(float64(x)*fx)*math.Cos(float64(y)*fy)
+			v := 120 + 40*math.Sin(float64(x)*0.01+float64(y)*0.013) +
+				12*math.Sin(float64(x)*fx)*math.Cos(float64(y)*fy)
 			for _, b := range blobs {
 				if d := ((float64(x)-b.x)*(float64(x)-b.x) + (float64(y)-b.y)*(float64(y)-b.y)) / (b.r * b.r); d < 1 {
 					v += b.v * (1 - d)

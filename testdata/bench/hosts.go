@@ -30,11 +30,13 @@ import (
 // manyHosts is how many hosts the lists of tiny pictures name, each an address of loopback.
 const manyHosts = 1000
 
-// hosts measures whole runs over many hosts, with pictures so tiny that fetching, dispatch and storing are what counts;
-// client and server share the machine.
+// hosts measures whole runs over many hosts, with pictures so tiny that fetching, dispatch and storing are
+// what counts; client and server share the machine.
 func hosts(exe, dir string) {
-	fmt.Printf("\nTiny pictures over %d hosts of loopback, each run whole: import, fetch, decode, search, store.\n\n", manyHosts)
-	fmt.Println("| what | URLs/s | ms CPU a URL | of it the server's | RSS at a quarter, MB | peak RSS, MB |\n|---|---|---|---|---|---|")
+	fmt.Printf("\nTiny pictures over %d hosts of loopback, each run whole: import, fetch, decode, "+
+		"search, store.\n\n", manyHosts)
+	fmt.Println("| what | URLs/s | ms CPU a URL | of it the server's | RSS at a quarter, MB | peak RSS, MB " +
+		"|\n|---|---|---|---|---|---|")
 	hostsRun(exe, filepath.Join(dir, "plain"), "http", 100_000)
 	hostsRun(exe, filepath.Join(dir, "tls"), "https", 80*manyHosts)
 }
@@ -74,8 +76,8 @@ func hostsRun(exe, dir, scheme string, n int) {
 		return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds() * 1e3 / float64(n)
 	}
 	peak := float64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) / 1e3
-	fmt.Printf("| %d URLs, %s, %d a host | %.0f | %.3f | %.3f | %.0f | %.0f |\n", n, scheme, n/manyHosts, float64(n)/took.Seconds(),
-		cpu(c)+cpu(server), cpu(server), <-quarter, peak)
+	fmt.Printf("| %d URLs, %s, %d a host | %.0f | %.3f | %.3f | %.0f | %.0f |\n", n, scheme, n/manyHosts,
+		float64(n)/took.Seconds(), cpu(c)+cpu(server), cpu(server), <-quarter, peak)
 }
 
 // rssWhen is the resident memory of a run, in MB, once the writer's file shows that many rows done.
@@ -103,8 +105,8 @@ func rssWhen(exe, list string, pid, rows int, over chan struct{}) float64 {
 	}
 }
 
-// serveHosts serves tiny pictures on as many addresses as there are hosts, and writes a list of n URLs which takes the hosts in
-// turn, until standard input ends.
+// serveHosts serves tiny pictures on as many addresses as there are hosts, and writes a list of n URLs which
+// takes the hosts in turn, until standard input ends.
 func serveHosts(dir, scheme string, n int) {
 	s := fetchtest.New(tiny(), 0)
 	defer s.Close()
@@ -153,8 +155,9 @@ type authority struct {
 
 func newAuthority(file string) *authority {
 	a := &authority{}
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour)}
 	var err error
 	a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(err)
@@ -167,8 +170,8 @@ func newAuthority(file string) *authority {
 func (a *authority) issue(addr string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(err)
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), IPAddresses: []net.IP{net.ParseIP(addr)},
-		NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()),
+		IPAddresses: []net.IP{net.ParseIP(addr)}, NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, &key.PublicKey, a.key)
 	check(err)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}

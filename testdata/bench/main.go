@@ -1,10 +1,11 @@
-// Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself, in one
-// process after the other on one machine, and prints a table in Markdown. Times are CPU time.
+// Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself,
+// in one process after the other on one machine, and prints a table in Markdown. Times are CPU time.
 //
 //	go run ./testdata/bench [-n 600] [-naive FOLDER] [-images FOLDER] [-python PYTHON -onnx MODEL] [-sidecar | -hosts | -ways]
 //
-// The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the folder of
-// another program to compare with: it is built there and called as `naive -cascade FILE -db FILE -min N LIST`.
+// The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the
+// folder of another program to compare with: it is built there and called as `naive -cascade FILE -db FILE
+// -min N LIST`.
 package main
 
 import (
@@ -42,7 +43,8 @@ import (
 func main() {
 	n := flag.Int("n", 600, "URLs of a whole run")
 	naive := flag.String("naive", "", "folder of a program to compare with")
-	python := flag.String("python", "", "interpreter with OpenCV and urllib3, for a whole run of YuNet in Python; with -onnx")
+	python := flag.String("python", "", "interpreter with OpenCV and urllib3, for a whole run of "+
+		"YuNet in Python; with -onnx")
 	onnx := flag.String("onnx", "", "YuNet as ONNX")
 	photos := flag.String("images", "", "serve the JPEGs below this folder instead of pictures that are made")
 	only := flag.Bool("sidecar", false, "only what a sidecar costs")
@@ -85,8 +87,10 @@ func main() {
 	list, stop := startServer(dir, 5**n)
 	defer stop()
 
-	fmt.Printf("%s (yunet runs on %s), %s, %d cores; %d pictures of %.2f megapixels and %.0f KB; CPU time, the best of three.\n\n",
-		cpuName(), yunet.Path(), runtime.Version(), runtime.NumCPU(), len(images), meanPixels(images)/1e6, meanSize(images)/1e3)
+	fmt.Printf("%s (yunet runs on %s), %s, %d cores; %d pictures of %.2f megapixels and %.0f KB; CPU "+
+		"time, the best of three.\n\n",
+		cpuName(), yunet.Path(), runtime.Version(), runtime.NumCPU(), len(images), meanPixels(images)/1e6,
+		meanSize(images)/1e3)
 	if *only {
 		sidecars(dir, exe, list, 5**n)
 		return
@@ -98,14 +102,19 @@ func main() {
 		least := math.Inf(1)
 		for i := range 3 {
 			job := filepath.Join(dir, fmt.Sprint("job", i, strings.Join(flags, ""), ".db"))
-			least = min(least, perURL(*n, exe, append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0", "--progress", "none", "-q"}, flags...)...))
+			least = min(least,
+				perURL(*n, exe,
+					append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0",
+						"--progress", "none", "-q"}, flags...)...))
 		}
 		return least
 	}
 	if *python != "" {
-		script := perURL(*n, *python, filepath.Join("testdata", "accuracy", "peers.py"), "urls", *onnx, "320", list)
+		script := perURL(*n, *python, filepath.Join("testdata", "accuracy", "peers.py"), "urls", *onnx, "320",
+			list)
 		for _, k := range detect.Kinds() {
-			row("whole run, YuNet in Python (urllib3, OpenCV, 320 px) and --detector "+k.Name+", ms per URL", script, whole("--detector", k.Name))
+			row("whole run, YuNet in Python (urllib3, OpenCV, 320 px) and --detector "+k.Name+", ms per URL",
+				script, whole("--detector", k.Name))
 		}
 	}
 	if *peersOnly {
@@ -114,7 +123,8 @@ func main() {
 	for _, min := range []int{20, 40, 80} {
 		plain := search(images, min, newOracle)
 		for _, k := range detect.Kinds() {
-			row(fmt.Sprintf("%s alone, faces from %d px, ms per image", k.Name, min), plain, search(images, min, k.Name))
+			row(fmt.Sprintf("%s alone, faces from %d px, ms per image", k.Name, min), plain,
+				search(images, min, k.Name))
 		}
 	}
 	for _, side := range []int{200, 1000, 2000, 4000} {
@@ -135,13 +145,15 @@ func main() {
 		check(build.Run())
 		cascade := filepath.Join("detect", "pigo", "facefinder")
 		for _, min := range []int{20, 40} {
-			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db", filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min), shorter(list, *n/4))
+			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db",
+				filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min),
+				shorter(list, *n/4))
 		}
 	}
 	for _, k := range detect.Kinds() {
 		for _, min := range []int{20, 40} {
-			row(fmt.Sprintf("whole run, --detector %s, faces from %d px, ms per URL", k.Name, min), plain[min],
-				whole("--detector", k.Name, "--min-face", fmt.Sprint(min)))
+			row(fmt.Sprintf("whole run, --detector %s, faces from %d px, ms per URL", k.Name, min),
+				plain[min], whole("--detector", k.Name, "--min-face", fmt.Sprint(min)))
 		}
 	}
 	cores(dir, exe, 5**n)
@@ -154,8 +166,8 @@ func main() {
 	check(small.Run())
 }
 
-// cores prints how much faster a whole run is on two cores than on one, its server on the same cores, and what
-// the run itself takes of their time.
+// cores prints how much faster a whole run is on two cores than on one, its server on the same cores, and
+// what the run itself takes of their time.
 func cores(dir, exe string, n int) {
 	taskset, err := exec.LookPath("taskset")
 	if err != nil || runtime.NumCPU() < 2 {
@@ -168,8 +180,9 @@ func cores(dir, exe string, n int) {
 		check(os.Symlink(filepath.Join(dir, "images"), filepath.Join(where, "images")))
 		list, stop := startServer(where, n, taskset, "-c", on)
 		begin := time.Now()
-		cpu = append(cpu, perURL(n, taskset, "-c", on, exe, "run", list, "--db", filepath.Join(where, "job.db"),
-			"--allow-private", "--per-host", "0", "--progress", "none", "-q", "--workers", "2"))
+		cpu = append(cpu, perURL(n, taskset, "-c", on, exe, "run", list, "--db",
+			filepath.Join(where, "job.db"), "--allow-private", "--per-host", "0", "--progress",
+			"none", "-q", "--workers", "2"))
 		took = append(took, time.Since(begin).Seconds())
 		stop()
 	}
@@ -229,7 +242,8 @@ func perPixel(side int) {
 	one, pixels := [][]byte{b.Bytes()}, float64(m.Rect.Dx()*m.Rect.Dy())
 	plain := search(one, 20, newOracle) * 1e6 / pixels
 	for _, k := range detect.Kinds() {
-		row(fmt.Sprintf("%s alone, %dx%d, ns per pixel", k.Name, m.Rect.Dx(), m.Rect.Dy()), plain, search(one, 20, k.Name)*1e6/pixels)
+		row(fmt.Sprintf("%s alone, %dx%d, ns per pixel", k.Name, m.Rect.Dx(), m.Rect.Dy()), plain,
+			search(one, 20, k.Name)*1e6/pixels)
 	}
 }
 
@@ -237,7 +251,8 @@ func luma(b []byte) *image.Gray {
 	img, err := jpeg.Decode(bytes.NewReader(b))
 	check(err)
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
-	return &image.Gray{Pix: esimov.RgbToGrayscale(esimov.ImgToNRGBA(img)), Stride: w, Rect: image.Rect(0, 0, w, h)}
+	return &image.Gray{Pix: esimov.RgbToGrayscale(esimov.ImgToNRGBA(img)), Stride: w,
+		Rect: image.Rect(0, 0, w, h)}
 }
 
 func decodePlain(images [][]byte) float64 {
@@ -314,8 +329,8 @@ func perURL(n int, name string, args ...string) float64 {
 	return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds() * 1e3 / float64(n)
 }
 
-// startServer serves the images in another process, whose time does not count, and writes a list of n URLs. before may be a
-// command that starts it, with its arguments.
+// startServer serves the images in another process, whose time does not count, and writes a list of n URLs.
+// before may be a command that starts it, with its arguments.
 func startServer(dir string, n int, before ...string) (list string, stop func()) {
 	self, err := os.Executable()
 	check(err)

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// sidecars measures whole runs through `facescan sidecar --device cpu` beside runs without: processor time of both processes, the
-// sidecar's start and the checks of it included.
+// sidecars measures whole runs through `facescan sidecar --device cpu` beside runs without: processor time of
+// both processes, the sidecar's start and the checks of it included.
 func sidecars(dir, exe, list string, n int) {
 	const here = "here"
 	how := []struct{ name, listen, input string }{
@@ -23,7 +23,8 @@ func sidecars(dir, exe, list string, n int) {
 	least := map[string]float64{}
 	for round := range 3 {
 		for i, h := range how {
-			args := []string{"run", list, "--db", filepath.Join(dir, fmt.Sprint("sidecar", round, i, ".db")), "--allow-private", "--per-host", "0", "--progress", "none", "-q"}
+			args := []string{"run", list, "--db", filepath.Join(dir, fmt.Sprint("sidecar", round, i, ".db")),
+				"--allow-private", "--per-host", "0", "--progress", "none", "-q"}
 			stop := func() float64 { return 0 }
 			if h.listen != "" {
 				var url string
@@ -36,14 +37,16 @@ func sidecars(dir, exe, list string, n int) {
 			}
 		}
 	}
-	fmt.Printf("\n%d URLs, faces from 20 px, the detector in this process or in another; CPU time of both, ms a URL, the best of three.\n\n", n)
+	fmt.Printf("\n%d URLs, faces from 20 px, the detector in this process or in another; CPU time of both, "+
+		"ms a URL, the best of three.\n\n", n)
 	fmt.Println("| detector | ms a URL | more |\n|---|---|---|")
 	for _, h := range how {
 		fmt.Printf("| %s | %.2f | %.2f |\n", h.name, least[h.name], least[h.name]-least[here])
 	}
 }
 
-// startSidecar returns the URL, and what ends the sidecar and returns its processor time in milliseconds a URL.
+// startSidecar returns the URL, and what ends the sidecar and returns its processor time in milliseconds a
+// URL.
 func startSidecar(exe, listen string, n int) (url string, stop func() float64) {
 	c := exec.Command(exe, "sidecar", "--listen", listen)
 	said, err := c.StderrPipe()

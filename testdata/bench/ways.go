@@ -39,10 +39,11 @@ func ways(exe, dir string) {
 	check(err)
 	defer func() { check(database.Close()) }()
 	b := &waysBench{exe: exe, dir: dir, database: database}
-	fmt.Printf("%s, %d cores, %s, %s.\n\n", cpuName(), runtime.NumCPU(), runtime.Version(), b.databaseVersion())
+	fmt.Printf("%s, %d cores, %s, %s.\n\n", cpuName(), runtime.NumCPU(), runtime.Version(),
+		b.databaseVersion())
 
-	fmt.Printf("A list of %d rows, from the start of the processes to the last result (with id mod N, in the "+
-		"merged job); the web server on the same cores, its processor time not counted:\n\n", sharedRows)
+	fmt.Printf("A list of %d rows, from the start of the processes to the last result (with id mod N, in "+
+		"the merged job); the web server on the same cores, its processor time not counted:\n\n", sharedRows)
 	fmt.Println("| way | processes | rows/s | ms CPU per row | of it the database's | bytes per row |")
 	fmt.Println("|---|---|---|---|---|---|")
 	for _, kind := range []string{onSQLite, byModulo, onPostgres} {
@@ -51,7 +52,8 @@ func ways(exe, dir string) {
 		}
 	}
 
-	fmt.Printf("\nA list of %d rows, a server that takes %v, 4 processes with 8 fetchers each, leases of %v:\n",
+	fmt.Printf("\nA list of %d rows, a server that takes %v, 4 processes with 8 fetchers each, leases of "+
+		"%v:\n",
 		troubleRows, slowAnswer, waysTTL)
 	fmt.Printf("\n| what happens | %s | %s | %s |\n|---|---|---|---|\n", onSQLite, byModulo, onPostgres)
 	for _, event := range []struct {

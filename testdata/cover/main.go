@@ -1,10 +1,10 @@
-// Command cover runs the tests of packages and prints, for each, its coverage by its own tests beside its floor. It
-// fails if a test fails, if a package is below its floor, or if one has no floor.
+// Command cover runs the tests of packages and prints, for each, its coverage by its own tests beside its
+// floor. It fails if a test fails, if a package is below its floor, or if one has no floor.
 //
 //	go run ./testdata/cover [PACKAGE…]
 //
-// floors.txt has a package and its floor in percent per line. A floor lies two points below what was measured, since
-// a few branches depend on timing. Raise it when coverage rises.
+// floors.txt has a package and its floor in percent per line. A floor lies two points below what was
+// measured, since a few branches depend on timing. Raise it when coverage rises.
 package main
 
 import (
@@ -61,14 +61,15 @@ func floors(text string) map[string]float64 {
 // covered matches go test's line about a package that has statements.
 var covered = regexp.MustCompile(`^(?:ok)?\s+(facescan\S*)\s.*coverage: ([0-9.]+)% of statements`)
 
-// report turns go test's output into the table, and reports whether every package reaches its floor. Lines that say
-// nothing about coverage, e.g. of a failure, are passed through.
+// report turns go test's output into the table, and reports whether every package reaches its floor. Lines
+// that say nothing about coverage, e.g. of a failure, are passed through.
 func report(to io.Writer, from io.Reader, floors map[string]float64) (sound bool) {
 	sound = true
 	for lines := bufio.NewScanner(from); lines.Scan(); {
 		m := covered.FindStringSubmatch(lines.Text())
 		if m == nil {
-			if text := lines.Text(); !strings.Contains(text, "[no test files]") && !strings.Contains(text, "[no statements]") {
+			if text := lines.Text(); !strings.Contains(text, "[no test files]") &&
+				!strings.Contains(text, "[no statements]") {
 				fmt.Fprintln(to, text)
 			}
 			continue

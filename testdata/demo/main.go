@@ -1,4 +1,5 @@
-// Command demo serves a few images on loopback for `make demo`, well and badly, and writes the list of their URLs.
+// Command demo serves a few images on loopback for `make demo`, well and badly, and writes the list of their
+// URLs.
 //
 //	demo -list urls.txt [-n 150] [-delay 60ms]
 //
@@ -34,7 +35,8 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	s := fetchtest.New(map[string][]byte{"faces.jpg": faces, "hills.jpg": hills(), "stripes.png": stripes()}, *delay)
+	s := fetchtest.New(map[string][]byte{"faces.jpg": faces, "hills.jpg": hills(), "stripes.png": stripes()},
+		*delay)
 	defer s.Close()
 
 	var urls strings.Builder

@@ -78,7 +78,8 @@ func changes(path string, text []byte) (all []change, err error) {
 	add := func(from, to token.Pos, with func(was string) string) {
 		at := set.Position(from)
 		was := string(text[at.Offset:set.Position(to).Offset])
-		all = append(all, change{path: path, from: at.Offset, to: at.Offset + len(was), with: with(was), at: at, was: was})
+		all = append(all, change{path: path, from: at.Offset, to: at.Offset + len(was), with: with(was),
+			at: at, was: was})
 	}
 	swap := func(at token.Pos, op token.Token) {
 		if other, ok := swapped[op]; ok {

@@ -2,9 +2,10 @@
 //
 //	go run ./testdata/mutants [-n 5] [-seed 1] [-least 95] PACKAGE…
 //
-// The tree stays as it is: a changed file reaches the compiler by an overlay. Which changes are tried depends on the
-// seed and the package alone. A change that does not compile is replaced by another. Tests that fail, crash or take
-// much longer than without the change have noticed it. What lives is either not tested, or changes nothing: judge it.
+// The tree stays as it is: a changed file reaches the compiler by an overlay. Which changes are tried depends
+// on the seed and the package alone. A change that does not compile is replaced by another. Tests that fail,
+// crash or take much longer than without the change have noticed it. What lives is either not tested, or
+// changes nothing: judge it.
 package main
 
 import (
@@ -42,7 +43,8 @@ func main() {
 		os.Exit(2)
 	}
 	percent := 100 * float64(noticed) / float64(noticed+len(lived))
-	fmt.Printf("\n%d of %d changes were noticed (%.0f %%). These lived:\n", noticed, noticed+len(lived), percent)
+	fmt.Printf("\n%d of %d changes were noticed (%.0f %%). These lived:\n", noticed, noticed+len(lived),
+		percent)
 	for _, change := range lived {
 		fmt.Println(change)
 	}
@@ -58,7 +60,8 @@ type pkg struct {
 }
 
 // run tries n changes in each of the packages.
-func run(ctx context.Context, out io.Writer, patterns []string, n int, seed uint64) (noticed int, lived []string, err error) {
+func run(ctx context.Context, out io.Writer, patterns []string, n int, seed uint64) (noticed int,
+	lived []string, err error) {
 	packages, err := list(ctx, patterns)
 	if err != nil {
 		return 0, nil, err
@@ -113,7 +116,8 @@ func run(ctx context.Context, out io.Writer, patterns []string, n int, seed uint
 }
 
 func list(ctx context.Context, patterns []string) (all []pkg, err error) {
-	args := append([]string{"list", "-json=ImportPath,Dir,GoFiles,CgoFiles,TestGoFiles,XTestGoFiles"}, patterns...)
+	args := append([]string{"list", "-json=ImportPath,Dir,GoFiles,CgoFiles,TestGoFiles,XTestGoFiles"},
+		patterns...)
 	text, err := exec.CommandContext(ctx, "go", args...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list %s: %w", strings.Join(patterns, " "), err)
@@ -159,7 +163,8 @@ func (t *trial) try(ctx context.Context, c *change) (fine bool, err error) {
 	}
 	within, cancel := context.WithTimeout(ctx, t.limit)
 	defer cancel()
-	test := exec.CommandContext(within, binary, "-test.failfast", "-test.timeout", (t.limit + time.Minute).String())
+	test := exec.CommandContext(within, binary, "-test.failfast", "-test.timeout",
+		(t.limit + time.Minute).String())
 	test.Dir = t.pkg.Dir
 	// Tests that start processes leave some behind when they are killed: all are of one group.
 	test.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
