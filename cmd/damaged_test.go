@@ -61,7 +61,7 @@ func smallJob(t testing.TB) []byte {
 			result = store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout, Attempts: 3, FinalURL: "none:x", Time: time.UnixMilli(2)}
 		}
 		results = append(results, result)
-		_, err = job.(store.Sampler).Sample(ctx, store.Thumbnail{ID: r.ID, Faces: i%4 > 0, Rank: int64(i), JPEG: pictures(t)["b-none.jpg"][:300]}, 5)
+		_, err = job.Sample(ctx, store.Thumbnail{ID: r.ID, Faces: i%4 > 0, Rank: int64(i), JPEG: pictures(t)["b-none.jpg"][:300]}, 5)
 		check(err)
 	}
 	check(s.Commit(ctx, l, results))

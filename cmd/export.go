@@ -122,7 +122,8 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if o.rows == "groups" {
 		err = writeAll(outs, job.Groups(ctx, 0), export.Writer.WriteGroup)
 	} else {
-		err = writeAll(outs, job.Select(ctx, math.MinInt64, math.MaxInt64, o.brief(sources), o.condition(sources)), export.Writer.Write)
+		err = writeAll(outs, job.Select(ctx, store.Query{
+			From: math.MinInt64, To: math.MaxInt64, Brief: o.brief(sources), Where: o.condition(sources)}), export.Writer.Write)
 	}
 	if err != nil {
 		return err
@@ -243,7 +244,7 @@ func (o *exportOptions) checkScores(ctx context.Context, job store.Job, sources 
 	if err != nil {
 		return err
 	}
-	for r, err := range job.Select(ctx, math.MinInt64, math.MaxInt64, false, nil) {
+	for r, err := range job.Results(ctx, math.MinInt64, math.MaxInt64) {
 		if err != nil {
 			return err
 		}

@@ -189,7 +189,7 @@ func (w *witnesses) answered(ctx context.Context, spans []span) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	for r, err := range w.job.Select(ctx, id, end, true, wasAnswered{}) {
+	for r, err := range w.job.Select(ctx, store.Query{From: id, To: end, Brief: true, Where: wasAnswered{}}) {
 		if err != nil {
 			return ""
 		}

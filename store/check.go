@@ -53,6 +53,49 @@ func CheckRows(rows []NewRow, last int64, source int) error {
 	return nil
 }
 
+// CheckMerged refuses such results of rows from another job.
+func CheckMerged(rows []MergedRow) error {
+	for i := range rows {
+		if err := rows[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckPublished refuses such results of published rows.
+func CheckPublished(rows []PublishedRow) error {
+	for i := range rows {
+		if err := rows[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *MergedRow) check() error {
+	if r.Result == nil {
+		return nil
+	}
+	return checkResult(Lease{Lo: r.ID, Hi: r.ID}, r.Result)
+}
+
+// CheckShardSize refuses shards without rows.
+func CheckShardSize(rows int) error {
+	if rows < 1 {
+		return fmt.Errorf("a shard of %d rows", rows)
+	}
+	return nil
+}
+
+// CheckClaim refuses a claim of nothing.
+func CheckClaim(maxRows int) error {
+	if maxRows < 1 {
+		return fmt.Errorf("claim: at most %d rows", maxRows)
+	}
+	return nil
+}
+
 // CheckPriority keeps weights, powers of two, in a range where sums of them are exact.
 func CheckPriority(priority int) error {
 	if priority < -20 || priority > 20 {
@@ -63,9 +106,12 @@ func CheckPriority(priority int) error {
 
 var ownerID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// IsOwnerID reports whether an owner's ID can be part of a file's name.
+func IsOwnerID(id string) bool { return ownerID.MatchString(id) }
+
 // CheckOwner holds an owner's ID to what can be part of a file's name, and its TTL to be one.
 func CheckOwner(id string, ttl time.Duration) error {
-	if !ownerID.MatchString(id) {
+	if !IsOwnerID(id) {
 		return fmt.Errorf("%q is no owner's name: letters, digits, dot, underscore and hyphen, at most 64", id)
 	}
 	if ttl <= 0 {

@@ -122,7 +122,8 @@ func Merged(rows []NewRow) []MergedRow {
 	for i, r := range rows {
 		out[i] = MergedRow{Row: Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept}, End: r.End}
 		if r.Bad {
-			out[i].Result = &Result{ID: r.ID, Status: Failed, Reason: BadURL, Time: now}
+			bad := BadResult(r.ID, now)
+			out[i].Result = &bad
 		}
 	}
 	return out

@@ -87,7 +87,7 @@ func doneInAny(ctx context.Context, jobs []Job) (n int64, err error) {
 		return err
 	}
 	for i, j := range jobs {
-		next, stop := iter.Pull2(j.Select(ctx, 0, 1<<62, true, nil))
+		next, stop := iter.Pull2(j.Select(ctx, Query{To: 1 << 62, Brief: true}))
 		defer stop()
 		readers[i].next = next
 		if err := advance(&readers[i]); err != nil {

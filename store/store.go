@@ -75,10 +75,8 @@ type Job interface {
 	// Results yields the results of done rows with from <= id < to, in id order, with their faces, without
 	// holding a read transaction for longer than one internal page. Stops at the first error.
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
-	// Select yields what Results does without rows that a condition excludes, as far as the database can tell: whoever asks
-	// still has to look. A condition that is nil, or cannot be translated, excludes none. Brief results may lack all but ID,
-	// URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes, Detector and the boxes of Faces, and come in half the time.
-	Select(ctx context.Context, from, to int64, brief bool, c Condition) iter.Seq2[Result, error]
+	// Select yields the results that a query asks for, paged as Results is.
+	Select(ctx context.Context, q Query) iter.Seq2[Result, error]
 	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among those there
 	// are; Merge drives it. A row that is new is added, with its result if it has one; new rows above all others are
 	// cut into shards of shardSize. A result enters where there is none, or where it is ok and the one there is
@@ -90,6 +88,7 @@ type Job interface {
 	// Retry puts the done rows that the selection names back to pending and returns how many.
 	Retry(ctx context.Context, s Selection) (int64, error)
 	Ordered
+	Sampler
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not run.
 	Verify(ctx context.Context, o VerifyOptions, report func(Problem)) error
@@ -102,6 +101,17 @@ type Job interface {
 	// Path is what the user calls the job: a file name, or a database URL without its password.
 	Path() string
 	Close() error
+}
+
+// Query asks for results.
+type Query struct {
+	From, To int64 // From <= id < To
+	// Brief results have ID, URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes, Detector and the boxes
+	// of Faces, and nothing else. They come in half the time.
+	Brief bool
+	// Where excludes results, as far as the database can tell: the caller still has to look. Nil, or a condition that
+	// cannot be translated, excludes none.
+	Where Condition
 }
 
 // Condition is a filter of results that a database can apply.
@@ -195,9 +205,9 @@ type Adopter interface {
 	Grown(ctx context.Context) (bool, error)
 }
 
-// Sampler is what a Job is too: it holds small pictures of some of its images, a random sample of those with faces and
-// one of those without. A picture has a rank by chance, and the lowest ranks stay; so it does not matter which process
-// puts in what, when, or how often.
+// Sampler is the part of a Job that holds small pictures of some of its images, a random sample of those with faces and
+// one of those without. A picture has a random rank, and the lowest ranks stay; so it does not matter which process puts
+// in what, when, or how often.
 type Sampler interface {
 	// Sample puts a picture in, in place of the row's earlier one, and then keeps the n of lowest rank among those that
 	// have faces, or have none, as it does. It returns the bar: a rank that is not below it would not stay.

@@ -124,10 +124,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 		return nil, err
 	}
 	if o.Thumbnails > 0 {
-		var ok bool
-		if k.sampler, ok = o.Job.(store.Sampler); !ok {
-			return nil, errors.New("--thumbnails: this kind of job has no room for them")
-		}
+		k.sampler = o.Job
 		for i := range k.bars {
 			k.bars[i].Store(math.MaxInt64)
 		}

@@ -224,7 +224,7 @@ func TestThumbnails(t *testing.T) {
 		for _, k := range keepers {
 			ok(t, k.Close())
 		}
-		got, err := job.(store.Sampler).Samples(t.Context())
+		got, err := job.Samples(t.Context())
 		ok(t, err)
 		faces := 0
 		for _, th := range got {
@@ -303,7 +303,7 @@ func TestThumbnailsBlurred(t *testing.T) {
 	k := start(t, Options{Job: job, Thumbnails: 1, BlurFaces: true, Blurred: t.TempDir(), Crops: crops})
 	k.keep(t, judged(striped(twoFaces[0]), "jpeg", twoFaces[:1], 1))
 	ok(t, k.Close())
-	got, err := job.(store.Sampler).Samples(t.Context())
+	got, err := job.Samples(t.Context())
 	ok(t, err)
 	contrast := func(m image.Image, x, y int) float64 {
 		a, _, _, _ := m.At(x, y).RGBA()

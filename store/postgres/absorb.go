@@ -14,18 +14,14 @@ import (
 // Absorb implements store.Job.
 func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
 	doing := fmt.Sprintf("merge rows of source %d", source)
-	if shardSize < 1 {
-		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	if err := errors.Join(store.CheckShardSize(shardSize), store.CheckMerged(rows)); err != nil {
+		return j.wrap(doing, err)
 	}
 	var offered []store.Result
 	for _, r := range rows {
-		if r.Result == nil {
-			continue
+		if r.Result != nil {
+			offered = append(offered, *r.Result)
 		}
-		if err := store.CheckResults(store.Lease{Lo: r.ID, Hi: r.ID}, []store.Result{*r.Result}); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-		offered = append(offered, *r.Result)
 	}
 	detectors, err := j.intern(ctx, offered)
 	if err != nil {
@@ -44,8 +40,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 // Fill implements store.Session.
 func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
 	doing := fmt.Sprintf("add missing rows of source %d", l.Source)
-	if shardSize < 1 {
-		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	if err := store.CheckShardSize(shardSize); err != nil {
+		return s.wrap(doing, err)
 	}
 	part, err := s.nextPart(ctx)
 	if err != nil {
@@ -103,20 +99,24 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	if err != nil {
 		return err
 	}
-	m, err := sift(ctx, t, rows, ids)
+	have, err := existing(ctx, t, ids)
 	if err != nil {
 		return err
 	}
-	if len(m.fresh) > 0 {
-		if err := store.CheckRows(m.fresh, int64(source)<<store.SourceShift, source); err != nil {
+	m, err := store.PartitionMerged(rows, have)
+	if err != nil {
+		return err
+	}
+	if len(m.Fresh) > 0 {
+		if err := store.CheckRows(m.Fresh, store.FirstOf(source), source); err != nil {
 			return err
 		}
 	}
 	e := effect{source: source, imported: a.complete && !was}
-	e.members(m.fresh)
+	e.members(m.Fresh)
 	e.end(ends)
-	above := len(m.fresh)
-	for i, r := range m.fresh {
+	above := len(m.Fresh)
+	for i, r := range m.Fresh {
 		shard := shardOf[r.ID]
 		if shard == nil {
 			above = i
@@ -127,22 +127,22 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 		}
 		e.changes++
 	}
-	for _, id := range m.done {
+	for _, id := range m.Completed {
 		if shard := shardOf[id]; shard != nil {
 			shard[1]--
 		}
 	}
-	if err := copyRows(ctx, t, m.fresh); err != nil {
+	if err := copyRows(ctx, t, m.Fresh); err != nil {
 		return err
 	}
-	if _, err := deleteResults(ctx, t, &e, "r.reason IS NOT NULL", m.replaced); err != nil {
+	if _, err := deleteResults(ctx, t, &e, "r.reason IS NOT NULL", m.Replaced); err != nil {
 		return err
 	}
-	if err := copyResults(ctx, t, m.results, a.detectors); err != nil {
+	if err := copyResults(ctx, t, m.Results, a.detectors); err != nil {
 		return err
 	}
-	for i := range m.results {
-		e.add(&m.results[i], m.groups[m.results[i].ID])
+	for i := range m.Results {
+		e.add(&m.Results[i], m.Groups[m.Results[i].ID])
 	}
 	b := &pgx.Batch{}
 	for lo, n := range grown {
@@ -151,68 +151,30 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 		}
 	}
 	var shards cuts
-	if last, err = shards.cut(ctx, t, b, m.fresh[above:], last, source, a.shardSize); err != nil {
+	if last, err = shards.cut(ctx, t, b, m.Fresh[above:], last, source, a.shardSize); err != nil {
 		return err
 	}
 	shards.insert(b)
-	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.results))
+	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.Results))
 	var to advances
-	to.add(source, a.p, a.complete, len(m.fresh), last)
+	to.add(source, a.p, a.complete, len(m.Fresh), last)
 	if err := to.update(ctx, t, b); err != nil {
 		return err
 	}
 	return j.settle(ctx, t, b, part, e)
 }
 
-// merged is what rows from another job mean for this one.
-type merged struct {
-	fresh    []store.NewRow // rows that are not here; Bad are those that come with a result
-	results  []store.Result // that enter
-	done     []int64        // rows that were pending here and get one
-	replaced []int64        // rows whose failure gives way to one
-	groups   map[int64]string
-}
-
-// sift compares rows from another job with those here, whose shards are locked.
-func sift(ctx context.Context, t pgx.Tx, rows []store.MergedRow, ids []int64) (m merged, err error) {
-	type state struct {
-		url, group   string
-		done, failed bool
-	}
-	m.groups = map[int64]string{}
+// existing reads what the job has of some rows, whose shards are locked.
+func existing(ctx context.Context, t pgx.Tx, ids []int64) (map[int64]store.Existing, error) {
+	have := map[int64]store.Existing{}
 	if len(ids) == 0 {
-		return m, nil
+		return have, nil
 	}
-	have := map[int64]state{}
 	var id int64
-	var s state
-	err = each(ctx, t, []any{&id, &s.url, &s.group, &s.done, &s.failed}, func() error { have[id] = s; return nil },
-		`SELECT u.id, u.url, coalesce(u."group", ''), r.id IS NOT NULL, r.reason IS NOT NULL
+	var e store.Existing
+	return have, each(ctx, t, []any{&id, &e.URL, &e.Group, &e.Status}, func() error { have[id] = e; return nil },
+		`SELECT u.id, u.url, coalesce(u."group", ''),
+			CASE WHEN r.id IS NULL THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END
 		FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id BETWEEN $2 AND $3
 		WHERE u.id = ANY($1) AND u.id BETWEEN $2 AND $3`, ids, slices.Min(ids), slices.Max(ids))
-	if err != nil {
-		return m, err
-	}
-	for _, r := range rows {
-		s, known := have[r.ID]
-		m.groups[r.ID] = s.group
-		switch {
-		case !known:
-			m.groups[r.ID] = r.Group
-			m.fresh = append(m.fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
-		case s.url != r.URL:
-			return m, fmt.Errorf("row %d is %q here, %q there", r.ID, s.url, r.URL)
-		}
-		switch {
-		case r.Result == nil || s.done && (!s.failed || r.Result.Status == store.Failed):
-			continue
-		case s.done:
-			m.replaced = append(m.replaced, r.ID)
-		case known:
-			m.done = append(m.done, r.ID)
-		}
-		m.results = append(m.results, *r.Result)
-		m.results[len(m.results)-1].ID = r.ID
-	}
-	return m, nil
 }

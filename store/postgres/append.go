@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,25 +22,16 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 	if len(all) == 0 {
 		return nil
 	}
-	doing := fmt.Sprintf("append to source %d", all[0].Lease.Source)
-	if len(all) > 1 {
-		doing = fmt.Sprintf("append to %d sources", len(all))
-	}
-	if shardSize < 1 {
-		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	doing := store.Appending(all)
+	if err := store.CheckShardSize(shardSize); err != nil {
+		return s.wrap(doing, err)
 	}
 	all, ends := store.SplitAllEnds(all)
 	rows := all[0].Rows
 	for _, a := range all[1:] {
 		rows = append(rows[:len(rows):len(rows)], a.Rows...)
 	}
-	var bad []store.Result
-	now := time.Now()
-	for i, r := range rows {
-		if r.Bad {
-			bad = append(bad, *badResult(&rows[i], now))
-		}
-	}
+	bad := store.BadResults(rows)
 	part, err := s.nextPart(ctx)
 	if err != nil {
 		return s.wrap(doing, err)
@@ -70,17 +59,19 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 			return err
 		}
 		var effects []effect
+		counted := 0 // of bad
 		var shards cuts
 		var to advances
 		b := &pgx.Batch{}
 		for i, a := range all {
-			begins = begins || was[i].last == int64(a.Lease.Source)<<store.SourceShift
+			begins = begins || was[i].last == store.FirstOf(a.Lease.Source)
 			e := effect{source: a.Lease.Source, imported: a.Complete && !was[i].complete}
 			e.members(a.Rows)
 			e.end(ends[i])
-			for i, r := range a.Rows {
+			for _, r := range a.Rows {
 				if r.Bad {
-					e.add(badResult(&a.Rows[i], now), r.Group)
+					e.add(&bad[counted], r.Group) // in the order of all rows
+					counted++
 				}
 			}
 			effects = append(effects, e)
@@ -132,11 +123,6 @@ func (s *session) imports(ctx context.Context, t pgx.Tx, all []store.Addition) (
 		err = store.ErrLeaseLost
 	}
 	return out, err
-}
-
-// badResult is how a broken record ends.
-func badResult(r *store.NewRow, now time.Time) *store.Result {
-	return &store.Result{ID: r.ID, Status: store.Failed, Reason: store.BadURL, Time: now}
 }
 
 // advances move the imports of sources, which are locked, on: by so many rows, up to the last one's id.
@@ -227,47 +213,44 @@ func keep(kept []string) any {
 type cuts struct {
 	los, his       []int64
 	sources        []int
-	rows, pendings []int
+	rows, pendings []int64
 }
 
-// cut puts rows above all others of their source into shards, and returns the last one's id. The first ones go
-// into the last shard, if that is free and not full. Shards tile: one begins where the one before it ended, whatever
-// ids are missing.
-func (c *cuts) cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.NewRow, last int64, source, shardSize int) (int64, error) {
-	take := func(most int64) (n, pending int) {
-		n = int(min(most, int64(len(rows))))
-		for _, r := range rows[:n] {
-			if !r.Bad {
-				pending++
-			}
-		}
-		last, rows = rows[n-1].ID, rows[n:]
-		return n, pending
+// cut puts rows above all others of their source into shards, and returns the last one's id.
+func (c *cuts) cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.NewRow, last int64,
+	source, shardSize int) (int64, error) {
+	if len(rows) == 0 {
+		return last, nil
 	}
-	if len(rows) > 0 && last > int64(source)<<store.SourceShift { // else it has no shard
-		var lo, hi, held int64
+	var tail store.Shard
+	room := int64(0)
+	if last > store.FirstOf(source) { // else it has no shard
 		// A shard that is just being claimed, cut or joined is not waited for.
 		err := t.QueryRow(ctx, `SELECT lo, hi, rows FROM shards WHERE lo <= $1 AND source = $2 AND owner IS NULL
-			ORDER BY lo DESC LIMIT 1 FOR UPDATE SKIP LOCKED`, last, source).Scan(&lo, &hi, &held)
+			ORDER BY lo DESC LIMIT 1 FOR UPDATE SKIP LOCKED`, last, source).Scan(&tail.Lo, &tail.Hi, &tail.Rows)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return last, err
 		}
-		if err == nil && hi == last && held < int64(shardSize) {
-			n, pending := take(int64(shardSize) - held)
-			b.Queue("UPDATE shards SET hi = $2, rows = rows + $3, pending = pending + $4 WHERE lo = $1", lo, last, n, pending)
+		if err == nil {
+			room = tail.Room(last, shardSize)
 		}
 	}
-	for len(rows) > 0 {
-		c.los, c.sources = append(c.los, last+1), append(c.sources, source)
-		n, pending := take(int64(shardSize))
-		c.his, c.rows, c.pendings = append(c.his, last), append(c.rows, n), append(c.pendings, pending)
+	grown, fresh := store.CutRows(rows, last, room, shardSize)
+	if grown.Rows > 0 {
+		b.Queue("UPDATE shards SET hi = $2, rows = rows + $3, pending = pending + $4 WHERE lo = $1",
+			tail.Lo, grown.Hi, grown.Rows, grown.Pending)
 	}
-	return last, nil
+	for _, n := range fresh {
+		c.los, c.his, c.sources = append(c.los, n.Lo), append(c.his, n.Hi), append(c.sources, source)
+		c.rows, c.pendings = append(c.rows, n.Rows), append(c.pendings, n.Pending)
+	}
+	return rows[len(rows)-1].ID, nil
 }
 
 func (c *cuts) insert(b *pgx.Batch) {
 	if len(c.los) > 0 {
 		b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) SELECT * "+
-			"FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[])", c.los, c.his, c.sources, c.rows, c.pendings)
+			"FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[])",
+			c.los, c.his, c.sources, c.rows, c.pendings)
 	}
 }

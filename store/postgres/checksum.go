@@ -48,7 +48,7 @@ func verifySealed(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 // verifyResults compares the results of a range, both ends included, with their checksums.
 func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64, report func(store.Problem)) (unchecked int64, err error) {
 	read := func(from, to int64) ([]store.Result, error) {
-		return readResults(ctx, t, from, to+1, pageRows, "true")
+		return readResults(ctx, t, from, to+1, pageRows, false, "true")
 	}
 	isDamage := func(err error) bool { return errors.Is(err, errCandidates) || store.IsDamage(err) }
 	for more := true; more; {

@@ -29,18 +29,10 @@ import (
 // together.
 
 const (
-	minSlice  = 32     // rows under which a claim is not cut for the end's sake
-	maxSpan   = 100000 // rows, done ones included, up to which a claim joins shards
-	neighbors = 64     // shards that a claim joins at most
-	doneSpan  = 50000  // rows up to which finished shards are joined
-	ahead     = 256    // free shards of a source above which its end is far
-	far       = 1 << 40
+	neighbors = 64  // shards that a claim joins at most
 	tries     = 16  // sources that one query looks for a shard in
 	pickTurns = 256 // shards that one query finds
 )
-
-// shard is a row of the table.
-type shard struct{ lo, hi, rows, pending int64 }
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
@@ -58,8 +50,8 @@ func (s *session) ClaimAll(ctx context.Context, maxRows int) ([]store.Lease, err
 
 // claim leases at least one shard, and not more than maxShards.
 func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Lease, error) {
-	if maxRows < 1 {
-		return nil, fmt.Errorf("claim: at most %d rows", maxRows)
+	if err := store.CheckClaim(maxRows); err != nil {
+		return nil, err
 	}
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
@@ -84,10 +76,10 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Le
 			surveyed = true
 			continue
 		}
-		want := s.round.Want(int64(maxRows), minSlice)
+		want := s.round.Want(int64(maxRows), store.MinSlice)
 		c := claim{next: next}
 		err := s.update(ctx, func(t pgx.Tx) error {
-			c = claim{next: c.next, expires: s.trust()} // it may run again
+			c = claim{next: c.next, expires: store.Trust(s.ttl)} // it may run again
 			return s.take(ctx, t, &c, want, maxShards)
 		})
 		if err != nil {
@@ -96,8 +88,8 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Le
 		var out []store.Lease
 		for _, h := range c.taken {
 			turn := c.next[h.at]
-			s.round.Took(turn, h.priority, h.pending, h.lo)
-			out = append(out, store.Lease{Shard: h.lo, Source: turn.Source, Lo: h.lo, Hi: h.hi, Pending: h.pending,
+			s.round.Took(turn, h.priority, h.Pending, h.Lo)
+			out = append(out, store.Lease{Shard: h.Lo, Source: turn.Source, Lo: h.Lo, Hi: h.Hi, Pending: h.Pending,
 				Owner: s.owner.ID, Generation: h.generation, Expires: c.expires})
 		}
 		s.round.Return(c.next[c.asked:]...)
@@ -118,7 +110,7 @@ type claim struct {
 
 // taken is a shard of the source at an index.
 type taken struct {
-	shard
+	store.Shard
 	at, priority int
 	generation   int64
 }
@@ -140,7 +132,7 @@ func (s *session) survey(ctx context.Context) error {
 					SELECT lo, pending FROM shards WHERE source = s.number AND owner IS NULL AND NOT finished
 					ORDER BY lo LIMIT $1) AS next) AS h
 			WHERE NOT s.paused AND h.lo IS NOT NULL
-				AND (SELECT EXISTS (SELECT FROM shards WHERE owner IS NULL AND NOT finished))`, ahead, far)
+				AND (SELECT EXISTS (SELECT FROM shards WHERE owner IS NULL AND NOT finished))`, store.NearEnd, store.Far)
 	})
 	if err == nil {
 		found.Took = time.Since(begin)
@@ -171,18 +163,18 @@ func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxS
 				c.asked = h.at
 				break
 			}
-			if h.pending < want && c.next[h.at].Left > h.pending {
-				h.shard, err = join(ctx, t, b, h.shard, c.next[h.at].Source, want)
+			if h.Pending < want && c.next[h.at].Left > h.Pending {
+				h.Shard, err = join(ctx, t, b, h.Shard, c.next[h.at].Source, want)
 			}
-			if h.pending > want && err == nil {
-				h.shard, err = cut(ctx, t, b, h.shard, c.next[h.at].Source, want)
+			if h.Pending > want && err == nil {
+				h.Shard, err = cut(ctx, t, b, h.Shard, c.next[h.at].Source, want)
 			}
 			if err != nil {
 				return err
 			}
-			c.taken, want = append(c.taken, h), want-h.pending
+			c.taken, want = append(c.taken, h), want-h.Pending
 			if i == len(found)-1 {
-				n = int(min(max(want/h.pending, 1), pickTurns, int64(maxShards)))
+				n = store.MoreTurns(want, h.Pending, min(pickTurns, maxShards))
 			}
 		}
 	}
@@ -204,7 +196,7 @@ func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken,
 	}
 	// The first one is found before the next is looked for, so that no more than these are locked.
 	var h taken
-	err = each(ctx, t, []any{&h.at, &h.priority, &h.lo, &h.hi, &h.rows, &h.pending}, func() error {
+	err = each(ctx, t, []any{&h.at, &h.priority, &h.Lo, &h.Hi, &h.Rows, &h.Pending}, func() error {
 		h.at += c.asked - 1
 		found = append(found, h)
 		return nil
@@ -226,7 +218,7 @@ func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken
 	n := len(all)
 	los, his, rows, pendings := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, h := range all {
-		los[i], his[i], rows[i], pendings[i] = h.lo, h.hi, h.rows, h.pending
+		los[i], his[i], rows[i], pendings[i] = h.Lo, h.Hi, h.Rows, h.Pending
 	}
 	b.Queue(`UPDATE shards AS h SET hi = l.hi, rows = l.rows, pending = l.pending, owner = $5, generation = nextval('generations'),
 			expires = clock_timestamp() + $6
@@ -236,7 +228,7 @@ func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken
 		var lo, generation int64
 		_, err := pgx.ForEachRow(r, []any{&lo, &generation}, func() error { generations[lo] = generation; return nil })
 		for i := range all {
-			all[i].generation = generations[all[i].lo]
+			all[i].generation = generations[all[i].Lo]
 		}
 		return err
 	})
@@ -244,44 +236,37 @@ func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
-func join(ctx context.Context, t pgx.Tx, b *pgx.Batch, c shard, source int, want int64) (shard, error) {
-	joined, seen, done := c, c, false
-	var n shard
-	err := each(ctx, t, []any{&n.lo, &n.hi, &n.rows, &n.pending}, func() error {
-		done = done || n.lo != seen.hi+1 || seen.rows+n.rows > maxSpan || joined.pending >= want
-		if done {
-			return nil
-		}
-		seen = shard{c.lo, n.hi, seen.rows + n.rows, seen.pending + n.pending}
-		if n.pending > 0 {
-			joined = seen
-		}
+func join(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int, want int64) (store.Shard, error) {
+	joined, done := store.NewJoin(c, want), false
+	var n store.Shard
+	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows, &n.Pending}, func() error {
+		done = done || !joined.Add(n)
 		return nil
 	}, `SELECT lo, hi, rows, pending FROM shards WHERE lo > $1 AND source = $2 AND owner IS NULL ORDER BY lo LIMIT $3 FOR UPDATE SKIP LOCKED`,
-		c.lo, source, neighbors)
-	if joined != c {
-		b.Queue("DELETE FROM shards WHERE lo > $1 AND lo <= $2", c.lo, joined.hi)
+		c.Lo, source, neighbors)
+	if joined.Shard != c {
+		b.Queue("DELETE FROM shards WHERE lo > $1 AND lo <= $2", c.Lo, joined.Hi)
 	}
-	return joined, err
+	return joined.Shard, err
 }
 
 // cut leaves the wanted rows in a shard, and what is above them in a free one.
-func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c shard, source int, want int64) (shard, error) {
-	low := shard{lo: c.lo, hi: c.lo + want - 1, rows: want, pending: want}
-	if c.pending < c.rows || c.hi-c.lo+1 > c.rows { // some are done, or ids are missing
-		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id OFFSET $3 LIMIT 1", c.lo, c.hi, want-1).Scan(&low.hi)
+func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int, want int64) (store.Shard, error) {
+	low := store.Shard{Lo: c.Lo, Hi: c.Lo + want - 1, Rows: want, Pending: want}
+	if c.Pending < c.Rows || c.Hi-c.Lo+1 > c.Rows { // some are done, or ids are missing
+		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id OFFSET $3 LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return c, fmt.Errorf("shard %d has fewer than the %d pending rows it counts: see facescan verify", c.lo, c.pending)
+			return c, fmt.Errorf("shard %d has fewer than the %d pending rows it counts: see facescan verify", c.Lo, c.Pending)
 		}
 		if err != nil {
 			return c, err
 		}
-		if err := t.QueryRow(ctx, "SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2", low.lo, low.hi).Scan(&low.rows); err != nil {
+		if err := t.QueryRow(ctx, "SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2", low.Lo, low.Hi).Scan(&low.Rows); err != nil {
 			return c, err
 		}
 	}
 	b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) VALUES ($1, $2, $3, $4, $5)",
-		low.hi+1, c.hi, source, c.rows-low.rows, c.pending-low.pending)
+		low.Hi+1, c.Hi, source, c.Rows-low.Rows, c.Pending-low.Pending)
 	return low, nil
 }
 
@@ -331,7 +316,7 @@ func split(ls []store.Lease) (los, generations []int64) {
 func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lease, err error) {
 	los, generations := split(ls)
 	err = s.update(ctx, func(t pgx.Tx) error {
-		trust := s.trust()
+		expires := store.Trust(s.ttl)
 		still := map[int64]bool{}
 		var lo int64
 		err := each(ctx, t, []any{&lo}, func() error { still[lo] = true; return nil },
@@ -340,13 +325,7 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 		if err != nil {
 			return err
 		}
-		held = nil
-		for _, l := range ls {
-			if still[l.Shard] {
-				l.Expires = trust
-				held = append(held, l)
-			}
-		}
+		held = store.Renewed(ls, still, expires)
 		return s.touch(ctx, t)
 	})
 	return held, s.wrap("renew leases", err)
@@ -369,10 +348,10 @@ func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 // release gives shards back, in a transaction, and reports whether one of them has pending rows.
 func (s *session) release(ctx context.Context, t pgx.Tx, ls []store.Lease) (open bool, err error) {
 	los, generations := split(ls)
-	var finished []shard
-	var c shard
+	var finished []store.Shard
+	var c store.Shard
 	var done bool
-	err = each(ctx, t, []any{&c.lo, &c.hi, &done}, func() error {
+	err = each(ctx, t, []any{&c.Lo, &c.Hi, &done}, func() error {
 		if done {
 			finished = append(finished, c)
 		}
@@ -393,10 +372,10 @@ func (s *session) release(ctx context.Context, t pgx.Tx, ls []store.Lease) (open
 }
 
 // withNeighbor returns those of some shards beside which another of their source is free and finished.
-func withNeighbor(ctx context.Context, t pgx.Tx, all []shard) (some []shard, err error) {
+func withNeighbor(ctx context.Context, t pgx.Tx, all []store.Shard) (some []store.Shard, err error) {
 	los, his := make([]int64, len(all)), make([]int64, len(all))
 	for i, c := range all {
-		los[i], his[i] = c.lo, c.hi
+		los[i], his[i] = c.Lo, c.Hi
 	}
 	var at int
 	err = each(ctx, t, []any{&at}, func() error { some = append(some, all[at-1]); return nil },
@@ -407,39 +386,32 @@ func withNeighbor(ctx context.Context, t pgx.Tx, all []shard) (some []shard, err
 }
 
 // joinFinished joins a free and finished shard to the ones below and above it that are too.
-func joinFinished(ctx context.Context, t pgx.Tx, c shard) error {
-	var run []shard // without gaps, and not too long
-	rows, ours := int64(0), false
-	var n shard
-	err := each(ctx, t, []any{&n.lo, &n.hi, &n.rows}, func() error {
-		if len(run) > 0 && (run[len(run)-1].hi+1 != n.lo || rows+n.rows > doneSpan) {
-			if ours {
-				return nil
-			}
-			run, rows = nil, 0
-		}
-		run, rows, ours = append(run, n), rows+n.rows, ours || n.lo == c.lo
-		return nil
-	}, `SELECT lo, hi, rows FROM shards WHERE lo IN ((SELECT max(lo) FROM shards WHERE lo < $1), $1, $2::bigint + 1) AND source = $3
-		AND owner IS NULL AND finished ORDER BY lo FOR UPDATE SKIP LOCKED`, c.lo, c.hi, c.lo>>store.SourceShift)
-	if err != nil || len(run) < 2 || !ours {
+func joinFinished(ctx context.Context, t pgx.Tx, c store.Shard) error {
+	var near []store.Shard
+	var n store.Shard
+	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows}, func() error { near = append(near, n); return nil },
+		`SELECT lo, hi, rows FROM shards WHERE lo IN ((SELECT max(lo) FROM shards WHERE lo < $1), $1, $2::bigint + 1)
+			AND source = $3 AND owner IS NULL AND finished ORDER BY lo FOR UPDATE SKIP LOCKED`,
+		c.Lo, c.Hi, store.SourceOf(c.Lo))
+	joined, last, joins := store.JoinFinished(near, c.Lo)
+	if err != nil || !joins {
 		return err
 	}
 	b := &pgx.Batch{}
-	b.Queue("DELETE FROM shards WHERE lo > $1 AND lo <= $2", run[0].lo, run[len(run)-1].lo)
-	b.Queue("UPDATE shards SET hi = $2, rows = $3 WHERE lo = $1", run[0].lo, run[len(run)-1].hi, rows)
+	b.Queue("DELETE FROM shards WHERE lo > $1 AND lo <= $2", joined.Lo, last)
+	b.Queue("UPDATE shards SET hi = $2, rows = $3 WHERE lo = $1", joined.Lo, joined.Hi, joined.Rows)
 	return t.SendBatch(ctx, b).Close()
 }
 
 // lockShard locks the shard that an id is in; pgx.ErrNoRows if it is in none.
-func lockShard(ctx context.Context, t pgx.Tx, id int64) (c shard, err error) {
-	for last := int64(-1); ; last = c.lo {
+func lockShard(ctx context.Context, t pgx.Tx, id int64) (c store.Shard, err error) {
+	for last := int64(-1); ; last = c.Lo {
 		err = t.QueryRow(ctx, "SELECT lo, hi, rows, pending FROM shards WHERE lo <= $1 ORDER BY lo DESC LIMIT 1 FOR UPDATE", id).
-			Scan(&c.lo, &c.hi, &c.rows, &c.pending)
+			Scan(&c.Lo, &c.Hi, &c.Rows, &c.Pending)
 		switch {
-		case err != nil || id <= c.hi:
+		case err != nil || id <= c.Hi:
 			return c, err
-		case c.lo == last:
+		case c.Lo == last:
 			return c, pgx.ErrNoRows
 		}
 		// It was cut while we waited for it: the id is in the part above, which a new look finds.
@@ -453,10 +425,10 @@ func eachShard(ctx context.Context, t pgx.Tx, ids []int64, f func(lo int64, ids 
 		n := 1
 		c, err := lockShard(ctx, t, ids[0])
 		if err == nil {
-			for n < len(ids) && ids[n] <= c.hi {
+			for n < len(ids) && ids[n] <= c.Hi {
 				n++
 			}
-			err = f(c.lo, ids[:n])
+			err = f(c.Lo, ids[:n])
 		}
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err

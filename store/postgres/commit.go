@@ -17,26 +17,14 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 	batches := []store.Batch{{Lease: l, Results: results}}
 	lost, err := s.CommitAll(ctx, batches)
 	if err == nil && len(lost) > 0 {
-		err = s.wrap(committing(batches), store.ErrLeaseLost)
+		err = s.wrap(store.Committing(batches), store.ErrLeaseLost)
 	}
 	return err
 }
 
-// committing says what a commit of batches does.
-func committing(batches []store.Batch) string {
-	if len(batches) == 1 {
-		return fmt.Sprintf("commit %d rows of shard %d", len(batches[0].Results), batches[0].Lease.Shard)
-	}
-	n := 0
-	for i := range batches {
-		n += len(batches[i].Results)
-	}
-	return fmt.Sprintf("commit %d rows of %d shards", n, len(batches))
-}
-
 // CommitAll implements store.Session.
 func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
-	doing := committing(batches)
+	doing := store.Committing(batches)
 	ls, results := make([]store.Lease, len(batches)), batches[0].Results
 	for i, b := range batches {
 		if err := store.CheckResults(b.Lease, b.Results); err != nil {

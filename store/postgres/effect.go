@@ -14,14 +14,11 @@ import (
 // effect is what a transaction does to all that is counted of a source.
 type effect struct {
 	source   int
-	tallies  map[store.Reason]tally
+	tallies  map[store.Reason]store.Counted
 	groups   map[string]*aggregate
 	changes  int64 // rows that may have been read in order and are not what they were
 	imported bool  // the import came to its end
 }
-
-// tally counts done rows of one reason.
-type tally struct{ rows, faces, imagesWithFaces int64 }
 
 // add counts a result in.
 func (e *effect) add(r *store.Result, group string) {
@@ -42,15 +39,9 @@ func (e *effect) take(reason store.Reason, faces int64, group string) {
 
 func (e *effect) tally(reason store.Reason, n, faces int64) {
 	if e.tallies == nil {
-		e.tallies = map[store.Reason]tally{}
+		e.tallies = map[store.Reason]store.Counted{}
 	}
-	sum := e.tallies[reason]
-	sum.rows += n
-	sum.faces += n * faces
-	if faces > 0 {
-		sum.imagesWithFaces += n
-	}
-	e.tallies[reason] = sum
+	e.tallies[reason] = e.tallies[reason].Count(n, faces)
 }
 
 // members counts rows in that were added, without their results.
@@ -107,7 +98,7 @@ func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, ef
 		for _, r := range slices.Sorted(maps.Keys(e.tallies)) {
 			n := e.tallies[r]
 			sources, reasons = append(sources, e.source), append(reasons, string(r))
-			rows, faces, images = append(rows, n.rows), append(faces, n.faces), append(images, n.imagesWithFaces)
+			rows, faces, images = append(rows, n.Rows), append(faces, n.Faces), append(images, n.ImagesWithFaces)
 		}
 		if e.changes > 0 {
 			changed, changes = append(changed, e.source), append(changes, e.changes)

@@ -167,34 +167,16 @@ func verifyGroups(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 	if err := t.QueryRow(ctx, "SELECT last_value FROM finishes").Scan(&given); err != nil {
 		return err
 	}
-	var source int
-	var name, said, there string
-	var known, ready, stale bool
-	var pending int64
-	var finished *int64
-	return each(ctx, t, []any{&source, &name, &known, &said, &there, &pending, &stale, &ready, &finished}, func() error {
-		problem := func(format string, args ...any) {
-			report(store.Problem{Check: "group", Text: fmt.Sprintf("group %.100q of source %d: ", name, source) + fmt.Sprintf(format, args...)})
-		}
-		if said != there {
-			problem("its counters say %s, its rows %s", said, there)
-		}
-		switch {
-		case !known:
-		case ready && finished == nil:
-			problem("none of its rows is pending, and it is not finished")
-		case finished != nil && pending != 0:
-			problem("it is finished, with %d rows pending", pending)
-		case finished != nil && (stale || *finished > given):
-			problem("it is finished with number %d of %d, stale: %t", *finished, given, stale)
-		}
+	var g store.GroupAudit
+	return each(ctx, t, []any{&g.Source, &g.Name, &g.Said, &g.There, &g.Pending, &g.Stale, &g.Ready, &g.Finished}, func() error {
+		g.Verify(given, report)
 		return nil
 	}, fmt.Sprintf(`WITH there AS (
 			SELECT (u.id >> %d)::int AS source, u."group" AS name, count(*) AS images, count(r.id) - count(r.reason) AS ok, count(r.reason) AS failed,
 				coalesce(sum(r.faces), 0) AS faces, count(*) FILTER (WHERE r.faces > 0) AS images_with_faces,
 				coalesce(max((SELECT max(greatest(f.width, f.height)) FROM faces AS f WHERE f.id = r.id)), 0) AS largest, min(r.time) AS first, max(r.time) AS last
 			FROM rows AS u LEFT JOIN results AS r ON r.id = u.id WHERE u."group" IS NOT NULL GROUP BY 1, 2)
-		SELECT source, name, g.source IS NOT NULL,
+		SELECT source, name,
 			CASE WHEN g.images > 0 THEN row(g.images, g.ok, g.failed, g.faces, g.images_with_faces)::text
 				|| CASE WHEN g.stale THEN '' ELSE row(g.largest_face, g.first, g.last)::text END ELSE 'nothing' END,
 			CASE WHEN t.images > 0 THEN row(t.images, t.ok, t.failed, t.faces, t.images_with_faces)::text
@@ -202,6 +184,6 @@ func verifyGroups(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 			coalesce(g.images - g.ok - g.failed, 0), coalesce(g.stale, false),
 			coalesce(g.images = g.ok + g.failed AND g.images > 0
 				AND (g.ended IS NOT NULL OR (SELECT complete FROM sources WHERE number = g.source))
-				AND NOT EXISTS (SELECT FROM settings WHERE key = '%s' AND value <> ''), false), g.finished
+				AND NOT EXISTS (SELECT FROM settings WHERE key = '%s' AND value <> ''), false), coalesce(g.finished, 0)
 		FROM groups AS g FULL JOIN there AS t USING (source, name)`, store.SourceShift, store.NodeSetting))
 }

@@ -10,8 +10,6 @@ import (
 	"facescan/store"
 )
 
-var _ store.Ordered = (*job)(nil)
-
 // Frontier implements store.Ordered.
 func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Frontier, err error) {
 	err = j.view(ctx, func(t pgx.Tx) error {

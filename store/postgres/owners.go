@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -46,9 +45,7 @@ var _ store.Session = (*session)(nil)
 
 // Join implements store.Job.
 func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (store.Session, error) {
-	if who.ID == "" {
-		who.ID = fmt.Sprintf("%d-%s", who.PID, rand.Text()[:10])
-	}
+	who = who.Named()
 	if err := store.CheckOwner(who.ID, ttl); err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}
@@ -100,9 +97,6 @@ func (j *job) slotFile(owner string) string {
 func (s *session) update(ctx context.Context, f func(pgx.Tx) error) error {
 	return s.transact(ctx, s.begin, f)
 }
-
-// trust is until when the holder may rely on a lease that it asks for after this: by its own clock, short of the store's.
-func (s *session) trust() time.Time { return time.Now().Add(s.ttl * 2 / 3) }
 
 // touch shows that we live, for as long as a lease. Who was taken for dead joins again.
 func (s *session) touch(ctx context.Context, q querier) error {

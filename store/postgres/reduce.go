@@ -2,11 +2,11 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -55,7 +55,7 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []store.Tally, err error) {
 	source, key, rows := "0", "r."+string(by), "results AS r"
 	if by == store.ByGroup {
-		source, key, rows = "(r.id >> 40)::int", `u."group"`, "results AS r JOIN rows AS u ON u.id = r.id AND u.id BETWEEN $1 AND $2"
+		source, key, rows = fmt.Sprintf("(r.id >> %d)::int", store.SourceShift), `u."group"`, "results AS r JOIN rows AS u ON u.id = r.id AND u.id BETWEEN $1 AND $2"
 	}
 	var n store.Tally
 	err = each(ctx, t, []any{&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes}, func() error {
@@ -68,18 +68,12 @@ func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []
 
 // tallyHosts sums a range up by hosts, which are read out of the URLs here.
 func tallyHosts(ctx context.Context, t pgx.Tx, lo, hi int64) ([]store.Tally, error) {
-	byHost := map[string]store.Tally{}
+	byHost := store.HostTallies{}
 	var address string
 	var fine bool
-	n := store.Tally{Rows: 1}
-	err := each(ctx, t, []any{&address, &fine, &n.Faces, &n.Bytes}, func() error {
-		row := n
-		row.Value = strings.ToLower(store.HostOf(address))
-		if row.ImagesWithFaces = min(n.Faces, 1); fine {
-			row.OK = 1
-		}
-		row.Add(byHost[row.Value])
-		byHost[row.Value] = row
+	var faces, bytes int64
+	err := each(ctx, t, []any{&address, &fine, &faces, &bytes}, func() error {
+		byHost.Add(address, fine, faces, bytes)
 		return nil
 	}, `SELECT u.url, r.reason IS NULL, r.faces::bigint, r.bytes FROM results AS r JOIN rows AS u ON u.id = r.id
 		WHERE r.id BETWEEN $1 AND $2 AND u.id BETWEEN $1 AND $2`, lo, hi)

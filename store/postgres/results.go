@@ -43,7 +43,7 @@ func pages[T any](from, to int64, read func(from, to int64) ([]T, error), id fun
 func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
 	return pages(from, to, func(from, to int64) (page []store.Result, err error) {
 		err = j.view(ctx, func(t pgx.Tx) error {
-			page, err = readResults(ctx, t, from, to, pageRows, "true")
+			page, err = readResults(ctx, t, from, to, pageRows, false, "true")
 			return err
 		})
 		return page, j.wrap("read results", err)
@@ -54,23 +54,23 @@ func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Resul
 const selectRows = 20_000
 
 // Select implements store.Job.
-func (j *job) Select(ctx context.Context, from, to int64, _ bool, c store.Condition) iter.Seq2[store.Result, error] {
-	if c == nil {
-		return j.Results(ctx, from, to)
-	}
-	where, args, err := c.SQL(store.Postgres, 4, func(name string) string { return selectable[name] })
-	if err != nil {
-		return j.Results(ctx, from, to)
+func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
+	where, args, rows := "true", []any(nil), pageRows
+	if q.Where != nil {
+		text, values, err := q.Where.SQL(store.Postgres, 4, func(name string) string { return selectable[name] })
+		if err == nil {
+			where, args, rows = text, values, selectRows
+		}
 	}
 	return func(yield func(store.Result, error) bool) {
-		for from < to {
+		for from, to := q.From, q.To; from < to; {
 			next := to
 			var page []store.Result
 			look := func(where string, args ...any) error {
 				return j.view(ctx, func(t pgx.Tx) error {
-					err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3", from, to, selectRows).Scan(&next)
+					err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3", from, to, rows).Scan(&next)
 					if err == nil || errors.Is(err, pgx.ErrNoRows) {
-						page, err = readResults(ctx, t, from, next, selectRows, where, args...)
+						page, err = readResults(ctx, t, from, next, rows, q.Brief, where, args...)
 					}
 					return err
 				})
@@ -103,7 +103,9 @@ var selectable = map[string]string{
 }
 
 // readResults reads the first results of a range for which a condition holds, with their faces.
-func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where string, args ...any) (page []store.Result, err error) {
+func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief bool, where string, args ...any) (
+	page []store.Result, err error,
+) {
 	var r store.Result
 	var took int64
 	var outputs int16
@@ -111,15 +113,21 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 	var landmarks []byte
 	var marks [][]byte // landmarks, per result
 	var n, faces int
-	err = each(ctx, t, []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &r.Attempts, &r.FinalURL, &r.Partial,
-		&r.Detector, &candidates, &landmarks, &took, &r.Time, &n, &outputs, &r.URL, &r.Group, &r.Kept}, func() (err error) {
-		r.Status = store.OK
-		if r.Reason != "" {
-			r.Status = store.Failed
+	dest := []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &n, &r.Detector, &r.URL}
+	rest := "" // columns of results that are not brief
+	if !brief {
+		dest = append(dest, &r.Attempts, &r.FinalURL, &r.Partial, &candidates, &landmarks, &took, &r.Time, &outputs,
+			&r.Group, &r.Kept)
+		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time, r.outputs,
+			coalesce(u."group", ''), u.kept`
+	}
+	err = each(ctx, t, dest, func() (err error) {
+		r.Status = store.StatusOf(r.Reason)
+		if !brief {
+			r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
 		}
-		r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
 		r.Outputs = store.Outputs(outputs)
-		r.Source = int(r.ID >> store.SourceShift)
+		r.Source = store.SourceOf(r.ID)
 		if r.Candidates, err = unflatten(candidates); err != nil {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
@@ -130,9 +138,8 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, where
 		marks = append(marks, landmarks)
 		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
 		return nil
-	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.attempts,
-		coalesce(r.final_url, ''), r.partial, coalesce(d.fingerprint, ''), r.candidates, r.landmarks, r.took, r.time, r.faces, r.outputs,
-		u.url, coalesce(u."group", ''), u.kept
+	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.faces,
+		coalesce(d.fingerprint, ''), u.url`+rest+`
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
 		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`, append([]any{from, to, limit}, args...)...)
 	if err == nil && faces > 0 {
@@ -208,16 +215,9 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		queue([]any{&name}, func() { c.ImportIncomplete = append(c.ImportIncomplete, name) },
 			"SELECT name FROM sources WHERE NOT complete ORDER BY number")
 		var reason store.Reason
-		var n tally
-		queue([]any{&reason, &n.rows, &n.faces, &n.imagesWithFaces}, func() {
-			c.Done += n.rows
-			c.Faces += n.faces
-			c.ImagesWithFaces += n.imagesWithFaces
-			if reason == "" {
-				c.OK += n.rows
-			} else if n.rows != 0 {
-				c.Failures[reason] += n.rows
-			}
+		var n store.Counted
+		queue([]any{&reason, &n.Rows, &n.Faces, &n.ImagesWithFaces}, func() {
+			c.Add(reason, n)
 		}, "SELECT reason, sum(rows)::bigint, sum(faces)::bigint, sum(images_with_faces)::bigint FROM tallies GROUP BY reason")
 		queue([]any{&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased}, func() {},
 			`SELECT count(*), count(*) FILTER (WHERE finished), count(*) FILTER (WHERE NOT finished AND owner IS NULL),
@@ -232,7 +232,6 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 			FROM owners AS o LEFT JOIN shards AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`)
 		return t.SendBatch(ctx, b).Close()
 	})
-	c.Failed = c.Done - c.OK
-	c.Pending = c.Total - c.Done
+	c.Derive()
 	return c, j.wrap("read counts", err)
 }

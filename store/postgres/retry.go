@@ -93,17 +93,17 @@ func (j *job) reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64, s s
 		return ids, 0, err
 	}
 	here := 1
-	for here < len(ids) && ids[here] <= c.hi {
+	for here < len(ids) && ids[here] <= c.Hi {
 		here++
 	}
 	condition, args := choose(s, ids[:here])
-	e := effect{source: int(c.lo >> store.SourceShift)}
+	e := effect{source: store.SourceOf(c.Lo)}
 	dropped, err := deleteResults(ctx, t, &e, condition, args...)
 	if err != nil || len(dropped) == 0 {
 		return ids[here:], 0, err
 	}
 	b := &pgx.Batch{}
-	b.Queue("UPDATE shards SET pending = pending + $2 WHERE lo = $1", c.lo, len(dropped))
+	b.Queue("UPDATE shards SET pending = pending + $2 WHERE lo = $1", c.Lo, len(dropped))
 	return ids[here:], len(dropped), j.settle(ctx, t, b, part, e)
 }
 

@@ -10,8 +10,6 @@ import (
 	"facescan/store"
 )
 
-var _ store.Sampler = (*job)(nil)
-
 // Sample implements store.Sampler. One process at a time does it, so that as many stay as were asked for.
 func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64, err error) {
 	if n < 1 {

@@ -65,10 +65,7 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 	if len(all) == 0 {
 		return nil, nil
 	}
-	doing := "add source " + all[0].Name
-	if len(all) > 1 {
-		doing = fmt.Sprintf("add %d sources", len(all))
-	}
+	doing := store.Adding(all)
 	names := make([]string, len(all))
 	for i, s := range all {
 		if err := store.CheckPriority(s.Priority); err != nil {
@@ -205,10 +202,7 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 
 // LeaseSources implements store.Session.
 func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.SourceLease, err error) {
-	doing := fmt.Sprintf("lease source %d", sources[0])
-	if len(sources) > 1 {
-		doing = fmt.Sprintf("lease %d sources", len(sources))
-	}
+	doing := store.Leasing(sources)
 	if err := s.look(ctx); err != nil {
 		return nil, s.wrap(doing, err)
 	}
@@ -217,7 +211,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 		if err := s.touch(ctx, t); err != nil {
 			return err
 		}
-		l := store.SourceLease{Owner: s.owner.ID, Expires: s.trust()}
+		l := store.SourceLease{Owner: s.owner.ID, Expires: store.Trust(s.ttl)}
 		// An importer that was stopped within a transaction holds the row locked: it is skipped, as held.
 		return each(ctx, t, []any{&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark},
 			func() error {
@@ -234,7 +228,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 // RenewSource implements store.Session.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
 	err := s.update(ctx, func(t pgx.Tx) error {
-		l.Expires = s.trust()
+		l.Expires = store.Trust(s.ttl)
 		tag, err := t.Exec(ctx, "UPDATE sources SET expires = clock_timestamp() + $4 WHERE number = $1 AND importer = $2 AND generation = $3",
 			l.Source, s.number, l.Generation, s.ttl)
 		if err == nil && tag.RowsAffected() == 0 {

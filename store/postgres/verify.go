@@ -11,43 +11,37 @@ import (
 	"facescan/store"
 )
 
-// verifySpan is how many rows one transaction of verify covers, about.
-const verifySpan = 50000
-
-// verifyShown is how many rows one check names in one span: a broken job has the same problem everywhere.
-const verifyShown = 10
-
 // rowCheck is a query for the rows of a range, $1 to $2, that violate an invariant: id, and a number for the text.
 // Reasons are $3 where a query asks for them. That a row is done without a result, or twice, cannot be: to be done is to
 // have a result, under the row's id.
-type rowCheck struct{ name, text, query string }
+type rowCheck struct{ name, query string }
 
 var rowChecks = []rowCheck{
-	{"result-without-row", "a result with %d rows",
+	{"result-without-row",
 		"SELECT r.id, 0 FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM rows AS u WHERE u.id = r.id AND u.id BETWEEN $1 AND $2)"},
-	{"face-count", "the number of faces stored is %d, its result says otherwise",
+	{"face-count",
 		`SELECT r.id, count(f.id) FROM results AS r LEFT JOIN faces AS f ON f.id = r.id AND f.id BETWEEN $1 AND $2
 			WHERE r.id BETWEEN $1 AND $2 GROUP BY r.id HAVING count(f.id) <> r.faces`},
-	{"face-without-result", "%d faces without a result",
+	{"face-without-result",
 		`SELECT f.id, count(*) FROM faces AS f WHERE f.id BETWEEN $1 AND $2
 			AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = f.id AND r.id BETWEEN $1 AND $2) GROUP BY f.id`},
-	{"face-number", "a face has number %d, and they count from 0",
+	{"face-number",
 		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2 AND r.id BETWEEN $1 AND $2
 			AND f.face NOT BETWEEN 0 AND r.faces - 1`},
-	{"face-box", "face %d lies outside its image, or has no area",
+	{"face-box",
 		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2 AND r.id BETWEEN $1 AND $2
 			AND (f.x < 0 OR f.y < 0 OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
-	{"reason", "a reason that does not exist, or a failure with %d faces",
+	{"reason",
 		`SELECT r.id, r.faces FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND r.reason IS NOT NULL
 			AND (r.faces <> 0 OR r.reason <> ALL($3))`},
-	{"detector", "ok, with a detector (%d) that is not known",
+	{"detector",
 		`SELECT r.id, coalesce(r.detector, 0) FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND
 			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM detectors) END`},
-	{"suspect", "it stopped a decoder %d times, and is done",
+	{"suspect",
 		"SELECT s.id, s.ends FROM suspects AS s WHERE s.id BETWEEN $1 AND $2 AND EXISTS (SELECT FROM results AS r WHERE r.id = s.id)"},
-	{"candidates", "its %d numbers for candidates are not six each",
+	{"candidates",
 		"SELECT id, cardinality(candidates) FROM results WHERE id BETWEEN $1 AND $2 AND cardinality(candidates) % 6 <> 0"},
-	{"landmarks", "%d bytes are not the landmarks of its faces and candidates",
+	{"landmarks",
 		`SELECT id, octet_length(landmarks) FROM results WHERE id BETWEEN $1 AND $2 AND octet_length(landmarks)
 			NOT BETWEEN 10 * (faces + coalesce(cardinality(candidates), 0) / 6) AND 50 * (faces + coalesce(cardinality(candidates), 0) / 6)`},
 }
@@ -111,78 +105,39 @@ func verifyShards(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 	if err := t.QueryRow(ctx, "SELECT last_value FROM generations").Scan(&given); err != nil {
 		return err
 	}
-	type source struct{ last, rows int64 }
-	var number, generation int64
+	audit := store.NewShardAudit(given, false, report)
+	var source int
+	var last, rows, generation int64
 	var orphan bool
-	var s source
-	sources := map[int64]source{}
-	err := each(ctx, t, []any{&number, &s.last, &s.rows, &generation, &orphan}, func() error {
-		sources[number] = s
-		checkLease(fmt.Sprintf("the import of source %d", number), 0, orphan, generation, given, report)
+	err := each(ctx, t, []any{&source, &last, &rows, &generation, &orphan}, func() error {
+		audit.Source(source, last, rows, generation, orphan)
 		return nil
 	}, `SELECT s.number, s.last_id, s.rows, s.generation, s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
 		FROM sources AS s LEFT JOIN owners AS o ON o.number = s.importer`)
 	if err != nil {
 		return err
 	}
-	rows, ends := map[int64]int64{}, map[int64]int64{}
-	var c shard
-	err = each(ctx, t, []any{&c.lo, &c.hi, &number, &c.rows, &c.pending, &generation, &orphan}, func() error {
-		end, later := ends[number]
-		if !later {
-			end = number << store.SourceShift
-		}
-		if c.lo != end+1 {
-			report(store.Problem{Check: "shard-tiling", ID: c.lo, Text: fmt.Sprintf("shard %d of source %d begins after id %d", c.lo, number, end)})
-		}
-		if c.hi < c.lo || c.pending < 0 || c.pending > c.rows {
-			report(store.Problem{Check: "shard", ID: c.lo, Text: fmt.Sprintf("shard %d to %d has %d rows, %d pending", c.lo, c.hi, c.rows, c.pending)})
-		}
-		checkLease(fmt.Sprintf("shard %d", c.lo), c.lo, orphan, generation, given, report)
-		ends[number] = c.hi
-		rows[number] += c.rows
+	var c store.Shard
+	err = each(ctx, t, []any{&c.Lo, &c.Hi, &source, &c.Rows, &c.Pending, &generation, &orphan}, func() error {
+		audit.Shard(source, c, generation, orphan)
 		return nil
-	}, `SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation, s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
+	}, `SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
+			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
 		FROM shards AS s LEFT JOIN owners AS o ON o.number = s.owner ORDER BY s.lo`)
-	if err != nil {
-		return err
+	if err == nil {
+		audit.Close()
 	}
-	for number, end := range ends {
-		s, known := sources[number]
-		if !known {
-			report(store.Problem{Check: "source", Text: fmt.Sprintf("shards of source %d, which is not there", number)})
-		} else if s.last != end {
-			report(store.Problem{Check: "shard-tiling", ID: end, Text: fmt.Sprintf("shards of source %d end at id %d, its import at %d", number, end, s.last)})
-		}
-	}
-	for number, s := range sources {
-		if s.rows != rows[number] {
-			report(store.Problem{Check: "source-rows", Text: fmt.Sprintf("source %d counts %d rows, its shards %d", number, s.rows, rows[number])})
-		}
-	}
-	return nil
-}
-
-func checkLease(what string, id int64, orphan bool, generation, given int64, report func(store.Problem)) {
-	if orphan {
-		report(store.Problem{Check: "lease-owner", ID: id, Text: what + " is leased to nobody known, or without an end"})
-	}
-	if generation > given {
-		report(store.Problem{Check: "lease-generation", ID: id, Text: fmt.Sprintf("%s has generation %d, the last one given is %d", what, generation, given)})
-	}
+	return err
 }
 
 // verifyTallies counts the results and compares.
 func verifyTallies(ctx context.Context, t pgx.Tx, report func(store.Problem)) error {
 	var source int
-	var reason string
-	var said, there tally
-	return each(ctx, t, []any{&source, &reason, &said.rows, &said.faces, &said.imagesWithFaces, &there.rows, &there.faces, &there.imagesWithFaces}, func() error {
-		if said != there {
-			report(store.Problem{Check: "tally", Text: fmt.Sprintf(
-				"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d", source, reason,
-				said.rows, said.faces, said.imagesWithFaces, there.rows, there.faces, there.imagesWithFaces)})
-		}
+	var reason store.Reason
+	var said, there store.Counted
+	return each(ctx, t, []any{&source, &reason, &said.Rows, &said.Faces, &said.ImagesWithFaces,
+		&there.Rows, &there.Faces, &there.ImagesWithFaces}, func() error {
+		said.Verify(there, source, reason, report)
 		return nil
 	}, fmt.Sprintf(`WITH said AS (SELECT source, reason, sum(rows)::bigint AS rows, sum(faces)::bigint AS faces, sum(images_with_faces)::bigint AS images
 			FROM tallies GROUP BY 1, 2),
@@ -222,46 +177,36 @@ func verifyIndexes(ctx context.Context, t pgx.Tx, report func(store.Problem)) er
 // returns where to go on.
 func verifyRange(ctx context.Context, t pgx.Tx, from int64, report func(store.Problem)) (next int64, more bool, err error) {
 	// Shards are cut and joined meanwhile: the one that holds from is looked at from its beginning.
-	lo, hi := from, int64(math.MaxInt64)
+	lo := from
 	err = t.QueryRow(ctx, "SELECT lo FROM shards WHERE lo <= $1 AND hi >= $1 ORDER BY lo DESC LIMIT 1", from).Scan(&lo)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, false, err
 	}
-	var c shard
-	var rows, inside int64
-	full := false
-	var shards []shard
-	err = each(ctx, t, []any{&c.lo, &c.hi, &c.rows, &c.pending}, func() error {
-		if full = full || rows >= verifySpan; !full {
-			shards, rows = append(shards, c), rows+c.rows
-		}
-		return nil
-	}, "SELECT lo, hi, rows, pending FROM shards WHERE lo >= $1 ORDER BY lo LIMIT 1000", lo)
+	var c store.Shard
+	var span store.Span
+	err = each(ctx, t, []any{&c.Lo, &c.Hi, &c.Rows, &c.Pending}, func() error { span.Add(c); return nil },
+		"SELECT lo, hi, rows, pending FROM shards WHERE lo >= $1 ORDER BY lo LIMIT 1000", lo)
 	if err != nil {
 		return 0, false, err
 	}
-	if len(shards) > 0 {
-		hi = shards[len(shards)-1].hi
-	}
+	hi := span.End()
 	const count = "SELECT (SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2), (SELECT count(*) FROM results WHERE id BETWEEN $1 AND $2)"
 	var there, done int64
 	b := &pgx.Batch{}
-	for _, c := range shards {
-		b.Queue(count, c.lo, c.hi).QueryRow(func(row pgx.Row) error {
+	counts := store.NewShardCount(report)
+	for _, c := range span.Shards {
+		b.Queue(count, c.Lo, c.Hi).QueryRow(func(row pgx.Row) error {
 			if err := row.Scan(&there, &done); err != nil {
 				return err
 			}
-			if inside += there; there != c.rows || there-done != c.pending {
-				report(store.Problem{Check: "shard-counts", ID: c.lo, Text: fmt.Sprintf("shard %d to %d counts %d rows, %d pending; there are %d, %d",
-					c.lo, c.hi, c.rows, c.pending, there, there-done)})
-			}
+			counts.Shard(c, store.Shard{Lo: c.Lo, Hi: c.Hi, Rows: there, Pending: there - done})
 			return nil
 		})
 	}
 	b.Queue(count, lo, hi).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&there, &done)
-		if there > inside {
-			report(store.Problem{Check: "row-outside-shards", Text: fmt.Sprintf("%d rows between id %d and %d are in no shard", there-inside, lo, hi)})
+		if err == nil {
+			counts.Close(lo, hi, there)
 		}
 		return err
 	})
@@ -270,10 +215,10 @@ func verifyRange(ctx context.Context, t pgx.Tx, from int64, report func(store.Pr
 		if check.name == "reason" {
 			args = append(args, store.Reasons(""))
 		}
-		b.Queue(fmt.Sprintf("%s LIMIT %d", check.query, verifyShown), args...).Query(func(rows pgx.Rows) error {
+		b.Queue(fmt.Sprintf("%s LIMIT %d", check.query, store.VerifyShown), args...).Query(func(rows pgx.Rows) error {
 			var id, n int64
 			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error {
-				report(store.Problem{Check: check.name, ID: id, Text: fmt.Sprintf("row %d: "+check.text, id, n)})
+				report(store.RowProblem(check.name, id, n))
 				return nil
 			})
 			return err

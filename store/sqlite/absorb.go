@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"facescan/store"
@@ -14,15 +15,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 	if j.inPlace {
 		return fmt.Errorf("%s: the rows of this job are the table's; merge into a job of its own", doing)
 	}
-	if shardSize < 1 {
-		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
-	}
-	for _, r := range rows {
-		if r.Result != nil {
-			if err := check(store.Lease{Lo: r.ID, Hi: r.ID}, r.Result); err != nil {
-				return fmt.Errorf("%s: %w", doing, err)
-			}
-		}
+	if err := errors.Join(store.CheckShardSize(shardSize), store.CheckMerged(rows)); err != nil {
+		return wrap(doing, err)
 	}
 	return wrap(doing, j.writer.update(ctx, "absorb", func(t tx) error {
 		return j.absorb(t, source, rows, p, complete, shardSize)
@@ -35,8 +29,8 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 	if s.inPlace {
 		return fmt.Errorf("%s: the rows of this job are the table's", doing)
 	}
-	if shardSize < 1 {
-		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	if err := store.CheckShardSize(shardSize); err != nil {
+		return wrap(doing, err)
 	}
 	return wrap(doing, s.writer.update(ctx, "fill", func(t tx) error {
 		held := 0
@@ -60,11 +54,15 @@ func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position,
 	if err != nil {
 		return err
 	}
-	fresh, results, err := sift(t, rows)
+	have, err := existing(t, rows)
 	if err != nil {
 		return err
 	}
-	return j.enter(t, at, fresh, results, ends, p, complete, shardSize)
+	parts, err := store.PartitionMerged(rows, have)
+	if err != nil {
+		return err
+	}
+	return j.enter(t, at, parts.Fresh, parts.Results, ends, p, complete, shardSize)
 }
 
 // enter adds new rows and the ends of groups, and lets results enter.
@@ -72,7 +70,7 @@ func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Re
 	complete bool, shardSize int) (err error) {
 	source := at.Number
 	if len(fresh) > 0 {
-		if err := checkIDs(fresh, int64(source)<<store.SourceShift, source); err != nil {
+		if err := store.CheckRows(fresh, store.FirstOf(source), source); err != nil {
 			return err
 		}
 	}
@@ -82,10 +80,10 @@ func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Re
 	if err := countRows(t, source, fresh); err != nil {
 		return err
 	}
-	if at.last, err = place(t, fresh, at.last, source, shardSize); err != nil {
+	if at.last, err = insertIntoShards(t, fresh, at.last, source, shardSize); err != nil {
 		return err
 	}
-	if err := j.improve(t, source, results); err != nil {
+	if err := j.replace(t, source, results); err != nil {
 		return err
 	}
 	if err := endGroups(t, source, ends); err != nil {
@@ -94,44 +92,27 @@ func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Re
 	return advance(t, at, p, complete, len(fresh))
 }
 
-// sift tells rows that are not in the job, done if they come with a result, and the results that are to enter it.
-func sift(t tx, rows []store.MergedRow) (fresh []store.NewRow, results []store.Result, err error) {
-	type state struct {
-		url    string
-		status store.Status // empty while pending
-	}
-	have := map[int64]state{}
+// existing reads what the job has of some rows.
+func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
 	list := make([]store.Result, len(rows))
 	for i, r := range rows {
 		list[i].ID = r.ID
 	}
-	err = t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END
+	have := map[int64]store.Existing{}
+	return have, t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END,
+			coalesce(r.time, 0)
 		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value FROM json_each(?))`,
 		[]any{idList(list)}, func(r *sql.Rows) error {
 			var id int64
-			var s state
-			err := r.Scan(&id, &s.url, &s.status)
-			have[id] = s
+			var e store.Existing
+			err := r.Scan(&id, &e.URL, &e.Status, &e.Time)
+			have[id] = e
 			return err
 		})
-	for _, r := range rows {
-		s, known := have[r.ID]
-		switch {
-		case !known:
-			fresh = append(fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
-		case s.url != r.URL:
-			return nil, nil, fmt.Errorf("row %d is %q here, %q there", r.ID, s.url, r.URL)
-		}
-		if r.Result != nil && (s.status == "" || s.status == store.Failed && r.Result.Status == store.OK) {
-			results = append(results, *r.Result)
-			results[len(results)-1].ID = r.ID
-		}
-	}
-	return fresh, results, err
 }
 
-// place puts new rows, in id order, into the shards there are, and those above them into new ones.
-func place(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64, error) {
+// insertIntoShards puts new rows, in id order, into the shards there are, and those above them into new ones.
+func insertIntoShards(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64, error) {
 	var inside []store.Result
 	open := map[int64]bool{}
 	n := 0
@@ -164,8 +145,8 @@ func place(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64
 	return last, shards.insert(t)
 }
 
-// improve lets results enter, for rows that are pending, failed, or new and marked done already.
-func (j *job) improve(t tx, source int, results []store.Result) error {
+// replace lets results enter, for rows that are pending, failed, or new and marked done already.
+func (j *job) replace(t tx, source int, results []store.Result) error {
 	if len(results) == 0 {
 		return nil
 	}

@@ -54,7 +54,7 @@ func (s tableSession) Grown(ctx context.Context) (grown bool, err error) {
 // errEnd says that a pass over the table has come to its end.
 var errEnd = errors.New("end of the table")
 
-// adopt cuts new rows into shards: all those below the first shard, which opens the import; or some of those above
+// adopt cuts new rows into shards: all those below the first store.Shard, which opens the import; or some of those above
 // the last one, and returns where to go on. Without any left there the import is complete, which is errEnd.
 func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool, shardSize int) (next int64, err error) {
 	end := false
@@ -90,11 +90,11 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 		if err != nil {
 			return err
 		}
-		next = c.hi + 1
+		next = c.Hi + 1
 		if err := adoptShard(t, l.Source, c, last, shardSize); err != nil {
 			return err
 		}
-		_, err = t.exec("UPDATE {sources} SET rows = rows + ?, last_id = ? WHERE number = ?", c.rows, c.hi, l.Source)
+		_, err = t.exec("UPDATE {sources} SET rows = rows + ?, last_id = ? WHERE number = ?", c.Rows, c.Hi, l.Source)
 		return err
 	})
 	if err == nil && end {
@@ -103,7 +103,7 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 	return next, err
 }
 
-// adoptBelow cuts the rows below the first shard, rare as they are, in one transaction.
+// adoptBelow cuts the rows below the first store.Shard, rare as they are, in one transaction.
 func adoptBelow(t tx, source int, first int64, shardSize int) error {
 	for last := (sql.NullInt64{}); ; {
 		c, err := nextShard(t, last, first, shardSize)
@@ -116,16 +116,16 @@ func adoptBelow(t tx, source int, first int64, shardSize int) error {
 		if err := adoptShard(t, source, c, sql.NullInt64{}, shardSize); err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + 1 WHERE number = ?", c.rows, source); err != nil {
+		if _, err := t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + 1 WHERE number = ?", c.Rows, source); err != nil {
 			return err
 		}
-		last = sql.NullInt64{Int64: c.hi, Valid: true}
+		last = sql.NullInt64{Int64: c.Hi, Valid: true}
 	}
 }
 
-// nextShard finds the shard of at most shardSize pending rows, and maxSpan rows in all, that begins after last (or
+// nextShard finds the shard of at most shardSize pending rows, and store.MaxSpan rows in all, that begins after last (or
 // with the first row) and ends below until. errEnd if there are no rows.
-func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c shard, err error) {
+func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c store.Shard, err error) {
 	after := int64(math.MinInt64)
 	if last.Valid {
 		after = last.Int64
@@ -133,50 +133,50 @@ func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c shard, e
 	var first, end sql.NullInt64
 	rows := 0
 	err = t.one("SELECT min(i), max(i), count(*) FROM (SELECT u.{id} AS i FROM {urls} AS u WHERE u.{id} > ? AND u.{id} < ? ORDER BY u.{id} LIMIT ?)",
-		[]any{after, until, maxSpan}, &first, &end, &rows)
+		[]any{after, until, store.MaxSpan}, &first, &end, &rows)
 	if err != nil {
 		return c, err
 	}
 	if rows == 0 {
 		return c, errEnd
 	}
-	c.lo, c.hi = first.Int64, end.Int64
+	c.Lo, c.Hi = first.Int64, end.Int64
 	if last.Valid {
-		c.lo = after + 1
+		c.Lo = after + 1
 	}
 	err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1 OFFSET ?",
-		[]any{c.lo, c.hi, shardSize - 1}, &c.hi)
+		[]any{c.Lo, c.Hi, shardSize - 1}, &c.Hi)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return c, err
 	}
-	if until != math.MaxInt64 && rows < maxSpan && c.hi == end.Int64 {
-		c.hi = until - 1 // shards tile
+	if until != math.MaxInt64 && rows < store.MaxSpan && c.Hi == end.Int64 {
+		c.Hi = until - 1 // shards tile
 	}
-	return count(t, c.lo, c.hi)
+	return count(t, c.Lo, c.Hi)
 }
 
-// adoptShard makes a shard, or adds it to the one that ends at last if that is free and small.
-func adoptShard(t tx, source int, c shard, last sql.NullInt64, shardSize int) error {
-	if err := regroup(t, c.lo, c.hi); err != nil {
+// adoptShard makes a store.Shard, or adds it to the one that ends at last if that is free and small.
+func adoptShard(t tx, source int, c store.Shard, last sql.NullInt64, shardSize int) error {
+	if err := regroup(t, c.Lo, c.Hi); err != nil {
 		return err
 	}
 	if last.Valid {
 		n, err := t.exec(`UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ?, already = already + ?
 			WHERE lo = (SELECT max(lo) FROM {shards}) AND hi = ? AND owner IS NULL AND rows + ? <= ? AND already + ? <= ?`,
-			c.hi, c.rows, c.pending, c.already, last.Int64, c.rows, shardSize, c.already, maxSpan)
+			c.Hi, c.Rows, c.Pending, c.Already, last.Int64, c.Rows, shardSize, c.Already, store.MaxSpan)
 		if err != nil || n > 0 {
 			return err
 		}
 	}
 	_, err := t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending, already) VALUES (?, ?, ?, ?, ?, ?)",
-		c.lo, c.hi, source, c.rows, c.pending, c.already)
+		c.Lo, c.Hi, source, c.Rows, c.Pending, c.Already)
 	return err
 }
 
 // reconcile compares the first shard that ends at from or above with the user's rows, and puts it right. It returns
 // where to go on, while there are shards.
 func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool, err error) {
-	var s shard
+	var s store.Shard
 	right := false
 	find := func(t tx) (err error) {
 		if s, err = shardAt(t, from); err != nil {
@@ -198,57 +198,57 @@ func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool,
 	if errors.Is(err, sql.ErrNoRows) {
 		return from, false, nil
 	}
-	return s.hi + 1, true, err
+	return s.Hi + 1, true, err
 }
 
 // shardAt is the shard that holds an id, or the next one; sql.ErrNoRows if there is none.
-func shardAt(t tx, id int64) (s shard, err error) {
+func shardAt(t tx, id int64) (s store.Shard, err error) {
 	err = t.one(`SELECT lo, hi, rows, pending, already FROM {shards}
 		WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards} WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1)
-		ORDER BY lo LIMIT 1`, []any{id}, &s.lo, &s.hi, &s.rows, &s.pending, &s.already)
+		ORDER BY lo LIMIT 1`, []any{id}, &s.Lo, &s.Hi, &s.Rows, &s.Pending, &s.Already)
 	return s, err
 }
 
 // strays are results whose row is gone, or not done.
 const strays = "FROM {results} AS r LEFT JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? AND (u.{id} IS NULL OR {pending})"
 
-func isRight(t tx, s shard) (bool, error) {
+func isRight(t tx, s store.Shard) (bool, error) {
 	stray := false
-	if err := t.one("SELECT EXISTS (SELECT 1 "+strays+")", []any{s.lo, s.hi}, &stray); err != nil || stray {
+	if err := t.one("SELECT EXISTS (SELECT 1 "+strays+")", []any{s.Lo, s.Hi}, &stray); err != nil || stray {
 		return false, err
 	}
-	if c, err := count(t, s.lo, s.hi); err != nil || c != s {
+	if c, err := count(t, s.Lo, s.Hi); err != nil || c != s {
 		return false, err
 	}
-	return membersAreRight(t, s.lo, s.hi)
+	return membersAreRight(t, s.Lo, s.Hi)
 }
 
 // putRight drops stray results and counts again.
-func (j *job) putRight(t tx, s shard) (shard, error) {
-	if _, err := j.dropResults(t, 0, strays, s.lo, s.hi); err != nil {
+func (j *job) putRight(t tx, s store.Shard) (store.Shard, error) {
+	if _, err := j.dropResults(t, 0, strays, s.Lo, s.Hi); err != nil {
 		return s, err
 	}
-	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.lo, s.hi)
+	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.Lo, s.Hi)
 	if err != nil {
 		return s, err
 	}
 	return recount(t, s)
 }
 
-// recount sets the counters of a shard, its source and its groups by what there is.
-func recount(t tx, s shard) (shard, error) {
-	if err := regroup(t, s.lo, s.hi); err != nil {
+// recount sets the counters of a store.Shard, its source and its groups by what there is.
+func recount(t tx, s store.Shard) (store.Shard, error) {
+	if err := regroup(t, s.Lo, s.Hi); err != nil {
 		return s, err
 	}
-	c, err := count(t, s.lo, s.hi)
+	c, err := count(t, s.Lo, s.Hi)
 	if err != nil || c == s {
 		return c, err
 	}
-	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.hi, c.rows, c.pending, c.already, s.lo)
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.Hi, c.Rows, c.Pending, c.Already, s.Lo)
 	if err != nil {
 		return c, err
 	}
-	more := c.rows - s.rows // may have come in among rows that were read
+	more := c.Rows - s.Rows // may have come in among rows that were read
 	_, err = t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + ?", more, max(0, more))
 	return c, err
 }

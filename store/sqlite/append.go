@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"time"
 
 	"facescan/store"
 )
@@ -21,12 +19,9 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 	if len(all) == 0 {
 		return nil
 	}
-	doing := fmt.Sprintf("append to source %d", all[0].Lease.Source)
-	if len(all) > 1 {
-		doing = fmt.Sprintf("append to %d sources", len(all))
-	}
-	if shardSize < 1 {
-		return fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	doing := store.Appending(all)
+	if err := store.CheckShardSize(shardSize); err != nil {
+		return wrap(doing, err)
 	}
 	all, ends := store.SplitAllEnds(all)
 	return wrap(doing, s.writer.update(ctx, "append", func(t tx) error {
@@ -39,7 +34,7 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 			rows = nil
 		}
 		for i, a := range all {
-			if err := checkIDs(a.Rows, states[i].last, a.Lease.Source); err != nil {
+			if err := store.CheckRows(a.Rows, states[i].last, a.Lease.Source); err != nil {
 				return err
 			}
 			if len(all) > 1 {
@@ -109,20 +104,6 @@ func (s *session) imports(t tx, all []store.Addition) ([]importing, error) {
 		err = store.ErrLeaseLost
 	}
 	return out, err
-}
-
-// checkIDs holds rows to ascending ids above last, inside the source's range.
-func checkIDs(rows []store.NewRow, last int64, source int) error {
-	for _, r := range rows {
-		if r.ID <= last {
-			return fmt.Errorf("row %d comes after row %d: ids must ascend", r.ID, last)
-		}
-		last = r.ID
-	}
-	if last>>store.SourceShift != int64(source) {
-		return fmt.Errorf("id %d is outside source %d", last, source)
-	}
-	return nil
 }
 
 // insertRows adds rows, done if they are Bad. It names only the columns that some row has a value for: the usual list
@@ -211,13 +192,7 @@ func packKept(kept []string) any {
 
 // insertBad gives broken records their result.
 func (j *job) insertBad(t tx, rows []store.NewRow) error {
-	var results []store.Result
-	now := time.Now()
-	for _, r := range rows {
-		if r.Bad {
-			results = append(results, store.Result{ID: r.ID, Status: store.Failed, Reason: store.BadURL, Time: now})
-		}
-	}
+	results := store.BadResults(rows)
 	if len(results) == 0 {
 		return nil
 	}
@@ -227,42 +202,36 @@ func (j *job) insertBad(t tx, rows []store.NewRow) error {
 // cuts are new shards to insert: lo, hi, source, rows and pending of each.
 type cuts []any
 
-// cut puts rows above all others of their source into shards, and returns the last one's id. The first rows go into the
-// source's last shard, if that is free and not full. Shards tile: one begins where the one before it ended, whatever ids
-// are missing.
+// cut puts rows above all others of their source into shards, and returns the last one's id.
 func (c *cuts) cut(t tx, rows []store.NewRow, last int64, source, shardSize int) (int64, error) {
-	take := func(most int) (n, pending int) {
-		n = min(most, len(rows))
-		for _, r := range rows[:n] {
-			if !r.Bad {
-				pending++
-			}
-		}
-		last, rows = rows[n-1].ID, rows[n:]
-		return n, pending
+	if len(rows) == 0 {
+		return last, nil
 	}
-	if len(rows) > 0 && last > int64(source)<<store.SourceShift { // else it has no shard
-		var lo, hi, held int64
+	var tail store.Shard
+	room := int64(0)
+	if last > store.FirstOf(source) { // else it has no shard
 		free := false
-		err := t.one("SELECT lo, hi, rows, owner IS NULL AND source = ? FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1",
-			[]any{source, last}, &lo, &hi, &held, &free)
+		err := t.one(`SELECT lo, hi, rows, owner IS NULL AND source = ? FROM {shards} WHERE lo <= ?
+			ORDER BY lo DESC LIMIT 1`, []any{source, last}, &tail.Lo, &tail.Hi, &tail.Rows, &free)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return 0, err
 		}
-		if free && hi == last && held < int64(shardSize) {
-			n, pending := take(shardSize - int(held))
-			_, err = t.exec("UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ? WHERE lo = ?", last, n, pending, lo)
-			if err != nil {
-				return 0, err
-			}
+		if free {
+			room = tail.Room(last, shardSize)
 		}
 	}
-	for len(rows) > 0 {
-		lo := last + 1
-		n, pending := take(shardSize)
-		*c = append(*c, lo, last, source, n, pending)
+	grown, fresh := store.CutRows(rows, last, room, shardSize)
+	if grown.Rows > 0 {
+		_, err := t.exec("UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ? WHERE lo = ?",
+			grown.Hi, grown.Rows, grown.Pending, tail.Lo)
+		if err != nil {
+			return 0, err
+		}
 	}
-	return last, nil
+	for _, n := range fresh {
+		*c = append(*c, n.Lo, n.Hi, source, n.Rows, n.Pending)
+	}
+	return rows[len(rows)-1].ID, nil
 }
 
 func (c cuts) insert(t tx) error {

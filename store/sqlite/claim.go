@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 
@@ -22,17 +21,7 @@ import (
 // At the end of a job a claim takes a fraction of what is left a living owner, so that all of them end
 // together.
 
-const (
-	pickTurns = 64     // sources that are asked for a shard at once
-	minSlice  = 32     // rows under which a claim is not cut for the end's sake
-	maxSpan   = 100000 // rows, done ones included, up to which a claim joins shards
-	ahead     = 256    // free shards above which the end of the job is far
-	far       = 1 << 40
-	doneSpan  = 50000 // rows up to which finished shards are joined
-)
-
-// shard is a row of the table.
-type shard struct{ lo, hi, rows, pending, already int64 }
+const pickTurns = 64 // sources that are asked for a shard at once
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
@@ -50,15 +39,15 @@ func (s *session) ClaimAll(ctx context.Context, maxRows int) ([]store.Lease, err
 
 // claimed is a shard that a claim takes.
 type claimed struct {
-	shard
+	store.Shard
 	turn     *fair.Turn
 	priority int
 }
 
 // claim leases at least one shard, and not more than maxShards.
 func (s *session) claim(ctx context.Context, maxRows, maxShards int) (out []store.Lease, err error) {
-	if maxRows < 1 {
-		return nil, fmt.Errorf("claim: at most %d rows", maxRows)
+	if err := store.CheckClaim(maxRows); err != nil {
+		return nil, err
 	}
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
@@ -116,7 +105,7 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) (out []stor
 	s.takeovers.Add(freed)
 	s.bury(dead)
 	for _, c := range all {
-		s.round.Took(c.turn, c.priority, c.pending, 0)
+		s.round.Took(c.turn, c.priority, c.Pending, 0)
 	}
 	if len(all) == 0 {
 		return nil, store.ErrNoShard
@@ -130,11 +119,11 @@ func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
 	if err != nil {
 		return nil, err
 	}
-	expires := s.trust()
+	expires := store.Trust(s.ttl)
 	los := make([]int64, len(all))
 	for i, c := range all {
-		los[i] = c.lo
-		out = append(out, store.Lease{Shard: c.lo, Source: c.turn.Source, Lo: c.lo, Hi: c.hi, Pending: c.pending,
+		los[i] = c.Lo
+		out = append(out, store.Lease{Shard: c.Lo, Source: c.turn.Source, Lo: c.Lo, Hi: c.Hi, Pending: c.Pending,
 			Owner: s.owner.ID, Generation: first + int64(i), Expires: expires})
 	}
 	list, err := json.Marshal(los)
@@ -163,7 +152,7 @@ func (s *session) survey(t tx) error {
 	if err == nil && len(found.Open) > 0 {
 		err = t.one(`SELECT iif(count(*) = ?1, ?2, coalesce(sum(pending), 0)), (SELECT count(*) FROM {owners})
 			FROM (SELECT pending FROM {shards} WHERE owner IS NULL AND pending > 0 LIMIT ?1)`,
-			[]any{ahead, int64(far)}, &found.Left, &found.Owners)
+			[]any{store.NearEnd, store.Far}, &found.Left, &found.Owners)
 	}
 	if err == nil {
 		found.Took = time.Since(begin)
@@ -175,7 +164,7 @@ func (s *session) survey(t tx) error {
 // pick takes free shards of the next sources, one of each, and makes them fit, until they have maxRows pending rows
 // together, or what is to be left to others at the end. It finds none if there is none.
 func (s *session) pick(t tx, maxRows int64, maxShards int) (out []claimed, err error) {
-	want, n := s.round.Want(maxRows, minSlice), 1
+	want, n := s.round.Want(maxRows, store.MinSlice), 1
 	for want > 0 && len(out) < maxShards {
 		next := s.round.Next(n)
 		if len(next) == 0 {
@@ -191,18 +180,18 @@ func (s *session) pick(t tx, maxRows int64, maxShards int) (out []claimed, err e
 			case want <= 0:
 				s.round.Return(turn)
 				continue
-			case c.pending == 0:
+			case c.Pending == 0:
 				continue // it has no more
 			}
 			if c, err = s.fit(t, c, want); err != nil {
 				return nil, err
 			}
-			if c.pending == 0 {
+			if c.Pending == 0 {
 				s.round.Return(turn)
 				continue
 			}
-			out, want = append(out, c), want-c.pending
-			n = int(min(max(want/c.pending, 1), pickTurns))
+			out, want = append(out, c), want-c.Pending
+			n = store.MoreTurns(want, c.Pending, pickTurns)
 		}
 		n = min(n, maxShards-len(out))
 	}
@@ -226,7 +215,7 @@ func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 		WHERE s.paused = 0`, []any{string(list)}, func(r *sql.Rows) error {
 		var i int
 		var c claimed
-		err := r.Scan(&i, &c.lo, &c.hi, &c.rows, &c.pending, &c.already, &c.priority)
+		err := r.Scan(&i, &c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already, &c.priority)
 		c.turn = next[i]
 		out[i] = c
 		return err
@@ -236,86 +225,81 @@ func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 // fit makes a free shard have the wanted number of pending rows, as far as it can. In a user's table it may turn out
 // to have none.
 func (s *session) fit(t tx, c claimed, want int64) (claimed, error) {
-	was, err := c.shard, error(nil)
-	if c.shard, err = s.join(t, c.shard, c.turn.Source, want); err != nil {
+	was, err := c.Shard, error(nil)
+	if c.Shard, err = s.join(t, c.Shard, c.turn.Source, want); err != nil {
 		return c, err
 	}
 	if s.inPlace { // the user may have done rows, or deleted some, since they were counted
-		if c.shard, err = s.putRight(t, c.shard); err != nil || c.pending == 0 {
+		if c.Shard, err = s.putRight(t, c.Shard); err != nil || c.Pending == 0 {
 			return c, err
 		}
 	}
-	if c.shard, err = cut(t, c.shard, c.turn.Source, want); err != nil || c.shard == was {
+	if c.Shard, err = cut(t, c.Shard, c.turn.Source, want); err != nil || c.Shard == was {
 		return c, err
 	}
-	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.hi, c.rows, c.pending, c.already, c.lo)
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.Hi, c.Rows, c.Pending, c.Already, c.Lo)
 	return c, err
 }
 
-// join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
-func (j *job) join(t tx, c shard, source int, want int64) (shard, error) {
-	if c.pending >= want {
+// join adds the free neighbours above a shard, until it has the wanted rows pending or would be too long.
+func (j *job) join(t tx, c store.Shard, source int, want int64) (store.Shard, error) {
+	if c.Pending >= want {
 		return c, nil
 	}
 	top := int64(math.MaxInt64) // no shard of the source lies above
 	if !j.inPlace {
-		top = int64(source+1) << store.SourceShift
+		top = store.FirstOf(source + 1)
 	}
-	first, joined, seen := c.lo, c, c
-	end := errors.New("far enough")
-	err := t.each("SELECT lo, hi, rows, pending, already, owner IS NULL FROM {shards} WHERE lo > ? AND lo <= ? ORDER BY lo",
-		[]any{c.lo, top}, func(r *sql.Rows) error {
-			var n shard
-			var free bool
-			if err := r.Scan(&n.lo, &n.hi, &n.rows, &n.pending, &n.already, &free); err != nil {
-				return err
-			}
-			if !free || seen.rows+seen.already+n.rows+n.already > maxSpan || joined.pending >= want {
-				return end
-			}
-			seen = shard{first, n.hi, seen.rows + n.rows, seen.pending + n.pending, seen.already + n.already}
-			if n.pending > 0 {
-				joined = seen
-			}
-			return nil
-		})
+	joined, end := store.NewJoin(c, want), errors.New("far enough")
+	err := t.each(`SELECT lo, hi, rows, pending, already, owner IS NULL FROM {shards}
+		WHERE lo > ? AND lo <= ? ORDER BY lo`, []any{c.Lo, top}, func(r *sql.Rows) error {
+		var n store.Shard
+		var free bool
+		if err := r.Scan(&n.Lo, &n.Hi, &n.Rows, &n.Pending, &n.Already, &free); err != nil {
+			return err
+		}
+		if !free || !joined.Add(n) {
+			return end
+		}
+		return nil
+	})
 	if err != nil && err != end {
 		return c, err
 	}
-	if joined == c {
+	if joined.Shard == c {
 		return c, nil
 	}
-	_, err = t.exec("DELETE FROM {shards} WHERE lo > ? AND lo <= ?", c.lo, joined.hi)
-	return joined, err
+	_, err = t.exec("DELETE FROM {shards} WHERE lo > ? AND lo <= ?", c.Lo, joined.Hi)
+	return joined.Shard, err
 }
 
 // cut leaves the wanted rows in a shard, and what is above them in a free one.
-func cut(t tx, c shard, source int, want int64) (shard, error) {
-	if c.pending <= want {
+func cut(t tx, c store.Shard, source int, want int64) (store.Shard, error) {
+	if c.Pending <= want {
 		return c, nil
 	}
 	rest := c
 	err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1 OFFSET ?",
-		[]any{c.lo, c.hi, want - 1}, &c.hi)
+		[]any{c.Lo, c.Hi, want - 1}, &c.Hi)
 	if err != nil {
 		return c, err
 	}
-	if c, err = count(t, c.lo, c.hi); err != nil {
+	if c, err = count(t, c.Lo, c.Hi); err != nil {
 		return c, err
 	}
 	_, err = t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending, already) VALUES (?, ?, ?, ?, ?, ?)",
-		c.hi+1, rest.hi, source, rest.rows-c.rows, rest.pending-c.pending, rest.already-c.already)
+		c.Hi+1, rest.Hi, source, rest.Rows-c.Rows, rest.Pending-c.Pending, rest.Already-c.Already)
 	return c, err
 }
 
 // count counts the rows from lo to hi.
-func count(t tx, lo, hi int64) (shard, error) {
-	c := shard{lo: lo, hi: hi}
+func count(t tx, lo, hi int64) (store.Shard, error) {
+	c := store.Shard{Lo: lo, Hi: hi}
 	var all, done int64
 	err := t.one(`SELECT count(*), count(*) FILTER (WHERE {pending}), (SELECT count(*) FROM {results} WHERE id BETWEEN ?1 AND ?2)
-		FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`, []any{lo, hi}, &all, &c.pending, &done)
-	c.rows = c.pending + done
-	c.already = all - c.rows
+		FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`, []any{lo, hi}, &all, &c.Pending, &done)
+	c.Rows = c.Pending + done
+	c.Already = all - c.Rows
 	return c, err
 }
 
@@ -359,7 +343,7 @@ func leaseList(ls []store.Lease) string {
 // Renew implements store.Session.
 func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lease, err error) {
 	err = s.writer.update(ctx, "renew", func(t tx) error {
-		trust := s.trust()
+		expires := store.Trust(s.ttl)
 		still := map[int64]bool{}
 		err := t.each(`UPDATE {shards} AS h SET expires = ? FROM json_each(?) AS l
 			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1 RETURNING lo`,
@@ -369,12 +353,7 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 				still[lo] = true
 				return err
 			})
-		for _, l := range ls {
-			if still[l.Shard] {
-				l.Expires = trust
-				held = append(held, l)
-			}
-		}
+		held = store.Renewed(ls, still, expires)
 		return err
 	})
 	return held, wrap("renew leases", err)
@@ -425,35 +404,24 @@ func withNeighbor(t tx, los []int64) ([]int64, error) {
 // joinFinished joins the shard at lo, if it is finished, to those below and above it that are free and
 // finished too.
 func joinFinished(t tx, lo int64) error {
-	var run []shard // of one source, without gaps, and not too long
-	source, all, ours := 0, int64(0), false
-	err := t.each(`SELECT lo, hi, rows, already, source FROM {shards} WHERE owner IS NULL AND pending = 0 AND lo IN (?1,
-			(SELECT lo FROM {shards} WHERE lo < ?1 ORDER BY lo DESC LIMIT 1), (SELECT lo FROM {shards} WHERE lo > ?1 ORDER BY lo LIMIT 1))
-		ORDER BY lo`, []any{lo}, func(r *sql.Rows) error {
-		var n shard
-		var of int
-		if err := r.Scan(&n.lo, &n.hi, &n.rows, &n.already, &of); err != nil {
-			return err
-		}
-		if len(run) > 0 && (of != source || run[len(run)-1].hi+1 != n.lo || all+n.rows+n.already > doneSpan) {
-			if ours {
-				return nil
-			}
-			run, all = nil, 0
-		}
-		run, all, source, ours = append(run, n), all+n.rows+n.already, of, ours || n.lo == lo
-		return nil
+	var near []store.Shard
+	err := t.each(`SELECT lo, hi, rows, already FROM {shards} WHERE owner IS NULL AND pending = 0 AND lo IN (?1,
+			(SELECT lo FROM {shards} WHERE lo < ?1 ORDER BY lo DESC LIMIT 1),
+			(SELECT lo FROM {shards} WHERE lo > ?1 ORDER BY lo LIMIT 1))
+		AND source = (SELECT source FROM {shards} WHERE lo = ?1) ORDER BY lo`, []any{lo}, func(r *sql.Rows) error {
+		var n store.Shard
+		err := r.Scan(&n.Lo, &n.Hi, &n.Rows, &n.Already)
+		near = append(near, n)
+		return err
 	})
-	if err != nil || len(run) < 2 || !ours {
+	joined, last, joins := store.JoinFinished(near, lo)
+	if err != nil || !joins {
 		return err
 	}
-	first, last := run[0], run[len(run)-1]
-	if _, err := t.exec("DELETE FROM {shards} WHERE lo > ? AND lo <= ?", first.lo, last.lo); err != nil {
+	if _, err := t.exec("DELETE FROM {shards} WHERE lo > ? AND lo <= ?", joined.Lo, last); err != nil {
 		return err
 	}
-	for _, n := range run[1:] {
-		first.rows, first.already = first.rows+n.rows, first.already+n.already
-	}
-	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, already = ? WHERE lo = ?", last.hi, first.rows, first.already, first.lo)
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, already = ? WHERE lo = ?",
+		joined.Hi, joined.Rows, joined.Already, joined.Lo)
 	return err
 }

@@ -17,31 +17,17 @@ import (
 func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
 	lost, err := s.CommitAll(ctx, []store.Batch{{Lease: l, Results: results}})
 	if err == nil && len(lost) > 0 {
-		err = wrap(committing([]store.Batch{{Lease: l, Results: results}}), store.ErrLeaseLost)
+		err = wrap(store.Committing([]store.Batch{{Lease: l, Results: results}}), store.ErrLeaseLost)
 	}
 	return err
 }
 
-// committing says what a commit of batches does.
-func committing(batches []store.Batch) string {
-	if len(batches) == 1 {
-		return fmt.Sprintf("commit %d rows of shard %d", len(batches[0].Results), batches[0].Lease.Shard)
-	}
-	n := 0
-	for i := range batches {
-		n += len(batches[i].Results)
-	}
-	return fmt.Sprintf("commit %d rows of %d shards", n, len(batches))
-}
-
 // CommitAll implements store.Session.
 func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
-	doing := committing(batches)
+	doing := store.Committing(batches)
 	for _, b := range batches {
-		for i := range b.Results {
-			if err := check(b.Lease, &b.Results[i]); err != nil {
-				return nil, fmt.Errorf("%s: %w", doing, err)
-			}
+		if err := store.CheckResults(b.Lease, b.Results); err != nil {
+			return nil, fmt.Errorf("%s: %w", doing, err)
 		}
 	}
 	var results []store.Result // of leases that are held
@@ -147,26 +133,6 @@ func countDone(t tx, batches []store.Batch, fresh []store.Result) error {
 	return err
 }
 
-// check refuses results that would break an invariant of the job.
-func check(l store.Lease, r *store.Result) error {
-	switch {
-	case r.ID < l.Lo || r.ID > l.Hi:
-		return fmt.Errorf("row %d is outside the shard, %d to %d", r.ID, l.Lo, l.Hi)
-	case r.Status == store.OK && (r.Reason != "" || r.Detector == ""):
-		return fmt.Errorf("row %d is ok with reason %q and detector %q", r.ID, r.Reason, r.Detector)
-	case r.Status == store.Failed && (!r.Reason.Known() || len(r.Faces) > 0):
-		return fmt.Errorf("row %d failed with reason %q and %d faces", r.ID, r.Reason, len(r.Faces))
-	case r.Status != store.OK && r.Status != store.Failed:
-		return fmt.Errorf("row %d has status %q", r.ID, r.Status)
-	}
-	for _, f := range r.Faces {
-		if f.X < 0 || f.Y < 0 || f.Width < 1 || f.Height < 1 || f.X+f.Width > r.Width || f.Y+f.Height > r.Height {
-			return fmt.Errorf("row %d has a face at %d,%d of %dx%d in an image of %dx%d", r.ID, f.X, f.Y, f.Width, f.Height, r.Width, r.Height)
-		}
-	}
-	return nil
-}
-
 // markDone sets the Done flags, and returns the results of those rows that were pending.
 func (j *job) markDone(t tx, results []store.Result) ([]store.Result, error) {
 	if j.inPlace {
@@ -233,11 +199,8 @@ func pairs(n int, at func(i int) (a, b int64)) string {
 	return "[" + strings.TrimPrefix(string(out), ",") + "]"
 }
 
-// tally is a row of the table of that name.
-type tally struct{ rows, faces, imagesWithFaces int64 }
-
-// tallies are what is to be added to the table: negative for what is to be taken away.
-type tallies map[tallyKey]tally
+// tallies are what is to be added to the table of that name: negative for what is to be taken away.
+type tallies map[tallyKey]store.Counted
 
 type tallyKey struct {
 	source int
@@ -247,13 +210,7 @@ type tallyKey struct {
 // count counts n rows in, or out if n is negative, that have so many faces each.
 func (ts tallies) count(source int, reason store.Reason, n, faces int64) {
 	key := tallyKey{source, reason}
-	sum := ts[key]
-	sum.rows += n
-	sum.faces += n * faces
-	if faces > 0 {
-		sum.imagesWithFaces += n
-	}
-	ts[key] = sum
+	ts[key] = ts[key].Count(n, faces)
 }
 
 // insertResults writes results and faces and counts them. None of the rows has a result.
@@ -341,7 +298,7 @@ func changed(t tx, source, n int) error {
 func (ts tallies) add(t tx) error {
 	values := make([]any, 0, 5*len(ts))
 	for key, n := range ts {
-		values = append(values, key.source, string(key.reason), n.rows, n.faces, n.imagesWithFaces)
+		values = append(values, key.source, string(key.reason), n.Rows, n.Faces, n.ImagesWithFaces)
 	}
 	return t.bulk("INSERT INTO {tallies} (source, reason, rows, faces, images_with_faces)", 5, values,
 		` ON CONFLICT (source, reason) DO UPDATE SET rows = rows + excluded.rows, faces = faces + excluded.faces,

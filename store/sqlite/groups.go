@@ -277,30 +277,24 @@ func regroup(t tx, lo, hi int64) error {
 // verifyGroups compares all groups with their rows.
 func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) error {
 	type group struct {
-		source int
-		name   string
+		store.GroupAudit
 		aggregate
-		stale, ready bool
-		finished     sql.NullInt64
 	}
-	after := group{source: -1}
+	after := group{GroupAudit: store.GroupAudit{Source: -1}}
 	for more := true; more; {
 		last := after
 		err := j.check(ctx, report, func(t tx, report func(store.Problem)) error {
-			problem := func(g group, format string, args ...any) {
-				text := fmt.Sprintf("group %q of source %d: ", g.name, g.source) + fmt.Sprintf(format, args...)
-				report(store.Problem{Check: "group", Text: text})
-			}
 			given := int64(0)
 			if err := t.one("SELECT finished FROM {job}", nil, &given); err != nil {
 				return err
 			}
 			var page []group
-			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face, g.first, g.last,
-				g.stale, g.finished, `+isReady+` FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
-				[]any{after.source, after.name, groupPage}, func(r *sql.Rows) error {
+			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face,
+					g.first, g.last, g.stale, coalesce(g.finished, 0), `+isReady+`
+				FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
+				[]any{after.Source, after.Name, groupPage}, func(r *sql.Rows) error {
 					var g group
-					err := r.Scan(append(append([]any{&g.source, &g.name}, g.dest()...), &g.stale, &g.finished, &g.ready)...)
+					err := r.Scan(append(append([]any{&g.Source, &g.Name}, g.dest()...), &g.Stale, &g.Finished, &g.Ready)...)
 					page = append(page, g)
 					return err
 				})
@@ -309,26 +303,19 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 			}
 			last = page[len(page)-1]
 			for _, g := range page {
-				var a aggregate
-				err := t.one("SELECT "+aggregates+` FROM (SELECT ? AS source) AS g, {members} AS m LEFT JOIN {results} AS r ON r.id = m.id
-					WHERE m."group" = ? AND {of_source}`, []any{g.source, g.name}, a.dest()...)
+				var there aggregate
+				err := t.one("SELECT "+aggregates+` FROM (SELECT ? AS source) AS g, {members} AS m
+					LEFT JOIN {results} AS r ON r.id = m.id WHERE m."group" = ? AND {of_source}`,
+					[]any{g.Source, g.Name}, there.dest()...)
 				if err != nil {
 					return err
 				}
-				if g.stale { // until it is finished
-					a.largest, a.first, a.last = g.largest, g.first, g.last
+				if g.Stale { // until it is finished
+					there.largest, there.first, there.last = g.largest, g.first, g.last
 				}
-				if a != g.aggregate {
-					problem(g, "its counters say %+v, its rows %+v", g.aggregate, a)
-				}
-				switch finished := g.finished.Valid; {
-				case g.ready:
-					problem(g, "none of its rows is pending, and it is not finished")
-				case finished && g.images != g.ok+g.failed:
-					problem(g, "it is finished, with rows pending")
-				case finished && (g.stale || g.finished.Int64 > given):
-					problem(g, "it is finished with number %d of %d, stale: %t", g.finished.Int64, given, g.stale)
-				}
+				g.Said, g.There = fmt.Sprintf("%+v", g.aggregate), fmt.Sprintf("%+v", there)
+				g.Pending = g.images - g.ok - g.failed
+				g.Verify(given, report)
 			}
 			return nil
 		})
@@ -339,7 +326,7 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 	}
 	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
 		return t.each(fmt.Sprintf(`SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g ON g.name = m."group" AND g.source = %s
-			WHERE m."group" IS NOT NULL AND g.name IS NULL LIMIT %d`, j.sourceSQL("m.id"), verifyShown), nil, func(r *sql.Rows) error {
+			WHERE m."group" IS NOT NULL AND g.name IS NULL LIMIT %d`, j.sourceSQL("m.id"), store.VerifyShown), nil, func(r *sql.Rows) error {
 			var id int64
 			err := r.Scan(&id)
 			report(store.Problem{Check: "group", ID: id, Text: fmt.Sprintf("row %d has a group that is not there", id)})

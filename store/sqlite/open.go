@@ -73,11 +73,7 @@ type job struct {
 	patience time.Duration // how long one step on a small file may take
 }
 
-var (
-	_ store.Job     = (*job)(nil)
-	_ store.Ordered = (*job)(nil)
-	_ store.Sampler = (*job)(nil)
-)
+var _ store.Job = (*job)(nil)
 
 // IsDatabase tells whether the file is a SQLite database; no error when there is no such file.
 func IsDatabase(path string) (bool, error) {

@@ -2,14 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -43,14 +41,12 @@ type session struct {
 
 var _ store.Session = (*session)(nil)
 
-var ownerID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
 func (j *job) ownerFile(id string) string { return j.file + "-owner-" + id }
 
 // probe reports whether an owner is dead, and which rows it left in its decoders. An id that no process can have, in a job
 // file of a stranger, names no file: it is dead.
 func (j *job) probe(id string) (dead bool, decoding []int64, err error) {
-	if !ownerID.MatchString(id) {
+	if !store.IsOwnerID(id) {
 		return true, nil, nil
 	}
 	return slots.Probe(j.ownerFile(id))
@@ -58,14 +54,9 @@ func (j *job) probe(id string) (dead bool, decoding []int64, err error) {
 
 // Join implements store.Job.
 func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (store.Session, error) {
-	if who.ID == "" {
-		who.ID = fmt.Sprintf("%d-%s", who.PID, rand.Text()[:10])
-	}
-	if !ownerID.MatchString(who.ID) {
-		return nil, fmt.Errorf("join: %q is no owner's name: letters, digits, dot, underscore and hyphen, at most 64", who.ID)
-	}
-	if ttl <= 0 {
-		return nil, fmt.Errorf("join: a lease's time to live must be above zero, not %s", ttl)
+	who = who.Named()
+	if err := store.CheckOwner(who.ID, ttl); err != nil {
+		return nil, fmt.Errorf("join: %w", err)
 	}
 	if err := j.removeLeftOvers(ctx); err != nil {
 		return nil, wrap("join", err)
@@ -173,7 +164,7 @@ func (j *job) freeAll(t tx, number int64) (int64, error) {
 func (j *job) bury(dead []corpse) {
 	for _, c := range dead {
 		info, err := os.Lstat(j.ownerFile(c.id))
-		if err == nil && info.Mode().IsRegular() && ownerID.MatchString(c.id) {
+		if err == nil && info.Mode().IsRegular() && store.IsOwnerID(c.id) {
 			_ = os.Remove(j.ownerFile(c.id))
 		}
 	}
@@ -191,7 +182,7 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.ownerFile("")))
-		if !ours || !ownerID.MatchString(id) || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
+		if !ours || !store.IsOwnerID(id) || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
 			continue
 		}
 		if err := slots.Take(j.ownerFile(id), func([]int64) error { return nil }); err != nil {

@@ -118,15 +118,15 @@ func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Resul
 }
 
 // Select implements store.Job.
-func (j *job) Select(ctx context.Context, from, to int64, brief bool, c store.Condition) iter.Seq2[store.Result, error] {
+func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
 	where, args := "1", []any(nil)
-	if c != nil {
-		if text, values, err := c.SQL(store.SQLite, 1, func(name string) string { return selectable[name] }); err == nil {
+	if q.Where != nil {
+		if text, values, err := q.Where.SQL(store.SQLite, 1, func(name string) string { return selectable[name] }); err == nil {
 			where, args = text, values
 		}
 	}
-	return wrapped("select results", pages(ctx, j, from, to, boundResults, func(t tx, from, to int64) ([]store.Result, error) {
-		return j.readSelected(t, from, to, brief, where, args)
+	return wrapped("select results", pages(ctx, j, q.From, q.To, boundResults, func(t tx, from, to int64) ([]store.Result, error) {
+		return j.readSelected(t, from, to, q.Brief, where, args)
 	}))
 }
 

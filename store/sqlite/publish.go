@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -126,12 +127,8 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 	if j.inPlace {
 		return fmt.Errorf("%s: the rows of this job are the table's", doing)
 	}
-	for _, r := range rows {
-		if r.Result != nil {
-			if err := check(store.Lease{Lo: r.ID, Hi: r.ID}, r.Result); err != nil {
-				return fmt.Errorf("%s: %w", doing, err)
-			}
-		}
+	if err := store.CheckPublished(rows); err != nil {
+		return wrap(doing, err)
 	}
 	return wrap(doing, j.writer.update(ctx, "take in", func(t tx) error {
 		var at importing
@@ -141,108 +138,67 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 		if err != nil {
 			return err
 		}
-		s, err := replacing(t, rows)
+		have, err := existingPublished(t, rows)
 		if err != nil {
 			return err
 		}
-		if err := j.makePending(t, source, s.pending); err != nil {
+		parts, err := store.PartitionPublished(rows, have)
+		if err != nil {
 			return err
 		}
-		if err := j.enter(t, at, s.fresh, s.results, nil, p, complete, shardSize); err != nil {
+		if err := j.makePending(t, source, parts.Reopened); err != nil {
+			return err
+		}
+		if err := j.enter(t, at, parts.Fresh, parts.Results, nil, p, complete, shardSize); err != nil {
 			return err
 		}
 		// What was published need not be published by this job.
 		if _, err := t.exec("DELETE FROM {unpublished} WHERE number > ?", noted); err != nil {
 			return err
 		}
-		return t.bulk("INSERT OR REPLACE INTO {publications}", 2, s.publications, "")
+		values := make([]any, len(parts.Publications))
+		for i, v := range parts.Publications {
+			values[i] = v
+		}
+		return t.bulk("INSERT OR REPLACE INTO {publications}", 2, values, "")
 	}))
 }
 
-// taken is what becomes of published rows.
-type taken struct {
-	fresh        []store.NewRow
-	results      []store.Result // of rows that are new, pending, or have another result
-	pending      []store.Result // rows that are done, and pending where they were published; the ids alone are filled in
-	publications []any          // ids and numbers
-}
-
-// replacing compares published rows with those of the job.
-func replacing(t tx, rows []store.PublishedRow) (out taken, err error) {
-	type state struct {
-		url         string
-		time        int64 // of the result
-		done, noted bool
+// existingPublished reads what the job has of published rows.
+func existingPublished(t tx, rows []store.PublishedRow) (map[int64]store.Existing, error) {
+	merged := make([]store.MergedRow, len(rows))
+	for i := range rows {
+		merged[i] = rows[i].MergedRow
 	}
-	have := map[int64]state{}
-	list := make([]store.Result, len(rows))
-	for i, r := range rows {
-		list[i].ID = r.ID
-	}
-	ids := idList(list)
-	err = t.each(`SELECT u.{id}, {address}, NOT {pending}, coalesce(r.time, 0) FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id}
-		WHERE u.{id} IN (SELECT value FROM json_each(?))`, []any{ids}, func(r *sql.Rows) error {
-		var id int64
-		var s state
-		err := r.Scan(&id, &s.url, &s.done, &s.time)
-		have[id] = s
-		return err
-	})
-	if err != nil {
-		return out, err
+	have, err := existing(t, merged)
+	if err != nil || len(rows) == 0 {
+		return have, err
 	}
 	some := false
-	if err := t.one("SELECT EXISTS (SELECT 1 FROM {unpublished} WHERE id IS NOT NULL)", nil, &some); err != nil {
-		return out, err
+	err = t.one("SELECT EXISTS (SELECT 1 FROM {unpublished} WHERE id IS NOT NULL)", nil, &some)
+	if err != nil || !some { // the table has no index by id: it is small when there is something to take in
+		return have, err
 	}
-	if some { // the table has no index by id: it is small when there is something to take in
-		inRange := []any{math.MaxInt64, math.MinInt64}
-		if len(rows) > 0 {
-			inRange = []any{rows[0].ID, rows[len(rows)-1].ID}
-		}
-		err := t.each("SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", inRange, func(r *sql.Rows) error {
-			var id int64
-			err := r.Scan(&id)
-			if s, known := have[id]; known {
-				s.noted = true
-				have[id] = s
-			}
-			return err
-		})
-		if err != nil {
-			return out, err
+	noted, err := readIDs(t, "SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", rows[0].ID, rows[len(rows)-1].ID)
+	for _, id := range noted {
+		if e, known := have[id]; known {
+			e.Noted = true
+			have[id] = e
 		}
 	}
-	for _, r := range rows {
-		s, known := have[r.ID]
-		switch {
-		case !known:
-			out.fresh = append(out.fresh, store.NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil})
-		case s.url != r.URL:
-			return out, fmt.Errorf("row %d is %q here, %q where it was published", r.ID, s.url, r.URL)
-		}
-		switch {
-		case s.noted:
-			continue
-		case r.Result == nil && s.done:
-			out.pending = append(out.pending, store.Result{ID: r.ID})
-		case r.Result != nil && !(s.done && s.time == r.Result.Time.UnixMilli()):
-			out.results = append(out.results, *r.Result)
-			out.results[len(out.results)-1].ID = r.ID
-		}
-		if r.Publication != 0 {
-			out.publications = append(out.publications, r.ID, r.Publication)
-		}
-	}
-	return out, nil
+	return have, err
 }
 
 // makePending reopens rows of a source, in id order, that are done.
-func (j *job) makePending(t tx, source int, rows []store.Result) error {
-	if len(rows) == 0 {
+func (j *job) makePending(t tx, source int, ids []int64) error {
+	if len(ids) == 0 {
 		return nil
 	}
-	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(rows))
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", string(list))
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strings"
 
 	"facescan/store"
 )
@@ -30,9 +29,7 @@ func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, err
 	key, source, rows := "coalesce(r."+string(by)+", '')", "0", "{results} AS r"
 	if by == store.ByGroup {
 		key, rows = "{group}", rows+" JOIN {urls} AS u ON u.{id} = r.id"
-		if !j.inPlace {
-			source = "r.id >> 40"
-		}
+		source = j.sourceSQL("r.id")
 	}
 	return func(t tx, from, to int64) (page []store.Tally, err error) {
 		err = t.each("SELECT "+source+", "+key+`, count(*), count(*) FILTER (WHERE r.reason IS NULL), sum(r.faces), count(*) FILTER (WHERE r.faces > 0),
@@ -48,19 +45,15 @@ func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, err
 
 // tallyHosts sums a range up by hosts, which are read out of the URLs here.
 func tallyHosts(t tx, from, to int64) ([]store.Tally, error) {
-	byHost := map[string]store.Tally{}
+	byHost := store.HostTallies{}
 	err := t.each(`SELECT {address}, r.reason IS NULL, r.faces, r.bytes FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
 		WHERE r.id >= ? AND r.id < ?`, []any{from, to}, func(r *sql.Rows) error {
 		var address string
-		n := store.Tally{Rows: 1}
-		if err := r.Scan(&address, &n.OK, &n.Faces, &n.Bytes); err != nil {
-			return err
-		}
-		n.ImagesWithFaces = min(n.Faces, 1)
-		n.Value = strings.ToLower(store.HostOf(address))
-		n.Add(byHost[n.Value])
-		byHost[n.Value] = n
-		return nil
+		var fine bool
+		var faces, bytes int64
+		err := r.Scan(&address, &fine, &faces, &bytes)
+		byHost.Add(address, fine, faces, bytes)
+		return err
 	})
 	return slices.Collect(maps.Values(byHost)), err
 }

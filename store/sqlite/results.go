@@ -63,9 +63,7 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 			}
 			r.Group, r.Kept = rows.text(), rows.texts()
 		}
-		if r.Status = store.OK; r.Reason != "" {
-			r.Status = store.Failed
-		}
+		r.Status = store.StatusOf(r.Reason)
 		r.Source = j.sourceOf(r.ID)
 		page = append(page, r)
 		err = rows.err
@@ -172,7 +170,7 @@ func (j *job) sourceOf(id int64) int {
 	if j.inPlace {
 		return 0
 	}
-	return int(id >> store.SourceShift)
+	return store.SourceOf(id)
 }
 
 // sourceSQL is sourceOf in SQL.
@@ -216,16 +214,9 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		err = t.each(`SELECT reason, sum(rows), sum(faces), sum(images_with_faces) FROM {tallies} GROUP BY reason`, nil,
 			func(r *sql.Rows) error {
 				var reason store.Reason
-				var n tally
-				err := r.Scan(&reason, &n.rows, &n.faces, &n.imagesWithFaces)
-				c.Done += n.rows
-				c.Faces += n.faces
-				c.ImagesWithFaces += n.imagesWithFaces
-				if reason == "" {
-					c.OK += n.rows
-				} else if n.rows != 0 {
-					c.Failures[reason] += n.rows
-				}
+				var n store.Counted
+				err := r.Scan(&reason, &n.Rows, &n.Faces, &n.ImagesWithFaces)
+				c.Add(reason, n)
 				return err
 			})
 		if err != nil {
@@ -261,8 +252,7 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 			return err
 		})
 	})
-	c.Failed = c.Done - c.OK
-	c.Pending = c.Total - c.Done
+	c.Derive()
 	for i := range c.Owners {
 		dead, _, perr := j.probe(c.Owners[i].ID)
 		c.Owners[i].Alive = perr == nil && !dead

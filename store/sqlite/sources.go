@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"facescan/store"
 )
@@ -65,16 +64,13 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 	if len(all) == 0 {
 		return nil, nil
 	}
-	doing := "add source " + all[0].Name
-	if len(all) > 1 {
-		doing = fmt.Sprintf("add %d sources", len(all))
-	}
+	doing := store.Adding(all)
 	if j.inPlace {
 		return nil, fmt.Errorf("%s: the rows of this job are the table's; make a job of its own with --db", doing)
 	}
 	names := make([]string, len(all))
 	for i, s := range all {
-		if err := checkPriority(s.Priority); err != nil {
+		if err := store.CheckPriority(s.Priority); err != nil {
 			return nil, wrap(doing, err)
 		}
 		names[i] = s.Name
@@ -101,7 +97,7 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 			one, known := have[s.Name]
 			if !known {
 				one = store.Source{Number: int(number), Name: s.Name, Format: s.Format, Options: s.Options, Priority: s.Priority}
-				values = append(values, number, s.Name, s.Format, s.Options, s.Priority, number<<store.SourceShift,
+				values = append(values, number, s.Name, s.Format, s.Options, s.Priority, store.FirstOf(int(number)),
 					one.Checksum())
 				have[s.Name] = one
 				number++
@@ -113,14 +109,6 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 	return out, wrap(doing, err)
 }
 
-// checkPriority keeps weights, powers of two, in a range where sums of them are exact.
-func checkPriority(priority int) error {
-	if priority < -20 || priority > 20 {
-		return fmt.Errorf("priority %d is not between -20 and 20", priority)
-	}
-	return nil
-}
-
 // Pause implements store.Job.
 func (j *job) Pause(ctx context.Context, source int, paused bool) error {
 	return j.change(ctx, source, "UPDATE {sources} SET paused = ? WHERE number = ?", paused)
@@ -128,7 +116,7 @@ func (j *job) Pause(ctx context.Context, source int, paused bool) error {
 
 // Prioritize implements store.Job.
 func (j *job) Prioritize(ctx context.Context, source, priority int) error {
-	if err := checkPriority(priority); err != nil {
+	if err := store.CheckPriority(priority); err != nil {
 		return err
 	}
 	return j.change(ctx, source, "UPDATE {sources} SET priority = ? WHERE number = ?", priority)
@@ -185,10 +173,7 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 
 // LeaseSources implements store.Session.
 func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.SourceLease, err error) {
-	doing := fmt.Sprintf("lease source %d", sources[0])
-	if len(sources) > 1 {
-		doing = fmt.Sprintf("lease %d sources", len(sources))
-	}
+	doing := store.Leasing(sources)
 	list, err := json.Marshal(sources)
 	if err != nil {
 		return nil, wrap(doing, err)
@@ -209,7 +194,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 		if err != nil {
 			return err
 		}
-		expires := s.trust()
+		expires := store.Trust(s.ttl)
 		return t.each(`UPDATE {sources} AS s SET importer = ?1, generation = ?2 + l.key, expires = ?3 FROM json_each(?4) AS l
 			WHERE s.number = l.value AND s.importer IS NULL RETURNING number, generation, offset, line, list_rows, mark`,
 			[]any{s.number, first, s.expiry(), string(list)}, func(r *sql.Rows) error {
@@ -229,7 +214,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 // RenewSource implements store.Session.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
 	err := s.writer.update(ctx, "renew source", func(t tx) error {
-		l.Expires = s.trust()
+		l.Expires = store.Trust(s.ttl)
 		n, err := t.exec("UPDATE {sources} SET expires = ? WHERE number = ? AND importer = ? AND generation = ?",
 			s.expiry(), l.Source, s.number, l.Generation)
 		if err == nil && n == 0 {
@@ -262,9 +247,6 @@ func (s *session) ReleaseSources(ctx context.Context, ls []store.SourceLease) er
 func importList(ls []store.SourceLease) string {
 	return pairs(len(ls), func(i int) (a, b int64) { return int64(ls[i].Source), ls[i].Generation })
 }
-
-// trust is until when the holder may rely on a lease that it asks for after this: by its own clock, short of the store's.
-func (s *session) trust() time.Time { return time.Now().Add(s.ttl * 2 / 3) }
 
 // expiry is when a lease given now ends, by the lease clock.
 func (s *session) expiry() int64 { return leaseClock() + int64(s.ttl) }

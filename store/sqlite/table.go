@@ -260,21 +260,6 @@ func before(t tx, o TableOptions) (TableOptions, error) {
 	return used, nil
 }
 
-// HasTableJob tells whether the file is a database of a user's with a job on one of its tables.
-func HasTableJob(ctx context.Context, path string) (bool, error) {
-	if is, err := IsDatabase(path); err != nil || !is {
-		return false, err
-	}
-	if is, err := IsJob(path); err != nil || is {
-		return false, err
-	}
-	db := connect(path, url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_busy_timeout": {"60000"}})
-	defer db.Close()
-	n := 0
-	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = ?", tablePrefix+"job").Scan(&n)
-	return n > 0, wrap("read "+path, err)
-}
-
 // names of the table and its columns. A value that is no number is done when it is a word for yes.
 func (d Table) names() names {
 	text := func(token string) string { return "coalesce(CAST(u." + token + " AS TEXT), '')" }

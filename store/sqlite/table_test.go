@@ -189,7 +189,7 @@ func TestTableInPlace(t *testing.T) {
 	if is, err := IsJob(path); is || err != nil {
 		t.Errorf("the user's file is a job: %v", err)
 	}
-	if is, err := HasTableJob(ctx, path); !is || err != nil {
+	if d, err := InspectTable(ctx, path, TableOptions{}); d.New || err != nil {
 		t.Errorf("the user's file has no job: %v", err)
 	}
 	if _, err := OpenTable(ctx, target.Create(t), TableOptions{Table: "urls"}); err == nil {

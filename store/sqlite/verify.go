@@ -12,47 +12,41 @@ import (
 	"facescan/store"
 )
 
-// verifySpan is how many rows one read transaction of verify covers, about.
-const verifySpan = 50000
-
-// verifyShown is how many rows one check names in one span: a broken job has the same problem everywhere.
-const verifyShown = 10
-
 // rowCheck is a query for the rows of a range (its two parameters) that violate an invariant: id, and a number for
 // the text. Reasons, as JSON, are a third parameter where a query asks for one.
-type rowCheck struct{ name, text, query string }
+type rowCheck struct{ name, query string }
 
 // ownRowChecks hold for rows that are ours. What a user's rows say is right: results that they do not bear out any more
 // are no damage, and the next pass over the table drops them.
 var ownRowChecks = []rowCheck{
-	{"done-flag", "the Done flag is %d, neither 0 nor 1",
+	{"done-flag",
 		"SELECT u.{id}, u.{done} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND u.{done} NOT IN (0, 1)"},
-	{"done-without-result", "done, with %d results",
+	{"done-without-result",
 		"SELECT u.{id}, 0 FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND NOT {pending} AND u.{id} NOT IN (SELECT id FROM {results})"},
-	{"result-without-done", "pending, with %d result",
+	{"result-without-done",
 		"SELECT r.id, 1 FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ?1 AND ?2 AND {pending}"},
-	{"result-without-row", "a result with %d rows",
+	{"result-without-row",
 		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} FROM {urls})"},
-	{"suspect", "it stopped a decoder %d times, and is done",
+	{"suspect",
 		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},
 }
 
 var rowChecks = []rowCheck{
-	{"face-count", "the number of faces stored is %d, its result says otherwise",
+	{"face-count",
 		`SELECT r.id, (SELECT count(*) FROM {faces} AS f WHERE f.id = r.id) AS n FROM {results} AS r
 			WHERE r.id BETWEEN ?1 AND ?2 AND n <> r.faces`},
-	{"face-without-result", "%d faces without a result",
+	{"face-without-result",
 		"SELECT f.id, count(*) FROM {faces} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT id FROM {results}) GROUP BY f.id"},
-	{"face-number", "a face has number %d, and they count from 0",
+	{"face-number",
 		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2
 			AND f.face NOT BETWEEN 0 AND r.faces - 1`},
-	{"face-box", "face %d lies outside its image, or has no area",
+	{"face-box",
 		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2 AND (f.x < 0 OR f.y < 0
 			OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
-	{"reason", "a reason that does not exist, or a failure with %d faces",
+	{"reason",
 		`SELECT r.id, r.faces FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.reason IS NOT NULL
 			AND (r.faces <> 0 OR r.reason NOT IN (SELECT value FROM json_each(?3)))`},
-	{"detector", "ok, with a detector (%d) that is not known",
+	{"detector",
 		`SELECT r.id, coalesce(r.detector, 0) FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND
 			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM {detectors}) END`},
 }
@@ -126,88 +120,49 @@ func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) erro
 		if err := t.one("SELECT generation FROM {job}", nil, &given); err != nil {
 			return err
 		}
-		type source struct{ last, rows int64 }
-		sources := map[int64]source{}
-		err := t.each(`SELECT s.number, s.last_id, s.rows, s.generation, s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
+		audit := store.NewShardAudit(given, j.inPlace, report)
+		err := t.each(`SELECT s.number, s.last_id, s.rows, s.generation,
+			s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
 			FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer`, nil, func(r *sql.Rows) error {
-			var number, generation int64
-			var s source
+			var number int
+			var last, rows, generation int64
 			var orphan bool
-			err := r.Scan(&number, &s.last, &s.rows, &generation, &orphan)
-			sources[number] = s
-			checkLease(fmt.Sprintf("the import of source %d", number), 0, orphan, generation, given, report)
+			err := r.Scan(&number, &last, &rows, &generation, &orphan)
+			audit.Source(number, last, rows, generation, orphan)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		rows, ends := map[int64]int64{}, map[int64]int64{}
 		err = t.each(`SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
 			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
 			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner ORDER BY s.lo`, nil, func(r *sql.Rows) error {
-			var s shard
-			var number, generation int64
+			var c store.Shard
+			var source int
+			var generation int64
 			var orphan bool
-			if err := r.Scan(&s.lo, &s.hi, &number, &s.rows, &s.pending, &generation, &orphan); err != nil {
+			if err := r.Scan(&c.Lo, &c.Hi, &source, &c.Rows, &c.Pending, &generation, &orphan); err != nil {
 				return err
 			}
-			end, later := ends[number]
-			if !later && !j.inPlace {
-				end = number << store.SourceShift
-			}
-			if (later || !j.inPlace) && s.lo != end+1 {
-				report(store.Problem{Check: "shard-tiling", ID: s.lo, Text: fmt.Sprintf("shard %d of source %d begins after id %d", s.lo, number, end)})
-			}
-			if s.hi < s.lo || s.pending < 0 || s.pending > s.rows {
-				report(store.Problem{Check: "shard", ID: s.lo, Text: fmt.Sprintf("shard %d to %d has %d rows, %d pending", s.lo, s.hi, s.rows, s.pending)})
-			}
-			checkLease(fmt.Sprintf("shard %d", s.lo), s.lo, orphan, generation, given, report)
-			ends[number] = s.hi
-			rows[number] += s.rows
+			audit.Shard(source, c, generation, orphan)
 			return nil
 		})
-		if err != nil {
-			return err
+		if err == nil {
+			audit.Close()
 		}
-		for number, end := range ends {
-			s, known := sources[number]
-			if !known {
-				report(store.Problem{Check: "source", Text: fmt.Sprintf("shards of source %d, which is not there", number)})
-			} else if s.last != end {
-				report(store.Problem{Check: "shard-tiling", ID: end, Text: fmt.Sprintf("shards of source %d end at id %d, its import at %d", number, end, s.last)})
-			}
-		}
-		for number, s := range sources {
-			if s.rows != rows[number] {
-				report(store.Problem{Check: "source-rows", Text: fmt.Sprintf("source %d counts %d rows, its shards %d", number, s.rows, rows[number])})
-			}
-		}
-		return nil
+		return err
 	})
-}
-
-func checkLease(what string, id int64, orphan bool, generation, given int64, report func(store.Problem)) {
-	if orphan {
-		report(store.Problem{Check: "lease-owner", ID: id, Text: what + " is leased to nobody known, or without an end"})
-	}
-	if generation > given {
-		report(store.Problem{Check: "lease-generation", ID: id, Text: fmt.Sprintf("%s has generation %d, the last one given is %d", what, generation, given)})
-	}
 }
 
 // verifyTallies counts the results and compares.
 func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) error {
 	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
-		type key struct {
-			source int64
-			reason string
-		}
-		read := func(query string) (map[key]tally, error) {
-			out := map[key]tally{}
+		read := func(query string) (map[tallyKey]store.Counted, error) {
+			out := map[tallyKey]store.Counted{}
 			return out, t.each(query, nil, func(r *sql.Rows) error {
-				var k key
-				var n tally
-				err := r.Scan(&k.source, &k.reason, &n.rows, &n.faces, &n.imagesWithFaces)
+				var k tallyKey
+				var n store.Counted
+				err := r.Scan(&k.source, &k.reason, &n.Rows, &n.Faces, &n.ImagesWithFaces)
 				out[k] = n
 				return err
 			})
@@ -216,21 +171,16 @@ func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) err
 		if err != nil {
 			return err
 		}
-		counted, err := read("SELECT " + j.sourceSQL("id") + ", coalesce(reason, ''), count(*), sum(faces), sum(faces > 0) FROM {results} GROUP BY 1, 2")
+		there, err := read("SELECT " + j.sourceSQL("id") +
+			", coalesce(reason, ''), count(*), sum(faces), sum(faces > 0) FROM {results} GROUP BY 1, 2")
 		if err != nil {
 			return err
 		}
-		for k := range counted {
-			if _, ok := said[k]; !ok {
-				said[k] = tally{}
-			}
+		for k := range there {
+			said[k] = said[k] // also those that nothing was counted of
 		}
 		for k, n := range said {
-			if c := counted[k]; c != n {
-				report(store.Problem{Check: "tally", Text: fmt.Sprintf(
-					"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d",
-					k.source, k.reason, n.rows, n.faces, n.imagesWithFaces, c.rows, c.faces, c.imagesWithFaces)})
-			}
+			n.Verify(there[k], k.source, k.reason, report)
 		}
 		return nil
 	})
@@ -240,37 +190,28 @@ func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) err
 // returns where to go on.
 func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, report func(store.Problem)) (next int64, more bool, err error) {
 	// Shards are cut and joined meanwhile: the one that holds from is looked at from its beginning.
-	lo, to := from, int64(math.MaxInt64)
+	lo := from
 	first, err := shardAt(t, from)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, false, err
 	}
 	if err == nil {
-		lo = min(lo, first.lo)
+		lo = min(lo, first.Lo)
 	}
-	var shards []shard
-	rows := int64(0)
+	var span store.Span
 	err = t.each("SELECT lo, hi, rows, pending, already FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000", []any{lo}, func(r *sql.Rows) error {
-		var s shard
-		err := r.Scan(&s.lo, &s.hi, &s.rows, &s.pending, &s.already)
-		if rows < verifySpan {
-			shards, rows = append(shards, s), rows+s.rows+s.already
-		}
+		var c store.Shard
+		err := r.Scan(&c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already)
+		span.Add(c)
 		return err
 	})
 	if err != nil {
 		return 0, false, err
 	}
-	if len(shards) > 0 {
-		to = shards[len(shards)-1].hi
-	}
+	to := span.End()
 	if !j.inPlace {
-		outside, err := verifyCounts(t, lo, to, shards, report)
-		if err != nil {
+		if err := verifyCounts(t, lo, to, span.Shards, report); err != nil {
 			return 0, false, err
-		}
-		if outside > 0 {
-			report(store.Problem{Check: "row-outside-shards", Text: fmt.Sprintf("%d rows between id %d and %d are in no shard", outside, lo, to)})
 		}
 	}
 	for _, c := range checks {
@@ -278,10 +219,10 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 		if c.name == "reason" {
 			args = append(args, reasons)
 		}
-		err := t.each(fmt.Sprintf("%s LIMIT %d", c.query, verifyShown), args, func(r *sql.Rows) error {
+		err := t.each(fmt.Sprintf("%s LIMIT %d", c.query, store.VerifyShown), args, func(r *sql.Rows) error {
 			var id, n int64
 			err := r.Scan(&id, &n)
-			report(store.Problem{Check: c.name, ID: id, Text: fmt.Sprintf("row %d: "+c.text, id, n)})
+			report(store.RowProblem(c.name, id, n))
 			return err
 		})
 		if err != nil {
@@ -309,20 +250,19 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 	return to + 1, to != math.MaxInt64, err
 }
 
-// verifyCounts compares the shards' counters with their rows, and counts the rows between lo and hi that are in none.
-func verifyCounts(t tx, lo, hi int64, shards []shard, report func(store.Problem)) (outside int64, err error) {
-	inside := int64(0)
-	for _, s := range shards {
-		c, err := count(t, s.lo, s.hi)
+// verifyCounts compares the counters of shards with their rows, and looks for rows between lo and hi that are in none.
+func verifyCounts(t tx, lo, hi int64, shards []store.Shard, report func(store.Problem)) error {
+	counts := store.NewShardCount(report)
+	for _, c := range shards {
+		there, err := count(t, c.Lo, c.Hi)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		inside += c.rows + c.already
-		if c != s {
-			report(store.Problem{Check: "shard-counts", ID: s.lo, Text: fmt.Sprintf("shard %d to %d counts %d rows, %d pending, %d done on arrival; there are %d, %d, %d",
-				s.lo, s.hi, s.rows, s.pending, s.already, c.rows, c.pending, c.already)})
-		}
+		counts.Shard(c, there)
 	}
 	all, err := count(t, lo, hi)
-	return all.rows + all.already - inside, err
+	if err == nil {
+		counts.Close(lo, hi, all.All())
+	}
+	return err
 }

@@ -178,7 +178,7 @@ func testSamples(t *testing.T, target Target) {
 	b := start(t, target)
 	put := func(j store.Job, id, rank int64, faces bool, n int) int64 {
 		t.Helper()
-		bar, err := j.(store.Sampler).Sample(ctx(t), store.Thumbnail{ID: id, Rank: rank, Faces: faces, JPEG: []byte{byte(id), 0, 0xff}}, n)
+		bar, err := j.Sample(ctx(t), store.Thumbnail{ID: id, Rank: rank, Faces: faces, JPEG: []byte{byte(id), 0, 0xff}}, n)
 		b.ok(err)
 		return bar
 	}
@@ -193,7 +193,7 @@ func testSamples(t *testing.T, target Target) {
 	b.equal(put(other, 6, 60, true, 3), int64(45)) // above the bar
 	b.equal(put(other, 2, 10, false, 3), room)     // judged anew: no faces any more
 	b.equal(put(other, 7, 44, false, 1), int64(10))
-	got, err := b.Job.(store.Sampler).Samples(ctx(t))
+	got, err := b.Job.Samples(ctx(t))
 	b.ok(err)
 	b.equal(got, []store.Thumbnail{
 		{ID: 2, Rank: 10, JPEG: []byte{2, 0, 0xff}}, {ID: 5, Rank: 45, Faces: true, JPEG: []byte{5, 0, 0xff}},

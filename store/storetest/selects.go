@@ -74,7 +74,7 @@ func testSelect(t *testing.T, target Target) {
 			t.Fatalf("%s: %v", where, err)
 		}
 		var got, want []int64
-		for r, err := range b.Select(ctx(t), 2, math.MaxInt64, false, f) {
+		for r, err := range b.Select(ctx(t), store.Query{From: 2, To: math.MaxInt64, Where: f}) {
 			if err != nil {
 				t.Fatalf("%s: %v", where, err)
 			}
@@ -102,18 +102,18 @@ func testSelect(t *testing.T, target Target) {
 	f, err := export.ParseFilter("confidence > 0.5", export.Options{})
 	b.ok(err)
 	n := 0
-	for _, err := range b.Select(ctx(t), 0, math.MaxInt64, false, f) {
+	for _, err := range b.Select(ctx(t), store.Query{To: math.MaxInt64, Where: f}) {
 		b.ok(err)
 		n++
 	}
 	if n != len(results) {
 		t.Errorf("%d results of %d", n, len(results))
 	}
-	// Brief results are the same ones, as far as they go.
+	// Brief results are the same ones, without what they are not to have.
 	var brief []store.Result
-	for r, err := range b.Select(ctx(t), 0, math.MaxInt64, true, nil) {
+	for r, err := range b.Select(ctx(t), store.Query{To: math.MaxInt64, Brief: true}) {
 		b.ok(err)
-		brief = append(brief, briefly(r))
+		brief = append(brief, r)
 	}
 	full := slices.Clone(results)
 	for i, r := range full {
@@ -122,8 +122,8 @@ func testSelect(t *testing.T, target Target) {
 	b.equal(brief, full)
 }
 
-// briefly is what a brief result must have.
+// briefly is what a brief result has.
 func briefly(r store.Result) store.Result {
 	return store.Result{ID: r.ID, URL: r.URL, Source: r.Source, Status: r.Status, Reason: r.Reason, HTTPStatus: r.HTTPStatus,
-		Format: r.Format, Width: r.Width, Height: r.Height, Bytes: r.Bytes, Faces: r.Faces}
+		Format: r.Format, Width: r.Width, Height: r.Height, Bytes: r.Bytes, Detector: r.Detector, Faces: r.Faces}
 }

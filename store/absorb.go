@@ -1,0 +1,95 @@
+package store
+
+import "fmt"
+
+// Existing is what a job has of a row that comes from another job.
+type Existing struct {
+	URL, Group string
+	Status     Status // empty while the row is pending
+	Time       int64  // of its result, in milliseconds
+	Noted      bool   // its change is still to be published
+}
+
+// Partition is what becomes of rows from another job.
+type Partition struct {
+	Fresh     []NewRow         // rows that are new here; Bad are those that come with a result
+	Results   []Result         // that enter
+	Completed []int64          // rows that were pending here and get a result
+	Replaced  []int64          // rows whose failure gives way to a result
+	Groups    map[int64]string // of all rows
+}
+
+// PartitionMerged compares rows from another job with those that there are, by id. A result enters where there is
+// none, or where it is ok and the one there is failed.
+func PartitionMerged(rows []MergedRow, have map[int64]Existing) (p Partition, err error) {
+	p.Groups = make(map[int64]string, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		here, known := have[r.ID]
+		p.Groups[r.ID] = here.Group
+		switch {
+		case !known:
+			p.Groups[r.ID] = r.Group
+			p.Fresh = append(p.Fresh, r.fresh())
+		case here.URL != r.URL:
+			return p, fmt.Errorf("row %d is %q here, %q there", r.ID, here.URL, r.URL)
+		}
+		switch {
+		case r.Result == nil || here.Status == OK || here.Status == Failed && r.Result.Status == Failed:
+			continue
+		case here.Status == Failed:
+			p.Replaced = append(p.Replaced, r.ID)
+		case known:
+			p.Completed = append(p.Completed, r.ID)
+		}
+		p.Results = append(p.Results, r.result())
+	}
+	return p, nil
+}
+
+// PublishedPartition is what becomes of rows that were published.
+type PublishedPartition struct {
+	Fresh        []NewRow
+	Results      []Result // of rows that are new, pending, or have another result here
+	Reopened     []int64  // rows that are done here, and were pending when they were published
+	Publications []int64  // id and publication of each row that has one, one after another
+}
+
+// PartitionPublished compares published rows with those that there are, by id. What was published replaces what the job
+// has, unless the job has something to publish of the row itself.
+func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p PublishedPartition, err error) {
+	for i := range rows {
+		r := &rows[i]
+		here, known := have[r.ID]
+		switch {
+		case !known:
+			p.Fresh = append(p.Fresh, r.fresh())
+		case here.URL != r.URL:
+			return p, fmt.Errorf("row %d is %q here, %q where it was published", r.ID, here.URL, r.URL)
+		}
+		done := here.Status != ""
+		switch {
+		case here.Noted:
+			continue
+		case r.Result == nil && done:
+			p.Reopened = append(p.Reopened, r.ID)
+		case r.Result != nil && !(done && here.Time == r.Result.Time.UnixMilli()):
+			p.Results = append(p.Results, r.result())
+		}
+		if r.Publication != 0 {
+			p.Publications = append(p.Publications, r.ID, r.Publication)
+		}
+	}
+	return p, nil
+}
+
+// fresh is the row as a new one; with a result it is done at once.
+func (r *MergedRow) fresh() NewRow {
+	return NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil}
+}
+
+func (r *MergedRow) result() Result {
+	result := *r.Result
+	result.ID = r.ID
+	return result
+}
