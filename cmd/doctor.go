@@ -34,7 +34,7 @@ import (
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
-	"facescan/store/postgres"
+	"facescan/store/open"
 )
 
 type doctorOptions struct {
@@ -100,7 +100,7 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 	tell(lookAtDescriptors())
 	tell(lookAtProcessor())
 	tell(lookAtDisk(o.dir))
-	database := len(args) == 1 && postgres.IsURL(args[0])
+	database := len(args) == 1 && open.IsURL(args[0])
 	// A check of a database looks no names up, unless it is asked to.
 	if !database || o.list != "" || len(o.dns) > 0 {
 		dns, err := lookAtResolver(ctx, o)
@@ -342,7 +342,7 @@ func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding 
 
 func lookAtJob(ctx context.Context, arg string) finding {
 	job, err := readJob(ctx, arg)
-	if postgres.IsURL(arg) && errors.Is(err, fs.ErrNotExist) {
+	if open.IsURL(arg) && errors.Is(err, fs.ErrNotExist) {
 		return finding{"job", "ok", "there is none yet; facescan run LIST --db URL makes it", ""}
 	}
 	if err != nil {

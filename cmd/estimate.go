@@ -17,7 +17,7 @@ import (
 	"facescan/pipeline/estimate"
 	"facescan/store"
 	"facescan/store/draft"
-	"facescan/store/postgres"
+	"facescan/store/open"
 	"facescan/store/sqlite"
 )
 
@@ -64,8 +64,8 @@ func (o *estimateOptions) check(args []string) error {
 		return usagef("--sample %d: give 1 to 1000000 rows", o.sample)
 	}
 	for _, arg := range args {
-		if is, err := sqlite.IsJob(arg); err == nil && is || postgres.IsURL(arg) {
-			return usagef("%s is a job; estimate looks at lists", postgres.Redact(arg))
+		if is, err := sqlite.IsJob(arg); err == nil && is || open.IsURL(arg) {
+			return usagef("%s is a job; estimate looks at lists", open.Redact(arg))
 		}
 	}
 	for _, check := range []func() error{o.pool.check, o.fetch.check, o.remote.check, o.source.check} {
@@ -143,7 +143,7 @@ func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (
 	}
 	defer dir.Discard()
 	path := filepath.Join(dir.Name(), "sample.facescan.db")
-	job, err := sqlite.Create(ctx, path)
+	job, err := open.OrCreate(ctx, path)
 	if err != nil {
 		return nil, run, err
 	}
@@ -154,7 +154,7 @@ func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (
 	if err != nil {
 		return nil, run, err
 	}
-	if job, err = sqlite.Open(ctx, path); err != nil {
+	if job, err = open.Existing(ctx, path); err != nil {
 		return nil, run, err
 	}
 	rows := make([]store.NewRow, len(sample.Drawn))

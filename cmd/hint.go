@@ -11,7 +11,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
-	"facescan/store/postgres"
+	"facescan/store/open"
 )
 
 // Hints name commands that work as they stand. A run is resumed by its own command line, without what was meant for that
@@ -85,7 +85,7 @@ func (o *runOptions) resume(args []string, job store.Job, imported bool) string 
 	}
 	words = slices.Concat([]string{"facescan", "run"}, names, words)
 	for i, w := range words {
-		if postgres.IsURL(w) {
+		if open.IsURL(w) {
 			words[i] = job.Path() // without its password
 		}
 	}
@@ -126,8 +126,8 @@ func tellNext(ctx context.Context, g *globals, job store.Job, name string) error
 
 // commandOn is a command on the job that an argument stands for, without a password in it.
 func commandOn(command, arg string, more ...string) string {
-	if postgres.IsURL(arg) {
-		arg = postgres.WithoutPassword(arg)
+	if open.IsURL(arg) {
+		arg = open.WithoutPassword(arg)
 	}
 	return pipeline.ShellCommand(slices.Concat([]string{"facescan", command, arg}, more)...)
 }

@@ -13,7 +13,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/source"
-	"facescan/store/postgres"
+	"facescan/store/open"
 )
 
 func newImport(g *globals) *cobra.Command {
@@ -40,7 +40,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		return err
 	}
 	if len(t.sources) == 0 && t.table == nil {
-		name := postgres.Redact(t.job)
+		name := open.Redact(t.job)
 		return usagef("%s is a job; name the lists to import into it, with --db %s", name, name)
 	}
 	job, err := openOrCreate(ctx, t)

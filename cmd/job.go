@@ -13,7 +13,7 @@ import (
 	"facescan/pipeline"
 	"facescan/pipeline/source"
 	"facescan/store"
-	"facescan/store/postgres"
+	"facescan/store/open"
 	"facescan/store/sqlite"
 )
 
@@ -59,9 +59,9 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		return target{}, err
 	}
 	db := o.db
-	if len(args) == 1 && postgres.IsURL(args[0]) {
+	if len(args) == 1 && open.IsURL(args[0]) {
 		if db != "" && db != args[0] {
-			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it", postgres.Redact(args[0]))
+			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it", open.Redact(args[0]))
 		}
 		return target{job: args[0], named: true}, nil
 	}
@@ -78,8 +78,8 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		}
 	}
 	for _, a := range args {
-		if postgres.IsURL(a) {
-			return target{}, usagef("%s is a job, not a list; to import lists into it add --db with its URL", postgres.Redact(a))
+		if open.IsURL(a) {
+			return target{}, usagef("%s is a job, not a list; to import lists into it add --db with its URL", open.Redact(a))
 		}
 		if a == "-" {
 			continue
@@ -195,51 +195,29 @@ const asLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // isNew reports whether a job is still to be made, as far as that shows without opening it.
 func isNew(job string) bool {
 	_, err := os.Stat(job)
-	return errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(job)
+	return errors.Is(err, fs.ErrNotExist) && !open.IsURL(job)
 }
 
 // existingJob opens the job that an argument stands for: a job file, or the list it was made from.
 func existingJob(ctx context.Context, arg string) (store.Job, error) {
-	return findJob(ctx, arg, sqlite.Open, func(ctx context.Context, path string) (store.Job, error) {
-		table, err := sqlite.InspectTable(ctx, path, sqlite.TableOptions{})
-		if table.New {
-			return nil, fs.ErrNotExist
-		}
-		if err != nil {
-			return nil, err
-		}
-		return sqlite.OpenTable(ctx, path, sqlite.TableOptions{})
-	})
+	return findJob(ctx, arg, open.Existing)
 }
 
 // readJob opens it for reading only: a job file, its folder and what lies beside it stay as they are.
 func readJob(ctx context.Context, arg string) (store.Job, error) {
-	return findJob(ctx, arg, sqlite.OpenForReading, sqlite.OpenTableForReading)
+	return findJob(ctx, arg, open.ForReading)
 }
 
-// findJob finds out what an argument stands for, and opens a job file by the one, a job on a table by the other.
-func findJob(ctx context.Context, arg string, open, openTable func(context.Context, string) (store.Job, error)) (store.Job, error) {
-	if postgres.IsURL(arg) {
-		job, err := postgres.Open(ctx, arg)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; begin with: %s", err, pipeline.ShellCommand("facescan", "import", "urls.txt", "--db",
-				postgres.WithoutPassword(arg)))
-		}
-		return job, err
-	}
-	for _, path := range []string{arg, jobOf(arg, store.Node{})} {
-		is, err := sqlite.IsJob(path)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
-		}
-		if is {
-			return open(ctx, path)
-		}
-		if is, err := sqlite.IsDatabase(path); err == nil && is {
-			job, err := openTable(ctx, path)
-			if !errors.Is(err, fs.ErrNotExist) {
-				return job, err
-			}
+// findJob finds out what an argument stands for, and opens it.
+func findJob(ctx context.Context, arg string, openJob func(context.Context, string) (store.Job, error)) (store.Job, error) {
+	for _, name := range []string{arg, jobOf(arg, store.Node{})} {
+		job, err := openJob(ctx, name)
+		switch {
+		case open.IsURL(name) && errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("%w; begin with: %s", err, pipeline.ShellCommand("facescan", "import", "urls.txt",
+				"--db", open.WithoutPassword(name)))
+		case !errors.Is(err, open.ErrNoJob):
+			return job, err
 		}
 	}
 	if _, err := os.Stat(jobOf(arg, store.Node{})); err == nil {
@@ -258,28 +236,15 @@ func openOrCreate(ctx context.Context, t target) (store.Job, error) {
 	switch {
 	case t.table != nil:
 		return sqlite.OpenTable(ctx, t.job, t.tableOptions())
-	case t.named && postgres.IsURL(t.job):
+	case t.named && open.IsURL(t.job):
 		return existingJob(ctx, t.job)
-	case postgres.IsURL(t.job):
-		return postgres.Create(ctx, t.job)
 	}
-	job, err := sqlite.Create(ctx, t.job)
-	if !errors.Is(err, fs.ErrExist) {
-		return job, err
-	}
-	is, err := sqlite.IsJob(t.job)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", t.job, err)
-	}
-	if !is {
-		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", t.job)
-	}
-	return sqlite.Open(ctx, t.job)
+	return open.OrCreate(ctx, t.job)
 }
 
 // hintName is what hints of a run call its job: the argument where that alone stands for it, as a list does for the job beside it.
 func hintName(args []string, job store.Job) string {
-	if len(args) != 1 || postgres.IsURL(args[0]) || args[0] == "-" {
+	if len(args) != 1 || open.IsURL(args[0]) || args[0] == "-" {
 		return job.Path()
 	}
 	if sameFile(args[0], job.Path()) || sameFile(jobOf(args[0], store.Node{}), job.Path()) {
@@ -290,7 +255,7 @@ func hintName(args []string, job store.Job) string {
 
 // nameOf is what a person may call the job that an argument stands for: without the password in it.
 func nameOf(arg string, job store.Job) string {
-	if postgres.IsURL(arg) {
+	if open.IsURL(arg) {
 		return job.Path()
 	}
 	return arg

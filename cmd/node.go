@@ -11,7 +11,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
-	"facescan/store/postgres"
+	"facescan/store/open"
 	"facescan/store/sqlite"
 )
 
@@ -134,9 +134,9 @@ func (o *sourceOptions) checkNode(args []string) error {
 		return nil
 	}
 	for _, name := range append([]string{o.db}, args...) {
-		if postgres.IsURL(name) {
+		if open.IsURL(name) {
 			return usagef("--node (or FACESCAN_NODE) takes a part of a list into a job file, and %s is a database, "+
-				"whose processes share the list by themselves: leave --node out", postgres.Redact(name))
+				"whose processes share the list by themselves: leave --node out", open.Redact(name))
 		}
 	}
 	for _, name := range args {

@@ -15,7 +15,7 @@ import (
 	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/draft"
-	"facescan/store/postgres"
+	"facescan/store/open"
 	"facescan/store/segment"
 )
 
@@ -42,9 +42,9 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 	if o.dir == "" {
 		return nil
 	}
-	if postgres.IsURL(t.job) {
+	if open.IsURL(t.job) {
 		return usagef("--publish copies a job file's results to where they outlive its machine, and %s is a database, which does: "+
-			"leave --publish out", postgres.Redact(t.job))
+			"leave --publish out", open.Redact(t.job))
 	}
 	if t.table != nil {
 		return usagef("--publish takes a job made from lists, and %s is worked on in place: copy the table into a job with --db JOB.db",

@@ -22,7 +22,7 @@ import (
 	"facescan/pipeline/detection"
 	"facescan/pipeline/source"
 	"facescan/store/export"
-	"facescan/store/postgres"
+	"facescan/store/open"
 )
 
 // The exit codes, the same for every command.
@@ -163,7 +163,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	case errors.As(err, &list), errors.As(err, &result), errors.As(err, &detector):
 		code = exitUsage
 	}
-	fmt.Fprintf(g.err, "facescan: %s\n", told(errors.New(postgres.Redact(err.Error()))))
+	fmt.Fprintf(g.err, "facescan: %s\n", told(errors.New(open.Redact(err.Error()))))
 	if code == exitUsage {
 		fmt.Fprintln(g.err, "facescan: see `facescan help`, or `facescan COMMAND --help`")
 	}

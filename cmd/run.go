@@ -15,7 +15,7 @@ import (
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
-	"facescan/store/postgres"
+	"facescan/store/open"
 )
 
 // drainGrace is what running fetches get after the first Ctrl-C.
@@ -142,7 +142,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err := o.share.prepare(); err != nil {
 		return err
 	}
-	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !postgres.IsURL(t.job) {
+	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !open.IsURL(t.job) {
 		if err := o.detect.choose(ctx, &o.remote); err != nil {
 			return err
 		}
@@ -310,8 +310,8 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 	}
 	job, err := readJob(ctx, t.job)
 	if _, e := os.Stat(t.job); err != nil && len(t.sources) > 0 &&
-		(errors.Is(err, fs.ErrNotExist) || errors.Is(e, fs.ErrNotExist) && !postgres.IsURL(t.job)) {
-		g.print("would create the job %s", postgres.Redact(t.job))
+		(errors.Is(err, fs.ErrNotExist) || errors.Is(e, fs.ErrNotExist) && !open.IsURL(t.job)) {
+		g.print("would create the job %s", open.Redact(t.job))
 	} else {
 		if err != nil {
 			return err
