@@ -14,6 +14,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+
+	"facescan/store/tables"
 )
 
 // database reads a table or a view of a SQLite database, which is opened read-only. Ids are the key: the id column,
@@ -91,83 +93,58 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 
 // choose finds table, key and columns.
 func (d *database) choose(spec Spec) error {
-	kinds := map[string]string{} // table or view or virtual, by name
-	without := map[string]bool{}
-	err := d.each(func(r *sql.Rows) error {
-		var name, kind string
-		var wr bool
-		if err := r.Scan(&name, &kind, &wr); err != nil {
-			return err
-		}
-		kinds[name], without[name] = kind, wr
-		return nil
-	}, `SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`)
+	each := func(query string, args []any, row func(*sql.Rows) error) error { return d.each(row, query, args...) }
+	all, err := tables.List(each)
 	if err != nil {
 		return err
 	}
-	table, ok := matching(spec.Table, kinds)
+	table, ok := tables.Find(all, spec.Table)
 	if !ok {
-		var names []string
-		for name := range kinds {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table, strings.Join(names, ", "))
+		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table,
+			tables.Names(all, func(tables.Table) bool { return true }))
 	}
-	d.table = quote(table)
-
-	var keys []string
-	err = d.each(func(r *sql.Rows) error {
-		var name, kind string
-		var pk int
-		if err := r.Scan(&name, &kind, &pk); err != nil {
-			return err
-		}
-		d.names = append(d.names, name)
-		if pk > 0 {
-			keys = append(keys, name)
-		}
-		return nil
-	}, `SELECT name, type, pk FROM pragma_table_info(?)`, table)
-	if err != nil {
+	if err := table.Read(each); err != nil {
 		return err
 	}
-	d.paged = kinds[table] == "table" && spec.IDColumn == ""
+	d.table = tables.Quote(table.Name)
+	for _, c := range table.Columns {
+		if !c.Generated {
+			d.names = append(d.names, c.Name)
+		}
+	}
 	columns := d.names
+	key, hasKey := table.Key()
+	d.paged = table.Kind == "table" && spec.IDColumn == ""
 	switch {
 	case spec.IDColumn != "":
-	case kinds[table] != "table":
-		return usagef("%s: %s is a %s and has no key of its own: choose its integer key with --id-column", d.path, table, kinds[table])
-	case !without[table]:
-		for _, name := range []string{"rowid", "_rowid_", "oid"} {
-			if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
-				spec.IDColumn, columns = name, append(slices.Clone(columns), name)
-				break
-			}
-		}
-	case len(keys) == 1:
-		spec.IDColumn = keys[0]
+	case table.Kind != "table":
+		return usagef("%s: %s is a %s and has no key of its own: choose its integer key with --id-column", d.path, table.Name, table.Kind)
+	case table.Rowid() != "":
+		spec.IDColumn = table.Rowid()
+		columns = append(slices.Clone(columns), spec.IDColumn)
+	case table.WithoutRowid && hasKey:
+		spec.IDColumn = key.Name
 	}
 	if spec.IDColumn == "" {
-		return usagef("%s: the table %s has no integer key: choose one with --id-column", d.path, table)
+		return usagef("%s: the table %s has no integer key: choose one with --id-column", d.path, table.Name)
 	}
 	if d.chosen, err = choose(spec, columns); err != nil {
 		return err
 	}
 	id := d.columns[d.id]
-	d.key = quote(id)
+	d.key = tables.Quote(id)
 	if !slices.Contains(d.names, id) {
 		d.key = id // the rowid, which is no column to quote
-	} else if len(keys) == 1 && keys[0] == id {
-		d.paged = kinds[table] == "table"
+	} else if hasKey && key.Name == id {
+		d.paged = table.Kind == "table"
 	}
 	d.order = []int{d.id, d.url}
 	// As blobs, bytes come as they are and times as they are written.
-	selected := d.key + ", CAST(" + quote(d.columns[d.url]) + " AS BLOB)"
+	selected := d.key + ", CAST(" + tables.Quote(d.columns[d.url]) + " AS BLOB)"
 	for _, i := range d.wanted {
 		if i != d.id && i != d.url {
 			d.order = append(d.order, i)
-			selected += ", CAST(" + quote(d.columns[i]) + " AS BLOB)"
+			selected += ", CAST(" + tables.Quote(d.columns[i]) + " AS BLOB)"
 		}
 	}
 	d.query = "SELECT " + selected + " FROM " + d.table + " WHERE " + d.key + " > ? ORDER BY " + d.key + " LIMIT ?"
@@ -177,21 +154,6 @@ func (d *database) choose(spec Spec) error {
 	}
 	return nil
 }
-
-// matching finds a name, exactly or else in any case.
-func matching(name string, among map[string]string) (string, bool) {
-	if _, ok := among[name]; ok {
-		return name, true
-	}
-	for n := range among {
-		if strings.EqualFold(n, name) {
-			return n, true
-		}
-	}
-	return "", false
-}
-
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // each runs a query to its end.
 func (d *database) each(row func(*sql.Rows) error, query string, args ...any) error {
@@ -251,7 +213,7 @@ func (d *database) compare() error {
 			delete(want, id)
 		}
 		return nil
-	}, "SELECT "+d.key+", CAST("+quote(d.columns[d.url])+" AS BLOB) FROM "+d.table+" WHERE "+d.key+" IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
+	}, "SELECT "+d.key+", CAST("+tables.Quote(d.columns[d.url])+" AS BLOB) FROM "+d.table+" WHERE "+d.key+" IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/storetest"
+	"facescan/store/tables"
 )
 
 // TestVerifySeesEachColumn changes one column after the other of what the job knows, and holds verify to notice each.
@@ -51,7 +52,7 @@ func TestVerifySeesEachColumn(t *testing.T) {
 			t.Run(table+"."+c.name, func(t *testing.T) {
 				t.Parallel()
 				j, id := full(t)
-				name := quote(c.name)
+				name := tables.Quote(c.name)
 				change := map[string]string{"INTEGER": name + " + 1", "REAL": name + " + 0.0001", "TEXT": "coalesce(" + name + ", '') || 'x'",
 					"BLOB": "CAST(x'02' || substr(coalesce(" + name + ", x'00'), 2) AS BLOB)"}[c.kind]
 				if strings.Contains(" partial complete paused ", " "+c.name+" ") {

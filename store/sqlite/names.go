@@ -3,6 +3,8 @@ package sqlite
 import (
 	"slices"
 	"strings"
+
+	"facescan/store/tables"
 )
 
 // names are what the tables are called, and how the values of a row are read. Every SQL text in this package writes
@@ -37,14 +39,14 @@ var (
 // user's column may be called {urls}.
 func (n names) replacer() *strings.Replacer {
 	pairs := []string{
-		"{urls}", quote(n.urls), "{id}", quote(n.id), "{url}", quote(n.url), "{done}", quote(n.done),
-		"{members}", quote(n.members),
+		"{urls}", tables.Quote(n.urls), "{id}", tables.Quote(n.id), "{url}", tables.Quote(n.url), "{done}", tables.Quote(n.done),
+		"{members}", tables.Quote(n.members),
 	}
 	for token, column := range n.columns {
-		pairs = append(pairs, token, quote(column))
+		pairs = append(pairs, token, tables.Quote(column))
 	}
 	for _, t := range slices.Concat(ownTables, ownIndexes) {
-		pairs = append(pairs, "{"+t+"}", quote(n.prefix+t))
+		pairs = append(pairs, "{"+t+"}", tables.Quote(n.prefix+t))
 	}
 	own := strings.NewReplacer(pairs...)
 	for token, expression := range map[string]string{
@@ -55,6 +57,3 @@ func (n names) replacer() *strings.Replacer {
 	}
 	return strings.NewReplacer(pairs...)
 }
-
-// quote makes any name an SQL identifier.
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"facescan/store/tables"
 )
 
 // A job file may come from anybody. Before anything of it is read, its tables are checked to be the ones that this
@@ -91,7 +93,7 @@ func checkSchema(t tx, inPlace bool) (version int, err error) {
 	}
 	if err == nil {
 		err = fmt.Errorf("it has a trigger %s on its table %s, which facescan did not make: remove it (DROP TRIGGER %s) to use the job",
-			trigger, on, quote(trigger))
+			trigger, on, tables.Quote(trigger))
 	}
 	return version, err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"facescan/store"
+	"facescan/store/tables"
 )
 
 // A user's table, in place. The rows stay where they are; our own tables go into the same file under names that begin
@@ -39,7 +40,7 @@ type Table struct {
 // Changes are the statements, in words close to SQL, that opening the table's job will run.
 func (d Table) Changes() (out []string) {
 	if d.AddsDone {
-		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s INTEGER DEFAULT 0", quote(d.Name), quote(d.Done)))
+		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s INTEGER DEFAULT 0", tables.Quote(d.Name), tables.Quote(d.Done)))
 	}
 	if d.New {
 		for _, t := range append(slices.Clone(ownTables), "members") {
@@ -75,13 +76,6 @@ func InspectTable(ctx context.Context, path string, o TableOptions) (d Table, er
 	return d, wrap("table of "+path, err)
 }
 
-// column is one of the user's.
-type column struct {
-	name, kind string
-	key        bool // the table's primary key, alone
-	generated  bool
-}
-
 func inspect(t tx, o TableOptions) (d Table, err error) {
 	version, err := checkSchema(t, true)
 	if err != nil {
@@ -93,59 +87,50 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 			return d, err
 		}
 	}
-	if o.Table == "" {
-		return d, fmt.Errorf("name the table with --table; there are %s", tablesOf(t))
-	}
-	var kind string
-	var withoutRowid bool
-	err = t.one("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", []any{o.Table}, &d.Name, &kind, &withoutRowid)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return d, fmt.Errorf("there is no table %s; there are %s", o.Table, tablesOf(t))
-	case err != nil:
-		return d, err
-	case kind != "table":
-		return d, errTable("%s is a %s, which cannot be marked in place", d.Name, kind)
-	case withoutRowid:
-		return d, errTable("%s is a WITHOUT ROWID table, which cannot be marked in place", d.Name)
-	case strings.HasPrefix(d.Name, tablePrefix) || strings.HasPrefix(d.Name, "sqlite_"):
-		return d, fmt.Errorf("%s is no table of yours", d.Name)
-	}
-	var columns []column
-	err = t.each("SELECT name, upper(type), pk = 1 AND (SELECT max(pk) FROM pragma_table_xinfo(?1)) = 1, hidden <> 0 FROM pragma_table_xinfo(?1)",
-		[]any{d.Name}, func(r *sql.Rows) error {
-			var c column
-			err := r.Scan(&c.name, &c.kind, &c.key, &c.generated)
-			columns = append(columns, c)
-			return err
-		})
+	all, err := tables.List(t.each)
 	if err != nil {
 		return d, err
 	}
-	find := func(flag, name, usual string) (column, error) {
-		for _, c := range columns {
-			if strings.EqualFold(c.name, name) || name == "" && strings.EqualFold(c.name, usual) {
-				return c, nil
-			}
-		}
-		var all []string
-		for _, c := range columns {
-			all = append(all, c.name)
-		}
+	if o.Table == "" {
+		return d, fmt.Errorf("name the table with --table; there are %s", theirs(all))
+	}
+	table, known := tables.Find(all, o.Table)
+	d.Name = table.Name
+	switch {
+	case isOwn(o.Table):
+		return d, fmt.Errorf("%s is no table of yours", o.Table)
+	case !known:
+		return d, fmt.Errorf("there is no table %s; there are %s", o.Table, theirs(all))
+	case table.Kind != "table":
+		return d, errTable("%s is a %s, which cannot be marked in place", d.Name, table.Kind)
+	case table.WithoutRowid:
+		return d, errTable("%s is a WITHOUT ROWID table, which cannot be marked in place", d.Name)
+	}
+	if err := table.Read(t.each); err != nil {
+		return d, err
+	}
+	key, hasKey := table.Key()
+	find := func(flag, name, usual string) (tables.Column, error) {
 		if name == "" {
 			name = usual
 		}
-		return column{}, fmt.Errorf("table %s has no column %s; name one of these with %s: %s; a table without a fitting one can be copied with --db JOB",
+		c, known := table.Column(name)
+		if known {
+			return c, nil
+		}
+		var all []string
+		for _, c := range table.Columns {
+			all = append(all, c.Name)
+		}
+		return c, fmt.Errorf("table %s has no column %s; name one of these with %s: %s; a table without a fitting one can be copied with --db JOB",
 			d.Name, name, flag, strings.Join(all, ", "))
 	}
 	id, err := find("--id-column", o.ID, "id")
-	if err != nil && o.ID == "" {
-		if at := slices.IndexFunc(columns, func(c column) bool { return c.key }); at >= 0 {
-			id, err = columns[at], nil
-		}
+	if err != nil && o.ID == "" && hasKey {
+		id, err = key, nil
 	}
 	if err == nil {
-		err = checkKey(t, d.Name, id)
+		err = checkKey(t, d.Name, id, hasKey && id == key)
 	}
 	if err != nil {
 		return d, err
@@ -154,15 +139,15 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.ID, d.URL, d.Done = id.name, address.name, o.Done
+	d.ID, d.URL, d.Done = id.Name, address.Name, o.Done
 	if d.Done == "" {
 		d.Done = "done"
 	}
 	done, err := find("--done-column", d.Done, d.Done)
 	if d.AddsDone = err != nil; !d.AddsDone {
-		d.Done = done.name
-		if done.generated {
-			return d, errTable("column %s of %s is computed and cannot be set", done.name, d.Name)
+		d.Done = done.Name
+		if done.Generated {
+			return d, errTable("column %s of %s is computed and cannot be set", done.Name, d.Name)
 		}
 	}
 	for i, name := range append([]string{o.Group}, o.Keep...) {
@@ -174,9 +159,9 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 			return d, err
 		}
 		if i == 0 {
-			d.Group = c.name
+			d.Group = c.Name
 		} else {
-			d.Keep = append(d.Keep, c.name)
+			d.Keep = append(d.Keep, c.Name)
 		}
 	}
 	if d.ID == d.Done || d.URL == d.Done || d.ID == d.URL {
@@ -185,43 +170,36 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 	return d, nil
 }
 
-// tablesOf lists the user's tables, for messages.
-func tablesOf(t tx) string {
-	var all []string
-	err := t.each("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND substr(name, 1, ?1) <> ?2 ORDER BY name",
-		[]any{len(tablePrefix), tablePrefix}, func(r *sql.Rows) error {
-			var name string
-			err := r.Scan(&name)
-			all = append(all, name)
-			return err
-		})
-	switch {
-	case err != nil:
-		return "some that cannot be listed: " + err.Error()
-	case len(all) == 0:
-		return "none"
-	}
-	return strings.Join(all, ", ")
+// isOwn reports whether a table is one of facescan's, or of SQLite's.
+func isOwn(table string) bool {
+	table = strings.ToLower(table)
+	return strings.HasPrefix(table, tablePrefix) || strings.HasPrefix(table, "sqlite_")
+}
+
+// theirs lists the user's tables, for messages.
+func theirs(all []tables.Table) string {
+	return tables.Names(all, func(t tables.Table) bool { return t.Kind == "table" && !isOwn(t.Name) })
 }
 
 // checkKey refuses a column that does not name each row by an integer.
-func checkKey(t tx, table string, c column) error {
-	t = t.with(names{urls: table, id: c.name})
-	if !strings.Contains(c.kind, "INT") {
-		return errTable("column %s of %s has type %q, and rows are named by integers", c.name, table, c.kind)
+func checkKey(t tx, table string, c tables.Column, isKey bool) error {
+	t = t.with(names{urls: table, id: c.Name})
+	if !strings.Contains(c.Type, "INT") {
+		return errTable("column %s of %s has type %q, and rows are named by integers", c.Name, table, c.Type)
 	}
-	unique := c.key
+	unique := isKey
 	if !unique {
 		err := t.one(`SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique" AND NOT l.partial AND
-			(SELECT count(*) = 1 AND max(i.name) = ?2 FROM pragma_index_info(l.name) AS i))`, []any{table, c.name}, &unique)
+			(SELECT count(*) = 1 AND max(i.name) = ?2 FROM pragma_index_info(l.name) AS i))`,
+			[]any{table, c.Name}, &unique)
 		if err != nil {
 			return err
 		}
 	}
 	if !unique {
-		return errTable("column %s of %s is not unique", c.name, table)
+		return errTable("column %s of %s is not unique", c.Name, table)
 	}
-	if c.key && c.kind == "INTEGER" {
+	if isKey && c.Type == "INTEGER" {
 		return nil // the row's own number, an integer always
 	}
 	var other string
@@ -232,7 +210,7 @@ func checkKey(t tx, table string, c column) error {
 	if err != nil {
 		return err
 	}
-	return errTable("column %s of %s has a value of type %s among its integers", c.name, table, other)
+	return errTable("column %s of %s has a value of type %s among its integers", c.Name, table, other)
 }
 
 // before fills the options with what the job in the file has used until now; another table or other columns are refused.
