@@ -1,9 +1,14 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"image"
 	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 
 	"facescan/detect"
@@ -101,5 +106,205 @@ func TestPlaceSortsAgain(t *testing.T) {
 	f.Landmarks = detect.Landmarks{{X: 1.03125, Y: -0.5}, {X: 200, Y: 99}}
 	if got := place([]detect.Face{f}, decode.Image{Scale: 2, Width: 200, Height: 200}, k); got[0].Landmarks != (store.Landmarks{21, -10, 4000, 1980}) {
 		t.Errorf("%v", got[0].Landmarks)
+	}
+}
+
+// processBench is a processStage alone.
+type processBench struct {
+	*processStage
+	in       chan *task
+	done     completed
+	away     bool // the outage of the detector is on
+	causes   []error
+	failures []error // of our own
+	notes    []string
+	mu       sync.Mutex
+}
+
+func newProcessBench(t *testing.T, d detect.Detector) *processBench {
+	b := &processBench{in: make(chan *task, 10), done: make(completed, 10)}
+	p, _ := processorOf(d, decode.Options{MaxPixels: 1e6})
+	p.decoding = func(slot int, id int64) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.notes = append(b.notes, fmt.Sprint(slot, ":", id))
+	}
+	t.Cleanup(p.close)
+	b.processStage = &processStage{processor: p, in: b.in, complete: b.done, activity: &activity{},
+		paused:      func() bool { return b.away },
+		unavailable: func(err error) { b.causes = append(b.causes, err) },
+		abort:       func(err error) { b.failures = append(b.failures, err) }}
+	return b
+}
+
+// row is a row with a body, under a lease that lasts for ctx.
+func (b *processBench) row(ctx context.Context, id int64, body []byte) *task {
+	return &task{row: store.Row{ID: id}, lease: &leaseHandle{ctx: ctx, lease: store.Lease{Generation: 3}}, attempts: 2,
+		body: &fetch.Body{Bytes: body, Status: 203}}
+}
+
+// process runs the stage over some rows.
+func (b *processBench) rows(rows ...*task) {
+	for _, row := range rows {
+		b.in <- row
+	}
+	close(b.in)
+	b.loop()
+	close(b.done)
+}
+
+// TestProcess: each row goes on with its result and its place in flight, whatever its image does.
+func TestProcess(t *testing.T) {
+	b := newProcessBench(t, answering(func(img detect.Image) (detect.Answer, error) {
+		switch img.Luma.Rect.Dx() {
+		case 77:
+			panic("the detector has a bug")
+		case 78:
+			return detect.Answer{Err: errors.New("what is this?")}, nil
+		}
+		return oneFace(img)
+	}))
+	bodies := [][]byte{picture(20, 10), picture(77, 10), picture(78, 10), picture(20, 10)[:60], []byte("<html>"), picture(1001, 1000)}
+	want := []string{"", "bad_image", "bad_image", "bad_image", "not_image", "too_many_pixels"}
+	var rows []*task
+	for i, body := range bodies {
+		rows = append(rows, b.row(t.Context(), int64(i+1), body))
+	}
+	b.rows(rows...)
+	i := 0
+	for row := range b.done {
+		r := row.result
+		if r == nil || string(r.Reason) != want[i] || !row.inFlight || row.body != nil || r.Attempts != 2 || r.HTTPStatus != 203 ||
+			r.Bytes != int64(len(bodies[i])) || (r.Status == store.OK) != (len(r.Faces) == 1) {
+			t.Errorf("row %d: %+v", row.row.ID, r)
+		}
+		i++
+	}
+	if i != len(bodies) || len(b.failures)+len(b.causes) != 0 || b.pixels.now() != 0 {
+		t.Errorf("%d rows, failures %v, %v, %d bytes are held", i, b.failures, b.causes, b.pixels.now())
+	}
+	if got := strings.Join(b.notes, " "); got != "0:1 0:0 0:2 0:0 0:3 0:0 0:4 0:0" {
+		t.Errorf("noted in the slot: %s", got)
+	}
+}
+
+// TestProcessGivesUp rows whose lease ended, and those of a detector that is unavailable or fails; the others that come are
+// given up too while the outage lasts.
+func TestProcessGivesUp(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	lies := errors.New("it lies")
+	for _, c := range []struct {
+		what     string
+		ctx      context.Context
+		err      error
+		away     bool
+		causes   int
+		failures int
+		asked    int
+	}{
+		{"a lease that ended", ended, nil, false, 0, 0, 0},
+		{"an outage", t.Context(), nil, true, 0, 0, 0},
+		{"unavailable", t.Context(), fmt.Errorf("dial: %w", detect.ErrUnavailable), false, 2, 0, 2},
+		{"a failure of our own", t.Context(), lies, false, 0, 2, 2},
+	} {
+		asked := 0
+		b := newProcessBench(t, answering(func(detect.Image) (detect.Answer, error) {
+			asked++
+			return detect.Answer{}, c.err
+		}))
+		b.away = c.away
+		b.rows(b.row(c.ctx, 1, picture(20, 10)), b.row(c.ctx, 2, picture(20, 10)))
+		for row := range b.done {
+			if row.result != nil || !row.inFlight || row.body != nil {
+				t.Errorf("%s: %+v", c.what, row)
+			}
+		}
+		if len(b.causes) != c.causes || len(b.failures) != c.failures || asked != c.asked {
+			t.Errorf("%s: %v, %v, asked %d times", c.what, b.causes, b.failures, asked)
+		}
+		if c.failures > 0 && !errors.Is(b.failures[0], lies) {
+			t.Errorf("%s: %v", c.what, b.failures[0])
+		}
+	}
+	during, cut := context.WithCancel(t.Context()) // a lease that ends while the detector works
+	b := newProcessBench(t, answering(func(img detect.Image) (detect.Answer, error) { cut(); return oneFace(img) }))
+	b.rows(b.row(during, 1, picture(20, 10)))
+	if row := <-b.done; row.result != nil || len(b.failures)+len(b.causes) != 0 {
+		t.Errorf("%+v, %v, %v", row, b.failures, b.causes)
+	}
+}
+
+// TestProcessSuspects: a row that was in a decoder when its process died is tried apart, with no other in a decoder, and
+// is not noted at once; one that dies there is bad.
+func TestProcessSuspects(t *testing.T) {
+	b := newProcessBench(t, answering(oneFace))
+	killer := picture(30, 30)
+	tried := 0
+	b.trial = func(_ context.Context, body []byte) error {
+		tried++
+		if b.alone.TryRLock() {
+			t.Error("others may decode meanwhile")
+			b.alone.RUnlock()
+		}
+		if bytes.Equal(body, killer) {
+			return errors.New("signal: segmentation fault")
+		}
+		return nil
+	}
+	innocent, bad, other := b.row(t.Context(), 1, picture(20, 10)), b.row(t.Context(), 2, killer), b.row(t.Context(), 3, killer)
+	innocent.suspect, bad.suspect = 1, 1
+	b.rows(innocent, bad, other)
+	var got []string
+	for row := range b.done {
+		got = append(got, string(row.result.Status)+" "+string(row.result.Reason))
+	}
+	if strings.Join(got, ",") != "ok ,failed bad_image,ok " || tried != 2 {
+		t.Errorf("%q after %d trials", got, tried)
+	}
+	if got := strings.Join(b.notes, " "); got != "0:0 0:0 0:3 0:0" {
+		t.Errorf("noted in the slot: %s", got)
+	}
+}
+
+// TestProcessKeeps what the Keeper wants, once for all rows of an image; its failure is ours.
+func TestProcessKeeps(t *testing.T) {
+	s := newShelf()
+	b := newProcessBench(t, answering(oneFace))
+	b.keeper, b.keeps = s, true
+	row := b.row(t.Context(), 1, picture(20, 10))
+	row.duplicates = []*task{b.row(t.Context(), 2, nil), b.row(t.Context(), 3, nil)}
+	broken := b.row(t.Context(), 4, []byte("<html>"))
+	b.rows(row, broken)
+	<-b.done
+	for _, kept := range row.all() {
+		if kept.outputs != store.Outputs(kept.row.ID) || len(s.bodies[kept.row.ID].Body) == 0 {
+			t.Errorf("row %d: outputs %v", kept.row.ID, kept.outputs)
+		}
+	}
+	if len(s.bodies) != 3 || len(b.failures) != 0 {
+		t.Errorf("%d bodies are kept, %v", len(s.bodies), b.failures)
+	}
+	b = newProcessBench(t, answering(oneFace))
+	b.keeper, b.keeps = s, true
+	s.fail = store.ErrFull
+	b.rows(b.row(t.Context(), 5, picture(20, 10)))
+	if row := <-b.done; row.result != nil || len(b.failures) != 1 || !errors.Is(b.failures[0], store.ErrFull) {
+		t.Errorf("%+v, %v", row, b.failures)
+	}
+}
+
+// TestProcessElsewhere: the decoder is free, and the pixels' memory but for what is sent, while a remote detector works.
+func TestProcessElsewhere(t *testing.T) {
+	e := &elsewhere{answering: oneFace}
+	b := newProcessBench(t, e)
+	e.hold = func(int64) {
+		if len(b.slots) != 1 || b.pixels.now() > 20*10 {
+			t.Errorf("%d decoders are free, %d bytes are held", len(b.slots), b.pixels.now())
+		}
+	}
+	b.rows(b.row(t.Context(), 1, picture(20, 10)))
+	if row := <-b.done; row.result == nil || len(row.result.Faces) != 1 || e.asked.Load() != 1 || b.pixels.now() != 0 {
+		t.Errorf("%+v", row.result)
 	}
 }
