@@ -34,6 +34,7 @@ import (
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
+	"facescan/store/figures"
 	"facescan/store/open"
 )
 
@@ -171,7 +172,8 @@ func lookAtDisk(dir string) finding {
 	if err != nil {
 		return finding{"disk", "fail", err.Error(), "a job needs a folder that can be written to"}
 	}
-	f.Found = fmt.Sprintf("%.1f GB free in %s, room for about %d million rows; a commit takes %v", float64(free)/1e9, dir, free/200/1e6, took.Round(10*time.Microsecond))
+	f.Found = fmt.Sprintf("%s free in %s, room for about %s rows; a commit takes %v", figures.Decimal(float64(free)), dir,
+		figures.About(float64(free)/200), took.Round(10*time.Microsecond))
 	switch {
 	case free < 1<<30:
 		f.State, f.Advice = "warn", "make room: a million rows take about 200 MB"

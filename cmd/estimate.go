@@ -17,6 +17,7 @@ import (
 	"facescan/pipeline/estimate"
 	"facescan/store"
 	"facescan/store/draft"
+	"facescan/store/figures"
 	"facescan/store/open"
 	"facescan/store/sqlite"
 )
@@ -224,6 +225,7 @@ func printPrediction(g *globals, p estimate.Prediction) {
 		}
 		return fmt.Sprintf("%6.1f %%  (%.1f to %.1f)", 100*b.Value, 100*b.Low, 100*b.High)
 	}
+	lasting := func(seconds float64) string { return figures.Span(time.Duration(seconds * float64(time.Second))) }
 	sum := func(b estimate.Bounds, text func(float64) string) string {
 		if b.Low == b.High {
 			return text(b.Value)
@@ -237,56 +239,16 @@ func printPrediction(g *globals, p estimate.Prediction) {
 		line("  "+string(r), "%s  %s", share(p.Failures[r]), r.Class())
 	}
 	if p.LooksForFaces() {
-		line("images with faces", "%s", sum(p.WithFaces, number3))
-		line("faces", "%s", sum(p.Faces, number3))
+		line("images with faces", "%s", sum(p.WithFaces, figures.About))
+		line("faces", "%s", sum(p.Faces, figures.About))
 	}
-	line("downloads", "%s", sum(p.Bytes, bytes3))
-	line("job file", "%s", bytes3(float64(p.Database)))
-	line("time", "%v, limited by %s", lasting(p.Seconds), p.LimitText)
+	line("downloads", "%s", sum(p.Bytes, figures.Decimal))
+	line("job file", "%s", figures.Decimal(float64(p.Database)))
+	line("time", "%s, limited by %s", lasting(p.Seconds), p.LimitText)
 	for _, name := range p.Parts() {
-		line("  "+name, "%v", lasting(p.Limits[name]))
+		line("  "+name, "%s", lasting(p.Limits[name]))
 	}
 	for _, s := range p.Suggestion {
 		line("consider", "%s  %s", s.Flags, s.Why)
 	}
-}
-
-// number3 writes a number with three digits that mean something.
-func number3(n float64) string {
-	for _, u := range []struct {
-		size float64
-		name string
-	}{{1e9, " billion"}, {1e6, " million"}, {1e3, " thousand"}} {
-		if n >= 10*u.size || u.size > 1e3 && n >= u.size {
-			return fmt.Sprintf("%.3g%s", n/u.size, u.name)
-		}
-	}
-	return fmt.Sprintf("%.0f", n)
-}
-
-// bytes3 is the same for bytes.
-func bytes3(n float64) string {
-	for _, u := range []struct {
-		size float64
-		name string
-	}{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
-		if n >= u.size {
-			return fmt.Sprintf("%.3g %s", n/u.size, u.name)
-		}
-	}
-	return fmt.Sprintf("%.0f B", n)
-}
-
-// lasting writes a time as a person would say it.
-func lasting(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case seconds >= 48*3600:
-		return fmt.Sprintf("%.1f days", seconds/86400)
-	case seconds >= 3600:
-		return fmt.Sprintf("%.1f hours", seconds/3600)
-	case seconds >= 1:
-		return d.Round(time.Second).String()
-	}
-	return d.Round(time.Millisecond).String()
 }

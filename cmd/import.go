@@ -13,6 +13,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/source"
+	"facescan/store/figures"
 	"facescan/store/open"
 )
 
@@ -67,7 +68,8 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 			rows += n
 			if time.Since(last) > plainEvery {
 				last = time.Now()
-				g.tell("facescan: %d rows of %s, %.0f/s, %.0f%%", rows, list, float64(rows)/time.Since(begin).Seconds(), 100*part)
+				g.tell("facescan: %d rows of %s, %s, %.0f%%", rows, list,
+					figures.Rate(float64(rows)/time.Since(begin).Seconds()), 100*part)
 			}
 		}}
 	if t.table != nil {

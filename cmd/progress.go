@@ -17,6 +17,7 @@ import (
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 const (
@@ -117,8 +118,8 @@ func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 		_ = printJSON(p.g.err, pick(s, "elapsed_seconds", "total", "done", "pending", "ok", "failed", "faces", "rate",
 			"eta_seconds", "in_flight", "waiting", "outage", "held_back_by", "held_back"))
 	case "plain":
-		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %.1f/s, %s, %s%d failed, %d in flight%s\n",
-			s.Done, total(s), s.Rate, timeLeft(s), faces(s), s.Failed, s.InFlight, holdup(s, flights))
+		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %s, %s, %s%d failed, %d in flight%s\n",
+			s.Done, total(s), figures.Rate(s.Rate), timeLeft(s), faces(s), s.Failed, s.InFlight, holdup(s, flights))
 	case "bar":
 		if p.bar == nil {
 			opts := []progressbar.Option{
@@ -134,7 +135,7 @@ func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 			p.bar = progressbar.NewOptions64(max(s.Total, 1), opts...)
 		}
 		p.bar.ChangeMax64(max(s.Total, 1))
-		text := printable(fmt.Sprintf("%.0f/s, %s, %s%d failed%s", s.Rate, timeLeft(s), faces(s), s.Failed,
+		text := printable(fmt.Sprintf("%s, %s, %s%d failed%s", figures.Rate(s.Rate), timeLeft(s), faces(s), s.Failed,
 			holdup(s, flights)))
 		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(text)) // the bar takes [red] for a colour
 		_ = p.bar.Set64(min(s.Done, s.Total))                                 // a bar that cannot be drawn must not end a run
@@ -191,7 +192,7 @@ func dumpFlights(w io.Writer, stats *pipeline.Stats) {
 
 func timeLeft(s *live.Snapshot) string {
 	if s.Left >= 0 {
-		return s.Left.Round(time.Second).String() + " left"
+		return figures.Span(s.Left) + " left"
 	}
 	return "time left unknown"
 }

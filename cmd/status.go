@@ -14,6 +14,7 @@ import (
 	"facescan/pipeline/detection"
 	"facescan/pipeline/live"
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/segment"
 )
 
@@ -177,7 +178,7 @@ func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]
 		p("rate     %12.1f rows/s", s.Rate)
 	}
 	if s.Rate > 0 && s.Left > 0 {
-		p("left     %12v", s.Left.Round(time.Second))
+		p("left     %12s", figures.Span(s.Left))
 	}
 }
 
@@ -253,9 +254,5 @@ func printRest(g *globals, rest []store.Source, settings map[string]string) {
 	g.print("%s", text)
 }
 
-func percent(n, of int64) string {
-	if of == 0 {
-		return "–"
-	}
-	return fmt.Sprintf("%.1f%%", 100*float64(n)/float64(of))
-}
+// percent is a share, for a column.
+func percent(n, of int64) string { return strings.ReplaceAll(figures.Percent(n, of), " ", "") }

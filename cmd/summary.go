@@ -11,6 +11,7 @@ import (
 	"facescan/pipeline"
 	"facescan/pipeline/live"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 // leastShare of a run's time is worth a line in its summary.
@@ -63,8 +64,8 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 		return
 	}
 	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
-	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%.1f/s)",
-		endWord(end, err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond), rate)
+	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%s)",
+		endWord(end, err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond), figures.Rate(rate))
 	if m := s.Mostly; m.Share >= leastShare {
 		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
 		if m.Advice != "" {

@@ -2,12 +2,12 @@ package pipeline
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 // What holds a run back is found out here, once for all who show it.
@@ -124,7 +124,7 @@ func (l *load) holdup() live.Holdup {
 		return SlowOutput
 	case l.often(l.bandwidth):
 		return live.Holdup{Kind: live.ByBandwidth, What: fmt.Sprintf("--bwlimit (%s per second)",
-			bytesText(l.bandwidthIs))}
+			figures.Flag(l.bandwidthIs))}
 	}
 	for _, judge := range []func() live.Holdup{l.behind, l.work, l.slots, l.supply} {
 		if h := judge(); h.Kind != "" {
@@ -222,7 +222,7 @@ func (l *load) work() live.Holdup {
 
 // short is too little memory.
 func (l *load) short() live.Holdup {
-	return live.Holdup{Kind: live.ByMemory, What: fmt.Sprintf("--memory (%s)", bytesText(l.memory)),
+	return live.Holdup{Kind: live.ByMemory, What: fmt.Sprintf("--memory (%s)", figures.Flag(l.memory)),
 		Advice: "raise it"}
 }
 
@@ -321,17 +321,4 @@ func (l *load) supply() live.Holdup {
 			Detail: fmt.Sprint(c.Pending)}
 	}
 	return live.Holdup{}
-}
-
-// bytesText writes a number of bytes as flags take it.
-func bytesText(n int64) string {
-	for _, u := range []struct {
-		size int64
-		name string
-	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
-		if n >= u.size {
-			return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/float64(u.size)), ".0") + u.name
-		}
-	}
-	return fmt.Sprint(n, "B")
 }

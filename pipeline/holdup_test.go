@@ -9,6 +9,7 @@ import (
 	"facescan/pipeline/fetch/host"
 	"facescan/pipeline/live"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 // TestHoldup: the judgement, case by case. What is named must be what would have to change.
@@ -191,10 +192,10 @@ func TestWait(t *testing.T) {
 	}
 }
 
-func TestBytesText(t *testing.T) {
+func TestFlagText(t *testing.T) {
 	for n, want := range map[int64]string{0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB",
 		256 << 20: "256MiB", 3 << 30: "3GiB"} {
-		if got := bytesText(n); got != want {
+		if got := figures.Flag(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)
 		}
 	}

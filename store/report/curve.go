@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"facescan/store/figures"
 )
 
 // curve counts rows by the time when they were done, in steps that double when there would be too many of them.
@@ -133,8 +135,8 @@ func (c *curve) picture() *curvePicture {
 	first := time.Unix(0, c.lo*int64(c.step)).UTC()
 	length := time.Duration(c.hi-c.lo+1) * c.step
 	p.Times = timeTicks(first, length)
-	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s a second, over %s.", count(sum),
-		first.Format("2 January 2006 15:04:05"), first.Add(length).Format("2 January 2006 15:04:05"), count(failed), number(float64(peak)/seconds), duration(c.step))
+	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s a second, over %s.", figures.Count(sum),
+		first.Format("2 January 2006 15:04:05"), first.Add(length).Format("2 January 2006 15:04:05"), figures.Count(failed), number(float64(peak)/seconds), figures.Span(c.step))
 	return p
 }
 
@@ -191,19 +193,7 @@ func timeTicks(first time.Time, length time.Duration) (out []tick) {
 // number is short, and exact enough for an axis.
 func number(v float64) string {
 	if v >= 100 {
-		return count(int64(math.Round(v)))
+		return figures.Count(int64(math.Round(v)))
 	}
 	return strconv.FormatFloat(v, 'g', 3, 64)
-}
-
-func duration(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
-	case d < 2*time.Minute:
-		return strconv.FormatFloat(d.Seconds(), 'g', 3, 64) + " s"
-	case d < 2*time.Hour:
-		return strconv.FormatFloat(d.Minutes(), 'f', 0, 64) + " min"
-	}
-	return strconv.FormatFloat(d.Hours(), 'f', 0, 64) + " h"
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 // Options of a report.
@@ -56,7 +57,7 @@ func (o *Options) scale(fingerprint string) Scale {
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": count, "percent": percent, "coord": coord, "quoted": quoted,
+	"count": figures.Count, "coord": coord, "quoted": quoted,
 }).Parse(pageText))
 
 // page is what the template shows.
@@ -124,7 +125,7 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	if p.Sources, err = job.Sources(ctx); err != nil {
 		return err
 	}
-	p.Figures = figures(c, !o.NoFaces)
+	p.Figures = totals(c, !o.NoFaces)
 	p.Failures = failures(c, o.Remedy)
 	p.Hosts, p.Rough = t.topHosts()
 	if p.Sheets, err = sheets(ctx, job, o); err != nil {
@@ -133,12 +134,12 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	return pageTemplate.Execute(w, p)
 }
 
-func figures(c store.Counts, faces bool) []figure {
+func totals(c store.Counts, faces bool) []figure {
 	of := func(n, all int64, what string) string {
 		if all == 0 {
 			return ""
 		}
-		return percent(n, all) + " of " + what
+		return figures.Percent(n, all) + " of " + what
 	}
 	fs := []figure{
 		{"total", "rows", c.Total, ""}, {"done", "done", c.Done, of(c.Done, c.Total, "rows")}, {"pending", "pending", c.Pending, of(c.Pending, c.Total, "rows")},
@@ -159,7 +160,7 @@ func failures(c store.Counts, remedy func(store.Reason) string) (out []failure) 
 	for r, n := range c.Failures {
 		if n > 0 {
 			most = max(most, n)
-			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: percent(n, c.Done), Remedy: remedy(r)})
+			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done), Remedy: remedy(r)})
 		}
 	}
 	for i := range out {
@@ -241,30 +242,6 @@ func quoted(text string) template.HTML {
 		b.WriteString(part)
 	}
 	return template.HTML(b.String())
-}
-
-// count groups digits by threes.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// percent is a share in words short enough for a table.
-func percent(n, of int64) string {
-	if of <= 0 {
-		return "–"
-	}
-	share := 100 * float64(n) / float64(of)
-	if n > 0 && share < 0.1 {
-		return "< 0.1 %"
-	}
-	if n < of && share > 99.9 {
-		return "> 99.9 %"
-	}
-	return strconv.FormatFloat(share, 'f', 1, 64) + " %"
 }
 
 // width is how wide a bar is, in percent of the widest.

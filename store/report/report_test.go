@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 // fixed is a job with given results; what a report does not ask for is not there.
@@ -178,7 +179,7 @@ func TestSteps(t *testing.T) {
 		tally.faces.add(n)
 	}
 	var got []string
-	for _, b := range tally.faces.bars(span(plain)) {
+	for _, b := range tally.faces.bars(span(figures.Count)) {
 		got = append(got, fmt.Sprintf("%s=%d", b.Label, b.N))
 	}
 	if want := "0=3 1=0 2=1 3=0 4=0 5=0 over 5 to 10=1 over 10 to 20=0 over 20 to 50=0 more than 50=1"; strings.Join(got, " ") != want {
@@ -186,7 +187,7 @@ func TestSteps(t *testing.T) {
 	}
 	tally.bytes.add(1)
 	tally.bytes.add(1 << 40)
-	bars := tally.bytes.bars(span(size))
+	bars := tally.bytes.bars(span(figures.Bytes))
 	if bars[0].Label != "up to 4 KiB" || bars[len(bars)-1].Label != "more than 16 MiB" {
 		t.Errorf("%v", bars)
 	}
@@ -246,7 +247,7 @@ func TestCandidatesAreNoFaces(t *testing.T) {
 		t.Errorf("faces and candidates by score: %s, want %s", strings.Join(got, ", "), want)
 	}
 	var images []string
-	for _, b := range tally.faces.bars(span(plain)) {
+	for _, b := range tally.faces.bars(span(figures.Count)) {
 		images = append(images, fmt.Sprintf("%s: %d", b.Label, b.N))
 	}
 	if want := "0: 1, 1: 0, 2: 1"; strings.Join(images, ", ") != want {

@@ -6,11 +6,11 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/top"
 )
 
@@ -110,9 +110,9 @@ type histogram struct {
 
 func (t *tally) histograms() (out []histogram) {
 	for _, h := range []histogram{
-		{"Faces an image", "Faces", "of images that are ok", t.faces.bars(span(plain))},
-		{"Bytes an image", "Bytes", "of images that are ok, as downloaded", t.bytes.bars(span(size))},
-		{"Longer side", "Pixels", "of images that are ok, upright", t.sides.bars(span(plain))},
+		{"Faces an image", "Faces", "of images that are ok", t.faces.bars(span(figures.Count))},
+		{"Bytes an image", "Bytes", "of images that are ok, as downloaded", t.bytes.bars(span(figures.Bytes))},
+		{"Longer side", "Pixels", "of images that are ok, upright", t.sides.bars(span(figures.Count))},
 		{"Formats", "Format", "of images that are ok", t.formats.bars()},
 	} {
 		if len(h.Bars) > 0 {
@@ -156,7 +156,7 @@ func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
 		if i < len(s.bounds) {
 			upTo = s.bounds[i]
 		}
-		out = append(out, bar{label(above, upTo), s.counts[i], percent(s.counts[i], sum), width(s.counts[i], most)})
+		out = append(out, bar{label(above, upTo), s.counts[i], figures.Percent(s.counts[i], sum), width(s.counts[i], most)})
 	}
 	return out
 }
@@ -174,18 +174,6 @@ func span(number func(int64) string) func(above, upTo int64) string {
 		}
 		return "over " + number(above) + " to " + number(upTo)
 	}
-}
-
-func plain(n int64) string { return count(n) }
-
-func size(n int64) string {
-	switch {
-	case n >= 1<<20:
-		return strconv.FormatInt(n>>20, 10) + " MiB"
-	case n >= 1<<10:
-		return strconv.FormatInt(n>>10, 10) + " KiB"
-	}
-	return strconv.FormatInt(n, 10)
 }
 
 // words counts words; those that come when there are too many are counted together.
@@ -207,7 +195,7 @@ func (w words) bars() (out []bar) {
 		if word == "" {
 			word = "unknown"
 		}
-		out = append(out, bar{word, n, percent(n, sum), width(n, most)})
+		out = append(out, bar{word, n, figures.Percent(n, sum), width(n, most)})
 	}
 	slices.SortFunc(out, func(a, b bar) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Label, b.Label)) })
 	return out

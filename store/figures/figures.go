@@ -1,0 +1,89 @@
+// Package figures writes numbers for people: counts, shares, sizes, rates and times, the same wherever they stand.
+package figures
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Count groups the digits of a number by threes.
+func Count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// About is an estimated number: three digits, and a word for the rest.
+func About(n float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e9, " billion"}, {1e6, " million"}, {1e3, " thousand"}} {
+		if n >= 10*u.size || u.size > 1e3 && n >= u.size {
+			return fmt.Sprintf("%.3g%s", n/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+// Percent is n as a share. What is not all, or not none, does not look so.
+func Percent(n, of int64) string {
+	if of <= 0 {
+		return "–"
+	}
+	share := 100 * float64(n) / float64(of)
+	if n > 0 && share < 0.1 {
+		return "< 0.1 %"
+	}
+	if n < of && share > 99.9 {
+		return "> 99.9 %"
+	}
+	return strconv.FormatFloat(share, 'f', 1, 64) + " %"
+}
+
+// Bytes is a size, as 1.5 MiB.
+func Bytes(n int64) string {
+	size, unit := scale(float64(n), 1024, "B", "KiB", "MiB", "GiB", "TiB")
+	return strconv.FormatFloat(math.Round(10*size)/10, 'f', -1, 64) + " " + unit
+}
+
+// Decimal is a size of a disk, or of what a link carries, as 1.57 MB.
+func Decimal(n float64) string {
+	size, unit := scale(n, 1000, "B", "kB", "MB", "GB", "TB")
+	if size >= 1000 || unit == "B" {
+		return fmt.Sprintf("%.0f %s", size, unit)
+	}
+	return fmt.Sprintf("%.3g %s", size, unit)
+}
+
+// scale writes a number in the largest of some units, each so many times the one before.
+func scale(n, times float64, units ...string) (size float64, unit string) {
+	for n >= times && len(units) > 1 {
+		n, units = n/times, units[1:]
+	}
+	return n, units[0]
+}
+
+// Flag is a size as flags take it, as 1.5MiB.
+func Flag(n int64) string { return strings.ReplaceAll(Bytes(n), " ", "") }
+
+// Rate is a number of rows per second.
+func Rate(r float64) string { return fmt.Sprintf("%.1f/s", r) }
+
+// Span is a length of time.
+func Span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%.1f days", d.Hours()/24)
+	case d >= time.Hour:
+		return fmt.Sprintf("%.1f hours", d.Hours())
+	case d >= time.Second:
+		return d.Round(time.Second).String()
+	}
+	return d.Round(time.Millisecond).String()
+}

@@ -1,0 +1,33 @@
+package figures_test
+
+import (
+	"testing"
+	"time"
+
+	"facescan/store/figures"
+)
+
+func TestFigures(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{figures.Count(0), "0"}, {figures.Count(999), "999"}, {figures.Count(1000), "1,000"},
+		{figures.Count(-123456), "-123,456"}, {figures.Count(1234567), "1,234,567"},
+		{figures.About(0), "0"}, {figures.About(9999), "9999"}, {figures.About(12345), "12.3 thousand"},
+		{figures.About(1.5e6), "1.5 million"}, {figures.About(2e9), "2 billion"},
+		{figures.Percent(1, 0), "–"}, {figures.Percent(0, 5), "0.0 %"}, {figures.Percent(1, 5000), "< 0.1 %"},
+		{figures.Percent(4999, 5000), "> 99.9 %"}, {figures.Percent(5, 5), "100.0 %"},
+		{figures.Percent(1, 3), "33.3 %"},
+		{figures.Bytes(0), "0 B"}, {figures.Bytes(1023), "1023 B"}, {figures.Bytes(1536), "1.5 KiB"},
+		{figures.Bytes(94 << 20), "94 MiB"}, {figures.Bytes(5 << 50), "5120 TiB"}, {figures.Flag(3 << 29), "1.5GiB"},
+		{figures.Decimal(0), "0 B"}, {figures.Decimal(999), "999 B"}, {figures.Decimal(1234), "1.23 kB"},
+		{figures.Decimal(94_539_000), "94.5 MB"}, {figures.Decimal(5e15), "5000 TB"},
+		{figures.Rate(1234.56), "1234.6/s"},
+		{figures.Span(0), "0s"}, {figures.Span(1500 * time.Microsecond), "2ms"},
+		{figures.Span(61_400 * time.Millisecond), "1m1s"},
+		{figures.Span(90 * time.Minute), "1.5 hours"}, {figures.Span(47 * time.Hour), "47.0 hours"},
+		{figures.Span(60 * time.Hour), "2.5 days"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+}
