@@ -124,7 +124,7 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 		tell(lookAtJob(ctx, args[0]))
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d things are in the way of a run", failed)
+		return fmt.Errorf("checks failed: %d; a run needs all of them", failed)
 	}
 	return nil
 }

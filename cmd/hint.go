@@ -92,8 +92,12 @@ func (o *runOptions) resume(args []string, job store.Job, imported bool) string 
 	return pipeline.ShellCommand(words...)
 }
 
-// remember keeps the flags of a run with its job.
-func (o *runOptions) remember(ctx context.Context, job store.Job) error {
+// remember keeps the flags of a run with its job. A run that has no list, and no row to process, is no reason to forget
+// those of an earlier one.
+func (o *runOptions) remember(ctx context.Context, job store.Job, lists bool) error {
+	if c, err := job.Counts(ctx); err != nil || !lists && c.Pending == 0 {
+		return err
+	}
 	words, _ := flagWords(o.source.flags, func(name string) bool { return slices.Contains(remembered, name) })
 	for i := 1; i < len(words); i++ { // files are found from anywhere
 		file, isFile := words[i], words[i-1] == "--block-hosts"

@@ -105,10 +105,10 @@ func slurmNode() (i, of int, err error) {
 		}
 	}
 	if first != 0 || step != 1 || last != of-1 || of < 2 {
-		return 0, 0, fmt.Errorf("this Slurm array has %d tasks from %d to %d in steps of %d, and auto takes only a "+
-			"whole array from 0 in steps of 1: use --node auto/N, N being the size of the first submission, "+
-			"and number its tasks from 0",
-			of, first, last, step)
+		return 0, 0, fmt.Errorf("the tasks of this Slurm array are %d to %d in steps of %d (%d in all), and auto takes "+
+			"only a whole array from 0 in steps of 1: use --node auto/N, N being the size of the first "+
+			"submission, and number its tasks from 0",
+			first, last, step, of)
 	}
 	return i, of, nil
 }

@@ -196,7 +196,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err != nil {
 		return err
 	}
-	if err := o.remember(ctx, job); err != nil {
+	if err := o.remember(ctx, job, len(t.sources) > 0); err != nil {
 		return err
 	}
 

@@ -72,7 +72,7 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 			g.tell("    %s", m.Advice)
 		}
 	}
-	if s.Tail > time.Second && s.Own.Done > 0 {
+	if end == pipeline.Finished && err == nil && s.Tail > time.Second && s.Own.Done > 0 {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
 	if s.LooksForFaces() {

@@ -311,7 +311,7 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 		d.stuck = time.Now()
 	case time.Since(d.stuck) > stuckAfter:
 		return fmt.Errorf("%d rows are pending, but no shard that could be claimed has them: the job is damaged; "+
-			"facescan verify says how", c.Pending)
+			"see `%s`", c.Pending, ShellCommand("facescan", "verify", d.job.Path()))
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 	}
 	start, err := source.Start(listPosition(s.Position))
 	if err != nil {
-		return err
+		report(store.Problem{Check: "source-rows", Text: fmt.Sprintf("%s: %v", s.Name, err)})
+		return nil
 	}
 	list, err := source.Open(ctx, spec, start)
 	var usage *source.UsageError

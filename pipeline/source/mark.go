@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -107,16 +108,24 @@ func (m mark) encode() []byte {
 	return b
 }
 
-func decodeMark(path string, b []byte) (mark, error) {
+// decodeMark reads a stored mark. A path, if there is one, names the list in errors.
+func decodeMark(path string, b []byte) (m mark, err error) {
+	if m, err = parseMark(b); err != nil && path != "" {
+		err = fmt.Errorf("%s: %w", nameOf(path), err)
+	}
+	return m, err
+}
+
+func parseMark(b []byte) (mark, error) {
 	var m mark
 	if len(b) == 0 {
 		return mark{Step: 1}, nil
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("%s: the stored position is damaged: %w", nameOf(path), err)
+		return m, fmt.Errorf("the stored position is damaged: %w", err)
 	}
 	if m.Step < 1 || len(m.Blocks) > maxBlocks || len(m.IDs) > len(m.Blocks) {
-		return m, fmt.Errorf("%s: the stored position is damaged", nameOf(path))
+		return m, errors.New("the stored position is damaged")
 	}
 	return m, nil
 }

@@ -58,9 +58,6 @@ func (p *Publisher) wrap(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		err = errors.Join(err, store.ErrFull)
-	}
 	return fmt.Errorf("publish to %s: %w", p.Dir, err)
 }
 
