@@ -2,9 +2,7 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -12,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"facescan/pipeline"
-	"facescan/pipeline/detection"
+	"facescan/pipeline/parts"
 	"facescan/store"
 	"facescan/store/segment"
 )
@@ -47,12 +45,12 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 			continue // as by a pattern such as *.db; what it holds counts anyway
 		}
 		if segment.IsFolder(path) {
-			parts, err := segment.OpenParts(ctx, path, outPath, pipeline.MayBeSameList)
+			published, err := segment.OpenParts(ctx, path, outPath, pipeline.MayBeSameList)
 			if err != nil {
 				return err
 			}
-			defer parts.Close()
-			in = append(in, parts.Jobs...)
+			defer published.Close()
+			in = append(in, published.Jobs...)
 			continue
 		}
 		job, err := readJob(ctx, path)
@@ -60,8 +58,12 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 			return err
 		}
 		defer job.Close()
-		if err := checkManifest(ctx, g, job); err != nil {
+		found, err := parts.CheckManifest(ctx, job)
+		if err != nil {
 			return err
+		}
+		if !found {
+			g.tell("facescan: %s has no manifest: it is merged as far as it is done", job.Path())
 		}
 		in = append(in, job)
 	}
@@ -119,145 +121,11 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// unfinishedMerge says that a job is a merge that was interrupted, and how to go on; empty for any other.
-func unfinishedMerge(ctx context.Context, job store.Job) (string, error) {
-	settings, err := job.Settings(ctx)
-	if err != nil {
-		return "", err
-	}
-	inputs, is := store.UnfinishedMerge(settings)
-	if !is {
-		return "", nil
-	}
-	command := pipeline.ShellCommand(append([]string{"facescan", "merge", job.Path()}, inputs...)...)
-	if len(inputs) == 0 {
-		command += " IN…"
-	}
-	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s",
-		job.Path(), command), nil
-}
-
-// unimported says of each list whose rows are not all in a merged job how many are missing, and what to do;
-// none for any other job.
-func unimported(ctx context.Context, job store.Job) (texts []string, err error) {
-	settings, err := job.Settings(ctx)
-	if err != nil || !store.IsMerge(settings) {
-		return nil, err
-	}
-	sources, err := job.Sources(ctx)
-	if err != nil {
-		return nil, err
-	}
-	command, err := pipeline.RunCommand(ctx, job, job.Path())
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range sources {
-		switch n, known := store.Missing(settings, s); {
-		case !known:
-			texts = append(texts,
-				fmt.Sprintf("parts of the list are missing in %s: rows of %s are missing, "+
-					"how many is not known, as an earlier release made a part; merge the other parts too, "+
-					"or process the missing rows: %s", job.Path(), s.Name, command))
-		case n > 0:
-			texts = append(texts,
-				fmt.Sprintf("parts of the list are missing in %s: %d rows of %s are missing; merge the "+
-					"other parts too, or process the missing rows: %s", job.Path(), n, s.Name, command))
-		}
-	}
-	return texts, nil
-}
-
 // tellMerge says what a merged job lacks, if anything.
 func tellMerge(ctx context.Context, g *globals, job store.Job) error {
-	texts, err := unimported(ctx, job)
-	if err != nil {
-		return err
-	}
-	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
-		return err
-	} else if unfinished != "" {
-		texts = []string{unfinished}
-	}
+	texts, err := parts.Lacks(ctx, job)
 	for _, text := range texts {
 		g.tell("facescan: %s", text)
 	}
-	return nil
-}
-
-// manifest says what a node's finished job holds. It is written last, so that where it is, the job is whole.
-type manifest struct {
-	Node     string `json:"node"`
-	Detector string `json:"detector"`
-	Total    int64  `json:"total"`
-	OK       int64  `json:"ok"`
-	Failed   int64  `json:"failed"`
-	Faces    int64  `json:"faces"`
-	SHA256   string `json:"sha256"` // of the job's CSV with the default columns
-}
-
-func manifestPath(job store.Job) string { return job.Path() + ".manifest.json" }
-
-func manifestOf(ctx context.Context, job store.Job) (manifest, error) {
-	settings, err := job.Settings(ctx)
-	if err != nil {
-		return manifest{}, err
-	}
-	c, err := job.Counts(ctx)
-	if err != nil {
-		return manifest{}, err
-	}
-	sum, err := checksum(ctx, job)
-	return manifest{settings[store.NodeSetting], settings[detection.DetectorSetting], c.Total, c.OK,
-		c.Failed, c.Faces, sum}, err
-}
-
-// finishNode leaves a manifest beside the job of a part of a list; it does nothing for any other job.
-func finishNode(ctx context.Context, job store.Job) error {
-	settings, err := job.Settings(ctx)
-	if err != nil || settings[store.NodeSetting] == "" {
-		return err
-	}
-	if err := writeManifest(ctx, job); err != nil {
-		return fmt.Errorf("write the manifest: %w", err)
-	}
-	return nil
-}
-
-func writeManifest(ctx context.Context, job store.Job) error {
-	m, err := manifestOf(ctx, job)
-	if err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeFile(manifestPath(job), append(b, '\n'))
-}
-
-// checkManifest refuses a job that is not what its manifest says.
-func checkManifest(ctx context.Context, g *globals, job store.Job) error {
-	b, err := os.ReadFile(manifestPath(job))
-	if errors.Is(err, fs.ErrNotExist) {
-		g.tell("facescan: %s has no manifest: it is merged as far as it is done", job.Path())
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var was manifest
-	if err := json.Unmarshal(b, &was); err != nil {
-		return fmt.Errorf("%s: %w", manifestPath(job), err)
-	}
-	now, err := manifestOf(ctx, job)
-	if err != nil {
-		return err
-	}
-	if now != was {
-		return fmt.Errorf("%s is not what %s says (%+v, not %+v): it was changed since, or copied "+
-			"before it was finished; run it again, or remove the manifest to merge it as it is", job.Path(),
-			manifestPath(job), now, was)
-	}
-	return nil
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"facescan/pipeline"
+	"facescan/pipeline/parts"
 	"facescan/store"
 	"facescan/store/open"
 	"facescan/store/sqlite"
@@ -144,12 +145,12 @@ func (o *sourceOptions) checkNode(args []string) error {
 			continue
 		}
 		if is, err := sqlite.IsJob(name); err == nil && is {
-			return usagef("--node (or FACESCAN_NODE) takes a part of a list, and %s is a job, which keeps the rows "+
-				"it has: leave --node out, or name the list", name)
+			return usagef("--node (or FACESCAN_NODE) takes a part of a list, and %s is a job, which keeps "+
+				"the rows it has: leave --node out, or name the list", name)
 		}
 		if other := otherParts(name, o.node.value.Of); o.node.auto && other != "" {
-			return usagef("--node auto means %d parts, and %s is a part of another number: use --node auto/N, "+
-				"N being the size of the first submission", o.node.value.Of, other)
+			return usagef("--node auto means %d parts, and %s is a part of another number: use --node "+
+				"auto/N, N being the size of the first submission", o.node.value.Of, other)
 		}
 	}
 	return nil
@@ -181,7 +182,8 @@ func partsOf(list string) (parts []part) {
 	for _, e := range entries {
 		middle := strings.TrimSuffix(strings.TrimPrefix(e.Name(), whole+".node-"), jobSuffix)
 		var n store.Node
-		if _, err := fmt.Sscanf(middle, "%d-of-%d", &n.I, &n.Of); err == nil && e.Name() == filepath.Base(jobOf(list, n)) {
+		if _, err := fmt.Sscanf(middle, "%d-of-%d", &n.I, &n.Of); err == nil &&
+			e.Name() == filepath.Base(jobOf(list, n)) {
 			parts = append(parts, part{filepath.Join(filepath.Dir(list), e.Name()), n})
 		}
 	}
@@ -199,29 +201,9 @@ func mergeCommand(list string, parts []part) string {
 
 // settleNode keeps a job to the part of the rows that it was begun for.
 func settleNode(ctx context.Context, job store.Job, t *target) error {
-	settings, err := job.Settings(ctx)
-	if err != nil {
+	// else its rows are what they are
+	if err := parts.CheckWhole(ctx, job); err != nil || len(t.sources) == 0 {
 		return err
 	}
-	sources, err := job.Sources(ctx)
-	if err != nil {
-		return err
-	}
-	if unfinished, err := unfinishedMerge(ctx, job); err != nil {
-		return err
-	} else if unfinished != "" {
-		return errors.New(unfinished)
-	}
-	was := settings[store.NodeSetting]
-	switch now := t.node.String(); {
-	case len(t.sources) == 0: // nothing is imported: its rows are what they are
-	case store.IsMerge(settings) && now != "":
-		return usagef("%s is a merge, which takes all rows that it lacks: leave --node out, or name another job with --db",
-			job.Path())
-	case len(sources) == 0:
-		return job.Set(ctx, map[string]string{store.NodeSetting: now})
-	case was != now:
-		return fmt.Errorf("%s was begun with --node %q, not %q; say the same, or name another job with --db", job.Path(), was, now)
-	}
-	return nil
+	return parts.Settle(ctx, job, t.node)
 }

@@ -1,10 +1,6 @@
 package cmd
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -33,38 +29,4 @@ func guardOutput(path string, job store.Job, sources []export.Source, named ...s
 		}
 	}
 	return nil
-}
-
-// writeFile writes a small file beside its place and puts it there when it is on the disk.
-func writeFile(path string, b []byte) error {
-	f, err := export.Create(path)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(b); err != nil {
-		f.Discard()
-		return err
-	}
-	return f.Close()
-}
-
-// checksum is the SHA-256 of a job's CSV.
-func checksum(ctx context.Context, job store.Job) (string, error) {
-	h := sha256.New()
-	w, err := export.New(h, export.Options{Credentials: true})
-	if err != nil {
-		return "", err
-	}
-	for r, err := range job.Results(ctx, 0, math.MaxInt64) {
-		if err != nil {
-			return "", err
-		}
-		if err := w.Write(r); err != nil {
-			return "", err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

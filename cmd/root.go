@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline"
 	"facescan/pipeline/crash"
-	"facescan/pipeline/detection"
 	"facescan/pipeline/source"
 	"facescan/store/export"
 	"facescan/store/open"
@@ -148,7 +148,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	var e *exit
 	var list *source.UsageError
 	var result *export.UsageError
-	var detector *detection.UsageError
+	var rule *pipeline.UsageError
 	switch {
 	case errors.As(err, &e):
 		code = e.code
@@ -160,7 +160,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
 		}
-	case errors.As(err, &list), errors.As(err, &result), errors.As(err, &detector):
+	case errors.As(err, &list), errors.As(err, &result), errors.As(err, &rule):
 		code = exitUsage
 	}
 	fmt.Fprintf(g.err, "facescan: %s\n", told(errors.New(open.Redact(err.Error()))))

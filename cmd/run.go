@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
@@ -50,16 +51,21 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.keep.addFlags(fs)
 	o.pool.addFlags(fs)
 	o.share.addFlags(fs)
-	fs.DurationVar(&o.tailGrace, "tail-grace", 0, "when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
+	fs.DurationVar(&o.tailGrace, "tail-grace", 0,
+		"when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
-	fs.BoolVar(&o.source.watch, "watch", false, "when all rows are done wait for the lists to grow, and for more lists in folders, until interrupted; "+
-		"a list on stdin is read to its end. A line is taken once its newline is written")
+	fs.BoolVar(&o.source.watch, "watch", false, "when all rows are done wait for the lists to grow, and "+
+		"for more lists in folders, until interrupted; a list on stdin is read to its end. A line is taken "+
+		"once its newline is written")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
 	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
-	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or .jsonl; the next run goes on with it; "+
-		"- is stdout, which gets the rows of these sources that no earlier run wrote there")
-	fs.StringVar(&o.format, "format", "", "of --out: csv or jsonl; by the file's name if empty, csv on stdout")
-	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, as 'failed > 60% after 10000' or 'http_429 > 500'; may be given several times")
+	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or "+
+		".jsonl; the next run goes on with it; - is stdout, which gets the rows of these sources that no "+
+		"earlier run wrote there")
+	fs.StringVar(&o.format, "format", "", "of --out: csv or jsonl; by the file's name if empty, csv on "+
+		"stdout")
+	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, as 'failed > 60% after 10000' "+
+		"or 'http_429 > 500'; may be given several times")
 	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
 }
@@ -69,8 +75,10 @@ func newRun(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run SOURCE…|JOB",
 		Short: "Process what is not done: import, download, detect, store",
-		Long: "Imports what is new in the lists and processes every row that is not done. The same command resumes.\n" +
-			"The job of urls.txt is urls.facescan.db beside it. The first Ctrl-C drains, the second stops at once; neither loses anything.",
+		Long: "Imports what is new in the lists and processes every row that is not done. The " +
+			"same command resumes.\n" +
+			"The job of urls.txt is urls.facescan.db beside it. The first Ctrl-C drains, the second stops " +
+			"at once; neither loses anything.",
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs, or a job"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRun(c.Context(), g, &o, args)
@@ -204,8 +212,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	hard, stop := context.WithCancel(ctx)
 	defer stop()
 	drain := g.signals.drain(func() {
-		log.Info(fmt.Sprintf("draining: no new fetches, %d rows in flight get %v, then they go back to pending; "+
-			"interrupt again to stop at once; nothing is lost either way", stats.Snapshot().InFlight, drainGrace))
+		log.Info(fmt.Sprintf("draining: no new fetches, %d rows in flight get %v, then "+
+			"they go back to pending; interrupt again to stop at once; nothing is lost either way",
+			stats.Snapshot().InFlight, drainGrace))
 	})
 	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
 
@@ -225,10 +234,12 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	end, err := func() (end pipeline.End, err error) {
 		defer show.run(job, stats)()
 		po := pipeline.Options{
-			Sources: t.sources, Lists: lists, Node: t.node, Priority: t.priority, Adopt: t.table != nil, Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
-			ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL, DrainGrace: drainGrace, TailGrace: o.tailGrace,
-			MaxRows: o.maxRows, MaxDuration: o.maxDuration, MaxFail: o.maxFail.Limit, AbortIf: o.abortIf,
-			Drain: out.drainToo(hard, drain, log), TryDecode: tryDecodeInChild, Log: log,
+			Sources: t.sources, Lists: lists, Node: t.node, Priority: t.priority, Adopt: t.table != nil,
+			Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
+			ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL,
+			DrainGrace: drainGrace, TailGrace: o.tailGrace, MaxRows: o.maxRows, MaxDuration: o.maxDuration,
+			MaxFail: o.maxFail.Limit, AbortIf: o.abortIf, Drain: out.drainToo(hard, drain, log),
+			TryDecode: tryDecodeInChild, Log: log,
 		}
 		o.pool.set(&po)
 		out.set(&po)
@@ -260,7 +271,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 	if end == pipeline.Finished {
-		if err := finishNode(context.WithoutCancel(ctx), job); err != nil {
+		if err := parts.WriteManifest(context.WithoutCancel(ctx), job); err != nil {
 			return err
 		}
 	}
@@ -269,8 +280,10 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return &exit{code: exitInterrupted}
 	case end == pipeline.TooManyFail && aborted != nil:
 		return &exit{exitFailures, fmt.Errorf("--abort-if: %w", aborted)}
-	case end == pipeline.TooManyFail, end == pipeline.Finished && o.maxFail.Finally(counts.Failed, counts.Done):
-		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows", counts.Failed, counts.Done, &o.maxFail)}
+	case end == pipeline.TooManyFail, end == pipeline.Finished &&
+		o.maxFail.Finally(counts.Failed, counts.Done):
+		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows",
+			counts.Failed, counts.Done, &o.maxFail)}
 	case end == pipeline.Limited:
 		return &exit{code: exitLimited}
 	}
@@ -295,14 +308,16 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 	if len(sources) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s is the job of %s, not of %s; to add the list to it say --db %s, to keep it apart say --db with another name",
+	return fmt.Errorf("%s is the job of %s, not of %s; to add the list to it say --db %s, to keep it apart "+
+		"say --db with another name",
 		job.Path(), sources[0].Name, t.sources[0].Path, job.Path())
 }
 
 // dryRun tells what a run would do.
 func dryRun(ctx context.Context, g *globals, t target) error {
 	if t.table != nil {
-		g.print("would work on table %s of %s in place: id %s, url %s, done %s", t.table.Name, t.job, t.table.ID, t.table.URL, t.table.Done)
+		g.print("would work on table %s of %s in place: id %s, url %s, done %s", t.table.Name, t.job,
+			t.table.ID, t.table.URL, t.table.Done)
 		for _, change := range t.table.Changes() {
 			g.print("would run: %s", change)
 		}
@@ -321,7 +336,8 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		if err != nil {
 			return err
 		}
-		g.print("would go on with the job %s: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done, c.Pending)
+		g.print("would go on with the job %s: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done,
+			c.Pending)
 	}
 	for _, s := range t.sources {
 		size := "of unknown size"

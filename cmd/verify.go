@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
 )
@@ -81,7 +82,7 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 	if err := job.Verify(ctx, options, report); err != nil {
 		return err
 	}
-	unfinished, err := unfinishedMerge(ctx, job)
+	unfinished, err := parts.Unfinished(ctx, job)
 	if err != nil {
 		return err
 	}

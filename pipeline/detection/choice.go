@@ -1,6 +1,6 @@
-// Package detection decides which detector a job has, and with which flags. Results of one job are comparable only
-// as long as one detector answered for all of them: a job keeps the detector and the flags that it was begun with,
-// and flags that differ are refused, naming the commands that apply them.
+// Package detection decides which detector a job has, and with which flags. Results of one job are comparable
+// only as long as one detector answered for all of them: a job keeps the detector and the flags that it was
+// begun with, and flags that differ are refused, naming the commands that apply them.
 package detection
 
 import (
@@ -22,13 +22,6 @@ type Flags interface {
 	Take(name, text string) error // sets the value, as if it had not been given
 }
 
-// UsageError says which flags cannot be used, and what to do.
-type UsageError struct{ Text string }
-
-func (e *UsageError) Error() string { return e.Text }
-
-func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
-
 // Choice is the detector that a command line asks for. Choose completes it.
 type Choice struct {
 	Name     string // --detector; after Choose the detector's name, empty for a foreign model
@@ -39,42 +32,46 @@ type Choice struct {
 }
 
 // verifyGone says what became of --verify-faces.
-const verifyGone = "--verify-faces was removed: yunet, the default detector of new jobs, finds more faces in less time. "
+const verifyGone = "--verify-faces was removed: yunet, the default detector of new jobs, finds " +
+	"more faces in less time. "
 
 // ErrVerify refuses --verify-faces, whose detector is gone.
-var ErrVerify = usagef("%sLeave it out. A job that was begun with it can be rescanned (facescan rescan JOB --stale), "+
-	"or a new one begun under another name (--db)", verifyGone)
+var ErrVerify = pipeline.Usagef("%sLeave it out. A job that was begun with it can be rescanned "+
+	"(facescan rescan JOB --stale), or a new one begun under another name (--db)", verifyGone)
 
 // Check refuses a detector that there is not.
 func (c *Choice) Check() error {
 	if c.Name != "" && !slices.Contains(detect.Names(), c.Name) {
-		return usagef("--detector %q: it is one of %s", c.Name, strings.Join(detect.Names(), ", "))
+		return pipeline.Usagef("--detector %q: it is one of %s", c.Name, strings.Join(detect.Names(), ", "))
 	}
 	return nil
 }
 
-// Choose finds the detector: the one that --detector names, else the job's, if it has one, else what the sidecars
-// serve, else the default. It refuses flags that this detector does not have. The job may be nil.
+// Choose finds the detector: the one that --detector names, else the job's, if it has one, else what the
+// sidecars serve, else the default. It refuses flags that this detector does not have. The job may be nil.
 func (c *Choice) Choose(ctx context.Context, job *Job) error {
 	if err := c.find(ctx, job); err != nil {
 		return err
 	}
 	if c.None() && len(c.Sidecars) > 0 {
-		return usagef("--detector none looks for no faces, so --sidecar has nothing to do: leave one of them out")
+		return pipeline.Usagef("--detector none looks for no faces, so --sidecar has nothing to " +
+			"do: leave one of them out")
 	}
 	if c.Name == "" && len(c.Sidecars) == 0 {
-		return usagef("the job's detector is a foreign model behind a sidecar (%s): name the sidecar with --sidecar URL, "+
-			"process everything again with `%s`, or begin another job with --db", job.Fingerprint,
+		return pipeline.Usagef("the job's detector is a foreign model behind a sidecar (%s): name the "+
+			"sidecar with --sidecar URL, process everything again with `%s`, or begin another job with --db",
+			job.Fingerprint,
 			pipeline.ShellCommand("facescan", "rescan", job.path, "--stale", "--detector", detect.Default))
 	}
 	for _, f := range detect.Flags() {
 		switch text := c.Flags.Text(f.Name); {
 		case !c.Flags.Changed(f.Name):
 		case c.None():
-			return usagef("--%s %s: --detector none looks for no faces; leave one of them out", f.Name, text)
+			return pipeline.Usagef("--%s %s: --detector none looks for no faces; leave one of them out",
+				f.Name, text)
 		case !f.Has(c.Name):
-			return usagef("--%s %s is a flag of the detector %s, and the detector here is %s: leave it out, "+
-				"or choose --detector %s", f.Name, text, f.Of, c.Name, f.Of)
+			return pipeline.Usagef("--%s %s is a flag of the detector %s, and the detector "+
+				"here is %s: leave it out, or choose --detector %s", f.Name, text, f.Of, c.Name, f.Of)
 		}
 	}
 	return nil
@@ -103,8 +100,8 @@ func (c *Choice) find(ctx context.Context, job *Job) error {
 // None reports whether no faces are looked for.
 func (c *Choice) None() bool { return c.Name == detect.None }
 
-// adopt takes the job's flags over that were not given, as far as the detector has them. It returns those given
-// that differ from the job's.
+// adopt takes the job's flags over that were not given, as far as the detector has them. It returns those
+// given that differ from the job's.
 func (c *Choice) adopt(job *Job) (differ []string, err error) {
 	if job.Begun && c.Name != job.name {
 		differ = append(differ, fmt.Sprintf("--detector %s (was %s)", c.Name, job.title()))

@@ -25,7 +25,8 @@ func (f flags) Take(name, text string) error { f.text[name] = text; return nil }
 
 // line is a command line with some flags: name, value, …
 func line(detector string, given ...string) *Choice {
-	f := flags{map[string]string{"min-face": "20", "max-face": "0", "shift": "0.1", "scale": "1.1"}, map[string]bool{}}
+	f := flags{map[string]string{"min-face": "20", "max-face": "0", "shift": "0.1", "scale": "1.1"},
+		map[string]bool{}}
 	for i := 0; i < len(given); i += 2 {
 		f.text[given[i]], f.changed[given[i]] = given[i+1], true
 	}
@@ -94,16 +95,20 @@ func TestSettle(t *testing.T) {
 		{"the same, named", line(""), false, line("yunet"), 20, detect.Yunet, ""},
 		{"the flag's default, given", line(""), false, line("", "iou", "0.3"), 20, detect.Yunet, ""},
 		{"another", line("pigo"), false, line("yunet"), 20, "",
-			"--detector yunet (was pigo); leave them out to go on as before, process everything again with `facescan rescan '"},
+			"--detector yunet (was pigo); leave them out to go on as before, process everything again " +
+				"with `facescan rescan '"},
 		{"another, nothing done", line("pigo"), true, line("yunet"), 20, detect.Yunet, ""},
 		{"another flag", line(""), false, line("", "min-face", "40"), 40, "", `--min-face 40 (was "20")`},
 		{"another flag, nothing done", line(""), true, line("", "min-face", "40"), 40, detect.Yunet, ""},
-		{"another fingerprint", line(""), false, line(""), 40, "", "the job has results of another detector (yunet-"},
+		{"another fingerprint", line(""), false, line(""), 40, "",
+			"the job has results of another detector (yunet-"},
 		{"another detector's flag", line(""), false, line("", "shift", "0.2"), 20, "",
 			"!--shift 0.2 is a flag of the detector pigo, and the detector here is yunet"},
 		{"none", line("none"), false, line(""), 20, detect.None, ""},
-		{"none and a flag", line("none"), false, line("", "iou", "0.5"), 20, "", "!--iou 0.5: --detector none looks for no faces"},
-		{"unknown", line(""), false, line("haar"), 20, "", "!--detector \"haar\": it is one of yunet, pigo, none"},
+		{"none and a flag", line("none"), false, line("", "iou", "0.5"), 20, "",
+			"!--iou 0.5: --detector none looks for no faces"},
+		{"unknown", line(""), false, line("haar"), 20, "",
+			"!--detector \"haar\": it is one of yunet, pigo, none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			job := begun(t, !test.pending, test.was)
@@ -137,7 +142,7 @@ func TestSettle(t *testing.T) {
 func says(t *testing.T, err error, text string) {
 	t.Helper()
 	text, usage := strings.CutPrefix(text, "!")
-	var bad *UsageError
+	var bad *pipeline.UsageError
 	if err == nil || !strings.Contains(err.Error(), text) || errors.As(err, &bad) != usage {
 		t.Errorf("%v; want %s", err, text)
 	}
@@ -145,7 +150,8 @@ func says(t *testing.T, err error, text string) {
 
 // TestAdopted: a job's flags hold where none are given.
 func TestAdopted(t *testing.T) {
-	job := newJob(t, true, map[string]string{flagsSetting: `{"detector":"pigo","min-face":"33","shift":"0.2"}`})
+	job := newJob(t, true,
+		map[string]string{flagsSetting: `{"detector":"pigo","min-face":"33","shift":"0.2"}`})
 	c := line("")
 	d, err := c.Settle(t.Context(), job, opener(c, 33))
 	check(t, err)
@@ -161,7 +167,8 @@ func TestEarlierReleases(t *testing.T) {
 	check(t, err)
 	defer pigo.Close()
 	// Without a name the detector was pigo.
-	job := newJob(t, true, map[string]string{flagsSetting: `{"min-face":"20"}`, DetectorSetting: pigo.Fingerprint()})
+	job := newJob(t, true, map[string]string{flagsSetting: `{"min-face":"20"}`,
+		DetectorSetting: pigo.Fingerprint()})
 	name, err := Current(t.Context(), job)
 	if check(t, err); name != detect.Pigo {
 		t.Errorf("the detector is %s", name)
@@ -170,12 +177,14 @@ func TestEarlierReleases(t *testing.T) {
 	job = newJob(t, true, map[string]string{flagsSetting: `{"verify-faces":"true"}`})
 	c := line("")
 	_, err = c.Settle(t.Context(), job, opener(c, 20))
-	says(t, err, "!its 1 pending rows cannot be processed as the others were. To process all of it again: facescan rescan '")
+	says(t, err, "!its 1 pending rows cannot be processed as the others were. To process all of it "+
+		"again: facescan rescan '")
 	// A foreign model answers only behind its sidecar.
 	job = newJob(t, true, map[string]string{flagsSetting: `{"detector":""}`, DetectorSetting: "retina/2"})
 	c = line("")
 	_, err = c.Settle(t.Context(), job, opener(c, 20))
-	says(t, err, "!facescan rescan '"+strings.ReplaceAll(job.Path(), "'", `'\''`)+"' --stale --detector yunet")
+	says(t, err, "!facescan rescan '"+strings.ReplaceAll(job.Path(), "'", `'\''`)+
+		"' --stale --detector yunet")
 	// What no release wrote is not taken for anything.
 	job = newJob(t, true, map[string]string{flagsSetting: "x"})
 	_, err = Current(t.Context(), job)
@@ -184,7 +193,8 @@ func TestEarlierReleases(t *testing.T) {
 
 // TestChange gives a job another detector, and its flags where they are those of both.
 func TestChange(t *testing.T) {
-	job := newJob(t, true, map[string]string{flagsSetting: `{"detector":"pigo","min-face":"33","shift":"0.2"}`})
+	job := newJob(t, true,
+		map[string]string{flagsSetting: `{"detector":"pigo","min-face":"33","shift":"0.2"}`})
 	none := line("none")
 	_, err := none.Change(t.Context(), job, opener(none, 20))
 	says(t, err, "!name a detector for the rescan, such as --detector yunet")

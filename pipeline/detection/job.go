@@ -41,7 +41,8 @@ func Read(ctx context.Context, job store.Job) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Job{path: job.Path(), settings: settings, Fingerprint: settings[DetectorSetting], flags: map[string]string{}}
+	d := &Job{path: job.Path(), settings: settings, Fingerprint: settings[DetectorSetting],
+		flags: map[string]string{}}
 	saved := settings[flagsSetting]
 	d.Begun = saved != "" || d.Fingerprint != ""
 	if saved != "" {
@@ -105,8 +106,8 @@ func (c *Choice) save(ctx context.Context, job store.Job, was *Job, fingerprint 
 	return job.Set(ctx, map[string]string{flagsSetting: string(text), DetectorSetting: fingerprint})
 }
 
-// Settle opens the detector of a job: its own, with the flags that it was begun with, unless it has no results
-// yet; nil when no faces are looked for. A flag that was given and differs is refused.
+// Settle opens the detector of a job: its own, with the flags that it was begun with, unless it has no
+// results yet; nil when no faces are looked for. A flag that was given and differs is refused.
 func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.Detector, error)) (
 	d detect.Detector, err error) {
 	was, err := Read(ctx, job)
@@ -129,7 +130,8 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 	}
 	if len(differ) > 0 && counts.Done > 0 {
 		return nil, fmt.Errorf("the job has results that were made with other detection flags: %s; "+
-			"leave them out to go on as before, process everything again with `%s`, or begin another job with --db",
+			"leave them out to go on as before, process everything again with `%s`, or begin another job "+
+			"with --db",
 			strings.Join(differ, ", "), c.rescanCommand(was))
 	}
 	if d, err = open(); err != nil {
@@ -140,8 +142,9 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 		fingerprint = d.Fingerprint()
 	}
 	if was.Fingerprint != "" && counts.Done > 0 && !detect.Same(was.Fingerprint, fingerprint) {
-		err = fmt.Errorf("the job has results of another detector (%s; this one is %s); process everything again with `%s`, "+
-			"or begin another job with --db", was.Fingerprint, fingerprint, c.rescanCommand(was))
+		err = fmt.Errorf("the job has results of another detector (%s; this one is %s); process "+
+			"everything again with `%s`, or begin another job with --db", was.Fingerprint,
+			fingerprint, c.rescanCommand(was))
 	} else {
 		err = c.save(ctx, job, was, fingerprint)
 	}
@@ -156,7 +159,8 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 
 // Change makes the detector that was chosen, with the flags that were given, the job's, and returns its
 // fingerprint. It is refused while processes work with another one, as they would go on with it.
-func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.Detector, error)) (string, error) {
+func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.Detector, error)) (string,
+	error) {
 	was, err := Read(ctx, job)
 	if err != nil {
 		return "", err
@@ -165,7 +169,8 @@ func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.
 		return "", err
 	}
 	if c.None() {
-		return "", usagef("--detector none looks for no faces: name a detector for the rescan, such as --detector %s",
+		return "", pipeline.Usagef("--detector none looks for no faces: name a detector for the "+
+			"rescan, such as --detector %s",
 			detect.Default)
 	}
 	if _, err := c.adopt(was); err != nil {
@@ -185,18 +190,20 @@ func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.
 			return "", err
 		}
 		if counts.Working() {
-			return "", fmt.Errorf("processes are at work on %s with the detector it had (see `%s`); stop them, then rescan",
+			return "", fmt.Errorf("processes are at work on %s with the detector it had (see "+
+				"`%s`); stop them, then rescan",
 				job.Path(), pipeline.ShellCommand("facescan", "status", job.Path()))
 		}
 	}
 	return fingerprint, c.save(ctx, job, was, fingerprint)
 }
 
-// settleVerified is for a job that was begun with --verify-faces and has results: rows that are pending cannot be
-// processed as the others were.
+// settleVerified is for a job that was begun with --verify-faces and has results: rows that are pending
+// cannot be processed as the others were.
 func settleVerified(was *Job, counts store.Counts) (detect.Detector, error) {
-	gone := usagef("%sThe job was begun with it, so its %d pending rows cannot be processed as the others were. "+
-		"To process all of it again: %s; to begin another job: add --db with another name", verifyGone, counts.Pending,
+	gone := pipeline.Usagef("%sThe job was begun with it, so its %d pending rows cannot be "+
+		"processed as the others were. To process all of it again: %s; to begin another job: add --db with "+
+		"another name", verifyGone, counts.Pending,
 		pipeline.ShellCommand("facescan", "rescan", was.path, "--stale"))
 	if counts.Pending > 0 {
 		return nil, gone
