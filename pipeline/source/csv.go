@@ -33,8 +33,8 @@ type shape struct {
 	bare   bool // a field without quotes has one in it
 }
 
-// trust counts the records whose quotes were needed and right, up to enough. It is lost for good with a record
-// that is damaged, since what wrote it did not quote.
+// trust counts the records whose quotes were needed and right, up to enough. It is lost for good with a
+// record that is damaged, since what wrote it did not quote.
 type trust int
 
 const (
@@ -228,7 +228,8 @@ func (t *table) split(text string, atEnd bool) (n int, end ending) {
 				return 0, cut
 			}
 			t.record.quoted++
-			t.record.needed = t.record.needed || len(field)+2 < length || strings.IndexByte(field, t.comma) >= 0
+			t.record.needed = t.record.needed || len(field)+2 < length ||
+				strings.IndexByte(field, t.comma) >= 0
 			if i += length; i > line {
 				t.record.spans, t.record.needed = true, true
 				line = lineEnd(text, i)

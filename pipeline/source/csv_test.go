@@ -26,24 +26,33 @@ func TestCSV(t *testing.T) {
 		spec       Spec
 		want       []Row
 	}{
-		{"plain", "id,url\n7,http://a/1\n8,http://a/2", Spec{}, []Row{{ID: 1, URL: "http://a/1"}, {ID: 2, URL: "http://a/2"}}},
+		{"plain", "id,url\n7,http://a/1\n8,http://a/2", Spec{},
+			[]Row{{ID: 1, URL: "http://a/1"}, {ID: 2, URL: "http://a/2"}}},
 		{"column in any case", "\xef\xbb\xbfURL ,x\r\nu,1\r\n", Spec{}, []Row{{ID: 1, URL: "u"}}},
 		{"column in the right case", "URL,url\nu,v\n", Spec{}, []Row{{ID: 1, URL: "v"}}},
-		{"quoted", "url,b\n\"a,\"\"b\"\"\nc\r\nd\",\"\"\n\"\",x\n", Spec{}, []Row{{ID: 1, URL: "a,\"b\"\nc\r\nd"}, {ID: 2}}},
+		{"quoted", "url,b\n\"a,\"\"b\"\"\nc\r\nd\",\"\"\n\"\",x\n", Spec{},
+			[]Row{{ID: 1, URL: "a,\"b\"\nc\r\nd"}, {ID: 2}}},
 		{"empty lines", "\n\r\nurl\n\na\n\r\n\nb\n\n", Spec{}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}}},
 		{"no text", "url,b\n\xff\x00,1\n", Spec{}, []Row{{ID: 1, URL: "%FF%00"}}},
-		{"all columns", "n,album,url,note\n5,x,u,\"1,2\"\n9,\xff,v,\n", Spec{IDColumn: "N", GroupColumn: "album", KeepColumns: []string{"note", "n"}},
-			[]Row{{ID: 5, URL: "u", Group: "x", Kept: []string{"1,2", "5"}}, {ID: 9, URL: "v", Group: "%FF", Kept: []string{"", "9"}}}},
+		{"all columns", "n,album,url,note\n5,x,u,\"1,2\"\n9,\xff,v,\n",
+			Spec{IDColumn: "N", GroupColumn: "album", KeepColumns: []string{"note", "n"}},
+			[]Row{{ID: 5, URL: "u", Group: "x", Kept: []string{"1,2", "5"}},
+				{ID: 9, URL: "v", Group: "%FF", Kept: []string{"", "9"}}}},
 		{"too few and too many fields", "a,url\nx\nx,y\nx,y,z\n\"q\",\"r\ns\",t\nx,y", Spec{},
-			[]Row{{ID: 1, Bad: true}, {ID: 2, URL: "y"}, {ID: 3, URL: "y"}, {ID: 4, URL: "\"r"}, {ID: 5, URL: "t"}, {ID: 6, URL: "y"}}},
+			[]Row{{ID: 1, Bad: true}, {ID: 2, URL: "y"}, {ID: 3, URL: "y"}, {ID: 4, URL: "\"r"},
+				{ID: 5, URL: "t"}, {ID: 6, URL: "y"}}},
 		{"quotes that are none", "url\na\"b\n\"a\"b\n\"c\" \n\"d\"\n", Spec{},
 			[]Row{{ID: 1, URL: "a\"b"}, {ID: 2, URL: "\"a\"b"}, {ID: 3, URL: "\"c\" "}, {ID: 4, URL: "d"}}},
-		{"a quote that is never closed", "url,b\n1,2\n\"3,4\n5,6\n", Spec{}, []Row{{ID: 1, URL: "1"}, {ID: 2, URL: "\"3"}, {ID: 3, URL: "5"}}},
-		{"a quote that is never closed, at the end", "url\na\n\"b", Spec{}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "\"b"}}},
-		{"a record that is too long", "url,b\n" + long + ",1\na,2\n", Spec{}, []Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}, {ID: 2, URL: "a"}}},
+		{"a quote that is never closed", "url,b\n1,2\n\"3,4\n5,6\n", Spec{},
+			[]Row{{ID: 1, URL: "1"}, {ID: 2, URL: "\"3"}, {ID: 3, URL: "5"}}},
+		{"a quote that is never closed, at the end", "url\na\n\"b", Spec{},
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "\"b"}}},
+		{"a record that is too long", "url,b\n" + long + ",1\na,2\n", Spec{},
+			[]Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}, {ID: 2, URL: "a"}}},
 		{"a record in quotes that is too long", "url,b\n\"c\n" + long + "\",1\na,2\n", Spec{},
 			[]Row{{ID: 1, URL: "\"c"}, {ID: 2, URL: long[:MaxURL+1], Bad: true}, {ID: 3, URL: "a"}}},
-		{"a URL that is too long", "url,b\n" + long[:MaxURL+2] + ",1\n" + long[:MaxURL] + ",1\n", Spec{}, []Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}, {ID: 2, URL: long[:MaxURL]}}},
+		{"a URL that is too long", "url,b\n" + long[:MaxURL+2] + ",1\n" + long[:MaxURL] + ",1\n", Spec{},
+			[]Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}, {ID: 2, URL: long[:MaxURL]}}},
 		{"only a header", "url,b", Spec{}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -59,7 +68,8 @@ func TestCSV(t *testing.T) {
 // TestRecordLengthDoesNotDependOnReads gives a record just under and over the limit in pieces of many sizes.
 func TestRecordLengthDoesNotDependOnReads(t *testing.T) {
 	for _, over := range []int{-1024, 0, 1, 1000} {
-		record := "\"" + strings.Repeat(strings.Repeat("x", 1023)+"\n", (maxRecord+over)/1024-1) + strings.Repeat("y", 1024+(maxRecord+over)%1024-8) + "\",1234\n"
+		record := "\"" + strings.Repeat(strings.Repeat("x", 1023)+"\n", (maxRecord+over)/1024-1) +
+			strings.Repeat("y", 1024+(maxRecord+over)%1024-8) + "\",1234\n"
 		if len(record) != maxRecord+over {
 			t.Fatal(len(record))
 		}
@@ -133,7 +143,8 @@ func TestIDs(t *testing.T) {
 		{"csv", "id,url\n1,a\n1099511627776,b\n", "record 2: the id 1099511627776 is not below 2^40"},
 		{"csv", "id,url\n4,a\n4,b\n", "record 2: id is 4 after 4"},
 		{"csv", "id,url\n4,a\n\"5\n6,b\n", `record 2: id is "\"5"`},
-		{"csv", "url,id\na,4\nhttp://h/b\n", `record 2: id is "", and an id is an integer from 1 to 1099511627775; correct the record, or leave out`},
+		{"csv", "url,id\na,4\nhttp://h/b\n",
+			`record 2: id is "", and an id is an integer from 1 to 1099511627775; correct the record, or leave out`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"url\":\"b\"}\n", `record 2: id is ""`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"url\":\"b\",\"id\":5\n", `record 2: id is ""`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"id\":\"4\",\"url\":\"b\"}\n", "record 2: id is 4 after 4"},
@@ -201,17 +212,24 @@ func TestGrowthOfTables(t *testing.T) {
 func TestEveryCutOfTables(t *testing.T) {
 	dir := t.TempDir()
 	lines := map[string]*rapid.Generator[string]{
-		"csv": rapid.SampledFrom([]string{"", "a,b,c", "1,2", "\"x\ny\",z,", "\"p,\"\"q\",\"\",r", "\"open", "bad\"quote,x,y", "\xff,\x00,é", "é\r", "\"\n\n\n\",,", "a", "a,b,c,d", "\"a\\\",b\",c,d", "\"a\" x,http://b,c",
+		"csv": rapid.SampledFrom([]string{"", "a,b,c", "1,2", "\"x\ny\",z,", "\"p,\"\"q\",\"\",r", "\"open",
+			"bad\"quote,x,y", "\xff,\x00,é", "é\r", "\"\n\n\n\",,", "a", "a,b,c,d", "\"a\\\",b\",c,d",
+			"\"a\" x,http://b,c",
 			strings.Repeat("u", MaxURL+2) + ",,", "\"" + strings.Repeat("\n", 30) + "\",b,c"}),
-		"jsonl": rapid.SampledFrom([]string{"", "  ", `{"url":"a","g":"b","k":1}`, `{"url":"\u00e9\u0000","g":null}`, `{"url":7}`, `{"k":[1,2],"url":"x"}`, "{", "[1]", "\xff",
-			"{\"url\":\"\xff\x00\"}", `{"URL":"u","G":"v"}`, `{"url":"` + strings.Repeat("u", MaxURL+2) + `"}`}),
+		"jsonl": rapid.SampledFrom([]string{"", "  ", `{"url":"a","g":"b","k":1}`,
+			`{"url":"\u00e9\u0000","g":null}`, `{"url":7}`, `{"k":[1,2],"url":"x"}`, "{", "[1]", "\xff",
+			"{\"url\":\"\xff\x00\"}", `{"URL":"u","G":"v"}`,
+			`{"url":"` + strings.Repeat("u", MaxURL+2) + `"}`}),
 	}
 	for ext, line := range lines {
 		rapid.Check(t, func(t *rapid.T) {
-			start := map[string]string{"csv": "g,url,k\n", "jsonl": "{\"g\":\"1\",\"url\":\"2\",\"k\":\"3\"}\n"}[ext]
-			text := []byte(start + strings.Join(rapid.SliceOfN(line, 0, 20).Draw(t, "lines"), rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "end")))
+			start := map[string]string{"csv": "g,url,k\n",
+				"jsonl": "{\"g\":\"1\",\"url\":\"2\",\"k\":\"3\"}\n"}[ext]
+			text := []byte(start + strings.Join(rapid.SliceOfN(line, 0, 20).Draw(t, "lines"),
+				rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "end")))
 			columns := Spec{GroupColumn: "g", KeepColumns: []string{"k"}}
-			whole := Spec{Path: "-", Format: ext, In: bytes.NewReader(text), GroupColumn: "g", KeepColumns: []string{"k"}}
+			whole := Spec{Path: "-", Format: ext, In: bytes.NewReader(text), GroupColumn: "g",
+				KeepColumns: []string{"k"}}
 			r, err := Open(t.Context(), whole, Position{})
 			if err != nil {
 				t.Fatal(err)
@@ -227,7 +245,8 @@ func TestEveryCutOfTables(t *testing.T) {
 }
 
 func FuzzCSV(f *testing.F) {
-	for _, seed := range []string{"url,b\n1,2\n", "\"u\nv\",url\n1,2\n", "a,url\r\n\"x\"\"y\",z\r\n", "url\n\"a\nb\"\n\n\"c", "url\na\"b\n\"c\"d\n,\n", "url\n\r"} {
+	for _, seed := range []string{"url,b\n1,2\n", "\"u\nv\",url\n1,2\n", "a,url\r\n\"x\"\"y\",z\r\n",
+		"url\n\"a\nb\"\n\n\"c", "url\na\"b\n\"c\"d\n,\n", "url\n\r"} {
 		f.Add([]byte(seed), uint8(7))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
@@ -239,7 +258,8 @@ func FuzzCSV(f *testing.F) {
 		reference := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, bom)))
 		want, wantErr := reference.ReadAll()
 		if err != nil {
-			if wantErr == nil && len(want) > 0 && hasURL(want[0]) && !strings.Contains(err.Error(), "looks like") && !ownRules(text, want[0]) {
+			if wantErr == nil && len(want) > 0 && hasURL(want[0]) &&
+				!strings.Contains(err.Error(), "looks like") && !ownRules(text, want[0]) {
 				t.Fatalf("%v, but there is a header %q", err, want[0])
 			}
 			return
@@ -259,19 +279,22 @@ func FuzzCSV(f *testing.F) {
 			return
 		}
 		if damaged > 0 || len(rows) != len(want)-1 {
-			t.Fatalf("%d rows, %d of them damaged, from %d on, want %d", len(rows), damaged, first, len(want)-1)
+			t.Fatalf("%d rows, %d of them damaged, from %d on, want %d", len(rows), damaged, first,
+				len(want)-1)
 		}
 		url := r.(*table).url
 		for i, row := range rows {
 			// Go's reader has \n for \r\n in quotes.
-			if got, want := strings.ReplaceAll(row.URL, "\r\n", "\n"), clean(want[i+1][url]); got != want || row.Bad {
+			if got, want := strings.ReplaceAll(row.URL, "\r\n", "\n"), clean(want[i+1][url]); got != want ||
+				row.Bad {
 				t.Fatalf("row %d: %+v, want %q", i+1, row, want)
 			}
 		}
 	})
 }
 
-// ownRules reports whether lines may end in CR, records be told apart by their URLs, or the header span lines.
+// ownRules reports whether lines may end in CR, records be told apart by their URLs, or the header span
+// lines.
 func ownRules(text []byte, header []string) bool {
 	cr := bytes.IndexByte(text, '\r') >= 0 && bytes.IndexByte(text, '\n') < 0
 	return cr || bytes.Contains(text, []byte("://")) || strings.Contains(strings.Join(header, ""), "\n")
@@ -291,7 +314,8 @@ func BenchmarkTables(b *testing.B) {
 	texts := map[string]*bytes.Buffer{"csv": {}, "jsonl": {}}
 	texts["csv"].WriteString("key,url,album\n")
 	for i := range rows {
-		url := fmt.Sprintf("https://images.example-%d.com/albums/%d/photo-%012d-large.jpg?size=%d", i%5000, i/100, i*7919, i%3000)
+		url := fmt.Sprintf("https://images.example-%d.com/albums/%d/photo-%012d-large.jpg?size=%d", i%5000,
+			i/100, i*7919, i%3000)
 		fmt.Fprintf(texts["csv"], "%d,%s,\"album %d\"\n", i, url, i/100)
 		fmt.Fprintf(texts["jsonl"], "{\"key\":%d,\"url\":%q,\"album\":\"album %d\"}\n", i, url, i/100)
 	}
@@ -300,7 +324,8 @@ func BenchmarkTables(b *testing.B) {
 			dst := make([]Row, 5000)
 			b.ReportAllocs()
 			for b.Loop() {
-				r, err := Open(b.Context(), Spec{Path: "-", Format: ext, In: bytes.NewReader(text.Bytes()), GroupColumn: "album", KeepColumns: []string{"key"}}, Position{})
+				r, err := Open(b.Context(), Spec{Path: "-", Format: ext, In: bytes.NewReader(text.Bytes()),
+					GroupColumn: "album", KeepColumns: []string{"key"}}, Position{})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -43,7 +43,8 @@ func isUTF16(head []byte) bool {
 }
 
 func isUTF32(head []byte) bool {
-	return bytes.HasPrefix(head, []byte("\xff\xfe\x00\x00")) || bytes.HasPrefix(head, []byte("\x00\x00\xfe\xff"))
+	return bytes.HasPrefix(head, []byte("\xff\xfe\x00\x00")) ||
+		bytes.HasPrefix(head, []byte("\x00\x00\xfe\xff"))
 }
 
 // refusal says what the first block of a text looks like that cannot be a list, and what to do. Both are
@@ -182,8 +183,8 @@ func isSpreadJSON(start []byte) bool {
 	return string(bytes.TrimRight(line, " \t\r")) == "{" && bytes.HasPrefix(rest, []byte(`"`))
 }
 
-// isJSONArray reports whether text is a JSON array in place of lines. A jsonl list may have an array as its first
-// record, which is a broken one, if an object is in the next line.
+// isJSONArray reports whether text is a JSON array in place of lines. A jsonl list may have an array as its
+// first record, which is a broken one, if an object is in the next line.
 func isJSONArray(start []byte, format string) bool {
 	if len(start) == 0 || start[0] != '[' {
 		return false

@@ -62,23 +62,32 @@ func TestWhatIsNoList(t *testing.T) {
 		{"bzip2", append([]byte("BZh91AY&SY"), random(500)...), "bz2"},
 		{"xz", append([]byte("\xfd7zXZ\x00\x00\x04"), random(500)...), "xz"},
 		{"ELF", append([]byte("\x7fELF\x02\x01\x01\x00"), random(500)...), "looks like application/x-"},
-		{"SQLite", append([]byte("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20"), make([]byte, 500)...), "name that ends in .db"},
+		{"SQLite", append([]byte("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20"),
+			make([]byte, 500)...), "name that ends in .db"},
 		{"Parquet", append([]byte("PAR1\x15\x04\x15"), random(500)...), "name that ends in .parquet"},
 		{"PDF", []byte("%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n"), "a PDF document"},
 		{"random", random(1000), "binary data"},
 		{"little of it", random(100), "binary data"},
 		{"much of it", random(1 << 20), "binary data"},
 		{"random in zst", zstded(random(300_000)), "binary data"},
-		{"UTF-16LE", unmarked(binary.LittleEndian), "UTF-16LE without a byte order mark, not like a list of URLs: convert it: iconv -f UTF-16LE -t UTF-8 "},
+		{"UTF-16LE", unmarked(binary.LittleEndian),
+			"UTF-16LE without a byte order mark, not like a list of URLs: convert it: iconv -f UTF-16LE -t " +
+				"UTF-8 "},
 		{"UTF-16BE", unmarked(binary.BigEndian), "UTF-16BE without"},
-		{"UTF-16 with captions", utf16Text([]byte(strings.Repeat("http://h/a.jpg\t写真の説明はここにあります\n", 90)), binary.LittleEndian)[2:], "UTF-16LE without"},
+		{"UTF-16 with captions", utf16Text([]byte(strings.Repeat("http://h/a.jpg\t写真の説明はここにあります\n", 90)),
+			binary.LittleEndian)[2:], "UTF-16LE without"},
 		{"UTF-32", []byte("\xff\xfe\x00\x00h\x00\x00\x00t\x00\x00\x00"), "UTF-32"},
-		{"UTF-32 without a mark", []byte("h\x00\x00\x00t\x00\x00\x00t\x00\x00\x00p\x00\x00\x00"), "UTF-32 without"},
-		{"JSON array", []byte(`[{"url":"http://h/a.jpg"},{"url":"http://h/b.jpg"}]`), "a JSON array, not like a list of URLs: write one element per line: jq -c '.[]' "},
-		{"JSON array over lines", []byte("\xef\xbb\xbf\n[\n  {\"url\": \"http://h/a.jpg\"},\n  {\"url\": \"http://h/b.jpg\"}\n]\n"), "a JSON array"},
+		{"UTF-32 without a mark", []byte("h\x00\x00\x00t\x00\x00\x00t\x00\x00\x00p\x00\x00\x00"),
+			"UTF-32 without"},
+		{"JSON array", []byte(`[{"url":"http://h/a.jpg"},{"url":"http://h/b.jpg"}]`),
+			"a JSON array, not like a list of URLs: write one element per line: jq -c '.[]' "},
+		{"JSON array over lines",
+			[]byte("\xef\xbb\xbf\n[\n  {\"url\": \"http://h/a.jpg\"},\n  {\"url\": \"http://h/b.jpg\"}\n]\n"),
+			"a JSON array"},
 		{"JSON array of strings", []byte("[ \"http://h/a.jpg\",\n\"http://h/b.jpg\"]"), "jq -r '.[]' "},
 		{"JSON arrays", []byte("[\"http://h/a.jpg\"]\n[\"http://h/b.jpg\"]\n"), "a JSON array"},
-		{"JSON over lines", []byte("{\n  \"url\": \"http://h/a.jpg\"\n}\n{\n  \"url\": \"http://h/b.jpg\"\n}\n"), "jq -c . "},
+		{"JSON over lines", []byte("{\n  \"url\": \"http://h/a.jpg\"\n}\n{\n  \"url\": " +
+			"\"http://h/b.jpg\"\n}\n"), "jq -c . "},
 		{"web page", []byte("\n<!DOCTYPE html>\n<p>404</p>\n"), "a web page"},
 		{"XML", []byte("<?xml version=\"1.0\"?>\n<urlset>\n"), "XML"},
 	} {
@@ -86,11 +95,13 @@ func TestWhatIsNoList(t *testing.T) {
 			s := written(filepath.Join(t.TempDir(), "the list."+ext), c.data)
 			_, err := Open(t.Context(), s, Position{})
 			var usage *UsageError
-			if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), s.Path+" looks like ") {
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) ||
+				!strings.HasPrefix(err.Error(), s.Path+" looks like ") {
 				t.Errorf("%s as %s: %v", c.name, ext, err)
 			}
 			s = Spec{Path: "-", Format: ext, In: bytes.NewReader(c.data)}
-			if err := Check(t.Context(), &s); !errors.As(err, &usage) || !strings.Contains(err.Error(), " looks like ") {
+			if err := Check(t.Context(), &s); !errors.As(err, &usage) ||
+				!strings.Contains(err.Error(), " looks like ") {
 				t.Errorf("%s as %s, in a pipe: %v", c.name, ext, err)
 			}
 		}
@@ -130,8 +141,10 @@ func TestNamesDoNotSayHow(t *testing.T) {
 	want := []Row{{ID: 1, URL: "http://h/é.jpg"}, {ID: 2, URL: "http://h/\U0001f600.jpg"}}
 	skipped := append([]byte("\x53\x2a\x4d\x18\x03\x00\x00\x00abc"), zstded([]byte(text))...)
 	for name, data := range map[string][]byte{
-		"list.csv": gzipped([]byte(text)), "l.csv": zstded([]byte(text)), "m.csv": skipped, "list.csv.gz": []byte(text), "list.csv.zst": gzipped([]byte(text)),
-		"le.csv": utf16Text([]byte(text), binary.LittleEndian), "be.csv": utf16Text([]byte(text), binary.BigEndian),
+		"list.csv": gzipped([]byte(text)), "l.csv": zstded([]byte(text)), "m.csv": skipped,
+		"list.csv.gz": []byte(text), "list.csv.zst": gzipped([]byte(text)),
+		"le.csv":    utf16Text([]byte(text), binary.LittleEndian),
+		"be.csv":    utf16Text([]byte(text), binary.BigEndian),
 		"le.csv.gz": gzipped(utf16Text([]byte(text), binary.LittleEndian)),
 	} {
 		if got := read(t, written(filepath.Join(t.TempDir(), name), data)); !cmp.Equal(got, want) {
@@ -146,8 +159,10 @@ func TestNamesDoNotSayHow(t *testing.T) {
 
 func TestLinesThatEndInCR(t *testing.T) {
 	for _, c := range []struct{ ext, text string }{
-		{"txt", "http://h/a\r\r#c\rhttp://h/b\r"}, {"txt", "http://h/a\rhttp://h/b"}, {"txt", "\xef\xbb\xbfhttp://h/a\rhttp://h/b"},
-		{"csv", "url,x\rhttp://h/a,\"1\r2\"\rhttp://h/b,2\r"}, {"tsv", "x\turl\r\t\thttp://h/a\r\thttp://h/b"},
+		{"txt", "http://h/a\r\r#c\rhttp://h/b\r"}, {"txt", "http://h/a\rhttp://h/b"},
+		{"txt", "\xef\xbb\xbfhttp://h/a\rhttp://h/b"},
+		{"csv", "url,x\rhttp://h/a,\"1\r2\"\rhttp://h/b,2\r"},
+		{"tsv", "x\turl\r\t\thttp://h/a\r\thttp://h/b"},
 		{"jsonl", "{\"url\":\"http://h/a\"}\r{\"url\":\"http://h/b\"}"},
 	} {
 		for form, give := range forms {
@@ -167,14 +182,16 @@ func TestLinesThatEndInCR(t *testing.T) {
 					continue
 				}
 				rows, err := readAll(open(t, give(path, []byte(c.text+more)), at), 3)
-				if err != nil || len(rows) < 1 || rows[0].URL != "http://h/b" || more != "" && rows[len(rows)-1].URL != "{}" {
+				if err != nil || len(rows) < 1 || rows[0].URL != "http://h/b" || more != "" &&
+					rows[len(rows)-1].URL != "{}" {
 					t.Errorf("%s of %q: then %+v, %v", form, c.text+more, rows, err)
 				}
 				from, err := Start(at)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if rows, err = readAll(open(t, give(path, []byte(c.text+more)), from), 3); err != nil || len(rows) < 2 || rows[0].URL != "http://h/a" {
+				if rows, err = readAll(open(t, give(path, []byte(c.text+more)), from), 3); err != nil ||
+					len(rows) < 2 || rows[0].URL != "http://h/a" {
 					t.Errorf("%s of %q: from its start %+v, %v", form, c.text+more, rows, err)
 				}
 			}
@@ -184,11 +201,13 @@ func TestLinesThatEndInCR(t *testing.T) {
 	if got, want := read(t, list(t, "a\rb\n")), urls("a\rb"); !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
-	if got := read(t, list(t, strings.Repeat("http://h/a\r", 100_000))); len(got) != 100_000 || !cmp.Equal(got[99_999], Row{ID: 100_000, URL: "http://h/a"}) {
+	if got := read(t, list(t, strings.Repeat("http://h/a\r", 100_000))); len(got) != 100_000 ||
+		!cmp.Equal(got[99_999], Row{ID: 100_000, URL: "http://h/a"}) {
 		t.Error(len(got))
 	}
 	long := strings.Repeat("x", 2*windowSize)
-	if got := read(t, list(t, "a\r"+long+"\rb\r")); len(got) != 3 || !got[1].Bad || got[2].URL != "b" || got[2].ID != 3 {
+	if got := read(t, list(t, "a\r"+long+"\rb\r")); len(got) != 3 || !got[1].Bad || got[2].URL != "b" ||
+		got[2].ID != 3 {
 		t.Error(len(got))
 	}
 }
@@ -196,7 +215,8 @@ func TestLinesThatEndInCR(t *testing.T) {
 // TestLineEndsShowLater has lists of one line, whose line end comes after it was read.
 func TestLineEndsShowLater(t *testing.T) {
 	for _, c := range []struct{ before, after, want string }{
-		{"a", "a\r\nb\r\n", "2 b"}, {"a", "a\rb\r", "2 b"}, {"a", "a\r", ""}, {"a\r", "a\rb", "2 b"}, {"a\r", "a\r\nb\r\nc", "2 b 3 c"}, {"a\r", "a\r\n", ""},
+		{"a", "a\r\nb\r\n", "2 b"}, {"a", "a\rb\r", "2 b"}, {"a", "a\r", ""}, {"a\r", "a\rb", "2 b"},
+		{"a\r", "a\r\nb\r\nc", "2 b 3 c"}, {"a\r", "a\r\n", ""},
 		{"a", "a\nb\n", "2 b"}, {"#\r", "#\r\nb\r\n", "2 b"},
 	} {
 		for form, give := range forms {
@@ -236,7 +256,8 @@ func TestCheckKeepsWhatItReads(t *testing.T) {
 	}
 	defer r.Close()
 	rows := make([]Row, 9)
-	if n, err := r.Next(rows); n != 2 || err != nil || !cmp.Equal(rows[:n], urls("http://h/a", "http://h/b")) {
+	if n, err := r.Next(rows); n != 2 || err != nil ||
+		!cmp.Equal(rows[:n], urls("http://h/a", "http://h/b")) {
 		t.Fatal(n, err)
 	}
 	io.WriteString(out, "http://h/c\n")

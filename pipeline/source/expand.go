@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// Expand names the lists that arguments stand for: a file stands for itself, "-" for standard input, a folder for
-// the lists in it and below it, and a pattern (* ? [ ]) that is no file's name for what it matches. What a folder or
-// a pattern stands for comes sorted by name, so that sources get the same numbers every time; a list named twice
-// comes once. Names that begin with a dot are passed over where they are not asked for. Formats are filled in; a file
-// that begins as SQLite databases do is one, whatever its name.
+// Expand names the lists that arguments stand for: a file stands for itself, "-" for standard input, a folder
+// for the lists in it and below it, and a pattern (* ? [ ]) that is no file's name for what it matches. What
+// a folder or a pattern stands for comes sorted by name, so that sources get the same numbers every time; a
+// list named twice comes once. Names that begin with a dot are passed over where they are not asked for.
+// Formats are filled in; a file that begins as SQLite databases do is one, whatever its name.
 func Expand(args []string) ([]Spec, error) {
 	return specsOf(args, false)
 }
@@ -53,7 +53,8 @@ func expand(args []string, growing bool) (paths []string, err error) {
 			err = nil
 		case err == nil && fi.IsDir():
 			if found, err = listsIn(arg); err == nil && len(found) == 0 && !growing {
-				err = usagef("no list is in the folder %s: names should end in .%s", arg, strings.Join(Formats, ", ."))
+				err = usagef("no list is in the folder %s: names should end in .%s", arg,
+					strings.Join(Formats, ", ."))
 			}
 		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(arg, "*?["):
 			if found, err = filepath.Glob(arg); err != nil {
@@ -133,6 +134,7 @@ func isSQLite(path string) (bool, error) {
 }
 
 func unknownFormat(path string) error {
-	return usagef("%s is no list that facescan knows: its name should end in .%s, each but the last also with .gz or .zst",
+	return usagef("%s is no list that facescan knows: its name should end in .%s, each but the last also "+
+		"with .gz or .zst",
 		path, strings.Join(Formats, ", ."))
 }

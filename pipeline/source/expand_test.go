@@ -13,7 +13,8 @@ import (
 
 func TestExpand(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, name := range []string{"b.txt", "a.csv.gz", "lists/2.txt", "lists/10.txt", "lists/deep/x.parquet", "lists/.hidden/a.txt",
+	for _, name := range []string{"b.txt", "a.csv.gz", "lists/2.txt", "lists/10.txt", "lists/deep/x.parquet",
+		"lists/.hidden/a.txt",
 		"lists/.b.txt", "lists/photo.jpg", "odd[1].txt", "empty/readme.md", "notes.txt.jpg"} {
 		os.MkdirAll(filepath.Dir(name), 0o700)
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
@@ -28,7 +29,8 @@ func TestExpand(t *testing.T) {
 		{"-", "-:txt"},
 		{"b.txt a.csv.gz ./b.txt", "b.txt:txt a.csv.gz:csv"},
 		{"lists", "lists/10.txt:txt lists/2.txt:txt lists/deep/x.parquet:parquet"},
-		{"lists/ b.txt lists/2.txt", "lists/10.txt:txt lists/2.txt:txt lists/deep/x.parquet:parquet b.txt:txt"},
+		{"lists/ b.txt lists/2.txt",
+			"lists/10.txt:txt lists/2.txt:txt lists/deep/x.parquet:parquet b.txt:txt"},
 		{"lists/*.txt", "lists/10.txt:txt lists/2.txt:txt"},
 		{"odd[1].txt", "odd[1].txt:txt"},
 		{"photos.db", "photos.db:sqlite"},

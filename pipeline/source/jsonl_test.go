@@ -17,24 +17,40 @@ func TestJSONL(t *testing.T) {
 		spec       Spec
 		want       []Row
 	}{
-		{"plain", "{\"url\":\"http://a/1\"}\n\n{\"id\":3,\"url\":\"http://a/2\"}", Spec{}, []Row{{ID: 1, URL: "http://a/1"}, {ID: 3, URL: "http://a/2"}}},
-		{"any key, in any case", "\xef\xbb\xbf{\"Image\":\"a\"}\r\n{\"IMAGE\":\"b\"}\r\n", Spec{URLColumn: "image"}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}}},
-		{"escapes", `{"url":"\u0068\u00e9\n\"\ud83d\ude00\u0000"}`, Spec{}, []Row{{ID: 1, URL: "hé\n\"😀%00"}}},
+		{"plain", "{\"url\":\"http://a/1\"}\n\n{\"id\":3,\"url\":\"http://a/2\"}", Spec{},
+			[]Row{{ID: 1, URL: "http://a/1"}, {ID: 3, URL: "http://a/2"}}},
+		{"any key, in any case", "\xef\xbb\xbf{\"Image\":\"a\"}\r\n{\"IMAGE\":\"b\"}\r\n",
+			Spec{URLColumn: "image"}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}}},
+		{"escapes", `{"url":"\u0068\u00e9\n\"\ud83d\ude00\u0000"}`, Spec{},
+			[]Row{{ID: 1, URL: "hé\n\"😀%00"}}},
 		{"no text", "{\"url\":\"\xff\x00é\"}", Spec{}, []Row{{ID: 1, URL: "%FF%00é"}}},
-		{"all columns", `{"n":5,"album":"x","url":"u","note":{"a": 1}}` + "\n" + `{"n":"9","url":"v","album":null}`,
+		{"all columns", `{"n":5,"album":"x","url":"u","note":{"a": 1}}` + "\n" +
+			`{"n":"9","url":"v","album":null}`,
 			Spec{IDColumn: "n", GroupColumn: "album", KeepColumns: []string{"note", "n"}},
-			[]Row{{ID: 5, URL: "u", Group: "x", Kept: []string{`{"a": 1}`, "5"}}, {ID: 9, URL: "v", Kept: []string{"", "9"}}}},
+			[]Row{{ID: 5, URL: "u", Group: "x", Kept: []string{`{"a": 1}`, "5"}},
+				{ID: 9, URL: "v", Kept: []string{"", "9"}}}},
 		{"broken lines", "{\"url\":\"a\"}\n{\"url\":\"b\"\n[]\nnull\n\"u\"\n{\"url\":7}\n{\"url\":null}\n{\"x\":\"u\"}\n{\"url\":\"c\"}{}\n#\n{\"url\":\"d\"}\n{\"url\":\"e\",", Spec{},
-			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b", Bad: true}, {ID: 3, Bad: true}, {ID: 4, Bad: true}, {ID: 5, Bad: true}, {ID: 6, URL: "7", Bad: true}, {ID: 7, Bad: true},
-				{ID: 8, Bad: true}, {ID: 9, URL: "c", Bad: true}, {ID: 10, Bad: true}, {ID: 11, URL: "d"}, {ID: 12, URL: "e", Bad: true}}},
-		{"values that JSON does not have", `{"a":NaN,"b":[-Infinity,{"c":Infinity}],"url":"u","d":NaN}` + "\n{\"url\":\"v\",\"a\":-Infinity}\n{\"url\":NaN}\n{\"url\":\"w\",\"a\":nan}", Spec{KeepColumns: []string{"a"}},
-			[]Row{{ID: 1, URL: "u", Kept: []string{"NaN"}}, {ID: 2, URL: "v", Kept: []string{"-Infinity"}}, {ID: 3, URL: "NaN", Bad: true, Kept: []string{""}}, {ID: 4, URL: "w", Bad: true, Kept: []string{""}}}},
-		{"strings that JSON does not have", "{\"url\":\"u\",\"x\":\"a\tb\\d\\u12\"}\n{\"x\":\"\\\\\",\"url\":\"v\\d\"}", Spec{}, []Row{{ID: 1, URL: "u"}, {ID: 2, URL: "v\\d"}}},
-		{"broken lines with ids", "{\"id\":3,\"url\":\"a\"}\n{\"id\":5}\n{\"id\":7,\"url\":\"b\",", Spec{IDColumn: "id"}, []Row{{ID: 3, URL: "a"}, {ID: 5, Bad: true}, {ID: 7, URL: "b", Bad: true}}},
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b", Bad: true}, {ID: 3, Bad: true}, {ID: 4, Bad: true},
+				{ID: 5, Bad: true}, {ID: 6, URL: "7", Bad: true}, {ID: 7, Bad: true},
+				{ID: 8, Bad: true}, {ID: 9, URL: "c", Bad: true}, {ID: 10, Bad: true}, {ID: 11, URL: "d"},
+				{ID: 12, URL: "e", Bad: true}}},
+		{"values that JSON does not have", `{"a":NaN,"b":[-Infinity,{"c":Infinity}],"url":"u","d":NaN}` +
+			"\n{\"url\":\"v\",\"a\":-Infinity}\n{\"url\":NaN}\n{\"url\":\"w\",\"a\":nan}",
+			Spec{KeepColumns: []string{"a"}},
+			[]Row{{ID: 1, URL: "u", Kept: []string{"NaN"}}, {ID: 2, URL: "v", Kept: []string{"-Infinity"}},
+				{ID: 3, URL: "NaN", Bad: true, Kept: []string{""}},
+				{ID: 4, URL: "w", Bad: true, Kept: []string{""}}}},
+		{"strings that JSON does not have",
+			"{\"url\":\"u\",\"x\":\"a\tb\\d\\u12\"}\n{\"x\":\"\\\\\",\"url\":\"v\\d\"}", Spec{},
+			[]Row{{ID: 1, URL: "u"}, {ID: 2, URL: "v\\d"}}},
+		{"broken lines with ids", "{\"id\":3,\"url\":\"a\"}\n{\"id\":5}\n{\"id\":7,\"url\":\"b\",",
+			Spec{IDColumn: "id"}, []Row{{ID: 3, URL: "a"}, {ID: 5, Bad: true}, {ID: 7, URL: "b", Bad: true}}},
 		{"nothing but broken lines", "x\ny", Spec{}, []Row{{ID: 1, Bad: true}, {ID: 2, Bad: true}}},
-		{"a line that is too long", "{\"url\":\"a\",\"x\":\"" + long + "\"}\n{\"x\":\"" + long + "\",\"url\":\"b\"}\n{\"url\":\"c\"}\n", Spec{},
+		{"a line that is too long", "{\"url\":\"a\",\"x\":\"" + long + "\"}\n{\"x\":\"" + long +
+			"\",\"url\":\"b\"}\n{\"url\":\"c\"}\n", Spec{},
 			[]Row{{ID: 1, URL: "a"}, {ID: 2, Bad: true}, {ID: 3, URL: "c"}}},
-		{"a URL that is too long", "{\"url\":\"" + long[:MaxURL+2] + "\"}\n", Spec{}, []Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}}},
+		{"a URL that is too long", "{\"url\":\"" + long[:MaxURL+2] + "\"}\n", Spec{},
+			[]Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}}},
 		{"empty", "", Spec{}, nil},
 		{"blanks", " \n\t", Spec{}, nil},
 	} {
@@ -49,14 +65,16 @@ func TestJSONL(t *testing.T) {
 
 // FuzzJSONL compares with the same rules read off a whole line at a time.
 func FuzzJSONL(f *testing.F) {
-	for _, seed := range []string{"{\"url\":\"a\"}\n{}", "{\"url\":\"\\ud800\"}\r\n\n[", "{\"url\":\"\xff\"}\n{\"url\":1}\n", "{\"URL\":\"x\",\"url\":\"y\"}"} {
+	for _, seed := range []string{"{\"url\":\"a\"}\n{}", "{\"url\":\"\\ud800\"}\r\n\n[",
+		"{\"url\":\"\xff\"}\n{\"url\":1}\n", "{\"URL\":\"x\",\"url\":\"y\"}"} {
 		f.Add([]byte(seed), uint8(7))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
 		if len(text) > 1<<14 {
 			return // small pieces of a long text take long
 		}
-		r, err := Open(t.Context(), Spec{Path: "-", Format: "jsonl", In: &pieces{string(text), int(size) + 16}}, Position{})
+		r, err := Open(t.Context(),
+			Spec{Path: "-", Format: "jsonl", In: &pieces{string(text), int(size) + 16}}, Position{})
 		if err != nil {
 			return // no object has such a key
 		}

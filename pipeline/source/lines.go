@@ -7,9 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// lines reads a txt list: a row per line. A line ends at \n; one \r before it does not belong to it, nor does a byte
-// order mark at the start of the list. \r alone ends lines where there is no \n (see findLineEnd). All else is the URL, byte for byte, but for what cannot be text (see clean).
-// Lines of blanks only, and those that begin with #, are no rows, but they are counted: an id is a line number.
+// lines reads a txt list: a row per line. A line ends at \n; one \r before it does not belong to it, nor does
+// a byte order mark at the start of the list. \r alone ends lines where there is no \n (see findLineEnd). All
+// else is the URL, byte for byte, but for what cannot be text (see clean). Lines of blanks only, and those
+// that begin with #, are no rows, but they are counted: an id is a line number.
 type lines struct {
 	*stream
 	line int64 // lines that are consumed
@@ -66,8 +67,8 @@ func (l *lines) Next(dst []Row) (int, error) {
 	return n, nil
 }
 
-// load sets text from the window. A line that is too long for it is consumed and its beginning returned instead.
-// It is errNotYet where a pipe has no whole line for now and the reader does not wait.
+// load sets text from the window. A line that is too long for it is consumed and its beginning returned
+// instead. It is errNotYet where a pipe has no whole line for now and the reader does not wait.
 func (l *lines) load(wait bool) (long string, err error) {
 	for {
 		win := l.window()
@@ -97,7 +98,8 @@ func (l *lines) load(wait bool) (long string, err error) {
 	}
 }
 
-// longLine consumes a line that does not fit into the window and returns its beginning, empty if it is no row.
+// longLine consumes a line that does not fit into the window and returns its beginning, empty if it is no
+// row.
 func (l *lines) longLine() (string, error) {
 	before := l.print
 	win := l.window()

@@ -50,8 +50,10 @@ var forms = map[string]func(path string, text []byte) Spec{
 	"plain":   func(path string, text []byte) Spec { return written(path, text) },
 	"gz":      func(path string, text []byte) Spec { return written(path+".gz", gzipped(text)) },
 	"no name": func(path string, text []byte) Spec { return written(path, gzipped(text)) },
-	"utf16":   func(path string, text []byte) Spec { return written(path, utf16Text(text, binary.LittleEndian)) },
-	"zst":     func(path string, text []byte) Spec { return written(path+".zst", zstded(text)) },
+	"utf16": func(path string, text []byte) Spec {
+		return written(path, utf16Text(text, binary.LittleEndian))
+	},
+	"zst": func(path string, text []byte) Spec { return written(path+".zst", zstded(text)) },
 	"pipe": func(path string, text []byte) Spec {
 		return Spec{Path: "-", Format: strings.TrimPrefix(filepath.Ext(path), "."), In: bytes.NewReader(text)}
 	},
@@ -153,12 +155,15 @@ func TestLines(t *testing.T) {
 	}{
 		{"empty", "", nil},
 		{"one, no newline", "http://a/1", []Row{{ID: 1, URL: "http://a/1"}}},
-		{"line ends", "a\nb\r\nc\r\r\nd\r", []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}, {ID: 3, URL: "c\r"}, {ID: 4, URL: "d\r"}}},
-		{"byte order mark", "\xef\xbb\xbfa\n\xef\xbb\xbfb\n", []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "\ufeffb"}}},
+		{"line ends", "a\nb\r\nc\r\r\nd\r", []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}, {ID: 3, URL: "c\r"},
+			{ID: 4, URL: "d\r"}}},
+		{"byte order mark", "\xef\xbb\xbfa\n\xef\xbb\xbfb\n",
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "\ufeffb"}}},
 		{"only a byte order mark", "\xef\xbb\xbf", nil},
 		{"comment behind the byte order mark", "\xef\xbb\xbf#a\nb", []Row{{ID: 2, URL: "b"}}},
 		{"no rows, but counted", "\n \t \n# no\n\r\n #yes\n#", []Row{{ID: 5, URL: " #yes"}}},
-		{"bytes as they are", "http://a/x, y z.jpg?q=1&amp;é\n ab \n", []Row{{ID: 1, URL: "http://a/x, y z.jpg?q=1&amp;é"}, {ID: 2, URL: " ab "}}},
+		{"bytes as they are", "http://a/x, y z.jpg?q=1&amp;é\n ab \n",
+			[]Row{{ID: 1, URL: "http://a/x, y z.jpg?q=1&amp;é"}, {ID: 2, URL: " ab "}}},
 		{"no text", "a\xffb\x00\xc3\né\n", []Row{{ID: 1, URL: "a%FFb%00%C3"}, {ID: 2, URL: "é"}}},
 		{"no URL at all", "ftp:x\nnonsense\n", []Row{{ID: 1, URL: "ftp:x"}, {ID: 2, URL: "nonsense"}}},
 	} {
@@ -182,7 +187,8 @@ func TestLongLines(t *testing.T) {
 					text := "a\n" + line + end
 					got, want := read(t, list(t, text)), plainRows([]byte(text))
 					if !cmp.Equal(got, want) {
-						t.Errorf("%d times %q after %q, then %q: %d rows, want %d", n, fill, first, end, len(got), len(want))
+						t.Errorf("%d times %q after %q, then %q: %d rows, want %d", n, fill, first, end,
+							len(got), len(want))
 					}
 				}
 			}
@@ -208,9 +214,11 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestHugeLineNeedsNoMemory(t *testing.T) {
 	var r Reader
 	used := testing.AllocsPerRun(1, func() {
-		r = open(t, Spec{Path: "-", In: io.MultiReader(&endless{1 << 26}, strings.NewReader("\nnext\n"))}, Position{})
+		r = open(t, Spec{Path: "-", In: io.MultiReader(&endless{1 << 26}, strings.NewReader("\nnext\n"))},
+			Position{})
 		rows, err := readAll(r, 10)
-		if err != nil || len(rows) != 2 || len(rows[0].URL) != MaxURL+1 || !rows[0].Bad || rows[1].URL != "next" || rows[1].ID != 2 {
+		if err != nil || len(rows) != 2 || len(rows[0].URL) != MaxURL+1 || !rows[0].Bad ||
+			rows[1].URL != "next" || rows[1].ID != 2 {
 			t.Fatal(err, len(rows))
 		}
 	})
@@ -225,12 +233,14 @@ func TestHugeLineNeedsNoMemory(t *testing.T) {
 // TestEveryCut stops lists of all kinds at every row and goes on there with another reader.
 func TestEveryCut(t *testing.T) {
 	line := rapid.OneOf(
-		rapid.SampledFrom([]string{"", " ", "# c", "http://a/b", "é", "\xff\x00", "\r", "a\r", "#", "\"", strings.Repeat("u", MaxURL+2)}),
+		rapid.SampledFrom([]string{"", " ", "# c", "http://a/b", "é", "\xff\x00", "\r", "a\r", "#", "\"",
+			strings.Repeat("u", MaxURL+2)}),
 		rapid.StringN(0, 40, -1))
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(rapid.SampledFrom([]string{"", "\xef\xbb\xbf", "\xef"}).Draw(t, "start") +
-			strings.Join(rapid.SliceOfN(line, 0, 30).Draw(t, "lines"), rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "end")))
+			strings.Join(rapid.SliceOfN(line, 0, 30).Draw(t, "lines"),
+				rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "end")))
 		if what, _ := refusal("", text, "txt"); what != "" {
 			t.Skip("no list: ", what)
 		}
@@ -238,7 +248,8 @@ func TestEveryCut(t *testing.T) {
 	})
 }
 
-// cuts checks that a list in all its forms has these rows, whatever the batches and wherever it is interrupted.
+// cuts checks that a list in all its forms has these rows, whatever the batches and wherever it is
+// interrupted.
 func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
 	names := []string{"plain", "gz", "zst", "pipe", "no name"}
 	if utf8.Valid(text) {
@@ -272,7 +283,8 @@ func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
 			t.Fatalf("%s, after %d rows: %v", form, stop, err)
 		}
 		if again := r.Position(); again.Offset != at.Offset || again.Line != at.Line {
-			t.Fatalf("%s, after %d rows: position moved from %d, %d to %d, %d", form, stop, at.Offset, at.Line, again.Offset, again.Line)
+			t.Fatalf("%s, after %d rows: position moved from %d, %d to %d, %d", form, stop, at.Offset,
+				at.Line, again.Offset, again.Line)
 		}
 		tail, err := readAll(r, batch)
 		if err != nil {
@@ -294,7 +306,8 @@ func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
 }
 
 func FuzzLines(f *testing.F) {
-	for _, seed := range []string{"", "a\nb\r\n#c\n\n d", "\xef\xbb\xbfa\r", "\x00\xff\n\xc3\xa9", "a\n\n\n"} {
+	for _, seed := range []string{"", "a\nb\r\n#c\n\n d", "\xef\xbb\xbfa\r", "\x00\xff\n\xc3\xa9",
+		"a\n\n\n"} {
 		f.Add([]byte(seed), uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, batch uint8) {
@@ -327,7 +340,8 @@ func TestDamagedLists(t *testing.T) {
 	for i := range 10_000 {
 		fmt.Fprintf(&text, "http://host%d/%x\n", i%977, i*i*7919)
 	}
-	for name, whole := range map[string][]byte{"list.txt.gz": gzipped(text.Bytes()), "list.txt.zst": zstded(text.Bytes())} {
+	for name, whole := range map[string][]byte{"list.txt.gz": gzipped(text.Bytes()),
+		"list.txt.zst": zstded(text.Bytes())} {
 		path := filepath.Join(dir, name)
 		for _, c := range []struct {
 			what string
@@ -346,7 +360,8 @@ func TestDamagedLists(t *testing.T) {
 				at := r.Position()
 				r.Close()
 				if len(rows) > 0 && at.Line != rows[len(rows)-1].ID {
-					t.Errorf("%s, %s: position at line %d after row %d", name, c.what, at.Line, rows[len(rows)-1].ID)
+					t.Errorf("%s, %s: position at line %d after row %d", name, c.what, at.Line,
+						rows[len(rows)-1].ID)
 				}
 				if err == nil {
 					t.Errorf("%s, %s: ended in silence after %d rows", name, c.what, len(rows))
@@ -365,21 +380,25 @@ func TestDamagedLists(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for path, want := range map[string][2]string{
-		"-": {"txt", ""}, "a.txt": {"txt", ""}, "a/B.TXT.GZ": {"txt", "gz"}, "x.csv.zst": {"csv", "zst"}, "y.jsonl": {"jsonl", ""},
-		"p.parquet": {"parquet", ""}, "p.parquet.gz": {"", "gz"}, "a": {"", ""}, "a.gz": {"", "gz"}, "a.txt/b": {"", ""}, "z.tsv": {"tsv", ""},
+		"-": {"txt", ""}, "a.txt": {"txt", ""}, "a/B.TXT.GZ": {"txt", "gz"}, "x.csv.zst": {"csv", "zst"},
+		"y.jsonl":   {"jsonl", ""},
+		"p.parquet": {"parquet", ""}, "p.parquet.gz": {"", "gz"}, "a": {"", ""}, "a.gz": {"", "gz"},
+		"a.txt/b": {"", ""}, "z.tsv": {"tsv", ""},
 	} {
 		if f, c := FormatOf(path); f != want[0] || c != want[1] {
 			t.Errorf("%s: %q, %q", path, f, c)
 		}
 	}
 	dir := t.TempDir()
-	for _, s := range []Spec{written(filepath.Join(dir, "a.jpg"), nil), {Path: list(t, "a").Path, URLColumn: "x"}, {Path: dir, Format: "txt"}, {Path: "-", Format: "xls"}} {
+	for _, s := range []Spec{written(filepath.Join(dir, "a.jpg"), nil),
+		{Path: list(t, "a").Path, URLColumn: "x"}, {Path: dir, Format: "txt"}, {Path: "-", Format: "xls"}} {
 		var usage *UsageError
 		if _, err := Open(t.Context(), s, Position{}); !errors.As(err, &usage) {
 			t.Errorf("%+v: %v", s, err)
 		}
 	}
-	if _, err := Open(t.Context(), Spec{Path: filepath.Join(dir, "none.txt")}, Position{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open(t.Context(), Spec{Path: filepath.Join(dir, "none.txt")}, Position{}); !errors.Is(err,
+		os.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -388,7 +407,8 @@ func BenchmarkLines(b *testing.B) {
 	var text bytes.Buffer
 	const rows = 200_000
 	for i := range rows {
-		fmt.Fprintf(&text, "https://images.example-%d.com/albums/%d/photo-%012d-large-original.jpg?size=%d\n", i%5000, i/100, i*7919, i%3000)
+		fmt.Fprintf(&text, "https://images.example-%d.com/albums/%d/photo-%012d-large-original.jpg?size=%d\n",
+			i%5000, i/100, i*7919, i%3000)
 	}
 	dst := make([]Row, 10_000)
 	for _, form := range []string{"plain", "gz", "zst", "pipe"} {

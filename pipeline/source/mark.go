@@ -16,10 +16,10 @@ const (
 	maxBlocks = 64
 )
 
-// fingerprint sums up a stream as it is consumed, in constant space: a hash of every step-th whole block, with the
-// step doubled whenever 64 are held (so the first one always stays), of the last whole block, and of what follows it.
-// It depends on nothing but the bytes, so equal prefixes have equal fingerprints however they were read.
-// A copy is independent of its original.
+// fingerprint sums up a stream as it is consumed, in constant space: a hash of every step-th whole block,
+// with the step doubled whenever 64 are held (so the first one always stays), of the last whole block, and of
+// what follows it. It depends on nothing but the bytes, so equal prefixes have equal fingerprints however
+// they were read. A copy is independent of its original.
 type fingerprint struct {
 	n     int64 // bytes so far
 	step  int64
@@ -90,14 +90,16 @@ type mark struct {
 	Trust trust  `json:"trust,omitempty"`
 	First *trust `json:"first,omitempty"`
 	ID    int64  `json:"id,omitempty"` // of the last row, where ids are a column
-	// Sorted: the list is handed out by ids, as it is not itself; Blocks are of the file as it lies on the disk.
+	// Sorted: the list is handed out by ids, as it is not itself; Blocks are of the file as it lies on the
+	// disk.
 	Sorted bool `json:"sorted,omitempty"`
 	// IDs are those of the rows, of a database, that Blocks are hashes of.
 	IDs []int64 `json:"ids,omitempty"`
 }
 
 func (f *fingerprint) mark() mark {
-	return mark{Step: f.step, Blocks: append([]uint64(nil), f.kept[:f.count]...), Last: f.last, Tail: f.block.Sum64()}
+	return mark{Step: f.step, Blocks: append([]uint64(nil), f.kept[:f.count]...), Last: f.last,
+		Tail: f.block.Sum64()}
 }
 
 func (m mark) encode() []byte {
@@ -176,8 +178,8 @@ func (m mark) reread(r io.ReaderAt, offset int64) (fingerprint, error) {
 	return f, hash(whole, offset%blockSize)
 }
 
-// markOf is the mark of a whole file, for lists that are not read from front to back: its first, its last and up to 64
-// blocks of it as it lies on the disk.
+// markOf is the mark of a whole file, for lists that are not read from front to back: its first, its last and
+// up to 64 blocks of it as it lies on the disk.
 func markOf(path string) (mark, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -226,8 +228,8 @@ func statOf(fi os.FileInfo) stat {
 	return s
 }
 
-// Start returns the start of the list that p is a position in, to be read in the same way: text that was added since
-// may suggest another one.
+// Start returns the start of the list that p is a position in, to be read in the same way: text that was
+// added since may suggest another one.
 func Start(p Position) (Position, error) {
 	m, err := decodeMark("", p.Mark)
 	if err != nil {
@@ -249,7 +251,8 @@ func Same(a, b Position) bool {
 	return err == nil && len(m.Blocks) == len(n.Blocks) && m.differs(n) == ""
 }
 
-// MayBeSame reports whether nothing shows that two positions are in different lists, as far as both have been read.
+// MayBeSame reports whether nothing shows that two positions are in different lists, as far as both have been
+// read.
 func MayBeSame(a, b Position) bool {
 	if a.Offset == b.Offset && a.Line == b.Line {
 		return Same(a, b)
@@ -268,7 +271,8 @@ func MayBeSame(a, b Position) bool {
 // conflicts reports whether two marks differ in a block that both have.
 func (m mark) conflicts(n mark) bool {
 	for i, block := range m.Blocks {
-		if at := int64(i) * m.Step; at%n.Step == 0 && at/n.Step < int64(len(n.Blocks)) && n.Blocks[at/n.Step] != block {
+		if at := int64(i) * m.Step; at%n.Step == 0 && at/n.Step < int64(len(n.Blocks)) &&
+			n.Blocks[at/n.Step] != block {
 			return true
 		}
 	}

@@ -30,8 +30,8 @@ func stopAt(t testing.TB, s Spec, rows int) Position {
 	return r.Position()
 }
 
-// readOn opens a list at a position and returns the position after the rows that remain, or the same one if there
-// are some.
+// readOn opens a list at a position and returns the position after the rows that remain, or the same one if
+// there are some.
 func readOn(t testing.TB, s Spec, at Position) Position {
 	t.Helper()
 	r := open(t, s, at)
@@ -66,7 +66,8 @@ func TestGrowthAndChange(t *testing.T) {
 		{"a last line that became longer", "a\nb", "a\nbc\n", 2, changed, ""},
 		{"a last line that lost a CR", "a\nb\r", "a\nb\r\n", 2, changed, ""},
 		{"a last line that got a CR", "a\nb", "a\nb\r", 2, changed, ""},
-		{"a long last line that became longer", "a\n" + strings.Repeat("x", 400_000), "a\n" + strings.Repeat("x", 400_001), 2, changed, ""},
+		{"a long last line that became longer", "a\n" + strings.Repeat("x", 400_000),
+			"a\n" + strings.Repeat("x", 400_001), 2, changed, ""},
 		{"shorter", "a\nb\nc\n", "a\nb\n", 3, changed, ""},
 		{"emptied", "a\nb\nc\n", "", 3, changed, ""},
 		{"first line changed", "a\nb\nc\n", "x\nb\nc\n", 2, changed, ""},
@@ -138,7 +139,9 @@ func TestChangedBlocks(t *testing.T) {
 			if len(at.Mark) > 2048 {
 				t.Errorf("the mark has %d bytes", len(at.Mark))
 			}
-			places := []int64{0, 5 * blockSize * m.Step, int64(len(m.Blocks)-1)*blockSize*m.Step + blockSize - 1, at.Offset - 1, at.Offset / blockSize * blockSize, at.Offset/blockSize*blockSize - 1}
+			places := []int64{0, 5 * blockSize * m.Step, int64(len(m.Blocks)-1)*blockSize*m.Step +
+				blockSize - 1, at.Offset - 1, at.Offset / blockSize * blockSize,
+				at.Offset/blockSize*blockSize - 1}
 			if form != "plain" {
 				places = places[2:4] // compressing takes its time
 			}
@@ -178,7 +181,8 @@ func TestAnUntouchedArchiveIsNotReadAgain(t *testing.T) {
 	if n, err := again.Next(make([]Row, 1)); n != 0 || err != io.EOF {
 		t.Error(n, err)
 	}
-	if p := again.Position(); p.Offset != end.Offset || p.Line != end.Line || !bytes.Equal(p.Mark, end.Mark) || again.Progress() != 1 || again.Size() != r.Size() {
+	if p := again.Position(); p.Offset != end.Offset || p.Line != end.Line ||
+		!bytes.Equal(p.Mark, end.Mark) || again.Progress() != 1 || again.Size() != r.Size() {
 		t.Error(p)
 	}
 	// Touched, but the same.
@@ -186,7 +190,8 @@ func TestAnUntouchedArchiveIsNotReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	again = open(t, s, end)
-	if n, err := again.Next(make([]Row, 1)); n != 0 || err != io.EOF || again.Position().Offset != end.Offset {
+	if n, err := again.Next(make([]Row, 1)); n != 0 || err != io.EOF ||
+		again.Position().Offset != end.Offset {
 		t.Error(n, err)
 	}
 }
@@ -225,7 +230,8 @@ func TestFingerprintDependsOnBytesOnly(t *testing.T) {
 
 func TestDamagedPosition(t *testing.T) {
 	s := list(t, "a\nb\n")
-	for _, m := range []string{"x", "{}", `{"step":-1}`, `{"step":1,"blocks":[` + strings.Repeat("1,", 64) + `1]}`} {
+	for _, m := range []string{"x", "{}", `{"step":-1}`, `{"step":1,"blocks":[` + strings.Repeat("1,", 64) +
+		`1]}`} {
 		if _, err := Open(t.Context(), s, Position{Offset: 2, Line: 1, Mark: []byte(m)}); err == nil {
 			t.Errorf("%s was taken", m)
 		}
@@ -293,8 +299,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestLastLineReadAgain imports a list whose last line has no newline twice. Then the line may get its newline, which
-// is not a line of its own, but not grow.
+// TestLastLineReadAgain imports a list whose last line has no newline twice. Then the line may get its
+// newline, which is not a line of its own, but not grow.
 func TestLastLineReadAgain(t *testing.T) {
 	for ext, text := range map[string]string{
 		"txt":   "http://a/1\nhttp://a/2",
@@ -316,7 +322,8 @@ func TestLastLineReadAgain(t *testing.T) {
 			}
 			record := text[strings.LastIndexByte(text, '\n')+1:]
 			write(text + "\n" + strings.Replace(record, "/2", "/3", 1))
-			if rows, err := readAll(open(t, s, at), 9); err != nil || len(rows) != 1 || rows[0].ID != 3 || rows[0].URL != "http://a/3" {
+			if rows, err := readAll(open(t, s, at), 9); err != nil || len(rows) != 1 || rows[0].ID != 3 ||
+				rows[0].URL != "http://a/3" {
 				t.Errorf("%+v, %v", rows, err)
 			}
 			write(text + "0\n")

@@ -9,11 +9,11 @@ import (
 
 // Records of csv and tsv that are not as the header says.
 //
-// Programs that write captions into a table without quoting them leave stray quotes, open quotes, and separators
-// that split a caption. Only the URL, and the other columns that are asked for, need to be found. So such a
-// record is its line; of the ways in which its quotes can be meant, the one is taken that gives the header's
-// number of fields and a URL in the URL's column; and where the number of fields remains another, columns are
-// counted from either end.
+// Programs that write captions into a table without quoting them leave stray quotes, open quotes, and
+// separators that split a caption. Only the URL, and the other columns that are asked for, need to be found.
+// So such a record is its line; of the ways in which its quotes can be meant, the one is taken that gives the
+// header's number of fields and a URL in the URL's column; and where the number of fields remains another,
+// columns are counted from either end.
 
 // errNotYet says that a pipe has no whole record for now.
 var errNotYet = errors.New("no record yet")
@@ -189,8 +189,8 @@ func (t *table) severalRecords(text string) bool {
 	return full > 1 || all && enough
 }
 
-// impression is the trust that the first block of the list deserves: much, if its quotes were needed and right
-// often enough, or in all of a short list.
+// impression is the trust that the first block of the list deserves: much, if its quotes were needed and
+// right often enough, or in all of a short list.
 func (t *table) impression() trust {
 	text := t.text[:max(0, min(len(t.text), headSize-int(t.print.n)))]
 	atEnd := t.err == io.EOF && len(text) == len(t.text) && !t.growing

@@ -26,30 +26,49 @@ func TestDamageElsewhereCostsNothing(t *testing.T) {
 		name, ext, text string
 		want            []Row
 	}{
-		{"tsv: quotes are text", "tsv", "url\tcaption\n" + a + "\tthe \"best\"\n" + b + "\t\"To be\" - a stage\n" + c + "\t\"open\n" + d + "\t27\"\n", urls(a, b, c, d)},
+		{"tsv: quotes are text", "tsv", "url\tcaption\n" + a + "\tthe \"best\"\n" + b +
+			"\t\"To be\" - a stage\n" + c + "\t\"open\n" + d + "\t27\"\n", urls(a, b, c, d)},
 		{"tsv: a URL in quotes", "tsv", "caption\turl\nx\t\"" + a + "\"\n", urls("\"" + a + "\"")},
-		{"tsv: more and fewer fields", "tsv", "caption\turl\nx\ty\t" + a + "\n" + b + "\nx\t" + c + "\t\t\n\r\n", urls(a, b, c)},
-		{"bare quotes", "csv", "url,caption\n" + a + ",the \"best\"\n" + b + ",27\"\n" + c + ",\"\n" + d + ",\"\"\"\n", urls(a, b, c, d)},
-		{"bare quotes before it", "csv", "caption,url\nthe \"best\"," + a + "\n\"27\" wide," + b + "\n\"To be, or\" not," + c + "\n\"," + d + "\n", urls(a, b, c, d)},
-		{"quotes in quotes", "csv", "caption,url\n\"the \"best\" one\"," + a + "\n\"so \"far, so\" good\"," + b + "\n", urls(a, b)},
-		{"backslash quotes", "csv", "caption,url,x\n\"a \\\" b\"," + a + ",\n\"a \\\", b\"," + b + ",\n\"a\\\\\"," + c + ",\"\\\"\"\n", urls(a, b, c)},
-		{"commas", "csv", "url,caption\n" + a + ",one, two\n" + b + "\n" + c + ",\n" + d + ",,,,\n", urls(a, b, c, d)},
-		{"commas before it", "csv", "id,caption,url\n1,one, two," + a + "\n2," + b + "\n3,,,,," + c + "\n4,x," + d + ",\n", urls(a, b, c, d)},
+		{"tsv: more and fewer fields", "tsv", "caption\turl\nx\ty\t" + a + "\n" + b + "\nx\t" + c +
+			"\t\t\n\r\n", urls(a, b, c)},
+		{"bare quotes", "csv", "url,caption\n" + a + ",the \"best\"\n" + b + ",27\"\n" + c + ",\"\n" + d +
+			",\"\"\"\n", urls(a, b, c, d)},
+		{"bare quotes before it", "csv", "caption,url\nthe \"best\"," + a + "\n\"27\" wide," + b +
+			"\n\"To be, or\" not," + c + "\n\"," + d + "\n", urls(a, b, c, d)},
+		{"quotes in quotes", "csv", "caption,url\n\"the \"best\" one\"," + a + "\n\"so \"far, so\" good\"," +
+			b + "\n", urls(a, b)},
+		{"backslash quotes", "csv", "caption,url,x\n\"a \\\" b\"," + a + ",\n\"a \\\", b\"," + b +
+			",\n\"a\\\\\"," + c + ",\"\\\"\"\n", urls(a, b, c)},
+		{"commas", "csv", "url,caption\n" + a + ",one, two\n" + b + "\n" + c + ",\n" + d + ",,,,\n",
+			urls(a, b, c, d)},
+		{"commas before it", "csv", "id,caption,url\n1,one, two," + a + "\n2," + b + "\n3,,,,," + c +
+			"\n4,x," + d + ",\n", urls(a, b, c, d)},
 		{"commas on both sides", "csv", "x,url,y\none, two," + a + ",three, four\n", urls(a)},
-		{"several URLs", "csv", "page,url,caption\nhttp://p/1," + a + ",one, two\nhttp://p/2,see " + c + ",one, two," + b + "\n", urls(a, "see "+c)},
+		{"several URLs", "csv", "page,url,caption\nhttp://p/1," + a + ",one, two\nhttp://p/2,see " + c +
+			",one, two," + b + "\n", urls(a, "see "+c)},
 		{"blanks behind a quote", "csv", "url,caption\n\"" + a + "\" ,x\n\"" + b + "\",x\n", urls(a+" ", b)},
-		{"one column", "csv", "url\n" + a + ",w_1/x\n\"" + b + ",w_1\"\n\"" + c + "\" \n", urls(a+",w_1/x", b+",w_1", c+" ")},
-		{"quotes over lines", "csv", "url,caption\n" + a + ",\"one\n\ntwo, \"\"three\"\"\n" + d + "\"\r\n" + b + ",\"\n\"\n", urls(a, b)},
-		{"quotes over lines before it", "csv", "caption,url\n\"one, two\nthree\"," + a + "\n\"\n\"\",\n\",\"" + b + "\"\n", urls(a, b)},
-		{"an open quote that a later one closes", "csv", "url,caption\n" + a + ",\"open\n" + b + ",plain\n" + c + ",27\"\n" + d + ",x\n", urls(a, b, c, d)},
-		{"the same before it", "csv", "caption,url\n\"open," + a + "\nplain," + b + "\n27\"," + c + "\nx," + d + "\n", urls(a, b, c, d)},
-		{"the same with commas", "csv", "caption,url\n\"open, wide," + a + "\nx, y, 27\"," + b + "\n", urls(a, b)},
-		{"the same in two columns", "csv", "url,x,y\n" + a + ",\"open,1\n" + b + ",27\",2\n" + c + ",\"x\",3\n", urls(a, b, c)},
-		{"an open quote that a quoted caption seems to close", "csv", "url,caption\n" + a + ",\"open\n" + b + ",\"closed\"\n" + c + ",x\n", urls(a, b, c)},
-		{"an open quote at the end", "csv", "url,caption\n" + a + ",x\n" + b + ",\"open\n" + c + ",y", urls(a, b, c)},
+		{"one column", "csv", "url\n" + a + ",w_1/x\n\"" + b + ",w_1\"\n\"" + c + "\" \n",
+			urls(a+",w_1/x", b+",w_1", c+" ")},
+		{"quotes over lines", "csv", "url,caption\n" + a + ",\"one\n\ntwo, \"\"three\"\"\n" + d + "\"\r\n" +
+			b + ",\"\n\"\n", urls(a, b)},
+		{"quotes over lines before it", "csv", "caption,url\n\"one, two\nthree\"," + a +
+			"\n\"\n\"\",\n\",\"" + b + "\"\n", urls(a, b)},
+		{"an open quote that a later one closes", "csv", "url,caption\n" + a + ",\"open\n" + b + ",plain\n" +
+			c + ",27\"\n" + d + ",x\n", urls(a, b, c, d)},
+		{"the same before it", "csv", "caption,url\n\"open," + a + "\nplain," + b + "\n27\"," + c + "\nx," +
+			d + "\n", urls(a, b, c, d)},
+		{"the same with commas", "csv", "caption,url\n\"open, wide," + a + "\nx, y, 27\"," + b + "\n",
+			urls(a, b)},
+		{"the same in two columns", "csv", "url,x,y\n" + a + ",\"open,1\n" + b + ",27\",2\n" + c +
+			",\"x\",3\n", urls(a, b, c)},
+		{"an open quote that a quoted caption seems to close", "csv", "url,caption\n" + a + ",\"open\n" + b +
+			",\"closed\"\n" + c + ",x\n", urls(a, b, c)},
+		{"an open quote at the end", "csv", "url,caption\n" + a + ",x\n" + b + ",\"open\n" + c + ",y",
+			urls(a, b, c)},
 		{"a header over lines", "csv", "\"the\nURL\",url\nx," + a + "\n", urls(a)},
 		{"a header with an open quote", "csv", "url,\"caption\n" + a + ",x\n" + b + ",27\"\n", urls(a, b)},
-		{"a header with an open quote, and nothing behind it", "csv", "url,\"caption\n" + a + ",27\"\n", urls(a)},
+		{"a header with an open quote, and nothing behind it", "csv", "url,\"caption\n" + a + ",27\"\n",
+			urls(a)},
 		{"no URL", "csv", "x,y,url\n1,2,3,4\n1,2\n", []Row{{ID: 1, URL: "3"}, {ID: 2, Bad: true}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,7 +95,8 @@ func TestQuotesOfAWriter(t *testing.T) {
 		w.Write([]string{"caption", "url"})
 		var want []Row
 		for i := range rows {
-			caption := []string{"plain", "a, \"b\"", "see\nthis,http://x/1", "x,http://x/2\ny,http://x/3\n", "\""}[i%5]
+			caption := []string{"plain", "a, \"b\"", "see\nthis,http://x/1", "x,http://x/2\ny,http://x/3\n",
+				"\""}[i%5]
 			u := fmt.Sprintf("http://h/%d", i)
 			w.Write([]string{caption, u})
 			want = append(want, Row{ID: int64(i + 1), URL: u, Kept: []string{caption}})
@@ -109,7 +129,8 @@ func TestQuotesOfAWriter(t *testing.T) {
 			t.Fatal(err)
 		}
 		written(s.Path, append(bytes.Clone(text.Bytes()), "a \"b\" c,http://h/x\n"...))
-		if got, err := readAll(open(t, s, from), 9); err != nil || len(got) != rows+1 || !cmp.Equal(got[:rows], want) {
+		if got, err := readAll(open(t, s, from), 9); err != nil || len(got) != rows+1 ||
+			!cmp.Equal(got[:rows], want) {
 			t.Error(rows, len(got), err)
 		}
 	}
@@ -196,10 +217,11 @@ func TestDamageDoesNotHoldBackAPipe(t *testing.T) {
 	}
 }
 
-// FuzzRagged writes captions into tables without quoting them: every record keeps its URL, wherever its column is,
-// and none is part of another.
+// FuzzRagged writes captions into tables without quoting them: every record keeps its URL, wherever its
+// column is, and none is part of another.
 func FuzzRagged(f *testing.F) {
-	for _, seed := range []string{"\"open\x00plain\x0027\"\x00", "a \\\" b\x00one, two\x00\"To be\" - x", "\"\"\x00\"\x00,,\",\x00\",\"", "\"a,b\x00c\",d\x00\"\x00\\\""} {
+	for _, seed := range []string{"\"open\x00plain\x0027\"\x00", "a \\\" b\x00one, two\x00\"To be\" - x",
+		"\"\"\x00\"\x00,,\",\x00\",\"", "\"a,b\x00c\",d\x00\"\x00\\\""} {
 		f.Add([]byte(seed), uint8(3))
 	}
 	const alphabet = "\",\\ aé\";\"," // twice what does harm
@@ -211,7 +233,8 @@ func FuzzRagged(f *testing.F) {
 		layout := layouts[int(size)%len(layouts)]
 		var text strings.Builder
 		text.WriteString(layout + "\n")
-		fmt.Fprintln(&text, strings.NewReplacer("url", "http://h/0", "caption", "nobody quotes \"").Replace(layout))
+		fmt.Fprintln(&text, strings.NewReplacer("url", "http://h/0", "caption",
+			"nobody quotes \"").Replace(layout))
 		want := urls("http://h/0")
 		for i, caption := range strings.Split(string(captions), "\x00") {
 			var c strings.Builder
@@ -227,7 +250,8 @@ func FuzzRagged(f *testing.F) {
 		if err != nil || !cmp.Equal(rows, want) {
 			t.Fatalf("%v\n%s\n%s", err, text.String(), cmp.Diff(want, rows))
 		}
-		s = Spec{Path: "-", Format: "tsv", In: strings.NewReader(strings.ReplaceAll(text.String(), ",", "\t"))}
+		s = Spec{Path: "-", Format: "tsv",
+			In: strings.NewReader(strings.ReplaceAll(text.String(), ",", "\t"))}
 		if rows, err = readAll(open(t, s, Position{}), int(size)+1); err != nil || !cmp.Equal(rows, want) {
 			t.Fatalf("tsv: %v\n%s\n%s", err, text.String(), cmp.Diff(want, rows))
 		}

@@ -15,9 +15,9 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// rowFile reads a parquet file, of it only the columns that were asked for, a page of each at a time. Ids are record
-// numbers. Parquet files are written as a whole, so one that is not the same to the byte, as far as the blocks show
-// that are compared, has changed.
+// rowFile reads a parquet file, of it only the columns that were asked for, a page of each at a time. Ids are
+// record numbers. Parquet files are written as a whole, so one that is not the same to the byte, as far as
+// the blocks show that are compared, has changed.
 type rowFile struct {
 	chosen
 	ctx  context.Context
@@ -96,7 +96,8 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 			return nil, usagef("%s: the column %s holds more than one value a row", spec.Path, c.Name())
 		}
 		if k := c.Type().Kind(); i == r.url && k != parquet.ByteArray {
-			return nil, usagef("%s: the column %s holds no text but %s: choose another with --url-column", spec.Path, c.Name(), k)
+			return nil, usagef("%s: the column %s holds no text but %s: choose another with --url-column",
+				spec.Path, c.Name(), k)
 		}
 		p := &part{column: c, pages: c.Pages(), buf: make([]parquet.Value, 1024)}
 		r.parts = append(r.parts, p)
@@ -122,7 +123,8 @@ func checkHead(path string, f io.ReaderAt) error {
 	if what == "" {
 		what = "another kind of file"
 	}
-	return usagef("%s looks like %s, not like a Parquet file: give it a name that ends as its format asks", path, what)
+	return usagef("%s looks like %s, not like a Parquet file: give it a name that ends as its format asks",
+		path, what)
 }
 
 // checkFooter checks the length that a file says its footer has, which the decoder would believe.

@@ -30,10 +30,12 @@ type parquetRow struct {
 // parquetFile writes n rows in groups of 100, and pages of a few values.
 func parquetFile(t testing.TB, n int) Spec {
 	var b bytes.Buffer
-	w := parquet.NewGenericWriter[parquetRow](&b, parquet.MaxRowsPerRowGroup(100), parquet.PageBufferSize(256))
+	w := parquet.NewGenericWriter[parquetRow](&b, parquet.MaxRowsPerRowGroup(100),
+		parquet.PageBufferSize(256))
 	for i := range n {
 		url := fmt.Sprintf("http://host/%d\xff", i)
-		row := parquetRow{Nr: int64(10 * (i + 1)), URL: &url, Note: strings.Repeat("n", i%7), Tags: []string{"x", "y"}, Real: float64(i) / 2,
+		row := parquetRow{Nr: int64(10 * (i + 1)), URL: &url, Note: strings.Repeat("n", i%7),
+			Tags: []string{"x", "y"}, Real: float64(i) / 2,
 			When: time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC), Day: 19756, Back: int64(n - i)}
 		if i%10 == 3 {
 			row.URL = nil
@@ -58,8 +60,9 @@ func TestParquet(t *testing.T) {
 	s := parquetFile(t, n)
 	var want []Row
 	for i := range n {
-		row := Row{ID: int64(i + 1), URL: fmt.Sprintf("http://host/%d%%FF", i), Group: strings.Repeat("n", i%7), Kept: []string{"", fmt.Sprint(float64(i) / 2),
-			time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC).Format(time.RFC3339Nano), "2024-02-03"}}
+		row := Row{ID: int64(i + 1), URL: fmt.Sprintf("http://host/%d%%FF", i),
+			Group: strings.Repeat("n", i%7), Kept: []string{"", fmt.Sprint(float64(i) / 2),
+				time.Date(2024, 2, 3, 4, 5, i, 6000, time.UTC).Format(time.RFC3339Nano), "2024-02-03"}}
 		if i%10 == 3 {
 			row.URL, row.Bad = "", true
 		}
@@ -100,7 +103,9 @@ func TestParquetThatCannotBe(t *testing.T) {
 		set  func(*Spec)
 		want string
 	}{
-		{func(s *Spec) { s.URLColumn = "image" }, "its columns are nr, URL, side, note, tags, real, when, back, day"},
+		{func(s *Spec) {
+			s.URLColumn = "image"
+		}, "its columns are nr, URL, side, note, tags, real, when, back, day"},
 		{func(s *Spec) { s.URLColumn = "nr" }, "no text but INT64"},
 		{func(s *Spec) { s.GroupColumn = "tags" }, "more than one value"},
 		{func(s *Spec) { s.Path, s.Format = "-", "parquet" }, "standard input"},
@@ -108,7 +113,8 @@ func TestParquetThatCannotBe(t *testing.T) {
 		s := parquetFile(t, 3)
 		c.set(&s)
 		var usage *UsageError
-		if _, err := Open(t.Context(), s, Position{}); !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) {
+		if _, err := Open(t.Context(), s, Position{}); !errors.As(err, &usage) ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Error(err)
 		}
 	}

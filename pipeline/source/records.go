@@ -23,7 +23,8 @@ type chosen struct {
 
 // choose finds the columns of the spec among those that a list has.
 func choose(spec Spec, columns []string) (chosen, error) {
-	c := chosen{list: nameOf(spec.Path), columns: columns, unordered: spec.unordered, groupEnd: spec.GroupEnd, id: -1, group: -1}
+	c := chosen{list: nameOf(spec.Path), columns: columns, unordered: spec.unordered, groupEnd: spec.GroupEnd,
+		id: -1, group: -1}
 	var err error
 	find := func(name, flag string) int {
 		i := slices.Index(columns, name)
@@ -31,7 +32,8 @@ func choose(spec Spec, columns []string) (chosen, error) {
 			i = slices.IndexFunc(columns, func(c string) bool { return strings.EqualFold(c, name) })
 		}
 		if i < 0 && err == nil {
-			err = usagef("%s has no column %q; its columns are %s: choose with --%s", c.list, name, strings.Join(columns, ", "), flag)
+			err = usagef("%s has no column %q; its columns are %s: choose with --%s", c.list, name,
+				strings.Join(columns, ", "), flag)
 		}
 		return i
 	}
@@ -78,7 +80,8 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	}
 	if c.id >= 0 {
 		if r.ID <= c.lastID && !c.unordered {
-			return r, fmt.Errorf("%s, record %d: %s is %d after %d, and ids have to ascend: sort the list by %[3]s",
+			return r, fmt.Errorf("%s, record %d: %s is %d after %d, and ids have to ascend: sort the list "+
+				"by %[3]s",
 				c.list, number, c.columns[c.id], r.ID, c.lastID)
 		}
 		c.lastID = r.ID

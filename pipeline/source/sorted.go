@@ -14,9 +14,9 @@ import (
 // lookAhead is how many rows of a list with an id column are read to see whether their ids ascend.
 const lookAhead = 1 << 18
 
-// openByID opens a list whose ids are a column. Rows are handed out by ascending id. A list that is in that order is
-// read as any other; one that, as its beginning shows, is not is read to its end and sorted first. A list that falls
-// out of order only later, or that comes through a pipe, has to be sorted by whoever made it.
+// openByID opens a list whose ids are a column. Rows are handed out by ascending id. A list that is in that
+// order is read as any other; one that, as its beginning shows, is not is read to its end and sorted first. A
+// list that falls out of order only later, or that comes through a pipe, has to be sorted by whoever made it.
 func openByID(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {
@@ -88,7 +88,8 @@ func openSorted(ctx context.Context, spec Spec, from Position, m mark) (Reader, 
 	}
 	if from.Line > 0 {
 		if what := s.mark.changedSince(m); what != "" {
-			return nil, &ChangedError{spec.Path, what + " (its ids are not in order, so it cannot grow either)"}
+			return nil, &ChangedError{spec.Path,
+				what + " (its ids are not in order, so it cannot grow either)"}
 		}
 		if m.End {
 			return finished{from, m}, nil
@@ -113,7 +114,9 @@ func (s *sorted) sort() error {
 	}
 	// SQLite keeps its file open, and what it sorts with; nothing of it outlives the process.
 	defer os.RemoveAll(dir)
-	if s.db, err = sql.Open("sqlite3", "file:"+filepath.Join(dir, "rows")+"?_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"); err != nil {
+	if s.db, err = sql.Open("sqlite3",
+		"file:"+filepath.Join(dir,
+			"rows")+"?_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"); err != nil {
 		return err
 	}
 	s.db.SetMaxOpenConns(1)
@@ -122,14 +125,17 @@ func (s *sorted) sort() error {
 		return err
 	}
 	var twice int64
-	switch err := s.db.QueryRowContext(s.ctx, `SELECT id FROM rows GROUP BY id HAVING count(*) > 1 LIMIT 1`).Scan(&twice); err {
+	switch err := s.db.QueryRowContext(s.ctx,
+		`SELECT id FROM rows GROUP BY id HAVING count(*) > 1 LIMIT 1`).Scan(&twice); err {
 	case sql.ErrNoRows:
 	case nil:
-		return fmt.Errorf("%s: the id %d is there more than once, and ids have to be different", s.path, twice)
+		return fmt.Errorf("%s: the id %d is there more than once, and ids have to be different",
+			s.path, twice)
 	default:
 		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
-	if s.rows, err = s.db.QueryContext(s.ctx, `SELECT id, url, grp, kept, bad, ended FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
+	if s.rows, err = s.db.QueryContext(s.ctx,
+		`SELECT id, url, grp, kept, bad, ended FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
 		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	s.total.Store(total)
@@ -138,7 +144,8 @@ func (s *sorted) sort() error {
 
 // fill reads a list into the database.
 func (s *sorted) fill() (total int64, err error) {
-	if _, err := s.db.ExecContext(s.ctx, `CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER, ended INTEGER)`); err != nil {
+	if _, err := s.db.ExecContext(s.ctx,
+		`CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER, ended INTEGER)`); err != nil {
 		return 0, fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	tx, err := s.db.BeginTx(s.ctx, nil)

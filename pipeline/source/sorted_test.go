@@ -24,7 +24,8 @@ func TestUnsortedIDs(t *testing.T) {
 		id := (i*17)%n + 1
 		fmt.Fprintf(texts["csv"], "%d,\"u,%d\",%d\n", id, id, id%3)
 		fmt.Fprintf(texts["jsonl"], `{"nr":%d,"url":"u,%d","album":%d}`+"\n", id, id, id%3)
-		want = append(want, Row{ID: int64(i + 1), URL: fmt.Sprintf("u,%d", i+1), Group: fmt.Sprint((i + 1) % 3), Kept: []string{fmt.Sprint(i + 1)}})
+		want = append(want, Row{ID: int64(i + 1), URL: fmt.Sprintf("u,%d", i+1),
+			Group: fmt.Sprint((i + 1) % 3), Kept: []string{fmt.Sprint(i + 1)}})
 	}
 	for ext, text := range texts {
 		for _, form := range []string{"plain", "gz", "zst"} {
@@ -38,7 +39,8 @@ func TestUnsortedIDs(t *testing.T) {
 				}
 				rows, err := readAll(r, 3)
 				if err != nil || len(rows)+n-stop > 0 && !cmp.Equal(rows, want[stop:]) {
-					t.Fatalf("%s, %s, after %d rows: %v, %s", ext, form, stop, err, cmp.Diff(want[stop:], rows))
+					t.Fatalf("%s, %s, after %d rows: %v, %s", ext, form, stop, err,
+						cmp.Diff(want[stop:], rows))
 				}
 				again := open(t, s, r.Position())
 				if _, ok := again.(finished); !ok {
@@ -71,7 +73,8 @@ func TestUnsortedIDsThatCannotBe(t *testing.T) {
 		s.IDColumn = "id"
 		r := open(t, s, Position{})
 		for range 2 {
-			if n, err := r.Next(make([]Row, 1)); n > 0 || err == nil || !strings.Contains(err.Error(), c.want) {
+			if n, err := r.Next(make([]Row, 1)); n > 0 || err == nil ||
+				!strings.Contains(err.Error(), c.want) {
 				t.Errorf("%q: %v", c.text, err)
 			}
 		}

@@ -4,20 +4,21 @@
 //
 //	file or pipe → [gunzip, unzstd] → [UTF-16] → stream (a window, and a fingerprint of what is consumed) → reader of a format → rows
 //
-// A list is never held: a reader sees a window of it, and what it hands out is cut from one string a window. So a
-// list of any length, or a line of any length, takes the same memory.
+// A list is never held: a reader sees a window of it, and what it hands out is cut from one string a window.
+// So a list of any length, or a line of any length, takes the same memory.
 //
 // # Positions
 //
-// After any Next, Position says where the rows that were handed out end, exact to the row. Open with it goes on
-// there, in another process if need be, and yields exactly the rows that remain. A position carries a fingerprint
-// of everything before it (see mark.go), by which Open tells a list that only grew from one that changed.
+// After any Next, Position says where the rows that were handed out end, exact to the row. Open with it goes
+// on there, in another process if need be, and yields exactly the rows that remain. A position carries a
+// fingerprint of everything before it (see mark.go), by which Open tells a list that only grew from one that
+// changed.
 //
 // # Broken records
 //
-// A record whose URL can be read is a row like any other, even if other fields are damaged. One whose URL cannot be read
-// is a row that is marked Bad. What ends a list early, such as a damaged .gz, is an error, and so is a file that
-// cannot be a list (see examine.go).
+// A record whose URL can be read is a row like any other, even if other fields are damaged. One whose URL
+// cannot be read is a row that is marked Bad. What ends a list early, such as a damaged .gz, is an error, and
+// so is a file that cannot be a list (see examine.go).
 package source
 
 import (
@@ -30,8 +31,8 @@ import (
 )
 
 const (
-	// MaxURL is the length in bytes up to which text can be a URL. Of longer text one byte more is kept, which
-	// tells it from a URL of just that length; the row is Bad.
+	// MaxURL is the length in bytes up to which text can be a URL. Of longer text one byte more is kept,
+	// which tells it from a URL of just that length; the row is Bad.
 	MaxURL = 64 << 10
 	// maxRecord is how long a csv record or a jsonl line may be; longer ones are broken.
 	maxRecord = 1 << 20
@@ -50,13 +51,14 @@ type Spec struct {
 	URLColumn, IDColumn, GroupColumn string
 	KeepColumns                      []string
 	Table                            string // of a SQLite database
-	GroupEnd                         string `json:",omitempty"` // the URL of records that end their group; empty for none
+	// the URL of records that end their group; empty for none
+	GroupEnd string `json:",omitempty"`
 
-	// As names what comes through In, which has no beginning: its lines follow those that came under the name before.
-	// The reader knows of none of these.
+	// As names what comes through In, which has no beginning: its lines follow those that came under the name
+	// before. The reader knows of none of these.
 	As string `json:",omitempty"`
-	// Growing says that the list is being written: what does not end in a newline is not a record yet, and a list
-	// without its header is ErrNotBegun.
+	// Growing says that the list is being written: what does not end in a newline is not a record yet, and a
+	// list without its header is ErrNotBegun.
 	Growing bool `json:"-"`
 
 	unordered bool     // ids may come in any order
@@ -82,9 +84,10 @@ type Position struct {
 
 // Reader reads one list. Only Progress may be called while another call runs.
 type Reader interface {
-	// Next fills dst from its start and returns how many rows it set: fewer than len(dst) also when a pipe has
-	// no more at the moment. At the end of the list it returns 0 and io.EOF; rows and an error never come together.
-	// Once the context of Open has ended, a pipe still yields what was read from it, and then the context's error.
+	// Next fills dst from its start and returns how many rows it set: fewer than len(dst) also when a pipe
+	// has no more at the moment. At the end of the list it returns 0 and io.EOF; rows and an error never come
+	// together. Once the context of Open has ended, a pipe still yields what was read from it, and then the
+	// context's error.
 	Next(dst []Row) (int, error)
 	// Position is after the last row that was handed out, also once Next has failed.
 	Position() Position
@@ -115,10 +118,12 @@ type ChangedError struct {
 
 func (e *ChangedError) Error() string {
 	if e.Path == "-" {
-		return fmt.Sprintf("standard input is not the stream whose import began: %s; give the same stream from its "+
+		return fmt.Sprintf("standard input is not the stream whose import began: %s; give the same stream "+
+			"from its "+
 			"start, or add --as NAME to append another one under a name of its own", e.What)
 	}
-	return fmt.Sprintf("%s has changed since its import began: %s; put back the list as it was (lines may be added at its end), or import it into another job with --db JOB",
+	return fmt.Sprintf("%s has changed since its import began: %s; put back the list as it was (lines may "+
+		"be added at its end), or import it into another job with --db JOB",
 		nameOf(e.Path), e.What)
 }
 
@@ -133,7 +138,8 @@ func nameOf(path string) string {
 // Formats lists the formats that files are known by, without those that databases have.
 var Formats = []string{"txt", "csv", "tsv", "jsonl", "parquet"}
 
-// FormatOf tells format and compression ("gz", "zst" or "") from a file's name; an empty format if it says none.
+// FormatOf tells format and compression ("gz", "zst" or "") from a file's name; an empty format if it says
+// none.
 func FormatOf(path string) (format, compression string) {
 	if path == "-" {
 		return "txt", ""
@@ -153,9 +159,9 @@ func FormatOf(path string) (format, compression string) {
 	return "", compression
 }
 
-// Open begins a list, or goes on at a position. It fails with a *ChangedError when the list is not the one that the
-// position was taken in, and with a *UsageError when it has not the columns that were named. Cancelling ctx ends
-// Open and every Next.
+// Open begins a list, or goes on at a position. It fails with a *ChangedError when the list is not the one
+// that the position was taken in, and with a *UsageError when it has not the columns that were named.
+// Cancelling ctx ends Open and every Next.
 func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 	if s.Format == "" {
 		var err error

@@ -247,7 +247,8 @@ func (s *stream) more() bool {
 		n, err := s.text.Read(s.buf[s.w:])
 		s.w += n
 		switch {
-		case s.growing && errors.Is(err, io.ErrUnexpectedEOF): // a compressed list ends in the middle of a block
+		// a compressed list ends in the middle of a block
+		case s.growing && errors.Is(err, io.ErrUnexpectedEOF):
 			err = io.EOF
 		case err != nil && err != io.EOF && s.ctx.Err() == nil:
 			err = s.damaged(err)
@@ -269,7 +270,8 @@ func (s *stream) damaged(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("the file ends too early (%w)", err)
 	}
-	return fmt.Errorf("%s cannot be read on after %d bytes of text (byte %d of the file): %w; what comes before is kept, replace the file by a whole one and run again",
+	return fmt.Errorf("%s cannot be read on after %d bytes of text (byte %d of the file): %w; what comes "+
+		"before is kept, replace the file by a whole one and run again",
 		nameOf(s.path), s.print.n+int64(s.w-s.r), s.raw.Load(), err)
 }
 
@@ -466,9 +468,10 @@ func (g *gunzip) Read(p []byte) (int, error) {
 	return g.z.Read(p)
 }
 
-// pump reads a pipe ahead in a goroutine of its own, so that nobody hangs in a read that gets nothing, and so that it is
-// known whether more has come. It reads little ahead: what it holds when the process is killed is lost. When its context
-// ends it takes what the pipe holds at that moment, so that a run that drains loses nothing.
+// pump reads a pipe ahead in a goroutine of its own, so that nobody hangs in a read that gets nothing, and so
+// that it is known whether more has come. It reads little ahead: what it holds when the process is killed is
+// lost. When its context ends it takes what the pipe holds at that moment, so that a run that drains loses
+// nothing.
 type pump struct {
 	ctx    context.Context // the reader's
 	ending chan struct{}   // closed by next when it has ended
@@ -562,7 +565,8 @@ func (p *pump) Read(dst []byte) (int, error) {
 	return n, nil
 }
 
-// next waits for the next block. Once the context has ended, it waits no longer than a block takes that was read.
+// next waits for the next block. Once the context has ended, it waits no longer than a block takes that was
+// read.
 func (p *pump) next() ([]byte, error) {
 	done := p.ctx.Done()
 	for {

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// cocoEncoder writes the JSON of the COCO data set, which annotation tools read: images that a detector judged, and a
-// box an annotation. Images are written as they come; annotations, which stand in an array of their own, wait in a
-// temporary file.
+// cocoEncoder writes the JSON of the COCO data set, which annotation tools read: images that a detector
+// judged, and a box an annotation. Images are written as they come; annotations, which stand in an array of
+// their own, wait in a temporary file.
 type cocoEncoder struct {
 	lineWriter
 	images, faces int64
@@ -81,7 +81,8 @@ func (e *cocoEncoder) encode(r *record) error {
 					b = append(b, ',')
 				}
 				b = append(appendReal(b, float64(f.Landmarks[i])/10, 1), ',')
-				b = append(appendReal(b, float64(f.Landmarks[i+1])/10, 1), ",2"...) // 2 means labelled and visible
+				// 2 means labelled and visible
+				b = append(appendReal(b, float64(f.Landmarks[i+1])/10, 1), ",2"...)
 			}
 			b = append(b, ']')
 		}

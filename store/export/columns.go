@@ -21,7 +21,8 @@ const (
 	points // their landmarks
 )
 
-// value is a record's in one column; which field counts is the column's kind. Boxes and points are taken from the record.
+// value is a record's in one column; which field counts is the column's kind. Boxes and points are taken from
+// the record.
 type value struct {
 	null bool
 	i    int64
@@ -191,7 +192,9 @@ func newTable(o Options) (table, error) {
 	}
 	if o.Rows == "groups" {
 		count := func(name string, of func(*store.Group) int64) {
-			t.columns[t.find(name)].get = func(r *record) value { return value{i: of(r.group), null: o.NoFaces} }
+			t.columns[t.find(name)].get = func(r *record) value {
+				return value{i: of(r.group), null: o.NoFaces}
+			}
 		}
 		count("faces", func(g *store.Group) int64 { return g.Faces })
 		count("images_with_faces", func(g *store.Group) int64 { return g.ImagesWithFaces })
@@ -246,8 +249,8 @@ func (t table) find(name string) int {
 	return slices.IndexFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })
 }
 
-// choose picks columns by name, the default ones for none. Unless credentials are wanted it hides passwords: here and
-// not in the table, because a filter sees URLs as they are.
+// choose picks columns by name, the default ones for none. Unless credentials are wanted it hides passwords:
+// here and not in the table, because a filter sees URLs as they are.
 func (t table) choose(names []string, credentials bool) ([]column, error) {
 	if len(names) == 0 {
 		names = t.defaults
@@ -281,8 +284,8 @@ func (t table) unknown(name string) error {
 	return usagef("no column %q: there are %s", name, strings.Join(names(t.columns), ", "))
 }
 
-// AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…]. Scores have so
-// many decimals.
+// AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…].
+// Scores have so many decimals.
 func AppendBoxes(dst []byte, faces []store.Face, decimals int) []byte {
 	dst = append(dst, '[')
 	for i, f := range faces {

@@ -29,8 +29,8 @@ func (l *lineWriter) flush() error {
 	return err
 }
 
-// csvEncoder writes RFC 4180 with a header and \n as line end. What is unknown is empty. A field is quoted only when
-// it has to be.
+// csvEncoder writes RFC 4180 with a header and \n as line end. What is unknown is empty. A field is quoted
+// only when it has to be.
 type csvEncoder struct {
 	lineWriter
 	columns []column
@@ -90,7 +90,8 @@ func (e *csvEncoder) encode(r *record) error {
 
 func (e *csvEncoder) text(s string) {
 	// One search a character: they go by vectors, a search for any of them does not.
-	if has := func(c byte) bool { return strings.IndexByte(s, c) >= 0 }; !has(',') && !has('"') && !has('\n') && !has('\r') {
+	if has := func(c byte) bool { return strings.IndexByte(s, c) >= 0 }; !has(',') && !has('"') &&
+		!has('\n') && !has('\r') {
 		e.buf = append(e.buf, s...)
 		return
 	}

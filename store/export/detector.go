@@ -31,15 +31,18 @@ func (o *Options) detectorOf(fingerprint string) *Detector {
 
 // nameColumn is compared instead of the column detector, which has fingerprints, with a detector's name.
 func (o *Options) nameColumn() *column {
-	return &column{name: "detector", kind: text, get: func(r *record) value { return word(cmp.Or(o.detectorOf(r.Detector).Name, r.Detector)) }}
+	return &column{name: "detector", kind: text, get: func(r *record) value {
+		return word(cmp.Or(o.detectorOf(r.Detector).Name, r.Detector))
+	}}
 }
 
-// byName rewrites a comparison of the column detector with names of detectors, so that they are compared with names. What
-// else stands in a list stays compared with fingerprints.
+// byName rewrites a comparison of the column detector with names of detectors, so that they are compared with
+// names. What else stands in a list stays compared with fingerprints.
 func (o *Options) byName(n *node) *node {
 	isColumn := func(a *node) bool { return a.op == "column" && a.col.name == "detector" }
 	isName := func(a *node) bool {
-		return a.op == "literal" && slices.ContainsFunc(o.Detectors, func(d Detector) bool { return d.Name == a.lit.s })
+		return a.op == "literal" &&
+			slices.ContainsFunc(o.Detectors, func(d Detector) bool { return d.Name == a.lit.s })
 	}
 	switch n.op {
 	case "=", "!=":
@@ -52,7 +55,8 @@ func (o *Options) byName(n *node) *node {
 		if !isColumn(n.args[0]) || !slices.ContainsFunc(n.list, isName) {
 			return n
 		}
-		named := &node{op: "in", kind: condition, args: []*node{{op: "column", kind: text, col: o.nameColumn()}}}
+		named := &node{op: "in", kind: condition,
+			args: []*node{{op: "column", kind: text, col: o.nameColumn()}}}
 		printed := &node{op: "in", kind: condition, args: n.args}
 		for _, item := range n.list {
 			if isName(item) {
@@ -92,7 +96,8 @@ func pointName(i int) string { return pointNames[i/2] + "_" + "xy"[i%2:i%2+1] }
 
 // hasPoints reports whether the landmarks of a record's faces are known.
 func hasPoints(r *record) bool {
-	return r.Judged() && (r.detector.Landmarks || len(r.Faces) > 0) && !slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
+	return r.Judged() && (r.detector.Landmarks || len(r.Faces) > 0) &&
+		!slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
 }
 
 // AppendLandmarks appends the landmarks of faces as JSON: [[x,y,…],…], each with one decimal.
@@ -129,6 +134,8 @@ func (o *Options) noScore(r *record) error {
 	} else {
 		choice = given[0]
 	}
-	return usagef("--min-score is on the scale of %s, and row %d was judged by %s, whose scores mean something else: choose rows with "+
-		"--where \"detector = '%s'\", or give a score for each detector, as --min-score yunet=0.6,pigo=8", scale, r.ID, name, choice)
+	return usagef("--min-score is on the scale of %s, and row %d was judged by %s, whose scores mean "+
+		"something else: choose rows with "+
+		"--where \"detector = '%s'\", or give a score for each detector, as --min-score yunet=0.6,pigo=8",
+		scale, r.ID, name, choice)
 }

@@ -30,11 +30,14 @@ func mixed() []store.Result {
 		return f
 	}
 	row := func(id int64, detector string, faces ...store.Face) store.Result {
-		return store.Result{ID: id, URL: "http://a/", Status: store.OK, HTTPStatus: 200, Format: "png", Width: 99, Height: 98, Bytes: 7, Detector: detector, Faces: faces}
+		return store.Result{ID: id, URL: "http://a/", Status: store.OK, HTTPStatus: 200, Format: "png",
+			Width: 99, Height: 98, Bytes: 7, Detector: detector, Faces: faces}
 	}
 	first := row(1, "network-1 min=20", marked(face(1, 0.9731)))
-	first.Candidates = []store.Face{marked(face(5, float64(float32(0.4124)))), marked(face(6, float64(float32(0.31))))}
-	return []store.Result{first, row(2, "network-2"), row(3, "cascade-1", face(9, 12.345)), row(4, store.NoDetector), row(5, "face/7", face(3, 1.5)),
+	first.Candidates = []store.Face{marked(face(5, float64(float32(0.4124)))),
+		marked(face(6, float64(float32(0.31))))}
+	return []store.Result{first, row(2, "network-2"), row(3, "cascade-1", face(9, 12.345)),
+		row(4, store.NoDetector), row(5, "face/7", face(3, 1.5)),
 		{ID: 6, URL: "http://b/", Status: store.Failed, Reason: store.Timeout}}
 }
 
@@ -57,22 +60,33 @@ func TestDetectors(t *testing.T) {
 {"id":3,"faces":1,"landmarks":null}
 {"id":4,"faces":null,"landmarks":null}
 `},
-		{"faces", Options{Rows: "faces", Columns: []string{"id", "score", "right_eye_x", "right_eye_y", "left_mouth_y"}},
+		{"faces", Options{Rows: "faces", Columns: []string{"id", "score", "right_eye_x", "right_eye_y",
+			"left_mouth_y"}},
 			"id,score,right_eye_x,right_eye_y,left_mouth_y\n1,0.9731,1.0,2.5,30.1\n3,12.35,,,\n5,1.50,,,\n"},
-		{"by name", Options{Where: "detector = 'net'", Columns: []string{"id", "detector"}}, "id,detector\n1,network-1 min=20\n2,network-2\n"},
+		{"by name", Options{Where: "detector = 'net'", Columns: []string{"id", "detector"}},
+			"id,detector\n1,network-1 min=20\n2,network-2\n"},
 		{"by the other name", Options{Where: "'tree' = detector", Columns: []string{"id"}}, "id\n3\n"},
-		{"not by name", Options{Where: "detector != 'net' AND status = 'ok'", Columns: []string{"id"}}, "id\n3\n4\n5\n"},
+		{"not by name", Options{Where: "detector != 'net' AND status = 'ok'", Columns: []string{"id"}},
+			"id\n3\n4\n5\n"},
 		{"by fingerprint", Options{Where: "detector = 'network-2'", Columns: []string{"id"}}, "id\n2\n"},
 		{"none", Options{Where: "detector = 'none'", Columns: []string{"id"}}, "id\n4\n"},
-		{"in both", Options{Where: "detector IN ('tree', 'network-2', 'none')", Columns: []string{"id"}}, "id\n2\n3\n4\n"},
-		{"not in both", Options{Where: "detector NOT IN ('tree', 'network-2') AND status = 'ok'", Columns: []string{"id"}}, "id\n1\n4\n5\n"},
+		{"in both", Options{Where: "detector IN ('tree', 'network-2', 'none')", Columns: []string{"id"}},
+			"id\n2\n3\n4\n"},
+		{"not in both", Options{Where: "detector NOT IN ('tree', 'network-2') AND status = 'ok'",
+			Columns: []string{"id"}}, "id\n1\n4\n5\n"},
 		{"like", Options{Where: "detector LIKE 'network%'", Columns: []string{"id"}}, "id\n1\n2\n"},
-		{"landmarks as numbers", Options{Rows: "faces", Where: "nose_y - right_eye_y > 12", Columns: []string{"id"}}, "id\n1\n"},
-		{"candidates at their printed score", Options{Where: "detector = 'net'", MinScore: map[string]float64{"net": 0.4124}, Columns: []string{"id", "boxes"}},
+		{"landmarks as numbers", Options{Rows: "faces", Where: "nose_y - right_eye_y > 12",
+			Columns: []string{"id"}}, "id\n1\n"},
+		{"candidates at their printed score",
+			Options{Where: "detector = 'net'", MinScore: map[string]float64{"net": 0.4124},
+				Columns: []string{"id", "boxes"}},
 			"id,boxes\n1,\"[[1,2,30,40,0.9731],[5,2,30,40,0.4124]]\"\n2,[]\n"},
-		{"a score for each", Options{Where: "id < 5", MinScore: map[string]float64{"net": 0.99, "tree": 12}, Columns: []string{"id", "faces"}}, "id,faces\n1,0\n2,0\n3,1\n4,\n"},
-		{"landmarks of candidates", Options{Where: "id = 1", MinScore: map[string]float64{"net": 0.3}, Format: "jsonl", Columns: []string{"landmarks"}},
-			`{"landmarks":[` + strings.Repeat("[1.0,2.5,20.0,2.4,10.1,15.0,-0.3,30.0,19.9,30.1],", 2) + "[1.0,2.5,20.0,2.4,10.1,15.0,-0.3,30.0,19.9,30.1]]}\n"},
+		{"a score for each", Options{Where: "id < 5", MinScore: map[string]float64{"net": 0.99, "tree": 12},
+			Columns: []string{"id", "faces"}}, "id,faces\n1,0\n2,0\n3,1\n4,\n"},
+		{"landmarks of candidates", Options{Where: "id = 1", MinScore: map[string]float64{"net": 0.3},
+			Format: "jsonl", Columns: []string{"landmarks"}},
+			`{"landmarks":[` + strings.Repeat("[1.0,2.5,20.0,2.4,10.1,15.0,-0.3,30.0,19.9,30.1],", 2) +
+				"[1.0,2.5,20.0,2.4,10.1,15.0,-0.3,30.0,19.9,30.1]]}\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.o.Detectors = twoDetectors()
@@ -83,15 +97,18 @@ func TestDetectors(t *testing.T) {
 	}
 }
 
-// A threshold is on the scale of one detector: rows of another are refused, unless the filter leaves them out.
+// A threshold is on the scale of one detector: rows of another are refused, unless the filter leaves them
+// out.
 func TestMinScoreOfOtherDetectors(t *testing.T) {
 	for _, c := range []struct {
 		o    Options
 		says []string
 	}{
-		{Options{MinScore: map[string]float64{"net": 0.6}}, []string{"row 3", "tree", "yunet=0.6,pigo=8", `--where "detector = 'net'"`}},
+		{Options{MinScore: map[string]float64{"net": 0.6}}, []string{"row 3", "tree", "yunet=0.6,pigo=8",
+			`--where "detector = 'net'"`}},
 		{Options{MinScore: map[string]float64{"net": 0.6, "tree": 8}}, []string{"row 5", "face/7"}},
-		{Options{MinScore: map[string]float64{"": 0.6}, Rows: "faces"}, []string{"row 1", "a model of others", `--where "detector = 'net'"`}},
+		{Options{MinScore: map[string]float64{"": 0.6}, Rows: "faces"},
+			[]string{"row 1", "a model of others", `--where "detector = 'net'"`}},
 	} {
 		c.o.Detectors = twoDetectors()
 		w, err := New(&strings.Builder{}, c.o)
@@ -128,10 +145,12 @@ func TestKeypoints(t *testing.T) {
 			Keypoints []float64
 		}
 	}
-	if err := json.Unmarshal([]byte(exported(t, Options{Format: "coco", Detectors: twoDetectors()}, mixed()...)), &got); err != nil {
+	if err := json.Unmarshal([]byte(exported(t, Options{Format: "coco", Detectors: twoDetectors()},
+		mixed()...)), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Categories) != 1 || strings.Join(got.Categories[0].Keypoints, " ") != "right_eye left_eye nose right_mouth left_mouth" || got.Categories[0].Skeleton == nil {
+	if len(got.Categories) != 1 || strings.Join(got.Categories[0].Keypoints,
+		" ") != "right_eye left_eye nose right_mouth left_mouth" || got.Categories[0].Skeleton == nil {
 		t.Errorf("categories %+v", got.Categories)
 	}
 	for _, a := range got.Annotations {
@@ -146,7 +165,8 @@ func TestKeypoints(t *testing.T) {
 
 func TestGroupsWithoutFaces(t *testing.T) {
 	var b strings.Builder
-	w, err := New(&b, Options{Rows: "groups", Columns: []string{"group", "faces", "images_with_faces", "ok"}, NoFaces: true})
+	w, err := New(&b, Options{Rows: "groups", Columns: []string{"group", "faces", "images_with_faces", "ok"},
+		NoFaces: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +190,8 @@ func TestLandmarksInParquet(t *testing.T) {
 		Landmarks []points `parquet:"landmarks,list,optional"`
 		Detector  *string  `parquet:"detector,optional"`
 	}
-	data := exported(t, Options{Format: "parquet", Columns: []string{"id", "faces", "landmarks", "detector"}, Where: "id < 5",
+	data := exported(t, Options{Format: "parquet", Columns: []string{"id", "faces", "landmarks", "detector"},
+		Where:    "id < 5",
 		MinScore: map[string]float64{"net": 0.4, "tree": 8}, Detectors: twoDetectors()}, mixed()...)
 	got, err := parquet.Read[row](strings.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -179,7 +200,8 @@ func TestLandmarksInParquet(t *testing.T) {
 	number := func(n int64) *int64 { return &n }
 	one := points{1, 2.5, 30.1}
 	text := func(s string) *string { return &s }
-	want := []row{{number(1), number(2), []points{one, one}, text("network-1 min=20")}, {number(2), number(0), nil, text("network-2")},
+	want := []row{{number(1), number(2), []points{one, one}, text("network-1 min=20")},
+		{number(2), number(0), nil, text("network-2")},
 		{number(3), number(1), nil, text("cascade-1")}, {number(4), nil, nil, text("none")}}
 	for i := range got {
 		if len(got[i].Landmarks) == 0 {
@@ -189,7 +211,8 @@ func TestLandmarksInParquet(t *testing.T) {
 	if !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
-	faces := exported(t, Options{Format: "parquet", Rows: "faces", Columns: []string{"score", "nose_x"}, Detectors: twoDetectors()}, mixed()...)
+	faces := exported(t, Options{Format: "parquet", Rows: "faces", Columns: []string{"score", "nose_x"},
+		Detectors: twoDetectors()}, mixed()...)
 	f, err := parquet.OpenFile(strings.NewReader(faces), int64(len(faces)))
 	if err != nil || f.NumRows() != 3 {
 		t.Errorf("%v", err)

@@ -10,7 +10,8 @@ import (
 
 // Results of a job go through a Writer, in any format; a filter takes some of them.
 func ExampleNew() {
-	w, err := export.New(os.Stdout, export.Options{Columns: []string{"id", "url", "faces", "boxes"}, Where: "faces > 0"})
+	w, err := export.New(os.Stdout, export.Options{Columns: []string{"id", "url", "faces", "boxes"},
+		Where: "faces > 0"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -2,9 +2,9 @@
 //
 //	store.Result → [re-decide by --min-score] → [--where] → records (an image, a face or a group each) → columns → an encoder
 //
-// A Writer is given one result after the other, in the order in which they should stand, and holds no more than a
-// buffer or, for Parquet, a row group. What a column is called, what type it has and when it is empty is said once,
-// in columns.go, for all formats and for --where.
+// A Writer is given one result after the other, in the order in which they should stand, and holds no more
+// than a buffer or, for Parquet, a row group. What a column is called, what type it has and when it is empty
+// is said once, in columns.go, for all formats and for --where.
 package export
 
 import (
@@ -26,8 +26,8 @@ type Options struct {
 	NoFaces   bool       `json:"-"` // the job looks for none: groups have none to count
 
 	Where string // a filter, see where.go; empty lets everything through
-	// MinScore re-applies thresholds, by the detector's name, empty for a model of others: of detectors that are not in it no
-	// row may be exported. Nil leaves the faces as the run decided.
+	// MinScore re-applies thresholds, by the detector's name, empty for a model of others: of detectors that
+	// are not in it no row may be exported. Nil leaves the faces as the run decided.
 	MinScore    map[string]float64
 	Credentials bool // show passwords in URLs
 }
@@ -55,8 +55,8 @@ func (e *UsageError) Error() string { return e.Text }
 
 func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// New starts an export to w, for instance with a CSV header. It fails with a *UsageError for options that cannot be
-// met; then nothing was written.
+// New starts an export to w, for instance with a CSV header. It fails with a *UsageError for options that
+// cannot be met; then nothing was written.
 func New(w io.Writer, o Options) (Writer, error) {
 	e, err := newExporter(o, func(t table, columns []column) (encoder, error) {
 		if o.Format == "coco" {
@@ -161,8 +161,8 @@ func (e *exporter) put() error {
 
 func (e *exporter) Close() error { return e.out.close() }
 
-// redecide chooses the record's faces anew among all that the run kept. A threshold below the run's finds no more
-// than the best candidates, which are all that the store has.
+// redecide chooses the record's faces anew among all that the run kept. A threshold below the run's finds no
+// more than the best candidates, which are all that the store has.
 func (e *exporter) redecide(minScore float64) {
 	e.faces = append(append(e.faces[:0], e.rec.Faces...), e.rec.Candidates...)
 	if e.last.Rounded { // candidates are kept in single precision

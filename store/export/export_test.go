@@ -24,17 +24,25 @@ import (
 
 // some are results of every sort.
 var some = []store.Result{
-	{ID: 1, URL: "http://a/1.jpg", Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 81234, Attempts: 1, Detector: "d",
-		Faces:      []store.Face{{X: 10, Y: 20, Width: 40, Height: 41, Score: 31.456, Confidence: 0.98}, {X: 0, Y: 1, Width: 2, Height: 3, Score: 9.995}},
-		Candidates: []store.Face{{X: 5, Y: 5, Width: 20, Height: 20, Score: 4.5}, {X: 6, Y: 5, Width: 20, Height: 20, Score: 2}}},
-	{ID: 2, URL: "http://user:secret@a/x,\"y\".png", Status: store.OK, HTTPStatus: 200, Format: "png", Width: 8, Height: 9, Bytes: 99, Attempts: 2,
-		FinalURL: "http://u:p@b/", Partial: true, Group: "album 1", Kept: []string{"k1", "k,2"}, Detector: "d"},
+	{ID: 1, URL: "http://a/1.jpg", Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375,
+		Bytes: 81234, Attempts: 1, Detector: "d",
+		Faces: []store.Face{{X: 10, Y: 20, Width: 40, Height: 41, Score: 31.456, Confidence: 0.98},
+			{X: 0, Y: 1, Width: 2, Height: 3, Score: 9.995}},
+		Candidates: []store.Face{{X: 5, Y: 5, Width: 20, Height: 20, Score: 4.5},
+			{X: 6, Y: 5, Width: 20, Height: 20, Score: 2}}},
+	{ID: 2, URL: "http://user:secret@a/x,\"y\".png", Status: store.OK, HTTPStatus: 200, Format: "png",
+		Width: 8, Height: 9, Bytes: 99, Attempts: 2,
+		FinalURL: "http://u:p@b/", Partial: true, Group: "album 1", Kept: []string{"k1", "k,2"},
+		Detector: "d"},
 	{ID: 4, URL: "nonsense", Status: store.Failed, Reason: store.BadURL},
-	{ID: 5, URL: "http://a/5", Status: store.Failed, Reason: store.TooManyPixels, HTTPStatus: 200, Format: "webp", Width: 90000, Height: 80000, Bytes: 28, Attempts: 1},
-	{ID: 1<<40 + 7, Source: 1, URL: "http://é/\n", Status: store.Failed, Reason: store.HTTP5xx, HTTPStatus: 503, Attempts: 3, Kept: []string{"z"}},
+	{ID: 5, URL: "http://a/5", Status: store.Failed, Reason: store.TooManyPixels, HTTPStatus: 200,
+		Format: "webp", Width: 90000, Height: 80000, Bytes: 28, Attempts: 1},
+	{ID: 1<<40 + 7, Source: 1, URL: "http://é/\n", Status: store.Failed, Reason: store.HTTP5xx,
+		HTTPStatus: 503, Attempts: 3, Kept: []string{"z"}},
 }
 
-var someSources = []Source{{Name: "/lists/a.txt", Kept: []string{"album", "note"}}, {Name: "/lists/b.csv", Kept: []string{"note"}}}
+var someSources = []Source{{Name: "/lists/a.txt", Kept: []string{"album", "note"}},
+	{Name: "/lists/b.csv", Kept: []string{"note"}}}
 
 func exported(t testing.TB, o Options, results ...store.Result) string {
 	t.Helper()
@@ -69,7 +77,9 @@ func TestCSV(t *testing.T) {
 1099511627783,"http://é/
 ",failed,http_5xx,503,,,,0,,
 `},
-		{"kept columns and all others", Options{Sources: someSources, Credentials: true, Columns: []string{"ID", "url", "source", "row", "group", "class", "attempts", "final_url", "partial", "detector", "confidence", "album", "note"}},
+		{"kept columns and all others", Options{Sources: someSources, Credentials: true,
+			Columns: []string{"ID", "url", "source", "row", "group", "class", "attempts", "final_url",
+				"partial", "detector", "confidence", "album", "note"}},
 			`id,url,source,row,group,class,attempts,final_url,partial,detector,confidence,album,note
 1,http://a/1.jpg,/lists/a.txt,1,,,1,,0,d,0.98,,
 2,"http://user:secret@a/x,""y"".png",/lists/a.txt,2,album 1,,2,http://u:p@b/,1,d,,k1,"k,2"
@@ -78,17 +88,21 @@ func TestCSV(t *testing.T) {
 1099511627783,"http://é/
 ",/lists/b.csv,7,,transient,3,,0,,,,z
 `},
-		{"other threshold, upwards", Options{MinScore: map[string]float64{"": ten}, Columns: []string{"id", "faces", "boxes"}},
+		{"other threshold, upwards", Options{MinScore: map[string]float64{"": ten},
+			Columns: []string{"id", "faces", "boxes"}},
 			"id,faces,boxes\n1,1,\"[[10,20,40,41,31.46]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
-		{"other threshold, downwards", Options{MinScore: map[string]float64{"": five}, Columns: []string{"id", "faces", "boxes"}},
+		{"other threshold, downwards", Options{MinScore: map[string]float64{"": five},
+			Columns: []string{"id", "faces", "boxes"}},
 			"id,faces,boxes\n1,3,\"[[10,20,40,41,31.46],[0,1,2,3,9.99],[5,5,20,20,4.50]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
 		{"faces", Options{Rows: "faces"}, `id,url,face,x,y,width,height,score
 1,http://a/1.jpg,1,10,20,40,41,31.46
 1,http://a/1.jpg,2,0,1,2,3,9.99
 `},
-		{"faces, other columns", Options{Rows: "faces", Sources: someSources, Columns: []string{"face", "confidence", "format", "note"}},
+		{"faces, other columns", Options{Rows: "faces", Sources: someSources,
+			Columns: []string{"face", "confidence", "format", "note"}},
 			"face,confidence,format,note\n1,0.98,jpeg,\n2,,jpeg,\n"},
-		{"one column, empty", Options{Columns: []string{"reason"}}, "reason\n\"\"\n\"\"\nbad_url\ntoo_many_pixels\nhttp_5xx\n"},
+		{"one column, empty", Options{Columns: []string{"reason"}},
+			"reason\n\"\"\n\"\"\nbad_url\ntoo_many_pixels\nhttp_5xx\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := exported(t, c.o, some...); got != c.want {
@@ -109,12 +123,15 @@ func TestKeptColumnsThatClash(t *testing.T) {
 // TestAnyTextComesBack reads what is written with a reader that is not ours.
 func TestAnyTextComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "\"", ",", "\n", " ", "\\.", "a\"b,c\nd"})), 3, 3).Draw(t, "values")
+		want := rapid.SliceOfN(rapid.OneOf(rapid.String(),
+			rapid.SampledFrom([]string{"", "\"", ",", "\n", " ", "\\.", "a\"b,c\nd"})), 3, 3).Draw(t,
+			"values")
 		for i := range want {
 			want[i] = strings.ReplaceAll(want[i], "\r", "\n") // which Go's reader cannot tell from a line end
 		}
 		var b bytes.Buffer
-		w, err := New(&b, Options{Credentials: true, Sources: []Source{{Kept: []string{"a", "b"}}}, Columns: []string{"url", "a", "b"}})
+		w, err := New(&b, Options{Credentials: true, Sources: []Source{{Kept: []string{"a", "b"}}},
+			Columns: []string{"url", "a", "b"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,8 +155,10 @@ func TestColumnTables(t *testing.T) {
 	for _, want := range []string{
 		"``` " + strings.Join(names(imageColumns), ",") + " ",
 		"``` " + strings.Join(names(groupColumns), ",") + " ",
-		"Rows of images have those of the example above and the kept ones, and by name also " + quoted(moreImageColumns) + ".",
-		"Rows of faces have " + quoted(faceColumns) + ", and by name also " + quoted(moreFaceColumns) + ", the five points,",
+		"Rows of images have those of the example above and the kept ones, and by name also " +
+			quoted(moreImageColumns) + ".",
+		"Rows of faces have " + quoted(faceColumns) + ", and by name also " + quoted(moreFaceColumns) +
+			", the five points,",
 	} {
 		if !strings.Contains(prose, want) {
 			t.Errorf("README lacks: %s", want)
@@ -166,7 +185,8 @@ func TestColumnTables(t *testing.T) {
 			t.Errorf("CSV of %s has %s", rows, header)
 		}
 		var object map[string]any
-		if err := json.Unmarshal([]byte(exported(t, Options{Format: "jsonl", Rows: rows, Columns: all}, r)), &object); err != nil ||
+		if err := json.Unmarshal([]byte(exported(t, Options{Format: "jsonl", Rows: rows, Columns: all}, r)),
+			&object); err != nil ||
 			len(object) != len(all) {
 			t.Errorf("JSON Lines of %s have %d of %d columns: %v", rows, len(object), len(all), err)
 		}
@@ -185,7 +205,8 @@ func TestColumnTables(t *testing.T) {
 
 func TestOptionsThatCannotBe(t *testing.T) {
 	for _, o := range []Options{
-		{Format: "xls"}, {Rows: "cats"}, {Columns: []string{"nose"}}, {Columns: []string{"id", "ID"}}, {Rows: "faces", Columns: []string{"boxes"}},
+		{Format: "xls"}, {Rows: "cats"}, {Columns: []string{"nose"}}, {Columns: []string{"id", "ID"}},
+		{Rows: "faces", Columns: []string{"boxes"}},
 	} {
 		var b bytes.Buffer
 		var usage *UsageError
@@ -296,13 +317,18 @@ func TestFile(t *testing.T) {
 func results(n int) []store.Result {
 	out := make([]store.Result, n)
 	for i := range out {
-		r := store.Result{ID: int64(i + 1), URL: fmt.Sprintf("https://images.example-%d.com/albums/%d/photo-%012d-large.jpg?size=%d", i%500, i, i*7919, i%3000),
-			Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 60_000 + int64(i%9999), Attempts: 1, Detector: "fingerprint"}
+		r := store.Result{ID: int64(i + 1),
+			URL: fmt.Sprintf("https://images.example-%d.com/albums/%d/photo-%012d-large.jpg?size=%d", i%500,
+				i, i*7919, i%3000),
+			Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375,
+			Bytes: 60_000 + int64(i%9999), Attempts: 1, Detector: "fingerprint"}
 		if i%10 == 0 {
-			r.Status, r.Reason, r.HTTPStatus, r.Format, r.Width, r.Height = store.Failed, store.HTTP4xx, 404, "", 0, 0
+			r.Status, r.Reason, r.HTTPStatus, r.Format, r.Width, r.Height = store.Failed,
+				store.HTTP4xx, 404, "", 0, 0
 		}
 		for k := range i % 3 * (i % 2) {
-			r.Faces = append(r.Faces, store.Face{X: i % 400, Y: i % 300, Width: 50 + k, Height: 50, Score: 30.123 / float64(k+1)})
+			r.Faces = append(r.Faces, store.Face{X: i % 400, Y: i % 300, Width: 50 + k, Height: 50,
+				Score: 30.123 / float64(k+1)})
 		}
 		out[i] = r
 	}

@@ -15,8 +15,8 @@ import (
 	"facescan/store/draft"
 )
 
-// File is an output file. It is written beside its place and takes it when it is closed. What is not a file on a disk,
-// such as /dev/null or a pipe, is written as it goes.
+// File is an output file. It is written beside its place and takes it when it is closed. What is not a file
+// on a disk, such as /dev/null or a pipe, is written as it goes.
 type File struct {
 	io.Writer
 	draft  *draft.Draft   // nil when written in place
@@ -66,7 +66,8 @@ func compress(w io.Writer, path string) (io.WriteCloser, error) {
 	return nil, nil
 }
 
-// Close finishes the file and puts it in its place; after an error there is none, or the one that was there before.
+// Close finishes the file and puts it in its place; after an error there is none, or the one that was there
+// before.
 func (f *File) Close() error {
 	for _, finish := range f.finish {
 		if err := finish(); err != nil {

@@ -7,9 +7,9 @@ import (
 	"facescan/store"
 )
 
-// FileOf names the files that are made of a row, without what tells one from another at the end: 000/000001 for row 1.
-// The name is the id in six digits or more, by threes; the folders are all threes but the last. So no folder has more
-// than a thousand rows, whatever the ids.
+// FileOf names the files that are made of a row, without what tells one from another at the end: 000/000001
+// for row 1. The name is the id in six digits or more, by threes; the folders are all threes but the last. So
+// no folder has more than a thousand rows, whatever the ids.
 func FileOf(id int64) string {
 	sign, n := "", uint64(id)
 	if id < 0 { // in a user's table

@@ -24,8 +24,9 @@ func TestFileOf(t *testing.T) {
 func TestFileColumns(t *testing.T) {
 	faces := []store.Face{{Width: 5, Height: 5, Score: 9}, {X: 7, Width: 5, Height: 5, Score: 8}}
 	results := []store.Result{
-		{ID: 1, Status: store.OK, Format: "jpeg", Faces: faces, Candidates: []store.Face{{Width: 2, Height: 2, Score: 3}},
-			Outputs: store.KeptBody | store.Crops | store.Blurred},
+		{ID: 1, Status: store.OK, Format: "jpeg", Faces: faces,
+			Candidates: []store.Face{{Width: 2, Height: 2, Score: 3}},
+			Outputs:    store.KeptBody | store.Crops | store.Blurred},
 		{ID: 2, Status: store.OK, Format: "png", Outputs: store.Crops},
 		{ID: 3, Status: store.OK, Format: "webp", Faces: faces[:1], Outputs: store.KeptBody},
 		{ID: 4, Status: store.Failed, Reason: store.Timeout},
@@ -36,12 +37,17 @@ func TestFileColumns(t *testing.T) {
 		want string
 	}{
 		{Options{Columns: []string{"id", "kept", "crops", "blurred"}},
-			"id,kept,crops,blurred\n1,000/000001.jpg,000/000001-1.jpg 000/000001-2.jpg,000/000001.jpg\n2,,,\n3,000/000003.webp,,\n4,,,\n"},
-		{Options{Rows: "faces", Columns: []string{"id", "face", "crop"}}, "id,face,crop\n1,1,000/000001-1.jpg\n1,2,000/000001-2.jpg\n3,1,\n"},
+			"id,kept,crops,blurred\n1,000/000001.jpg,000/000001-1.jpg " +
+				"000/000001-2.jpg,000/000001.jpg\n2,,,\n3,000/000003.webp,,\n4,,,\n"},
+		{Options{Rows: "faces", Columns: []string{"id", "face", "crop"}},
+			"id,face,crop\n1,1,000/000001-1.jpg\n1,2,000/000001-2.jpg\n3,1,\n"},
 		// Decided anew, faces that the run did not take for such have no crop.
-		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": high}}, "faces,crops\n1,000/000001-1.jpg\n0,\n1,\n,\n"},
-		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": low}}, "faces,crops\n3,000/000001-1.jpg 000/000001-2.jpg\n0,\n1,\n,\n"},
-		{Options{Rows: "faces", Columns: []string{"face", "crop"}, MinScore: map[string]float64{"": low}, Where: "id = 1"}, "face,crop\n1,000/000001-1.jpg\n2,000/000001-2.jpg\n3,\n"},
+		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": high}},
+			"faces,crops\n1,000/000001-1.jpg\n0,\n1,\n,\n"},
+		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": low}},
+			"faces,crops\n3,000/000001-1.jpg 000/000001-2.jpg\n0,\n1,\n,\n"},
+		{Options{Rows: "faces", Columns: []string{"face", "crop"}, MinScore: map[string]float64{"": low},
+			Where: "id = 1"}, "face,crop\n1,000/000001-1.jpg\n2,000/000001-2.jpg\n3,\n"},
 		{Options{Columns: []string{"id"}, Where: "kept IS NOT NULL AND format = 'webp'"}, "id\n3\n"},
 	} {
 		var b bytes.Buffer

@@ -15,8 +15,8 @@ type Filter struct {
 	options *Options
 }
 
-// ParseFilter reads a filter over the columns that an export with these options can have. Its error is a *UsageError
-// that says where it is wrong.
+// ParseFilter reads a filter over the columns that an export with these options can have. Its error is a
+// *UsageError that says where it is wrong.
 func ParseFilter(where string, o Options) (*Filter, error) {
 	t, err := newTable(o)
 	if err != nil {
@@ -31,7 +31,8 @@ func ParseFilter(where string, o Options) (*Filter, error) {
 
 // Match tells whether a filter over rows of images lets a result through.
 func (f *Filter) Match(r store.Result) bool {
-	return f.match(&record{Result: r, face: -1, crops: len(r.Faces), detector: f.options.detectorOf(r.Detector)})
+	return f.match(&record{Result: r, face: -1, crops: len(r.Faces),
+		detector: f.options.detectorOf(r.Detector)})
 }
 
 // match tells whether the condition is true; unknown is not.
@@ -176,8 +177,8 @@ func changeCase(s string, lower bool) string {
 	}, s)
 }
 
-// like matches a pattern in which % is any text and _ any character. It takes time of at most the product of the
-// lengths.
+// like matches a pattern in which % is any text and _ any character. It takes time of at most the product of
+// the lengths.
 func like(s, pattern string) bool {
 	star, resume := -1, 0 // the last % in pattern, and where in s what follows it was tried last
 	i, k := 0, 0

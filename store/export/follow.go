@@ -19,28 +19,34 @@ import (
 )
 
 const (
-	followRows = 20_000                 // of one source, before another has its turn and what is written is made durable
+	// of one source, before another has its turn and what is written is made durable
+	followRows = 20_000
 	followPoll = 100 * time.Millisecond // how often it is asked whether there is more,
 	// but of very many sources less often: that takes a small part of the time.
 	followShare = 10
 )
 
-// Follower writes a job's results in order while they come in: those of each source by id, groups as they are finished.
+// Follower writes a job's results in order while they come in: those of each source by id, groups as they are
+// finished.
 //
 //	┌▶ frontier ─▶ results from the position up to it ─▶ file ─▶ sync ─▶ position into the job ─┐
 //	└───────────────────────────────────────────────────────────────────────────────────────────┘
 //
-// The store holds what is done out of order, so that nothing is held here: a slow row holds back the output and costs no
-// memory. Since a position is committed after what lies before it is on the disk, a file is never shorter than its position
-// says; what was written behind it when the process died is cut off, and written again. A file that is shorter all the same,
-// or differs from what was written, and one whose rows are not what they were (store.Frontier.Changes: a retry, for one), is
-// written from the start. See place.go for who may write it, and for how a change is noticed.
+// The store holds what is done out of order, so that nothing is held here: a slow row holds back the output
+// and costs no memory. Since a position is committed after what lies before it is on the disk, a file is
+// never shorter than its position says; what was written behind it when the process died is cut off, and
+// written again. A file that is shorter all the same, or differs from what was written, and one whose rows
+// are not what they were (store.Frontier.Changes: a retry, for one), is written from the start. See place.go
+// for who may write it, and for how a change is noticed.
 type Follower struct {
-	Job     store.Job
-	Path    string                                        // of the file; empty for Out
-	Name    string                                        // what the job calls the file, or the stream; see stream.go
-	Out     io.Writer                                     // where to write without a Path: without a Name from the start
-	Wants   func(source int) bool                         // which sources' rows to write; optional, all if nil
+	Job  store.Job
+	Path string // of the file; empty for Out
+	// what the job calls the file, or the stream; see stream.go
+	Name string
+	// where to write without a Path: without a Name from the start
+	Out io.Writer
+	// which sources' rows to write; optional, all if nil
+	Wants   func(source int) bool
 	Options func(sources []store.Source) (Options, error) // what to write, given the sources there are by now
 	Finish  bool                                          // end when the job is finished, too
 	Log     *slog.Logger
@@ -74,11 +80,12 @@ type file interface {
 
 // position is how far a file is written.
 type position struct {
-	Form    string  `json:"form"`          // a digest of what is written: format, columns, filter
-	Bytes   int64   `json:"bytes"`         // of the file
-	Tail    string  `json:"tail"`          // a digest of the last of them
-	Sum     []byte  `json:"sum,omitempty"` // a running hash of all of them, to go on with
-	Stamp   stamp   `json:"stamp"`         // of the file when these bytes were written; zero if it has to be read
+	Form  string `json:"form"`          // a digest of what is written: format, columns, filter
+	Bytes int64  `json:"bytes"`         // of the file
+	Tail  string `json:"tail"`          // a digest of the last of them
+	Sum   []byte `json:"sum,omitempty"` // a running hash of all of them, to go on with
+	// of the file when these bytes were written; zero if it has to be read
+	Stamp   stamp   `json:"stamp"`
 	Sources []place `json:"sources,omitempty"`
 	Group   int64   `json:"group,omitempty"` // Sequence of the last one
 }
@@ -117,7 +124,8 @@ func formOf(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	o.Sources, o.Columns, o.Format, o.Rows = nil, names(columns), cmp.Or(o.Format, "csv"), cmp.Or(o.Rows, "images")
+	o.Sources, o.Columns, o.Format, o.Rows = nil, names(columns), cmp.Or(o.Format, "csv"),
+		cmp.Or(o.Rows, "images")
 	text, err := json.Marshal(o)
 	return digest(text), err
 }
@@ -127,8 +135,9 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Follow writes until it is told that it is over, and then what is done in order by then. While another process holds the
-// file it waits; when it is over, and the job is not finished, it leaves the file to that one.
+// Follow writes until it is told that it is over, and then what is done in order by then. While another
+// process holds the file it waits; when it is over, and the job is not finished, it leaves the file to that
+// one.
 func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 	defer f.release()
 	waiting := false
@@ -190,7 +199,8 @@ func (f *Follower) finished(ctx context.Context) (bool, error) {
 	return len(sources) > 0, err
 }
 
-// round writes what is done in order beyond the position, followRows of each source at most, and tells whether there is more.
+// round writes what is done in order beyond the position, followRows of each source at most, and tells
+// whether there is more.
 func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	if more, err = f.lost(); more || err != nil {
 		return false, err // held again in the next turn, if it can be
@@ -242,7 +252,8 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		if front.Changes != p.Changes && p.Next != firstID(sources[i]) {
-			if again, err := f.restart(ctx, "rows that were written have changed since"); again || err != nil {
+			if again, err := f.restart(ctx, "rows that were written have changed since"); again ||
+				err != nil {
 				return again, err
 			}
 		}
@@ -285,8 +296,8 @@ func firstID(s store.Source) int64 {
 	return int64(s.Number) << store.SourceShift
 }
 
-// begin makes an encoder for the sources there are, unless it is there. It tells whether the file is to be begun anew
-// since what is written in it has another form.
+// begin makes an encoder for the sources there are, unless it is there. It tells whether the file is to be
+// begun anew since what is written in it has another form.
 func (f *Follower) begin(ctx context.Context, sources []store.Source) (again bool, err error) {
 	if f.out != nil && len(sources) == len(f.at.Sources) {
 		return false, nil

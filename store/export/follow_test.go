@@ -63,7 +63,8 @@ func (d *followed) list(name string, n int, kept ...string) {
 	var rows []store.NewRow
 	for i := range n {
 		id := int64(s.Number)<<store.SourceShift + int64(i+1)
-		rows = append(rows, store.NewRow{ID: id, URL: fmt.Sprintf("http://%s.example/%d", name, i+1), Kept: kept})
+		rows = append(rows, store.NewRow{ID: id, URL: fmt.Sprintf("http://%s.example/%d", name, i+1),
+			Kept: kept})
 	}
 	d.ok(d.Append(background, l, rows, store.Position{}, true, 1000))
 	d.ok(d.ReleaseSource(background, l))
@@ -90,7 +91,8 @@ func (d *followed) work(but ...int64) {
 					continue row
 				}
 			}
-			result := store.Result{ID: r.ID, Status: store.OK, Format: "jpeg", Width: 9, Height: 9, Attempts: 1, Detector: "d", Time: time.Now()}
+			result := store.Result{ID: r.ID, Status: store.OK, Format: "jpeg", Width: 9, Height: 9,
+				Attempts: 1, Detector: "d", Time: time.Now()}
 			if r.ID%5 == 0 {
 				result.Status, result.Reason, result.Detector = store.Failed, store.Timeout, ""
 			}
@@ -114,7 +116,8 @@ func (d *followed) options(sources []store.Source) (Options, error) {
 }
 
 func (d *followed) follower() *Follower {
-	return &Follower{Job: d.Job, Path: d.path, Name: "out", Options: d.options, Log: slog.New(slog.NewTextHandler(&d.log, nil))}
+	return &Follower{Job: d.Job, Path: d.path, Name: "out", Options: d.options,
+		Log: slog.New(slog.NewTextHandler(&d.log, nil))}
 }
 
 // follow writes what is done in order.
@@ -181,8 +184,8 @@ func TestFollowSources(t *testing.T) {
 	}
 }
 
-// TestFollowWantsLater names a source only after a round has passed it by: its rows come all the same, though nothing
-// of it has changed since.
+// TestFollowWantsLater names a source only after a round has passed it by: its rows come all the same, though
+// nothing of it has changed since.
 func TestFollowWantsLater(t *testing.T) {
 	d := newFollowed(t)
 	d.list("a", 30)
@@ -202,8 +205,8 @@ func TestFollowWantsLater(t *testing.T) {
 	d.is(d.exported())
 }
 
-// TestFollowFails has every step of the output fail in turn, as a full disk or a kill would: the next follower makes the
-// file right.
+// TestFollowFails has every step of the output fail in turn, as a full disk or a kill would: the next
+// follower makes the file right.
 func TestFollowFails(t *testing.T) {
 	for step := 1; ; step++ {
 		d := newFollowed(t)
@@ -270,7 +273,8 @@ func (f *failing) Seek(offset int64, whence int) (int64, error) {
 func (f *failing) Sync() error            { return errors.Join(f.step(), f.file.Sync()) }
 func (f *failing) Truncate(n int64) error { return errors.Join(f.step(), f.file.Truncate(n)) }
 
-// TestFollowHoldsNothing has the first row pending and very many done behind it: they cost no memory, nor does writing them.
+// TestFollowHoldsNothing has the first row pending and very many done behind it: they cost no memory, nor
+// does writing them.
 func TestFollowHoldsNothing(t *testing.T) {
 	d := newFollowed(t)
 	d.list("a", 100_000)
@@ -469,7 +473,8 @@ func TestFollowATable(t *testing.T) {
 	d.follow()
 	d.is(d.exported())
 	for _, text := range []string{
-		"DELETE FROM t WHERE id = 7", "UPDATE t SET done = 0 WHERE id = -9", "INSERT INTO t (id, url) VALUES (-500, 'before all')",
+		"DELETE FROM t WHERE id = 7", "UPDATE t SET done = 0 WHERE id = -9",
+		"INSERT INTO t (id, url) VALUES (-500, 'before all')",
 		"INSERT INTO t (id, url) VALUES (7, 'between')", "INSERT INTO t (id, url) VALUES (500, 'behind')",
 	} {
 		change(text)

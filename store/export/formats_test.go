@@ -34,7 +34,8 @@ func TestJSONLines(t *testing.T) {
 	want = `{"face":1,"confidence":0.98,"note":""}` + "\n" + `{"face":2,"confidence":null,"note":""}` + "\n"
 	r := some[0]
 	r.Kept = []string{"", ""}
-	if got := exported(t, Options{Format: "jsonl", Rows: "faces", Columns: []string{"face", "confidence", "note"}, Sources: someSources}, r); got != want {
+	if got := exported(t, Options{Format: "jsonl", Rows: "faces",
+		Columns: []string{"face", "confidence", "note"}, Sources: someSources}, r); got != want {
 		t.Error(cmp.Diff(want, got))
 	}
 }
@@ -66,7 +67,8 @@ func TestParquet(t *testing.T) {
 		Boxes  []box   `parquet:"boxes,optional,list"`
 		Odd    *string `parquet:"an odd, name,optional"`
 	}
-	o := Options{Format: "parquet", Columns: []string{"id", "url", "reason", "width", "faces", "boxes", "an odd, name"}, Sources: []Source{{Kept: []string{"an odd, name"}}, {}}}
+	o := Options{Format: "parquet", Columns: []string{"id", "url", "reason", "width", "faces", "boxes",
+		"an odd, name"}, Sources: []Source{{Kept: []string{"an odd, name"}}, {}}}
 	data := exported(t, o, some...)
 	f, err := parquet.OpenFile(strings.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -79,7 +81,8 @@ func TestParquet(t *testing.T) {
 	if !cmp.Equal(order, o.Columns) {
 		t.Errorf("columns are %q", order)
 	}
-	if leaf := f.Root().Column("boxes").Columns()[0].Columns()[0].Columns(); len(leaf) != 5 || leaf[0].Name() != "x" || leaf[4].Name() != "score" {
+	if leaf := f.Root().Column("boxes").Columns()[0].Columns()[0].Columns(); len(leaf) != 5 ||
+		leaf[0].Name() != "x" || leaf[4].Name() != "score" {
 		t.Errorf("boxes have %v", leaf)
 	}
 	got := make([]row, len(some)+1)
@@ -99,7 +102,8 @@ func TestParquet(t *testing.T) {
 				number = v.Int64()
 			}
 			g := &got[i]
-			if v.Column() >= 5 && v.Column() <= 9 && len(g.Boxes) <= v.RepetitionLevel() && (v.RepetitionLevel() == 0 || v.Column() == 5) {
+			if v.Column() >= 5 && v.Column() <= 9 && len(g.Boxes) <= v.RepetitionLevel() &&
+				(v.RepetitionLevel() == 0 || v.Column() == 5) {
 				g.Boxes = append(g.Boxes, box{})
 			}
 			switch v.Column() {
@@ -125,7 +129,8 @@ func TestParquet(t *testing.T) {
 	pointer := func(s string) *string { return &s }
 	number := func(n int64) *int64 { return &n }
 	want := []row{
-		{ID: 1, URL: "http://a/1.jpg", Width: number(500), Faces: number(2), Boxes: []box{{X: 10, Score: 31.46}, {X: 0, Score: 9.99}}},
+		{ID: 1, URL: "http://a/1.jpg", Width: number(500), Faces: number(2),
+			Boxes: []box{{X: 10, Score: 31.46}, {X: 0, Score: 9.99}}},
 		{ID: 2, URL: "http://user:***@a/x,\"y\".png", Width: number(8), Faces: number(0), Odd: pointer("k1")},
 		{ID: 4, URL: "nonsense", Reason: pointer("bad_url")},
 		{ID: 5, URL: "http://a/5", Reason: pointer("too_many_pixels"), Width: number(90000)},
@@ -167,7 +172,8 @@ func TestCOCO(t *testing.T) {
 			Name string
 		}
 	}
-	if err := json.Unmarshal([]byte(exported(t, Options{Format: "coco", Where: "row != 5"}, some...)), &got); err != nil {
+	if err := json.Unmarshal([]byte(exported(t, Options{Format: "coco", Where: "row != 5"}, some...)),
+		&got); err != nil {
 		t.Fatal(err)
 	}
 	if s := fmt.Sprint(got.Images); s != "[{1 http://a/1.jpg 500 375} {2 http://user:***@a/x,\"y\".png 8 9}]" {
@@ -183,7 +189,8 @@ func TestCOCO(t *testing.T) {
 		t.Error("of no rows:", err)
 	}
 	// More than is gathered at once.
-	if err := json.Unmarshal([]byte(exported(t, Options{Format: "coco"}, results(5000)...)), &got); err != nil || len(got.Images) != 4500 {
+	if err := json.Unmarshal([]byte(exported(t, Options{Format: "coco"}, results(5000)...)),
+		&got); err != nil || len(got.Images) != 4500 {
 		t.Error(err, len(got.Images))
 	}
 }
@@ -191,8 +198,10 @@ func TestCOCO(t *testing.T) {
 func TestSplit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "split") + "/"
 	rows := append([]store.Result{}, some...)
-	rows = append(rows, store.Result{ID: 9, Group: "../a b", Status: store.OK}, store.Result{ID: 10, Group: ".hidden", Status: store.OK},
-		store.Result{ID: 11, Group: strings.Repeat("é", 300), Status: store.OK}, store.Result{ID: 12, Group: "album 1", Status: store.OK}, store.Result{ID: 13, Group: "album 2"})
+	rows = append(rows, store.Result{ID: 9, Group: "../a b", Status: store.OK},
+		store.Result{ID: 10, Group: ".hidden", Status: store.OK},
+		store.Result{ID: 11, Group: strings.Repeat("é", 300), Status: store.OK},
+		store.Result{ID: 12, Group: "album 1", Status: store.OK}, store.Result{ID: 13, Group: "album 2"})
 	w, _, err := NewSplit(dir, "GROUP", Options{Columns: []string{"id", "url"}, Where: "row != 13"})
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +259,8 @@ func TestSplitThatCannotBe(t *testing.T) {
 		dir, by string
 		o       Options
 	}{
-		{full, "status", Options{}}, {fresh, "nose", Options{}}, {fresh, "boxes", Options{}}, {fresh, "status", Options{Format: "coco"}}, {fresh, "status", Options{Format: "xls"}},
+		{full, "status", Options{}}, {fresh, "nose", Options{}}, {fresh, "boxes", Options{}},
+		{fresh, "status", Options{Format: "coco"}}, {fresh, "status", Options{Format: "xls"}},
 	} {
 		var usage *UsageError
 		if _, _, err := NewSplit(c.dir, c.by, c.o); !errors.As(err, &usage) {
@@ -292,7 +302,8 @@ func TestMemoryIsFlat(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// What goroutines on their way hold, and what pools let go with the second collection only, is not held.
+			// What goroutines on their way hold, and what pools let go with the second collection only, is
+			// not held.
 			least := math.Inf(1)
 			for range 5 {
 				runtime.GC()
@@ -308,7 +319,8 @@ func TestMemoryIsFlat(t *testing.T) {
 			last = held()
 		}
 		if math.Max(first, 30)+20 < last {
-			t.Errorf("%s holds %.1f MiB after %d rows, and %.1f MiB after %d", format, first, rowGroup, last, 6*rowGroup)
+			t.Errorf("%s holds %.1f MiB after %d rows, and %.1f MiB after %d", format, first, rowGroup, last,
+				6*rowGroup)
 		}
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
@@ -356,7 +368,8 @@ func TestCOCOSpoolIsSeen(t *testing.T) {
 		if err := w.(*exporter).out.(*cocoEncoder).spool.Close(); err != nil {
 			t.Fatal(err)
 		}
-		err = w.Write(store.Result{ID: 1, Status: store.OK, Detector: "d", Width: 100, Height: 100, Faces: slices.Repeat([]store.Face{face}, faces)})
+		err = w.Write(store.Result{ID: 1, Status: store.OK, Detector: "d", Width: 100, Height: 100,
+			Faces: slices.Repeat([]store.Face{face}, faces)})
 		if early := faces > 1; early != errors.Is(err, os.ErrClosed) {
 			t.Errorf("%d faces: %v", faces, err)
 		}
@@ -366,10 +379,12 @@ func TestCOCOSpoolIsSeen(t *testing.T) {
 	}
 }
 
-// TestParquetTakesAnyNames has columns whose names are no names in Go, or the same but for what Go leaves out.
+// TestParquetTakesAnyNames has columns whose names are no names in Go, or the same but for what Go leaves
+// out.
 func TestParquetTakesAnyNames(t *testing.T) {
 	kept := []string{"", " ", "é", "1", "a b", "a_b", "A B", "_", "type", "😀", "a.b", "\n", "x,optional"}
-	data := exported(t, Options{Format: "parquet", Sources: []Source{{Kept: kept}}}, store.Result{URL: "u", Kept: kept})
+	data := exported(t, Options{Format: "parquet", Sources: []Source{{Kept: kept}}},
+		store.Result{URL: "u", Kept: kept})
 	f, err := parquet.OpenFile(strings.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -410,7 +425,8 @@ func TestParquetErrorsAreSeen(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := parquet.OpenFile(bytes.NewReader(b.Bytes()), int64(b.Len())); err != nil || f.NumRows() != 0 {
+	if f, err := parquet.OpenFile(bytes.NewReader(b.Bytes()), int64(b.Len())); err != nil ||
+		f.NumRows() != 0 {
 		t.Error("of no rows:", err)
 	}
 }

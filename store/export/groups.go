@@ -26,6 +26,7 @@ func moment(t time.Time) value { return value{s: t.UTC().Format("2006-01-02T15:0
 
 // WriteGroup implements Writer.
 func (e *exporter) WriteGroup(g store.Group) error {
-	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g, detector: &others}
+	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g,
+		detector: &others}
 	return e.put()
 }

@@ -16,8 +16,8 @@ import (
 	"facescan/store"
 )
 
-// TestInterop has pyarrow, pandas, duckdb and pycocotools read every format, of every kind of rows, plain and compressed.
-// FACESCAN_PYTHON is an interpreter that has them; make test-interop makes one.
+// TestInterop has pyarrow, pandas, duckdb and pycocotools read every format, of every kind of rows, plain and
+// compressed. FACESCAN_PYTHON is an interpreter that has them; make test-interop makes one.
 func TestInterop(t *testing.T) {
 	python := os.Getenv("FACESCAN_PYTHON")
 	if python == "" {
@@ -28,25 +28,31 @@ func TestInterop(t *testing.T) {
 		r.ID += 5000
 		rows = append(rows, r)
 	}
-	// What the lists of users have, and what readers guess wrong: numbers that are text, quotes, line ends, nothing.
-	odd := []string{"plain", "007", "a, \"b\"\nc", "", "é 写真 \U0001f600", " blanks ", "1e5", "true", "2026-01-01", "NULL", "back\\slash", "'"}
+	// What the lists of users have, and what readers guess wrong: numbers that are text, quotes, line ends,
+	// nothing.
+	odd := []string{"plain", "007", "a, \"b\"\nc", "", "é 写真 \U0001f600", " blanks ", "1e5", "true",
+		"2026-01-01", "NULL", "back\\slash", "'"}
 	kept := slices.Clone(rows)
 	for i := range kept {
 		kept[i].Group = odd[i%len(odd)]
 		kept[i].Kept = []string{odd[i%len(odd)], odd[(i/7)%len(odd)]}[:1+(i+1)%2]
 		kept[i].FinalURL = []string{"", "https://u:p@b.example/x"}[i%2]
 	}
-	sources := []Source{{Name: "/lists/a, b.csv", Kept: []string{"album", "a \"note\""}}, {Name: "/lists/b.csv", Kept: []string{"album"}}}
-	every := []string{"id", "url", "boxes", "faces", "source", "row", "group", "class", "attempts", "final_url", "partial", "detector", "confidence", "album", "a \"note\""}
+	sources := []Source{{Name: "/lists/a, b.csv", Kept: []string{"album", "a \"note\""}},
+		{Name: "/lists/b.csv", Kept: []string{"album"}}}
+	every := []string{"id", "url", "boxes", "faces", "source", "row", "group", "class", "attempts",
+		"final_url", "partial", "detector", "confidence", "album", "a \"note\""}
 	groups := make([]store.Group, 500)
 	for i := range groups {
 		n := int64(i)
 		at := time.UnixMilli(1_770_000_000_000 + 1234*n)
-		groups[i] = store.Group{Source: i % 2, Name: fmt.Sprintf("%s %d", odd[i%len(odd)], i), Images: 9 * n, OK: 5 * n, Failed: 4 * n, Faces: 3 * n, ImagesWithFaces: n,
+		groups[i] = store.Group{Source: i % 2, Name: fmt.Sprintf("%s %d", odd[i%len(odd)], i), Images: 9 * n,
+			OK: 5 * n, Failed: 4 * n, Faces: 3 * n, ImagesWithFaces: n,
 			LargestFace: i % 3 * 50, First: at, Last: at.Add(time.Hour), Revision: 1 + n%2, Sequence: n}
 	}
 	dir := t.TempDir()
-	for name, o := range map[string]Options{"images": {}, "faces": {Rows: "faces"}, "kept": {Columns: every, Sources: sources}, "groups": {Rows: "groups", Sources: sources}} {
+	for name, o := range map[string]Options{"images": {}, "faces": {Rows: "faces"},
+		"kept": {Columns: every, Sources: sources}, "groups": {Rows: "groups", Sources: sources}} {
 		for _, as := range []string{"csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst", "parquet"} {
 			path := filepath.Join(dir, name+"."+as)
 			o.Format, _, _ = strings.Cut(as, ".")

@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// jsonEncoder writes JSON Lines: an object a row, its keys the columns in their order. What is unknown is null.
+// jsonEncoder writes JSON Lines: an object a row, its keys the columns in their order. What is unknown is
+// null.
 type jsonEncoder struct {
 	lineWriter
 	columns []column

@@ -15,8 +15,8 @@ import (
 // rowGroup is how many rows Parquet holds back until it can write them.
 const rowGroup = 50_000
 
-// parquetEncoder writes Parquet with zstd: whole numbers INT64, real ones DOUBLE, text STRING, boxes a LIST of structs.
-// What is unknown is NULL. Scores and landmarks have the decimals that they have elsewhere.
+// parquetEncoder writes Parquet with zstd: whole numbers INT64, real ones DOUBLE, text STRING, boxes a LIST
+// of structs. What is unknown is NULL. Scores and landmarks have the decimals that they have elsewhere.
 type parquetEncoder struct {
 	w       *parquet.GenericWriter[any]
 	columns []column
@@ -73,8 +73,9 @@ func newParquet(w io.Writer, columns []column, rows int64) (e *parquetEncoder, e
 		})
 		return parquet.Optional(parquet.List(box))
 	})
-	return &parquetEncoder{columns: columns, w: parquet.NewGenericWriter[any](w, parquet.NewSchema("results", schema),
-		parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rows))}, nil
+	return &parquetEncoder{columns: columns,
+		w: parquet.NewGenericWriter[any](w, parquet.NewSchema("results", schema),
+			parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rows))}, nil
 }
 
 // rescue makes an error of a panic of the library, which knows what it writes only at run time.

@@ -18,14 +18,14 @@ import (
 	"facescan/store/draft"
 )
 
-// Who writes a file that follows a job. The job keeps the position under the file's name, from before the file exists; so
-// a file without one is not the job's, and is never touched. One process writes: the one with the kernel's lock (flock) on
-// the file, which goes when the process does.
+// Who writes a file that follows a job. The job keeps the position under the file's name, from before the
+// file exists; so a file without one is not the job's, and is never touched. One process writes: the one with
+// the kernel's lock (flock) on the file, which goes when the process does.
 
 //
-// A change by others is noticed by the file's stamp: inode, size and times. Where the stamp is the one of the last sync,
-// the end of the file alone is compared; else all of it is read and compared with a running hash of what was written. What
-// changes no time, such as a fault of the disk, is not noticed.
+// A change by others is noticed by the file's stamp: inode, size and times. Where the stamp is the one of the
+// last sync, the end of the file alone is compared; else all of it is read and compared with a running hash
+// of what was written. What changes no time, such as a fault of the disk, is not noticed.
 
 const (
 	tailBytes  = 4 << 10          // how much of a file before its position is compared at least
@@ -41,7 +41,8 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s exists, and this job did not write it; move it away, or name another file", e.Path)
 }
 
-// Check refuses a Path that cannot be written: of another's making (a *ForeignError), or no file. It changes nothing.
+// Check refuses a Path that cannot be written: of another's making (a *ForeignError), or no file. It changes
+// nothing.
 func (f *Follower) Check(ctx context.Context) error {
 	if f.Path == "" {
 		return nil

@@ -18,7 +18,8 @@ import (
 // maxFiles is how many files a split may make.
 const maxFiles = 1024
 
-// splitEncoder gives every value of a column a file of its own, in a folder that appears when all of them are whole.
+// splitEncoder gives every value of a column a file of its own, in a folder that appears when all of them are
+// whole.
 type splitEncoder struct {
 	folder *draft.Draft
 	ext    string
@@ -32,9 +33,10 @@ type part struct {
 	encoder
 }
 
-// NewSplit is New, with a file for every value of a column, at most 1,024, in a folder. Its name is the value, with all
-// but A-Z a-z 0-9 . _ - as %XX, or %empty; then .csv or what the format is called. The folder must be new or empty; it
-// is written beside its place and takes it when the Writer is closed. Discard gives up what was written.
+// NewSplit is New, with a file for every value of a column, at most 1,024, in a folder. Its name is the
+// value, with all but A-Z a-z 0-9 . _ - as %XX, or %empty; then .csv or what the format is called. The folder
+// must be new or empty; it is written beside its place and takes it when the Writer is closed. Discard gives
+// up what was written.
 func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 	switch entries, err := os.ReadDir(dir); {
 	case err == nil && len(entries) > 0:
@@ -85,7 +87,8 @@ func (s *splitEncoder) encode(r *record) error {
 	p, ok := s.parts[value]
 	if !ok {
 		if len(s.parts) == maxFiles {
-			return usagef("%s has more than %d different values, and a split makes no more files", s.by.name, maxFiles)
+			return usagef("%s has more than %d different values, and a split makes no more files", s.by.name,
+				maxFiles)
 		}
 		name := filepath.Join(s.folder.Name(), fileName(value)+"."+s.ext)
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, draft.FileMode)
@@ -123,8 +126,8 @@ func (s *splitEncoder) discard() {
 	s.folder.Discard()
 }
 
-// fileName encodes a value so that different ones have different names, none of them hidden, and none too long for a
-// disk.
+// fileName encodes a value so that different ones have different names, none of them hidden, and none too
+// long for a disk.
 func fileName(value string) string {
 	if value == "" {
 		return "%empty"
@@ -134,7 +137,8 @@ func fileName(value string) string {
 	for i := 0; i < len(value); i++ {
 		c := value[i]
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-', c == '.' && i > 0:
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-',
+			c == '.' && i > 0:
 			b.WriteByte(c)
 		default:
 			fmt.Fprintf(&b, "%%%02X", c)

@@ -7,10 +7,12 @@ import (
 	"facescan/store"
 )
 
-// SQL translates the filter into a condition for a WHERE clause, which passes the same rows. What the user wrote is in
-// it only as arguments, numbered from first for Postgres. Column says what expression has the value of one of our
-// columns, of the type and NULL where an export has it; empty if none has. Filters over faces have no translation.
-func (f *Filter) SQL(d store.Dialect, first int, column func(name string) string) (condition string, args []any, err error) {
+// SQL translates the filter into a condition for a WHERE clause, which passes the same rows. What the user
+// wrote is in it only as arguments, numbered from first for Postgres. Column says what expression has the
+// value of one of our columns, of the type and NULL where an export has it; empty if none has. Filters over
+// faces have no translation.
+func (f *Filter) SQL(d store.Dialect, first int, column func(name string) string) (condition string,
+	args []any, err error) {
 	c := &compiler{dialect: d, first: first, column: column}
 	c.write(f.root)
 	return c.out.String(), c.args, c.err
@@ -25,7 +27,8 @@ type compiler struct {
 	err     error
 }
 
-// write writes a node. Every operand stands in parentheses, so that nothing depends on a database's precedences.
+// write writes a node. Every operand stands in parentheses, so that nothing depends on a database's
+// precedences.
 func (c *compiler) write(n *node) {
 	switch n.op {
 	case "literal":

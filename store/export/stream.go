@@ -16,9 +16,10 @@ import (
 // after the rows are written, often, since what lies between comes twice after a kill.
 
 const (
-	streamRows    = 1_000                  // of one source between two commits of a stream's position
-	streamBacklog = 10_000                 // rows that may be done in order and not written
-	streamStall   = 500 * time.Millisecond // a write that takes longer shows that the consumer does not keep up
+	streamRows    = 1_000  // of one source between two commits of a stream's position
+	streamBacklog = 10_000 // rows that may be done in order and not written
+	// a write that takes longer shows that the consumer does not keep up
+	streamStall = 500 * time.Millisecond
 )
 
 // keepsStream reports whether the job keeps how far Out was written.

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// The grammar of --where, with the meaning it has in SQL, three-valued logic included: what is unknown passes neither
-// a condition nor its opposite.
+// The grammar of --where, with the meaning it has in SQL, three-valued logic included: what is unknown passes
+// neither a condition nor its opposite.
 //
 //	or      = and { OR and }
 //	and     = not { AND not }
@@ -20,8 +20,8 @@ import (
 //	product = factor { (*|/) factor }
 //	factor  = - factor | number | 'text' | column | "column" | (lower|upper|length) ( sum ) | ( or )
 //
-// Text is compared byte by byte, in LIKE too (% any text, _ any character); lower and upper change ASCII letters only.
-// Arithmetic is that of real numbers; what is divided by zero is unknown.
+// Text is compared byte by byte, in LIKE too (% any text, _ any character); lower and upper change ASCII
+// letters only. Arithmetic is that of real numbers; what is divided by zero is unknown.
 type node struct {
 	op   string // the operator or function; "column", "literal"
 	kind kind   // of its value
@@ -49,8 +49,8 @@ func (k kind) String() string {
 
 func (k kind) numeric() bool { return k == integer || k.fractional() }
 
-// What databases take is bounded, and so are filters: how deep they are nested, how many operators they have, and how
-// many literals.
+// What databases take is bounded, and so are filters: how deep they are nested, how many operators they have,
+// and how many literals.
 const (
 	maxDepth     = 100
 	maxOperators = 200
@@ -95,7 +95,8 @@ func lex(s string) ([]token, error) {
 			}
 			ts = append(ts, token{kind, b.String(), start})
 		case c >= '0' && c <= '9' || c == '.':
-			for i < len(s) && (isWordByte(s[i]) || s[i] == '.' || (s[i] == '+' || s[i] == '-') && (s[i-1] == 'e' || s[i-1] == 'E')) {
+			for i < len(s) && (isWordByte(s[i]) || s[i] == '.' || (s[i] == '+' || s[i] == '-') &&
+				(s[i-1] == 'e' || s[i-1] == 'E')) {
 				i++
 			}
 			ts = append(ts, token{'n', s[start:i], start})
@@ -121,7 +122,8 @@ func lex(s string) ([]token, error) {
 }
 
 func isWordByte(c byte) bool {
-	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= utf8.RuneSelf
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		c >= utf8.RuneSelf
 }
 
 func whereError(s string, at int, what string) error {
@@ -157,7 +159,8 @@ func parseWhere(s string, t table) (*node, error) {
 	p := &parser{table: t, text: s, tokens: tokens}
 	n := p.or()
 	if p.operators > maxOperators || p.literals > maxLiterals {
-		p.fail(0, "it has %d operators and %d literals, and may have %d and %d", p.operators, p.literals, maxOperators, maxLiterals)
+		p.fail(0, "it has %d operators and %d literals, and may have %d and %d", p.operators, p.literals,
+			maxOperators, maxLiterals)
 	}
 	if p.err == nil && p.tokens[0].kind != 0 {
 		p.fail(p.tokens[0].at, "an operator is missing, or this is too much")

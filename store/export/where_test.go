@@ -17,7 +17,8 @@ import (
 func passing(t testing.TB, where string) string {
 	t.Helper()
 	var ids []string
-	for _, line := range strings.Split(exported(t, Options{Where: where, Columns: []string{"row"}, Sources: someSources}, some...), "\n") {
+	for _, line := range strings.Split(exported(t, Options{Where: where, Columns: []string{"row"},
+		Sources: someSources}, some...), "\n") {
 		if line != "row" && line != "" {
 			ids = append(ids, line)
 		}
@@ -85,11 +86,13 @@ func TestWhere(t *testing.T) {
 			t.Errorf("%s: %q, want %q", where, got, want)
 		}
 	}
-	if got := exported(t, Options{Rows: "faces", Where: "score > 10 AND url LIKE '%jpg'", Columns: []string{"face"}}, some...); got != "face\n1\n" {
+	if got := exported(t, Options{Rows: "faces", Where: "score > 10 AND url LIKE '%jpg'",
+		Columns: []string{"face"}}, some...); got != "face\n1\n" {
 		t.Error(got)
 	}
 	low := 1.0
-	if got := exported(t, Options{MinScore: map[string]float64{"": low}, Where: "faces = 4", Columns: []string{"id"}}, some...); got != "id\n1\n" {
+	if got := exported(t, Options{MinScore: map[string]float64{"": low}, Where: "faces = 4",
+		Columns: []string{"id"}}, some...); got != "id\n1\n" {
 		t.Error(got)
 	}
 }
@@ -148,7 +151,8 @@ func TestWhereThatCannotBeRead(t *testing.T) {
 	} {
 		var usage *UsageError
 		_, err := ParseFilter(where, Options{})
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "--where: ") {
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) ||
+			!strings.HasPrefix(err.Error(), "--where: ") {
 			t.Errorf("%.50s: %v", where, err)
 		}
 		if _, err := New(nil, Options{Where: where}); err == nil {
@@ -166,7 +170,8 @@ type oracle struct {
 func newOracle(t testing.TB) oracle {
 	o := oracle{rows: append([]store.Result{}, some...)}
 	for i, s := range []string{"", "a", "A", "ab", "%", "_", "*?[a]", "é", "éa", "a\nb", "it's"} {
-		o.rows = append(o.rows, store.Result{ID: int64(100 + i), URL: s, Format: s, Width: i, Height: -i, Faces: make([]store.Face, i), Status: store.OK})
+		o.rows = append(o.rows, store.Result{ID: int64(100 + i), URL: s, Format: s, Width: i, Height: -i,
+			Faces: make([]store.Face, i), Status: store.OK})
 	}
 	db, err := sql.Open("sqlite3", ":memory:")
 	if err != nil {
@@ -286,14 +291,17 @@ func drawn(t *rapid.T, of kind, depth int) string {
 	case of == text:
 		return pick("lower(", "upper(") + sub(text) + ")"
 	}
-	return pick("length("+sub(text)+")", "("+sub(integer)+pick(" + ", " - ", " * ", " / ")+sub(integer)+")", "-"+sub(integer))
+	return pick("length("+sub(text)+")", "("+sub(integer)+pick(" + ", " - ", " * ", " / ")+sub(integer)+")",
+		"-"+sub(integer))
 }
 
 // TestWhereMeansTheSameInSQL compares filters with their translations.
 func TestWhereMeansTheSameInSQL(t *testing.T) {
 	o := newOracle(t)
-	for _, long := range []string{"faces = 1" + strings.Repeat(" OR faces = 1", 200), "0 < faces" + strings.Repeat(" - 1", 200), "id IN (1" + strings.Repeat(",2", 29_999) + ")",
-		strings.Repeat("NOT (", 30) + "id IN (1" + strings.Repeat(", 2", 100) + ")" + strings.Repeat(")", 30)} {
+	for _, long := range []string{"faces = 1" + strings.Repeat(" OR faces = 1", 200),
+		"0 < faces" + strings.Repeat(" - 1", 200), "id IN (1" + strings.Repeat(",2", 29_999) + ")",
+		strings.Repeat("NOT (", 30) + "id IN (1" + strings.Repeat(", 2", 100) + ")" +
+			strings.Repeat(")", 30)} {
 		f, err := ParseFilter(long, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -315,7 +323,8 @@ func TestWhereMeansTheSameInSQL(t *testing.T) {
 }
 
 func TestSQL(t *testing.T) {
-	f, err := ParseFilter("lower(url) LIKE '%x' AND (faces / 2 >= -1.5 OR reason IN ('a', 'b')) AND NOT id = 7", Options{})
+	f, err := ParseFilter("lower(url) LIKE '%x' AND (faces / 2 >= -1.5 OR reason IN ('a', 'b')) AND NOT id "+
+		"= 7", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,8 +347,10 @@ func TestLike(t *testing.T) {
 		s, pattern string
 		want       bool
 	}{
-		{"", "", true}, {"", "%", true}, {"", "_", false}, {"a", "", false}, {"abc", "a%c", true}, {"abc", "a_c", true}, {"abc", "%b", false},
-		{"aXbXc", "%X%X%", true}, {"éé", "__", true}, {"éé", "%é", true}, {"aaa", "%aa_", true}, {"a%b", "a%b", true}, {strings.Repeat("a", 5000), strings.Repeat("%a", 2000) + "b", false},
+		{"", "", true}, {"", "%", true}, {"", "_", false}, {"a", "", false}, {"abc", "a%c", true},
+		{"abc", "a_c", true}, {"abc", "%b", false},
+		{"aXbXc", "%X%X%", true}, {"éé", "__", true}, {"éé", "%é", true}, {"aaa", "%aa_", true},
+		{"a%b", "a%b", true}, {strings.Repeat("a", 5000), strings.Repeat("%a", 2000) + "b", false},
 	} {
 		if got := like(c.s, c.pattern); got != c.want {
 			t.Errorf("%.20q LIKE %.20q: %v", c.s, c.pattern, got)
@@ -349,8 +360,10 @@ func TestLike(t *testing.T) {
 
 // FuzzWhere sees that any text is either refused, as a usage error, or a filter, and means the same in SQL.
 func FuzzWhere(f *testing.F) {
-	for _, seed := range []string{"faces > 0", "url LIKE '%a' OR NOT (id + 1) * 2 = -3.5", "format IN ('a','b') AND width BETWEEN 1 AND 2", "lower(url) != upper('x')",
-		"1; DROP TABLE r", "url = '", "confidence IS NOT NULL", "\"url\" = 'a' -- c", "length(format) / 0 = 1"} {
+	for _, seed := range []string{"faces > 0", "url LIKE '%a' OR NOT (id + 1) * 2 = -3.5",
+		"format IN ('a','b') AND width BETWEEN 1 AND 2", "lower(url) != upper('x')",
+		"1; DROP TABLE r", "url = '", "confidence IS NOT NULL", "\"url\" = 'a' -- c",
+		"length(format) / 0 = 1"} {
 		f.Add(seed)
 	}
 	o := newOracle(f)
