@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// cocoEncoder writes the JSON of the COCO data set, which annotation tools read: images that a detector
-// judged, and a box an annotation. Images are written as they come; annotations, which stand in an array of
-// their own, wait in a temporary file.
+// cocoEncoder writes the JSON of the COCO data set, which annotation tools read: the images that a detector
+// examined, and one annotation per box. Images are written at once; annotations, which have an array of their
+// own, go through a temporary file.
 type cocoEncoder struct {
 	lineWriter
 	images, faces int64

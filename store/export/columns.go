@@ -14,15 +14,15 @@ type kind int
 const (
 	integer kind = iota
 	real         // a number with two decimals, where it is written as text
-	score        // one with as many as the detector's scores have
-	tenth        // one with one
+	score        // a number with as many decimals as the detector's scores
+	tenth        // a number with one decimal
 	text
 	boxes  // of the record's faces
 	points // their landmarks
 )
 
-// value is a record's in one column; which field counts is the column's kind. Boxes and points are taken from
-// the record.
+// value is the value of a column for a record, in the field that the column's kind names. Boxes and points
+// are taken from the record.
 type value struct {
 	null bool
 	i    int64
@@ -30,7 +30,7 @@ type value struct {
 	s    string
 }
 
-// record is what becomes one row of the output: a result, or one of its faces; or a group.
+// record becomes one row of the output: a result, one of its faces, or a group.
 type record struct {
 	store.Result
 	face     int          // of Faces, where a row is a face
@@ -57,10 +57,10 @@ const (
 	address             // early, and a URL: its password is hidden
 )
 
-// fractional reports whether values are numbers that need not be whole.
+// fractional reports whether values are real numbers.
 func (k kind) fractional() bool { return k == real || k == score || k == tenth }
 
-// decimals is how many such a number has as text.
+// decimals is how many decimals such a number has as text.
 func (k kind) decimals(r *record) int {
 	switch k {
 	case score:
@@ -152,7 +152,7 @@ func Early(name string) bool {
 
 func confidence(f store.Face) value { return value{f: f.Confidence, null: f.Confidence == 0} }
 
-// table is what columns an export can have.
+// table is the columns that an export can have.
 type table struct {
 	options  *Options
 	perFace  bool
@@ -177,7 +177,7 @@ func newTable(o Options) (table, error) {
 		}
 	case "groups":
 		if len(o.MinScore) > 0 {
-			return t, usagef("groups are counted as the run decides: they have no --min-score")
+			return t, usagef("groups are counted by the run: --min-score cannot be applied to them")
 		}
 		t.columns = slices.Clone(groupColumns)
 		t.defaults = names(groupColumns)
@@ -217,7 +217,8 @@ func newTable(o Options) (table, error) {
 	return t, nil
 }
 
-// kept is the column that the sources kept under this name. Where that is one of ours it becomes kept_NAME.
+// kept is the column that sources keep under this name. Where an export has a column with that name, it
+// becomes kept_NAME.
 func kept(name string, sources []Source) column {
 	places := make([]int, len(sources))
 	for i, s := range sources {
@@ -249,8 +250,8 @@ func (t table) find(name string) int {
 	return slices.IndexFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })
 }
 
-// choose picks columns by name, the default ones for none. Unless credentials are wanted it hides passwords:
-// here and not in the table, because a filter sees URLs as they are.
+// choose picks columns by name, the default ones if there are no names. Without credentials it hides
+// passwords: here and not in the table, because a filter sees the real URLs.
 func (t table) choose(names []string, credentials bool) ([]column, error) {
 	if len(names) == 0 {
 		names = t.defaults
@@ -268,7 +269,8 @@ func (t table) choose(names []string, credentials bool) ([]column, error) {
 		if slices.ContainsFunc(out[:i], func(o column) bool { return o.name == c.name }) {
 			return nil, usagef("column %s is named twice", c.name)
 		}
-		if get := c.get; !credentials && c.mark == address {
+		get := c.get
+		if !credentials && c.mark == address {
 			c.get = func(r *record) value {
 				v := get(r)
 				v.s = store.Redact(v.s)
@@ -284,8 +286,8 @@ func (t table) unknown(name string) error {
 	return usagef("no column %q: there are %s", name, strings.Join(names(t.columns), ", "))
 }
 
-// AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…].
-// Scores have so many decimals.
+// AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…],
+// with this number of decimals in scores.
 func AppendBoxes(dst []byte, faces []store.Face, decimals int) []byte {
 	dst = append(dst, '[')
 	for i, f := range faces {

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// flushSize is how much text is gathered before it is written.
+// flushSize is how much text is buffered before it is written.
 const flushSize = 256 << 10
 
-// lineWriter gathers lines.
+// lineWriter buffers lines.
 type lineWriter struct {
 	w   io.Writer
 	buf []byte
@@ -29,8 +29,8 @@ func (l *lineWriter) flush() error {
 	return err
 }
 
-// csvEncoder writes RFC 4180 with a header and \n as line end. What is unknown is empty. A field is quoted
-// only when it has to be.
+// csvEncoder writes RFC 4180 with a header and \n as line end. Unknown values are empty. A field is
+// quoted only where necessary.
 type csvEncoder struct {
 	lineWriter
 	columns []column
@@ -68,7 +68,7 @@ func (e *csvEncoder) encode(r *record) error {
 			e.text(v.s)
 		case boxes:
 			if len(r.Faces) > 0 {
-				e.buf = append(e.buf, '"') // for its commas; quotes are not in it
+				e.buf = append(e.buf, '"') // because of its commas; it has no quotes
 				e.buf = append(AppendBoxes(e.buf, r.Faces, r.detector.Decimals), '"')
 			} else {
 				e.buf = append(e.buf, "[]"...)
@@ -83,15 +83,15 @@ func (e *csvEncoder) encode(r *record) error {
 		}
 	}
 	if len(e.buf) == start {
-		e.buf = append(e.buf, `""`...) // an empty line would be no record
+		e.buf = append(e.buf, `""`...) // readers skip an empty line
 	}
 	return e.endLine()
 }
 
 func (e *csvEncoder) text(s string) {
-	// One search a character: they go by vectors, a search for any of them does not.
-	if has := func(c byte) bool { return strings.IndexByte(s, c) >= 0 }; !has(',') && !has('"') &&
-		!has('\n') && !has('\r') {
+	// One search per character: those use vector instructions, a search for any of them does not.
+	has := func(c byte) bool { return strings.IndexByte(s, c) >= 0 }
+	if !has(',') && !has('"') && !has('\n') && !has('\r') {
 		e.buf = append(e.buf, s...)
 		return
 	}

@@ -8,36 +8,36 @@ import (
 	"facescan/store"
 )
 
-// Detector is what an export has to know of a detector.
+// Detector is what an export needs to know about a detector.
 type Detector struct {
 	Name      string
 	Matches   func(fingerprint string) bool
 	Decimals  int  // of its scores as text
-	Rounded   bool // its scores have no more decimals than that
-	Landmarks bool // it finds them
+	Rounded   bool // its scores have no more decimals than as text
+	Landmarks bool // it finds landmarks
 }
 
-// others stands for models of others, of which nothing is known.
-var others = Detector{Decimals: 2}
+// foreign stands for models that are not built in, of which nothing is known.
+var foreign = Detector{Decimals: 2}
 
 // detectorOf is the detector of a fingerprint.
 func (o *Options) detectorOf(fingerprint string) *Detector {
 	i := slices.IndexFunc(o.Detectors, func(d Detector) bool { return d.Matches(fingerprint) })
 	if i < 0 {
-		return &others
+		return &foreign
 	}
 	return &o.Detectors[i]
 }
 
-// nameColumn is compared instead of the column detector, which has fingerprints, with a detector's name.
+// nameColumn takes the place of the column detector, which has fingerprints, in comparisons with names.
 func (o *Options) nameColumn() *column {
 	return &column{name: "detector", kind: text, get: func(r *record) value {
 		return word(cmp.Or(o.detectorOf(r.Detector).Name, r.Detector))
 	}}
 }
 
-// byName rewrites a comparison of the column detector with names of detectors, so that they are compared with
-// names. What else stands in a list stays compared with fingerprints.
+// byName rewrites comparisons of the column detector with names of detectors, so that names are compared with
+// names. Other texts in a list are still compared with fingerprints.
 func (o *Options) byName(n *node) *node {
 	isColumn := func(a *node) bool { return a.op == "column" && a.col.name == "detector" }
 	isName := func(a *node) bool {
@@ -119,10 +119,10 @@ func AppendLandmarks(dst []byte, faces []store.Face) []byte {
 	return append(dst, ']')
 }
 
-// noScore refuses a record whose detector has no threshold.
+// noScore is the error for a record whose detector has no threshold in MinScore.
 func (o *Options) noScore(r *record) error {
 	var given []string
-	for _, d := range append(slices.Clone(o.Detectors), others) {
+	for _, d := range append(slices.Clone(o.Detectors), foreign) {
 		if _, ok := o.MinScore[d.Name]; ok && d.Name != "" {
 			given = append(given, d.Name)
 		}
@@ -134,8 +134,8 @@ func (o *Options) noScore(r *record) error {
 	} else {
 		choice = given[0]
 	}
-	return usagef("--min-score is on the scale of %s, and row %d was judged by %s, whose scores mean "+
-		"something else: choose rows with "+
+	return usagef("--min-score is on the scale of %s, and row %d was examined by %s, whose scores are "+
+		"on another scale: choose rows with "+
 		"--where \"detector = '%s'\", or give a score for each detector, as --min-score yunet=0.6,pigo=8",
 		scale, r.ID, name, choice)
 }

@@ -1,10 +1,10 @@
 // Package export writes results in the forms that other programs read.
 //
-//	store.Result → [re-decide by --min-score] → [--where] → records (an image, a face or a group each) → columns → an encoder
+//	store.Result → [--min-score] → [--where] → records (an image, a face or a group each) → columns → encoder
 //
-// A Writer is given one result after the other, in the order in which they should stand, and holds no more
-// than a buffer or, for Parquet, a row group. What a column is called, what type it has and when it is empty
-// is said once, in columns.go, for all formats and for --where.
+// A Writer receives the results one by one, in the order of the output, and holds no more than a buffer or,
+// for Parquet, a row group. A column's name, its type and when it is empty are defined once, in columns.go,
+// for all formats and for --where.
 package export
 
 import (
@@ -15,48 +15,48 @@ import (
 	"facescan/store"
 )
 
-// Options say what is written.
+// Options choose what is written.
 type Options struct {
 	Format  string   // csv, which is the default, jsonl, parquet or coco
 	Rows    string   // images, which is the default, faces or groups
 	Columns []string // in their order; the default ones when empty
 	Sources []Source // by number
 
-	Detectors []Detector `json:"-"` // those that there is something to know of
-	NoFaces   bool       `json:"-"` // the job looks for none: groups have none to count
+	Detectors []Detector `json:"-"` // the built-in ones
+	NoFaces   bool       `json:"-"` // the job runs without a detector: groups have no faces to count
 
 	Where string // a filter, see where.go; empty lets everything through
-	// MinScore re-applies thresholds, by the detector's name, empty for a model of others: of detectors that
-	// are not in it no row may be exported. Nil leaves the faces as the run decided.
+	// MinScore re-applies thresholds, by the detector's name, empty for a foreign model. Rows of a
+	// detector that is not in it are refused. Nil leaves the faces as the run decided.
 	MinScore    map[string]float64
 	Credentials bool // show passwords in URLs
 }
 
-// Source is what an export tells of a source.
+// Source is what an export shows of a source.
 type Source struct {
 	Name string
-	Kept []string // names of the columns that store.Result.Kept has the values of
+	Kept []string // names of the kept columns, whose values are in store.Result.Kept
 }
 
 // Writer takes the results of a job.
 type Writer interface {
-	// Write takes one result, for rows of images or faces. It keeps nothing of it.
+	// Write writes one result, for rows of images or faces, and retains nothing of it.
 	Write(store.Result) error
-	// WriteGroup takes one group, for rows of groups.
+	// WriteGroup writes one group, for rows of groups.
 	WriteGroup(store.Group) error
-	// Close writes what is left, but leaves the writer below open. Without it the output is not whole.
+	// Close flushes, but leaves the underlying writer open. Without it the output is incomplete.
 	Close() error
 }
 
-// UsageError is an option that cannot be meant: a column that does not exist, a filter that cannot be read.
+// UsageError is an invalid option: e.g. an unknown column, or a filter with a syntax error.
 type UsageError struct{ Text string }
 
 func (e *UsageError) Error() string { return e.Text }
 
 func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// New starts an export to w, for instance with a CSV header. It fails with a *UsageError for options that
-// cannot be met; then nothing was written.
+// New starts an export to w, e.g. with a CSV header. For invalid options it returns a *UsageError and writes
+// nothing.
 func New(w io.Writer, o Options) (Writer, error) {
 	e, err := newExporter(o, func(t table, columns []column) (encoder, error) {
 		if o.Format == "coco" {
@@ -73,7 +73,7 @@ func New(w io.Writer, o Options) (Writer, error) {
 	return e, nil
 }
 
-// newEncoder makes an encoder of columns; rows is how many of them it may hold back.
+// newEncoder makes an encoder of columns; rows is how many rows it may buffer.
 func newEncoder(w io.Writer, format string, columns []column, rows int64) (encoder, error) {
 	switch format {
 	case "csv", "":
@@ -122,7 +122,7 @@ type exporter struct {
 	filter   *Filter // nil for none
 	out      encoder
 	rec      record
-	faces    []store.Face // rec's, decided anew
+	faces    []store.Face // rec's, by another threshold
 
 	last      *Detector // of the fingerprint lastPrint
 	lastPrint string
@@ -138,7 +138,7 @@ func (e *exporter) Write(r store.Result) error {
 		if !ok && (e.filter == nil || e.filter.match(&e.rec)) {
 			return e.options.noScore(&e.rec)
 		}
-		e.redecide(least)
+		e.applyThreshold(least)
 	}
 	if !e.perFace {
 		return e.put()
@@ -161,9 +161,9 @@ func (e *exporter) put() error {
 
 func (e *exporter) Close() error { return e.out.close() }
 
-// redecide chooses the record's faces anew among all that the run kept. A threshold below the run's finds no
-// more than the best candidates, which are all that the store has.
-func (e *exporter) redecide(minScore float64) {
+// applyThreshold chooses the record's faces by another threshold. One below the run's finds only the best
+// candidates, since the store has no others.
+func (e *exporter) applyThreshold(minScore float64) {
 	e.faces = append(append(e.faces[:0], e.rec.Faces...), e.rec.Candidates...)
 	if e.last.Rounded { // candidates are kept in single precision
 		for i := range e.faces {

@@ -15,8 +15,8 @@ import (
 	"facescan/store/draft"
 )
 
-// File is an output file. It is written beside its place and takes it when it is closed. What is not a file
-// on a disk, such as /dev/null or a pipe, is written as it goes.
+// File is an output file. It is written beside its path and renamed when it is closed. What is not a regular
+// file, such as /dev/null or a pipe, is written directly.
 type File struct {
 	io.Writer
 	draft  *draft.Draft   // nil when written in place
@@ -24,7 +24,7 @@ type File struct {
 	finish []func() error // of the layers, from the top
 }
 
-// Create begins a file. A name that ends in .gz or .zst gets what it says.
+// Create starts a file, compressed if its name ends in .gz or .zst.
 func Create(path string) (*File, error) {
 	out := &File{}
 	var err error
@@ -66,8 +66,7 @@ func compress(w io.Writer, path string) (io.WriteCloser, error) {
 	return nil, nil
 }
 
-// Close finishes the file and puts it in its place; after an error there is none, or the one that was there
-// before.
+// Close finishes the file and renames it to its path; after an error, the path is as it was before.
 func (f *File) Close() error {
 	for _, finish := range f.finish {
 		if err := finish(); err != nil {
@@ -81,7 +80,7 @@ func (f *File) Close() error {
 	return f.draft.Place()
 }
 
-// Discard gives up what was written.
+// Discard removes what was written.
 func (f *File) Discard() {
 	if f.draft == nil {
 		f.f.Close()

@@ -7,9 +7,9 @@ import (
 	"facescan/store"
 )
 
-// FileOf names the files that are made of a row, without what tells one from another at the end: 000/000001
-// for row 1. The name is the id in six digits or more, by threes; the folders are all threes but the last. So
-// no folder has more than a thousand rows, whatever the ids.
+// FileOf names the files that are made from a row, without their suffixes: 000/000001 for row 1. The name is
+// the id in six digits or more, in groups of three; the folders are all groups but the last. So no folder has
+// more than a thousand rows.
 func FileOf(id int64) string {
 	sign, n := "", uint64(id)
 	if id < 0 { // in a user's table
@@ -31,12 +31,12 @@ func CropOf(id int64, face int) string { return fmt.Sprintf("%s-%d.jpg", FileOf(
 // BlurredOf names the picture of a row with its faces blurred.
 func BlurredOf(id int64) string { return FileOf(id) + ".jpg" }
 
-// KeptOf names the body of a row among those that are kept.
+// KeptOf names the kept body of a row.
 func KeptOf(id int64, format string) string {
 	return FileOf(id) + "." + strings.Replace(format, "jpeg", "jpg", 1)
 }
 
-// made is the name of what a run made of the record's image; null when it did not.
+// made is the name of a file that the run made from the record's image; null if it made none.
 func made(r *record, o store.Outputs, name func() string) value {
 	if r.Outputs&o == 0 {
 		return value{null: true}
@@ -52,7 +52,7 @@ func blurredFile(r *record) value {
 	return made(r, store.Blurred, func() string { return BlurredOf(r.ID) })
 }
 
-// cropFiles are the names of all the record's crops, with blanks between them.
+// cropFiles are the names of all the record's crops, separated by blanks.
 func cropFiles(r *record) value {
 	return made(r, store.Crops, func() string {
 		names := make([]string, min(r.crops, len(r.Faces)))

@@ -29,13 +29,13 @@ func ParseFilter(where string, o Options) (*Filter, error) {
 	return &Filter{root, t.options}, nil
 }
 
-// Match tells whether a filter over rows of images lets a result through.
+// Match reports whether a filter over rows of images passes a result.
 func (f *Filter) Match(r store.Result) bool {
 	return f.match(&record{Result: r, face: -1, crops: len(r.Faces),
 		detector: f.options.detectorOf(r.Detector)})
 }
 
-// match tells whether the condition is true; unknown is not.
+// match reports whether the condition is true; unknown is not.
 func (f *Filter) match(r *record) bool {
 	v := f.root.eval(r)
 	return !v.null && v.i == 1
@@ -58,7 +58,7 @@ func (n *node) number(v value) float64 {
 	return v.f
 }
 
-// eval returns the value, of the node's kind, that it has for a record. Conditions are 1 or 0.
+// eval returns the node's value for a record, of the node's kind. Conditions are 1 or 0.
 func (n *node) eval(r *record) value {
 	switch n.op {
 	case "literal":
@@ -66,7 +66,7 @@ func (n *node) eval(r *record) value {
 	case "column":
 		return n.col.get(r)
 	case "or", "and":
-		decides := int64(0) // what settles it, whatever else is unknown
+		decides := int64(0) // the value that decides it, even if the others are unknown
 		if n.op == "or" {
 			decides = 1
 		}
@@ -177,8 +177,8 @@ func changeCase(s string, lower bool) string {
 	}, s)
 }
 
-// like matches a pattern in which % is any text and _ any character. It takes time of at most the product of
-// the lengths.
+// like matches a pattern in which % is any text and _ any character. Its time is at most proportional
+// to the product of the lengths.
 func like(s, pattern string) bool {
 	star, resume := -1, 0 // the last % in pattern, and where in s what follows it was tried last
 	i, k := 0, 0

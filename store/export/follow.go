@@ -19,57 +19,55 @@ import (
 )
 
 const (
-	// of one source, before another has its turn and what is written is made durable
-	followRows = 20_000
+	followRows = 20_000                 // of one source, before the next one's turn and a commit
 	followPoll = 100 * time.Millisecond // how often it is asked whether there is more,
 	// but of very many sources less often: that takes a small part of the time.
 	followShare = 10
 )
 
-// Follower writes a job's results in order while they come in: those of each source by id, groups as they are
-// finished.
+// Follower writes a job's results in order while they come in: rows of each source by id, groups as they
+// finish.
 //
 //	┌▶ frontier ─▶ results from the position up to it ─▶ file ─▶ sync ─▶ position into the job ─┐
 //	└───────────────────────────────────────────────────────────────────────────────────────────┘
 //
-// The store holds what is done out of order, so that nothing is held here: a slow row holds back the output
-// and costs no memory. Since a position is committed after what lies before it is on the disk, a file is
-// never shorter than its position says; what was written behind it when the process died is cut off, and
-// written again. A file that is shorter all the same, or differs from what was written, and one whose rows
-// are not what they were (store.Frontier.Changes: a retry, for one), is written from the start. See place.go
-// for who may write it, and for how a change is noticed.
+// The store has the rows that are done out of order, so nothing is buffered here: a slow row delays the
+// output and takes no memory. A position is committed after the bytes before it are synced, so a file is
+// never shorter than its position; bytes behind it, from a process that died, are truncated and written
+// again. A file that is shorter nevertheless, that differs from what was written, or whose rows have changed
+// since (see store.Frontier.Changes, e.g. by retry) is written from the start. See place.go for which process
+// writes it, and for how a change is noticed.
 type Follower struct {
 	Job  store.Job
-	Path string // of the file; empty for Out
-	// what the job calls the file, or the stream; see stream.go
-	Name string
-	// where to write without a Path: without a Name from the start
-	Out io.Writer
+	Path string    // of the file; empty for Out
+	Name string    // what the job calls the file, or the stream; see stream.go
+	Out  io.Writer // where to write without a Path; without a Name from the start
+
 	// which sources' rows to write; optional, all if nil
 	Wants   func(source int) bool
-	Options func(sources []store.Source) (Options, error) // what to write, given the sources there are by now
-	Finish  bool                                          // end when the job is finished, too
+	Options func(sources []store.Source) (Options, error) // what to write of the current sources
+	Finish  bool                                          // return when the job is finished, too
 	Log     *slog.Logger
 
-	file file     // nil while it is not held, or without a Path
+	file file     // nil while another process has its lock, or without a Path
 	at   position // how far it is written
 	form string   // of what out writes
 	out  *exporter
 	new  bool // out has written nothing yet
-	told bool // that what was written to Out changed
+	told bool // it was logged that rows which were written to Out have changed
 
-	sum     *xxhash.Digest // of what is in the file
-	doubt   bool           // somebody else may have written to the file
-	checked time.Time      // when the file was read last
+	sum     *xxhash.Digest // of the file's content
+	doubt   bool           // another program may have written to the file
+	checked time.Time      // when the file was last compared with sum
 
 	writes writes        // to the file, or to Out
 	seen   []progress    // of each source in the last round
-	asked  time.Duration // what the last round took, but for writing
+	asked  time.Duration // duration of the last round, without writing
 
-	backlog atomic.Int64 // rows that were done in order and not written, after the last round
+	backlog atomic.Int64 // rows done in order but not written, after the last round
 }
 
-// file is what a Follower needs of its file.
+// file is the part of *os.File that a Follower uses.
 type file interface {
 	io.WriteSeeker
 	io.ReaderAt
@@ -83,9 +81,9 @@ type position struct {
 	Form  string `json:"form"`          // a digest of what is written: format, columns, filter
 	Bytes int64  `json:"bytes"`         // of the file
 	Tail  string `json:"tail"`          // a digest of the last of them
-	Sum   []byte `json:"sum,omitempty"` // a running hash of all of them, to go on with
-	// of the file when these bytes were written; zero if it has to be read
-	Stamp   stamp   `json:"stamp"`
+	Sum   []byte `json:"sum,omitempty"` // state of a running hash of all of them
+	Stamp stamp  `json:"stamp"`         // of the file after these bytes; zero if it must be compared
+
 	Sources []place `json:"sources,omitempty"`
 	Group   int64   `json:"group,omitempty"` // Sequence of the last one
 }
@@ -96,16 +94,17 @@ type place struct {
 	Changes int64 `json:"changes"`
 }
 
-// progress is what tells that nothing of a source is to be written which was not there before.
+// progress is the state of a source: while it stays the same, the source has nothing new to write.
 type progress struct{ rows, pending, changes, next int64 }
 
-// unseen is the progress of a source that has to be looked at.
+// unseen is the progress of a source that must be read.
 var unseen = progress{next: -1}
 
-// CheckFollow tells whether an export with these options can follow a job. Its error is a *UsageError.
+// CheckFollow returns a *UsageError for options with which an export cannot follow a job.
 func CheckFollow(o Options, path string) error {
 	if c, err := compress(io.Discard, path); err != nil || c != nil {
-		return usagef("%s: a compressed file cannot be gone on with; name one that ends in .csv or .jsonl", path)
+		return usagef("%s: rows cannot be appended to a compressed file; name one that ends in .csv or .jsonl",
+			path)
 	}
 	if o.Format != "" && o.Format != "csv" && o.Format != "jsonl" {
 		return usagef("%s cannot be written row by row as they come in; csv and jsonl can", o.Format)
@@ -114,7 +113,7 @@ func CheckFollow(o Options, path string) error {
 	return err
 }
 
-// formOf is a digest of what options mean.
+// formOf is a digest of what the options mean.
 func formOf(o Options) (string, error) {
 	t, err := newTable(o)
 	if err != nil {
@@ -124,8 +123,8 @@ func formOf(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	o.Sources, o.Columns, o.Format, o.Rows = nil, names(columns), cmp.Or(o.Format, "csv"),
-		cmp.Or(o.Rows, "images")
+	o.Sources, o.Columns = nil, names(columns)
+	o.Format, o.Rows = cmp.Or(o.Format, "csv"), cmp.Or(o.Rows, "images")
 	text, err := json.Marshal(o)
 	return digest(text), err
 }
@@ -135,9 +134,9 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Follow writes until it is told that it is over, and then what is done in order by then. While another
-// process holds the file it waits; when it is over, and the job is not finished, it leaves the file to that
-// one.
+// Follow writes until over is closed, and then the rows that are done in order by then. While another process
+// has the file's lock it waits; if over is closed before the job is finished, it leaves the file to that
+// process.
 func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 	defer f.release()
 	waiting := false
@@ -155,20 +154,20 @@ func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 				return err
 			}
 		}
-		held, err := f.hold(ctx)
-		for more := held; more && err == nil; {
+		locked, err := f.lock(ctx)
+		for more := locked; more && err == nil; {
 			more, err = f.round(ctx)
 		}
-		held = held && (f.Path == "" || f.file != nil)
-		if held && f.doubt && err == nil && (ended || finished) {
-			f.release() // and read it before the end
+		locked = locked && (f.Path == "" || f.file != nil)
+		if locked && f.doubt && err == nil && (ended || finished) {
+			f.release() // and compare it before the end
 			f.checked = time.Time{}
 			continue
 		}
 		switch {
 		case err != nil:
 			return f.wrap(err)
-		case held && (ended || finished), ended && (!finished || f.Finish):
+		case locked && (ended || finished), ended && (!finished || f.Finish):
 			return nil
 		case ended:
 			if !waiting {
@@ -189,7 +188,7 @@ func (f *Follower) Follow(ctx context.Context, over <-chan struct{}) error {
 	}
 }
 
-// finished tells whether all rows of the job are done.
+// finished reports whether all rows of the job are done.
 func (f *Follower) finished(ctx context.Context) (bool, error) {
 	c, err := f.Job.Counts(ctx)
 	if err != nil || c.Pending > 0 || len(c.ImportIncomplete) > 0 {
@@ -199,11 +198,11 @@ func (f *Follower) finished(ctx context.Context) (bool, error) {
 	return len(sources) > 0, err
 }
 
-// round writes what is done in order beyond the position, followRows of each source at most, and tells
-// whether there is more.
+// round writes the rows that are done in order after the position, at most followRows of each source, and
+// reports whether there are more.
 func (f *Follower) round(ctx context.Context) (more bool, err error) {
-	if more, err = f.lost(); more || err != nil {
-		return false, err // held again in the next turn, if it can be
+	if more, err = f.moved(); more || err != nil {
+		return false, err // the next turn locks it again, if possible
 	}
 	began, wrote := time.Now(), time.Duration(0)
 	defer func() { f.asked = time.Since(began) - wrote }()
@@ -234,7 +233,7 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	}
 	limit, left := followRows, int64(0)
 	seen := make([]progress, len(sources))
-	if f.keepsStream() {
+	if f.recordsStream() {
 		limit = streamRows
 	}
 	for i := range sources {
@@ -252,8 +251,8 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		if front.Changes != p.Changes && p.Next != firstID(sources[i]) {
-			if again, err := f.restart(ctx, "rows that were written have changed since"); again ||
-				err != nil {
+			again, err := f.restart(ctx, "rows that were written have changed since")
+			if again || err != nil {
 				return again, err
 			}
 		}
@@ -272,7 +271,8 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 			}
 		}
 		wrote += time.Since(writing)
-		if n += here; here == limit {
+		n += here
+		if here == limit {
 			more, seen[i] = true, unseen
 			left += front.Next - p.Next
 		} else {
@@ -288,7 +288,7 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// firstID is the id where a source may begin.
+// firstID is the least id that a source may have.
 func firstID(s store.Source) int64 {
 	if s.Format == store.TableFormat {
 		return math.MinInt64
@@ -296,8 +296,8 @@ func firstID(s store.Source) int64 {
 	return int64(s.Number) << store.SourceShift
 }
 
-// begin makes an encoder for the sources there are, unless it is there. It tells whether the file is to be
-// begun anew since what is written in it has another form.
+// begin makes an encoder for the current sources, unless there is one. It reports whether the file was
+// restarted because its rows have another form.
 func (f *Follower) begin(ctx context.Context, sources []store.Source) (again bool, err error) {
 	if f.out != nil && len(sources) == len(f.at.Sources) {
 		return false, nil
@@ -329,7 +329,7 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	if csv, ok := f.out.out.(*csvEncoder); ok && f.at.Bytes > 0 { // its header is there
 		csv.buf = csv.buf[:0]
 	}
-	if f.keepsStream() {
+	if f.recordsStream() {
 		places, err := f.streamPlaces(ctx, sources)
 		if err != nil {
 			return false, err
@@ -342,7 +342,8 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	return false, nil
 }
 
-// restart begins the file anew, and tells so. A stream cannot be begun anew: that is told once.
+// restart empties the file, so that it is written from the start, and logs why. A stream cannot be written
+// again: that is logged once.
 func (f *Follower) restart(ctx context.Context, why string) (again bool, err error) {
 	if f.file == nil {
 		if !f.told {
@@ -368,7 +369,7 @@ func (f *Follower) restart(ctx context.Context, why string) (again bool, err err
 	return true, err
 }
 
-// commit makes n rows durable that were written, and the position behind them.
+// commit syncs the n rows that were written, and saves the position after them.
 func (f *Follower) commit(ctx context.Context, at position, n int) error {
 	if n == 0 && !f.new {
 		f.at = at
@@ -379,8 +380,8 @@ func (f *Follower) commit(ctx context.Context, at position, n int) error {
 	}
 	f.new = false
 	if f.file == nil {
-		at.Bytes++ // of a stream it only counts that it was begun
-		if f.keepsStream() {
+		at.Bytes++ // for a stream it only says that it was started
+		if f.recordsStream() {
 			if err := f.saveStream(ctx, at); err != nil {
 				return err
 			}
@@ -405,7 +406,7 @@ func (f *Follower) commit(ctx context.Context, at position, n int) error {
 		return err
 	}
 	f.at = at
-	if f.doubt { // so that it is read before it is gone on with
+	if f.doubt { // so that it is compared before more is appended
 		at.Stamp = stamp{}
 	}
 	return f.save(ctx, at)

@@ -192,7 +192,7 @@ func TestFollowWantsLater(t *testing.T) {
 	d.work()
 	f, wanted := d.follower(), false
 	f.Wants = func(int) bool { return wanted }
-	if held, err := f.hold(background); err != nil || !held {
+	if held, err := f.lock(background); err != nil || !held {
 		t.Fatal(held, err)
 	}
 	defer f.release()
@@ -218,7 +218,7 @@ func TestFollowFails(t *testing.T) {
 		d.ok(err)
 		d.work(1500)
 		f := d.follower()
-		if held, err := f.hold(background); err != nil || !held {
+		if held, err := f.lock(background); err != nil || !held {
 			t.Fatal(held, err)
 		}
 		flaky := &failing{file: f.file, left: step}
@@ -280,7 +280,7 @@ func TestFollowHoldsNothing(t *testing.T) {
 	d.list("a", 100_000)
 	d.work(1)
 	f := d.follower()
-	if held, err := f.hold(background); err != nil || !held {
+	if held, err := f.lock(background); err != nil || !held {
 		t.Fatal(held, err)
 	}
 	defer f.release()

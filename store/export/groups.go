@@ -6,13 +6,13 @@ import (
 	"facescan/store"
 )
 
-// groupColumns are those of rows of groups, all of them default.
+// groupColumns are the columns of rows of groups, all of them default.
 var groupColumns = []column{
 	{"group", text, late, func(r *record) value { return value{s: r.Group} }},
 	{"images", integer, late, func(r *record) value { return value{i: r.group.Images} }},
 	{"ok", integer, late, func(r *record) value { return value{i: r.group.OK} }},
 	{"failed", integer, late, func(r *record) value { return value{i: r.group.Failed} }},
-	{"faces", integer, late, nil}, // set by newTable, which knows whether faces were looked for
+	{"faces", integer, late, nil}, // set by newTable, which knows whether the job has a detector
 	{"images_with_faces", integer, late, nil},
 	{"source", text, late, nil}, // set by newTable, which knows the names
 	{"largest_face", integer, late, func(r *record) value { return known(r.group.LargestFace) }},
@@ -21,12 +21,12 @@ var groupColumns = []column{
 	{"revision", integer, late, func(r *record) value { return value{i: r.group.Revision} }},
 }
 
-// moment is a time as RFC 3339 has it, in UTC, to the millisecond.
+// moment is a time in RFC 3339, UTC, with milliseconds.
 func moment(t time.Time) value { return value{s: t.UTC().Format("2006-01-02T15:04:05.000Z07:00")} }
 
 // WriteGroup implements Writer.
 func (e *exporter) WriteGroup(g store.Group) error {
 	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g,
-		detector: &others}
+		detector: &foreign}
 	return e.put()
 }

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// jsonEncoder writes JSON Lines: an object a row, its keys the columns in their order. What is unknown is
-// null.
+// jsonEncoder writes JSON Lines: one object per row, with the columns as keys, in their order. Unknown values
+// are null.
 type jsonEncoder struct {
 	lineWriter
 	columns []column
@@ -54,7 +54,7 @@ func appendJSON(dst []byte, c *column, r *record) []byte {
 	return appendString(dst, v.s)
 }
 
-// appendString appends s as JSON. Of what JSON lets stand as it is nothing is escaped.
+// appendString appends s as JSON, and escapes only what JSON requires.
 func appendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')

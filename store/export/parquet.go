@@ -12,11 +12,11 @@ import (
 	"facescan/store"
 )
 
-// rowGroup is how many rows Parquet holds back until it can write them.
+// rowGroup is how many rows Parquet buffers before it writes them.
 const rowGroup = 50_000
 
 // parquetEncoder writes Parquet with zstd: whole numbers INT64, real ones DOUBLE, text STRING, boxes a LIST
-// of structs. What is unknown is NULL. Scores and landmarks have the decimals that they have elsewhere.
+// of structs. Unknown values are NULL. Scores and landmarks are rounded as in the text formats.
 type parquetEncoder struct {
 	w       *parquet.GenericWriter[any]
 	columns []column
@@ -78,7 +78,7 @@ func newParquet(w io.Writer, columns []column, rows int64) (e *parquetEncoder, e
 			parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rows))}, nil
 }
 
-// rescue makes an error of a panic of the library, which knows what it writes only at run time.
+// rescue turns a panic of the library into an error: it checks names and types only at run time.
 func rescue(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("write parquet: %v", p)
@@ -147,12 +147,12 @@ func (e *parquetEncoder) list(n, columns int, null bool, leaf int, get func(i, c
 	}
 }
 
-// rounded is what is left of a number that was written with so many decimals.
+// rounded is the number that is read back from text with this number of decimals.
 func rounded(f float64, decimals int) float64 {
 	var buf [32]byte
 	out, err := strconv.ParseFloat(string(appendReal(buf[:0], f, decimals)), 64)
 	if err != nil {
-		return math.NaN() // of what is no number itself
+		return math.NaN() // f itself is not a number
 	}
 	return out
 }

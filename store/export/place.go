@@ -18,41 +18,40 @@ import (
 	"facescan/store/draft"
 )
 
-// Who writes a file that follows a job. The job keeps the position under the file's name, from before the
-// file exists; so a file without one is not the job's, and is never touched. One process writes: the one with
-// the kernel's lock (flock) on the file, which goes when the process does.
-
+// Which process writes a file that follows a job. The job records the position under the file's name before
+// the file exists; so a file without one is not the job's, and is never touched. One process writes: the one
+// with the kernel's lock (flock) on the file, which ends with the process.
 //
-// A change by others is noticed by the file's stamp: inode, size and times. Where the stamp is the one of the
-// last sync, the end of the file alone is compared; else all of it is read and compared with a running hash
-// of what was written. What changes no time, such as a fault of the disk, is not noticed.
+// A change by another program is noticed by the file's stamp: inode, size and times. If the stamp is that of
+// the last sync, only the end of the file is compared; else all of it is read and compared with a running
+// hash of what was written. A change without a new time, such as a fault of the disk, is not noticed.
 
 const (
-	tailBytes  = 4 << 10          // how much of a file before its position is compared at least
-	checkEvery = time.Minute      // how often a file that is held is read, at most
+	tailBytes  = 4 << 10          // how much of a file before its position is always compared
+	checkEvery = time.Minute      // how often a locked file is compared, at most
 	checkBlock = 1 << 20          // read at once
-	checkTold  = int64(256) << 20 // how large a file is whose check is announced
+	checkTold  = int64(256) << 20 // size from which the comparison is logged
 )
 
-// ForeignError refuses a file that the job did not write.
+// ForeignError is the error for a file that the job did not write.
 type ForeignError struct{ Path string }
 
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s exists, and this job did not write it; move it away, or name another file", e.Path)
 }
 
-// Check refuses a Path that cannot be written: of another's making (a *ForeignError), or no file. It changes
-// nothing.
+// Check returns an error if Path cannot be written: if another program made it (a *ForeignError), or it is
+// not a regular file. It changes nothing.
 func (f *Follower) Check(ctx context.Context) error {
 	if f.Path == "" {
 		return nil
 	}
-	_, err := f.ours(ctx)
+	_, err := f.recorded(ctx)
 	return err
 }
 
-// ours tells whether the job has a position for the file; an error if not, while there is a file.
-func (f *Follower) ours(ctx context.Context) (known bool, err error) {
+// recorded reports whether the job has a position for the file; an error if it has none and the file exists.
+func (f *Follower) recorded(ctx context.Context) (known bool, err error) {
 	st, statErr := os.Lstat(f.Path)
 	switch {
 	case statErr != nil && !errors.Is(statErr, fs.ErrNotExist):
@@ -60,21 +59,21 @@ func (f *Follower) ours(ctx context.Context) (known bool, err error) {
 	case statErr == nil && st.Mode()&fs.ModeSymlink != 0:
 		return false, usagef("%s is a symbolic link, which may lead anywhere; name the file itself", f.Path)
 	case statErr == nil && !st.Mode().IsRegular():
-		return false, usagef("%s is no plain file, and rows are written to one that can be gone on with", f.Path)
+		return false, usagef("%s is no plain file, and rows can be appended only to one", f.Path)
 	}
-	// After the look at the file: another process saves the position before it makes one.
+	// Read after the file was looked up: another process saves the position before it makes the file.
 	if _, known, err = f.saved(ctx); err == nil && !known && statErr == nil {
 		err = &ForeignError{f.Path}
 	}
 	return known, err
 }
 
-// hold takes the file, if no other process has it, and finds out how far it is written.
-func (f *Follower) hold(ctx context.Context) (held bool, err error) {
+// lock opens and locks the file, unless another process has the lock, and finds out how far it is written.
+func (f *Follower) lock(ctx context.Context) (locked bool, err error) {
 	if f.Path == "" || f.file != nil {
 		return true, nil
 	}
-	known, err := f.ours(ctx)
+	known, err := f.recorded(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -88,7 +87,7 @@ func (f *Follower) hold(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	defer func() {
-		if !held {
+		if !locked {
 			err = errors.Join(err, file.Close())
 		}
 	}()
@@ -111,7 +110,7 @@ func (f *Follower) hold(ctx context.Context) (held bool, err error) {
 	return err == nil, err
 }
 
-// resume makes the file what it was at its position.
+// resume truncates the file to its position, or restarts it if it was changed.
 func (f *Follower) resume(ctx context.Context) error {
 	same, err := f.matches(ctx)
 	if err != nil {
@@ -136,7 +135,7 @@ func (f *Follower) resume(ctx context.Context) error {
 	return err
 }
 
-// matches reports whether the file holds what was written up to the position, and takes up its hash.
+// matches reports whether the file has what was written up to the position, and restores its hash.
 func (f *Follower) matches(ctx context.Context) (same bool, err error) {
 	now, err := stampOf(f.file)
 	if err != nil {
@@ -151,10 +150,11 @@ func (f *Follower) matches(ctx context.Context) (same bool, err error) {
 	}
 	was := xxhash.New()
 	known := len(f.at.Sum) > 0 && was.UnmarshalBinary(f.at.Sum) == nil
-	if f.sum = was; known && now == f.at.Stamp || f.at.Bytes == 0 {
+	f.sum = was
+	if known && now == f.at.Stamp || f.at.Bytes == 0 {
 		return true, nil
 	}
-	// An earlier release kept no hash: then it is what the file has.
+	// An earlier release recorded no hash: then the file's own is taken.
 	if f.at.Bytes >= checkTold {
 		f.Log.Info("reading "+f.Path+", which may have been changed, to compare it", "bytes", f.at.Bytes)
 	}
@@ -175,15 +175,15 @@ func (f *Follower) matches(ctx context.Context) (same bool, err error) {
 	return !known || f.sum.Sum64() == was.Sum64(), nil
 }
 
-// stamp tells that a file was not written to since.
+// stamp stays the same while a file is not written to.
 type stamp struct {
 	Inode    uint64 `json:"inode"`
 	Size     int64  `json:"size"`
 	Modified int64  `json:"modified"` // Unix nanoseconds
-	Changed  int64  `json:"changed"`  // likewise, of its contents or attributes; nobody can set it
+	Changed  int64  `json:"changed"`  // likewise, of content or attributes; no program can set it
 }
 
-// stampOf is that of a file; zero for what is not one of the system's.
+// stampOf is the stamp of a file; zero for a file of a test.
 func stampOf(f file) (stamp, error) {
 	file, ok := f.(*os.File)
 	if !ok {
@@ -196,7 +196,7 @@ func stampOf(f file) (stamp, error) {
 	return stamp{uint64(st.Ino), st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
 }
 
-// tailOf is a digest of what stands before a position; io.EOF if the file is shorter.
+// tailOf is a digest of the bytes before a position; io.EOF if the file is shorter.
 func tailOf(file io.ReaderAt, at int64) (string, error) {
 	n := min(at, tailBytes)
 	b := make([]byte, n)
@@ -206,8 +206,8 @@ func tailOf(file io.ReaderAt, at int64) (string, error) {
 	return digest(b), nil
 }
 
-// lost tells whether the file is not the one any more that was written, and then lets it go.
-func (f *Follower) lost() (bool, error) {
+// moved reports whether the file is no longer the one that was written, and then releases it.
+func (f *Follower) moved() (bool, error) {
 	file, ok := f.file.(*os.File)
 	if !ok {
 		return false, nil
@@ -230,7 +230,7 @@ func (f *Follower) lost() (bool, error) {
 	return true, nil
 }
 
-// stillThere tells whether a path is that of an open file.
+// stillThere reports whether a path is that of an open file.
 func stillThere(path string, file *os.File) (bool, error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -245,12 +245,12 @@ func stillThere(path string, file *os.File) (bool, error) {
 
 func (f *Follower) release() {
 	if f.file != nil {
-		_ = f.file.Close() // all that counts was synced
+		_ = f.file.Close() // everything before the position was synced
 		f.file, f.out = nil, nil
 	}
 }
 
-// saved is the position that the job has for the file.
+// saved is the position that the job has recorded for the file.
 func (f *Follower) saved(ctx context.Context) (p position, known bool, err error) {
 	settings, err := f.Job.Settings(ctx)
 	if err != nil {
@@ -271,7 +271,7 @@ func (f *Follower) save(ctx context.Context, p position) error {
 	return f.Job.Set(ctx, map[string]string{store.OutputSetting + f.Name: string(text)})
 }
 
-// wrap names the file in an error, and tells a lack of room from others.
+// wrap adds the file's name to an error, and store.ErrFull to one that means a full disk.
 func (f *Follower) wrap(err error) error {
 	var foreign *ForeignError
 	var usage *UsageError

@@ -18,8 +18,8 @@ import (
 // maxFiles is how many files a split may make.
 const maxFiles = 1024
 
-// splitEncoder gives every value of a column a file of its own, in a folder that appears when all of them are
-// whole.
+// splitEncoder writes a file for every value of a column, in a folder that is renamed when all files are
+// complete.
 type splitEncoder struct {
 	folder *draft.Draft
 	ext    string
@@ -35,8 +35,8 @@ type part struct {
 
 // NewSplit is New, with a file for every value of a column, at most 1,024, in a folder. Its name is the
 // value, with all but A-Z a-z 0-9 . _ - as %XX, or %empty; then .csv or what the format is called. The folder
-// must be new or empty; it is written beside its place and takes it when the Writer is closed. Discard gives
-// up what was written.
+// must be new or empty; it is written beside its path and renamed when the Writer is closed. Discard removes
+// what was written.
 func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 	switch entries, err := os.ReadDir(dir); {
 	case err == nil && len(entries) > 0:
@@ -126,8 +126,8 @@ func (s *splitEncoder) discard() {
 	s.folder.Discard()
 }
 
-// fileName encodes a value so that different ones have different names, none of them hidden, and none too
-// long for a disk.
+// fileName encodes a value so that different values have different names, none of them hidden, and none too
+// long for a file system.
 func fileName(value string) string {
 	if value == "" {
 		return "%empty"

@@ -7,10 +7,10 @@ import (
 	"facescan/store"
 )
 
-// SQL translates the filter into a condition for a WHERE clause, which passes the same rows. What the user
-// wrote is in it only as arguments, numbered from first for Postgres. Column says what expression has the
-// value of one of our columns, of the type and NULL where an export has it; empty if none has. Filters over
-// faces have no translation.
+// SQL translates the filter into a condition for a WHERE clause that passes the same rows. The user's text is
+// in it only as arguments, numbered from first for Postgres. Column returns the expression for a column of an
+// export, with the same type and NULL where the export has it; empty if there is none. Filters over faces
+// cannot be translated.
 func (f *Filter) SQL(d store.Dialect, first int, column func(name string) string) (condition string,
 	args []any, err error) {
 	c := &compiler{dialect: d, first: first, column: column}
@@ -27,8 +27,7 @@ type compiler struct {
 	err     error
 }
 
-// write writes a node. Every operand stands in parentheses, so that nothing depends on a database's
-// precedences.
+// write writes a node. Every operand is in parentheses, so that a database's precedences do not matter.
 func (c *compiler) write(n *node) {
 	switch n.op {
 	case "literal":
@@ -122,7 +121,7 @@ func (c *compiler) group(n *node) {
 	c.print(")")
 }
 
-// operand writes what is compared; text byte by byte, whatever collation a column has.
+// operand writes what is compared; text byte by byte, whichever collation a column has.
 func (c *compiler) operand(n *node) {
 	if n.kind != text {
 		c.group(n)

@@ -11,34 +11,34 @@ import (
 	"facescan/store"
 )
 
-// A stream cannot be cut back: what a consumer has read it keeps. So the job keeps for each source how far
-// streams were written, whichever process did it, and the next one goes on there. The position is committed
-// after the rows are written, often, since what lies between comes twice after a kill.
+// A stream cannot be truncated: its consumer has read it. So the job records for each source how far streams
+// were written, by any process, and the next process continues there. The position is committed after the
+// rows are written, and often, because rows between the two are written again after a kill.
 
 const (
 	streamRows    = 1_000  // of one source between two commits of a stream's position
 	streamBacklog = 10_000 // rows that may be done in order and not written
-	// a write that takes longer shows that the consumer does not keep up
+	// A write that takes longer shows that the consumer does not keep up.
 	streamStall = 500 * time.Millisecond
 )
 
-// keepsStream reports whether the job keeps how far Out was written.
-func (f *Follower) keepsStream() bool { return f.Path == "" && f.Name != "" }
+// recordsStream reports whether the job records how far Out was written.
+func (f *Follower) recordsStream() bool { return f.Path == "" && f.Name != "" }
 
-// Behind reports whether Out takes less than what comes. To go on then would only pile up rows in the job.
+// Behind reports whether Out is slower than the run, which would only pile up rows in the job.
 func (f *Follower) Behind() bool {
 	return f.backlog.Load() > streamBacklog || f.writes.current() > streamStall
 }
 
-// Writing is how long writes of rows have taken so far, the one under way included.
+// Writing is how long writes of rows have taken so far, including the current one.
 func (f *Follower) Writing() time.Duration {
 	return time.Duration(f.writes.took.Load()) + f.writes.current()
 }
 
 // writes is how long writes take.
 type writes struct {
-	since atomic.Int64 // when the one under way began, 0 if there is none
-	took  atomic.Int64 // all before it
+	since atomic.Int64 // start of the current one, 0 if there is none
+	took  atomic.Int64 // by all before it
 }
 
 func (w *writes) current() time.Duration {
@@ -69,7 +69,7 @@ func (f *Follower) streamSetting(source int) string {
 	return fmt.Sprintf("%s%s:%d", store.OutputSetting, f.Name, source)
 }
 
-// streamPlaces are the places of all sources as the job keeps them.
+// streamPlaces are the places of all sources as the job has recorded them.
 func (f *Follower) streamPlaces(ctx context.Context, sources []store.Source) ([]place, error) {
 	places := make([]place, len(sources))
 	settings, err := f.Job.Settings(ctx)
@@ -87,7 +87,7 @@ func (f *Follower) streamPlaces(ctx context.Context, sources []store.Source) ([]
 	return places, nil
 }
 
-// saveStream keeps the places that have changed.
+// saveStream records the places that have changed.
 func (f *Follower) saveStream(ctx context.Context, at position) error {
 	changed := map[string]string{}
 	for i, p := range at.Sources {

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// The grammar of --where, with the meaning it has in SQL, three-valued logic included: what is unknown passes
-// neither a condition nor its opposite.
+// The grammar of --where, with the meaning it has in SQL, three-valued logic included: an unknown value
+// passes neither a condition nor its opposite.
 //
 //	or      = and { OR and }
 //	and     = not { AND not }
@@ -21,7 +21,7 @@ import (
 //	factor  = - factor | number | 'text' | column | "column" | (lower|upper|length) ( sum ) | ( or )
 //
 // Text is compared byte by byte, in LIKE too (% any text, _ any character); lower and upper change ASCII
-// letters only. Arithmetic is that of real numbers; what is divided by zero is unknown.
+// letters only. Arithmetic is that of real numbers; division by zero is unknown.
 type node struct {
 	op   string // the operator or function; "column", "literal"
 	kind kind   // of its value

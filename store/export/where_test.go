@@ -190,7 +190,7 @@ func newOracle(t testing.TB) oracle {
 		var args []any
 		for _, name := range []string{"id", "url", "format", "width", "height", "faces", "confidence"} {
 			c := table.columns[table.find(name)]
-			switch v := c.get(&record{Result: r, detector: &others}); {
+			switch v := c.get(&record{Result: r, detector: &foreign}); {
 			case v.null:
 				args = append(args, nil)
 			case c.kind == text:
@@ -224,7 +224,7 @@ func (o oracle) check(f *Filter) error {
 	}
 	var got, want []int64
 	for _, r := range o.rows {
-		if f.match(&record{Result: r, detector: &others}) {
+		if f.match(&record{Result: r, detector: &foreign}) {
 			got = append(got, r.ID)
 		}
 	}
@@ -391,7 +391,7 @@ func BenchmarkWhere(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := record{Result: results(2)[1], detector: &others}
+	r := record{Result: results(2)[1], detector: &foreign}
 	n := 0
 	for b.Loop() {
 		if f.match(&r) {
