@@ -6,26 +6,25 @@ import (
 	"strings"
 )
 
-// table reads csv and tsv: a header, then records. Lines end in \n or \r\n; empty ones are passed over. Ids
+// table reads csv and tsv: a header, then records. Lines end in \n or \r\n; empty ones are skipped. Ids
 // are record numbers.
 //
 // In tsv a record is a line and quotes are text. In csv a field may be in quotes, as RFC 4180 has it:
-// separators, newlines and doubled quotes in it are text. A record that does not come out with the header's
-// number of fields that way, or is longer than maxRecord, ends at its line and is read in spite of its damage
-// (see mend.go).
+// separators, newlines and doubled quotes in it are text. A record that does not have the header's number of
+// fields that way, or is longer than maxRecord, ends at its line and is read as a damaged one (see mend.go).
 type table struct {
 	records
 	comma  byte
-	quotes bool // have a meaning
+	quotes bool // quotes have a meaning
 	fields []string
 	record shape
-	waits  bool // for more of a pipe
+	waits  bool // Next may wait for more of a pipe
 
 	trust trust // now
 	first trust // at the list's start
 }
 
-// shape is what split saw of the quotes of a record.
+// shape describes the quotes of a record.
 type shape struct {
 	quoted int  // fields in quotes
 	spans  bool // it has more than one line
@@ -33,13 +32,13 @@ type shape struct {
 	bare   bool // a field without quotes has one in it
 }
 
-// trust counts the records whose quotes were needed and right, up to enough. It is lost for good with a
-// record that is damaged, since what wrote it did not quote.
+// trust counts the records whose quotes were needed and right, up to enough. The first damaged record ends it
+// for good, since the program that wrote the list did not quote.
 type trust int
 
 const (
-	lost   trust = -1
-	enough trust = 8
+	distrust trust = -1
+	enough   trust = 8
 )
 
 // How split came to the end of a record.
@@ -75,7 +74,8 @@ func openTable(ctx context.Context, spec Spec, from Position) (Reader, error) {
 		} else if from.Offset == 0 {
 			t.first = t.impression()
 		}
-		if t.trust = m.Trust; from.Offset == 0 {
+		t.trust = m.Trust
+		if from.Offset == 0 {
 			t.trust = t.first
 		}
 	}
@@ -133,7 +133,7 @@ func (t *table) Next(dst []Row) (int, error) {
 		row, err := t.next()
 		if err != nil {
 			if n > 0 {
-				return n, nil // the error comes again
+				return n, nil // the next call returns the error again
 			}
 			return 0, err
 		}
@@ -156,8 +156,8 @@ func (t *table) next() (Row, error) {
 	}
 	switch {
 	case t.record.bare:
-		t.trust = lost
-	case t.record.needed && t.trust != lost && t.trust < enough:
+		t.trust = distrust
+	case t.record.needed && t.trust != distrust && t.trust < enough:
 		t.trust++
 	}
 	t.line++

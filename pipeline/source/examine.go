@@ -15,12 +15,12 @@ import (
 const (
 	// headSize is how much of a list's text is examined before a row is made of it.
 	headSize = 64 << 10
-	// magicSize is how many bytes tell compression and encoding.
+	// magicSize is how many bytes show compression and encoding.
 	magicSize = 4
 )
 
 // compressionOf names the compression of a file by its first bytes: gz, zst or none. A file that ends within
-// them, as one does whose writing was cut off, has the compression that its name says.
+// them, e.g. because its writing was interrupted, has the compression of its name.
 func compressionOf(head []byte, path string) string {
 	_, named := FormatOf(path)
 	for compression, magic := range map[string]string{"gz": "\x1f\x8b", "zst": "\x28\xb5\x2f\xfd"} {
@@ -29,7 +29,7 @@ func compressionOf(head []byte, path string) string {
 			return compression
 		}
 	}
-	// What pzstd writes begins with a frame to be skipped.
+	// A file by pzstd begins with a frame to skip.
 	if len(head) == magicSize && head[0]&0xf0 == 0x50 && string(head[1:]) == "\x2a\x4d\x18" {
 		return "zst"
 	}
@@ -47,10 +47,10 @@ func isUTF32(head []byte) bool {
 		bytes.HasPrefix(head, []byte("\x00\x00\xfe\xff"))
 }
 
-// refusal says what the first block of a text looks like that cannot be a list, and what to do. Both are
-// empty if it can be one. Lists may hold NUL and invalid UTF-8 here and there; a line that begins as a URL
-// shows that it is one.
-func refusal(path string, head []byte, format string) (what, remedy string) {
+// refusal says what the first block of a text looks like if it cannot be a list, and what to do. Both are empty
+// if it can be one. Lists may have some NUL and invalid UTF-8; a line that begins like a URL shows that the
+// text is a list.
+func refusal(path string, head []byte, format string) (what, hint string) {
 	start := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
 	lower := bytes.ToLower(start[:min(len(start), 16)])
 	switch {
@@ -65,11 +65,11 @@ func refusal(path string, head []byte, format string) (what, remedy string) {
 	case isJSONArray(start, format):
 		return "a JSON array", "write one element per line: " + unpackedJSON(path, start)
 	case isSpreadJSON(start):
-		remedy = "write one object per line: " + madeByJQ("jq -c .", path, "lines.jsonl")
-		return "JSON with objects over several lines", remedy
+		hint = "write one object per line: " + madeByJQ("jq -c .", path, "lines.jsonl")
+		return "JSON with objects over several lines", hint
 	case controls(head[:min(len(head), 512)]) > 0:
-		if what, remedy = binaryKind(head); what != "" {
-			return what, remedy
+		if what, hint = binaryKind(head); what != "" {
+			return what, hint
 		}
 	}
 	for line := range bytes.Lines(head) {
@@ -87,7 +87,7 @@ func refusal(path string, head []byte, format string) (what, remedy string) {
 }
 
 // binaryKind names the kind of file that data begins with, if it is a known one.
-func binaryKind(head []byte) (what, remedy string) {
+func binaryKind(head []byte) (what, hint string) {
 	kind := mimetype.Detect(head)
 	for k := kind; k != nil; k = k.Parent() {
 		if k.Is("text/plain") {
@@ -113,8 +113,7 @@ func binaryKind(head []byte) (what, remedy string) {
 	return what, "unpack it if a list is in it, or name the list itself"
 }
 
-// controls counts the bytes that no text has: control characters other than those that move the place of
-// writing.
+// controls counts the bytes that text does not have: control characters except tabs, line ends and the like.
 func controls(b []byte) (n int) {
 	for _, c := range b {
 		if c < ' ' && (c < '\b' || c > '\r') && c != '\x1b' || c == 0x7f {
@@ -124,7 +123,7 @@ func controls(b []byte) (n int) {
 	return n
 }
 
-// unmarkedUTF16 names the encoding of UTF-16 or UTF-32 that has no byte order mark, by where NULs lie.
+// unmarkedUTF16 names the encoding of UTF-16 or UTF-32 without a byte order mark, by the places of NULs.
 func unmarkedUTF16(head []byte) string {
 	var at [4]int
 	for i, c := range head {
@@ -147,10 +146,10 @@ func unmarkedUTF16(head []byte) string {
 	return ""
 }
 
-// isBinary reports whether data is not text, although it may hold some. Text in an older encoding has bytes
+// isBinary reports whether data is not text, although it may contain some. Text in an older encoding has bytes
 // that are invalid in UTF-8, but no control characters.
 func isBinary(head []byte) bool {
-	const shortest = 32 // of less nothing can be said
+	const shortest = 32 // less is not enough to decide
 	if len(head) < shortest || controls(head) == 0 {
 		return false
 	}
@@ -176,15 +175,15 @@ func isWeb(text string) bool {
 	return false
 }
 
-// isSpreadJSON reports whether text begins with a JSON object that has its members on lines of their own.
+// isSpreadJSON reports whether text begins with a JSON object that has each member on its own line.
 func isSpreadJSON(start []byte) bool {
 	line, rest, _ := bytes.Cut(start, []byte("\n"))
 	rest = bytes.TrimLeft(rest, " \t\r\n")
 	return string(bytes.TrimRight(line, " \t\r")) == "{" && bytes.HasPrefix(rest, []byte(`"`))
 }
 
-// isJSONArray reports whether text is a JSON array in place of lines. A jsonl list may have an array as its
-// first record, which is a broken one, if an object is in the next line.
+// isJSONArray reports whether text is a JSON array instead of lines. A jsonl list may have an array as its
+// first record, a broken one, if the next line has an object.
 func isJSONArray(start []byte, format string) bool {
 	if len(start) == 0 || start[0] != '[' {
 		return false
@@ -199,7 +198,7 @@ func isJSONArray(start []byte, format string) bool {
 	return format != "jsonl" || !ended || len(rest) == 0 || rest[0] != '{'
 }
 
-// converted and unpackedJSON are commands that make a list of a file.
+// converted and unpackedJSON are commands that make a list from a file.
 func converted(path, encoding string) string {
 	if path == "-" {
 		return "convert it with iconv -f " + encoding + " -t UTF-8"
@@ -223,7 +222,7 @@ func madeByJQ(command, path, name string) string {
 	return command + " " + shellWord(path) + " > " + name
 }
 
-// shellWord returns text as one word of a shell's command line.
+// shellWord quotes text as one word of a shell.
 func shellWord(text string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+,-"
 	if text != "" && strings.Trim(text, plain) == "" {
@@ -257,8 +256,8 @@ func (s Spec) IsPipe() bool {
 	return err == nil && !fi.Mode().IsRegular() && !fi.IsDir()
 }
 
-// Check fails with a *UsageError when s cannot be a list, or lacks columns that are asked for. Of a pipe it
-// looks at the first block only, for which it waits; what it reads there is kept in s for Open.
+// Check returns a *UsageError if s cannot be a list, or lacks columns that are asked for. Of a pipe it reads
+// only the first block, for which it waits, and leaves it in s for Open.
 func Check(ctx context.Context, s *Spec) error {
 	if !s.IsPipe() {
 		r, err := Open(ctx, *s, Position{})

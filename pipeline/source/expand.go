@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// Expand names the lists that arguments stand for: a file stands for itself, "-" for standard input, a folder
-// for the lists in it and below it, and a pattern (* ? [ ]) that is no file's name for what it matches. What
-// a folder or a pattern stands for comes sorted by name, so that sources get the same numbers every time; a
-// list named twice comes once. Names that begin with a dot are passed over where they are not asked for.
-// Formats are filled in; a file that begins as SQLite databases do is one, whatever its name.
+// Expand returns the lists that arguments name: a file names itself, "-" standard input, a folder the lists in
+// it and below it, and a pattern (* ? [ ]), unless a file has that name, the files that match. The lists of a
+// folder or a pattern are sorted by name, so that sources get the same numbers every time; a list named twice
+// comes once. Hidden files are skipped unless they are named. Formats are filled in; a file that begins like a
+// SQLite database is one, whatever its name.
 func Expand(args []string) ([]Spec, error) {
 	return specsOf(args, false)
 }
@@ -89,12 +89,12 @@ func formatOfFile(path string) (string, error) {
 		return "sqlite", nil
 	}
 	if fi, err := os.Stat(path); err == nil && fi.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0 {
-		return "txt", nil // such as what <(command) gives
+		return "txt", nil // e.g. of <(command)
 	}
 	return "", unknownFormat(path)
 }
 
-// listsIn finds the files in a folder, and in those below it, whose names say that they are lists.
+// listsIn finds the files in a folder, and below it, whose names end like those of lists.
 func listsIn(folder string) (paths []string, err error) {
 	err = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// objects reads jsonl: a JSON object per line, its keys the columns. Lines of blanks only are skipped, but
+// objects reads jsonl: a JSON object per line, its keys the columns. Blank lines are skipped, but
 // counted: an id is a line number. A line that is not an object, or has no text under the URL's key, is a Bad
-// row; of one that is longer than maxRecord only that much is read. Other keys may be missing; what is not
-// text there is kept as JSON.
+// row; of a line that is longer than maxRecord only that much is read. Other keys may be missing; their values
+// that are not text are kept as JSON.
 //
-// Values that nobody asked for are not validated, only told apart. So NaN and Infinity may stand there, which
-// Python writes, and raw control characters and unknown escapes may stand in strings.
+// Values that were not asked for are skipped, not validated. So they may be NaN and Infinity, which Python
+// writes, and strings with raw control characters and unknown escapes.
 type objects struct {
 	records
 	fields []string
-	exact  []bool // the field's key was the column's to the letter
+	exact  []bool // the field's key was exactly the column's name
 	isText bool   // the URL's value was a string
 }
 
@@ -48,7 +48,7 @@ func openJSONL(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	return o, nil
 }
 
-// keys returns the keys of the objects that the list begins with; those that spec asks for if there are none.
+// keys returns the keys of the list's first objects; those that spec asks for if there are none.
 func (o *objects) keys(spec Spec) ([]string, error) {
 	found := map[string]bool{}
 	for {
@@ -93,7 +93,7 @@ func (o *objects) Next(dst []Row) (int, error) {
 			}
 			if o.err != io.EOF || o.growing || blank(o.text) {
 				if n > 0 {
-					return n, nil // the error comes again
+					return n, nil // the next call returns the error again
 				}
 				return 0, o.err
 			}
@@ -114,8 +114,8 @@ func (o *objects) Next(dst []Row) (int, error) {
 	return len(dst), nil
 }
 
-// next takes the line that ends at text[end], or the one that is too long where end is negative. False if the
-// line is no row.
+// next reads the line that ends at text[end], or one that is too long if end is negative. It returns false if
+// the line is not a row.
 func (o *objects) next(end int) (row Row, ok bool, err error) {
 	if end < 0 || end > maxRecord {
 		lastID := o.lastID
@@ -141,7 +141,7 @@ func (o *objects) next(end int) (row Row, ok bool, err error) {
 	return row, ok, nil
 }
 
-// object makes the row of a line, or of one that is cut.
+// object makes the row of a line, which may be cut.
 func (o *objects) object(line string, isCut bool) (Row, error) {
 	for _, i := range o.wanted {
 		o.fields[i], o.exact[i] = "", false
@@ -159,8 +159,8 @@ func (o *objects) object(line string, isCut bool) (Row, error) {
 	return row, nil
 }
 
-// field takes the value of a key. Of several keys that a column could mean the last one to the letter counts,
-// else the last one.
+// field takes the value of a key. If several keys match a column, the last exact one counts, else the last
+// one.
 func (o *objects) field(key, raw string) {
 	for _, i := range o.wanted {
 		exact := key == o.columns[i]
@@ -182,9 +182,8 @@ func (o *objects) field(key, raw string) {
 	}
 }
 
-// eachKey calls visit with the keys of the JSON object that line is, in order, and each one's value as it
-// stands there. It returns false where line is something else, or does not go on as an object; visit has had
-// the keys before.
+// eachKey calls visit with each key of the JSON object in line, in order, and its value as written. It returns
+// false if line is not an object, or is damaged after some keys, which visit has received.
 func eachKey(line string, visit func(key, raw string)) bool {
 	const space = " \t\r\n"
 	line = strings.Trim(line, space)
@@ -210,7 +209,7 @@ func eachKey(line string, visit func(key, raw string)) bool {
 		}
 		raw := line[:n]
 		line = strings.TrimLeft(line[n:], space)
-		if line != "" || raw[0] == '"' { // else it may be cut
+		if line != "" || raw[0] == '"' { // otherwise it may be cut
 			visit(key, raw)
 		}
 		if line == "" || line[0] != ',' && line[0] != '}' {
@@ -275,7 +274,7 @@ func valueLen(s string) int {
 	return -1
 }
 
-// isLiteral reports whether a value without quotes and brackets is one of JSON, or of those that Python adds.
+// isLiteral reports whether a value without quotes and brackets is valid in JSON, or one that Python adds.
 func isLiteral(s string) bool {
 	switch s {
 	case "true", "false", "null", "NaN", "Infinity", "-Infinity":
@@ -284,7 +283,7 @@ func isLiteral(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789+-.eE") == ""
 }
 
-// plainText is what a JSON string says; as it stands, if it has what JSON does not know.
+// plainText is the text of a JSON string; as written, if it has an escape that JSON does not know.
 func plainText(raw string) string {
 	inside := raw[1 : len(raw)-1]
 	if strings.IndexByte(inside, '\\') < 0 {

@@ -9,8 +9,8 @@ import (
 
 // lines reads a txt list: a row per line. A line ends at \n; one \r before it does not belong to it, nor does
 // a byte order mark at the start of the list. \r alone ends lines where there is no \n (see findLineEnd). All
-// else is the URL, byte for byte, but for what cannot be text (see clean). Lines of blanks only, and those
-// that begin with #, are no rows, but they are counted: an id is a line number.
+// else is the URL, byte for byte, except bytes that cannot be text (see clean). Blank lines, and those that
+// begin with #, are not rows, but they are counted: an id is a line number.
 type lines struct {
 	*stream
 	line int64 // lines that are consumed
@@ -18,8 +18,8 @@ type lines struct {
 	text  string // whole lines from the window's start on, or the last one without its newline
 	plain bool   // text needs no cleaning
 
-	began    bool // with a row
-	comments bool // instead, so far
+	began    bool // there was a row
+	comments bool // there was text, and no row yet
 }
 
 func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
@@ -39,7 +39,7 @@ func (l *lines) Position() Position {
 	return l.position(l.line, func(m *mark) { m.Comments = l.OnlyComments() })
 }
 
-// OnlyComments reports whether the list so far has text, and no row.
+// OnlyComments reports whether the list has text, and no row so far.
 func (l *lines) OnlyComments() bool { return l.comments && !l.began }
 
 func (l *lines) Next(dst []Row) (int, error) {
@@ -67,8 +67,8 @@ func (l *lines) Next(dst []Row) (int, error) {
 	return n, nil
 }
 
-// load sets text from the window. A line that is too long for it is consumed and its beginning returned
-// instead. It is errNotYet where a pipe has no whole line for now and the reader does not wait.
+// load sets text from the window. A line that is too long for it is consumed, and its beginning returned. The
+// error is errNotYet if a pipe has no whole line at the moment and the reader does not wait.
 func (l *lines) load(wait bool) (long string, err error) {
 	for {
 		win := l.window()
@@ -98,7 +98,7 @@ func (l *lines) load(wait bool) (long string, err error) {
 	}
 }
 
-// longLine consumes a line that does not fit into the window and returns its beginning, empty if it is no
+// longLine consumes a line that does not fit into the window and returns its beginning, empty if it is not a
 // row.
 func (l *lines) longLine() (string, error) {
 	before := l.print
@@ -110,7 +110,7 @@ func (l *lines) longLine() (string, error) {
 		err = io.EOF
 	}
 	if err != nil {
-		l.print = before // as if it had not been touched; nothing is read after this
+		l.print = before // as if it had not been consumed; nothing is read after this
 		return "", err
 	}
 	l.line++
@@ -126,7 +126,7 @@ func (l *lines) setText(b []byte) {
 	l.plain = isText(l.text)
 }
 
-// cut takes rows off text until it or dst ends.
+// cut moves rows from text to dst until one of them ends.
 func (l *lines) cut(dst []Row) (n int) {
 	before := len(l.text)
 	for n < len(dst) && l.text != "" {
@@ -157,7 +157,7 @@ func (l *lines) cut(dst []Row) (n int) {
 	return n
 }
 
-// isRow tells a line that is a row from blanks and comments.
+// isRow reports whether a line is neither blank nor a comment.
 func isRow[T string | []byte](line T) bool {
 	return len(line) > 0 && line[0] != '#' && (line[0] > ' ' || !blank(line))
 }
@@ -171,7 +171,7 @@ func blank[T string | []byte](s T) bool {
 	return true
 }
 
-// isText tells whether s is valid UTF-8 without NUL.
+// isText reports whether s is valid UTF-8 without NUL.
 func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 // clean returns s with each NUL, and each byte that is not part of valid UTF-8, as %XX.
@@ -195,7 +195,7 @@ func clean(s string) string {
 	return b.String()
 }
 
-// finished is a list that was read to its end and is untouched since.
+// finished is a list that was read to its end and has not changed since.
 type finished struct {
 	at Position
 	m  mark

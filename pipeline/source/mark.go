@@ -16,10 +16,10 @@ const (
 	maxBlocks = 64
 )
 
-// fingerprint sums up a stream as it is consumed, in constant space: a hash of every step-th whole block,
-// with the step doubled whenever 64 are held (so the first one always stays), of the last whole block, and of
-// what follows it. It depends on nothing but the bytes, so equal prefixes have equal fingerprints however
-// they were read. A copy is independent of its original.
+// fingerprint summarizes the consumed part of a stream in constant space: a hash of every step-th whole block,
+// with the step doubled whenever there are 64 (so the first one always stays), of the last whole block, and of
+// the bytes after it. It depends only on the bytes, so equal prefixes have equal fingerprints however they were
+// read. A copy is independent of its original.
 type fingerprint struct {
 	n     int64 // bytes so far
 	step  int64
@@ -47,7 +47,7 @@ func (f *fingerprint) add(p []byte) {
 	}
 }
 
-// seal takes up the whole block with this number.
+// seal adds the whole block with this number.
 func (f *fingerprint) seal(number int64) {
 	f.last = f.block.Sum64()
 	f.block.Reset()
@@ -65,7 +65,7 @@ func (f *fingerprint) seal(number int64) {
 	f.count++
 }
 
-// mark is what Position.Mark holds, as JSON.
+// mark is the content of Position.Mark, as JSON.
 type mark struct {
 	File stat `json:"file"`
 
@@ -90,8 +90,7 @@ type mark struct {
 	Trust trust  `json:"trust,omitempty"`
 	First *trust `json:"first,omitempty"`
 	ID    int64  `json:"id,omitempty"` // of the last row, where ids are a column
-	// Sorted: the list is handed out by ids, as it is not itself; Blocks are of the file as it lies on the
-	// disk.
+	// Sorted: the rows are returned in another order than the list's; Blocks are of the file on the disk.
 	Sorted bool `json:"sorted,omitempty"`
 	// IDs are those of the rows, of a database, that Blocks are hashes of.
 	IDs []int64 `json:"ids,omitempty"`
@@ -132,7 +131,7 @@ func parseMark(b []byte) (mark, error) {
 	return m, nil
 }
 
-// differs tells in words where two marks of the same offset differ; empty when they do not.
+// differs describes where two marks of the same offset differ; empty if they do not.
 func (m mark) differs(now mark) string {
 	for i := range m.Blocks {
 		if i >= len(now.Blocks) || m.Blocks[i] != now.Blocks[i] {
@@ -146,8 +145,7 @@ func (m mark) differs(now mark) string {
 	return ""
 }
 
-// reread takes the fingerprint of the first offset bytes of a file without reading more of it than the blocks
-// that m kept.
+// reread takes the fingerprint of the first offset bytes of a file, and reads only the blocks that m has.
 func (m mark) reread(r io.ReaderAt, offset int64) (fingerprint, error) {
 	f := newFingerprint()
 	f.step = m.Step
@@ -179,7 +177,7 @@ func (m mark) reread(r io.ReaderAt, offset int64) (fingerprint, error) {
 }
 
 // markOf is the mark of a whole file, for lists that are not read from front to back: its first, its last and
-// up to 64 blocks of it as it lies on the disk.
+// up to 64 blocks of the file on the disk.
 func markOf(path string) (mark, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -205,7 +203,7 @@ func markOf(path string) (mark, error) {
 	return m, nil
 }
 
-// changedSince tells in words how a whole file differs from what it was.
+// changedSince describes how a whole file has changed.
 func (m mark) changedSince(old mark) string {
 	if m.File.Size != old.File.Size {
 		return fmt.Sprintf("it has %d bytes and had %d", m.File.Size, old.File.Size)
@@ -213,7 +211,7 @@ func (m mark) changedSince(old mark) string {
 	return old.differs(m)
 }
 
-// stat is what tells without reading that a file was not touched.
+// stat shows without reading that a file has not changed.
 type stat struct {
 	Inode uint64 `json:"inode,omitempty"`
 	Size  int64  `json:"size,omitempty"`
@@ -229,7 +227,7 @@ func statOf(fi os.FileInfo) stat {
 }
 
 // Start returns the start of the list that p is a position in, to be read in the same way: text that was
-// added since may suggest another one.
+// added since may suggest another way.
 func Start(p Position) (Position, error) {
 	m, err := decodeMark("", p.Mark)
 	if err != nil {
@@ -238,7 +236,7 @@ func Start(p Position) (Position, error) {
 	return Position{Mark: mark{Step: 1, CR: m.CR, First: m.First}.encode()}, nil
 }
 
-// Same tells whether two positions are the same place in lists of the same bytes, wherever the lists lie.
+// Same reports whether two positions are the same place in lists of the same bytes, wherever the lists are.
 func Same(a, b Position) bool {
 	if a.Offset != b.Offset || a.Line != b.Line {
 		return false

@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// Records of csv and tsv that are not as the header says.
+// Damaged records of csv and tsv.
 //
 // Programs that write captions into a table without quoting them leave stray quotes, open quotes, and
-// separators that split a caption. Only the URL, and the other columns that are asked for, need to be found.
-// So such a record is its line; of the ways in which its quotes can be meant, the one is taken that gives the
-// header's number of fields and a URL in the URL's column; and where the number of fields remains another,
-// columns are counted from either end.
+// separators that split a caption. Only the URL, and the other columns that were asked for, need to be found.
+// So such a record ends at its line; of the ways to read its quotes, the one is taken that gives the header's
+// number of fields and a URL in the URL's column; and if the number of fields still differs, columns are
+// counted from either end.
 
-// errNotYet says that a pipe has no whole record for now.
+// errNotYet says that a pipe has no whole record at the moment.
 var errNotYet = errors.New("no record yet")
 
-// quoting is a way in which quotes can be meant in one line. A field in quotes begins with one.
+// quoting is a way to read the quotes of a line. A field in quotes begins with one.
 type quoting int
 
 const (
 	// closeAtEnd: it ends at a quote before a separator or the line's end; other quotes in it are text.
 	closeAtEnd quoting = iota
-	// backslashes: the same, but a backslash makes text of what follows it.
+	// backslashes: the same, but the character after a backslash is text.
 	backslashes
 	// closeAtFirst: it ends at the first quote that is not doubled, and the text up to the separator belongs
 	// to it.
@@ -62,7 +62,7 @@ func (t *table) nextDamaged() (Row, error) {
 		return row, err
 	}
 	t.line++
-	t.trust = lost
+	t.trust = distrust
 	t.damagedRecord(t.line)
 	return row, nil
 }
@@ -83,7 +83,8 @@ func (t *table) firstLine() (line string, n int, err error) {
 		}
 		i = strings.IndexByte(t.text, '\n')
 	}
-	if n = i + 1; i < 0 {
+	n = i + 1
+	if i < 0 {
 		n = len(t.text)
 	}
 	if n > maxRecord {
@@ -92,7 +93,7 @@ func (t *table) firstLine() (line string, n int, err error) {
 	return strings.TrimSuffix(strings.TrimSuffix(t.text[:n], "\n"), "\r"), n, nil
 }
 
-// readDamaged sets fields from a line, in the way of reading it that makes most sense of it.
+// readDamaged sets fields from a line, by the way to read its quotes that fits best.
 func (t *table) readDamaged(line string) {
 	ways := []quoting{closeAtEnd, backslashes, closeAtFirst, plainQuotes}
 	if !t.quotes {
@@ -189,8 +190,8 @@ func (t *table) severalRecords(text string) bool {
 	return full > 1 || all && enough
 }
 
-// impression is the trust that the first block of the list deserves: much, if its quotes were needed and
-// right often enough, or in all of a short list.
+// impression is the trust after the first block of the list: enough, if its quotes were needed and right often
+// enough, or in all of a short list.
 func (t *table) impression() trust {
 	text := t.text[:max(0, min(len(t.text), headSize-int(t.print.n)))]
 	atEnd := t.err == io.EOF && len(text) == len(t.text) && !t.growing
@@ -206,7 +207,7 @@ func (t *table) impression() trust {
 		}
 		switch {
 		case end == strayed || len(t.fields) != len(t.columns) || t.record.bare:
-			return lost
+			return distrust
 		case t.record.spans && t.severalRecords(text[:n]):
 			doubtful++
 		case t.record.needed:
@@ -245,8 +246,7 @@ func (t *table) urlAt() int {
 	return t.url
 }
 
-// spare reports whether one of the columns from a number to below another may hold any text, and so be
-// damaged.
+// spare reports whether one of the columns of a range may hold any text, and so be damaged.
 func (t *table) spare(from, to int) bool {
 	for i := from; i < to; i++ {
 		if i != t.url && i != t.id && i != t.group {
@@ -256,9 +256,9 @@ func (t *table) spare(from, to int) bool {
 	return false
 }
 
-// place returns the fields in the header's columns, as far as they are asked for, and whether the URL is
-// among them. Damage is taken to be in a column of any text: the columns between it and the URL, or an end of
-// the record, keep their distance from that.
+// place returns the fields of the columns that were asked for, and whether the URL is among them. The damage is
+// assumed to be in a column of any text: the columns between it and the URL, or an end of the record, keep
+// their distance from that.
 func (t *table) place() (fields []string, found bool) {
 	if len(t.fields) == len(t.columns) {
 		return t.fields, true
@@ -303,7 +303,7 @@ func (t *table) placeCut() (fields []string, found bool) {
 		}
 	}
 	if t.url == last && len(t.fields[last]) > MaxURL {
-		fields[t.url] = t.fields[last] // long enough to be none
+		fields[t.url] = t.fields[last] // too long for a URL
 	}
 	return fields, t.url < last
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// rowFile reads a parquet file, of it only the columns that were asked for, a page of each at a time. Ids are
-// record numbers. Parquet files are written as a whole, so one that is not the same to the byte, as far as
-// the blocks show that are compared, has changed.
+// rowFile reads the columns of a parquet file that were asked for, one page of each at a time. Ids are record
+// numbers. Parquet files are written as a whole, so a difference in any of the compared blocks means that the
+// file has changed.
 type rowFile struct {
 	chosen
 	ctx  context.Context
@@ -109,7 +109,7 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 	return r, nil
 }
 
-// checkHead fails with a *UsageError when a file does not begin as parquet files do.
+// checkHead returns a *UsageError if a file does not begin like a parquet file.
 func checkHead(path string, f io.ReaderAt) error {
 	head := make([]byte, 512)
 	n, err := f.ReadAt(head, 0)
@@ -127,7 +127,7 @@ func checkHead(path string, f io.ReaderAt) error {
 		path, what)
 }
 
-// checkFooter checks the length that a file says its footer has, which the decoder would believe.
+// checkFooter checks the footer's length as stated in the file, because the decoder does not.
 func checkFooter(f io.ReaderAt, size int64) error {
 	var end [8]byte
 	if _, err := f.ReadAt(end[:], size-int64(len(end))); err != nil || string(end[4:]) != "PAR1" {
@@ -139,7 +139,7 @@ func checkFooter(f io.ReaderAt, size int64) error {
 	return nil
 }
 
-// rescue makes an error of a panic, which damaged files can bring the decoder to.
+// rescue turns a panic of the decoder, which damaged files can cause, into an error.
 func (r *rowFile) rescue(err *error) {
 	if p := recover(); p != nil {
 		*err = r.damaged(fmt.Errorf("%v", p))
@@ -161,7 +161,7 @@ func (r *rowFile) Next(dst []Row) (n int, err error) {
 		}
 		if err != nil {
 			if n > 0 {
-				return n, nil // the error comes again
+				return n, nil // the next call returns the error again
 			}
 			return 0, err
 		}
@@ -220,7 +220,7 @@ func (p *part) peek() (parquet.Value, error) {
 	return p.rest[0], nil
 }
 
-// parquetText is a value as text: times as RFC 3339 has them, days as 2006-01-02.
+// parquetText is a value as text: times in RFC 3339, days as 2006-01-02.
 func parquetText(v parquet.Value, as *format.LogicalType) string {
 	switch {
 	case v.IsNull():

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// chosen says where in a record the columns are that were asked for; -1 where none was.
+// chosen is the places, in a record, of the columns that were asked for; -1 for none.
 type chosen struct {
-	list           string // what messages call it
+	list           string // its name in messages
 	columns        []string
 	url, id, group int
 	kept           []int
@@ -62,8 +62,8 @@ func urlColumn(spec Spec) string {
 	return spec.URLColumn
 }
 
-// row makes the row of a record with this number. The fields are those of columns; only chosen ones are
-// looked at.
+// row makes the row of the record with this number. The fields are those of columns; only chosen ones are
+// read.
 func (c *chosen) row(number int64, fields []string) (Row, error) {
 	r := Row{ID: number}
 	if c.id >= 0 {
@@ -104,14 +104,14 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	return r, nil
 }
 
-// spoil marks a row as broken, if it is.
+// spoil marks a row as broken if bad is true.
 func (r *Row) spoil(broken bool) {
 	if broken {
 		r.Bad, r.End = true, false
 	}
 }
 
-// urlText returns text as a row has it, and whether it is too long for a URL.
+// urlText returns text as the URL of a row, and whether it is too long for one.
 func urlText(s string) (url string, tooLong bool) {
 	if len(s) > MaxURL {
 		return clean(s[:MaxURL+1]), true
@@ -119,8 +119,8 @@ func urlText(s string) (url string, tooLong bool) {
 	return clean(s), false
 }
 
-// records is what the readers of csv and jsonl share: text of the window's start, which grows until a record
-// is in it.
+// records is shared by the readers of csv and jsonl: the text at the window's start, which grows until it
+// contains a record.
 type records struct {
 	*stream
 	chosen
@@ -130,8 +130,8 @@ type records struct {
 	damage, firstDamage int64 // as Damaged returns them
 }
 
-// grow looks at more of the list, at twice as much if that is to be had at once, since a long record is
-// looked at from its start each time; false when there is no more.
+// grow reads more of the list, to twice as much if that is available at once, since a long record is read from
+// its start each time; false at the end.
 func (r *records) grow() bool {
 	want := 2 * len(r.text)
 	ok := r.more()
@@ -164,7 +164,7 @@ func (r *records) dropLine() error {
 
 func (r *records) Columns() []string { return r.columns }
 
-// Damaged returns how many records had to be read in spite of damage, and the number of the first one.
+// Damaged returns how many records were damaged but could be read, and the number of the first one.
 func (r *records) Damaged() (n, first int64) { return r.damage, r.firstDamage }
 
 // damagedRecord counts the record with this number.

@@ -14,9 +14,9 @@ import (
 // lookAhead is how many rows of a list with an id column are read to see whether their ids ascend.
 const lookAhead = 1 << 18
 
-// openByID opens a list whose ids are a column. Rows are handed out by ascending id. A list that is in that
-// order is read as any other; one that, as its beginning shows, is not is read to its end and sorted first. A
-// list that falls out of order only later, or that comes through a pipe, has to be sorted by whoever made it.
+// openByID opens a list whose ids are a column. Rows are returned by ascending id. A list in that order is read
+// like any other; one whose beginning is out of order is read to its end and sorted first. A list that is out
+// of order only later, or that comes through a pipe, must be sorted by the user.
 func openByID(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {
@@ -41,7 +41,7 @@ func openByID(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	return openFormat(ctx, spec, from)
 }
 
-// outOfOrder looks at the beginning of a list.
+// outOfOrder reads the beginning of a list.
 func outOfOrder(ctx context.Context, spec Spec) (bool, error) {
 	spec.unordered = true
 	r, err := openFormat(ctx, spec, Position{})
@@ -54,7 +54,7 @@ func outOfOrder(ctx context.Context, spec Spec) (bool, error) {
 	for seen := 0; seen < lookAhead; {
 		n, err := r.Next(rows)
 		if err != nil {
-			return false, nil // whoever reads the list comes to it too
+			return false, nil // the reader of the list finds it, too
 		}
 		for _, row := range rows[:n] {
 			if row.ID < last {
@@ -67,7 +67,7 @@ func outOfOrder(ctx context.Context, spec Spec) (bool, error) {
 	return false, nil
 }
 
-// sorted hands out the rows of a list in the order of their ids, from a database of its own that has no name.
+// sorted returns the rows of a list by ascending id, from its own temporary database.
 type sorted struct {
 	ctx   context.Context
 	path  string
@@ -112,7 +112,7 @@ func (s *sorted) sort() error {
 	if err != nil {
 		return err
 	}
-	// SQLite keeps its file open, and what it sorts with; nothing of it outlives the process.
+	// SQLite has deleted the open file already; nothing of it outlives the process.
 	defer os.RemoveAll(dir)
 	if s.db, err = sql.Open("sqlite3",
 		"file:"+filepath.Join(dir,
@@ -145,7 +145,7 @@ func (s *sorted) sort() error {
 // fill reads a list into the database.
 func (s *sorted) fill() (total int64, err error) {
 	if _, err := s.db.ExecContext(s.ctx,
-		`CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER, ended INTEGER)`); err != nil {
+		"CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER, ended INTEGER)"); err != nil {
 		return 0, fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	tx, err := s.db.BeginTx(s.ctx, nil)
@@ -191,7 +191,7 @@ func (s *sorted) Next(dst []Row) (int, error) {
 		if !s.rows.Next() {
 			err := s.rows.Err()
 			if n > 0 {
-				return n, nil // the end, or the error, comes again
+				return n, nil // the next call returns the end, or the error, again
 			}
 			if err == nil {
 				s.mark.End = true

@@ -2,22 +2,22 @@
 //
 // # Shape
 //
-//	file or pipe → [gunzip, unzstd] → [UTF-16] → stream (a window, and a fingerprint of what is consumed) → reader of a format → rows
+//	file or pipe → [gunzip, unzstd] → [UTF-16] → stream (a window, and a fingerprint of the consumed text)
+//	→ reader of a format → rows
 //
-// A list is never held: a reader sees a window of it, and what it hands out is cut from one string a window.
-// So a list of any length, or a line of any length, takes the same memory.
+// A list is never in memory as a whole: a reader sees a window of it, and its rows are cut from one string per
+// window. So a list of any length, or a line of any length, takes the same memory.
 //
 // # Positions
 //
-// After any Next, Position says where the rows that were handed out end, exact to the row. Open with it goes
-// on there, in another process if need be, and yields exactly the rows that remain. A position carries a
-// fingerprint of everything before it (see mark.go), by which Open tells a list that only grew from one that
-// changed.
+// After any Next, Position says where the returned rows end, exact to the row. Open continues there, also in
+// another process, and yields exactly the remaining rows. A position has a fingerprint of everything before it
+// (see mark.go), by which Open tells a list that only grew from one that changed.
 //
 // # Broken records
 //
 // A record whose URL can be read is a row like any other, even if other fields are damaged. One whose URL
-// cannot be read is a row that is marked Bad. What ends a list early, such as a damaged .gz, is an error, and
+// cannot be read is a row that is marked Bad. A list that ends early, such as a damaged .gz, is an error, and
 // so is a file that cannot be a list (see examine.go).
 package source
 
@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	// MaxURL is the length in bytes up to which text can be a URL. Of longer text one byte more is kept,
-	// which tells it from a URL of just that length; the row is Bad.
+	// MaxURL is the greatest length of a URL in bytes. Longer text is cut one byte after it, so that it can be
+	// told from a URL of that length; the row is Bad.
 	MaxURL = 64 << 10
 	// maxRecord is how long a csv record or a jsonl line may be; longer ones are broken.
 	maxRecord = 1 << 20
@@ -54,11 +54,11 @@ type Spec struct {
 	// the URL of records that end their group; empty for none
 	GroupEnd string `json:",omitempty"`
 
-	// As names what comes through In, which has no beginning: its lines follow those that came under the name
-	// before. The reader knows of none of these.
+	// As names a stream on In that has no beginning: its lines follow those that came under the name before.
+	// The reader does not use it.
 	As string `json:",omitempty"`
-	// Growing says that the list is being written: what does not end in a newline is not a record yet, and a
-	// list without its header is ErrNotBegun.
+	// Growing says that the list is being written: text without a newline at its end is not a record yet, and
+	// a list without its header is ErrNotBegun.
 	Growing bool `json:"-"`
 
 	unordered bool     // ids may come in any order
@@ -71,25 +71,25 @@ type Row struct {
 	URL   string
 	Group string   // value of the group column
 	Kept  []string // values of the kept columns, in their order
-	Bad   bool     // no URL can come of it: a broken record, or text over MaxURL
+	Bad   bool     // it cannot have a URL: a broken record, or text over MaxURL
 	End   bool     // not a row: the record that ends its group
 }
 
-// Position is where the rows that were handed out end.
+// Position is where the returned rows end.
 type Position struct {
 	Offset int64  // bytes of the list's text: decompressed, and in UTF-8 if it was in UTF-16
-	Line   int64  // lines, or records, those that are no rows counted
+	Line   int64  // lines, or records, including those that are not rows
 	Mark   []byte // the reader's own
 }
 
 // Reader reads one list. Only Progress may be called while another call runs.
 type Reader interface {
-	// Next fills dst from its start and returns how many rows it set: fewer than len(dst) also when a pipe
+	// Next fills dst from its start and returns the number of rows: fewer than len(dst) also when a pipe
 	// has no more at the moment. At the end of the list it returns 0 and io.EOF; rows and an error never come
 	// together. Once the context of Open has ended, a pipe still yields what was read from it, and then the
 	// context's error.
 	Next(dst []Row) (int, error)
-	// Position is after the last row that was handed out, also once Next has failed.
+	// Position is after the last row that was returned, also after Next has failed.
 	Position() Position
 	// Columns are the names that the list has; nil for a plain one.
 	Columns() []string
@@ -100,17 +100,17 @@ type Reader interface {
 	Close() error
 }
 
-// ErrNotBegun is the error of a list that is Growing and still lacks what it has to begin with.
+// ErrNotBegun is the error of a list that is Growing and still lacks its header.
 var ErrNotBegun = errors.New("its beginning is not written yet")
 
-// UsageError is a list or a column that cannot be what the user meant.
+// UsageError is an invalid list or column.
 type UsageError struct{ Text string }
 
 func (e *UsageError) Error() string { return e.Text }
 
 func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
-// ChangedError says that a list is not the one whose import began.
+// ChangedError is the error of a list that is not the one whose import was started.
 type ChangedError struct {
 	Path string
 	What string // what differs
@@ -127,7 +127,7 @@ func (e *ChangedError) Error() string {
 		nameOf(e.Path), e.What)
 }
 
-// nameOf is what a list is called in messages.
+// nameOf is the name of a list in messages.
 func nameOf(path string) string {
 	if path == "-" {
 		return "standard input"
@@ -135,11 +135,11 @@ func nameOf(path string) string {
 	return path
 }
 
-// Formats lists the formats that files are known by, without those that databases have.
+// Formats lists the formats of files, as their names end, without databases.
 var Formats = []string{"txt", "csv", "tsv", "jsonl", "parquet"}
 
-// FormatOf tells format and compression ("gz", "zst" or "") from a file's name; an empty format if it says
-// none.
+// FormatOf returns format and compression ("gz", "zst" or "") by a file's name; an empty format if the name
+// has none.
 func FormatOf(path string) (format, compression string) {
 	if path == "-" {
 		return "txt", ""
@@ -159,9 +159,9 @@ func FormatOf(path string) (format, compression string) {
 	return "", compression
 }
 
-// Open begins a list, or goes on at a position. It fails with a *ChangedError when the list is not the one
-// that the position was taken in, and with a *UsageError when it has not the columns that were named.
-// Cancelling ctx ends Open and every Next.
+// Open opens a list at its start, or at a position. It returns a *ChangedError if the list is not the one that
+// the position is of, and a *UsageError if it lacks columns that were named. Cancelling ctx ends Open and
+// every Next.
 func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 	if s.Format == "" {
 		var err error

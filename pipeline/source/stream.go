@@ -22,7 +22,7 @@ import (
 	"facescan/pipeline/crash"
 )
 
-// windowSize is how much of a list is looked at at once.
+// windowSize is the usual size of the window.
 const windowSize = 256 << 10
 
 // smallest is how large the window of the smallest file is.
@@ -31,7 +31,7 @@ const smallest = 512
 var bom = []byte("\xef\xbb\xbf")
 
 // stream is the text of a list: decompressed and in UTF-8, in a window that moves forward, with the
-// fingerprint of what it left behind. A reader looks at window, asks for more, and consumes whole rows.
+// fingerprint of the text before it. A reader reads window, lengthens it by more, and consumes whole rows.
 type stream struct {
 	ctx  context.Context
 	path string
@@ -42,13 +42,13 @@ type stream struct {
 	text     io.Reader
 	marked   bool     // text comes without the byte order mark that the file begins with
 	seekable *os.File // what text reads, where an offset in the text is one in the file
-	pump     *pump    // nil for a file, which never lets a reader wait
+	pump     *pump    // nil for a file, whose reads never wait
 	growing  bool     // as in Spec
 	closers  []func() error
 
 	buf  []byte
 	r, w int   // buf[r:w] is the window
-	err  error // why more has nothing more: io.EOF at a clean end
+	err  error // why more returned false: io.EOF at a clean end
 	cr   bool  // lines end in \r, or \n; else only in \n
 
 	unended, ret bool // as Open and Return in mark
@@ -56,9 +56,9 @@ type stream struct {
 	print fingerprint // of what is consumed
 }
 
-// openStream opens a list at its start, or where the position is, having made sure that what lies before is
-// the same. It returns the position's mark too. A nil stream says that nothing can follow: the file was read
-// to its end and is untouched since.
+// openStream opens a list at its start, or at the position after comparing what is before it. It also returns
+// the position's mark. The stream is nil if nothing can follow: the file was read to its end and has not
+// changed since.
 func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {
@@ -94,8 +94,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 	return s, m, nil
 }
 
-// newStream opens a list at its start. Its first bytes show compression and encoding; its name
-// need not.
+// newStream opens a list at its start. Its first bytes show compression and encoding, whatever its name.
 func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	s := &stream{ctx: ctx, path: spec.Path, growing: spec.Growing, print: newFingerprint()}
 	defer func() {
@@ -109,7 +108,7 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	}
 	// A longer read does not pass through the buffer.
 	text := bufio.NewReaderSize(counter{in, &s.raw}, smallest)
-	head, _ := text.Peek(magicSize) // an error comes again
+	head, _ := text.Peek(magicSize) // the next read returns the error again
 	if len(head) == 0 && s.seekable != nil {
 		if _, named := FormatOf(s.path); named != "" {
 			if s.growing {
@@ -124,7 +123,7 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 		text = bufio.NewReader(&gunzip{in: text})
 	case "zst":
 		s.seekable = nil
-		// The limit is the zstd program's own; above it, that one asks for --long too.
+		// The limit of the zstd program, which needs --long above it.
 		d, err := zstd.NewReader(text, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", nameOf(s.path), err)
@@ -178,7 +177,7 @@ func (s *stream) open(spec Spec) (io.Reader, error) {
 	return in, nil
 }
 
-// seek goes on in a file at offset, comparing the blocks that the mark holds.
+// seek continues in a file at offset, after comparing the blocks that the mark has.
 func (s *stream) seek(m mark, offset int64) error {
 	f := s.seekable
 	if s.size < offset {
@@ -195,12 +194,12 @@ func (s *stream) seek(m mark, offset int64) error {
 		return fmt.Errorf("%s: %w", s.path, err)
 	}
 	s.raw.Store(offset)
-	s.text = counter{f, &s.raw} // without what was read ahead
+	s.text = counter{f, &s.raw} // drops what was read ahead
 	s.print = print
 	return nil
 }
 
-// skipTo goes on at offset by reading up to it.
+// skipTo continues at offset by reading up to it.
 func (s *stream) skipTo(m mark, offset int64) error {
 	for s.print.n < offset {
 		if s.r == s.w && !s.more() {
@@ -224,11 +223,11 @@ func (s *stream) shorter(have, want int64) error {
 	return &ChangedError{s.path, fmt.Sprintf("it has %d bytes of text, and %d were imported", have, want)}
 }
 
-// window is what is read and not consumed; valid until the next more.
+// window is the text that is read and not consumed; valid until the next more.
 func (s *stream) window() []byte { return s.buf[s.r:s.w] }
 
-// more lengthens the window, which doubles when it is full; whoever asks bounds it. False when nothing more
-// will come: err says why.
+// more lengthens the window, which doubles when it is full; the caller bounds it. It returns false at the end:
+// err says why.
 func (s *stream) more() bool {
 	if s.err != nil {
 		return false
@@ -265,7 +264,7 @@ func (s *stream) more() bool {
 	return false
 }
 
-// damaged words an error of reading or decompressing.
+// damaged describes an error of reading or decompressing.
 func (s *stream) damaged(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("the file ends too early (%w)", err)
@@ -281,12 +280,12 @@ func (s *stream) consume(n int) {
 	s.r += n
 }
 
-// examine fails with a *UsageError when the first block of text shows that it cannot be a list.
+// examine returns a *UsageError if the first block of text shows that it cannot be a list.
 func (s *stream) examine(format string) error {
 	for len(s.window()) < headSize && (len(s.window()) == 0 || s.ready()) && s.more() {
 	}
-	if what, remedy := refusal(s.path, s.window()[:min(len(s.window()), headSize)], format); what != "" {
-		return usagef("%s looks like %s, not like a list of URLs: %s", nameOf(s.path), what, remedy)
+	if what, hint := refusal(s.path, s.window()[:min(len(s.window()), headSize)], format); what != "" {
+		return usagef("%s looks like %s, not like a list of URLs: %s", nameOf(s.path), what, hint)
 	}
 	return nil
 }
@@ -306,7 +305,7 @@ func (s *stream) findLineEnd() {
 	}
 }
 
-// firstLineEnd returns where the first line of text ends, -1 if that is not in it.
+// firstLineEnd returns where the first line of text ends, -1 if it does not.
 func (s *stream) firstLineEnd(text []byte) int {
 	if s.cr {
 		return bytes.IndexAny(text, "\r\n")
@@ -331,9 +330,8 @@ func (s *stream) textOf(window []byte) string {
 	return text
 }
 
-// skipLine consumes up to and including the next line end, or to the end of the list, whatever length that
-// is, and tells which. It shows all of the line to see, in pieces. After an error a part of the line is
-// consumed.
+// skipLine consumes up to and including the next line end, or to the end of the list, at any length, and
+// reports which. It passes all of the line to see, in pieces. After an error a part of the line is consumed.
 func (s *stream) skipLine(see func([]byte)) (ended bool, err error) {
 	for {
 		win := s.window()
@@ -363,9 +361,9 @@ func (s *stream) peek(n int) ([]byte, error) {
 	return s.window(), nil
 }
 
-// begin passes over what may stand before the first row: a byte order mark at the start, or the line end that
-// a last line has got since it was imported. A list of one line may get its line end, or the second half of
-// it, only then, and so show what ends its lines.
+// begin skips what may be before the first row: a byte order mark at the start, or a line end that was
+// appended to the last line after it was imported. A list of one line may get its line end, or the second half
+// of it, only then, and so show what ends its lines.
 func (s *stream) begin(m mark, line int64) error {
 	if s.print.n == 0 {
 		win, err := s.peek(len(bom))
@@ -381,7 +379,7 @@ func (s *stream) begin(m mark, line int64) error {
 	switch {
 	case err != nil:
 		return err
-	case len(win) == 0: // the last line is what it was
+	case len(win) == 0: // the last line has not changed
 		s.unended, s.ret = m.Open, m.Return
 		return nil
 	case !m.Open: // after a \r
@@ -406,7 +404,7 @@ func (s *stream) begin(m mark, line int64) error {
 	return &ChangedError{s.path, "its last line, which had no newline, has become another"}
 }
 
-// position is that of what is consumed.
+// position is the end of the consumed text.
 func (s *stream) position(line int64, set func(*mark)) Position {
 	m := s.print.mark()
 	m.File, m.CR, m.Open, m.Return = s.file, s.cr, s.unended, s.ret
@@ -415,7 +413,7 @@ func (s *stream) position(line int64, set func(*mark)) Position {
 	return Position{Offset: s.print.n, Line: line, Mark: m.encode()}
 }
 
-// ready tells whether more has something at once.
+// ready reports whether more returns at once.
 func (s *stream) ready() bool { return s.pump == nil || s.pump.ready() }
 
 func (s *stream) Size() int64 { return s.size }
@@ -468,10 +466,9 @@ func (g *gunzip) Read(p []byte) (int, error) {
 	return g.z.Read(p)
 }
 
-// pump reads a pipe ahead in a goroutine of its own, so that nobody hangs in a read that gets nothing, and so
-// that it is known whether more has come. It reads little ahead: what it holds when the process is killed is
-// lost. When its context ends it takes what the pipe holds at that moment, so that a run that drains loses
-// nothing.
+// pump reads a pipe ahead in its own goroutine, so that no caller hangs in a read without data, and ready knows
+// whether there is more. It reads little ahead, because that is lost when the process is killed. When its
+// context ends it reads what the pipe has at that moment, so that a run that drains loses nothing.
 type pump struct {
 	ctx    context.Context // the reader's
 	ending chan struct{}   // closed by next when it has ended
@@ -485,7 +482,7 @@ type pump struct {
 
 const (
 	pumpBlocks = 4  // that are read ahead
-	lastBlocks = 16 // that are taken at most once the context has ended: as much as a pipe can hold
+	lastBlocks = 16 // at most, after the context has ended: as much as a pipe can hold
 	lastWait   = 50 * time.Millisecond
 )
 
@@ -527,7 +524,7 @@ func newPump(ctx context.Context, in io.Reader) *pump {
 	return p
 }
 
-// hasMore reports whether a pipe gives something at once.
+// hasMore reports whether a pipe has data now.
 func hasMore(in io.Reader) (has bool) {
 	f, ok := in.(*os.File)
 	if !ok {
@@ -565,8 +562,7 @@ func (p *pump) Read(dst []byte) (int, error) {
 	return n, nil
 }
 
-// next waits for the next block. Once the context has ended, it waits no longer than a block takes that was
-// read.
+// next waits for the next block; after the context has ended, only for a block that was already read.
 func (p *pump) next() ([]byte, error) {
 	done := p.ctx.Done()
 	for {
@@ -591,7 +587,7 @@ func (p *pump) next() ([]byte, error) {
 	}
 }
 
-// end tells the goroutine that the context has ended.
+// end signals to the goroutine that the context has ended.
 func (p *pump) end() {
 	select {
 	case <-p.ending:
