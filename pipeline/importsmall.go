@@ -107,7 +107,7 @@ func (im *Importer) readGroup(ctx context.Context, group []joinedList) (later, l
 			later = append(later, l)
 			continue
 		}
-		if time.Since(begin) > im.LeaseTTL/3 { // the leases are to hold until all is written
+		if i > 0 && time.Since(begin) > im.LeaseTTL/3 { // the leases are to hold until all is written
 			later = append(later, group[i:]...)
 			break
 		}
