@@ -92,6 +92,12 @@ type position struct {
 type place struct {
 	Next    int64 `json:"next"` // id
 	Changes int64 `json:"changes"`
+	Rows    int64 `json:"rows,omitempty"` // how many the source had when all were done and written
+}
+
+// has reports whether all rows of a source were written, and are what they were.
+func (p place) has(s store.Source) bool {
+	return p.Rows > 0 && p.Rows == s.Rows && s.Pending == 0 && p.Changes == s.Changes
 }
 
 // progress is the state of a source: while it stays the same, the source has nothing new to write.
@@ -243,7 +249,7 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 		}
 		p := &at.Sources[i]
 		seen[i] = progress{sources[i].Rows, sources[i].Pending, sources[i].Changes, p.Next}
-		if i < len(f.seen) && f.seen[i] == seen[i] { // there may be very many sources
+		if i < len(f.seen) && f.seen[i] == seen[i] || p.has(sources[i]) { // there may be very many sources
 			continue
 		}
 		front, err := f.Job.Frontier(ctx, sources[i].Number, p.Next)
@@ -278,6 +284,9 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 		} else {
 			p.Next = front.Next
 			seen[i].next = p.Next
+			if p.Rows = 0; sources[i].Pending == 0 && sources[i].Changes == front.Changes {
+				p.Rows = sources[i].Rows
+			}
 		}
 	}
 	if err := f.commit(ctx, at, n); err != nil {
