@@ -18,7 +18,8 @@ import (
 	"facescan/store/sqlite"
 )
 
-// smallJob makes a job with something of everything. Its URLs are none, so that no damage makes a run fetch anything.
+// smallJob makes a job with something of everything. Its URLs are none, so that no damage makes a run fetch
+// anything.
 func smallJob(t testing.TB) []byte {
 	t.Helper()
 	ctx := context.Background()
@@ -32,7 +33,8 @@ func smallJob(t testing.TB) []byte {
 	if err := os.WriteFile(list, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mustHere(t, "run", list, "--db", path, "--group-column", "album", "--keep-columns", "note", "--progress", "none", "-q")
+	mustHere(t, "run", list, "--db", path, "--group-column", "album", "--keep-columns", "note",
+		"--progress", "none", "-q")
 	check := func(err error) {
 		if err != nil {
 			t.Helper()
@@ -55,13 +57,17 @@ func smallJob(t testing.TB) []byte {
 	var results []store.Result
 	for i, r := range rows {
 		face := store.Face{X: 10, Y: 20, Width: 30, Height: 40, Score: 9.5, Confidence: 0.75}
-		result := store.Result{ID: r.ID, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 50_000, Attempts: 1,
-			Detector: settings["detector"], Faces: slices.Repeat([]store.Face{face}, i%4), Candidates: []store.Face{face}, Time: time.UnixMilli(1)}
+		result := store.Result{ID: r.ID, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500,
+			Height: 375, Bytes: 50_000, Attempts: 1, Detector: settings["detector"],
+			Faces: slices.Repeat([]store.Face{face}, i%4), Candidates: []store.Face{face},
+			Time: time.UnixMilli(1)}
 		if i%5 == 4 {
-			result = store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout, Attempts: 3, FinalURL: "none:x", Time: time.UnixMilli(2)}
+			result = store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout, Attempts: 3,
+				FinalURL: "none:x", Time: time.UnixMilli(2)}
 		}
 		results = append(results, result)
-		_, err = job.Sample(ctx, store.Thumbnail{ID: r.ID, Faces: i%4 > 0, Rank: int64(i), JPEG: pictures(t)["b-none.jpg"][:300]}, 5)
+		_, err = job.Sample(ctx, store.Thumbnail{ID: r.ID, Faces: i%4 > 0, Rank: int64(i),
+			JPEG: pictures(t)["b-none.jpg"][:300]}, 5)
 		check(err)
 	}
 	check(s.Commit(ctx, l, results))
@@ -75,20 +81,23 @@ func smallJob(t testing.TB) []byte {
 // readCommands are those that write nothing; writeCommands may change the job.
 var (
 	readCommands = [][]string{
-		{"status", "JOB", "--json"}, {"export", "JOB"}, {"verify", "JOB", "--deep", "-q"}, {"report", "JOB", "-o", "-"},
+		{"status", "JOB", "--json"}, {"export", "JOB"}, {"verify", "JOB", "--deep", "-q"},
+		{"report", "JOB", "-o", "-"},
 		{"status", "JOB"}, {"export", "JOB", "--rows", "faces"}, {"status", "JOB", "--by", "host"},
 		{"export", "JOB", "--rows", "groups", "--format", "jsonl"}, {"status", "JOB", "--by", "group"},
-		{"export", "JOB", "--columns", "id,group,class,final_url,detector,confidence,note", "--where", "bytes > 0", "--format", "jsonl"},
+		{"export", "JOB", "--columns", "id,group,class,final_url,detector,confidence,note", "--where",
+			"bytes > 0", "--format", "jsonl"},
 		{"run", "JOB", "--dry-run"},
 	}
 	writeCommands = [][]string{
-		{"retry", "JOB", "--class", "transient"}, {"pause", "JOB"}, {"resume", "JOB"}, {"merge", "OUT", "JOB", "-q"},
+		{"retry", "JOB", "--class", "transient"}, {"pause", "JOB"}, {"resume", "JOB"},
+		{"merge", "OUT", "JOB", "-q"},
 		{"rescan", "JOB", "--all"}, {"run", "JOB", "--progress", "none", "-q"},
 	}
 )
 
-// tryDamaged lets commands read a damaged job: each ends soon and says what is wrong, or finds nothing wrong; those that only
-// read leave everything as it is.
+// tryDamaged lets commands read a damaged job: each ends soon and says what is wrong, or finds nothing wrong;
+// those that only read leave everything as it is.
 func tryDamaged(t *testing.T, dir string, job []byte, commands ...[]string) {
 	t.Helper()
 	path := filepath.Join(dir, "job.db")
@@ -161,7 +170,8 @@ func damage(r *rand.Rand, job []byte) []byte {
 	return job
 }
 
-// TestDamagedJobs opens 720 damaged job files by the commands: none crashes or hangs, and none touches anything else.
+// TestDamagedJobs opens 720 damaged job files by the commands: none crashes or hangs, and none touches
+// anything else.
 func TestDamagedJobs(t *testing.T) {
 	t.Parallel()
 	job := smallJob(t)
@@ -180,7 +190,8 @@ func TestDamagedJobs(t *testing.T) {
 	}
 }
 
-// FuzzDamagedJob writes bytes into a job, and lets all commands read it: pairs of an offset, four bytes, and a byte.
+// FuzzDamagedJob writes bytes into a job, and lets all commands read it: pairs of an offset, four bytes, and
+// a byte.
 func FuzzDamagedJob(f *testing.F) {
 	job := smallJob(f)
 	for _, offset := range []uint32{18, 28, 44, 100, 103, 108, 4096, 4099, 8200, uint32(len(job) - 1)} {

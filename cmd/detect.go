@@ -36,7 +36,8 @@ func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
 	fs.BoolVar(&o.json, "json", false, "a JSON object a file")
-	fs.StringVar(&o.draw, "draw", "", "draw the boxes into NAME.faces.png in this `folder`; other files in it are left alone")
+	fs.StringVar(&o.draw, "draw", "", "draw the boxes into NAME.faces.png in this `folder`; other "+
+		"files in it are left alone")
 }
 
 func newDetect(g *globals) *cobra.Command {
@@ -44,8 +45,9 @@ func newDetect(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "detect FILE|URL…",
 		Short: "Find the faces of single images",
-		Long:  "Prints the faces of image files or URLs, the same boxes that a run finds; - reads an image from stdin. A file that fails is told with its reason; the exit code is then 1.",
-		Args:  args(cobra.MinimumNArgs(1), "image files or URLs"),
+		Long: "Prints the faces of image files or URLs, the same boxes that a run finds; - reads an image " +
+			"from stdin. A file that fails is told with its reason; the exit code is then 1.",
+		Args: args(cobra.MinimumNArgs(1), "image files or URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runDetect(c.Context(), g, &o, args)
 		},
@@ -77,7 +79,9 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 		}
 	}
 
-	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Encoded: o.remote.encoded(), Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes), Log: g.logger(g.err)}
+	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Encoded: o.remote.encoded(),
+		Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes),
+		Log: g.logger(g.err)}
 	failed := 0
 	drawn := &drawings{dir: o.draw, taken: map[string]bool{}}
 	for _, name := range files {
@@ -190,7 +194,8 @@ func points(dst draw.Image, f store.Face, c color.Color) {
 	half := max(1, min(f.Width, f.Height)/40)
 	for i := 0; i < len(f.Landmarks); i += 2 {
 		at := image.Pt(int(f.Landmarks[i])/10, int(f.Landmarks[i+1])/10)
-		draw.Draw(dst, image.Rect(at.X-half, at.Y-half, at.X+half+1, at.Y+half+1), image.NewUniform(c), image.Point{}, draw.Src)
+		draw.Draw(dst, image.Rect(at.X-half, at.Y-half, at.X+half+1, at.Y+half+1), image.NewUniform(c),
+			image.Point{}, draw.Src)
 	}
 }
 

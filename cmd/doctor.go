@@ -59,7 +59,8 @@ func newDoctor(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [JOB]",
 		Short: "Look at what a run needs from this machine",
-		Long: "Measures and judges descriptors, processor, disk and resolver, the sidecars and the job if any are named; says what to change.\n" +
+		Long: "Measures and judges descriptors, processor, disk and resolver, the sidecars and the job if " +
+			"any are named; says what to change.\n" +
 			"Exits 1 when something is in the way of a run.",
 		Args: args(cobra.MaximumNArgs(1), "at most one job"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -137,7 +138,8 @@ func lookAtDescriptors() finding {
 	d := pipeline.ShareDescriptors()
 	f.Found = fmt.Sprintf("%d may be open", d.Limit)
 	if d.Limit < wantDescriptors {
-		f.State, f.Advice = "warn", fmt.Sprintf("raise the limit for more than %d fetchers: ulimit -n %d", d.Fetchers, wantDescriptors)
+		f.State, f.Advice = "warn", fmt.Sprintf("raise the limit for more than %d fetchers: ulimit -n %d",
+			d.Fetchers, wantDescriptors)
 	}
 	return f
 }
@@ -148,14 +150,18 @@ func lookAtProcessor() finding {
 	for _, c := range []struct {
 		name string
 		has  bool
-	}{{"AVX2", cpu.X86.HasAVX2}, {"AVX-512", cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL}, {"NEON", cpu.ARM64.HasASIMD}} {
+	}{{"AVX2", cpu.X86.HasAVX2}, {"AVX-512", cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL},
+		{"NEON", cpu.ARM64.HasASIMD}} {
 		if c.has {
 			features = append(features, c.name)
 		}
 	}
-	f.Found = fmt.Sprintf("%d cores, %s; yunet runs on %s, pigo on %s", cores, strings.Join(features, " "), yunet.Path(), pigo.Path())
+	f.Found = fmt.Sprintf("%d cores, %s; yunet runs on %s, pigo on %s", cores, strings.Join(features, " "),
+		yunet.Path(), pigo.Path())
 	if len(features) == 0 {
-		f.State, f.Found = "warn", fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", cores, yunet.Path(), pigo.Path())
+		f.State, f.Found = "warn",
+			fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", cores,
+				yunet.Path(), pigo.Path())
 		f.Advice = "detection takes some times as long here; --min-face 40 makes up for it"
 	}
 	return f
@@ -172,8 +178,9 @@ func lookAtDisk(dir string) finding {
 	if err != nil {
 		return finding{"disk", "fail", err.Error(), "a job needs a folder that can be written to"}
 	}
-	f.Found = fmt.Sprintf("%s free in %s, room for about %s rows; a commit takes %v", figures.Decimal(float64(free)), dir,
-		figures.About(float64(free)/200), took.Round(10*time.Microsecond))
+	f.Found = fmt.Sprintf("%s free in %s, room for about %s rows; a commit takes %v",
+		figures.Decimal(float64(free)), dir, figures.About(float64(free)/200),
+		took.Round(10*time.Microsecond))
 	switch {
 	case free < 1<<30:
 		f.State, f.Advice = "warn", "make room: a million rows take about 200 MB"
@@ -250,7 +257,8 @@ func lookAtResolver(ctx context.Context, o *doctorOptions) (finding, error) {
 		}
 	}
 	rate := float64(n) / took.Seconds()
-	f := finding{Check: "resolver", State: "ok", Found: fmt.Sprintf("%.0f names a second, %d of %d answered", rate, n, len(names))}
+	f := finding{Check: "resolver", State: "ok",
+		Found: fmt.Sprintf("%.0f names a second, %d of %d answered", rate, n, len(names))}
 	for _, s := range r.Servers() {
 		f.Found += fmt.Sprintf("; %s in %v", s.Addr, s.Time.Round(100*time.Microsecond))
 	}
@@ -258,14 +266,17 @@ func lookAtResolver(ctx context.Context, o *doctorOptions) (finding, error) {
 	case n == 0:
 		f.State, f.Advice = "fail", "no name server answers: check /etc/resolv.conf and the network"
 	case n < len(names)*98/100:
-		f.State, f.Advice = "warn", "the resolver drops queries: run a caching one on this machine (unbound, knot-resolver), or ask a larger one"
+		f.State, f.Advice = "warn", "the resolver drops queries: run a caching one on this machine "+
+			"(unbound, knot-resolver), or ask a larger one"
 	case rate < 100:
-		f.State, f.Advice = "warn", "a slow resolver holds back lists with many hosts: run a caching one on this machine"
+		f.State, f.Advice = "warn", "a slow resolver holds back lists with many hosts: run a "+
+			"caching one on this machine"
 	}
 	return f, nil
 }
 
-// doctorHosts are names to look up: those of a list, or some that do not exist, in a domain kept for examples.
+// doctorHosts are names to look up: those of a list, or some that do not exist, in a domain kept for
+// examples.
 func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 	if list == "" {
 		for range doctorNames / 10 {
@@ -306,21 +317,25 @@ func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 	return names, nil
 }
 
-// lookAtSidecar has a sidecar pass what it must pass before a run asks it, and asks for one picture after the other.
+// lookAtSidecar has a sidecar pass what it must pass before a run asks it, and asks for one picture after the
+// other.
 func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding {
 	const check = "sidecar"
 	o.urls, o.delay, o.fallback = []string{model}, 0, ""
 	_, kind, err := sidecar.Detector(ctx, o.urls)
 	if err != nil {
-		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with --sidecar"}
+		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with " +
+			"--sidecar"}
 	}
 	d, err := o.open(ctx, detect.Defaults(kind.Name), slog.New(slog.DiscardHandler))
 	if err != nil {
-		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with --sidecar"}
+		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with " +
+			"--sidecar"}
 	}
 	defer d.Close()
 	luma := image.NewGray(image.Rect(0, 0, 500, 375))
-	picture := detect.Image{Luma: luma, Scale: 1, Width: 500, Height: 375, FromStored: func(f detect.Face) detect.Face { return f }}
+	picture := detect.Image{Luma: luma, Scale: 1, Width: 500, Height: 375,
+		FromStored: func(f detect.Face) detect.Face { return f }}
 	var file bytes.Buffer
 	if err := png.Encode(&file, luma); err != nil {
 		return finding{check, "fail", err.Error(), ""}
@@ -339,7 +354,8 @@ func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding 
 		return finding{check, "fail", err.Error(), ""}
 	}
 	u.User = nil // a token
-	return finding{check, "ok", fmt.Sprintf("%s at %s; a picture of 500x375 in %v", d.Fingerprint(), u, median(times).Round(10*time.Microsecond)), ""}
+	return finding{check, "ok", fmt.Sprintf("%s at %s; a picture of 500x375 in %v", d.Fingerprint(), u,
+		median(times).Round(10*time.Microsecond)), ""}
 }
 
 func lookAtJob(ctx context.Context, arg string) finding {
@@ -354,9 +370,11 @@ func lookAtJob(ctx context.Context, arg string) finding {
 	begin := time.Now()
 	c, err := job.Counts(ctx)
 	if err != nil {
-		return finding{"job", "fail", err.Error(), "see " + pipeline.ShellCommand("facescan", "verify", nameOf(arg, job))}
+		return finding{"job", "fail", err.Error(), "see " +
+			pipeline.ShellCommand("facescan", "verify", nameOf(arg, job))}
 	}
-	return finding{"job", "ok", fmt.Sprintf("%s: %d rows, %d done, counted in %v", filepath.Base(job.Path()), c.Total, c.Done, time.Since(begin).Round(time.Millisecond)), ""}
+	return finding{"job", "ok", fmt.Sprintf("%s: %d rows, %d done, counted in %v", filepath.Base(job.Path()),
+		c.Total, c.Done, time.Since(begin).Round(time.Millisecond)), ""}
 }
 
 func median(ts []time.Duration) time.Duration {

@@ -23,22 +23,13 @@ import (
 )
 
 type estimateOptions struct {
-	source sourceOptions
-	detect detectOptions
-	fetch  fetchOptions
-	remote sidecarOptions
-	pool   poolOptions
-
+	workOptions
 	sample int
 	json   bool
 }
 
 func (o *estimateOptions) addFlags(fs *pflag.FlagSet) {
-	o.source.addFlags(fs)
-	o.detect.addFlags(fs)
-	o.fetch.addFlags(fs)
-	o.remote.addFlags(fs)
-	o.pool.addFlags(fs)
+	o.workOptions.addFlags(fs)
 	fs.IntVar(&o.sample, "sample", 2000, "rows to fetch and judge")
 	fs.BoolVar(&o.json, "json", false, "one JSON object")
 }
@@ -48,9 +39,12 @@ func newEstimate(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "estimate SOURCE…",
 		Short: "Say what a list will come to, from a sample of it",
-		Long: "Reads the lists to their ends, fetches and judges a sample of their rows as a run with the same flags would, and says which\n" +
-			"share of the rows will be ok, how long it will take on this machine and why, how much is downloaded, and how large the job becomes.\n" +
-			"Nothing is kept. Shares and sums come with the bounds between which they lie 95 times of a hundred.",
+		Long: "Reads the lists to their ends, fetches and judges a sample of their rows as a run with the " +
+			"same flags would, and says which\n" +
+			"share of the rows will be ok, how long it will take on this machine and why, how much is " +
+			"downloaded, and how large the job becomes.\n" +
+			"Nothing is kept. Shares and sums come with the bounds between which they lie 95 times of a " +
+			"hundred.",
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runEstimate(c.Context(), g, &o, args)
@@ -69,12 +63,7 @@ func (o *estimateOptions) check(args []string) error {
 			return usagef("%s is a job; estimate looks at lists", open.Redact(arg))
 		}
 	}
-	for _, check := range []func() error{o.pool.check, o.fetch.check, o.remote.check, o.source.check} {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return o.workOptions.check()
 }
 
 func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []string) error {
@@ -100,7 +89,8 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	}
 	defer fetcher.Close()
 
-	plan := estimate.Plan{Lists: lists, Rows: o.sample, Read: func(rows int64) { g.tell("facescan: %d rows read", rows) }}
+	plan := estimate.Plan{Lists: lists, Rows: o.sample,
+		Read: func(rows int64) { g.tell("facescan: %d rows read", rows) }}
 	if node := o.source.node.value; node.Of > 0 {
 		plan.Takes = node.Takes
 	}
@@ -108,13 +98,10 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: the list has %d rows; %d of them are fetched and judged", sample.Total, len(sample.Drawn))
+	g.tell("facescan: the list has %d rows; %d of them are fetched and judged",
+		sample.Total, len(sample.Drawn))
 
-	po := pipeline.Options{Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
-		ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL, DrainGrace: drainGrace,
-		TryDecode: tryDecodeInChild, Log: log}
-	o.pool.set(&po)
-	results, run, err := tryOut(ctx, sample, po)
+	results, run, err := tryOut(ctx, sample, o.options(fetcher, detector, log))
 	if err != nil {
 		return err
 	}
@@ -137,7 +124,8 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 }
 
 // tryOut runs a job of the sample's rows, in a folder that is removed afterwards, and measures it.
-func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (results []store.Result, run estimate.Run, err error) {
+func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (results []store.Result,
+	run estimate.Run, err error) {
 	dir, err := draft.CreateFolder(filepath.Join(os.TempDir(), "facescan-estimate"))
 	if err != nil {
 		return nil, run, err
@@ -177,7 +165,8 @@ func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (
 	if err = errors.Join(e, err); err != nil {
 		return nil, run, err
 	}
-	run = estimate.Run{Fetchers: po.Fetchers, Slow: po.Slow(), Workers: po.Workers, PerHost: po.PerHost, CPU: used, Database: full.Size() - empty.Size()}
+	run = estimate.Run{Fetchers: po.Fetchers, Slow: po.Slow(), Workers: po.Workers, PerHost: po.PerHost,
+		CPU: used, Database: full.Size() - empty.Size()}
 	for _, s := range stats.Snapshot().Stages {
 		switch s.Name {
 		case "fetch":
@@ -225,7 +214,10 @@ func printPrediction(g *globals, p estimate.Prediction) {
 		}
 		return fmt.Sprintf("%6.1f %%  (%.1f to %.1f)", 100*b.Value, 100*b.Low, 100*b.High)
 	}
-	lasting := func(seconds float64) string { return figures.Span(time.Duration(seconds * float64(time.Second))) }
+	lasting := func(seconds float64) string {
+		return figures.Span(
+			time.Duration(seconds * float64(time.Second)))
+	}
 	sum := func(b estimate.Bounds, text func(float64) string) string {
 		if b.Low == b.High {
 			return text(b.Value)

@@ -38,17 +38,24 @@ type exportOptions struct {
 }
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&o.outputs, "output", "o", nil, "`file` to write, beside and then renamed; - is stdout; .gz and .zst compress; may be given several times")
-	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's name if empty, else csv")
-	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; see --group-column of run)")
+	fs.StringArrayVarP(&o.outputs, "output", "o", nil,
+		"`file` to write, beside and then renamed; - is stdout; .gz and .zst compress; "+
+			"may be given several times")
+	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's "+
+		"name if empty, else csv")
+	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; "+
+		"see --group-column of run)")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
 		"besides the default ones: "+strings.Join(export.MoreColumns(), ",")+"; "+
 		"of rows of faces right_eye_x,right_eye_y,left_eye_x,…")
-	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 and url like 'https:%'\"")
-	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in the folder that -o names")
-	fs.Var(&o.minScore, "min-score", "re-apply the score threshold, without downloading again: a score on the scale of the job's detector, "+
-		"or one per detector, e.g. yunet=0.6,pigo=8")
-	fs.BoolVar(&o.follow, "follow", false, "go on as rows come in, in order, until the job is finished; a file that was begun is gone on with")
+	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 "+
+		"and url like 'https:%'\"")
+	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in "+
+		"the folder that -o names")
+	fs.Var(&o.minScore, "min-score", "re-apply the score threshold, without downloading again: a score on "+
+		"the scale of the job's detector, or one per detector, e.g. yunet=0.6,pigo=8")
+	fs.BoolVar(&o.follow, "follow", false, "go on as rows come in, in order, until the job is finished; a "+
+		"file that was begun is gone on with")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
 
@@ -57,8 +64,9 @@ func newExport(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export JOB",
 		Short: "Write the results as CSV, JSON Lines, Parquet or COCO",
-		Long:  "Writes a row a done row of the job, in id order. Failed rows are in it too, with their reason. Works beside running processes.",
-		Args:  args(cobra.ExactArgs(1), "a job, or the list it was made from"),
+		Long: "Writes a row a done row of the job, in id order. Failed rows are in it too, with their " +
+			"reason. Works beside running processes.",
+		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runExport(c.Context(), g, &o, args[0])
 		},
@@ -67,7 +75,8 @@ func newExport(g *globals) *cobra.Command {
 	return c
 }
 
-// exportGC makes the collector look less often: of what an export reads little is alive at a time, and all of it for a moment.
+// exportGC makes the collector look less often: of what an export reads little is alive at a time, and all of
+// it for a moment.
 const exportGC = 400
 
 func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (err error) {
@@ -123,7 +132,8 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		err = writeAll(outs, job.Groups(ctx, 0), export.Writer.WriteGroup)
 	} else {
 		err = writeAll(outs, job.Select(ctx, store.Query{
-			From: math.MinInt64, To: math.MaxInt64, Brief: o.brief(sources), Where: o.condition(sources)}), export.Writer.Write)
+			From: math.MinInt64, To: math.MaxInt64, Brief: o.brief(sources), Where: o.condition(sources)}),
+			export.Writer.Write)
 	}
 	if err != nil {
 		return err
@@ -152,7 +162,8 @@ func (o *exportOptions) checkOutputs() error {
 		}
 		seen[name] = true
 		if o.format == "" && o.splitBy == "" && filepath.Ext(plainName(path)) == ".json" {
-			return usagef("-o %s: a name in .json does not say which; add --format coco, or write JSON Lines to a name in .jsonl", path)
+			return usagef("-o %s: a name in .json does not say which; add --format coco, or write JSON "+
+				"Lines to a name in .jsonl", path)
 		}
 	}
 	return nil
@@ -176,11 +187,12 @@ func writeAll[T any](outs []*output, records iter.Seq2[T, error], write func(exp
 // brief reports whether only default columns are asked for, and nothing of a result besides.
 func (o *exportOptions) brief(sources []export.Source) bool {
 	kept := slices.ContainsFunc(sources, func(s export.Source) bool { return len(s.Kept) > 0 })
-	return !kept && len(o.columns) == 0 && o.where == "" && o.splitBy == "" && !o.minScore.set() && o.format != "coco"
+	return !kept && len(o.columns) == 0 && o.where == "" && o.splitBy == "" && !o.minScore.set() &&
+		o.format != "coco"
 }
 
-// condition is --where for the database, so that rows it excludes are not even read; nil where what it asks for is decided
-// here.
+// condition is --where for the database, so that rows it excludes are not even read; nil where what it asks
+// for is decided here.
 func (o *exportOptions) condition(sources []export.Source) store.Condition {
 	if o.where == "" || o.rows != "images" || o.minScore.set() {
 		return nil
@@ -192,8 +204,8 @@ func (o *exportOptions) condition(sources []export.Source) store.Condition {
 	return f
 }
 
-// settle reads what the job says about the export. It refuses to export the groups of a job that has only a part of its
-// lists' rows, and a threshold that is not one of the job's detector.
+// settle reads what the job says about the export. It refuses to export the groups of a job that has only a
+// part of its lists' rows, and a threshold that is not one of the job's detector.
 func (o *exportOptions) settle(ctx context.Context, job store.Job) error {
 	settings, err := job.Settings(ctx)
 	if err != nil {
@@ -263,8 +275,8 @@ type output struct {
 }
 
 func (o *exportOptions) options(path string, sources []export.Source) export.Options {
-	opts := export.Options{Format: formatOf(o.format, path), Rows: o.rows, Columns: o.columns, Sources: sources,
-		Where: o.where, Credentials: o.credentials}
+	opts := export.Options{Format: formatOf(o.format, path), Rows: o.rows, Columns: o.columns,
+		Sources: sources, Where: o.where, Credentials: o.credentials}
 	opts.Detectors, opts.NoFaces, opts.MinScore = exportDetectors(), o.noFaces, o.leastScores
 	return opts
 }

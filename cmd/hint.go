@@ -14,24 +14,26 @@ import (
 	"facescan/store/open"
 )
 
-// Hints name commands that work as they stand. A run is resumed by its own command line, without what was meant for that
-// one time. Other commands name the job, and of a run the flags that it was last run with, as far as the outcomes of rows
-// depend on them: a job keeps these (pipeline.RunCommand adds them).
+// Hints name commands that work as they stand. A run is resumed by its own command line, without what was
+// meant for that one time. Other commands name the job, and of a run the flags that it was last run with, as
+// far as the outcomes of rows depend on them: a job keeps these (pipeline.RunCommand adds them).
 
 // once are the flags that are not meant for the next run, too.
-var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", "verbose", "log-format", "pprof", "priority", "help"}
+var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", "verbose", "log-format",
+	"pprof", "priority", "help"}
 
 // ofSources are flags that say what is imported.
-var ofSources = []string{"table", "id-column", "url-column", "done-column", "group-column", "group-end", "keep-columns",
-	"node", "as", "watch", "shard-size", "db"}
+var ofSources = []string{"table", "id-column", "url-column", "done-column", "group-column",
+	"group-end", "keep-columns", "node", "as", "watch", "shard-size", "db"}
 
 // remembered are the flags that a job keeps.
-var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "timeout", "retries", "max-bytes", "max-pixels",
-	"max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent", "proxy", "header", "block-hosts",
+var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "timeout", "retries",
+	"max-bytes", "max-pixels", "max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent",
+	"proxy", "header", "block-hosts",
 	"sidecar", "sidecar-input", "sidecar-fallback"}
 
-// flagWords are the words of a command line that set flags as they are set, of those that it is to have. Secret says that
-// the value of one must not be shown; it is left out.
+// flagWords are the words of a command line that set flags as they are set, of those that it is to have.
+// Secret says that the value of one must not be shown; it is left out.
 func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string, secret bool) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if !f.Changed || !has(f.Name) {
@@ -66,13 +68,15 @@ func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string
 	return words, secret
 }
 
-// isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy with a user.
+// isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy with a
+// user.
 func isSecret(name, value string) bool {
-	return name == "header" && !strings.HasPrefix(value, "@") || name == "proxy" && strings.Contains(value, "@")
+	return name == "header" && !strings.HasPrefix(value, "@") || name == "proxy" &&
+		strings.Contains(value, "@")
 }
 
-// resume is the command that goes on with a run of some arguments. Once its lists are imported it names the job, unless
-// the list stands for that.
+// resume is the command that goes on with a run of some arguments. Once its lists are imported it names the
+// job, unless the list stands for that.
 func (o *runOptions) resume(args []string, job store.Job, imported bool) string {
 	skip := once
 	names := slices.Clone(args)
@@ -92,8 +96,8 @@ func (o *runOptions) resume(args []string, job store.Job, imported bool) string 
 	return pipeline.ShellCommand(words...)
 }
 
-// remember keeps the flags of a run with its job. A run that has no list, and no row to process, is no reason to forget
-// those of an earlier one.
+// remember keeps the flags of a run with its job. A run that has no list, and no row to process, is no reason
+// to forget those of an earlier one.
 func (o *runOptions) remember(ctx context.Context, job store.Job, lists bool) error {
 	if c, err := job.Counts(ctx); err != nil || !lists && c.Pending == 0 {
 		return err
@@ -113,7 +117,8 @@ func (o *runOptions) remember(ctx context.Context, job store.Job, lists bool) er
 		return err
 	}
 	settings, err := job.Settings(ctx)
-	if err != nil || settings[store.RunFlagsSetting] == string(text) || len(words) == 0 && settings[store.RunFlagsSetting] == "" {
+	if err != nil || settings[store.RunFlagsSetting] == string(text) || len(words) == 0 &&
+		settings[store.RunFlagsSetting] == "" {
 		return err
 	}
 	return job.Set(ctx, map[string]string{store.RunFlagsSetting: string(text)})

@@ -22,8 +22,9 @@ func newImport(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import SOURCE…",
 		Short: "Read lists into a job, and process nothing",
-		Long:  "Reads what is new in the lists into their job, so that `facescan run JOB` can process it, here or elsewhere.",
-		Args:  args(cobra.MinimumNArgs(1), "a list of URLs"),
+		Long: "Reads what is new in the lists into their job, so that `facescan run JOB` can " +
+			"process it, here or elsewhere.",
+		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runImport(c.Context(), g, &o, args)
 		},
@@ -61,7 +62,8 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	}
 	var mu sync.Mutex // several lists are read at once
 	begin, last, rows := time.Now(), time.Now(), int64(0)
-	im := pipeline.Importer{Node: t.node, Priority: t.priority, Job: job, Session: session, ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
+	im := pipeline.Importer{Node: t.node, Priority: t.priority, Job: job, Session: session,
+		ShardSize: o.shardSize, LeaseTTL: o.leaseTTL, Log: g.logger(g.err),
 		Imported: func(list string, n int64, part float64) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -81,7 +83,8 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if e := session.Leave(bye); e != nil && err == nil {
 		err = e
 	}
-	interrupted := &exit{exitInterrupted, errors.New("interrupted; what is imported stays, the same command goes on")}
+	interrupted := &exit{exitInterrupted,
+		errors.New("interrupted; what is imported stays, the same command goes on")}
 	if g.signals.interrupted() && errors.Is(err, context.Canceled) {
 		return interrupted
 	}
@@ -92,9 +95,12 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows, time.Since(begin).Round(time.Millisecond), job.Path(), c.Total, c.Pending)
-	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool { // other lists may be another process's
-		return t.table == nil && !slices.ContainsFunc(t.sources, func(s source.Spec) bool { return pipeline.NameOf(job.Path(), s) == name })
+	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows,
+		time.Since(begin).Round(time.Millisecond), job.Path(), c.Total, c.Pending)
+	// other lists may be another process's
+	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool {
+		return t.table == nil && !slices.ContainsFunc(t.sources,
+			func(s source.Spec) bool { return pipeline.NameOf(job.Path(), s) == name })
 	})
 	switch {
 	case len(incomplete) > 0 && g.signals.interrupted():

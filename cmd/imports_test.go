@@ -9,18 +9,19 @@ import (
 	"testing"
 )
 
-// rooms are the packages from the top down; a package may import only from rooms below its own, and within its
-// own room only what lies beneath it in the tree.
+// rooms are the packages from the top down; a package may import only from rooms below its own, and within
+// its own room only what lies beneath it in the tree.
 var rooms = [][]string{
 	{"facescan"},
 	{"facescan/cmd"},
 	{"facescan/pipeline"},
-	{"facescan/pipeline/source", "facescan/pipeline/fetch", "facescan/pipeline/decode", "facescan/detect", "facescan/store"},
+	{"facescan/pipeline/source", "facescan/pipeline/fetch", "facescan/pipeline/decode", "facescan/detect",
+		"facescan/store"},
 	{"facescan/pipeline/crash", "facescan/store/tables"},
 }
 
-// leaves are rooms that know nothing of the rest of the tree: each detector finds faces, and package detect decides what
-// becomes of them.
+// leaves are rooms that know nothing of the rest of the tree: each detector finds faces, and package detect
+// decides what becomes of them.
 var leaves = map[string]bool{"facescan/detect/pigo": true, "facescan/detect/yunet": true}
 
 // room of a package: the deepest entry that it is, or lies in.
@@ -36,7 +37,8 @@ func room(pkg string) (level int, root string) {
 	return level, root
 }
 
-// TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode}, detect, store. Below all are crash and tables.
+// TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode},
+// detect, store. Below all are crash and tables.
 func TestImportsPointDown(t *testing.T) {
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "facescan/...").Output()
 	if err != nil {

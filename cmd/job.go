@@ -47,7 +47,8 @@ type target struct {
 	node     store.Node                    // the part of the rows that this job takes
 	priority *int                          // of the sources; nil when it was not given
 	lists    func() ([]source.Spec, error) // those that there are by now, when they are watched; else nil
-	table    *sqlite.Table                 // the job's rows lie in this table of the user's; nil for a job of our own
+	// the job's rows lie in this table of the user's; nil for a job of our own
+	table *sqlite.Table
 }
 
 // resolveTarget finds the job, and the lists to import into it, from the arguments SOURCE… or JOB.
@@ -61,7 +62,8 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 	db := o.db
 	if len(args) == 1 && open.IsURL(args[0]) {
 		if db != "" && db != args[0] {
-			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it", open.Redact(args[0]))
+			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it",
+				open.Redact(args[0]))
 		}
 		return target{job: args[0], named: true}, nil
 	}
@@ -72,28 +74,35 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		}
 		if is {
 			if db != "" && db != args[0] {
-				return target{}, usagef("%s is a job already; leave --db out, or name lists to import into %s", args[0], db)
+				return target{},
+					usagef("%s is a job already; leave --db out, or name lists to import into %s", args[0],
+						db)
 			}
 			return target{job: args[0]}, nil
 		}
 	}
 	for _, a := range args {
 		if open.IsURL(a) {
-			return target{}, usagef("%s is a job, not a list; to import lists into it add --db with its URL", open.Redact(a))
+			return target{}, usagef("%s is a job, not a list; to import lists into it add --db with its URL",
+				open.Redact(a))
 		}
 		if a == "-" {
 			continue
 		}
 		if is, err := sqlite.IsDatabase(a); err == nil && is && db == "" {
 			if len(args) > 1 {
-				return target{}, usagef("a table is worked on in place by itself; to copy %s with other lists into a job add --db JOB.db", a)
+				return target{},
+					usagef("a table is worked on in place by itself; to copy %s with other lists into "+
+						"a job add --db JOB.db", a)
 			}
 			if o.groupEnd != "" {
-				return target{}, usagef("--group-end ends groups of a list that is read in order, and a table in place may change " +
-					"anywhere; copy the table with --db JOB.db")
+				return target{},
+					usagef("--group-end ends groups of a list that is read in order, and a " +
+						"table in place may change anywhere; copy the table with --db JOB.db")
 			}
 			if o.node.value.Of > 0 {
-				return target{}, usagef("--node takes a part of a list into a job; copy the table with --db JOB.db")
+				return target{},
+					usagef("--node takes a part of a list into a job; copy the table with --db JOB.db")
 			}
 			table, err := sqlite.InspectTable(ctx, a, o.tableOptions())
 			if err != nil {
@@ -137,7 +146,8 @@ func (o *sourceOptions) found(args []string) ([]source.Spec, error) {
 	specs, err := expand(args)
 	for i := range specs {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
-		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn, o.keepColumns, o.groupEnd
+		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn,
+			o.keepColumns, o.groupEnd
 		if specs[i].Path == "-" {
 			specs[i].As = o.as
 		}
@@ -151,7 +161,8 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	specs, err := o.found(args)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && o.watch:
-		return nil, fmt.Errorf("%w; --watch waits for a list to grow that is there: make it first, empty if need be", err)
+		return nil, fmt.Errorf("%w; --watch waits for a list to grow that is there: make it "+
+			"first, empty if need be", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
 	case err != nil:
@@ -180,11 +191,12 @@ func (o *sourceOptions) checkAs(args []string) error {
 	case o.db == "":
 		return usagef("--as %s appends to a job: name it with --db JOB.db", o.as)
 	case o.node.value.Of > 0:
-		return usagef("--as and --node do not go together: a line of a stream without beginning has another number in each part; " +
-			"several processes share a stream through one job")
-	case len(o.as) > 64 || strings.Trim(o.as, asLetters) != "" || strings.ContainsRune(".-", rune(o.as[0])) || format != "":
-		return usagef("--as %q: give a name of up to 64 letters, digits and . _ - + = : @, that begins with none of . and -, "+
-			"and does not end as a list's does, such as monday", o.as)
+		return usagef("--as and --node do not go together: a line of a stream without beginning has " +
+			"another number in each part; several processes share a stream through one job")
+	case len(o.as) > 64 || strings.Trim(o.as, asLetters) != "" || strings.ContainsRune(".-", rune(o.as[0])) ||
+		format != "":
+		return usagef("--as %q: give a name of up to 64 letters, digits and . _ - + = : @, that "+
+			"begins with none of . and -, and does not end as a list's does, such as monday", o.as)
 	}
 	return nil
 }
@@ -209,26 +221,29 @@ func readJob(ctx context.Context, arg string) (store.Job, error) {
 }
 
 // findJob finds out what an argument stands for, and opens it.
-func findJob(ctx context.Context, arg string, openJob func(context.Context, string) (store.Job, error)) (store.Job, error) {
+func findJob(ctx context.Context, arg string,
+	openJob func(context.Context, string) (store.Job, error)) (store.Job, error) {
 	for _, name := range []string{arg, jobOf(arg, store.Node{})} {
 		job, err := openJob(ctx, name)
 		switch {
 		case open.IsURL(name) && errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("%w; begin with: %s", err, pipeline.ShellCommand("facescan", "import", "urls.txt",
-				"--db", open.WithoutPassword(name)))
+			return nil, fmt.Errorf("%w; begin with: %s", err,
+				pipeline.ShellCommand("facescan", "import", "urls.txt", "--db", open.WithoutPassword(name)))
 		case !errors.Is(err, open.ErrNoJob):
 			return job, err
 		}
 	}
 	if _, err := os.Stat(jobOf(arg, store.Node{})); err == nil {
-		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself", jobOf(arg, store.Node{}))
+		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself",
+			jobOf(arg, store.Node{}))
 	}
 	if parts := partsOf(arg); len(parts) > 0 {
-		return nil, fmt.Errorf("%s has no job of its own, only parts by --node: name one, such as %s, or unite them: %s",
+		return nil, fmt.Errorf("%s has no job of its own, only parts by --node: name one, such "+
+			"as %s, or unite them: %s",
 			arg, parts[0].path, mergeCommand(arg, parts))
 	}
-	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: %s", arg, jobOf(arg, store.Node{}),
-		pipeline.ShellCommand("facescan", "run", arg))
+	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: %s", arg,
+		jobOf(arg, store.Node{}), pipeline.ShellCommand("facescan", "run", arg))
 }
 
 // openOrCreate opens the job of a target, making it when it is new.
@@ -242,7 +257,8 @@ func openOrCreate(ctx context.Context, t target) (store.Job, error) {
 	return open.OrCreate(ctx, t.job)
 }
 
-// hintName is what hints of a run call its job: the argument where that alone stands for it, as a list does for the job beside it.
+// hintName is what hints of a run call its job: the argument where that alone stands for it, as a list does
+// for the job beside it.
 func hintName(args []string, job store.Job) string {
 	if len(args) != 1 || open.IsURL(args[0]) || args[0] == "-" {
 		return job.Path()
@@ -264,5 +280,6 @@ func nameOf(arg string, job store.Job) string {
 // tableOptions name the table and the columns that were found.
 func (t target) tableOptions() sqlite.TableOptions {
 	d := t.table
-	return sqlite.TableOptions{Table: d.Name, ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group, Keep: d.Keep}
+	return sqlite.TableOptions{Table: d.Name, ID: d.ID, URL: d.URL, Done: d.Done,
+		Group: d.Group, Keep: d.Keep}
 }

@@ -106,10 +106,11 @@ func slurmNode() (i, of int, err error) {
 		}
 	}
 	if first != 0 || step != 1 || last != of-1 || of < 2 {
-		return 0, 0, fmt.Errorf("the tasks of this Slurm array are %d to %d in steps of %d (%d in all), and auto takes "+
-			"only a whole array from 0 in steps of 1: use --node auto/N, N being the size of the first "+
-			"submission, and number its tasks from 0",
-			first, last, step, of)
+		return 0, 0,
+			fmt.Errorf("the tasks of this Slurm array are %d to %d in steps of %d (%d in all), and auto "+
+				"takes only a whole array from 0 in steps of 1: use --node auto/N, N being the size of the "+
+				"first submission, and number its tasks from 0",
+				first, last, step, of)
 	}
 	return i, of, nil
 }
@@ -136,8 +137,8 @@ func (o *sourceOptions) checkNode(args []string) error {
 	}
 	for _, name := range append([]string{o.db}, args...) {
 		if open.IsURL(name) {
-			return usagef("--node (or FACESCAN_NODE) takes a part of a list into a job file, and %s is a database, "+
-				"whose processes share the list by themselves: leave --node out", open.Redact(name))
+			return usagef("--node (or FACESCAN_NODE) takes a part of a list into a job file, and %s is a "+
+				"database, whose processes share the list by themselves: leave --node out", open.Redact(name))
 		}
 	}
 	for _, name := range args {

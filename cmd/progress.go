@@ -115,11 +115,12 @@ func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 	defer p.mu.Unlock()
 	switch p.mode {
 	case "json":
-		_ = printJSON(p.g.err, pick(s, "elapsed_seconds", "total", "done", "pending", "ok", "failed", "faces", "rate",
-			"eta_seconds", "in_flight", "waiting", "outage", "held_back_by", "held_back"))
+		_ = printJSON(p.g.err, pick(s, "elapsed_seconds", "total", "done", "pending", "ok", "failed", "faces",
+			"rate", "eta_seconds", "in_flight", "waiting", "outage", "held_back_by", "held_back"))
 	case "plain":
 		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %s, %s, %s%d failed, %d in flight%s\n",
-			s.Done, total(s), figures.Rate(s.Rate), timeLeft(s), faces(s), s.Failed, s.InFlight, holdup(s, flights))
+			s.Done, total(s), figures.Rate(s.Rate), timeLeft(s), faces(s), s.Failed,
+			s.InFlight, holdup(s, flights))
 	case "bar":
 		if p.bar == nil {
 			opts := []progressbar.Option{
@@ -135,10 +136,11 @@ func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 			p.bar = progressbar.NewOptions64(max(s.Total, 1), opts...)
 		}
 		p.bar.ChangeMax64(max(s.Total, 1))
-		text := printable(fmt.Sprintf("%s, %s, %s%d failed%s", figures.Rate(s.Rate), timeLeft(s), faces(s), s.Failed,
-			holdup(s, flights)))
-		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(text)) // the bar takes [red] for a colour
-		_ = p.bar.Set64(min(s.Done, s.Total))                                 // a bar that cannot be drawn must not end a run
+		text := printable(fmt.Sprintf("%s, %s, %s%d failed%s", figures.Rate(s.Rate), timeLeft(s), faces(s),
+			s.Failed, holdup(s, flights)))
+		// the bar takes [red] for a colour
+		p.bar.Describe(strings.NewReplacer("[", "(", "]", ")").Replace(text))
+		_ = p.bar.Set64(min(s.Done, s.Total)) // a bar that cannot be drawn must not end a run
 	}
 }
 
@@ -185,8 +187,8 @@ func dumpFlights(w io.Writer, stats *pipeline.Stats) {
 		if f.Slow {
 			slow = ", slow lane"
 		}
-		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt, slow,
-			printable(store.Redact(f.URL)))
+		fmt.Fprintf(w, "  %8v  attempt %d%s  %s\n", time.Since(f.Since).Round(time.Millisecond), f.Attempt,
+			slow, printable(store.Redact(f.URL)))
 	}
 }
 

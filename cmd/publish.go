@@ -26,8 +26,10 @@ type publishOptions struct {
 }
 
 func (o *publishOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.dir, "publish", "", "copy results to this `folder`, on any file system; a run with an empty job takes them in first")
-	fs.DurationVar(&o.every, "publish-every", 30*time.Second, "interval of --publish; the end of the run publishes, too")
+	fs.StringVar(&o.dir, "publish", "", "copy results to this `folder`, on any file system; a run with an "+
+		"empty job takes them in first")
+	fs.DurationVar(&o.every, "publish-every", 30*time.Second,
+		"interval of --publish; the end of the run publishes, too")
 }
 
 func (o *publishOptions) check() error {
@@ -43,28 +45,33 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 		return nil
 	}
 	if open.IsURL(t.job) {
-		return usagef("--publish copies a job file's results to where they outlive its machine, and %s is a database, which does: "+
-			"leave --publish out", open.Redact(t.job))
+		return usagef("--publish copies a job file's results to where they outlive its machine, and %s is "+
+			"a database, which does: leave --publish out", open.Redact(t.job))
 	}
 	if t.table != nil {
-		return usagef("--publish takes a job made from lists, and %s is worked on in place: copy the table into a job with --db JOB.db",
+		return usagef("--publish takes a job made from lists, and %s is worked on in place: copy the table "+
+			"into a job with --db JOB.db",
 			t.job)
 	}
 	for _, s := range t.sources {
 		if s.IsPipe() {
-			return usagef("--publish takes lists that can be read again elsewhere, and %s is a pipe: save the list to a file", s.Path)
+			return usagef("--publish takes lists that can be read again elsewhere, and %s is a pipe: save "+
+				"the list to a file", s.Path)
 		}
 	}
-	for _, f := range []struct{ name, folder string }{{"keep", k.keep}, {"crops", k.crops}, {"blurred", k.blurred}} {
+	for _, f := range []struct{ name, folder string }{{"keep", k.keep}, {"crops", k.crops},
+		{"blurred", k.blurred}} {
 		if f.folder != "" && !isBelow(f.folder, o.dir) {
-			return usagef("--%s %s: files are not copied by --publish, so their folder must be in it: give --%s %s", f.name, f.folder, f.name,
+			return usagef("--%s %s: files are not copied by --publish, so their folder must be in it: give "+
+				"--%s %s", f.name, f.folder, f.name,
 				filepath.Join(o.dir, f.name))
 		}
 	}
 	if node.auto && len(t.sources) > 0 {
 		if other := segment.OtherParts(o.dir, listName(t.sources[0].Path), t.node.Of); other != "" {
-			return usagef("--node auto means %d parts, and %s in %s is of a part of another number: use --node auto/N, "+
-				"N being the size of the first submission", t.node.Of, other, o.dir)
+			return usagef("--node auto means %d parts, and %s in %s is of a part of another "+
+				"number: use --node auto/N, N being the size of the first submission", t.node.Of, other,
+				o.dir)
 		}
 	}
 	return nil
@@ -112,7 +119,8 @@ func (o *publishOptions) prepare() error {
 }
 
 // open takes in what was published of the job's part; nil without --publish.
-func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shardSize int, log *slog.Logger) (*segment.Publisher, error) {
+func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shardSize int,
+	log *slog.Logger) (*segment.Publisher, error) {
 	if o.dir == "" {
 		return nil, nil
 	}
@@ -136,8 +144,8 @@ func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shar
 		name, node = t.sources[0].Path, t.node
 	}
 	lists := pipeline.PublishedLists{Job: job, Specs: t.sources}
-	p := &segment.Publisher{Dir: o.dir, Job: job, List: listName(name), Node: node, ShardSize: shardSize, Log: log,
-		Place: lists.Place, Match: lists.Match}
+	p := &segment.Publisher{Dir: o.dir, Job: job, List: listName(name), Node: node, ShardSize: shardSize,
+		Log: log, Place: lists.Place, Match: lists.Match}
 	if err := p.Start(ctx); err != nil {
 		return nil, err
 	}

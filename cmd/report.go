@@ -35,8 +35,10 @@ func newReport(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report JOB -o FILE.html",
 		Short: "Write one page about the job: its run, failures, faces, images",
-		Long: "Writes one file of HTML that needs nothing else: the run over time, failures and what can be done about them, faces an image,\n" +
-			"sizes, formats, hosts, scores, and the pictures that `run --thumbnails` kept. Works beside running processes.",
+		Long: "Writes one file of HTML that needs nothing else: the run over time, failures and what can " +
+			"be done about them, faces an image,\n" +
+			"sizes, formats, hosts, scores, and the pictures that `run --thumbnails` kept. Works " +
+			"beside running processes.",
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runReport(c.Context(), g, &o, args[0])
@@ -56,7 +58,10 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	ro := report.Options{Now: time.Now(), Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, NoFaces: detection.NoFaces(settings), Scale: func(fingerprint string) report.Scale {
+	ro := report.Options{Now: time.Now(), Remedy: func(r store.Reason) string {
+		return pipeline.Remedy(r,
+			job.Path())
+	}, NoFaces: detection.NoFaces(settings), Scale: func(fingerprint string) report.Scale {
 		k := detect.KindOf(fingerprint)
 		return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}
 	}}

@@ -1,8 +1,9 @@
-// Package cmd is facescan's command line: one file a command, each with an options struct, its flags, and a plain
-// function that runs it. Here are flags, wiring and the terminal; what the commands do is in the packages below.
+// Package cmd is facescan's command line: one file a command, each with an options struct, its flags, and a
+// plain function that runs it. Here are flags, wiring and the terminal; what the commands do is in the
+// packages below.
 //
-// Output rules: data goes to stdout, everything else to stderr. Nothing moves on a stderr that is no terminal.
-// An error says what happened, why, and what to do next.
+// Output rules: data goes to stdout, everything else to stderr. Nothing moves on a stderr that is no
+// terminal. An error says what happened, why, and what to do next.
 package cmd
 
 import (
@@ -175,7 +176,8 @@ func newRoot(g *globals) *cobra.Command {
 		Use:   "facescan",
 		Short: "Find the faces in the images of a list of URLs",
 		Long: "facescan downloads every image of a list, finds the faces and keeps one result a row.\n" +
-			"It can be killed at any moment and run again: it never loses a row and never counts one twice.\n\n" +
+			"It can be killed at any moment and run again: it never loses a row and never counts one " +
+			"twice.\n\n" +
 			"  facescan run urls.txt                    process the list, or go on with it\n" +
 			"  facescan export urls.txt -o faces.csv    the results\n\n" + exitHelp,
 		SilenceErrors: true,
@@ -202,7 +204,8 @@ func newRoot(g *globals) *cobra.Command {
 		return &exit{exitUsage, fmt.Errorf("%s: %w", c.CommandPath(), err)}
 	})
 	for _, add := range []func(*globals) *cobra.Command{
-		newRun, newImport, newExport, newStatus, newRetry, newRescan, newReport, newVerify, newDoctor, newSidecar, newMerge, newPause, newResume, newDetect, newEstimate, newVersion, newMan, newTryDecode,
+		newRun, newImport, newExport, newStatus, newRetry, newRescan, newReport, newVerify, newDoctor,
+		newSidecar, newMerge, newPause, newResume, newDetect, newEstimate, newVersion, newMan, newTryDecode,
 	} {
 		c := add(g)
 		c.DisableFlagsInUseLine = true

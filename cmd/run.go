@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/keep"
 	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
@@ -23,14 +24,10 @@ import (
 const drainGrace = 3 * time.Second
 
 type runOptions struct {
-	source sourceOptions
-	detect detectOptions
-	fetch  fetchOptions
-	remote sidecarOptions
-	keep   keepOptions
-	live   liveOptions
-	pool   poolOptions
-	share  publishOptions
+	workOptions
+	keep  keepOptions
+	live  liveOptions
+	share publishOptions
 
 	tailGrace   time.Duration
 	maxDuration time.Duration
@@ -43,13 +40,9 @@ type runOptions struct {
 }
 
 func (o *runOptions) addFlags(fs *pflag.FlagSet) {
-	o.source.addFlags(fs)
-	o.detect.addFlags(fs)
-	o.fetch.addFlags(fs)
+	o.workOptions.addFlags(fs)
 	o.live.addFlags(fs)
-	o.remote.addFlags(fs)
 	o.keep.addFlags(fs)
-	o.pool.addFlags(fs)
 	o.share.addFlags(fs)
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0,
 		"when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
@@ -100,23 +93,10 @@ func (o *runOptions) check() error {
 	default:
 		return usagef("--progress %q: it is auto, bar, plain, json or none", o.progress)
 	}
-	if err := o.pool.check(); err != nil {
-		return err
-	}
-	if err := o.share.check(); err != nil {
-		return err
-	}
-	if err := o.detect.check(); err != nil {
-		return err
-	}
-	if err := o.fetch.check(); err != nil {
-		return err
-	}
-	if err := o.remote.check(); err != nil {
-		return err
-	}
-	if err := o.keep.check(); err != nil {
-		return err
+	for _, check := range []func() error{o.share.check, o.keep.check, o.workOptions.check} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if o.out != "" {
 		if err := export.CheckFollow(outOptions(o.format, o.out), o.out); err != nil {
@@ -125,7 +105,7 @@ func (o *runOptions) check() error {
 	} else if o.format != "" {
 		return usagef("--format is that of --out: name a file, or - for stdout")
 	}
-	return o.source.check()
+	return nil
 }
 
 func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error {
@@ -147,21 +127,8 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if o.dryRun {
 		return dryRun(ctx, g, t)
 	}
-	if err := o.share.prepare(); err != nil {
+	if err := o.beforeJob(ctx, t); err != nil {
 		return err
-	}
-	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !open.IsURL(t.job) {
-		if err := o.detect.choose(ctx, &o.remote); err != nil {
-			return err
-		}
-		if _, err := o.detect.params(); err != nil {
-			return err
-		}
-	}
-	if o.detect.choice.None() {
-		if err := o.keep.withoutFaces(); err != nil {
-			return err
-		}
 	}
 	page, err := o.live.begin()
 	if err != nil {
@@ -195,10 +162,8 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 	defer closeDetector(detector)
-	if o.detect.choice.None() { // the job may say so
-		if err := o.keep.withoutFaces(); err != nil {
-			return err
-		}
+	if err := o.withoutFaces(); err != nil { // the job may say so
+		return err
 	}
 	keeper, err := o.keep.open(ctx, job, o.detect.decode(), log)
 	if err != nil {
@@ -217,48 +182,80 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 			stats.Snapshot().InFlight, drainGrace))
 	})
 	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
-
 	out, err := follow(hard, g, job, o.format, o.out, t, log)
 	if err != nil {
 		return err
 	}
-	lists := t.lists
-	if o.source.watch && lists == nil { // rows come into the job, or the table, by themselves
-		lists = func() ([]source.Spec, error) { return nil, nil }
+	po := o.options(fetcher, detector, log)
+	if publisher != nil {
+		po.Publisher, po.PublishEvery = publisher, o.share.every
 	}
+	po.Sources, po.Lists, po.Node, po.Priority, po.Adopt = t.sources, t.lists, t.node,
+		t.priority, t.table != nil
+	if o.source.watch && po.Lists == nil { // rows come into the job, or the table, by themselves
+		po.Lists = func() ([]source.Spec, error) { return nil, nil }
+	}
+	po.TailGrace, po.MaxRows, po.MaxDuration = o.tailGrace, o.maxRows, o.maxDuration
+	po.MaxFail, po.AbortIf, po.Drain = o.maxFail.Limit, o.abortIf, out.drainToo(hard, drain, log)
+	out.set(&po)
+
 	unwatch := o.live.watch(page, job, stats, log)
+	end, err := o.work(hard, job, po, keeper, show, out, drain, stats)
+	unwatch(endWord(end, err))
+	return o.finish(context.WithoutCancel(ctx), g, args, job, end, err, stats)
+}
+
+// beforeJob refuses what can be refused before there is a job.
+func (o *runOptions) beforeJob(ctx context.Context, t target) error {
+	if err := o.share.prepare(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !open.IsURL(t.job) {
+		if err := o.detect.choose(ctx, &o.remote); err != nil {
+			return err
+		}
+		if _, err := o.detect.params(); err != nil {
+			return err
+		}
+	}
+	return o.withoutFaces()
+}
+
+// withoutFaces refuses what cannot be made of images in which no faces are looked for.
+func (o *runOptions) withoutFaces() error {
+	if !o.detect.choice.None() {
+		return nil
+	}
+	return o.keep.withoutFaces()
+}
+
+// work processes the rows of a job until all are done or something ends it, and completes what is written.
+func (o *runOptions) work(ctx context.Context, job store.Job, po pipeline.Options, keeper *keep.Keeper,
+	show *progress, out *following, drain <-chan struct{}, stats *pipeline.Stats) (pipeline.End, error) {
 	var late <-chan time.Time
 	if o.maxDuration > 0 {
 		late = time.After(o.maxDuration)
 	}
-	end, err := func() (end pipeline.End, err error) {
-		defer show.run(job, stats)()
-		po := pipeline.Options{
-			Sources: t.sources, Lists: lists, Node: t.node, Priority: t.priority, Adopt: t.table != nil,
-			Fetcher: fetcher, Decode: o.detect.decode(), Detector: detector, Encoded: o.remote.encoded(),
-			ShardSize: o.source.shardSize, Retries: o.fetch.retries, LeaseTTL: o.source.leaseTTL,
-			DrainGrace: drainGrace, TailGrace: o.tailGrace, MaxRows: o.maxRows, MaxDuration: o.maxDuration,
-			MaxFail: o.maxFail.Limit, AbortIf: o.abortIf, Drain: out.drainToo(hard, drain, log),
-			TryDecode: tryDecodeInChild, Log: log,
-		}
-		o.pool.set(&po)
-		out.set(&po)
-		if publisher != nil {
-			po.Publisher, po.PublishEvery = publisher, o.share.every
-		}
-		if keeper != nil {
-			po.Keeper = keeper
-			defer func() { err = errors.Join(err, keeper.Close()) }()
-		}
-		return pipeline.Run(hard, job, po, stats)
-	}()
-	end, e := out.finish(end, err != nil, drain, late, stats, log)
-	err = errors.Join(err, e)
-	unwatch(endWord(end, err))
+	shown := show.run(job, stats)
+	if keeper != nil {
+		po.Keeper = keeper
+	}
+	end, err := pipeline.Run(ctx, job, po, stats)
+	if keeper != nil {
+		err = errors.Join(err, keeper.Close())
+	}
+	shown()
+	end, e := out.finish(end, err != nil, drain, late, stats, po.Log)
+	return end, errors.Join(err, e)
+}
+
+// finish says how a run ended, and returns what its exit code says.
+func (o *runOptions) finish(ctx context.Context, g *globals, args []string, job store.Job, end pipeline.End,
+	err error, stats *pipeline.Stats) error {
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)
 	}
-	counts, e := job.Counts(context.WithoutCancel(ctx))
+	counts, e := job.Counts(ctx)
 	if e != nil {
 		return errors.Join(err, e)
 	}
@@ -271,7 +268,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 	if end == pipeline.Finished {
-		if err := parts.WriteManifest(context.WithoutCancel(ctx), job); err != nil {
+		if err := parts.WriteManifest(ctx, job); err != nil {
 			return err
 		}
 	}

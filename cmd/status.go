@@ -29,7 +29,8 @@ type statusOptions struct {
 
 func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
 	o.flags = fs
-	fs.StringVar(&o.by, "by", "", "sum the done rows up by host, reason, format or group instead, which reads all of them")
+	fs.StringVar(&o.by, "by", "", "sum the done rows up by host, reason, format or group instead, "+
+		"which reads all of them")
 	fs.IntVar(&o.top, "top", 20, "with --by: list so many values, those with the most rows; 0 = all")
 	fs.BoolVar(&o.json, "json", false, "one JSON object")
 	fs.BoolVar(&o.watch, "watch", false, "tell again every --every, until interrupted or the job is done")
@@ -41,8 +42,9 @@ func newStatus(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status JOB…",
 		Short: "Counts, rate, failures by reason, shards and owners",
-		Long:  "Prints how far a job is. Of several jobs, which are parts of one list (--node), it prints the rows that are left over all.",
-		Args:  args(cobra.MinimumNArgs(1), "a job, or the list it was made from, or several parts of a list"),
+		Long: "Prints how far a job is. Of several jobs, which are parts of one list (--node), it prints " +
+			"the rows that are left over all.",
+		Args: args(cobra.MinimumNArgs(1), "a job, or the list it was made from, or several parts of a list"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runStatus(c.Context(), g, &o, args)
 		},
@@ -140,7 +142,8 @@ func missingRows(settings map[string]string, sources []store.Source) any {
 	return sum
 }
 
-func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]string, sources []store.Source) {
+func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]string,
+	sources []store.Source) {
 	p := g.print
 	p("job      %s", path)
 	printSources(g, sources, settings)
@@ -162,14 +165,15 @@ func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]
 	for _, f := range ranked(s.Failures) {
 		p("  %-16s %10d  %s", f.reason, f.n, f.reason.Class())
 	}
-	p("shards   %12d   %d done, %d leased, %d free", s.Shards.Total, s.Shards.Done, s.Shards.Leased, s.Shards.Free)
+	p("shards   %12d   %d done, %d leased, %d free", s.Shards.Total, s.Shards.Done, s.Shards.Leased,
+		s.Shards.Free)
 	for _, o := range s.Owners {
 		state := "alive"
 		if !o.Alive {
 			state = "gone"
 		}
-		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID, o.PID,
-			o.Host, state, o.Age.Round(time.Second), o.Shards, o.Pending, o.Expires.Round(time.Second))
+		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID,
+			o.PID, o.Host, state, o.Age.Round(time.Second), o.Shards, o.Pending, o.Expires.Round(time.Second))
 		if o.Alive && o.Why != "" {
 			p("         %.1f rows/s, held back by %s", o.Rate, o.Why)
 		}
@@ -190,7 +194,8 @@ func printSources(g *globals, sources []store.Source, settings map[string]string
 	var rest []store.Source
 	if len(sources) > topSources {
 		byLeft := slices.Clone(sources)
-		slices.SortStableFunc(byLeft, func(a, b store.Source) int { return cmp.Compare(b.Pending, a.Pending) })
+		slices.SortStableFunc(byLeft,
+			func(a, b store.Source) int { return cmp.Compare(b.Pending, a.Pending) })
 		sources, rest = byLeft[:topSources], byLeft[topSources:]
 		slices.SortFunc(sources, func(a, b store.Source) int { return cmp.Compare(a.Number, b.Number) })
 	}
@@ -216,7 +221,8 @@ func printSources(g *globals, sources []store.Source, settings map[string]string
 		} else if !known {
 			state = append(state, "rows missing")
 		}
-		g.print("source   %12d   rows of %s%s", s.Rows, s.Name, strings.Join(append([]string{""}, state...), ", "))
+		g.print("source   %12d   rows of %s%s", s.Rows, s.Name,
+			strings.Join(append([]string{""}, state...), ", "))
 	}
 	if len(rest) > 0 {
 		printRest(g, rest, settings)

@@ -18,8 +18,8 @@ import (
 const leastShare = 0.2
 
 // jobFigures are the names of what status --json and the summary tell of a job.
-var jobFigures = []string{"total", "done", "pending", "already_done", "ok", "failed", "images_with_faces", "faces",
-	"failures", "rate", "eta_seconds", "shards"}
+var jobFigures = []string{"total", "done", "pending", "already_done", "ok", "failed", "images_with_faces",
+	"faces", "failures", "rate", "eta_seconds", "shards"}
 
 // pick is the figures of a snapshot with these names.
 func pick(s *live.Snapshot, names ...string) map[string]any {
@@ -58,14 +58,16 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 		line["summary"] = endWord(end, err)
 		line["held_back_by"], line["held_back"], line["held_back_share"] = nil, nil, nil
 		if m := s.Mostly; m.Kind != "" {
-			line["held_back_by"], line["held_back"], line["held_back_share"] = m.Kind, m.Holdup.String(), m.Share
+			line["held_back_by"], line["held_back"], line["held_back_share"] = m.Kind, m.Holdup.String(),
+				m.Share
 		}
 		_ = printJSON(g.err, line) // stderr is gone: there is nobody to say so to
 		return
 	}
 	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
 	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%s)",
-		endWord(end, err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond), figures.Rate(rate))
+		endWord(end, err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond),
+		figures.Rate(rate))
 	if m := s.Mostly; m.Share >= leastShare {
 		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
 		if m.Advice != "" {
@@ -87,7 +89,8 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 	if s.Pending > 0 {
 		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, resume)
 	}
-	if s.Pending == 0 && err == nil && (len(s.ImportIncomplete) > 0 || end != pipeline.Finished && s.Total == 0) {
+	if s.Pending == 0 && err == nil &&
+		(len(s.ImportIncomplete) > 0 || end != pipeline.Finished && s.Total == 0) {
 		g.tell("  nothing is lost; go on with: %s", resume)
 	}
 	if s.Done > 0 {
