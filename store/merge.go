@@ -17,7 +17,7 @@ const mergeBatch = 5000
 
 // MergeOptions of Merge.
 type MergeOptions struct {
-	// Same tells whether two sources, of two jobs but with one number, are the same list.
+	// Same reports whether two sources, of two jobs but with one number, are the same list.
 	Same func(a, b Source) bool
 	// MayBeSame reports whether nothing shows that two sources are different lists, as far as both were read. It is
 	// asked of a job that has only some of its rows, and need not be at the end of its lists.

@@ -57,7 +57,7 @@ func SumParts(ctx context.Context, jobs []Job, same func(a, b Source) bool) (sum
 		for _, other := range sum.Each {
 			disjoint = disjoint && p.Nodes.Disjoint(other.Nodes)
 		}
-		// Of a merge that lacks rows those may be there that a run has added since, of whatever part.
+		// Of a merge that lacks rows those may be there that a run has added since, of any part.
 		disjoint = disjoint && (len(jobs) == 1 || !IsMerge(settings))
 		sum.Each = append(sum.Each, p)
 		sum.Done += p.Counts.Done

@@ -2,7 +2,7 @@
 //
 // # Words
 //
-// A job has sources (lists), each cut into shards: contiguous ranges of row ids. Whoever works on a shard holds
+// A job has sources (lists), each cut into shards: contiguous ranges of row ids. The process that works on a shard holds
 // its lease: an owner, a generation that grows with every claim, and an expiry. A write under a lease carries
 // owner and generation as its fence; when the store finds another holder there, it refuses the write whole with
 // ErrLeaseLost. So a process that was stopped, or cut off, past its lease can never overwrite its successor.

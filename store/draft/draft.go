@@ -2,7 +2,7 @@
 //
 // A draft is called .NAME.RANDOM.part. Its name cannot be guessed, it is made only where nothing is, and no symlink is
 // followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker dies, however it dies. So
-// whoever makes the next draft of the same name removes those of the dead.
+// the maker of the next draft of the same name removes those of the dead.
 //
 // # Modes
 //

@@ -112,7 +112,7 @@ func TestOfTheDead(t *testing.T) {
 	}
 }
 
-// TestModes: files are for their owner, whatever the umask; one that replaces another takes over its permissions.
+// TestModes: files are for their owner, with any umask; one that replaces another takes over its permissions.
 func TestModes(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {

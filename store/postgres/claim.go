@@ -23,7 +23,7 @@ import (
 //
 // Between surveys a session looks for a shard above the last one it claimed of the source (the cursor): below
 // lie the index entries of shards that were claimed before, which stay as long as any old transaction may see
-// them. What was put back there meanwhile, by whatever process, the next survey finds.
+// them. What was put back there meanwhile, by any process, the next survey finds.
 //
 // At the end of a job a claim takes a fraction of what is free a living owner, so that all of them end
 // together.
@@ -119,7 +119,7 @@ type taken struct {
 func (s *session) survey(ctx context.Context) error {
 	found := fair.Survey{News: s.openings.Load()}
 	begin := time.Now()
-	err := s.again(ctx, func() error {
+	err := s.retry(ctx, func() error {
 		found.Open, found.Left = nil, 0
 		var t fair.Turn
 		return each(ctx, s.pool, []any{&t.Source, &t.Cursor, &t.Left, &found.Owners}, func() error {
@@ -276,7 +276,7 @@ const pendingBetween = "u.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM resul
 
 // Pending implements store.Session.
 func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit int) (out []store.Row, err error) {
-	err = s.again(ctx, func() error {
+	err = s.retry(ctx, func() error {
 		out = nil
 		var r store.Row
 		return each(ctx, s.pool, []any{&r.ID, &r.URL}, func() error { out = append(out, r); return nil },
@@ -291,7 +291,7 @@ func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]sto
 	for i, l := range ls {
 		los[i], his[i] = l.Lo, l.Hi
 	}
-	err = s.again(ctx, func() error {
+	err = s.retry(ctx, func() error {
 		out = make([][]store.Row, len(ls))
 		var at int
 		var r store.Row

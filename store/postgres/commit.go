@@ -166,7 +166,7 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 		if _, known := j.detectors[name]; known || name == "" {
 			continue
 		}
-		err := j.again(ctx, func() error {
+		err := j.retry(ctx, func() error {
 			if _, err := j.pool.Exec(ctx, "INSERT INTO detectors (fingerprint) VALUES ($1) ON CONFLICT DO NOTHING", name); err != nil {
 				return err
 			}

@@ -151,7 +151,7 @@ func (j *job) nextPart(ctx context.Context) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.uses%partUses == 0 {
-		err := j.again(ctx, func() error { return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part) })
+		err := j.retry(ctx, func() error { return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part) })
 		if err != nil {
 			return 0, err
 		}

@@ -17,7 +17,7 @@ import (
 // or takes away either changes, and so locks until it commits: the one that finds no row pending is the last one, and
 // finishes the group. (A group that is as large as the source is a place where all commits meet.)
 //
-// That an import is complete is decided by another row. So whoever changes groups of a source shares a lock, and the
+// That an import is complete is decided by another row. So a transaction that changes groups of a source shares a lock, and the
 // transaction in which the import comes to its end holds it alone: each of the two sees what the other did.
 //
 // Whoever finishes groups does it alone in the job, to the end of its transaction: their order is that of the commits,

@@ -8,7 +8,7 @@
 //
 // # Whose time
 //
-// Leases begin and end by the database's clock_timestamp(), whatever the machines believe. A process that is dead, or
+// Leases begin and end by the database's clock_timestamp(), not by a machine's. A process that is dead, or
 // cut off, is found out when its leases run out: every process looks for such leases and frees them. Until then it
 // counts as alive. A session trusts a lease for 2/3 of its time to live, counted from before it asked.
 //

@@ -46,7 +46,7 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 // Ends implements store.Ordered.
 func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, error] {
 	return pages(0, 1<<63-1, func(from, _ int64) (page []store.GroupEnd, err error) {
-		err = j.again(ctx, func() error {
+		err = j.retry(ctx, func() error {
 			page = nil
 			var e store.GroupEnd
 			return each(ctx, j.pool, []any{&e.ID, &e.Group}, func() error { page = append(page, e); return nil },
@@ -58,7 +58,7 @@ func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, er
 
 // EndOf implements store.Ordered.
 func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, err error) {
-	err = j.again(ctx, func() error {
+	err = j.retry(ctx, func() error {
 		return j.pool.QueryRow(ctx, "SELECT coalesce((SELECT ended FROM groups WHERE source = $1 AND key = $2), 0)",
 			source, groupKey(group)).Scan(&id)
 	})
@@ -68,7 +68,7 @@ func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, er
 // Groups implements store.Ordered.
 func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, error] {
 	return pages(after+1, 1<<63-1, func(from, _ int64) (page []store.Group, err error) {
-		err = j.again(ctx, func() error {
+		err = j.retry(ctx, func() error {
 			page = nil
 			var g store.Group
 			return each(ctx, j.pool, []any{&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces, &g.ImagesWithFaces, &g.LargestFace,

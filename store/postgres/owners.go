@@ -53,7 +53,7 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	idle := min(max(ttl/3, 200*time.Millisecond), idleInside)
 	s := &session{job: j, owner: who, ttl: ttl,
 		begin: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idle.Milliseconds())}
-	err := j.again(ctx, func() error {
+	err := j.retry(ctx, func() error {
 		return j.pool.QueryRow(ctx, "SELECT nextval('owner_numbers')").Scan(&s.number)
 	})
 	if err == nil {
@@ -121,12 +121,12 @@ func (s *session) lookLocked(ctx context.Context) error {
 		return nil
 	}
 	if begin.Sub(s.touched) > s.ttl/4 {
-		if err := s.again(ctx, func() error { return s.touch(ctx, s.pool) }); err != nil {
+		if err := s.retry(ctx, func() error { return s.touch(ctx, s.pool) }); err != nil {
 			return err
 		}
 		s.touched = begin
 	}
-	if err := s.reap(ctx); err != nil {
+	if err := s.reportDead(ctx); err != nil {
 		return err
 	}
 	if err := s.sweep(ctx); err != nil {
@@ -166,8 +166,8 @@ func (s *session) sweep(ctx context.Context) error {
 	return nil
 }
 
-// reap tells the database what processes that died on this machine left in their decoders.
-func (s *session) reap(ctx context.Context) error {
+// reportDead tells the database what processes that died on this machine left in their decoders.
+func (s *session) reportDead(ctx context.Context) error {
 	entries, err := os.ReadDir(stateFolder())
 	if err != nil {
 		return nil // no folder, no files
@@ -216,7 +216,7 @@ func (s *session) Decoding(slot int, id int64) {
 
 // Suspects implements store.Session.
 func (s *session) Suspects(ctx context.Context) (out map[int64]int, err error) {
-	err = s.again(ctx, func() error {
+	err = s.retry(ctx, func() error {
 		out = map[int64]int{}
 		var id int64
 		var ends int

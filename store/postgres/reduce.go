@@ -82,7 +82,7 @@ func tallyHosts(ctx context.Context, t pgx.Tx, lo, hi int64) ([]store.Tally, err
 
 // Size implements store.Job. The server's write-ahead log is not the job's own.
 func (j *job) Size(ctx context.Context) (data, log int64, err error) {
-	err = j.again(ctx, func() error {
+	err = j.retry(ctx, func() error {
 		return j.pool.QueryRow(ctx, `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
 			FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND c.relkind = 'r'`).Scan(&data)
 	})

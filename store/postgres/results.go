@@ -176,7 +176,7 @@ func readFaces(ctx context.Context, t pgx.Tx, page []store.Result) error {
 // Rows implements store.Job.
 func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
 	return pages(from, to, func(from, to int64) (page []store.Row, err error) {
-		err = j.again(ctx, func() error {
+		err = j.retry(ctx, func() error {
 			page = nil
 			var r store.Row
 			return each(ctx, j.pool, []any{&r.ID, &r.URL, &r.Group, &r.Kept}, func() error {

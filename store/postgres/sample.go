@@ -38,7 +38,7 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 
 // Samples implements store.Sampler.
 func (j *job) Samples(ctx context.Context) (out []store.Thumbnail, err error) {
-	err = j.again(ctx, func() error {
+	err = j.retry(ctx, func() error {
 		out = nil
 		var th store.Thumbnail
 		return each(ctx, j.pool, []any{&th.ID, &th.Faces, &th.Rank, &th.JPEG}, func() error {

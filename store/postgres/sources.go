@@ -14,7 +14,7 @@ import (
 
 // Settings implements store.Job.
 func (j *job) Settings(ctx context.Context) (out map[string]string, err error) {
-	err = j.again(ctx, func() (err error) {
+	err = j.retry(ctx, func() (err error) {
 		out, err = readSettings(ctx, j.pool)
 		return err
 	})
@@ -132,7 +132,7 @@ func sourcesNamed(ctx context.Context, t pgx.Tx, names []string) (map[string]sto
 
 // Sources implements store.Job.
 func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
-	err = j.again(ctx, func() (err error) {
+	err = j.retry(ctx, func() (err error) {
 		out, err = sources(ctx, j.pool, 0, lastSource)
 		return err
 	})

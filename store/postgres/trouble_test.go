@@ -276,7 +276,7 @@ func TestRefusedForAnothersSake(t *testing.T) {
 		t.Errorf("%v after %d tries", got, tries.Load())
 	}
 	for code, again := range map[string]bool{"40001": true, "40P01": true, "25P03": true, "57P01": true, "23505": false, "53100": false, "42P01": false} {
-		if passes(&pgconn.PgError{Code: code}) != again {
+		if isTransient(&pgconn.PgError{Code: code}) != again {
 			t.Errorf("%s passes: %v", code, !again)
 		}
 	}

@@ -48,7 +48,7 @@ func (j *job) view(ctx context.Context, f func(pgx.Tx) error) error {
 const beginView = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 func (j *job) transact(ctx context.Context, begin string, f func(pgx.Tx) error) error {
-	return j.again(ctx, func() error {
+	return j.retry(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, j.pool, pgx.TxOptions{BeginQuery: begin}, f)
 	})
 }
@@ -63,12 +63,12 @@ const (
 // lock names a lock of the job.
 func (j *job) lock(what string) string { return "facescan " + j.id + " " + what }
 
-// again runs f, and runs it again while it fails for what passes.
-func (j *job) again(ctx context.Context, f func() error) error {
+// retry runs f, and runs it again while it fails for what passes.
+func (j *job) retry(ctx context.Context, f func() error) error {
 	begin, pause := time.Now(), 5*time.Millisecond
 	for {
 		err := f()
-		if err == nil || ctx.Err() != nil || !passes(err) || time.Since(begin) > j.patience {
+		if err == nil || ctx.Err() != nil || !isTransient(err) || time.Since(begin) > j.patience {
 			return err
 		}
 		select {
@@ -80,9 +80,9 @@ func (j *job) again(ctx context.Context, f func() error) error {
 	}
 }
 
-// passes tells errors after which the same transaction may well succeed: it was refused for another's sake, or the
+// isTransient reports errors after which the same transaction may well succeed: it was refused for another's sake, or the
 // connection to the server broke.
-func passes(err error) bool {
+func isTransient(err error) bool {
 	var p *pgconn.PgError
 	if errors.As(err, &p) {
 		switch p.Code {
@@ -94,11 +94,11 @@ func passes(err error) bool {
 		}
 		return false
 	}
-	return lost(err)
+	return connectionLost(err)
 }
 
-// lost tells that the server cannot be reached, or cannot any more.
-func lost(err error) bool {
+// connectionLost reports that the server cannot be reached, or cannot any more.
+func connectionLost(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		pgconn.SafeToRetry(err)
@@ -110,30 +110,30 @@ func (j *job) wrap(doing string, err error) error {
 		return nil
 	}
 	var p *pgconn.PgError
-	remedy := ""
+	hint := ""
 	switch {
 	case errors.As(err, &p):
 		switch p.Code {
 		case "53100": // disk full
 			return fmt.Errorf("%s: %w (%w)", doing, store.ErrFull, err)
 		case "53300":
-			remedy = "the server takes no more connections: raise its max_connections (a process of facescan uses up to 4), or run fewer processes"
+			hint = "the server takes no more connections: raise its max_connections (a process of facescan uses up to 4), or run fewer processes"
 		case "28P01", "28000":
-			remedy = "the server refuses the user or the password: give it in PGPASSWORD, in ~/.pgpass or in the URL"
+			hint = "the server refuses the user or the password: give it in PGPASSWORD, in ~/.pgpass or in the URL"
 		case "3D000":
-			remedy = "make the database first: createdb " + j.place.pool.ConnConfig.Database
+			hint = "make the database first: createdb " + j.place.pool.ConnConfig.Database
 		case "42501":
-			remedy = "the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema " + j.place.schema + " made for this user"
+			hint = "the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema " + j.place.schema + " made for this user"
 		case "25006":
-			remedy = "this server only reads; name the primary"
+			hint = "this server only reads; name the primary"
 		}
 	case errors.Is(err, context.Canceled):
-	case lost(err):
-		remedy = fmt.Sprintf("the database at %s cannot be reached: see that it runs, and that this machine may connect to it; "+
+	case connectionLost(err):
+		hint = fmt.Sprintf("the database at %s cannot be reached: see that it runs, and that this machine may connect to it; "+
 			"then run the same command again: what was acknowledged is kept", j.place.host)
 	}
-	if remedy != "" {
-		return fmt.Errorf("%s: %s (%w)", doing, remedy, err)
+	if hint != "" {
+		return fmt.Errorf("%s: %s (%w)", doing, hint, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

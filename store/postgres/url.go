@@ -27,12 +27,12 @@ const (
 
 // connectionSettings hold for every connection. Each statement of a run has an index made for it, which the planner
 // would not always believe: of rows that were just imported it knows nothing, takes ranges of ids for short, and reads
-// all of one anew for each row of another.
+// all of one again for each row of another.
 const connectionSettings = `SET search_path = %s; SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %d;
 	SET tcp_user_timeout = %d; SET jit = off;
 	SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_material = off; SET max_parallel_workers_per_gather = 0`
 
-// IsURL tells whether a job's name is a URL of a database.
+// IsURL reports whether a job's name is a URL of a database.
 func IsURL(s string) bool {
 	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
 }

@@ -1,7 +1,7 @@
 // Package slots keeps, in a file of its own, which rows a process has in its decoders, so that it is known after the
 // process died there.
 //
-// The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: whoever gets a
+// The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: a process that gets a
 // lock on the file knows its process to be dead. A slot is eight bytes, written without a sync: they outlive the
 // process in the kernel's cache, though no power cut, after which nothing is known and nothing suspected.
 package slots
@@ -95,7 +95,7 @@ func open(name string) (*os.File, error) {
 	return f, nil
 }
 
-// Probe tells whether the process of a file is dead, as it is when there is no file, and which rows it left in its
+// Probe reports whether the process of a file is dead, as it is when there is no file, and which rows it left in its
 // decoders. All who look at the same time find the same.
 func Probe(name string) (dead bool, decoding []int64, err error) {
 	f, err := open(name)

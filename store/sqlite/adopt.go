@@ -182,7 +182,7 @@ func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool,
 		if s, err = shardAt(t, from); err != nil {
 			return err
 		}
-		right, err = isRight(t, s)
+		right, err = agrees(t, s)
 		return err
 	}
 	err = j.view(ctx, find)
@@ -212,7 +212,7 @@ func shardAt(t tx, id int64) (s store.Shard, err error) {
 // strays are results whose row is gone, or not done.
 const strays = "FROM {results} AS r LEFT JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? AND (u.{id} IS NULL OR {pending})"
 
-func isRight(t tx, s store.Shard) (bool, error) {
+func agrees(t tx, s store.Shard) (bool, error) {
 	stray := false
 	if err := t.one("SELECT EXISTS (SELECT 1 "+strays+")", []any{s.Lo, s.Hi}, &stray); err != nil || stray {
 		return false, err
@@ -220,7 +220,7 @@ func isRight(t tx, s store.Shard) (bool, error) {
 	if c, err := count(t, s.Lo, s.Hi); err != nil || c != s {
 		return false, err
 	}
-	return membersAreRight(t, s.Lo, s.Hi)
+	return membersAgree(t, s.Lo, s.Hi)
 }
 
 // putRight drops stray results and counts again.

@@ -51,7 +51,7 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) (out []stor
 	}
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
-	dead, err := s.corpses(ctx)
+	dead, err := s.deadOwners(ctx)
 	if err != nil {
 		return nil, wrap("claim", err)
 	}
@@ -103,7 +103,7 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) (out []stor
 		return nil, wrap("claim", err)
 	}
 	s.takeovers.Add(freed)
-	s.bury(dead)
+	s.removeFiles(dead)
 	for _, c := range all {
 		s.round.Took(c.turn, c.priority, c.Pending, 0)
 	}

@@ -170,7 +170,7 @@ func finishTable(ctx context.Context, path string) error {
 	return errors.Join(s.Leave(ctx), j.Close())
 }
 
-// child runs a task in a process of its own, and tells whether it was killed at the crash point.
+// child runs a task in a process of its own, and reports whether it was killed at the crash point.
 func child(t *testing.T, task, path, crash string) (killed bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

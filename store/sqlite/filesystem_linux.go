@@ -42,7 +42,7 @@ func checkRoom(dir string, bytes int64) error {
 }
 
 // leaseClock runs on through suspension and is never set, in nanoseconds; all processes of a machine share it. It
-// starts anew at boot, when every owner of an older lease is dead.
+// starts from 0 at boot, when every owner of an older lease is dead.
 func leaseClock() int64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {

@@ -238,8 +238,8 @@ const (
 		AND u.{id} NOT IN (SELECT id FROM {members} WHERE id BETWEEN ?1 AND ?2)`
 )
 
-// membersAreRight tells whether the members from lo to hi are what a user's table says.
-func membersAreRight(t tx, lo, hi int64) (right bool, err error) {
+// membersAgree reports whether the members from lo to hi are what a user's table says.
+func membersAgree(t tx, lo, hi int64) (right bool, err error) {
 	err = t.one("SELECT NOT EXISTS (SELECT 1 "+lostMembers+") AND NOT EXISTS (SELECT 1 "+newMembers+")", []any{lo, hi}, &right)
 	return right, err
 }

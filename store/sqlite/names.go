@@ -1,9 +1,11 @@
 package sqlite
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"facescan/store"
 	"facescan/store/tables"
 )
 
@@ -27,7 +29,7 @@ type names struct {
 // jobNames are those of a job made from lists. They are a contract.
 var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: "u.done = 0", ours: "1", address: "u.url",
 	group: `coalesce(u."group", '')`, kept: "u.kept", members: "urls",
-	ofSource: "m.id BETWEEN g.source << 40 AND ((g.source + 1) << 40) - 1"}
+	ofSource: fmt.Sprintf("m.id BETWEEN g.source << %[1]d AND ((g.source + 1) << %[1]d) - 1", store.SourceShift)}
 
 var (
 	ownTables = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners", "suspects", "settings", "thumbnails",

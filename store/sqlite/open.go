@@ -75,13 +75,13 @@ type job struct {
 
 var _ store.Job = (*job)(nil)
 
-// IsDatabase tells whether the file is a SQLite database; no error when there is no such file.
+// IsDatabase reports whether the file is a SQLite database; no error when there is no such file.
 func IsDatabase(path string) (bool, error) {
 	h, err := header(path)
 	return h != nil, err
 }
 
-// IsJob tells whether the file is a job made from lists, by our application_id; no error when there is no such file.
+// IsJob reports whether the file is a job made from lists, by its application_id; no error when there is no such file.
 func IsJob(path string) (bool, error) {
 	h, err := header(path)
 	return h != nil && binary.BigEndian.Uint32(h[68:]) == applicationID, err

@@ -80,19 +80,19 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	return s, nil
 }
 
-// corpse is an owner, and what it left if it is dead.
-type corpse struct {
+// registration is an owner in the table, and what it left if it is dead.
+type registration struct {
 	number   int64
 	id       string
 	decoding []int64 // rows that were in its decoders
 }
 
 // registered lists the owners in the table, dead or alive.
-func (j *job) registered(ctx context.Context) (all []corpse, err error) {
+func (j *job) registered(ctx context.Context) (all []registration, err error) {
 	err = j.view(ctx, func(t tx) error {
 		all = nil
 		return t.each("SELECT number, id FROM {owners}", nil, func(r *sql.Rows) error {
-			var c corpse
+			var c registration
 			err := r.Scan(&c.number, &c.id)
 			all = append(all, c)
 			return err
@@ -101,8 +101,8 @@ func (j *job) registered(ctx context.Context) (all []corpse, err error) {
 	return all, err
 }
 
-// corpses finds the dead among the owners.
-func (j *job) corpses(ctx context.Context) (dead []corpse, err error) {
+// deadOwners finds the dead among the owners.
+func (j *job) deadOwners(ctx context.Context) (dead []registration, err error) {
 	all, err := j.registered(ctx)
 	for _, c := range all {
 		isDead, decoding, err := j.probe(c.id)
@@ -118,8 +118,8 @@ func (j *job) corpses(ctx context.Context) (dead []corpse, err error) {
 }
 
 // sweep frees what dead owners and expired leases hold, and returns how many shards that were. Rows that were in
-// a dead owner's decoders become suspects. The files of the dead are for bury, after the transaction.
-func (j *job) sweep(t tx, dead []corpse) (freed int64, err error) {
+// a dead owner's decoders become suspects. The files of the dead are for removeFiles, after the transaction.
+func (j *job) sweep(t tx, dead []registration) (freed int64, err error) {
 	for _, c := range dead {
 		n, err := t.exec("DELETE FROM {owners} WHERE number = ? AND id = ?", c.number, c.id)
 		if err != nil {
@@ -160,8 +160,8 @@ func (j *job) freeAll(t tx, number int64) (int64, error) {
 	return n, err
 }
 
-// bury removes the files of swept owners. One that stays is a left-over, for the next process to join.
-func (j *job) bury(dead []corpse) {
+// removeFiles removes the files of swept owners. One that stays is a left-over, for the next process to join.
+func (j *job) removeFiles(dead []registration) {
 	for _, c := range dead {
 		info, err := os.Lstat(j.ownerFile(c.id))
 		if err == nil && info.Mode().IsRegular() && store.IsOwnerID(c.id) {
@@ -182,7 +182,7 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.ownerFile("")))
-		if !ours || !store.IsOwnerID(id) || slices.ContainsFunc(all, func(c corpse) bool { return c.id == id }) {
+		if !ours || !store.IsOwnerID(id) || slices.ContainsFunc(all, func(c registration) bool { return c.id == id }) {
 			continue
 		}
 		if err := slots.Take(j.ownerFile(id), func([]int64) error { return nil }); err != nil {

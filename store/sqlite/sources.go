@@ -178,7 +178,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 	if err != nil {
 		return nil, wrap(doing, err)
 	}
-	dead, err := s.corpses(ctx)
+	dead, err := s.deadOwners(ctx)
 	if err != nil {
 		return nil, wrap(doing, err)
 	}
@@ -206,7 +206,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 	})
 	if err == nil {
 		s.takeovers.Add(freed)
-		s.bury(dead)
+		s.removeFiles(dead)
 	}
 	return out, wrap(doing, err)
 }

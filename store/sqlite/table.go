@@ -238,7 +238,7 @@ func before(t tx, o TableOptions) (TableOptions, error) {
 	return used, nil
 }
 
-// names of the table and its columns. A value that is no number is done when it is a word for yes.
+// names of the table and its columns. A value other than a number is done when it is a word for yes.
 func (d Table) names() names {
 	text := func(token string) string { return "coalesce(CAST(u." + token + " AS TEXT), '')" }
 	n := names{

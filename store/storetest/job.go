@@ -191,7 +191,7 @@ func testSamples(t *testing.T, target Target) {
 	b.equal(put(b.Job, 5, 45, true, 3), int64(45))
 	b.equal(put(other, 5, 45, true, 3), int64(45)) // again
 	b.equal(put(other, 6, 60, true, 3), int64(45)) // above the bar
-	b.equal(put(other, 2, 10, false, 3), room)     // judged anew: no faces any more
+	b.equal(put(other, 2, 10, false, 3), room)     // judged again: no faces any more
 	b.equal(put(other, 7, 44, false, 1), int64(10))
 	got, err := b.Job.Samples(ctx(t))
 	b.ok(err)

@@ -99,13 +99,13 @@ func (c *child) await(line string) {
 	}
 }
 
-// kill ends the worker as kill -9 does, and reaps it.
+// kill ends the worker as kill -9 does, and waits for it.
 func (c *child) kill() {
 	c.Helper()
 	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		c.Fatal(err)
 	}
-	_ = c.cmd.Wait() // killed: that is no news
+	_ = c.cmd.Wait() // killed: the error says so
 }
 
 // killAfter lets the worker run for so long; true if it finished by itself before.

@@ -20,7 +20,7 @@ type Counter[K cmp.Ordered, V any] struct {
 	byRank ranking[K, V]
 }
 
-// Entry is a key that is counted. Value is the caller's; it begins anew when a key takes another's place.
+// Entry is a key that is counted. Value is the caller's; it begins again when a key takes another's place.
 type Entry[K cmp.Ordered, V any] struct {
 	Key   K
 	Count int64
