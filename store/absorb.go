@@ -19,8 +19,8 @@ type Partition struct {
 	Groups    map[int64]string // of all rows
 }
 
-// PartitionMerged compares rows from another job with those that there are, by id. A result enters where there is
-// none, or where it is ok and the one there is failed.
+// PartitionMerged compares rows from another job with those that there are, by id. A result enters where
+// there is none, or where it is ok and the one there is failed.
 func PartitionMerged(rows []MergedRow, have map[int64]Existing) (p Partition, err error) {
 	p.Groups = make(map[int64]string, len(rows))
 	for i := range rows {
@@ -55,8 +55,8 @@ type PublishedPartition struct {
 	Publications []int64  // id and publication of each row that has one, one after another
 }
 
-// PartitionPublished compares published rows with those that there are, by id. What was published replaces what the job
-// has, unless the job has something to publish of the row itself.
+// PartitionPublished compares published rows with those that there are, by id. What was published replaces
+// what the job has, unless the job has something to publish of the row itself.
 func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p PublishedPartition, err error) {
 	for i := range rows {
 		r := &rows[i]

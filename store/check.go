@@ -32,8 +32,10 @@ func checkResult(l Lease, r *Result) error {
 		return fmt.Errorf("row %d has status %q", r.ID, r.Status)
 	}
 	for _, f := range r.Faces {
-		if f.X < 0 || f.Y < 0 || f.Width < 1 || f.Height < 1 || f.X+f.Width > r.Width || f.Y+f.Height > r.Height {
-			return fmt.Errorf("row %d has a face at %d,%d of %dx%d in an image of %dx%d", r.ID, f.X, f.Y, f.Width, f.Height, r.Width, r.Height)
+		if f.X < 0 || f.Y < 0 || f.Width < 1 || f.Height < 1 || f.X+f.Width > r.Width ||
+			f.Y+f.Height > r.Height {
+			return fmt.Errorf("row %d has a face at %d,%d of %dx%d in an image of %dx%d", r.ID, f.X, f.Y,
+				f.Width, f.Height, r.Width, r.Height)
 		}
 	}
 	return nil
@@ -112,7 +114,8 @@ func IsOwnerID(id string) bool { return ownerID.MatchString(id) }
 // CheckOwner holds an owner's ID to what can be part of a file's name, and its TTL to be one.
 func CheckOwner(id string, ttl time.Duration) error {
 	if !IsOwnerID(id) {
-		return fmt.Errorf("%q is no owner's name: letters, digits, dot, underscore and hyphen, at most 64", id)
+		return fmt.Errorf("%q is no owner's name: letters, digits, dot, underscore and hyphen, at most 64",
+			id)
 	}
 	if ttl <= 0 {
 		return fmt.Errorf("a lease's time to live must be above zero, not %s", ttl)

@@ -12,9 +12,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Checksums, by which verify notices what was changed behind the job's back: a result with its faces, a source with
-// its position, the settings. They are taken of what the job says, not of how a database stores it, so that both
-// stores have the same, and are written in the transaction that writes what they are of.
+// Checksums, by which verify notices what was changed behind the job's back: a result with its faces, a
+// source with its position, the settings. They are taken of what the job says, not of how a database stores
+// it, so that both stores have the same, and are written in the transaction that writes what they are of.
 
 // sum is what a checksum is taken of, as bytes.
 type sum []byte
@@ -64,8 +64,8 @@ func (s *sum) value() int32 { return int32(xxhash.Sum64(*s)) }
 // Checksum is that of a result as it is stored: times in milliseconds.
 func (r *Result) Checksum() int32 {
 	s := make(sum, 0, 512)
-	s.int(r.ID, int64(r.HTTPStatus), int64(r.Width), int64(r.Height), r.Bytes, int64(r.Attempts), int64(r.Outputs),
-		r.Took.Milliseconds(), r.Time.UnixMilli())
+	s.int(r.ID, int64(r.HTTPStatus), int64(r.Width), int64(r.Height), r.Bytes, int64(r.Attempts),
+		int64(r.Outputs), r.Took.Milliseconds(), r.Time.UnixMilli())
 	s.bool(r.Partial)
 	for _, v := range []string{string(r.Reason), r.Format, r.FinalURL, r.Detector} {
 		s.text(v)
@@ -76,11 +76,12 @@ func (r *Result) Checksum() int32 {
 	return s.value()
 }
 
-// Checksum is that of a source's name, options, position and state. How many rows it has, and how many of them are
-// pending, its shards tell too.
+// Checksum is that of a source's name, options, position and state. How many rows it has, and how many of
+// them are pending, its shards tell too.
 func (s *Source) Checksum() int32 {
 	b := make(sum, 0, 1024)
-	b.int(int64(s.Number), int64(s.Priority), s.Position.Offset, s.Position.Line, s.Position.Rows, int64(len(s.Position.Mark)))
+	b.int(int64(s.Number), int64(s.Priority), s.Position.Offset, s.Position.Line, s.Position.Rows,
+		int64(len(s.Position.Mark)))
 	b = append(b, s.Position.Mark...)
 	b.bool(s.Complete)
 	b.bool(s.Paused)
@@ -108,7 +109,8 @@ type ResultSum struct {
 
 // VerifyResults compares results with their checksums, which are in id order. read reads the results with
 // from <= id <= to. Of results that cannot be read, which isDamage says, the others are found by halving.
-func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error), isDamage func(error) bool, report func(Problem)) error {
+func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error), isDamage func(error) bool,
+	report func(Problem)) error {
 	if len(sums) == 0 {
 		return nil
 	}
@@ -117,7 +119,8 @@ func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error)
 	case err != nil && !isDamage(err):
 		return err
 	case err != nil && len(sums) == 1:
-		report(Problem{Check: "result-checksum", ID: sums[0].ID, Text: fmt.Sprintf("its result cannot be read: %v", err)})
+		report(Problem{Check: "result-checksum", ID: sums[0].ID,
+			Text: fmt.Sprintf("its result cannot be read: %v", err)})
 		return nil
 	case err != nil:
 		middle := len(sums) / 2
@@ -132,7 +135,8 @@ func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error)
 			sums = sums[1:]
 		}
 		if len(sums) > 0 && sums[0].ID == r.ID && sums[0].Sum != nil && *sums[0].Sum != r.Checksum() {
-			report(Problem{Check: "result-checksum", ID: r.ID, Text: "its result, or one of its faces, is not what was stored"})
+			report(Problem{Check: "result-checksum", ID: r.ID,
+				Text: "its result, or one of its faces, is not what was stored"})
 		}
 	}
 	return nil
@@ -141,8 +145,9 @@ func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error)
 // VerifySource compares a source with its checksum; nil if an earlier release wrote it.
 func VerifySource(s Source, sum *int32, report func(Problem)) {
 	if sum != nil && *sum != s.Checksum() {
-		report(Problem{Check: "source-checksum", Text: fmt.Sprintf("the name, options, position or state of source %d (%s) "+
-			"is not what was stored", s.Number, s.Name)})
+		report(Problem{Check: "source-checksum", Text: fmt.Sprintf(
+			"the name, options, position or state of source %d (%s) "+
+				"is not what was stored", s.Number, s.Name)})
 	}
 }
 

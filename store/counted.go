@@ -23,7 +23,8 @@ func (c Counted) Count(n, faces int64) Counted {
 func (c Counted) Verify(there Counted, source int, reason Reason, report func(Problem)) {
 	if c != there {
 		report(Problem{Check: "tally", Text: fmt.Sprintf(
-			"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d", source, reason,
+			"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d", source,
+			reason,
 			c.Rows, c.Faces, c.ImagesWithFaces, there.Rows, there.Faces, there.ImagesWithFaces)})
 	}
 }
@@ -51,7 +52,8 @@ type HostTallies map[string]Tally
 
 // Add adds a done row.
 func (h HostTallies) Add(address string, ok bool, faces, bytes int64) {
-	n := Tally{Value: strings.ToLower(HostOf(address)), Rows: 1, Faces: faces, ImagesWithFaces: min(faces, 1), Bytes: bytes}
+	n := Tally{Value: strings.ToLower(HostOf(address)), Rows: 1, Faces: faces, ImagesWithFaces: min(faces, 1),
+		Bytes: bytes}
 	if ok {
 		n.OK = 1
 	}
@@ -113,7 +115,8 @@ func (g *GroupAudit) Verify(given int64, report func(Problem)) {
 	}
 }
 
-// rowChecks are the invariants of single rows, by name, with what is wrong with a row where a number is found.
+// rowChecks are the invariants of single rows, by name, with what is wrong with a row where a number is
+// found.
 var rowChecks = map[string]string{
 	"done-flag":           "the Done flag is %d, neither 0 nor 1",
 	"done-without-result": "done, with %d results",

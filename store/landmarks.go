@@ -8,8 +8,9 @@ import (
 	"slices"
 )
 
-// Landmarks are x and y of five points of a face, in tenths of a pixel of the upright image: right eye, left eye, nose, right
-// and left corner of the mouth, as the person's own sides. They may lie outside the box, and outside the image.
+// Landmarks are x and y of five points of a face, in tenths of a pixel of the upright image: right eye, left
+// eye, nose, right and left corner of the mouth, as the person's own sides. They may lie outside the box, and
+// outside the image.
 type Landmarks [10]int32
 
 // usual is where the landmarks of a face seen from the front lie, in hundredths of its box.
@@ -24,8 +25,9 @@ func (f *Face) expect(i int) int64 {
 	return 10*int64(corner) + int64(side)*int64(usual[i])/10
 }
 
-// PackLandmarks packs the landmarks of faces, list after list, as varints of how far they lie from where they are expected:
-// mostly one or two bytes each. Nil where the faces have none. Either all of them have landmarks, or none.
+// PackLandmarks packs the landmarks of faces, list after list, as varints of how far they lie from where they
+// are expected: mostly one or two bytes each. Nil where the faces have none. Either all of them have
+// landmarks, or none.
 func PackLandmarks(lists ...[]Face) []byte {
 	if b := appendLandmarks(nil, lists...); len(b) > 0 {
 		return b
@@ -72,7 +74,8 @@ func IsDamage(err error) bool { return errors.Is(err, errLandmarks) }
 
 var errLandmarks = errors.New("packed landmarks are damaged")
 
-// UnpackLandmarks is the reverse of PackLandmarks. The boxes must be those that the landmarks were packed with.
+// UnpackLandmarks is the reverse of PackLandmarks. The boxes must be those that the landmarks were packed
+// with.
 func UnpackLandmarks(b []byte, lists ...[]Face) error {
 	if len(b) == 0 {
 		return nil

@@ -42,10 +42,12 @@ func TestLandmarksThereAndBack(t *testing.T) {
 	if b := store.PackLandmarks([]store.Face{{Width: 1, Height: 1}}); b != nil {
 		t.Errorf("no landmarks take %d bytes", len(b))
 	}
-	if err := store.CheckLandmarks(b, len(faces)); err != nil || store.CheckLandmarks(nil, 7) != nil || store.CheckLandmarks(b, len(faces)-1) == nil {
+	if err := store.CheckLandmarks(b, len(faces)); err != nil || store.CheckLandmarks(nil, 7) != nil ||
+		store.CheckLandmarks(b, len(faces)-1) == nil {
 		t.Error("checked:", err)
 	}
-	for _, damaged := range [][]byte{b[:len(b)-1], append(slices.Clone(b), 0), {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}} {
+	for _, damaged := range [][]byte{b[:len(b)-1], append(slices.Clone(b), 0),
+		{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}} {
 		if err := store.UnpackLandmarks(damaged, slices.Clone(bare)); err == nil {
 			t.Errorf("%d bytes were read as %d", len(damaged), len(b))
 		}
@@ -53,7 +55,8 @@ func TestLandmarksThereAndBack(t *testing.T) {
 }
 
 func FuzzUnpackLandmarks(f *testing.F) {
-	f.Add(store.PackLandmarks([]store.Face{landmarked(1, 2, 30, 40, store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})}), 1, 2, 30, 40)
+	f.Add(store.PackLandmarks([]store.Face{landmarked(1, 2, 30, 40,
+		store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})}), 1, 2, 30, 40)
 	f.Add([]byte{}, 0, 0, 1, 1)
 	f.Fuzz(func(t *testing.T, b []byte, x, y, w, h int) {
 		if min(x, y) < 0 || min(w, h) < 1 || max(x, y, w, h) > 1<<26 {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Trust is until when a holder may rely on a lease that it asks for after this call: by its own clock, and well before
-// the store ends it.
+// Trust is until when a holder may rely on a lease that it asks for after this call: by its own clock, and
+// well before the store ends it.
 func Trust(ttl time.Duration) time.Time { return time.Now().Add(ttl * 2 / 3) }
 
 // Renewed are those leases whose shards are still held, with a new expiry.

@@ -19,8 +19,8 @@ const mergeBatch = 5000
 type MergeOptions struct {
 	// Same reports whether two sources, of two jobs but with one number, are the same list.
 	Same func(a, b Source) bool
-	// MayBeSame reports whether nothing shows that two sources are different lists, as far as both were read. It is
-	// asked of a job that has only some of its rows, and need not be at the end of its lists.
+	// MayBeSame reports whether nothing shows that two sources are different lists, as far as both were read.
+	// It is asked of a job that has only some of its rows, and need not be at the end of its lists.
 	MayBeSame func(a, b Source) bool
 	// SourceName is what a source of a job is called in the merged one.
 	SourceName func(of Job, s Source) string
@@ -30,28 +30,32 @@ type MergeOptions struct {
 	Merged func(rows int64)
 }
 
-// MergeSetting is "unfinished" in the settings of a job from the begin of a merge into it to its end; then it is "done".
-// MergeInputsSetting names the jobs of the latest merge, as a JSON array.
+// MergeSetting is "unfinished" in the settings of a job from the begin of a merge into it to its end; then it
+// is "done". MergeInputsSetting names the jobs of the latest merge, as a JSON array.
 const (
 	MergeSetting       = "merge"
 	MergeInputsSetting = "merge_inputs"
 )
 
-// RunFlagsSetting holds the flags of the job's last run on which the outcomes of rows depend: words, as a JSON array.
+// RunFlagsSetting holds the flags of the job's last run on which the outcomes of rows depend: words, as a
+// JSON array.
 const RunFlagsSetting = "run_flags"
 
-// UnfinishedMerge reports whether a job with these settings is a merge that was interrupted, and of which jobs.
+// UnfinishedMerge reports whether a job with these settings is a merge that was interrupted, and of which
+// jobs.
 func UnfinishedMerge(settings map[string]string) (inputs []string, is bool) {
-	_ = json.Unmarshal([]byte(settings[MergeInputsSetting]), &inputs) // a merge of an older release does not name them
+	// a merge of an older release does not name them
+	_ = json.Unmarshal([]byte(settings[MergeInputsSetting]), &inputs)
 	return inputs, settings[MergeSetting] == "unfinished"
 }
 
-// Merge unites jobs that were made from the same lists, row by row, such as those of array jobs where each took its
-// share of the ids. Of what several jobs say of a row, done beats pending and ok beats failed; among equals the first
-// job counts, out's own being before all. So it can be repeated, and interrupted: the same call again goes on.
+// Merge unites jobs that were made from the same lists, row by row, such as those of array jobs where each
+// took its share of the ids. Of what several jobs say of a row, done beats pending and ok beats failed; among
+// equals the first job counts, out's own being before all. So it can be repeated, and interrupted: the same
+// call again goes on.
 //
-// Jobs are refused, before anything is written, when their sources are not the same lists, read to the same end, or
-// their settings differ; out may be empty or an earlier merge.
+// Jobs are refused, before anything is written, when their sources are not the same lists, read to the same
+// end, or their settings differ; out may be empty or an earlier merge.
 func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	sources, parts, err := agree(ctx, out, in, o)
 	if err != nil {
@@ -89,7 +93,8 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 		if _, err := out.AddSource(ctx, s); err != nil {
 			return err
 		}
-		// The position tells which list it is. It comes before the rows, so that the merge can be repeated whenever it ends.
+		// The position tells which list it is. It comes before the rows, so that the merge can be repeated
+		// whenever it ends.
 		if err := out.Absorb(ctx, s.Number, nil, s.Position, false, o.ShardSize); err != nil {
 			return err
 		}
@@ -154,12 +159,14 @@ func strip(settings map[string]string) {
 		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting:
 			return true
 		}
-		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) || strings.HasPrefix(key, PublishSetting)
+		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) ||
+			strings.HasPrefix(key, PublishSetting)
 	})
 }
 
 // agree returns the sources of jobs that can be merged, and which parts of their rows the jobs hold together.
-func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []Source, parts Nodes, err error) {
+func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []Source, parts Nodes,
+	err error) {
 	if len(in) == 0 {
 		return nil, nil, fmt.Errorf("no jobs to merge into %s", out.Path())
 	}
@@ -194,7 +201,8 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 		if i == 0 { // out
 			growing = unfinished
 			if len(have) > 0 && !merged {
-				return nil, nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file", j.Path())
+				return nil, nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file",
+					j.Path())
 			}
 			if sources = have; merged {
 				settings = these
@@ -208,7 +216,8 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 			settings = these
 		}
 		if !maps.Equal(settings, these) {
-			return nil, nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these, settings)
+			return nil, nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these,
+				settings)
 		}
 		if growing && len(have) > len(sources) { // the merge was interrupted before all of them were there
 			sources = append(sources, o.named(j, have[len(sources):])...)
@@ -224,18 +233,21 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 			first := &sources[k]
 			switch {
 			case !s.Complete && !merged:
-				return nil, nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
+				return nil, nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(),
+					s.Name)
 			case isUnread(*first): // the merge was interrupted before it was said which list it is
 				first.Position = s.Position
-			case o.MayBeSame != nil && s.Position.Line != first.Position.Line && (soft[k] || some) && o.MayBeSame(*first, s):
+			case o.MayBeSame != nil && s.Position.Line != first.Position.Line && (soft[k] || some) &&
+				o.MayBeSame(*first, s):
 				if s.Position.Line > first.Position.Line {
 					first.Position = s.Position
 				}
 			case !o.Same(*first, s):
-				return nil, nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
+				return nil, nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(),
+					s.Name)
 			case first.Position.Line != s.Position.Line:
-				return nil, nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run them all again, then merge",
-					j.Path(), s.Position.Line, s.Name, first.Position.Line)
+				return nil, nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run "+
+					"them all again, then merge", j.Path(), s.Position.Line, s.Name, first.Position.Line)
 			}
 			first.Position.Rows = max(first.Position.Rows, s.Position.Rows)
 			soft[k] = some && (soft[k] || !told[k])

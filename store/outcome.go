@@ -25,16 +25,18 @@ const (
 // Reason names why a row failed. The words are a contract: they stand in exports, metrics and users' scripts.
 type Reason string
 
-// The reasons. One is added by a line here, which README repeats in its table of outcomes: TestReadme compares
-// them. The hint says what a person can do; RETRY in it stands for the command that queues these rows again.
+// The reasons. One is added by a line here, which README repeats in its table of outcomes: TestReadme
+// compares them. The hint says what a person can do; RETRY in it stands for the command that queues these
+// rows again.
 var (
-	BadURL        = reason("bad_url", Permanent, "not an http(s) URL: correct the list")
-	DNSNotFound   = reason("dns_not_found", Permanent, "the host does not exist (any more)")
-	HTTP4xx       = reason("http_4xx", Permanent, "gone or forbidden: nothing to do here")
-	HTTPError     = reason("http_error", Permanent, "the server's answer is not usable HTTP")
-	NotImage      = reason("not_image", Permanent, "the server sent something that is no image")
-	BadImage      = reason("bad_image", Permanent, "the image is damaged")
-	Unsupported   = reason("unsupported", Permanent, "an image format or coding that facescan does not decode")
+	BadURL      = reason("bad_url", Permanent, "not an http(s) URL: correct the list")
+	DNSNotFound = reason("dns_not_found", Permanent, "the host does not exist (any more)")
+	HTTP4xx     = reason("http_4xx", Permanent, "gone or forbidden: nothing to do here")
+	HTTPError   = reason("http_error", Permanent, "the server's answer is not usable HTTP")
+	NotImage    = reason("not_image", Permanent, "the server sent something that is no image")
+	BadImage    = reason("bad_image", Permanent, "the image is damaged")
+	Unsupported = reason("unsupported", Permanent, "an image format or coding that facescan does not "+
+		"decode")
 	HashMismatch  = reason("hash_mismatch", Permanent, "the bytes do not match the checksum in the list")
 	TooLarge      = reason("too_large", Permanent, "raise --max-bytes, then RETRY")
 	TooManyPixels = reason("too_many_pixels", Permanent, "raise --max-pixels, then RETRY")

@@ -47,7 +47,8 @@ func TestRetried(t *testing.T) {
 		status int
 		want   bool
 	}{
-		{Timeout, 0, true}, {Timeout, 408, true}, {HTTP429, 429, true}, {HTTP5xx, 500, true}, {HTTP5xx, 503, true},
+		{Timeout, 0, true}, {Timeout, 408, true}, {HTTP429, 429, true}, {HTTP5xx, 500, true},
+		{HTTP5xx, 503, true},
 		{HTTP5xx, 501, false}, {HTTP5xx, 505, false}, {Connect, 501, true}, {Truncated, 200, true},
 		{HTTP4xx, 404, false}, {TLS, 0, false}, {OptOut, 200, false}, {"", 0, false}, {"no_reason", 0, false},
 	} {

@@ -49,7 +49,8 @@ func SumParts(ctx context.Context, jobs []Job, same func(a, b Source) bool) (sum
 			case k >= len(lists):
 				lists = append(lists, s)
 			case !same(lists[k], s):
-				return sum, fmt.Errorf("%s was made from another list than %s: %s", j.Path(), jobs[0].Path(), s.Name)
+				return sum, fmt.Errorf("%s was made from another list than %s: %s", j.Path(), jobs[0].Path(),
+					s.Name)
 			case s.Position.Line > lists[k].Position.Line || lists[k].Position.Rows < 0:
 				lists[k] = s
 			}

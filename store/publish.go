@@ -40,7 +40,8 @@ type Publishable interface {
 	DropChanges(ctx context.Context, upTo int64, settings map[string]string) error
 	// TakeIn is Absorb for rows that were published: what they say replaces what the job has, a pending row
 	// a done one, too; but rows with a note stay as they are. Rows whose Publication is set keep it.
-	TakeIn(ctx context.Context, source int, rows []PublishedRow, p Position, complete bool, shardSize int) error
+	TakeIn(ctx context.Context, source int, rows []PublishedRow, p Position, complete bool,
+		shardSize int) error
 	// Published yields all rows of a source in id order, each with its Publication.
 	Published(ctx context.Context, source int) iter.Seq2[PublishedRow, error]
 }

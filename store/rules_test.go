@@ -11,9 +11,11 @@ import (
 
 func TestRenewed(t *testing.T) {
 	then, now := time.Unix(1, 0), time.Unix(2, 0)
-	ls := []Lease{{Shard: 1, Generation: 7, Expires: then}, {Shard: 2, Expires: then}, {Shard: 3, Expires: then}}
+	ls := []Lease{{Shard: 1, Generation: 7, Expires: then}, {Shard: 2, Expires: then},
+		{Shard: 3, Expires: then}}
 	got := Renewed(ls, map[int64]bool{1: true, 3: true}, now)
-	if diff := cmp.Diff([]Lease{{Shard: 1, Generation: 7, Expires: now}, {Shard: 3, Expires: now}}, got); diff != "" {
+	if diff := cmp.Diff([]Lease{{Shard: 1, Generation: 7, Expires: now}, {Shard: 3, Expires: now}},
+		got); diff != "" {
 		t.Error(diff)
 	}
 	if ls[0].Expires != then {
@@ -34,7 +36,8 @@ func TestNamed(t *testing.T) {
 		t.Errorf("renamed to %s", o.ID)
 	}
 	a, b := (Owner{PID: 3}).Named(), (Owner{PID: 3}).Named()
-	if a.ID == b.ID || !regexp.MustCompile(`^3-.{10}$`).MatchString(a.ID) || CheckOwner(a.ID, time.Second) != nil {
+	if a.ID == b.ID || !regexp.MustCompile(`^3-.{10}$`).MatchString(a.ID) ||
+		CheckOwner(a.ID, time.Second) != nil {
 		t.Errorf("%s, %s", a.ID, b.ID)
 	}
 }
@@ -50,24 +53,30 @@ func TestChecks(t *testing.T) {
 		`is outside source 1`:      CheckRows([]NewRow{{ID: 5}}, 0, 1),
 		`priority 21 is not`:       CheckPriority(21),
 		`priority -21 is not`:      CheckPriority(-21),
-		`row 3 has status ""`:      CheckMerged([]MergedRow{{Row: Row{ID: 2}}, {Row: Row{ID: 3}, Result: &Result{ID: 3}}}),
-		`row 4 is outside`:         CheckMerged([]MergedRow{{Row: Row{ID: 3}, Result: &Result{ID: 4, Status: OK, Detector: "d"}}}),
+		`row 3 has status ""`: CheckMerged([]MergedRow{{Row: Row{ID: 2}},
+			{Row: Row{ID: 3}, Result: &Result{ID: 3}}}),
+		`row 4 is outside`: CheckMerged([]MergedRow{{Row: Row{ID: 3},
+			Result: &Result{ID: 4, Status: OK, Detector: "d"}}}),
 		`row 3 failed with reason "x"`: CheckPublished([]PublishedRow{{MergedRow: MergedRow{Row: Row{ID: 3},
 			Result: &Result{ID: 3, Status: Failed, Reason: "x"}}}}),
-		`row 7 is outside the shard, 1 to 6`:         CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 7}}),
-		`row 1 is ok with reason "" and detector ""`: CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 1, Status: OK}}),
-		`face at 1,1 of 2x2`: CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 1, Status: OK, Detector: "d", Width: 2, Height: 3,
-			Faces: []Face{{X: 1, Y: 1, Width: 2, Height: 2}}}}),
+		`row 7 is outside the shard, 1 to 6`: CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 7}}),
+		`row 1 is ok with reason "" and detector ""`: CheckResults(Lease{Lo: 1, Hi: 6},
+			[]Result{{ID: 1, Status: OK}}), `face at 1,1 of 2x2`: CheckResults(Lease{Lo: 1, Hi: 6},
+			[]Result{{ID: 1, Status: OK, Detector: "d", Width: 2, Height: 3,
+				Faces: []Face{{X: 1, Y: 1, Width: 2, Height: 2}}}}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v does not say %s", err, what)
 		}
 	}
 	for i, err := range []error{
-		CheckOwner("a.B_c-1", 1), CheckShardSize(1), CheckClaim(1), CheckPriority(20), CheckPriority(-20), CheckMerged(nil),
-		CheckRows([]NewRow{{ID: FirstOf(1) + 1}, {ID: FirstOf(2) - 1}}, FirstOf(1), 1), CheckRows(nil, FirstOf(1), 1),
-		CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 1, Status: Failed, Reason: Timeout}, {ID: 6, Status: OK, Detector: "d", Width: 2,
-			Height: 2, Faces: []Face{{Width: 2, Height: 2}}}}),
+		CheckOwner("a.B_c-1", 1), CheckShardSize(1), CheckClaim(1), CheckPriority(20), CheckPriority(-20),
+		CheckMerged(nil),
+		CheckRows([]NewRow{{ID: FirstOf(1) + 1}, {ID: FirstOf(2) - 1}}, FirstOf(1), 1),
+		CheckRows(nil, FirstOf(1), 1), CheckResults(Lease{Lo: 1, Hi: 6},
+			[]Result{{ID: 1, Status: Failed, Reason: Timeout},
+				{ID: 6, Status: OK, Detector: "d", Width: 2, Height: 2,
+					Faces: []Face{{Width: 2, Height: 2}}}}),
 	} {
 		if err != nil {
 			t.Errorf("%d: %v", i, err)
@@ -84,16 +93,17 @@ func TestPartitionMerged(t *testing.T) {
 	for id, s := range map[int64]Status{3: "", 4: "", 5: OK, 6: OK, 7: OK, 8: Failed, 9: Failed, 10: Failed} {
 		have[id] = Existing{URL: "u", Group: "ours", Status: s}
 	}
-	got, err := PartitionMerged([]MergedRow{row(1, nil), row(2, ok), row(3, nil), row(4, failed), row(5, nil), row(6, ok), row(7, failed),
-		row(8, nil), row(9, failed), row(10, ok)}, have)
+	got, err := PartitionMerged([]MergedRow{row(1, nil), row(2, ok), row(3, nil), row(4, failed), row(5, nil),
+		row(6, ok), row(7, failed), row(8, nil), row(9, failed), row(10, ok)}, have)
 	with := func(id int64, r *Result) Result { n := *r; n.ID = id; return n }
 	want := Partition{
-		Fresh:     []NewRow{{ID: 1, URL: "u", Group: "theirs"}, {ID: 2, URL: "u", Group: "theirs", Bad: true}},
+		Fresh: []NewRow{{ID: 1, URL: "u", Group: "theirs"},
+			{ID: 2, URL: "u", Group: "theirs", Bad: true}},
 		Results:   []Result{with(2, ok), with(4, failed), with(10, ok)},
 		Completed: []int64{4},
 		Replaced:  []int64{10},
-		Groups: map[int64]string{1: "theirs", 2: "theirs", 3: "ours", 4: "ours", 5: "ours", 6: "ours", 7: "ours", 8: "ours", 9: "ours",
-			10: "ours"},
+		Groups: map[int64]string{1: "theirs", 2: "theirs", 3: "ours", 4: "ours", 5: "ours", 6: "ours",
+			7: "ours", 8: "ours", 9: "ours", 10: "ours"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
@@ -112,10 +122,11 @@ func TestPartitionPublished(t *testing.T) {
 	row := func(id int64, r *Result, publication int64) PublishedRow {
 		return PublishedRow{MergedRow{Row: Row{ID: id, URL: "u"}, Result: r}, publication}
 	}
-	have := map[int64]Existing{3: {URL: "u"}, 4: {URL: "u", Status: OK, Time: 5}, 5: {URL: "u", Status: Failed, Time: 6},
-		6: {URL: "u", Status: OK}, 7: {URL: "u", Noted: true}, 8: {URL: "u", Status: OK, Noted: true}}
-	got, err := PartitionPublished([]PublishedRow{row(1, nil, 0), row(2, at(1), 9), row(3, nil, 9), row(4, at(5), 9), row(5, at(5), 9),
-		row(6, nil, 8), row(7, at(5), 9), row(8, nil, 9)}, have)
+	have := map[int64]Existing{3: {URL: "u"}, 4: {URL: "u", Status: OK, Time: 5},
+		5: {URL: "u", Status: Failed, Time: 6}, 6: {URL: "u", Status: OK}, 7: {URL: "u", Noted: true},
+		8: {URL: "u", Status: OK, Noted: true}}
+	got, err := PartitionPublished([]PublishedRow{row(1, nil, 0), row(2, at(1), 9), row(3, nil, 9),
+		row(4, at(5), 9), row(5, at(5), 9), row(6, nil, 8), row(7, at(5), 9), row(8, nil, 9)}, have)
 	two, five := *at(1), *at(5)
 	two.ID, five.ID = 2, 5
 	want := PublishedPartition{
@@ -157,7 +168,8 @@ func TestCounts(t *testing.T) {
 	c.Add(Timeout, Counted{1, 0, 0})
 	c.Add(TLS, Counted{})
 	c.Derive()
-	want := Counts{Total: 10, Done: 6, Pending: 4, OK: 4, Failed: 2, Faces: 6, ImagesWithFaces: 2, Failures: map[Reason]int64{Timeout: 2}}
+	want := Counts{Total: 10, Done: 6, Pending: 4, OK: 4, Failed: 2, Faces: 6, ImagesWithFaces: 2,
+		Failures: map[Reason]int64{Timeout: 2}}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}
@@ -168,8 +180,8 @@ func TestHostTallies(t *testing.T) {
 	h.Add("http://A.example:80/1", true, 2, 10)
 	h.Add("https://a.example/2", false, 0, 5)
 	h.Add("::", true, 1, 1)
-	want := HostTallies{"a.example": {Value: "a.example", Rows: 2, OK: 1, Faces: 2, ImagesWithFaces: 1, Bytes: 15},
-		"": {Rows: 1, OK: 1, Faces: 1, ImagesWithFaces: 1, Bytes: 1}}
+	want := HostTallies{"a.example": {Value: "a.example", Rows: 2, OK: 1, Faces: 2, ImagesWithFaces: 1,
+		Bytes: 15}, "": {Rows: 1, OK: 1, Faces: 1, ImagesWithFaces: 1, Bytes: 1}}
 	if diff := cmp.Diff(want, h); diff != "" {
 		t.Error(diff)
 	}
@@ -203,8 +215,9 @@ func TestGroupAudit(t *testing.T) {
 func TestRowChecks(t *testing.T) {
 	for check := range rowChecks {
 		p := RowProblem(check, 71, 93)
-		if p.Check != check || p.ID != 71 || !strings.HasPrefix(p.Text, "row 71: ") || !strings.Contains(p.Text, "93") &&
-			!strings.Contains(rowChecks[check], "%d") || strings.Contains(p.Text, "%!") {
+		if p.Check != check || p.ID != 71 || !strings.HasPrefix(p.Text, "row 71: ") ||
+			!strings.Contains(p.Text, "93") &&
+				!strings.Contains(rowChecks[check], "%d") || strings.Contains(p.Text, "%!") {
 			t.Errorf("%s: %+v", check, p)
 		}
 	}

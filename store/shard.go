@@ -40,7 +40,8 @@ func (c Shard) with(next Shard) Shard {
 	return Shard{c.Lo, next.Hi, c.Rows + next.Rows, c.Pending + next.Pending, c.Already + next.Already}
 }
 
-// Room is how many more rows the last shard of a source takes at an append: none unless it ends at the last row.
+// Room is how many more rows the last shard of a source takes at an append: none unless it ends at the last
+// row.
 func (c Shard) Room(last int64, shardSize int) int64 {
 	if c.Hi != last {
 		return 0
@@ -48,9 +49,9 @@ func (c Shard) Room(last int64, shardSize int) int64 {
 	return max(0, int64(shardSize)-c.Rows)
 }
 
-// CutRows puts rows above all others of their source, whose last id is given, into shards. The first ones go into the
-// last shard, as far as it has room: grown is what it gets, with its new end. Shards tile: one begins where the one
-// before it ended, even where ids are missing.
+// CutRows puts rows above all others of their source, whose last id is given, into shards. The first ones go
+// into the last shard, as far as it has room: grown is what it gets, with its new end. Shards tile: one
+// begins where the one before it ended, even where ids are missing.
 func CutRows(rows []NewRow, last, room int64, shardSize int) (grown Shard, fresh []Shard) {
 	take := func(most int64) Shard {
 		n := min(most, int64(len(rows)))
@@ -72,7 +73,8 @@ func CutRows(rows []NewRow, last, room int64, shardSize int) (grown Shard, fresh
 	return grown, fresh
 }
 
-// Join gathers free shards that follow one another into one, so that a claim of sparse shards has enough rows.
+// Join gathers free shards that follow one another into one, so that a claim of sparse shards has enough
+// rows.
 type Join struct {
 	Shard       // what is joined: it ends with a shard that has pending rows
 	seen  Shard // with shards behind it that have none
@@ -94,9 +96,9 @@ func (j *Join) Add(next Shard) bool {
 	return true
 }
 
-// JoinFinished joins the finished shard at lo with those below and above it, as far as they follow one another and do
-// not become too long together. Near are free and finished shards of one source, by id. Last is where the last of the
-// joined parts begins; false says that there is nothing to join.
+// JoinFinished joins the finished shard at lo with those below and above it, as far as they follow one
+// another and do not become too long together. Near are free and finished shards of one source, by id. Last
+// is where the last of the joined parts begins; false says that there is nothing to join.
 func JoinFinished(near []Shard, lo int64) (joined Shard, last int64, joins bool) {
 	found := false
 	for i, n := range near {
@@ -114,11 +116,12 @@ func JoinFinished(near []Shard, lo int64) (joined Shard, last int64, joins bool)
 	return joined, last, found && last != joined.Lo
 }
 
-// MoreTurns is how many sources a claim asks next, for one shard each, when the last shard had so many pending rows.
+// MoreTurns is how many sources a claim asks next, for one shard each, when the last shard had so many
+// pending rows.
 func MoreTurns(want, pending int64, most int) int { return int(min(max(want/pending, 1), int64(most))) }
 
-// A ShardAudit finds what is wrong with the shards and leases of a job. It is told all sources, then all shards by id,
-// and then Close is called.
+// A ShardAudit finds what is wrong with the shards and leases of a job. It is told all sources, then all
+// shards by id, and then Close is called.
 type ShardAudit struct {
 	given   int64 // the last generation
 	gaps    bool  // a source's first shard may begin anywhere: its ids are a user's
@@ -166,7 +169,8 @@ func (a *ShardAudit) lease(what string, id, generation int64, orphan bool) {
 		a.problem("lease-owner", id, "%s is leased to nobody known, or without an end", what)
 	}
 	if generation > a.given {
-		a.problem("lease-generation", id, "%s has generation %d, the last one given is %d", what, generation, a.given)
+		a.problem("lease-generation", id, "%s has generation %d, the last one given is %d", what, generation,
+			a.given)
 	}
 }
 
@@ -176,7 +180,8 @@ func (a *ShardAudit) Close() {
 		if s, known := a.sources[number]; !known {
 			a.problem("source", 0, "shards of source %d, which is not there", number)
 		} else if s.last != c.last {
-			a.problem("shard-tiling", c.last, "shards of source %d end at id %d, its import at %d", number, c.last, s.last)
+			a.problem("shard-tiling", c.last, "shards of source %d end at id %d, its import at %d", number,
+				c.last, s.last)
 		}
 	}
 	for number, s := range a.sources {
@@ -201,9 +206,11 @@ func (n *ShardCount) Shard(said, there Shard) {
 	if said == there {
 		return
 	}
-	text := fmt.Sprintf("shard %d to %d counts %d rows, %d pending", said.Lo, said.Hi, said.Rows, said.Pending)
+	text := fmt.Sprintf("shard %d to %d counts %d rows, %d pending", said.Lo, said.Hi, said.Rows,
+		said.Pending)
 	if said.Already != 0 || there.Already != 0 {
-		text += fmt.Sprintf(", %d done on arrival; there are %d, %d, %d", said.Already, there.Rows, there.Pending, there.Already)
+		text += fmt.Sprintf(", %d done on arrival; there are %d, %d, %d", said.Already, there.Rows,
+			there.Pending, there.Already)
 	} else {
 		text += fmt.Sprintf("; there are %d, %d", there.Rows, there.Pending)
 	}
@@ -218,8 +225,8 @@ func (n *ShardCount) Close(lo, hi, rows int64) {
 	}
 }
 
-// VerifySpan is how many rows one transaction of a verify covers, about; VerifyShown is how many rows one check names
-// in it: a broken job has the same problem everywhere.
+// VerifySpan is how many rows one transaction of a verify covers, about; VerifyShown is how many rows one
+// check names in it: a broken job has the same problem everywhere.
 const (
 	VerifySpan  = 50_000
 	VerifyShown = 10

@@ -22,12 +22,14 @@ func TestRoom(t *testing.T) {
 		{Shard{}, 10, 20, 0},
 	} {
 		if got := c.shard.Room(c.last, c.size); got != c.want {
-			t.Errorf("%+v has room for %d rows after %d in shards of %d, want %d", c.shard, got, c.last, c.size, c.want)
+			t.Errorf("%+v has room for %d rows after %d in shards of %d, want %d", c.shard, got, c.last,
+				c.size, c.want)
 		}
 	}
 }
 
-// TestCutRows: shards tile what was appended, none is too large, and all rows and pending rows are counted once.
+// TestCutRows: shards tile what was appended, none is too large, and all rows and pending rows are counted
+// once.
 func TestCutRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		last := rapid.Int64Range(0, 100).Draw(t, "last")
@@ -61,7 +63,8 @@ func TestCutRows(t *testing.T) {
 			end, sum.Rows, sum.Pending = c.Hi, sum.Rows+c.Rows, sum.Pending+c.Pending
 		}
 		if end != id || sum.Rows != int64(len(rows)) || sum.Pending != pending {
-			t.Fatalf("shards end at %d, with %d rows, %d pending; want %d, %d, %d", end, sum.Rows, sum.Pending, id, len(rows), pending)
+			t.Fatalf("shards end at %d, with %d rows, %d pending; want %d, %d, %d", end, sum.Rows,
+				sum.Pending, id, len(rows), pending)
 		}
 	})
 }
@@ -79,13 +82,14 @@ func TestJoin(t *testing.T) {
 		{"a neighbor", 3, []Shard{{Lo: 11, Hi: 20, Rows: 10, Pending: 1, Already: 4}},
 			Shard{Lo: 1, Hi: 20, Rows: 20, Pending: 3, Already: 4}, 1},
 		{"a gap", 3, []Shard{{Lo: 12, Hi: 20, Rows: 9, Pending: 1}}, c, 0},
-		{"over one without pending rows", 3, []Shard{{Lo: 11, Hi: 20, Rows: 10}, {Lo: 21, Hi: 21, Rows: 1, Pending: 1}},
-			Shard{Lo: 1, Hi: 21, Rows: 21, Pending: 3}, 2},
+		{"over one without pending rows", 3, []Shard{{Lo: 11, Hi: 20, Rows: 10},
+			{Lo: 21, Hi: 21, Rows: 1, Pending: 1}}, Shard{Lo: 1, Hi: 21, Rows: 21, Pending: 3}, 2},
 		{"none pending above", 3, []Shard{{Lo: 11, Hi: 20, Rows: 10}}, c, 1},
 		{"too long", 3, []Shard{{Lo: 11, Hi: 20, Rows: MaxSpan - 9, Pending: 1}}, c, 0},
 		{"as long as can be", 3, []Shard{{Lo: 11, Hi: 20, Rows: MaxSpan - 15, Pending: 1, Already: 5}},
 			Shard{Lo: 1, Hi: 20, Rows: MaxSpan - 5, Pending: 3, Already: 5}, 1},
-		{"too long with rows done on arrival", 3, []Shard{{Lo: 11, Hi: 20, Rows: 5, Pending: 1, Already: MaxSpan - 14}}, c, 0},
+		{"too long with rows done on arrival", 3, []Shard{{Lo: 11, Hi: 20, Rows: 5, Pending: 1,
+			Already: MaxSpan - 14}}, c, 0},
 	} {
 		j, adds := NewJoin(c, test.want), 0
 		for _, n := range test.next {
@@ -95,13 +99,15 @@ func TestJoin(t *testing.T) {
 			adds++
 		}
 		if j.Shard != test.got || adds != test.adds {
-			t.Errorf("%s: joined %+v of %d shards, want %+v of %d", test.what, j.Shard, adds, test.got, test.adds)
+			t.Errorf("%s: joined %+v of %d shards, want %+v of %d", test.what, j.Shard, adds, test.got,
+				test.adds)
 		}
 	}
 }
 
 func TestJoinFinished(t *testing.T) {
-	below, at, above := Shard{Lo: -9, Hi: 0, Rows: 10}, Shard{Lo: 1, Hi: 10, Rows: 6, Already: 4}, Shard{Lo: 11, Hi: 20, Rows: 3}
+	below, at, above := Shard{Lo: -9, Hi: 0, Rows: 10}, Shard{Lo: 1, Hi: 10, Rows: 6, Already: 4},
+		Shard{Lo: 11, Hi: 20, Rows: 3}
 	long := func(c Shard) Shard { c.Rows = DoneSpan - 9; return c }
 	for _, test := range []struct {
 		what string
@@ -120,7 +126,8 @@ func TestJoinFinished(t *testing.T) {
 	} {
 		joined, last, joins := JoinFinished(test.near, at.Lo)
 		if joins != (test.last != 0) || joins && (joined != test.want || last != test.last) {
-			t.Errorf("%s: %+v to %d, %t; want %+v to %d", test.what, joined, last, joins, test.want, test.last)
+			t.Errorf("%s: %+v to %d, %t; want %+v to %d", test.what, joined, last, joins, test.want,
+				test.last)
 		}
 	}
 	for joined, want := range map[int64]bool{DoneSpan - 10: true, DoneSpan - 9: false} {
@@ -175,21 +182,27 @@ func TestShardAudit(t *testing.T) {
 		inPlace bool
 		want    []string
 	}{
-		"sound":            {func([]source, []shard) {}, false, nil},
-		"a gap":            {func(_ []source, h []shard) { h[1].Lo++ }, false, []string{"shard-tiling"}},
-		"an overlap":       {func(_ []source, h []shard) { h[1].Lo-- }, true, []string{"shard-tiling"}},
-		"a late start":     {func(_ []source, h []shard) { h[0].Lo++ }, false, []string{"shard-tiling"}},
-		"a table's start":  {func(_ []source, h []shard) { h[0].Lo = -7 }, true, nil},
-		"an early end":     {func(s []source, _ []shard) { s[0].last++ }, false, []string{"shard-tiling"}},
-		"a wrong end":      {func(_ []source, h []shard) { h[2].Hi = base }, false, []string{"shard", "shard-tiling"}},
+		"sound":           {func([]source, []shard) {}, false, nil},
+		"a gap":           {func(_ []source, h []shard) { h[1].Lo++ }, false, []string{"shard-tiling"}},
+		"an overlap":      {func(_ []source, h []shard) { h[1].Lo-- }, true, []string{"shard-tiling"}},
+		"a late start":    {func(_ []source, h []shard) { h[0].Lo++ }, false, []string{"shard-tiling"}},
+		"a table's start": {func(_ []source, h []shard) { h[0].Lo = -7 }, true, nil},
+		"an early end":    {func(s []source, _ []shard) { s[0].last++ }, false, []string{"shard-tiling"}},
+		"a wrong end": {func(_ []source, h []shard) { h[2].Hi = base }, false,
+			[]string{"shard", "shard-tiling"}},
 		"too many pending": {func(_ []source, h []shard) { h[1].Pending = 9 }, false, []string{"shard"}},
 		"pending below 0":  {func(_ []source, h []shard) { h[1].Pending = -1 }, false, []string{"shard"}},
-		"an orphan":        {func(_ []source, h []shard) { h[1].orphan = true }, false, []string{"lease-owner"}},
-		"an importer gone": {func(s []source, _ []shard) { s[1].orphan = true }, false, []string{"lease-owner"}},
-		"a generation":     {func(_ []source, h []shard) { h[1].generation = 6 }, false, []string{"lease-generation"}},
-		"an import's":      {func(s []source, _ []shard) { s[1].generation = 6 }, false, []string{"lease-generation"}},
-		"no such source":   {func(_ []source, h []shard) { h[2].source = 2 }, true, []string{"source", "source-rows"}},
-		"rows":             {func(s []source, _ []shard) { s[1].rows-- }, false, []string{"source-rows"}},
+		"an orphan": {func(_ []source, h []shard) { h[1].orphan = true }, false,
+			[]string{"lease-owner"}},
+		"an importer gone": {func(s []source, _ []shard) { s[1].orphan = true }, false,
+			[]string{"lease-owner"}},
+		"a generation": {func(_ []source, h []shard) { h[1].generation = 6 }, false,
+			[]string{"lease-generation"}},
+		"an import's": {func(s []source, _ []shard) { s[1].generation = 6 }, false,
+			[]string{"lease-generation"}},
+		"no such source": {func(_ []source, h []shard) { h[2].source = 2 }, true,
+			[]string{"source", "source-rows"}},
+		"rows": {func(s []source, _ []shard) { s[1].rows-- }, false, []string{"source-rows"}},
 	} {
 		var got found
 		s, h := slices.Clone(sources), slices.Clone(shards)

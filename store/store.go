@@ -2,10 +2,11 @@
 //
 // # Words
 //
-// A job has sources (lists), each cut into shards: contiguous ranges of row ids. The process that works on a shard holds
-// its lease: an owner, a generation that grows with every claim, and an expiry. A write under a lease carries
-// owner and generation as its fence; when the store finds another holder there, it refuses the write whole with
-// ErrLeaseLost. So a process that was stopped, or cut off, past its lease can never overwrite its successor.
+// A job has sources (lists), each cut into shards: contiguous ranges of row ids. The process that works on a
+// shard holds its lease: an owner, a generation that grows with every claim, and an expiry. A write under a
+// lease carries owner and generation as its fence; when the store finds another holder there, it refuses the
+// write whole with ErrLeaseLost. So a process that was stopped, or cut off, past its lease can never
+// overwrite its successor.
 //
 // # What is atomic
 //
@@ -15,8 +16,8 @@
 //
 // # Two implementations
 //
-// store/sqlite keeps the job in one file, for the processes of one machine; store/postgres keeps it on a server,
-// for many machines. Both pass the suite in store/storetest, and callers see only Job and Session.
+// store/sqlite keeps the job in one file, for the processes of one machine; store/postgres keeps it on a
+// server, for many machines. Both pass the suite in store/storetest, and callers see only Job and Session.
 package store
 
 import (
@@ -36,14 +37,17 @@ var (
 	ErrHeld = errors.New("held by another process")
 	// ErrGone says that the job's file was removed, replaced or cut while the job was open.
 	ErrGone = errors.New("the job is gone")
-	// ErrFull says that the disk, or a quota, has no room for the write. What was acknowledged before is kept.
+	// ErrFull says that the disk, or a quota, has no room for the write. What was acknowledged before is
+	// kept.
 	ErrFull = errors.New("no room left")
 )
 
-// SourceShift is how far the ids of one source lie from the next one's: the k-th source (from 0) adds k<<SourceShift.
+// SourceShift is how far the ids of one source lie from the next one's: the k-th source (from 0) adds
+// k<<SourceShift.
 const SourceShift = 40
 
-// FolderSetting begins the keys of settings that tell which folders belong to the job: this, what for, a token.
+// FolderSetting begins the keys of settings that tell which folders belong to the job: this, what for, a
+// token.
 const FolderSetting = "folder:"
 
 // Job is one job, open. Its methods may be called from many goroutines and many processes.
@@ -60,14 +64,16 @@ type Job interface {
 	AddSource(ctx context.Context, s Source) (Source, error)
 	// AddSources does that for many sources, in turn, in one transaction.
 	AddSources(ctx context.Context, all []Source) ([]Source, error)
-	// Pause holds a source back, or lets it go on: its shards are not claimed while it is paused. Leases stay.
+	// Pause holds a source back, or lets it go on: its shards are not claimed while it is paused. Leases
+	// stay.
 	Pause(ctx context.Context, source int, paused bool) error
 	// Prioritize changes a source's Priority.
 	Prioritize(ctx context.Context, source, priority int) error
 	// Sources lists the sources by number.
 	Sources(ctx context.Context) ([]Source, error)
 
-	// Detectors are the fingerprints that results of the job may have, in no order; some may be of none any more.
+	// Detectors are the fingerprints that results of the job may have, in no order; some may be of none any
+	// more.
 	Detectors(ctx context.Context) ([]string, error)
 
 	// Counts sums the job up from its counters, not from its rows: quick at any size.
@@ -77,26 +83,30 @@ type Job interface {
 	Results(ctx context.Context, from, to int64) iter.Seq2[Result, error]
 	// Select yields the results that a query asks for, paged as Results is.
 	Select(ctx context.Context, q Query) iter.Seq2[Result, error]
-	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among those there
-	// are; Merge drives it. A row that is new is added, with its result if it has one; new rows above all others are
-	// cut into shards of shardSize. A result enters where there is none, or where it is ok and the one there is
-	// failed; else it is dropped. The source's position and completeness become those given. All in one transaction.
-	// A row that has another URL here is an error, and so is a job in a user's table.
+	// Absorb takes rows of a source in from another job of the same list, in ascending ids, anywhere among
+	// those there are; Merge drives it. A row that is new is added, with its result if it has one; new rows
+	// above all others are cut into shards of shardSize. A result enters where there is none, or where it is
+	// ok and the one there is failed; else it is dropped. The source's position and completeness become those
+	// given. All in one transaction. A row that has another URL here is an error, and so is a job in a user's
+	// table.
 	Absorb(ctx context.Context, source int, rows []MergedRow, p Position, complete bool, shardSize int) error
-	// Rows yields id, URL, group and kept columns of all rows, done or not, with from <= id < to, in id order, paged as Results is.
+	// Rows yields id, URL, group and kept columns of all rows, done or not, with from <= id < to, in id
+	// order, paged as Results is.
 	Rows(ctx context.Context, from, to int64) iter.Seq2[Row, error]
 	// Retry puts the done rows that the selection names back to pending and returns how many.
 	Retry(ctx context.Context, s Selection) (int64, error)
 	Ordered
 	Sampler
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
-	// view, or ranges of one, and works beside running processes. The error is only for checks that could not run.
+	// view, or ranges of one, and works beside running processes. The error is only for checks that could not
+	// run.
 	Verify(ctx context.Context, o VerifyOptions, report func(Problem)) error
 
-	// Tally sums the done rows up by a key, one range of ids after the other, each in a short transaction: a value comes
-	// once for every range it has rows in. It stops at the first error.
+	// Tally sums the done rows up by a key, one range of ids after the other, each in a short transaction: a
+	// value comes once for every range it has rows in. It stops at the first error.
 	Tally(ctx context.Context, by Key) iter.Seq2[Tally, error]
-	// Size is how many bytes the job takes on disk: its data, and its write-ahead log where that is the job's own.
+	// Size is how many bytes the job takes on disk: its data, and its write-ahead log where that is the job's
+	// own.
 	Size(ctx context.Context) (data, log int64, err error)
 	// Path is what the user calls the job: a file name, or a database URL without its password.
 	Path() string
@@ -106,18 +116,19 @@ type Job interface {
 // Query asks for results.
 type Query struct {
 	From, To int64 // From <= id < To
-	// Brief results have ID, URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes, Detector and the boxes
-	// of Faces, and nothing else. They come in half the time.
+	// Brief results have ID, URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes, Detector
+	// and the boxes of Faces, and nothing else. They come in half the time.
 	Brief bool
-	// Where excludes results, as far as the database can tell: the caller still has to look. Nil, or a condition that
-	// cannot be translated, excludes none.
+	// Where excludes results, as far as the database can tell: the caller still has to look. Nil, or a
+	// condition that cannot be translated, excludes none.
 	Where Condition
 }
 
 // Condition is a filter of results that a database can apply.
 type Condition interface {
-	// SQL translates it for a WHERE clause. What a user wrote is in the arguments alone, which are numbered from first in
-	// Postgres. Column gives the expression that has a column's value as an export has it; empty if none has.
+	// SQL translates it for a WHERE clause. What a user wrote is in the arguments alone, which are numbered
+	// from first in Postgres. Column gives the expression that has a column's value as an export has it;
+	// empty if none has.
 	SQL(d Dialect, first int, column func(name string) string) (condition string, args []any, err error)
 }
 
@@ -134,30 +145,30 @@ type Session interface {
 	// LeaseSource takes the import of a source; ErrHeld while another living owner has it.
 	LeaseSource(ctx context.Context, source int) (SourceLease, error)
 	// Append writes rows, in ascending ids above all earlier ones of the source, cuts them into shards of
-	// shardSize rows, and moves the position, in one transaction. A row marked Bad is done at once, failed with BadURL;
-	// an End is noted with its group.
-	// Complete marks the end of the list, until the list grows and a later Append opens it again.
+	// shardSize rows, and moves the position, in one transaction. A row marked Bad is done at once, failed
+	// with BadURL; an End is noted with its group. Complete marks the end of the list, until the list grows
+	// and a later Append opens it again.
 	Append(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
-	// LeaseSources, AppendAll and ReleaseSources do for many sources, in one transaction, what LeaseSource, Append and
-	// ReleaseSource do for one. Sources that others import are left out of what LeaseSources returns. AppendAll writes
-	// everything or nothing.
+	// LeaseSources, AppendAll and ReleaseSources do for many sources, in one transaction, what LeaseSource,
+	// Append and ReleaseSource do for one. Sources that others import are left out of what LeaseSources
+	// returns. AppendAll writes everything or nothing.
 	LeaseSources(ctx context.Context, sources []int) ([]SourceLease, error)
 	AppendAll(ctx context.Context, all []Addition, shardSize int) error
 	ReleaseSources(ctx context.Context, ls []SourceLease) error
-	// Fill adds rows that the source lacks, in ascending ids up to its last position, to a merge that some parts were missing
-	// of. Rows that are there already stay as they are. Otherwise it is as Append.
+	// Fill adds rows that the source lacks, in ascending ids up to its last position, to a merge that some
+	// parts were missing of. Rows that are there already stay as they are. Otherwise it is as Append.
 	Fill(ctx context.Context, l SourceLease, rows []NewRow, p Position, complete bool, shardSize int) error
 	// RenewSource prolongs an import lease.
 	RenewSource(ctx context.Context, l SourceLease) (SourceLease, error)
 	// ReleaseSource gives the import of a source back; no error if it was lost.
 	ReleaseSource(ctx context.Context, l SourceLease) error
 
-	// Claim leases a free shard that has pending rows, cutting it so that at most maxRows pending rows are in it
-	// (the rest stays free) and so that living owners share what is left at the end of a job. It first frees the
-	// shards of dead owners and expired leases. ErrNoShard if there is none.
+	// Claim leases a free shard that has pending rows, cutting it so that at most maxRows pending rows are in
+	// it (the rest stays free) and so that living owners share what is left at the end of a job. It first
+	// frees the shards of dead owners and expired leases. ErrNoShard if there is none.
 	Claim(ctx context.Context, maxRows int) (Lease, error)
-	// ClaimAll leases shards, in turn, until they have maxRows pending rows together: where shards are small, a claim
-	// does not cost a transaction per shard. It is otherwise as Claim.
+	// ClaimAll leases shards, in turn, until they have maxRows pending rows together: where shards are small,
+	// a claim does not cost a transaction per shard. It is otherwise as Claim.
 	ClaimAll(ctx context.Context, maxRows int) ([]Lease, error)
 	// Pending reads the pending rows of a leased shard with id > after, in id order, at most limit.
 	Pending(ctx context.Context, l Lease, after int64, limit int) ([]Row, error)
@@ -165,20 +176,22 @@ type Session interface {
 	PendingAll(ctx context.Context, ls []Lease) ([][]Row, error)
 	// Renew prolongs leases to now + TTL. It returns those still held, in any order; the others are lost.
 	Renew(ctx context.Context, ls []Lease) ([]Lease, error)
-	// Release gives shards back; leases that were lost are passed over. What is pending in them is free at once.
+	// Release gives shards back; leases that were lost are passed over. What is pending in them is free at
+	// once.
 	Release(ctx context.Context, ls []Lease) error
 
-	// Commit stores results of rows of one leased shard and marks them done, all or nothing. ErrLeaseLost if the
-	// lease is not ours any more: then nothing was written. A row that is done already is left as it is.
+	// Commit stores results of rows of one leased shard and marks them done, all or nothing. ErrLeaseLost if
+	// the lease is not ours any more: then nothing was written. A row that is done already is left as it is.
 	Commit(ctx context.Context, l Lease, results []Result) error
-	// CommitAll does that for several shards in one transaction. Batches whose leases are lost are left out, and their
-	// indexes returned; everything else is written.
+	// CommitAll does that for several shards in one transaction. Batches whose leases are lost are left out,
+	// and their indexes returned; everything else is written.
 	CommitAll(ctx context.Context, batches []Batch) (lost []int, err error)
 
-	// Decoding notes which row a decoder works on, in a slot of its own (0 <= slot < 4096), so that it is known
-	// after the process died there; id 0 clears the slot. It costs no transaction.
+	// Decoding notes which row a decoder works on, in a slot of its own (0 <= slot < 4096), so that it is
+	// known after the process died there; id 0 clears the slot. It costs no transaction.
 	Decoding(slot int, id int64)
-	// Suspects are rows that were in a decoder when their owner died, and how often. Commit of the row clears it.
+	// Suspects are rows that were in a decoder when their owner died, and how often. Commit of the row clears
+	// it.
 	Suspects(ctx context.Context) (map[int64]int, error)
 
 	// Report tells other processes how this one gets on; Counts has it, until this one leaves.
@@ -190,27 +203,29 @@ type Session interface {
 	Leave(ctx context.Context) error
 }
 
-// TableFormat is the Format of the one source of a job whose rows lie in a user's table. It is imported by Adopt.
+// TableFormat is the Format of the one source of a job whose rows lie in a user's table. It is imported by
+// Adopt.
 const TableFormat = "table"
 
 // Adopter is what a Session also is when the job's rows lie in a user's table.
 type Adopter interface {
-	// Adopt is to the user's table what Append is to a list. It looks at some rows from an id on, takes those that
-	// are new into the job, cutting them into shards, and notices what the user changed since: rows deleted, added,
-	// or with another Done flag. A pass begins at math.MinInt64 and goes on at next while there is more; after its
-	// end the import is complete, until the next pass begins.
+	// Adopt is to the user's table what Append is to a list. It looks at some rows from an id on, takes those
+	// that are new into the job, cutting them into shards, and notices what the user changed since: rows
+	// deleted, added, or with another Done flag. A pass begins at math.MinInt64 and goes on at next while
+	// there is more; after its end the import is complete, until the next pass begins.
 	Adopt(ctx context.Context, l SourceLease, from int64, shardSize int) (next int64, more bool, err error)
-	// Grown reports whether the table has rows behind all those that were adopted. A pass that begins at math.MaxInt64
-	// takes just these.
+	// Grown reports whether the table has rows behind all those that were adopted. A pass that begins at
+	// math.MaxInt64 takes just these.
 	Grown(ctx context.Context) (bool, error)
 }
 
-// Sampler is the part of a Job that holds small pictures of some of its images, a random sample of those with faces and
-// one of those without. A picture has a random rank, and the lowest ranks stay; so it does not matter which process puts
-// in what, when, or how often.
+// Sampler is the part of a Job that holds small pictures of some of its images, a random sample of those with
+// faces and one of those without. A picture has a random rank, and the lowest ranks stay; so it does not
+// matter which process puts in what, when, or how often.
 type Sampler interface {
-	// Sample puts a picture in, in place of the row's earlier one, and then keeps the n of lowest rank among those that
-	// have faces, or have none, as it does. It returns the bar: a rank that is not below it would not stay.
+	// Sample puts a picture in, in place of the row's earlier one, and then keeps the n of lowest rank among
+	// those that have faces, or have none, as it does. It returns the bar: a rank that is not below it would
+	// not stay.
 	Sample(ctx context.Context, t Thumbnail, n int) (bar int64, err error)
 	// Samples are the pictures, by id.
 	Samples(ctx context.Context) ([]Thumbnail, error)
@@ -344,7 +359,8 @@ type Result struct {
 	Kept   []string
 }
 
-// NoDetector is the Detector of a row that is ok although nobody looked for faces in it: how many it has is not known.
+// NoDetector is the Detector of a row that is ok although nobody looked for faces in it: how many it has is
+// not known.
 const NoDetector = "none"
 
 // Judged reports whether it is known which faces the image has.

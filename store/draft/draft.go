@@ -1,13 +1,14 @@
-// Package draft writes files and folders beside their places, so that under its name there is never half of one.
+// Package draft writes files and folders beside their places, so that under its name there is never half of
+// one.
 //
-// A draft is called .NAME.RANDOM.part. Its name cannot be guessed, it is made only where nothing is, and no symlink is
-// followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker dies, however it dies. So
-// the maker of the next draft of the same name removes those of the dead.
+// A draft is called .NAME.RANDOM.part. Its name cannot be guessed, it is made only where nothing is, and no
+// symlink is followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker
+// dies, however it dies. So the maker of the next draft of the same name removes those of the dead.
 //
 // # Modes
 //
-// All that facescan writes may tell of people: files are for their owner alone (0600, folders 0700). A file that
-// replaces another takes over its permissions.
+// All that facescan writes may tell of people: files are for their owner alone (0600, folders 0700). A file
+// that replaces another takes over its permissions.
 package draft
 
 import (
@@ -70,7 +71,8 @@ func CreateFolder(path string) (*Draft, error) {
 	})
 }
 
-// begin makes a draft and locks it. One that was removed before it was locked, by somebody who cleaned up, is made again.
+// begin makes a draft and locks it. One that was removed before it was locked, by somebody who cleaned up, is
+// made again.
 func begin(path string, create func(name string) (*os.File, error)) (*Draft, error) {
 	path = filepath.Clean(path)
 	Clean(path)

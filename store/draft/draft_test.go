@@ -78,8 +78,9 @@ func TestOfTheDead(t *testing.T) {
 	for _, end := range []string{"", "/"} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "out.csv")
-		others := []string{".out.csv.0123456789abcdef.par", ".out.csv.0123456789abcde.part", ".out.csv.0123456789abcdeg.part",
-			".out.csv.4711.part", ".other.csv.0123456789abcdef.part", "x.0123456789abcdef.part"}
+		others := []string{".out.csv.0123456789abcdef.par", ".out.csv.0123456789abcde.part",
+			".out.csv.0123456789abcdeg.part", ".out.csv.4711.part", ".other.csv.0123456789abcdef.part",
+			"x.0123456789abcdef.part"}
 		for _, name := range others {
 			if err := os.WriteFile(filepath.Join(dir, name), nil, FileMode); err != nil {
 				t.Fatal(err)
@@ -118,7 +119,8 @@ func TestModes(t *testing.T) {
 	for _, c := range []struct {
 		begin     func(string) (*Draft, error)
 		was, want fs.FileMode
-	}{{Create, 0, 0o600}, {Create, 0o644, 0o644}, {Create, 0o400, 0o400}, {CreateFolder, 0, 0o700}, {CreateFolder, 0o755, 0o755}} {
+	}{{Create, 0, 0o600}, {Create, 0o644, 0o644}, {Create, 0o400, 0o400}, {CreateFolder, 0, 0o700},
+		{CreateFolder, 0o755, 0o755}} {
 		path := filepath.Join(dir, "x")
 		d, err := c.begin(path)
 		if err != nil {
@@ -151,7 +153,8 @@ func TestModes(t *testing.T) {
 func TestSymlink(t *testing.T) {
 	dir := t.TempDir()
 	victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "x")
-	if err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, path)); err != nil {
+	if err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600),
+		os.Symlink(victim, path)); err != nil {
 		t.Fatal(err)
 	}
 	d, err := Create(path)
@@ -182,7 +185,8 @@ func TestSymlink(t *testing.T) {
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Create(filepath.Join(dir, "nowhere", "out.csv"))
-	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), suffix) || !strings.Contains(err.Error(), "nowhere/out.csv") {
+	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), suffix) ||
+		!strings.Contains(err.Error(), "nowhere/out.csv") {
 		t.Error(err)
 	}
 	d, err := Create(filepath.Join(dir, strings.Repeat("n", 250)))

@@ -1,5 +1,5 @@
-// Package open opens jobs by their names, whichever database they are in: postgres://… is a server's, anything else a
-// file's. It is the one place that knows all implementations of a job.
+// Package open opens jobs by their names, whichever database they are in: postgres://… is a server's,
+// anything else a file's. It is the one place that knows all implementations of a job.
 package open
 
 import (
@@ -45,7 +45,8 @@ func ForReading(ctx context.Context, name string) (store.Job, error) {
 }
 
 // find opens a job file by the one, a job on a table of a file by the other.
-func find(ctx context.Context, name string, job, table func(context.Context, string) (store.Job, error)) (store.Job, error) {
+func find(ctx context.Context, name string, job, table func(context.Context, string) (store.Job,
+	error)) (store.Job, error) {
 	if IsURL(name) {
 		return postgres.Open(ctx, name)
 	}
@@ -80,7 +81,8 @@ func OrCreate(ctx context.Context, name string) (store.Job, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if !is {
-		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with --db", name)
+		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with "+
+			"--db", name)
 	}
 	return sqlite.Open(ctx, name)
 }

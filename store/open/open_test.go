@@ -28,7 +28,8 @@ func user(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "user.db")
 	db, err := sql.Open("sqlite3", path)
 	ok(t, err)
-	_, err = db.Exec("CREATE TABLE pictures (id INTEGER PRIMARY KEY, url TEXT); INSERT INTO pictures VALUES (1, 'http://a.invalid/')")
+	_, err = db.Exec("CREATE TABLE pictures (id INTEGER PRIMARY KEY, url TEXT); INSERT INTO pictures " +
+		"VALUES (1, 'http://a.invalid/')")
 	ok(t, err)
 	ok(t, db.Close())
 	return path
@@ -46,7 +47,8 @@ func TestOpen(t *testing.T) {
 	} {
 		if what != "table" {
 			for _, open := range []func(context.Context, string) (store.Job, error){Existing, ForReading} {
-				if _, err := open(ctx, name); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoJob) != (what == "file") {
+				if _, err := open(ctx, name); !errors.Is(err, fs.ErrNotExist) ||
+					errors.Is(err, ErrNoJob) != (what == "file") {
 					t.Errorf("%s: opened before it was made: %v", what, err)
 				}
 			}

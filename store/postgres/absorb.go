@@ -12,7 +12,8 @@ import (
 )
 
 // Absorb implements store.Job.
-func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool,
+	shardSize int) error {
 	doing := fmt.Sprintf("merge rows of source %d", source)
 	if err := errors.Join(store.CheckShardSize(shardSize), store.CheckMerged(rows)); err != nil {
 		return j.wrap(doing, err)
@@ -38,7 +39,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 }
 
 // Fill implements store.Session.
-func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
+func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position,
+	complete bool, shardSize int) error {
 	doing := fmt.Sprintf("add missing rows of source %d", l.Source)
 	if err := store.CheckShardSize(shardSize); err != nil {
 		return s.wrap(doing, err)
@@ -49,8 +51,8 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 	}
 	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
 		held := 0
-		err := t.QueryRow(ctx, "SELECT 1 FROM sources WHERE number = $1 AND importer = $2 AND generation = $3 FOR UPDATE",
-			l.Source, s.number, l.Generation).Scan(&held)
+		err := t.QueryRow(ctx, "SELECT 1 FROM sources WHERE number = $1 AND importer = $2 "+
+			"AND generation = $3 FOR UPDATE", l.Source, s.number, l.Generation).Scan(&held)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return store.ErrLeaseLost
 		}
@@ -80,7 +82,8 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 		ids[i] = r.ID
 	}
 	last, was := int64(0), false
-	err := t.QueryRow(ctx, "SELECT last_id, complete FROM sources WHERE number = $1 FOR UPDATE", source).Scan(&last, &was)
+	err := t.QueryRow(ctx, "SELECT last_id, complete FROM sources WHERE number = $1 FOR UPDATE",
+		source).Scan(&last, &was)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errors.New("there is no such source")
 	}
@@ -147,7 +150,8 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	b := &pgx.Batch{}
 	for lo, n := range grown {
 		if *n != [2]int{} {
-			b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0], n[1])
+			b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0],
+				n[1])
 		}
 	}
 	var shards cuts
@@ -172,8 +176,8 @@ func existing(ctx context.Context, t pgx.Tx, ids []int64) (map[int64]store.Exist
 	}
 	var id int64
 	var e store.Existing
-	return have, each(ctx, t, []any{&id, &e.URL, &e.Group, &e.Status}, func() error { have[id] = e; return nil },
-		`SELECT u.id, u.url, coalesce(u."group", ''),
+	return have, each(ctx, t, []any{&id, &e.URL, &e.Group, &e.Status},
+		func() error { have[id] = e; return nil }, `SELECT u.id, u.url, coalesce(u."group", ''),
 			CASE WHEN r.id IS NULL THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END
 		FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id BETWEEN $2 AND $3
 		WHERE u.id = ANY($1) AND u.id BETWEEN $2 AND $3`, ids, slices.Min(ids), slices.Max(ids))

@@ -13,8 +13,10 @@ import (
 )
 
 // Append implements store.Session.
-func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
-	return s.AppendAll(ctx, []store.Addition{{Lease: l, Rows: rows, Position: p, Complete: complete}}, shardSize)
+func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position,
+	complete bool, shardSize int) error {
+	return s.AppendAll(ctx, []store.Addition{{Lease: l, Rows: rows, Position: p, Complete: complete}},
+		shardSize)
 }
 
 // AppendAll implements store.Session.
@@ -44,7 +46,8 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 			return err
 		}
 		for i, a := range all {
-			if n := len(a.Rows); tries > 1 && n > 0 && a.Rows[n-1].ID == was[i].last && was[i].at.Offset == a.Position.Offset &&
+			if n := len(a.Rows); tries > 1 && n > 0 && a.Rows[n-1].ID == was[i].last &&
+				was[i].at.Offset == a.Position.Offset &&
 				was[i].at.Line == a.Position.Line && bytes.Equal(was[i].at.Mark, a.Position.Mark) {
 				return nil // the try before this one was committed, though its answer was lost
 			}
@@ -110,12 +113,13 @@ func (s *session) imports(ctx context.Context, t pgx.Tx, all []store.Addition) (
 	out, held := make([]importing, len(all)), 0
 	var i int
 	var one importing
-	err := each(ctx, t, []any{&i, &one.last, &one.at.Offset, &one.at.Line, &one.at.Mark, &one.complete}, func() error {
-		out[i-1] = one
-		one.at.Mark = nil
-		held++
-		return nil
-	}, `SELECT l.at, s.last_id, s.byte_offset, s.line, s.mark, s.complete
+	err := each(ctx, t, []any{&i, &one.last, &one.at.Offset, &one.at.Line, &one.at.Mark, &one.complete},
+		func() error {
+			out[i-1] = one
+			one.at.Mark = nil
+			held++
+			return nil
+		}, `SELECT l.at, s.last_id, s.byte_offset, s.line, s.mark, s.complete
 		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS l (number, generation, at)
 		JOIN sources AS s ON s.number = l.number AND s.importer = $3 AND s.generation = l.generation
 		ORDER BY s.number FOR UPDATE OF s`, numbers, generations, s.number)
@@ -135,7 +139,8 @@ type advances struct {
 }
 
 func (a *advances) add(source int, p store.Position, complete bool, rows int, last int64) {
-	a.numbers, a.positions, a.completes = append(a.numbers, source), append(a.positions, p), append(a.completes, complete)
+	a.numbers, a.positions, a.completes = append(a.numbers, source), append(a.positions, p),
+		append(a.completes, complete)
 	a.rows, a.lasts = append(a.rows, int64(rows)), append(a.lasts, last)
 }
 
@@ -153,11 +158,14 @@ func (a *advances) update(ctx context.Context, t pgx.Tx, b *pgx.Batch) error {
 			sums[i] = s.Checksum()
 		}
 	})
-	b.Queue(`UPDATE sources AS s SET byte_offset = a.byte_offset, line = a.line, mark = a.mark, complete = a.complete,
+	b.Queue(`UPDATE sources AS s SET byte_offset = a.byte_offset, line = a.line, mark = a.mark,
+		complete = a.complete,
 			rows = s.rows + a.rows, last_id = a.last_id, list_rows = a.list_rows, checksum = a.checksum
-		FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bytea[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[],
+		FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bytea[], $5::boolean[], $6::bigint[],
+		$7::bigint[], $8::bigint[],
 			$9::int[]) AS a (number, byte_offset, line, mark, complete, rows, last_id, list_rows, checksum)
-		WHERE s.number = a.number`, a.numbers, offsets, lines, marks, a.completes, a.rows, a.lasts, listRows, sums)
+		WHERE s.number = a.number`, a.numbers, offsets, lines, marks, a.completes, a.rows, a.lasts, listRows,
+		sums)
 	return err
 }
 
@@ -175,17 +183,19 @@ func copyRows(ctx context.Context, t pgx.Tx, rows []store.NewRow) error {
 		columns = append(columns, "group", "kept")
 	}
 	values := make([]any, len(columns))
-	_, err := t.CopyFrom(ctx, pgx.Identifier{"rows"}, columns, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-		values[0], values[1] = rows[i].ID, text(rows[i].URL)
-		if wide {
-			values[2], values[3] = orNil(rows[i].Group), keep(rows[i].Kept)
-		}
-		return values, nil
-	}))
+	_, err := t.CopyFrom(ctx, pgx.Identifier{"rows"}, columns,
+		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			values[0], values[1] = rows[i].ID, text(rows[i].URL)
+			if wide {
+				values[2], values[3] = orNil(rows[i].Group), keep(rows[i].Kept)
+			}
+			return values, nil
+		}))
 	return err
 }
 
-// text makes a string one that the database takes: UTF-8 without NUL. Rows are that already, what servers say may not be.
+// text makes a string one that the database takes: UTF-8 without NUL. Rows are that already, what servers say
+// may not be.
 func text(s string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "%00"), "\ufffd")
 }
@@ -226,8 +236,10 @@ func (c *cuts) cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.New
 	room := int64(0)
 	if last > store.FirstOf(source) { // else it has no shard
 		// A shard that is just being claimed, cut or joined is not waited for.
-		err := t.QueryRow(ctx, `SELECT lo, hi, rows FROM shards WHERE lo <= $1 AND source = $2 AND owner IS NULL
-			ORDER BY lo DESC LIMIT 1 FOR UPDATE SKIP LOCKED`, last, source).Scan(&tail.Lo, &tail.Hi, &tail.Rows)
+		err := t.QueryRow(ctx, `SELECT lo, hi, rows FROM shards WHERE lo <= $1 AND source = $2
+			AND owner IS NULL
+			ORDER BY lo DESC LIMIT 1 FOR UPDATE SKIP LOCKED`, last, source).Scan(&tail.Lo, &tail.Hi,
+			&tail.Rows)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return last, err
 		}

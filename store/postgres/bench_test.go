@@ -20,17 +20,21 @@ func listRows(from, n int) []store.NewRow {
 	out := make([]store.NewRow, n)
 	for i := range out {
 		id := int64(from + i)
-		out[i] = store.NewRow{ID: id, URL: fmt.Sprintf("https://images%03d.example.com/photos/%08x/%08x/large/%012d.jpg?w=500&q=80&v=2", id%997, id*2654435761%(1<<32), id, id)}
+		out[i] = store.NewRow{ID: id,
+			URL: fmt.Sprintf("https://images%03d.example.com/photos/%08x/%08x/large/%012d.jpg?w=500&q=80&v=2",
+				id%997, id*2654435761%(1<<32), id, id)}
 	}
 	return out
 }
 
 // result is of an image of 500x375 pixels with some faces.
 func result(id int64, faces int) store.Result {
-	r := store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 61234, Attempts: 1,
-		Detector: "cascade/facefinder,20,0.1,1.1", Took: 231 * time.Millisecond, Time: time.UnixMilli(1_760_000_000_000 + id)}
+	r := store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375,
+		Bytes: 61234, Attempts: 1, Detector: "cascade/facefinder,20,0.1,1.1", Took: 231 * time.Millisecond,
+		Time: time.UnixMilli(1_760_000_000_000 + id)}
 	for n := range faces {
-		r.Faces = append(r.Faces, store.Face{X: 10 + n, Y: 20, Width: 50, Height: 50, Score: 17.25, Confidence: 0.5})
+		r.Faces = append(r.Faces, store.Face{X: 10 + n, Y: 20, Width: 50, Height: 50, Score: 17.25,
+			Confidence: 0.5})
 	}
 	return r
 }
@@ -95,9 +99,10 @@ func BenchmarkAppend(b *testing.B) {
 		ok(b, s.Append(ctx, l, rows, store.Position{Line: int64(n)}, false, 10000))
 		ours += time.Since(at)
 		at = time.Now()
-		_, err := j.pool.CopyFrom(ctx, pgx.Identifier{"bare"}, []string{"id", "url"}, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			return []any{rows[i].ID, rows[i].URL}, nil
-		}))
+		_, err := j.pool.CopyFrom(ctx, pgx.Identifier{"bare"}, []string{"id", "url"},
+			pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+				return []any{rows[i].ID, rows[i].URL}, nil
+			}))
 		ok(b, err)
 		bare += time.Since(at)
 	}
@@ -105,10 +110,11 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(float64(n)/bare.Seconds(), "bare-rows/s")
 }
 
-// BenchmarkDone processes rows with a detector that takes no time: claim, read, commit in batches, release. Each
-// session has a connection pool of its own, as processes have.
+// BenchmarkDone processes rows with a detector that takes no time: claim, read, commit in batches, release.
+// Each session has a connection pool of its own, as processes have.
 func BenchmarkDone(b *testing.B) {
-	for _, c := range []struct{ sessions, batch, faces int }{{1, 500, 0}, {1, 5000, 0}, {4, 500, 0}, {4, 5000, 0}, {4, 5000, 2}} {
+	for _, c := range []struct{ sessions, batch, faces int }{{1, 500, 0}, {1, 5000, 0}, {4, 500, 0},
+		{4, 5000, 0}, {4, 5000, 2}} {
 		b.Run(fmt.Sprintf("sessions=%d/batch=%d/faces=%d", c.sessions, c.batch, c.faces), func(b *testing.B) {
 			url := target.Create(b)
 			j, s := joinJob(b, url)
@@ -175,7 +181,8 @@ func work(s store.Session, batch, faces int, done *atomic.Int64, end int64) erro
 	return nil
 }
 
-// BenchmarkClaim claims and gives back; with old, while a transaction elsewhere keeps every old version of a row.
+// BenchmarkClaim claims and gives back; with old, while a transaction elsewhere keeps every old version of a
+// row.
 func BenchmarkClaim(b *testing.B) {
 	for _, old := range []bool{false, true} {
 		b.Run(fmt.Sprintf("old=%v", old), func(b *testing.B) {
@@ -183,7 +190,8 @@ func BenchmarkClaim(b *testing.B) {
 			j, s := openJob(b)
 			fill(b, j, s, 1_000_000)
 			if old {
-				t, err := j.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginView + "; SET LOCAL idle_in_transaction_session_timeout = 0"})
+				t, err := j.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginView +
+					"; SET LOCAL idle_in_transaction_session_timeout = 0"})
 				ok(b, err)
 				defer t.Rollback(ctx)
 				_, err = t.Exec(ctx, "SELECT count(*) FROM shards")
@@ -216,7 +224,10 @@ func BenchmarkClaimOverLists(b *testing.B) {
 		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 	}
 	for _, lists := range []int{10, 2_000, 20_000} {
-		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) { storetest.ClaimOverLists(b, target, lists, cpu) })
+		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) {
+			storetest.ClaimOverLists(b, target, lists,
+				cpu)
+		})
 	}
 }
 

@@ -23,11 +23,12 @@ func sealSource(ctx context.Context, t pgx.Tx, number int) error {
 func eachSummed(ctx context.Context, t pgx.Tx, first, last int, f func(s store.Source, sum *int32)) error {
 	var s store.Source
 	var sum *int32
-	return each(ctx, t, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows,
-		&s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &sum}, func() error {
+	return each(ctx, t, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
+		&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &sum}, func() error {
 		f(s, sum)
 		return nil
-	}, `SELECT number, name, format, options, byte_offset, line, list_rows, mark, complete, paused, priority, checksum
+	}, `SELECT number, name, format, options, byte_offset, line, list_rows, mark, complete, paused, priority,
+		checksum
 		FROM sources WHERE number BETWEEN $1 AND $2`, first, last)
 }
 
@@ -42,11 +43,15 @@ func verifySealed(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 		return err
 	}
 	store.VerifySettings(settings, sum, report)
-	return eachSummed(ctx, t, 0, lastSource, func(s store.Source, sum *int32) { store.VerifySource(s, sum, report) })
+	return eachSummed(ctx, t, 0, lastSource, func(s store.Source,
+		sum *int32) {
+		store.VerifySource(s, sum, report)
+	})
 }
 
 // verifyResults compares the results of a range, both ends included, with their checksums.
-func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64, report func(store.Problem)) (unchecked int64, err error) {
+func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64,
+	report func(store.Problem)) (unchecked int64, err error) {
 	read := func(from, to int64) ([]store.Result, error) {
 		return readResults(ctx, t, from, to+1, pageRows, false, "true")
 	}
@@ -60,7 +65,8 @@ func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64, report func(stor
 			}
 			s.Sum = nil
 			return nil
-		}, "SELECT id, checksum FROM results WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3", lo, hi, pageRows)
+		}, "SELECT id, checksum FROM results WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3", lo, hi,
+			pageRows)
 		if err == nil {
 			err = store.VerifyResults(sums, read, isDamage, report)
 		}

@@ -13,7 +13,8 @@ import (
 	"facescan/store/storetest"
 )
 
-// TestVerifySeesEachColumn changes one column after the other of what the job knows, and holds verify to notice each.
+// TestVerifySeesEachColumn changes one column after the other of what the job knows, and holds verify to
+// notice each.
 func TestVerifySeesEachColumn(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -33,12 +34,14 @@ func TestVerifySeesEachColumn(t *testing.T) {
 	if found := problems(t, j, false); len(found) > 0 {
 		t.Fatalf("a sound job has problems: %v", found)
 	}
-	working := " importer generation expires changes " // of sources: who imports, and what a follower may have read
+	// of sources: who imports, and what a follower may have read
+	working := " importer generation expires changes "
 	for _, table := range []string{"results", "faces", "sources", "settings"} {
 		type column struct{ name, kind string }
 		var columns []column
 		var c column
-		ok(t, each(ctx, j.pool, []any{&c.name, &c.kind}, func() error { columns = append(columns, c); return nil },
+		ok(t, each(ctx, j.pool, []any{&c.name, &c.kind},
+			func() error { columns = append(columns, c); return nil },
 			`SELECT column_name::text, data_type::text FROM information_schema.columns
 			WHERE table_schema = current_schema() AND table_name = $1`, table))
 		for _, c := range columns {
@@ -49,10 +52,12 @@ func TestVerifySeesEachColumn(t *testing.T) {
 				t.Parallel()
 				j, id := full(t)
 				name := pgx.Identifier{c.name}.Sanitize()
-				change, known := map[string]string{"integer": "%s + 1", "bigint": "%s + 1", "smallint": "%s + 1",
-					"double precision": "%s + 0.0001", "text": "coalesce(%s, '') || 'x'", "boolean": "NOT %s",
-					"timestamp with time zone": "%s + interval '5 ms'", "ARRAY": "array_replace(%s, %[1]s[5], %[1]s[5] + 1)",
-					"bytea": "set_byte(coalesce(%s, '\\x00'), 0, 2)"}[c.kind]
+				change, known := map[string]string{"integer": "%s + 1", "bigint": "%s + 1",
+					"smallint": "%s + 1", "double precision": "%s + 0.0001",
+					"text": "coalesce(%s, '') || 'x'", "boolean": "NOT %s",
+					"timestamp with time zone": "%s + interval '5 ms'",
+					"ARRAY":                    "array_replace(%s, %[1]s[5], %[1]s[5] + 1)",
+					"bytea":                    "set_byte(coalesce(%s, '\\x00'), 0, 2)"}[c.kind]
 				if !known {
 					t.Fatalf("how to change a column of type %s?", c.kind)
 				}

@@ -89,8 +89,8 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Le
 		for _, h := range c.taken {
 			turn := c.next[h.at]
 			s.round.Took(turn, h.priority, h.Pending, h.Lo)
-			out = append(out, store.Lease{Shard: h.Lo, Source: turn.Source, Lo: h.Lo, Hi: h.Hi, Pending: h.Pending,
-				Owner: s.owner.ID, Generation: h.generation, Expires: c.expires})
+			out = append(out, store.Lease{Shard: h.Lo, Source: turn.Source, Lo: h.Lo, Hi: h.Hi,
+				Pending: h.Pending, Owner: s.owner.ID, Generation: h.generation, Expires: c.expires})
 		}
 		s.round.Return(c.next[c.asked:]...)
 		if len(out) > 0 {
@@ -127,12 +127,15 @@ func (s *session) survey(ctx context.Context) error {
 			found.Open = append(found.Open, &one)
 			found.Left += t.Left
 			return nil
-		}, `SELECT s.number, h.lo - 1, h.rows, (SELECT count(*) FROM owners) FROM sources AS s CROSS JOIN LATERAL (
-				SELECT min(lo) AS lo, CASE count(*) WHEN $1::int THEN $2 ELSE sum(pending)::bigint END AS rows FROM (
+		}, `SELECT s.number, h.lo - 1, h.rows, (SELECT count(*) FROM owners) FROM sources AS s
+			CROSS JOIN LATERAL (
+				SELECT min(lo) AS lo, CASE count(*) WHEN $1::int THEN $2 ELSE sum(pending)::bigint END AS rows
+				FROM (
 					SELECT lo, pending FROM shards WHERE source = s.number AND owner IS NULL AND NOT finished
 					ORDER BY lo LIMIT $1) AS next) AS h
 			WHERE NOT s.paused AND h.lo IS NOT NULL
-				AND (SELECT EXISTS (SELECT FROM shards WHERE owner IS NULL AND NOT finished))`, store.NearEnd, store.Far)
+				AND (SELECT EXISTS (SELECT FROM shards WHERE owner IS NULL AND NOT finished))`, store.NearEnd,
+			store.Far)
 	})
 	if err == nil {
 		found.Took = time.Since(begin)
@@ -141,8 +144,8 @@ func (s *session) survey(ctx context.Context) error {
 	return err
 }
 
-// take leases shards of the next sources that have one which nobody holds, made to fit, until they have the wanted rows
-// together.
+// take leases shards of the next sources that have one which nobody holds, made to fit, until they have the
+// wanted rows together.
 func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxShards int) error {
 	b := &pgx.Batch{}
 	for n := 1; want > 0 && len(c.taken) < maxShards; {
@@ -159,7 +162,8 @@ func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxS
 			return err
 		}
 		for i, h := range found {
-			if want <= 0 { // a shard that is not leased after all is free again with the end of the transaction
+			// a shard that is not leased after all is free again with the end of the transaction
+			if want <= 0 {
 				c.asked = h.at
 				break
 			}
@@ -187,7 +191,8 @@ func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxS
 	return s.lease(ctx, t, b, c.taken)
 }
 
-// firstShards locks the first free shard above its cursor of each of the sources that were not asked yet, as many as n.
+// firstShards locks the first free shard above its cursor of each of the sources that were not asked yet, as
+// many as n.
 func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken, err error) {
 	var numbers []int
 	var cursors []int64
@@ -202,8 +207,10 @@ func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken,
 		return nil
 	}, `SELECT c.at, (SELECT priority FROM sources WHERE number = c.number), h.lo, h.hi, h.rows, h.pending
 		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS c (number, lo, at) CROSS JOIN LATERAL (
-			SELECT lo, hi, rows, pending FROM shards WHERE source = c.number AND owner IS NULL AND NOT finished AND lo > c.lo
-			AND NOT (SELECT paused FROM sources WHERE number = c.number) ORDER BY lo LIMIT 1 FOR UPDATE SKIP LOCKED) AS h
+			SELECT lo, hi, rows, pending FROM shards WHERE source = c.number AND owner IS NULL
+			AND NOT finished AND lo > c.lo
+			AND NOT (SELECT paused FROM sources WHERE number = c.number) ORDER BY lo LIMIT 1
+			FOR UPDATE SKIP LOCKED) AS h
 		LIMIT $3`, numbers, cursors, n)
 	if err != nil || len(found) < n {
 		c.asked = len(c.next)
@@ -220,13 +227,16 @@ func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken
 	for i, h := range all {
 		los[i], his[i], rows[i], pendings[i] = h.Lo, h.Hi, h.Rows, h.Pending
 	}
-	b.Queue(`UPDATE shards AS h SET hi = l.hi, rows = l.rows, pending = l.pending, owner = $5, generation = nextval('generations'),
+	b.Queue(`UPDATE shards AS h SET hi = l.hi, rows = l.rows, pending = l.pending, owner = $5,
+		generation = nextval('generations'),
 			expires = clock_timestamp() + $6
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS l (lo, hi, rows, pending)
-		WHERE h.lo = l.lo RETURNING h.lo, h.generation`, los, his, rows, pendings, s.number, s.ttl).Query(func(r pgx.Rows) error {
+		WHERE h.lo = l.lo RETURNING h.lo, h.generation`, los, his, rows, pendings, s.number,
+		s.ttl).Query(func(r pgx.Rows) error {
 		generations := map[int64]int64{}
 		var lo, generation int64
-		_, err := pgx.ForEachRow(r, []any{&lo, &generation}, func() error { generations[lo] = generation; return nil })
+		_, err := pgx.ForEachRow(r, []any{&lo, &generation},
+			func() error { generations[lo] = generation; return nil })
 		for i := range all {
 			all[i].generation = generations[all[i].Lo]
 		}
@@ -236,14 +246,15 @@ func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
-func join(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int, want int64) (store.Shard, error) {
+func join(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int,
+	want int64) (store.Shard, error) {
 	joined, done := store.NewJoin(c, want), false
 	var n store.Shard
 	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows, &n.Pending}, func() error {
 		done = done || !joined.Add(n)
 		return nil
-	}, `SELECT lo, hi, rows, pending FROM shards WHERE lo > $1 AND source = $2 AND owner IS NULL ORDER BY lo LIMIT $3 FOR UPDATE SKIP LOCKED`,
-		c.Lo, source, neighbors)
+	}, `SELECT lo, hi, rows, pending FROM shards WHERE lo > $1 AND source = $2 AND owner IS NULL ORDER BY lo
+		LIMIT $3 FOR UPDATE SKIP LOCKED`, c.Lo, source, neighbors)
 	if joined.Shard != c {
 		b.Queue("DELETE FROM shards WHERE lo > $1 AND lo <= $2", c.Lo, joined.Hi)
 	}
@@ -251,17 +262,21 @@ func join(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int
 }
 
 // cut leaves the wanted rows in a shard, and what is above them in a free one.
-func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int, want int64) (store.Shard, error) {
+func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int,
+	want int64) (store.Shard, error) {
 	low := store.Shard{Lo: c.Lo, Hi: c.Lo + want - 1, Rows: want, Pending: want}
 	if c.Pending < c.Rows || c.Hi-c.Lo+1 > c.Rows { // some are done, or ids are missing
-		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id OFFSET $3 LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
+		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id OFFSET $3 "+
+			"LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return c, fmt.Errorf("shard %d has fewer than the %d pending rows it counts: see facescan verify", c.Lo, c.Pending)
+			return c, fmt.Errorf("shard %d has fewer than the %d pending rows it counts: see facescan verify",
+				c.Lo, c.Pending)
 		}
 		if err != nil {
 			return c, err
 		}
-		if err := t.QueryRow(ctx, "SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2", low.Lo, low.Hi).Scan(&low.Rows); err != nil {
+		if err := t.QueryRow(ctx, "SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2", low.Lo,
+			low.Hi).Scan(&low.Rows); err != nil {
 			return c, err
 		}
 	}
@@ -272,15 +287,18 @@ func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int,
 
 // pendingBetween selects the rows u between two ids that are pending. The bounds stand twice so that
 // whichever way the tables are joined, no more than the range of each is read.
-const pendingBetween = "u.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id BETWEEN $1 AND $2)"
+const pendingBetween = "u.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id " +
+	"AND r.id BETWEEN $1 AND $2)"
 
 // Pending implements store.Session.
-func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit int) (out []store.Row, err error) {
+func (s *session) Pending(ctx context.Context, l store.Lease, after int64,
+	limit int) (out []store.Row, err error) {
 	err = s.retry(ctx, func() error {
 		out = nil
 		var r store.Row
 		return each(ctx, s.pool, []any{&r.ID, &r.URL}, func() error { out = append(out, r); return nil },
-			"SELECT u.id, u.url FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id LIMIT $3", max(l.Lo, after+1), l.Hi, limit)
+			"SELECT u.id, u.url FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id LIMIT $3",
+			max(l.Lo, after+1), l.Hi, limit)
 	})
 	return out, s.wrap("read pending rows", err)
 }
@@ -295,8 +313,10 @@ func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]sto
 		out = make([][]store.Row, len(ls))
 		var at int
 		var r store.Row
-		return each(ctx, s.pool, []any{&at, &r.ID, &r.URL}, func() error { out[at-1] = append(out[at-1], r); return nil },
-			`SELECT l.at, u.id, u.url FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo, hi, at) CROSS JOIN LATERAL (
+		return each(ctx, s.pool, []any{&at, &r.ID, &r.URL},
+			func() error { out[at-1] = append(out[at-1], r); return nil },
+			`SELECT l.at, u.id, u.url FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo,
+					hi, at) CROSS JOIN LATERAL (
 				SELECT id, url FROM rows AS u WHERE u.id BETWEEN l.lo AND l.hi
 				AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id BETWEEN l.lo AND l.hi)
 				ORDER BY id OFFSET 0) AS u`, los, his)
@@ -320,8 +340,10 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 		still := map[int64]bool{}
 		var lo int64
 		err := each(ctx, t, []any{&lo}, func() error { still[lo] = true; return nil },
-			`UPDATE shards AS h SET expires = clock_timestamp() + $4 FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
-			WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo`, los, generations, s.number, s.ttl)
+			`UPDATE shards AS h SET expires = clock_timestamp() + $4
+				FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
+			WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo`, los,
+			generations, s.number, s.ttl)
 		if err != nil {
 			return err
 		}
@@ -357,7 +379,8 @@ func (s *session) release(ctx context.Context, t pgx.Tx, ls []store.Lease) (open
 		}
 		open = open || !done
 		return nil
-	}, `UPDATE shards AS h SET owner = NULL, expires = NULL FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
+	}, `UPDATE shards AS h SET owner = NULL, expires = NULL
+		FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
 		WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo, h.hi, h.finished`,
 		los, generations, s.number)
 	if err == nil && len(finished) > 1 { // most have no neighbour to join: of small lists each is one
@@ -390,7 +413,8 @@ func joinFinished(ctx context.Context, t pgx.Tx, c store.Shard) error {
 	var near []store.Shard
 	var n store.Shard
 	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows}, func() error { near = append(near, n); return nil },
-		`SELECT lo, hi, rows FROM shards WHERE lo IN ((SELECT max(lo) FROM shards WHERE lo < $1), $1, $2::bigint + 1)
+		`SELECT lo, hi, rows FROM shards WHERE lo IN ((SELECT max(lo) FROM shards
+			WHERE lo < $1), $1, $2::bigint + 1)
 			AND source = $3 AND owner IS NULL AND finished ORDER BY lo FOR UPDATE SKIP LOCKED`,
 		c.Lo, c.Hi, store.SourceOf(c.Lo))
 	joined, last, joins := store.JoinFinished(near, c.Lo)
@@ -406,7 +430,8 @@ func joinFinished(ctx context.Context, t pgx.Tx, c store.Shard) error {
 // lockShard locks the shard that an id is in; pgx.ErrNoRows if it is in none.
 func lockShard(ctx context.Context, t pgx.Tx, id int64) (c store.Shard, err error) {
 	for last := int64(-1); ; last = c.Lo {
-		err = t.QueryRow(ctx, "SELECT lo, hi, rows, pending FROM shards WHERE lo <= $1 ORDER BY lo DESC LIMIT 1 FOR UPDATE", id).
+		err = t.QueryRow(ctx, "SELECT lo, hi, rows, pending FROM shards WHERE lo <= $1 ORDER BY lo DESC "+
+			"LIMIT 1 FOR UPDATE", id).
 			Scan(&c.Lo, &c.Hi, &c.Rows, &c.Pending)
 		switch {
 		case err != nil || id <= c.Hi:

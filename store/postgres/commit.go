@@ -89,7 +89,8 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 		case 1:
 			b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", los[0], done[0])
 		default:
-			b.Queue(`UPDATE shards AS h SET pending = h.pending - d.n FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n)
+			b.Queue(`UPDATE shards AS h SET pending = h.pending - d.n
+				FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n)
 				WHERE h.lo = d.lo`, los, done)
 		}
 		if len(fresh) > 0 {
@@ -116,15 +117,16 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	return lost, s.wrap(doing, err)
 }
 
-// fence locks those shards that are leased as is said, reports which these are, and then tells which rows are pending, of
-// those asked for and maybe others, and their groups.
+// fence locks those shards that are leased as is said, reports which these are, and then tells which rows are
+// pending, of those asked for and maybe others, and their groups.
 func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []int64) (
 	held []bool, pending map[int64]string, err error,
 ) {
 	held, pending = make([]bool, len(ls)), make(map[int64]string, len(ids))
 	los, generations := split(ls)
 	b := &pgx.Batch{}
-	b.Queue(`SELECT l.at FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS u (lo, generation, at)
+	b.Queue(`SELECT l.at FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS u (lo,
+		generation, at)
 			ORDER BY lo) AS l CROSS JOIN LATERAL (
 			SELECT FROM shards WHERE lo = l.lo AND owner = $3 AND generation = l.generation FOR UPDATE) AS h`,
 		los, generations, s.number).Query(func(rows pgx.Rows) error {
@@ -136,13 +138,16 @@ func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []i
 		lo, hi := slices.Min(ids), slices.Max(ids)
 		which, args := `FROM rows AS u WHERE `+pendingBetween, []any{lo, hi}
 		if hi-lo >= 4*int64(len(ids)) { // they lie far apart: each is looked up
-			which, args = `FROM unnest($1::bigint[]) AS i (id) CROSS JOIN LATERAL (SELECT id, "group" FROM rows AS u
-				WHERE u.id = i.id AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id) OFFSET 0) AS u`, []any{ids}
+			which, args = `FROM unnest($1::bigint[]) AS i (id) CROSS JOIN LATERAL (SELECT id, "group"
+				FROM rows AS u
+				WHERE u.id = i.id AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id) OFFSET 0) AS u`,
+				[]any{ids}
 		}
 		b.Queue("SELECT u.id, coalesce(u.\"group\", '') "+which, args...).Query(func(rows pgx.Rows) error {
 			var id int64
 			var group string
-			_, err := pgx.ForEachRow(rows, []any{&id, &group}, func() error { pending[id] = group; return nil })
+			_, err := pgx.ForEachRow(rows, []any{&id, &group},
+				func() error { pending[id] = group; return nil })
 			return err
 		})
 	}
@@ -167,11 +172,13 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 			continue
 		}
 		err := j.retry(ctx, func() error {
-			if _, err := j.pool.Exec(ctx, "INSERT INTO detectors (fingerprint) VALUES ($1) ON CONFLICT DO NOTHING", name); err != nil {
+			if _, err := j.pool.Exec(ctx, "INSERT INTO detectors (fingerprint) VALUES ($1) "+
+				"ON CONFLICT DO NOTHING", name); err != nil {
 				return err
 			}
 			var number int32
-			err := j.pool.QueryRow(ctx, "SELECT number FROM detectors WHERE fingerprint = $1", name).Scan(&number)
+			err := j.pool.QueryRow(ctx, "SELECT number FROM detectors WHERE fingerprint = $1",
+				name).Scan(&number)
 			if err == nil {
 				j.detectors[name] = number
 			}
@@ -185,8 +192,9 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 }
 
 var (
-	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts", "detector", "http_status", "partial", "outputs",
-		"reason", "format", "final_url", "candidates", "landmarks", "checksum"}
+	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts",
+		"detector", "http_status", "partial", "outputs", "reason", "format", "final_url", "candidates",
+		"landmarks", "checksum"}
 	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
 )
 
@@ -196,17 +204,19 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 		return nil
 	}
 	values := make([]any, len(resultColumns))
-	_, err := t.CopyFrom(ctx, pgx.Identifier{"results"}, resultColumns, pgx.CopyFromSlice(len(results), func(i int) ([]any, error) {
-		r := &results[i]
-		var detector any
-		if r.Detector != "" {
-			detector = detectors[r.Detector]
-		}
-		values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height, len(r.Faces), r.Attempts, detector,
-			r.HTTPStatus, r.Partial, int16(r.Outputs), orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates),
-			store.PackLandmarks(r.Faces, r.Candidates), r.Checksum())
-		return values, nil
-	}))
+	_, err := t.CopyFrom(ctx, pgx.Identifier{"results"}, resultColumns,
+		pgx.CopyFromSlice(len(results), func(i int) ([]any, error) {
+			r := &results[i]
+			var detector any
+			if r.Detector != "" {
+				detector = detectors[r.Detector]
+			}
+			values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height,
+				len(r.Faces), r.Attempts, detector, r.HTTPStatus, r.Partial, int16(r.Outputs),
+				orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates),
+				store.PackLandmarks(r.Faces, r.Candidates), r.Checksum())
+			return values, nil
+		}))
 	if err != nil {
 		return err
 	}
@@ -222,14 +232,16 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 	return err
 }
 
-// flatten makes one array of candidates, in the precision that cascades work in; pixels are exact in it up to 2^24.
+// flatten makes one array of candidates, in the precision that cascades work in; pixels are exact in it up to
+// 2^24.
 func flatten(faces []store.Face) any {
 	if len(faces) == 0 {
 		return nil
 	}
 	out := make([]float32, 0, 6*len(faces))
 	for _, f := range faces {
-		out = append(out, float32(f.X), float32(f.Y), float32(f.Width), float32(f.Height), float32(f.Score), float32(f.Confidence))
+		out = append(out, float32(f.X), float32(f.Y), float32(f.Width), float32(f.Height), float32(f.Score),
+			float32(f.Confidence))
 	}
 	return out
 }
@@ -242,7 +254,8 @@ func unflatten(in []float32) (faces []store.Face, err error) {
 		return nil, errCandidates
 	}
 	for ; len(in) > 0; in = in[6:] {
-		faces = append(faces, store.Face{X: int(in[0]), Y: int(in[1]), Width: int(in[2]), Height: int(in[3]), Score: float64(in[4]), Confidence: float64(in[5])})
+		faces = append(faces, store.Face{X: int(in[0]), Y: int(in[1]), Width: int(in[2]), Height: int(in[3]),
+			Score: float64(in[4]), Confidence: float64(in[5])})
 	}
 	return faces, nil
 }

@@ -72,8 +72,8 @@ func (e *effect) group(name string) *aggregate {
 	return g
 }
 
-// settle runs a batch, and then brings effects, of different sources, into the tables, as the last thing in a transaction.
-// All transactions lock in this order: source, shards, groups, what makes their order, parts.
+// settle runs a batch, and then brings effects, of different sources, into the tables, as the last thing in a
+// transaction. All transactions lock in this order: source, shards, groups, what makes their order, parts.
 func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, effects ...effect) error {
 	slices.SortFunc(effects, func(a, b effect) int { return cmp.Compare(a.source, b.source) })
 	grouped, err := j.withGroups(ctx, t, effects)
@@ -98,16 +98,20 @@ func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, ef
 		for _, r := range slices.Sorted(maps.Keys(e.tallies)) {
 			n := e.tallies[r]
 			sources, reasons = append(sources, e.source), append(reasons, string(r))
-			rows, faces, images = append(rows, n.Rows), append(faces, n.Faces), append(images, n.ImagesWithFaces)
+			rows, faces, images = append(rows, n.Rows), append(faces, n.Faces),
+				append(images, n.ImagesWithFaces)
 		}
 		if e.changes > 0 {
 			changed, changes = append(changed, e.source), append(changes, e.changes)
 		}
 	}
 	if len(sources) > 0 {
-		b.Queue(`INSERT INTO tallies SELECT $1, * FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
-			ON CONFLICT (part, source, reason) DO UPDATE SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
-			images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, sources, reasons, rows, faces, images)
+		b.Queue(`INSERT INTO tallies SELECT $1, * FROM unnest($2::int[], $3::text[], $4::bigint[],
+			$5::bigint[], $6::bigint[])
+			ON CONFLICT (part, source, reason) DO UPDATE
+			SET rows = tallies.rows + excluded.rows, faces = tallies.faces + excluded.faces,
+			images_with_faces = tallies.images_with_faces + excluded.images_with_faces`, part, sources,
+			reasons, rows, faces, images)
 	}
 	if len(changed) > 0 {
 		b.Queue(`INSERT INTO changes SELECT $1, * FROM unnest($2::int[], $3::bigint[])
@@ -119,8 +123,8 @@ func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, ef
 	return t.SendBatch(ctx, b).Close()
 }
 
-// withGroups returns the effects that change groups, or may finish some. An import that ends without groups has none to
-// finish: nobody else adds groups of its source.
+// withGroups returns the effects that change groups, or may finish some. An import that ends without groups
+// has none to finish: nobody else adds groups of its source.
 func (j *job) withGroups(ctx context.Context, t pgx.Tx, effects []effect) (out []effect, err error) {
 	var imported []int
 	for _, e := range effects {
@@ -132,7 +136,8 @@ func (j *job) withGroups(ctx context.Context, t pgx.Tx, effects []effect) (out [
 	if len(imported) > 0 {
 		var source int
 		err = each(ctx, t, []any{&source}, func() error { some[source] = true; return nil },
-			"SELECT s.number FROM unnest($1::int[]) AS s (number) WHERE EXISTS (SELECT FROM groups WHERE source = s.number)", imported)
+			"SELECT s.number FROM unnest($1::int[]) AS s (number) WHERE EXISTS (SELECT FROM groups "+
+				"WHERE source = s.number)", imported)
 	}
 	for _, e := range effects {
 		if len(e.groups) > 0 || some[e.source] {
@@ -142,8 +147,8 @@ func (j *job) withGroups(ctx context.Context, t pgx.Tx, effects []effect) (out [
 	return out, err
 }
 
-// partUses is how many transactions add to one part: so many old versions of its rows there are at most, however long
-// some transaction elsewhere keeps the server from removing them.
+// partUses is how many transactions add to one part: so many old versions of its rows there are at most,
+// however long some transaction elsewhere keeps the server from removing them.
 const partUses = 1000
 
 // nextPart is the part of the tallies that this process adds to, alone: so nobody waits for another's commit.
@@ -151,7 +156,10 @@ func (j *job) nextPart(ctx context.Context) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.uses%partUses == 0 {
-		err := j.retry(ctx, func() error { return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part) })
+		err := j.retry(ctx, func() error {
+			return j.pool.QueryRow(ctx,
+				"SELECT nextval('parts')").Scan(&j.part)
+		})
 		if err != nil {
 			return 0, err
 		}

@@ -113,14 +113,17 @@ func (h *Health) settings(ctx context.Context, c *pgx.Conn) error {
 			current_setting('autovacuum')::bool, current_setting('autovacuum_freeze_max_age')::bigint,
 			(SELECT age(datfrozenxid)::bigint FROM pg_database WHERE datname = current_database()),
 			coalesce((SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM pg_stat_activity
-				WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)::bigint * 1000000000`, simple).
+				WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)::bigint * 1000000000`,
+			simple).
 			Scan(&h.Version, &version, &h.Durable, &h.Autovacuum, &h.FreezeMax, &h.FreezeAge, &h.Oldest),
 		c.QueryRow(ctx, `SELECT least(
-				current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+				current_setting('max_connections')::int -
+				current_setting('superuser_reserved_connections')::int
 					- coalesce(current_setting('reserved_connections', true), '0')::int,
 				(SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
 				(SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)),
-			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())`, simple).
+			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+			AND pid <> pg_backend_pid())`, simple).
 			Scan(&h.MaxConnections, &h.Used),
 	)
 	h.TooOld = version < oldest
@@ -134,5 +137,6 @@ const oldest = 130000
 func (h *Health) tables(ctx context.Context, c *pgx.Conn, schema string) error {
 	return c.QueryRow(ctx, `SELECT coalesce(sum(n_live_tup), 0)::bigint, coalesce(sum(n_dead_tup), 0)::bigint,
 		coalesce(max(relname::text) FILTER (WHERE n_dead_tup > $2 AND n_dead_tup > n_live_tup), '')
-		FROM pg_stat_user_tables WHERE schemaname = $1`, simple, schema, muchDead).Scan(&h.Live, &h.Dead, &h.Bloated)
+		FROM pg_stat_user_tables WHERE schemaname = $1`, simple, schema, muchDead).Scan(&h.Live, &h.Dead,
+		&h.Bloated)
 }

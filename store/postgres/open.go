@@ -1,40 +1,43 @@
-// Package postgres keeps a job in a schema of a PostgreSQL database (version 13 or later), for the processes of many machines.
+// Package postgres keeps a job in a schema of a PostgreSQL database (version 13 or later), for the processes
+// of many machines.
 //
 // # Where
 //
-// A job's name is a URL, postgres://USER@HOST:PORT/DATABASE, and lies in the schema facescan, or in the one that the
-// parameter schema names: postgres://…/DATABASE?schema=spring. Passwords come from the URL, PGPASSWORD or .pgpass,
-// and are never shown.
+// A job's name is a URL, postgres://USER@HOST:PORT/DATABASE, and lies in the schema facescan, or in the one
+// that the parameter schema names: postgres://…/DATABASE?schema=spring. Passwords come from the URL,
+// PGPASSWORD or .pgpass, and are never shown.
 //
 // # Whose time
 //
 // Leases begin and end by the database's clock_timestamp(), not by a machine's. A process that is dead, or
-// cut off, is found out when its leases run out: every process looks for such leases and frees them. Until then it
-// counts as alive. A session trusts a lease for 2/3 of its time to live, counted from before it asked.
+// cut off, is found out when its leases run out: every process looks for such leases and frees them. Until
+// then it counts as alive. A session trusts a lease for 2/3 of its time to live, counted from before it
+// asked.
 //
 // # Who waits for whom
 //
-// Nobody waits for a process that was stopped in the middle of a transaction, but those who need just the shard it
-// holds, and these not long: the server ends such a transaction (session.begin). Claims skip what is locked, and
-// write nothing that all share: generations come from a sequence, tallies are kept in parts, the round of the sources
-// is each session's own. What one process writes under a lease begins with the fence: the lock on the shard's row,
-// under this owner and generation.
+// Nobody waits for a process that was stopped in the middle of a transaction, but those who need just the
+// shard it holds, and these not long: the server ends such a transaction (session.begin). Claims skip what is
+// locked, and write nothing that all share: generations come from a sequence, tallies are kept in parts, the
+// round of the sources is each session's own. What one process writes under a lease begins with the fence:
+// the lock on the shard's row, under this owner and generation.
 //
-// Old versions of rows stay while any transaction on the server is older than they are, and index scans wade through
-// them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of the time, and
-// finished shards are joined (Release).
+// Old versions of rows stay while any transaction on the server is older than they are, and index scans wade
+// through them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of
+// the time, and finished shards are joined (Release).
 //
 // # What breaks
 //
-// A transaction that the server refuses for another's sake, or whose connection breaks, is run again for some seconds.
-// That is harmless even if it had been committed: a commit finds its rows done, an append its position; a claim leaves
-// a lease to expire. A server that stays away is an error that names it.
+// A transaction that the server refuses for another's sake, or whose connection breaks, is run again for some
+// seconds. That is harmless even if it had been committed: a commit finds its rows done, an append its
+// position; a claim leaves a lease to expire. A server that stays away is an error that names it.
 //
 // # Rows that kill
 //
-// What was in the decoders of a process that died is in a file on its machine (package slots), in the user's state
-// folder, where the next session on that machine, of the same job, finds it and tells the database. So it is known
-// after that, on all machines; not if no process starts there again. Without a folder to write to, nothing is known.
+// What was in the decoders of a process that died is in a file on its machine (package slots), in the user's
+// state folder, where the next session on that machine, of the same job, finds it and tells the database. So
+// it is known after that, on all machines; not if no process starts there again. Without a folder to write
+// to, nothing is known.
 package postgres
 
 import (
@@ -79,8 +82,8 @@ var _ store.Job = (*job)(nil)
 // Create opens the job of a URL, making it when it is new. Any number of processes may do so at once.
 func Create(ctx context.Context, url string) (store.Job, error) { return open(ctx, url, true) }
 
-// Open opens a job that is there, bringing an older schema up to date. A newer one is refused; an error that is
-// fs.ErrNotExist says that there is no job.
+// Open opens a job that is there, bringing an older schema up to date. A newer one is refused; an error that
+// is fs.ErrNotExist says that there is no job.
 func Open(ctx context.Context, url string) (store.Job, error) { return open(ctx, url, false) }
 
 func open(ctx context.Context, url string, create bool) (store.Job, error) {
@@ -107,7 +110,8 @@ func open(ctx context.Context, url string, create bool) (store.Job, error) {
 	return j, nil
 }
 
-// migrate brings the schema to schemaVersion, all versions in one transaction. One process does it, the others wait.
+// migrate brings the schema to schemaVersion, all versions in one transaction. One process does it, the
+// others wait.
 func (j *job) migrate(ctx context.Context, create bool) error {
 	version, err := j.version(ctx, j.pool)
 	if err == nil && version == 0 && !create {
@@ -120,7 +124,8 @@ func (j *job) migrate(ctx context.Context, create bool) error {
 		})
 	}
 	if err == nil && version > schemaVersion {
-		err = fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan", version, schemaVersion)
+		err = fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan",
+			version, schemaVersion)
 	}
 	if err != nil {
 		return err
@@ -149,11 +154,13 @@ func (j *job) upgrade(ctx context.Context, t pgx.Tx) (version int, err error) {
 	}
 	if version == 0 && there {
 		tables := 0
-		if err := t.QueryRow(ctx, "SELECT count(*) FROM pg_class WHERE relnamespace = $1::regnamespace", j.schema()).Scan(&tables); err != nil {
+		if err := t.QueryRow(ctx, "SELECT count(*) FROM pg_class WHERE relnamespace = $1::regnamespace",
+			j.schema()).Scan(&tables); err != nil {
 			return 0, err
 		}
 		if tables > 0 {
-			return 0, fmt.Errorf("the schema %s is used for something else; name another one with ?schema=NAME", j.place.schema)
+			return 0, fmt.Errorf("the schema %s is used for something else; name another one with "+
+				"?schema=NAME", j.place.schema)
 		}
 	}
 	for ; version < schemaVersion; version++ {
@@ -177,7 +184,8 @@ func (j *job) schema() string { return pgx.Identifier{j.place.schema}.Sanitize()
 // version is that of the schema, 0 when there is no job.
 func (j *job) version(ctx context.Context, q querier) (version int, err error) {
 	there := false
-	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", j.schema()+".job").Scan(&there); err != nil || !there {
+	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL",
+		j.schema()+".job").Scan(&there); err != nil || !there {
 		return 0, err
 	}
 	err = q.QueryRow(ctx, "SELECT version FROM job").Scan(&version)

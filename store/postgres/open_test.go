@@ -19,7 +19,8 @@ import (
 
 func TestURLs(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string]bool{"postgres://h/d": true, "postgresql://": true, "urls.txt": false, "http://h/postgres://": false, "": false} {
+	for s, want := range map[string]bool{"postgres://h/d": true, "postgresql://": true, "urls.txt": false,
+		"http://h/postgres://": false, "": false} {
 		if IsURL(s) != want {
 			t.Errorf("IsURL(%q) is %v", s, !want)
 		}
@@ -47,13 +48,17 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: %d connections, want %d", raw, p.pool.MaxConns, wantConns)
 		}
 	}
-	if p, err := parse("postgres://me:p%40w@db.lan/faces"); err != nil || p.pool.ConnConfig.Password != "p@w" {
+	if p, err := parse("postgres://me:p%40w@db.lan/faces"); err != nil ||
+		p.pool.ConnConfig.Password != "p@w" {
 		t.Errorf("the password is not taken from the URL: %v", err)
 	}
-	for _, raw := range []string{"postgres://me:se%zzcret@h/d", "postgres://me:secret@h:port/d", "postgres://me:secret@h/d?sslmode=secret",
-		"postgres://me:secret@h/d?schema=", "postgres://me:secret@h/d?schema=pg_x", "postgres://me:secret@h/d?schema=a%20b",
+	for _, raw := range []string{"postgres://me:se%zzcret@h/d", "postgres://me:secret@h:port/d",
+		"postgres://me:secret@h/d?sslmode=secret",
+		"postgres://me:secret@h/d?schema=", "postgres://me:secret@h/d?schema=pg_x",
+		"postgres://me:secret@h/d?schema=a%20b",
 		"postgres://h/d?password=secret&connect_timeout=x"} {
-		if _, err := parse(raw); err == nil || strings.Contains(strings.ReplaceAll(err.Error(), "sslmode", ""), "secret@") || strings.Contains(err.Error(), "=secret&") {
+		if _, err := parse(raw); err == nil || strings.Contains(strings.ReplaceAll(err.Error(), "sslmode",
+			""), "secret@") || strings.Contains(err.Error(), "=secret&") {
 			t.Errorf("%s: %v", raw, err)
 		}
 	}
@@ -62,7 +67,8 @@ func TestURLs(t *testing.T) {
 func TestPasswordFromTheUsualPlaces(t *testing.T) {
 	url := pgtest.Start(t)
 	bare := strings.Replace(url, ":"+strings.ReplaceAll(pgtest.Password, "%", "%25")+"@", "@", 1)
-	if _, err := Create(context.Background(), bare); err == nil || !strings.Contains(err.Error(), "PGPASSWORD") {
+	if _, err := Create(context.Background(), bare); err == nil ||
+		!strings.Contains(err.Error(), "PGPASSWORD") {
 		t.Errorf("without a password: %v", err)
 	}
 	t.Setenv("PGPASSWORD", pgtest.Password)
@@ -143,14 +149,17 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("a damaged job: %v", err)
 	}
 	// A schema with tables of somebody else stays as it is; an empty one is taken.
-	_, err = j.pool.Exec(ctx, "CREATE SCHEMA foreign_one; CREATE TABLE foreign_one.results (id int); CREATE SCHEMA empty_one")
+	_, err = j.pool.Exec(ctx, "CREATE SCHEMA foreign_one; CREATE TABLE foreign_one.results (id int); CREATE "+
+		"SCHEMA empty_one")
 	ok(t, err)
 	base, _, _ := strings.Cut(url, "?")
-	if _, err := Create(ctx, base+"?schema=foreign_one"); err == nil || !strings.Contains(err.Error(), "something else") {
+	if _, err := Create(ctx, base+"?schema=foreign_one"); err == nil ||
+		!strings.Contains(err.Error(), "something else") {
 		t.Errorf("a schema of somebody else: %v", err)
 	}
 	tables := 0
-	ok(t, j.pool.QueryRow(ctx, "SELECT count(*) FROM pg_class WHERE relnamespace = 'foreign_one'::regnamespace").Scan(&tables))
+	ok(t, j.pool.QueryRow(ctx, "SELECT count(*) FROM pg_class "+
+		"WHERE relnamespace = 'foreign_one'::regnamespace").Scan(&tables))
 	if tables != 1 {
 		t.Errorf("it has %d tables now", tables)
 	}
@@ -167,7 +176,8 @@ func TestMigrationIsWholeOrNotAtAll(t *testing.T) {
 	// A trigger that lets no view be made: urls comes after some tables.
 	_, err := helper.pool.Exec(ctx, `CREATE FUNCTION no_view() RETURNS event_trigger LANGUAGE plpgsql AS
 		$$ BEGIN IF current_schema = 'halfway' THEN RAISE 'no view'; END IF; END $$;
-		CREATE EVENT TRIGGER no_view ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION no_view()`)
+		CREATE EVENT TRIGGER no_view ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION
+		no_view()`)
 	ok(t, err)
 	base, _, _ := strings.Cut(newURL(t), "?")
 	if _, err := Create(ctx, base+"?schema=halfway"); err == nil {
@@ -203,14 +213,16 @@ func TestOldJobsGoOn(t *testing.T) {
 		";\nDELETE FROM job; RESET search_path")
 	ok(t, err)
 	rows, err := newer.pool.Query(ctx, `SELECT c.table_name, string_agg(quote_ident(c.column_name), ', ')
-		FROM information_schema.columns AS c JOIN information_schema.tables AS t USING (table_schema, table_name)
-		WHERE c.table_schema = $1 AND t.table_type = 'BASE TABLE' AND c.is_generated = 'NEVER' GROUP BY 1`, old)
+		FROM information_schema.columns AS c JOIN information_schema.tables AS t USING (table_schema,
+		table_name)
+		WHERE c.table_schema = $1 AND t.table_type = 'BASE TABLE' AND c.is_generated = 'NEVER' GROUP BY 1`,
+		old)
 	ok(t, err)
 	var table, columns string
 	var copies []string
 	_, err = pgx.ForEachRow(rows, []any{&table, &columns}, func() error {
-		copies = append(copies, fmt.Sprintf("INSERT INTO %s.%s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s.%s", old, table, columns, columns,
-			newer.place.schema, table))
+		copies = append(copies, fmt.Sprintf("INSERT INTO %s.%s (%s) OVERRIDING SYSTEM VALUE SELECT %s "+
+			"FROM %s.%s", old, table, columns, columns, newer.place.schema, table))
 		return nil
 	})
 	ok(t, err)

@@ -20,8 +20,8 @@ import (
 	"facescan/store/slots"
 )
 
-// lookEvery is how often a session that asks for work looks for leases that ran out, and for files of the dead; less
-// often when looking takes long, more often when leases are short.
+// lookEvery is how often a session that asks for work looks for leases that ran out, and for files of the
+// dead; less often when looking takes long, more often when leases are short.
 const lookEvery = 250 * time.Millisecond
 
 // session implements store.Session.
@@ -100,12 +100,15 @@ func (s *session) update(ctx context.Context, f func(pgx.Tx) error) error {
 
 // touch shows that we live, for as long as a lease. Who was taken for dead joins again.
 func (s *session) touch(ctx context.Context, q querier) error {
-	_, err := q.Exec(ctx, `INSERT INTO owners (number, id, host, pid, joined, expires) VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5)
-		ON CONFLICT (number) DO UPDATE SET expires = excluded.expires`, s.number, s.owner.ID, s.owner.Host, s.owner.PID, s.ttl)
+	_, err := q.Exec(ctx, `INSERT INTO owners (number, id, host, pid, joined, expires)
+		VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + $5)
+		ON CONFLICT (number) DO UPDATE SET expires = excluded.expires`, s.number, s.owner.ID, s.owner.Host,
+		s.owner.PID, s.ttl)
 	return err
 }
 
-// look is called before a session leases something: it frees what ran out, and shows that we live, now and then.
+// look is called before a session leases something: it frees what ran out, and shows that we live, now and
+// then.
 func (s *session) look(ctx context.Context) error {
 	s.claiming.Lock()
 	defer s.claiming.Unlock()
@@ -136,8 +139,8 @@ func (s *session) lookLocked(ctx context.Context) error {
 	return nil
 }
 
-// sweep frees what is leased longer than it was to be, and forgets owners who did not show for that long. What is
-// locked is skipped: somebody is at it, or the server will end it.
+// sweep frees what is leased longer than it was to be, and forgets owners who did not show for that long.
+// What is locked is skipped: somebody is at it, or the server will end it.
 func (s *session) sweep(ctx context.Context) error {
 	n := int64(0)
 	err := s.update(ctx, func(t pgx.Tx) error {
@@ -149,10 +152,13 @@ func (s *session) sweep(ctx context.Context) error {
 				n = tag.RowsAffected()
 				return nil
 			})
-		b.Queue(`UPDATE sources SET importer = NULL, expires = NULL WHERE number IN (SELECT number FROM sources
+		b.Queue(`UPDATE sources SET importer = NULL, expires = NULL WHERE number IN (SELECT number
+			FROM sources
 			WHERE importer IS NOT NULL AND expires < clock_timestamp() FOR UPDATE SKIP LOCKED)`)
-		b.Queue(`DELETE FROM owners WHERE number IN (SELECT number FROM owners AS o WHERE expires < clock_timestamp()
-			AND NOT EXISTS (SELECT FROM shards WHERE owner = o.number) AND NOT EXISTS (SELECT FROM sources WHERE importer = o.number)
+		b.Queue(`DELETE FROM owners WHERE number IN (SELECT number FROM owners AS o
+			WHERE expires < clock_timestamp()
+			AND NOT EXISTS (SELECT FROM shards WHERE owner = o.number) AND NOT EXISTS (SELECT FROM sources
+			WHERE importer = o.number)
 			FOR UPDATE SKIP LOCKED)`)
 		return t.SendBatch(ctx, b).Close()
 	})
@@ -173,8 +179,12 @@ func (s *session) reportDead(ctx context.Context) error {
 		return nil // no folder, no files
 	}
 	for _, e := range entries {
-		if owner, ours := strings.CutPrefix(e.Name(), filepath.Base(s.slotFile(""))); ours && owner != s.owner.ID {
-			err := slots.Take(s.slotFile(owner), func(decoding []int64) error { return s.suspect(ctx, owner, decoding) })
+		if owner, ours := strings.CutPrefix(e.Name(), filepath.Base(s.slotFile(""))); ours &&
+			owner != s.owner.ID {
+			err := slots.Take(s.slotFile(owner), func(decoding []int64) error {
+				return s.suspect(ctx, owner,
+					decoding)
+			})
 			if err != nil {
 				return err
 			}
@@ -183,8 +193,9 @@ func (s *session) reportDead(ctx context.Context) error {
 	return nil
 }
 
-// suspect counts the unclean end of an owner for each of some rows that are pending. An end counts once, although its
-// file is found again when its finder dies before removing it, and the transaction runs again when its answer is lost.
+// suspect counts the unclean end of an owner for each of some rows that are pending. An end counts once,
+// although its file is found again when its finder dies before removing it, and the transaction runs again
+// when its answer is lost.
 func (s *session) suspect(ctx context.Context, owner string, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -220,7 +231,8 @@ func (s *session) Suspects(ctx context.Context) (out map[int64]int, err error) {
 		out = map[int64]int{}
 		var id int64
 		var ends int
-		return each(ctx, s.pool, []any{&id, &ends}, func() error { out[id] = ends; return nil }, "SELECT id, ends FROM suspects")
+		return each(ctx, s.pool, []any{&id, &ends}, func() error { out[id] = ends; return nil },
+			"SELECT id, ends FROM suspects")
 	})
 	return out, s.wrap("read suspects", err)
 }

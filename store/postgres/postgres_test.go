@@ -63,7 +63,8 @@ var target = storetest.Target{
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv("FACESCAN_SOAK") == "" { // every step is some round trips; SQLite's suite does the full number
+	// every step is some round trips; SQLite's suite does the full number
+	if os.Getenv("FACESCAN_SOAK") == "" {
 		if err := flag.Set("rapid.checks", "25"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

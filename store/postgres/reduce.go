@@ -23,7 +23,8 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 			var page []store.Tally
 			var last *int64
 			err := j.view(ctx, func(t pgx.Tx) (err error) {
-				err = t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 ORDER BY id LIMIT $2) AS page", from, tallyRows).Scan(&last)
+				err = t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 "+
+					"ORDER BY id LIMIT $2) AS page", from, tallyRows).Scan(&last)
 				if err != nil || last == nil {
 					return err
 				}
@@ -55,14 +56,18 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []store.Tally, err error) {
 	source, key, rows := "0", "r."+string(by), "results AS r"
 	if by == store.ByGroup {
-		source, key, rows = fmt.Sprintf("(r.id >> %d)::int", store.SourceShift), `u."group"`, "results AS r JOIN rows AS u ON u.id = r.id AND u.id BETWEEN $1 AND $2"
+		source, key, rows = fmt.Sprintf("(r.id >> %d)::int", store.SourceShift), `u."group"`,
+			"results AS r JOIN rows AS u ON u.id = r.id AND u.id BETWEEN $1 AND $2"
 	}
 	var n store.Tally
-	err = each(ctx, t, []any{&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes}, func() error {
-		page = append(page, n)
-		return nil
-	}, "SELECT "+source+", coalesce("+key+`, ''), count(*), count(*) FILTER (WHERE r.reason IS NULL), sum(r.faces)::bigint,
-		count(*) FILTER (WHERE r.faces > 0), sum(r.bytes)::bigint FROM `+rows+" WHERE r.id BETWEEN $1 AND $2 GROUP BY 1, 2", lo, hi)
+	err = each(ctx, t, []any{&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes},
+		func() error {
+			page = append(page, n)
+			return nil
+		}, "SELECT "+source+", coalesce("+key+`, ''), count(*), count(*) FILTER (WHERE r.reason IS NULL),
+		sum(r.faces)::bigint,
+		count(*) FILTER (WHERE r.faces > 0), sum(r.bytes)::bigint
+		FROM `+rows+" WHERE r.id BETWEEN $1 AND $2 GROUP BY 1, 2", lo, hi)
 	return page, err
 }
 
@@ -75,7 +80,8 @@ func tallyHosts(ctx context.Context, t pgx.Tx, lo, hi int64) ([]store.Tally, err
 	err := each(ctx, t, []any{&address, &fine, &faces, &bytes}, func() error {
 		byHost.Add(address, fine, faces, bytes)
 		return nil
-	}, `SELECT u.url, r.reason IS NULL, r.faces::bigint, r.bytes FROM results AS r JOIN rows AS u ON u.id = r.id
+	}, `SELECT u.url, r.reason IS NULL, r.faces::bigint, r.bytes FROM results AS r JOIN rows AS u
+		ON u.id = r.id
 		WHERE r.id BETWEEN $1 AND $2 AND u.id BETWEEN $1 AND $2`, lo, hi)
 	return slices.Collect(maps.Values(byHost)), err
 }
@@ -84,7 +90,8 @@ func tallyHosts(ctx context.Context, t pgx.Tx, lo, hi int64) ([]store.Tally, err
 func (j *job) Size(ctx context.Context) (data, log int64, err error) {
 	err = j.retry(ctx, func() error {
 		return j.pool.QueryRow(ctx, `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
-			FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND c.relkind = 'r'`).Scan(&data)
+			FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE n.nspname = current_schema() AND c.relkind = 'r'`).Scan(&data)
 	})
 	return data, 0, j.wrap("read the size", err)
 }

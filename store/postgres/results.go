@@ -16,8 +16,10 @@ import (
 // pageRows is how many results one read transaction covers.
 const pageRows = 2000
 
-// pages yields what read returns, page after page; read gives the first rows with from <= id < to, and id their ids.
-func pages[T any](from, to int64, read func(from, to int64) ([]T, error), id func(T) int64) iter.Seq2[T, error] {
+// pages yields what read returns, page after page; read gives the first rows with from <= id < to, and id
+// their ids.
+func pages[T any](from, to int64, read func(from, to int64) ([]T, error),
+	id func(T) int64) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for from < to {
 			page, err := read(from, to)
@@ -57,7 +59,8 @@ const selectRows = 20_000
 func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
 	where, args, rows := "true", []any(nil), pageRows
 	if q.Where != nil {
-		text, values, err := q.Where.SQL(store.Postgres, 4, func(name string) string { return selectable[name] })
+		text, values, err := q.Where.SQL(store.Postgres, 4,
+			func(name string) string { return selectable[name] })
 		if err == nil {
 			where, args, rows = text, values, selectRows
 		}
@@ -68,7 +71,8 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 			var page []store.Result
 			look := func(where string, args ...any) error {
 				return j.view(ctx, func(t pgx.Tx) error {
-					err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3", from, to, rows).Scan(&next)
+					err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id "+
+						"LIMIT 1 OFFSET $3", from, to, rows).Scan(&next)
 					if err == nil || errors.Is(err, pgx.ErrNoRows) {
 						page, err = readResults(ctx, t, from, next, rows, q.Brief, where, args...)
 					}
@@ -77,7 +81,8 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 			}
 			err := look(where, args...)
 			var pg *pgconn.PgError
-			if errors.As(err, &pg) && pg.Code == "22003" { // arithmetic beyond what its numbers can be, where ours are infinite
+			// arithmetic beyond what its numbers can be, where ours are infinite
+			if errors.As(err, &pg) && pg.Code == "22003" {
 				err = look("true")
 			}
 			if err != nil {
@@ -96,14 +101,19 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 
 // selectable are the columns of an export that a result r and its row u have.
 var selectable = map[string]string{
-	"id": "r.id", "url": "u.url", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END", "reason": "nullif(r.reason, '')",
-	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
-	"faces": "CASE WHEN r.reason IS NULL AND r.detector IS DISTINCT FROM (SELECT number FROM detectors WHERE fingerprint = '" + store.NoDetector + "') THEN r.faces END", "group": `nullif(u."group", '')`, "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
+	"id": "r.id", "url": "u.url", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END",
+	"reason":      "nullif(r.reason, '')",
+	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')",
+	"width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
+	"faces": "CASE WHEN r.reason IS NULL AND r.detector IS DISTINCT FROM (SELECT number FROM detectors " +
+		"WHERE fingerprint = '" + store.NoDetector + "') THEN r.faces END", "group": `nullif(u."group", '')`,
+	"attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
 	"partial": "r.partial::int",
 }
 
 // readResults reads the first results of a range for which a condition holds, with their faces.
-func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief bool, where string, args ...any) (
+func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief bool, where string,
+	args ...any) (
 	page []store.Result, err error,
 ) {
 	var r store.Result
@@ -113,12 +123,14 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 	var landmarks []byte
 	var marks [][]byte // landmarks, per result
 	var n, faces int
-	dest := []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &n, &r.Detector, &r.URL}
+	dest := []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &n, &r.Detector,
+		&r.URL}
 	rest := "" // columns of results that are not brief
 	if !brief {
-		dest = append(dest, &r.Attempts, &r.FinalURL, &r.Partial, &candidates, &landmarks, &took, &r.Time, &outputs,
-			&r.Group, &r.Kept)
-		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time, r.outputs,
+		dest = append(dest, &r.Attempts, &r.FinalURL, &r.Partial, &candidates, &landmarks, &took, &r.Time,
+			&outputs, &r.Group, &r.Kept)
+		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time,
+			r.outputs,
 			coalesce(u."group", ''), u.kept`
 	}
 	err = each(ctx, t, dest, func() (err error) {
@@ -138,10 +150,12 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		marks = append(marks, landmarks)
 		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
 		return nil
-	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height, r.bytes, r.faces,
+	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height,
+		r.bytes, r.faces,
 		coalesce(d.fingerprint, ''), u.url`+rest+`
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
-		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`, append([]any{from, to, limit}, args...)...)
+		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`,
+		append([]any{from, to, limit}, args...)...)
 	if err == nil && faces > 0 {
 		err = readFaces(ctx, t, page)
 	}
@@ -170,7 +184,8 @@ func readFaces(ctx context.Context, t pgx.Tx, page []store.Result) error {
 			page[at].Faces = append(page[at].Faces, f)
 		}
 		return nil
-	}, "SELECT id, x, y, width, height, score, confidence FROM faces WHERE id BETWEEN $1 AND $2 ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
+	}, "SELECT id, x, y, width, height, score, confidence FROM faces WHERE id BETWEEN $1 AND $2 "+
+		"ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
 }
 
 // Rows implements store.Job.
@@ -183,7 +198,8 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 				page = append(page, r)
 				r.Kept = nil
 				return nil
-			}, `SELECT id, url, coalesce("group", ''), kept FROM rows WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3`, from, to, pageRows)
+			}, `SELECT id, url, coalesce("group", ''), kept FROM rows WHERE id >= $1 AND id < $2 ORDER BY id
+				LIMIT $3`, from, to, pageRows)
 		})
 		return page, j.wrap("read rows", err)
 	}, func(r store.Row) int64 { return r.ID })
@@ -194,7 +210,8 @@ func (j *job) Detectors(ctx context.Context) (fingerprints []string, err error) 
 	err = j.view(ctx, func(t pgx.Tx) error {
 		fingerprints = nil
 		var f string
-		return each(ctx, t, []any{&f}, func() error { fingerprints = append(fingerprints, f); return nil }, "SELECT fingerprint FROM detectors")
+		return each(ctx, t, []any{&f}, func() error { fingerprints = append(fingerprints, f); return nil },
+			"SELECT fingerprint FROM detectors")
 	})
 	return fingerprints, j.wrap("read detectors", err)
 }
@@ -218,16 +235,21 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		var n store.Counted
 		queue([]any{&reason, &n.Rows, &n.Faces, &n.ImagesWithFaces}, func() {
 			c.Add(reason, n)
-		}, "SELECT reason, sum(rows)::bigint, sum(faces)::bigint, sum(images_with_faces)::bigint FROM tallies GROUP BY reason")
+		}, "SELECT reason, sum(rows)::bigint, sum(faces)::bigint, sum(images_with_faces)::bigint "+
+			"FROM tallies GROUP BY reason")
 		queue([]any{&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased}, func() {},
-			`SELECT count(*), count(*) FILTER (WHERE finished), count(*) FILTER (WHERE NOT finished AND owner IS NULL),
+			`SELECT count(*), count(*) FILTER (WHERE finished), count(*) FILTER (WHERE NOT finished
+				AND owner IS NULL),
 			count(*) FILTER (WHERE NOT finished AND owner IS NOT NULL) FROM shards`)
-		queue([]any{&c.PausedPending}, func() {}, `SELECT coalesce(sum(pending), 0)::bigint FROM shards WHERE NOT finished
+		queue([]any{&c.PausedPending}, func() {}, `SELECT coalesce(sum(pending), 0)::bigint FROM shards
+			WHERE NOT finished
 			AND source IN (SELECT number FROM sources WHERE paused)`)
 		var o store.OwnerCounts
-		queue([]any{&o.ID, &o.Host, &o.PID, &o.Shards, &o.Pending, &o.Expires, &o.Age, &o.Alive, &o.Rate, &o.HeldBackBy, &o.Why}, func() { c.Owners = append(c.Owners, o) },
+		queue([]any{&o.ID, &o.Host, &o.PID, &o.Shards, &o.Pending, &o.Expires, &o.Age, &o.Alive, &o.Rate,
+			&o.HeldBackBy, &o.Why}, func() { c.Owners = append(c.Owners, o) },
 			`SELECT o.id, o.host, o.pid, count(s.lo), coalesce(sum(s.pending), 0)::bigint,
-			greatest(coalesce(max(s.expires), clock_timestamp()) - clock_timestamp(), interval '0'), clock_timestamp() - o.joined, o.expires > clock_timestamp(),
+			greatest(coalesce(max(s.expires), clock_timestamp()) - clock_timestamp(), interval '0'),
+			clock_timestamp() - o.joined, o.expires > clock_timestamp(),
 			o.rate, o.held_back_by, o.why
 			FROM owners AS o LEFT JOIN shards AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`)
 		return t.SendBatch(ctx, b).Close()

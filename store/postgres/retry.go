@@ -15,9 +15,9 @@ import (
 // retryRows is how many results a retry looks at before it puts some back.
 const retryRows = 20000
 
-// Retry implements store.Job, a transaction a shard. Every one is complete in itself: a retry that is cut short has put
-// some of the rows back, and the same call again does the others. (Rows put back in a transaction whose answer was
-// lost are missing in the number.)
+// Retry implements store.Job, a transaction a shard. Every one is complete in itself: a retry that is cut
+// short has put some of the rows back, and the same call again does the others. (Rows put back in a
+// transaction whose answer was lost are missing in the number.)
 func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err error) {
 	if len(s.Reasons) == 0 && !s.OK {
 		return 0, nil
@@ -46,8 +46,8 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 	return reopened, nil
 }
 
-// chosen is a condition on a result r; its parameters, the last three of a query's, are what choose returns. A detector
-// that is not known has no number, and no result is of it.
+// chosen is a condition on a result r; its parameters, the last three of a query's, are what choose returns.
+// A detector that is not known has no number, and no result is of it.
 const chosen = `CASE WHEN r.reason IS NULL THEN $%d AND
 	(r.detector IN (SELECT number FROM detectors WHERE fingerprint = ANY($%d))) IS NOT TRUE
 	ELSE r.reason = ANY($%d) END`
@@ -58,11 +58,13 @@ func choose(s store.Selection, args ...any) (condition string, all []any) {
 }
 
 // selected returns rows among the next retryRows results, and says from where to go on.
-func (j *job) selected(ctx context.Context, from int64, s store.Selection) (ids []int64, next int64, more bool, err error) {
+func (j *job) selected(ctx context.Context, from int64,
+	s store.Selection) (ids []int64, next int64, more bool, err error) {
 	err = j.view(ctx, func(t pgx.Tx) error {
 		ids = nil
 		var last *int64
-		err := t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 ORDER BY id LIMIT $2) AS page", from, retryRows).Scan(&last)
+		err := t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 ORDER BY id "+
+			"LIMIT $2) AS page", from, retryRows).Scan(&last)
 		if err != nil || last == nil {
 			more = false
 			return err
@@ -76,15 +78,17 @@ func (j *job) selected(ctx context.Context, from int64, s store.Selection) (ids 
 				ids = append(ids, id)
 			}
 			return nil
-		}, "SELECT r.id, u.url FROM results AS r JOIN rows AS u ON u.id = r.id WHERE r.id BETWEEN $1 AND $2 AND u.id BETWEEN $1 AND $2 AND "+
+		}, "SELECT r.id, u.url FROM results AS r JOIN rows AS u ON u.id = r.id WHERE r.id BETWEEN $1 AND $2 "+
+			"AND u.id BETWEEN $1 AND $2 AND "+
 			condition+" ORDER BY r.id", args...)
 	})
 	return ids, next, more, err
 }
 
-// reopen makes the rows of the first row's shard pending again, those of them that still are as selected. It returns the
-// rows of other shards, and how many it put back.
-func (j *job) reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64, s store.Selection) (rest []int64, n int, err error) {
+// reopen makes the rows of the first row's shard pending again, those of them that still are as selected. It
+// returns the rows of other shards, and how many it put back.
+func (j *job) reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64,
+	s store.Selection) (rest []int64, n int, err error) {
 	c, err := lockShard(ctx, t, ids[0])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ids[1:], 0, nil // verify tells of rows in no shard
@@ -107,9 +111,10 @@ func (j *job) reopen(ctx context.Context, t pgx.Tx, part int64, ids []int64, s s
 	return ids[here:], len(dropped), j.settle(ctx, t, b, part, e)
 }
 
-// deleteResults deletes the results r of the rows in the first parameter that the condition holds for, with their faces,
-// and counts them out.
-func deleteResults(ctx context.Context, t pgx.Tx, e *effect, condition string, args ...any) (ids []int64, err error) {
+// deleteResults deletes the results r of the rows in the first parameter that the condition holds for, with
+// their faces, and counts them out.
+func deleteResults(ctx context.Context, t pgx.Tx, e *effect, condition string,
+	args ...any) (ids []int64, err error) {
 	var id, faces int64
 	var reason store.Reason
 	var group string

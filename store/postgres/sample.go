@@ -22,10 +22,12 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 		bar = math.MaxInt64
 		b := &pgx.Batch{}
 		b.Queue(`INSERT INTO thumbnails VALUES ($1, $2, $3, $4)
-			ON CONFLICT (id) DO UPDATE SET faces = excluded.faces, rank = excluded.rank, jpeg = excluded.jpeg`, th.ID, th.Faces, th.Rank, th.JPEG)
+			ON CONFLICT (id) DO UPDATE SET faces = excluded.faces, rank = excluded.rank,
+			jpeg = excluded.jpeg`, th.ID, th.Faces, th.Rank, th.JPEG)
 		b.Queue(`DELETE FROM thumbnails WHERE faces = $1 AND id NOT IN
 			(SELECT id FROM thumbnails WHERE faces = $1 ORDER BY rank, id LIMIT $2)`, th.Faces, n)
-		b.Queue("SELECT rank FROM thumbnails WHERE faces = $1 ORDER BY rank, id LIMIT 1 OFFSET $2", th.Faces, n-1).QueryRow(func(row pgx.Row) error {
+		b.Queue("SELECT rank FROM thumbnails WHERE faces = $1 ORDER BY rank, id LIMIT 1 OFFSET $2", th.Faces,
+			n-1).QueryRow(func(row pgx.Row) error {
 			if err := row.Scan(&bar); !errors.Is(err, pgx.ErrNoRows) { // then there is room
 				return err
 			}

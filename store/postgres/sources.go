@@ -24,7 +24,8 @@ func (j *job) Settings(ctx context.Context) (out map[string]string, err error) {
 func readSettings(ctx context.Context, q querier) (map[string]string, error) {
 	out := map[string]string{}
 	var key, value string
-	return out, each(ctx, q, []any{&key, &value}, func() error { out[key] = value; return nil }, "SELECT key, value FROM settings")
+	return out, each(ctx, q, []any{&key, &value}, func() error { out[key] = value; return nil },
+		"SELECT key, value FROM settings")
 }
 
 // Set implements store.Job.
@@ -35,7 +36,8 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 		values[i] = settings[k]
 	}
 	return j.wrap("write settings", j.update(ctx, func(t pgx.Tx) error {
-		if _, err := t.Exec(ctx, "SELECT FROM job FOR UPDATE"); err != nil { // its checksum is of all settings
+		// its checksum is of all settings
+		if _, err := t.Exec(ctx, "SELECT FROM job FOR UPDATE"); err != nil {
 			return err
 		}
 		_, err := t.Exec(ctx, `INSERT INTO settings SELECT * FROM unnest($1::text[], $2::text[])
@@ -60,7 +62,8 @@ func (j *job) AddSource(ctx context.Context, s store.Source) (store.Source, erro
 	return out[0], nil
 }
 
-// AddSources implements store.Job. One process at a time adds sources, so that numbers are given once and in turn.
+// AddSources implements store.Job. One process at a time adds sources, so that numbers are given once and in
+// turn.
 func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.Source, err error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -78,7 +81,8 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 			return err
 		}
 		next := 0
-		if err := t.QueryRow(ctx, "SELECT coalesce(max(number) + 1, 0) FROM sources").Scan(&next); err != nil {
+		if err := t.QueryRow(ctx, "SELECT coalesce(max(number) + 1, 0) FROM sources").Scan(
+			&next); err != nil {
 			return err
 		}
 		known, err := sourcesNamed(ctx, t, names)
@@ -92,8 +96,10 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 		for _, s := range all {
 			one, is := known[s.Name]
 			if !is {
-				one = store.Source{Number: next, Name: s.Name, Format: s.Format, Options: s.Options, Priority: s.Priority}
-				numbers, names, formats = append(numbers, next), append(names, s.Name), append(formats, s.Format)
+				one = store.Source{Number: next, Name: s.Name, Format: s.Format, Options: s.Options,
+					Priority: s.Priority}
+				numbers, names, formats = append(numbers, next), append(names, s.Name),
+					append(formats, s.Format)
 				options, priorities = append(options, s.Options), append(priorities, s.Priority)
 				sums = append(sums, one.Checksum())
 				known[s.Name] = one
@@ -105,7 +111,8 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 			return nil
 		}
 		_, err = t.Exec(ctx, `INSERT INTO sources (number, name, format, options, priority, checksum, last_id)
-			SELECT *, number::bigint << $7 FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[])
+			SELECT *, number::bigint << $7 FROM unnest($1::int[], $2::text[], $3::text[], $4::text[],
+			$5::int[], $6::int[])
 				AS s (number, name, format, options, priority, checksum)`,
 			numbers, names, formats, options, priorities, sums, store.SourceShift)
 		return err
@@ -145,17 +152,21 @@ const lastSource = 1<<(62-store.SourceShift) - 1
 // sources reads those whose numbers are between two.
 func sources(ctx context.Context, q querier, first, last int) (out []store.Source, err error) {
 	var s store.Source
-	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
-		&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Changes, &s.Importer}, func() error {
+	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
+		&s.Position.Rows, &s.Position.Mark, &s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority,
+		&s.Changes, &s.Importer}, func() error {
 		out = append(out, s)
 		s.Position.Mark = nil
 		return nil
 	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.list_rows, s.mark, s.rows,
 			coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(c.n, 0), coalesce(o.id, '')
 		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards
-			WHERE NOT finished AND lo >= $1::bigint << $3 AND lo < ($2::bigint + 1) << $3 GROUP BY source) AS h
-		ON h.source = s.number LEFT JOIN (SELECT source, sum(n)::bigint AS n FROM changes GROUP BY source) AS c
-		ON c.source = s.number LEFT JOIN owners AS o ON o.number = s.importer AND s.expires > clock_timestamp()
+			WHERE NOT finished AND lo >= $1::bigint << $3 AND lo < ($2::bigint + 1) << $3
+			GROUP BY source) AS h
+		ON h.source = s.number LEFT JOIN (SELECT source, sum(n)::bigint AS n FROM changes
+		GROUP BY source) AS c
+		ON c.source = s.number LEFT JOIN owners AS o ON o.number = s.importer
+		AND s.expires > clock_timestamp()
 		WHERE s.number BETWEEN $1 AND $2 ORDER BY s.number`, first, last, store.SourceShift)
 	return out, err
 }
@@ -213,13 +224,16 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 		}
 		l := store.SourceLease{Owner: s.owner.ID, Expires: store.Trust(s.ttl)}
 		// An importer that was stopped within a transaction holds the row locked: it is skipped, as held.
-		return each(ctx, t, []any{&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark},
+		return each(ctx, t, []any{&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line,
+			&l.Position.Rows, &l.Position.Mark},
 			func() error {
 				out = append(out, l)
 				l.Position.Mark = nil
 				return nil
-			}, `UPDATE sources SET importer = $2, generation = nextval('generations'), expires = clock_timestamp() + $3
-			WHERE number IN (SELECT number FROM sources WHERE number = ANY($1) AND importer IS NULL FOR UPDATE SKIP LOCKED)
+			}, `UPDATE sources SET importer = $2, generation = nextval('generations'),
+				expires = clock_timestamp() + $3
+			WHERE number IN (SELECT number FROM sources WHERE number = ANY($1) AND importer IS NULL
+			FOR UPDATE SKIP LOCKED)
 			RETURNING number, generation, byte_offset, line, list_rows, mark`, sources, s.number, s.ttl)
 	})
 	return out, s.wrap(doing, err)
@@ -229,8 +243,8 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
 	err := s.update(ctx, func(t pgx.Tx) error {
 		l.Expires = store.Trust(s.ttl)
-		tag, err := t.Exec(ctx, "UPDATE sources SET expires = clock_timestamp() + $4 WHERE number = $1 AND importer = $2 AND generation = $3",
-			l.Source, s.number, l.Generation, s.ttl)
+		tag, err := t.Exec(ctx, "UPDATE sources SET expires = clock_timestamp() + $4 WHERE number = $1 "+
+			"AND importer = $2 AND generation = $3", l.Source, s.number, l.Generation, s.ttl)
 		if err == nil && tag.RowsAffected() == 0 {
 			return store.ErrLeaseLost
 		}
@@ -253,12 +267,14 @@ func (s *session) ReleaseSources(ctx context.Context, ls []store.SourceLease) er
 		return nil
 	}
 	numbers, generations := splitImports(ls)
-	return s.wrap(fmt.Sprintf("release the import of source %d", ls[0].Source), s.update(ctx, func(t pgx.Tx) error {
-		_, err := t.Exec(ctx, `UPDATE sources AS s SET importer = NULL, expires = NULL
+	return s.wrap(fmt.Sprintf("release the import of source %d", ls[0].Source),
+		s.update(ctx, func(t pgx.Tx) error {
+			_, err := t.Exec(ctx, `UPDATE sources AS s SET importer = NULL, expires = NULL
 			FROM unnest($1::int[], $2::bigint[]) AS l (number, generation)
-			WHERE s.number = l.number AND s.importer = $3 AND s.generation = l.generation`, numbers, generations, s.number)
-		return err
-	}))
+			WHERE s.number = l.number AND s.importer = $3 AND s.generation = l.generation`, numbers,
+				generations, s.number)
+			return err
+		}))
 }
 
 // splitImports lists import leases by what names them.

@@ -20,8 +20,8 @@ import (
 	"facescan/store/storetest/pgtest"
 )
 
-// TestServerCrashes stops a server dead, with its guarantees on, while rows are imported and done, and starts it again:
-// the work goes on by itself, nothing acknowledged is lost, and nothing is there twice.
+// TestServerCrashes stops a server dead, with its guarantees on, while rows are imported and done, and starts
+// it again: the work goes on by itself, nothing acknowledged is lost, and nothing is there twice.
 func TestServerCrashes(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -41,7 +41,8 @@ func TestServerCrashes(t *testing.T) {
 	go func() {
 		var err error
 		for at := 1; err == nil && !enough.Load(); at += 100 {
-			if err = s.Append(ctx, l, listRows(at, 100), store.Position{Line: int64(at + 99)}, false, 1000); err == nil {
+			if err = s.Append(ctx, l, listRows(at, 100), store.Position{Line: int64(at + 99)}, false,
+				1000); err == nil {
 				rows.Add(100)
 			}
 		}
@@ -61,7 +62,8 @@ func TestServerCrashes(t *testing.T) {
 	}()
 	var rowsWere, doneWere int64
 	for range 2 {
-		for end := time.Now().Add(time.Minute); rows.Load() < rowsWere+500 || done.Load() < doneWere+200; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); rows.Load() < rowsWere+500 ||
+			done.Load() < doneWere+200; time.Sleep(time.Millisecond) {
 			if len(ended) > 0 || time.Now().After(end) {
 				enough.Store(true)
 				t.Fatal("nothing goes on", <-ended)
@@ -73,7 +75,8 @@ func TestServerCrashes(t *testing.T) {
 		c, err := j.Counts(ctx)
 		ok(t, err)
 		if c.Total < rowsWere || c.Done < doneWere {
-			t.Errorf("acknowledged were %d rows and %d done, there are %d and %d", rowsWere, doneWere, c.Total, c.Done)
+			t.Errorf("acknowledged were %d rows and %d done, there are %d and %d", rowsWere, doneWere,
+				c.Total, c.Done)
 		}
 	}
 	enough.Store(true)
@@ -119,7 +122,8 @@ func TestServerStaysAway(t *testing.T) {
 	server.Stop(t)
 	begin := time.Now()
 	_, err = j.Counts(ctx)
-	if err == nil || !strings.Contains(err.Error(), j.place.host) || !strings.Contains(err.Error(), "cannot be reached") {
+	if err == nil || !strings.Contains(err.Error(), j.place.host) ||
+		!strings.Contains(err.Error(), "cannot be reached") {
 		t.Errorf("a server that is not there: %v", err)
 	}
 	if time.Since(begin) < j.patience {
@@ -145,17 +149,21 @@ func TestNoRoom(t *testing.T) {
 		batch = append(batch, result(id, 1))
 	}
 	ok(t, s.Commit(ctx, l, batch[:10]))
-	_, err = j.pool.Exec(ctx, fmt.Sprintf(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF NEW.id > 20 THEN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END IF; RETURN NEW; END $$;
+	_, err = j.pool.Exec(ctx, fmt.Sprintf(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+		IF NEW.id > 20 THEN RAISE 'could not extend file: No space left on device' USING ERRCODE =
+		'disk_full'; END IF; RETURN NEW; END $$;
 		CREATE TRIGGER full_disk BEFORE INSERT ON results FOR EACH ROW EXECUTE FUNCTION %s.full_disk();
-		CREATE TRIGGER full_disk BEFORE INSERT ON rows FOR EACH ROW EXECUTE FUNCTION %[1]s.full_disk()`, j.schema()))
+		CREATE TRIGGER full_disk BEFORE INSERT ON rows FOR EACH ROW EXECUTE FUNCTION %[1]s.full_disk()`,
+		j.schema()))
 	ok(t, err)
 	if err := s.Commit(ctx, l, batch); !errors.Is(err, store.ErrFull) {
 		t.Errorf("committed with %v", err)
 	}
 	source, err := s.LeaseSource(ctx, 0)
 	ok(t, err)
-	if err := s.Append(ctx, source, listRows(101, 10), store.Position{Line: 110}, true, 10); !errors.Is(err, store.ErrFull) {
+	if err := s.Append(ctx, source, listRows(101, 10), store.Position{Line: 110}, true, 10); !errors.Is(err,
+		store.ErrFull) {
 		t.Errorf("appended with %v", err)
 	}
 	c, err := j.Counts(ctx)
@@ -172,8 +180,8 @@ func TestNoRoom(t *testing.T) {
 	ok(t, s.Append(ctx, source, listRows(101, 10), store.Position{Line: 110}, true, 10))
 }
 
-// TestStoppedInATransaction has an owner that stops answering in the middle of a commit, with its shard locked: others
-// work on meanwhile, the server ends its transaction, and then its rows are in work again.
+// TestStoppedInATransaction has an owner that stops answering in the middle of a commit, with its shard
+// locked: others work on meanwhile, the server ends its transaction, and then its rows are in work again.
 func TestStoppedInATransaction(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -251,7 +259,8 @@ func TestRefusedForAnothersSake(t *testing.T) {
 		tried := false
 		return j.update(ctx, func(pt pgx.Tx) error {
 			tries.Add(1)
-			if _, err := pt.Exec(ctx, "UPDATE settings SET value = value::int + 1 WHERE key = $1", first); err != nil {
+			if _, err := pt.Exec(ctx, "UPDATE settings SET value = value::int + 1 WHERE key = $1",
+				first); err != nil {
 				return err
 			}
 			if !tried { // each holds one row and wants the other's
@@ -275,15 +284,16 @@ func TestRefusedForAnothersSake(t *testing.T) {
 	if got["a"] != "2" || got["b"] != "2" || tries.Load() != 3 {
 		t.Errorf("%v after %d tries", got, tries.Load())
 	}
-	for code, again := range map[string]bool{"40001": true, "40P01": true, "25P03": true, "57P01": true, "23505": false, "53100": false, "42P01": false} {
+	for code, again := range map[string]bool{"40001": true, "40P01": true, "25P03": true, "57P01": true,
+		"23505": false, "53100": false, "42P01": false} {
 		if isTransient(&pgconn.PgError{Code: code}) != again {
 			t.Errorf("%s passes: %v", code, !again)
 		}
 	}
 }
 
-// proxy passes connections on to a server. While it is armed, it breaks the next one that brings the news of a COMMIT,
-// before anybody hears them.
+// proxy passes connections on to a server. While it is armed, it breaks the next one that brings the news of
+// a COMMIT, before anybody hears them.
 func proxy(t *testing.T, server string) (address string, armed *atomic.Bool) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -311,7 +321,8 @@ func proxy(t *testing.T, server string) (address string, armed *atomic.Bool) {
 				b := make([]byte, 64<<10)
 				for {
 					n, err := upstream.Read(b)
-					if err != nil || bytes.Contains(b[:n], []byte("COMMIT\x00")) && armed.CompareAndSwap(true, false) {
+					if err != nil || bytes.Contains(b[:n], []byte("COMMIT\x00")) &&
+						armed.CompareAndSwap(true, false) {
 						return
 					}
 					if _, err := client.Write(b[:n]); err != nil {
@@ -348,12 +359,16 @@ func TestLostAnswers(t *testing.T) {
 	}
 	for at := range 3 {
 		lose("append", func() error {
-			return s.Append(ctx, l, listRows(100*at+1, 100), store.Position{Line: int64(100*at + 100), Mark: []byte{1}}, at == 2, 40)
+			return s.Append(ctx, l, listRows(100*at+1, 100),
+				store.Position{Line: int64(100*at + 100), Mark: []byte{1}}, at == 2, 40)
 		})
 	}
 	shard, err := s.Claim(ctx, 40)
 	ok(t, err)
-	lose("commit", func() error { return s.Commit(ctx, shard, []store.Result{result(shard.Lo, 2), result(shard.Lo+1, 0)}) })
+	lose("commit", func() error {
+		return s.Commit(ctx, shard,
+			[]store.Result{result(shard.Lo, 2), result(shard.Lo+1, 0)})
+	})
 	lose("renew", func() error {
 		held, err := s.Renew(ctx, []store.Lease{shard})
 		if err == nil && len(held) != 1 {

@@ -53,8 +53,8 @@ func (j *job) transact(ctx context.Context, begin string, f func(pgx.Tx) error) 
 	})
 }
 
-// lockAlone and lockShared keep those who ask for the same lock of the job waiting until the transaction ends; those who
-// share it do not wait for each other.
+// lockAlone and lockShared keep those who ask for the same lock of the job waiting until the transaction
+// ends; those who share it do not wait for each other.
 const (
 	lockAlone  = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 	lockShared = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))"
@@ -80,8 +80,8 @@ func (j *job) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// isTransient reports errors after which the same transaction may well succeed: it was refused for another's sake, or the
-// connection to the server broke.
+// isTransient reports errors after which the same transaction may well succeed: it was refused for another's
+// sake, or the connection to the server broke.
 func isTransient(err error) bool {
 	var p *pgconn.PgError
 	if errors.As(err, &p) {
@@ -100,11 +100,13 @@ func isTransient(err error) bool {
 // connectionLost reports that the server cannot be reached, or cannot any more.
 func connectionLost(err error) bool {
 	var n net.Error
-	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) ||
 		pgconn.SafeToRetry(err)
 }
 
-// wrap says what failed and what to do about it, and turns the server's codes into the store's errors. Nil stays nil.
+// wrap says what failed and what to do about it, and turns the server's codes into the store's errors. Nil
+// stays nil.
 func (j *job) wrap(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -117,19 +119,23 @@ func (j *job) wrap(doing string, err error) error {
 		case "53100": // disk full
 			return fmt.Errorf("%s: %w (%w)", doing, store.ErrFull, err)
 		case "53300":
-			hint = "the server takes no more connections: raise its max_connections (a process of facescan uses up to 4), or run fewer processes"
+			hint = "the server takes no more connections: raise its max_connections (a process of facescan " +
+				"uses up to 4), or run fewer processes"
 		case "28P01", "28000":
-			hint = "the server refuses the user or the password: give it in PGPASSWORD, in ~/.pgpass or in the URL"
+			hint = "the server refuses the user or the password: give it in PGPASSWORD, in ~/.pgpass or in " +
+				"the URL"
 		case "3D000":
 			hint = "make the database first: createdb " + j.place.pool.ConnConfig.Database
 		case "42501":
-			hint = "the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema " + j.place.schema + " made for this user"
+			hint = "the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema " +
+				j.place.schema + " made for this user"
 		case "25006":
 			hint = "this server only reads; name the primary"
 		}
 	case errors.Is(err, context.Canceled):
 	case connectionLost(err):
-		hint = fmt.Sprintf("the database at %s cannot be reached: see that it runs, and that this machine may connect to it; "+
+		hint = fmt.Sprintf("the database at %s cannot be reached: see that it runs, and that this machine "+
+			"may connect to it; "+
 			"then run the same command again: what was acknowledged is kept", j.place.host)
 	}
 	if hint != "" {

@@ -25,12 +25,14 @@ const (
 	idleInside       = 10 * time.Second // most that a transaction may wait for us; see session.begin
 )
 
-// connectionSettings hold for every connection. Each statement of a run has an index made for it, which the planner
-// would not always believe: of rows that were just imported it knows nothing, takes ranges of ids for short, and reads
-// all of one again for each row of another.
-const connectionSettings = `SET search_path = %s; SET statement_timeout = %d; SET idle_in_transaction_session_timeout = %d;
+// connectionSettings hold for every connection. Each statement of a run has an index made for it, which the
+// planner would not always believe: of rows that were just imported it knows nothing, takes ranges of ids for
+// short, and reads all of one again for each row of another.
+const connectionSettings = `SET search_path = %s; SET statement_timeout = %d;
+	SET idle_in_transaction_session_timeout = %d;
 	SET tcp_user_timeout = %d; SET jit = off;
-	SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_material = off; SET max_parallel_workers_per_gather = 0`
+	SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_material = off;
+	SET max_parallel_workers_per_gather = 0`
 
 // IsURL reports whether a job's name is a URL of a database.
 func IsURL(s string) bool {
@@ -39,8 +41,8 @@ func IsURL(s string) bool {
 
 var secrets = regexp.MustCompile(`(?i)(postgres(?:ql)?://[^\s:/?#]*):\S*@|([?&](?:ssl)?password)=[^\s&]*`)
 
-// Redact returns a text with the passwords of all database URLs in it replaced. It takes away too much rather than
-// too little.
+// Redact returns a text with the passwords of all database URLs in it replaced. It takes away too much rather
+// than too little.
 func Redact(text string) string {
 	return secrets.ReplaceAllStringFunc(text, func(s string) string {
 		m := secrets.FindStringSubmatch(s)
@@ -67,14 +69,17 @@ type place struct {
 	host   string // host:port, or the folder of a socket
 }
 
-// The names of a schema that need no thought: identifiers that are no keyword's business, as they are always quoted.
+// The names of a schema that need no thought: identifiers that are no keyword's business, as they are always
+// quoted.
 var schemaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 
-// parse reads a URL. Everything but the schema is pgx's business: host, user, passwords from PGPASSWORD and .pgpass, TLS.
+// parse reads a URL. Everything but the schema is pgx's business: host, user, passwords from PGPASSWORD and
+// .pgpass, TLS.
 func parse(raw string) (p place, err error) {
 	u, err := url.Parse(raw)
 	if err != nil { // its text would show the password
-		return p, errors.New("the database URL cannot be read: it is postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME, " +
+		return p, errors.New("the database URL cannot be read: it is " +
+			"postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME, " +
 			"where what is special in a password is written as %XX")
 	}
 	p.schema = defaultSchema
@@ -93,7 +98,8 @@ func parse(raw string) (p place, err error) {
 		}
 	}
 	if !schemaName.MatchString(p.schema) || strings.HasPrefix(p.schema, "pg_") {
-		return p, fmt.Errorf("%q cannot be the schema of a job: letters, digits and underscores, beginning with a letter, at most 63", p.schema)
+		return p, fmt.Errorf("%q cannot be the schema of a job: letters, digits and underscores, beginning "+
+			"with a letter, at most 63", p.schema)
 	}
 	u.RawQuery = strings.Join(rest, "&")
 	if p.pool, err = pgxpool.ParseConfig(u.String()); err != nil {
@@ -134,10 +140,12 @@ func parse(raw string) (p place, err error) {
 	return p, nil
 }
 
-// dialer notices a server's machine that is gone without a word, both while we wait for it and while we talk to it.
+// dialer notices a server's machine that is gone without a word, both while we wait for it and while we talk
+// to it.
 func dialer() *net.Dialer {
 	return &net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence / 2, Interval: silence / 8, Count: 4},
-		Control:         giveUpAfter(silence),
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence / 2, Interval: silence / 8,
+			Count: 4},
+		Control: giveUpAfter(silence),
 	}
 }

@@ -11,56 +11,74 @@ import (
 	"facescan/store"
 )
 
-// rowCheck is a query for the rows of a range, $1 to $2, that violate an invariant: id, and a number for the text.
-// Reasons are $3 where a query asks for them. That a row is done without a result, or twice, cannot be: to be done is to
-// have a result, under the row's id.
+// rowCheck is a query for the rows of a range, $1 to $2, that violate an invariant: id, and a number for the
+// text. Reasons are $3 where a query asks for them. That a row is done without a result, or twice, cannot be:
+// to be done is to have a result, under the row's id.
 type rowCheck struct{ name, query string }
 
 var rowChecks = []rowCheck{
 	{"result-without-row",
-		"SELECT r.id, 0 FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM rows AS u WHERE u.id = r.id AND u.id BETWEEN $1 AND $2)"},
+		"SELECT r.id, 0 FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT " +
+			"FROM rows AS u WHERE u.id = r.id AND u.id BETWEEN $1 AND $2)"},
 	{"face-count",
-		`SELECT r.id, count(f.id) FROM results AS r LEFT JOIN faces AS f ON f.id = r.id AND f.id BETWEEN $1 AND $2
+		`SELECT r.id, count(f.id) FROM results AS r LEFT JOIN faces AS f ON f.id = r.id
+			AND f.id BETWEEN $1 AND $2
 			WHERE r.id BETWEEN $1 AND $2 GROUP BY r.id HAVING count(f.id) <> r.faces`},
 	{"face-without-result",
 		`SELECT f.id, count(*) FROM faces AS f WHERE f.id BETWEEN $1 AND $2
-			AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = f.id AND r.id BETWEEN $1 AND $2) GROUP BY f.id`},
+			AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = f.id AND r.id BETWEEN $1 AND $2)
+			GROUP BY f.id`},
 	{"face-number",
-		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2 AND r.id BETWEEN $1 AND $2
+		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2
+			AND r.id BETWEEN $1 AND $2
 			AND f.face NOT BETWEEN 0 AND r.faces - 1`},
 	{"face-box",
-		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2 AND r.id BETWEEN $1 AND $2
-			AND (f.x < 0 OR f.y < 0 OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
+		`SELECT f.id, f.face FROM faces AS f JOIN results AS r ON r.id = f.id WHERE f.id BETWEEN $1 AND $2
+			AND r.id BETWEEN $1 AND $2
+			AND (f.x < 0 OR f.y < 0 OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width
+			OR f.y + f.height > r.height)`},
 	{"reason",
 		`SELECT r.id, r.faces FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND r.reason IS NOT NULL
 			AND (r.faces <> 0 OR r.reason <> ALL($3))`},
 	{"detector",
 		`SELECT r.id, coalesce(r.detector, 0) FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND
-			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM detectors) END`},
+			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number
+			FROM detectors) END`},
 	{"suspect",
-		"SELECT s.id, s.ends FROM suspects AS s WHERE s.id BETWEEN $1 AND $2 AND EXISTS (SELECT FROM results AS r WHERE r.id = s.id)"},
+		"SELECT s.id, s.ends FROM suspects AS s WHERE s.id BETWEEN $1 AND $2 AND EXISTS (SELECT " +
+			"FROM results AS r WHERE r.id = s.id)"},
 	{"candidates",
-		"SELECT id, cardinality(candidates) FROM results WHERE id BETWEEN $1 AND $2 AND cardinality(candidates) % 6 <> 0"},
+		"SELECT id, cardinality(candidates) FROM results WHERE id BETWEEN $1 AND $2 " +
+			"AND cardinality(candidates) % 6 <> 0"},
 	{"landmarks",
-		`SELECT id, octet_length(landmarks) FROM results WHERE id BETWEEN $1 AND $2 AND octet_length(landmarks)
-			NOT BETWEEN 10 * (faces + coalesce(cardinality(candidates), 0) / 6) AND 50 * (faces + coalesce(cardinality(candidates), 0) / 6)`},
+		`SELECT id, octet_length(landmarks) FROM results WHERE id BETWEEN $1 AND $2
+			AND octet_length(landmarks)
+			NOT BETWEEN 10 * (faces + coalesce(cardinality(candidates), 0) / 6)
+			AND 50 * (faces + coalesce(cardinality(candidates), 0) / 6)`},
 }
 
 // beginInspection begins a view that may take its time, beginSum one that reads whole tables.
 const (
-	beginInspection = beginView + "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
-	beginSum        = beginInspection + `; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT;
+	beginInspection = beginView + "; SET LOCAL statement_timeout = 0; " +
+		"SET LOCAL idle_in_transaction_session_timeout = 0"
+	beginSum = beginInspection + `; SET LOCAL enable_seqscan TO DEFAULT;
+		SET LOCAL enable_bitmapscan TO DEFAULT;
 	SET LOCAL enable_material TO DEFAULT; SET LOCAL max_parallel_workers_per_gather TO DEFAULT`
 )
 
-// Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in one statement.
+// Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job
+// in one statement.
 func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
-	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifySealed, verifyShards, verifyTallies, verifyGroups}
+	checks := []func(context.Context, pgx.Tx, func(store.Problem)) error{verifySealed, verifyShards,
+		verifyTallies, verifyGroups}
 	if o.Deep {
 		checks = append(checks, verifyIndexes)
 	}
 	for _, check := range checks {
-		if err := j.told(ctx, beginSum, report, func(t pgx.Tx, report func(store.Problem)) error { return check(ctx, t, report) }); err != nil {
+		if err := j.told(ctx, beginSum, report, func(t pgx.Tx,
+			report func(store.Problem)) error {
+			return check(ctx, t, report)
+		}); err != nil {
 			return j.wrap("verify", err)
 		}
 	}
@@ -85,9 +103,10 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	return nil
 }
 
-// told runs a check on one view, for as long as it takes, and reports its problems when it is through: it may have been
-// begun again. On a busy server old versions of rows stay meanwhile.
-func (j *job) told(ctx context.Context, begin string, report func(store.Problem), check func(pgx.Tx, func(store.Problem)) error) error {
+// told runs a check on one view, for as long as it takes, and reports its problems when it is through: it may
+// have been begun again. On a busy server old versions of rows stay meanwhile.
+func (j *job) told(ctx context.Context, begin string, report func(store.Problem),
+	check func(pgx.Tx, func(store.Problem)) error) error {
 	var found []store.Problem
 	err := j.transact(ctx, begin, func(t pgx.Tx) error {
 		found = nil
@@ -112,7 +131,8 @@ func verifyShards(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 	err := each(ctx, t, []any{&source, &last, &rows, &generation, &orphan}, func() error {
 		audit.Source(source, last, rows, generation, orphan)
 		return nil
-	}, `SELECT s.number, s.last_id, s.rows, s.generation, s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
+	}, `SELECT s.number, s.last_id, s.rows, s.generation, s.importer IS NOT NULL AND (o.number IS NULL
+		OR s.expires IS NULL)
 		FROM sources AS s LEFT JOIN owners AS o ON o.number = s.importer`)
 	if err != nil {
 		return err
@@ -139,46 +159,56 @@ func verifyTallies(ctx context.Context, t pgx.Tx, report func(store.Problem)) er
 		&there.Rows, &there.Faces, &there.ImagesWithFaces}, func() error {
 		said.Verify(there, source, reason, report)
 		return nil
-	}, fmt.Sprintf(`WITH said AS (SELECT source, reason, sum(rows)::bigint AS rows, sum(faces)::bigint AS faces, sum(images_with_faces)::bigint AS images
+	}, fmt.Sprintf(`WITH said AS (SELECT source, reason, sum(rows)::bigint AS rows,
+		sum(faces)::bigint AS faces, sum(images_with_faces)::bigint AS images
 			FROM tallies GROUP BY 1, 2),
-		there AS (SELECT (id >> %d)::int AS source, coalesce(reason, '') AS reason, count(*) AS rows, sum(faces) AS faces,
+		there AS (SELECT (id >> %d)::int AS source, coalesce(reason, '') AS reason, count(*) AS rows,
+		sum(faces) AS faces,
 			count(*) FILTER (WHERE faces > 0) AS images FROM results GROUP BY 1, 2)
-		SELECT source, reason, coalesce(s.rows, 0), coalesce(s.faces, 0), coalesce(s.images, 0), coalesce(t.rows, 0), coalesce(t.faces, 0), coalesce(t.images, 0)
+		SELECT source, reason, coalesce(s.rows, 0), coalesce(s.faces, 0), coalesce(s.images, 0),
+		coalesce(t.rows, 0), coalesce(t.faces, 0), coalesce(t.images, 0)
 		FROM said AS s FULL JOIN there AS t USING (source, reason)`, store.SourceShift))
 }
 
-// verifyIndexes reads the large tables whole, once as they lie and once through their index: both must find the same.
+// verifyIndexes reads the large tables whole, once as they lie and once through their index: both must find
+// the same.
 func verifyIndexes(ctx context.Context, t pgx.Tx, report func(store.Problem)) error {
 	for _, table := range []string{"rows", "results", "faces"} {
 		var sums [2]struct{ n, sum string }
 		for i, way := range []struct{ name, settings string }{
-			{"heap", "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off"},
-			{"index", "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on"},
+			{"heap", "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = on; " +
+				"SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off"},
+			{"index", "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = on; " +
+				"SET LOCAL enable_indexonlyscan = on"},
 		} {
 			if _, err := t.Exec(ctx, way.settings); err != nil {
 				return err
 			}
 			// Two texts, as a plan is kept for each.
-			err := t.QueryRow(ctx, fmt.Sprintf("SELECT count(*)::text, coalesce(sum(hashint8(id)::bigint), 0)::text FROM (SELECT id FROM %s ORDER BY id) AS by_%s",
-				table, way.name)).Scan(&sums[i].n, &sums[i].sum)
+			err := t.QueryRow(ctx, fmt.Sprintf("SELECT count(*)::text, coalesce(sum(hashint8(id)::bigint), "+
+				"0)::text FROM (SELECT id FROM %s ORDER BY id) AS by_%s", table, way.name)).Scan(&sums[i].n,
+				&sums[i].sum)
 			if err != nil {
 				return fmt.Errorf("%s: %w", table, err)
 			}
 		}
 		if sums[0] != sums[1] {
-			report(store.Problem{Check: "database", Text: fmt.Sprintf("the index of %s does not agree with the table (%s entries, %s rows): REINDEX TABLE %s",
+			report(store.Problem{Check: "database", Text: fmt.Sprintf(
+				"the index of %s does not agree with the table (%s entries, %s rows): REINDEX TABLE %s",
 				table, sums[1].n, sums[0].n, table)})
 		}
 	}
 	return nil
 }
 
-// verifyRange checks the rows of some shards from an id on, and everything up to the end of the last of these. It
-// returns where to go on.
-func verifyRange(ctx context.Context, t pgx.Tx, from int64, report func(store.Problem)) (next int64, more bool, err error) {
+// verifyRange checks the rows of some shards from an id on, and everything up to the end of the last of
+// these. It returns where to go on.
+func verifyRange(ctx context.Context, t pgx.Tx, from int64,
+	report func(store.Problem)) (next int64, more bool, err error) {
 	// Shards are cut and joined meanwhile: the one that holds from is looked at from its beginning.
 	lo := from
-	err = t.QueryRow(ctx, "SELECT lo FROM shards WHERE lo <= $1 AND hi >= $1 ORDER BY lo DESC LIMIT 1", from).Scan(&lo)
+	err = t.QueryRow(ctx, "SELECT lo FROM shards WHERE lo <= $1 AND hi >= $1 ORDER BY lo DESC LIMIT 1",
+		from).Scan(&lo)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, false, err
 	}
@@ -190,7 +220,8 @@ func verifyRange(ctx context.Context, t pgx.Tx, from int64, report func(store.Pr
 		return 0, false, err
 	}
 	hi := span.End()
-	const count = "SELECT (SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2), (SELECT count(*) FROM results WHERE id BETWEEN $1 AND $2)"
+	const count = "SELECT (SELECT count(*) FROM rows WHERE id BETWEEN $1 AND $2), (SELECT count(*) " +
+		"FROM results WHERE id BETWEEN $1 AND $2)"
 	var there, done int64
 	b := &pgx.Batch{}
 	counts := store.NewShardCount(report)
@@ -215,7 +246,8 @@ func verifyRange(ctx context.Context, t pgx.Tx, from int64, report func(store.Pr
 		if check.name == "reason" {
 			args = append(args, store.Reasons(""))
 		}
-		b.Queue(fmt.Sprintf("%s LIMIT %d", check.query, store.VerifyShown), args...).Query(func(rows pgx.Rows) error {
+		b.Queue(fmt.Sprintf("%s LIMIT %d", check.query, store.VerifyShown),
+			args...).Query(func(rows pgx.Rows) error {
 			var id, n int64
 			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error {
 				report(store.RowProblem(check.name, id, n))

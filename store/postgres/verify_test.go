@@ -10,7 +10,8 @@ import (
 	"facescan/store"
 )
 
-// sound makes a job with a bit of everything: two sources, done and failed rows, faces, a lease, pending rows, a group.
+// sound makes a job with a bit of everything: two sources, done and failed rows, faces, a lease, pending
+// rows, a group.
 func sound(t *testing.T) *job {
 	t.Helper()
 	ctx := context.Background()
@@ -74,17 +75,23 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 	}
 	for _, c := range []struct{ name, sql, check string }{
 		{"a result deleted", "DELETE FROM results WHERE id = 5", "shard-counts"},
-		{"a result out of nothing", "INSERT INTO results SELECT 90, bytes, took, time, width, height, 0, attempts, detector, http_status, partial, outputs FROM results WHERE id = 1", "shard-counts"},
+		{"a result out of nothing", "INSERT INTO results SELECT 90, bytes, took, time, width, height, 0, " +
+			"attempts, detector, http_status, partial, outputs FROM results WHERE id = 1", "shard-counts"},
 		{"a row deleted", "DELETE FROM rows WHERE id = 5", "result-without-row"},
 		{"a pending row deleted", "DELETE FROM rows WHERE id = 90", "shard-counts"},
 		{"a row added in a gap of no shard", "INSERT INTO rows VALUES (500, 'x')", "row-outside-shards"},
 		{"a row moved outside", "UPDATE rows SET id = -7 WHERE id = 90", "row-outside-shards"},
 		{"a face deleted", "DELETE FROM faces WHERE id = (SELECT min(id) FROM faces)", "face-count"},
-		{"a face added", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) SELECT id, 9, x, y, width, height, score, confidence FROM faces LIMIT 1", "face-count"},
-		{"landmarks cut", "UPDATE results SET landmarks = '\\x0102' WHERE id = (SELECT min(id) FROM faces)", "landmarks"},
-		{"faces of nobody", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) VALUES (95, 0, 1, 1, 1, 1, 5.0, 0.5)", "face-without-result"},
-		{"a face outside its image", "UPDATE faces SET x = 490 WHERE id = (SELECT min(id) FROM faces)", "face-box"},
-		{"a face without height", "UPDATE faces SET height = 0 WHERE id = (SELECT min(id) FROM faces)", "face-box"},
+		{"a face added", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) " +
+			"SELECT id, 9, x, y, width, height, score, confidence FROM faces LIMIT 1", "face-count"},
+		{"landmarks cut", "UPDATE results SET landmarks = '\\x0102' WHERE id = (SELECT min(id) FROM faces)",
+			"landmarks"},
+		{"faces of nobody", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) " +
+			"VALUES (95, 0, 1, 1, 1, 1, 5.0, 0.5)", "face-without-result"},
+		{"a face outside its image", "UPDATE faces SET x = 490 WHERE id = (SELECT min(id) FROM faces)",
+			"face-box"},
+		{"a face without height", "UPDATE faces SET height = 0 WHERE id = (SELECT min(id) FROM faces)",
+			"face-box"},
 		{"a reason of nobody's", "UPDATE results SET reason = 'weather' WHERE reason = 'timeout'", "reason"},
 		{"a failure with faces", "UPDATE results SET reason = 'timeout' WHERE faces > 0", "reason"},
 		{"ok without a detector", "UPDATE results SET detector = NULL WHERE reason IS NULL", "detector"},
@@ -96,7 +103,8 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a tally lost", "DELETE FROM tallies WHERE reason = 'timeout'", "tally"},
 		{"a tally of nothing", "INSERT INTO tallies VALUES (99, 0, 'tls', 1, 0, 0)", "tally"},
 		{"a shard lost", "DELETE FROM shards WHERE lo = 61", "shard-tiling"},
-		{"the first shard lost", "DELETE FROM shards WHERE lo = (SELECT min(lo) FROM shards)", "shard-tiling"},
+		{"the first shard lost", "DELETE FROM shards WHERE lo = (SELECT min(lo) FROM shards)",
+			"shard-tiling"},
 		{"the last shard lost", "DELETE FROM shards WHERE lo = (SELECT max(lo) FROM shards)", "shard-tiling"},
 		{"a gap between shards", "UPDATE shards SET hi = hi - 1 WHERE lo = 61", "shard-tiling"},
 		{"shards overlap", "UPDATE shards SET hi = hi + 1 WHERE lo = 61", "shard-tiling"},
@@ -107,20 +115,24 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a shard of another source", "UPDATE shards SET source = 1 WHERE lo = 61", "shard-tiling"},
 		{"a shard of no source", "UPDATE shards SET source = 9 WHERE lo = 61", "source"},
 		{"a lease of nobody", "UPDATE shards SET owner = 999 WHERE lo = 61", "lease-owner"},
-		{"a lease without an end", "UPDATE shards SET owner = 1, expires = NULL WHERE lo = 61", "lease-owner"},
+		{"a lease without an end", "UPDATE shards SET owner = 1, expires = NULL WHERE lo = 61",
+			"lease-owner"},
 		{"a generation never given", "UPDATE shards SET generation = 999 WHERE lo = 1", "lease-generation"},
-		{"an import by nobody", "UPDATE sources SET importer = 999, expires = now() WHERE number = 0", "lease-owner"},
+		{"an import by nobody", "UPDATE sources SET importer = 999, expires = now() WHERE number = 0",
+			"lease-owner"},
 		{"a source's rows", "UPDATE sources SET rows = rows + 1 WHERE number = 1", "source-rows"},
 		{"a source's end", "UPDATE sources SET last_id = last_id + 1 WHERE number = 1", "shard-tiling"},
 		{"a source lost", "DELETE FROM sources WHERE number = 1", "source"},
 		{"a suspect that is done", "INSERT INTO suspects VALUES (5, 1)", "suspect"},
 		{"a group lost", "DELETE FROM groups WHERE name = 'open'", "group"},
-		{"a group of nobody", "INSERT INTO groups VALUES (0, 'x', 'x', 1, 0, 0, 0, 0, 0, NULL, NULL, false)", "group"},
+		{"a group of nobody", "INSERT INTO groups VALUES (0, 'x', 'x', 1, 0, 0, 0, 0, 0, NULL, NULL, false)",
+			"group"},
 		{"a group's images", "UPDATE groups SET images = images + 1 WHERE name = 'open'", "group"},
 		{"a group's largest face", "UPDATE groups SET largest_face = 7777 WHERE name = 'done'", "group"},
 		{"a group that is not finished", "UPDATE groups SET finished = NULL WHERE name = 'done'", "group"},
 		{"a group that is finished too early", "UPDATE groups SET finished = 1 WHERE name = 'open'", "group"},
-		{"a group's place that was never given", "UPDATE groups SET finished = 999 WHERE name = 'done' AND source = 0", "group"},
+		{"a group's place that was never given", "UPDATE groups SET finished = 999 WHERE name = 'done' " +
+			"AND source = 0", "group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -138,10 +150,12 @@ func TestVerifyDeep(t *testing.T) {
 	t.Parallel()
 	j := sound(t)
 	// What comes in while the catalogue says that the index is not ready does not get into it.
-	j.tamper(t, `WITH gone AS (UPDATE pg_index SET indisvalid = false, indisready = false WHERE indexrelid = 'rows_pkey'::regclass RETURNING 1) SELECT * FROM gone`)
+	j.tamper(t, `WITH gone AS (UPDATE pg_index SET indisvalid = false, indisready = false
+		WHERE indexrelid = 'rows_pkey'::regclass RETURNING 1) SELECT * FROM gone`)
 	_, err := j.pool.Exec(context.Background(), "INSERT INTO rows VALUES (77777, 'not in the index')")
 	ok(t, err)
-	j.tamper(t, `WITH back AS (UPDATE pg_index SET indisvalid = true, indisready = true WHERE indexrelid = 'rows_pkey'::regclass RETURNING 1) SELECT * FROM back`)
+	j.tamper(t, `WITH back AS (UPDATE pg_index SET indisvalid = true, indisready = true
+		WHERE indexrelid = 'rows_pkey'::regclass RETURNING 1) SELECT * FROM back`)
 	j.pool.Reset()
 	if found := problems(t, j, true); !slices.Contains(found, "database") {
 		t.Errorf("verify says %v of a damaged index", found)

@@ -24,7 +24,8 @@ type Parts struct {
 
 // OpenParts puts the parts together that a folder has segments of, in temporary files beside a path. Same
 // reports whether two sources may be the same list: parts of different lists of one name stay apart.
-func OpenParts(ctx context.Context, dir, beside string, same func(a, b store.Source) bool) (p *Parts, err error) {
+func OpenParts(ctx context.Context, dir, beside string,
+	same func(a, b store.Source) bool) (p *Parts, err error) {
 	p = &Parts{}
 	if p.folder, err = draft.CreateFolder(beside + ".parts"); err != nil {
 		return nil, err

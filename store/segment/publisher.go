@@ -180,7 +180,8 @@ func (p *Publisher) begin(ctx context.Context) error {
 	}
 	var known []string
 	begun := settings[knownSetting] != ""
-	_ = json.Unmarshal([]byte(settings[knownSetting]), &known) // damaged: all is taken in, and published, again
+	// damaged: all is taken in, and published, again
+	_ = json.Unmarshal([]byte(settings[knownSetting]), &known)
 	p.known = map[string]bool{}
 	p.rows = settings[rowsSetting]
 	for _, name := range known {
@@ -309,7 +310,8 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 			return done, err
 		}
 		if !ok {
-			return done, fmt.Errorf("its segments are of another list than %s: %s; name another folder", l.Name, p.List)
+			return done, fmt.Errorf("its segments are of another list than %s: %s; name another folder",
+				l.Name, p.List)
 		}
 		position, complete := l.Position, false
 		if k < len(have) && have[k].Position.Line >= position.Line {
@@ -339,7 +341,8 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 	for _, o := range mine {
 		p.known[o.file.Name] = true
 	}
-	p.Log.Info("took in what was published of this part", "folder", p.Dir, "segments", len(mine), "rows", done)
+	p.Log.Info("took in what was published of this part", "folder", p.Dir, "segments", len(mine), "rows",
+		done)
 	return done, nil
 }
 
@@ -444,7 +447,8 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 				batch = append(batch, store.PublishedRow{MergedRow: page[0], Publication: f.Publication})
 				page = page[1:]
 			}
-			if err := out.(store.Publishable).TakeIn(ctx, source, batch, store.Position{}, false, shardSize); err != nil {
+			if err := out.(store.Publishable).TakeIn(ctx, source, batch, store.Position{}, false,
+				shardSize); err != nil {
 				return 0, false, err
 			}
 			n += len(batch)
@@ -461,7 +465,8 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 		return 0, false, err
 	}
 	for _, s := range sources {
-		if err := out.(store.Publishable).TakeIn(ctx, s.Number, nil, s.Position, false, shardSize); err != nil {
+		if err := out.(store.Publishable).TakeIn(ctx, s.Number, nil, s.Position, false,
+			shardSize); err != nil {
 			return 0, false, err
 		}
 	}

@@ -127,7 +127,9 @@ func isRead(lists []list) bool {
 
 // newest is the one of several segments that was published last.
 func newest(segments []*opened) *opened {
-	return slices.MaxFunc(segments, func(a, b *opened) int { return int(max(-1, min(1, a.file.Publication-b.file.Publication))) })
+	return slices.MaxFunc(segments, func(a, b *opened) int {
+		return int(max(-1, min(1, a.file.Publication-b.file.Publication)))
+	})
 }
 
 // settingsOf are the settings of the part that a segment is of, without those of the segment itself.
@@ -180,7 +182,8 @@ func latest(ctx context.Context, segments []*opened, source int, visit func(stor
 		for _, c := range cursors {
 			if c.more && c.row.ID == row.ID {
 				if c.row.URL != row.URL {
-					return fmt.Errorf("row %d is %q in one segment, %q in another", row.ID, row.URL, c.row.URL)
+					return fmt.Errorf("row %d is %q in one segment, %q in another", row.ID, row.URL,
+						c.row.URL)
 				}
 				if err := step(c); err != nil {
 					return err

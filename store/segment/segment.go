@@ -84,7 +84,8 @@ func part(list string, node store.Node) string {
 	return list
 }
 
-var named = regexp.MustCompile(`^(.+?)(\.node-(\d+)-of-(\d+))?\.(\d{8,10})-([0-9a-f]{8})` + regexp.QuoteMeta(suffix) + `$`)
+var named = regexp.MustCompile(`^(.+?)(\.node-(\d+)-of-(\d+))?\.(\d{8,10})-([0-9a-f]{8})` +
+	regexp.QuoteMeta(suffix) + `$`)
 
 // parse reads a segment's name.
 func parse(name string) (f File, ok bool) {
@@ -113,7 +114,8 @@ func parse(name string) (f File, ok bool) {
 func newFile(list string, node store.Node, number int64) File {
 	random := make([]byte, 4)
 	rand.Read(random)
-	f := File{List: list, Node: node, Publication: number<<randomBits | int64(binary.BigEndian.Uint32(random))}
+	f := File{List: list, Node: node, Publication: number<<randomBits | int64(
+		binary.BigEndian.Uint32(random))}
 	f.Name = fmt.Sprintf("%s.%08d-%x%s", part(list, node), number, random, suffix)
 	return f
 }

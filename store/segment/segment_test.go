@@ -80,8 +80,8 @@ func (w *writer) do(n, version int) (done []int64) {
 	must(w.t, err)
 	var results []store.Result
 	for _, r := range rows {
-		results = append(results, store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout, Attempts: 1, Bytes: int64(version),
-			Time: time.UnixMilli(int64(version))})
+		results = append(results, store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout,
+			Attempts: 1, Bytes: int64(version), Time: time.UnixMilli(int64(version))})
 		done = append(done, r.ID)
 	}
 	must(w.t, w.session.Commit(w.t.Context(), lease, results))
@@ -149,7 +149,8 @@ func TestLatestVersionCounts(t *testing.T) {
 					}
 				case 3:
 					before := versions(t, w.Job)
-					_, err := w.Job.Retry(t.Context(), store.Selection{Reasons: []store.Reason{store.Timeout}})
+					_, err := w.Job.Retry(t.Context(),
+						store.Selection{Reasons: []store.Reason{store.Timeout}})
 					must(t, err)
 					for id, v := range before {
 						if v != 0 {
@@ -163,7 +164,8 @@ func TestLatestVersionCounts(t *testing.T) {
 					have := versions(t, writers[i].Job)
 					for id, v := range model {
 						if have[id] != v {
-							t.Fatalf("step %d: row %d was taken in as %d, and published as %d", step, id, have[id], v)
+							t.Fatalf("step %d: row %d was taken in as %d, and published as %d", step, id,
+								have[id], v)
 						}
 					}
 					sound(t, writers[i].Job)
@@ -212,7 +214,8 @@ func TestKilledBetweenNameAndNotes(t *testing.T) {
 	must(t, w.Publish(t.Context()))
 	want := published(t, dir)
 	// As it was before the second publication, with all notes.
-	must(t, w.Job.Set(t.Context(), map[string]string{knownSetting: before[knownSetting], rowsSetting: before[rowsSetting]}))
+	must(t, w.Job.Set(t.Context(), map[string]string{knownSetting: before[knownSetting],
+		rowsSetting: before[rowsSetting]}))
 	must(t, w.Job.(store.Publishable).NoteChanges(t.Context(), true))
 	w.Close()
 	again := publisherOf(w.Job, dir)
@@ -362,7 +365,8 @@ func TestToFold(t *testing.T) {
 	if got := toFold(files); len(got) != 0 {
 		t.Errorf("%d of too few are folded", len(got))
 	}
-	if got := toFold(append(files, File{Size: smallest * 20})); len(got) != mostSegments || got[0].Size < smallest {
+	if got := toFold(append(files, File{Size: smallest * 20})); len(got) != mostSegments ||
+		got[0].Size < smallest {
 		t.Errorf("%v is folded", got)
 	}
 }
@@ -379,7 +383,8 @@ func FuzzParse(f *testing.F) {
 		if file.Publication < 0 || file.number() < 0 || file.Name != name || file.List == "" {
 			t.Fatalf("%q is %+v", name, file)
 		}
-		again, ok := parse(fmt.Sprintf("%s.%08d-%08x%s", part(file.List, file.Node), file.number(), uint32(file.Publication), suffix))
+		again, ok := parse(fmt.Sprintf("%s.%08d-%08x%s", part(file.List, file.Node), file.number(),
+			uint32(file.Publication), suffix))
 		if again.Name = name; !ok || again != file {
 			t.Fatalf("%q is %+v, then %+v", name, file, again)
 		}

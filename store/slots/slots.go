@@ -1,9 +1,10 @@
-// Package slots keeps, in a file of its own, which rows a process has in its decoders, so that it is known after the
-// process died there.
+// Package slots keeps, in a file of its own, which rows a process has in its decoders, so that it is known
+// after the process died there.
 //
-// The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: a process that gets a
-// lock on the file knows its process to be dead. A slot is eight bytes, written without a sync: they outlive the
-// process in the kernel's cache, though no power cut, after which nothing is known and nothing suspected.
+// The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: a
+// process that gets a lock on the file knows its process to be dead. A slot is eight bytes, written without a
+// sync: they outlive the process in the kernel's cache, though no power cut, after which nothing is known and
+// nothing suspected.
 package slots
 
 import (
@@ -22,8 +23,8 @@ const Slots = 4096
 // File is the file of this process.
 type File struct{ f *os.File }
 
-// Create makes a file of empty slots and locks it; fs.ErrExist if the name is taken. Its bytes are written, not just
-// reserved, so that a full disk shows here.
+// Create makes a file of empty slots and locks it; fs.ErrExist if the name is taken. Its bytes are written,
+// not just reserved, so that a full disk shows here.
 func Create(name string) (*File, error) {
 	for {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -52,8 +53,8 @@ func Create(name string) (*File, error) {
 // Name of the file, as it was given.
 func (f *File) Name() string { return f.f.Name() }
 
-// Set notes the row that a slot holds, 0 for none. Failure costs nothing but the knowledge; after Close there is
-// nothing to know.
+// Set notes the row that a slot holds, 0 for none. Failure costs nothing but the knowledge; after Close there
+// is nothing to know.
 func (f *File) Set(slot int, id int64) {
 	if slot < 0 || slot >= Slots {
 		panic(fmt.Sprintf("slots: slot %d of %d", slot, Slots))
@@ -75,8 +76,8 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// open opens a file of a process; fs.ErrNotExist if there is none. A link, a pipe or a folder of the name is not one: it is
-// neither followed nor waited for.
+// open opens a file of a process; fs.ErrNotExist if there is none. A link, a pipe or a folder of the name is
+// not one: it is neither followed nor waited for.
 func open(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link; a socket
@@ -95,8 +96,8 @@ func open(name string) (*os.File, error) {
 	return f, nil
 }
 
-// Probe reports whether the process of a file is dead, as it is when there is no file, and which rows it left in its
-// decoders. All who look at the same time find the same.
+// Probe reports whether the process of a file is dead, as it is when there is no file, and which rows it left
+// in its decoders. All who look at the same time find the same.
 func Probe(name string) (dead bool, decoding []int64, err error) {
 	f, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,8 +116,9 @@ func Probe(name string) (dead bool, decoding []int64, err error) {
 	return true, read(f), nil
 }
 
-// Take hands do the rows that a dead process left in its decoders, and removes the file when do returned no error.
-// One process alone does it: to others the dead one is alive meanwhile, and nothing happens if it is, or is gone.
+// Take hands do the rows that a dead process left in its decoders, and removes the file when do returned no
+// error. One process alone does it: to others the dead one is alive meanwhile, and nothing happens if it is,
+// or is gone.
 func Take(name string, do func(decoding []int64) error) error {
 	f, err := open(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -10,7 +10,8 @@ import (
 )
 
 // Absorb implements store.Job.
-func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool,
+	shardSize int) error {
 	doing := fmt.Sprintf("merge rows of source %d", source)
 	if j.inPlace {
 		return fmt.Errorf("%s: the rows of this job are the table's; merge into a job of its own", doing)
@@ -24,7 +25,8 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 }
 
 // Fill implements store.Session.
-func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
+func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position,
+	complete bool, shardSize int) error {
 	doing := fmt.Sprintf("add missing rows of source %d", l.Source)
 	if s.inPlace {
 		return fmt.Errorf("%s: the rows of this job are the table's", doing)
@@ -47,10 +49,12 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 }
 
 // absorb takes rows in, in a transaction.
-func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position, complete bool,
+	shardSize int) error {
 	rows, ends := store.SplitMergedEnds(rows)
 	var at importing
-	err := t.one("SELECT "+importColumns+" FROM {sources} AS s WHERE s.number = ?", []any{source}, at.dest()...)
+	err := t.one("SELECT "+importColumns+" FROM {sources} AS s WHERE s.number = ?", []any{source},
+		at.dest()...)
 	if err != nil {
 		return err
 	}
@@ -66,8 +70,8 @@ func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position,
 }
 
 // enter adds new rows and the ends of groups, and lets results enter.
-func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Result, ends map[string]int64, p store.Position,
-	complete bool, shardSize int) (err error) {
+func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Result, ends map[string]int64,
+	p store.Position, complete bool, shardSize int) (err error) {
 	source := at.Number
 	if len(fresh) > 0 {
 		if err := store.CheckRows(fresh, store.FirstOf(source), source); err != nil {
@@ -99,9 +103,11 @@ func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
 		list[i].ID = r.ID
 	}
 	have := map[int64]store.Existing{}
-	return have, t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END,
+	return have, t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok'
+		ELSE 'failed' END,
 			coalesce(r.time, 0)
-		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value FROM json_each(?))`,
+		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value
+		FROM json_each(?))`,
 		[]any{idList(list)}, func(r *sql.Rows) error {
 			var id int64
 			var e store.Existing
@@ -129,7 +135,8 @@ func insertIntoShards(t tx, fresh []store.NewRow, last int64, source, shardSize 
 			}
 		}
 		at += rows
-		_, err := t.exec("UPDATE {shards} SET rows = rows + ?, pending = pending + ? WHERE lo = ?", rows, pending, lo)
+		_, err := t.exec("UPDATE {shards} SET rows = rows + ?, pending = pending + ? WHERE lo = ?", rows,
+			pending, lo)
 		return err
 	})
 	if err == nil && n > 0 {
@@ -161,10 +168,12 @@ func (j *job) replace(t tx, source int, results []store.Result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
+	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))",
+		idList(results)); err != nil {
 		return err
 	}
-	if _, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(results)); err != nil {
+	if _, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
+		"FROM json_each(?))", idList(results)); err != nil {
 		return err
 	}
 	return j.insertResults(t, results)

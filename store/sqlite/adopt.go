@@ -16,12 +16,14 @@ type tableSession struct{ *session }
 var _ store.Adopter = tableSession{}
 
 // Append implements store.Session: a user's table takes no rows from us.
-func (s tableSession) Append(context.Context, store.SourceLease, []store.NewRow, store.Position, bool, int) error {
+func (s tableSession) Append(context.Context, store.SourceLease, []store.NewRow, store.Position, bool,
+	int) error {
 	return errors.New("append: the rows of this job are the table's")
 }
 
 // Adopt implements store.Adopter.
-func (s tableSession) Adopt(ctx context.Context, l store.SourceLease, from int64, shardSize int) (next int64, more bool, err error) {
+func (s tableSession) Adopt(ctx context.Context, l store.SourceLease, from int64,
+	shardSize int) (next int64, more bool, err error) {
 	const doing = "adopt rows"
 	if shardSize < 1 {
 		return from, false, fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
@@ -45,7 +47,8 @@ func (s tableSession) Adopt(ctx context.Context, l store.SourceLease, from int64
 // Grown implements store.Adopter.
 func (s tableSession) Grown(ctx context.Context) (grown bool, err error) {
 	err = s.view(ctx, func(t tx) error {
-		return t.one(`SELECT max(u.{id}) IS NOT NULL AND max(u.{id}) > coalesce((SELECT hi FROM {shards} ORDER BY lo DESC LIMIT 1), min(u.{id}) - 1)
+		return t.one(`SELECT max(u.{id}) IS NOT NULL AND max(u.{id}) > coalesce((SELECT hi FROM {shards}
+			ORDER BY lo DESC LIMIT 1), min(u.{id}) - 1)
 			FROM {urls} AS u`, nil, &grown)
 	})
 	return grown, wrap("look for new rows", err)
@@ -54,12 +57,15 @@ func (s tableSession) Grown(ctx context.Context) (grown bool, err error) {
 // errEnd says that a pass over the table has come to its end.
 var errEnd = errors.New("end of the table")
 
-// adopt cuts new rows into shards: all those below the first store.Shard, which opens the import; or some of those above
-// the last one, and returns where to go on. Without any left there the import is complete, which is errEnd.
-func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool, shardSize int) (next int64, err error) {
+// adopt cuts new rows into shards: all those below the first store.Shard, which opens the import; or some of
+// those above the last one, and returns where to go on. Without any left there the import is complete, which
+// is errEnd.
+func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool,
+	shardSize int) (next int64, err error) {
 	end := false
 	err = s.writer.update(ctx, "adopt", func(t tx) error {
-		n, err := t.exec("UPDATE {sources} SET complete = 0 WHERE number = ? AND importer = ? AND generation = ?", l.Source, s.number, l.Generation)
+		n, err := t.exec("UPDATE {sources} SET complete = 0 WHERE number = ? AND importer = ? "+
+			"AND generation = ?", l.Source, s.number, l.Generation)
 		if err != nil {
 			return err
 		}
@@ -70,7 +76,8 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 			return err
 		}
 		var first, last sql.NullInt64
-		if err := t.one("SELECT min(lo), (SELECT hi FROM {shards} ORDER BY lo DESC LIMIT 1) FROM {shards}", nil, &first, &last); err != nil {
+		if err := t.one("SELECT min(lo), (SELECT hi FROM {shards} ORDER BY lo DESC LIMIT 1) FROM {shards}",
+			nil, &first, &last); err != nil {
 			return err
 		}
 		if below {
@@ -94,7 +101,8 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 		if err := adoptShard(t, l.Source, c, last, shardSize); err != nil {
 			return err
 		}
-		_, err = t.exec("UPDATE {sources} SET rows = rows + ?, last_id = ? WHERE number = ?", c.Rows, c.Hi, l.Source)
+		_, err = t.exec("UPDATE {sources} SET rows = rows + ?, last_id = ? WHERE number = ?", c.Rows, c.Hi,
+			l.Source)
 		return err
 	})
 	if err == nil && end {
@@ -116,15 +124,16 @@ func adoptBelow(t tx, source int, first int64, shardSize int) error {
 		if err := adoptShard(t, source, c, sql.NullInt64{}, shardSize); err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + 1 WHERE number = ?", c.Rows, source); err != nil {
+		if _, err := t.exec("UPDATE {sources} SET rows = rows + ?, changes = changes + 1 WHERE number = ?",
+			c.Rows, source); err != nil {
 			return err
 		}
 		last = sql.NullInt64{Int64: c.Hi, Valid: true}
 	}
 }
 
-// nextShard finds the shard of at most shardSize pending rows, and store.MaxSpan rows in all, that begins after last (or
-// with the first row) and ends below until. errEnd if there are no rows.
+// nextShard finds the shard of at most shardSize pending rows, and store.MaxSpan rows in all, that begins
+// after last (or with the first row) and ends below until. errEnd if there are no rows.
 func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c store.Shard, err error) {
 	after := int64(math.MinInt64)
 	if last.Valid {
@@ -132,8 +141,8 @@ func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c store.Sh
 	}
 	var first, end sql.NullInt64
 	rows := 0
-	err = t.one("SELECT min(i), max(i), count(*) FROM (SELECT u.{id} AS i FROM {urls} AS u WHERE u.{id} > ? AND u.{id} < ? ORDER BY u.{id} LIMIT ?)",
-		[]any{after, until, store.MaxSpan}, &first, &end, &rows)
+	err = t.one("SELECT min(i), max(i), count(*) FROM (SELECT u.{id} AS i FROM {urls} AS u WHERE u.{id} > ? "+
+		"AND u.{id} < ? ORDER BY u.{id} LIMIT ?)", []any{after, until, store.MaxSpan}, &first, &end, &rows)
 	if err != nil {
 		return c, err
 	}
@@ -144,8 +153,8 @@ func nextShard(t tx, last sql.NullInt64, until int64, shardSize int) (c store.Sh
 	if last.Valid {
 		c.Lo = after + 1
 	}
-	err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1 OFFSET ?",
-		[]any{c.Lo, c.Hi, shardSize - 1}, &c.Hi)
+	err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} "+
+		"LIMIT 1 OFFSET ?", []any{c.Lo, c.Hi, shardSize - 1}, &c.Hi)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return c, err
 	}
@@ -161,20 +170,22 @@ func adoptShard(t tx, source int, c store.Shard, last sql.NullInt64, shardSize i
 		return err
 	}
 	if last.Valid {
-		n, err := t.exec(`UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ?, already = already + ?
-			WHERE lo = (SELECT max(lo) FROM {shards}) AND hi = ? AND owner IS NULL AND rows + ? <= ? AND already + ? <= ?`,
+		n, err := t.exec(`UPDATE {shards} SET hi = ?, rows = rows + ?, pending = pending + ?,
+			already = already + ?
+			WHERE lo = (SELECT max(lo) FROM {shards}) AND hi = ? AND owner IS NULL AND rows + ? <= ?
+			AND already + ? <= ?`,
 			c.Hi, c.Rows, c.Pending, c.Already, last.Int64, c.Rows, shardSize, c.Already, store.MaxSpan)
 		if err != nil || n > 0 {
 			return err
 		}
 	}
-	_, err := t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending, already) VALUES (?, ?, ?, ?, ?, ?)",
-		c.Lo, c.Hi, source, c.Rows, c.Pending, c.Already)
+	_, err := t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending, already) "+
+		"VALUES (?, ?, ?, ?, ?, ?)", c.Lo, c.Hi, source, c.Rows, c.Pending, c.Already)
 	return err
 }
 
-// reconcile compares the first shard that ends at from or above with the user's rows, and puts it right. It returns
-// where to go on, while there are shards.
+// reconcile compares the first shard that ends at from or above with the user's rows, and puts it right. It
+// returns where to go on, while there are shards.
 func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool, err error) {
 	var s store.Shard
 	right := false
@@ -204,13 +215,15 @@ func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool,
 // shardAt is the shard that holds an id, or the next one; sql.ErrNoRows if there is none.
 func shardAt(t tx, id int64) (s store.Shard, err error) {
 	err = t.one(`SELECT lo, hi, rows, pending, already FROM {shards}
-		WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards} WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1)
+		WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards} WHERE lo <= ?1
+		ORDER BY lo DESC LIMIT 1), ?1)
 		ORDER BY lo LIMIT 1`, []any{id}, &s.Lo, &s.Hi, &s.Rows, &s.Pending, &s.Already)
 	return s, err
 }
 
 // strays are results whose row is gone, or not done.
-const strays = "FROM {results} AS r LEFT JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? AND (u.{id} IS NULL OR {pending})"
+const strays = "FROM {results} AS r LEFT JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? " +
+	"AND (u.{id} IS NULL OR {pending})"
 
 func agrees(t tx, s store.Shard) (bool, error) {
 	stray := false
@@ -228,7 +241,8 @@ func (j *job) putRight(t tx, s store.Shard) (store.Shard, error) {
 	if _, err := j.dropResults(t, 0, strays, s.Lo, s.Hi); err != nil {
 		return s, err
 	}
-	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.Lo, s.Hi)
+	_, err := t.exec("DELETE FROM {suspects} WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT u.{id} "+
+		"FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND {pending})", s.Lo, s.Hi)
 	if err != nil {
 		return s, err
 	}
@@ -244,7 +258,8 @@ func recount(t tx, s store.Shard) (store.Shard, error) {
 	if err != nil || c == s {
 		return c, err
 	}
-	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.Hi, c.Rows, c.Pending, c.Already, s.Lo)
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.Hi,
+		c.Rows, c.Pending, c.Already, s.Lo)
 	if err != nil {
 		return c, err
 	}

@@ -10,8 +10,10 @@ import (
 )
 
 // Append implements store.Session.
-func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position, complete bool, shardSize int) error {
-	return s.AppendAll(ctx, []store.Addition{{Lease: l, Rows: rows, Position: p, Complete: complete}}, shardSize)
+func (s *session) Append(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position,
+	complete bool, shardSize int) error {
+	return s.AppendAll(ctx, []store.Addition{{Lease: l, Rows: rows, Position: p, Complete: complete}},
+		shardSize)
 }
 
 // AppendAll implements store.Session.
@@ -55,7 +57,8 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 			if err := endGroups(t, a.Lease.Source, ends[i]); err != nil {
 				return err
 			}
-			if states[i].last, err = shards.cut(t, a.Rows, states[i].last, a.Lease.Source, shardSize); err != nil {
+			if states[i].last, err = shards.cut(t, a.Rows, states[i].last, a.Lease.Source,
+				shardSize); err != nil {
 				return err
 			}
 		}
@@ -106,8 +109,8 @@ func (s *session) imports(t tx, all []store.Addition) ([]importing, error) {
 	return out, err
 }
 
-// insertRows adds rows, done if they are Bad. It names only the columns that some row has a value for: the usual list
-// binds two values a row.
+// insertRows adds rows, done if they are Bad. It names only the columns that some row has a value for: the
+// usual list binds two values a row.
 func insertRows(t tx, rows []store.NewRow) error {
 	var bad, wide bool
 	for i := range rows {
@@ -150,8 +153,10 @@ func advance(t tx, s importing, p store.Position, complete bool, rows int) error
 		t.imported(s.Number)
 	}
 	s.Position, s.Complete = p, complete
-	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, list_rows = ?, mark = ?, complete = ?, rows = rows + ?, last_id = ?,
-		checksum = ? WHERE number = ?`, p.Offset, p.Line, p.Rows, p.Mark, complete, rows, s.last, s.Checksum(), s.Number)
+	_, err := t.exec(`UPDATE {sources} SET offset = ?, line = ?, list_rows = ?, mark = ?, complete = ?,
+		rows = rows + ?, last_id = ?,
+		checksum = ? WHERE number = ?`, p.Offset, p.Line, p.Rows, p.Mark, complete, rows, s.last,
+		s.Checksum(), s.Number)
 	return err
 }
 

@@ -21,7 +21,9 @@ func listRows(from, n int) []store.NewRow {
 	out := make([]store.NewRow, n)
 	for i := range out {
 		id := int64(from + i)
-		out[i] = store.NewRow{ID: id, URL: fmt.Sprintf("https://images%03d.example.com/photos/%08x/%08x/large/%012d.jpg?w=500&q=80&v=2", id%997, id*2654435761%(1<<32), id, id)}
+		out[i] = store.NewRow{ID: id,
+			URL: fmt.Sprintf("https://images%03d.example.com/photos/%08x/%08x/large/%012d.jpg?w=500&q=80&v=2",
+				id%997, id*2654435761%(1<<32), id, id)}
 	}
 	return out
 }
@@ -53,7 +55,8 @@ func fillJob(b *testing.B, j store.Job, s store.Session, n int) {
 	}
 	const batch = 20000
 	for at := 0; at < n; at += batch {
-		if err := s.Append(ctx, l, listRows(at+1, min(batch, n-at)), store.Position{}, at+batch >= n, 10000); err != nil {
+		if err := s.Append(ctx, l, listRows(at+1, min(batch, n-at)), store.Position{}, at+batch >= n,
+			10000); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -66,7 +69,8 @@ func cpu() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// BenchmarkAppend imports against a bare loop of inserts of 100 rows, by turns: rows/s of each, and the ratio by CPU time.
+// BenchmarkAppend imports against a bare loop of inserts of 100 rows, by turns: rows/s of each, and the ratio
+// by CPU time.
 func BenchmarkAppend(b *testing.B) {
 	ctx := context.Background()
 	const batch = 20000
@@ -78,13 +82,15 @@ func BenchmarkAppend(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bare, err := sql.Open("sqlite3", filepath.Join(b.TempDir(), "bare.db")+"?_journal_mode=WAL&_synchronous=FULL&_cache_size=-65536")
+	bare, err := sql.Open("sqlite3", filepath.Join(b.TempDir(),
+		"bare.db")+"?_journal_mode=WAL&_synchronous=FULL&_cache_size=-65536")
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer bare.Close()
 	bare.SetMaxOpenConns(1)
-	if _, err := bare.Exec("CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT NOT NULL, done INTEGER NOT NULL DEFAULT 0)"); err != nil {
+	if _, err := bare.Exec("CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT NOT NULL, done INTEGER NOT " +
+		"NULL DEFAULT 0)"); err != nil {
 		b.Fatal(err)
 	}
 	var ours, loop, oursCPU, loopCPU time.Duration
@@ -178,10 +184,12 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 func benchResult(id int64, faces int) store.Result {
-	r := store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 61234, Attempts: 1,
-		Detector: "cascade/facefinder,20,0.1,1.1", Took: 231 * time.Millisecond, Time: time.UnixMilli(1_760_000_000_000 + id)}
+	r := store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375,
+		Bytes: 61234, Attempts: 1, Detector: "cascade/facefinder,20,0.1,1.1", Took: 231 * time.Millisecond,
+		Time: time.UnixMilli(1_760_000_000_000 + id)}
 	for n := range faces {
-		r.Faces = append(r.Faces, store.Face{X: 10 + n, Y: 20, Width: 50, Height: 50, Score: 17.25, Confidence: 0.5})
+		r.Faces = append(r.Faces, store.Face{X: 10 + n, Y: 20, Width: 50, Height: 50, Score: 17.25,
+			Confidence: 0.5})
 	}
 	return r
 }
@@ -189,7 +197,8 @@ func benchResult(id int64, faces int) store.Result {
 // fileSize is that of the job once its WAL is in it.
 func fileSize(b *testing.B, j store.Job) int64 {
 	b.Helper()
-	if _, err := j.(*job).writer.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	if _, err := j.(*job).writer.conn.ExecContext(context.Background(),
+		"PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		b.Fatal(err)
 	}
 	info, err := os.Stat(j.Path())
@@ -296,6 +305,9 @@ func BenchmarkProcesses(b *testing.B) {
 // BenchmarkClaimOverLists measures a claim in jobs of few and of many lists: CPU time a claim.
 func BenchmarkClaimOverLists(b *testing.B) {
 	for _, lists := range []int{10, 2_000, 20_000} {
-		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) { storetest.ClaimOverLists(b, target, lists, cpu) })
+		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) {
+			storetest.ClaimOverLists(b, target, lists,
+				cpu)
+		})
 	}
 }

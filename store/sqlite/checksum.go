@@ -23,11 +23,12 @@ func eachSummed(t tx, where string, args []any, f func(s store.Source, sum *int3
 		sum *int32
 	}
 	var all []summed
-	err := t.each(`SELECT number, name, format, options, offset, line, list_rows, mark, complete, paused, priority, checksum
+	err := t.each(`SELECT number, name, format, options, offset, line, list_rows, mark, complete, paused,
+		priority, checksum
 		FROM {sources} `+where, args, func(r *sql.Rows) error {
 		var s summed
-		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows,
-			&s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &s.sum)
+		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
+			&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &s.sum)
 		all = append(all, s)
 		return err
 	})
@@ -66,14 +67,15 @@ func (j *job) verifyResults(t tx, lo, hi int64, report func(store.Problem)) (unc
 	}
 	for more := true; more; {
 		sums := make([]store.ResultSum, 0, pageRows)
-		err := t.each("SELECT id, checksum FROM {results} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", []any{lo, hi, pageRows}, func(r *sql.Rows) error {
-			var s store.ResultSum
-			err := r.Scan(&s.ID, &s.Sum)
-			if sums = append(sums, s); s.Sum == nil {
-				unchecked++
-			}
-			return err
-		})
+		err := t.each("SELECT id, checksum FROM {results} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+			[]any{lo, hi, pageRows}, func(r *sql.Rows) error {
+				var s store.ResultSum
+				err := r.Scan(&s.ID, &s.Sum)
+				if sums = append(sums, s); s.Sum == nil {
+					unchecked++
+				}
+				return err
+			})
 		if err == nil {
 			err = store.VerifyResults(sums, read, isDamage, report)
 		}

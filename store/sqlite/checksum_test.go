@@ -13,7 +13,8 @@ import (
 	"facescan/store/tables"
 )
 
-// TestVerifySeesEachColumn changes one column after the other of what the job knows, and holds verify to notice each.
+// TestVerifySeesEachColumn changes one column after the other of what the job knows, and holds verify to
+// notice each.
 func TestVerifySeesEachColumn(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -33,17 +34,19 @@ func TestVerifySeesEachColumn(t *testing.T) {
 	if found := problems(t, j, false); len(found) > 0 {
 		t.Fatalf("a sound job has problems: %v", found)
 	}
-	working := " importer generation expires changes " // of sources: who imports, and what a follower may have read
+	// of sources: who imports, and what a follower may have read
+	working := " importer generation expires changes "
 	for _, table := range []string{"results", "faces", "sources", "settings"} {
 		type column struct{ name, kind string }
 		var columns []column
 		ok(t, j.view(ctx, func(tx tx) error {
-			return tx.each("SELECT name, type FROM pragma_table_xinfo(?)", []any{table}, func(r *sql.Rows) error {
-				var c column
-				err := r.Scan(&c.name, &c.kind)
-				columns = append(columns, c)
-				return err
-			})
+			return tx.each("SELECT name, type FROM pragma_table_xinfo(?)", []any{table},
+				func(r *sql.Rows) error {
+					var c column
+					err := r.Scan(&c.name, &c.kind)
+					columns = append(columns, c)
+					return err
+				})
 		}))
 		for _, c := range columns {
 			if table == "sources" && strings.Contains(working, " "+c.name+" ") {
@@ -53,7 +56,8 @@ func TestVerifySeesEachColumn(t *testing.T) {
 				t.Parallel()
 				j, id := full(t)
 				name := tables.Quote(c.name)
-				change := map[string]string{"INTEGER": name + " + 1", "REAL": name + " + 0.0001", "TEXT": "coalesce(" + name + ", '') || 'x'",
+				change := map[string]string{"INTEGER": name + " + 1", "REAL": name + " + 0.0001",
+					"TEXT": "coalesce(" + name + ", '') || 'x'",
 					"BLOB": "CAST(x'02' || substr(coalesce(" + name + ", x'00'), 2) AS BLOB)"}[c.kind]
 				if strings.Contains(" partial complete paused ", " "+c.name+" ") {
 					change = "1 - " + name

@@ -63,7 +63,8 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) (out []stor
 			if err := s.survey(t); err != nil {
 				return err
 			}
-			return t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NOT NULL AND expires < ?)", []any{leaseClock()}, &expired)
+			return t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE owner IS NOT NULL AND expires < ?)",
+				[]any{leaseClock()}, &expired)
 		})
 		if err != nil {
 			return nil, wrap("claim", err)
@@ -123,8 +124,8 @@ func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
 	los := make([]int64, len(all))
 	for i, c := range all {
 		los[i] = c.Lo
-		out = append(out, store.Lease{Shard: c.Lo, Source: c.turn.Source, Lo: c.Lo, Hi: c.Hi, Pending: c.Pending,
-			Owner: s.owner.ID, Generation: first + int64(i), Expires: expires})
+		out = append(out, store.Lease{Shard: c.Lo, Source: c.turn.Source, Lo: c.Lo, Hi: c.Hi,
+			Pending: c.Pending, Owner: s.owner.ID, Generation: first + int64(i), Expires: expires})
 	}
 	list, err := json.Marshal(los)
 	if err != nil {
@@ -135,15 +136,18 @@ func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
 	return out, err
 }
 
-// survey finds out which sources have free shards, how many rows are in these, and how many owners share them. It looks
-// at sources with free shards alone, however many others there are.
+// survey finds out which sources have free shards, how many rows are in these, and how many owners share
+// them. It looks at sources with free shards alone, however many others there are.
 func (s *session) survey(t tx) error {
 	found := fair.Survey{News: s.claims}
 	begin := time.Now()
-	err := t.each(`WITH RECURSIVE open (source) AS (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0
-			UNION ALL SELECT (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0 AND source > open.source)
+	err := t.each(`WITH RECURSIVE open (source) AS (SELECT min(source) FROM {shards} WHERE owner IS NULL
+		AND pending > 0
+			UNION ALL SELECT (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0
+			AND source > open.source)
 			FROM open WHERE source IS NOT NULL)
-		SELECT s.number FROM open CROSS JOIN {sources} AS s ON s.number = open.source WHERE s.paused = 0`, nil, func(r *sql.Rows) error {
+		SELECT s.number FROM open CROSS JOIN {sources} AS s ON s.number = open.source
+		WHERE s.paused = 0`, nil, func(r *sql.Rows) error {
 		turn := fair.Turn{Left: math.MaxInt64}
 		err := r.Scan(&turn.Source)
 		found.Open = append(found.Open, &turn)
@@ -161,8 +165,8 @@ func (s *session) survey(t tx) error {
 	return err
 }
 
-// pick takes free shards of the next sources, one of each, and makes them fit, until they have maxRows pending rows
-// together, or what is to be left to others at the end. It finds none if there is none.
+// pick takes free shards of the next sources, one of each, and makes them fit, until they have maxRows
+// pending rows together, or what is to be left to others at the end. It finds none if there is none.
 func (s *session) pick(t tx, maxRows int64, maxShards int) (out []claimed, err error) {
 	want, n := s.round.Want(maxRows, store.MinSlice), 1
 	for want > 0 && len(out) < maxShards {
@@ -198,8 +202,8 @@ func (s *session) pick(t tx, maxRows int64, maxShards int) (out []claimed, err e
 	return out, nil
 }
 
-// firstShards finds the first free shard with pending rows of each of some sources. One without, or that is paused, has
-// no pending rows here.
+// firstShards finds the first free shard with pending rows of each of some sources. One without, or that is
+// paused, has no pending rows here.
 func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 	out, numbers := make([]claimed, len(next)), make([]int, len(next))
 	for i, turn := range next {
@@ -211,7 +215,8 @@ func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 	}
 	return out, t.each(`SELECT l.key, h.lo, h.hi, h.rows, h.pending, h.already, s.priority
 		FROM json_each(?) AS l CROSS JOIN {sources} AS s ON s.number = l.value CROSS JOIN {shards} AS h
-		ON h.lo = (SELECT lo FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0 ORDER BY lo LIMIT 1)
+		ON h.lo = (SELECT lo FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0
+		ORDER BY lo LIMIT 1)
 		WHERE s.paused = 0`, []any{string(list)}, func(r *sql.Rows) error {
 		var i int
 		var c claimed
@@ -222,8 +227,8 @@ func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 	})
 }
 
-// fit makes a free shard have the wanted number of pending rows, as far as it can. In a user's table it may turn out
-// to have none.
+// fit makes a free shard have the wanted number of pending rows, as far as it can. In a user's table it may
+// turn out to have none.
 func (s *session) fit(t tx, c claimed, want int64) (claimed, error) {
 	was, err := c.Shard, error(nil)
 	if c.Shard, err = s.join(t, c.Shard, c.turn.Source, want); err != nil {
@@ -237,7 +242,8 @@ func (s *session) fit(t tx, c claimed, want int64) (claimed, error) {
 	if c.Shard, err = cut(t, c.Shard, c.turn.Source, want); err != nil || c.Shard == was {
 		return c, err
 	}
-	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.Hi, c.Rows, c.Pending, c.Already, c.Lo)
+	_, err = t.exec("UPDATE {shards} SET hi = ?, rows = ?, pending = ?, already = ? WHERE lo = ?", c.Hi,
+		c.Rows, c.Pending, c.Already, c.Lo)
 	return c, err
 }
 
@@ -279,8 +285,8 @@ func cut(t tx, c store.Shard, source int, want int64) (store.Shard, error) {
 		return c, nil
 	}
 	rest := c
-	err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1 OFFSET ?",
-		[]any{c.Lo, c.Hi, want - 1}, &c.Hi)
+	err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} "+
+		"LIMIT 1 OFFSET ?", []any{c.Lo, c.Hi, want - 1}, &c.Hi)
 	if err != nil {
 		return c, err
 	}
@@ -296,7 +302,8 @@ func cut(t tx, c store.Shard, source int, want int64) (store.Shard, error) {
 func count(t tx, lo, hi int64) (store.Shard, error) {
 	c := store.Shard{Lo: lo, Hi: hi}
 	var all, done int64
-	err := t.one(`SELECT count(*), count(*) FILTER (WHERE {pending}), (SELECT count(*) FROM {results} WHERE id BETWEEN ?1 AND ?2)
+	err := t.one(`SELECT count(*), count(*) FILTER (WHERE {pending}), (SELECT count(*) FROM {results}
+		WHERE id BETWEEN ?1 AND ?2)
 		FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2`, []any{lo, hi}, &all, &c.Pending, &done)
 	c.Rows = c.Pending + done
 	c.Already = all - c.Rows
@@ -304,15 +311,16 @@ func count(t tx, lo, hi int64) (store.Shard, error) {
 }
 
 // Pending implements store.Session.
-func (s *session) Pending(ctx context.Context, l store.Lease, after int64, limit int) (out []store.Row, err error) {
+func (s *session) Pending(ctx context.Context, l store.Lease, after int64,
+	limit int) (out []store.Row, err error) {
 	err = s.view(ctx, func(t tx) error {
-		return t.each("SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT ?",
-			[]any{max(l.Lo, after+1), l.Hi, limit}, func(r *sql.Rows) error {
-				var row store.Row
-				err := r.Scan(&row.ID, &row.URL)
-				out = append(out, row)
-				return err
-			})
+		return t.each("SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} "+
+			"ORDER BY u.{id} LIMIT ?", []any{max(l.Lo, after+1), l.Hi, limit}, func(r *sql.Rows) error {
+			var row store.Row
+			err := r.Scan(&row.ID, &row.URL)
+			out = append(out, row)
+			return err
+		})
 	})
 	return out, wrap("read pending rows", err)
 }
@@ -362,14 +370,16 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 // Release implements store.Session. Shards that are finished are joined to finished neighbours, so that there
 // never are many more than were cut at import.
 func (s *session) Release(ctx context.Context, ls []store.Lease) error {
-	return wrap("release leases", s.writer.update(ctx, "release", func(t tx) error { return s.release(t, ls) }))
+	return wrap("release leases", s.writer.update(ctx, "release",
+		func(t tx) error { return s.release(t, ls) }))
 }
 
 // release gives shards back, in a transaction.
 func (s *session) release(t tx, ls []store.Lease) error {
 	var finished []int64
 	err := t.each(`UPDATE {shards} AS h SET owner = NULL, expires = NULL FROM json_each(?) AS l
-			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1 RETURNING lo, pending`,
+			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1
+			RETURNING lo, pending`,
 		[]any{leaseList(ls), s.number}, func(r *sql.Rows) error {
 			var lo, pending int64
 			err := r.Scan(&lo, &pending)
@@ -405,10 +415,12 @@ func withNeighbor(t tx, los []int64) ([]int64, error) {
 // finished too.
 func joinFinished(t tx, lo int64) error {
 	var near []store.Shard
-	err := t.each(`SELECT lo, hi, rows, already FROM {shards} WHERE owner IS NULL AND pending = 0 AND lo IN (?1,
+	err := t.each(`SELECT lo, hi, rows, already FROM {shards} WHERE owner IS NULL AND pending = 0
+		AND lo IN (?1,
 			(SELECT lo FROM {shards} WHERE lo < ?1 ORDER BY lo DESC LIMIT 1),
 			(SELECT lo FROM {shards} WHERE lo > ?1 ORDER BY lo LIMIT 1))
-		AND source = (SELECT source FROM {shards} WHERE lo = ?1) ORDER BY lo`, []any{lo}, func(r *sql.Rows) error {
+		AND source = (SELECT source FROM {shards} WHERE lo = ?1)
+		ORDER BY lo`, []any{lo}, func(r *sql.Rows) error {
 		var n store.Shard
 		err := r.Scan(&n.Lo, &n.Hi, &n.Rows, &n.Already)
 		near = append(near, n)

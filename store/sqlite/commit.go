@@ -62,18 +62,21 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 }
 
 // commit writes the results of batches whose leases are held, and counts them.
-func (s *session) commit(t tx, batches []store.Batch, held []bool, results []store.Result, suspects bool) error {
+func (s *session) commit(t tx, batches []store.Batch, held []bool, results []store.Result,
+	suspects bool) error {
 	fresh, err := s.markFresh(t, results)
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
 	if suspects {
-		if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+		if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))",
+			idList(fresh)); err != nil {
 			return err
 		}
 	}
 	if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
-		if _, err := s.dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", idList(fresh)); err != nil {
+		if _, err := s.dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))",
+			idList(fresh)); err != nil {
 			return err
 		}
 	}
@@ -100,22 +103,28 @@ func (s *session) commit(t tx, batches []store.Batch, held []bool, results []sto
 
 // held reports which of the batches' shards are leased as they say, and whether there are suspects.
 func (s *session) held(t tx, batches []store.Batch) (held []bool, suspects bool, err error) {
-	list := pairs(len(batches), func(i int) (a, b int64) { return batches[i].Lease.Shard, batches[i].Lease.Generation })
-	held = make([]bool, len(batches))
-	err = t.each(`SELECT l.key, EXISTS (SELECT 1 FROM {suspects}) FROM json_each(?) AS l CROSS JOIN {shards} AS h
-		ON h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1`, []any{list, s.number}, func(r *sql.Rows) error {
-		var i int
-		err := r.Scan(&i, &suspects)
-		held[i] = true
-		return err
+	list := pairs(len(batches), func(i int) (a, b int64) {
+		return batches[i].Lease.Shard,
+			batches[i].Lease.Generation
 	})
+	held = make([]bool, len(batches))
+	err = t.each(`SELECT l.key, EXISTS (SELECT 1 FROM {suspects}) FROM json_each(?) AS l
+		CROSS JOIN {shards} AS h
+		ON h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1`, []any{list, s.number},
+		func(r *sql.Rows) error {
+			var i int
+			err := r.Scan(&i, &suspects)
+			held[i] = true
+			return err
+		})
 	return held, suspects, err
 }
 
 // countDone counts results out of the pending rows of their shards.
 func countDone(t tx, batches []store.Batch, fresh []store.Result) error {
 	if len(batches) == 1 {
-		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh), batches[0].Lease.Shard)
+		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh),
+			batches[0].Lease.Shard)
 		return err
 	}
 	of := map[int64]int{} // index of the batch that a row is in
@@ -128,8 +137,9 @@ func countDone(t tx, batches []store.Batch, fresh []store.Result) error {
 	for k := range fresh {
 		n[of[fresh[k].ID]]++
 	}
-	_, err := t.exec("UPDATE {shards} AS h SET pending = h.pending - (l.value ->> 1) FROM json_each(?) AS l WHERE h.lo = l.value ->> 0",
-		pairs(len(batches), func(i int) (a, b int64) { return batches[i].Lease.Shard, n[i] }))
+	_, err := t.exec("UPDATE {shards} AS h SET pending = h.pending - (l.value ->> 1) FROM json_each(?) AS l "+
+		"WHERE h.lo = l.value ->> 0", pairs(len(batches),
+		func(i int) (a, b int64) { return batches[i].Lease.Shard, n[i] }))
 	return err
 }
 
@@ -143,10 +153,11 @@ func (j *job) markDone(t tx, results []store.Result) ([]store.Result, error) {
 	return fresh(results, marked), err
 }
 
-const markRows = "UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN (SELECT value FROM json_each(?)) AND {pending}"
+const markRows = "UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN (SELECT value FROM json_each(?)) " +
+	"AND {pending}"
 
-// markFresh is markDone where all rows that are done have their results. Mostly all are pending: to ask for the ids
-// would cost more than to mark them.
+// markFresh is markDone where all rows that are done have their results. Mostly all are pending: to ask for
+// the ids would cost more than to mark them.
 func (j *job) markFresh(t tx, results []store.Result) ([]store.Result, error) {
 	if j.inPlace {
 		return j.markDone(t, results)
@@ -179,7 +190,8 @@ func idsOf(results []store.Result) []int64 {
 	return ids
 }
 
-// idList is the JSON array of the results' ids: any number of them in one parameter of one prepared statement.
+// idList is the JSON array of the results' ids: any number of them in one parameter of one prepared
+// statement.
 func idList(results []store.Result) string {
 	b := make([]byte, 0, 12*len(results)+2)
 	for i := range results {
@@ -229,20 +241,23 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 			}
 			detectors[r.Detector] = number
 		}
-		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width, r.Height, r.Bytes,
-			len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector], r.Took.Milliseconds(), r.Time.UnixMilli(),
-			orNil(r.FinalURL), packFaces(r.Candidates), orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum())
+		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width,
+			r.Height, r.Bytes, len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector],
+			r.Took.Milliseconds(), r.Time.UnixMilli(), orNil(r.FinalURL), packFaces(r.Candidates),
+			orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum())
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
 		sums.count(j.sourceOf(r.ID), r.Reason, 1, int64(len(r.Faces)))
 	}
 	err := t.bulk(`INSERT INTO {results} (id, reason, http_status, format, width, height, bytes,
-		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum)`, width, values, "")
+		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum)`,
+		width, values, "")
 	if err != nil {
 		return err
 	}
-	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces, ""); err != nil {
+	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces,
+		""); err != nil {
 		return err
 	}
 	if err := j.countResults(t, results, 1); err != nil {
@@ -254,20 +269,21 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 	return sums.add(t)
 }
 
-// dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on them. It
-// returns their rows, in id order; only the ids are filled in.
+// dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on
+// them. It returns their rows, in id order; only the ids are filled in.
 func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []store.Result, err error) {
 	sums := tallies{}
-	err = t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args, func(r *sql.Rows) error {
-		var id, faces int64
-		var reason store.Reason
-		if err := r.Scan(&id, &reason, &faces); err != nil {
-			return err
-		}
-		ids = append(ids, store.Result{ID: id})
-		sums.count(source, reason, -1, faces)
-		return nil
-	})
+	err = t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args,
+		func(r *sql.Rows) error {
+			var id, faces int64
+			var reason store.Reason
+			if err := r.Scan(&id, &reason, &faces); err != nil {
+				return err
+			}
+			ids = append(ids, store.Result{ID: id})
+			sums.count(source, reason, -1, faces)
+			return nil
+		})
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -275,7 +291,8 @@ func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []sto
 		return nil, err
 	}
 	for _, table := range []string{"{results}", "{faces}"} {
-		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids)); err != nil {
+		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))",
+			idList(ids)); err != nil {
 			return nil, err
 		}
 	}
@@ -301,14 +318,16 @@ func (ts tallies) add(t tx) error {
 		values = append(values, key.source, string(key.reason), n.Rows, n.Faces, n.ImagesWithFaces)
 	}
 	return t.bulk("INSERT INTO {tallies} (source, reason, rows, faces, images_with_faces)", 5, values,
-		` ON CONFLICT (source, reason) DO UPDATE SET rows = rows + excluded.rows, faces = faces + excluded.faces,
+		` ON CONFLICT (source, reason) DO UPDATE SET rows = rows + excluded.rows,
+			faces = faces + excluded.faces,
 		images_with_faces = images_with_faces + excluded.images_with_faces`)
 }
 
 func detectorNumber(t tx, fingerprint string) (number int64, err error) {
 	err = t.one("SELECT number FROM {detectors} WHERE fingerprint = ?", []any{fingerprint}, &number)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = t.one("INSERT INTO {detectors} (fingerprint) VALUES (?) RETURNING number", []any{fingerprint}, &number)
+		err = t.one("INSERT INTO {detectors} (fingerprint) VALUES (?) RETURNING number", []any{fingerprint},
+			&number)
 	}
 	return number, err
 }

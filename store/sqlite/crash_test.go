@@ -19,7 +19,8 @@ import (
 )
 
 func init() {
-	for name, task := range map[string]func(context.Context, string) error{"finish": finishJob, "retry": retryJob, "merge": mergeJob, "table": finishTable} {
+	for name, task := range map[string]func(context.Context, string) error{"finish": finishJob,
+		"retry": retryJob, "merge": mergeJob, "table": finishTable} {
 		childTasks[name] = func(path string) error { return task(context.Background(), path) }
 	}
 }
@@ -70,7 +71,8 @@ func finishJob(ctx context.Context, path string) error {
 	return errors.Join(s.Leave(ctx), j.Close())
 }
 
-// process does what is free. Every fifth row fails; rows that end in 7 are in the decoder when a commit begins.
+// process does what is free. Every fifth row fails; rows that end in 7 are in the decoder when a commit
+// begins.
 func process(ctx context.Context, s store.Session) error {
 	for {
 		l, err := s.Claim(ctx, 10)
@@ -186,7 +188,8 @@ func child(t *testing.T, task, path, crash string) (killed bool) {
 	return false
 }
 
-// TestCrashPoints kills every task at its steps (with FACESCAN_SOAK at each), verifies, lets the same task run to its end, and compares.
+// TestCrashPoints kills every task at its steps (with FACESCAN_SOAK at each), verifies, lets the same task
+// run to its end, and compares.
 func TestCrashPoints(t *testing.T) {
 	ctx := context.Background()
 	open := func(path string) (store.Job, error) { return Open(ctx, path) }
@@ -198,8 +201,11 @@ func TestCrashPoints(t *testing.T) {
 		open    func(path string) (store.Job, error)
 		done    int64 // rows, in the end
 	}{
-		{"finish", []string{"create", "migrate", "add source", "join", "lease source", "append", "renew source", "release source", "claim", "commit", "renew", "release", "leave"}, fresh, open, crashRows},
-		{"finish", []string{"join", "lease source", "claim", "commit", "leave"}, func(t *testing.T) string { // where another died before
+		{"finish", []string{"create", "migrate", "add source", "join", "lease source", "append",
+			"renew source", "release source", "claim", "commit", "renew", "release", "leave"}, fresh, open,
+			crashRows},
+		// where another died before
+		{"finish", []string{"join", "lease source", "claim", "commit", "leave"}, func(t *testing.T) string {
 			path := fresh(t)
 			if !child(t, "finish", path, "commit:12") {
 				t.Fatal("no commit")
@@ -216,7 +222,8 @@ func TestCrashPoints(t *testing.T) {
 			child(t, "finish", filepath.Join(filepath.Dir(path), "in.db"), "")
 			return path
 		}, open, crashRows},
-		{"table", []string{"migrate", "open table", "join", "lease source", "adopt", "claim", "commit", "release"}, func(t *testing.T) string {
+		{"table", []string{"migrate", "open table", "join", "lease source", "adopt", "claim", "commit",
+			"release"}, func(t *testing.T) string {
 			path, _ := users(t, "CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, album TEXT)")
 			db := connect(path, nil)
 			defer db.Close()
@@ -238,7 +245,8 @@ func TestCrashPoints(t *testing.T) {
 					killed := child(t, c.task, path, fmt.Sprintf("%s:%d", point, n))
 					for round := range 2 {
 						j, err := c.open(path)
-						if round == 0 && errors.Is(err, fs.ErrNotExist) && (point == "create" || point == "migrate") {
+						if round == 0 && errors.Is(err, fs.ErrNotExist) &&
+							(point == "create" || point == "migrate") {
 							child(t, c.task, path, "") // it died before there was a job
 							continue
 						}
@@ -252,7 +260,8 @@ func TestCrashPoints(t *testing.T) {
 						if round == 0 {
 							child(t, c.task, path, "")
 						} else if counts.Done != c.done || counts.Total != crashRows {
-							t.Fatalf("after %s:%d: %d of %d rows are done, want %d of %d", point, n, counts.Done, counts.Total, c.done, crashRows)
+							t.Fatalf("after %s:%d: %d of %d rows are done, want %d of %d", point, n,
+								counts.Done, counts.Total, c.done, crashRows)
 						}
 					}
 					if !killed {

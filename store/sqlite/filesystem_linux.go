@@ -24,7 +24,8 @@ func checkFilesystem(dir string) error {
 // refuseNetworked decides by a file system's magic number.
 func refuseNetworked(dir string, magic int64) error {
 	if name, bad := networked[magic&0xffffffff]; bad {
-		return fmt.Errorf("%s is on %s, where SQLite's locks cannot be trusted: name a job on a local disk with --db", dir, name)
+		return fmt.Errorf("%s is on %s, where SQLite's locks cannot be trusted: name a job on a local disk "+
+			"with --db", dir, name)
 	}
 	return nil
 }
@@ -41,8 +42,8 @@ func checkRoom(dir string, bytes int64) error {
 	return nil
 }
 
-// leaseClock runs on through suspension and is never set, in nanoseconds; all processes of a machine share it. It
-// starts from 0 at boot, when every owner of an older lease is dead.
+// leaseClock runs on through suspension and is never set, in nanoseconds; all processes of a machine share
+// it. It starts from 0 at boot, when every owner of an older lease is dead.
 func leaseClock() int64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {

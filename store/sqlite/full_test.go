@@ -14,7 +14,8 @@ import (
 	"facescan/store"
 )
 
-// TestNoRoom runs fillUp in a process of its own, for which files must not grow: what a full disk, or a quota, does.
+// TestNoRoom runs fillUp in a process of its own, for which files must not grow: what a full disk, or a
+// quota, does.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	path := target.Create(t)
@@ -31,8 +32,8 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// fillUp imports and commits until there is no room, checks that nothing acknowledged is lost and nothing else is
-// there, makes room, and goes on.
+// fillUp imports and commits until there is no room, checks that nothing acknowledged is lost and nothing
+// else is there, makes room, and goes on.
 func fillUp(path string) error {
 	ctx := context.Background()
 	j, err := Open(ctx, path)
@@ -86,7 +87,8 @@ func fillUp(path string) error {
 			return err
 		}
 		if c.Total != rows || c.Done != done || src[0].Position.Line != rows {
-			return fmt.Errorf("acknowledged: %d rows, %d done; there are %d, %d, up to line %d", rows, done, c.Total, c.Done, src[0].Position.Line)
+			return fmt.Errorf("acknowledged: %d rows, %d done; there are %d, %d, up to line %d", rows, done,
+				c.Total, c.Done, src[0].Position.Line)
 		}
 		return nil
 	}
@@ -123,7 +125,8 @@ func fillUp(path string) error {
 // TestNoRoomIsTold has the system's numbers for it, and another.
 func TestNoRoomIsTold(t *testing.T) {
 	t.Parallel()
-	for _, no := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG, &os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}} {
+	for _, no := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG,
+		&os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}} {
 		if err := wrap("join", no); !errors.Is(err, store.ErrFull) || !errors.Is(err, no) {
 			t.Errorf("%v becomes %v", no, err)
 		}

@@ -11,13 +11,14 @@ import (
 	"facescan/store"
 )
 
-// Groups. What the members of a group and their results add up to is kept beside them, in every transaction that adds
-// or takes away either (countResults, countMembers). A group that a transaction touched is not finished any more; before
-// the transaction commits, settleGroups finishes those of them that are ready, and with the end of an import all that
-// are ready in its source. Every number of the order in which groups are finished is given once.
+// Groups. What the members of a group and their results add up to is kept beside them, in every transaction
+// that adds or takes away either (countResults, countMembers). A group that a transaction touched is not
+// finished any more; before the transaction commits, settleGroups finishes those of them that are ready, and
+// with the end of an import all that are ready in its source. Every number of the order in which groups are
+// finished is given once.
 //
-// Sums can be taken back, the largest face and the times cannot: a group that lost a result is stale, and has them
-// recomputed from its rows when it is finished.
+// Sums can be taken back, the largest face and the times cannot: a group that lost a result is stale, and has
+// them recomputed from its rows when it is finished.
 //
 // A source without groups costs a commit one look into an empty range of an index.
 
@@ -41,14 +42,17 @@ type aggregate struct {
 }
 
 // aggregates are the columns of an aggregate, of members m and their results r.
-const aggregates = `count(*), count(r.id) - count(r.reason), count(r.reason), coalesce(sum(r.faces), 0), count(*) FILTER (WHERE r.faces > 0),
-	coalesce(max((SELECT max(max(f.width, f.height)) FROM {faces} AS f WHERE f.id = r.id)), 0), min(r.time), max(r.time)`
+const aggregates = `count(*), count(r.id) - count(r.reason), count(r.reason), coalesce(sum(r.faces), 0),
+	count(*) FILTER (WHERE r.faces > 0),
+	coalesce(max((SELECT max(max(f.width, f.height)) FROM {faces} AS f
+	WHERE f.id = r.id)), 0), min(r.time), max(r.time)`
 
 func (a *aggregate) dest() []any {
 	return []any{&a.images, &a.ok, &a.failed, &a.faces, &a.imagesWithFaces, &a.largest, &a.first, &a.last}
 }
 
-// countResults adds the results of some rows to their groups, or takes them away. Their number does not change.
+// countResults adds the results of some rows to their groups, or takes them away. Their number does not
+// change.
 func (j *job) countResults(t tx, rows []store.Result, sign int64) error {
 	bySource := map[int][]store.Result{}
 	for begin, i := 0, 0; i < len(rows); begin = i { // rows of one source mostly lie side by side
@@ -83,26 +87,31 @@ func withGroups(t tx, sources []int) (some []int, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = t.each("SELECT value FROM json_each(?) AS l WHERE EXISTS (SELECT 1 FROM {groups} WHERE source = l.value)",
-		[]any{string(list)}, func(r *sql.Rows) error {
-			var source int
-			err := r.Scan(&source)
-			some = append(some, source)
-			return err
-		})
+	err = t.each("SELECT value FROM json_each(?) AS l WHERE EXISTS (SELECT 1 FROM {groups} "+
+		"WHERE source = l.value)", []any{string(list)}, func(r *sql.Rows) error {
+		var source int
+		err := r.Scan(&source)
+		some = append(some, source)
+		return err
+	})
 	return some, err
 }
 
 // countMembers adds members to their groups, with their results as far as they have any, or takes them away.
 func countMembers(t tx, source int, rows []store.Result, sign int64) error {
-	return sumGroups(t, "LEFT JOIN", idList(rows), func(name string, a aggregate) error { return addToGroup(t, source, name, a, sign) })
+	return sumGroups(t, "LEFT JOIN", idList(rows), func(name string,
+		a aggregate) error {
+		return addToGroup(t, source, name, a, sign)
+	})
 }
 
 // sumGroups sums up members by group, and then calls add for each.
 func sumGroups(t tx, join, ids string, add func(name string, a aggregate) error) error {
 	sums := map[string]aggregate{}
-	err := t.each(`SELECT m."group", `+aggregates+` FROM json_each(?) AS i CROSS JOIN {members} AS m ON m.id = i.value `+join+
-		` {results} AS r ON r.id = m.id WHERE m."group" IS NOT NULL GROUP BY m."group"`, []any{ids}, func(r *sql.Rows) error {
+	err := t.each(`SELECT m."group", `+aggregates+` FROM json_each(?) AS i CROSS JOIN {members} AS m
+		ON m.id = i.value `+join+
+		` {results} AS r ON r.id = m.id WHERE m."group" IS NOT NULL
+			GROUP BY m."group"`, []any{ids}, func(r *sql.Rows) error {
 		var name string
 		var a aggregate
 		err := r.Scan(append([]any{&name}, a.dest()...)...)
@@ -139,14 +148,19 @@ func addToGroup(t tx, source int, name string, a aggregate, sign int64) error {
 		a.largest, a.first, a.last = 0, sql.NullInt64{}, sql.NullInt64{}
 	}
 	ready := false
-	err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, stale)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, name) DO UPDATE SET images = images + excluded.images,
+	err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces,
+		largest_face, first, last, stale)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, name) DO UPDATE
+		SET images = images + excluded.images,
 		ok = ok + excluded.ok, failed = failed + excluded.failed, faces = faces + excluded.faces,
-		images_with_faces = images_with_faces + excluded.images_with_faces, largest_face = max(largest_face, excluded.largest_face),
+		images_with_faces = images_with_faces + excluded.images_with_faces, largest_face = max(largest_face,
+		excluded.largest_face),
 		first = min(coalesce(first, excluded.first), coalesce(excluded.first, first)),
-		last = max(coalesce(last, excluded.last), coalesce(excluded.last, last)), stale = max(stale, excluded.stale), finished = NULL
+		last = max(coalesce(last, excluded.last), coalesce(excluded.last, last)), stale = max(stale,
+		excluded.stale), finished = NULL
 		RETURNING images = ok + failed`,
-		[]any{source, name, sign * a.images, sign * a.ok, sign * a.failed, sign * a.faces, sign * a.imagesWithFaces,
+		[]any{source, name, sign * a.images, sign * a.ok, sign * a.failed, sign * a.faces,
+			sign * a.imagesWithFaces,
 			a.largest, a.first, a.last, sign < 0}, &ready)
 	t.touched.set(source, name, ready)
 	return err
@@ -156,7 +170,8 @@ func addToGroup(t tx, source int, name string, a aggregate, sign int64) error {
 func endGroups(t tx, source int, ends map[string]int64) error {
 	for name, id := range ends {
 		ready := false
-		err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces, largest_face, stale, ended)
+		err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces,
+			largest_face, stale, ended)
 			VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0, ?) ON CONFLICT (source, name) DO UPDATE
 			SET ended = min(coalesce(ended, excluded.ended), excluded.ended) RETURNING images = ok + failed`,
 			[]any{source, name, id}, &ready)
@@ -202,7 +217,8 @@ func settleGroups(t tx) error {
 		if err != nil {
 			return err
 		}
-		if err := finishGroups(t, source, "g.name IN (SELECT value FROM json_each(?))", []any{string(list)}); err != nil {
+		if err := finishGroups(t, source, "g.name IN (SELECT value FROM json_each(?))",
+			[]any{string(list)}); err != nil {
 			return err
 		}
 	}
@@ -213,15 +229,18 @@ func settleGroups(t tx) error {
 func finishGroups(t tx, source int, some string, args []any) error {
 	args = append([]any{source}, args...)
 	_, err := t.exec(`UPDATE {groups} AS g SET (largest_face, first, last, stale) = (SELECT
-		coalesce(max((SELECT max(max(f.width, f.height)) FROM {faces} AS f WHERE f.id = r.id)), 0), min(r.time), max(r.time), 0
+		coalesce(max((SELECT max(max(f.width, f.height)) FROM {faces} AS f
+		WHERE f.id = r.id)), 0), min(r.time), max(r.time), 0
 		FROM {members} AS m JOIN {results} AS r ON r.id = m.id WHERE m."group" = g.name AND {of_source})
 		WHERE g.source = ? AND `+some+` AND g.stale <> 0 AND `+isReady, args...)
 	if err != nil {
 		return err
 	}
 	n, err := t.exec(`UPDATE {groups} AS o SET revision = o.revision + 1, finished = n.place FROM (
-		SELECT g.name, row_number() OVER (ORDER BY g.name) + (SELECT finished FROM {job}) AS place FROM {groups} AS g
-		WHERE g.source = ? AND `+some+` AND `+isReady+`) AS n WHERE o.source = ? AND o.name = n.name`, append(args, source)...)
+		SELECT g.name, row_number() OVER (ORDER BY g.name) + (SELECT finished FROM {job}) AS place
+		FROM {groups} AS g
+		WHERE g.source = ? AND `+some+` AND `+isReady+`) AS n WHERE o.source = ? AND o.name = n.name`,
+		append(args, source)...)
 	if err != nil || n == 0 {
 		return err
 	}
@@ -229,8 +248,8 @@ func finishGroups(t tx, source int, some string, args []any) error {
 	return err
 }
 
-// members that a user's table does not bear out any more, and rows of it that are members and not noted: of the rows from
-// one id to another.
+// members that a user's table does not bear out any more, and rows of it that are members and not noted: of
+// the rows from one id to another.
 const (
 	lostMembers = `FROM {members} AS m LEFT JOIN {urls} AS u ON u.{id} = m.id
 		WHERE m.id BETWEEN ?1 AND ?2 AND (u.{id} IS NULL OR NOT {ours} OR {group} <> m."group")`
@@ -240,7 +259,8 @@ const (
 
 // membersAgree reports whether the members from lo to hi are what a user's table says.
 func membersAgree(t tx, lo, hi int64) (right bool, err error) {
-	err = t.one("SELECT NOT EXISTS (SELECT 1 "+lostMembers+") AND NOT EXISTS (SELECT 1 "+newMembers+")", []any{lo, hi}, &right)
+	err = t.one("SELECT NOT EXISTS (SELECT 1 "+lostMembers+") AND NOT EXISTS (SELECT 1 "+newMembers+")",
+		[]any{lo, hi}, &right)
 	return right, err
 }
 
@@ -263,11 +283,13 @@ func regroup(t tx, lo, hi int64) error {
 		if err := countMembers(t, 0, lost, -1); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM {members} WHERE id IN (SELECT value FROM json_each(?))", idList(lost)); err != nil {
+		if _, err := t.exec("DELETE FROM {members} WHERE id IN (SELECT value FROM json_each(?))",
+			idList(lost)); err != nil {
 			return err
 		}
 	}
-	fresh, err := read(`INSERT INTO {members} (id, "group") SELECT u.{id}, {group} ` + newMembers + " RETURNING id")
+	fresh, err := read(`INSERT INTO {members} (id, "group") SELECT u.{id}, {group} ` + newMembers +
+		" RETURNING id")
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
@@ -289,12 +311,14 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 				return err
 			}
 			var page []group
-			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face,
+			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces,
+				g.largest_face,
 					g.first, g.last, g.stale, coalesce(g.finished, 0), `+isReady+`
 				FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
 				[]any{after.Source, after.Name, groupPage}, func(r *sql.Rows) error {
 					var g group
-					err := r.Scan(append(append([]any{&g.Source, &g.Name}, g.dest()...), &g.Stale, &g.Finished, &g.Ready)...)
+					err := r.Scan(append(append([]any{&g.Source, &g.Name}, g.dest()...), &g.Stale,
+						&g.Finished, &g.Ready)...)
 					page = append(page, g)
 					return err
 				})
@@ -325,11 +349,14 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 		after = last
 	}
 	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
-		return t.each(fmt.Sprintf(`SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g ON g.name = m."group" AND g.source = %s
-			WHERE m."group" IS NOT NULL AND g.name IS NULL LIMIT %d`, j.sourceSQL("m.id"), store.VerifyShown), nil, func(r *sql.Rows) error {
+		return t.each(fmt.Sprintf(`SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g
+			ON g.name = m."group" AND g.source = %s
+			WHERE m."group" IS NOT NULL AND g.name IS NULL
+			LIMIT %d`, j.sourceSQL("m.id"), store.VerifyShown), nil, func(r *sql.Rows) error {
 			var id int64
 			err := r.Scan(&id)
-			report(store.Problem{Check: "group", ID: id, Text: fmt.Sprintf("row %d has a group that is not there", id)})
+			report(store.Problem{Check: "group", ID: id,
+				Text: fmt.Sprintf("row %d has a group that is not there", id)})
 			return err
 		})
 	})

@@ -21,10 +21,14 @@ func TestJobGoesAway(t *testing.T) {
 		do   func(path string) error
 		says string
 	}{
-		"removed":        {os.Remove, "removed"},
-		"moved":          {func(path string) error { return os.Rename(path, path+".old") }, "moved"},
-		"folder moved":   {func(path string) error { return os.Rename(filepath.Dir(path), filepath.Dir(path)+"-old") }, "moved"},
-		"replaced":       {func(path string) error { return replace(path, path) }, "another file took the place"},
+		"removed": {os.Remove, "removed"},
+		"moved":   {func(path string) error { return os.Rename(path, path+".old") }, "moved"},
+		"folder moved": {func(path string) error {
+			return os.Rename(filepath.Dir(path),
+				filepath.Dir(path)+"-old")
+		}, "moved"},
+		"replaced": {func(path string) error { return replace(path, path) },
+			"another file took the place"},
 		"emptied":        {func(path string) error { return os.Truncate(path, 0) }, "cut to 0 bytes"},
 		"cut":            {func(path string) error { return os.Truncate(path, 8192) }, "cut to 8192 bytes"},
 		"its WAL is off": {func(path string) error { return os.Remove(path + "-wal") }, "-wal was removed"},
@@ -62,8 +66,8 @@ func replace(path, with string) error {
 	return err
 }
 
-// TestReplacedJobKeepsItsWAL has another job put into the place of one that is open: closing the old one leaves what the
-// new one wrote.
+// TestReplacedJobKeepsItsWAL has another job put into the place of one that is open: closing the old one
+// leaves what the new one wrote.
 func TestReplacedJobKeepsItsWAL(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

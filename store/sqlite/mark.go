@@ -16,16 +16,16 @@ import (
 	"facescan/store"
 )
 
-// Marks in a user's table. What an UPDATE does to it is up to the table: a trigger or a constraint may refuse it, undo it,
-// or move the row. So every mark is read back, and before there is a job some are tried out.
+// Marks in a user's table. What an UPDATE does to it is up to the table: a trigger or a constraint may refuse
+// it, undo it, or move the row. So every mark is read back, and before there is a job some are tried out.
 
 const (
 	tryRows = 100              // pending rows that are marked to try a table out
 	tryTime = 10 * time.Second // what that may take
 )
 
-// mark sets the Done flags of some rows, or clears them, and reads them back. It returns the pending rows, or the done ones,
-// that were changed. One whose mark did not stick is a *markError.
+// mark sets the Done flags of some rows, or clears them, and reads them back. It returns the pending rows, or
+// the done ones, that were changed. One whose mark did not stick is a *markError.
 func mark(t tx, ids []int64, done bool) (changed []int64, err error) {
 	value, condition := 1, "{pending}"
 	if !done {
@@ -42,7 +42,8 @@ func mark(t tx, ids []int64, done bool) (changed []int64, err error) {
 	if list, err = json.Marshal(changed); err != nil {
 		return nil, err
 	}
-	_, err = t.exec(fmt.Sprintf("UPDATE {urls} AS u SET {done} = %d WHERE u.{id} IN (SELECT value FROM json_each(?))", value), string(list))
+	_, err = t.exec(fmt.Sprintf("UPDATE {urls} AS u SET {done} = %d WHERE u.{id} IN (SELECT value "+
+		"FROM json_each(?))", value), string(list))
 	if err != nil {
 		return nil, &markError{id: changed[0], rows: len(changed), done: done, err: err}
 	}
@@ -72,7 +73,8 @@ func readIDs(t tx, query string, args ...any) (ids []int64, err error) {
 	return ids, err
 }
 
-var errNotStuck = errors.New("the UPDATE succeeds, but afterwards the row is gone or its mark is not what was set")
+var errNotStuck = errors.New("the UPDATE succeeds, but afterwards the row is gone or its mark is not what " +
+	"was set")
 
 // markError is a row of a user's table whose Done column cannot be set.
 type markError struct {
@@ -95,8 +97,8 @@ func (e *markError) Error() string {
 
 func (e *markError) Unwrap() error { return e.err }
 
-// explain completes the error of a transaction that marked rows of a user's table: which row it was, what the table has
-// that may be the reason, and what to do. Other errors stay as they are.
+// explain completes the error of a transaction that marked rows of a user's table: which row it was, what the
+// table has that may be the reason, and what to do. Other errors stay as they are.
 func (j *job) explain(ctx context.Context, err error, ids []int64, done bool) error {
 	var failed *markError
 	var slow endless
@@ -122,7 +124,8 @@ func (j *job) explain(ctx context.Context, err error, ids []int64, done bool) er
 	return errors.Join(err, e)
 }
 
-// isOurs reports whether a statement failed for a reason that is not the user's table: no room, no memory, a damaged file.
+// isOurs reports whether a statement failed for a reason that is not the user's table: no room, no memory, a
+// damaged file.
 func isOurs(err error) bool {
 	var e sqlite3.Error
 	if isFull(err) || errors.Is(err, context.Canceled) {
@@ -132,7 +135,8 @@ func isOurs(err error) bool {
 		return false
 	}
 	switch e.Code {
-	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrNomem, sqlite3.ErrIoErr, sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
+	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrNomem, sqlite3.ErrIoErr, sqlite3.ErrCorrupt,
+		sqlite3.ErrNotADB:
 		return true
 	}
 	return false
@@ -141,7 +145,8 @@ func isOurs(err error) bool {
 // triggersOf names the triggers of a table for a message, empty if it has none.
 func triggersOf(t tx, table string) (string, error) {
 	var names []string
-	err := t.each("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE ORDER BY name", []any{table},
+	err := t.each("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE "+
+		"ORDER BY name", []any{table},
 		func(r *sql.Rows) error {
 			var name string
 			err := r.Scan(&name)
@@ -173,8 +178,8 @@ func (j *job) findFailure(ctx context.Context, ids []int64, done bool) error {
 	return err
 }
 
-// Try finds out whether the Done column of a table can be set: it marks some pending rows, reads them back, and undoes it
-// all. It refuses a table that does not bear it.
+// Try finds out whether the Done column of a table can be set: it marks some pending rows, reads them back,
+// and undoes it all. It refuses a table that does not bear it.
 func (d Table) Try(ctx context.Context) error { return d.trial(ctx, tryTime) }
 
 func (d Table) trial(ctx context.Context, limit time.Duration) error {
@@ -186,7 +191,8 @@ func (d Table) trial(ctx context.Context, limit time.Duration) error {
 	defer db.Close()
 	t, err := db.BeginTx(ctx, nil)
 	if isBusy(err) {
-		return fmt.Errorf("%s: another program has locked it for a minute: wait until it is through (%w)", doing, err)
+		return fmt.Errorf("%s: another program has locked it for a minute: wait until it is through (%w)",
+			doing, err)
 	}
 	if err == nil {
 		defer t.Rollback()
@@ -252,7 +258,8 @@ func (d Table) try(t tx, limit time.Duration) error {
 // checkNames refuses a file that has something else under the names of our tables.
 func (d Table) checkNames(t tx) error {
 	var kind, name string
-	err := t.one("SELECT type, name FROM sqlite_schema WHERE lower(name) IN (SELECT value FROM json_each(?))", []any{ownNames()}, &kind, &name)
+	err := t.one("SELECT type, name FROM sqlite_schema WHERE lower(name) IN (SELECT value FROM json_each(?))",
+		[]any{ownNames()}, &kind, &name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -45,7 +45,8 @@ func TestOldJobsGoOn(t *testing.T) {
 	}
 	c, err := j.Counts(ctx)
 	ok(t, err)
-	if c.Total != 24 || c.Done != 8 || c.Faces != 6 || c.Failures[store.Timeout] != 3 || c.Failures[store.BadURL] != 2 {
+	if c.Total != 24 || c.Done != 8 || c.Faces != 6 || c.Failures[store.Timeout] != 3 ||
+		c.Failures[store.BadURL] != 2 {
 		t.Errorf("counts %+v", c)
 	}
 	s, err := j.Join(ctx, store.Owner{}, time.Hour)
@@ -104,7 +105,8 @@ func TestMigrationIsWholeOrNotAtAll(t *testing.T) {
 		t.Fatal("migrated")
 	}
 	version, columns := 0, 0
-	ok(t, db.QueryRow("SELECT version, (SELECT count(*) FROM pragma_table_info('shards') WHERE name = 'already') FROM job").Scan(&version, &columns))
+	ok(t, db.QueryRow("SELECT version, (SELECT count(*) FROM pragma_table_info('shards') "+
+		"WHERE name = 'already') FROM job").Scan(&version, &columns))
 	if version != 1 || columns != 0 {
 		t.Errorf("version %d, with %d new columns", version, columns)
 	}

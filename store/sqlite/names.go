@@ -9,8 +9,8 @@ import (
 	"facescan/store/tables"
 )
 
-// names are what the tables are called, and how the values of a row are read. Every SQL text in this package writes
-// them as {tokens}, so that a job of our own and a user's table worked on in place are the same code.
+// names are what the tables are called, and how the values of a row are read. Every SQL text in this package
+// writes them as {tokens}, so that a job of our own and a user's table worked on in place are the same code.
 type names struct {
 	urls, id, url, done string            // the table of rows and its columns
 	prefix              string            // of our own tables
@@ -27,21 +27,24 @@ type names struct {
 }
 
 // jobNames are those of a job made from lists. They are a contract.
-var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: "u.done = 0", ours: "1", address: "u.url",
-	group: `coalesce(u."group", '')`, kept: "u.kept", members: "urls",
-	ofSource: fmt.Sprintf("m.id BETWEEN g.source << %[1]d AND ((g.source + 1) << %[1]d) - 1", store.SourceShift)}
+var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: "u.done = 0", ours: "1",
+	address: "u.url", group: `coalesce(u."group", '')`, kept: "u.kept", members: "urls",
+	ofSource: fmt.Sprintf("m.id BETWEEN g.source << %[1]d AND ((g.source + 1) << %[1]d) - 1",
+		store.SourceShift)}
 
 var (
-	ownTables = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners", "suspects", "settings", "thumbnails",
-		"groups", "job", "unpublished", "publications"}
-	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished", "groups_ready", "groups_ended", "members_group"}
+	ownTables = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners",
+		"suspects", "settings", "thumbnails", "groups", "job", "unpublished", "publications"}
+	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished",
+		"groups_ready", "groups_ended", "members_group"}
 )
 
-// replacer turns SQL with tokens into SQL with names. A name is put in once and never looked through for tokens itself: a
-// user's column may be called {urls}.
+// replacer turns SQL with tokens into SQL with names. A name is put in once and never looked through for
+// tokens itself: a user's column may be called {urls}.
 func (n names) replacer() *strings.Replacer {
 	pairs := []string{
-		"{urls}", tables.Quote(n.urls), "{id}", tables.Quote(n.id), "{url}", tables.Quote(n.url), "{done}", tables.Quote(n.done),
+		"{urls}", tables.Quote(n.urls), "{id}", tables.Quote(n.id), "{url}", tables.Quote(n.url), "{done}",
+		tables.Quote(n.done),
 		"{members}", tables.Quote(n.members),
 	}
 	for token, column := range n.columns {
@@ -52,7 +55,8 @@ func (n names) replacer() *strings.Replacer {
 	}
 	own := strings.NewReplacer(pairs...)
 	for token, expression := range map[string]string{
-		"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group, "{kept}": n.kept,
+		"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group,
+		"{kept}":      n.kept,
 		"{of_source}": n.ofSource,
 	} {
 		pairs = append(pairs, token, "("+own.Replace(expression)+")")

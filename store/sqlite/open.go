@@ -1,28 +1,29 @@
-// Package sqlite keeps a job in a SQLite file, or in a user's SQLite file beside the table it works on, for any number
-// of processes of one machine.
+// Package sqlite keeps a job in a SQLite file, or in a user's SQLite file beside the table it works on, for
+// any number of processes of one machine.
 //
 // # Writing
 //
-// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first (BEGIN
-// IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers never wait for
-// writers; they read in pages, since the WAL cannot start over while one of them stays in it.
+// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first
+// (BEGIN IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers
+// never wait for writers; they read in pages, since the WAL cannot start over while one of them stays in it.
 //
 // # Leases
 //
-// A shard is a range of ids with counters, a row of its table. Its lease is owner, generation and expiry in that same
-// row; a commit reads it before it writes anything, in the same transaction, and so is refused whole once another has
-// it. Leases end by a clock that all processes of the machine share and nobody sets. That somebody died is known at
-// once, though, by a lock that the kernel dropped (owners.go).
+// A shard is a range of ids with counters, a row of its table. Its lease is owner, generation and expiry in
+// that same row; a commit reads it before it writes anything, in the same transaction, and so is refused
+// whole once another has it. Leases end by a clock that all processes of the machine share and nobody sets.
+// That somebody died is known at once, though, by a lock that the kernel dropped (owners.go).
 //
 // # Counting
 //
-// Nothing that a user waits for counts rows: shards carry their rows and pending rows, tallies the done ones by source
-// and reason, and both move in the transactions that change what they count. Verify (verify.go) counts all of it again.
+// Nothing that a user waits for counts rows: shards carry their rows and pending rows, tallies the done ones
+// by source and reason, and both move in the transactions that change what they count. Verify (verify.go)
+// counts all of it again.
 //
 // # Names
 //
-// The tables of a job are plain and a contract: urls, results and faces may be read by anyone with SQL. In a user's
-// file ours are prefixed, and urls is the user's own table (table.go).
+// The tables of a job are plain and a contract: urls, results and faces may be read by anyone with SQL. In a
+// user's file ours are prefixed, and urls is the user's own table (table.go).
 package sqlite
 
 import (
@@ -81,7 +82,8 @@ func IsDatabase(path string) (bool, error) {
 	return h != nil, err
 }
 
-// IsJob reports whether the file is a job made from lists, by its application_id; no error when there is no such file.
+// IsJob reports whether the file is a job made from lists, by its application_id; no error when there is no
+// such file.
 func IsJob(path string) (bool, error) {
 	h, err := header(path)
 	return h != nil && binary.BigEndian.Uint32(h[68:]) == applicationID, err
@@ -113,8 +115,8 @@ func header(path string) ([]byte, error) {
 	return h, nil
 }
 
-// Create makes a new job and opens it. An error that is fs.ErrExist says that the file is there already: Open it.
-// The file appears whole or not at all, with mode 0600.
+// Create makes a new job and opens it. An error that is fs.ErrExist says that the file is there already: Open
+// it. The file appears whole or not at all, with mode 0600.
 func Create(ctx context.Context, path string) (store.Job, error) {
 	doing := "create job " + path
 	if err := checkFilesystem(filepath.Dir(path)); err != nil {
@@ -185,12 +187,12 @@ func resolve(path string) (string, error) {
 	return file, errors.Join(checkFilesystem(filepath.Dir(file)), checkCompany(file))
 }
 
-// superJournal ends a journal of a transaction over several files, before which the name of a file stands that SQLite
-// removes after the journal was rolled back.
+// superJournal ends a journal of a transaction over several files, before which the name of a file stands
+// that SQLite removes after the journal was rolled back.
 const superJournal = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 
-// checkCompany refuses files beside a database that SQLite would open and that it did not make there: those that are not
-// regular, and a journal that names another file. A stranger's folder may have them.
+// checkCompany refuses files beside a database that SQLite would open and that it did not make there: those
+// that are not regular, and a journal that names another file. A stranger's folder may have them.
 func checkCompany(file string) error {
 	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
 		info, err := os.Lstat(file + suffix)
@@ -208,13 +210,15 @@ func checkCompany(file string) error {
 		return nil
 	}
 	if _, err := io.ReadFull(f, end); err == nil && string(end) == superJournal {
-		return fmt.Errorf("%s-journal is of a transaction over several files that was cut off: open the database with its own "+
+		return fmt.Errorf("%s-journal is of a transaction over several files that was cut off: open the "+
+			"database with its own "+
 			"program first", file)
 	}
 	return nil
 }
 
-// open connects and migrates. Of a job of our own it sets application_id and journal mode; a user's file keeps its own.
+// open connects and migrates. Of a job of our own it sets application_id and journal mode; a user's file
+// keeps its own.
 func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err error) {
 	j := &job{path: path, names: n.replacer(), inPlace: inPlace, patience: minPatience}
 	if j.file, err = resolve(path); err != nil {
@@ -231,7 +235,8 @@ func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err 
 
 // connect opens the writer and the readers.
 func (j *job) connect(ctx context.Context) (err error) {
-	dsn := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_cache_size": {"-32768"}}
+	dsn := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"},
+		"_cache_size": {"-32768"}}
 	dsn.Set("_busy_timeout", fmt.Sprint(busyTimeout.Milliseconds()))
 	if !j.inPlace {
 		dsn.Set("_journal_mode", "WAL")
@@ -245,7 +250,8 @@ func (j *job) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// connector opens connections that all have the same settings; those the driver's DSN has no word for are pragmas.
+// connector opens connections that all have the same settings; those the driver's DSN has no word for are
+// pragmas.
 type connector struct {
 	dsn    string
 	driver *sqlite3.SQLiteDriver
@@ -254,13 +260,14 @@ type connector struct {
 func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
 func (c connector) Driver() driver.Driver                        { return c.driver }
 
-// distrust are the settings that SQLite's authors advise for files of unknown origin: what a schema says runs no function
-// or virtual table that could do harm, and pages are checked before they are believed. (The defensive mode cannot be
-// reached through the driver; it keeps SQL from damaging the file, and all SQL here is our own.)
+// distrust are the settings that SQLite's authors advise for files of unknown origin: what a schema says runs
+// no function or virtual table that could do harm, and pages are checked before they are believed. (The
+// defensive mode cannot be reached through the driver; it keeps SQL from damaging the file, and all SQL here
+// is our own.)
 var distrust = []string{"PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0"}
 
-// Watch is SQL that each connection runs once it is open, if it can. Tests watch writes by it, with temporary triggers:
-// a trigger in the file itself would be refused.
+// Watch is SQL that each connection runs once it is open, if it can. Tests watch writes by it, with temporary
+// triggers: a trigger in the file itself would be refused.
 var Watch string
 
 func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {

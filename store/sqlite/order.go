@@ -15,13 +15,16 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 	err = j.view(ctx, func(t tx) error {
 		f.Next = from
 		var last int64
-		if err := t.one("SELECT changes, last_id FROM {sources} WHERE number = ?", []any{source}, &f.Changes, &last); err != nil {
+		if err := t.one("SELECT changes, last_id FROM {sources} WHERE number = ?", []any{source}, &f.Changes,
+			&last); err != nil {
 			return err
 		}
 		for {
 			var lo, hi int64
-			err := t.one(`SELECT lo, hi FROM {shards} WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards}
-				WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1) AND lo <= ?2 AND source = ?3 AND pending > 0 ORDER BY lo LIMIT 1`,
+			err := t.one(`SELECT lo, hi FROM {shards} WHERE lo >= coalesce((SELECT CASE
+				WHEN hi >= ?1 THEN lo END FROM {shards}
+				WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1) AND lo <= ?2 AND source = ?3 AND pending > 0
+				ORDER BY lo LIMIT 1`,
 				[]any{f.Next, last, source}, &lo, &hi)
 			if errors.Is(err, sql.ErrNoRows) { // nothing is pending
 				break
@@ -29,8 +32,8 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 			if err != nil {
 				return err
 			}
-			err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} LIMIT 1",
-				[]any{max(lo, f.Next), hi}, &f.Next)
+			err = t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} "+
+				"ORDER BY u.{id} LIMIT 1", []any{max(lo, f.Next), hi}, &f.Next)
 			if !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
@@ -53,13 +56,13 @@ func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, er
 			var page []store.GroupEnd
 			err := j.view(ctx, func(t tx) error {
 				page = nil
-				return t.each("SELECT ended, name FROM {groups} WHERE source = ? AND ended > ? ORDER BY ended LIMIT ?",
-					[]any{source, after, groupPage}, func(r *sql.Rows) error {
-						var e store.GroupEnd
-						err := r.Scan(&e.ID, &e.Group)
-						page = append(page, e)
-						return err
-					})
+				return t.each("SELECT ended, name FROM {groups} WHERE source = ? AND ended > ? "+
+					"ORDER BY ended LIMIT ?", []any{source, after, groupPage}, func(r *sql.Rows) error {
+					var e store.GroupEnd
+					err := r.Scan(&e.ID, &e.Group)
+					page = append(page, e)
+					return err
+				})
 			})
 			if err != nil {
 				yield(store.GroupEnd{}, wrap("read ended groups", err))
@@ -79,7 +82,8 @@ func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, er
 // EndOf implements store.Ordered.
 func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, err error) {
 	err = j.view(ctx, func(t tx) error {
-		return t.one("SELECT coalesce((SELECT ended FROM {groups} WHERE source = ? AND name = ?), 0)", []any{source, group}, &id)
+		return t.one("SELECT coalesce((SELECT ended FROM {groups} WHERE source = ? AND name = ?), 0)",
+			[]any{source, group}, &id)
 	})
 	return id, wrap("read the end of a group", err)
 }
@@ -94,12 +98,14 @@ func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, er
 			var page []store.Group
 			err := j.view(ctx, func(t tx) error {
 				page = nil
-				return t.each(`SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, revision, finished
-					FROM {groups} WHERE finished > ? ORDER BY finished LIMIT ?`, []any{after, groupPage}, func(r *sql.Rows) error {
+				return t.each(`SELECT source, name, images, ok, failed, faces, images_with_faces,
+					largest_face, first, last, revision, finished
+					FROM {groups} WHERE finished > ? ORDER BY finished
+					LIMIT ?`, []any{after, groupPage}, func(r *sql.Rows) error {
 					var g store.Group
 					var first, last int64
-					err := r.Scan(&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces, &g.ImagesWithFaces, &g.LargestFace,
-						&first, &last, &g.Revision, &g.Sequence)
+					err := r.Scan(&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces,
+						&g.ImagesWithFaces, &g.LargestFace, &first, &last, &g.Revision, &g.Sequence)
 					g.First, g.Last = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
 					page = append(page, g)
 					return err

@@ -19,7 +19,8 @@ func BenchmarkFrontier(b *testing.B) {
 	const shards, size = 5000, 10_000
 	if err := j.writer.update(ctx, "benchmark", func(t tx) error {
 		for i := range shards {
-			if _, err := t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending) VALUES (?, ?, 0, ?, 0)", i*size+1, (i+1)*size, size); err != nil {
+			if _, err := t.exec("INSERT INTO {shards} (lo, hi, source, rows, pending) VALUES (?, ?, 0, ?, 0)",
+				i*size+1, (i+1)*size, size); err != nil {
 				return err
 			}
 		}
@@ -81,7 +82,8 @@ func BenchmarkCommitGroups(b *testing.B) {
 				at += batch
 			}
 			b.ReportMetric(float64(rows)/used.Seconds(), "rows/CPU-s")
-			if err := j.Verify(ctx, store.VerifyOptions{}, func(p store.Problem) { b.Errorf("%+v", p) }); err != nil {
+			if err := j.Verify(ctx, store.VerifyOptions{},
+				func(p store.Problem) { b.Errorf("%+v", p) }); err != nil {
 				b.Fatal(err)
 			}
 		})

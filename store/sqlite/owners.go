@@ -19,8 +19,8 @@ import (
 	"facescan/store/slots"
 )
 
-// Owners and their death. A process that joins makes a file of slots beside the job, which stays locked while it lives:
-// so the others know at once when it is dead, and what was in its decoders (see package slots).
+// Owners and their death. A process that joins makes a file of slots beside the job, which stays locked while
+// it lives: so the others know at once when it is dead, and what was in its decoders (see package slots).
 //
 // Files appear locked, before their owner is in the table, and go after it has left the table. Left-overs of
 // processes that died in between are removed by the next one to join.
@@ -43,8 +43,8 @@ var _ store.Session = (*session)(nil)
 
 func (j *job) ownerFile(id string) string { return j.file + "-owner-" + id }
 
-// probe reports whether an owner is dead, and which rows it left in its decoders. An id that no process can have, in a job
-// file of a stranger, names no file: it is dead.
+// probe reports whether an owner is dead, and which rows it left in its decoders. An id that no process can
+// have, in a job file of a stranger, names no file: it is dead.
 func (j *job) probe(id string) (dead bool, decoding []int64, err error) {
 	if !store.IsOwnerID(id) {
 		return true, nil, nil
@@ -117,8 +117,9 @@ func (j *job) deadOwners(ctx context.Context) (dead []registration, err error) {
 	return dead, err
 }
 
-// sweep frees what dead owners and expired leases hold, and returns how many shards that were. Rows that were in
-// a dead owner's decoders become suspects. The files of the dead are for removeFiles, after the transaction.
+// sweep frees what dead owners and expired leases hold, and returns how many shards that were. Rows that were
+// in a dead owner's decoders become suspects. The files of the dead are for removeFiles, after the
+// transaction.
 func (j *job) sweep(t tx, dead []registration) (freed int64, err error) {
 	for _, c := range dead {
 		n, err := t.exec("DELETE FROM {owners} WHERE number = ? AND id = ?", c.number, c.id)
@@ -129,7 +130,8 @@ func (j *job) sweep(t tx, dead []registration) (freed int64, err error) {
 			continue // another process was quicker
 		}
 		for _, id := range c.decoding {
-			_, err := t.exec(`INSERT INTO {suspects} (id, ends) SELECT u.{id}, 1 FROM {urls} AS u WHERE u.{id} = ? AND {pending}
+			_, err := t.exec(`INSERT INTO {suspects} (id, ends) SELECT u.{id}, 1 FROM {urls} AS u
+				WHERE u.{id} = ? AND {pending}
 				ON CONFLICT (id) DO UPDATE SET ends = ends + 1`, id)
 			if err != nil {
 				return 0, err
@@ -142,11 +144,13 @@ func (j *job) sweep(t tx, dead []registration) (freed int64, err error) {
 		freed += n
 	}
 	now := leaseClock()
-	n, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE owner IS NOT NULL AND expires < ?", now)
+	n, err := t.exec("UPDATE {shards} SET owner = NULL, expires = NULL WHERE owner IS NOT NULL "+
+		"AND expires < ?", now)
 	if err != nil {
 		return 0, err
 	}
-	_, err = t.exec("UPDATE {sources} SET importer = NULL, expires = NULL WHERE importer IS NOT NULL AND expires < ?", now)
+	_, err = t.exec("UPDATE {sources} SET importer = NULL, expires = NULL WHERE importer IS NOT NULL "+
+		"AND expires < ?", now)
 	return freed + n, err
 }
 
@@ -172,7 +176,8 @@ func (j *job) removeFiles(dead []registration) {
 
 // removeLeftOvers removes files whose owners died before they were in the table or after they left it.
 func (j *job) removeLeftOvers(ctx context.Context) error {
-	entries, err := os.ReadDir(filepath.Dir(j.file)) // before the table is read: owners enter it after their file
+	// before the table is read: owners enter it after their file
+	entries, err := os.ReadDir(filepath.Dir(j.file))
 	if err != nil {
 		return err
 	}
@@ -182,7 +187,8 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.ownerFile("")))
-		if !ours || !store.IsOwnerID(id) || slices.ContainsFunc(all, func(c registration) bool { return c.id == id }) {
+		if !ours || !store.IsOwnerID(id) || slices.ContainsFunc(all,
+			func(c registration) bool { return c.id == id }) {
 			continue
 		}
 		if err := slots.Take(j.ownerFile(id), func([]int64) error { return nil }); err != nil {
@@ -213,8 +219,8 @@ func (s *session) Suspects(ctx context.Context) (map[int64]int, error) {
 // Report implements store.Session.
 func (s *session) Report(ctx context.Context, p store.Progress) error {
 	return wrap("report", s.writer.update(ctx, "report", func(t tx) error {
-		_, err := t.exec("UPDATE {owners} SET rate = ?, held_back_by = ?, why = ? WHERE number = ? AND id = ?",
-			p.Rate, p.HeldBackBy, p.Why, s.number, s.owner.ID)
+		_, err := t.exec("UPDATE {owners} SET rate = ?, held_back_by = ?, why = ? WHERE number = ? "+
+			"AND id = ?", p.Rate, p.HeldBackBy, p.Why, s.number, s.owner.ID)
 		return err
 	}))
 }

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Many rows are read as one value, a JSON array of arrays that SQLite makes: a call of C for every column of every row
-// would take longer than all the rest. packed reads such a value from front to back; any other value is an error,
-// which is kept until it is asked for. The texts that it gives are parts of it, not copies.
+// Many rows are read as one value, a JSON array of arrays that SQLite makes: a call of C for every column of
+// every row would take longer than all the rest. packed reads such a value from front to back; any other
+// value is an error, which is kept until it is asked for. The texts that it gives are parts of it, not
+// copies.
 type packed struct {
 	rest string
 	err  error
@@ -134,8 +135,8 @@ func (p *packed) word(known map[string]string) string {
 	return w
 }
 
-// escaped takes a string that has something escaped, as yet only at a place or after it. SQLite writes bytes that are no
-// UTF-8 as they are, so that it is read here.
+// escaped takes a string that has something escaped, as yet only at a place or after it. SQLite writes bytes
+// that are no UTF-8 as they are, so that it is read here.
 func (p *packed) escaped(at int) string {
 	out := append([]byte(nil), p.rest[:at]...)
 	for i := at; i+1 < len(p.rest); i++ {

@@ -22,13 +22,17 @@ func TestPacked(t *testing.T) {
 		f    float64
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		if _, err := db.Exec("DROP TABLE IF EXISTS t; CREATE TABLE t(n INTEGER, s TEXT, b BLOB, f REAL)"); err != nil {
+		if _, err := db.Exec("DROP TABLE IF EXISTS t; CREATE TABLE t(n INTEGER, s TEXT, b BLOB, f " +
+			"REAL)"); err != nil {
 			t.Fatal(err)
 		}
-		text := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
-			rapid.SampledFrom([]string{"", "\"", "\\", "a\\u0041", "\x00", "\x1f\n", "]", "[1,2]", "\xff"}))
+		text := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()),
+			func(b []byte) string { return string(b) }),
+			rapid.SampledFrom([]string{"", "\"", "\\", "a\\u0041", "\x00", "\x1f\n", "]", "[1,2]",
+				"\xff"}))
 		want := rapid.SliceOf(rapid.Custom(func(t *rapid.T) row {
-			return row{rapid.Int64().Draw(t, "n"), text.Draw(t, "s"), rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "b"), rapid.Float64Range(-1e9, 1e9).Draw(t, "f")}
+			return row{rapid.Int64().Draw(t, "n"), text.Draw(t, "s"),
+				rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "b"), rapid.Float64Range(-1e9, 1e9).Draw(t, "f")}
 		})).Draw(t, "rows")
 		for _, r := range want {
 			if _, err := db.Exec("INSERT INTO t VALUES (?, ?, ?, ?)", r.n, r.s, r.blob, r.f); err != nil {
@@ -36,7 +40,8 @@ func TestPacked(t *testing.T) {
 			}
 		}
 		var p packed
-		if err := db.QueryRow("SELECT json_group_array(json_array(n, s, coalesce(hex(b), ''), f, s, f)) FROM t").Scan(&p.rest); err != nil {
+		if err := db.QueryRow("SELECT json_group_array(json_array(n, s, coalesce(hex(b), ''), f, s, f)) " +
+			"FROM t").Scan(&p.rest); err != nil {
 			t.Fatal(err)
 		}
 		whole := p.rest
@@ -44,7 +49,8 @@ func TestPacked(t *testing.T) {
 			if !p.row() {
 				t.Fatalf("row %d is missing: %v", i, p.err)
 			}
-			if n, s, b, f := p.int64(), p.text(), p.hex(), p.float(); n != r.n || s != r.s || string(b) != string(r.blob) || f != r.f {
+			if n, s, b, f := p.int64(), p.text(), p.hex(),
+				p.float(); n != r.n || s != r.s || string(b) != string(r.blob) || f != r.f {
 				t.Fatalf("%v %q %q %v, want %v", n, s, b, f, r)
 			}
 			if s, f := p.text(), p.float(); s != r.s || f != r.f {

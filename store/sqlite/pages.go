@@ -19,7 +19,8 @@ const pageRows = 4000
 const maxPage = 1 << 20
 
 // errDisorder says that the rows of a table do not come in the order of their ids.
-var errDisorder = errors.New("the rows of a table are not in order: the file is damaged; see facescan verify --deep")
+var errDisorder = errors.New("the rows of a table are not in order: the file is damaged; see facescan " +
+	"verify --deep")
 
 // loaded is a page that was read.
 type loaded[T any] struct {
@@ -27,10 +28,11 @@ type loaded[T any] struct {
 	err  error
 }
 
-// pages yields what load finds in a range of ids, in their order. It reads several pages at once, ahead of what is
-// asked for, each in a short transaction of its own; bound is a query for the id with which the next page begins,
-// by the range and the number of rows to skip.
-func pages[T any](ctx context.Context, j *job, from, to int64, bound string, load func(t tx, from, to int64) ([]T, error)) iter.Seq2[T, error] {
+// pages yields what load finds in a range of ids, in their order. It reads several pages at once, ahead of
+// what is asked for, each in a short transaction of its own; bound is a query for the id with which the next
+// page begins, by the range and the number of rows to skip.
+func pages[T any](ctx context.Context, j *job, from, to int64, bound string,
+	load func(t tx, from, to int64) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
@@ -121,25 +123,33 @@ func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Resul
 func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
 	where, args := "1", []any(nil)
 	if q.Where != nil {
-		if text, values, err := q.Where.SQL(store.SQLite, 1, func(name string) string { return selectable[name] }); err == nil {
+		if text, values, err := q.Where.SQL(store.SQLite, 1,
+			func(name string) string { return selectable[name] }); err == nil {
 			where, args = text, values
 		}
 	}
-	return wrapped("select results", pages(ctx, j, q.From, q.To, boundResults, func(t tx, from, to int64) ([]store.Result, error) {
-		return j.readSelected(t, from, to, q.Brief, where, args)
-	}))
+	return wrapped("select results", pages(ctx, j, q.From, q.To, boundResults,
+		func(t tx, from, to int64) ([]store.Result, error) {
+			return j.readSelected(t, from, to, q.Brief, where, args)
+		}))
 }
 
 // selectable are the columns of an export that a result r and its row u have.
 var selectable = map[string]string{
-	"id": "r.id", "url": "{address}", "status": "iif(r.reason IS NULL, 'ok', 'failed')", "reason": "nullif(r.reason, '')", "http_status": "nullif(r.http_status, 0)",
-	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes", "faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number FROM {detectors} WHERE fingerprint = '" + store.NoDetector + "'), r.faces, NULL)",
-	"group": "nullif({group}, '')", "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')", "partial": "r.partial",
+	"id": "r.id", "url": "{address}", "status": "iif(r.reason IS NULL, 'ok', 'failed')",
+	"reason": "nullif(r.reason, '')", "http_status": "nullif(r.http_status, 0)",
+	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)",
+	"bytes": "r.bytes", "faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number " +
+		"FROM {detectors} WHERE fingerprint = '" + store.NoDetector + "'), r.faces, NULL)",
+	"group": "nullif({group}, '')", "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
+	"partial": "r.partial",
 }
 
 // Rows implements store.Job.
 func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
-	return wrapped("read rows", pages(ctx, j, from, to, "SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT 1 OFFSET ?", readRows))
+	return wrapped("read rows", pages(ctx, j, from, to,
+		"SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT 1 OFFSET ?",
+		readRows))
 }
 
 func wrapped[T any](doing string, seq iter.Seq2[T, error]) iter.Seq2[T, error] {

@@ -17,9 +17,10 @@ import (
 	"facescan/store"
 )
 
-// Power cuts, for machines where tests may mount: build with the tag powercut, run as root. A job lies on an ext4 file
-// system in a file. While its process is stopped, that file is copied: the copy is the disk as a power cut would
-// leave it, without what the kernel still held in memory. Everything acknowledged up to then must be in it.
+// Power cuts, for machines where tests may mount: build with the tag powercut, run as root. A job lies on an
+// ext4 file system in a file. While its process is stopped, that file is copied: the copy is the disk as a
+// power cut would leave it, without what the kernel still held in memory. Everything acknowledged up to then
+// must be in it.
 
 const (
 	cuts    = 20
@@ -30,11 +31,12 @@ func init() {
 	childTasks["acknowledge"] = acknowledge
 }
 
-// acknowledge imports and processes, and writes how much was acknowledged into the file acks, two numbers, beside the
-// file system.
+// acknowledge imports and processes, and writes how much was acknowledged into the file acks, two numbers,
+// beside the file system.
 func acknowledge(path string) error {
 	ctx := context.Background()
-	acks, err := os.OpenFile(filepath.Join(filepath.Dir(filepath.Dir(path)), "acks"), os.O_RDWR|os.O_CREATE, 0o600)
+	acks, err := os.OpenFile(filepath.Join(filepath.Dir(filepath.Dir(path)), "acks"), os.O_RDWR|os.O_CREATE,
+		0o600)
 	if err != nil {
 		return err
 	}
@@ -59,7 +61,8 @@ func acknowledge(path string) error {
 		return err
 	}
 	for rows, done := int64(0), int64(0); rows < allRows; {
-		if err := s.Append(ctx, l, listRows(int(rows)+1, 200), store.Position{Line: rows + 200}, false, 100); err != nil {
+		if err := s.Append(ctx, l, listRows(int(rows)+1, 200), store.Position{Line: rows + 200}, false,
+			100); err != nil {
 			return err
 		}
 		rows += 200
@@ -95,7 +98,8 @@ func acknowledge(path string) error {
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %v: %v: %s (this test mounts file systems: run it as root, with loop devices)", name, args, err, out)
+		t.Fatalf("%s %v: %v: %s (this test mounts file systems: run it as root, with loop devices)", name,
+			args, err, out)
 	}
 }
 
@@ -137,7 +141,8 @@ func TestPowerCuts(t *testing.T) {
 				folder := t.TempDir()
 				after := filepath.Join(folder, "disk")
 				command(t, "cp", "--sparse=always", image, after)
-				rows, done := int64(binary.LittleEndian.Uint64(acks)), int64(binary.LittleEndian.Uint64(acks[8:]))
+				rows, done := int64(binary.LittleEndian.Uint64(acks)),
+					int64(binary.LittleEndian.Uint64(acks[8:]))
 				mounted(t, after, func(dir string) {
 					j, err := Open(ctx, filepath.Join(dir, "job.db"))
 					ok(t, err)
@@ -145,7 +150,8 @@ func TestPowerCuts(t *testing.T) {
 					c, err := j.Counts(ctx)
 					ok(t, err)
 					if c.Total < rows || c.Done < done {
-						t.Errorf("cut %d: %d rows and %d results were acknowledged, %d and %d are left", cut, rows, done, c.Total, c.Done)
+						t.Errorf("cut %d: %d rows and %d results were acknowledged, %d and %d are left", cut,
+							rows, done, c.Total, c.Done)
 					}
 					if found := problems(t, j.(*job), true); len(found) > 0 {
 						t.Errorf("cut %d: %v", cut, found)

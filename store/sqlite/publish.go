@@ -21,7 +21,8 @@ const noteRows = 50_000
 // noteChanges notes rows that became done or pending, if the job is published.
 func noteChanges(t tx, rows []store.Result) error {
 	published := false
-	if err := t.one("SELECT EXISTS (SELECT 1 FROM {unpublished})", nil, &published); err != nil || !published {
+	if err := t.one("SELECT EXISTS (SELECT 1 FROM {unpublished})", nil, &published); err != nil ||
+		!published {
 		return err
 	}
 	_, err := t.exec("INSERT INTO {unpublished} (id) SELECT value FROM json_each(?)", idList(rows))
@@ -36,12 +37,14 @@ func (j *job) NoteChanges(ctx context.Context, all bool) error {
 		return fmt.Errorf("%s: the rows of this job are the table's", doing)
 	}
 	err := j.writer.update(ctx, "note", func(t tx) error {
-		_, err := t.exec("INSERT INTO {unpublished} (id) SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM {unpublished})")
+		_, err := t.exec("INSERT INTO {unpublished} (id) SELECT NULL WHERE NOT EXISTS (SELECT 1 " +
+			"FROM {unpublished})")
 		return err
 	})
 	for from, more := int64(math.MinInt64), all; more && err == nil; {
 		err = j.writer.update(ctx, "note", func(t tx) error {
-			n, err := t.exec("INSERT INTO {unpublished} (id) SELECT id FROM {results} WHERE id > ? ORDER BY id LIMIT ?", from, noteRows)
+			n, err := t.exec("INSERT INTO {unpublished} (id) SELECT id FROM {results} WHERE id > ? "+
+				"ORDER BY id LIMIT ?", from, noteRows)
 			if more = n == noteRows; err != nil || !more {
 				return err
 			}
@@ -52,11 +55,13 @@ func (j *job) NoteChanges(ctx context.Context, all bool) error {
 }
 
 // Changes implements store.Publishable.
-func (j *job) Changes(ctx context.Context, after int64, limit int) (rows []store.MergedRow, last int64, err error) {
+func (j *job) Changes(ctx context.Context, after int64,
+	limit int) (rows []store.MergedRow, last int64, err error) {
 	err = j.view(ctx, func(t tx) error {
 		rows, last = nil, after
 		var ids []store.Result
-		err := t.each("SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number LIMIT ?", []any{after, limit},
+		err := t.each("SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number "+
+			"LIMIT ?", []any{after, limit},
 			func(r *sql.Rows) error {
 				var id int64
 				err := r.Scan(&last, &id)
@@ -71,8 +76,8 @@ func (j *job) Changes(ctx context.Context, after int64, limit int) (rows []store
 		slices.SortFunc(ids, func(a, b store.Result) int { return int(max(-1, min(1, a.ID-b.ID))) })
 		ids = slices.CompactFunc(ids, func(a, b store.Result) bool { return a.ID == b.ID })
 		list := idList(ids)
-		rows, err = j.readMerged(t, "u.{id} IN (SELECT value FROM json_each(?))", "r.id IN (SELECT value FROM json_each(?))",
-			ids[0].ID, ids[len(ids)-1].ID+1, list)
+		rows, err = j.readMerged(t, "u.{id} IN (SELECT value FROM json_each(?))",
+			"r.id IN (SELECT value FROM json_each(?))", ids[0].ID, ids[len(ids)-1].ID+1, list)
 		return err
 	})
 	return rows, last, wrap("read what changed", err)
@@ -80,9 +85,11 @@ func (j *job) Changes(ctx context.Context, after int64, limit int) (rows []store
 
 // readMerged reads the rows of a range that a condition on a row u finds, with the results that one on a
 // result r finds.
-func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64, args ...any) (rows []store.MergedRow, err error) {
-	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND "+ofRows+" ORDER BY u.{id}",
-		append([]any{from, to}, args...), func(r *sql.Rows) error {
+func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64,
+	args ...any) (rows []store.MergedRow, err error) {
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? "+
+		"AND u.{id} < ? AND "+ofRows+" ORDER BY u.{id}", append([]any{from, to}, args...),
+		func(r *sql.Rows) error {
 			var m store.MergedRow
 			var kept []byte
 			err := r.Scan(&m.ID, &m.URL, &m.Group, &kept)
@@ -110,7 +117,8 @@ func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64, args ..
 // DropChanges implements store.Publishable.
 func (j *job) DropChanges(ctx context.Context, upTo int64, settings map[string]string) error {
 	return wrap("note what is published", j.writer.update(ctx, "published", func(t tx) error {
-		_, err := t.exec("DELETE FROM {unpublished} WHERE number <= ? AND number < (SELECT max(number) FROM {unpublished})", upTo)
+		_, err := t.exec("DELETE FROM {unpublished} WHERE number <= ? AND number < (SELECT max(number) "+
+			"FROM {unpublished})", upTo)
 		if err != nil {
 			return err
 		}
@@ -122,7 +130,8 @@ func (j *job) DropChanges(ctx context.Context, upTo int64, settings map[string]s
 }
 
 // TakeIn implements store.Publishable.
-func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow, p store.Position, complete bool, shardSize int) error {
+func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow, p store.Position,
+	complete bool, shardSize int) error {
 	doing := fmt.Sprintf("take in published rows of source %d", source)
 	if j.inPlace {
 		return fmt.Errorf("%s: the rows of this job are the table's", doing)
@@ -133,8 +142,8 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 	return wrap(doing, j.writer.update(ctx, "take in", func(t tx) error {
 		var at importing
 		var noted sql.NullInt64
-		err := t.one("SELECT "+importColumns+", (SELECT max(number) FROM {unpublished}) FROM {sources} AS s WHERE s.number = ?",
-			[]any{source}, append(at.dest(), &noted)...)
+		err := t.one("SELECT "+importColumns+", (SELECT max(number) FROM {unpublished}) FROM {sources} AS s "+
+			"WHERE s.number = ?", []any{source}, append(at.dest(), &noted)...)
 		if err != nil {
 			return err
 		}
@@ -179,7 +188,8 @@ func existingPublished(t tx, rows []store.PublishedRow) (map[int64]store.Existin
 	if err != nil || !some { // the table has no index by id: it is small when there is something to take in
 		return have, err
 	}
-	noted, err := readIDs(t, "SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", rows[0].ID, rows[len(rows)-1].ID)
+	noted, err := readIDs(t, "SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", rows[0].ID,
+		rows[len(rows)-1].ID)
 	for _, id := range noted {
 		if e, known := have[id]; known {
 			e.Noted = true
@@ -198,7 +208,8 @@ func (j *job) makePending(t tx, source int, ids []int64) error {
 	if err != nil {
 		return err
 	}
-	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))", string(list))
+	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
+		"FROM json_each(?))", string(list))
 	if err != nil {
 		return err
 	}
@@ -218,8 +229,8 @@ func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.Publish
 			var rows []store.MergedRow
 			numbers := map[int64]int64{}
 			err := j.view(ctx, func(t tx) error {
-				err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT 1 OFFSET ?",
-					[]any{from, to, publishedPage}, &next)
+				err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? "+
+					"ORDER BY u.{id} LIMIT 1 OFFSET ?", []any{from, to, publishedPage}, &next)
 				if err != nil && !errors.Is(err, sql.ErrNoRows) {
 					return err
 				}
@@ -229,12 +240,13 @@ func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.Publish
 				if rows, err = j.readMerged(t, "1", "1", from, next); err != nil {
 					return err
 				}
-				return t.each("SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?", []any{from, next}, func(r *sql.Rows) error {
-					var id, number int64
-					err := r.Scan(&id, &number)
-					numbers[id] = number
-					return err
-				})
+				return t.each("SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?",
+					[]any{from, next}, func(r *sql.Rows) error {
+						var id, number int64
+						err := r.Scan(&id, &number)
+						numbers[id] = number
+						return err
+					})
 			})
 			if err != nil {
 				yield(store.PublishedRow{}, err)

@@ -21,15 +21,18 @@ import (
 	"facescan/store/draft"
 )
 
-// Reading without writing. SQLite itself makes two files beside a database in WAL mode when it only reads, and cannot
-// read one at all where it cannot make them. quiet reads such a file without leaving a trace, in one of three ways:
+// Reading without writing. SQLite itself makes two files beside a database in WAL mode when it only reads,
+// and cannot read one at all where it cannot make them. quiet reads such a file without leaving a trace, in
+// one of three ways:
 //
-//   - still: nobody writes to it, and all that was written is in the file itself. It is read without locks, as a file
-//     that does not change; before and after each view it is checked that this was so, else the view is repeated.
-//   - live: its WAL and the index of that are there, made by processes that write, or left by a killed one. Both are
-//     opened for reading, and SQLite's locks hold. A file with a rollback journal is always read so.
-//   - copy: a WAL without its index, a transaction that was cut off, or a schema of an older release: things that only
-//     writing can put right. A temporary copy is written to, and read.
+//   - still: nobody writes to it, and all that was written is in the file itself. It is read without
+//     locks, as a file that does not change; before and after each view it is checked that this was so,
+//     else the view is repeated.
+//   - live: its WAL and the index of that are there, made by processes that write, or left by a killed
+//     one. Both are opened for reading, and SQLite's locks hold. A file with a rollback journal is always
+//     read so.
+//   - copy: a WAL without its index, a transaction that was cut off, or a schema of an older release:
+//     things that only writing can put right. A temporary copy is written to, and read.
 
 // readers are where read transactions come from.
 type readers interface {
@@ -67,10 +70,12 @@ const quietTries = 20
 type quiet struct {
 	file string // without symbolic links
 
-	mu     sync.Mutex
-	pool   pool
-	still  os.FileInfo  // the file as it was when the pool was opened, if it is read as one that nobody writes to
-	folder *draft.Draft // of the temporary copy, if there is one: what a killed process leaves goes with the next copy
+	mu   sync.Mutex
+	pool pool
+	// the file as it was when the pool was opened, if it is read as one that nobody writes to
+	still os.FileInfo
+	// of the temporary copy, if there is one: what a killed process leaves goes with the next copy
+	folder *draft.Draft
 }
 
 var _ readers = (*quiet)(nil)
@@ -118,7 +123,8 @@ func (q *quiet) close() (err error) {
 func (q *quiet) ready(ctx context.Context) (p pool, still os.FileInfo, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.pool.DB != nil && (q.still == nil || same(q.still, q.file) && !exists(q.file+"-shm") && size(q.file+"-wal") == 0) {
+	if q.pool.DB != nil && (q.still == nil || same(q.still, q.file) && !exists(q.file+"-shm") &&
+		size(q.file+"-wal") == 0) {
 		return q.pool, q.still, nil
 	}
 	for range quietTries { // another process may begin or end while this looks
@@ -164,11 +170,13 @@ func (q *quiet) open(ctx context.Context) error {
 	default:
 		return q.copy(ctx)
 	}
-	err = q.pool.view(ctx, strings.NewReplacer(), func(t tx) error { // takes what keeps the other files where they are
+	// takes what keeps the other files where they are
+	err = q.pool.view(ctx, strings.NewReplacer(), func(t tx) error {
 		n := 0
 		return t.one("SELECT count(*) FROM sqlite_schema", nil, &n)
 	})
-	if !isWAL && exists(q.file+"-journal") && (isCode(err, sqlite3.ErrReadonly) || isCode(err, sqlite3.ErrCantOpen)) {
+	if !isWAL && exists(q.file+"-journal") && (isCode(err, sqlite3.ErrReadonly) ||
+		isCode(err, sqlite3.ErrCantOpen)) {
 		return errors.Join(q.close(), q.copy(ctx)) // a transaction that was cut off has to be rolled back
 	}
 	return err
@@ -193,7 +201,8 @@ func (q *quiet) copy(ctx context.Context) (err error) {
 			err = canRead(q.file + part)
 		}
 		if err != nil {
-			return fmt.Errorf("%w; what was written last is in %s%s: make it readable, or run any facescan command that "+
+			return fmt.Errorf("%w; what was written last is in %s%s: make it readable, or run any facescan "+
+				"command that "+
 				"may write to the job", err, q.file, part)
 		}
 		was[part] = info
@@ -287,11 +296,12 @@ func canRead(path string) error {
 // same reports whether a file is still what it was.
 func same(was os.FileInfo, path string) bool {
 	now, err := os.Stat(path)
-	return err == nil && os.SameFile(was, now) && was.Size() == now.Size() && was.ModTime().Equal(now.ModTime())
+	return err == nil && os.SameFile(was, now) && was.Size() == now.Size() &&
+		was.ModTime().Equal(now.ModTime())
 }
 
-// OpenForReading opens a job made from lists, and writes nothing: neither to the job nor beside it. What would change
-// the job fails.
+// OpenForReading opens a job made from lists, and writes nothing: neither to the job nor beside it. What
+// would change the job fails.
 func OpenForReading(ctx context.Context, path string) (store.Job, error) {
 	doing := "open job " + path
 	if err := checkJob(doing, path); err != nil {
@@ -308,7 +318,8 @@ func OpenForReading(ctx context.Context, path string) (store.Job, error) {
 	return j, nil
 }
 
-// OpenTableForReading opens the job on a table of a user's file as OpenForReading does; fs.ErrNotExist without one.
+// OpenTableForReading opens the job on a table of a user's file as OpenForReading does; fs.ErrNotExist
+// without one.
 func OpenTableForReading(ctx context.Context, path string) (store.Job, error) {
 	doing := "open table of " + path
 	j, err := openForReading(ctx, path, true)
@@ -357,8 +368,8 @@ func (j *job) upToDate(ctx context.Context) error {
 	})
 }
 
-// minPatience is how long one step may take, a view or a transaction, on a small file; on a larger one it is more. What
-// takes longer has no end: a damaged tree of pages, or a trigger that somebody made for it.
+// minPatience is how long one step may take, a view or a transaction, on a small file; on a larger one it is
+// more. What takes longer has no end: a damaged tree of pages, or a trigger that somebody made for it.
 const minPatience = 30 * time.Second
 
 // limit ends a context when a step takes longer than it can need. The cause says so.

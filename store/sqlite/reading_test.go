@@ -29,7 +29,8 @@ func folderState(t testing.TB, dir string) (out []string) {
 		ok(t, err)
 		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
 		ok(t, err)
-		out = append(out, fmt.Sprintf("%s %v %d %v %x", e.Name(), info.Mode(), info.Size(), info.ModTime().UnixNano(), sha256.Sum256(b)))
+		out = append(out, fmt.Sprintf("%s %v %d %v %x", e.Name(), info.Mode(), info.Size(),
+			info.ModTime().UnixNano(), sha256.Sum256(b)))
 	}
 	return out
 }
@@ -61,15 +62,16 @@ func readAll(j store.Job) (string, error) {
 		}
 	}
 	var found []string
-	err = j.Verify(ctx, store.VerifyOptions{Deep: true}, func(p store.Problem) { found = append(found, p.Check+": "+p.Text) })
+	err = j.Verify(ctx, store.VerifyOptions{Deep: true},
+		func(p store.Problem) { found = append(found, p.Check+": "+p.Text) })
 	if err == nil && len(found) > 0 {
 		err = errors.New(strings.Join(found, "; "))
 	}
 	return out, err
 }
 
-// filled makes a job, or a table of a user's with a job on it, with results, and closes it. More settings in the writer's
-// last transaction are in the WAL, if there is one.
+// filled makes a job, or a table of a user's with a job on it, with results, and closes it. More settings in
+// the writer's last transaction are in the WAL, if there is one.
 func filled(t testing.TB, inPlace bool) (path string, open func(context.Context, string) (store.Job, error)) {
 	t.Helper()
 	ctx := context.Background()
@@ -78,7 +80,8 @@ func filled(t testing.TB, inPlace bool) (path string, open func(context.Context,
 	path = filepath.Join(t.TempDir(), "list.facescan.db")
 	if inPlace {
 		var db *sql.DB
-		path, db = users(t, "CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT); INSERT INTO urls VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+		path, db = users(t, "CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT); INSERT INTO urls "+
+			"VALUES (1, 'a'), (2, 'b'), (3, 'c')")
 		ok(t, db.Close())
 		j, err = OpenTable(ctx, path, TableOptions{Table: "urls"})
 	} else {
@@ -106,8 +109,8 @@ func filled(t testing.TB, inPlace bool) (path string, open func(context.Context,
 	return path, OpenForReading
 }
 
-// TestReadingWritesNothing reads jobs in every state in which they may lie, and finds the same in all of them: nothing is
-// written, made or removed in their folder.
+// TestReadingWritesNothing reads jobs in every state in which they may lie, and finds the same in all of
+// them: nothing is written, made or removed in their folder.
 func TestReadingWritesNothing(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -117,7 +120,8 @@ func TestReadingWritesNothing(t *testing.T) {
 		db, err := sql.Open("sqlite3", path)
 		ok(t, err)
 		db.SetMaxOpenConns(1)
-		for _, text := range []string{pragma, "BEGIN IMMEDIATE", "CREATE TABLE more (x)", "INSERT INTO more SELECT randomblob(3000) FROM pragma_table_list, pragma_table_list"} {
+		for _, text := range []string{pragma, "BEGIN IMMEDIATE", "CREATE TABLE more (x)",
+			"INSERT INTO more SELECT randomblob(3000) FROM pragma_table_list, pragma_table_list"} {
 			_, err := db.Exec(text)
 			ok(t, err)
 		}
@@ -139,17 +143,32 @@ func TestReadingWritesNothing(t *testing.T) {
 		}
 	}
 	for name, prepare := range map[string]func(t *testing.T, path string){
-		"at rest":               func(*testing.T, string) {},
-		"read-only":             func(t *testing.T, path string) { ok(t, os.Chmod(path, 0o400)) },
-		"killed":                func(t *testing.T, path string) { killed(t, path, "PRAGMA journal_mode = WAL", true) },
-		"killed in between":     func(t *testing.T, path string) { killed(t, path, "PRAGMA journal_mode = WAL", false) },
-		"killed with a journal": func(t *testing.T, path string) { killed(t, path, "PRAGMA cache_spill = 1", false) },
+		"at rest":   func(*testing.T, string) {},
+		"read-only": func(t *testing.T, path string) { ok(t, os.Chmod(path, 0o400)) },
+		"killed": func(t *testing.T, path string) {
+			killed(t, path,
+				"PRAGMA journal_mode = WAL", true)
+		},
+		"killed in between": func(t *testing.T, path string) {
+			killed(t, path,
+				"PRAGMA journal_mode = WAL", false)
+		},
+		"killed with a journal": func(t *testing.T, path string) {
+			killed(t, path, "PRAGMA cache_spill = 1",
+				false)
+		},
 		"copied with its WAL": func(t *testing.T, path string) {
 			killed(t, path, "PRAGMA journal_mode = WAL", true)
 			ok(t, os.Remove(path+"-shm"))
 		},
-		"an empty WAL":       func(t *testing.T, path string) { ok(t, os.WriteFile(path+"-wal", nil, 0o600)) },
-		"the index of a WAL": func(t *testing.T, path string) { ok(t, os.WriteFile(path+"-shm", make([]byte, 32768), 0o600)) },
+		"an empty WAL": func(t *testing.T, path string) {
+			ok(t,
+				os.WriteFile(path+"-wal", nil, 0o600))
+		},
+		"the index of a WAL": func(t *testing.T, path string) {
+			ok(t,
+				os.WriteFile(path+"-shm", make([]byte, 32768), 0o600))
+		},
 		"an empty WAL and index": func(t *testing.T, path string) {
 			ok(t, os.WriteFile(path+"-wal", nil, 0o600))
 			ok(t, os.WriteFile(path+"-shm", make([]byte, 32768), 0o600))
@@ -173,11 +192,13 @@ func TestReadingWritesNothing(t *testing.T) {
 						t.Errorf("writing to it: %v", err)
 					}
 					if now := folderState(t, filepath.Dir(path)); !slices.Equal(now, before) {
-						t.Errorf("the folder changed while it was read:\n%s\n%s", strings.Join(before, "\n"), strings.Join(now, "\n"))
+						t.Errorf("the folder changed while it was read:\n%s\n%s", strings.Join(before, "\n"),
+							strings.Join(now, "\n"))
 					}
 					ok(t, j.Close())
 					if now := folderState(t, filepath.Dir(path)); !slices.Equal(now, before) {
-						t.Errorf("the folder changed:\n%s\n%s", strings.Join(before, "\n"), strings.Join(now, "\n"))
+						t.Errorf("the folder changed:\n%s\n%s", strings.Join(before, "\n"),
+							strings.Join(now, "\n"))
 					}
 					if round == 0 {
 						want = got
@@ -190,8 +211,8 @@ func TestReadingWritesNothing(t *testing.T) {
 	}
 }
 
-// TestReadingTheWAL reads what is only in the WAL: beside a living process, after a killed one, and from a copy without the
-// index. Where the WAL cannot be read, the job is refused.
+// TestReadingTheWAL reads what is only in the WAL: beside a living process, after a killed one, and from a
+// copy without the index. Where the WAL cannot be read, the job is refused.
 func TestReadingTheWAL(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -230,12 +251,14 @@ func TestReadingTheWAL(t *testing.T) {
 	}
 	ok(t, os.Remove(other+"-wal"))
 	ok(t, os.Symlink(path+"-wal", other+"-wal"))
-	if _, err := OpenForReading(ctx, other); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := OpenForReading(ctx, other); err == nil ||
+		!strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a WAL that is a link: %v", err)
 	}
 }
 
-// TestReadingBesideShortWrites reads a job all the time while others open it, write and close it: every view is whole.
+// TestReadingBesideShortWrites reads a job all the time while others open it, write and close it: every view
+// is whole.
 func TestReadingBesideShortWrites(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -249,7 +272,8 @@ func TestReadingBesideShortWrites(t *testing.T) {
 					return err
 				}
 				n := fmt.Sprint(i)
-				if err := j.Set(ctx, map[string]string{"a": n, "b": n, "long": strings.Repeat(n, 40_000)}); err != nil {
+				if err := j.Set(ctx, map[string]string{"a": n, "b": n,
+					"long": strings.Repeat(n, 40_000)}); err != nil {
 					return err
 				}
 				if err := j.Close(); err != nil {
@@ -300,7 +324,8 @@ func TestReadingAnOlderSchema(t *testing.T) {
 	}
 }
 
-// TestReadingAsAnotherUser makes a job readable for others, and reads it as one who may write neither to it nor to its folder.
+// TestReadingAsAnotherUser makes a job readable for others, and reads it as one who may write neither to it
+// nor to its folder.
 func TestReadingAsAnotherUser(t *testing.T) {
 	t.Parallel()
 	path, _ := filled(t, false)

@@ -32,13 +32,15 @@ func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, err
 		source = j.sourceSQL("r.id")
 	}
 	return func(t tx, from, to int64) (page []store.Tally, err error) {
-		err = t.each("SELECT "+source+", "+key+`, count(*), count(*) FILTER (WHERE r.reason IS NULL), sum(r.faces), count(*) FILTER (WHERE r.faces > 0),
-			sum(r.bytes) FROM `+rows+" WHERE r.id >= ? AND r.id < ? GROUP BY 1, 2", []any{from, to}, func(r *sql.Rows) error {
-			var n store.Tally
-			err := r.Scan(&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes)
-			page = append(page, n)
-			return err
-		})
+		err = t.each("SELECT "+source+", "+key+`, count(*), count(*) FILTER (WHERE r.reason IS NULL),
+			sum(r.faces), count(*) FILTER (WHERE r.faces > 0),
+			sum(r.bytes) FROM `+rows+" WHERE r.id >= ? AND r.id < ? GROUP BY 1, 2", []any{from, to},
+			func(r *sql.Rows) error {
+				var n store.Tally
+				err := r.Scan(&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes)
+				page = append(page, n)
+				return err
+			})
 		return page, err
 	}
 }
@@ -46,7 +48,8 @@ func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, err
 // tallyHosts sums a range up by hosts, which are read out of the URLs here.
 func tallyHosts(t tx, from, to int64) ([]store.Tally, error) {
 	byHost := store.HostTallies{}
-	err := t.each(`SELECT {address}, r.reason IS NULL, r.faces, r.bytes FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id
+	err := t.each(`SELECT {address}, r.reason IS NULL, r.faces, r.bytes FROM {results} AS r JOIN {urls} AS u
+		ON u.{id} = r.id
 		WHERE r.id >= ? AND r.id < ?`, []any{from, to}, func(r *sql.Rows) error {
 		var address string
 		var fine bool

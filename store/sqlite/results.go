@@ -20,7 +20,8 @@ func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error)
 }
 
 // readSelected reads those for which a condition holds.
-func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args []any) (page []store.Result, err error) {
+func (j *job) readSelected(t tx, from, to int64, brief bool, where string,
+	args []any) (page []store.Result, err error) {
 	detectors := map[int64]string{0: ""}
 	err = t.each("SELECT number, fingerprint FROM {detectors}", nil, func(rows *sql.Rows) error {
 		var number int64
@@ -42,14 +43,19 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string, args 
 	rest := "" // columns of results that are not brief
 	if !brief {
 		rest = `, r.attempts, r.partial, r.took, r.time, coalesce(r.outputs, 0), coalesce(r.final_url, ''),
-			coalesce(hex(r.candidates), ''), coalesce(hex(r.landmarks), ''), {group}, coalesce({kept} || '', '')`
+			coalesce(hex(r.candidates), ''), coalesce(hex(r.landmarks), ''), {group}, coalesce({kept} || '',
+			'')`
 	}
-	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}, coalesce(r.detector, 0)"+
-		rest+")) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? AND ("+where+")", append([]any{from, to}, args...), &rows.rest)
+	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, "+
+		"r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}, coalesce(r.detector, 0)"+
+		rest+")) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? "+
+		"AND ("+where+")", append([]any{from, to}, args...), &rows.rest)
 	for err == nil && rows.row() {
-		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(), Bytes: rows.int64()}
+		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(),
+			Bytes: rows.int64()}
 		faces += rows.int()
-		r.Reason, r.Format, r.URL, r.Detector = store.Reason(rows.word(words)), rows.word(words), rows.text(), detectors[rows.int64()]
+		r.Reason, r.Format, r.URL, r.Detector = store.Reason(rows.word(words)), rows.word(words), rows.text(),
+			detectors[rows.int64()]
 		if !brief {
 			r.Attempts, r.Partial = rows.int(), rows.int() != 0
 			r.Took, r.Time = time.Duration(rows.int64())*time.Millisecond, time.UnixMilli(rows.int64()).UTC()
@@ -94,16 +100,20 @@ func readFaces(t tx, page []store.Result) error {
 	if page[len(page)-1].ID-page[0].ID > 16*pageRows { // few rows of many, whose faces lie far apart
 		where, args = "id IN (SELECT value FROM json_each(?))", []any{idList(page)}
 	}
-	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) FROM {faces} WHERE "+where,
-		args, &rows.rest)
+	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) "+
+		"FROM {faces} WHERE "+where, args, &rows.rest)
 	for err == nil && rows.row() {
-		all = append(all, idFace{rows.int64(), rows.int64(), store.Face{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(),
-			Score: rows.float(), Confidence: rows.float()}})
+		all = append(all, idFace{rows.int64(), rows.int64(),
+			store.Face{X: rows.int(), Y: rows.int(), Width: rows.int(), Height: rows.int(),
+				Score: rows.float(), Confidence: rows.float()}})
 	}
 	if err = errors.Join(err, rows.err); err != nil {
 		return err
 	}
-	inOrder(all, func(a, b *idFace) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face)) })
+	inOrder(all, func(a, b *idFace) int {
+		return cmp.Or(cmp.Compare(a.id, b.id),
+			cmp.Compare(a.face, b.face))
+	})
 	flat := make([]store.Face, len(all))
 	at, begin := 0, 0
 	for i, f := range all {
@@ -127,8 +137,8 @@ type idFace struct {
 	store.Face
 }
 
-// inOrder sorts what an aggregate gathered in the order in which it was scanned; that is the right one, but SQLite does not
-// promise it.
+// inOrder sorts what an aggregate gathered in the order in which it was scanned; that is the right one, but
+// SQLite does not promise it.
 func inOrder[T any](s []T, by func(a, b *T) int) {
 	for i := 1; i < len(s); i++ {
 		if by(&s[i-1], &s[i]) > 0 {
@@ -140,19 +150,19 @@ func inOrder[T any](s []T, by func(a, b *T) int) {
 
 // readRows reads the rows of a range.
 func readRows(t tx, from, to int64) (page []store.Row, err error) {
-	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id}",
-		[]any{from, to}, func(r *sql.Rows) error {
-			var row store.Row
-			var kept []byte
-			err := r.Scan(&row.ID, &row.URL, &row.Group, &kept)
-			if err == nil {
-				row.Kept, err = unpackKept(row.ID, kept)
-			}
-			if page = append(page, row); len(page) > maxPage {
-				err = errDisorder
-			}
-			return err
-		})
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? "+
+		"AND u.{id} < ? AND {ours} ORDER BY u.{id}", []any{from, to}, func(r *sql.Rows) error {
+		var row store.Row
+		var kept []byte
+		err := r.Scan(&row.ID, &row.URL, &row.Group, &kept)
+		if err == nil {
+			row.Kept, err = unpackKept(row.ID, kept)
+		}
+		if page = append(page, row); len(page) > maxPage {
+			err = errDisorder
+		}
+		return err
+	})
 	return page, err
 }
 
@@ -202,16 +212,18 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		if err != nil {
 			return err
 		}
-		err = t.each("SELECT name FROM {sources} WHERE complete = 0 ORDER BY number", nil, func(r *sql.Rows) error {
-			var name string
-			err := r.Scan(&name)
-			c.ImportIncomplete = append(c.ImportIncomplete, name)
-			return err
-		})
+		err = t.each("SELECT name FROM {sources} WHERE complete = 0 ORDER BY number", nil,
+			func(r *sql.Rows) error {
+				var name string
+				err := r.Scan(&name)
+				c.ImportIncomplete = append(c.ImportIncomplete, name)
+				return err
+			})
 		if err != nil {
 			return err
 		}
-		err = t.each(`SELECT reason, sum(rows), sum(faces), sum(images_with_faces) FROM {tallies} GROUP BY reason`, nil,
+		err = t.each(`SELECT reason, sum(rows), sum(faces), sum(images_with_faces) FROM {tallies}
+			GROUP BY reason`, nil,
 			func(r *sql.Rows) error {
 				var reason store.Reason
 				var n store.Counted
@@ -222,14 +234,17 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		if err != nil {
 			return err
 		}
-		err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0), count(*) FILTER (WHERE pending > 0 AND owner IS NULL),
-			count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL), coalesce(sum(already), 0) FROM {shards}`, nil,
-			&c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased, &c.AlreadyDone)
+		err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0), count(*) FILTER (WHERE pending > 0
+			AND owner IS NULL),
+			count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL), coalesce(sum(already), 0)
+			FROM {shards}`, nil, &c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased,
+			&c.AlreadyDone)
 		if err != nil {
 			return err
 		}
 		paused := false
-		if err := t.one("SELECT EXISTS (SELECT 1 FROM {sources} WHERE paused <> 0)", nil, &paused); err != nil {
+		if err := t.one("SELECT EXISTS (SELECT 1 FROM {sources} WHERE paused <> 0)", nil,
+			&paused); err != nil {
 			return err
 		}
 		if paused {
@@ -242,10 +257,12 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		now := leaseClock()
 		return t.each(`SELECT o.id, o.host, o.pid, o.joined, o.rate, o.held_back_by, o.why,
 			count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
-			FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number ORDER BY o.number`, nil, func(r *sql.Rows) error {
+			FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number
+			ORDER BY o.number`, nil, func(r *sql.Rows) error {
 			var o store.OwnerCounts
 			var joined, expires int64
-			err := r.Scan(&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards, &o.Pending, &expires)
+			err := r.Scan(&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards,
+				&o.Pending, &expires)
 			o.Age = time.Duration(now - joined)
 			o.Expires = max(0, time.Duration(expires-now))
 			c.Owners = append(c.Owners, o)

@@ -13,8 +13,8 @@ import (
 // retryRows is how many results one transaction of a retry looks at.
 const retryRows = 20000
 
-// Retry implements store.Job. Every transaction is complete in itself: a retry that is cut short has put some of
-// the rows back, and the same call again does the others.
+// Retry implements store.Job. Every transaction is complete in itself: a retry that is cut short has put some
+// of the rows back, and the same call again does the others.
 func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err error) {
 	if len(s.Reasons) == 0 && !s.OK {
 		return 0, nil
@@ -45,10 +45,11 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 	return reopened, nil
 }
 
-// isChosen is a condition on a result r; its parameters are what choose returns. A detector that is not known has no
-// number, and no result is of it.
+// isChosen is a condition on a result r; its parameters are what choose returns. A detector that is not known
+// has no number, and no result is of it.
 const isChosen = `CASE WHEN r.reason IS NULL THEN ? AND
-	(r.detector IN (SELECT number FROM {detectors} WHERE fingerprint IN (SELECT value FROM json_each(?)))) IS NOT TRUE
+	(r.detector IN (SELECT number FROM {detectors} WHERE fingerprint IN (SELECT value
+	FROM json_each(?)))) IS NOT TRUE
 	ELSE r.reason IN (SELECT value FROM json_each(?)) END`
 
 func choose(s store.Selection) (args []any, err error) {
@@ -60,17 +61,21 @@ func choose(s store.Selection) (args []any, err error) {
 	return []any{s.OK, string(except), string(reasons)}, err
 }
 
-// selected returns rows (their ids alone are filled in) among the next retryRows results, and says from where to go on.
-func (j *job) selected(ctx context.Context, from int64, chosen []any, host string) (ids []store.Result, next int64, more bool, err error) {
+// selected returns rows (their ids alone are filled in) among the next retryRows results, and says from where
+// to go on.
+func (j *job) selected(ctx context.Context, from int64, chosen []any,
+	host string) (ids []store.Result, next int64, more bool, err error) {
 	err = j.view(ctx, func(t tx) error {
 		ids = nil
 		var last sql.NullInt64
-		err := t.one("SELECT max(id) FROM (SELECT id FROM {results} WHERE id >= ? ORDER BY id LIMIT ?)", []any{from, retryRows}, &last)
+		err := t.one("SELECT max(id) FROM (SELECT id FROM {results} WHERE id >= ? ORDER BY id LIMIT ?)",
+			[]any{from, retryRows}, &last)
 		if more = last.Valid && last.Int64 != 1<<63-1; err != nil || !last.Valid {
 			return err
 		}
 		next = last.Int64 + 1
-		return t.each("SELECT r.id, {address} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? AND "+isChosen+" ORDER BY r.id",
+		return t.each("SELECT r.id, {address} FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id "+
+			"WHERE r.id BETWEEN ? AND ? AND "+isChosen+" ORDER BY r.id",
 			append([]any{from, last.Int64}, chosen...), func(rows *sql.Rows) error {
 				var id int64
 				var address string
@@ -93,8 +98,8 @@ func (j *job) reopen(t tx, rows []store.Result, chosen []any) (n int, err error)
 		for here < len(rows) && j.sourceOf(rows[here].ID) == source {
 			here++
 		}
-		reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?)) AND "+isChosen,
-			append([]any{idList(rows[:here])}, chosen...)...)
+		reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
+			"FROM json_each(?)) AND "+isChosen, append([]any{idList(rows[:here])}, chosen...)...)
 		if err != nil {
 			return 0, err
 		}
@@ -111,7 +116,8 @@ func (j *job) clearDone(t tx, rows []store.Result) (err error) {
 	if j.inPlace {
 		_, err = mark(t, idsOf(rows), false)
 	} else {
-		_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))", idList(rows))
+		_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))",
+			idList(rows))
 	}
 	if err != nil {
 		return err
@@ -126,7 +132,8 @@ func (j *job) clearDone(t tx, rows []store.Result) (err error) {
 func eachShard(t tx, rows []store.Result, f func(lo int64, n int) error) error {
 	for len(rows) > 0 {
 		var lo, hi int64
-		if err := t.one("SELECT lo, hi FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1", []any{rows[0].ID}, &lo, &hi); err != nil {
+		if err := t.one("SELECT lo, hi FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1",
+			[]any{rows[0].ID}, &lo, &hi); err != nil {
 			return fmt.Errorf("shard of row %d: %w", rows[0].ID, err)
 		}
 		n := 1

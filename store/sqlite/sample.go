@@ -15,7 +15,8 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 		return 0, nil
 	}
 	err = j.writer.update(ctx, "sample", func(t tx) error {
-		if _, err := t.exec("INSERT OR REPLACE INTO {thumbnails} VALUES (?, ?, ?, ?)", th.ID, th.Faces, th.Rank, th.JPEG); err != nil {
+		if _, err := t.exec("INSERT OR REPLACE INTO {thumbnails} VALUES (?, ?, ?, ?)", th.ID, th.Faces,
+			th.Rank, th.JPEG); err != nil {
 			return err
 		}
 		_, err := t.exec(`DELETE FROM {thumbnails} WHERE faces = ?1 AND id NOT IN
@@ -23,7 +24,8 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 		if err != nil {
 			return err
 		}
-		err = t.one("SELECT rank FROM {thumbnails} WHERE faces = ? ORDER BY rank, id LIMIT 1 OFFSET ?", []any{th.Faces, n - 1}, &bar)
+		err = t.one("SELECT rank FROM {thumbnails} WHERE faces = ? ORDER BY rank, id LIMIT 1 OFFSET ?",
+			[]any{th.Faces, n - 1}, &bar)
 		if errors.Is(err, sql.ErrNoRows) { // there is room
 			bar, err = math.MaxInt64, nil
 		}
@@ -36,12 +38,13 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 func (j *job) Samples(ctx context.Context) (out []store.Thumbnail, err error) {
 	err = j.view(ctx, func(t tx) error {
 		out = nil
-		return t.each("SELECT id, faces, rank, jpeg FROM {thumbnails} ORDER BY id", nil, func(r *sql.Rows) error {
-			var th store.Thumbnail
-			err := r.Scan(&th.ID, &th.Faces, &th.Rank, &th.JPEG)
-			out = append(out, th)
-			return err
-		})
+		return t.each("SELECT id, faces, rank, jpeg FROM {thumbnails} ORDER BY id", nil,
+			func(r *sql.Rows) error {
+				var th store.Thumbnail
+				err := r.Scan(&th.ID, &th.Faces, &th.Rank, &th.JPEG)
+				out = append(out, th)
+				return err
+			})
 	})
 	return out, wrap("read the thumbnails", err)
 }

@@ -14,8 +14,9 @@ import (
 	"facescan/store/tables"
 )
 
-// A job file may come from anybody. Before anything of it is read, its tables are checked to be the ones that this
-// program makes: tables, not views that never end, with the columns they should have, and without triggers.
+// A job file may come from anybody. Before anything of it is read, its tables are checked to be the ones that
+// this program makes: tables, not views that never end, with the columns they should have, and without
+// triggers.
 
 // checkedVersion is the version of the schema, which is what a job of that version has; 0 without any.
 func (j *job) checkedVersion(ctx context.Context) (version int, err error) {
@@ -29,12 +30,14 @@ func (j *job) checkedVersion(ctx context.Context) (version int, err error) {
 // schemaVersionOf is the version of the schema; 0 when there is none.
 func schemaVersionOf(t tx) (version int, err error) {
 	isTable := false
-	err = t.one("SELECT type = 'table' AND rootpage > 0 FROM sqlite_schema WHERE name = ?", []any{t.plain("{job}")}, &isTable)
+	err = t.one("SELECT type = 'table' AND rootpage > 0 FROM sqlite_schema WHERE name = ?",
+		[]any{t.plain("{job}")}, &isTable)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
 	if err == nil && !isTable {
-		err = fmt.Errorf("its %s is not a table that facescan makes: the file is damaged, or was not made by facescan", t.plain("{job}"))
+		err = fmt.Errorf("its %s is not a table that facescan makes: the file is damaged, or was not made "+
+			"by facescan", t.plain("{job}"))
 	}
 	if err != nil {
 		return 0, err
@@ -52,10 +55,12 @@ func shapes(t tx, tables []string) (map[string]shape, error) {
 		return nil, err
 	}
 	out := map[string]shape{}
-	err = t.each(`SELECT l.name, l.type || iif(l.wr, ' without rowid', ''), c.name, c.type || iif(c."notnull", ' not null', '')
+	err = t.each(`SELECT l.name, l.type || iif(l.wr, ' without rowid', ''), c.name, c.type || iif(c."notnull",
+		' not null', '')
 			|| iif(c.pk, ' key ' || c.pk, '') || iif(c.hidden, ' computed', '')
 		FROM pragma_table_list AS l LEFT JOIN pragma_table_xinfo(l.name) AS c
-		WHERE l.schema = 'main' AND l.name IN (SELECT value FROM json_each(?))`, []any{string(list)}, func(r *sql.Rows) error {
+		WHERE l.schema = 'main' AND l.name IN (SELECT value
+		FROM json_each(?))`, []any{string(list)}, func(r *sql.Rows) error {
 		var name, kind string
 		var column, is sql.NullString
 		err := r.Scan(&name, &kind, &column, &is)
@@ -70,14 +75,15 @@ func shapes(t tx, tables []string) (map[string]shape, error) {
 	return out, err
 }
 
-// checkSchema refuses a file whose own tables are not what its version of the schema makes, and returns the version.
-// Columns may have been added.
+// checkSchema refuses a file whose own tables are not what its version of the schema makes, and returns the
+// version. Columns may have been added.
 func checkSchema(t tx, inPlace bool) (version int, err error) {
 	if version, err = schemaVersionOf(t); err != nil || version == 0 {
 		return 0, err
 	}
 	if version > schemaVersion {
-		return version, fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer facescan", version, schemaVersion)
+		return version, fmt.Errorf("its schema has version %d, this facescan knows up to %d: use a newer "+
+			"facescan", version, schemaVersion)
 	}
 	want, err := expected(inPlace, version)
 	if err != nil {
@@ -92,8 +98,8 @@ func checkSchema(t tx, inPlace bool) (version int, err error) {
 		return version, nil
 	}
 	if err == nil {
-		err = fmt.Errorf("it has a trigger %s on its table %s, which facescan did not make: remove it (DROP TRIGGER %s) to use the job",
-			trigger, on, tables.Quote(trigger))
+		err = fmt.Errorf("it has a trigger %s on its table %s, which facescan did not make: remove it (DROP "+
+			"TRIGGER %s) to use the job", trigger, on, tables.Quote(trigger))
 	}
 	return version, err
 }
@@ -110,7 +116,8 @@ func compareShapes(t tx, want map[string]shape) error {
 		}
 		for _, column := range slices.Sorted(maps.Keys(want[table])) {
 			if got, want := have[table][column], want[table][column]; got != want {
-				return fmt.Errorf("its %s is not a table that facescan makes (%q is %q, not %q): the file is damaged, or was not "+
+				return fmt.Errorf("its %s is not a table that facescan makes (%q is %q, not %q): the file "+
+					"is damaged, or was not "+
 					"made by facescan", table, column, got, want)
 			}
 		}

@@ -38,7 +38,8 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 // set writes settings, in a transaction.
 func set(t tx, settings map[string]string) error {
 	for key, value := range settings {
-		_, err := t.exec("INSERT INTO {settings} VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+		_, err := t.exec("INSERT INTO {settings} VALUES (?, ?) ON CONFLICT (key) DO UPDATE "+
+			"SET value = excluded.value", key, value)
 		if err != nil {
 			return err
 		}
@@ -66,7 +67,8 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 	}
 	doing := store.Adding(all)
 	if j.inPlace {
-		return nil, fmt.Errorf("%s: the rows of this job are the table's; make a job of its own with --db", doing)
+		return nil, fmt.Errorf("%s: the rows of this job are the table's; make a job of its own with --db",
+			doing)
 	}
 	names := make([]string, len(all))
 	for i, s := range all {
@@ -96,15 +98,17 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 		for _, s := range all {
 			one, known := have[s.Name]
 			if !known {
-				one = store.Source{Number: int(number), Name: s.Name, Format: s.Format, Options: s.Options, Priority: s.Priority}
-				values = append(values, number, s.Name, s.Format, s.Options, s.Priority, store.FirstOf(int(number)),
-					one.Checksum())
+				one = store.Source{Number: int(number), Name: s.Name, Format: s.Format, Options: s.Options,
+					Priority: s.Priority}
+				values = append(values, number, s.Name, s.Format, s.Options, s.Priority,
+					store.FirstOf(int(number)), one.Checksum())
 				have[s.Name] = one
 				number++
 			}
 			out = append(out, one)
 		}
-		return t.bulk("INSERT INTO {sources} (number, name, format, options, priority, last_id, checksum)", 7, values, "")
+		return t.bulk("INSERT INTO {sources} (number, name, format, options, priority, last_id, checksum)", 7,
+			values, "")
 	})
 	return out, wrap(doing, err)
 }
@@ -124,16 +128,17 @@ func (j *job) Prioritize(ctx context.Context, source, priority int) error {
 
 // change sets a value of one source.
 func (j *job) change(ctx context.Context, source int, text string, value any) error {
-	return wrap(fmt.Sprintf("change source %d", source), j.writer.update(ctx, "change source", func(t tx) error {
-		n, err := t.exec(text, value, source)
-		if err == nil && n == 0 {
-			err = errors.New("there is no such source")
-		}
-		if err != nil {
-			return err
-		}
-		return sealSource(t, source)
-	}))
+	return wrap(fmt.Sprintf("change source %d", source),
+		j.writer.update(ctx, "change source", func(t tx) error {
+			n, err := t.exec(text, value, source)
+			if err == nil && n == 0 {
+				err = errors.New("there is no such source")
+			}
+			if err != nil {
+				return err
+			}
+			return sealSource(t, source)
+		}))
 }
 
 // Sources implements store.Job.
@@ -147,12 +152,15 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 
 func (j *job) sources(t tx, where string, args ...any) (out []store.Source, err error) {
 	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.list_rows, s.mark, s.rows,
-		s.rows - coalesce((SELECT sum(rows) FROM {tallies} WHERE source = s.number), 0), s.complete, s.paused, s.priority,
+		s.rows - coalesce((SELECT sum(rows) FROM {tallies}
+		WHERE source = s.number), 0), s.complete, s.paused, s.priority,
 		s.changes, coalesce(o.id, '')
-		FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer `+where+` ORDER BY s.number`, args, func(r *sql.Rows) error {
+		FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer `+where+`
+		ORDER BY s.number`, args, func(r *sql.Rows) error {
 		var s store.Source
-		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line, &s.Position.Rows, &s.Position.Mark,
-			&s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority, &s.Changes, &s.Importer)
+		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
+			&s.Position.Rows, &s.Position.Mark, &s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority,
+			&s.Changes, &s.Importer)
 		out = append(out, s)
 		return err
 	})
@@ -195,11 +203,14 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 			return err
 		}
 		expires := store.Trust(s.ttl)
-		return t.each(`UPDATE {sources} AS s SET importer = ?1, generation = ?2 + l.key, expires = ?3 FROM json_each(?4) AS l
-			WHERE s.number = l.value AND s.importer IS NULL RETURNING number, generation, offset, line, list_rows, mark`,
+		return t.each(`UPDATE {sources} AS s SET importer = ?1, generation = ?2 + l.key, expires = ?3
+			FROM json_each(?4) AS l
+			WHERE s.number = l.value AND s.importer IS NULL
+			RETURNING number, generation, offset, line, list_rows, mark`,
 			[]any{s.number, first, s.expiry(), string(list)}, func(r *sql.Rows) error {
 				l := store.SourceLease{Owner: s.owner.ID, Expires: expires}
-				err := r.Scan(&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows, &l.Position.Mark)
+				err := r.Scan(&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line,
+					&l.Position.Rows, &l.Position.Mark)
 				out = append(out, l)
 				return err
 			})
@@ -215,8 +226,8 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
 	err := s.writer.update(ctx, "renew source", func(t tx) error {
 		l.Expires = store.Trust(s.ttl)
-		n, err := t.exec("UPDATE {sources} SET expires = ? WHERE number = ? AND importer = ? AND generation = ?",
-			s.expiry(), l.Source, s.number, l.Generation)
+		n, err := t.exec("UPDATE {sources} SET expires = ? WHERE number = ? AND importer = ? "+
+			"AND generation = ?", s.expiry(), l.Source, s.number, l.Generation)
 		if err == nil && n == 0 {
 			err = store.ErrLeaseLost
 		}
@@ -238,7 +249,8 @@ func (s *session) ReleaseSources(ctx context.Context, ls []store.SourceLease) er
 	doing := fmt.Sprintf("release the import of source %d", ls[0].Source)
 	return wrap(doing, s.writer.update(ctx, "release source", func(t tx) error {
 		_, err := t.exec(`UPDATE {sources} AS s SET importer = NULL, expires = NULL FROM json_each(?) AS l
-			WHERE s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`, importList(ls), s.number)
+			WHERE s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`,
+			importList(ls), s.number)
 		return err
 	}))
 }
@@ -251,20 +263,23 @@ func importList(ls []store.SourceLease) string {
 // expiry is when a lease given now ends, by the lease clock.
 func (s *session) expiry() int64 { return leaseClock() + int64(s.ttl) }
 
-// generations counts n leases more and returns the first one's generation. They count leases of the whole job, so
-// that no two leases ever have the same.
+// generations counts n leases more and returns the first one's generation. They count leases of the whole
+// job, so that no two leases ever have the same.
 func (j *job) generations(t tx, n int) (first int64, err error) {
-	return first, t.one("UPDATE {job} SET generation = generation + ?1 RETURNING generation - ?1 + 1", []any{n}, &first)
+	return first, t.one("UPDATE {job} SET generation = generation + ?1 RETURNING generation - ?1 + 1",
+		[]any{n}, &first)
 }
 
 // present fails when others hold this process for dead, which takes somebody removing its file.
 func (s *session) present(t tx) error {
 	n := 0
-	if err := t.one("SELECT count(*) FROM {owners} WHERE number = ? AND id = ?", []any{s.number, s.owner.ID}, &n); err != nil {
+	if err := t.one("SELECT count(*) FROM {owners} WHERE number = ? AND id = ?", []any{s.number, s.owner.ID},
+		&n); err != nil {
 		return err
 	}
 	if n == 0 {
-		return fmt.Errorf("owner %s is not part of the job any more: its file %s was removed", s.owner.ID, s.file.Name())
+		return fmt.Errorf("owner %s is not part of the job any more: its file %s was removed", s.owner.ID,
+			s.file.Name())
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ func alter(t testing.TB, path, text string) {
 	ok(t, errors.Join(err, db.Close()))
 }
 
-// TestStrangersTables puts something else in the place of a job's own tables: all who open it refuse it at once, and name what.
+// TestStrangersTables puts something else in the place of a job's own tables: all who open it refuse it at
+// once, and name what.
 func TestStrangersTables(t *testing.T) {
 	t.Parallel()
 	const endless = "AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT "
@@ -39,20 +40,28 @@ func TestStrangersTables(t *testing.T) {
 			}
 		}
 		attacks := map[string]string{
-			"a virtual table":       "DROP TABLE {results}; CREATE VIRTUAL TABLE {results} USING rtree(id, x, y)",
-			"a computed column":     "ALTER TABLE {results} RENAME COLUMN bytes TO old; ALTER TABLE {results} ADD COLUMN bytes INTEGER AS (old + 1)",
+			"a virtual table": "DROP TABLE {results}; CREATE VIRTUAL TABLE {results} USING rtree(id, " +
+				"x, y)",
+			"a computed column": "ALTER TABLE {results} RENAME COLUMN bytes TO old; ALTER TABLE " +
+				"{results} ADD COLUMN bytes INTEGER AS (old + 1)",
 			"another column's name": "ALTER TABLE {shards} RENAME COLUMN hi TO high",
-			"another type":          "DROP TABLE {settings}; CREATE TABLE {settings} (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
-			"another key":           "DROP TABLE {faces}; CREATE TABLE {faces} (id INTEGER PRIMARY KEY, face INTEGER NOT NULL, x INTEGER NOT NULL, y INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, score REAL NOT NULL, confidence REAL NOT NULL)",
-			"a table lost":          "DROP TABLE {tallies}",
+			"another type": "DROP TABLE {settings}; CREATE TABLE {settings} (key TEXT PRIMARY KEY, " +
+				"value BLOB) WITHOUT ROWID",
+			"another key": "DROP TABLE {faces}; CREATE TABLE {faces} (id INTEGER PRIMARY KEY, " +
+				"face INTEGER NOT NULL, x INTEGER NOT NULL, y INTEGER NOT NULL, width INTEGER NOT NULL, " +
+				"height INTEGER NOT NULL, score REAL NOT NULL, confidence REAL NOT NULL)",
+			"a table lost": "DROP TABLE {tallies}",
 		}
 		for _, table := range ownTables {
-			attacks["a view for "+table] = "CREATE TABLE moved AS SELECT * FROM {" + table + "}; DROP TABLE {" + table + "}; " +
+			attacks["a view for "+table] = "CREATE TABLE moved AS SELECT * FROM {" + table +
+				"}; DROP TABLE {" + table + "}; " +
 				"CREATE VIEW {" + table + "} " + endless + "moved.* FROM n, moved"
 		}
 		if !inPlace {
-			attacks["a view for urls"] = "DROP TABLE urls; CREATE VIEW urls " + endless + "i AS id, 'a' AS url, 0 AS done, NULL AS \"group\", NULL AS kept FROM n"
-			attacks["a trigger"] = "CREATE TRIGGER tr AFTER INSERT ON owners BEGIN SELECT raise(abort, 'x'); END"
+			attacks["a view for urls"] = "DROP TABLE urls; CREATE VIEW urls " + endless +
+				"i AS id, 'a' AS url, 0 AS done, NULL AS \"group\", NULL AS kept FROM n"
+			attacks["a trigger"] = "CREATE TRIGGER tr AFTER INSERT ON owners BEGIN " +
+				"SELECT raise(abort, 'x'); END"
 		}
 		for name, text := range attacks {
 			t.Run(fmt.Sprintf("%s/%t", name, inPlace), func(t *testing.T) {
@@ -80,8 +89,10 @@ func TestUsersAdditions(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	path, _ := filled(t, false)
-	alter(t, path, `CREATE INDEX mine ON results (reason, bytes); CREATE VIEW bad AS SELECT * FROM results WHERE reason <> '';
-		ALTER TABLE urls ADD COLUMN note TEXT; CREATE TABLE notes (x); CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n`)
+	alter(t, path, `CREATE INDEX mine ON results (reason, bytes); CREATE VIEW bad AS SELECT * FROM results
+		WHERE reason <> '';
+		ALTER TABLE urls ADD COLUMN note TEXT; CREATE TABLE notes (x); CREATE VIEW endless AS WITH RECURSIVE
+		n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n`)
 	j, err := Open(ctx, path)
 	ok(t, err)
 	defer j.Close()
@@ -90,8 +101,8 @@ func TestUsersAdditions(t *testing.T) {
 	}
 }
 
-// TestStrangersOwners has owners in the table whose ids are no ids, and files of others where their files would be: none of
-// them is touched, followed or waited for.
+// TestStrangersOwners has owners in the table whose ids are no ids, and files of others where their files
+// would be: none of them is touched, followed or waited for.
 func TestStrangersOwners(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -106,7 +117,8 @@ func TestStrangersOwners(t *testing.T) {
 	ok(t, os.WriteFile(path+"-owner-with space", nil, 0o600))
 	beside := filepath.Join(filepath.Dir(path), "file.txt")
 	ok(t, os.WriteFile(beside, []byte("mine"), 0o600))
-	for i, id := range []string{"x/file.txt", "link", "folder", "pipe", "../file.txt", "/../file.txt", "with space", "", strings.Repeat("x", 300), "a\x1b[31m"} {
+	for i, id := range []string{"x/file.txt", "link", "folder", "pipe", "../file.txt", "/../file.txt",
+		"with space", "", strings.Repeat("x", 300), "a\x1b[31m"} {
 		db, err := sql.Open("sqlite3", path)
 		ok(t, err)
 		_, err = db.Exec("INSERT INTO owners (number, id, host, pid) VALUES (?, ?, 'h', 1)", 100+i, id)
@@ -115,7 +127,8 @@ func TestStrangersOwners(t *testing.T) {
 		}
 		ok(t, errors.Join(err, db.Close()))
 	}
-	alter(t, path, "UPDATE urls SET done = 0 WHERE id = 1; DELETE FROM results WHERE id = 1; UPDATE shards SET pending = 1 WHERE lo = 1")
+	alter(t, path, "UPDATE urls SET done = 0 WHERE id = 1; DELETE FROM results WHERE id = 1; UPDATE shards "+
+		"SET pending = 1 WHERE lo = 1")
 	j, err := read(ctx, path)
 	ok(t, err)
 	c, err := j.Counts(ctx)
@@ -149,7 +162,8 @@ func TestStrangersOwners(t *testing.T) {
 	}
 }
 
-// TestStrangersJournal has a journal beside a job that makes SQLite remove a file elsewhere, once it was rolled back.
+// TestStrangersJournal has a journal beside a job that makes SQLite remove a file elsewhere, once it was
+// rolled back.
 func TestStrangersJournal(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -170,7 +184,8 @@ func TestStrangersJournal(t *testing.T) {
 // superJournalOf is a journal of no pages that names a file, but for its last eight bytes.
 func superJournalOf(file string) []byte {
 	b := append([]byte("\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"), make([]byte, 504)...) // a header's sector
-	b[25], b[22], b[26] = 0, 2, 16                                                // sector size 512, page size 4096
+	// sector size 512, page size 4096
+	b[25], b[22], b[26] = 0, 2, 16
 	sum := uint32(0)
 	for _, c := range []byte(file) {
 		sum += uint32(c)
@@ -183,7 +198,8 @@ func superJournalOf(file string) []byte {
 	return b
 }
 
-// TestPagesWithoutEnd makes a tree of pages that a walk through it takes for ever: every view ends, and says so.
+// TestPagesWithoutEnd makes a tree of pages that a walk through it takes for ever: every view ends, and says
+// so.
 func TestPagesWithoutEnd(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -191,15 +207,19 @@ func TestPagesWithoutEnd(t *testing.T) {
 	made, err := Create(ctx, path)
 	ok(t, err)
 	ok(t, made.Close())
-	alter(t, path, "PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO urls (id, url) SELECT i, printf('%.60c', 'x') FROM n")
+	alter(t, path, "PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM; WITH RECURSIVE n(i) AS "+
+		"(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO urls (id, url) "+
+		"SELECT i, printf('%.60c', 'x') FROM n")
 	db, err := sql.Open("sqlite3", path)
 	ok(t, err)
 	var root, pageSize int64
-	ok(t, db.QueryRow("SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = 'urls'").Scan(&root, &pageSize))
+	ok(t, db.QueryRow("SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema "+
+		"WHERE name = 'urls'").Scan(&root, &pageSize))
 	ok(t, db.Close())
 	b, err := os.ReadFile(path)
 	ok(t, err)
-	// Interior pages of the tree: all children of each become one page, again an interior one, level by level.
+	// Interior pages of the tree: all children of each become one page, again an interior one, level by
+	// level.
 	interior := []int64{root}
 	for p := int64(2); p <= int64(len(b))/pageSize && len(interior) < 12; p++ {
 		if b[(p-1)*pageSize] == 5 && p != root {
@@ -213,7 +233,8 @@ func TestPagesWithoutEnd(t *testing.T) {
 		page := b[(p-1)*pageSize : p*pageSize]
 		child := uint32(interior[i+1])
 		put := func(at int) {
-			page[at], page[at+1], page[at+2], page[at+3] = byte(child>>24), byte(child>>16), byte(child>>8), byte(child)
+			page[at], page[at+1], page[at+2], page[at+3] = byte(child>>24), byte(child>>16), byte(child>>8),
+				byte(child)
 		}
 		put(8)
 		for c := range int(page[3])<<8 | int(page[4]) {

@@ -14,15 +14,15 @@ import (
 	"facescan/store/tables"
 )
 
-// A user's table, in place. The rows stay where they are; our own tables go into the same file under names that begin
-// with facescan_. Nothing else in the file changes but the Done column. The table is the truth: what the user deletes,
-// adds, or marks done or not done between or during runs is noticed when Adopt passes by, or verify. Rows that were
-// done before the job saw them are outside it.
+// A user's table, in place. The rows stay where they are; our own tables go into the same file under names
+// that begin with facescan_. Nothing else in the file changes but the Done column. The table is the truth:
+// what the user deletes, adds, or marks done or not done between or during runs is noticed when Adopt passes
+// by, or verify. Rows that were done before the job saw them are outside it.
 
 const tablePrefix = "facescan_"
 
-// TableOptions names a table and its columns, in any case. What is empty is found: the columns that the job has used
-// before; else id, url and done by their names, id also as the table's INTEGER PRIMARY KEY.
+// TableOptions names a table and its columns, in any case. What is empty is found: the columns that the job
+// has used before; else id, url and done by their names, id also as the table's INTEGER PRIMARY KEY.
 type TableOptions struct {
 	Table, ID, URL, Done, Group string
 	Keep                        []string
@@ -40,7 +40,8 @@ type Table struct {
 // Changes are the statements, in words close to SQL, that opening the table's job will run.
 func (d Table) Changes() (out []string) {
 	if d.AddsDone {
-		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s INTEGER DEFAULT 0", tables.Quote(d.Name), tables.Quote(d.Done)))
+		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s INTEGER DEFAULT 0", tables.Quote(d.Name),
+			tables.Quote(d.Done)))
 	}
 	if d.New {
 		for _, t := range append(slices.Clone(ownTables), "members") {
@@ -58,8 +59,8 @@ func errTable(format string, args ...any) error {
 	return fmt.Errorf(format+"; copy its rows into a job of their own with --db JOB", args...)
 }
 
-// InspectTable says what OpenTable would do, and changes nothing. It refuses views, WITHOUT ROWID tables and tables
-// without a unique integer column.
+// InspectTable says what OpenTable would do, and changes nothing. It refuses views, WITHOUT ROWID tables and
+// tables without a unique integer column.
 func InspectTable(ctx context.Context, path string, o TableOptions) (d Table, err error) {
 	if is, err := IsDatabase(path); err != nil || !is {
 		return d, wrap("read "+path, errors.Join(err, errors.New("it is no SQLite database")))
@@ -122,8 +123,8 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		for _, c := range table.Columns {
 			all = append(all, c.Name)
 		}
-		return c, fmt.Errorf("table %s has no column %s; name one of these with %s: %s; a table without a fitting one can be copied with --db JOB",
-			d.Name, name, flag, strings.Join(all, ", "))
+		return c, fmt.Errorf("table %s has no column %s; name one of these with %s: %s; a table without a "+
+			"fitting one can be copied with --db JOB", d.Name, name, flag, strings.Join(all, ", "))
 	}
 	id, err := find("--id-column", o.ID, "id")
 	if err != nil && o.ID == "" && hasKey {
@@ -189,7 +190,8 @@ func checkKey(t tx, table string, c tables.Column, isKey bool) error {
 	}
 	unique := isKey
 	if !unique {
-		err := t.one(`SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique" AND NOT l.partial AND
+		err := t.one(`SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique"
+			AND NOT l.partial AND
 			(SELECT count(*) = 1 AND max(i.name) = ?2 FROM pragma_index_info(l.name) AS i))`,
 			[]any{table, c.Name}, &unique)
 		if err != nil {
@@ -213,7 +215,8 @@ func checkKey(t tx, table string, c tables.Column, isKey bool) error {
 	return errTable("column %s of %s has a value of type %s among its integers", c.Name, table, other)
 }
 
-// before fills the options with what the job in the file has used until now; another table or other columns are refused.
+// before fills the options with what the job in the file has used until now; another table or other columns
+// are refused.
 func before(t tx, o TableOptions) (TableOptions, error) {
 	var name, options string
 	if err := t.one("SELECT name, options FROM {sources}", nil, &name, &options); err != nil {
@@ -227,9 +230,11 @@ func before(t tx, o TableOptions) (TableOptions, error) {
 		return o, err
 	}
 	used.Table = name
-	for _, c := range []struct{ given, used *string }{{&o.Table, &used.Table}, {&o.ID, &used.ID}, {&o.URL, &used.URL}, {&o.Done, &used.Done}, {&o.Group, &used.Group}} {
+	for _, c := range []struct{ given, used *string }{{&o.Table, &used.Table}, {&o.ID, &used.ID},
+		{&o.URL, &used.URL}, {&o.Done, &used.Done}, {&o.Group, &used.Group}} {
 		if *c.given != "" && !strings.EqualFold(*c.given, *c.used) {
-			return o, fmt.Errorf("the job in this file works with %q, not with %q; use a copy of the file, or a job of its own with --db JOB", *c.used, *c.given)
+			return o, fmt.Errorf("the job in this file works with %q, not with %q; use a copy of the file, "+
+				"or a job of its own with --db JOB", *c.used, *c.given)
 		}
 	}
 	if len(o.Keep) > 0 && !slices.EqualFunc(o.Keep, used.Keep, strings.EqualFold) {
@@ -242,10 +247,13 @@ func before(t tx, o TableOptions) (TableOptions, error) {
 func (d Table) names() names {
 	text := func(token string) string { return "coalesce(CAST(u." + token + " AS TEXT), '')" }
 	n := names{
-		urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text("{url}"), group: "''", kept: "NULL",
+		urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text("{url}"),
+		group: "''", kept: "NULL",
 		members: tablePrefix + "members", ofSource: "1", columns: map[string]string{},
-		pending: `CASE typeof(u.{done}) WHEN 'integer' THEN u.{done} = 0 WHEN 'null' THEN 1 WHEN 'real' THEN u.{done} = 0.0
-			ELSE lower(trim(u.{done})) NOT IN ('true', 't', 'yes', 'y', 'on') AND CAST(u.{done} AS REAL) = 0 END`,
+		pending: `CASE typeof(u.{done}) WHEN 'integer' THEN u.{done} = 0 WHEN 'null' THEN 1
+			WHEN 'real' THEN u.{done} = 0.0
+			ELSE lower(trim(u.{done})) NOT IN ('true', 't', 'yes', 'y', 'on')
+			AND CAST(u.{done} AS REAL) = 0 END`,
 	}
 	n.ours = "(" + n.pending + ") OR u.{id} IN (SELECT id FROM {results})"
 	if d.Group != "" {
@@ -264,7 +272,8 @@ func (d Table) names() names {
 	return n
 }
 
-// OpenTable opens the job on a table of a user's file, making it when there is none. A job file of our own is refused.
+// OpenTable opens the job on a table of a user's file, making it when there is none. A job file of our own is
+// refused.
 func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, error) {
 	doing := "open table of " + path
 	if is, err := IsJob(path); err != nil || is {
@@ -283,11 +292,12 @@ func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, err
 	if err != nil {
 		return nil, wrap(doing, err)
 	}
-	options, err := json.Marshal(TableOptions{ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group, Keep: d.Keep})
+	options, err := json.Marshal(TableOptions{ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group,
+		Keep: d.Keep})
 	if err == nil {
 		err = j.writer.update(ctx, "open table", func(t tx) error {
-			_, err := t.exec("INSERT INTO {sources} (number, name, format, options, last_id) VALUES (0, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
-				d.Name, store.TableFormat, string(options))
+			_, err := t.exec("INSERT INTO {sources} (number, name, format, options, last_id) "+
+				"VALUES (0, ?, ?, ?, 0) ON CONFLICT DO NOTHING", d.Name, store.TableFormat, string(options))
 			if err != nil {
 				return err
 			}
@@ -302,7 +312,8 @@ func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, err
 
 // addDone adds the Done column, unless another process was quicker.
 func (d Table) addDone(ctx context.Context) error {
-	db := connect(d.Path, url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"}, "_busy_timeout": {"60000"}})
+	db := connect(d.Path, url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"},
+		"_busy_timeout": {"60000"}})
 	defer db.Close()
 	t, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -310,7 +321,8 @@ func (d Table) addDone(ctx context.Context) error {
 	}
 	defer t.Rollback() // nothing, once it is committed
 	there := false
-	err = t.QueryRowContext(ctx, "SELECT count(*) > 0 FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE", d.Name, d.Done).Scan(&there)
+	err = t.QueryRowContext(ctx, "SELECT count(*) > 0 FROM pragma_table_xinfo(?) "+
+		"WHERE name = ? COLLATE NOCASE", d.Name, d.Done).Scan(&there)
 	if err != nil || there {
 		return err
 	}

@@ -105,22 +105,28 @@ func dump(t testing.TB, db *sql.DB, query string) (out []string) {
 
 const originStory = `
 	PRAGMA application_id = 77; PRAGMA user_version = 5; PRAGMA page_size = 8192; PRAGMA auto_vacuum = FULL;
-	CREATE TABLE Photos (ID INTEGER PRIMARY KEY AUTOINCREMENT, URL TEXT, Done BOOLEAN, owner TEXT, taken DATETIME, raw BLOB);
+	CREATE TABLE Photos (ID INTEGER PRIMARY KEY AUTOINCREMENT, URL TEXT, Done BOOLEAN, owner TEXT,
+	taken DATETIME, raw BLOB);
 	CREATE TABLE log (what TEXT);
 	CREATE INDEX by_owner ON Photos (owner);
 	CREATE VIEW undone AS SELECT * FROM Photos WHERE NOT Done;
-	CREATE TRIGGER marked AFTER UPDATE OF Done ON Photos BEGIN INSERT INTO log VALUES (new.id || ' is ' || new.Done); END;
+	CREATE TRIGGER marked AFTER UPDATE OF Done ON Photos BEGIN INSERT INTO log
+	VALUES (new.id || ' is ' || new.Done); END;
 	WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
-		INSERT INTO Photos SELECT i * 3, 'http://a.example/' || i || ',x y.jpg', i % 10 = 0, 'o' || i % 4, '2024-01-02 03:04:05', randomblob(9) FROM n;`
+		INSERT INTO Photos SELECT i * 3, 'http://a.example/' || i || ',x y.jpg', i % 10 = 0, 'o' || i % 4,
+		'2024-01-02 03:04:05', randomblob(9) FROM n;`
 
 func TestTableInPlace(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	path, db := users(t, originStory)
 	state := func() map[string][]string {
-		out := map[string][]string{"schema": dump(t, db, "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'facescan%' ORDER BY name"),
-			"rows": dump(t, db, "SELECT ID, URL, owner, CAST(taken AS TEXT), raw, typeof(Done) FROM Photos ORDER BY ID")}
-		for _, p := range []string{"application_id", "user_version", "journal_mode", "page_size", "auto_vacuum", "encoding"} {
+		out := map[string][]string{"schema": dump(t, db,
+			"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'facescan%' "+
+				"ORDER BY name"), "rows": dump(t, db, "SELECT ID, URL, owner, CAST(taken AS TEXT), raw, "+
+			"typeof(Done) FROM Photos ORDER BY ID")}
+		for _, p := range []string{"application_id", "user_version", "journal_mode", "page_size",
+			"auto_vacuum", "encoding"} {
 			out[p] = dump(t, db, "PRAGMA "+p)
 		}
 		return out
@@ -135,7 +141,8 @@ func TestTableInPlace(t *testing.T) {
 		t.Errorf("looking at it made %v", got)
 	}
 	j := inPlace(t, path, TableOptions{Table: "photos"})
-	made := dump(t, db, "SELECT 'CREATE ' || upper(type) || ' ' || name FROM sqlite_schema WHERE name LIKE 'facescan%' ORDER BY 1")
+	made := dump(t, db, "SELECT 'CREATE ' || upper(type) || ' ' || name FROM sqlite_schema "+
+		"WHERE name LIKE 'facescan%' ORDER BY 1")
 	told := d.Changes()
 	slices.Sort(told)
 	if d := cmp.Diff(told, trimmed(made)); d != "" {
@@ -153,7 +160,8 @@ func TestTableInPlace(t *testing.T) {
 	if len(did) != 450 || did[3] != "http://a.example/1,x y.jpg" || did[30] != "" {
 		t.Errorf("did %d rows, 3 is %q, 30 is %q", len(did), did[3], did[30])
 	}
-	if got := dump(t, db, "SELECT count(*), sum(Done), sum(typeof(Done) = 'integer') FROM Photos"); got[0] != "500|500|500|" {
+	if got := dump(t, db, "SELECT count(*), sum(Done), sum(typeof(Done) = 'integer') "+
+		"FROM Photos"); got[0] != "500|500|500|" {
 		t.Errorf("done: %v", got)
 	}
 	if got := dump(t, db, "SELECT count(*) FROM log"); got[0] != "450|" {
@@ -179,7 +187,8 @@ func TestTableInPlace(t *testing.T) {
 	}
 	retried, err := j.Retry(ctx, store.Selection{Reasons: []store.Reason{store.Timeout}})
 	ok(t, err)
-	if got := dump(t, db, "SELECT count(*) FROM undone"); got[0] != fmt.Sprintf("%d|", retried) || retried != 50 {
+	if got := dump(t, db, "SELECT count(*) FROM undone"); got[0] != fmt.Sprintf("%d|", retried) ||
+		retried != 50 {
 		t.Errorf("retry of %d rows left %v undone", retried, got)
 	}
 	if found := problems(t, j, true); len(found) > 0 {
@@ -211,30 +220,54 @@ func TestTableColumnsAreFound(t *testing.T) {
 		o    TableOptions
 		want string // ID URL Done, + for one that is added; or part of the error
 	}{
-		"the usual":                   {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER)", TableOptions{Table: "T"}, "id url done"},
-		"no done":                     {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)", TableOptions{Table: "t"}, "id url done+"},
-		"a done of its own":           {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)", TableOptions{Table: "t", Done: "Ready"}, "id url Ready+"},
-		"a key by its kind":           {"CREATE TABLE t (k INTEGER PRIMARY KEY, url TEXT)", TableOptions{Table: "t"}, "k url done+"},
-		"other names":                 {"CREATE TABLE t (k INTEGER PRIMARY KEY, Link TEXT, ok BOOLEAN)", TableOptions{Table: "t", ID: "K", URL: "link", Done: "OK"}, "k Link ok"},
-		"awkward names":               {`CREATE TABLE "my ""own"" table" ("group" INTEGER PRIMARY KEY, "select" TEXT, "a b" INT)`, TableOptions{Table: `MY "own" table`, ID: "GROUP", URL: "Select", Done: "A B"}, "group select a b"},
-		"a unique column":             {"CREATE TABLE t (k INTEGER PRIMARY KEY, id BIGINT UNIQUE, url TEXT)", TableOptions{Table: "t"}, "id url done+"},
-		"a key that is no row number": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t VALUES (-5, 'x'), (7, 'y')", TableOptions{Table: "t"}, "id url done+"},
-		"words among integers":        {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t VALUES (1, 'x'), ('two', 'y')", TableOptions{Table: "t"}, "text"},
-		"nothing among integers":      {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t VALUES (1, 'x'), (NULL, 'y')", TableOptions{Table: "t"}, "null"},
-		"a text key":                  {"CREATE TABLE t (id TEXT PRIMARY KEY, url TEXT)", TableOptions{Table: "t"}, "--db"},
-		"a key of two":                {"CREATE TABLE t (id INTEGER, b INTEGER, url TEXT, PRIMARY KEY (id, b))", TableOptions{Table: "t"}, "not unique"},
-		"unique in part":              {"CREATE TABLE t (id INTEGER, url TEXT); CREATE UNIQUE INDEX i ON t (id) WHERE url <> ''", TableOptions{Table: "t"}, "not unique"},
-		"a view":                      {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT); CREATE VIEW v AS SELECT * FROM t", TableOptions{Table: "v"}, "--db"},
-		"without rowid":               {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT) WITHOUT ROWID", TableOptions{Table: "t"}, "--db"},
-		"a virtual table":             {"CREATE VIRTUAL TABLE t USING fts3(url)", TableOptions{Table: "t"}, "--db"},
-		"no table":                    {"CREATE TABLE t (id INTEGER PRIMARY KEY)", TableOptions{Table: "x"}, "no table x"},
-		"none named":                  {"CREATE TABLE t (id INTEGER PRIMARY KEY)", TableOptions{}, "--table"},
-		"no url":                      {"CREATE TABLE t (id INTEGER PRIMARY KEY, link TEXT)", TableOptions{Table: "t"}, "--url-column: id, link"},
-		"no such key":                 {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)", TableOptions{Table: "t", ID: "key"}, "no column key"},
-		"no such group":               {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)", TableOptions{Table: "t", Group: "album"}, "no column album"},
-		"done computed":               {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done AS (url = ''))", TableOptions{Table: "t"}, "computed"},
-		"one column for two":          {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)", TableOptions{Table: "t", Done: "url"}, "three"},
-		"SQLite's own":                {"CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, url TEXT)", TableOptions{Table: "sqlite_sequence"}, "no table of yours"},
+		"the usual": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER)",
+			TableOptions{Table: "T"}, "id url done"},
+		"no done": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t"}, "id url done+"},
+		"a done of its own": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t", Done: "Ready"}, "id url Ready+"},
+		"a key by its kind": {"CREATE TABLE t (k INTEGER PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t"}, "k url done+"},
+		"other names": {"CREATE TABLE t (k INTEGER PRIMARY KEY, Link TEXT, ok BOOLEAN)",
+			TableOptions{Table: "t", ID: "K", URL: "link", Done: "OK"}, "k Link ok"},
+		"awkward names": {`CREATE TABLE "my ""own"" table" ("group" INTEGER PRIMARY KEY,
+			"select" TEXT, "a b" INT)`, TableOptions{Table: `MY "own" table`, ID: "GROUP", URL: "Select",
+			Done: "A B"}, "group select a b"},
+		"a unique column": {"CREATE TABLE t (k INTEGER PRIMARY KEY, id BIGINT UNIQUE, url TEXT)",
+			TableOptions{Table: "t"}, "id url done+"},
+		"a key that is no row number": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t " +
+			"VALUES (-5, 'x'), (7, 'y')", TableOptions{Table: "t"}, "id url done+"},
+		"words among integers": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t " +
+			"VALUES (1, 'x'), ('two', 'y')", TableOptions{Table: "t"}, "text"},
+		"nothing among integers": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t " +
+			"VALUES (1, 'x'), (NULL, 'y')", TableOptions{Table: "t"}, "null"},
+		"a text key": {"CREATE TABLE t (id TEXT PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t"}, "--db"},
+		"a key of two": {"CREATE TABLE t (id INTEGER, b INTEGER, url TEXT, PRIMARY KEY (id, " +
+			"b))", TableOptions{Table: "t"}, "not unique"},
+		"unique in part": {"CREATE TABLE t (id INTEGER, url TEXT); CREATE UNIQUE INDEX i " +
+			"ON t (id) WHERE url <> ''", TableOptions{Table: "t"}, "not unique"},
+		"a view": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT); CREATE VIEW v " +
+			"AS SELECT * FROM t", TableOptions{Table: "v"}, "--db"},
+		"without rowid": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT) WITHOUT ROWID",
+			TableOptions{Table: "t"}, "--db"},
+		"a virtual table": {"CREATE VIRTUAL TABLE t USING fts3(url)", TableOptions{Table: "t"},
+			"--db"},
+		"no table": {"CREATE TABLE t (id INTEGER PRIMARY KEY)", TableOptions{Table: "x"},
+			"no table x"},
+		"none named": {"CREATE TABLE t (id INTEGER PRIMARY KEY)", TableOptions{}, "--table"},
+		"no url": {"CREATE TABLE t (id INTEGER PRIMARY KEY, link TEXT)",
+			TableOptions{Table: "t"}, "--url-column: id, link"},
+		"no such key": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t", ID: "key"}, "no column key"},
+		"no such group": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t", Group: "album"}, "no column album"},
+		"done computed": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done AS (url = " +
+			"''))", TableOptions{Table: "t"}, "computed"},
+		"one column for two": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)",
+			TableOptions{Table: "t", Done: "url"}, "three"},
+		"SQLite's own": {"CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, url TEXT)",
+			TableOptions{Table: "sqlite_sequence"}, "no table of yours"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -268,7 +301,8 @@ func TestTableColumnsAreFound(t *testing.T) {
 			}
 		})
 	}
-	if _, err := InspectTable(ctx, filepath.Join(t.TempDir(), "nothing.db"), TableOptions{Table: "t"}); err == nil {
+	if _, err := InspectTable(ctx, filepath.Join(t.TempDir(), "nothing.db"),
+		TableOptions{Table: "t"}); err == nil {
 		t.Error("looked into a file that is not there")
 	}
 }
@@ -293,9 +327,12 @@ func TestTableWordsForDone(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	path, db := users(t, `CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done);
-		INSERT INTO t (done) VALUES (1), (2), (-1), (0.5), ('1'), ('true'), (' TRUE '), ('t'), ('Yes'), ('y'), ('on'), ('2.5'), (x'31');
-		INSERT INTO t (id, done) VALUES (101, 0), (102, NULL), (103, 0.0), (104, '0'), (105, ''), (106, 'false'), (107, 'no'), (108, 'pending'), (109, x'');
-		UPDATE t SET url = 'http://a.example/' || id; UPDATE t SET url = NULL WHERE id = 101; UPDATE t SET url = 17 WHERE id = 102`)
+		INSERT INTO t (done) VALUES (1), (2), (-1), (0.5), ('1'), ('true'), (' TRUE '), ('t'), ('Yes'), ('y'),
+		('on'), ('2.5'), (x'31');
+		INSERT INTO t (id, done) VALUES (101, 0), (102, NULL), (103, 0.0), (104, '0'), (105, ''), (106,
+		'false'), (107, 'no'), (108, 'pending'), (109, x'');
+		UPDATE t SET url = 'http://a.example/' || id; UPDATE t SET url = NULL WHERE id = 101; UPDATE t
+		SET url = 17 WHERE id = 102`)
 	j := inPlace(t, path, TableOptions{Table: "t", Group: "url", Keep: []string{"id", "done"}})
 	s, err := j.Join(ctx, store.Owner{}, time.Hour)
 	ok(t, err)
@@ -320,8 +357,8 @@ func TestTableWordsForDone(t *testing.T) {
 	}
 }
 
-// TestTableIsTheTruth changes the user's rows at random between the job's steps; after a pass, or verify, the job
-// must agree with the table, and in the end every row is done.
+// TestTableIsTheTruth changes the user's rows at random between the job's steps; after a pass, or verify, the
+// job must agree with the table, and in the end every row is done.
 func TestTableIsTheTruth(outer *testing.T) {
 	outer.Parallel()
 	ctx := context.Background()
@@ -348,15 +385,20 @@ func TestTableIsTheTruth(outer *testing.T) {
 		agree := func() {
 			c, err := j.Counts(ctx)
 			ok(outer, err)
-			want := [4]int64{one("SELECT count(*) FROM t WHERE done = 0"), one("SELECT count(*) FROM t WHERE done <> 0 AND id IN (SELECT id FROM facescan_results)"),
-				one("SELECT count(*) FROM t WHERE done <> 0 AND id NOT IN (SELECT id FROM facescan_results)"), one("SELECT count(*) FROM facescan_results")}
+			want := [4]int64{one("SELECT count(*) FROM t WHERE done = 0"),
+				one("SELECT count(*) FROM t WHERE done <> 0 AND id IN (SELECT id FROM facescan_results)"),
+				one("SELECT count(*) FROM t WHERE done <> 0 AND id NOT IN (SELECT id " +
+					"FROM facescan_results)"), one("SELECT count(*) FROM facescan_results")}
 			if got := [4]int64{c.Pending, c.Done, c.AlreadyDone, c.Done}; got != want {
 				t.Fatalf("pending, done, already, results: %v, want %v", got, want)
 			}
 			// A group is finished when none of its rows is pending.
-			there := dump(outer, db, `SELECT album, count(*), count(r.id), count(*) = count(r.id) FROM t LEFT JOIN facescan_results AS r USING (id)
-				WHERE coalesce(album, '') <> '' AND (done = 0 OR r.id IS NOT NULL) GROUP BY album ORDER BY album`)
-			counted := dump(outer, db, "SELECT name, images, ok + failed, finished IS NOT NULL FROM facescan_groups WHERE images > 0 ORDER BY name")
+			there := dump(outer, db, `SELECT album, count(*), count(r.id), count(*) = count(r.id) FROM t
+				LEFT JOIN facescan_results AS r USING (id)
+				WHERE coalesce(album, '') <> '' AND (done = 0 OR r.id IS NOT NULL) GROUP BY album
+				ORDER BY album`)
+			counted := dump(outer, db, "SELECT name, images, ok + failed, finished IS NOT NULL "+
+				"FROM facescan_groups WHERE images > 0 ORDER BY name")
 			if !slices.Equal(there, counted) {
 				t.Fatalf("groups are %v, counted %v", there, counted)
 			}
@@ -367,14 +409,28 @@ func TestTableIsTheTruth(outer *testing.T) {
 		var held []store.Lease
 		t.Repeat(map[string]func(*rapid.T){
 			"insert": func(*rapid.T) {
-				change("INSERT OR IGNORE INTO t VALUES (?, 'x', ?, ?)", id(), rapid.IntRange(0, 1).Draw(t, "done"), album())
+				change("INSERT OR IGNORE INTO t VALUES (?, 'x', ?, ?)", id(),
+					rapid.IntRange(0, 1).Draw(t, "done"), album())
 			},
-			"regroup": func(*rapid.T) { change("UPDATE t SET album = ? WHERE id BETWEEN ?2 AND ?2 + 5", album(), id()) },
-			"delete":  func(*rapid.T) { change("DELETE FROM t WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
-			"do":      func(*rapid.T) { change("UPDATE t SET done = 1 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
-			"undo":    func(*rapid.T) { change("UPDATE t SET done = 0 WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
-			"pass":    func(*rapid.T) { pass(outer, s, rapid.IntRange(1, 20).Draw(t, "shard size")); agree() },
-			"verify":  func(*rapid.T) { problems(outer, j, false) },
+			"regroup": func(*rapid.T) {
+				change("UPDATE t SET album = ? WHERE id BETWEEN ?2 AND ?2 + 5",
+					album(), id())
+			},
+			"delete": func(*rapid.T) { change("DELETE FROM t WHERE id BETWEEN ?1 AND ?1 + 5", id()) },
+			"do": func(*rapid.T) {
+				change("UPDATE t SET done = 1 WHERE id BETWEEN ?1 AND ?1 + 5",
+					id())
+			},
+			"undo": func(*rapid.T) {
+				change("UPDATE t SET done = 0 WHERE id BETWEEN ?1 AND ?1 + 5",
+					id())
+			},
+			"pass": func(*rapid.T) {
+				pass(outer, s, rapid.IntRange(1, 20).Draw(t,
+					"shard size"))
+				agree()
+			},
+			"verify": func(*rapid.T) { problems(outer, j, false) },
 			"retry": func(*rapid.T) {
 				_, err := j.Retry(ctx, store.Selection{Reasons: []store.Reason{store.Timeout}})
 				ok(outer, err)
@@ -392,7 +448,8 @@ func TestTableIsTheTruth(outer *testing.T) {
 				var batch []store.Result
 				for _, r := range rows {
 					if rapid.Bool().Draw(t, "commit") {
-						batch = append(batch, store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout})
+						batch = append(batch, store.Result{ID: r.ID, Status: store.Failed,
+							Reason: store.Timeout})
 					}
 				}
 				ok(outer, s.Commit(ctx, l, batch))

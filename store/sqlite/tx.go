@@ -66,9 +66,9 @@ func (t tx) each(text string, args []any, scan func(*sql.Rows) error) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head), groups of values and
-// what follows them (tail): 100 rows a statement (more gain nothing, fewer cost), then 10, then 1, so that few statements
-// exist.
+// bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head), groups of
+// values and what follows them (tail): 100 rows a statement (more gain nothing, fewer cost), then 10, then 1,
+// so that few statements exist.
 func (t tx) bulk(head string, width int, values []any, tail string) error {
 	for _, n := range []int{100, 10, 1} {
 		if len(values) < n*width {
@@ -109,14 +109,15 @@ func (t tx) with(n names) tx {
 	return t
 }
 
-// view runs f in one read transaction: a consistent view. It must be short, since SQLite's WAL grows while it lasts. It
-// may run f again from the start, so that f sets what it finds and adds to nothing.
+// view runs f in one read transaction: a consistent view. It must be short, since SQLite's WAL grows while it
+// lasts. It may run f again from the start, so that f sets what it finds and adds to nothing.
 func (j *job) view(ctx context.Context, f func(tx) error) error {
 	limited, cancel := limit(ctx, j.patience, j.file)
 	defer cancel()
 	err := j.readers.view(limited, j.names, f)
 	if err != nil && limited.Err() != nil {
-		return context.Cause(limited) // of which the error is only a consequence, such as that the transaction is over
+		// of which the error is only a consequence, such as that the transaction is over
+		return context.Cause(limited)
 	}
 	return err
 }
@@ -125,13 +126,13 @@ func (j *job) view(ctx context.Context, f func(tx) error) error {
 type endless time.Duration
 
 func (e endless) Error() string {
-	return fmt.Sprintf("one step took longer than %v, more than a file of its size can need: it is damaged, or was made to do so",
-		time.Duration(e))
+	return fmt.Sprintf("one step took longer than %v, more than a file of its size can need: it is damaged, "+
+		"or was made to do so", time.Duration(e))
 }
 
 // writer is the one connection of this process that writes. Within a process its turn is a queue; between
-// processes BEGIN IMMEDIATE takes SQLite's lock before anything is read, so that no transaction fails half-way
-// for another's sake.
+// processes BEGIN IMMEDIATE takes SQLite's lock before anything is read, so that no transaction fails
+// half-way for another's sake.
 type writer struct {
 	turn     chan struct{} // holds a token while nobody writes
 	closed   chan struct{}
@@ -151,26 +152,28 @@ var (
 	errReading = errors.New("the job is open for reading only")
 )
 
-func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string, isWAL bool) (*writer, error) {
+func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file string,
+	isWAL bool) (*writer, error) {
 	intact, err := watch(file, isWAL)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := pool.Conn(ctx)
-	for isBusy(err) && ctx.Err() == nil { // the settings of a new connection read the file, which may be locked
+	// the settings of a new connection read the file, which may be locked
+	for isBusy(err) && ctx.Err() == nil {
 		conn, err = pool.Conn(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, pool.Close(), intact.file.Close())
 	}
-	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn, intact: intact, patience: minPatience,
-		stmts: map[string]*sql.Stmt{}, names: names, walLimit: walStep}
+	w := &writer{turn: make(chan struct{}, 1), closed: make(chan struct{}), pool: pool, conn: conn,
+		intact: intact, patience: minPatience, stmts: map[string]*sql.Stmt{}, names: names, walLimit: walStep}
 	w.turn <- struct{}{}
 	return w, nil
 }
 
-// update runs f in one transaction, named for crash points. It waits for its turn, and for other processes, as long as ctx allows; once
-// begun, the transaction is short and runs to its end whatever happens to ctx.
+// update runs f in one transaction, named for crash points. It waits for its turn, and for other processes,
+// as long as ctx allows; once begun, the transaction is short and runs to its end whatever happens to ctx.
 func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err error) {
 	if w == nil {
 		return errReading
@@ -197,12 +200,14 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 	committed := false
 	defer func() {
 		if !committed {
-			// After some errors SQLite has rolled back already, and says so; the transaction is gone either way.
+			// After some errors SQLite has rolled back already, and says so; the transaction is gone either
+			// way.
 			_, _ = w.conn.ExecContext(uncancelled, "ROLLBACK")
 		}
 	}()
 	bounded, cancel := uncancelled, context.CancelFunc(func() {})
-	if !w.intact.isWAL || name != "append" && name != "commit" { // which go through no tree of a job's own, and are many
+	// which go through no tree of a job's own, and are many
+	if !w.intact.isWAL || name != "append" && name != "commit" {
 		bounded, cancel = limit(uncancelled, w.patience, w.intact.path)
 	}
 	defer cancel()
@@ -216,7 +221,8 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 	if err != nil {
 		return err
 	}
-	// With a rollback journal, as a user's file may have, readers can hold up a COMMIT; the transaction stays open.
+	// With a rollback journal, as a user's file may have, readers can hold up a COMMIT; the transaction stays
+	// open.
 	if err := w.patiently(uncancelled, "COMMIT"); err != nil {
 		return err
 	}
@@ -228,9 +234,9 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 	return nil
 }
 
-// boundWAL makes the WAL start over when it has grown large: by itself it does so only when a commit finds no reader
-// in it, and among many short readers that may be never. This waits for them, keeping new ones out of the old WAL;
-// while a long one lasts, it tries again only after as much growth again.
+// boundWAL makes the WAL start over when it has grown large: by itself it does so only when a commit finds no
+// reader in it, and among many short readers that may be never. This waits for them, keeping new ones out of
+// the old WAL; while a long one lasts, it tries again only after as much growth again.
 func (w *writer) boundWAL(ctx context.Context) {
 	info, err := os.Stat(w.intact.path + "-wal")
 	if err != nil || info.Size() < w.walLimit {
@@ -245,7 +251,8 @@ func (w *writer) boundWAL(ctx context.Context) {
 	}
 }
 
-// patiently repeats a statement while the database is locked by others; each try waits for busyTimeout in SQLite.
+// patiently repeats a statement while the database is locked by others; each try waits for busyTimeout in
+// SQLite.
 func (w *writer) patiently(ctx context.Context, text string) error {
 	for {
 		_, err := w.ExecContext(context.WithoutCancel(ctx), text)
@@ -310,7 +317,8 @@ func (w *writer) close() error {
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())
 	}
-	// SQLite does this when the last connection of all is closed, but not if somebody reads the job at that moment.
+	// SQLite does this when the last connection of all is closed, but not if somebody reads the job at that
+	// moment.
 	ctx := context.Background()
 	_, _ = w.conn.ExecContext(ctx, "PRAGMA busy_timeout = 100")
 	_, _ = w.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")

@@ -12,23 +12,27 @@ import (
 	"facescan/store"
 )
 
-// rowCheck is a query for the rows of a range (its two parameters) that violate an invariant: id, and a number for
-// the text. Reasons, as JSON, are a third parameter where a query asks for one.
+// rowCheck is a query for the rows of a range (its two parameters) that violate an invariant: id, and a
+// number for the text. Reasons, as JSON, are a third parameter where a query asks for one.
 type rowCheck struct{ name, query string }
 
-// ownRowChecks hold for rows that are ours. What a user's rows say is right: results that they do not bear out any more
-// are no damage, and the next pass over the table drops them.
+// ownRowChecks hold for rows that are ours. What a user's rows say is right: results that they do not bear
+// out any more are no damage, and the next pass over the table drops them.
 var ownRowChecks = []rowCheck{
 	{"done-flag",
 		"SELECT u.{id}, u.{done} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND u.{done} NOT IN (0, 1)"},
 	{"done-without-result",
-		"SELECT u.{id}, 0 FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND NOT {pending} AND u.{id} NOT IN (SELECT id FROM {results})"},
+		"SELECT u.{id}, 0 FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND NOT {pending} " +
+			"AND u.{id} NOT IN (SELECT id FROM {results})"},
 	{"result-without-done",
-		"SELECT r.id, 1 FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ?1 AND ?2 AND {pending}"},
+		"SELECT r.id, 1 FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ?1 AND ?2 " +
+			"AND {pending}"},
 	{"result-without-row",
-		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} FROM {urls})"},
+		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} " +
+			"FROM {urls})"},
 	{"suspect",
-		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},
+		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id " +
+			"WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},
 }
 
 var rowChecks = []rowCheck{
@@ -36,29 +40,33 @@ var rowChecks = []rowCheck{
 		`SELECT r.id, (SELECT count(*) FROM {faces} AS f WHERE f.id = r.id) AS n FROM {results} AS r
 			WHERE r.id BETWEEN ?1 AND ?2 AND n <> r.faces`},
 	{"face-without-result",
-		"SELECT f.id, count(*) FROM {faces} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT id FROM {results}) GROUP BY f.id"},
+		"SELECT f.id, count(*) FROM {faces} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT id " +
+			"FROM {results}) GROUP BY f.id"},
 	{"face-number",
 		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2
 			AND f.face NOT BETWEEN 0 AND r.faces - 1`},
 	{"face-box",
-		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2 AND (f.x < 0 OR f.y < 0
+		`SELECT f.id, f.face FROM {faces} AS f JOIN {results} AS r ON r.id = f.id WHERE f.id BETWEEN ?1 AND ?2
+			AND (f.x < 0 OR f.y < 0
 			OR f.width < 1 OR f.height < 1 OR f.x + f.width > r.width OR f.y + f.height > r.height)`},
 	{"reason",
 		`SELECT r.id, r.faces FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.reason IS NOT NULL
 			AND (r.faces <> 0 OR r.reason NOT IN (SELECT value FROM json_each(?3)))`},
 	{"detector",
 		`SELECT r.id, coalesce(r.detector, 0) FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND
-			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number FROM {detectors}) END`},
+			CASE WHEN r.detector IS NULL THEN r.reason IS NULL ELSE r.detector NOT IN (SELECT number
+			FROM {detectors}) END`},
 }
 
-// Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job in
-// one statement, which on a busy job of billions of rows lets the WAL grow for as long as it takes.
+// Verify implements store.Job. Rows are checked in ranges, each one consistent view; sums over the whole job
+// in one statement, which on a busy job of billions of rows lets the WAL grow for as long as it takes.
 func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(store.Problem)) error {
 	reasons, err := json.Marshal(store.Reasons(""))
 	if err != nil {
 		return err
 	}
-	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifySealed, j.verifyShards, j.verifyTallies, j.verifyGroups} {
+	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifySealed, j.verifyShards,
+		j.verifyTallies, j.verifyGroups} {
 		if err := f(ctx, report); err != nil {
 			return wrap("verify", err)
 		}
@@ -101,7 +109,8 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 }
 
 // check runs f in a view, and passes on what it reports in the end.
-func (j *job) check(ctx context.Context, report func(store.Problem), f func(t tx, report func(store.Problem)) error) error {
+func (j *job) check(ctx context.Context, report func(store.Problem),
+	f func(t tx, report func(store.Problem)) error) error {
 	var found []store.Problem
 	err := j.view(ctx, func(t tx) error {
 		found = nil
@@ -123,20 +132,22 @@ func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) erro
 		audit := store.NewShardAudit(given, j.inPlace, report)
 		err := t.each(`SELECT s.number, s.last_id, s.rows, s.generation,
 			s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
-			FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer`, nil, func(r *sql.Rows) error {
-			var number int
-			var last, rows, generation int64
-			var orphan bool
-			err := r.Scan(&number, &last, &rows, &generation, &orphan)
-			audit.Source(number, last, rows, generation, orphan)
-			return err
-		})
+			FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer`, nil,
+			func(r *sql.Rows) error {
+				var number int
+				var last, rows, generation int64
+				var orphan bool
+				err := r.Scan(&number, &last, &rows, &generation, &orphan)
+				audit.Source(number, last, rows, generation, orphan)
+				return err
+			})
 		if err != nil {
 			return err
 		}
 		err = t.each(`SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
 			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
-			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner ORDER BY s.lo`, nil, func(r *sql.Rows) error {
+			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner
+			ORDER BY s.lo`, nil, func(r *sql.Rows) error {
 			var c store.Shard
 			var source int
 			var generation int64
@@ -186,9 +197,10 @@ func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) err
 	})
 }
 
-// verifyRange checks the rows of some shards from an id on, and everything up to the end of the last of these. It
-// returns where to go on.
-func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, report func(store.Problem)) (next int64, more bool, err error) {
+// verifyRange checks the rows of some shards from an id on, and everything up to the end of the last of
+// these. It returns where to go on.
+func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string,
+	report func(store.Problem)) (next int64, more bool, err error) {
 	// Shards are cut and joined meanwhile: the one that holds from is looked at from its beginning.
 	lo := from
 	first, err := shardAt(t, from)
@@ -199,12 +211,13 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 		lo = min(lo, first.Lo)
 	}
 	var span store.Span
-	err = t.each("SELECT lo, hi, rows, pending, already FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000", []any{lo}, func(r *sql.Rows) error {
-		var c store.Shard
-		err := r.Scan(&c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already)
-		span.Add(c)
-		return err
-	})
+	err = t.each("SELECT lo, hi, rows, pending, already FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000",
+		[]any{lo}, func(r *sql.Rows) error {
+			var c store.Shard
+			err := r.Scan(&c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already)
+			span.Add(c)
+			return err
+		})
 	if err != nil {
 		return 0, false, err
 	}
@@ -229,28 +242,29 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string, r
 			return 0, false, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	err = t.each("SELECT id, faces, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? AND (candidates IS NOT NULL OR landmarks IS NOT NULL)",
-		[]any{lo, to}, func(r *sql.Rows) error {
-			var id, faces int64
-			var packed, landmarks []byte
-			if err := r.Scan(&id, &faces, &packed, &landmarks); err != nil {
-				return err
-			}
-			candidates, err := unpackFaces(packed)
-			check := "candidates"
-			if err == nil {
-				check = "landmarks"
-				err = store.CheckLandmarks(landmarks, int(faces)+len(candidates))
-			}
-			if err != nil {
-				report(store.Problem{Check: check, ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
-			}
-			return nil
-		})
+	err = t.each("SELECT id, faces, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? "+
+		"AND (candidates IS NOT NULL OR landmarks IS NOT NULL)", []any{lo, to}, func(r *sql.Rows) error {
+		var id, faces int64
+		var packed, landmarks []byte
+		if err := r.Scan(&id, &faces, &packed, &landmarks); err != nil {
+			return err
+		}
+		candidates, err := unpackFaces(packed)
+		check := "candidates"
+		if err == nil {
+			check = "landmarks"
+			err = store.CheckLandmarks(landmarks, int(faces)+len(candidates))
+		}
+		if err != nil {
+			report(store.Problem{Check: check, ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
+		}
+		return nil
+	})
 	return to + 1, to != math.MaxInt64, err
 }
 
-// verifyCounts compares the counters of shards with their rows, and looks for rows between lo and hi that are in none.
+// verifyCounts compares the counters of shards with their rows, and looks for rows between lo and hi that are
+// in none.
 func verifyCounts(t tx, lo, hi int64, shards []store.Shard, report func(store.Problem)) error {
 	counts := store.NewShardCount(report)
 	for _, c := range shards {

@@ -11,7 +11,8 @@ import (
 	"facescan/store"
 )
 
-// sound makes a job with a bit of everything: two sources, done and failed rows, faces, a lease, pending rows.
+// sound makes a job with a bit of everything: two sources, done and failed rows, faces, a lease, pending
+// rows.
 func sound(t *testing.T) *job {
 	t.Helper()
 	ctx := context.Background()
@@ -99,15 +100,22 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a flag of 2", "UPDATE urls SET done = 2 WHERE id = 5", "done-flag"},
 		{"a row deleted", "DELETE FROM urls WHERE id = 5", "result-without-row"},
 		{"a pending row deleted", "DELETE FROM urls WHERE id = 90", "shard-counts"},
-		{"a row added in a gap of no shard", "INSERT INTO urls (id, url) VALUES (500, 'x')", "row-outside-shards"},
+		{"a row added in a gap of no shard", "INSERT INTO urls (id, url) VALUES (500, 'x')",
+			"row-outside-shards"},
 		{"a row moved outside", "UPDATE urls SET id = -7 WHERE id = 90", "row-outside-shards"},
 		{"a face deleted", "DELETE FROM faces WHERE id = (SELECT min(id) FROM faces)", "face-count"},
-		{"a face added", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) SELECT id, 9, x, y, width, height, score, confidence FROM faces LIMIT 1", "face-count"},
-		{"faces of nobody", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) VALUES (95, 0, 1, 1, 1, 1, 5.0, 0.5)", "face-without-result"},
-		{"a face outside its image", "UPDATE faces SET x = 490 WHERE id = (SELECT min(id) FROM faces)", "face-box"},
-		{"a face without height", "UPDATE faces SET height = 0 WHERE id = (SELECT min(id) FROM faces)", "face-box"},
-		{"landmarks cut", "UPDATE results SET landmarks = x'0102' WHERE id = (SELECT min(id) FROM faces)", "landmarks"},
-		{"landmarks of nobody", "UPDATE results SET landmarks = x'0101010101010101010101' WHERE faces = 0 AND reason IS NOT NULL", "landmarks"},
+		{"a face added", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) " +
+			"SELECT id, 9, x, y, width, height, score, confidence FROM faces LIMIT 1", "face-count"},
+		{"faces of nobody", "INSERT INTO faces (id, face, x, y, width, height, score, confidence) " +
+			"VALUES (95, 0, 1, 1, 1, 1, 5.0, 0.5)", "face-without-result"},
+		{"a face outside its image", "UPDATE faces SET x = 490 WHERE id = (SELECT min(id) FROM faces)",
+			"face-box"},
+		{"a face without height", "UPDATE faces SET height = 0 WHERE id = (SELECT min(id) FROM faces)",
+			"face-box"},
+		{"landmarks cut", "UPDATE results SET landmarks = x'0102' WHERE id = (SELECT min(id) FROM faces)",
+			"landmarks"},
+		{"landmarks of nobody", "UPDATE results SET landmarks = x'0101010101010101010101' WHERE faces = 0 " +
+			"AND reason IS NOT NULL", "landmarks"},
 		{"a reason of nobody's", "UPDATE results SET reason = 'weather' WHERE reason = 'timeout'", "reason"},
 		{"a failure with faces", "UPDATE results SET reason = 'timeout' WHERE faces > 0", "reason"},
 		{"ok without a detector", "UPDATE results SET detector = NULL WHERE reason IS NULL", "detector"},
@@ -119,7 +127,8 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a tally lost", "DELETE FROM tallies WHERE reason = 'timeout'", "tally"},
 		{"a tally of nothing", "INSERT INTO tallies VALUES (0, 'tls', 1, 0, 0)", "tally"},
 		{"a shard lost", "DELETE FROM shards WHERE lo = 61", "shard-tiling"},
-		{"the first shard lost", "DELETE FROM shards WHERE lo = (SELECT min(lo) FROM shards)", "shard-tiling"},
+		{"the first shard lost", "DELETE FROM shards WHERE lo = (SELECT min(lo) FROM shards)",
+			"shard-tiling"},
 		{"the last shard lost", "DELETE FROM shards WHERE lo = (SELECT max(lo) FROM shards)", "shard-tiling"},
 		{"a gap between shards", "UPDATE shards SET hi = hi - 1 WHERE lo = 61", "shard-tiling"},
 		{"shards overlap", "UPDATE shards SET hi = hi + 1 WHERE lo = 61", "shard-tiling"},
@@ -130,24 +139,30 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 		{"a shard of another source", "UPDATE shards SET source = 1 WHERE lo = 61", "shard-tiling"},
 		{"a shard of no source", "UPDATE shards SET source = 9 WHERE lo = 61", "source"},
 		{"a lease of nobody", "UPDATE shards SET owner = 999 WHERE lo = 61", "lease-owner"},
-		{"a lease without an end", "UPDATE shards SET owner = 1, expires = NULL WHERE lo = 61", "lease-owner"},
+		{"a lease without an end", "UPDATE shards SET owner = 1, expires = NULL WHERE lo = 61",
+			"lease-owner"},
 		{"a generation never given", "UPDATE shards SET generation = 999 WHERE lo = 1", "lease-generation"},
-		{"an import by nobody", "UPDATE sources SET importer = 999, expires = 1 WHERE number = 0", "lease-owner"},
+		{"an import by nobody", "UPDATE sources SET importer = 999, expires = 1 WHERE number = 0",
+			"lease-owner"},
 		{"a source's rows", "UPDATE sources SET rows = rows + 1 WHERE number = 1", "source-rows"},
 		{"a source's end", "UPDATE sources SET last_id = last_id + 1 WHERE number = 1", "shard-tiling"},
 		{"a source lost", "DELETE FROM sources WHERE number = 1", "source"},
 		{"a suspect that is done", "INSERT INTO suspects VALUES (5, 1)", "suspect"},
 		{"a group's rows", "UPDATE groups SET images = images + 1 WHERE name = 'album 4'", "group"},
-		{"a group's failures", "UPDATE groups SET ok = ok - 1, failed = failed + 1 WHERE name = 'album 1'", "group"},
+		{"a group's failures", "UPDATE groups SET ok = ok - 1, failed = failed + 1 WHERE name = 'album 1'",
+			"group"},
 		{"a group's faces", "UPDATE groups SET faces = faces + 1 WHERE name = 'album 1'", "group"},
-		{"a group's images with faces", "UPDATE groups SET images_with_faces = 0 WHERE name = 'album 1'", "group"},
+		{"a group's images with faces", "UPDATE groups SET images_with_faces = 0 WHERE name = 'album 1'",
+			"group"},
 		{"a group's largest face", "UPDATE groups SET largest_face = 1 WHERE name = 'album 1'", "group"},
 		{"a group's first row", "UPDATE groups SET first = first - 1 WHERE name = 'album 1'", "group"},
 		{"a group's last row", "UPDATE groups SET last = last + 1 WHERE name = 'album 1'", "group"},
 		{"a group lost", "DELETE FROM groups WHERE name = 'album 1'", "group"},
-		{"a group of nobody", "INSERT INTO groups SELECT source, 'x', images, ok, failed, faces, images_with_faces, largest_face, first, last, 0, 1, 9, NULL FROM groups LIMIT 1", "group"},
+		{"a group of nobody", "INSERT INTO groups SELECT source, 'x', images, ok, failed, faces, " +
+			"images_with_faces, largest_face, first, last, 0, 1, 9, NULL FROM groups LIMIT 1", "group"},
 		{"a row in another group", "UPDATE urls SET \"group\" = 'album 9' WHERE id = 1", "group"},
-		{"a group that is not finished", "UPDATE groups SET finished = NULL WHERE finished IS NOT NULL", "group"},
+		{"a group that is not finished", "UPDATE groups SET finished = NULL WHERE finished IS NOT NULL",
+			"group"},
 		{"a group that is finished early", "UPDATE groups SET finished = 1 WHERE name = 'album 9'", "group"},
 		{"a number never given", "UPDATE groups SET finished = 999 WHERE finished = 1", "group"},
 	} {

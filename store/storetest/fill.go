@@ -72,14 +72,16 @@ func testMergeFill(t *testing.T, target Target) {
 			bad++
 		}
 	}
-	out.equal([]int64{c.Done, c.Failures[store.BadURL]}, []int64{before.Done + bad, before.Failures[store.BadURL] + bad})
+	out.equal([]int64{c.Done, c.Failures[store.BadURL]},
+		[]int64{before.Done + bad, before.Failures[store.BadURL] + bad})
 	out.equal(int64(len(out.work(b, ok))), n-c.Done)
 	out.verify()
 	at := int64(0)
 	for r, err := range out.Rows(ctx(t), 0, 1<<62) {
 		out.ok(err)
 		at++
-		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4), Kept: []string{fmt.Sprint(at), ""}})
+		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4),
+			Kept: []string{fmt.Sprint(at), ""}})
 	}
 	out.equal(at, int64(n))
 	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 1, "0/album3": 1})
@@ -98,7 +100,8 @@ func testMergeOverlaps(t *testing.T, target Target) {
 	quarter, half, other := part(0, 4), part(1, 2), part(2, 4)
 	same := mergeOptions().Same
 	sum, err := store.SumParts(ctx(t), []store.Job{quarter, half}, same)
-	if err != nil || sum.Rows != n || !sum.Known || sum.Reading || sum.Done != sum.Each[0].Counts.Done+sum.Each[1].Counts.Done {
+	if err != nil || sum.Rows != n || !sum.Known || sum.Reading ||
+		sum.Done != sum.Each[0].Counts.Done+sum.Each[1].Counts.Done {
 		t.Errorf("disjoint parts: %+v, %v", sum, err)
 	}
 	out := start(t, target)

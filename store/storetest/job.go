@@ -17,11 +17,13 @@ import (
 func testCounts(t *testing.T, target Target) {
 	b := start(t, target)
 	empty := b.counts()
-	b.equal([]any{empty.Total, empty.Pending, len(empty.Failures), empty.Shards}, []any{int64(0), int64(0), 0, store.ShardCounts{}})
+	b.equal([]any{empty.Total, empty.Pending, len(empty.Failures), empty.Shards},
+		[]any{int64(0), int64(0), 0, store.ShardCounts{}})
 	s := b.join(b.Job, longTTL)
 	b.fill(s, "list", 100, 40)
 	l := b.claim(s, 20)
-	b.ok(s.Commit(ctx(t), l, []store.Result{ok(1), ok(7), ok(8), failed(store.TLS)(2), failed(store.TLS)(3), failed(store.Reset)(4)}))
+	b.ok(s.Commit(ctx(t), l, []store.Result{ok(1), ok(7), ok(8), failed(store.TLS)(2), failed(store.TLS)(3),
+		failed(store.Reset)(4)}))
 	idle := b.join(b.open(), longTTL)
 	c := b.counts()
 	for i := range c.Owners {
@@ -38,8 +40,10 @@ func testCounts(t *testing.T, target Target) {
 		c.Owners[i].ID = ""
 	}
 	b.equal(c, store.Counts{Total: 100, Done: 6, Pending: 94, OK: 3, Failed: 3, ImagesWithFaces: 2, Faces: 3,
-		Failures: map[store.Reason]int64{store.TLS: 2, store.Reset: 1}, Shards: store.ShardCounts{Total: 4, Free: 3, Leased: 1},
-		Owners: []store.OwnerCounts{{Owner: store.Owner{Host: "here", PID: 1}, Shards: 1, Pending: l.Pending - 6, Alive: true},
+		Failures: map[store.Reason]int64{store.TLS: 2, store.Reset: 1},
+		Shards:   store.ShardCounts{Total: 4, Free: 3, Leased: 1},
+		Owners: []store.OwnerCounts{{Owner: store.Owner{Host: "here", PID: 1}, Shards: 1,
+			Pending: l.Pending - 6, Alive: true},
 			{Owner: store.Owner{Host: "here", PID: 1}, Alive: true}}})
 	src, err := b.Sources(ctx(t))
 	b.ok(err)
@@ -87,7 +91,8 @@ func testRetry(t *testing.T, target Target) {
 	b.equal(n, before.Failures[store.Timeout]+before.Failures[store.HTTP5xx])
 	after := b.counts()
 	b.equal(after.Failures, map[store.Reason]int64{store.HTTP4xx: before.Failures[store.HTTP4xx]})
-	b.equal([]int64{after.OK, after.Faces, after.Pending, after.Total}, []int64{before.OK, before.Faces, n, before.Total})
+	b.equal([]int64{after.OK, after.Faces, after.Pending, after.Total},
+		[]int64{before.OK, before.Faces, n, before.Total})
 	b.verify()
 	for _, none := range []store.Selection{{}, {Reasons: []store.Reason{store.Timeout}}} {
 		n, err := b.Retry(ctx(t), none)
@@ -109,7 +114,8 @@ func testRetryHost(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
 	l := b.source(s, "list")
-	urls := []string{"http://a.example/1", "https://A.example:8080/2", "http://user:pw@a.example", "http://b.example/a.example", "no url", "http://a.example.org/"}
+	urls := []string{"http://a.example/1", "https://A.example:8080/2", "http://user:pw@a.example",
+		"http://b.example/a.example", "no url", "http://a.example.org/"}
 	var all []store.NewRow
 	for i, u := range urls {
 		all = append(all, store.NewRow{ID: int64(i + 1), URL: u})
@@ -147,7 +153,8 @@ func testRetryOK(t *testing.T, target Target) {
 			old, oldFaces = old+1, oldFaces+int64(len(r.Faces))
 		}
 	}
-	for _, none := range []store.Selection{{Except: []string{"test/new", "test/never"}}, {OK: true, Host: "elsewhere.example"}} {
+	for _, none := range []store.Selection{{Except: []string{"test/new", "test/never"}},
+		{OK: true, Host: "elsewhere.example"}} {
 		n, err := b.Retry(ctx(t), none)
 		b.ok(err)
 		b.equal(n, int64(0))
@@ -156,12 +163,14 @@ func testRetryOK(t *testing.T, target Target) {
 	b.ok(err)
 	b.equal(n, old)
 	c := b.counts()
-	b.equal([]int64{c.Pending, c.OK, c.Failed, c.Faces}, []int64{old, before.OK - old, before.Failed, before.Faces - oldFaces})
+	b.equal([]int64{c.Pending, c.OK, c.Failed, c.Faces},
+		[]int64{old, before.OK - old, before.Failed, before.Faces - oldFaces})
 	b.verify()
 	b.work(s, by("test/new")) // the same rows are judged by the old detector once more
 	b.equal(b.counts().Faces, before.Faces)
 
-	n, err = b.Retry(ctx(t), store.Selection{OK: true, Except: []string{"test/never"}, Reasons: []store.Reason{store.Timeout}})
+	n, err = b.Retry(ctx(t), store.Selection{OK: true, Except: []string{"test/never"},
+		Reasons: []store.Reason{store.Timeout}})
 	b.ok(err)
 	b.equal(n, before.Done)
 	b.equal(len(b.results()), 0)
@@ -178,7 +187,8 @@ func testSamples(t *testing.T, target Target) {
 	b := start(t, target)
 	put := func(j store.Job, id, rank int64, faces bool, n int) int64 {
 		t.Helper()
-		bar, err := j.Sample(ctx(t), store.Thumbnail{ID: id, Rank: rank, Faces: faces, JPEG: []byte{byte(id), 0, 0xff}}, n)
+		bar, err := j.Sample(ctx(t), store.Thumbnail{ID: id, Rank: rank, Faces: faces,
+			JPEG: []byte{byte(id), 0, 0xff}}, n)
 		b.ok(err)
 		return bar
 	}
@@ -331,7 +341,8 @@ func testHung(t *testing.T, target Target) {
 		return false
 	})
 	b.is(hung.Append(ctx(t), imp, rows(0, 21, 1), store.Position{}, true, 20), store.ErrLeaseLost)
-	if again, err := hung.Claim(ctx(t), 20); !errors.Is(err, store.ErrNoShard) { // it may work on, on what is free
+	// it may work on, on what is free
+	if again, err := hung.Claim(ctx(t), 20); !errors.Is(err, store.ErrNoShard) {
 		t.Errorf("claimed %v, %v", again, err)
 	}
 }
@@ -405,8 +416,8 @@ func testSuspects(t *testing.T, target Target) {
 	b.equal(got, map[int64]int{5: 2})
 }
 
-// testDeathCountsOnce has the process that notices a death die itself, after it noted the death in the job and before it
-// removed the dead one's file: the next process finds the file again.
+// testDeathCountsOnce has the process that notices a death die itself, after it noted the death in the job
+// and before it removed the dead one's file: the next process finds the file again.
 func testDeathCountsOnce(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
@@ -414,7 +425,8 @@ func testDeathCountsOnce(t *testing.T, target Target) {
 	own := target.OwnerFiles(t, b.name)
 	child := spawn(t, work{Name: b.name, Do: "hold", TTL: time.Second, Decoding: []int64{0, 3}})
 	child.await("holding")
-	left := slices.DeleteFunc(target.OwnerFiles(t, b.name), func(f string) bool { return slices.Contains(own, f) })
+	left := slices.DeleteFunc(target.OwnerFiles(t, b.name),
+		func(f string) bool { return slices.Contains(own, f) })
 	b.equal(len(left), 1)
 	file, copied := left[0], filepath.Join(t.TempDir(), "copy")
 	body, err := os.ReadFile(file)

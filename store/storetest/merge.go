@@ -24,11 +24,14 @@ func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int6
 	var batch []store.NewRow
 	for id := int64(1); id <= rowCount; id++ {
 		if id%n == i {
-			batch = append(batch, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4), Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
+			batch = append(batch, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
+				Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
 		}
 	}
-	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount, Mark: []byte{9}}, true, 100))
-	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(), "min-face": "20", store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
+	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount,
+		Mark: []byte{9}}, true, 100))
+	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(),
+		"min-face": "20", store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
 	for {
 		l, err := s.Claim(ctx(t), 1000)
 		if errors.Is(err, store.ErrNoShard) {
@@ -73,7 +76,8 @@ func testMerge(t *testing.T, target Target) {
 	out.ok(store.Merge(ctx(t), out.Job, []store.Job{nodes[2], nodes[0]}, o))
 	out.verify()
 	c := out.counts()
-	out.equal([]int64{c.Total, c.Done, int64(len(c.ImportIncomplete))}, []int64{each[0].Total + each[2].Total, each[0].Done + each[2].Done, 1})
+	out.equal([]int64{c.Total, c.Done, int64(len(c.ImportIncomplete))},
+		[]int64{each[0].Total + each[2].Total, each[0].Done + each[2].Done, 1})
 	// Interrupted, and begun again, with a job named twice.
 	stopped, stop := context.WithCancel(ctx(t))
 	defer stop()
@@ -87,7 +91,8 @@ func testMerge(t *testing.T, target Target) {
 	out.equal(set[store.MergePartsSetting], "2/3,0/3") // of the merge before
 	delete(set, store.MergeInputsSetting)
 	delete(set, store.MergePartsSetting)
-	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished", "folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
+	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished",
+		"folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
 	out.verify()
 	var taken int64
 	o.Merged = func(rows int64) { taken += rows }
@@ -97,21 +102,25 @@ func testMerge(t *testing.T, target Target) {
 		out.equal(taken, int64(n))
 		out.verify()
 		c := out.counts()
-		out.equal([]int64{c.Total, c.Done, c.OK, c.Faces, c.Failures[store.Timeout], int64(len(c.ImportIncomplete))},
-			[]int64{n, each[0].Done + each[1].Done + each[2].Done, each[0].OK + each[1].OK + each[2].OK,
-				each[0].Faces + each[1].Faces + each[2].Faces, n / 10, 0})
+		out.equal([]int64{c.Total, c.Done, c.OK, c.Faces, c.Failures[store.Timeout],
+			int64(len(c.ImportIncomplete))}, []int64{n, each[0].Done + each[1].Done + each[2].Done,
+			each[0].OK + each[1].OK + each[2].OK,
+			each[0].Faces + each[1].Faces + each[2].Faces, n / 10, 0})
 	}
 	at := int64(0)
 	for r, err := range out.Rows(ctx(t), 0, 1<<62) {
 		out.ok(err)
 		at++
-		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4), Kept: []string{fmt.Sprint(at), ""}})
+		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4),
+			Kept: []string{fmt.Sprint(at), ""}})
 	}
 	out.equal(at, int64(n))
 	src, err := out.Sources(ctx(t))
 	out.ok(err)
-	out.equal([]any{src[0].Position, src[0].Rows, src[0].Complete}, []any{store.Position{Offset: 77 * n, Line: n, Rows: n, Mark: []byte{9}}, int64(n), true})
-	out.equal(int64(len(out.work(out.join(out.Job, longTTL), ok))), n-c.Done-each[1].Done) // what is pending can be done here
+	out.equal([]any{src[0].Position, src[0].Rows, src[0].Complete},
+		[]any{store.Position{Offset: 77 * n, Line: n, Rows: n, Mark: []byte{9}}, int64(n), true})
+	// what is pending can be done here
+	out.equal(int64(len(out.work(out.join(out.Job, longTTL), ok))), n-c.Done-each[1].Done)
 }
 
 func testMergeChooses(t *testing.T, target Target) {
@@ -125,8 +134,10 @@ func testMergeChooses(t *testing.T, target Target) {
 	okA, okB := detected("a", store.OK), detected("b", store.OK)
 	tls, reset := detected("tls", store.Failed), detected("reset", store.Failed)
 	for i, c := range []struct{ out, first, second, want *store.Result }{
-		{nil, nil, nil, nil}, {nil, nil, tls, tls}, {nil, tls, nil, tls}, {nil, tls, reset, tls}, {nil, tls, okA, okA}, {nil, okA, tls, okA},
-		{nil, okA, okB, okA}, {tls, nil, reset, tls}, {tls, okB, okA, okB}, {okA, okB, okB, okA}, {okA, tls, nil, okA}, {tls, nil, nil, tls},
+		{nil, nil, nil, nil}, {nil, nil, tls, tls}, {nil, tls, nil, tls}, {nil, tls, reset, tls},
+		{nil, tls, okA, okA}, {nil, okA, tls, okA},
+		{nil, okA, okB, okA}, {tls, nil, reset, tls}, {tls, okB, okA, okB}, {okA, okB, okB, okA},
+		{okA, tls, nil, okA}, {tls, nil, nil, tls},
 	} {
 		job := func(r *store.Result) store.Job {
 			return node(t, target, 0, 1, 1, func(int64) *store.Result { return r }).Job
@@ -141,7 +152,8 @@ func testMergeChooses(t *testing.T, target Target) {
 			out.equal(len(got), 0)
 			continue
 		}
-		if len(got) != 1 || got[0].Detector != c.want.Detector || got[0].Reason != c.want.Reason || len(got[0].Faces) != len(c.want.Faces) {
+		if len(got) != 1 || got[0].Detector != c.want.Detector || got[0].Reason != c.want.Reason ||
+			len(got[0].Faces) != len(c.want.Faces) {
 			t.Errorf("case %d: got %+v, want %+v", i, got, *c.want)
 		}
 		out.verify()
@@ -160,7 +172,10 @@ func testMergeRefuses(t *testing.T, target Target) {
 	half := start(t, target)
 	half.ok(half.Set(ctx(t), map[string]string{store.MergeSetting: "unfinished"}))
 	for name, in := range map[string]store.Job{
-		"another flag":        change(func(b *bench) { b.ok(b.Set(ctx(t), map[string]string{"min-face": "40"})) }),
+		"another flag": change(func(b *bench) {
+			b.ok(b.Set(ctx(t),
+				map[string]string{"min-face": "40"}))
+		}),
 		"one more source":     change(func(b *bench) { b.fill(b.join(b.Job, longTTL), "another", 1, 1) }),
 		"an unfinished merge": half.Job,
 		"a list that grew":    node(t, target, 1, 2, 200, mixed).Job,
@@ -183,11 +198,13 @@ func testMergeRefuses(t *testing.T, target Target) {
 	o := mergeOptions()
 	o.Same = func(a, b store.Source) bool { return false }
 	merged.fails(store.Merge(ctx(t), merged.Job, []store.Job{good.Job}, o))
-	merged.fails(store.Merge(ctx(t), good.Job, []store.Job{merged.Job}, mergeOptions())) // into a job of its own
+	// into a job of its own
+	merged.fails(store.Merge(ctx(t), good.Job, []store.Job{merged.Job}, mergeOptions()))
 	merged.fails(store.Merge(ctx(t), merged.Job, nil, mergeOptions()))
 	other := []store.MergedRow{{Row: store.Row{ID: 2, URL: "http://elsewhere.example/"}}}
 	merged.fails(merged.Absorb(ctx(t), 0, other, store.Position{}, true, 10))
-	merged.fails(merged.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 1 << store.SourceShift}}}, store.Position{}, true, 10))
+	merged.fails(merged.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 1 << store.SourceShift}}},
+		store.Position{}, true, 10))
 	merged.fails(merged.Absorb(ctx(t), 7, other, store.Position{}, true, 10))
 }
 
@@ -218,12 +235,13 @@ func (c *cutOff) AddSource(ctx context.Context, s store.Source) (out store.Sourc
 	return out, c.write(func() error { out, err = c.Job.AddSource(ctx, s); return err })
 }
 
-func (c *cutOff) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool, shardSize int) error {
+func (c *cutOff) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position,
+	complete bool, shardSize int) error {
 	return c.write(func() error { return c.Job.Absorb(ctx, source, rows, p, complete, shardSize) })
 }
 
-// testMergeCutOff cuts a merge of jobs with two sources off at each of its writes: the job says that it is unfinished, another
-// list is refused, and the same merge again makes of it what an undisturbed one does.
+// testMergeCutOff cuts a merge of jobs with two sources off at each of its writes: the job says that it is
+// unfinished, another list is refused, and the same merge again makes of it what an undisturbed one does.
 func testMergeCutOff(t *testing.T, target Target) {
 	o := mergeOptions()
 	o.Same = func(a, b store.Source) bool {
@@ -253,16 +271,19 @@ func testMergeCutOff(t *testing.T, target Target) {
 			out.ok(err)
 			_, unfinished := store.UnfinishedMerge(settings)
 			// Before its first write and after its last one it is not unfinished.
-			out.equal(unfinished, settings[store.MergeSetting] != "" && settings[store.MergeSetting] != "done")
+			out.equal(unfinished, settings[store.MergeSetting] != "" &&
+				settings[store.MergeSetting] != "done")
 			out.verify()
-			if sources, err := out.Sources(ctx(t)); err == nil && len(sources) > 0 && sources[0].Position.Line > 0 {
+			if sources, err := out.Sources(ctx(t)); err == nil && len(sources) > 0 &&
+				sources[0].Position.Line > 0 {
 				out.fails(store.Merge(ctx(t), out.Job, []store.Job{other.Job}, o))
 			}
 			out.ok(store.Merge(ctx(t), out.open(), in, o))
 			out.verify()
 			out.equal(out.results(), whole.results())
 			got, want := out.counts(), whole.counts()
-			out.equal([]any{got.Total, got.Done, got.ImportIncomplete}, []any{want.Total, want.Done, want.ImportIncomplete})
+			out.equal([]any{got.Total, got.Done, got.ImportIncomplete},
+				[]any{want.Total, want.Done, want.ImportIncomplete})
 			sources, err := out.Sources(ctx(t))
 			out.ok(err)
 			out.equal([]any{len(sources), sources[1].Rows, sources[1].Complete}, []any{2, int64(7), true})

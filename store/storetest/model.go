@@ -46,8 +46,9 @@ func testModel(outer *testing.T, target Target) {
 	rapid.Check(outer, func(t *rapid.T) {
 		name := target.Create(outer)
 		job, err := target.Open(context.Background(), name)
-		m := &model{T: t, job: job, rows: map[int64]bool{}, results: map[int64]store.Result{}, held: map[int64]*agent{},
-			groups: map[int64]string{}, touched: map[string]bool{}, finished: map[string]bool{}, revisions: map[string]int64{},
+		m := &model{T: t, job: job, rows: map[int64]bool{}, results: map[int64]store.Result{},
+			held: map[int64]*agent{}, groups: map[int64]string{}, touched: map[string]bool{},
+			finished: map[string]bool{}, revisions: map[string]int64{},
 			ended: map[string]bool{}}
 		m.ok(err)
 		defer func() { m.ok(job.Close()) }()
@@ -59,7 +60,8 @@ func testModel(outer *testing.T, target Target) {
 			m.agents = append(m.agents, &agent{Session: s})
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"append": m.append, "claim": m.claim, "commit": m.commit, "commit released": m.commitReleased, "release": m.release, "retry": m.retry, "": m.check,
+			"append": m.append, "claim": m.claim, "commit": m.commit, "commit released": m.commitReleased,
+			"release": m.release, "retry": m.retry, "": m.check,
 		})
 	})
 }
@@ -140,7 +142,8 @@ func (m *model) claim(t *rapid.T) {
 			continue
 		}
 		_, done := m.results[id]
-		if open := slices.ContainsFunc(rows, func(r store.Row) bool { return r.ID == id }); open == done || m.held[id] != nil {
+		if open := slices.ContainsFunc(rows, func(r store.Row) bool { return r.ID == id }); open == done ||
+			m.held[id] != nil {
 			m.Fatalf("row %d: pending %v, done %v, held %v", id, open, done, m.held[id] != nil)
 		}
 		m.held[id] = a
@@ -154,7 +157,8 @@ func (m *model) batch(t *rapid.T, l store.Lease) (out []store.Result) {
 		if id >= l.Lo && id <= l.Hi && rapid.Bool().Draw(t, "do") {
 			r := ok(id)
 			if rapid.Bool().Draw(t, "fail") {
-				r = failed(rapid.SampledFrom([]store.Reason{store.TLS, store.Timeout, store.Reset}).Draw(t, "reason"))(id)
+				r = failed(rapid.SampledFrom([]store.Reason{store.TLS, store.Timeout, store.Reset}).Draw(t,
+					"reason"))(id)
 			}
 			out = append(out, r)
 		}
@@ -207,10 +211,12 @@ func (m *model) release(t *rapid.T) {
 }
 
 func (m *model) retry(t *rapid.T) {
-	some := rapid.SliceOfDistinct(rapid.SampledFrom([]store.Reason{store.TLS, store.Timeout, store.Reset, store.BadURL, store.OptOut}),
+	some := rapid.SliceOfDistinct(rapid.SampledFrom([]store.Reason{store.TLS, store.Timeout, store.Reset,
+		store.BadURL, store.OptOut}),
 		func(r store.Reason) store.Reason { return r }).Draw(t, "reasons")
 	judged := rapid.IntRange(0, 9).Draw(t, "ok too") == 0
-	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged, Except: []string{"test/2"}})
+	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged,
+		Except: []string{"test/2"}})
 	m.ok(err)
 	want := int64(0)
 	for id, r := range m.results {
@@ -226,7 +232,8 @@ func (m *model) retry(t *rapid.T) {
 }
 
 func (m *model) check(*rapid.T) {
-	want := store.Counts{Total: int64(len(m.rows)), Done: int64(len(m.results)), Failures: map[store.Reason]int64{}}
+	want := store.Counts{Total: int64(len(m.rows)), Done: int64(len(m.results)),
+		Failures: map[store.Reason]int64{}}
 	for _, r := range m.results {
 		if r.Status == store.OK {
 			want.OK++
@@ -262,7 +269,8 @@ func (m *model) check(*rapid.T) {
 		m.Fatalf("no results of rows %v", ids)
 	}
 	m.checkOrder()
-	m.ok(m.job.Verify(context.Background(), store.VerifyOptions{}, func(p store.Problem) { m.Errorf("verify: %s: %s", p.Check, p.Text) }))
+	m.ok(m.job.Verify(context.Background(), store.VerifyOptions{},
+		func(p store.Problem) { m.Errorf("verify: %s: %s", p.Check, p.Text) }))
 }
 
 // checkOrder compares the frontier, and the groups that are finished.
@@ -296,7 +304,8 @@ func (m *model) checkOrder() {
 		if !touched {
 			continue
 		}
-		if m.finished[group] = (m.complete || m.ended[group]) && rows[group] && !pending[group]; m.finished[group] {
+		if m.finished[group] = (m.complete || m.ended[group]) && rows[group] &&
+			!pending[group]; m.finished[group] {
 			m.revisions[group]++
 		}
 	}

@@ -27,10 +27,12 @@ func testFrontier(t *testing.T, target Target) {
 	const two = int64(1) << store.SourceShift
 	l := b.source(s, "first")
 	b.equal(b.frontier(0, 0), store.Frontier{}) // nothing is imported, so nothing is done
-	batch := []store.NewRow{{ID: 3, Bad: true}, {ID: 4}, {ID: 9, Bad: true}, {ID: 10}, {ID: 15}, {ID: 70}, {ID: 71, Bad: true}}
+	batch := []store.NewRow{{ID: 3, Bad: true}, {ID: 4}, {ID: 9, Bad: true}, {ID: 10}, {ID: 15}, {ID: 70},
+		{ID: 71, Bad: true}}
 	b.ok(s.Append(ctx(t), l, batch, store.Position{}, false, 2))
 	b.fill(s, "second", 30, 10)
-	for _, c := range [][2]int64{{0, 4}, {4, 4}, {5, 10}, {11, 15}, {16, 70}, {70, 70}, {71, 72}, {72, 72}, {100, 100}} {
+	for _, c := range [][2]int64{{0, 4}, {4, 4}, {5, 10}, {11, 15}, {16, 70}, {70, 70}, {71, 72}, {72, 72},
+		{100, 100}} {
 		b.equal(b.frontier(0, c[0]).Next, c[1])
 	}
 	b.equal(b.frontier(1, two).Next, two+1)
@@ -43,13 +45,16 @@ func testFrontier(t *testing.T, target Target) {
 	}
 	b.ok(s.Commit(ctx(t), claimed[0], []store.Result{ok(4)}))
 	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next}, []int64{10, two + 1})
-	b.ok(s.Commit(ctx(t), claimed[1], []store.Result{failed(store.TLS)(two + 1), failed(store.TLS)(two + 2), ok(two + 4)}))
-	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next, b.frontier(1, two+4).Next}, []int64{10, two + 3, two + 5})
+	b.ok(s.Commit(ctx(t), claimed[1], []store.Result{failed(store.TLS)(two + 1), failed(store.TLS)(two + 2),
+		ok(two + 4)}))
+	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next, b.frontier(1, two+4).Next},
+		[]int64{10, two + 3, two + 5})
 	for _, l := range claimed {
 		b.ok(s.Release(ctx(t), []store.Lease{l}))
 	}
 	b.work(s, ok)
-	b.equal([]store.Frontier{b.frontier(0, 0), b.frontier(1, two), b.frontier(1, two+40)}, []store.Frontier{{Next: 72}, {Next: two + 31}, {Next: two + 40}})
+	b.equal([]store.Frontier{b.frontier(0, 0), b.frontier(1, two), b.frontier(1, two+40)},
+		[]store.Frontier{{Next: 72}, {Next: two + 31}, {Next: two + 40}})
 
 	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.TLS}})
 	b.ok(err)
@@ -64,7 +69,8 @@ func testFrontier(t *testing.T, target Target) {
 		t.Errorf("what was done again moved the frontier to %+v", f)
 	}
 	// Rows from another job that come in between, or replace what was read.
-	for at, r := range []store.MergedRow{{Row: store.Row{ID: 50}}, {Row: store.Row{ID: 71}, Result: some(ok(71))}} {
+	for at, r := range []store.MergedRow{{Row: store.Row{ID: 50}},
+		{Row: store.Row{ID: 71}, Result: some(ok(71))}} {
 		before := b.frontier(0, 0).Changes
 		b.ok(b.Absorb(ctx(t), 0, []store.MergedRow{r}, store.Position{}, true, 10))
 		if f := b.frontier(0, 0); f.Changes <= before || f.Next != 50 {
@@ -72,7 +78,8 @@ func testFrontier(t *testing.T, target Target) {
 		}
 	}
 	before := b.frontier(0, 0).Changes
-	b.ok(b.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 80}}}, store.Position{}, true, 10)) // behind all others
+	// behind all others
+	b.ok(b.Absorb(ctx(t), 0, []store.MergedRow{{Row: store.Row{ID: 80}}}, store.Position{}, true, 10))
 	b.equal(b.frontier(0, 51), store.Frontier{Next: 80, Changes: before})
 }
 
@@ -155,7 +162,8 @@ func inGroup(name string, ids ...int64) (out []store.NewRow) {
 }
 
 func byID(rows ...[]store.NewRow) []store.NewRow {
-	return slices.SortedFunc(slices.Values(slices.Concat(rows...)), func(a, b store.NewRow) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.SortedFunc(slices.Values(slices.Concat(rows...)),
+		func(a, b store.NewRow) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 func testGroups(t *testing.T, target Target) {
@@ -164,7 +172,8 @@ func testGroups(t *testing.T, target Target) {
 	l := b.source(s, "list")
 	bad := inGroup("bad", 6, 7)
 	bad[0].Bad, bad[1].Bad = true, true
-	b.ok(s.Append(ctx(t), l, byID(inGroup("a", 1, 4), inGroup("ü 'b'", 2, 9), inGroup("", 3, 5), bad), store.Position{Line: 1}, false, 4))
+	b.ok(s.Append(ctx(t), l, byID(inGroup("a", 1, 4), inGroup("ü 'b'", 2, 9), inGroup("", 3, 5), bad),
+		store.Position{Line: 1}, false, 4))
 	b.finishedAre(nil)
 	var held []store.Lease
 	for l, err := s.Claim(ctx(t), 100); err == nil; l, err = s.Claim(ctx(t), 100) {
@@ -301,7 +310,8 @@ func testGroupEnd(t *testing.T, target Target) {
 		b.ok(err)
 		ends = append(ends, e)
 	}
-	b.equal(ends, []store.GroupEnd{{ID: 4, Group: "a"}, {ID: 5, Group: "later"}, {ID: 8, Group: "b"}, {ID: 10, Group: "broken"}})
+	b.equal(ends, []store.GroupEnd{{ID: 4, Group: "a"}, {ID: 5, Group: "later"}, {ID: 8, Group: "b"},
+		{ID: 10, Group: "broken"}})
 	for name, want := range map[string]int64{"a": 4, "b": 8, "none": 0} {
 		got, err := b.EndOf(ctx(t), 0, name)
 		b.ok(err)
@@ -410,11 +420,12 @@ func testGroupsMerge(t *testing.T, target Target) {
 	}
 	better := part(1, func(id int64) *store.Result { return some(ok(id)) })
 	out.ok(store.Merge(ctx(t), out.Job, []store.Job{better}, mergeOptions()))
-	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 2, "0/album3": 1, "0/album4": 1})
+	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 2, "0/album3": 1,
+		"0/album4": 1})
 }
 
-// testGroupsKilled has three processes at work, which are killed now and then, while somebody reads the groups as they are
-// finished: each must come once, and be right.
+// testGroupsKilled has three processes at work, which are killed now and then, while somebody reads the
+// groups as they are finished: each must come once, and be right.
 func testGroupsKilled(t *testing.T, target Target) { groupsKilled(t, target, false) }
 
 // testGroupEndKilled is the same for groups that say their end, in a list that does not end.

@@ -24,8 +24,9 @@ const environment = "FACESCAN_STORETEST"
 
 // work is what a worker process is to do on a job.
 type work struct {
-	Name     string        // of the job
-	Do       string        // hold: claim, say so, wait; finish: import and process everything; race: process what is there
+	Name string // of the job
+	// hold: claim, say so, wait; finish: import and process everything; race: process what is there
+	Do       string
 	TTL      time.Duration // of its leases
 	Decoding []int64       // rows it has in its decoders, by slot
 	Rows     int           // of the list
@@ -217,7 +218,8 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 		var batch []store.NewRow
 		for ; len(batch) < 300 && line < int64(w.Rows); line++ {
 			if size := int64(w.Rows / max(w.Groups, 1)); w.Ends && line%size == size-1 {
-				batch = append(batch, store.NewRow{ID: line + 1, URL: "$", Group: fmt.Sprint("group ", line/size), End: true})
+				batch = append(batch, store.NewRow{ID: line + 1, URL: "$",
+					Group: fmt.Sprint("group ", line/size), End: true})
 			} else if line%7 != 0 {
 				r := store.NewRow{ID: line + 1, URL: urlOf(line + 1)}
 				if w.Groups > 0 {
@@ -230,7 +232,8 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 			}
 		}
 		end := line == int64(w.Rows)
-		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end && !w.Ends, 200); errors.Is(err, store.ErrLeaseLost) {
+		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end && !w.Ends, 200); errors.Is(err,
+			store.ErrLeaseLost) {
 			fmt.Println("lost")
 			return nil
 		} else if err != nil {
@@ -280,7 +283,8 @@ func testKillLoop(t *testing.T, target Target) {
 	kills := 0
 	for finished := false; !finished; b.verify() {
 		other := spawn(t, w) // two at a time, and only one of them dies at once
-		finished = spawn(t, w).killAfter(time.Duration(random.IntN(int(150*time.Millisecond)))) && kills >= killLoops()
+		finished = spawn(t, w).killAfter(time.Duration(random.IntN(int(150*time.Millisecond)))) &&
+			kills >= killLoops()
 		other.killAfter(time.Duration(random.IntN(int(50 * time.Millisecond))))
 		if kills += 2; kills >= killLoops() {
 			finished = spawn(t, w).killAfter(deadline)
@@ -306,8 +310,8 @@ func (b *bench) finished(w work) {
 	b.equal(got, want)
 }
 
-// testZombies has six workers, of which one is stopped past its leases' end, or killed and replaced, now and then. What
-// a stopped one writes when it wakes is refused.
+// testZombies has six workers, of which one is stopped past its leases' end, or killed and replaced, now and
+// then. What a stopped one writes when it wakes is refused.
 func testZombies(t *testing.T, target Target) {
 	b := start(t, target)
 	random := rand.New(rand.NewPCG(5, 6))

@@ -17,7 +17,8 @@ func testTally(t *testing.T, target Target) {
 		var all []store.NewRow
 		for i := range 3000 {
 			id := int64(l.Source)<<store.SourceShift + int64(i+1)
-			row := store.NewRow{ID: id, URL: fmt.Sprintf("http://u:p@Host%d.example:8%d/%d.jpg", id%7, id%2, id), Group: fmt.Sprintf("g%d", id/1000)}
+			row := store.NewRow{ID: id, URL: fmt.Sprintf("http://u:p@Host%d.example:8%d/%d.jpg", id%7, id%2,
+				id), Group: fmt.Sprintf("g%d", id/1000)}
 			switch id % 50 {
 			case 1:
 				row.URL, row.Group = "no url", ""
@@ -58,7 +59,8 @@ func testTally(t *testing.T, target Target) {
 			sum(got, n)
 		}
 		for _, r := range results {
-			n := store.Tally{Rows: 1, Faces: int64(len(r.Faces)), ImagesWithFaces: min(1, int64(len(r.Faces))), Bytes: r.Bytes}
+			n := store.Tally{Rows: 1, Faces: int64(len(r.Faces)),
+				ImagesWithFaces: min(1, int64(len(r.Faces))), Bytes: r.Bytes}
 			if r.Status == store.OK {
 				n.OK = 1
 			}

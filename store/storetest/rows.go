@@ -19,7 +19,8 @@ func testSettings(t *testing.T, target Target) {
 	b.ok(b.Set(ctx(t), map[string]string{"min-face": "40", "": "empty key", "ünï": "'quoted' \"twice\""}))
 	got, err := b.open().Settings(ctx(t))
 	b.ok(err)
-	b.equal(got, map[string]string{"min-face": "40", "shift": "0.1", "": "empty key", "ünï": "'quoted' \"twice\""})
+	b.equal(got, map[string]string{"min-face": "40", "shift": "0.1", "": "empty key",
+		"ünï": "'quoted' \"twice\""})
 }
 
 func testSources(t *testing.T, target Target) {
@@ -34,7 +35,8 @@ func testSources(t *testing.T, target Target) {
 	b.equal(second.Number, 1)
 	all, err := b.open().Sources(ctx(t))
 	b.ok(err)
-	b.equal(all, []store.Source{{Name: "/a.txt", Format: "txt", Options: `{"x":1}`}, {Number: 1, Name: "/b.csv", Format: "csv"}})
+	b.equal(all, []store.Source{{Name: "/a.txt", Format: "txt", Options: `{"x":1}`},
+		{Number: 1, Name: "/b.csv", Format: "csv"}})
 	b.equal(b.counts().ImportIncomplete, []string{"/a.txt", "/b.csv"})
 }
 
@@ -86,7 +88,8 @@ func testAppend(t *testing.T, target Target) {
 	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 5}, false, 1000))
 	b.ok(s.Append(ctx(t), l, nil, store.Position{Offset: 6}, true, 1000)) // an end without rows
 	b.equal(b.counts().ImportIncomplete, []string(nil))
-	more := []store.NewRow{{ID: 5000, URL: "after a gap"}, {ID: 1<<store.SourceShift - 1, URL: "the last id there can be"}}
+	more := []store.NewRow{{ID: 5000, URL: "after a gap"},
+		{ID: 1<<store.SourceShift - 1, URL: "the last id there can be"}}
 	b.ok(s.Append(ctx(t), l, more, store.Position{Offset: 9}, false, 1000)) // the list grew
 	c := b.counts()
 	b.equal(c.ImportIncomplete, []string{"list"})
@@ -340,10 +343,13 @@ func testCommitRefuses(t *testing.T, target Target) {
 		"ok without a detector":   change(func(r *store.Result) { r.Detector = "" }),
 		"failed for no reason":    change(func(r *store.Result) { r.Status, r.Faces = store.Failed, nil }),
 		"failed for a new reason": failed("weather")(8),
-		"failed with faces":       change(func(r *store.Result) { r.Status, r.Reason = store.Failed, store.TLS }),
-		"no status":               change(func(r *store.Result) { r.Status = "" }),
-		"a face without area":     change(func(r *store.Result) { r.Faces[0].Width = 0 }),
-		"a face outside":          change(func(r *store.Result) { r.Faces[0].X = 490 }),
+		"failed with faces": change(func(r *store.Result) {
+			r.Status, r.Reason = store.Failed,
+				store.TLS
+		}),
+		"no status":           change(func(r *store.Result) { r.Status = "" }),
+		"a face without area": change(func(r *store.Result) { r.Faces[0].Width = 0 }),
+		"a face outside":      change(func(r *store.Result) { r.Faces[0].X = 490 }),
 	} {
 		if err := s.Commit(ctx(t), l, []store.Result{ok(5), r}); err == nil {
 			t.Errorf("%s was taken", name)
@@ -359,7 +365,8 @@ func testCommitTwice(t *testing.T, target Target) {
 	l := b.claim(s, 20)
 	b.ok(s.Commit(ctx(t), l, []store.Result{ok(1), ok(8)}))
 	before := b.results()
-	b.ok(s.Commit(ctx(t), l, []store.Result{failed(store.TLS)(8), failed(store.TLS)(1), ok(2), failed(store.TLS)(2)}))
+	b.ok(s.Commit(ctx(t), l, []store.Result{failed(store.TLS)(8), failed(store.TLS)(1), ok(2),
+		failed(store.TLS)(2)}))
 	after := b.results()
 	b.equal(len(after), 3)
 	b.equal([]store.Result{after[0], after[2]}, before)
@@ -405,7 +412,8 @@ func testRenew(t *testing.T, target Target) {
 	for _, l := range held {
 		got[l.Shard] = true
 		if l.Expires.Before(one.Expires) || time.Until(l.Expires) > longTTL*3/4 {
-			t.Errorf("lease renewed to %s from now, before it was %s", time.Until(l.Expires), time.Until(one.Expires))
+			t.Errorf("lease renewed to %s from now, before it was %s", time.Until(l.Expires),
+				time.Until(one.Expires))
 		}
 	}
 	b.equal(got, map[int64]bool{one.Shard: true, two.Shard: true})
@@ -423,27 +431,35 @@ func testResultFields(t *testing.T, target Target) {
 	id := int64(1) << store.SourceShift
 	at := time.Date(2024, 2, 29, 12, 0, 0, 123e6, time.UTC)
 	want := []store.Result{
-		{ID: id + 1, Status: store.OK, HTTPStatus: 200, Format: "webp", Width: 65535, Height: 3, Bytes: 1 << 33, Attempts: 2,
-			FinalURL: "https://other.example/ü", Partial: true, Detector: "cascade/abc,shift=0.1", Took: 1234 * time.Millisecond, Time: at,
+		{ID: id + 1, Status: store.OK, HTTPStatus: 200, Format: "webp", Width: 65535, Height: 3,
+			Bytes: 1 << 33, Attempts: 2, FinalURL: "https://other.example/ü", Partial: true,
+			Detector: "cascade/abc,shift=0.1", Took: 1234 * time.Millisecond, Time: at,
 			Outputs: store.KeptBody | store.Crops | store.Blurred,
 			Faces: []store.Face{{X: 0, Y: 0, Width: 65535, Height: 3, Score: 1e300, Confidence: 0.123456789},
 				{X: 65534, Y: 2, Width: 1, Height: 1, Score: -0.1}},
-			Candidates: []store.Face{{X: 1 << 20, Y: 2, Width: 3, Height: 4, Score: 4.25, Confidence: 0.5}, {X: 1, Y: 1, Width: 1, Height: 1, Score: -8}},
-			URL:        urlOf(id + 1), Source: 1, Group: "album 'ü'", Kept: []string{"", "a,b", "\"quoted\"\n"}},
-		{ID: id + 2, Status: store.OK, HTTPStatus: 200, Detector: "cascade/other", Time: at, URL: urlOf(id + 2), Source: 1, Group: "x"},
-		{ID: id + 3, Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404, Attempts: 1, Time: at, URL: urlOf(id + 3), Source: 1},
-		{ID: id + 4, Status: store.Failed, Reason: store.BadImage, Format: "jpeg", Width: 9, Height: 9, Detector: "cascade/other", Time: at,
-			URL: urlOf(id + 4), Source: 1},
-		{ID: id + 5, Status: store.OK, Format: "jpeg", Width: 500, Height: 400, Detector: "network/1", Time: at, URL: urlOf(id + 5), Source: 1,
-			Faces: []store.Face{
+			Candidates: []store.Face{{X: 1 << 20, Y: 2, Width: 3, Height: 4, Score: 4.25, Confidence: 0.5},
+				{X: 1, Y: 1, Width: 1, Height: 1, Score: -8}},
+			URL: urlOf(id + 1), Source: 1, Group: "album 'ü'",
+			Kept: []string{"", "a,b", "\"quoted\"\n"}},
+		{ID: id + 2, Status: store.OK, HTTPStatus: 200, Detector: "cascade/other", Time: at,
+			URL: urlOf(id + 2), Source: 1, Group: "x"},
+		{ID: id + 3, Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404, Attempts: 1, Time: at,
+			URL: urlOf(id + 3), Source: 1},
+		{ID: id + 4, Status: store.Failed, Reason: store.BadImage, Format: "jpeg", Width: 9, Height: 9,
+			Detector: "cascade/other", Time: at, URL: urlOf(id + 4), Source: 1},
+		{ID: id + 5, Status: store.OK, Format: "jpeg", Width: 500, Height: 400, Detector: "network/1",
+			Time: at, URL: urlOf(id + 5), Source: 1, Faces: []store.Face{
 				{X: 10, Y: 20, Width: 30, Height: 40, Score: 0.9731, Confidence: 0.98, HasLandmarks: true,
 					Landmarks: store.Landmarks{193, 356, 307, 356, 250, 432, 205, 512, 295, 512}},
 				{X: 470, Y: 0, Width: 30, Height: 1, Score: 0.55, Confidence: 0.5, HasLandmarks: true,
 					Landmarks: store.Landmarks{-1, 0, 5003, -77, 5000, 4000, 1, 2, 3, 4}}},
 			Candidates: []store.Face{
-				{X: 1, Y: 1, Width: 9, Height: 9, Score: 0.5, Confidence: 0.25, HasLandmarks: true, Landmarks: store.Landmarks{30, 40}},
-				{X: 2, Y: 1, Width: 9, Height: 9, Score: 0.375, Confidence: 0.25, HasLandmarks: true, Landmarks: store.Landmarks{9: -5000}}}},
-		{ID: id + 6, Status: store.OK, Format: "png", Width: 5, Height: 4, Detector: store.NoDetector, Time: at, URL: urlOf(id + 6), Source: 1},
+				{X: 1, Y: 1, Width: 9, Height: 9, Score: 0.5, Confidence: 0.25, HasLandmarks: true,
+					Landmarks: store.Landmarks{30, 40}},
+				{X: 2, Y: 1, Width: 9, Height: 9, Score: 0.375, Confidence: 0.25, HasLandmarks: true,
+					Landmarks: store.Landmarks{9: -5000}}}},
+		{ID: id + 6, Status: store.OK, Format: "png", Width: 5, Height: 4, Detector: store.NoDetector,
+			Time: at, URL: urlOf(id + 6), Source: 1},
 	}
 	for {
 		l, err := s.Claim(ctx(t), 10)
@@ -465,7 +481,8 @@ func testResultPages(t *testing.T, target Target) {
 	s := b.join(b.Job, longTTL)
 	b.fill(s, "list", 4321, 1000)
 	b.work(s, ok)
-	for _, c := range [][2]int64{{0, 1 << 62}, {1, 4322}, {1000, 1001}, {17, 3017}, {5, 5}, {9, 3}, {4000, 5000}, {-5, 2}} {
+	for _, c := range [][2]int64{{0, 1 << 62}, {1, 4322}, {1000, 1001}, {17, 3017}, {5, 5}, {9, 3},
+		{4000, 5000}, {-5, 2}} {
 		var want, got []int64
 		for id := max(1, c[0]); id < min(c[1], 4322); id++ {
 			want = append(want, id)
@@ -516,7 +533,8 @@ func testRows(t *testing.T, target Target) {
 	}
 }
 
-// testFinishedShards does shards in small claims, given back in another order: there are few when all is done.
+// testFinishedShards does shards in small claims, given back in another order: there are few when all is
+// done.
 func testFinishedShards(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
@@ -558,11 +576,13 @@ func testFinishedShards(t *testing.T, target Target) {
 // Full is a result that has something in every column.
 func Full(id int64) store.Result {
 	face := func(x int, score float64) store.Face {
-		return store.Face{X: x, Y: 2, Width: 30, Height: 40, Score: score, Confidence: 0.5, HasLandmarks: true,
-			Landmarks: store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}
+		return store.Face{X: x, Y: 2, Width: 30, Height: 40, Score: score, Confidence: 0.5,
+			HasLandmarks: true, Landmarks: store.Landmarks{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}
 	}
-	return store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375, Bytes: 60000, Attempts: 2,
-		FinalURL: "http://elsewhere.example/a\xff\x00b", Partial: true, Detector: "test/1", Took: 12 * time.Millisecond,
+	return store.Result{ID: id, Status: store.OK, HTTPStatus: 200, Format: "jpeg", Width: 500, Height: 375,
+		Bytes: 60000, Attempts: 2, FinalURL: "http://elsewhere.example/a\xff\x00b", Partial: true,
+		Detector: "test/1", Took: 12 * time.Millisecond,
 		Time: time.UnixMilli(1_700_000_000_000), Outputs: store.KeptBody,
-		Faces: []store.Face{face(10, 0.9), face(20, 1.0/3)}, Candidates: []store.Face{face(30, 0.3), face(40, 0.1)}}
+		Faces:      []store.Face{face(10, 0.9), face(20, 1.0/3)},
+		Candidates: []store.Face{face(30, 0.3), face(40, 0.1)}}
 }

@@ -13,25 +13,34 @@ import (
 
 // filters are conditions on what testSelect fills a job with.
 var filters = []string{
-	"faces > 0", "faces = 0", "faces IS NULL", "NOT faces > 0", "status = 'failed'", "status != 'ok' OR faces = 2", "reason IN ('timeout', 'bad_image')", "reason NOT IN ('timeout')",
-	"reason IS NULL", "http_status BETWEEN 200 AND 299", "http_status NOT BETWEEN 1 AND faces", "http_status IS NULL", "url LIKE '%_7.jpg'", "url LIKE 'HTTP%'", "url NOT LIKE '%[a]*?%'",
-	"url LIKE '%\\%'", "upper(url) LIKE 'HTTP://%'", "lower(url) = url", "url < 'http://host3'", "url >= 'Ü'", "length(url) > 30", "length(url) = 7", "url = 'it''s'", "url = ''",
-	"format = 'jpeg' AND width * height > 300000", "width + height - 1 > 1000", "width / (faces - 1) > 0", "1 / 0 = 1", "-width < -500", "id > 1099511627776", "id = 5.0", "id IN (1, 2, 3.0)",
-	"\"group\" = 'Ünï ''quoted'''", "group IS NULL", "attempts >= 2", "final_url IS NOT NULL", "partial = 1", "bytes / 3 >= 33.5", "bytes * 1e300 * 1e300 > 1", "1e-300 * 1e-300 * bytes = 0",
-	"'x' = 'x'", "2 > 3", "url = '''; DROP TABLE results; --'", "url != '{urls} $1 ?'", "length(lower(upper(url))) = length(url)",
+	"faces > 0", "faces = 0", "faces IS NULL", "NOT faces > 0", "status = 'failed'",
+	"status != 'ok' OR faces = 2", "reason IN ('timeout', 'bad_image')", "reason NOT IN ('timeout')",
+	"reason IS NULL", "http_status BETWEEN 200 AND 299", "http_status NOT BETWEEN 1 AND faces",
+	"http_status IS NULL", "url LIKE '%_7.jpg'", "url LIKE 'HTTP%'", "url NOT LIKE '%[a]*?%'",
+	"url LIKE '%\\%'", "upper(url) LIKE 'HTTP://%'", "lower(url) = url", "url < 'http://host3'",
+	"url >= 'Ü'", "length(url) > 30", "length(url) = 7", "url = 'it''s'", "url = ''",
+	"format = 'jpeg' AND width * height > 300000", "width + height - 1 > 1000", "width / (faces - 1) > 0",
+	"1 / 0 = 1", "-width < -500", "id > 1099511627776", "id = 5.0", "id IN (1, 2, 3.0)",
+	"\"group\" = 'Ünï ''quoted'''", "group IS NULL", "attempts >= 2", "final_url IS NOT NULL",
+	"partial = 1", "bytes / 3 >= 33.5", "bytes * 1e300 * 1e300 > 1", "1e-300 * 1e-300 * bytes = 0",
+	"'x' = 'x'", "2 > 3", "url = '''; DROP TABLE results; --'", "url != '{urls} $1 ?'",
+	"length(lower(upper(url))) = length(url)",
 }
 
-// testSelect compares what a store selects with what the same filter lets through of all that it has: what it excludes is
-// excluded rightly, and it reads no more than it has to.
+// testSelect compares what a store selects with what the same filter lets through of all that it has: what it
+// excludes is excluded rightly, and it reads no more than it has to.
 func testSelect(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
-	odd := []string{"it's", "", "é\n", "a%b_c", "*?[a]", "no url\\", "Ünï", "'; DROP TABLE results; --", "{urls} $1 ?"}
+	odd := []string{"it's", "", "é\n", "a%b_c", "*?[a]", "no url\\", "Ünï", "'; DROP TABLE results; --",
+		"{urls} $1 ?"}
 	for _, name := range []string{"first", "second"} {
 		l := b.source(s, name)
 		var all []store.NewRow
 		for i := range 3000 {
-			row := store.NewRow{ID: int64(l.Source)<<store.SourceShift + int64(i+1), URL: fmt.Sprintf("http://host%d.example/%d_%d.jpg", i%7, i, i%9), Group: fmt.Sprint("g", i/1000)}
+			row := store.NewRow{ID: int64(l.Source)<<store.SourceShift + int64(i+1),
+				URL:   fmt.Sprintf("http://host%d.example/%d_%d.jpg", i%7, i, i%9),
+				Group: fmt.Sprint("g", i/1000)}
 			if i%13 == 1 {
 				row.URL, row.Group = odd[i/13%len(odd)], []string{"", "Ünï 'quoted'"}[i%2]
 			}
@@ -49,7 +58,8 @@ func testSelect(t *testing.T, target Target) {
 			return r
 		}
 		r := ok(id)
-		r.Format, r.Width, r.Height, r.Bytes, r.Attempts, r.Partial = "jpeg", 400+int(id%400), 600, id%500, 1+int(id%3), id%17 == 0
+		r.Format, r.Width, r.Height, r.Bytes, r.Attempts, r.Partial = "jpeg", 400+int(id%400), 600, id%500,
+			1+int(id%3), id%17 == 0
 		if id%5 == 0 {
 			r.FinalURL = "http://b.example/"
 		}
@@ -65,7 +75,8 @@ func testSelect(t *testing.T, target Target) {
 	pick := func() string { return "(" + filters[rng.IntN(len(filters))] + ")" }
 	all := slices.Clone(filters)
 	for range 60 {
-		all = append(all, pick()+[]string{" AND ", " OR ", " AND NOT "}[rng.IntN(3)]+pick()+[]string{" OR NOT ", " AND "}[rng.IntN(2)]+pick())
+		all = append(all, pick()+[]string{" AND ", " OR ",
+			" AND NOT "}[rng.IntN(3)]+pick()+[]string{" OR NOT ", " AND "}[rng.IntN(2)]+pick())
 	}
 	passed := 0
 	for _, where := range all {
@@ -124,6 +135,7 @@ func testSelect(t *testing.T, target Target) {
 
 // briefly is what a brief result has.
 func briefly(r store.Result) store.Result {
-	return store.Result{ID: r.ID, URL: r.URL, Source: r.Source, Status: r.Status, Reason: r.Reason, HTTPStatus: r.HTTPStatus,
-		Format: r.Format, Width: r.Width, Height: r.Height, Bytes: r.Bytes, Detector: r.Detector, Faces: r.Faces}
+	return store.Result{ID: r.ID, URL: r.URL, Source: r.Source, Status: r.Status, Reason: r.Reason,
+		HTTPStatus: r.HTTPStatus, Format: r.Format, Width: r.Width, Height: r.Height, Bytes: r.Bytes,
+		Detector: r.Detector, Faces: r.Faces}
 }

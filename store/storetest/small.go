@@ -43,16 +43,19 @@ func testSmallLists(t *testing.T, target Target) {
 	b.equal(len(leases), len(lists)-1)
 	var all []store.Addition
 	for _, l := range leases {
-		all = append(all, store.Addition{Lease: l, Rows: rows(l.Source, 1, 3), Position: store.Position{Line: 3}, Complete: true})
+		all = append(all, store.Addition{Lease: l, Rows: rows(l.Source, 1, 3),
+			Position: store.Position{Line: 3}, Complete: true})
 	}
-	b.is(s.AppendAll(ctx(t), append(all, store.Addition{Lease: theirs, Rows: rows(lists[0], 1, 3)}), 2), store.ErrLeaseLost)
+	b.is(s.AppendAll(ctx(t), append(all, store.Addition{Lease: theirs, Rows: rows(lists[0], 1, 3)}), 2),
+		store.ErrLeaseLost)
 	b.ok(s.AppendAll(ctx(t), all, 2)) // two shards each
 	b.ok(s.ReleaseSources(ctx(t), leases))
 	b.ok(other.ReleaseSource(ctx(t), theirs))
 	again, err := s.LeaseSources(ctx(t), lists)
 	b.ok(err)
 	b.equal(len(again), len(lists))
-	more := store.Addition{Lease: again[5], Rows: rows(again[5].Source, 4, 1), Position: store.Position{Line: 4}, Complete: true}
+	more := store.Addition{Lease: again[5], Rows: rows(again[5].Source, 4, 1),
+		Position: store.Position{Line: 4}, Complete: true}
 	b.ok(s.AppendAll(ctx(t), []store.Addition{more}, 2)) // joins the shard that is not full
 	b.ok(s.ReleaseSources(ctx(t), again))
 	c, err := b.Counts(ctx(t))
@@ -93,7 +96,8 @@ func testSmallLists(t *testing.T, target Target) {
 	b.equal(lost, []int{1})
 	c, err = b.Counts(ctx(t))
 	b.ok(err)
-	b.equal([]int64{c.Done, c.Shards.Leased}, []int64{20 - ls[1].Pending, 0}) // leased: those with pending rows
+	// leased: those with pending rows
+	b.equal([]int64{c.Done, c.Shards.Leased}, []int64{20 - ls[1].Pending, 0})
 	lost, err = s.CommitAll(ctx(t), batches[:1])
 	b.ok(err)
 	b.equal(lost, []int{0}) // it went back
@@ -126,7 +130,8 @@ func testSmallLists(t *testing.T, target Target) {
 	}
 }
 
-// ClaimOverLists measures a claim of a row, its commit and its release, in a job of so many lists of ten rows.
+// ClaimOverLists measures a claim of a row, its commit and its release, in a job of so many lists of ten
+// rows.
 func ClaimOverLists(b *testing.B, target Target, lists int, cpu func() time.Duration) {
 	j, err := target.Open(b.Context(), target.Create(b))
 	if err != nil {
@@ -160,7 +165,8 @@ func fillLists(b *testing.B, j store.Job, s store.Session, lists int) {
 		var add []store.Source
 		var numbers []int
 		for i := from; i < min(from+500, lists); i++ {
-			add, numbers = append(add, store.Source{Name: fmt.Sprint("list ", i), Format: "txt"}), append(numbers, i)
+			add, numbers = append(add, store.Source{Name: fmt.Sprint("list ", i), Format: "txt"}),
+				append(numbers, i)
 		}
 		if _, err := j.AddSources(b.Context(), add); err != nil {
 			b.Fatal(err)
@@ -171,7 +177,8 @@ func fillLists(b *testing.B, j store.Job, s store.Session, lists int) {
 		}
 		var all []store.Addition
 		for _, l := range leases {
-			all = append(all, store.Addition{Lease: l, Rows: rows(l.Source, 1, 10), Position: store.Position{Line: 10}, Complete: true})
+			all = append(all, store.Addition{Lease: l, Rows: rows(l.Source, 1, 10),
+				Position: store.Position{Line: 10}, Complete: true})
 		}
 		if err := s.AppendAll(b.Context(), all, 10_000); err != nil {
 			b.Fatal(err)

@@ -1,8 +1,8 @@
 // Package storetest is the conformance suite of package store: every implementation passes all of it.
 //
-// An implementation's test file hands over a Target and calls Run from a test, and Main from TestMain, since some
-// tests need other processes: they run the test binary again, which Main turns into a worker on the job named in
-// its environment.
+// An implementation's test file hands over a Target and calls Run from a test, and Main from TestMain, since
+// some tests need other processes: they run the test binary again, which Main turns into a worker on the job
+// named in its environment.
 package storetest
 
 import (
@@ -153,7 +153,8 @@ func (b *bench) is(err, want error) {
 // fails holds an error to be there, and to be none of the store's that ask for something other than repair.
 func (b *bench) fails(err error) {
 	b.Helper()
-	if err == nil || errors.Is(err, store.ErrLeaseLost) || errors.Is(err, store.ErrNoShard) || errors.Is(err, store.ErrFull) {
+	if err == nil || errors.Is(err, store.ErrLeaseLost) || errors.Is(err, store.ErrNoShard) ||
+		errors.Is(err, store.ErrFull) {
 		b.Fatalf("error %v, want a refusal", err)
 	}
 }
@@ -168,7 +169,8 @@ func (b *bench) equal(got, want any) {
 // verify holds the job to every invariant.
 func (b *bench) verify() {
 	b.Helper()
-	b.ok(b.Verify(ctx(b.T), store.VerifyOptions{Deep: true}, func(p store.Problem) { b.Errorf("verify: %s: %s", p.Check, p.Text) }))
+	b.ok(b.Verify(ctx(b.T), store.VerifyOptions{Deep: true},
+		func(p store.Problem) { b.Errorf("verify: %s: %s", p.Check, p.Text) }))
 }
 
 // join starts a session on a job.
@@ -270,10 +272,12 @@ func urlOf(id int64) string { return fmt.Sprintf("http://host%d.example/%d.jpg",
 
 // ok is a plain result with as many faces as the id's last digit above 6 says.
 func ok(id int64) store.Result {
-	r := store.Result{ID: id, Status: store.OK, Format: "jpeg", Width: 500, Height: 375, Bytes: 60000 + id, Attempts: 1,
-		Detector: "test/1", Took: 12 * time.Millisecond, Time: time.UnixMilli(1_700_000_000_000 + id).UTC()}
+	r := store.Result{ID: id, Status: store.OK, Format: "jpeg", Width: 500, Height: 375, Bytes: 60000 + id,
+		Attempts: 1, Detector: "test/1", Took: 12 * time.Millisecond,
+		Time: time.UnixMilli(1_700_000_000_000 + id).UTC()}
 	for n := range id%10 - 6 {
-		r.Faces = append(r.Faces, store.Face{X: int(n), Y: 2, Width: 20, Height: 20, Score: 9.5 - float64(n), Confidence: 0.5})
+		r.Faces = append(r.Faces, store.Face{X: int(n), Y: 2, Width: 20, Height: 20, Score: 9.5 - float64(n),
+			Confidence: 0.5})
 	}
 	return r
 }
@@ -281,7 +285,8 @@ func ok(id int64) store.Result {
 // failed is a plain failure.
 func failed(reason store.Reason) func(int64) store.Result {
 	return func(id int64) store.Result {
-		return store.Result{ID: id, Status: store.Failed, Reason: reason, Attempts: 3, Time: time.UnixMilli(1_700_000_000_000).UTC()}
+		return store.Result{ID: id, Status: store.Failed, Reason: reason, Attempts: 3,
+			Time: time.UnixMilli(1_700_000_000_000).UTC()}
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"facescan/store"
 )
 
-// Throughput has so many processes share a job, each with a detector that takes no time: rows done a second, of all
-// together, from when all of them are ready.
+// Throughput has so many processes share a job, each with a detector that takes no time: rows done a second,
+// of all together, from when all of them are ready.
 func Throughput(b *testing.B, target Target, processes, batch int) {
 	const n = 500_000
 	done, took := 0, time.Duration(0)
@@ -67,7 +67,8 @@ func list(target Target, name string, n int) error {
 	}
 	l, err := s.LeaseSource(ctx, 0)
 	for at := 0; at < n && err == nil; at += 50_000 {
-		err = s.Append(ctx, l, rows(0, at+1, 50_000), store.Position{Line: int64(at + 50_000)}, at+50_000 == n, 10_000)
+		err = s.Append(ctx, l, rows(0, at+1, 50_000), store.Position{Line: int64(at + 50_000)},
+			at+50_000 == n, 10_000)
 	}
 	return errors.Join(err, s.Leave(ctx))
 }

@@ -1,5 +1,5 @@
-// Package tables reads which tables and columns there are in a user's SQLite database, both to work on a table in place
-// and to copy its rows.
+// Package tables reads which tables and columns there are in a user's SQLite database, both to work on a
+// table in place and to copy its rows.
 package tables
 
 import (

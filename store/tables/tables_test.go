@@ -46,16 +46,18 @@ func TestTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := Names(all, func(t Table) bool { return t.Kind == "table" }), "Urls, bare, named, pair, É, é"; got != want {
+	if got, want := Names(all, func(t Table) bool { return t.Kind == "table" }),
+		"Urls, bare, named, pair, É, é"; got != want {
 		t.Errorf("tables %s, want %s", got, want)
 	}
 	if got := Names(all, func(Table) bool { return false }); got != "none" {
 		t.Errorf("no tables are called %s", got)
 	}
 	for name, want := range map[string]Table{
-		"é":    {Name: "é", Kind: "table", Columns: []Column{{Name: "a"}}},
-		"É":    {Name: "É", Kind: "table", Columns: []Column{{Name: "a"}, {Name: "b"}}},
-		"URLS": {Name: "Urls", Kind: "table", Columns: []Column{{"Id", "INTEGER", 1, false}, {"URL", "TEXT", 0, false}, {"half", "", 0, true}}},
+		"é": {Name: "é", Kind: "table", Columns: []Column{{Name: "a"}}},
+		"É": {Name: "É", Kind: "table", Columns: []Column{{Name: "a"}, {Name: "b"}}},
+		"URLS": {Name: "Urls", Kind: "table", Columns: []Column{{"Id", "INTEGER", 1, false},
+			{"URL", "TEXT", 0, false}, {"half", "", 0, true}}},
 		"bare": {Name: "bare", Kind: "table", WithoutRowid: true, Columns: []Column{{"k", "INT", 1, false}}},
 		"Seen": {Name: "seen", Kind: "view", Columns: []Column{{Name: "id"}}},
 	} {
@@ -73,7 +75,8 @@ func TestTables(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]struct{ rowid, key string }{
-		"Urls": {"rowid", "Id"}, "named": {"oid", "_ROWID_"}, "pair": {"", ""}, "bare": {"", "k"}, "seen": {"", ""}, "é": {"rowid", ""},
+		"Urls": {"rowid", "Id"}, "named": {"oid", "_ROWID_"}, "pair": {"", ""}, "bare": {"", "k"},
+		"seen": {"", ""}, "é": {"rowid", ""},
 	} {
 		table, _ := Find(all, name)
 		if err := table.Read(each); err != nil {

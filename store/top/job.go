@@ -18,7 +18,8 @@ type Ranking struct {
 	Top    []Ranked // by rows, descending
 }
 
-// Ranked is a value and its rows. When Error is not 0, there may be so many rows fewer, and as much more of the other sums.
+// Ranked is a value and its rows. When Error is not 0, there may be so many rows fewer, and as much more of
+// the other sums.
 type Ranked struct {
 	store.Tally
 	Error int64

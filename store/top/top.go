@@ -1,9 +1,10 @@
 // Package top finds the most frequent keys of a stream in bounded memory.
 //
-// It is the space-saving counter of Metwally, Agrawal and El Abbadi ("Efficient computation of frequent and top-k elements in
-// data streams", ICDT 2005). While there are no more keys than it holds, every count is exact. Beyond that, a new key takes
-// the place of the least frequent one and inherits its count as an error: a count is never too low, and too high by that
-// error at most, which is at most the stream's length divided by the capacity.
+// It is the space-saving counter of Metwally, Agrawal and El Abbadi ("Efficient computation of frequent and
+// top-k elements in data streams", ICDT 2005). While there are no more keys than it holds, every count is
+// exact. Beyond that, a new key takes the place of the least frequent one and inherits its count as an error:
+// a count is never too low, and too high by that error at most, which is at most the stream's length divided
+// by the capacity.
 package top
 
 import (
@@ -66,7 +67,10 @@ func (c *Counter[K, V]) Top(n int) []Entry[K, V] {
 	for i, e := range c.byRank {
 		out[i] = *e
 	}
-	slices.SortFunc(out, func(a, b Entry[K, V]) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(out, func(a, b Entry[K, V]) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count),
+			cmp.Compare(a.Key, b.Key))
+	})
 	return out[:min(n, len(out))]
 }
 

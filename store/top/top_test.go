@@ -14,8 +14,8 @@ import (
 	"facescan/store"
 )
 
-// TestBounds compares with exact counts: nothing is counted too low, nor too high by more than the error, and errors stay
-// within the promise.
+// TestBounds compares with exact counts: nothing is counted too low, nor too high by more than the error, and
+// errors stay within the promise.
 func TestBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		room := rapid.IntRange(1, 12).Draw(t, "room")
@@ -40,10 +40,12 @@ func TestBounds(t *testing.T) {
 		for i, e := range top {
 			held[e.Key] = true
 			if e.Count < exact[e.Key] || e.Count-e.Error > exact[e.Key] || e.Error > total/int64(room) {
-				t.Fatalf("key %d was added %d times, counted %d with an error of %d", e.Key, exact[e.Key], e.Count, e.Error)
+				t.Fatalf("key %d was added %d times, counted %d with an error of %d", e.Key, exact[e.Key],
+					e.Count, e.Error)
 			}
 			if e.Value != e.Count-e.Error {
-				t.Fatalf("the value of key %d is %d, what was added since it came is %d", e.Key, e.Value, e.Count-e.Error)
+				t.Fatalf("the value of key %d is %d, what was added since it came is %d", e.Key, e.Value,
+					e.Count-e.Error)
 			}
 			if i > 0 && top[i-1].Count < e.Count {
 				t.Fatalf("not in order: %v", top)
@@ -100,19 +102,23 @@ func (j tallies) Tally(context.Context, store.Key) iter.Seq2[store.Tally, error]
 	}
 }
 
-// TestRank: sums of a value's ranges are put together; groups of different sources stay apart; what may be wrong is said.
+// TestRank: sums of a value's ranges are put together; groups of different sources stay apart; what may be
+// wrong is said.
 func TestRank(t *testing.T) {
 	job := tallies{all: []store.Tally{
-		{Value: "a", Rows: 3, OK: 2, Faces: 5, ImagesWithFaces: 1, Bytes: 10}, {Value: "b", Rows: 1}, {Source: 1, Value: "a", Rows: 2, OK: 2},
+		{Value: "a", Rows: 3, OK: 2, Faces: 5, ImagesWithFaces: 1, Bytes: 10}, {Value: "b", Rows: 1},
+		{Source: 1, Value: "a", Rows: 2, OK: 2},
 		{Value: "a", Rows: 4, OK: 4, Faces: 1, ImagesWithFaces: 1, Bytes: 7}, {Value: "", Rows: 1, OK: 1},
 	}}
 	r, err := rank(t.Context(), job, store.ByGroup, 2, 10)
 	want := Ranking{Rows: 11, Values: 4, Exact: true, Top: []Ranked{
-		{store.Tally{Value: "a", Rows: 7, OK: 6, Faces: 6, ImagesWithFaces: 2, Bytes: 17}, 0}, {store.Tally{Source: 1, Value: "a", Rows: 2, OK: 2}, 0}}}
+		{store.Tally{Value: "a", Rows: 7, OK: 6, Faces: 6, ImagesWithFaces: 2, Bytes: 17}, 0},
+		{store.Tally{Source: 1, Value: "a", Rows: 2, OK: 2}, 0}}}
 	if diff := cmp.Diff(want, r); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
-	if r, err = rank(t.Context(), job, store.ByGroup, 0, 2); err != nil || r.Exact || r.Rows != 11 || len(r.Top) != 2 || r.Top[0].Value != "a" || r.Top[1].Error == 0 {
+	if r, err = rank(t.Context(), job, store.ByGroup, 0, 2); err != nil || r.Exact || r.Rows != 11 ||
+		len(r.Top) != 2 || r.Top[0].Value != "a" || r.Top[1].Error == 0 {
 		t.Errorf("with room for two of four: %+v %v", r, err)
 	}
 	if r, err = Rank(t.Context(), job, store.ByGroup, 0); err != nil || len(r.Top) != 4 {

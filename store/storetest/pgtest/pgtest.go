@@ -1,8 +1,9 @@
-// Package pgtest gives tests a real PostgreSQL server: Debian's package on a temporary data directory and a loopback
-// port, as a user who is not root. Without the package a test fails, and says how to install it.
+// Package pgtest gives tests a real PostgreSQL server: Debian's package on a temporary data directory and a
+// loopback port, as a user who is not root. Without the package a test fails, and says how to install it.
 //
-// Start hands out fresh databases of one server a test binary. A server ends with the process that began it, however
-// that ends: it runs under a shell that waits for the end of its stdin, then stops it and removes its files.
+// Start hands out fresh databases of one server a test binary. A server ends with the process that began it,
+// however that ends: it runs under a shell that waits for the end of its stdin, then stops it and removes its
+// files.
 package pgtest
 
 import (
@@ -118,7 +119,8 @@ func (s *Server) Database(t testing.TB) string {
 }
 
 func (s *Server) url(database string) string {
-	return fmt.Sprintf("postgres://facescan:%s@127.0.0.1:%d/%s", strings.ReplaceAll(Password, "%", "%25"), s.port, database)
+	return fmt.Sprintf("postgres://facescan:%s@127.0.0.1:%d/%s", strings.ReplaceAll(Password, "%", "%25"),
+		s.port, database)
 }
 
 func (s *Server) exec(text string) error {
@@ -132,7 +134,8 @@ func (s *Server) exec(text string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// Stop ends the server at once, without a word to its clients, as a crash does. Start starts it again, on the same port.
+// Stop ends the server at once, without a word to its clients, as a crash does. Start starts it again, on the
+// same port.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if err := s.stop("keep"); err != nil {
@@ -172,8 +175,9 @@ func create(settings ...string) (*Server, error) {
 	if err := os.WriteFile(password, []byte(Password+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", s.data(), "--username", "facescan", "--pwfile", password,
-		"--auth", "password", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", s.data(), "--username", "facescan",
+		"--pwfile", password, "--auth", "password", "--encoding", "UTF8", "--locale", "C", "--no-sync",
+		"--no-instructions")
 	initdb.Dir, initdb.SysProcAttr, initdb.Env = s.dir, s.identity, append(os.Environ(), "LC_ALL=C")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), os.RemoveAll(s.dir))
@@ -197,8 +201,9 @@ const watch = `"$@" >>log 2>&1 & read -r what; kill -QUIT $! && wait $!; [ "$wha
 // start starts the server and waits until it takes connections.
 func (s *Server) start() error {
 	args := []string{"-c", watch, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data()}
-	for _, set := range append([]string{"port=" + strconv.Itoa(s.port), "listen_addresses=127.0.0.1", "unix_socket_directories=",
-		"max_connections=200", "shared_buffers=64MB", "dynamic_shared_memory_type=mmap"}, s.settings...) {
+	for _, set := range append([]string{"port=" + strconv.Itoa(s.port), "listen_addresses=127.0.0.1",
+		"unix_socket_directories=", "max_connections=200", "shared_buffers=64MB",
+		"dynamic_shared_memory_type=mmap"}, s.settings...) {
 		args = append(args, "-c", set)
 	}
 	shell := exec.Command("/bin/sh", args...)
@@ -282,14 +287,16 @@ var version = regexp.MustCompile(`[0-9]+`)
 // binaries is the folder with the newest server that is installed.
 func binaries() (string, error) {
 	best, newest := "", -1
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin"} {
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin",
+		"/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			return "", err
 		}
 		for _, dir := range found {
 			n, err := strconv.Atoi(version.FindString(dir))
-			if _, missing := os.Stat(filepath.Join(dir, "initdb")); err == nil && missing == nil && n > newest {
+			if _, missing := os.Stat(filepath.Join(dir, "initdb")); err == nil && missing == nil &&
+				n > newest {
 				best, newest = dir, n
 			}
 		}
@@ -300,5 +307,6 @@ func binaries() (string, error) {
 	if initdb, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(initdb), nil
 	}
-	return "", errors.New("these tests need PostgreSQL's server; install it: apt-get install postgresql (macOS: brew install postgresql@17)")
+	return "", errors.New("these tests need PostgreSQL's server; install it: apt-get install postgresql " +
+		"(macOS: brew install postgresql@17)")
 }
