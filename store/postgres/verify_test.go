@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -256,5 +257,14 @@ func TestFinishedShardsAreJoined(t *testing.T) {
 	ok(t, each(ctx, j.pool, []any{&n}, func() error { return nil }, "SELECT count(*) FROM tallies"))
 	if n > 2 {
 		t.Errorf("%d rows of tallies", n)
+	}
+}
+
+// TestRowChecksHaveTexts: what each check finds can be told.
+func TestRowChecksHaveTexts(t *testing.T) {
+	for _, c := range rowChecks {
+		if text := store.RowProblem(c.name, 1, 2).Text; strings.Contains(text, "%!") {
+			t.Errorf("%s: %s", c.name, text)
+		}
 	}
 }

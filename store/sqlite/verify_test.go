@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -254,6 +255,15 @@ func TestVerifyBesideWork(t *testing.T) {
 			ok(t, err)
 			return
 		default:
+		}
+	}
+}
+
+// TestRowChecksHaveTexts: what each check finds can be told.
+func TestRowChecksHaveTexts(t *testing.T) {
+	for _, c := range slices.Concat(ownRowChecks, rowChecks) {
+		if text := store.RowProblem(c.name, 1, 2).Text; strings.Contains(text, "%!") {
+			t.Errorf("%s: %s", c.name, text)
 		}
 	}
 }

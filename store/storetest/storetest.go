@@ -64,6 +64,7 @@ func Run(t *testing.T, target Target) {
 		{"CommitRefuses", testCommitRefuses},
 		{"CommitTwice", testCommitTwice},
 		{"LostLease", testLostLease},
+		{"Refusals", testRefusals},
 		{"Renew", testRenew},
 		{"ResultFields", testResultFields},
 		{"ResultPages", testResultPages},
