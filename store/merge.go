@@ -204,7 +204,8 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 				return nil, nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file",
 					j.Path())
 			}
-			if sources = have; merged {
+			sources = have
+			if merged {
 				settings = these
 			}
 			for k := range have {

@@ -60,7 +60,8 @@ func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64,
 		sums := make([]store.ResultSum, 0, pageRows)
 		var s store.ResultSum
 		err := each(ctx, t, []any{&s.ID, &s.Sum}, func() error {
-			if sums = append(sums, s); s.Sum == nil {
+			sums = append(sums, s)
+			if s.Sum == nil {
 				unchecked++
 			}
 			s.Sum = nil

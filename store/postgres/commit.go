@@ -30,7 +30,8 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 		if err := store.CheckResults(b.Lease, b.Results); err != nil {
 			return nil, fmt.Errorf("%s: %w", doing, err)
 		}
-		if ls[i] = b.Lease; i > 0 {
+		ls[i] = b.Lease
+		if i > 0 {
 			results = append(results[:len(results):len(results)], b.Results...)
 		}
 	}

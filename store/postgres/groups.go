@@ -43,7 +43,8 @@ func (a *aggregate) add(r *store.Result) {
 	} else {
 		a.failed++
 	}
-	if a.faces += int64(len(r.Faces)); len(r.Faces) > 0 {
+	a.faces += int64(len(r.Faces))
+	if len(r.Faces) > 0 {
 		a.imagesWithFaces++
 	}
 	for _, f := range r.Faces {
@@ -63,7 +64,8 @@ func (a *aggregate) take(reason store.Reason, faces int64) {
 	} else {
 		a.failed--
 	}
-	if a.faces -= faces; faces > 0 {
+	a.faces -= faces
+	if faces > 0 {
 		a.imagesWithFaces--
 	}
 	a.stale = true

@@ -143,7 +143,8 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		if r.Candidates, err = unflatten(candidates); err != nil {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
-		if faces += n; n > 0 {
+		faces += n
+		if n > 0 {
 			r.Faces = make([]store.Face, 0, n)
 		}
 		page = append(page, r)

@@ -405,7 +405,8 @@ func (p *Publisher) wholeRows(ctx context.Context) (string, error) {
 func wholeRows(sources []store.Source, settings map[string]string) []int64 {
 	rows := make([]int64, len(sources))
 	for k, s := range sources {
-		if rows[k] = -1; s.Complete && !store.MustFill(settings, s) {
+		rows[k] = -1
+		if s.Complete && !store.MustFill(settings, s) {
 			rows[k] = s.Rows
 		}
 	}

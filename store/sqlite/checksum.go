@@ -71,7 +71,8 @@ func (j *job) verifyResults(t tx, lo, hi int64, report func(store.Problem)) (unc
 			[]any{lo, hi, pageRows}, func(r *sql.Rows) error {
 				var s store.ResultSum
 				err := r.Scan(&s.ID, &s.Sum)
-				if sums = append(sums, s); s.Sum == nil {
+				sums = append(sums, s)
+				if s.Sum == nil {
 					unchecked++
 				}
 				return err

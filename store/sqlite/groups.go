@@ -322,7 +322,8 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 					page = append(page, g)
 					return err
 				})
-			if more = len(page) == groupPage; err != nil || len(page) == 0 {
+			more = len(page) == groupPage
+			if err != nil || len(page) == 0 {
 				return err
 			}
 			last = page[len(page)-1]

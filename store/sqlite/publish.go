@@ -45,7 +45,8 @@ func (j *job) NoteChanges(ctx context.Context, all bool) error {
 		err = j.writer.update(ctx, "note", func(t tx) error {
 			n, err := t.exec("INSERT INTO {unpublished} (id) SELECT id FROM {results} WHERE id > ? "+
 				"ORDER BY id LIMIT ?", from, noteRows)
-			if more = n == noteRows; err != nil || !more {
+			more = n == noteRows
+			if err != nil || !more {
 				return err
 			}
 			return t.one("SELECT id FROM {unpublished} ORDER BY number DESC LIMIT 1", nil, &from)

@@ -70,7 +70,8 @@ func (j *job) selected(ctx context.Context, from int64, chosen []any,
 		var last sql.NullInt64
 		err := t.one("SELECT max(id) FROM (SELECT id FROM {results} WHERE id >= ? ORDER BY id LIMIT ?)",
 			[]any{from, retryRows}, &last)
-		if more = last.Valid && last.Int64 != 1<<63-1; err != nil || !last.Valid {
+		more = last.Valid && last.Int64 != 1<<63-1
+		if err != nil || !last.Valid {
 			return err
 		}
 		next = last.Int64 + 1

@@ -145,7 +145,8 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		d.Done = "done"
 	}
 	done, err := find("--done-column", d.Done, d.Done)
-	if d.AddsDone = err != nil; !d.AddsDone {
+	d.AddsDone = err != nil
+	if !d.AddsDone {
 		d.Done = done.Name
 		if done.Generated {
 			return d, errTable("column %s of %s is computed and cannot be set", done.Name, d.Name)

@@ -139,7 +139,8 @@ func testRetryOK(t *testing.T, target Target) {
 				return failed(store.Timeout)(id)
 			}
 			r := ok(id)
-			if r.Detector = detector; id%7 == 0 {
+			r.Detector = detector
+			if id%7 == 0 {
 				r.Detector = "test/old"
 			}
 			return r

@@ -126,7 +126,8 @@ func testMerge(t *testing.T, target Target) {
 func testMergeChooses(t *testing.T, target Target) {
 	detected := func(by string, status store.Status) *store.Result {
 		r := ok(1)
-		if r.Detector = by; status == store.Failed {
+		r.Detector = by
+		if status == store.Failed {
 			r = failed(store.Reason(by))(1)
 		}
 		return &r

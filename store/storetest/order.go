@@ -121,7 +121,8 @@ func grouped(results []store.Result) map[string]store.Group {
 		} else {
 			g.Failed++
 		}
-		if g.Faces += int64(len(r.Faces)); len(r.Faces) > 0 {
+		g.Faces += int64(len(r.Faces))
+		if len(r.Faces) > 0 {
 			g.ImagesWithFaces++
 		}
 		for _, f := range r.Faces {
