@@ -52,7 +52,7 @@ func TestEstimate(t *testing.T) {
 		t.Errorf("beside the list there are %v, %v", files, err)
 	}
 
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q")
+	mustHere(t, quietRun(list)...)
 	var c struct {
 		Total, OK, Faces int64
 		Images           int64 `json:"images_with_faces"`

@@ -50,8 +50,7 @@ func TestOutKilled(t *testing.T) {
 		"-q")
 	want := mustHere(t, "export", filepath.Join(dir, "plain.db"))
 	out := filepath.Join(dir, "out.csv")
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4",
-		"--shard-size", "100", "--out", out}
+	args := quietRun(list, "--fetchers", "4", "--shard-size", "100", "--out", out)
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
 
 	killed, steps, size := 0, 0, 0
@@ -106,8 +105,7 @@ func TestOutHeldBack(t *testing.T) {
 	lines[9] = s.URL + "/hang/1"
 	list := writeList(t, dir, lines)
 	out := filepath.Join(dir, "out.csv")
-	c, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "-q", "--timeout", "60s",
-		"--out", out)
+	c, stderr := child(t, dir, quietRun(list, "--timeout", "60s", "--out", out)...)
 	eventually(t, 30*time.Second, "all other rows", func() bool {
 		_, status, _ := here(t, "status", list, "--json")
 		return strings.Contains(status, `"pending":1,`)
@@ -125,8 +123,7 @@ func TestOutHeldBack(t *testing.T) {
 	if !head() {
 		t.Errorf("after the drain the file is:\n%s", readFile(t, out))
 	}
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--timeout", "1s",
-		"--retries", "0", "--out", out)
+	mustHere(t, quietRun(list, "--timeout", "1s", "--retries", "0", "--out", out)...)
 	if got := readFile(t, out); got != mustHere(t, "export", list) {
 		t.Errorf("the file is not what is exported:\n%s", got)
 	}
@@ -140,8 +137,7 @@ func TestOutOfTwo(t *testing.T) {
 	lines, _ := badList(s, 720)
 	list := writeList(t, dir, lines)
 	out := filepath.Join(dir, "out.csv")
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4", "--out",
-		out}
+	args := quietRun(list, "--fetchers", "4", "--out", out)
 	first, _ := child(t, dir, args...)
 	eventually(t, 20*time.Second, "some rows",
 		func() bool { b, _ := os.ReadFile(out); return strings.Count(string(b), "\n") > 10 })

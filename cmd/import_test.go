@@ -170,7 +170,7 @@ func TestDamagedList(t *testing.T) {
 	if err := os.WriteFile(list, zipped.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q")
+	mustHere(t, quietRun(list)...)
 	if out := mustHere(t, "status", list, "--json"); !strings.Contains(out, `"done":5000`) {
 		t.Errorf("status %s", out)
 	}

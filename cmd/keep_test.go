@@ -148,9 +148,9 @@ func checkKept(t *testing.T, s *fetchtest.Server, dir, list string, lines []stri
 }
 
 func keepArgs(dir, list string) []string {
-	return []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "4",
-		"--shard-size", "50", "--thumbnails", "8", "--keep", filepath.Join(dir, "kept"), "--crops",
-		filepath.Join(dir, "crops"), "--blurred", filepath.Join(dir, "blurred")}
+	return quietRun(list, "--fetchers", "4", "--shard-size", "50", "--thumbnails", "8", "--keep",
+		filepath.Join(dir, "kept"), "--crops", filepath.Join(dir, "crops"), "--blurred",
+		filepath.Join(dir, "blurred"))
 }
 
 // TestKeepKillLoop kills a run that keeps everything, again and again.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,6 +71,12 @@ func mustHere(t testing.TB, args ...string) string {
 		t.Fatalf("facescan %v: exit %d\n%s", args, code, errs)
 	}
 	return out
+}
+
+// quietRun are the words of a run over a list on loopback that shows nothing but errors.
+func quietRun(list string, more ...string) []string {
+	words := []string{"run", list, "--allow-private", "--progress", "none", "-q"}
+	return slices.Clip(append(words, more...)) // callers append to it more than once
 }
 
 // badList is a list with every kind of row, and what becomes of each.
@@ -152,8 +159,7 @@ func TestKillLoop(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers",
-		strconv.Itoa(fetchers), "--shard-size", "100"}
+	args := quietRun(list, "--fetchers", strconv.Itoa(fetchers), "--shard-size", "100")
 
 	killed := 0
 	for range 20 * n {
@@ -228,7 +234,7 @@ func TestWorkBeginsAtOnceAfterAKill(t *testing.T) {
 	dir := t.TempDir()
 	lines, _ := badList(s, 400)
 	list := writeList(t, dir, lines)
-	args := []string{"run", list, "--allow-private", "--progress", "none", "-q", "--fetchers", "2"}
+	args := quietRun(list, "--fetchers", "2")
 	c, _ := child(t, dir, args...)
 	eventually(t, 20*time.Second, "work", func() bool { return s.Total() > 20 })
 	c.Process.Kill()

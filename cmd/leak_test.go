@@ -33,7 +33,7 @@ func TestNothingLeaks(t *testing.T) {
 			lines[i] = strings.Replace(l, s.URL, bases[i%hosts], 1)
 		}
 		list := writeList(t, t.TempDir(), lines)
-		mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--min-face", "80")
+		mustHere(t, quietRun(list, "--min-face", "80")...)
 		checkExport(t, list, lines, outcomes)
 	}
 	run(2, 24) // whatever is made once is there

@@ -10,8 +10,8 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// TestThousandsOfLists runs a folder of 3,000 small lists by two processes at once, and then again: unchanged, with one
-// more list and one more line, and as a stream, which has each row once.
+// TestThousandsOfLists runs a folder of 3,000 small lists by two processes at once, and then again:
+// unchanged, with one more list and one more line, and as a stream, which has each row once.
 func TestThousandsOfLists(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -33,7 +33,8 @@ func TestThousandsOfLists(t *testing.T) {
 	for i := range lists {
 		add(i, 1+i%3)
 	}
-	args := []string{"run", in, "--db", job, "--allow-private", "--detector", "none", "--progress", "none", "--per-host", "0"}
+	args := []string{"run", in, "--db", job, "--allow-private", "--detector", "none", "--progress",
+		"none", "--per-host", "0"}
 	a, aerr := child(t, dir, args...)
 	b, berr := child(t, dir, args...)
 	exitsWith(t, a, aerr, exitOK)

@@ -12,8 +12,9 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// TestPublishNoRoom publishes to a file system that is too small: the run does its rows and ends with the cause, and
-// leaves no draft there. With more room the same command publishes what is missing, and fetches nothing again.
+// TestPublishNoRoom publishes to a file system that is too small: the run does its rows and ends with the
+// cause, and leaves no draft there. With more room the same command publishes what is missing, and fetches
+// nothing again.
 func TestPublishNoRoom(t *testing.T) {
 	s := fetchtest.New(drawn(t), 5*time.Millisecond)
 	defer s.Close()
@@ -34,7 +35,8 @@ func TestPublishNoRoom(t *testing.T) {
 		"$0" "$@"
 		mkdir durable
 		cp published/* durable`,
-		os.Args[0], "run", list, "--publish", published, "--publish-every", "100ms", "--allow-private", "--progress", "none", "--fetchers", "8",
+		os.Args[0], "run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
+		"--progress", "none", "--fetchers", "8",
 		"--detector", "none")
 	c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
@@ -53,8 +55,8 @@ func TestPublishNoRoom(t *testing.T) {
 		}
 		return string(b)
 	}
-	for _, want := range []string{"cannot publish: trying again", "publish to " + published, "no room left", "nothing is lost",
-		"run the same command again", "1500 of 1500 rows are done"} {
+	for _, want := range []string{"cannot publish: trying again", "publish to " + published,
+		"no room left", "nothing is lost", "run the same command again", "1500 of 1500 rows are done"} {
 		if !strings.Contains(read("full.txt"), want) {
 			t.Errorf("stderr lacks %q:\n%s", want, read("full.txt"))
 		}

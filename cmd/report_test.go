@@ -23,8 +23,7 @@ func TestReport(t *testing.T) {
 	lines, _ := badList(s, 300)
 	lines[1] = `http://<script>document.title='taken'</script>.example/<img src=x onerror=alert(1)>`
 	list := writeList(t, dir, lines)
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--thumbnails", "12", "--retries",
-		"0")
+	mustHere(t, quietRun(list, "--thumbnails", "12", "--retries", "0")...)
 	var status struct {
 		Total, Done, Pending, OK, Failed, Faces int64
 		ImagesWithFaces                         int64 `json:"images_with_faces"`

@@ -214,7 +214,7 @@ func BenchmarkHugeJob(b *testing.B) {
 	for round := 0; b.Loop(); round++ {
 		before := s.Total()
 		begin := time.Now()
-		c, stderr := child(b, dir, "run", list, "--allow-private", "--progress", "none", "-q")
+		c, stderr := child(b, dir, quietRun(list)...)
 		eventually(b, time.Minute, "the first fetch", func() bool { return s.Total() > before })
 		first = max(first, time.Since(begin))
 		eventually(b, time.Minute, "work", func() bool { return s.Total() > before+some })
@@ -285,8 +285,8 @@ func BenchmarkProcesses(b *testing.B) {
 				var all []*exec.Cmd
 				var errs []*transcript
 				for range processes {
-					c, stderr := child(b, dir, "run", list, "--allow-private", "--progress", "none", "-q",
-						"--fetchers", strconv.Itoa(fetchers), "--per-host", "0")
+					c, stderr := child(b, dir,
+						quietRun(list, "--fetchers", strconv.Itoa(fetchers), "--per-host", "0")...)
 					all, errs = append(all, c), append(errs, stderr)
 				}
 				for i, c := range all {
@@ -334,8 +334,7 @@ func BenchmarkTakeover(b *testing.B) {
 					job, wait = database(b), ttl
 				}
 				mustHere(b, "import", list, "--db", job, "-q")
-				args := []string{"run", job, "--allow-private", "--progress", "none", "-q", "--fetchers",
-					"32", "--lease-ttl", ttl.String()}
+				args := quietRun(job, "--fetchers", "32", "--lease-ttl", ttl.String())
 				holder, _ := child(b, dir, args...)
 				eventually(b, time.Minute, "work", func() bool { return s.Total() == len(lines) })
 				other, _ := child(b, dir, args...)

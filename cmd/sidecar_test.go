@@ -424,8 +424,7 @@ func TestModelOfOthers(t *testing.T) {
 	renamed := betweenAll(t, socket, socket+"2", func(_ *http.Response, body []byte) []byte {
 		return bytes.ReplaceAll(body, []byte(`"yunet-`), []byte(`"other-`))
 	})
-	run := []string{"run", list, "--allow-private", "--progress", "none", "-q",
-		"--sidecar", "unix://" + socket}
+	run := quietRun(list, "--sidecar", "unix://"+socket)
 	if code, _, errs := here(t, append(run, "--sidecar-fallback", "cpu")...); code != exitUsage ||
 		!strings.Contains(errs, "model of others") {
 		t.Errorf("exit %d: %s", code, errs)
@@ -455,7 +454,7 @@ func TestModelOfOthers(t *testing.T) {
 		!strings.Contains(errs, "--sidecar URL") {
 		t.Errorf("without its sidecar: exit %d: %s", code, errs)
 	}
-	mustHere(t, "run", list, "--allow-private", "--progress", "none", "-q", "--sidecar", "unix://"+socket)
+	mustHere(t, quietRun(list, "--sidecar", "unix://"+socket)...)
 }
 
 // TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The

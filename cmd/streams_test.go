@@ -16,11 +16,12 @@ import (
 
 // readStdin are the arguments of a run that reads standard input.
 func readStdin(job string, more ...string) []string {
-	return append([]string{"run", "-", "--db", job, "--allow-private", "--detector", "none", "--progress", "none"}, more...)
+	return append([]string{"run", "-", "--db", job, "--allow-private", "--detector", "none",
+		"--progress", "none"}, more...)
 }
 
-// TestStreamsOfOneName has two live processes with one --as name: the second one reads its standard input when the first
-// one has ended or is killed, and its lines follow.
+// TestStreamsOfOneName has two live processes with one --as name: the second one reads its standard input
+// when the first one has ended or is killed, and its lines follow.
 func TestStreamsOfOneName(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -67,7 +68,8 @@ func TestStreamsOfOneName(t *testing.T) {
 				if name == "sqlite" {
 					path = filepath.Join(dir, job)
 				}
-				got := strings.Split(mustHere(t, "export", path, "--columns", "id,url,status", "--where", "source = '"+as+"'"), "\n")
+				got := strings.Split(mustHere(t, "export", path, "--columns", "id,url,status", "--where",
+					"source = '"+as+"'"), "\n")
 				for i, line := range got[1 : len(got)-1] {
 					if !strings.Contains(line, fmt.Sprintf("/i/%d/%s%v.jpg,ok", i+1, name, killed)) {
 						t.Errorf("row %d is %q", i+1, line)
@@ -82,8 +84,8 @@ func TestStreamsOfOneName(t *testing.T) {
 	}
 }
 
-// TestSecondStream begins a second standard input without a name while the first one is read: when that has ended, the
-// same stream resumes, and another one is refused with the way out.
+// TestSecondStream begins a second standard input without a name while the first one is read: when that has
+// ended, the same stream resumes, and another one is refused with the way out.
 func TestSecondStream(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -119,14 +121,15 @@ func TestSecondStream(t *testing.T) {
 	if s.Total() != 5 {
 		t.Errorf("%d requests for 5 rows", s.Total())
 	}
-	if out := mustHere(t, "export", filepath.Join(dir, "job.db"), "--columns", "id,status"); out != "id,status\n1,ok\n2,ok\n3,ok\n4,ok\n5,ok\n" {
+	if out := mustHere(t, "export", filepath.Join(dir, "job.db"), "--columns",
+		"id,status"); out != "id,status\n1,ok\n2,ok\n3,ok\n4,ok\n5,ok\n" {
 		t.Error(out)
 	}
 	mustHere(t, "verify", filepath.Join(dir, "job.db"), "-q")
 }
 
-// TestWatchLimited ends a run that watches by its limits: the exit code says that there may be more, and the next run
-// goes on.
+// TestWatchLimited ends a run that watches by its limits: the exit code says that there may be more, and the
+// next run goes on.
 func TestWatchLimited(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -161,8 +164,8 @@ func TestWatchLimited(t *testing.T) {
 	}
 }
 
-// TestWatchRotation renames a list that is watched: away for a moment, into its place by an editor that wrote it anew and
-// longer, and away for a new list, which is refused.
+// TestWatchRotation renames a list that is watched: away for a moment, into its place by an editor that wrote
+// it anew and longer, and away for a new list, which is refused.
 func TestWatchRotation(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -231,7 +234,8 @@ func TestWatchZstd(t *testing.T) {
 	appendTo(t, list, whole[len(whole)/2:])
 	f.brings(url(9))
 	f.interrupt()
-	mustHere(t, "run", list, "--db", filepath.Join(dir, "job.db"), "--allow-private", "--progress", "none", "-q")
+	mustHere(t, "run", list, "--db", filepath.Join(dir, "job.db"), "--allow-private", "--progress", "none",
+		"-q")
 	if s.Total() != 9 {
 		t.Errorf("%d requests, want 9", s.Total())
 	}
