@@ -129,8 +129,14 @@ func published(t *testing.T, dir string) map[int64]int {
 // not, do rows, reopen them and publish at random; some end and others begin. Whatever was folded, each row
 // counts as published last.
 func TestLatestVersionCounts(t *testing.T) {
-	for seed := range uint64(4) {
+	t.Parallel()
+	seeds := uint64(2)
+	if os.Getenv("FACESCAN_SOAK") != "" {
+		seeds = 50
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel() // they wait for the disk
 			rng := rand.New(rand.NewPCG(seed, 7))
 			dir := t.TempDir()
 			writers := []*writer{newWriter(t, dir), newWriter(t, dir)}
@@ -297,6 +303,7 @@ func TestDamagedSegment(t *testing.T) {
 
 // TestListedFileIsGone folds while others read: they list again.
 func TestListedFileIsGone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := newWriter(t, dir)
 	stop, ended := make(chan struct{}), make(chan error, 1)
