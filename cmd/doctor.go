@@ -47,10 +47,10 @@ type doctorOptions struct {
 }
 
 func (o *doctorOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.list, "list", "", "measure the resolver with the hosts of this `list`")
-	fs.StringSliceVar(&o.dns, "dns", nil, "name servers to measure, as host:port; the system's if empty")
+	fs.StringVar(&o.list, "list", "", "`list` whose hosts to measure the resolver with")
+	fs.StringSliceVar(&o.dns, "dns", nil, "name servers to measure, as host:port; default: the system's")
 	fs.StringVar(&o.dir, "dir", ".", "`folder` that jobs will lie in")
-	fs.BoolVar(&o.json, "json", false, "a JSON object a finding")
+	fs.BoolVar(&o.json, "json", false, "print one JSON object per finding")
 	o.remote.addFlags(fs)
 }
 
@@ -320,7 +320,7 @@ func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 // lookAtSidecar has a sidecar pass what it must pass before a run asks it, and asks for one picture after the
 // other.
 func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding {
-	const check = "sidecar"
+	const check, noStart = "sidecar", "a run would not start: start it, or name another with --sidecar"
 	o.urls, o.delay, o.fallback = []string{model}, 0, ""
 	_, kind, err := sidecar.Detector(ctx, o.urls)
 	if err != nil {

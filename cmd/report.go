@@ -26,8 +26,8 @@ type reportOptions struct {
 }
 
 func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVarP(&o.out, "output", "o", "-", "`file` to write, beside and then renamed; - is stdout")
-	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur the faces that were found in the small pictures")
+	fs.StringVarP(&o.out, "output", "o", "-", "`file` to write; - is stdout")
+	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur faces in thumbnails")
 }
 
 func newReport(g *globals) *cobra.Command {

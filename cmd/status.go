@@ -33,7 +33,7 @@ func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
 		"which reads all of them")
 	fs.IntVar(&o.top, "top", 20, "with --by: list so many values, those with the most rows; 0 = all")
 	fs.BoolVar(&o.json, "json", false, "one JSON object")
-	fs.BoolVar(&o.watch, "watch", false, "tell again every --every, until interrupted or the job is done")
+	fs.BoolVar(&o.watch, "watch", false, "refresh every --every until interrupted or the job is done")
 	fs.DurationVar(&o.every, "every", 2*time.Second, "interval of --watch")
 }
 

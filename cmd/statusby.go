@@ -11,7 +11,7 @@ import (
 	"facescan/store/top"
 )
 
-// checkBy refuses what status --by cannot be meant to be.
+// checkBy validates --by and the flags that go with it.
 func (o *statusOptions) checkBy() error {
 	switch {
 	case o.by == "" && o.flags.Changed("top"):
@@ -23,12 +23,12 @@ func (o *statusOptions) checkBy() error {
 	case o.top < 0:
 		return usagef("--top %d: give how many to list, or 0 for all", o.top)
 	case o.watch:
-		return usagef("--by reads every result and is told once; leave --watch out")
+		return usagef("--by reads every result, once; leave --watch out")
 	}
 	return nil
 }
 
-// statusBy tells which values of a key the done rows have, the most frequent first.
+// statusBy prints which values of a key the done rows have, the most frequent first.
 func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) error {
 	settings, err := job.Settings(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 	return err
 }
 
-// without is how rows are called that have no value of a key.
+// without names rows that have no value of a key.
 var without = map[string]string{"host": "(no host)", "reason": "(ok)", "format": "(unknown)",
 	"group": "(no group)"}
 

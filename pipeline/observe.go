@@ -81,8 +81,8 @@ func (hs *holdups) most() (most live.HeldBack) {
 	return most
 }
 
-// Wait notes that a run which is over waits for something, until the function it returns is called. Busy is how
-// long that has been at work so far: no more than this of the waiting is due to it.
+// Wait notes that a run which is over waits for something, until the function it returns is called. Busy is
+// how long that has been at work so far: no more than this of the waiting is due to it.
 func (s *Stats) Wait(h live.Holdup, busy func() time.Duration) (done func()) {
 	began, before := time.Now(), busy()
 	s.holdups.note(live.Holdup{}, began.Sub(s.holdups.judged())) // too short to be judged
@@ -191,7 +191,8 @@ func (o *observer) judge(sum moment) {
 		processors: (cpu - o.cpu).Seconds() / span.Seconds() / float64(runtime.NumCPU()),
 		silence:    now.Sub(o.answered), memory: o.Memory, fetchers: o.Fetchers, wanted: o.WantedFetchers,
 		workers: o.Workers,
-		cores:   runtime.NumCPU(), draining: o.draining.Err() != nil, pipe: o.pipe(), watching: o.Lists != nil}
+		cores:   runtime.NumCPU(), draining: o.draining.Err() != nil, pipe: o.pipe(),
+		watching: o.Lists != nil}
 	l.perSecond, l.bandwidthIs = o.Fetcher.Limits()
 	_, l.remote = o.Detector.(detect.Remote)
 	if at := o.job.Path(); strings.Contains(at, "://") {

@@ -20,7 +20,8 @@ func TestSnapshot(t *testing.T) {
 	}
 	paths = append(paths, "/status/404/1", "/status/404/2", "/status/500/3")
 	b := newBench(t, two, paths...)
-	withUser := strings.Replace(b.server.URL, "//", "//user:secret@", 1) + "/f/a.png\n" // last, so that it is among the latest
+	withUser := strings.Replace(b.server.URL, "//", "//user:secret@",
+		1) + "/f/a.png\n" // last, so that it is among the latest
 	f, err := os.OpenFile(b.list, os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
 		_, err = f.WriteString(withUser)
@@ -36,8 +37,10 @@ func TestSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Own.OK != 31 || v.Own.Failed != 3 || v.Own.Faces != 31 || v.Own.ImagesWithFaces != 31 || v.Counts.Done != 34 || v.Own.Failures[store.HTTP4xx] != 2 || v.Left != 0 ||
-		v.InFlight != 0 || v.MaxInFlight != 8 || v.Imported != 34 || v.Dispatched != 34 || v.Data == 0 || v.Rate <= 0 || v.OwnRate <= 0 {
+	if v.Own.OK != 31 || v.Own.Failed != 3 || v.Own.Faces != 31 || v.Own.ImagesWithFaces != 31 ||
+		v.Counts.Done != 34 || v.Own.Failures[store.HTTP4xx] != 2 || v.Left != 0 ||
+		v.InFlight != 0 || v.MaxInFlight != 8 || v.Imported != 34 || v.Dispatched != 34 || v.Data == 0 ||
+		v.Rate <= 0 || v.OwnRate <= 0 {
 		t.Errorf("%+v", v)
 	}
 	for i, want := range []struct {
@@ -45,13 +48,15 @@ func TestSnapshot(t *testing.T) {
 		rows     int64
 		capacity int
 		shares   bool
-	}{{"fetch", 34, 6, false}, {"decode", 31, 2, false}, {"detect", 31, 2, true}, {"commit", v.Stages[3].Rows, 1, false}} {
+	}{{"fetch", 34, 6, false}, {"decode", 31, 2, false}, {"detect", 31, 2, true},
+		{"commit", v.Stages[3].Rows, 1, false}} {
 		s := v.Stages[i]
 		var counted int64
 		for _, n := range s.Buckets {
 			counted += n
 		}
-		if s.Name != want.name || s.Rows != want.rows || s.Capacity != want.capacity || s.Shares != want.shares || s.InFlight != 0 || s.Queue != 0 ||
+		if s.Name != want.name || s.Rows != want.rows || s.Capacity != want.capacity ||
+			s.Shares != want.shares || s.InFlight != 0 || s.Queue != 0 ||
 			s.Took <= 0 || s.Busy < s.Took*9/10 || counted > s.Rows || s.Rows == 0 {
 			t.Errorf("stage %d: %+v, want %+v", i, s, want)
 		}
@@ -66,10 +71,12 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("latest: %+v", img)
 		}
 	}
-	if len(v.Latest) != latestKept || strings.Contains(urls, "secret") || !strings.Contains(urls, "user:***@") {
+	if len(v.Latest) != latestKept || strings.Contains(urls, "secret") || !strings.Contains(urls,
+		"user:***@") {
 		t.Errorf("latest: %s", urls)
 	}
-	if host := strings.TrimPrefix(b.server.URL, "http://"); len(v.Hosts) != 1 || v.Hosts[0].Name != host || v.Hosts[0].Failed != 3 {
+	if host := strings.TrimPrefix(b.server.URL, "http://"); len(v.Hosts) != 1 || v.Hosts[0].Name != host ||
+		v.Hosts[0].Failed != 3 {
 		t.Errorf("hosts: %+v", v.Hosts)
 	}
 }

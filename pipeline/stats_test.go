@@ -45,14 +45,16 @@ func TestLimit(t *testing.T) {
 		{Limit{Set: true, Percent: 10}, 20, 200, false, false},
 		{Limit{Set: true, Percent: 10}, 21, 200, true, true},
 	} {
-		if now, fin := c.l.exceeded(c.failed, c.done), c.l.Finally(c.failed, c.done); now != c.now || fin != c.finally {
-			t.Errorf("%+v with %d of %d: now %v, finally %v, want %v, %v", c.l, c.failed, c.done, now, fin, c.now, c.finally)
+		if now, fin := c.l.exceeded(c.failed, c.done), c.l.Finally(c.failed, c.done); now != c.now ||
+			fin != c.finally {
+			t.Errorf("%+v with %d of %d: now %v, finally %v, want %v, %v", c.l, c.failed, c.done, now, fin,
+				c.now, c.finally)
 		}
 	}
 }
 
-// TestReasons: every reason that package fetch declares is one of the store's, and every reason has a hint with a
-// command that works as it stands.
+// TestReasons: every reason that package fetch declares is one of the store's, and every reason has a hint
+// with a command that works as it stands.
 func TestReasons(t *testing.T) {
 	for _, r := range store.Reasons("") {
 		if hint := Remedy(r, "job.db"); hint == "" || strings.Contains(hint, "RETRY") {

@@ -60,7 +60,8 @@ type feedHistory struct {
 // feed makes the next event; the caller holds the lock.
 func (s *Server) feed() *feed {
 	v := &s.latest
-	out := &feed{figures: v.figures(), Job: s.o.Job, Self: fmt.Sprintf("%d on %s", s.o.Self.PID, s.o.Self.Host),
+	out := &feed{figures: v.figures(), Job: s.o.Job,
+		Self:   fmt.Sprintf("%d on %s", s.o.Self.PID, s.o.Self.Host),
 		Memory: v.Bodies.Used + v.Pixels.Used, MaxMemory: v.Bodies.Limit + v.Pixels.Limit,
 		StoreBytes: v.Data + v.Log}
 	if s.failed != nil {

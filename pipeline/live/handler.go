@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// policy lets a page load what is served here, and nothing else. Its icon is none, said in the page: a browser would ask for one when it has time,
-// which may be after the end of the run.
+// policy lets a page load what is served here, and nothing else. The page says that it has no icon: a browser
+// would ask for one when it has time, which may be after the end of the run.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -49,7 +49,8 @@ func (s *Server) handler() http.Handler {
 		h.Set("Cache-Control", "no-store")
 		switch {
 		case s.loopback && !ownName(r.Host):
-			http.Error(w, "this page is for the machine it runs on: ask for it as localhost", http.StatusMisdirectedRequest)
+			http.Error(w, "this page is for the machine it runs on: ask for it as localhost",
+				http.StatusMisdirectedRequest)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "there is nothing to change here", http.StatusMethodNotAllowed)
@@ -60,7 +61,7 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// ownName tells whether a Host header names this machine as only it can be named from itself.
+// ownName reports whether a Host header names this machine as loopback.
 func ownName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -73,12 +74,12 @@ func ownName(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// deadline gives an answer time from now on. Servers that have no deadlines need none.
+// deadline sets how long an answer may take from now on.
 func deadline(w http.ResponseWriter, d time.Duration) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d))
 }
 
-// slowly lets a handler take the minutes that a profile may.
+// slowly gives a handler the minutes that a profile may take.
 func slowly(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		deadline(w, 10*time.Minute)
@@ -86,7 +87,7 @@ func slowly(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// file serves one of ours.
+// file serves an embedded file.
 func file(name string) http.HandlerFunc {
 	body, err := files.ReadFile(name)
 	if err != nil {
@@ -94,7 +95,7 @@ func file(name string) http.HandlerFunc {
 	}
 	kind := mime.TypeByExtension(path.Ext(name))
 	if path.Ext(name) == ".js" {
-		kind = "text/javascript; charset=utf-8" // whatever this machine's table says
+		kind = "text/javascript; charset=utf-8" // the system's table may say otherwise
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", kind)
@@ -102,7 +103,7 @@ func file(name string) http.HandlerFunc {
 	}
 }
 
-// health says whether the job can be read. An outage is no illness: a restart would not help.
+// health reports whether the job can be read. An outage is not a fault: a restart would not help.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	v, err := s.now()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -127,7 +128,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	if full {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, "enough watch this run already", http.StatusServiceUnavailable)
+		http.Error(w, "too many pages show this run already", http.StatusServiceUnavailable)
 		return
 	}
 	defer func() {

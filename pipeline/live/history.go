@@ -8,8 +8,8 @@ import (
 // points is how many moments of a run are kept.
 const points = 240
 
-// history is a run's course, from its start to now. When it is full every second moment is dropped, so that it
-// stays as long in memory and on the page, however long the run is.
+// history is a run's course, from its start to now. When it is full every second moment is dropped, so that
+// it stays as long in memory and on the page, however long the run is.
 type history struct {
 	step    time.Duration // between moments, at least
 	moments []moment

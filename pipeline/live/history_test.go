@@ -9,7 +9,8 @@ import (
 	"facescan/store"
 )
 
-// TestHistory: however long a run is, its history stays short, begins at its begin, ends now, and has nothing twice.
+// TestHistory: however long a run is, its history stays short, begins at its begin, ends now, and has nothing
+// twice.
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 5000).Draw(t, "snapshots")
@@ -26,7 +27,8 @@ func TestHistory(t *testing.T) {
 			}
 		}
 		first, last := h.moments[0], h.moments[len(h.moments)-1]
-		if !first.at.Equal(start) || !last.at.Equal(at) || last.done != int64(n-1) || last.failed != int64((n-1)/2) {
+		if !first.at.Equal(start) || !last.at.Equal(at) || last.done != int64(n-1) ||
+			last.failed != int64((n-1)/2) {
 			t.Fatalf("from %v to %v, %d done", first.at, last.at, last.done)
 		}
 		for i := 1; i < len(h.moments); i++ {
@@ -50,7 +52,8 @@ func TestPace(t *testing.T) {
 		if i > 10 {
 			busy = 40*time.Second + (sec - 10*time.Second)
 		}
-		r.add(Snapshot{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy, Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
+		r.add(Snapshot{Start: start, Now: start.Add(sec), Stages: []Stage{{Capacity: 4, Busy: busy,
+			Rows: int64(10 * i), Took: sec, Bytes: int64(1000 * i)}}})
 		if i == 5 {
 			if p := r.pace(0); p.Occupancy != 1 || p.Rate != 10 || p.Bytes != 1000 || p.Mean != 0.1 {
 				t.Errorf("at first: %+v", p)

@@ -1,5 +1,5 @@
-// Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well. It also has
-// the Snapshot that everything else shows figures of.
+// Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well. It also
+// has the Snapshot that everything else shows figures of.
 //
 //	run ──Snapshot, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
 //	                                          ├─ /events       what it shows, as server-sent events
@@ -12,10 +12,10 @@
 //
 // # Who may look
 //
-// There is no password, so the server listens on loopback unless another address was asked for. There it answers
-// only to names of loopback: a page of some site whose name was made to point at this machine (DNS rebinding) gets
-// nothing. What is served is strict about what it may load; what comes from a list is shown as text, never as
-// markup.
+// There is no password, so the server listens on loopback unless another address was asked for. There it
+// answers only to names of loopback: a page of some site whose name was made to point at this machine (DNS
+// rebinding) gets nothing. What is served is strict about what it may load; what comes from a list is shown
+// as text, never as markup.
 package live
 
 import (
@@ -96,7 +96,8 @@ func Dashboard() []byte {
 	return b
 }
 
-// Listen takes the address. Who connects waits until Serve. The error is a *net.AddrError when the address is none.
+// Listen opens the address. Connections wait until Serve. The error is a *net.AddrError if the address is
+// invalid.
 func Listen(addr string) (*Server, error) {
 	addr, err := address(addr)
 	if err != nil {
@@ -105,7 +106,8 @@ func Listen(addr string) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is taken, perhaps by another run: name another port, or port 0 for any that is free", addr)
+		return nil, fmt.Errorf("%s is taken, perhaps by another run: name another port, or port 0 for any that is free",
+			addr)
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
@@ -125,7 +127,8 @@ func address(text string) (string, error) {
 	case text != "" && !strings.ContainsAny(text, ":[]"):
 		host, port = text, DefaultPort
 	default:
-		return "", &net.AddrError{Err: "it is no address to listen on; write it as 127.0.0.1:" + DefaultPort, Addr: text}
+		return "", &net.AddrError{Addr: text,
+			Err: "it is no address to listen on; write it as 127.0.0.1:" + DefaultPort}
 	}
 	if host == "" {
 		host = "127.0.0.1"
@@ -142,12 +145,15 @@ func (s *Server) Serve(o Options) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.http = &http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+		Handler: s.handler(), ReadHeaderTimeout: writeTime, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ErrorLog:       slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
 	s.o.Log.Info("the run can be watched at " + s.URL())
 	if !s.loopback {
-		s.o.Log.Warn("whoever reaches this address can see URLs and figures of the run: there is no password", "address", s.listener.Addr())
+		s.o.Log.Warn("anybody who reaches this address can see URLs and figures of the run: there is no password",
+			"address", s.listener.Addr())
 	}
 	looking, cancel := context.WithCancel(ctx)
 	s.looking = cancel
@@ -174,7 +180,7 @@ func (s *Server) Serve(o Options) {
 	})
 }
 
-// Close shows those who watch how the run ended, and stops serving; the first call counts. A server that never served is
+// Close shows how the run ended, and stops serving; the first call counts. A server that never served is
 // closed too.
 func (s *Server) Close(end string) {
 	s.closing.Do(func() { s.close(end) })
@@ -198,13 +204,13 @@ func (s *Server) close(end string) {
 	s.serving.Wait()
 }
 
-// see looks at the run and tells the watchers. End is how it ended, if it did.
+// see takes a snapshot and sends it to the pages. End is how the run ended, if it did.
 func (s *Server) see(ctx context.Context, end string) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	v, err := s.o.Look(ctx)
 	if err != nil && ctx.Err() != nil && end == "" {
-		return // the run is ending: no news
+		return // the run is ending: there is nothing new
 	}
 	v.End = end
 	s.mu.Lock()
@@ -215,7 +221,7 @@ func (s *Server) see(ctx context.Context, end string) {
 	var b bytes.Buffer
 	b.WriteString("data: ")
 	if err := json.NewEncoder(&b).Encode(s.feed()); err != nil { // ends with a newline, and has none within
-		s.o.Log.Error("the live page cannot be told", "error", err)
+		s.o.Log.Error("the live page cannot be updated", "error", err)
 		return
 	}
 	b.WriteString("\n")

@@ -42,7 +42,8 @@ func serve(t testing.TB, v live.Snapshot, pprof bool) *fake {
 	}
 	out := &fake{Server: s, view: v}
 	s.Serve(live.Options{
-		Job: "/data/list <b>.facescan.db", Self: store.Owner{Host: "here", PID: 7}, Pprof: pprof, Log: slog.New(slog.DiscardHandler),
+		Job: "/data/list <b>.facescan.db", Self: store.Owner{Host: "here", PID: 7}, Pprof: pprof,
+		Log:    slog.New(slog.DiscardHandler),
 		Remedy: func(r store.Reason) string { return "about " + string(r) },
 		Look: func(context.Context) (live.Snapshot, error) {
 			out.mu.Lock()
@@ -75,31 +76,44 @@ func view() live.Snapshot {
 	return live.Snapshot{
 		Start: now.Add(-90 * time.Second), Now: now, Rate: 1234.5, OwnRate: 600, Left: 3700 * time.Second,
 		Counts: store.Counts{
-			Total: 5_000_000, Done: 432_100, Pending: 4_567_900, OK: 400_000, Failed: 32_100, ImagesWithFaces: 123_456, Faces: 234_567,
+			Total: 5_000_000, Done: 432_100, Pending: 4_567_900, OK: 400_000, Failed: 32_100,
+			ImagesWithFaces: 123_456, Faces: 234_567,
 			Failures: map[store.Reason]int64{store.HTTP4xx: 30_000, store.Timeout: 2_000, store.OptOut: 100},
 			Shards:   store.ShardCounts{Total: 500, Done: 43, Free: 450, Leased: 7},
-			Owners: []store.OwnerCounts{{Owner: store.Owner{ID: "a", Host: "here", PID: 7}, Shards: 4, Pending: 32_000, Alive: true, Progress: store.Progress{Rate: 600, HeldBackBy: live.ByWorkers, Why: "the workers"}},
+			Owners: []store.OwnerCounts{{Owner: store.Owner{ID: "a", Host: "here", PID: 7}, Shards: 4,
+				Pending: 32_000, Alive: true, Progress: store.Progress{Rate: 600, HeldBackBy: live.ByWorkers,
+					Why: "the workers"}},
 				{Owner: store.Owner{ID: "b", Host: "there", PID: 8}, Shards: 3, Pending: 22_000, Alive: true},
 				{Owner: store.Owner{ID: "c", Host: "there", PID: 9}}},
 			ImportIncomplete: []string{"urls.txt"},
 		},
-		Holdup: live.Holdup{Kind: live.ByWorkers, What: "the workers (94% busy)", Detail: "2 rows wait", Advice: "more --workers may help"},
+		Holdup: live.Holdup{Kind: live.ByWorkers, What: "the workers (94% busy)", Detail: "2 rows wait",
+			Advice: "more --workers may help"},
 		Own: live.Work{OK: 200_000, Failed: 16_000, Faces: 117_000, ImagesWithFaces: 61_000,
 			Failures: map[store.Reason]int64{store.HTTP4xx: 16_000}},
-		InFlight: 200, MaxInFlight: 256, Bodies: live.Memory{Used: 20 << 20, Limit: 128 << 20}, Pixels: live.Memory{Used: 3 << 20, Limit: 128 << 20},
-		Imported: 450_000, Dispatched: 216_200, Retries: 321, Held: 4, Takeovers: 2, LeasesLost: 1, Data: 90 << 20, Log: 4 << 20,
+		InFlight: 200, MaxInFlight: 256, Bodies: live.Memory{Used: 20 << 20, Limit: 128 << 20},
+		Pixels:   live.Memory{Used: 3 << 20, Limit: 128 << 20},
+		Imported: 450_000, Dispatched: 216_200, Retries: 321, Held: 4, Takeovers: 2, LeasesLost: 1,
+		Data: 90 << 20, Log: 4 << 20,
 		Stages: []live.Stage{
-			{Name: "fetch", InFlight: 120, Capacity: 192, Queue: 3_000, Room: 16_384, Rows: 216_000, Took: 40_000 * time.Second, Bytes: 9 << 30},
-			{Name: "decode", InFlight: 1, Capacity: 2, Queue: 2, Room: 2, Rows: 200_000, Took: 60 * time.Second, Bytes: 9 << 30, Buckets: [16]int64{4: 150_000}},
-			{Name: "detect", InFlight: 1, Capacity: 2, Shares: true, Rows: 200_000, Took: 110 * time.Second, Bytes: 30 << 30},
+			{Name: "fetch", InFlight: 120, Capacity: 192, Queue: 3_000, Room: 16_384, Rows: 216_000,
+				Took: 40_000 * time.Second, Bytes: 9 << 30},
+			{Name: "decode", InFlight: 1, Capacity: 2, Queue: 2, Room: 2, Rows: 200_000,
+				Took: 60 * time.Second, Bytes: 9 << 30, Buckets: [16]int64{4: 150_000}},
+			{Name: "detect", InFlight: 1, Capacity: 2, Shares: true, Rows: 200_000, Took: 110 * time.Second,
+				Bytes: 30 << 30},
 			{Name: "commit", InFlight: 0, Capacity: 1, Queue: 5, Room: 256, Rows: 900, Took: 4 * time.Second},
 		},
-		Hosts: []live.Host{{Name: "slow.example", Failed: 2_000, Reason: store.Timeout, Waiting: 900, InFlight: 4, Limit: 4},
+		Hosts: []live.Host{{Name: "slow.example", Failed: 2_000, Reason: store.Timeout, Waiting: 900,
+			InFlight: 4, Limit: 4},
 			{Name: "dead.example", Failed: 50, Reason: store.DNSNotFound, Dead: true},
 			{Name: "busy.example", Waiting: 700, InFlight: 2, Ceiling: 5},
 			{Name: "later.example", Waiting: 10, Pause: 40 * time.Second}},
-		Latest: []live.Image{{ID: 77, URL: nasty, Width: 640, Height: 480, Faces: []store.Face{{X: 100, Y: 80, Width: 90, Height: 90, Score: 31.256}, {X: 300, Y: 100, Width: 60, Height: 60, Score: 12}}},
-			{ID: 12, URL: "http://h.example/tall.jpg", Width: 300, Height: 900, Faces: []store.Face{{X: 10, Y: 10, Width: 200, Height: 200, Score: 9}}}},
+		Latest: []live.Image{{ID: 77, URL: nasty, Width: 640, Height: 480,
+			Faces: []store.Face{{X: 100, Y: 80, Width: 90, Height: 90, Score: 31.256},
+				{X: 300, Y: 100, Width: 60, Height: 60, Score: 12}}},
+			{ID: 12, URL: "http://h.example/tall.jpg", Width: 300, Height: 900,
+				Faces: []store.Face{{X: 10, Y: 10, Width: 200, Height: 200, Score: 9}}}},
 	}
 }
 
@@ -156,15 +170,24 @@ func TestMetrics(t *testing.T) {
 		t.Fatalf("%d %s", a.status, a.header)
 	}
 	for _, line := range []string{
-		`facescan_job_rows{state="ok"} 400000`, `facescan_job_rows{state="pending"} 4.5679e+06`, `facescan_job_failures{class="transient",reason="timeout"} 2000`,
-		`facescan_job_failures{class="permanent",reason="bad_url"} 0`, `facescan_job_owners{state="alive"} 2`, `facescan_job_shards{state="leased"} 7`,
-		`facescan_job_remaining_seconds 3700`, `facescan_job_incomplete_sources 1`, `facescan_job_readable 1`, `facescan_rows_total{status="failed"} 16000`,
-		`facescan_failures_total{class="permanent",reason="http_4xx"} 16000`, `facescan_stage_in_flight{stage="fetch"} 120`,
-		`facescan_stage_queue_rows{stage="fetch"} 3000`, `facescan_stage_bytes_total{stage="fetch"} 9.663676416e+09`, `facescan_commits_total 900`,
-		`facescan_stage_duration_seconds_bucket{stage="decode",le="0.01"} 150000`, `facescan_stage_duration_seconds_bucket{stage="decode",le="+Inf"} 200000`,
-		`facescan_stage_duration_seconds_sum{stage="decode"} 60`, `facescan_memory_bytes{use="bodies"} 2.097152e+07`, `facescan_takeovers_total 2`,
-		`facescan_leases_lost_total 1`, `facescan_leases 4`, `facescan_store_bytes{part="log"} 4.194304e+06`, `facescan_outage 0`,
-		`facescan_held_back{by="workers"} 1`, `facescan_held_back{by="rate"} 0`, `facescan_held_back{by="tail"} 0`,
+		`facescan_job_rows{state="ok"} 400000`, `facescan_job_rows{state="pending"} 4.5679e+06`,
+		`facescan_job_failures{class="transient",reason="timeout"} 2000`,
+		`facescan_job_failures{class="permanent",reason="bad_url"} 0`, `facescan_job_owners{state="alive"} 2`,
+		`facescan_job_shards{state="leased"} 7`,
+		`facescan_job_remaining_seconds 3700`, `facescan_job_incomplete_sources 1`, `facescan_job_readable 1`,
+		`facescan_rows_total{status="failed"} 16000`,
+		`facescan_failures_total{class="permanent",reason="http_4xx"} 16000`,
+		`facescan_stage_in_flight{stage="fetch"} 120`,
+		`facescan_stage_queue_rows{stage="fetch"} 3000`,
+		`facescan_stage_bytes_total{stage="fetch"} 9.663676416e+09`, `facescan_commits_total 900`,
+		`facescan_stage_duration_seconds_bucket{stage="decode",le="0.01"} 150000`,
+		`facescan_stage_duration_seconds_bucket{stage="decode",le="+Inf"} 200000`,
+		`facescan_stage_duration_seconds_sum{stage="decode"} 60`,
+		`facescan_memory_bytes{use="bodies"} 2.097152e+07`, `facescan_takeovers_total 2`,
+		`facescan_leases_lost_total 1`, `facescan_leases 4`, `facescan_store_bytes{part="log"} 4.194304e+06`,
+		`facescan_outage 0`,
+		`facescan_held_back{by="workers"} 1`, `facescan_held_back{by="rate"} 0`,
+		`facescan_held_back{by="tail"} 0`,
 	} {
 		if !strings.Contains(a.body, line+"\n") {
 			t.Errorf("not there: %s", line)
@@ -174,7 +197,8 @@ func TestMetrics(t *testing.T) {
 		t.Error("nothing about Go")
 	}
 	s.change(func(v *live.Snapshot) { v.Left = -1 })
-	for end := time.Now().Add(20 * time.Second); strings.Contains(get(t, s.URL()+"metrics").body, "facescan_job_remaining_seconds "); {
+	for end := time.Now().Add(20 * time.Second); strings.Contains(get(t, s.URL()+"metrics").body,
+		"facescan_job_remaining_seconds "); {
 		if time.Now().After(end) {
 			t.Fatal("an unknown time is told as a number")
 		}
@@ -190,19 +214,24 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestClosed: nothing can be changed, nobody else's pages get in, and every answer is strict about what a browser may do.
+// TestClosed: nothing can be changed, nobody else's pages get in, and every answer is strict about what a
+// browser may do.
 func TestClosed(t *testing.T) {
 	s := serve(t, view(), false)
-	for _, path := range []string{"", "live.css", "live.js", "events", "metrics", "healthz", "grafana.json", "nothing", "debug/pprof/"} {
+	for _, path := range []string{"", "live.css", "live.js", "events", "metrics", "healthz", "grafana.json",
+		"nothing", "debug/pprof/"} {
 		a := ask(t, "HEAD", s.URL()+path, nil)
 		csp := a.header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'none';", "script-src 'self';", "style-src 'self';", "connect-src 'self';", "img-src data:;", "frame-ancestors 'none'"} {
+		for _, part := range []string{"default-src 'none';", "script-src 'self';", "style-src 'self';",
+			"connect-src 'self';", "img-src data:;", "frame-ancestors 'none'"} {
 			if !strings.Contains(csp+";", part) {
 				t.Errorf("/%s: policy %q lacks %q", path, csp, part)
 			}
 		}
-		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-			"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store", "Access-Control-Allow-Origin": ""} {
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff",
+			"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+			"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store",
+			"Access-Control-Allow-Origin": ""} {
 			if got := a.header.Get(name); got != want {
 				t.Errorf("/%s: %s is %q, want %q", path, name, got, want)
 			}
@@ -212,14 +241,17 @@ func TestClosed(t *testing.T) {
 			t.Errorf("HEAD /%s: %d", path, a.status)
 		}
 		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} {
-			if a := ask(t, method, s.URL()+path, nil); a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
+			if a := ask(t, method, s.URL()+path, nil); a.status != 405 ||
+				a.header.Get("Allow") != "GET, HEAD" {
 				t.Errorf("%s /%s: %d", method, path, a.status)
 			}
 		}
 	}
 	for host, status := range map[string]int{
-		"localhost": 200, "LOCALHOST:9": 200, "127.0.0.1:80": 200, "127.9.9.9": 200, "[::1]:9187": 200, "box.localhost": 200, "localhost.": 200,
-		"evil.example": 421, "evil.example:9187": 421, "127.0.0.1.evil.example": 421, "localhost.evil.example": 421, "10.0.0.1": 421, "0.0.0.0": 421,
+		"localhost": 200, "LOCALHOST:9": 200, "127.0.0.1:80": 200, "127.9.9.9": 200, "[::1]:9187": 200,
+		"box.localhost": 200, "localhost.": 200,
+		"evil.example": 421, "evil.example:9187": 421, "127.0.0.1.evil.example": 421,
+		"localhost.evil.example": 421, "10.0.0.1": 421, "0.0.0.0": 421,
 		"notlocalhost": 421, "[::ffff:10.0.0.1]": 421,
 	} {
 		for _, path := range []string{"", "events", "metrics"} {
@@ -227,7 +259,8 @@ func TestClosed(t *testing.T) {
 			if path == "events" {
 				method = "HEAD"
 			}
-			if a := ask(t, method, s.URL()+path, func(r *http.Request) { r.Host = host }); a.status != status {
+			if a := ask(t, method, s.URL()+path,
+				func(r *http.Request) { r.Host = host }); a.status != status {
 				t.Errorf("%s /%s as %s: %d, want %d", method, path, host, a.status, status)
 			}
 		}
@@ -237,7 +270,8 @@ func TestClosed(t *testing.T) {
 // TestProfiles are served on request only, without the command line, in which passwords may be.
 func TestProfiles(t *testing.T) {
 	s := serve(t, view(), true)
-	if a := get(t, s.URL()+"debug/pprof/goroutine?debug=1"); a.status != 200 || !strings.Contains(a.body, "goroutine profile") {
+	if a := get(t, s.URL()+"debug/pprof/goroutine?debug=1"); a.status != 200 || !strings.Contains(a.body,
+		"goroutine profile") {
 		t.Errorf("%d %.100s", a.status, a.body)
 	}
 	if a := get(t, s.URL()+"debug/pprof/"); a.status != 200 {
@@ -324,7 +358,8 @@ func TestEvents(t *testing.T) {
 	for v, ok := next(); ok; v, ok = next() {
 		last = v
 	}
-	if last.End != "interrupted" || len(last.History.Seconds) < 2 || len(last.History.Seconds) != len(last.History.Done) {
+	if last.End != "interrupted" || len(last.History.Seconds) < 2 ||
+		len(last.History.Seconds) != len(last.History.Done) {
 		t.Errorf("at last: %+v", last)
 	}
 	s.Close("again") // does nothing
@@ -384,7 +419,8 @@ func TestListen(t *testing.T) {
 	if err != nil || u.Hostname() != "127.0.0.1" {
 		t.Errorf("without a host it listens at %s", s.URL())
 	}
-	if _, err := live.Listen(u.Host); err == nil || !strings.Contains(err.Error(), "is taken") || !strings.Contains(err.Error(), "port 0") {
+	if _, err := live.Listen(u.Host); err == nil || !strings.Contains(err.Error(), "is taken") ||
+		!strings.Contains(err.Error(), "port 0") {
 		t.Errorf("a taken address: %v", err)
 	}
 	if six, err := live.Listen("[::1]:0"); err == nil { // a machine may have no IPv6
@@ -393,7 +429,8 @@ func TestListen(t *testing.T) {
 		}
 		six.Close("")
 	}
-	for _, bad := range []string{"", ":", "::", "127.0.0.1:99999", "127.0.0.1:http:9", "localhost:-1", "[::1"} {
+	for _, bad := range []string{"", ":", "::", "127.0.0.1:99999", "127.0.0.1:http:9", "localhost:-1",
+		"[::1"} {
 		if s, err := live.Listen(bad); err == nil {
 			s.Close("")
 			t.Errorf("%q is an address: %s", bad, s.URL())
@@ -412,12 +449,14 @@ func TestWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	s.Serve(live.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Look: func(context.Context) (live.Snapshot, error) { return view(), nil }})
+	s.Serve(live.Options{Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Look: func(context.Context) (live.Snapshot, error) { return view(), nil }})
 	u, err := url.Parse(s.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := ask(t, "GET", "http://127.0.0.1:"+u.Port()+"/healthz", func(r *http.Request) { r.Host = "worker-7.example" })
+	a := ask(t, "GET", "http://127.0.0.1:"+u.Port()+"/healthz",
+		func(r *http.Request) { r.Host = "worker-7.example" })
 	s.Close("")
 	if a.status != 200 {
 		t.Errorf("asked by its name: %d %s", a.status, a.body)

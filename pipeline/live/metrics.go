@@ -19,14 +19,19 @@ func (s *Server) registry() *prometheus.Registry {
 	return r
 }
 
-// metrics turns the latest snapshot into metrics. Those that begin with facescan_job_ are of the whole job, the same in every
-// process that works on it; the others are this process's, to be summed up.
+// metrics turns the latest snapshot into metrics. Those that begin with facescan_job_ are of the whole job,
+// the same in every process that works on it; the others are this process's, to be summed up.
 type metrics struct {
 	now func() (Snapshot, error)
 }
 
+// descs are all metrics.
+var descs []*prometheus.Desc
+
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("facescan_"+name, help, labels, nil)
+	d := prometheus.NewDesc("facescan_"+name, help, labels, nil)
+	descs = append(descs, d)
+	return d
 }
 
 var (
@@ -35,54 +40,58 @@ var (
 	jobFaces     = desc("job_faces", "Faces found in the job.")
 	jobWithFaces = desc("job_images_with_faces", "Images of the job that have faces.")
 	jobShards    = desc("job_shards", "Shards of the job, by state.", "state")
-	jobOwners    = desc("job_owners", "Processes that joined the job and did not leave it, by state.", "state")
-	jobImports   = desc("job_incomplete_sources", "Sources that are not read to their end.")
-	jobLeft      = desc("job_remaining_seconds", "Estimated time until the job is done; absent when it cannot be told.")
-	jobReadable  = desc("job_readable", "Whether the job's counters could be read at the last look.")
+	jobOwners    = desc("job_owners", "Processes that joined the job and did not leave it, by state.",
+		"state")
+	jobImports  = desc("job_incomplete_sources", "Sources that are not read to their end.")
+	jobLeft     = desc("job_remaining_seconds", "Estimated time until the job is done; absent if unknown.")
+	jobReadable = desc("job_readable", "Whether the job's counters could be read at the last look.")
 
-	rowsTotal      = desc("rows_total", "Rows settled by this process, by status.", "status")
+	rowsTotal      = desc("rows_total", "Rows completed by this process, by status.", "status")
 	failuresTotal  = desc("failures_total", "Rows that failed in this process, by reason.", "reason", "class")
 	facesTotal     = desc("faces_total", "Faces found by this process.")
 	withFacesTotal = desc("images_with_faces_total", "Images with faces found by this process.")
 	importedTotal  = desc("imported_rows_total", "Rows read from lists into the job.")
 	handedTotal    = desc("dispatched_rows_total", "Rows handed to fetchers.")
 	retriesTotal   = desc("retries_total", "Attempts after a row's first.")
-	fallbackTotal  = desc("decode_fallbacks_total", "Images that the slower decoder took after the fast one refused.")
+	fallbackTotal  = desc("decode_fallbacks_total",
+		"Images that the slower decoder took after the fast one refused.")
 
 	stageFlight   = desc("stage_in_flight", "Rows in the stage; of commit, transactions.", "stage")
-	stageCapacity = desc("stage_capacity", "How many the stage works on at once; decode and detect share theirs.", "stage")
-	stageQueue    = desc("stage_queue_rows", "Rows that wait for the stage.", "stage")
-	stageRoom     = desc("stage_queue_limit_rows", "How many rows may wait for the stage.", "stage")
-	stageSeconds  = desc("stage_duration_seconds", "Time of a row in the stage; of commit, of a transaction.", "stage")
-	stageBusy     = desc("stage_busy_seconds_total", "Time summed over the rows in the stage; its increase, divided by time and capacity, is the occupancy.", "stage")
-	stageBytes    = desc("stage_bytes_total", "Bytes that the stage took: bodies, their encoded images, pixels of luma.", "stage")
+	stageCapacity = desc("stage_capacity",
+		"Rows in the stage at once, at most; decode and detect share theirs.", "stage")
+	stageQueue   = desc("stage_queue_rows", "Rows that wait for the stage.", "stage")
+	stageRoom    = desc("stage_queue_limit_rows", "How many rows may wait for the stage.", "stage")
+	stageSeconds = desc("stage_duration_seconds", "Time of a row in the stage; of commit, of a transaction.",
+		"stage")
+	stageBusy = desc("stage_busy_seconds_total",
+		"Time summed over the rows in the stage; its increase, divided "+
+			"by time and capacity, is the occupancy.", "stage")
+	stageBytes = desc("stage_bytes_total",
+		"Bytes that the stage took: bodies, their encoded images, pixels of luma.", "stage")
 
 	flightRows  = desc("in_flight_rows", "Rows from the start of their fetch to their commit.")
 	flightLimit = desc("in_flight_limit_rows", "How many rows may be in flight.")
 	memoryBytes = desc("memory_bytes", "Reserved bytes of the memory budget, by use.", "use")
 	memoryLimit = desc("memory_limit_bytes", "Bytes of the memory budget, by use.", "use")
 
-	commitsTotal   = desc("commits_total", "Transactions that wrote results.")
-	refusedTotal   = desc("refused_results_total", "Results that were not written because their lease was lost.")
+	commitsTotal = desc("commits_total", "Transactions that wrote results.")
+	refusedTotal = desc("refused_results_total",
+		"Results that were not written because their lease was lost.")
 	heldLeases     = desc("leases", "Shards that this process holds.")
 	takeoversTotal = desc("takeovers_total", "Shards taken over from dead or silent processes.")
 	lostTotal      = desc("leases_lost_total", "Shards that this process lost to others.")
-	storeBytes     = desc("store_bytes", "Size of the job's files, or tables: data, and the write-ahead log.", "part")
+	storeBytes     = desc("store_bytes", "Size of the job's files, or tables: data, and the write-ahead log.",
+		"part")
 
-	heldBack      = desc("held_back", "What holds this process back: 1 for that, 0 for all else.", "by")
-	outageOn      = desc("outage", "Whether rows wait since this machine is cut off, or its detector unavailable.")
+	heldBack = desc("held_back", "What holds this process back: 1 for that, 0 for all else.", "by")
+	outageOn = desc("outage",
+		"Whether rows wait since this machine is cut off, or its detector unavailable.")
 	outageSeconds = desc("outage_seconds", "How long the present outage has lasted; 0 without one.")
 )
 
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		jobRows, jobFailures, jobFaces, jobWithFaces, jobShards, jobOwners, jobImports, jobLeft, jobReadable,
-		rowsTotal, failuresTotal, facesTotal, withFacesTotal, importedTotal, handedTotal, retriesTotal, fallbackTotal,
-		stageFlight, stageCapacity, stageQueue, stageRoom, stageSeconds, stageBusy, stageBytes,
-		flightRows, flightLimit, memoryBytes, memoryLimit,
-		commitsTotal, refusedTotal, heldLeases, takeoversTotal, lostTotal, storeBytes, heldBack, outageOn, outageSeconds,
-	} {
+	for _, d := range descs {
 		ch <- d
 	}
 }

@@ -28,7 +28,8 @@ func pictures(t testing.TB) string {
 	return t.TempDir()
 }
 
-// TestPage looks at the page in a real browser: what it shows, in what windows and colours, and what it may do.
+// TestPage looks at the page in a real browser: what it shows, in what windows and colours, and what it may
+// do.
 func TestPage(t *testing.T) {
 	s := serve(t, view(), false)
 	b := browser.Open(t)
@@ -36,9 +37,12 @@ func TestPage(t *testing.T) {
 	b.Wait("document.documentElement.dataset.at")
 
 	for id, want := range map[string]string{
-		"job": "/data/list <b>.facescan.db", "total": "5,000,000+", "done": "432,100", "pending": "4,567,900", "ok": "400,000", "failed": "32,100",
-		"images_with_faces": "123,456", "faces": "234,567", "rate": "1,235", "eta": "1 h 1 min", "share": "8.6 %",
-		"importing": "Not read to the end yet: urls.txt", "in_flight": "200 of 256", "memory": "23 MiB of 256 MiB", "retries": "321", "leases": "2, 1",
+		"job": "/data/list <b>.facescan.db", "total": "5,000,000+", "done": "432,100", "pending": "4,567,900",
+		"ok": "400,000", "failed": "32,100",
+		"images_with_faces": "123,456", "faces": "234,567", "rate": "1,235", "eta": "1 h 1 min",
+		"share":     "8.6 %",
+		"importing": "Not read to the end yet: urls.txt", "in_flight": "200 of 256",
+		"memory": "23 MiB of 256 MiB", "retries": "321", "leases": "2, 1",
 		"store": "94 MiB", "shards": "500 shards: 43 done, 7 leased, 450 free",
 		"limit": "Held back by the workers (94% busy): 2 rows wait; more --workers may help.",
 	} {
@@ -48,17 +52,22 @@ func TestPage(t *testing.T) {
 		}
 	}
 	for id, want := range map[string][][]string{
-		"failures": {{"http_4xx", "30,000", "6.9 %", "permanent", "about http_4xx"}, {"timeout", "2,000", "0.5 %", "transient", "about timeout"},
+		"failures": {{"http_4xx", "30,000", "6.9 %", "permanent", "about http_4xx"},
+			{"timeout", "2,000", "0.5 %", "transient", "about timeout"},
 			{"opt_out", "100", "< 0.1 %", "policy", "about opt_out"}},
-		"hosts": {{"slow.example", "2,000", "timeout", "900", "4 at once"}, {"dead.example", "50", "dns_not_found", "0", "taken for dead"},
-			{"busy.example", "0", "", "700", "2 at once, at most 5 a second"}, {"later.example", "0", "", "10", "asked again in 40s"}},
-		"owners": {{"7 on here (this one)", "alive", "4", "32,000", "600", "the workers"}, {"8 on there", "alive", "3", "22,000", "0", ""}, {"9 on there", "gone", "0", "0", "0", ""}},
+		"hosts": {{"slow.example", "2,000", "timeout", "900", "4 at once"},
+			{"dead.example", "50", "dns_not_found", "0", "taken for dead"},
+			{"busy.example", "0", "", "700", "2 at once, at most 5 a second"},
+			{"later.example", "0", "", "10", "asked again in 40s"}},
+		"owners": {{"7 on here (this one)", "alive", "4", "32,000", "600", "the workers"},
+			{"8 on there", "alive", "3", "22,000", "0", ""}, {"9 on there", "gone", "0", "0", "0", ""}},
 	} {
 		if got := table(b, id); !slices.EqualFunc(got, want, slices.Equal) {
 			t.Errorf("%s: %q, want %q", id, got, want)
 		}
 	}
-	if got := table(b, "stages"); len(got) != 4 || got[0][0] != "fetch" || got[0][2] != "120 of 192" || got[0][3] != "3,000" || got[2][0] != "detect" {
+	if got := table(b, "stages"); len(got) != 4 || got[0][0] != "fetch" || got[0][2] != "120 of 192" ||
+		got[0][3] != "3,000" || got[2][0] != "detect" {
 		t.Errorf("stages: %q", got)
 	}
 	var faces, images int
@@ -85,20 +94,23 @@ func TestPage(t *testing.T) {
 			if texts := b.Pale(); len(texts) > 0 {
 				t.Errorf("dark %v: too little contrast: %q", dark, texts)
 			}
-			b.Shoot(filepath.Join(dir, fmt.Sprintf("live-%d-%v.png", w, map[bool]string{false: "light", true: "dark"}[dark])))
+			b.Shoot(filepath.Join(dir, fmt.Sprintf("live-%d-%v.png", w,
+				map[bool]string{false: "light", true: "dark"}[dark])))
 		}
 	}
 
 	// What is wrong is said, in words, and to those who listen too.
 	s.change(func(v *live.Snapshot) {
 		v.Outage, v.Cause, v.OutageFor = true, "8 hosts in a row did not answer", 65*time.Second
-		v.Holdup = live.Holdup{Kind: live.ByOutage, What: "an outage of this machine: 8 hosts in a row did not answer"}
+		v.Holdup = live.Holdup{Kind: live.ByOutage,
+			What: "an outage of this machine: 8 hosts in a row did not answer"}
 	})
 	b.Wait("document.getElementById('outage').checkVisibility()")
 	var outage, limit string
 	b.Eval("document.getElementById('outage').textContent", &outage)
 	b.Eval("document.getElementById('limit').textContent", &limit)
-	if !strings.Contains(outage, "1 min 5 s") || !strings.Contains(outage, "8 hosts in a row") || !strings.Contains(limit, "an outage of this machine") {
+	if !strings.Contains(outage, "1 min 5 s") || !strings.Contains(outage, "8 hosts in a row") ||
+		!strings.Contains(limit, "an outage of this machine") {
 		t.Errorf("the outage shows as %q and %q", outage, limit)
 	}
 	b.Shoot(filepath.Join(dir, "live-outage.png"))
@@ -116,7 +128,8 @@ func TestPage(t *testing.T) {
 	var state, title string
 	b.Eval("document.getElementById('state').textContent", &state)
 	b.Eval("document.title", &title)
-	if !regexp.MustCompile(`^finished, after \d+ min`).MatchString(state) || !strings.HasPrefix(title, "finished – list <b>.facescan.db") {
+	if !regexp.MustCompile(`^finished, after \d+ min`).MatchString(state) || !strings.HasPrefix(title,
+		"finished – list <b>.facescan.db") {
 		t.Errorf("the end shows as %q, in the title %q", state, title)
 	}
 	if problems := b.Problems(); len(problems) > 0 {
@@ -135,7 +148,8 @@ func table(b *browser.Browser, id string) (rows [][]string) {
 	return rows
 }
 
-// TestLabels: whoever does not see the page can tell its parts by their names, and none shows what is meant by colour alone.
+// TestLabels: whoever does not see the page can tell its parts by their names, and none shows what is meant
+// by colour alone.
 func TestLabels(t *testing.T) {
 	s := serve(t, view(), false)
 	b := browser.Open(t)
@@ -193,7 +207,8 @@ func TestDashboard(t *testing.T) {
 			for _, name := range word.FindAllString(target.Expr, -1) {
 				asked[name] = true
 				if !there[name] {
-					t.Errorf("panel %q asks for %s, which is not there: %v", p.Title, name, slices.Sorted(maps.Keys(there)))
+					t.Errorf("panel %q asks for %s, which is not there: %v", p.Title, name,
+						slices.Sorted(maps.Keys(there)))
 				}
 			}
 		}

@@ -10,16 +10,17 @@ import (
 )
 
 // Buckets are the upper bounds, in seconds, by which the durations of a stage are counted.
-var Buckets = [...]float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
+var Buckets = [...]float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+	60}
 
-// Snapshot is what is known of a job, and of the process that works on it, at one moment. Everything that shows
-// figures reads it: the page, /metrics, --progress, status and the summary at the end of a run. Its JSON names
-// are those that users' scripts know: a name means the same wherever it is shown.
+// Snapshot is what is known of a job, and of the process that works on it, at one moment. Everything that
+// shows figures reads it: the page, /metrics, --progress, status and the summary at the end of a run. Its
+// JSON names are those that users' scripts know: a name means the same wherever it is shown.
 //
-// Each figure has one source. What is of the job (Counts, and what is estimated from them) comes from the job's
-// counters in the store, so from all processes, as of the last time they were read. What is of the process (Own
-// and everything below it) comes from its own memory, as of now, and is never read back from the store. Nothing
-// adds the two up: rows of this process are in Counts as soon as the counters are read again.
+// Each figure has one source. What is of the job (Counts, and what is estimated from them) comes from the
+// job's counters in the store, so from all processes, as of the last time they were read. What is of the
+// process (Own and everything below it) comes from its own memory, as of now, and is never read back from the
+// store. Nothing adds the two up: rows of this process are in Counts as soon as the counters are read again.
 type Snapshot struct {
 	Start time.Time `json:"start"` // of the process's run
 	Now   time.Time `json:"-"`
@@ -27,7 +28,7 @@ type Snapshot struct {
 
 	// The job. Status shows no more than this.
 	store.Counts
-	Detector string        `json:"detector"` // its fingerprint; store.NoDetector where no faces are looked for
+	Detector string        `json:"detector"` // its fingerprint; store.NoDetector for none
 	Rate     float64       `json:"rate"`     // rows per second lately, of all processes
 	Left     time.Duration `json:"-"`        // until the job is done; negative if unknown
 	Slowest  time.Duration `json:"-"`        // that one host needs at least for its waiting rows
@@ -37,7 +38,7 @@ type Snapshot struct {
 	// The process.
 	Own         Work          `json:"-"`
 	OwnRate     float64       `json:"own_rate"`  // rows per second lately
-	Tail        time.Duration `json:"-"`         // since all but the last hundredth of the job was done; 0 before
+	Tail        time.Duration `json:"-"`         // since 99 of 100 rows were done; 0 before
 	Stages      []Stage       `json:"stages"`    // in the order that a row passes them
 	Waiting     int           `json:"waiting"`   // rows in the queue
 	InFlight    int           `json:"in_flight"` // rows from the start of their fetch to their commit
@@ -143,9 +144,9 @@ func (s *Snapshot) Elapsed() time.Duration { return s.Now.Sub(s.Start) }
 // LooksForFaces reports whether the job has a detector.
 func (s *Snapshot) LooksForFaces() bool { return s.Detector != store.NoDetector }
 
-// Estimate sets what follows from the counters and from what is known of rates. The job's rate is at least the
-// process's own, which is measured more often. The time left is that of the pending rows at this rate, or longer
-// if one host needs longer for its own rows, however fast the others are.
+// Estimate sets what follows from the counters and from what is known of rates. The job's rate is at least
+// the process's own, which is measured more often. The time left is that of the pending rows at this rate, or
+// longer if one host needs longer for its own rows, however fast the others are.
 func (s *Snapshot) Estimate() {
 	s.Rate = max(s.Rate, s.OwnRate)
 	switch {

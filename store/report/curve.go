@@ -12,14 +12,15 @@ import (
 	"facescan/store/figures"
 )
 
-// curve counts rows by the time when they were done, in steps that double when there would be too many of them.
+// curve counts rows by the time when they were done, in steps that double when there would be too many of
+// them.
 type curve struct {
 	step   time.Duration
 	counts map[int64]outcome // by time / step
 	lo, hi int64
 }
 
-// earliest is a time before which no row was done; what claims to be was done by a clock that was not set.
+// earliest is a time before which no row was done: an earlier one comes from a clock that was not set.
 var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (c *curve) add(at time.Time, failed bool) {
@@ -70,7 +71,7 @@ const (
 	plotTop, plotBottom     = 14, 204
 )
 
-// curvePicture is two drawings: rows a second, and rows done, over the same time.
+// curvePicture is two drawings: rows per second, and rows done, over the same time.
 type curvePicture struct {
 	Text     string // the same in words
 	Columns  []columnPicture
@@ -123,7 +124,8 @@ func (c *curve) picture() *curvePicture {
 		okTop := y(float64(o.ok)/seconds, topRate)
 		allTop := y(float64(o.ok+o.failed)/seconds, topRate)
 		left, right := x(at), x(at+1)
-		p.Columns = append(p.Columns, columnPicture{left, tenth(max(right-left-0.6, 0.6)), okTop, tenth(plotBottom - okTop), allTop, tenth(okTop - allTop)})
+		p.Columns = append(p.Columns, columnPicture{left, tenth(max(right-left-0.6, 0.6)), okTop,
+			tenth(plotBottom - okTop), allTop, tenth(okTop - allTop)})
 	}
 	p.Line = line.String()
 	for _, v := range rates {
@@ -135,8 +137,10 @@ func (c *curve) picture() *curvePicture {
 	first := time.Unix(0, c.lo*int64(c.step)).UTC()
 	length := time.Duration(c.hi-c.lo+1) * c.step
 	p.Times = timeTicks(first, length)
-	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s a second, over %s.", figures.Count(sum),
-		first.Format("2 January 2006 15:04:05"), first.Add(length).Format("2 January 2006 15:04:05"), figures.Count(failed), number(float64(peak)/seconds), figures.Span(c.step))
+	const moment = "2 January 2006 15:04:05"
+	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s per second, over %s.",
+		figures.Count(sum), first.Format(moment), first.Add(length).Format(moment), figures.Count(failed),
+		number(float64(peak)/seconds), figures.Span(c.step))
 	return p
 }
 
@@ -171,9 +175,10 @@ func timeTicks(first time.Time, length time.Duration) (out []tick) {
 		step   time.Duration
 		format string
 	}{
-		{time.Second, "15:04:05"}, {5 * time.Second, "15:04:05"}, {15 * time.Second, "15:04:05"}, {time.Minute, "15:04"}, {5 * time.Minute, "15:04"},
-		{15 * time.Minute, "15:04"}, {time.Hour, "15:04"}, {3 * time.Hour, "2 Jan 15:04"}, {12 * time.Hour, "2 Jan 15:04"}, {day, "2 Jan"},
-		{7 * day, "2 Jan"}, {30 * day, "2 Jan 2006"}, {90 * day, "2 Jan 2006"},
+		{time.Second, "15:04:05"}, {5 * time.Second, "15:04:05"}, {15 * time.Second, "15:04:05"},
+		{time.Minute, "15:04"}, {5 * time.Minute, "15:04"}, {15 * time.Minute, "15:04"}, {time.Hour, "15:04"},
+		{3 * time.Hour, "2 Jan 15:04"}, {12 * time.Hour, "2 Jan 15:04"}, {day, "2 Jan"}, {7 * day, "2 Jan"},
+		{30 * day, "2 Jan 2006"}, {90 * day, "2 Jan 2006"},
 	} {
 		if length <= 7*s.step {
 			step, format = s.step, s.format

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestColumns has a row done in every step: the columns of the drawing stand side by side, and none covers another.
+// TestColumns has a row done in every step: the columns of the drawing stand side by side, and none covers
+// another.
 func TestColumns(t *testing.T) {
 	start := time.Date(2030, 5, 6, 7, 8, 9, 0, time.UTC)
 	c := curve{step: time.Second}
@@ -20,7 +21,8 @@ func TestColumns(t *testing.T) {
 	}
 	for i, col := range columns[1:] {
 		if before := columns[i]; before.X+before.Width > col.X || col.Width < 0.5 {
-			t.Errorf("column %d from %v, %v wide, the one before it from %v, %v wide", i+1, col.X, col.Width, before.X, before.Width)
+			t.Errorf("column %d from %v, %v wide, the one before it from %v, %v wide", i+1, col.X, col.Width,
+				before.X, before.Width)
 		}
 	}
 }

@@ -38,11 +38,13 @@ func (b broken) Counts(context.Context) (store.Counts, error) {
 func (b broken) Sources(context.Context) ([]store.Source, error)    { return nil, b.fails("sources") }
 func (b broken) Samples(context.Context) ([]store.Thumbnail, error) { return nil, b.fails("samples") }
 
-// TestFailureIsSeen has each kind of reading fail: a page that lacks a part of the job is not taken for the whole.
+// TestFailureIsSeen has each kind of reading fail: a page that lacks a part of the job is not taken for the
+// whole.
 func TestFailureIsSeen(t *testing.T) {
 	for _, what := range []string{"", "results", "counts", "sources", "samples"} {
 		var page bytes.Buffer
-		err := Write(context.Background(), &page, broken{what: what}, Options{Remedy: func(store.Reason) string { return "" }})
+		err := Write(context.Background(), &page, broken{what: what},
+			Options{Remedy: func(store.Reason) string { return "" }})
 		if failed := what != ""; failed != errors.Is(err, errBroken) || !failed && err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

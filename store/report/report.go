@@ -1,16 +1,18 @@
-// Package report shows a job on one page: a file of HTML that needs nothing else, neither a server nor a script.
+// Package report shows a job on one page: a file of HTML that needs nothing else, neither a server nor a
+// script.
 //
 //	store.Counts ──────────────▶ figures, failures
 //	store.Results ─▶ one pass ─▶ the curve, histograms, hosts     ─▶ page.html ─▶ w
 //	store.Sampler ─────────────▶ small pictures with their boxes
 //
-// The pass holds no more than a few hundred counters, however many rows there are (tally.go). What comes from a list, hosts
-// above all, is hostile: html/template escapes it, it is isolated from the text around it (bdi), and a policy in the
-// page's head forbids scripts and whatever is not in the file. Bars are drawn (svg) and not coloured backgrounds, which
-// printers leave out; every drawing has a table or a sentence that says the same.
+// The pass holds no more than a few hundred counters, however many rows there are (tally.go). What comes from
+// a list, hosts above all, is hostile: html/template escapes it, it is isolated from the text around it
+// (bdi), and a policy in the page's head forbids scripts and everything outside the file. Bars are drawn
+// (svg): printers leave coloured backgrounds out. Every drawing has a table or a sentence that says the same.
 package report
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/base64"
@@ -120,8 +122,10 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	if err != nil {
 		return err
 	}
-	p := page{Job: job.Path(), Made: o.Now.UTC().Format("2 January 2006, 15:04 UTC"), Incomplete: c.ImportIncomplete,
-		Curve: t.curve.picture(), Tables: t.histograms(), Scores: t.scoreCharts(), Detectors: t.detectors.bars()}
+	p := page{Job: job.Path(), Made: o.Now.UTC().Format("2 January 2006, 15:04 UTC"),
+		Incomplete: c.ImportIncomplete,
+		Curve:      t.curve.picture(), Tables: t.histograms(), Scores: t.scoreCharts(),
+		Detectors: t.detectors.bars()}
 	if p.Sources, err = job.Sources(ctx); err != nil {
 		return err
 	}
@@ -142,11 +146,15 @@ func totals(c store.Counts, faces bool) []figure {
 		return figures.Percent(n, all) + " of " + what
 	}
 	fs := []figure{
-		{"total", "rows", c.Total, ""}, {"done", "done", c.Done, of(c.Done, c.Total, "rows")}, {"pending", "pending", c.Pending, of(c.Pending, c.Total, "rows")},
-		{"ok", "ok", c.OK, of(c.OK, c.Done, "done")}, {"failed", "failed", c.Failed, of(c.Failed, c.Done, "done")},
+		{"total", "rows", c.Total, ""}, {"done", "done", c.Done, of(c.Done, c.Total, "rows")},
+		{"pending", "pending", c.Pending, of(c.Pending, c.Total, "rows")},
+		{"ok", "ok", c.OK, of(c.OK, c.Done, "done")},
+		{"failed", "failed", c.Failed, of(c.Failed, c.Done, "done")},
 	}
 	if faces {
-		fs = append(fs, figure{"images_with_faces", "images with faces", c.ImagesWithFaces, of(c.ImagesWithFaces, c.OK, "ok")},
+		fs = append(fs,
+			figure{"images_with_faces", "images with faces", c.ImagesWithFaces,
+				of(c.ImagesWithFaces, c.OK, "ok")},
 			figure{"faces", "faces", c.Faces, ""})
 	}
 	if c.AlreadyDone > 0 {
@@ -160,17 +168,15 @@ func failures(c store.Counts, remedy func(store.Reason) string) (out []failure) 
 	for r, n := range c.Failures {
 		if n > 0 {
 			most = max(most, n)
-			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done), Remedy: remedy(r)})
+			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done),
+				Remedy: remedy(r)})
 		}
 	}
 	for i := range out {
 		out[i].Width = width(out[i].N, most)
 	}
 	slices.SortFunc(out, func(a, b failure) int {
-		if a.N != b.N {
-			return int(min(1, max(-1, b.N-a.N)))
-		}
-		return strings.Compare(string(a.Reason), string(b.Reason))
+		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Reason, b.Reason))
 	})
 	return out
 }
@@ -216,7 +222,8 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 			return picture{}, fmt.Errorf("blur the thumbnail of row %d: %w", r.ID, err)
 		}
 	}
-	p := picture{ID: r.ID, Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Line: float64(max(r.Width, r.Height)) / 120, Faces: r.Faces,
+	p := picture{ID: r.ID, Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
+		Line:   float64(max(r.Width, r.Height)) / 120,
 		Source: template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(jpeg))}
 	switch n := len(r.Faces); n {
 	case 0:

@@ -39,7 +39,8 @@ func (f fixed) Samples(context.Context) ([]store.Thumbnail, error)          { re
 
 func write(t testing.TB, f fixed, o Options) string {
 	t.Helper()
-	if o.Now, o.Remedy = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), func(r store.Reason) string { return "about " + string(r) }; f.results == nil {
+	if o.Now, o.Remedy = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
+		func(r store.Reason) string { return "about " + string(r) }; f.results == nil {
 		f.results = func(func(store.Result) bool) {}
 	}
 	var b bytes.Buffer
@@ -53,9 +54,11 @@ func write(t testing.TB, f fixed, o Options) string {
 func TestHostile(t *testing.T) {
 	markup := `"><script>alert(1)</script><img src=x onerror=alert(2)>`
 	page := write(t, fixed{
-		counts: store.Counts{Total: 2, Done: 2, OK: 1, Failed: 1, Failures: map[store.Reason]int64{store.Reason(markup): 1}, ImportIncomplete: []string{markup}},
+		counts: store.Counts{Total: 2, Done: 2, OK: 1, Failed: 1,
+			Failures: map[store.Reason]int64{store.Reason(markup): 1}, ImportIncomplete: []string{markup}},
 		results: slices.Values([]store.Result{
-			{ID: 1, Status: store.OK, Format: markup, Detector: markup, Width: 10, Height: 10, URL: "http://a<script>b/" + markup, Time: time.Now(),
+			{ID: 1, Status: store.OK, Format: markup, Detector: markup, Width: 10, Height: 10,
+				URL: "http://a<script>b/" + markup, Time: time.Now(),
 				Faces: []store.Face{{X: 1, Y: 1, Width: 5, Height: 5, Score: 9}}},
 			{ID: 2, Status: store.Failed, URL: "http://[" + markup + "/\u202e", Time: time.Now()},
 		}),
@@ -66,7 +69,8 @@ func TestHostile(t *testing.T) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	for _, good := range []string{"&lt;script&gt;", "default-src &#39;none&#39;", "about &#34;&gt;&lt;script&gt;", "data:image/jpeg;base64,", "<bdi>"} {
+	for _, good := range []string{"&lt;script&gt;", "default-src &#39;none&#39;",
+		"about &#34;&gt;&lt;script&gt;", "data:image/jpeg;base64,", "<bdi>"} {
 		if !strings.Contains(page, good) && !strings.Contains(page, strings.ReplaceAll(good, "&#39;", "'")) {
 			t.Errorf("the page lacks %q", good)
 		}
@@ -95,14 +99,18 @@ func TestEmpty(t *testing.T) {
 func TestSheets(t *testing.T) {
 	f := fixed{
 		results: slices.Values([]store.Result{
-			{ID: 1, Status: store.OK, Width: 600, Height: 400, URL: "http://h.example/1", Faces: []store.Face{{X: 30, Y: 40, Width: 50, Height: 60, Score: 12.345}, {X: 1, Y: 1, Width: 2, Height: 2}}},
+			{ID: 1, Status: store.OK, Width: 600, Height: 400, URL: "http://h.example/1",
+				Faces: []store.Face{{X: 30, Y: 40, Width: 50, Height: 60, Score: 12.345},
+					{X: 1, Y: 1, Width: 2, Height: 2}}},
 			{ID: 2, Status: store.OK, Width: 10, Height: 10},
 			{ID: 3, Status: store.Failed, Reason: store.Timeout},
 		}),
-		samples: []store.Thumbnail{{ID: 1, JPEG: []byte("one")}, {ID: 2, Faces: true, JPEG: []byte("two")}, {ID: 3, JPEG: []byte("three")}, {ID: 4, JPEG: []byte("gone")}},
+		samples: []store.Thumbnail{{ID: 1, JPEG: []byte("one")}, {ID: 2, Faces: true, JPEG: []byte("two")},
+			{ID: 3, JPEG: []byte("three")}, {ID: 4, JPEG: []byte("gone")}},
 	}
 	page := write(t, f, Options{})
-	for _, want := range []string{"image of row 1, 2 faces marked", "image of row 2, no face found", "score 12.35", `viewBox="0 0 600 400"`, `x="30" y="40" width="50" height="60"`, "b25l"} {
+	for _, want := range []string{"image of row 1, 2 faces marked", "image of row 2, no face found",
+		"score 12.35", `viewBox="0 0 600 400"`, `x="30" y="40" width="50" height="60"`, "b25l"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -113,7 +121,8 @@ func TestSheets(t *testing.T) {
 	page = write(t, f, Options{Blur: func(jpeg []byte, faces []store.Face, w, h int) ([]byte, error) {
 		return fmt.Appendf(nil, "%s %d %dx%d", jpeg, len(faces), w, h), nil
 	}})
-	if !strings.Contains(page, "b25lIDIgNjAweDQwMA==") || strings.Contains(page, "b25l\"") { // "one 2 600x400"
+	if !strings.Contains(page, "b25lIDIgNjAweDQwMA==") || strings.Contains(page,
+		"b25l\"") { // "one 2 600x400"
 		t.Error("the picture is not the blurred one")
 	}
 }
@@ -121,7 +130,8 @@ func TestSheets(t *testing.T) {
 // TestCurve counts every row once however the steps widen, and whatever order the times come in.
 func TestCurve(t *testing.T) {
 	start := time.Date(2030, 5, 6, 7, 8, 9, 0, time.UTC)
-	for _, length := range []time.Duration{time.Second, time.Minute, 7 * time.Hour, 9 * 24 * time.Hour, 50 * 365 * 24 * time.Hour} {
+	for _, length := range []time.Duration{time.Second, time.Minute, 7 * time.Hour, 9 * 24 * time.Hour,
+		50 * 365 * 24 * time.Hour} {
 		c := curve{step: 125 * time.Millisecond}
 		const n = 5000
 		for i := range n {
@@ -139,11 +149,13 @@ func TestCurve(t *testing.T) {
 			t.Errorf("%v: %+v", length, sum)
 		}
 		p := c.picture()
-		if len(p.Times) == 0 || len(p.Times) > 8 || len(p.Rates) < 2 || len(p.Rates) > 7 || !strings.HasPrefix(p.Text, "5,000 rows were done from ") {
+		if len(p.Times) == 0 || len(p.Times) > 8 || len(p.Rates) < 2 || len(p.Rates) > 7 ||
+			!strings.HasPrefix(p.Text, "5,000 rows were done from ") {
 			t.Errorf("%v: times %v, rates %v: %s", length, p.Times, p.Rates, p.Text)
 		}
 		for _, col := range p.Columns {
-			if col.X < plotLeft || col.X+col.Width > plotRight+1 || col.FailedTop < plotTop-0.1 || col.OKTop+col.OKHeight > plotBottom+0.1 {
+			if col.X < plotLeft || col.X+col.Width > plotRight+1 || col.FailedTop < plotTop-0.1 ||
+				col.OKTop+col.OKHeight > plotBottom+0.1 {
 				t.Fatalf("%v: a column outside the drawing: %+v", length, col)
 			}
 		}
@@ -160,13 +172,15 @@ func TestCurve(t *testing.T) {
 }
 
 func TestTicks(t *testing.T) {
-	for highest, want := range map[float64]string{1: "[0 0.2 0.4 0.6 0.8 1]", 7.3: "[0 2 4 6 8]", 300: "[0 100 200 300]", 0.013: "[0 0.005 0.01 0.015]", 99999: "[0 20000 40000 60000 80000 100000]"} {
+	for highest, want := range map[float64]string{1: "[0 0.2 0.4 0.6 0.8 1]", 7.3: "[0 2 4 6 8]",
+		300: "[0 100 200 300]", 0.013: "[0 0.005 0.01 0.015]", 99999: "[0 20000 40000 60000 80000 100000]"} {
 		top, at := ticks(highest)
 		var text []string
 		for _, v := range at {
 			text = append(text, fmt.Sprintf("%.4g", v))
 		}
-		if got := "[" + strings.ReplaceAll(strings.Join(text, " "), "1e+05", "100000") + "]"; strings.ReplaceAll(got, "e+04", "0000") != want || top < highest {
+		if got := "[" + strings.ReplaceAll(strings.Join(text, " "), "1e+05",
+			"100000") + "]"; strings.ReplaceAll(got, "e+04", "0000") != want || top < highest {
 			t.Errorf("up to %v: %s, want %s", highest, got, want)
 		}
 	}
@@ -196,7 +210,8 @@ func TestSteps(t *testing.T) {
 // TestScores takes every float that a detector may answer with.
 func TestScores(t *testing.T) {
 	var s scores
-	for _, v := range []float64{math.Inf(-1), -3, 0, 1e-300, 0.5, 1, 1.5, 8, 375, 1e300, math.Inf(1), math.NaN()} {
+	for _, v := range []float64{math.Inf(-1), -3, 0, 1e-300, 0.5, 1, 1.5, 8, 375, 1e300, math.Inf(1),
+		math.NaN()} {
 		s.add(v, v > 1)
 	}
 	faces, candidates := int64(0), int64(0)
@@ -207,7 +222,8 @@ func TestScores(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 	}
-	if faces != 5 || candidates != 7 || bars[0].Label != "below 256" || bars[0].Candidates != 7 || len(bars) != scoresShown+1 {
+	if faces != 5 || candidates != 7 || bars[0].Label != "below 256" || bars[0].Candidates != 7 ||
+		len(bars) != scoresShown+1 {
 		t.Errorf("%d faces, %d candidates in %d bars: %+v", faces, candidates, len(bars), bars[0])
 	}
 	s = scores{}
@@ -223,8 +239,8 @@ func TestScores(t *testing.T) {
 	}
 }
 
-// TestCandidatesAreNoFaces counts what a detector found above its threshold as faces and what it found below as candidates,
-// by image, host and score.
+// TestCandidatesAreNoFaces counts what a detector found above its threshold as faces and what it found below
+// as candidates, by image, host and score.
 func TestCandidatesAreNoFaces(t *testing.T) {
 	tally := newTally(func(string) Scale { return Scale{Name: "yunet", Unit: true} })
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -236,7 +252,8 @@ func TestCandidatesAreNoFaces(t *testing.T) {
 	}
 	tally.add(&store.Result{ID: 1, Status: store.OK, Detector: "yunet:1", URL: "http://a.example/1", Time: at,
 		Faces: faces(0.91, 0.72), Candidates: faces(0.41, 0.42, 0.33)})
-	tally.add(&store.Result{ID: 2, Status: store.OK, Detector: "yunet:1", URL: "http://a.example/2", Time: at, Candidates: faces(0.34)})
+	tally.add(&store.Result{ID: 2, Status: store.OK, Detector: "yunet:1", URL: "http://a.example/2", Time: at,
+		Candidates: faces(0.34)})
 	var got []string
 	for _, b := range tally.scoreCharts()[0].Bars {
 		if b.Faces+b.Candidates > 0 {
@@ -263,11 +280,14 @@ func results(n int64) func(yield func(store.Result) bool) {
 	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	return func(yield func(store.Result) bool) {
 		for id := int64(1); id <= n; id++ {
-			r := store.Result{ID: id, Status: store.OK, Format: fmt.Sprintf("f%d", id%100), Width: 100, Height: int(id % 5000), Bytes: id, Detector: "d",
-				URL: fmt.Sprintf("http://host%d.example/%d.jpg", id, id), Time: start.Add(time.Duration(id*7919%n) * time.Second),
+			r := store.Result{ID: id, Status: store.OK, Format: fmt.Sprintf("f%d", id%100), Width: 100,
+				Height: int(id % 5000), Bytes: id, Detector: "d",
+				URL:   fmt.Sprintf("http://host%d.example/%d.jpg", id, id),
+				Time:  start.Add(time.Duration(id*7919%n) * time.Second),
 				Faces: []store.Face{{Width: 1, Height: 1, Score: float64(id % 97)}}}
 			if id%3 == 0 {
-				r = store.Result{ID: id, Status: store.Failed, Reason: store.Timeout, URL: "http://heavy.example/", Time: r.Time}
+				r = store.Result{ID: id, Status: store.Failed, Reason: store.Timeout,
+					URL: "http://heavy.example/", Time: r.Time}
 			}
 			if !yield(r) {
 				return
@@ -291,7 +311,8 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d bytes after 300,000 rows", grown)
 	}
 	hosts, rough := tally.topHosts()
-	if hosts[0].Host != "heavy.example" || hosts[0].N != 100_000 || hosts[0].About || !rough || len(hosts) != hostsShown {
+	if hosts[0].Host != "heavy.example" || hosts[0].N != 100_000 || hosts[0].About || !rough ||
+		len(hosts) != hostsShown {
 		t.Errorf("%d hosts, rough %v, the first %+v", len(hosts), rough, hosts[0])
 	}
 	if n := len(tally.formats); n != wordsCounted+1 {

@@ -40,9 +40,10 @@ type outcome struct{ ok, failed, faces int64 }
 func newTally(scale func(fingerprint string) Scale) *tally {
 	return &tally{
 		scores: map[Scale]*scores{}, scale: scale,
-		curve:   curve{step: 125 * time.Millisecond},
-		faces:   steps{bounds: []int64{0, 1, 2, 3, 4, 5, 10, 20, 50}},
-		bytes:   steps{bounds: []int64{0, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20, 16 << 20}},
+		curve: curve{step: 125 * time.Millisecond},
+		faces: steps{bounds: []int64{0, 1, 2, 3, 4, 5, 10, 20, 50}},
+		bytes: steps{bounds: []int64{0, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10,
+			512 << 10, 1 << 20, 2 << 20, 4 << 20, 16 << 20}},
 		sides:   steps{bounds: []int64{100, 200, 400, 800, 1200, 1600, 2400, 3200, 4800, 6400}},
 		formats: words{}, detectors: words{},
 		hosts: top.New[string, outcome](hostsCounted),
@@ -103,6 +104,11 @@ type bar struct {
 	Width float64 // percent of the widest
 }
 
+// newBar is a bar of n among the sum of all, where the widest is most.
+func newBar(label string, n, sum, most int64) bar {
+	return bar{label, n, figures.Percent(n, sum), width(n, most)}
+}
+
 type histogram struct {
 	Title, Column, Note string
 	Bars                []bar
@@ -111,7 +117,8 @@ type histogram struct {
 func (t *tally) histograms() (out []histogram) {
 	for _, h := range []histogram{
 		{"Faces an image", "Faces", "of images that are ok", t.faces.bars(span(figures.Count))},
-		{"Bytes an image", "Bytes", "of images that are ok, as downloaded", t.bytes.bars(span(figures.Bytes))},
+		{"Bytes an image", "Bytes", "of images that are ok, as downloaded",
+			t.bytes.bars(span(figures.Bytes))},
 		{"Longer side", "Pixels", "of images that are ok, upright", t.sides.bars(span(figures.Count))},
 		{"Formats", "Format", "of images that are ok", t.formats.bars()},
 	} {
@@ -136,7 +143,8 @@ func (s *steps) add(n int64) {
 	s.counts[at]++
 }
 
-// bars are the steps from the first to the last that has a count; label names one by the bounds it lies between.
+// bars are the steps from the first to the last that has a count; label names one by the bounds it lies
+// between.
 func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
 	most, sum := int64(0), int64(0)
 	first, last := -1, -1
@@ -156,7 +164,7 @@ func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
 		if i < len(s.bounds) {
 			upTo = s.bounds[i]
 		}
-		out = append(out, bar{label(above, upTo), s.counts[i], figures.Percent(s.counts[i], sum), width(s.counts[i], most)})
+		out = append(out, newBar(label(above, upTo), s.counts[i], sum, most))
 	}
 	return out
 }
@@ -195,14 +203,16 @@ func (w words) bars() (out []bar) {
 		if word == "" {
 			word = "unknown"
 		}
-		out = append(out, bar{word, n, figures.Percent(n, sum), width(n, most)})
+		out = append(out, newBar(word, n, sum, most))
 	}
-	slices.SortFunc(out, func(a, b bar) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Label, b.Label)) })
+	slices.SortFunc(out, func(a, b bar) int {
+		return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Label, b.Label))
+	})
 	return out
 }
 
-// scores counts faces, and candidates that were none, by score; each step is half again, about, of the one before: two
-// of them double it. Scores of zero and below come first. Where scores end at 1 each step is a twentieth instead.
+// scores counts faces, and candidates that were none, by score. Each step is 1.4 times the one before; scores
+// of zero and below come first. Where scores end at 1, each step is a twentieth instead.
 type scores struct {
 	unit              bool
 	faces, candidates [scoreSteps]int64
@@ -241,7 +251,8 @@ type scoreChart struct {
 
 // scoreCharts are the scores of each detector, since each has a scale of its own.
 func (t *tally) scoreCharts() (out []scoreChart) {
-	scales := slices.SortedFunc(maps.Keys(t.scores), func(a, b Scale) int { return strings.Compare(b.Name, a.Name) })
+	scales := slices.SortedFunc(maps.Keys(t.scores),
+		func(a, b Scale) int { return strings.Compare(b.Name, a.Name) })
 	for _, scale := range scales {
 		chart := scoreChart{Unit: scale.Unit, Bars: t.scores[scale].bars()}
 		if len(scales) > 1 {
@@ -283,7 +294,8 @@ func (s *scores) bars() (out []scoreBar) {
 		if i > 0 {
 			label = s.text(i) + " to " + s.text(i+1)
 		}
-		out = append(out, scoreBar{label, s.faces[i], s.candidates[i], width(s.faces[i], most), width(s.candidates[i], most)})
+		out = append(out, scoreBar{label, s.faces[i], s.candidates[i], width(s.faces[i], most),
+			width(s.candidates[i], most)})
 	}
 	return out
 }
@@ -313,8 +325,8 @@ func (t *tally) topHosts() (out []hostRow, rough bool) {
 	top := t.hosts.Top(hostsShown)
 	for _, e := range top {
 		most := top[0].Count
-		row := hostRow{Host: e.Key, N: e.Count, OK: e.Value.ok, Failed: e.Value.failed, Faces: e.Value.faces, About: e.Error > 0,
-			OKWidth: width(e.Value.ok, most), BadWidth: width(e.Value.failed, most)}
+		row := hostRow{Host: e.Key, N: e.Count, OK: e.Value.ok, Failed: e.Value.failed, Faces: e.Value.faces,
+			About: e.Error > 0, OKWidth: width(e.Value.ok, most), BadWidth: width(e.Value.failed, most)}
 		rough = rough || row.About
 		out = append(out, row)
 	}

@@ -32,7 +32,8 @@ type Browser struct {
 	asked    []string
 }
 
-// Open starts a browser that is closed with the test. Without Chromium the test fails, and says how to get it.
+// Open starts a browser that is closed with the test. Without Chromium the test fails, and says how to get
+// it.
 func Open(t testing.TB) *Browser {
 	t.Helper()
 	path := ""
@@ -45,15 +46,20 @@ func Open(t testing.TB) *Browser {
 	if path == "" {
 		t.Fatal("this test looks at a page in Chromium, which is missing; install it with: apt-get install chromium")
 	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox,
+		chromedp.DisableGPU,
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.WSURLReadTimeout(patience)}
-	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync",
-		"disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "disable-domain-reliability", "metrics-recording-only", "no-pings", "mute-audio"} {
+	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update",
+		"disable-sync",
+		"disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "disable-domain-reliability",
+		"metrics-recording-only", "no-pings", "mute-audio"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
 	// Whatever a page may ask for, nothing but this machine is ever asked.
-	options = append(options, chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...) // with a folder of its own, empty, for what it stores
+	options = append(options, chromedp.Flag("host-resolver-rules",
+		"MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
+		options...) // with a folder of its own, empty, for what it stores
 	allocator := chromedp.FromContext(ctx).Allocator
 	t.Cleanup(func() {
 		cancel()
@@ -115,7 +121,8 @@ func (b *Browser) Go(url string) {
 // Eval evaluates JavaScript, awaiting a promise, into what out points to, unless that is nil.
 func (b *Browser) Eval(script string, out any) {
 	b.t.Helper()
-	b.do(script, chromedp.Evaluate(script, out, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	b.do(script, chromedp.Evaluate(script, out,
+		func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
 }
 
 // Wait waits until JavaScript is true.
@@ -129,7 +136,8 @@ func (b *Browser) Wait(script string) {
 		if time.Now().After(end) {
 			var text string
 			b.Eval("document.body.innerText", &text)
-			b.t.Fatalf("%s: not within %v; the page says:\n%s\nand complains: %q", script, patience, text, b.Problems())
+			b.t.Fatalf("%s: not within %v; the page says:\n%s\nand complains: %q", script, patience, text,
+				b.Problems())
 		}
 	}
 }
@@ -142,7 +150,8 @@ func (b *Browser) Look(width, height int, dark bool) {
 		scheme = "dark"
 	}
 	b.do("set the window", emulation.SetDeviceMetricsOverride(int64(width), int64(height), 1, false),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme",
+			Value: scheme}}))
 }
 
 // Print shows the page as it is printed on paper, or again as on a screen.
@@ -171,8 +180,8 @@ func (b *Browser) Shoot(path string) {
 	}
 }
 
-// Problems are what the page complained of: exceptions, whatever it wrote to the console, what could not be loaded, what its
-// policy forbade.
+// Problems are what the page complained of: exceptions, whatever it wrote to the console, what could not be
+// loaded, what its policy forbade.
 func (b *Browser) Problems() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
