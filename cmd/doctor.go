@@ -162,7 +162,7 @@ func lookAtProcessor() finding {
 		f.State, f.Found = "warn",
 			fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", cores,
 				yunet.Path(), pigo.Path())
-		f.Advice = "detection takes some times as long here; --min-face 40 makes up for it"
+		f.Advice = "detection is several times slower here; --min-face 40 makes up for it"
 	}
 	return f
 }
@@ -178,8 +178,8 @@ func lookAtDisk(dir string) finding {
 	if err != nil {
 		return finding{"disk", "fail", err.Error(), "a job needs a folder that can be written to"}
 	}
-	f.Found = fmt.Sprintf("%s free in %s, room for about %s rows; a commit takes %v",
-		figures.Decimal(float64(free)), dir, figures.About(float64(free)/200),
+	f.Found = fmt.Sprintf("%.1f GB free in %s, room for about %s rows; a commit takes %v",
+		float64(free)/1e9, dir, figures.About(float64(free)/200),
 		took.Round(10*time.Microsecond))
 	switch {
 	case free < 1<<30:
