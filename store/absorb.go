@@ -50,9 +50,10 @@ func PartitionMerged(rows []MergedRow, have map[int64]Existing) (p Partition, er
 // PublishedPartition is what becomes of rows that were published.
 type PublishedPartition struct {
 	Fresh        []NewRow
-	Results      []Result // of rows that are new, pending, or have another result here
-	Reopened     []int64  // rows that are done here, and were pending when they were published
-	Publications []int64  // id and publication of each row that has one, one after another
+	Results      []Result         // of rows that are new, pending, or have another result here
+	Reopened     []int64          // rows that are done here, and were pending when they were published
+	Publications []int64          // id and publication of each row that has one, one after another
+	Ends         map[string]int64 // ids of the first end records of groups
 }
 
 // PartitionPublished compares published rows with those that there are, by id. What was published replaces
@@ -62,6 +63,13 @@ func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p Publish
 		r := &rows[i]
 		here, known := have[r.ID]
 		switch {
+		case r.End:
+			if p.Ends == nil {
+				p.Ends = map[string]int64{}
+			}
+			if first, known := p.Ends[r.Group]; !known || r.ID < first {
+				p.Ends[r.Group] = r.ID
+			}
 		case !known:
 			p.Fresh = append(p.Fresh, r.fresh())
 		case here.URL != r.URL:

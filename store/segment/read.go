@@ -203,7 +203,11 @@ func takeLatest(ctx context.Context, job store.Publishable, segments []*opened, 
 	var batch []store.PublishedRow
 	flush := func() error {
 		err := job.TakeIn(ctx, source, batch, p, complete, shardSize)
-		n += int64(len(batch))
+		for i := range batch {
+			if !batch[i].End {
+				n++
+			}
+		}
 		batch = batch[:0]
 		return err
 	}

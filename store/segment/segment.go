@@ -4,7 +4,7 @@
 // # Files
 //
 // A segment is a job file like any other, with those rows of a part that became done, or pending again,
-// since the segment before. It is called LIST[.node-I-of-N].NUMBER-RANDOM.segment.db. It is made on a local
+// since the segment before, and the end records of groups that were read since. It is called LIST[.node-I-of-N].NUMBER-RANDOM.segment.db. It is made on a local
 // disk, copied beside its place, synced, and given its name. SQLite never opens a file in the folder:
 // readers copy it first.
 //

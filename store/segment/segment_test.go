@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -265,6 +266,77 @@ func TestFolderIsEmptied(t *testing.T) {
 	}
 	must(t, os.Mkdir(dir, 0o700))
 	publish(4)
+}
+
+// TestEndsArePublished publishes end records of groups, each once, with the rows beside them or alone. They are in the
+// part as it is put together, after folding too, and in a job that takes it in.
+func TestEndsArePublished(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	want := map[string]int64{}
+	publish := func(version int) {
+		t.Helper()
+		w.do(3, version)
+		must(t, w.Publish(t.Context()))
+		parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
+		must(t, err)
+		defer parts.Close()
+		sound(t, parts.Jobs[0])
+		if got := endsOf(t, parts.Jobs[0]); !maps.Equal(got, want) {
+			t.Errorf("published %v, want %v", got, want)
+		}
+	}
+	end := func(group string, id int64) {
+		t.Helper()
+		source, err := w.Job.Sources(t.Context())
+		must(t, err)
+		lease, err := w.session.LeaseSource(t.Context(), 0)
+		must(t, err)
+		rows := []store.NewRow{{ID: id, Group: group, End: true}}
+		must(t, w.session.Fill(t.Context(), lease, rows, source[0].Position, true, 10))
+		must(t, w.session.ReleaseSource(t.Context(), lease))
+		want[group] = min(id, cmp.Or(want[group], id))
+	}
+	publish(1)
+	for i := range int64(2 * mostSegments) {
+		end(fmt.Sprint("g", i), 100+10*i)
+		publish(2 + int(i))
+	}
+	end("g5", 151)
+	publish(99)
+	before, err := List(dir)
+	must(t, err)
+	end("g3", 130) // known already
+	must(t, w.Publish(t.Context()))
+	after, err := List(dir)
+	must(t, err)
+	if highest(after) != highest(before) {
+		t.Errorf("an end that was published is published again: %v after %v", after, before)
+	}
+	other, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
+	must(t, err)
+	defer other.Close()
+	p := publisherOf(other, dir)
+	must(t, p.Start(t.Context()))
+	defer p.Close()
+	if got := endsOf(t, other); !maps.Equal(got, want) {
+		t.Errorf("taken in: %v, want %v", got, want)
+	}
+	rows, _, err := other.(store.Publishable).Changes(t.Context(), 0, 100)
+	if err != nil || len(rows) > 0 {
+		t.Errorf("what was taken in is to be published again: %v, %v", rows, err)
+	}
+}
+
+// endsOf are the ids of the end records that a job has.
+func endsOf(t *testing.T, job store.Job) map[string]int64 {
+	t.Helper()
+	ends := map[string]int64{}
+	for e, err := range job.(store.Ordered).Ends(t.Context(), 0) {
+		must(t, err)
+		ends[e.Group] = e.ID
+	}
+	return ends
 }
 
 // TestDamagedSegment damages a segment at one place after the other: it is named, or is read all the same.

@@ -168,6 +168,9 @@ func addToGroup(t tx, source int, name string, a aggregate, sign int64) error {
 
 // endGroups notes that groups are ended, by the ids of their end records. A group that is finished stays so.
 func endGroups(t tx, source int, ends map[string]int64) error {
+	if err := noteEnds(t, source, ends); err != nil {
+		return err
+	}
 	for name, id := range ends {
 		ready := false
 		err := t.one(`INSERT INTO {groups} (source, name, images, ok, failed, faces, images_with_faces,

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -20,13 +21,38 @@ const noteRows = 50_000
 
 // noteChanges notes rows that became done or pending, if the job is published.
 func noteChanges(t tx, rows []store.Result) error {
-	published := false
-	if err := t.one("SELECT EXISTS (SELECT 1 FROM {unpublished})", nil, &published); err != nil ||
-		!published {
+	published, err := isPublished(t)
+	if err != nil || !published {
 		return err
 	}
-	_, err := t.exec("INSERT INTO {unpublished} (id) SELECT value FROM json_each(?)", idList(rows))
+	_, err = t.exec("INSERT INTO {unpublished} (id) SELECT value FROM json_each(?)", idList(rows))
 	return err
+}
+
+// isPublished reports whether the job notes changes.
+func isPublished(t tx) (is bool, err error) {
+	err = t.one("SELECT EXISTS (SELECT 1 FROM {unpublished})", nil, &is)
+	return is, err
+}
+
+// noteEnds notes end records that the job does not have yet, or later ones of the same groups, if it is
+// published.
+func noteEnds(t tx, source int, ends map[string]int64) error {
+	if len(ends) == 0 {
+		return nil
+	}
+	published, err := isPublished(t)
+	if err != nil || !published {
+		return err
+	}
+	for name, id := range ends {
+		_, err := t.exec(`INSERT INTO {unpublished} (id) SELECT ?1 WHERE NOT EXISTS
+			(SELECT 1 FROM {groups} WHERE source = ?2 AND name = ?3 AND ended <= ?1)`, id, source, name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // NoteChanges implements store.Publishable. A call that is cut short has noted some of the rows that are
@@ -50,6 +76,12 @@ func (j *job) NoteChanges(ctx context.Context, all bool) error {
 				return err
 			}
 			return t.one("SELECT id FROM {unpublished} ORDER BY number DESC LIMIT 1", nil, &from)
+		})
+	}
+	if all && err == nil {
+		err = j.writer.update(ctx, "note", func(t tx) error {
+			_, err := t.exec("INSERT INTO {unpublished} (id) SELECT ended FROM {groups} WHERE ended IS NOT NULL")
+			return err
 		})
 	}
 	return wrap(doing, err)
@@ -79,6 +111,11 @@ func (j *job) Changes(ctx context.Context, after int64,
 		list := idList(ids)
 		rows, err = j.readMerged(t, "u.{id} IN (SELECT value FROM json_each(?))",
 			"r.id IN (SELECT value FROM json_each(?))", ids[0].ID, ids[len(ids)-1].ID+1, list)
+		if err != nil {
+			return err
+		}
+		rows, err = withEnds(t, rows, fmt.Sprintf(`json_each(?) AS l CROSS JOIN {groups} AS g
+			ON g.source = l.value >> %d AND g.ended = l.value`, store.SourceShift), list)
 		return err
 	})
 	return rows, last, wrap("read what changed", err)
@@ -111,6 +148,21 @@ func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64,
 		if at < len(results) && results[at].ID == rows[i].ID {
 			rows[i].Result = &results[at]
 		}
+	}
+	return rows, err
+}
+
+// withEnds puts the end records of groups g into rows, which are in id order.
+func withEnds(t tx, rows []store.MergedRow, groups string, args ...any) ([]store.MergedRow, error) {
+	n := len(rows)
+	err := t.each("SELECT g.ended, g.name FROM "+groups, args, func(r *sql.Rows) error {
+		end := store.MergedRow{End: true}
+		err := r.Scan(&end.ID, &end.Group)
+		rows = append(rows, end)
+		return err
+	})
+	if len(rows) > n {
+		slices.SortFunc(rows, func(a, b store.MergedRow) int { return cmp.Compare(a.ID, b.ID) })
 	}
 	return rows, err
 }
@@ -159,7 +211,7 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 		if err := j.makePending(t, source, parts.Reopened); err != nil {
 			return err
 		}
-		if err := j.enter(t, at, parts.Fresh, parts.Results, nil, p, complete, shardSize); err != nil {
+		if err := j.enter(t, at, parts.Fresh, parts.Results, parts.Ends, p, complete, shardSize); err != nil {
 			return err
 		}
 		// What was published need not be published by this job.
@@ -230,15 +282,33 @@ func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.Publish
 			var rows []store.MergedRow
 			numbers := map[int64]int64{}
 			err := j.view(ctx, func(t tx) error {
-				err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? "+
-					"ORDER BY u.{id} LIMIT 1 OFFSET ?", []any{from, to, publishedPage}, &next)
-				if err != nil && !errors.Is(err, sql.ErrNoRows) {
-					return err
+				next = to
+				for _, page := range []struct {
+					query string
+					args  []any
+				}{
+					{`SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ?
+						ORDER BY u.{id} LIMIT 1 OFFSET ?`, []any{from, to, publishedPage}},
+					{`SELECT ended FROM {groups} WHERE source = ? AND ended >= ? AND ended < ?
+						ORDER BY ended LIMIT 1 OFFSET ?`, []any{source, from, to, publishedPage}},
+				} {
+					end := to
+					err := t.one(page.query, page.args, &end)
+					if err != nil && !errors.Is(err, sql.ErrNoRows) {
+						return err
+					}
+					next = min(next, end)
 				}
 				if next <= from {
 					return errDisorder
 				}
+				var err error
 				if rows, err = j.readMerged(t, "1", "1", from, next); err != nil {
+					return err
+				}
+				rows, err = withEnds(t, rows, "{groups} AS g WHERE g.source = ? AND g.ended >= ? AND g.ended < ?",
+					source, from, next)
+				if err != nil {
 					return err
 				}
 				return t.each("SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?",
