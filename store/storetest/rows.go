@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -460,6 +461,13 @@ func testResultFields(t *testing.T, target Target) {
 					Landmarks: store.Landmarks{9: -5000}}}},
 		{ID: id + 6, Status: store.OK, Format: "png", Width: 5, Height: 4, Detector: store.NoDetector,
 			Time: at, URL: urlOf(id + 6), Source: 1},
+	}
+	for f := range reflect.TypeFor[store.Result]().Fields() { // one that no result sets would not be missed
+		if !slices.ContainsFunc(want, func(r store.Result) bool {
+			return !reflect.ValueOf(r).FieldByIndex(f.Index).IsZero()
+		}) {
+			t.Errorf("no result here has %s: set it in one", f.Name)
+		}
 	}
 	for {
 		l, err := s.Claim(ctx(t), 10)
