@@ -21,7 +21,7 @@ func wrap(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// isFull tells a lack of room from other failures. SQLite has a code of its own only for ENOSPC on a write;
+// isFull reports whether there was no room. SQLite has a code of its own only for ENOSPC on a write;
 // a quota, a file size limit and a late ENOSPC arrive as I/O errors with the system's number.
 func isFull(err error) bool {
 	var e sqlite3.Error
