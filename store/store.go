@@ -20,9 +20,9 @@
 // server, for many machines; store/open chooses by a job's name. Both pass the suite in store/storetest, and
 // callers see only Job and Session.
 //
-// What does not depend on the database stands here once: what is refused (check.go), how shards are cut, joined
-// and verified (shard.go), leases (lease.go), what becomes of rows from another job (absorb.go), and what is
-// counted (counted.go). An implementation has the SQL.
+// What does not depend on the database stands here once: what is refused (check.go), how shards are cut,
+// joined and verified (shard.go), leases (lease.go), what becomes of rows from another job (absorb.go), and
+// what is counted (counted.go). An implementation has the SQL.
 package store
 
 import (

@@ -173,7 +173,8 @@ func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file 
 }
 
 // update runs f in one transaction, named for crash points. It waits for its turn, and for other processes,
-// as long as ctx allows; once begun, the transaction is short and runs to its end, also when ctx is cancelled.
+// as long as ctx allows; once begun, the transaction is short and runs to its end, also when ctx is
+// cancelled.
 func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err error) {
 	if w == nil {
 		return errReading
