@@ -53,7 +53,7 @@ func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats
 		return func(string) {}
 	}
 	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(),
-		Remedy: func(r store.Reason) string { return pipeline.Remedy(r, job.Path()) }, Pprof: o.pprof,
+		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) }, Pprof: o.pprof,
 		Log: log, Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
 	return s.Close
 }

@@ -59,7 +59,7 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		return err
 	}
 	ro := report.Options{Now: time.Now(), Remedy: func(r store.Reason) string {
-		return pipeline.Remedy(r,
+		return pipeline.Hint(r,
 			job.Path())
 	}, NoFaces: detection.NoFaces(settings), Scale: func(fingerprint string) report.Scale {
 		k := detect.KindOf(fingerprint)

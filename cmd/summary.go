@@ -84,7 +84,7 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 	}
 	g.tell("  failed  %10d", s.Failed)
 	for _, f := range ranked(s.Failures) {
-		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Remedy(f.reason, name))
+		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Hint(f.reason, name))
 	}
 	if s.Pending > 0 {
 		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, resume)

@@ -8,7 +8,8 @@ import (
 	"facescan/store"
 )
 
-// AbortRule ends a run early: when more rows failed than it allows. It looks at what was done since the run began.
+// AbortRule ends a run early: when more rows failed than it allows. It looks at what was done since the run
+// began.
 type AbortRule struct {
 	Reason  store.Reason // of the failures that count; empty for all
 	Count   int64        // more than so many,
@@ -19,8 +20,8 @@ type AbortRule struct {
 // shareAfter is how many rows a share needs to mean something when a rule does not say.
 const shareAfter = 100
 
-// ParseAbortRule reads `failed > 60% after 10000`: failed, or a reason; a number of rows, or a share; and how many
-// rows must be done before, 0 for a number and 100 for a share if left out.
+// ParseAbortRule reads `failed > 60% after 10000`: failed, or a reason; a number of rows, or a share; and how
+// many rows must be done before, 0 for a number and 100 for a share if left out.
 func ParseAbortRule(text string) (AbortRule, error) {
 	bad := func(what string) (AbortRule, error) {
 		return AbortRule{}, fmt.Errorf("%q: %s; write it as 'failed > 60%% after 10000', with a reason such as timeout in place of failed, or a number in place of 60%%", text, what)
@@ -72,7 +73,8 @@ func (r AbortRule) String() string {
 	return fmt.Sprintf("%s > %s after %d", what, limit, r.After)
 }
 
-// holds tells whether the rule ends a run that has so many rows done, and so many of them failed; n is those that count.
+// holds reports whether the rule ends a run that has so many rows done, and so many of them failed; n is
+// those that count.
 func (r AbortRule) holds(done, failed int64, failures map[store.Reason]int64) (n int64, ends bool) {
 	if n = failed; r.Reason != "" {
 		n = failures[r.Reason]
@@ -100,8 +102,8 @@ func (a *Aborted) Error() string {
 	return fmt.Sprintf("%d of the %d rows since the start %s: %v", a.N, a.Done, what, a.Rule)
 }
 
-// breaks judges what was done since the run began: by this process, or, where more is known, by all of them, with the rows
-// that were no URLs when they were imported.
+// breaks judges what was done since the run began: by this process, or, where more is known, by all of them,
+// with the rows that were no URLs when they were imported.
 func (s *Stats) breaks(rule AbortRule) *Aborted {
 	s.mu.Lock()
 	defer s.mu.Unlock()

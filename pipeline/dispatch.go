@@ -73,8 +73,8 @@ type dispatcher struct {
 	stuck     time.Time // since when, without a claim between, rows are pending that nobody holds
 }
 
-// run claims and hands out until the job is finished, a limit is reached or the run drains. It returns when its rows
-// are completed, or may be given up by others.
+// run claims and hands out until the job is finished, a limit is reached or the run drains. It returns when
+// its rows are completed, or may be given up by others.
 func (d *dispatcher) run() error {
 	defer d.queue.Close()
 	defer close(d.kept)
@@ -122,9 +122,10 @@ func (d *dispatcher) run() error {
 	}
 }
 
-// waitForRoom waits until the rows that are queued will not last for long, so that this process does not hoard what
-// another could do. Rows that wait for slow hosts are no work: when no other may be fetched more is wanted, up to this
-// process's share of what is left, since the others have no row of a host that all wait for otherwise.
+// waitForRoom waits until the rows that are queued will not last for long, so that this process does not
+// hoard what another could do. Rows that wait for slow hosts are no work: when no other may be fetched more
+// is wanted, up to this process's share of what is left, since the others have no row of a host that all wait
+// for otherwise.
 func (d *dispatcher) waitForRoom() {
 	ahead := max(d.fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
 	for d.hold != nil && d.hold() || d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
@@ -147,15 +148,15 @@ func (d *dispatcher) share() int {
 	return d.left
 }
 
-// claimRows is how many rows to claim: about claimSpan of work at the present rate, so that a process which joins
-// late finds something to do, and a fast one does not claim all the time.
+// claimRows is how many rows to claim: about claimSpan of work at the present rate, so that a process which
+// joins late finds something to do, and a fast one does not claim all the time.
 func (d *dispatcher) claimRows() int {
 	n := int(d.stats.Rate() * claimSpan.Seconds())
 	return min(max(n, d.fetchers, minRows), d.shardSize)
 }
 
-// hand hands out the pending rows of some shards. It stops early when the run drains, or maxRows is reached; what it did
-// not hand out stays pending.
+// hand hands out the pending rows of some shards. It stops early when the run drains, or maxRows is reached;
+// what it did not hand out stays pending.
 func (d *dispatcher) hand(all []*leaseHandle) error {
 	if err := d.lookForSuspects(); err != nil {
 		return err
@@ -301,8 +302,8 @@ func (d *dispatcher) await() {
 	}
 }
 
-// damaged is an error once rows have been pending for long that nobody holds and no claim gives. A claim, a lease
-// or an import in between begins the time again.
+// damaged is an error once rows have been pending for long that nobody holds and no claim gives. A claim, a
+// lease or an import in between begins the time again.
 func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 	switch {
 	case importing || c.Pending == 0 || c.Pending == c.PausedPending || c.Shards.Leased > 0:
@@ -316,8 +317,8 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 	return nil
 }
 
-// noShard is called when there is no shard to claim. It reports whether the job is finished; if it is not, it waits a
-// little: for our own rows, for other owners', for an import to cut the next shard.
+// noShard is called when there is no shard to claim. It reports whether the job is finished; if it is not, it
+// waits a little: for our own rows, for other owners', for an import to cut the next shard.
 func (d *dispatcher) noShard() (finished bool, err error) {
 	importing := d.importing.active()                  // asked before counting: what it appends meanwhile must not be overlooked
 	if importing && time.Since(d.counted) < idlePoll { // more rows may come, of many small lists very often

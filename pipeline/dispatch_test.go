@@ -194,8 +194,8 @@ func (b *dispatchBench) end(t *testing.T, why End) error {
 	}
 }
 
-// TestDispatch hands out every pending row once, of small shards and of one that takes several reads, in order, and
-// returns when the job is finished.
+// TestDispatch hands out every pending row once, of small shards and of one that takes several reads, in
+// order, and returns when the job is finished.
 func TestDispatch(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims
@@ -222,7 +222,8 @@ func TestDispatch(t *testing.T) {
 	})
 }
 
-// TestDispatchElsewhere: rows whose bytes are kept are read, and one that ended two processes is bad without a try.
+// TestDispatchElsewhere: rows whose bytes are kept are read, and one that ended two processes is bad without
+// a try.
 func TestDispatchElsewhere(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c, s := b.claims, newShelf()
@@ -280,8 +281,8 @@ func TestDispatchLimit(t *testing.T) {
 	}
 }
 
-// TestDispatchRoom: nothing is claimed while enough rows wait, or a consumer holds the run. Rows that wait for slow hosts
-// are no reason, up to this process's share of what is left.
+// TestDispatchRoom: nothing is claimed while enough rows wait, or a consumer holds the run. Rows that wait
+// for slow hosts are no reason, up to this process's share of what is left.
 func TestDispatchRoom(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims
@@ -351,8 +352,8 @@ func TestDispatchDrains(t *testing.T) {
 	}
 }
 
-// TestDispatchTail leaves the slowest rows pending when nothing else is left to do for as long as it may take, and ends
-// when only paused rows are left.
+// TestDispatchTail leaves the slowest rows pending when nothing else is left to do for as long as it may
+// take, and ends when only paused rows are left.
 func TestDispatchTail(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims
@@ -406,8 +407,8 @@ func TestDispatchStuck(t *testing.T) {
 	})
 }
 
-// TestDispatchOrphaned: a job whose import nobody goes on with is not finished, and the error says how to go on; while
-// another process imports, or this one, it waits.
+// TestDispatchOrphaned: a job whose import nobody goes on with is not finished, and the error says how to go
+// on; while another process imports, or this one, it waits.
 func TestDispatchOrphaned(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims
@@ -434,8 +435,8 @@ func TestDispatchOrphaned(t *testing.T) {
 	})
 }
 
-// TestDispatchFails with the store's error, whichever call gives it; while the run drains it is none. A lease that is lost
-// meanwhile is passed over.
+// TestDispatchFails with the store's error, whichever call gives it; while the run drains it is none. A lease
+// that is lost meanwhile is passed over.
 func TestDispatchFails(t *testing.T) {
 	broken := errors.New("the store does not answer")
 	for _, call := range []string{"claim", "pending", "pending all", "suspects", "counts", "sources"} {

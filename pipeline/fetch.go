@@ -28,8 +28,8 @@ type fetcher struct {
 	log      *slog.Logger
 }
 
-// loop makes one attempt at a time, and never sleeps between two. The queue takes a place in flight for the row that it
-// hands out, so that when the stages behind are busy no row's fetch begins.
+// loop makes one attempt at a time, and never sleeps between two. The queue takes a place in flight for the
+// row that it hands out, so that when the stages behind are busy no row's fetch begins.
 func (f *fetcher) loop() {
 	for {
 		f.outages.waitOut(f.life.draining, ofDetector)
@@ -94,7 +94,8 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 			return false
 		}
 	default:
-		// The queue takes a failure as the row's own when it is sure that it was not our own outage; that may take a while.
+		// The queue takes a failure as the row's own when it is sure that it was not our own outage; that may
+		// take a while.
 		res := failure(t.attempts, fe)
 		k.Fail(verdict, func(sure bool, rows []*task) {
 			if sure {

@@ -111,8 +111,8 @@ func TestFetch(t *testing.T) {
 	})
 }
 
-// TestFetchRetries failures that may pass, as often as it may, and then gives the row its outcome; others have it at
-// once. What is not the row's fault costs no attempt, and leaves the row pending.
+// TestFetchRetries failures that may pass, as often as it may, and then gives the row its outcome; others
+// have it at once. What is not the row's fault costs no attempt, and leaves the row pending.
 func TestFetchRetries(t *testing.T) {
 	slow := &fetch.Error{Reason: fetch.Timeout}
 	gone := &fetch.Error{Reason: fetch.HTTP4xx, Status: 404, FinalURL: "http://b.invalid/"}
@@ -166,7 +166,8 @@ func TestFetchRetries(t *testing.T) {
 	}
 }
 
-// TestFetchEnds: a lease that ends cuts a fetch short, and the row stays pending; so does a body that nobody takes.
+// TestFetchEnds: a lease that ends cuts a fetch short, and the row stays pending; so does a body that nobody
+// takes.
 func TestFetchEnds(t *testing.T) {
 	fetches(t, []error{nil}, func(t *testing.T, b *fetchBench, client *answers) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -252,7 +253,8 @@ func (b *readBench) row(ctx context.Context, id int64) *task {
 	return &task{row: store.Row{ID: id}, lease: &leaseHandle{ctx: ctx}, memory: reservation{b: b.bodies}}
 }
 
-// TestReader reads what is kept; what cannot be read is downloaded, and gives its place in flight and its memory back.
+// TestReader reads what is kept; what cannot be read is downloaded, and gives its place in flight and its
+// memory back.
 func TestReader(t *testing.T) {
 	b := newReadBench(t)
 	big := make([]byte, fetch.FirstMemory+1000)

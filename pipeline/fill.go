@@ -14,10 +14,10 @@ import (
 	"facescan/store"
 )
 
-// A merge of jobs that were not all parts of their list lacks rows, and so does a job that took in what was published
-// of a part. Its position in the list is nevertheless where the parts stopped. So the import of the list first goes
-// through it again, from the start to that position, and adds the rows that are not there. Cut off, it begins again:
-// rows that it added already are then found there.
+// A merge of jobs that were not all parts of their list lacks rows, and so does a job that took in what was
+// published of a part. Its position in the list is nevertheless where the parts stopped. So the import of the
+// list first goes through it again, from the start to that position, and adds the rows that are not there.
+// Cut off, it begins again: rows that it added already are then found there.
 
 // fillEvery is how often what was found missing goes to the job.
 const fillEvery = 5 * time.Second
@@ -36,7 +36,7 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 			return lease, err
 		}
 	}
-	// The rows have to be those that the parts had, whatever columns are named now; and the list has to be
+	// The rows have to be those that the parts had, not what columns are named now; and the list has to be
 	// the same.
 	spec, err := asImported(spec, s)
 	if err != nil {
@@ -171,8 +171,9 @@ func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 	return spec, nil
 }
 
-// endsAs is a list whose groups end as its source was imported with: where that is not given, it and the columns that
-// belong to it are those of the import. Another end is refused, as rows before the position were read without it.
+// endsAs is a list whose groups end as its source was imported with: where that is not given, it and the
+// columns that belong to it are those of the import. Another end is refused, as rows before the position were
+// read without it.
 func endsAs(spec source.Spec, s store.Source) (source.Spec, error) {
 	if spec.GroupEnd == "" && !strings.Contains(s.Options, `"GroupEnd"`) { // there may be very many lists
 		return spec, nil

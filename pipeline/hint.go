@@ -11,8 +11,9 @@ import (
 	"facescan/store"
 )
 
-// RunCommand is the command that imports what a job lacks of its lists, and processes it, with the flags that the job
-// was last run with. Without an incomplete list it is the one that processes the job, which a user calls name.
+// RunCommand is the command that imports what a job lacks of its lists, and processes it, with the flags that
+// the job was last run with. Without an incomplete list it is the one that processes the job, which a user
+// calls name.
 func RunCommand(ctx context.Context, job store.Job, name string) (string, error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 const (
 	firstBatch  = 1_000   // rows of the first transaction, so that work starts at once
 	importBatch = 50_000  // rows of the later ones, about 50 ms each, so that checkpoints get their turn
-	importBytes = 8 << 20 // of URLs in a transaction, whatever the rows
+	importBytes = 8 << 20 // of URLs in a transaction, however few rows have them
 	readRows    = 512     // asked of a reader at a time
 	importers   = 4       // lists read at once
 
@@ -48,8 +48,8 @@ type Importer struct {
 	Joined func(store.Source) // before a source is read; optional
 }
 
-// SourceName is what a list is called in its job: relative to the job's folder when it lies in there, so that both
-// can be moved together; otherwise absolute; "-" for stdin.
+// SourceName is what a list is called in its job: relative to the job's folder when it lies in there, so that
+// both can be moved together; otherwise absolute; "-" for stdin.
 func SourceName(jobPath, list string) string {
 	if list == "-" {
 		return list
@@ -99,8 +99,8 @@ func SourcePath(jobPath, name string) string {
 	return filepath.Join(filepath.Dir(jobPath), name)
 }
 
-// Import reads the lists to their ends, or as far as the context lets it; then what is appended stays, and a later
-// import goes on there. Lists are numbered in the order given before any is read.
+// Import reads the lists to their ends, or as far as the context lets it; then what is appended stays, and a
+// later import goes on there. Lists are numbered in the order given before any is read.
 func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 	settings, err := im.Job.Settings(ctx)
 	if err != nil {
@@ -213,9 +213,9 @@ func (im *Importer) one(ctx context.Context, settings map[string]string, spec so
 	})
 }
 
-// leased does the import of a source under its lease, waiting while another process does it. With own it looks for itself
-// even when the other one has read the source to its end: that is over only for lists that do not grow, and a pipe is this
-// process's alone.
+// leased does the import of a source under its lease, waiting while another process does it. With own it
+// looks for itself even when the other one has read the source to its end: that is over only for lists that
+// do not grow, and a pipe is this process's alone.
 func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
 	do func(context.Context, store.SourceLease) error) error {
 	for waiting := false; ; {
@@ -254,8 +254,8 @@ func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
 	}
 }
 
-// renewing does an import and prolongs its lease meanwhile: a list may give nothing for long. When the lease is lost, so is
-// the context.
+// renewing does an import and prolongs its lease meanwhile: a list may give nothing for long. When the lease
+// is lost, so is the context.
 func (im *Importer) renewing(ctx context.Context, lease store.SourceLease,
 	do func(context.Context, store.SourceLease) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -384,7 +384,8 @@ func SameList(a, b store.Source) bool {
 	return source.Same(listPosition(a.Position), listPosition(b.Position))
 }
 
-// MayBeSameList reports whether nothing shows that two sources are different lists, as far as both have been read.
+// MayBeSameList reports whether nothing shows that two sources are different lists, as far as both have been
+// read.
 func MayBeSameList(a, b store.Source) bool {
 	return source.MayBeSame(listPosition(a.Position), listPosition(b.Position))
 }
@@ -404,7 +405,8 @@ func (im *Importer) warnOfDamage(name string, list source.Reader) {
 // lastID is where a pass over a table begins that is only to find rows behind the others.
 const lastID = math.MaxInt64
 
-// Adopt takes what is new, or was changed by the user, in the table that a job works on in place: a pass over it.
+// Adopt takes what is new, or was changed by the user, in the table that a job works on in place: a pass over
+// it.
 func (im *Importer) Adopt(ctx context.Context) error { return im.adopt(ctx, math.MinInt64) }
 
 // adopt does a pass over the table from an id on.

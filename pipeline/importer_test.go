@@ -120,7 +120,8 @@ func (i *imports) eventually(when string, sums ...string) {
 	}
 }
 
-// TestManySmallLists share transactions; one that is long after all, and one that grows later, are read whole.
+// TestManySmallLists share transactions; one that is long after all, and one that grows later, are read
+// whole.
 func TestManySmallLists(t *testing.T) {
 	i := newImports(t)
 	var specs []source.Spec
@@ -193,7 +194,8 @@ func TestSmallListsOfOthers(t *testing.T) {
 	i.want("at the end", "a.txt 1", "b.txt 4", "c.txt 5")
 }
 
-// TestImportOfAnotherProcess waits for a list that another process reads, and is over when that one has read it.
+// TestImportOfAnotherProcess waits for a list that another process reads, and is over when that one has read
+// it.
 func TestImportOfAnotherProcess(t *testing.T) {
 	i := newImports(t)
 	spec := i.list("a.txt", lines(0, 3))
@@ -357,8 +359,8 @@ func TestVerifySource(t *testing.T) {
 	}
 }
 
-// TestWatchLists: what is appended to lists goes to the job, so does a list that comes later; a file that is no list is
-// passed over until it changes.
+// TestWatchLists: what is appended to lists goes to the job, so does a list that comes later; a file that is
+// no list is passed over until it changes.
 func TestWatchLists(t *testing.T) {
 	i := newImports(t)
 	growing := func(spec source.Spec) source.Spec { spec.Growing = true; return spec }
@@ -385,7 +387,8 @@ func TestWatchLists(t *testing.T) {
 	}
 }
 
-// TestWatchOfAPipeAlone ends with it, and what is no failure of a list for a moment is one of a watched folder.
+// TestWatchOfAPipeAlone ends with it, and what is no failure of a list for a moment is one of a watched
+// folder.
 func TestWatchOfAPipeAlone(t *testing.T) {
 	i := newImports(t)
 	spec := source.Spec{Path: "-", Format: "txt", In: strings.NewReader(lines(0, 3))}
@@ -461,7 +464,8 @@ func TestWatchTable(t *testing.T) {
 	}
 }
 
-// TestImportStageFails: a list that cannot be imported drains the run, and is why it failed; one that is stopped is not.
+// TestImportStageFails: a list that cannot be imported drains the run, and is why it failed; one that is
+// stopped is not.
 func TestImportStageFails(t *testing.T) {
 	i := newImports(t)
 	var ends []End

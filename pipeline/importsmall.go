@@ -12,8 +12,8 @@ import (
 	"facescan/store"
 )
 
-// Many small lists: a transaction for each step of each of them would cost far more than their rows. So they are
-// leased, appended and released many at a time, one such group after the other.
+// Many small lists: a transaction for each step of each of them would cost far more than their rows. So they
+// are leased, appended and released many at a time, one such group after the other.
 
 const (
 	smallSize  = 64 << 10 // bytes of a file up to which a list is small
@@ -78,8 +78,8 @@ func (im *Importer) awaitOthers(ctx context.Context, all []joinedList) (rest []j
 	return rest, nil
 }
 
-// readGroup imports small lists in few transactions. It returns those that are to be tried later, since others import
-// them or there was no time, and those that are long.
+// readGroup imports small lists in few transactions. It returns those that are to be tried later, since
+// others import them or there was no time, and those that are long.
 func (im *Importer) readGroup(ctx context.Context, group []joinedList) (later, long []joinedList, err error) {
 	numbers := make([]int, len(group))
 	for i := range group {

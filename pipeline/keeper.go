@@ -22,10 +22,11 @@ type Keeper interface {
 	// Read returns what is kept of the row. It may turn out that the bytes are damaged, or another URL's.
 	Read(row store.Row) (Original, error)
 
-	// Keep keeps what is wanted of an image that a detector judged, and returns for each of its rows what
+	// Keep keeps what is wanted of an image whose faces were found, and returns for each of its rows what
 	// that was. It need not be durable yet, and nobody else sees it.
-	Keep(ctx context.Context, img Judged) ([]store.Outputs, error)
-	// Stage makes durable what was kept of these rows. It is called before they are marked done under the lease.
+	Keep(ctx context.Context, img Processed) ([]store.Outputs, error)
+	// Stage makes durable what was kept of these rows. It is called before they are marked done under the
+	// lease.
 	Stage(l store.Lease, results []store.Result) error
 	// Done tells that rows were marked done: what was kept of them is to be seen, and what an earlier run
 	// made and these results do not tell of is in the way.
@@ -43,8 +44,8 @@ type Original struct {
 	FinalURL string // empty when it was the row's own
 }
 
-// Judged is an image that a detector has judged.
-type Judged struct {
+// Processed is an image whose faces were found.
+type Processed struct {
 	Original
 	Rows        []store.Row   // that it belongs to, id and URL, at least one
 	Generations []int64       // of the leases of these

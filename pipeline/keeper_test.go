@@ -41,7 +41,7 @@ func (s *shelf) Read(row store.Row) (Original, error) {
 	return s.bodies[row.ID], nil
 }
 
-func (s *shelf) Keep(_ context.Context, img Judged) ([]store.Outputs, error) {
+func (s *shelf) Keep(_ context.Context, img Processed) ([]store.Outputs, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {

@@ -10,8 +10,8 @@ import (
 
 // leaseHandle is a shard that this process works on.
 //
-// Its context ends when the lease cannot be trusted any more: the store said so, or 2/3 of the TTL went by since
-// before the last renewal was asked for. Work on its rows stops then, before a successor can start.
+// Its context ends when the lease cannot be trusted any more: the store said so, or 2/3 of the TTL went by
+// since before the last renewal was asked for. Work on its rows stops then, before a successor can start.
 type leaseHandle struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -43,8 +43,8 @@ func newLeases(s leaseStore, lost func(store.Lease)) *leases {
 	return &leases{store: s, byID: map[int64]*leaseHandle{}, lost: lost, freed: make(chan struct{}, 1)}
 }
 
-// hold starts to trust a lease that was just claimed. A process that was stopped since may find it run out already:
-// the timer then goes off at once, and must find the shard among ours to take it out again.
+// hold starts to trust a lease that was just claimed. A process that was stopped since may find it run out
+// already: the timer then goes off at once, and must find the shard among ours to take it out again.
 func (ls *leases) hold(ctx context.Context, l store.Lease) *leaseHandle {
 	h := &leaseHandle{lease: l}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
@@ -94,7 +94,8 @@ func (h *leaseHandle) handOut() {
 	h.mu.Unlock()
 }
 
-// complete counts n rows as committed or given up, and reports whether the shard is to be given back: all rows are.
+// complete counts n rows as committed or given up, and reports whether the shard is to be given back: all
+// rows are.
 func (h *leaseHandle) complete(n int) (done bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -150,8 +151,8 @@ func (ls *leases) count() (shards, rows int) {
 	return len(ls.byID), rows
 }
 
-// keepRenewing prolongs all leases now and then until the context ends. A renewal that fails is tried again until
-// trust runs out by itself: a store that is away for a moment costs nothing.
+// keepRenewing prolongs all leases now and then until the context ends. A renewal that fails is tried again
+// until trust runs out by itself: a store that is away for a moment costs nothing.
 func (ls *leases) keepRenewing(ctx context.Context, every time.Duration, failed func(error)) {
 	t := time.NewTicker(every)
 	defer t.Stop()

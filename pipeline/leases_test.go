@@ -13,8 +13,8 @@ import (
 	"facescan/store"
 )
 
-// TestRunOutWhenClaimed holds leases that ran out on the way from the store, as those of a process which was stopped
-// meanwhile do: each is lost once, and none is kept.
+// TestRunOutWhenClaimed holds leases that ran out on the way from the store, as those of a process which was
+// stopped meanwhile do: each is lost once, and none is kept.
 func TestRunOutWhenClaimed(t *testing.T) {
 	const n = 1000
 	var lost atomic.Int64
@@ -73,8 +73,8 @@ func (s *shards) set(down bool, gone ...int64) {
 	s.down, s.gone = down, gone
 }
 
-// TestRenewal: leases are trusted for as long as they are renewed; one that the store does not renew is lost at once, and
-// the others are not. When the store does not answer, trust ends by itself.
+// TestRenewal: leases are trusted for as long as they are renewed; one that the store does not renew is lost
+// at once, and the others are not. When the store does not answer, trust ends by itself.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shards{ttl: 9 * time.Second}

@@ -63,8 +63,8 @@ func (l *lifecycle) abort(err error) { l.endHard(ownFailure{err}) }
 // drain stops gently; the first reason counts.
 func (l *lifecycle) drain(why End) { l.startDrain(drainCause{why}) }
 
-// watch drains on request or after so long, if that is set, and stops the fetches that are left after the grace. It
-// returns when over ends.
+// watch drains on request or after so long, if that is set, and stops the fetches that are left after the
+// grace. It returns when over ends.
 func (l *lifecycle) watch(over context.Context, request <-chan struct{}, most, grace time.Duration) {
 	var deadline <-chan time.Time
 	if most > 0 {
@@ -170,8 +170,8 @@ const (
 	outageKinds
 )
 
-// outages are those of our own. No row is spent on them: rows wait, or go back to pending. Each begins and ends by
-// itself, is shown meanwhile, and ends the run when it lasts for too long.
+// outages are those of our own. No row is spent on them: rows wait, or go back to pending. Each begins and
+// ends by itself, is shown meanwhile, and ends the run when it lasts for too long.
 type outages struct {
 	wait  time.Duration // how long one may last
 	abort func(error)
@@ -291,8 +291,8 @@ func (os *outages) waitOut(ctx context.Context, of outageOf) {
 	}
 }
 
-// link is told by the queue when our own link, or resolver, is gone and when it is back. The queue hands out no row
-// meanwhile.
+// link is told by the queue when our own link, or resolver, is gone and when it is back. The queue hands out
+// no row meanwhile.
 func (os *outages) link(o host.Outage) {
 	if o.On {
 		os.begin(ofLink, o.Since, errors.New(o.Cause))
@@ -310,8 +310,8 @@ const (
 	lastProbe  = time.Second
 )
 
-// detectorProbe waits for a detector that is unavailable. No row is fetched meanwhile, those that were go back to
-// pending, and the detector is asked now and then whether it is back.
+// detectorProbe waits for a detector that is unavailable. No row is fetched meanwhile, those that were go
+// back to pending, and the detector is asked now and then whether it is back.
 type detectorProbe struct {
 	*outages
 	remote  detect.Remote // nil for a detector that cannot be asked, only tried

@@ -157,8 +157,8 @@ func (d *display) text() string {
 	return "link: " + d.outage.Cause
 }
 
-// TestOutagesOverlap: the link and the detector are away at the same time. Each outage is shown until it ends, whichever
-// ends first, and their patience is apart.
+// TestOutagesOverlap: the link and the detector are away at the same time. Each outage is shown until it
+// ends, whichever ends first, and their patience is apart.
 func TestOutagesOverlap(t *testing.T) {
 	gone := errors.New("connection refused")
 	link := func(on bool) host.Outage { return host.Outage{On: on, Since: time.Now(), Cause: "no route"} }

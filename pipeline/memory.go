@@ -14,12 +14,12 @@ import (
 
 // budget is the run's one byte budget: a pool for bodies, and one for what decoding them takes.
 //
-// Bodies may take half of it. A decoder has a body already and asks for more, so if bodies could fill the budget,
-// every decoder could end up waiting for memory that only a decoder can free. With the pools apart, a decoder waits
-// only for other decoders, and they always finish.
+// Bodies may take half of it. A decoder has a body already and asks for more, so if bodies could fill the
+// budget, every decoder could end up waiting for memory that only a decoder can free. With the pools apart, a
+// decoder waits only for other decoders, and they always finish.
 //
-// In each pool one reservation may exceed the size when it is alone there: a body or an image larger than the budget
-// is processed by itself instead of never.
+// In each pool one reservation may exceed the size when it is alone there: a body or an image larger than the
+// budget is processed by itself instead of never.
 type budget struct {
 	bodies *bodyPool
 	pixels *pixelPool
@@ -33,8 +33,8 @@ func newBudget(n, most int64) *budget {
 // used is what is taken now, in bytes.
 func (b *budget) used() int64 { return b.bodies.now() + b.pixels.now() }
 
-// pixelPool is memory for decoding and detection. Images that wait are served in order. One that is larger than the
-// pool takes all of it, and so is alone.
+// pixelPool is memory for decoding and detection. Images that wait are served in order. One that is larger
+// than the pool takes all of it, and so is alone.
 type pixelPool struct {
 	size    int64
 	room    *semaphore.Weighted
@@ -65,8 +65,9 @@ func (p *pixelPool) reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
-// reduce gives back what a reservation of n bytes has above left. If that is much, the garbage collector returns it
-// first: left alone, it would let the garbage of one large image lie while the next takes as much again.
+// reduce gives back what a reservation of n bytes has above left. If that is much, the garbage collector
+// returns it first: left alone, it would let the garbage of one large image lie while the next takes as much
+// again.
 func (p *pixelPool) reduce(n, left int64) {
 	if n-left > p.size/4 {
 		debug.FreeOSMemory()
@@ -80,12 +81,13 @@ func (p *pixelPool) free(n int64) { p.reduce(n, 0) }
 
 // bodyPool is memory for bodies.
 //
-// A body gets a little before it is asked for and more as it grows. The oldest body that is being read may use all of
-// the pool; the younger ones leave enough for it aside, so it can always finish, and then the next one is the oldest.
-// One that cannot grow waits, with what it has.
+// A body gets a little before it is asked for and more as it grows. The oldest body that is being read may
+// use all of the pool; the younger ones leave enough for it aside, so it can always finish, and then the next
+// one is the oldest. One that cannot grow waits, with what it has.
 //
-// Bodies that were read whole wait for no memory of this pool, and a decoder frees them sooner or later. When there
-// are none, the oldest gets what it asks for however small the pool is: a body larger than that is read all the same.
+// Bodies that were read whole wait for no memory of this pool, and a decoder frees them sooner or later. When
+// there are none, the oldest gets what it asks for however small the pool is: a body larger than that is read
+// all the same.
 type bodyPool struct {
 	size   int64
 	shared int64 // of size, for all but the oldest

@@ -88,8 +88,8 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 	})
 }
 
-// TestPixelsNeverLoseBytes plays random images against their half: it never exceeds its size unless one is alone, and
-// everything comes back.
+// TestPixelsNeverLoseBytes plays random images against their half: it never exceeds its size unless one is
+// alone, and everything comes back.
 func TestPixelsNeverLoseBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newPixelPool(rapid.Int64Range(1, 100).Draw(t, "size"))

@@ -29,8 +29,8 @@ func failure(attempts int, err *fetch.Error) store.Result {
 	}
 }
 
-// Remedy is what a person can do about a reason of a job's, in a few words.
-func Remedy(r store.Reason, job string) string {
+// Hint is what a person can do about a reason of a job's, in a few words.
+func Hint(r store.Reason, job string) string {
 	words := []string{"facescan", "retry", job}
 	if r.Class() != store.Transient {
 		words = append(words, "--reason", string(r))

@@ -12,7 +12,7 @@ import (
 	"facescan/store"
 )
 
-// What came through a pipe cannot be read again. So a pipe is read once, whatever becomes of the lease, and
+// What came through a pipe cannot be read again. So a pipe is read once, also when its lease is lost, and
 // what was read goes to the job soon, also when the run drains; only a process that is killed loses it.
 
 const (

@@ -18,8 +18,8 @@ import (
 	"facescan/store"
 )
 
-// processStage decodes bodies, has a detector find the faces, and has what is wanted of the images kept. Many loops of
-// it run at once.
+// processStage decodes bodies, has a detector find the faces, and has what is wanted of the images kept. Many
+// loops of it run at once.
 type processStage struct {
 	*processor
 	in          <-chan *task
@@ -66,9 +66,10 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 	if s.keeper == nil || res.Status != store.OK {
 		return nil
 	}
-	// As precise as stores are: this tells what belongs to this result from what another process made for the row.
+	// As precise as stores are: this tells what belongs to this result from what another process made for the
+	// row.
 	res.Time = time.Now().Truncate(time.Millisecond)
-	img := Judged{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL}, Result: res, Kept: t.kept,
+	img := Processed{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL}, Result: res, Kept: t.kept,
 		Room: func(n int64) (func(), error) {
 			err := s.pixels.reserve(ctx, n)
 			return func() { s.pixels.free(n) }, err
@@ -90,22 +91,22 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 	return nil
 }
 
-// leaveProcessors gives Go's scheduler processors beside those that the workers hold. A worker is in C most of the
-// time, and keeps its processor until the scheduler's watchdog finds out and has another thread take it over, for every
-// image again: a few per cent of the CPU time of a run. With some to spare, the rest of the run has its own. Whoever
-// sets GOMAXPROCS means it.
+// leaveProcessors gives Go's scheduler processors beside those that the workers hold. A worker is in C most
+// of the time, and keeps its processor until the scheduler's watchdog finds out and has another thread take
+// it over, for every image again: a few per cent of the CPU time of a run. With some to spare, the rest of
+// the run has its own. A GOMAXPROCS in the environment stays as it is.
 func leaveProcessors(workers int) {
 	if n := workers + workers/8 + 2; n > runtime.GOMAXPROCS(0) && os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(n)
 	}
 }
 
-// suspectPatience is how long a suspect may take, its trial included, before an unclean end counts against it once more. A busy machine
-// needs a second or two to begin a trial.
+// suspectPatience is how long a suspect may take, its trial included, before an unclean end counts against it
+// once more. A busy machine needs a second or two to begin a trial.
 const suspectPatience = 5 * time.Second
 
-// decoderSlot is a decoder and its number. There is one for every processor that may be busy with decoding, and with a
-// detector that works here.
+// decoderSlot is a decoder and its number. There is one for every processor that may be busy with decoding,
+// and with a detector that works here.
 type decoderSlot struct {
 	*decode.Decoder
 	number int
@@ -201,8 +202,8 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 
 // detect decodes one body and has the detector find its faces, within the memory that it takes.
 func (p *processor) detect(ctx context.Context, t *task, file *decode.File) (img decode.Image, a detect.Answer, err error) {
-	// The pixels are accounted for before they exist. Waiting here is safe: those that have memory of this pool are decoding, or wait
-	// for a detector, which asks for none.
+	// The pixels are accounted for before they exist. Waiting here is safe: those that have memory of this
+	// pool are decoding, or wait for a detector, which asks for none.
 	held := file.Memory
 	if local, ok := p.detector.(detect.Local); ok {
 		held += local.Memory(p.decode.LumaSize(file.Width, file.Height))
@@ -255,8 +256,8 @@ func (p *processor) detect(ctx context.Context, t *task, file *decode.File) (img
 	return img, a, err
 }
 
-// inSlot decodes one body and passes the image on, in a decoder slot, with a panic on the way turned into an error. The image's Luma
-// is gone afterwards.
+// inSlot decodes one body and passes the image on, in a decoder slot, with a panic on the way turned into an
+// error. The image's Luma is gone afterwards.
 func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use func(decode.Image) error) (img decode.Image, err error) {
 	var s decoderSlot
 	select {
@@ -268,8 +269,9 @@ func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use 
 	if t.suspect > 0 {
 		p.alone.Lock()
 		defer p.alone.Unlock()
-		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at once: if it
-		// is killed from outside in the few milliseconds that an innocent image takes, the image is not to blame.
+		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at
+		// once: if it is killed from outside in the few milliseconds that an innocent image takes, the image
+		// is not to blame.
 		note := time.AfterFunc(suspectPatience, func() { p.decoding(s.number, t.row.ID) })
 		defer func() {
 			note.Stop()
@@ -304,7 +306,8 @@ func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use 
 	return img, err
 }
 
-// stored tells how an image lies in its file: its size there, and what carries a box from there into its luma.
+// stored tells how an image lies in its file: its size there, and what carries a box from there into its
+// luma.
 func stored(img decode.Image) (width, height int, carry func(detect.Face) detect.Face) {
 	width, height = img.Width, img.Height
 	if img.Orientation >= 5 {
@@ -332,8 +335,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprint("panic: ", e.value) }
 
-// place turns a detector's boxes into stored ones: pixels of the upright image. They are sorted again, since what differed in
-// luma may be equal now.
+// place turns a detector's boxes into stored ones: pixels of the upright image. They are sorted again, since
+// what differed in luma may be equal now.
 func place(faces []detect.Face, img decode.Image, kind detect.Kind) []store.Face {
 	out := make([]store.Face, 0, len(faces))
 	for _, f := range faces {

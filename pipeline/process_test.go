@@ -17,7 +17,8 @@ import (
 	"facescan/store"
 )
 
-// hungry is a detector that needs so many bytes per pixel of luma, and looks at what is reserved while it works.
+// hungry is a detector that needs so many bytes per pixel of luma, and looks at what is reserved while it
+// works.
 type hungry struct {
 	perPixel int64
 	used     func() int64
@@ -188,8 +189,8 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// TestProcessGivesUp rows whose lease ended, and those of a detector that is unavailable or fails; the others that come are
-// given up too while the outage lasts.
+// TestProcessGivesUp rows whose lease ended, and those of a detector that is unavailable or fails; the others
+// that come are given up too while the outage lasts.
 func TestProcessGivesUp(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -235,8 +236,8 @@ func TestProcessGivesUp(t *testing.T) {
 	}
 }
 
-// TestProcessSuspects: a row that was in a decoder when its process died is tried apart, with no other in a decoder, and
-// is not noted at once; one that dies there is bad.
+// TestProcessSuspects: a row that was in a decoder when its process died is tried apart, with no other in a
+// decoder, and is not noted at once; one that dies there is bad.
 func TestProcessSuspects(t *testing.T) {
 	b := newProcessBench(t, answering(oneFace))
 	killer := picture(30, 30)
@@ -294,7 +295,8 @@ func TestProcessKeeps(t *testing.T) {
 	}
 }
 
-// TestProcessElsewhere: the decoder is free, and the pixels' memory but for what is sent, while a remote detector works.
+// TestProcessElsewhere: the decoder is free, and the pixels' memory but for what is sent, while a remote
+// detector works.
 func TestProcessElsewhere(t *testing.T) {
 	e := &elsewhere{answering: oneFace}
 	b := newProcessBench(t, e)

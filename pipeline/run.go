@@ -7,8 +7,9 @@
 //
 // # Stages
 //
-// Each stage is a type in a file of its name, with what it needs as its fields, and can be run alone. Run makes them,
-// connects them by channels, and waits (run.go). What they share are types of their own, too:
+// Each stage is a type with what it needs as its fields, and can be run alone: importStage (importer.go), dispatcher
+// (dispatch.go), fetcher (fetch.go), reader (keeper.go), processStage (process.go), writer (write.go). Run makes them,
+// connects them by channels, and waits (run.go). What they share are types, too:
 //
 //   - lifecycle (lifecycle.go): the contexts by which a run ends, its limits, and outages of our own.
 //   - leases (leases.go): the shards that this process holds.

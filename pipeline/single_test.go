@@ -99,8 +99,8 @@ func (p *publishing) Publish(context.Context) error {
 	return p.gives[min(p.n, len(p.gives))-1]
 }
 
-// TestPublish at every interval: a failure is one message, and so is its end. The last publication is tried again, and
-// its failure is the run's.
+// TestPublish at every interval: a failure is one message, and so is its end. The last publication is tried
+// again, and its failure is the run's.
 func TestPublish(t *testing.T) {
 	b := newBench(t, two)
 	synctest.Test(t, func(t *testing.T) {

@@ -57,7 +57,7 @@ func TestLimit(t *testing.T) {
 // with a command that works as it stands.
 func TestReasons(t *testing.T) {
 	for _, r := range store.Reasons("") {
-		if hint := Remedy(r, "job.db"); hint == "" || strings.Contains(hint, "RETRY") {
+		if hint := Hint(r, "job.db"); hint == "" || strings.Contains(hint, "RETRY") {
 			t.Errorf("the hint of %s: %q", r, hint)
 		}
 	}

@@ -127,8 +127,8 @@ func (c *endCheck) begin(ctx context.Context) (stop func()) {
 	return stop
 }
 
-// compare takes the next end record of the list, which is read up to a line at least. The job notes the first one of
-// each group.
+// compare takes the next end record of the list, which is read up to a line at least. The job notes the first
+// one of each group.
 func (c *endCheck) compare(ctx context.Context, id int64, group string, line int64, report reportRow) error {
 	if !c.whole {
 		return nil

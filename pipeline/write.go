@@ -16,8 +16,9 @@ const (
 
 // writer is the checkpoint writer: the one place where results become durable. It gathers what arrives within
 // writeLinger and commits it in one transaction; while it commits, the next batch gathers behind it, so
-// batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait for; and
-// when half of what may be in flight has, waiting would stop the fetchers, which need the other half while this commits.
+// batches grow with the load by themselves. When everything in flight has arrived there is nothing to wait
+// for; and when half of what may be in flight has, waiting would stop the fetchers, which need the other half
+// while this commits.
 type writer struct {
 	store interface {
 		CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error)
@@ -34,8 +35,9 @@ type writer struct {
 	activity *activity
 }
 
-// run writes what arrives until there is no more. After a failure it goes on taking what arrives, so that nobody waits
-// for it, and writes nothing. A commit is not cancelled with the context: work that is done is kept.
+// run writes what arrives until there is no more. After a failure it goes on taking what arrives, so that
+// nobody waits for it, and writes nothing. A commit is not cancelled with the context: work that is done is
+// kept.
 func (w *writer) run(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	var failed error

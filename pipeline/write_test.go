@@ -89,8 +89,8 @@ func (b *writerBench) shard(t *testing.T, id int64, n int) (h *leaseHandle, rows
 
 func ok() *store.Result { return &store.Result{Status: store.OK, Attempts: 1} }
 
-// TestWriterCommits what arrives together in one transaction, by shard, with the duplicates; a shard whose last rows are
-// in it goes back with it, and one of which no row has a result goes back without.
+// TestWriterCommits what arrives together in one transaction, by shard, with the duplicates; a shard whose
+// last rows are in it goes back with it, and one of which no row has a result goes back without.
 func TestWriterCommits(t *testing.T) {
 	b := newWriterBench(t, 20)
 	_, a := b.shard(t, 1, 3)
@@ -137,8 +137,8 @@ func TestWriterCommits(t *testing.T) {
 	}
 }
 
-// TestWriterFenceLost: results under a lease that is lost are refused, and what was kept of them is dropped; the others
-// are written.
+// TestWriterFenceLost: results under a lease that is lost are refused, and what was kept of them is dropped;
+// the others are written.
 func TestWriterFenceLost(t *testing.T) {
 	b := newWriterBench(t, 10)
 	s := newShelf()
@@ -218,8 +218,8 @@ func (k *failingKeeper) Stage(store.Lease, []store.Result) error                
 func (k *failingKeeper) Done(context.Context, store.Lease, []store.Result) error { return k.done }
 func (k *failingKeeper) Drop([]int64) error                                      { return k.drop }
 
-// TestWriterBatches: a batch is what arrives within writeLinger, or while the one before is written; when everything in
-// flight has arrived, or half of what may be, there is nothing to wait for.
+// TestWriterBatches: a batch is what arrives within writeLinger, or while the one before is written; when
+// everything in flight has arrived, or half of what may be, there is nothing to wait for.
 func TestWriterBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWriterBench(t, 8)

@@ -238,7 +238,7 @@ func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
 }
 
 // Keep implements pipeline.Keeper.
-func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs, error) {
+func (k *Keeper) Keep(ctx context.Context, img pipeline.Processed) ([]store.Outputs, error) {
 	out := make([]store.Outputs, len(img.Rows))
 	if err := k.keepBody(img, out); err != nil {
 		return nil, full(err)
@@ -282,7 +282,7 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Judged) ([]store.Outputs
 }
 
 // stagedOf is a file of an image's n-th row.
-func stagedOf(img pipeline.Judged, n, face int) staged {
+func stagedOf(img pipeline.Processed, n, face int) staged {
 	return staged{id: img.Rows[n].ID, face: face, generation: img.Generations[n],
 		time: img.Result.Time.UnixMilli()}
 }
@@ -294,7 +294,7 @@ func add(out []store.Outputs, o store.Outputs) {
 }
 
 // keepBody keeps the bytes for the rows that pass the filter, unless they are kept already.
-func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
+func (k *Keeper) keepBody(img pipeline.Processed, out []store.Outputs) error {
 	if img.Kept {
 		add(out, store.KeptBody)
 		return nil
@@ -322,7 +322,7 @@ func (k *Keeper) keepBody(img pipeline.Judged, out []store.Outputs) error {
 
 // colour decodes the picture in colour; nil if that fails although the image was processed. It holds memory
 // until free is called.
-func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err error) {
+func (k *Keeper) colour(img pipeline.Processed) (m *image.RGBA, free func(), err error) {
 	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {
 		if free, err = img.Room(file.ColorMemory()); err != nil {
@@ -338,7 +338,7 @@ func (k *Keeper) colour(img pipeline.Judged) (m *image.RGBA, free func(), err er
 	return nil, nil, nil
 }
 
-func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Judged) error {
+func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Processed) error {
 	for i, f := range img.Result.Faces {
 		face := m.SubImage(around(f, k.o.Margin, m.Rect)).(*image.RGBA)
 		b, err := turbo.Encode(face, cropQuality)
@@ -364,7 +364,7 @@ func rank(id int64) int64 {
 }
 
 // sampled returns the rows that belong among the thumbnails, as far as this process knows.
-func (k *Keeper) sampled(img pipeline.Judged) (rows []store.Row) {
+func (k *Keeper) sampled(img pipeline.Processed) (rows []store.Row) {
 	if k.sampler == nil {
 		return nil
 	}
@@ -376,9 +376,9 @@ func (k *Keeper) sampled(img pipeline.Judged) (rows []store.Row) {
 	return rows
 }
 
-func class(img pipeline.Judged) int { return min(len(img.Result.Faces), 1) }
+func class(img pipeline.Processed) int { return min(len(img.Result.Faces), 1) }
 
-func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Judged,
+func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Processed,
 	rows []store.Row) error {
 	small := thumbnail(m)
 	if k.o.BlurFaces {

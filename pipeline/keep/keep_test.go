@@ -92,8 +92,8 @@ func row(id int64) store.Row {
 func free(int64) (func(), error) { return func() {}, nil }
 
 // judged is an image of the rows with these ids.
-func judged(body []byte, format string, faces []store.Face, ids ...int64) pipeline.Judged {
-	img := pipeline.Judged{Original: pipeline.Original{Body: body, Status: 200,
+func judged(body []byte, format string, faces []store.Face, ids ...int64) pipeline.Processed {
+	img := pipeline.Processed{Original: pipeline.Original{Body: body, Status: 200,
 		FinalURL: "http://elsewhere/x"}, Room: free,
 		Result: &store.Result{Status: store.OK, Format: format, Faces: faces, Detector: "test/1",
 			Time: now()}}
@@ -116,7 +116,7 @@ func now() time.Time { return time.UnixMilli(1_700_000_000_000 + clock.Add(1)) }
 func lease() store.Lease { return store.Lease{Generation: 1, Expires: time.Now().Add(time.Hour)} }
 
 // resultsOf are the results of an image's rows.
-func resultsOf(img pipeline.Judged, out []store.Outputs) (results []store.Result) {
+func resultsOf(img pipeline.Processed, out []store.Outputs) (results []store.Result) {
 	for i, row := range img.Rows {
 		r := *img.Result
 		r.ID, r.URL, r.Outputs = row.ID, row.URL, out[i]
@@ -127,7 +127,7 @@ func resultsOf(img pipeline.Judged, out []store.Outputs) (results []store.Result
 
 // keep keeps an image up to the end, and holds all its rows to having the same outputs, which it returns. The
 // job itself does not hear of it.
-func (k *Keeper) keep(t testing.TB, img pipeline.Judged) store.Outputs {
+func (k *Keeper) keep(t testing.TB, img pipeline.Processed) store.Outputs {
 	t.Helper()
 	out, err := k.Keep(context.Background(), img)
 	ok(t, err)

@@ -52,7 +52,7 @@ func (w *work) commit(results []store.Result) {
 }
 
 // keep keeps an image up to the end.
-func (w *work) keep(k *Keeper, img pipeline.Judged) {
+func (w *work) keep(k *Keeper, img pipeline.Processed) {
 	w.Helper()
 	out, err := k.Keep(context.Background(), img)
 	ok(w, err)
@@ -111,7 +111,7 @@ func picturePNG(t testing.TB, body string) int {
 }
 
 // shot is a picture of that width with as many faces, each a tenth of it, of these rows.
-func shot(t testing.TB, width, faces int, ids ...int64) pipeline.Judged {
+func shot(t testing.TB, width, faces int, ids ...int64) pipeline.Processed {
 	var boxes []store.Face
 	for i := range faces {
 		boxes = append(boxes, store.Face{X: i * width / 5, Y: 10, Width: width / 10, Height: width / 10,
@@ -130,7 +130,7 @@ func TestKilledAtEachPoint(t *testing.T) {
 		for _, again := range []bool{false, true} { // with files of an earlier verdict in the way
 			w, dir := newWork(t, 3), t.TempDir()
 			k := w.all(dir)
-			keep := func(img pipeline.Judged, point int) {
+			keep := func(img pipeline.Processed, point int) {
 				out, err := k.Keep(t.Context(), img)
 				ok(t, err)
 				results := resultsOf(img, out)
@@ -196,7 +196,7 @@ func TestStoppedPastItsLease(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			w, dir := newWork(t, 4), t.TempDir()
 			a := w.all(dir)
-			images := []pipeline.Judged{shot(t, 300, 3, 1, 2), shot(t, 300, 0, 3)}
+			images := []pipeline.Processed{shot(t, 300, 3, 1, 2), shot(t, 300, 0, 3)}
 			var results []store.Result
 			for _, img := range images {
 				out, err := a.Keep(t.Context(), img)
@@ -214,7 +214,7 @@ func TestStoppedPastItsLease(t *testing.T) {
 			case "goes on": // and its commit is refused; the other process fetches the rest as well
 				ok(t, a.Drop(idsOf(results)))
 				ok(t, a.Close())
-				for _, img := range []pipeline.Judged{shot(t, 500, 1, 2), shot(t, 500, 1, 3)} {
+				for _, img := range []pipeline.Processed{shot(t, 500, 1, 2), shot(t, 500, 1, 3)} {
 					w.keep(b, img)
 					want[img.Rows[0].ID] = 500
 				}
