@@ -34,8 +34,8 @@ func drawn(t testing.TB) map[string][]byte {
 }
 
 // TestOutKilled kills a run with --out again and again, at random moments: in the end the file is, byte for
-// byte, the export of a run that nobody disturbed, and at no moment more than a beginning of it, whatever
-// stands behind its position.
+// byte, the export of a run that nobody disturbed, and at no moment more than a beginning of it, with
+// anything behind its position.
 func TestOutKilled(t *testing.T) {
 	s := fetchtest.New(drawn(t), 20*time.Millisecond)
 	defer s.Close()

@@ -16,7 +16,7 @@ import (
 // inNamespace marks the process that lives in a network of its own.
 const inNamespace = "FACESCAN_TEST_IN_NAMESPACE"
 
-// ownNetwork runs the test of this name once more, in a process whose network is its own, and tells whether
+// ownNetwork runs the test of this name once more, in a process whose network is its own, and reports whether
 // this is that process. Root needs nothing for it, others user namespaces.
 func ownNetwork(t *testing.T) bool {
 	if os.Getenv(inNamespace) != "" {

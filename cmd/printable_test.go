@@ -69,7 +69,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// FuzzPrintable: whatever comes, nothing raw is left, what was fine stays, and JSON strings mean what they
+// FuzzPrintable: nothing raw is left of any input, what was fine stays, and JSON strings mean what they
 // meant.
 func FuzzPrintable(f *testing.F) {
 	f.Add(evil)

@@ -30,7 +30,7 @@ func newRescan(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rescan JOB --stale|--all",
 		Short: "Queue rows for another detection",
-		Long: "Puts rows that are ok back to pending, so that the next run judges them anew: those that " +
+		Long: "Puts rows that are ok back to pending, so that the next run processes them again: those that " +
 			"are stale, or all. Detection flags that\n" +
 			"are given become the job's; the others stay. What is current is left alone. Rows whose bytes " +
 			"were kept (run --keep) are not\n" +

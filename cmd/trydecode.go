@@ -17,7 +17,7 @@ import (
 )
 
 // newTryDecode is the child that decodes a suspect image where a crash harms nobody: one that was in a
-// decoder when its process died. It exits 0 when the decoder came back, whatever it said.
+// decoder when its process died. It exits 0 when the decoder came back, with an error or without.
 func newTryDecode(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:    "try-decode",

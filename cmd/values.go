@@ -72,7 +72,7 @@ func (l *failLimit) Set(text string) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no number of failures; write it as 100, or as 5%%", text)
+		return fmt.Errorf("invalid number of failures %q: use e.g. 100 or 5%%", text)
 	}
 	l.Limit = pipeline.Limit{Count: n, Set: true}
 	return nil
@@ -126,7 +126,7 @@ func (d *degrees) Set(text string) error {
 	for _, part := range strings.Split(text, ",") {
 		a, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
 		if err != nil || math.IsNaN(a) || math.IsInf(a, 0) {
-			return fmt.Errorf("%q is no angle in degrees; write them as 22.5,-22.5", part)
+			return fmt.Errorf("invalid angle %q: use degrees, e.g. 22.5,-22.5", part)
 		}
 		*d = append(*d, a)
 	}
