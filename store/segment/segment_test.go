@@ -268,8 +268,8 @@ func TestFolderIsEmptied(t *testing.T) {
 	publish(4)
 }
 
-// TestEndsArePublished publishes end records of groups, each once, with the rows beside them or alone. They are in the
-// part as it is put together, after folding too, and in a job that takes it in.
+// TestEndsArePublished publishes end records of groups, each once, with the rows beside them or alone. They
+// are in the part as it is put together, after folding too, and in a job that takes it in.
 func TestEndsArePublished(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(t, dir)
