@@ -47,9 +47,9 @@ func isUTF32(head []byte) bool {
 		bytes.HasPrefix(head, []byte("\x00\x00\xfe\xff"))
 }
 
-// refusal says what the first block of a text looks like if it cannot be a list, and what to do. Both are empty
-// if it can be one. Lists may have some NUL and invalid UTF-8; a line that begins like a URL shows that the
-// text is a list.
+// refusal says what the first block of a text looks like if it cannot be a list, and what to do. Both are
+// empty if it can be one. Lists may have some NUL and invalid UTF-8; a line that begins like a URL shows that
+// the text is a list.
 func refusal(path string, head []byte, format string) (what, hint string) {
 	start := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
 	lower := bytes.ToLower(start[:min(len(start), 16)])
@@ -146,8 +146,8 @@ func unmarkedUTF16(head []byte) string {
 	return ""
 }
 
-// isBinary reports whether data is not text, although it may contain some. Text in an older encoding has bytes
-// that are invalid in UTF-8, but no control characters.
+// isBinary reports whether data is not text, although it may contain some. Text in an older encoding has
+// bytes that are invalid in UTF-8, but no control characters.
 func isBinary(head []byte) bool {
 	const shortest = 32 // less is not enough to decide
 	if len(head) < shortest || controls(head) == 0 {

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// Expand returns the lists that arguments name: a file names itself, "-" standard input, a folder the lists in
-// it and below it, and a pattern (* ? [ ]), unless a file has that name, the files that match. The lists of a
-// folder or a pattern are sorted by name, so that sources get the same numbers every time; a list named twice
-// comes once. Hidden files are skipped unless they are named. Formats are filled in; a file that begins like a
-// SQLite database is one, whatever its name.
+// Expand returns the lists that arguments name: a file names itself, "-" standard input, a folder the lists
+// in it and below it, and a pattern (* ? [ ]), unless a file has that name, the files that match. The lists
+// of a folder or a pattern are sorted by name, so that sources get the same numbers every time; a list named
+// twice comes once. Hidden files are skipped unless they are named. Formats are filled in; a file that begins
+// like a SQLite database is one, whatever its name.
 func Expand(args []string) ([]Spec, error) {
 	return specsOf(args, false)
 }

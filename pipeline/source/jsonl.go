@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// objects reads jsonl: a JSON object per line, its keys the columns. Blank lines are skipped, but
-// counted: an id is a line number. A line that is not an object, or has no text under the URL's key, is a Bad
-// row; of a line that is longer than maxRecord only that much is read. Other keys may be missing; their values
-// that are not text are kept as JSON.
+// objects reads jsonl: a JSON object per line, its keys the columns. Blank lines are skipped, but counted: an
+// id is a line number. A line that is not an object, or has no text under the URL's key, is a Bad row; of a
+// line that is longer than maxRecord only that much is read. Other keys may be missing; their values that are
+// not text are kept as JSON.
 //
 // Values that were not asked for are skipped, not validated. So they may be NaN and Infinity, which Python
 // writes, and strings with raw control characters and unknown escapes.
@@ -182,8 +182,8 @@ func (o *objects) field(key, raw string) {
 	}
 }
 
-// eachKey calls visit with each key of the JSON object in line, in order, and its value as written. It returns
-// false if line is not an object, or is damaged after some keys, which visit has received.
+// eachKey calls visit with each key of the JSON object in line, in order, and its value as written. It
+// returns false if line is not an object, or is damaged after some keys, which visit has received.
 func eachKey(line string, visit func(key, raw string)) bool {
 	const space = " \t\r\n"
 	line = strings.Trim(line, space)

@@ -16,10 +16,10 @@ const (
 	maxBlocks = 64
 )
 
-// fingerprint summarizes the consumed part of a stream in constant space: a hash of every step-th whole block,
-// with the step doubled whenever there are 64 (so the first one always stays), of the last whole block, and of
-// the bytes after it. It depends only on the bytes, so equal prefixes have equal fingerprints however they were
-// read. A copy is independent of its original.
+// fingerprint summarizes the consumed part of a stream in constant space: a hash of every step-th whole
+// block, with the step doubled whenever there are 64 (so the first one always stays), of the last whole
+// block, and of the bytes after it. It depends only on the bytes, so equal prefixes have equal fingerprints
+// however they were read. A copy is independent of its original.
 type fingerprint struct {
 	n     int64 // bytes so far
 	step  int64

@@ -190,8 +190,8 @@ func (t *table) severalRecords(text string) bool {
 	return full > 1 || all && enough
 }
 
-// impression is the trust after the first block of the list: enough, if its quotes were needed and right often
-// enough, or in all of a short list.
+// impression is the trust after the first block of the list: enough, if its quotes were needed and right
+// often enough, or in all of a short list.
 func (t *table) impression() trust {
 	text := t.text[:max(0, min(len(t.text), headSize-int(t.print.n)))]
 	atEnd := t.err == io.EOF && len(text) == len(t.text) && !t.growing
@@ -256,8 +256,8 @@ func (t *table) spare(from, to int) bool {
 	return false
 }
 
-// place returns the fields of the columns that were asked for, and whether the URL is among them. The damage is
-// assumed to be in a column of any text: the columns between it and the URL, or an end of the record, keep
+// place returns the fields of the columns that were asked for, and whether the URL is among them. The damage
+// is assumed to be in a column of any text: the columns between it and the URL, or an end of the record, keep
 // their distance from that.
 func (t *table) place() (fields []string, found bool) {
 	if len(t.fields) == len(t.columns) {

@@ -130,8 +130,8 @@ type records struct {
 	damage, firstDamage int64 // as Damaged returns them
 }
 
-// grow reads more of the list, to twice as much if that is available at once, since a long record is read from
-// its start each time; false at the end.
+// grow reads more of the list, to twice as much if that is available at once, since a long record is read
+// from its start each time; false at the end.
 func (r *records) grow() bool {
 	want := 2 * len(r.text)
 	ok := r.more()

@@ -14,9 +14,9 @@ import (
 // lookAhead is how many rows of a list with an id column are read to see whether their ids ascend.
 const lookAhead = 1 << 18
 
-// openByID opens a list whose ids are a column. Rows are returned by ascending id. A list in that order is read
-// like any other; one whose beginning is out of order is read to its end and sorted first. A list that is out
-// of order only later, or that comes through a pipe, must be sorted by the user.
+// openByID opens a list whose ids are a column. Rows are returned by ascending id. A list in that order is
+// read like any other; one whose beginning is out of order is read to its end and sorted first. A list that
+// is out of order only later, or that comes through a pipe, must be sorted by the user.
 func openByID(ctx context.Context, spec Spec, from Position) (Reader, error) {
 	m, err := decodeMark(spec.Path, from.Mark)
 	if err != nil {

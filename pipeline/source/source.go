@@ -5,14 +5,14 @@
 //	file or pipe → [gunzip, unzstd] → [UTF-16] → stream (a window, and a fingerprint of the consumed text)
 //	→ reader of a format → rows
 //
-// A list is never in memory as a whole: a reader sees a window of it, and its rows are cut from one string per
-// window. So a list of any length, or a line of any length, takes the same memory.
+// A list is never in memory as a whole: a reader sees a window of it, and its rows are cut from one string
+// per window. So a list of any length, or a line of any length, takes the same memory.
 //
 // # Positions
 //
 // After any Next, Position says where the returned rows end, exact to the row. Open continues there, also in
-// another process, and yields exactly the remaining rows. A position has a fingerprint of everything before it
-// (see mark.go), by which Open tells a list that only grew from one that changed.
+// another process, and yields exactly the remaining rows. A position has a fingerprint of everything before
+// it (see mark.go), by which Open tells a list that only grew from one that changed.
 //
 // # Broken records
 //
@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	// MaxURL is the greatest length of a URL in bytes. Longer text is cut one byte after it, so that it can be
-	// told from a URL of that length; the row is Bad.
+	// MaxURL is the greatest length of a URL in bytes. Longer text is cut one byte after it, so that it can
+	// be told from a URL of that length; the row is Bad.
 	MaxURL = 64 << 10
 	// maxRecord is how long a csv record or a jsonl line may be; longer ones are broken.
 	maxRecord = 1 << 20
@@ -159,9 +159,9 @@ func FormatOf(path string) (format, compression string) {
 	return "", compression
 }
 
-// Open opens a list at its start, or at a position. It returns a *ChangedError if the list is not the one that
-// the position is of, and a *UsageError if it lacks columns that were named. Cancelling ctx ends Open and
-// every Next.
+// Open opens a list at its start, or at a position. It returns a *ChangedError if the list is not the one
+// that the position is of, and a *UsageError if it lacks columns that were named. Cancelling ctx ends Open
+// and every Next.
 func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 	if s.Format == "" {
 		var err error

@@ -18,12 +18,12 @@ import (
 	"facescan/store/tables"
 )
 
-// database reads a table or a view of a SQLite database, which is opened read-only. Ids are the key: the id column,
-// else the rowid. Rows come in its order and, where the key is the table's own, in pages, so that whoever writes to
-// the database is not held up; another key means one long query.
+// database reads a table or a view of a SQLite database, which is opened read-only. Ids are the key: the id
+// column, else the rowid. Rows come in its order and, where the key is the table's own, in pages, so that
+// whoever writes to the database is not held up; another key means one long query.
 //
-// A table grows by rows with higher keys. Whether it is still the same is told by the URLs of up to 64 rows that are
-// spread over what was read, and of the last one.
+// A table grows by rows with higher keys. Whether it is still the same is told by the URLs of up to 64 rows
+// that are spread over what was read, and of the last one.
 type database struct {
 	chosen
 	ctx     context.Context
@@ -59,14 +59,16 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 	if err != nil {
 		return nil, err
 	}
-	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: spec.Path}).EscapedPath(), RawQuery: "mode=ro&_query_only=1&_busy_timeout=10000"}
+	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: spec.Path}).EscapedPath(),
+		RawQuery: "mode=ro&_query_only=1&_busy_timeout=10000"}
 	d := &database{ctx: ctx, path: spec.Path, size: fi.Size()}
 	if d.db, err = sql.Open("sqlite3", dsn.String()); err != nil {
 		return nil, err
 	}
 	d.db.SetMaxOpenConns(1)
 	// A database of unknown origin: its views run nothing that could do harm, its pages are checked.
-	if _, err := d.db.ExecContext(ctx, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON"); err != nil {
+	if _, err := d.db.ExecContext(ctx,
+		"PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON"); err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", spec.Path, err), d.db.Close())
 	}
 	defer func() {
@@ -93,7 +95,9 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 
 // choose finds table, key and columns.
 func (d *database) choose(spec Spec) error {
-	each := func(query string, args []any, row func(*sql.Rows) error) error { return d.each(row, query, args...) }
+	each := func(query string, args []any, row func(*sql.Rows) error) error {
+		return d.each(row, query, args...)
+	}
 	all, err := tables.List(each)
 	if err != nil {
 		return err
@@ -118,7 +122,8 @@ func (d *database) choose(spec Spec) error {
 	switch {
 	case spec.IDColumn != "":
 	case table.Kind != "table":
-		return usagef("%s: %s is a %s and has no key of its own: choose its integer key with --id-column", d.path, table.Name, table.Kind)
+		return usagef("%s: %s is a %s and has no key of its own: choose its integer key with --id-column",
+			d.path, table.Name, table.Kind)
 	case table.Rowid() != "":
 		spec.IDColumn = table.Rowid()
 		columns = append(slices.Clone(columns), spec.IDColumn)
@@ -147,7 +152,8 @@ func (d *database) choose(spec Spec) error {
 			selected += ", CAST(" + tables.Quote(d.columns[i]) + " AS BLOB)"
 		}
 	}
-	d.query = "SELECT " + selected + " FROM " + d.table + " WHERE " + d.key + " > ? ORDER BY " + d.key + " LIMIT ?"
+	d.query = "SELECT " + selected + " FROM " + d.table + " WHERE " + d.key + " > ? ORDER BY " + d.key +
+		" LIMIT ?"
 	d.fields, d.raw = make([]string, len(d.columns)), make([]sql.RawBytes, len(d.order))
 	for i := range d.raw {
 		d.dest = append(d.dest, &d.raw[i])
@@ -189,7 +195,8 @@ func (d *database) checkKeys() error {
 		if err := r.Scan(&id); err != nil {
 			return err
 		}
-		return fmt.Errorf("%s is %q in a row, and ids are different integers from 1 to %d", d.columns[d.id], id.String, int64(maxID-1))
+		return fmt.Errorf("%s is %q in a row, and ids are different integers from 1 to %d", d.columns[d.id],
+			id.String, int64(maxID-1))
 	}, "SELECT "+d.key+" FROM "+d.table+" WHERE "+where+" LIMIT 1")
 }
 
@@ -218,7 +225,8 @@ func (d *database) compare() error {
 		return err
 	}
 	for id := range want {
-		return &ChangedError{d.path, fmt.Sprintf("the row with %s %d is gone or has another URL", d.columns[d.id], id)}
+		return &ChangedError{d.path, fmt.Sprintf("the row with %s %d is gone or has another URL",
+			d.columns[d.id], id)}
 	}
 	return nil
 }
@@ -310,7 +318,8 @@ func (d *database) Close() error {
 	return d.db.Close()
 }
 
-// samples are the URLs, hashed, of every step-th row, with the step doubled whenever 64 are held, and of the last one.
+// samples are the URLs, hashed, of every step-th row, with the step doubled whenever 64 are held, and of the
+// last one.
 type samples struct {
 	step, n int64
 	ids     []int64

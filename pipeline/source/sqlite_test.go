@@ -22,7 +22,8 @@ func databaseOf(t testing.TB, statements ...string) Spec {
 
 func execute(t testing.TB, path string, statements ...string) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(path))
+	db, err := sql.Open("sqlite3", "file:"+strings.NewReplacer("%", "%25", "?", "%3F", "#",
+		"%23").Replace(path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +44,19 @@ func TestDatabase(t *testing.T) {
 		want      []Row
 	}{
 		{"a table with its key", origin, Spec{Table: "urls"},
-			[]Row{{ID: 2, URL: "http://a/2"}, {ID: 5, URL: "%FF%00é"}, {ID: 7, Bad: true}, {ID: 9, URL: "42"}}},
-		{"all columns", origin, Spec{Table: "Urls", IDColumn: "id", GroupColumn: "done", KeepColumns: []string{"added", `odd "name`, "id", "url"}},
-			[]Row{{ID: 2, URL: "http://a/2", Group: "0", Kept: []string{"2024-01-02 03:04:05", "1.5", "2", "http://a/2"}}, {ID: 5, URL: "%FF%00é", Group: "1", Kept: []string{"", "2.0", "5", "%FF%00é"}},
-				{ID: 7, Bad: true, Group: "0", Kept: []string{"", "", "7", ""}}, {ID: 9, URL: "42", Group: "0", Kept: []string{"x", "y", "9", "42"}}}},
-		{"a table without a key", `CREATE TABLE u(url, rowid); INSERT INTO u VALUES ('a', 'x'), ('b', 'y')`, Spec{Table: "u"}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}}},
-		{"another key", `CREATE TABLE u(nr INT, url); INSERT INTO u VALUES (9, 'a'), (3, 'b')`, Spec{Table: "u", IDColumn: "NR"}, []Row{{ID: 3, URL: "b"}, {ID: 9, URL: "a"}}},
+			[]Row{{ID: 2, URL: "http://a/2"}, {ID: 5, URL: "%FF%00é"}, {ID: 7, Bad: true},
+				{ID: 9, URL: "42"}}},
+		{"all columns", origin, Spec{Table: "Urls", IDColumn: "id", GroupColumn: "done",
+			KeepColumns: []string{"added", `odd "name`, "id", "url"}},
+			[]Row{{ID: 2, URL: "http://a/2", Group: "0", Kept: []string{"2024-01-02 03:04:05", "1.5", "2",
+				"http://a/2"}}, {ID: 5, URL: "%FF%00é", Group: "1",
+				Kept: []string{"", "2.0", "5", "%FF%00é"}},
+				{ID: 7, Bad: true, Group: "0", Kept: []string{"", "", "7", ""}},
+				{ID: 9, URL: "42", Group: "0", Kept: []string{"x", "y", "9", "42"}}}},
+		{"a table without a key", `CREATE TABLE u(url, rowid); INSERT INTO u VALUES ('a', 'x'), ('b', 'y')`,
+			Spec{Table: "u"}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}}},
+		{"another key", `CREATE TABLE u(nr INT, url); INSERT INTO u VALUES (9, 'a'), (3, 'b')`,
+			Spec{Table: "u", IDColumn: "NR"}, []Row{{ID: 3, URL: "b"}, {ID: 9, URL: "a"}}},
 		{"a view", origin + `; CREATE VIEW v AS SELECT id + 1 AS nr, 'x' || url AS image FROM urls WHERE id < 3`, Spec{Table: "v", IDColumn: "nr", URLColumn: "image"}, []Row{{ID: 3, URL: "xhttp://a/2"}}},
 		{"without rowid", `CREATE TABLE u(k INTEGER PRIMARY KEY, url) WITHOUT ROWID; INSERT INTO u VALUES (4, 'a')`, Spec{Table: "u"}, []Row{{ID: 4, URL: "a"}}},
 		{"empty", `CREATE TABLE u(url)`, Spec{Table: "u"}, nil},
@@ -75,12 +83,14 @@ func TestDatabaseThatCannotBe(t *testing.T) {
 	} {
 		c.spec.Path = databaseOf(t, c.sql).Path
 		var usage *UsageError
-		if _, err := Open(t.Context(), c.spec, Position{}); !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) {
+		if _, err := Open(t.Context(), c.spec, Position{}); !errors.As(err, &usage) ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.sql, err)
 		}
 	}
 	for _, c := range []struct{ sql, id, want string }{
-		{`CREATE TABLE a(id INTEGER PRIMARY KEY, url); INSERT INTO a VALUES (-4, 'a'), (1, 'b')`, "", `id is "-4"`},
+		{`CREATE TABLE a(id INTEGER PRIMARY KEY, url); INSERT INTO a VALUES (-4, 'a'), (1, 'b')`, "",
+			`id is "-4"`},
 		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (NULL, 'a'), (1, 'b')`, "k", `k is ""`},
 		{`CREATE TABLE a(k TEXT, url); INSERT INTO a VALUES (1, 'b')`, "k", `k is "1"`},
 		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (1, 'a'), (1, 'b')`, "k", `k is "1"`},
@@ -91,7 +101,8 @@ func TestDatabaseThatCannotBe(t *testing.T) {
 		r, err := Open(t.Context(), s, Position{})
 		if err == nil {
 			_, err = readAll(r, 5)
-			if _, again := r.Next(make([]Row, 1)); again == nil || err == nil || again.Error() != err.Error() {
+			if _, again := r.Next(make([]Row, 1)); again == nil || err == nil ||
+				again.Error() != err.Error() {
 				t.Errorf("%v, then %v", err, again)
 			}
 			r.Close()
@@ -113,21 +124,26 @@ func TestDatabaseGrowthAndChange(t *testing.T) {
 			at := stopAt(t, s, stop)
 			r := open(t, s, at)
 			rows, err := readAll(r, 11)
-			if err != nil || len(rows) != n-stop || len(rows) > 0 && (rows[0].ID != int64(stop+1)*3 || rows[0].URL != fmt.Sprintf("http://a/%d", stop+1)) {
+			if err != nil || len(rows) != n-stop || len(rows) > 0 &&
+				(rows[0].ID != int64(stop+1)*3 || rows[0].URL != fmt.Sprintf("http://a/%d", stop+1)) {
 				t.Fatalf("after %d: %d rows, %v", stop, len(rows), err)
 			}
 			r.Close()
 		}
 		at := stopAt(t, s, 200)
-		execute(t, s.Path, `INSERT INTO u VALUES (5000, 5000, 'new')`, `UPDATE u SET url = 'x' WHERE id = 201 * 3`)
-		if rows, err := readAll(open(t, s, at), 50); len(rows) != 101 || err != nil || rows[0].URL != "x" || rows[100].URL != "new" {
+		execute(t, s.Path, `INSERT INTO u VALUES (5000, 5000, 'new')`,
+			`UPDATE u SET url = 'x' WHERE id = 201 * 3`)
+		if rows, err := readAll(open(t, s, at), 50); len(rows) != 101 || err != nil || rows[0].URL != "x" ||
+			rows[100].URL != "new" {
 			t.Errorf("%d rows, %v", len(rows), err)
 		}
 		m, err := decodeMark("", at.Mark)
 		if err != nil || len(m.IDs) < maxBlocks/2 {
 			t.Error(len(m.IDs), err)
 		}
-		for _, change := range []string{`UPDATE u SET url = 'x' WHERE id = 600`, `UPDATE u SET url = 'x' WHERE id = 3`, `UPDATE u SET k = 1000000 + id, id = 1000000 + id WHERE id = 600`} {
+		for _, change := range []string{`UPDATE u SET url = 'x' WHERE id = 600`,
+			`UPDATE u SET url = 'x' WHERE id = 3`,
+			`UPDATE u SET k = 1000000 + id, id = 1000000 + id WHERE id = 600`} {
 			execute(t, s.Path, `CREATE TABLE IF NOT EXISTS old AS SELECT * FROM u`, change)
 			var changed *ChangedError
 			if _, err := Open(t.Context(), s, at); !errors.As(err, &changed) {

@@ -226,8 +226,8 @@ func (s *stream) shorter(have, want int64) error {
 // window is the text that is read and not consumed; valid until the next more.
 func (s *stream) window() []byte { return s.buf[s.r:s.w] }
 
-// more lengthens the window, which doubles when it is full; the caller bounds it. It returns false at the end:
-// err says why.
+// more lengthens the window, which doubles when it is full; the caller bounds it. It returns false at the
+// end: err says why.
 func (s *stream) more() bool {
 	if s.err != nil {
 		return false
@@ -362,8 +362,8 @@ func (s *stream) peek(n int) ([]byte, error) {
 }
 
 // begin skips what may be before the first row: a byte order mark at the start, or a line end that was
-// appended to the last line after it was imported. A list of one line may get its line end, or the second half
-// of it, only then, and so show what ends its lines.
+// appended to the last line after it was imported. A list of one line may get its line end, or the second
+// half of it, only then, and so show what ends its lines.
 func (s *stream) begin(m mark, line int64) error {
 	if s.print.n == 0 {
 		win, err := s.peek(len(bom))
@@ -466,9 +466,9 @@ func (g *gunzip) Read(p []byte) (int, error) {
 	return g.z.Read(p)
 }
 
-// pump reads a pipe ahead in its own goroutine, so that no caller hangs in a read without data, and ready knows
-// whether there is more. It reads little ahead, because that is lost when the process is killed. When its
-// context ends it reads what the pipe has at that moment, so that a run that drains loses nothing.
+// pump reads a pipe ahead in its own goroutine, so that no caller hangs in a read without data, and ready
+// knows whether there is more. It reads little ahead, because that is lost when the process is killed. When
+// its context ends it reads what the pipe has at that moment, so that a run that drains loses nothing.
 type pump struct {
 	ctx    context.Context // the reader's
 	ending chan struct{}   // closed by next when it has ended
