@@ -14,14 +14,20 @@ import (
 const (
 	blockSize = 64 << 10
 	maxBlocks = 64
+	firstHead = 16
+	maxHeads  = 12 // 16 bytes to 32 KiB
 )
 
 // fingerprint summarizes the consumed part of a stream in constant space: a hash of every step-th whole
 // block, with the step doubled whenever there are 64 (so the first one always stays), of the last whole
 // block, and of the bytes after it. It depends only on the bytes, so equal prefixes have equal fingerprints
 // however they were read. A copy is independent of its original.
+//
+// Besides, it has hashes of the first 16, 32, 64, … bytes, so that short lists of different length can be told
+// apart, too.
 type fingerprint struct {
 	n     int64 // bytes so far
+	heads []uint64
 	step  int64
 	kept  [maxBlocks]uint64 // of the blocks 0, step, 2*step, …
 	count int
@@ -38,8 +44,15 @@ func newFingerprint() fingerprint {
 func (f *fingerprint) add(p []byte) {
 	for len(p) > 0 {
 		k := min(len(p), blockSize-int(f.n%blockSize))
+		head := int64(firstHead) << len(f.heads)
+		if len(f.heads) < maxHeads && f.n < head {
+			k = min(k, int(head-f.n))
+		}
 		f.block.Write(p[:k])
 		f.n += int64(k)
+		if f.n == head && len(f.heads) < maxHeads {
+			f.heads = append(f.heads[:len(f.heads):len(f.heads)], f.block.Sum64())
+		}
 		p = p[k:]
 		if f.n%blockSize == 0 {
 			f.seal(f.n/blockSize - 1)
@@ -69,6 +82,7 @@ func (f *fingerprint) seal(number int64) {
 type mark struct {
 	File stat `json:"file"`
 
+	Heads  []uint64 `json:"heads,omitempty"`
 	Step   int64    `json:"step,omitempty"`
 	Blocks []uint64 `json:"blocks,omitempty"`
 	Last   uint64   `json:"last,omitempty"`
@@ -97,7 +111,7 @@ type mark struct {
 }
 
 func (f *fingerprint) mark() mark {
-	return mark{Step: f.step, Blocks: append([]uint64(nil), f.kept[:f.count]...), Last: f.last,
+	return mark{Heads: f.heads, Step: f.step, Blocks: append([]uint64(nil), f.kept[:f.count]...), Last: f.last,
 		Tail: f.block.Sum64()}
 }
 
@@ -148,8 +162,13 @@ func (m mark) differs(now mark) string {
 // reread takes the fingerprint of the first offset bytes of a file, and reads only the blocks that m has.
 func (m mark) reread(r io.ReaderAt, offset int64) (fingerprint, error) {
 	f := newFingerprint()
-	f.step = m.Step
 	buf := make([]byte, blockSize)
+	start := buf[:min(offset, firstHead<<(maxHeads-1))]
+	if _, err := io.ReadFull(io.NewSectionReader(r, 0, int64(len(start))), start); err != nil {
+		return f, err
+	}
+	f.add(start)
+	f.step = m.Step
 	hash := func(number, n int64) error {
 		f.block.Reset()
 		if _, err := io.ReadFull(io.NewSectionReader(r, number*blockSize, n), buf[:n]); err != nil {
@@ -266,8 +285,13 @@ func MayBeSame(a, b Position) bool {
 	return !m.conflicts(n)
 }
 
-// conflicts reports whether two marks differ in a block that both have.
+// conflicts reports whether two marks differ in a part that both have.
 func (m mark) conflicts(n mark) bool {
+	for i := range min(len(m.Heads), len(n.Heads)) {
+		if m.Heads[i] != n.Heads[i] {
+			return true
+		}
+	}
 	for i, block := range m.Blocks {
 		if at := int64(i) * m.Step; at%n.Step == 0 && at/n.Step < int64(len(n.Blocks)) &&
 			n.Blocks[at/n.Step] != block {

@@ -335,3 +335,38 @@ func TestLastLineReadAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestPartsOfDifferentLists compares how far two lists were read, when one was read further than the other: they
+// may be the same list only where the bytes that both have are the same.
+func TestPartsOfDifferentLists(t *testing.T) {
+	list := func(name string, rows int) (s string) {
+		for i := range rows {
+			s += fmt.Sprintf("http://%s.example.org/%d.jpg\n", name, i)
+		}
+		return s
+	}
+	for _, rows := range []int{2, 60, 1000, 20_000} {
+		for _, c := range []struct {
+			name  string
+			other string
+			want  bool
+		}{
+			{"the same list, longer", list("photos", rows+rows/2), true},
+			{"another list, longer", list("images", rows+rows/2), false},
+			{"another list, half as long", list("images", rows/2), false},
+		} {
+			dir := t.TempDir()
+			end := func(name, text string) Position {
+				path := filepath.Join(dir, name)
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return stopAt(t, Spec{Path: path, Format: "txt"}, strings.Count(text, "\n"))
+			}
+			a, b := end("a", list("photos", rows)), end("b", c.other)
+			if got := MayBeSame(a, b); got != c.want || MayBeSame(b, a) != got {
+				t.Errorf("%d rows and %s: may be the same: %t, and the other way round %t", rows, c.name, got, !got)
+			}
+		}
+	}
+}

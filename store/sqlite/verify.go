@@ -187,11 +187,12 @@ func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) err
 		if err != nil {
 			return err
 		}
-		for k := range there {
-			said[k] = said[k] // also those that nothing was counted of
-		}
 		for k, n := range said {
 			n.Verify(there[k], k.source, k.reason, report)
+			delete(there, k)
+		}
+		for k, n := range there { // nothing was counted of these
+			store.Counted{}.Verify(n, k.source, k.reason, report)
 		}
 		return nil
 	})
