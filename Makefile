@@ -13,9 +13,10 @@ FUZZTIME ?= 20s
 # Every package: ./... leaves the programs below testdata out.
 PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/cover ./testdata/demo ./testdata/mutants
 GOLANGCI := .bin/golangci-lint-v2.15.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-later licences vuln generate generated clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-quick lint-later licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -131,9 +132,13 @@ SEED ?= 1
 mutants: deps-test ## N random one-token changes per package: which of them do its own tests not notice?
 	go run ./testdata/mutants -n $(N) -seed $(SEED) $(PKGS)
 
-lint: deps $(GOLANGCI) ## the linters of .golangci.yml, other build tags, go.mod as tidy leaves it, NOTICE
+lint: lint-quick $(GOLANGCI) ## the linters of .golangci.yml besides
 	$(GOLANGCI) run $(PACKAGES)
+
+lint-quick: deps ## gofmt, vet with every build tag, staticcheck, go.mod as tidy leaves it, NOTICE
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
 	go vet -tags 'crashpoints gpu interop powercut slurm' $(PACKAGES)
+	go run $(STATICCHECK) $(PACKAGES)
 	go mod tidy -diff
 	go test -count=1 -run TestNotice ./cmd
 

@@ -23,8 +23,8 @@ import (
 // must be in it.
 
 const (
-	cuts    = 20
-	allRows = 1 << 30 // more than there is time for
+	powerCuts = 20
+	allRows   = 1 << 30 // more than there is time for
 )
 
 func init() {
@@ -129,7 +129,7 @@ func TestPowerCuts(t *testing.T) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		}()
-		for cut := 0; cut < cuts; {
+		for cut := 0; cut < powerCuts; {
 			time.Sleep(time.Duration(random.IntN(int(200 * time.Millisecond)))) // a moment that nobody chose
 			ok(t, cmd.Process.Signal(syscall.SIGSTOP))
 			acks, err := os.ReadFile(filepath.Join(base, "acks"))
