@@ -1,7 +1,7 @@
 //go:build ignore
 
 // This program makes weights.bin: it takes the float weights of YuNet-s out of the package that publishes
-// them and turns them into the integers of this package, with the scales of calibration.txt.
+// them and turns them into the integers of this package, with the scales of ranges.txt.
 //
 //	go run generate.go                  needs python3 with pip, to fetch the package
 //	go run generate.go -floats FILE     writes the float weights as JSON instead, by symbol, for comparisons
@@ -100,7 +100,7 @@ func main() {
 		}
 		return
 	}
-	cal, err := readCalibration("calibration.txt")
+	cal, err := readCalibration("ranges.txt")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package crash ends the process when the program itself is at fault. The runtime's own way is exit code 2, which here
-// means a wrong command line. Every room may use this package; it uses none.
+// Package crash ends the process when the program itself is at fault. The runtime's own way is exit code 2,
+// which here means a wrong command line. Every package may import this one; it imports no other of facescan.
 package crash
 
 import (

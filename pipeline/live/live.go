@@ -1,5 +1,5 @@
 // Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well. It also
-// has the Snapshot that everything else shows figures of.
+// defines Snapshot, from which every other display takes its figures.
 //
 //	run ──Snapshot, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
 //	                                          ├─ /events       what it shows, as server-sent events
@@ -14,8 +14,8 @@
 //
 // There is no password, so the server listens on loopback unless another address was asked for. There it
 // answers only to names of loopback: a page of some site whose name was made to point at this machine (DNS
-// rebinding) gets nothing. What is served is strict about what it may load; what comes from a list is shown
-// as text, never as markup.
+// rebinding) gets nothing. What is served is strict about what it may load; what comes from a list is shown as
+// text, never as markup.
 package live
 
 import (

@@ -1,9 +1,10 @@
-// Package draft writes files and folders beside their places, so that under its name there is never half of
-// one.
+// Package draft writes a file or folder under a temporary name first, so that its own name never shows half of
+// it.
 //
 // A draft is called .NAME.RANDOM.part. Its name cannot be guessed, it is made only where nothing is, and no
-// symlink is followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker
-// dies, however it dies. So the maker of the next draft of the same name removes those of the dead.
+// symlink is followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker dies,
+// however it dies. So the next process that makes a draft of that name removes drafts that dead processes
+// left.
 //
 // # Modes
 //

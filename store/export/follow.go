@@ -40,7 +40,7 @@ const (
 type Follower struct {
 	Job  store.Job
 	Path string    // of the file; empty for Out
-	Name string    // what the job calls the file, or the stream; see stream.go
+	Name string    // what the job calls the file, or the stream; see streamposition.go
 	Out  io.Writer // where to write without a Path; without a Name from the start
 
 	// which sources' rows to write; optional, all if nil

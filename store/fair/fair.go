@@ -1,14 +1,13 @@
 // Package fair shares the claims of a session among the sources of a job.
 //
 // It is start-time fair queueing: sources share by weight, 2 to the power of their priority, in rows. Each
-// claim moves its source's start on by rows/weight, the source with the lowest start is next, and one that
-// had no work meanwhile begins where the others are. So none starves, and one that is new comes next. Every
-// session keeps its own round, in memory: all of them together are fair, and nothing in the store is written
-// by all.
+// source has a start. A claim adds rows/weight to it, and the source with the lowest start is next. One that
+// had no work meanwhile rejoins at the start that the others have reached. So none starves, and a new one
+// comes next. Every session keeps its own round, in memory: all of them together are fair, and nothing in the
+// store is written by all.
 //
 // How many sources there are matters to a claim no more than logarithmically. Which of them have free shards
-// is found out by surveys, which look at all of them, and take a small part of the time, however long one
-// takes.
+// is found out by surveys, which look at all sources. The longer a survey takes, the less often there is one.
 package fair
 
 import (

@@ -9,22 +9,21 @@
 //
 // # Whose time
 //
-// Leases begin and end by the database's clock_timestamp(), not by a machine's. A process that is dead, or
-// cut off, is found out when its leases run out: every process looks for such leases and frees them. Until
-// then it counts as alive. A session trusts a lease for 2/3 of its time to live, counted from before it
-// asked.
+// Leases begin and end by the database's clock_timestamp(), not by a machine's. A process that is dead, or cut
+// off, is found out when its leases run out: every process looks for such leases and frees them. Until then it
+// counts as alive. How long a session trusts a lease, store.Trust says.
 //
 // # Who waits for whom
 //
-// Nobody waits for a process that was stopped in the middle of a transaction, but those who need just the
-// shard it holds, and these not long: the server ends such a transaction (session.begin). Claims skip what is
-// locked, and write nothing that all share: generations come from a sequence, tallies are kept in parts, the
-// round of the sources is each session's own. What one process writes under a lease begins with the fence:
-// the lock on the shard's row, under this owner and generation.
+// A process that was stopped in the middle of a transaction delays only those that need its shard, and only
+// until the server ends the transaction (session.begin). Claims skip what is locked, and write nothing that
+// all share: generations come from a sequence, tallies are kept in parts, the round of the sources is each
+// session's own. What one process writes under a lease begins with the fence: the lock on the shard's row,
+// under this owner and generation.
 //
-// Old versions of rows stay while any transaction on the server is older than they are, and index scans wade
-// through them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of
-// the time, and finished shards are joined (Release).
+// PostgreSQL cannot remove old versions of rows while an older transaction is open, and index scans must skip
+// them. So a claim begins above the last one (see claim.go), looking below takes a bounded part of the time,
+// and finished shards are joined (Release).
 //
 // # What breaks
 //
@@ -36,8 +35,8 @@
 //
 // What was in the decoders of a process that died is in a file on its machine (package slots), in the user's
 // state folder, where the next session on that machine, of the same job, finds it and tells the database. So
-// it is known after that, on all machines; not if no process starts there again. Without a folder to write
-// to, nothing is known.
+// it is known after that, on all machines; not if no process starts there again. Without a folder to write to,
+// nothing is known.
 package postgres
 
 import (

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -482,51 +481,4 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 	settings = settingsOf(settings)
 	settings[store.MergeSetting], settings[rowsSetting] = "done", string(text)
 	return last, more, out.Set(ctx, settings)
-}
-
-// fold puts one segment in the place of several when there are many of a size.
-func (p *Publisher) fold(ctx context.Context) error {
-	files, err := p.list()
-	if err != nil {
-		return err
-	}
-	next := highest(files) + 1
-	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
-	if files = toFold(files); len(files) == 0 {
-		return nil
-	}
-	folder, err := p.folder()
-	if err != nil {
-		return err
-	}
-	defer folder.Discard()
-	segments, err := openAll(ctx, p.Dir, files, folder.Name())
-	if errors.Is(err, errMissing) { // folded by another process: what is left is folded next time
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer closeAll(segments)
-	path := filepath.Join(folder.Name(), "segment.db")
-	if err := build(ctx, path, segments, listsOf(segments)); err != nil {
-		return err
-	}
-	f := newFile(p.List, p.Node, next)
-	if err := ship(ctx, path, p.Dir, &f); err != nil {
-		return err
-	}
-	p.known[f.Name] = true
-	for _, old := range files {
-		delete(p.known, old.Name)
-	}
-	if err := p.Job.(store.Publishable).DropChanges(ctx, 0, p.settings()); err != nil {
-		return err
-	}
-	for _, old := range files {
-		if err := os.Remove(filepath.Join(p.Dir, old.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }

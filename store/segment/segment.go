@@ -3,35 +3,34 @@
 //
 // # Files
 //
-// A segment is a job file like any other, with those rows of a part that became done, or pending again,
-// since the segment before, and the end records of groups that were read since. It is called LIST[.node-I-of-N].NUMBER-RANDOM.segment.db. It is made on a local
-// disk, copied beside its place, synced, and given its name. SQLite never opens a file in the folder:
-// readers copy it first.
+// A segment is a job file like any other, with those rows of a part that became done, or pending again, since
+// the segment before, and the end records of groups that were read since. It is called
+// LIST[.node-I-of-N].NUMBER-RANDOM.segment.db. It is made on a local disk, copied beside its place, synced,
+// and given its name. SQLite never opens a file in the folder: readers copy it first.
 //
 // # What counts
 //
-// Each row of a segment carries its publication: NUMBER and RANDOM of the segment it was first written to.
-// Of several versions of a row the one with the highest publication counts, whether it is done or pending.
-// NUMBER is one above the highest that is in the folder, so that it grows with everything its writer has
-// seen, as a Lamport clock does.
+// Each row of a segment carries its publication: NUMBER and RANDOM of the segment it was first written to. Of
+// several versions of a row the one with the highest publication counts, whether it is done or pending. NUMBER
+// is one above the highest that is in the folder, so that it grows with everything its writer has seen, as a
+// Lamport clock does.
 //
 // Two processes may publish the same part at the same time, such as one on a node that was given up and its
-// successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order
-// of versions for all readers. A row that both did is done either way. A pending row can hide a done one
-// only if it was reopened (retry, rescan) by somebody who published later.
+// successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order of
+// versions for all readers. A row that both have done is done, whichever version counts. A pending row can
+// hide a done one only if it was reopened (retry, rescan) by somebody who published later.
 //
 // # What is never lost
 //
-// The job notes each row that changes in the transaction that changes it. A publication reads the notes,
-// then the rows, and drops these notes only when the segment has its name. A process that dies in between
-// publishes the same rows twice, under two numbers.
+// The job notes each row that changes in the transaction that changes it. A publication reads the notes, then
+// the rows, and drops these notes only when the segment has its name. A process that dies in between publishes
+// the same rows twice, under two numbers.
 //
 // # Folding
 //
-// Eight segments of about one size are replaced by one: it is written first, then those that it contains
-// are removed. Since rows keep their publications, it does not matter which segments are folded, or by
-// whom. A row is copied once for each eightfold growth of the part. A reader that misses a listed file
-// lists again.
+// Eight segments of about one size are replaced by one: it is written first, then those that it contains are
+// removed. Since rows keep their publications, it does not matter which segments are folded, or by whom. A row
+// is copied once for each eightfold growth of the part. A reader that misses a listed file lists again.
 package segment
 
 import (
@@ -42,7 +41,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -230,28 +228,4 @@ func highest(files []File) (n int64) {
 		n = max(n, f.number())
 	}
 	return n
-}
-
-// mostSegments is how many segments of one class there may be before they are folded.
-const mostSegments = 8
-
-// smallest is the size in bytes of the smallest segments, which are mostly the tables' own pages.
-const smallest = 256 << 10
-
-// toFold chooses segments that one is to take the place of: those of the smallest class that is full. A
-// class is an eightfold range of sizes.
-func toFold(files []File) []File {
-	classes := map[int][]File{}
-	lowest := math.MaxInt
-	for _, f := range files {
-		class := 0
-		for size := f.Size / smallest; size > 0; size /= mostSegments {
-			class++
-		}
-		classes[class] = append(classes[class], f)
-		if len(classes[class]) >= mostSegments {
-			lowest = min(lowest, class)
-		}
-	}
-	return classes[lowest]
 }

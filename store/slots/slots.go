@@ -2,9 +2,9 @@
 // after the process died there.
 //
 // The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: a
-// process that gets a lock on the file knows its process to be dead. A slot is eight bytes, written without a
-// sync: they outlive the process in the kernel's cache, though no power cut, after which nothing is known and
-// nothing suspected.
+// process that can lock the file of another knows that the other is dead. A slot is eight bytes, written
+// without a sync. The kernel's cache keeps them when the process dies, but not through a power cut; after one,
+// no row is suspected.
 package slots
 
 import (

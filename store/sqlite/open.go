@@ -3,22 +3,22 @@
 //
 // # Writing
 //
-// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first
-// (BEGIN IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers
-// never wait for writers; they read in pages, since the WAL cannot start over while one of them stays in it.
+// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first (BEGIN
+// IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers never wait
+// for writers; they read in pages, since the WAL cannot start over while one of them stays in it.
 //
 // # Leases
 //
 // A shard is a range of ids with counters, a row of its table. Its lease is owner, generation and expiry in
-// that same row; a commit reads it before it writes anything, in the same transaction, and so is refused
-// whole once another has it. Leases end by a clock that all processes of the machine share and nobody sets.
-// That somebody died is known at once, though, by a lock that the kernel dropped (owners.go).
+// that same row; a commit checks it first, in its own transaction. If another process has the lease, nothing
+// is written. Leases end by a clock that all processes of the machine share and nobody sets. That somebody
+// died is known at once, though, by a lock that the kernel dropped (owners.go).
 //
 // # Counting
 //
-// Nothing that a user waits for counts rows: shards carry their rows and pending rows, tallies the done ones
-// by source and reason, and both move in the transactions that change what they count. Verify (verify.go)
-// counts all of it again.
+// Nothing that a user waits for counts rows: a shard has the numbers of its rows and pending rows, and tallies
+// have the done rows by source and reason. Both change in the transactions that change what they count. Verify
+// (verify.go) counts all of it again.
 //
 // # Names
 //

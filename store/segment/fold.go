@@ -1,0 +1,84 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"facescan/store"
+)
+
+// mostSegments is how many segments of one class there may be before they are folded.
+const mostSegments = 8
+
+// smallest is the size in bytes of the smallest segments, which are mostly the tables' own pages.
+const smallest = 256 << 10
+
+// toFold chooses segments that one is to take the place of: those of the smallest class that is full. A
+// class is an eightfold range of sizes.
+func toFold(files []File) []File {
+	classes := map[int][]File{}
+	lowest := math.MaxInt
+	for _, f := range files {
+		class := 0
+		for size := f.Size / smallest; size > 0; size /= mostSegments {
+			class++
+		}
+		classes[class] = append(classes[class], f)
+		if len(classes[class]) >= mostSegments {
+			lowest = min(lowest, class)
+		}
+	}
+	return classes[lowest]
+}
+
+// fold puts one segment in the place of several when there are many of a size.
+func (p *Publisher) fold(ctx context.Context) error {
+	files, err := p.list()
+	if err != nil {
+		return err
+	}
+	next := highest(files) + 1
+	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
+	if files = toFold(files); len(files) == 0 {
+		return nil
+	}
+	folder, err := p.folder()
+	if err != nil {
+		return err
+	}
+	defer folder.Discard()
+	segments, err := openAll(ctx, p.Dir, files, folder.Name())
+	if errors.Is(err, errMissing) { // folded by another process: what is left is folded next time
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closeAll(segments)
+	path := filepath.Join(folder.Name(), "segment.db")
+	if err := build(ctx, path, segments, listsOf(segments)); err != nil {
+		return err
+	}
+	f := newFile(p.List, p.Node, next)
+	if err := ship(ctx, path, p.Dir, &f); err != nil {
+		return err
+	}
+	p.known[f.Name] = true
+	for _, old := range files {
+		delete(p.known, old.Name)
+	}
+	if err := p.Job.(store.Publishable).DropChanges(ctx, 0, p.settings()); err != nil {
+		return err
+	}
+	for _, old := range files {
+		if err := os.Remove(filepath.Join(p.Dir, old.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
