@@ -52,7 +52,7 @@ demo: build ## serve a few images on loopback, run, kill -9, resume, print the C
 
 test: deps-test ## every test, with the race detector
 	go vet $(PACKAGES)
-	go test -race -timeout 20m $(PACKAGES)
+	go test -race -timeout 24m $(PACKAGES)
 
 fuzz: deps ## every fuzz target for FUZZTIME
 	@go list ./... | while read -r p; do \

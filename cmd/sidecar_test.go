@@ -134,7 +134,7 @@ func TestSidecarTroubles(t *testing.T) {
 			return s.Total() > before+30
 		})
 	}
-	const pausing = "faces cannot be found now"
+	const pausing = "detector unavailable: waiting"
 	for i := range 10 {
 		more()
 		pauses := log.count(pausing)

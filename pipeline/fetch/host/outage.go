@@ -341,10 +341,11 @@ func (q *Queue[T]) probe() {
 		case !o.certain:
 			o.confirm(q, now)
 		}
+		alone := over && now.Sub(o.alone) < aloneFor
 		q.mu.Unlock()
 		completed.run()
 		if q.o.Notify != nil && was.On == over {
-			q.o.Notify(Outage{!over, was.Since, was.Cause, over && now.Sub(o.alone) < aloneFor})
+			q.o.Notify(Outage{!over, was.Since, was.Cause, alone})
 		}
 		if over {
 			return
