@@ -338,17 +338,9 @@ func (f *Follower) begin(ctx context.Context, sources []store.Source) (again boo
 	if csv, ok := f.out.out.(*csvEncoder); ok && f.at.Bytes > 0 { // its header is there
 		csv.buf = csv.buf[:0]
 	}
-	if f.recordsStream() {
-		places, err := f.streamPlaces(ctx, sources)
-		if err != nil {
-			return false, err
-		}
-		f.at.Sources = append(f.at.Sources, places[len(f.at.Sources):]...)
-	}
-	for i := len(f.at.Sources); i < len(sources); i++ {
-		f.at.Sources = append(f.at.Sources, place{Next: firstID(sources[i])})
-	}
-	return false, nil
+	places, err := f.places(ctx, sources[min(len(f.at.Sources), len(sources)):])
+	f.at.Sources = append(f.at.Sources, places...)
+	return false, err
 }
 
 // restart empties the file, so that it is written from the start, and logs why. A stream cannot be written

@@ -69,13 +69,15 @@ func (f *Follower) streamSetting(source int) string {
 	return fmt.Sprintf("%s%s:%d", store.OutputSetting, f.Name, source)
 }
 
-// streamPlaces are the places of all sources as the job has recorded them.
-func (f *Follower) streamPlaces(ctx context.Context, sources []store.Source) ([]place, error) {
-	places := make([]place, len(sources))
-	settings, err := f.Job.Settings(ctx)
-	if err != nil {
-		return nil, err
+// places are where sources that are new to the follower begin: for a stream, as the job has recorded them.
+func (f *Follower) places(ctx context.Context, sources []store.Source) (places []place, err error) {
+	var settings map[string]string
+	if f.recordsStream() {
+		if settings, err = f.Job.Settings(ctx); err != nil {
+			return nil, err
+		}
 	}
+	places = make([]place, len(sources))
 	for i, s := range sources {
 		places[i] = place{Next: firstID(s)}
 		if text, known := settings[f.streamSetting(s.Number)]; known {
