@@ -165,7 +165,7 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 		res.Status, res.Detector = store.OK, store.NoDetector
 		return res, nil
 	}
-	img, answer, err := p.detect(ctx, t, &file)
+	img, answer, err := p.detect(ctx, t, file)
 	if err != nil {
 		var panicked *panicError
 		switch {

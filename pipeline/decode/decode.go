@@ -188,9 +188,9 @@ func (f *File) stored() (width, height int) {
 
 // Probe reads the header only. The Header is filled as far as it is known, even with an error. Every error is
 // one of IsRefusal.
-func Probe(body []byte, o Options) (f File, err error) {
-	err = f.probe(body, o)
-	return f, err
+func Probe(body []byte, o Options) (*File, error) {
+	f := new(File)
+	return f, f.probe(body, o)
 }
 
 func (f *File) probe(body []byte, o Options) error {
@@ -245,7 +245,7 @@ func (d *Decoder) Close() {
 // Decode reads the header of body and decodes it. Luma is valid until the next call. It never panics; errors
 // are those of Probe.
 func (d *Decoder) Decode(body []byte) (Image, error) {
-	defer func() { d.file.body = nil }()
+	defer func() { d.file = File{} }() // so that it keeps no body alive
 	if err := d.file.probe(body, d.options); err != nil {
 		return Image{}, err
 	}

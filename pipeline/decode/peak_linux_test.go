@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 			return f.ColorMemory(), err
 		}
 		d := New(Options{})
-		_, err = d.DecodeFile(&f)
+		_, err = d.DecodeFile(f)
 		return f.Memory, err
 	})
 }

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 			return 0, err
 		}
 		d := decode.New(decode.Options{})
-		_, err = d.DecodeFile(&f)
+		_, err = d.DecodeFile(f)
 		return f.Memory, err
 	})
 }
