@@ -90,15 +90,19 @@ func (a *attempt) throttled(r io.Reader, p []byte) (int, error) {
 	if n > 0 {
 		res := l.ReserveN(time.Now(), n)
 		if d := res.Delay(); d > time.Millisecond {
-			a.f.waitingBandwidth.Add(1)
-			e := a.outside(func() error { return sleep(a.parent, d) })
-			a.f.waitingBandwidth.Add(-1)
-			if e != nil && (err == nil || err == io.EOF) {
+			if e := a.delay(d, &a.f.waitingBandwidth); e != nil && (err == nil || err == io.EOF) {
 				err = e
 			}
 		}
 	}
 	return n, err
+}
+
+// delay waits for one of our own limits, with the clock stopped; waiting counts the attempts that do so.
+func (a *attempt) delay(d time.Duration, waiting *atomic.Int64) error {
+	waiting.Add(1)
+	defer waiting.Add(-1)
+	return a.outside(func() error { return sleep(a.parent, d) })
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -302,10 +302,7 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	}
 	if f.requests != nil {
 		if d := f.requests.Reserve().Delay(); d > 0 {
-			f.waitingRate.Add(1)
-			err := a.outside(func() error { return sleep(a.parent, d) })
-			f.waitingRate.Add(-1)
-			if err != nil {
+			if err := a.delay(d, &f.waitingRate); err != nil {
 				return nil, err
 			}
 		}
