@@ -86,9 +86,9 @@ func list(k detect.Kind) parameters {
 // flag that it does not list cannot be sent and must have its default.
 func toParameters(p detect.Params, scale float64, listed parameters) (parameters, error) {
 	k, _ := detect.KindNamed(p.Detector)
-	d := detect.Defaults(p.Detector)
+	flags, d := flagsOf(k), detect.Defaults(p.Detector)
 	has := func(name string) bool { _, ok := listed[name]; return ok }
-	for _, f := range flagsOf(k) {
+	for _, f := range flags {
 		if v := f.get(&p); !has(f.name) && v != f.get(&d) {
 			return nil, fmt.Errorf("no parameter %s, so --%s cannot be %v", f.name, f.Name, v)
 		}
@@ -100,7 +100,7 @@ func toParameters(p detect.Params, scale float64, listed parameters) (parameters
 		p.MinFace = max(1, int(float64(p.MinFace)/scale))
 		p.MaxFace = int(math.Ceil(float64(p.MaxFace) / scale))
 	}
-	for _, f := range flagsOf(k) {
+	for _, f := range flags {
 		if has(f.name) && (f.name != minScoreKey || p.MinScore != detect.Own) {
 			out[f.name] = f.get(&p)
 		}
