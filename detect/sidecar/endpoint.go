@@ -198,6 +198,24 @@ func (c *Client) revive(e *endpoint, cause error) {
 	}
 }
 
+// Condition reports whether every server that is up asked not to be asked for now, and whether the stand-in
+// answers.
+func (c *Client) Condition() (busy, standIn bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for _, e := range c.endpoints {
+		if e.state != up {
+			continue
+		}
+		if !e.busy.After(now) {
+			return false, c.standIn
+		}
+		busy = true
+	}
+	return busy, c.standIn
+}
+
 // permanent reports whether retrying later cannot help.
 func permanent(err error) bool {
 	var h *HTTPError
