@@ -82,9 +82,8 @@ func CheckWhere(f *export.Filter) error {
 
 // Keeper implements pipeline.Keeper.
 type Keeper struct {
-	o       Options
-	sampler store.Sampler
-	bars    [2]atomic.Int64 // of thumbnails of images without faces, with faces: ranks below them are wanted
+	o    Options
+	bars [2]atomic.Int64 // of thumbnails of images without faces, with faces: ranks below them are wanted
 
 	bodies, crops, blurred *folder // nil if not kept
 	writer                 *writer // of bodies; nil likewise
@@ -124,7 +123,6 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 		return nil, err
 	}
 	if o.Thumbnails > 0 {
-		k.sampler = o.Job
 		for i := range k.bars {
 			k.bars[i].Store(math.MaxInt64)
 		}
@@ -132,7 +130,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	if err := k.TakeOver(); err != nil {
 		return nil, err
 	}
-	if k.bodies == nil && k.crops == nil && k.blurred == nil && k.sampler == nil && len(k.archive.dirs) == 0 {
+	if k.bodies == nil && k.crops == nil && k.blurred == nil && o.Thumbnails <= 0 && len(k.archive.dirs) == 0 {
 		return nil, nil
 	}
 	return k, nil
@@ -365,7 +363,7 @@ func rank(id int64) int64 {
 
 // sampled returns the rows that belong among the thumbnails, as far as this process knows.
 func (k *Keeper) sampled(img pipeline.Processed) (rows []store.Row) {
-	if k.sampler == nil {
+	if k.o.Thumbnails <= 0 {
 		return nil
 	}
 	for _, row := range img.Rows {
@@ -398,7 +396,7 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 		n = k.o.Thumbnails - n
 	}
 	for _, row := range rows {
-		bar, err := k.sampler.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1,
+		bar, err := k.o.Job.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1,
 			Rank: rank(row.ID), JPEG: b}, n)
 		if err != nil {
 			return err

@@ -183,11 +183,7 @@ func failures(c store.Counts, remedy func(store.Reason) string) (out []failure) 
 
 // sheets are the small pictures of rows that are ok now, with the faces that they have now.
 func sheets(ctx context.Context, job store.Job, o Options) ([]sheet, error) {
-	sampler, ok := job.(store.Sampler)
-	if !ok {
-		return nil, nil
-	}
-	samples, err := sampler.Samples(ctx)
+	samples, err := job.Samples(ctx)
 	if err != nil {
 		return nil, err
 	}
