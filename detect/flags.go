@@ -22,9 +22,9 @@ type Flag struct {
 	print   func(Params) string
 }
 
-// flags are the detection flags, in the order in which a fingerprint has them. A new one is a field of Params,
-// with its default, and a line here; TestFlags fails without it. Print is needed only where different values
-// give the same answers.
+// flags are the detection flags, in the order in which a fingerprint has them. A new one is a field of
+// Params, with its default, and a line here; TestFlags fails without it. Print is needed only where different
+// values give the same answers.
 var flags = []Flag{
 	{Name: "min-face", key: "min", usage: "side of the smallest face to find, in `pixels`",
 		field: func(p *Params) any { return &p.MinFace }, refusal: refuseMinFace},
@@ -140,8 +140,8 @@ func printAngles(p Params) string {
 
 func refuseMinFace(p Params) error {
 	if p.MinFace < 8 || p.MinFace > 1<<15 {
-		return fmt.Errorf("--min-face %v: a face needs at least 8 pixels to be told from a texture, and no image "+
-			"is larger than 32768; give a side in pixels, such as 20", p.MinFace)
+		return fmt.Errorf("--min-face %v: a face needs at least 8 pixels to be told from a texture, and no "+
+			"image is larger than 32768; give a side in pixels, such as 20", p.MinFace)
 	}
 	return nil
 }

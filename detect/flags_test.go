@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestFlags: every field of Params is a flag, with all that a line of the table needs, and a value that differs makes
-// another fingerprint, so that a job refuses it.
+// TestFlags: every field of Params is a flag, with all that a line of the table needs, and a value that
+// differs makes another fingerprint, so that a job refuses it.
 func TestFlags(t *testing.T) {
 	typ := reflect.TypeFor[Params]()
 	of := map[any]string{} // by the field's address
@@ -32,7 +32,7 @@ func TestFlags(t *testing.T) {
 			continue
 		}
 		if of[reflect.ValueOf(&p).Elem().Field(i).Addr().Interface()] == "" {
-			t.Errorf("the field %s is no flag", name)
+			t.Errorf("the field %s is not a flag", name)
 		}
 	}
 	for _, k := range Kinds() {
@@ -44,7 +44,8 @@ func TestFlags(t *testing.T) {
 				*v += 50
 			case *float64:
 				if *v == Own && !strings.Contains(help, f.Text(p)+" for "+k.Name) {
-					t.Errorf("--%s: its help does not name the default %s of %s: %s", f.Name, f.Text(p), k.Name, help)
+					t.Errorf("--%s: its help does not name the default %s of %s: %s", f.Name, f.Text(p), k.Name,
+						help)
 				}
 				*v = 0.7
 				if f.Name == "scale" {

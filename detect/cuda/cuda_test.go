@@ -150,7 +150,7 @@ func compare(t *testing.T, what string, got, want []pigo.Search) (windows int) {
 }
 
 // TestPigo holds the kernel's sources to pigo: the same windows in the same order, scores bit for bit, in one
-// batch and each search alone, with one thread a block and with several.
+// batch and each search alone, with one thread per block and with several.
 func TestPigo(t *testing.T) {
 	p, err := pigo.NewOracle(pigo.Facefinder)
 	must(t, err)

@@ -65,8 +65,8 @@ type Cascade struct {
 	depth int
 	// 4 a node, 1<<depth nodes a tree, node 0 unused: row and column of pixels a and b, in 256ths of the size
 	codes      []int8
-	leaves     []float32 // 1<<depth a tree
-	thresholds []float32 // 1 a tree
+	leaves     []float32 // 1<<depth per tree
+	thresholds []float32 // 1 per tree
 	stages     []stage
 }
 

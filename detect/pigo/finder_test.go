@@ -27,23 +27,19 @@ func (e *failing) Run(ctx context.Context, searches []Search) error {
 // TestFind finds the faces of each image of a batch, and passes the error of every call of the engine on.
 func TestFind(t *testing.T) {
 	c, err := Parse(Facefinder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	blank := image.NewGray(image.Rect(0, 0, 200, 100))
-	batch := []Image{{Luma: sample.Photo(t, 240), Scale: 1}, {Luma: blank, Scale: 1}, {Luma: sample.Photo(t, 160), Scale: 1}}
+	batch := []Image{{Luma: sample.Photo(t, 240), Scale: 1}, {Luma: blank, Scale: 1},
+		{Luma: sample.Photo(t, 160), Scale: 1}}
 	p := Params{MinFace: 20, Shift: 0.1, Scale: 1.1, IoU: 0.2}
 	faces := map[int]int{}
-	if err := NewFinder(NewEngine(c)).Find(t.Context(), batch, p, func(i int, fs []Face) { faces[i] = len(fs) }); err != nil {
-		t.Fatal(err)
-	}
+	count := func(i int, fs []Face) { faces[i] = len(fs) }
+	must(t, NewFinder(NewEngine(c)).Find(t.Context(), batch, p, count))
 	if len(faces) != 3 || faces[0] == 0 || faces[1] != 0 || faces[2] == 0 {
 		t.Errorf("faces by image: %v", faces)
 	}
 	calls := &failing{NewEngine(c), 1 << 30}
-	if err := NewFinder(calls).Find(t.Context(), batch, p, func(int, []Face) {}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, NewFinder(calls).Find(t.Context(), batch, p, func(int, []Face) {}))
 	for n := 1; n <= 1<<30-calls.n; n++ {
 		err := NewFinder(&failing{NewEngine(c), n}).Find(t.Context(), batch, p, func(i int, _ []Face) {
 			t.Errorf("call %d failed, and image %d has an answer", n, i)

@@ -172,8 +172,8 @@ func TestLargeWindowsAtSmallSteps(t *testing.T) {
 	}
 }
 
-// TestOtherDepths has cascades of depths that the native code is not written for: the way that is chosen for them
-// finds what pigo finds, too.
+// TestOtherDepths has cascades of depths that the native code is not written for: the way that is chosen for
+// them finds what pigo finds, too.
 func TestOtherDepths(t *testing.T) {
 	for _, depth := range []int{1, 3, 5, 6, 7, 10} {
 		packet := drawn(rand.New(rand.NewPCG(11, uint64(depth))), depth, 6)

@@ -27,7 +27,7 @@ const (
 	Encoded Input = "encoded" // the file as it was downloaded
 )
 
-// ErrNoAnswer means that no server answers; this may be temporary.
+// ErrNoAnswer is the error when none of the servers answers. A later call may succeed.
 var ErrNoAnswer = errors.New("no sidecar answers")
 
 // Options of a Client. The zero value of a field means its default.

@@ -40,7 +40,8 @@ func flagsOf(k detect.Kind) []flag {
 	return of
 }
 
-// get returns the value as it is sent. A threshold that is the detector's own is not sent, so it is not resolved.
+// get returns the value as it is sent. A threshold that is the detector's own is not sent, so it is not
+// resolved.
 func (f flag) get(p *detect.Params) any {
 	if f.name == minScoreKey {
 		return p.MinScore

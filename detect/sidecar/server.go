@@ -328,7 +328,8 @@ func (s *Server) read(r io.Reader, n int64) (body []byte, held int64, err error)
 	// Without this the end of the body is not seen, and the connection does not count as having a complete
 	// request.
 	if k, err := r.Read(make([]byte, 1)); k > 0 || err != io.EOF {
-		return nil, held, fmt.Errorf("it does not end after %d bytes: %v", n, err) //nolint:errorlint // err may be nil, which %w cannot show
+		//nolint:errorlint // err may be nil, which %w cannot show
+		return nil, held, fmt.Errorf("it does not end after %d bytes: %v", n, err)
 	}
 	return b, held, nil
 }

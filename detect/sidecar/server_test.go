@@ -211,7 +211,8 @@ func TestBadRequests(t *testing.T) {
 		"no input": {ask{head: `{}`}, 400, `no tensor is called "images"`},
 		"other input": {ask{head: `{"inputs":[{"name":"image","datatype":"BYTES","shape":[0]}]}`}, 400,
 			"images"},
-		"two inputs": {ask{head: `{"inputs":[{"name":"images","datatype":"BYTES","shape":[0],"parameters":{"binary_data_size":0}},{"name":"x"}]}`}, 400, "2 inputs"},
+		"two inputs": {ask{head: `{"inputs":[{"name":"images","datatype":"BYTES","shape":[0],` +
+			`"parameters":{"binary_data_size":0}},{"name":"x"}]}`}, 400, "2 inputs"},
 		"type": {ask{head: `{"inputs":[{"name":"images","datatype":"UINT8","shape":[0]}]}`}, 400,
 			"want BYTES [-1]"},
 		"rank":        {ask{head: input(`"shape":[0,3]`)}, 400, "want BYTES [-1]"},

@@ -147,8 +147,8 @@ type Image struct {
 	Luma          *image.Gray // upright; rows lie without gaps, and 64 bytes beyond the last one may be read
 	Width, Height int         // upright, at full size
 	Format        string
-	// full pixels a pixel of Luma, >= 1, the same for both axes; Luma's corner is the image's within a pixel
-	// of Luma
+	// full pixels per pixel of Luma, >= 1, the same for both axes; Luma's corner is the image's within a
+	// pixel of Luma
 	Scale       float64
 	Orientation int  // EXIF, 1 to 8; already applied
 	Partial     bool // damaged or cut; at least half is there

@@ -7,7 +7,8 @@ import (
 	"facescan/store"
 )
 
-// TestScaled has faces in pictures of other sizes: what a face covers there is within its box, rounded outwards.
+// TestScaled has faces in pictures of other sizes: what a face covers there is within its box, rounded
+// outwards.
 func TestScaled(t *testing.T) {
 	box := func(x, y, width, height int) store.Face {
 		return store.Face{X: x, Y: y, Width: width, Height: height}

@@ -425,7 +425,7 @@ func TestFollowComparesTheFile(t *testing.T) {
 	}
 }
 
-// TestFollowAnOlderPosition goes on with a file whose position an earlier release kept, without a hash.
+// TestFollowAnOlderPosition resumes a file whose position an earlier release kept, without a hash.
 func TestFollowAnOlderPosition(t *testing.T) {
 	d := newFollowed(t)
 	d.list("a", 4000)

@@ -379,7 +379,7 @@ func TestCOCOSpoolIsSeen(t *testing.T) {
 	}
 }
 
-// TestParquetTakesAnyNames has columns whose names are no names in Go, or the same but for what Go leaves
+// TestParquetTakesAnyNames has columns whose names are not names in Go, or the same but for what Go leaves
 // out.
 func TestParquetTakesAnyNames(t *testing.T) {
 	kept := []string{"", " ", "é", "1", "a b", "a_b", "A B", "_", "type", "😀", "a.b", "\n", "x,optional"}

@@ -260,7 +260,8 @@ func TestCandidatesAreNoFaces(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s: %d and %d", b.Label, b.Faces, b.Candidates))
 		}
 	}
-	if want := "0.30 to 0.35: 0 and 2, 0.40 to 0.45: 0 and 2, 0.70 to 0.75: 1 and 0, 0.90 to 0.95: 1 and 0"; strings.Join(got, ", ") != want {
+	want := "0.30 to 0.35: 0 and 2, 0.40 to 0.45: 0 and 2, 0.70 to 0.75: 1 and 0, 0.90 to 0.95: 1 and 0"
+	if strings.Join(got, ", ") != want {
 		t.Errorf("faces and candidates by score: %s, want %s", strings.Join(got, ", "), want)
 	}
 	var images []string

@@ -74,7 +74,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room for a connection and adds it; false if there is no room.
+// admit adds a connection, closing another one if the limit is reached. It returns false if none can be
+// closed.
 func (b *Bound) admit(c *conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -83,7 +83,7 @@ type Info struct {
 	alpha         bool            // of HEIC: another picture is its opacity
 	coded         image.Point     // before anything is applied
 	crop          image.Rectangle // of the coded picture
-	deep          bool            // more than 8 bits a sample
+	deep          bool            // more than 8 bits per sample
 	body          int
 }
 

@@ -325,7 +325,8 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// Bits are flipped anywhere: the call ends, with a picture of the header's size or with one of the package's errors.
+// Bits are flipped anywhere: the call ends, with a picture of the header's size or with one of the package's
+// errors.
 func TestFlippedBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m := photo(64, 32)

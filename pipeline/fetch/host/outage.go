@@ -37,7 +37,7 @@ type Outage struct {
 	On    bool
 	Since time.Time
 	Cause string
-	Alone bool // it is over and was none: only the hosts of the job are silent, all of them
+	Alone bool // it is over and was not one: only the hosts of the job are silent, all of them
 }
 
 // Outage returns the present outage; On is false if there is none.

@@ -61,7 +61,8 @@ func run(t testing.TB, o host.Options, fo fetch.Options, fetchers, retries int,
 					continue
 				}
 				n := tk.Attempt()
-				if store.Reason(e.Reason).Retried(e.Status) && n <= retries && tk.Retry(v, fetch.Backoff(n, e.RetryAfter)) {
+				if store.Reason(e.Reason).Retried(e.Status) && n <= retries &&
+					tk.Retry(v, fetch.Backoff(n, e.RetryAfter)) {
 					continue
 				}
 				tk.Fail(v, func(sure bool, rows []string) { record(rows, e.Reason) })
