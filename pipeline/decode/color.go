@@ -19,8 +19,7 @@ func (f *File) Color() (m *image.RGBA, err error) {
 		w, h := f.stored()
 		m = image.NewRGBA(image.Rect(0, 0, w, h))
 		if f.Format == JPEG && turbo.Available {
-			err := f.colorTurbo(m)
-			if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
+			if err := f.colorTurbo(m); !f.jpeg.refused(err) {
 				return err
 			}
 		}

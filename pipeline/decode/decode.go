@@ -258,8 +258,7 @@ func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
 	err = guard(f.Format, func() error {
 		if f.Format == JPEG && turbo.Available {
-			err := d.decodeTurbo(f, &img)
-			if err == nil || errors.Is(err, errCut) || !f.jpeg.fallback {
+			if err := d.decodeTurbo(f, &img); !f.jpeg.refused(err) {
 				return err
 			}
 			img.Fallback = true

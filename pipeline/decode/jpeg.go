@@ -221,6 +221,11 @@ func (h *jpegHeader) memory(width, height, orientation int, o Options) int64 {
 	return library
 }
 
+// refused reports whether the standard library is to decode a picture after this error of libjpeg-turbo.
+func (h *jpegHeader) refused(err error) bool {
+	return err != nil && !errors.Is(err, errCut) && h.fallback
+}
+
 func ceil(n, d int) int { return (n + d - 1) / d }
 
 // decodeJPEG decodes by the standard library, which takes the place of libjpeg-turbo where that is missing or
