@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"facescan/store"
 )
 
 // mostSegments is how many segments of one class there may be before they are folded.
@@ -72,7 +70,7 @@ func (p *Publisher) fold(ctx context.Context) error {
 	for _, old := range files {
 		delete(p.known, old.Name)
 	}
-	if err := p.Job.(store.Publishable).DropChanges(ctx, 0, p.settings()); err != nil {
+	if err := p.job().DropChanges(ctx, 0, p.settings()); err != nil {
 		return err
 	}
 	for _, old := range files {

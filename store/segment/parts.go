@@ -97,14 +97,9 @@ func (p *Parts) open(ctx context.Context, dir string, like File, same func(a, b 
 func openPart(ctx context.Context, dir, list string, node store.Node, to string) ([]*opened, error) {
 	var err error
 	for range tries {
-		var files, all []File
-		if all, err = List(dir); err != nil {
-			return nil, err
-		}
-		for _, f := range all {
-			if f.List == list && f.Node == node {
-				files = append(files, f)
-			}
+		files, e := listPart(dir, list, node)
+		if e != nil {
+			return nil, e
 		}
 		var segments []*opened
 		if segments, err = openAll(ctx, dir, files, to); err == nil {

@@ -201,7 +201,7 @@ func (p *Publisher) begin(ctx context.Context) error {
 			missing = true
 		}
 	}
-	job := p.Job.(store.Publishable)
+	job := p.job()
 	// What the job did on its own so far is new to the folder; what it takes in is not.
 	if err := job.NoteChanges(ctx, !begun); err != nil {
 		return err
@@ -238,16 +238,11 @@ func (p *Publisher) begin(ctx context.Context) error {
 	return job.DropChanges(ctx, 0, p.settings())
 }
 
+// job is the job as one that is published.
+func (p *Publisher) job() store.Publishable { return p.Job.(store.Publishable) }
+
 // list returns the segments of the part; other lists of its name may be among them.
-func (p *Publisher) list() (files []File, err error) {
-	all, err := List(p.Dir)
-	for _, f := range all {
-		if f.List == p.List && f.Node == p.Node {
-			files = append(files, f)
-		}
-	}
-	return files, err
-}
+func (p *Publisher) list() ([]File, error) { return listPart(p.Dir, p.List, p.Node) }
 
 // settings are those of the job that tell what is published.
 func (p *Publisher) settings() map[string]string {
@@ -302,7 +297,6 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 			return done, err
 		}
 	}
-	job := p.Job.(store.Publishable)
 	for k, l := range listsOf(mine) {
 		name, ok, err := p.Match(ctx, l.Source)
 		if err != nil {
@@ -325,13 +319,7 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 		if _, err := p.Job.AddSource(ctx, l.Source); err != nil {
 			return done, err
 		}
-		var of []*opened
-		for _, o := range mine {
-			if k < len(o.sources) {
-				of = append(of, o)
-			}
-		}
-		_, n, err := takeLatest(ctx, job, of, k, position, complete, p.ShardSize, false)
+		_, n, err := takeLatest(ctx, p.job(), mine, k, position, complete, p.ShardSize, false)
 		if err != nil {
 			return done, err
 		}
@@ -356,14 +344,15 @@ func (p *Publisher) isMine(ctx context.Context, o *opened) (bool, error) {
 
 // publish writes one segment of what changed, and reports whether there may be more.
 func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
-	job := p.Job.(store.Publishable)
-	first, last, err := job.Changes(ctx, 0, batchRows)
+	first, last, err := p.job().Changes(ctx, 0, batchRows)
 	if err != nil {
 		return false, err
 	}
-	rows, err := p.wholeRows(ctx)
-	if err != nil || len(first) == 0 && rows == p.rows {
-		return false, err
+	if len(first) == 0 { // but a list may have been read to its end
+		rows, err := p.wholeRows(ctx)
+		if err != nil || rows == p.rows {
+			return false, err
+		}
 	}
 	files, err := p.list()
 	if err != nil {
@@ -376,14 +365,15 @@ func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
 	defer folder.Discard()
 	f := newFile(p.List, p.Node, highest(files)+1)
 	path := filepath.Join(folder.Name(), "segment.db")
-	if last, more, err = p.write(ctx, path, f, first, last); err != nil {
+	last, rows, more, err := p.write(ctx, path, f, first, last)
+	if err != nil {
 		return false, err
 	}
 	if err := ship(ctx, path, p.Dir, &f); err != nil {
 		return false, err
 	}
 	p.known[f.Name], p.rows = true, rows
-	return more, job.DropChanges(ctx, last, p.settings())
+	return more, p.job().DropChanges(ctx, last, p.settings())
 }
 
 // wholeRows is the rowsSetting of the job now.
@@ -396,12 +386,11 @@ func (p *Publisher) wholeRows(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := json.Marshal(wholeRows(sources, settings))
-	return string(text), err
+	return wholeRows(sources, settings), nil
 }
 
-// wholeRows are the rows of each source, as rowsSetting has them.
-func wholeRows(sources []store.Source, settings map[string]string) []int64 {
+// wholeRows is the rowsSetting of a job with these sources and settings.
+func wholeRows(sources []store.Source, settings map[string]string) string {
 	rows := make([]int64, len(sources))
 	for k, s := range sources {
 		rows[k] = -1
@@ -409,17 +398,19 @@ func wholeRows(sources []store.Source, settings map[string]string) []int64 {
 			rows[k] = s.Rows
 		}
 	}
-	return rows
+	return rowsText(rows)
 }
 
-// write makes a segment on the local disk, of a first page of changes and the pages after it.
+// write makes a segment on the local disk, of a first page of changes and the pages after it. It returns the
+// last note of these changes, and the rowsSetting that the segment has.
 func (p *Publisher) write(ctx context.Context, path string, f File, page []store.MergedRow,
-	last int64) (upTo int64, more bool, err error) {
+	last int64) (upTo int64, rows string, more bool, err error) {
 	out, err := sqlite.Create(ctx, path)
 	if err != nil {
-		return 0, false, err
+		return 0, "", false, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
+	to := out.(store.Publishable)
 	var sources []store.Source
 	addSources := func() error {
 		if sources, err = p.Job.Sources(ctx); err != nil {
@@ -439,7 +430,7 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 			source := int(page[0].ID >> store.SourceShift)
 			if source >= len(sources) {
 				if err := addSources(); err != nil {
-					return 0, false, err
+					return 0, "", false, err
 				}
 			}
 			var batch []store.PublishedRow
@@ -447,38 +438,33 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 				batch = append(batch, store.PublishedRow{MergedRow: page[0], Publication: f.Publication})
 				page = page[1:]
 			}
-			if err := out.(store.Publishable).TakeIn(ctx, source, batch, store.Position{}, false,
-				shardSize); err != nil {
-				return 0, false, err
+			if err := to.TakeIn(ctx, source, batch, store.Position{}, false, shardSize); err != nil {
+				return 0, "", false, err
 			}
 			n += len(batch)
 		}
 		if more = n >= segmentRows; more {
 			break
 		}
-		if page, last, err = p.Job.(store.Publishable).Changes(ctx, last, batchRows); err != nil {
-			return 0, false, err
+		if page, last, err = p.job().Changes(ctx, last, batchRows); err != nil {
+			return 0, "", false, err
 		}
 	}
 	// The lists as they are now: no row above lies behind these positions.
 	if err := addSources(); err != nil {
-		return 0, false, err
+		return 0, "", false, err
 	}
 	for _, s := range sources {
-		if err := out.(store.Publishable).TakeIn(ctx, s.Number, nil, s.Position, false,
-			shardSize); err != nil {
-			return 0, false, err
+		if err := to.TakeIn(ctx, s.Number, nil, s.Position, false, shardSize); err != nil {
+			return 0, "", false, err
 		}
 	}
 	settings, err := p.Job.Settings(ctx)
 	if err != nil {
-		return 0, false, err
+		return 0, "", false, err
 	}
-	text, err := json.Marshal(wholeRows(sources, settings))
-	if err != nil {
-		return 0, false, err
-	}
+	rows = wholeRows(sources, settings)
 	settings = settingsOf(settings)
-	settings[store.MergeSetting], settings[rowsSetting] = "done", string(text)
-	return last, more, out.Set(ctx, settings)
+	settings[store.MergeSetting], settings[rowsSetting] = "done", rows
+	return last, rows, more, out.Set(ctx, settings)
 }

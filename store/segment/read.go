@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,15 @@ import (
 // rowsSetting is how many rows the part has of each source, as a JSON array; -1 where its list is not read
 // to the end.
 const rowsSetting = store.PublishSetting + "rows"
+
+// rowsText is the rowsSetting of these numbers of rows.
+func rowsText(rows []int64) string {
+	text, err := json.Marshal(rows)
+	if err != nil {
+		panic(err) // numbers always marshal
+	}
+	return string(text)
+}
 
 // batchRows is how many rows one transaction takes in.
 const batchRows = 5000
@@ -128,7 +138,7 @@ func isRead(lists []list) bool {
 // newest is the one of several segments that was published last.
 func newest(segments []*opened) *opened {
 	return slices.MaxFunc(segments, func(a, b *opened) int {
-		return int(max(-1, min(1, a.file.Publication-b.file.Publication)))
+		return cmp.Compare(a.file.Publication, b.file.Publication)
 	})
 }
 
@@ -142,7 +152,7 @@ func settingsOf(settings map[string]string) map[string]string {
 	return out
 }
 
-// latest yields the rows of one source that some segments have, in id order, each in its latest version.
+// latest visits the rows of one source that some segments have, in id order, each in its latest version.
 func latest(ctx context.Context, segments []*opened, source int, visit func(store.PublishedRow) error) error {
 	type cursor struct {
 		of   *opened
@@ -158,6 +168,9 @@ func latest(ctx context.Context, segments []*opened, source int, visit func(stor
 		return err
 	}
 	for _, o := range segments {
+		if source >= len(o.sources) { // the list was not known yet
+			continue
+		}
 		c := &cursor{of: o}
 		var stop func()
 		c.next, stop = iter.Pull2(o.published().Published(ctx, source))
@@ -248,24 +261,14 @@ func build(ctx context.Context, path string, segments []*opened, lists []list) (
 		if _, err := job.AddSource(ctx, l.Source); err != nil {
 			return err
 		}
-		var of []*opened
-		for _, o := range segments {
-			if k < len(o.sources) {
-				of = append(of, o)
-			}
-		}
-		n, _, err := takeLatest(ctx, job.(store.Publishable), of, k, l.Position, false, shardSize, true)
+		n, _, err := takeLatest(ctx, job.(store.Publishable), segments, k, l.Position, false, shardSize, true)
 		if err != nil {
 			return err
 		}
 		rows[k] = l.whole
 		whole = whole && n == l.whole
 	}
-	text, err := json.Marshal(rows)
-	if err != nil {
-		return err
-	}
-	own := map[string]string{rowsSetting: string(text)}
+	own := map[string]string{rowsSetting: rowsText(rows)}
 	if node, err := store.ParseNode(settings[store.NodeSetting]); err == nil && whole {
 		own[store.MergePartsSetting] = store.Nodes{node}.String()
 	}

@@ -44,6 +44,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,6 +153,12 @@ func removeStale(dir string, e fs.DirEntry) {
 			}
 		}
 	}
+}
+
+// listPart returns the segments in a folder that are called after one part.
+func listPart(dir, list string, node store.Node) ([]File, error) {
+	files, err := List(dir)
+	return slices.DeleteFunc(files, func(f File) bool { return f.List != list || f.Node != node }), err
 }
 
 // IsFolder reports whether a path is a folder, which may have segments.
