@@ -98,9 +98,9 @@ func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Re
 
 // existing reads what the job has of some rows.
 func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
-	list := make([]store.Result, len(rows))
-	for i, r := range rows {
-		list[i].ID = r.ID
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
 	}
 	have := map[int64]store.Existing{}
 	return have, t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok'
@@ -108,7 +108,7 @@ func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
 			coalesce(r.time, 0)
 		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value
 		FROM json_each(?))`,
-		[]any{idList(list)}, func(r *sql.Rows) error {
+		[]any{idList(ids)}, func(r *sql.Rows) error {
 			var id int64
 			var e store.Existing
 			err := r.Scan(&id, &e.URL, &e.Status, &e.Time)
@@ -119,22 +119,20 @@ func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
 
 // insertIntoShards puts new rows, in id order, into the shards there are, and those above them into new ones.
 func insertIntoShards(t tx, fresh []store.NewRow, last int64, source, shardSize int) (int64, error) {
-	var inside []store.Result
-	open := map[int64]bool{}
+	var inside []int64
 	n := 0
 	for ; n < len(fresh) && fresh[n].ID <= last; n++ {
-		inside = append(inside, store.Result{ID: fresh[n].ID})
-		open[fresh[n].ID] = !fresh[n].Bad
+		inside = append(inside, fresh[n].ID)
 	}
-	at := 0
+	rest := fresh
 	err := eachShard(t, inside, func(lo int64, rows int) error {
 		pending := 0
-		for _, r := range inside[at : at+rows] {
-			if open[r.ID] {
+		for i := range rest[:rows] {
+			if !rest[i].Bad {
 				pending++
 			}
 		}
-		at += rows
+		rest = rest[rows:]
 		_, err := t.exec("UPDATE {shards} SET rows = rows + ?, pending = pending + ? WHERE lo = ?", rows,
 			pending, lo)
 		return err
@@ -161,19 +159,20 @@ func (j *job) replace(t tx, source int, results []store.Result) error {
 	if err != nil {
 		return err
 	}
-	err = eachShard(t, marked, func(lo int64, n int) error {
+	err = eachShard(t, idsOf(marked), func(lo int64, n int) error {
 		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", n, lo)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	ids := idList(idsOf(results))
 	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))",
-		idList(results)); err != nil {
+		ids); err != nil {
 		return err
 	}
 	if _, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
-		"FROM json_each(?))", idList(results)); err != nil {
+		"FROM json_each(?))", ids); err != nil {
 		return err
 	}
 	return j.insertResults(t, results)

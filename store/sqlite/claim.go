@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"math"
 	"time"
@@ -127,12 +126,8 @@ func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
 		out = append(out, store.Lease{Shard: c.Lo, Source: c.turn.Source, Lo: c.Lo, Hi: c.Hi,
 			Pending: c.Pending, Owner: s.owner.ID, Generation: first + int64(i), Expires: expires})
 	}
-	list, err := json.Marshal(los)
-	if err != nil {
-		return nil, err
-	}
 	_, err = t.exec(`UPDATE {shards} AS h SET owner = ?1, generation = ?2 + l.key, expires = ?3
-		FROM json_each(?4) AS l WHERE h.lo = l.value`, s.number, first, s.expiry(), string(list))
+		FROM json_each(?4) AS l WHERE h.lo = l.value`, s.number, first, s.expiry(), idList(los))
 	return out, err
 }
 
@@ -209,15 +204,11 @@ func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 	for i, turn := range next {
 		numbers[i] = turn.Source
 	}
-	list, err := json.Marshal(numbers)
-	if err != nil {
-		return nil, err
-	}
 	return out, t.each(`SELECT l.key, h.lo, h.hi, h.rows, h.pending, h.already, s.priority
 		FROM json_each(?) AS l CROSS JOIN {sources} AS s ON s.number = l.value CROSS JOIN {shards} AS h
 		ON h.lo = (SELECT lo FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0
 		ORDER BY lo LIMIT 1)
-		WHERE s.paused = 0`, []any{string(list)}, func(r *sql.Rows) error {
+		WHERE s.paused = 0`, []any{idList(numbers)}, func(r *sql.Rows) error {
 		var i int
 		var c claimed
 		err := r.Scan(&i, &c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already, &c.priority)
@@ -401,14 +392,10 @@ func (s *session) release(t tx, ls []store.Lease) error {
 
 // withNeighbor returns those of some shards beside which another of their source is free and finished.
 func withNeighbor(t tx, los []int64) ([]int64, error) {
-	list, err := json.Marshal(los)
-	if err != nil {
-		return nil, err
-	}
 	return readIDs(t, `SELECT h.lo FROM json_each(?) AS l CROSS JOIN {shards} AS h ON h.lo = l.value
 		WHERE EXISTS (SELECT 1 FROM {shards} AS n
 			WHERE n.lo IN (h.hi + 1, (SELECT lo FROM {shards} WHERE lo < h.lo ORDER BY lo DESC LIMIT 1))
-			AND n.source = h.source AND n.owner IS NULL AND n.pending = 0)`, string(list))
+			AND n.source = h.source AND n.owner IS NULL AND n.pending = 0)`, idList(los))
 }
 
 // joinFinished joins the shard at lo, if it is finished, to those below and above it that are free and

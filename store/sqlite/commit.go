@@ -70,13 +70,13 @@ func (s *session) commit(t tx, batches []store.Batch, held []bool, results []sto
 	}
 	if suspects {
 		if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))",
-			idList(fresh)); err != nil {
+			idList(idsOf(fresh))); err != nil {
 			return err
 		}
 	}
 	if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
 		if _, err := s.dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))",
-			idList(fresh)); err != nil {
+			idList(idsOf(fresh))); err != nil {
 			return err
 		}
 	}
@@ -149,7 +149,7 @@ func (j *job) markDone(t tx, results []store.Result) ([]store.Result, error) {
 		marked, err := mark(t, idsOf(results), true)
 		return fresh(results, marked), err
 	}
-	marked, err := idsBy(t, markRows+" RETURNING {id}", results)
+	marked, err := readIDs(t, markRows+" RETURNING {id}", idList(idsOf(results)))
 	return fresh(results, marked), err
 }
 
@@ -162,24 +162,14 @@ func (j *job) markFresh(t tx, results []store.Result) ([]store.Result, error) {
 	if j.inPlace {
 		return j.markDone(t, results)
 	}
-	n, err := t.exec(markRows, idList(results))
+	ids := idList(idsOf(results))
+	n, err := t.exec(markRows, ids)
 	if err != nil || n == int64(len(results)) {
 		return results, err
 	}
-	marked, err := idsBy(t, `SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN (SELECT value FROM json_each(?))
-		AND NOT EXISTS (SELECT 1 FROM {results} AS r WHERE r.id = u.{id})`, results)
+	marked, err := readIDs(t, `SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN (SELECT value FROM json_each(?))
+		AND NOT EXISTS (SELECT 1 FROM {results} AS r WHERE r.id = u.{id})`, ids)
 	return fresh(results, marked), err
-}
-
-// idsBy returns the ids that a statement finds, whose parameter is the list of the results' ids; in no order.
-func idsBy(t tx, text string, results []store.Result) (ids []int64, err error) {
-	err = t.each(text, []any{idList(results)}, func(r *sql.Rows) error {
-		var id int64
-		err := r.Scan(&id)
-		ids = append(ids, id)
-		return err
-	})
-	return ids, err
 }
 
 func idsOf(results []store.Result) []int64 {
@@ -190,12 +180,12 @@ func idsOf(results []store.Result) []int64 {
 	return ids
 }
 
-// idList is the JSON array of the results' ids: any number of them in one parameter of one prepared
+// idList is the JSON array of ids, of rows or sources: any number of them in one parameter of one prepared
 // statement.
-func idList(results []store.Result) string {
-	b := make([]byte, 0, 12*len(results)+2)
-	for i := range results {
-		b = strconv.AppendInt(append(b, ','), results[i].ID, 10)
+func idList[ID int | int64](ids []ID) string {
+	b := make([]byte, 0, 12*len(ids)+2)
+	for _, id := range ids {
+		b = strconv.AppendInt(append(b, ','), int64(id), 10)
 	}
 	return "[" + strings.TrimPrefix(string(b), ",") + "]"
 }
@@ -260,18 +250,19 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 		""); err != nil {
 		return err
 	}
-	if err := j.countResults(t, results, 1); err != nil {
+	ids := idsOf(results)
+	if err := j.countResults(t, ids, 1); err != nil {
 		return err
 	}
-	if err := noteChanges(t, results); err != nil {
+	if err := noteChanges(t, ids); err != nil {
 		return err
 	}
 	return sums.add(t)
 }
 
 // dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on
-// them. It returns their rows, in id order; only the ids are filled in.
-func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []store.Result, err error) {
+// them. It returns their ids, in order.
+func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []int64, err error) {
 	sums := tallies{}
 	err = t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args,
 		func(r *sql.Rows) error {
@@ -280,7 +271,7 @@ func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []sto
 			if err := r.Scan(&id, &reason, &faces); err != nil {
 				return err
 			}
-			ids = append(ids, store.Result{ID: id})
+			ids = append(ids, id)
 			sums.count(source, reason, -1, faces)
 			return nil
 		})

@@ -53,17 +53,17 @@ func (a *aggregate) dest() []any {
 
 // countResults adds the results of some rows to their groups, or takes them away. Their number does not
 // change.
-func (j *job) countResults(t tx, rows []store.Result, sign int64) error {
-	bySource := map[int][]store.Result{}
-	for begin, i := 0, 0; i < len(rows); begin = i { // rows of one source mostly lie side by side
-		source := j.sourceOf(rows[begin].ID)
-		for i < len(rows) && j.sourceOf(rows[i].ID) == source {
+func (j *job) countResults(t tx, ids []int64, sign int64) error {
+	bySource := map[int][]int64{}
+	for begin, i := 0, 0; i < len(ids); begin = i { // rows of one source mostly lie side by side
+		source := j.sourceOf(ids[begin])
+		for i < len(ids) && j.sourceOf(ids[i]) == source {
 			i++
 		}
 		if have := bySource[source]; have != nil {
-			bySource[source] = append(have, rows[begin:i]...)
+			bySource[source] = append(have, ids[begin:i]...)
 		} else {
-			bySource[source] = rows[begin:i:i]
+			bySource[source] = ids[begin:i:i]
 		}
 	}
 	some, err := withGroups(t, slices.Sorted(maps.Keys(bySource)))
@@ -83,12 +83,8 @@ func withGroups(t tx, sources []int) (some []int, err error) {
 	if len(sources) == 0 {
 		return nil, nil
 	}
-	list, err := json.Marshal(sources)
-	if err != nil {
-		return nil, err
-	}
 	err = t.each("SELECT value FROM json_each(?) AS l WHERE EXISTS (SELECT 1 FROM {groups} "+
-		"WHERE source = l.value)", []any{string(list)}, func(r *sql.Rows) error {
+		"WHERE source = l.value)", []any{idList(sources)}, func(r *sql.Rows) error {
 		var source int
 		err := r.Scan(&source)
 		some = append(some, source)
@@ -98,9 +94,8 @@ func withGroups(t tx, sources []int) (some []int, err error) {
 }
 
 // countMembers adds members to their groups, with their results as far as they have any, or takes them away.
-func countMembers(t tx, source int, rows []store.Result, sign int64) error {
-	return sumGroups(t, "LEFT JOIN", idList(rows), func(name string,
-		a aggregate) error {
+func countMembers(t tx, source int, ids []int64, sign int64) error {
+	return sumGroups(t, "LEFT JOIN", idList(ids), func(name string, a aggregate) error {
 		return addToGroup(t, source, name, a, sign)
 	})
 }
@@ -269,16 +264,7 @@ func membersAgree(t tx, lo, hi int64) (right bool, err error) {
 
 // regroup makes the members from lo to hi what a user's table says.
 func regroup(t tx, lo, hi int64) error {
-	read := func(query string) (rows []store.Result, err error) {
-		err = t.each(query, []any{lo, hi}, func(r *sql.Rows) error {
-			var id int64
-			err := r.Scan(&id)
-			rows = append(rows, store.Result{ID: id})
-			return err
-		})
-		return rows, err
-	}
-	lost, err := read("SELECT m.id " + lostMembers)
+	lost, err := readIDs(t, "SELECT m.id "+lostMembers, lo, hi)
 	if err != nil {
 		return err
 	}
@@ -291,8 +277,8 @@ func regroup(t tx, lo, hi int64) error {
 			return err
 		}
 	}
-	fresh, err := read(`INSERT INTO {members} (id, "group") SELECT u.{id}, {group} ` + newMembers +
-		" RETURNING id")
+	fresh, err := readIDs(t, `INSERT INTO {members} (id, "group") SELECT u.{id}, {group} `+newMembers+
+		" RETURNING id", lo, hi)
 	if err != nil || len(fresh) == 0 {
 		return err
 	}

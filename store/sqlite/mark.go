@@ -31,23 +31,17 @@ func mark(t tx, ids []int64, done bool) (changed []int64, err error) {
 	if !done {
 		value, condition = 0, "NOT {pending}"
 	}
-	list, err := json.Marshal(ids)
-	if err != nil {
-		return nil, err
-	}
 	find := "SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN (SELECT value FROM json_each(?)) AND "
-	if changed, err = readIDs(t, find+condition, string(list)); err != nil || len(changed) == 0 {
+	if changed, err = readIDs(t, find+condition, idList(ids)); err != nil || len(changed) == 0 {
 		return nil, err
 	}
-	if list, err = json.Marshal(changed); err != nil {
-		return nil, err
-	}
+	list := idList(changed)
 	_, err = t.exec(fmt.Sprintf("UPDATE {urls} AS u SET {done} = %d WHERE u.{id} IN (SELECT value "+
-		"FROM json_each(?))", value), string(list))
+		"FROM json_each(?))", value), list)
 	if err != nil {
 		return nil, &markError{id: changed[0], rows: len(changed), done: done, err: err}
 	}
-	marked, err := readIDs(t, find+"NOT ("+condition+")", string(list))
+	marked, err := readIDs(t, find+"NOT ("+condition+")", list)
 	if err != nil || len(marked) == len(changed) {
 		return changed, err
 	}
@@ -63,6 +57,7 @@ func mark(t tx, ids []int64, done bool) (changed []int64, err error) {
 	return changed, nil
 }
 
+// readIDs returns the ids that a statement finds.
 func readIDs(t tx, query string, args ...any) (ids []int64, err error) {
 	err = t.each(query, args, func(r *sql.Rows) error {
 		var id int64

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -20,12 +19,12 @@ var _ store.Publishable = (*job)(nil)
 const noteRows = 50_000
 
 // noteChanges notes rows that became done or pending, if the job is published.
-func noteChanges(t tx, rows []store.Result) error {
+func noteChanges(t tx, ids []int64) error {
 	published, err := isPublished(t)
 	if err != nil || !published {
 		return err
 	}
-	_, err = t.exec("INSERT INTO {unpublished} (id) SELECT value FROM json_each(?)", idList(rows))
+	_, err = t.exec("INSERT INTO {unpublished} (id) SELECT value FROM json_each(?)", idList(ids))
 	return err
 }
 
@@ -92,25 +91,25 @@ func (j *job) Changes(ctx context.Context, after int64,
 	limit int) (rows []store.MergedRow, last int64, err error) {
 	err = j.view(ctx, func(t tx) error {
 		rows, last = nil, after
-		var ids []store.Result
+		var ids []int64
 		err := t.each("SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number "+
 			"LIMIT ?", []any{after, limit},
 			func(r *sql.Rows) error {
 				var id int64
 				err := r.Scan(&last, &id)
 				if id >= 0 {
-					ids = append(ids, store.Result{ID: id})
+					ids = append(ids, id)
 				}
 				return err
 			})
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		slices.SortFunc(ids, func(a, b store.Result) int { return int(max(-1, min(1, a.ID-b.ID))) })
-		ids = slices.CompactFunc(ids, func(a, b store.Result) bool { return a.ID == b.ID })
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
 		list := idList(ids)
 		rows, err = j.readMerged(t, "u.{id} IN (SELECT value FROM json_each(?))",
-			"r.id IN (SELECT value FROM json_each(?))", ids[0].ID, ids[len(ids)-1].ID+1, list)
+			"r.id IN (SELECT value FROM json_each(?))", ids[0], ids[len(ids)-1]+1, list)
 		if err != nil {
 			return err
 		}
@@ -257,12 +256,8 @@ func (j *job) makePending(t tx, source int, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	list, err := json.Marshal(ids)
-	if err != nil {
-		return err
-	}
 	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
-		"FROM json_each(?))", string(list))
+		"FROM json_each(?))", idList(ids))
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func readFaces(t tx, page []store.Result) error {
 	var rows packed
 	where, args := "id BETWEEN ? AND ?", []any{page[0].ID, page[len(page)-1].ID}
 	if page[len(page)-1].ID-page[0].ID > 16*pageRows { // few rows of many, whose faces lie far apart
-		where, args = "id IN (SELECT value FROM json_each(?))", []any{idList(page)}
+		where, args = "id IN (SELECT value FROM json_each(?))", []any{idList(idsOf(page))}
 	}
 	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) "+
 		"FROM {faces} WHERE "+where, args, &rows.rest)

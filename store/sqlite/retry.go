@@ -25,7 +25,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 	}
 	from := int64(-1 << 63)
 	for more := true; more; {
-		var ids []store.Result
+		var ids []int64
 		if ids, from, more, err = j.selected(ctx, from, chosen, s.Host); err != nil {
 			return reopened, wrap("retry", err)
 		}
@@ -38,7 +38,7 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 			return err
 		})
 		if err != nil {
-			return reopened, wrap("retry", j.explain(ctx, err, idsOf(ids), false))
+			return reopened, wrap("retry", j.explain(ctx, err, ids, false))
 		}
 		reopened += int64(n)
 	}
@@ -61,10 +61,9 @@ func choose(s store.Selection) (args []any, err error) {
 	return []any{s.OK, string(except), string(reasons)}, err
 }
 
-// selected returns rows (their ids alone are filled in) among the next retryRows results, and says from where
-// to go on.
+// selected returns the rows among the next retryRows results, by id, and says from where to go on.
 func (j *job) selected(ctx context.Context, from int64, chosen []any,
-	host string) (ids []store.Result, next int64, more bool, err error) {
+	host string) (ids []int64, next int64, more bool, err error) {
 	err = j.view(ctx, func(t tx) error {
 		ids = nil
 		var last sql.NullInt64
@@ -84,7 +83,7 @@ func (j *job) selected(ctx context.Context, from int64, chosen []any,
 					return err
 				}
 				if host == "" || strings.EqualFold(store.HostOf(address), host) {
-					ids = append(ids, store.Result{ID: id})
+					ids = append(ids, id)
 				}
 				return nil
 			})
@@ -93,58 +92,58 @@ func (j *job) selected(ctx context.Context, from int64, chosen []any,
 }
 
 // reopen makes rows pending again, those of them that still are as chosen.
-func (j *job) reopen(t tx, rows []store.Result, chosen []any) (n int, err error) {
-	for len(rows) > 0 {
-		source, here := j.sourceOf(rows[0].ID), 1
-		for here < len(rows) && j.sourceOf(rows[here].ID) == source {
+func (j *job) reopen(t tx, ids []int64, chosen []any) (n int, err error) {
+	for len(ids) > 0 {
+		source, here := j.sourceOf(ids[0]), 1
+		for here < len(ids) && j.sourceOf(ids[here]) == source {
 			here++
 		}
 		reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
-			"FROM json_each(?)) AND "+isChosen, append([]any{idList(rows[:here])}, chosen...)...)
+			"FROM json_each(?)) AND "+isChosen, append([]any{idList(ids[:here])}, chosen...)...)
 		if err != nil {
 			return 0, err
 		}
 		if err := j.clearDone(t, reopened); err != nil {
 			return 0, err
 		}
-		n, rows = n+len(reopened), rows[here:]
+		n, ids = n+len(reopened), ids[here:]
 	}
 	return n, nil
 }
 
 // clearDone makes rows, in id order, pending that have no result any more.
-func (j *job) clearDone(t tx, rows []store.Result) (err error) {
+func (j *job) clearDone(t tx, ids []int64) (err error) {
 	if j.inPlace {
-		_, err = mark(t, idsOf(rows), false)
+		_, err = mark(t, ids, false)
 	} else {
 		_, err = t.exec("UPDATE {urls} AS u SET {done} = 0 WHERE u.{id} IN (SELECT value FROM json_each(?))",
-			idList(rows))
+			idList(ids))
 	}
 	if err != nil {
 		return err
 	}
-	return eachShard(t, rows, func(lo int64, n int) error {
+	return eachShard(t, ids, func(lo int64, n int) error {
 		_, err := t.exec("UPDATE {shards} SET pending = pending + ? WHERE lo = ?", n, lo)
 		return err
 	})
 }
 
 // eachShard calls f for each shard that some rows, in id order, are in, with their number.
-func eachShard(t tx, rows []store.Result, f func(lo int64, n int) error) error {
-	for len(rows) > 0 {
+func eachShard(t tx, ids []int64, f func(lo int64, n int) error) error {
+	for len(ids) > 0 {
 		var lo, hi int64
 		if err := t.one("SELECT lo, hi FROM {shards} WHERE lo <= ? ORDER BY lo DESC LIMIT 1",
-			[]any{rows[0].ID}, &lo, &hi); err != nil {
-			return fmt.Errorf("shard of row %d: %w", rows[0].ID, err)
+			[]any{ids[0]}, &lo, &hi); err != nil {
+			return fmt.Errorf("shard of row %d: %w", ids[0], err)
 		}
 		n := 1
-		for n < len(rows) && rows[n].ID <= hi {
+		for n < len(ids) && ids[n] <= hi {
 			n++
 		}
 		if err := f(lo, n); err != nil {
 			return err
 		}
-		rows = rows[n:]
+		ids = ids[n:]
 	}
 	return nil
 }

@@ -182,10 +182,6 @@ func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLeas
 // LeaseSources implements store.Session.
 func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.SourceLease, err error) {
 	doing := store.Leasing(sources)
-	list, err := json.Marshal(sources)
-	if err != nil {
-		return nil, wrap(doing, err)
-	}
 	dead, err := s.deadOwners(ctx)
 	if err != nil {
 		return nil, wrap(doing, err)
@@ -207,7 +203,7 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 			FROM json_each(?4) AS l
 			WHERE s.number = l.value AND s.importer IS NULL
 			RETURNING number, generation, offset, line, list_rows, mark`,
-			[]any{s.number, first, s.expiry(), string(list)}, func(r *sql.Rows) error {
+			[]any{s.number, first, s.expiry(), idList(sources)}, func(r *sql.Rows) error {
 				l := store.SourceLease{Owner: s.owner.ID, Expires: expires}
 				err := r.Scan(&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line,
 					&l.Position.Rows, &l.Position.Mark)
