@@ -412,8 +412,7 @@ func withOrientation(file []byte, orientation byte) []byte {
 	return slices.Concat(file[:2], segment, file[2:])
 }
 
-// TestModelOfOthers: a sidecar whose model is not one of ours is a detector of its own, with whatever scores
-// it has.
+// TestModelOfOthers: a sidecar whose model is not built in is a detector of its own, with scores on any scale.
 func TestModelOfOthers(t *testing.T) {
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
