@@ -384,7 +384,7 @@ func (c *Client) process(items []*item) {
 		if errors.As(err, &h) {
 			status = h.Status
 		}
-		if status != 503 && status != 429 { // a busy server's answer does not count as a try
+		if h == nil || !h.later() { // a busy server's answer does not count as a try
 			tries++
 		}
 		last = e
