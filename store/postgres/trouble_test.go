@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"facescan/store"
+	"facescan/store/storetest"
 	"facescan/store/storetest/pgtest"
 )
 
@@ -83,7 +84,7 @@ func TestServerCrashes(t *testing.T) {
 	for range 2 {
 		ok(t, <-ended)
 	}
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Error(found)
 	}
 }
@@ -171,7 +172,7 @@ func TestNoRoom(t *testing.T) {
 	if c.Total != 100 || c.Done != 10 {
 		t.Errorf("%d rows, %d done", c.Total, c.Done)
 	}
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Errorf("with a full disk: %v", found)
 	}
 	_, err = j.pool.Exec(ctx, "DROP TRIGGER full_disk ON results; DROP TRIGGER full_disk ON rows")
@@ -386,7 +387,7 @@ func TestLostAnswers(t *testing.T) {
 		t.Errorf("counts %+v", c)
 	}
 	lose("leave", func() error { return s.Leave(ctx) })
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Error(found)
 	}
 }

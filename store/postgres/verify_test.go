@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // sound makes a job with a bit of everything: two sources, done and failed rows, faces, a lease, pending
@@ -46,20 +47,6 @@ func sound(t *testing.T) *job {
 	return j
 }
 
-// problems are the names of the checks that fail.
-func problems(t *testing.T, j *job, deep bool) (names []string) {
-	t.Helper()
-	ok(t, j.Verify(context.Background(), store.VerifyOptions{Deep: deep}, func(p store.Problem) {
-		if p.Text == "" {
-			t.Errorf("%s says nothing", p.Check)
-		}
-		if !slices.Contains(names, p.Check) {
-			names = append(names, p.Check)
-		}
-	}))
-	return names
-}
-
 func (j *job) tamper(t *testing.T, text string) {
 	t.Helper()
 	tag, err := j.pool.Exec(context.Background(), text)
@@ -71,7 +58,7 @@ func (j *job) tamper(t *testing.T, text string) {
 
 func TestVerifySeesEachKindOfDamage(t *testing.T) {
 	t.Parallel()
-	if found := problems(t, sound(t), true); len(found) > 0 {
+	if found := storetest.Problems(t, sound(t), true); len(found) > 0 {
 		t.Fatalf("a sound job has problems: %v", found)
 	}
 	for _, c := range []struct{ name, sql, check string }{
@@ -139,7 +126,7 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 			t.Parallel()
 			j := sound(t)
 			j.tamper(t, c.sql)
-			if found := problems(t, j, false); !slices.Contains(found, c.check) {
+			if found := storetest.Problems(t, j, false); !slices.Contains(found, c.check) {
 				t.Errorf("%s: verify says %v, not %s", c.sql, found, c.check)
 			}
 		})
@@ -158,7 +145,7 @@ func TestVerifyDeep(t *testing.T) {
 	j.tamper(t, `WITH back AS (UPDATE pg_index SET indisvalid = true, indisready = true
 		WHERE indexrelid = 'rows_pkey'::regclass RETURNING 1) SELECT * FROM back`)
 	j.pool.Reset()
-	if found := problems(t, j, true); !slices.Contains(found, "database") {
+	if found := storetest.Problems(t, j, true); !slices.Contains(found, "database") {
 		t.Errorf("verify says %v of a damaged index", found)
 	}
 }
@@ -206,7 +193,7 @@ func TestVerifyBesideWork(t *testing.T) {
 		}()
 	}()
 	for rounds := 1; ; rounds++ {
-		if found := problems(t, j, false); len(found) > 0 {
+		if found := storetest.Problems(t, j, false); len(found) > 0 {
 			t.Fatalf("round %d: %v", rounds, found)
 		}
 		select {
@@ -250,7 +237,7 @@ func TestFinishedShardsAreJoined(t *testing.T) {
 	if c.Shards.Total != 1 || c.Done != 20_000 {
 		t.Errorf("%d shards are left of %d rows", c.Shards.Total, c.Done)
 	}
-	if found := problems(t, j, false); len(found) > 0 {
+	if found := storetest.Problems(t, j, false); len(found) > 0 {
 		t.Error(found)
 	}
 	n := 0

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 func init() {
@@ -251,7 +252,7 @@ func TestCrashPoints(t *testing.T) {
 							continue
 						}
 						ok(t, err)
-						if found := problems(t, j.(*job), true); len(found) > 0 {
+						if found := storetest.Problems(t, j.(*job), true); len(found) > 0 {
 							t.Fatalf("after %s:%d, round %d: %v", point, n, round, found)
 						}
 						counts, err := j.Counts(ctx)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // TestNoRoom runs fillUp in a process of its own, for which files must not grow: what a full disk, or a
@@ -27,7 +28,7 @@ func TestNoRoom(t *testing.T) {
 	j, err := Open(context.Background(), path)
 	ok(t, err)
 	defer j.Close()
-	if found := problems(t, j.(*job), true); len(found) > 0 {
+	if found := storetest.Problems(t, j.(*job), true); len(found) > 0 {
 		t.Errorf("after no room: %v", found)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // TestUnfitTables tries tables whose Done column cannot be set, or can be in spite of what they have. A trial
@@ -244,7 +245,7 @@ func TestColumnsNamedLikeTokens(t *testing.T) {
 	if got := dump(t, db, `SELECT sum("{pending}"), count(*) FROM "{results}"`); got[0] != "3|3|" {
 		t.Errorf("done: %v", got)
 	}
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Errorf("verify says %v", found)
 	}
 }

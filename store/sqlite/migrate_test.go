@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // restore makes a job file from a dump.
@@ -40,7 +41,7 @@ func TestOldJobsGoOn(t *testing.T) {
 	if version != schemaVersion {
 		t.Errorf("version %d, want %d", version, schemaVersion)
 	}
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Errorf("migrated, with problems: %v", found)
 	}
 	c, err := j.Counts(ctx)
@@ -86,7 +87,7 @@ func TestOldJobsGoOn(t *testing.T) {
 	if n != 23 {
 		t.Errorf("%d groups were finished, want 1", 24-n)
 	}
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Errorf("finished, with problems: %v", found)
 	}
 }

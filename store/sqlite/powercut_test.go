@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // Power cuts, for machines where tests may mount: build with the tag powercut, run as root. A job lies on an
@@ -153,7 +154,7 @@ func TestPowerCuts(t *testing.T) {
 						t.Errorf("cut %d: %d rows and %d results were acknowledged, %d and %d are left", cut,
 							rows, done, c.Total, c.Done)
 					}
-					if found := problems(t, j.(*job), true); len(found) > 0 {
+					if found := storetest.Problems(t, j.(*job), true); len(found) > 0 {
 						t.Errorf("cut %d: %v", cut, found)
 					}
 				})

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // users makes a database of a user's by some SQL, and keeps it open as its owner would.
@@ -191,7 +192,7 @@ func TestTableInPlace(t *testing.T) {
 		retried != 50 {
 		t.Errorf("retry of %d rows left %v undone", retried, got)
 	}
-	if found := problems(t, j, true); len(found) > 0 {
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
 		t.Error(found)
 	}
 	// A job of our own does not take the user's file for one, nor the other way round.
@@ -296,7 +297,7 @@ func TestTableColumnsAreFound(t *testing.T) {
 			ok(t, err)
 			pass(t, s, 10)
 			finish(t, s)
-			if found := problems(t, j, false); len(found) > 0 {
+			if found := storetest.Problems(t, j, false); len(found) > 0 {
 				t.Error(found)
 			}
 		})
@@ -402,7 +403,7 @@ func TestTableIsTheTruth(outer *testing.T) {
 			if !slices.Equal(there, counted) {
 				t.Fatalf("groups are %v, counted %v", there, counted)
 			}
-			if found := problems(outer, j, false); len(found) > 0 {
+			if found := storetest.Problems(outer, j, false); len(found) > 0 {
 				t.Fatal(found)
 			}
 		}
@@ -430,7 +431,7 @@ func TestTableIsTheTruth(outer *testing.T) {
 					"shard size"))
 				agree()
 			},
-			"verify": func(*rapid.T) { problems(outer, j, false) },
+			"verify": func(*rapid.T) { storetest.Problems(outer, j, false) },
 			"retry": func(*rapid.T) {
 				_, err := j.Retry(ctx, store.Selection{Reasons: []store.Reason{store.Timeout}})
 				ok(outer, err)

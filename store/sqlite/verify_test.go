@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // sound makes a job with a bit of everything: two sources, done and failed rows, faces, a lease, pending
@@ -64,20 +65,6 @@ func ok(t testing.TB, err error) {
 	}
 }
 
-// problems are the names of the checks that fail.
-func problems(t *testing.T, j *job, deep bool) (names []string) {
-	t.Helper()
-	ok(t, j.Verify(context.Background(), store.VerifyOptions{Deep: deep}, func(p store.Problem) {
-		if p.Text == "" {
-			t.Errorf("%s says nothing", p.Check)
-		}
-		if !slices.Contains(names, p.Check) {
-			names = append(names, p.Check)
-		}
-	}))
-	return names
-}
-
 func (j *job) tamper(t *testing.T, text string) {
 	t.Helper()
 	ok(t, j.writer.update(context.Background(), "test", func(tx tx) error {
@@ -91,7 +78,7 @@ func (j *job) tamper(t *testing.T, text string) {
 
 func TestVerifySeesEachKindOfDamage(t *testing.T) {
 	t.Parallel()
-	if found := problems(t, sound(t), true); len(found) > 0 {
+	if found := storetest.Problems(t, sound(t), true); len(found) > 0 {
 		t.Fatalf("a sound job has problems: %v", found)
 	}
 	for _, c := range []struct{ name, sql, check string }{
@@ -171,7 +158,7 @@ func TestVerifySeesEachKindOfDamage(t *testing.T) {
 			t.Parallel()
 			j := sound(t)
 			j.tamper(t, c.sql)
-			if found := problems(t, j, false); !slices.Contains(found, c.check) {
+			if found := storetest.Problems(t, j, false); !slices.Contains(found, c.check) {
 				t.Errorf("%s: verify says %v, not %s", c.sql, found, c.check)
 			}
 		})
@@ -201,7 +188,7 @@ func TestVerifyDeep(t *testing.T) {
 	again, err := target.Open(ctx, j.Path())
 	ok(t, err)
 	defer again.Close()
-	if found := problems(t, again.(*job), true); !slices.Contains(found, "database") {
+	if found := storetest.Problems(t, again.(*job), true); !slices.Contains(found, "database") {
 		t.Errorf("verify says %v of a damaged index", found)
 	}
 }
@@ -247,7 +234,7 @@ func TestVerifyBesideWork(t *testing.T) {
 		}()
 	}()
 	for rounds := 1; ; rounds++ {
-		if found := problems(t, j, false); len(found) > 0 {
+		if found := storetest.Problems(t, j, false); len(found) > 0 {
 			t.Fatalf("round %d: %v", rounds, found)
 		}
 		select {

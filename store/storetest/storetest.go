@@ -139,8 +139,13 @@ func (b *bench) open() store.Job {
 
 func (b *bench) ok(err error) {
 	b.Helper()
+	must(b.T, err)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
