@@ -29,6 +29,34 @@ func (o Owner) Named() Owner {
 	return o
 }
 
+// AllRows are the rows of some additions, one after the other.
+func AllRows(all []Addition) []NewRow {
+	if len(all) == 1 {
+		return all[0].Rows
+	}
+	n := 0
+	for i := range all {
+		n += len(all[i].Rows)
+	}
+	rows := make([]NewRow, 0, n)
+	for i := range all {
+		rows = append(rows, all[i].Rows...)
+	}
+	return rows
+}
+
+// AllResults are the results of some batches, one after the other.
+func AllResults(batches []Batch) []Result {
+	if len(batches) == 1 {
+		return batches[0].Results
+	}
+	results := make([]Result, 0, countResults(batches))
+	for i := range batches {
+		results = append(results, batches[i].Results...)
+	}
+	return results
+}
+
 // What a transaction does, for its errors. Of several sources or shards only the number is told.
 
 // Adding says that sources are added.
@@ -60,9 +88,12 @@ func Committing(batches []Batch) string {
 	if len(batches) == 1 {
 		return fmt.Sprintf("commit %d rows of shard %d", len(batches[0].Results), batches[0].Lease.Shard)
 	}
-	n := 0
+	return fmt.Sprintf("commit %d rows of %d shards", countResults(batches), len(batches))
+}
+
+func countResults(batches []Batch) (n int) {
 	for i := range batches {
 		n += len(batches[i].Results)
 	}
-	return fmt.Sprintf("commit %d rows of %d shards", n, len(batches))
+	return n
 }

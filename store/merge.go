@@ -293,27 +293,20 @@ func mergeSource(ctx context.Context, out Job, in []Job, s Source, o MergeOption
 			return err
 		}
 		if more {
-			batch = append(batch, row)
-		}
-		if len(batch) == mergeBatch {
-			if err := out.Absorb(ctx, s.Number, batch, s.Position, false, o.ShardSize); err != nil {
-				return err
+			if batch = append(batch, row); len(batch) < mergeBatch {
+				continue
 			}
 		}
-		if !more {
-			if err := out.Absorb(ctx, s.Number, batch, s.Position, false, o.ShardSize); err != nil {
-				return err
-			}
+		if err := out.Absorb(ctx, s.Number, batch, s.Position, false, o.ShardSize); err != nil {
+			return err
 		}
-		if o.Merged != nil && (len(batch) == mergeBatch || !more) {
+		if o.Merged != nil {
 			o.Merged(int64(len(batch)))
 		}
 		if !more {
 			return nil
 		}
-		if len(batch) == mergeBatch {
-			batch = batch[:0]
-		}
+		batch = batch[:0]
 	}
 }
 

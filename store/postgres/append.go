@@ -29,10 +29,7 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 		return s.wrap(doing, err)
 	}
 	all, ends := store.SplitAllEnds(all)
-	rows := all[0].Rows
-	for _, a := range all[1:] {
-		rows = append(rows[:len(rows):len(rows)], a.Rows...)
-	}
+	rows := store.AllRows(all)
 	bad := store.BadResults(rows)
 	part, err := s.nextPart(ctx)
 	if err != nil {

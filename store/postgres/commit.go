@@ -25,15 +25,12 @@ func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Res
 // CommitAll implements store.Session.
 func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
 	doing := store.Committing(batches)
-	ls, results := make([]store.Lease, len(batches)), batches[0].Results
+	ls, results := make([]store.Lease, len(batches)), store.AllResults(batches)
 	for i, b := range batches {
 		if err := store.CheckResults(b.Lease, b.Results); err != nil {
 			return nil, fmt.Errorf("%s: %w", doing, err)
 		}
 		ls[i] = b.Lease
-		if i > 0 {
-			results = append(results[:len(results):len(results)], b.Results...)
-		}
 	}
 	detectors, err := s.intern(ctx, results)
 	if err != nil {

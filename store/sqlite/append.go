@@ -31,19 +31,12 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 		if err != nil {
 			return err
 		}
-		rows := all[0].Rows
-		if len(all) > 1 {
-			rows = nil
-		}
 		for i, a := range all {
 			if err := store.CheckRows(a.Rows, states[i].last, a.Lease.Source); err != nil {
 				return err
 			}
-			if len(all) > 1 {
-				rows = append(rows, a.Rows...)
-			}
 		}
-		if err := insertRows(t, rows); err != nil {
+		if err := insertRows(t, store.AllRows(all)); err != nil {
 			return err
 		}
 		var shards cuts

@@ -15,9 +15,10 @@ import (
 
 // Commit implements store.Session.
 func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
-	lost, err := s.CommitAll(ctx, []store.Batch{{Lease: l, Results: results}})
+	batches := []store.Batch{{Lease: l, Results: results}}
+	lost, err := s.CommitAll(ctx, batches)
 	if err == nil && len(lost) > 0 {
-		err = wrap(store.Committing([]store.Batch{{Lease: l, Results: results}}), store.ErrLeaseLost)
+		err = wrap(store.Committing(batches), store.ErrLeaseLost)
 	}
 	return err
 }
@@ -36,24 +37,20 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 		if err != nil {
 			return err
 		}
+		var kept []store.Batch
 		var back []store.Lease
 		for i, b := range batches {
 			if !held[i] {
 				lost = append(lost, i)
-			} else if b.Release {
+				continue
+			}
+			kept = append(kept, b)
+			if b.Release {
 				back = append(back, b.Lease)
 			}
 		}
-		if len(batches) == 1 && held[0] {
-			results = batches[0].Results
-		} else {
-			for i, b := range batches {
-				if held[i] {
-					results = append(results, b.Results...)
-				}
-			}
-		}
-		if err := s.commit(t, batches, held, results, suspects); err != nil || len(back) == 0 {
+		results = store.AllResults(kept)
+		if err := s.commit(t, kept, results, suspects); err != nil || len(back) == 0 {
 			return err
 		}
 		return s.release(t, back)
@@ -61,9 +58,8 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	return lost, wrap(doing, s.explain(ctx, err, idsOf(results), true))
 }
 
-// commit writes the results of batches whose leases are held, and counts them.
-func (s *session) commit(t tx, batches []store.Batch, held []bool, results []store.Result,
-	suspects bool) error {
+// commit writes the results of batches, whose leases are held, and counts them.
+func (s *session) commit(t tx, batches []store.Batch, results []store.Result, suspects bool) error {
 	fresh, err := s.markFresh(t, results)
 	if err != nil || len(fresh) == 0 {
 		return err
@@ -84,10 +80,7 @@ func (s *session) commit(t tx, batches []store.Batch, held []bool, results []sto
 		return err
 	}
 	if s.inPlace {
-		for i, b := range batches {
-			if !held[i] {
-				continue
-			}
+		for _, b := range batches {
 			shard, err := shardAt(t, b.Lease.Shard)
 			if err != nil {
 				return err
