@@ -55,7 +55,7 @@ func (p *pods) start(t *testing.T, index int) *pod {
 	}
 	args := slices.Clone(p.args)
 	for i := range args {
-		args[i] = strings.Replace(args[i], "/work/", disk+"/", 1)
+		args[i] = strings.Replace(args[i], "/job/", disk+"/", 1)
 	}
 	args = append(args, "--allow-private", "--progress", "none", "--fetchers", "2", "--publish-every",
 		"200ms")
