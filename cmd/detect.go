@@ -146,12 +146,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 				line.Points = export.AppendLandmarks(nil, r.Faces)
 			}
 		}
-		b, err := json.Marshal(line)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(g.out, "%s\n", b)
-		return err
+		return printJSON(g.out, line)
 	}
 	if r.Status == store.Failed {
 		g.print("%s: failed: %s", name, cmp.Or(string(r.Reason), "cannot be read"))

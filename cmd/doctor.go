@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -89,9 +88,7 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 			failed++
 		}
 		if o.json {
-			if b, err := json.Marshal(f); err == nil {
-				fmt.Fprintf(g.out, "%s\n", b)
-			}
+			_ = printJSON(g.out, f) // as print, which says nothing of a stdout that is gone
 			return
 		}
 		g.print("%-4s  %-12s %s", f.State, f.Check, f.Found)

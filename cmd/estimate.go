@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -113,11 +112,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	run.Rate, run.Bandwidth = o.fetch.rate, int64(o.fetch.bandwidth)
 	p := sample.Predict(results, run)
 	if o.json {
-		b, err := json.Marshal(p)
-		if err == nil {
-			fmt.Fprintf(g.out, "%s\n", b)
-		}
-		return err
+		return printJSON(g.out, p)
 	}
 	printPrediction(g, p)
 	return nil

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -58,12 +57,8 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 		}
 		values = append(values, line)
 	}
-	b, err := json.Marshal(map[string]any{"by": o.by, "done": r.Rows, "values": r.Values, "exact": r.Exact,
+	return printJSON(g.out, map[string]any{"by": o.by, "done": r.Rows, "values": r.Values, "exact": r.Exact,
 		"top": values})
-	if err == nil {
-		fmt.Fprintf(g.out, "%s\n", b)
-	}
-	return err
 }
 
 // without names rows that have no value of a key.

@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -49,17 +47,12 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 			parts = append(parts, map[string]any{"job": p.Job.Path(), "node": p.Nodes.String(),
 				"total": p.Counts.Total, "done": p.Counts.Done, "pending": p.Counts.Pending})
 		}
-		b, err := json.Marshal(struct {
+		return printJSON(g.out, struct {
 			Total any              `json:"total"`
 			Done  int64            `json:"done"`
 			Left  any              `json:"left"`
 			Parts []map[string]any `json:"parts"`
 		}{orNull(sum.Rows, sum.Known), sum.Done, orNull(sum.Rows-sum.Done, sum.Known), parts})
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(g.out, "%s\n", b)
-		return nil
 	}
 	for _, p := range sum.Each {
 		c := p.Counts

@@ -65,10 +65,7 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 			return
 		}
 		if o.json {
-			if b, err := json.Marshal(map[string]any{"check": p.Check, "id": p.ID,
-				"text": p.Text}); err == nil {
-				fmt.Fprintf(g.out, "%s\n", b)
-			}
+			_ = printJSON(g.out, map[string]any{"check": p.Check, "id": p.ID, "text": p.Text})
 			return
 		}
 		if p.ID != 0 {

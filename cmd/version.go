@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -43,15 +42,10 @@ func newVersion(g *globals) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			lib, _, _ := sqlite3.Version()
 			if asJSON {
-				b, err := json.Marshal(map[string]string{"version": release, "commit": commit(),
+				return printJSON(g.out, map[string]string{"version": release, "commit": commit(),
 					"go": runtime.Version(), "sqlite": lib, "yunet": yunet.Sum(), "yunet_path": yunet.Path(),
 					"cascade": pigo.Sum(), "cascade_path": pigo.Path(),
 					"platform": runtime.GOOS + "/" + runtime.GOARCH})
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(g.out, "%s\n", b)
-				return nil
 			}
 			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\nyunet    %s "+
 				"(%s)\ncascade  %s (%s)\n",
