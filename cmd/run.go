@@ -210,7 +210,7 @@ func (o *runOptions) beforeJob(ctx context.Context, t target) error {
 	if err := o.share.prepare(); err != nil {
 		return err
 	}
-	if _, err := os.Stat(t.job); errors.Is(err, fs.ErrNotExist) && !open.IsURL(t.job) {
+	if isNew(t.job) {
 		if err := o.detect.choose(ctx, &o.remote); err != nil {
 			return err
 		}
@@ -321,8 +321,7 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		return nil
 	}
 	job, err := readJob(ctx, t.job)
-	if _, e := os.Stat(t.job); err != nil && len(t.sources) > 0 &&
-		(errors.Is(err, fs.ErrNotExist) || errors.Is(e, fs.ErrNotExist) && !open.IsURL(t.job)) {
+	if err != nil && len(t.sources) > 0 && (errors.Is(err, fs.ErrNotExist) || isNew(t.job)) {
 		g.print("would create the job %s", open.Redact(t.job))
 	} else {
 		if err != nil {
