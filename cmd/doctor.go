@@ -317,17 +317,15 @@ func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 // lookAtSidecar has a sidecar pass what it must pass before a run asks it, and asks for one picture after the
 // other.
 func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding {
-	const check, noStart = "sidecar", "a run would not start: start it, or name another with --sidecar"
+	const check, noStart = "sidecar", "a run would not begin: start it, or name another with --sidecar"
 	o.urls, o.delay, o.fallback = []string{model}, 0, ""
 	_, kind, err := sidecar.Detector(ctx, o.urls)
 	if err != nil {
-		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with " +
-			"--sidecar"}
+		return finding{check, "fail", err.Error(), noStart}
 	}
 	d, err := o.open(ctx, detect.Defaults(kind.Name), slog.New(slog.DiscardHandler))
 	if err != nil {
-		return finding{check, "fail", err.Error(), "a run would not begin: start it, or name another with " +
-			"--sidecar"}
+		return finding{check, "fail", err.Error(), noStart}
 	}
 	defer d.Close()
 	luma := image.NewGray(image.Rect(0, 0, 500, 375))
