@@ -150,11 +150,16 @@ func (o *sourceOptions) checkNode(args []string) error {
 				"the rows it has: leave --node out, or name the list", name)
 		}
 		if other := otherParts(name, o.node.value.Of); o.node.auto && other != "" {
-			return usagef("--node auto means %d parts, and %s is a part of another number: use --node "+
-				"auto/N, N being the size of the first submission", o.node.value.Of, other)
+			return otherNumber(o.node.value.Of, other+" is a part")
 		}
 	}
 	return nil
+}
+
+// otherNumber refuses --node auto where something is there that belongs to another number of parts.
+func otherNumber(of int, found string) error {
+	return usagef("--node auto means %d parts, and %s of another number: use --node auto/N, N being the size "+
+		"of the first submission", of, found)
 }
 
 // otherParts is the job of a part of a list that lies beside it and is one of another number of parts; empty

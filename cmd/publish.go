@@ -50,8 +50,7 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 	}
 	if t.table != nil {
 		return usagef("--publish takes a job made from lists, and %s is worked on in place: copy the table "+
-			"into a job with --db JOB.db",
-			t.job)
+			"into a job with --db JOB.db", t.job)
 	}
 	for _, s := range t.sources {
 		if s.IsPipe() {
@@ -63,15 +62,12 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 		{"blurred", k.blurred}} {
 		if f.folder != "" && !isBelow(f.folder, o.dir) {
 			return usagef("--%s %s: files are not copied by --publish, so their folder must be in it: give "+
-				"--%s %s", f.name, f.folder, f.name,
-				filepath.Join(o.dir, f.name))
+				"--%s %s", f.name, f.folder, f.name, filepath.Join(o.dir, f.name))
 		}
 	}
 	if node.auto && len(t.sources) > 0 {
 		if other := segment.OtherParts(o.dir, listName(t.sources[0].Path), t.node.Of); other != "" {
-			return usagef("--node auto means %d parts, and %s in %s is of a part of another "+
-				"number: use --node auto/N, N being the size of the first submission", t.node.Of, other,
-				o.dir)
+			return otherNumber(t.node.Of, other+" in "+o.dir+" is of a part")
 		}
 	}
 	return nil
