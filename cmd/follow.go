@@ -41,28 +41,7 @@ type following struct {
 	cancel context.CancelFunc
 	f      *export.Follower
 	stdout bool
-	named  sources // those that stdout gets rows of; all if the command names none
-}
-
-// sources is a set of sources, by their numbers.
-type sources struct {
-	mu  sync.Mutex
-	has map[int]bool
-}
-
-func (s *sources) add(number int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.has == nil {
-		s.has = map[int]bool{}
-	}
-	s.has[number] = true
-}
-
-func (s *sources) contains(number int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.has[number]
+	named  sync.Map // numbers of the sources that stdout gets rows of; all if the command names none
 }
 
 // follow begins to write the results of a run to a file in order; nil without one. A file that the job may
@@ -85,7 +64,7 @@ func follow(ctx context.Context, g *globals, job store.Job, format, path string,
 	if w.stdout {
 		f.Path, f.Out = "", g.out
 		if len(t.sources) > 0 || t.lists != nil {
-			f.Wants = w.named.contains
+			f.Wants = func(number int) bool { _, named := w.named.Load(number); return named }
 		}
 		signal.Ignore(syscall.SIGPIPE) // so that a consumer that is gone is an error of the write
 	} else if err := guardOutput(path, job, sources, named...); err != nil {
@@ -106,7 +85,7 @@ func follow(ctx context.Context, g *globals, job store.Job, format, path string,
 // set has a run tell which sources it imports, and wait while stdout is not read.
 func (w *following) set(o *pipeline.Options) {
 	if w != nil && w.stdout {
-		o.Joined, o.Hold = func(s store.Source) { w.named.add(s.Number) }, w.f.Behind
+		o.Joined, o.Hold = func(s store.Source) { w.named.Store(s.Number, nil) }, w.f.Behind
 	}
 }
 
