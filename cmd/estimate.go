@@ -210,8 +210,7 @@ func printPrediction(g *globals, p estimate.Prediction) {
 		return fmt.Sprintf("%6.1f %%  (%.1f to %.1f)", 100*b.Value, 100*b.Low, 100*b.High)
 	}
 	lasting := func(seconds float64) string {
-		return figures.Span(
-			time.Duration(seconds * float64(time.Second)))
+		return figures.Span(time.Duration(seconds * float64(time.Second)))
 	}
 	sum := func(b estimate.Bounds, text func(float64) string) string {
 		if b.Low == b.High {

@@ -71,8 +71,8 @@ func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string
 // isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy with a
 // user.
 func isSecret(name, value string) bool {
-	return name == "header" && !strings.HasPrefix(value, "@") || name == "proxy" &&
-		strings.Contains(value, "@")
+	return name == "header" && !strings.HasPrefix(value, "@") ||
+		name == "proxy" && strings.Contains(value, "@")
 }
 
 // resume is the command that goes on with a run of some arguments. Once its lists are imported it names the
@@ -117,8 +117,8 @@ func (o *runOptions) remember(ctx context.Context, job store.Job, lists bool) er
 		return err
 	}
 	settings, err := job.Settings(ctx)
-	if err != nil || settings[store.RunFlagsSetting] == string(text) || len(words) == 0 &&
-		settings[store.RunFlagsSetting] == "" {
+	if err != nil || settings[store.RunFlagsSetting] == string(text) ||
+		len(words) == 0 && settings[store.RunFlagsSetting] == "" {
 		return err
 	}
 	return job.Set(ctx, map[string]string{store.RunFlagsSetting: string(text)})

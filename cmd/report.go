@@ -58,13 +58,14 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	ro := report.Options{Now: time.Now(), Remedy: func(r store.Reason) string {
-		return pipeline.Hint(r,
-			job.Path())
-	}, NoFaces: detection.NoFaces(settings), Scale: func(fingerprint string) report.Scale {
-		k := detect.KindOf(fingerprint)
-		return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}
-	}}
+	ro := report.Options{
+		Now: time.Now(), NoFaces: detection.NoFaces(settings),
+		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) },
+		Scale: func(fingerprint string) report.Scale {
+			k := detect.KindOf(fingerprint)
+			return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}
+		},
+	}
 	if o.blurFaces {
 		ro.Blur = keep.Blur
 	}

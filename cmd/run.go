@@ -277,8 +277,8 @@ func (o *runOptions) finish(ctx context.Context, g *globals, args []string, job 
 		return &exit{code: exitInterrupted}
 	case end == pipeline.TooManyFail && aborted != nil:
 		return &exit{exitFailures, fmt.Errorf("--abort-if: %w", aborted)}
-	case end == pipeline.TooManyFail, end == pipeline.Finished &&
-		o.maxFail.Finally(counts.Failed, counts.Done):
+	case end == pipeline.TooManyFail,
+		end == pipeline.Finished && o.maxFail.Finally(counts.Failed, counts.Done):
 		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows",
 			counts.Failed, counts.Done, &o.maxFail)}
 	case end == pipeline.Limited:

@@ -93,11 +93,9 @@ func TestKilledEqualsUndisturbed(t *testing.T) {
 			list := writeList(t, dir, lines)
 			// A dead owner's rows are free once its leases end.
 			args := append([]string{"run", list, "--db", url, "--lease-ttl", "1s"}, run...)
-			return scenario{args,
-				func(t *testing.T) map[string]any {
-					return map[string]any{"export": mustHere(t, "export",
-						url)}
-				}}
+			return scenario{args, func(t *testing.T) map[string]any {
+				return map[string]any{"export": mustHere(t, "export", url)}
+			}}
 		},
 		"merge": func(t *testing.T, dir string) scenario {
 			list := writeList(t, dir, lines)

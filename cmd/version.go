@@ -47,8 +47,8 @@ func newVersion(g *globals) *cobra.Command {
 					"cascade": pigo.Sum(), "cascade_path": pigo.Path(),
 					"platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\nyunet    %s "+
-				"(%s)\ncascade  %s (%s)\n",
+			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\n"+
+				"yunet    %s (%s)\ncascade  %s (%s)\n",
 				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, yunet.Sum(),
 				yunet.Path(), pigo.Sum(), pigo.Path())
 			return nil
