@@ -35,7 +35,7 @@ func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
-	fs.BoolVar(&o.json, "json", false, "a JSON object a file")
+	fs.BoolVar(&o.json, "json", false, "print one JSON object per file")
 	fs.StringVar(&o.draw, "draw", "", "draw the boxes into NAME.faces.png in this `folder`; other "+
 		"files in it are left alone")
 }
@@ -46,7 +46,7 @@ func newDetect(g *globals) *cobra.Command {
 		Use:   "detect FILE|URL…",
 		Short: "Find the faces of single images",
 		Long: "Prints the faces of image files or URLs, the same boxes that a run finds; - reads an image " +
-			"from stdin. A file that fails is told with its reason; the exit code is then 1.",
+			"from stdin. A file that fails is listed with its reason; the exit code is then 1.",
 		Args: args(cobra.MinimumNArgs(1), "image files or URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runDetect(c.Context(), g, &o, args)

@@ -43,19 +43,19 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 			"may be given several times")
 	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's "+
 		"name if empty, else csv")
-	fs.StringVar(&o.rows, "rows", "images", "a row for: images, faces or groups (finished ones; "+
+	fs.StringVar(&o.rows, "rows", "images", "what a row stands for: images, faces or groups (finished ones; "+
 		"see --group-column of run)")
 	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
 		"besides the default ones: "+strings.Join(export.MoreColumns(), ",")+"; "+
 		"of rows of faces right_eye_x,right_eye_y,left_eye_x,…")
-	fs.StringVar(&o.where, "where", "", "only rows for which this holds, as \"faces > 0 "+
+	fs.StringVar(&o.where, "where", "", "only rows for which this holds, e.g. \"faces > 0 "+
 		"and url like 'https:%'\"")
 	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in "+
 		"the folder that -o names")
 	fs.Var(&o.minScore, "min-score", "re-apply the score threshold, without downloading again: a score on "+
 		"the scale of the job's detector, or one per detector, e.g. yunet=0.6,pigo=8")
-	fs.BoolVar(&o.follow, "follow", false, "go on as rows come in, in order, until the job is finished; a "+
-		"file that was begun is gone on with")
+	fs.BoolVar(&o.follow, "follow", false, "keep writing rows in order as they are done, until the job is "+
+		"finished; resumes an existing file")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
 
@@ -64,8 +64,8 @@ func newExport(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export JOB",
 		Short: "Write the results as CSV, JSON Lines, Parquet or COCO",
-		Long: "Writes a row a done row of the job, in id order. Failed rows are in it too, with their " +
-			"reason. Works beside running processes.",
+		Long: "Writes one line per finished row of the job, in id order. Failed rows are included, with " +
+			"their reason. Works beside running processes.",
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runExport(c.Context(), g, &o, args[0])
@@ -146,7 +146,7 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	return nil
 }
 
-// checkOutputs refuses outputs that cannot be meant.
+// checkOutputs rejects invalid outputs.
 func (o *exportOptions) checkOutputs() error {
 	if o.splitBy != "" && (len(o.outputs) != 1 || o.outputs[0] == "-") {
 		return usagef("--split-by needs one folder: -o FOLDER")

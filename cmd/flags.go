@@ -38,25 +38,27 @@ type fetchOptions struct {
 }
 
 func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
-	fs.DurationVar(&o.timeout, "timeout", 30*time.Second, "of one attempt, from connecting to the last byte")
+	fs.DurationVar(&o.timeout, "timeout", 30*time.Second,
+		"limit per attempt, from connecting to the last byte")
 	fs.IntVar(&o.retries, "retries", 2, "further attempts after a transient failure")
 	o.maxBytes = 32 << 20
 	fs.Var(&o.maxBytes, "max-bytes", "refuse larger bodies (too_large)")
 	fs.IntVar(&o.maxRedirects, "max-redirects", 10, "follow at most this many redirects")
-	fs.Var(&o.minRate, "min-rate", "bytes a second that a body must come at, else it is too_slow; 0 = any")
-	fs.Float64Var(&o.rate, "rate", 0, "requests a second, over all hosts; 0 = any")
-	fs.Var(&o.bandwidth, "bwlimit", "bytes a second, over all hosts; 0 = any")
+	fs.Var(&o.minRate, "min-rate", "minimum download speed, in bytes per second; slower is too_slow; 0 = any")
+	fs.Float64Var(&o.rate, "rate", 0, "requests per second, over all hosts; 0 = no limit")
+	fs.Var(&o.bandwidth, "bwlimit", "bytes per second, over all hosts; 0 = no limit")
 	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)",
-		"what we say we are")
+		"User-Agent header to send")
 	fs.StringArrayVar(&o.headers, "header", nil, "header to send: 'Name: value' to every host, never along "+
 		"a redirect to another one; Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the "+
 		"list and along redirects within it, on every port unless HOST names one; '@FILE' reads one header "+
 		"per line")
-	fs.StringVar(&o.proxy, "proxy", "", "a proxy's URL, or none; the usual variables if empty")
+	fs.StringVar(&o.proxy, "proxy", "",
+		"`URL` of a proxy, or none; default: HTTP_PROXY, HTTPS_PROXY, NO_PROXY")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
 	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
 	fs.StringVar(&o.blockHosts, "block-hosts", "",
-		"`file` of hosts that are not asked, nor what lies below them")
+		"`file` of hosts to skip, with their subdomains")
 	fs.BoolVar(&o.ignoreOptOut, "ignore-opt-out", false, "read images whose X-Robots-Tag asks not to")
 }
 
@@ -147,7 +149,7 @@ type poolOptions struct {
 
 func (o *poolOptions) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.fetchers, "fetchers", 256, "fetches at once; at most twice as many rows are in flight")
-	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one a core")
+	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one per core")
 	o.memory = 256 << 20
 	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
 	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is "+
@@ -160,7 +162,7 @@ func (o *poolOptions) check() error {
 	case o.fetchers < 1 || o.fetchers > 100_000:
 		return usagef("--fetchers %d: give 1 to 100000", o.fetchers)
 	case o.workers < 0 || o.workers > 4096:
-		return usagef("--workers %d: give 1 to 4096, or 0 for one a core", o.workers)
+		return usagef("--workers %d: give 1 to 4096, or 0 for one per core", o.workers)
 	case o.memory < 1<<20:
 		return usagef("--memory %v: give 1MiB or more", &o.memory)
 	case o.perHost < 0 || o.outageWait < 0:
@@ -213,11 +215,11 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.groupEnd, "group-end", "", "a record whose URL is this `value` is not a row: it says "+
 		"that its group is complete, whose aggregate then does not wait for the end of the list")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
-	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows of a shard")
+	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows per shard")
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm "+
 		"array; auto/N: i of a Slurm array or an indexed Kubernetes job")
-	fs.IntVar(&o.priority, "priority", 0, "of these sources within the job: each step up gets twice the "+
-		"rows while others have work; -20 to 20")
+	fs.IntVar(&o.priority, "priority", 0, "priority of these sources within the job, -20 to 20: each "+
+		"step up gets twice the rows while others have work")
 	fs.StringVar(&o.as, "as", "", "`name` of a stream on stdin that has no beginning: its lines are "+
 		"appended to those that came under this name before")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")

@@ -164,7 +164,7 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 		return nil, fmt.Errorf("%w; --watch waits for a list to grow that is there: make it "+
 			"first, empty if need be", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w; give a list of URLs, one a line, or `-` to read one from stdin", err)
+		return nil, fmt.Errorf("%w; give a list of URLs, one per line, or `-` to read one from stdin", err)
 	case err != nil:
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	return specs, nil
 }
 
-// checkAs refuses a name for a stream where there is no stream, and one that a list could have.
+// checkAs validates --as: it needs a stream on stdin, and a name that a list cannot have.
 func (o *sourceOptions) checkAs(args []string) error {
 	format, _ := source.FormatOf(o.as)
 	switch {
@@ -234,7 +234,7 @@ func findJob(ctx context.Context, arg string,
 		}
 	}
 	if _, err := os.Stat(jobOf(arg, store.Node{})); err == nil {
-		return nil, fmt.Errorf("%s exists but is no facescan job; name the job file itself",
+		return nil, fmt.Errorf("%s exists but is not a facescan job; name the job file itself",
 			jobOf(arg, store.Node{}))
 	}
 	if parts := partsOf(arg); len(parts) > 0 {

@@ -21,7 +21,7 @@ type liveOptions struct {
 }
 
 func (o *liveOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.listen, "listen", "", "`address` to serve a live page and /metrics at, as "+
+	fs.StringVar(&o.listen, "listen", "", "`address` to serve a live page and /metrics at, e.g. "+
 		"127.0.0.1:9187; on loopback unless it names another host; port 0 = any")
 	fs.BoolVar(&o.pprof, "pprof", false, "with --listen: serve /debug/pprof too")
 }

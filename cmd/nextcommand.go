@@ -18,7 +18,7 @@ import (
 // meant for that one time. Other commands name the job, and of a run the flags that it was last run with, as
 // far as the outcomes of rows depend on them: a job keeps these (pipeline.RunCommand adds them).
 
-// once are the flags that are not meant for the next run, too.
+// once are the flags that are meant for one run only.
 var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", "verbose", "log-format",
 	"pprof", "priority", "help"}
 
@@ -96,8 +96,8 @@ func (o *runOptions) resume(args []string, job store.Job, imported bool) string 
 	return pipeline.ShellCommand(words...)
 }
 
-// remember keeps the flags of a run with its job. A run that has no list, and no row to process, is no reason
-// to forget those of an earlier one.
+// remember keeps the flags of a run with its job. A run without a list and without pending rows leaves those
+// of an earlier run.
 func (o *runOptions) remember(ctx context.Context, job store.Job, lists bool) error {
 	if c, err := job.Counts(ctx); err != nil || !lists && c.Pending == 0 {
 		return err

@@ -91,7 +91,7 @@ type globals struct {
 }
 
 func (g *globals) addFlags(fs *pflag.FlagSet) {
-	fs.CountVarP(&g.verbose, "verbose", "v", "tell more; twice for debugging")
+	fs.CountVarP(&g.verbose, "verbose", "v", "verbose output; repeat for debugging")
 	fs.BoolVarP(&g.quiet, "quiet", "q", false, "tell errors only")
 	fs.StringVar(&g.logFormat, "log-format", "text", "of messages on stderr: text or json")
 }

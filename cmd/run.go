@@ -51,16 +51,16 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 		"for more lists in folders, until interrupted; a list on stdin is read to its end. A line is taken "+
 		"once its newline is written")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
-	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count, or share as 5%")
+	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count or share, e.g. 5%")
 	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or "+
-		".jsonl; the next run goes on with it; - is stdout, which gets the rows of these sources that no "+
+		".jsonl; the next run resumes it; - is stdout, which gets the rows of these sources that no "+
 		"earlier run wrote there")
-	fs.StringVar(&o.format, "format", "", "of --out: csv or jsonl; by the file's name if empty, csv on "+
-		"stdout")
-	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, as 'failed > 60% after 10000' "+
+	fs.StringVar(&o.format, "format", "", "format of --out: csv or jsonl; default: by the file's name, csv "+
+		"on stdout")
+	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, e.g. 'failed > 60% after 10000' "+
 		"or 'http_429 > 500'; may be given several times")
 	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
-	fs.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
 }
 
 func newRun(g *globals) *cobra.Command {

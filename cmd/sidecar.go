@@ -35,14 +35,14 @@ func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.urls, "sidecar", nil, "find faces in another process: `URL` of its model, as "+
 		"http://host:8000/v2/models/face or unix:///run/facescan.sock; several share the work")
 	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma),
-		"what it is sent: luma, or the files encoded as downloaded")
-	fs.IntVar(&o.batch, "sidecar-batch", 64, "images in a request at most, one of them a known one that "+
-		"shows that the sidecar is well")
+		"what to send: luma, or encoded, the original files")
+	fs.IntVar(&o.batch, "sidecar-batch", 64, "most images per request, one of them a known image that "+
+		"checks the sidecar")
 	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
 	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second,
-		"how long a request may take; then the sidecar has to show that it is well, and is asked again")
+		"request timeout; the sidecar is health-checked before retrying")
 	fs.StringVar(&o.fallback, "sidecar-fallback", "",
-		"what finds faces while no sidecar answers: cpu, or nothing, then the run pauses")
+		"what finds faces while no sidecar answers: cpu; default: nothing, and the run pauses")
 }
 
 func (o *sidecarOptions) check() error {
@@ -115,7 +115,8 @@ func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N, which serves pigo")
 	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in "+
 		"--sidecar's URL; needed beyond loopback")
-	fs.IntVar(&o.workers, "workers", 0, "images, on a GPU batches, at once; 0 = one a core, on a GPU three")
+	fs.IntVar(&o.workers, "workers", 0, "concurrent images (batches on a GPU); 0 = one per core, 3 on "+
+		"a GPU")
 	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
 	fs.IntVar(&o.conns, "max-connections", 256, "connections at once, or fewer where few descriptors may "+
 		"be open; beyond, those that only wait are closed")

@@ -17,7 +17,7 @@ import (
 const endGrace = 2 * time.Second
 
 // echo is how soon after the first signal another one counts as the same. Slurm and others signal every
-// process of a job, and the shell among them passes its own signal on to us.
+// process of a job, and the shell among them passes its own signal on to facescan.
 const echo = 20 * time.Millisecond
 
 // signals are Ctrl-C and SIGTERM as a command sees them. The first ends the command at once, by its context.

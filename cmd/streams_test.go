@@ -164,8 +164,8 @@ func TestWatchLimited(t *testing.T) {
 	}
 }
 
-// TestWatchRotation renames a list that is watched: away for a moment, into its place by an editor that wrote
-// it anew and longer, and away for a new list, which is refused.
+// TestWatchRotation renames a list that is watched: away for a moment, into its place by an editor that
+// rewrote it, longer, and away for a new list, which is refused.
 func TestWatchRotation(t *testing.T) {
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
@@ -193,7 +193,7 @@ func TestWatchRotation(t *testing.T) {
 	if !strings.Contains(f.stderr.String(), "urls.txt has changed since its import began") || s.Total() != 3 {
 		t.Errorf("%d requests\n%s", s.Total(), &f.stderr)
 	}
-	// The list as it was, longer again, is gone on with.
+	// The list as it was, longer again, resumes.
 	rename(list+".1", list)
 	appendTo(t, list, url(4)+"\n")
 	f = startFilter(t, dir, watches("job.db", "urls.txt")...)

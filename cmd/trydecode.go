@@ -39,8 +39,8 @@ func newTryDecode(g *globals) *cobra.Command {
 // trialTime is how long a trial may take: far more than any decoder needs for an image within --max-pixels.
 const trialTime = 2 * time.Minute
 
-// tryDecodeInChild tells by an error that decoding the body killed the child, or never ended. That no child
-// could be started is no such sign.
+// tryDecodeInChild returns an error if decoding the body killed the child, or never ended; nil if no child
+// could be started.
 func tryDecodeInChild(ctx context.Context, body []byte) error {
 	self, err := os.Executable()
 	if err != nil {

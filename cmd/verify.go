@@ -26,7 +26,7 @@ type verifyOptions struct {
 func (o *verifyOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.deep, "deep", false, "also let the database check its own file")
 	fs.BoolVar(&o.requireSource, "require-source", false, "a list that is not there is a problem too")
-	fs.BoolVar(&o.json, "json", false, "a JSON object a problem")
+	fs.BoolVar(&o.json, "json", false, "print one JSON object per problem")
 }
 
 func newVerify(g *globals) *cobra.Command {

@@ -3,9 +3,9 @@
 //	go run ./testdata/accuracy [flags] DIR…
 //
 // Every folder below a DIR with pictures in it, or in its images/, is a set. Beside them may lie
-// annotations.csv (file,x,y,w,h, pixels of the stored image, a row a face), zero_faces.txt (files without a
-// face, a line each) and ignore.csv (like annotations.csv: faces too doubtful to count). A picture named in
-// none of them has no face.
+// annotations.csv (file,x,y,w,h, pixels of the stored image, one row per face), zero_faces.txt (files without
+// a face, one per line) and ignore.csv (like annotations.csv: faces too doubtful to count). A picture that
+// none of them names has no face.
 //
 // A found face is right when its box and an annotated one have an IoU of at least 0.4; the best score chooses
 // first. Faces whose sides have a geometric mean below 24 pixels, and ignored ones, count neither as missed

@@ -197,7 +197,7 @@ func (r *result) printSweep(w io.Writer) {
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // only for arguments that are no constants of ours
+		panic(err) // only for invalid arguments
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
