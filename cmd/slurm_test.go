@@ -162,6 +162,27 @@ func (s *slurm) newFolder(t *testing.T, server *fetchtest.Server, n int) (*folde
 	return f, lines
 }
 
+// works submits one task of a script, and returns its job's number once it is at work.
+func (f *folder) works(t *testing.T, server *fetchtest.Server, script string, task int) (job string) {
+	t.Helper()
+	asked := server.Total()
+	job = f.submit(t, script, fmt.Sprint("--array=", task))
+	eventually(t, time.Minute, "work", func() bool { return server.Total() > asked+10 })
+	return job
+}
+
+// cancelled is works, for a task that is cancelled then.
+func (f *folder) cancelled(t *testing.T, server *fetchtest.Server, script string, task int) (job string) {
+	t.Helper()
+	job = f.works(t, server, script, task)
+	name := fmt.Sprintf("%s_%d", job, task)
+	f.do(t, "scancel", name)
+	if state, _, _ := f.ended(t, name); state != "CANCELLED" {
+		t.Errorf("the task that was cancelled is %s", state)
+	}
+	return job
+}
+
 // submit hands a script to sbatch, with options, and returns the job's number.
 func (f *folder) submit(t *testing.T, script string, options ...string) string {
 	t.Helper()
@@ -343,8 +364,7 @@ func slurmRequeue(t *testing.T, s *slurm) {
 	defer server.Close()
 	f, lines := s.newFolder(t, server, 400)
 	script, _ := recipes(t, slurmTasks)
-	job := f.submit(t, script, "--array=3")
-	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
+	job := f.works(t, server, script, 3)
 	f.do(t, "scontrol", "requeue", job+"_3")
 	f.completed(t, job, 3)
 	if _, _, restarts := f.ended(t, job+"_3"); restarts != "1" {
@@ -361,12 +381,7 @@ func slurmCancel(t *testing.T, s *slurm) {
 	defer server.Close()
 	f, lines := s.newFolder(t, server, 400)
 	script, _ := recipes(t, slurmTasks)
-	job := f.submit(t, script, "--array=1")
-	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
-	f.do(t, "scancel", job+"_1")
-	if state, _, _ := f.ended(t, job+"_1"); state != "CANCELLED" {
-		t.Errorf("the task that was cancelled is %s", state)
-	}
+	job := f.cancelled(t, server, script, 1)
 	asked := server.Total()
 	f.says(t, job, 1, "nothing is lost; go on with: facescan run urls.node-1-of-4.facescan.db")
 
@@ -439,13 +454,7 @@ func slurmShell(t *testing.T, s *slurm) {
 	f, lines := s.newFolder(t, server, 8000)
 	_, script := recipes(t, slurmTasks)
 	atTheLimit(t, f, server, script)
-	asked := server.Total()
-	job := f.submit(t, script, "--array=2")
-	eventually(t, time.Minute, "work", func() bool { return server.Total() > asked+10 })
-	f.do(t, "scancel", job+"_2")
-	if state, _, _ := f.ended(t, job+"_2"); state != "CANCELLED" {
-		t.Errorf("the task that was cancelled is %s", state)
-	}
+	f.cancelled(t, server, script, 2)
 	f.env = append(f.env, "FACESCAN_FETCHERS=100", "FACESCAN_PER_HOST=0")
 	f.completed(t, f.submit(t, script, "--array=2"), 2)
 	f.wholePart(t, server, 2, slurmTasks, len(lines), inFlight)
@@ -454,8 +463,7 @@ func slurmShell(t *testing.T, s *slurm) {
 // atTheLimit starts task 2 of a script and brings its time limit near.
 func atTheLimit(t *testing.T, f *folder, server *fetchtest.Server, script string) {
 	t.Helper()
-	job := f.submit(t, script, "--array=2")
-	eventually(t, time.Minute, "work", func() bool { return server.Total() > 10 })
+	job := f.works(t, server, script, 2)
 	f.do(t, "scontrol", "update", "JobId="+job+"_2", "TimeLimit=1") // a minute; Slurm looks twice a minute
 	state, code, _ := f.ended(t, job+"_2")
 	if state != "FAILED" || code != fmt.Sprintf("%d:0", exitInterrupted) {
