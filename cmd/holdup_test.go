@@ -27,7 +27,16 @@ func heldBack(t *testing.T, page, kind string) {
 		func() bool { return strings.Contains(download(t, page+"metrics"), line) })
 }
 
-// longList writes a list of so many rows of a server, which never ends within a test.
+// endless starts a server, and writes a list of it that no run ends within a test.
+func endless(t *testing.T) (dir, list string) {
+	t.Helper()
+	s := fetchtest.New(pictures(t), 0)
+	t.Cleanup(s.Close)
+	dir = t.TempDir()
+	return dir, longList(t, dir, s.URL, 20_000)
+}
+
+// longList writes a list of so many rows of a server.
 func longList(t *testing.T, dir, url string, n int) string {
 	t.Helper()
 	var lines []string
@@ -41,10 +50,7 @@ func longList(t *testing.T, dir, url string, n int) string {
 // else.
 func TestHeldBackByRate(t *testing.T) {
 	t.Parallel()
-	s := fetchtest.New(pictures(t), 0)
-	defer s.Close()
-	dir := t.TempDir()
-	list := longList(t, dir, s.URL, 20_000)
+	dir, list := endless(t)
 	run, said, page := watched(t, dir, filepath.Base(list), "--rate", "40", "--detector", "none")
 	heldBack(t, page, live.ByRate)
 	const text = "--rate (40 requests per second)"
@@ -106,10 +112,7 @@ func downloadSome(t *testing.T, url string) string {
 // after it.
 func TestHeldBackByStoppedSidecar(t *testing.T) {
 	t.Parallel()
-	s := fetchtest.New(pictures(t), 0)
-	defer s.Close()
-	dir := t.TempDir()
-	list := longList(t, dir, s.URL, 20_000)
+	dir, list := endless(t)
 	socket := filepath.Join(dir, "s")
 	server := startSidecar(t, dir, socket)
 	_, said, page := watched(t, dir, filepath.Base(list), "--fetchers", "8", "--sidecar", "unix://"+socket,
@@ -178,10 +181,7 @@ func TestRisingShare(t *testing.T) {
 // TestHeldBackByOutput: who does not read what a run writes to stdout is named.
 func TestHeldBackByOutput(t *testing.T) {
 	t.Parallel()
-	s := fetchtest.New(pictures(t), 0)
-	defer s.Close()
-	dir := t.TempDir()
-	list := longList(t, dir, s.URL, 20_000)
+	dir, list := endless(t)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
