@@ -33,6 +33,15 @@ func exitsWith(t *testing.T, c *exec.Cmd, stderr *transcript, code int) {
 	t.Fatalf("%v: %v, want exit %d\n%s", c.Args, err, code, stderr)
 }
 
+// runTwo runs two children at once, and holds both to the exit code of a finished run.
+func runTwo(t *testing.T, dir string, first, second []string) {
+	t.Helper()
+	a, aerr := child(t, dir, first...)
+	b, berr := child(t, dir, second...)
+	exitsWith(t, a, aerr, exitOK)
+	exitsWith(t, b, berr, exitOK)
+}
+
 // TestImportKilled kills imports of every format at random moments. In the end the job has each row of the
 // list once.
 func TestImportKilled(t *testing.T) {

@@ -334,16 +334,7 @@ func TestTwoProcesses(t *testing.T) {
 	lines, outcomes := badList(s, 480)
 	list := writeList(t, dir, lines)
 	args := []string{"run", list, "--allow-private", "--fetchers", "4", "--progress", "none", "-q"}
-	a, aerr := child(t, dir, args...)
-	b, berr := child(t, dir, args...)
-	for _, p := range []struct {
-		c   *exec.Cmd
-		err *transcript
-	}{{a, aerr}, {b, berr}} {
-		if err := p.c.Wait(); err != nil {
-			t.Fatalf("%v\n%s", err, p.err)
-		}
-	}
+	runTwo(t, dir, args, args)
 	mustHere(t, "verify", list, "-q")
 	checkExport(t, list, lines, outcomes)
 	for path, hits := range s.Paths() {

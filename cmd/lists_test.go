@@ -35,10 +35,7 @@ func TestThousandsOfLists(t *testing.T) {
 	}
 	args := []string{"run", in, "--db", job, "--allow-private", "--detector", "none", "--progress",
 		"none", "--per-host", "0"}
-	a, aerr := child(t, dir, args...)
-	b, berr := child(t, dir, args...)
-	exitsWith(t, a, aerr, exitOK)
-	exitsWith(t, b, berr, exitOK)
+	runTwo(t, dir, args, args)
 	requests := func() {
 		t.Helper()
 		if n := s.Total(); n != rows {

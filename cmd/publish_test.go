@@ -21,6 +21,12 @@ func plainList(s *fetchtest.Server, n int) (lines, outcomes []string) {
 	return lines, outcomes
 }
 
+// publishing are the words of a quiet run that publishes often.
+func publishing(list, published string, more ...string) []string {
+	words := quietRun(list, "--publish", published, "--publish-every", "100ms", "--fetchers", "4")
+	return append(words, more...)
+}
+
 // publishedDone is how many rows are done as a folder has them; 0 while it has none.
 func publishedDone(t testing.TB, dir string) int {
 	t.Helper()
@@ -46,10 +52,7 @@ func TestPublishKillLoop(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	args := func(job string) []string {
-		return []string{"run", list, "--db", job, "--publish", published, "--publish-every",
-			"100ms", "--allow-private", "--progress", "none", "-q", "--fetchers", "4"}
-	}
+	args := func(job string) []string { return publishing(list, published, "--db", job) }
 	segments := func() string {
 		found, err := filepath.Glob(filepath.Join(published, "*.segment.db"))
 		if err != nil {
@@ -116,22 +119,14 @@ func TestPublishTwice(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := badList(s, 600)
 	list, published := writeList(t, dir, lines), filepath.Join(dir, "published")
-	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
-		"--progress", "none", "-q", "--fetchers", "4"}
-	a, aerr := child(t, dir, append(args, "--db", "a.db")...)
-	b, berr := child(t, dir, append(args, "--db", "b.db")...)
-	if err := a.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, aerr)
-	}
-	if err := b.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, berr)
-	}
+	args := func(job string) []string { return publishing(list, published, "--db", job) }
+	runTwo(t, dir, args("a.db"), args("b.db"))
 	merged := filepath.Join(dir, "merged.db")
 	mustHere(t, "merge", merged, published, "-q")
 	mustHere(t, "verify", merged, "--deep", "--require-source", "-q")
 	checkExport(t, merged, lines, outcomes)
 	before := s.Total()
-	mustHere(t, append(args, "--db", filepath.Join(dir, "c.db"))...)
+	mustHere(t, args(filepath.Join(dir, "c.db"))...)
 	if s.Total() != before {
 		t.Errorf("a published list fetched %d URLs", s.Total()-before)
 	}
@@ -148,16 +143,8 @@ func TestPublishSharedJob(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := plainList(s, 400)
 	list, published := writeList(t, dir, lines), filepath.Join(dir, "published")
-	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
-		"--progress", "none", "-q", "--fetchers", "4"}
-	a, aerr := child(t, dir, args...)
-	b, berr := child(t, dir, args...)
-	if err := a.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, aerr)
-	}
-	if err := b.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, berr)
-	}
+	args := publishing(list, published)
+	runTwo(t, dir, args, args)
 	merged := filepath.Join(dir, "merged.db")
 	mustHere(t, "merge", merged, published, "-q")
 	checkExport(t, merged, lines, outcomes)
