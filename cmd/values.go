@@ -133,13 +133,7 @@ func (d *degrees) Set(text string) error {
 	return nil
 }
 
-func (d *degrees) String() string {
-	parts := make([]string, len(*d))
-	for i, a := range *d {
-		parts[i] = strconv.FormatFloat(a, 'g', -1, 64)
-	}
-	return strings.Join(parts, ",")
-}
+func (d *degrees) String() string { return detect.JoinAngles(*d) }
 
 func (d *degrees) Type() string { return "degrees" }
 

@@ -37,22 +37,25 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	p := detect.Defaults(detect.Default)
 	flags := flag.NewFlagSet("accuracy", flag.ContinueOnError)
 	flags.StringVar(&p.Detector, "detector", p.Detector, "the detector, by name")
-	flags.IntVar(&p.MinFace, "min-face", p.MinFace, "side of the smallest face in pixels")
-	flags.IntVar(&p.MaxFace, "max-face", p.MaxFace, "side of the largest face in pixels, 0 = no limit")
-	flags.Float64Var(&p.Shift, "shift", p.Shift, "pigo: step of a window in parts of its side")
-	flags.Float64Var(&p.Scale, "scale", p.Scale, "pigo: growth of windows from size to size")
-	flags.Float64Var(&p.IoU, "iou", p.IoU, "overlap above which boxes are one face; -1 = the detector's own")
-	flags.Float64Var(&p.MinScore, "min-score", p.MinScore, "least score of a face; -1 = the detector's own")
-	flags.Func("angles", "pigo: tilted faces too, degrees separated by commas", func(s string) error {
-		for _, a := range strings.Split(s, ",") {
-			degrees, err := strconv.ParseFloat(strings.TrimSpace(a), 64)
-			if err != nil {
-				return err
-			}
-			p.Angles = append(p.Angles, degrees)
+	for _, f := range detect.Flags() {
+		switch v := f.Field(&p).(type) {
+		case *int:
+			flags.IntVar(v, f.Name, *v, f.Help())
+		case *float64: // -1 is the detector's own
+			flags.Float64Var(v, f.Name, *v, f.Help())
+		case *[]float64:
+			flags.Func(f.Name, f.Help(), func(s string) error {
+				for _, a := range strings.Split(s, ",") {
+					degrees, err := strconv.ParseFloat(strings.TrimSpace(a), 64)
+					if err != nil {
+						return err
+					}
+					*v = append(*v, degrees)
+				}
+				return nil
+			})
 		}
-		return nil
-	})
+	}
 	oracle := flags.Bool("oracle", false, "evaluate the cascade with pigo itself: the same faces, slowly")
 	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales "+
 		"down; 0 = as a run does")
