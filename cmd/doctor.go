@@ -365,8 +365,7 @@ func lookAtJob(ctx context.Context, arg string) finding {
 	begin := time.Now()
 	c, err := job.Counts(ctx)
 	if err != nil {
-		return finding{"job", "fail", err.Error(), "see " +
-			pipeline.ShellCommand("facescan", "verify", nameOf(arg, job))}
+		return finding{"job", "fail", err.Error(), "see " + commandOn("verify", arg)}
 	}
 	return finding{"job", "ok", fmt.Sprintf("%s: %d rows, %d done, counted in %v", filepath.Base(job.Path()),
 		c.Total, c.Done, time.Since(begin).Round(time.Millisecond)), ""}

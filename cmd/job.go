@@ -269,10 +269,10 @@ func hintName(args []string, job store.Job) string {
 	return job.Path()
 }
 
-// nameOf is what a person may call the job that an argument stands for: without the password in it.
-func nameOf(arg string, job store.Job) string {
+// nameOf is how an argument that stands for a job may be shown: without a password in it.
+func nameOf(arg string) string {
 	if open.IsURL(arg) {
-		return job.Path()
+		return open.WithoutPassword(arg)
 	}
 	return arg
 }

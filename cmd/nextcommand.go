@@ -134,11 +134,8 @@ func tellNext(ctx context.Context, g *globals, job store.Job, name string) error
 }
 
 // commandOn is a command on the job that an argument stands for, without a password in it.
-func commandOn(command, arg string, more ...string) string {
-	if open.IsURL(arg) {
-		arg = open.WithoutPassword(arg)
-	}
-	return pipeline.ShellCommand(slices.Concat([]string{"facescan", command, arg}, more)...)
+func commandOn(command, arg string) string {
+	return pipeline.ShellCommand("facescan", command, nameOf(arg))
 }
 
 // mergeHint is the command that unites the job of a part of a list with those of the other parts.

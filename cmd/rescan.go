@@ -73,7 +73,7 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d rows are pending again, to be judged by %s", n, fingerprint)
 	if n > 0 {
-		return tellNext(ctx, g, job, nameOf(arg, job))
+		return tellNext(ctx, g, job, nameOf(arg))
 	}
 	return nil
 }

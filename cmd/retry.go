@@ -80,7 +80,7 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d failed rows are pending again", n)
 	if n > 0 {
-		return tellNext(ctx, g, job, nameOf(arg, job))
+		return tellNext(ctx, g, job, nameOf(arg))
 	}
 	return nil
 }
