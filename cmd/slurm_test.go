@@ -31,8 +31,8 @@ type slurm struct{ conf string }
 // waits for as long as credentials are good.
 const slurmConf = `ClusterName=facescan
 SlurmctldHost=%[1]s(127.0.0.1)
-SlurmctldPort=%[2]d
-SlurmdPort=%[3]d
+SlurmctldPort=%[2]s
+SlurmdPort=%[3]s
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=%[4]s
 SlurmdUser=%[4]s
@@ -121,14 +121,13 @@ func startSlurm(t *testing.T) *slurm {
 	return s
 }
 
-func freePort(t *testing.T) int {
+func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(freeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func (s *slurm) command(dir string, env []string, name string, args ...string) *exec.Cmd {
