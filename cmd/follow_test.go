@@ -46,8 +46,7 @@ func TestOutKilled(t *testing.T) {
 	}
 	lines, _ := badList(s, 60*n)
 	list := writeList(t, dir, lines)
-	mustHere(t, "run", list, "--db", filepath.Join(dir, "plain.db"), "--allow-private", "--progress", "none",
-		"-q")
+	mustHere(t, quietRun(list, "--db", filepath.Join(dir, "plain.db"))...)
 	want := mustHere(t, "export", filepath.Join(dir, "plain.db"))
 	out := filepath.Join(dir, "out.csv")
 	args := quietRun(list, "--fetchers", "4", "--shard-size", "100", "--out", out)
@@ -215,8 +214,7 @@ func TestGroupsOfThree(t *testing.T) {
 	if err := os.WriteFile(list, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"run", list, "--group-column", "album", "--allow-private", "--progress", "none", "-q",
-		"--fetchers", "8", "--shard-size", "100"}
+	args := quietRun(list, "--group-column", "album", "--fetchers", "8", "--shard-size", "100")
 	run := func() *exec.Cmd { c, _ := child(t, dir, args...); return c }
 	workers := []*exec.Cmd{run(), run(), run()}
 	eventually(t, 20*time.Second, "the job", func() bool { return s.Total() > 0 })

@@ -56,6 +56,8 @@ func (s *transcript) String() string {
 	return s.buf.String()
 }
 
+func (s *transcript) count(text string) int { return strings.Count(s.String(), text) }
+
 // here runs a command line in this process and returns code, stdout and stderr.
 func here(t testing.TB, args ...string) (int, string, string) {
 	t.Helper()
@@ -333,7 +335,7 @@ func TestTwoProcesses(t *testing.T) {
 	dir := t.TempDir()
 	lines, outcomes := badList(s, 480)
 	list := writeList(t, dir, lines)
-	args := []string{"run", list, "--allow-private", "--fetchers", "4", "--progress", "none", "-q"}
+	args := quietRun(list, "--fetchers", "4")
 	runTwo(t, dir, args, args)
 	mustHere(t, "verify", list, "-q")
 	checkExport(t, list, lines, outcomes)

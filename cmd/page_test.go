@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,41 +19,23 @@ import (
 	"facescan/pipeline/live/browser"
 )
 
-// said is what a child writes to stderr, for reading beside it.
-type said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 var pageAt = regexp.MustCompile(`can be watched at (http://\S+/)`)
 
 // watched starts a run in a folder, and returns where its page is.
-func watched(t testing.TB, dir string, args ...string) (*exec.Cmd, *said, string) {
+func watched(t testing.TB, dir string, args ...string) (*exec.Cmd, *transcript, string) {
 	t.Helper()
 	return watchedTo(t, nil, dir, args...)
 }
 
 // watchedTo is watched with a stdout.
-func watchedTo(t testing.TB, stdout io.Writer, dir string, args ...string) (*exec.Cmd, *said, string) {
+func watchedTo(t testing.TB, stdout io.Writer, dir string, args ...string) (*exec.Cmd, *transcript, string) {
 	t.Helper()
 	c := exec.Command(os.Args[0],
 		append([]string{"run", "--listen", "127.0.0.1:0", "--allow-private", "--progress", "none"},
 			args...)...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), beMain+"=1")
-	out := &said{}
+	out := &transcript{}
 	c.Stdout, c.Stderr = stdout, out
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

@@ -133,7 +133,7 @@ func TestPods(t *testing.T) {
 		t.Errorf("merge lacks %q: %s", want, errs)
 	}
 	before := s.Total()
-	mustHere(t, "run", list, "--db", all, "--allow-private", "--progress", "none", "-q")
+	mustHere(t, quietRun(list, "--db", all)...)
 	if s.Total() != before+100 {
 		t.Errorf("%d requests for the 100 rows of the lost part", s.Total()-before)
 	}

@@ -134,7 +134,7 @@ func TestNothingRaw(t *testing.T) {
 	job := filepath.Join(dir, "j"+evil+".db")
 	for _, format := range []string{"text", "json"} {
 		s.Reset()
-		var stderr lockedBuffer
+		var stderr transcript
 		run := exec.Command(os.Args[0], "run", list, "--db", job, "--allow-private", "--progress", "plain",
 			"--log-format", format, "--group-column", "al"+evil+"bum", "--keep", "kept"+evil, "-v",
 			"--timeout", "1h", "--retries", "0")

@@ -48,13 +48,7 @@ func TestPublishNoRoom(t *testing.T) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
+	read := func(name string) string { return readFile(t, filepath.Join(dir, name)) }
 	for _, want := range []string{"publish to " + published,
 		"no space left on device", "nothing is lost", "run the same command again", "1500 of 1500 rows are done"} {
 		if !strings.Contains(read("full.txt"), want) {

@@ -30,26 +30,6 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lockedBuffer) count(text string) int { return strings.Count(l.String(), text) }
-
 // startSidecar starts the server as a process of its own and waits until it listens.
 func startSidecar(t *testing.T, dir, socket string, flags ...string) *exec.Cmd {
 	t.Helper()
@@ -67,12 +47,7 @@ func startSidecar(t *testing.T, dir, socket string, flags ...string) *exec.Cmd {
 // startTCP starts one that wants a token on a port, and returns the URL with it.
 func startTCP(t *testing.T, dir string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := freeAddress(t)
 	child(t, dir, "sidecar", "--listen", address, "--token", "k/ey")
 	eventually(t, 20*time.Second, "the sidecar listens", func() bool {
 		conn, err := net.Dial("tcp", address)
@@ -101,12 +76,12 @@ func TestSidecarTroubles(t *testing.T) {
 	lines, _ := badList(s, 900)
 	list := writeList(t, dir, lines)
 	plain, there := filepath.Join(dir, "plain.db"), filepath.Join(dir, "there.db")
-	mustHere(t, "run", list, "--db", plain, "--allow-private", "--progress", "none", "-q")
+	mustHere(t, quietRun(list, "--db", plain)...)
 	want := mustHere(t, "export", plain)
 
 	socket := filepath.Join(dir, "s")
 	server := startSidecar(t, dir, socket)
-	var log lockedBuffer
+	var log transcript
 	var o runOptions
 	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	o.addFlags(fs)
@@ -347,8 +322,7 @@ func TestSidecarEncoded(t *testing.T) {
 		for _, min := range []string{"20", "80"} {
 			table := func(args ...string) string {
 				db := filepath.Join(t.TempDir(), "x.db")
-				mustHere(t, append([]string{"run", list, "--db", db, "--allow-private", "--progress", "none",
-					"-q", "--min-face", min}, args...)...)
+				mustHere(t, append(quietRun(list, "--db", db, "--min-face", min), args...)...)
 				return mustHere(t, "export", db, "--columns", "id,width,height,boxes,confidence,landmarks")
 			}
 			want := table("--detector", k.Name)
@@ -369,8 +343,8 @@ func TestSidecarEncoded(t *testing.T) {
 			}
 			// However a photo lies in its file, the person's right eye is at the left in the upright image.
 			db := filepath.Join(t.TempDir(), "y.db")
-			mustHere(t, "run", list, "--db", db, "--allow-private", "--progress", "none", "-q", "--sidecar",
-				"unix://"+socket, "--sidecar-input", "encoded")
+			mustHere(t, quietRun(list, "--db", db, "--sidecar", "unix://"+socket, "--sidecar-input",
+				"encoded")...)
 			sides := mustHere(t, "export", db, "--rows", "faces", "--columns", "id", "--where",
 				"face = 1 and right_eye_x < left_eye_x and right_mouth_x < left_mouth_x and "+
 					"right_eye_y < right_mouth_y")

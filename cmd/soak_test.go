@@ -102,8 +102,7 @@ func TestKilledEqualsUndisturbed(t *testing.T) {
 			args := []string{"merge", filepath.Join(dir, "all.db")}
 			for i := range 3 {
 				part := filepath.Join(dir, fmt.Sprintf("part%d.db", i))
-				mustHere(t, "run", list, "--node", fmt.Sprintf("%d/3", i), "--db", part, "--allow-private",
-					"--progress", "none", "-q")
+				mustHere(t, quietRun(list, "--node", fmt.Sprintf("%d/3", i), "--db", part)...)
 				args = append(args, part)
 			}
 			return scenario{args, func(t *testing.T) map[string]any {

@@ -234,8 +234,7 @@ func TestWatchZstd(t *testing.T) {
 	appendTo(t, list, whole[len(whole)/2:])
 	f.brings(url(9))
 	f.interrupt()
-	mustHere(t, "run", list, "--db", filepath.Join(dir, "job.db"), "--allow-private", "--progress", "none",
-		"-q")
+	mustHere(t, quietRun(list, "--db", filepath.Join(dir, "job.db"))...)
 	if s.Total() != 9 {
 		t.Errorf("%d requests, want 9", s.Total())
 	}

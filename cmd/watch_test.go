@@ -84,7 +84,7 @@ func TestWatch(t *testing.T) {
 			if name == "sqlite" {
 				dbPath = filepath.Join(dir, job)
 			}
-			mustHere(t, "run", list, "--db", dbPath, "--allow-private", "--progress", "none", "-q")
+			mustHere(t, quietRun(list, "--db", dbPath)...)
 			if n := s.Hits(url(5)[len(s.URL):]); n != 1 {
 				t.Errorf("the last line was fetched %d times", n)
 			}
@@ -230,8 +230,7 @@ func TestWatchTogether(t *testing.T) {
 	eventually(t, time.Minute, "all lines are fetched", func() bool { return s.Hits(last) > 0 })
 	b.Process.Signal(syscall.SIGTERM)
 	b.Wait()
-	mustHere(t, "run", list, "--db", filepath.Join(dir, "job.db"), "--allow-private", "--progress", "none",
-		"-q")
+	mustHere(t, quietRun(list, "--db", filepath.Join(dir, "job.db"))...)
 	out := mustHere(t, "export", filepath.Join(dir, "job.db"), "--columns", "id,status")
 	if want := total + 1; strings.Count(out, "\n") != want || strings.Count(out, ",ok") != total {
 		t.Errorf("%d lines, want %d:\n%s", strings.Count(out, "\n"), want, out)
