@@ -64,7 +64,8 @@ func TestDoctorOfDatabase(t *testing.T) {
 	doctor(exitOK, url, "30 rows, 30 done", "the job's tables have ")
 
 	// A role with few connections.
-	mustExec(t, url, `CREATE ROLE few LOGIN PASSWORD 's3cret%word' CONNECTION LIMIT 5; GRANT USAGE ON SCHEMA facescan TO few;
+	mustExec(t, url, `CREATE ROLE few LOGIN PASSWORD 's3cret%word' CONNECTION LIMIT 5;
+		GRANT USAGE ON SCHEMA facescan TO few;
 		GRANT SELECT ON ALL TABLES IN SCHEMA facescan TO few`)
 	t.Cleanup(func() { mustExec(t, url, "DROP OWNED BY few; DROP ROLE few") })
 	doctor(exitOK, strings.Replace(url, "facescan:", "few:", 1), "warn  connections", "of 5 are left",

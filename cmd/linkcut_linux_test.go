@@ -74,7 +74,8 @@ func TestLinkCut(t *testing.T) {
 			t.Fatalf("%v\n%s", err, stderr)
 		}
 		return mustHere(t, "export", list, "--columns",
-			"id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,attempts,final_url,partial"), stderr.String()
+				"id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,attempts,final_url,partial"),
+			stderr.String()
 	}
 	want, _ := table(func(int, *transcript) {})
 	got, told := table(func(begun int, stderr *transcript) {

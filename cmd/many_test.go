@@ -141,8 +141,8 @@ func TestPostgresManyProcesses(t *testing.T) {
 	})
 	defer db.Close(ctx)
 	var written, rows, foreign int
-	err := db.QueryRow(ctx,
-		`SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE writer IS DISTINCT FROM 'facescan ' || holder) FROM public.audit`).
+	err := db.QueryRow(ctx, `SELECT count(*), count(DISTINCT id),
+		count(*) FILTER (WHERE writer IS DISTINCT FROM 'facescan ' || holder) FROM public.audit`).
 		Scan(&written, &rows, &foreign)
 	if err != nil {
 		t.Fatal(err)

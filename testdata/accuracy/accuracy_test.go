@@ -112,8 +112,9 @@ func TestMeasureProgram(t *testing.T) {
 	program := func(answer string) (*result, error) {
 		return measureProgram(t.Context(), sets, "sh", "-c", "while read -r path; do "+answer+"; done")
 	}
-	r, err := program(
-		`case $path in a.jpg) echo '{"ms": 2, "boxes": [[200, 0, 40, 40, 3], [12, 9, 50, 50, 7]]}';; "b with spaces.jpg") echo '{"ms": 4.5, "boxes": []}';; esac`)
+	r, err := program(`case $path in
+		a.jpg) echo '{"ms": 2, "boxes": [[200, 0, 40, 40, 3], [12, 9, 50, 50, 7]]}';;
+		"b with spaces.jpg") echo '{"ms": 4.5, "boxes": []}';; esac`)
 	if err != nil {
 		t.Fatal(err)
 	}

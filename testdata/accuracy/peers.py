@@ -5,8 +5,8 @@
     peers.py onnxruntime MODEL.onnx SIDE
     peers.py urls MODEL.onnx SIDE LIST  downloads a list with urllib3 and asks FaceDetectorYN: a whole run
 
-All but the last read a path a line on stdin and answer {"ms": CPU time of decoding and detection, "boxes": [[x, y, width,
-height, score], ...]}, in pixels of the stored image. Packages: opencv-python-headless, onnxruntime, urllib3.
+All but the last read one path per line on stdin and answer {"ms": CPU time of decoding and detection, "boxes": [[x, y,
+width, height, score], ...]}, in pixels of the stored image. Packages: opencv-python-headless, onnxruntime, urllib3.
 """
 import json
 import sys

@@ -1,7 +1,8 @@
 // Command bench measures facescan beside the plain way of doing the same, on pictures that it makes itself,
 // in one process after the other on one machine, and prints a table in Markdown. Times are CPU time.
 //
-//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-images FOLDER] [-python PYTHON -onnx MODEL] [-sidecar | -hosts | -ways]
+//	go run ./testdata/bench [-n 600] [-naive FOLDER] [-images FOLDER] [-python PYTHON -onnx MODEL]
+//		[-sidecar | -hosts | -ways]
 //
 // The plain way is net/http, image/jpeg, pigo's RunCascade and a row a result in SQLite. -naive names the
 // folder of another program to compare with: it is built there and called as `naive -cascade FILE -db FILE
