@@ -64,12 +64,7 @@ func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p Publish
 		here, known := have[r.ID]
 		switch {
 		case r.End:
-			if p.Ends == nil {
-				p.Ends = map[string]int64{}
-			}
-			if first, known := p.Ends[r.Group]; !known || r.ID < first {
-				p.Ends[r.Group] = r.ID
-			}
+			p.Ends = addEnd(p.Ends, GroupEnd{r.ID, r.Group})
 		case !known:
 			p.Fresh = append(p.Fresh, r.fresh())
 		case here.URL != r.URL:

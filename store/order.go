@@ -28,18 +28,35 @@ type GroupEnd struct {
 
 // SplitEnds separates rows from end records, of which it returns the first of each group.
 func SplitEnds(all []NewRow) (rows []NewRow, ends map[string]int64) {
-	if !slices.ContainsFunc(all, func(r NewRow) bool { return r.End }) {
-		return all, nil
-	}
-	ends = map[string]int64{}
-	for _, r := range all {
-		if !r.End {
-			rows = append(rows, r)
-		} else if first, known := ends[r.Group]; !known || r.ID < first {
-			ends[r.Group] = r.ID
+	return splitEnds(all, func(r *NewRow) (bool, GroupEnd) { return r.End, GroupEnd{r.ID, r.Group} })
+}
+
+func splitEnds[R any](all []R, end func(*R) (is bool, e GroupEnd)) (rows []R, ends map[string]int64) {
+	for i := range all {
+		if is, e := end(&all[i]); is {
+			if ends == nil { // mostly there are none, and nothing is copied
+				rows = slices.Clone(all[:i])
+			}
+			ends = addEnd(ends, e)
+		} else if ends != nil {
+			rows = append(rows, all[i])
 		}
 	}
+	if ends == nil {
+		return all, nil
+	}
 	return rows, ends
+}
+
+// addEnd adds an end record to those that are the first of their groups.
+func addEnd(ends map[string]int64, e GroupEnd) map[string]int64 {
+	if ends == nil {
+		ends = map[string]int64{}
+	}
+	if first, known := ends[e.Group]; !known || e.ID < first {
+		ends[e.Group] = e.ID
+	}
+	return ends
 }
 
 // SplitAllEnds is SplitEnds for each of some additions.
@@ -53,16 +70,7 @@ func SplitAllEnds(all []Addition) (rows []Addition, ends []map[string]int64) {
 
 // SplitMergedEnds is SplitEnds for rows from another job.
 func SplitMergedEnds(all []MergedRow) (rows []MergedRow, ends map[string]int64) {
-	var records []NewRow
-	for _, r := range all {
-		if r.End {
-			records = append(records, NewRow{ID: r.ID, Group: r.Group, End: true})
-		} else {
-			rows = append(rows, r)
-		}
-	}
-	_, ends = SplitEnds(records)
-	return rows, ends
+	return splitEnds(all, func(r *MergedRow) (bool, GroupEnd) { return r.End, GroupEnd{r.ID, r.Group} })
 }
 
 // Frontier is how far a source is done in order.
