@@ -229,7 +229,7 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string,
 		}
 	}
 	for _, c := range checks {
-		args := []any{lo, to, reasons}[:2]
+		args := []any{lo, to}
 		if c.name == "reason" {
 			args = append(args, reasons)
 		}
