@@ -169,7 +169,7 @@ func checkJob(doing, path string) error {
 	is, err := IsJob(path)
 	if err == nil && !is {
 		if _, err = os.Stat(path); err == nil {
-			return fmt.Errorf("%s: the file is no job of facescan", doing)
+			return fmt.Errorf("%s: the file is not a facescan job", doing)
 		}
 	}
 	return wrap(doing, err)

@@ -63,7 +63,7 @@ func errTable(format string, args ...any) error {
 // tables without a unique integer column.
 func InspectTable(ctx context.Context, path string, o TableOptions) (d Table, err error) {
 	if is, err := IsDatabase(path); err != nil || !is {
-		return d, wrap("read "+path, errors.Join(err, errors.New("it is no SQLite database")))
+		return d, wrap("read "+path, errors.Join(err, errors.New("it is not an SQLite database")))
 	}
 	db := connect(path, url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_busy_timeout": {"60000"}})
 	defer db.Close()

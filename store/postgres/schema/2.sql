@@ -20,11 +20,12 @@ ALTER TABLE groups ADD COLUMN ended bigint;
 CREATE INDEX groups_ended ON groups (source, ended) WHERE ended IS NOT NULL;
 
 -- What each process last said of its own work (store.Progress).
-ALTER TABLE owners ADD COLUMN rate double precision NOT NULL DEFAULT 0, ADD COLUMN held_back_by text NOT NULL DEFAULT '',
+ALTER TABLE owners ADD COLUMN rate double precision NOT NULL DEFAULT 0,
+	ADD COLUMN held_back_by text NOT NULL DEFAULT '',
 	ADD COLUMN why text NOT NULL DEFAULT '';
 
--- Checksums of a result with its faces, of a source, and of all settings (store/checksum.go); none if an earlier
--- release wrote them.
+-- Checksums of a result with its faces, of a source, and of all settings (store/checksum.go); none if an
+-- earlier release wrote them.
 ALTER TABLE results ADD COLUMN checksum int;
 ALTER TABLE sources ADD COLUMN checksum int;
 ALTER TABLE job ADD COLUMN settings_checksum int;
