@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"facescan/store"
@@ -51,32 +52,12 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 
 // Ends implements store.Ordered.
 func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, error] {
-	return func(yield func(store.GroupEnd, error) bool) {
-		for after, more := int64(-1), true; more; {
-			var page []store.GroupEnd
-			err := j.view(ctx, func(t tx) error {
-				page = nil
-				return t.each("SELECT ended, name FROM {groups} WHERE source = ? AND ended > ? "+
-					"ORDER BY ended LIMIT ?", []any{source, after, groupPage}, func(r *sql.Rows) error {
-					var e store.GroupEnd
-					err := r.Scan(&e.ID, &e.Group)
-					page = append(page, e)
-					return err
-				})
-			})
-			if err != nil {
-				yield(store.GroupEnd{}, wrap("read ended groups", err))
-				return
-			}
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-				after = e.ID
-			}
-			more = len(page) == groupPage
-		}
-	}
+	return wrapped("read ended groups", groupPages(ctx, j, -1,
+		"SELECT ended, name FROM {groups} WHERE source = ? AND ended > ? ORDER BY ended", []any{source},
+		func(r *sql.Rows) (e store.GroupEnd, at int64, err error) {
+			err = r.Scan(&e.ID, &e.Group)
+			return e, e.ID, err
+		}))
 }
 
 // EndOf implements store.Ordered.
@@ -88,42 +69,51 @@ func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, er
 	return id, wrap("read the end of a group", err)
 }
 
+// Groups implements store.Ordered.
+func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, error] {
+	return wrapped("read groups", groupPages(ctx, j, after,
+		`SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, revision,
+			finished FROM {groups} WHERE finished > ? ORDER BY finished`, nil,
+		func(r *sql.Rows) (g store.Group, at int64, err error) {
+			var first, last int64
+			err = r.Scan(&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces, &g.ImagesWithFaces,
+				&g.LargestFace, &first, &last, &g.Revision, &g.Sequence)
+			g.First, g.Last = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
+			return g, g.Sequence, err
+		}))
+}
+
 // groupPage is how many groups one read transaction covers.
 const groupPage = 500
 
-// Groups implements store.Job.
-func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, error] {
-	return func(yield func(store.Group, error) bool) {
-		for {
-			var page []store.Group
+// groupPages yields what scan makes of groups, page after page. Scan also returns the group's place in the
+// order, from which the next page goes on: the last parameter of the query. Args are the ones before it.
+func groupPages[T any](ctx context.Context, j *job, after int64, query string, args []any,
+	scan func(*sql.Rows) (T, int64, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for more := true; more; {
+			var page []T
+			last := after
 			err := j.view(ctx, func(t tx) error {
 				page = nil
-				return t.each(`SELECT source, name, images, ok, failed, faces, images_with_faces,
-					largest_face, first, last, revision, finished
-					FROM {groups} WHERE finished > ? ORDER BY finished
-					LIMIT ?`, []any{after, groupPage}, func(r *sql.Rows) error {
-					var g store.Group
-					var first, last int64
-					err := r.Scan(&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces,
-						&g.ImagesWithFaces, &g.LargestFace, &first, &last, &g.Revision, &g.Sequence)
-					g.First, g.Last = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
-					page = append(page, g)
-					return err
-				})
+				return t.each(query+" LIMIT ?", slices.Concat(args, []any{after, groupPage}),
+					func(r *sql.Rows) error {
+						v, at, err := scan(r)
+						page, last = append(page, v), at
+						return err
+					})
 			})
 			if err != nil {
-				yield(store.Group{}, wrap("read groups", err))
+				var none T
+				yield(none, err)
 				return
 			}
-			for _, g := range page {
-				if !yield(g, nil) {
+			for _, v := range page {
+				if !yield(v, nil) {
 					return
 				}
-				after = g.Sequence
 			}
-			if len(page) < groupPage {
-				return
-			}
+			more, after = len(page) == groupPage, last
 		}
 	}
 }
