@@ -13,8 +13,8 @@ import (
 func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p store.Position, complete bool,
 	shardSize int) error {
 	doing := fmt.Sprintf("merge rows of source %d", source)
-	if j.inPlace {
-		return fmt.Errorf("%s: the rows of this job are the table's; merge into a job of its own", doing)
+	if err := j.checkOwn(doing, "; merge into a job of its own"); err != nil {
+		return err
 	}
 	if err := errors.Join(store.CheckShardSize(shardSize), store.CheckMerged(rows)); err != nil {
 		return wrap(doing, err)
@@ -24,12 +24,21 @@ func (j *job) Absorb(ctx context.Context, source int, rows []store.MergedRow, p 
 	}))
 }
 
+// checkOwn refuses to add rows to a job in a user's table, and to publish them: they are not the job's own.
+// Instead, if not empty, ends the message.
+func (j *job) checkOwn(doing, instead string) error {
+	if !j.inPlace {
+		return nil
+	}
+	return fmt.Errorf("%s: the rows of this job are the table's%s", doing, instead)
+}
+
 // Fill implements store.Session.
 func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.NewRow, p store.Position,
 	complete bool, shardSize int) error {
 	doing := fmt.Sprintf("add missing rows of source %d", l.Source)
-	if s.inPlace {
-		return fmt.Errorf("%s: the rows of this job are the table's", doing)
+	if err := s.checkOwn(doing, ""); err != nil {
+		return err
 	}
 	if err := store.CheckShardSize(shardSize); err != nil {
 		return wrap(doing, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"math"
 
 	"facescan/store"
@@ -15,18 +14,12 @@ type tableSession struct{ *session }
 
 var _ store.Adopter = tableSession{}
 
-// Append implements store.Session: a user's table takes no rows from us.
-func (s tableSession) Append(context.Context, store.SourceLease, []store.NewRow, store.Position, bool,
-	int) error {
-	return errors.New("append: the rows of this job are the table's")
-}
-
 // Adopt implements store.Adopter.
 func (s tableSession) Adopt(ctx context.Context, l store.SourceLease, from int64,
 	shardSize int) (next int64, more bool, err error) {
 	const doing = "adopt rows"
-	if shardSize < 1 {
-		return from, false, fmt.Errorf("%s: a shard of %d rows", doing, shardSize)
+	if err := store.CheckShardSize(shardSize); err != nil {
+		return from, false, wrap(doing, err)
 	}
 	if from == math.MinInt64 {
 		if _, err := s.adopt(ctx, l, true, shardSize); err != nil {

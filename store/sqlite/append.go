@@ -22,6 +22,9 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 		return nil
 	}
 	doing := store.Appending(all)
+	if err := s.checkOwn("append", ""); err != nil {
+		return err
+	}
 	if err := store.CheckShardSize(shardSize); err != nil {
 		return wrap(doing, err)
 	}

@@ -58,8 +58,8 @@ func noteEnds(t tx, source int, ends map[string]int64) error {
 // done; the next one notes all of them.
 func (j *job) NoteChanges(ctx context.Context, all bool) error {
 	const doing = "note what changes"
-	if j.inPlace {
-		return fmt.Errorf("%s: the rows of this job are the table's", doing)
+	if err := j.checkOwn(doing, ""); err != nil {
+		return err
 	}
 	err := j.writer.update(ctx, "note", func(t tx) error {
 		_, err := t.exec("INSERT INTO {unpublished} (id) SELECT NULL WHERE NOT EXISTS (SELECT 1 " +
@@ -185,8 +185,8 @@ func (j *job) DropChanges(ctx context.Context, upTo int64, settings map[string]s
 func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow, p store.Position,
 	complete bool, shardSize int) error {
 	doing := fmt.Sprintf("take in published rows of source %d", source)
-	if j.inPlace {
-		return fmt.Errorf("%s: the rows of this job are the table's", doing)
+	if err := j.checkOwn(doing, ""); err != nil {
+		return err
 	}
 	if err := store.CheckPublished(rows); err != nil {
 		return wrap(doing, err)

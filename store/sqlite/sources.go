@@ -66,9 +66,8 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 		return nil, nil
 	}
 	doing := store.Adding(all)
-	if j.inPlace {
-		return nil, fmt.Errorf("%s: the rows of this job are the table's; make a job of its own with --db",
-			doing)
+	if err := j.checkOwn(doing, "; make a job of its own with --db"); err != nil {
+		return nil, err
 	}
 	names := make([]string, len(all))
 	for i, s := range all {

@@ -211,6 +211,10 @@ func TestTableInPlace(t *testing.T) {
 	if err := s.Append(ctx, store.SourceLease{}, nil, store.Position{}, true, 10); err == nil {
 		t.Error("rows were appended to a table")
 	}
+	err = s.AppendAll(ctx, make([]store.Addition, 2), 10)
+	if err == nil || !strings.Contains(err.Error(), "the rows of this job are the table's") {
+		t.Errorf("rows were appended to a user's table from two lists: %v", err)
+	}
 }
 
 func TestTableColumnsAreFound(t *testing.T) {
