@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -62,13 +61,6 @@ func fillJob(b *testing.B, j store.Job, s store.Session, n int) {
 	}
 }
 
-// cpu is the CPU time this process has used.
-func cpu() time.Duration {
-	var r syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r)
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-}
-
 // BenchmarkAppend imports against a bare loop of inserts of 100 rows, by turns: rows/s of each, and the ratio
 // by CPU time.
 func BenchmarkAppend(b *testing.B) {
@@ -98,14 +90,14 @@ func BenchmarkAppend(b *testing.B) {
 	for b.Loop() {
 		rows := listRows(n+1, batch)
 		n += batch
-		c, at := cpu(), time.Now()
+		c, at := storetest.CPU(), time.Now()
 		if err := s.Append(ctx, l, rows, store.Position{Line: int64(n)}, false, 10000); err != nil {
 			b.Fatal(err)
 		}
-		ours, oursCPU = ours+time.Since(at), oursCPU+cpu()-c
-		c, at = cpu(), time.Now()
+		ours, oursCPU = ours+time.Since(at), oursCPU+storetest.CPU()-c
+		c, at = storetest.CPU(), time.Now()
 		insertLoop(b, bare, rows)
-		loop, loopCPU = loop+time.Since(at), loopCPU+cpu()-c
+		loop, loopCPU = loop+time.Since(at), loopCPU+storetest.CPU()-c
 	}
 	b.ReportMetric(float64(n)/ours.Seconds(), "rows/s")
 	b.ReportMetric(float64(n)/loop.Seconds(), "bare-rows/s")
@@ -167,11 +159,11 @@ func BenchmarkCommit(b *testing.B) {
 					for i := id; i <= min(id+499, l.Hi); i++ {
 						batch = append(batch, benchResult(i, c.faces))
 					}
-					at, c := time.Now(), cpu()
+					at, c := time.Now(), storetest.CPU()
 					if err := s.Commit(ctx, l, batch); err != nil {
 						b.Fatal(err)
 					}
-					took, used = took+time.Since(at), used+cpu()-c
+					took, used = took+time.Since(at), used+storetest.CPU()-c
 					done += len(batch)
 				}
 			}
@@ -265,7 +257,7 @@ func benchDone(b *testing.B, n int) store.Job {
 
 func BenchmarkResults(b *testing.B) {
 	j := benchDone(b, 50_000)
-	read, before := 0, cpu()
+	read, before := 0, storetest.CPU()
 	for b.Loop() {
 		for _, err := range j.Results(context.Background(), 0, 1<<62) {
 			if err != nil {
@@ -275,7 +267,7 @@ func BenchmarkResults(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "rows/s")
-	b.ReportMetric(float64(read)/(cpu()-before).Seconds(), "rows/CPU-s")
+	b.ReportMetric(float64(read)/(storetest.CPU()-before).Seconds(), "rows/CPU-s")
 }
 
 func BenchmarkTally(b *testing.B) {
@@ -302,12 +294,5 @@ func BenchmarkProcesses(b *testing.B) {
 	}
 }
 
-// BenchmarkClaimOverLists measures a claim in jobs of few and of many lists: CPU time a claim.
-func BenchmarkClaimOverLists(b *testing.B) {
-	for _, lists := range []int{10, 2_000, 20_000} {
-		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) {
-			storetest.ClaimOverLists(b, target, lists,
-				cpu)
-		})
-	}
-}
+// BenchmarkClaimOverLists measures a claim in jobs of few and of many lists.
+func BenchmarkClaimOverLists(b *testing.B) { storetest.ClaimOverLists(b, target) }

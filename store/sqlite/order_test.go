@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"facescan/store"
+	"facescan/store/storetest"
 )
 
 // BenchmarkFrontier asks how far 50 million rows are done in order when all are, counters alone being there.
@@ -51,7 +52,7 @@ func BenchmarkCommitGroups(b *testing.B) {
 				b.Fatal(err)
 			}
 			const batch = 500
-			at, used, rows := 1, cpu()*0, 0
+			at, used, rows := 1, storetest.CPU()*0, 0
 			for b.Loop() {
 				fresh := listRows(at, batch)
 				for i := range fresh {
@@ -72,11 +73,11 @@ func BenchmarkCommitGroups(b *testing.B) {
 						b.Fatal(err)
 					}
 					n := int(min(shard.Hi-shard.Lo+1, int64(len(results))))
-					began := cpu()
+					began := storetest.CPU()
 					if err := s.Commit(ctx, shard, results[:n]); err != nil {
 						b.Fatal(err)
 					}
-					used += cpu() - began
+					used += storetest.CPU() - began
 					results, rows = results[n:], rows+n
 				}
 				at += batch

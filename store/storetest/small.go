@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,9 +131,15 @@ func testSmallLists(t *testing.T, target Target) {
 	}
 }
 
-// ClaimOverLists measures a claim of a row, its commit and its release, in a job of so many lists of ten
-// rows.
-func ClaimOverLists(b *testing.B, target Target, lists int, cpu func() time.Duration) {
+// ClaimOverLists measures a claim of a row in jobs of few and of many lists, of ten rows each: CPU time of
+// this process.
+func ClaimOverLists(b *testing.B, target Target) {
+	for _, lists := range []int{10, 2_000, 20_000} {
+		b.Run(fmt.Sprint(lists, " lists"), func(b *testing.B) { claimOverLists(b, target, lists) })
+	}
+}
+
+func claimOverLists(b *testing.B, target Target, lists int) {
 	j, err := target.Open(b.Context(), target.Create(b))
 	if err != nil {
 		b.Fatal(err)
@@ -145,9 +152,9 @@ func ClaimOverLists(b *testing.B, target Target, lists int, cpu func() time.Dura
 	fillLists(b, j, s, lists)
 	var used time.Duration
 	for b.Loop() {
-		began := cpu()
+		began := CPU()
 		l, err := s.Claim(b.Context(), 1)
-		used += cpu() - began
+		used += CPU() - began
 		if err == nil {
 			err = s.Release(b.Context(), []store.Lease{l})
 		}
@@ -156,6 +163,13 @@ func ClaimOverLists(b *testing.B, target Target, lists int, cpu func() time.Dura
 		}
 	}
 	b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-µs/claim")
+}
+
+// CPU is how much of the processors' time this process has taken so far.
+func CPU() time.Duration {
+	var r syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // fillLists imports lists of ten rows, 500 in a transaction.
