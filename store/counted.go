@@ -23,9 +23,9 @@ func (c Counted) Count(n, faces int64) Counted {
 func (c Counted) Verify(there Counted, source int, reason Reason, report func(Problem)) {
 	if c != there {
 		report(Problem{Check: "tally", Text: fmt.Sprintf(
-			"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d", source,
-			reason,
-			c.Rows, c.Faces, c.ImagesWithFaces, there.Rows, there.Faces, there.ImagesWithFaces)})
+			"source %d, reason %q: counters say %d rows, %d faces in %d images; there are %d, %d, %d",
+			source, reason, c.Rows, c.Faces, c.ImagesWithFaces, there.Rows, there.Faces,
+			there.ImagesWithFaces)})
 	}
 }
 

@@ -43,8 +43,7 @@ func verifySealed(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 		return err
 	}
 	store.VerifySettings(settings, sum, report)
-	return eachSummed(ctx, t, 0, lastSource, func(s store.Source,
-		sum *int32) {
+	return eachSummed(ctx, t, 0, lastSource, func(s store.Source, sum *int32) {
 		store.VerifySource(s, sum, report)
 	})
 }

@@ -157,8 +157,7 @@ func (j *job) nextPart(ctx context.Context) (int64, error) {
 	defer j.mu.Unlock()
 	if j.uses%partUses == 0 {
 		err := j.retry(ctx, func() error {
-			return j.pool.QueryRow(ctx,
-				"SELECT nextval('parts')").Scan(&j.part)
+			return j.pool.QueryRow(ctx, "SELECT nextval('parts')").Scan(&j.part)
 		})
 		if err != nil {
 			return 0, err

@@ -182,8 +182,7 @@ func (s *session) reportDead(ctx context.Context) error {
 		if owner, ours := strings.CutPrefix(e.Name(), filepath.Base(s.slotFile(""))); ours &&
 			owner != s.owner.ID {
 			err := slots.Take(s.slotFile(owner), func(decoding []int64) error {
-				return s.suspect(ctx, owner,
-					decoding)
+				return s.suspect(ctx, owner, decoding)
 			})
 			if err != nil {
 				return err

@@ -75,10 +75,10 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 		checks = append(checks, verifyIndexes)
 	}
 	for _, check := range checks {
-		if err := j.told(ctx, beginSum, report, func(t pgx.Tx,
-			report func(store.Problem)) error {
+		err := j.told(ctx, beginSum, report, func(t pgx.Tx, report func(store.Problem)) error {
 			return check(ctx, t, report)
-		}); err != nil {
+		})
+		if err != nil {
 			return j.wrap("verify", err)
 		}
 	}

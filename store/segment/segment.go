@@ -113,8 +113,8 @@ func parse(name string) (f File, ok bool) {
 func newFile(list string, node store.Node, number int64) File {
 	random := make([]byte, 4)
 	rand.Read(random)
-	f := File{List: list, Node: node, Publication: number<<randomBits | int64(
-		binary.BigEndian.Uint32(random))}
+	f := File{List: list, Node: node,
+		Publication: number<<randomBits | int64(binary.BigEndian.Uint32(random))}
 	f.Name = fmt.Sprintf("%s.%08d-%x%s", part(list, node), number, random, suffix)
 	return f
 }

@@ -97,8 +97,7 @@ func (s *session) commit(t tx, batches []store.Batch, results []store.Result, su
 // held reports which of the batches' shards are leased as they say, and whether there are suspects.
 func (s *session) held(t tx, batches []store.Batch) (held []bool, suspects bool, err error) {
 	list := pairs(len(batches), func(i int) (a, b int64) {
-		return batches[i].Lease.Shard,
-			batches[i].Lease.Generation
+		return batches[i].Lease.Shard, batches[i].Lease.Generation
 	})
 	held = make([]bool, len(batches))
 	err = t.each(`SELECT l.key, EXISTS (SELECT 1 FROM {suspects}) FROM json_each(?) AS l

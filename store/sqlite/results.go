@@ -111,8 +111,7 @@ func readFaces(t tx, page []store.Result) error {
 		return err
 	}
 	inOrder(all, func(a, b *idFace) int {
-		return cmp.Or(cmp.Compare(a.id, b.id),
-			cmp.Compare(a.face, b.face))
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.face, b.face))
 	})
 	flat := make([]store.Face, len(all))
 	at, begin := 0, 0

@@ -345,8 +345,7 @@ func testCommitRefuses(t *testing.T, target Target) {
 		"failed for no reason":    change(func(r *store.Result) { r.Status, r.Faces = store.Failed, nil }),
 		"failed for a new reason": failed("weather")(8),
 		"failed with faces": change(func(r *store.Result) {
-			r.Status, r.Reason = store.Failed,
-				store.TLS
+			r.Status, r.Reason = store.Failed, store.TLS
 		}),
 		"no status":           change(func(r *store.Result) { r.Status = "" }),
 		"a face without area": change(func(r *store.Result) { r.Faces[0].Width = 0 }),

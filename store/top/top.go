@@ -68,8 +68,7 @@ func (c *Counter[K, V]) Top(n int) []Entry[K, V] {
 		out[i] = *e
 	}
 	slices.SortFunc(out, func(a, b Entry[K, V]) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count),
-			cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key))
 	})
 	return out[:min(n, len(out))]
 }
