@@ -30,9 +30,6 @@ func newBudget(n, most int64) *budget {
 	return &budget{bodies: newBodyPool(n/2, most), pixels: newPixelPool(n - n/2)}
 }
 
-// used is what is taken now, in bytes.
-func (b *budget) used() int64 { return b.bodies.now() + b.pixels.now() }
-
 // pixelPool is memory for decoding and detection. Images that wait are served in order. One that is larger
 // than the pool takes all of it, and so is alone.
 type pixelPool struct {

@@ -26,8 +26,8 @@ func TestBudgetHalves(t *testing.T) {
 	if !reserved(b.pixels, 50) || reserved(b.pixels, 1) {
 		t.Fatal("pixels must get the other half whatever the bodies hold")
 	}
-	if b.used() != 100 {
-		t.Fatalf("used %d, want 100", b.used())
+	if used := b.bodies.now() + b.pixels.now(); used != 100 {
+		t.Fatalf("used %d, want 100", used)
 	}
 }
 
