@@ -14,10 +14,8 @@ func (q *Queue[T]) Load() Load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := Load{Waiting: q.waiting}
-	full := q.o.Slots > 0 && q.fast.Len() >= q.o.Slots
-	ready := q.ready.len()+q.unproven.len() > 0
-	l.Full = full && ready
-	l.Starved = !full && q.waiting > 0 && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
+	l.Full = q.full() && q.ready.len()+q.unproven.len() > 0
+	l.Starved = q.waiting > 0 && q.starved()
 	return l
 }
 

@@ -244,7 +244,7 @@ func (q *Queue[T]) Offer() {
 // first, since most answer quickly. Those that hang must not fill the fast lane, so their number is limited
 // to the slow lane's and a few.
 func (q *Queue[T]) turn() *state[T] {
-	if q.o.Slots > 0 && q.fast.Len() >= q.o.Slots {
+	if q.full() {
 		return nil
 	}
 	for q.unproven.len() > 0 && q.trusting() {
@@ -510,6 +510,12 @@ func (q *Queue[T]) Waiting() int {
 func (q *Queue[T]) Starved() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return (q.o.Slots == 0 || q.fast.Len() < q.o.Slots) && q.ready.len() == 0 &&
-		(q.unproven.len() == 0 || !q.trusting())
+	return q.starved()
+}
+
+// full reports whether every slot is taken.
+func (q *Queue[T]) full() bool { return q.o.Slots > 0 && q.fast.Len() >= q.o.Slots }
+
+func (q *Queue[T]) starved() bool {
+	return !q.full() && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
 }
