@@ -179,41 +179,20 @@ func copyRows(ctx context.Context, t pgx.Tx, rows []store.NewRow) error {
 	if wide {
 		columns = append(columns, "group", "kept")
 	}
-	values := make([]any, len(columns))
-	_, err := t.CopyFrom(ctx, pgx.Identifier{"rows"}, columns,
-		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			values[0], values[1] = rows[i].ID, text(rows[i].URL)
-			if wide {
-				values[2], values[3] = orNil(rows[i].Group), keep(rows[i].Kept)
-			}
-			return values, nil
-		}))
-	return err
+	return copyIn(ctx, t, "rows", columns, len(rows), func(f *fields, i int) {
+		f.bigint(rows[i].ID)
+		f.text(rows[i].URL)
+		if wide {
+			f.textOrNull(rows[i].Group)
+			f.texts(rows[i].Kept)
+		}
+	})
 }
 
 // text makes a string one that the database takes: UTF-8 without NUL. Rows are that already, what servers say
 // may not be.
 func text(s string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "%00"), "\ufffd")
-}
-
-// orNil stores an empty word as NULL, which takes no room.
-func orNil(s string) any {
-	if s == "" {
-		return nil
-	}
-	return text(s)
-}
-
-func keep(kept []string) any {
-	if len(kept) == 0 {
-		return nil
-	}
-	out := make([]string, len(kept))
-	for i, k := range kept {
-		out[i] = text(k)
-	}
-	return out
 }
 
 // cuts are new shards to insert.

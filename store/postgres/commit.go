@@ -43,13 +43,13 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	open := false
 	err = s.update(ctx, func(t pgx.Tx) error {
 		lost, open = nil, false
-		held, pending, err := s.fence(ctx, t, ls, idsOf(results))
+		held, pending, suspects, err := s.fence(ctx, t, ls, idsOf(results))
 		if err != nil {
 			return err
 		}
 		fresh := make([]store.Result, 0, len(results))
 		effects := map[int]*effect{}
-		var los []int64
+		var los, cleared []int64
 		var done []int
 		var back []store.Lease
 		for i, b := range batches {
@@ -70,6 +70,9 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 				r := &b.Results[k]
 				if group, is := pending[r.ID]; is {
 					fresh = append(fresh, *r)
+					if slices.Contains(suspects, r.ID) {
+						cleared = append(cleared, r.ID)
+					}
 					e.add(r, group)
 					delete(pending, r.ID) // a second result in the same batch comes too late
 				}
@@ -91,8 +94,8 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 				FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n)
 				WHERE h.lo = d.lo`, los, done)
 		}
-		if len(fresh) > 0 {
-			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(fresh))
+		if len(cleared) > 0 {
+			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", cleared)
 		}
 		if len(back) > 0 {
 			if err := t.SendBatch(ctx, b).Close(); err != nil {
@@ -115,10 +118,10 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	return lost, s.wrap(doing, err)
 }
 
-// fence locks those shards that are leased as is said, reports which these are, and then tells which rows are
-// pending, of those asked for and maybe others, and their groups.
+// fence locks those shards that are leased as is said, reports which these are, and then returns which rows are
+// pending, with their groups, and which are suspects: of those asked for and maybe of others.
 func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []int64) (
-	held []bool, pending map[int64]string, err error,
+	held []bool, pending map[int64]string, suspects []int64, err error,
 ) {
 	held, pending = make([]bool, len(ls)), make(map[int64]string, len(ids))
 	los, generations := split(ls)
@@ -141,15 +144,24 @@ func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []i
 				WHERE u.id = i.id AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id) OFFSET 0) AS u`,
 				[]any{ids}
 		}
-		b.Queue("SELECT u.id, coalesce(u.\"group\", '') "+which, args...).Query(func(rows pgx.Rows) error {
-			var id int64
+		b.Queue("SELECT coalesce(u.\"group\", ''), array_agg(u.id) "+which+" GROUP BY 1",
+			args...).Query(func(rows pgx.Rows) error {
 			var group string
-			_, err := pgx.ForEachRow(rows, []any{&id, &group},
-				func() error { pending[id] = group; return nil })
+			var of []int64
+			_, err := pgx.ForEachRow(rows, []any{&group, &of}, func() error {
+				for _, id := range of {
+					pending[id] = group
+				}
+				return nil
+			})
+			return err
+		})
+		b.Queue("SELECT id FROM suspects WHERE id BETWEEN $1 AND $2", lo, hi).Query(func(rows pgx.Rows) error {
+			suspects, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 			return err
 		})
 	}
-	return held, pending, t.SendBatch(ctx, b).Close()
+	return held, pending, suspects, t.SendBatch(ctx, b).Close()
 }
 
 func idsOf(results []store.Result) []int64 {
@@ -198,41 +210,57 @@ var (
 
 // copyResults writes results and faces. None of the rows has a result.
 func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detectors map[string]int32) error {
-	if len(results) == 0 {
-		return nil
-	}
-	values := make([]any, len(resultColumns))
-	_, err := t.CopyFrom(ctx, pgx.Identifier{"results"}, resultColumns,
-		pgx.CopyFromSlice(len(results), func(i int) ([]any, error) {
-			r := &results[i]
-			var detector any
-			if r.Detector != "" {
-				detector = detectors[r.Detector]
-			}
-			values = append(values[:0], r.ID, r.Bytes, r.Took.Milliseconds(), r.Time, r.Width, r.Height,
-				len(r.Faces), r.Attempts, detector, r.HTTPStatus, r.Partial, int16(r.Outputs),
-				orNil(string(r.Reason)), orNil(r.Format), orNil(r.FinalURL), flatten(r.Candidates),
-				store.PackLandmarks(r.Faces, r.Candidates), r.Checksum())
-			return values, nil
-		}))
+	faces := 0
+	err := copyIn(ctx, t, "results", resultColumns, len(results), func(f *fields, i int) {
+		r := &results[i]
+		faces += len(r.Faces)
+		f.bigint(r.ID)
+		f.bigint(r.Bytes)
+		f.bigint(r.Took.Milliseconds())
+		f.timestamptz(r.Time)
+		f.int(r.Width)
+		f.int(r.Height)
+		f.int(len(r.Faces))
+		f.int(r.Attempts)
+		if r.Detector != "" {
+			f.int(int(detectors[r.Detector]))
+		} else {
+			f.null()
+		}
+		f.smallint(r.HTTPStatus)
+		f.bool(r.Partial)
+		f.smallint(int(r.Outputs))
+		f.textOrNull(string(r.Reason))
+		f.textOrNull(r.Format)
+		f.textOrNull(r.FinalURL)
+		f.reals(flatten(r.Candidates))
+		f.byteaOrNull(store.PackLandmarks(r.Faces, r.Candidates))
+		f.int(int(r.Checksum()))
+	})
 	if err != nil {
 		return err
 	}
-	faces := [][]any{}
-	for i := range results {
-		for n, f := range results[i].Faces {
-			faces = append(faces, []any{results[i].ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence})
+	of, n := 0, 0 // the next face: its result and its number
+	return copyIn(ctx, t, "faces", faceColumns, faces, func(f *fields, _ int) {
+		for n == len(results[of].Faces) {
+			of, n = of+1, 0
 		}
-	}
-	if len(faces) > 0 {
-		_, err = t.CopyFrom(ctx, pgx.Identifier{"faces"}, faceColumns, pgx.CopyFromRows(faces))
-	}
-	return err
+		face := &results[of].Faces[n]
+		f.bigint(results[of].ID)
+		f.int(n)
+		f.int(face.X)
+		f.int(face.Y)
+		f.int(face.Width)
+		f.int(face.Height)
+		f.double(face.Score)
+		f.double(face.Confidence)
+		n++
+	})
 }
 
 // flatten makes one array of candidates, in the precision that cascades work in; pixels are exact in it up to
 // 2^24.
-func flatten(faces []store.Face) any {
+func flatten(faces []store.Face) []float32 {
 	if len(faces) == 0 {
 		return nil
 	}
