@@ -118,8 +118,8 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	return lost, s.wrap(doing, err)
 }
 
-// fence locks those shards that are leased as is said, reports which these are, and then returns which rows are
-// pending, with their groups, and which are suspects: of those asked for and maybe of others.
+// fence locks those shards that are leased as is said, reports which these are, and then returns which rows
+// are pending, with their groups, and which are suspects: of those asked for and maybe of others.
 func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []int64) (
 	held []bool, pending map[int64]string, suspects []int64, err error,
 ) {

@@ -13,15 +13,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// copyIn writes n rows into a table by COPY in PostgreSQL's binary format. row appends the fields of a row, in
-// the order of the columns and in their types. Encoding costs a third of what it does through pgx, which looks
-// up how to write each value.
-func copyIn(ctx context.Context, t pgx.Tx, table string, columns []string, n int, row func(f *fields, i int)) error {
+// copyIn writes n rows into a table by COPY in PostgreSQL's binary format. row appends the fields of a row,
+// in the order of the columns and in their types. Encoding costs a third of what it does through pgx, which
+// looks up how to write each value.
+func copyIn(ctx context.Context, t pgx.Tx, table string, columns []string, n int,
+	row func(f *fields, i int)) error {
 	if n == 0 {
 		return nil
 	}
 	r := &rowReader{columns: len(columns), n: n, row: row}
-	r.f.b = append(r.f.b, "PGCOPY\n\xff\r\n\x00"+"\x00\x00\x00\x00"+"\x00\x00\x00\x00"...) // no flags, no extension
+	// The signature; no flags, no extension.
+	r.f.b = append(r.f.b, "PGCOPY\n\xff\r\n\x00"+"\x00\x00\x00\x00"+"\x00\x00\x00\x00"...)
 	names := make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = pgx.Identifier{c}.Sanitize()
@@ -70,7 +72,8 @@ func (r *rowReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fields appends values in the binary format of their types: a length of four bytes and the value, big-endian.
+// fields appends values in the binary format of their types: a length of four bytes and the value,
+// big-endian.
 type fields struct {
 	b     []byte
 	count int // of the present row

@@ -38,7 +38,8 @@ func TestCopyIn(t *testing.T) {
 			[]byte{0, 255}, []float32{-0.5, 2}, []string{"", "NULL", `{"}`}},
 		{math.MaxInt64, math.MaxInt32, math.MaxInt16, false, math.SmallestNonzeroFloat64,
 			time.Date(1999, 12, 31, 23, 59, 59, 999_999_000, time.UTC), nil, nil, nil, nil},
-		{0, 0, 0, false, 0, time.UnixMilli(1_760_000_000_123), word(long), []byte(long), []float32{7}, []string{long}},
+		{0, 0, 0, false, 0, time.UnixMilli(1_760_000_000_123), word(long), []byte(long), []float32{7},
+			[]string{long}},
 	}
 	columns := []string{"n", "i", "s", "b", "d", "at", "w", "v", "r", "l"}
 	write := func(rows []row, late func(f *fields, i int)) error {
