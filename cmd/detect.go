@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
-	"image/draw"
 	"os"
 	"strings"
 
@@ -18,6 +16,7 @@ import (
 	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
+	"facescan/pipeline/draw"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/export"
@@ -36,8 +35,8 @@ func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
 	fs.BoolVar(&o.json, "json", false, "print one JSON object per file")
-	fs.StringVar(&o.draw, "draw", "", "draw the boxes into NAME.faces.png in this `folder`; other "+
-		"files in it are left alone")
+	fs.StringVar(&o.draw, "draw", "", "draw boxes, landmarks, ranks and scores into NAME.faces.png "+
+		"in this `folder`; other files in it are left alone")
 }
 
 func newDetect(g *globals) *cobra.Command {
@@ -99,7 +98,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 			return err
 		}
 		if o.draw != "" && res.Status == store.OK {
-			if err := drawFaces(drawn, name, body, o.detect.decode(), res.Faces); err != nil {
+			if err := drawFaces(drawn, name, body, o.detect.decode(), res); err != nil {
 				return err
 			}
 		}
@@ -163,8 +162,8 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 	return nil
 }
 
-// drawFaces writes the upright image with its boxes.
-func drawFaces(to *drawings, name string, body []byte, o decode.Options, faces []store.Face) error {
+// drawFaces writes the upright image with its faces.
+func drawFaces(to *drawings, name string, body []byte, o decode.Options, r store.Result) error {
 	var canvas *image.RGBA
 	file, err := decode.Probe(body, o)
 	if err == nil {
@@ -173,34 +172,6 @@ func drawFaces(to *drawings, name string, body []byte, o decode.Options, faces [
 	if err != nil {
 		return fmt.Errorf("draw %s: %w", name, err)
 	}
-	b := canvas.Bounds()
-	line := max(2, min(b.Dx(), b.Dy())/200)
-	for _, f := range faces {
-		outline(canvas, image.Rect(f.X, f.Y, f.X+f.Width, f.Y+f.Height), line, color.RGBA{255, 40, 40, 255})
-		if f.HasLandmarks {
-			points(canvas, f, color.RGBA{255, 220, 0, 255})
-		}
-	}
+	draw.Faces(canvas, r.Faces, cmp.Or(detect.KindOf(r.Detector).Decimals, 2))
 	return to.add(name, canvas)
-}
-
-// points draws the landmarks of a face as squares that grow with it.
-func points(dst draw.Image, f store.Face, c color.Color) {
-	half := max(1, min(f.Width, f.Height)/40)
-	for i := 0; i < len(f.Landmarks); i += 2 {
-		at := image.Pt(int(f.Landmarks[i])/10, int(f.Landmarks[i+1])/10)
-		draw.Draw(dst, image.Rect(at.X-half, at.Y-half, at.X+half+1, at.Y+half+1), image.NewUniform(c),
-			image.Point{}, draw.Src)
-	}
-}
-
-// outline draws the four sides of a rectangle, inside it.
-func outline(dst draw.Image, r image.Rectangle, w int, c color.Color) {
-	src := image.NewUniform(c)
-	for _, side := range []image.Rectangle{
-		{r.Min, image.Pt(r.Max.X, r.Min.Y+w)}, {image.Pt(r.Min.X, r.Max.Y-w), r.Max},
-		{r.Min, image.Pt(r.Min.X+w, r.Max.Y)}, {image.Pt(r.Max.X-w, r.Min.Y), r.Max},
-	} {
-		draw.Draw(dst, side.Intersect(r), src, image.Point{}, draw.Src)
-	}
 }
