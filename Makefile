@@ -16,7 +16,7 @@ GOLANGCI := .bin/golangci-lint-v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-quick lint-later licences vuln generate generated clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-quick licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -141,10 +141,6 @@ lint-quick: deps ## gofmt, vet with every build tag, staticcheck, go.mod as tidy
 	go run $(STATICCHECK) $(PACKAGES)
 	go mod tidy -diff
 	go test -count=1 -run TestNotice ./cmd
-
-lint-later: deps $(GOLANGCI) ## what the linters find where it is not mended yet
-	@sed '/# Not mended yet/,/# later$$/d' .golangci.yml > .bin/later.yml
-	$(GOLANGCI) run -c .bin/later.yml $(PACKAGES)
 
 # Minutes, once: afterwards it lies in .bin.
 $(GOLANGCI):

@@ -51,7 +51,7 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 	if err != nil {
 		return lease, err
 	}
-	whole.Close()
+	_ = whole.Close()
 	start, err := source.Start(listPosition(end))
 	if err != nil {
 		return lease, err
@@ -132,7 +132,7 @@ func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
 	case len(p.chunk) == 1:
 		return nil, io.EOF
 	}
-	p.list.Close()
+	_ = p.list.Close()
 	if p.list, err = source.Open(ctx, p.spec, p.at); err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name strin
 			continue
 		}
 		if list, err := source.Open(ctx, as, listPosition(s.Position)); err == nil {
-			list.Close()
+			_ = list.Close()
 			return s.Name, nil
 		}
 	}

@@ -188,7 +188,7 @@ func (s *Server) Close(end string) {
 
 func (s *Server) close(end string) {
 	if s.http == nil {
-		s.listener.Close()
+		_ = s.listener.Close()
 		return
 	}
 	s.looking()
@@ -198,7 +198,7 @@ func (s *Server) close(end string) {
 	s.see(ctx, end)
 	if err := s.http.Shutdown(ctx); err != nil { // a watcher that is slow, or that does not listen
 		s.stop()
-		s.http.Close()
+		_ = s.http.Close()
 	}
 	s.stop()
 	s.serving.Wait()

@@ -80,7 +80,7 @@ func openTable(ctx context.Context, spec Spec, from Position) (Reader, error) {
 		}
 	}
 	if err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, err
 	}
 	return t, nil

@@ -274,7 +274,7 @@ func Check(ctx context.Context, s *Spec) error {
 		return err
 	}
 	if err := stream.examine(s.Format); err != nil {
-		stream.Close()
+		_ = stream.Close()
 		return err
 	}
 	s.started = &started{stream: stream}

@@ -42,7 +42,7 @@ func openJSONL(ctx context.Context, spec Spec, from Position) (Reader, error) {
 		o.lastID = m.ID
 	}
 	if err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, err
 	}
 	return o, nil

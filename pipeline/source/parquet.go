@@ -56,7 +56,7 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 	}
 	defer func() {
 		if err != nil {
-			r.Close()
+			_ = r.Close()
 		}
 	}()
 	fi, err := r.file.Stat()
@@ -268,7 +268,7 @@ func (r *rowFile) Progress() float64 {
 
 func (r *rowFile) Close() error {
 	for _, p := range r.parts {
-		p.pages.Close()
+		_ = p.pages.Close()
 	}
 	return r.file.Close()
 }

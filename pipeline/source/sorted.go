@@ -240,10 +240,10 @@ func (s *sorted) Progress() float64 {
 
 func (s *sorted) Close() error {
 	if s.rows != nil {
-		s.rows.Close()
+		_ = s.rows.Close()
 	}
 	if s.db != nil {
-		s.db.Close()
+		_ = s.db.Close()
 	}
 	return s.list.Close()
 }

@@ -73,7 +73,7 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 	}
 	defer func() {
 		if err != nil {
-			d.Close()
+			_ = d.Close()
 		}
 	}()
 	if err = d.choose(spec); err != nil {
@@ -265,7 +265,7 @@ func (d *database) next() (Row, error) {
 			break
 		}
 		err := d.rows.Err()
-		d.rows.Close()
+		_ = d.rows.Close()
 		d.rows = nil
 		if err != nil {
 			return Row{}, d.wrap(err)
@@ -283,7 +283,7 @@ func (d *database) next() (Row, error) {
 	}
 	row, err := d.row(d.read.Load()+1, d.fields)
 	if err != nil {
-		d.rows.Close()
+		_ = d.rows.Close()
 		d.rows = nil // so that the same row comes again
 		return Row{}, err
 	}
@@ -313,7 +313,7 @@ func (d *database) Progress() float64 {
 
 func (d *database) Close() error {
 	if d.rows != nil {
-		d.rows.Close()
+		_ = d.rows.Close()
 	}
 	return d.db.Close()
 }

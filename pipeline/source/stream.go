@@ -68,7 +68,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 	}
 	switch {
 	case s.size > 0 && s.seekable == nil && m.End && m.File == s.file:
-		s.Close()
+		_ = s.Close()
 		return nil, m, nil
 	case from.Offset == 0:
 		if err = s.examine(spec.Format); err == nil && !m.CR {
@@ -84,7 +84,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 		err = s.begin(m, from.Line)
 	}
 	if err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, m, err
 	}
 	return s, m, nil
@@ -95,7 +95,7 @@ func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	s := &stream{ctx: ctx, path: spec.Path, growing: spec.Growing, print: newFingerprint()}
 	defer func() {
 		if err != nil {
-			s.Close()
+			_ = s.Close()
 		}
 	}()
 	in, err := s.open(spec)

@@ -90,7 +90,7 @@ func begin(path string, create func(name string) (*os.File, error)) (*Draft, err
 		// Where nothing can be locked, drafts stay for ever after a crash; nothing else depends on it.
 		_ = flock(f, unix.LOCK_EX)
 		if !same(f) {
-			f.Close()
+			_ = f.Close()
 			if try < tries {
 				continue
 			}
@@ -184,7 +184,7 @@ func (d *Draft) Discard() {
 	if d.over {
 		return
 	}
-	os.RemoveAll(d.Name())
+	_ = os.RemoveAll(d.Name())
 	d.end()
 }
 
@@ -193,7 +193,7 @@ func (d *Draft) end() {
 	mu.Lock()
 	delete(open, d)
 	mu.Unlock()
-	d.File.Close() // it was synced, or is not wanted
+	_ = d.File.Close() // it was synced, or is not wanted
 }
 
 // RemoveAll removes all drafts of this process, which is about to end without finishing them.
@@ -201,7 +201,7 @@ func RemoveAll() {
 	mu.Lock()
 	defer mu.Unlock()
 	for d := range open {
-		os.RemoveAll(d.Name())
+		_ = os.RemoveAll(d.Name())
 	}
 }
 
@@ -232,9 +232,9 @@ func removeDead(name string) {
 	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil || !same(f) {
 		return
 	}
-	os.RemoveAll(name)
+	_ = os.RemoveAll(name)
 	for _, s := range []string{"-journal", "-wal", "-shm"} { // of a database
-		os.Remove(name + s)
+		_ = os.Remove(name + s)
 	}
 }
 

@@ -26,7 +26,7 @@ func newCOCO(w io.Writer, url column) (*cocoEncoder, error) {
 		return nil, err
 	}
 	if err := os.Remove(spool.Name()); err != nil { // it lives as long as it is open
-		spool.Close()
+		_ = spool.Close()
 		return nil, err
 	}
 	e := &cocoEncoder{lineWriter: lineWriter{w: w}, spool: spool, annotations: lineWriter{w: spool}, url: url}

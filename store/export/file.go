@@ -83,7 +83,7 @@ func (f *File) Close() error {
 // Discard removes what was written.
 func (f *File) Discard() {
 	if f.draft == nil {
-		f.f.Close()
+		_ = f.f.Close()
 		return
 	}
 	f.draft.Discard()

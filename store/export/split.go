@@ -121,7 +121,7 @@ func (s *splitEncoder) close() error {
 
 func (s *splitEncoder) discard() {
 	for _, p := range s.parts {
-		p.f.Close()
+		_ = p.f.Close()
 	}
 	s.folder.Discard()
 }

@@ -102,8 +102,8 @@ func (p *Publisher) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lock != nil {
-		os.Remove(p.lock.Name())
-		p.lock.Close()
+		_ = os.Remove(p.lock.Name())
+		_ = p.lock.Close()
 		p.lock = nil
 	}
 }
@@ -119,8 +119,8 @@ func (p *Publisher) attach(ctx context.Context) (held bool, err error) {
 	}
 	p.lock = lock
 	if err := p.begin(ctx); err != nil {
-		os.Remove(lock.Name())
-		lock.Close()
+		_ = os.Remove(lock.Name())
+		_ = lock.Close()
 		p.lock = nil
 		return false, err
 	}
@@ -164,7 +164,7 @@ func lockFile(name string) (*os.File, error) {
 		if now, err := os.Lstat(name); err == nil && os.SameFile(have, now) {
 			return f, nil
 		}
-		f.Close() // removed by its last holder
+		_ = f.Close() // removed by its last holder
 	}
 }
 

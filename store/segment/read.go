@@ -87,8 +87,8 @@ func (o *opened) published() store.Publishable { return o.job.(store.Publishable
 
 func closeAll(all []*opened) {
 	for _, o := range all {
-		o.job.Close()
-		os.Remove(o.path)
+		_ = o.job.Close()
+		_ = os.Remove(o.path)
 	}
 }
 

@@ -280,7 +280,7 @@ func connect(file string, dsn url.Values, pragmas ...string) *sql.DB {
 			}
 		}
 		if Watch != "" {
-			c.Exec(Watch, nil) // the tables it is about may not be there yet
+			_, _ = c.Exec(Watch, nil) // the tables it is about may not be there yet
 		}
 		return nil
 	}}
