@@ -36,7 +36,7 @@ func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.remote.addFlags(fs)
 	fs.BoolVar(&o.json, "json", false, "print one JSON object per file")
 	fs.StringVar(&o.draw, "draw", "", "draw boxes, landmarks, ranks and scores into NAME.faces.png "+
-		"in this `folder`; other files in it are left alone")
+		"in `FOLDER`; other files in it are left alone")
 }
 
 func newDetect(g *globals) *cobra.Command {
@@ -44,8 +44,12 @@ func newDetect(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "detect FILE|URL…",
 		Short: "Find the faces of single images",
-		Long: "Prints the faces of image files or URLs, the same boxes that a run finds; - reads an image " +
-			"from stdin. A file that fails is listed with its reason; the exit code is then 1.",
+		Long: "Prints the faces of image files or URLs, the same boxes that a run finds. - reads an " +
+			"image from stdin. A file that fails is listed with its reason, and the exit code is " +
+			"then 1.",
+		Example: `facescan detect photo.jpg             # boxes and scores
+facescan detect photo.jpg --draw out  # draw them into out/photo.faces.png
+facescan detect *.jpg --json          # one JSON object per file`,
 		Args: args(cobra.MinimumNArgs(1), "image files or URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runDetect(c.Context(), g, &o, args)

@@ -44,7 +44,7 @@ func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.verify, "verify-faces", false, "")
 	fs.Lookup("verify-faces").Hidden = true
 	o.maxPixels = 100e6
-	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (too_many_pixels)")
+	fs.Var(&o.maxPixels, "max-pixels", "reject images with more pixels (too_many_pixels)")
 }
 
 // check refuses what is wrong for every detector.

@@ -47,7 +47,8 @@ type doctorOptions struct {
 
 func (o *doctorOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.list, "list", "", "`list` whose hosts to measure the resolver with")
-	fs.StringSliceVar(&o.dns, "dns", nil, "name servers to measure, as host:port; default: the system's")
+	fs.StringSliceVar(&o.dns, "dns", nil,
+		"name `SERVERS` to measure, as host:port; default: those of the system")
 	fs.StringVar(&o.dir, "dir", ".", "`folder` that jobs will lie in")
 	fs.BoolVar(&o.json, "json", false, "print one JSON object per finding")
 	o.remote.addFlags(fs)
@@ -57,10 +58,13 @@ func newDoctor(g *globals) *cobra.Command {
 	var o doctorOptions
 	c := &cobra.Command{
 		Use:   "doctor [JOB]",
-		Short: "Look at what a run needs from this machine",
-		Long: "Measures and judges descriptors, processor, disk and resolver, the sidecars and the job if " +
-			"any are named; says what to change.\n" +
-			"Exits 1 when something is in the way of a run.",
+		Short: "Check what a run needs from this machine",
+		Long: "Measures and judges open files, processor, disk and resolver, and the sidecars and the " +
+			"job if any are named; says what to change. Exits 1 if a check failed.",
+		Example: `facescan doctor                             # this machine
+facescan doctor --list urls.txt             # the resolver, with the hosts of a list
+facescan doctor postgres://me@db.lan/faces  # a database as well
+facescan doctor --sidecar http://gpu1:8000  # a sidecar as well`,
 		Args: args(cobra.MaximumNArgs(1), "at most one job"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runDoctor(c.Context(), g, &o, args)

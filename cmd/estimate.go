@@ -29,21 +29,22 @@ type estimateOptions struct {
 
 func (o *estimateOptions) addFlags(fs *pflag.FlagSet) {
 	o.workOptions.addFlags(fs)
-	fs.IntVar(&o.sample, "sample", 2000, "rows to fetch and judge")
-	fs.BoolVar(&o.json, "json", false, "one JSON object")
+	fs.IntVar(&o.sample, "sample", 2000, "rows to fetch and process")
+	fs.BoolVar(&o.json, "json", false, "print one JSON object")
 }
 
 func newEstimate(g *globals) *cobra.Command {
 	var o estimateOptions
 	c := &cobra.Command{
 		Use:   "estimate SOURCE…",
-		Short: "Say what a list will come to, from a sample of it",
-		Long: "Reads the lists to their ends, fetches and judges a sample of their rows as a run with the " +
-			"same flags would, and says which\n" +
-			"share of the rows will be ok, how long it will take on this machine and why, how much is " +
-			"downloaded, and how large the job becomes.\n" +
-			"Nothing is kept. Shares and sums come with the bounds between which they lie 95 times of a " +
-			"hundred.",
+		Short: "Predict success rate, time and size from a sample of the list",
+		Long: "Reads the lists to their ends, fetches and processes a sample of their rows as a run " +
+			"with the same flags would, and predicts which share of the rows will be ok, how long it " +
+			"takes on this machine and what limits it, how much is downloaded, and how large the job " +
+			"becomes. Nothing is kept. Shares and sums have 95 % confidence intervals.",
+		Example: `facescan estimate urls.txt                            # with the flags of a plain run
+facescan estimate urls.txt --sample 500 --per-host 4  # a smaller sample, with other flags
+facescan estimate urls.txt --json                     # for a script`,
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runEstimate(c.Context(), g, &o, args)

@@ -39,23 +39,23 @@ type exportOptions struct {
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&o.outputs, "output", "o", nil,
-		"`file` to write, beside and then renamed; - is stdout; .gz and .zst compress; "+
-			"may be given several times")
-	fs.StringVar(&o.format, "format", "", "csv, jsonl, parquet or coco; by the output's "+
-		"name if empty, else csv")
-	fs.StringVar(&o.rows, "rows", "images", "what a row stands for: images, faces or groups (finished ones; "+
-		"see --group-column of run)")
-	fs.StringSliceVar(&o.columns, "columns", nil, "columns, in this order; "+
-		"besides the default ones: "+strings.Join(export.MoreColumns(), ",")+"; "+
-		"of rows of faces right_eye_x,right_eye_y,left_eye_x,…")
-	fs.StringVar(&o.where, "where", "", "only rows for which this holds, e.g. \"faces > 0 "+
-		"and url like 'https:%'\"")
-	fs.StringVar(&o.splitBy, "split-by", "", "a file for every value of this `column`, in "+
-		"the folder that -o names")
-	fs.Var(&o.minScore, "min-score", "re-apply the score threshold, without downloading again: a score on "+
-		"the scale of the job's detector, or one per detector, e.g. yunet=0.6,pigo=8")
-	fs.BoolVar(&o.follow, "follow", false, "keep writing rows in order as they are done, until the job is "+
-		"finished; resumes an existing file")
+		"`file` to write, or - for stdout; .gz and .zst compress; may be repeated (default: "+
+			"-)")
+	fs.StringVar(&o.format, "format", "",
+		"`format`: csv, jsonl, parquet or coco; default: by the name of the file, else csv")
+	fs.StringVar(&o.rows, "rows", "images", "`kind` of record per row: images, faces or groups")
+	fs.StringSliceVar(&o.columns, "columns", nil,
+		"`columns` to write, in this order: see facescan help columns; default: those of the rows")
+	fs.StringVar(&o.where, "where", "",
+		"`condition` for rows to write, e.g. \"faces > 0 and url like 'https:%'\"; default: "+
+			"all")
+	fs.StringVar(&o.splitBy, "split-by", "", "a file per value of `COLUMN`, in the folder of -o")
+	fs.Var(&o.minScore, "min-score",
+		"re-apply the score threshold, without downloading again: a score of the job's "+
+			"detector, or one per detector, e.g. yunet=0.6,pigo=8; default: that of the run")
+	fs.BoolVar(&o.follow, "follow", false,
+		"keep writing rows in order as they are done, until the job is finished; resumes an "+
+			"existing file")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
 
@@ -64,8 +64,13 @@ func newExport(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export JOB",
 		Short: "Write the results as CSV, JSON Lines, Parquet or COCO",
-		Long: "Writes one line per finished row of the job, in id order. Failed rows are included, with " +
-			"their reason. Works beside running processes.",
+		Long: "Writes one line per finished row of the job, in id order. Failed rows are included, " +
+			"with their reason. Works beside running processes.",
+		Example: `facescan export urls.txt -o faces.csv                                # one line per image
+facescan export urls.txt --rows faces -o faces.parquet               # one row per face
+facescan export urls.txt --where 'faces > 0' --columns id,url,faces  # only images with faces
+facescan export urls.txt --min-score 0.7                             # another threshold, without downloading again
+facescan export photos.csv --split-by album -o by-album              # a file per value`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runExport(c.Context(), g, &o, args[0])

@@ -42,23 +42,25 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 		"limit per attempt, from connecting to the last byte")
 	fs.IntVar(&o.retries, "retries", 2, "further attempts after a transient failure")
 	o.maxBytes = 32 << 20
-	fs.Var(&o.maxBytes, "max-bytes", "refuse larger bodies (too_large)")
-	fs.IntVar(&o.maxRedirects, "max-redirects", 10, "follow at most this many redirects")
-	fs.Var(&o.minRate, "min-rate", "minimum download speed, in bytes per second; slower is too_slow; 0 = any")
-	fs.Float64Var(&o.rate, "rate", 0, "requests per second, over all hosts; 0 = no limit")
-	fs.Var(&o.bandwidth, "bwlimit", "bytes per second, over all hosts; 0 = no limit")
+	fs.Var(&o.maxBytes, "max-bytes", "reject larger bodies (too_large)")
+	fs.IntVar(&o.maxRedirects, "max-redirects", 10, "follow up to N redirects per download")
+	fs.Var(&o.minRate, "min-rate", "minimum download speed, in bytes per second (too_slow); default: any")
+	fs.Float64Var(&o.rate, "rate", 0, "requests per second, over all hosts; default: no limit")
+	fs.Var(&o.bandwidth, "bwlimit",
+		"download at most SIZE bytes per second, over all hosts; default: no limit")
 	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)",
 		"User-Agent header to send")
-	fs.StringArrayVar(&o.headers, "header", nil, "header to send: 'Name: value' to every host, never along "+
-		"a redirect to another one; Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the "+
-		"list and along redirects within it, on every port unless HOST names one; '@FILE' reads one header "+
-		"per line")
+	fs.StringArrayVar(&o.headers, "header", nil,
+		"`header` to send: 'Name: value' to every host, never along a redirect to another; "+
+			"Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the list and "+
+			"along redirects within it, on every port unless HOST names one; '@FILE' reads one "+
+			"header per line; may be repeated")
 	fs.StringVar(&o.proxy, "proxy", "",
 		"`URL` of a proxy, or none; default: HTTP_PROXY, HTTPS_PROXY, NO_PROXY")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")
-	fs.BoolVar(&o.allowPrivate, "allow-private", false, "fetch from loopback and private addresses too")
+	fs.BoolVar(&o.allowPrivate, "allow-private", false, "also fetch from loopback and private addresses")
 	fs.StringVar(&o.blockHosts, "block-hosts", "",
-		"`file` of hosts to skip, with their subdomains")
+		"`file` of hosts to skip, with their subdomains; one per line")
 	fs.BoolVar(&o.ignoreOptOut, "ignore-opt-out", false, "read images whose X-Robots-Tag asks not to")
 }
 
@@ -148,13 +150,13 @@ type poolOptions struct {
 }
 
 func (o *poolOptions) addFlags(fs *pflag.FlagSet) {
-	fs.IntVar(&o.fetchers, "fetchers", 256, "fetches at once; at most twice as many rows are in flight")
-	fs.IntVar(&o.workers, "workers", 0, "decoders with their detection; 0 = one per core")
+	fs.IntVar(&o.fetchers, "fetchers", 256, "fetches at once; twice as many rows may be in flight")
+	fs.IntVar(&o.workers, "workers", 0, "images decoded and searched at once; default: one per core")
 	o.memory = 256 << 20
 	fs.Var(&o.memory, "memory", "budget for bodies and pixels")
-	fs.IntVar(&o.perHost, "per-host", 32, "fetches from one host at once, at most; less while it is "+
-		"in trouble; 0 = no limit")
-	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait when this machine is cut off")
+	fs.IntVar(&o.perHost, "per-host", 32,
+		"fetches at once per host, fewer while it is in trouble; 0 = no limit")
+	fs.DurationVar(&o.outageWait, "outage-wait", time.Hour, "how long to wait while this machine is cut off")
 }
 
 func (o *poolOptions) check() error {
@@ -205,23 +207,28 @@ type sourceOptions struct {
 
 func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	o.flags = fs
-	fs.StringVar(&o.db, "db", "", "the `job` to work on, if not the one beside the list")
-	fs.StringVar(&o.table, "table", "", "table of a SQLite database to work on in place")
-	fs.StringVar(&o.idColumn, "id-column", "", "column with the row ids, if not numbered by position")
-	fs.StringVar(&o.urlColumn, "url-column", "", "column with the URLs, if it is not called url")
-	fs.StringVar(&o.doneColumn, "done-column", "",
-		"column with the Done flag of a table, if it is not called done")
-	fs.StringVar(&o.groupColumn, "group-column", "", "column that groups rows: album, customer, page")
-	fs.StringVar(&o.groupEnd, "group-end", "", "a record whose URL is this `value` is not a row: it says "+
-		"that its group is complete, whose aggregate then does not wait for the end of the list")
-	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil, "columns to carry through to the export")
+	fs.StringVar(&o.db, "db", "",
+		"the `job` to work on: a file or postgres://…; default: LIST.facescan.db beside the "+
+			"list")
+	fs.StringVar(&o.table, "table", "", "`table` of a SQLite database to work on in place")
+	fs.StringVar(&o.idColumn, "id-column", "", "`column` with the row ids; default: the position in the list")
+	fs.StringVar(&o.urlColumn, "url-column", "", "`column` with the URLs; default: url")
+	fs.StringVar(&o.doneColumn, "done-column", "", "`column` with the Done flag of a table; default: done")
+	fs.StringVar(&o.groupColumn, "group-column", "", "`column` that groups rows, e.g. album")
+	fs.StringVar(&o.groupEnd, "group-end", "",
+		"`value` in the URL column that ends a group: its aggregate does not wait for the "+
+			"end of the list")
+	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil,
+		"`columns` to carry through to the export, e.g. album,note")
 	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows per shard")
-	fs.Var(&o.node, "node", "take only rows whose id modulo N is i, as i/N; auto: i and N of a whole Slurm "+
-		"array; auto/N: i of a Slurm array or an indexed Kubernetes job")
-	fs.IntVar(&o.priority, "priority", 0, "priority of these sources within the job, -20 to 20: each "+
-		"step up gets twice the rows while others have work")
-	fs.StringVar(&o.as, "as", "", "`name` of a stream on stdin that has no beginning: its lines are "+
-		"appended to those that came under this name before")
+	fs.Var(&o.node, "node", "take only rows whose id modulo N is i; auto: i and N of a whole Slurm array; "+
+		"auto/N: i of a Slurm array or an indexed Kubernetes job")
+	fs.IntVar(&o.priority, "priority", 0,
+		"priority of these sources within the job, -20 to 20; each step doubles their share "+
+			"(default: 0)")
+	fs.StringVar(&o.as, "as", "",
+		"`name` of a stream on stdin without a beginning; its lines are appended to earlier "+
+			"ones of this name")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }
 

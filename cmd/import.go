@@ -21,9 +21,12 @@ func newImport(g *globals) *cobra.Command {
 	var o sourceOptions
 	c := &cobra.Command{
 		Use:   "import SOURCE…",
-		Short: "Read lists into a job, and process nothing",
-		Long: "Reads what is new in the lists into their job, so that `facescan run JOB` can " +
-			"process it, here or elsewhere.",
+		Short: "Read lists into a job, without processing them",
+		Long: "Reads what is new in the lists into their job. `facescan run JOB` then processes it, " +
+			"here or elsewhere.",
+		Example: `facescan import urls.txt                                  # into urls.facescan.db
+facescan import a.txt b.csv lists/ --db all.db            # several lists and a folder, into one job
+facescan import urls.txt --db postgres://me@db.lan/faces  # into a database`,
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runImport(c.Context(), g, &o, args)

@@ -25,13 +25,16 @@ type keepOptions struct {
 }
 
 func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.keep, "keep", "", "keep the bytes of images in tar files in this `folder`; rows whose "+
-		"bytes are there are not downloaded again")
-	fs.StringVar(&o.where, "keep-where", "", "keep them only where this holds, e.g. 'faces > 0'")
-	fs.StringVar(&o.crops, "crops", "", "write each face, with a margin of a quarter of it, into this "+
-		"`folder`")
-	fs.StringVar(&o.blurred, "blurred", "", "write pictures with their faces blurred into this `folder`")
-	fs.IntVar(&o.thumbnails, "thumbnails", 0, "keep a random sample of `N` small pictures for the report")
+	fs.StringVar(&o.keep, "keep", "",
+		"keep images as downloaded, in tar files in `FOLDER`; their rows are not downloaded "+
+			"again")
+	fs.StringVar(&o.where, "keep-where", "", "`condition` for images to keep, e.g. 'faces > 0'; default: all")
+	fs.StringVar(&o.crops, "crops", "", "write each face, with a margin of a quarter of it, into `FOLDER`")
+	fs.StringVar(&o.blurred, "blurred", "",
+		"write pictures with their faces blurred into `FOLDER`; faces that are not found "+
+			"stay visible")
+	fs.IntVar(&o.thumbnails, "thumbnails", 0,
+		"keep a random sample of `N` small pictures for the report; default: none")
 	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur faces in thumbnails")
 }
 

@@ -21,9 +21,10 @@ type liveOptions struct {
 }
 
 func (o *liveOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.listen, "listen", "", "`address` to serve a live page and /metrics at, e.g. "+
-		"127.0.0.1:9187; on loopback unless it names another host; port 0 = any")
-	fs.BoolVar(&o.pprof, "pprof", false, "with --listen: serve /debug/pprof too")
+	fs.StringVar(&o.listen, "listen", "",
+		"`address` to serve a live page and /metrics at, e.g. 127.0.0.1:9187; loopback if it "+
+			"names no host, port 0 for any")
+	fs.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof at --listen, too")
 }
 
 // begin takes the address, so that one which cannot be had is told before anything is done. What it returns

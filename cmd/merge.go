@@ -20,18 +20,20 @@ func newMerge(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "merge OUT IN…|DIR…",
 		Short: "Unite jobs that were run with --node",
-		Long: "Unites jobs that were made from the same list, such as those of `run --node i/N`. Of what " +
-			"several say of a row, done\n" +
-			"beats pending, ok beats failed, and else the first counts. A folder stands for all parts that " +
-			"`run --publish` published\n" +
-			"there. It may be repeated, and interrupted: the same command goes on.",
+		Long: "Unites jobs that were made from the same list, such as those of `run --node i/N`. When " +
+			"jobs disagree about a row, done wins over pending, ok over failed, and else the first " +
+			"argument. A folder stands for all parts that `run --publish` wrote into it. The command " +
+			"may be interrupted and repeated.",
+		Example: `facescan merge urls.db urls.node-*.facescan.db  # unite the parts beside the list
+facescan merge urls.db results                  # unite all parts of a --publish folder
+facescan run urls.txt --db urls.db              # process the rows that no part has`,
 		Args: args(cobra.MinimumNArgs(2), "a new job, or an earlier merge, and the jobs, or "+
 			"published folders, to unite"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runMerge(c.Context(), g, args[0], args[1:], shardSize)
 		},
 	}
-	c.Flags().IntVar(&shardSize, "shard-size", 10_000, "rows of a shard")
+	c.Flags().IntVar(&shardSize, "shard-size", 10_000, "rows per shard")
 	return c
 }
 

@@ -11,11 +11,11 @@ import (
 )
 
 func newPause(g *globals) *cobra.Command {
-	return pauseCommand(g, "pause JOB", "Hold a source back, or all of them", true)
+	return pauseCommand(g, "pause JOB", "Hold back a source, or all of them", true)
 }
 
 func newResume(g *globals) *cobra.Command {
-	return pauseCommand(g, "resume JOB", "Let a paused source go on, or all of them", false)
+	return pauseCommand(g, "resume JOB", "Release a paused source, or all of them", false)
 }
 
 func pauseCommand(g *globals, use, short string, pause bool) *cobra.Command {
@@ -23,14 +23,17 @@ func pauseCommand(g *globals, use, short string, pause bool) *cobra.Command {
 	c := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Long: "Rows of a paused source are not begun; those that are under way end. A run with nothing " +
-			"but paused rows left ends with exit code 10.",
+		Long: "Rows of a paused source are not fetched; those in flight finish. A run that has only paused " +
+			"rows left exits 10. `pause` holds sources back, `resume` releases them.",
+		Example: `facescan pause all.db --source a.txt   # one list of a job
+facescan resume all.db --source a.txt  # release it
+facescan resume all.db                 # release all`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runPause(c.Context(), g, args[0], source, pause)
 		},
 	}
-	c.Flags().StringVar(&source, "source", "", "name of the source, as `status` tells it; all if empty")
+	c.Flags().StringVar(&source, "source", "", "`name` of one source, as status prints it; default: all")
 	return c
 }
 

@@ -26,10 +26,11 @@ type publishOptions struct {
 }
 
 func (o *publishOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.dir, "publish", "", "copy results to this `folder`, on any file system; a run with an "+
-		"empty job takes them in first")
+	fs.StringVar(&o.dir, "publish", "",
+		"copy results to `FOLDER`, on any file system; a run with an empty job reads them "+
+			"first")
 	fs.DurationVar(&o.every, "publish-every", 30*time.Second,
-		"interval of --publish; the end of the run publishes, too")
+		"interval of --publish; the end of a run publishes, too")
 }
 
 func (o *publishOptions) check() error {

@@ -34,11 +34,13 @@ func newReport(g *globals) *cobra.Command {
 	var o reportOptions
 	c := &cobra.Command{
 		Use:   "report JOB -o FILE.html",
-		Short: "Write one page about the job: its run, failures, faces, images",
-		Long: "Writes one file of HTML that needs nothing else: the run over time, failures and what can " +
-			"be done about them, faces an image,\n" +
-			"sizes, formats, hosts, scores, and the pictures that `run --thumbnails` kept. Works " +
-			"beside running processes.",
+		Short: "Write one page about the job: run, failures, faces, images",
+		Long: "Writes one HTML file that needs nothing else: the run over time, failures and what to " +
+			"do about them, faces per image, file sizes, formats, hosts, scores, and the pictures " +
+			"that `run --thumbnails` kept. Works beside running processes.",
+		Example: `facescan report urls.txt -o report.html               # the page
+facescan report urls.txt -o report.html --blur-faces  # without faces in its pictures
+facescan run urls.txt --thumbnails 200                # keep pictures for it during the run`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runReport(c.Context(), g, &o, args[0])

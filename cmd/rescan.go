@@ -19,7 +19,7 @@ type rescanOptions struct {
 }
 
 func (o *rescanOptions) addFlags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.stale, "stale", false, "rows that another detector judged, or this one with other flags")
+	fs.BoolVar(&o.stale, "stale", false, "rows that another detector processed, or this one with other flags")
 	fs.BoolVar(&o.all, "all", false, "all rows that are ok")
 	o.detect.addFlags(fs)
 	o.remote.addFlags(fs)
@@ -30,11 +30,13 @@ func newRescan(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rescan JOB --stale|--all",
 		Short: "Queue rows for another detection",
-		Long: "Puts rows that are ok back to pending, so that the next run processes them again: those that " +
-			"are stale, or all. Detection flags that\n" +
-			"are given become the job's; the others stay. What is current is left alone. Rows whose bytes " +
-			"were kept (run --keep) are not\n" +
-			"downloaded again. To change --min-score alone, `facescan export --min-score` needs no rescan.",
+		Long: "Puts rows that are ok back to pending, so that the next run processes them again: stale " +
+			"ones, or all. Detection flags that are given become those of the job; the others stay. " +
+			"Current results are left alone. Rows whose bytes were kept (run --keep) are not " +
+			"downloaded again. To change --min-score alone, use `facescan export --min-score`.",
+		Example: `facescan rescan urls.txt --stale --min-face 40     # other detection flags
+facescan rescan urls.txt --stale --detector yunet  # another detector
+facescan rescan urls.txt --all                     # every row that is ok`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRescan(c.Context(), g, &o, args[0])

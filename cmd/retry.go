@@ -18,19 +18,23 @@ type retryOptions struct {
 }
 
 func (o *retryOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.classes, "class", nil, "transient, permanent or policy; transient if neither "+
-		"class nor reason is given")
-	fs.StringSliceVar(&o.reasons, "reason", nil, "reasons such as timeout,http_5xx")
-	fs.StringVar(&o.host, "host", "", "only URLs of this host")
+	fs.StringSliceVar(&o.classes, "class", nil,
+		"`classes` of reasons: transient, permanent, policy; default: transient unless "+
+			"--reason is given")
+	fs.StringSliceVar(&o.reasons, "reason", nil, "`reasons` such as timeout,http_5xx")
+	fs.StringVar(&o.host, "host", "", "only URLs of `HOST`")
 }
 
 func newRetry(g *globals) *cobra.Command {
 	var o retryOptions
 	c := &cobra.Command{
 		Use:   "retry JOB",
-		Short: "Put failed rows back to pending",
+		Short: "Queue failed rows again",
 		Long: "Puts failed rows back to pending, so that the next run processes them again. Without " +
-			"flags: those that failed for reasons that pass.",
+			"flags it takes rows that failed temporarily (class transient).",
+		Example: `facescan retry urls.txt                                           # rows that failed temporarily
+facescan retry urls.txt --reason private_address                  # one reason
+facescan retry urls.txt --class permanent --host img.example.org  # one class, of one host`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRetry(c.Context(), g, &o, args[0])

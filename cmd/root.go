@@ -36,13 +36,18 @@ const (
 	exitInterrupted = 130 // stopped by a person: run again
 )
 
-const exitHelp = `Exit codes:
-  0    done; for run: the job is finished, whatever the rows' outcomes
-  1    an error, told on stderr
-  2    the command line is wrong
-  3    finished or aborted with more failures than --max-fail or --abort-if allow
-  10   stopped by --max-duration or --max-rows, or only paused rows are left: run again
-  130  interrupted: run again`
+// exitCodes says what they mean; the topic exit-codes has the same table.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "done; for `run`: the job is finished, whatever the outcomes of its rows"},
+	{exitError, "an error; the message says what to do"},
+	{exitUsage, "the command line is wrong"},
+	{exitFailures, "finished or aborted with more failures than `--max-fail` or `--abort-if` allow"},
+	{exitLimited, "stopped by `--max-duration` or `--max-rows`, or only paused rows are left: run again"},
+	{exitInterrupted, "interrupted: run again"},
+}
 
 // exit is an error with a code of its own. Its text, if any, was not told yet.
 type exit struct {
@@ -92,8 +97,8 @@ type globals struct {
 
 func (g *globals) addFlags(fs *pflag.FlagSet) {
 	fs.CountVarP(&g.verbose, "verbose", "v", "verbose output; repeat for debugging")
-	fs.BoolVarP(&g.quiet, "quiet", "q", false, "tell errors only")
-	fs.StringVar(&g.logFormat, "log-format", "text", "of messages on stderr: text or json")
+	fs.BoolVarP(&g.quiet, "quiet", "q", false, "print errors only")
+	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of messages on stderr: text or json")
 }
 
 // logger writes to w, which is stderr, or a wrapper that keeps out of the progress bar's way.
@@ -175,11 +180,11 @@ func newRoot(g *globals) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "facescan",
 		Short: "Find the faces in the images of a list of URLs",
-		Long: "facescan downloads every image of a list, finds the faces and keeps one result a row.\n" +
-			"It can be killed at any moment and run again: it never loses a row and never counts one " +
-			"twice.\n\n" +
-			"  facescan run urls.txt                    process the list, or go on with it\n" +
-			"  facescan export urls.txt -o faces.csv    the results\n\n" + exitHelp,
+		Long: "facescan downloads every image of a list, finds the faces and keeps one result per row. It can " +
+			"be killed at any moment and run again: no row is lost, and none is counted twice.",
+		Example: `facescan run urls.txt                     # process the list, or resume it
+facescan status urls.txt                  # how far it is
+facescan export urls.txt -o results.csv   # the results`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -203,17 +208,26 @@ func newRoot(g *globals) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exit{exitUsage, fmt.Errorf("%s: %w", c.CommandPath(), err)}
 	})
-	for _, add := range []func(*globals) *cobra.Command{
-		newRun, newImport, newExport, newStatus, newRetry, newRescan, newReport, newVerify, newDoctor,
-		newSidecar, newMerge, newPause, newResume, newDetect, newEstimate, newVersion, newMan, newTryDecode,
+	root.SetHelpFunc(showHelp)
+	root.SetHelpCommand(newHelp(g))
+	root.AddGroup(commandGroups...)
+	for id, commands := range map[string][]func(*globals) *cobra.Command{
+		"work":    {newRun, newImport},
+		"results": {newStatus, newExport, newReport, newVerify},
+		"change":  {newRetry, newRescan, newPause, newResume, newMerge},
+		"try":     {newEstimate, newDetect, newDoctor, newSidecar},
+		"about":   {newVersion, newMan},
+		"":        {newTryDecode},
 	} {
-		c := add(g)
-		c.DisableFlagsInUseLine = true
-		if !c.Hidden {
-			c.Long = strings.TrimRight(c.Long, "\n") + "\n\n" + exitHelp
+		for _, add := range commands {
+			c := add(g)
+			c.DisableFlagsInUseLine = true
+			c.GroupID = id
+			completeFlags(c)
+			root.AddCommand(c)
 		}
-		root.AddCommand(c)
 	}
+	describeCompletion(root)
 	return root
 }
 

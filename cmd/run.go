@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,21 +46,25 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.keep.addFlags(fs)
 	o.share.addFlags(fs)
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0,
-		"when only rows in flight are left, give them this long and leave the rest pending; 0 = wait for all")
-	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; 0 = no limit")
-	fs.BoolVar(&o.source.watch, "watch", false, "when all rows are done wait for the lists to grow, and "+
-		"for more lists in folders, until interrupted; a list on stdin is read to its end. A line is taken "+
-		"once its newline is written")
-	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after this many rows; 0 = no limit")
-	fs.Var(&o.maxFail, "max-fail", "exit 3 when more rows of the job failed than this count or share, e.g. 5%")
-	fs.StringVar(&o.out, "out", "", "`file` to write the results to as they come in, in id order: .csv or "+
-		".jsonl; the next run resumes it; - is stdout, which gets the rows of these sources that no "+
-		"earlier run wrote there")
-	fs.StringVar(&o.format, "format", "", "format of --out: csv or jsonl; default: by the file's name, csv "+
-		"on stdout")
-	fs.Var(&o.abortIf, "abort-if", "end the run with exit 3 when this holds, e.g. 'failed > 60% after 10000' "+
-		"or 'http_429 > 500'; may be given several times")
-	fs.StringVar(&o.progress, "progress", "auto", "auto, bar, plain, json or none")
+		"time for the last rows in flight; what is not done by then stays pending; default: "+
+			"no limit")
+	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; default: no limit")
+	fs.BoolVar(&o.source.watch, "watch", false,
+		"when all rows are done wait until the lists grow, or lists join their folders; "+
+			"until interrupted")
+	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after N rows; default: no limit")
+	fs.Var(&o.maxFail, "max-fail",
+		"exit 3 when more rows of the job failed than this count or share, e.g. 5%; default: "+
+			"no limit")
+	fs.StringVar(&o.out, "out", "",
+		"`file` to write results to in id order while they come: .csv, .jsonl, or - for "+
+			"stdout; the next run resumes it")
+	fs.StringVar(&o.format, "format", "",
+		"`format` of --out: csv or jsonl; default: by the name of the file, csv on stdout")
+	fs.Var(&o.abortIf, "abort-if",
+		"end the run with exit 3 when this holds, e.g. 'failed > 60% after 10000' or "+
+			"'http_429 > 500'; may be repeated")
+	fs.StringVar(&o.progress, "progress", "auto", "`kind` of progress: auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
 }
 
@@ -67,11 +72,18 @@ func newRun(g *globals) *cobra.Command {
 	var o runOptions
 	c := &cobra.Command{
 		Use:   "run SOURCE…|JOB",
-		Short: "Process what is not done: import, download, detect, store",
-		Long: "Imports what is new in the lists and processes every row that is not done. The " +
-			"same command resumes.\n" +
-			"The job of urls.txt is urls.facescan.db beside it. The first Ctrl-C drains, the second stops " +
-			"at once; neither loses anything.",
+		Short: "Process a list of images, or resume it",
+		Long: "Imports what is new in the lists and processes every row that is not done: downloads " +
+			"the image, decodes it, finds the faces and stores the result. The same command resumes. " +
+			"A SOURCE is a list of URLs (.txt, .csv, .tsv, .jsonl, .parquet), a folder of lists, a " +
+			"SQLite file with --table, or - for stdin. A JOB is a job file, postgres://… or the list " +
+			"itself. The first Ctrl-C lets downloads in flight finish for 3 s, the second stops at " +
+			"once; neither loses anything.",
+		Example: `facescan run urls.txt                                           # process the list, or resume it
+facescan run photos.csv --url-column link --keep-columns album  # the URLs of a column; carry another one through
+facescan run urls.txt --out faces.csv                           # write results in order while they come
+facescan run urls.txt --listen 127.0.0.1:9187                   # serve a live page
+facescan run postgres://me@db.lan/faces                         # work on a job that other machines share`,
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs, or a job"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runRun(c.Context(), g, &o, args)
@@ -88,9 +100,7 @@ func (o *runOptions) check() error {
 	case o.maxRows < 0 || o.maxDuration < 0:
 		return usagef("--max-rows and --max-duration cannot be negative")
 	}
-	switch o.progress {
-	case "auto", "bar", "plain", "json", "none":
-	default:
+	if !slices.Contains(progressKinds, o.progress) {
 		return usagef("--progress %q: it is auto, bar, plain, json or none", o.progress)
 	}
 	for _, check := range []func() error{o.share.check, o.keep.check, o.workOptions.check} {

@@ -32,17 +32,18 @@ type sidecarOptions struct {
 }
 
 func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.urls, "sidecar", nil, "find faces in another process: `URL` of its model, as "+
-		"http://host:8000/v2/models/face or unix:///run/facescan.sock; several share the work")
+	fs.StringSliceVar(&o.urls, "sidecar", nil,
+		"find faces in another process: `URLS` such as http://host:8000/v2/models/face or "+
+			"unix:///run/facescan.sock; several share the work")
 	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma),
-		"what to send: luma, or encoded, the original files")
-	fs.IntVar(&o.batch, "sidecar-batch", 64, "most images per request, one of them a known image that "+
-		"checks the sidecar")
+		"`kind` of image to send: luma, or encoded for the original files")
+	fs.IntVar(&o.batch, "sidecar-batch", 64,
+		"images per request, one of them a known image that checks the sidecar")
 	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
 	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second,
 		"request timeout; the sidecar is health-checked before retrying")
 	fs.StringVar(&o.fallback, "sidecar-fallback", "",
-		"what finds faces while no sidecar answers: cpu; default: nothing, and the run pauses")
+		"`device` that finds faces while no sidecar answers: cpu; default: nothing, the run pauses")
 }
 
 func (o *sidecarOptions) check() error {
@@ -112,18 +113,19 @@ func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8000", "`address` to serve on: host:port, or unix:PATH")
 	fs.StringVar(&o.detector, "detector", "", "`name` of the detector: yunet or pigo; default: "+
 		detect.Default+", pigo on a GPU")
-	fs.StringVar(&o.device, "device", "cpu", "what finds the faces: cpu, or cuda:N, which serves pigo")
-	fs.StringVar(&o.token, "token", "", "what clients must send as bearer token, or as password in "+
-		"--sidecar's URL; needed beyond loopback")
-	fs.IntVar(&o.workers, "workers", 0, "concurrent images (batches on a GPU); 0 = one per core, 3 on "+
-		"a GPU")
+	fs.StringVar(&o.device, "device", "cpu",
+		"`device` that finds the faces: cpu, or cuda:N, which serves pigo")
+	fs.StringVar(&o.token, "token", "",
+		"`key` that clients must send as bearer token, or as password in the URL of "+
+			"--sidecar; needed beyond loopback")
+	fs.IntVar(&o.workers, "workers", 0,
+		"concurrent images (batches on a GPU); default: one per core, 3 on a GPU")
 	fs.IntVar(&o.queue, "queue", 1024, "images that may wait; more are refused for a while (503)")
-	fs.IntVar(&o.conns, "max-connections", 256, "connections at once, or fewer where few descriptors may "+
-		"be open; beyond, those that only wait are closed")
+	fs.IntVar(&o.conns, "max-connections", 256, "connections at once; fewer where few files may be open")
 	o.maxBody = 128 << 20
-	fs.Var(&o.maxBody, "max-body", "refuse larger requests (413)")
+	fs.Var(&o.maxBody, "max-body", "reject larger requests (413)")
 	o.maxPixels = 100e6
-	fs.Var(&o.maxPixels, "max-pixels", "refuse images with more pixels (413)")
+	fs.Var(&o.maxPixels, "max-pixels", "reject images with more pixels (413)")
 }
 
 func newSidecar(g *globals) *cobra.Command {
@@ -132,9 +134,11 @@ func newSidecar(g *globals) *cobra.Command {
 		Use:   "sidecar",
 		Short: "Serve a detector to runs in other processes",
 		Long: "Serves the detector as model face by the Open Inference Protocol v2, for `facescan run " +
-			"--sidecar URL` and other clients of it.\n" +
-			"Beyond loopback it wants a --token. The first Ctrl-C answers what was asked and ends with " +
-			"exit code 0, the second ends at once.",
+			"--sidecar URL` and other clients. Beyond loopback it needs a --token. The first Ctrl-C " +
+			"answers what was asked and exits 0, the second stops at once.",
+		Example: `facescan sidecar --listen unix:/run/facescan.sock   # for this machine
+facescan sidecar --listen 0.0.0.0:8000 --token KEY  # for others
+facescan sidecar --device cuda:0                    # pigo on a GPU`,
 		Args: args(cobra.NoArgs, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error { return runSidecar(c.Context(), g, &o) },
 	}

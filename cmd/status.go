@@ -29,10 +29,11 @@ type statusOptions struct {
 
 func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
 	o.flags = fs
-	fs.StringVar(&o.by, "by", "", "sum the done rows up by host, reason, format or group instead, "+
-		"which reads all of them")
-	fs.IntVar(&o.top, "top", 20, "with --by: list so many values, those with the most rows; 0 = all")
-	fs.BoolVar(&o.json, "json", false, "one JSON object")
+	fs.StringVar(&o.by, "by", "",
+		"sum up the done rows by `KEY` instead: host, reason, format or group; reads all of "+
+			"them")
+	fs.IntVar(&o.top, "top", 20, "with --by: list the N values with the most rows; 0 = all")
+	fs.BoolVar(&o.json, "json", false, "print one JSON object")
 	fs.BoolVar(&o.watch, "watch", false, "refresh every --every until interrupted or the job is done")
 	fs.DurationVar(&o.every, "every", 2*time.Second, "interval of --watch")
 }
@@ -42,8 +43,12 @@ func newStatus(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status JOB…",
 		Short: "Counts, rate, failures by reason, shards and owners",
-		Long: "Prints how far a job is. Of several jobs, which are parts of one list (--node), it prints " +
-			"the rows that are left over all.",
+		Long: "Prints how far a job is. Of several jobs, which are parts of one list (--node), it " +
+			"prints the rows that are left over all.",
+		Example: `facescan status urls.txt                     # counts, failures, owners
+facescan status urls.txt --watch             # refresh until the job is done
+facescan status urls.txt --by host --top 50  # which hosts the results come from
+facescan status urls.txt --json              # for a script`,
 		Args: args(cobra.MinimumNArgs(1), "a job, or the list it was made from, or several parts of a list"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runStatus(c.Context(), g, &o, args)

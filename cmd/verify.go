@@ -24,8 +24,8 @@ type verifyOptions struct {
 }
 
 func (o *verifyOptions) addFlags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.deep, "deep", false, "also let the database check its own file")
-	fs.BoolVar(&o.requireSource, "require-source", false, "a list that is not there is a problem too")
+	fs.BoolVar(&o.deep, "deep", false, "let the database check its own file, too")
+	fs.BoolVar(&o.requireSource, "require-source", false, "report a missing list as a problem")
 	fs.BoolVar(&o.json, "json", false, "print one JSON object per problem")
 }
 
@@ -33,12 +33,14 @@ func newVerify(g *globals) *cobra.Command {
 	var o verifyOptions
 	c := &cobra.Command{
 		Use:   "verify JOB",
-		Short: "Prove that the job is sound",
+		Short: "Check the integrity of the job",
 		Long: "Checks that every done row has exactly one result and no other row has any, that faces, " +
-			"counters, shards and\n" +
-			"lists agree, and that checksums of results, settings and sources hold. Prints " +
-			"one line per problem.\n" +
-			"A job that is not finished can be sound. Works beside running processes.",
+			"counters, shards and lists agree, and that the checksums of results, settings and " +
+			"sources hold. Prints one line per problem. An unfinished job can pass. Works beside " +
+			"running processes.",
+		Example: `facescan verify urls.txt         # prints nothing but a summary if the job is sound
+facescan verify urls.txt --deep  # the database checks its file, too
+facescan verify urls.txt --json  # problems for a script`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runVerify(c.Context(), g, &o, args[0])

@@ -38,7 +38,10 @@ func newVersion(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Version, commit, Go, SQLite and detectors of this binary",
-		Args:  args(cobra.NoArgs, "no arguments"),
+		Example: `facescan version               # for people
+facescan version --json        # for a script
+facescan version | grep yunet  # the version of the detector`,
+		Args: args(cobra.NoArgs, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			lib, _, _ := sqlite3.Version()
 			if asJSON {
@@ -54,6 +57,6 @@ func newVersion(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }

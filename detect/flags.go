@@ -26,9 +26,9 @@ type Flag struct {
 // Params, with its default, and a line here; TestFlags fails without it. Print is needed only where different
 // values give the same answers.
 var flags = []Flag{
-	{Name: "min-face", key: "min", usage: "side of the smallest face to find, in `pixels`",
+	{Name: "min-face", key: "min", usage: "side of the smallest face to find, in `PIXELS`",
 		field: func(p *Params) any { return &p.MinFace }, refusal: refuseMinFace},
-	{Name: "max-face", key: "max", usage: "side of the largest face to find, in `pixels`; 0 = no limit",
+	{Name: "max-face", key: "max", usage: "side of the largest face to find, in `PIXELS`; default: no limit",
 		field: func(p *Params) any { return &p.MaxFace }, refusal: refuseMaxFace},
 	{Name: "shift", key: "shift", Of: Pigo, usage: "step of a window as a fraction of its side",
 		field: func(p *Params) any { return &p.Shift }, refusal: refuseShift},
@@ -36,10 +36,10 @@ var flags = []Flag{
 		field: func(p *Params) any { return &p.Scale }, refusal: refuseScale},
 	{Name: "iou", key: "iou", usage: "IoU above which two boxes are the same face",
 		field: func(p *Params) any { return &p.IoU }, own: Kind.overlap, refusal: refuseIoU},
-	{Name: "min-score", key: "score", usage: "least score of a face",
+	{Name: "min-score", key: "score", usage: "lowest score of a face",
 		field: func(p *Params) any { return &p.MinScore }, own: Kind.threshold, refusal: refuseMinScore},
 	{Name: "angles", key: "angles", Of: Pigo,
-		usage: "also find faces tilted by these angles, e.g. 22.5,-22.5",
+		usage: "also find faces tilted by these angles, e.g. 22.5,-22.5; default: none",
 		field: func(p *Params) any { return &p.Angles }, refusal: refuseAngles, print: printAngles},
 }
 

@@ -25,8 +25,8 @@ const (
 // Reason names why a row failed. The words are a contract: they stand in exports, metrics and users' scripts.
 type Reason string
 
-// The reasons. One is added by a line here, which README repeats in its table of outcomes: TestReadme
-// compares them. The hint says what a person can do; RETRY in it stands for the command that queues these
+// The reasons. One is added by a line here, and in the two tables of cmd/help/outcomes.md: TestTopic compares
+// them. The hint says what a person can do; RETRY in it stands for the command that queues these
 // rows again.
 var (
 	BadURL      = reason("bad_url", Permanent, "not an http(s) URL: correct the list")

@@ -8,37 +8,45 @@ import (
 	"testing"
 )
 
-// TestReadme: README's table of outcomes has the reasons of each class, in their order.
-func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// TestTopic: the topic of outcomes has the reasons of each class in their order, and explains each one.
+func TestTopic(t *testing.T) {
+	topic, err := os.ReadFile("../cmd/help/outcomes.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, ok := strings.Cut(string(readme), "\n| class | reasons |\n")
-	if !ok {
-		t.Fatal("README has no table of outcomes")
-	}
-	table, _, _ = strings.Cut(table, "\n\n")
 	word := regexp.MustCompile("`([a-z0-9_]+)`")
-	var all []Reason
-	for line := range strings.Lines(table) {
-		name, text, _ := strings.Cut(strings.Trim(line, "| \n"), " | ")
-		if strings.HasPrefix(name, "-") {
-			continue
-		}
+	var all, explained []Reason
+	for _, row := range tableBelow(t, string(topic), "| class | reasons |") {
+		name, text, _ := strings.Cut(strings.Trim(row, "| "), " | ")
 		var said []Reason
-		text, _, _ = strings.Cut(text, ":") // behind it stands what is done about them
 		for _, m := range word.FindAllStringSubmatch(text, -1) {
 			said = append(said, Reason(m[1]))
 		}
 		if want := Reasons(Class(name)); !slices.Equal(said, want) {
-			t.Errorf("README says that these are %s:\n%v, want\n%v", name, said, want)
+			t.Errorf("the topic says that these are %s:\n%v, want\n%v", name, said, want)
 		}
 		all = append(all, said...)
 	}
 	if !slices.Equal(all, Reasons("")) {
-		t.Errorf("README lists %d reasons of %d", len(all), len(Reasons("")))
+		t.Errorf("the topic lists %d reasons of %d", len(all), len(Reasons("")))
 	}
+	for _, row := range tableBelow(t, string(topic), "| reason | meaning | what to do |") {
+		explained = append(explained, Reason(word.FindStringSubmatch(row)[1]))
+	}
+	if !slices.Equal(explained, all) {
+		t.Errorf("the topic explains\n%v, want\n%v", explained, all)
+	}
+}
+
+// tableBelow are the rows of the table with this header.
+func tableBelow(t *testing.T, markdown, header string) []string {
+	t.Helper()
+	_, table, ok := strings.Cut(markdown, "\n"+header+"\n")
+	if !ok {
+		t.Fatalf("no table %s", header)
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	return strings.Split(strings.TrimSpace(table), "\n")[1:] // without the line of dashes
 }
 
 func TestRetried(t *testing.T) {

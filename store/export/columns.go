@@ -39,8 +39,8 @@ type record struct {
 	detector *Detector    // of the result
 }
 
-// column is a line of one of the tables below, from which every format, --where, the command's help and the
-// README's test take what there is.
+// column is a line of one of the tables below, from which every format, --where and the completion of a shell
+// take what there is. The topic cmd/help/columns.md explains each: TestColumnsTopic compares them.
 type column struct {
 	name string
 	kind kind
@@ -140,8 +140,14 @@ var moreFaceColumns = []column{
 	{"crop", text, late, cropFile},
 }
 
-// MoreColumns are the names of the columns that --columns adds to the default ones of rows of images.
-func MoreColumns() []string { return names(moreImageColumns) }
+// Columns are the columns that exports of such rows can have, without kept ones.
+func Columns(rows string) []string {
+	t, err := newTable(Options{Rows: rows})
+	if err != nil {
+		return nil
+	}
+	return names(t.columns)
+}
 
 // Early reports whether rows of images have a column with this name that is known before the row is done.
 func Early(name string) bool {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"facescan/store"
 )
@@ -73,6 +74,12 @@ func New(w io.Writer, o Options) (Writer, error) {
 	return e, nil
 }
 
+// Formats are the formats of exports.
+func Formats() []string { return []string{"csv", "jsonl", "parquet", "coco"} }
+
+// RowKinds are what a row of an export can stand for.
+func RowKinds() []string { return []string{"images", "faces", "groups"} }
+
 // newEncoder makes an encoder of columns; rows is how many rows it may buffer.
 func newEncoder(w io.Writer, format string, columns []column, rows int64) (encoder, error) {
 	switch format {
@@ -83,7 +90,7 @@ func newEncoder(w io.Writer, format string, columns []column, rows int64) (encod
 	case "parquet":
 		return newParquet(w, columns, rows)
 	}
-	return nil, usagef("unknown format %q: there are csv, jsonl, parquet, coco", format)
+	return nil, usagef("unknown format %q: there are %s", format, strings.Join(Formats(), ", "))
 }
 
 func newExporter(o Options, open func(table, []column) (encoder, error)) (*exporter, error) {

@@ -144,26 +144,36 @@ func TestAnyTextComesBack(t *testing.T) {
 	})
 }
 
-// TestColumnTables: every format takes its columns from the tables, so does the README, and each has a value.
-func TestColumnTables(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// TestColumnsTopic: the topic of columns has a table per table of columns, with the same columns in their order.
+func TestColumnsTopic(t *testing.T) {
+	topic, err := os.ReadFile("../../cmd/help/columns.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	prose := strings.Join(strings.Fields(string(readme)), " ")
-	quoted := func(columns []column) string { return "`" + strings.Join(names(columns), "` `") + "`" }
-	for _, want := range []string{
-		"``` " + strings.Join(names(imageColumns), ",") + " ",
-		"``` " + strings.Join(names(groupColumns), ",") + " ",
-		"Rows of images have those of the example above and the kept ones, and by name also " +
-			quoted(moreImageColumns) + ".",
-		"Rows of faces have " + quoted(faceColumns) + ", and by name also " + quoted(moreFaceColumns) +
-			", the five points,",
-	} {
-		if !strings.Contains(prose, want) {
-			t.Errorf("README lacks: %s", want)
+	tables := strings.Split(string(topic), "\n| column | meaning |\n|---|---|\n")[1:]
+	want := [][]column{imageColumns, moreImageColumns, faceColumns,
+		slices.Concat(moreFaceColumns, pointColumns()), groupColumns}
+	if len(tables) != len(want) {
+		t.Fatalf("%d tables, want %d", len(tables), len(want))
+	}
+	for i, table := range tables {
+		var got []string
+		for line := range strings.Lines(table) {
+			name, isRow := strings.CutPrefix(line, "| `")
+			if !isRow {
+				break
+			}
+			name, _, _ = strings.Cut(name, "`")
+			got = append(got, name)
+		}
+		if !slices.Equal(got, names(want[i])) {
+			t.Errorf("the topic has the columns\n%v, want\n%v", got, names(want[i]))
 		}
 	}
+}
+
+// TestColumnTables: every format takes its columns from the tables, and each has a value.
+func TestColumnTables(t *testing.T) {
 	for _, rows := range []string{"images", "faces", "groups"} {
 		table, err := newTable(Options{Rows: rows})
 		if err != nil {

@@ -1,0 +1,225 @@
+package cmd
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"facescan/cmd/help"
+)
+
+// The groups that help lists the commands in.
+var commandGroups = []*cobra.Group{
+	{ID: "work", Title: "Process a list"},
+	{ID: "results", Title: "Look at a job and its results"},
+	{ID: "change", Title: "Change a job"},
+	{ID: "try", Title: "Before a run, and beside it"},
+	{ID: "about", Title: "About facescan"},
+}
+
+// seeAlso are the topics that the help of a command names.
+var seeAlso = map[string]string{
+	"run":    "lists outcomes detectors kept politeness many-machines",
+	"import": "lists many-machines", "export": "formats columns where groups", "status": "outcomes monitoring",
+	"report": "outcomes privacy", "verify": "schema lists", "retry": "outcomes", "rescan": "detectors kept",
+	"forget": "privacy where", "merge": "many-machines", "pause": "lists", "resume": "lists",
+	"detect": "formats detectors", "estimate": "lists outcomes", "doctor": "many-machines sidecar",
+	"sidecar": "sidecar detectors",
+}
+
+// newHelp replaces cobra's help command: beside commands it knows topics, and refuses what is neither.
+func newHelp(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND|TOPIC]",
+		Short: "Show the help of a command, or a topic",
+		Example: `facescan help              # all commands and topics
+facescan help run          # what a command does, with its flags
+facescan help exit-codes   # a topic`,
+		GroupID:           "about",
+		ValidArgsFunction: completePages,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil }, // also where a variable is wrong
+		RunE: func(c *cobra.Command, args []string) error {
+			return runHelp(c, args)
+		},
+	}
+}
+
+func runHelp(c *cobra.Command, args []string) error {
+	root, name := c.Root(), strings.Join(args, " ")
+	found, isCommand := commandNamed(root, args)
+	topic, isTopic := help.Find(name)
+	if !isCommand && !isTopic {
+		return usagef("there is no command or topic %q; there are: %s", name,
+			strings.Join(pageNames(root), ", "))
+	}
+	var blocks []help.Block
+	width := helpWidth(c)
+	if isCommand {
+		blocks = commandPage(found, width)
+	}
+	if isTopic {
+		blocks = append(blocks, topic.Blocks...)
+	}
+	fmt.Fprint(c.OutOrStdout(), help.Text(blocks, width))
+	return nil
+}
+
+// showHelp is --help of every command.
+func showHelp(c *cobra.Command, _ []string) {
+	width := helpWidth(c)
+	fmt.Fprint(c.OutOrStdout(), help.Text(commandPage(c, width), width))
+}
+
+// commandNamed finds a command by its words; none are the program itself.
+func commandNamed(root *cobra.Command, words []string) (c *cobra.Command, ok bool) {
+	c, rest, err := root.Find(words)
+	return c, err == nil && len(rest) == 0 && (c != root || len(words) == 0)
+}
+
+// helpWidth is the width of a page: COLUMNS, else that of the terminal, else 80.
+func helpWidth(c *cobra.Command) int {
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if f, ok := c.OutOrStdout().(interface{ Fd() uintptr }); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 80
+}
+
+// commandPage is the help of a command.
+func commandPage(c *cobra.Command, width int) []help.Block {
+	blocks := help.Parse(longText(c))
+	blocks = append(blocks, help.Heading{Level: 3, Text: "Usage"}, help.Code(usageLine(c)))
+	if !c.HasParent() {
+		blocks = append(blocks, commandLists(c)...)
+		blocks = append(blocks, help.Heading{Level: 3, Text: "Topics, by facescan help TOPIC"}, topicTerms())
+	} else if c.HasAvailableSubCommands() {
+		blocks = append(blocks, help.Heading{Level: 3, Text: "Commands"}, commandTerms(c, ""))
+	}
+	if c.Example != "" {
+		blocks = append(blocks, help.Heading{Level: 3, Text: "Examples"}, help.Code(examples(c, width)))
+	}
+	for _, group := range groupsOf(c) {
+		blocks = append(blocks, help.Heading{Level: 3, Text: group.title}, group.terms)
+	}
+	blocks = append(blocks, help.Paragraph("A flag without a default is off, or unset. Every flag is also a "+
+		"variable: `--min-face 40` is `FACESCAN_MIN_FACE=40`."))
+	if !c.HasParent() { // which has listed them
+		return blocks
+	}
+	return append(blocks, help.Paragraph(furtherReading(c)))
+}
+
+// longText describes a command, as Markdown.
+func longText(c *cobra.Command) string { return cmp.Or(c.Long, c.Short) }
+
+// furtherReading names the topics that belong to a command.
+func furtherReading(c *cobra.Command) string {
+	return "Topics, by `facescan help TOPIC`: " + strings.Join(topicLinks(c), ", ")
+}
+
+func topicLinks(c *cobra.Command) []string {
+	var links []string
+	for _, name := range append(strings.Fields(seeAlso[c.Name()]), "exit-codes") {
+		links = append(links, "["+name+"]("+name+".md)")
+	}
+	return links
+}
+
+func usageLine(c *cobra.Command) string {
+	if !c.HasParent() {
+		return "facescan COMMAND …"
+	}
+	return strings.TrimSuffix(c.UseLine(), " [flags]") + " [FLAGS]"
+}
+
+// commandLists are the commands of a page by their groups.
+func commandLists(root *cobra.Command) []help.Block {
+	var blocks []help.Block
+	for _, g := range root.Groups() {
+		blocks = append(blocks, help.Heading{Level: 3, Text: g.Title}, commandTerms(root, g.ID))
+	}
+	return blocks
+}
+
+func commandTerms(c *cobra.Command, group string) help.Terms {
+	var terms help.Terms
+	for _, sub := range c.Commands() {
+		if !sub.Hidden && sub.GroupID == group {
+			terms = append(terms, help.Term{Word: sub.Name(), Text: sub.Short})
+		}
+	}
+	return terms
+}
+
+func topicTerms() help.Terms {
+	var terms help.Terms
+	for _, t := range help.Topics() {
+		terms = append(terms, help.Term{Word: t.Name, Text: t.Title})
+	}
+	return terms
+}
+
+// pageNames are all commands and topics that help knows.
+func pageNames(root *cobra.Command) []string {
+	var names []string
+	for _, sub := range root.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	for _, t := range help.Topics() {
+		if !slices.Contains(names, t.Name) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+// example is one command with what it does.
+type example struct{ command, note string }
+
+func examplesOf(c *cobra.Command) []example {
+	var out []example
+	for line := range strings.Lines(c.Example) {
+		command, note, _ := strings.Cut(strings.TrimSpace(line), "  # ")
+		out = append(out, example{strings.TrimSpace(command), note})
+	}
+	return out
+}
+
+// examples are a command's examples, each with its note: behind it where there is room, else above it.
+func examples(c *cobra.Command, width int) string {
+	var longest, notes int
+	list := examplesOf(c)
+	for _, e := range list {
+		longest, notes = max(longest, utf8.RuneCountInString(e.command)), max(notes,
+			utf8.RuneCountInString(e.note))
+	}
+	var lines []string
+	for i, e := range list {
+		if 2+longest+2+2+notes <= width {
+			pad := strings.Repeat(" ", longest-utf8.RuneCountInString(e.command))
+			lines = append(lines, strings.TrimRight(e.command+pad+"  # "+e.note, " #"))
+			continue
+		}
+		if i > 0 {
+			lines = append(lines, "")
+		}
+		if e.note != "" {
+			lines = append(lines, "# "+e.note)
+		}
+		lines = append(lines, e.command)
+	}
+	return strings.Join(lines, "\n")
+}
