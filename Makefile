@@ -16,7 +16,7 @@ GOLANGCI := .bin/golangci-lint-v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover mutants lint lint-quick licences vuln generate generated clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover pictures mutants lint lint-quick licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -124,6 +124,9 @@ test-arm64: deps ## the detectors' tests for 64-bit Arm, in an emulator (Debian)
 
 cover: deps-test ## coverage of each package by its own tests, beside its floor
 	go run ./testdata/cover
+
+pictures: build ## the pictures of the README, from a run on loopback; needs Chromium
+	go run ./testdata/pictures -facescan ./$(BIN)
 
 # PKGS names packages, all others are left as they are; N is how many changes each package gets, SEED which ones.
 PKGS ?= ./detect/... ./pipeline/... ./store/...

@@ -18,7 +18,7 @@ import (
 )
 
 // Benchmarks of jobs at scale, with the program as people run it. FACESCAN_BENCH_ROWS says how many rows a
-// list has, a million without it; see "Scale" in the README.
+// list has, a million without it; see "Long lists" in testdata/bench/README.md.
 
 func scale(b *testing.B) int {
 	b.Helper()
