@@ -189,6 +189,9 @@ func (o *poolOptions) set(p *pipeline.Options) {
 }
 
 // sourceOptions are the flags that say how a list is read, and which job it goes into.
+// defaultShardSize is in rows.
+const defaultShardSize = 10_000
+
 type sourceOptions struct {
 	flags                           *pflag.FlagSet
 	db                              string
@@ -220,7 +223,7 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 			"end of the list")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil,
 		"`columns` to carry through to the export, e.g. album,note")
-	fs.IntVar(&o.shardSize, "shard-size", 10_000, "rows per shard")
+	fs.IntVar(&o.shardSize, "shard-size", defaultShardSize, "rows per shard")
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i; auto: i and N of a whole Slurm array; "+
 		"auto/N: i of a Slurm array or an indexed Kubernetes job")
 	fs.IntVar(&o.priority, "priority", 0,

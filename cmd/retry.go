@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,14 +78,40 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 		return err
 	}
 	defer job.Close()
+	before, err := job.Counts(ctx)
+	if err != nil {
+		return err
+	}
 	n, err := job.Retry(ctx, s)
 	if err != nil {
 		return fmt.Errorf("after %d rows: %w", n, err)
 	}
 	fmt.Fprintf(g.out, "%d\n", n)
 	g.tell("facescan: %d failed rows are pending again", n)
+	if forgotten := before.Failures[store.Forgotten]; forgotten > 0 &&
+		slices.Contains(s.Reasons, store.Forgotten) {
+		if err := tellForgotten(ctx, g, job, forgotten); err != nil {
+			return err
+		}
+	}
 	if n > 0 {
 		return tellNext(ctx, g, job, nameOf(arg))
+	}
+	return nil
+}
+
+// tellForgotten says what a retry means for the rows that were forgotten before it.
+func tellForgotten(ctx context.Context, g *globals, job store.Job, before int64) error {
+	after, err := job.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	left := after.Failures[store.Forgotten]
+	if n := before - left; n > 0 {
+		g.tell("  %d of them had been forgotten: the next run downloads them again", n)
+	}
+	if left > 0 {
+		g.tell("  %d rows stay forgotten: their URLs were removed, or another host was asked for", left)
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ facescan export urls.txt -o results.csv   # the results`,
 	for id, commands := range map[string][]func(*globals) *cobra.Command{
 		"work":    {newRun, newImport},
 		"results": {newStatus, newExport, newReport, newVerify},
-		"change":  {newRetry, newRescan, newPause, newResume, newMerge},
+		"change":  {newRetry, newRescan, newPause, newResume, newMerge, newForget},
 		"try":     {newEstimate, newDetect, newDoctor, newSidecar},
 		"about":   {newVersion, newMan},
 		"":        {newTryDecode},

@@ -148,7 +148,10 @@ func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, erro
 			stats.LeasesLost.Add(1)
 			o.Log.Warn("lease lost: its rows go to its new owner", "shard", l.Shard, "lo", l.Lo, "hi", l.Hi)
 		})}
-	end, err := r.run(ctx)
+	var end End
+	if err = checkForgetting(ctx, job, o.Log); err == nil {
+		end, err = r.run(ctx)
+	}
 
 	// Leave in order however the run ended: the shards are free at once, and nobody has to wait for the TTL.
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

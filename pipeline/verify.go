@@ -83,8 +83,9 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 			case !present:
 				problem(id, "%s has a row that is missing from the job", s.Name)
 				continue
-			case row.URL != want.URL:
+			case !store.SameURL(row.URL, want.URL):
 				problem(id, "the job has %q, %s has %q", row.URL, s.Name, want.URL)
+			case store.IsErased(row.URL): // and the rest with it
 			case row.Group != want.Group:
 				problem(id, "the job has the group %q, %s has %q", row.Group, s.Name, want.Group)
 			case !slices.Equal(row.Kept, want.Kept):
@@ -111,7 +112,8 @@ func VerifySource(ctx context.Context, job store.Job, s store.Source, spec sourc
 type endCheck struct {
 	job    store.Job
 	source store.Source
-	whole  bool // no part is missing; until then a merge notes no ends
+	whole  bool     // no part is missing; until then a merge notes no ends
+	erased []string // names of groups that were removed with their rows, as far as they were compared
 
 	next func() (store.GroupEnd, error, bool)
 	end  store.GroupEnd
@@ -139,7 +141,10 @@ func (c *endCheck) compare(ctx context.Context, id int64, group string, line int
 	if c.err != nil {
 		return c.err
 	}
-	if c.more && c.end.ID == id && c.end.Group == group {
+	if c.more && c.end.ID == id && store.SameURL(c.end.Group, group) {
+		if store.IsErased(c.end.Group) {
+			c.erased = append(c.erased, c.end.Group)
+		}
 		c.end, c.err, c.more = c.next()
 		return c.err
 	}
@@ -147,6 +152,9 @@ func (c *endCheck) compare(ctx context.Context, id int64, group string, line int
 		return nil // maybe not imported yet
 	}
 	first, err := c.job.EndOf(ctx, c.source.Number, group)
+	if first == 0 && slices.ContainsFunc(c.erased, func(name string) bool { return store.SameURL(name, group) }) {
+		return err
+	}
 	if err == nil && (first == 0 || first > id) {
 		report(id, "%s ends the group %q here, and the job has not noted it", c.source.Name, group)
 	}

@@ -8,6 +8,7 @@ type Existing struct {
 	Status     Status // empty while the row is pending
 	Time       int64  // of its result, in milliseconds
 	Noted      bool   // its change is still to be published
+	Forgotten  bool
 }
 
 // Partition is what becomes of rows from another job.
@@ -15,12 +16,14 @@ type Partition struct {
 	Fresh     []NewRow         // rows that are new here; Bad are those that come with a result
 	Results   []Result         // that enter
 	Completed []int64          // rows that were pending here and get a result
-	Replaced  []int64          // rows whose failure gives way to a result
+	Replaced  []int64          // rows whose result gives way to another
+	Erased    []Erased         // rows whose URL is to be removed
 	Groups    map[int64]string // of all rows
 }
 
 // PartitionMerged compares rows from another job with those that there are, by id. A result enters where
-// there is none, or where it is ok and the one there is failed.
+// there is none, or where it is ok and the one there is failed. A row that was forgotten, in either job, stays
+// so or becomes so.
 func PartitionMerged(rows []MergedRow, have map[int64]Existing) (p Partition, err error) {
 	p.Groups = make(map[int64]string, len(rows))
 	for i := range rows {
@@ -31,11 +34,18 @@ func PartitionMerged(rows []MergedRow, have map[int64]Existing) (p Partition, er
 		case !known:
 			p.Groups[r.ID] = r.Group
 			p.Fresh = append(p.Fresh, r.fresh())
-		case here.URL != r.URL:
+		case !SameURL(here.URL, r.URL):
 			return p, fmt.Errorf("row %d is %q here, %q there", r.ID, here.URL, r.URL)
+		case IsErased(r.URL) && !IsErased(here.URL):
+			p.Erased = append(p.Erased, Erased{r.ID, r.URL})
+			p.Groups[r.ID] = ""
 		}
 		switch {
-		case r.Result == nil || here.Status == OK || here.Status == Failed && r.Result.Status == Failed:
+		case r.Result == nil || here.Forgotten:
+			continue
+		case r.isForgotten() && here.Status != "":
+			p.Replaced = append(p.Replaced, r.ID)
+		case here.Status == OK || here.Status == Failed && r.Result.Status == Failed:
 			continue
 		case here.Status == Failed:
 			p.Replaced = append(p.Replaced, r.ID)
@@ -52,12 +62,15 @@ type PublishedPartition struct {
 	Fresh        []NewRow
 	Results      []Result         // of rows that are new, pending, or have another result here
 	Reopened     []int64          // rows that are done here, and were pending when they were published
+	Erased       []Erased         // rows whose URL is to be removed
+	Stale        []int64          // rows that are forgotten here, and not where they were published
 	Publications []int64          // id and publication of each row that has one, one after another
 	Ends         map[string]int64 // ids of the first end records of groups
 }
 
 // PartitionPublished compares published rows with those that there are, by id. What was published replaces
-// what the job has, unless the job has something to publish of the row itself.
+// what the job has, unless the job has something to publish of the row itself. A row that was forgotten, here
+// or there, is forgotten.
 func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p PublishedPartition, err error) {
 	for i := range rows {
 		r := &rows[i]
@@ -67,12 +80,19 @@ func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p Publish
 			p.Ends = addEnd(p.Ends, GroupEnd{r.ID, r.Group})
 		case !known:
 			p.Fresh = append(p.Fresh, r.fresh())
-		case here.URL != r.URL:
+		case !SameURL(here.URL, r.URL):
 			return p, fmt.Errorf("row %d is %q here, %q where it was published", r.ID, here.URL, r.URL)
+		case IsErased(r.URL) && !IsErased(here.URL):
+			p.Erased = append(p.Erased, Erased{r.ID, r.URL})
 		}
 		done := here.Status != ""
 		switch {
-		case here.Noted:
+		case here.Forgotten:
+			if !r.isForgotten() || IsErased(here.URL) && !IsErased(r.URL) {
+				p.Stale = append(p.Stale, r.ID)
+			}
+			continue
+		case here.Noted && !r.isForgotten():
 			continue
 		case r.Result == nil && done:
 			p.Reopened = append(p.Reopened, r.ID)

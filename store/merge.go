@@ -51,8 +51,8 @@ func UnfinishedMerge(settings map[string]string) (inputs []string, is bool) {
 
 // Merge unites jobs that were made from the same lists, row by row, such as those of array jobs where each
 // took its share of the ids. Of what several jobs say of a row, done beats pending and ok beats failed; among
-// equals the first job counts, out's own being before all. So it can be repeated, and interrupted: the same
-// call again goes on.
+// equals the first job counts, out's own being before all. A row that any of them has forgotten is forgotten.
+// So it can be repeated, and interrupted: the same call again goes on.
 //
 // Jobs are refused, before anything is written, when their sources are not the same lists, read to the same
 // end, or their settings differ; out may be empty or an earlier merge.
@@ -156,7 +156,7 @@ func inputNames(in []Job) (names []string) {
 func strip(settings map[string]string) {
 	maps.DeleteFunc(settings, func(key, _ string) bool {
 		switch key {
-		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting:
+		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting, ForgetSetting:
 			return true
 		}
 		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) ||
@@ -398,11 +398,19 @@ func nextRow(cursors []*cursor) (best MergedRow, more bool, err error) {
 		switch {
 		case first:
 			best, first = m, false
-		case m.URL != best.URL:
+		case !SameURL(m.URL, best.URL):
 			return best, false, fmt.Errorf("row %d is %q in one job, %q in another", m.ID, best.URL, m.URL)
-		case m.Result != nil && (best.Result == nil || best.Result.Status == Failed && m.Result.Status == OK):
+		case m.beats(&best):
 			best = m
 		}
 	}
 	return best, more, nil
+}
+
+// beats reports whether a row counts instead of another job's.
+func (r *MergedRow) beats(other *MergedRow) bool {
+	if r.isForgotten() || other.isForgotten() {
+		return r.Outlasts(other)
+	}
+	return r.Result != nil && (other.Result == nil || other.Result.Status == Failed && r.Result.Status == OK)
 }

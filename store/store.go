@@ -98,10 +98,12 @@ type Job interface {
 	// Rows yields id, URL, group and kept columns of all rows, done or not, with from <= id < to, in id
 	// order, paged as Results is.
 	Rows(ctx context.Context, from, to int64) iter.Seq2[Row, error]
-	// Retry puts the done rows that the selection names back to pending and returns how many.
+	// Retry puts the done rows that the selection names back to pending and returns how many. Rows without a
+	// URL (Forget) stay as they are.
 	Retry(ctx context.Context, s Selection) (int64, error)
 	Ordered
 	Sampler
+	Forgetter
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not
 	// run.

@@ -37,6 +37,7 @@ type record struct {
 	crops    int          // how many of Faces the run knew: the best ones
 	group    *store.Group // where a row is a group, of which the result has source and name
 	detector *Detector    // of the result
+	pending  bool         // there is no result yet: of the columns only those of the list are known
 }
 
 // column is a line of one of the tables below, from which every format, --where and the completion of a shell
@@ -55,7 +56,17 @@ const (
 	early   mark = iota // known before the row is done, so that --keep-where may ask for it
 	late                // known afterwards
 	address             // early, and a URL: its password is hidden
+	listed              // a column of the list
 )
+
+// isListed reports whether a column says what the list has of a row, and so is known of pending rows too.
+func (c *column) isListed() bool {
+	switch c.name {
+	case "id", "url", "source", "row", "group":
+		return true
+	}
+	return c.mark == listed
+}
 
 // fractional reports whether values are real numbers.
 func (k kind) fractional() bool { return k == real || k == score || k == tenth }
@@ -230,7 +241,7 @@ func kept(name string, sources []Source) column {
 	for i, s := range sources {
 		places[i] = slices.Index(s.Kept, name)
 	}
-	return column{name: name, kind: text, get: func(r *record) value {
+	return column{name: name, kind: text, mark: listed, get: func(r *record) value {
 		if r.Source < len(places) {
 			if i := places[r.Source]; i >= 0 && i < len(r.Kept) {
 				return value{s: r.Kept[i]}

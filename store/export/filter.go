@@ -3,6 +3,7 @@ package export
 import (
 	"cmp"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -35,6 +36,14 @@ func (f *Filter) Match(r store.Result) bool {
 		detector: f.options.detectorOf(r.Detector)})
 }
 
+// MatchPending reports whether such a filter passes a row that has no result yet. What a result would say of
+// it is unknown, also to IS NULL.
+func (f *Filter) MatchPending(row store.Row) bool {
+	r := store.Result{ID: row.ID, URL: store.KnownURL(row.URL), Source: store.SourceOf(row.ID),
+		Group: row.Group, Kept: row.Kept}
+	return f.match(&record{Result: r, face: -1, detector: f.options.detectorOf(""), pending: true})
+}
+
 // match reports whether the condition is true; unknown is not.
 func (f *Filter) match(r *record) bool {
 	v := f.root.eval(r)
@@ -64,6 +73,9 @@ func (n *node) eval(r *record) value {
 	case "literal":
 		return n.lit
 	case "column":
+		if r.pending && !n.col.isListed() {
+			return null
+		}
 		return n.col.get(r)
 	case "or", "and":
 		decides := int64(0) // the value that decides it, even if the others are unknown
@@ -80,6 +92,9 @@ func (n *node) eval(r *record) value {
 		}
 		return out
 	case "null":
+		if r.pending && n.args[0].asksResult() {
+			return null
+		}
 		return truth(n.args[0].eval(r).null != n.not)
 	}
 	left := n.args[0].eval(r)
@@ -132,6 +147,11 @@ func (n *node) eval(r *record) value {
 		return truth(c > 0)
 	}
 	return truth(c >= 0)
+}
+
+// asksResult reports whether the value depends on a row's result.
+func (n *node) asksResult() bool {
+	return n.op == "column" && !n.col.isListed() || slices.ContainsFunc(n.args, (*node).asksResult)
 }
 
 func compare(a *node, x value, b *node, y value) int {

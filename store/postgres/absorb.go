@@ -138,10 +138,10 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	if err := copyRows(ctx, t, m.Fresh); err != nil {
 		return err
 	}
-	if _, err := deleteResults(ctx, t, &e, "r.reason IS NOT NULL", m.Replaced); err != nil {
+	if err := replaceResults(ctx, t, &e, m.Replaced, m.Results, a.detectors); err != nil {
 		return err
 	}
-	if err := copyResults(ctx, t, m.Results, a.detectors); err != nil {
+	if err := erase(ctx, t, &e, m.Erased, have); err != nil {
 		return err
 	}
 	for i := range m.Results {
@@ -165,7 +165,10 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	if err := to.update(ctx, t, b); err != nil {
 		return err
 	}
-	return j.settle(ctx, t, b, part, e)
+	if err := j.settle(ctx, t, b, part, e); err != nil {
+		return err
+	}
+	return eraseGroups(ctx, t, source, m.Erased, have)
 }
 
 // existing reads what the job has of some rows, whose shards are locked.
@@ -176,9 +179,10 @@ func existing(ctx context.Context, t pgx.Tx, ids []int64) (map[int64]store.Exist
 	}
 	var id int64
 	var e store.Existing
-	return have, each(ctx, t, []any{&id, &e.URL, &e.Group, &e.Status},
+	return have, each(ctx, t, []any{&id, &e.URL, &e.Group, &e.Status, &e.Forgotten},
 		func() error { have[id] = e; return nil }, `SELECT u.id, u.url, coalesce(u."group", ''),
-			CASE WHEN r.id IS NULL THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END
+			CASE WHEN r.id IS NULL THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END,
+			r.reason IS NOT DISTINCT FROM '`+string(store.Forgotten)+`'
 		FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id BETWEEN $2 AND $3
 		WHERE u.id = ANY($1) AND u.id BETWEEN $2 AND $3`, ids, slices.Min(ids), slices.Max(ids))
 }

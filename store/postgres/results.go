@@ -101,7 +101,8 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 
 // selectable are the columns of an export that a result r and its row u have.
 var selectable = map[string]string{
-	"id": "r.id", "url": "u.url", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END",
+	"id": "r.id", "url": "CASE WHEN r.reason = '" + string(store.Forgotten) + "' AND u.url LIKE '" +
+		store.ErasedPrefix + "%' THEN '' ELSE u.url END", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END",
 	"reason":      "nullif(r.reason, '')",
 	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')",
 	"width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
@@ -134,7 +135,7 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 			coalesce(u."group", ''), u.kept`
 	}
 	err = each(ctx, t, dest, func() (err error) {
-		r.Status = store.StatusOf(r.Reason)
+		r.Status, r.URL = store.StatusOf(r.Reason), store.KnownURL(r.URL)
 		if !brief {
 			r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
 		}

@@ -74,7 +74,7 @@ func (j *job) selected(ctx context.Context, from int64,
 		var address string
 		condition, args := choose(s, from, *last)
 		return each(ctx, t, []any{&id, &address}, func() error {
-			if s.Host == "" || strings.EqualFold(store.HostOf(address), s.Host) {
+			if !store.IsErased(address) && (s.Host == "" || strings.EqualFold(store.HostOf(address), s.Host)) {
 				ids = append(ids, id)
 			}
 			return nil

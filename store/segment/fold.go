@@ -42,7 +42,33 @@ func (p *Publisher) fold(ctx context.Context) error {
 	}
 	next := highest(files) + 1
 	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
-	if files = toFold(files); len(files) == 0 {
+	return p.replace(ctx, toFold(files), next)
+}
+
+// FoldAll puts one segment in the place of all that the job's part has, so that nothing is left of earlier
+// versions of rows.
+func (p *Publisher) FoldAll(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held, err := p.attach(ctx)
+	if err == nil && !held {
+		err = errors.New("another process publishes this job: stop it, then run the same command again")
+	}
+	var files []File
+	if err == nil {
+		files, err = p.list()
+	}
+	if err == nil {
+		next := highest(files) + 1
+		files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
+		err = p.replace(ctx, files, next)
+	}
+	return p.wrap(err)
+}
+
+// replace puts one segment, with this number, in the place of several.
+func (p *Publisher) replace(ctx context.Context, files []File, next int64) error {
+	if len(files) == 0 {
 		return nil
 	}
 	folder, err := p.folder()

@@ -25,6 +25,17 @@ const knownSetting = store.PublishSetting + "known"
 // takingSetting is set while what was published is taken in.
 const takingSetting = store.PublishSetting + "taking"
 
+// folderSetting is where the job is published.
+const folderSetting = store.PublishSetting + "folder"
+
+// Folder is where a job with these settings was published last; empty if it is not published.
+func Folder(settings map[string]string) string {
+	if settings[knownSetting] == "" {
+		return ""
+	}
+	return settings[folderSetting]
+}
+
 // segmentRows is about how many rows one segment takes; of more changes several are made, one after the
 // other.
 const segmentRows = 500_000
@@ -255,7 +266,12 @@ func (p *Publisher) settings() map[string]string {
 	if err != nil {
 		panic(err) // strings always marshal
 	}
-	return map[string]string{knownSetting: string(text), rowsSetting: p.rows, takingSetting: ""}
+	dir, err := filepath.Abs(p.Dir)
+	if err != nil {
+		dir = p.Dir
+	}
+	return map[string]string{knownSetting: string(text), rowsSetting: p.rows, takingSetting: "",
+		folderSetting: dir}
 }
 
 // folder makes a temporary one beside the job.

@@ -147,12 +147,14 @@ func settingsOf(settings map[string]string) map[string]string {
 	out := maps.Clone(settings)
 	maps.DeleteFunc(out, func(key, _ string) bool {
 		return strings.HasPrefix(key, store.PublishSetting) || strings.HasPrefix(key, store.OutputSetting) ||
-			key == store.MergeSetting || key == store.MergePartsSetting || key == store.MergeInputsSetting
+			key == store.MergeSetting || key == store.MergePartsSetting || key == store.MergeInputsSetting ||
+			key == store.ForgetSetting
 	})
 	return out
 }
 
-// latest visits the rows of one source that some segments have, in id order, each in its latest version.
+// latest visits the rows of one source that some segments have, in id order, each in its latest version; one
+// that is forgotten in any of them is forgotten.
 func latest(ctx context.Context, segments []*opened, source int, visit func(store.PublishedRow) error) error {
 	type cursor struct {
 		of   *opened
@@ -194,9 +196,12 @@ func latest(ctx context.Context, segments []*opened, source int, visit func(stor
 		row := best.row
 		for _, c := range cursors {
 			if c.more && c.row.ID == row.ID {
-				if c.row.URL != row.URL {
+				if !store.SameURL(c.row.URL, row.URL) {
 					return fmt.Errorf("row %d is %q in one segment, %q in another", row.ID, row.URL,
 						c.row.URL)
+				}
+				if c.row.Outlasts(&row.MergedRow) {
+					row = c.row
 				}
 				if err := step(c); err != nil {
 					return err

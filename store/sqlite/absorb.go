@@ -75,6 +75,9 @@ func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position,
 	if err != nil {
 		return err
 	}
+	if err := j.erase(t, source, parts.Erased); err != nil {
+		return err
+	}
 	return j.enter(t, at, parts.Fresh, parts.Results, ends, p, complete, shardSize)
 }
 
@@ -114,13 +117,13 @@ func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
 	have := map[int64]store.Existing{}
 	return have, t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok'
 		ELSE 'failed' END,
-			coalesce(r.time, 0)
+			coalesce(r.time, 0), r.reason IS '`+string(store.Forgotten)+`'
 		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value
 		FROM json_each(?))`,
 		[]any{idList(ids)}, func(r *sql.Rows) error {
 			var id int64
 			var e store.Existing
-			err := r.Scan(&id, &e.URL, &e.Status, &e.Time)
+			err := r.Scan(&id, &e.URL, &e.Status, &e.Time, &e.Forgotten)
 			have[id] = e
 			return err
 		})
@@ -182,6 +185,9 @@ func (j *job) replace(t tx, source int, results []store.Result) error {
 	}
 	if _, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
 		"FROM json_each(?))", ids); err != nil {
+		return err
+	}
+	if err := dropRest(t, results); err != nil {
 		return err
 	}
 	return j.insertResults(t, results)

@@ -236,7 +236,7 @@ func open(ctx context.Context, path string, n names, inPlace bool) (_ *job, err 
 // connect opens the writer and the readers.
 func (j *job) connect(ctx context.Context) (err error) {
 	dsn := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_synchronous": {"FULL"},
-		"_cache_size": {"-32768"}}
+		"_cache_size": {"-32768"}, "_secure_delete": {"true"}}
 	dsn.Set("_busy_timeout", fmt.Sprint(busyTimeout.Milliseconds()))
 	if !j.inPlace {
 		dsn.Set("_journal_mode", "WAL")

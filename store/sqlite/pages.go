@@ -136,7 +136,8 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 
 // selectable are the columns of an export that a result r and its row u have.
 var selectable = map[string]string{
-	"id": "r.id", "url": "{address}", "status": "iif(r.reason IS NULL, 'ok', 'failed')",
+	"id": "r.id", "url": "iif(r.reason = '" + string(store.Forgotten) + "' AND {address} GLOB '" +
+		store.ErasedPrefix + "*', '', {address})", "status": "iif(r.reason IS NULL, 'ok', 'failed')",
 	"reason": "nullif(r.reason, '')", "http_status": "nullif(r.http_status, 0)",
 	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)",
 	"bytes": "r.bytes", "faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number " +

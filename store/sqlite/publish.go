@@ -210,11 +210,17 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 		if err := j.makePending(t, source, parts.Reopened); err != nil {
 			return err
 		}
+		if err := j.erase(t, source, parts.Erased); err != nil {
+			return err
+		}
 		if err := j.enter(t, at, parts.Fresh, parts.Results, parts.Ends, p, complete, shardSize); err != nil {
 			return err
 		}
 		// What was published need not be published by this job.
 		if _, err := t.exec("DELETE FROM {unpublished} WHERE number > ?", noted); err != nil {
+			return err
+		}
+		if err := noteChanges(t, parts.Stale); err != nil {
 			return err
 		}
 		values := make([]any, len(parts.Publications))

@@ -54,8 +54,8 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string,
 		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(),
 			Bytes: rows.int64()}
 		faces += rows.int()
-		r.Reason, r.Format, r.URL, r.Detector = store.Reason(rows.word(words)), rows.word(words), rows.text(),
-			detectors[rows.int64()]
+		r.Reason, r.Format, r.URL, r.Detector = store.Reason(rows.word(words)), rows.word(words),
+			store.KnownURL(rows.text()), detectors[rows.int64()]
 		if !brief {
 			r.Attempts, r.Partial = rows.int(), rows.int() != 0
 			r.Took, r.Time = time.Duration(rows.int64())*time.Millisecond, time.UnixMilli(rows.int64()).UTC()

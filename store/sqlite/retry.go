@@ -82,7 +82,7 @@ func (j *job) selected(ctx context.Context, from int64, chosen []any,
 				if err := rows.Scan(&id, &address); err != nil {
 					return err
 				}
-				if host == "" || strings.EqualFold(store.HostOf(address), host) {
+				if !store.IsErased(address) && (host == "" || strings.EqualFold(store.HostOf(address), host)) {
 					ids = append(ids, id)
 				}
 				return nil

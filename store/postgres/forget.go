@@ -1,0 +1,206 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
+)
+
+// Forget implements store.Job, a transaction for each shard.
+func (j *job) Forget(ctx context.Context, ids []int64, url bool) error {
+	for len(ids) > 0 {
+		rest := ids
+		part, err := j.nextPart(ctx)
+		if err == nil {
+			err = j.update(ctx, func(t pgx.Tx) (err error) {
+				rest, err = j.forget(ctx, t, part, ids, url)
+				return err
+			})
+		}
+		if err != nil {
+			return j.wrap("forget rows", err)
+		}
+		ids = rest
+	}
+	return nil
+}
+
+// forget forgets the rows that are in the first row's shard, and returns the others.
+func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url bool) (rest []int64, err error) {
+	c, err := lockShard(ctx, t, ids[0])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ids[1:], nil
+	}
+	if err != nil {
+		return ids, err
+	}
+	n := 1
+	for n < min(len(ids), retryRows) && ids[n] <= c.Hi {
+		n++
+	}
+	have, err := existing(ctx, t, ids[:n])
+	if err != nil {
+		return ids, err
+	}
+	e := effect{source: store.SourceOf(c.Lo)}
+	now := time.Now()
+	var results []store.Result
+	var replaced []int64
+	var erased []store.Erased
+	pending := 0
+	for _, id := range ids[:n] {
+		row, known := have[id]
+		gone := url && !store.IsErased(row.URL)
+		if !known || row.Forgotten && !gone {
+			continue
+		}
+		results = append(results, store.ForgottenResult(id, now))
+		if row.Status == "" {
+			pending++
+		} else {
+			replaced = append(replaced, id)
+		}
+		if gone {
+			erased = append(erased, store.Erased{ID: id, URL: store.EraseURL(row.URL)})
+		}
+	}
+	if err := replaceResults(ctx, t, &e, replaced, results, nil); err != nil {
+		return ids, err
+	}
+	if err := erase(ctx, t, &e, erased, have); err != nil {
+		return ids, err
+	}
+	for i := range results {
+		group := have[results[i].ID].Group
+		if url {
+			group = ""
+		}
+		e.add(&results[i], group)
+	}
+	b := &pgx.Batch{}
+	b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", c.Lo, pending)
+	if err := j.settle(ctx, t, b, part, e); err != nil {
+		return ids, err
+	}
+	return ids[n:], eraseGroups(ctx, t, e.source, erased, have)
+}
+
+// replaceResults puts results in the place of those that some rows have. Of rows that are forgotten it deletes
+// everything else, too.
+func replaceResults(ctx context.Context, t pgx.Tx, e *effect, replaced []int64, results []store.Result,
+	detectors map[string]int32) error {
+	if _, err := deleteResults(ctx, t, e, "true", replaced); err != nil {
+		return err
+	}
+	var forgotten []int64
+	for i := range results {
+		if results[i].Reason == store.Forgotten {
+			forgotten = append(forgotten, results[i].ID)
+		}
+	}
+	if len(forgotten) > 0 {
+		tables, err := tablesByRow(ctx, t)
+		if err != nil {
+			return err
+		}
+		for _, table := range tables {
+			if _, err := t.Exec(ctx, "DELETE FROM "+table+" WHERE id = ANY($1)", forgotten); err != nil {
+				return err
+			}
+		}
+	}
+	return copyResults(ctx, t, results, detectors)
+}
+
+// tablesByRow are the tables that have what is kept of rows, by their ids. They are read from the schema, so
+// that a new table is among them.
+func tablesByRow(ctx context.Context, t pgx.Tx) (tables []string, err error) {
+	var name string
+	return tables, each(ctx, t, []any{&name}, func() error {
+		tables = append(tables, pgx.Identifier{name}.Sanitize())
+		return nil
+	}, `SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname <> 'rows'
+		AND a.attname = 'id' AND a.atttypid = 'bigint'::regtype`)
+}
+
+// erase removes the URLs, groups and kept columns of rows.
+func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have map[int64]store.Existing) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	ids, urls := make([]int64, len(rows)), make([]string, len(rows))
+	for i, r := range rows {
+		ids[i], urls[i] = r.ID, r.URL
+		if group := have[r.ID].Group; group != "" {
+			e.group(group).images--
+			e.group(group).stale = true
+		}
+	}
+	_, err := t.Exec(ctx, `UPDATE rows AS u SET url = l.url, "group" = NULL, kept = NULL
+		FROM unnest($1::bigint[], $2::text[]) AS l (id, url) WHERE u.id = l.id`, ids, urls)
+	return err
+}
+
+// eraseGroups removes the names of groups that have lost all their rows with their URLs.
+func eraseGroups(ctx context.Context, t pgx.Tx, source int, rows []store.Erased,
+	have map[int64]store.Existing) error {
+	seen := map[string]bool{"": true}
+	for _, r := range rows {
+		name := have[r.ID].Group
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		_, err := t.Exec(ctx, "DELETE FROM groups WHERE source = $1 AND key = $2 AND images = 0 "+
+			"AND ended IS NULL", source, groupKey(name))
+		if err != nil {
+			return err
+		}
+		// an end record is compared with the list's, by its hash
+		hash := store.EraseURL(name)
+		if _, err := t.Exec(ctx, "UPDATE groups SET name = $3, key = $4 WHERE source = $1 AND key = $2 "+
+			"AND images = 0", source, groupKey(name), hash, groupKey(hash)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Expunge implements store.Job. VACUUM FULL writes each table anew, without what was deleted; the server
+// removes the old files at its next checkpoint.
+func (j *job) Expunge(ctx context.Context) (limits string, err error) {
+	limits = "the database no longer has the rows' data; its write-ahead log, archives of that, replicas that " +
+		"lag behind, and backups may have it until they are removed or overwritten"
+	return limits, j.wrap("expunge", j.retry(ctx, func() error {
+		conn, err := j.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		var tables []string
+		var name string
+		err = each(ctx, conn, []any{&name}, func() error {
+			tables = append(tables, pgx.Identifier{j.place.schema, name}.Sanitize())
+			return nil
+		}, "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'")
+		if err != nil {
+			return err
+		}
+		slices.Sort(tables)
+		_, err = conn.Exec(ctx, "SET statement_timeout = 0")
+		if err == nil {
+			_, err = conn.Exec(ctx, "VACUUM FULL "+strings.Join(tables, ", "))
+		}
+		_, e := conn.Exec(context.WithoutCancel(ctx), fmt.Sprintf("SET statement_timeout = %d",
+			statementTimeout.Milliseconds()))
+		return errors.Join(err, e)
+	}))
+}

@@ -1,0 +1,282 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"facescan/store"
+)
+
+// What is deleted is also overwritten: the writer's connection has secure_delete on, so that SQLite writes
+// zeros where a row was. That leaves what earlier releases, which had it off, deleted, and the copies in the
+// write-ahead log. Expunge rewrites the file, and empties the log.
+
+// forgetRows is how many rows one transaction forgets.
+const forgetRows = 5000
+
+// expungePatience is how long readers of the job may hold up that its write-ahead log is emptied.
+const expungePatience = 30 * time.Second
+
+// Forget implements store.Job.
+func (j *job) Forget(ctx context.Context, ids []int64, url bool) error {
+	const doing = "forget rows"
+	if url {
+		if err := j.checkOwn(doing, ", and so are their URLs: remove these there"); err != nil {
+			return err
+		}
+	}
+	for len(ids) > 0 {
+		source, n := j.sourceOf(ids[0]), 1
+		for n < min(len(ids), forgetRows) && j.sourceOf(ids[n]) == source {
+			n++
+		}
+		some := ids[:n]
+		err := j.writer.update(ctx, "forget", func(t tx) error { return j.forget(t, source, some, url) })
+		if err != nil {
+			return wrap(doing, j.explain(ctx, err, some, true))
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// forget forgets rows of one source.
+func (j *job) forget(t tx, source int, ids []int64, url bool) error {
+	var results []store.Result
+	var urls []store.Erased
+	now := time.Now()
+	of := "" // pending rows of a user's table are the user's own
+	if j.inPlace {
+		of = " AND u.{id} IN (SELECT id FROM {results})"
+	}
+	err := t.each("SELECT u.{id}, {address}, r.reason IS '"+string(store.Forgotten)+"' FROM {urls} AS u "+
+		"LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value FROM json_each(?))"+
+		of+" ORDER BY u.{id}", []any{idList(ids)}, func(r *sql.Rows) error {
+		var row store.Row
+		is := false
+		err := r.Scan(&row.ID, &row.URL, &is)
+		erase := url && !store.IsErased(row.URL)
+		if erase {
+			urls = append(urls, store.Erased{ID: row.ID, URL: store.EraseURL(row.URL)})
+		}
+		if erase || !is {
+			results = append(results, store.ForgottenResult(row.ID, now))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := j.erase(t, source, urls); err != nil {
+		return err
+	}
+	return j.replace(t, source, results)
+}
+
+// erase removes the URLs, groups and kept columns of rows of one source, and the names of groups that have no
+// other row.
+func (j *job) erase(t tx, source int, rows []store.Erased) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	ids := make([]int64, len(rows))
+	urls := map[int64]string{}
+	for i, r := range rows {
+		ids[i], urls[r.ID] = r.ID, r.URL
+	}
+	var names []string
+	err := t.each(`SELECT DISTINCT m."group" FROM {members} AS m WHERE m.id IN (SELECT value FROM json_each(?))
+		AND m."group" IS NOT NULL`, []any{idList(ids)}, func(r *sql.Rows) error {
+		var name string
+		err := r.Scan(&name)
+		names = append(names, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := countMembers(t, source, ids, -1); err != nil {
+		return err
+	}
+	text, err := json.Marshal(urls)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(`UPDATE {urls} AS u SET {url} = l.value, "group" = NULL, kept = NULL
+		FROM json_each(?) AS l WHERE u.{id} = CAST(l.key AS INTEGER)`, string(text)); err != nil {
+		return err
+	}
+	for _, name := range names { // an end record is compared with the list's, by its hash
+		_, err := t.exec("DELETE FROM {groups} WHERE source = ? AND name = ? AND images = 0 AND ended IS NULL",
+			source, name)
+		if err != nil {
+			return err
+		}
+		if _, err = t.exec("UPDATE {groups} SET name = ? WHERE source = ? AND name = ? AND images = 0",
+			store.EraseURL(name), source, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropRest deletes what is kept of those rows that are forgotten, besides results and faces: whatever table
+// of our own has rows by their ids.
+func dropRest(t tx, results []store.Result) error {
+	var ids []int64
+	for i := range results {
+		if results[i].Reason == store.Forgotten {
+			ids = append(ids, results[i].ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	tables, err := tablesByRow(t)
+	for _, table := range tables {
+		if err == nil {
+			_, err = t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids))
+		}
+	}
+	return err
+}
+
+// notOfRows are tables with ids that say nothing of a row but that it is there.
+var notOfRows = []string{"unpublished", "publications"}
+
+// tablesByRow are the tokens of our own tables that have rows by the id of one of the job's. They are read
+// from the schema, so that a new table is among them.
+func tablesByRow(t tx) (tokens []string, err error) {
+	of := map[string]string{}
+	for _, table := range ownTables {
+		if !slices.Contains(notOfRows, table) {
+			of[t.plain("{"+table+"}")] = "{" + table + "}"
+		}
+	}
+	err = t.each(`SELECT l.name FROM pragma_table_list AS l JOIN pragma_table_info(l.name) AS c
+		WHERE l.schema = 'main' AND l.type = 'table' AND c.name = 'id' AND c.type = 'INTEGER'`, nil,
+		func(r *sql.Rows) error {
+			var name string
+			err := r.Scan(&name)
+			if token, ours := of[name]; ours {
+				tokens = append(tokens, token)
+			}
+			return err
+		})
+	return tokens, err
+}
+
+// Expunge implements store.Job. A file that others' tables share is rewritten only if that cannot change the
+// numbers by which SQLite calls their rows.
+func (j *job) Expunge(ctx context.Context) (limits string, err error) {
+	numbered := ""
+	if j.inPlace {
+		err := j.view(ctx, func(t tx) error {
+			err := t.one(`SELECT l.name FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.type = 'table'
+				AND l.wr = 0 AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\' AND NOT EXISTS (SELECT 1
+				FROM pragma_table_info(l.name) AS c GROUP BY NULL HAVING sum(c.pk > 0) = 1
+				AND max(iif(c.pk > 0, upper(c.type), '')) = 'INTEGER')`, nil, &numbered)
+			if errors.Is(err, sql.ErrNoRows) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return "", wrap("expunge", err)
+		}
+	}
+	if numbered != "" {
+		limits = fmt.Sprintf("%s was not rewritten, since that may renumber the rows of its table %s: what an "+
+			"earlier release of facescan deleted may still be in its free space; to overwrite that too, run "+
+			"VACUUM on the file with your own program", j.path, numbered)
+	}
+	return limits, wrap("expunge", j.writer.expunge(ctx, numbered == ""))
+}
+
+// expunge rewrites the file, and empties the logs beside it.
+func (w *writer) expunge(ctx context.Context, rewrite bool) error {
+	if w == nil {
+		return errReading
+	}
+	select {
+	case <-w.turn:
+	case <-w.closed:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { w.turn <- struct{}{} }()
+	if err := w.intact.check(); err != nil {
+		return err
+	}
+	if rewrite {
+		if err := w.vacuum(ctx); err != nil {
+			return err
+		}
+	}
+	// A journal that a user's file keeps is cut when it is next used.
+	if _, err := w.conn.ExecContext(ctx, "PRAGMA journal_size_limit = 0"); err != nil {
+		return err
+	}
+	if err := w.rewriteOne(ctx); err != nil {
+		return err
+	}
+	for end := time.Now().Add(expungePatience); ; {
+		var busy, pages, moved int
+		err := w.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+		switch {
+		case err != nil && !isBusy(err) || ctx.Err() != nil:
+			return errors.Join(err, ctx.Err())
+		case err == nil && busy == 0:
+			return nil
+		case time.Now().After(end):
+			return errors.New("another process reads the job, so its write-ahead log cannot be emptied: let it " +
+				"end, then run the same command again")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// vacuum rewrites the whole file. SQLite attaches a temporary one for it, which connections here may not do.
+func (w *writer) vacuum(ctx context.Context) error {
+	allow := func(n int) error {
+		return w.conn.Raw(func(c any) error {
+			c.(*sqlite3.SQLiteConn).SetLimit(sqlite3.SQLITE_LIMIT_ATTACHED, n)
+			return nil
+		})
+	}
+	if err := allow(1); err != nil {
+		return err
+	}
+	err := w.retryBusy(ctx, "VACUUM")
+	if isFull(err) {
+		err = fmt.Errorf("rewriting the file takes twice its size for a while, there and in the folder for "+
+			"temporary files: make room, or name a folder with room in SQLITE_TMPDIR, then run the same command "+
+			"again: %w", err)
+	}
+	return errors.Join(err, allow(0))
+}
+
+// rewriteOne is a transaction that changes nothing, but goes through the journal.
+func (w *writer) rewriteOne(ctx context.Context) error {
+	return w.retryBusy(ctx, w.fillIn("UPDATE {job} SET version = version"))
+}
+
+func (w *writer) retryBusy(ctx context.Context, text string) error {
+	for {
+		_, err := w.conn.ExecContext(ctx, text)
+		if !isBusy(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
