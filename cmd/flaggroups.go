@@ -16,7 +16,7 @@ import (
 // order. TestFlagGroups fails for a flag that is missing.
 var flagGroups = []struct{ title, flags string }{
 	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as watch " +
-		"priority list source stale all class reason host require-source"},
+		"priority list source stale all class reason host require-source url yes"},
 	{"Output", "output out format rows columns where split-by follow credentials keep keep-where crops blurred " +
 		"thumbnails blur-faces json draw by top every deep dir"},
 	{"Detection", "detector min-face max-face min-score iou shift scale angles max-pixels"},

@@ -44,15 +44,16 @@ func newForget(g *globals) *cobra.Command {
 		Use:   "forget JOB --where … --yes",
 		Short: "Delete what is known of rows, and their files",
 		Long: "Deletes results, faces, landmarks, hashes, candidates and thumbnails of the rows, their crops, " +
-			"blurred pictures and kept bytes,\n" +
-			"and what was published of them. The rows stay, done and failed as `forgotten`: no run, rescan or " +
-			"merge brings them back, only\n" +
-			"`facescan retry --class policy`. The job file is rewritten (VACUUM), which takes twice its size " +
-			"for a while. Nothing else may\n" +
+			"blurred pictures and kept bytes, and what was published of them. The rows stay, done and failed as " +
+			"`forgotten`: no run, rescan or merge brings them back, only `facescan retry --class policy`. " +
+			"The job file is rewritten (VACUUM), which takes twice its size for a while. No other process may " +
 			"work on the job meanwhile. If it is interrupted, the same command does the rest.\n\n" +
-			"What it cannot reach: exports, reports and copies that you made; backups, and file systems that " +
-			"keep old blocks or snapshots;\n" +
-			"of PostgreSQL the write-ahead log, its archives and replicas; other jobs that have the same rows.",
+			"Not reached are exports, reports and copies that you made, backups, file systems that keep old " +
+			"blocks or snapshots, other jobs that have the same rows, and of PostgreSQL the write-ahead log, " +
+			"its archives and replicas.",
+		Example: `facescan forget urls.txt --where "url like '%/alice/%'"   # asks first; --yes does not
+facescan forget urls.txt --where "id = 7" --url --yes     # the URL, too
+facescan forget urls.txt --where "id = 7" --dry-run       # how many rows?`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return runForget(c.Context(), g, &o, args[0])
