@@ -47,3 +47,46 @@ func TestNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestPartsOfAll: a merge has all rows when every source is complete, and one source is enough for that.
+func TestPartsOfAll(t *testing.T) {
+	t.Parallel()
+	merge := map[string]string{MergeSetting: "x", MergePartsSetting: "1/2"}
+	for _, c := range []struct {
+		settings map[string]string
+		complete []bool
+		want     string
+	}{
+		{map[string]string{NodeSetting: "1/3"}, []bool{true}, "1/3"},
+		{merge, nil, "1/2"},
+		{merge, []bool{true}, "0/1"},
+		{merge, []bool{true, true}, "0/1"},
+		{merge, []bool{true, false}, "1/2"},
+		{merge, []bool{false}, "1/2"},
+	} {
+		var sources []Source
+		for _, complete := range c.complete {
+			sources = append(sources, Source{Complete: complete})
+		}
+		if got, err := partsOfAll(c.settings, sources); err != nil || got.String() != c.want {
+			t.Errorf("%v of sources %v: %v, %v; want %s", c.settings, c.complete, got, err, c.want)
+		}
+	}
+}
+
+// TestMaxPeriod: parts whose residues repeat after exactly that many ids are looked at.
+func TestMaxPeriod(t *testing.T) {
+	t.Parallel()
+	var all Nodes
+	for i := range 2 {
+		all = append(all, Node{i, 2})
+	}
+	all = append(all, Node{0, maxPeriod})
+	if !all.whole() {
+		t.Errorf("two halves and a part of %d are not all rows", maxPeriod)
+	}
+	all[2].Of = 2 * maxPeriod
+	if all.whole() {
+		t.Errorf("a part of %d was looked at", 2*maxPeriod)
+	}
+}

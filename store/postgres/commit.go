@@ -42,80 +42,98 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	}
 	open := false
 	err = s.update(ctx, func(t pgx.Tx) error {
-		lost, open = nil, false
+		open = false
 		held, pending, suspects, err := s.fence(ctx, t, ls, idsOf(results))
 		if err != nil {
 			return err
 		}
-		fresh := make([]store.Result, 0, len(results))
-		effects := map[int]*effect{}
-		var los, cleared []int64
-		var done []int
-		var back []store.Lease
-		for i, b := range batches {
-			if !held[i] {
-				lost = append(lost, i)
-				continue
-			}
-			if b.Release {
-				back = append(back, b.Lease)
-			}
-			e := effects[b.Lease.Source]
-			if e == nil {
-				e = &effect{source: b.Lease.Source}
-				effects[b.Lease.Source] = e
-			}
-			before := len(fresh)
-			for k := range b.Results {
-				r := &b.Results[k]
-				if group, is := pending[r.ID]; is {
-					fresh = append(fresh, *r)
-					if slices.Contains(suspects, r.ID) {
-						cleared = append(cleared, r.ID)
-					}
-					e.add(r, group)
-					delete(pending, r.ID) // a second result in the same batch comes too late
-				}
-			}
-			if n := len(fresh) - before; n > 0 {
-				los, done = append(los, b.Lease.Shard), append(done, n)
-			}
-		}
-		if err := copyResults(ctx, t, fresh, detectors); err != nil {
+		c := sortBatches(batches, held, pending, suspects)
+		lost = c.lost
+		if err := copyResults(ctx, t, c.fresh, detectors); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
-		switch len(los) {
+		switch len(c.los) {
 		case 0:
 		case 1:
-			b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", los[0], done[0])
+			b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", c.los[0], c.done[0])
 		default:
 			b.Queue(`UPDATE shards AS h SET pending = h.pending - d.n
 				FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n)
-				WHERE h.lo = d.lo`, los, done)
+				WHERE h.lo = d.lo`, c.los, c.done)
 		}
-		if len(cleared) > 0 {
-			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", cleared)
+		if len(c.cleared) > 0 {
+			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", c.cleared)
 		}
-		if len(back) > 0 {
+		if len(c.released) > 0 {
 			if err := t.SendBatch(ctx, b).Close(); err != nil {
 				return err
 			}
 			b = &pgx.Batch{}
-			if open, err = s.release(ctx, t, back); err != nil {
+			if open, err = s.release(ctx, t, c.released); err != nil {
 				return err
 			}
 		}
-		var all []effect
-		for _, e := range effects {
-			all = append(all, *e)
-		}
-		return s.settle(ctx, t, b, part, all...)
+		return s.settle(ctx, t, b, part, c.effects...)
 	})
 	if open {
 		s.openings.Add(1)
 	}
 	return lost, s.wrap(doing, err)
+}
+
+// committing is what is to be written of some batches.
+type committing struct {
+	lost     []int // batches whose lease is lost
+	fresh    []store.Result
+	cleared  []int64  // rows that were suspects
+	los      []int64  // shards, and how many of their rows become done
+	done     []int    // likewise
+	effects  []effect // by source
+	released []store.Lease
+}
+
+// sortBatches chooses what is written of batches: of those whose shards are held the first result of each
+// row that is pending.
+func sortBatches(batches []store.Batch, held []bool, pending map[int64]string,
+	suspects []int64) (c committing) {
+	effects := map[int]*effect{}
+	for i, b := range batches {
+		if !held[i] {
+			c.lost = append(c.lost, i)
+			continue
+		}
+		if b.Release {
+			c.released = append(c.released, b.Lease)
+		}
+		e := effects[b.Lease.Source]
+		if e == nil {
+			e = &effect{source: b.Lease.Source}
+			effects[b.Lease.Source] = e
+		}
+		before := len(c.fresh)
+		c.fresh = slices.Grow(c.fresh, len(b.Results))
+		for k := range b.Results {
+			r := &b.Results[k]
+			group, is := pending[r.ID]
+			if !is {
+				continue
+			}
+			delete(pending, r.ID) // a second result in the same batch comes too late
+			c.fresh = append(c.fresh, *r)
+			if slices.Contains(suspects, r.ID) {
+				c.cleared = append(c.cleared, r.ID)
+			}
+			e.add(r, group)
+		}
+		if n := len(c.fresh) - before; n > 0 {
+			c.los, c.done = append(c.los, b.Lease.Shard), append(c.done, n)
+		}
+	}
+	for _, e := range effects {
+		c.effects = append(c.effects, *e)
+	}
+	return c
 }
 
 // fence locks those shards that are leased as is said, reports which these are, and then returns which rows

@@ -90,9 +90,5 @@ func (r *ranking[K, V]) Push(x any) {
 	*r = append(*r, e)
 }
 
-func (r *ranking[K, V]) Pop() any { // nothing is taken out, only replaced; heap.Interface wants it
-	old := *r
-	e := old[len(old)-1]
-	*r = old[:len(old)-1]
-	return e
-}
+// Pop completes heap.Interface.
+func (r *ranking[K, V]) Pop() any { panic("entries are replaced, never taken out") }
