@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,7 +68,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand,
-			"bytes": scriptBytes, "waitfor": scriptWaitFor, "hint": scriptHint,
+			"bytes": scriptBytes, "waitfor": scriptWaitFor, "hint": scriptHint, "robots": scriptRobots,
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { scriptDatabase(t, ts) },
 		},
 	})
@@ -156,6 +157,24 @@ func scriptHits(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(n) != args[1] {
 		ts.Fatalf("%s: %d requests, want %s", args[0], n, args[1])
 	}
+}
+
+// robots FILE [CODE…]: the server answers for its robots.txt first with these codes, then with the file.
+func scriptRobots(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: robots FILE [CODE…]")
+	}
+	text, codes := ts.ReadFile(args[0]), args[1:]
+	s := ts.Value("server").(*fetchtest.Server)
+	before := s.Hits("/robots.txt")
+	s.SetRobots(func(w http.ResponseWriter, _ *http.Request, hit int) {
+		if hit -= before; hit > len(codes) {
+			fmt.Fprint(w, text)
+			return
+		}
+		code, _ := strconv.Atoi(codes[hit-1])
+		w.WriteHeader(code)
+	})
 }
 
 // expand FILE…: replaces $URL in the files by the server's address, ${X_BYTES} by the size of the picture

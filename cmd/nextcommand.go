@@ -27,7 +27,7 @@ var ofSources = []string{"table", "id-column", "url-column", "done-column", "gro
 	"group-end", "keep-columns", "node", "as", "watch", "shard-size", "db"}
 
 // remembered are the flags that a job keeps.
-var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "timeout", "retries",
+var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "robots", "timeout", "retries",
 	"max-bytes", "max-pixels", "max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent",
 	"proxy", "header", "block-hosts",
 	"sidecar", "sidecar-input", "sidecar-fallback"}

@@ -88,7 +88,14 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 		}
 	case !errors.As(err, &fe):
 		f.log.Error("the fetcher gave no reason", "url", store.Redact(t.row.URL), "error", err)
-	case store.Reason(fe.Reason).Retried(fe.Status) && t.attempts <= f.retries && f.life.draining.Err() == nil:
+	case fe.Wait > 0 && store.Reason(fe.Reason).Retried(fe.Status) && f.life.draining.Err() == nil:
+		f.log.Debug("row postponed", "url", store.Redact(t.row.URL), "cause", fe.Err,
+			"for", fe.Wait.Round(time.Millisecond))
+		if k.Postpone(verdict, fe.Wait) {
+			return false
+		}
+	case store.Reason(fe.Reason).Retried(fe.Status) && fe.Robots == fetch.NoRobots && t.attempts <= f.retries &&
+		f.life.draining.Err() == nil:
 		f.stats.Retries.Add(1)
 		if k.Retry(verdict, fetch.Backoff(t.attempts, fe.RetryAfter)) {
 			return false

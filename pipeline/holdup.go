@@ -278,6 +278,11 @@ func (l *load) hosts() live.Holdup {
 		h := pace(fmt.Sprintf("a pause that %s asked for (429)", name))
 		h.Detail = fmt.Sprintf("%s, %v more", rows, max(0, b.Until.Sub(l.now)).Round(time.Second))
 		return h
+	case host.ByRobots:
+		return live.Holdup{Kind: live.ByRetries, What: "the robots.txt of " + name + ", which cannot be read now",
+			Detail: rows}
+	case host.ByDelay:
+		return pace(fmt.Sprintf("the crawl-delay of %s (%.3g s between requests)", name, b.Limit))
 	case host.ByLimit:
 		return pace(fmt.Sprintf("the pace of %s (%.0f requests at once, by how it answered)", name,
 			max(1, b.Limit)))

@@ -178,7 +178,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.queue = host.New[*task](host.Options{
 		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.inflight.enter,
 		Probe: r.Fetcher.Probe, Resolver: r.Fetcher.ProbeResolver, Named: r.Fetcher.NeedsResolver,
-		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link,
+		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link, Delay: r.Fetcher.CrawlDelay,
 	})
 	var done repeats
 	limits := &limits{maxFail: r.MaxFail, abortIf: r.AbortIf, totals: r.stats.jobTotals, breaks: r.stats.breaks,

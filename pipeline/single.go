@@ -88,11 +88,17 @@ func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, 
 		if !errors.As(err, &fe) {
 			return store.Result{}, err
 		}
-		if !store.Reason(fe.Reason).Retried(fe.Status) || t.attempts > s.Retries {
+		retried := store.Reason(fe.Reason).Retried(fe.Status)
+		wait := fetch.Backoff(t.attempts, fe.RetryAfter)
+		switch {
+		case retried && fe.Wait > 0: // the row was not asked for
+			wait = fe.Wait
+			t.attempts--
+		case !retried || fe.Robots != fetch.NoRobots || t.attempts > s.Retries:
 			return failure(t.attempts, fe), nil
 		}
 		select {
-		case <-time.After(fetch.Backoff(t.attempts, fe.RetryAfter)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return store.Result{}, ctx.Err()
 		}

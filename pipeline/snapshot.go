@@ -85,6 +85,7 @@ func (s *Stats) outageHoldup() live.Holdup {
 // describe fills in what the stages of a run do now.
 func (r *run) describe(v *live.Snapshot) {
 	v.Detector = r.detectorName()
+	v.Robots = r.Fetcher.RobotsRequests()
 	v.Waiting, v.InFlight, v.MaxInFlight = r.queue.Waiting(), len(r.inflight), cap(r.inflight)
 	v.Bodies = live.Memory{Used: r.budget.bodies.now(), Limit: r.budget.bodies.size}
 	v.Pixels = live.Memory{Used: r.budget.pixels.now(), Limit: r.budget.pixels.size}

@@ -60,7 +60,8 @@ var (
 	PrivateAddress = reason("private_address", Policy,
 		"a private address: fetch loopback and private ones with --allow-private, after RETRY")
 	OptOut = reason("opt_out", Policy,
-		"the site asks not to be used this way: ignore that with --ignore-opt-out, after RETRY")
+		"the site asks not to be used this way, by X-Robots-Tag (--ignore-opt-out ignores it, after RETRY) "+
+			"or, with --robots, by robots.txt")
 	Blocked   = reason("blocked", Policy, "on your --block-hosts list")
 	Forgotten = reason("forgotten", Policy, "deleted by `facescan forget`: never fetched again")
 )

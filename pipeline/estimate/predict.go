@@ -216,7 +216,8 @@ func (p *Prediction) suggest(run Run) {
 		{store.PrivateAddress, 0.01, "--allow-private",
 			"rows point to loopback or private addresses, if that is meant"},
 		{store.OptOut, 0.01, "--ignore-opt-out",
-			"sites ask not to be used this way, if you have their leave"},
+			"sites ask not to be used this way, by X-Robots-Tag or, with --robots, in robots.txt; " +
+				"if you have their leave"},
 		{store.BadURL, 0.5, "--url-column NAME", "most rows are no URLs: is it the right column?"},
 	} {
 		if b := p.Failures[hint.reason]; b.Value >= hint.share {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"facescan/pipeline/fetch/robots"
 )
 
 // Memory is the byte budget for bodies.
@@ -60,8 +62,14 @@ func pooledSize(n int64) (class int, size int64) {
 }
 
 // MostMemory is the most bytes that an attempt takes while it reads a body: a buffer of MaxBytes, and the
-// previous one.
-func (f *Fetcher) MostMemory() int64 { return 2 * f.o.MaxBytes }
+// previous one. Before that it may read a robots.txt.
+func (f *Fetcher) MostMemory() int64 {
+	most := 2 * f.o.MaxBytes
+	if f.permissions != nil {
+		most = max(most, FirstMemory+2*robots.MaxSize)
+	}
+	return most
+}
 
 // buffer is memory for a body; its whole capacity is reserved in the budget.
 type buffer struct {
@@ -125,9 +133,9 @@ func recycle(slot *[]byte) {
 	}
 }
 
-// read reads the body of an answer, decoded, into the buffer, at most MaxBytes of it.
-func (a *attempt) read(resp *http.Response, buf *buffer) error {
-	limit := a.f.o.MaxBytes
+// read reads the body of an answer, decoded, into the buffer. It is too large if it is longer than limit: then
+// the buffer has what comes before.
+func (a *attempt) read(resp *http.Response, buf *buffer, limit int64) error {
 	if resp.ContentLength > limit {
 		return &Error{Reason: TooLarge, Err: fmt.Errorf("%d bytes announced", resp.ContentLength)}
 	}

@@ -14,6 +14,7 @@ type chain struct {
 	urls        []*url.URL // at least one
 	cookies     *cookiejar.Jar
 	cookieBytes int
+	robots      bool // for a robots.txt: not subject to one, and without headers of the user
 }
 
 // Bounds of a chain.
@@ -70,6 +71,9 @@ func (c *chain) keepCookies(resp *http.Response) {
 // allows reports whether a header may be sent to the chain's last URL: the header covers every URL of the
 // chain, so that no other host decided where it goes, and no redirect led from https to http.
 func (c *chain) allows(h Header) bool {
+	if c.robots { // it may be asked for because another host redirected here
+		return false
+	}
 	for i, u := range c.urls {
 		if !h.covers(u, c.urls[0]) || i > 0 && c.urls[i-1].Scheme == "https" && u.Scheme != "https" {
 			return false
@@ -80,11 +84,14 @@ func (c *chain) allows(h Header) bool {
 
 // headersFor returns the headers of the request to the chain's last URL.
 func (f *Fetcher) headersFor(c *chain) http.Header {
-	u := c.last()
-	if len(f.o.Headers) == 0 && u.User == nil && c.cookies == nil {
-		return f.header
+	u, header := c.last(), f.header
+	if c.robots {
+		header = f.robotsHeader
 	}
-	h := f.header.Clone()
+	if len(f.o.Headers) == 0 && u.User == nil && c.cookies == nil {
+		return header
+	}
+	h := header.Clone()
 	for _, x := range f.o.Headers {
 		if c.allows(x) {
 			h.Set(x.Name, x.Value)

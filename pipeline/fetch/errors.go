@@ -49,7 +49,11 @@ type Error struct {
 	Outage     bool          // the cause is on this machine or its link: it must not count against a row
 	FinalURL   string        // after redirects, password hidden; empty when it is the row's own
 	Bytes      int64         // of the body that arrived, decoded
-	Err        error         // the cause; may be nil
+	Robots     Robots        // the part of robots.txt in the failure
+	// Wait is after what time the row should be tried again: robots.txt cannot be had now, or asks for a longer
+	// crawl-delay than an attempt waits. Zero if it should not be.
+	Wait time.Duration
+	Err  error // the cause; may be nil
 }
 
 func (e *Error) Error() string {

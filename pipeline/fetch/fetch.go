@@ -2,11 +2,11 @@
 //
 // # An attempt
 //
-//	Canonical → [rate] → memory → hop: lookup, guard, dial, TLS, request, header → … → body
+//	Canonical → memory → hop: [robots.txt], [rate], lookup, guard, dial, TLS, request, header → … → body
 //
 // A hop is one request; a redirect leads to the next. Everything is checked on every hop: the scheme, the
-// blocked hosts, the address that is dialled. One clock runs from the first lookup to the last byte; it is
-// stopped while the attempt waits for our own limits, so that these cannot fail a row.
+// blocked hosts, the site's robots.txt, the address that is dialled. One clock runs from the first lookup to
+// the last byte; it is stopped while the attempt waits for our own limits, so that these cannot fail a row.
 //
 // The package knows nothing of rows and retries: Fetch makes one attempt, and Backoff says when another may
 // start. Which reasons are tried again is decided in the table of reasons, in package store. Package host
@@ -39,6 +39,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"facescan/pipeline/fetch/resolve"
+	"facescan/pipeline/fetch/robots"
 )
 
 // Defaults of Options.
@@ -59,6 +60,7 @@ type Options struct {
 	UserAgent    string
 	Headers      []Header // beyond our own; see ParseHeader
 	IgnoreOptOut bool     // read bodies despite X-Robots-Tag
+	Robots       bool     // obey robots.txt
 	Rate         float64  // requests per second, over all hosts; 0 for no limit
 	Bandwidth    int64    // body bytes per second, over all hosts; 0 for no limit
 
@@ -76,21 +78,40 @@ type Options struct {
 
 // Fetcher makes attempts. It may be used by many goroutines.
 type Fetcher struct {
-	o         Options
-	robot     string
-	header    http.Header // shared by requests, never changed
-	transport *http.Transport
-	dialer    *dialer
-	proxy     func(*url.URL) (*url.URL, error)
-	requests  *rate.Limiter // nil for no limit
-	bandwidth *rate.Limiter
-	own       *resolve.Resolver // to be closed
+	o            Options
+	robot        string
+	header       http.Header // shared by requests, never changed
+	robotsHeader http.Header // likewise, of requests for a robots.txt
+	permissions  *permissions
+	transport    *http.Transport
+	dialer       *dialer
+	proxy        func(*url.URL) (*url.URL, error)
+	requests     *rate.Limiter // nil for no limit
+	bandwidth    *rate.Limiter
+	own          *resolve.Resolver // to be closed
 
 	waitingRate, waitingBandwidth atomic.Int64 // attempts
 }
 
 // Limits are Options.Rate and Options.Bandwidth.
 func (f *Fetcher) Limits() (rate float64, bandwidth int64) { return f.o.Rate, f.o.Bandwidth }
+
+// RobotsRequests counts the requests for a robots.txt, redirects not counted.
+func (f *Fetcher) RobotsRequests() int64 {
+	if f.permissions == nil {
+		return 0
+	}
+	return f.permissions.requests.Load()
+}
+
+// CrawlDelay is the least time between two requests to a host, as Host returns it, by its robots.txt; 0 if it
+// has none, or none that is known.
+func (f *Fetcher) CrawlDelay(host string) time.Duration {
+	if f.permissions == nil {
+		return 0
+	}
+	return f.permissions.delay(host)
+}
 
 // Waiting is how many attempts wait for Options.Rate, and how many for Options.Bandwidth.
 func (f *Fetcher) Waiting() (rate, bandwidth int64) {
@@ -111,11 +132,16 @@ func New(o Options) (*Fetcher, error) {
 	o.Conns = cmp.Or(o.Conns, DefaultConns)
 	o.ConnsPerHost = cmp.Or(o.ConnsPerHost, 64)
 	o.UserAgent = cmp.Or(o.UserAgent, "facescan")
-	f := &Fetcher{o: o, robot: robotName(o.UserAgent), header: http.Header{
+	f := &Fetcher{o: o, robot: robots.Agent(o.UserAgent), header: http.Header{
 		"User-Agent":      {o.UserAgent},
 		"Accept":          {"image/jpeg,image/*;q=0.9,*/*;q=0.5"}, // the cheapest to decode first
 		"Accept-Encoding": {"identity"},
 	}}
+	if o.Robots {
+		f.permissions = newPermissions(f.robot)
+		f.robotsHeader = f.header.Clone()
+		f.robotsHeader.Set("Accept", "text/plain,*/*;q=0.5")
+	}
 	var err error
 	if f.proxy, err = proxies(o.Proxy); err != nil {
 		return nil, err
@@ -170,7 +196,7 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, 
 	if err := mem.Reserve(ctx, FirstMemory); err != nil {
 		return nil, err
 	}
-	a := f.begin(ctx)
+	a := f.begin(ctx, mem)
 	defer a.end()
 	buf := &buffer{mem: mem, paid: FirstMemory, grow: func(n int64) error { return a.waitFor(mem, n) }}
 	body, err := a.run(u, buf)
@@ -183,15 +209,20 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, 
 }
 
 // Probe requests a URL and returns nil for an answer with a good status, else the error of Fetch. It reads no
-// body, follows no redirect and takes no memory from the budget.
+// body, follows no redirect and takes no memory from the budget. With Options.Robots it requests the
+// robots.txt of the URL's site instead, which may always be requested.
 func (f *Fetcher) Probe(ctx context.Context, rawURL string) error {
 	u, err := Canonical(rawURL)
 	if err != nil {
 		return &Error{Reason: BadURL, Err: err}
 	}
-	a := f.begin(ctx)
+	a := f.begin(ctx, nil)
 	defer a.end()
-	resp, err := a.request(&chain{urls: []*url.URL{u}})
+	c := &chain{urls: []*url.URL{u}}
+	if f.permissions != nil {
+		c = robotsChain(u)
+	}
+	resp, err := a.request(c)
 	if err != nil {
 		return a.verdict(err, 0)
 	}
@@ -207,6 +238,7 @@ func (f *Fetcher) Probe(ctx context.Context, rawURL string) error {
 // attempt is one attempt under way.
 type attempt struct {
 	f        *Fetcher
+	mem      Memory
 	parent   context.Context
 	ctx      context.Context // the parent, cut by the clock
 	cancel   context.CancelCauseFunc
@@ -218,8 +250,8 @@ type attempt struct {
 	clock
 }
 
-func (f *Fetcher) begin(ctx context.Context) *attempt {
-	a := &attempt{f: f, parent: ctx, start: time.Now()}
+func (f *Fetcher) begin(ctx context.Context, mem Memory) *attempt {
+	a := &attempt{f: f, mem: mem, parent: ctx, start: time.Now()}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	a.due = a.start.Add(f.o.Timeout)
 	a.timer = time.AfterFunc(f.o.Timeout, func() { a.cancel(errTimeout) })
@@ -252,44 +284,51 @@ func (a *attempt) verdict(err error, got int64) error {
 
 // run follows the hops to a body.
 func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
-	c := &chain{urls: []*url.URL{u}}
+	resp, err := a.answer(&chain{urls: []*url.URL{u}}, a.f.o.MaxRedirects)
+	if err != nil {
+		return nil, err
+	}
+	first := time.Since(a.start)
+	if e := fromStatus(resp); e != nil {
+		a.quickly()
+		discard(resp.Body, 16<<10)
+		return nil, e
+	}
+	if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
+		_ = resp.Body.Close() // unread, even if the connection is lost with it
+		return nil, &Error{Reason: OptOut,
+			Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
+	}
+	stop := a.watch()
+	err = a.read(resp, buf, a.f.o.MaxBytes)
+	stop()
+	_ = resp.Body.Close() // it was read as far as it matters
+	if err != nil {
+		return nil, err
+	}
+	return &Body{Bytes: buf.b, FinalURL: a.final, Status: resp.StatusCode, Header: resp.Header,
+		First: first, Took: time.Since(a.start), buf: buf}, nil
+}
+
+// answer follows the redirects of a chain, so many at most, to an answer that is not a redirect.
+func (a *attempt) answer(c *chain, maxRedirects int) (*http.Response, error) {
 	for {
 		resp, err := a.request(c)
 		if err != nil {
 			return nil, err
 		}
 		a.status = resp.StatusCode
-		if isRedirect(resp) {
-			a.hop.dismiss(resp.Body)
-			u, err := c.follow(resp, a.f.o.MaxRedirects)
-			if u != nil {
-				a.final = redacted(u)
-			}
-			if err != nil {
-				return nil, err
-			}
-			continue
+		if !isRedirect(resp) {
+			return resp, nil
 		}
-		first := time.Since(a.start)
-		if e := fromStatus(resp); e != nil {
-			a.quickly()
-			discard(resp.Body, 16<<10)
-			return nil, e
+		a.hop.dismiss(resp.Body)
+		u, err := c.follow(resp, maxRedirects)
+		if u != nil {
+			a.final = redacted(u)
 		}
-		if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
-			_ = resp.Body.Close() // unread, even if the connection is lost with it
-			return nil, &Error{Reason: OptOut,
-				Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
-		}
-		stop := a.watch()
-		err = a.read(resp, buf)
-		stop()
-		_ = resp.Body.Close() // it was read as far as it matters
 		if err != nil {
 			return nil, err
 		}
-		return &Body{Bytes: buf.b, FinalURL: a.final, Status: resp.StatusCode, Header: resp.Header,
-			First: first, Took: time.Since(a.start), buf: buf}, nil
 	}
 }
 
@@ -299,6 +338,11 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	if f.o.BlockHosts.Has(u.Hostname()) {
 		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts",
 			u.Hostname())}
+	}
+	if f.permissions != nil && !c.robots {
+		if err := a.permit(u); err != nil {
+			return nil, err
+		}
 	}
 	if f.requests != nil {
 		if d := f.requests.Reserve().Delay(); d > 0 {

@@ -41,12 +41,6 @@ func optedOut(headers []string, robot string) bool {
 	return false
 }
 
-// robotName is the name of a user agent: its first word, up to the version.
-func robotName(userAgent string) string {
-	name, _ := splitAny(userAgent, "/ ")
-	return strings.ToLower(name)
-}
-
 // Header is a header that requests carry.
 type Header struct {
 	Host        string // the only host it goes to, on every port unless one is named; empty means every row's

@@ -53,6 +53,7 @@ var (
 	importedTotal  = desc("imported_rows_total", "Rows read from lists into the job.")
 	handedTotal    = desc("dispatched_rows_total", "Rows handed to fetchers.")
 	retriesTotal   = desc("retries_total", "Attempts after a row's first.")
+	robotsTotal    = desc("robots_requests_total", "Requests for a robots.txt.")
 	fallbackTotal  = desc("decode_fallbacks_total",
 		"Images that the slower decoder took after the fast one refused.")
 
@@ -140,6 +141,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(importedTotal, v.Imported)
 	counter(handedTotal, v.Dispatched)
 	counter(retriesTotal, v.Retries)
+	counter(robotsTotal, v.Robots)
 	counter(fallbackTotal, v.Fallbacks)
 	for _, s := range v.Stages {
 		gauge(stageFlight, float64(s.InFlight), s.Name)

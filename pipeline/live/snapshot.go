@@ -49,6 +49,7 @@ type Snapshot struct {
 	Imported    int64         `json:"-"` // rows, as all below unless said otherwise
 	Dispatched  int64         `json:"-"`
 	Retries     int64         `json:"retries"`
+	Robots      int64         `json:"-"` // requests for a robots.txt
 	Fallbacks   int64         `json:"-"`
 	Refused     int64         `json:"refused"`
 	Takeovers   int64         `json:"takeovers"`   // shards

@@ -24,6 +24,7 @@
 //	/auth/N/x.jpg        image N for a request with an Authorization header, else 401
 //	/noai/N/x.jpg        image N with X-Robots-Tag: noai
 //	/echo/…              200 with the request as it arrived
+//	/robots.txt          what SetRobots says, else 404
 package fetchtest
 
 import (
@@ -55,6 +56,7 @@ type Server struct {
 	accept sync.WaitGroup
 
 	mu       sync.Mutex
+	robots   func(w http.ResponseWriter, r *http.Request, hit int)
 	idle     sync.Cond // inflight fell
 	closed   bool
 	hits     map[string]int
@@ -105,6 +107,13 @@ func (s *Server) listen(addr string, c *tls.Config) string {
 	}
 	s.accept.Go(func() { s.http.Serve(l) })
 	return name
+}
+
+// SetRobots sets what /robots.txt answers; hit counts its requests from 1.
+func (s *Server) SetRobots(answer func(w http.ResponseWriter, r *http.Request, hit int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.robots = answer
 }
 
 // Close ends every connection and waits for the handlers.
@@ -177,6 +186,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.total++
 	s.inflight++
 	s.peak = max(s.peak, s.inflight)
+	robots := s.robots
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -185,6 +195,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 	}()
 	if !pause(r, s.delay) {
+		return
+	}
+	if r.URL.Path == "/robots.txt" && robots != nil {
+		robots(w, r, hit)
 		return
 	}
 	p := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")

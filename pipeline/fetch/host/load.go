@@ -28,6 +28,8 @@ const (
 	ByLimit           // as many as its host is trusted to take at once
 	ByCeiling         // its host takes so many requests a second
 	ByPause           // its host asked not to be asked for a while
+	ByRobots          // its robots.txt cannot be had now
+	ByDelay           // its host wants so much time between two requests
 	ByTrouble         // its host does not answer, or just did not
 	ByRetry           // its next attempt is not due
 	ByNewcomers       // hosts that have never answered keep all the places that such hosts may have
@@ -39,7 +41,7 @@ type Blocked struct {
 	Rows  int     // that wait for this cause
 	Hosts int     // of them
 	Host  string  // with most of them; empty for ByRetry
-	Limit float64 // of the host: requests at once, or a second for ByCeiling
+	Limit float64 // of the host: requests at once, or a second for ByCeiling, or seconds for ByDelay
 	Until time.Time
 }
 
@@ -67,6 +69,8 @@ func (q *Queue[T]) Blocked() Blocked {
 			switch c {
 			case ByCeiling:
 				of.Limit = float64(h.pace.most())
+			case ByDelay:
+				of.Limit = q.delay(h).Seconds()
 			case ByPerHost:
 				of.Limit = h.most
 			}
@@ -100,6 +104,10 @@ func (q *Queue[T]) blocked(h *state[T], now time.Time) Cause {
 		return ByPerHost
 	case now.Before(h.pace.until) && h.pace.paused:
 		return ByPause
+	case now.Before(h.unruled):
+		return ByRobots
+	case now.Before(h.pace.until) && h.fails == 0 && q.delay(h) > 0:
+		return ByDelay
 	case now.Before(h.pace.until):
 		return ByTrouble
 	case h.load() >= h.limit && h.proven:

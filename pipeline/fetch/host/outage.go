@@ -84,6 +84,7 @@ type responsive struct{ host, url string }
 // held is an attempt that is not counted yet.
 type held[T any] struct {
 	item   *item[T]
+	spent  int // attempts that it is for the row: 1, or 0 if it does not count
 	host   string
 	at     time.Time
 	ours   bool
@@ -150,7 +151,7 @@ func (o *outage[T]) assess(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) 
 func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 	h.ours = v.Kind == Ours
 	if h.ours {
-		h.item.spent-- // it is retried in any case, and then it counts
+		h.item.spent -= h.spent // it is retried in any case, and then it counts
 		if h.commit != nil {
 			q.out--
 			q.requeue(h.item, h.at, voidWait)
@@ -264,7 +265,7 @@ func (o *outage[T]) confirm(q *Queue[T], now time.Time) {
 		if h.ours {
 			continue
 		}
-		h.item.spent--
+		h.item.spent -= h.spent
 		if h.commit != nil {
 			q.out--
 			q.requeue(h.item, now, 0)

@@ -16,7 +16,7 @@
 //   - How many at once: one until it has answered, then eight, then one more with every answer, up to
 //     PerHost. Halved when it fails several times in a row, and when it answers 429.
 //   - How often (pace.go): after 429s nothing until Retry-After has passed, then at most as many per second
-//     as it answered in its last second without a 429, for ten minutes.
+//     as it answered in its last second without a 429, for ten minutes. Never more often than Delay says.
 //   - Whether at all: a host without a sign of life gets single tries with pauses, then counts as dead. Its
 //     rows then come out of Next with the reason of the last try, without a request. Now and then one is
 //     tried, and an answer revives the host.
@@ -62,6 +62,9 @@ type Options struct {
 	// Witnesses draws URLs from anywhere in the job, done or not: at most n, each of another host that is
 	// wanted. Optional.
 	Witnesses func(ctx context.Context, n int, wanted func(host string) bool) []string
+	// Delay is the least time between two requests to a host, as far as it is known; 0 for none. Optional. It
+	// must not call the queue.
+	Delay func(host string) time.Duration
 	// Notify is called when an outage is certain, and when it is over; optional. It must not call Stop.
 	Notify func(Outage)
 }
@@ -216,6 +219,10 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 			h.fast++
 			t.request = request{seq: q.seq, first: it.spent == 0, at: now}
 			t.request.rate, t.request.above = h.pace.sent(now)
+			if d := q.delay(h); d > 0 {
+				t.turn = now.Add(d)
+				h.pace.postpone(t.turn)
+			}
 			t.place = q.fast.PushBack(t)
 			if t.unproven = !h.proven; t.unproven {
 				q.unprovenOut++
@@ -231,6 +238,14 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 		return t
 	}
 	return nil
+}
+
+// delay is the least time between two requests to a host.
+func (q *Queue[T]) delay(h *state[T]) time.Duration {
+	if q.o.Delay == nil || h.name == "" {
+		return 0
+	}
+	return q.o.Delay(h.name)
 }
 
 // Offer announces that Take may find a place again.
@@ -492,6 +507,7 @@ func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 		if h.pace.capped(now) && !h.pace.paused {
 			each = max(each, 1/float64(max(1, h.pace.most())))
 		}
+		each = max(each, q.delay(h).Seconds())
 		longest = max(longest, time.Duration(float64(n)*each*float64(time.Second))+max(0,
 			h.pace.until.Sub(now)))
 	}

@@ -83,6 +83,10 @@ func (s *sim) work() {
 		switch n := t.Attempt(); {
 		case err == nil:
 			s.record(t.Done(v), "ok", n)
+		case e.Wait > 0:
+			if !t.Postpone(v, e.Wait) {
+				s.record(t.Done(v), "left", n)
+			}
 		case store.Reason(e.Reason).Retried(e.Status) && n <= s.retries:
 			if !t.Retry(v, max(s.backoff(n), e.RetryAfter)) {
 				s.record(t.Done(v), "left", n)

@@ -38,6 +38,8 @@ type state[T any] struct {
 	alarm time.Time        // when it is scheduled again
 	idle  *list.Element    // in the queue's list of hosts without rows
 
+	unruled time.Time // its robots.txt cannot be had until then
+
 	pace pace // how many requests per second it may get
 
 	// How many at once.
@@ -127,6 +129,10 @@ func (h *state[T]) load() float64 {
 func (h *state[T]) learn(v Verdict, r request, now, others time.Time, newest uint64) {
 	if h.name == "" {
 		return
+	}
+	if v.Pause > 0 {
+		h.unruled = now.Add(v.Pause)
+		h.pace.postpone(h.unruled)
 	}
 	switch v.Kind {
 	case Answered:

@@ -23,6 +23,7 @@ type Ticket[T any] struct {
 	item     *item[T]
 	start    time.Time
 	request  request
+	turn     time.Time     // of its host's next row, by Options.Delay; zero without one
 	place    *list.Element // in a lane
 	slow     bool
 	unproven bool // its host had never answered
@@ -53,7 +54,17 @@ func (t *Ticket[T]) Done(v Verdict) []T {
 
 // Retry requeues the row for another attempt. False means that the queue is stopped: then end the ticket with
 // Done.
-func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
+func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool { return t.requeue(v, wait, true) }
+
+// Postpone is Retry for an attempt that does not count, since the row was not asked for.
+func (t *Ticket[T]) Postpone(v Verdict, wait time.Duration) bool {
+	if v.Pause > 0 {
+		wait = 0 // its host waits for it
+	}
+	return t.requeue(v, wait, false)
+}
+
+func (t *Ticket[T]) requeue(v Verdict, wait time.Duration, counts bool) bool {
 	q := t.q
 	q.mu.Lock()
 	if q.stopped {
@@ -62,13 +73,17 @@ func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool {
 	}
 	now := time.Now()
 	completed := q.end(t, v, now)
-	t.item.spent++
+	spent := 0
+	if counts {
+		spent = 1
+	}
+	t.item.spent += spent
 	switch q.outage.assess(q, t, v, now) {
 	case void:
-		t.item.spent--
+		t.item.spent -= spent
 		wait = max(wait, voidWait)
 	case unsure:
-		q.outage.hold(q, held[T]{item: t.item, host: t.Host, at: now}, v)
+		q.outage.hold(q, held[T]{item: t.item, spent: spent, host: t.Host, at: now}, v)
 	}
 	q.out--
 	q.requeue(t.item, now, wait)
@@ -116,7 +131,7 @@ func (t *Ticket[T]) Fail(v Verdict, commit func(sure bool, rows []T)) {
 		q.out--
 		q.requeue(t.item, now, voidWait)
 	default:
-		q.outage.hold(q, held[T]{item: t.item, host: t.Host, at: now, commit: commit}, v)
+		q.outage.hold(q, held[T]{item: t.item, spent: 1, host: t.Host, at: now, commit: commit}, v)
 	}
 	q.mu.Unlock()
 	completed.run()
@@ -146,6 +161,12 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 	}
 	if !q.outage.certain && v.Kind != Ours {
 		h.learn(v, t.request, now, q.outage.heard, q.seq)
+	}
+	switch d := q.delay(h); {
+	case d > 0 && !v.Unasked:
+		h.pace.postpone(t.start.Add(d)) // it may not have been known then
+	case v.Unasked && !t.turn.IsZero() && h.pace.until.Equal(t.turn):
+		h.pace.until = time.Time{} // the next row may take this one's turn
 	}
 	q.schedule(h, now)
 	return completed

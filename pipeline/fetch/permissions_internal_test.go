@@ -1,0 +1,196 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"facescan/pipeline/fetch/robots"
+)
+
+func siteURL(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := Canonical(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// inform answers a ruling that asks for a robots.txt.
+func inform(t *testing.T, p *permissions, u string, body string, lifetime time.Duration, err error) {
+	t.Helper()
+	r := p.judge(siteURL(t, u), false)
+	if r.ask == nil {
+		t.Fatalf("%s: its robots.txt is not asked for: %+v", u, r)
+	}
+	p.learned(r.ask, robots.Parse(body, "facescan"), lifetime, err, 0)
+}
+
+// TestPermissionExpires: rules hold for their lifetime, by scheme, host and port, and are then asked for
+// once.
+func TestPermissionExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPermissions("facescan")
+		inform(t, p, "http://a.example/1", "User-agent: *\nDisallow: /no", time.Hour, nil)
+		for _, u := range []string{"https://a.example/1", "http://a.example:81/1", "http://b.example/1"} {
+			inform(t, p, u, "", time.Hour, nil)
+		}
+		no, yes := siteURL(t, "http://A.example:80/no"), siteURL(t, "http://a.example/yes")
+		var e *Error
+		if r := p.judge(no, false); !errors.As(r.err, &e) || e.Reason != OptOut || e.Robots != RobotsKnown {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(time.Hour - 1)
+		if r := p.judge(yes, false); r != (ruling{}) {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(1)
+		first, second := p.judge(yes, false), p.judge(yes, false)
+		if first.ask == nil || second.asking == nil || second.ask != nil {
+			t.Fatalf("%+v, %+v", first, second)
+		}
+		p.learned(first.ask, nil, time.Hour, nil, 0)
+		<-second.asking.done
+		if r := p.judge(no, true); r != (ruling{}) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestPermissionPatience: a robots.txt that is refused is asked for after growing pauses, then given up, and
+// asked for again after a while. A site that is silent is asked by every attempt.
+func TestPermissionPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for retryAfter, want := range map[time.Duration][]time.Duration{
+			0:                {0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second, 31 * time.Second},
+			20 * time.Second: {0, 20 * time.Second, 40 * time.Second},
+			time.Hour:        {0, 5 * time.Minute},
+		} {
+			p := newPermissions("facescan")
+			u := siteURL(t, "http://a.example/1")
+			start := time.Now()
+			for i, at := range want {
+				if d := time.Since(start); d != at {
+					t.Errorf("try %d after %v, want %v", i, d, at)
+				}
+				inform(t, p, "http://a.example/", "", 0, &Error{Reason: HTTP5xx, Status: 503, RetryAfter: retryAfter})
+				var e *Error
+				if r := p.judge(u, false); !errors.As(r.err, &e) || e.Reason != HTTP5xx || e.Robots != RobotsKnown ||
+					(e.Wait == 0) != (i == len(want)-1) {
+					t.Fatalf("%v, try %d: %+v", retryAfter, i, r)
+				}
+				time.Sleep(e.Wait)
+			}
+			time.Sleep(robotsGivenUp)
+			inform(t, p, "http://a.example/", "", time.Hour, nil)
+			if r := p.judge(u, false); r != (ruling{}) {
+				t.Errorf("after an answer: %+v", r)
+			}
+		}
+		p := newPermissions("facescan")
+		for _, err := range []error{&Error{Reason: Timeout}, errors.New("cancelled"), &Error{Reason: Connect,
+			Outage: true}} {
+			inform(t, p, "http://b.example/", "", 0, err)
+		}
+		inform(t, p, "http://b.example/", "", time.Hour, nil)
+	})
+}
+
+// TestCrawlDelay: requests to a site are as far apart as it asks, from wherever they come; who would wait for
+// too long is sent away.
+func TestCrawlDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPermissions("facescan")
+		inform(t, p, "https://a.example/", "User-agent: *\nCrawl-delay: 10", time.Hour, nil)
+		u := siteURL(t, "https://a.example/1")
+		if p.delay("a.example") != 10*time.Second || p.delay("b.example") != 0 {
+			t.Errorf("%v, %v", p.delay("a.example"), p.delay("b.example"))
+		}
+		for i := range 4 {
+			if r := p.judge(u, false); r.err != nil || r.pause != time.Duration(i)*10*time.Second {
+				t.Errorf("request %d: %+v", i, r)
+			}
+		}
+		for range 2 { // the second is not sent away for longer
+			var e *Error
+			if r := p.judge(u, false); !errors.As(r.err, &e) || e.Wait != 40*time.Second {
+				t.Errorf("%+v", r)
+			}
+		}
+		time.Sleep(45 * time.Second)
+		if r := p.judge(u, false); r != (ruling{}) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestPermissionsAreBounded: what is remembered of a million sites takes no more than it may; what was used
+// lately is kept.
+func TestPermissionsAreBounded(t *testing.T) {
+	p := newPermissions("facescan")
+	long := "User-agent: *\n" + strings.Repeat("Disallow: /some/folder\nDisallow: /"+
+		strings.Repeat("x", 100)+"\n", 10)
+	judge := func(i int) ruling {
+		return p.judge(&url.URL{Scheme: "http", Host: fmt.Sprint("h", i), Path: "/"}, false)
+	}
+	for i := range 300_000 {
+		r := judge(i)
+		body := ""
+		if i%3 == 0 {
+			body = long
+		}
+		p.learned(r.ask, robots.Parse(body, "facescan"), time.Hour, nil, 0)
+		if r := judge(0); r.ask != nil {
+			t.Fatalf("the one that is used all the time is forgotten after %d", i)
+		}
+	}
+	size := 0
+	for _, s := range p.sites {
+		size += permissionSize + s.rules.Size()
+	}
+	if size != p.size || size > permissionsSize || size < permissionsSize/2 || len(p.sites) != p.used.Len() {
+		t.Errorf("%d bytes of %d sites, %d are accounted for", size, len(p.sites), p.size)
+	}
+	if r := judge(1); r.ask == nil {
+		t.Error("the oldest is remembered")
+	}
+}
+
+func TestLifetime(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
+	for _, c := range []struct {
+		header []string
+		want   time.Duration
+	}{
+		{nil, 24 * time.Hour},
+		{[]string{"Cache-Control", "max-age=2"}, 2 * time.Second},
+		{[]string{"Cache-Control", `public, Max-Age="60", must-revalidate`}, time.Minute},
+		{[]string{"Cache-Control", "max-age=604800"}, 24 * time.Hour},
+		{[]string{"Cache-Control", "max-age=100", "Age", "30"}, 70 * time.Second},
+		{[]string{"Cache-Control", "max-age=0"}, robotsUncached},
+		{[]string{"Cache-Control", "max-age=100", "Age", "300"}, robotsUncached},
+		{[]string{"Cache-Control", "no-store"}, robotsUncached},
+		{[]string{"Cache-Control", "private, no-cache"}, robotsUncached},
+		{[]string{"Cache-Control", "max-age=soon"}, 24 * time.Hour},
+		{[]string{"Expires", at(time.Hour)}, time.Hour},
+		{[]string{"Expires", at(time.Hour), "Date", at(50 * time.Minute)}, 10 * time.Minute},
+		{[]string{"Expires", at(-time.Hour)}, robotsUncached},
+		{[]string{"Expires", "0"}, robotsUncached},
+		{[]string{"Expires", at(time.Hour), "Cache-Control", "max-age=5"}, 5 * time.Second},
+	} {
+		h := http.Header{}
+		for i := 0; i < len(c.header); i += 2 {
+			h.Set(c.header[i], c.header[i+1])
+		}
+		if got := lifetime(h, now); got != c.want {
+			t.Errorf("%v: %v, want %v", c.header, got, c.want)
+		}
+	}
+}
