@@ -22,7 +22,7 @@ var flagGroups = []struct{ title, flags string }{
 	{"Detection", "detector min-face max-face min-score iou shift scale angles max-pixels"},
 	{"Detection in another process", "sidecar sidecar-input sidecar-batch sidecar-delay sidecar-deadline " +
 		"sidecar-fallback device token queue max-connections max-body"},
-	{"Network", "user-agent header proxy insecure allow-private block-hosts ignore-opt-out max-redirects dns"},
+	{"Network", "user-agent header proxy insecure allow-private block-hosts robots ignore-opt-out max-redirects dns"},
 	{"Limits", "timeout retries max-bytes min-rate rate bwlimit per-host fetchers workers memory sample " +
 		"outage-wait tail-grace max-duration max-rows max-fail abort-if"},
 	{"Many processes and machines", "node publish publish-every lease-ttl shard-size"},
