@@ -107,7 +107,7 @@ test-gpu: deps ## where there is an NVIDIA GPU: parity with pigo (on the JPEGs b
 	DATA="$(DATA)" go test -count=1 -tags gpu -run TestGPU -bench GPU -v ./detect/cuda
 
 # It installs nothing: a cluster's software is not for every machine that runs `make test`.
-test-slurm: deps ## the README's scripts for array jobs on a real Slurm, started for the test on loopback (Debian: slurm-wlm)
+test-slurm: deps ## the scripts of `facescan help many-machines` for array jobs on a real Slurm, started for the test on loopback (Debian: slurm-wlm)
 	go test -count=1 -tags slurm -run '^TestSlurm$$' -v ./cmd
 
 # Packages whose native code differs by processor. Their tests are linked statically: under qemu those with C hang otherwise.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -60,21 +59,19 @@ func runHelp(c *cobra.Command, args []string) error {
 			strings.Join(pageNames(root), ", "))
 	}
 	var blocks []help.Block
-	width := helpWidth(c)
 	if isCommand {
-		blocks = commandPage(found, width)
+		blocks = commandPage(found)
 	}
 	if isTopic {
 		blocks = append(blocks, topic.Blocks...)
 	}
-	fmt.Fprint(c.OutOrStdout(), help.Text(blocks, width))
+	fmt.Fprint(c.OutOrStdout(), help.Text(blocks, helpWidth(c)))
 	return nil
 }
 
 // showHelp is --help of every command.
 func showHelp(c *cobra.Command, _ []string) {
-	width := helpWidth(c)
-	fmt.Fprint(c.OutOrStdout(), help.Text(commandPage(c, width), width))
+	fmt.Fprint(c.OutOrStdout(), help.Text(commandPage(c), helpWidth(c)))
 }
 
 // commandNamed finds a command by its words; none are the program itself.
@@ -97,7 +94,7 @@ func helpWidth(c *cobra.Command) int {
 }
 
 // commandPage is the help of a command.
-func commandPage(c *cobra.Command, width int) []help.Block {
+func commandPage(c *cobra.Command) []help.Block {
 	blocks := help.Parse(longText(c))
 	blocks = append(blocks, help.Heading{Level: 3, Text: "Usage"}, help.Code(usageLine(c)))
 	if !c.HasParent() {
@@ -107,7 +104,7 @@ func commandPage(c *cobra.Command, width int) []help.Block {
 		blocks = append(blocks, help.Heading{Level: 3, Text: "Commands"}, commandTerms(c, ""))
 	}
 	if c.Example != "" {
-		blocks = append(blocks, help.Heading{Level: 3, Text: "Examples"}, help.Code(examples(c, width)))
+		blocks = append(blocks, help.Heading{Level: 3, Text: "Examples"}, help.Code(c.Example))
 	}
 	for _, group := range groupsOf(c) {
 		blocks = append(blocks, help.Heading{Level: 3, Text: group.title}, group.terms)
@@ -125,15 +122,11 @@ func longText(c *cobra.Command) string { return cmp.Or(c.Long, c.Short) }
 
 // furtherReading names the topics that belong to a command.
 func furtherReading(c *cobra.Command) string {
-	return "Topics, by `facescan help TOPIC`: " + strings.Join(topicLinks(c), ", ")
+	return "Topics, by `facescan help TOPIC`: " + strings.Join(topicsOf(c), ", ")
 }
 
-func topicLinks(c *cobra.Command) []string {
-	var links []string
-	for _, name := range append(strings.Fields(seeAlso[c.Name()]), "exit-codes") {
-		links = append(links, "["+name+"]("+name+".md)")
-	}
-	return links
+func topicsOf(c *cobra.Command) []string {
+	return append(strings.Fields(seeAlso[c.Name()]), "exit-codes")
 }
 
 func usageLine(c *cobra.Command) string {
@@ -196,30 +189,4 @@ func examplesOf(c *cobra.Command) []example {
 		out = append(out, example{strings.TrimSpace(command), note})
 	}
 	return out
-}
-
-// examples are a command's examples, each with its note: behind it where there is room, else above it.
-func examples(c *cobra.Command, width int) string {
-	var longest, notes int
-	list := examplesOf(c)
-	for _, e := range list {
-		longest, notes = max(longest, utf8.RuneCountInString(e.command)), max(notes,
-			utf8.RuneCountInString(e.note))
-	}
-	var lines []string
-	for i, e := range list {
-		if 2+longest+2+2+notes <= width {
-			pad := strings.Repeat(" ", longest-utf8.RuneCountInString(e.command))
-			lines = append(lines, strings.TrimRight(e.command+pad+"  # "+e.note, " #"))
-			continue
-		}
-		if i > 0 {
-			lines = append(lines, "")
-		}
-		if e.note != "" {
-			lines = append(lines, "# "+e.note)
-		}
-		lines = append(lines, e.command)
-	}
-	return strings.Join(lines, "\n")
 }

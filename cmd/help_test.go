@@ -3,12 +3,8 @@ package cmd
 import (
 	"bytes"
 	"io"
-	"maps"
-	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -173,7 +169,7 @@ func TestHelpFits(t *testing.T) {
 	for _, width := range []int{30, 45, 60, 80, 120} {
 		pages := map[string]string{}
 		for _, c := range append(commands, root) {
-			pages[c.Name()] = help.Text(commandPage(c, width), width)
+			pages[c.Name()] = help.Text(commandPage(c), width)
 		}
 		for _, topic := range help.Topics() {
 			pages["topic "+topic.Name] = help.Text(topic.Blocks, width)
@@ -211,111 +207,6 @@ func TestHelpWidth(t *testing.T) {
 	for columns, want := range map[string]int{"60": 60, "80": 80, "120": 120, "": 80, "-5": 80, "wide": 80} {
 		if n := longest(columns); n > want || n < want-8 {
 			t.Errorf("COLUMNS=%s: lines of up to %d columns, want %d", columns, n, want)
-		}
-	}
-}
-
-// TestTopics: what topics say of commands, flags, variables and other topics exists.
-func TestTopics(t *testing.T) {
-	root, commands := commandTree()
-	flags := map[string]bool{}
-	for _, c := range append(commands, root) {
-		maps.Copy(flags, keysOf(allFlags(c)))
-	}
-	inCode, aFlag := regexp.MustCompile("`[^`]+`"), regexp.MustCompile(`(?:^|[\s(])--([a-z][a-z-]+)`)
-	variable := regexp.MustCompile(`FACESCAN_([A-Z_]+)`)
-	link := regexp.MustCompile(`\]\(([^)]+)\)`)
-	for _, topic := range help.Topics() {
-		b, err := os.ReadFile(filepath.Join("help", topic.Name+".md"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := string(b)
-		for _, block := range topic.Blocks {
-			code, isCode := block.(help.Code)
-			for line := range strings.Lines(strings.ReplaceAll(string(code), "\\\n", " ")) {
-				if isCode && strings.Contains(line, "facescan ") && !strings.Contains(line, "\"facescan") {
-					checkCommand(t, strings.TrimSpace(line))
-				}
-			}
-		}
-		for _, code := range inCode.FindAllString(text, -1) {
-			code = strings.Trim(code, "`")
-			if strings.HasPrefix(code, "facescan ") {
-				words := strings.Fields(code)
-				if c, _, err := root.Find(words[1:2]); err != nil || c == root {
-					t.Errorf("%s names `%s`", topic.Name, code)
-				}
-			}
-			if strings.HasPrefix(code, "sbatch ") || strings.HasPrefix(code, "make ") {
-				continue
-			}
-			for _, m := range aFlag.FindAllStringSubmatch(code, -1) {
-				if !flags[m[1]] {
-					t.Errorf("%s names the flag --%s", topic.Name, m[1])
-				}
-			}
-		}
-		for _, m := range variable.FindAllStringSubmatch(text, -1) {
-			if name := strings.ToLower(strings.ReplaceAll(m[1], "_", "-")); !flags[name] && m[1] != "NAME" {
-				t.Errorf("%s names the variable %s", topic.Name, m[0])
-			}
-		}
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if name, isFile := strings.CutSuffix(m[1], ".md"); isFile {
-				if _, ok := help.Find(name); !ok {
-					t.Errorf("%s links to %s", topic.Name, m[1])
-				}
-			} else if !strings.HasPrefix(m[1], "https://") {
-				t.Errorf("%s links to %s", topic.Name, m[1])
-			}
-		}
-	}
-	for name, topics := range seeAlso {
-		if c, _, err := root.Find([]string{name}); (err != nil || c == root) && name != "forget" {
-			t.Errorf("seeAlso has %s", name)
-		}
-		for topic := range strings.FieldsSeq(topics) {
-			if _, ok := help.Find(topic); !ok {
-				t.Errorf("the help of %s names the topic %s", name, topic)
-			}
-		}
-	}
-}
-
-func keysOf[T any](m map[string]T) map[string]bool {
-	out := map[string]bool{}
-	for k := range m {
-		out[k] = true
-	}
-	return out
-}
-
-// tableOf is the first table of a topic whose header begins with a word.
-func tableOf(t *testing.T, topic, header string) help.Table {
-	t.Helper()
-	page, ok := help.Find(topic)
-	if !ok {
-		t.Fatalf("no topic %s", topic)
-	}
-	for _, b := range page.Blocks {
-		if table, is := b.(help.Table); is && table.Header[0] == header {
-			return table
-		}
-	}
-	t.Fatalf("topic %s has no table of %s", topic, header)
-	return help.Table{}
-}
-
-// TestExitCodesTopic: the topic has the codes of the code, with their meanings.
-func TestExitCodesTopic(t *testing.T) {
-	table := tableOf(t, "exit-codes", "code")
-	if len(table.Rows) != len(exitCodes) {
-		t.Fatalf("%d codes, want %d", len(table.Rows), len(exitCodes))
-	}
-	for i, e := range exitCodes {
-		if row := table.Rows[i]; row[0] != strconv.Itoa(e.code) || row[1] != e.meaning {
-			t.Errorf("%q, want %d %s", row, e.code, e.meaning)
 		}
 	}
 }

@@ -159,11 +159,14 @@ func commandManual(c *cobra.Command) help.Page {
 		}
 		p.Blocks = append(p.Blocks, g.terms)
 	}
-	add("Examples", help.Code(examples(c, 0)))
+	add("Examples", help.Code(c.Example))
 	add("Files", files)
 	add("Environment", environment)
 	add("Exit status", exitTerms(), help.Paragraph("See [facescan help exit-codes](exit-codes.md)."))
-	pages := topicLinks(c)
+	var pages []string
+	for _, name := range topicsOf(c) {
+		pages = append(pages, "["+name+"]("+name+".md)")
+	}
 	if c.HasParent() {
 		pages = slices.Insert(pages, 0, "**facescan**(1)")
 	}

@@ -18,19 +18,19 @@ import (
 // pods are the pods of an indexed Kubernetes Job, as processes: each has a disk of its own, which dies with
 // it, and all share a volume for results.
 type pods struct {
-	args    []string // of the README's example
+	args    []string // of the topic's example
 	n       int
 	dir     string
 	results string
 }
 
-// newPods takes the command of the README's Job, for a list and n pods.
+// newPods takes the command of the topic's Job, for a list and n pods.
 func newPods(t *testing.T, dir, list string, n int) *pods {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^ +command: \[facescan, (run, .*)\]$`).FindStringSubmatch(
-		readFile(t, "../README.md"))
+		readFile(t, "help/many-machines.md"))
 	if m == nil {
-		t.Fatal("the README's Job of Kubernetes is not found")
+		t.Fatal("the topic's Job of Kubernetes is not found")
 	}
 	p := &pods{n: n, dir: dir, results: filepath.Join(dir, "results")}
 	size := fmt.Sprintf("auto/%d", n)

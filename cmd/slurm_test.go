@@ -137,7 +137,7 @@ func (s *slurm) command(dir string, env []string, name string, args ...string) *
 	return c
 }
 
-// folder is one that a user submits jobs from: a list, and the scripts of the README, for a number of tasks
+// folder is one that a user submits jobs from: a list, and the scripts of the topic many-machines, for a number of tasks
 // of this test's.
 type folder struct {
 	*slurm
@@ -286,13 +286,13 @@ func (f *folder) wholePart(t *testing.T, server *fetchtest.Server, i, of, n, aga
 	}
 }
 
-// recipes are the README's two scripts for Slurm, for as many tasks: one that facescan takes the place of,
+// recipes are the topic's two scripts for Slurm, for as many tasks: one that facescan takes the place of,
 // and one whose shell stays.
 func recipes(t *testing.T, tasks int) (exec, stays string) {
 	t.Helper()
 	var after string
 	blocks := regexp.MustCompile("(?s)\n```sh\n(.*?)\n```\n")
-	for _, b := range blocks.FindAllStringSubmatch(readFile(t, "../README.md"), -1) {
+	for _, b := range blocks.FindAllStringSubmatch(readFile(t, "help/many-machines.md"), -1) {
 		switch {
 		case strings.Contains(b[1], "#SBATCH"):
 			exec = b[1] + "\n"
@@ -302,11 +302,11 @@ func recipes(t *testing.T, tasks int) (exec, stays string) {
 	}
 	line := regexp.MustCompile(`(?m)^exec facescan .*\n`)
 	if !line.MatchString(exec) || after == "" {
-		t.Fatal("the README's scripts for Slurm are not found")
+		t.Fatal("the topic's scripts for Slurm are not found")
 	}
 	for _, want := range []string{"--array=0-15", "--signal=B:TERM@60", "--requeue", "--node auto/16"} {
 		if !strings.Contains(exec, want) {
-			t.Fatalf("the README's script for Slurm lacks %s:\n%s", want, exec)
+			t.Fatalf("the topic's script for Slurm lacks %s:\n%s", want, exec)
 		}
 	}
 	stays = line.ReplaceAllLiteralString(exec, after)
@@ -330,7 +330,7 @@ func TestSlurm(t *testing.T) {
 	}
 }
 
-// slurmArray runs a whole array with --node auto, and a merge after it, as the README submits them.
+// slurmArray runs a whole array with --node auto, and a merge after it, as the topic submits them.
 func slurmArray(t *testing.T, s *slurm) {
 	server := fetchtest.New(pictures(t), 5*time.Millisecond)
 	defer server.Close()
@@ -338,9 +338,9 @@ func slurmArray(t *testing.T, s *slurm) {
 	script, _ := recipes(t, slurmTasks)
 	script = strings.Replace(script, "auto/4", "auto", 1)
 	line := regexp.MustCompile(`(?m)^sbatch --dependency=afterok:\$id --wrap '(.*)'$`)
-	m := line.FindStringSubmatch(readFile(t, "../README.md"))
+	m := line.FindStringSubmatch(readFile(t, "help/many-machines.md"))
 	if m == nil {
-		t.Fatal("the README's merge for Slurm is not found")
+		t.Fatal("the topic's merge for Slurm is not found")
 	}
 	job := f.submit(t, script)
 	merge := f.submit(t, "#!/bin/sh\n"+m[1]+"\n", "--dependency=afterok:"+job)
@@ -406,9 +406,9 @@ func slurmLostNode(t *testing.T, s *slurm) {
 	f.env = append(f.env, "FACESCAN_PUBLISH_EVERY=500ms")
 	script, _ := recipes(t, slurmTasks)
 	publishes := regexp.MustCompile("`(exec facescan run .* --publish results)`")
-	line := publishes.FindStringSubmatch(readFile(t, "../README.md"))
+	line := publishes.FindStringSubmatch(readFile(t, "help/many-machines.md"))
 	if line == nil {
-		t.Fatal("the README's command that publishes is not found")
+		t.Fatal("the topic's command that publishes is not found")
 	}
 	script = regexp.MustCompile(`(?m)^exec .*$`).ReplaceAllLiteralString(script,
 		`export TMPDIR=$(mktemp -d -p .)`+"\n"+strings.Replace(line[1], "auto/16", "auto/4", 1))

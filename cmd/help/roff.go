@@ -46,7 +46,7 @@ func (p Page) Roff() string {
 				b.WriteString(".PP\n")
 			}
 			b.WriteString(".nf\n.RS 4\n")
-			for line := range strings.SplitSeq(string(block), "\n") {
+			for _, line := range withComments(strings.Split(string(block), "\n"), manWidth) {
 				b.WriteString(roffText(line) + "\n")
 			}
 			b.WriteString(".RE\n.fi\n")

@@ -24,7 +24,7 @@ func Text(blocks []Block, width int) string {
 		case Paragraph:
 			writeWrapped(&b, plain(string(block)), "", "", w)
 		case Code:
-			for line := range strings.SplitSeq(string(block), "\n") {
+			for _, line := range withComments(strings.Split(string(block), "\n"), w-codeIndent) {
 				writeCode(&b, line, w)
 			}
 		case List:
@@ -67,6 +67,9 @@ func writeHeading(b *strings.Builder, h Heading, w int) {
 func plain(markdown string) string {
 	var b strings.Builder
 	for _, in := range inlines(markdown) {
+		if topic := topicOf(in.target); topic != "" && topic == in.text {
+			b.WriteString("facescan help ")
+		}
 		b.WriteString(in.text)
 		if in.target != "" && in.target != in.text && topicOf(in.target) == "" &&
 			strings.Contains(in.target, "://") {
@@ -103,11 +106,57 @@ func writeWrapped(b *strings.Builder, text, first, rest string, w int) {
 	}
 }
 
-// writeCode writes a line of code. A command that is too long goes on below, behind a backslash, so that it can
-// still be copied.
+// codeIndent is how far code stands from the margin.
+const codeIndent = 2
+
+// withComments aligns the comments behind lines of code if they fit into a width, else puts each above its line.
+func withComments(lines []string, w int) []string {
+	var commands, comments []string
+	longest, fits := 0, true
+	for _, line := range lines {
+		command, comment, _ := strings.Cut(line, "  # ")
+		if command = strings.TrimRight(command, " "); command == "" { // all of it is a comment
+			command, comment = line, ""
+		}
+		commands, comments = append(commands, command), append(comments, strings.TrimSpace(comment))
+		if comment != "" {
+			longest = max(longest, utf8.RuneCountInString(command))
+		}
+	}
+	for i, c := range comments {
+		fits = fits && (c == "" || longest+len("  # ")+utf8.RuneCountInString(c) <= w)
+		if c != "" {
+			comments[i] = "# " + c
+		}
+	}
+	var out []string
+	for i, command := range commands {
+		switch {
+		case comments[i] == "":
+			out = append(out, command)
+		case fits:
+			pad := strings.Repeat(" ", longest-utf8.RuneCountInString(command))
+			out = append(out, command+pad+"  "+comments[i])
+		default:
+			if i > 0 && commands[i-1] != "" {
+				out = append(out, "")
+			}
+			out = append(out, comments[i], command)
+		}
+	}
+	return out
+}
+
+// writeCode writes a line of code. A command of ours that is too long goes on below, behind a backslash, and a
+// comment behind a #, so that both can still be copied.
 func writeCode(b *strings.Builder, line string, w int) {
-	const indent = "  "
-	if utf8.RuneCountInString(indent+line) <= w || !strings.HasPrefix(line, "facescan ") {
+	indent := strings.Repeat(" ", codeIndent)
+	tooLong := utf8.RuneCountInString(indent+line) > w
+	if tooLong && strings.HasPrefix(line, "# ") {
+		writeWrapped(b, line[2:], indent+"# ", indent+"# ", w)
+		return
+	}
+	if !tooLong || !strings.HasPrefix(line, "facescan ") {
 		b.WriteString(strings.TrimRight(indent+line, " ") + "\n")
 		return
 	}

@@ -10,7 +10,9 @@ import (
 	"image/color/palette"
 	"image/draw"
 	"math"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -54,6 +56,28 @@ func TestFormatTable(t *testing.T) {
 				t.Errorf("%s takes a file of %s for its own: %v", f.name, name, f.sniff(body))
 			}
 		}
+	}
+}
+
+// TestFormatsTopic: the help topic has the formats that are decoded.
+func TestFormatsTopic(t *testing.T) {
+	topic, err := os.ReadFile("../../cmd/help/formats.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(topic), "\n| format | what is decoded |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var got, want []string
+	for line := range strings.Lines(table) {
+		got = append(got, strings.Split(line, "`")[1])
+	}
+	for _, f := range formats {
+		want = append(want, f.name)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the topic has %q, want %q", got, want)
 	}
 }
 
