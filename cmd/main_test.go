@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(beFaulty); kind != "" {
 		fault(kind)
 	}
+	if path := os.Getenv(beReader); path != "" {
+		readUntilEOF(path)
+	}
 	sqlite.Watch = os.Getenv(watchSQL)
 	if os.Getenv(beMain) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		os.Exit(Main())

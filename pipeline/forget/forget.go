@@ -26,6 +26,7 @@ import (
 	"facescan/pipeline/crash"
 	"facescan/pipeline/keep"
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/export"
 )
 
@@ -173,6 +174,9 @@ func Run(ctx context.Context, o Options) (out Outcome, err error) {
 		if err := o.Publisher.FoldAll(ctx); err != nil {
 			return out, err
 		}
+	}
+	for _, made := range []string{"", ".segments", ".parts"} { // by processes that died
+		draft.Clean(o.Job.Path() + made)
 	}
 	if out.Limits, err = o.Job.Expunge(ctx); err != nil {
 		return out, err

@@ -45,8 +45,8 @@ func (p *Publisher) fold(ctx context.Context) error {
 	return p.replace(ctx, toFold(files), next)
 }
 
-// FoldAll puts one segment in the place of all that the job's part has, so that nothing is left of earlier
-// versions of rows.
+// FoldAll puts one segment in the place of all that the job's part has, and removes unfinished ones, so that
+// nothing is left of earlier versions of rows.
 func (p *Publisher) FoldAll(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,6 +62,9 @@ func (p *Publisher) FoldAll(ctx context.Context) error {
 		next := highest(files) + 1
 		files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
 		err = p.replace(ctx, files, next)
+	}
+	if err == nil {
+		err = cleanPart(p.Dir, p.List, p.Node)
 	}
 	return p.wrap(err)
 }

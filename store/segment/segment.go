@@ -155,6 +155,21 @@ func removeStale(dir string, e fs.DirEntry) {
 	}
 }
 
+// cleanPart removes the unfinished segments of a part whose writers are dead, however young. On a file system
+// where another machine's locks are not seen, a living writer may lose its draft, too: it writes it again.
+func cleanPart(dir, list string, node store.Node) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name, isPart := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), ".part")
+		if i := strings.LastIndexByte(name, '.'); isPart && i > 0 {
+			if f, ok := parse(name[:i]); ok && f.List == list && f.Node == node {
+				draft.Clean(filepath.Join(dir, name[:i]))
+			}
+		}
+	}
+	return err
+}
+
 // listPart returns the segments in a folder that are called after one part.
 func listPart(dir, list string, node store.Node) ([]File, error) {
 	files, err := List(dir)
