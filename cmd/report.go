@@ -21,13 +21,14 @@ import (
 )
 
 type reportOptions struct {
-	out       string
-	blurFaces bool
+	out        string
+	blurFaces  bool
+	blurMargin float64
 }
 
 func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.out, "output", "o", "-", "`file` to write; - is stdout")
-	fs.BoolVar(&o.blurFaces, "blur-faces", false, "blur faces in thumbnails")
+	addBlurFaces(fs, &o.blurFaces, &o.blurMargin)
 }
 
 func newReport(g *globals) *cobra.Command {
@@ -51,6 +52,9 @@ facescan run urls.txt --thumbnails 200                # keep pictures for it dur
 }
 
 func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) error {
+	if err := checkBlurMargin(o.blurMargin); err != nil {
+		return err
+	}
 	job, err := readJob(ctx, arg)
 	if err != nil {
 		return err
@@ -69,7 +73,10 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		},
 	}
 	if o.blurFaces {
-		ro.Blur = keep.Blur
+		g.tell("facescan: %s", blurWarning)
+		ro.Blur = func(jpeg []byte, faces []store.Face, width, height int) ([]byte, error) {
+			return keep.Blur(jpeg, faces, width, height, o.blurMargin)
+		}
 	}
 	write := func(w io.Writer) error {
 		b := bufio.NewWriter(w)

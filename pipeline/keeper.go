@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"facescan/pipeline/fetch"
@@ -42,6 +43,8 @@ type Original struct {
 	Body     []byte
 	Status   int    // of HTTP
 	FinalURL string // empty when it was the row's own
+
+	MadeOf *Downloaded // nil unless Body is a smaller picture, which was kept instead of what was downloaded
 }
 
 // Processed is an image whose faces were found.
@@ -77,6 +80,8 @@ type reader struct {
 	outages  *outages
 	activity *activity
 	log      *slog.Logger
+
+	tellSmaller sync.Once
 }
 
 // loop reads one row after the other.
@@ -133,5 +138,11 @@ func (r *reader) read(t *task) error {
 		return err
 	}
 	t.body, t.kept = &fetch.Body{Bytes: o.Body, Status: o.Status, FinalURL: o.FinalURL}, true
+	if t.madeOf = o.MadeOf; t.madeOf != nil {
+		r.tellSmaller.Do(func() {
+			r.log.Info("rows are judged from the smaller pictures that --keep-size kept of them: faces that are " +
+				"small there are missed; boxes are in pixels of the images as downloaded")
+		})
+	}
 	return nil
 }

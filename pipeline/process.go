@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -69,7 +68,7 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 	// As precise as stores are: this tells what belongs to this result from what another process made for the
 	// row.
 	res.Time = time.Now().Truncate(time.Millisecond)
-	img := Processed{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL}, Result: res, Kept: t.kept,
+	img := Processed{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL, t.madeOf}, Result: res, Kept: t.kept,
 		Room: func(n int64) (func(), error) {
 			err := s.pixels.reserve(ctx, n)
 			return func() { s.pixels.free(n) }, err
@@ -80,7 +79,7 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 		img.Generations = append(img.Generations, row.lease.now().Generation)
 	}
 	s.activity.elsewise.Add(1)
-	outputs, err := s.keeper.Keep(ctx, img)
+	outputs, err := s.keepers(ctx, t, img)
 	s.activity.elsewise.Add(-1)
 	if err != nil {
 		return fmt.Errorf("keep row %d: %w", t.row.ID, err)
@@ -89,6 +88,22 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 		row.outputs = outputs[i]
 	}
 	return nil
+}
+
+// keepers asks the Keeper. Where no detector had the image decoded before, the Keeper may be the first to
+// decode it: that happens in a decoder slot then, and of an image that crashes the decoder nothing is kept.
+func (s *processStage) keepers(ctx context.Context, t *task, img Processed) (outputs []store.Outputs, err error) {
+	if s.detector != nil {
+		return s.keeper.Keep(ctx, img)
+	}
+	err = s.inSlot(ctx, t, func(decoderSlot) (err error) {
+		outputs, err = s.keeper.Keep(ctx, img)
+		return err
+	})
+	if decode.IsRefusal(err) {
+		return make([]store.Outputs, len(img.Rows)), nil
+	}
+	return outputs, err
 }
 
 // leaveProcessors gives Go's scheduler processors beside those that the workers hold. A worker is in C most
@@ -155,8 +170,11 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 		Status: store.Failed, HTTPStatus: t.body.Status, FinalURL: t.body.FinalURL,
 		Bytes: int64(len(bytes)), Attempts: t.attempts,
 	}
-	file, err := decode.Probe(bytes, p.decode)
+	file, larger, err := p.probe(bytes, t.madeOf)
 	res.Format, res.Width, res.Height = file.Format, file.Width, file.Height
+	if d := t.madeOf; d != nil {
+		d.describe(res)
+	}
 	if err != nil {
 		res.Reason = reasonOf(err)
 		return res, nil
@@ -165,7 +183,7 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 		res.Status, res.Detector = store.OK, store.NoDetector
 		return res, nil
 	}
-	img, answer, err := p.detect(ctx, t, file)
+	img, answer, err := p.detect(ctx, t, file, larger)
 	if err != nil {
 		var panicked *panicError
 		switch {
@@ -180,7 +198,9 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 		}
 		return res, nil
 	}
-	res.Format, res.Width, res.Height, res.Partial = img.Format, img.Width, img.Height, img.Partial
+	if t.madeOf == nil {
+		res.Format, res.Width, res.Height, res.Partial = img.Format, img.Width, img.Height, img.Partial
+	}
 	if img.Fallback {
 		p.stats.Fallbacks.Add(1)
 	}
@@ -195,18 +215,21 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 	if answer.Detector != "" {
 		kind = detect.KindOf(answer.Detector)
 	}
-	res.Faces = place(answer.Faces, img, kind)
-	res.Candidates = place(answer.Candidates, img, kind)
+	at := frameOf(img, res)
+	res.Faces = at.place(answer.Faces, kind)
+	res.Candidates = at.place(answer.Candidates, kind)
 	return res, nil
 }
 
-// detect decodes one body and has the detector find its faces, within the memory that it takes.
-func (p *processor) detect(ctx context.Context, t *task, file *decode.File) (img decode.Image, a detect.Answer, err error) {
+// detect decodes one body and has the detector find its faces, within the memory that it takes. To the detector
+// the picture is larger by a factor: see probe.
+func (p *processor) detect(ctx context.Context, t *task, file *decode.File, larger float64) (img decode.Image,
+	a detect.Answer, err error) {
 	// The pixels are accounted for before they exist. Waiting here is safe: those that have memory of this
 	// pool are decoding, or wait for a detector, which asks for none.
 	held := file.Memory
 	if local, ok := p.detector.(detect.Local); ok {
-		held += local.Memory(p.decode.LumaSize(file.Width, file.Height))
+		held += local.Memory(file.LumaSize())
 	}
 	if err := p.pixels.reserve(ctx, held); err != nil {
 		return img, a, err
@@ -215,8 +238,19 @@ func (p *processor) detect(ctx context.Context, t *task, file *decode.File) (img
 
 	remote, _ := p.detector.(detect.Remote)
 	var answer func() (detect.Answer, error)
-	img, err = p.inSlot(ctx, t, file, func(img decode.Image) (err error) {
-		in := detect.Image{Luma: img.Luma, Scale: img.Scale}
+	err = p.inSlot(ctx, t, func(s decoderSlot) (err error) {
+		p.stats.Decoding.measure(func() int {
+			img, err = s.DecodeFile(file)
+			return len(t.body.Bytes)
+		})
+		defer func() {
+			s.Trim()
+			img.Luma = nil
+		}()
+		if err != nil {
+			return err
+		}
+		in := detect.Image{Luma: img.Luma, Scale: img.Scale * larger}
 		if p.encoded {
 			in.Encoded = t.body.Bytes
 			in.Width, in.Height, in.FromStored = stored(img)
@@ -256,14 +290,13 @@ func (p *processor) detect(ctx context.Context, t *task, file *decode.File) (img
 	return img, a, err
 }
 
-// inSlot decodes one body and passes the image on, in a decoder slot, with a panic on the way turned into an
-// error. The image's Luma is gone afterwards.
-func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use func(decode.Image) error) (img decode.Image, err error) {
+// inSlot has a decoder work on a body, in a slot, with a panic on the way turned into an error.
+func (p *processor) inSlot(ctx context.Context, t *task, use func(decoderSlot) error) (err error) {
 	var s decoderSlot
 	select {
 	case s = <-p.slots:
 	case <-ctx.Done():
-		return img, ctx.Err()
+		return ctx.Err()
 	}
 	defer func() { p.slots <- s }()
 	if t.suspect > 0 {
@@ -280,7 +313,7 @@ func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use 
 		if p.trial != nil {
 			if err := p.trial(ctx, t.body.Bytes); err != nil && ctx.Err() == nil {
 				p.log.Warn("this image crashes the decoder", "id", t.row.ID, "error", err)
-				return img, fmt.Errorf("%w: it crashes the decoder", decode.ErrBadImage)
+				return fmt.Errorf("%w: it crashes the decoder", decode.ErrBadImage)
 			}
 		}
 	} else {
@@ -294,16 +327,7 @@ func (p *processor) inSlot(ctx context.Context, t *task, file *decode.File, use 
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	p.stats.Decoding.measure(func() int {
-		img, err = s.DecodeFile(file)
-		return len(t.body.Bytes)
-	})
-	if err == nil {
-		err = use(img)
-	}
-	s.Trim()
-	img.Luma = nil
-	return img, err
+	return use(s)
 }
 
 // stored tells how an image lies in its file: its size there, and what carries a box from there into its
@@ -334,23 +358,3 @@ type panicError struct {
 }
 
 func (e *panicError) Error() string { return fmt.Sprint("panic: ", e.value) }
-
-// place turns a detector's boxes into stored ones: pixels of the upright image. They are sorted again, since
-// what differed in luma may be equal now.
-func place(faces []detect.Face, img decode.Image, kind detect.Kind) []store.Face {
-	out := make([]store.Face, 0, len(faces))
-	for _, f := range faces {
-		if x, y, w, h, ok := detect.Place(f, img.Scale, img.Width, img.Height); ok {
-			face := store.Face{X: x, Y: y, Width: w, Height: h, Score: f.Score, Confidence: f.Confidence, HasLandmarks: f.HasLandmarks}
-			if f.HasLandmarks {
-				face.Landmarks = detect.PlaceLandmarks(f.Landmarks, img.Scale)
-			}
-			out = append(out, face)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b store.Face) int {
-		return cmp.Or(cmp.Compare(kind.Printed(b.Score), kind.Printed(a.Score)), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X),
-			cmp.Compare(a.Width, b.Width))
-	})
-	return out
-}

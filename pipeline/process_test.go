@@ -98,15 +98,22 @@ func TestPlaceSortsAgain(t *testing.T) {
 	face := func(x, y, score float64) detect.Face {
 		return detect.Face{X: x, Y: y, Width: 10, Height: 10, Score: score}
 	}
-	got := place([]detect.Face{face(50, 20.4, 9.004), face(20, 20.2, 9.001), face(70, 3, 9.01)}, decode.Image{Scale: 1, Width: 100, Height: 100}, k)
+	at := frame{1, 1, 100, 100}
+	got := at.place([]detect.Face{face(50, 20.4, 9.004), face(20, 20.2, 9.001), face(70, 3, 9.01)}, k)
 	if len(got) != 3 || got[0].X != 70 || got[1].X != 20 || got[2].X != 50 || got[1].Score != 9.001 {
 		t.Errorf("%+v", got)
 	}
 	f := face(50, 20, 1)
 	f.HasLandmarks = true
 	f.Landmarks = detect.Landmarks{{X: 1.03125, Y: -0.5}, {X: 200, Y: 99}}
-	if got := place([]detect.Face{f}, decode.Image{Scale: 2, Width: 200, Height: 200}, k); got[0].Landmarks != (store.Landmarks{21, -10, 4000, 1980}) {
+	at = frame{2, 2, 200, 200}
+	if got := at.place([]detect.Face{f}, k); got[0].Landmarks != (store.Landmarks{21, -10, 4000, 1980}) {
 		t.Errorf("%v", got[0].Landmarks)
+	}
+	at = frame{2, 3, 400, 300} // a picture whose sides were not made smaller alike
+	if got := at.place([]detect.Face{f}, k); got[0].X != 100 || got[0].Y != 60 || got[0].Width != 20 ||
+		got[0].Height != 30 || got[0].Landmarks != (store.Landmarks{21, -15, 4000, 2970}) {
+		t.Errorf("%+v", got[0])
 	}
 }
 

@@ -16,6 +16,7 @@ type task struct {
 	memory     reservation // for the body
 	body       *fetch.Body // nil before it is fetched, and once nobody needs it
 	kept       bool        // the body was read from where an earlier run kept it
+	madeOf     *Downloaded // as in Original
 	started    time.Time
 	duplicates []*task // rows of the same URL, which share the outcome
 	outputs    store.Outputs

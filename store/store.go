@@ -377,9 +377,10 @@ func (r *Result) Judged() bool { return r.Status == OK && r.Detector != NoDetect
 type Outputs uint8
 
 const (
-	KeptBody Outputs = 1 << iota // its bytes as downloaded
+	KeptBody Outputs = 1 << iota // its bytes as downloaded, or with KeptJPEG the picture
 	Crops                        // a picture of each face; none when there is no face
 	Blurred                      // the picture with its faces blurred
+	KeptJPEG                     // with KeptBody: what is kept is a JPEG that was made of the image
 )
 
 // Face is a box in pixels of the upright image, clipped to it, with sides of at least 1.

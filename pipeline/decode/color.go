@@ -14,15 +14,19 @@ func (h Header) ColorMemory() int64 { return h.Memory + 12*int64(h.Width)*int64(
 
 // Color decodes the picture in colour, on white, upright, at full size, for display. Damage is treated as by
 // Decode. Errors are those of Probe.
-func (f *File) Color() (m *image.RGBA, err error) {
+func (f *File) Color() (*image.RGBA, error) { return f.ColorFrom(maxSide) }
+
+// ColorFrom is Color for a picture that is to be made smaller: its longer side has at least the given number
+// of pixels, or its full size, and it is no larger than it comes for that at the least cost.
+func (f *File) ColorFrom(side int) (m *image.RGBA, err error) {
 	err = guard(f.Format, func() error {
-		w, h := f.stored()
-		m = image.NewRGBA(image.Rect(0, 0, w, h))
 		if f.Format == JPEG && turbo.Available {
-			if err := f.colorTurbo(m); !f.jpeg.refused(err) {
+			if m, err = f.colorTurbo(f.jpegScale(side)); !f.jpeg.refused(err) {
 				return err
 			}
 		}
+		w, h := f.stored()
+		m = image.NewRGBA(image.Rect(0, 0, w, h))
 		decoded, _, err := f.format.decode(f)
 		if err != nil {
 			return err
@@ -42,13 +46,26 @@ func (f *File) Color() (m *image.RGBA, err error) {
 	// A file that only decodes to luma is shown in grey.
 	d := New(Options{})
 	defer d.Close()
-	img, err := d.DecodeFile(f)
+	whole := *f
+	whole.options.MinFace = 0
+	img, err := d.DecodeFile(&whole)
 	if err != nil {
 		return nil, err
 	}
 	m = image.NewRGBA(img.Luma.Rect)
 	lay(m, img.Luma)
 	return m, nil
+}
+
+// jpegScale is the smallest of the scales that libjpeg-turbo is fast at, at which the longer side has that
+// many pixels.
+func (f *File) jpegScale(side int) turbo.Scale {
+	for _, s := range []turbo.Scale{1, 2, 4} {
+		if s.Of(max(f.Width, f.Height)) >= side {
+			return s
+		}
+	}
+	return full
 }
 
 // lay draws a picture on white, at its place: a GIF frame may be smaller than its screen, or reach beyond it.
@@ -58,27 +75,29 @@ func lay(on *image.RGBA, m image.Image) {
 }
 
 // colorTurbo decodes by libjpeg-turbo.
-func (f *File) colorTurbo(m *image.RGBA) error {
+func (f *File) colorTurbo(scale turbo.Scale) (*image.RGBA, error) {
 	t, err := turbo.New()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer t.Close()
+	w, h := f.stored()
+	m := image.NewRGBA(image.Rect(0, 0, scale.Of(w), scale.Of(h)))
 	samples := turbo.RGBA
 	if f.jpeg.components == 4 {
 		samples = turbo.CMYK
 	}
-	warning, err := f.turboRows(t, m.Pix, full, samples)
+	warning, err := f.turboRows(t, m.Pix, scale, samples)
 	if err == nil && warning != "" {
 		d := New(f.options)
 		defer d.Close()
 		_, err = d.DecodeFile(f) // it counts if its luma does
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if samples == turbo.CMYK {
 		inksColor(m.Pix, f.jpeg.invert())
 	}
-	return nil
+	return m, nil
 }

@@ -178,6 +178,15 @@ func (f *File) turn() int {
 	return f.Orientation
 }
 
+// LumaSize is the largest size of the file's Luma.
+func (f *File) LumaSize() (int, int) { return f.options.LumaSize(f.Width, f.Height) }
+
+// Plain reports whether the file is a JPEG that every program shows alike: upright, and grey or in three
+// colours.
+func (f *File) Plain() bool {
+	return f.Format == JPEG && f.Orientation == 1 && (f.jpeg.components == 1 || f.jpeg.components == 3)
+}
+
 // stored is the size before turn is applied.
 func (f *File) stored() (width, height int) {
 	if f.turn() >= 5 {
@@ -252,7 +261,7 @@ func (d *Decoder) Decode(body []byte) (Image, error) {
 	return d.DecodeFile(&d.file)
 }
 
-// DecodeFile is Decode for a file that was probed with the decoder's own Options.
+// DecodeFile is Decode for a file that was probed, by the Options that it was probed with.
 func (d *Decoder) DecodeFile(f *File) (img Image, err error) {
 	d.Trim()
 	img = Image{Width: f.Width, Height: f.Height, Format: f.Format, Scale: 1, Orientation: f.Orientation}
@@ -300,7 +309,7 @@ func (d *Decoder) take(m image.Image, f *File, img *Image) error {
 	if err := toLuma(&d.luma, m, f.Format == WebP); err != nil {
 		return err
 	}
-	if s := d.options.scale(); s != full {
+	if s := f.options.scale(); s != full {
 		img.Scale = 8 / float64(s)
 		d.row = shrink(&d.luma, s, d.row)
 	}

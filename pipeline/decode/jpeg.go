@@ -251,7 +251,7 @@ func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 		d.turbo = t
 	}
 	width, height := f.stored()
-	scale := d.options.scale()
+	scale := f.options.scale()
 	w, h := scale.Of(width), scale.Of(height)
 	d.setLuma(w, h)
 	rows, samples := d.pixels, turbo.Gray

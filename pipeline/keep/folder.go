@@ -28,6 +28,7 @@ const (
 // the files that it alone writes, and a lock file that is locked as long as it lives.
 type folder struct {
 	dir  string
+	form Form
 	name string
 	lock *slots.File
 
@@ -42,12 +43,15 @@ func token(dir string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	return strings.TrimSpace(string(b)), err
+	text, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return text, err
 }
 
 // openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other content
-// is refused. The job's settings hold its path under "folder:KIND:TOKEN".
-func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, error) {
+// is refused. The job's settings hold its path under "folder:KIND:TOKEN". Settle is asked for the folder's form,
+// given the present one, nil of a new folder.
+func openFolder(ctx context.Context, job store.Job, kind, dir string,
+	settle func(have *Form) (Form, error)) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -55,10 +59,11 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, 
 	if err := os.MkdirAll(filepath.Join(dir, hidden), draft.FolderMode); err != nil {
 		return nil, err
 	}
-	if err := claim(ctx, job, kind, dir); err != nil {
+	form, err := claim(ctx, job, kind, dir, settle)
+	if err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3),
+	f := &folder{dir: dir, form: form, name: time.Now().UTC().Format("20060102-150405-") + random(3),
 		known:  map[string]bool{},
 		staged: map[int64][]staged{}}
 	if f.lock, err = slots.Create(f.private(f.name + ".lock")); err != nil {
@@ -67,27 +72,20 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string) (*folder, 
 	return f, nil
 }
 
-func claim(ctx context.Context, job store.Job, kind, dir string) error {
+// claim makes a folder the job's, unless it is, and returns its form.
+func claim(ctx context.Context, job store.Job, kind, dir string,
+	settle func(have *Form) (Form, error)) (form Form, err error) {
 	for {
 		theirs, err := token(dir)
 		if err != nil {
-			return err
+			return form, err
 		}
 		if theirs != "" {
-			settings, err := job.Settings(ctx)
-			if err != nil {
-				return err
-			}
-			for key := range settings {
-				if strings.HasPrefix(key, store.FolderSetting) && strings.HasSuffix(key, ":"+theirs) {
-					return job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + theirs: dir})
-				}
-			}
-			return fmt.Errorf("%s holds what was made for another job; name another folder, or remove it", dir)
+			return join(ctx, job, kind, dir, theirs, settle)
 		}
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return err
+			return form, err
 		}
 		if len(entries) > 1 { // hidden is one; or another process was quicker
 			if theirs, err = token(dir); err == nil && theirs == "" {
@@ -95,19 +93,22 @@ func claim(ctx context.Context, job store.Job, kind, dir string) error {
 					"empty one", dir)
 			}
 			if err != nil {
-				return err
+				return form, err
 			}
 			continue
+		}
+		if form, err = settle(nil); err != nil {
+			return form, err
 		}
 		// The job knows the token before the folder has it, so that no other process of the job takes it for
 		// another job's.
 		mine := random(8)
 		if err := job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + mine: dir}); err != nil {
-			return err
+			return form, err
 		}
 		temp := filepath.Join(dir, hidden, jobFile+"-"+mine)
-		if err := os.WriteFile(temp, []byte(mine+"\n"), draft.FileMode); err != nil {
-			return err
+		if err := os.WriteFile(temp, tokenText(mine, form), draft.FileMode); err != nil {
+			return form, err
 		}
 		err = os.Link(temp, filepath.Join(dir, hidden, jobFile))
 		if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without links
@@ -116,9 +117,31 @@ func claim(ctx context.Context, job store.Job, kind, dir string) error {
 			err = os.Remove(temp)
 		}
 		if err != nil {
-			return err
+			return form, err
 		}
 	}
+}
+
+// join returns the form of a folder that has a token, if that is the job's.
+func join(ctx context.Context, job store.Job, kind, dir, theirs string,
+	settle func(have *Form) (Form, error)) (form Form, err error) {
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return form, err
+	}
+	for key := range settings {
+		if !strings.HasPrefix(key, store.FolderSetting) || !strings.HasSuffix(key, ":"+theirs) {
+			continue
+		}
+		if form, err = formOf(dir); err != nil {
+			return form, err
+		}
+		if form, err = settle(&form); err != nil {
+			return form, err
+		}
+		return form, job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + theirs: dir})
+	}
+	return form, fmt.Errorf("%s holds what was made for another job; name another folder, or remove it", dir)
 }
 
 func random(bytes int) string {

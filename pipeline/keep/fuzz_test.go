@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,8 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"facescan/pipeline"
-	"facescan/store"
+	"facescan/store/export"
 )
 
 // sample is a tar file that a keeper wrote, whole.
@@ -22,10 +22,20 @@ func sample(t testing.TB) []byte {
 		return slices.Repeat([]bool{true}, len(n)), nil
 	})
 	ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
-	ok(t, w.add([]store.Row{row(1), row(2)}, &store.Result{Format: "jpeg"},
-		pipeline.Original{Body: []byte("body"), Status: 200, FinalURL: "http://x/"}))
-	ok(t, w.add([]store.Row{row(3)}, &store.Result{Format: "png"},
-		pipeline.Original{Body: bytes.Repeat([]byte("long"), 300)}))
+	it := func(id int64, format, result string, facts note) (i item) {
+		i = item{name: export.KeptOf(id, format), note: facts}
+		i.note.ID, i.note.URL = id, row(id).URL
+		if result != "" {
+			i.json = []byte(result)
+		}
+		return i
+	}
+	body := []byte("body")
+	facts := note{Status: 200, FinalURL: "http://x/", CRC32C: crc32.Checksum(body, castagnoli)}
+	ok(t, w.add([]item{it(1, "jpeg", "", facts), it(2, "jpeg", "", note{})}, body))
+	ok(t, w.add([]item{it(4, "jpeg", `{"id":4}`, facts), it(5, "jpeg", `{"id":5}`, note{})}, body))
+	body = bytes.Repeat([]byte("long"), 300)
+	ok(t, w.add([]item{it(3, "png", "", note{CRC32C: crc32.Checksum(body, castagnoli)})}, body))
 	ok(t, w.close())
 	b, err := os.ReadFile(filepath.Join(dir, "sample-0001.tar"))
 	ok(t, err)
@@ -81,7 +91,7 @@ func FuzzIndex(f *testing.F) {
 		defer l.close()
 		l.add(dir)
 		ok(t, l.scan())
-		for _, id := range []int64{id, 1, 2, 3} {
+		for _, id := range []int64{id, 1, 2, 3, 4, 5} {
 			for _, p := range l.find(id) {
 				if p.id != id {
 					t.Fatalf("found %d for %d", p.id, id)

@@ -104,7 +104,11 @@ func (l *archive) scan() error {
 				continue
 			}
 			a := &tarFile{path: filepath.Join(s.dir, base)}
-			if err := a.inspect(); err != nil {
+			err := a.inspect()
+			if errors.Is(err, fs.ErrNotExist) { // another process replaced it
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("index of %s.tar: %w", a.path, err)
 			}
 			s.known[base] = true
@@ -192,17 +196,34 @@ type place struct {
 	entry
 }
 
-// find returns the places of a row, the last written first. Unreadable files are skipped.
-func (l *archive) find(id int64) (out []place) {
+// find returns the places of a row, the last written first. Unreadable files are skipped. A file that another
+// process replaced is known again by its new name.
+func (l *archive) find(id int64) []place {
+	out, gone := l.search(id)
+	if gone && l.scan() == nil {
+		out, _ = l.search(id)
+	}
+	return out
+}
+
+// search is find, and reports whether a file is gone. It is no longer among the files then.
+func (l *archive) search(id int64) (out []place, gone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := sort.Search(len(l.files), func(i int) bool { return l.files[i].min > id }) - 1; i >= 0 &&
 		l.reach[i] >= id; i-- {
 		a := l.files[i]
-		if a.max < id || l.take(a) != nil {
+		if a.max < id {
 			continue
 		}
-		var err error
+		err := l.take(a)
+		if errors.Is(err, fs.ErrNotExist) {
+			gone = true
+			l.files, l.reach = slices.Delete(l.files, i, i+1), slices.Delete(l.reach, i, i+1)
+		}
+		if err != nil {
+			continue
+		}
 		at := sort.Search(a.n, func(k int) bool {
 			e, e2 := entryAt(a.index, k)
 			err = errors.Join(err, e2)
@@ -222,7 +243,7 @@ func (l *archive) find(id int64) (out []place) {
 		return cmp.Or(strings.Compare(filepath.Base(b.file.path), filepath.Base(a.file.path)),
 			cmp.Compare(b.at, a.at))
 	})
-	return out
+	return out, gone
 }
 
 // read reads the bytes of an entry.

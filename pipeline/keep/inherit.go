@@ -3,6 +3,7 @@ package keep
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -175,19 +176,19 @@ func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (
 		if _, err := from.ReadAt(b, g.at); err != nil {
 			return nil, 0, err
 		}
-		o, _, err := parse(b)
+		o, _, err := parse(b[:g.size-g.json])
 		if err != nil {
 			return nil, 0, err
 		}
-		first := g.items[0].note // which has the facts of the download
-		n := &items[0].note
-		n.Status, n.FinalURL, n.CRC32C = first.Status, first.FinalURL, first.CRC32C
-		parts, length, err := pack(items, o.Body)
-		if err != nil {
-			return nil, 0, err
+		parts, own := [][]byte{b}, []entry{{items[0].note.ID, 0, g.size - g.json}}
+		if g.json == 0 { // the body may get another name
+			items[0].note = items[0].note.facts(g.items[0].note)
+			if parts, own, err = pack(items, o.Body); err != nil {
+				return nil, 0, err
+			}
 		}
-		for _, i := range items {
-			entries = append(entries, entry{i.note.ID, size, length})
+		for _, e := range own {
+			entries = append(entries, entry{e.id, size + e.at, e.size})
 		}
 		for _, p := range parts {
 			if _, err := to.Write(p); err != nil {
@@ -200,15 +201,17 @@ func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (
 }
 
 // group is a body in a tar file, with the rows that share it: from its first header to the padding behind it.
+// Where the result of its row is behind it, it belongs to one row.
 type group struct {
 	at, size int64
+	json     int64 // of the size
 	items    []item
 }
 
 func entriesOf(groups []group) (entries []entry) {
 	for _, g := range groups {
 		for _, i := range g.items {
-			entries = append(entries, entry{i.note.ID, g.at, g.size})
+			entries = append(entries, entry{i.note.ID, g.at, g.size - g.json})
 		}
 	}
 	return entries
@@ -230,23 +233,43 @@ func walk(f *os.File) (groups []group, end int64, err error) {
 		if err != nil { // the end, whole or not
 			return groups, end, nil
 		}
-		n, err := noteOf(h)
-		if err != nil {
-			return groups, end, nil
-		}
 		data, err := f.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return nil, 0, err
 		}
 		next := data
-		switch {
-		case h.Typeflag != tar.TypeLink:
+		if h.Typeflag != tar.TypeLink {
 			next += h.Size + padding(h.Size)
-			if next > info.Size() {
+		}
+		if h.Size > info.Size() || next > info.Size() {
+			return groups, end, nil
+		}
+		unsure := next > info.Size()-2*syncEvery
+		last := len(groups) - 1
+		n, noteErr := noteOf(h)
+		switch {
+		case strings.HasSuffix(h.Name, jsonSuffix):
+			if last < 0 || len(groups[last].items) > 1 || groups[last].json > 0 {
 				return groups, end, nil
 			}
+			if unsure {
+				text := make([]byte, h.Size)
+				if _, err := f.ReadAt(text, data); err != nil {
+					return nil, 0, err
+				}
+				if !json.Valid(text) {
+					return groups, end, nil
+				}
+			}
+			groups[last].json = next - end
+			groups[last].size += next - end
+			end = next
+			continue
+		case noteErr != nil || h.Typeflag == tar.TypeLink && last < 0:
+			return groups, end, nil
+		case h.Typeflag != tar.TypeLink:
 			g := group{at: end, size: next - end}
-			if next > info.Size()-2*syncEvery {
+			if unsure {
 				b := make([]byte, g.size)
 				if _, err := f.ReadAt(b, g.at); err != nil {
 					return nil, 0, err
@@ -256,11 +279,9 @@ func walk(f *os.File) (groups []group, end int64, err error) {
 				}
 			}
 			groups = append(groups, g)
-		case len(groups) == 0:
-			return groups, end, nil
+			last++
 		}
-		g := &groups[len(groups)-1]
-		g.items = append(g.items, item{h.Name, n})
+		groups[last].items = append(groups[last].items, item{name: h.Name, note: n})
 		end = next
 	}
 }

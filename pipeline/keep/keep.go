@@ -35,10 +35,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"log/slog"
 	"math"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -56,11 +60,17 @@ type Options struct {
 	Bodies  string         // folder for bytes as downloaded
 	Where   *export.Filter // of these, only the results that it lets through; optional
 	TarSize int64          // bytes of a tar file, about; 0 is a GiB
+	// Form returns in what form images are kept in Bodies, given the form of what is there; nil of a new folder.
+	// Without it images are kept as the folder's are, or as downloaded.
+	Form func(have *Form) (Form, error)
+	// Results write what is kept beside images; they are needed for a Form with JSON.
+	Results *export.Object
 
 	Crops  string  // folder for pictures of the faces
 	Margin float64 // margin around each crop, as a fraction of the face
 
-	Blurred string // folder for pictures with blurred faces
+	Blurred    string  // folder for pictures with blurred faces
+	BlurMargin float64 // that is blurred around each face, as a fraction of it
 
 	Thumbnails int  // how many small pictures, half of images with faces and half of others
 	BlurFaces  bool // in them
@@ -89,6 +99,9 @@ type Keeper struct {
 	writer                 *writer // of bodies; nil likewise
 	archive                archive
 	left                   []left // folders of earlier runs
+
+	renews sync.Mutex
+	noted  bool // this process keeps rows once more
 }
 
 // left is a folder of the job that this run does not write into.
@@ -110,7 +123,11 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 		kind, dir string
 	}{{&k.bodies, "keep", o.Bodies}, {&k.crops, "crops", o.Crops}, {&k.blurred, "blurred", o.Blurred}} {
 		if f.dir != "" {
-			if *f.folder, err = openFolder(ctx, o.Job, f.kind, f.dir); err != nil {
+			settle := o.Form
+			if settle == nil || f.kind != "keep" {
+				settle = unchanged
+			}
+			if *f.folder, err = openFolder(ctx, o.Job, f.kind, f.dir, settle); err != nil {
 				return nil, fmt.Errorf("--%s: %w", f.kind, full(err))
 			}
 		}
@@ -134,6 +151,14 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 		return nil, nil
 	}
 	return k, nil
+}
+
+// unchanged is the form of a folder of which nothing is asked.
+func unchanged(have *Form) (Form, error) {
+	if have == nil {
+		return Form{}, nil
+	}
+	return *have, nil
 }
 
 // earlier adds the folders of the job's earlier runs, as far as they exist.
@@ -162,8 +187,11 @@ func (k *Keeper) earlier(ctx context.Context) error {
 				"folder", dir)
 		}
 		if here && now[kind] == nil {
-			k.o.Log.Info("an earlier run wrote into a folder that this one leaves as it is: to go on there, add " +
-				pipeline.ShellCommand("--"+kind, dir))
+			told := "an earlier run wrote into a folder that this one leaves as it is"
+			if form, err := formOf(dir); err == nil && form.JSON {
+				told += ", with the results beside its images"
+			}
+			k.o.Log.Info(told + ": to go on there, add " + pipeline.ShellCommand("--"+kind, dir))
 		}
 	}
 	return nil
@@ -238,35 +266,63 @@ func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
 // Keep implements pipeline.Keeper.
 func (k *Keeper) Keep(ctx context.Context, img pipeline.Processed) ([]store.Outputs, error) {
 	out := make([]store.Outputs, len(img.Rows))
-	if err := k.keepBody(img, out); err != nil {
+	bodies, err := k.bodiesOf(img, out)
+	if err != nil {
 		return nil, full(err)
+	}
+	side := 0 // of the picture that is needed
+	if len(bodies) > 0 {
+		if s, ok := asItIs(img, k.bodies.form, k.o.Decode); ok {
+			if err := k.keepBodies(img, s, bodies, out); err != nil {
+				return nil, err
+			}
+			bodies = nil
+		} else {
+			side = k.bodies.form.Size
+		}
 	}
 	sampled := k.sampled(img)
 	crops := k.crops != nil && len(img.Result.Faces) > 0
 	if k.crops != nil && !crops {
 		add(out, store.Crops)
 	}
-	if !crops && k.blurred == nil && len(sampled) == 0 {
+	if crops || k.blurred != nil || len(sampled) > 0 {
+		side = math.MaxInt
+	}
+	if side == 0 {
 		return out, nil
 	}
-	picture, free, err := k.colour(img)
+	picture, free, err := k.colour(img, side)
 	if err != nil || picture == nil {
 		return out, err
 	}
 	defer free()
+	if len(bodies) > 0 {
+		s, err := small(img, picture, k.bodies.form)
+		if err == nil {
+			err = k.keepBodies(img, s, bodies, out)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	faces := img.Result.Faces
+	if size := picture.Rect.Size(); size != image.Pt(img.Result.Width, img.Result.Height) {
+		faces = inSize(faces, img.Result.Width, img.Result.Height, size.X, size.Y)
+	}
 	if crops {
-		if err := k.keepCrops(picture, img); err != nil {
+		if err := k.keepCrops(picture, img, faces); err != nil {
 			return nil, full(err)
 		}
 		add(out, store.Crops)
 	}
 	if len(sampled) > 0 {
-		if err := k.keepThumbnails(ctx, picture, img, sampled); err != nil {
+		if err := k.keepThumbnails(ctx, picture, img, faces, sampled); err != nil {
 			return nil, err
 		}
 	}
 	if k.blurred != nil { // last, since it draws
-		blur(picture, img.Result.Faces)
+		blur(picture, faces, k.o.BlurMargin)
 		b, err := turbo.Encode(picture, blurQuality)
 		for i := 0; i < len(img.Rows) && err == nil; i++ {
 			err = k.blurred.put(stagedOf(img, i, 0), b)
@@ -291,42 +347,86 @@ func add(out []store.Outputs, o store.Outputs) {
 	}
 }
 
-// keepBody keeps the bytes for the rows that pass the filter, unless they are kept already.
-func (k *Keeper) keepBody(img pipeline.Processed, out []store.Outputs) error {
+// bodiesOf returns which of an image's rows are to have its body kept, by their places among them. Those of
+// which it is kept already are marked as such.
+func (k *Keeper) bodiesOf(img pipeline.Processed, out []store.Outputs) (rows []int, err error) {
+	renews := false // the row is in the folder, and its result beside it
 	if img.Kept {
-		add(out, store.KeptBody)
-		return nil
+		add(out, keptAs(img.MadeOf != nil))
 	}
 	if k.writer == nil {
-		return nil
+		return nil, nil
 	}
-	var rows []store.Row
+	if img.Kept {
+		here := k.isHere(img.Rows[0].ID)
+		renews = here && k.bodies.form.JSON
+		if here && !renews || !here && !k.bodies.form.takes(img) {
+			return nil, nil
+		}
+	}
 	for i, row := range img.Rows {
-		if k.o.Where != nil {
+		if k.o.Where != nil && !renews {
 			res := *img.Result
 			res.ID, res.URL = row.ID, row.URL
 			if !k.o.Where.Match(res) {
 				continue
 			}
 		}
-		out[i] |= store.KeptBody
-		rows = append(rows, row)
+		rows = append(rows, i)
 	}
-	if len(rows) == 0 {
-		return nil
+	if renews {
+		err = k.renewing()
 	}
-	return k.writer.add(rows, img.Result, img.Original)
+	return rows, err
 }
 
-// colour decodes the picture in colour; nil if that fails although the image was processed. It holds memory
-// until free is called.
-func (k *Keeper) colour(img pipeline.Processed) (m *image.RGBA, free func(), err error) {
+// isHere reports whether a row's body is in the folder that this run writes into.
+func (k *Keeper) isHere(id int64) bool {
+	if _, ok := k.writer.find(id); ok {
+		return true
+	}
+	return slices.ContainsFunc(k.archive.find(id), func(p place) bool {
+		return filepath.Dir(p.file.path) == k.bodies.dir
+	})
+}
+
+// keepBodies keeps a body for some of an image's rows.
+func (k *Keeper) keepBodies(img pipeline.Processed, s stored, rows []int, out []store.Outputs) error {
+	items := make([]item, len(rows))
+	for n, i := range rows {
+		out[i] |= keptAs(s.MadeOf != nil)
+		row := img.Rows[i]
+		items[n] = item{name: export.KeptOf(row.ID, s.Format),
+			note: note{ID: row.ID, URL: shown(row.URL), Time: img.Result.Time.UnixMilli()}}
+		if k.bodies.form.JSON {
+			res := *img.Result
+			res.ID, res.URL, s.File = row.ID, row.URL, items[n].name
+			items[n].json = k.o.Results.Append(nil, res, s.Picture)
+		}
+	}
+	n := &items[0].note
+	n.Status, n.FinalURL, n.MadeOf = s.Status, shown(s.FinalURL), s.MadeOf
+	n.CRC32C = crc32.Checksum(s.Body, castagnoli)
+	return full(k.writer.add(items, s.Body))
+}
+
+// keptAs are the outputs of a row whose body is kept, as downloaded or as a JPEG that was made of it.
+func keptAs(made bool) store.Outputs {
+	if made {
+		return store.KeptBody | store.KeptJPEG
+	}
+	return store.KeptBody
+}
+
+// colour decodes the picture in colour, its longer side at least so long, if it is; nil if that fails although
+// the image was processed. It holds memory until free is called.
+func (k *Keeper) colour(img pipeline.Processed, side int) (m *image.RGBA, free func(), err error) {
 	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {
 		if free, err = img.Room(file.ColorMemory()); err != nil {
 			return nil, nil, err
 		}
-		if m, err = file.Color(); err == nil {
+		if m, err = file.ColorFrom(side); err == nil {
 			return m, free, nil
 		}
 		free()
@@ -336,8 +436,8 @@ func (k *Keeper) colour(img pipeline.Processed) (m *image.RGBA, free func(), err
 	return nil, nil, nil
 }
 
-func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Processed) error {
-	for i, f := range img.Result.Faces {
+func (k *Keeper) keepCrops(m *image.RGBA, img pipeline.Processed, faces []store.Face) error {
+	for i, f := range faces {
 		face := m.SubImage(around(f, k.o.Margin, m.Rect)).(*image.RGBA)
 		b, err := turbo.Encode(face, cropQuality)
 		if err != nil {
@@ -376,16 +476,16 @@ func (k *Keeper) sampled(img pipeline.Processed) (rows []store.Row) {
 
 func class(img pipeline.Processed) int { return min(len(img.Result.Faces), 1) }
 
+// keepThumbnails keeps a small picture of an image for the rows; faces are those in m.
 func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Processed,
-	rows []store.Row) error {
+	faces []store.Face, rows []store.Row) error {
 	small := thumbnail(m)
 	if k.o.BlurFaces {
 		if small == m { // the original may still be needed
 			small = image.NewRGBA(m.Rect)
 			copy(small.Pix, m.Pix)
 		}
-		blur(small, scaled(img.Result.Faces, img.Result.Width, img.Result.Height, small.Rect.Dx(),
-			small.Rect.Dy()))
+		blur(small, scaled(faces, m.Rect.Dx(), m.Rect.Dy(), small.Rect.Dx(), small.Rect.Dy()), k.o.BlurMargin)
 	}
 	b, err := turbo.Encode(small, thumbQuality)
 	if err != nil {
@@ -480,7 +580,11 @@ func idsOf(results []store.Result) []int64 {
 func (k *Keeper) Close() error {
 	var errs []error
 	if k.writer != nil {
-		errs = append(errs, k.writer.close())
+		err := k.writer.close()
+		if err == nil {
+			err = k.removeOld()
+		}
+		errs = append(errs, err)
 	}
 	k.archive.close()
 	errs = append(errs, k.galleries(func(p pictures, f *folder) error {

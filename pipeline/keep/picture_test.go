@@ -316,7 +316,8 @@ func TestThumbnailsBlurred(t *testing.T) {
 	if c := contrast(picture(t, files(t, crops)["000/000001-1.jpg"]), 20, 20); c < 60 {
 		t.Errorf("a contrast of %.0f in a crop", c)
 	}
-	again, err := Blur(striped(twoFaces[0]), []store.Face{{X: 80, Y: 60, Width: 80, Height: 80}}, 400, 300)
+	again, err := Blur(striped(twoFaces[0]), []store.Face{{X: 80, Y: 60, Width: 80, Height: 80}}, 400, 300,
+		DefaultBlurMargin)
 	ok(t, err)
 	if c := contrast(picture(t, again), 60, 50); c > 20 {
 		t.Errorf("a contrast of %.0f after Blur", c)

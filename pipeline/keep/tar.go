@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +19,6 @@ import (
 	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/draft"
-	"facescan/store/export"
 )
 
 const (
@@ -30,8 +30,9 @@ const (
 	partSuffix = ".tar.part" // of one that is being written
 	// of one that takes its place without some rows
 	compactSuffix = ".less"
-	// noteRecord is a record of an entry's extended header that other programs ignore: a note, as JSON
-	comment = "comment"
+	// comment is a record of an entry's extended header that other programs ignore: a note, as JSON
+	comment    = "comment"
+	jsonSuffix = ".json" // of the file with a row's result, behind its image
 )
 
 // note is the metadata of an entry.
@@ -42,6 +43,14 @@ type note struct {
 	FinalURL string `json:"final_url,omitempty"`
 	CRC32C   uint32 `json:"crc32c,omitempty"` // of the body
 	Time     int64  `json:"time,omitempty"`   // of the result that it was kept for, in Unix milliseconds
+
+	MadeOf *pipeline.Downloaded `json:"made_of,omitempty"` // where the body is not what was downloaded
+}
+
+// facts are what a note tells of a body, not of the row.
+func (n note) facts(of note) note {
+	n.Status, n.FinalURL, n.CRC32C, n.MadeOf = of.Status, of.FinalURL, of.CRC32C, of.MadeOf
+	return n
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -91,37 +100,47 @@ func newWriter(f *folder, limit int64, sealed func(string), wanted func([]note) 
 type item struct {
 	name string
 	note note
+	json []byte // the row's result; nil where it is not kept
 }
 
 // pack makes the entries of rows that share a body: the first has the bytes, the others are hard links to it.
-// It returns the parts to write, and the number of bytes before the links.
-func pack(items []item, body []byte) (parts [][]byte, size int64, err error) {
-	head, err := header(tar.Header{Name: items[0].name, Size: int64(len(body))}, items[0].note)
-	if err != nil {
-		return nil, 0, err
-	}
-	pad := padding(int64(len(body)))
-	parts = [][]byte{head, body, make([]byte, pad)}
-	for _, i := range items[1:] {
-		link, err := header(tar.Header{Typeflag: tar.TypeLink, Name: i.name, Linkname: items[0].name}, i.note)
+// Behind an entry is the row's result. Rows with a result have the bytes each, since programs that read image
+// and result together leave out links. It returns the parts to write, and the entries' positions in them.
+func pack(items []item, body []byte) (parts [][]byte, entries []entry, err error) {
+	first := items[0]
+	at := int64(0)
+	put := func(h tar.Header, content []byte) {
 		if err != nil {
-			return nil, 0, err
+			return
 		}
-		parts = append(parts, link)
+		var head []byte
+		if head, err = header(h, content); err != nil {
+			return
+		}
+		for _, b := range [][]byte{head, content, make([]byte, padding(int64(len(content))))} {
+			parts, at = append(parts, b), at+int64(len(b))
+		}
 	}
-	return parts, int64(len(head)) + int64(len(body)) + pad, nil
+	for i, it := range items {
+		start := at
+		switch {
+		case i == 0 || it.json != nil:
+			put(noted(tar.Header{Name: it.name}, it.note.facts(first.note)), body)
+			entries = append(entries, entry{it.note.ID, start, at - start})
+		default:
+			put(noted(tar.Header{Typeflag: tar.TypeLink, Name: it.name, Linkname: first.name}, it.note), nil)
+			entries = append(entries, entry{it.note.ID, entries[0].at, entries[0].size})
+		}
+		if it.json != nil {
+			put(tar.Header{Name: strings.TrimSuffix(it.name, path.Ext(it.name)) + jsonSuffix}, it.json)
+		}
+	}
+	return parts, entries, err
 }
 
-// add appends a body for rows that share it.
-func (w *writer) add(rows []store.Row, r *store.Result, o pipeline.Original) (err error) {
-	items := make([]item, len(rows))
-	for i, row := range rows {
-		items[i] = item{export.KeptOf(row.ID, r.Format),
-			note{ID: row.ID, URL: shown(row.URL), Time: r.Time.UnixMilli()}}
-	}
-	n := &items[0].note
-	n.Status, n.FinalURL, n.CRC32C = o.Status, shown(o.FinalURL), crc32.Checksum(o.Body, castagnoli)
-	parts, size, err := pack(items, o.Body)
+// add appends a body for rows that share it. The first one's note has its facts.
+func (w *writer) add(items []item, body []byte) (err error) {
+	parts, entries, err := pack(items, body)
 	if err != nil {
 		return err
 	}
@@ -146,11 +165,17 @@ func (w *writer) add(rows []store.Row, r *store.Result, o pipeline.Original) (er
 		p.size += int64(len(b))
 		p.unsaved += int64(len(b))
 	}
-	for _, row := range rows {
-		e := entry{row.ID, at, size}
+	for _, e := range entries {
+		e.at += at
+		for _, o := range w.parts {
+			if old, ok := o.byID[e.id]; ok { // the row is kept once more
+				o.refused[old] = true
+				delete(o.byID, e.id)
+			}
+		}
 		p.entries = append(p.entries, e)
-		p.byID[row.ID] = e
-		p.open[row.ID] = true
+		p.byID[e.id] = e
+		p.open[e.id] = true
 	}
 	p.full = p.size >= w.limit || len(p.entries) >= tarEntries
 	if p.unsaved >= syncEvery {
@@ -195,16 +220,18 @@ func (w *writer) complete(ids []int64, done bool) error {
 	return nil
 }
 
-// header is an entry's, with its extended one before it.
-func header(h tar.Header, n note) ([]byte, error) {
-	text, err := json.Marshal(n)
-	if err != nil {
-		return nil, err
-	}
-	h.Format, h.Mode, h.ModTime = tar.FormatPAX, int64(draft.FileMode), time.Now().Truncate(time.Second)
-	h.PAXRecords = map[string]string{comment: string(text)}
+// noted is a header with a note.
+func noted(h tar.Header, n note) tar.Header {
+	text, _ := json.Marshal(n) // it has only numbers and texts
+	h.Format, h.PAXRecords = tar.FormatPAX, map[string]string{comment: string(text)}
+	return h
+}
+
+// header is the header of a file with this content, with its extended one before it.
+func header(h tar.Header, content []byte) ([]byte, error) {
+	h.Size, h.Mode, h.ModTime = int64(len(content)), int64(draft.FileMode), time.Now().Truncate(time.Second)
 	var b bytes.Buffer
-	err = tar.NewWriter(&b).WriteHeader(&h)
+	err := tar.NewWriter(&b).WriteHeader(&h)
 	return b.Bytes(), err
 }
 
@@ -406,6 +433,6 @@ func parse(b []byte) (o pipeline.Original, url string, err error) {
 	if err != nil || crc32.Checksum(o.Body, castagnoli) != n.CRC32C {
 		return o, "", errDamaged
 	}
-	o.Status, o.FinalURL = n.Status, n.FinalURL
+	o.Status, o.FinalURL, o.MadeOf = n.Status, n.FinalURL, n.MadeOf
 	return o, n.URL, nil
 }

@@ -31,7 +31,7 @@ func CropOf(id int64, face int) string { return fmt.Sprintf("%s-%d.jpg", FileOf(
 // BlurredOf names the picture of a row with its faces blurred.
 func BlurredOf(id int64) string { return FileOf(id) + ".jpg" }
 
-// KeptOf names the kept body of a row.
+// KeptOf names the kept body of a row, in the format that it has there.
 func KeptOf(id int64, format string) string {
 	return FileOf(id) + "." + strings.Replace(format, "jpeg", "jpg", 1)
 }
@@ -45,7 +45,12 @@ func made(r *record, o store.Outputs, name func() string) value {
 }
 
 func keptFile(r *record) value {
-	return made(r, store.KeptBody, func() string { return KeptOf(r.ID, r.Format) })
+	return made(r, store.KeptBody, func() string {
+		if r.Outputs&store.KeptJPEG != 0 {
+			return KeptOf(r.ID, "jpeg")
+		}
+		return KeptOf(r.ID, r.Format)
+	})
 }
 
 func blurredFile(r *record) value {

@@ -434,7 +434,7 @@ func testResultFields(t *testing.T, target Target) {
 		{ID: id + 1, Status: store.OK, HTTPStatus: 200, Format: "webp", Width: 65535, Height: 3,
 			Bytes: 1 << 33, Attempts: 2, FinalURL: "https://other.example/ü", Partial: true,
 			Detector: "cascade/abc,shift=0.1", Took: 1234 * time.Millisecond, Time: at,
-			Outputs: store.KeptBody | store.Crops | store.Blurred,
+			Outputs: store.KeptBody | store.Crops | store.Blurred | store.KeptJPEG,
 			Faces: []store.Face{{X: 0, Y: 0, Width: 65535, Height: 3, Score: 1e300, Confidence: 0.123456789},
 				{X: 65534, Y: 2, Width: 1, Height: 1, Score: -0.1}},
 			Candidates: []store.Face{{X: 1 << 20, Y: 2, Width: 3, Height: 4, Score: 4.25, Confidence: 0.5},
