@@ -194,14 +194,14 @@ facescan export urls.txt -o results.csv   # the results`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(c *cobra.Command, args []string) error {
 			if err := fromEnvironment(c); err != nil {
 				return err
 			}
 			if g.logFormat != "text" && g.logFormat != "json" {
 				return usagef("--log-format %q: it is text or json", g.logFormat)
 			}
-			return nil
+			return refuseElsewhere(c, args)
 		},
 	}
 	g.addFlags(root.PersistentFlags())
