@@ -16,8 +16,9 @@ type Page struct {
 	Blocks  []Block
 }
 
-// manWidth is what the tables of a manual page are made for.
-const manWidth = 72
+// manWidth is what a manual page has room for beside its margin, on a terminal of 80 columns. Between the
+// columns of a table tbl(1) leaves one blank more than we do.
+const manWidth = 69
 
 // Roff is the page in the language of man(1), with tables for tbl(1).
 func (p Page) Roff() string {
@@ -68,9 +69,11 @@ func (p Page) Roff() string {
 	return b.String()
 }
 
-// writeRoff writes running text, with a line of its own.
+// writeRoff writes running text in lines of its own.
 func writeRoff(b *strings.Builder, markdown string) {
-	b.WriteString(roffInline(markdown) + "\n")
+	for _, line := range wrap(roffInline(markdown), manWidth) {
+		b.WriteString(guard(line) + "\n")
+	}
 }
 
 func roffInline(markdown string) string {
@@ -87,7 +90,7 @@ func roffInline(markdown string) string {
 		}
 		b.WriteString(text)
 	}
-	return guard(b.String())
+	return b.String()
 }
 
 // ManName is the name of the manual page of a command or topic.
@@ -127,7 +130,7 @@ func writeRoffTable(b *strings.Builder, t Table) {
 		}
 		rows = append(rows, texts)
 	}
-	widths, _ := columnWidths(rows, manWidth)
+	widths, _ := columnWidths(rows, manWidth-(len(t.Header)-1))
 	b.WriteString(".TS\n")
 	for i, font := range []string{"lB", "l"} {
 		for c, n := range widths {
@@ -144,9 +147,11 @@ func writeRoffTable(b *strings.Builder, t Table) {
 				b.WriteByte('\t')
 			}
 			if y > 0 && utf8.RuneCountInString(rows[y][c]) > widths[c] {
-				b.WriteString("T{\n" + roffInline(cell) + "\nT}")
+				b.WriteString("T{\n")
+				writeRoff(b, cell)
+				b.WriteString("T}")
 			} else {
-				b.WriteString(roffInline(cell))
+				b.WriteString(guard(roffInline(cell)))
 			}
 		}
 		b.WriteByte('\n')
