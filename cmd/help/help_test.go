@@ -97,7 +97,7 @@ func TestRoff(t *testing.T) {
 	for _, want := range []string{
 		"'\\\" t\n.TH \"FACESCAN-X\" \"7\" \"\" \"facescan 1\" \"facescan manual\"\n",
 		".SH NAME\nfacescan\\-x \\- A title\n",
-		"Some text with \\fBcode\\fR, \\fBweight\\fR, \\fBfacescan\\-where\\fR(7) and a\npage (https://example.org/a\\-b), over two lines.",
+		"Some text with \\fBcode\\fR, \\fBweight\\fR, \\fBfacescan\\-where\\fR(7) ", "(https://example.org/a\\-b)",
 		".IP \\(bu 2\nfirst item, longer\n",
 		".TS\nlBw(4n) lBw(48n)\nlw(4n) lw(48n).\nname\twhat it is\n\\fBa\\fR\tshort\n",
 		".SH \"BELOW\"\n",

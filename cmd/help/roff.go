@@ -18,7 +18,7 @@ type Page struct {
 
 // manWidth is what a manual page has room for beside its margin, on a terminal of 80 columns. Between the
 // columns of a table tbl(1) leaves one blank more than we do.
-const manWidth = 69
+const manWidth = 71
 
 // Roff is the page in the language of man(1), with tables for tbl(1).
 func (p Page) Roff() string {
