@@ -235,6 +235,35 @@ func TestKilledBetweenNameAndNotes(t *testing.T) {
 	}
 }
 
+// TestStaleSegments: listing a folder removes segments that were begun long ago by writers that are dead, and
+// nothing else.
+func TestStaleSegments(t *testing.T) {
+	dir := t.TempDir()
+	name := newFile("urls.txt", store.Node{I: 1, Of: 3}, 7).Name
+	long := time.Now().Add(-2 * stale)
+	for file, c := range map[string]struct {
+		at   time.Time
+		goes bool
+	}{
+		"." + name + ".0123456789abcdef.part":    {long, true},
+		"." + name + ".0123456789abcdee.part":    {time.Now(), false},
+		"." + name + ".0123456789abcdef":         {long, false},
+		"." + name + ".x.part":                   {long, false},
+		".urls.txt.0123456789abcdef.part":        {long, false},
+		"." + name[1:] + "0123456789abcdef.part": {long, false},
+		"notes.part":                             {long, false},
+	} {
+		path := filepath.Join(dir, file)
+		must(t, os.WriteFile(path, nil, 0o600))
+		must(t, os.Chtimes(path, c.at, c.at))
+		files, err := List(dir)
+		must(t, err)
+		if _, err := os.Lstat(path); os.IsNotExist(err) != c.goes || len(files) != 0 {
+			t.Errorf("%s: %v; goes: %t; listed: %v", file, err, c.goes, files)
+		}
+	}
+}
+
 // TestFolderIsEmptied removes what a writer has published while it goes on: all of it is published again.
 func TestFolderIsEmptied(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "published")
