@@ -498,3 +498,20 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestFurther: of two segments that tell of one list, the one counts that has read more of it; of two that have
+// read as much the one that knows how many rows it has.
+func TestFurther(t *testing.T) {
+	at := func(line, whole int64) list {
+		return list{store.Source{Position: store.Position{Line: line}}, whole}
+	}
+	for _, c := range []struct{ a, b, want list }{
+		{at(1, 1), at(2, -1), at(2, -1)}, {at(2, -1), at(1, 1), at(2, -1)},
+		{at(2, -1), at(2, 5), at(2, 5)}, {at(2, 5), at(2, -1), at(2, 5)}, {at(2, 5), at(2, 5), at(2, 5)},
+	} {
+		if got := c.a.further(c.b); got.Position.Line != c.want.Position.Line || got.whole != c.want.whole {
+			t.Errorf("of lines %d and %d it is line %d with %d rows; want %d with %d", c.a.Position.Line,
+				c.b.Position.Line, got.Position.Line, got.whole, c.want.Position.Line, c.want.whole)
+		}
+	}
+}
