@@ -88,13 +88,15 @@ accuracy: deps ## recall, precision and F1 at IoU 0.4 over DATA="FOLDER…" (ann
 	@[ -n "$(DATA)" ] || { echo 'make accuracy DATA="FOLDER…": each with images/ and annotations.csv (file,x,y,w,h)' >&2; exit 2; }
 	go run ./testdata/accuracy $(DATA)
 
-# Two virtual environments, since what they need does not go together. FACESCAN_ONNX may name a YuNet model for the example
+# Virtual environments of their own, since what they need does not go together. FACESCAN_ONNX may name a YuNet model for the example
 # sidecar to be tried with, too.
 INTEROP := .bin/interop
-test-interop: ## exports and the sidecar against programs of others, from PyPI into .bin: pyarrow, pandas, duckdb, pycocotools, tritonclient, MLServer
+test-interop: ## exports, kept images and the sidecar against programs of others, from PyPI into .bin: pyarrow, pandas, duckdb, pycocotools, webdataset, tritonclient, MLServer
 	@$(call install,$(BUILD_DEBS) python3-venv,jpeg-turbo python)
 	@$(call venv,$(INTEROP)-export,-r store/export/testdata/requirements.txt)
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-export/bin/python go test -count=1 -tags interop -run 'TestInterop' -v ./store/export
+	@$(call venv,$(INTEROP)-keep,-r pipeline/keep/testdata/requirements.txt)
+	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-keep/bin/python go test -count=1 -tags interop -run 'TestWebdataset' -v ./pipeline/keep
 	@$(call venv,$(INTEROP),-r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0')
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)/bin/python go test -count=1 -tags interop -run 'TestTriton|TestMLServer' -v ./detect/sidecar
 

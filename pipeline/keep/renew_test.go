@@ -1,0 +1,174 @@
+package keep
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"facescan/store"
+	"facescan/store/draft"
+)
+
+// rescanned keeps a row once more, as it is read for a rescan: with other faces.
+func (w *work) rescanned(k *Keeper, id int64, faces ...store.Face) {
+	w.Helper()
+	o, err := k.Read(row(id))
+	ok(w, err)
+	_, err = w.job.Retry(w.Context(), store.Selection{OK: true})
+	ok(w, err)
+	img := judged(o.Body, "jpeg", faces, id)
+	img.Original, img.Kept, img.Result.Attempts = o, true, 0
+	w.keep(k, img)
+}
+
+// TestRenewed: a row that is rescanned has its new result beside its image, and no old one, in whichever order
+// the processes began that wrote them.
+func TestRenewed(t *testing.T) {
+	dir, w := t.TempDir(), newWork(t, 4)
+	body := drawn(t, "jpeg", 200, 150, twoFaces...)
+	form := Form{JSON: true}
+	elder := start(t, inForm(w.job, dir, form))
+	defer elder.Close()
+	k := start(t, inForm(w.job, dir, form))
+	for id := int64(1); id <= 4; id++ {
+		w.keep(k, judged(body, "jpeg", nil, id))
+	}
+	ok(t, k.Close())
+	before := pairs(t, dir)
+	if len(before) != 4 || *before[2].result.Faces != 0 {
+		t.Fatalf("%d pairs, %+v", len(before), before[2].result)
+	}
+	elder.rescan()
+	w.rescanned(elder, 2, twoFaces...)
+	if o, err := elder.Read(row(2)); err != nil || !bytes.Equal(o.Body, body) {
+		t.Errorf("%d bytes, %v", len(o.Body), err)
+	}
+	watcher := start(t, Options{Job: w.job}) // has the old file open
+	defer watcher.Close()
+	if _, found := watcher.Find(3); !found {
+		t.Error("row 3 is not found")
+	}
+	ok(t, elder.Close())
+	after := pairs(t, dir)
+	if len(after) != 4 || *after[2].result.Faces != 2 || *after[3].result.Faces != 0 {
+		t.Errorf("%d pairs, %+v", len(after), after[2].result)
+	}
+	if left := leftOver(t, dir); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+	for id := int64(1); id <= 4; id++ {
+		if o, err := watcher.Read(row(id)); err != nil || !bytes.Equal(o.Body, body) {
+			t.Errorf("row %d: %d bytes, %v", id, len(o.Body), err)
+		}
+	}
+
+	// Again, all rows: nothing of the earlier files is left.
+	k = start(t, inForm(w.job, dir, form))
+	for id := int64(1); id <= 4; id++ {
+		w.rescanned(k, id, twoFaces[0])
+	}
+	ok(t, k.Close())
+	if after = pairs(t, dir); len(after) != 4 || *after[2].result.Faces != 1 || *after[4].result.Faces != 1 {
+		t.Errorf("%d pairs, %+v", len(after), after[2].result)
+	}
+	if tars, err := filepath.Glob(filepath.Join(dir, "*.tar")); err != nil || len(tars) != 1 {
+		t.Errorf("%v, %v", tars, err)
+	}
+	for id := int64(1); id <= 4; id++ {
+		if _, err := watcher.Read(row(id)); err != nil {
+			t.Errorf("row %d: %v", id, err)
+		}
+	}
+}
+
+// TestRenewedByTheDead: what a process that died kept once more replaces what was there, too, when the next
+// process leaves the folder.
+func TestRenewedByTheDead(t *testing.T) {
+	dir, w := t.TempDir(), newWork(t, 2)
+	body := drawn(t, "jpeg", 200, 150, twoFaces...)
+	form := Form{JSON: true}
+	k := start(t, inForm(w.job, dir, form))
+	w.keep(k, judged(body, "jpeg", nil, 1))
+	w.keep(k, judged(body, "jpeg", nil, 2))
+	ok(t, k.Close())
+	k = start(t, inForm(w.job, dir, form))
+	w.rescanned(k, 1, twoFaces...)
+	ok(t, k.bodies.lock.Close()) // as when it is killed
+	defer k.writer.drop(k.writer.parts[0])
+	reader := start(t, Options{Job: w.job})
+	if o, err := reader.Read(row(1)); err != nil || !bytes.Equal(o.Body, body) {
+		t.Errorf("%d bytes, %v", len(o.Body), err)
+	}
+	ok(t, reader.Close())
+	ok(t, start(t, inForm(w.job, dir, form)).Close())
+	got := pairs(t, dir)
+	if len(got) != 2 || *got[1].result.Faces != 2 || *got[2].result.Faces != 0 {
+		t.Errorf("%d pairs, %+v", len(got), got[1].result)
+	}
+	if left := leftOver(t, dir); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// TestRenewedInPart repeats the removal of old entries after a death between its steps: the new file has its
+// name, and the old one is still there.
+func TestRenewedInPart(t *testing.T) {
+	dir, w := t.TempDir(), newWork(t, 3)
+	body := drawn(t, "jpeg", 200, 150, twoFaces...)
+	form := Form{JSON: true}
+	k := start(t, inForm(w.job, dir, form))
+	for id := int64(1); id <= 3; id++ {
+		w.keep(k, judged(body, "jpeg", nil, id))
+	}
+	ok(t, k.Close())
+	old := files(t, dir)
+	k = start(t, inForm(w.job, dir, form))
+	w.rescanned(k, 2, twoFaces...)
+	ok(t, k.Close())
+	for name, b := range old {
+		ok(t, os.WriteFile(filepath.Join(dir, name), b, draft.FileMode))
+	}
+	ok(t, os.WriteFile(k.bodies.private(k.bodies.name+renewSuffix), nil, draft.FileMode))
+	ok(t, start(t, inForm(w.job, dir, form)).Close())
+	if got := pairs(t, dir); len(got) != 3 || *got[2].result.Faces != 2 || *got[3].result.Faces != 0 {
+		t.Errorf("%d pairs, %+v", len(got), got[2].result)
+	}
+	if left := leftOver(t, dir); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// TestKeptElsewhere: what is kept in a folder of another form is kept again, if it can be made of that.
+func TestKeptElsewhere(t *testing.T) {
+	w := newWork(t, 1)
+	body := drawn(t, "png", 400, 300)
+	last := ""
+	for _, c := range []struct {
+		form Form
+		want bool
+	}{{Form{}, true}, {Form{Size: 200, Quality: 90}, true}, {Form{Size: 100, Quality: 90, JSON: true}, true},
+		{Form{Size: 300, Quality: 90}, false}, {Form{}, false}, {Form{JSON: true}, false},
+		{Form{Size: 50, Quality: 90}, true}} {
+		dir := t.TempDir()
+		k := start(t, inForm(w.job, dir, c.form))
+		img := judged(body, "png", nil, 1)
+		if last != "" {
+			o, err := k.Read(row(1))
+			ok(t, err)
+			_, err = w.job.Retry(t.Context(), store.Selection{OK: true})
+			ok(t, err)
+			img.Original, img.Kept = o, true
+		}
+		w.keep(k, img)
+		ok(t, k.Close())
+		if got := len(members(t, dir)) > 0; got != c.want {
+			t.Errorf("%+v after %s: kept again %v", c.form, last, got)
+		}
+		last = dir
+		r, _, err := resultOf(t.Context(), w.job, 1)
+		if err != nil || r.Outputs&store.KeptBody == 0 || r.Width != 400 || r.Format != "png" {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+}
