@@ -34,6 +34,7 @@ import (
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/source"
 	"facescan/store/figures"
+	"facescan/store/hint"
 	"facescan/store/open"
 )
 
@@ -360,7 +361,8 @@ func lookAtSidecar(ctx context.Context, model string, o sidecarOptions) finding 
 func lookAtJob(ctx context.Context, arg string) finding {
 	job, err := readJob(ctx, arg)
 	if open.IsURL(arg) && errors.Is(err, fs.ErrNotExist) {
-		return finding{"job", "ok", "there is none yet; facescan run LIST --db URL makes it", ""}
+		return finding{"job", "ok", "there is none yet",
+			"to make it of a list: " + hint.On("import", "urls.txt", "--db", nameOf(arg))}
 	}
 	if err != nil {
 		return finding{"job", "fail", err.Error(), ""}
@@ -369,7 +371,7 @@ func lookAtJob(ctx context.Context, arg string) finding {
 	begin := time.Now()
 	c, err := job.Counts(ctx)
 	if err != nil {
-		return finding{"job", "fail", err.Error(), "see " + commandOn("verify", arg)}
+		return finding{"job", "fail", err.Error(), "see " + hint.On("verify", nameOf(arg))}
 	}
 	return finding{"job", "ok", fmt.Sprintf("%s: %d rows, %d done, counted in %v", filepath.Base(job.Path()),
 		c.Total, c.Done, time.Since(begin).Round(time.Millisecond)), ""}

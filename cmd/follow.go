@@ -131,7 +131,7 @@ func (w *following) finish(end pipeline.End, failed bool, drain <-chan struct{},
 	switch {
 	case failed, end == pipeline.Interrupted, end == pipeline.TooManyFail:
 		drain, late, grace = nil, nil, time.After(drainGrace)
-	case !w.stdout && end == pipeline.Limited:
+	case !w.stdout && (end == pipeline.Limited || end == pipeline.Paused):
 		late = nil
 	}
 	cut := end

@@ -14,10 +14,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/pipeline"
 	"facescan/pipeline/forget"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/hint"
 	"facescan/store/segment"
 )
 
@@ -209,7 +209,7 @@ func (o *forgetOptions) publisher(ctx context.Context, job store.Job, settings m
 func tellRest(g *globals, out forget.Outcome, settings map[string]string, name string) {
 	for _, dir := range out.Missing {
 		g.tell("  not looked at: %s, which is not there; if it was moved, put it back, then run: %s", dir,
-			pipeline.ShellCommand("facescan", "forget", name, "--where", "reason = 'forgotten'", "--yes"))
+			hint.On("forget", name, "--where", "reason = 'forgotten'", "--yes"))
 	}
 	if out.Rows == 0 {
 		return

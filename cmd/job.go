@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 
-	"facescan/pipeline"
+	"github.com/spf13/pflag"
+
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/hint"
 	"facescan/store/open"
 	"facescan/store/sqlite"
 )
@@ -65,7 +67,7 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it",
 				open.Redact(args[0]))
 		}
-		return target{job: args[0], named: true}, nil
+		return target{job: args[0], named: true}, o.checkJob(open.WithoutPassword(args[0]))
 	}
 	if len(args) == 1 && args[0] != "-" {
 		is, err := sqlite.IsJob(args[0])
@@ -78,7 +80,7 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 					usagef("%s is a job already; leave --db out, or name lists to import into %s", args[0],
 						db)
 			}
-			return target{job: args[0]}, nil
+			return target{job: args[0]}, o.checkJob(args[0])
 		}
 	}
 	for _, a := range args {
@@ -130,11 +132,31 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 		}
 		db = jobOf(specs[0].Path, o.node.value)
 	}
+	if o.doneColumn != "" && !fromVariable(o.flags.Lookup("done-column")) {
+		return target{}, usagef("--done-column is a column of a table that is worked on in place, and a job " +
+			"made from lists has its own Done flag: leave it out")
+	}
 	t := target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}
 	if o.watch {
 		t.lists = func() ([]source.Spec, error) { return o.found(args) }
 	}
 	return t, nil
+}
+
+// ofLists are flags that say how a list is read.
+var ofLists = []string{"table", "id-column", "url-column", "done-column", "group-column", "group-end",
+	"keep-columns", "priority"}
+
+// checkJob refuses flags that say how a list is read, where a job is named and no list is. Variables of the
+// environment may be there for other commands.
+func (o *sourceOptions) checkJob(job string) (err error) {
+	o.flags.VisitAll(func(f *pflag.Flag) {
+		if err == nil && f.Changed && !fromVariable(f) && slices.Contains(ofLists, f.Name) {
+			err = usagef("--%s is for the import of a list, and %s is a job, of which nothing is imported: leave "+
+				"it out, or name the list too, with %s", f.Name, job, hint.Words("--db", job))
+		}
+	})
+	return err
 }
 
 // found are the lists that arguments stand for, with the columns that flags name.
@@ -228,7 +250,7 @@ func findJob(ctx context.Context, arg string,
 		switch {
 		case open.IsURL(name) && errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("%w; begin with: %s", err,
-				pipeline.ShellCommand("facescan", "import", "urls.txt", "--db", open.WithoutPassword(name)))
+				hint.On("import", "urls.txt", "--db", open.WithoutPassword(name)))
 		case !errors.Is(err, open.ErrNoJob):
 			return job, err
 		}
@@ -243,7 +265,7 @@ func findJob(ctx context.Context, arg string,
 			arg, parts[0].path, mergeCommand(arg, parts))
 	}
 	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: %s", arg,
-		jobOf(arg, store.Node{}), pipeline.ShellCommand("facescan", "run", arg))
+		jobOf(arg, store.Node{}), hint.On("run", arg))
 }
 
 // openOrCreate opens the job of a target, making it when it is new.

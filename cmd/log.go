@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // textHandler writes log records as a person reads them: "facescan: warning: message key=value".
@@ -25,6 +26,8 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 		b.WriteString("error: ")
 	case r.Level >= slog.LevelWarn:
 		b.WriteString("warning: ")
+	case r.Level < slog.LevelInfo:
+		b.WriteString("debug: ")
 	}
 	b.WriteString(printable(r.Message))
 	b.WriteString(h.attrs)
@@ -48,6 +51,22 @@ func (h *textHandler) WithAttrs(as []slog.Attr) slog.Handler {
 }
 
 func (h *textHandler) WithGroup(string) slog.Handler { return h }
+
+// newJSONHandler writes log records as one JSON object per line.
+func newJSONHandler(w io.Writer, level slog.Level) slog.Handler {
+	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			switch v := a.Value.Any().(type) {
+			case slog.Level:
+				if v < slog.LevelDebug {
+					a.Value = slog.StringValue("TRACE")
+				}
+			case time.Duration:
+				a.Value = slog.StringValue(v.String())
+			}
+			return a
+		}})
+}
 
 func writeAttr(b *strings.Builder, a slog.Attr) {
 	v := a.Value.String()

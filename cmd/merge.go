@@ -12,6 +12,7 @@ import (
 	"facescan/pipeline"
 	"facescan/pipeline/parts"
 	"facescan/store"
+	"facescan/store/hint"
 	"facescan/store/segment"
 )
 
@@ -110,7 +111,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	if err := tellMerge(ctx, g, out); err != nil {
 		return err
 	}
-	g.tell("  next: %s", pipeline.ShellCommand("facescan", "export", out.Path(), "-o", "results.csv"))
+	g.tell("  next: %s", hint.On("export", out.Path(), "-o", "results.csv"))
 	return nil
 }
 

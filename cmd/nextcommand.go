@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -11,6 +9,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/hint"
 	"facescan/store/open"
 )
 
@@ -25,12 +24,6 @@ var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", 
 // ofSources are flags that say what is imported.
 var ofSources = []string{"table", "id-column", "url-column", "done-column", "group-column",
 	"group-end", "keep-columns", "node", "as", "watch", "shard-size", "db"}
-
-// remembered are the flags that a job keeps.
-var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "robots", "timeout", "retries",
-	"max-bytes", "max-pixels", "max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent",
-	"proxy", "header", "block-hosts",
-	"sidecar", "sidecar-input", "sidecar-fallback"}
 
 // flagWords are the words of a command line that set flags as they are set, of those that it is to have.
 // Secret says that the value of one must not be shown; it is left out.
@@ -54,6 +47,8 @@ func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string
 		}
 		for _, value := range values {
 			switch {
+			case isSecret(f.Name, value) && fromVariable(f):
+				// the variable is still set
 			case isSecret(f.Name, value):
 				secret = true
 			case f.Value.Type() == "bool" && value == "true":
@@ -68,60 +63,32 @@ func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string
 	return words, secret
 }
 
-// isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy with a
-// user.
+// isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy or a
+// sidecar with a user.
 func isSecret(name, value string) bool {
 	return name == "header" && !strings.HasPrefix(value, "@") ||
-		name == "proxy" && strings.Contains(value, "@")
+		(name == "proxy" || name == "sidecar") && strings.Contains(value, "@")
 }
 
 // resume is the command that goes on with a run of some arguments. Once its lists are imported it names the
-// job, unless the list stands for that.
+// job, unless the list stands for that. Where a value may be a password, it says so instead.
 func (o *runOptions) resume(args []string, job store.Job, imported bool) string {
-	skip := once
-	names := slices.Clone(args)
-	if imported && hintName(args, job) == job.Path() {
+	names, skip := slices.Clone(args), once
+	isJob := len(args) == 1 && (open.IsURL(args[0]) || sameFile(args[0], job.Path()))
+	if isJob && !o.source.flags.Changed("table") ||
+		imported && !o.source.watch && hintName(args, job) == job.Path() {
 		names, skip = []string{job.Path()}, slices.Concat(once, ofSources)
 	}
 	words, secret := flagWords(o.source.flags, func(name string) bool { return !slices.Contains(skip, name) })
 	if secret {
 		return "the same command again"
 	}
-	words = slices.Concat([]string{"facescan", "run"}, names, words)
 	for i, w := range words {
 		if open.IsURL(w) {
 			words[i] = job.Path() // without its password
 		}
 	}
-	return pipeline.ShellCommand(words...)
-}
-
-// remember keeps the flags of a run with its job. A run without a list and without pending rows leaves those
-// of an earlier run.
-func (o *runOptions) remember(ctx context.Context, job store.Job, lists bool) error {
-	if c, err := job.Counts(ctx); err != nil || !lists && c.Pending == 0 {
-		return err
-	}
-	words, _ := flagWords(o.source.flags, func(name string) bool { return slices.Contains(remembered, name) })
-	for i := 1; i < len(words); i++ { // files are found from anywhere
-		file, isFile := words[i], words[i-1] == "--block-hosts"
-		if words[i-1] == "--header" {
-			file, isFile = strings.CutPrefix(file, "@")
-		}
-		if abs, err := filepath.Abs(file); isFile && err == nil {
-			words[i] = strings.TrimSuffix(words[i], file) + abs
-		}
-	}
-	text, err := json.Marshal(words)
-	if err != nil {
-		return err
-	}
-	settings, err := job.Settings(ctx)
-	if err != nil || settings[store.RunFlagsSetting] == string(text) ||
-		len(words) == 0 && settings[store.RunFlagsSetting] == "" {
-		return err
-	}
-	return job.Set(ctx, map[string]string{store.RunFlagsSetting: string(text)})
+	return hint.Command("run", names, words...)
 }
 
 // tellNext names the command that processes what is pending in a job, which the user calls name.
@@ -133,9 +100,11 @@ func tellNext(ctx context.Context, g *globals, job store.Job, name string) error
 	return err
 }
 
-// commandOn is a command on the job that an argument stands for, without a password in it.
-func commandOn(command, arg string) string {
-	return pipeline.ShellCommand("facescan", command, nameOf(arg))
+// hidesPassword reports whether a job is named with a password, which commands do not repeat.
+func hidesPassword(args []string, db string) bool {
+	return slices.ContainsFunc(append([]string{db}, args...), func(name string) bool {
+		return open.IsURL(name) && open.WithoutPassword(name) != name
+	})
 }
 
 // mergeHint is the command that unites the job of a part of a list with those of the other parts.

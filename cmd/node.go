@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"facescan/pipeline"
 	"facescan/pipeline/parts"
 	"facescan/store"
+	"facescan/store/hint"
 	"facescan/store/open"
 	"facescan/store/sqlite"
 )
@@ -198,11 +198,11 @@ func partsOf(list string) (parts []part) {
 
 // mergeCommand unites the parts of a list.
 func mergeCommand(list string, parts []part) string {
-	words := []string{"facescan", "merge", jobOf(list, store.Node{})}
+	names := []string{jobOf(list, store.Node{})}
 	for _, p := range parts {
-		words = append(words, p.path)
+		names = append(names, p.path)
 	}
-	return pipeline.ShellCommand(words...)
+	return hint.Command("merge", names)
 }
 
 // settleNode keeps a job to the part of the rows that it was begun for.

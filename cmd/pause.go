@@ -3,11 +3,13 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 func newPause(g *globals) *cobra.Command {
@@ -43,17 +45,52 @@ func runPause(ctx context.Context, g *globals, arg, name string, pause bool) err
 		return err
 	}
 	defer job.Close()
-	return eachSource(ctx, job, name, func(s store.Source) error {
+	changed := 0
+	err = eachSource(ctx, job, name, func(s store.Source) error {
+		if s.Paused == pause {
+			if name != "" || pause {
+				g.tell("facescan: %s %s", s.Name, map[bool]string{true: "is paused already",
+					false: "was not paused: there is nothing to release"}[pause])
+			}
+			return nil
+		}
 		if err := job.Pause(ctx, s.Number, pause); err != nil {
 			return err
 		}
-		word := "goes on"
-		if pause {
-			word = "is paused"
-		}
-		g.tell("facescan: %s %s", s.Name, word)
+		changed++
+		g.tell("facescan: %s %s", s.Name, map[bool]string{true: "is paused", false: "goes on"}[pause])
 		return nil
 	})
+	switch {
+	case err != nil:
+		return err
+	case pause && changed > 0:
+		var flags []string
+		if name != "" {
+			flags = []string{"--source", name}
+		}
+		g.tell("  release it with: %s", hint.On("resume", nameOf(arg), flags...))
+	case !pause && changed == 0 && name == "":
+		g.tell("facescan: nothing of %s was paused", nameOf(arg))
+	case !pause && changed > 0:
+		return tellReleased(ctx, g, job, nameOf(arg))
+	}
+	return nil
+}
+
+// tellReleased says who goes on with released rows.
+func tellReleased(ctx context.Context, g *globals, job store.Job, name string) error {
+	c, err := job.Counts(ctx)
+	switch {
+	case err != nil:
+		return err
+	case slices.ContainsFunc(c.Owners, func(o store.OwnerCounts) bool { return o.Alive }):
+		g.tell("facescan: the processes that run on the job take them")
+		return nil
+	case c.Pending == 0 && len(c.ImportIncomplete) == 0:
+		return nil
+	}
+	return tellNext(ctx, g, job, name)
 }
 
 // eachSource calls f for the source of the name, or for all.

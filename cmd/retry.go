@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 type retryOptions struct {
@@ -61,7 +62,7 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	}
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
-			return s, usagef("--reason %q: no such reason; those of the job: %s", r, commandOn("status", arg))
+			return s, usagef("--reason %q: no such reason; those of the job: %s", r, hint.On("status", nameOf(arg)))
 		}
 		s.Reasons = append(s.Reasons, store.Reason(r))
 	}

@@ -23,6 +23,7 @@ import (
 	"facescan/pipeline/crash"
 	"facescan/pipeline/source"
 	"facescan/store/export"
+	"facescan/store/hint"
 	"facescan/store/open"
 )
 
@@ -96,9 +97,11 @@ type globals struct {
 }
 
 func (g *globals) addFlags(fs *pflag.FlagSet) {
-	fs.CountVarP(&g.verbose, "verbose", "v", "verbose output; repeat for debugging")
+	fs.CountVarP(&g.verbose, "verbose", "v", "debug messages too: leases, claims, retries, the pace of hosts, "+
+		"imports; -vv adds one per row")
 	fs.BoolVarP(&g.quiet, "quiet", "q", false, "print errors only")
-	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of messages on stderr: text or json")
+	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of all messages on stderr, errors and the "+
+		"summary too: text, or json with one object per line")
 }
 
 // logger writes to w, which is stderr, or a wrapper that keeps out of the progress bar's way.
@@ -107,19 +110,49 @@ func (g *globals) logger(w io.Writer) *slog.Logger {
 	switch {
 	case g.quiet:
 		level = slog.LevelError
+	case g.verbose > 1:
+		level = pipeline.LevelRow
 	case g.verbose > 0:
 		level = slog.LevelDebug
 	}
-	if g.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	if g.json() {
+		return slog.New(newJSONHandler(w, level))
 	}
 	return slog.New(&textHandler{w: w, level: level})
 }
 
-// tell writes a line for a person to stderr, unless -q.
+// json reports whether messages are JSON.
+func (g *globals) json() bool { return g.logFormat == "json" }
+
+// log is the logger of a command that shows no progress.
+func (g *globals) log() *slog.Logger { return g.logger(g.err) }
+
+// tell writes a line for a person to stderr, unless -q. It is laid out, where it is not a record.
 func (g *globals) tell(format string, args ...any) {
-	if !g.quiet {
+	switch {
+	case g.quiet:
+	case g.json():
+		text := strings.TrimPrefix(fmt.Sprintf(format, args...), "facescan: ")
+		g.log().Info(strings.TrimSpace(text))
+	default:
 		fmt.Fprintf(g.err, format+"\n", printableArgs(args)...)
+	}
+}
+
+// fail tells the error that ends a command.
+func (g *globals) fail(err error, code int, help string) {
+	text := told(errors.New(open.Redact(err.Error())))
+	if g.json() {
+		attrs := []any{"exit_code", code}
+		if help != "" {
+			attrs = append(attrs, "help", help)
+		}
+		g.log().Error(text, attrs...)
+		return
+	}
+	fmt.Fprintf(g.err, "facescan: %s\n", text)
+	if help != "" {
+		fmt.Fprintf(g.err, "facescan: see `%s`\n", help)
 	}
 }
 
@@ -145,7 +178,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	root.SetOut(out)
 	root.SetErr(g.err)
 	ctx, g.signals = listen(ctx)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	g.signals.stop()
 	if err == nil {
 		return exitOK
@@ -169,11 +202,28 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	case errors.As(err, &list), errors.As(err, &result), errors.As(err, &rule):
 		code = exitUsage
 	}
-	fmt.Fprintf(g.err, "facescan: %s\n", told(errors.New(open.Redact(err.Error()))))
+	help := ""
 	if code == exitUsage {
-		fmt.Fprintln(g.err, "facescan: see `facescan help`, or `facescan COMMAND --help`")
+		help = hint.Command("help", strings.Fields(command.CommandPath())[1:])
+		g.wantJSON(args) // the flags may not have been read
 	}
+	g.fail(err, code, help)
 	return code
+}
+
+// wantJSON reads --log-format of a command line that is wrong.
+func (g *globals) wantJSON(args []string) {
+	format := os.Getenv("FACESCAN_LOG_FORMAT")
+	for i, arg := range args {
+		if value, is := strings.CutPrefix(arg, "--log-format="); is {
+			format = value
+		} else if arg == "--log-format" && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	if format == "json" {
+		g.logFormat = format
+	}
 }
 
 func newRoot(g *globals) *cobra.Command {
@@ -241,6 +291,12 @@ func args(check cobra.PositionalArgs, what string) cobra.PositionalArgs {
 	}
 }
 
+// variable is the annotation of a flag that a variable of the environment set.
+const variable = "facescan-variable"
+
+// fromVariable reports whether a variable of the environment set a flag.
+func fromVariable(f *pflag.Flag) bool { return f.Annotations[variable] != nil }
+
 // fromEnvironment sets every flag that was not given from FACESCAN_NAME.
 func fromEnvironment(c *cobra.Command) error {
 	var bad error
@@ -253,6 +309,10 @@ func fromEnvironment(c *cobra.Command) error {
 			if err := c.Flags().Set(f.Name, v); err != nil {
 				bad = usagef("%s=%q: %v", name, v, err)
 			}
+			if f.Annotations == nil {
+				f.Annotations = map[string][]string{}
+			}
+			f.Annotations[variable] = []string{name}
 		}
 	})
 	return bad

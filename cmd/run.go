@@ -18,6 +18,7 @@ import (
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/hint"
 	"facescan/store/open"
 )
 
@@ -179,7 +180,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err != nil {
 		return err
 	}
-	if err := o.remember(ctx, job, len(t.sources) > 0); err != nil {
+	if err := o.remember(ctx, job, hintName(args, job), len(t.sources) > 0, log); err != nil {
 		return err
 	}
 
@@ -273,7 +274,9 @@ func (o *runOptions) finish(ctx context.Context, g *globals, args []string, job 
 	resume := o.resume(args, job, len(counts.ImportIncomplete) == 0)
 	stats.See(counts)
 	snap := stats.Snapshot()
-	summarize(g, o.progress, name, resume, end, err, &snap)
+	sum := summary{globals: g, mode: o.progress, name: name, resume: resume, password: hidesPassword(args, o.source.db),
+		end: end, err: err, Snapshot: &snap}
+	sum.tellAll()
 	if err != nil {
 		return err
 	}
@@ -291,7 +294,7 @@ func (o *runOptions) finish(ctx context.Context, g *globals, args []string, job 
 		end == pipeline.Finished && o.maxFail.Finally(counts.Failed, counts.Done):
 		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows",
 			counts.Failed, counts.Done, &o.maxFail)}
-	case end == pipeline.Limited:
+	case end == pipeline.Limited, end == pipeline.Paused:
 		return &exit{code: exitLimited}
 	}
 	return nil
@@ -315,9 +318,9 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 	if len(sources) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s is the job of %s, not of %s; to add the list to it say --db %s, to keep it apart "+
-		"say --db with another name",
-		job.Path(), sources[0].Name, t.sources[0].Path, job.Path())
+	return fmt.Errorf("%s is the job of %s, not of %s; to add the list to it add %s, to keep it "+
+		"apart name another job with --db",
+		job.Path(), sources[0].Name, t.sources[0].Path, hint.Words("--db", job.Path()))
 }
 
 // dryRun tells what a run would do.

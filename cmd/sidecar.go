@@ -19,6 +19,7 @@ import (
 	"facescan/detect/sidecar"
 	"facescan/pipeline/crash"
 	"facescan/pipeline/decode"
+	"facescan/store/hint"
 )
 
 // sidecarOptions are the flags of those who ask a sidecar.
@@ -202,8 +203,8 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 		}
 		cancel()
 	}()
-	g.tell("serving %s (%s) on %s; use it with: facescan run --sidecar %s", s.Detector(), kind.Name, o.device,
-		address(l))
+	g.tell("serving %s (%s) on %s; use it with: %s", s.Detector(), kind.Name, o.device,
+		hint.On("run", "urls.txt", "--sidecar", address(l)))
 	err = s.Serve(serving, ctx.Done(), l, sidecarGrace)
 	if ctx.Err() != nil {
 		return &exit{code: exitInterrupted}

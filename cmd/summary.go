@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"facescan/pipeline/live"
 	"facescan/store"
 	"facescan/store/figures"
+	"facescan/store/hint"
 )
 
 // leastShare of a run's time is worth a line in its summary.
@@ -50,23 +52,84 @@ func printJSON(w io.Writer, line any) error {
 	return err
 }
 
-// summarize tells how a run ended: what was done, why rows failed, most frequent first, and what to do next:
-// name stands for the job, and resume is the command that resumes the run.
-func summarize(g *globals, mode, name, resume string, end pipeline.End, err error, s *live.Snapshot) {
-	if mode == "json" {
-		line := pick(s, append(jobFigures, "elapsed_seconds")...)
-		line["summary"] = endWord(end, err)
-		line["held_back_by"], line["held_back"], line["held_back_share"] = nil, nil, nil
-		if m := s.Mostly; m.Kind != "" {
-			line["held_back_by"], line["held_back"], line["held_back_share"] = m.Kind, m.Holdup.String(),
-				m.Share
-		}
-		_ = printJSON(g.err, line) // stderr is gone: there is nobody to say so to
-		return
+// summary is what the end of a run says: what was done, why rows failed, and what to do next.
+type summary struct {
+	*globals
+	mode     string // --progress
+	name     string // stands for the job in commands
+	resume   string // the command that goes on with the run
+	password bool   // the job was named with a password, which commands lack
+	end      pipeline.End
+	err      error
+	*live.Snapshot
+}
+
+// nextCommands are commands that may follow, by what they do. Release is for paused rows, resume for pending
+// ones.
+func (s *summary) nextCommands() (next struct{ release, resume, export, retry string }) {
+	waits := len(s.ImportIncomplete) > 0 || s.end != pipeline.Finished && s.Total == 0
+	if s.end == pipeline.Paused && s.err == nil {
+		next.release = hint.On("resume", s.name)
 	}
+	if s.Pending > 0 || waits && s.err == nil {
+		next.resume = s.resume
+	}
+	if s.Done > 0 {
+		next.export = hint.On("export", s.name, "-o", "results.csv")
+	}
+	if s.Pending == 0 && transient(s.Failures) > 0 {
+		next.retry = hint.On("retry", s.name)
+	}
+	return next
+}
+
+// tellAll writes the summary.
+func (s *summary) tellAll() {
+	switch {
+	case s.mode == "json":
+		_ = printJSON(s.globals.err, s.figures()) // stderr is gone: there is nobody to say so to
+	case s.json():
+		s.logAll()
+	case !s.quiet:
+		s.print()
+	}
+}
+
+// figures are the summary as JSON.
+func (s *summary) figures() map[string]any {
+	line := pick(s.Snapshot, append(jobFigures, "elapsed_seconds")...)
+	line["summary"] = endWord(s.end, s.err)
+	line["held_back_by"], line["held_back"], line["held_back_share"] = nil, nil, nil
+	if m := s.Mostly; m.Kind != "" {
+		line["held_back_by"], line["held_back"], line["held_back_share"] = m.Kind, m.Holdup.String(), m.Share
+	}
+	return line
+}
+
+// logAll is the summary as a record.
+func (s *summary) logAll() {
+	line, next := s.figures(), s.nextCommands()
+	var attrs []any
+	for _, key := range slices.Sorted(maps.Keys(line)) {
+		if key != "summary" {
+			attrs = append(attrs, key, line[key])
+		}
+	}
+	for _, c := range []struct{ key, command string }{{"release", next.release}, {"resume", next.resume},
+		{"export", next.export}, {"retry", next.retry}} {
+		if c.command != "" {
+			attrs = append(attrs, c.key, c.command)
+		}
+	}
+	s.log().Info(endWord(s.end, s.err), attrs...)
+}
+
+// print is the summary for people.
+func (s *summary) print() {
+	g, next := s.globals, s.nextCommands()
 	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
 	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%s)",
-		endWord(end, err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond),
+		endWord(s.end, s.err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond),
 		figures.Rate(rate))
 	if m := s.Mostly; m.Share >= leastShare {
 		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
@@ -74,7 +137,7 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 			g.tell("    %s", m.Advice)
 		}
 	}
-	if end == pipeline.Finished && err == nil && s.Tail > time.Second && s.Own.Done > 0 {
+	if s.end == pipeline.Finished && s.err == nil && s.Tail > time.Second && s.Own.Done > 0 {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
 	if s.LooksForFaces() {
@@ -84,21 +147,26 @@ func summarize(g *globals, mode, name, resume string, end pipeline.End, err erro
 	}
 	g.tell("  failed  %10d", s.Failed)
 	for _, f := range ranked(s.Failures) {
-		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Hint(f.reason, name))
+		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Hint(f.reason, s.name))
 	}
-	if s.Pending > 0 {
-		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, resume)
+	switch {
+	case next.release != "":
+		g.tell("  paused  %10d   they wait in paused lists; to release them: %s", s.PausedPending, next.release)
+		g.tell("  %18s   then go on with: %s", "", next.resume)
+	case s.Pending > 0:
+		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, next.resume)
+	case next.resume != "":
+		g.tell("  nothing is lost; go on with: %s", next.resume)
 	}
-	if s.Pending == 0 && err == nil &&
-		(len(s.ImportIncomplete) > 0 || end != pipeline.Finished && s.Total == 0) {
-		g.tell("  nothing is lost; go on with: %s", resume)
+	if next.export != "" {
+		g.tell("  next: %s", next.export)
 	}
-	if s.Done > 0 {
-		g.tell("  next: %s", pipeline.ShellCommand("facescan", "export", name, "-o", "results.csv"))
+	if next.retry != "" {
+		g.tell("        %s      (%d failed for reasons that may have passed)", next.retry,
+			transient(s.Failures))
 	}
-	if n := transient(s.Failures); n > 0 && s.Pending == 0 {
-		g.tell("        %s      (%d failed for reasons that may have passed)",
-			pipeline.ShellCommand("facescan", "retry", name), n)
+	if s.password {
+		g.tell("  these commands lack the database's password: put it into PGPASSWORD or ~/.pgpass")
 	}
 }
 
@@ -110,6 +178,8 @@ func endWord(end pipeline.End, err error) string {
 		return "interrupted"
 	case end == pipeline.Limited:
 		return "stopped by a limit"
+	case end == pipeline.Paused:
+		return "paused"
 	case end == pipeline.TooManyFail:
 		return "aborted, too many failures"
 	}

@@ -10,6 +10,7 @@ import (
 
 	"facescan/pipeline/fetch"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 const (
@@ -17,10 +18,11 @@ const (
 	minRows    = 16                     // claimed at once, however few fetchers there are
 	claimSpan  = 500 * time.Millisecond // a claim takes about as many rows as this much work: a list that joins is soon begun
 	aheadSpan  = 250 * time.Millisecond // of work is queued before more is claimed
+	busySpan   = time.Second            // of work waits for the processors likewise, at most; towards the end less
 	stuckAfter = 20 * time.Second       // rows that nobody holds and nobody can claim: more is no delay of other processes
 	idlePoll   = 200 * time.Millisecond // how often a process without work looks for some
 	roomPoll   = 10 * time.Millisecond  // how often one with enough looks whether it still has
-	shareEvery = time.Second            // how often one that waits for slow hosts counts what is left for the others
+	shareEvery = time.Second            // how often one counts what is left for the others
 )
 
 // dispatcher is the stage that claims shards and puts their rows into the queue.
@@ -58,12 +60,16 @@ type dispatcher struct {
 
 	hold      func() bool                           // true while no row is to be begun; optional
 	resume    func(context.Context) (string, error) // the command that goes on with the import
+	inFlight  func() int                            // rows on their way from the start of their fetch to their commit
+	fetched   func() int                            // of them, those that are fetched
 	fetchers  int
+	workers   int
 	shardSize int
 	maxRows   int64         // 0 = no limit
 	tailGrace time.Duration // 0 = no limit
 
 	handed    int64
+	began     time.Time
 	tail      time.Time // since when only rows in flight are left
 	takeovers int64
 	suspects  map[int64]int
@@ -79,7 +85,8 @@ func (d *dispatcher) run() error {
 	defer d.queue.Close()
 	defer close(d.kept)
 	draining := d.life.draining
-	d.takeovers, d.shared = -1, time.Now() // processes that begin together shall have joined
+	d.began = time.Now()
+	d.takeovers, d.shared = -1, d.began // processes that begin together shall have joined
 	for {
 		d.waitForRoom()
 		if draining.Err() != nil {
@@ -123,18 +130,39 @@ func (d *dispatcher) run() error {
 }
 
 // waitForRoom waits until the rows that are queued will not last for long, so that this process does not
-// hoard what another could do. Rows that wait for slow hosts are no work: when no other may be fetched more
-// is wanted, up to this process's share of what is left, since the others have no row of a host that all wait
-// for otherwise.
+// hoard what another could do. Rows that are fetched and wait for a processor count as queued: however many
+// more are fetched, they are not done sooner. Rows that wait for slow hosts are no work: when no other may be
+// fetched more is wanted, up to this process's share of what is left, since the others have no row of a host
+// that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
-	ahead := max(d.fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
-	for d.hold != nil && d.hold() || d.queue.Waiting() > ahead && !(d.queue.Starved() && d.queue.Waiting() < d.share()) {
+	for d.hold != nil && d.hold() || d.busy() || d.enough() {
 		select {
 		case <-time.After(roomPoll):
 		case <-d.life.draining.Done():
 			return
 		}
 	}
+}
+
+// enough reports whether enough rows wait for a fetch.
+func (d *dispatcher) enough() bool {
+	ahead := max(d.fetchers/2, minRows/2, int(d.stats.Rate()*aheadSpan.Seconds()))
+	waiting := d.queue.Waiting()
+	return waiting > ahead && !(d.queue.Starved() && waiting+d.inFlight() < d.share())
+}
+
+// busy reports whether the processors have enough to do until rows that are claimed now are fetched. Towards
+// the end of a job that is half of what this process still has to do: the other processes may be faster.
+func (d *dispatcher) busy() bool {
+	held := d.queue.Waiting() + d.inFlight()
+	if d.stats.Rate() == 0 && time.Since(d.began) < shareEvery { // how fast they are is not known
+		return held >= max(minRows, d.fetchers/4)
+	}
+	if d.fetched() <= 2*d.workers {
+		return false
+	}
+	span := busySpan + d.stats.Fetching.mean()
+	return held > int(d.stats.Rate()*span.Seconds()) || held > d.share()/2
 }
 
 // share is how many of the rows that are left each process has to do, as of a moment ago.
@@ -149,10 +177,17 @@ func (d *dispatcher) share() int {
 }
 
 // claimRows is how many rows to claim: about claimSpan of work at the present rate, so that a process which
-// joins late finds something to do, and a fast one does not claim all the time.
+// joins late finds something to do, and a fast one does not claim all the time. Where the processors have
+// nothing to do each fetcher wants a row.
 func (d *dispatcher) claimRows() int {
-	n := int(d.stats.Rate() * claimSpan.Seconds())
-	return min(max(n, d.fetchers, minRows), d.shardSize)
+	rate, least := d.stats.Rate(), minRows
+	switch {
+	case rate == 0:
+		least = max(least, d.fetchers/4)
+	case d.fetched() < d.workers:
+		least = max(least, d.fetchers)
+	}
+	return min(max(int(rate*claimSpan.Seconds()), least), d.shardSize)
 }
 
 // hand hands out the pending rows of some shards. It stops early when the run drains, or maxRows is reached;
@@ -312,7 +347,7 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 		d.stuck = time.Now()
 	case time.Since(d.stuck) > stuckAfter:
 		return fmt.Errorf("%d rows are pending, but no shard that could be claimed has them: the job is damaged; "+
-			"see `%s`", c.Pending, ShellCommand("facescan", "verify", d.job.Path()))
+			"see `%s`", c.Pending, hint.On("verify", d.job.Path()))
 	}
 	return nil
 }
@@ -348,7 +383,7 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 			return false, err
 		}
 	} else if shards, _ := d.leases.count(); shards == 0 && c.Pending == c.PausedPending {
-		d.life.drain(Limited)
+		d.life.drain(Paused)
 		return true, nil
 	} else if d.tailGrace > 0 && shards > 0 {
 		if d.tail.IsZero() {

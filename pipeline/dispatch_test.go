@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,7 +169,7 @@ func alone(t *testing.T, test func(t *testing.T, b *dispatchBench)) {
 			limits:    &limits{totals: func() (int64, int64) { return 0, 0 }, breaks: stats.breaks, drain: life.drain},
 			importing: importing, stats: stats, activity: &activity{}, log: slog.New(slog.DiscardHandler),
 			resume:   func(context.Context) (string, error) { return "facescan run urls.txt", nil },
-			fetchers: 8, shardSize: 10_000}
+			inFlight: func() int { return 0 }, fetched: func() int { return 0 }, fetchers: 8, shardSize: 10_000}
 		test(t, b)
 	})
 }
@@ -323,6 +324,56 @@ func TestDispatchRoom(t *testing.T) {
 	})
 }
 
+// TestDispatchBusy: while rows that are fetched wait for the processors, nothing is claimed as long as more
+// rows are held than these do in a second, or than half of this process's share of what is left.
+func TestDispatchBusy(t *testing.T) {
+	alone(t, func(t *testing.T, b *dispatchBench) {
+		c := b.claims
+		var fetched atomic.Int64
+		b.fetched, b.workers = func() int { return int(fetched.Load()) }, 2
+		b.inFlight = b.fetched
+		b.stats.ownMeter.begin(time.Now())
+		work := func(rows int64) { // in the next three seconds, as many in each
+			for range 3 {
+				b.stats.mu.Lock()
+				b.stats.ownMeter.add(time.Now(), rows)
+				b.stats.mu.Unlock()
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+		}
+		claimed := func(when string, want bool) {
+			t.Helper()
+			work(50) // by its end the share is the present one
+			before := len(b.line.ids())
+			id := int64(before + 1)
+			c.set(func(c *claims) { c.claims = [][]store.Lease{{c.shard(id, 1)}} })
+			work(50)
+			if got := len(b.line.ids()) > before; got != want {
+				t.Errorf("%s: claimed %t, want %t", when, got, want)
+			}
+		}
+		c.counts = store.Counts{Pending: 1000, Owners: make([]store.OwnerCounts, 2)}
+		fetched.Store(200)
+		b.start()
+		claimed("much is fetched", false)
+		fetched.Store(30)
+		claimed("less than a second's work is fetched", true)
+		c.set(func(c *claims) { c.counts.Pending = 100 })
+		claimed("half of the share is fetched", false)
+		fetched.Store(20)
+		claimed("less than half of the share is fetched", true)
+		c.set(func(c *claims) { c.counts.Pending = 4 })
+		claimed("little is left, and more than two rows wait for each processor", false)
+		fetched.Store(4)
+		claimed("the processors may run out of rows", true)
+		b.life.drain(Interrupted)
+		if err := b.end(t, Interrupted); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestDispatchDrains: what is not handed out when the run drains stays pending.
 func TestDispatchDrains(t *testing.T) {
 	for _, keeps := range []bool{false, true} {
@@ -380,7 +431,7 @@ func TestDispatchTail(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		b.claims.counts = store.Counts{Pending: 3, PausedPending: 3}
 		b.start()
-		if err := b.end(t, Limited); err != nil {
+		if err := b.end(t, Paused); err != nil {
 			t.Error(err)
 		}
 	})

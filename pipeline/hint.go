@@ -2,13 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"slices"
 	"strings"
-	"unicode"
 
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // RunCommand is the command that imports what a job lacks of its lists, and processes it, with the flags that
@@ -23,60 +24,66 @@ func RunCommand(ctx context.Context, job store.Job, name string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	words := []string{"facescan", "run"}
-	var spec source.Spec
+	var names []string
+	var words []string
 	var as string
-	lists := 0
 	for _, s := range sources {
 		if s.Complete || s.Format == store.TableFormat {
 			continue
 		}
+		// Lists with other columns are for another command, and one stream is enough.
+		columns := columnFlags(s.Options)
+		if names != nil && (!slices.Equal(columns, words) || IsStdin(s) && slices.Contains(names, "-")) {
+			continue
+		}
 		path := SourcePath(job.Path(), s.Name)
 		if IsStdin(s) {
-			if path = "-"; slices.Contains(words, path) {
-				continue // one stream at a time
-			}
-			as = AsName(s)
+			path, as = "-", AsName(s)
 		}
-		words = append(words, path)
-		if lists++; lists == 1 {
-			_ = json.Unmarshal([]byte(s.Options), &spec) // else without columns
-		}
+		names, words = append(names, path), columns
 	}
 	var flags []string
 	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &flags) // else none
-	if lists == 0 {
-		return ShellCommand(slices.Concat(words, []string{name}, flags)...), nil
+	if names == nil {
+		if len(sources) == 1 && len(columnFlags(sources[0].Options)) > 0 { // the list alone would not do
+			name = job.Path()
+		}
+		return hint.On("run", name, flags...), nil
 	}
 	for _, flag := range []struct{ name, value string }{
-		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
-		{"--keep-columns", strings.Join(spec.KeepColumns, ",")}, {"--table", spec.Table},
-		{"--group-end", spec.GroupEnd},
 		{"--as", as}, {"--node", settings[store.NodeSetting]}, {"--db", job.Path()},
 	} {
 		if flag.value != "" {
 			words = append(words, flag.name, flag.value)
 		}
 	}
-	return ShellCommand(slices.Concat(words, flags)...), nil
+	return hint.Command("run", names, append(words, flags...)...), nil
 }
 
-// ShellCommand is a command line for a shell, each word quoted where it has to be.
-func ShellCommand(words ...string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = ShellQuote(w)
+// columnFlags are the flags that say which columns of a list are read, of the options of its source.
+func columnFlags(options string) (words []string) {
+	var spec source.Spec
+	_ = json.Unmarshal([]byte(options), &spec) // else without columns
+	for _, flag := range []struct{ name, value string }{
+		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
+		{"--keep-columns", csvOf(spec.KeepColumns)}, {"--table", spec.Table},
+		{"--group-end", spec.GroupEnd},
+	} {
+		if flag.value != "" {
+			words = append(words, flag.name, flag.value)
+		}
 	}
-	return strings.Join(quoted, " ")
+	return words
 }
 
-// ShellQuote makes one word of a shell's of any text.
-func ShellQuote(s string) string {
-	plain := func(r rune) bool {
-		return r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:@%+=,", r))
+// csvOf is the value of a flag that takes several names.
+func csvOf(names []string) string {
+	if len(names) == 0 {
+		return ""
 	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	_ = w.Write(names) // a builder takes everything
+	w.Flush()
+	return strings.TrimSuffix(b.String(), "\n")
 }

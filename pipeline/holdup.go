@@ -8,6 +8,7 @@ import (
 	"facescan/pipeline/live"
 	"facescan/store"
 	"facescan/store/figures"
+	"facescan/store/hint"
 )
 
 // What holds a run back is found out here, once for all who show it.
@@ -70,6 +71,7 @@ func (m *moment) add(o moment) {
 // load is what a run did lately, and its settings: all that the judgement depends on.
 type load struct {
 	moment
+	path       string        // of the job
 	processors float64       // share of their time that this process took
 	commit     time.Duration // of one, lately
 	silence    time.Duration // since the sidecar answered last, while rows wait for it
@@ -320,7 +322,7 @@ func (l *load) supply() live.Holdup {
 		return h
 	case c.Pending > 0 && c.Pending == c.PausedPending:
 		return live.Holdup{Kind: live.ByPause, What: fmt.Sprintf("paused lists (%d rows)", c.PausedPending),
-			Advice: "facescan resume JOB lets them go on"}
+			Advice: "to release them: " + hint.On("resume", l.path)}
 	case c.Pending > 0 && l.others > 0:
 		return live.Holdup{Kind: live.ByOthers, What: "other processes, which have the last rows",
 			Detail: fmt.Sprint(c.Pending)}

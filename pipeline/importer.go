@@ -181,7 +181,7 @@ func (im *Importer) join(ctx context.Context, settings map[string]string, specs 
 			if im.Joined != nil {
 				im.Joined(s)
 			}
-			spec, err := endsAs(some[i], s)
+			spec, err := asBegun(some[i], add[i].Options, s)
 			if err != nil {
 				return nil, err
 			}

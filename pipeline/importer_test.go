@@ -528,8 +528,10 @@ func TestRunCommand(t *testing.T) {
 	if got, want := command(), `facescan run 'DIR/it'\''s b.csv' --url-column image --keep-columns a,b --node 1/2 --db DIR/job.db --retries 0`; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
-	add("monday", `{"As":"monday"}`)
-	add("tuesday", `{"As":"tuesday"}`)
+	add("other.txt", `{"URLColumn":"link"}`) // for another command
+	for _, as := range []string{"monday", "tuesday"} {
+		add(as, `{"As":"`+as+`","URLColumn":"image","KeepColumns":["a","b"]}`)
+	}
 	if got := command(); !strings.Contains(got, "b.csv' - --url-column") || !strings.Contains(got, "--as monday") {
 		t.Error(got)
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // A merge of jobs that were not all parts of their list lacks rows, and so does a job that took in what was
@@ -164,6 +166,7 @@ func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name strin
 // asImported is a list with the columns that a source was imported with.
 func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 	path := spec.Path
+	spec.GroupEnd, spec.As = "", "" // which options leave out
 	if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
 		return spec, fmt.Errorf("the options of source %s: %w", s.Name, err)
 	}
@@ -171,28 +174,49 @@ func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 	return spec, nil
 }
 
-// endsAs is a list whose groups end as its source was imported with: where that is not given, it and the
-// columns that belong to it are those of the import. Another end is refused, as rows before the position were
-// read without it.
-func endsAs(spec source.Spec, s store.Source) (source.Spec, error) {
-	if spec.GroupEnd == "" && !strings.Contains(s.Options, `"GroupEnd"`) { // there may be very many lists
+// asBegun is a list that is read as its source was imported: what is not given is that of the import. Other
+// columns, or another end of groups, are refused, as rows before the position were read without them.
+func asBegun(spec source.Spec, options string, s store.Source) (source.Spec, error) {
+	if options == s.Options { // there may be very many lists
 		return spec, nil
 	}
 	was, err := asImported(spec, s)
-	switch {
-	case err != nil || was.GroupEnd == spec.GroupEnd:
+	if err != nil {
 		return spec, err
-	case spec.GroupEnd == "":
-		spec.GroupEnd = was.GroupEnd
-		if spec.GroupColumn == "" {
-			spec.GroupColumn = was.GroupColumn
+	}
+	for _, f := range []struct {
+		flag     string
+		was, now *string
+		same     string // what an empty value means
+	}{
+		{"--url-column", &was.URLColumn, &spec.URLColumn, "url"},
+		{"--id-column", &was.IDColumn, &spec.IDColumn, ""},
+		{"--group-column", &was.GroupColumn, &spec.GroupColumn, ""},
+		{"--table", &was.Table, &spec.Table, ""},
+		{"--group-end", &was.GroupEnd, &spec.GroupEnd, ""},
+	} {
+		if *f.now == "" || strings.EqualFold(cmp.Or(*f.was, f.same), *f.now) && f.flag != "--group-end" {
+			*f.now = *f.was
 		}
-		return spec, nil
+		if *f.now != *f.was {
+			return spec, otherThan(s, f.flag, *f.was)
+		}
 	}
-	how := "without --group-end"
-	if was.GroupEnd != "" {
-		how = ShellCommand("with", "--group-end", was.GroupEnd)
+	if len(spec.KeepColumns) == 0 {
+		spec.KeepColumns = was.KeepColumns
 	}
-	return spec, &source.UsageError{Text: fmt.Sprintf("%s was imported %s: go on like that, or import it into another "+
+	if !slices.Equal(spec.KeepColumns, was.KeepColumns) {
+		return spec, otherThan(s, "--keep-columns", csvOf(was.KeepColumns))
+	}
+	return spec, nil
+}
+
+// otherThan refuses a flag with another value than at the import of a source.
+func otherThan(s store.Source, flag, was string) error {
+	how := "without " + flag
+	if was != "" {
+		how = hint.Words("with", flag, was)
+	}
+	return &source.UsageError{Text: fmt.Sprintf("%s was imported %s: go on like that, or import it into another "+
 		"job with --db JOB", s.Name, how)}
 }

@@ -13,8 +13,9 @@ type End int
 const (
 	Finished    End = iota // every row of the job is done
 	Interrupted            // drained on request
-	Limited                // by MaxRows or MaxDuration, or only paused rows are left
+	Limited                // by MaxRows, MaxDuration or TailGrace
 	TooManyFail            // by MaxFail or AbortIf
+	Paused                 // only rows of paused sources are left
 )
 
 // drainCause is the cause of the drain context.

@@ -187,7 +187,7 @@ func (o *observer) listen() {
 func (o *observer) judge(sum moment) {
 	now, cpu := time.Now(), processTime()
 	span := now.Sub(o.at)
-	l := load{moment: sum, now: now,
+	l := load{moment: sum, path: o.job.Path(), now: now,
 		processors: (cpu - o.cpu).Seconds() / span.Seconds() / float64(runtime.NumCPU()),
 		silence:    now.Sub(o.answered), memory: o.Memory, fetchers: o.Fetchers, wanted: o.WantedFetchers,
 		workers: o.Workers,

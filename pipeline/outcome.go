@@ -6,6 +6,7 @@ import (
 	"facescan/pipeline/decode"
 	"facescan/pipeline/fetch"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // reasonOf names a decoder's refusal.
@@ -31,9 +32,9 @@ func failure(attempts int, err *fetch.Error) store.Result {
 
 // Hint is what a person can do about a reason of a job's, in a few words.
 func Hint(r store.Reason, job string) string {
-	words := []string{"facescan", "retry", job}
+	var words []string
 	if r.Class() != store.Transient {
 		words = append(words, "--reason", string(r))
 	}
-	return r.Hint(ShellCommand(words...))
+	return r.Hint(hint.On("retry", job, words...))
 }

@@ -107,6 +107,9 @@ type Options struct {
 	Log       *slog.Logger
 }
 
+// LevelRow is the level of messages about single rows.
+const LevelRow = slog.LevelDebug - 4
+
 // queueRows is how many rows may always wait for their hosts, about 300 bytes each.
 const queueRows = 1 << 14
 
@@ -266,8 +269,12 @@ func (r *run) dispatcher(importing *importStage, limits *limits, done *repeats, 
 		bodies: r.budget.bodies, keeper: r.Keeper, repeats: done, life: r.lifecycle, limits: limits, importing: importing,
 		stats: r.stats, activity: &r.activity, log: r.Log, hold: r.Hold,
 		resume:   func(ctx context.Context) (string, error) { return RunCommand(ctx, r.job, r.job.Path()) },
-		fetchers: r.Fetchers, shardSize: r.ShardSize, maxRows: r.MaxRows, tailGrace: r.TailGrace}
+		inFlight: func() int { return len(r.inflight) }, fetched: r.fetchedRows,
+		fetchers: r.Fetchers, workers: r.workers(), shardSize: r.ShardSize, maxRows: r.MaxRows, tailGrace: r.TailGrace}
 }
+
+// fetchedRows is how many rows are fetched and not committed yet.
+func (r *run) fetchedRows() int { return len(r.inflight) - r.stats.Fetching.inside() }
 
 // leave gives places in flight back.
 func (r *run) leave(n int) {

@@ -5,6 +5,7 @@ import (
 
 	"facescan/pipeline/fetch"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // A failure that becomes more frequent in a run is often of our making: too many requests at once, for a
@@ -39,7 +40,7 @@ var trended = map[store.Reason]func(r *run) string{
 	},
 	store.DNSTimeout: func(r *run) string {
 		return "the resolver does not keep up: run a caching one on this machine (unbound, knot-resolver), " +
-			"or fewer --fetchers; facescan doctor measures it"
+			"or fewer --fetchers; to measure it: " + hint.Command("doctor", nil)
 	},
 	store.TooSlow: func(r *run) string {
 		return fmt.Sprintf("downloads became slower: run fewer --fetchers (now %d), or lower --min-rate",
@@ -149,7 +150,7 @@ func (r *run) warnOf(rises []rise) {
 		}
 		r.Log.Warn(fmt.Sprintf("%s rose from %.1f%% to %.0f%% of the rows%s: %s; then: %s", x.reason,
 			100*x.was, 100*x.is, of,
-			trended[x.reason](r), ShellCommand("facescan", "retry", r.job.Path(), "--reason",
+			trended[x.reason](r), hint.On("retry", r.job.Path(), "--reason",
 				string(x.reason))))
 	}
 }

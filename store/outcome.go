@@ -3,6 +3,8 @@ package store
 import (
 	"net/http"
 	"strings"
+
+	"facescan/store/hint"
 )
 
 // Status says how a done row ended.
@@ -27,7 +29,7 @@ type Reason string
 
 // The reasons. One is added by a line here, and in the two tables of cmd/help/outcomes.md: TestTopic compares
 // them. The hint says what a person can do; RETRY in it stands for the command that queues these
-// rows again.
+// rows again, DOCTOR for the one that examines this machine.
 var (
 	BadURL = reason("bad_url", Permanent, "not an http(s) URL: correct the list; for s3:// and "+
 		"the like give https:// URLs, presigned if need be")
@@ -47,7 +49,7 @@ var (
 	FileMissing = reason("file_missing", Permanent, "the file does not exist (any more)")
 
 	DNSTimeout = reason("dns_timeout", Transient,
-		"the resolver did not answer: see `facescan doctor`, then RETRY")
+		"the resolver did not answer: DOCTOR measures it; then RETRY")
 	Connect        = reason("connect", Transient, "no connection to the host: RETRY later")
 	Timeout        = reason("timeout", Transient, "slow host: raise --timeout, then RETRY")
 	Reset          = reason("reset", Transient, "the connection broke: RETRY")
@@ -64,7 +66,7 @@ var (
 		"the site asks not to be used this way, by X-Robots-Tag (--ignore-opt-out ignores it, after RETRY) "+
 			"or, with --robots, by robots.txt")
 	Blocked   = reason("blocked", Policy, "on your --block-hosts list")
-	Forgotten = reason("forgotten", Policy, "deleted by `facescan forget`: never fetched again")
+	Forgotten = reason("forgotten", Policy, "deleted on request: never fetched again")
 )
 
 // reasons has the reasons in their order, and about what is known of each.
@@ -106,7 +108,8 @@ func (r Reason) Retried(status int) bool {
 // Hint is what a person can do about the reason, in a few words; retry is the command that queues its rows
 // again.
 func (r Reason) Hint(retry string) string {
-	return strings.ReplaceAll(about[r].hint, "RETRY", "`"+retry+"`")
+	return strings.NewReplacer("RETRY", "`"+retry+"`", "DOCTOR", "`"+hint.Command("doctor", nil)+"`").
+		Replace(about[r].hint)
 }
 
 // Reasons lists the reasons of a class, or all of them for an empty class, in their order.

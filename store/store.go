@@ -42,6 +42,8 @@ var (
 	ErrHeld = errors.New("held by another process")
 	// ErrGone says that the job's file was removed, replaced or cut while the job was open.
 	ErrGone = errors.New("the job is gone")
+	// ErrDamaged says that what the job holds contradicts itself.
+	ErrDamaged = errors.New("the job is damaged")
 	// ErrFull says that the disk, or a quota, has no room for the write. What was acknowledged before is
 	// kept.
 	ErrFull = errors.New("no room left")

@@ -13,6 +13,7 @@ import (
 	"facescan/detect"
 	"facescan/detect/sidecar"
 	"facescan/pipeline"
+	"facescan/store/hint"
 )
 
 // Flags are the detection flags of a command line, by name.
@@ -37,7 +38,7 @@ const verifyGone = "--verify-faces was removed: yunet, the default detector of n
 
 // ErrVerify refuses --verify-faces, whose detector is gone.
 var ErrVerify = pipeline.Usagef("%sLeave it out. A job that was begun with it can be rescanned "+
-	"(facescan rescan JOB --stale), or a new one begun under another name (--db)", verifyGone)
+	"(rescan JOB --stale), or a new one begun under another name (--db)", verifyGone)
 
 // Check refuses a detector that there is not.
 func (c *Choice) Check() error {
@@ -61,7 +62,7 @@ func (c *Choice) Choose(ctx context.Context, job *Job) error {
 		return pipeline.Usagef("the job's detector is a foreign model behind a sidecar (%s): name the "+
 			"sidecar with --sidecar URL, process everything again with `%s`, or begin another job with --db",
 			job.Fingerprint,
-			pipeline.ShellCommand("facescan", "rescan", job.path, "--stale", "--detector", detect.Default))
+			hint.On("rescan", job.path, "--stale", "--detector", detect.Default))
 	}
 	for _, f := range detect.Flags() {
 		switch text := c.Flags.Text(f.Name); {
@@ -125,7 +126,7 @@ func (c *Choice) adopt(job *Job) (differ []string, err error) {
 
 // rescanCommand rescans the rows of a job with this detector and the flags that were given.
 func (c *Choice) rescanCommand(job *Job) string {
-	words := []string{"facescan", "rescan", job.path, "--stale"}
+	words := []string{"--stale"}
 	if c.named {
 		words = append(words, "--detector", c.Name)
 	}
@@ -137,5 +138,5 @@ func (c *Choice) rescanCommand(job *Job) string {
 			words = append(words, "--"+f.Name, c.Flags.Text(f.Name))
 		}
 	}
-	return pipeline.ShellCommand(words...)
+	return hint.On("rescan", job.path, words...)
 }

@@ -10,6 +10,7 @@ import (
 	"facescan/detect"
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // DetectorSetting holds the fingerprint of a job's detector.
@@ -192,7 +193,7 @@ func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.
 		if counts.Working() {
 			return "", fmt.Errorf("processes are at work on %s with the detector it had (see "+
 				"`%s`); stop them, then rescan",
-				job.Path(), pipeline.ShellCommand("facescan", "status", job.Path()))
+				job.Path(), hint.On("status", job.Path()))
 		}
 	}
 	return fingerprint, c.save(ctx, job, was, fingerprint)
@@ -204,7 +205,7 @@ func settleVerified(was *Job, counts store.Counts) (detect.Detector, error) {
 	gone := pipeline.Usagef("%sThe job was begun with it, so its %d pending rows cannot be "+
 		"processed as the others were. To process all of it again: %s; to begin another job: add --db with "+
 		"another name", verifyGone, counts.Pending,
-		pipeline.ShellCommand("facescan", "rescan", was.path, "--stale"))
+		hint.On("rescan", was.path, "--stale"))
 	if counts.Pending > 0 {
 		return nil, gone
 	}

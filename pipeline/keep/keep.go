@@ -51,6 +51,7 @@ import (
 	"facescan/pipeline/decode/turbo"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/hint"
 )
 
 // Options name what to keep; an empty field keeps nothing.
@@ -191,7 +192,7 @@ func (k *Keeper) earlier(ctx context.Context) error {
 			if form, err := formOf(dir); err == nil && form.JSON {
 				told += ", with the results beside its images"
 			}
-			k.o.Log.Info(told + ": to go on there, add " + pipeline.ShellCommand("--"+kind, dir))
+			k.o.Log.Info(told + ": to go on there, add " + hint.Words("--"+kind, dir))
 		}
 	}
 	return nil

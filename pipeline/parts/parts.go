@@ -9,6 +9,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // Settle gives a new job the part of the rows that it takes of its lists, and holds one that was begun to its
@@ -55,7 +56,7 @@ func Unfinished(ctx context.Context, job store.Job) (string, error) {
 	if !is {
 		return "", nil
 	}
-	command := pipeline.ShellCommand(append([]string{"facescan", "merge", job.Path()}, inputs...)...)
+	command := hint.Command("merge", append([]string{job.Path()}, inputs...))
 	if len(inputs) == 0 {
 		command += " IN…"
 	}

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gabriel-vasile/mimetype"
+
+	"facescan/store/hint"
 )
 
 const (
@@ -50,7 +52,7 @@ func isUTF32(head []byte) bool {
 // refusal says what the first block of a text looks like if it cannot be a list, and what to do. Both are
 // empty if it can be one. Lists may have some NUL and invalid UTF-8; a line that begins like a URL shows that
 // the text is a list.
-func refusal(path string, head []byte, format string) (what, hint string) {
+func refusal(path string, head []byte, format string) (what, way string) {
 	start := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
 	lower := bytes.ToLower(start[:min(len(start), 16)])
 	switch {
@@ -65,11 +67,11 @@ func refusal(path string, head []byte, format string) (what, hint string) {
 	case isJSONArray(start, format):
 		return "a JSON array", "write one element per line: " + unpackedJSON(path, start)
 	case isSpreadJSON(start):
-		hint = "write one object per line: " + madeByJQ("jq -c .", path, "lines.jsonl")
-		return "JSON with objects over several lines", hint
+		return "JSON with objects over several lines",
+			"write one object per line: " + madeByJQ("jq -c .", path, "lines.jsonl")
 	case controls(head[:min(len(head), 512)]) > 0:
-		if what, hint = binaryKind(head); what != "" {
-			return what, hint
+		if what, way = binaryKind(path, head); what != "" {
+			return what, way
 		}
 	}
 	for line := range bytes.Lines(head) {
@@ -87,7 +89,7 @@ func refusal(path string, head []byte, format string) (what, hint string) {
 }
 
 // binaryKind names the kind of file that data begins with, if it is a known one.
-func binaryKind(head []byte) (what, hint string) {
+func binaryKind(path string, head []byte) (what, way string) {
 	kind := mimetype.Detect(head)
 	for k := kind; k != nil; k = k.Parent() {
 		if k.Is("text/plain") {
@@ -106,7 +108,7 @@ func binaryKind(head []byte) (what, hint string) {
 	case kind.Is("application/vnd.apache.parquet"):
 		return "a Parquet file", "give it a name that ends in .parquet"
 	case strings.HasPrefix(kind.String(), "image/"):
-		return "an image, " + what, "`facescan detect` finds the faces in images"
+		return "an image, " + what, "to find the faces in it: " + hint.On("detect", path)
 	case kind.Is("application/gzip"), kind.Is("application/zstd"):
 		return what + " compressed once more", "unpack it"
 	}
@@ -203,8 +205,8 @@ func converted(path, encoding string) string {
 	if path == "-" {
 		return "convert it with iconv -f " + encoding + " -t UTF-8"
 	}
-	to := shellWord("utf8-" + filepath.Base(path))
-	return "convert it: iconv -f " + encoding + " -t UTF-8 " + shellWord(path) + " > " + to
+	to := hint.Quote("utf8-" + filepath.Base(path))
+	return "convert it: iconv -f " + encoding + " -t UTF-8 " + hint.Quote(hint.Name(path)) + " > " + to
 }
 
 func unpackedJSON(path string, start []byte) string {
@@ -219,16 +221,7 @@ func madeByJQ(command, path, name string) string {
 	if path == "-" {
 		return command
 	}
-	return command + " " + shellWord(path) + " > " + name
-}
-
-// shellWord quotes text as one word of a shell.
-func shellWord(text string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+,-"
-	if text != "" && strings.Trim(text, plain) == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	return command + " " + hint.Quote(hint.Name(path)) + " > " + name
 }
 
 // started is a pipe that was read from.

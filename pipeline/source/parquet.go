@@ -119,7 +119,7 @@ func checkHead(path string, f io.ReaderAt) error {
 	if head = head[:n]; n == 0 || bytes.HasPrefix(head, []byte("PAR1"[:min(n, 4)])) {
 		return nil
 	}
-	what, _ := binaryKind(head)
+	what, _ := binaryKind(path, head)
 	if what == "" {
 		what = "another kind of file"
 	}

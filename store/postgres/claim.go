@@ -269,7 +269,7 @@ func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int,
 		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id OFFSET $3 "+
 			"LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return c, fmt.Errorf("shard %d has fewer than the %d pending rows it counts: see facescan verify",
+			return c, fmt.Errorf("%w: shard %d has fewer than the %d pending rows that it counts", store.ErrDamaged,
 				c.Lo, c.Pending)
 		}
 		if err != nil {

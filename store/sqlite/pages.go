@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"iter"
 	"runtime"
 	"sync"
@@ -19,8 +20,7 @@ const pageRows = 4000
 const maxPage = 1 << 20
 
 // errDisorder says that the rows of a table do not come in the order of their ids.
-var errDisorder = errors.New("the rows of a table are not in order: the file is damaged; see facescan " +
-	"verify --deep")
+var errDisorder = fmt.Errorf("%w: the rows of a table are not in order", store.ErrDamaged)
 
 // loaded is a page that was read.
 type loaded[T any] struct {

@@ -1,0 +1,71 @@
+package hint
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// words are arguments that shells change when they are not quoted.
+var words = []string{"", "a", "it's", `a "b" $c`, "a\nb", "a\n", "\t", "%d%%", `\n`, "!x!", "ä漢", "\xff\x01", "-x",
+	"--db", "*", "~", "a b", "a;b", "$(date)", "`date`", "\u202e", "%\n'\\!", "#", "a#b", "\r\n"}
+
+// TestQuote has shells read what was quoted.
+func TestQuote(t *testing.T) {
+	for _, word := range words {
+		quoted := Quote(word)
+		if strings.ContainsFunc(quoted, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is quoted as %q", word, quoted)
+		}
+		for _, shell := range []string{"sh", "bash"} {
+			if shell == "sh" && strings.HasSuffix(word, "\n") && len(word) > 0 {
+				continue // the quoting that keeps a line end at the end is bash's
+			}
+			out, err := exec.Command(shell, "-c", "printf '%s|' "+quoted).CombinedOutput()
+			if err != nil || string(out) != word+"|" {
+				t.Errorf("%s reads %s of %q as %q, %v", shell, quoted, word, out, err)
+			}
+		}
+	}
+}
+
+// FuzzQuote has a shell read any text without NUL.
+func FuzzQuote(f *testing.F) {
+	for _, word := range words {
+		f.Add(word)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		if strings.Contains(word, "\x00") {
+			return
+		}
+		out, err := exec.Command("bash", "-c", "printf '%s|' "+Quote(word)).CombinedOutput()
+		if err != nil || string(out) != word+"|" {
+			t.Errorf("%s of %q is %q, %v", Quote(word), word, out, err)
+		}
+	})
+}
+
+// TestCommand makes commands of names that look like flags, and beside variables that mean another job.
+func TestCommand(t *testing.T) {
+	for _, c := range []struct {
+		env, want string
+		args      []string
+		flags     []string
+	}{
+		{"", "facescan run ./-x.txt - --db 'a b'", []string{"-x.txt", "-"}, []string{"--db", "a b"}},
+		{"FACESCAN_NODE=0/2", "env -u FACESCAN_NODE facescan run j.db", []string{"j.db"}, nil},
+		{"FACESCAN_NODE=0/2", "facescan run a.txt --node 0/2", []string{"a.txt"}, []string{"--node", "0/2"}},
+		{"FACESCAN_DB=j.db", "facescan run j.db", []string{"j.db"}, nil},
+		{"FACESCAN_DB=j.db", "env -u FACESCAN_DB facescan run k.db", []string{"k.db"}, nil},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			if name, value, set := strings.Cut(c.env, "="); set {
+				t.Setenv(name, value)
+			}
+			if got := Command("run", c.args, c.flags...); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
