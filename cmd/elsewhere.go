@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/pipeline"
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/hint"
 	"facescan/store/open"
 )
 
@@ -116,11 +116,14 @@ func (l *localLine) refuse(what, mount string) {
 // command is the command itself. Passwords in it are left out.
 func (l *localLine) command() string {
 	words, _ := flagWords(l.c.Flags(), func(name string) bool { return name != "db" || l.hasDB() })
-	words = slices.Concat([]string{"facescan", l.c.Name()}, l.args, words, l.more)
-	for i, w := range words {
-		words[i] = open.WithoutPassword(w)
+	shown := func(words []string) []string {
+		words = slices.Clone(words)
+		for i, w := range words {
+			words[i] = open.WithoutPassword(w)
+		}
+		return words
 	}
-	return pipeline.ShellCommand(words...)
+	return hint.Command(l.c.Name(), shown(l.args), shown(append(words, l.more...))...)
 }
 
 // hasDB reports whether the command line names a job by --db.
@@ -181,11 +184,11 @@ func (l *localLine) noStore(i int, scheme string) error {
 		return unsupportedDatabase(scheme)
 	case scheme == "sqlite", scheme == "sqlite3", scheme == "file":
 		return usagef("%s is a URL: give the path of the file: %s", store.Redact(arg),
-			pipeline.ShellQuote(strings.TrimPrefix(arg[len(scheme)+1:], "//")))
+			hint.Quote(strings.TrimPrefix(arg[len(scheme)+1:], "//")))
 	case scheme == "http" || scheme == "https":
 		l.args[i] = localName(arg, "urls.txt")
 		return usagef("%s is on a web server, and facescan %s takes files: type: %s && %s", store.Redact(arg),
-			l.c.Name(), pipeline.ShellCommand("curl", "-sSfo", l.args[i], store.Redact(arg)), l.command())
+			l.c.Name(), hint.Words("curl", "-sSfo", l.args[i], store.Redact(arg)), l.command())
 	}
 	return usagef("%s: facescan does not know %s://; give a file, or for a job postgres://…", store.Redact(arg),
 		scheme)
@@ -255,7 +258,7 @@ func (c client) run(form, from, to string) string {
 		rest := s[min(len(scheme)+1, len(s)):]
 		switch {
 		case scheme == "" && c.copy == hadoopClient.copy && s != "":
-			return `"file://$PWD/"` + pipeline.ShellQuote(s) // else it would mean a path in the store
+			return `"file://$PWD/"` + hint.Quote(s) // else it would mean a path in the store
 		case scheme == "":
 			rest = s
 		case c.copy == rcloneClient.copy:
@@ -267,7 +270,7 @@ func (c client) run(form, from, to string) string {
 		default:
 			rest = scheme + ":" + rest
 		}
-		return pipeline.ShellQuote(rest)
+		return hint.Quote(rest)
 	}
 	if to == "" {
 		return fmt.Sprintf(form, quote(from))
