@@ -42,45 +42,58 @@ type flagGroup struct {
 
 // groupsOf are the flags of a command in their groups; of few flags it makes one group.
 func groupsOf(c *cobra.Command) []flagGroup {
-	c.InitDefaultHelpFlag()
-	all := map[string]*pflag.Flag{}
-	for _, set := range []*pflag.FlagSet{c.LocalFlags(), c.InheritedFlags()} {
-		set.VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				all[f.Name] = f
-			}
-		})
+	flags := flagsOf(c)
+	if len(flags) < groupedFrom {
+		return []flagGroup{{oneGroup, flagTerms(flags)}}
 	}
 	var groups []flagGroup
-	count := len(all)
 	for _, g := range flagGroups {
-		terms := help.Terms{}
+		var of []*pflag.Flag
 		for name := range strings.FieldsSeq(g.flags) {
-			if f := all[name]; f != nil {
-				terms = append(terms, flagTerm(f))
-				delete(all, name)
+			if i := slices.IndexFunc(flags, func(f *pflag.Flag) bool { return f.Name == name }); i >= 0 {
+				of = append(of, flags[i])
+				flags = slices.Delete(flags, i, i+1)
 			}
 		}
-		if len(terms) > 0 {
-			groups = append(groups, flagGroup{g.title, terms})
+		if len(of) > 0 {
+			groups = append(groups, flagGroup{g.title, flagTerms(of)})
 		}
 	}
-	rest := flagGroup{title: "Other flags"}
-	for name := range all {
-		rest.terms = append(rest.terms, flagTerm(all[name]))
+	if len(flags) > 0 {
+		groups = append(groups, flagGroup{"Other flags", flagTerms(flags)})
 	}
-	if len(rest.terms) > 0 {
-		slices.SortFunc(rest.terms, func(a, b help.Term) int { return strings.Compare(a.Word, b.Word) })
-		groups = append(groups, rest)
+	return groups
+}
+
+// flagsOf are the flags of a command in the order in which it defines them, then those of all commands.
+func flagsOf(c *cobra.Command) []*pflag.Flag {
+	c.InitDefaultHelpFlag()
+	var flags []*pflag.Flag
+	inherited := c.InheritedFlags()
+	add := func(f *pflag.Flag) {
+		if !f.Hidden && !slices.Contains(flags, f) {
+			flags = append(flags, f)
+		}
 	}
-	if count >= groupedFrom {
-		return groups
+	own := c.Flags()
+	defer func(sorted bool) { own.SortFlags = sorted }(own.SortFlags)
+	own.SortFlags = false
+	own.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" && inherited.Lookup(f.Name) == nil {
+			add(f)
+		}
+	})
+	inherited.VisitAll(add)
+	c.LocalFlags().VisitAll(add)
+	return flags
+}
+
+func flagTerms(flags []*pflag.Flag) help.Terms {
+	var terms help.Terms
+	for _, f := range flags {
+		terms = append(terms, flagTerm(f))
 	}
-	one := flagGroup{title: oneGroup}
-	for _, g := range groups {
-		one.terms = append(one.terms, g.terms...)
-	}
-	return []flagGroup{one}
+	return terms
 }
 
 // flagTerm is a flag with the name of its value, what it does and its default.

@@ -28,16 +28,11 @@ func commandTree() (root *cobra.Command, all []*cobra.Command) {
 	return root, all
 }
 
-// allFlags are those of a command, its own and the ones of every command.
+// allFlags are those of a command by their names, its own and the ones of every command.
 func allFlags(c *cobra.Command) map[string]*pflag.Flag {
-	c.InitDefaultHelpFlag()
 	flags := map[string]*pflag.Flag{}
-	for _, set := range []*pflag.FlagSet{c.LocalFlags(), c.InheritedFlags()} {
-		set.VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				flags[f.Name] = f
-			}
-		})
+	for _, f := range flagsOf(c) {
+		flags[f.Name] = f
 	}
 	return flags
 }

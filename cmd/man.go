@@ -50,11 +50,14 @@ func runMan(g *globals, c *cobra.Command, dir string, args []string) error {
 		return err
 	}
 	if isTerminal(c.OutOrStdout()) {
-		if path, err := exec.LookPath("man"); err == nil {
-			man := exec.Command(path, "-l", "-")
-			man.Stdin, man.Stdout, man.Stderr = strings.NewReader(page.Roff()), c.OutOrStdout(), g.rawErr
-			return man.Run()
+		path, err := exec.LookPath("man")
+		if err != nil { // what a person can read
+			fmt.Fprint(c.OutOrStdout(), help.Text(page.Text, helpWidth(c)))
+			return nil
 		}
+		man := exec.Command(path, "-l", "-")
+		man.Stdin, man.Stdout, man.Stderr = strings.NewReader(page.Roff()), c.OutOrStdout(), g.rawErr
+		return man.Run()
 	}
 	if _, err := fmt.Fprint(g.out, page.Roff()); err != nil {
 		return fmt.Errorf("write the manual page: %w", err)
@@ -124,6 +127,7 @@ func commitDate() string {
 
 func topicManual(t help.Topic) help.Page {
 	p := newPage(help.ManName(t.Name), topicSection, t.Title)
+	p.Text = t.Blocks
 	p.Blocks = []help.Block{help.Heading{Level: 2, Text: "Description"}}
 	for _, b := range t.Blocks[1:] { // its title is in NAME
 		if h, is := b.(help.Heading); is {
@@ -143,6 +147,7 @@ func commandManual(c *cobra.Command) help.Page {
 		name = help.ManName(c.Name())
 	}
 	p := newPage(name, commandSection, c.Short)
+	p.Text = commandPage(c)
 	add := func(title string, blocks ...help.Block) {
 		p.Blocks = append(append(p.Blocks, help.Heading{Level: 2, Text: title}), blocks...)
 	}

@@ -14,6 +14,7 @@ type Page struct {
 	Date    string // of the release, as 2026-11-28; may be empty
 	Release string // facescan 1.2.3
 	Blocks  []Block
+	Text    []Block // the same for a terminal, as help shows it
 }
 
 // manWidth is what a manual page has room for beside its margin, on a terminal of 80 columns. Between the

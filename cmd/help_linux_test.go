@@ -1,0 +1,58 @@
+package cmd
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestHelpOnTerminal: help has the width of the terminal, unless COLUMNS says another.
+func TestHelpOnTerminal(t *testing.T) {
+	for columns, want := range map[string]int{"": 57, "100": 100} {
+		t.Setenv("COLUMNS", columns)
+		tty, text := terminal(t)
+		if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 57}); err != nil {
+			t.Fatal(err)
+		}
+		code := Run(t.Context(), []string{"help", "run"}, nil, tty, io.Discard)
+		tty.Close()
+		longest := 0
+		for line := range strings.Lines(text()) {
+			longest = max(longest, utf8.RuneCountInString(strings.TrimRight(line, "\n")))
+		}
+		if code != 0 || longest > want || longest < want-5 {
+			t.Errorf("COLUMNS=%s: exit code %d, lines of up to %d columns, want %d", columns, code, longest, want)
+		}
+	}
+}
+
+// TestManOnTerminal: where stdout is a terminal man(1) shows the page, as it is called here.
+func TestManOnTerminal(t *testing.T) {
+	dir := t.TempDir()
+	script := "#!/bin/sh\necho \"man $*\"\nexec cat\n"
+	if err := os.WriteFile(filepath.Join(dir, "man"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	show := func(path string) string {
+		t.Setenv("PATH", path)
+		tty, text := terminal(t)
+		code := Run(t.Context(), []string{"man", "run"}, nil, tty, io.Discard)
+		tty.Close()
+		if code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		return text()
+	}
+	if got := show(dir + ":" + os.Getenv("PATH")); !strings.HasPrefix(got, "man -l -\n'\\\" t\n.TH \"FACESCAN-RUN\"") {
+		t.Errorf("man shows %.60q", got)
+	}
+	// Without man the help is shown, which a person can read.
+	if got := show(t.TempDir()); !strings.Contains(got, "\nUsage:\n") || strings.Contains(got, ".TH") {
+		t.Errorf("without man: %.60q", got)
+	}
+}
