@@ -16,7 +16,7 @@ GOLANGCI := .bin/golangci-lint-v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover pictures mutants lint lint-quick licences vuln generate generated clean
+.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover pictures install static dist test-packages mutants lint lint-quick licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,51 @@ endef
 
 build: deps ## build ./facescan
 	go build -o $(BIN) .
+
+# For packagers. HOMEPAGE is an address for the User-Agent header, where owners of servers read what this program does.
+PREFIX ?= /usr/local
+VERSION ?= $(shell .ci/version)
+HOMEPAGE ?=
+MAINTAINER ?= the facescan authors
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+DIST ?= dist
+NFPM := .bin/nfpm-v2.45.2
+STAMP = -X facescan/cmd.release=$(VERSION) -X facescan/cmd.homepage=$(HOMEPAGE)
+
+install: ## install ./facescan with manual pages, completions and licences: PREFIX=/usr/local DESTDIR=
+	@[ -x $(BIN) ] || $(MAKE) build
+	@at=$(DESTDIR)$(PREFIX); pages=$$(mktemp -d); trap 'rm -rf "$$pages"' EXIT; \
+	install -D -m 755 $(BIN) "$$at/bin/facescan"; \
+	"$$at/bin/facescan" man --dir "$$pages"; \
+	for n in 1 7; do install -D -m 644 -t "$$at/share/man/man$$n" "$$pages"/*.$$n; done; \
+	put() { install -D -m 644 /dev/stdin "$$at/share/$$1"; }; \
+	"$$at/bin/facescan" completion bash | put bash-completion/completions/facescan; \
+	"$$at/bin/facescan" completion zsh | put zsh/site-functions/_facescan; \
+	"$$at/bin/facescan" completion fish | put fish/vendor_completions.d/facescan.fish; \
+	cat LICENSE NOTICE | put doc/facescan/copyright; \
+	put doc/facescan/changelog <.github/CHANGELOG.md; \
+	echo "facescan is installed in $$at"
+
+# It needs nothing of the system that it runs on, however old. The price: it cannot load the driver of a GPU.
+static: deps ## build ./facescan linked statically
+	CGO_ENABLED=1 go build -trimpath -buildvcs=auto -tags static,netgo,osusergo,sqlite_omit_load_extension \
+	  -ldflags "-s -w $(STAMP) -linkmode external -extldflags '-static -Wl,--build-id=none'" -o $(BIN) .
+
+dist: $(NFPM) ## packages in dist/ (tar.gz, .deb, .rpm), to run on any Linux: HOMEPAGE=https://… MAINTAINER='Name <address>'
+	@[[ "$(HOMEPAGE)" =~ ^(https?://[!-~]+)?$$ && "$(HOMEPAGE)" != *[\(\)]* ]] || \
+	  { echo "HOMEPAGE is not a web address: $(HOMEPAGE)" >&2; exit 2; }
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	$(MAKE) -s static BIN="$$dir/facescan"; \
+	VERSION="$(VERSION)" HOMEPAGE="$(HOMEPAGE)" MAINTAINER="$(MAINTAINER)" SOURCE_DATE_EPOCH="$(SOURCE_DATE_EPOCH)" \
+	  NFPM=$(NFPM) .ci/dist "$$dir/facescan" $(DIST)
+
+test-packages: dist ## install the packages where there is nothing else, and run a job there; as root (Debian)
+	@$(call install,debootstrap rpm,)
+	@.ci/test-packages $(DIST)
+
+$(NFPM):
+	GOBIN=$(CURDIR)/.bin go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+	mv .bin/nfpm $@
 
 demo: build ## serve a few images on loopback, run, kill -9, resume, print the CSV
 	@testdata/demo/demo.sh ./$(BIN)
@@ -143,6 +188,7 @@ lint: lint-quick $(GOLANGCI) ## the linters of .golangci.yml besides
 lint-quick: deps ## gofmt, vet with every build tag, staticcheck, go.mod as tidy leaves it, NOTICE
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these' >&2; exit 1; }
 	go vet -tags 'crashpoints gpu interop powercut slurm' $(PACKAGES)
+	go vet -tags static ./cmd ./detect/cuda
 	go run $(STATICCHECK) $(PACKAGES)
 	go mod tidy -diff
 	go test -count=1 -run TestNotice ./cmd

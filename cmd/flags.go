@@ -49,8 +49,7 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.rate, "rate", 0, "requests per second, over all hosts; default: no limit")
 	fs.Var(&o.bandwidth, "bwlimit",
 		"download at most SIZE bytes per second, over all hosts; default: no limit")
-	fs.StringVar(&o.userAgent, "user-agent", "facescan/"+release+" (+https://facescan.invalid/bot)",
-		"User-Agent header to send")
+	fs.StringVar(&o.userAgent, "user-agent", defaultUserAgent(), "User-Agent header to send")
 	fs.StringArrayVar(&o.headers, "header", nil,
 		"`header` to send: 'Name: value' to every host, never along a redirect to another; "+
 			"Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the list and "+

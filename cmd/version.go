@@ -12,8 +12,21 @@ import (
 	"facescan/detect/yunet"
 )
 
-// release is the version of this source tree.
-const release = "0.1.0"
+// release is the version; homepage is a page that tells owners of servers what this program does there. A
+// package sets both: go build -ldflags "-X facescan/cmd.release=1.2.3 -X facescan/cmd.homepage=https://…".
+var (
+	release  = "0.1.0"
+	homepage = ""
+)
+
+// defaultUserAgent is the program's name and version, and its homepage where the build has one: an address
+// that leads nowhere would be worse than none.
+func defaultUserAgent() string {
+	if homepage == "" {
+		return "facescan/" + release
+	}
+	return "facescan/" + release + " (+" + homepage + ")"
+}
 
 // commit is the commit that was built, with a mark when the tree differed from it.
 func commit() string {

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && !static
 
 // Package cuda evaluates a cascade on an NVIDIA GPU: the same windows as pigo, in the same order, with the
 // same scores bit for bit.

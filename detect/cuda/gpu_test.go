@@ -1,4 +1,4 @@
-//go:build gpu && linux
+//go:build gpu && linux && !static
 
 // These want a GPU: make test-gpu. DATA may name a folder of photos to compare on, besides what the other
 // tests draw.

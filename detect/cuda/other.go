@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || static
 
 package cuda
 
@@ -13,9 +13,10 @@ import (
 // Engine is unavailable on this platform.
 type Engine struct{}
 
-// Open returns an error: there is no CUDA on this platform.
+// Open returns an error: GPUs are used on Linux only, and a static program cannot load the driver.
 func Open(*pigo.Cascade, int) (*Engine, error) {
-	return nil, errors.New("GPUs are used on Linux only")
+	return nil, errors.New("this build cannot use a GPU: build facescan on Linux, with go build, and without " +
+		"the tag static that packages are built with")
 }
 
 func (*Engine) Name() string                             { return "" }
