@@ -205,6 +205,7 @@ type sourceOptions struct {
 	groupColumn                     string
 	groupEnd                        string
 	keepColumns                     []string
+	verifyHash                      string
 	shardSize                       int
 	node                            nodeFlag
 	priority                        int
@@ -228,6 +229,9 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 			"end of the list")
 	fs.StringSliceVar(&o.keepColumns, "keep-columns", nil,
 		"`columns` to carry through to the export, e.g. album,note")
+	fs.StringVar(&o.verifyHash, "verify-hash", "",
+		"`column` with checksums of the images (md5, sha1, sha256 or sha512 in hex); others "+
+			"are hash_mismatch")
 	fs.IntVar(&o.shardSize, "shard-size", defaultShardSize, "rows per shard")
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i; auto: i and N of a whole Slurm array; "+
 		"auto/N: i of a Slurm array or an indexed Kubernetes job")
@@ -262,5 +266,5 @@ func (o *sourceOptions) chosenPriority() *int {
 
 func (o *sourceOptions) tableOptions() sqlite.TableOptions {
 	return sqlite.TableOptions{Table: o.table, ID: o.idColumn, URL: o.urlColumn, Done: o.doneColumn,
-		Group: o.groupColumn, Keep: o.keepColumns}
+		Group: o.groupColumn, Hash: o.verifyHash, Keep: o.keepColumns}
 }

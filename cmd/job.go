@@ -170,6 +170,7 @@ func (o *sourceOptions) found(args []string) ([]source.Spec, error) {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
 		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn,
 			o.keepColumns, o.groupEnd
+		specs[i].HashColumn = o.verifyHash
 		if specs[i].Path == "-" {
 			specs[i].As = o.as
 		}
@@ -303,5 +304,5 @@ func nameOf(arg string) string {
 func (t target) tableOptions() sqlite.TableOptions {
 	d := t.table
 	return sqlite.TableOptions{Table: d.Name, ID: d.ID, URL: d.URL, Done: d.Done,
-		Group: d.Group, Keep: d.Keep}
+		Group: d.Group, Hash: d.Hash, Keep: d.Keep}
 }

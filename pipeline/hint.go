@@ -67,7 +67,7 @@ func columnFlags(options string) (words []string) {
 	for _, flag := range []struct{ name, value string }{
 		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
 		{"--keep-columns", csvOf(spec.KeepColumns)}, {"--table", spec.Table},
-		{"--group-end", spec.GroupEnd},
+		{"--group-end", spec.GroupEnd}, {"--verify-hash", spec.HashColumn},
 	} {
 		if flag.value != "" {
 			words = append(words, flag.name, flag.value)

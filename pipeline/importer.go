@@ -366,7 +366,8 @@ func noRow(spec source.Spec, list source.Reader) error {
 }
 
 func newRow(offset int64, row source.Row) store.NewRow {
-	return store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Bad: row.Bad, End: row.End}
+	return store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Hash: row.Hash, Bad: row.Bad,
+		End: row.End}
 }
 
 // listPosition is a position that a job keeps as the list's reader knows it.

@@ -108,7 +108,7 @@ func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p Publish
 
 // fresh is the row as a new one; with a result it is done at once.
 func (r *MergedRow) fresh() NewRow {
-	return NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Bad: r.Result != nil}
+	return NewRow{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Hash: r.Hash, Bad: r.Result != nil}
 }
 
 func (r *MergedRow) result() Result {

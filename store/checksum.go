@@ -73,6 +73,10 @@ func (r *Result) Checksum() int32 {
 	s.faces(r.Faces, false)
 	s.faces(r.Candidates, true)
 	s = appendLandmarks(s, r.Faces, r.Candidates)
+	if r.Hashes != (Hashes{}) {
+		s.text(r.SHA256.String())
+		s.text(r.PHash.String())
+	}
 	return s.value()
 }
 

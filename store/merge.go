@@ -125,7 +125,7 @@ func Merged(rows []NewRow) []MergedRow {
 	out := make([]MergedRow, len(rows))
 	now := time.Now()
 	for i, r := range rows {
-		out[i] = MergedRow{Row: Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept}, End: r.End}
+		out[i] = MergedRow{Row: Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Hash: r.Hash}, End: r.End}
 		if r.Bad {
 			bad := BadResult(r.ID, now)
 			out[i].Result = &bad

@@ -285,6 +285,7 @@ type NewRow struct {
 	URL   string
 	Group string   // value of --group-column
 	Kept  []string // values of --keep-columns, in the source's order
+	Hash  string   // as of a Row
 	Bad   bool     // the record is broken: done at once, failed with BadURL
 	End   bool     // not a row: the record that ends its Group; its ID stays unused
 }
@@ -326,8 +327,9 @@ type Batch struct {
 
 // Row is a row to process.
 type Row struct {
-	ID  int64
-	URL string
+	ID   int64
+	URL  string
+	Hash string // checksum of the image's bytes, as the list has it; empty for none
 
 	// What Rows adds.
 	Group string
@@ -360,6 +362,7 @@ type Result struct {
 	Took       time.Duration
 	Time       time.Time // when it was done
 	Outputs    Outputs   // what else was made of the image
+	Hashes               // that the job asked for
 
 	// What reading adds.
 	URL    string

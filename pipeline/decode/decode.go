@@ -105,6 +105,9 @@ type Options struct {
 	// side, in full pixels, of the smallest face that must stay findable; 0 keeps the full size
 	MinFace int
 	Window  int // side, in pixels of Luma, that such a face must still have; 0 is DefaultWindow
+	// PHash asks for the perceptual hash. It is that of the picture at full size, whatever MinFace and Window are: a
+	// JPEG that is scaled while it is decoded is decoded twice for it.
+	PHash bool
 }
 
 func (o Options) maxPixels() int64 {
@@ -153,6 +156,9 @@ type Image struct {
 	Orientation int  // EXIF, 1 to 8; already applied
 	Partial     bool // damaged or cut; at least half is there
 	Fallback    bool // the standard library decoded it after libjpeg-turbo refused
+
+	Hashed bool // PHash is known
+	PHash  uint64
 }
 
 // File is an image file whose header was read, with what its decoder needs besides the Header. It refers to
@@ -237,6 +243,7 @@ type Decoder struct {
 	rotated []byte         // scratch: luma turned upright
 	row     []uint16       // scratch: shrink's
 	luma    image.Gray
+	hasher  hasher
 	file    File // scratch: Decode's, so that it is not allocated for each image
 }
 
@@ -309,11 +316,19 @@ func (d *Decoder) take(m image.Image, f *File, img *Image) error {
 	if err := toLuma(&d.luma, m, f.Format == WebP); err != nil {
 		return err
 	}
+	d.hash(f, img)
 	if s := f.options.scale(); s != full {
 		img.Scale = 8 / float64(s)
 		d.row = shrink(&d.luma, s, d.row)
 	}
 	return nil
+}
+
+// hash hashes d.luma, which has the full size, if the options ask for that.
+func (d *Decoder) hash(f *File, img *Image) {
+	if f.options.PHash {
+		img.PHash, img.Hashed = d.hasher.hash(&d.luma), true
+	}
 }
 
 // setLuma makes d.luma an image of that size in d.pixels; its content is undefined.

@@ -240,8 +240,8 @@ func (f *File) decodeJPEG() (m image.Image, partial bool, err error) {
 	return m, false, nil
 }
 
-// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, and decides
-// whether a damaged picture counts.
+// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, decides whether a
+// damaged picture counts, and hashes it.
 func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()
@@ -250,8 +250,23 @@ func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 		}
 		d.turbo = t
 	}
-	width, height := f.stored()
 	scale := f.options.scale()
+	if f.options.PHash && scale != full {
+		var whole Image // what it is found to be must not depend on whether it is hashed
+		if d.decodeScaled(f, &whole, full) == nil {
+			d.hash(f, img)
+		}
+	}
+	err := d.decodeScaled(f, img, scale)
+	if err == nil && scale == full {
+		d.hash(f, img)
+	}
+	return err
+}
+
+// decodeScaled is decodeTurbo at one scale.
+func (d *Decoder) decodeScaled(f *File, img *Image, scale turbo.Scale) error {
+	width, height := f.stored()
 	w, h := scale.Of(width), scale.Of(height)
 	d.setLuma(w, h)
 	rows, samples := d.pixels, turbo.Gray

@@ -71,7 +71,7 @@ func (o *objects) keys(spec Spec) ([]string, error) {
 		return nil, o.err
 	}
 	if len(found) == 0 {
-		for _, key := range append([]string{urlColumn(spec), spec.IDColumn, spec.GroupColumn},
+		for _, key := range append([]string{urlColumn(spec), spec.IDColumn, spec.GroupColumn, spec.HashColumn},
 			spec.KeepColumns...) {
 			if key != "" {
 				found[key] = true

@@ -13,6 +13,7 @@ type chosen struct {
 	list           string // its name in messages
 	columns        []string
 	url, id, group int
+	hash           int
 	kept           []int
 	groupEnd       string
 	wanted         []int // all of these, each once
@@ -24,7 +25,7 @@ type chosen struct {
 // choose finds the columns of the spec among those that a list has.
 func choose(spec Spec, columns []string) (chosen, error) {
 	c := chosen{list: nameOf(spec.Path), columns: columns, unordered: spec.unordered, groupEnd: spec.GroupEnd,
-		id: -1, group: -1}
+		id: -1, group: -1, hash: -1}
 	var err error
 	find := func(name, flag string) int {
 		i := slices.Index(columns, name)
@@ -44,10 +45,13 @@ func choose(spec Spec, columns []string) (chosen, error) {
 	if spec.GroupColumn != "" {
 		c.group = find(spec.GroupColumn, "group-column")
 	}
+	if spec.HashColumn != "" {
+		c.hash = find(spec.HashColumn, "verify-hash")
+	}
 	for _, k := range spec.KeepColumns {
 		c.kept = append(c.kept, find(k, "keep-columns"))
 	}
-	for _, i := range append([]int{c.url, c.id, c.group}, c.kept...) {
+	for _, i := range append([]int{c.url, c.id, c.group, c.hash}, c.kept...) {
 		if i >= 0 && !slices.Contains(c.wanted, i) {
 			c.wanted = append(c.wanted, i)
 		}
@@ -90,6 +94,9 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	if c.group >= 0 {
 		r.Group = clean(fields[c.group])
 		r.End = c.groupEnd != "" && r.Group != "" && fields[c.url] == c.groupEnd
+	}
+	if c.hash >= 0 {
+		r.Hash = strings.TrimSpace(clean(fields[c.hash]))
 	}
 	if len(c.kept) > 0 {
 		if cap(c.slab)-len(c.slab) < len(c.kept) {

@@ -145,7 +145,7 @@ func (s *sorted) sort() error {
 // fill reads a list into the database.
 func (s *sorted) fill() (total int64, err error) {
 	if _, err := s.db.ExecContext(s.ctx,
-		"CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, bad INTEGER, ended INTEGER)"); err != nil {
+		"CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, hash TEXT, bad INTEGER, ended INTEGER)"); err != nil {
 		return 0, fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	tx, err := s.db.BeginTx(s.ctx, nil)
@@ -170,7 +170,7 @@ func (s *sorted) fill() (total int64, err error) {
 		for _, r := range rows[:n] {
 			kept, err := json.Marshal(r.Kept)
 			if err == nil {
-				_, err = insert.ExecContext(s.ctx, r.ID, r.URL, r.Group, kept, r.Bad, r.End)
+				_, err = insert.ExecContext(s.ctx, r.ID, r.URL, r.Group, kept, r.Hash, r.Bad, r.End)
 			}
 			if err != nil {
 				return 0, fmt.Errorf("sort %s: %w", s.path, err)
@@ -201,7 +201,7 @@ func (s *sorted) Next(dst []Row) (int, error) {
 		}
 		var r Row
 		var kept []byte
-		err := s.rows.Scan(&r.ID, &r.URL, &r.Group, &kept, &r.Bad, &r.End)
+		err := s.rows.Scan(&r.ID, &r.URL, &r.Group, &kept, &r.Hash, &r.Bad, &r.End)
 		if err == nil {
 			err = json.Unmarshal(kept, &r.Kept)
 		}

@@ -53,6 +53,8 @@ type Spec struct {
 	Table                            string // of a SQLite database
 	// the URL of records that end their group; empty for none
 	GroupEnd string `json:",omitempty"`
+	// HashColumn has checksums of the images; empty for none.
+	HashColumn string `json:",omitempty"`
 
 	// As names a stream on In that has no beginning: its lines follow those that came under the name before.
 	// The reader does not use it.
@@ -71,6 +73,7 @@ type Row struct {
 	URL   string
 	Group string   // value of the group column
 	Kept  []string // values of the kept columns, in their order
+	Hash  string   // value of the column of checksums
 	Bad   bool     // it cannot have a URL: a broken record, or text over MaxURL
 	End   bool     // not a row: the record that ends its group
 }
@@ -174,7 +177,8 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 	}
 	switch {
 	case s.Format == "txt":
-		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 {
+		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 ||
+			s.HashColumn != "" {
 			return nil, usagef("%s is a plain list of URLs and has no columns", nameOf(s.Path))
 		}
 		return openLines(ctx, s, from)

@@ -128,6 +128,8 @@ var moreImageColumns = []column{
 		return confidence(r.Faces[0])
 	}},
 	{"landmarks", points, late, func(r *record) value { return value{null: !hasPoints(r)} }},
+	{"sha256", text, early, func(r *record) value { return word(r.SHA256.String()) }},
+	{"phash", text, early, func(r *record) value { return word(r.PHash.String()) }},
 	{"kept", text, late, keptFile},
 	{"crops", text, late, cropFiles},
 	{"blurred", text, late, blurredFile},

@@ -173,11 +173,11 @@ func copyRows(ctx context.Context, t pgx.Tx, rows []store.NewRow) error {
 	}
 	wide := false
 	for i := range rows {
-		wide = wide || rows[i].Group != "" || len(rows[i].Kept) > 0
+		wide = wide || rows[i].Group != "" || len(rows[i].Kept) > 0 || rows[i].Hash != ""
 	}
 	columns := []string{"id", "url"}
 	if wide {
-		columns = append(columns, "group", "kept")
+		columns = append(columns, "group", "kept", "hash")
 	}
 	return copyIn(ctx, t, "rows", columns, len(rows), func(f *fields, i int) {
 		f.bigint(rows[i].ID)
@@ -185,6 +185,7 @@ func copyRows(ctx context.Context, t pgx.Tx, rows []store.NewRow) error {
 		if wide {
 			f.textOrNull(rows[i].Group)
 			f.texts(rows[i].Kept)
+			f.textOrNull(rows[i].Hash)
 		}
 	})
 }

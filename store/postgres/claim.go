@@ -296,8 +296,8 @@ func (s *session) Pending(ctx context.Context, l store.Lease, after int64,
 	err = s.retry(ctx, func() error {
 		out = nil
 		var r store.Row
-		return each(ctx, s.pool, []any{&r.ID, &r.URL}, func() error { out = append(out, r); return nil },
-			"SELECT u.id, u.url FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id LIMIT $3",
+		return each(ctx, s.pool, []any{&r.ID, &r.URL, &r.Hash}, func() error { out = append(out, r); return nil },
+			"SELECT u.id, u.url, coalesce(u.hash, '') FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id LIMIT $3",
 			max(l.Lo, after+1), l.Hi, limit)
 	})
 	return out, s.wrap("read pending rows", err)
@@ -313,11 +313,11 @@ func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]sto
 		out = make([][]store.Row, len(ls))
 		var at int
 		var r store.Row
-		return each(ctx, s.pool, []any{&at, &r.ID, &r.URL},
+		return each(ctx, s.pool, []any{&at, &r.ID, &r.URL, &r.Hash},
 			func() error { out[at-1] = append(out[at-1], r); return nil },
-			`SELECT l.at, u.id, u.url FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo,
+			`SELECT l.at, u.id, u.url, coalesce(u.hash, '') FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo,
 					hi, at) CROSS JOIN LATERAL (
-				SELECT id, url FROM rows AS u WHERE u.id BETWEEN l.lo AND l.hi
+				SELECT id, url, hash FROM rows AS u WHERE u.id BETWEEN l.lo AND l.hi
 				AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id BETWEEN l.lo AND l.hi)
 				ORDER BY id OFFSET 0) AS u`, los, his)
 	})

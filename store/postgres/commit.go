@@ -222,7 +222,7 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 var (
 	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts",
 		"detector", "http_status", "partial", "outputs", "reason", "format", "final_url", "candidates",
-		"landmarks", "checksum"}
+		"landmarks", "checksum", "sha256", "phash"}
 	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
 )
 
@@ -254,6 +254,8 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 		f.reals(flatten(r.Candidates))
 		f.byteaOrNull(store.PackLandmarks(r.Faces, r.Candidates))
 		f.int(int(r.Checksum()))
+		f.byteaOrNull([]byte(r.SHA256))
+		f.byteaOrNull([]byte(r.PHash))
 	})
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ var selectable = map[string]string{
 	"faces": "CASE WHEN r.reason IS NULL AND r.detector IS DISTINCT FROM (SELECT number FROM detectors " +
 		"WHERE fingerprint = '" + store.NoDetector + "') THEN r.faces END", "group": `nullif(u."group", '')`,
 	"attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
-	"partial": "r.partial::int",
+	"partial": "r.partial::int", "sha256": "encode(r.sha256, 'hex')", "phash": "encode(r.phash, 'hex')",
 }
 
 // readResults reads the first results of a range for which a condition holds, with their faces.
@@ -121,7 +121,7 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 	var took int64
 	var outputs int16
 	var candidates []float32
-	var landmarks []byte
+	var landmarks, sha256, phash []byte
 	var marks [][]byte // landmarks, per result
 	var n, faces int
 	dest := []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &n, &r.Detector,
@@ -129,10 +129,9 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 	rest := "" // columns of results that are not brief
 	if !brief {
 		dest = append(dest, &r.Attempts, &r.FinalURL, &r.Partial, &candidates, &landmarks, &took, &r.Time,
-			&outputs, &r.Group, &r.Kept)
+			&outputs, &sha256, &phash, &r.Group, &r.Kept)
 		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time,
-			r.outputs,
-			coalesce(u."group", ''), u.kept`
+			r.outputs, r.sha256, r.phash, coalesce(u."group", ''), u.kept`
 	}
 	err = each(ctx, t, dest, func() (err error) {
 		r.Status, r.URL = store.StatusOf(r.Reason), store.KnownURL(r.URL)
@@ -141,7 +140,11 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		}
 		r.Outputs = store.Outputs(outputs)
 		r.Source = store.SourceOf(r.ID)
-		if r.Candidates, err = unflatten(candidates); err != nil {
+		r.Candidates, err = unflatten(candidates)
+		if err == nil {
+			r.Hashes, err = store.StoredHashes(sha256, phash)
+		}
+		if err != nil {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
 		faces += n
@@ -151,6 +154,7 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		page = append(page, r)
 		marks = append(marks, landmarks)
 		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
+		sha256, phash = nil, nil
 		return nil
 	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height,
 		r.bytes, r.faces,
@@ -196,11 +200,11 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 		err = j.retry(ctx, func() error {
 			page = nil
 			var r store.Row
-			return each(ctx, j.pool, []any{&r.ID, &r.URL, &r.Group, &r.Kept}, func() error {
+			return each(ctx, j.pool, []any{&r.ID, &r.URL, &r.Group, &r.Kept, &r.Hash}, func() error {
 				page = append(page, r)
 				r.Kept = nil
 				return nil
-			}, `SELECT id, url, coalesce("group", ''), kept FROM rows WHERE id >= $1 AND id < $2 ORDER BY id
+			}, `SELECT id, url, coalesce("group", ''), kept, coalesce(hash, '') FROM rows WHERE id >= $1 AND id < $2 ORDER BY id
 				LIMIT $3`, from, to, pageRows)
 		})
 		return page, j.wrap("read rows", err)

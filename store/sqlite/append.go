@@ -109,9 +109,13 @@ func (s *session) imports(t tx, all []store.Addition) ([]importing, error) {
 // usual list binds two values a row.
 func insertRows(t tx, rows []store.NewRow) error {
 	var bad, wide bool
+	var hashes []any
 	for i := range rows {
 		bad = bad || rows[i].Bad
 		wide = wide || rows[i].Group != "" || len(rows[i].Kept) > 0
+		if rows[i].Hash != "" {
+			hashes = append(hashes, rows[i].ID, rows[i].Hash)
+		}
 	}
 	width, head := 2, "INSERT INTO {urls} ({id}, {url}"
 	if bad {
@@ -140,7 +144,7 @@ func insertRows(t tx, rows []store.NewRow) error {
 		}
 		rows = rows[n:]
 	}
-	return nil
+	return t.bulk("INSERT INTO {checksums} (id, hash)", 2, hashes, "")
 }
 
 // advance moves the import of a source on by so many rows, up to its last id by now.

@@ -305,10 +305,10 @@ func count(t tx, lo, hi int64) (store.Shard, error) {
 func (s *session) Pending(ctx context.Context, l store.Lease, after int64,
 	limit int) (out []store.Row, err error) {
 	err = s.view(ctx, func(t tx) error {
-		return t.each("SELECT u.{id}, {address} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} "+
+		return t.each("SELECT u.{id}, {address}, {hash} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} "+
 			"ORDER BY u.{id} LIMIT ?", []any{max(l.Lo, after+1), l.Hi, limit}, func(r *sql.Rows) error {
 			var row store.Row
-			err := r.Scan(&row.ID, &row.URL)
+			err := r.Scan(&row.ID, &row.URL, &row.Hash)
 			out = append(out, row)
 			return err
 		})
@@ -321,12 +321,12 @@ func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]sto
 	ranges := pairs(len(ls), func(i int) (a, b int64) { return ls[i].Lo, ls[i].Hi })
 	err = s.view(ctx, func(t tx) error {
 		out = make([][]store.Row, len(ls))
-		return t.each(`SELECT l.key, u.{id}, {address} FROM json_each(?) AS l CROSS JOIN {urls} AS u
+		return t.each(`SELECT l.key, u.{id}, {address}, {hash} FROM json_each(?) AS l CROSS JOIN {urls} AS u
 			ON u.{id} BETWEEN l.value ->> 0 AND l.value ->> 1 WHERE {pending} ORDER BY l.key, u.{id}`,
 			[]any{ranges}, func(r *sql.Rows) error {
 				var i int
 				var row store.Row
-				err := r.Scan(&i, &row.ID, &row.URL)
+				err := r.Scan(&i, &row.ID, &row.URL, &row.Hash)
 				out[i] = append(out[i], row)
 				return err
 			})

@@ -209,7 +209,7 @@ func (ts tallies) count(source int, reason store.Reason, n, faces int64) {
 
 // insertResults writes results and faces and counts them. None of the rows has a result.
 func (j *job) insertResults(t tx, results []store.Result) error {
-	const width = 18
+	const width = 20
 	values := make([]any, 0, width*len(results))
 	var faces []any
 	sums := tallies{}
@@ -226,14 +226,16 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width,
 			r.Height, r.Bytes, len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector],
 			r.Took.Milliseconds(), r.Time.UnixMilli(), orNil(r.FinalURL), packFaces(r.Candidates),
-			orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum())
+			orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum(),
+			orNull([]byte(r.SHA256)), orNull([]byte(r.PHash)))
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
 		sums.count(j.sourceOf(r.ID), r.Reason, 1, int64(len(r.Faces)))
 	}
 	err := t.bulk(`INSERT INTO {results} (id, reason, http_status, format, width, height, bytes,
-		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum)`,
+		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum,
+		sha256, phash)`,
 		width, values, "")
 	if err != nil {
 		return err

@@ -22,19 +22,22 @@ type names struct {
 	address string // its URL, as text
 	group   string // value of its group column, as text
 	kept    string // values of its kept columns, as a JSON array or NULL
+	hash    string // value of its column of checksums, as text
 	// An expression on a member m and a group g:
 	ofSource string // the row is of the group's source
 }
 
 // jobNames are those of a job made from lists. They are a contract.
 var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: "u.done = 0", ours: "1",
-	address: "u.url", group: `coalesce(u."group", '')`, kept: "u.kept", members: "urls",
+	address: "u.url", group: `coalesce(u."group", '')`, kept: "u.kept", hash: "coalesce((SELECT hash FROM {checksums} WHERE id = u.id), '')",
+	members: "urls",
 	ofSource: fmt.Sprintf("m.id BETWEEN g.source << %[1]d AND ((g.source + 1) << %[1]d) - 1",
 		store.SourceShift)}
 
 var (
 	ownTables = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners",
-		"suspects", "settings", "thumbnails", "groups", "job", "unpublished", "publications"}
+		"suspects", "settings", "thumbnails", "groups", "job", "unpublished", "publications",
+		"checksums"}
 	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished",
 		"groups_ready", "groups_ended", "members_group"}
 )
@@ -56,7 +59,7 @@ func (n names) replacer() *strings.Replacer {
 	own := strings.NewReplacer(pairs...)
 	for token, expression := range map[string]string{
 		"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group,
-		"{kept}":      n.kept,
+		"{kept}": n.kept, "{hash}": n.hash,
 		"{of_source}": n.ofSource,
 	} {
 		pairs = append(pairs, token, "("+own.Replace(expression)+")")

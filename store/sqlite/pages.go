@@ -143,7 +143,8 @@ var selectable = map[string]string{
 	"bytes": "r.bytes", "faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number " +
 		"FROM {detectors} WHERE fingerprint = '" + store.NoDetector + "'), r.faces, NULL)",
 	"group": "nullif({group}, '')", "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
-	"partial": "r.partial",
+	"partial": "r.partial", "sha256": "nullif(lower(hex(r.sha256)), '')",
+	"phash": "nullif(lower(hex(r.phash)), '')",
 }
 
 // Rows implements store.Job.

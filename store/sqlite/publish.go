@@ -124,12 +124,12 @@ func (j *job) Changes(ctx context.Context, after int64,
 // result r finds.
 func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64,
 	args ...any) (rows []store.MergedRow, err error) {
-	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? "+
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept}, {hash} FROM {urls} AS u WHERE u.{id} >= ? "+
 		"AND u.{id} < ? AND "+ofRows+" ORDER BY u.{id}", append([]any{from, to}, args...),
 		func(r *sql.Rows) error {
 			var m store.MergedRow
 			var kept []byte
-			err := r.Scan(&m.ID, &m.URL, &m.Group, &kept)
+			err := r.Scan(&m.ID, &m.URL, &m.Group, &kept, &m.Hash)
 			if err == nil {
 				m.Kept, err = unpackKept(m.ID, kept)
 			}

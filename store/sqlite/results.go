@@ -43,8 +43,8 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string,
 	rest := "" // columns of results that are not brief
 	if !brief {
 		rest = `, r.attempts, r.partial, r.took, r.time, coalesce(r.outputs, 0), coalesce(r.final_url, ''),
-			coalesce(hex(r.candidates), ''), coalesce(hex(r.landmarks), ''), {group}, coalesce({kept} || '',
-			'')`
+			coalesce(hex(r.candidates), ''), coalesce(hex(r.landmarks), ''), coalesce(hex(r.sha256), ''),
+			coalesce(hex(r.phash), ''), {group}, coalesce({kept} || '', '')`
 	}
 	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, "+
 		"r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}, coalesce(r.detector, 0)"+
@@ -63,6 +63,9 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string,
 			r.Candidates, err = unpackFaces(rows.hex())
 			if b := rows.hex(); len(b) > 0 {
 				landmarks[r.ID] = b
+			}
+			if err == nil {
+				r.Hashes, err = store.StoredHashes(rows.hex(), rows.hex())
 			}
 			if err != nil {
 				return nil, fmt.Errorf("row %d: %w", r.ID, err)
@@ -149,11 +152,11 @@ func inOrder[T any](s []T, by func(a, b *T) int) {
 
 // readRows reads the rows of a range.
 func readRows(t tx, from, to int64) (page []store.Row, err error) {
-	err = t.each("SELECT u.{id}, {address}, {group}, {kept} FROM {urls} AS u WHERE u.{id} >= ? "+
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept}, {hash} FROM {urls} AS u WHERE u.{id} >= ? "+
 		"AND u.{id} < ? AND {ours} ORDER BY u.{id}", []any{from, to}, func(r *sql.Rows) error {
 		var row store.Row
 		var kept []byte
-		err := r.Scan(&row.ID, &row.URL, &row.Group, &kept)
+		err := r.Scan(&row.ID, &row.URL, &row.Group, &kept, &row.Hash)
 		if err == nil {
 			row.Kept, err = unpackKept(row.ID, kept)
 		}

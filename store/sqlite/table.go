@@ -24,17 +24,18 @@ const tablePrefix = "facescan_"
 // TableOptions names a table and its columns, in any case. What is empty is found: the columns that the job
 // has used before; else id, url and done by their names, id also as the table's INTEGER PRIMARY KEY.
 type TableOptions struct {
-	Table, ID, URL, Done, Group string
-	Keep                        []string
+	Table, ID, URL, Done, Group, Hash string
+	Keep                              []string
 }
 
 // Table is a table that can be worked on in place.
 type Table struct {
-	Path, Name           string
-	ID, URL, Done, Group string   // columns; Group may be empty
-	Keep                 []string // columns
-	AddsDone             bool     // there is no Done column yet
-	New                  bool     // there is no job on it yet
+	Path, Name    string
+	ID, URL, Done string
+	Group, Hash   string   // may be empty
+	Keep          []string // columns
+	AddsDone      bool     // there is no Done column yet
+	New           bool     // there is no job on it yet
 }
 
 // Changes are the statements, in words close to SQL, that opening the table's job will run.
@@ -152,19 +153,25 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 			return d, errTable("column %s of %s is computed and cannot be set", done.Name, d.Name)
 		}
 	}
-	for i, name := range append([]string{o.Group}, o.Keep...) {
-		if i == 0 && name == "" {
+	for _, column := range []struct {
+		flag, name string
+		to         *string
+	}{{"--group-column", o.Group, &d.Group}, {"--verify-hash", o.Hash, &d.Hash}} {
+		if column.name == "" {
 			continue
 		}
-		c, err := find("--group-column or --keep-columns", name, "")
+		c, err := find(column.flag, column.name, "")
 		if err != nil {
 			return d, err
 		}
-		if i == 0 {
-			d.Group = c.Name
-		} else {
-			d.Keep = append(d.Keep, c.Name)
+		*column.to = c.Name
+	}
+	for _, name := range o.Keep {
+		c, err := find("--keep-columns", name, "")
+		if err != nil {
+			return d, err
 		}
+		d.Keep = append(d.Keep, c.Name)
 	}
 	if d.ID == d.Done || d.URL == d.Done || d.ID == d.URL {
 		return d, fmt.Errorf("columns %s, %s and %s of %s must be three", d.ID, d.URL, d.Done, d.Name)
@@ -232,7 +239,8 @@ func before(t tx, o TableOptions) (TableOptions, error) {
 	}
 	used.Table = name
 	for _, c := range []struct{ given, used *string }{{&o.Table, &used.Table}, {&o.ID, &used.ID},
-		{&o.URL, &used.URL}, {&o.Done, &used.Done}, {&o.Group, &used.Group}} {
+		{&o.URL, &used.URL}, {&o.Done, &used.Done}, {&o.Group, &used.Group},
+		{&o.Hash, &used.Hash}} {
 		if *c.given != "" && !strings.EqualFold(*c.given, *c.used) {
 			return o, fmt.Errorf("the job in this file works with %q, not with %q; use a copy of the file, "+
 				"or a job of its own with --db JOB", *c.used, *c.given)
@@ -249,7 +257,7 @@ func (d Table) names() names {
 	text := func(token string) string { return "coalesce(CAST(u." + token + " AS TEXT), '')" }
 	n := names{
 		urls: d.Name, id: d.ID, url: d.URL, done: d.Done, prefix: tablePrefix, address: text("{url}"),
-		group: "''", kept: "NULL",
+		group: "''", kept: "NULL", hash: "''",
 		members: tablePrefix + "members", ofSource: "1", columns: map[string]string{},
 		pending: `CASE typeof(u.{done}) WHEN 'integer' THEN u.{done} = 0 WHEN 'null' THEN 1
 			WHEN 'real' THEN u.{done} = 0.0
@@ -260,6 +268,11 @@ func (d Table) names() names {
 	if d.Group != "" {
 		n.columns["{group_column}"] = d.Group
 		n.group = text("{group_column}")
+	}
+	if d.Hash != "" {
+		n.columns["{hash_column}"] = d.Hash
+		n.hash = "coalesce(iif(typeof(u.{hash_column}) = 'blob', hex(u.{hash_column}), " +
+			"trim(CAST(u.{hash_column} AS TEXT))), '')"
 	}
 	if len(d.Keep) > 0 {
 		var values []string
@@ -294,7 +307,7 @@ func OpenTable(ctx context.Context, path string, o TableOptions) (store.Job, err
 		return nil, wrap(doing, err)
 	}
 	options, err := json.Marshal(TableOptions{ID: d.ID, URL: d.URL, Done: d.Done, Group: d.Group,
-		Keep: d.Keep})
+		Hash: d.Hash, Keep: d.Keep})
 	if err == nil {
 		err = j.writer.update(ctx, "open table", func(t tx) error {
 			_, err := t.exec("INSERT INTO {sources} (number, name, format, options, last_id) "+

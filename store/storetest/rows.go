@@ -435,6 +435,8 @@ func testResultFields(t *testing.T, target Target) {
 			Bytes: 1 << 33, Attempts: 2, FinalURL: "https://other.example/ü", Partial: true,
 			Detector: "cascade/abc,shift=0.1", Took: 1234 * time.Millisecond, Time: at,
 			Outputs: store.KeptBody | store.Crops | store.Blurred | store.KeptJPEG,
+			Hashes: store.Hashes{SHA256: store.SHA256(strings.Repeat("\x00\xff\n'", 8)),
+				PHash: "\x80\x00\x00\x00\x00\x00\x00\x01"},
 			Faces: []store.Face{{X: 0, Y: 0, Width: 65535, Height: 3, Score: 1e300, Confidence: 0.123456789},
 				{X: 65534, Y: 2, Width: 1, Height: 1, Score: -0.1}},
 			Candidates: []store.Face{{X: 1 << 20, Y: 2, Width: 3, Height: 4, Score: 4.25, Confidence: 0.5},
@@ -459,7 +461,7 @@ func testResultFields(t *testing.T, target Target) {
 				{X: 2, Y: 1, Width: 9, Height: 9, Score: 0.375, Confidence: 0.25, HasLandmarks: true,
 					Landmarks: store.Landmarks{9: -5000}}}},
 		{ID: id + 6, Status: store.OK, Format: "png", Width: 5, Height: 4, Detector: store.NoDetector,
-			Time: at, URL: urlOf(id + 6), Source: 1},
+			Time: at, URL: urlOf(id + 6), Source: 1, Hashes: store.Hashes{PHash: store.NewPHash(0)}},
 	}
 	for f := range reflect.TypeFor[store.Result]().Fields() { // one that no result sets would not be missed
 		if !slices.ContainsFunc(want, func(r store.Result) bool {
@@ -591,5 +593,7 @@ func Full(id int64) store.Result {
 		Detector: "test/1", Took: 12 * time.Millisecond,
 		Time: time.UnixMilli(1_700_000_000_000), Outputs: store.KeptBody,
 		Faces:      []store.Face{face(10, 0.9), face(20, 1.0/3)},
-		Candidates: []store.Face{face(30, 0.3), face(40, 0.1)}}
+		Candidates: []store.Face{face(30, 0.3), face(40, 0.1)},
+		Hashes: store.Hashes{SHA256: store.SHA256(strings.Repeat("\x00\xff", 16)),
+			PHash: store.NewPHash(0xfedcba9876543210)}}
 }

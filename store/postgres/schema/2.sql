@@ -29,3 +29,10 @@ ALTER TABLE owners ADD COLUMN rate double precision NOT NULL DEFAULT 0,
 ALTER TABLE results ADD COLUMN checksum int;
 ALTER TABLE sources ADD COLUMN checksum int;
 ALTER TABLE job ADD COLUMN settings_checksum int;
+
+-- Hashes of the body and of the picture, where the job asked for them (store.Hashes).
+ALTER TABLE results ADD COLUMN sha256 bytea;
+ALTER TABLE results ADD COLUMN phash bytea;
+
+-- Checksum of the image's bytes, as the list has it (store.Row).
+ALTER TABLE rows ADD COLUMN hash text;

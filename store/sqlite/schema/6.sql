@@ -42,3 +42,13 @@ CREATE TABLE {publications} (
 	id INTEGER PRIMARY KEY,
 	publication INTEGER NOT NULL
 ) STRICT;
+
+-- Hashes of the body and of the picture, where the job asked for them (store.Hashes).
+ALTER TABLE {results} ADD COLUMN sha256 BLOB;
+ALTER TABLE {results} ADD COLUMN phash BLOB;
+
+-- Checksums of images' bytes, as the list has them (store.Row). In a user's table they are a column.
+CREATE TABLE {checksums} (
+	id INTEGER PRIMARY KEY, -- of the row
+	hash TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,34 @@
+package turbo
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestMeans: the C code rounds every mean as plain Go does, with weights of any sign and for rows of any
+// length.
+func TestMeans(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var wide []int16
+	for range 300 {
+		width, rows, n := 1+rng.IntN(200), rng.IntN(20), 1+rng.IntN(40)
+		w := NewWeights(width, n, 1+rng.IntN(width))
+		for k := range n {
+			w.First[k] = int32(rng.IntN(width))
+			for i := range min(w.Taps, width-int(w.First[k])) {
+				w.Set(k, i, rng.NormFloat64()/4)
+			}
+		}
+		src := make([]byte, width*rows)
+		for i := range src {
+			src[i] = byte(rng.Uint32()) | byte(rng.IntN(2)*255)
+		}
+		got, want := make([]byte, n*rows), make([]byte, n*rows)
+		wide = w.Means(got, src, rows, wide)
+		plainMeans(w, want, src, rows)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%d means of %d rows of %d pixels, %d weights: %v, want %v", n, rows, width, w.Taps, got, want)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+)
+
+// Hashes are those of a row's image that the job asked for.
+type Hashes struct {
+	SHA256 SHA256 // of the body, as downloaded
+	PHash  PHash  // of the picture, as stored
+}
+
+// SHA256 is a checksum in raw bytes; empty when there is none.
+type SHA256 string
+
+// PHash is a perceptual hash in raw bytes, the first being the top row of its 8 x 8 bits; empty when there is
+// none.
+type PHash string
+
+// NewPHash is the hash with these bits, the highest being the first one.
+func NewPHash(bits uint64) PHash { return PHash(binary.BigEndian.AppendUint64(nil, bits)) }
+
+// Bits is the reverse of NewPHash; 0 when there is none.
+func (h PHash) Bits() uint64 {
+	if len(h) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64([]byte(h))
+}
+
+func (h SHA256) String() string { return hex.EncodeToString([]byte(h)) }
+func (h PHash) String() string  { return hex.EncodeToString([]byte(h)) }
+
+var errHash = errors.New("its hash is damaged")
+
+// StoredHashes are hashes as a database has them.
+func StoredHashes(sha256, phash []byte) (Hashes, error) {
+	if len(sha256) != 0 && len(sha256) != 32 || len(phash) != 0 && len(phash) != 8 {
+		return Hashes{}, errHash
+	}
+	return Hashes{SHA256(sha256), PHash(phash)}, nil
+}
