@@ -36,6 +36,7 @@ type runOptions struct {
 	maxRows     int64
 	maxFail     failLimit
 	out, format string
+	hashes      hashList
 	abortIf     abortRules
 	progress    string
 	dryRun      bool
@@ -62,6 +63,9 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 			"stdout; the next run resumes it")
 	fs.StringVar(&o.format, "format", "",
 		"`format` of --out: csv or jsonl; default: by the name of the file, csv on stdout")
+	fs.Var(&o.hashes, "hash",
+		"`hashes` to compute of the images from now on: sha256 (of the bytes), phash (of the picture), both "+
+			"with a comma, or none; default: the job's own")
 	fs.Var(&o.abortIf, "abort-if",
 		"end the run with exit 3 when this holds, e.g. 'failed > 60% after 10000' or "+
 			"'http_429 > 500'; may be repeated")
@@ -176,6 +180,16 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err := o.withoutFaces(); err != nil { // the job may say so
 		return err
 	}
+	hashes, missing, err := pipeline.SettleHashes(ctx, job, o.hashes.Hashes)
+	if err != nil {
+		return err
+	}
+	if err := o.withoutPictures(hashes); err != nil {
+		return err
+	}
+	if missing != "" {
+		log.Warn(missing)
+	}
 	keeper, err := o.keep.open(ctx, job, o.detect.decode(), log)
 	if err != nil {
 		return err
@@ -198,6 +212,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 	po := o.options(fetcher, detector, log)
+	po.SHA256, po.Decode.PHash = hashes.SHA256, hashes.PHash
 	if publisher != nil {
 		po.Publisher, po.PublishEvery = publisher, o.share.every
 	}
@@ -237,7 +252,19 @@ func (o *runOptions) withoutFaces() error {
 	if !o.detect.choice.None() {
 		return nil
 	}
-	return o.keep.withoutFaces()
+	if err := o.keep.withoutFaces(); err != nil || o.hashes.Hashes == nil {
+		return err
+	}
+	return o.withoutPictures(*o.hashes.Hashes)
+}
+
+// withoutPictures refuses the hash of pictures where none are decoded.
+func (o *runOptions) withoutPictures(h pipeline.Hashes) error {
+	if o.detect.choice.None() && h.PHash {
+		return usagef("--hash %v: --detector none looks at the header of an image alone, and phash needs its pixels; use "+
+			"--hash sha256, or another detector", h)
+	}
+	return nil
 }
 
 // work processes the rows of a job until all are done or something ends it, and completes what is written.

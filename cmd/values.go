@@ -246,3 +246,27 @@ func (d ownDefault) String() string {
 }
 
 func (d ownDefault) Type() string { return "number" }
+
+// hashList is --hash; nil when it was not given.
+type hashList struct{ *pipeline.Hashes }
+
+func (l *hashList) Set(text string) error {
+	if text == "" {
+		l.Hashes = nil
+		return nil
+	}
+	h, err := pipeline.ParseHashes(text)
+	if err == nil {
+		l.Hashes = &h
+	}
+	return err
+}
+
+func (l *hashList) String() string {
+	if l.Hashes == nil {
+		return ""
+	}
+	return l.Hashes.String()
+}
+
+func (l *hashList) Type() string { return "hashes" }

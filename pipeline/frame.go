@@ -15,6 +15,9 @@ type Downloaded struct {
 	Width, Height int    // upright
 	Bytes         int64  `json:"bytes"`
 	Partial       bool   `json:"partial,omitempty"`
+
+	SHA256 store.SHA256 `json:"sha256,omitempty"`
+	PHash  store.PHash  `json:"phash,omitempty"`
 }
 
 // describe makes a result that of the image as it was downloaded.

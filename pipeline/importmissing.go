@@ -166,7 +166,7 @@ func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name strin
 // asImported is a list with the columns that a source was imported with.
 func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 	path := spec.Path
-	spec.GroupEnd, spec.As = "", "" // which options leave out
+	spec.GroupEnd, spec.HashColumn, spec.As = "", "", "" // which options leave out
 	if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
 		return spec, fmt.Errorf("the options of source %s: %w", s.Name, err)
 	}
@@ -194,6 +194,7 @@ func asBegun(spec source.Spec, options string, s store.Source) (source.Spec, err
 		{"--group-column", &was.GroupColumn, &spec.GroupColumn, ""},
 		{"--table", &was.Table, &spec.Table, ""},
 		{"--group-end", &was.GroupEnd, &spec.GroupEnd, ""},
+		{"--verify-hash", &was.HashColumn, &spec.HashColumn, ""},
 	} {
 		if *f.now == "" || strings.EqualFold(cmp.Or(*f.was, f.same), *f.now) && f.flag != "--group-end" {
 			*f.now = *f.was

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"facescan/detect"
 	"facescan/pipeline/decode"
+	"facescan/pipeline/source"
 	"facescan/store"
 )
 
@@ -38,6 +40,9 @@ func (s *processStage) loop() {
 			s.complete.giveUp(t, true)
 			continue
 		}
+		if !s.verify(t) {
+			continue
+		}
 		res, err := s.process(ctx, t)
 		if err == nil {
 			err = ctx.Err()
@@ -58,6 +63,23 @@ func (s *processStage) loop() {
 			s.abort(err) // and go on taking what arrives: were all loops gone, fetchers would hand on to nobody
 		}
 	}
+}
+
+// verify completes those rows of a task whose list gives another checksum than the body's, and reports whether
+// others are left.
+func (s *processStage) verify(t *task) bool {
+	if t.madeOf != nil { // of an image that was verified
+		return true
+	}
+	body := t.body.Bytes
+	rejected := t.split(func(r store.Row) bool { return r.Hash == "" || source.ChecksumMatches(r.Hash, body) })
+	if rejected == nil {
+		return true
+	}
+	res := s.begun(t)
+	res.Reason = store.HashMismatch
+	s.complete.complete(rejected, res, rejected == t)
+	return rejected != t
 }
 
 // keep has the Keeper keep what it wants of the row's image.
@@ -133,6 +155,7 @@ type processor struct {
 	detector detect.Detector // nil looks for no faces
 	kind     detect.Kind     // of the detector
 	encoded  bool            // the detector wants the bytes as downloaded
+	sha256   bool            // the bytes are hashed
 	keeps    bool            // the bytes are wanted after that too
 	slots    chan decoderSlot
 	pixels   *pixelPool
@@ -163,14 +186,27 @@ func (p *processor) close() {
 	}
 }
 
-// process decodes a body and asks the detector. The error is ours, never the image's.
-func (p *processor) process(ctx context.Context, t *task) (*store.Result, error) {
-	bytes := t.body.Bytes
+// begun is a task's result as far as its body alone says it.
+func (p *processor) begun(t *task) *store.Result {
 	res := &store.Result{
 		Status: store.Failed, HTTPStatus: t.body.Status, FinalURL: t.body.FinalURL,
-		Bytes: int64(len(bytes)), Attempts: t.attempts,
+		Bytes: int64(len(t.body.Bytes)), Attempts: t.attempts,
 	}
-	file, larger, err := p.probe(bytes, t.madeOf)
+	switch {
+	case !p.sha256:
+	case t.madeOf != nil:
+		res.SHA256 = t.madeOf.SHA256
+	default:
+		sum := sha256.Sum256(t.body.Bytes)
+		res.SHA256 = store.SHA256(sum[:])
+	}
+	return res
+}
+
+// process decodes a body and asks the detector. The error is ours, never the image's.
+func (p *processor) process(ctx context.Context, t *task) (*store.Result, error) {
+	res := p.begun(t)
+	file, larger, err := p.probe(t.body.Bytes, t.madeOf)
 	res.Format, res.Width, res.Height = file.Format, file.Width, file.Height
 	if d := t.madeOf; d != nil {
 		d.describe(res)
@@ -210,6 +246,13 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 		return res, nil
 	}
 	res.Status = store.OK
+	switch {
+	case !p.decode.PHash:
+	case t.madeOf != nil:
+		res.PHash = t.madeOf.PHash
+	case img.Hashed:
+		res.PHash = store.NewPHash(img.PHash)
+	}
 	res.Detector = cmp.Or(answer.Detector, p.detector.Fingerprint())
 	kind := p.kind
 	if answer.Detector != "" {

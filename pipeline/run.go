@@ -73,6 +73,7 @@ type Options struct {
 	Decode   decode.Options
 	Detector detect.Detector // optional: without one no faces are looked for
 	Encoded  bool            // the detector wants the bytes as downloaded; optional
+	SHA256   bool            // results have it; optional
 	Keeper   Keeper          // optional
 
 	WantedFetchers int // those asked for, where the system allows only Fetchers; optional
@@ -297,7 +298,7 @@ func (r *run) reader(outages *outages, kept <-chan *task) *reader {
 
 // processor makes the stage that decodes and finds the faces. Close it.
 func (r *run) processor(d *detectorProbe) *processStage {
-	p := &processor{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, keeps: r.Keeper != nil,
+	p := &processor{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, sha256: r.SHA256, keeps: r.Keeper != nil,
 		pixels: r.budget.pixels, stats: r.stats, log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
 	p.open(r.Workers)
 	return &processStage{processor: p, in: r.fetched, complete: r.results, keeper: r.Keeper, abort: r.abort,

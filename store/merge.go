@@ -41,6 +41,9 @@ const (
 // JSON array.
 const RunFlagsSetting = "run_flags"
 
+// HashSetting names the hashes that the job computes of its images, separated by commas.
+const HashSetting = "hashes"
+
 // UnfinishedMerge reports whether a job with these settings is a merge that was interrupted, and of which
 // jobs.
 func UnfinishedMerge(settings map[string]string) (inputs []string, is bool) {
@@ -70,6 +73,7 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	if known {
 		settings[RunFlagsSetting] = flags
 	}
+	var hashes []string
 	for _, j := range in {
 		these, err := j.Settings(ctx)
 		if err != nil {
@@ -80,6 +84,12 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 				settings[key] = value
 			}
 		}
+		if some := these[HashSetting]; some != "" {
+			hashes = append(hashes, strings.Split(some, ",")...)
+		}
+	}
+	if slices.Sort(hashes); len(hashes) > 0 {
+		settings[HashSetting] = strings.Join(slices.Compact(hashes), ",")
 	}
 	inputs, err := json.Marshal(inputNames(in))
 	if err != nil {
@@ -156,7 +166,8 @@ func inputNames(in []Job) (names []string) {
 func strip(settings map[string]string) {
 	maps.DeleteFunc(settings, func(key, _ string) bool {
 		switch key {
-		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting, ForgetSetting:
+		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting, ForgetSetting,
+			HashSetting:
 			return true
 		}
 		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) ||

@@ -104,7 +104,7 @@ func small(img pipeline.Processed, m *image.RGBA, f Form) (s stored, err error) 
 		Faces: inSize(r.Faces, r.Width, r.Height, w, h)}}
 	if s.MadeOf == nil {
 		s.MadeOf = &pipeline.Downloaded{Format: r.Format, Width: r.Width, Height: r.Height, Bytes: r.Bytes,
-			Partial: r.Partial}
+			Partial: r.Partial, SHA256: r.SHA256, PHash: r.PHash}
 	}
 	s.Body, err = turbo.Encode(m, f.Quality)
 	return s, err

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -257,7 +258,7 @@ func Check(ctx context.Context, s *Spec) error {
 		if err != nil {
 			return err
 		}
-		return r.Close()
+		return errors.Join(checkHashes(r, *s), r.Close())
 	}
 	if s.Format == "parquet" || s.Format == "sqlite" {
 		return nil
