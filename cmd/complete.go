@@ -27,6 +27,7 @@ func flagValues(c *cobra.Command) map[string][]string {
 		"sidecar-fallback": {"cpu"},
 		"node":             {"auto", "auto/"},
 		"device":           {"cpu", "cuda:0"},
+		"hash":             {"sha256", "phash", "sha256,phash", "none"},
 	}
 	if c.Name() == "run" {
 		values["format"] = []string{"csv", "jsonl"}

@@ -16,9 +16,9 @@ import (
 // order. TestFlagGroups fails for a flag that is missing.
 var flagGroups = []struct{ title, flags string }{
 	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as watch " +
-		"priority list source stale all class reason host require-source url yes"},
+		"verify-hash priority list source stale all class reason host require-source url yes"},
 	{"Output", "output out format rows columns where split-by follow credentials keep keep-where keep-json " +
-		"keep-size keep-quality crops blurred blur-margin thumbnails blur-faces json draw by top every deep dir"},
+		"hash keep-size keep-quality crops blurred blur-margin thumbnails blur-faces json draw by top every deep dir"},
 	{"Detection", "detector min-face max-face min-score iou shift scale angles max-pixels"},
 	{"Detection in another process", "sidecar sidecar-input sidecar-batch sidecar-delay sidecar-deadline " +
 		"sidecar-fallback device token queue max-connections max-body"},

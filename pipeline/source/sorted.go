@@ -135,7 +135,7 @@ func (s *sorted) sort() error {
 		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	if s.rows, err = s.db.QueryContext(s.ctx,
-		`SELECT id, url, grp, kept, bad, ended FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
+		`SELECT id, url, grp, kept, hash, bad, ended FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
 		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
 	s.total.Store(total)
@@ -153,7 +153,7 @@ func (s *sorted) fill() (total int64, err error) {
 		return 0, err
 	}
 	defer tx.Rollback()
-	insert, err := tx.PrepareContext(s.ctx, `INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)`)
+	insert, err := tx.PrepareContext(s.ctx, `INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return 0, err
 	}
