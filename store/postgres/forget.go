@@ -115,6 +115,10 @@ func replaceResults(ctx context.Context, t pgx.Tx, e *effect, replaced []int64, 
 				return err
 			}
 		}
+		_, err = t.Exec(ctx, "UPDATE rows SET hash = NULL WHERE id = ANY($1) AND hash IS NOT NULL", forgotten)
+		if err != nil {
+			return err
+		}
 	}
 	return copyResults(ctx, t, results, detectors)
 }
