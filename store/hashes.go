@@ -33,6 +33,26 @@ func (h PHash) Bits() uint64 {
 func (h SHA256) String() string { return hex.EncodeToString([]byte(h)) }
 func (h PHash) String() string  { return hex.EncodeToString([]byte(h)) }
 
+// MarshalText implements encoding.TextMarshaler: in hexadecimal.
+func (h SHA256) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// MarshalText implements encoding.TextMarshaler, likewise.
+func (h PHash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *SHA256) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(string(text))
+	*h = SHA256(b)
+	return err
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *PHash) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(string(text))
+	*h = PHash(b)
+	return err
+}
+
 var errHash = errors.New("its hash is damaged")
 
 // StoredHashes are hashes as a database has them.
