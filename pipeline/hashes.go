@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"facescan/store"
+	"facescan/store/hint"
 )
 
 // Hashes are those that a job computes of its images.
@@ -73,7 +74,7 @@ func SettleHashes(ctx context.Context, job store.Job, given *Hashes) (h Hashes, 
 		if counts.OK > 0 {
 			missing = fmt.Sprintf("%d images that are done have no %s; to process them again, first type: %s", counts.OK,
 				strings.ReplaceAll(added.String(), ",", " and no "),
-				ShellCommand("facescan", "rescan", job.Path(), "--all"))
+				hint.On("rescan", job.Path(), "--all"))
 		}
 	}
 	return *given, missing, job.Set(ctx, map[string]string{store.HashSetting: given.String()})
