@@ -15,7 +15,7 @@ import (
 type Forgetter interface {
 	// Forget deletes what the job has of rows: results, faces, thumbnails, and everything else that is kept per
 	// row. The rows stay, done and failed as Forgotten, pending ones too. With url it also removes URL, group
-	// and kept columns; of the URL a hash is left (EraseURL). It takes ids in ascending order, passes over
+	// and kept columns; of the URL a hash is left (Eraser). It takes ids in ascending order, passes over
 	// those that the job does not have, and is complete in each of its transactions: a call that was cut short
 	// can be repeated. Of a job in a user's table only results are deleted, of rows that have one.
 	Forget(ctx context.Context, ids []int64, url bool) error
@@ -36,18 +36,54 @@ func ForgottenResult(id int64, now time.Time) Result {
 // ErasedPrefix begins what stands in the place of a URL that was removed: a salt and a hash follow.
 const ErasedPrefix = "forgotten:sha256:"
 
-// saltBytes of an erased URL make its hash different in each job, so that a list of hashes made once does not
+// saltBytes of an erased URL make its hash another one each time, so that a list of hashes made once does not
 // tell which URLs were erased.
 const saltBytes = 8
 
-// EraseURL returns what stands in the place of a URL that is removed.
-func EraseURL(url string) string {
+// Eraser removes URLs. What one removed is compared with a URL at the price of one hash (ErasedSet).
+type Eraser struct{ salt []byte }
+
+// NewEraser makes an Eraser with a salt of its own.
+func NewEraser() Eraser {
+	e := Eraser{make([]byte, saltBytes)}
+	rand.Read(e.salt)
+	return e
+}
+
+// Erase returns what stands in the place of a URL.
+func (e Eraser) Erase(url string) string {
 	if IsErased(url) {
 		return url
 	}
-	salt := make([]byte, saltBytes)
-	rand.Read(salt)
-	return ErasedPrefix + hex.EncodeToString(salt) + ":" + hashURL(salt, url)
+	return ErasedPrefix + hex.EncodeToString(e.salt) + ":" + hashURL(e.salt, url)
+}
+
+// ErasedSet is a set of URLs that were removed.
+type ErasedSet map[string]map[string]bool // hashes by salt
+
+// Add adds a row's URL if it was removed.
+func (s *ErasedSet) Add(url string) {
+	salt, hash, ok := erased(url)
+	if !ok {
+		return
+	}
+	if *s == nil {
+		*s = ErasedSet{}
+	}
+	if (*s)[string(salt)] == nil {
+		(*s)[string(salt)] = map[string]bool{}
+	}
+	(*s)[string(salt)][hash] = true
+}
+
+// Has reports whether a URL is in the set.
+func (s ErasedSet) Has(url string) bool {
+	for salt, hashes := range s {
+		if hashes[hashURL([]byte(salt), url)] {
+			return true
+		}
+	}
+	return false
 }
 
 func hashURL(salt []byte, url string) string {
@@ -55,7 +91,7 @@ func hashURL(salt []byte, url string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// erased splits what EraseURL returns.
+// erased splits what Erase returns.
 func erased(url string) (salt []byte, hash string, ok bool) {
 	rest, ok := strings.CutPrefix(url, ErasedPrefix)
 	if !ok {

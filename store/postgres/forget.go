@@ -50,7 +50,7 @@ func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url
 		return ids, err
 	}
 	e := effect{source: store.SourceOf(c.Lo)}
-	now := time.Now()
+	now, eraser := time.Now(), store.NewEraser()
 	var results []store.Result
 	var replaced []int64
 	var erased []store.Erased
@@ -68,7 +68,7 @@ func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url
 			replaced = append(replaced, id)
 		}
 		if gone {
-			erased = append(erased, store.Erased{ID: id, URL: store.EraseURL(row.URL)})
+			erased = append(erased, store.Erased{ID: id, URL: eraser.Erase(row.URL)})
 		}
 	}
 	if err := replaceResults(ctx, t, &e, replaced, results, nil); err != nil {
@@ -131,11 +131,12 @@ func tablesByRow(ctx context.Context, t pgx.Tx) (tables []string, err error) {
 		tables = append(tables, pgx.Identifier{name}.Sanitize())
 		return nil
 	}, `SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
-		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname <> 'rows'
+		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
+		AND c.relname NOT IN ('rows', 'files') -- by which a row, and a file, is known not to be new
 		AND a.attname = 'id' AND a.atttypid = 'bigint'::regtype`)
 }
 
-// erase removes the URLs, groups and kept columns of rows.
+// erase removes the URLs of rows, and everything else that their list says.
 func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have map[int64]store.Existing) error {
 	if len(rows) == 0 {
 		return nil
@@ -148,7 +149,16 @@ func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have m
 			e.group(group).stale = true
 		}
 	}
-	_, err := t.Exec(ctx, `UPDATE rows AS u SET url = l.url, "group" = NULL, kept = NULL
+	var more, name string // whatever else the list says
+	err := each(ctx, t, []any{&name}, func() error {
+		more += ", " + pgx.Identifier{name}.Sanitize() + " = NULL"
+		return nil
+	}, `SELECT attname FROM pg_attribute WHERE attrelid = 'rows'::regclass AND attnum > 0
+		AND NOT attisdropped AND attname NOT IN ('id', 'url')`)
+	if err != nil {
+		return err
+	}
+	_, err = t.Exec(ctx, `UPDATE rows AS u SET url = l.url`+more+`
 		FROM unnest($1::bigint[], $2::text[]) AS l (id, url) WHERE u.id = l.id`, ids, urls)
 	return err
 }
@@ -156,7 +166,7 @@ func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have m
 // eraseGroups removes the names of groups that have lost all their rows with their URLs.
 func eraseGroups(ctx context.Context, t pgx.Tx, source int, rows []store.Erased,
 	have map[int64]store.Existing) error {
-	seen := map[string]bool{"": true}
+	seen, eraser := map[string]bool{"": true}, store.NewEraser()
 	for _, r := range rows {
 		name := have[r.ID].Group
 		if seen[name] {
@@ -169,7 +179,7 @@ func eraseGroups(ctx context.Context, t pgx.Tx, source int, rows []store.Erased,
 			return err
 		}
 		// an end record is compared with the list's, by its hash
-		hash := store.EraseURL(name)
+		hash := eraser.Erase(name)
 		if _, err := t.Exec(ctx, "UPDATE groups SET name = $3, key = $4 WHERE source = $1 AND key = $2 "+
 			"AND images = 0", source, groupKey(name), hash, groupKey(hash)); err != nil {
 			return err

@@ -51,7 +51,7 @@ func (j *job) Forget(ctx context.Context, ids []int64, url bool) error {
 func (j *job) forget(t tx, source int, ids []int64, url bool) error {
 	var results []store.Result
 	var urls []store.Erased
-	now := time.Now()
+	now, eraser := time.Now(), store.NewEraser()
 	of := "" // pending rows of a user's table are the user's own
 	if j.inPlace {
 		of = " AND u.{id} IN (SELECT id FROM {results})"
@@ -64,7 +64,7 @@ func (j *job) forget(t tx, source int, ids []int64, url bool) error {
 		err := r.Scan(&row.ID, &row.URL, &is)
 		erase := url && !store.IsErased(row.URL)
 		if erase {
-			urls = append(urls, store.Erased{ID: row.ID, URL: store.EraseURL(row.URL)})
+			urls = append(urls, store.Erased{ID: row.ID, URL: eraser.Erase(row.URL)})
 		}
 		if erase || !is {
 			results = append(results, store.ForgottenResult(row.ID, now))
@@ -113,6 +113,15 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 		FROM json_each(?) AS l WHERE u.{id} = CAST(l.key AS INTEGER)`, string(text)); err != nil {
 		return err
 	}
+	for _, table := range listTables {
+		if slices.Contains(ownTables, table) {
+			if _, err := t.exec("DELETE FROM {"+table+"} WHERE id IN (SELECT value FROM json_each(?))",
+				idList(ids)); err != nil {
+				return err
+			}
+		}
+	}
+	eraser := store.NewEraser()
 	for _, name := range names { // an end record is compared with the list's, by its hash
 		_, err := t.exec("DELETE FROM {groups} WHERE source = ? AND name = ? AND images = 0 AND ended IS NULL",
 			source, name)
@@ -120,7 +129,7 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 			return err
 		}
 		if _, err = t.exec("UPDATE {groups} SET name = ? WHERE source = ? AND name = ? AND images = 0",
-			store.EraseURL(name), source, name); err != nil {
+			eraser.Erase(name), source, name); err != nil {
 			return err
 		}
 	}
@@ -148,15 +157,20 @@ func dropRest(t tx, results []store.Result) error {
 	return err
 }
 
-// notOfRows are tables with ids that say nothing of a row but that it is there.
-var notOfRows = []string{"unpublished", "publications"}
+var (
+	// notOfRows are tables with ids that say nothing of a row but that it is there, and files, by which a file
+	// is known not to be new.
+	notOfRows = []string{"unpublished", "publications", "files"}
+	// listTables have what the list says of rows; it goes with the URL.
+	listTables = []string{"checksums"}
+)
 
 // tablesByRow are the tokens of our own tables that have rows by the id of one of the job's. They are read
 // from the schema, so that a new table is among them.
 func tablesByRow(t tx) (tokens []string, err error) {
 	of := map[string]string{}
 	for _, table := range ownTables {
-		if !slices.Contains(notOfRows, table) {
+		if !slices.Contains(notOfRows, table) && !slices.Contains(listTables, table) {
 			of[t.plain("{"+table+"}")] = "{" + table + "}"
 		}
 	}
