@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -51,6 +52,16 @@ facescan run urls.txt --thumbnails 200                # keep pictures for it dur
 	return c
 }
 
+// flagsOf are the flags that a job keeps of its last run, as words of a shell; empty if there are none.
+func flagsOf(settings map[string]string) string {
+	var words []string
+	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &words) // damaged: verify says so
+	if len(words) == 0 {
+		return ""
+	}
+	return pipeline.ShellCommand(words...)
+}
+
 func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) error {
 	if err := checkBlurMargin(o.blurMargin); err != nil {
 		return err
@@ -65,7 +76,8 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		return err
 	}
 	ro := report.Options{
-		Now: time.Now(), NoFaces: detection.NoFaces(settings),
+		Now: time.Now(), NoFaces: detection.NoFaces(settings), Version: release + " (" + commit() + ")",
+		Flags:  flagsOf(settings),
 		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) },
 		Scale: func(fingerprint string) report.Scale {
 			k := detect.KindOf(fingerprint)

@@ -62,18 +62,23 @@ func TestReport(t *testing.T) {
 	}
 	var shape struct {
 		Scripts, Links, Tables, Captions, H1 int
+		Pictures                             int
+		Facts                                []string
 		Jumps                                bool
 		Drawings                             []string
 		Title                                string
 	}
 	b.Eval(`(() => { const h = [...document.querySelectorAll('h1,h2,h3')].map(x => Number(x.tagName[1])); return {
-		Scripts: document.scripts.length, Links: document.querySelectorAll('link,iframe,object,a[href]').length,
+		Scripts: document.scripts.length, Links: document.querySelectorAll('link,iframe,object').length, Pictures: [...document.querySelectorAll('figcaption a')].filter(a => /^http:/.test(a.href) && a.rel == 'noreferrer').length,
 		Tables: document.querySelectorAll('table').length, Captions: document.querySelectorAll('table > caption').length,
 		H1: h.filter(n => n == 1).length, Jumps: h.some((n, i) => i && n > h[i-1] + 1), Title: document.title,
+		Facts: [...document.querySelectorAll('.facts dt')].map(x => x.textContent),
 		Drawings: [...document.querySelectorAll('svg[role=img]')].map(x => document.getElementById(x.getAttribute('aria-labelledby'))?.textContent ?? '') } })()`, &shape)
 	if shape.Scripts != 0 || shape.Links != 0 || shape.Tables < 6 || shape.Captions != shape.Tables ||
 		shape.H1 != 1 || shape.Jumps ||
-		!slices.Equal(shape.Drawings, []string{"Rows a second over time", "Rows done over time"}) ||
+		!slices.Equal(shape.Drawings, []string{"Rows per second over time", "Rows done over time"}) ||
+		shape.Pictures != 12 || !slices.Equal(shape.Facts, []string{"Duration", "Mean rate", "Detector",
+		"Flags of the last run", "facescan"}) ||
 		!strings.HasPrefix(shape.Title, "facescan report: ") {
 		t.Errorf("the page's shape: %+v", shape)
 	}
@@ -91,6 +96,16 @@ func TestReport(t *testing.T) {
 			var over int
 			if b.Eval("document.documentElement.scrollWidth - window.innerWidth", &over); over > 0 {
 				t.Errorf("%s: the page is %d pixels wider than the window", w.name, over)
+			}
+			var odd []string // a row's pictures that are not as high as the others, labels that are cut off
+			b.Eval(`(() => { const odd = [], top = e => Math.round(e.getBoundingClientRect().top);
+				for (const s of document.querySelectorAll('.sheet')) for (const a of s.children) for (const b of s.children)
+					if (top(a) == top(b) && top(a.querySelector('figcaption')) != top(b.querySelector('figcaption'))) odd.push('uneven: ' + a.textContent);
+				for (const c of document.querySelectorAll('.chart')) for (const l of c.querySelectorAll('span')) { const r = l.getBoundingClientRect();
+					if (r.width && (r.left < 0 || r.right > window.innerWidth || r.height < 12)) odd.push('cut: ' + l.textContent) }
+				return odd })()`, &odd)
+			if len(odd) > 0 {
+				t.Errorf("%s: %q", w.name, odd)
 			}
 			if worst := contrast(b); worst < 4.5 {
 				t.Errorf("%s, dark %v: text with a contrast of %.2f", w.name, dark, worst)

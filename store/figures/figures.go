@@ -36,6 +36,9 @@ func Percent(n, of int64) string {
 	if of <= 0 {
 		return "–"
 	}
+	if n == 0 || n == of {
+		return strconv.FormatInt(100*n/of, 10) + " %"
+	}
 	share := 100 * float64(n) / float64(of)
 	if n > 0 && share < 0.1 {
 		return "< 0.1 %"

@@ -23,8 +23,11 @@ type curve struct {
 // earliest is a time before which no row was done: an earlier one comes from a clock that was not set.
 var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// isTime reports whether a row can have been done then.
+func isTime(at time.Time) bool { return !at.Before(earliest) && at.Year() <= 2200 }
+
 func (c *curve) add(at time.Time, failed bool) {
-	if at.Before(earliest) || at.Year() > 2200 {
+	if !isTime(at) {
 		return
 	}
 	k := floor(at.UnixNano(), int64(c.step))
@@ -64,12 +67,16 @@ func (c *curve) widen() {
 	c.counts, c.lo, c.hi = wide, floor(c.lo, 2), floor(c.hi, 2)
 }
 
-// The drawing, in its own units.
+// The drawing, in units that are stretched to the room there is. Labels stand beside it, at shares of its
+// sides, so that they are as large as other text on a screen of any width.
 const (
-	curveWidth, curveHeight = 900, 240
-	plotLeft, plotRight     = 70, 890
-	plotTop, plotBottom     = 14, 204
+	plotLeft, plotRight = 0, 820
+	plotTop, plotBottom = 0, 190
 )
+
+// across and down are places in a drawing as percentages of its sides.
+func across(x float64) string { return coord(tenth(100*(x-plotLeft)/(plotRight-plotLeft))) + "%" }
+func down(y float64) string   { return coord(tenth(100*(y-plotTop)/(plotBottom-plotTop))) + "%" }
 
 // curvePicture is two drawings: rows per second, and rows done, over the same time.
 type curvePicture struct {
@@ -90,6 +97,9 @@ type tick struct {
 	At    float64
 	Label string
 }
+
+// moment is how a time is written.
+const moment = "2 January 2006 15:04:05"
 
 func (c *curve) picture() *curvePicture {
 	if len(c.counts) == 0 {
@@ -137,7 +147,6 @@ func (c *curve) picture() *curvePicture {
 	first := time.Unix(0, c.lo*int64(c.step)).UTC()
 	length := time.Duration(c.hi-c.lo+1) * c.step
 	p.Times = timeTicks(first, length)
-	const moment = "2 January 2006 15:04:05"
 	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s per second, over %s.",
 		figures.Count(sum), first.Format(moment), first.Add(length).Format(moment), figures.Count(failed),
 		number(float64(peak)/seconds), figures.Span(c.step))

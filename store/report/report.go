@@ -20,6 +20,8 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +40,9 @@ type Options struct {
 	// Scale is the scale of a detector's scores, by its fingerprint; optional.
 	Scale   func(fingerprint string) Scale
 	NoFaces bool // the job looks for none: there are none to count
+	Version string
+	Flags   string // of the last run, as far as rows depend on them; optional
+	Run     string // the command that processes the job; optional
 }
 
 // Scale is how scores are to be read.
@@ -59,12 +64,14 @@ func (o *Options) scale(fingerprint string) Scale {
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": figures.Count, "coord": coord, "quoted": quoted,
+	"count": figures.Count, "coord": coord, "quoted": quoted, "across": across, "down": down,
+	"axes": func(up, along []tick) any { return struct{ Up, Along []tick }{up, along} },
 }).Parse(pageText))
 
 // page is what the template shows.
 type page struct {
 	Job, Made  string
+	Facts      []fact
 	Figures    []figure
 	Sources    []store.Source
 	Incomplete []string
@@ -76,7 +83,11 @@ type page struct {
 	Hosts      []hostRow
 	Rough      bool // hosts are counted approximately
 	Sheets     []sheet
+	Thumbnails string // the command that makes pictures, between backticks
 }
+
+// fact is what is known of the job as a whole.
+type fact struct{ Name, Value string }
 
 type figure struct {
 	ID, Name string
@@ -102,6 +113,8 @@ type picture struct {
 	ID            int64
 	Source        template.URL // data:
 	Alt           string
+	Name          string       // of the file
+	Link          template.URL // its URL, if a browser can open it
 	Host          string
 	Width, Height int // of the image
 	Line          float64
@@ -129,6 +142,7 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	if p.Sources, err = job.Sources(ctx); err != nil {
 		return err
 	}
+	p.Facts, p.Thumbnails = t.facts(o), "`"+cmp.Or(o.Run, "facescan run")+" --thumbnails 200`"
 	p.Figures = totals(c, !o.NoFaces)
 	p.Failures = failures(c, o.Remedy)
 	p.Hosts, p.Rough = t.topHosts()
@@ -136,6 +150,33 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 		return err
 	}
 	return pageTemplate.Execute(w, p)
+}
+
+// facts are how long the job took, by what it was run, and how.
+func (t *tally) facts(o Options) (out []fact) {
+	add := func(name, value string) {
+		if value != "" {
+			out = append(out, fact{name, value})
+		}
+	}
+	if took := t.last.Sub(t.first); t.timed > 0 {
+		add("Duration", figures.Span(took)+", from "+t.first.UTC().Format(moment)+" to "+
+			t.last.UTC().Format(moment)+" UTC")
+		if took > 0 {
+			add("Mean rate", number(float64(t.timed)/took.Seconds())+" rows per second")
+		}
+	}
+	var names []string
+	for _, d := range t.detectors.bars() {
+		names = append(names, d.Label)
+	}
+	if len(names) > 3 {
+		names = append(names[:3], fmt.Sprintf("and %d others", len(names)-3))
+	}
+	add("Detector", strings.Join(names, "; "))
+	add("Flags of the last run", o.Flags)
+	add("facescan", o.Version)
+	return out
 }
 
 func totals(c store.Counts, faces bool) []figure {
@@ -218,7 +259,7 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 			return picture{}, fmt.Errorf("blur the thumbnail of row %d: %w", r.ID, err)
 		}
 	}
-	p := picture{ID: r.ID, Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
+	p := picture{ID: r.ID, Name: nameOf(r.URL), Link: linkOf(r.URL), Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
 		Line:   float64(max(r.Width, r.Height)) / 120,
 		Source: template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(jpeg))}
 	switch n := len(r.Faces); n {
@@ -233,6 +274,39 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 		p.Best = "score " + strconv.FormatFloat(r.Faces[0].Score, 'f', o.scale(r.Detector).Decimals, 64)
 	}
 	return p, nil
+}
+
+// nameLength is in characters.
+const nameLength = 60
+
+// nameOf is the name of the file that a URL is of; empty if it has none.
+func nameOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	name := path.Base(u.Path)
+	if name == "/" || name == "." {
+		return ""
+	}
+	name = strings.ToValidUTF8(name, "\ufffd")
+	if runes := []rune(name); len(runes) > nameLength {
+		name = string(runes[:nameLength-21]) + "…" + string(runes[len(runes)-20:])
+	}
+	return name
+}
+
+// linkOf is a URL that a browser can be sent to: of the web or of a file, and without a password.
+func linkOf(address string) template.URL {
+	u, err := url.Parse(address)
+	if err != nil || store.Redact(address) != address {
+		return ""
+	}
+	switch strings.ToLower(u.Scheme) {
+	case "http", "https", "file":
+		return template.URL(u.String())
+	}
+	return ""
 }
 
 // quoted makes code of what stands between backticks.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"facescan/store"
-	"facescan/store/figures"
 )
 
 // fixed is a job with given results; what a report does not ask for is not there.
@@ -193,15 +192,15 @@ func TestSteps(t *testing.T) {
 		tally.faces.add(n)
 	}
 	var got []string
-	for _, b := range tally.faces.bars(span(figures.Count)) {
+	for _, b := range tally.faces.bars(whole) {
 		got = append(got, fmt.Sprintf("%s=%d", b.Label, b.N))
 	}
-	if want := "0=3 1=0 2=1 3=0 4=0 5=0 over 5 to 10=1 over 10 to 20=0 over 20 to 50=0 more than 50=1"; strings.Join(got, " ") != want {
+	if want := "0=3 1=0 2=1 3=0 4=0 5=0 6 to 10=1 11 to 20=0 21 to 50=0 more than 50=1"; strings.Join(got, " ") != want {
 		t.Errorf("%s", got)
 	}
 	tally.bytes.add(1)
 	tally.bytes.add(1 << 40)
-	bars := tally.bytes.bars(span(figures.Bytes))
+	bars := tally.bytes.bars(sizes)
 	if bars[0].Label != "up to 4 KiB" || bars[len(bars)-1].Label != "more than 16 MiB" {
 		t.Errorf("%v", bars)
 	}
@@ -265,7 +264,7 @@ func TestCandidatesAreNoFaces(t *testing.T) {
 		t.Errorf("faces and candidates by score: %s, want %s", strings.Join(got, ", "), want)
 	}
 	var images []string
-	for _, b := range tally.faces.bars(span(figures.Count)) {
+	for _, b := range tally.faces.bars(whole) {
 		images = append(images, fmt.Sprintf("%s: %d", b.Label, b.N))
 	}
 	if want := "0: 1, 1: 0, 2: 1"; strings.Join(images, ", ") != want {

@@ -25,6 +25,9 @@ const (
 // tally is everything that is counted in one pass over the results.
 type tally struct {
 	curve     curve
+	first     time.Time // when the first row was done, and the last
+	last      time.Time
+	timed     int64 // rows with a time
 	faces     steps
 	bytes     steps
 	sides     steps
@@ -52,7 +55,18 @@ func newTally(scale func(fingerprint string) Scale) *tally {
 
 func (t *tally) add(r *store.Result) {
 	failed := r.Status == store.Failed
-	t.curve.add(r.Time, failed)
+	if r.Reason != store.Forgotten { // at some time after the run
+		t.curve.add(r.Time, failed)
+		if isTime(r.Time) {
+			if t.first.IsZero() || r.Time.Before(t.first) {
+				t.first = r.Time
+			}
+			if r.Time.After(t.last) {
+				t.last = r.Time
+			}
+			t.timed++
+		}
+	}
 	e := t.hosts.Add(hostOf(r.URL), 1)
 	if failed {
 		e.Value.failed++
@@ -116,10 +130,9 @@ type histogram struct {
 
 func (t *tally) histograms() (out []histogram) {
 	for _, h := range []histogram{
-		{"Faces an image", "Faces", "of images that are ok", t.faces.bars(span(figures.Count))},
-		{"Bytes an image", "Bytes", "of images that are ok, as downloaded",
-			t.bytes.bars(span(figures.Bytes))},
-		{"Longer side", "Pixels", "of images that are ok, upright", t.sides.bars(span(figures.Count))},
+		{"Faces per image", "Faces", "of images that are ok", t.faces.bars(whole)},
+		{"File size", "Bytes", "of images that are ok, as downloaded", t.bytes.bars(sizes)},
+		{"Longer side", "Pixels", "of images that are ok, upright", t.sides.bars(whole)},
 		{"Formats", "Format", "of images that are ok", t.formats.bars()},
 	} {
 		if len(h.Bars) > 0 {
@@ -169,19 +182,28 @@ func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
 	return out
 }
 
-// span labels a step of whole numbers.
-func span(number func(int64) string) func(above, upTo int64) string {
-	return func(above, upTo int64) string {
-		switch {
-		case upTo == math.MaxInt64:
-			return "more than " + number(above)
-		case upTo == above+1:
-			return number(upTo)
-		case above <= 0:
-			return "up to " + number(upTo)
-		}
-		return "over " + number(above) + " to " + number(upTo)
+// whole labels a step of whole numbers.
+func whole(above, upTo int64) string {
+	switch {
+	case upTo == math.MaxInt64:
+		return "more than " + figures.Count(above)
+	case upTo == above+1:
+		return figures.Count(upTo)
+	case above <= 0:
+		return "up to " + figures.Count(upTo)
 	}
+	return figures.Count(above+1) + " to " + figures.Count(upTo)
+}
+
+// sizes labels a step of sizes, of which a single byte more is not to be seen.
+func sizes(above, upTo int64) string {
+	switch {
+	case upTo == math.MaxInt64:
+		return "more than " + figures.Bytes(above)
+	case above <= 0:
+		return "up to " + figures.Bytes(upTo)
+	}
+	return figures.Bytes(above) + " to " + figures.Bytes(upTo)
 }
 
 // words counts words; those that come when there are too many are counted together.
