@@ -18,6 +18,7 @@ import (
 	"facescan/pipeline/keep"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/hint"
 	"facescan/store/report"
 )
 
@@ -52,14 +53,14 @@ facescan run urls.txt --thumbnails 200                # keep pictures for it dur
 	return c
 }
 
-// flagsOf are the flags that a job keeps of its last run, as words of a shell; empty if there are none.
-func flagsOf(settings map[string]string) string {
+// runFlagsOf are the flags that a job keeps of its last run, as words of a shell; empty if there are none.
+func runFlagsOf(settings map[string]string) string {
 	var words []string
 	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &words) // damaged: verify says so
 	if len(words) == 0 {
 		return ""
 	}
-	return pipeline.ShellCommand(words...)
+	return hint.Words(words...)
 }
 
 func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) error {
@@ -77,7 +78,7 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	}
 	ro := report.Options{
 		Now: time.Now(), NoFaces: detection.NoFaces(settings), Version: release + " (" + commit() + ")",
-		Flags:  flagsOf(settings),
+		Flags:  runFlagsOf(settings),
 		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) },
 		Scale: func(fingerprint string) report.Scale {
 			k := detect.KindOf(fingerprint)

@@ -14,8 +14,8 @@ import (
 
 // RunCommand is the command that imports what a job lacks of its lists, and processes it, with the flags that
 // the job was last run with. Without an incomplete list it is the one that processes the job, which a user
-// calls name.
-func RunCommand(ctx context.Context, job store.Job, name string) (string, error) {
+// calls name. More flags come last.
+func RunCommand(ctx context.Context, job store.Job, name string, more ...string) (string, error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return "", err
@@ -44,6 +44,7 @@ func RunCommand(ctx context.Context, job store.Job, name string) (string, error)
 	}
 	var flags []string
 	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &flags) // else none
+	flags = append(flags, more...)
 	if names == nil {
 		if len(sources) == 1 && len(columnFlags(sources[0].Options)) > 0 { // the list alone would not do
 			name = job.Path()

@@ -42,7 +42,8 @@ type Options struct {
 	NoFaces bool // the job looks for none: there are none to count
 	Version string
 	Flags   string // of the last run, as far as rows depend on them; optional
-	Run     string // the command that processes the job; optional
+	// More is the command that makes small pictures where there are none; optional.
+	More func() (string, error)
 }
 
 // Scale is how scores are to be read.
@@ -83,7 +84,7 @@ type page struct {
 	Hosts      []hostRow
 	Rough      bool // hosts are counted approximately
 	Sheets     []sheet
-	Thumbnails string // the command that makes pictures, between backticks
+	More       string // the command that makes pictures
 }
 
 // fact is what is known of the job as a whole.
@@ -142,12 +143,18 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	if p.Sources, err = job.Sources(ctx); err != nil {
 		return err
 	}
-	p.Facts, p.Thumbnails = t.facts(o), "`"+cmp.Or(o.Run, "facescan run")+" --thumbnails 200`"
+	p.Facts = t.facts(o)
 	p.Figures = totals(c, !o.NoFaces)
 	p.Failures = failures(c, o.Remedy)
 	p.Hosts, p.Rough = t.topHosts()
 	if p.Sheets, err = sheets(ctx, job, o); err != nil {
 		return err
+	}
+	p.More = "facescan run --thumbnails 200"
+	if len(p.Sheets) == 0 && o.More != nil {
+		if p.More, err = o.More(); err != nil {
+			return err
+		}
 	}
 	return pageTemplate.Execute(w, p)
 }
