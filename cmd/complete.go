@@ -82,14 +82,15 @@ func completions(values []string, typed string, isList bool) []cobra.Completion 
 }
 
 // completePages completes the names of commands and topics.
-func completePages(c *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completePages(c *cobra.Command, args []string, typed string) (
+	[]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 && args[0] != topicSection && args[0] != commandSection {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return completions(pageNames(c.Root()), typed, false), cobra.ShellCompDirectiveNoFileComp
 }
 
-// describeCompletion makes cobra's completion command one of ours.
+// describeCompletion gives cobra's completion command a help like that of the others.
 func describeCompletion(root *cobra.Command) {
 	root.SetCompletionCommandGroupID("about")
 	root.InitDefaultCompletionCmd()
@@ -98,8 +99,8 @@ func describeCompletion(root *cobra.Command) {
 		panic(err)
 	}
 	c.Short = "Print a script that completes commands, flags and values in a shell"
-	c.Long = "Prints a script for bash, zsh, fish or PowerShell. `facescan completion SHELL --help` says where it " +
-		"belongs."
+	c.Long = "Prints a script for bash, zsh, fish or PowerShell. `facescan completion SHELL --help` says " +
+		"where it belongs."
 	c.Example = `source <(facescan completion bash)                                # this bash only
 facescan completion bash > /etc/bash_completion.d/facescan        # every bash
 facescan completion fish > ~/.config/fish/completions/facescan.fish  # every fish`

@@ -12,17 +12,19 @@ import (
 	"facescan/cmd/help"
 )
 
-// flagGroups are the headings that help lists flags under, each flag of any command under one of them, in this
-// order. TestFlagGroups fails for a flag that is missing.
+// flagGroups are the headings that help lists flags under, each flag of any command under one of them, in
+// this order. TestFlagGroups fails for a flag that is missing.
 var flagGroups = []struct{ title, flags string }{
 	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as watch " +
 		"verify-hash priority list source stale all class reason host require-source url yes"},
 	{"Output", "output out format rows columns where split-by follow credentials keep keep-where keep-json " +
-		"hash keep-size keep-quality crops blurred blur-margin thumbnails blur-faces json draw by top every deep dir"},
+		"keep-size keep-quality crops blurred blur-margin thumbnails blur-faces hash json draw by top every " +
+		"deep dir"},
 	{"Detection", "detector min-face max-face min-score iou shift scale angles max-pixels"},
 	{"Detection in another process", "sidecar sidecar-input sidecar-batch sidecar-delay sidecar-deadline " +
 		"sidecar-fallback device token queue max-connections max-body"},
-	{"Network", "user-agent header proxy insecure allow-private block-hosts robots ignore-opt-out max-redirects dns"},
+	{"Network", "user-agent header proxy insecure allow-private block-hosts robots ignore-opt-out " +
+		"max-redirects dns"},
 	{"Limits", "timeout retries max-bytes min-rate rate bwlimit per-host fetchers workers memory sample " +
 		"outage-wait tail-grace max-duration max-rows max-fail abort-if"},
 	{"Many processes and machines", "node publish publish-every lease-ttl shard-size"},

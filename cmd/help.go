@@ -26,7 +26,8 @@ var commandGroups = []*cobra.Group{
 // seeAlso are the topics that the help of a command names.
 var seeAlso = map[string]string{
 	"run":    "lists outcomes detectors kept politeness many-machines",
-	"import": "lists many-machines", "export": "formats columns where groups", "status": "outcomes monitoring",
+	"import": "lists many-machines",
+	"export": "formats columns where groups", "status": "outcomes monitoring",
 	"report": "outcomes privacy", "verify": "schema lists", "retry": "outcomes", "rescan": "detectors kept",
 	"forget": "privacy where", "merge": "many-machines", "pause": "lists", "resume": "lists",
 	"detect": "formats detectors", "estimate": "lists outcomes", "doctor": "many-machines sidecar",
@@ -43,7 +44,8 @@ facescan help run          # what a command does, with its flags
 facescan help exit-codes   # a topic`,
 		GroupID:           "about",
 		ValidArgsFunction: completePages,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return nil }, // also where a variable is wrong
+		// Help is shown even where a variable is wrong.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(c *cobra.Command, args []string) error {
 			return runHelp(c, args)
 		},

@@ -16,7 +16,8 @@ func TestHelpOnTerminal(t *testing.T) {
 	for columns, want := range map[string]int{"": 57, "100": 100} {
 		t.Setenv("COLUMNS", columns)
 		tty, text := terminal(t)
-		if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 57}); err != nil {
+		size := unix.Winsize{Row: 24, Col: 57}
+		if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &size); err != nil {
 			t.Fatal(err)
 		}
 		code := Run(t.Context(), []string{"help", "run"}, nil, tty, io.Discard)
@@ -26,7 +27,7 @@ func TestHelpOnTerminal(t *testing.T) {
 			longest = max(longest, utf8.RuneCountInString(strings.TrimRight(line, "\n")))
 		}
 		if code != 0 || longest > want || longest < want-5 {
-			t.Errorf("COLUMNS=%s: exit code %d, lines of up to %d columns, want %d", columns, code, longest, want)
+			t.Errorf("COLUMNS=%s: exit code %d, %d columns, want %d", columns, code, longest, want)
 		}
 	}
 }
@@ -48,7 +49,8 @@ func TestManOnTerminal(t *testing.T) {
 		}
 		return text()
 	}
-	if got := show(dir + ":" + os.Getenv("PATH")); !strings.HasPrefix(got, "man -l -\n'\\\" t\n.TH \"FACESCAN-RUN\"") {
+	want := "man -l -\n'\\\" t\n.TH \"FACESCAN-RUN\""
+	if got := show(dir + ":" + os.Getenv("PATH")); !strings.HasPrefix(got, want) {
 		t.Errorf("man shows %.60q", got)
 	}
 	// Without man the help is shown, which a person can read.

@@ -66,8 +66,8 @@ func TestFlagGroups(t *testing.T) {
 	}
 }
 
-// TestFlagTexts: every flag that takes a value says its default, or that it has none by being unset, and reads
-// like its neighbours.
+// TestFlagTexts: every flag that takes a value says its default, or that it has none by being unset, and
+// reads like its neighbours.
 func TestFlagTexts(t *testing.T) {
 	root, commands := commandTree()
 	for _, c := range append(commands, root) {
@@ -87,8 +87,8 @@ func TestFlagTexts(t *testing.T) {
 				!strings.HasPrefix(usage, "User-Agent") && !strings.HasPrefix(usage, "IoU") {
 				t.Errorf("%s --%s begins with a capital: %q", c.Name(), name, usage)
 			}
-			if strings.Contains(usage, "default: ") && defaultOf(f) != "" && !strings.Contains(usage, f.DefValue) {
-				t.Errorf("%s --%s has the default %s, and says %q", c.Name(), name, f.DefValue, usage)
+			if d := defaultOf(f); strings.Contains(usage, "default: ") && !strings.Contains(usage, d) {
+				t.Errorf("%s --%s has the default %s, and says %q", c.Name(), name, d, usage)
 			}
 		}
 	}
@@ -111,7 +111,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// checkCommand parses the facescan commands in a line of a shell, as far as flags and numbers of arguments go.
+// checkCommand parses the facescan commands in a line of a shell, as far as flags and numbers of arguments
+// go.
 func checkCommand(t *testing.T, line string) {
 	t.Helper()
 	words := help.ShellWords(line)
@@ -124,7 +125,7 @@ func checkCommand(t *testing.T, line string) {
 		}
 		words = words[begin+1:]
 		end := slices.IndexFunc(words, func(w string) bool {
-			return strings.HasPrefix(w, "#") || slices.Contains([]string{"|", ">", ">>", "&", "&&", ";", "…"}, w)
+			return strings.HasPrefix(w, "#") || slices.Contains(strings.Fields("| > >> & && ; …"), w)
 		})
 		if end < 0 {
 			end = len(words)

@@ -25,9 +25,9 @@ func newMan(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "man [1|7] [COMMAND|TOPIC]",
 		Short: "Show a manual page, or write all of them to a folder",
-		Long: "Shows the manual page of a command or topic with man(1). Where stdout is not a terminal it prints " +
-			"the page's source. Commands are in section 1, topics in section 7; of a name that is both, such as " +
-			"sidecar, the command is shown unless the section is given.",
+		Long: "Shows the manual page of a command or topic with man(1). Where stdout is not a terminal it " +
+			"prints the page's source. Commands are in section 1, topics in section 7; of a name that is " +
+			"both, such as sidecar, the command is shown unless the section is given.",
 		Example: `facescan man run                              # a command
 facescan man 7 sidecar                        # a topic
 facescan man --dir /usr/local/share/man/man1  # write all pages`,
@@ -181,16 +181,20 @@ func commandManual(c *cobra.Command) help.Page {
 
 // files are what the manual pages say about files, with the same words on each.
 var files = help.Terms{
-	{Word: "LIST.facescan.db", Text: "The job of a list, beside it: a SQLite file with rows, results and faces."},
-	{Word: "LIST.facescan.db-wal, LIST.facescan.db-shm", Text: "SQLite's write-ahead log. They belong to the " +
-		"job: copy or move them with it, and only while no process works on it."},
-	{Word: "LIST.node-i-of-N.facescan.db", Text: "The job of one part of a list (--node i/N)."},
+	{Word: "LIST.facescan.db",
+		Text: "The job of a list, beside it: a SQLite file with rows, results and faces."},
+	{Word: "LIST.facescan.db-wal, LIST.facescan.db-shm",
+		Text: "SQLite's write-ahead log. They belong to the job: copy or move them with it, and only while " +
+			"no process works on it."},
+	{Word: "LIST.node-i-of-N.facescan.db",
+		Text: "The job of one part of a list (--node i/N)."},
 }
 
 var environment = help.Terms{
-	{Word: "FACESCAN_NAME", Text: "Sets the flag --NAME: FACESCAN_MIN_FACE=40 is --min-face 40. A flag on the " +
-		"command line wins."},
-	{Word: "HTTP_PROXY, HTTPS_PROXY, NO_PROXY", Text: "The proxy for downloads, unless --proxy says otherwise."},
+	{Word: "FACESCAN_NAME",
+		Text: "Sets the flag --NAME: FACESCAN_MIN_FACE=40 is --min-face 40. The command line wins."},
+	{Word: "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
+		Text: "The proxy for downloads, unless --proxy says otherwise."},
 	{Word: "PGPASSWORD, PGPASSFILE and others of libpq", Text: "The connection to a PostgreSQL job."},
 	{Word: "SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX", Text: "The part that --node auto takes."},
 	{Word: "TMPDIR", Text: "The folder for temporary copies. Default: /tmp."},

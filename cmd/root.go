@@ -42,7 +42,7 @@ var exitCodes = []struct {
 	code    int
 	meaning string
 }{
-	{exitOK, "done; for `run`: the job is finished, whatever the outcomes of its rows"},
+	{exitOK, "done; for `run`: the job is finished, even if rows failed"},
 	{exitError, "an error; the message says what to do"},
 	{exitUsage, "the command line is wrong"},
 	{exitFailures, "finished or aborted with more failures than `--max-fail` or `--abort-if` allow"},

@@ -141,8 +141,8 @@ func column(table help.Table, i int) []string {
 	return out
 }
 
-// TestFormatsTopic: the topic has the formats of lists and exports; those of images are checked where they are
-// decoded.
+// TestFormatsTopic: the topic has the formats of lists and exports; those of images are checked where they
+// are decoded.
 func TestFormatsTopic(t *testing.T) {
 	var tables []help.Table
 	topic, _ := help.Find("formats")
@@ -212,8 +212,8 @@ func TestSchemaTopic(t *testing.T) {
 	defer db.Close()
 	for _, table := range []string{"urls", "results", "faces"} {
 		var columns string
-		if err := db.QueryRow("SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info(?) ORDER BY name)",
-			table).Scan(&columns); err != nil {
+		if err := db.QueryRow("SELECT group_concat(name ORDER BY name) FROM pragma_table_info(?)", table).
+			Scan(&columns); err != nil {
 			t.Fatal(err)
 		}
 		said := column(tableOf(t, "schema", "column of "+table), 0)

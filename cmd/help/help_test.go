@@ -32,8 +32,8 @@ Goodbye.
 func TestParse(t *testing.T) {
 	want := []Block{
 		Heading{1, "A title"},
-		Paragraph("Some text with `code`, **weight**, [a topic](where.md) and [a page](https://example.org/a-b), " +
-			"over two lines."),
+		Paragraph("Some text with `code`, **weight**, [a topic](where.md) and " +
+			"[a page](https://example.org/a-b), over two lines."),
 		List{"first item, longer", "second"},
 		Table{[]string{"name", "what it is"}, [][]string{{"`a`", "short"},
 			{"b", "`x|y` and a text that is long enough to be wrapped"}}},
@@ -97,7 +97,8 @@ func TestRoff(t *testing.T) {
 	for _, want := range []string{
 		"'\\\" t\n.TH \"FACESCAN-X\" \"7\" \"\" \"facescan 1\" \"facescan manual\"\n",
 		".SH NAME\nfacescan\\-x \\- A title\n",
-		"Some text with \\fBcode\\fR, \\fBweight\\fR, \\fBfacescan\\-where\\fR(7) ", "(https://example.org/a\\-b)",
+		"Some text with \\fBcode\\fR, \\fBweight\\fR, \\fBfacescan\\-where\\fR(7) ",
+		"(https://example.org/a\\-b)",
 		".IP \\(bu 2\nfirst item, longer\n",
 		".TS\nlBw(4n) lBw(48n)\nlw(4n) lw(48n).\nname\twhat it is\n\\fBa\\fR\tshort\n",
 		".SH \"BELOW\"\n",
@@ -111,7 +112,8 @@ func TestRoff(t *testing.T) {
 	}
 }
 
-// TestTopicsAreTheSubset: topics have only what the renderers know, and read well where they are not rendered.
+// TestTopicsAreTheSubset: topics have only what the renderers know, and read well where they are not
+// rendered.
 func TestTopicsAreTheSubset(t *testing.T) {
 	entries, err := files.ReadDir(".")
 	if err != nil {
@@ -145,7 +147,7 @@ func TestTopicsAreTheSubset(t *testing.T) {
 	}
 }
 
-// FuzzPages: whatever a page holds, it is rendered at any width, with all of its words.
+// FuzzPages: any page is rendered at any width, with all of its words.
 func FuzzPages(f *testing.F) {
 	f.Add(page, 40)
 	f.Add("| a |\n|-|\n|", 1)

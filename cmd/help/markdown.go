@@ -35,8 +35,8 @@ type Terms []Term
 // Term is a word with its explanation, as Markdown.
 type Term struct{ Word, Text string }
 
-// Parse reads the Markdown that topics are written in: headings with #, paragraphs, bullets with -, tables, and
-// code that is fenced or indented. What else Markdown knows becomes paragraphs.
+// Parse reads the Markdown that topics are written in: headings with #, paragraphs, bullets with -, tables,
+// and code that is fenced or indented. What else Markdown knows becomes paragraphs.
 func Parse(markdown string) []Block {
 	var blocks []Block
 	lines := strings.Split(strings.ReplaceAll(markdown, "\r\n", "\n"), "\n")

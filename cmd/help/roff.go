@@ -108,7 +108,8 @@ func guard(line string) string {
 	return line
 }
 
-var roffEscapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`)
+var roffEscapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`,
+	"^", `\(ha`, "~", `\(ti`)
 
 func roffEscape(text string) string {
 	var b strings.Builder

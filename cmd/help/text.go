@@ -109,7 +109,8 @@ func writeWrapped(b *strings.Builder, text, first, rest string, w int) {
 // codeIndent is how far code stands from the margin.
 const codeIndent = 2
 
-// withComments aligns the comments behind lines of code if they fit into a width, else puts each above its line.
+// withComments aligns the comments behind lines of code if they fit into a width, else puts each above its
+// line.
 func withComments(lines []string, w int) []string {
 	var commands, comments []string
 	longest, fits := 0, true
@@ -147,8 +148,8 @@ func withComments(lines []string, w int) []string {
 	return out
 }
 
-// writeCode writes a line of code. A command of ours that is too long goes on below, behind a backslash, and a
-// comment behind a #, so that both can still be copied.
+// writeCode writes a line of code. A command of facescan that is too long goes on below, behind a backslash,
+// and a comment behind a #, so that both can still be copied.
 func writeCode(b *strings.Builder, line string, w int) {
 	indent := strings.Repeat(" ", codeIndent)
 	tooLong := utf8.RuneCountInString(indent+line) > w
@@ -186,7 +187,8 @@ func writeCode(b *strings.Builder, line string, w int) {
 	}
 }
 
-// withValues joins flags with the words behind them, which are mostly their values, so that these stay together.
+// withValues joins flags with the words behind them, which are mostly their values, so that these stay
+// together.
 func withValues(words []string) []string {
 	var out []string
 	for i, w := range words {
@@ -228,7 +230,8 @@ func ShellWords(line string) []string {
 	return words
 }
 
-// termColumn is where the explanations of a page's terms begin: behind the longest term that leaves enough room.
+// termColumn is where the explanations of a page's terms begin: behind the longest term that leaves enough
+// room.
 func termColumn(blocks []Block, w int) int {
 	const indent, gap = 2, 2
 	longest := 0
@@ -259,8 +262,8 @@ func writeTerm(b *strings.Builder, t Term, column, w int) {
 // tableGap stands between the columns of a table.
 const tableGap = 2
 
-// writeTable aligns a table's columns, and wraps within them. Where not even the words fit, each row becomes a
-// list of its cells.
+// writeTable aligns a table's columns, and wraps within them. Where not even the words fit, each row becomes
+// a list of its cells.
 func writeTable(b *strings.Builder, t Table, w int) {
 	rows := [][]string{}
 	for _, row := range append([][]string{t.Header}, t.Rows...) {
@@ -316,8 +319,8 @@ func writeRow(b *strings.Builder, row []string, widths []int) {
 	}
 }
 
-// columnWidths shares the width of a page among the columns of a table: each gets what it needs, and where that
-// is too much the widest are narrowed, down to their longest word.
+// columnWidths shares the width of a page among the columns of a table: each gets what it needs, and where
+// that is too much the widest are narrowed, down to their longest word.
 func columnWidths(rows [][]string, w int) (widths []int, fits bool) {
 	least := make([]int, len(rows[0]))
 	widths = make([]int, len(rows[0]))

@@ -1,6 +1,6 @@
-// Package help has the topics of `facescan help`, which are the Markdown files beside this one, and turns pages
-// into text for a terminal and into manual pages. A page is a list of blocks: Parse makes those of a topic, and
-// the command line puts together those of a command.
+// Package help has the topics of `facescan help`, which are the Markdown files beside this one, and turns
+// pages into text for a terminal and into manual pages. A page is a list of blocks: Parse makes those of a
+// topic, and the command line puts together those of a command.
 package help
 
 import (
@@ -16,8 +16,8 @@ var files embed.FS
 
 // names are the topics, in the order in which they are listed.
 var names = []string{
-	"lists", "formats", "columns", "where", "outcomes", "exit-codes", "detectors", "kept", "groups", "streams",
-	"many-machines", "sidecar", "politeness", "monitoring", "schema", "privacy",
+	"lists", "formats", "columns", "where", "outcomes", "exit-codes", "detectors", "kept", "groups",
+	"streams", "many-machines", "sidecar", "politeness", "monitoring", "schema", "privacy",
 }
 
 // Topic is a page of `facescan help`.

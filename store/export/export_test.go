@@ -144,7 +144,8 @@ func TestAnyTextComesBack(t *testing.T) {
 	})
 }
 
-// TestColumnsTopic: the topic of columns has a table per table of columns, with the same columns in their order.
+// TestColumnsTopic: the topic of columns has a table per table of columns, with the same columns in their
+// order.
 func TestColumnsTopic(t *testing.T) {
 	topic, err := os.ReadFile("../../cmd/help/columns.md")
 	if err != nil {
