@@ -90,7 +90,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	for _, name := range files {
 		res, body, err := single.Look(ctx, name, isURL(name))
 		if errors.Is(err, pipeline.ErrUnreadable) {
-			fmt.Fprintf(g.err, "facescan: %s\n", told(err))
+			g.fail(err, exitOK, "")
 			res.Status = store.Failed
 		} else if err != nil {
 			return err

@@ -26,7 +26,7 @@ const (
 	lookEvery  = time.Second // how often the job's counters are read, for what other processes did
 )
 
-// progress shows a run on stderr, in one of four ways.
+// progress shows a run on stderr: as a bar, as lines, as JSON, as records of --log-format json, or not.
 type progress struct {
 	g    *globals
 	mode string
@@ -41,9 +41,12 @@ var progressKinds = []string{"auto", "bar", "plain", "json", "none"}
 func newProgress(g *globals, mode string) *progress {
 	if mode == "auto" {
 		mode = "plain"
-		if isTerminal(g.rawErr) && os.Getenv("TERM") != "dumb" {
+		if isTerminal(g.rawErr) && os.Getenv("TERM") != "dumb" && !g.json() {
 			mode = "bar"
 		}
+	}
+	if mode == "plain" && g.json() {
+		mode = "records"
 	}
 	if g.quiet && mode != "json" {
 		mode = "none"
@@ -113,13 +116,18 @@ func (p *progress) run(job store.Job, stats *pipeline.Stats) (stop func()) {
 	}
 }
 
+// progressFigures are the figures of a line of progress as JSON.
+var progressFigures = []string{"elapsed_seconds", "total", "done", "pending", "ok", "failed", "faces",
+	"rate", "eta_seconds", "in_flight", "waiting", "outage", "held_back_by", "held_back"}
+
 func (p *progress) show(s *live.Snapshot, flights func() []host.Flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.mode {
 	case "json":
-		_ = printJSON(p.g.err, pick(s, "elapsed_seconds", "total", "done", "pending", "ok", "failed", "faces",
-			"rate", "eta_seconds", "in_flight", "waiting", "outage", "held_back_by", "held_back"))
+		_ = printJSON(p.g.err, pick(s, progressFigures...))
+	case "records":
+		p.g.log().Info("progress", asAttrs(pick(s, progressFigures...))...)
 	case "plain":
 		fmt.Fprintf(p.g.err, "facescan: %d of %s rows, %s, %s, %s%d failed, %d in flight%s\n",
 			s.Done, total(s), figures.Rate(s.Rate), timeLeft(s), faces(s), s.Failed,
@@ -182,8 +190,17 @@ func holdup(s *live.Snapshot, flights func() []host.Flight) string {
 }
 
 // dumpFlights prints what is in flight, the oldest first: what SIGUSR1 asks for.
-func dumpFlights(w io.Writer, stats *pipeline.Stats) {
+func dumpFlights(g *globals, w io.Writer, stats *pipeline.Stats) {
 	s := stats.Snapshot()
+	if g.json() {
+		log := g.logger(w)
+		log.Info("rows in flight", "in_flight", s.InFlight, "waiting", s.Waiting)
+		for _, f := range stats.Flights() {
+			log.Info("in flight", "url", store.Redact(f.URL), "since", time.Since(f.Since), "attempt", f.Attempt,
+				"slow_lane", f.Slow)
+		}
+		return
+	}
 	fmt.Fprintf(w, "facescan: %d rows in flight, %d wait for their hosts\n", s.InFlight, s.Waiting)
 	for _, f := range stats.Flights() {
 		slow := ""

@@ -139,11 +139,14 @@ func (g *globals) tell(format string, args ...any) {
 	}
 }
 
-// fail tells the error that ends a command.
+// fail tells an error, such as the one that ends a command with an exit code.
 func (g *globals) fail(err error, code int, help string) {
 	text := told(errors.New(open.Redact(err.Error())))
 	if g.json() {
-		attrs := []any{"exit_code", code}
+		var attrs []any
+		if code != exitOK {
+			attrs = append(attrs, "exit_code", code)
+		}
 		if help != "" {
 			attrs = append(attrs, "help", help)
 		}

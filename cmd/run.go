@@ -206,7 +206,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 			"they go back to pending; interrupt again to stop at once; nothing is lost either way",
 			stats.Snapshot().InFlight, drainGrace))
 	})
-	defer onUSR1(func() { dumpFlights(show.log(), stats) })()
+	defer onUSR1(func() { dumpFlights(g, show.log(), stats) })()
 	out, err := follow(hard, g, job, o.format, o.out, t, log)
 	if err != nil {
 		return err

@@ -106,15 +106,19 @@ func (s *summary) figures() map[string]any {
 	return line
 }
 
+// asAttrs are figures as attributes of a record.
+func asAttrs(figures map[string]any) (attrs []any) {
+	for _, key := range slices.Sorted(maps.Keys(figures)) {
+		attrs = append(attrs, key, figures[key])
+	}
+	return attrs
+}
+
 // logAll is the summary as a record.
 func (s *summary) logAll() {
 	line, next := s.figures(), s.nextCommands()
-	var attrs []any
-	for _, key := range slices.Sorted(maps.Keys(line)) {
-		if key != "summary" {
-			attrs = append(attrs, key, line[key])
-		}
-	}
+	delete(line, "summary") // it is the message
+	attrs := asAttrs(line)
 	for _, c := range []struct{ key, command string }{{"release", next.release}, {"resume", next.resume},
 		{"export", next.export}, {"retry", next.retry}} {
 		if c.command != "" {

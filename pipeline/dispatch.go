@@ -76,6 +76,7 @@ type dispatcher struct {
 	left      int       // rows for each process
 	shared    time.Time // when that was found out
 	counted   time.Time // when noShard counted the job's rows
+	paused    int64     // rows in paused lists, as was last logged
 	stuck     time.Time // since when, without a claim between, rows are pending that nobody holds
 }
 
@@ -99,6 +100,7 @@ func (d *dispatcher) run() error {
 		case err == nil:
 			d.tail, d.stuck = time.Time{}, time.Time{}
 			d.activity.idle.Store(false)
+			d.log.Debug("claimed", "shards", len(ls), "rows", pendingIn(ls))
 		case draining.Err() != nil:
 			return nil
 		case errors.Is(err, store.ErrNoShard):
@@ -303,6 +305,14 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 	return true, nil
 }
 
+// pendingIn counts the pending rows of leases.
+func pendingIn(ls []store.Lease) (n int64) {
+	for _, l := range ls {
+		n += l.Pending
+	}
+	return n
+}
+
 // lookForSuspects reads which rows were in a decoder when their process died, after each takeover.
 func (d *dispatcher) lookForSuspects() error {
 	n := d.store.Takeovers()
@@ -315,6 +325,10 @@ func (d *dispatcher) lookForSuspects() error {
 			return nil
 		}
 		return fmt.Errorf("read the suspect rows: %w", err)
+	}
+	if n > 0 {
+		d.log.Info("took over shards of a process that died, or was silent for too long", "shards",
+			n-max(d.takeovers, 0))
 	}
 	d.suspects, d.takeovers = s, n
 	d.stats.Takeovers.Store(n)
@@ -369,6 +383,10 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 		return false, fmt.Errorf("count the job's rows: %w", err)
 	}
 	d.stats.See(c)
+	if c.PausedPending != d.paused {
+		d.paused = c.PausedPending
+		d.log.Debug("rows wait in paused lists", "rows", c.PausedPending)
+	}
 	d.limits.checkRules()
 	if err := d.damaged(c, importing); err != nil {
 		return false, err

@@ -56,6 +56,9 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	var body *fetch.Body
 	var err error
 	t.started = time.Now()
+	if f.log.Enabled(ctx, LevelRow) {
+		f.log.Log(ctx, LevelRow, "fetching", "id", t.row.ID, "host", k.Host, "attempt", k.Attempt())
+	}
 	f.stats.Fetching.measure(func() int {
 		if body, err = f.client.Fetch(ctx, t.row.URL, &t.memory); err != nil {
 			t.memory.clear()
@@ -97,7 +100,10 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	case store.Reason(fe.Reason).Retried(fe.Status) && fe.Robots == fetch.NoRobots && t.attempts <= f.retries &&
 		f.life.draining.Err() == nil:
 		f.stats.Retries.Add(1)
-		if k.Retry(verdict, fetch.Backoff(t.attempts, fe.RetryAfter)) {
+		wait := fetch.Backoff(t.attempts, fe.RetryAfter)
+		f.log.Debug("retrying", "id", t.row.ID, "host", k.Host, "reason", fe.Reason, "http_status", fe.Status,
+			"attempt", t.attempts, "in", wait.Round(time.Millisecond))
+		if k.Retry(verdict, wait) {
 			return false
 		}
 	default:

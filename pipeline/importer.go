@@ -222,6 +222,7 @@ func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
 		lease, err := im.Session.LeaseSource(ctx, s.Number)
 		switch {
 		case err == nil:
+			im.Log.Debug("import lease taken", "source", s.Name)
 			err = im.renewing(ctx, lease, do)
 			if e := im.Session.ReleaseSource(context.WithoutCancel(ctx), lease); e != nil && err == nil {
 				err = fmt.Errorf("release the import of %s: %w", s.Name, e)
@@ -306,6 +307,8 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 			return fmt.Errorf("import %s: %w", spec.Path, err)
 		}
 		total += int64(len(batch))
+		im.Log.Debug("imported", "source", s.Name, "rows", total, "share", math.Round(1000*list.Progress())/1000,
+			"complete", complete)
 		if im.Imported != nil {
 			im.Imported(s.Name, int64(len(batch)), list.Progress())
 		}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -33,14 +34,16 @@ type leaseStore interface {
 type leases struct {
 	store leaseStore
 	lost  func(store.Lease) // is called once for each lease that is lost
-	freed chan struct{}     // a token when a shard was given back or lost
+	log   *slog.Logger
+	freed chan struct{} // a token when a shard was given back or lost
 
 	mu   sync.Mutex
 	byID map[int64]*leaseHandle
 }
 
 func newLeases(s leaseStore, lost func(store.Lease)) *leases {
-	return &leases{store: s, byID: map[int64]*leaseHandle{}, lost: lost, freed: make(chan struct{}, 1)}
+	return &leases{store: s, byID: map[int64]*leaseHandle{}, lost: lost, freed: make(chan struct{}, 1),
+		log: slog.New(slog.DiscardHandler)}
 }
 
 // hold starts to trust a lease that was just claimed. A process that was stopped since may find it run out
@@ -49,6 +52,8 @@ func (ls *leases) hold(ctx context.Context, l store.Lease) *leaseHandle {
 	h := &leaseHandle{lease: l}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
 	ls.mu.Lock()
+	ls.log.Debug("lease taken", "shard", l.Shard, "lo", l.Lo, "hi", l.Hi, "pending", l.Pending,
+		"generation", l.Generation)
 	ls.byID[l.Shard] = h
 	h.trust = time.AfterFunc(time.Until(l.Expires), func() { ls.lose(h) })
 	ls.mu.Unlock()
@@ -129,7 +134,9 @@ func (ls *leases) release(ctx context.Context, all []*leaseHandle) error {
 	var back []store.Lease
 	for _, h := range all {
 		if ls.drop(h) {
-			back = append(back, h.now())
+			l := h.now()
+			ls.log.Debug("lease released", "shard", l.Shard, "generation", l.Generation)
+			back = append(back, l)
 		}
 		h.cancel(nil)
 	}

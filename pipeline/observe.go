@@ -227,7 +227,11 @@ func (o *observer) judge(sum moment) {
 	if l.draining {
 		span = 0 // the end of a run says nothing about it
 	}
-	o.stats.holdups.note(l.holdup(), span)
+	h := l.holdup()
+	if was := o.stats.holdups.latest(); h.Kind != was.Kind {
+		o.Log.Debug("held back by", "kind", h.Kind, "what", h.String(), "was", was.Kind)
+	}
+	o.stats.holdups.note(h, span)
 }
 
 // pipe reports whether all lists are stdin.

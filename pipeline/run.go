@@ -152,6 +152,9 @@ func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, erro
 			stats.LeasesLost.Add(1)
 			o.Log.Warn("lease lost: its rows go to its new owner", "shard", l.Shard, "lo", l.Lo, "hi", l.Hi)
 		})}
+	r.leases.log = o.Log
+	o.Log.Debug("run begins", "job", job.Path(), "detector", r.detectorName(), "fetchers", o.Fetchers,
+		"workers", r.workers(), "per_host", o.PerHost, "memory", o.Memory, "lease_ttl", o.LeaseTTL)
 	var end End
 	if err = checkForgetting(ctx, job, o.Log); err == nil {
 		end, err = r.run(ctx)
@@ -182,7 +185,7 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.queue = host.New[*task](host.Options{
 		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.inflight.enter,
 		Probe: r.Fetcher.Probe, Resolver: r.Fetcher.ProbeResolver, Named: r.Fetcher.NeedsResolver,
-		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link, Delay: r.Fetcher.CrawlDelay,
+		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link, Log: r.Log, Delay: r.Fetcher.CrawlDelay,
 	})
 	var done repeats
 	limits := &limits{maxFail: r.MaxFail, abortIf: r.AbortIf, totals: r.stats.jobTotals, breaks: r.stats.breaks,
@@ -308,7 +311,7 @@ func (r *run) processor(d *detectorProbe) *processStage {
 // writer makes the stage that commits.
 func (r *run) writer(limits *limits, done *repeats) *writer {
 	return &writer{store: r.session, leases: r.leases, keeper: r.Keeper, in: r.results, inFlight: r.inflight,
-		leave: r.leave, check: limits.check, abort: r.abort, stats: r.stats, activity: &r.activity,
+		leave: r.leave, check: limits.check, abort: r.abort, stats: r.stats, activity: &r.activity, log: r.Log,
 		done: func(results []store.Result) {
 			done.note(results)
 			r.warnOf(r.stats.commit(results))

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"facescan/store"
@@ -33,6 +34,7 @@ type writer struct {
 	abort    func(error)
 	stats    *Stats
 	activity *activity
+	log      *slog.Logger
 }
 
 // run writes what arrives until there is no more. After a failure it goes on taking what arrives, so that
@@ -175,12 +177,33 @@ func (w *writer) commitAll(ctx context.Context, all []*leaseHandle, batches []st
 			continue
 		}
 		w.done(b.Results)
+		w.logRows(b.Results)
+		if b.Release {
+			w.log.Debug("lease released", "shard", b.Lease.Shard, "generation", b.Lease.Generation)
+		}
 		if err := w.keep(func(k Keeper) error { return k.Done(ctx, b.Lease, b.Results) }); err != nil {
 			return fmt.Errorf("move what is kept into place: %w", err)
 		}
 	}
 	w.check()
 	return nil
+}
+
+// logRows logs each result.
+func (w *writer) logRows(results []store.Result) {
+	if !w.log.Enabled(context.Background(), LevelRow) {
+		return
+	}
+	for i := range results {
+		r := &results[i]
+		attrs := []any{"id", r.ID, "url", store.Redact(r.URL), "status", r.Status}
+		if r.Status == store.Failed {
+			attrs = append(attrs, "reason", r.Reason, "http_status", r.HTTPStatus)
+		} else {
+			attrs = append(attrs, "faces", len(r.Faces))
+		}
+		w.log.Log(context.Background(), LevelRow, "row done", append(attrs, "attempts", r.Attempts, "took", r.Took)...)
+	}
 }
 
 // keep has the keeper do something, if there is one.

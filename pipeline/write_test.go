@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -58,7 +59,7 @@ func newWriterBench(t *testing.T, inFlight int) *writerBench {
 	b := &writerBench{ledger: &ledger{}, tasks: make(completed, 100), ended: make(chan error, 1)}
 	places := make(places, inFlight)
 	b.writer = &writer{store: b.ledger, in: b.tasks, inFlight: places, leave: places.leave, stats: &Stats{},
-		activity: &activity{}, check: func() { b.checks++ }, abort: func(err error) { b.failed = err },
+		activity: &activity{}, log: slog.New(slog.DiscardHandler), check: func() { b.checks++ }, abort: func(err error) { b.failed = err },
 		leases: newLeases(b.ledger, func(l store.Lease) { b.lost = append(b.lost, l.Shard) }),
 		done: func(results []store.Result) {
 			for _, r := range results {

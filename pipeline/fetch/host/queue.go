@@ -35,6 +35,7 @@ import (
 	"container/heap"
 	"container/list"
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -65,6 +66,8 @@ type Options struct {
 	// Delay is the least time between two requests to a host, as far as it is known; 0 for none. Optional. It
 	// must not call the queue.
 	Delay func(host string) time.Duration
+	// Log gets what changes for single hosts, for debugging; optional.
+	Log *slog.Logger
 	// Notify is called when an outage is certain, and when it is over; optional. It must not call Stop.
 	Notify func(Outage)
 }
@@ -195,7 +198,7 @@ func (q *Queue[T]) pick(now time.Time) *Ticket[T] {
 		if h == nil {
 			return nil
 		}
-		h.pace.resume(now)
+		q.resume(h, now)
 		ok, free, _ := h.may(now)
 		if !ok {
 			q.schedule(h, now)
@@ -305,7 +308,7 @@ func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 	if h.ready == list {
 		return
 	}
-	h.pace.resume(now)
+	q.resume(h, now)
 	ok, _, at := h.may(now)
 	switch {
 	case ok:

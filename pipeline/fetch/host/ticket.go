@@ -160,7 +160,7 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 		completed = q.outage.answered(q, t, now)
 	}
 	if !q.outage.certain && v.Kind != Ours {
-		h.learn(v, t.request, now, q.outage.heard, q.seq)
+		q.heard(h, v, t.request, now)
 	}
 	switch d := q.delay(h); {
 	case d > 0 && !v.Unasked:
