@@ -14,6 +14,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/estimate"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/figures"
@@ -76,6 +77,15 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	lists, err := o.source.lists(ctx, args)
 	if err != nil {
 		return err
+	}
+	for _, l := range lists {
+		switch l.Format {
+		case source.Folder:
+			o.fetch.allowFiles = append(o.fetch.allowFiles, l.Path)
+		case source.Tar:
+			return usagef("estimate does not read tar files, and %s is one: run a part of it instead, with "+
+				"--max-rows 2000", l.Path)
+		}
 	}
 	log := g.logger(g.err)
 	detector, err := o.detect.open(ctx, &o.remote, log)

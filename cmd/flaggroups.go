@@ -15,8 +15,8 @@ import (
 // flagGroups are the headings that help lists flags under, each flag of any command under one of them, in
 // this order. TestFlagGroups fails for a flag that is missing.
 var flagGroups = []struct{ title, flags string }{
-	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as watch " +
-		"verify-hash priority list source stale all class reason host require-source url yes"},
+	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as images " +
+		"allow-files watch verify-hash priority list source stale all class reason host require-source url yes"},
 	{"Output", "output out format rows columns where split-by follow credentials keep keep-where keep-json " +
 		"keep-size keep-quality crops blurred blur-margin thumbnails blur-faces hash json draw by top every " +
 		"deep dir"},

@@ -33,6 +33,7 @@ type fetchOptions struct {
 	proxy        string
 	insecure     bool
 	allowPrivate bool
+	allowFiles   []string
 	blockHosts   string
 	ignoreOptOut bool
 	robots       bool
@@ -92,7 +93,8 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		Timeout: o.timeout, MaxBytes: int64(o.maxBytes), MaxRedirects: o.maxRedirects,
 		MinRate: int64(o.minRate), Rate: o.rate, Bandwidth: int64(o.bandwidth), UserAgent: o.userAgent,
 		Proxy: o.proxy, Insecure: o.insecure, AllowPrivate: o.allowPrivate, IgnoreOptOut: o.ignoreOptOut,
-		Robots: o.robots,
+		Robots:     o.robots,
+		AllowFiles: o.allowFiles,
 	}
 	d := pipeline.ShareDescriptors()
 	f.Conns, f.Queries = min(fetch.DefaultConns, d.Idle), min(resolve.DefaultQueries, d.Queries)
@@ -211,6 +213,7 @@ type sourceOptions struct {
 	priority                        int
 	leaseTTL                        time.Duration
 	as                              string
+	images                          bool
 	watch                           bool
 }
 
@@ -241,6 +244,9 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.as, "as", "",
 		"`name` of a stream on stdin without a beginning; its lines are appended to earlier "+
 			"ones of this name")
+	fs.BoolVar(&o.images, "images", false,
+		"sources are folders, searched through, and uncompressed tar files of images; hidden "+
+			"files and links are skipped, changed files are read again")
 	fs.DurationVar(&o.leaseTTL, "lease-ttl", 30*time.Second, "how long a silent process keeps its shards")
 }
 
@@ -252,6 +258,24 @@ func (o *sourceOptions) check() error {
 		return usagef("--priority %d: give -20 to 20", o.priority)
 	case o.leaseTTL < time.Second:
 		return usagef("--lease-ttl %v: leases are renewed three times in it; give 1s or more", o.leaseTTL)
+	case o.images:
+		return o.checkImages()
+	}
+	return nil
+}
+
+// checkImages refuses flags that only lists have.
+func (o *sourceOptions) checkImages() error {
+	if o.node.value.Of > 0 {
+		return usagef("--node (or FACESCAN_NODE) takes rows of a list by their numbers, and files have none that are " +
+			"the same on every machine: leave --node out; several processes share one job, and several machines " +
+			"one in PostgreSQL (--db postgres://…)")
+	}
+	for _, name := range []string{"table", "id-column", "url-column", "done-column", "group-column", "group-end",
+		"keep-columns", "verify-hash", "as"} {
+		if f := o.flags.Lookup(name); f.Changed {
+			return usagef("--%s is for lists, and --images reads folders and tar files: leave one of them out", name)
+		}
 	}
 	return nil
 }

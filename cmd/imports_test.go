@@ -17,7 +17,7 @@ var rooms = [][]string{
 	{"facescan/pipeline"},
 	{"facescan/pipeline/source", "facescan/pipeline/fetch", "facescan/pipeline/decode", "facescan/detect",
 		"facescan/store"},
-	{"facescan/pipeline/crash", "facescan/store/hint", "facescan/store/tables"},
+	{"facescan/pipeline/crash", "facescan/pipeline/fileurl", "facescan/store/hint", "facescan/store/tables"},
 }
 
 // leaves are rooms that know nothing of the rest of the tree: each detector finds faces, and package detect
@@ -38,8 +38,7 @@ func room(pkg string) (level int, root string) {
 }
 
 // TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode},
-// detect, store. Below all are crash,
-// hint and tables.
+// detect, store. Below all are crash, fileurl, hint and tables.
 func TestImportsPointDown(t *testing.T) {
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "facescan/...").Output()
 	if err != nil {

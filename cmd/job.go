@@ -20,7 +20,7 @@ import (
 )
 
 // listSuffixes are the ends of a list's name that its job's name does without.
-var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".parquet"}
+var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".parquet", ".tar"}
 
 const jobSuffix = ".facescan.db"
 
@@ -60,6 +60,9 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 	}
 	if err := o.checkAs(args); err != nil {
 		return target{}, err
+	}
+	if o.images {
+		return o.imagesTarget(ctx, args)
 	}
 	db := o.db
 	if len(args) == 1 && open.IsURL(args[0]) {
@@ -159,8 +162,41 @@ func (o *sourceOptions) checkJob(job string) (err error) {
 	return err
 }
 
+// imagesTarget is what the arguments of run and import stand for with --images.
+func (o *sourceOptions) imagesTarget(ctx context.Context, args []string) (target, error) {
+	for _, a := range args {
+		is, err := sqlite.IsJob(a)
+		if is = is && err == nil; is || open.IsURL(a) {
+			name := open.Redact(a)
+			return target{}, usagef("%s is a job, and --images names folders and tar files: leave --images out to go "+
+				"on with the job, or name the images and add %s", name, hint.Words("--db", open.WithoutPassword(a)))
+		}
+	}
+	specs, err := o.lists(ctx, args)
+	if err != nil {
+		return target{}, err
+	}
+	t := target{job: o.db, sources: specs, priority: o.chosenPriority()}
+	switch {
+	case o.db != "":
+	case len(specs) > 1:
+		return target{}, usagef("several sources need a job to go into; add --db JOB.db")
+	case specs[0].Format == source.Folder:
+		return target{}, usagef("a folder of images needs a job to go into; add --db JOB.db")
+	default:
+		t.job = jobOf(specs[0].Path, store.Node{})
+	}
+	if o.watch {
+		t.lists = func() ([]source.Spec, error) { return o.found(args) }
+	}
+	return t, nil
+}
+
 // found are the lists that arguments stand for, with the columns that flags name.
 func (o *sourceOptions) found(args []string) ([]source.Spec, error) {
+	if o.images {
+		return source.ExpandImages(args, o.watch)
+	}
 	expand := source.Expand
 	if o.watch {
 		expand = source.ExpandGrowing
@@ -183,6 +219,9 @@ func (o *sourceOptions) found(args []string) ([]source.Spec, error) {
 func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec, error) {
 	specs, err := o.found(args)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && o.images:
+		return nil, fmt.Errorf("%w; give folders or tar files of images: if they are on a disk or share, mount that",
+			err)
 	case errors.Is(err, fs.ErrNotExist) && o.watch:
 		return nil, fmt.Errorf("%w; --watch waits for a list to grow that is there: make it "+
 			"first, empty if need be", err)

@@ -11,6 +11,7 @@ import (
 
 	"facescan/pipeline/decode"
 	"facescan/pipeline/keep"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -149,6 +150,19 @@ func (o *keepOptions) withoutFaces() error {
 		if f.set {
 			return usagef("--%s needs a detector, and --detector none looks for no faces: leave "+
 				"one of them out", f.name)
+		}
+	}
+	return nil
+}
+
+// checkImages refuses pictures in a folder that is searched for images: they would be rows next time.
+func (o *keepOptions) checkImages(t target) error {
+	for _, f := range []struct{ name, folder string }{{"crops", o.crops}, {"blurred", o.blurred}} {
+		for _, s := range t.sources {
+			if f.folder != "" && s.Format == source.Folder && source.Searches(s.Path, realPath(f.folder)) {
+				return usagef("--%s %s lies in %s, where the next run would take the pictures for images: give a "+
+					"folder elsewhere, or one whose name begins with a dot", f.name, f.folder, s.Path)
+			}
 		}
 	}
 	return nil

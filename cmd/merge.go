@@ -11,6 +11,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/parts"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/hint"
 	"facescan/store/segment"
@@ -61,6 +62,9 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 			return err
 		}
 		defer job.Close()
+		if err := withoutImages(ctx, job); err != nil {
+			return err
+		}
 		found, err := parts.CheckManifest(ctx, job)
 		if err != nil {
 			return err
@@ -112,6 +116,21 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		return err
 	}
 	g.tell("  next: %s", hint.On("export", out.Path(), "-o", "results.csv"))
+	return nil
+}
+
+// withoutImages refuses a job of folders or tars: which row is which file is known in that job only.
+func withoutImages(ctx context.Context, job store.Job) error {
+	sources, err := job.Sources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range sources {
+		if source.HasImages(s.Format) {
+			return usagef("%s has images of this machine (%s), and merge unites parts of lists: export the jobs one by "+
+				"one, or import all the images into one job", job.Path(), s.Name)
+		}
+	}
 	return nil
 }
 

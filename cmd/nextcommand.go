@@ -23,7 +23,7 @@ var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", 
 
 // ofSources are flags that say what is imported.
 var ofSources = []string{"table", "id-column", "url-column", "done-column", "group-column",
-	"group-end", "keep-columns", "verify-hash", "node", "as", "watch", "shard-size", "db"}
+	"group-end", "keep-columns", "verify-hash", "node", "as", "images", "watch", "shard-size", "db"}
 
 // flagWords are the words of a command line that set flags as they are set, of those that it is to have.
 // Secret says that the value of one must not be shown; it is left out.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/open"
@@ -54,6 +55,10 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 			"into a job with --db JOB.db", t.job)
 	}
 	for _, s := range t.sources {
+		if source.HasImages(s.Format) {
+			return usagef("--publish takes lists, which are the same elsewhere, and %s are files of this machine: leave "+
+				"--publish out; several machines share a job in PostgreSQL (--db postgres://…)", s.Path)
+		}
 		if s.IsPipe() {
 			return usagef("--publish takes lists that can be read again elsewhere, and %s is a pipe: save "+
 				"the list to a file", s.Path)

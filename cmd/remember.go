@@ -16,11 +16,11 @@ import (
 // remembered are the flags that a job keeps: those of its last run on which outcomes depend.
 var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "robots", "timeout", "retries",
 	"max-bytes", "max-pixels", "max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent",
-	"proxy", "header", "block-hosts",
+	"proxy", "header", "block-hosts", "allow-files",
 	"sidecar", "sidecar-input", "sidecar-fallback"}
 
 // inFiles are those whose value names a file.
-var inFiles = []string{"--block-hosts"}
+var inFiles = []string{"--block-hosts", "--allow-files"}
 
 // decides has the reasons of rows that may end otherwise when a flag changes. Such rows are done: another
 // value does nothing for them until they are queued again.
@@ -35,6 +35,7 @@ var decides = []struct {
 	{"robots", []store.Reason{store.OptOut}},
 	{"insecure", []store.Reason{store.TLS}},
 	{"block-hosts", []store.Reason{store.Blocked}},
+	{"allow-files", []store.Reason{store.BadURL}},
 	{"timeout", []store.Reason{store.Timeout}},
 	{"min-rate", []store.Reason{store.TooSlow}},
 	{"max-redirects", []store.Reason{store.RedirectLoop}},

@@ -134,6 +134,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err := o.share.checkTarget(t, o.source.node, &o.keep); err != nil {
 		return err
 	}
+	if err := o.keep.checkImages(t); err != nil {
+		return err
+	}
 	fetcher, err := o.fetch.fetcher() // flags are checked before there is a job
 	if err != nil {
 		return err
@@ -336,7 +339,7 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 	if err != nil {
 		return err
 	}
-	want := pipeline.SourceName(job.Path(), t.sources[0].Path)
+	want := pipeline.NameOf(job.Path(), t.sources[0])
 	for _, s := range sources {
 		if s.Name == want {
 			return nil
@@ -376,6 +379,10 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 			c.Pending)
 	}
 	for _, s := range t.sources {
+		if s.Format == source.Folder {
+			g.print("would search %s for images", s.Path)
+			continue
+		}
 		size := "of unknown size"
 		if st, err := os.Stat(s.Path); err == nil {
 			size = fmt.Sprintf("of %d bytes", st.Size())

@@ -142,6 +142,15 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 			return fmt.Errorf("the options of source %s: %w", s.Name, err)
 		}
 		spec.Path = pipeline.SourcePath(job.Path(), s.Name)
+		if source.HasImages(s.Format) {
+			if _, err := os.Stat(s.Name); err != nil {
+				absent("is not there")
+			}
+			if err := pipeline.VerifyImages(ctx, job, s, report); err != nil {
+				return err
+			}
+			continue
+		}
 		if info, err := os.Stat(spec.Path); err == nil && !info.Mode().IsRegular() {
 			// a device or a pipe, in a job file of a stranger: it may never end
 			absent("is not a regular file")

@@ -23,6 +23,9 @@ func (o *workOptions) addFlags(fs *pflag.FlagSet) {
 	o.source.addFlags(fs)
 	o.detect.addFlags(fs)
 	o.fetch.addFlags(fs)
+	fs.StringArrayVar(&o.fetch.allowFiles, "allow-files", nil,
+		"`folder` below which lists may name files of this machine, as file:///folder/a.jpg; "+
+			"no link leads out of it; for this run only, repeatable")
 	o.remote.addFlags(fs)
 	o.pool.addFlags(fs)
 }

@@ -49,7 +49,8 @@ type dispatcher struct {
 	complete  completed
 	leases    *leases
 	bodies    *bodyPool
-	keeper    Keeper // optional
+	keeper    Keeper    // optional
+	files     *fileRows // optional
 	repeats   *repeats
 	life      *lifecycle
 	limits    *limits
@@ -273,6 +274,10 @@ func (d *dispatcher) handByPage(h *leaseHandle) (more bool, err error) {
 
 // handRows hands out rows of a shard, as long as its lease holds, and reports whether more are wanted.
 func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err error) {
+	files, err := d.files.of(h.ctx, h.now().Source, rows)
+	if err != nil && h.ctx.Err() == nil {
+		return false, fmt.Errorf("read the files of rows: %w", err)
+	}
 	for _, row := range rows {
 		if d.maxRows > 0 && d.handed >= d.maxRows {
 			return false, nil
@@ -280,22 +285,25 @@ func (d *dispatcher) handRows(h *leaseHandle, rows []store.Row) (more bool, err 
 		if h.ctx.Err() != nil {
 			return true, nil
 		}
-		if err := d.repeats.check(row); err != nil {
-			return false, err
+		t := &task{row: row, lease: h, suspect: d.suspects[row.ID], memory: reservation{b: d.bodies},
+			file: files[row.ID]}
+		if t.file == nil { // a file may change again and again
+			if err := d.repeats.check(row); err != nil {
+				return false, err
+			}
 		}
-		t := &task{row: row, lease: h, suspect: d.suspects[row.ID], memory: reservation{b: d.bodies}}
 		h.handOut()
 		if t.suspect >= 2 {
 			// Two processes ended uncleanly with it in their decoder: a third will not.
 			d.complete.complete(t, &store.Result{Status: store.Failed, Reason: store.BadImage}, false)
-		} else if finds(d.keeper, row.ID) {
+		} else if t.file == nil && finds(d.keeper, row.ID) {
 			select {
 			case d.kept <- t:
 			case <-d.life.draining.Done():
 				d.complete.giveUp(t, false)
 				return false, nil
 			}
-		} else if d.queue.Add(d.life.draining, fetch.Host(row.URL), row.URL, t) != nil {
+		} else if d.queue.Add(d.life.draining, fetch.Host(row.URL), t.queueKey(), t) != nil {
 			d.complete.giveUp(t, false)
 			return false, nil
 		}

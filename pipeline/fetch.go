@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,6 +21,7 @@ type fetcher struct {
 	queue    *host.Queue[*task]
 	out      chan<- *task
 	complete completed
+	files    *fileReader
 	leave    func(n int) // gives places in flight back
 	life     *lifecycle
 	outages  *outages
@@ -53,6 +55,9 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 		f.complete.complete(join(k.Done(host.Verdict{})), &res, true)
 		return true
 	}
+	if f.files.waits(t) && k.Back(fileWait) {
+		return false
+	}
 	var body *fetch.Body
 	var err error
 	t.started = time.Now()
@@ -60,7 +65,7 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 		f.log.Log(ctx, LevelRow, "fetching", "id", t.row.ID, "host", k.Host, "attempt", k.Attempt())
 	}
 	f.stats.Fetching.measure(func() int {
-		if body, err = f.client.Fetch(ctx, t.row.URL, &t.memory); err != nil {
+		if body, err = f.fetch(ctx, t); err != nil {
 			t.memory.clear()
 			return 0
 		}
@@ -71,6 +76,14 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 
 	var fe *fetch.Error
 	verdict := host.VerdictOf(err)
+	if k.Host == "" {
+		verdict = host.Verdict{} // a file, or no URL: that shows nothing about any host
+	}
+	var gone *fetch.GoneError
+	isGone := errors.As(err, &gone)
+	if ctx.Err() == nil {
+		f.files.note(gone, t)
+	}
 	switch {
 	case err == nil:
 		t.body = body
@@ -83,12 +96,18 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 		return true
 	case ctx.Err() != nil:
 		verdict = host.Verdict{} // we cut it short
+	case isGone:
+		if k.Back(fileWait) {
+			return false
+		}
 	case errors.Is(err, fetch.ErrLostWaiting):
 		// The next attempt begins when there is room for all of it: it will not have to wait again.
 		t.memory.first = f.client.MostMemory()
 		if k.Back(0) {
 			return false
 		}
+	case t.file != nil && !errors.As(err, &fe):
+		f.life.abort(fmt.Errorf("note what the file of row %d looks like: %w", t.row.ID, err))
 	case !errors.As(err, &fe):
 		f.log.Error("the fetcher gave no reason", "url", store.Redact(t.row.URL), "error", err)
 	case fe.Wait > 0 && store.Reason(fe.Reason).Retried(fe.Status) && f.life.draining.Err() == nil:
@@ -121,4 +140,12 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	}
 	f.complete.giveUp(join(k.Done(verdict)), true)
 	return true
+}
+
+// fetch gets the bytes of a row.
+func (f *fetcher) fetch(ctx context.Context, t *task) (*fetch.Body, error) {
+	if t.file != nil {
+		return f.files.read(ctx, t)
+	}
+	return f.client.Fetch(ctx, t.row.URL, &t.memory)
 }

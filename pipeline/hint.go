@@ -61,10 +61,13 @@ func RunCommand(ctx context.Context, job store.Job, name string, more ...string)
 	return hint.Command("run", names, append(words, flags...)...), nil
 }
 
-// columnFlags are the flags that say which columns of a list are read, of the options of its source.
+// columnFlags are the flags that say what a source is and which columns of a list are read, of its options.
 func columnFlags(options string) (words []string) {
 	var spec source.Spec
 	_ = json.Unmarshal([]byte(options), &spec) // else without columns
+	if source.HasImages(spec.Format) {
+		return []string{"--images"}
+	}
 	for _, flag := range []struct{ name, value string }{
 		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
 		{"--keep-columns", csvOf(spec.KeepColumns)}, {"--table", spec.Table},

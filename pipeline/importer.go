@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -44,6 +45,9 @@ type Importer struct {
 	Hold      func() bool                                       // true while a pipe is not to be read; optional
 	Ahead     func() int64                                      // rows that may be pending when one is; optional
 
+	// Patience is how long a folder or tar of images that is watched may be away.
+	Patience time.Duration
+
 	ended  func(source.Spec)  // after a list was read to its end; optional
 	Joined func(store.Source) // before a source is read; optional
 }
@@ -75,6 +79,9 @@ func SourceName(jobPath, list string) string {
 func NameOf(jobPath string, spec source.Spec) string {
 	if spec.As != "" {
 		return spec.As
+	}
+	if source.HasImages(spec.Format) {
+		return spec.Path // absolute, as in the URLs
 	}
 	return SourceName(jobPath, spec.Path)
 }
@@ -151,6 +158,9 @@ const joinAtOnce = 1000
 
 // join makes lists sources of the job, numbered in the order given. It returns them as they are to be read.
 func (im *Importer) join(ctx context.Context, settings map[string]string, specs []source.Spec) ([]joinedList, error) {
+	if err := im.checkImages(ctx, specs); err != nil {
+		return nil, err
+	}
 	out := make([]joinedList, 0, len(specs))
 	for some := range slices.Chunk(specs, joinAtOnce) {
 		add := make([]store.Source, len(some))
@@ -200,6 +210,15 @@ func (im *Importer) join(ctx context.Context, settings map[string]string, specs 
 func (im *Importer) one(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source) error {
 	if spec.IsPipe() {
 		return im.readPipe(ctx, settings, spec, s)
+	}
+	if source.HasImages(spec.Format) {
+		return im.leased(ctx, s, spec.Growing, func(ctx context.Context, l store.SourceLease) error {
+			err := im.readImages(ctx, spec, s, l)
+			if spec.Growing && errors.Is(err, fs.ErrNotExist) {
+				err = nil // it is away, and looked for
+			}
+			return err
+		})
 	}
 	return im.leased(ctx, s, spec.Growing, func(ctx context.Context, l store.SourceLease) error {
 		lease, err := im.fill(ctx, settings, spec, s, l)

@@ -30,7 +30,7 @@ type joinedList struct {
 
 // isSmall reports whether a list is a small file that is not being written.
 func (l *joinedList) isSmall() bool {
-	if l.spec.Growing {
+	if l.spec.Growing || source.HasImages(l.spec.Format) {
 		return false
 	}
 	fi, err := os.Stat(l.spec.Path)

@@ -19,6 +19,7 @@ type outageOf int
 const (
 	ofDetector outageOf = iota
 	ofLink              // this machine's, or its resolver
+	ofFiles             // a folder of images is away
 	outageKinds
 )
 
@@ -50,8 +51,11 @@ func (os *outages) begin(of outageOf, since time.Time, cause error) bool {
 		return false
 	}
 	what := "this machine seems cut off: waiting, no row is marked failed"
-	if of == ofDetector {
+	switch of {
+	case ofDetector:
 		what = "detector unavailable: waiting, no row is marked failed"
+	case ofFiles:
+		what = "images are away: their rows wait, no row is marked failed"
 	}
 	os.log.Warn(what, "cause", cause, "at most", os.wait)
 	o := &outage{since: since, cause: cause, over: make(chan struct{})}
@@ -69,8 +73,11 @@ func (os *outages) tooLong(of outageOf, o *outage) error {
 	os.mu.Lock()
 	defer os.mu.Unlock()
 	what := "this machine has been cut off"
-	if of == ofDetector {
+	switch of {
+	case ofDetector:
 		what = "the detector has been unavailable"
+	case ofFiles:
+		what = "images have been away"
 	}
 	return fmt.Errorf("%s for %v (%w); nothing is lost: fix the cause, then run the same command again, or allow more "+
 		"with --outage-wait", what, os.wait, o.cause)

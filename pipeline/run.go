@@ -48,6 +48,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -261,6 +262,9 @@ func (r *run) importer() *importStage {
 			r.stats.Imported.Add(rows)
 			s.poke()
 		}}
+	if slices.ContainsFunc(r.Sources, func(l source.Spec) bool { return source.HasImages(l.Format) }) {
+		s.im.Patience = r.OutageWait
+	}
 	if r.Hold != nil { // as what comes out is taken slowly, so is what comes in
 		s.im.Ahead = func() int64 { return pipeAhead + int64(r.stats.Rate()*pipeSpan.Seconds()) }
 	}
@@ -270,7 +274,7 @@ func (r *run) importer() *importStage {
 // dispatcher makes the stage that hands out rows.
 func (r *run) dispatcher(importing *importStage, limits *limits, done *repeats, kept chan<- *task) *dispatcher {
 	return &dispatcher{store: r.session, job: r.job, queue: r.queue, kept: kept, complete: r.results, leases: r.leases,
-		bodies: r.budget.bodies, keeper: r.Keeper, repeats: done, life: r.lifecycle, limits: limits, importing: importing,
+		bodies: r.budget.bodies, keeper: r.Keeper, files: &fileRows{job: r.job}, repeats: done, life: r.lifecycle, limits: limits, importing: importing,
 		stats: r.stats, activity: &r.activity, log: r.Log, hold: r.Hold,
 		resume:   func(ctx context.Context) (string, error) { return RunCommand(ctx, r.job, r.job.Path()) },
 		inFlight: func() int { return len(r.inflight) }, fetched: r.fetchedRows,
@@ -289,7 +293,8 @@ func (r *run) leave(n int) {
 // fetcher makes the stage that downloads.
 func (r *run) fetcher(outages *outages) *fetcher {
 	return &fetcher{client: r.Fetcher, queue: r.queue, out: r.fetched, complete: r.results, leave: r.leave,
-		life: r.lifecycle, outages: outages, retries: r.Retries, stats: r.stats, log: r.Log}
+		files: &fileReader{client: r.Fetcher, job: r.job, outages: outages, log: r.Log},
+		life:  r.lifecycle, outages: outages, retries: r.Retries, stats: r.stats, log: r.Log}
 }
 
 // reader makes the stage that reads what is kept.

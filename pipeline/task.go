@@ -11,7 +11,9 @@ import (
 type task struct {
 	row        store.Row
 	lease      *leaseHandle
-	suspect    int // times a process died with this row in a decoder
+	file       *fileTask // of a row that is a file here; nil for any other
+	away       string    // the folder that it waited for
+	suspect    int       // times a process died with this row in a decoder
 	attempts   int
 	memory     reservation // for the body
 	body       *fetch.Body // nil before it is fetched, and once nobody needs it

@@ -37,13 +37,16 @@ type watcher struct {
 	told    map[string]bool         // files that are known to be none
 	reading int                     // calls of Import under way
 	gone    time.Time               // since when a list is away
+	begun   map[string]time.Time    // of folders of images: when the latest look began,
+	due     map[string]time.Time    // and when the next one may
 }
 
 // Watch imports lists to their ends, and then what is appended to them, until the context ends or none is
 // left that may grow. List names the lists that there are by now; those it names first are numbered in that
 // order.
 func (im *Importer) Watch(ctx context.Context, first []source.Spec, list func() ([]source.Spec, error)) error {
-	w := &watcher{im: im, list: list, busy: map[string]bool{}, stamps: map[string]source.Stamp{}, known: map[string]bool{}, told: map[string]bool{}}
+	w := &watcher{im: im, list: list, busy: map[string]bool{}, stamps: map[string]source.Stamp{},
+		known: map[string]bool{}, told: map[string]bool{}, begun: map[string]time.Time{}, due: map[string]time.Time{}}
 	pipes := 0
 	for _, spec := range first {
 		if w.known[spec.Path] = true; spec.IsPipe() {
@@ -96,8 +99,10 @@ func (w *watcher) watch(ctx context.Context, g *errgroup.Group, specs []source.S
 		case !errors.Is(err, fs.ErrNotExist):
 			return err
 		case w.gone.IsZero():
-			w.gone = time.Now()
-		case time.Since(w.gone) > watchGone:
+			if w.gone = time.Now(); w.im.Patience > watchGone {
+				w.im.Log.Warn("images that are watched are away: waiting", "cause", err, "at most", w.im.Patience)
+			}
+		case time.Since(w.gone) > max(watchGone, w.im.Patience):
 			return fmt.Errorf("a list that is watched is gone: %w; put it back, and run the same command again", err)
 		}
 	}
@@ -111,7 +116,12 @@ func (w *watcher) ready(ctx context.Context, specs []source.Spec) (ready []sourc
 		return nil, nil
 	}
 	for _, spec := range specs {
-		if w.busy[spec.Path] {
+		if w.busy[spec.Path] || time.Now().Before(w.due[spec.Path]) {
+			continue
+		}
+		if spec.Format == source.Folder { // only reading all of it shows what is new
+			w.begun[spec.Path], w.busy[spec.Path] = time.Now(), true
+			ready = append(ready, spec)
 			continue
 		}
 		stamp, err := source.StampOf(spec)
@@ -155,6 +165,9 @@ func (w *watcher) read(ctx context.Context, g *errgroup.Group, specs []source.Sp
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.busy[spec.Path] = spec.IsPipe()
+		if begun, is := w.begun[spec.Path]; is {
+			w.due[spec.Path] = time.Now().Add(watchShare * time.Since(begun))
+		}
 	}
 	g.Go(func() error {
 		defer crash.Exit()

@@ -122,6 +122,7 @@ var rowChecks = map[string]string{
 	"done-without-result": "done, with %d results",
 	"result-without-done": "pending, with %d result",
 	"result-without-row":  "a result with %d rows",
+	"file-without-row":    "what a file of %d bytes looked like, without a row",
 	"suspect":             "it stopped a decoder %d times, and is done",
 	"face-count":          "the number of faces stored is %d, its result says otherwise",
 	"face-without-result": "%d faces without a result",

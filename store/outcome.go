@@ -31,8 +31,8 @@ type Reason string
 // them. The hint says what a person can do; RETRY in it stands for the command that queues these
 // rows again, DOCTOR for the one that examines this machine.
 var (
-	BadURL = reason("bad_url", Permanent, "not an http(s) URL: correct the list; for s3:// and "+
-		"the like give https:// URLs, presigned if need be")
+	BadURL = reason("bad_url", Permanent, "neither an http(s) URL nor a file below --allow-files: correct "+
+		"the list; for s3:// and the like give https:// URLs, presigned if need be")
 	DNSNotFound = reason("dns_not_found", Permanent, "the host does not exist (any more)")
 	HTTP4xx     = reason("http_4xx", Permanent, "gone or forbidden: nothing to do here")
 	HTTPError   = reason("http_error", Permanent, "the server's answer is not usable HTTP")

@@ -106,6 +106,7 @@ type Job interface {
 	Ordered
 	Sampler
 	Forgetter
+	Filed
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not
 	// run.
@@ -259,7 +260,7 @@ type Owner struct {
 type Source struct {
 	Number   int    // from 0, as sources join
 	Name     string // absolute path, or "-" for stdin
-	Format   string // txt csv tsv jsonl parquet sqlite, or TableFormat
+	Format   string // txt csv tsv jsonl parquet sqlite, folder tar, or TableFormat
 	Options  string // JSON of what the reader needs to read it again: columns, …
 	Position Position
 	Rows     int64 // appended so far
@@ -288,6 +289,7 @@ type NewRow struct {
 	Hash  string   // as of a Row
 	Bad   bool     // the record is broken: done at once, failed with BadURL
 	End   bool     // not a row: the record that ends its Group; its ID stays unused
+	File  *File    // of a row that is a file here; nil for any other
 }
 
 // SourceLease is the right to import a source.
@@ -482,6 +484,7 @@ type Selection struct {
 	OK      bool     // those that are ok, too
 	Except  []string // of these, not the ones that detectors of these fingerprints judged
 	Host    string   // the URL's host, in any case; empty means any
+	IDs     []int64  // only these rows, ascending; nil means all
 }
 
 // VerifyOptions says how far verify goes.

@@ -30,6 +30,7 @@ type Body struct {
 	Header   http.Header
 	First    time.Duration // from the start of the attempt to the last answer's header
 	Took     time.Duration // to the last byte
+	Seen     *Seen         // of a file
 
 	buf *buffer
 }

@@ -34,6 +34,9 @@ const (
 	TooSlow        = "too_slow"
 	PrivateAddress = "private_address"
 	OptOut         = "opt_out"
+	FileMissing    = "file_missing"
+	FileUnreadable = "file_unreadable"
+	NotImage       = "not_image"
 	Blocked        = "blocked"
 )
 

@@ -40,6 +40,7 @@ import (
 
 	"facescan/pipeline/fetch/resolve"
 	"facescan/pipeline/fetch/robots"
+	"facescan/pipeline/fileurl"
 )
 
 // Defaults of Options.
@@ -64,6 +65,7 @@ type Options struct {
 	Rate         float64  // requests per second, over all hosts; 0 for no limit
 	Bandwidth    int64    // body bytes per second, over all hosts; 0 for no limit
 
+	AllowFiles   []string       // folders below which a URL may name a file of this machine
 	AllowPrivate bool           // dial loopback and private addresses too
 	BlockHosts   *BlockList     // hosts to skip, on every hop; may be nil
 	Insecure     bool           // do not verify certificates
@@ -89,6 +91,7 @@ type Fetcher struct {
 	requests     *rate.Limiter // nil for no limit
 	bandwidth    *rate.Limiter
 	own          *resolve.Resolver // to be closed
+	files        []allowed         // of Options.AllowFiles
 
 	waitingRate, waitingBandwidth atomic.Int64 // attempts
 }
@@ -143,6 +146,9 @@ func New(o Options) (*Fetcher, error) {
 		f.robotsHeader.Set("Accept", "text/plain,*/*;q=0.5")
 	}
 	var err error
+	if f.files, err = allow(o.AllowFiles); err != nil {
+		return nil, err
+	}
 	if f.proxy, err = proxies(o.Proxy); err != nil {
 		return nil, err
 	}
@@ -187,8 +193,11 @@ func (f *Fetcher) Close() {
 }
 
 // Fetch makes one attempt. The error is an *Error, ErrLostWaiting, or the context's cause if that ended
-// first. A 2xx answer without any bytes is a Body too: whether bytes are an image is decided elsewhere.
+// first; of a file below Options.AllowFiles also a *GoneError. A 2xx answer without any bytes is a Body too: whether bytes are an image is decided elsewhere.
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, error) {
+	if len(f.files) > 0 && fileurl.Is(tidy(rawURL)) {
+		return f.fetchListed(ctx, rawURL, mem)
+	}
 	u, err := Canonical(rawURL)
 	if err != nil {
 		return nil, &Error{Reason: BadURL, Err: err}

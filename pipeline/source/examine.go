@@ -253,6 +253,9 @@ func (s Spec) IsPipe() bool {
 // Check returns a *UsageError if s cannot be a list, or lacks columns that are asked for. Of a pipe it reads
 // only the first block, for which it waits, and leaves it in s for Open.
 func Check(ctx context.Context, s *Spec) error {
+	if HasImages(s.Format) {
+		return checkImages(ctx, *s)
+	}
 	if !s.IsPipe() {
 		r, err := Open(ctx, *s, Position{})
 		if err != nil {

@@ -115,8 +115,10 @@ func listsIn(folder string) (paths []string, err error) {
 	return paths, err
 }
 
+// sqliteMagic begins every SQLite database.
+const sqliteMagic = "SQLite format 3\x00"
+
 func isSQLite(path string) (bool, error) {
-	const magic = "SQLite format 3\x00"
 	f, err := os.Open(path)
 	if err != nil {
 		return false, err
@@ -125,12 +127,12 @@ func isSQLite(path string) (bool, error) {
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return false, err
 	}
-	head := make([]byte, len(magic))
+	head := make([]byte, len(sqliteMagic))
 	n, err := io.ReadFull(f, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return false, err
 	}
-	return string(head[:n]) == magic, nil
+	return string(head[:n]) == sqliteMagic, nil
 }
 
 func unknownFormat(path string) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 )
 
@@ -108,18 +107,11 @@ func openSorted(ctx context.Context, spec Spec, from Position, m mark) (Reader, 
 
 // sort reads the list into the database and begins to read that.
 func (s *sorted) sort() error {
-	dir, err := os.MkdirTemp("", "facescan-sort-*")
-	if err != nil {
-		return err
+	var err error
+	if s.db, err = temporaryDatabase(s.ctx, "CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, "+
+		"hash TEXT, bad INTEGER, ended INTEGER)"); err != nil {
+		return fmt.Errorf("sort %s: %w", s.path, err)
 	}
-	// SQLite has deleted the open file already; nothing of it outlives the process.
-	defer os.RemoveAll(dir)
-	if s.db, err = sql.Open("sqlite3",
-		"file:"+filepath.Join(dir,
-			"rows")+"?_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"); err != nil {
-		return err
-	}
-	s.db.SetMaxOpenConns(1)
 	total, err := s.fill()
 	if err != nil {
 		return err
@@ -144,10 +136,6 @@ func (s *sorted) sort() error {
 
 // fill reads a list into the database.
 func (s *sorted) fill() (total int64, err error) {
-	if _, err := s.db.ExecContext(s.ctx,
-		"CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, hash TEXT, bad INTEGER, ended INTEGER)"); err != nil {
-		return 0, fmt.Errorf("sort %s: %w", s.path, err)
-	}
 	tx, err := s.db.BeginTx(s.ctx, nil)
 	if err != nil {
 		return 0, err

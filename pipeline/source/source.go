@@ -43,7 +43,7 @@ const (
 // Spec says what to read, and which columns of it.
 type Spec struct {
 	Path   string    // "-" is In
-	Format string    // txt csv tsv jsonl parquet sqlite; by the file's name when empty
+	Format string    // txt csv tsv jsonl parquet sqlite, Folder, Tar; by the file's name when empty
 	In     io.Reader `json:"-"` // what "-" reads; os.Stdin when nil
 
 	// Columns of tabular lists, matched exactly or else in any case. Empty means: url for the URL, the record
@@ -76,6 +76,7 @@ type Row struct {
 	Hash  string   // value of the column of checksums
 	Bad   bool     // it cannot have a URL: a broken record, or text over MaxURL
 	End   bool     // not a row: the record that ends its group
+	File  File     // of a row of Images
 }
 
 // Position is where the returned rows end.
@@ -176,6 +177,8 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 		return nil, usagef("--group-end ends groups, and no column has them: name it with --group-column")
 	}
 	switch {
+	case HasImages(s.Format):
+		return OpenImages(ctx, s)
 	case s.Format == "txt":
 		if s.URLColumn != "" || s.IDColumn != "" || s.GroupColumn != "" || len(s.KeepColumns) > 0 ||
 			s.HashColumn != "" {

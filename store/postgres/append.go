@@ -55,6 +55,9 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 		if err := copyRows(ctx, t, rows); err != nil {
 			return err
 		}
+		if err := copyFiles(ctx, t, store.FilesOf(rows)); err != nil {
+			return err
+		}
 		if err := copyResults(ctx, t, bad, nil); err != nil {
 			return err
 		}

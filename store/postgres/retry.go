@@ -24,7 +24,9 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 	}
 	for from, more := int64(math.MinInt64), true; more; {
 		var ids []int64
-		if ids, from, more, err = j.selected(ctx, from, s); err != nil {
+		if s.IDs != nil {
+			ids, more = s.IDs, false
+		} else if ids, from, more, err = j.selected(ctx, from, s); err != nil {
 			return reopened, j.wrap("retry", err)
 		}
 		for len(ids) > 0 {

@@ -20,6 +20,9 @@ var rowChecks = []rowCheck{
 	{"result-without-row",
 		"SELECT r.id, 0 FROM results AS r WHERE r.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT " +
 			"FROM rows AS u WHERE u.id = r.id AND u.id BETWEEN $1 AND $2)"},
+	{"file-without-row",
+		"SELECT f.id, f.size FROM files AS f WHERE f.id BETWEEN $1 AND $2 AND NOT EXISTS (SELECT " +
+			"FROM rows AS u WHERE u.id = f.id AND u.id BETWEEN $1 AND $2)"},
 	{"face-count",
 		`SELECT r.id, count(f.id) FROM results AS r LEFT JOIN faces AS f ON f.id = r.id
 			AND f.id BETWEEN $1 AND $2

@@ -39,7 +39,11 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 				return err
 			}
 		}
-		if err := insertRows(t, store.AllRows(all)); err != nil {
+		rows := store.AllRows(all)
+		if err := insertRows(t, rows); err != nil {
+			return err
+		}
+		if err := insertFiles(t, store.FilesOf(rows)); err != nil {
 			return err
 		}
 		var shards cuts

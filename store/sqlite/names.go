@@ -37,7 +37,7 @@ var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: 
 var (
 	ownTables = []string{"results", "faces", "detectors", "sources", "shards", "tallies", "owners",
 		"suspects", "settings", "thumbnails", "groups", "job", "unpublished", "publications",
-		"checksums"}
+		"checksums", "files"}
 	ownIndexes = []string{"sources_imported", "shards_open", "shards_leased", "groups_finished",
 		"groups_ready", "groups_ended", "members_group"}
 )

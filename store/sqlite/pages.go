@@ -147,11 +147,12 @@ var selectable = map[string]string{
 	"phash": "nullif(lower(hex(r.phash)), '')",
 }
 
+const boundRows = "SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} " +
+	"LIMIT 1 OFFSET ?"
+
 // Rows implements store.Job.
 func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, error] {
-	return wrapped("read rows", pages(ctx, j, from, to,
-		"SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} LIMIT 1 OFFSET ?",
-		readRows))
+	return wrapped("read rows", pages(ctx, j, from, to, boundRows, readRows))
 }
 
 func wrapped[T any](doing string, seq iter.Seq2[T, error]) iter.Seq2[T, error] {

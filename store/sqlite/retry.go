@@ -23,10 +23,14 @@ func (j *job) Retry(ctx context.Context, s store.Selection) (reopened int64, err
 	if err != nil {
 		return 0, err
 	}
-	from := int64(-1 << 63)
+	from, named := int64(-1<<63), s.IDs
 	for more := true; more; {
 		var ids []int64
-		if ids, from, more, err = j.selected(ctx, from, chosen, s.Host); err != nil {
+		if s.IDs != nil {
+			n := min(len(named), retryRows)
+			ids, named = named[:n], named[n:]
+			more = len(named) > 0
+		} else if ids, from, more, err = j.selected(ctx, from, chosen, s.Host); err != nil {
 			return reopened, wrap("retry", err)
 		}
 		if len(ids) == 0 {

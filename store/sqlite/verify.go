@@ -30,6 +30,9 @@ var ownRowChecks = []rowCheck{
 	{"result-without-row",
 		"SELECT r.id, 0 FROM {results} AS r WHERE r.id BETWEEN ?1 AND ?2 AND r.id NOT IN (SELECT {id} " +
 			"FROM {urls})"},
+	{"file-without-row",
+		"SELECT f.id, f.size FROM {files} AS f WHERE f.id BETWEEN ?1 AND ?2 AND f.id NOT IN (SELECT {id} " +
+			"FROM {urls})"},
 	{"suspect",
 		"SELECT s.id, s.ends FROM {suspects} AS s JOIN {urls} AS u ON u.{id} = s.id " +
 			"WHERE s.id BETWEEN ?1 AND ?2 AND NOT {pending}"},

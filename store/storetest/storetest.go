@@ -75,6 +75,7 @@ func Run(t *testing.T, target Target) {
 		{"Retry", testRetry},
 		{"RetryHost", testRetryHost},
 		{"RetryOK", testRetryOK},
+		{"Files", testFiles},
 		{"Samples", testSamples},
 		{"Forget", testForget},
 		{"ForgetURL", testForgetURL},

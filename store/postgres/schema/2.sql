@@ -36,3 +36,11 @@ ALTER TABLE results ADD COLUMN phash bytea;
 
 -- Checksum of the image's bytes, as the list has it (store.Row).
 ALTER TABLE rows ADD COLUMN hash text;
+
+-- Of rows that are files here: what the file looked like (store.File).
+CREATE TABLE files (
+	id bigint PRIMARY KEY,
+	size bigint NOT NULL,
+	mtime bigint NOT NULL, -- Unix nanoseconds
+	byte_offset bigint NOT NULL
+);

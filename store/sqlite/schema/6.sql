@@ -52,3 +52,11 @@ CREATE TABLE {checksums} (
 	id INTEGER PRIMARY KEY, -- of the row
 	hash TEXT NOT NULL
 ) STRICT;
+
+-- Of rows that are files here: what the file looked like (store.File).
+CREATE TABLE {files} (
+	id INTEGER PRIMARY KEY,
+	size INTEGER NOT NULL,
+	mtime INTEGER NOT NULL, -- Unix nanoseconds
+	offset INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,136 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// sortInMemory is how many entries a Sorter holds before it writes them to the disk.
+const sortInMemory = 100_000
+
+// Sorter sorts entries by their keys, as bytes; those of one key come as they were added. Beyond a number of
+// entries they are in a temporary database, so that memory does not grow with them.
+type Sorter struct {
+	ctx  context.Context
+	held []sorterEntry
+	most int     // entries in memory
+	db   *sql.DB // nil while all are in memory
+	rows *sql.Rows
+}
+
+type sorterEntry struct {
+	key  string
+	data []byte
+}
+
+// NewSorter makes an empty one. Close it.
+func NewSorter(ctx context.Context) *Sorter { return &Sorter{ctx: ctx, most: sortInMemory} }
+
+// Add takes an entry, whose data the caller must not change afterwards.
+func (s *Sorter) Add(key string, data []byte) error {
+	s.held = append(s.held, sorterEntry{key, data})
+	if len(s.held) < s.most {
+		return nil
+	}
+	return s.wrap(s.spill())
+}
+
+// spill writes the entries in memory to the database.
+func (s *Sorter) spill() (err error) {
+	if s.db == nil {
+		if s.db, err = temporaryDatabase(s.ctx, "CREATE TABLE entries(key BLOB, data BLOB)"); err != nil {
+			return err
+		}
+	}
+	tx, err := s.db.BeginTx(s.ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	insert, err := tx.PrepareContext(s.ctx, "INSERT INTO entries VALUES (?, ?)")
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	for _, e := range s.held {
+		if _, err := insert.ExecContext(s.ctx, []byte(e.key), e.data); err != nil {
+			return err
+		}
+	}
+	s.held = s.held[:0]
+	return tx.Commit()
+}
+
+// Sort ends the adding; Next begins with the lowest key.
+func (s *Sorter) Sort() (err error) {
+	if s.db == nil {
+		slices.SortStableFunc(s.held, func(a, b sorterEntry) int { return cmp.Compare(a.key, b.key) })
+		return nil
+	}
+	if err := s.spill(); err != nil {
+		return s.wrap(err)
+	}
+	s.rows, err = s.db.QueryContext(s.ctx, "SELECT key, data FROM entries ORDER BY key, rowid")
+	return s.wrap(err)
+}
+
+// Next returns the next entry; more is false after the last one.
+func (s *Sorter) Next() (key string, data []byte, more bool, err error) {
+	if s.db == nil {
+		if len(s.held) == 0 {
+			return "", nil, false, nil
+		}
+		e := s.held[0]
+		s.held = s.held[1:]
+		return e.key, e.data, true, nil
+	}
+	if !s.rows.Next() {
+		return "", nil, false, s.wrap(s.rows.Err())
+	}
+	err = s.rows.Scan(&key, &data)
+	return key, data, err == nil, s.wrap(err)
+}
+
+func (s *Sorter) wrap(err error) error {
+	if err != nil && s.ctx.Err() == nil {
+		err = fmt.Errorf("sort names in the temporary folder %s: %w; for another folder set TMPDIR", os.TempDir(),
+			err)
+	}
+	return err
+}
+
+// Close removes what is on the disk.
+func (s *Sorter) Close() (err error) {
+	if s.rows != nil {
+		err = s.rows.Close()
+	}
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return err
+}
+
+// temporaryDatabase makes a database of which nothing outlives the process, with a table.
+func temporaryDatabase(ctx context.Context, create string) (*sql.DB, error) {
+	dir, err := os.MkdirTemp("", "facescan-sort-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) // SQLite has the file open by then, and needs its name no more
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "rows")+
+		"?_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, create); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}

@@ -1,0 +1,43 @@
+package store
+
+import (
+	"context"
+	"iter"
+)
+
+// File is what a row's file looked like when it was read last, or imported if it was not read yet: a later
+// import compares it with the file that is there now.
+type File struct {
+	Size   int64
+	Mtime  int64 // Unix nanoseconds
+	Offset int64 // of a member in its tar: where its headers begin
+}
+
+// FileRow is a row with its file.
+type FileRow struct {
+	ID   int64
+	File File // zero if it has none, or was forgotten
+
+	// What Files adds.
+	URL    string
+	Done   bool
+	Reason Reason // of a done row that failed
+}
+
+// Filed is the part of a Job that knows the files of rows.
+type Filed interface {
+	// Files yields all rows with from <= id < to, in id order, paged as Results is.
+	Files(ctx context.Context, from, to int64) iter.Seq2[FileRow, error]
+	// SetFiles notes the files of rows in place of those noted before, in one transaction.
+	SetFiles(ctx context.Context, files []FileRow) error
+}
+
+// FilesOf are the files of rows to append.
+func FilesOf(rows []NewRow) (files []FileRow) {
+	for i := range rows {
+		if f := rows[i].File; f != nil {
+			files = append(files, FileRow{ID: rows[i].ID, File: *f})
+		}
+	}
+	return files
+}
