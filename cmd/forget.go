@@ -45,7 +45,7 @@ func newForget(g *globals) *cobra.Command {
 		Short: "Delete what is known of rows, and their files",
 		Long: "Deletes results, faces, landmarks, hashes, candidates and thumbnails of the rows, their crops, " +
 			"blurred pictures and kept bytes, and what was published of them. The rows stay, done and failed as " +
-			"`forgotten`: no run, rescan or merge brings them back, only `facescan retry --class policy`. " +
+			"`forgotten`: no run, rescan or merge brings them back, only `facescan retry --reason forgotten`. " +
 			"The job file is rewritten (VACUUM), which takes twice its size for a while. No other process may " +
 			"work on the job meanwhile. If it is interrupted, the same command does the rest.\n\n" +
 			"Not reached are exports, reports and copies that you made, backups, file systems that keep old " +

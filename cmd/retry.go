@@ -33,7 +33,8 @@ func newRetry(g *globals) *cobra.Command {
 		Use:   "retry JOB",
 		Short: "Queue failed rows again",
 		Long: "Puts failed rows back to pending, so that the next run processes them again. Without " +
-			"flags it takes rows that failed temporarily (class transient).",
+			"flags it takes rows that failed temporarily (class transient). Rows that were forgotten belong to " +
+			"no class: only --reason forgotten takes them.",
 		Example: `facescan retry urls.txt                                           # rows that failed temporarily
 facescan retry urls.txt --reason private_address                  # one reason
 facescan retry urls.txt --class permanent --host img.example.org  # one class, of one host`,
@@ -58,7 +59,11 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 		if c == "" || len(rs) == 0 {
 			return s, usagef("--class %q: it is transient, permanent or policy", c)
 		}
-		s.Reasons = append(s.Reasons, rs...)
+		for _, r := range rs {
+			if r != store.Forgotten { // which nobody can mean without naming it
+				s.Reasons = append(s.Reasons, r)
+			}
+		}
 	}
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
