@@ -25,9 +25,9 @@ var commandGroups = []*cobra.Group{
 
 // seeAlso are the topics that the help of a command names.
 var seeAlso = map[string]string{
-	"run":    "lists outcomes detectors kept politeness many-machines",
+	"run":    "lists outcomes detectors kept hashes politeness many-machines",
 	"import": "lists many-machines",
-	"export": "formats columns where groups", "status": "outcomes monitoring",
+	"export": "formats columns where groups hashes", "status": "outcomes monitoring",
 	"report": "outcomes privacy", "verify": "schema lists", "retry": "outcomes", "rescan": "detectors kept",
 	"forget": "privacy where", "merge": "many-machines", "pause": "lists", "resume": "lists",
 	"detect": "formats detectors", "estimate": "lists outcomes", "doctor": "many-machines sidecar",

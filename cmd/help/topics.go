@@ -16,7 +16,8 @@ var files embed.FS
 
 // names are the topics, in the order in which they are listed.
 var names = []string{
-	"lists", "formats", "columns", "where", "outcomes", "exit-codes", "detectors", "kept", "groups",
+	"lists", "formats", "columns", "where", "outcomes", "exit-codes", "detectors", "kept", "hashes",
+	"groups",
 	"streams", "many-machines", "sidecar", "politeness", "monitoring", "schema", "privacy",
 }
 
