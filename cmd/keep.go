@@ -14,6 +14,7 @@ import (
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/hint"
 )
 
 // keepQuality is the quality of JPEGs that --keep-size makes.
@@ -51,7 +52,8 @@ func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
 		"write pictures with their faces blurred into `FOLDER`; not a guarantee: a face that the detector "+
 			"misses stays visible")
 	fs.IntVar(&o.thumbnails, "thumbnails", 0,
-		"keep a random sample of `N` small pictures for the report; default: none")
+		"keep a random sample of `N` small pictures for the report, and show the latest faces on the live page; "+
+			"of rows that are done they are made from kept bytes; default: none")
 	addBlurFaces(fs, &o.blurFaces, &o.blurMargin)
 }
 
@@ -197,4 +199,17 @@ func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
 	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Form: o.formIn,
 		Results: export.NewObject(exportDetectors()), Crops: o.crops, Margin: cropMargin, Blurred: o.blurred,
 		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, BlurMargin: o.blurMargin, Decode: d, Log: log})
+}
+
+// fillThumbnails makes the thumbnails that a finished job lacks from kept bytes.
+func fillThumbnails(ctx context.Context, job store.Job, keeper *keep.Keeper, log *slog.Logger) error {
+	made, lacking, err := keeper.FillThumbnails(ctx)
+	if made > 0 {
+		log.Info("made thumbnails of rows that were done before, from their kept bytes", "thumbnails", made)
+	}
+	if err == nil && lacking > 0 {
+		log.Info(fmt.Sprintf("%d thumbnails are missing, as the bytes of the images were not kept (--keep): to "+
+			"download these again, queue them first, then repeat this run: %s", lacking, hint.On("rescan", job.Path(), "--all")))
+	}
+	return err
 }

@@ -85,6 +85,9 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 			return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}
 		},
 	}
+	ro.More = func() (string, error) {
+		return pipeline.RunCommand(ctx, job, nameOf(arg), "--thumbnails", "200")
+	}
 	if o.blurFaces {
 		g.tell("facescan: %s", blurWarning)
 		ro.Blur = func(jpeg []byte, faces []store.Face, width, height int) ([]byte, error) {

@@ -283,6 +283,9 @@ func (o *runOptions) work(ctx context.Context, job store.Job, po pipeline.Option
 	}
 	end, err := pipeline.Run(ctx, job, po, stats)
 	if keeper != nil {
+		if err == nil && end == pipeline.Finished {
+			err = fillThumbnails(ctx, job, keeper, po.Log)
+		}
 		err = errors.Join(err, keeper.Close())
 	}
 	shown()

@@ -475,6 +475,14 @@ func (k *Keeper) sampled(img pipeline.Processed) (rows []store.Row) {
 	return rows
 }
 
+// sampleSize is how many thumbnails there are of images without faces, or with faces, at most.
+func (k *Keeper) sampleSize(class int) int {
+	if class == 1 {
+		return k.o.Thumbnails - k.o.Thumbnails/2
+	}
+	return k.o.Thumbnails / 2
+}
+
 func class(img pipeline.Processed) int { return min(len(img.Result.Faces), 1) }
 
 // keepThumbnails keeps a small picture of an image for the rows; faces are those in m.
@@ -492,13 +500,9 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 	if err != nil {
 		return err
 	}
-	n := k.o.Thumbnails / 2
-	if class(img) == 1 {
-		n = k.o.Thumbnails - n
-	}
 	for _, row := range rows {
 		bar, err := k.o.Job.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1,
-			Rank: rank(row.ID), JPEG: b}, n)
+			Rank: rank(row.ID), JPEG: b}, k.sampleSize(class(img)))
 		if err != nil {
 			return err
 		}

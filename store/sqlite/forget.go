@@ -113,14 +113,6 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 		FROM json_each(?) AS l WHERE u.{id} = CAST(l.key AS INTEGER)`, string(text)); err != nil {
 		return err
 	}
-	for _, table := range listTables {
-		if slices.Contains(ownTables, table) {
-			if _, err := t.exec("DELETE FROM {"+table+"} WHERE id IN (SELECT value FROM json_each(?))",
-				idList(ids)); err != nil {
-				return err
-			}
-		}
-	}
 	eraser := store.NewEraser()
 	for _, name := range names { // an end record is compared with the list's, by its hash
 		_, err := t.exec("DELETE FROM {groups} WHERE source = ? AND name = ? AND images = 0 AND ended IS NULL",
@@ -157,20 +149,16 @@ func dropRest(t tx, results []store.Result) error {
 	return err
 }
 
-var (
-	// notOfRows are tables with ids that say nothing of a row but that it is there, and files, by which a file
-	// is known not to be new.
-	notOfRows = []string{"unpublished", "publications", "files"}
-	// listTables have what the list says of rows; it goes with the URL.
-	listTables = []string{"checksums"}
-)
+// notOfRows are tables with ids that say nothing of a row but that it is there, and files, by which a file is
+// known not to be new.
+var notOfRows = []string{"unpublished", "publications", "files"}
 
 // tablesByRow are the tokens of our own tables that have rows by the id of one of the job's. They are read
 // from the schema, so that a new table is among them.
 func tablesByRow(t tx) (tokens []string, err error) {
 	of := map[string]string{}
 	for _, table := range ownTables {
-		if !slices.Contains(notOfRows, table) && !slices.Contains(listTables, table) {
+		if !slices.Contains(notOfRows, table) {
 			of[t.plain("{"+table+"}")] = "{" + table + "}"
 		}
 	}
