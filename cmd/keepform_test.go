@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
-	"facescan/store"
 )
 
 // keptResult is what is compared of the results beside images, and of an export.
@@ -37,10 +35,10 @@ type keptResult struct {
 
 // checkResults holds the tar files of a folder to a job's results: each row that is ok has its image once, with
 // its result right behind it, which is the job's; there is nothing else.
-func checkResults(t *testing.T, folder, list string) {
+func checkResults(t *testing.T, folder, job string) {
 	t.Helper()
 	want := map[string]keptResult{}
-	for line := range strings.Lines(mustHere(t, "export", list, "--format", "jsonl", "--where", "status = 'ok'",
+	for line := range strings.Lines(mustHere(t, "export", job, "--format", "jsonl", "--where", "status = 'ok'",
 		"--columns", "id,url,width,height,faces,boxes,detector,kept")) {
 		var r keptResult
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
@@ -101,32 +99,46 @@ func checkResults(t *testing.T, folder, list string) {
 	}
 }
 
-// TestKeepResultsKillLoop kills processes that keep results beside smaller pictures, one of two each time, in a
-// first run and in a run after a rescan.
+// TestKeepResultsKillLoop kills processes that keep results beside smaller pictures, two at a time, in a first
+// run and in a run after a rescan.
 func TestKeepResultsKillLoop(t *testing.T) {
 	t.Parallel()
-	s := fetchtest.New(pictures(t), 5*time.Millisecond)
+	killKeepers(t, "", max(6, kills()/10))
+}
+
+// TestPostgresKeepsResults does so with a job in PostgreSQL.
+func TestPostgresKeepsResults(t *testing.T) {
+	killKeepers(t, database(t), 3)
+}
+
+// killKeepers kills processes n times in each run of a job, or of the list's own job.
+func killKeepers(t *testing.T, job string, n int) {
+	s := fetchtest.New(pictures(t), 20*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
-	n := max(6, kills()/10)
 	list := writeList(t, dir, keepList(s, 50*n))
 	folder := filepath.Join(dir, "kept")
-	args := quietRun(list, "--fetchers", "4", "--shard-size", "40", "--keep", folder, "--keep-json", "--keep-size",
-		"120")
+	args := quietRun(list, "--fetchers", "4", "--shard-size", "40", "--lease-ttl", "2s", "--keep", folder,
+		"--keep-json", "--keep-size", "120")
+	if job == "" {
+		job = list
+	} else {
+		args = append(args, "--db", job)
+	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	killed := 0
 	for _, detector := range []string{"", "pigo"} {
 		if detector != "" {
-			mustHere(t, "rescan", list, "--all", "--detector", detector)
+			mustHere(t, "rescan", job, "--all", "--detector", detector)
 		}
 		for range n {
-			before := pendingRows(t, list)
+			before := pendingRows(t, job)
 			c, stderr := child(t, dir, args...)
 			other, _ := child(t, dir, args...)
 			eventually(t, 60*time.Second, "a row that becomes done", func() bool {
-				left := pendingRows(t, list)
+				left := pendingRows(t, job)
 				return left < before || left == 0
 			})
 			<-time.After(time.Duration(rng.Int64N(int64(100 * time.Millisecond)))) // any moment
@@ -137,27 +149,24 @@ func TestKeepResultsKillLoop(t *testing.T) {
 			if strings.Contains(stderr.String(), "panic") {
 				t.Fatal(stderr)
 			}
-			if pendingRows(t, list) == 0 {
+			if pendingRows(t, job) == 0 {
 				break
 			}
 			killed++
 		}
 		mustHere(t, args...)
-		mustHere(t, "verify", list, "-q")
-		checkResults(t, folder, list)
+		mustHere(t, "verify", job, "-q")
+		checkResults(t, folder, job)
 	}
 	if t.Logf("killed %d times before the end", killed); killed == 0 {
 		t.Error("no kill in the midst")
 	}
 }
 
-// pendingRows is how many rows of a list's job are pending.
-func pendingRows(t *testing.T, list string) (n int64) {
+// pendingRows is how many rows of a job are pending.
+func pendingRows(t *testing.T, job string) (n int64) {
 	t.Helper()
-	if _, err := os.Stat(jobOf(list, store.Node{})); errors.Is(err, fs.ErrNotExist) {
-		return math.MaxInt64
-	}
-	code, out, _ := here(t, "status", list, "--json")
+	code, out, _ := here(t, "status", job, "--json")
 	if code != 0 { // the job is not there yet, or its first rows are not
 		return math.MaxInt64
 	}
