@@ -12,6 +12,15 @@ import (
 // for files that only decode to luma. It includes room for a JPEG made of the picture.
 func (h Header) ColorMemory() int64 { return h.Memory + 12*int64(h.Width)*int64(h.Height) }
 
+// ColorMemoryFrom is the most bytes that ColorFrom takes, likewise.
+func (f *File) ColorMemoryFrom(side int) int64 {
+	if f.Format != JPEG || !turbo.Available || f.jpeg.fallback { // the whole picture may be decoded
+		return f.ColorMemory()
+	}
+	s := f.jpegScale(side)
+	return f.Memory + 12*int64(s.Of(f.Width))*int64(s.Of(f.Height))
+}
+
 // Color decodes the picture in colour, on white, upright, at full size, for display. Damage is treated as by
 // Decode. Errors are those of Probe.
 func (f *File) Color() (*image.RGBA, error) { return f.ColorFrom(maxSide) }

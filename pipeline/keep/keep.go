@@ -424,7 +424,7 @@ func keptAs(made bool) store.Outputs {
 func (k *Keeper) colour(img pipeline.Processed, side int) (m *image.RGBA, free func(), err error) {
 	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {
-		if free, err = img.Room(file.ColorMemory()); err != nil {
+		if free, err = img.Room(file.ColorMemoryFrom(side)); err != nil {
 			return nil, nil, err
 		}
 		if m, err = file.ColorFrom(side); err == nil {
