@@ -44,6 +44,7 @@ func fault(kind string) {
 // TestFaults: a panic ends the process with the code of errors, and says that facescan is to blame; the
 // runtime's fatal errors end it by a signal. Neither looks like a wrong command line.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	kinds := map[string]bool{"panic": false, "other panic": true, "stack": true}
 	if !raceDetector { // which cannot live in so little memory
 		kinds["memory"] = true
@@ -70,6 +71,7 @@ func TestFaults(t *testing.T) {
 // panic does not end the process with the exit code of a wrong command line. Functions for AfterFunc that are
 // one call need not.
 func TestGoroutinesExit(t *testing.T) {
+	t.Parallel()
 	seen := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch name := d.Name(); {

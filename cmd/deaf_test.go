@@ -30,6 +30,7 @@ func freeAddress(t *testing.T) string {
 // TestNeverComing opens 300 connections whose bodies never come, to a sidecar and to a live page of processes
 // that may have 256 descriptors open. Both answer others at once.
 func TestNeverComing(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

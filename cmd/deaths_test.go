@@ -14,6 +14,7 @@ import (
 // moment, with rows in its decoders. Each death counts once, whichever of the others finds it, and however
 // that one ends: no valid image is called bad.
 func TestPostgresDeaths(t *testing.T) {
+	t.Parallel()
 	runs, deaths, n := 1, 8, 1200
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		runs, deaths, n = 20, 28, 4000

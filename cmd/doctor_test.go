@@ -43,6 +43,7 @@ func nameServer(t *testing.T) string {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	addr := nameServer(t)
 	code, out, errs := here(t, "doctor", "--dns", addr, "--dir", dir)

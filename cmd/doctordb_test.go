@@ -31,6 +31,7 @@ func query(t *testing.T, url, text string) (n int64) {
 
 // TestDoctorOfDatabase: doctor measures a server, with a job and without one, and leaves nothing there.
 func TestDoctorOfDatabase(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	dir := t.TempDir()
 	const relations = "SELECT count(*) FROM pg_class"
@@ -92,6 +93,7 @@ func mustExec(t *testing.T, url, text string) {
 // TestPgBouncer: in transaction mode PgBouncer is named by doctor and by a run, with the way out, and in
 // session mode a job is done through it.
 func TestPgBouncer(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -122,6 +124,7 @@ func TestPgBouncer(t *testing.T) {
 
 // TestJudgeDatabase: what is found of a server is judged, with what to do about it.
 func TestJudgeDatabase(t *testing.T) {
+	t.Parallel()
 	sound := postgres.Health{RoundTrip: time.Millisecond, Commits: 900, Durable: true, MaxConnections: 97,
 		Used: 7, PerProcess: 4,
 		FreezeAge: 1000, FreezeMax: 200_000_000, Autovacuum: true}

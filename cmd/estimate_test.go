@@ -18,10 +18,10 @@ import (
 
 // TestEstimate foresees a run on a real server, and compares with what the run then comes to.
 func TestEstimate(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", t.TempDir())
+	dir, tmp := t.TempDir(), t.TempDir()
 	lines, outcomes := badList(s, 1800)
 	list := filepath.Join(dir, "urls.txt")
 	if err := os.WriteFile(list, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
@@ -29,8 +29,14 @@ func TestEstimate(t *testing.T) {
 	}
 	guess := func(flags ...string) (p estimate.Prediction) {
 		t.Helper()
-		args := append([]string{"estimate", list, "--allow-private", "--json", "-q"}, flags...)
-		if err := json.Unmarshal([]byte(mustHere(t, args...)), &p); err != nil {
+		c := exec.Command(os.Args[0], append([]string{"estimate", list, "--allow-private", "--json", "-q"},
+			flags...)...)
+		c.Env = append(os.Environ(), beMain+"=1", "TMPDIR="+tmp)
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(out, &p); err != nil {
 			t.Fatal(err)
 		}
 		return p
@@ -45,7 +51,7 @@ func TestEstimate(t *testing.T) {
 	if a, b := fmt.Sprint(p), fmt.Sprint(again); a != b {
 		t.Errorf("the same seed gives another estimate:\n%s\n%s", a, b)
 	}
-	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("it leaves %v behind, %v", left, err)
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
@@ -115,6 +121,7 @@ func TestEstimate(t *testing.T) {
 
 // TestEstimateInterrupted leaves nothing behind.
 func TestEstimateInterrupted(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir, tmp := t.TempDir(), t.TempDir()

@@ -37,6 +37,7 @@ func drawn(t testing.TB) map[string][]byte {
 // byte, the export of a run that nobody disturbed, and at no moment more than a beginning of it, with
 // anything behind its position.
 func TestOutKilled(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 20*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -97,6 +98,7 @@ func TestOutKilled(t *testing.T) {
 // TestOutHeldBack has a row hang: the output waits for it, the work does not. A drain leaves in the file what
 // is done in order, and the next run completes it.
 func TestOutHeldBack(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -130,6 +132,7 @@ func TestOutHeldBack(t *testing.T) {
 
 // TestOutOfTwo lets two processes work with the same --out. One writes; when it is killed, the other does.
 func TestOutOfTwo(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -156,6 +159,7 @@ func TestOutOfTwo(t *testing.T) {
 // TestOutOnAFullDisk has no room for the output: the run drains and says so, and the next one completes the
 // file.
 func TestOutOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -189,6 +193,7 @@ func TestOutOnAFullDisk(t *testing.T) {
 // TestGroupsOfThree has three processes, of which one is killed now and then, work on a list of albums, while
 // a fourth follows the groups: each comes once, and is right.
 func TestGroupsOfThree(t *testing.T) {
+	t.Parallel()
 	rows, albums := 1200, 120
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		rows, albums = 100_000, 10_000

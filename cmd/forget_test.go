@@ -61,6 +61,7 @@ func holding(t *testing.T, dir, text string, apart ...string) (files []string) {
 // TestForgetKilled kills forget at any moment and runs it again. In the end nothing is left of the rows, in
 // whatever file of the job, and of the others nothing is lost.
 func TestForgetKilled(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -227,6 +228,7 @@ func readUntilEOF(path string) {
 // TestForgetAlone: while a run works on a job nothing is forgotten, and while something is forgotten no run
 // begins; each says who is at work.
 func TestForgetAlone(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

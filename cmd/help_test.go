@@ -39,6 +39,7 @@ func allFlags(c *cobra.Command) map[string]*pflag.Flag {
 
 // TestFlagGroups: help lists every flag under exactly one heading, and no heading lists a flag that is gone.
 func TestFlagGroups(t *testing.T) {
+	t.Parallel()
 	grouped := map[string]int{}
 	for _, g := range flagGroups {
 		for name := range strings.FieldsSeq(g.flags) {
@@ -69,6 +70,7 @@ func TestFlagGroups(t *testing.T) {
 // TestFlagTexts: every flag that takes a value says its default, or that it has none by being unset, and
 // reads like its neighbours.
 func TestFlagTexts(t *testing.T) {
+	t.Parallel()
 	root, commands := commandTree()
 	for _, c := range append(commands, root) {
 		for name, f := range allFlags(c) {
@@ -96,6 +98,7 @@ func TestFlagTexts(t *testing.T) {
 
 // TestExamples: every command has three examples that its flags and arguments allow.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	root, commands := commandTree()
 	for _, c := range append(commands, root) {
 		examples := examplesOf(c)
@@ -161,6 +164,7 @@ func parseCommand(words []string) error {
 
 // TestHelpFits: at every width no line of any page is longer, unless it is a single word or code.
 func TestHelpFits(t *testing.T) {
+	t.Parallel()
 	root, commands := commandTree()
 	for _, width := range []int{30, 45, 60, 80, 120} {
 		pages := map[string]string{}
@@ -209,6 +213,7 @@ func TestHelpWidth(t *testing.T) {
 
 // TestManPages: each page has the sections that are expected of it, and all flags.
 func TestManPages(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "pages")
 	if code := Run(t.Context(), []string{"man", "--dir", dir}, nil, io.Discard, io.Discard); code != 0 {
 		t.Fatalf("exit code %d", code)

@@ -45,6 +45,7 @@ func runTwo(t *testing.T, dir string, first, second []string) {
 // TestImportKilled kills imports of every format at random moments. In the end the job has each row of the
 // list once.
 func TestImportKilled(t *testing.T) {
+	t.Parallel()
 	n, kills := 20_000, 4
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		n, kills = 1_000_000, 100
@@ -111,6 +112,7 @@ func TestImportKilled(t *testing.T) {
 // TestRunWithoutTheList has a process on a job whose list another one is reading from a pipe: it works on
 // what there is and waits. When that one dies, nobody can read the list to its end, and it says so.
 func TestRunWithoutTheList(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -157,6 +159,7 @@ func TestRunWithoutTheList(t *testing.T) {
 
 // TestDamagedList ends a run on a list that cannot be read to its end: what was fetched by then is kept.
 func TestDamagedList(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -188,6 +191,7 @@ func TestDamagedList(t *testing.T) {
 // TestSmallListJoins adds a list to a job that is running on a long one: its row is fetched among the long
 // one's.
 func TestSmallListJoins(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()

@@ -40,6 +40,7 @@ func room(pkg string) (level int, root string) {
 // TestImportsPointDown holds DESIGN's one-way imports: main → cmd → pipeline → {source, fetch, decode},
 // detect, store. Below all are crash, fileurl, hint and tables.
 func TestImportsPointDown(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "facescan/...").Output()
 	if err != nil {
 		t.Fatal(err)

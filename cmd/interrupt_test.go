@@ -81,15 +81,16 @@ func hidden(t *testing.T, dir string) (names []string) {
 // TestFirstSignalEnds interrupts commands in the middle of their work, once. Each ends at once, and leaves
 // nothing half.
 func TestFirstSignalEnds(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var text strings.Builder
-	for i := range 150_000 {
+	const rows = 150_000
+	for i := range rows {
 		fmt.Fprintf(&text, "no url, number %d\n", i)
 	}
 	list := writeList(t, dir, []string{strings.TrimSpace(text.String())})
-	mustHere(t, "run", list, "--progress", "none", "-q")
-	mustHere(t, "run", list, "--progress", "none", "-q", "--node", "0/1")
-	part := "urls.node-0-of-1.facescan.db"
+	mustHere(t, "import", list, "-q")
+	almostDone(t, filepath.Join(dir, "urls.facescan.db"), rows, rows+1)
 
 	working := func(t *testing.T) {
 		eventually(t, time.Minute, "a file", func() bool { return len(hidden(t, dir)) > 0 })
@@ -130,7 +131,8 @@ func TestFirstSignalEnds(t *testing.T) {
 	}
 
 	t.Run("merge", func(t *testing.T) {
-		p := startInterruptible(t, dir, "merge", "merged.db", part)
+		mustHere(t, "run", list, "--progress", "none", "-q", "--node", "0/1")
+		p := startInterruptible(t, dir, "merge", "merged.db", "urls.node-0-of-1.facescan.db")
 		eventually(t, time.Minute, "the merge",
 			func() bool { _, err := os.Stat(filepath.Join(dir, "merged.db-wal")); return err == nil })
 		p.end(t, os.Interrupt)
@@ -154,6 +156,7 @@ func TestFirstSignalEnds(t *testing.T) {
 
 // TestSignalsWhileWaiting interrupts commands that wait for a server, or for time to pass.
 func TestSignalsWhileWaiting(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

@@ -29,6 +29,7 @@ import (
 // its rows. The server gives another picture with every request: all that is there of a row is of the one its
 // result is of.
 func TestKeepStopped(t *testing.T) {
+	t.Parallel()
 	photo, err := jpeg.Decode(bytes.NewReader(pictures(t)["a-faces.jpg"]))
 	if err != nil {
 		t.Fatal(err)

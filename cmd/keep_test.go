@@ -155,6 +155,7 @@ func keepArgs(dir, list string) []string {
 
 // TestKeepKillLoop kills a run that keeps everything, again and again.
 func TestKeepKillLoop(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 5*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -198,6 +199,7 @@ func TestKeepKillLoop(t *testing.T) {
 
 // TestKeepTogether has two processes keep into the same folders, one of which is killed now and then.
 func TestKeepTogether(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 5*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -223,26 +225,30 @@ func TestKeepTogether(t *testing.T) {
 
 // TestFewDescriptors: a run keeps to the descriptors that it may open, and says what that means.
 func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 20*time.Millisecond)
-	defer s.Close()
+	t.Cleanup(s.Close)
 	for _, limit := range []string{"32", "64", "256"} {
-		dir := t.TempDir()
-		var lines []string
-		for i := range 300 {
-			host := fmt.Sprintf("127.0.%d.%d:0", 1+i/200, 1+i%200)
-			lines = append(lines, fmt.Sprintf("%s/i/%d/p.jpg", s.Listen(host), i))
-		}
-		list := writeList(t, dir, lines)
-		args := append(keepArgs(dir, list), "--fetchers", "256")
-		args = slices.DeleteFunc(args, func(a string) bool { return a == "-q" })
-		c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`, os.Args[0]},
-			args...)...)
-		c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
-		text, err := c.CombinedOutput()
-		if err != nil || !strings.Contains(string(text), "the system allows "+limit+" open files") {
-			t.Errorf("%v\n%s", err, text)
-		}
-		checkKept(t, s, dir, list, plain(s, lines))
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			var lines []string
+			for i := range 300 {
+				host := fmt.Sprintf("127.0.%d.%d:0", 1+i/200, 1+i%200)
+				lines = append(lines, fmt.Sprintf("%s/i/%d/p.jpg", s.Listen(host), i))
+			}
+			list := writeList(t, dir, lines)
+			args := append(keepArgs(dir, list), "--fetchers", "256")
+			args = slices.DeleteFunc(args, func(a string) bool { return a == "-q" })
+			c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`, os.Args[0]},
+				args...)...)
+			c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
+			text, err := c.CombinedOutput()
+			if err != nil || !strings.Contains(string(text), "the system allows "+limit+" open files") {
+				t.Errorf("%v\n%s", err, text)
+			}
+			checkKept(t, s, dir, list, plain(s, lines))
+		})
 	}
 }
 
@@ -266,6 +272,7 @@ func steadyDone(list string) bool {
 // TestKeepNoRoom has the disk run full of what is kept: the run stops with its cause, no row is spent on it,
 // and goes on when there is room.
 func TestKeepNoRoom(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

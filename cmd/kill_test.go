@@ -23,9 +23,15 @@ import (
 // child starts facescan as a process of its own, in a folder.
 func child(t testing.TB, dir string, args ...string) (*exec.Cmd, *transcript) {
 	t.Helper()
+	return childWith(t, nil, dir, args...)
+}
+
+// childWith starts a child with more in its environment.
+func childWith(t testing.TB, env []string, dir string, args ...string) (*exec.Cmd, *transcript) {
+	t.Helper()
 	c := exec.Command(os.Args[0], args...)
 	c.Dir = dir
-	c.Env = append(os.Environ(), beMain+"=1")
+	c.Env = append(append(os.Environ(), beMain+"=1"), env...)
 	var stderr transcript
 	c.Stderr = &stderr
 	if err := c.Start(); err != nil {
@@ -151,6 +157,7 @@ func kills() int {
 // TestKillLoop kills a run at random moments, again and again. After each kill the job is sound; in the end
 // every row is there once with its true outcome, and no more was fetched twice than was in flight.
 func TestKillLoop(t *testing.T) {
+	t.Parallel()
 	const fetchers = 4
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
@@ -256,6 +263,7 @@ func slack(d time.Duration) time.Duration { return 4 * d }
 
 // TestDrain interrupts a run: it drains within 5 s, exits 130, tells so, and the same command goes on.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 20*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -330,6 +338,7 @@ func TestSignalPassedOn(t *testing.T) {
 
 // TestTwoProcesses lets two processes share a job: every row is fetched once.
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 5*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -349,6 +358,7 @@ func TestTwoProcesses(t *testing.T) {
 // TestFullDisk lets the job file hit a size limit: the run stops with a message and exit 1, what was done is
 // readable, and the same command finishes once there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

@@ -47,6 +47,7 @@ func ownNetwork(t *testing.T) bool {
 // TestLinkCut takes this machine's link away in the middle of a run. Nothing fails for it: the table is that
 // of a run that was not disturbed.
 func TestLinkCut(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}

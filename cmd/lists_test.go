@@ -13,6 +13,7 @@ import (
 // TestThousandsOfLists runs a folder of 3,000 small lists by two processes at once, and then again:
 // unchanged, with one more list and one more line, and as a stream, which has each row once.
 func TestThousandsOfLists(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	const lists = 3_000

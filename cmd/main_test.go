@@ -41,7 +41,23 @@ func TestMain(m *testing.M) {
 		os.Exit(Main())
 	}
 	os.Setenv(beMain, "1") // also for the children that a command of this process starts
-	testscript.Main(m, map[string]func(){"facescan": func() { os.Exit(Main()) }})
+	state, err := os.MkdirTemp("", "facescan-state")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("XDG_STATE_HOME", state) // where processes on a database note how they ended
+	testscript.Main(tests{m, state}, map[string]func(){"facescan": func() { os.Exit(Main()) }})
+}
+
+// tests are this package's, which remove a folder when they are through.
+type tests struct {
+	*testing.M
+	folder string
+}
+
+func (m tests) Run() int {
+	defer os.RemoveAll(m.folder)
+	return m.M.Run()
 }
 
 // watchSQL is SQL that a child runs on each connection to a job file.
@@ -49,6 +65,7 @@ const watchSQL = "FACESCAN_TEST_WATCH_SQL"
 
 // TestScripts runs the command line as a person would; each script has a server of its own at $URL.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "testdata", "script"),
 		RequireExplicitExec: true,

@@ -19,8 +19,9 @@ import (
 )
 
 // manyProcesses has six processes at work on a job, of which one is killed and replaced, or stopped past its
-// leases' end, again and again. Every row gets its result once. Begun is called when the list is imported.
-func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
+// leases' end, again and again. Every row gets its result once. Begun is called when the list is imported; the
+// processes have what it returns in their environment.
+func manyProcesses(t *testing.T, job, dir string, begun func() (env []string)) (rows int) {
 	const processes = 6
 	n, blows, delay := 2400, 8, 20*time.Millisecond
 	if os.Getenv("FACESCAN_SOAK") != "" {
@@ -37,7 +38,7 @@ func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
 		lines, outcomes = append(lines, s.URL+path), append(outcomes, outcome)
 	}
 	mustHere(t, "import", writeList(t, dir, lines), "--db", job, "-q", "--shard-size", "200")
-	begun()
+	env := begun()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -46,7 +47,7 @@ func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
 		stderr *transcript
 	}
 	begin := func() process {
-		c, stderr := child(t, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers", "4",
+		c, stderr := childWith(t, env, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers", "4",
 			"--lease-ttl", "1s", "--shard-size", "200")
 		return process{c, stderr}
 	}
@@ -89,10 +90,11 @@ func manyProcesses(t *testing.T, job, dir string, begun func()) (rows int) {
 
 // TestManyProcesses shares a job file. A trigger notes every result that is written.
 func TestManyProcesses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	job := filepath.Join(dir, "urls.facescan.db")
 	var db *sql.DB
-	n := manyProcesses(t, job, dir, func() {
+	n := manyProcesses(t, job, dir, func() []string {
 		var err error
 		if db, err = sql.Open("sqlite3", job+"?_busy_timeout=60000"); err != nil {
 			t.Fatal(err)
@@ -100,8 +102,8 @@ func TestManyProcesses(t *testing.T) {
 		if _, err = db.Exec("CREATE TABLE audit (id INTEGER NOT NULL, leased INTEGER NOT NULL)"); err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv(watchSQL, `CREATE TEMP TRIGGER note BEFORE INSERT ON main.results BEGIN INSERT INTO audit VALUES (NEW.id,
-			(SELECT owner IS NOT NULL FROM shards WHERE lo <= NEW.id AND hi >= NEW.id ORDER BY lo DESC LIMIT 1)); END`)
+		return []string{watchSQL + `=CREATE TEMP TRIGGER note BEFORE INSERT ON main.results BEGIN INSERT INTO audit VALUES (NEW.id,
+			(SELECT owner IS NOT NULL FROM shards WHERE lo <= NEW.id AND hi >= NEW.id ORDER BY lo DESC LIMIT 1)); END`}
 	})
 	defer db.Close()
 	var written, rows, free int
@@ -127,10 +129,11 @@ const audit = `CREATE TABLE public.audit (id bigint NOT NULL, writer text NOT NU
 
 // TestPostgresManyProcesses shares a database: every result was written by the process that held the lease.
 func TestPostgresManyProcesses(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	ctx := context.Background()
 	var db *pgx.Conn
-	n := manyProcesses(t, url, t.TempDir(), func() {
+	n := manyProcesses(t, url, t.TempDir(), func() []string {
 		var err error
 		if db, err = pgx.Connect(ctx, url); err != nil {
 			t.Fatal(err)
@@ -138,6 +141,7 @@ func TestPostgresManyProcesses(t *testing.T) {
 		if _, err := db.Exec(ctx, audit); err != nil {
 			t.Fatal(err)
 		}
+		return nil
 	})
 	defer db.Close(ctx)
 	var written, rows, foreign int

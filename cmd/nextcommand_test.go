@@ -9,6 +9,7 @@ import (
 
 // TestFlagWords sets every flag of a run, and sets those of another one by the words that are made of it.
 func TestFlagWords(t *testing.T) {
+	t.Parallel()
 	values := map[string]string{"node": "1/3", "abort-if": "failed > 60% after 10000", "max-fail": "5%",
 		"angles": "30,-30", "keep-columns": `a,"b, c"`, "header": "@a file", "priority": "3",
 		"min-score": "0.5", "hash": "sha256"}

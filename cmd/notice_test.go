@@ -12,6 +12,7 @@ import (
 // TestNotice has NOTICE name every module that is linked into the program on Linux or macOS, by its path
 // without the major version; and a version that it gives must be the one that go.mod requires.
 func TestNotice(t *testing.T) {
+	t.Parallel()
 	notice, err := os.ReadFile("../NOTICE")
 	if err != nil {
 		t.Fatal(err)

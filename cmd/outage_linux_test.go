@@ -113,6 +113,7 @@ func (n *nameserver) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 
 // TestResolverAway: a resolver that refuses, is gone or hangs for a while costs no row. It ends by itself.
 func TestResolverAway(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}
@@ -157,6 +158,7 @@ func TestResolverAway(t *testing.T) {
 // TestDeadHostsFirst: rows of dead hosts at the begin of a list do not keep the others from being done, and
 // when these are done, they do not hold up a run of what is left.
 func TestDeadHostsFirst(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}

@@ -71,6 +71,7 @@ func download(t testing.TB, url string) string {
 // TestPageOfRuns: two processes work on one job; the page of each shows the whole job, with the figures of
 // status --json, while they work and at the end.
 func TestPageOfRuns(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -169,6 +170,7 @@ func TestPageOfRuns(t *testing.T) {
 
 // TestFacesOnPage: the latest faces are drawn where a run found them.
 func TestFacesOnPage(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

@@ -26,6 +26,7 @@ import (
 // Images that each take more than --memory get their results, one at a time: the process never takes much
 // more than the largest of them does, although many workers wait for them and each leaves garbage.
 func TestPeakOfLargeImages(t *testing.T) {
+	t.Parallel()
 	size := image.Rect(0, 0, 3000, 2000)
 	var deep, grey, wide, strips, still bytes.Buffer
 	for _, err := range []error{

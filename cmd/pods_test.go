@@ -96,6 +96,7 @@ func (o *pod) complete(t *testing.T) {
 // again, they fetch only what was not published. One index runs twice at once. One is lost for good, and
 // its rows are done by a run with the merged job.
 func TestPods(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 20*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()

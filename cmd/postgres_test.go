@@ -12,11 +12,9 @@ import (
 	"facescan/store/storetest/pgtest"
 )
 
-// database returns the URL of an empty database, and keeps what processes note about their ends in a folder
-// of the test.
+// database returns the URL of an empty database.
 func database(t testing.TB) string {
 	t.Helper()
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	return pgtest.Start(t)
 }
 
@@ -33,6 +31,7 @@ func noPassword(t testing.TB, said ...string) {
 
 // TestPostgres takes a job in a database through all commands.
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
@@ -108,6 +107,7 @@ func TestPostgres(t *testing.T) {
 
 // TestPostgresTrouble has errors that name the server and what to do, and never the password.
 func TestPostgresTrouble(t *testing.T) {
+	t.Parallel()
 	url := database(t)
 	for name, c := range map[string]struct {
 		url  string

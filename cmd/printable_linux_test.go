@@ -51,6 +51,7 @@ func terminal(t *testing.T) (tty *os.File, text func() string) {
 // TestDataOnTerminal has rows with texts of strangers exported to a terminal, where they are quoted, and to a
 // file, where they are as they are.
 func TestDataOnTerminal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	list, job := filepath.Join(dir, "l.txt"), filepath.Join(dir, "j.db")
 	url := "no URL " + strings.Repeat("ä", 20_000) + evil

@@ -33,6 +33,7 @@ func unprintable(s string) rune {
 }
 
 func TestPrintable(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"": "", "a b\u00e4\u4e16\U0001f600~": "a b\u00e4\u4e16\U0001f600~", "\x1b[31m": `\u001b[31m`,
 		"a\r\n\tb": `a\r\n\tb`, "\x9b": `\x9b`, "\u009b": `\u009b`,
@@ -98,6 +99,7 @@ func FuzzPrintable(f *testing.F) {
 // URLs and files. No command lets them out raw, to stdout for people or to stderr, and none lets them begin a
 // line.
 func TestNothingRaw(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	const forged = "\nfacescan: finished: all is well"

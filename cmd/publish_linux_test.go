@@ -16,6 +16,7 @@ import (
 // cause, and leaves no draft there. With more room the same command publishes what is missing, and fetches
 // nothing again.
 func TestPublishNoRoom(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 5*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()

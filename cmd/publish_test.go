@@ -43,6 +43,7 @@ func publishedDone(t testing.TB, dir string) int {
 // TestPublishKillLoop kills a part at random moments, and each time throws away its folder, as when a node
 // dies. Only rows that were not published are fetched again, and in the end every row is there once.
 func TestPublishKillLoop(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
 	n := kills() / 3
@@ -114,6 +115,7 @@ func TestPublishKillLoop(t *testing.T) {
 // TestPublishTwice lets two processes work on one part at the same time, each with a job of its own, as a
 // node that was given up and its successor do.
 func TestPublishTwice(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -138,6 +140,7 @@ func TestPublishTwice(t *testing.T) {
 
 // TestPublishSharedJob lets two processes share one job: one of them publishes, also what the other does.
 func TestPublishSharedJob(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 5*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -156,6 +159,7 @@ func TestPublishSharedJob(t *testing.T) {
 // TestPublishFolderVanishes takes the folder away in mid-run: the run does its rows, says that it cannot
 // publish, and ends with exit 1 and the cause. With the folder back, the same command publishes everything.
 func TestPublishFolderVanishes(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 10*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()

@@ -17,6 +17,7 @@ import (
 // TestReport looks at the report of a real run in a real browser: its figures are those of status, it asks
 // for nothing and complains of nothing, and it fits wide and narrow windows, in light and dark, and paper.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()

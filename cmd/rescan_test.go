@@ -10,6 +10,7 @@ import (
 
 // TestRescanOfARunningJob does not change the detector under processes that would go on with the old one.
 func TestRescanOfARunningJob(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

@@ -70,6 +70,7 @@ func kill(t *testing.T, c *exec.Cmd) {
 // TestSidecarTroubles kills the sidecar of a run ten times, stops it once, and has it talk nonsense once. The
 // table is that of an undisturbed run without a sidecar, and while no sidecar answers no row is done.
 func TestSidecarTroubles(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 2*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -223,6 +224,7 @@ func betweenAll(t *testing.T, socket, behind string,
 
 // TestSidecarFallback goes on here when the sidecar is gone, and the rows say so.
 func TestSidecarFallback(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 2*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -254,6 +256,7 @@ func TestSidecarFallback(t *testing.T) {
 // TestSidecarFallbackAtStart has a run begin while no sidecar answers, and one that comes later take over.
 // One of another detector, or other flags, would give other results: it ends the run.
 func TestSidecarFallbackAtStart(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 2*time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()
@@ -299,6 +302,7 @@ func TestSidecarFallbackAtStart(t *testing.T) {
 // TestSidecarEncoded: photos that lie turned in their files give the same table whether luma is sent, or the
 // file, whose boxes and landmarks come back as it lies there.
 func TestSidecarEncoded(t *testing.T) {
+	t.Parallel()
 	photo, err := jpeg.Decode(bytes.NewReader(pictures(t)["a-faces.jpg"]))
 	if err != nil {
 		t.Fatal(err)
@@ -388,6 +392,7 @@ func withOrientation(file []byte, orientation byte) []byte {
 
 // TestModelOfOthers: a sidecar whose model is not built in is a detector of its own, with scores on any scale.
 func TestModelOfOthers(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -433,6 +438,7 @@ func TestModelOfOthers(t *testing.T) {
 // TestSidecarTurns has a sidecar find no faces any more, from some request on, after it passed its check. The
 // run ends with an error that says so, and every row that is done by then has the faces it should.
 func TestSidecarTurns(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(pictures(t), time.Millisecond)
 	defer s.Close()
 	dir := t.TempDir()

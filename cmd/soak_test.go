@@ -29,6 +29,7 @@ type scenario struct {
 // TestKilledEqualsUndisturbed kills a command at random moments until it is through, and holds everything it
 // leaves behind against what an undisturbed one left.
 func TestKilledEqualsUndisturbed(t *testing.T) {
+	t.Parallel()
 	n := 6
 	if os.Getenv("FACESCAN_SOAK") != "" {
 		n = 200
@@ -112,6 +113,7 @@ func TestKilledEqualsUndisturbed(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			calm := begin(t, t.TempDir())
 			mustHere(t, calm.args...)
 			dir := t.TempDir()

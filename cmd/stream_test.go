@@ -125,6 +125,7 @@ const csvHeader = "id,url,status,reason,http_status,format,width,height,bytes,fa
 // are killed and come again, and the numbers go on; the rows of an invocation come in order, each once, and
 // what an earlier one wrote comes again only for the last rows before a kill.
 func TestFilter(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -165,6 +166,7 @@ func TestFilter(t *testing.T) {
 // TestFilterSlowConsumer reads nothing of what comes out: the run comes to a standstill, and so does its
 // producer. When the consumer goes on, the rows come in order, and none has failed for the wait.
 func TestFilterSlowConsumer(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	f := startFilter(t, t.TempDir(), filters("--as", "monday", "--timeout", "5s", "--per-host", "0")...)
@@ -218,6 +220,7 @@ func checkRows(t *testing.T, ids []int, first, last int) {
 // TestFilterOutOfTime has a consumer that reads nothing, and a time limit: it ends the run all the same,
 // while rows come in and when all are done, and the next one writes the rest.
 func TestFilterOutOfTime(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	for name, ends := range map[string]bool{"endless": false, "all done": true} {
@@ -270,6 +273,7 @@ func TestFilterOutOfTime(t *testing.T) {
 // TestFilterLosesItsConsumer ends the consumer: the run ends with the reason, and the next one writes what is
 // left.
 func TestFilterLosesItsConsumer(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

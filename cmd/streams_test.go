@@ -23,6 +23,7 @@ func readStdin(job string, more ...string) []string {
 // TestStreamsOfOneName has two live processes with one --as name: the second one reads its standard input
 // when the first one has ended or is killed, and its lines follow.
 func TestStreamsOfOneName(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	for name, job := range map[string]string{"sqlite": "job.db", "postgres": pgtest.Start(t)} {
@@ -87,6 +88,7 @@ func TestStreamsOfOneName(t *testing.T) {
 // TestSecondStream begins a second standard input without a name while the first one is read: when that has
 // ended, the same stream resumes, and another one is refused with the way out.
 func TestSecondStream(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -131,6 +133,7 @@ func TestSecondStream(t *testing.T) {
 // TestWatchLimited ends a run that watches by its limits: the exit code says that there may be more, and the
 // next run goes on.
 func TestWatchLimited(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -167,6 +170,7 @@ func TestWatchLimited(t *testing.T) {
 // TestWatchRotation renames a list that is watched: away for a moment, into its place by an editor that
 // rewrote it, longer, and away for a new list, which is refused.
 func TestWatchRotation(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -204,6 +208,7 @@ func TestWatchRotation(t *testing.T) {
 
 // TestWatchZstd appends frames to a .zst, also in parts.
 func TestWatchZstd(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()

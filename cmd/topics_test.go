@@ -21,6 +21,7 @@ import (
 
 // TestTopics: what topics say of commands, flags, variables and other topics exists.
 func TestTopics(t *testing.T) {
+	t.Parallel()
 	root, commands := commandTree()
 	flags := map[string]bool{}
 	for _, c := range append(commands, root) {
@@ -121,6 +122,7 @@ func tableOf(t *testing.T, topic, header string) help.Table {
 
 // TestExitCodesTopic: the topic has the codes of the code, with their meanings.
 func TestExitCodesTopic(t *testing.T) {
+	t.Parallel()
 	table := tableOf(t, "exit-codes", "code")
 	if len(table.Rows) != len(exitCodes) {
 		t.Fatalf("%d codes, want %d", len(table.Rows), len(exitCodes))
@@ -144,6 +146,7 @@ func column(table help.Table, i int) []string {
 // TestFormatsTopic: the topic has the formats of lists and exports; those of images are checked where they
 // are decoded.
 func TestFormatsTopic(t *testing.T) {
+	t.Parallel()
 	var tables []help.Table
 	topic, _ := help.Find("formats")
 	for _, b := range topic.Blocks {
@@ -170,6 +173,7 @@ func TestFormatsTopic(t *testing.T) {
 
 // TestWhereTopic: every condition of the topic is one.
 func TestWhereTopic(t *testing.T) {
+	t.Parallel()
 	for _, condition := range column(tableOf(t, "where", "condition"), 0) {
 		_, err := export.ParseFilter(condition, export.Options{Detectors: exportDetectors()})
 		if err != nil {
@@ -180,6 +184,7 @@ func TestWhereTopic(t *testing.T) {
 
 // TestDetectorsTopic: the topic has the detectors with their defaults.
 func TestDetectorsTopic(t *testing.T) {
+	t.Parallel()
 	table := tableOf(t, "detectors", "detector")
 	if got := column(table, 0); !slices.Equal(got, detect.Names()) {
 		t.Fatalf("the topic has %q, want %q", got, detect.Names())
@@ -198,6 +203,7 @@ func TestDetectorsTopic(t *testing.T) {
 
 // TestSchemaTopic: the topic has the columns of a job's tables, and names tables that there are.
 func TestSchemaTopic(t *testing.T) {
+	t.Parallel()
 	list := filepath.Join(t.TempDir(), "urls.txt")
 	if err := os.WriteFile(list, []byte("http://127.0.0.1:1/x.jpg\n"), 0o600); err != nil {
 		t.Fatal(err)

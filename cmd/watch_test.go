@@ -53,6 +53,7 @@ func (f *filter) interrupt() {
 // TestWatch has a list that is empty, then has a comment only, then grows by parts of lines: a line is a row
 // once its newline is there, and the last one without newline only for a run that does not watch.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	for name, job := range map[string]string{"sqlite": "job.db", "postgres": pgtest.Start(t)} {
@@ -120,6 +121,7 @@ func packGzip(t *testing.T, text string) string {
 // TestWatchFolder puts lists of several formats into a folder and lets them grow in the middle of records: a
 // quoted field with a newline in it, an object, a member of a .gz.
 func TestWatchFolder(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -164,6 +166,7 @@ func TestWatchFolder(t *testing.T) {
 
 // TestWatchTable adds rows to a table, that is copied into a job, and that is worked on in place.
 func TestWatchTable(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
@@ -202,6 +205,7 @@ func TestWatchTable(t *testing.T) {
 // TestWatchTogether has two processes watch a list: each line is one row, also when the one that imports it
 // is killed.
 func TestWatchTogether(t *testing.T) {
+	t.Parallel()
 	s := fetchtest.New(drawn(t), 0)
 	defer s.Close()
 	dir := t.TempDir()
