@@ -10,13 +10,15 @@ TEST_DEBS  := $(BUILD_DEBS) chromium e2fsprogs iproute2 pgbouncer postgresql pro
 # DATA names folders of annotated photos for `make accuracy`.
 DATA ?=
 FUZZTIME ?= 20s
+# What a first build downloads.
+MODULES := 125 MB
 # Every package: ./... leaves the programs below testdata out.
 PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/cover ./testdata/demo ./testdata/mutants
 GOLANGCI := .bin/golangci-lint-v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: help deps deps-test build demo test fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover pictures install static dist test-packages mutants lint lint-quick licences vuln generate generated clean
+.PHONY: help deps deps-test build demo test tests fuzz soak bench bench-peers bench-ways accuracy test-interop test-gpu test-slurm test-arm64 cover pictures install static dist test-packages mutants lint lint-quick licences vuln generate generated clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -27,25 +29,11 @@ deps: ## install what building needs (Debian, macOS)
 deps-test: ## install what testing needs besides
 	@$(call install,$(TEST_DEBS),jpeg-turbo postgresql@17)
 
-# install: packages of Debian, of Homebrew. Asks the package manager only for what is missing.
-define install
-command -v go >/dev/null || { echo "facescan needs Go 1.26 or later: see https://go.dev/dl" >&2; exit 1; }; \
-if command -v apt-get >/dev/null; then \
-  missing=; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
-  if [ -n "$$missing" ]; then \
-    sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-  fi; \
-elif command -v brew >/dev/null; then \
-  for p in $(2); do brew list --formula $$p >/dev/null 2>&1 || brew install $$p; done; \
-else \
-  echo "facescan needs a C compiler and libjpeg-turbo with its TurboJPEG API (headers and static library);" >&2; \
-  echo "install them with this system's package manager, then run make again" >&2; \
-fi
-endef
+# install: packages of Debian, of Homebrew.
+install = .ci/packages '$(1)' '$(2)'
 
 build: deps ## build ./facescan
-	go build -o $(BIN) .
+	@.ci/stage 'compiling facescan, with $(MODULES) of Go modules' 150 go build -o $(BIN) .
 
 # For packagers. HOMEPAGE is an address for the User-Agent header, where owners of servers read what this program does.
 PREFIX ?= /usr/local
@@ -92,12 +80,22 @@ $(NFPM):
 	GOBIN=$(CURDIR)/.bin go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 	mv .bin/nfpm $@
 
-demo: build ## serve a few images on loopback, run, kill -9, resume, print the CSV
-	@testdata/demo/demo.sh ./$(BIN)
+demo: build ## serve a few images on loopback, run, kill -9, resume, print the CSV; DEMO=FOLDER for what it leaves
+	@testdata/demo/demo.sh ./$(BIN) $(DEMO)
 
+# Most tests wait for something most of the time: twice as many as there are cores run side by side. The longest package
+# runs beside all others, whose lines would else wait for its own.
+TESTING := -race -timeout 30m -parallel $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 test: deps-test ## every test, with the race detector
-	go vet $(PACKAGES)
-	go test -race -timeout 24m $(PACKAGES)
+	@.ci/stage 'vet, with $(MODULES) of Go modules' 200 go vet $(PACKAGES)
+	@.ci/stage 'compiling with the race detector' 250 go build -race ./cmd/... ./detect/... ./pipeline/... ./store/...
+	@.ci/stage 'tests, a line per package' 1000 $(MAKE) -s tests
+
+tests:
+	@code=0; go test $(TESTING) ./cmd & longest=$$!; \
+	go test $(TESTING) $$(go list $(PACKAGES) | grep -vx facescan/cmd) || code=$$?; \
+	wait $$longest || code=$$?; \
+	exit $$code
 
 fuzz: deps ## every fuzz target for FUZZTIME
 	@go list ./... | while read -r p; do \

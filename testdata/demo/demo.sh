@@ -1,40 +1,61 @@
 #!/usr/bin/env bash
-# The demo: a list on a loopback server, a run that is killed half-way, the same command again, the CSV.
+# The demo: a list on a loopback server, a run that is killed half-way, the same command again, and what comes of it. It
+# shows each command as it runs it.
+#
+#	demo.sh FACESCAN [FOLDER]      without a folder, one in /tmp
 set -euo pipefail
 facescan=$(realpath "$1")
-work=$(mktemp -d)
+photo=$(realpath detect/testdata/faces.jpg)
+if [ -n "${2:-}" ]; then
+  work=$(realpath -m "$2")
+  [ ! -e "$work" ] || { echo "demo: $work is there already: remove it, or name another folder: make demo DEMO=FOLDER" >&2; exit 2; }
+  mkdir -p "$work"
+else
+  work=$(mktemp -d /tmp/facescan-demo.XXXXXX)
+fi
+bin=$(mktemp -d)
 server=
 run=
-trap 'kill $run $server 2>/dev/null || true; rm -rf "$work"' EXIT
-say() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -n "${NO_COLOR:-}" ] || [ ! -t 1 ]; then sed 's/\x1b\[[0-9;]*m//g'; else cat; fi; }
+trap 'kill $run $server 2>/dev/null || true; rm -rf "$bin"' EXIT
+bold() { if [ -n "${NO_COLOR:-}" ] || [ ! -t 1 ]; then printf '\n%s\n' "$*"; else printf '\n\033[1m%s\033[0m\n' "$*"; fi; }
+show() { bold "\$ $1"; eval "$1"; }
 
-go build -o "$work/server" ./testdata/demo
-mkfifo "$work/open"
-"$work/server" -list "$work/urls.txt" <"$work/open" &
+.ci/stage 'compiling a server of images' 20 go build -o "$bin/server" ./testdata/demo
+bold "The demo takes some 20 s. What it makes stays in $work"
+mkfifo "$bin/open"
+"$bin/server" -list "$work/urls.txt" -n 600 -delay 400ms <"$bin/open" &
 server=$!
-exec 9>"$work/open"
-for _ in $(seq 100); do [ -e "$work/urls.txt" ] && break; sleep 0.05; done
+exec 9>"$bin/open"
+for _ in $(seq 200); do [ -e "$work/urls.txt" ] && break; sleep 0.05; done
 cd "$work"
+ln -s "$facescan" "$bin/facescan"
+PATH=$bin:$PATH
+cp "$photo" photo.jpg
 
-say '$ facescan run urls.txt          # and kill -9 half-way'
-"$facescan" run urls.txt --allow-private --fetchers 2 --progress none -q &
+# Images come from this machine, which a run does not ask unless it may: hence --allow-private.
+command='facescan run urls.txt --allow-private'
+bold "\$ $command &"
+$command &
 run=$!
-for _ in $(seq 200); do
-  done_rows=$("$facescan" status urls.txt --json 2>/dev/null | grep -oE '"done":[0-9]+' | head -n 1 | cut -d: -f2 || echo 0)
-  [ "${done_rows:-0}" -ge 20 ] && break
+for _ in $(seq 600); do
+  done_rows=$(facescan status urls.txt --json 2>/dev/null | grep -oE '"done": ?[0-9]+' | head -n 1 | grep -oE '[0-9]+' || true)
+  [ "${done_rows:-0}" -ge 150 ] && break
   sleep 0.05
 done
-kill -9 $run
+show "kill -9 $run"
 wait $run 2>/dev/null || true
 run=
-"$facescan" status urls.txt
+show 'facescan status urls.txt'
+bold 'The same command goes on where it was:'
+show "$command"
+show 'facescan verify urls.txt'
+show 'facescan export urls.txt -o results.csv'
+show 'head -n 20 results.csv'
+show 'facescan report urls.txt -o report.html'
+show 'facescan detect photo.jpg --draw drawn'
 
-say '$ facescan run urls.txt          # the same command goes on'
-"$facescan" run urls.txt --allow-private
-
-say '$ facescan verify urls.txt'
-"$facescan" verify urls.txt
-
-say '$ facescan export urls.txt -o results.csv; head -40 results.csv'
-"$facescan" export urls.txt -o results.csv
-head -40 results.csv
+bold "What it leaves, in $work"
+for file in results.csv report.html drawn/* urls.facescan.db; do
+  [ -s "$file" ] || { echo "demo: $file is missing" >&2; exit 1; }
+  printf '  %s\n' "$file"
+done
