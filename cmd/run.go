@@ -81,11 +81,12 @@ func newRun(g *globals) *cobra.Command {
 		Long: "Imports what is new in the lists and processes every row that is not done: downloads " +
 			"the image, decodes it, finds the faces and stores the result. The same command resumes. " +
 			"A SOURCE is a list of URLs (.txt, .csv, .tsv, .jsonl, .parquet), a folder of lists, a " +
-			"SQLite file with --table, or - for stdin. A JOB is a job file, postgres://… or the list " +
-			"itself. The first Ctrl-C lets downloads in flight finish for 3 s, the second stops at " +
-			"once; neither loses anything.",
+			"SQLite file with --table, or - for stdin; with --images a folder or tar file of images. " +
+			"A JOB is a job file, postgres://… or the list itself. The first Ctrl-C lets downloads in " +
+			"flight finish for 3 s, the second stops at once; neither loses anything.",
 		Example: `facescan run urls.txt                                           # process the list, or resume it
 facescan run photos.csv --url-column link --keep-columns album  # the URLs of a column; carry another one through
+facescan run --images photos --db faces.db                      # images of this machine
 facescan run urls.txt --out faces.csv                           # write results in order while they come
 facescan run urls.txt --listen 127.0.0.1:9187                   # serve a live page
 facescan run postgres://me@db.lan/faces                         # work on a job that other machines share`,
