@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/keep"
 	"facescan/pipeline/source"
@@ -186,8 +187,9 @@ func (o *keepOptions) filter() (*export.Filter, error) {
 	return f, err
 }
 
-// open is nil when there is nothing to keep, and nothing was kept before.
-func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
+// open is nil when there is nothing to keep, and nothing was kept before. Pictures are for the live page; nil
+// without one.
+func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options, pictures *pipeline.Pictures,
 	log *slog.Logger) (*keep.Keeper, error) {
 	where, err := o.filter()
 	if err != nil {
@@ -198,7 +200,8 @@ func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
 	}
 	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Form: o.formIn,
 		Results: export.NewObject(exportDetectors()), Crops: o.crops, Margin: cropMargin, Blurred: o.blurred,
-		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, BlurMargin: o.blurMargin, Decode: d, Log: log})
+		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, BlurMargin: o.blurMargin, Pictures: pictures,
+		Decode: d, Log: log})
 }
 
 // fillThumbnails makes the thumbnails that a finished job lacks from kept bytes.

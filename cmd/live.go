@@ -49,12 +49,16 @@ func (o *liveOptions) begin() (*live.Server, error) {
 
 // watch serves the figures of a run until the function it returns is called with how it ended.
 func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats,
-	log *slog.Logger) (stop func(end string)) {
+	pictures *pipeline.Pictures, log *slog.Logger) (stop func(end string)) {
 	if s == nil {
 		return func(string) {}
 	}
+	var picture func(id int64) []byte
+	if pictures != nil {
+		picture = pictures.JPEG
+	}
 	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(),
 		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) }, Pprof: o.pprof,
-		Log: log, Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
+		Picture: picture, Log: log, Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
 	return s.Close
 }

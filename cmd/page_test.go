@@ -168,6 +168,59 @@ func TestPageOfRuns(t *testing.T) {
 	}
 }
 
+// TestPicturesOnPage: with --thumbnails the latest faces are seen, each picture with its boxes and a link; no
+// others are served, and none to another name.
+func TestPicturesOnPage(t *testing.T) {
+	s := fetchtest.New(pictures(t), 0)
+	defer s.Close()
+	dir := t.TempDir()
+	lines := []string{s.URL + "/f/a-faces.jpg", s.URL + "/f/b-none.jpg", s.URL + "/hang/1"}
+	list := writeList(t, dir, lines)
+	_, _, at := watched(t, dir, list, "--timeout", "10m", "--thumbnails", "2")
+	b := browser.Open(t)
+	b.Go(at)
+	b.Wait("document.querySelector('#latest image')")
+	var seen struct {
+		Width, Height, Faces  int
+		Name, Link, Rel, Href string
+	}
+	b.Eval(`(async () => { const i = document.querySelector('#latest image'), a = document.querySelector('#latest a');
+		const p = new Image(); p.src = i.href.baseVal; await p.decode();
+		return { Width: p.naturalWidth, Height: p.naturalHeight, Faces: document.querySelectorAll('#latest rect.face').length,
+			Name: a.textContent, Link: a.href, Rel: a.rel, Href: i.href.baseVal } })()`, &seen)
+	if seen.Width != 256 || seen.Height != 320 || seen.Faces != 1 || seen.Name != "a-faces.jpg" ||
+		seen.Link != lines[0] || seen.Rel != "noreferrer" || seen.Href != "faces/1" {
+		t.Errorf("the page shows %+v", seen)
+	}
+	for _, c := range []struct {
+		path, host string
+		code       int
+	}{{"faces/1", "", 200}, {"faces/2", "", 404}, {"faces/x", "", 404}, {"faces/1", "evil.example", 421}} {
+		r, err := http.NewRequest(http.MethodGet, at+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = c.host
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.code || c.code == 200 && resp.Header.Get("Content-Type") != "image/jpeg" {
+			t.Errorf("%s of %q: %s, %s", c.path, c.host, resp.Status, resp.Header.Get("Content-Type"))
+		}
+	}
+	if shots := os.Getenv("FACESCAN_SCREENSHOTS"); shots != "" {
+		for _, w := range []int{1280, 360} {
+			b.Look(w, 900, w == 360)
+			b.Shoot(filepath.Join(shots, fmt.Sprintf("page-%d.png", w)))
+		}
+	}
+	if p := b.Problems(); len(p) > 0 {
+		t.Errorf("the page complains: %q", p)
+	}
+}
+
 // TestFacesOnPage: the latest faces are drawn where a run found them.
 func TestFacesOnPage(t *testing.T) {
 	t.Parallel()

@@ -194,7 +194,12 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if missing != "" {
 		log.Warn(missing)
 	}
-	keeper, err := o.keep.open(ctx, job, o.detect.decode(), log)
+	stats := &pipeline.Stats{}
+	var pictures *pipeline.Pictures
+	if page != nil && o.keep.thumbnails > 0 {
+		pictures = stats.MakePictures()
+	}
+	keeper, err := o.keep.open(ctx, job, o.detect.decode(), pictures, log)
 	if err != nil {
 		return err
 	}
@@ -202,7 +207,6 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		return err
 	}
 
-	stats := &pipeline.Stats{}
 	hard, stop := context.WithCancel(ctx)
 	defer stop()
 	drain := g.signals.drain(func() {
@@ -229,7 +233,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	po.MaxFail, po.AbortIf, po.Drain = o.maxFail.Limit, o.abortIf, out.drainToo(hard, drain, log)
 	out.set(&po)
 
-	unwatch := o.live.watch(page, job, stats, log)
+	unwatch := o.live.watch(page, job, stats, pictures, log)
 	end, err := o.work(hard, job, po, keeper, show, out, drain, stats)
 	unwatch(endWord(end, err))
 	return o.finish(context.WithoutCancel(ctx), g, args, job, end, err, stats)

@@ -29,7 +29,7 @@ func (s *Stats) note(r *store.Result) {
 		if host := fetch.Host(r.URL); host != "" {
 			s.failing.Add(host, 1).Value = r.Reason
 		}
-	case len(r.Faces) > 0:
+	case len(r.Faces) > 0 && (s.pictures == nil || s.pictures.JPEG(r.ID) != nil):
 		if len(s.latest) == latestKept {
 			s.latest = slices.Delete(s.latest, 0, 1)
 		}
@@ -118,6 +118,7 @@ func (s *Stats) Look(ctx context.Context, job store.Job) (live.Snapshot, error) 
 	r := s.run
 	for _, img := range slices.Backward(s.latest) {
 		img.URL = store.Redact(img.URL)
+		img.Picture = s.pictures != nil && s.pictures.JPEG(img.ID) != nil
 		v.Latest = append(v.Latest, img)
 	}
 	if s.failing != nil {

@@ -41,6 +41,15 @@ type Stats struct {
 	slowest  time.Duration                      // that one host needs at least for its waiting rows
 	latest   []live.Image                       // with faces, the latest last
 	failing  *top.Counter[string, store.Reason] // hosts by failures; the value is the latest one's reason
+	pictures *Pictures                          // of the latest; nil if none are made
+}
+
+// MakePictures has the page show small pictures of the latest images with faces: those that the Pictures get.
+func (s *Stats) MakePictures() *Pictures {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pictures = &Pictures{}
+	return s.pictures
 }
 
 func (s *Stats) begin(r *run) error {

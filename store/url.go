@@ -1,6 +1,10 @@
 package store
 
-import "strings"
+import (
+	"net/url"
+	"path"
+	"strings"
+)
 
 // ignored removes what browsers ignore anywhere in a URL.
 var ignored = strings.NewReplacer("\t", "", "\r", "", "\n", "")
@@ -28,4 +32,37 @@ func Redact(address string) string {
 		return address
 	}
 	return address[:start] + user + ":***" + address[start+at:]
+}
+
+// nameLength of a file is in characters.
+const nameLength = 60
+
+// FileName is the name of the file that a URL is of, shortened if it is long; empty if it has none.
+func FileName(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	name := path.Base(u.Path)
+	if name == "/" || name == "." {
+		return ""
+	}
+	name = strings.ToValidUTF8(name, "\ufffd")
+	if runes := []rune(name); len(runes) > nameLength {
+		name = string(runes[:nameLength-21]) + "…" + string(runes[len(runes)-20:])
+	}
+	return name
+}
+
+// Link is a URL to which a page can link: of the web or of a file, and without a password; else empty.
+func Link(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || Redact(address) != address {
+		return ""
+	}
+	switch u.Scheme {
+	case "http", "https", "file":
+		return u.String()
+	}
+	return ""
 }

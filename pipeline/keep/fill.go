@@ -93,7 +93,11 @@ func (k *Keeper) fillThumbnail(ctx context.Context, id int64) (is bool, err erro
 	defer free()
 	size := m.Rect.Size()
 	faces := inSize(r.Faces, r.Width, r.Height, size.X, size.Y)
-	if err := k.keepThumbnails(ctx, m, img, faces, img.Rows); err != nil {
+	b, err := k.smallJPEG(m, faces)
+	if err == nil {
+		err = k.keepThumbnails(ctx, b, class(img), img.Rows)
+	}
+	if err != nil {
 		return false, fmt.Errorf("thumbnail of row %d: %w", id, err)
 	}
 	return true, nil

@@ -75,6 +75,8 @@ type Options struct {
 
 	Thumbnails int  // how many small pictures, half of images with faces and half of others
 	BlurFaces  bool // in them
+	// Pictures get some of the latest images with faces; optional.
+	Pictures *pipeline.Pictures
 
 	Decode decode.Options
 	Log    *slog.Logger
@@ -290,6 +292,10 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Processed) ([]store.Outp
 	if crops || k.blurred != nil || len(sampled) > 0 {
 		side = math.MaxInt
 	}
+	shows := k.o.Pictures != nil && len(img.Result.Faces) > 0 && k.o.Pictures.Due()
+	if shows {
+		side = max(side, thumbSide)
+	}
 	if side == 0 {
 		return out, nil
 	}
@@ -317,8 +323,15 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Processed) ([]store.Outp
 		}
 		add(out, store.Crops)
 	}
-	if len(sampled) > 0 {
-		if err := k.keepThumbnails(ctx, picture, img, faces, sampled); err != nil {
+	if len(sampled) > 0 || shows {
+		b, err := k.smallJPEG(picture, faces)
+		if err == nil && shows {
+			k.o.Pictures.Show(img.Rows[0].ID, b)
+		}
+		if err == nil {
+			err = k.keepThumbnails(ctx, b, class(img), sampled)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -486,8 +499,8 @@ func (k *Keeper) sampleSize(class int) int {
 func class(img pipeline.Processed) int { return min(len(img.Result.Faces), 1) }
 
 // keepThumbnails keeps a small picture of an image for the rows; faces are those in m.
-func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline.Processed,
-	faces []store.Face, rows []store.Row) error {
+// smallJPEG is a thumbnail of a picture.
+func (k *Keeper) smallJPEG(m *image.RGBA, faces []store.Face) ([]byte, error) {
 	small := thumbnail(m)
 	if k.o.BlurFaces {
 		if small == m { // the original may still be needed
@@ -496,17 +509,18 @@ func (k *Keeper) keepThumbnails(ctx context.Context, m *image.RGBA, img pipeline
 		}
 		blur(small, scaled(faces, m.Rect.Dx(), m.Rect.Dy(), small.Rect.Dx(), small.Rect.Dy()), k.o.BlurMargin)
 	}
-	b, err := turbo.Encode(small, thumbQuality)
-	if err != nil {
-		return err
-	}
+	return turbo.Encode(small, thumbQuality)
+}
+
+// keepThumbnails puts a thumbnail into the sample, of one class.
+func (k *Keeper) keepThumbnails(ctx context.Context, jpeg []byte, class int, rows []store.Row) error {
 	for _, row := range rows {
-		bar, err := k.o.Job.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class(img) == 1,
-			Rank: rank(row.ID), JPEG: b}, k.sampleSize(class(img)))
+		bar, err := k.o.Job.Sample(ctx, store.Thumbnail{ID: row.ID, Faces: class == 1, Rank: rank(row.ID),
+			JPEG: jpeg}, k.sampleSize(class))
 		if err != nil {
 			return err
 		}
-		k.bars[class(img)].Store(bar)
+		k.bars[class].Store(bar)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 // policy lets a page load what is served here, and nothing else. The page says that it has no icon: a browser
 // would ask for one when it has time, which may be after the end of the run.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 func (s *Server) handler() http.Handler {
@@ -28,6 +29,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/live.js", file("page/live.js"))
 	mux.HandleFunc("/grafana.json", file("grafana.json"))
 	mux.HandleFunc("/events", s.events)
+	mux.HandleFunc("/faces/{id}", s.picture)
 	mux.HandleFunc("/healthz", s.health)
 	mux.Handle("/metrics", promhttp.HandlerFor(s.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
 	if s.o.Pprof { // without cmdline, which shows what was given as flags, passwords too
@@ -101,6 +103,21 @@ func file(name string) http.HandlerFunc {
 		w.Header().Set("Content-Type", kind)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 	}
+}
+
+// picture serves a small picture of one of the latest images.
+func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	var jpeg []byte
+	if err == nil && s.o.Picture != nil {
+		jpeg = s.o.Picture(id)
+	}
+	if jpeg == nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "image/jpeg")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(jpeg))
 }
 
 // health reports whether the job can be read. An outage is not a fault: a restart would not help.

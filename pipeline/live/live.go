@@ -3,6 +3,7 @@
 //
 //	run ──Snapshot, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
 //	                                          ├─ /events       what it shows, as server-sent events
+//	                                          ├─ /faces/ID     small pictures of the latest images
 //	                                          ├─ /metrics      for Prometheus; /grafana.json is a dashboard
 //	                                          ├─ /healthz      200, or 503 while the job cannot be read
 //	                                          └─ /debug/pprof  on request only
@@ -58,8 +59,10 @@ type Options struct {
 	Self   store.Owner                             // this process
 	Look   func(context.Context) (Snapshot, error) // called once a second, never twice at once
 	Remedy func(store.Reason) string               // what can be done about a reason; optional
-	Pprof  bool                                    // serve /debug/pprof
-	Log    *slog.Logger
+	// Picture is a small JPEG of one of the latest images, by its row; nil if there is none. Optional.
+	Picture func(id int64) []byte
+	Pprof   bool // serve /debug/pprof
+	Log     *slog.Logger
 }
 
 // Server shows one run.

@@ -116,6 +116,7 @@ type Image struct {
 	URL           string // without password
 	Width, Height int
 	Faces         []store.Face
+	Picture       bool // Options.Picture has a small one
 }
 
 // maxBoxes of one image are drawn.
@@ -124,14 +125,21 @@ const maxBoxes = 100
 // MarshalJSON implements json.Marshaler: the number of faces, and the boxes to draw.
 func (i Image) MarshalJSON() ([]byte, error) {
 	out := struct {
-		ID     int64     `json:"id"`
-		URL    string    `json:"url"`
-		Width  int       `json:"width"`
-		Height int       `json:"height"`
-		Faces  int       `json:"faces"`
-		Boxes  [][4]int  `json:"boxes"`
-		Scores []float64 `json:"scores"`
-	}{ID: i.ID, URL: i.URL, Width: i.Width, Height: i.Height, Faces: len(i.Faces)}
+		ID      int64     `json:"id"`
+		URL     string    `json:"url"`
+		Name    string    `json:"name"` // of the file
+		Link    string    `json:"link"` // the URL, if a browser can be sent there
+		Picture bool      `json:"picture"`
+		Width   int       `json:"width"`
+		Height  int       `json:"height"`
+		Faces   int       `json:"faces"`
+		Boxes   [][4]int  `json:"boxes"`
+		Scores  []float64 `json:"scores"`
+	}{ID: i.ID, URL: i.URL, Name: store.FileName(i.URL), Link: store.Link(i.URL), Picture: i.Picture,
+		Width: i.Width, Height: i.Height, Faces: len(i.Faces)}
+	if strings.Contains(i.URL, "***") { // it had a password, which the link lacks
+		out.Link = ""
+	}
 	for _, f := range i.Faces[:min(len(i.Faces), maxBoxes)] {
 		out.Boxes = append(out.Boxes, [4]int{f.X, f.Y, f.Width, f.Height})
 		out.Scores = append(out.Scores, math.Round(f.Score*1e4)/1e4)

@@ -20,8 +20,6 @@ import (
 	"html/template"
 	"io"
 	"math"
-	"net/url"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -266,7 +264,7 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 			return picture{}, fmt.Errorf("blur the thumbnail of row %d: %w", r.ID, err)
 		}
 	}
-	p := picture{ID: r.ID, Name: nameOf(r.URL), Link: linkOf(r.URL), Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
+	p := picture{ID: r.ID, Name: store.FileName(r.URL), Link: template.URL(store.Link(r.URL)), Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
 		Line:   float64(max(r.Width, r.Height)) / 120,
 		Source: template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(jpeg))}
 	switch n := len(r.Faces); n {
@@ -281,39 +279,6 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 		p.Best = "score " + strconv.FormatFloat(r.Faces[0].Score, 'f', o.scale(r.Detector).Decimals, 64)
 	}
 	return p, nil
-}
-
-// nameLength is in characters.
-const nameLength = 60
-
-// nameOf is the name of the file that a URL is of; empty if it has none.
-func nameOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	name := path.Base(u.Path)
-	if name == "/" || name == "." {
-		return ""
-	}
-	name = strings.ToValidUTF8(name, "\ufffd")
-	if runes := []rune(name); len(runes) > nameLength {
-		name = string(runes[:nameLength-21]) + "…" + string(runes[len(runes)-20:])
-	}
-	return name
-}
-
-// linkOf is a URL that a browser can be sent to: of the web or of a file, and without a password.
-func linkOf(address string) template.URL {
-	u, err := url.Parse(address)
-	if err != nil || store.Redact(address) != address {
-		return ""
-	}
-	switch strings.ToLower(u.Scheme) {
-	case "http", "https", "file":
-		return template.URL(u.String())
-	}
-	return ""
 }
 
 // quoted makes code of what stands between backticks.

@@ -114,26 +114,39 @@ function chart(h) {
   say('chart-text', `Over ${span(end - start)}: ${figure((h.done[h.done.length - 1] - h.done[0]) / Math.max(0.1, end - start))} a second on average, ${figure(most)} at most.`);
 }
 
-// latest draws boxes in frames of their images' shapes.
+// latest draws boxes in small pictures, or in frames of their images' shapes.
 function latest(images) {
   const list = byId('latest');
-  const key = images.map((i) => i.id).join();
+  const key = images.map((i) => i.id + (i.picture ? 'p' : '')).join();
   if (list.dataset.key === key) return;
   list.dataset.key = key;
   list.replaceChildren(...images.map((image) => {
     const item = document.createElement('li');
     const picture = svg('svg', { viewBox: `0 0 ${image.width} ${image.height}`, role: 'img', 'aria-label': count(image.faces, 'face', 'faces') + ' in row ' + image.id });
-    picture.append(svg('rect', { class: 'frame', width: image.width, height: image.height }));
+    const size = { width: image.width, height: image.height };
+    picture.append(svg('rect', { class: 'frame', ...size }));
+    if (image.picture) {
+      picture.setAttribute('class', 'pictured');
+      picture.append(svg('image', { href: 'faces/' + image.id, preserveAspectRatio: 'none', ...size }));
+    }
     image.boxes.forEach(([bx, by, bw, bh], i) => {
-      const face = svg('rect', { class: 'face', x: bx, y: by, width: bw, height: bh });
+      const box = { x: bx, y: by, width: bw, height: bh };
+      if (image.picture) picture.append(svg('rect', { class: 'edge', ...box }));
+      const face = svg('rect', { class: 'face', ...box });
       face.append(svg('title', {}, 'score ' + image.scores[i]));
       picture.append(face);
     });
     const text = document.createElement('span');
     text.textContent = `row ${image.id}: ${count(image.faces, 'face', 'faces')}, ${image.width} × ${image.height}, best score ${image.scores[0]}`;
-    const url = document.createElement('span');
+    const url = document.createElement(image.link ? 'a' : 'span');
     url.className = 'url';
-    url.textContent = url.title = image.url;
+    if (image.link) {
+      url.href = image.link;
+      url.rel = 'noreferrer';
+      url.target = '_blank';
+    }
+    url.textContent = (image.link && image.name) || image.url;
+    url.title = image.url;
     item.append(picture, text, url);
     return item;
   }));
