@@ -140,6 +140,8 @@ test-interop: ## exports, kept images and the sidecar against programs of others
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-export/bin/python go test -count=1 -tags interop -run 'TestInterop' -v ./store/export
 	@$(call venv,$(INTEROP)-keep,-r pipeline/keep/testdata/requirements.txt)
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-keep/bin/python go test -count=1 -tags interop -run 'TestWebdataset' -v ./pipeline/keep
+	@$(call venv,$(INTEROP)-hash,-r pipeline/decode/testdata/requirements.txt)
+	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)-hash/bin/python go test -count=1 -tags interop -run 'TestInterop' -v ./pipeline/decode
 	@$(call venv,$(INTEROP),-r detect/sidecar/example/requirements.txt 'tritonclient[http]==2.73.0')
 	FACESCAN_PYTHON=$(CURDIR)/$(INTEROP)/bin/python go test -count=1 -tags interop -run 'TestTriton|TestMLServer' -v ./detect/sidecar
 

@@ -31,6 +31,8 @@ type exportOptions struct {
 	minScore    scores
 	credentials bool
 	follow      bool
+	distance    int
+	flags       *pflag.FlagSet
 
 	// What the job says; set by settle.
 	noFaces     bool
@@ -38,12 +40,16 @@ type exportOptions struct {
 }
 
 func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
+	o.flags = fs
 	fs.StringArrayVarP(&o.outputs, "output", "o", nil,
 		"`file` to write, or - for stdout; .gz and .zst compress; may be repeated (default: "+
 			"-)")
 	fs.StringVar(&o.format, "format", "",
 		"`format`: csv, jsonl, parquet or coco; default: by the name of the file, else csv")
-	fs.StringVar(&o.rows, "rows", "images", "`kind` of record per row: images, faces or groups")
+	fs.StringVar(&o.rows, "rows", "images", "`kind` of record per row: images, faces, groups or "+
+		"duplicates (groups of equal and similar pictures, of runs with --hash)")
+	fs.IntVar(&o.distance, "distance", 4, "with --rows duplicates: pictures are similar if their phash differs in at "+
+		"most N of 64 bits; 0 = equal ones alone")
 	fs.StringSliceVar(&o.columns, "columns", nil,
 		"`columns` to write, in this order: see facescan help columns; default: those of the rows")
 	fs.StringVar(&o.where, "where", "",
@@ -133,9 +139,12 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		}
 		outs = append(outs, out)
 	}
-	if o.rows == "groups" {
+	switch o.rows {
+	case "duplicates":
+		err = o.writeDuplicates(ctx, g, job, outs)
+	case "groups":
 		err = writeAll(outs, job.Groups(ctx, 0), export.Writer.WriteGroup)
-	} else {
+	default:
 		err = writeAll(outs, job.Select(ctx, store.Query{
 			From: math.MinInt64, To: math.MaxInt64, Brief: o.brief(sources), Where: o.condition(sources)}),
 			export.Writer.Write)
@@ -153,6 +162,9 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 
 // checkOutputs rejects invalid outputs.
 func (o *exportOptions) checkOutputs() error {
+	if err := o.checkDuplicates(); err != nil {
+		return err
+	}
 	if o.splitBy != "" && (len(o.outputs) != 1 || o.outputs[0] == "-") {
 		return usagef("--split-by needs one folder: -o FOLDER")
 	}

@@ -17,8 +17,8 @@ import (
 var flagGroups = []struct{ title, flags string }{
 	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as images " +
 		"allow-files watch verify-hash priority list source stale all class reason host require-source url yes"},
-	{"Output", "output out format rows columns where split-by follow credentials keep keep-where keep-json " +
-		"keep-size keep-quality crops blurred blur-margin thumbnails blur-faces hash json draw by top every " +
+	{"Output", "output out format rows columns where distance split-by follow credentials keep keep-where " +
+		"keep-json keep-size keep-quality crops blurred blur-margin thumbnails blur-faces hash json draw by top every " +
 		"deep dir"},
 	{"Detection", "detector min-face max-face min-score iou shift scale angles max-pixels"},
 	{"Detection in another process", "sidecar sidecar-input sidecar-batch sidecar-delay sidecar-deadline " +

@@ -30,7 +30,7 @@ type statusOptions struct {
 func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
 	o.flags = fs
 	fs.StringVar(&o.by, "by", "",
-		"sum up the done rows by `KEY` instead: host, reason, format or group; reads all of "+
+		"sum up the done rows by `KEY` instead: host, reason, format, group or sha256; reads all of "+
 			"them")
 	fs.IntVar(&o.top, "top", 20, "with --by: list the N values with the most rows; 0 = all")
 	fs.BoolVar(&o.json, "json", false, "print one JSON object")

@@ -14,11 +14,11 @@ import (
 func (o *statusOptions) checkBy() error {
 	switch {
 	case o.by == "" && o.flags.Changed("top"):
-		return usagef("--top ranks values of a key: give --by host, reason, format or group too")
+		return usagef("--top ranks values of a key: give --by host, reason, format, group or sha256 too")
 	case o.by == "":
 		return nil
 	case !slices.Contains(store.Keys, store.Key(o.by)):
-		return usagef("--by %q: it is host, reason, format or group", o.by)
+		return usagef("--by %q: it is host, reason, format, group or sha256", o.by)
 	case o.top < 0:
 		return usagef("--top %d: give how many to list, or 0 for all", o.top)
 	case o.watch:
@@ -63,7 +63,7 @@ func statusBy(ctx context.Context, g *globals, o *statusOptions, job store.Job) 
 
 // without names rows that have no value of a key.
 var without = map[string]string{"host": "(no host)", "reason": "(ok)", "format": "(unknown)",
-	"group": "(no group)"}
+	"group": "(no group)", "sha256": "(not hashed)"}
 
 func printRanking(g *globals, by string, r top.Ranking) {
 	g.print("%12s %7s %12s %12s %12s %15s  %s", "rows", "", "ok", "failed", "faces", "bytes", by)

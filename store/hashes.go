@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"iter"
 )
 
 // Hashes are those of a row's image that the job asked for.
@@ -61,4 +63,26 @@ func StoredHashes(sha256, phash []byte) (Hashes, error) {
 		return Hashes{}, errHash
 	}
 	return Hashes{SHA256(sha256), PHash(phash)}, nil
+}
+
+// Hashed is the part of a Job that knows the hashes of its images.
+type Hashed interface {
+	// Hashes yields the rows with from <= id < to that are ok and have a hash, in id order, paged as Results is.
+	Hashes(ctx context.Context, from, to int64) iter.Seq2[HashedRow, error]
+	// ResultsOf returns the results of those rows that have one, in id order, however far they lie apart. The ids
+	// ascend.
+	ResultsOf(ctx context.Context, ids []int64) ([]Result, error)
+}
+
+// HashedRow is a row with its hashes.
+type HashedRow struct {
+	ID int64
+	Hashes
+}
+
+// Duplicate is a picture of a group of equal or similar ones.
+type Duplicate struct {
+	Result
+	First    int64 // the group's first picture: the one with the lowest id
+	Distance int   // bits by which its hash differs from the first one's
 }

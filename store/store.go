@@ -107,6 +107,7 @@ type Job interface {
 	Sampler
 	Forgetter
 	Filed
+	Hashed
 	// Verify checks every invariant of the job and calls report once a violation; it reads one consistent
 	// view, or ranges of one, and works beside running processes. The error is only for checks that could not
 	// run.
@@ -456,10 +457,11 @@ const (
 	ByReason Key = "reason"
 	ByFormat Key = "format"
 	ByGroup  Key = "group" // of each source for itself
+	BySHA256 Key = "sha256"
 )
 
 // Keys are all of them.
-var Keys = []Key{ByHost, ByReason, ByFormat, ByGroup}
+var Keys = []Key{ByHost, ByReason, ByFormat, ByGroup, BySHA256}
 
 // Tally sums up done rows that have a value in common.
 type Tally struct {

@@ -35,6 +35,8 @@ type record struct {
 	store.Result
 	face     int          // of Faces, where a row is a face
 	crops    int          // how many of Faces the run knew: the best ones
+	first    int64        // of a row of duplicates: the id of the group's first picture
+	distance int          // of it from that one
 	group    *store.Group // where a row is a group, of which the result has source and name
 	detector *Detector    // of the result
 	pending  bool         // there is no result yet: of the columns only those of the list are known
@@ -194,6 +196,14 @@ func newTable(o Options) (table, error) {
 				t.columns = append(t.columns, c)
 			}
 		}
+	case "duplicates":
+		t.columns = slices.Clone(duplicateColumns)
+		t.defaults = names(duplicateColumns)
+		for _, c := range slices.Concat(imageColumns, moreImageColumns) {
+			if t.find(c.name) < 0 {
+				t.columns = append(t.columns, c)
+			}
+		}
 	case "groups":
 		if len(o.MinScore) > 0 {
 			return t, usagef("groups are counted by the run: --min-score cannot be applied to them")
@@ -201,7 +211,7 @@ func newTable(o Options) (table, error) {
 		t.columns = slices.Clone(groupColumns)
 		t.defaults = names(groupColumns)
 	default:
-		return t, usagef("unknown --rows %q: there are images, faces and groups", o.Rows)
+		return t, usagef("unknown --rows %q: there are %s", o.Rows, strings.Join(RowKinds(), ", "))
 	}
 	t.columns[t.find("source")].get = func(r *record) value {
 		if r.Source < len(o.Sources) {

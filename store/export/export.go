@@ -19,7 +19,7 @@ import (
 // Options choose what is written.
 type Options struct {
 	Format  string   // csv, which is the default, jsonl, parquet or coco
-	Rows    string   // images, which is the default, faces or groups
+	Rows    string   // images, which is the default, faces, groups or duplicates
 	Columns []string // in their order; the default ones when empty
 	Sources []Source // by number
 
@@ -43,6 +43,8 @@ type Source struct {
 type Writer interface {
 	// Write writes one result, for rows of images or faces, and retains nothing of it.
 	Write(store.Result) error
+	// WriteDuplicate writes one picture of a group, for rows of duplicates.
+	WriteDuplicate(store.Duplicate) error
 	// WriteGroup writes one group, for rows of groups.
 	WriteGroup(store.Group) error
 	// Close flushes, but leaves the underlying writer open. Without it the output is incomplete.
@@ -78,7 +80,7 @@ func New(w io.Writer, o Options) (Writer, error) {
 func Formats() []string { return []string{"csv", "jsonl", "parquet", "coco"} }
 
 // RowKinds are what a row of an export can stand for.
-func RowKinds() []string { return []string{"images", "faces", "groups"} }
+func RowKinds() []string { return []string{"images", "faces", "groups", "duplicates"} }
 
 // newEncoder makes an encoder of columns; rows is how many rows it may buffer.
 func newEncoder(w io.Writer, format string, columns []column, rows int64) (encoder, error) {
@@ -128,6 +130,8 @@ type exporter struct {
 	options  *Options
 	filter   *Filter // nil for none
 	out      encoder
+	first    int64 // of a row of duplicates, as in record
+	distance int
 	rec      record
 	faces    []store.Face // rec's, by another threshold
 
@@ -139,7 +143,7 @@ func (e *exporter) Write(r store.Result) error {
 	if e.last == nil || r.Detector != e.lastPrint {
 		e.last, e.lastPrint = e.options.detectorOf(r.Detector), r.Detector
 	}
-	e.rec = record{Result: r, face: -1, crops: len(r.Faces), detector: e.last}
+	e.rec = record{Result: r, face: -1, crops: len(r.Faces), first: e.first, distance: e.distance, detector: e.last}
 	if e.options.MinScore != nil && r.Judged() {
 		least, ok := e.options.MinScore[e.last.Name]
 		if !ok && (e.filter == nil || e.filter.match(&e.rec)) {

@@ -153,7 +153,7 @@ func TestColumnsTopic(t *testing.T) {
 	}
 	tables := strings.Split(string(topic), "\n| column | meaning |\n|---|---|\n")[1:]
 	want := [][]column{imageColumns, moreImageColumns, faceColumns,
-		slices.Concat(moreFaceColumns, pointColumns()), groupColumns}
+		slices.Concat(moreFaceColumns, pointColumns()), groupColumns, duplicateColumns}
 	if len(tables) != len(want) {
 		t.Fatalf("%d tables, want %d", len(tables), len(want))
 	}
@@ -175,7 +175,7 @@ func TestColumnsTopic(t *testing.T) {
 
 // TestColumnTables: every format takes its columns from the tables, and each has a value.
 func TestColumnTables(t *testing.T) {
-	for _, rows := range []string{"images", "faces", "groups"} {
+	for _, rows := range RowKinds() {
 		table, err := newTable(Options{Rows: rows})
 		if err != nil {
 			t.Fatal(err)

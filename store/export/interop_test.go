@@ -36,12 +36,17 @@ func TestInterop(t *testing.T) {
 	for i := range kept {
 		kept[i].Group = odd[i%len(odd)]
 		kept[i].Kept = []string{odd[i%len(odd)], odd[(i/7)%len(odd)]}[:1+(i+1)%2]
+		if i%3 > 0 { // among them hashes that look like numbers
+			bits := []uint64{0, 0x0123456789012345, 0x1e50000000000000, 0xfedcba9876543210}[i%4]
+			kept[i].Hashes = store.Hashes{SHA256: store.SHA256(strings.Repeat("\x01\x23\xff\x00", 8)),
+				PHash: store.NewPHash(bits)}
+		}
 		kept[i].FinalURL = []string{"", "https://u:p@b.example/x"}[i%2]
 	}
 	sources := []Source{{Name: "/lists/a, b.csv", Kept: []string{"album", "a \"note\""}},
 		{Name: "/lists/b.csv", Kept: []string{"album"}}}
 	every := []string{"id", "url", "boxes", "faces", "source", "row", "group", "class", "attempts",
-		"final_url", "partial", "detector", "confidence", "album", "a \"note\""}
+		"final_url", "partial", "detector", "confidence", "sha256", "phash", "album", "a \"note\""}
 	groups := make([]store.Group, 500)
 	for i := range groups {
 		n := int64(i)

@@ -55,7 +55,10 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 // tallyBy sums a range up, both ends included, by what SQL can tell.
 func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []store.Tally, err error) {
 	source, key, rows := "0", "r."+string(by), "results AS r"
-	if by == store.ByGroup {
+	switch by {
+	case store.BySHA256:
+		key = "encode(r.sha256, 'hex')"
+	case store.ByGroup:
 		source, key, rows = fmt.Sprintf("(r.id >> %d)::int", store.SourceShift), `u."group"`,
 			"results AS r JOIN rows AS u ON u.id = r.id AND u.id BETWEEN $1 AND $2"
 	}

@@ -27,7 +27,10 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 // tally sums a range up by what SQL can tell.
 func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, error) {
 	key, source, rows := "coalesce(r."+string(by)+", '')", "0", "{results} AS r"
-	if by == store.ByGroup {
+	switch by {
+	case store.BySHA256:
+		key = "lower(hex(r.sha256))" // empty for none
+	case store.ByGroup:
 		key, rows = "{group}", rows+" JOIN {urls} AS u ON u.{id} = r.id"
 		source = j.sourceSQL("r.id")
 	}

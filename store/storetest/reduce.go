@@ -36,7 +36,11 @@ func testTally(t *testing.T, target Target) {
 			return failed(store.Timeout)(id)
 		case 4:
 			r := failed(store.BadImage)(id)
-			r.Format, r.Bytes = "webp", 77
+			r.Format, r.Bytes, r.SHA256 = "webp", 77, store.SHA256(strings.Repeat("x", 32))
+			return r
+		case 5:
+			r := ok(id)
+			r.SHA256 = store.SHA256(strings.Repeat(string(rune('a'+id%5)), 32))
 			return r
 		}
 		return ok(id)
@@ -73,6 +77,8 @@ func testTally(t *testing.T, target Target) {
 				n.Value = r.Format
 			case store.ByGroup:
 				n.Source, n.Value = r.Source, r.Group
+			case store.BySHA256:
+				n.Value = r.SHA256.String()
 			}
 			sum(want, n)
 		}

@@ -69,6 +69,7 @@ func Run(t *testing.T, target Target) {
 		{"ResultFields", testResultFields},
 		{"ResultPages", testResultPages},
 		{"Select", testSelect},
+		{"Duplicates", testDuplicates},
 		{"Rows", testRows},
 		{"Counts", testCounts},
 		{"Report", testReport},

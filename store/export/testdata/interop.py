@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 folder = sys.argv[1] + "/"
 
 # What columns hold; a CSV file does not say, and guessing makes numbers of texts that look like some.
-TEXT = {"url", "status", "reason", "format", "source", "group", "class", "final_url", "detector", "album", 'a "note"', "first", "last", "boxes"}
+TEXT = {"url", "status", "reason", "format", "source", "group", "class", "final_url", "detector", "album", 'a "note"', "sha256", "phash", "first", "last", "boxes"}
 REAL = {"score", "confidence"}
 
 
