@@ -9,6 +9,7 @@ import (
 	"facescan/detect"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/nearest"
 )
 
 // flagValues are the values that a shell completes for flags, by the flag's name.
@@ -98,6 +99,17 @@ func describeCompletion(root *cobra.Command) {
 	if err != nil {
 		panic(err)
 	}
+	var shells []string
+	for _, shell := range c.Commands() {
+		shells = append(shells, shell.Name())
+	}
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("facescan completion wants a shell: %s", strings.Join(shells, ", "))
+		}
+		return usagef("facescan completion knows no %q%s", args[0], nearest.Among(args[0], shells))
+	}
+	c.Run = func(*cobra.Command, []string) {} // else cobra shows its help
 	c.Short = "Print a script that completes commands, flags and values in a shell"
 	c.Long = "Prints a script for bash, zsh, fish or PowerShell. `facescan completion SHELL --help` says " +
 		"where it belongs."

@@ -20,6 +20,7 @@ import (
 	"facescan/store"
 	"facescan/store/draft"
 	"facescan/store/export"
+	"facescan/store/figures"
 )
 
 type detectCommandOptions struct {
@@ -108,7 +109,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d images failed", failed, len(files))
+		return fmt.Errorf("%d of %s failed", failed, figures.Of(len(files), "image"))
 	}
 	return nil
 }
@@ -159,7 +160,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		g.print("%s: %s %dx%d", name, r.Format, r.Width, r.Height)
 		return nil
 	}
-	g.print("%s: %s %dx%d, %d faces", name, r.Format, r.Width, r.Height, len(r.Faces))
+	g.print("%s: %s %dx%d, %s", name, r.Format, r.Width, r.Height, figures.Of(len(r.Faces), "face"))
 	for _, f := range r.Faces {
 		g.print("  x %d y %d width %d height %d score %.*f", f.X, f.Y, f.Width, f.Height, decimals, f.Score)
 	}

@@ -373,8 +373,8 @@ func lookAtJob(ctx context.Context, arg string) finding {
 	if err != nil {
 		return finding{"job", "fail", err.Error(), "see " + hint.On("verify", nameOf(arg))}
 	}
-	return finding{"job", "ok", fmt.Sprintf("%s: %d rows, %d done, counted in %v", filepath.Base(job.Path()),
-		c.Total, c.Done, time.Since(begin).Round(time.Millisecond)), ""}
+	return finding{"job", "ok", fmt.Sprintf("%s: %s, %d done, counted in %v", filepath.Base(job.Path()),
+		figures.Of(c.Total, "row"), c.Done, time.Since(begin).Round(time.Millisecond)), ""}
 }
 
 func median(ts []time.Duration) time.Duration {

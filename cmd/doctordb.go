@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"facescan/store/figures"
 	"facescan/store/postgres"
 )
 
@@ -87,7 +88,7 @@ func judgeVacuum(h postgres.Health) finding {
 		fmt.Sprintf("the oldest rows are %d transactions old, %.0f%% of autovacuum_freeze_max_age",
 			h.FreezeAge, 100*age), ""}
 	if h.Live+h.Dead > 0 {
-		f.Found += fmt.Sprintf("; the job's tables have %d rows and %d dead ones", h.Live, h.Dead)
+		f.Found += fmt.Sprintf("; the job's tables have %s and %d dead ones", figures.Of(h.Live, "row"), h.Dead)
 	}
 	switch {
 	case h.FreezeAge > tooOldRows:

@@ -100,7 +100,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	defer fetcher.Close()
 
 	plan := estimate.Plan{Lists: lists, Rows: o.sample,
-		Read: func(rows int64) { g.tell("facescan: %d rows read", rows) }}
+		Read: func(rows int64) { g.tell("facescan: %s read", figures.Of(rows, "row")) }}
 	if node := o.source.node.value; node.Of > 0 {
 		plan.Takes = node.Takes
 	}
@@ -108,8 +108,8 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: the list has %d rows; %d of them are fetched and judged",
-		sample.Total, len(sample.Drawn))
+	g.tell("facescan: the list has %s; %s fetched and judged", figures.Of(sample.Total, "row"),
+		fmt.Sprintf("%d of them %s", len(sample.Drawn), figures.Be(len(sample.Drawn))))
 
 	results, run, err := tryOut(ctx, sample, o.options(fetcher, detector, log))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -167,6 +168,14 @@ func (o *exportOptions) checkOutputs() error {
 	}
 	if o.splitBy != "" && (len(o.outputs) != 1 || o.outputs[0] == "-") {
 		return usagef("--split-by needs one folder: -o FOLDER")
+	}
+	if o.splitBy != "" {
+		ext := strings.TrimPrefix(filepath.Ext(plainName(o.outputs[0])), ".")
+		st, err := os.Stat(o.outputs[0])
+		if slices.Contains(export.Formats(), ext) && (err != nil || !st.IsDir()) {
+			return usagef("-o %s: --split-by makes a folder of files: name one, e.g. -o by-%s, and choose "+
+				"the format of the files with --format %s", o.outputs[0], o.splitBy, ext)
+		}
 	}
 	seen := map[string]bool{}
 	for _, path := range o.outputs {

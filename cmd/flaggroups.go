@@ -28,7 +28,7 @@ var flagGroups = []struct{ title, flags string }{
 	{"Limits", "timeout retries max-bytes min-rate rate bwlimit per-host fetchers workers memory sample " +
 		"outage-wait tail-grace max-duration max-rows max-fail abort-if"},
 	{"Many processes and machines", "node publish publish-every lease-ttl shard-size"},
-	{"Progress and messages", "listen pprof progress dry-run verbose quiet log-format help"},
+	{"Progress and messages", "listen pprof progress dry-run verbose quiet log-format help version"},
 }
 
 // groupedFrom is how many flags a command has to have to list them in groups.

@@ -108,11 +108,11 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 	if o.blockHosts != "" {
 		file, err := os.Open(o.blockHosts)
 		if err != nil {
-			return nil, usagef("--block-hosts: %v", err)
+			return nil, usagef("--block-hosts: %w", err)
 		}
 		defer file.Close()
 		if f.BlockHosts, err = fetch.ReadBlockList(file); err != nil {
-			return nil, usagef("--block-hosts %s: %v", o.blockHosts, err)
+			return nil, usagef("--block-hosts %s: %w", o.blockHosts, err)
 		}
 	}
 	fetcher, err := fetch.New(f)
@@ -128,7 +128,7 @@ func readHeaders(text string) ([]fetch.Header, error) {
 	if !isFile {
 		h, err := fetch.ParseHeader(text)
 		if err != nil {
-			return nil, usagef("--header: %v", err)
+			return nil, usagef("--header: %w", err)
 		}
 		return []fetch.Header{h}, nil
 	}
@@ -143,7 +143,7 @@ func readHeaders(text string) ([]fetch.Header, error) {
 		err = inFile.Err // its name comes before it
 	}
 	if err != nil {
-		return nil, usagef("--header @%s: %v", name, err)
+		return nil, usagef("--header @%s: %w", name, err)
 	}
 	return hs, nil
 }

@@ -17,6 +17,7 @@ import (
 	"facescan/pipeline/forget"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/figures"
 	"facescan/store/hint"
 	"facescan/store/segment"
 )
@@ -73,7 +74,6 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 			return err
 		}
 		if o.dryRun {
-			fmt.Fprintf(g.out, "%d\n", rows.all)
 			g.tell("facescan: would forget %s", rows)
 			return nil
 		}
@@ -110,9 +110,8 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 	}
 	out, err := forget.Run(ctx, fo)
 	if err != nil {
-		return fmt.Errorf("after %d rows: %w", out.Rows, err)
+		return fmt.Errorf("after %s: %w", figures.Of(out.Rows, "row"), err)
 	}
-	fmt.Fprintf(g.out, "%d\n", out.Rows)
 	g.tell("facescan: forgot %s", rowsOf(out.Rows, job.Path()))
 	if gone != "" {
 		out.Missing = append(out.Missing, gone)
@@ -137,10 +136,7 @@ func (m matched) String() string {
 
 // rowsOf names rows of a job by their number.
 func rowsOf(n int64, job string) string {
-	if n == 1 {
-		return "1 row of " + job
-	}
-	return fmt.Sprintf("%d rows of %s", n, job)
+	return figures.Of(n, "row") + " of " + job
 }
 
 // count counts the rows, and writes nothing.

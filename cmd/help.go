@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"facescan/cmd/help"
+	"facescan/store/nearest"
 )
 
 // The groups that help lists the commands in.
@@ -57,8 +58,7 @@ func runHelp(c *cobra.Command, args []string) error {
 	found, isCommand := commandNamed(root, args)
 	topic, isTopic := help.Find(name)
 	if !isCommand && !isTopic {
-		return usagef("there is no command or topic %q; there are: %s", name,
-			strings.Join(pageNames(root), ", "))
+		return usagef("there is no command or topic %q%s", name, nearest.Among(name, pageNames(root)))
 	}
 	var blocks []help.Block
 	if isCommand {

@@ -73,7 +73,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 			rows += n
 			if time.Since(last) > plainEvery {
 				last = time.Now()
-				g.tell("facescan: %d rows of %s, %s, %.0f%%", rows, list,
+				g.tell("facescan: %s of %s, %s, %.0f%%", figures.Of(rows, "row"), list,
 					figures.Rate(float64(rows)/time.Since(begin).Seconds()), 100*part)
 			}
 		}}
@@ -98,8 +98,8 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: imported %d rows in %v; %s has %d rows, %d of them pending", rows,
-		time.Since(begin).Round(time.Millisecond), job.Path(), c.Total, c.Pending)
+	g.tell("facescan: imported %s in %v; %s has %s, %d of them pending", figures.Of(rows, "row"),
+		time.Since(begin).Round(time.Millisecond), job.Path(), figures.Of(c.Total, "row"), c.Pending)
 	// other lists may be another process's
 	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool {
 		return t.table == nil && !slices.ContainsFunc(t.sources,

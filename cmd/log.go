@@ -70,6 +70,9 @@ func newJSONHandler(w io.Writer, level slog.Level) slog.Handler {
 
 func writeAttr(b *strings.Builder, a slog.Attr) {
 	v := a.Value.String()
+	if err, ok := a.Value.Any().(error); ok {
+		v = plainText(err)
+	}
 	if strings.ContainsAny(v, " \"") || !isPrintable(v, "") {
 		v = `"` + printable(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v)) + `"`
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"facescan/cmd/help"
+	"facescan/store/nearest"
 )
 
 // The sections that manual pages are in.
@@ -78,8 +79,7 @@ func pageNamed(root *cobra.Command, words []string) (help.Page, error) {
 	if t, ok := help.Find(name); ok && section != commandSection {
 		return topicManual(t), nil
 	}
-	return help.Page{}, usagef("there is no command or topic %q; there are: %s", name,
-		strings.Join(pageNames(root), ", "))
+	return help.Page{}, usagef("there is no command or topic %q%s", name, nearest.Among(name, pageNames(root)))
 }
 
 // writePages writes the manual pages of all commands and topics into a folder.

@@ -13,6 +13,7 @@ import (
 	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/hint"
 	"facescan/store/segment"
 )
@@ -93,7 +94,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		Merged: func(n int64) {
 			if rows += n; time.Since(last) > plainEvery {
 				last = time.Now()
-				g.tell("facescan: %d rows", rows)
+				g.tell("facescan: %s", figures.Of(rows, "row"))
 			}
 		},
 	})
@@ -111,7 +112,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s has %d rows, %d done, %d pending", out.Path(), c.Total, c.Done, c.Pending)
+	g.tell("facescan: %s has %s, %d done, %d pending", out.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
 	if err := tellMerge(ctx, g, out); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/hint"
+	"facescan/store/nearest"
 )
 
 func newPause(g *globals) *cobra.Command {
@@ -111,7 +112,7 @@ func eachSource(ctx context.Context, job store.Job, name string, f func(store.So
 		}
 	}
 	if !found && name != "" {
-		return usagef("the job has no source %q; it has %s", name, strings.Join(names, ", "))
+		return usagef("the job has no source %q; it has %s%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
 	}
 	return nil
 }

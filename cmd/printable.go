@@ -64,16 +64,17 @@ func appendPrintable(b []byte, s, keep string) []byte {
 	return b
 }
 
-// printableArgs are arguments of a format with their texts quoted.
+// printableArgs are arguments of a format with their texts quoted, and errors in plain words.
 func printableArgs(args []any) []any {
 	out := args[:len(args):len(args)]
 	for i, arg := range args {
-		text := ""
+		text, changed := "", false
 		switch v := arg.(type) {
 		case nil:
 			continue
 		case error:
-			text = v.Error()
+			text = plainText(v)
+			changed = text != v.Error()
 		case []byte:
 			text = string(v)
 		case fmt.Stringer:
@@ -85,7 +86,7 @@ func printableArgs(args []any) []any {
 			}
 			text = fmt.Sprint(v)
 		}
-		if !isPrintable(text, "") {
+		if changed || !isPrintable(text, "") {
 			if &out[0] == &args[0] {
 				out = append([]any(nil), args...)
 			}
@@ -97,7 +98,7 @@ func printableArgs(args []any) []any {
 
 // told is an error for people, on one line.
 func told(err error) string {
-	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	lines := strings.Split(strings.TrimSpace(plainText(err)), "\n")
 	for i, line := range lines {
 		lines[i] = printable(line)
 	}

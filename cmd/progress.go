@@ -201,7 +201,7 @@ func dumpFlights(g *globals, w io.Writer, stats *pipeline.Stats) {
 		}
 		return
 	}
-	fmt.Fprintf(w, "facescan: %d rows in flight, %d wait for their hosts\n", s.InFlight, s.Waiting)
+	fmt.Fprintf(w, "facescan: %s in flight, %d waiting for their hosts\n", figures.Of(s.InFlight, "row"), s.Waiting)
 	for _, f := range stats.Flights() {
 		slow := ""
 		if f.Slow {
@@ -224,5 +224,5 @@ func faces(s *live.Snapshot) string {
 	if !s.LooksForFaces() {
 		return ""
 	}
-	return fmt.Sprintf("%d faces, ", s.Faces)
+	return figures.Of(s.Faces, "face") + ", "
 }

@@ -115,7 +115,7 @@ func (o *publishOptions) prepare() error {
 		return nil
 	}
 	if err := os.Mkdir(o.dir, draft.FolderMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return usagef("--publish: %v", err)
+		return usagef("--publish: %w", err)
 	}
 	return nil
 }

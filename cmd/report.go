@@ -67,6 +67,9 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	if err := checkBlurMargin(o.blurMargin); err != nil {
 		return err
 	}
+	if o.out == "-" && isTerminal(g.out) {
+		return usagef("a report is a page for a browser, not for a terminal: name a file: -o report.html")
+	}
 	job, err := readJob(ctx, arg)
 	if err != nil {
 		return err
@@ -102,8 +105,6 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		return b.Flush()
 	}
 	switch {
-	case o.out == "-" && isTerminal(g.out):
-		return write(g.text)
 	case o.out == "-":
 		return write(g.out)
 	}

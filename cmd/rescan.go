@@ -10,6 +10,7 @@ import (
 
 	"facescan/detect"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 type rescanOptions struct {
@@ -70,10 +71,9 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 	}
 	n, err := job.Retry(ctx, s)
 	if err != nil {
-		return fmt.Errorf("after %d rows: %w", n, err)
+		return fmt.Errorf("after %s: %w", figures.Of(n, "row"), err)
 	}
-	fmt.Fprintf(g.out, "%d\n", n)
-	g.tell("facescan: %d rows are pending again, to be judged by %s", n, fingerprint)
+	g.tell("facescan: %s pending again, to be judged by %s", figures.Are(n, "row"), fingerprint)
 	if n > 0 {
 		return tellNext(ctx, g, job, nameOf(arg))
 	}

@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/hint"
+	"facescan/store/nearest"
 )
 
 type retryOptions struct {
@@ -57,7 +59,8 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	for _, c := range classes {
 		rs := store.Reasons(store.Class(c))
 		if c == "" || len(rs) == 0 {
-			return s, usagef("--class %q: it is transient, permanent or policy", c)
+			return s, usagef("--class %q: it is transient, permanent or policy%s", c,
+				nearest.Hint(c, []string{"transient", "permanent", "policy"}))
 		}
 		for _, r := range rs {
 			if r != store.Forgotten { // which nobody can mean without naming it
@@ -67,11 +70,20 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	}
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
-			return s, usagef("--reason %q: no such reason; those of the job: %s", r, hint.On("status", nameOf(arg)))
+			return s, usagef("--reason %q: no such reason%s; those of the job: %s", r, nearest.Hint(r, reasonWords()),
+				hint.On("status", nameOf(arg)))
 		}
 		s.Reasons = append(s.Reasons, store.Reason(r))
 	}
 	return s, nil
+}
+
+// reasonWords are all reasons.
+func reasonWords() (words []string) {
+	for _, r := range store.Reasons("") {
+		words = append(words, string(r))
+	}
+	return words
 }
 
 func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) error {
@@ -90,10 +102,9 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 	}
 	n, err := job.Retry(ctx, s)
 	if err != nil {
-		return fmt.Errorf("after %d rows: %w", n, err)
+		return fmt.Errorf("after %s: %w", figures.Of(n, "row"), err)
 	}
-	fmt.Fprintf(g.out, "%d\n", n)
-	g.tell("facescan: %d failed rows are pending again", n)
+	g.tell("facescan: %s pending again", figures.Are(n, "failed row"))
 	if forgotten := before.Failures[store.Forgotten]; forgotten > 0 &&
 		slices.Contains(s.Reasons, store.Forgotten) {
 		if err := tellForgotten(ctx, g, job, forgotten); err != nil {
@@ -117,7 +128,7 @@ func tellForgotten(ctx context.Context, g *globals, job store.Job, before int64)
 		g.tell("  %d of them had been forgotten: the next run downloads them again", n)
 	}
 	if left > 0 {
-		g.tell("  %d rows stay forgotten: their URLs were removed, or another host was asked for", left)
+		g.tell("  %s still forgotten: their URLs were removed, or another host was asked for", figures.Are(left, "row"))
 	}
 	return nil
 }

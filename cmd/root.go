@@ -24,6 +24,7 @@ import (
 	"facescan/pipeline/source"
 	"facescan/store/export"
 	"facescan/store/hint"
+	"facescan/store/nearest"
 	"facescan/store/open"
 )
 
@@ -141,7 +142,7 @@ func (g *globals) tell(format string, args ...any) {
 
 // fail tells an error, such as the one that ends a command with an exit code.
 func (g *globals) fail(err error, code int, help string) {
-	text := told(errors.New(open.Redact(err.Error())))
+	text := told(errors.New(open.Redact(plainText(err))))
 	if g.json() {
 		var attrs []any
 		if code != exitOK {
@@ -230,7 +231,9 @@ func (g *globals) wantJSON(args []string) {
 }
 
 func newRoot(g *globals) *cobra.Command {
-	root := &cobra.Command{
+	var version bool
+	var root *cobra.Command
+	root = &cobra.Command{
 		Use:   "facescan",
 		Short: "Find the faces in the images of a list of URLs",
 		Long: "facescan downloads every image of a list, finds the faces and keeps one result per row. It can " +
@@ -242,11 +245,16 @@ facescan export urls.txt -o results.csv   # the results`,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
+				return usagef("unknown command %q%s", args[0], nearest.Hint(args[0], commandNames(root)))
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if version {
+				return printVersion(g, false)
+			}
+			return c.Help()
+		},
 		PersistentPreRunE: func(c *cobra.Command, args []string) error {
 			if err := fromEnvironment(c); err != nil {
 				return err
@@ -258,9 +266,8 @@ facescan export urls.txt -o results.csv   # the results`,
 		},
 	}
 	g.addFlags(root.PersistentFlags())
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &exit{exitUsage, fmt.Errorf("%s: %w", c.CommandPath(), err)}
-	})
+	root.Flags().BoolVarP(&version, "version", "V", false, "print what facescan version prints")
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(showHelp)
 	root.SetHelpCommand(newHelp(g))
 	root.AddGroup(commandGroups...)
@@ -282,6 +289,16 @@ facescan export urls.txt -o results.csv   # the results`,
 	}
 	describeCompletion(root)
 	return root
+}
+
+// commandNames are the commands that help lists.
+func commandNames(root *cobra.Command) (names []string) {
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() || c.Name() == "help" {
+			names = append(names, c.Name())
+		}
+	}
+	return names
 }
 
 // args turns cobra's complaint about the number of arguments into a usage error.
@@ -310,7 +327,11 @@ func fromEnvironment(c *cobra.Command) error {
 		name := "FACESCAN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := os.LookupEnv(name); ok {
 			if err := c.Flags().Set(f.Name, v); err != nil {
-				bad = usagef("%s=%q: %v", name, v, err)
+				bad = &exit{exitUsage, err}
+				var value *pflag.InvalidValueError
+				if errors.As(err, &value) {
+					bad = flagValueError(name+"=", value)
+				}
 			}
 			if f.Annotations == nil {
 				f.Annotations = map[string][]string{}

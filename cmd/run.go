@@ -18,7 +18,9 @@ import (
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/figures"
 	"facescan/store/hint"
+	"facescan/store/nearest"
 	"facescan/store/open"
 )
 
@@ -107,7 +109,8 @@ func (o *runOptions) check() error {
 		return usagef("--max-rows and --max-duration cannot be negative")
 	}
 	if !slices.Contains(progressKinds, o.progress) {
-		return usagef("--progress %q: it is auto, bar, plain, json or none", o.progress)
+		return usagef("--progress %q: it is auto, bar, plain, json or none%s", o.progress,
+			nearest.Hint(o.progress, []string{"auto", "bar", "plain", "json", "none"}))
 	}
 	for _, check := range []func() error{o.share.check, o.keep.check, o.workOptions.check} {
 		if err := check(); err != nil {
@@ -210,9 +213,9 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	hard, stop := context.WithCancel(ctx)
 	defer stop()
 	drain := g.signals.drain(func() {
-		log.Info(fmt.Sprintf("draining: no new fetches, %d rows in flight get %v, then "+
-			"they go back to pending; interrupt again to stop at once; nothing is lost either way",
-			stats.Snapshot().InFlight, drainGrace))
+		log.Info(fmt.Sprintf("draining: no new fetches; %s in flight: %v to end, then back to pending; "+
+			"interrupt again to stop at once; nothing is lost either way",
+			figures.Of(stats.Snapshot().InFlight, "row"), drainGrace))
 	})
 	defer onUSR1(func() { dumpFlights(g, show.log(), stats) })()
 	out, err := follow(hard, g, job, o.format, o.out, t, log)
@@ -383,7 +386,7 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		if err != nil {
 			return err
 		}
-		g.print("would go on with the job %s: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done,
+		g.print("would go on with the job %s: %s, %d done, %d pending", job.Path(), figures.Of(c.Total, "row"), c.Done,
 			c.Pending)
 	}
 	for _, s := range t.sources {

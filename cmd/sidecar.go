@@ -62,7 +62,7 @@ func (o *sidecarOptions) check() error {
 	}
 	for _, u := range o.urls {
 		if err := sidecar.CheckURL(u); err != nil {
-			return usagef("--sidecar: %v", err)
+			return usagef("--sidecar: %w", err)
 		}
 	}
 	return nil

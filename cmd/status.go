@@ -162,7 +162,7 @@ func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]
 	p("  done   %12d   %s", s.Done, percent(s.Done, s.Total))
 	p("  pending%12d", s.Pending)
 	if s.LooksForFaces() {
-		p("ok       %12d   %d with faces, %d faces", s.OK, s.ImagesWithFaces, s.Faces)
+		p("ok       %12d   %d with faces, %s", s.OK, s.ImagesWithFaces, figures.Of(s.Faces, "face"))
 	} else {
 		p("ok       %12d   no faces were looked for", s.OK)
 	}
@@ -177,8 +177,9 @@ func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]
 		if !o.Alive {
 			state = "gone"
 		}
-		p("  owner  %s pid %d on %s, %s, joined %v ago: %d shards, %d pending rows, lease ends in %v", o.ID,
-			o.PID, o.Host, state, o.Age.Round(time.Second), o.Shards, o.Pending, o.Expires.Round(time.Second))
+		p("  owner  %s pid %d on %s, %s, joined %v ago: %s, %s, lease ends in %v", o.ID,
+			o.PID, o.Host, state, o.Age.Round(time.Second), figures.Of(o.Shards, "shard"),
+			figures.Of(o.Pending, "pending row"), o.Expires.Round(time.Second))
 		if o.Alive && o.Why != "" {
 			p("         %.1f rows/s, held back by %s", o.Rate, o.Why)
 		}
@@ -222,7 +223,7 @@ func printSources(g *globals, sources []store.Source, settings map[string]string
 			state = append(state, fmt.Sprintf("%d left", s.Pending))
 		}
 		if n, known := store.Missing(settings, s); n > 0 {
-			state = append(state, fmt.Sprintf("%d rows missing", n))
+			state = append(state, figures.Of(n, "row")+" missing")
 		} else if !known {
 			state = append(state, "rows missing")
 		}
@@ -250,7 +251,8 @@ func printRest(g *globals, rest []store.Source, settings map[string]string) {
 			missing++
 		}
 	}
-	text := fmt.Sprintf("source   %12d   rows of %d more lists", rows, len(rest))
+	text := fmt.Sprintf("source   %12d   %s of %s", rows, figures.Word(rows, "row"),
+		figures.Of(len(rest), "more list"))
 	for _, n := range []struct {
 		n    int64
 		what string

@@ -7,6 +7,7 @@ import (
 
 	"facescan/pipeline/detection"
 	"facescan/store"
+	"facescan/store/nearest"
 	"facescan/store/top"
 )
 
@@ -18,7 +19,8 @@ func (o *statusOptions) checkBy() error {
 	case o.by == "":
 		return nil
 	case !slices.Contains(store.Keys, store.Key(o.by)):
-		return usagef("--by %q: it is host, reason, format, group or sha256", o.by)
+		return usagef("--by %q: it is host, reason, format, group or sha256%s", o.by,
+			nearest.Hint(o.by, []string{"host", "reason", "format", "group", "sha256"}))
 	case o.top < 0:
 		return usagef("--top %d: give how many to list, or 0 for all", o.top)
 	case o.watch:

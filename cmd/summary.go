@@ -19,6 +19,9 @@ import (
 // leastShare of a run's time is worth a line in its summary.
 const leastShare = 0.2
 
+// tailRows is how many rows a run must have done for the time of the last 1 % to be worth a line.
+const tailRows = 1000
+
 // jobFigures are the names of what status --json and the summary tell of a job.
 var jobFigures = []string{"total", "done", "pending", "already_done", "ok", "failed", "images_with_faces",
 	"faces", "failures", "rate", "eta_seconds", "shards"}
@@ -131,9 +134,13 @@ func (s *summary) logAll() {
 // print is the summary for people.
 func (s *summary) print() {
 	g, next := s.globals, s.nextCommands()
+	word := endWord(s.end, s.err)
+	if s.err == nil && (s.end == pipeline.Interrupted || s.end == pipeline.Limited) && s.Pending == 0 && s.Total > 0 {
+		word += " after the last row"
+	}
 	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
-	g.tell("facescan: %s: %d of %d rows are done; this run did %d in %v (%s)",
-		endWord(s.end, s.err), s.Done, s.Total, s.Own.Done, s.Elapsed().Round(100*time.Millisecond),
+	g.tell("facescan: %s: %d of %s done; this run did %d in %v (%s)",
+		word, s.Done, figures.Are(s.Total, "row"), s.Own.Done, s.Elapsed().Round(100*time.Millisecond),
 		figures.Rate(rate))
 	if m := s.Mostly; m.Share >= leastShare {
 		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
@@ -141,11 +148,11 @@ func (s *summary) print() {
 			g.tell("    %s", m.Advice)
 		}
 	}
-	if s.end == pipeline.Finished && s.err == nil && s.Tail > time.Second && s.Own.Done > 0 {
+	if s.end == pipeline.Finished && s.err == nil && s.Tail > time.Second && s.Own.Done >= tailRows {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
 	if s.LooksForFaces() {
-		g.tell("  ok      %10d   %d of them with faces, %d faces", s.OK, s.ImagesWithFaces, s.Faces)
+		g.tell("  ok      %10d   %d of them with faces, %s", s.OK, s.ImagesWithFaces, figures.Of(s.Faces, "face"))
 	} else {
 		g.tell("  ok      %10d   no faces were looked for", s.OK)
 	}

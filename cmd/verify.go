@@ -15,6 +15,7 @@ import (
 	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 type verifyOptions struct {
@@ -97,17 +98,21 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 		}
 	}
 	if unchecked > 0 {
-		g.tell("facescan: %d results were written by an earlier release, without checksums: a change in "+
-			"them would not show", unchecked)
+		were := figures.Of(unchecked, "result") + " were written"
+		if unchecked == 1 {
+			were = "1 result was written"
+		}
+		g.tell("facescan: %s by an earlier release, without checksums: a change in them would not show",
+			were)
 	}
 	if total > 0 {
-		return fmt.Errorf("%s is not sound: %d problems", job.Path(), total)
+		return fmt.Errorf("%s is not sound: %s", job.Path(), figures.Of(total, "problem"))
 	}
 	c, err := job.Counts(ctx)
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s is sound: %d rows, %d done, %d pending", job.Path(), c.Total, c.Done, c.Pending)
+	g.tell("facescan: %s is sound: %s, %d done, %d pending", job.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
 	return tellMerge(ctx, g, job)
 }
 

@@ -55,21 +55,24 @@ func newVersion(g *globals) *cobra.Command {
 facescan version --json        # for a script
 facescan version | grep yunet  # the version of the detector`,
 		Args: args(cobra.NoArgs, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
-			lib, _, _ := sqlite3.Version()
-			if asJSON {
-				return printJSON(g.out, map[string]string{"version": release, "commit": commit(),
-					"go": runtime.Version(), "sqlite": lib, "yunet": yunet.Sum(), "yunet_path": yunet.Path(),
-					"cascade": pigo.Sum(), "cascade_path": pigo.Path(),
-					"platform": runtime.GOOS + "/" + runtime.GOARCH})
-			}
-			fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\n"+
-				"yunet    %s (%s)\ncascade  %s (%s)\n",
-				release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, yunet.Sum(),
-				yunet.Path(), pigo.Sum(), pigo.Path())
-			return nil
-		},
+		RunE: func(*cobra.Command, []string) error { return printVersion(g, asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
+}
+
+// printVersion prints what this binary is made of.
+func printVersion(g *globals, asJSON bool) error {
+	lib, _, _ := sqlite3.Version()
+	if asJSON {
+		return printJSON(g.out, map[string]string{"version": release, "commit": commit(),
+			"go": runtime.Version(), "sqlite": lib, "yunet": yunet.Sum(), "yunet_path": yunet.Path(),
+			"cascade": pigo.Sum(), "cascade_path": pigo.Path(),
+			"platform": runtime.GOOS + "/" + runtime.GOARCH})
+	}
+	_, err := fmt.Fprintf(g.out, "facescan %s\ncommit   %s\ngo       %s %s/%s\nsqlite   %s\n"+
+		"yunet    %s (%s)\ncascade  %s (%s)\n",
+		release, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH, lib, yunet.Sum(),
+		yunet.Path(), pigo.Sum(), pigo.Path())
+	return err
 }

@@ -236,10 +236,10 @@ func (l *load) slots() live.Holdup {
 	case l.often(l.reading) && l.often(l.empty):
 		return live.Holdup{Kind: live.ByKeep, What: "the disk that kept images are read from"}
 	case l.often(l.full), l.often(l.flightFull), l.often(l.starved) && l.blocked.Cause == host.ByNewcomers:
-		what := fmt.Sprintf("slow servers (all %d fetchers are busy)", l.fetchers)
+		what := fmt.Sprintf("slow servers (all %s busy)", figures.Are(l.fetchers, "fetcher"))
 		if l.often(l.starved) {
-			what = fmt.Sprintf("slow servers (%d rows wait for hosts that have not answered yet)",
-				l.blocked.Rows)
+			what = fmt.Sprintf("slow servers (%s for hosts that have not answered yet)",
+				rowsWait(l.blocked.Rows))
 		}
 		if l.wanted > l.fetchers {
 			return live.Holdup{Kind: live.ByFiles,
@@ -253,18 +253,23 @@ func (l *load) slots() live.Holdup {
 	return live.Holdup{}
 }
 
+// rowsWait says that so many do.
+func rowsWait(n int) string {
+	if n == 1 {
+		return "one row waits"
+	}
+	return fmt.Sprintf("%d rows wait", n)
+}
+
 // hosts judges why rows wait while fetchers are free.
 func (l *load) hosts() live.Holdup {
 	b := l.blocked
-	name, rows := b.Host, fmt.Sprintf("%d rows wait", b.Rows)
+	name, rows := b.Host, rowsWait(b.Rows)
 	switch {
 	case b.Hosts == 2:
 		name += " and another host"
 	case b.Hosts > 2:
 		name += fmt.Sprintf(" and %d other hosts", b.Hosts-1)
-	}
-	if b.Rows == 1 {
-		rows = "one row waits"
 	}
 	pace := func(what string) live.Holdup {
 		return live.Holdup{Kind: live.ByHostPace, What: what, Detail: rows}
@@ -321,7 +326,7 @@ func (l *load) supply() live.Holdup {
 		}
 		return h
 	case c.Pending > 0 && c.Pending == c.PausedPending:
-		return live.Holdup{Kind: live.ByPause, What: fmt.Sprintf("paused lists (%d rows)", c.PausedPending),
+		return live.Holdup{Kind: live.ByPause, What: fmt.Sprintf("paused lists (%s)", figures.Of(c.PausedPending, "row")),
 			Advice: "to release them: " + hint.On("resume", l.path)}
 	case c.Pending > 0 && l.others > 0:
 		return live.Holdup{Kind: live.ByOthers, What: "other processes, which have the last rows",

@@ -14,6 +14,7 @@ import (
 	"facescan/detect/sidecar"
 	"facescan/pipeline"
 	"facescan/store/hint"
+	"facescan/store/nearest"
 )
 
 // Flags are the detection flags of a command line, by name.
@@ -43,7 +44,8 @@ var ErrVerify = pipeline.Usagef("%sLeave it out. A job that was begun with it ca
 // Check refuses a detector that there is not.
 func (c *Choice) Check() error {
 	if c.Name != "" && !slices.Contains(detect.Names(), c.Name) {
-		return pipeline.Usagef("--detector %q: it is one of %s", c.Name, strings.Join(detect.Names(), ", "))
+		return pipeline.Usagef("--detector %q: it is one of %s%s", c.Name, strings.Join(detect.Names(), ", "),
+			nearest.Hint(c.Name, detect.Names()))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/hint"
 )
 
@@ -88,7 +89,7 @@ func Lacks(ctx context.Context, job store.Job) (texts []string, err error) {
 	}
 	for _, s := range sources {
 		n, known := store.Missing(settings, s)
-		missing := fmt.Sprintf("%d rows of %s are missing", n, s.Name)
+		missing := fmt.Sprintf("%s of %s %s missing", figures.Of(n, "row"), s.Name, figures.Be(n))
 		if !known {
 			missing = fmt.Sprintf("rows of %s are missing, how many is not known, as an "+
 				"earlier release made a part",

@@ -58,7 +58,7 @@ func expand(args []string, growing bool) (paths []string, err error) {
 			}
 		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(arg, "*?["):
 			if found, err = filepath.Glob(arg); err != nil {
-				return nil, usagef("%s is no pattern: %v", arg, err)
+				return nil, usagef("%s is not a pattern for file names: a [ has no ]", arg)
 			}
 			if !hidden(arg) {
 				found = slices.DeleteFunc(found, hidden)

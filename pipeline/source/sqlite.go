@@ -103,9 +103,14 @@ func (d *database) choose(spec Spec) error {
 		return err
 	}
 	table, ok := tables.Find(all, spec.Table)
-	if !ok {
-		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table,
-			tables.Names(all, func(tables.Table) bool { return true }))
+	names := tables.Names(all, func(tables.Table) bool { return true })
+	switch {
+	case len(all) == 0:
+		return usagef("%s is a SQLite database without tables: name one that has a table of URLs", d.path)
+	case !ok && spec.Table == "":
+		return usagef("%s is a SQLite database, and its table of URLs is not named: it has %s: choose with --table", d.path, names)
+	case !ok:
+		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table, names)
 	}
 	if err := table.Read(each); err != nil {
 		return err

@@ -85,6 +85,9 @@ func begin(path string, create func(name string) (*os.File, error)) (*Draft, err
 			if try < tries && (errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ELOOP)) {
 				continue
 			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, noFolderError(path)
+			}
 			return nil, named(err, path)
 		}
 		// Where nothing can be locked, drafts stay for ever after a crash; nothing else depends on it.
@@ -103,6 +106,16 @@ func begin(path string, create func(name string) (*os.File, error)) (*Draft, err
 		return d, nil
 	}
 }
+
+// noFolderError is the error for a path in a folder that does not exist.
+type noFolderError string
+
+func (e noFolderError) Error() string {
+	path := string(e)
+	return path + ": the folder " + filepath.Dir(path) + " does not exist: make it first"
+}
+
+func (e noFolderError) Unwrap() error { return fs.ErrNotExist }
 
 // prefix is what the drafts of a path begin with.
 func prefix(path string) string {

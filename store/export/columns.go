@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"facescan/store"
+	"facescan/store/nearest"
 )
 
 // kind is a column's type.
@@ -211,7 +212,7 @@ func newTable(o Options) (table, error) {
 		t.columns = slices.Clone(groupColumns)
 		t.defaults = names(groupColumns)
 	default:
-		return t, usagef("unknown --rows %q: there are %s", o.Rows, strings.Join(RowKinds(), ", "))
+		return t, usagef("unknown --rows %q%s", o.Rows, nearest.Among(o.Rows, RowKinds()))
 	}
 	t.columns[t.find("source")].get = func(r *record) value {
 		if r.Source < len(o.Sources) {
@@ -312,7 +313,7 @@ func (t table) choose(names []string, credentials bool) ([]column, error) {
 }
 
 func (t table) unknown(name string) error {
-	return usagef("no column %q: there are %s", name, strings.Join(names(t.columns), ", "))
+	return usagef("no column %q%s", name, nearest.Among(name, names(t.columns)))
 }
 
 // AppendBoxes appends faces as the JSON that boxes are in every text format: [[x,y,width,height,score],…],

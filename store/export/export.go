@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"facescan/store"
+	"facescan/store/nearest"
 )
 
 // Options choose what is written.
@@ -92,7 +92,7 @@ func newEncoder(w io.Writer, format string, columns []column, rows int64) (encod
 	case "parquet":
 		return newParquet(w, columns, rows)
 	}
-	return nil, usagef("unknown format %q: there are %s", format, strings.Join(Formats(), ", "))
+	return nil, usagef("unknown format %q%s", format, nearest.Among(format, Formats()))
 }
 
 func newExporter(o Options, open func(table, []column) (encoder, error)) (*exporter, error) {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -24,6 +26,22 @@ type File struct {
 	finish []func() error // of the layers, from the top
 }
 
+// linked follows the symbolic links of a path, also to where nothing is yet: what they lead to is written, and
+// they stay.
+func linked(path string) (string, error) {
+	for range 40 { // as many as the kernel follows
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // it is not a link
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return "", &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+}
+
 // Create starts a file, compressed if its name ends in .gz or .zst.
 func Create(path string) (*File, error) {
 	out := &File{}
@@ -35,7 +53,11 @@ func Create(path string) (*File, error) {
 	case statErr == nil && !fi.Mode().IsRegular():
 		out.f, err = os.OpenFile(path, os.O_WRONLY, 0)
 	case statErr == nil || errors.Is(statErr, fs.ErrNotExist):
-		if out.draft, err = draft.Create(path); err == nil {
+		var target string
+		if target, err = linked(path); err == nil {
+			out.draft, err = draft.Create(target)
+		}
+		if err == nil {
 			out.f = out.draft.File
 		}
 	default:

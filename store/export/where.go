@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"facescan/store/nearest"
 )
 
 // The grammar of --where, with the meaning it has in SQL, three-valued logic included: an unknown value
@@ -379,7 +381,7 @@ func (p *parser) factor() *node {
 	case t.kind == 'w' || t.kind == 'q':
 		i := p.find(t.text)
 		if i < 0 || t.kind == 'w' && isKeyword(t.text) {
-			p.fail(t.at, "%q is no column: there are %s", t.text, strings.Join(names(p.columns), ", "))
+			p.fail(t.at, "%q is no column%s", t.text, nearest.Among(t.text, names(p.columns)))
 			break
 		}
 		p.tokens = p.tokens[1:]

@@ -90,3 +90,27 @@ func Span(d time.Duration) string {
 	}
 	return d.Round(time.Millisecond).String()
 }
+
+// Of is a number of things, named in the singular: "1 face", "2 faces".
+func Of[N ~int | ~int64](n N, thing string) string { return fmt.Sprintf("%d %s", n, Word(n, thing)) }
+
+// Word is the name of so many things, given the singular.
+func Word[N ~int | ~int64](n N, thing string) string {
+	if n == 1 {
+		return thing
+	}
+	return thing + "s"
+}
+
+// Be is the verb for so many things.
+func Be[N ~int | ~int64](n N) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// Are is so many things as the subject of a sentence: "1 row is", "2 rows are".
+func Are[N ~int | ~int64](n N, thing string) string {
+	return Of(n, thing) + " " + Be(n)
+}

@@ -25,6 +25,9 @@ func TestFigures(t *testing.T) {
 		{figures.Span(61_400 * time.Millisecond), "1m1s"},
 		{figures.Span(90 * time.Minute), "1.5 hours"}, {figures.Span(47 * time.Hour), "47.0 hours"},
 		{figures.Span(60 * time.Hour), "2.5 days"},
+		{figures.Of(0, "face"), "0 faces"}, {figures.Of(1, "face"), "1 face"}, {figures.Of(int64(2), "row"), "2 rows"},
+		{figures.Are(1, "row"), "1 row is"}, {figures.Are(0, "row"), "0 rows are"},
+		{figures.Word(1, "pending row"), "pending row"}, {figures.Word(11, "pending row"), "pending rows"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)

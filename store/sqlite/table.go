@@ -94,7 +94,7 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		return d, err
 	}
 	if o.Table == "" {
-		return d, fmt.Errorf("name the table with --table; there are %s", theirs(all))
+		return d, fmt.Errorf("name the table of URLs with --table: it has %s", theirs(all))
 	}
 	table, known := tables.Find(all, o.Table)
 	d.Name = table.Name
