@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"image"
@@ -60,8 +61,8 @@ func newDoctor(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [JOB]",
 		Short: "Check what a run needs from this machine",
-		Long: "Measures and judges open files, processor, disk and resolver, and the sidecars and the " +
-			"job if any are named; says what to change. Exits 1 if a check failed.",
+		Long: "Measures and judges open files, processor, disk, certificates and resolver, and the sidecars and " +
+			"the job if any are named; says what to change. Exits 1 if a check failed.",
 		Example: `facescan doctor                             # this machine
 facescan doctor --list urls.txt             # the resolver, with the hosts of a list
 facescan doctor postgres://me@db.lan/faces  # a database as well
@@ -104,6 +105,7 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 	tell(lookAtDescriptors())
 	tell(lookAtProcessor())
 	tell(lookAtDisk(o.dir))
+	tell(lookAtCertificates())
 	database := len(args) == 1 && open.IsURL(args[0])
 	// A check of a database looks no names up, unless it is asked to.
 	if !database || o.list != "" || len(o.dns) > 0 {
@@ -167,6 +169,17 @@ func lookAtProcessor() finding {
 		f.Advice = "detection is several times slower here; --min-face 40 makes up for it"
 	}
 	return f
+}
+
+// lookAtCertificates looks for those of authorities. A bare system has none, and a static program brings none.
+func lookAtCertificates() finding {
+	pool, err := x509.SystemCertPool()
+	if err != nil || pool.Equal(x509.NewCertPool()) {
+		return finding{"certificates", "warn", "none of any authority: rows with https fail, for tls",
+			"install the package ca-certificates, or name a file of certificates by SSL_CERT_FILE; " +
+				"rows that failed so: facescan retry JOB --reason tls"}
+	}
+	return finding{Check: "certificates", State: "ok", Found: "the system's, for https"}
 }
 
 func lookAtDisk(dir string) finding {

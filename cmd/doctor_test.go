@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,6 +41,28 @@ func nameServer(t *testing.T) string {
 	<-started
 	t.Cleanup(func() { s.Shutdown() })
 	return conn.LocalAddr().String()
+}
+
+// TestDoctorOfCertificates: a system without certificates of authorities is told what to install.
+func TestDoctorOfCertificates(t *testing.T) {
+	t.Parallel()
+	none := filepath.Join(t.TempDir(), "none")
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"none": {[]string{"SSL_CERT_FILE=" + none, "SSL_CERT_DIR=" + none}, "install the package ca-certificates"},
+		"some": {nil, "ok    certificates"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			doctor := exec.Command(os.Args[0], "doctor", "--dns", nameServer(t), "--dir", t.TempDir())
+			doctor.Env = append(append(os.Environ(), beMain+"=1"), c.env...)
+			if out, err := doctor.CombinedOutput(); err != nil || !strings.Contains(string(out), c.want) {
+				t.Errorf("%v, without %q:\n%s", err, c.want, out)
+			}
+		})
+	}
 }
 
 func TestDoctor(t *testing.T) {
