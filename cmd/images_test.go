@@ -57,7 +57,7 @@ func TestImagesKilled(t *testing.T) {
 	for name, job := range map[string]string{"sqlite": "", "postgres": pgtest.Start(t)} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			root := filepath.Join(dir, "root")
+			root := filepath.Join(dir, "a root\n\xff#%")
 			paths := photoFolder(t, root, 6000)
 			if job == "" {
 				job = filepath.Join(dir, "job.db")

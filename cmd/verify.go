@@ -148,7 +148,7 @@ func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.
 		}
 		spec.Path = pipeline.SourcePath(job.Path(), s.Name)
 		if source.HasImages(s.Format) {
-			if _, err := os.Stat(s.Name); err != nil {
+			if _, err := os.Stat(spec.Path); err != nil {
 				absent("is not there")
 			}
 			if err := pipeline.VerifyImages(ctx, job, s, report); err != nil {

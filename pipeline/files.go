@@ -66,22 +66,23 @@ func (f *fileRows) of(ctx context.Context, number int, rows []store.Row) (map[in
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w; see facescan verify", row.ID, err)
 		}
-		all[row.ID] = &fileTask{fetch.File{Source: s.Name, Tar: isTar, Name: name, Offset: row.File.Offset}, row.File}
+		all[row.ID] = &fileTask{fetch.File{Source: SourcePath("", s.Name), Tar: isTar, Name: name, Offset: row.File.Offset}, row.File}
 	}
 	return all, nil
 }
 
 // fileOf is the file that a row of a folder or tar is: its path below the folder, or the member's name.
 func fileOf(s *store.Source, url string) (name string, isTar bool, err error) {
+	root := SourcePath("", s.Name)
 	file, member, ok := fileurl.Split(url)
 	isTar = s.Format == source.Tar
 	name = member
 	if !isTar && ok {
-		if name, err = filepath.Rel(s.Name, file); err != nil || member != "" || !filepath.IsLocal(name) {
+		if name, err = filepath.Rel(root, file); err != nil || member != "" || !filepath.IsLocal(name) {
 			ok = false
 		}
 	}
-	if !ok || name == "" || name == "." || isTar && file != s.Name {
+	if !ok || name == "" || name == "." || isTar && file != root {
 		return "", isTar, fmt.Errorf("%s is no image of %s", url, s.Name)
 	}
 	return name, isTar, nil

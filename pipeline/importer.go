@@ -14,10 +14,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
 	"facescan/pipeline/crash"
+	"facescan/pipeline/fileurl"
 	"facescan/pipeline/source"
 	"facescan/store"
 )
@@ -81,6 +83,9 @@ func NameOf(jobPath string, spec source.Spec) string {
 		return spec.As
 	}
 	if source.HasImages(spec.Format) {
+		if !utf8.ValidString(spec.Path) { // which not every database takes
+			return fileurl.Of(spec.Path)
+		}
 		return spec.Path // absolute, as in the URLs
 	}
 	return SourceName(jobPath, spec.Path)
@@ -100,6 +105,9 @@ func IsStdin(s store.Source) bool { return s.Name == "-" || AsName(s) != "" }
 
 // SourcePath is where the list lies that is called so in its job.
 func SourcePath(jobPath, name string) string {
+	if path, _, ok := fileurl.Split(name); ok {
+		return path
+	}
 	if name == "-" || filepath.IsAbs(name) || strings.Contains(jobPath, "://") {
 		return name
 	}

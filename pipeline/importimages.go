@@ -356,16 +356,20 @@ func (im *Importer) checkImages(ctx context.Context, specs []source.Spec) error 
 	}
 	for _, spec := range specs {
 		for _, s := range sources {
+			if !source.HasImages(s.Format) {
+				continue
+			}
+			path := SourcePath("", s.Name)
 			switch {
 			case s.Name == NameOf(im.Job.Path(), spec) && s.Format != spec.Format:
 				return &source.UsageError{Text: fmt.Sprintf("%s was imported as %s and is a %s now: import it into "+
 					"another job with --db JOB.db", s.Name, s.Format, spec.Format)}
-			case s.Name != NameOf(im.Job.Path(), spec) && source.HasImages(s.Format) && source.SameFile(s.Name, spec.Path):
+			case s.Name != NameOf(im.Job.Path(), spec) && source.SameFile(path, spec.Path):
 				return &source.UsageError{Text: fmt.Sprintf("the job has %s under the name %s: give it by that name, or "+
 					"import it into another job with --db JOB.db", spec.Path, s.Name)}
 			case s.Format == source.Folder && spec.Format == source.Folder:
-				if err := errors.Join(source.CheckNested(spec.Path, s.Name),
-					source.CheckNested(s.Name, spec.Path)); err != nil {
+				if err := errors.Join(source.CheckNested(spec.Path, path),
+					source.CheckNested(path, spec.Path)); err != nil {
 					return err
 				}
 			}

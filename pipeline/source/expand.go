@@ -53,8 +53,8 @@ func expand(args []string, growing bool) (paths []string, err error) {
 			err = nil
 		case err == nil && fi.IsDir():
 			if found, err = listsIn(arg); err == nil && len(found) == 0 && !growing {
-				err = usagef("no list is in the folder %s: names should end in .%s", arg,
-					strings.Join(Formats, ", ."))
+				err = usagef("no list is in the folder %s: names should end in .%s; if it holds images "+
+					"instead of lists, add --images", arg, strings.Join(Formats, ", ."))
 			}
 		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(arg, "*?["):
 			if found, err = filepath.Glob(arg); err != nil {

@@ -49,7 +49,12 @@ func openFolder(ctx context.Context, root string, growing bool) (*folder, error)
 	}
 	top, err := f.list(strings.TrimSuffix(root, "/") + "/")
 	if err != nil {
-		return nil, err
+		var in *fs.PathError
+		if errors.As(err, &in) {
+			err = in.Err
+		}
+		return nil, fmt.Errorf("the folder %s cannot be read: %w; make it readable, then run the same command again",
+			root, err)
 	}
 	f.levels = []level{top}
 	return f, nil
