@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,20 +16,37 @@ import (
 // flagGroups are the headings that help lists flags under, each flag of any command under one of them, in
 // this order. TestFlagGroups fails for a flag that is missing.
 var flagGroups = []struct{ title, flags string }{
-	{"Input", "db table id-column url-column done-column group-column group-end keep-columns as images " +
-		"allow-files watch verify-hash priority list source stale all class reason host require-source url yes"},
-	{"Output", "output out format rows columns where distance split-by follow credentials keep keep-where " +
-		"keep-json keep-size keep-quality crops blurred blur-margin thumbnails blur-faces hash json draw by top every " +
-		"deep dir"},
-	{"Detection", "detector min-face max-face min-score iou shift scale angles max-pixels"},
-	{"Detection in another process", "sidecar sidecar-input sidecar-batch sidecar-delay sidecar-deadline " +
-		"sidecar-fallback device token queue max-connections max-body"},
-	{"Network", "user-agent header proxy insecure allow-private block-hosts robots ignore-opt-out " +
-		"max-redirects dns"},
-	{"Limits", "timeout retries max-bytes min-rate rate bwlimit per-host fetchers workers memory sample " +
-		"outage-wait tail-grace max-duration max-rows max-fail abort-if"},
-	{"Many processes and machines", "node publish publish-every lease-ttl shard-size"},
-	{"Progress and messages", "listen pprof progress dry-run verbose quiet log-format help version"},
+	{"Input", `
+		db table id-column url-column done-column group-column group-end keep-columns as images
+		allow-files watch verify-hash priority list source stale all class reason host require-source
+		url yes
+	`},
+	{"Output", `
+		output out format rows columns where distance split-by follow credentials keep keep-where
+		keep-json keep-size keep-quality crops blurred blur-margin thumbnails blur-faces hash json draw
+		by top every deep dir
+	`},
+	{"Detection", `
+		detector min-face max-face min-score iou shift scale angles max-pixels
+	`},
+	{"Detection in another process", `
+		sidecar sidecar-input sidecar-batch sidecar-delay sidecar-deadline sidecar-fallback device token
+		queue max-connections max-body
+	`},
+	{"Network", `
+		user-agent header proxy insecure allow-private block-hosts robots ignore-opt-out max-redirects
+		dns
+	`},
+	{"Limits", `
+		timeout retries max-bytes min-rate rate bwlimit per-host fetchers workers memory sample
+		outage-wait tail-grace max-duration max-rows max-fail abort-if
+	`},
+	{"Many processes and machines", `
+		node publish publish-every lease-ttl shard-size
+	`},
+	{"Progress and messages", `
+		listen pprof progress dry-run verbose quiet log-format help version
+	`},
 }
 
 // groupedFrom is how many flags a command has to have to list them in groups.
@@ -70,6 +88,7 @@ func groupsOf(c *cobra.Command) []flagGroup {
 // flagsOf are the flags of a command in the order in which it defines them, then those of all commands.
 func flagsOf(c *cobra.Command) []*pflag.Flag {
 	c.InitDefaultHelpFlag()
+	c.Flags().Lookup("help").Usage = "show this help"
 	var flags []*pflag.Flag
 	inherited := c.InheritedFlags()
 	add := func(f *pflag.Flag) {
@@ -108,8 +127,8 @@ func flagTerm(f *pflag.Flag) help.Term {
 	if name := valueName(f, value); name != "" {
 		word += " " + name
 	}
-	if d := defaultOf(f); d != "" && !strings.Contains(usage, "default") {
-		usage += fmt.Sprintf(" (default: %s)", d)
+	if !strings.Contains(usage, "default") && value != "" && f.Value.Type() != "count" {
+		usage += fmt.Sprintf(" (default: %s)", cmp.Or(defaultOf(f), "none"))
 	}
 	return help.Term{Word: word, Text: usage}
 }

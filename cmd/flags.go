@@ -52,10 +52,9 @@ func (o *fetchOptions) addFlags(fs *pflag.FlagSet) {
 		"download at most SIZE bytes per second, over all hosts; default: no limit")
 	fs.StringVar(&o.userAgent, "user-agent", defaultUserAgent(), "User-Agent header to send")
 	fs.StringArrayVar(&o.headers, "header", nil,
-		"`header` to send: 'Name: value' to every host, never along a redirect to another; "+
-			"Authorization and Cookie as 'HOST=Name: value', to URLs of HOST in the list and "+
-			"along redirects within it, on every port unless HOST names one; '@FILE' reads one "+
-			"header per line; may be repeated")
+		"`header` to send to every host: 'Name: value'; to one: 'HOST=Name: value', the only form for "+
+			"Authorization and Cookie; '@FILE' reads one per line; see facescan help politeness; "+
+			"may be repeated")
 	fs.StringVar(&o.proxy, "proxy", "",
 		"`URL` of a proxy, or none; default: HTTP_PROXY, HTTPS_PROXY, NO_PROXY")
 	fs.BoolVar(&o.insecure, "insecure", false, "accept any TLS certificate")

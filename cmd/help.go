@@ -111,8 +111,9 @@ func commandPage(c *cobra.Command) []help.Block {
 	for _, group := range groupsOf(c) {
 		blocks = append(blocks, help.Heading{Level: 3, Text: group.title}, group.terms)
 	}
-	blocks = append(blocks, help.Paragraph("A flag without a default is off, or unset. Every flag is also a "+
-		"variable: `--min-face 40` is `FACESCAN_MIN_FACE=40`."))
+	blocks = append(blocks, help.Paragraph("A flag without a value is off unless it is given. Durations are "+
+		"written as 30s or 1h30m, sizes as 64MiB or 2GB. Every flag is also a variable: `--min-face 40` is "+
+		"`FACESCAN_MIN_FACE=40`."))
 	if !c.HasParent() { // which has listed them
 		return blocks
 	}

@@ -67,7 +67,7 @@ func TestFlagGroups(t *testing.T) {
 	}
 }
 
-// TestFlagTexts: every flag that takes a value says its default, or that it has none by being unset, and
+// TestFlagTexts: every flag that takes a value names it and says its default, and all flags
 // reads like its neighbours.
 func TestFlagTexts(t *testing.T) {
 	t.Parallel()
@@ -75,11 +75,12 @@ func TestFlagTexts(t *testing.T) {
 	for _, c := range append(commands, root) {
 		for name, f := range allFlags(c) {
 			term := flagTerm(f)
-			switch f.Value.Type() {
-			case "int", "int64", "float64", "duration", "size", "number", "degrees", "N|P%":
-				if !strings.Contains(term.Text, "default") {
-					t.Errorf("%s --%s says no default: %s", c.Name(), name, term.Text)
-				}
+			takesValue := f.Value.Type() != "bool" && f.Value.Type() != "count"
+			if takesValue && !strings.Contains(term.Text, "default") {
+				t.Errorf("%s --%s says no default: %s", c.Name(), name, term.Text)
+			}
+			if takesValue && !strings.Contains(term.Word, " ") && f.Shorthand == "" {
+				t.Errorf("%s --%s has no name for its value", c.Name(), name)
 			}
 			usage := f.Usage
 			if usage == "" || strings.HasSuffix(usage, ".") || strings.Contains(usage, "  ") {
