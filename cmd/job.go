@@ -304,6 +304,13 @@ func findJob(ctx context.Context, arg string,
 			"as %s, or unite them: %s",
 			arg, parts[0].path, mergeCommand(arg, parts))
 	}
+	switch st, err := os.Stat(arg); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s is no job: neither it nor %s exists; name a job, or the list that it was made from",
+			arg, jobOf(arg, store.Node{}))
+	case err == nil && st.IsDir():
+		return nil, fmt.Errorf("%s is no job: it is a folder; name a job file, or the list that it was made from", arg)
+	}
 	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: %s", arg,
 		jobOf(arg, store.Node{}), hint.On("run", arg))
 }

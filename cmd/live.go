@@ -40,7 +40,7 @@ func (o *liveOptions) begin() (*live.Server, error) {
 	var bad *net.AddrError
 	switch {
 	case errors.As(err, &bad):
-		return nil, usagef("--listen %q: %s", bad.Addr, bad.Err)
+		return nil, usagef("--listen: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("--listen: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -72,7 +73,10 @@ func plainWords(err error) string {
 	case *net.OpError:
 		return innermost(e.Err)
 	case *net.AddrError:
-		return fmt.Sprintf("%q is not an address", e.Addr)
+		if e.Err == "invalid port" {
+			return fmt.Sprintf("%q is not a port: use 0 to 65535", e.Addr)
+		}
+		return fmt.Sprintf("%q: %s", e.Addr, e.Err)
 	case *net.ParseError:
 		return fmt.Sprintf("%q is not an address", e.Text)
 	case *url.Error:
@@ -100,6 +104,16 @@ func innermost(err error) string {
 	}
 	if words := plainWords(err); words != "" {
 		return words
+	}
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return "it is not a folder, or lies in what is not one"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine does not have that address"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process listens there: choose another port"
+	case errors.Is(err, syscall.ELOOP):
+		return "too many symbolic links"
 	}
 	return err.Error()
 }

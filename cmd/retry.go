@@ -70,8 +70,8 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	}
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
-			return s, usagef("--reason %q: no such reason%s; those of the job: %s", r, nearest.Hint(r, reasonWords()),
-				hint.On("status", nameOf(arg)))
+			return s, usagef("--reason %q: no such reason; those of the job: %s%s", r,
+				hint.On("status", nameOf(arg)), nearest.Hint(r, reasonWords()))
 		}
 		s.Reasons = append(s.Reasons, store.Reason(r))
 	}

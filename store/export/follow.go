@@ -6,9 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -114,6 +118,9 @@ func CheckFollow(o Options, path string) error {
 	}
 	if o.Format != "" && o.Format != "csv" && o.Format != "jsonl" {
 		return usagef("%s cannot be written row by row as they come in; csv and jsonl can", o.Format)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); path != "" && path != "-" && errors.Is(err, fs.ErrNotExist) {
+		return usagef("%s: the folder %s does not exist: make it first", path, filepath.Dir(path))
 	}
 	_, err := formOf(o)
 	return err

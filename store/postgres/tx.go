@@ -138,8 +138,40 @@ func (j *job) wrap(doing string, err error) error {
 			"may connect to it; "+
 			"then run the same command again: what was acknowledged is kept", j.place.host)
 	}
-	if hint != "" {
+	var connect *pgconn.ConnectError
+	switch {
+	case hint != "" && errors.As(err, &connect):
+		return &connectError{fmt.Sprintf("%s: %s (%s)", doing, hint, causeOf(err)), err}
+	case hint != "":
 		return fmt.Errorf("%s: %s (%w)", doing, hint, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// connectError is a failed connection in few words: pgx lists every address that it tried, and every step.
+type connectError struct {
+	text string
+	err  error
+}
+
+func (e *connectError) Error() string { return e.text }
+func (e *connectError) Unwrap() error { return e.err }
+
+// causeOf is the cause of a failed connection: what the kernel, the resolver or the server said.
+func causeOf(err error) string {
+	var server *pgconn.PgError
+	var dns *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &server):
+		return server.Message
+	case errors.As(err, &dns):
+		return "there is no host " + dns.Name
+	case errors.As(err, &op):
+		err = op.Err
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err.Error()
 }

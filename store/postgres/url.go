@@ -110,7 +110,8 @@ func parse(raw string) (p place, err error) {
 		if password, ok := u.User.Password(); ok && password != "" {
 			text = strings.ReplaceAll(text, password, "***")
 		}
-		return p, fmt.Errorf("the database URL cannot be used: %s", Redact(text))
+		return p, fmt.Errorf("the database URL cannot be used: %s; write it as "+
+			"postgres://USER@HOST:PORT/DATABASE", strings.TrimPrefix(Redact(text), "failed to "))
 	}
 	if u.User != nil {
 		u.User = url.User(u.User.Username())

@@ -1,0 +1,161 @@
+package cmd
+
+import (
+	"database/sql"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// mistakes are what people type wrong, or have not there: the exit code, and what is said to it.
+var mistakes = []struct {
+	line string
+	code int
+	want string
+}{
+	{"ruun urls.txt", 2, `unknown command "ruun"; did you mean run?`},
+	{"stats urls.txt", 2, `unknown command "stats"; did you mean status?`},
+	{"fetch urls.txt", 2, `unknown command "fetch"`},
+	{"run urls.txt --fecthers 3", 2, `unknown flag: --fecthers; did you mean --fetchers?`},
+	{"run urls.txt --min_face 3", 2, `unknown flag: --min_face; did you mean --min-face?`},
+	{"run urls.txt --colour", 2, `unknown flag: --colour`},
+	{"run urls.txt -x", 2, `unknown flag: -x`},
+	{"import urls.txt --watch", 2, `unknown flag: --watch`},
+	{"run urls.txt --timeout 30", 2, `--timeout 30: add a unit, e.g. 30s`},
+	{"run urls.txt --timeout abc", 2, `--timeout "abc": give a duration, e.g. 30s, 5m or 1h30m`},
+	{"run urls.txt --timeout", 2, `--timeout needs a value: give a duration`},
+	{"run urls.txt --retries x", 2, `--retries "x": give a whole number`},
+	{"run urls.txt --retries 1.5", 2, `--retries "1.5": give a whole number`},
+	{"run urls.txt --retries 99999999999999999999", 2, `--retries 99999999999999999999: the number is too large`},
+	{"run urls.txt --rate fast", 2, `--rate "fast": give a number`},
+	{"run urls.txt --robots=maybe", 2, `--robots "maybe": give true or false, or the flag alone`},
+	{"run urls.txt --memory lots", 2, `--memory "lots": give a size, e.g. 64MiB`},
+	{"run urls.txt --angles x", 2, `--angles: invalid angle "x": use degrees, e.g. 22.5,-22.5`},
+	{"run urls.txt --detector yunett", 2, `it is one of yunet, pigo, none; did you mean yunet?`},
+	{"run urls.txt --node 3", 2, `--node: "3": the number of parts is missing`},
+	{"run urls.txt --node 3/2", 2, `--node: "3/2" means node 3 of 2; i goes from 0 to N-1`},
+	{"run urls.txt --abort-if often", 2, `--abort-if: "often": no rule; write it as 'failed > 60% after 10000'`},
+	{"run urls.txt --max-fail x%", 2, `--max-fail: "x%" is no share; write it as 5%`},
+	{"run urls.txt --priority 99", 2, `--priority 99: give -20 to 20`},
+	{"run urls.txt --header nothing", 2, `--header: not a header: write 'Name: value'`},
+	{"run urls.txt --header @nofile", 2, `--header @nofile: no such file or directory`},
+	{"run urls.txt --block-hosts nofile", 2, `--block-hosts: nofile: no such file or directory`},
+	{"run urls.txt --block-hosts folder", 2, `--block-hosts folder: is a directory`},
+	{"run urls.txt --listen 127.0.0.1:99999999", 2, `"99999999" is not a port: use 0 to 65535`},
+	{"run urls.txt --listen 192.0.2.1:80", 1, `listen on 192.0.2.1:80: this machine does not have that address`},
+	{"run urls.txt --hash md5", 2, `--hash: invalid hashes "md5": use sha256, phash`},
+	{"run urls.txt --progress loud", 2, `--progress "loud": it is auto, bar, plain, json or none`},
+	{"run urls.txt --log-format xml", 2, `--log-format "xml": it is text or json`},
+	{"run urls.txt --out nowhere/x.csv", 2, `nowhere/x.csv: the folder nowhere does not exist: make it first`},
+	{"run urls.txt --out folder", 2, `folder is no plain file`},
+	{"run urls.txt --keep urls.txt", 1, `it is not a folder, or lies in what is not one`},
+	{"run urls.txt --db nowhere/x.db", 1, `create job nowhere/x.db: nowhere: no such file or directory`},
+	{"run urls.txt --db text", 1, `text exists and is no facescan job; it is left alone: name another file with --db`},
+	{"run urls.txt --db mysql://h/x", 2, `unsupported database mysql://: use postgres://… or a file`},
+	{"run urls.txt --db postgres://", 1, `write it as postgres://USER@HOST:PORT/DATABASE`},
+	{"run nowhere.txt", 1, `nowhere.txt: no such file or directory; give a list of URLs, one per line, or `},
+	{"run ''", 1, `the name is empty; give a list of URLs`},
+	{"run folder", 2, `no list is in the folder folder: names should end in .txt`},
+	{"run urls[.txt", 2, `urls[.txt is not a pattern for file names: a [ has no ]`},
+	{"run text", 2, `text is no list that facescan knows: its name should end in .txt`},
+	{"run a.csv --url-column urll", 2, `a.csv has no column "urll"; its columns are id, url: choose with --url-column`},
+	{"run two.db", 2, `name the table of URLs with --table: it has t, u`},
+	{"estimate two.db", 2, `its table of URLs is not named: it has t, u: choose with --table`},
+	{"estimate empty.db", 2, `empty.db is a SQLite database without tables`},
+	{"run -", 2, `a list on stdin has no name to call its job by; add --db JOB.db`},
+	{"run urls.txt a.csv", 2, `several lists need a job to go into; add --db JOB.db`},
+	{"export nofile", 1, `nofile is no job: neither it nor nofile.facescan.db exists`},
+	{"verify folder", 1, `folder is no job: it is a folder; name a job file`},
+	{"export urls.txt --columns id,urll", 2, `no column "urll"; did you mean url? there are id, url, status`},
+	{"export urls.txt --format cvs", 2, `unknown format "cvs"; did you mean csv? there are csv, jsonl, parquet`},
+	{"export urls.txt --rows face", 2, `unknown --rows "face"; did you mean faces? there are images, faces, groups`},
+	{"export urls.txt --where 'reason ='", 2, `a column, a number or 'text' is missing, at the end`},
+	{"export urls.txt --where 'facess > 1'", 2, `"facess" is no column; did you mean faces?`},
+	{"export urls.txt --split-by nothing -o out", 2, `no column "nothing": there are id, url`},
+	{"export urls.txt --split-by reason -o out.csv", 2, `--split-by makes a folder of files: name one, e.g. -o by-reason`},
+	{"export urls.txt --split-by reason", 2, `--split-by needs one folder: -o FOLDER`},
+	{"export urls.txt -o folder", 1, `folder is a folder; name a file`},
+	{"export urls.txt -o nowhere/x.csv", 1, `nowhere/x.csv: the folder nowhere does not exist: make it first`},
+	{"export urls.txt -o urls.txt", 2, `urls.txt belongs to the job`},
+	{"export urls.txt --min-score yunett=3", 2, `"yunett" is not a detector with scores; write it as yunet=0.6,pigo=8`},
+	{"status urls.txt --by hostt", 2, `it is host, reason, format, group or sha256; did you mean host?`},
+	{"status urls.txt --watch --every 3", 2, `--every 3: add a unit, e.g. 3s`},
+	{"retry urls.txt --reason http_4x", 2, `no such reason; those of the job: facescan status urls.txt; did you mean http_4xx?`},
+	{"retry urls.txt --class transientt", 2, `it is transient, permanent or policy; did you mean transient?`},
+	{"rescan urls.txt", 2, `say which rows: --stale for those of another detector, or --all`},
+	{"pause urls.txt --source urls.tx", 2, `the job has no source "urls.tx"; it has urls.txt; did you mean urls.txt?`},
+	{"merge out.db nofile", 1, `nofile is no job`},
+	{"merge out.db folder", 1, `folder: there are no segments in this folder`},
+	{"report urls.txt -o nowhere/x.html", 1, `nowhere/x.html: the folder nowhere does not exist: make it first`},
+	{"detect nofile.jpg", 1, `cannot be read: nofile.jpg: no such file or directory`},
+	{"detect text --draw urls.txt", 1, `urls.txt: it is not a folder, or lies in what is not one`},
+	{"sidecar --device tpu", 2, `--device "tpu": it is cpu, or cuda:N with N from 0`},
+	{"help nothing", 2, `there is no command or topic "nothing": there are `},
+	{"help exit-code", 2, `did you mean exit-codes?`},
+	{"man nothing", 2, `there is no command or topic "nothing"`},
+	{"completion tcsh", 2, `facescan completion knows no "tcsh": there are bash, fish, powershell, zsh`},
+	{"completion zhs", 2, `did you mean zsh? there are bash`},
+	{"completion", 2, `facescan completion wants a shell: bash, fish, powershell, zsh`},
+	{"version now", 2, `facescan version wants no arguments`},
+	{"status postgres://127.0.0.1:1/x", 1, `cannot be reached: see that it runs`},
+}
+
+// foreign are words that are not for people: of Go's libraries, its types, temporary names, numbers of errors,
+// a prefix said twice.
+var foreign = regexp.MustCompile(`strconv\.|time: |\b(open|stat|lstat|mkdir|read|readdirent|rename|create) \S+: |dial tcp|` +
+	`listen tcp|bind: |lookup \S+ on |\.part\b|\*?\b[a-z]+\.[A-Z][a-z]+Error|errno|%!|facescan: facescan:|` +
+	`facescan: facescan [a-z]+:|invalid argument "|&\{|<nil>|goroutine|panic`)
+
+// TestMistakes: an error says what happened to which thing, why, and what to type next, in plain words.
+func TestMistakes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{"urls.txt": "http://127.0.0.1:1/x.jpg\n", "text": "hello\n",
+		"a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir("folder", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, statement := range map[string]string{"empty.db": "VACUUM",
+		"two.db": "CREATE TABLE t(a, url); CREATE TABLE u(b, url)"} {
+		db, err := sql.Open("sqlite3", name)
+		if err == nil {
+			_, err = db.Exec(statement)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.Close()
+	}
+	mustHere(t, quietRun("urls.txt", "--retries", "0")...)
+	for _, m := range mistakes {
+		code, out, said := here(t, shellWords(m.line)...)
+		if code != m.code || !strings.Contains(said, m.want) {
+			t.Errorf("facescan %s: exit %d, want %d and %q:\n%s", m.line, code, m.code, m.want, said)
+		}
+		if word := foreign.FindString(out + said); word != "" {
+			t.Errorf("facescan %s says %q:\n%s", m.line, word, said)
+		}
+	}
+	if n := len(mistakes); n < 60 {
+		t.Errorf("%d mistakes", n)
+	}
+	if left, err := os.ReadDir("."); err != nil || len(left) != 7 {
+		t.Errorf("something was left behind: %v, %v", left, err)
+	}
+}
+
+// shellWords are the words of a line, of which some are in single quotes.
+func shellWords(line string) (words []string) {
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			words = append(words, part)
+		} else {
+			words = append(words, strings.Fields(part)...)
+		}
+	}
+	return words
+}
