@@ -148,7 +148,7 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 
 // ofLists are flags that say how a list is read.
 var ofLists = []string{"table", "id-column", "url-column", "done-column", "group-column", "group-end",
-	"keep-columns", "priority"}
+	"keep-columns", "verify-hash", "priority"}
 
 // checkJob refuses flags that say how a list is read, where a job is named and no list is. Variables of the
 // environment may be there for other commands.

@@ -16,8 +16,6 @@ type Hashes struct {
 	PHash  bool // of the picture
 }
 
-const noHashes = "none"
-
 // ParseHashes reads a list of names.
 func ParseHashes(text string) (h Hashes, err error) {
 	words := strings.Split(text, ",")
@@ -27,7 +25,7 @@ func ParseHashes(text string) (h Hashes, err error) {
 			h.SHA256 = true
 		case word == "phash":
 			h.PHash = true
-		case word == noHashes && len(words) == 1:
+		case word == store.NoHashes && len(words) == 1:
 		default:
 			return h, fmt.Errorf("invalid hashes %q: use sha256, phash, sha256,phash or none", text)
 		}
@@ -44,7 +42,7 @@ func (h Hashes) String() string {
 		words = append(words, "phash")
 	}
 	if len(words) == 0 {
-		return noHashes
+		return store.NoHashes
 	}
 	return strings.Join(words, ",")
 }

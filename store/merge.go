@@ -41,8 +41,12 @@ const (
 // JSON array.
 const RunFlagsSetting = "run_flags"
 
-// HashSetting names the hashes that the job computes of its images, separated by commas.
-const HashSetting = "hashes"
+// HashSetting names the hashes that the job computes of its images, separated by commas; NoHashes says that there are
+// none.
+const (
+	HashSetting = "hashes"
+	NoHashes    = "none"
+)
 
 // UnfinishedMerge reports whether a job with these settings is a merge that was interrupted, and of which
 // jobs.
@@ -88,6 +92,7 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 			hashes = append(hashes, strings.Split(some, ",")...)
 		}
 	}
+	hashes = slices.DeleteFunc(hashes, func(word string) bool { return word == NoHashes })
 	if slices.Sort(hashes); len(hashes) > 0 {
 		settings[HashSetting] = strings.Join(slices.Compact(hashes), ",")
 	}

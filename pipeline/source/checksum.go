@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -39,13 +40,20 @@ func ChecksumMatches(checksum string, body []byte) bool {
 
 // checkHashes reads the first rows of a list. It refuses a column of which none of them has a checksum, though
 // they have something there: it is another column than was meant.
-func checkHashes(r Reader, s Spec) error {
+func checkHashes(ctx context.Context, s Spec) error {
 	if s.HashColumn == "" {
 		return nil
 	}
+	if s.Format != "sqlite" {
+		s.IDColumn = "" // which might have the list sorted first
+	}
+	r, err := Open(ctx, s, Position{})
+	if err != nil {
+		return err
+	}
 	rows := make([]Row, 256)
 	n, err := r.Next(rows)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err = errors.Join(err, r.Close()); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	var wrong *Row

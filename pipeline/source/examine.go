@@ -261,7 +261,7 @@ func Check(ctx context.Context, s *Spec) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(checkHashes(r, *s), r.Close())
+		return errors.Join(r.Close(), checkHashes(ctx, *s))
 	}
 	if s.Format == "parquet" || s.Format == "sqlite" {
 		return nil

@@ -35,7 +35,7 @@ func testMergeFill(t *testing.T, target Target) {
 		for id := from; id <= to; id++ {
 			if id%4 == 2 {
 				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
-					Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
+					Kept: []string{fmt.Sprint(id), ""}, Hash: checksumOf(id), Bad: id%50 == 49})
 			}
 		}
 		return rows
@@ -81,7 +81,7 @@ func testMergeFill(t *testing.T, target Target) {
 		out.ok(err)
 		at++
 		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4),
-			Kept: []string{fmt.Sprint(at), ""}})
+			Kept: []string{fmt.Sprint(at), ""}, Hash: checksumOf(at)})
 	}
 	out.equal(at, int64(n))
 	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 1, "0/album3": 1})

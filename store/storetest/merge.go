@@ -25,13 +25,13 @@ func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int6
 	for id := int64(1); id <= rowCount; id++ {
 		if id%n == i {
 			batch = append(batch, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
-				Kept: []string{fmt.Sprint(id), ""}, Bad: id%50 == 49})
+				Kept: []string{fmt.Sprint(id), ""}, Hash: checksumOf(id), Bad: id%50 == 49})
 		}
 	}
 	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount,
 		Mark: []byte{9}}, true, 100))
 	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(),
-		"min-face": "20", store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
+		"min-face": "20", store.HashSetting: []string{"sha256", "none", "phash"}[i%3], store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
 	for {
 		l, err := s.Claim(ctx(t), 1000)
 		if errors.Is(err, store.ErrNoShard) {
@@ -48,6 +48,14 @@ func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int6
 	}
 	b.ok(s.Leave(ctx(t)))
 	return b
+}
+
+// checksumOf is what a list says of the bytes of a row's image; of some rows nothing.
+func checksumOf(id int64) string {
+	if id%3 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%032x", id)
 }
 
 func some(r store.Result) *store.Result { return &r }
@@ -92,7 +100,7 @@ func testMerge(t *testing.T, target Target) {
 	delete(set, store.MergeInputsSetting)
 	delete(set, store.MergePartsSetting)
 	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished",
-		"folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
+		store.HashSetting: "phash,sha256", "folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
 	out.verify()
 	var taken int64
 	o.Merged = func(rows int64) { taken += rows }
@@ -112,7 +120,7 @@ func testMerge(t *testing.T, target Target) {
 		out.ok(err)
 		at++
 		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4),
-			Kept: []string{fmt.Sprint(at), ""}})
+			Kept: []string{fmt.Sprint(at), ""}, Hash: checksumOf(at)})
 	}
 	out.equal(at, int64(n))
 	src, err := out.Sources(ctx(t))

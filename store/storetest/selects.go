@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"facescan/store"
@@ -24,7 +25,8 @@ var filters = []string{
 	"\"group\" = 'Ünï ''quoted'''", "group IS NULL", "attempts >= 2", "final_url IS NOT NULL",
 	"partial = 1", "bytes / 3 >= 33.5", "bytes * 1e300 * 1e300 > 1", "1e-300 * 1e-300 * bytes = 0",
 	"'x' = 'x'", "2 > 3", "url = '''; DROP TABLE results; --'", "url != '{urls} $1 ?'",
-	"length(lower(upper(url))) = length(url)",
+	"length(lower(upper(url))) = length(url)", "sha256 IS NULL", "phash IS NOT NULL AND sha256 IS NULL",
+	"sha256 = '" + strings.Repeat("61", 32) + "'", "phash LIKE '%f00000000'", "phash >= '8'", "length(phash) = 16",
 }
 
 // testSelect compares what a store selects with what the same filter lets through of all that it has: what it
@@ -62,6 +64,12 @@ func testSelect(t *testing.T, target Target) {
 			1+int(id%3), id%17 == 0
 		if id%5 == 0 {
 			r.FinalURL = "http://b.example/"
+		}
+		if id%4 > 0 {
+			r.PHash = store.NewPHash(uint64(id) << 32)
+		}
+		if id%6 > 0 {
+			r.SHA256 = store.SHA256(strings.Repeat(string(rune('a'+id%3)), 32))
 		}
 		r.Faces = r.Faces[:0]
 		for i := range int(id % 3) {
