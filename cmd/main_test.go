@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/store/hint"
 	"facescan/store/sqlite"
 	"facescan/store/storetest/pgtest"
 )
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 		readUntilEOF(path)
 	}
 	sqlite.Watch = os.Getenv(watchSQL)
+	hint.Record = os.Getenv(recordHints)
 	if os.Getenv(beMain) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		os.Exit(Main())
 	}
@@ -63,9 +65,13 @@ func (m tests) Run() int {
 // watchSQL is SQL that a child runs on each connection to a job file.
 const watchSQL = "FACESCAN_TEST_WATCH_SQL"
 
+// recordHints is a file that gets the commands which a child names.
+const recordHints = "FACESCAN_TEST_RECORD_HINTS"
+
 // TestScripts runs the command line as a person would; each script has a server of its own at $URL.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	t.Cleanup(func() { checkHints(t) }) // when all scripts are through
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "testdata", "script"),
 		RequireExplicitExec: true,
@@ -75,6 +81,8 @@ func TestScripts(t *testing.T) {
 			e.Defer(s.Close)
 			e.Setenv("URL", s.URL)
 			e.Setenv("END", "$") // what a script cannot write in words that are expanded
+			e.Setenv(recordHints, filepath.Join(e.WorkDir, ".hints"))
+			e.Setenv("ODD", "-odd\nname%.txt")
 			e.Setenv("ADDR", strings.TrimPrefix(s.URL, "http://"))
 			e.Values["server"], e.Values["said"] = s, &strings.Builder{}
 			e.Setenv("I_BYTES", strconv.Itoa(len(pictures(t)["b-none.jpg"])+1)) // as /i/1/… serves it
@@ -89,6 +97,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "sql": scriptSQL, "hits": scriptHits, "expand": scriptExpand,
 			"bytes": scriptBytes, "waitfor": scriptWaitFor, "hint": scriptHint, "robots": scriptRobots,
+			"records":  scriptRecords,
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { scriptDatabase(t, ts) },
 		},
 	})
@@ -125,6 +134,7 @@ func scriptHint(ts *testscript.TestScript, neg bool, args []string) {
 	if m == nil {
 		ts.Fatalf("no hint %q in:\n%s", args[1], said)
 	}
+	noteHint(ts, m[len(m)-1][1])
 	scriptExits(ts, false, []string{args[0], "sh", "-c", m[len(m)-1][1]})
 }
 

@@ -158,7 +158,7 @@ func tellChanges(changed map[string]string, c store.Counts, name string, log *sl
 		if before == "" {
 			when = "without --" + d.flag
 		}
-		log.Warn(fmt.Sprintf("%d rows failed %s (%s); they are done, and are not fetched again unless they "+
+		log.Warn(fmt.Sprintf("%d rows failed %s (%s): they are done, and are not fetched again unless they "+
 			"are queued: %s", rows, when, strings.Join(reasons, ", "),
 			hint.On("retry", name, "--reason", strings.Join(reasons, ","))))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -253,7 +254,11 @@ func (sharedEngine) Close() error { return nil }
 // address is how clients on this machine call a listener.
 func address(l net.Listener) string {
 	if l.Addr().Network() == "unix" {
-		return "unix://" + l.Addr().String()
+		path, err := filepath.Abs(l.Addr().String()) // --sidecar takes no other
+		if err != nil {
+			path = l.Addr().String()
+		}
+		return "unix://" + path
 	}
 	return "http://" + l.Addr().String()
 }

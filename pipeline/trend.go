@@ -40,7 +40,7 @@ var trended = map[store.Reason]func(r *run) string{
 	},
 	store.DNSTimeout: func(r *run) string {
 		return "the resolver does not keep up: run a caching one on this machine (unbound, knot-resolver), " +
-			"or fewer --fetchers; to measure it: " + hint.Command("doctor", nil)
+			"or fewer --fetchers; to measure it: " + hint.Words("facescan", "doctor")
 	},
 	store.TooSlow: func(r *run) string {
 		return fmt.Sprintf("downloads became slower: run fewer --fetchers (now %d), or lower --min-rate",

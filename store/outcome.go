@@ -108,7 +108,7 @@ func (r Reason) Retried(status int) bool {
 // Hint is what a person can do about the reason, in a few words; retry is the command that queues its rows
 // again.
 func (r Reason) Hint(retry string) string {
-	return strings.NewReplacer("RETRY", "`"+retry+"`", "DOCTOR", "`"+hint.Command("doctor", nil)+"`").
+	return strings.NewReplacer("RETRY", "`"+retry+"`", "DOCTOR", "`"+hint.Words("facescan", "doctor")+"`").
 		Replace(about[r].hint)
 }
 
