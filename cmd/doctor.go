@@ -384,7 +384,7 @@ func lookAtJob(ctx context.Context, arg string) finding {
 	begin := time.Now()
 	c, err := job.Counts(ctx)
 	if err != nil {
-		return finding{"job", "fail", err.Error(), "see " + hint.On("verify", nameOf(arg))}
+		return finding{"job", "fail", err.Error(), ""}
 	}
 	return finding{"job", "ok", fmt.Sprintf("%s: %s, %d done, counted in %v", filepath.Base(job.Path()),
 		figures.Of(c.Total, "row"), c.Done, time.Since(begin).Round(time.Millisecond)), ""}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -58,6 +59,42 @@ func TestFlagWords(t *testing.T) {
 		}
 		if words, secret := flagWords(fs, all); len(words) > 0 || !secret {
 			t.Errorf("--%s: %q, %t", name, words, secret)
+		}
+	}
+}
+
+// TestFlagsHaveAPlace: of each flag of a run it is decided whether a job keeps it for later commands.
+func TestFlagsHaveAPlace(t *testing.T) {
+	// What a run writes, how much it does at once, and what the job itself keeps.
+	others := []string{"out", "format", "keep", "keep-where", "keep-json", "keep-size", "keep-quality", "crops",
+		"blurred", "blur-margin", "thumbnails", "blur-faces", "hash", "detector", "min-face", "max-face", "min-score",
+		"iou", "shift", "scale", "angles", "verify-faces", "sidecar-batch", "sidecar-delay", "sidecar-deadline",
+		"fetchers", "workers", "memory", "outage-wait", "tail-grace", "max-fail", "abort-if", "publish",
+		"publish-every", "lease-ttl", "listen"}
+	places := map[string]int{}
+	for _, name := range slices.Concat(once, ofSources, remembered, others) {
+		places[name]++
+	}
+	root := newRoot(&globals{streams: newStreams(nil, io.Discard, io.Discard)})
+	run, _, err := root.Find([]string{"run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := run.Flags()
+	flags.AddFlagSet(root.PersistentFlags())
+	flags.VisitAll(func(f *pflag.Flag) {
+		if places[f.Name] != 1 {
+			t.Errorf("--%s is in %d of the lists once, ofSources, remembered and others", f.Name, places[f.Name])
+		}
+		delete(places, f.Name)
+	})
+	delete(places, "help")
+	for name := range places {
+		t.Errorf("there is no flag --%s", name)
+	}
+	for _, d := range decides {
+		if !slices.Contains(remembered, d.flag) {
+			t.Errorf("--%s decides outcomes, and is not remembered", d.flag)
 		}
 	}
 }

@@ -39,6 +39,7 @@ var decides = []struct {
 	{"timeout", []store.Reason{store.Timeout}},
 	{"min-rate", []store.Reason{store.TooSlow}},
 	{"max-redirects", []store.Reason{store.RedirectLoop}},
+	{"allow-files", []store.Reason{store.BadURL}},
 	{"user-agent", []store.Reason{store.HTTP4xx}},
 	{"header", []store.Reason{store.HTTP4xx}},
 	{"proxy", []store.Reason{store.DNSNotFound, store.DNSTimeout, store.Connect, store.Timeout}},
