@@ -98,8 +98,8 @@ type globals struct {
 }
 
 func (g *globals) addFlags(fs *pflag.FlagSet) {
-	fs.CountVarP(&g.verbose, "verbose", "v", "debug messages too: leases, claims, retries, the pace of hosts, "+
-		"imports; -vv adds one per row")
+	fs.CountVarP(&g.verbose, "verbose", "v", "debug messages too: leases, claims, retries, the pace of "+
+		"hosts, imports; -vv adds one per row")
 	fs.BoolVarP(&g.quiet, "quiet", "q", false, "print errors only")
 	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of all messages on stderr, errors and the "+
 		"summary too: text, or json with one object per line")
@@ -208,11 +208,20 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	}
 	help := ""
 	if code == exitUsage {
-		help = hint.Command("help", strings.Fields(command.CommandPath())[1:])
+		help = hint.Command("help", helpWords(command))
 		g.wantJSON(args) // the flags may not have been read
 	}
 	g.fail(err, code, help)
 	return code
+}
+
+// helpWords are those that help wants for a command; none for help itself and for man, which list what there
+// is.
+func helpWords(c *cobra.Command) []string {
+	if c.Name() == "help" || c.Name() == "man" {
+		return nil
+	}
+	return strings.Fields(c.CommandPath())[1:]
 }
 
 // wantJSON reads --log-format of a command line that is wrong.
@@ -236,8 +245,8 @@ func newRoot(g *globals) *cobra.Command {
 	root = &cobra.Command{
 		Use:   "facescan",
 		Short: "Find the faces in the images of a list of URLs",
-		Long: "facescan downloads every image of a list, finds the faces and keeps one result per row. It can " +
-			"be killed at any moment and run again: no row is lost, and none is counted twice.",
+		Long: "facescan downloads every image of a list, finds the faces and keeps one result per row. It " +
+			"can be killed at any moment and run again: no row is lost, and none is counted twice.",
 		Example: `facescan run urls.txt                     # process the list, or resume it
 facescan status urls.txt                  # how far it is
 facescan export urls.txt -o results.csv   # the results`,
