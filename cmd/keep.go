@@ -67,8 +67,8 @@ func addBlurFaces(fs *pflag.FlagSet, blur *bool, margin *float64) {
 }
 
 // blurWarning is what a command that blurs faces says.
-const blurWarning = "blurring is not a guarantee: a face that the detector misses stays visible; look at the " +
-	"pictures before you hand them on"
+const blurWarning = "blurring is not a guarantee: a face that the detector misses stays visible; look at " +
+	"the pictures before you hand them on"
 
 // checkBlurMargin refuses margins that cannot be meant.
 func checkBlurMargin(margin float64) error {
@@ -110,8 +110,8 @@ func (o *keepOptions) check() error {
 // formFlags are the flags that say in what form images are kept.
 var formFlags = []string{"keep-json", "keep-size", "keep-quality"}
 
-// formIn returns in what form images are kept in the folder, where they are kept in one already unless have is
-// nil.
+// formIn returns in what form images are kept in the folder, where they are kept in one already unless have
+// is nil.
 func (o *keepOptions) formIn(have *keep.Form) (keep.Form, error) {
 	given := func(name string) bool { return o.flags.Changed(name) }
 	if have == nil {

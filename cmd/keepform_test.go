@@ -33,8 +33,8 @@ type keptResult struct {
 	} `json:"stored"`
 }
 
-// checkResults holds the tar files of a folder to a job's results: each row that is ok has its image once, with
-// its result right behind it, which is the job's; there is nothing else.
+// checkResults holds the tar files of a folder to a job's results: each row that is ok has its image once,
+// with its result right behind it, which is the job's; there is nothing else.
 func checkResults(t *testing.T, folder, job string) {
 	t.Helper()
 	want := map[string]keptResult{}
@@ -99,8 +99,8 @@ func checkResults(t *testing.T, folder, job string) {
 	}
 }
 
-// TestKeepResultsKillLoop kills processes that keep results beside smaller pictures, two at a time, in a first
-// run and in a run after a rescan.
+// TestKeepResultsKillLoop kills processes that keep results beside smaller pictures, two at a time, in a
+// first run and in a run after a rescan.
 func TestKeepResultsKillLoop(t *testing.T) {
 	t.Parallel()
 	killKeepers(t, "", max(6, kills()/10))

@@ -59,7 +59,8 @@ func (at frame) place(faces []detect.Face, kind detect.Kind) []store.Face {
 			f = stretched(f, at.y/at.x)
 		}
 		if x, y, w, h, ok := detect.Place(f, at.x, at.width, at.height); ok {
-			face := store.Face{X: x, Y: y, Width: w, Height: h, Score: f.Score, Confidence: f.Confidence, HasLandmarks: f.HasLandmarks}
+			face := store.Face{X: x, Y: y, Width: w, Height: h, Score: f.Score, Confidence: f.Confidence,
+				HasLandmarks: f.HasLandmarks}
 			if f.HasLandmarks {
 				face.Landmarks = detect.PlaceLandmarks(f.Landmarks, at.x)
 			}
@@ -67,8 +68,8 @@ func (at frame) place(faces []detect.Face, kind detect.Kind) []store.Face {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b store.Face) int {
-		return cmp.Or(cmp.Compare(kind.Printed(b.Score), kind.Printed(a.Score)), cmp.Compare(a.Y, b.Y), cmp.Compare(a.X, b.X),
-			cmp.Compare(a.Width, b.Width))
+		return cmp.Or(cmp.Compare(kind.Printed(b.Score), kind.Printed(a.Score)), cmp.Compare(a.Y, b.Y),
+			cmp.Compare(a.X, b.X), cmp.Compare(a.Width, b.Width))
 	})
 	return out
 }

@@ -32,8 +32,8 @@ func (c *corner) Fingerprint() string { return "corner/1" }
 func (c *corner) Close() error        { return nil }
 
 // TestSmallerPicture: of an image of which a smaller picture was kept the result is that of the image, with
-// faces in its pixels, and a detector looks for faces that are as large in the image as --min-face says, as far
-// as it can find them in the picture.
+// faces in its pixels, and a detector looks for faces that are as large in the image as --min-face says, as
+// far as it can find them in the picture.
 func TestSmallerPicture(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -79,8 +79,8 @@ type panics struct{ *shelf }
 
 func (panics) Keep(context.Context, Processed) ([]store.Outputs, error) { panic("of an image") }
 
-// TestKeepingDecodes: without a detector the Keeper is the first to decode, so it works in a decoder slot, where
-// the row is noted.
+// TestKeepingDecodes: without a detector the Keeper is the first to decode, so it works in a decoder slot,
+// where the row is noted.
 func TestKeepingDecodes(t *testing.T) {
 	var noted []int64
 	p, _ := processorOf(nil, decode.Options{})
@@ -90,7 +90,8 @@ func TestKeepingDecodes(t *testing.T) {
 	tk := &task{row: store.Row{ID: 7}, body: &fetch.Body{Bytes: picture(20, 20)}}
 	img := Processed{Rows: []store.Row{{ID: 7}}, Generations: []int64{1},
 		Result: &store.Result{Faces: make([]store.Face, 1)}, Original: Original{Body: tk.body.Bytes}}
-	if _, err := s.keepers(t.Context(), tk, img); err == nil || len(noted) != 2 || noted[0] != 7 || noted[1] != 0 {
+	_, err := s.keepers(t.Context(), tk, img)
+	if err == nil || len(noted) != 2 || noted[0] != 7 || noted[1] != 0 {
 		t.Errorf("noted %v, %v", noted, err)
 	}
 	s.keeper = panics{newShelf()}

@@ -90,7 +90,8 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 	// As precise as stores are: this tells what belongs to this result from what another process made for the
 	// row.
 	res.Time = time.Now().Truncate(time.Millisecond)
-	img := Processed{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL, t.madeOf}, Result: res, Kept: t.kept,
+	img := Processed{Original: Original{t.body.Bytes, t.body.Status, t.body.FinalURL, t.madeOf}, Result: res,
+		Kept: t.kept,
 		Room: func(n int64) (func(), error) {
 			err := s.pixels.reserve(ctx, n)
 			return func() { s.pixels.free(n) }, err
@@ -114,7 +115,8 @@ func (s *processStage) keep(ctx context.Context, t *task, res *store.Result) err
 
 // keepers asks the Keeper. Where no detector had the image decoded before, the Keeper may be the first to
 // decode it: that happens in a decoder slot then, and of an image that crashes the decoder nothing is kept.
-func (s *processStage) keepers(ctx context.Context, t *task, img Processed) (outputs []store.Outputs, err error) {
+func (s *processStage) keepers(ctx context.Context, t *task, img Processed) (outputs []store.Outputs,
+	err error) {
 	if s.detector != nil {
 		return s.keeper.Keep(ctx, img)
 	}
@@ -264,8 +266,8 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 	return res, nil
 }
 
-// detect decodes one body and has the detector find its faces, within the memory that it takes. To the detector
-// the picture is larger by a factor: see probe.
+// detect decodes one body and has the detector find its faces, within the memory that it takes. To the
+// detector the picture is larger by a factor: see probe.
 func (p *processor) detect(ctx context.Context, t *task, file *decode.File, larger float64) (img decode.Image,
 	a detect.Answer, err error) {
 	// The pixels are accounted for before they exist. Waiting here is safe: those that have memory of this

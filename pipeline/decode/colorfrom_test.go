@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestColorFrom decodes to a picture that is large enough, and of a JPEG no larger than libjpeg-turbo makes it
-// for that; it looks like the whole one, turned the same way, and takes no more than is said.
+// TestColorFrom decodes to a picture that is large enough, and of a JPEG no larger than libjpeg-turbo makes
+// it for that; it looks like the whole one, turned the same way, and takes no more than is said.
 func TestColorFrom(t *testing.T) {
 	m := photo(800, 600)
 	for y := range 150 { // a corner that tells how it is turned

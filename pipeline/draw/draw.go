@@ -1,7 +1,8 @@
 // Package draw draws what a detector found into a picture: boxes, landmarks, and labels with rank and score.
 //
-// All of it is bright with a dark rim, so that it shows on any picture, and as thick as the face allows. A label
-// lies beside its face. It covers no face, no other label and no box, and is left out where there is no room.
+// All of it is bright with a dark rim, so that it shows on any picture, and as thick as the face allows. A
+// label lies beside its face. It covers no face, no other label and no box, and is left out where there is
+// no room.
 package draw
 
 import (
@@ -151,7 +152,8 @@ func layout(bounds image.Rectangle, faces []store.Face, decimals int) (out []lab
 		size = max(leastText, min(size, max(bounds.Dx(), bounds.Dy())/mostText))
 		rank := strconv.Itoa(i + 1)
 		score := rank + "  " + strconv.FormatFloat(f.Score, 'f', decimals, 64)
-		l := place(outside(f).Intersect(bounds), free, label{text: score, size: size}, label{text: score, size: leastText},
+		l := place(outside(f).Intersect(bounds), free,
+			label{text: score, size: size}, label{text: score, size: leastText},
 			label{text: rank, size: size}, label{text: rank, size: leastText})
 		if l != nil {
 			out, taken = append(out, *l), append(taken, l.at)

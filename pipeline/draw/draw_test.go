@@ -30,8 +30,8 @@ func plain(w, h int, c color.RGBA) *image.RGBA {
 	return m
 }
 
-// TestLine has a line that suits the face, on any background: where it runs there is the bright colour, with the
-// dark one beside it.
+// TestLine has a line that suits the face, on any background: where it runs there is the bright colour,
+// with the dark one beside it.
 func TestLine(t *testing.T) {
 	last := 0
 	for _, side := range []int{24, 60, 200, 1000} {
@@ -92,8 +92,8 @@ func checkLayout(t interface{ Errorf(string, ...any) }, bounds image.Rectangle, 
 	return labels
 }
 
-// TestLabels gives rank and score where there is room, the rank alone where that is all that fits, and nothing
-// where nothing does.
+// TestLabels gives rank and score where there is room, the rank alone where that is all that fits, and
+// nothing where nothing does.
 func TestLabels(t *testing.T) {
 	for _, c := range []struct {
 		name          string

@@ -18,8 +18,9 @@ import (
 	"facescan/store/export"
 )
 
-// BenchmarkKeep is what keeping costs for a photo with one face, synced a hundred at a time; CPU time, since the
-// disk's is its own matter. The photo has 320x400 pixels, or where its size matters 480x600 and 960x1200.
+// BenchmarkKeep is what keeping costs for a photo with one face, synced a hundred at a time; CPU time,
+// since the disk's is its own matter. The photo has 320x400 pixels, or where its size matters 480x600 and
+// 960x1200.
 func BenchmarkKeep(b *testing.B) {
 	body, err := os.ReadFile(filepath.Join("..", "..", "detect", "testdata", "faces.jpg"))
 	ok(b, err)

@@ -47,9 +47,9 @@ func token(dir string) (string, error) {
 	return text, err
 }
 
-// openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other content
-// is refused. The job's settings hold its path under "folder:KIND:TOKEN". Settle is asked for the folder's form,
-// given the present one, nil of a new folder.
+// openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other
+// content is refused. The job's settings hold its path under "folder:KIND:TOKEN". Settle is asked for the
+// folder's form, given the present one, nil of a new folder.
 func openFolder(ctx context.Context, job store.Job, kind, dir string,
 	settle func(have *Form) (Form, error)) (*folder, error) {
 	dir, err := filepath.Abs(dir)

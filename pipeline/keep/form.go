@@ -18,7 +18,7 @@ import (
 
 // Form is how images are kept. All of a folder are kept in one form, which stands beside the job's token.
 type Form struct {
-	Size    int  `json:"size,omitempty"`    // longer side of the JPEGs that are kept; 0 keeps what was downloaded
+	Size    int  `json:"size,omitempty"`    // longer side of JPEGs that are kept; 0 keeps what was downloaded
 	Quality int  `json:"quality,omitempty"` // of these
 	JSON    bool `json:"json,omitempty"`    // the row's result is beside its image
 }
@@ -29,7 +29,8 @@ func (f Form) takes(img pipeline.Processed) bool {
 		return true
 	}
 	file, err := decode.Probe(img.Body, decode.Options{})
-	return err == nil && f.Size > 0 && max(file.Width, file.Height) >= min(f.Size, max(img.MadeOf.Width, img.MadeOf.Height))
+	whole := max(img.MadeOf.Width, img.MadeOf.Height)
+	return err == nil && f.Size > 0 && max(file.Width, file.Height) >= min(f.Size, whole)
 }
 
 // tokenText is what the file with a folder's token holds: the token, and behind it the form, if it is not the
@@ -66,9 +67,9 @@ type stored struct {
 	export.Picture // but for File; in a form without JSON only the format counts
 }
 
-// asItIs returns what is kept of an image whose bytes can stay as they are: in a form without a size, and of a
-// JPEG that is as the form wants it. Its faces are placed in the pixels of the file, to which no orientation is
-// applied yet.
+// asItIs returns what is kept of an image whose bytes can stay as they are: in a form without a size, and
+// of a JPEG that is as the form wants it. Its faces are placed in the pixels of the file, to which no
+// orientation is applied yet.
 func asItIs(img pipeline.Processed, form Form, o decode.Options) (s stored, ok bool) {
 	r := img.Result
 	s = stored{img.Original, export.Picture{Format: r.Format}}

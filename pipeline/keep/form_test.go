@@ -100,8 +100,8 @@ func pairs(t testing.TB, dir string) map[int64]pair {
 	return out
 }
 
-// TestResults has the result of each row beside its image, with its own id and URL, and the bytes for each row
-// that shared a download, since programs that read streams of tar leave links out.
+// TestResults has the result of each row beside its image, with its own id and URL, and the bytes for each
+// row that shared a download, since programs that read streams of tar leave links out.
 func TestResults(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	k := start(t, inForm(job, dir, Form{JSON: true}))

@@ -16,8 +16,8 @@ import (
 	"facescan/store"
 )
 
-// TestWebdataset has webdataset read what is kept, and Pillow find each face where the result beside its image
-// says. FACESCAN_PYTHON is an interpreter that has them; make test-interop makes one.
+// TestWebdataset has webdataset read what is kept, and Pillow find each face where the result beside its
+// image says. FACESCAN_PYTHON is an interpreter that has them; make test-interop makes one.
 func TestWebdataset(t *testing.T) {
 	python := os.Getenv("FACESCAN_PYTHON")
 	if python == "" {

@@ -432,8 +432,8 @@ func keptAs(made bool) store.Outputs {
 	return store.KeptBody
 }
 
-// colour decodes the picture in colour, its longer side at least so long, if it is; nil if that fails although
-// the image was processed. It holds memory until free is called.
+// colour decodes the picture in colour, its longer side at least so long, if it is; nil if that fails
+// although the image was processed. It holds memory until free is called.
 func (k *Keeper) colour(img pipeline.Processed, side int) (m *image.RGBA, free func(), err error) {
 	file, err := decode.Probe(img.Body, k.o.Decode)
 	if err == nil {

@@ -35,8 +35,9 @@ func checkBare(t *testing.T, name string, b []byte) {
 	}
 }
 
-// TestNoMetadata: pictures that are made of an image have neither the thumbnail in its EXIF data, nor its other
-// metadata, nor what is behind it, nor the later frames of an animation. All of these can show the face.
+// TestNoMetadata: pictures that are made of an image have neither the thumbnail in its EXIF data, nor its
+// other metadata, nor what is behind it, nor the later frames of an animation. All of these can show the
+// face.
 func TestNoMetadata(t *testing.T) {
 	face, err := os.ReadFile(filepath.Join("..", "..", "detect", "testdata", "faces.jpg"))
 	ok(t, err)
@@ -57,7 +58,8 @@ func TestNoMetadata(t *testing.T) {
 	}
 	exif = append(exif, 0, 0, 0, 0)
 	rich := slices.Concat(plain[:2], segment(0xe1, exif, face),
-		segment(0xe1, []byte("http://ns.adobe.com/xap/1.0/\x00<x:xmpmeta/>")), segment(0xe2, []byte("ICC_PROFILE\x00")),
+		segment(0xe1, []byte("http://ns.adobe.com/xap/1.0/\x00<x:xmpmeta/>")),
+		segment(0xe2, []byte("ICC_PROFILE\x00")),
 		segment(0xed, []byte("Photoshop 3.0\x00")), segment(0xfe, []byte("a comment")), plain[2:], face)
 
 	frames := &gif.GIF{Delay: []int{5, 5}}

@@ -17,10 +17,10 @@ import (
 	"facescan/store/draft"
 )
 
-// Rows that are in the folder already are kept once more, when their result is beside them and is a new one.
-// Until their old entries are removed, which is when the process leaves the folder, the last written entry
-// counts. A file of the process's name says that there may be old entries; if the process dies, the next one to
-// leave the folder does the work.
+// Rows that are in the folder already are kept once more, when their result is beside them and is a new
+// one. Until their old entries are removed, which is when the process leaves the folder, the last written
+// entry counts. A file of the process's name says that there may be old entries; if the process dies, the
+// next one to leave the folder does the work.
 
 const (
 	renewSuffix = ".renew"   // of the file that says so
@@ -43,8 +43,8 @@ func (k *Keeper) renewing() error {
 	return err
 }
 
-// removeOld removes the old entries of rows that processes kept once more, this one and dead ones. One process
-// alone does it at a time.
+// removeOld removes the old entries of rows that processes kept once more, this one and dead ones. One
+// process alone does it at a time.
 func (k *Keeper) removeOld() error {
 	notes, err := filepath.Glob(escape(k.bodies.private("")) + "/*" + renewSuffix)
 	if err != nil || len(notes) == 0 {
@@ -162,8 +162,8 @@ func idsIn(path string) (ids []int64, err error) {
 	return slices.Compact(ids), nil
 }
 
-// replace puts another tar file in the place of one, without some entries. The new one has its name before the
-// old one goes: an entry that is in both is found once.
+// replace puts another tar file in the place of one, without some entries. The new one has its name before
+// the old one goes: an entry that is in both is found once.
 func (k *Keeper) replace(path string, without map[entry]bool) error {
 	f, err := os.Open(path + ".tar")
 	if errors.Is(err, fs.ErrNotExist) {

@@ -22,8 +22,8 @@ func (w *work) rescanned(k *Keeper, id int64, faces ...store.Face) {
 	w.keep(k, img)
 }
 
-// TestRenewed: a row that is rescanned has its new result beside its image, and no old one, in whichever order
-// the processes began that wrote them.
+// TestRenewed: a row that is rescanned has its new result beside its image, and no old one, in whichever
+// order the processes began that wrote them.
 func TestRenewed(t *testing.T) {
 	dir, w := t.TempDir(), newWork(t, 4)
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
