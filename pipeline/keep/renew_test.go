@@ -141,34 +141,31 @@ func TestRenewedInPart(t *testing.T) {
 
 // TestKeptElsewhere: what is kept in a folder of another form is kept again, if it can be made of that.
 func TestKeptElsewhere(t *testing.T) {
-	w := newWork(t, 1)
 	body := drawn(t, "png", 400, 300)
-	last := ""
+	small := func(size int) Form { return Form{Size: size, Quality: 90} }
 	for _, c := range []struct {
-		form Form
-		want bool
-	}{{Form{}, true}, {Form{Size: 200, Quality: 90}, true}, {Form{Size: 100, Quality: 90, JSON: true}, true},
-		{Form{Size: 300, Quality: 90}, false}, {Form{}, false}, {Form{JSON: true}, false},
-		{Form{Size: 50, Quality: 90}, true}} {
-		dir := t.TempDir()
-		k := start(t, inForm(w.job, dir, c.form))
-		img := judged(body, "png", nil, 1)
-		if last != "" {
-			o, err := k.Read(row(1))
-			ok(t, err)
-			_, err = w.job.Retry(t.Context(), store.Selection{OK: true})
-			ok(t, err)
-			img.Original, img.Kept = o, true
-		}
-		w.keep(k, img)
+		first, second Form
+		want          bool
+	}{{Form{}, small(200), true}, {Form{}, Form{JSON: true}, true}, {small(200), small(100), true},
+		{small(100), small(200), false}, {small(100), Form{}, false}, {small(100), Form{JSON: true}, false},
+		{small(400), small(500), true}, {small(200), Form{Size: 200, Quality: 90, JSON: true}, true}} {
+		w, dir := newWork(t, 1), t.TempDir()
+		k := start(t, inForm(w.job, t.TempDir(), c.first))
+		w.keep(k, judged(body, "png", nil, 1))
+		ok(t, k.Close())
+		k = start(t, inForm(w.job, dir, c.second))
+		w.rescanned(k, 1)
 		ok(t, k.Close())
 		if got := len(members(t, dir)) > 0; got != c.want {
-			t.Errorf("%+v after %s: kept again %v", c.form, last, got)
+			t.Errorf("%+v after %+v: kept again %v", c.second, c.first, got)
 		}
-		last = dir
 		r, _, err := resultOf(t.Context(), w.job, 1)
-		if err != nil || r.Outputs&store.KeptBody == 0 || r.Width != 400 || r.Format != "png" {
-			t.Errorf("%+v, %v", r, err)
+		made := store.KeptBody
+		if c.first.Size+c.second.Size > 0 {
+			made |= store.KeptJPEG
+		}
+		if err != nil || r.Outputs != made {
+			t.Errorf("%+v after %+v: outputs %b, %v", c.second, c.first, r.Outputs, err)
 		}
 	}
 }
