@@ -105,11 +105,15 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 		return fmt.Errorf("after %s: %w", figures.Of(n, "row"), err)
 	}
 	g.tell("facescan: %s pending again", figures.Are(n, "failed row"))
-	if forgotten := before.Failures[store.Forgotten]; forgotten > 0 &&
-		slices.Contains(s.Reasons, store.Forgotten) {
+	switch forgotten := before.Failures[store.Forgotten]; {
+	case forgotten == 0:
+	case slices.Contains(s.Reasons, store.Forgotten):
 		if err := tellForgotten(ctx, g, job, forgotten); err != nil {
 			return err
 		}
+	case slices.Contains(o.classes, string(store.Policy)):
+		g.tell("  %s still forgotten; to download them again: %s", figures.Are(forgotten, "row"),
+			hint.On("retry", nameOf(arg), "--reason", string(store.Forgotten)))
 	}
 	if n > 0 {
 		return tellNext(ctx, g, job, nameOf(arg))

@@ -98,7 +98,7 @@ func (p *imagesPass) compare(ctx context.Context, known *knownImages, row *sourc
 	}
 	file := store.File{Size: row.File.Size, Mtime: row.File.Mtime, Offset: row.File.Offset}
 	switch {
-	case k == nil && known.isErased(row.URL), k != nil && k.Reason == store.Forgotten: // it is never read again
+	case k == nil && known.erased.Has(row.URL), k != nil && k.Reason == store.Forgotten: // it is never read again
 	case k == nil:
 		p.last++
 		if p.ascending == p.last-1 && known.extends && path > known.highest {
@@ -200,9 +200,9 @@ func imagePath(url string) (string, bool) {
 // knownImages yields the rows that a source has, by path.
 type knownImages struct {
 	ascending int64
-	highest   string // path of the row up to which they ascend
-	extends   bool   // that path is known
-	erased    []string
+	highest   string          // path of the row up to which they ascend
+	extends   bool            // that path is known
+	erased    store.ErasedSet // URLs that were removed
 	rest      *source.Sorter
 	streams   [2]imageStream
 	stop      func()
@@ -307,14 +307,10 @@ func (k *knownImages) readErased(ctx context.Context, job store.Job, first, last
 			return err
 		}
 		if store.IsErased(row.URL) {
-			k.erased = append(k.erased, row.URL)
+			k.erased.Add(row.URL)
 		}
 	}
 	return nil
-}
-
-func (k *knownImages) isErased(url string) bool {
-	return slices.ContainsFunc(k.erased, func(e string) bool { return store.SameURL(e, url) })
 }
 
 func (k *knownImages) close() {
