@@ -61,11 +61,12 @@ install: ## install ./facescan with manual pages, completions and licences: PREF
 
 # It needs nothing of the system that it runs on, however old. The price: it cannot load the driver of a GPU.
 static: deps ## build ./facescan linked statically
-	CGO_ENABLED=1 go build -trimpath -buildvcs=auto -tags static,netgo,osusergo,sqlite_omit_load_extension \
+	@CGO_ENABLED=1 .ci/stage 'compiling a static facescan $(VERSION)' 150 \
+	  go build -trimpath -buildvcs=auto -tags static,netgo,osusergo,sqlite_omit_load_extension \
 	  -ldflags "-s -w $(STAMP) -linkmode external -extldflags '-static -Wl,--build-id=none'" -o $(BIN) .
 
 dist: $(NFPM) ## packages in dist/ (tar.gz, .deb, .rpm), to run on any Linux: HOMEPAGE=https://… MAINTAINER='Name <address>'
-	@[[ "$(HOMEPAGE)" =~ ^(https?://[!-~]+)?$$ && "$(HOMEPAGE)" != *[\(\)]* ]] || \
+	@[[ "$(HOMEPAGE)" =~ ^(https?://[A-Za-z0-9._~:/?\#@!\&=+,%-]+)?$$ ]] || \
 	  { echo "HOMEPAGE is not a web address: $(HOMEPAGE)" >&2; exit 2; }
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	$(MAKE) -s static BIN="$$dir/facescan"; \
@@ -77,8 +78,9 @@ test-packages: dist ## install the packages where there is nothing else, and run
 	@.ci/test-packages $(DIST)
 
 $(NFPM):
-	GOBIN=$(CURDIR)/.bin go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
-	mv .bin/nfpm $@
+	@GOBIN=$(CURDIR)/.bin .ci/stage 'compiling nfpm, which makes packages' 80 \
+	  go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+	@mv .bin/nfpm $@
 
 demo: build ## serve a few images on loopback, run, kill -9, resume, print the CSV; DEMO=FOLDER for what it leaves
 	@testdata/demo/demo.sh ./$(BIN) $(DEMO)
