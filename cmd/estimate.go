@@ -59,6 +59,10 @@ func (o *estimateOptions) check(args []string) error {
 	if o.sample < 1 || o.sample > 1_000_000 {
 		return usagef("--sample %d: give 1 to 1000000 rows", o.sample)
 	}
+	if o.source.as != "" {
+		return usagef("--as %s names a stream that is appended to a job, and estimate has no job: leave it out",
+			o.source.as)
+	}
 	for _, arg := range args {
 		if is, err := sqlite.IsJob(arg); err == nil && is || open.IsURL(arg) {
 			return usagef("%s is a job; estimate looks at lists", open.Redact(arg))

@@ -47,7 +47,7 @@ func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string
 		}
 		for _, value := range values {
 			switch {
-			case isSecret(f.Name, value) && fromVariable(f):
+			case fromVariable(f) && (value == "" || isSecret(f.Name, value)):
 				// the variable is still set
 			case isSecret(f.Name, value):
 				secret = true

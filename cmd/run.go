@@ -85,7 +85,8 @@ func newRun(g *globals) *cobra.Command {
 			"A SOURCE is a list of URLs (.txt, .csv, .tsv, .jsonl, .parquet), a folder of lists, a " +
 			"SQLite file with --table, or - for stdin; with --images a folder or tar file of images. " +
 			"A JOB is a job file, postgres://… or the list itself. The first Ctrl-C lets downloads in " +
-			"flight finish for 3 s, the second stops at once; neither loses anything.",
+			"flight finish for 3 s, the second stops at once; neither loses anything. kill -9 loses of a list on " +
+			"stdin what was read and not imported yet: pipe the same stream again, or keep it in a file.",
 		Example: `facescan run urls.txt                                           # process the list, or resume it
 facescan run photos.csv --url-column link --keep-columns album  # the URLs of a column; carry another one through
 facescan run --images photos --db faces.db                      # images of this machine

@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"facescan/store"
 	"facescan/store/draft"
+	"facescan/store/hint"
 	"facescan/store/sqlite"
 )
 
@@ -104,6 +106,13 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	}
 	if held && err == nil {
 		err = p.fold(ctx)
+	}
+	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, no) {
+			err = fmt.Errorf("%w: make room in %s, then run the same command again; the job itself has all rows", err,
+				p.Dir)
+			break
+		}
 	}
 	return p.wrap(err)
 }
@@ -319,8 +328,8 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 			return done, err
 		}
 		if !ok {
-			return done, fmt.Errorf("its segments are of another list than %s: %s; name another folder",
-				l.Name, p.List)
+			return done, fmt.Errorf("its segments are of another list that is called %s too (%s): publish this one to a "+
+				"folder of its own, with %s", p.List, l.Name, hint.Words("--publish", p.Dir+"-2"))
 		}
 		position, complete := l.Position, false
 		if k < len(have) && have[k].Position.Line >= position.Line {
