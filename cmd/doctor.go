@@ -273,7 +273,7 @@ func lookAtResolver(ctx context.Context, o *doctorOptions) (finding, error) {
 	}
 	rate := float64(n) / took.Seconds()
 	f := finding{Check: "resolver", State: "ok",
-		Found: fmt.Sprintf("%.0f names a second, %d of %d answered", rate, n, len(names))}
+		Found: fmt.Sprintf("%.0f names per second, %d of %d answered", rate, n, len(names))}
 	for _, s := range r.Servers() {
 		f.Found += fmt.Sprintf("; %s in %v", s.Addr, s.Time.Round(100*time.Microsecond))
 	}

@@ -73,7 +73,7 @@ func TestDoctor(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d\n%s%s", code, out, errs)
 	}
-	for _, want := range []string{"descriptors", "cores", "GB free", "names a second, 50 of 50 answered"} {
+	for _, want := range []string{"descriptors", "cores", "GB free", "names per second, 50 of 50 answered"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -100,7 +100,7 @@ func TestDoctor(t *testing.T) {
 	dead.Close()
 	code, out, _ = here(t, "doctor", "--dns", dead.LocalAddr().String(), "--dir", dir, "nothing.txt")
 	if code != exitError || !strings.Contains(out, "no name server answers") ||
-		!strings.Contains(out, "nothing.txt is no job") {
+		!strings.Contains(out, "nothing.txt is not a job") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if code, _, _ := here(t, "doctor", "--dns", "not a server", "--dir", dir); code != exitUsage {

@@ -48,7 +48,7 @@ func TestDoctorOfDatabase(t *testing.T) {
 				t.Errorf("no %q in\n%s", text, out)
 			}
 		}
-		if strings.Contains(out, "names a second") {
+		if strings.Contains(out, "names per second") {
 			t.Errorf("names were looked up:\n%s", out)
 		}
 		return out

@@ -80,7 +80,7 @@ func TestEstimate(t *testing.T) {
 	within := func(what string, b estimate.Bounds, truth float64) {
 		t.Helper()
 		if !(b.Low <= b.Value && b.Value <= b.High && b.Low < b.High) {
-			t.Errorf("%s: %+v is no interval", what, b)
+			t.Errorf("%s: %+v is not an interval", what, b)
 		}
 		if truth < b.Low || truth > b.High {
 			missed = append(missed, fmt.Sprintf("%s: %+v, and in truth %v", what, b, truth))

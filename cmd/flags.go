@@ -77,7 +77,7 @@ func (o *fetchOptions) check() error {
 	case o.maxBytes <= 0:
 		return usagef("--max-bytes %v: give a size such as 32MiB", &o.maxBytes)
 	case !(o.rate >= 0):
-		return usagef("--rate %v: give requests a second, or 0 for any", o.rate)
+		return usagef("--rate %v: give requests per second, or 0 for any", o.rate)
 	case o.maxRedirects < 0:
 		return usagef("--max-redirects %d: give 0 or more", o.maxRedirects)
 	}

@@ -77,7 +77,7 @@ func TestOutKilled(t *testing.T) {
 		<-ended
 		if got, err := os.ReadFile(out); err == nil {
 			if !strings.HasPrefix(want, string(got)) {
-				t.Fatalf("after kill %d the file is no beginning of what it is to be", killed)
+				t.Fatalf("after kill %d the file is not a beginning of what it is to be", killed)
 			}
 			if len(got) > size {
 				steps++

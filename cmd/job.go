@@ -306,12 +306,12 @@ func findJob(ctx context.Context, arg string,
 	}
 	switch st, err := os.Stat(arg); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s is no job: neither it nor %s exists; name a job, or the list that it was made from",
+		return nil, fmt.Errorf("%s is not a job: neither it nor %s exists; name a job, or the list that it was made from",
 			arg, jobOf(arg, store.Node{}))
 	case err == nil && st.IsDir():
-		return nil, fmt.Errorf("%s is no job: it is a folder; name a job file, or the list that it was made from", arg)
+		return nil, fmt.Errorf("%s is not a job: it is a folder; name a job file, or the list that it was made from", arg)
 	}
-	return nil, fmt.Errorf("%s is no job, and %s does not exist; begin with: %s", arg,
+	return nil, fmt.Errorf("%s is not a job, and %s does not exist; begin with: %s", arg,
 		jobOf(arg, store.Node{}), hint.On("run", arg))
 }
 

@@ -75,6 +75,6 @@ func TestDataOnTerminal(t *testing.T) {
 	}
 	_, out, _ := here(t, "export", job, "--columns", "url")
 	if !strings.Contains(out, evil) {
-		t.Errorf("what is no terminal gets %q", out[max(0, len(out)-200):])
+		t.Errorf("what is not a terminal gets %q", out[max(0, len(out)-200):])
 	}
 }

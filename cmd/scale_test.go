@@ -117,7 +117,7 @@ func finish(b *testing.B, c *exec.Cmd, stderr *transcript) float64 {
 }
 
 // BenchmarkImport imports a list through the command line and through a bare loop of inserts, by turns: rows
-// a second of both, what the import makes of the loop's, its memory, and the job's bytes a row over the URLs'
+// a second of both, what the import makes of the loop's, its memory, and the job's bytes per row over the URLs'
 // text.
 func BenchmarkImport(b *testing.B) {
 	dir := b.TempDir()
@@ -268,7 +268,7 @@ func peakOf(b *testing.B, pid int) float64 {
 }
 
 // BenchmarkProcesses has 1, 2 and 4 processes share a list of a server that takes 100 ms, as much of it for
-// each: rows a second, and what that is of so many times those of one.
+// each: rows per second, and what that is of so many times those of one.
 func BenchmarkProcesses(b *testing.B) {
 	const each, fetchers = 1600, 8
 	alone := 0.0

@@ -331,7 +331,7 @@ func TestSidecarEncoded(t *testing.T) {
 			}
 			want := table("--detector", k.Name)
 			if strings.Count(want, `"[[`) < 9 || strings.Count(want, ",320,400,") != 9 {
-				t.Fatalf("that is no table of nine faces:\n%s", want)
+				t.Fatalf("that is not a table of nine faces:\n%s", want)
 			}
 			if got := table("--sidecar", "unix://"+socket, "--sidecar-input", "encoded"); got != want {
 				t.Errorf("files sent:\n%s\nwant\n%s", got, want)

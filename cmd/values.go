@@ -35,7 +35,7 @@ func (s *size) Set(text string) error {
 		*s = size(n * u.factor)
 		return nil
 	}
-	return fmt.Errorf("%q is no size; write it as 64MiB, 2GB or 1000000", text)
+	return fmt.Errorf("%q is not a size; write it as 64MiB, 2GB or 1000000", text)
 }
 
 func (s *size) String() string {
@@ -64,7 +64,7 @@ func (l *failLimit) Set(text string) error {
 	if digits, ok := strings.CutSuffix(text, "%"); ok {
 		p, err := strconv.ParseFloat(digits, 64)
 		if err != nil || !(p > 0 && p <= 100) {
-			return fmt.Errorf("%q is no share; write it as 5%%, above 0%% and up to 100%% (0 alone "+
+			return fmt.Errorf("%q is not a share; write it as 5%%, above 0%% and up to 100%% (0 alone "+
 				"allows no failure)", text)
 		}
 		l.Limit = pipeline.Limit{Percent: p, Set: true}

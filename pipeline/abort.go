@@ -43,11 +43,11 @@ func ParseAbortRule(text string) (AbortRule, error) {
 	var err error
 	if digits, ok := strings.CutSuffix(limit, "%"); ok {
 		if r.Percent, err = strconv.ParseFloat(digits, 64); err != nil || !(r.Percent >= 0 && r.Percent < 100) {
-			return bad(limit + " is no share from 0% to below 100%")
+			return bad(limit + " is not a share from 0% to below 100%")
 		}
 		r.After = shareAfter
 	} else if r.Count, err = strconv.ParseInt(limit, 10, 64); err != nil || r.Count < 0 {
-		return bad(limit + " is no number of rows")
+		return bad(limit + " is not a number of rows")
 	}
 	switch {
 	case len(rest) == 0:
@@ -56,7 +56,7 @@ func ParseAbortRule(text string) (AbortRule, error) {
 		return bad("what follows " + limit + " is not understood")
 	}
 	if r.After, err = strconv.ParseInt(rest[1], 10, 64); err != nil || r.After < 0 {
-		return bad(rest[1] + " is no number of rows")
+		return bad(rest[1] + " is not a number of rows")
 	}
 	return r, nil
 }

@@ -19,7 +19,7 @@ const (
 	claimSpan  = 500 * time.Millisecond // a claim takes about as many rows as this much work: a list that joins is soon begun
 	aheadSpan  = 250 * time.Millisecond // of work is queued before more is claimed
 	busySpan   = time.Second            // of work waits for the processors likewise, at most; towards the end less
-	stuckAfter = 20 * time.Second       // rows that nobody holds and nobody can claim: more is no delay of other processes
+	stuckAfter = 20 * time.Second       // rows that nobody holds and nobody can claim: more is not a delay of other processes
 	idlePoll   = 200 * time.Millisecond // how often a process without work looks for some
 	roomPoll   = 10 * time.Millisecond  // how often one with enough looks whether it still has
 	shareEvery = time.Second            // how often one counts what is left for the others
@@ -134,7 +134,7 @@ func (d *dispatcher) run() error {
 
 // waitForRoom waits until the rows that are queued will not last for long, so that this process does not
 // hoard what another could do. Rows that are fetched and wait for a processor count as queued: however many
-// more are fetched, they are not done sooner. Rows that wait for slow hosts are no work: when no other may be
+// more are fetched, they are not done sooner. Rows that wait for slow hosts are not work: when no other may be
 // fetched more is wanted, up to this process's share of what is left, since the others have no row of a host
 // that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {

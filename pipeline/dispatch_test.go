@@ -283,7 +283,7 @@ func TestDispatchLimit(t *testing.T) {
 }
 
 // TestDispatchRoom: nothing is claimed while enough rows wait, or a consumer holds the run. Rows that wait
-// for slow hosts are no reason, up to this process's share of what is left.
+// for slow hosts are not a reason, up to this process's share of what is left.
 func TestDispatchRoom(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims

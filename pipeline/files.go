@@ -83,7 +83,7 @@ func fileOf(s *store.Source, url string) (name string, isTar bool, err error) {
 		}
 	}
 	if !ok || name == "" || name == "." || isTar && file != root {
-		return "", isTar, fmt.Errorf("%s is no image of %s", url, s.Name)
+		return "", isTar, fmt.Errorf("%s is not an image of %s", url, s.Name)
 	}
 	return name, isTar, nil
 }

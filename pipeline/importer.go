@@ -132,7 +132,7 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 			defer crash.Exit()
 			err := do()
 			if ctx.Err() != nil {
-				return nil // stopped, which is no failure
+				return nil // stopped, which is not a failure
 			}
 			return err
 		})
@@ -444,7 +444,7 @@ func (im *Importer) Adopt(ctx context.Context) error { return im.adopt(ctx, math
 func (im *Importer) adopt(ctx context.Context, from int64) error {
 	adopter, ok := im.Session.(store.Adopter)
 	if !ok {
-		return fmt.Errorf("%s is no table to work on in place", im.Job.Path())
+		return fmt.Errorf("%s is not a table to work on in place", im.Job.Path())
 	}
 	return im.leased(ctx, store.Source{Name: im.Job.Path()}, false, func(ctx context.Context, lease store.SourceLease) error {
 		for more := true; more && ctx.Err() == nil; {

@@ -387,7 +387,7 @@ func TestWatchLists(t *testing.T) {
 	}
 }
 
-// TestWatchOfAPipeAlone ends with it, and what is no failure of a list for a moment is one of a watched
+// TestWatchOfAPipeAlone ends with it, and what is not a failure of a list for a moment is one of a watched
 // folder.
 func TestWatchOfAPipeAlone(t *testing.T) {
 	i := newImports(t)

@@ -137,7 +137,7 @@ func (im *Importer) readGroup(ctx context.Context, group []joinedList) (later, l
 	return later, long, unless(ctx, err)
 }
 
-// unless returns an error unless the context has ended, which is no failure.
+// unless returns an error unless the context has ended, which is not a failure.
 func unless(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

@@ -267,7 +267,7 @@ func (p *probed) Probe(context.Context) error {
 	return p.answers[min(n, len(p.answers)-1)]
 }
 
-// TestDetectorProbe: the outage lasts until the detector answers; what is no outage ends the run.
+// TestDetectorProbe: the outage lasts until the detector answers; what is not an outage ends the run.
 func TestDetectorProbe(t *testing.T) {
 	broken := errors.New("it lies")
 	for _, c := range []struct {

@@ -347,7 +347,7 @@ func (p *processor) inSlot(ctx context.Context, t *task, use func(decoderSlot) e
 	if t.suspect > 0 {
 		p.alone.Lock()
 		defer p.alone.Unlock()
-		// What kills a decoder kills the trial, which is no guess. So this process need not note the row at
+		// What kills a decoder kills the trial, which is not a guess. So this process need not note the row at
 		// once: if it is killed from outside in the few milliseconds that an innocent image takes, the image
 		// is not to blame.
 		note := time.AfterFunc(suspectPatience, func() { p.decoding(s.number, t.row.ID) })

@@ -51,7 +51,7 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 	return *res, bytes, nil
 }
 
-// ErrUnreadable says that a file could not be opened or read, which is no word about an image.
+// ErrUnreadable says that a file could not be opened or read, which says nothing about an image.
 var ErrUnreadable = errors.New("cannot be read")
 
 // read fills the task's body from a file, - being stdin; a result with a status is the outcome instead.

@@ -72,7 +72,7 @@ func TestReasons(t *testing.T) {
 				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
 					words++
 					if word, err := strconv.Unquote(lit.Value); err != nil || !store.Reason(word).Known() {
-						t.Errorf("the fetcher's %s is no reason of the store", lit.Value)
+						t.Errorf("the fetcher's %s is not a reason of the store", lit.Value)
 					}
 				}
 				return true

@@ -276,7 +276,7 @@ type Source struct {
 // Position is how far an import came. Only the reader of the source's format understands Mark.
 type Position struct {
 	Offset int64  // bytes of the (decompressed) list that are imported
-	Line   int64  // lines, or records, that are imported, those that are no rows counted
+	Line   int64  // lines, or records, that are imported, counting those that are not rows
 	Rows   int64  // rows among them, those of other nodes too; -1 when nobody counted them
 	Mark   []byte // the reader's own: fingerprint of what lies before, and of the file
 }

@@ -236,7 +236,7 @@ func check(t *testing.T, kind detect.Kind, a detect.Answer) {
 			}
 		}
 		if f.Width <= 0 || f.Height <= 0 || f.Confidence < 0 || f.Confidence > 1 {
-			t.Errorf("%+v is no face", f)
+			t.Errorf("%+v is not a face", f)
 		}
 	}
 }

@@ -127,7 +127,7 @@ func Parse(data []byte) (*Cascade, error) {
 		}
 		c.thresholds[t] = math.Float32frombits(binary.LittleEndian.Uint32(values[4*nodes:]))
 		if math.IsNaN(float64(c.thresholds[t])) {
-			return bad("tree %d has a threshold that is no number", t)
+			return bad("tree %d has a threshold that is not a number", t)
 		}
 	}
 	c.stages = c.findStages()

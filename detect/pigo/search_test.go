@@ -252,7 +252,7 @@ func TestSteadySearchAllocatesNothing(t *testing.T) {
 			search := func() { found = s.Search(found[:0], luma, params) }
 			search()
 			if n := testing.AllocsPerRun(2, search); n != 0 {
-				t.Errorf("%s, %+v: %v allocations an image", name, params, n)
+				t.Errorf("%s, %+v: %v allocations per image", name, params, n)
 			}
 		}
 	}

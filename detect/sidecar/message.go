@@ -160,7 +160,7 @@ func (t *tensor) numbers(n int64) ([]float64, error) {
 	if err := json.Unmarshal(t.Data, &out); err != nil { // flat, or nested as the shape
 		var rows [][]float64
 		if json.Unmarshal(t.Data, &rows) != nil {
-			return nil, fmt.Errorf("tensor %q: its data are no numbers", t.Name)
+			return nil, fmt.Errorf("tensor %q: its data are not numbers", t.Name)
 		}
 		out = nil
 		for _, r := range rows {

@@ -136,7 +136,7 @@ func fromParameters(k detect.Kind, m parameters) (asked, error) {
 			return a, fmt.Errorf("parameter %q is not known; the model's metadata lists those that are", name)
 		}
 		if !ok {
-			return a, fmt.Errorf("parameter %s: %v is no value for it", name, v)
+			return a, fmt.Errorf("parameter %s: %v is not a value for it", name, v)
 		}
 	}
 	return a, a.Validate()

@@ -241,7 +241,7 @@ func TestBadRequests(t *testing.T) {
 		"parameter": {ask{images: [][]byte{pgm}, parameters: parameters{"min-face": 40}}, 400,
 			`"min-face" is not known`},
 		"its type": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": "40"}}, 400,
-			"min_face: 40 is no value"},
+			"min_face: 40 is not a value"},
 		"its value": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 1}}, 400,
 			"min-face 1"},
 		"no integer": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": 20.5}}, 400,

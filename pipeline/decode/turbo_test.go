@@ -101,7 +101,7 @@ func TestNoAllocation(t *testing.T) {
 				t.Fatal(err)
 			}
 		}); n != 0 {
-			t.Errorf("orientation %d: %v allocations an image", o, n)
+			t.Errorf("orientation %d: %v allocations per image", o, n)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func TestPlainInks(t *testing.T) {
 // A damaged picture is worth as much in colour as in grey: a file with the inks of four colours, too.
 func TestDamageInColor(t *testing.T) {
 	y := grey(photo(120, 160))
-	pale := image.NewGray(y.Rect) // chroma: strong ones with any luma are no colours
+	pale := image.NewGray(y.Rect) // chroma: strong ones with any luma are not colours
 	for i, v := range y.Pix {
 		pale.Pix[i] = 112 + v/8
 	}

@@ -18,7 +18,7 @@ type Run struct {
 	Fetchers, Slow int    // fetches at once, and those that take long besides
 	Workers, Cores int
 	PerHost        int     // requests to a host at once; 0 = no limit
-	Rate           float64 // requests a second; 0 = any
+	Rate           float64 // requests per second; 0 = any
 	Bandwidth      int64   // bytes a second; 0 = any
 	Elsewhere      bool    // faces are found by a sidecar, whose speed is not known here
 

@@ -107,7 +107,7 @@ func (f *Fetcher) FetchFile(ctx context.Context, file File, mem Memory) (*Body, 
 	defer root.Close()
 	fi, err := root.Lstat(file.Name)
 	if err == nil && !fi.Mode().IsRegular() {
-		return nil, &Error{Reason: FileMissing, Err: fmt.Errorf("%s is no regular file any more", file.Name)}
+		return nil, &Error{Reason: FileMissing, Err: fmt.Errorf("%s is not a regular file any more", file.Name)}
 	}
 	var in *os.File
 	if err == nil {

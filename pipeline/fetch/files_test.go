@@ -48,7 +48,7 @@ func reasonOf(err error) string {
 	return ""
 }
 
-// TestFiles reads files of all sizes around the limit, and what is no file, in a folder and of a list.
+// TestFiles reads files of all sizes around the limit, and what is not a file, in a folder and of a list.
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	const most = 300 << 10
@@ -92,7 +92,7 @@ func TestFiles(t *testing.T) {
 		}
 	}
 
-	// A folder that is away is no outcome, and is found again when it is back.
+	// A folder that is away is not an outcome, and is found again when it is back.
 	read := func() error {
 		_, err := bytesOf(t, func(mem fetch.Memory) (*fetch.Body, error) {
 			return f.FetchFile(t.Context(), fetch.File{Source: dir, Name: "one"}, mem)

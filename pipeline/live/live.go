@@ -131,7 +131,7 @@ func address(text string) (string, error) {
 		host, port = text, DefaultPort
 	default:
 		return "", &net.AddrError{Addr: text,
-			Err: "it is no address to listen on; write it as 127.0.0.1:" + DefaultPort}
+			Err: "it is not an address to listen on; write it as 127.0.0.1:" + DefaultPort}
 	}
 	if host == "" {
 		host = "127.0.0.1"

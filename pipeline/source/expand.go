@@ -136,7 +136,7 @@ func isSQLite(path string) (bool, error) {
 }
 
 func unknownFormat(path string) error {
-	return usagef("%s is no list that facescan knows: its name should end in .%s, each but the last also "+
+	return usagef("%s is not a list that facescan knows: its name should end in .%s, each but the last also "+
 		"with .gz or .zst",
 		path, strings.Join(Formats, ", ."))
 }

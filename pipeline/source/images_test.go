@@ -198,7 +198,7 @@ func TestTar(t *testing.T) {
 	for _, r := range rows {
 		file, name, ok := fileurl.Split(r.URL)
 		if !ok || file != path {
-			t.Fatalf("%s is no member of %s", r.URL, path)
+			t.Fatalf("%s is not a member of %s", r.URL, path)
 		}
 		names = append(names, name)
 		// The place alone leads to the member.

@@ -75,11 +75,11 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 		return nil, err
 	}
 	if err := checkFooter(r.file, fi.Size()); err != nil {
-		return nil, fmt.Errorf("%s is no whole parquet file: %w", spec.Path, err)
+		return nil, fmt.Errorf("%s is not a complete parquet file: %w", spec.Path, err)
 	}
 	f, err := parquet.OpenFile(r.file, fi.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
-		return nil, fmt.Errorf("%s is no whole parquet file: %w", spec.Path, err)
+		return nil, fmt.Errorf("%s is not a complete parquet file: %w", spec.Path, err)
 	}
 	columns := f.Root().Columns()
 	var names []string

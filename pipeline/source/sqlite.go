@@ -144,7 +144,7 @@ func (d *database) choose(spec Spec) error {
 	id := d.columns[d.id]
 	d.key = tables.Quote(id)
 	if !slices.Contains(d.names, id) {
-		d.key = id // the rowid, which is no column to quote
+		d.key = id // the rowid, which is not a column to quote
 	} else if hasKey && key.Name == id {
 		d.paged = table.Kind == "table"
 	}

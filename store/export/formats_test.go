@@ -47,7 +47,7 @@ func TestAnyStringIsJSON(t *testing.T) {
 		if err := json.Unmarshal(appendString(nil, want), &got); err != nil {
 			t.Fatal(err)
 		}
-		if want = string([]rune(want)); got != want { // bytes that are no text as U+FFFD
+		if want = string([]rune(want)); got != want { // bytes that are not text as U+FFFD
 			t.Fatalf("%q: %q", want, got)
 		}
 	})

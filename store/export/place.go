@@ -59,7 +59,7 @@ func (f *Follower) recorded(ctx context.Context) (known bool, err error) {
 	case statErr == nil && st.Mode()&fs.ModeSymlink != 0:
 		return false, usagef("%s is a symbolic link, which may lead anywhere; name the file itself", f.Path)
 	case statErr == nil && !st.Mode().IsRegular():
-		return false, usagef("%s is no plain file, and rows can be appended only to one", f.Path)
+		return false, usagef("%s is not a regular file, and rows can be appended only to one", f.Path)
 	}
 	// Read after the file was looked up: another process saves the position before it makes the file.
 	if _, known, err = f.saved(ctx); err == nil && !known && statErr == nil {

@@ -68,7 +68,7 @@ type token struct {
 // lex cuts a filter into tokens.
 func lex(s string) ([]token, error) {
 	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
-		return nil, usagef("--where: %q is no text", s)
+		return nil, usagef("--where: %q is not text", s)
 	}
 	var ts []token
 	for i := 0; i < len(s); {
@@ -381,7 +381,7 @@ func (p *parser) factor() *node {
 	case t.kind == 'w' || t.kind == 'q':
 		i := p.find(t.text)
 		if i < 0 || t.kind == 'w' && isKeyword(t.text) {
-			p.fail(t.at, "%q is no column%s", t.text, nearest.Among(t.text, names(p.columns)))
+			p.fail(t.at, "%q is not a column%s", t.text, nearest.Among(t.text, names(p.columns)))
 			break
 		}
 		p.tokens = p.tokens[1:]
@@ -420,7 +420,7 @@ func (p *parser) literal() *node {
 		if n.lit.i, err = strconv.ParseInt(sign+t.text, 10, 64); err != nil {
 			n.kind = real
 			if n.lit.f, err = parseReal(sign + t.text); err != nil {
-				p.fail(start.at, "this is no number")
+				p.fail(start.at, "this is not a number")
 				return n
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"facescan/store/sqlite"
 )
 
-// ErrNoJob says that a file is no job, and has none on one of its tables, or is not there.
+// ErrNoJob says that a file is not a job, and has none on one of its tables, or is not there.
 var ErrNoJob = fmt.Errorf("there is no job: %w", fs.ErrNotExist)
 
 // IsURL reports whether a name is a database's URL, and not a file's.
@@ -81,7 +81,7 @@ func OrCreate(ctx context.Context, name string) (store.Job, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if !is {
-		return nil, fmt.Errorf("%s exists and is no facescan job; it is left alone: name another file with "+
+		return nil, fmt.Errorf("%s exists and is not a facescan job; it is left alone: name another file with "+
 			"--db", name)
 	}
 	return sqlite.Open(ctx, name)

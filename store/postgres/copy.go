@@ -94,7 +94,7 @@ func (f *fields) bigint(v int64) {
 
 func (f *fields) int(v int) {
 	if v != int(int32(v)) {
-		f.err = fmt.Errorf("%d is no number of 32 bits", v)
+		f.err = fmt.Errorf("%d is not a number of 32 bits", v)
 	}
 	f.size(4)
 	f.b = binary.BigEndian.AppendUint32(f.b, uint32(v))
@@ -102,7 +102,7 @@ func (f *fields) int(v int) {
 
 func (f *fields) smallint(v int) {
 	if v != int(int16(v)) {
-		f.err = fmt.Errorf("%d is no number of 16 bits", v)
+		f.err = fmt.Errorf("%d is not a number of 16 bits", v)
 	}
 	f.size(2)
 	f.b = binary.BigEndian.AppendUint16(f.b, uint16(v))

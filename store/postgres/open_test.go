@@ -107,7 +107,7 @@ func TestCreateAtOnce(t *testing.T) {
 				return
 			}
 			ids <- j.(*job).id
-			if err := errors.Join(j.Close(), j.Close()); err != nil { // twice is no harm
+			if err := errors.Join(j.Close(), j.Close()); err != nil { // twice does no harm
 				t.Error(err)
 			}
 			if err := j.Set(context.Background(), map[string]string{"a": "b"}); err == nil {

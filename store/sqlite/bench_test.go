@@ -128,7 +128,7 @@ func insertLoop(b *testing.B, db *sql.DB, rows []store.NewRow) {
 	}
 }
 
-// BenchmarkCommit commits batches of 500: rows/s, and bytes a row before and after.
+// BenchmarkCommit commits batches of 500: rows/s, and bytes per row before and after.
 func BenchmarkCommit(b *testing.B) {
 	for _, c := range []struct {
 		name  string

@@ -94,7 +94,7 @@ func TestCreate(t *testing.T) {
 	}
 	ok(t, s.Leave(ctx))
 	ok(t, made[0].Close())
-	ok(t, made[0].Close()) // twice is no harm
+	ok(t, made[0].Close()) // twice does no harm
 	if err := made[0].Set(ctx, map[string]string{"a": "b"}); !errors.Is(err, errClosed) {
 		t.Errorf("a closed job took a setting: %v", err)
 	}

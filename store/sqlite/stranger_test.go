@@ -101,7 +101,7 @@ func TestUsersAdditions(t *testing.T) {
 	}
 }
 
-// TestStrangersOwners has owners in the table whose ids are no ids, and files of others where their files
+// TestStrangersOwners has owners in the table whose ids are not ids, and files of others where their files
 // would be: none of them is touched, followed or waited for.
 func TestStrangersOwners(t *testing.T) {
 	t.Parallel()
@@ -157,7 +157,7 @@ func TestStrangersOwners(t *testing.T) {
 	}
 	for _, name := range []string{"folder", "with space"} {
 		if !exists(path + "-owner-" + name) {
-			t.Errorf("%s was removed, which is no file of an owner's", name)
+			t.Errorf("%s was removed, which is not an owner's file", name)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 	d.Name = table.Name
 	switch {
 	case isOwn(o.Table):
-		return d, fmt.Errorf("%s is no table of yours", o.Table)
+		return d, fmt.Errorf("%s is not a table of yours", o.Table)
 	case !known:
 		return d, fmt.Errorf("there is no table %s; there are %s", o.Table, theirs(all))
 	case table.Kind != "table":

@@ -80,7 +80,7 @@ func finish(t testing.TB, s store.Session) map[int64]string {
 	}
 }
 
-// dump is what a query finds, a line a row.
+// dump is what a query finds, a line per row.
 func dump(t testing.TB, db *sql.DB, query string) (out []string) {
 	t.Helper()
 	rows, err := db.Query(query)
@@ -240,7 +240,7 @@ func TestTableColumnsAreFound(t *testing.T) {
 			Done: "A B"}, "group select a b"},
 		"a unique column": {"CREATE TABLE t (k INTEGER PRIMARY KEY, id BIGINT UNIQUE, url TEXT)",
 			TableOptions{Table: "t"}, "id url done+"},
-		"a key that is no row number": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t " +
+		"a key that is not a row number": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t " +
 			"VALUES (-5, 'x'), (7, 'y')", TableOptions{Table: "t"}, "id url done+"},
 		"words among integers": {"CREATE TABLE t (id INT PRIMARY KEY, url TEXT); INSERT INTO t " +
 			"VALUES (1, 'x'), ('two', 'y')", TableOptions{Table: "t"}, "text"},

@@ -17,7 +17,7 @@ import (
 type rowCheck struct{ name, query string }
 
 // ownRowChecks hold for rows that are ours. What a user's rows say is right: results that they do not bear
-// out any more are no damage, and the next pass over the table drops them.
+// out any more are not damage, and the next pass over the table drops them.
 var ownRowChecks = []rowCheck{
 	{"done-flag",
 		"SELECT u.{id}, u.{done} FROM {urls} AS u WHERE u.{id} BETWEEN ?1 AND ?2 AND u.{done} NOT IN (0, 1)"},

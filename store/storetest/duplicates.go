@@ -38,7 +38,7 @@ func testDuplicates(t *testing.T, target Target) {
 		case 1:
 			r.SHA256, r.PHash = sum, store.NewPHash(uint64(sum[0])*0x9e3779b97f4a7c15)
 		case 2: // nothing
-		case 3: // a failed row is no picture
+		case 3: // a failed row is not a picture
 			r = failed(store.BadImage)(id)
 			r.SHA256 = sum
 		default:

@@ -10,7 +10,7 @@ import (
 func testFiles(t *testing.T, target Target) {
 	b := start(t, target)
 	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 3, 10) // whose rows are no files
+	b.fill(s, "list", 3, 10) // whose rows are not files
 	source, err := b.AddSource(ctx(t), store.Source{Name: "/photos", Format: "folder"})
 	b.ok(err)
 	l, err := s.LeaseSource(ctx(t), source.Number)

@@ -62,7 +62,7 @@ func testRefusals(t *testing.T, target Target) {
 	says("priority 21 is not between -20 and 20", added(21))
 	says("priority -21 is not between -20 and 20", b.Prioritize(ctx(t), 0, -21))
 	says("change source 1: there is no such source", b.Pause(ctx(t), 1, true))
-	says(`join: "a b" is no owner's name`, joined("a b", longTTL))
+	says(`join: "a b" is not an owner's name`, joined("a b", longTTL))
 	says("join: a lease's time to live must be above zero, not 0s", joined("me", 0))
 	says("lease source 0: held by another process", leased(other.LeaseSource(ctx(t), 0)))
 	lost := i

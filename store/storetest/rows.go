@@ -506,7 +506,7 @@ func testResultPages(t *testing.T, target Target) {
 		b.equal(got, want)
 	}
 	for range b.Results(ctx(t), 0, 1<<62) {
-		break // stopping early is no error, and holds nothing
+		break // stopping early is not an error, and holds nothing
 	}
 	stopped, stop := context.WithCancel(ctx(t))
 	defer stop()

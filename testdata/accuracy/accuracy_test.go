@@ -93,7 +93,7 @@ func TestRun(t *testing.T) {
 	write("annotations.csv", []byte("file,x,y,w,h\na.jpg,1,2,3,wide\n"))
 	if err := run(t.Context(), []string{dir}, io.Discard); err == nil ||
 		!strings.Contains(err.Error(), "row 2") {
-		t.Error("a width that is no number:", err)
+		t.Error("a width that is not a number:", err)
 	}
 	if err := run(t.Context(), nil, io.Discard); err == nil {
 		t.Error("no folder, and no complaint")

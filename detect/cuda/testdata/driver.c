@@ -113,7 +113,7 @@ static int give(void *p, int device) {
   return result;
 }
 
-// inside tells whether a range lies within one area of that kind.
+// inside reports whether a range lies within one area of that kind.
 static int inside(const void *p, size_t size, int device) {
   pthread_mutex_lock(&lock);
   int found = 0;

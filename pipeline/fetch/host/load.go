@@ -26,7 +26,7 @@ const (
 	NotBlocked  Cause = iota
 	ByPerHost         // as many requests as --per-host allows are under way to its host
 	ByLimit           // as many as its host is trusted to take at once
-	ByCeiling         // its host takes so many requests a second
+	ByCeiling         // its host takes so many requests per second
 	ByPause           // its host asked not to be asked for a while
 	ByRobots          // its robots.txt cannot be had now
 	ByDelay           // its host wants so much time between two requests

@@ -91,7 +91,7 @@ func TestBlocked(t *testing.T) {
 		q.Stop()
 	}
 
-	// Every place is taken: that is no host's doing.
+	// Every place is taken: no host did that.
 	q := host.New[int](host.Options{Slots: 2, Slow: 2})
 	defer q.Stop()
 	add(q, "a.example", 10)

@@ -48,7 +48,7 @@ type pace struct {
 	second         int64 // the clock's, in which the latest answered request went out
 	within, before int   // requests that went out in that second and in the one before, and were answered
 
-	ceiling  int // requests a second, until
+	ceiling  int // requests per second, until
 	holds    time.Time
 	missed   int       // requests above it that were refused in a row
 	lastVain time.Time // when the latest refused request went out

@@ -468,7 +468,7 @@ type Info struct {
 	Waiting  int // rows, those of equal URLs as one
 	InFlight int
 	Limit    float64   // requests at once
-	Ceiling  int       // requests a second, 0 for none
+	Ceiling  int       // requests per second, 0 for none
 	Until    time.Time // no request before
 	Dead     *fetch.Error
 }

@@ -57,7 +57,7 @@ func TestAllows(t *testing.T) {
 		{"whole path, more", "User-agent: *\nDisallow: /$\n", "/a", true},
 		{"a dollar within", "User-agent: *\nDisallow: /a$b\n", "/a$b", false},
 		{"escaped star", "User-agent: *\nDisallow: /f-%2A.html\n", "/f-*.html", false},
-		{"escaped star is no wildcard", "User-agent: *\nDisallow: /f-%2A.html\n", "/f-x.html", true},
+		{"escaped star is not a wildcard", "User-agent: *\nDisallow: /f-%2A.html\n", "/f-x.html", true},
 		{"escaped dollar", "User-agent: *\nDisallow: /f-%24\n", "/f-$", false},
 
 		{"unreserved", "User-agent: *\nDisallow: /bar/%62%61%7A\n", "/bar/baz", false},
@@ -68,7 +68,7 @@ func TestAllows(t *testing.T) {
 			false},
 		{"its escaped form", "User-agent: *\nDisallow: /b?u=http%3A%2F%2Ffoo.bar\n", "/b?u=http://foo.bar",
 			false},
-		{"an escaped slash is no slash", "User-agent: *\nDisallow: /a/b\n", "/a%2Fb", true},
+		{"an escaped slash is not a slash", "User-agent: *\nDisallow: /a/b\n", "/a%2Fb", true},
 		{"reserved", "User-agent: *\nDisallow: /a,b\n", "/a%2cb", false},
 		{"blanks", "User-agent: *\nDisallow: /a b\n", "/a%20b", false},
 		{"a bare percent sign", "User-agent: *\nDisallow: /100%\n", "/100%25", false},
