@@ -483,7 +483,7 @@ func TestImportStageFails(t *testing.T) {
 	adopts := &importStage{im: *i.im, adopt: true, drain: func(End) {}}
 	adopts.begin(t.Context())
 	defer adopts.stop()
-	if adopts.run(); adopts.err == nil || !strings.Contains(adopts.err.Error(), "no table") {
+	if adopts.run(); adopts.err == nil || !strings.Contains(adopts.err.Error(), "not a table") {
 		t.Errorf("%v", adopts.err)
 	}
 	stopped := &importStage{im: *i.im, sources: []source.Spec{i.list("a.txt", lines(0, 1))}}

@@ -238,7 +238,6 @@ func TestKilledBetweenNameAndNotes(t *testing.T) {
 // TestStaleSegments: listing a folder removes segments that were begun long ago by writers that are dead, and
 // nothing else.
 func TestStaleSegments(t *testing.T) {
-	dir := t.TempDir()
 	name := newFile("urls.txt", store.Node{I: 1, Of: 3}, 7).Name
 	long := time.Now().Add(-2 * stale)
 	for file, c := range map[string]struct {
@@ -253,6 +252,7 @@ func TestStaleSegments(t *testing.T) {
 		"." + name[1:] + "0123456789abcdef.part": {long, false},
 		"notes.part":                             {long, false},
 	} {
+		dir := t.TempDir()
 		path := filepath.Join(dir, file)
 		must(t, os.WriteFile(path, nil, 0o600))
 		must(t, os.Chtimes(path, c.at, c.at))

@@ -272,7 +272,7 @@ func TestTableColumnsAreFound(t *testing.T) {
 		"one column for two": {"CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)",
 			TableOptions{Table: "t", Done: "url"}, "three"},
 		"SQLite's own": {"CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, url TEXT)",
-			TableOptions{Table: "sqlite_sequence"}, "no table of yours"},
+			TableOptions{Table: "sqlite_sequence"}, "not a table of yours"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
