@@ -18,11 +18,11 @@ func (o *exportOptions) checkDuplicates() error {
 	case o.rows != "duplicates":
 		return nil
 	case o.distance < 0 || o.distance > duplicates.MaxDistance:
-		return usagef("--distance %d: give 0 to %d; pictures that have nothing in common differ in some 32 bits",
-			o.distance, duplicates.MaxDistance)
+		return usagef("--distance %d: give 0 to %d; pictures that have nothing in common differ in some 32 "+
+			"bits", o.distance, duplicates.MaxDistance)
 	case o.follow:
-		return usagef("--follow writes rows as they come, and duplicates are known when all pictures are: leave one of " +
-			"them out")
+		return usagef("--follow writes rows as they come, and duplicates are known when all pictures are: " +
+			"leave one of them out")
 	}
 	return nil
 }
@@ -40,11 +40,12 @@ func (o *exportOptions) writeDuplicates(ctx context.Context, g *globals, job sto
 	defer func() { _ = groups.Close() }() // removes a temporary folder
 	switch {
 	case groups.Pictures == 0 && hashes == (pipeline.Hashes{}):
-		return usagef("no image of %[1]s has a hash: compute them with --hash sha256,phash: %[2]s; images that are done get "+
-			"theirs after: %[3]s", job.Path(), hint.On("run", job.Path(), "--hash", "sha256,phash"),
-			hint.On("rescan", job.Path(), "--all"))
+		return usagef("no image of %[1]s has a hash: compute them with --hash sha256,phash: %[2]s; images "+
+			"that are done get theirs after: %[3]s", job.Path(),
+			hint.On("run", job.Path(), "--hash", "sha256,phash"), hint.On("rescan", job.Path(), "--all"))
 	case !hashes.PHash && o.flags.Changed("distance") && o.distance > 0:
-		g.tell("facescan: the job computes no phash (run --hash phash): pictures without one are compared by their bytes")
+		g.tell("facescan: the job computes no phash (run --hash phash): pictures without one are compared by " +
+			"their bytes")
 	}
 	return writeAll(outs, groups.All(), export.Writer.WriteDuplicate)
 }

@@ -49,8 +49,8 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 		"`format`: csv, jsonl, parquet or coco; default: by the name of the file, else csv")
 	fs.StringVar(&o.rows, "rows", "images", "`kind` of record per row: images, faces, groups or "+
 		"duplicates (groups of equal and similar pictures, of runs with --hash)")
-	fs.IntVar(&o.distance, "distance", 4, "with --rows duplicates: pictures are similar if their phash differs in at "+
-		"most N of 64 bits; 0 = equal ones alone")
+	fs.IntVar(&o.distance, "distance", 4, "with --rows duplicates: pictures are similar if their phash "+
+		"differs in at most N of 64 bits; 0 = equal ones alone")
 	fs.StringSliceVar(&o.columns, "columns", nil,
 		"`columns` to write, in this order: see facescan help columns; default: those of the rows")
 	fs.StringVar(&o.where, "where", "",

@@ -273,8 +273,8 @@ func (o *runOptions) withoutFaces() error {
 // withoutPictures refuses the hash of pictures where none are decoded.
 func (o *runOptions) withoutPictures(h pipeline.Hashes) error {
 	if o.detect.choice.None() && h.PHash {
-		return usagef("--hash %v: --detector none looks at the header of an image alone, and phash needs its pixels; use "+
-			"--hash sha256, or another detector", h)
+		return usagef("--hash %v: --detector none looks at the header of an image alone, and phash needs its "+
+			"pixels; use --hash sha256, or another detector", h)
 	}
 	return nil
 }

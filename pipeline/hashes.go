@@ -70,8 +70,8 @@ func SettleHashes(ctx context.Context, job store.Job, given *Hashes) (h Hashes, 
 			return h, "", err
 		}
 		if counts.OK > 0 {
-			missing = fmt.Sprintf("%d images that are done have no %s; to process them again, first type: %s", counts.OK,
-				strings.ReplaceAll(added.String(), ",", " and no "),
+			missing = fmt.Sprintf("%d images that are done have no %s; to process them again, first type: %s",
+				counts.OK, strings.ReplaceAll(added.String(), ",", " and no "),
 				hint.On("rescan", job.Path(), "--all"))
 		}
 	}

@@ -72,7 +72,9 @@ func (s *processStage) verify(t *task) bool {
 		return true
 	}
 	body := t.body.Bytes
-	rejected := t.split(func(r store.Row) bool { return r.Hash == "" || source.ChecksumMatches(r.Hash, body) })
+	rejected := t.split(func(r store.Row) bool {
+		return r.Hash == "" || source.ChecksumMatches(r.Hash, body)
+	})
 	if rejected == nil {
 		return true
 	}

@@ -67,10 +67,11 @@ func StoredHashes(sha256, phash []byte) (Hashes, error) {
 
 // Hashed is the part of a Job that knows the hashes of its images.
 type Hashed interface {
-	// Hashes yields the rows with from <= id < to that are ok and have a hash, in id order, paged as Results is.
+	// Hashes yields the rows with from <= id < to that are ok and have a hash, in id order, paged as Results
+	// is.
 	Hashes(ctx context.Context, from, to int64) iter.Seq2[HashedRow, error]
-	// ResultsOf returns the results of those rows that have one, in id order, however far they lie apart. The ids
-	// ascend.
+	// ResultsOf returns the results of those rows that have one, in id order, however far they lie apart. The
+	// ids ascend.
 	ResultsOf(ctx context.Context, ids []int64) ([]Result, error)
 }
 

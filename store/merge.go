@@ -41,8 +41,8 @@ const (
 // JSON array.
 const RunFlagsSetting = "run_flags"
 
-// HashSetting names the hashes that the job computes of its images, separated by commas; NoHashes says that there are
-// none.
+// HashSetting names the hashes that the job computes of its images, separated by commas; NoHashes says that
+// there are none.
 const (
 	HashSetting = "hashes"
 	NoHashes    = "none"

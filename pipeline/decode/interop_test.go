@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// TestInteropPHash compares the hash with that of Python's imagehash: the same for grey PNGs of 8 bits, and at
-// most 4 bits off for 95 of 100 JPEGs. FACESCAN_PYTHON is an interpreter that has imagehash; make test-interop
-// makes one.
+// TestInteropPHash compares the hash with that of Python's imagehash: the same for grey PNGs of 8 bits, and
+// at most 4 bits off for 95 of 100 JPEGs. FACESCAN_PYTHON is an interpreter that has imagehash; make
+// test-interop makes one.
 func TestInteropPHash(t *testing.T) {
 	python := os.Getenv("FACESCAN_PYTHON")
 	if python == "" {
@@ -43,7 +43,8 @@ func TestInteropPHash(t *testing.T) {
 		}
 		got := fmt.Sprintf("%016x", img.PHash)
 		if again, err := scaled.Decode(body); err != nil || again.PHash != img.PHash {
-			t.Errorf("%s: %016x when it is decoded for larger faces, else %s (%v)", name, again.PHash, got, err)
+			t.Errorf("%s: %016x when it is decoded for larger faces, else %s (%v)", name, again.PHash, got,
+				err)
 		}
 		if strings.HasSuffix(name, ".png") {
 			if pngs++; got != want {

@@ -240,8 +240,8 @@ func (f *File) decodeJPEG() (m image.Image, partial bool, err error) {
 	return m, false, nil
 }
 
-// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, decides whether a
-// damaged picture counts, and hashes it.
+// decodeTurbo decodes through libjpeg-turbo to luma as stored, scaled if the options allow it, decides
+// whether a damaged picture counts, and hashes it.
 func (d *Decoder) decodeTurbo(f *File, img *Image) error {
 	if d.turbo == nil {
 		t, err := turbo.New()

@@ -10,8 +10,8 @@ import (
 )
 
 // The perceptual hash is the one that Python's imagehash calls phash, bit by bit: the picture's luma, as
-// stored, is resampled to 32 x 32 pixels as Pillow does with a Lanczos window; of the cosine transform (DCT II
-// in both directions) the 8 x 8 lowest frequencies are compared with their median. Luma is that of this
+// stored, is resampled to 32 x 32 pixels as Pillow does with a Lanczos window; of the cosine transform (DCT
+// II in both directions) the 8 x 8 lowest frequencies are compared with their median. Luma is that of this
 // package: of a JPEG it is what the file holds, where imagehash computes it from RGB, which may change a bit
 // or two.
 const (
@@ -184,9 +184,10 @@ func hashOf(small *[hashSide * hashSide]byte) uint64 {
 	return hash
 }
 
-// lowest computes the lowest frequencies of a line, half of what scipy's transform gives. It folds the line in the
-// middle: the even ones are those of the sums, the odd ones come of the differences. So what is zero because the line
-// is even, odd or flat is exactly zero, and no bit is set by rounding. The line is overwritten.
+// lowest computes the lowest frequencies of a line, half of what scipy's transform gives. It folds the line
+// in the middle: the even ones are those of the sums, the odd ones come of the differences. So what is zero
+// because the line is even, odd or flat is exactly zero, and no bit is set by rounding. The line is
+// overwritten.
 func lowest(line, out []float64) {
 	for stride := 1; stride < len(out)*2; stride *= 2 {
 		n := len(line)

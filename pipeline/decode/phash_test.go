@@ -27,7 +27,8 @@ func TestPHashIsImagehashs(t *testing.T) {
 			}
 			return 0
 		}, 0x8a0020008a008a00},
-		"checkers": {64, 64, func(x, y int) uint8 { return uint8((x + y) / 8 % 2 * 255) }, 0xff0ad58ad582df00},
+		"checkers": {64, 64, func(x, y int) uint8 { return uint8((x + y) / 8 % 2 * 255) },
+			0xff0ad58ad582df00},
 	} {
 		m := image.NewGray(image.Rect(0, 0, p.width, p.height))
 		for y := range p.height {
@@ -69,7 +70,8 @@ func TestPHashOfTallPictures(t *testing.T) {
 	for range 50 {
 		width := 1 + rng.IntN(60)
 		height := 2*width + hashSide + rng.IntN(200)
-		tall, flat := image.NewGray(image.Rect(0, 0, width, height)), image.NewGray(image.Rect(0, 0, height, width))
+		tall := image.NewGray(image.Rect(0, 0, width, height))
+		flat := image.NewGray(image.Rect(0, 0, height, width))
 		for i := range tall.Pix {
 			tall.Pix[i] = byte(rng.Uint32())
 			flat.Pix[i%width*height+i/width] = tall.Pix[i]
@@ -111,8 +113,8 @@ func TestPHashIsIndependent(t *testing.T) {
 			for i, d := range decoders {
 				img, err := d.Decode(body)
 				if err != nil || !img.Hashed || img.PHash != want.PHash || img.Orientation != orientation {
-					t.Errorf("%dx%d by decoder %d, orientation %d (read: %d): %016x, want %016x (%v)", width, height,
-						i, orientation, img.Orientation, img.PHash, want.PHash, err)
+					t.Errorf("%dx%d by decoder %d, orientation %d (read: %d): %016x, want %016x (%v)", width,
+						height, i, orientation, img.Orientation, img.PHash, want.PHash, err)
 				}
 			}
 		}

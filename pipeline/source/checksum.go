@@ -38,8 +38,8 @@ func ChecksumMatches(checksum string, body []byte) bool {
 	return bytes.Equal(of.Sum(nil), sum)
 }
 
-// checkHashes reads the first rows of a list. It refuses a column of which none of them has a checksum, though
-// they have something there: it is another column than was meant.
+// checkHashes reads the first rows of a list. It refuses a column of which none of them has a checksum,
+// though they have something there: it is another column than was meant.
 func checkHashes(ctx context.Context, s Spec) error {
 	if s.HashColumn == "" {
 		return nil
@@ -68,6 +68,7 @@ func checkHashes(ctx context.Context, s Spec) error {
 	if wrong == nil {
 		return nil
 	}
-	return usagef("the column %s of %s has no checksums: that of row %d is %.100q; name one with --verify-hash that has "+
-		"md5, sha1, sha256 or sha512 in hexadecimal", s.HashColumn, nameOf(s.Path), wrong.ID, wrong.Hash)
+	return usagef("the column %s of %s has no checksums: that of row %d is %.100q; name one with "+
+		"--verify-hash that has md5, sha1, sha256 or sha512 in hexadecimal", s.HashColumn, nameOf(s.Path),
+		wrong.ID, wrong.Hash)
 }

@@ -38,8 +38,9 @@ func FuzzChecksumMatches(f *testing.F) {
 func TestCheckHashes(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha1.Sum(nil))
 	for text, refused := range map[string]bool{
-		"url,id,h\nu,2," + sum + "\nv,1,x\n": false, "url,id,h\nu,1,x\nv,2," + sum + "\n": false, "url,id,h\nu,1,\n": false,
-		"url,id,h\n": false, "url,id,h\nu,1,\nv,2,12\n": true, "url,id,h\nu,1,u\n": true,
+		"url,id,h\nu,2," + sum + "\nv,1,x\n": false, "url,id,h\nu,1,x\nv,2," + sum + "\n": false,
+		"url,id,h\nu,1,\n": false, "url,id,h\n": false, "url,id,h\nu,1,\nv,2,12\n": true,
+		"url,id,h\nu,1,u\n": true,
 	} {
 		path := filepath.Join(t.TempDir(), "list.csv")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

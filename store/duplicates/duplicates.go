@@ -4,16 +4,17 @@
 //
 // Pictures whose bytes have the same SHA-256, or whose perceptual hashes are equal, are equal. A picture that
 // differs from others in no more bits of its hash than the distance joins the one with the lowest id among
-// them, if that is lower than its own. Groups are not chained: c may join b, which joins a, without being near
-// a; then b is in two groups, as a picture of a's and as the first of its own.
+// them, if that is lower than its own. Groups are not chained: c may join b, which joins a, without being
+// near a; then b is in two groups, as a picture of a's and as the first of its own.
 //
 // # How they are found
 //
-// The hashes are copied into a database of its own, in a temporary folder, so that the job is only read, in short
-// transactions, and memory does not grow with it. Equal hashes are collapsed there to one with the lowest id. Two
-// hashes that differ in d of 64 bits are equal in at least one of any d+1 bands of bits: for each band the hashes are
-// sorted by it, and compared with those that have the same one. With many hashes the bands of a number k beyond that
-// are taken together, of which d+k are equal in k: there are more of them, and fewer hashes have the same.
+// The hashes are copied into a database of its own, in a temporary folder, so that the job is only read, in
+// short transactions, and memory does not grow with it. Equal hashes are collapsed there to one with the
+// lowest id. Two hashes that differ in d of 64 bits are equal in at least one of any d+1 bands of bits: for
+// each band the hashes are sorted by it, and compared with those that have the same one. With many hashes the
+// bands of a number k beyond that are taken together, of which d+k are equal in k: there are more of them,
+// and fewer hashes have the same.
 package duplicates
 
 import (
@@ -37,8 +38,8 @@ import (
 	"facescan/store/draft"
 )
 
-// MaxDistance is the greatest distance: pictures that have nothing in common differ in 32 bits, most of them in
-// more than 20.
+// MaxDistance is the greatest distance: pictures that have nothing in common differ in 32 bits, most of them
+// in more than 20.
 const MaxDistance = 10
 
 // pageRows is how many rows are written, or read, at a time.
@@ -54,8 +55,8 @@ type Groups struct {
 	Pictures int64
 }
 
-// Find compares all pictures of a job. Those whose perceptual hashes differ in more bits than distance are not
-// alike.
+// Find compares all pictures of a job. Those whose perceptual hashes differ in more bits than distance are
+// not alike.
 func Find(ctx context.Context, job store.Hashed, distance int) (g *Groups, err error) {
 	folder, err := draft.CreateFolder(filepath.Join(os.TempDir(), "facescan-duplicates"))
 	if err != nil {
@@ -100,7 +101,8 @@ func (g *Groups) find(distance int) error {
 			SELECT n.first, p.id, n.distance FROM near AS n JOIN units AS u ON u.first = n.unit
 				JOIN pictures AS p ON p.phash = u.phash
 			UNION ALL SELECT u.first, p.id, 0 FROM units AS u JOIN pictures AS p ON p.phash = u.phash
-				WHERE u.first IN (SELECT first FROM near) OR u.n > 1 AND u.first NOT IN (SELECT unit FROM near)
+				WHERE u.first IN (SELECT first FROM near)
+				OR u.n > 1 AND u.first NOT IN (SELECT unit FROM near)
 			UNION ALL SELECT e.first, p.id, 0 FROM equals AS e JOIN pictures AS p ON p.sha256 = e.sha256
 				WHERE p.phash IS NULL
 			ORDER BY 1, 2`)
@@ -152,8 +154,8 @@ func (g *Groups) copy() error {
 	return g.insert("INSERT INTO pictures", 3, values, "")
 }
 
-// collapse makes units of pictures with equal hashes. A picture without a perceptual hash takes that of one with
-// the same bytes, else it has only equals.
+// collapse makes units of pictures with equal hashes. A picture without a perceptual hash takes that of one
+// with the same bytes, else it has only equals.
 func (g *Groups) collapse() error {
 	var bare, hashed bool
 	if err := g.db.QueryRowContext(g.ctx, `SELECT EXISTS (SELECT 1 FROM pictures WHERE phash IS NULL),
@@ -171,7 +173,8 @@ func (g *Groups) collapse() error {
 	for _, step := range append(steps,
 		"CREATE INDEX by_hash ON pictures (phash)",
 		"CREATE TABLE units (first INTEGER PRIMARY KEY, phash INTEGER, n INTEGER)",
-		"INSERT INTO units SELECT min(id), phash, count(*) FROM pictures WHERE phash IS NOT NULL GROUP BY phash ORDER BY 1",
+		`INSERT INTO units SELECT min(id), phash, count(*) FROM pictures WHERE phash IS NOT NULL
+			GROUP BY phash ORDER BY 1`,
 		"CREATE TABLE near (unit INTEGER PRIMARY KEY, first INTEGER, distance INTEGER)",
 		`CREATE TABLE equals AS SELECT min(id) AS first, sha256 FROM pictures WHERE phash IS NULL
 			GROUP BY sha256 HAVING count(*) > 1`) {
@@ -197,7 +200,8 @@ type best struct {
 // compare finds for each unit the one that it joins.
 func (g *Groups) compare(distance int) error {
 	var n int64
-	if err := g.db.QueryRowContext(g.ctx, "SELECT count(*) FROM units").Scan(&n); err != nil || distance == 0 {
+	err := g.db.QueryRowContext(g.ctx, "SELECT count(*) FROM units").Scan(&n)
+	if err != nil || distance == 0 {
 		return err
 	}
 	for _, mask := range masksFor(n, distance) {
@@ -210,7 +214,8 @@ func (g *Groups) compare(distance int) error {
 
 // compareBand compares units that have the same bits under a mask.
 func (g *Groups) compareBand(mask uint64, distance int) error {
-	err := g.exec("CREATE TABLE band AS SELECT first, phash FROM units ORDER BY phash & ?, first", int64(mask))
+	err := g.exec("CREATE TABLE band AS SELECT first, phash FROM units ORDER BY phash & ?, first",
+		int64(mask))
 	if err != nil {
 		return err
 	}
@@ -271,7 +276,8 @@ func paged[T any](g *Groups, query string, scan func(*sql.Rows) (T, error)) iter
 	}
 }
 
-func readPage[T any](g *Groups, query string, after int, scan func(*sql.Rows) (T, error)) (page []T, err error) {
+func readPage[T any](g *Groups, query string, after int,
+	scan func(*sql.Rows) (T, error)) (page []T, err error) {
 	rows, err := g.db.QueryContext(g.ctx, query, after, pageRows)
 	if err != nil {
 		return nil, err
@@ -312,8 +318,8 @@ func (g *Groups) keep(found map[int64]best) error {
 		distance = excluded.distance WHERE excluded.first < first`)
 }
 
-// masksFor are the bands by which n hashes are sorted, so that it costs least to sort them and to compare what
-// has the same bits.
+// masksFor are the bands by which n hashes are sorted, so that it costs least to sort them and to compare
+// what has the same bits.
 func masksFor(n int64, distance int) (masks []uint64) {
 	const sorting = 1500 // comparisons that take as long as sorting a hash
 	least := math.Inf(1)
@@ -406,7 +412,9 @@ func (g *Groups) read(page []member, yield func(store.Duplicate, error) bool) er
 		return err
 	}
 	for _, m := range page {
-		i, ok := slices.BinarySearchFunc(results, m.id, func(r store.Result, id int64) int { return cmp.Compare(r.ID, id) })
+		i, ok := slices.BinarySearchFunc(results, m.id, func(r store.Result, id int64) int {
+			return cmp.Compare(r.ID, id)
+		})
 		if ok && !yield(store.Duplicate{Result: results[i], First: m.first, Distance: m.distance}, nil) {
 			return errStop
 		}

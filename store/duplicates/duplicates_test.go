@@ -16,8 +16,8 @@ import (
 	"facescan/store/sqlite"
 )
 
-// filled is a job of n pictures with random hashes, of which so many are near an earlier one: the row that each
-// of them is near, by its own.
+// filled is a job of n pictures with random hashes, of which so many are near an earlier one: the row that
+// each of them is near, by its own.
 func filled(t testing.TB, n, planted int) (job store.Job, near map[int64]int64) {
 	ctx := context.Background()
 	job, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "job.db"))
@@ -42,10 +42,11 @@ func filled(t testing.TB, n, planted int) (job store.Job, near map[int64]int64) 
 	var rows []store.MergedRow
 	for i, hash := range hashes {
 		id := int64(i + 1)
-		r := store.Result{ID: id, Status: store.OK, Format: "jpeg", Width: 500, Height: 375, Bytes: 1000, Attempts: 1,
-			Detector: "test/1", Time: time.UnixMilli(1_700_000_000_000)}
+		r := store.Result{ID: id, Status: store.OK, Format: "jpeg", Width: 500, Height: 375, Bytes: 1000,
+			Attempts: 1, Detector: "test/1", Time: time.UnixMilli(1_700_000_000_000)}
 		r.PHash = store.NewPHash(hash)
-		rows = append(rows, store.MergedRow{Row: store.Row{ID: id, URL: fmt.Sprint("http://a.example/", id)}, Result: &r})
+		rows = append(rows, store.MergedRow{Row: store.Row{ID: id, URL: fmt.Sprint("http://a.example/", id)},
+			Result: &r})
 		if len(rows) == 10_000 || i == n-1 {
 			must(t, job.Absorb(ctx, 0, rows, store.Position{Line: id, Rows: id}, i == n-1, 100_000))
 			rows = rows[:0]
@@ -108,7 +109,8 @@ func TestFoldersAreRemoved(t *testing.T) {
 		}
 	}
 	t.Setenv("TMPDIR", filepath.Join(temp, "missing"))
-	if _, err := duplicates.Find(context.Background(), job, 4); err == nil || !strings.Contains(err.Error(), "TMPDIR") {
+	_, err = duplicates.Find(context.Background(), job, 4)
+	if err == nil || !strings.Contains(err.Error(), "TMPDIR") {
 		t.Errorf("without a folder: %v", err)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"facescan/store"
 )
 
-// duplicateColumns are the columns of rows of duplicates by default. They hide columns of images with the same
-// name, which is the group of the list.
+// duplicateColumns are the columns of rows of duplicates by default. They hide columns of images with the
+// same name, which is the group of the list.
 var duplicateColumns = append([]column{
 	{"group", integer, late, func(r *record) value { return value{i: r.first} }},
 	{"distance", integer, late, func(r *record) value { return number(r.distance) }},

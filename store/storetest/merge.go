@@ -31,7 +31,8 @@ func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int6
 	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount,
 		Mark: []byte{9}}, true, 100))
 	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(),
-		"min-face": "20", store.HashSetting: []string{"sha256", "none", "phash"}[i%3], store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
+		"min-face": "20", store.HashSetting: []string{"sha256", "none", "phash"}[i%3],
+		store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
 	for {
 		l, err := s.Claim(ctx(t), 1000)
 		if errors.Is(err, store.ErrNoShard) {
@@ -100,7 +101,8 @@ func testMerge(t *testing.T, target Target) {
 	delete(set, store.MergeInputsSetting)
 	delete(set, store.MergePartsSetting)
 	out.equal(set, map[string]string{"min-face": "20", store.MergeSetting: "unfinished",
-		store.HashSetting: "phash,sha256", "folder:keep:0": "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
+		store.HashSetting: "phash,sha256",
+		"folder:keep:0":   "/kept", "folder:keep:1": "/kept", "folder:keep:2": "/kept"})
 	out.verify()
 	var taken int64
 	o.Merged = func(rows int64) { taken += rows }

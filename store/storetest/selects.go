@@ -26,7 +26,8 @@ var filters = []string{
 	"partial = 1", "bytes / 3 >= 33.5", "bytes * 1e300 * 1e300 > 1", "1e-300 * 1e-300 * bytes = 0",
 	"'x' = 'x'", "2 > 3", "url = '''; DROP TABLE results; --'", "url != '{urls} $1 ?'",
 	"length(lower(upper(url))) = length(url)", "sha256 IS NULL", "phash IS NOT NULL AND sha256 IS NULL",
-	"sha256 = '" + strings.Repeat("61", 32) + "'", "phash LIKE '%f00000000'", "phash >= '8'", "length(phash) = 16",
+	"sha256 = '" + strings.Repeat("61", 32) + "'", "phash LIKE '%f00000000'", "phash >= '8'",
+	"length(phash) = 16",
 }
 
 // testSelect compares what a store selects with what the same filter lets through of all that it has: what it

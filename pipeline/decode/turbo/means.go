@@ -1,7 +1,7 @@
 package turbo
 
-// Weights are those of N means of a row of Width pixels. The weights of a mean are numbers of which 1<<22 is a
-// whole, in two halves: high<<11 + low.
+// Weights are those of N means of a row of Width pixels. The weights of a mean are numbers of which 1<<22 is
+// a whole, in two halves: high<<11 + low.
 type Weights struct {
 	Width, N  int
 	Taps      int     // weights of a mean, a multiple of TapsMultiple; those beyond the row are 0
@@ -31,7 +31,8 @@ func (w *Weights) Set(mean, i int, share float64) {
 	} else {
 		v += 0.5
 	}
-	w.High[mean*w.Taps+i], w.Low[mean*w.Taps+i] = int16(int32(v)>>weightShift), int16(int32(v)&(1<<weightShift-1))
+	at := mean*w.Taps + i
+	w.High[at], w.Low[at] = int16(int32(v)>>weightShift), int16(int32(v)&(1<<weightShift-1))
 }
 
 // Means writes the means of each of the rows of src, which lie without gaps, to dst, rounded to 8 bits. The

@@ -28,7 +28,8 @@ func TestMeans(t *testing.T) {
 		wide = w.Means(got, src, rows, wide)
 		plainMeans(w, want, src, rows)
 		if !bytes.Equal(got, want) {
-			t.Fatalf("%d means of %d rows of %d pixels, %d weights: %v, want %v", n, rows, width, w.Taps, got, want)
+			t.Fatalf("%d means of %d rows of %d pixels, %d weights: %v, want %v", n, rows, width, w.Taps, got,
+				want)
 		}
 	}
 }
