@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/hint"
 )
 
@@ -159,8 +160,8 @@ func tellChanges(changed map[string]string, c store.Counts, name string, log *sl
 		if before == "" {
 			when = "without --" + d.flag
 		}
-		log.Warn(fmt.Sprintf("%d rows failed %s (%s): they are done, and are not fetched again unless they "+
-			"are queued: %s", rows, when, strings.Join(reasons, ", "),
+		log.Warn(fmt.Sprintf("%s failed %s (%s): they are done, and are not fetched again unless they "+
+			"are queued: %s", figures.Of(rows, "row"), when, strings.Join(reasons, ", "),
 			hint.On("retry", name, "--reason", strings.Join(reasons, ","))))
 	}
 }

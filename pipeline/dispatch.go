@@ -10,6 +10,7 @@ import (
 
 	"facescan/pipeline/fetch"
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/hint"
 )
 
@@ -368,8 +369,8 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 	case d.stuck.IsZero():
 		d.stuck = time.Now()
 	case time.Since(d.stuck) > stuckAfter:
-		return fmt.Errorf("%d rows are pending, but no shard that could be claimed has them: the job is damaged; "+
-			"see `%s`", c.Pending, hint.On("verify", d.job.Path()))
+		return fmt.Errorf("%s pending, but in no shard that could be claimed: the job is damaged; "+
+			"see `%s`", figures.Are(c.Pending, "row"), hint.On("verify", d.job.Path()))
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"time"
+
+	"facescan/store/figures"
 )
 
 // Trust is until when a holder may rely on a lease that it asks for after this call: by its own clock, and
@@ -86,9 +88,10 @@ func Appending(all []Addition) string {
 // Committing says that results of shards are committed.
 func Committing(batches []Batch) string {
 	if len(batches) == 1 {
-		return fmt.Sprintf("commit %d rows of shard %d", len(batches[0].Results), batches[0].Lease.Shard)
+		return fmt.Sprintf("commit %s of shard %d", figures.Of(len(batches[0].Results), "row"),
+			batches[0].Lease.Shard)
 	}
-	return fmt.Sprintf("commit %d rows of %d shards", countResults(batches), len(batches))
+	return fmt.Sprintf("commit %s of %d shards", figures.Of(countResults(batches), "row"), len(batches))
 }
 
 func countResults(batches []Batch) (n int) {

@@ -170,7 +170,7 @@ func (o *outage[T]) hold(q *Queue[T], h held[T], v Verdict) {
 	if h.ours {
 		o.suspect(q, h.at, v, fmt.Sprint(v.Err))
 	} else if n := o.silentHosts(); n >= outageHosts || q.active() < outageHosts {
-		o.suspect(q, h.at, v, fmt.Sprintf("%d hosts in a row did not answer; the last: %v", n, v.Err))
+		o.suspect(q, h.at, v, fmt.Sprintf("%s; the last: %v", silence(n), v.Err))
 	}
 }
 
@@ -181,6 +181,14 @@ func (o *outage[T]) silentHosts() int {
 		silent[x.host] = true
 	}
 	return len(silent)
+}
+
+// silence says that so many hosts did not answer.
+func silence(hosts int) string {
+	if hosts == 1 {
+		return "one host did not answer"
+	}
+	return fmt.Sprintf("%d hosts in a row did not answer", hosts)
 }
 
 // suspect starts probing for an outage.
@@ -233,7 +241,7 @@ func (o *outage[T]) complete(q *Queue[T], n int) calls {
 // fewer starts probing at once if too few hosts have rows for more to become silent.
 func (o *outage[T]) fewer(q *Queue[T]) {
 	if n := o.silentHosts(); n > 0 && o.cause == "" && q.active() < outageHosts && !q.stopped {
-		o.suspect(q, time.Now(), Verdict{}, fmt.Sprintf("%d hosts in a row did not answer", n))
+		o.suspect(q, time.Now(), Verdict{}, silence(n))
 	}
 }
 
