@@ -40,7 +40,7 @@ PREFIX ?= /usr/local
 VERSION ?= $(shell .ci/version)
 HOMEPAGE ?=
 MAINTAINER ?= the facescan authors
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y go.mod)
 DIST ?= dist
 NFPM := .bin/nfpm-v2.45.2
 STAMP = -X facescan/cmd.release=$(VERSION) -X facescan/cmd.homepage=$(HOMEPAGE)
