@@ -306,9 +306,7 @@ func (k *knownImages) readErased(ctx context.Context, job store.Job, first, last
 		if err != nil {
 			return err
 		}
-		if store.IsErased(row.URL) {
-			k.erased.Add(row.URL)
-		}
+		k.erased.Add(row.URL)
 	}
 	return nil
 }

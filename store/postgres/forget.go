@@ -132,7 +132,7 @@ func tablesByRow(ctx context.Context, t pgx.Tx) (tables []string, err error) {
 		return nil
 	}, `SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
 		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
-		AND c.relname NOT IN ('rows', 'files') -- by which a row, and a file, is known not to be new
+		AND c.relname <> 'rows' -- by which a row is known not to be new
 		AND a.attname = 'id' AND a.atttypid = 'bigint'::regtype`)
 }
 

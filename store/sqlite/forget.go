@@ -149,9 +149,8 @@ func dropRest(t tx, results []store.Result) error {
 	return err
 }
 
-// notOfRows are tables with ids that say nothing of a row but that it is there, and files, by which a file is
-// known not to be new.
-var notOfRows = []string{"unpublished", "publications", "files"}
+// notOfRows are tables with ids that say nothing of a row but that it is there.
+var notOfRows = []string{"unpublished", "publications"}
 
 // tablesByRow are the tokens of our own tables that have rows by the id of one of the job's. They are read
 // from the schema, so that a new table is among them.
