@@ -13,7 +13,7 @@ FUZZTIME ?= 20s
 # What a first build downloads.
 MODULES := 125 MB
 # Every package: ./... leaves the programs below testdata out.
-PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/cover ./testdata/demo ./testdata/mutants
+PACKAGES := ./... ./testdata/accuracy ./testdata/bench ./testdata/cover ./testdata/demo ./testdata/mutants ./testdata/pictures
 GOLANGCI := .bin/golangci-lint-v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
