@@ -98,7 +98,7 @@ func writePages(root *cobra.Command, dir string) error {
 	}
 	for _, p := range pages {
 		name := filepath.Join(dir, p.Name+"."+p.Section)
-		if err := os.WriteFile(name, []byte(p.Roff()), 0o644); err != nil {
+		if err := os.WriteFile(name, []byte(p.Roff()), 0o644); err != nil { //nolint:gosec // G306: manual pages are for everybody
 			return err
 		}
 	}

@@ -104,8 +104,7 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 		}
 		return b.Flush()
 	}
-	switch {
-	case o.out == "-":
+	if o.out == "-" {
 		return write(g.out)
 	}
 	sources, err := exportSources(ctx, job)

@@ -50,7 +50,7 @@ func TestPermissionExpires(t *testing.T) {
 		if r := p.judge(yes, false); r != (ruling{}) {
 			t.Errorf("%+v", r)
 		}
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		first, second := p.judge(yes, false), p.judge(yes, false)
 		if first.ask == nil || second.asking == nil || second.ask != nil {
 			t.Fatalf("%+v, %+v", first, second)

@@ -42,7 +42,7 @@ func openTar(ctx context.Context, path string) (*tarFile, error) {
 			"job with --db JOB.db", path)
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
 	return &tarFile{ctx: ctx, path: path, file: f, numbered: numbered{info: statOf(fi)}}, nil
