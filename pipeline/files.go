@@ -62,6 +62,12 @@ func (f *fileRows) of(ctx context.Context, number int, rows []store.Row) (map[in
 		if err != nil {
 			return nil, err
 		}
+		for len(rows) > 0 && rows[0].ID < row.ID {
+			rows = rows[1:]
+		}
+		if len(rows) == 0 || rows[0].ID != row.ID {
+			continue // one between them that is done, of which even the URL may have been removed
+		}
 		name, isTar, err := fileOf(s, row.URL)
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w; see facescan verify", row.ID, err)

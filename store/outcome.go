@@ -36,7 +36,8 @@ var (
 	DNSNotFound = reason("dns_not_found", Permanent, "the host does not exist (any more)")
 	HTTP4xx     = reason("http_4xx", Permanent, "gone or forbidden: nothing to do here")
 	HTTPError   = reason("http_error", Permanent, "the server's answer is not usable HTTP")
-	NotImage    = reason("not_image", Permanent, "the server sent something that is not an image")
+	NotImage    = reason("not_image", Permanent, "the bytes are not an image, but HTML, text, "+
+		"PDF, video or nothing")
 	BadImage    = reason("bad_image", Permanent, "the image is damaged")
 	Unsupported = reason("unsupported", Permanent, "an image format or coding that facescan does not "+
 		"decode")

@@ -151,13 +151,13 @@ func (f *Fetcher) openListed(path string) (*os.File, error) {
 			}
 			defer root.Close()
 			in, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-			if err == nil || is(err, fs.ErrNotExist, fs.ErrPermission) {
+			if err == nil || is(err, fs.ErrNotExist, fs.ErrPermission, syscall.ELOOP) {
 				return in, fileErrorOrNil(a.named, err)
 			}
 			// A link on the way may be absolute, and os.Root follows none such, wherever it leads.
 			end, e := filepath.EvalSymlinks(path)
 			if e != nil {
-				return nil, fileError(a.named, err)
+				return nil, fileError(a.named, e)
 			}
 			if rel, below = inside(a.real, end); !below {
 				return nil, errNotAllowed

@@ -78,9 +78,12 @@ func TestFiles(t *testing.T) {
 	}
 	must(t, syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
 	must(t, os.Symlink("one", filepath.Join(dir, "link")))
+	must(t, os.Symlink(filepath.Join(dir, "absent"), filepath.Join(dir, "leads-nowhere")))
+	must(t, os.Symlink("loop", filepath.Join(dir, "loop")))
 	for name, want := range map[string][2]string{"absent": {fetch.FileMissing, fetch.FileMissing},
 		"one/x": {fetch.FileMissing, fetch.FileMissing}, "sub": {fetch.FileMissing, fetch.NotImage},
-		"fifo": {fetch.FileMissing, fetch.NotImage}, "link": {fetch.FileMissing, ""}} {
+		"fifo": {fetch.FileMissing, fetch.NotImage}, "link": {fetch.FileMissing, ""},
+		"leads-nowhere": {fetch.FileMissing, fetch.FileMissing}, "loop": {fetch.FileMissing, fetch.FileMissing}} {
 		_, err := bytesOf(t, func(mem fetch.Memory) (*fetch.Body, error) {
 			return f.FetchFile(t.Context(), fetch.File{Source: dir, Name: name}, mem)
 		})
