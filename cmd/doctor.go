@@ -171,7 +171,8 @@ func lookAtProcessor() finding {
 	return f
 }
 
-// lookAtCertificates looks for those of authorities. A bare system has none, and a static program brings none.
+// lookAtCertificates looks for those of authorities. A bare system has none, and a static program brings
+// none.
 func lookAtCertificates() finding {
 	pool, err := x509.SystemCertPool()
 	if err != nil || pool.Equal(x509.NewCertPool()) {

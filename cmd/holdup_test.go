@@ -147,7 +147,8 @@ func TestRisingShare(t *testing.T) {
 	picture := pictures(t)["c-none.png"]
 	var asked atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Half of the requests: if it refused all, the rows would wait for it, the longer the slower this machine is.
+		// Half of the requests: if it refused all, the rows would wait for it, the longer the slower this
+		// machine is.
 		if n := asked.Add(1); n > 1500 && n%2 == 0 {
 			w.WriteHeader(http.StatusTooManyRequests)
 			return

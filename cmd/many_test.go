@@ -19,8 +19,8 @@ import (
 )
 
 // manyProcesses has six processes at work on a job, of which one is killed and replaced, or stopped past its
-// leases' end, again and again. Every row gets its result once. Begun is called when the list is imported; the
-// processes have what it returns in their environment.
+// leases' end, again and again. Every row gets its result once. Begun is called when the list is imported;
+// the processes have what it returns in their environment.
 func manyProcesses(t *testing.T, job, dir string, begun func() (env []string)) (rows int) {
 	const processes = 6
 	n, blows, delay := 2400, 8, 20*time.Millisecond

@@ -101,8 +101,8 @@ var mistakes = []struct {
 	{"status postgres://127.0.0.1:1/x", 1, `cannot be reached: see that it runs`},
 }
 
-// foreign are words that are not for people: of Go's libraries, its types, temporary names, numbers of errors,
-// a prefix said twice.
+// foreign are words that are not for people: of Go's libraries, its types, temporary names, numbers of
+// errors, a prefix said twice.
 var foreign = regexp.MustCompile(`strconv\.|time: |\b(open|stat|lstat|mkdir|read|readdirent|rename|create) \S+: |dial tcp|` +
 	`listen tcp|bind: |lookup \S+ on |\.part\b|\*?\b[a-z]+\.[A-Z][a-z]+Error|errno|%!|facescan: facescan:|` +
 	`facescan: facescan [a-z]+:|invalid argument "|&\{|<nil>|goroutine|panic`)

@@ -20,8 +20,8 @@ import (
 	"facescan/store/nearest"
 )
 
-// plainText is an error's text for people: what Go's libraries say of their operations and types is put in plain
-// words, wherever it stands in the text.
+// plainText is an error's text for people: what Go's libraries say of their operations and types is put in
+// plain words, wherever it stands in the text.
 func plainText(err error) string {
 	text := err.Error()
 	eachError(err, func(e error) {
@@ -155,8 +155,8 @@ func flagError(c *cobra.Command, err error) error {
 	return &exit{exitUsage, err}
 }
 
-// flagValueError says what is wrong with the value that a flag, or its variable, was given. The name ends with
-// what stands between it and the value.
+// flagValueError says what is wrong with the value that a flag, or its variable, was given. The name ends
+// with what stands between it and the value.
 func flagValueError(name string, err *pflag.InvalidValueError) error {
 	f, value, cause := err.GetFlag(), err.GetValue(), err.Unwrap()
 	var number *strconv.NumError

@@ -117,8 +117,8 @@ func finish(b *testing.B, c *exec.Cmd, stderr *transcript) float64 {
 }
 
 // BenchmarkImport imports a list through the command line and through a bare loop of inserts, by turns: rows
-// a second of both, what the import makes of the loop's, its memory, and the job's bytes per row over the URLs'
-// text.
+// a second of both, what the import makes of the loop's, its memory, and the job's bytes per row over the
+// URLs' text.
 func BenchmarkImport(b *testing.B) {
 	dir := b.TempDir()
 	n := scale(b)

@@ -390,7 +390,8 @@ func withOrientation(file []byte, orientation byte) []byte {
 	return slices.Concat(file[:2], segment, file[2:])
 }
 
-// TestModelOfOthers: a sidecar whose model is not built in is a detector of its own, with scores on any scale.
+// TestModelOfOthers: a sidecar whose model is not built in is a detector of its own, with scores on any
+// scale.
 func TestModelOfOthers(t *testing.T) {
 	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)

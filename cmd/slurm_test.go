@@ -137,8 +137,8 @@ func (s *slurm) command(dir string, env []string, name string, args ...string) *
 	return c
 }
 
-// folder is one that a user submits jobs from: a list, and the scripts of the topic many-machines, for a number of tasks
-// of this test's.
+// folder is one that a user submits jobs from: a list, and the scripts of the topic many-machines, for a
+// number of tasks of this test's.
 type folder struct {
 	*slurm
 	dir string

@@ -2,7 +2,8 @@ package pipeline
 
 import "testing"
 
-// TestShareDescriptors: all kinds together stay below the limit, and usual limits do not slow down the default.
+// TestShareDescriptors: all kinds together stay below the limit, and usual limits do not slow down the
+// default.
 func TestShareDescriptors(t *testing.T) {
 	for _, limit := range []int{20, 64, 256, 1024, 4096, 1 << 20} {
 		d := shareDescriptors(limit)

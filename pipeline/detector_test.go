@@ -131,7 +131,8 @@ func TestDrainWhilePaused(t *testing.T) {
 	b.want(Interrupted)
 }
 
-// TestManyAreAsked: a detector elsewhere is asked by more than there are decoders, as many as rows are in flight.
+// TestManyAreAsked: a detector elsewhere is asked by more than there are decoders, as many as rows are in
+// flight.
 func TestManyAreAsked(t *testing.T) {
 	paths, outcomes := rows(40)
 	b := newBench(t, two, paths...)

@@ -135,9 +135,9 @@ func (d *dispatcher) run() error {
 
 // waitForRoom waits until the rows that are queued will not last for long, so that this process does not
 // hoard what another could do. Rows that are fetched and wait for a processor count as queued: however many
-// more are fetched, they are not done sooner. Rows that wait for slow hosts are not work: when no other may be
-// fetched more is wanted, up to this process's share of what is left, since the others have no row of a host
-// that all wait for otherwise.
+// more are fetched, they are not done sooner. Rows that wait for slow hosts are not work: when no other may
+// be fetched more is wanted, up to this process's share of what is left, since the others have no row of a
+// host that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
 	for d.hold != nil && d.hold() || d.busy() || d.enough() {
 		select {

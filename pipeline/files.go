@@ -147,8 +147,8 @@ func (r *fileReader) waits(t *task) bool {
 	return false
 }
 
-// note learns from an attempt whether a folder is away; gone is nil if it is not. A file that a list names may
-// lie in any folder, so that it ends no outage of one but its own.
+// note learns from an attempt whether a folder is away; gone is nil if it is not. A file that a list names
+// may lie in any folder, so that it ends no outage of one but its own.
 func (r *fileReader) note(gone *fetch.GoneError, t *task) {
 	if r == nil || gone == nil && t.file == nil && !fileurl.Is(t.row.URL) {
 		return

@@ -295,8 +295,8 @@ func (k *knownImages) at(path string) (*store.FileRow, error) {
 	return nil, nil
 }
 
-// readErased reads the URLs that were removed from the job, if there are any: a file that is one of them is no
-// new one.
+// readErased reads the URLs that were removed from the job, if there are any: a file that is one of them is
+// no new one.
 func (k *knownImages) readErased(ctx context.Context, job store.Job, first, last int64) error {
 	c, err := job.Counts(ctx)
 	if err != nil || c.Failures[store.Forgotten] == 0 {
@@ -372,8 +372,8 @@ func (im *Importer) checkImages(ctx context.Context, specs []source.Spec) error 
 	return nil
 }
 
-// VerifyImages checks that the rows of a folder or tar are files of it. Files come and go, so that they are not
-// compared with the rows.
+// VerifyImages checks that the rows of a folder or tar are files of it. Files come and go, so that they are
+// not compared with the rows.
 func VerifyImages(ctx context.Context, job store.Job, s store.Source, report func(store.Problem)) error {
 	first := store.FirstOf(s.Number)
 	for row, err := range job.Rows(ctx, first, first+1<<store.SourceShift) {

@@ -126,7 +126,8 @@ func TestSmallListsTogether(t *testing.T) {
 	s.check()
 }
 
-// overtaken is a session that is held up before it first appends, until another process has imported everything.
+// overtaken is a session that is held up before it first appends, until another process has imported
+// everything.
 type overtaken struct {
 	store.Session
 	once  sync.Once
@@ -141,8 +142,8 @@ func (o *overtaken) AppendAll(ctx context.Context, all []store.Addition, shardSi
 	return err
 }
 
-// TestSmallListsLeaseLost has the leases of a group run out before it is written: another process imports the lists
-// meanwhile, and what this one has read is not added once more.
+// TestSmallListsLeaseLost has the leases of a group run out before it is written: another process imports the
+// lists meanwhile, and what this one has read is not added once more.
 func TestSmallListsLeaseLost(t *testing.T) {
 	s := newSmallLists(t, 60)
 	slow, fast := s.importer(300*time.Millisecond), s.importer(time.Minute)

@@ -65,8 +65,8 @@ func (s *processStage) loop() {
 	}
 }
 
-// verify completes those rows of a task whose list gives another checksum than the body's, and reports whether
-// others are left.
+// verify completes those rows of a task whose list gives another checksum than the body's, and reports
+// whether others are left.
 func (s *processStage) verify(t *task) bool {
 	if t.madeOf != nil { // of an image that was verified
 		return true
@@ -349,9 +349,9 @@ func (p *processor) inSlot(ctx context.Context, t *task, use func(decoderSlot) e
 	if t.suspect > 0 {
 		p.alone.Lock()
 		defer p.alone.Unlock()
-		// What kills a decoder kills the trial, which is not a guess. So this process need not note the row at
-		// once: if it is killed from outside in the few milliseconds that an innocent image takes, the image
-		// is not to blame.
+		// What kills a decoder kills the trial, which is not a guess. So this process need not note the row
+		// at once: if it is killed from outside in the few milliseconds that an innocent image takes, the
+		// image is not to blame.
 		note := time.AfterFunc(suspectPatience, func() { p.decoding(s.number, t.row.ID) })
 		defer func() {
 			note.Stop()

@@ -12,9 +12,10 @@ const (
 	repeatsKept   = 1 << 16 // rows that are remembered, about 2 MB
 )
 
-// repeats notices a row that is done again and again: something makes it pending each time, and it would be fetched for ever.
-// It counts the outcomes that were committed for a row. When it is full it forgets some rows that were done once, by chance:
-// one that comes again soon is still known, and of many that come again late some are.
+// repeats notices a row that is done again and again: something makes it pending each time, and it would be
+// fetched for ever. It counts the outcomes that were committed for a row. When it is full it forgets some
+// rows that were done once, by chance: one that comes again soon is still known, and of many that come again
+// late some are.
 type repeats struct {
 	mu    sync.Mutex
 	times map[int64]uint8

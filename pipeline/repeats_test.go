@@ -24,8 +24,8 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// TestRepeatsAreBounded has many more rows than are remembered: memory is bounded, a row that comes again at once is noticed
-// among them, and so are some of very many that all come again.
+// TestRepeatsAreBounded has many more rows than are remembered: memory is bounded, a row that comes again at
+// once is noticed among them, and so are some of very many that all come again.
 func TestRepeatsAreBounded(t *testing.T) {
 	var r repeats
 	batch := make([]store.Result, 1000)

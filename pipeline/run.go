@@ -1,4 +1,5 @@
-// Package pipeline runs a job: it moves rows from their lists through fetch, decode and detection into the store.
+// Package pipeline runs a job: it moves rows from their lists through fetch, decode and detection into the
+// store.
 //
 //	importer ─▶ store ─claim─▶ dispatcher ─▶ queue ─▶ fetcher ×N ─▶ processStage ×W ─▶ writer ─commit─▶ store
 //	                               │  ▲                   ▲                             │
@@ -7,9 +8,9 @@
 //
 // # Stages
 //
-// Each stage is a type with what it needs as its fields, and can be run alone: importStage (importer.go), dispatcher
-// (dispatch.go), fetcher (fetch.go), reader (keeper.go), processStage (process.go), writer (write.go). Run makes them,
-// connects them by channels, and waits (run.go). What they share are types, too:
+// Each stage is a type with what it needs as its fields, and can be run alone: importStage (importer.go),
+// dispatcher (dispatch.go), fetcher (fetch.go), reader (keeper.go), processStage (process.go), writer
+// (write.go). Run makes them, connects them by channels, and waits (run.go). What they share are types, too:
 //
 //   - lifecycle (lifecycle.go): the contexts by which a run ends, its limits, and outages of our own.
 //   - leases (leases.go): the shards that this process holds.
@@ -18,28 +19,29 @@
 //
 // # One way, bounded
 //
-// Rows flow in one direction through bounded stages; a stage that is slow holds back the one before it, down to
-// the claim. A row is in flight from the start of its fetch to its commit; a place taken before the fetch and
-// given back after the commit keeps that to 2 × Fetchers rows. Bodies and pixels come out of one byte budget.
-// Nothing grows with the list.
+// Rows flow in one direction through bounded stages; a stage that is slow holds back the one before it, down
+// to the claim. A row is in flight from the start of its fetch to its commit; a place taken before the fetch
+// and given back after the commit keeps that to 2 × Fetchers rows. Bodies and pixels come out of one byte
+// budget. Nothing grows with the list.
 //
 // # Who owns a row
 //
-// A row belongs to the lease that it was claimed under. It is completed once: its result is committed, or it is given
-// up and thus still pending in the store. A lease goes back when all its rows are complete. A lost lease cancels the
-// work on its rows, and the store refuses what was under way.
+// A row belongs to the lease that it was claimed under. It is completed once: its result is committed, or it
+// is given up and thus still pending in the store. A lease goes back when all its rows are complete. A lost
+// lease cancels the work on its rows, and the store refuses what was under way.
 //
 // # Two kinds of failure
 //
-// What happens to a row (a 404, a broken image) is its outcome and is stored. What happens to us (a full disk, a
-// lost database) is an error: the first one ends the run, the rows in flight stay pending, and Run returns it. When
-// this machine is cut off, or the detector unavailable, rows wait, for Options.OutageWait at most.
+// What happens to a row (a 404, a broken image) is its outcome and is stored. What happens to us (a full
+// disk, a lost database) is an error: the first one ends the run, the rows in flight stay pending, and Run
+// returns it. When this machine is cut off, or the detector unavailable, rows wait, for Options.OutageWait at
+// most.
 //
 // # Stopping
 //
-// Closing Options.Drain stops dispatch; running fetches get DrainGrace, the rest goes back to pending, what was
-// fetched is decoded and committed. Ending the context stops at once. Both leave the job consistent; so does
-// SIGKILL, since a row's result and its Done flag are one transaction.
+// Closing Options.Drain stops dispatch; running fetches get DrainGrace, the rest goes back to pending, what
+// was fetched is decoded and committed. Ending the context stops at once. Both leave the job consistent; so
+// does SIGKILL, since a row's result and its Done flag are one transaction.
 package pipeline
 
 import (
@@ -103,8 +105,8 @@ type Options struct {
 	PublishEvery time.Duration
 
 	Drain <-chan struct{} // closed to stop gently
-	// TryDecode decodes a body where a crash does no harm, and reports whether it survived; optional. Rows that
-	// were in a decoder when their process died go through it first.
+	// TryDecode decodes a body where a crash does no harm, and reports whether it survived; optional. Rows
+	// that were in a decoder when their process died go through it first.
 	TryDecode func(ctx context.Context, body []byte) error
 	Log       *slog.Logger
 }
@@ -138,8 +140,8 @@ type run struct {
 	activity activity
 }
 
-// Run works on the job until all its rows are done, by this process or others, or until something ends it earlier.
-// Stats are filled in while it runs.
+// Run works on the job until all its rows are done, by this process or others, or until something ends it
+// earlier. Stats are filled in while it runs.
 func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, error) {
 	leaveProcessors(o.Workers)
 	session, err := job.Join(ctx, Self(), o.LeaseTTL)
@@ -347,8 +349,8 @@ func (r *run) detectorName() string {
 	return r.Detector.Fingerprint()
 }
 
-// workers is how many rows are decoded, or wait for the detector, at once. A detector elsewhere takes no processor here, and
-// wants many to make batches of: then every row in flight may be one.
+// workers is how many rows are decoded, or wait for the detector, at once. A detector elsewhere takes no
+// processor here, and wants many to make batches of: then every row in flight may be one.
 func (r *run) workers() int {
 	if _, ok := r.Detector.(detect.Remote); ok {
 		return max(r.Workers, 2*r.Fetchers)

@@ -254,8 +254,8 @@ func (d deaf) Renew(ctx context.Context, ls []store.Lease) ([]store.Lease, error
 	return nil, errors.New("the store does not answer")
 }
 
-// TestTrustEnds: a process that cannot renew stops working on its rows before the lease is over, gives them up, and
-// takes them again when the store is back. Nothing is done twice.
+// TestTrustEnds: a process that cannot renew stops working on its rows before the lease is over, gives them
+// up, and takes them again when the store is back. Nothing is done twice.
 func TestTrustEnds(t *testing.T) {
 	b := newBench(t, two, "/f/a.png", "/f/b.png", "/i/1/x.png")
 	var heals atomic.Bool

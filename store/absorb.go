@@ -22,8 +22,8 @@ type Partition struct {
 }
 
 // PartitionMerged compares rows from another job with those that there are, by id. A result enters where
-// there is none, or where it is ok and the one there is failed. A row that was forgotten, in either job, stays
-// so or becomes so.
+// there is none, or where it is ok and the one there is failed. A row that was forgotten, in either job,
+// stays so or becomes so.
 func PartitionMerged(rows []MergedRow, have map[int64]Existing) (p Partition, err error) {
 	p.Groups = make(map[int64]string, len(rows))
 	for i := range rows {

@@ -13,11 +13,11 @@ import (
 
 // Forgetter is the part of a Job by which what is known of rows is deleted for good.
 type Forgetter interface {
-	// Forget deletes what the job has of rows: results, faces, thumbnails, and everything else that is kept per
-	// row. The rows stay, done and failed as Forgotten, pending ones too. With url it also removes URL, group
-	// and kept columns; of the URL a hash is left (Eraser). It takes ids in ascending order, passes over
-	// those that the job does not have, and is complete in each of its transactions: a call that was cut short
-	// can be repeated. Of a job in a user's table only results are deleted, of rows that have one.
+	// Forget deletes what the job has of rows: results, faces, thumbnails, and everything else that is kept
+	// per row. The rows stay, done and failed as Forgotten, pending ones too. With url it also removes URL,
+	// group and kept columns; of the URL a hash is left (Eraser). It takes ids in ascending order, passes
+	// over those that the job does not have, and is complete in each of its transactions: a call that was cut
+	// short can be repeated. Of a job in a user's table only results are deleted, of rows that have one.
 	Forget(ctx context.Context, ids []int64, url bool) error
 	// Expunge overwrites what deleted rows left behind in the job's own files. It says what of that it cannot
 	// promise; empty for nothing.

@@ -10,9 +10,9 @@
 // # A batch
 //
 // The images of a batch lie one behind the other. The search of an image has a grid of windows per window
-// size. A grid is cut into tiles, and one block of threads does a tile (kernel.cu). The evaluation of a window
-// is in window.h, which is both CUDA and C. The tests compile both files with the C compiler behind a driver
-// without a GPU, and compare the whole package with pigo.
+// size. A grid is cut into tiles, and one block of threads does a tile (kernel.cu). The evaluation of a
+// window is in window.h, which is both CUDA and C. The tests compile both files with the C compiler behind a
+// driver without a GPU, and compare the whole package with pigo.
 //
 // # Lanes
 //

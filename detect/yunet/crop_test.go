@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCropEdges takes parts that reach over every edge of a picture: outside it is black, and what lies behind
-// a row in memory is not part of it.
+// TestCropEdges takes parts that reach over every edge of a picture: outside it is black, and what lies
+// behind a row in memory is not part of it.
 func TestCropEdges(t *testing.T) {
 	whole := image.NewGray(image.Rect(0, 0, 20, 16))
 	for i := range whole.Pix {

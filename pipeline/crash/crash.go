@@ -14,8 +14,8 @@ const exitCode = 1
 // Setup has the runtime's fatal errors, such as a lack of memory, end the process by a signal (SIGABRT).
 func Setup() { debug.SetTraceback("crash") }
 
-// Exit ends the process with an error when the function that defers it panics. Every goroutine begins by deferring it: a
-// panic that none recovers cannot be caught from elsewhere.
+// Exit ends the process with an error when the function that defers it panics. Every goroutine begins by
+// deferring it: a panic that none recovers cannot be caught from elsewhere.
 func Exit() {
 	v := recover()
 	if v == nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestPNGMemory holds what a PNG announces to the pixels that its kind takes: too little breaks the budget, and
-// too much, e.g. four bytes for a pixel of a palette, keeps other rows out of it.
+// TestPNGMemory holds what a PNG announces to the pixels that its kind takes: too little breaks the budget,
+// and too much, e.g. four bytes for a pixel of a palette, keeps other rows out of it.
 func TestPNGMemory(t *testing.T) {
 	const w, h, slack = 1000, 1000, 1 << 20
 	clear := pngChunk("tRNS", []byte{0, 9})

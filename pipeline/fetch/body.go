@@ -134,8 +134,8 @@ func recycle(slot *[]byte) {
 	}
 }
 
-// read reads the body of an answer, decoded, into the buffer. It is too large if it is longer than limit: then
-// the buffer has what comes before.
+// read reads the body of an answer, decoded, into the buffer. It is too large if it is longer than limit:
+// then the buffer has what comes before.
 func (a *attempt) read(resp *http.Response, buf *buffer, limit int64) error {
 	if resp.ContentLength > limit {
 		return &Error{Reason: TooLarge, Err: fmt.Errorf("%d bytes announced", resp.ContentLength)}

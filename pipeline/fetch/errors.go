@@ -53,8 +53,8 @@ type Error struct {
 	FinalURL   string        // after redirects, password hidden; empty when it is the row's own
 	Bytes      int64         // of the body that arrived, decoded
 	Robots     Robots        // the part of robots.txt in the failure
-	// Wait is after what time the row should be tried again: robots.txt cannot be had now, or asks for a longer
-	// crawl-delay than an attempt waits. Zero if it should not be.
+	// Wait is after what time the row should be tried again: robots.txt cannot be had now, or asks for a
+	// longer crawl-delay than an attempt waits. Zero if it should not be.
 	Wait time.Duration
 	Err  error // the cause; may be nil
 }

@@ -193,7 +193,8 @@ func (f *Fetcher) Close() {
 }
 
 // Fetch makes one attempt. The error is an *Error, ErrLostWaiting, or the context's cause if that ended
-// first; of a file below Options.AllowFiles also a *GoneError. A 2xx answer without any bytes is a Body too: whether bytes are an image is decided elsewhere.
+// first; of a file below Options.AllowFiles also a *GoneError. A 2xx answer without any bytes is a Body too:
+// whether bytes are an image is decided elsewhere.
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, error) {
 	if len(f.files) > 0 && fileurl.Is(tidy(rawURL)) {
 		return f.fetchListed(ctx, rawURL, mem)

@@ -93,8 +93,8 @@ func is(err error, some ...error) bool {
 	return slices.ContainsFunc(some, func(one error) bool { return errors.Is(err, one) })
 }
 
-// FetchFile reads an image of a folder or tar. The error is an *Error, a *GoneError, or the context's cause if
-// that ended first.
+// FetchFile reads an image of a folder or tar. The error is an *Error, a *GoneError, or the context's cause
+// if that ended first.
 func (f *Fetcher) FetchFile(ctx context.Context, file File, mem Memory) (*Body, error) {
 	r := fileReader{f: f, ctx: ctx, mem: mem, start: time.Now()}
 	if file.Tar {

@@ -144,8 +144,8 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
-// TestNoLinkLeadsOut swaps a folder and a link that leads out while files below it are read: what lies outside
-// never comes, neither of a list nor of a folder of images.
+// TestNoLinkLeadsOut swaps a folder and a link that leads out while files below it are read: what lies
+// outside never comes, neither of a list nor of a folder of images.
 func TestNoLinkLeadsOut(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()

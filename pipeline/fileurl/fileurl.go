@@ -1,8 +1,8 @@
 // Package fileurl writes and reads the URLs of files on this machine.
 //
 // The URL of a file is file:// and its absolute path; that of a member of a tar is the tar's URL, a # and the
-// member's name. Every byte of path and name is percent-encoded except letters, digits, - . _ ~ and /, so that
-// any name a file can have, UTF-8 or not, comes back byte for byte.
+// member's name. Every byte of path and name is percent-encoded except letters, digits, - . _ ~ and /, so
+// that any name a file can have, UTF-8 or not, comes back byte for byte.
 package fileurl
 
 import (

@@ -2,9 +2,9 @@
 //
 //	filter ─▶ ids, a batch at a time ─▶ files ─▶ rows in the store ─▶ segments ─▶ store rewritten
 //
-// A row's files go before what the store knows of it, by which the same command finds the row again: so it can
-// be killed at any moment and repeated. The job notes that rows are being deleted (store.ForgetSetting) from
-// the first one to the end, and what comes after the last row is done again when that note is left.
+// A row's files go before what the store knows of it, by which the same command finds the row again: so it
+// can be killed at any moment and repeated. The job notes that rows are being deleted (store.ForgetSetting)
+// from the first one to the end, and what comes after the last row is done again when that note is left.
 //
 // No other process works on the job meanwhile. Both sides join the job before they look for the other: this
 // one at the owners, a run at the note.

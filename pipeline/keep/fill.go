@@ -11,8 +11,8 @@ import (
 )
 
 // FillThumbnails makes thumbnails of rows that are done already, from their kept bytes, as far as the sample
-// has room: of a job that was run without, or with fewer. It returns how many it made, and how many the sample
-// still lacks, because nothing is kept of the images. It asks for nothing while the sample is full.
+// has room: of a job that was run without, or with fewer. It returns how many it made, and how many the
+// sample still lacks, because nothing is kept of the images. It asks for nothing while the sample is full.
 func (k *Keeper) FillThumbnails(ctx context.Context) (made, lacking int, err error) {
 	counts, err := k.o.Job.Counts(ctx)
 	if err != nil || k.o.Thumbnails <= 0 {

@@ -15,8 +15,8 @@
 //
 // There is no password, so the server listens on loopback unless another address was asked for. There it
 // answers only to names of loopback: a page of some site whose name was made to point at this machine (DNS
-// rebinding) gets nothing. What is served is strict about what it may load; what comes from a list is shown as
-// text, never as markup.
+// rebinding) gets nothing. What is served is strict about what it may load; what comes from a list is shown
+// as text, never as markup.
 package live
 
 import (

@@ -11,7 +11,8 @@ import (
 //
 // In tsv a record is a line and quotes are text. In csv a field may be in quotes, as RFC 4180 has it:
 // separators, newlines and doubled quotes in it are text. A record that does not have the header's number of
-// fields that way, or is longer than maxRecord, ends at its line and is read as a damaged one (see csvdamaged.go).
+// fields that way, or is longer than maxRecord, ends at its line and is read as a damaged one (see
+// csvdamaged.go).
 type table struct {
 	records
 	comma  byte

@@ -23,8 +23,8 @@ const (
 // block, and of the bytes after it. It depends only on the bytes, so equal prefixes have equal fingerprints
 // however they were read. A copy is independent of its original.
 //
-// Besides, it has hashes of the first 16, 32, 64, … bytes, so that short lists of different length can be told
-// apart, too.
+// Besides, it has hashes of the first 16, 32, 64, … bytes, so that short lists of different length can be
+// told apart, too.
 type fingerprint struct {
 	n     int64 // bytes so far
 	heads []uint64

@@ -336,8 +336,8 @@ func TestLastLineReadAgain(t *testing.T) {
 	}
 }
 
-// TestPartsOfDifferentLists compares how far two lists were read, when one was read further than the other: they
-// may be the same list only where the bytes that both have are the same.
+// TestPartsOfDifferentLists compares how far two lists were read, when one was read further than the other:
+// they may be the same list only where the bytes that both have are the same.
 func TestPartsOfDifferentLists(t *testing.T) {
 	list := func(name string, rows int) (s string) {
 		for i := range rows {

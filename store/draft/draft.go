@@ -1,10 +1,10 @@
-// Package draft writes a file or folder under a temporary name first, so that its own name never shows half of
-// it.
+// Package draft writes a file or folder under a temporary name first, so that its own name never shows half
+// of it.
 //
 // A draft is called .NAME.RANDOM.part. Its name cannot be guessed, it is made only where nothing is, and no
-// symlink is followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker dies,
-// however it dies. So the next process that makes a draft of that name removes drafts that dead processes
-// left.
+// symlink is followed to it. Its maker holds it locked (flock): the kernel drops the lock when the maker
+// dies, however it dies. So the next process that makes a draft of that name removes drafts that dead
+// processes left.
 //
 // # Modes
 //

@@ -26,8 +26,8 @@ type File struct {
 	finish []func() error // of the layers, from the top
 }
 
-// linked follows the symbolic links of a path, also to where nothing is yet: what they lead to is written, and
-// they stay.
+// linked follows the symbolic links of a path, also to where nothing is yet: what they lead to is written,
+// and they stay.
 func linked(path string) (string, error) {
 	for range 40 { // as many as the kernel follows
 		to, err := os.Readlink(path)

@@ -1,4 +1,5 @@
-// Package figures writes numbers for people: counts, shares, sizes, rates and times, the same wherever they stand.
+// Package figures writes numbers for people: counts, shares, sizes, rates and times, the same wherever they
+// stand.
 package figures
 
 import (

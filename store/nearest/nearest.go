@@ -12,7 +12,8 @@ func Hint(word string, words []string) string {
 	return ""
 }
 
-// Among is the end of a message about a word that is none of a few: the one that may be meant, and all of them.
+// Among is the end of a message about a word that is none of a few: the one that may be meant, and all of
+// them.
 func Among(word string, words []string) string {
 	if hint := Hint(word, words); hint != "" {
 		return hint + " there are " + strings.Join(words, ", ")

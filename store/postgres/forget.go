@@ -92,8 +92,8 @@ func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url
 	return ids[n:], eraseGroups(ctx, t, e.source, erased, have)
 }
 
-// replaceResults puts results in the place of those that some rows have. Of rows that are forgotten it deletes
-// everything else, too.
+// replaceResults puts results in the place of those that some rows have. Of rows that are forgotten it
+// deletes everything else, too.
 func replaceResults(ctx context.Context, t pgx.Tx, e *effect, replaced []int64, results []store.Result,
 	detectors map[string]int32) error {
 	if _, err := deleteResults(ctx, t, e, "true", replaced); err != nil {

@@ -9,9 +9,9 @@
 //
 // # Whose time
 //
-// Leases begin and end by the database's clock_timestamp(), not by a machine's. A process that is dead, or cut
-// off, is found out when its leases run out: every process looks for such leases and frees them. Until then it
-// counts as alive. How long a session trusts a lease, store.Trust says.
+// Leases begin and end by the database's clock_timestamp(), not by a machine's. A process that is dead, or
+// cut off, is found out when its leases run out: every process looks for such leases and frees them. Until
+// then it counts as alive. How long a session trusts a lease, store.Trust says.
 //
 // # Who waits for whom
 //
@@ -35,8 +35,8 @@
 //
 // What was in the decoders of a process that died is in a file on its machine (package slots), in the user's
 // state folder, where the next session on that machine, of the same job, finds it and tells the database. So
-// it is known after that, on all machines; not if no process starts there again. Without a folder to write to,
-// nothing is known.
+// it is known after that, on all machines; not if no process starts there again. Without a folder to write
+// to, nothing is known.
 package postgres
 
 import (

@@ -11,26 +11,26 @@
 // # What counts
 //
 // Each row of a segment carries its publication: NUMBER and RANDOM of the segment it was first written to. Of
-// several versions of a row the one with the highest publication counts, whether it is done or pending. NUMBER
-// is one above the highest that is in the folder, so that it grows with everything its writer has seen, as a
-// Lamport clock does.
+// several versions of a row the one with the highest publication counts, whether it is done or pending.
+// NUMBER is one above the highest that is in the folder, so that it grows with everything its writer has
+// seen, as a Lamport clock does.
 //
 // Two processes may publish the same part at the same time, such as one on a node that was given up and its
-// successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order of
-// versions for all readers. A row that both have done is done, whichever version counts. A pending row can
+// successor. Their names differ by RANDOM, neither replaces a file of the other, and each row has one order
+// of versions for all readers. A row that both have done is done, whichever version counts. A pending row can
 // hide a done one only if it was reopened (retry, rescan) by somebody who published later.
 //
 // # What is never lost
 //
 // The job notes each row that changes in the transaction that changes it. A publication reads the notes, then
-// the rows, and drops these notes only when the segment has its name. A process that dies in between publishes
-// the same rows twice, under two numbers.
+// the rows, and drops these notes only when the segment has its name. A process that dies in between
+// publishes the same rows twice, under two numbers.
 //
 // # Folding
 //
 // Eight segments of about one size are replaced by one: it is written first, then those that it contains are
-// removed. Since rows keep their publications, it does not matter which segments are folded, or by whom. A row
-// is copied once for each eightfold growth of the part. A reader that misses a listed file lists again.
+// removed. Since rows keep their publications, it does not matter which segments are folded, or by whom. A
+// row is copied once for each eightfold growth of the part. A reader that misses a listed file lists again.
 package segment
 
 import (

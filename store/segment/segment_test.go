@@ -499,8 +499,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestFurther: of two segments that tell of one list, the one counts that has read more of it; of two that have
-// read as much the one that knows how many rows it has.
+// TestFurther: of two segments that tell of one list, the one counts that has read more of it; of two that
+// have read as much the one that knows how many rows it has.
 func TestFurther(t *testing.T) {
 	at := func(line, whole int64) list {
 		return list{store.Source{Position: store.Position{Line: line}}, whole}

@@ -3,8 +3,8 @@
 //
 // The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: a
 // process that can lock the file of another knows that the other is dead. A slot is eight bytes, written
-// without a sync. The kernel's cache keeps them when the process dies, but not through a power cut; after one,
-// no row is suspected.
+// without a sync. The kernel's cache keeps them when the process dies, but not through a power cut; after
+// one, no row is suspected.
 package slots
 
 import (

@@ -3,9 +3,9 @@
 //
 // # Writing
 //
-// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first (BEGIN
-// IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers never wait
-// for writers; they read in pages, since the WAL cannot start over while one of them stays in it.
+// Each process writes through one connection (tx.go). Every transaction takes SQLite's write lock first
+// (BEGIN IMMEDIATE), is short, and is on the disk when it is acknowledged (WAL, synchronous FULL). Readers
+// never wait for writers; they read in pages, since the WAL cannot start over while one of them stays in it.
 //
 // # Leases
 //
@@ -16,9 +16,9 @@
 //
 // # Counting
 //
-// Nothing that a user waits for counts rows: a shard has the numbers of its rows and pending rows, and tallies
-// have the done rows by source and reason. Both change in the transactions that change what they count. Verify
-// (verify.go) counts all of it again.
+// Nothing that a user waits for counts rows: a shard has the numbers of its rows and pending rows, and
+// tallies have the done rows by source and reason. Both change in the transactions that change what they
+// count. Verify (verify.go) counts all of it again.
 //
 // # Names
 //

@@ -136,7 +136,8 @@ func TestNetworkedFilesystemsAreRefused(t *testing.T) {
 	}
 }
 
-// TestLeftOvers has files of owners that died at the wrong moment: the next to join removes them, and no others.
+// TestLeftOvers has files of owners that died at the wrong moment: the next to join removes them, and no
+// others.
 func TestLeftOvers(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

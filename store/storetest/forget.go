@@ -134,7 +134,8 @@ func testForget(t *testing.T, target Target) {
 	t.Log(limits)
 }
 
-// testForgetURL removes URLs, groups and kept columns as well, at once and of rows that are forgotten already.
+// testForgetURL removes URLs, groups and kept columns as well, at once and of rows that are forgotten
+// already.
 func testForgetURL(t *testing.T, target Target) {
 	b, _ := forgettable(t, target)
 	b.ok(b.Forget(ctx(t), []int64{4, 8}, false))
@@ -197,8 +198,8 @@ func testForgetWorks(t *testing.T, target Target) {
 	b.equal(b.counts().Done, int64(12_300))
 }
 
-// testForgetMerge: a row that one job has forgotten is forgotten in what jobs are merged into, whichever comes
-// first, and stays so.
+// testForgetMerge: a row that one job has forgotten is forgotten in what jobs are merged into, whichever
+// comes first, and stays so.
 func testForgetMerge(t *testing.T, target Target) {
 	const n = 60
 	knows := node(t, target, 0, 1, n, func(id int64) *store.Result { return some(wholeResult(id)) })

@@ -1,9 +1,9 @@
 // Package conns keeps idle connections from blocking an HTTP server.
 //
 // A body must arrive within a time. Connections are bounded. When the limit is reached, a new connection
-// replaces the one that has kept the server waiting longest for a request, or for the rest of one. Connections
-// without a completed request are closed first. A request that has arrived completely is never cut off: if all
-// connections have one, a new connection is closed.
+// replaces the one that has kept the server waiting longest for a request, or for the rest of one.
+// Connections without a completed request are closed first. A request that has arrived completely is never
+// cut off: if all connections have one, a new connection is closed.
 package conns
 
 import (

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestWait: Retry-After is obeyed up to maxPause, and pauses in a row double from minPause to 64 times that. A
-// pause is never shortened.
+// TestWait: Retry-After is obeyed up to maxPause, and pauses in a row double from minPause to 64 times that.
+// A pause is never shortened.
 func TestWait(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -29,8 +29,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestSureCeiling: a ceiling is confirmed by its height, or by refusals above it; without one there is nothing
-// to confirm.
+// TestSureCeiling: a ceiling is confirmed by its height, or by refusals above it; without one there is
+// nothing to confirm.
 func TestSureCeiling(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
