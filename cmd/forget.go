@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline/forget"
+	"facescan/pipeline/parts"
 	"facescan/store"
 	"facescan/store/export"
 	"facescan/store/figures"
@@ -111,6 +112,9 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 	out, err := forget.Run(ctx, fo)
 	if err != nil {
 		return fmt.Errorf("after %s: %w", figures.Of(out.Rows, "row"), err)
+	}
+	if err := parts.RenewManifest(ctx, job); err != nil {
+		return err
 	}
 	g.tell("facescan: forgot %s", rowsOf(out.Rows, job.Path()))
 	if gone != "" {

@@ -14,6 +14,7 @@ import (
 	"facescan/pipeline/detection"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/figures"
 )
 
 // manifest says what a node's finished job holds. It is written last, so that where it is, the job is whole.
@@ -60,6 +61,19 @@ func WriteManifest(ctx context.Context, job store.Job) error {
 	return nil
 }
 
+// RenewManifest writes the manifest of a part again after rows of it were changed on purpose. One that has none
+// gets none, and that of a part which has to go on stays, by which a merge refuses it.
+func RenewManifest(ctx context.Context, job store.Job) error {
+	if _, err := os.Stat(manifestPath(job)); err != nil {
+		return nil // also for a job in PostgreSQL
+	}
+	c, err := job.Counts(ctx)
+	if err != nil || c.Pending > 0 {
+		return err
+	}
+	return WriteManifest(ctx, job)
+}
+
 // CheckManifest refuses a job that differs from its manifest; found is false if it has none.
 func CheckManifest(ctx context.Context, job store.Job) (found bool, err error) {
 	b, err := os.ReadFile(manifestPath(job))
@@ -83,11 +97,25 @@ func CheckManifest(ctx context.Context, job store.Job) (found bool, err error) {
 	}
 	if now != was {
 		return true,
-			fmt.Errorf("%s is not what %s says (%+v, not %+v): it was changed since, or copied before "+
-				"it was finished; run it again, or remove the manifest to merge it as it is", job.Path(),
-				manifestPath(job), now, was)
+			fmt.Errorf("%s is not what %s says (%s): it was changed since, or copied before it was "+
+				"finished; run it again, or remove the manifest to merge it as it is", job.Path(),
+				manifestPath(job), now.against(was))
 	}
 	return true, nil
+}
+
+// against says how a job differs from its manifest.
+func (m manifest) against(was manifest) string {
+	mine, theirs := m.counts(), was.counts()
+	if mine != theirs {
+		return mine + ", not " + theirs
+	}
+	return "other results of " + mine
+}
+
+func (m manifest) counts() string {
+	return fmt.Sprintf("%s, %d ok, %d failed, %s", figures.Of(m.Total, "row"), m.OK, m.Failed,
+		figures.Of(m.Faces, "face"))
 }
 
 // writeFile writes a small file beside its place and puts it there when it is on the disk.

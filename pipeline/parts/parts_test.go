@@ -90,6 +90,10 @@ func TestManifest(t *testing.T) {
 		!strings.Contains(err.Error(), "it was changed since") {
 		t.Errorf("changed: %t, %v", found, err)
 	}
+	check(t, RenewManifest(ctx, job)) // it has to go on first
+	if _, err := CheckManifest(ctx, job); err == nil {
+		t.Error("a part with pending rows has a new manifest")
+	}
 	check(t, os.WriteFile(manifestPath(job), []byte("{"), 0o600))
 	if found, err := CheckManifest(ctx, job); !found || err == nil {
 		t.Errorf("damaged: %t, %v", found, err)
