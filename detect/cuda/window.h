@@ -55,7 +55,7 @@ FN int luma(const grid_t *g, const pixel_t *image, int row, int col, int r, int 
   return image[(long long)y * g->width + x];
 }
 
-// passes adds a stage's trees to the sum of a window, one after the other as pigo does, and reports whether the window goes on.
+// passes adds a stage's trees to the sum of a window, one after the other as pigo does, and tells whether the window goes on.
 FN int passes(const trees_t *t, int stage, const grid_t *g, const pixel_t *pixels, int window, float *sum) {
   const pixel_t *image = pixels + g->at;
   int row = g->row + window / g->cols * g->step;
