@@ -46,6 +46,7 @@ func (im *Importer) readImages(ctx context.Context, spec source.Spec, s store.So
 	defer known.close()
 	p := imagesPass{im: im, list: list, spec: spec, source: s, lease: lease, last: was.Line, ascending: known.ascending,
 		size: firstBatch}
+	known.passed = func(row store.FileRow) error { return p.vanished(ctx, row) }
 	chunk := make([]source.Row, readRows)
 	for {
 		n, err := list.Next(chunk)
@@ -58,6 +59,9 @@ func (im *Importer) readImages(ctx context.Context, spec source.Spec, s store.So
 		case ctx.Err() != nil:
 			return nil // what was not appended is found again later
 		case errors.Is(err, io.EOF):
+			if err := known.passRest(); err != nil {
+				return err
+			}
 			return p.finish(ctx, was)
 		case err != nil:
 			return errors.Join(err, p.flush(ctx, false))
@@ -112,10 +116,30 @@ func (p *imagesPass) compare(ctx context.Context, known *knownImages, row *sourc
 		file.Size, file.Mtime = k.File.Size, k.File.Mtime // what was read, or is to be read, was that
 		p.moved = append(p.moved, store.FileRow{ID: k.ID, File: file})
 	}
+	return p.flushIfFull(ctx)
+}
+
+func (p *imagesPass) flushIfFull(ctx context.Context) error {
 	if len(p.fresh) >= p.size || p.bytes >= importBytes || len(p.reopen)+len(p.moved) >= changedBatch {
 		return p.flush(ctx, false)
 	}
 	return nil
+}
+
+// vanished notes that a row's member is not in its tar any more: whoever reads it by its old place cannot tell
+// that from a tar that is being written. A row that was read like that meanwhile is read again.
+func (p *imagesPass) vanished(ctx context.Context, row store.FileRow) error {
+	if p.spec.Format != source.Tar || p.list.Passed().Cut || row.Reason == store.Forgotten ||
+		row.File.Offset == store.Vanished {
+		return nil
+	}
+	row.File.Offset = store.Vanished
+	if row.Reason == store.FileUnreadable {
+		p.reopen = append(p.reopen, row)
+	} else {
+		p.moved = append(p.moved, row)
+	}
+	return p.flushIfFull(ctx)
 }
 
 // isChanged reports whether a done row's file has to be read again. What it looked like is noted when it is
@@ -204,6 +228,7 @@ type knownImages struct {
 	extends   bool            // that path is known
 	erased    store.ErasedSet // URLs that were removed
 	rest      *source.Sorter
+	passed    func(row store.FileRow) error // is called for those whose paths are not asked for
 	streams   [2]imageStream
 	stop      func()
 }
@@ -283,7 +308,7 @@ func (k *knownImages) at(path string) (*store.FileRow, error) {
 	for i := range k.streams {
 		s := &k.streams[i]
 		for s.more && s.path < path {
-			if err := s.advance(); err != nil {
+			if err := k.pass(s); err != nil {
 				return nil, err
 			}
 		}
@@ -294,6 +319,20 @@ func (k *knownImages) at(path string) (*store.FileRow, error) {
 	}
 	return nil, nil
 }
+
+// passRest goes to the end.
+func (k *knownImages) passRest() error {
+	for i := range k.streams {
+		for s := &k.streams[i]; s.more; {
+			if err := k.pass(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (k *knownImages) pass(s *imageStream) error { return errors.Join(k.passed(s.row), s.advance()) }
 
 // readErased reads the URLs that were removed from the job, if there are any: a file that is one of them is
 // no new one.

@@ -10,8 +10,11 @@ import (
 type File struct {
 	Size   int64
 	Mtime  int64 // Unix nanoseconds
-	Offset int64 // of a member in its tar: where its headers begin
+	Offset int64 // of a member in its tar: where its headers begin, or Vanished
 }
+
+// Vanished is the offset of a member that was not in its tar when that was read last.
+const Vanished = -1
 
 // FileRow is a row with its file.
 type FileRow struct {

@@ -27,7 +27,7 @@ type File struct {
 	Source string // the folder or tar
 	Tar    bool
 	Name   string // path below the folder, or name of the member
-	Offset int64  // of a member: where its headers begin
+	Offset int64  // of a member: where its headers begin; below 0 if it is not there any more
 }
 
 // Seen is what a file looked like when its bytes were about to be read.
@@ -229,6 +229,9 @@ func (r *fileReader) member(file File) (*Body, error) {
 	fi, err := in.Stat()
 	if err != nil {
 		return nil, &GoneError{file.Source, reasonIn(err)}
+	}
+	if file.Offset < 0 {
+		return nil, &Error{Reason: FileMissing, Err: errors.New("the tar does not have the member any more")}
 	}
 	changed := func(err error) error {
 		return &Error{Reason: FileUnreadable, Err: fmt.Errorf("%s has changed since it was imported: give it to "+

@@ -37,6 +37,7 @@ type Passed struct {
 	Other   int64 // without the name of an image, or no regular file
 	Folders int64 // that must not be read
 	Folder  string
+	Cut     bool // of a tar, known from the first row on: it cannot be read to its end
 }
 
 // Images reads a folder or tar of images. Rows come in byte order of their paths, or of the members' names,
@@ -240,6 +241,7 @@ func checkImages(ctx context.Context, s Spec) error {
 	return NoImage(s)
 }
 
+// NoImage is the error of a source that has no image.
 func NoImage(s Spec) error {
 	if s.Format == Tar {
 		return usagef("no image is in the tar %s: names of images end in .jpg, .png, .webp and the like", s.Path)

@@ -137,7 +137,7 @@ func (t *tarFile) sort() error {
 	if t.ctx.Err() != nil {
 		return t.ctx.Err()
 	}
-	t.damaged = err
+	t.damaged, t.passed.Cut = err, err != nil
 	if err := t.sorted.Sort(); err != nil {
 		return err
 	}
