@@ -102,6 +102,8 @@ func describeCompletion(root *cobra.Command) {
 	var shells []string
 	for _, shell := range c.Commands() {
 		shells = append(shells, shell.Name())
+		shell.Short = "Print the script for " + shell.Name()
+		shell.Args = args(cobra.NoArgs, "no arguments")
 	}
 	c.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {

@@ -21,6 +21,7 @@ import (
 	"facescan/store/draft"
 	"facescan/store/export"
 	"facescan/store/figures"
+	"facescan/store/hint"
 )
 
 type detectCommandOptions struct {
@@ -33,6 +34,7 @@ type detectCommandOptions struct {
 
 func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 	o.detect.addFlags(fs)
+	withoutJob(fs)
 	o.fetch.addFlags(fs)
 	o.remote.addFlags(fs)
 	fs.BoolVar(&o.json, "json", false, "print one JSON object per file")
@@ -86,9 +88,13 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 	single := pipeline.Single{Fetcher: fetcher, Detector: detector, Encoded: o.remote.encoded(),
 		Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes),
 		Log: g.logger(g.err)}
-	failed := 0
+	failed, private := 0, false
 	drawn := &drawings{dir: o.draw, taken: map[string]bool{}}
 	for _, name := range files {
+		if st, err := os.Stat(name); err == nil && st.IsDir() {
+			return usagef("%s is a folder: name the images in it, or search it with %s", name,
+				hint.Words("facescan", "run", "--images", name, "--db", "faces.db"))
+		}
 		res, body, err := single.Look(ctx, name, isURL(name))
 		if errors.Is(err, pipeline.ErrUnreadable) {
 			g.fail(err, exitOK, "")
@@ -98,6 +104,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 		}
 		if res.Status == store.Failed {
 			failed++
+			private = private || res.Reason == store.PrivateAddress
 		}
 		if err := printDetected(g, o.json, name, res); err != nil {
 			return err
@@ -108,10 +115,16 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 			}
 		}
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %s failed", failed, figures.Of(len(files), "image"))
+	switch all := figures.Of(len(files), "image"); {
+	case failed == 0:
+		return nil
+	case private:
+		return fmt.Errorf("%d of %s failed; --allow-private fetches from loopback and private addresses",
+			failed, all)
+	default:
+		return fmt.Errorf("%d of %s failed; what each reason means: %s", failed, all,
+			hint.Words("facescan", "help", "outcomes"))
 	}
-	return nil
 }
 
 func isURL(s string) bool {

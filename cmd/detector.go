@@ -23,7 +23,7 @@ type detectOptions struct {
 }
 
 func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
-	o.choice.Flags, o.given = detectFlags{fs}, detect.Defaults(detect.Default)
+	o.choice.Flags, o.given = detectFlags{fs, o}, detect.Defaults(detect.Default)
 	fs.StringVar(&o.choice.Name, "detector", "",
 		"`name` of the detector: "+strings.Join(detect.Names(), ", ")+"; default: the job's own, "+
 			detect.Default+" for a new job")
@@ -45,6 +45,12 @@ func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Lookup("verify-faces").Hidden = true
 	o.maxPixels = 100e6
 	fs.Var(&o.maxPixels, "max-pixels", "reject images with more pixels (too_many_pixels)")
+}
+
+// withoutJob says in the help of a command that has no job what the default detector is.
+func withoutJob(fs *pflag.FlagSet) {
+	fs.Lookup("detector").Usage = "`name` of the detector: " + strings.Join(detect.Names(), ", ") +
+		"; default: the sidecar's, else " + detect.Default
 }
 
 // check refuses what is wrong for every detector.
@@ -76,9 +82,16 @@ func (o *detectOptions) settle(ctx context.Context, job store.Job, remote *sidec
 }
 
 // detectFlags are the detection flags as package detection asks for them.
-type detectFlags struct{ *pflag.FlagSet }
+type detectFlags struct {
+	*pflag.FlagSet
+	o *detectOptions
+}
 
-func (f detectFlags) Text(name string) string      { return f.Lookup(name).Value.String() }
+func (f detectFlags) Text(name string) string { return f.Lookup(name).Value.String() }
+func (f detectFlags) Check() error {
+	_, err := f.o.params()
+	return err
+}
 func (f detectFlags) Take(name, text string) error { return f.Lookup(name).Value.Set(text) }
 
 // params are what a detector is told, once it is chosen.

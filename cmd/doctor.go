@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -88,6 +89,11 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 	failed := 0
 	if err := o.remote.check(); err != nil {
 		return err
+	}
+	for _, server := range o.dns {
+		if _, _, err := net.SplitHostPort(server); err != nil {
+			return usagef("--dns %q: write it as HOST:PORT, e.g. 127.0.0.1:53", server)
+		}
 	}
 	tell := func(f finding) {
 		if f.State == "fail" {

@@ -30,6 +30,8 @@ type estimateOptions struct {
 
 func (o *estimateOptions) addFlags(fs *pflag.FlagSet) {
 	o.workOptions.addFlags(fs)
+	withoutJob(fs)
+	fs.Lookup("as").Hidden = true // refused: it appends to a job
 	fs.IntVar(&o.sample, "sample", 2000, "rows to fetch and process")
 	fs.BoolVar(&o.json, "json", false, "print one JSON object")
 }

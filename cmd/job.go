@@ -311,6 +311,10 @@ func findJob(ctx context.Context, arg string,
 	case err == nil && st.IsDir():
 		return nil, fmt.Errorf("%s is not a job: it is a folder; name a job file, or the list that it was made from", arg)
 	}
+	if format, _ := source.FormatOf(arg); !slices.Contains(source.Formats, format) { // a run refuses it
+		return nil, fmt.Errorf("%s is not a job, and %s does not exist; name a job, or the list that it "+
+			"was made from", arg, jobOf(arg, store.Node{}))
+	}
 	return nil, fmt.Errorf("%s is not a job, and %s does not exist; begin with: %s", arg,
 		jobOf(arg, store.Node{}), hint.On("run", arg))
 }

@@ -31,7 +31,7 @@ func newMan(g *globals) *cobra.Command {
 			"both, such as sidecar, the command is shown unless the section is given.",
 		Example: `facescan man run                              # a command
 facescan man 7 sidecar                        # a topic
-facescan man --dir /usr/local/share/man/man1  # write all pages`,
+facescan man --dir pages  # write all pages`,
 		Args:              args(cobra.MaximumNArgs(3), "at most a section and a command or topic"),
 		ValidArgsFunction: completePages,
 		RunE: func(c *cobra.Command, args []string) error {

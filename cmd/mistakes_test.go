@@ -98,6 +98,15 @@ var mistakes = []struct {
 	{"completion zhs", 2, `did you mean zsh? there are bash`},
 	{"completion", 2, `facescan completion wants a shell: bash, fish, powershell, zsh`},
 	{"version now", 2, `facescan version wants no arguments`},
+	{"run urls.txt --min-face -3", 2, `--min-face -3: a face needs at least 8 pixels`},
+	{"run urls.txt --iou 2", 2, `--iou 2`},
+	{"run urls.txt --min-score 3", 2, `--min-score 3: scores of yunet lie between 0 and 1`},
+	{"run urls.txt --listen 127.0.0.1:web-page", 1, `"web-page" is not a port: use 0 to 65535`},
+	{"export two.db", 1, `two.db.facescan.db does not exist; name a job, or the list that it was made from`},
+	{"doctor --dns nowhere", 2, `--dns "nowhere": write it as HOST:PORT`},
+	{"completion bash zsh", 2, `facescan completion bash wants no arguments`},
+	{"detect folder", 2, `folder is a folder: name the images in it, or search it with facescan run --images`},
+	{"detect http://127.0.0.1:1/x.jpg", 1, `--allow-private fetches from loopback and private addresses`},
 	{"status postgres://127.0.0.1:1/x", 1, `cannot be reached: see that it runs`},
 }
 

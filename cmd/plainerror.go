@@ -66,6 +66,9 @@ func plainWords(err error) string {
 	case *os.SyscallError:
 		return innermost(e.Err)
 	case *net.DNSError:
+		if network, port, is := strings.Cut(e.Name, "/"); is && (network == "tcp" || network == "udp") {
+			return fmt.Sprintf("%q is not a port: use 0 to 65535", port)
+		}
 		if e.IsNotFound {
 			return "there is no host " + e.Name
 		}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,7 +117,11 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) erro
 			hint.On("retry", nameOf(arg), "--reason", string(store.Forgotten)))
 	}
 	if n > 0 {
-		return tellNext(ctx, g, job, nameOf(arg))
+		flags, err := runFlags(ctx, job, s, before)
+		if err != nil {
+			return err
+		}
+		return tellNext(ctx, g, job, nameOf(arg), flags...)
 	}
 	return nil
 }
@@ -135,4 +140,23 @@ func tellForgotten(ctx context.Context, g *globals, job store.Job, before int64)
 		g.tell("  %s still forgotten: their URLs were removed, or another host was asked for", figures.Are(left, "row"))
 	}
 	return nil
+}
+
+// runFlags are the flags that the next run needs, besides those of the last one, for rows that were queued:
+// without --allow-private those with private addresses would fail at once.
+func runFlags(ctx context.Context, job store.Job, queued store.Selection, before store.Counts) ([]string,
+	error) {
+	if !slices.Contains(queued.Reasons, store.PrivateAddress) || before.Failures[store.PrivateAddress] == 0 {
+		return nil, nil
+	}
+	settings, err := job.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var words []string
+	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &words) // else none
+	if slices.Contains(words, "--allow-private") {
+		return nil, nil
+	}
+	return []string{"--allow-private"}, nil
 }

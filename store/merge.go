@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,6 +41,9 @@ const (
 // RunFlagsSetting holds the flags of the job's last run on which the outcomes of rows depend: words, as a
 // JSON array.
 const RunFlagsSetting = "run_flags"
+
+// FailedBeforeSetting holds the flags of the job that changed while rows had failed for what they decide.
+const FailedBeforeSetting = "failed_before"
 
 // HashSetting names the hashes that the job computes of its images, separated by commas; NoHashes says that
 // there are none.
@@ -172,12 +176,35 @@ func strip(settings map[string]string) {
 	maps.DeleteFunc(settings, func(key, _ string) bool {
 		switch key {
 		case NodeSetting, MergeSetting, MergeInputsSetting, MergePartsSetting, RunFlagsSetting, ForgetSetting,
-			HashSetting:
+			HashSetting, FailedBeforeSetting:
 			return true
 		}
 		return strings.HasPrefix(key, FolderSetting) || strings.HasPrefix(key, OutputSetting) ||
 			strings.HasPrefix(key, PublishSetting)
 	})
+}
+
+// otherSettings lists the settings that differ, each with both values. JSON is for programs: it is left out
+// where another setting differs, as the detector's name does with its flags.
+func otherSettings(these, those map[string]string) string {
+	all := maps.Clone(those)
+	maps.Copy(all, these)
+	var plain, packed []string
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		is, was := cmp.Or(these[key], "unset"), cmp.Or(those[key], "unset")
+		text := fmt.Sprintf("%s is %s, not %s", key, is, was)
+		switch {
+		case is == was:
+		case strings.HasPrefix(all[key], "{"):
+			packed = append(packed, text)
+		default:
+			plain = append(plain, text)
+		}
+	}
+	if len(plain) == 0 {
+		plain = packed
+	}
+	return strings.Join(plain, "; ")
 }
 
 // agree returns the sources of jobs that can be merged, and which parts of their rows the jobs hold together.
@@ -233,8 +260,9 @@ func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []So
 			settings = these
 		}
 		if !maps.Equal(settings, these) {
-			return nil, nil, fmt.Errorf("%s was made with other settings: %v, not %v", j.Path(), these,
-				settings)
+			return nil, nil, fmt.Errorf("%s was made with other settings than the job before it: %s; rescan one "+
+				"of them with the flags of the other, or merge them into two files", j.Path(),
+				otherSettings(these, settings))
 		}
 		if growing && len(have) > len(sources) { // the merge was interrupted before all of them were there
 			sources = append(sources, o.named(j, have[len(sources):])...)

@@ -4,6 +4,7 @@
 package detection
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type Flags interface {
 	Changed(name string) bool     // the flag was given
 	Text(name string) string      // its value
 	Take(name, text string) error // sets the value, as if it had not been given
+	Check() error                 // the values cannot be used together, or by the detector that was chosen
 }
 
 // Choice is the detector that a command line asks for. Choose completes it.
@@ -120,7 +122,8 @@ func (c *Choice) adopt(job *Job) (differ []string, err error) {
 				return nil, fmt.Errorf("the job's --%s %q: %w", f.Name, old, err)
 			}
 		case f.OrDefault(text, c.Name) != f.OrDefault(old, c.Name):
-			differ = append(differ, fmt.Sprintf("--%s %s (was %q)", f.Name, text, old))
+			differ = append(differ, fmt.Sprintf("--%s %s (was %s)", f.Name, text,
+				cmp.Or(f.OrDefault(old, c.Name), "none")))
 		}
 	}
 	return differ, nil

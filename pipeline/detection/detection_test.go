@@ -17,16 +17,18 @@ import (
 type flags struct {
 	text    map[string]string
 	changed map[string]bool
+	bad     error // what a detector says of them
 }
 
 func (f flags) Changed(name string) bool     { return f.changed[name] }
 func (f flags) Text(name string) string      { return f.text[name] }
+func (f flags) Check() error                 { return f.bad }
 func (f flags) Take(name, text string) error { f.text[name] = text; return nil }
 
 // line is a command line with some flags: name, value, …
 func line(detector string, given ...string) *Choice {
 	f := flags{map[string]string{"min-face": "20", "max-face": "0", "shift": "0.1", "scale": "1.1"},
-		map[string]bool{}}
+		map[string]bool{}, nil}
 	for i := 0; i < len(given); i += 2 {
 		f.text[given[i]], f.changed[given[i]] = given[i+1], true
 	}
@@ -98,7 +100,7 @@ func TestSettle(t *testing.T) {
 			"--detector yunet (was pigo); leave them out to go on as before, process everything again " +
 				"with `facescan rescan '"},
 		{"another, nothing done", line("pigo"), true, line("yunet"), 20, detect.Yunet, ""},
-		{"another flag", line(""), false, line("", "min-face", "40"), 40, "", `--min-face 40 (was "20")`},
+		{"another flag", line(""), false, line("", "min-face", "40"), 40, "", `--min-face 40 (was 20)`},
 		{"another flag, nothing done", line(""), true, line("", "min-face", "40"), 40, detect.Yunet, ""},
 		{"another fingerprint", line(""), false, line(""), 40, "",
 			"the job has results of another detector (yunet-"},

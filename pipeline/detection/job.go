@@ -130,6 +130,9 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 		return settleVerified(was, counts)
 	}
 	if len(differ) > 0 && counts.Done > 0 {
+		if err := c.Flags.Check(); err != nil { // the rescan that is named would be refused, too
+			return nil, err
+		}
 		return nil, fmt.Errorf("the job has results that were made with other detection flags: %s; "+
 			"leave them out to go on as before, process everything again with `%s`, or begin another job "+
 			"with --db",

@@ -41,6 +41,16 @@ type aggregate struct {
 	first, last                                         sql.NullInt64
 }
 
+// String has all of it, for a person.
+func (a aggregate) String() string {
+	text := fmt.Sprintf("images %d, ok %d, failed %d, faces %d, images with faces %d, largest face %d",
+		a.images, a.ok, a.failed, a.faces, a.imagesWithFaces, a.largest)
+	if a.first.Valid || a.last.Valid {
+		text += fmt.Sprintf(", first %d, last %d", a.first.Int64, a.last.Int64)
+	}
+	return text
+}
+
 // aggregates are the columns of an aggregate, of members m and their results r.
 const aggregates = `count(*), count(r.id) - count(r.reason), count(r.reason), coalesce(sum(r.faces), 0),
 	count(*) FILTER (WHERE r.faces > 0),
@@ -327,7 +337,7 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 				if g.Stale { // until it is finished
 					there.largest, there.first, there.last = g.largest, g.first, g.last
 				}
-				g.Said, g.There = fmt.Sprintf("%+v", g.aggregate), fmt.Sprintf("%+v", there)
+				g.Said, g.There = g.aggregate.String(), there.String()
 				g.Pending = g.images - g.ok - g.failed
 				g.Verify(given, report)
 			}

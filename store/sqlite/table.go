@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -247,7 +248,9 @@ func before(t tx, o TableOptions) (TableOptions, error) {
 		}
 	}
 	if len(o.Keep) > 0 && !slices.EqualFunc(o.Keep, used.Keep, strings.EqualFold) {
-		return o, fmt.Errorf("the job in this file keeps columns %v, not %v", used.Keep, o.Keep)
+		return o, fmt.Errorf("the job in this file keeps the columns %s, not %s; leave "+
+			"--keep-columns out, or make a job of its own with --db JOB",
+			cmp.Or(strings.Join(used.Keep, ", "), "none"), strings.Join(o.Keep, ", "))
 	}
 	return used, nil
 }
