@@ -33,13 +33,14 @@ func poolerOf(ctx context.Context, c *pgx.Conn) (Pooler, error) {
 	if err != nil || pid <= 0 || pid == int64(c.PgConn().PID()) {
 		return NoPooler, err
 	}
-	brief, cancel := context.WithTimeout(ctx, poolerTime)
-	defer cancel()
-	other, err := pgx.ConnectConfig(brief, c.Config())
+	// The pooler itself answers who connects; a statement waits for one of the server's connections.
+	other, err := pgx.ConnectConfig(ctx, c.Config())
 	if err != nil {
 		return SessionPooler, ctx.Err()
 	}
 	defer other.Close(ctx)
+	brief, cancel := context.WithTimeout(ctx, poolerTime)
+	defer cancel()
 	for range poolerTries {
 		theirs, err := backend(brief, other)
 		if err != nil { // it waits for the one connection that this session has
