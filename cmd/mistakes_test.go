@@ -59,6 +59,8 @@ var mistakes = []struct {
 	{"run folder", 2, `no list is in the folder folder: names should end in .txt`},
 	{"run urls[.txt", 2, `urls[.txt is not a pattern for file names: a [ has no ]`},
 	{"run text", 2, `text is not a list that facescan knows: its name should end in .txt`},
+	{"run scans.TAR", 2, `if it holds images, add --images`},
+	{"run one.jpg", 2, `to find the faces in an image type: facescan detect one.jpg`},
 	{"run a.csv --url-column urll", 2, `a.csv has no column "urll"; its columns are id, url: choose with --url-column`},
 	{"run two.db", 2, `name the table of URLs with --table: it has t, u`},
 	{"estimate two.db", 2, `its table of URLs is not named: it has t, u: choose with --table`},
@@ -120,7 +122,7 @@ var foreign = regexp.MustCompile(`strconv\.|time: |\b(open|stat|lstat|mkdir|read
 func TestMistakes(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for name, text := range map[string]string{"urls.txt": "http://127.0.0.1:1/x.jpg\n", "text": "hello\n",
-		"a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
+		"scans.TAR": "", "one.jpg": "", "a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +154,7 @@ func TestMistakes(t *testing.T) {
 	if n := len(mistakes); n < 60 {
 		t.Errorf("%d mistakes", n)
 	}
-	if left, err := os.ReadDir("."); err != nil || len(left) != 7 {
+	if left, err := os.ReadDir("."); err != nil || len(left) != 9 {
 		t.Errorf("something was left behind: %v, %v", left, err)
 	}
 }

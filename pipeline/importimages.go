@@ -197,7 +197,7 @@ func (p *imagesPass) finish(ctx context.Context, was source.Position) error {
 		return err
 	}
 	passed := p.list.Passed()
-	if p.spec.Growing && was.Line > 0 && p.added+p.reopened == 0 {
+	if p.spec.Growing && len(was.Mark) > 0 && p.added+p.reopened == 0 {
 		return nil // it was said before
 	}
 	if passed.Folders > 0 {

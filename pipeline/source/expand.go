@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"facescan/store/hint"
 )
 
 // Expand returns the lists that arguments name: a file names itself, "-" standard input, a folder the lists
@@ -136,7 +138,13 @@ func isSQLite(path string) (bool, error) {
 }
 
 func unknownFormat(path string) error {
+	instead := ""
+	switch {
+	case isImageName(path):
+		instead = "; to find the faces in an image type: " + hint.On("detect", path)
+	case strings.EqualFold(filepath.Ext(path), ".tar"):
+		instead = "; if it holds images, add --images"
+	}
 	return usagef("%s is not a list that facescan knows: its name should end in .%s, each but the last also "+
-		"with .gz or .zst",
-		path, strings.Join(Formats, ", ."))
+		"with .gz or .zst%s", path, strings.Join(Formats, ", ."), instead)
 }
