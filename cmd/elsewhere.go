@@ -55,8 +55,8 @@ var databases = []string{"mysql", "mysqlx", "mariadb", "mongodb", "mongodb+srv",
 // pathFlags are the flags whose values are files, folders or jobs. Inputs are read, the others written.
 var pathFlags = map[string]struct{ input, folder bool }{
 	"db": {}, "out": {}, "output": {}, "block-hosts": {input: true}, "header": {input: true},
-	"allow-files": {input: true, folder: true}, "images": {input: true, folder: true},
-	"keep": {folder: true}, "crops": {folder: true}, "blurred": {folder: true}, "publish": {folder: true},
+	"allow-files": {input: true, folder: true},
+	"keep":        {folder: true}, "crops": {folder: true}, "blurred": {folder: true}, "publish": {folder: true},
 	"draw": {folder: true},
 }
 
@@ -115,7 +115,7 @@ func (l *localLine) refuse(what, mount string) {
 
 // command is the command itself. Passwords in it are left out.
 func (l *localLine) command() string {
-	words, _ := flagWords(l.c.Flags(), func(name string) bool { return name != "db" || l.hasDB() })
+	words, _ := flagWords(l.c.Flags(), func(name string) bool { return name != "db" || l.given("db") })
 	shown := func(words []string) []string {
 		words = slices.Clone(words)
 		for i, w := range words {
@@ -126,10 +126,10 @@ func (l *localLine) command() string {
 	return hint.Command(l.c.Name(), shown(l.args), shown(append(words, l.more...))...)
 }
 
-// hasDB reports whether the command line names a job by --db.
-func (l *localLine) hasDB() bool {
-	f := l.c.Flags().Lookup("db")
-	return f != nil && f.Value.String() != ""
+// given reports whether the command has a flag and its line a value for it, which is not false.
+func (l *localLine) given(flag string) bool {
+	f := l.c.Flags().Lookup(flag)
+	return f != nil && f.Value.String() != "" && f.Value.String() != "false"
 }
 
 // argument looks at one. The error is of a name for which there is no such line.
@@ -145,9 +145,9 @@ func (l *localLine) argument(i int) error {
 		return l.noStore(i, scheme)
 	}
 	parts := strings.Count(strings.Trim(arg[len(scheme)+1:], "/"), "/") // without any it is a whole bucket
-	images := l.c.Flags().Lookup("images")
+	images := l.given("images")
 	folder := parts == 0 || strings.HasSuffix(arg, "/") || command == "merge" && !strings.HasSuffix(arg, ".db") ||
-		images != nil && images.Value.String() == "true" && !strings.HasSuffix(arg, ".tar")
+		images && !strings.HasSuffix(arg, ".tar")
 	lists := command == "run" || command == "import"
 	mount := to.mount
 	if !lists && command != "estimate" && command != "detect" && command != "merge" { // it is a job
@@ -155,7 +155,8 @@ func (l *localLine) argument(i int) error {
 	}
 	l.refuse(store.Redact(arg)+" is in an object store, and facescan takes files", mount)
 	format, _ := source.FormatOf(arg)
-	isText := (format == "" || format == "txt") && !strings.HasSuffix(arg, ".db")
+	isText := (format == "" || format == "txt") && !strings.HasSuffix(arg, ".db") && !images &&
+		!l.given("table") && !l.given("node") // those want a file
 	name := localName(arg, "data")
 	l.args[i] = name
 	switch {
@@ -170,7 +171,7 @@ func (l *localLine) argument(i int) error {
 	default:
 		l.before = append(l.before, to.run(to.copy, arg, name))
 	}
-	if lists && (folder || len(l.args) > 1 || l.args[i] == "-") && !l.hasDB() {
+	if lists && (folder || len(l.args) > 1 || l.args[i] == "-") && !l.given("db") {
 		l.more = []string{"--db", jobOf(name, store.Node{})}
 	}
 	return nil
@@ -231,7 +232,7 @@ func (l *localLine) flag(f *pflag.Flag) error {
 			l.refuse(what+"give a path on this machine", to.mount)
 		}
 		name, form := localName(v, f.Name), to.copy
-		if kind.folder {
+		if kind.folder || f.Name == "output" && l.given("split-by") {
 			form = to.copyDir
 		}
 		if kind.input {
