@@ -188,6 +188,15 @@ func (l *localLine) noStore(i int, scheme string) error {
 			hint.Quote(strings.TrimPrefix(arg[len(scheme)+1:], "//")))
 	case scheme == "http" || scheme == "https":
 		l.args[i] = localName(arg, "urls.txt")
+		switch format, _ := source.FormatOf(l.args[i]); {
+		case l.c.Name() != "run" && l.c.Name() != "import" && l.c.Name() != "estimate": // it is a job
+		case source.IsImageName(l.args[i]):
+			return usagef("%s is an image on a web server, and facescan %s takes lists of URLs: find its faces with %s, "+
+				"or write the URL into a list", store.Redact(arg), l.c.Name(),
+				hint.Words("facescan", "detect", store.Redact(arg)))
+		case format == "" && !strings.HasSuffix(l.args[i], ".db"): // of a name that no run knows
+			l.args[i] += ".txt"
+		}
 		return usagef("%s is on a web server, and facescan %s takes files: type: %s && %s", store.Redact(arg),
 			l.c.Name(), hint.Words("curl", "-sSfo", l.args[i], store.Redact(arg)), l.command())
 	}

@@ -98,6 +98,9 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if err := o.checkOutputs(); err != nil {
 		return err
 	}
+	if o.format == "parquet" && slices.Contains(o.outputs, "-") && isTerminal(g.out) {
+		return usagef("Parquet is for programs, not for a terminal: name a file: -o results.parquet")
+	}
 	open := readJob
 	if o.follow && slices.ContainsFunc(o.outputs, func(path string) bool { return path != "-" }) {
 		open = existingJob // which keeps how far the file is written

@@ -73,6 +73,13 @@ func TestDataOnTerminal(t *testing.T) {
 			t.Errorf("%q: exit code %d, %d bytes, raw: %q", args, code, len(got), r)
 		}
 	}
+	tty, text := terminal(t)
+	var said strings.Builder
+	code := Run(context.Background(), []string{"export", job, "--format", "parquet"}, nil, tty, &said)
+	tty.Close()
+	if text() != "" || code != exitUsage || !strings.Contains(said.String(), "name a file: -o results.parquet") {
+		t.Errorf("Parquet on a terminal: exit code %d, %q", code, said.String())
+	}
 	_, out, _ := here(t, "export", job, "--columns", "url")
 	if !strings.Contains(out, evil) {
 		t.Errorf("what is not a terminal gets %q", out[max(0, len(out)-200):])

@@ -89,7 +89,7 @@ func Detector(ctx context.Context, urls []string) (fingerprint string, kind dete
 		}
 		errs = append(errs, err)
 	}
-	return "", kind, fmt.Errorf("%w: %w", ErrNoAnswer, errors.Join(errs...))
+	return "", kind, fmt.Errorf("%w: %w%s", ErrNoAnswer, errors.Join(errs...), adviceNoAnswer)
 }
 
 // metadata asks an endpoint for the metadata of its model.

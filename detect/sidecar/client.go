@@ -30,6 +30,9 @@ const (
 // ErrNoAnswer is the error when none of the servers answers. A later call may succeed.
 var ErrNoAnswer = errors.New("no sidecar answers")
 
+// adviceNoAnswer follows ErrNoAnswer where there is no fallback.
+const adviceNoAnswer = "; see that it runs, or add --sidecar-fallback cpu to find faces here while none answers"
+
 // Options of a Client. The zero value of a field means its default.
 type Options struct {
 	// URLs of models: http://host:8000/v2/models/face, or http://host:8000 for the model face, or
@@ -171,7 +174,7 @@ func (c *Client) begin(ctx context.Context) error {
 	if ready == 0 {
 		err := fmt.Errorf("%w: %w", ErrNoAnswer, errors.Join(errs...))
 		if c.o.Fallback == nil {
-			return err
+			return fmt.Errorf("%w%s", err, adviceNoAnswer)
 		}
 		c.expects = c.o.Fallback.Fingerprint()
 		c.tellStandIn(true, err)

@@ -144,7 +144,7 @@ func TestIDs(t *testing.T) {
 		{"csv", "id,url\n4,a\n4,b\n", "record 2: id is 4 after 4"},
 		{"csv", "id,url\n4,a\n\"5\n6,b\n", `record 2: id is "\"5"`},
 		{"csv", "url,id\na,4\nhttp://h/b\n",
-			`record 2: id is "", and an id is an integer from 1 to 1099511627775; correct the record, or leave out`},
+			`record 2: id is "", and an id is an integer from 1 to 1099511627775; correct the record, or number`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"url\":\"b\"}\n", `record 2: id is ""`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"url\":\"b\",\"id\":5\n", `record 2: id is ""`},
 		{"jsonl", "{\"id\":4,\"url\":\"a\"}\n{\"id\":\"4\",\"url\":\"b\"}\n", "record 2: id is 4 after 4"},

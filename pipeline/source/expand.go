@@ -140,7 +140,7 @@ func isSQLite(path string) (bool, error) {
 func unknownFormat(path string) error {
 	instead := ""
 	switch {
-	case isImageName(path):
+	case IsImageName(path):
 		instead = "; to find the faces in an image type: " + hint.On("detect", path)
 	case strings.EqualFold(filepath.Ext(path), ".tar"):
 		instead = "; if it holds images, add --images"

@@ -97,7 +97,7 @@ func (f *folder) add(l *level, e fs.DirEntry) {
 	case name[0] == '.' || e.Type()&fs.ModeSymlink != 0:
 	case e.IsDir():
 		l.names = append(l.names, name+"/")
-	case e.Type() == 0 && isImageName(name):
+	case e.Type() == 0 && IsImageName(name):
 		l.names = append(l.names, name)
 	default:
 		f.passed.Other++

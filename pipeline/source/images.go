@@ -64,8 +64,8 @@ var imageSuffixes = map[string]bool{"jpg": true, "jpeg": true, "jpe": true, "jfi
 	"gif": true, "webp": true, "bmp": true, "tif": true, "tiff": true, "avif": true, "heic": true,
 	"heif": true}
 
-// isImageName reports whether a file's name ends like an image's.
-func isImageName(name string) bool {
+// IsImageName reports whether a file's name ends like an image's.
+func IsImageName(name string) bool {
 	dot := strings.LastIndexByte(name, '.')
 	return dot >= 0 && imageSuffixes[strings.ToLower(name[dot+1:])]
 }

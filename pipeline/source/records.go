@@ -74,7 +74,7 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 		id, err := strconv.ParseInt(strings.TrimSpace(fields[c.id]), 10, 64)
 		if err != nil || id < 1 {
 			return r, fmt.Errorf("%s, record %d: %s is %.200q, and an id is an integer from 1 to %d; "+
-				"correct the record, or leave out --id-column to number the records",
+				"correct the record, or number the records, in another job: --db JOB without --id-column",
 				c.list, number, c.columns[c.id], fields[c.id], int64(maxID-1))
 		}
 		r.ID = id

@@ -116,7 +116,7 @@ func (t *tarFile) isImage(h *tar.Header) bool {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
-		if isImageName(h.Name) {
+		if IsImageName(h.Name) {
 			return true
 		}
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeDir:
