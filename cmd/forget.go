@@ -110,8 +110,11 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 		fo.Publisher = publisher
 	}
 	out, err := forget.Run(ctx, fo)
-	if err != nil {
+	switch {
+	case err != nil && out.Rows > 0:
 		return fmt.Errorf("after %s: %w", figures.Of(out.Rows, "row"), err)
+	case err != nil:
+		return err
 	}
 	if err := parts.RenewManifest(ctx, job); err != nil {
 		return err
