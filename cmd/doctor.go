@@ -62,7 +62,7 @@ func newDoctor(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor [JOB]",
 		Short: "Check what a run needs from this machine",
-		Long: "Measures and judges open files, processor, disk, certificates and resolver, and the sidecars and " +
+		Long: "Checks open files, processor, disk, certificates and resolver, and the sidecars and " +
 			"the job if any are named; says what to change. Exits 1 if a check failed.",
 		Example: `facescan doctor                             # this machine
 facescan doctor --list urls.txt             # the resolver, with the hosts of a list

@@ -70,7 +70,7 @@ func addBlurFaces(fs *pflag.FlagSet, blur *bool, margin *float64) {
 const blurWarning = "blurring is not a guarantee: a face that the detector misses stays visible; look at " +
 	"the pictures before you hand them on"
 
-// checkBlurMargin refuses margins that cannot be meant.
+// checkBlurMargin rejects invalid margins.
 func checkBlurMargin(margin float64) error {
 	if !(margin >= 0 && margin <= 3) {
 		return usagef("--blur-margin %v: give a fraction of the face's sides from 0 to 3, e.g. 0.2", margin)

@@ -73,7 +73,7 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) er
 	if err != nil {
 		return fmt.Errorf("after %s: %w", figures.Of(n, "row"), err)
 	}
-	g.tell("facescan: %s pending again, to be judged by %s", figures.Are(n, "row"), fingerprint)
+	g.tell("facescan: %s pending again, to be processed by %s", figures.Are(n, "row"), fingerprint)
 	if n > 0 {
 		return tellNext(ctx, g, job, nameOf(arg))
 	}

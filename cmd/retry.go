@@ -64,7 +64,7 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 				nearest.Hint(c, []string{"transient", "permanent", "policy"}))
 		}
 		for _, r := range rs {
-			if r != store.Forgotten { // which nobody can mean without naming it
+			if r != store.Forgotten { // only --reason takes these
 				s.Reasons = append(s.Reasons, r)
 			}
 		}

@@ -426,7 +426,7 @@ func TestModelOfOthers(t *testing.T) {
 		t.Errorf("above 5: %s", got)
 	}
 	if code, _, errs := here(t, "export", list, "--min-score", "yunet=0.6"); code != exitUsage ||
-		!strings.Contains(errs, "row 1 was judged by sidecar:other-") {
+		!strings.Contains(errs, "row 1 was processed by sidecar:other-") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 	if code, _, errs := here(t, "run", list, "--allow-private", "--progress", "none"); code != exitUsage ||

@@ -65,8 +65,8 @@ func (k Kind) CheckScore(score float64) error {
 		return nil
 	}
 	if most > 1 {
-		return errors.New("scores are positive numbers; give 0 to keep whatever looks a little like a face, " +
-			"or leave it out for the measured best")
+		return errors.New("scores are positive numbers; give 0 to keep every candidate, or leave it " +
+			"out for the default")
 	}
 	return fmt.Errorf("scores of %s lie between 0 and %v; its default is %v", k.Name, k.MaxScore, k.MinScore)
 }

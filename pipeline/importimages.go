@@ -93,7 +93,7 @@ type imagesPass struct {
 func (p *imagesPass) compare(ctx context.Context, known *knownImages, row *source.Row) error {
 	path, ok := imagePath(row.URL)
 	if !ok {
-		return fmt.Errorf("%s is no URL of a file", row.URL)
+		return fmt.Errorf("%s is not the URL of a file", row.URL)
 	}
 	p.found++
 	k, err := known.at(path)
@@ -126,7 +126,7 @@ func (p *imagesPass) flushIfFull(ctx context.Context) error {
 	return nil
 }
 
-// vanished notes that a row's member is not in its tar any more: whoever reads it by its old place cannot tell
+// vanished notes that a row's member is not in its tar any more: a reader at its old place cannot tell
 // that from a tar that is being written. A row that was read like that meanwhile is read again.
 func (p *imagesPass) vanished(ctx context.Context, row store.FileRow) error {
 	if p.spec.Format != source.Tar || p.list.Passed().Cut || row.Reason == store.Forgotten ||

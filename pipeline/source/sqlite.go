@@ -20,7 +20,7 @@ import (
 
 // database reads a table or a view of a SQLite database, which is opened read-only. Ids are the key: the id
 // column, else the rowid. Rows come in its order and, where the key is the table's own, in pages, so that
-// whoever writes to the database is not held up; another key means one long query.
+// programs that write to the database are not held up; another key means one long query.
 //
 // A table grows by rows with higher keys. Whether it is still the same is told by the URLs of up to 64 rows
 // that are spread over what was read, and of the last one.

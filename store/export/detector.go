@@ -134,7 +134,7 @@ func (o *Options) noScore(r *record) error {
 	} else {
 		choice = given[0]
 	}
-	return usagef("--min-score is on the scale of %s, and row %d was judged by %s, whose scores are "+
+	return usagef("--min-score is on the scale of %s, and row %d was processed by %s, whose scores are "+
 		"on another scale: choose rows with "+
 		"--where \"detector = '%s'\", or give a score for each detector, as --min-score yunet=0.6,pigo=8",
 		scale, r.ID, name, choice)

@@ -188,7 +188,7 @@ func eraseGroups(ctx context.Context, t pgx.Tx, source int, rows []store.Erased,
 	return nil
 }
 
-// Expunge implements store.Job. VACUUM FULL writes each table anew, without what was deleted; the server
+// Expunge implements store.Job. VACUUM FULL rewrites each table without what was deleted; the server
 // removes the old files at its next checkpoint.
 func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 	limits = "the database no longer has the rows' data; its write-ahead log, archives of that, replicas that " +
