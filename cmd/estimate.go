@@ -114,7 +114,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: the list has %s; %s fetched and judged", figures.Of(sample.Total, "row"),
+	g.tell("facescan: the list has %s; %s fetched and processed", figures.Of(sample.Total, "row"),
 		fmt.Sprintf("%d of them %s", len(sample.Drawn), figures.Be(len(sample.Drawn))))
 
 	results, run, err := tryOut(ctx, sample, o.options(fetcher, detector, log))
@@ -235,7 +235,7 @@ func printPrediction(g *globals, p estimate.Prediction) {
 		}
 		return fmt.Sprintf("%s  (%s to %s)", text(b.Value), text(b.Low), text(b.High))
 	}
-	line("rows", "%d, of which %d were fetched and judged", p.Rows, p.Sampled)
+	line("rows", "%d, of which %d were fetched and processed", p.Rows, p.Sampled)
 	line("detector", "%s", p.Detector)
 	line("ok", "%s", share(p.Success))
 	for _, r := range p.Ranked() {

@@ -106,6 +106,7 @@ var mistakes = []struct {
 	{"run urls.txt --listen 127.0.0.1:web-page", 1, `"web-page" is not a port: use 0 to 65535`},
 	{"export two.db", 1, `two.db.facescan.db does not exist; name a job, or the list that it was made from`},
 	{"run urls.txt --db side.db --sidecar http://127.0.0.1:1", 1, `see that it runs, or add --sidecar-fallback cpu`},
+	{"sidecar --listen unix:nowhere/x.sock", 1, `the folder nowhere does not exist: make it first`},
 	{"doctor --dns nowhere", 2, `--dns "nowhere": write it as HOST:PORT`},
 	{"completion bash zsh", 2, `facescan completion bash wants no arguments`},
 	{"detect folder", 2, `folder is a folder: name the images in it, or search it with facescan run --images`},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -189,6 +190,10 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	}
 	defer s.Close()
 	l, err := sidecar.Listen(o.listen)
+	if path, is := strings.CutPrefix(o.listen, "unix:"); is && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--listen %s: the folder %s does not exist: make it first", o.listen,
+			filepath.Dir(path))
+	}
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", o.listen, err)
 	}

@@ -1,7 +1,7 @@
 // Package estimate predicts the outcome of a run from a sample.
 //
 //	lists ─▶ held: 16 n rows, any with the same chance ─▶ strata: hosts ─▶ drawn: n rows, from each stratum its share
-//	                                                                          │ fetched and judged, as a run does
+//	                                                                          │ fetched, processed, as a run does
 //	     what the whole list will come to, and between which bounds ◀─────────┘
 //
 // # Two phases
