@@ -256,7 +256,10 @@ func TestMembers(t *testing.T) {
 			t.Errorf("%s at %d: %q, %v", name, at, text, err)
 		}
 	}
-	for _, at := range []int64{-1, 7, places["c.jpg"], 1 << 40} {
+	if _, err := read("a.jpg", -1); reasonOf(err) != fetch.FileMissing {
+		t.Errorf("a member that an import did not find any more: %v", err)
+	}
+	for _, at := range []int64{7, places["c.jpg"], 1 << 40} {
 		if _, err := read("a.jpg", at); reasonOf(err) != fetch.FileUnreadable ||
 			!strings.Contains(err.Error(), "changed since it was imported") {
 			t.Errorf("at %d: %v", at, err)
