@@ -84,7 +84,7 @@ func TestNeverComing(t *testing.T) {
 		}
 	}
 	if out := mustHere(t, "detect", writePicture(t, dir), "--sidecar",
-		"http://:key@"+sidecar); !strings.Contains(out, "1 faces") {
+		"http://:key@"+sidecar); !strings.Contains(out, "1 face\n") {
 		t.Errorf("the sidecar found %s", out)
 	}
 }

@@ -151,7 +151,7 @@ func TestNothingRaw(t *testing.T) {
 		})
 		run.Process.Signal(syscall.SIGUSR1)
 		eventually(t, time.Minute, "the list of what is in flight",
-			func() bool { return stderr.count("attempt 1") > 0 })
+			func() bool { return stderr.count("attempt 1")+stderr.count(`"attempt":1`) > 0 })
 		eventually(t, time.Minute, "progress, in one of them",
 			func() bool { return format == "json" || stderr.count(" waiting ") > 0 })
 		run.Process.Signal(os.Interrupt)

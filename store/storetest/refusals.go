@@ -53,12 +53,12 @@ func testRefusals(t *testing.T, target Target) {
 	says("claim: at most 0 rows", claimed(s.Claim(ctx(t), 0)))
 	_, err = s.ClaimAll(ctx(t), 0)
 	says("claim: at most 0 rows", err)
-	says("commit 1 rows of shard 1: row 21 is outside the shard, 1 to 20", committed(l, ok(21)))
-	says(`commit 1 rows of shard 1: row 2 is ok with reason "" and detector ""`,
+	says("commit 1 row of shard 1: row 21 is outside the shard, 1 to 20", committed(l, ok(21)))
+	says(`commit 1 row of shard 1: row 2 is ok with reason "" and detector ""`,
 		committed(l, store.Result{ID: 2, Status: store.OK}))
 	later := l
 	later.Generation++
-	says("commit 1 rows of shard 1: lease lost", committed(later, ok(2)))
+	says("commit 1 row of shard 1: lease lost", committed(later, ok(2)))
 	says("priority 21 is not between -20 and 20", added(21))
 	says("priority -21 is not between -20 and 20", b.Prioritize(ctx(t), 0, -21))
 	says("change source 1: there is no such source", b.Pause(ctx(t), 1, true))
