@@ -90,8 +90,8 @@ func TestCopyIn(t *testing.T) {
 	for name, late := range map[string]func(f *fields, i int){
 		"not a number of 16 bits": func(f *fields, _ int) { f.smallint(1 << 15) },
 		"not a number of 32 bits": func(f *fields, _ int) { f.int(1 << 31) },
-		"9 columns for 10":     func(*fields, int) {},
-		"11 columns for 10":    func(f *fields, i int) { f.texts(rows[i].L); f.null() },
+		"9 columns for 10":        func(*fields, int) {},
+		"11 columns for 10":       func(f *fields, i int) { f.texts(rows[i].L); f.null() },
 	} {
 		if err := write(rows[:1], late); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
