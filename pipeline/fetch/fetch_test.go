@@ -133,7 +133,7 @@ func temporary(e *fetch.Error) bool { return store.Reason(e.Reason).Retried(e.St
 func TestReasons(t *testing.T) {
 	s := newServer(t)
 	f := newFetcher(t, fetch.Options{Timeout: 400 * time.Millisecond, MaxBytes: 1 << 20, MaxRedirects: 5})
-	refusing := closedPort(t)
+	refusing := closedPort
 	mute := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
 	curt := listen(t, func(c net.Conn) {})
 	stopping := listen(t, func(c net.Conn) {
@@ -208,12 +208,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func closedPort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
+// closedPort is a port that nobody listens on. One that was just free may be another test's the next moment.
+const closedPort = "127.0.0.1:1"
 
 // listen serves connections with serve, which may leave the closing to us.
 func listen(t *testing.T, serve func(net.Conn)) string {

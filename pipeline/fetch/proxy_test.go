@@ -263,7 +263,7 @@ func TestHTTPProxy(t *testing.T) {
 				Resolver: r, RootCAs: pool, MaxRedirects: 2})
 			defer f.Close()
 			plain, encrypted := strings.TrimPrefix(s.URL, "http://"), strings.TrimPrefix(secure, "https://")
-			closed := closedPort(t)
+			closed := closedPort
 			for _, c := range []struct{ url, want, asked string }{
 				{"http://site.test:" + portOf(t, s.URL) + "/echo/a%2Fb?q=1", "", "CONNECT " + plain},
 				// by the same tunnel
@@ -303,7 +303,7 @@ func TestProxyIsOurs(t *testing.T) {
 		w.WriteHeader(http.StatusProxyAuthRequired)
 	}))
 	defer needsAuth.Close()
-	for _, p := range []string{"http://" + closedPort(t), "socks5://" + closedPort(t), needsAuth.URL} {
+	for _, p := range []string{"http://" + closedPort, "socks5://" + closedPort, needsAuth.URL} {
 		f := newFetcher(t, fetch.Options{Proxy: p, Resolver: nameServer(t, nil)})
 		if _, e := attempt(t, f, "https://127.0.0.1:"+portOf(t, s.URL)+"/"); e == nil || !e.Outage ||
 			e.Reason != fetch.Connect {
@@ -367,7 +367,7 @@ func TestSOCKS(t *testing.T) {
 			t.Errorf("%s: the proxy was asked for %s, want %s", u, asked(), want)
 		}
 	}
-	if _, e := attempt(t, f, "http://"+closedPort(t)+"/"); e == nil || e.Reason != fetch.Connect || e.Outage {
+	if _, e := attempt(t, f, "http://"+closedPort+"/"); e == nil || e.Reason != fetch.Connect || e.Outage {
 		t.Errorf("a target that refuses: %v", e)
 	}
 	f.Close()

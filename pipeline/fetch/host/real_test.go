@@ -3,7 +3,6 @@ package host_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -92,11 +91,6 @@ func newServer(t testing.TB, delay time.Duration) *fetchtest.Server {
 // succeeds.
 func TestFaults(t *testing.T) {
 	s := newServer(t, 5*time.Millisecond)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
 	kinds := []struct{ path, want string }{
 		{"/i/%d/x.jpg", "ok"}, {"/i/9%d/x.jpg", "ok"}, {"/hang/%d", fetch.Timeout},
 		{"/dead/%d", fetch.Timeout}, {"/drip/%d", fetch.TooSlow},
@@ -107,7 +101,7 @@ func TestFaults(t *testing.T) {
 		{"/huge/2/%d", fetch.TooLarge}, {"/trunc/%d/x", fetch.Truncated}, {"/short/%d/x", "ok"},
 		{"/html/%d", "ok"}, {"/empty/%d", "ok"},
 		{"/reset/%d", fetch.Reset}, {"/garbage/%d", fetch.HTTPError}, {"/noai/%d/x", fetch.OptOut},
-		{"http://" + closed.Addr().String() + "/%d", fetch.Connect},
+		{"http://127.0.0.1:1/%d", fetch.Connect},
 		{"http://h%d.invalid/", fetch.DNSNotFound}, {"http://169.254.169.254/%d", fetch.PrivateAddress},
 	}
 	want := map[string]string{}
