@@ -21,7 +21,7 @@ const (
 )
 
 const (
-	poolerTries = 5               // pairs of statements: other clients may take the connection between two
+	poolerTries = 5               // rounds of statements: other clients may take the connection between two
 	poolerTime  = 5 * time.Second // a pool with one connection lets a second client wait
 )
 
@@ -47,6 +47,10 @@ func poolerOf(ctx context.Context, c *pgx.Conn) (Pooler, error) {
 			return SessionPooler, ctx.Err()
 		}
 		ours, err := backend(ctx, c)
+		if err == nil && ours == pid && ours != theirs {
+			// Where the pooler lends two connections by turns, the second statement in a row shows it.
+			ours, err = backend(ctx, c)
+		}
 		if err != nil {
 			return NoPooler, err
 		}

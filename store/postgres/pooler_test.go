@@ -27,6 +27,8 @@ func TestPoolers(t *testing.T) {
 		{"transaction", nil, TransactionPooler, "in transaction mode"},
 		{"transaction", []string{"server_round_robin = 1", "min_pool_size = 3"}, TransactionPooler,
 			"in transaction mode"},
+		{"transaction", []string{"server_round_robin = 1", "min_pool_size = 2", "default_pool_size = 2"},
+			TransactionPooler, "in transaction mode"},
 		{"statement", nil, StatementPooler, "in statement mode"},
 		{"session", nil, SessionPooler, ""},
 		{"session", []string{"default_pool_size = 1"}, SessionPooler, ""},
