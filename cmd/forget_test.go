@@ -58,8 +58,8 @@ func holding(t *testing.T, dir, text string, apart ...string) (files []string) {
 	return files
 }
 
-// TestForgetKilled kills forget at any moment and runs it again. In the end nothing is left of the rows, in
-// whatever file of the job, and of the others nothing is lost.
+// TestForgetKilled kills forget at any moment and runs it again. In the end no file of the job has
+// anything of the rows, and nothing of the others is lost.
 func TestForgetKilled(t *testing.T) {
 	t.Parallel()
 	s := fetchtest.New(pictures(t), 0)

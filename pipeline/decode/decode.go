@@ -105,8 +105,8 @@ type Options struct {
 	// side, in full pixels, of the smallest face that must stay findable; 0 keeps the full size
 	MinFace int
 	Window  int // side, in pixels of Luma, that such a face must still have; 0 is DefaultWindow
-	// PHash asks for the perceptual hash. It is that of the picture at full size, whatever MinFace and Window
-	// are: a JPEG that is scaled while it is decoded is decoded twice for it.
+	// PHash asks for the perceptual hash. It is that of the picture at full size and does not depend on MinFace
+	// and Window: a JPEG that is scaled while it is decoded is decoded twice for it.
 	PHash bool
 }
 

@@ -88,8 +88,8 @@ func TestPHashOfTallPictures(t *testing.T) {
 	}
 }
 
-// TestPHashIsIndependent: the hash is that of the stored picture at full size, whatever the smallest face is,
-// how the picture is to be turned, and which pictures were decoded before.
+// TestPHashIsIndependent: the hash is that of the stored picture at full size. It does not depend
+// on the smallest face, the orientation, or the pictures that were decoded before.
 func TestPHashIsIndependent(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	decoders := []*Decoder{New(Options{PHash: true}), New(Options{PHash: true, MinFace: 40}),

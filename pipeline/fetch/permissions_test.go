@@ -17,8 +17,8 @@ func says(text string) func(http.ResponseWriter, *http.Request, int) {
 	return func(w http.ResponseWriter, _ *http.Request, _ int) { fmt.Fprint(w, text) }
 }
 
-// TestRobots: robots.txt is asked once, whatever the number of attempts; what it disallows is not requested,
-// also behind a redirect.
+// TestRobots: robots.txt is asked once for any number of attempts; what it disallows is not requested, also
+// behind a redirect.
 func TestRobots(t *testing.T) {
 	s, other := newServer(t), newServer(t)
 	s.SetRobots(says("User-agent: *\nDisallow: /i/1/\n"))

@@ -57,7 +57,7 @@ func TestPathOfLists(t *testing.T) {
 	}
 }
 
-// FuzzURLs holds that every path comes back byte for byte, that no other text counts as a URL of ours, and
+// FuzzURLs holds that every path comes back byte for byte, that no other text counts as such a URL, and
 // that what a list names is a clean absolute path.
 func FuzzURLs(f *testing.F) {
 	f.Add("/a b/#.jpg", "x/%y")

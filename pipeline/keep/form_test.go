@@ -186,8 +186,8 @@ func TestResultsCut(t *testing.T) {
 	}
 }
 
-// TestStoredFaces finds each face in the pixels of the file where the result says that it is, whatever the
-// orientation, in bytes as downloaded and in smaller pictures.
+// TestStoredFaces finds each face in the pixels of the file where the result says that it is, in
+// every orientation, in bytes as downloaded and in smaller pictures.
 func TestStoredFaces(t *testing.T) {
 	for orientation := uint16(1); orientation <= 8; orientation++ {
 		stored := store.Face{X: 30, Y: 60, Width: 60, Height: 30}

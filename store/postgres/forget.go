@@ -149,7 +149,7 @@ func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have m
 			e.group(group).stale = true
 		}
 	}
-	var more, name string // whatever else the list says
+	var more, name string // the other columns of the list
 	err := each(ctx, t, []any{&name}, func() error {
 		more += ", " + pgx.Identifier{name}.Sanitize() + " = NULL"
 		return nil

@@ -128,8 +128,8 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 	return nil
 }
 
-// dropRest deletes what is kept of those rows that are forgotten, besides results and faces: whatever table
-// of our own has rows by their ids.
+// dropRest deletes what is kept of those rows that are forgotten, besides results and faces: in
+// each table of facescan that has rows by their ids.
 func dropRest(t tx, results []store.Result) error {
 	var ids []int64
 	for i := range results {
@@ -203,20 +203,11 @@ func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 
 // expunge rewrites the file, and empties the logs beside it.
 func (w *writer) expunge(ctx context.Context, rewrite bool) error {
-	if w == nil {
-		return errReading
-	}
-	select {
-	case <-w.turn:
-	case <-w.closed:
-		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { w.turn <- struct{}{} }()
-	if err := w.intact.check(); err != nil {
+	end, err := w.begin(ctx)
+	if err != nil {
 		return err
 	}
+	defer end()
 	if rewrite {
 		if err := w.vacuum(ctx); err != nil {
 			return err

@@ -172,28 +172,39 @@ func newWriter(ctx context.Context, pool *sql.DB, names *strings.Replacer, file 
 	return w, nil
 }
 
-// update runs f in one transaction, named for crash points. It waits for its turn, and for other processes,
-// as long as ctx allows; once begun, the transaction is short and runs to its end, also when ctx is
-// cancelled.
-func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err error) {
+// begin waits for the writer's turn, as long as ctx allows, and checks the file; end gives the turn back.
+func (w *writer) begin(ctx context.Context) (end func(), err error) {
 	if w == nil {
-		return errReading
+		return nil, errReading
 	}
 	select {
 	case <-w.turn:
 	case <-w.closed:
-		return errClosed
+		return nil, errClosed
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	defer func() { w.turn <- struct{}{} }()
-	if ctx.Err() != nil {
-		return ctx.Err()
+	end = func() { w.turn <- struct{}{} }
+	if err = ctx.Err(); err == nil {
+		err = w.intact.check()
 	}
-	w.name = name
-	if err := w.intact.check(); err != nil {
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}
+
+// update runs f in one transaction, named for crash points. It waits for its turn, and for other processes,
+// as long as ctx allows; once begun, the transaction is short and runs to its end, also when ctx is
+// cancelled.
+func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err error) {
+	end, err := w.begin(ctx)
+	if err != nil {
 		return err
 	}
+	defer end()
+	w.name = name
 	if err := w.patiently(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func TestAllows(t *testing.T) {
 			"/x", false},
 
 		{"the longest wins", "User-agent: *\nAllow: /p/q\nDisallow: /p\n", "/p/q/r", true},
-		{"whatever the order", "User-agent: *\nDisallow: /p\nAllow: /p/q\n", "/p/q/r", true},
+		{"in any order", "User-agent: *\nDisallow: /p\nAllow: /p/q\n", "/p/q/r", true},
 		{"allow wins a tie", "User-agent: *\nDisallow: /p\nAllow: /p\n", "/p", true},
 		{"stars are counted", "User-agent: *\nAllow: /page\nDisallow: /*.htm\n", "/page.htm", false},
 
