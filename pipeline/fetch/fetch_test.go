@@ -484,7 +484,8 @@ func TestResetOnKeptConnections(t *testing.T) {
 	if _, e := attempt(t, f, s.URL+"/reset/"); e == nil || e.Reason != fetch.Reset {
 		t.Fatalf("%v, want a reset", e)
 	}
-	if n := s.Hits("/reset/"); n > 3 {
+	// The fourth request is cancelled while it is sent: the server may see it.
+	if n := s.Hits("/reset/"); n > 4 {
 		t.Errorf("asked %d times in one attempt", n)
 	}
 }
