@@ -27,13 +27,20 @@ func (s *sum) int(values ...int64) {
 
 func (s *sum) float(v float64) { *s = binary.LittleEndian.AppendUint64(*s, math.Float64bits(v)) }
 
-// text adds a string, in the form in which every database can keep it.
+// text adds a string as it is stored.
 func (s *sum) text(v string) {
+	v = Storable(v)
+	s.int(int64(len(v)))
+	*s = append(*s, v...)
+}
+
+// Storable is a string in the form in which every database can keep it: UTF-8, with NUL as %00. Rows are that
+// already, what servers say may not be.
+func Storable(v string) string {
 	if strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v) {
 		v = strings.ToValidUTF8(strings.ReplaceAll(v, "\x00", "%00"), "\ufffd")
 	}
-	s.int(int64(len(v)))
-	*s = append(*s, v...)
+	return v
 }
 
 func (s *sum) bool(v bool) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -191,12 +190,6 @@ func copyRows(ctx context.Context, t pgx.Tx, rows []store.NewRow) error {
 			f.textOrNull(rows[i].Hash)
 		}
 	})
-}
-
-// text makes a string one that the database takes: UTF-8 without NUL. Rows are that already, what servers say
-// may not be.
-func text(s string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "%00"), "\ufffd")
 }
 
 // cuts are new shards to insert.

@@ -8,9 +8,10 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"facescan/store"
 )
 
 // copyIn writes n rows into a table by COPY in PostgreSQL's binary format. row appends the fields of a row,
@@ -127,11 +128,9 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 
 func (f *fields) timestamptz(v time.Time) { f.bigint(v.UnixMicro() - epoch) }
 
-// text is a string in a form that the database takes: UTF-8 without NUL.
+// text is a string as every database can keep it.
 func (f *fields) text(s string) {
-	if strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
-		s = text(s)
-	}
+	s = store.Storable(s)
 	f.size(len(s))
 	f.b = append(f.b, s...)
 }
