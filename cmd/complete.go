@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"facescan/detect"
 	"facescan/store"
@@ -15,23 +16,23 @@ import (
 // flagValues are the values that a shell completes for flags, by the flag's name.
 func flagValues(c *cobra.Command) map[string][]string {
 	values := map[string][]string{
-		"detector":         detect.Names(),
-		"progress":         progressKinds,
-		"log-format":       {"text", "json"},
-		"class":            {string(store.Transient), string(store.Permanent), string(store.Policy)},
-		"by":               words(store.Keys),
-		"reason":           words(store.Reasons("")),
-		"rows":             export.RowKinds(),
-		"format":           export.Formats(),
-		"columns":          export.Columns("images"),
-		"sidecar-input":    {"luma", "encoded"},
-		"sidecar-fallback": {"cpu"},
-		"node":             {"auto", "auto/"},
-		"device":           {"cpu", "cuda:0"},
-		"hash":             {"sha256", "phash", "sha256,phash", "none"},
+		"detector": detect.Names(),
+		"class":    classWords,
+		"reason":   words(store.Reasons("")),
+		"rows":     export.RowKinds(),
+		"format":   export.Formats(),
+		"columns":  export.Columns("images"),
+		"node":     {"auto", "auto/"},
+		"device":   {"cpu", "cuda:0"},
+		"hash":     {"sha256", "phash", "sha256,phash", "none"},
 	}
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if choice, is := f.Value.(*choice); is {
+			values[f.Name] = choice.words
+		}
+	})
 	if c.Name() == "run" {
-		values["format"] = []string{"csv", "jsonl"}
+		values["format"] = export.FollowFormats()
 	}
 	return values
 }

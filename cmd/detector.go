@@ -19,7 +19,7 @@ type detectOptions struct {
 	choice    detection.Choice
 	given     detect.Params // by the flags; see params
 	verify    bool
-	maxPixels size
+	maxPixels pixels
 }
 
 func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
@@ -43,7 +43,7 @@ func (o *detectOptions) addFlags(fs *pflag.FlagSet) {
 	}
 	fs.BoolVar(&o.verify, "verify-faces", false, "")
 	fs.Lookup("verify-faces").Hidden = true
-	o.maxPixels = 100e6
+	o.maxPixels.size = 100e6
 	fs.Var(&o.maxPixels, "max-pixels", "reject images with more pixels (too_many_pixels)")
 }
 
@@ -108,7 +108,7 @@ func (o *detectOptions) params() (detect.Params, error) {
 }
 
 func (o *detectOptions) decode() decode.Options {
-	return decode.Options{MaxPixels: int64(o.maxPixels), MinFace: o.given.MinFace}
+	return decode.Options{MaxPixels: int64(o.maxPixels.size), MinFace: o.given.MinFace}
 }
 
 // opener opens the detector that was chosen; nil when no faces are looked for.

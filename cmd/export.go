@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -116,14 +117,17 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	if err := tellMerge(ctx, g, job); err != nil {
 		return err
 	}
-	if o.follow {
-		return followExport(ctx, g, o, job, arg)
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(exportGC))
 	sources, err := exportSources(ctx, job)
 	if err != nil {
 		return err
 	}
+	if err := o.guard(job, sources, arg); err != nil {
+		return err
+	}
+	if o.follow {
+		return followExport(ctx, g, o, job, sources)
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(exportGC))
 	if err := o.checkScores(ctx, job, sources); err != nil {
 		return err
 	}
@@ -134,9 +138,6 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 		}
 	}()
 	for _, path := range o.outputs {
-		if err := guardOutput(path, job, sources, arg); err != nil {
-			return err
-		}
 		out, err := o.open(g, path, sources)
 		if err != nil {
 			return err
@@ -173,7 +174,7 @@ func (o *exportOptions) checkOutputs() error {
 		return usagef("--split-by needs one folder: -o FOLDER")
 	}
 	if o.splitBy != "" {
-		ext := strings.TrimPrefix(filepath.Ext(plainName(o.outputs[0])), ".")
+		ext := strings.TrimPrefix(export.Suffix(o.outputs[0]), ".")
 		st, err := os.Stat(o.outputs[0])
 		if slices.Contains(export.Formats(), ext) && (err != nil || !st.IsDir()) {
 			return usagef("-o %s: --split-by makes a folder of files: name one, e.g. -o by-%s, and choose "+
@@ -190,9 +191,25 @@ func (o *exportOptions) checkOutputs() error {
 			return usagef("-o %s is given twice", path)
 		}
 		seen[name] = true
-		if o.format == "" && o.splitBy == "" && filepath.Ext(plainName(path)) == ".json" {
-			return usagef("-o %s: a name in .json does not say which; add --format coco, or write JSON "+
-				"Lines to a name in .jsonl", path)
+	}
+	return nil
+}
+
+// guard refuses outputs that belong to the job, and names that do not say in which format to write.
+func (o *exportOptions) guard(job store.Job, sources []export.Source, arg string) error {
+	formats := export.Formats()
+	if o.follow {
+		formats = export.FollowFormats()
+	}
+	for _, path := range o.outputs {
+		if path == "-" {
+			continue
+		}
+		if err := guardOutput(path, job, sources, arg); err != nil {
+			return err
+		}
+		if _, err := export.FormatOf(path, formats); err != nil && o.format == "" && o.splitBy == "" {
+			return usagef("-o %w", err)
 		}
 	}
 	return nil
@@ -348,27 +365,10 @@ func newOutput(w export.Writer, discard func(), closeFile func() error) *output 
 	return out
 }
 
-// formatOf is the format that was asked for, or the one that a file's name means.
-func formatOf(asked, path string) string {
-	if asked != "" {
-		return asked
-	}
-	switch filepath.Ext(plainName(path)) {
-	case ".jsonl", ".ndjson":
-		return "jsonl"
-	case ".parquet":
-		return "parquet"
-	}
-	return "csv"
-}
-
-// plainName is a name in lower case, without the suffix that compresses.
-func plainName(path string) string {
-	name := strings.ToLower(path)
-	for _, packed := range []string{".gz", ".zst"} {
-		name = strings.TrimSuffix(name, packed)
-	}
-	return name
+// formatOf is the format that was requested, or the one that a file's name means.
+func formatOf(requested, path string) string {
+	byName, _ := export.FormatOf(path, nil) // of another suffix it was refused
+	return cmp.Or(requested, byName)
 }
 
 // exportSources are the sources of a job as an export names them.

@@ -173,8 +173,10 @@ func (o *poolOptions) check() error {
 		return usagef("--workers %d: give 1 to 4096, or 0 for one per core", o.workers)
 	case o.memory < 1<<20:
 		return usagef("--memory %v: give 1MiB or more", &o.memory)
-	case o.perHost < 0 || o.outageWait < 0:
-		return usagef("--per-host and --outage-wait cannot be negative")
+	case o.perHost < 0:
+		return usagef("--per-host %d cannot be negative; 0 is no limit", o.perHost)
+	case o.outageWait < 0:
+		return usagef("--outage-wait %v cannot be negative; give a time such as 1h", o.outageWait)
 	}
 	return nil
 }

@@ -172,14 +172,11 @@ func (w *following) error() error {
 }
 
 // followExport is export with --follow: it writes what is done in order, until the job is finished.
-func followExport(ctx context.Context, g *globals, o *exportOptions, job store.Job, arg string) error {
+func followExport(ctx context.Context, g *globals, o *exportOptions, job store.Job,
+	sources []export.Source) error {
 	if o.splitBy != "" {
 		return usagef("--split-by makes files that are whole, and --follow goes on with " +
 			"one: use one of the two")
-	}
-	sources, err := exportSources(ctx, job)
-	if err != nil {
-		return err
 	}
 	var all []*export.Follower
 	for _, path := range o.outputs {
@@ -190,8 +187,6 @@ func followExport(ctx context.Context, g *globals, o *exportOptions, job store.J
 		f := newFollower(job, path, opts, g.logger(g.err))
 		if f.Finish = true; path == "-" {
 			f.Path, f.Name, f.Out = "", "", g.out
-		} else if err := guardOutput(path, job, sources, arg); err != nil {
-			return err
 		}
 		if err := f.Check(ctx); err != nil {
 			return err

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -249,6 +250,5 @@ func (g *globals) ask(question string, about fmt.Stringer) (sure bool, err error
 	case "y", "yes":
 		return true, nil
 	}
-	g.tell("facescan: nothing was deleted")
-	return false, &exit{code: exitInterrupted}
+	return false, errors.New("nothing was removed")
 }

@@ -79,24 +79,12 @@ func checkBlurMargin(margin float64) error {
 }
 
 func (o *keepOptions) check() error {
-	given := func(name string) bool { return o.flags.Changed(name) }
-	for _, name := range formFlags {
-		if given(name) && o.keep == "" {
-			return usagef("--%s says how images are kept: add --keep FOLDER", name)
-		}
-	}
 	switch {
-	case o.where != "" && o.keep == "":
-		return usagef("--keep-where says what to keep: add --keep FOLDER")
 	case o.form.Size < 0 || o.form.Size > 65_500:
 		return usagef("--keep-size %d: give the pixels of the longer side, 1 to 65500, or 0 for the bytes as "+
 			"downloaded", o.form.Size)
 	case o.form.Quality < 1 || o.form.Quality > 100:
 		return usagef("--keep-quality %d: give 1 to 100", o.form.Quality)
-	case given("keep-quality") && o.form.Size == 0:
-		return usagef("--keep-quality is that of the JPEGs that --keep-size makes: add --keep-size N")
-	case given("blur-margin") && o.blurred == "" && !o.blurFaces:
-		return usagef("--blur-margin says how much is blurred: add --blurred FOLDER or --blur-faces")
 	case o.thumbnails < 0 || o.thumbnails > 10_000:
 		return usagef("--thumbnails %d: give 0 to 10000", o.thumbnails)
 	}
@@ -106,9 +94,6 @@ func (o *keepOptions) check() error {
 	_, err := o.filter()
 	return err
 }
-
-// formFlags are the flags that say in what form images are kept.
-var formFlags = []string{"keep-json", "keep-size", "keep-quality"}
 
 // formIn returns in what form images are kept in the folder, where they are kept in one already unless have
 // is nil.

@@ -33,6 +33,9 @@ facescan resume all.db --source a.txt  # release it
 facescan resume all.db                 # release all`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := refuseEmpty(c.Flags(), "source", "a.txt"); err != nil {
+				return err
+			}
 			return runPause(c.Context(), g, args[0], source, pause)
 		},
 	}

@@ -168,6 +168,8 @@ func flagValueError(name string, err *pflag.InvalidValueError) error {
 		if _, err := strconv.ParseFloat(value, 64); err == nil {
 			return usagef("%s%s: add a unit, e.g. %ss", name, value, value)
 		}
+	case kind == "choice":
+		return usagef("%s%q: %w", name, value, cause)
 	case errors.As(cause, &number) && errors.Is(number, strconv.ErrRange):
 		return usagef("%s%s: the number is too large", name, value)
 	case wantedValue(f) == "": // it has its own words
@@ -195,6 +197,8 @@ func wantedValue(f *pflag.Flag) string {
 		return "give names with commas between them"
 	case "size":
 		return "give a size, e.g. 64MiB"
+	case "pixels":
+		return "give a number of pixels, e.g. 100M"
 	case "string", "stringArray":
 		name, _ := pflag.UnquoteUsage(f)
 		return "write --" + f.Name + " " + strings.ToUpper(name)

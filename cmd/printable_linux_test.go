@@ -16,6 +16,13 @@ import (
 // read when the terminal is closed.
 func terminal(t *testing.T) (tty *os.File, text func() string) {
 	t.Helper()
+	_, tty, text = keyboard(t)
+	return tty, text
+}
+
+// keyboard opens a terminal as well, with the side that types into it.
+func keyboard(t *testing.T) (pty, tty *os.File, text func() string) {
+	t.Helper()
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +52,7 @@ func terminal(t *testing.T) (tty *os.File, text func() string) {
 		b, _ := io.ReadAll(pty) // ends with EIO when the last one closes the terminal
 		came <- string(b)
 	}()
-	return tty, func() string { return <-came }
+	return pty, tty, func() string { return <-came }
 }
 
 // TestDataOnTerminal has rows with texts of strangers exported to a terminal, where they are quoted, and to a

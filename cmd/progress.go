@@ -35,9 +35,6 @@ type progress struct {
 	bar *progressbar.ProgressBar
 }
 
-// progressKinds are the values of --progress.
-var progressKinds = []string{"auto", "bar", "plain", "json", "none"}
-
 func newProgress(g *globals, mode string) *progress {
 	if mode == "auto" {
 		mode = "plain"

@@ -16,13 +16,18 @@ import (
 	"facescan/store/nearest"
 )
 
+// classWords are the classes of reasons.
+var classWords = words([]store.Class{store.Transient, store.Permanent, store.Policy})
+
 type retryOptions struct {
+	flags   *pflag.FlagSet
 	classes []string
 	reasons []string
 	host    string
 }
 
 func (o *retryOptions) addFlags(fs *pflag.FlagSet) {
+	o.flags = fs
 	fs.StringSliceVar(&o.classes, "class", nil,
 		"`classes` of reasons: transient, permanent, policy; default: transient unless "+
 			"--reason is given")
@@ -52,6 +57,12 @@ facescan retry urls.txt --class permanent --host img.example.org  # one class, o
 
 // selection resolves classes and reasons to reasons of rows of the job that arg stands for.
 func (o *retryOptions) selection(arg string) (store.Selection, error) {
+	for _, f := range [][2]string{{"class", "permanent"}, {"reason", "timeout,http_5xx"},
+		{"host", "img.example.org"}} {
+		if err := refuseEmpty(o.flags, f[0], f[1]); err != nil {
+			return store.Selection{}, err
+		}
+	}
 	classes := o.classes
 	if len(classes) == 0 && len(o.reasons) == 0 {
 		classes = []string{string(store.Transient)}
@@ -60,8 +71,7 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	for _, c := range classes {
 		rs := store.Reasons(store.Class(c))
 		if c == "" || len(rs) == 0 {
-			return s, usagef("--class %q: it is transient, permanent or policy%s", c,
-				nearest.Hint(c, []string{"transient", "permanent", "policy"}))
+			return s, usagef("--class %q: %s", c, nearest.OneOf(c, classWords))
 		}
 		for _, r := range rs {
 			if r != store.Forgotten { // only --reason takes these
@@ -72,19 +82,11 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
 			return s, usagef("--reason %q: no such reason; those of the job: %s%s", r,
-				hint.On("status", nameOf(arg)), nearest.Hint(r, reasonWords()))
+				hint.On("status", nameOf(arg)), nearest.Hint(r, words(store.Reasons(""))))
 		}
 		s.Reasons = append(s.Reasons, store.Reason(r))
 	}
 	return s, nil
-}
-
-// reasonWords are all reasons.
-func reasonWords() (words []string) {
-	for _, r := range store.Reasons("") {
-		words = append(words, string(r))
-	}
-	return words
 }
 
 func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) error {

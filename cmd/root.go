@@ -101,8 +101,8 @@ func (g *globals) addFlags(fs *pflag.FlagSet) {
 	fs.CountVarP(&g.verbose, "verbose", "v", "debug messages too: leases, claims, retries, the pace of "+
 		"hosts, imports; -vv adds one per row")
 	fs.BoolVarP(&g.quiet, "quiet", "q", false, "print errors only")
-	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of all messages on stderr, errors and the "+
-		"summary too: text, or json with one object per line")
+	fs.Var(newChoice(&g.logFormat, "text", "json"), "log-format", "`format` of all messages on stderr, errors "+
+		"and the summary too: text, or json with one object per line")
 }
 
 // logger writes to w, which is stderr, or a wrapper that keeps out of the progress bar's way.
@@ -268,8 +268,8 @@ facescan export urls.txt -o results.csv   # the results`,
 			if err := fromEnvironment(c); err != nil {
 				return err
 			}
-			if g.logFormat != "text" && g.logFormat != "json" {
-				return usagef("--log-format %q: it is text or json", g.logFormat)
+			if err := refuseUseless(c.Flags()); err != nil {
+				return err
 			}
 			return refuseElsewhere(c, args)
 		},

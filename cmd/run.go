@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +19,6 @@ import (
 	"facescan/store/export"
 	"facescan/store/figures"
 	"facescan/store/hint"
-	"facescan/store/nearest"
 	"facescan/store/open"
 )
 
@@ -71,7 +69,7 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.abortIf, "abort-if",
 		"end the run with exit 3 when this holds, e.g. 'failed > 60% after 10000' or "+
 			"'http_429 > 500'; may be repeated")
-	fs.StringVar(&o.progress, "progress", "auto", "`kind` of progress: auto, bar, plain, json or none")
+	fs.Var(newChoice(&o.progress, "auto", "bar", "plain", "json", "none"), "progress", "`kind` of progress: auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
 }
 
@@ -106,26 +104,23 @@ func (o *runOptions) check() error {
 	switch {
 	case o.tailGrace < 0:
 		return usagef("--tail-grace %v cannot be negative", o.tailGrace)
-	case o.maxRows < 0 || o.maxDuration < 0:
-		return usagef("--max-rows and --max-duration cannot be negative")
-	}
-	if !slices.Contains(progressKinds, o.progress) {
-		return usagef("--progress %q: it is auto, bar, plain, json or none%s", o.progress,
-			nearest.Hint(o.progress, []string{"auto", "bar", "plain", "json", "none"}))
+	case o.maxRows < 0:
+		return usagef("--max-rows %d cannot be negative; 0 is no limit", o.maxRows)
+	case o.maxDuration < 0:
+		return usagef("--max-duration %v cannot be negative; 0s is no limit", o.maxDuration)
 	}
 	for _, check := range []func() error{o.share.check, o.keep.check, o.workOptions.check} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
-	if o.out != "" {
-		if err := export.CheckFollow(outOptions(o.format, o.out), o.out); err != nil {
-			return err
-		}
-	} else if o.format != "" {
-		return usagef("--format is that of --out: name a file, or - for stdout")
+	if o.out == "" {
+		return nil
 	}
-	return nil
+	if _, err := export.FormatOf(o.out, export.FollowFormats()); err != nil && o.format == "" {
+		return usagef("--out %w", err)
+	}
+	return export.CheckFollow(outOptions(o.format, o.out), o.out)
 }
 
 func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error {

@@ -38,29 +38,25 @@ func (o *sidecarOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.urls, "sidecar", nil,
 		"find faces in another process: `URLS` such as http://host:8000/v2/models/face or "+
 			"unix:///run/facescan.sock; several share the work")
-	fs.StringVar(&o.input, "sidecar-input", string(sidecar.Luma),
+	fs.Var(newChoice(&o.input, string(sidecar.Luma), string(sidecar.Encoded)), "sidecar-input",
 		"`kind` of image to send: luma, or encoded for the original files")
 	fs.IntVar(&o.batch, "sidecar-batch", 64,
 		"images per request, one of them a known image that checks the sidecar")
 	fs.DurationVar(&o.delay, "sidecar-delay", 5*time.Millisecond, "how long a request waits to be filled")
 	fs.DurationVar(&o.deadline, "sidecar-deadline", 30*time.Second,
 		"request timeout; the sidecar is health-checked before retrying")
-	fs.StringVar(&o.fallback, "sidecar-fallback", "",
+	fs.Var(newOptionalChoice(&o.fallback, "cpu"), "sidecar-fallback",
 		"`device` that finds faces while no sidecar answers: cpu; default: nothing, the run pauses")
 }
 
 func (o *sidecarOptions) check() error {
 	switch {
-	case o.input != string(sidecar.Luma) && o.input != string(sidecar.Encoded):
-		return usagef("--sidecar-input %q: it is luma or encoded", o.input)
 	case o.batch < 1 || o.batch > 4096:
 		return usagef("--sidecar-batch %d: give 1 to 4096", o.batch)
 	case o.delay < 0 || o.delay > time.Minute:
 		return usagef("--sidecar-delay %v: give a time up to 1m", o.delay)
 	case o.deadline <= 0:
 		return usagef("--sidecar-deadline %v: give a time such as 30s", o.deadline)
-	case o.fallback != "" && o.fallback != "cpu":
-		return usagef("--sidecar-fallback %q: it is cpu, or left out", o.fallback)
 	}
 	for _, u := range o.urls {
 		if err := sidecar.CheckURL(u); err != nil {
@@ -109,7 +105,8 @@ type sidecarCommandOptions struct {
 	listen, device, token string
 	detector              string
 	workers, queue, conns int
-	maxBody, maxPixels    size
+	maxBody               size
+	maxPixels             pixels
 }
 
 func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
@@ -127,7 +124,7 @@ func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.conns, "max-connections", 256, "connections at once; fewer where few files may be open")
 	o.maxBody = 128 << 20
 	fs.Var(&o.maxBody, "max-body", "reject larger requests (413)")
-	o.maxPixels = 100e6
+	o.maxPixels.size = 100e6
 	fs.Var(&o.maxPixels, "max-pixels", "reject images with more pixels (413)")
 }
 
@@ -159,8 +156,14 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 			"127.0.0.1 or unix:PATH", o.listen)
 	case o.workers < 0 || o.workers > 4096:
 		return usagef("--workers %d: give 1 to 4096, or 0 for as many as fit", o.workers)
-	case o.queue < 1 || o.conns < 1 || o.maxBody < 1 || o.maxPixels < 1:
-		return usagef("--queue, --max-connections, --max-body and --max-pixels must be at least 1")
+	case o.queue < 1:
+		return usagef("--queue %d: give 1 or more images", o.queue)
+	case o.conns < 1:
+		return usagef("--max-connections %d: give 1 or more", o.conns)
+	case o.maxBody < 1:
+		return usagef("--max-body %v: give a size such as 128MiB", &o.maxBody)
+	case o.maxPixels.size < 1:
+		return usagef("--max-pixels %v: give a number of pixels, e.g. 100M", &o.maxPixels)
 	}
 	if o.detector == "" {
 		o.detector = detect.Default
@@ -177,7 +180,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 			"--device cpu", o.device, detect.Pigo, o.detector, detect.Pigo)
 	}
 	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue,
-		Conns: o.conns, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels), Decode: o.decode,
+		Conns: o.conns, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels.size), Decode: o.decode,
 		Log: g.logger(g.err)}
 	free, err := o.settleDevice(&so)
 	if err != nil {
@@ -270,7 +273,7 @@ func address(l net.Listener) string {
 
 // decode reads the files of those who send them as downloaded.
 func (o *sidecarCommandOptions) decode(file []byte, p detect.Params) (sidecar.Picture, error) {
-	d := decode.New(decode.Options{MaxPixels: int64(o.maxPixels), MinFace: p.MinFace})
+	d := decode.New(decode.Options{MaxPixels: int64(o.maxPixels.size), MinFace: p.MinFace})
 	img, err := d.Decode(file)
 	if err != nil {
 		d.Close()

@@ -19,7 +19,6 @@ import (
 )
 
 type statusOptions struct {
-	flags *pflag.FlagSet
 	by    string
 	top   int
 	json  bool
@@ -28,8 +27,7 @@ type statusOptions struct {
 }
 
 func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
-	o.flags = fs
-	fs.StringVar(&o.by, "by", "",
+	fs.Var(newOptionalChoice(&o.by, words(store.Keys)...), "by",
 		"sum up the done rows by `KEY` instead: host, reason, format, group or sha256; reads all of "+
 			"them")
 	fs.IntVar(&o.top, "top", 20, "with --by: list the N values with the most rows; 0 = all")

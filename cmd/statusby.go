@@ -3,24 +3,17 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"facescan/pipeline/detection"
 	"facescan/store"
-	"facescan/store/nearest"
 	"facescan/store/top"
 )
 
 // checkBy validates --by and the flags that go with it.
 func (o *statusOptions) checkBy() error {
 	switch {
-	case o.by == "" && o.flags.Changed("top"):
-		return usagef("--top ranks values of a key: give --by host, reason, format, group or sha256 too")
 	case o.by == "":
 		return nil
-	case !slices.Contains(store.Keys, store.Key(o.by)):
-		return usagef("--by %q: it is host, reason, format, group or sha256%s", o.by,
-			nearest.Hint(o.by, []string{"host", "reason", "format", "group", "sha256"}))
 	case o.top < 0:
 		return usagef("--top %d: give how many to list, or 0 for all", o.top)
 	case o.watch:

@@ -1,13 +1,17 @@
 package cmd
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"facescan/detect"
 	"facescan/pipeline"
+	"facescan/store/nearest"
 )
 
 // size is a flag value in bytes (64MiB, 64MB, 1000) or, with the same suffixes, a plain count (100M).
@@ -52,6 +56,38 @@ func (s *size) String() string {
 }
 
 func (s *size) Type() string { return "size" }
+
+// pixels is a number of them, written as a size is.
+type pixels struct{ size }
+
+func (p *pixels) Type() string { return "pixels" }
+
+// choice is a flag that takes one of some words; empty is its default.
+type choice struct {
+	to           *string
+	words        []string
+	defaultValue string
+}
+
+// newChoice is a choice whose default is the first word.
+func newChoice(to *string, words ...string) *choice {
+	*to = words[0]
+	return &choice{to, words, words[0]}
+}
+
+// newOptionalChoice is a choice whose default is none of the words.
+func newOptionalChoice(to *string, words ...string) *choice { return &choice{to: to, words: words} }
+
+func (c *choice) Set(text string) error {
+	if *c.to = cmp.Or(text, c.defaultValue); text == "" || slices.Contains(c.words, text) {
+		return nil
+	}
+	return errors.New(nearest.OneOf(text, c.words))
+}
+
+func (c *choice) String() string { return *c.to }
+
+func (c *choice) Type() string { return "choice" }
 
 // failLimit is --max-fail: a count, or a share with a percent sign.
 type failLimit struct{ pipeline.Limit }

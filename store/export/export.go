@@ -10,7 +10,9 @@ package export
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"facescan/store"
 	"facescan/store/nearest"
@@ -78,6 +80,40 @@ func New(w io.Writer, o Options) (Writer, error) {
 
 // Formats are the formats of exports.
 func Formats() []string { return []string{"csv", "jsonl", "parquet", "coco"} }
+
+// FollowFormats are those that can be written row by row while a job runs.
+func FollowFormats() []string { return []string{"csv", "jsonl"} }
+
+// FormatOf is the format that a file's name means; csv where its name has no suffix. For another suffix it
+// suggests one of the formats.
+func FormatOf(path string, formats []string) (string, error) {
+	switch suffix := Suffix(path); {
+	case suffix == "", suffix == ".csv":
+		return "csv", nil
+	case suffix == ".jsonl", suffix == ".ndjson":
+		return "jsonl", nil
+	case suffix == ".parquet":
+		return "parquet", nil
+	case suffix == ".json" && slices.Contains(formats, "coco"):
+		return "", usagef("%s: a name in .json does not say which; add --format coco, or write JSON Lines to a "+
+			"name in .jsonl", path)
+	default:
+		return "", usagef("%s: %s is not the suffix of a format; there are %s: give the file such a suffix, or "+
+			"choose one with --format", path, suffix, strings.Join(formats, ", "))
+	}
+}
+
+// Suffix is the end of a file's name that stands for its format, in lower case: ".csv" of "a.CSV.gz".
+func Suffix(path string) string {
+	name := filepath.Base(strings.ToLower(path))
+	for _, packed := range []string{".gz", ".zst"} {
+		name = strings.TrimSuffix(name, packed)
+	}
+	if ext := filepath.Ext(name); ext != name && ext != "." {
+		return ext
+	}
+	return ""
+}
 
 // RowKinds are what a row of an export can stand for.
 func RowKinds() []string { return []string{"images", "faces", "groups", "duplicates"} }

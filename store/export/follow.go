@@ -116,7 +116,7 @@ func CheckFollow(o Options, path string) error {
 		return usagef("%s: rows cannot be appended to a compressed file; name one that ends in .csv or .jsonl",
 			path)
 	}
-	if o.Format != "" && o.Format != "csv" && o.Format != "jsonl" {
+	if o.Format != "" && !slices.Contains(FollowFormats(), o.Format) {
 		return usagef("%s cannot be written row by row as they come in; csv and jsonl can", o.Format)
 	}
 	if _, err := os.Stat(filepath.Dir(path)); path != "" && path != "-" && errors.Is(err, fs.ErrNotExist) {

@@ -21,6 +21,17 @@ func Among(word string, words []string) string {
 	return ": there are " + strings.Join(words, ", ")
 }
 
+// OneOf is the end of a message about a word that is none of a few: what it can be, and the one that may be
+// meant.
+func OneOf(word string, words []string) string {
+	last := len(words) - 1
+	text := words[last]
+	if last > 0 {
+		text = strings.Join(words[:last], ", ") + " or " + text
+	}
+	return "it is " + text + Hint(word, words)
+}
+
 // Word returns the word that is most like the given one, and empty if none is: one change in three letters is
 // the most.
 func Word(word string, words []string) (best string) {
