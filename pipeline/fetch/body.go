@@ -78,7 +78,7 @@ type buffer struct {
 	grow func(n int64) error // takes n bytes more of mem
 	paid int64
 	b    []byte
-	slot *[]byte // of the pool, nil when b is not pooled
+	slot *[]byte // what b lies in; of the pool, unless it is too large
 }
 
 // pay changes the reservation to n.
@@ -98,9 +98,9 @@ func (b *buffer) pay(n int64) error {
 // resize gives the buffer a capacity of at least n and keeps its bytes. While it copies, both buffers are
 // reserved.
 func (b *buffer) resize(n int64) error {
-	class, size := 0, n
-	if n <= maxPooled {
-		class, size = pooledSize(n)
+	class, size := pooledSize(n)
+	if n > maxPooled {
+		size = n
 	}
 	old, oldSlot := b.b, b.slot
 	if err := b.pay(int64(cap(old)) + size); err != nil {
@@ -108,17 +108,45 @@ func (b *buffer) resize(n int64) error {
 	}
 	b.slot = nil
 	if n <= maxPooled {
-		if b.slot, _ = pools[class].Get().(*[]byte); b.slot == nil {
-			p := make([]byte, size)
-			b.slot = &p
-		}
-		b.b = (*b.slot)[:len(old)]
-	} else {
-		b.b = make([]byte, len(old), size)
+		b.slot, _ = pools[class].Get().(*[]byte)
 	}
+	if b.slot == nil {
+		p := make([]byte, size)
+		b.slot = &p
+	}
+	b.b = (*b.slot)[:len(old)]
 	copy(b.b, old)
 	recycle(oldSlot)
 	return b.pay(size)
+}
+
+// fill reads to the end of r, or until there are more bytes than limit. It returns what ended says of the
+// error that the reading ended with, io.EOF included.
+func (b *buffer) fill(r io.Reader, limit int64, ended func(error) error) error {
+	for {
+		var n int
+		var err error
+		switch length := int64(len(b.b)); {
+		case length < min(int64(cap(b.b)), limit):
+			n, err = r.Read(b.b[length:min(int64(cap(b.b)), limit)])
+			b.b = b.b[:len(b.b)+n]
+		default: // it ends here, or the buffer has to grow: one byte decides
+			var one [1]byte
+			if n, err = r.Read(one[:]); n == 0 {
+				break
+			}
+			if length == limit {
+				return &Error{Reason: TooLarge, Err: fmt.Errorf("more than %d bytes", limit)}
+			}
+			if err := b.resize(min(2*length, limit)); err != nil {
+				return err
+			}
+			b.b = append(b.b, one[0])
+		}
+		if err != nil {
+			return ended(err)
+		}
+	}
 }
 
 func (b *buffer) free() {
@@ -128,7 +156,7 @@ func (b *buffer) free() {
 }
 
 func recycle(slot *[]byte) {
-	if slot != nil {
+	if slot != nil && len(*slot) <= maxPooled {
 		class, _ := pooledSize(int64(len(*slot)))
 		pools[class].Put(slot)
 	}
@@ -161,31 +189,7 @@ func (a *attempt) read(resp *http.Response, buf *buffer, limit int64) error {
 	if err := buf.resize(size); err != nil {
 		return err
 	}
-	for {
-		if len(buf.b) == cap(buf.b) || int64(len(buf.b)) == limit {
-			// Either the body ends here or the buffer has to grow: read one byte to decide.
-			var one [1]byte
-			n, err := r.Read(one[:])
-			switch {
-			case n > 0 && int64(len(buf.b)) == limit:
-				return &Error{Reason: TooLarge, Err: fmt.Errorf("more than %d bytes", limit)}
-			case n > 0:
-				if err := buf.resize(min(2*int64(cap(buf.b)), limit)); err != nil {
-					return err
-				}
-				buf.b = append(buf.b, one[0])
-			}
-			if err != nil {
-				return a.bodyError(wire, err)
-			}
-			continue
-		}
-		n, err := r.Read(buf.b[len(buf.b):min(int64(cap(buf.b)), limit)])
-		buf.b = buf.b[:len(buf.b)+n]
-		if err != nil {
-			return a.bodyError(wire, err)
-		}
-	}
+	return buf.fill(r, limit, func(err error) error { return a.bodyError(wire, err) })
 }
 
 // bodyError is nil for the end of a body. An error of the connection takes precedence over the decoder's.

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -215,20 +216,16 @@ func ipv4(h string) (string, error) {
 	var addr uint64
 	for i, p := range parts {
 		n, ok := ipv4Number(p)
-		room := uint64(256)
+		bits := 8
 		if i == len(parts)-1 {
-			room = 1 << (8 * (5 - len(parts)))
+			bits = 8 * (5 - len(parts))
 		}
-		if !ok || n >= room {
+		if !ok || n >= 1<<bits {
 			return "", fmt.Errorf("no IPv4 address: %q", h)
 		}
-		if i == len(parts)-1 {
-			addr |= n
-		} else {
-			addr |= n << (8 * (3 - i))
-		}
+		addr = addr<<bits | n
 	}
-	return netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}).String(), nil
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(addr)))).String(), nil
 }
 
 func ipv4Number(s string) (uint64, bool) {

@@ -24,10 +24,10 @@ type clock struct {
 // longWait is the wait for memory after which a server may close the connection.
 const longWait = 10 * time.Millisecond
 
-// waitFor reserves n more bytes, with the clock stopped.
-func (a *attempt) waitFor(m Memory, n int64) error {
+// grow reserves n more bytes, with the clock stopped.
+func (a *attempt) grow(n int64) error {
 	from := time.Now()
-	err := a.outside(func() error { return m.Grow(a.parent, n) })
+	err := a.outside(func() error { return a.mem.Grow(a.parent, n) })
 	if time.Since(from) > longWait {
 		a.waited = 1 + a.received.Load()
 	}

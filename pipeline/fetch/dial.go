@@ -29,49 +29,38 @@ type dialer struct {
 	userAgent    string
 }
 
-// dial connects to host:port, through the hop's proxy if it has one.
 func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
-	h := hopOf(ctx)
-	ctx, cancel := h.bind(ctx)
-	defer cancel()
-	c, err := d.connect(ctx, h, addr)
+	return d.open(ctx, addr, false)
+}
+
+func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) {
+	return d.open(ctx, addr, true)
+}
+
+// open connects to host:port, through the hop's proxy if it has one. It ends with the attempt: net/http would
+// continue it, for other requests.
+func (d *dialer) open(ctx context.Context, addr string, secure bool) (net.Conn, error) {
+	h := ctx.Value(hopKey{}).(*hop)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(errFinished)
+	defer context.AfterFunc(h.a.ctx, func() { cancel(context.Cause(h.a.ctx)) })()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.connect(ctx, h, host, port)
+	if err == nil && secure {
+		c, err = d.handshake(ctx, c, host)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &conn{Conn: c}, nil
 }
 
-// dialTLS is dial, with the handshake after it.
-func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) {
-	h := hopOf(ctx)
-	ctx, cancel := h.bind(ctx)
-	defer cancel()
-	c, err := d.connect(ctx, h, addr)
-	if err != nil {
-		return nil, err
-	}
-	host, _, _ := net.SplitHostPort(addr)
-	t, err := d.handshake(ctx, c, host)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: t}, nil
-}
-
-// bind ends a dial with its attempt. net/http would continue it, for other requests.
-func (h *hop) bind(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(h.a.ctx, func() { cancel(context.Cause(h.a.ctx)) })
-	return ctx, func() { stop(); cancel(errFinished) }
-}
-
-func (d *dialer) connect(ctx context.Context, h *hop, addr string) (net.Conn, error) {
+func (d *dialer) connect(ctx context.Context, h *hop, host, port string) (net.Conn, error) {
 	if h.proxy != nil {
 		return d.tunnel(ctx, h)
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
 	}
 	targets, err := d.targets(ctx, h, host, port)
 	if err != nil {
@@ -97,25 +86,20 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, host string) (net.Co
 	case ctx.Err() != nil || errors.As(err, &errno): // the connection's fault
 		return nil, err
 	}
-	return nil, tlsError{err}
+	return nil, &fault{TLS, false, err}
 }
 
 // targets are the addresses of a canonical host that may be dialled, at least one. If there are none, the
 // error is the guard's.
 func (d *dialer) targets(ctx context.Context, h *hop, host, port string) ([]netip.AddrPort, error) {
 	h.reach(lookingUp)
-	ips, err := d.lookup(ctx, host)
+	all, err := d.addresses(ctx, host, port)
 	if err != nil {
 		return nil, err
 	}
 	h.reach(dialling)
-	n, err := net.LookupPort("tcp", port)
-	if err != nil {
-		return nil, err
-	}
 	var targets []netip.AddrPort
-	for _, ip := range ips {
-		t := netip.AddrPortFrom(ip, uint16(n))
+	for _, t := range all {
 		if err = guard.Check(t, d.allowPrivate); err == nil {
 			targets = append(targets, t)
 		}
@@ -128,8 +112,8 @@ func (d *dialer) targets(ctx context.Context, h *hop, host, port string) ([]neti
 
 // race tries the addresses in order, the next one when one failed or took too long, and returns the first
 // connection. The error is the first address's.
-func race(ctx context.Context, targets []netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn,
-	error)) (net.Conn, error) {
+func race(ctx context.Context, targets []netip.AddrPort,
+	dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
 	if len(targets) == 1 {
 		return dial(ctx, targets[0])
 	}
@@ -199,9 +183,26 @@ func (d *dialer) one(ctx context.Context, target netip.AddrPort) (net.Conn, erro
 	}
 	c, err := nd.DialContext(ctx, "tcp", target.String())
 	if err != nil && target.Addr().Is6() && !target.Addr().IsLoopback() && noIPv6() {
-		err = &noWay{err}
+		err = &fault{Connect, false, err} // and no outage
 	}
 	return c, err
+}
+
+// addresses returns the addresses of a canonical host, at least one, with a port, by number or name.
+func (d *dialer) addresses(ctx context.Context, host, port string) ([]netip.AddrPort, error) {
+	n, err := net.LookupPort("tcp", port)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := d.lookup(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]netip.AddrPort, len(ips))
+	for i, ip := range ips {
+		all[i] = netip.AddrPortFrom(ip, uint16(n))
+	}
+	return all, nil
 }
 
 // lookup returns the addresses of a canonical host, at least one.
@@ -213,7 +214,7 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	case under(name, "localhost"):
 		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
 	case under(name, "invalid"):
-		return nil, &dnsError{reason: DNSNotFound, err: fmt.Errorf("%s: no such host", host)}
+		return nil, &fault{DNSNotFound, false, fmt.Errorf("%s: no such host", host)}
 	}
 	ips, err := d.resolver.Lookup(ctx, host)
 	var e *resolve.Error
@@ -223,9 +224,9 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	case !errors.As(err, &e):
 		return nil, err
 	case e.Kind == resolve.NotFound:
-		return nil, &dnsError{reason: DNSNotFound, err: err}
+		return nil, &fault{DNSNotFound, false, err}
 	}
-	return nil, &dnsError{reason: DNSTimeout, outage: e.Kind == resolve.Unreachable, err: err}
+	return nil, &fault{DNSTimeout, e.Kind == resolve.Unreachable, err}
 }
 
 // under reports whether a name is a domain or lies below it.
@@ -239,8 +240,8 @@ var noIPv6 = sync.OnceValue(func() bool {
 		return false
 	}
 	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && guard.Check(netip.AddrPortFrom(p.Addr(), 0),
-			false) == nil && p.Addr().Is6() {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().Is6() && guard.Check(netip.AddrPortFrom(p.Addr(), 0), false) == nil {
 			return false
 		}
 	}

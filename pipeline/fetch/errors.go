@@ -82,72 +82,43 @@ const (
 // a minute, with the upper half random, so that rows that failed together are not retried together. It is
 // never shorter than Retry-After, up to 5 minutes.
 func Backoff(attempt int, retryAfter time.Duration) time.Duration {
-	d := maxBackoff
-	if n := max(attempt-1, 0); n < 6 {
-		d = firstBackoff << n
-	}
-	d = min(d, maxBackoff)
+	d := min(firstBackoff<<min(max(attempt-1, 0), 6), maxBackoff)
 	d = d/2 + rand.N(d/2+1)
 	return max(d, min(retryAfter, maxWait))
 }
 
+// fault is an error whose reason is known where it arises. Of faults inside each other the outermost decides.
+type fault struct {
+	reason string
+	outage bool
+	error
+}
+
+func (e *fault) Unwrap() error { return e.error }
+
 // Causes with which an attempt is cut short.
 var (
-	errTimeout  = errors.New("no end within the time for an attempt")
-	errTooSlow  = errors.New("slower than the minimum rate")
-	errStale    = errors.New("several connections in a row were reset")
+	errTimeout  = &fault{Timeout, false, errors.New("no end within the time for an attempt")}
+	errTooSlow  = &fault{TooSlow, false, errors.New("slower than the minimum rate")}
+	errStale    = &fault{Reset, false, errors.New("several connections in a row were reset")}
 	errUnwanted = errors.New("the body of a redirect")
 	errFinished = errors.New("attempt is over")
 )
 
-// dnsError is a lookup that failed, its reason known.
-type dnsError struct {
-	reason string
-	outage bool
-	err    error
-}
-
-func (e *dnsError) Error() string { return e.err.Error() }
-func (e *dnsError) Unwrap() error { return e.err }
-
-// noWay is a failed dial to an IPv6 address from a machine without IPv6.
-type noWay struct{ error }
-
-func (e *noWay) Unwrap() error { return e.error }
-
-// tlsError is a handshake that failed in TLS itself, not in the connection below.
-type tlsError struct{ error }
-
-func (e tlsError) Unwrap() error { return e.error }
-
 // classify finds the reason for an error of dialling, net/http or reading the body.
 func classify(err error) *Error {
 	e := &Error{Err: err}
-	var dns *dnsError
+	var known *fault
 	var timeout net.Error
 	var op *net.OpError
 	var errno syscall.Errno
-	var no *noWay
-	var proxy *proxyError
-	var refused *refusal
 	switch {
-	case errors.As(err, &proxy):
-		e.Reason, e.Outage = Connect, true
-	case errors.As(err, &refused), errors.As(err, &no):
-		e.Reason = Connect
-	case errors.As(err, &dns):
-		e.Reason, e.Outage = dns.reason, dns.outage
+	case errors.As(err, &known):
+		e.Reason, e.Outage = known.reason, known.outage
 	case errors.Is(err, guard.ErrPrivate):
 		e.Reason = PrivateAddress
-	case errors.Is(err, errTimeout):
-		e.Reason = Timeout
-	case errors.Is(err, errTooSlow):
-		e.Reason = TooSlow
-	case errors.Is(err, errStale):
-		e.Reason = Reset
-	case errors.As(err, &tlsError{}), errors.As(err, &op) &&
-		(op.Op == "remote error" || op.Op == "local error"):
-		e.Reason = TLS // the latter are alerts after the handshake
+	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+		e.Reason = TLS // an alert after the handshake
 	case errors.As(err, &errno):
 		e.Reason, e.Outage = fromErrno(errno)
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
@@ -171,8 +142,8 @@ func fromErrno(n syscall.Errno) (reason string, outage bool) {
 	case syscall.ETIMEDOUT:
 		return Timeout, false
 	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
-		syscall.EADDRNOTAVAIL,
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EACCES:
+		syscall.EADDRNOTAVAIL, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.EPERM, syscall.EACCES:
 		return Connect, true
 	}
 	return Connect, false

@@ -50,6 +50,9 @@ const (
 	DefaultConns    = 2048
 )
 
+// connsPerHost is how many idle connections to one host are kept.
+const connsPerHost = 64
+
 // Options of a Fetcher. The zero value is usable: it follows no redirect and dials public addresses only.
 type Options struct {
 	// of an attempt, from its first lookup to its last byte; 0 means DefaultTimeout
@@ -72,10 +75,9 @@ type Options struct {
 	RootCAs      *x509.CertPool // nil means the system's
 	Proxy        string         // a URL; "" means what the environment says, "none" none
 
-	Resolver     *resolve.Resolver // nil means one of the system's configuration
-	Queries      int               // to the resolver at once, if that is nil; 0 means its default
-	Conns        int               // idle connections that are kept; 0 means DefaultConns
-	ConnsPerHost int               // of them to one host; 0 means 64
+	Resolver *resolve.Resolver // nil means one of the system's configuration
+	Queries  int               // to the resolver at once, if that is nil; 0 means its default
+	Conns    int               // idle connections that are kept; 0 means DefaultConns
 }
 
 // Fetcher makes attempts. It may be used by many goroutines.
@@ -133,7 +135,6 @@ func New(o Options) (*Fetcher, error) {
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
 	o.Conns = cmp.Or(o.Conns, DefaultConns)
-	o.ConnsPerHost = cmp.Or(o.ConnsPerHost, 64)
 	o.UserAgent = cmp.Or(o.UserAgent, "facescan")
 	f := &Fetcher{o: o, robot: robots.Agent(o.UserAgent), header: http.Header{
 		"User-Agent":      {o.UserAgent},
@@ -141,7 +142,7 @@ func New(o Options) (*Fetcher, error) {
 		"Accept-Encoding": {"identity"},
 	}}
 	if o.Robots {
-		f.permissions = newPermissions(f.robot)
+		f.permissions = newPermissions()
 		f.robotsHeader = f.header.Clone()
 		f.robotsHeader.Set("Accept", "text/plain,*/*;q=0.5")
 	}
@@ -175,7 +176,7 @@ func New(o Options) (*Fetcher, error) {
 		DialTLSContext:         f.dialer.dialTLS,
 		DisableCompression:     true,
 		MaxIdleConns:           o.Conns,
-		MaxIdleConnsPerHost:    o.ConnsPerHost,
+		MaxIdleConnsPerHost:    connsPerHost,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxHead,
 		Protocols:              new(http.Protocols),
@@ -208,7 +209,7 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string, mem Memory) (*Body, 
 	}
 	a := f.begin(ctx, mem)
 	defer a.end()
-	buf := &buffer{mem: mem, paid: FirstMemory, grow: func(n int64) error { return a.waitFor(mem, n) }}
+	buf := &buffer{mem: mem, paid: FirstMemory, grow: a.grow}
 	body, err := a.run(u, buf)
 	if err != nil {
 		err = a.verdict(err, int64(len(buf.b)))
@@ -306,8 +307,7 @@ func (a *attempt) run(u *url.URL, buf *buffer) (*Body, error) {
 	}
 	if !a.f.o.IgnoreOptOut && optedOut(resp.Header["X-Robots-Tag"], a.f.robot) {
 		_ = resp.Body.Close() // unread, even if the connection is lost with it
-		return nil, &Error{Reason: OptOut,
-			Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
+		return nil, &Error{Reason: OptOut, Err: errors.New(strings.Join(resp.Header["X-Robots-Tag"], ", "))}
 	}
 	stop := a.watch()
 	err = a.read(resp, buf, a.f.o.MaxBytes)
@@ -345,9 +345,8 @@ func (a *attempt) answer(c *chain, maxRedirects int) (*http.Response, error) {
 // request makes one hop, to the last URL of the chain.
 func (a *attempt) request(c *chain) (*http.Response, error) {
 	f, u := a.f, c.last()
-	if f.o.BlockHosts.Has(u.Hostname()) {
-		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts",
-			u.Hostname())}
+	if name := u.Hostname(); f.o.BlockHosts.Has(name) {
+		return nil, &Error{Reason: Blocked, Err: fmt.Errorf("%s is on the list of blocked hosts", name)}
 	}
 	if f.permissions != nil && !c.robots {
 		if err := a.permit(u); err != nil {
@@ -366,11 +365,10 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	h.cancel = cancel
 	ctx = context.WithValue(ctx, hopKey{}, h)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: h.gotConn,
-		Got1xxResponse: h.gotInterim})
+	ctx = httptrace.WithClientTrace(ctx,
+		&httptrace.ClientTrace{GotConn: h.gotConn, Got1xxResponse: h.gotInterim})
 	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(c),
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if u.User != nil {
 		password, _ := u.User.Password()
 		req.SetBasicAuth(u.User.Username(), password)
@@ -384,7 +382,7 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 		if cause := context.Cause(a.ctx); cause != nil {
 			err = cause
 			if errors.Is(cause, errTimeout) && h.phase.Load() == lookingUp {
-				err = &dnsError{reason: DNSTimeout, outage: f.dialer.resolver.Down(), err: cause}
+				err = &fault{DNSTimeout, f.dialer.resolver.Down(), cause}
 			}
 		} else if h.conn != nil {
 			// The end of the connection takes precedence over a parser's error.
@@ -420,8 +418,6 @@ type hop struct {
 	proxy   *url.URL       // nil for none
 	target  netip.AddrPort // the target for the proxy
 }
-
-func hopOf(ctx context.Context) *hop { return ctx.Value(hopKey{}).(*hop) }
 
 type hopKey struct{}
 

@@ -71,8 +71,7 @@ func allow(folders []string) (out []allowed, err error) {
 			return nil, fmt.Errorf("--allow-files %s: %w; name a folder that exists", folder, reasonIn(err))
 		}
 		if fi, err := os.Stat(real); err != nil || !fi.IsDir() {
-			return nil, fmt.Errorf("--allow-files %s: that is not a folder; name the folder that the files lie in",
-				folder)
+			return nil, fmt.Errorf("--allow-files %s: not a folder; name the folder with the files", folder)
 		}
 		out = append(out, allowed{named, real})
 	}
@@ -93,6 +92,9 @@ func is(err error, some ...error) bool {
 	return slices.ContainsFunc(some, func(one error) bool { return errors.Is(err, one) })
 }
 
+// readOnly opens a file to read it, and does not wait for a writer if it is a pipe.
+const readOnly = os.O_RDONLY | syscall.O_NONBLOCK
+
 // FetchFile reads an image of a folder or tar. The error is an *Error, a *GoneError, or the context's cause
 // if that ended first.
 func (f *Fetcher) FetchFile(ctx context.Context, file File, mem Memory) (*Body, error) {
@@ -106,13 +108,13 @@ func (f *Fetcher) FetchFile(ctx context.Context, file File, mem Memory) (*Body, 
 	}
 	defer root.Close()
 	fi, err := root.Lstat(file.Name)
-	if err == nil && !fi.Mode().IsRegular() {
-		return nil, &Error{Reason: FileMissing, Err: fmt.Errorf("%s is not a regular file any more", file.Name)}
+	if err != nil {
+		return nil, fileError(file.Source, err)
 	}
-	var in *os.File
-	if err == nil {
-		in, err = root.OpenFile(file.Name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if !fi.Mode().IsRegular() {
+		return nil, &Error{Reason: FileMissing, Err: errors.New("not a regular file any more: " + file.Name)}
 	}
+	in, err := root.OpenFile(file.Name, readOnly, 0)
 	if err != nil {
 		return nil, fileError(file.Source, err)
 	}
@@ -150,9 +152,9 @@ func (f *Fetcher) openListed(path string) (*os.File, error) {
 				return nil, &GoneError{a.named, reasonIn(err)}
 			}
 			defer root.Close()
-			in, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+			in, err := root.OpenFile(rel, readOnly, 0)
 			if err == nil || is(err, fs.ErrNotExist, fs.ErrPermission, syscall.ELOOP) {
-				return in, fileErrorOrNil(a.named, err)
+				return in, fileError(a.named, err)
 			}
 			// A link on the way may be absolute, and os.Root follows none such, wherever it leads.
 			end, e := filepath.EvalSymlinks(path)
@@ -162,8 +164,8 @@ func (f *Fetcher) openListed(path string) (*os.File, error) {
 			if rel, below = inside(a.real, end); !below {
 				return nil, errNotAllowed
 			}
-			in, err = root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-			return in, fileErrorOrNil(a.named, err)
+			in, err = root.OpenFile(rel, readOnly, 0)
+			return in, fileError(a.named, err)
 		}
 	}
 	return nil, errNotAllowed
@@ -175,17 +177,12 @@ func inside(folder, path string) (rel string, ok bool) {
 	return rel, err == nil && filepath.IsLocal(rel)
 }
 
-func fileErrorOrNil(source string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fileError(source, err)
-}
-
-// fileError says what an error of opening or reading a file means.
+// fileError says what an error of opening or reading a file means; nil means no error.
 func fileError(source string, err error) error {
 	err = reasonIn(err)
 	switch {
+	case err == nil:
+		return nil
 	case is(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM):
 		return &GoneError{source, err}
 	case is(err, fs.ErrNotExist, syscall.ENOTDIR, syscall.ELOOP):
@@ -221,7 +218,7 @@ const mostHeaders = 1000
 
 // member reads a member of a tar by its place.
 func (r *fileReader) member(file File) (*Body, error) {
-	in, err := os.OpenFile(file.Source, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	in, err := os.OpenFile(file.Source, readOnly, 0)
 	if err != nil {
 		return nil, &GoneError{file.Source, reasonIn(err)}
 	}
@@ -234,8 +231,8 @@ func (r *fileReader) member(file File) (*Body, error) {
 		return nil, &Error{Reason: FileMissing, Err: errors.New("the tar does not have the member any more")}
 	}
 	changed := func(err error) error {
-		return &Error{Reason: FileUnreadable, Err: fmt.Errorf("%s has changed since it was imported: give it to "+
-			"facescan run --images again (%w)", file.Source, err)}
+		return &Error{Reason: FileUnreadable, Err: fmt.Errorf("%s has changed since it was imported: "+
+			"give it to facescan run --images again (%w)", file.Source, err)}
 	}
 	t := tar.NewReader(io.NewSectionReader(in, file.Offset, max(0, fi.Size()-file.Offset)))
 	for range mostHeaders {
@@ -260,42 +257,22 @@ func (r *fileReader) read(in io.Reader, seen Seen) (*Body, error) {
 		return nil, err
 	}
 	buf := &buffer{mem: r.mem, paid: FirstMemory, grow: func(n int64) error { return r.mem.Grow(r.ctx, n) }}
-	err := r.fill(buf, in, min(seen.Size+1, limit), limit) // one more than it has shows its end
+	err := buf.resize(min(seen.Size+1, limit)) // one more than it has shows its end
+	if err == nil {
+		err = context.Cause(r.ctx)
+	}
+	if err == nil {
+		err = buf.fill(in, limit, func(err error) error {
+			if err == io.EOF {
+				return nil
+			}
+			return &Error{Reason: FileUnreadable, Bytes: int64(len(buf.b)), Err: reasonIn(err)}
+		})
+	}
 	if err != nil {
 		buf.free()
 		return nil, err
 	}
 	took := time.Since(r.start)
 	return &Body{Bytes: buf.b, First: took, Took: took, Seen: &seen, buf: buf}, nil
-}
-
-func (r *fileReader) fill(buf *buffer, in io.Reader, size, limit int64) error {
-	if err := buf.resize(max(1, size)); err != nil {
-		return err
-	}
-	for {
-		if r.ctx.Err() != nil {
-			return context.Cause(r.ctx)
-		}
-		if int64(len(buf.b)) == limit {
-			var one [1]byte
-			if n, _ := in.Read(one[:]); n > 0 {
-				return &Error{Reason: TooLarge, Err: fmt.Errorf("more than %d bytes", limit)}
-			}
-			return nil
-		}
-		if len(buf.b) == cap(buf.b) {
-			if err := buf.resize(min(2*int64(cap(buf.b)), limit)); err != nil {
-				return err
-			}
-		}
-		n, err := in.Read(buf.b[len(buf.b):min(int64(cap(buf.b)), limit)])
-		buf.b = buf.b[:len(buf.b)+n]
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return &Error{Reason: FileUnreadable, Bytes: int64(len(buf.b)), Err: reasonIn(err)}
-		}
-	}
 }

@@ -27,7 +27,7 @@ const (
 	robotsPatience  = 30 * time.Second // tries and pauses of so long together are enough
 
 	robotsRedirects = 5                // that are followed (RFC 9309, 2.3.1.2)
-	longestDelay    = 30 * time.Second // that an attempt waits for its turn by crawl-delay, else its row comes again
+	longestDelay    = 30 * time.Second // of crawl-delay that an attempt waits out; else its row comes again
 
 	permissionsSize = 32 << 20 // bytes of what is remembered
 	permissionSize  = 256      // of one, besides its rules
@@ -55,7 +55,6 @@ const (
 // attempt fails as if it had requested the row, so that silence means for a robots.txt what it means for a
 // row.
 type permissions struct {
-	agent    string
 	requests atomic.Int64
 
 	mu    sync.Mutex
@@ -88,9 +87,7 @@ type inquiry struct {
 	err  error // of a site that did not answer; set before done is closed
 }
 
-func newPermissions(agent string) *permissions {
-	return &permissions{agent: agent, sites: map[site]*permission{}}
-}
+func newPermissions() *permissions { return &permissions{sites: map[site]*permission{}} }
 
 // delay is the crawl-delay of a host as Host returns it, of either scheme; 0 for none.
 func (p *permissions) delay(host string) (d time.Duration) {
@@ -269,7 +266,7 @@ func (f *Fetcher) askRobots(ctx context.Context, site *url.URL, mem Memory) (rul
 	holds time.Duration, err error) {
 	a := f.begin(ctx, mem)
 	defer a.end()
-	buf := &buffer{mem: mem, grow: func(n int64) error { return a.waitFor(mem, n) }}
+	buf := &buffer{mem: mem, grow: a.grow}
 	defer buf.free()
 	f.permissions.requests.Add(1)
 	resp, err := a.answer(robotsChain(site), robotsRedirects)
@@ -287,7 +284,7 @@ func (f *Fetcher) askRobots(ctx context.Context, site *url.URL, mem Memory) (rul
 		}
 		return nil, 0, err
 	}
-	return robots.Parse(string(buf.b), f.permissions.agent), lifetime(resp.Header, time.Now()), nil
+	return robots.Parse(string(buf.b), f.robot), lifetime(resp.Header, time.Now()), nil
 }
 
 // robotsChain is the chain of a request for the robots.txt of a URL's site.

@@ -36,7 +36,7 @@ func inform(t *testing.T, p *permissions, u string, body string, lifetime time.D
 // once.
 func TestPermissionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPermissions("facescan")
+		p := newPermissions()
 		inform(t, p, "http://a.example/1", "User-agent: *\nDisallow: /no", time.Hour, nil)
 		for _, u := range []string{"https://a.example/1", "http://a.example:81/1", "http://b.example/1"} {
 			inform(t, p, u, "", time.Hour, nil)
@@ -72,7 +72,7 @@ func TestPermissionPatience(t *testing.T) {
 			20 * time.Second: {0, 20 * time.Second, 40 * time.Second},
 			time.Hour:        {0, 5 * time.Minute},
 		} {
-			p := newPermissions("facescan")
+			p := newPermissions()
 			u := siteURL(t, "http://a.example/1")
 			start := time.Now()
 			for i, at := range want {
@@ -93,7 +93,7 @@ func TestPermissionPatience(t *testing.T) {
 				t.Errorf("after an answer: %+v", r)
 			}
 		}
-		p := newPermissions("facescan")
+		p := newPermissions()
 		for _, err := range []error{&Error{Reason: Timeout}, errors.New("cancelled"), &Error{Reason: Connect,
 			Outage: true}} {
 			inform(t, p, "http://b.example/", "", 0, err)
@@ -106,7 +106,7 @@ func TestPermissionPatience(t *testing.T) {
 // too long is sent away.
 func TestCrawlDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPermissions("facescan")
+		p := newPermissions()
 		inform(t, p, "https://a.example/", "User-agent: *\nCrawl-delay: 10", time.Hour, nil)
 		u := siteURL(t, "https://a.example/1")
 		if p.delay("a.example") != 10*time.Second || p.delay("b.example") != 0 {
@@ -133,7 +133,7 @@ func TestCrawlDelay(t *testing.T) {
 // TestPermissionsAreBounded: what is remembered of a million sites takes no more than it may; what was used
 // lately is kept.
 func TestPermissionsAreBounded(t *testing.T) {
-	p := newPermissions("facescan")
+	p := newPermissions()
 	long := "User-agent: *\n" + strings.Repeat("Disallow: /some/folder\nDisallow: /"+
 		strings.Repeat("x", 100)+"\n", 10)
 	judge := func(i int) ruling {

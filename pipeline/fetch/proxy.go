@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -27,8 +28,8 @@ func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
 	switch setting {
 	case "":
 		env := httpproxy.FromEnvironment()
-		for name, value := range map[string]string{"HTTP_PROXY": env.HTTPProxy,
-			"HTTPS_PROXY": env.HTTPSProxy} {
+		variables := map[string]string{"HTTP_PROXY": env.HTTPProxy, "HTTPS_PROXY": env.HTTPSProxy}
+		for name, value := range variables {
 			if value == "" {
 				continue
 			}
@@ -43,7 +44,7 @@ func proxies(setting string) (func(*url.URL) (*url.URL, error), error) {
 		return func(u *url.URL) (*url.URL, error) {
 			p, err := choose(u)
 			if err != nil {
-				return nil, &proxyError{err}
+				return nil, proxyFault(err)
 			}
 			return p, nil
 		}, nil
@@ -76,123 +77,96 @@ func parseProxy(s string) (*url.URL, error) {
 	return nil, errProxyURL
 }
 
-// proxyError is a failure of the proxy itself, which must not count against a row.
-type proxyError struct{ err error }
+// proxyFault is a failure of the proxy itself, which must not count against a row.
+func proxyFault(err error) error { return &fault{Connect, true, fmt.Errorf("proxy: %w", err)} }
 
-func (e *proxyError) Error() string { return "proxy: " + e.err.Error() }
-func (e *proxyError) Unwrap() error { return e.err }
-
-// refusal is a working proxy's refusal to connect to this target.
-type refusal struct{ status string }
-
-func (r *refusal) Error() string { return "the proxy says " + r.status }
+// proxyRefuses is a working proxy's refusal to connect to this target.
+func proxyRefuses(status string) error {
+	return &fault{Connect, false, errors.New("the proxy says " + status)}
+}
 
 // dialProxy connects to the proxy. It may be anywhere: the user named it.
-func (d *dialer) dialProxy(ctx context.Context, h *hop) (net.Conn, error) {
-	p := h.proxy
-	port := p.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[p.Scheme]
-	}
-	if port == "" {
-		port = "1080"
-	}
-	n, err := net.LookupPort("tcp", port)
+func (d *dialer) dialProxy(ctx context.Context, p *url.URL) (net.Conn, error) {
+	port := cmp.Or(p.Port(), map[string]string{"http": "80", "https": "443"}[p.Scheme], "1080")
+	addresses, err := d.addresses(ctx, strings.ToLower(p.Hostname()), port)
 	if err != nil {
-		return nil, &proxyError{err}
+		return nil, err
 	}
-	ips, err := d.lookup(ctx, strings.ToLower(p.Hostname()))
-	if err != nil {
-		return nil, &proxyError{err}
-	}
-	targets := make([]netip.AddrPort, len(ips))
-	for i, ip := range ips {
-		targets[i] = netip.AddrPortFrom(ip, uint16(n))
-	}
-	c, err := race(ctx, targets, func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+	c, err := race(ctx, addresses, func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
 		return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", a.String())
 	})
-	if err != nil {
-		return nil, &proxyError{err}
+	if err != nil || p.Scheme != "https" {
+		return c, err
 	}
-	if p.Scheme != "https" {
-		return c, nil
-	}
-	t, err := d.handshake(ctx, c, p.Hostname())
-	if err != nil {
-		return nil, &proxyError{err}
-	}
-	return t, nil
+	return d.handshake(ctx, c, p.Hostname())
 }
 
 // tunnel connects to the target through the proxy.
 func (d *dialer) tunnel(ctx context.Context, h *hop) (net.Conn, error) {
-	if strings.HasPrefix(h.proxy.Scheme, "socks5") {
-		return d.socks(ctx, h)
-	}
-	c, err := d.dialProxy(ctx, h)
+	c, err := d.dialProxy(ctx, h.proxy)
 	if err != nil {
+		return nil, proxyFault(err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	if strings.HasPrefix(h.proxy.Scheme, "socks5") {
+		err = viaSOCKS(ctx, c, h)
+	} else {
+		err = viaHTTP(c, h, d.userAgent)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = c.Close()
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: h.target.String()},
-		Host:   h.target.String(),
-		Header: http.Header{"User-Agent": {d.userAgent}}}
+	return c, nil
+}
+
+// viaHTTP has an HTTP proxy connect to the target.
+func viaHTTP(c net.Conn, h *hop, userAgent string) error {
+	target := h.target.String()
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target,
+		Header: http.Header{"User-Agent": {userAgent}}}
 	if u := h.proxy.User; u != nil {
 		password, _ := u.Password()
 		req.Header.Set("Proxy-Authorization",
 			"Basic "+base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password)))
 	}
-	var resp *http.Response
-	if err = req.Write(c); err == nil {
-		resp, err = http.ReadResponse(bufio.NewReader(c), req) // what follows is only said after we spoke
+	if err := req.Write(c); err != nil {
+		return proxyFault(err)
 	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), req) // nothing follows it before we send more
 	switch {
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
 	case err != nil:
-		err = &proxyError{err}
+		return proxyFault(err)
 	case resp.StatusCode == http.StatusProxyAuthRequired:
-		err = &proxyError{errors.New(resp.Status)}
+		return proxyFault(errors.New(resp.Status))
 	case resp.StatusCode != http.StatusOK:
-		err = &refusal{resp.Status}
-	default:
-		return c, nil
+		return proxyRefuses(resp.Status)
 	}
-	_ = c.Close()
-	return nil, err
+	return nil
 }
 
-func (d *dialer) socks(ctx context.Context, h *hop) (net.Conn, error) {
+// viaSOCKS has a SOCKS proxy connect to the target.
+func viaSOCKS(ctx context.Context, c net.Conn, h *hop) error {
 	var auth *proxy.Auth
 	if u := h.proxy.User; u != nil {
 		password, _ := u.Password()
 		auth = &proxy.Auth{User: u.Username(), Password: password}
 	}
-	var reached bool
-	forward := forwarder(func(ctx context.Context) (net.Conn, error) {
-		c, err := d.dialProxy(ctx, h)
-		reached = err == nil
-		return c, err
-	})
-	s, err := proxy.SOCKS5("tcp", h.proxy.Host, auth, forward)
+	s, err := proxy.SOCKS5("tcp", h.proxy.Host, auth, nil)
 	if err != nil {
-		return nil, &proxyError{err}
+		return proxyFault(err)
 	}
-	c, err := s.(proxy.ContextDialer).DialContext(ctx, "tcp", h.target.String())
-	if err != nil && ctx.Err() == nil {
-		if reached && !strings.Contains(err.Error(), "authentication") {
-			return nil, &refusal{err.Error()}
-		}
-		return nil, &proxyError{err}
+	onConn := s.(interface { // of its Dialer, which lies in an internal package
+		DialWithConn(ctx context.Context, c net.Conn, network, address string) (net.Addr, error)
+	})
+	switch _, err = onConn.DialWithConn(ctx, c, "tcp", h.target.String()); {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "authentication"):
+		return proxyFault(err)
 	}
-	return c, err
+	return proxyRefuses(err.Error())
 }
-
-// forwarder is how the SOCKS client gets to its proxy.
-type forwarder func(ctx context.Context) (net.Conn, error)
-
-func (f forwarder) Dial(string, string) (net.Conn, error) { return f(context.Background()) }
-
-func (f forwarder) DialContext(ctx context.Context, _, _ string) (net.Conn, error) { return f(ctx) }

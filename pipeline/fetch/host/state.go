@@ -44,7 +44,7 @@ type state[T any] struct {
 
 	// How many at once.
 	most     float64   // --per-host
-	limit    float64   // grows by one per answer up to half of the value that was halved, then by one per round
+	limit    float64   // grows by one per answer up to the value after a halving, then by one per round
 	half     float64   // value after the latest halving
 	before   float64   // and before a pause
 	cut      uint64    // requests up to this one were out before the latest halving
