@@ -207,13 +207,11 @@ func (d *dialer) addresses(ctx context.Context, host, port string) ([]netip.Addr
 
 // lookup returns the addresses of a canonical host, at least one.
 func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip}, nil
-	}
-	switch name := strings.TrimSuffix(host, "."); {
-	case under(name, "localhost"):
-		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
-	case under(name, "invalid"):
+	ips, known := knownHost(host)
+	switch {
+	case len(ips) > 0:
+		return ips, nil
+	case known:
 		return nil, &fault{DNSNotFound, false, fmt.Errorf("%s: no such host", host)}
 	}
 	ips, err := d.resolver.Lookup(ctx, host)
@@ -227,6 +225,19 @@ func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 		return nil, &fault{DNSNotFound, false, err}
 	}
 	return nil, &fault{DNSTimeout, e.Kind == resolve.Unreachable, err}
+}
+
+// knownHost returns the addresses of a host that is not looked up, because it is an address, or a name whose
+// meaning is fixed (RFC 6761). Such a name may have none.
+func knownHost(host string) (ips []netip.Addr, known bool) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip}, true
+	}
+	name := strings.TrimSuffix(host, ".")
+	if under(name, "localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, true
+	}
+	return nil, under(name, "invalid")
 }
 
 // under reports whether a name is a domain or lies below it.

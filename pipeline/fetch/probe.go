@@ -3,18 +3,14 @@ package fetch
 import (
 	"context"
 	"net"
-	"net/netip"
 	"strings"
 )
 
 // NeedsResolver reports whether a host, as Host returns it, has to be looked up.
 func (f *Fetcher) NeedsResolver(host string) bool {
 	name := hostname(host)
-	if _, err := netip.ParseAddr(name); err == nil || name == "" || under(name, "localhost") ||
-		under(name, "invalid") {
-		return false
-	}
-	return f.dialer.resolver.Needed(name)
+	_, known := knownHost(name)
+	return !known && name != "" && f.dialer.resolver.Needed(name)
 }
 
 // ProbeResolver returns nil if the resolver works. hosts are names that it may be able to resolve.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"code.dny.dev/ssrf"
 )
@@ -42,19 +43,14 @@ func Check(a netip.AddrPort, allowPrivate bool) error {
 	if allowPrivate && contains(local, ip) {
 		return nil
 	}
-	if err := public.SafeAddr(ip); err != nil {
+	if public.SafeAddr(ip) != nil {
 		return fmt.Errorf("%w: %s", ErrPrivate, a)
 	}
 	return nil
 }
 
 func contains(ps []netip.Prefix, ip netip.Addr) bool {
-	for _, p := range ps {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 func prefixes(ss ...string) []netip.Prefix {

@@ -286,10 +286,17 @@ func TestNextEnds(t *testing.T) {
 		if <-got {
 			t.Error("Next gave a row that does not exist")
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, ok := q.Next(ctx); ok {
-			t.Error("Next gave a row for a context that is over")
+		for _, rows := range []int{0, 1} { // of which none is taken out
+			q := New[int](Options{})
+			defer q.Stop()
+			for i := range rows {
+				must(t, q.Add(t.Context(), "a", "u", i))
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, ok := q.Next(ctx); ok || q.Waiting() != rows {
+				t.Errorf("Next for a context that is over: %t, and %d rows wait of %d", ok, q.Waiting(), rows)
+			}
 		}
 	})
 }

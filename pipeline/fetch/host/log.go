@@ -8,7 +8,7 @@ import (
 
 // heard takes in the result of a request to a host, and logs what changes for the host by it.
 func (q *Queue[T]) heard(h *state[T], v Verdict, r request, now time.Time) {
-	if q.o.Log == nil || !q.o.Log.Enabled(context.Background(), slog.LevelDebug) {
+	if !q.o.Log.Enabled(context.Background(), slog.LevelDebug) {
 		h.learn(v, r, now, q.outage.heard, q.seq)
 		return
 	}
@@ -33,7 +33,7 @@ func (q *Queue[T]) heard(h *state[T], v Verdict, r request, now time.Time) {
 func (q *Queue[T]) resume(h *state[T], now time.Time) {
 	paused := h.pace.paused
 	h.pace.resume(now)
-	if paused && !h.pace.paused && q.o.Log != nil {
+	if paused && !h.pace.paused {
 		q.o.Log.Debug("a host is asked again", "host", h.name, "per_second", h.pace.most())
 	}
 }

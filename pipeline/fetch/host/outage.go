@@ -100,11 +100,6 @@ const (
 	void                     // it does not
 )
 
-func (o *outage[T]) init() {
-	o.ctx, o.cancel = context.WithCancel(context.Background())
-	o.excused = map[string]time.Time{}
-}
-
 // assess decides whether a failure counts.
 func (o *outage[T]) assess(q *Queue[T], t *Ticket[T], v Verdict, now time.Time) assessment {
 	if q.o.Probe == nil {
@@ -194,7 +189,7 @@ func silence(hosts int) string {
 // suspect starts probing for an outage.
 func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string) {
 	if o.cause == "" {
-		o.cause, o.class, o.since = cause, v.class(), now
+		o.cause, o.class, o.since, o.asked = cause, v.class(), now, map[string]bool{}
 		o.probing.Go(func() {
 			defer crash.Exit()
 			q.probe()
@@ -209,7 +204,7 @@ func (o *outage[T]) answered(q *Queue[T], t *Ticket[T], now time.Time) calls {
 	if o.certain {
 		return nil // it may have been under way before; the probe decides
 	}
-	return o.complete(q, len(o.held))
+	return o.complete(q, len(o.held), true)
 }
 
 // addResponsive remembers a host that answered.
@@ -221,13 +216,13 @@ func (o *outage[T]) addResponsive(w responsive) {
 	o.responsive = append(o.responsive, w)
 }
 
-// complete lets the first n held attempts count.
-func (o *outage[T]) complete(q *Queue[T], n int) calls {
+// complete ends the first n held attempts: they count if that is sure.
+func (o *outage[T]) complete(q *Queue[T], n int, sure bool) calls {
 	var completed calls
 	for _, h := range o.held[:n] {
 		if h.commit != nil {
 			rows := q.finish(h.item)
-			completed = append(completed, func() { h.commit(true, rows) })
+			completed = append(completed, func() { h.commit(sure, rows) })
 		}
 	}
 	clear(o.held[:n])
@@ -262,7 +257,7 @@ func (o *outage[T]) expire(now time.Time, q *Queue[T]) calls {
 	for n < len(o.held) && now.Sub(o.held[n].at) >= outageSpan {
 		n++
 	}
-	return o.complete(q, n)
+	return o.complete(q, n, true)
 }
 
 // confirm makes the outage certain: held attempts are void.
@@ -304,9 +299,9 @@ func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 	} else {
 		clear(o.excused)
 		o.excused[o.class] = now
-		completed = o.complete(q, len(o.held))
+		completed = o.complete(q, len(o.held), true)
 	}
-	o.cause, o.certain, o.heard, o.asked, o.swept = "", false, now, nil, false
+	o.cause, o.certain, o.heard, o.swept = "", false, now, false
 	q.more.Broadcast()
 	return completed
 }
@@ -314,15 +309,7 @@ func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 // stop drops the held attempts.
 func (o *outage[T]) stop(q *Queue[T]) calls {
 	o.cancel()
-	var completed calls
-	for _, h := range o.held {
-		if h.commit != nil {
-			rows := q.finish(h.item)
-			completed = append(completed, func() { h.commit(false, rows) })
-		}
-	}
-	o.held = nil
-	return completed
+	return o.complete(q, len(o.held), false)
 }
 
 // probe asks until something answers.
@@ -359,11 +346,9 @@ func (q *Queue[T]) probe() {
 		if over {
 			return
 		}
-		t := time.NewTimer(pause)
 		select {
-		case <-t.C:
+		case <-time.After(pause):
 		case <-o.ctx.Done():
-			t.Stop()
 			return
 		}
 	}
@@ -432,9 +417,6 @@ func (q *Queue[T]) askResolver(names []string) error {
 // these are all.
 func (q *Queue[T]) draw() (urls []string, all bool) {
 	o := &q.outage
-	if o.asked == nil {
-		o.asked = map[string]bool{}
-	}
 	n := sweep
 	if q.o.Slots > 0 {
 		n = min(n, max(q.o.Slots, outageHosts))

@@ -117,11 +117,15 @@ type item[T any] struct {
 
 // New makes a Queue. Stop it.
 func New[T any](o Options) *Queue[T] {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	q := &Queue[T]{o: o, hosts: map[string]*state[T]{}, byURL: map[string]*item[T]{}}
 	q.more.L, q.room.L = &q.mu, &q.mu
 	q.timer = time.AfterFunc(time.Hour, q.tick)
 	q.timer.Stop()
-	q.outage.init()
+	q.outage.ctx, q.outage.cancel = context.WithCancel(context.Background())
+	q.outage.excused = map[string]time.Time{}
 	return q
 }
 
@@ -177,13 +181,14 @@ func (q *Queue[T]) Close() {
 func (q *Queue[T]) Next(ctx context.Context) (*Ticket[T], bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if t := q.pick(time.Now()); t != nil && ctx.Err() == nil {
-		return t, true
-	}
-	defer context.AfterFunc(ctx, q.wake)()
+	var wakes func() bool // at the context's end
 	for ctx.Err() == nil && !q.stopped && !(q.closed && q.waiting == 0 && q.out == 0) {
 		if t := q.pick(time.Now()); t != nil {
 			return t, true
+		}
+		if wakes == nil {
+			wakes = context.AfterFunc(ctx, q.wake)
+			defer wakes()
 		}
 		q.more.Wait()
 	}
@@ -265,14 +270,18 @@ func (q *Queue[T]) turn() *state[T] {
 	if q.full() {
 		return nil
 	}
-	for q.unproven.len() > 0 && q.trusting() {
-		if h := q.unproven.pop(); h.ready == &q.unproven {
-			h.ready = nil
+	if q.trusting() {
+		if h := firstOf(&q.unproven); h != nil {
 			return h
 		}
 	}
-	for q.ready.len() > 0 {
-		if h := q.ready.pop(); h.ready == &q.ready {
+	return firstOf(&q.ready)
+}
+
+// firstOf takes a host out of a list, nil if there is none. Those that are in another list by now are left out.
+func firstOf[T any](list *fifo[*state[T]]) *state[T] {
+	for list.len() > 0 {
+		if h := list.pop(); h.ready == list {
 			h.ready = nil
 			return h
 		}

@@ -94,19 +94,7 @@ func (t *Ticket[T]) requeue(v Verdict, wait time.Duration, counts bool) bool {
 
 // Back requeues the row for a reason unrelated to its host; the attempt does not count. False means the same
 // as for Retry.
-func (t *Ticket[T]) Back(wait time.Duration) bool {
-	q := t.q
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.stopped {
-		return false
-	}
-	now := time.Now()
-	q.end(t, Verdict{}, now)
-	q.out--
-	q.requeue(t.item, now, wait)
-	return true
-}
+func (t *Ticket[T]) Back(wait time.Duration) bool { return t.requeue(Verdict{}, wait, false) }
 
 // Fail ends the row with a failure, unless that turns out to be an outage. commit(true, rows) is called with
 // the rows that share the outcome, the row's own first: at once, or from another goroutine within about ten

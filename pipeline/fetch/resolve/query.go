@@ -111,8 +111,7 @@ func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
 // questions decide whether the name or the upstreams are at fault. The upstreams may have been down during
 // the query and be back now, so the name is tried once more before it counts as failed.
 func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
-	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
-	q.SetEdns0(1232, false)
+	q := query(name, kind)
 	m, err := r.pass(q, rounds)
 	if m != nil {
 		return m, nil
@@ -129,6 +128,13 @@ func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
 		return nil, &Error{name, Unreachable, context.Cause(r.ctx)}
 	}
 	return nil, &Error{name, Failed, err}
+}
+
+// datagram is the most bytes that an answer by UDP may have.
+const datagram = 1232
+
+func query(name string, kind uint16) *dns.Msg {
+	return new(dns.Msg).SetQuestion(dns.Fqdn(name), kind).SetEdns0(datagram, false)
 }
 
 // pass queries all upstreams in turn, several times if none answers.
@@ -177,7 +183,6 @@ func (r *Resolver) inOrder() []string {
 func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg, error) {
 	s := r.server(addr)
 	s.queries.Add(1)
-	r.counts.queries.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	m, took, err := exchangeBy(ctx, "udp", q, addr)
@@ -186,7 +191,6 @@ func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg,
 	}
 	if err != nil {
 		s.failures.Add(1)
-		r.counts.failures.Add(1)
 		s.weak.Store(time.Now().Add(weakFor).UnixNano())
 		return nil, err
 	}
@@ -199,9 +203,9 @@ func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg,
 	return m, nil
 }
 
-func exchangeBy(ctx context.Context, network string, q *dns.Msg,
-	addr string) (*dns.Msg, time.Duration, error) {
-	c := dns.Client{Net: network, UDPSize: 1232}
+func exchangeBy(ctx context.Context, network string, q *dns.Msg, addr string) (*dns.Msg, time.Duration,
+	error) {
+	c := dns.Client{Net: network, UDPSize: datagram}
 	conn, err := c.DialContext(ctx, addr)
 	if err != nil {
 		return nil, 0, err

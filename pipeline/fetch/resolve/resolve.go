@@ -17,6 +17,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,22 +89,10 @@ type Resolver struct {
 	control control
 	next    atomic.Uint32
 	health  sync.Map // upstream → *server
-	counts  counts
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	flying sync.WaitGroup
-}
-
-type counts struct{ lookups, hits, stale, queries, failures atomic.Int64 }
-
-// Stats counts what a Resolver did.
-type Stats struct {
-	Lookups  int64 // names asked for
-	Hits     int64 // answered from memory
-	Stale    int64 // of these, out of date
-	Queries  int64 // sent to upstreams
-	Failures int64 // of these, without a usable answer
 }
 
 // Server is an upstream.
@@ -116,28 +105,17 @@ type Server struct {
 
 // flight is a query under way that any number of lookups wait for.
 type flight struct {
-	done  chan struct{}
-	addrs []netip.Addr
-	err   *Error
+	done chan struct{}
+	entry
 }
 
 // New makes a Resolver. Close it.
 func New(o Options) (*Resolver, error) {
-	if o.Config == "" {
-		o.Config = "/etc/resolv.conf"
-	}
-	if o.Hosts == "" {
-		o.Hosts = "/etc/hosts"
-	}
-	if o.Names == 0 {
-		o.Names = 200_000
-	}
-	if o.Queries == 0 {
-		o.Queries = DefaultQueries
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 2 * time.Second
-	}
+	o.Config = cmp.Or(o.Config, "/etc/resolv.conf")
+	o.Hosts = cmp.Or(o.Hosts, "/etc/hosts")
+	o.Names = cmp.Or(o.Names, 200_000)
+	o.Queries = cmp.Or(o.Queries, DefaultQueries)
+	o.Timeout = cmp.Or(o.Timeout, 2*time.Second)
 	for _, s := range o.Servers {
 		if _, _, err := net.SplitHostPort(s); err != nil {
 			return nil, fmt.Errorf("name server %q: %w", s, err)
@@ -159,7 +137,6 @@ func (r *Resolver) Close() {
 // Lookup returns the addresses of a name in lower-case ASCII, at least one; they must not be changed. The
 // error is an *Error, or the context's.
 func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	r.counts.lookups.Add(1)
 	name := strings.TrimSuffix(host, ".")
 	if addrs := r.system.host(name); addrs != nil {
 		return addrs, nil
@@ -169,36 +146,24 @@ func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	}
 	old, ok := r.cache.get(name)
 	if ok && time.Now().Before(old.expires) {
-		r.counts.hits.Add(1)
 		return old.result(host)
 	}
 	f := r.fly(name)
 	var impatient <-chan time.Time
 	if len(old.addrs) > 0 {
-		t := time.NewTimer(patience)
-		defer t.Stop()
-		impatient = t.C
+		impatient = time.After(patience)
 	}
 	select {
 	case <-f.done:
 	case <-impatient:
-		return r.stale(old)
+		return old.addrs, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	switch {
-	case f.err == nil:
-		return f.addrs, nil
-	case f.err.Kind != NotFound && len(old.addrs) > 0:
-		return r.stale(old)
+	if f.err != nil && f.err.Kind != NotFound && len(old.addrs) > 0 {
+		return old.addrs, nil
 	}
-	return nil, &Error{host, f.err.Kind, f.err.Err}
-}
-
-func (r *Resolver) stale(old entry) ([]netip.Addr, error) {
-	r.counts.hits.Add(1)
-	r.counts.stale.Add(1)
-	return old.addrs, nil
+	return f.result(host)
 }
 
 // fly joins the query for a name, or starts it. The query outlives its callers, so that later ones hit the
@@ -212,9 +177,8 @@ func (r *Resolver) fly(name string) *flight {
 		r.flights[name] = f
 		r.flying.Go(func() {
 			defer crash.Exit()
-			e := r.ask(name)
-			f.addrs, f.err = e.addrs, e.err
-			r.cache.put(name, e)
+			f.entry = r.ask(name)
+			r.cache.put(name, f.entry)
 			r.mu.Lock()
 			delete(r.flights, name)
 			r.mu.Unlock()
@@ -222,12 +186,6 @@ func (r *Resolver) fly(name string) *flight {
 		})
 	}
 	return f
-}
-
-// Stats are the counts so far.
-func (r *Resolver) Stats() Stats {
-	c := &r.counts
-	return Stats{c.lookups.Load(), c.hits.Load(), c.stale.Load(), c.queries.Load(), c.failures.Load()}
 }
 
 // Servers lists the upstreams in use, those that were never asked without counts.

@@ -122,8 +122,7 @@ func (r *Resolver) question(ctx context.Context, more []string) error {
 
 // usable returns nil when an upstream says what a name is, or that it does not exist.
 func (r *Resolver) usable(ctx context.Context, name string, kind uint16) error {
-	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), kind)
-	q.SetEdns0(1232, false)
+	q := query(name, kind)
 	var last error
 	for _, addr := range r.inOrder() {
 		m, err := r.once(ctx, q, addr)

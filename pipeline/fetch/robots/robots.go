@@ -6,7 +6,6 @@
 package robots
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -48,20 +47,18 @@ func Parse(body, agent string) *Rules {
 	}
 	// The longest pattern that matches decides; of two equal ones, the one that allows.
 	slices.SortStableFunc(r.rules, func(a, b rule) int {
-		return cmp.Or(cmp.Compare(len(b.pattern), len(a.pattern)), -compareBool(a.allow, b.allow))
+		switch {
+		case len(a.pattern) != len(b.pattern):
+			return len(b.pattern) - len(a.pattern)
+		case a.allow == b.allow:
+			return 0
+		case a.allow:
+			return -1
+		}
+		return 1
 	})
 	r.rules = slices.Clip(slices.Compact(r.rules))
 	return r
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 // Allows reports whether a path may be requested. The path is a URL's, escaped, with its query; robots.txt
@@ -186,22 +183,26 @@ func inASCII(body string) string {
 	var b strings.Builder
 	b.Grow(len(body))
 	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case c >= 0x80:
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		case c == '%' && i+2 < len(body) && isEscape(body[i+1:i+3]):
+		c := body[i]
+		if _, ok := unescape(body[i:]); ok {
 			b.WriteString(strings.ToUpper(body[i : i+3]))
 			i += 2
-		default:
+		} else if c >= 0x80 {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		} else {
 			b.WriteByte(c)
 		}
 	}
 	return b.String()
 }
 
-func isEscape(digits string) bool {
-	_, err := strconv.ParseUint(digits, 16, 8)
-	return err == nil
+// unescape reads the escape that a text begins with.
+func unescape(s string) (c byte, ok bool) {
+	if len(s) < 3 || s[0] != '%' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[1:3], 16, 8)
+	return byte(n), err == nil
 }
 
 // canonical spells a path, or a pattern, so that equal ones are equal bytes: what needs no escape has none,
@@ -210,12 +211,11 @@ func canonical(s string, pattern bool) string {
 	b := make([]byte, 0, len(s)+8)
 	query := false
 	for i := 0; i < len(s); i++ {
-		c, escaped := s[i], false
-		if c == '%' && i+2 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
-				c, escaped = byte(n), true
-				i += 2
-			}
+		c, escaped := unescape(s[i:])
+		if escaped {
+			i += 2
+		} else {
+			c = s[i]
 		}
 		var plain bool
 		switch {
