@@ -24,7 +24,8 @@ const shareAfter = 100
 // many rows must be done before, 0 for a number and 100 for a share if left out.
 func ParseAbortRule(text string) (AbortRule, error) {
 	bad := func(what string) (AbortRule, error) {
-		return AbortRule{}, fmt.Errorf("%q: %s; write it as 'failed > 60%% after 10000', with a reason such as timeout in place of failed, or a number in place of 60%%", text, what)
+		return AbortRule{}, fmt.Errorf("%q: %s; write it as 'failed > 60%% after 10000', with a reason "+
+			"such as timeout in place of failed, or a number in place of 60%%", text, what)
 	}
 	words := strings.Fields(strings.ToLower(strings.ReplaceAll(text, ">", " > ")))
 	if len(words) < 3 || words[1] != ">" {
@@ -42,7 +43,8 @@ func ParseAbortRule(text string) (AbortRule, error) {
 	}
 	var err error
 	if digits, ok := strings.CutSuffix(limit, "%"); ok {
-		if r.Percent, err = strconv.ParseFloat(digits, 64); err != nil || !(r.Percent >= 0 && r.Percent < 100) {
+		r.Percent, err = strconv.ParseFloat(digits, 64)
+		if err != nil || !(r.Percent >= 0 && r.Percent < 100) {
 			return bad(limit + " is not a share from 0% to below 100%")
 		}
 		r.After = shareAfter

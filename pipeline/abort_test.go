@@ -51,10 +51,12 @@ func TestAbortRule(t *testing.T) {
 		done int64
 		ends bool
 	}{
-		{"failed > 60% after 100", 99, false}, {"failed > 50% after 100", 100, false}, {"failed > 49.9% after 100", 100, true},
+		{"failed > 60% after 100", 99, false}, {"failed > 50% after 100", 100, false},
+		{"failed > 49.9% after 100", 100, true},
 		{"failed > 40%", 99, false}, {"failed > 40%", 100, true},
 		{"failed > 49", 50, true}, {"failed > 50", 1000, false}, {"failed > 49 after 51", 50, false},
-		{"timeout > 29%", 100, true}, {"timeout > 30%", 100, false}, {"timeout > 29", 30, true}, {"http_4xx > 20", 100, false}, {"reset > 0", 100, false},
+		{"timeout > 29%", 100, true}, {"timeout > 30%", 100, false}, {"timeout > 29", 30, true},
+		{"http_4xx > 20", 100, false}, {"reset > 0", 100, false},
 		{"failed > 0% after 0", 0, false},
 	} {
 		r, err := ParseAbortRule(c.text)
@@ -73,7 +75,8 @@ func TestAbortRuleText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := AbortRule{Percent: -1, After: rapid.Int64Range(0, 1<<40).Draw(t, "after")}
 		if rapid.Bool().Draw(t, "reason") {
-			r.Reason = rapid.SampledFrom([]store.Reason{store.Timeout, store.HTTP4xx, store.OptOut}).Draw(t, "word")
+			r.Reason = rapid.SampledFrom([]store.Reason{store.Timeout, store.HTTP4xx, store.OptOut}).Draw(t,
+				"word")
 		}
 		if rapid.Bool().Draw(t, "share") {
 			r.Percent = rapid.Float64Range(0, 99.99).Draw(t, "percent")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,10 +18,10 @@ import (
 const (
 	pageRows   = 512                    // pending rows read from a shard at a time
 	minRows    = 16                     // claimed at once, however few fetchers there are
-	claimSpan  = 500 * time.Millisecond // a claim takes about as many rows as this much work: a list that joins is soon begun
+	claimSpan  = 500 * time.Millisecond // a claim takes this much work: a list that joins is soon begun
 	aheadSpan  = 250 * time.Millisecond // of work is queued before more is claimed
-	busySpan   = time.Second            // of work waits for the processors likewise, at most; towards the end less
-	stuckAfter = 20 * time.Second       // rows that nobody holds and nobody can claim: more is not a delay of other processes
+	busySpan   = time.Second            // of work waits for the processors likewise; towards the end less
+	stuckAfter = 20 * time.Second       // of rows that nobody holds or can claim: no process is just late
 	idlePoll   = 200 * time.Millisecond // how often a process without work looks for some
 	roomPoll   = 10 * time.Millisecond  // how often one with enough looks whether it still has
 	shareEvery = time.Second            // how often one counts what is left for the others
@@ -62,7 +63,7 @@ type dispatcher struct {
 
 	hold      func() bool                           // true while no row is to be begun; optional
 	resume    func(context.Context) (string, error) // the command that goes on with the import
-	inFlight  func() int                            // rows on their way from the start of their fetch to their commit
+	inFlight  func() int                            // rows from the start of their fetch to their commit
 	fetched   func() int                            // of them, those that are fetched
 	fetchers  int
 	workers   int
@@ -140,9 +141,7 @@ func (d *dispatcher) run() error {
 // host that all wait for otherwise.
 func (d *dispatcher) waitForRoom() {
 	for d.hold != nil && d.hold() || d.busy() || d.enough() {
-		select {
-		case <-time.After(roomPoll):
-		case <-d.life.draining.Done():
+		if sleep(d.life.draining, roomPoll) != nil {
 			return
 		}
 	}
@@ -211,15 +210,12 @@ func (d *dispatcher) hand(all []*leaseHandle) error {
 			rows += all[n].now().Pending
 			n++
 		}
-		var on bool
-		var err error
-		if n < 2 {
-			n = 1
-			on, err = d.handByPage(all[0])
-		} else {
-			on, err = d.handAtOnce(all[:n])
+		n = max(1, n)
+		hand := d.handAtOnce
+		if n == 1 {
+			hand = d.handByPage
 		}
-		if !on || err != nil {
+		if on, err := hand(all[:n]); !on || err != nil {
 			return err
 		}
 		all = all[n:]
@@ -250,8 +246,9 @@ func (d *dispatcher) handAtOnce(all []*leaseHandle) (more bool, err error) {
 	return true, nil
 }
 
-// handByPage hands out the rows of a shard of any size, and reports whether there may be more.
-func (d *dispatcher) handByPage(h *leaseHandle) (more bool, err error) {
+// handByPage hands out the rows of one shard of any size, likewise.
+func (d *dispatcher) handByPage(one []*leaseHandle) (more bool, err error) {
+	h := one[0]
 	l := h.now()
 	for after := l.Lo - 1; ; {
 		d.activity.claiming.Store(true)
@@ -330,10 +327,7 @@ func (d *dispatcher) lookForSuspects() error {
 	}
 	s, err := d.store.Suspects(d.life.draining)
 	if err != nil {
-		if d.life.draining.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("read the suspect rows: %w", err)
+		return unless(d.life.draining, fmt.Errorf("read the suspect rows: %w", err))
 	}
 	if n > 0 {
 		d.log.Info("took over shards of a process that died, or was silent for too long", "shards",
@@ -378,18 +372,16 @@ func (d *dispatcher) damaged(c store.Counts, importing bool) error {
 // noShard is called when there is no shard to claim. It reports whether the job is finished; if it is not, it
 // waits a little: for our own rows, for other owners', for an import to cut the next shard.
 func (d *dispatcher) noShard() (finished bool, err error) {
-	importing := d.importing.active()                  // asked before counting: what it appends meanwhile must not be overlooked
-	if importing && time.Since(d.counted) < idlePoll { // more rows may come, of many small lists very often
+	importing := d.importing.active() // before counting: what it appends meanwhile must not be overlooked
+	if importing && time.Since(d.counted) < idlePoll {
+		// More rows may come, of many small lists very often.
 		d.idle()
 		return false, nil
 	}
 	d.counted = time.Now()
 	c, err := d.job.Counts(d.life.draining)
 	if err != nil {
-		if d.life.draining.Err() != nil {
-			return true, nil
-		}
-		return false, fmt.Errorf("count the job's rows: %w", err)
+		return true, unless(d.life.draining, fmt.Errorf("count the job's rows: %w", err))
 	}
 	d.stats.See(c)
 	if c.PausedPending != d.paused {
@@ -400,27 +392,24 @@ func (d *dispatcher) noShard() (finished bool, err error) {
 	if err := d.damaged(c, importing); err != nil {
 		return false, err
 	}
-	if importing {
-		// More rows may come.
-	} else if c.Pending == 0 {
-		if len(c.ImportIncomplete) == 0 {
-			return true, nil
-		}
+	shards, _ := d.leases.count()
+	switch {
+	case importing: // more rows may come
+	case c.Pending == 0 && len(c.ImportIncomplete) == 0:
+		return true, nil
+	case c.Pending == 0:
 		if err := d.orphaned(c.ImportIncomplete); err != nil {
 			return false, err
 		}
-	} else if shards, _ := d.leases.count(); shards == 0 && c.Pending == c.PausedPending {
+	case shards == 0 && c.Pending == c.PausedPending:
 		d.life.drain(Paused)
 		return true, nil
-	} else if d.tailGrace > 0 && shards > 0 {
-		if d.tail.IsZero() {
-			d.tail = time.Now()
-		}
-		if time.Since(d.tail) > d.tailGrace {
-			d.log.Info("leaving the slow rest pending", "rows", c.Pending, "after", d.tailGrace)
-			d.life.drain(Limited)
-			return true, nil
-		}
+	case d.tailGrace > 0 && shards > 0 && d.tail.IsZero():
+		d.tail = time.Now()
+	case d.tailGrace > 0 && shards > 0 && time.Since(d.tail) > d.tailGrace:
+		d.log.Info("leaving the slow rest pending", "rows", c.Pending, "after", d.tailGrace)
+		d.life.drain(Limited)
+		return true, nil
 	}
 	d.idle()
 	return false, nil
@@ -441,20 +430,15 @@ func (d *dispatcher) idle() {
 func (d *dispatcher) orphaned(incomplete []string) error {
 	sources, err := d.job.Sources(d.life.draining)
 	if err != nil {
-		if d.life.draining.Err() != nil {
-			return nil
-		}
-		return err
+		return unless(d.life.draining, err)
 	}
-	for _, s := range sources {
-		if !s.Complete && s.Importer != "" {
-			return nil
-		}
+	if slices.ContainsFunc(sources, func(s store.Source) bool { return !s.Complete && s.Importer != "" }) {
+		return nil
 	}
 	command, err := d.resume(d.life.draining)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("all imported rows are done, but the import of %s is not complete and no process reads it; "+
-		"go on with: %s", strings.Join(incomplete, ", "), command)
+	return fmt.Errorf("all imported rows are done, but the import of %s is not complete and no process "+
+		"reads it; go on with: %s", strings.Join(incomplete, ", "), command)
 }

@@ -89,9 +89,11 @@ func (c *claims) shard(id int64, n int) store.Lease {
 	}
 	lo := 10_000 * id
 	for i := range int64(n) {
-		c.rows[id] = append(c.rows[id], store.Row{ID: lo + i, URL: fmt.Sprintf("http://h%d.invalid/%d", i%3, lo+i)})
+		c.rows[id] = append(c.rows[id], store.Row{ID: lo + i, URL: fmt.Sprintf("http://h%d.invalid/%d", i%3,
+			lo+i)})
 	}
-	return store.Lease{Shard: id, Lo: lo, Hi: lo + 9_999, Pending: int64(n), Expires: time.Now().Add(24 * time.Hour)}
+	return store.Lease{Shard: id, Lo: lo, Hi: lo + 9_999, Pending: int64(n),
+		Expires: time.Now().Add(24 * time.Hour)}
 }
 
 // line is a queue of tasks that nobody fetches.
@@ -159,17 +161,22 @@ func alone(t *testing.T, test func(t *testing.T, b *dispatchBench)) {
 	synctest.Test(t, func(t *testing.T) {
 		life := newLifecycle(t.Context())
 		defer life.close()
-		b := &dispatchBench{claims: &claims{fails: map[string]error{}}, line: &line{}, kept: make(chan *task, 100),
+		b := &dispatchBench{claims: &claims{fails: map[string]error{}}, line: &line{},
+			kept: make(chan *task, 100),
 			done: make(completed, 1000), ended: make(chan error, 1)}
 		importing := &importStage{}
 		importing.begin(life.draining)
 		stats := &Stats{}
-		b.dispatcher = &dispatcher{store: b.claims, job: b.claims, queue: b.line, kept: b.kept, complete: b.done,
-			leases: newLeases(&shards{}, func(store.Lease) {}), bodies: newBodyPool(1<<20, 1<<10), repeats: &repeats{}, life: life,
-			limits:    &limits{totals: func() (int64, int64) { return 0, 0 }, breaks: stats.breaks, drain: life.drain},
+		b.dispatcher = &dispatcher{store: b.claims, job: b.claims, queue: b.line, kept: b.kept,
+			complete: b.done,
+			leases:   newLeases(&shards{}, func(store.Lease) {}), bodies: newBodyPool(1<<20, 1<<10),
+			repeats: &repeats{}, life: life,
+			limits: &limits{totals: func() (int64, int64) { return 0, 0 }, breaks: stats.breaks,
+				drain: life.drain},
 			importing: importing, stats: stats, activity: &activity{}, log: slog.New(slog.DiscardHandler),
 			resume:   func(context.Context) (string, error) { return "facescan run urls.txt", nil },
-			inFlight: func() int { return 0 }, fetched: func() int { return 0 }, fetchers: 8, shardSize: 10_000}
+			inFlight: func() int { return 0 }, fetched: func() int { return 0 }, fetchers: 8,
+			shardSize: 10_000}
 		test(t, b)
 	})
 }
@@ -200,7 +207,8 @@ func (b *dispatchBench) end(t *testing.T, why End) error {
 func TestDispatch(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims
-		c.claims = [][]store.Lease{{c.shard(1, 3), c.shard(2, 0), c.shard(3, pageRows), c.shard(4, 2)}, {c.shard(5, 2*pageRows)}}
+		c.claims = [][]store.Lease{{c.shard(1, 3), c.shard(2, 0), c.shard(3, pageRows), c.shard(4, 2)},
+			{c.shard(5, 2*pageRows)}}
 		b.start()
 		if err := b.end(t, Finished); err != nil {
 			t.Fatal(err)
@@ -212,7 +220,8 @@ func TestDispatch(t *testing.T) {
 			}
 		}
 		if got := b.line.ids(); !slices.Equal(got, want) || b.stats.Dispatched.Load() != int64(len(want)) {
-			t.Errorf("%d rows were handed out, %d counted, want %d", len(got), b.stats.Dispatched.Load(), len(want))
+			t.Errorf("%d rows were handed out, %d counted, want %d", len(got), b.stats.Dispatched.Load(),
+				len(want))
 		}
 		if !slices.Equal(c.asked, []int{minRows, minRows}) {
 			t.Errorf("claimed %v rows", c.asked)
@@ -237,10 +246,12 @@ func TestDispatchElsewhere(t *testing.T) {
 		if kept := <-b.kept; kept.row.ID != 10_003 {
 			t.Errorf("row %d is read", kept.row.ID)
 		}
-		if bad := <-b.done; bad.row.ID != 10_001 || bad.result == nil || bad.result.Reason != store.BadImage || bad.inFlight {
+		if bad := <-b.done; bad.row.ID != 10_001 || bad.result == nil ||
+			bad.result.Reason != store.BadImage || bad.inFlight {
 			t.Errorf("%+v is done", bad)
 		}
-		if got := b.line.ids(); !slices.Equal(got, []int64{10_000, 10_002, 10_004}) || b.line.tasks[1].suspect != 1 {
+		if got := b.line.ids(); !slices.Equal(got, []int64{10_000, 10_002, 10_004}) ||
+			b.line.tasks[1].suspect != 1 {
 			t.Errorf("%v are fetched", got)
 		}
 		if err := b.end(t, Finished); err != nil || b.stats.Takeovers.Load() != 7 {
@@ -258,8 +269,10 @@ func TestDispatchLimit(t *testing.T) {
 			b.maxRows = 5
 			b.start()
 			synctest.Wait()
-			if got := b.line.ids(); len(got) != 5 || b.importing.ctx.Err() == nil || b.life.draining.Err() != nil || len(b.ended) != 0 {
-				t.Fatalf("%v were handed out, import %v, draining %v", got, b.importing.ctx.Err(), b.life.draining.Err())
+			if got := b.line.ids(); len(got) != 5 || b.importing.ctx.Err() == nil ||
+				b.life.draining.Err() != nil || len(b.ended) != 0 {
+				t.Fatalf("%v were handed out, import %v, draining %v", got, b.importing.ctx.Err(),
+					b.life.draining.Err())
 			}
 			if drained {
 				b.life.drain(Interrupted)
@@ -516,7 +529,8 @@ func TestDispatchFails(t *testing.T) {
 		}
 	}
 	alone(t, func(t *testing.T, b *dispatchBench) {
-		b.claims.claims = [][]store.Lease{{b.claims.shard(1, 3)}, {b.claims.shard(2, 1), b.claims.shard(3, 1)}}
+		b.claims.claims = [][]store.Lease{{b.claims.shard(1, 3)}, {b.claims.shard(2, 1),
+			b.claims.shard(3, 1)}}
 		b.claims.fails["pending"] = store.ErrLeaseLost
 		b.start()
 		if err := b.end(t, Finished); err != nil || len(b.line.ids()) != 2 {

@@ -48,7 +48,6 @@ func (f *fetcher) loop() {
 // attempt makes one attempt for a row. It reports whether the row took the place in flight along.
 func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	t := k.Value
-	ctx := t.lease.ctx
 	if k.Dead != nil {
 		t.attempts = k.Attempt()
 		res := failure(t.attempts, k.Dead)
@@ -58,43 +57,67 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	if f.files.waits(t) && k.Back(fileWait) {
 		return false
 	}
-	var body *fetch.Body
-	var err error
+	body, err := f.fetch(k)
+	t.attempts = k.Attempt()
+	verdict := host.VerdictOf(err)
+	if k.Host == "" {
+		verdict = host.Verdict{} // a file, or no URL: that shows nothing about any host
+	}
+	if err != nil {
+		return f.failed(k, verdict, err)
+	}
+	if t.lease.ctx.Err() == nil {
+		f.files.note(nil, t)
+	}
+	t.body = body
+	t = join(k.Done(verdict))
+	select {
+	case f.out <- t:
+	case <-f.life.hard.Done():
+		f.complete.giveUp(t, true)
+	}
+	return true
+}
+
+// fetch gets the bytes of a row.
+func (f *fetcher) fetch(k *host.Ticket[*task]) (body *fetch.Body, err error) {
+	t := k.Value
+	ctx := t.lease.ctx
 	t.started = time.Now()
 	if f.log.Enabled(ctx, LevelRow) {
 		f.log.Log(ctx, LevelRow, "fetching", "id", t.row.ID, "host", k.Host, "attempt", k.Attempt())
 	}
 	f.stats.Fetching.measure(func() int {
-		if body, err = f.fetch(ctx, t); err != nil {
+		if t.file != nil {
+			body, err = f.files.read(ctx, t)
+		} else {
+			body, err = f.client.Fetch(ctx, t.row.URL, &t.memory)
+		}
+		if err != nil {
 			t.memory.clear()
 			return 0
 		}
 		t.memory.finish()
 		return len(body.Bytes)
 	})
-	t.attempts = k.Attempt()
+	return body, err
+}
 
-	var fe *fetch.Error
-	verdict := host.VerdictOf(err)
-	if k.Host == "" {
-		verdict = host.Verdict{} // a file, or no URL: that shows nothing about any host
-	}
+// failed has a row tried again later, or completes it: with its outcome, or without one when the failure is
+// not its own. It reports whether the row took the place in flight along.
+func (f *fetcher) failed(k *host.Ticket[*task], verdict host.Verdict, err error) (took bool) {
+	t := k.Value
+	ended, draining := t.lease.ctx.Err() != nil, f.life.draining.Err() != nil
 	var gone *fetch.GoneError
 	isGone := errors.As(err, &gone)
-	if ctx.Err() == nil {
+	if !ended {
 		f.files.note(gone, t)
 	}
+	var fe *fetch.Error
+	hasReason := errors.As(err, &fe)
+	retried := hasReason && store.Reason(fe.Reason).Retried(fe.Status) && !draining
 	switch {
-	case err == nil:
-		t.body = body
-		t = join(k.Done(verdict))
-		select {
-		case f.out <- t:
-		case <-f.life.hard.Done():
-			f.complete.giveUp(t, true)
-		}
-		return true
-	case ctx.Err() != nil:
+	case ended:
 		verdict = host.Verdict{} // we cut it short
 	case isGone:
 		if k.Back(fileWait) {
@@ -106,18 +129,17 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 		if k.Back(0) {
 			return false
 		}
-	case t.file != nil && !errors.As(err, &fe):
+	case t.file != nil && !hasReason:
 		f.life.abort(fmt.Errorf("note what the file of row %d looks like: %w", t.row.ID, err))
-	case !errors.As(err, &fe):
+	case !hasReason:
 		f.log.Error("the fetcher gave no reason", "url", store.Redact(t.row.URL), "error", err)
-	case fe.Wait > 0 && store.Reason(fe.Reason).Retried(fe.Status) && f.life.draining.Err() == nil:
+	case retried && fe.Wait > 0:
 		f.log.Debug("row postponed", "url", store.Redact(t.row.URL), "cause", fe.Err,
 			"for", fe.Wait.Round(time.Millisecond))
 		if k.Postpone(verdict, fe.Wait) {
 			return false
 		}
-	case store.Reason(fe.Reason).Retried(fe.Status) && fe.Robots == fetch.NoRobots && t.attempts <= f.retries &&
-		f.life.draining.Err() == nil:
+	case retried && fe.Robots == fetch.NoRobots && t.attempts <= f.retries:
 		f.stats.Retries.Add(1)
 		wait := fetch.Backoff(t.attempts, fe.RetryAfter)
 		f.log.Debug("retrying", "id", t.row.ID, "host", k.Host, "reason", fe.Reason, "http_status", fe.Status,
@@ -140,12 +162,4 @@ func (f *fetcher) attempt(k *host.Ticket[*task]) (took bool) {
 	}
 	f.complete.giveUp(join(k.Done(verdict)), true)
 	return true
-}
-
-// fetch gets the bytes of a row.
-func (f *fetcher) fetch(ctx context.Context, t *task) (*fetch.Body, error) {
-	if t.file != nil {
-		return f.files.read(ctx, t)
-	}
-	return f.client.Fetch(ctx, t.row.URL, &t.memory)
 }

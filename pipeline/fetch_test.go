@@ -62,11 +62,13 @@ func fetches(t *testing.T, gives []error, test func(t *testing.T, b *fetchBench,
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		client := &answers{gives: gives}
-		b := &fetchBench{out: make(chan *task, 10), done: make(completed, 10), places: make(places, 4), bodies: newBodyPool(1000, 200)}
+		b := &fetchBench{out: make(chan *task, 10), done: make(completed, 10), places: make(places, 4),
+			bodies: newBodyPool(1000, 200)}
 		life := newLifecycle(t.Context())
 		defer life.close()
 		queue := host.New[*task](host.Options{Take: b.places.enter})
-		b.fetcher = &fetcher{client: client, queue: queue, out: b.out, complete: b.done, life: life, retries: 2, stats: &Stats{},
+		b.fetcher = &fetcher{client: client, queue: queue, out: b.out, complete: b.done, life: life,
+			retries: 2, stats: &Stats{},
 			outages: &outages{wait: time.Hour, show: (&display{}).show, log: slog.New(slog.DiscardHandler)},
 			log:     slog.New(slog.DiscardHandler),
 			leave: func(n int) {
@@ -90,7 +92,8 @@ func fetches(t *testing.T, gives []error, test func(t *testing.T, b *fetchBench,
 func (b *fetchBench) add(t *testing.T, ctx context.Context, n int) {
 	h := &leaseHandle{ctx: ctx}
 	for i := range int64(n) {
-		row := &task{row: store.Row{ID: i, URL: "http://a.invalid/"}, lease: h, memory: reservation{b: b.bodies}}
+		row := &task{row: store.Row{ID: i, URL: "http://a.invalid/"}, lease: h,
+			memory: reservation{b: b.bodies}}
 		if err := b.queue.Add(ctx, "a.invalid", row.row.URL, row); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +106,8 @@ func TestFetch(t *testing.T) {
 		client.while = func() { time.Sleep(time.Second) }
 		b.add(t, t.Context(), 3)
 		got := <-b.out
-		if string(got.body.Bytes) != "http://a.invalid/" || len(got.all()) != 3 || client.asked != 1 || got.attempts != 1 ||
+		if string(got.body.Bytes) != "http://a.invalid/" || len(got.all()) != 3 || client.asked != 1 ||
+			got.attempts != 1 ||
 			got.started.IsZero() || len(b.places) != 1 || b.bodies.now() != 10 {
 			t.Errorf("%+v after %d attempts, %d places", got, client.asked, len(b.places))
 		}
@@ -159,7 +163,8 @@ func TestFetchRetries(t *testing.T) {
 			if len(b.places) != 0 {
 				t.Errorf("%s: %d places are held", c.what, len(b.places))
 			}
-			if r := got.result; r != nil && (r.Reason != c.reason || r.Attempts != c.attempts || c.reason == store.HTTP4xx && r.HTTPStatus != 404) {
+			if r := got.result; r != nil && (r.Reason != c.reason || r.Attempts != c.attempts ||
+				c.reason == store.HTTP4xx && r.HTTPStatus != 404) {
 				t.Errorf("%s: %+v", c.what, r)
 			}
 		})
@@ -201,7 +206,8 @@ func TestFetchWaits(t *testing.T) {
 		client.while = nil
 		for i := range 2 { // a loop that waited for the queue may fetch one more
 			h := &leaseHandle{ctx: t.Context()}
-			row := &task{row: store.Row{URL: fmt.Sprint("http://b.invalid/", i)}, lease: h, memory: reservation{b: b.bodies}}
+			row := &task{row: store.Row{URL: fmt.Sprint("http://b.invalid/", i)}, lease: h,
+				memory: reservation{b: b.bodies}}
 			if err := b.queue.Add(t.Context(), fmt.Sprint("b", i), row.row.URL, row); err != nil {
 				t.Fatal(err)
 			}
@@ -235,13 +241,15 @@ type readBench struct {
 }
 
 func newReadBench(t *testing.T) *readBench {
-	b := &readBench{in: make(chan *task, 10), out: make(chan *task, 10), done: make(completed, 10), shelf: newShelf(),
+	b := &readBench{in: make(chan *task, 10), out: make(chan *task, 10), done: make(completed, 10),
+		shelf:  newShelf(),
 		bodies: newBodyPool(1<<20, 1<<19)}
 	life := newLifecycle(t.Context())
 	t.Cleanup(life.close)
 	inFlight := make(places, 2)
-	b.reader = &reader{keeper: b.shelf, in: b.in, out: b.out, complete: b.done, inFlight: inFlight, leave: inFlight.leave,
-		life: life, outages: &outages{}, activity: &activity{}, log: slog.New(slog.DiscardHandler),
+	b.reader = &reader{keeper: b.shelf, in: b.in, out: b.out, complete: b.done, inFlight: inFlight,
+		leave: inFlight.leave,
+		life:  life, outages: &outages{}, activity: &activity{}, log: slog.New(slog.DiscardHandler),
 		download: func(t *task) error {
 			b.again = append(b.again, t.row.ID)
 			return b.refuse
@@ -264,7 +272,8 @@ func TestReader(t *testing.T) {
 	close(b.in)
 	b.loop()
 	got := <-b.out
-	if len(got.body.Bytes) != len(big) || got.body.Status != 203 || got.body.FinalURL != "http://b.invalid/" || !got.kept ||
+	if len(got.body.Bytes) != len(big) || got.body.Status != 203 ||
+		got.body.FinalURL != "http://b.invalid/" || !got.kept ||
 		b.bodies.now() != int64(len(big)) || len(b.inFlight) != 1 {
 		t.Errorf("%+v, %d bytes are taken, %d places", got, b.bodies.now(), len(b.inFlight))
 	}
@@ -295,7 +304,9 @@ func TestReaderEnds(t *testing.T) {
 			b.life.drain(Interrupted)
 		}, t.Context(), 0, false},
 		{"the lease ended", func(b *readBench) { b.shelf.broken = true }, ended, 0, false},
-		{"damaged, and the queue is stopped", func(b *readBench) { b.shelf.broken, b.refuse = true, host.ErrStopped },
+		{"damaged, and the queue is stopped", func(b *readBench) {
+			b.shelf.broken, b.refuse = true, host.ErrStopped
+		},
 			t.Context(), 1, false},
 		{"stopped at once", func(b *readBench) {
 			b.reader.out = make(chan *task)

@@ -72,7 +72,8 @@ func (f *fileRows) of(ctx context.Context, number int, rows []store.Row) (map[in
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w; see facescan verify", row.ID, err)
 		}
-		all[row.ID] = &fileTask{fetch.File{Source: SourcePath("", s.Name), Tar: isTar, Name: name, Offset: row.File.Offset}, row.File}
+		file := fetch.File{Source: SourcePath("", s.Name), Tar: isTar, Name: name, Offset: row.File.Offset}
+		all[row.ID] = &fileTask{file, row.File}
 	}
 	return all, nil
 }

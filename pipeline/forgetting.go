@@ -21,11 +21,12 @@ func checkForgetting(ctx context.Context, job store.Job, log *slog.Logger) error
 	}
 	for _, o := range counts.Owners {
 		if o.Alive && o.ID == settings[store.ForgetSetting] {
-			return fmt.Errorf("process %d on %s is deleting rows of %s (facescan forget): wait for its end, then "+
+			return fmt.Errorf("process %d on %s is deleting rows of %s (facescan forget): wait for its "+
+				"end, then "+
 				"run the same command again", o.PID, o.Host, job.Path())
 		}
 	}
-	log.Warn("facescan forget was interrupted on this job: some of what it was to delete is still there; run " +
-		"the same forget command again")
+	log.Warn("facescan forget was interrupted on this job: some of what it was to delete is still there; " +
+		"run the same forget command again")
 	return nil
 }

@@ -52,7 +52,8 @@ func TestSmallerPicture(t *testing.T) {
 		d := &corner{}
 		p, _ := processorOf(d, decode.Options{MinFace: c.minFace})
 		res, err := p.process(t.Context(), &task{body: &fetch.Body{Bytes: picture(200, 150), Status: 200},
-			madeOf: &Downloaded{Format: "png", Width: c.width, Height: c.height, Bytes: 12345, Partial: true}})
+			madeOf: &Downloaded{Format: "png", Width: c.width, Height: c.height, Bytes: 12345,
+				Partial: true}})
 		p.close()
 		if err != nil {
 			t.Fatal(err)

@@ -69,7 +69,8 @@ func columnFlags(options string) (words []string) {
 		return []string{"--images"}
 	}
 	for _, flag := range []struct{ name, value string }{
-		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn}, {"--group-column", spec.GroupColumn},
+		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn},
+		{"--group-column", spec.GroupColumn},
 		{"--keep-columns", csvOf(spec.KeepColumns)}, {"--table", spec.Table},
 		{"--group-end", spec.GroupEnd}, {"--verify-hash", spec.HashColumn},
 	} {

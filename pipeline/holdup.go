@@ -13,7 +13,7 @@ import (
 
 // What holds a run back is found out here, once for all who show it.
 //
-//	run ──look, 10 times a second──▶ moments ──lately──▶ load ──holdup──▶ live page, metrics, progress, status, summary
+//	run ──look, 10 times a second──▶ tallies ──lately──▶ load ──holdup──▶ live page, metrics, progress, …
 //
 // A limit holds the run back when somebody waits for it at most moments: then all that it grants is used up.
 // That a stage is busy does not say so, since it may be busy because of a limit within it.
@@ -28,8 +28,8 @@ const (
 	oldFlight   = 5 * time.Second // a request this old is named
 )
 
-// moment counts looks at which something was so, and sums numbers over looks.
-type moment struct {
+// tally counts looks at the run at which something was so, and sums numbers over them.
+type tally struct {
 	looks int
 
 	rate, bandwidth   int // somebody waited for the limit
@@ -52,17 +52,15 @@ type moment struct {
 	workersElse       int // rows that workers were busy with besides: memory, kept files
 }
 
-func (m *moment) add(o moment) {
+func (t *tally) add(o tally) {
 	for _, p := range []struct{ to, n *int }{
-		{&m.looks, &o.looks}, {&m.rate, &o.rate}, {&m.bandwidth, &o.bandwidth}, {&m.bodies, &o.bodies},
-		{&m.pixels, &o.pixels},
-		{&m.full, &o.full}, {&m.starved, &o.starved}, {&m.empty, &o.empty}, {&m.flightFull, &o.flightFull},
-		{&m.queued, &o.queued}, {&m.writing, &o.writing}, {&m.keeping, &o.keeping},
-		{&m.claiming, &o.claiming},
-		{&m.idle, &o.idle}, {&m.output, &o.output}, {&m.reading, &o.reading}, {&m.standIn, &o.standIn},
-		{&m.sidecarBusy, &o.sidecarBusy}, {&m.inFlight, &o.inFlight}, {&m.waiting, &o.waiting},
-		{&m.fetching, &o.fetching},
-		{&m.decoding, &o.decoding}, {&m.detecting, &o.detecting}, {&m.workersElse, &o.workersElse},
+		{&t.looks, &o.looks}, {&t.rate, &o.rate}, {&t.bandwidth, &o.bandwidth}, {&t.bodies, &o.bodies},
+		{&t.pixels, &o.pixels}, {&t.full, &o.full}, {&t.starved, &o.starved}, {&t.empty, &o.empty},
+		{&t.flightFull, &o.flightFull}, {&t.queued, &o.queued}, {&t.writing, &o.writing},
+		{&t.keeping, &o.keeping}, {&t.claiming, &o.claiming}, {&t.idle, &o.idle}, {&t.output, &o.output},
+		{&t.reading, &o.reading}, {&t.standIn, &o.standIn}, {&t.sidecarBusy, &o.sidecarBusy},
+		{&t.inFlight, &o.inFlight}, {&t.waiting, &o.waiting}, {&t.fetching, &o.fetching},
+		{&t.decoding, &o.decoding}, {&t.detecting, &o.detecting}, {&t.workersElse, &o.workersElse},
 	} {
 		*p.to += *p.n
 	}
@@ -70,7 +68,7 @@ func (m *moment) add(o moment) {
 
 // load is what a run did lately, and its settings: all that the judgement depends on.
 type load struct {
-	moment
+	tally
 	path       string        // of the job
 	processors float64       // share of their time that this process took
 	commit     time.Duration // of one, lately
@@ -286,8 +284,8 @@ func (l *load) hosts() live.Holdup {
 		h.Detail = fmt.Sprintf("%s, %v more", rows, max(0, b.Until.Sub(l.now)).Round(time.Second))
 		return h
 	case host.ByRobots:
-		return live.Holdup{Kind: live.ByRetries, What: "the robots.txt of " + name + ", which cannot be read now",
-			Detail: rows}
+		return live.Holdup{Kind: live.ByRetries, Detail: rows,
+			What: "the robots.txt of " + name + ", which cannot be read now"}
 	case host.ByDelay:
 		return pace(fmt.Sprintf("the crawl-delay of %s (%.3g s between requests)", name, b.Limit))
 	case host.ByLimit:
@@ -326,7 +324,8 @@ func (l *load) supply() live.Holdup {
 		}
 		return h
 	case c.Pending > 0 && c.Pending == c.PausedPending:
-		return live.Holdup{Kind: live.ByPause, What: fmt.Sprintf("paused lists (%s)", figures.Of(c.PausedPending, "row")),
+		return live.Holdup{Kind: live.ByPause,
+			What:   fmt.Sprintf("paused lists (%s)", figures.Of(c.PausedPending, "row")),
 			Advice: "to release them: " + hint.On("resume", l.path)}
 	case c.Pending > 0 && l.others > 0:
 		return live.Holdup{Kind: live.ByOthers, What: "other processes, which have the last rows",

@@ -18,7 +18,7 @@ func TestHoldup(t *testing.T) {
 	pending := store.Counts{Pending: 900}
 	// base is a run with rows that wait, and nothing that is used up.
 	base := func() load {
-		return load{moment: moment{looks: 50, waiting: 50 * 900, inFlight: 50 * 20, fetching: 50 * 20,
+		return load{tally: tally{looks: 50, waiting: 50 * 900, inFlight: 50 * 20, fetching: 50 * 20,
 			decoding: 20, detecting: 30},
 			perSecond: 40, bandwidthIs: 1 << 20, memory: 256 << 20, fetchers: 256, workers: 4, cores: 4,
 			counts: pending, now: now,
@@ -32,7 +32,7 @@ func TestHoldup(t *testing.T) {
 		text   string
 	}{
 		{"nothing", func(l *load) {}, "", ""},
-		{"too early", func(l *load) { l.moment = moment{looks: 3, rate: 3} }, "", ""},
+		{"too early", func(l *load) { l.tally = tally{looks: 3, rate: 3} }, "", ""},
 		{"draining", func(l *load) { l.rate, l.draining = 50, true }, "", ""},
 		{"the rate", func(l *load) { l.rate = 45 }, live.ByRate, "--rate (40 requests per second)"},
 		{"the rate, with all fetchers in it", func(l *load) {

@@ -44,8 +44,9 @@ type Importer struct {
 	LeaseTTL  time.Duration
 	Log       *slog.Logger
 	Imported  func(source string, rows int64, progress float64) // after each transaction; optional
-	Hold      func() bool                                       // true while a pipe is not to be read; optional
-	Ahead     func() int64                                      // rows that may be pending when one is; optional
+
+	Hold  func() bool  // true while a pipe is not to be read; optional
+	Ahead func() int64 // rows that may be pending when one is; optional
 
 	// Patience is how long a folder or tar of images that is watched may be away.
 	Patience time.Duration
@@ -165,7 +166,8 @@ func (im *Importer) Import(ctx context.Context, specs []source.Spec) error {
 const joinAtOnce = 1000
 
 // join makes lists sources of the job, numbered in the order given. It returns them as they are to be read.
-func (im *Importer) join(ctx context.Context, settings map[string]string, specs []source.Spec) ([]joinedList, error) {
+func (im *Importer) join(ctx context.Context, settings map[string]string, specs []source.Spec) (
+	[]joinedList, error) {
 	if err := im.checkImages(ctx, specs); err != nil {
 		return nil, err
 	}
@@ -194,7 +196,8 @@ func (im *Importer) join(ctx context.Context, settings map[string]string, specs 
 		}
 		for i, s := range sources {
 			if AsName(s) != some[i].As {
-				return nil, fmt.Errorf("the job has another list that is called %s: choose another name with --as", s.Name)
+				return nil, fmt.Errorf("the job has another list that is called %s: choose another name "+
+					"with --as", s.Name)
 			}
 			if im.Joined != nil {
 				im.Joined(s)
@@ -215,7 +218,8 @@ func (im *Importer) join(ctx context.Context, settings map[string]string, specs 
 }
 
 // one reads a list.
-func (im *Importer) one(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source) error {
+func (im *Importer) one(ctx context.Context, settings map[string]string, spec source.Spec,
+	s store.Source) error {
 	if spec.IsPipe() {
 		return im.readPipe(ctx, settings, spec, s)
 	}
@@ -262,11 +266,10 @@ func (im *Importer) leased(ctx context.Context, s store.Source, own bool,
 			return fmt.Errorf("lease the import of %s: %w", s.Name, err)
 		case IsStdin(s) && !waiting:
 			waiting = true
-			im.Log.Info("another process imports this source: standard input is read when that one has ended", "source", s.Name)
+			im.Log.Info("another process imports this source: standard input is read when that one has ended",
+				"source", s.Name)
 		}
-		select {
-		case <-time.After(idlePoll):
-		case <-ctx.Done():
+		if sleep(ctx, idlePoll) != nil {
 			return nil
 		}
 		if own {
@@ -290,14 +293,7 @@ func (im *Importer) renewing(ctx context.Context, lease store.SourceLease,
 	var renewal sync.WaitGroup
 	renewal.Go(func() {
 		defer crash.Exit()
-		tick := time.NewTicker(im.LeaseTTL / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
+		for range ticks(ctx, im.LeaseTTL/3) {
 			// Another failure is the next write's, too.
 			if _, err := im.Session.RenewSource(ctx, lease); errors.Is(err, store.ErrLeaseLost) {
 				cancel(err)
@@ -315,60 +311,49 @@ func (im *Importer) renewing(ctx context.Context, lease store.SourceLease,
 }
 
 // read reads a list from where its import stopped to its end.
-func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, lease store.SourceLease) error {
-	list, err := source.Open(ctx, spec, listPosition(lease.Position))
+func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source,
+	lease store.SourceLease) error {
+	list, err := openList(ctx, spec, lease.Position)
 	if err != nil {
 		return err
 	}
 	defer list.Close()
-	defer im.warnOfDamage(s.Name, list)
+	defer list.warnOfDamage(s.Name, im.Log)
 
-	offset := int64(s.Number) << store.SourceShift
 	chunk := make([]source.Row, readRows)
-	var batch []store.NewRow
-	var bytes, total int64
-	seen := lease.Position.Rows // of the list
+	var batch rowBatch
+	var total int64
 	size := firstBatch
 	flush := func(complete bool) error {
-		if err := im.Session.Append(ctx, lease, batch, storePosition(list.Position(), seen), complete, im.ShardSize); err != nil {
+		err := im.Session.Append(ctx, lease, batch.rows, list.Position(), complete, im.ShardSize)
+		if err != nil {
 			return fmt.Errorf("import %s: %w", spec.Path, err)
 		}
-		total += int64(len(batch))
-		im.Log.Debug("imported", "source", s.Name, "rows", total, "share", math.Round(1000*list.Progress())/1000,
-			"complete", complete)
-		if im.Imported != nil {
-			im.Imported(s.Name, int64(len(batch)), list.Progress())
-		}
-		batch, bytes = batch[:0], 0
+		total += int64(len(batch.rows))
+		im.Log.Debug("imported", "source", s.Name, "rows", total,
+			"share", math.Round(1000*list.Progress())/1000, "complete", complete)
+		im.imported(s.Name, len(batch.rows), list.Progress())
+		batch.clear()
 		size = min(size*4, importBatch)
 		return nil
 	}
 	for {
 		n, err := list.Next(chunk)
-		if seen >= 0 {
-			seen += countRows(chunk[:n])
-		}
-		for _, row := range chunk[:n] {
-			if !row.End && !im.Node.Takes(offset+row.ID) {
-				continue // a group's end counts in every part
-			}
-			batch = append(batch, newRow(offset, row))
-			bytes += int64(len(row.URL))
-		}
+		im.take(&batch, store.FirstOf(s.Number), chunk[:n])
 		switch {
-		case errors.Is(err, io.EOF) && spec.Growing && total == 0 && len(batch) == 0 && s.Complete &&
+		case errors.Is(err, io.EOF) && spec.Growing && total == 0 && len(batch.rows) == 0 && s.Complete &&
 			list.Position().Line == s.Position.Line && lease.Position.Line == s.Position.Line:
 			return nil // it says so already
 		case errors.Is(err, io.EOF):
 			if err := flush(true); err != nil {
 				return err
 			}
-			return noRow(spec, list)
+			return list.noRow()
 		case err != nil:
 			return fmt.Errorf("read %s: %w", spec.Path, err)
 		case ctx.Err() != nil:
 			return nil // what was not appended is read again later
-		case len(batch) >= size || bytes >= importBytes:
+		case batch.full(size):
 			if err := flush(false); err != nil {
 				return err
 			}
@@ -376,61 +361,33 @@ func (im *Importer) read(ctx context.Context, spec source.Spec, s store.Source, 
 	}
 }
 
-// countRows is how many records are rows.
-func countRows(records []source.Row) (n int64) {
-	for i := range records {
-		if !records[i].End {
-			n++
+// take adds those rows of a list to a batch that the job takes; its ids begin above first. A group's end
+// counts in every part.
+func (im *Importer) take(batch *rowBatch, first int64, rows []source.Row) {
+	for _, row := range rows {
+		row.ID += first
+		if row.End || im.Node.Takes(row.ID) {
+			batch.add(row)
 		}
 	}
-	return n
 }
 
-// noRow is the error of a list that has text and no row, unless it may still get some.
-func noRow(spec source.Spec, list source.Reader) error {
-	l, ok := list.(interface{ OnlyComments() bool })
-	if !ok || !l.OnlyComments() || spec.Growing || spec.As != "" {
-		return nil
+// imported tells of a transaction.
+func (im *Importer) imported(source string, rows int, progress float64) {
+	if im.Imported != nil {
+		im.Imported(source, int64(rows), progress)
 	}
-	return fmt.Errorf("%s has text but no row: each of its lines is blank or begins with #", spec.Path)
-}
-
-func newRow(offset int64, row source.Row) store.NewRow {
-	return store.NewRow{ID: offset + row.ID, URL: row.URL, Group: row.Group, Kept: row.Kept, Hash: row.Hash, Bad: row.Bad,
-		End: row.End}
-}
-
-// listPosition is a position that a job keeps as the list's reader knows it.
-func listPosition(p store.Position) source.Position {
-	return source.Position{Offset: p.Offset, Line: p.Line, Mark: p.Mark}
-}
-
-// storePosition is a position in a list, before which it has so many rows, as a job keeps it.
-func storePosition(p source.Position, rows int64) store.Position {
-	return store.Position{Offset: p.Offset, Line: p.Line, Rows: rows, Mark: p.Mark}
 }
 
 // SameList reports whether two sources are one list, read to the same position.
 func SameList(a, b store.Source) bool {
-	return source.Same(listPosition(a.Position), listPosition(b.Position))
+	return source.Same(a.Position, b.Position)
 }
 
 // MayBeSameList reports whether nothing shows that two sources are different lists, as far as both have been
 // read.
 func MayBeSameList(a, b store.Source) bool {
-	return source.MayBeSame(listPosition(a.Position), listPosition(b.Position))
-}
-
-// warnOfDamage says how many records of a list were read in spite of damage.
-func (im *Importer) warnOfDamage(name string, list source.Reader) {
-	l, ok := list.(interface{ Damaged() (n, first int64) })
-	if !ok {
-		return
-	}
-	if n, first := l.Damaged(); n > 0 {
-		im.Log.Warn("records are damaged: stray quotes, or not the header's number of fields, or not JSON; "+
-			"each is read as far as possible", "source", name, "records", n, "first", first)
-	}
+	return source.MayBeSame(a.Position, b.Position)
 }
 
 // lastID is where a pass over a table begins that is only to find rows behind the others.
@@ -446,15 +403,14 @@ func (im *Importer) adopt(ctx context.Context, from int64) error {
 	if !ok {
 		return fmt.Errorf("%s is not a table to work on in place", im.Job.Path())
 	}
-	return im.leased(ctx, store.Source{Name: im.Job.Path()}, false, func(ctx context.Context, lease store.SourceLease) error {
+	table := store.Source{Name: im.Job.Path()}
+	return im.leased(ctx, table, false, func(ctx context.Context, lease store.SourceLease) error {
 		for more := true; more && ctx.Err() == nil; {
 			var err error
 			if from, more, err = adopter.Adopt(ctx, lease, from, im.ShardSize); err != nil {
 				return fmt.Errorf("read the table: %w", err)
 			}
-			if im.Imported != nil {
-				im.Imported(im.Job.Path(), 0, 0)
-			}
+			im.imported(table.Name, 0, 0)
 		}
 		return nil
 	})

@@ -49,8 +49,9 @@ func importsOf(t *testing.T, dir string, job store.Job) *imports {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &imports{T: t, dir: dir, job: job, im: &Importer{Job: job, Session: session, ShardSize: 1000, LeaseTTL: time.Minute,
-		Log: slog.New(slog.DiscardHandler)}}
+	return &imports{T: t, dir: dir, job: job, im: &Importer{Job: job, Session: session, ShardSize: 1000,
+		LeaseTTL: time.Minute,
+		Log:      slog.New(slog.DiscardHandler)}}
 }
 
 // list writes a list and returns how it is to be read.
@@ -151,11 +152,13 @@ func TestManySmallLists(t *testing.T) {
 	i.read(specs...)
 	i.want("grown", want...)
 	empty := i.list("empty.txt", "# nothing\n\n")
-	if err := i.im.Import(t.Context(), []source.Spec{empty, specs[0]}); err == nil || !strings.Contains(err.Error(), "empty.txt") {
+	if err := i.im.Import(t.Context(), []source.Spec{empty, specs[0]}); err == nil ||
+		!strings.Contains(err.Error(), "empty.txt") {
 		t.Errorf("a list without a row: %v", err)
 	}
 	changed := i.list("05.txt", "http://other.invalid/\n")
-	if err := i.im.Import(t.Context(), []source.Spec{changed, specs[0]}); err == nil || !strings.Contains(err.Error(), "05.txt") {
+	if err := i.im.Import(t.Context(), []source.Spec{changed, specs[0]}); err == nil ||
+		!strings.Contains(err.Error(), "05.txt") {
 		t.Errorf("a list that changed: %v", err)
 	}
 }
@@ -163,9 +166,11 @@ func TestManySmallLists(t *testing.T) {
 // TestSmallListsOfOthers are waited for while another process imports them, and read when it ends without.
 func TestSmallListsOfOthers(t *testing.T) {
 	i := newImports(t)
-	specs := []source.Spec{i.list("a.txt", lines(0, 3)), i.list("b.txt", lines(10, 4)), i.list("c.txt", lines(20, 5))}
+	specs := []source.Spec{i.list("a.txt", lines(0, 3)), i.list("b.txt", lines(10, 4)),
+		i.list("c.txt", lines(20, 5))}
 	for _, spec := range specs {
-		if _, err := i.job.AddSource(t.Context(), store.Source{Name: filepath.Base(spec.Path), Format: "txt", Options: "{}"}); err != nil {
+		if _, err := i.job.AddSource(t.Context(), store.Source{Name: filepath.Base(spec.Path), Format: "txt",
+			Options: "{}"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -182,7 +187,8 @@ func TestSmallListsOfOthers(t *testing.T) {
 	i.eventually("what nobody else imports", "a.txt 0 …", "b.txt 0 …", "c.txt 5")
 	// The other one reads a list to its end, and gives the other up.
 	at := store.Position{Line: 3, Offset: int64(len(lines(0, 3))), Rows: 3}
-	if err := other.Append(t.Context(), leases[0], []store.NewRow{{ID: 1, URL: "http://a.invalid/0"}}, at, true, 10); err != nil {
+	if err := other.Append(t.Context(), leases[0], []store.NewRow{{ID: 1, URL: "http://a.invalid/0"}}, at,
+		true, 10); err != nil {
 		t.Fatal(err)
 	}
 	if err := other.ReleaseSource(t.Context(), leases[1]); err != nil {
@@ -234,8 +240,9 @@ func TestFill(t *testing.T) {
 	part.read(list)
 	part.want("a part", "urls.txt 334")
 	merged := newImportsIn(t, dir, "merged.db")
-	err := store.Merge(t.Context(), merged.job, []store.Job{part.job}, store.MergeOptions{Same: SameList, MayBeSame: MayBeSameList,
-		SourceName: func(_ store.Job, s store.Source) string { return s.Name }, ShardSize: 100})
+	err := store.Merge(t.Context(), merged.job, []store.Job{part.job},
+		store.MergeOptions{Same: SameList, MayBeSame: MayBeSameList,
+			SourceName: func(_ store.Job, s store.Source) string { return s.Name }, ShardSize: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +291,8 @@ func TestEndsAs(t *testing.T) {
 	other := spec
 	other.GroupEnd = "end"
 	var usage *source.UsageError
-	if err := i.im.Import(t.Context(), []source.Spec{other}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "'$END'") {
+	if err := i.im.Import(t.Context(), []source.Spec{other}); !errors.As(err, &usage) ||
+		!strings.Contains(err.Error(), "'$END'") {
 		t.Errorf("other ends: %v", err)
 	}
 	settings, err := i.job.Settings(t.Context())
@@ -301,14 +309,17 @@ func TestEndsAs(t *testing.T) {
 	wrong := i.list("b.csv", "url,album\nhttp://a.invalid/1,x\n$END,z\nhttp://a.invalid/2,y\n$END,y\n")
 	wrong.GroupColumn, wrong.GroupEnd = "album", "$END"
 	all[0].Position.Mark = nil
-	if problems := verified(t, i.job, all[0], wrong, settings); len(problems) == 0 || !strings.Contains(problems[0], "end") {
+	if problems := verified(t, i.job, all[0], wrong, settings); len(problems) == 0 ||
+		!strings.Contains(problems[0], "end") {
 		t.Errorf("another group ends: %q", problems)
 	}
 }
 
-func verified(t *testing.T, job store.Job, s store.Source, spec source.Spec, settings map[string]string) (problems []string) {
+func verified(t *testing.T, job store.Job, s store.Source, spec source.Spec,
+	settings map[string]string) (problems []string) {
 	t.Helper()
-	if err := VerifySource(t.Context(), job, s, spec, settings, func(p store.Problem) { problems = append(problems, p.Text) }); err != nil {
+	if err := VerifySource(t.Context(), job, s, spec, settings,
+		func(p store.Problem) { problems = append(problems, p.Text) }); err != nil {
 		t.Fatal(err)
 	}
 	return problems
@@ -317,7 +328,8 @@ func verified(t *testing.T, job store.Job, s store.Source, spec source.Spec, set
 // TestVerifySource names each row in which a list and its job differ, and nothing else.
 func TestVerifySource(t *testing.T) {
 	i := newImports(t)
-	spec := i.list("a.csv", "url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,2\nhttp://a.invalid/3,y,3\n")
+	const three = "url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,2\nhttp://a.invalid/3,y,3\n"
+	spec := i.list("a.csv", three)
 	spec.GroupColumn, spec.KeepColumns = "g", []string{"k"}
 	i.read(spec)
 	all, err := i.job.Sources(t.Context())
@@ -329,10 +341,14 @@ func TestVerifySource(t *testing.T) {
 		t.Errorf("of the list itself: %q", problems)
 	}
 	for _, c := range []struct{ text, want string }{
-		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://b.invalid/2,x,2\nhttp://a.invalid/3,y,3\n", `the job has "http://a.invalid/2", a.csv has "http://b.invalid/2"`},
-		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,z,2\nhttp://a.invalid/3,y,3\n", `the job has the group "x", a.csv has "z"`},
-		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,9\nhttp://a.invalid/3,y,3\n", `the job keeps ["2"], a.csv has ["9"]`},
-		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,2\n", "the job has a row that is missing from a.csv"},
+		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://b.invalid/2,x,2\nhttp://a.invalid/3,y,3\n",
+			`the job has "http://a.invalid/2", a.csv has "http://b.invalid/2"`},
+		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,z,2\nhttp://a.invalid/3,y,3\n",
+			`the job has the group "x", a.csv has "z"`},
+		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,9\nhttp://a.invalid/3,y,3\n",
+			`the job keeps ["2"], a.csv has ["9"]`},
+		{"url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,2\n",
+			"the job has a row that is missing from a.csv"},
 	} {
 		other := i.list("b.csv", c.text)
 		other.GroupColumn, other.KeepColumns = "g", []string{"k"}
@@ -342,9 +358,10 @@ func TestVerifySource(t *testing.T) {
 	}
 	more := s
 	more.Rows = 4
-	four := i.list("c.csv", "url,g,k\nhttp://a.invalid/1,x,1\nhttp://a.invalid/2,x,2\nhttp://a.invalid/3,y,3\nhttp://a.invalid/4,y,4\n")
+	four := i.list("c.csv", three+"http://a.invalid/4,y,4\n")
 	four.GroupColumn, four.KeepColumns = "g", []string{"k"}
-	if problems := verified(t, i.job, more, four, nil); !slices.Equal(problems, []string{"a.csv has a row that is missing from the job"}) {
+	if problems := verified(t, i.job, more, four, nil); !slices.Equal(problems,
+		[]string{"a.csv has a row that is missing from the job"}) {
 		t.Errorf("%q", problems)
 	}
 	gone := spec
@@ -354,7 +371,8 @@ func TestVerifySource(t *testing.T) {
 	}
 	column := spec
 	column.URLColumn = "image"
-	if problems := verified(t, i.job, s, column, nil); len(problems) != 1 || !strings.Contains(problems[0], "image") {
+	if problems := verified(t, i.job, s, column, nil); len(problems) != 1 ||
+		!strings.Contains(problems[0], "image") {
 		t.Errorf("a list without its column: %q", problems)
 	}
 }
@@ -369,7 +387,8 @@ func TestWatchLists(t *testing.T) {
 	more.Store(&specs)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- i.im.Watch(ctx, specs, func() ([]source.Spec, error) { return *more.Load(), nil }) }()
+	now := func() ([]source.Spec, error) { return *more.Load(), nil }
+	go func() { ended <- i.im.Watch(ctx, specs, now) }()
 	i.eventually("at first", "a.txt 2", "b.txt 0")
 	i.add("b.txt", lines(0, 1)+"http://a.inva")
 	i.eventually("a whole line", "a.txt 2", "b.txt 1")
@@ -397,7 +416,8 @@ func TestWatchOfAPipeAlone(t *testing.T) {
 	}
 	i.want("the pipe", "- 3")
 	broken := errors.New("the folder cannot be read")
-	err := i.im.Watch(t.Context(), []source.Spec{i.list("a.txt", lines(0, 1))}, func() ([]source.Spec, error) { return nil, broken })
+	err := i.im.Watch(t.Context(), []source.Spec{i.list("a.txt", lines(0, 1))},
+		func() ([]source.Spec, error) { return nil, broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
@@ -469,7 +489,8 @@ func TestWatchTable(t *testing.T) {
 func TestImportStageFails(t *testing.T) {
 	i := newImports(t)
 	var ends []End
-	stage := &importStage{im: *i.im, sources: []source.Spec{{Path: filepath.Join(i.dir, "none.txt"), Format: "txt"}},
+	stage := &importStage{im: *i.im, sources: []source.Spec{{Path: filepath.Join(i.dir, "none.txt"),
+		Format: "txt"}},
 		drain: func(why End) { ends = append(ends, why) }}
 	stage.begin(t.Context())
 	defer stage.stop()
@@ -515,24 +536,29 @@ func TestRunCommand(t *testing.T) {
 	if got := command(); got != "facescan run urls.txt" {
 		t.Error(got)
 	}
-	if err := i.job.Set(t.Context(), map[string]string{store.RunFlagsSetting: `["--retries","0"]`, store.NodeSetting: "1/2"}); err != nil {
+	if err := i.job.Set(t.Context(), map[string]string{store.RunFlagsSetting: `["--retries","0"]`,
+		store.NodeSetting: "1/2"}); err != nil {
 		t.Fatal(err)
 	}
 	add := func(name, options string) {
 		t.Helper()
-		if _, err := i.job.AddSource(t.Context(), store.Source{Name: name, Format: "csv", Options: options}); err != nil {
+		if _, err := i.job.AddSource(t.Context(), store.Source{Name: name, Format: "csv",
+			Options: options}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	add("it's b.csv", `{"URLColumn":"image","KeepColumns":["a","b"]}`)
-	if got, want := command(), `facescan run 'DIR/it'\''s b.csv' --url-column image --keep-columns a,b --node 1/2 --db DIR/job.db --retries 0`; got != want {
+	want := `facescan run 'DIR/it'\''s b.csv' --url-column image --keep-columns a,b --node 1/2 ` +
+		`--db DIR/job.db --retries 0`
+	if got := command(); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	add("other.txt", `{"URLColumn":"link"}`) // for another command
 	for _, as := range []string{"monday", "tuesday"} {
 		add(as, `{"As":"`+as+`","URLColumn":"image","KeepColumns":["a","b"]}`)
 	}
-	if got := command(); !strings.Contains(got, "b.csv' - --url-column") || !strings.Contains(got, "--as monday") {
+	if got := command(); !strings.Contains(got, "b.csv' - --url-column") ||
+		!strings.Contains(got, "--as monday") {
 		t.Error(got)
 	}
 	i.job.Close()

@@ -29,13 +29,14 @@ import (
 const changedBatch = 1000
 
 // readImages imports what is new in a folder or tar.
-func (im *Importer) readImages(ctx context.Context, spec source.Spec, s store.Source, lease store.SourceLease) error {
+func (im *Importer) readImages(ctx context.Context, spec source.Spec, s store.Source,
+	lease store.SourceLease) error {
 	list, err := source.OpenImages(ctx, spec)
 	if err != nil {
 		return err
 	}
 	defer list.Close()
-	was := listPosition(lease.Position)
+	was := lease.Position
 	if list.Unchanged(was) {
 		return nil
 	}
@@ -44,8 +45,8 @@ func (im *Importer) readImages(ctx context.Context, spec source.Spec, s store.So
 		return fmt.Errorf("import %s: %w", spec.Path, err)
 	}
 	defer known.close()
-	p := imagesPass{im: im, list: list, spec: spec, source: s, lease: lease, last: was.Line, ascending: known.ascending,
-		size: firstBatch}
+	p := imagesPass{im: im, list: list, spec: spec, source: s, lease: lease, size: firstBatch, last: was.Line,
+		ascending: known.ascending}
 	known.passed = func(row store.FileRow) error { return p.vanished(ctx, row) }
 	chunk := make([]source.Row, readRows)
 	for {
@@ -80,8 +81,7 @@ type imagesPass struct {
 	last      int64 // id within the source
 	ascending int64 // up to which id rows ascend by path
 	size      int   // of a batch of new rows
-	fresh     []store.NewRow
-	bytes     int             // of their URLs
+	fresh     rowBatch
 	reopen    []store.FileRow // changed files of done rows
 	moved     []store.FileRow // members of a tar that lie elsewhere now
 	found     int64
@@ -100,16 +100,16 @@ func (p *imagesPass) compare(ctx context.Context, known *knownImages, row *sourc
 	if err != nil {
 		return err
 	}
-	file := store.File{Size: row.File.Size, Mtime: row.File.Mtime, Offset: row.File.Offset}
+	file := *row.File
 	switch {
-	case k == nil && known.erased.Has(row.URL), k != nil && k.Reason == store.Forgotten: // it is never read again
+	case k == nil && known.erased.Has(row.URL), k != nil && k.Reason == store.Forgotten:
+		// It is never read again.
 	case k == nil:
 		p.last++
 		if p.ascending == p.last-1 && known.extends && path > known.highest {
 			p.ascending, known.highest = p.last, path
 		}
-		p.fresh = append(p.fresh, store.NewRow{ID: store.FirstOf(p.source.Number) + p.last, URL: row.URL, File: &file})
-		p.bytes += len(row.URL)
+		p.fresh.add(store.NewRow{ID: store.FirstOf(p.source.Number) + p.last, URL: row.URL, File: row.File})
 	case k.Done && isChanged(k, file):
 		p.reopen = append(p.reopen, store.FileRow{ID: k.ID, File: file})
 	case k.File.Offset != file.Offset:
@@ -120,7 +120,7 @@ func (p *imagesPass) compare(ctx context.Context, known *knownImages, row *sourc
 }
 
 func (p *imagesPass) flushIfFull(ctx context.Context) error {
-	if len(p.fresh) >= p.size || p.bytes >= importBytes || len(p.reopen)+len(p.moved) >= changedBatch {
+	if p.fresh.full(p.size) || len(p.reopen)+len(p.moved) >= changedBatch {
 		return p.flush(ctx, false)
 	}
 	return nil
@@ -159,7 +159,8 @@ func (p *imagesPass) flush(ctx context.Context, complete bool) error {
 		for i, f := range p.reopen {
 			ids[i] = f.ID
 		}
-		reasons := slices.DeleteFunc(store.Reasons(""), func(r store.Reason) bool { return r == store.Forgotten })
+		isForgotten := func(r store.Reason) bool { return r == store.Forgotten }
+		reasons := slices.DeleteFunc(store.Reasons(""), isForgotten)
 		n, err := job.Retry(ctx, store.Selection{OK: true, Reasons: reasons, IDs: ids})
 		if err != nil {
 			return err
@@ -171,25 +172,27 @@ func (p *imagesPass) flush(ctx context.Context, complete bool) error {
 			return err
 		}
 	}
-	if len(p.fresh) > 0 || complete {
-		at := storePosition(p.list.At(p.last, p.ascending, complete), p.last)
-		if err := im.Session.Append(ctx, p.lease, p.fresh, at, complete, im.ShardSize); err != nil {
+	if len(p.fresh.rows) > 0 || complete {
+		at := p.list.At(p.last, p.ascending, complete)
+		at.Rows = p.last
+		if err := im.Session.Append(ctx, p.lease, p.fresh.rows, at, complete, im.ShardSize); err != nil {
 			return fmt.Errorf("import %s: %w", p.spec.Path, err)
 		}
 	}
-	if im.Imported != nil && len(p.fresh)+len(p.reopen) > 0 {
-		im.Imported(p.source.Name, int64(len(p.fresh)), 0)
+	if len(p.fresh.rows)+len(p.reopen) > 0 {
+		im.imported(p.source.Name, len(p.fresh.rows), 0)
 	}
-	p.added += int64(len(p.fresh))
-	p.fresh, p.bytes, p.reopen, p.moved = p.fresh[:0], 0, p.reopen[:0], p.moved[:0]
+	p.added += int64(len(p.fresh.rows))
+	p.fresh.clear()
+	p.reopen, p.moved = p.reopen[:0], p.moved[:0]
 	p.size = min(p.size*4, importBatch)
 	return nil
 }
 
 // finish ends a pass that came to the end.
-func (p *imagesPass) finish(ctx context.Context, was source.Position) error {
+func (p *imagesPass) finish(ctx context.Context, was store.Position) error {
 	at := p.list.At(p.last, p.ascending, true)
-	if !p.source.Complete || p.added+int64(len(p.fresh)) > 0 || string(at.Mark) != string(was.Mark) {
+	if !p.source.Complete || p.added+int64(len(p.fresh.rows)) > 0 || string(at.Mark) != string(was.Mark) {
 		if err := p.flush(ctx, true); err != nil {
 			return err
 		}
@@ -201,10 +204,13 @@ func (p *imagesPass) finish(ctx context.Context, was source.Position) error {
 		return nil // it was said before
 	}
 	if passed.Folders > 0 {
-		p.im.Log.Warn("folders cannot be read, and their images are not in the job: make them readable, then run the "+
-			"same command again", "source", p.source.Name, "folders", passed.Folders, "one of them", passed.Folder)
+		p.im.Log.Warn("folders cannot be read, and their images are not in the job: make them readable, "+
+			"then run the "+
+			"same command again", "source", p.source.Name, "folders", passed.Folders, "one of them",
+			passed.Folder)
 	}
-	p.im.Log.Info("images found", "source", p.source.Name, "images", p.found, "new", p.added, "changed", p.reopened,
+	p.im.Log.Info("images found", "source", p.source.Name, "images", p.found, "new", p.added, "changed",
+		p.reopened,
 		"other files", passed.Other)
 	if p.found == 0 && !p.spec.Growing {
 		return source.NoImage(p.spec)
@@ -247,8 +253,9 @@ func (s *imageStream) advance() (err error) {
 }
 
 // knownImages reads the rows up to the last one, as of the lease.
-func (im *Importer) knownImages(ctx context.Context, s store.Source, lease store.SourceLease) (k *knownImages, err error) {
-	p := listPosition(lease.Position)
+func (im *Importer) knownImages(ctx context.Context, s store.Source, lease store.SourceLease) (
+	k *knownImages, err error) {
+	p := lease.Position
 	first := store.FirstOf(s.Number)
 	k = &knownImages{}
 	if k.ascending, err = source.Ascending(p); err != nil {
@@ -395,10 +402,11 @@ func (im *Importer) checkImages(ctx context.Context, specs []source.Spec) error 
 			path := SourcePath("", s.Name)
 			switch {
 			case s.Name == NameOf(im.Job.Path(), spec) && s.Format != spec.Format:
-				return &source.UsageError{Text: fmt.Sprintf("%s was imported as %s and is a %s now: import it into "+
-					"another job with --db JOB.db", s.Name, s.Format, spec.Format)}
+				return &source.UsageError{Text: fmt.Sprintf("%s was imported as %s and is a %s now: import it "+
+					"into another job with --db JOB.db", s.Name, s.Format, spec.Format)}
 			case s.Name != NameOf(im.Job.Path(), spec) && source.SameFile(path, spec.Path):
-				return &source.UsageError{Text: fmt.Sprintf("the job has %s under the name %s: give it by that name, or "+
+				return &source.UsageError{Text: fmt.Sprintf("the job has %s under the name %s: give it by "+
+					"that name, or "+
 					"import it into another job with --db JOB.db", spec.Path, s.Name)}
 			case s.Format == source.Folder && spec.Format == source.Folder:
 				if err := errors.Join(source.CheckNested(spec.Path, path),
@@ -415,7 +423,7 @@ func (im *Importer) checkImages(ctx context.Context, specs []source.Spec) error 
 // not compared with the rows.
 func VerifyImages(ctx context.Context, job store.Job, s store.Source, report func(store.Problem)) error {
 	first := store.FirstOf(s.Number)
-	for row, err := range job.Rows(ctx, first, first+1<<store.SourceShift) {
+	for row, err := range job.Rows(ctx, first, store.FirstOf(s.Number+1)) {
 		if err != nil {
 			return err
 		}

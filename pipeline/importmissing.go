@@ -45,28 +45,27 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 		return lease, err
 	}
 	if spec.IsPipe() {
-		return lease, fmt.Errorf("rows of %s are missing, and a pipe cannot be read twice: save the list to a file, "+
+		return lease, fmt.Errorf("rows of %s are missing, and a pipe cannot be read twice: save the list "+
+			"to a file, "+
 			"and name that with --db %s", s.Name, im.Job.Path())
 	}
 	end := lease.Position
-	whole, err := source.Open(ctx, spec, listPosition(end))
+	whole, err := source.Open(ctx, spec, end)
 	if err != nil {
 		return lease, err
 	}
 	_ = whole.Close()
-	start, err := source.Start(listPosition(end))
+	start, err := source.Start(end)
 	if err != nil {
 		return lease, err
 	}
 	list := prefix{spec: spec, end: end.Line, at: start, chunk: make([]source.Row, readRows)}
-	if list.list, err = source.Open(ctx, spec, start); err != nil {
+	if list.list, err = openList(ctx, spec, start); err != nil {
 		return lease, err
 	}
 	defer func() { list.list.Close() }()
 
-	offset := int64(s.Number) << store.SourceShift
-	var batch []store.NewRow
-	var bytes int64
+	var batch rowBatch
 	written := time.Now()
 	for {
 		rows, err := list.next(ctx)
@@ -78,25 +77,24 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 			return lease, nil // what was not added is found missing later
 		}
 		for _, row := range rows {
-			if row.End || !parts.Takes(offset+row.ID) && im.Node.Takes(offset+row.ID) {
-				batch = append(batch, newRow(offset, row))
-				bytes += int64(len(row.URL))
+			row.ID += store.FirstOf(s.Number)
+			if row.End || !parts.Takes(row.ID) && im.Node.Takes(row.ID) {
+				batch.add(row)
 			}
 		}
-		if !over && len(batch) < importBatch && bytes < importBytes && time.Since(written) < fillEvery {
+		if !over && !batch.full(importBatch) && time.Since(written) < fillEvery {
 			continue
 		}
 		if over {
-			end.Rows = list.rows
+			end.Rows = list.at.Rows
 		}
 		written = time.Now()
-		if err := im.Session.Fill(ctx, lease, batch, end, over, im.ShardSize); err != nil {
+		if err := im.Session.Fill(ctx, lease, batch.rows, end, over, im.ShardSize); err != nil {
 			return lease, fmt.Errorf("import what is missing of %s: %w", spec.Path, err)
 		}
-		if im.Imported != nil {
-			im.Imported(s.Name, int64(len(batch)), list.list.Progress())
-		}
-		if batch, bytes = batch[:0], 0; over {
+		im.imported(s.Name, len(batch.rows), list.list.Progress())
+		batch.clear()
+		if over {
 			lease.Position = end
 			if published {
 				return lease, im.Job.Set(ctx, store.Filled(s.Number))
@@ -110,10 +108,9 @@ func (im *Importer) fill(ctx context.Context, settings map[string]string, spec s
 type prefix struct {
 	spec  source.Spec
 	end   int64
-	list  source.Reader
-	at    source.Position // of list
+	list  *listReader
+	at    store.Position // of list
 	chunk []source.Row
-	rows  int64 // read so far
 }
 
 // next returns more rows, or io.EOF at the end. How many lines the next row takes is known only when it is
@@ -129,13 +126,13 @@ func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
 	at := p.list.Position()
 	switch {
 	case at.Line <= p.end:
-		p.at, p.rows = at, p.rows+countRows(p.chunk[:n])
+		p.at = at
 		return p.chunk[:n], nil
 	case len(p.chunk) == 1:
 		return nil, io.EOF
 	}
 	_ = p.list.Close()
-	if p.list, err = source.Open(ctx, p.spec, p.at); err != nil {
+	if p.list, err = openList(ctx, p.spec, p.at); err != nil {
 		return nil, err
 	}
 	p.chunk = p.chunk[:1]
@@ -155,7 +152,7 @@ func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name strin
 		if err != nil || s.Format != spec.Format || as.IsPipe() {
 			continue
 		}
-		if list, err := source.Open(ctx, as, listPosition(s.Position)); err == nil {
+		if list, err := source.Open(ctx, as, s.Position); err == nil {
 			_ = list.Close()
 			return s.Name, nil
 		}
@@ -218,6 +215,6 @@ func otherThan(s store.Source, flag, was string) error {
 	if was != "" {
 		how = hint.Words("with", flag, was)
 	}
-	return &source.UsageError{Text: fmt.Sprintf("%s was imported %s: go on like that, or import it into another "+
-		"job with --db JOB", s.Name, how)}
+	return &source.UsageError{Text: fmt.Sprintf("%s was imported %s: go on like that, or import it into "+
+		"another job with --db JOB", s.Name, how)}
 }

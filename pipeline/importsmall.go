@@ -61,9 +61,7 @@ func (im *Importer) readSmall(ctx context.Context, all []joinedList, one func(jo
 
 // awaitOthers waits a little, and returns those lists that are not read to their ends then.
 func (im *Importer) awaitOthers(ctx context.Context, all []joinedList) (rest []joinedList, err error) {
-	select {
-	case <-time.After(idlePoll):
-	case <-ctx.Done():
+	if sleep(ctx, idlePoll) != nil {
 		return nil, nil
 	}
 	sources, err := im.Job.Sources(ctx)
@@ -137,14 +135,6 @@ func (im *Importer) readGroup(ctx context.Context, group []joinedList) (later, l
 	return later, long, unless(ctx, err)
 }
 
-// unless returns an error unless the context has ended, which is not a failure.
-func unless(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
 // additions are what small lists add, to be written in one transaction.
 type additions struct {
 	im    *Importer
@@ -165,44 +155,33 @@ func (w *additions) write(ctx context.Context) error {
 		return fmt.Errorf("import %d lists: %w", len(w.all), err)
 	}
 	for i, a := range w.all {
-		if w.im.Imported != nil {
-			w.im.Imported(w.names[i], int64(len(a.Rows)), 1)
-		}
+		w.im.imported(w.names[i], len(a.Rows), 1)
 	}
 	w.all, w.names, w.bytes = nil, nil, 0
 	return nil
 }
 
 // readWhole reads what a list has after the position of its lease; whole is false if that is too much.
-func (im *Importer) readWhole(ctx context.Context, l joinedList, lease store.SourceLease, chunk []source.Row) (
-	a store.Addition, whole bool, err error,
-) {
-	reader, err := source.Open(ctx, l.spec, listPosition(lease.Position))
+func (im *Importer) readWhole(ctx context.Context, l joinedList, lease store.SourceLease,
+	chunk []source.Row) (a store.Addition, whole bool, err error) {
+	list, err := openList(ctx, l.spec, lease.Position)
 	if err != nil {
 		return a, false, err
 	}
-	defer reader.Close()
-	a = store.Addition{Lease: lease, Complete: true}
-	offset, seen := int64(l.source.Number)<<store.SourceShift, lease.Position.Rows
+	defer list.Close()
+	var batch rowBatch
 	for {
-		n, err := reader.Next(chunk)
+		n, err := list.Next(chunk)
 		switch {
 		case errors.Is(err, io.EOF):
-			a.Position = storePosition(reader.Position(), seen)
-			im.warnOfDamage(l.source.Name, reader)
-			return a, true, noRow(l.spec, reader)
+			list.warnOfDamage(l.source.Name, im.Log)
+			a = store.Addition{Lease: lease, Rows: batch.rows, Position: list.Position(), Complete: true}
+			return a, true, list.noRow()
 		case err != nil:
 			return a, false, fmt.Errorf("read %s: %w", l.spec.Path, err)
-		case len(a.Rows)+n > smallRows:
+		case len(batch.rows)+n > smallRows:
 			return a, false, nil
 		}
-		if seen >= 0 {
-			seen += countRows(chunk[:n])
-		}
-		for _, row := range chunk[:n] {
-			if row.End || im.Node.Takes(offset+row.ID) {
-				a.Rows = append(a.Rows, newRow(offset, row))
-			}
-		}
+		im.take(&batch, store.FirstOf(l.source.Number), chunk[:n])
 	}
 }

@@ -73,7 +73,8 @@ func (s *smallLists) importer(ttl time.Duration) *Importer {
 	s.Cleanup(func() { job.Close() })
 	session, err := job.Join(s.Context(), Self(), ttl)
 	s.ok(err)
-	return &Importer{Job: job, Session: session, ShardSize: 100, LeaseTTL: ttl, Log: slog.New(slog.DiscardHandler)}
+	return &Importer{Job: job, Session: session, ShardSize: 100, LeaseTTL: ttl,
+		Log: slog.New(slog.DiscardHandler)}
 }
 
 // check fails unless the job has each row once, and all lists to their ends.

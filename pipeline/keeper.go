@@ -108,7 +108,8 @@ func (r *reader) loop() {
 		}
 		r.leave(1)
 		if t.lease.ctx.Err() == nil {
-			r.log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID, "error", err)
+			r.log.Warn("the bytes that were kept of a row cannot be used: downloading it", "id", t.row.ID,
+				"error", err)
 			if r.download(t) == nil {
 				continue
 			}
@@ -140,8 +141,8 @@ func (r *reader) read(t *task) error {
 	t.body, t.kept = &fetch.Body{Bytes: o.Body, Status: o.Status, FinalURL: o.FinalURL}, true
 	if t.madeOf = o.MadeOf; t.madeOf != nil {
 		r.tellSmaller.Do(func() {
-			r.log.Info("rows are judged from the smaller pictures that --keep-size kept of them: faces that are " +
-				"small there are missed; boxes are in pixels of the images as downloaded")
+			r.log.Info("rows are judged from the smaller pictures that --keep-size kept of them: faces " +
+				"that are small there are missed; boxes are in pixels of the images as downloaded")
 		})
 	}
 	return nil

@@ -49,7 +49,8 @@ func (s *shelf) Keep(_ context.Context, img Processed) ([]store.Outputs, error) 
 	}
 	out := make([]store.Outputs, len(img.Rows))
 	for i, row := range img.Rows {
-		if img.Body == nil || len(img.Result.Faces) != 1 || img.Generations[i] == 0 || img.Result.Time.IsZero() {
+		if img.Body == nil || len(img.Result.Faces) != 1 || img.Generations[i] == 0 ||
+			img.Result.Time.IsZero() {
 			return nil, fmt.Errorf("row %d: %d bytes, %d faces", row.ID, len(img.Body), len(img.Result.Faces))
 		}
 		s.bodies[row.ID] = Original{Body: slices.Clone(img.Body), Status: img.Status}

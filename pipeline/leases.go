@@ -161,14 +161,7 @@ func (ls *leases) count() (shards, rows int) {
 // keepRenewing prolongs all leases now and then until the context ends. A renewal that fails is tried again
 // until trust runs out by itself: a store that is away for a moment costs nothing.
 func (ls *leases) keepRenewing(ctx context.Context, every time.Duration, failed func(error)) {
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	for range ticks(ctx, every) {
 		if err := ls.renew(ctx); err != nil && ctx.Err() == nil {
 			failed(err)
 		}

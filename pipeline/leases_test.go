@@ -94,7 +94,8 @@ func TestRenewal(t *testing.T) {
 		}()
 		time.Sleep(10 * time.Second) // nothing is held, so nothing is renewed
 		hold := func(shard int64) *leaseHandle {
-			return ls.hold(t.Context(), store.Lease{Shard: shard, Generation: 1, Expires: time.Now().Add(s.ttl)})
+			return ls.hold(t.Context(), store.Lease{Shard: shard, Generation: 1,
+				Expires: time.Now().Add(s.ttl)})
 		}
 		a, b := hold(1), hold(2)
 		time.Sleep(time.Minute)
@@ -104,13 +105,16 @@ func TestRenewal(t *testing.T) {
 		}
 		s.set(false, 1)
 		time.Sleep(4 * time.Second)
-		if !errors.Is(context.Cause(a.ctx), store.ErrLeaseLost) || b.ctx.Err() != nil || !slices.Equal(lost, []int64{1}) {
-			t.Fatalf("after another process took it: %v, %v, lost %v", context.Cause(a.ctx), b.ctx.Err(), lost)
+		if !errors.Is(context.Cause(a.ctx), store.ErrLeaseLost) || b.ctx.Err() != nil ||
+			!slices.Equal(lost, []int64{1}) {
+			t.Fatalf("after another process took it: %v, %v, lost %v", context.Cause(a.ctx), b.ctx.Err(),
+				lost)
 		}
 		s.set(true)
 		time.Sleep(5 * time.Second)
 		if b.ctx.Err() != nil || failures.Load() == 0 {
-			t.Errorf("a store that is away for a moment costs the lease: %v after %d failures", context.Cause(b.ctx), failures.Load())
+			t.Errorf("a store that is away for a moment costs the lease: %v after %d failures",
+				context.Cause(b.ctx), failures.Load())
 		}
 		time.Sleep(5 * time.Second)
 		if !errors.Is(context.Cause(b.ctx), store.ErrLeaseLost) || !slices.Equal(lost, []int64{1, 2}) {
@@ -135,7 +139,8 @@ func TestRenewalOfAnotherGeneration(t *testing.T) {
 		if err := ls.finish(t.Context(), []*leaseHandle{first}); err != nil {
 			t.Error(err)
 		}
-		second = ls.hold(t.Context(), store.Lease{Shard: 7, Generation: 2, Expires: time.Now().Add(time.Hour)})
+		second = ls.hold(t.Context(), store.Lease{Shard: 7, Generation: 2,
+			Expires: time.Now().Add(time.Hour)})
 	}
 	if err := ls.renew(t.Context()); err != nil || second.ctx.Err() != nil {
 		t.Errorf("%v, %v", err, context.Cause(second.ctx))
@@ -168,7 +173,8 @@ func TestLeasesGoBack(t *testing.T) {
 	if h.complete(1) || h.isLast(2) {
 		t.Error("rows may still come")
 	}
-	if err := ls.finish(t.Context(), []*leaseHandle{h, empty}); err != nil || !slices.Equal(s.back, []int64{4}) {
+	if err := ls.finish(t.Context(), []*leaseHandle{h, empty}); err != nil ||
+		!slices.Equal(s.back, []int64{4}) {
 		t.Errorf("%v, given back %v", err, s.back)
 	}
 	if n, rows := ls.count(); n != 1 || rows != 2 {
@@ -178,7 +184,8 @@ func TestLeasesGoBack(t *testing.T) {
 		t.Error("the last row is not known")
 	}
 	for range 2 { // once is enough
-		if err := ls.release(t.Context(), []*leaseHandle{h}); err != nil || !slices.Equal(s.back, []int64{4, 3}) {
+		if err := ls.release(t.Context(), []*leaseHandle{h}); err != nil ||
+			!slices.Equal(s.back, []int64{4, 3}) {
 			t.Errorf("%v, given back %v", err, s.back)
 		}
 	}

@@ -36,10 +36,12 @@ func TestLifecycle(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		l := newLifecycle(ctx)
 		c.does(l, stop)
-		if got := [3]bool{l.hard.Err() == nil, l.fetching.Err() == nil, l.draining.Err() == nil}; got != c.left {
+		if got := [3]bool{l.hard.Err() == nil, l.fetching.Err() == nil,
+			l.draining.Err() == nil}; got != c.left {
 			t.Errorf("%s: %v goes on, want %v", c.what, got, c.left)
 		}
-		if end, err := l.end(ctx, nil); end != c.end || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
+		if end, err := l.end(ctx, nil); end != c.end || !errors.Is(err, c.err) ||
+			(err == nil) != (c.err == nil) {
 			t.Errorf("%s: ended as %v, %v", c.what, end, err)
 		}
 		stage := errors.New("a stage failed")
@@ -61,9 +63,11 @@ func TestWatch(t *testing.T) {
 		most    time.Duration
 		drained bool
 	}{
-		{"a request", func(_ *lifecycle, request chan struct{}) { close(request) }, 0, Interrupted, time.Hour, true},
+		{"a request", func(_ *lifecycle, request chan struct{}) { close(request) }, 0, Interrupted, time.Hour,
+			true},
 		{"a deadline", func(*lifecycle, chan struct{}) {}, 5 * time.Second, Limited, 5 * time.Second, true},
-		{"a drain of a stage's", func(l *lifecycle, _ chan struct{}) { l.drain(TooManyFail) }, 0, TooManyFail, 0, true},
+		{"a drain of a stage's", func(l *lifecycle, _ chan struct{}) { l.drain(TooManyFail) }, 0, TooManyFail,
+			0, true},
 		{"no limit", func(*lifecycle, chan struct{}) {}, time.Hour, Finished, 0, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -103,7 +107,8 @@ func TestLimits(t *testing.T) {
 		drains   int
 		finished string
 	}{
-		{4, false, true, 0, "neither"}, {6, false, true, 1, "failures"}, {6, false, false, 0, "failures, rules alone"},
+		{4, false, true, 0, "neither"}, {6, false, true, 1, "failures"},
+		{6, false, false, 0, "failures, rules alone"},
 		{0, true, true, 1, "a rule"}, {0, true, false, 1, "a rule, rules alone"},
 	} {
 		drains := 0
@@ -279,7 +284,8 @@ func TestDetectorProbe(t *testing.T) {
 		lasts   time.Duration // at most
 	}{
 		{"back at once", []error{nil}, false, nil, 1, 60 * time.Millisecond},
-		{"back later", []error{detect.ErrUnavailable, detect.ErrUnavailable, nil}, false, nil, 3, 400 * time.Millisecond},
+		{"back later", []error{detect.ErrUnavailable, detect.ErrUnavailable, nil}, false, nil, 3,
+			400 * time.Millisecond},
 		{"broken", []error{detect.ErrUnavailable, broken}, false, broken, 2, time.Second},
 		{"draining", []error{detect.ErrUnavailable}, true, nil, 0, 0},
 		{"one that cannot be asked", nil, false, nil, 0, time.Second},
@@ -288,7 +294,8 @@ func TestDetectorProbe(t *testing.T) {
 			life := newLifecycle(t.Context())
 			defer life.close()
 			var d display
-			os := &outages{wait: time.Hour, abort: life.abort, show: d.show, log: slog.New(slog.DiscardHandler)}
+			os := &outages{wait: time.Hour, abort: life.abort, show: d.show,
+				log: slog.New(slog.DiscardHandler)}
 			remote := &probed{answers: c.answers}
 			p := &detectorProbe{outages: os, life: life}
 			if c.answers != nil {
@@ -304,10 +311,13 @@ func TestDetectorProbe(t *testing.T) {
 				life.drain(Interrupted)
 			}
 			p.probing.Wait()
-			if os.on(ofDetector) || d.text() != "" || remote.n.Load() != c.probes || time.Since(begin) > c.lasts {
-				t.Errorf("%s: %q is shown after %d probes in %v", c.what, d.text(), remote.n.Load(), time.Since(begin))
+			if os.on(ofDetector) || d.text() != "" || remote.n.Load() != c.probes ||
+				time.Since(begin) > c.lasts {
+				t.Errorf("%s: %q is shown after %d probes in %v", c.what, d.text(), remote.n.Load(),
+					time.Since(begin))
 			}
-			if _, err := life.end(t.Context(), nil); !errors.Is(err, c.aborted) || (err == nil) != (c.aborted == nil) {
+			if _, err := life.end(t.Context(), nil); !errors.Is(err, c.aborted) ||
+				(err == nil) != (c.aborted == nil) {
 				t.Errorf("%s: ended with %v", c.what, err)
 			}
 		})

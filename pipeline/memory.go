@@ -168,7 +168,8 @@ func (a *reservation) Grow(ctx context.Context, n int64) error {
 		b.mu.Unlock()
 		return nil
 	}
-	at, _ := slices.BinarySearchFunc(b.growing, a, func(x, y *reservation) int { return cmp.Compare(x.age, y.age) })
+	byAge := func(x, y *reservation) int { return cmp.Compare(x.age, y.age) }
+	at, _ := slices.BinarySearchFunc(b.growing, a, byAge)
 	b.growing = slices.Insert(b.growing, at, a)
 	return a.wait(ctx, &b.growing)
 }

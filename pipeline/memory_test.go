@@ -80,7 +80,8 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 		h.free(10)
 		synctest.Wait()
 		if len(order) != 3 {
-			t.Fatalf("%d of 3 waiters were served: the large one at the head must not be passed by", len(order))
+			t.Fatalf("%d of 3 waiters were served: the large one at the head must not be passed by",
+				len(order))
 		}
 		if h.now() != 10 || h.waiters() != 0 {
 			t.Fatalf("used %d, %d wait", h.now(), h.waiters())
@@ -305,7 +306,8 @@ func TestBodiesByChance(t *testing.T) {
 		close(decode)
 		decoders.Wait()
 		if b.used != 0 || b.whole != 0 || b.reading.Len()+len(b.growing)+len(b.arriving) != 0 {
-			t.Errorf("left over: %d used, %d whole, %d read, %d and %d waiting", b.used, b.whole, b.reading.Len(), len(b.growing), len(b.arriving))
+			t.Errorf("left over: %d used, %d whole, %d read, %d and %d waiting", b.used, b.whole,
+				b.reading.Len(), len(b.growing), len(b.arriving))
 		}
 	})
 }

@@ -102,7 +102,7 @@ type condition interface {
 }
 
 // look is one moment of the run.
-func (r *run) look() (m moment) {
+func (r *run) look() (m tally) {
 	flag := func(b bool) int {
 		if b {
 			return 1
@@ -133,17 +133,10 @@ func (r *run) look() (m moment) {
 
 // observe judges what holds the run back until the context ends.
 func (r *run) observe(ctx context.Context) {
-	t := time.NewTicker(lookEvery)
-	defer t.Stop()
-	var window []moment
-	var now moment
+	var window []tally
+	var now tally
 	o := observer{run: r, at: time.Now(), cpu: processTime(), answered: time.Now()}
-	for {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
+	for range ticks(ctx, lookEvery) {
 		now.add(r.look())
 		o.listen()
 		if now.looks < judgeEvery {
@@ -152,8 +145,8 @@ func (r *run) observe(ctx context.Context) {
 		if window = append(window, now); len(window) > lately {
 			window = window[1:]
 		}
-		now = moment{}
-		var sum moment
+		now = tally{}
+		var sum tally
 		for _, m := range window {
 			sum.add(m)
 		}
@@ -184,10 +177,10 @@ func (o *observer) listen() {
 }
 
 // judge takes in what the run did lately.
-func (o *observer) judge(sum moment) {
+func (o *observer) judge(sum tally) {
 	now, cpu := time.Now(), processTime()
 	span := now.Sub(o.at)
-	l := load{moment: sum, path: o.job.Path(), now: now,
+	l := load{tally: sum, path: o.job.Path(), now: now,
 		processors: (cpu - o.cpu).Seconds() / span.Seconds() / float64(runtime.NumCPU()),
 		silence:    now.Sub(o.answered), memory: o.Memory, fetchers: o.Fetchers, wanted: o.WantedFetchers,
 		workers: o.Workers,
@@ -255,16 +248,9 @@ func processTime() time.Duration {
 
 // report tells other processes how this one gets on, until the context ends.
 func (r *run) report(ctx context.Context) {
-	t := time.NewTicker(lookEvery * judgeEvery)
-	defer t.Stop()
 	var told store.Progress
 	at := time.Now()
-	for {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
+	for range ticks(ctx, lookEvery*judgeEvery) {
 		h := r.stats.holdups.latest()
 		p := store.Progress{Rate: r.stats.Rate(), HeldBackBy: h.Kind, Why: h.String()}
 		if p.HeldBackBy == told.HeldBackBy && (time.Since(at) < reportEvery || p == told) {

@@ -23,6 +23,15 @@ const (
 	outageKinds
 )
 
+// outageWords say that an outage begins, and that it has lasted.
+var outageWords = [outageKinds]struct{ begins, lasts string }{
+	ofDetector: {"detector unavailable: waiting, no row is marked failed",
+		"the detector has been unavailable"},
+	ofLink: {"this machine seems cut off: waiting, no row is marked failed",
+		"this machine has been cut off"},
+	ofFiles: {"images are away: their rows wait, no row is marked failed", "images have been away"},
+}
+
 // outages are those of our own. No row is spent on them: rows wait, or go back to pending. Each begins and
 // ends by itself, is shown meanwhile, and ends the run when it lasts for too long.
 type outages struct {
@@ -50,14 +59,7 @@ func (os *outages) begin(of outageOf, since time.Time, cause error) bool {
 	if os.now[of] != nil {
 		return false
 	}
-	what := "this machine seems cut off: waiting, no row is marked failed"
-	switch of {
-	case ofDetector:
-		what = "detector unavailable: waiting, no row is marked failed"
-	case ofFiles:
-		what = "images are away: their rows wait, no row is marked failed"
-	}
-	os.log.Warn(what, "cause", cause, "at most", os.wait)
+	os.log.Warn(outageWords[of].begins, "cause", cause, "at most", os.wait)
 	o := &outage{since: since, cause: cause, over: make(chan struct{})}
 	o.patience = time.AfterFunc(os.wait, func() {
 		defer crash.Exit()
@@ -72,15 +74,8 @@ func (os *outages) begin(of outageOf, since time.Time, cause error) bool {
 func (os *outages) tooLong(of outageOf, o *outage) error {
 	os.mu.Lock()
 	defer os.mu.Unlock()
-	what := "this machine has been cut off"
-	switch of {
-	case ofDetector:
-		what = "the detector has been unavailable"
-	case ofFiles:
-		what = "images have been away"
-	}
-	return fmt.Errorf("%s for %v (%w); nothing is lost: fix the cause, then run the same command again, or allow more "+
-		"with --outage-wait", what, os.wait, o.cause)
+	return fmt.Errorf("%s for %v (%w); nothing is lost: fix the cause, then run the same command again, or "+
+		"allow more with --outage-wait", outageWords[of].lasts, os.wait, o.cause)
 }
 
 // lasts notes the latest cause of an outage.
@@ -165,15 +160,15 @@ func (os *outages) link(o host.Outage) {
 }
 
 const (
-	firstProbe = 50 * time.Millisecond // between questions to a detector that is gone; doubled each time
+	firstProbe = 50 * time.Millisecond // between probes of a detector that is gone; doubled each time
 	lastProbe  = time.Second
 )
 
 // detectorProbe waits for a detector that is unavailable. No row is fetched meanwhile, those that were go
-// back to pending, and the detector is asked now and then whether it is back.
+// back to pending, and the detector is probed now and then.
 type detectorProbe struct {
 	*outages
-	remote  detect.Remote // nil for a detector that cannot be asked, only tried
+	remote  detect.Remote // nil for a detector that cannot be probed, only tried
 	life    *lifecycle
 	probing sync.WaitGroup
 }
@@ -193,16 +188,14 @@ func (p *detectorProbe) unavailable(cause error) {
 	})
 }
 
-// await asks the detector until it is back, and reports whether it is; or until the run ends.
+// await probes the detector until it is back, or the run ends, and reports whether it is back.
 func (p *detectorProbe) await() (back bool) {
 	first := firstProbe
 	if p.remote == nil {
 		first = lastProbe
 	}
 	for wait := first; ; wait = min(2*wait, lastProbe) {
-		select {
-		case <-time.After(wait):
-		case <-p.life.draining.Done():
+		if sleep(p.life.draining, wait) != nil {
 			return false
 		}
 		if p.remote == nil {

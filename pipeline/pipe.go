@@ -24,21 +24,19 @@ const (
 type pipe struct {
 	spec   source.Spec
 	name   string
-	offset int64 // of the source's ids
+	first  int64 // the ids of the source are above it
 	chunks chan chunk
 	free   chan []source.Row
 	stop   context.CancelFunc
 	unread chan struct{} // closed when nobody takes chunks any more
 	ended  chan struct{} // closed by the goroutine that reads
 
-	batch []store.NewRow // not committed yet
-	bytes int64          // of the URLs in it
+	batch rowBatch // not committed yet
 
 	unasked int // rows that were read since it was asked how many are pending
 
-	at    source.Position
-	seen  int64          // rows of the source up to at
-	base  store.Position // what the source had when this stream began, if lines of others come before it; else zero
+	at    store.Position // in the stream
+	base  store.Position // of the source when this stream began, if others' lines come before it; else zero
 	last  store.Position // that was committed
 	wrote time.Time      // then
 }
@@ -46,13 +44,14 @@ type pipe struct {
 // chunk is some rows, and where they end.
 type chunk struct {
 	rows []source.Row
-	at   source.Position
+	at   store.Position
 	err  error // why there are no more
 	none error // at the end of a list: that it has no row, if that is a fault
 }
 
 // readPipe reads a list that comes through a pipe, to its end or until the context ends.
-func (im *Importer) readPipe(ctx context.Context, settings map[string]string, spec source.Spec, s store.Source) error {
+func (im *Importer) readPipe(ctx context.Context, settings map[string]string, spec source.Spec,
+	s store.Source) error {
 	var p *pipe
 	defer func() {
 		if p != nil {
@@ -76,19 +75,20 @@ func (im *Importer) readPipe(ctx context.Context, settings map[string]string, sp
 }
 
 // openPipe begins to read a pipe, the source being imported up to a position.
-func (im *Importer) openPipe(ctx context.Context, spec source.Spec, s store.Source, at store.Position) (*pipe, error) {
-	p := &pipe{spec: spec, name: s.Name, offset: int64(s.Number) << store.SourceShift, seen: at.Rows, last: at,
-		chunks: make(chan chunk), free: make(chan []source.Row, 2), unread: make(chan struct{}), ended: make(chan struct{})}
-	from := listPosition(at)
+func (im *Importer) openPipe(ctx context.Context, spec source.Spec, s store.Source, at store.Position) (
+	*pipe, error) {
+	p := &pipe{spec: spec, name: s.Name, first: store.FirstOf(s.Number), last: at, chunks: make(chan chunk),
+		free: make(chan []source.Row, 2), unread: make(chan struct{}), ended: make(chan struct{})}
+	from := at
 	if spec.As != "" {
-		p.base, from = at, source.Position{}
+		p.base, from = at, store.Position{}
 	}
 	if from.Offset > 0 {
-		im.Log.Info("reading again what was imported of this stream before; for another stream stop, and add --as NAME",
-			"source", s.Name, "bytes", from.Offset)
+		im.Log.Info("reading again what was imported of this stream before; for another stream stop, and add "+
+			"--as NAME", "source", s.Name, "bytes", from.Offset)
 	}
 	ctx, p.stop = context.WithCancel(ctx)
-	list, err := source.Open(ctx, spec, from)
+	list, err := openList(ctx, spec, from)
 	if err != nil {
 		p.stop()
 		return nil, err
@@ -101,7 +101,7 @@ func (im *Importer) openPipe(ctx context.Context, spec source.Spec, s store.Sour
 		defer crash.Exit()
 		defer close(p.ended)
 		defer list.Close()
-		defer im.warnOfDamage(s.Name, list)
+		defer list.warnOfDamage(s.Name, im.Log)
 		for {
 			var rows []source.Row
 			select {
@@ -111,7 +111,7 @@ func (im *Importer) openPipe(ctx context.Context, spec source.Spec, s store.Sour
 			}
 			n, err := list.Next(rows[:readRows])
 			select {
-			case p.chunks <- chunk{rows[:n], list.Position(), err, noRow(spec, list)}:
+			case p.chunks <- chunk{rows[:n], list.Position(), err, list.noRow()}:
 			case <-p.unread:
 				return
 			}
@@ -139,10 +139,10 @@ func (p *pipe) moved(now store.Position) error {
 	}
 	p.base.Offset += now.Offset - p.last.Offset
 	p.base.Line += now.Line - p.last.Line
-	for i := range p.batch {
-		p.batch[i].ID += now.Line - p.last.Line
+	p.base.Rows += now.Rows - p.last.Rows
+	for i := range p.batch.rows {
+		p.batch.rows[i].ID += now.Line - p.last.Line
 	}
-	p.seen += now.Rows - p.last.Rows
 	p.last = now
 	return nil
 }
@@ -159,18 +159,18 @@ func (im *Importer) takePipe(ctx context.Context, p *pipe, lease store.SourceLea
 			return err
 		case held:
 			chunks, pause = nil, time.After(pipeEvery)
-		case len(p.batch) >= importBatch || p.bytes >= importBytes:
+		case p.batch.full(importBatch):
 			if err := im.flushPipe(ctx, p, lease, false); err != nil {
 				return err
 			}
 			continue
 		}
-		if len(p.batch) > 0 {
+		if len(p.batch.rows) > 0 {
 			lull = time.After(time.Until(p.wrote.Add(pipeEvery)))
 		}
 		select {
 		case c := <-chunks:
-			im.take(p, c)
+			im.takeChunk(p, c)
 			switch {
 			case errors.Is(c.err, io.EOF):
 				return errors.Join(im.flushPipe(ctx, p, lease, true), c.none)
@@ -218,38 +218,40 @@ func (im *Importer) holds(ctx context.Context, p *pipe) (bool, error) {
 	return false, nil
 }
 
-// take puts a chunk's rows into the batch.
-func (im *Importer) take(p *pipe, c chunk) {
-	for _, row := range c.rows {
-		if row.ID += p.base.Line; row.End || im.Node.Takes(p.offset+row.ID) {
-			p.batch = append(p.batch, newRow(p.offset, row))
-			p.bytes += int64(len(row.URL))
-		}
-	}
+// takeChunk puts a chunk's rows into the batch.
+func (im *Importer) takeChunk(p *pipe, c chunk) {
+	im.take(&p.batch, p.first+p.base.Line, c.rows)
 	p.unasked += len(c.rows)
-	if p.at = c.at; p.seen >= 0 {
-		p.seen += countRows(c.rows)
-	}
+	p.at = c.at
 	select {
 	case p.free <- c.rows:
 	default:
 	}
 }
 
+// position is where what was taken ends in the source.
+func (p *pipe) position() store.Position {
+	at := p.at
+	at.Offset += p.base.Offset
+	at.Line += p.base.Line
+	at.Rows += p.base.Rows
+	if p.base.Rows < 0 {
+		at.Rows = p.base.Rows // they were not counted
+	}
+	return at
+}
+
 // flushPipe gives the batch to the job. That is not cancelled with the run, since nobody can read the rows
 // again.
 func (im *Importer) flushPipe(ctx context.Context, p *pipe, lease store.SourceLease, complete bool) error {
-	at := storePosition(p.at, p.seen)
-	at.Offset += p.base.Offset
-	at.Line += p.base.Line
+	at := p.position()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	if err := im.Session.Append(ctx, lease, p.batch, at, complete, im.ShardSize); err != nil {
+	if err := im.Session.Append(ctx, lease, p.batch.rows, at, complete, im.ShardSize); err != nil {
 		return fmt.Errorf("import %s: %w", p.name, err)
 	}
-	if im.Imported != nil {
-		im.Imported(p.name, int64(len(p.batch)), 0)
-	}
-	p.batch, p.bytes, p.last, p.wrote = p.batch[:0], 0, at, time.Now()
+	im.imported(p.name, len(p.batch.rows), 0)
+	p.batch.clear()
+	p.last, p.wrote = at, time.Now()
 	return nil
 }

@@ -39,8 +39,9 @@ func openStream(t *testing.T, as string, ttl, renewal time.Duration) *stream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stream{T: t, job: job, ended: make(chan error, 1), im: &Importer{Job: job, Session: session, ShardSize: 100,
-		LeaseTTL: renewal, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	s := &stream{T: t, job: job, ended: make(chan error, 1), im: &Importer{Job: job, Session: session,
+		ShardSize: 100,
+		LeaseTTL:  renewal, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
 	from, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +180,8 @@ func TestPipeOutlivesItsLease(t *testing.T) {
 	s.write(lines(3, 2)) // find the lease lost
 	at := lease.Position
 	at.Line, at.Offset, at.Rows = at.Line+1, at.Offset+10, at.Rows+1
-	if err := other.Append(t.Context(), lease, []store.NewRow{{ID: 3, URL: "http://a.invalid/2"}}, at, false, 100); err != nil {
+	if err := other.Append(t.Context(), lease, []store.NewRow{{ID: 3, URL: "http://a.invalid/2"}}, at, false,
+		100); err != nil {
 		t.Fatal(err)
 	}
 	if err := other.ReleaseSource(t.Context(), lease); err != nil {

@@ -60,7 +60,7 @@ func (s *processStage) loop() {
 		case errors.Is(err, detect.ErrUnavailable):
 			s.unavailable(err)
 		default:
-			s.abort(err) // and go on taking what arrives: were all loops gone, fetchers would hand on to nobody
+			s.abort(err) // and take what arrives: were all loops gone, fetchers would hand on to nobody
 		}
 	}
 }
@@ -228,8 +228,8 @@ func (p *processor) process(ctx context.Context, t *task) (*store.Result, error)
 		var panicked *panicError
 		switch {
 		case errors.As(err, &panicked):
-			p.log.Error("the decoder or the detector panicked; row marked bad_image", "id", t.row.ID, "panic", panicked.value,
-				"stack", string(panicked.stack))
+			p.log.Error("the decoder or the detector panicked; row marked bad_image", "id", t.row.ID,
+				"panic", panicked.value, "stack", string(panicked.stack))
 			res.Reason = store.BadImage
 		case decode.IsRefusal(err):
 			res.Reason = reasonOf(err)
@@ -327,7 +327,8 @@ func (p *processor) detect(ctx context.Context, t *task, file *decode.File, larg
 	if !p.keeps {
 		t.dropBody()
 	}
-	luma := min(held, int64(img.Width)*int64(img.Height)) // at most: what of it was sent the detector has a copy of
+	// At most that: the detector has a copy of what was sent to it.
+	luma := min(held, int64(img.Width)*int64(img.Height))
 	p.pixels.reduce(held, luma)
 	held = luma
 	p.stats.Detecting.measure(func() int {
@@ -389,7 +390,8 @@ func stored(img decode.Image) (width, height int, carry func(detect.Face) detect
 			float64(width), float64(height))
 		f.X, f.Y, f.Width, f.Height = b.X/img.Scale, b.Y/img.Scale, b.Width/img.Scale, b.Height/img.Scale
 		for i, p := range f.Landmarks {
-			b := decode.ToUpright(decode.Box{X: p.X, Y: p.Y}, img.Orientation, float64(width), float64(height))
+			b := decode.ToUpright(decode.Box{X: p.X, Y: p.Y}, img.Orientation, float64(width),
+				float64(height))
 			f.Landmarks[i] = detect.Point{X: b.X / img.Scale, Y: b.Y / img.Scale}
 		}
 		if decode.Mirrors(img.Orientation) {

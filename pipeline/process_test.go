@@ -36,7 +36,8 @@ func (h *hungry) Close() error                   { return nil }
 
 func processorOf(d detect.Detector, o decode.Options) (*processor, *budget) {
 	b := newBudget(1<<30, 0)
-	p := &processor{decode: o, detector: d, pixels: b.pixels, stats: &Stats{}, log: slog.New(slog.DiscardHandler),
+	p := &processor{decode: o, detector: d, pixels: b.pixels, stats: &Stats{},
+		log:      slog.New(slog.DiscardHandler),
 		decoding: func(int, int64) {}}
 	p.open(1)
 	return p, b
@@ -61,7 +62,8 @@ func TestDetectorsMemoryIsReserved(t *testing.T) {
 		}
 		w, h := o.LumaSize(333, 250)
 		if want := file.Memory + 1000*int64(w)*int64(h); d.seen != want || b.pixels.now() != 0 {
-			t.Errorf("--min-face %d: %d bytes were reserved, want %d; %d are left", minFace, d.seen, want, b.pixels.now())
+			t.Errorf("--min-face %d: %d bytes were reserved, want %d; %d are left", minFace, d.seen, want,
+				b.pixels.now())
 		}
 		if d.luma.X > w || d.luma.Y > h || d.luma.X < w-1 || d.luma.Y < h-1 {
 			t.Errorf("--min-face %d: luma of %v, foretold %dx%d", minFace, d.luma, w, h)
@@ -83,7 +85,8 @@ func TestWithoutADetector(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Status != c.status || res.Reason != c.reason || res.Judged() || len(res.Faces) > 0 || (res.Status == store.OK) != (res.Detector == store.NoDetector) {
+		if res.Status != c.status || res.Reason != c.reason || res.Judged() || len(res.Faces) > 0 ||
+			(res.Status == store.OK) != (res.Detector == store.NoDetector) {
 			t.Errorf("%d bytes: %+v", len(c.bytes), res)
 		}
 	}
@@ -147,8 +150,9 @@ func newProcessBench(t *testing.T, d detect.Detector) *processBench {
 
 // row is a row with a body, under a lease that lasts for ctx.
 func (b *processBench) row(ctx context.Context, id int64, body []byte) *task {
-	return &task{row: store.Row{ID: id}, lease: &leaseHandle{ctx: ctx, lease: store.Lease{Generation: 3}}, attempts: 2,
-		body: &fetch.Body{Bytes: body, Status: 203}}
+	return &task{row: store.Row{ID: id}, lease: &leaseHandle{ctx: ctx, lease: store.Lease{Generation: 3}},
+		attempts: 2,
+		body:     &fetch.Body{Bytes: body, Status: 203}}
 }
 
 // process runs the stage over some rows.
@@ -172,7 +176,8 @@ func TestProcess(t *testing.T) {
 		}
 		return oneFace(img)
 	}))
-	bodies := [][]byte{picture(20, 10), picture(77, 10), picture(78, 10), picture(20, 10)[:60], []byte("<html>"), picture(1001, 1000)}
+	bodies := [][]byte{picture(20, 10), picture(77, 10), picture(78, 10), picture(20, 10)[:60],
+		[]byte("<html>"), picture(1001, 1000)}
 	want := []string{"", "bad_image", "bad_image", "bad_image", "not_image", "too_many_pixels"}
 	var rows []*task
 	for i, body := range bodies {
@@ -182,7 +187,8 @@ func TestProcess(t *testing.T) {
 	i := 0
 	for row := range b.done {
 		r := row.result
-		if r == nil || string(r.Reason) != want[i] || !row.inFlight || row.body != nil || r.Attempts != 2 || r.HTTPStatus != 203 ||
+		if r == nil || string(r.Reason) != want[i] || !row.inFlight || row.body != nil || r.Attempts != 2 ||
+			r.HTTPStatus != 203 ||
 			r.Bytes != int64(len(bodies[i])) || (r.Status == store.OK) != (len(r.Faces) == 1) {
 			t.Errorf("row %d: %+v", row.row.ID, r)
 		}
@@ -236,7 +242,11 @@ func TestProcessGivesUp(t *testing.T) {
 		}
 	}
 	during, cut := context.WithCancel(t.Context()) // a lease that ends while the detector works
-	b := newProcessBench(t, answering(func(img detect.Image) (detect.Answer, error) { cut(); return oneFace(img) }))
+	b := newProcessBench(t, answering(func(img detect.Image) (detect.Answer,
+		error) {
+		cut()
+		return oneFace(img)
+	}))
 	b.rows(b.row(during, 1, picture(20, 10)))
 	if row := <-b.done; row.result != nil || len(b.failures)+len(b.causes) != 0 {
 		t.Errorf("%+v, %v, %v", row, b.failures, b.causes)
@@ -260,7 +270,8 @@ func TestProcessSuspects(t *testing.T) {
 		}
 		return nil
 	}
-	innocent, bad, other := b.row(t.Context(), 1, picture(20, 10)), b.row(t.Context(), 2, killer), b.row(t.Context(), 3, killer)
+	innocent, bad, other := b.row(t.Context(), 1, picture(20, 10)), b.row(t.Context(), 2, killer),
+		b.row(t.Context(), 3, killer)
 	innocent.suspect, bad.suspect = 1, 1
 	b.rows(innocent, bad, other)
 	var got []string
@@ -297,7 +308,8 @@ func TestProcessKeeps(t *testing.T) {
 	b.keeper, b.keeps = s, true
 	s.fail = store.ErrFull
 	b.rows(b.row(t.Context(), 5, picture(20, 10)))
-	if row := <-b.done; row.result != nil || len(b.failures) != 1 || !errors.Is(b.failures[0], store.ErrFull) {
+	if row := <-b.done; row.result != nil || len(b.failures) != 1 ||
+		!errors.Is(b.failures[0], store.ErrFull) {
 		t.Errorf("%+v, %v", row, b.failures)
 	}
 }
@@ -313,7 +325,8 @@ func TestProcessElsewhere(t *testing.T) {
 		}
 	}
 	b.rows(b.row(t.Context(), 1, picture(20, 10)))
-	if row := <-b.done; row.result == nil || len(row.result.Faces) != 1 || e.asked.Load() != 1 || b.pixels.now() != 0 {
+	if row := <-b.done; row.result == nil || len(row.result.Faces) != 1 || e.asked.Load() != 1 ||
+		b.pixels.now() != 0 {
 		t.Errorf("%+v", row.result)
 	}
 }

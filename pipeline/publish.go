@@ -27,22 +27,16 @@ const (
 // publish publishes at every interval, until over ends. A failure loses nothing: the next publication has
 // the rows, too. What does not pass is the run's own failure at its end.
 func (o *Options) publish(over context.Context) {
-	tick := time.NewTicker(o.PublishEvery)
-	defer tick.Stop()
 	failing := false
-	for {
-		select {
-		case <-tick.C:
-		case <-over.Done():
-			return
-		}
+	for range ticks(over, o.PublishEvery) {
 		err := o.Publisher.Publish(over)
 		switch {
 		case over.Err() != nil:
 			return
 		case err != nil:
 			failing = true
-			o.Log.Warn("cannot publish: trying again; the job itself has all rows", "error", err, "in", o.PublishEvery)
+			o.Log.Warn("cannot publish: trying again; the job itself has all rows", "error", err, "in",
+				o.PublishEvery)
 		case failing:
 			failing = false
 			o.Log.Info("published again")
@@ -60,13 +54,11 @@ func (o *Options) publishLast(ctx context.Context, job store.Job) (err error) {
 		if err = o.Publisher.Publish(ctx); err == nil || try == lastTries || ctx.Err() != nil {
 			break
 		}
-		select {
-		case <-time.After(lastPause):
-		case <-ctx.Done():
-		}
+		_ = sleep(ctx, lastPause) // the next try finds out that it ended
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w; nothing is lost, as %s has all rows: fix the cause, then run the same command again", err, job.Path())
+		return fmt.Errorf("%w; nothing is lost, as %s has all rows: fix the cause, then run the same "+
+			"command again", err, job.Path())
 	}
 	return nil
 }
@@ -96,7 +88,8 @@ func (l PublishedLists) Match(ctx context.Context, s store.Source) (name string,
 	if s.Number < len(have) && (have[s.Number].Position.Line > 0 || len(have[s.Number].Position.Mark) > 0) {
 		return have[s.Number].Name, s.Position.Line == 0 || MayBeSameList(have[s.Number], s), nil
 	}
-	i := slices.IndexFunc(l.Specs, func(spec source.Spec) bool { return filepath.Base(spec.Path) == filepath.Base(s.Name) })
+	base := filepath.Base(s.Name)
+	i := slices.IndexFunc(l.Specs, func(spec source.Spec) bool { return filepath.Base(spec.Path) == base })
 	if i < 0 || s.Position.Line == 0 {
 		return s.Name, true, nil
 	}
@@ -104,7 +97,7 @@ func (l PublishedLists) Match(ctx context.Context, s store.Source) (name string,
 	if err != nil {
 		return "", false, err
 	}
-	list, err := source.Open(ctx, spec, listPosition(s.Position))
+	list, err := source.Open(ctx, spec, s.Position)
 	var changed *source.ChangedError
 	switch {
 	case errors.As(err, &changed) && l.Place(spec.Path) != s.Name:

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxDispatches = 5       // of one row by one process; attempts that ended without an outcome are not counted
+	maxDispatches = 5       // of one row by one process; attempts without an outcome are not counted
 	repeatsKept   = 1 << 16 // rows that are remembered, about 2 MB
 )
 
@@ -52,7 +52,8 @@ func (r *repeats) check(row store.Row) error {
 	if r.times[row.ID] < maxDispatches {
 		return nil
 	}
-	return fmt.Errorf("row %d (%s) was done %d times by this process and is pending again: something clears its Done mark; "+
+	return fmt.Errorf("row %d (%s) was done %d times by this process and is pending again: something "+
+		"clears its Done mark; "+
 		"find out what, such as a trigger, or a script that repeats retry, then run the same command again",
 		row.ID, store.Redact(row.URL), maxDispatches)
 }

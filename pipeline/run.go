@@ -1,7 +1,7 @@
 // Package pipeline runs a job: it moves rows from their lists through fetch, decode and detection into the
 // store.
 //
-//	importer ─▶ store ─claim─▶ dispatcher ─▶ queue ─▶ fetcher ×N ─▶ processStage ×W ─▶ writer ─commit─▶ store
+//	importer ─▶ store ─claim─▶ dispatcher ─▶ queue ─▶ fetcher ×N ─▶ processStage ×W ─▶ writer ─▶ store
 //	                               │  ▲                   ▲                             │
 //	                               │  └── leases ◀────────┼──────── completed ◀─────────┘
 //	                               └───────▶ reader ×4 ───┘  (rows whose bytes are kept)
@@ -68,10 +68,10 @@ import (
 // Options say how a run works. All fields but the marked ones are required.
 type Options struct {
 	Sources  []source.Spec                 // lists to import; none when the job itself was named
-	Lists    func() ([]source.Spec, error) // names those that there are by now, to be watched until the run is ended; optional
+	Lists    func() ([]source.Spec, error) // names those that there are by now, which are watched; optional
 	Node     store.Node                    // which of their rows; optional
 	Priority *int                          // of these sources within the job; optional
-	Adopt    bool                          // the job's rows lie in a user's table: take what is new there; optional
+	Adopt    bool                          // take what is new in the user's table that the job is; optional
 	Fetcher  *fetch.Fetcher
 	Decode   decode.Options
 	Detector detect.Detector // optional: without one no faces are looked for
@@ -81,10 +81,10 @@ type Options struct {
 
 	WantedFetchers int // those asked for, where the system allows only Fetchers; optional
 
-	Joined func(store.Source) // is called with each source that is imported, before any row of it is; optional
+	Joined func(store.Source) // is called with each source before any row of it is imported; optional
 	Hold   func() bool        // true while no row is to be begun; optional
 
-	Fetchers   int // fetches at once, and half as many more that take long; twice as many rows are in flight at most
+	Fetchers   int // fetches at once, half as many more that take long, and half the rows in flight
 	Workers    int // decoders, each with its detection unless the detector is a detect.Remote
 	ShardSize  int // rows
 	Retries    int // further attempts after a transient failure
@@ -150,7 +150,8 @@ func Run(ctx context.Context, job store.Job, o Options, stats *Stats) (End, erro
 	}
 	r := &run{Options: o, job: job, session: session, stats: stats,
 		budget:   newBudget(o.Memory, o.Fetcher.MostMemory()),
-		inflight: make(places, 2*o.Fetchers), fetched: make(chan *task, o.Workers), results: make(completed, 2*o.Fetchers),
+		inflight: make(places, 2*o.Fetchers), fetched: make(chan *task, o.Workers),
+		results: make(completed, 2*o.Fetchers),
 		leases: newLeases(session, func(l store.Lease) {
 			stats.LeasesLost.Add(1)
 			o.Log.Warn("lease lost: its rows go to its new owner", "shard", l.Shard, "lo", l.Lo, "hi", l.Hi)
@@ -188,11 +189,12 @@ func (r *run) run(ctx context.Context) (End, error) {
 	r.queue = host.New[*task](host.Options{
 		PerHost: r.PerHost, Window: r.window(), Slots: r.Fetchers, Slow: r.Slow(), Take: r.inflight.enter,
 		Probe: r.Fetcher.Probe, Resolver: r.Fetcher.ProbeResolver, Named: r.Fetcher.NeedsResolver,
-		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link, Log: r.Log, Delay: r.Fetcher.CrawlDelay,
+		Witnesses: (&witnesses{job: r.job}).pick, Notify: detector.link, Log: r.Log,
+		Delay: r.Fetcher.CrawlDelay,
 	})
 	var done repeats
-	limits := &limits{maxFail: r.MaxFail, abortIf: r.AbortIf, totals: r.stats.jobTotals, breaks: r.stats.breaks,
-		drain: r.drain}
+	limits := &limits{maxFail: r.MaxFail, abortIf: r.AbortIf, totals: r.stats.jobTotals,
+		breaks: r.stats.breaks, drain: r.drain}
 	kept := make(chan *task)
 	importing := r.importer()
 	importing.begin(r.draining)
@@ -208,13 +210,13 @@ func (r *run) run(ctx context.Context) (End, error) {
 	// The watchers end with the stages: over is cancelled when the writer is through.
 	over, finish := context.WithCancel(r.hard)
 	defer finish()
-	watch := func(do func(over context.Context)) {
+	stage := func(do func() error) {
 		g.Go(func() error {
 			defer crash.Exit()
-			do(over)
-			return nil
+			return do()
 		})
 	}
+	watch := func(do func(over context.Context)) { stage(func() error { do(over); return nil }) }
 	watch(func(over context.Context) { r.watch(over, r.Drain, r.MaxDuration, r.DrainGrace) })
 	watch(func(over context.Context) {
 		r.leases.keepRenewing(over, r.LeaseTTL/3, func(err error) {
@@ -227,12 +229,6 @@ func (r *run) run(ctx context.Context) (End, error) {
 	watch(r.observe)
 	watch(r.report)
 	watch(func(context.Context) { importing.run() })
-	stage := func(do func() error) {
-		g.Go(func() error {
-			defer crash.Exit()
-			return do()
-		})
-	}
 	stage(dispatching.run)
 	stage(func() error {
 		defer close(r.fetched)
@@ -258,8 +254,8 @@ func (r *run) run(ctx context.Context) (End, error) {
 // importer makes the stage that imports.
 func (r *run) importer() *importStage {
 	s := &importStage{sources: r.Sources, lists: r.Lists, adopt: r.Adopt, drain: r.drain}
-	s.im = Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session, ShardSize: r.ShardSize,
-		LeaseTTL: r.LeaseTTL, Log: r.Log, Hold: r.Hold, Joined: r.Joined,
+	s.im = Importer{Node: r.Node, Priority: r.Priority, Job: r.job, Session: r.session,
+		ShardSize: r.ShardSize, LeaseTTL: r.LeaseTTL, Log: r.Log, Hold: r.Hold, Joined: r.Joined,
 		Imported: func(_ string, rows int64, _ float64) {
 			r.stats.Imported.Add(rows)
 			s.poke()
@@ -274,13 +270,16 @@ func (r *run) importer() *importStage {
 }
 
 // dispatcher makes the stage that hands out rows.
-func (r *run) dispatcher(importing *importStage, limits *limits, done *repeats, kept chan<- *task) *dispatcher {
-	return &dispatcher{store: r.session, job: r.job, queue: r.queue, kept: kept, complete: r.results, leases: r.leases,
-		bodies: r.budget.bodies, keeper: r.Keeper, files: &fileRows{job: r.job}, repeats: done, life: r.lifecycle, limits: limits, importing: importing,
+func (r *run) dispatcher(importing *importStage, limits *limits, done *repeats,
+	kept chan<- *task) *dispatcher {
+	return &dispatcher{store: r.session, job: r.job, queue: r.queue, kept: kept, complete: r.results,
+		leases: r.leases, bodies: r.budget.bodies, keeper: r.Keeper, files: &fileRows{job: r.job},
+		repeats: done, life: r.lifecycle, limits: limits, importing: importing,
 		stats: r.stats, activity: &r.activity, log: r.Log, hold: r.Hold,
 		resume:   func(ctx context.Context) (string, error) { return RunCommand(ctx, r.job, r.job.Path()) },
 		inFlight: func() int { return len(r.inflight) }, fetched: r.fetchedRows,
-		fetchers: r.Fetchers, workers: r.workers(), shardSize: r.ShardSize, maxRows: r.MaxRows, tailGrace: r.TailGrace}
+		fetchers: r.Fetchers, workers: r.workers(), shardSize: r.ShardSize, maxRows: r.MaxRows,
+		tailGrace: r.TailGrace}
 }
 
 // fetchedRows is how many rows are fetched and not committed yet.
@@ -301,15 +300,16 @@ func (r *run) fetcher(outages *outages) *fetcher {
 
 // reader makes the stage that reads what is kept.
 func (r *run) reader(outages *outages, kept <-chan *task) *reader {
-	return &reader{keeper: r.Keeper, in: kept, out: r.fetched, complete: r.results, inFlight: r.inflight, leave: r.leave,
-		life: r.lifecycle, outages: outages, activity: &r.activity, log: r.Log,
+	return &reader{keeper: r.Keeper, in: kept, out: r.fetched, complete: r.results, inFlight: r.inflight,
+		leave: r.leave, life: r.lifecycle, outages: outages, activity: &r.activity, log: r.Log,
 		download: func(t *task) error { return r.queue.Add(r.draining, fetch.Host(t.row.URL), t.row.URL, t) }}
 }
 
 // processor makes the stage that decodes and finds the faces. Close it.
 func (r *run) processor(d *detectorProbe) *processStage {
-	p := &processor{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, sha256: r.SHA256, keeps: r.Keeper != nil,
-		pixels: r.budget.pixels, stats: r.stats, log: r.Log, decoding: r.session.Decoding, trial: r.TryDecode}
+	p := &processor{decode: r.Decode, detector: r.Detector, encoded: r.Encoded, sha256: r.SHA256,
+		keeps: r.Keeper != nil, pixels: r.budget.pixels, stats: r.stats, log: r.Log,
+		decoding: r.session.Decoding, trial: r.TryDecode}
 	p.open(r.Workers)
 	return &processStage{processor: p, in: r.fetched, complete: r.results, keeper: r.Keeper, abort: r.abort,
 		paused: func() bool { return d.on(ofDetector) }, unavailable: d.unavailable, activity: &r.activity}
@@ -318,7 +318,8 @@ func (r *run) processor(d *detectorProbe) *processStage {
 // writer makes the stage that commits.
 func (r *run) writer(limits *limits, done *repeats) *writer {
 	return &writer{store: r.session, leases: r.leases, keeper: r.Keeper, in: r.results, inFlight: r.inflight,
-		leave: r.leave, check: limits.check, abort: r.abort, stats: r.stats, activity: &r.activity, log: r.Log,
+		leave: r.leave, check: limits.check, abort: r.abort, stats: r.stats, activity: &r.activity,
+		log: r.Log,
 		done: func(results []store.Result) {
 			done.note(results)
 			r.warnOf(r.stats.commit(results))

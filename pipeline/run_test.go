@@ -95,7 +95,8 @@ func newBench(t *testing.T, images map[string][]byte, paths ...string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { job.Close() })
-	f, err := fetch.New(fetch.Options{Timeout: 10 * time.Second, MaxBytes: 32 << 20, MaxRedirects: 5, UserAgent: "test", AllowPrivate: true})
+	f, err := fetch.New(fetch.Options{Timeout: 10 * time.Second, MaxBytes: 32 << 20, MaxRedirects: 5,
+		UserAgent: "test", AllowPrivate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +106,10 @@ func newBench(t *testing.T, images map[string][]byte, paths ...string) *bench {
 		t.Fatal(err)
 	}
 	b.job = job
-	b.opts = Options{Sources: specs, Fetcher: f, Decode: decode.Options{MaxPixels: 100e6}, Detector: answering(oneFace),
-		Fetchers: 4, Workers: 2, ShardSize: 10, Retries: 1, LeaseTTL: 30 * time.Second, Memory: 64 << 20, DrainGrace: time.Second, OutageWait: time.Minute,
+	b.opts = Options{Sources: specs, Fetcher: f, Decode: decode.Options{MaxPixels: 100e6},
+		Detector: answering(oneFace),
+		Fetchers: 4, Workers: 2, ShardSize: 10, Retries: 1, LeaseTTL: 30 * time.Second, Memory: 64 << 20,
+		DrainGrace: time.Second, OutageWait: time.Minute,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	return b
 }
@@ -128,7 +131,8 @@ func (b *bench) outcomes() (out []string) {
 		}
 		out = append(out, strings.TrimSuffix(string(r.Status)+" "+string(r.Reason), " "))
 	}
-	err := b.job.Verify(b.Context(), store.VerifyOptions{}, func(p store.Problem) { b.Errorf("verify: %s %d %s", p.Check, p.ID, p.Text) })
+	err := b.job.Verify(b.Context(), store.VerifyOptions{},
+		func(p store.Problem) { b.Errorf("verify: %s %d %s", p.Check, p.ID, p.Text) })
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -199,7 +203,10 @@ func TestRowsThatKilledADecoderAreTriedApart(t *testing.T) {
 		}
 		return nil
 	}
-	b.job = overJob{b.job, func(s store.Session) store.Session { return suspecting{s, map[int64]int{1: 1, 2: 1}} }}
+	b.job = overJob{b.job, func(s store.Session) store.Session {
+		return suspecting{s,
+			map[int64]int{1: 1, 2: 1}}
+	}}
 	b.want(Finished, "ok", "failed bad_image")
 	if trials.Load() != 2 {
 		t.Errorf("%d trials, want one a suspect", trials.Load())

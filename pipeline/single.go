@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"time"
 
 	"facescan/detect"
 	"facescan/pipeline/decode"
@@ -40,8 +39,8 @@ func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Resul
 	}
 	bytes := t.body.Bytes
 	budget := newBudget(math.MaxInt64, 0)
-	p := processor{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true, pixels: budget.pixels,
-		stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
+	p := processor{decode: s.Decode, detector: s.Detector, encoded: s.Encoded, keeps: true,
+		pixels: budget.pixels, stats: &Stats{}, log: s.Log, decoding: func(int, int64) {}}
 	p.open(1)
 	defer p.close()
 	res, err := p.process(ctx, t)
@@ -97,10 +96,8 @@ func (s *Single) fetch(ctx context.Context, url string, t *task) (store.Result, 
 		case !retried || fe.Robots != fetch.NoRobots || t.attempts > s.Retries:
 			return failure(t.attempts, fe), nil
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return store.Result{}, ctx.Err()
+		if err := sleep(ctx, wait); err != nil {
+			return store.Result{}, err
 		}
 	}
 }

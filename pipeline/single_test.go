@@ -21,7 +21,8 @@ import (
 // TestSingle judges files and URLs as a run does, and tells what is not the image's fault.
 func TestSingle(t *testing.T) {
 	b := newBench(t, two)
-	s := &Single{Fetcher: b.opts.Fetcher, Detector: answering(oneFace), Decode: decode.Options{MaxPixels: 1e6}, Retries: 1,
+	s := &Single{Fetcher: b.opts.Fetcher, Detector: answering(oneFace),
+		Decode: decode.Options{MaxPixels: 1e6}, Retries: 1,
 		MaxBytes: 1 << 20, Log: slog.New(slog.DiscardHandler)}
 	file := func(name string, body []byte) string {
 		t.Helper()
@@ -46,7 +47,8 @@ func TestSingle(t *testing.T) {
 		{"ftp://a.invalid/", true, store.BadURL, 1},
 	} {
 		res, body, err := s.Look(t.Context(), c.name, c.isURL)
-		if err != nil || res.Reason != c.reason || (res.Status == store.OK) != (c.reason == "") || res.Attempts != c.attempts {
+		if err != nil || res.Reason != c.reason || (res.Status == store.OK) != (c.reason == "") ||
+			res.Attempts != c.attempts {
 			t.Errorf("%s: %+v, %v", c.name, res, err)
 		}
 		if c.reason == "" && (len(res.Faces) != 1 || !bytes.HasPrefix(body, []byte("\x89PNG"))) {
@@ -74,7 +76,8 @@ func TestSingle(t *testing.T) {
 func TestTrial(t *testing.T) {
 	b := newBench(t, two)
 	b.opts.Sources = nil
-	rows := []store.NewRow{{ID: 1, URL: b.server.URL + "/f/a.png"}, {ID: 2, URL: b.server.URL + "/status/404/x"}}
+	rows := []store.NewRow{{ID: 1, URL: b.server.URL + "/f/a.png"},
+		{ID: 2, URL: b.server.URL + "/status/404/x"}}
 	stats := &Stats{}
 	if end, err := Trial(t.Context(), b.job, rows, b.opts, stats); err != nil || end != Finished {
 		t.Fatal(end, err)
@@ -107,7 +110,8 @@ func TestPublish(t *testing.T) {
 		full := fmt.Errorf("write: %w", store.ErrFull)
 		var said bytes.Buffer
 		p := &publishing{gives: []error{nil, full, full, nil, nil}}
-		o := Options{Publisher: p, PublishEvery: time.Minute, Log: slog.New(slog.NewTextHandler(io.Writer(&said), nil))}
+		o := Options{Publisher: p, PublishEvery: time.Minute,
+			Log: slog.New(slog.NewTextHandler(io.Writer(&said), nil))}
 		over, finish := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -117,7 +121,8 @@ func TestPublish(t *testing.T) {
 		time.Sleep(5*time.Minute + time.Second)
 		finish()
 		<-ended
-		if p.n != 5 || bytes.Count(said.Bytes(), []byte("cannot publish")) != 2 || bytes.Count(said.Bytes(), []byte("published again")) != 1 {
+		if p.n != 5 || bytes.Count(said.Bytes(), []byte("cannot publish")) != 2 ||
+			bytes.Count(said.Bytes(), []byte("published again")) != 1 {
 			t.Errorf("%d publications; %s", p.n, said.String())
 		}
 		for _, c := range []struct {
@@ -127,7 +132,8 @@ func TestPublish(t *testing.T) {
 		}{{[]error{nil}, 1, false}, {[]error{full, full, nil}, 3, false}, {[]error{full}, lastTries, true}} {
 			p := &publishing{gives: c.gives}
 			o := Options{Publisher: p}
-			if err := o.publishLast(t.Context(), b.job); errors.Is(err, store.ErrFull) != c.fails || p.n != c.tries {
+			if err := o.publishLast(t.Context(), b.job); errors.Is(err, store.ErrFull) != c.fails ||
+				p.n != c.tries {
 				t.Errorf("%v after %d tries", err, p.n)
 			}
 			if o.publishLast(over, b.job) != nil || p.n != c.tries {

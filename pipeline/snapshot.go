@@ -40,9 +40,7 @@ func (s *Stats) note(r *store.Result) {
 
 // Snapshot reads all figures at once, but for those that only Look has.
 func (s *Stats) Snapshot() live.Snapshot {
-	s.mu.Lock()
-	r := s.run
-	s.mu.Unlock()
+	r := s.run.Load()
 	v := live.Snapshot{
 		Imported: s.Imported.Load(), Dispatched: s.Dispatched.Load(), Retries: s.Retries.Load(),
 		Fallbacks: s.Fallbacks.Load(), Refused: s.Refused.Load(), Takeovers: s.Takeovers.Load(),
@@ -76,8 +74,8 @@ func (s *Stats) Snapshot() live.Snapshot {
 // outageHoldup is what the present outage is called; the caller holds the lock.
 func (s *Stats) outageHoldup() live.Holdup {
 	l := load{outage: s.outage, away: s.away}
-	if s.run != nil {
-		_, l.remote = s.run.Detector.(detect.Remote)
+	if r := s.run.Load(); r != nil {
+		_, l.remote = r.Detector.(detect.Remote)
 	}
 	return l.holdup()
 }
@@ -115,7 +113,6 @@ func (s *Stats) Look(ctx context.Context, job store.Job) (live.Snapshot, error) 
 		v.Data, v.Log, err = job.Size(ctx)
 	}
 	s.mu.Lock()
-	r := s.run
 	for _, img := range slices.Backward(s.latest) {
 		img.URL = store.Redact(img.URL)
 		img.Picture = s.pictures != nil && s.pictures.JPEG(img.ID) != nil
@@ -127,7 +124,7 @@ func (s *Stats) Look(ctx context.Context, job store.Job) (live.Snapshot, error) 
 		}
 	}
 	s.mu.Unlock()
-	if r != nil {
+	if r := s.run.Load(); r != nil {
 		v.Hosts = r.queued(v.Hosts, v.Now)
 	}
 	return v, err

@@ -73,5 +73,6 @@ func (s *Stage) view(name string, capacity int) live.Stage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.change(time.Now(), 0)
-	return live.Stage{Name: name, InFlight: s.now, Capacity: capacity, Rows: s.count, Took: s.took, Bytes: s.bytes, Busy: s.busy, Buckets: s.buckets}
+	return live.Stage{Name: name, InFlight: s.now, Capacity: capacity, Rows: s.count, Took: s.took,
+		Bytes: s.bytes, Busy: s.busy, Buckets: s.buckets}
 }

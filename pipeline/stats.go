@@ -23,7 +23,7 @@ type Stats struct {
 
 	Fetching, Decoding, Detecting, Committing Stage
 
-	run *run
+	run atomic.Pointer[run] // nil before it begins
 
 	mu       sync.Mutex
 	start    time.Time
@@ -59,31 +59,29 @@ func (s *Stats) begin(r *run) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.run, s.start, s.base, s.job = r, time.Now(), c, c
+	s.start, s.base, s.job = time.Now(), c, c
 	s.own.Failures = map[store.Reason]int64{}
 	s.ownMeter.begin(s.start)
 	s.jobMeter.begin(s.start)
 	s.holdups.note(live.Holdup{}, 0)
+	s.run.Store(r)
 	return nil
 }
 
 // See takes in the job's counters as they are now.
 func (s *Stats) See(c store.Counts) {
-	s.mu.Lock()
-	r := s.run
-	s.mu.Unlock()
 	var slowest time.Duration
-	if r != nil {
+	if r := s.run.Load(); r != nil { // asked without the lock: the queue reports outages under its own
 		slowest = r.queue.Slowest(s.Fetching.mean())
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.slowest = slowest
 	if n := c.Done - s.job.Done; n > 0 { // retry takes some away
 		s.jobMeter.add(time.Now(), n)
 	}
 	s.job = c
 	s.seeTail()
-	s.mu.Unlock()
 }
 
 // seeTail notes when the last hundredth of the job began. More rows may come, which puts it off.
@@ -99,13 +97,10 @@ func (s *Stats) seeTail() {
 
 // Flights are the fetches under way, the oldest first.
 func (s *Stats) Flights() []host.Flight {
-	s.mu.Lock()
-	r := s.run
-	s.mu.Unlock()
-	if r == nil {
-		return nil
+	if r := s.run.Load(); r != nil {
+		return r.queue.InFlight()
 	}
-	return r.queue.InFlight()
+	return nil
 }
 
 // commit takes in results that are durable, and returns which failures became more frequent with them.

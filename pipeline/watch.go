@@ -44,9 +44,11 @@ type watcher struct {
 // Watch imports lists to their ends, and then what is appended to them, until the context ends or none is
 // left that may grow. List names the lists that there are by now; those it names first are numbered in that
 // order.
-func (im *Importer) Watch(ctx context.Context, first []source.Spec, list func() ([]source.Spec, error)) error {
+func (im *Importer) Watch(ctx context.Context, first []source.Spec,
+	list func() ([]source.Spec, error)) error {
 	w := &watcher{im: im, list: list, busy: map[string]bool{}, stamps: map[string]source.Stamp{},
-		known: map[string]bool{}, told: map[string]bool{}, begun: map[string]time.Time{}, due: map[string]time.Time{}}
+		known: map[string]bool{}, told: map[string]bool{}, begun: map[string]time.Time{},
+		due: map[string]time.Time{}}
 	pipes := 0
 	for _, spec := range first {
 		if w.known[spec.Path] = true; spec.IsPipe() {
@@ -88,10 +90,8 @@ func (w *watcher) watch(ctx context.Context, g *errgroup.Group, specs []source.S
 		if len(ready) > 0 {
 			w.read(ctx, g, ready)
 		}
-		select {
-		case <-ctx.Done():
+		if sleep(ctx, max(watchPoll, watchShare*time.Since(begin))) != nil {
 			return nil
-		case <-time.After(max(watchPoll, watchShare*time.Since(begin))):
 		}
 		switch specs, err = w.list(); {
 		case err == nil:
@@ -100,10 +100,12 @@ func (w *watcher) watch(ctx context.Context, g *errgroup.Group, specs []source.S
 			return err
 		case w.gone.IsZero():
 			if w.gone = time.Now(); w.im.Patience > watchGone {
-				w.im.Log.Warn("images that are watched are away: waiting", "cause", err, "at most", w.im.Patience)
+				w.im.Log.Warn("images that are watched are away: waiting", "cause", err, "at most",
+					w.im.Patience)
 			}
 		case time.Since(w.gone) > max(watchGone, w.im.Patience):
-			return fmt.Errorf("a list that is watched is gone: %w; put it back, and run the same command again", err)
+			return fmt.Errorf("a list that is watched is gone: %w; put it back, and run the same command "+
+				"again", err)
 		}
 	}
 }
@@ -186,12 +188,7 @@ func (im *Importer) WatchTable(ctx context.Context) error {
 		return err
 	}
 	adopter, _ := im.Session.(store.Adopter)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(watchPoll):
-		}
+	for sleep(ctx, watchPoll) == nil {
 		grown, err := adopter.Grown(ctx)
 		if err != nil || ctx.Err() != nil {
 			return err
@@ -202,4 +199,5 @@ func (im *Importer) WatchTable(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
 }

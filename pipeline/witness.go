@@ -121,7 +121,7 @@ func (w *witnesses) spans(ctx context.Context) (out []span) {
 		return nil
 	}
 	for _, s := range sources {
-		from, to := int64(s.Number)<<store.SourceShift, int64(s.Number+1)<<store.SourceShift
+		from, to := store.FirstOf(s.Number), store.FirstOf(s.Number+1)
 		if s.Format == store.TableFormat {
 			from, to = math.MinInt64, math.MaxInt64
 		}

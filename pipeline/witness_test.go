@@ -32,7 +32,8 @@ func TestWitnesses(t *testing.T) {
 	}
 	var more []store.NewRow
 	for i := range int64(500) { // with a gap that is wider than what is looked at first
-		more = append(more, store.NewRow{ID: int64(source.Number)<<store.SourceShift + 1 + i + 200*(i/250), URL: fmt.Sprintf("http://h%d.test/", i%50)})
+		more = append(more, store.NewRow{ID: int64(source.Number)<<store.SourceShift + 1 + i + 200*(i/250),
+			URL: fmt.Sprintf("http://h%d.test/", i%50)})
 	}
 	if err := s.Append(t.Context(), l, more, store.Position{}, true, 100); err != nil {
 		t.Fatal(err)
@@ -41,13 +42,15 @@ func TestWitnesses(t *testing.T) {
 		t.Errorf("%v, drawn again so soon", urls)
 	}
 	w = &witnesses{job: b.job}
-	if urls := w.pick(t.Context(), 10, any); len(urls) != 10 || urls[0] != b.server.URL+"/i/0/a.png" && urls[0] != b.server.URL+"/status/404/b" {
+	if urls := w.pick(t.Context(), 10, any); len(urls) != 10 || urls[0] != b.server.URL+"/i/0/a.png" &&
+		urls[0] != b.server.URL+"/status/404/b" {
 		t.Errorf("%v does not begin with what was answered", urls)
 	}
 	if urls := w.pick(t.Context(), 100, any); len(urls) != 51 {
 		t.Errorf("%d hosts of 51", len(urls))
 	}
-	if urls := w.pick(t.Context(), 100, func(h string) bool { return h == "h7.test" }); len(urls) != 1 || urls[0] != "http://h7.test/" {
+	if urls := w.pick(t.Context(), 100, func(h string) bool { return h == "h7.test" }); len(urls) != 1 ||
+		urls[0] != "http://h7.test/" {
 		t.Errorf("%v", urls)
 	}
 	spans := w.spans(t.Context())

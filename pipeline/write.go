@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	writeLinger  = 20 * time.Millisecond // a result waits this long at most for others to share its transaction
+	writeLinger  = 20 * time.Millisecond // how long a result waits for others to share its transaction
 	writeBatch   = 5_000                 // results in a transaction at most
 	writeTimeout = 30 * time.Second      // for one commit; an uncancelled one must end too
 )
@@ -126,7 +126,8 @@ func (w *writer) commit(ctx context.Context, b *batch) error {
 		if err := w.keep(func(k Keeper) error { return k.Stage(lease, results) }); err != nil {
 			return fmt.Errorf("sync what is kept: %w", err)
 		}
-		all, batches = append(all, h), append(batches, store.Batch{Lease: lease, Results: results, Release: release})
+		all = append(all, h)
+		batches = append(batches, store.Batch{Lease: lease, Results: results, Release: release})
 	}
 	if len(batches) > 0 {
 		if err := w.commitAll(ctx, all, batches); err != nil {
@@ -202,7 +203,8 @@ func (w *writer) logRows(results []store.Result) {
 		} else {
 			attrs = append(attrs, "faces", len(r.Faces))
 		}
-		w.log.Log(context.Background(), LevelRow, "row done", append(attrs, "attempts", r.Attempts, "took", r.Took)...)
+		attrs = append(attrs, "attempts", r.Attempts, "took", r.Took)
+		w.log.Log(context.Background(), LevelRow, "row done", attrs...)
 	}
 }
 

@@ -59,7 +59,8 @@ func newWriterBench(t *testing.T, inFlight int) *writerBench {
 	b := &writerBench{ledger: &ledger{}, tasks: make(completed, 100), ended: make(chan error, 1)}
 	places := make(places, inFlight)
 	b.writer = &writer{store: b.ledger, in: b.tasks, inFlight: places, leave: places.leave, stats: &Stats{},
-		activity: &activity{}, log: slog.New(slog.DiscardHandler), check: func() { b.checks++ }, abort: func(err error) { b.failed = err },
+		activity: &activity{}, log: slog.New(slog.DiscardHandler), check: func() { b.checks++ },
+		abort:  func(err error) { b.failed = err },
 		leases: newLeases(b.ledger, func(l store.Lease) { b.lost = append(b.lost, l.Shard) }),
 		done: func(results []store.Result) {
 			for _, r := range results {
@@ -77,10 +78,12 @@ func (b *writerBench) run(t *testing.T) error {
 
 // shard holds a shard of n rows, all of which are handed out.
 func (b *writerBench) shard(t *testing.T, id int64, n int) (h *leaseHandle, rows []*task) {
-	h = b.leases.hold(t.Context(), store.Lease{Shard: id, Lo: 100 * id, Hi: 100*id + 99, Generation: 1, Expires: time.Now().Add(time.Hour)})
+	h = b.leases.hold(t.Context(), store.Lease{Shard: id, Lo: 100 * id, Hi: 100*id + 99, Generation: 1,
+		Expires: time.Now().Add(time.Hour)})
 	for i := range n {
 		h.handOut()
-		rows = append(rows, &task{lease: h, row: store.Row{ID: 100*id + int64(i), URL: fmt.Sprint("http://a.invalid/", i)}})
+		rows = append(rows, &task{lease: h, row: store.Row{ID: 100*id + int64(i),
+			URL: fmt.Sprint("http://a.invalid/", i)}})
 	}
 	if err := b.leases.finish(t.Context(), []*leaseHandle{h}); err != nil {
 		t.Fatal(err)
@@ -110,7 +113,8 @@ func TestWriterCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(b.ledger.batches) != 1 || len(b.ledger.batches[0]) != 2 || len(b.inFlight) != 0 || b.checks != 1 {
-		t.Fatalf("%d transactions, %d places are held, %d checks", len(b.ledger.batches), len(b.inFlight), b.checks)
+		t.Fatalf("%d transactions, %d places are held, %d checks", len(b.ledger.batches), len(b.inFlight),
+			b.checks)
 	}
 	for _, batch := range b.ledger.batches[0] {
 		var ids []int64
@@ -156,7 +160,8 @@ func TestWriterFenceLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(b.lost)
-	if !slices.Equal(b.done, []int64{200}) || !slices.Equal(b.lost, []int64{1, 3}) || b.stats.Refused.Load() != 3 {
+	if !slices.Equal(b.done, []int64{200}) || !slices.Equal(b.lost, []int64{1, 3}) ||
+		b.stats.Refused.Load() != 3 {
 		t.Errorf("done %v, lost %v, %d refused", b.done, b.lost, b.stats.Refused.Load())
 	}
 	for _, h := range []*leaseHandle{lost, partly} {
@@ -191,7 +196,8 @@ func TestWriterGoesOnAfterAFailure(t *testing.T) {
 
 // TestWriterOfAFailingKeeper: what cannot be kept is not marked done.
 func TestWriterOfAFailingKeeper(t *testing.T) {
-	for _, k := range []*failingKeeper{{shelf: newShelf(), stage: store.ErrFull}, {shelf: newShelf(), done: store.ErrFull},
+	for _, k := range []*failingKeeper{{shelf: newShelf(), stage: store.ErrFull},
+		{shelf: newShelf(), done: store.ErrFull},
 		{shelf: newShelf(), drop: store.ErrFull}} {
 		b := newWriterBench(t, 10)
 		b.keeper = k

@@ -3,15 +3,13 @@ package store
 import (
 	"context"
 	"iter"
+
+	"facescan/store/listed"
 )
 
 // File is what a row's file looked like when it was read last, or imported if it was not read yet: a later
-// import compares it with the file that is there now.
-type File struct {
-	Size   int64
-	Mtime  int64 // Unix nanoseconds
-	Offset int64 // of a member in its tar: where its headers begin, or Vanished
-}
+// import compares it with the file that is there now. Its Offset may be Vanished.
+type File = listed.File
 
 // Vanished is the offset of a member that was not in its tar when that was read last.
 const Vanished = -1

@@ -31,6 +31,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"facescan/store/listed"
 )
 
 var (
@@ -273,25 +275,12 @@ type Source struct {
 	Importer string // owner that imports it now, empty for none
 }
 
-// Position is how far an import came. Only the reader of the source's format understands Mark.
-type Position struct {
-	Offset int64  // bytes of the (decompressed) list that are imported
-	Line   int64  // lines, or records, that are imported, counting those that are not rows
-	Rows   int64  // rows among them, those of other nodes too; -1 when nobody counted them
-	Mark   []byte // the reader's own: fingerprint of what lies before, and of the file
-}
+// Position is how far an import came; its Rows are those of other nodes too.
+type Position = listed.Position
 
-// NewRow is a row to append.
-type NewRow struct {
-	ID    int64 // with the source's offset added
-	URL   string
-	Group string   // value of --group-column
-	Kept  []string // values of --keep-columns, in the source's order
-	Hash  string   // as of a Row
-	Bad   bool     // the record is broken: done at once, failed with BadURL
-	End   bool     // not a row: the record that ends its Group; its ID stays unused
-	File  *File    // of a row that is a file here; nil for any other
-}
+// NewRow is a row to append, its ID with the source's offset added. A Bad one is done at once, failed with
+// BadURL.
+type NewRow = listed.Row
 
 // SourceLease is the right to import a source.
 type SourceLease struct {

@@ -23,6 +23,7 @@ func Exit() {
 	}
 	// What a panic says may hold anything, hence quoted.
 	fmt.Fprintf(os.Stderr, "facescan: error: this is a fault of facescan itself: %q\n"+
-		"facescan: what was committed is not lost; please report this, with the lines below:\n%s", fmt.Sprint(v), debug.Stack())
+		"facescan: what was committed is not lost; please report this, with the lines below:\n%s",
+		fmt.Sprint(v), debug.Stack())
 	os.Exit(exitCode)
 }

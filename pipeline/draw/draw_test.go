@@ -35,7 +35,8 @@ func plain(w, h int, c color.RGBA) *image.RGBA {
 func TestLine(t *testing.T) {
 	last := 0
 	for _, side := range []int{24, 60, 200, 1000} {
-		for _, c := range []color.RGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, lineColor, {200, 150, 120, 255}} {
+		for _, c := range []color.RGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, lineColor,
+			{200, 150, 120, 255}} {
 			m := plain(side*2, side*2, c)
 			f := face(side/2, side/2, side, side)
 			Faces(m, []store.Face{f}, 4)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/robots"
+	"facescan/store/listed"
 )
 
 // Memory is the byte budget for bodies.
@@ -30,7 +31,7 @@ type Body struct {
 	Header   http.Header
 	First    time.Duration // from the start of the attempt to the last answer's header
 	Took     time.Duration // to the last byte
-	Seen     *Seen         // of a file
+	Seen     *listed.File  // of a file: what it looked like when its bytes were about to be read
 
 	buf *buffer
 }

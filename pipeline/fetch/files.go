@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fileurl"
+	"facescan/store/listed"
 )
 
 // Images that are here already. No network policy applies to them: no robots, no limits of hosts, no rate.
@@ -28,13 +29,6 @@ type File struct {
 	Tar    bool
 	Name   string // path below the folder, or name of the member
 	Offset int64  // of a member: where its headers begin; below 0 if it is not there any more
-}
-
-// Seen is what a file looked like when its bytes were about to be read.
-type Seen struct {
-	Size   int64
-	Mtime  int64 // Unix nanoseconds
-	Offset int64 // of a member
 }
 
 // GoneError says that a folder or tar cannot be opened, or that this machine cannot open any file: an outage
@@ -210,7 +204,7 @@ func (r *fileReader) file(in *os.File) (*Body, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, &Error{Reason: NotImage, Err: errors.New("no regular file")}
 	}
-	return r.read(in, Seen{Size: fi.Size(), Mtime: fi.ModTime().UnixNano()})
+	return r.read(in, listed.File{Size: fi.Size(), Mtime: fi.ModTime().UnixNano()})
 }
 
 // mostHeaders is how many headers may lie between the place of a member and its own; see package source.
@@ -241,14 +235,14 @@ func (r *fileReader) member(file File) (*Body, error) {
 			return nil, changed(err)
 		}
 		if h.Name == file.Name && h.Typeflag != tar.TypeXGlobalHeader {
-			return r.read(t, Seen{Size: h.Size, Mtime: h.ModTime.UnixNano(), Offset: file.Offset})
+			return r.read(t, listed.File{Size: h.Size, Mtime: h.ModTime.UnixNano(), Offset: file.Offset})
 		}
 	}
 	return nil, changed(errors.New("the member is not in its place"))
 }
 
 // read reads to the end, at most MaxBytes.
-func (r *fileReader) read(in io.Reader, seen Seen) (*Body, error) {
+func (r *fileReader) read(in io.Reader, seen listed.File) (*Body, error) {
 	limit := r.f.o.MaxBytes
 	if seen.Size > limit {
 		return nil, &Error{Reason: TooLarge, Err: fmt.Errorf("%d bytes", seen.Size)}

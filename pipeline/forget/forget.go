@@ -77,10 +77,14 @@ func Count(ctx context.Context, job store.Job, filter *export.Filter) (rows, pen
 	return rows + pending, pending, nil
 }
 
+// selection yields the rows of a job that a filter lets through, in id order.
+type selection func(ctx context.Context, job store.Job, filter *export.Filter) iter.Seq2[int64, error]
+
 // done yields the done rows that a filter lets through, in id order.
 func done(ctx context.Context, job store.Job, filter *export.Filter) iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
-		for r, err := range job.Select(ctx, store.Query{From: math.MinInt64, To: math.MaxInt64, Where: filter}) {
+		all := store.Query{From: math.MinInt64, To: math.MaxInt64, Where: filter}
+		for r, err := range job.Select(ctx, all) {
 			if err == nil && !filter.Match(r) {
 				continue
 			}
@@ -104,7 +108,8 @@ func notDone(ctx context.Context, job store.Job, filter *export.Filter) iter.Seq
 			yield(0, err)
 			return
 		}
-		inTable := slices.ContainsFunc(sources, func(s store.Source) bool { return s.Format == store.TableFormat })
+		isTable := func(s store.Source) bool { return s.Format == store.TableFormat }
+		inTable := slices.ContainsFunc(sources, isTable)
 		if c.Pending == 0 || inTable {
 			return
 		}
@@ -131,7 +136,7 @@ func Run(ctx context.Context, o Options) (out Outcome, err error) {
 		return out, errors.Join(err, alone.set(ctx, alone.before))
 	}
 	out.Missing = files.Missing
-	for _, rows := range []func(context.Context, store.Job, *export.Filter) iter.Seq2[int64, error]{done, notDone} {
+	for _, rows := range []selection{done, notDone} {
 		var batch []int64
 		flush := func() error {
 			if len(batch) == 0 {
@@ -219,7 +224,8 @@ func begin(ctx context.Context, job store.Job) (_ *alone, err error) {
 	}
 	for _, o := range counts.Owners {
 		if o.Alive && o.ID != who.ID {
-			err := fmt.Errorf("process %d on %s works on %s: stop it (Ctrl-C) or wait for its end, then run the "+
+			err := fmt.Errorf("process %d on %s works on %s: stop it (Ctrl-C) or wait for its end, then "+
+				"run the "+
 				"same command again", o.PID, o.Host, job.Path())
 			return nil, leave(errors.Join(err, a.set(ctx, a.before)))
 		}

@@ -61,8 +61,8 @@ func WriteManifest(ctx context.Context, job store.Job) error {
 	return nil
 }
 
-// RenewManifest writes the manifest of a part again after rows of it were changed on purpose. One that has none
-// gets none, and that of a part which has to go on stays, by which a merge refuses it.
+// RenewManifest writes the manifest of a part again after rows of it were changed on purpose. One that has
+// none gets none, and that of a part which has to go on stays, by which a merge refuses it.
 func RenewManifest(ctx context.Context, job store.Job) error {
 	if _, err := os.Stat(manifestPath(job)); err != nil {
 		return nil // also for a job in PostgreSQL

@@ -54,7 +54,7 @@ func (t *table) nextDamaged() (Row, error) {
 	if err != nil {
 		return row, err
 	}
-	row.spoil(!found)
+	spoil(&row, !found)
 	if !long {
 		t.finish(n)
 	} else if err := t.dropLine(); err != nil {

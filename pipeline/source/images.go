@@ -14,6 +14,7 @@ import (
 
 	"facescan/pipeline/fileurl"
 	"facescan/store/hint"
+	"facescan/store/listed"
 )
 
 // Formats of sources that are images in files of this machine, not URLs.
@@ -25,12 +26,8 @@ const (
 // HasImages reports whether a source of a format has images instead of URLs.
 func HasImages(format string) bool { return format == Folder || format == Tar }
 
-// File is what a row's file looks like: its size, its time of change and, in a tar, where its headers begin.
-type File struct {
-	Size   int64 // -1 when it cannot be found out
-	Mtime  int64 // Unix nanoseconds
-	Offset int64
-}
+// File is what a row's file looks like.
+type File = listed.File
 
 // Passed counts the files that are not rows of a source with images, apart from hidden ones and links.
 type Passed struct {
@@ -284,7 +281,7 @@ func (c *numbered) take(row *Row, url string, f File) bool {
 		return false
 	}
 	c.n++
-	*row = Row{ID: c.n, URL: url, File: f}
+	*row = Row{ID: c.n, URL: url, File: &f}
 	return true
 }
 

@@ -155,7 +155,7 @@ func (o *objects) object(line string, isCut bool) (Row, error) {
 	if !good {
 		o.damagedRecord(o.line + 1)
 	}
-	row.spoil(!o.isText || !good && !isCut)
+	spoil(&row, !o.isText || !good && !isCut)
 	return row, nil
 }
 

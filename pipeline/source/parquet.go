@@ -187,7 +187,7 @@ func (r *rowFile) next(number int64) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	row.spoil(null)
+	spoil(&row, null)
 	for _, p := range r.parts {
 		p.rest = p.rest[1:]
 	}

@@ -111,8 +111,8 @@ func (c *chosen) row(number int64, fields []string) (Row, error) {
 	return r, nil
 }
 
-// spoil marks a row as broken if bad is true.
-func (r *Row) spoil(broken bool) {
+// spoil marks a row as broken if it is.
+func spoil(r *Row, broken bool) {
 	if broken {
 		r.Bad, r.End = true, false
 	}

@@ -28,6 +28,8 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+
+	"facescan/store/listed"
 )
 
 const (
@@ -67,24 +69,11 @@ type Spec struct {
 	started   *started // a pipe that Check has read from
 }
 
-// Row is one row of a list.
-type Row struct {
-	ID    int64 // within the source, from 1 to below 2^40, ascending
-	URL   string
-	Group string   // value of the group column
-	Kept  []string // values of the kept columns, in their order
-	Hash  string   // value of the column of checksums
-	Bad   bool     // it cannot have a URL: a broken record, or text over MaxURL
-	End   bool     // not a row: the record that ends its group
-	File  File     // of a row of Images
-}
+// Row is one row of a list. Its URL has at most MaxURL bytes.
+type Row = listed.Row
 
-// Position is where the returned rows end.
-type Position struct {
-	Offset int64  // bytes of the list's text: decompressed, and in UTF-8 if it was in UTF-16
-	Line   int64  // lines, or records, including those that are not rows
-	Mark   []byte // the reader's own
-}
+// Position is where the returned rows end. Readers of lists do not count its Rows.
+type Position = listed.Position
 
 // Reader reads one list. Only Progress may be called while another call runs.
 type Reader interface {

@@ -292,7 +292,7 @@ func (d *database) next() (Row, error) {
 		d.rows = nil // so that the same row comes again
 		return Row{}, err
 	}
-	row.spoil(d.raw[1] == nil)
+	spoil(&row, d.raw[1] == nil)
 	d.samples.add(row.ID, d.raw[1])
 	d.read.Add(1)
 	d.lastRead.Store(row.ID)

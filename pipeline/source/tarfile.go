@@ -68,7 +68,8 @@ func (t *tarFile) scan(found func(member) (more bool, err error)) error {
 			continue // it belongs to what follows
 		}
 		if t.isImage(h) {
-			if more, err := found(member{h.Name, File{h.Size, h.ModTime.UnixNano(), begin}}); err != nil || !more {
+			at := File{Size: h.Size, Mtime: h.ModTime.UnixNano(), Offset: begin}
+			if more, err := found(member{h.Name, at}); err != nil || !more {
 				return err
 			}
 		}
