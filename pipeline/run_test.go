@@ -114,6 +114,13 @@ func newBench(t *testing.T, images map[string][]byte, paths ...string) *bench {
 	return b
 }
 
+func (b *bench) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
 func (b *bench) run() (End, error) {
 	b.Helper()
 	b.stats = &Stats{}
