@@ -154,19 +154,9 @@ func (a *abortRules) Type() string { return "rule" }
 // degrees is a list of angles.
 type degrees []float64
 
-func (d *degrees) Set(text string) error {
-	*d = nil
-	if text == "" {
-		return nil
-	}
-	for _, part := range strings.Split(text, ",") {
-		a, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
-		if err != nil || math.IsNaN(a) || math.IsInf(a, 0) {
-			return fmt.Errorf("invalid angle %q: use degrees, e.g. 22.5,-22.5", part)
-		}
-		*d = append(*d, a)
-	}
-	return nil
+func (d *degrees) Set(text string) (err error) {
+	*d, err = detect.ParseAngles(text)
+	return err
 }
 
 func (d *degrees) String() string { return detect.JoinAngles(*d) }

@@ -3,6 +3,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,8 @@ var flags = []Flag{
 	{Name: "iou", key: "iou", usage: "IoU above which two boxes are the same face",
 		field: func(p *Params) any { return &p.IoU }, own: Kind.overlap, refusal: refuseIoU},
 	{Name: "min-score", key: "score", usage: "lowest score of a face",
-		field: func(p *Params) any { return &p.MinScore }, own: Kind.threshold, refusal: refuseMinScore},
+		field: func(p *Params) any { return &p.MinScore },
+		own:   func(k Kind) float64 { return k.MinScore }, refusal: refuseMinScore},
 	{Name: "angles", key: "angles", Of: Pigo,
 		usage: "also find faces tilted by these angles, e.g. 22.5,-22.5; default: none",
 		field: func(p *Params) any { return &p.Angles }, refusal: refuseAngles, print: printAngles},
@@ -127,6 +129,21 @@ func JoinAngles(angles []float64) string {
 		parts[i] = number(a)
 	}
 	return strings.Join(parts, ",")
+}
+
+// ParseAngles reads what JoinAngles writes, with blanks around the commas or without.
+func ParseAngles(text string) (angles []float64, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		a, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+		if err != nil || math.IsNaN(a) || math.IsInf(a, 0) {
+			return nil, fmt.Errorf("invalid angle %q: use degrees, e.g. 22.5,-22.5", part)
+		}
+		angles = append(angles, a)
+	}
+	return angles, nil
 }
 
 // printAngles writes the angles that are searched: rounded, each once, without the upright one.

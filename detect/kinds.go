@@ -67,7 +67,11 @@ func Names() []string {
 
 // KindNamed returns the detector with a name; ok is false if there is none.
 func KindNamed(name string) (k Kind, ok bool) {
-	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })
+	return kindWhere(func(k Kind) bool { return k.Name == name })
+}
+
+func kindWhere(is func(Kind) bool) (k Kind, ok bool) {
+	i := slices.IndexFunc(kinds, is)
 	if i < 0 {
 		return Kind{}, false
 	}
@@ -77,16 +81,12 @@ func KindNamed(name string) (k Kind, ok bool) {
 // KindOf returns the detector of a fingerprint, of any version, in this process or behind a sidecar; the zero
 // Kind for a foreign model.
 func KindOf(fingerprint string) Kind {
-	model := cutPrefix(fingerprint)
-	m := builtIn.FindStringSubmatch(model)
+	m := builtIn.FindStringSubmatch(cutPrefix(fingerprint))
 	if m == nil {
 		return Kind{}
 	}
-	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Model == m[1] })
-	if i < 0 {
-		return Kind{}
-	}
-	return kinds[i]
+	k, _ := kindWhere(func(k Kind) bool { return k.Model == m[1] })
+	return k
 }
 
 // builtIn matches the fingerprints of built-in detectors: the model, the first digits of its checksum, and

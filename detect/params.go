@@ -88,7 +88,7 @@ func (p Params) String() string {
 // Threshold is the least score of a face, Own resolved.
 func (p Params) Threshold() float64 {
 	if p.MinScore == Own {
-		return p.kind().threshold()
+		return p.kind().MinScore
 	}
 	return p.MinScore
 }
@@ -110,8 +110,6 @@ func (k Kind) overlap() float64 {
 	}
 	return foreignIoU
 }
-
-func (k Kind) threshold() float64 { return k.MinScore }
 
 // pigo returns the parameters of the cascade.
 func (p Params) pigo() pigo.Params {

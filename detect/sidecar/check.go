@@ -36,7 +36,6 @@ type model struct {
 type metadata struct {
 	Name       string
 	Versions   []string
-	Platform   string
 	Inputs     []tensor
 	Outputs    []tensor
 	Parameters parameters
@@ -208,14 +207,6 @@ func named(k detect.Kind, fingerprint string) string {
 	return k.Name + " (" + fingerprint + ")"
 }
 
-// answers returns an error for a response of another model.
-func (m *model) answers(res *message) error {
-	if d, ok := res.Parameters[detectorKey].(string); ok && d != m.detector {
-		return fmt.Errorf("it comes from the detector %s, not %s", d, m.detector)
-	}
-	return nil
-}
-
 // equal sends known images, each alone and then in batches, and returns the answers.
 func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.Answer, error) {
 	items, err := c.knownItems(1)
@@ -229,19 +220,12 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 	if e.announces(ctx) {
 		e.form.Store(binaryForm)
 	}
-	alone := make([]detect.Answer, len(items))
-	for i, it := range items {
-		a, err := c.inferPatiently(ctx, e, []*item{it}, params)
-		if i == 0 && e.form.Load() == unknownForm {
-			a, err = c.form(ctx, e, it, params, a, err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if a[0].Err != nil {
-			return nil, &ModelError{e.name, "that it cannot read a plain picture", "that it can"}
-		}
-		alone[i] = a[0]
+	alone, err := c.alone(ctx, e, items, 1)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(alone, func(a detect.Answer) bool { return a.Err != nil }) {
+		return nil, &ModelError{e.name, "that it cannot read a plain picture", "that it can"}
 	}
 	for n := 2; n <= c.o.Batch; n++ {
 		power := n&(n-1) == 0 || n == c.o.Batch
@@ -270,8 +254,8 @@ func (c *Client) equal(ctx context.Context, e *endpoint, every bool) ([]detect.A
 			if want := alone[which[i]]; !reflect.DeepEqual(a, want) {
 				return nil, &ModelError{e.name,
 					fmt.Sprintf("an answer that depends on the batch: a known image gives %s alone, and %s "+
-						"as number %d of %d", told(want), told(a), i+1, n),
-					"the same answer to an image whatever it is sent with"}
+						"as number %d of %d", summary(want), summary(a), i+1, n),
+					"the same answer to an image in every batch"}
 			}
 		}
 	}
@@ -317,15 +301,15 @@ func (c *Client) inferPatiently(ctx context.Context, e *endpoint, items []*item,
 			return answers, err
 		}
 		select {
-		case <-time.After(min(cmp.Or(h.RetryAfter, retryLater), askTimeout)):
+		case <-time.After(min(cmp.Or(h.RetryAfter, retryLater), getTimeout)):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// told formats an answer for messages.
-func told(a detect.Answer) string {
+// summary describes an answer in messages.
+func summary(a detect.Answer) string {
 	if len(a.Faces) == 0 {
 		return "no face"
 	}

@@ -67,14 +67,14 @@ type Client struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when an endpoint's state changes
-	open    map[float64]*batch
-	closed  bool
-	model   *model             // what all endpoints must serve; set by the first that passed its check
-	expects string             // without a model: the fallback's fingerprint, which the model must have
-	known   map[float64]*known // by scale
-	standIn bool               // the fallback answered last
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced when an endpoint's state changes
+	open       map[float64]*batch
+	closed     bool
+	model      *model             // what all endpoints must serve; set by the first that passed its check
+	expects    string             // without a model: the fallback's fingerprint, which the model must have
+	known      map[float64]*known // by scale
+	onFallback bool               // the fallback answered last
 }
 
 var _ detect.Remote = (*Client)(nil)
@@ -93,7 +93,7 @@ type item struct {
 	width, height float64     // of the sent image
 	luma          image.Point // size of the luma that answers are about
 	fromStored    func(detect.Face) detect.Face
-	standIn       *detect.Image // for the fallback; nil without one, or if buffer holds the luma
+	forFallback   *detect.Image // nil without a fallback, or if buffer holds the luma
 	scale         float64
 	weight        int64 // of the client's memory
 
@@ -177,12 +177,12 @@ func (c *Client) begin(ctx context.Context) error {
 			return fmt.Errorf("%w%s", err, adviceNoAnswer)
 		}
 		c.expects = c.o.Fallback.Fingerprint()
-		c.tellStandIn(true, err)
+		c.noteFallback(true, err)
 	}
 	for i, e := range c.endpoints {
 		if errs[i] != nil {
 			if ready > 0 {
-				c.o.Log.Warn("a sidecar does not answer: the others are asked", "url", e.name, "error",
+				c.o.Log.Warn("a sidecar does not answer: the others are used", "url", e.name, "error",
 					errs[i])
 			}
 			e.state, e.err = down, errs[i]
@@ -314,7 +314,7 @@ func (c *Client) fill(it *item, img detect.Image) {
 			for y := range size.Y {
 				luma.Pix = append(luma.Pix, img.Luma.Pix[y*img.Luma.Stride:][:size.X]...)
 			}
-			it.standIn = &detect.Image{Luma: luma, Scale: img.Scale}
+			it.forFallback = &detect.Image{Luma: luma, Scale: img.Scale}
 		}
 	} else {
 		b = slices.Grow(b, size.X*size.Y+64)
@@ -397,7 +397,7 @@ func (c *Client) process(items []*item) {
 				it.answer = answers[i]
 			}
 			c.finish(items, nil)
-			c.tellStandIn(false, nil)
+			c.noteFallback(false, nil)
 			return
 		case c.ctx.Err() != nil:
 			c.finish(items, errClosed)
@@ -415,7 +415,7 @@ func (c *Client) process(items []*item) {
 			c.finish(items, err)
 			return
 		case tries == triesAlone:
-			c.o.Log.Warn("a sidecar fails on this image, and is well otherwise: the image cannot be judged",
+			c.o.Log.Warn("a sidecar fails on this image, and is well otherwise: the image is not processed",
 				"url", e.name, "error", err)
 			items[0].answer = detect.Answer{Err: fmt.Errorf("the sidecar fails on it: %w", err)}
 			c.finish(items, nil)
@@ -433,7 +433,7 @@ func (c *Client) unanswered(items []*item, why error) {
 		c.finish(items, why)
 		return
 	}
-	c.tellStandIn(true, why)
+	c.noteFallback(true, why)
 	print := c.o.Fallback.Fingerprint()
 	var wg sync.WaitGroup
 	for _, it := range items {
@@ -441,7 +441,7 @@ func (c *Client) unanswered(items []*item, why error) {
 		wg.Go(func() {
 			defer crash.Exit()
 			defer func() { <-c.local }()
-			img := it.standIn
+			img := it.forFallback
 			if img == nil {
 				luma, err := parsePGM((*it.buffer)[4:])
 				if err != nil {
@@ -463,11 +463,11 @@ func (c *Client) unanswered(items []*item, why error) {
 	c.finish(items, nil)
 }
 
-// tellStandIn logs when the fallback begins to answer, and when it ends.
-func (c *Client) tellStandIn(on bool, why error) {
+// noteFallback records whether the fallback answers, and logs when that changes.
+func (c *Client) noteFallback(on bool, why error) {
 	c.mu.Lock()
-	change := c.standIn != on
-	c.standIn = on
+	change := c.onFallback != on
+	c.onFallback = on
 	c.mu.Unlock()
 	switch {
 	case change && on:
@@ -492,7 +492,7 @@ func (c *Client) free(it *item) {
 	if cap(*it.buffer) <= keepBuffer {
 		c.buffers.Put(it.buffer)
 	}
-	it.buffer, it.standIn = nil, nil
+	it.buffer, it.forFallback = nil, nil
 	c.room.Release(it.weight)
 }
 

@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	askTimeout = 5 * time.Second // of a request for health or metadata
+	getTimeout = 5 * time.Second // of a request for health or metadata
 	// reviveFirst is the time between two checks of an endpoint that is down; doubled each time
 	reviveFirst   = 100 * time.Millisecond
 	reviveLast    = 2 * time.Second
@@ -93,8 +93,8 @@ func newEndpoint(raw string, conns int) (*endpoint, error) {
 	}
 	t := &http.Transport{MaxIdleConns: conns + 1, MaxIdleConnsPerHost: conns + 1,
 		IdleConnTimeout:     time.Minute,
-		TLSHandshakeTimeout: askTimeout, DisableCompression: true, WriteBufferSize: 64 << 10}
-	dialer := net.Dialer{Timeout: askTimeout}
+		TLSHandshakeTimeout: getTimeout, DisableCompression: true, WriteBufferSize: 64 << 10}
+	dialer := net.Dialer{Timeout: getTimeout}
 	e.name = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	switch {
 	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
@@ -133,7 +133,7 @@ func (e *endpoint) cost(now time.Time) float64 {
 func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer c.tellLocked()
+	defer c.notifyLocked()
 	e.inflight--
 	var h *HTTPError
 	switch {
@@ -159,15 +159,15 @@ func (c *Client) put(e *endpoint, epoch int, err error, took time.Duration) {
 	}
 }
 
-// tellLocked wakes all callers that wait for an endpoint.
-func (c *Client) tellLocked() {
+// notifyLocked wakes all callers that wait for an endpoint.
+func (c *Client) notifyLocked() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
 // revive checks an endpoint until it passes, or the client is closed.
 func (c *Client) revive(e *endpoint, cause error) {
-	told := false
+	logged := false
 	for wait := reviveFirst; ; wait = min(2*wait, reviveLast) {
 		err := c.check(c.ctx, e, false)
 		c.mu.Lock()
@@ -177,7 +177,7 @@ func (c *Client) revive(e *endpoint, cause error) {
 		} else {
 			e.state, e.err = down, err
 		}
-		c.tellLocked()
+		c.notifyLocked()
 		c.mu.Unlock()
 		if c.ctx.Err() != nil {
 			return
@@ -186,9 +186,9 @@ func (c *Client) revive(e *endpoint, cause error) {
 			c.o.Log.Info("the sidecar is well again", "url", e.name, "after", cause)
 			return
 		}
-		if !told {
+		if !logged {
 			c.o.Log.Warn("a sidecar is gone", "url", e.name, "error", err, "after", cause)
-			told = true
+			logged = true
 		}
 		select {
 		case <-time.After(wait):
@@ -198,9 +198,8 @@ func (c *Client) revive(e *endpoint, cause error) {
 	}
 }
 
-// Condition reports whether every server that is up asked not to be asked for now, and whether the stand-in
-// answers.
-func (c *Client) Condition() (busy, standIn bool) {
+// Condition reports whether every server that is up has requested a pause, and whether the fallback answers.
+func (c *Client) Condition() (busy, fallback bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -209,11 +208,11 @@ func (c *Client) Condition() (busy, standIn bool) {
 			continue
 		}
 		if !e.busy.After(now) {
-			return false, c.standIn
+			return false, c.onFallback
 		}
 		busy = true
 	}
-	return busy, c.standIn
+	return busy, c.onFallback
 }
 
 // permanent reports whether retrying later cannot help.
@@ -284,7 +283,7 @@ func readable(s string) string {
 
 // get requests information about the server or its model.
 func (e *endpoint) get(ctx context.Context, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -74,8 +74,8 @@ func (c *Client) inferKnown(ctx context.Context, e *endpoint, items []*item,
 func (k *known) check(e *endpoint, which int, got detect.Answer) error {
 	if want := k.answers[which]; !reflect.DeepEqual(got, want) {
 		return &AnswerError{e.name,
-			fmt.Sprintf("a known image that went with it has %s, and the answer is %s", told(want),
-				told(got))}
+			fmt.Sprintf("a known image that went with it has %s, and the answer is %s", summary(want),
+				summary(got))}
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (c *Client) knownAt(ctx context.Context, e *endpoint, scale float64) (*know
 	return k, nil
 }
 
-// alone sends images one by one.
+// alone sends images one by one, in the form that the server reads.
 func (c *Client) alone(ctx context.Context, e *endpoint, items []*item,
 	scale float64) ([]detect.Answer, error) {
 	params, err := toParameters(c.o.Params, scale, c.model.listed)
@@ -141,6 +141,9 @@ func (c *Client) alone(ctx context.Context, e *endpoint, items []*item,
 	answers := make([]detect.Answer, len(items))
 	for i, it := range items {
 		a, err := c.inferPatiently(ctx, e, []*item{it}, params)
+		if e.form.Load() == unknownForm {
+			a, err = c.form(ctx, e, it, params, a, err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -165,7 +168,7 @@ func (c *Client) knownItems(larger int) ([]*item, error) {
 		}
 		items[i] = new(item)
 		c.fill(items[i], img)
-		items[i].standIn = nil // of no use here
+		items[i].forFallback = nil // of no use here
 	}
 	return items, nil
 }

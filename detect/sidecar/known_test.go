@@ -89,7 +89,7 @@ func TestTurns(t *testing.T) {
 							refused.Add(1)
 							return
 						case !reflect.DeepEqual(got[0], want[n]):
-							t.Errorf("image %d: %s is believed, want %s", n, told(got[0]), told(want[n]))
+							t.Errorf("image %d: %s is believed, want %s", n, summary(got[0]), summary(want[n]))
 						default:
 							right.Add(1)
 						}
@@ -123,7 +123,7 @@ func TestKnownHasFaces(t *testing.T) {
 				for i, a := range k.answers {
 					if len(a.Faces) == 0 {
 						t.Errorf("%s from %d px at scale %v: known image %d has %s", kind.Name, minFace,
-							scale, i, told(a))
+							scale, i, summary(a))
 					}
 				}
 			}

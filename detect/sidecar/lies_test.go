@@ -46,11 +46,7 @@ func (tm *tamper) wrap(next http.Handler) http.Handler {
 // lie answers with a changed message.
 func lie(change func(m *message)) func(http.ResponseWriter, string, []byte) {
 	return func(w http.ResponseWriter, head string, body []byte) {
-		n, err := strconv.Atoi(head)
-		if err != nil {
-			panic(err)
-		}
-		m, err := parseMessage(n, body)
+		m, err := parseMessage(head, body, len(body))
 		if err != nil {
 			panic(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 )
 
 // lengthHeader says how many bytes of a body are JSON; the binary parts of tensors follow, in order.
@@ -42,10 +43,19 @@ const (
 	base64Content = "base64"
 )
 
-// parseMessage parses a body whose first head bytes are JSON. The tensors' content is not copied.
-func parseMessage(head int, body []byte) (*message, error) {
-	if head < 0 || head > len(body) {
-		return nil, fmt.Errorf("%s is %d, of a body of %d bytes", lengthHeader, head, len(body))
+// parseMessage parses a body. length is the value of lengthHeader: how many bytes of it are JSON; empty for
+// all, which may be at most maxJSON. The tensors' content is not copied.
+func parseMessage(length string, body []byte, maxJSON int) (*message, error) {
+	head := len(body)
+	if length != "" {
+		var err error
+		if head, err = strconv.Atoi(length); err != nil || head < 0 || head > len(body) {
+			return nil, fmt.Errorf("%s is %q, of a body of %d bytes", lengthHeader, length, len(body))
+		}
+	}
+	if head > maxJSON {
+		return nil, fmt.Errorf("%d bytes of JSON; send images as binary data behind it, with %s", head,
+			lengthHeader)
 	}
 	m := new(message)
 	if err := json.Unmarshal(body[:head], m); err != nil {
@@ -73,8 +83,8 @@ func parseMessage(head int, body []byte) (*message, error) {
 	return m, nil
 }
 
-// find returns the tensor with that name, which must be the only one.
-func find(ts []tensor, name string) (*tensor, error) {
+// find returns the tensor with that name, which must be the only one, and of that type and shape.
+func find(ts []tensor, name, datatype string, shape ...int64) (*tensor, error) {
 	var found *tensor
 	for i := range ts {
 		if ts[i].Name != name {
@@ -88,7 +98,7 @@ func find(ts []tensor, name string) (*tensor, error) {
 	if found == nil {
 		return nil, fmt.Errorf("no tensor is called %q", name)
 	}
-	return found, nil
+	return found, found.is(datatype, shape...)
 }
 
 // is returns an error unless type and shape match; -1 stands for any length.
@@ -139,8 +149,22 @@ func (t *tensor) elements() ([][]byte, error) {
 	return out, nil
 }
 
-// numbers returns the n elements of an FP32 or INT32 tensor, binary or JSON. Both types fit a float64.
-func (t *tensor) numbers(n int64) ([]float64, error) {
+// numbersOf returns the elements of the tensor that find returns.
+func numbersOf(ts []tensor, name, datatype string, shape ...int64) ([]float64, error) {
+	t, err := find(ts, name, datatype, shape...)
+	if err != nil {
+		return nil, err
+	}
+	return t.numbers()
+}
+
+// numbers returns the elements of an FP32 or INT32 tensor, binary or JSON. Both types fit a float64. The
+// shape must be one that was checked: its product must not overflow.
+func (t *tensor) numbers() ([]float64, error) {
+	n := int64(1)
+	for _, v := range t.Shape {
+		n *= v
+	}
 	var out []float64
 	if t.binary != nil {
 		if n > int64(len(t.binary)) || 4*n != int64(len(t.binary)) {

@@ -18,13 +18,14 @@ type metrics struct {
 	seconds  prometheus.Histogram
 }
 
-func newMetrics(s *Server) *metrics {
+// newMetrics makes the metrics; waiting is how many images are in the queue.
+func newMetrics(waiting func() int) *metrics {
 	const space = "facescan_sidecar_"
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: space + "requests_total",
 			Help: "Inference requests, by status code of the answer."}, []string{"code"}),
 		images: prometheus.NewCounterVec(prometheus.CounterOpts{Name: space + "images_total",
-			Help: "Images, judged or unreadable."}, []string{"outcome"}),
+			Help: "Images, processed (judged) or unreadable."}, []string{"outcome"}),
 		faces: prometheus.NewCounter(prometheus.CounterOpts{Name: space + "faces_total",
 			Help: "Faces found."}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: space + "batch_images",
@@ -33,10 +34,10 @@ func newMetrics(s *Server) *metrics {
 			Help: "Duration of a call of the detector.", Buckets: prometheus.ExponentialBuckets(1e-4,
 				4, 10)}),
 	}
-	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: space + "waiting_images",
-		Help: "Images in the queue."}, func() float64 { return float64(s.queue.length()) })
+	queued := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: space + "waiting_images",
+		Help: "Images in the queue."}, func() float64 { return float64(waiting()) })
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.requests, m.images, m.faces, m.batches, m.seconds, waiting, collectors.NewGoCollector(),
+	r.MustRegister(m.requests, m.images, m.faces, m.batches, m.seconds, queued, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m

@@ -4,24 +4,27 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"facescan/detect"
 )
 
-// candidatesKey is the parameter that requests faces below the threshold: the best ones, at most that many.
-// The response then has the threshold as its parameter min_score.
+// Parameters besides the detection flags.
 const (
+	// candidatesKey requests faces below the threshold: the best ones, at most that many. The response then
+	// has the threshold as its parameter min_score.
 	candidatesKey = "candidates"
-	// scaleKey is the scale of the sent images: full pixels per pixel. Sizes in flags are then in full pixels
+	// scaleKey is the scale of the sent images: full pixels per pixel. Sizes in flags are then in full pixels.
 	scaleKey    = "image_scale"
 	minScoreKey = "min_score"
 	detectorKey = "detector" // in metadata and responses: fingerprint of engine and model
 )
 
-// candidates is how many a client requests: as many as an answer holds.
-const candidates = detect.KeepCandidates
+const (
+	// candidates is how many a client requests: as many as an answer holds.
+	candidates = detect.KeepCandidates
+	maxAngles  = 32 // in a request
+)
 
 // flag is a detection flag as a request parameter.
 type flag struct {
@@ -61,7 +64,10 @@ func (f flag) set(p *detect.Params, v any) bool {
 	case *float64:
 		return setFloat(to, v)
 	case *[]float64:
-		return setAngles(to, v)
+		text, ok := v.(string)
+		angles, err := detect.ParseAngles(text)
+		*to = angles
+		return ok && err == nil && len(angles) <= maxAngles
 	}
 	return false
 }
@@ -112,16 +118,16 @@ func toParameters(p detect.Params, scale float64, listed parameters) (parameters
 	return out, nil
 }
 
-// asked is the content of a request's parameters.
-type asked struct {
+// requested is the content of a request's parameters.
+type requested struct {
 	detect.Params
-	keep  int     // candidates
+	keep  int     // candidates, at most
 	scale float64 // of the images
 }
 
 // fromParameters reads the flags of a kind of detector from a request.
-func fromParameters(k detect.Kind, m parameters) (asked, error) {
-	a := asked{Params: detect.Defaults(k.Name), scale: 1}
+func fromParameters(k detect.Kind, m parameters) (requested, error) {
+	a := requested{Params: detect.Defaults(k.Name), scale: 1}
 	flags := flagsOf(k)
 	for name, v := range m {
 		ok := true
@@ -149,19 +155,3 @@ func setInt(to *int, v any) bool {
 }
 
 func setFloat(to *float64, v any) (ok bool) { *to, ok = v.(float64); return ok }
-
-func setAngles(to *[]float64, v any) bool {
-	text, ok := v.(string)
-	*to = nil
-	if !ok || text == "" {
-		return ok
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		a, err := strconv.ParseFloat(part, 64)
-		if err != nil || len(*to) == 32 {
-			return false
-		}
-		*to = append(*to, a)
-	}
-	return true
-}

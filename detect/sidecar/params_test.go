@@ -45,7 +45,7 @@ func TestParametersAreComplete(t *testing.T) {
 		var back parameters
 		must(t, json.Unmarshal(text, &back))
 		got, err := fromParameters(pigo, back)
-		if p.IoU = p.Overlap(); err != nil || !reflect.DeepEqual(got, asked{p, candidates, 1.6}) {
+		if p.IoU = p.Overlap(); err != nil || !reflect.DeepEqual(got, requested{p, candidates, 1.6}) {
 			t.Errorf("%s: %+v %v, want %+v", typ.Field(i).Name, got, err, p)
 		}
 		if _, err := toParameters(p, 1, nil); err == nil {

@@ -16,12 +16,11 @@ import (
 
 // request is an inference in progress.
 type request struct {
+	requested
 	ctx      context.Context // of the waiting client
 	id       string
 	files    [][]byte
 	detector *served
-	keep     int     // candidates wanted
-	scale    float64 // of the sent luma
 	outputs  []output
 
 	left    sync.WaitGroup // images
@@ -261,5 +260,5 @@ func (s *Server) picture(j job) (Picture, error) {
 	if s.o.Decode == nil {
 		return Picture{}, errPGM
 	}
-	return s.o.Decode(file, j.detector.params)
+	return s.o.Decode(file, j.Params)
 }

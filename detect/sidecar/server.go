@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -88,50 +89,33 @@ type Server struct {
 	detectors map[string]*served
 }
 
-// served is a detector and its flags.
+// served is a detector, which requests with the same flags share.
 type served struct {
 	detect.Detector
-	params detect.Params
-	users  int // requests
-	used   time.Time
+	users int // requests
+	used  time.Time
 }
 
 // NewServer opens the detector with the default flags, to check that it works, and starts the workers. Close
 // ends them.
 func NewServer(o ServerOptions) (*Server, error) {
-	def := func(to *int, v int) {
-		if *to == 0 {
-			*to = v
-		}
-	}
-	def(&o.Workers, runtime.GOMAXPROCS(0))
-	def(&o.Batch, 1)
-	def(&o.Queue, 1024)
-	def(&o.Conns, 256)
-	if o.Model == "" {
-		o.Model = ModelName
-	}
-	if o.MaxBody == 0 {
-		o.MaxBody = 128 << 20
-	}
-	if o.MaxBodies == 0 {
-		o.MaxBodies = 4 * o.MaxBody
-	}
-	if o.MaxPixels == 0 {
-		o.MaxPixels = 100e6
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	s := &Server{o: o, mux: http.NewServeMux(), bodies: semaphore.NewWeighted(max(o.MaxBodies, o.MaxBody)),
-		detectors: map[string]*served{}}
-	s.queue = newQueue(o.Queue)
-	s.metrics = newMetrics(s)
-	known := false
-	if s.kind, known = detect.KindNamed(o.Detector); !known {
+	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
+	o.Batch = cmp.Or(o.Batch, 1)
+	o.Queue = cmp.Or(o.Queue, 1024)
+	o.Conns = cmp.Or(o.Conns, 256)
+	o.Model = cmp.Or(o.Model, ModelName)
+	o.MaxBody = cmp.Or(o.MaxBody, 128<<20)
+	o.MaxBodies = cmp.Or(o.MaxBodies, 4*o.MaxBody)
+	o.MaxPixels = cmp.Or(o.MaxPixels, 100e6)
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	kind, known := detect.KindNamed(o.Detector)
+	if !known {
 		return nil, fmt.Errorf("%q is not a detector", o.Detector)
 	}
-	s.outputs = expected(s.kind.Landmarks).Outputs
+	s := &Server{o: o, mux: http.NewServeMux(), bodies: semaphore.NewWeighted(max(o.MaxBodies, o.MaxBody)),
+		queue: newQueue(o.Queue), kind: kind, outputs: expected(kind.Landmarks).Outputs,
+		detectors: map[string]*served{}}
+	s.metrics = newMetrics(s.queue.length)
 	d, err := s.open(detect.Defaults(o.Detector))
 	if err != nil {
 		return nil, err
@@ -226,7 +210,7 @@ func (s *Server) open(p detect.Params) (*served, error) {
 		if err != nil {
 			return nil, err
 		}
-		d = &served{Detector: opened, params: p}
+		d = &served{Detector: opened}
 		s.detectors[key] = d
 	}
 	d.users++
@@ -345,27 +329,13 @@ func (e *badRequest) Error() string { return e.why }
 // parse reads a request from a body; the request refers to it.
 func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 	bad := func(err error) (*request, error) { return nil, &badRequest{http.StatusBadRequest, err.Error()} }
-	head := len(body)
-	if v := r.Header.Get(lengthHeader); v != "" {
-		var err error
-		if head, err = strconv.Atoi(v); err != nil {
-			return bad(fmt.Errorf("%s is %q", lengthHeader, v))
-		}
-	}
-	if head > maxHead {
-		return bad(fmt.Errorf("%d bytes of JSON; send images as binary data behind it, with %s", head,
-			lengthHeader))
-	}
-	m, err := parseMessage(head, body)
+	m, err := parseMessage(r.Header.Get(lengthHeader), body, maxHead)
 	if err != nil {
 		return bad(err)
 	}
-	images, err := find(m.Inputs, imagesName)
+	images, err := find(m.Inputs, imagesName, typeBytes, -1)
 	if err == nil && len(m.Inputs) != 1 {
 		err = fmt.Errorf("%d inputs, want one", len(m.Inputs))
-	}
-	if err == nil {
-		err = images.is(typeBytes, -1)
 	}
 	if err != nil {
 		return bad(err)
@@ -385,12 +355,10 @@ func (s *Server) parse(r *http.Request, body []byte) (*request, error) {
 				fmt.Sprintf("image %d has %dx%d pixels, and %d are allowed", i, w, h, s.o.MaxPixels)}
 		}
 	}
-	a, err := fromParameters(s.kind, m.Parameters)
-	if err != nil {
+	if q.requested, err = fromParameters(s.kind, m.Parameters); err != nil {
 		return bad(err)
 	}
-	q.keep, q.scale = a.keep, a.scale
-	q.detector, err = s.open(a.Params)
+	q.detector, err = s.open(q.Params)
 	return q, err
 }
 
@@ -422,7 +390,7 @@ func (s *Server) answer(w http.ResponseWriter, q *request) int {
 	m := message{ModelName: s.o.Model, ModelVersion: modelVersion, ID: q.id,
 		Parameters: parameters{detectorKey: s.kind.Print}}
 	if q.keep > 0 {
-		m.Parameters[minScoreKey] = q.detector.params.Threshold()
+		m.Parameters[minScoreKey] = q.Threshold()
 	}
 	contents := q.tensors()
 	for _, o := range q.outputs {
@@ -546,7 +514,7 @@ func Listen(address string) (net.Listener, error) {
 		c, err := net.Dial("unix", path)
 		if err == nil {
 			_ = c.Close()
-			return nil, fmt.Errorf("somebody serves on %s already", path)
+			return nil, fmt.Errorf("another server uses %s already", path)
 		}
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			_ = os.Remove(path) // if it stays, listening says why

@@ -88,11 +88,7 @@ func answerOf(t testing.TB, w *httptest.ResponseRecorder) *message {
 	if w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	head := w.Body.Len()
-	if v := w.Header().Get(lengthHeader); v != "" {
-		head, _ = strconv.Atoi(v)
-	}
-	m, err := parseMessage(head, w.Body.Bytes())
+	m, err := parseMessage(w.Header().Get(lengthHeader), w.Body.Bytes(), w.Body.Len())
 	must(t, err)
 	return m
 }
@@ -126,24 +122,24 @@ func TestProtocol(t *testing.T) {
 	if m.ID != "7" || m.ModelName != "face" || m.ModelVersion != "1" {
 		t.Errorf("%+v", m)
 	}
-	counts, err := m.Outputs[1].numbers(4)
+	counts, err := m.Outputs[1].numbers()
 	if err != nil || counts[0] < 1 || counts[1] != -1 || counts[2] != counts[0] || counts[3] != 0 {
 		t.Errorf("counts %v %v", counts, err)
 	}
-	faces, err := m.Outputs[0].numbers(m.Outputs[0].Shape[0] * faceFields)
+	faces, err := m.Outputs[0].numbers()
 	if err != nil || len(faces) != 6*int(counts[0]+counts[2]) {
 		t.Errorf("faces %v %v", faces, err)
 	}
 	// As JSON, which is what the protocol says when nothing is said; one output alone; with its version
 	// named.
 	m2 := answerOf(t, send(s, ask{images: binaryOut.images}.request(t)))
-	faces2, err := m2.Outputs[0].numbers(m2.Outputs[0].Shape[0] * faceFields)
+	faces2, err := m2.Outputs[0].numbers()
 	if err != nil || m2.Outputs[0].binary != nil || !reflect.DeepEqual(faces2, faces) {
 		t.Errorf("as JSON %v %v, want %v", faces2, err, faces)
 	}
 	m3 := answerOf(t, send(s, ask{images: binaryOut.images, path: "/v2/models/face/versions/1/infer",
 		outputs: []tensor{{Name: countsName, Parameters: parameters{"binary_data": true}}}}.request(t)))
-	counts3, err := m3.Outputs[0].numbers(4)
+	counts3, err := m3.Outputs[0].numbers()
 	if err != nil || len(m3.Outputs) != 1 || !reflect.DeepEqual(counts3, counts) {
 		t.Errorf("%+v %v", m3.Outputs, err)
 	}
@@ -173,7 +169,7 @@ func TestCandidates(t *testing.T) {
 	count := func(p parameters) (float64, any) {
 		p["binary_data_output"] = true
 		m := answerOf(t, send(s, ask{images: pgm, parameters: p}.request(t)))
-		n, err := m.Outputs[1].numbers(1)
+		n, err := m.Outputs[1].numbers()
 		must(t, err)
 		return n[0], m.Parameters[minScoreKey]
 	}

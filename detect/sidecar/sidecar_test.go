@@ -206,7 +206,7 @@ func TestKnownImages(t *testing.T) {
 		for _, m := range knownImages() {
 			a, err := d.Detect(t.Context(), []detect.Image{{Luma: m, Scale: 1}})
 			must(t, err)
-			t.Log(k.Name, told(a[0]), len(a[0].Candidates))
+			t.Log(k.Name, summary(a[0]), len(a[0].Candidates))
 			faces += len(a[0].Faces)
 		}
 		if faces < 2 {

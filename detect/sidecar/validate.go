@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 
 	"facescan/detect"
 )
@@ -14,55 +13,33 @@ var errUnreadable = errors.New("the sidecar cannot read the image")
 
 // validate turns a response into the answers to these images, or returns why it is invalid.
 func (c *Client) validate(body []byte, length string, items []*item) ([]detect.Answer, error) {
-	head := len(body)
-	if length != "" {
-		var err error
-		if head, err = strconv.Atoi(length); err != nil {
-			return nil, fmt.Errorf("%s is %q", lengthHeader, length)
-		}
-	}
-	m, err := parseMessage(head, body)
+	m, err := parseMessage(length, body, len(body))
 	if err != nil {
 		return nil, err
 	}
-	if err := c.model.answers(m); err != nil {
-		return nil, err
+	if d, ok := m.Parameters[detectorKey].(string); ok && d != c.model.detector {
+		return nil, fmt.Errorf("it comes from the detector %s, not %s", d, c.model.detector)
 	}
-	faces, err := find(m.Outputs, facesName)
-	if err == nil {
-		err = faces.is(typeFP32, -1, faceFields)
-	}
+	images := int64(len(items))
+	faces, err := find(m.Outputs, facesName, typeFP32, -1, faceFields)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := find(m.Outputs, countsName)
-	if err == nil {
-		err = counts.is(typeINT32, int64(len(items)))
+	n := faces.Shape[0]
+	if n > images*maxFaces {
+		return nil, fmt.Errorf("%d faces in %d images", n, images)
 	}
+	rows, err := faces.numbers()
 	if err != nil {
 		return nil, err
 	}
-	if most := int64(len(items)) * maxFaces; faces.Shape[0] > most {
-		return nil, fmt.Errorf("%d faces in %d images", faces.Shape[0], len(items))
-	}
-	rows, err := faces.numbers(faces.Shape[0] * faceFields)
-	if err != nil {
-		return nil, err
-	}
-	told, err := counts.numbers(int64(len(items)))
+	counts, err := numbersOf(m.Outputs, countsName, typeINT32, images)
 	if err != nil {
 		return nil, err
 	}
 	var points []float64
 	if c.model.landmarks {
-		t, err := find(m.Outputs, pointsName)
-		if err == nil {
-			err = t.is(typeFP32, faces.Shape[0], int64(pointFields))
-		}
-		if err == nil {
-			points, err = t.numbers(faces.Shape[0] * int64(pointFields))
-		}
-		if err != nil {
+		if points, err = numbersOf(m.Outputs, pointsName, typeFP32, n, int64(pointFields)); err != nil {
 			return nil, err
 		}
 	}
@@ -70,11 +47,11 @@ func (c *Client) validate(body []byte, length string, items []*item) ([]detect.A
 	if c.model.candidates {
 		var ok bool
 		if threshold, ok = m.Parameters[minScoreKey].(float64); !ok {
-			return nil, fmt.Errorf("candidates were asked for, and the threshold is %v",
+			return nil, fmt.Errorf("candidates were requested, and the threshold is %v",
 				m.Parameters[minScoreKey])
 		}
 	}
-	return answersOf(c.model.kind, items, rows, points, told, threshold)
+	return answersOf(c.model.kind, items, rows, points, counts, threshold)
 }
 
 // answersOf checks faces, with their landmarks if there are any, and sorts them into the answers of their
@@ -122,7 +99,7 @@ func answersOf(kind detect.Kind, items []*item, rows, points, counts []float64,
 		case counts[i] == -1 && len(faces) == 0:
 			a.Err = errUnreadable
 		case counts[i] != float64(len(faces)):
-			return nil, fmt.Errorf("image %d of %d: %v faces are told, %d given", i, len(items), counts[i],
+			return nil, fmt.Errorf("image %d of %d: %v faces are counted, %d given", i, len(items), counts[i],
 				len(faces))
 		case below > candidates:
 			return nil, fmt.Errorf("image %d of %d: %d candidates", i, len(items), below)

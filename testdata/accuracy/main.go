@@ -19,8 +19,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 
 	"facescan/detect"
 	"facescan/pipeline/decode"
@@ -44,15 +42,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		case *float64: // -1 is the detector's own
 			flags.Float64Var(v, f.Name, *v, f.Help())
 		case *[]float64:
-			flags.Func(f.Name, f.Help(), func(s string) error {
-				for _, a := range strings.Split(s, ",") {
-					degrees, err := strconv.ParseFloat(strings.TrimSpace(a), 64)
-					if err != nil {
-						return err
-					}
-					*v = append(*v, degrees)
-				}
-				return nil
+			flags.Func(f.Name, f.Help(), func(s string) (err error) {
+				*v, err = detect.ParseAngles(s)
+				return err
 			})
 		}
 	}
