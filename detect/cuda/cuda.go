@@ -167,7 +167,7 @@ func (l *lane) plan(searches []pigo.Search) int {
 			k := grid{at: int64(at), width: int32(size.X), height: int32(size.Y), row: int32(g.Row),
 				col: int32(g.Col), cols: int32(g.Cols),
 				windows: int32(windows), step: int32(g.Step), sin: g.Sin, cos: g.Cos, mirror: 1}
-			if s.Mirror {
+			if g.Mirror {
 				k.mirror = -1
 			}
 			if g.Sin != 0 || g.Cos < 0 {

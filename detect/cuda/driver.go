@@ -70,17 +70,14 @@ func newDriver(library string, device int, t pigo.Tables) (d *driver, err error)
 	}()
 	for name, f := range map[string]*function{
 		"cuInit": &d.init, "cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet,
-		"cuDeviceGetName":          &d.deviceName,
-		"cuDevicePrimaryCtxRetain": &d.retain, "cuDevicePrimaryCtxRelease_v2": &d.release,
-		"cuCtxSetCurrent":  &d.setCurrent,
+		"cuDeviceGetName": &d.deviceName, "cuDevicePrimaryCtxRetain": &d.retain,
+		"cuDevicePrimaryCtxRelease_v2": &d.release, "cuCtxSetCurrent": &d.setCurrent,
 		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload,
-		"cuModuleGetFunction": &d.moduleFunction,
-		"cuMemAlloc_v2":       &d.alloc, "cuMemFree_v2": &d.free, "cuMemHostAlloc": &d.hostAlloc,
-		"cuMemFreeHost":  &d.hostFree,
-		"cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy,
-		"cuStreamSynchronize":  &d.synchronize,
-		"cuMemcpyHtoDAsync_v2": &d.toDevice, "cuMemcpyDtoHAsync_v2": &d.toHost, "cuMemsetD32Async": &d.fill,
-		"cuLaunchKernel": &d.launch, "cuGetErrorString": &d.errorString,
+		"cuModuleGetFunction": &d.moduleFunction, "cuMemAlloc_v2": &d.alloc, "cuMemFree_v2": &d.free,
+		"cuMemHostAlloc": &d.hostAlloc, "cuMemFreeHost": &d.hostFree, "cuStreamCreate": &d.streamCreate,
+		"cuStreamDestroy_v2": &d.streamDestroy, "cuStreamSynchronize": &d.synchronize,
+		"cuMemcpyHtoDAsync_v2": &d.toDevice, "cuMemcpyDtoHAsync_v2": &d.toHost,
+		"cuMemsetD32Async": &d.fill, "cuLaunchKernel": &d.launch, "cuGetErrorString": &d.errorString,
 	} {
 		f.name = name
 		if f.entry, err = purego.Dlsym(handle, name); err != nil {

@@ -106,10 +106,10 @@ func BenchmarkGPUCopy(b *testing.B) {
 func (l *lane) copyOver(bytes int) error {
 	d := l.d
 	defer d.use()()
-	if err := l.fit(&l.in, &l.there[0], max(bytes, leastIn)); err != nil {
+	if err := l.fit(max(bytes, leastIn), &l.in, &l.gpuIn); err != nil {
 		return err
 	}
-	if err := d.call(&d.toDevice, l.there[0].at, uintptr(l.in.at), uintptr(bytes), l.stream); err != nil {
+	if err := d.call(&d.toDevice, l.gpuIn.at, l.in.at, uintptr(bytes), l.stream); err != nil {
 		return err
 	}
 	return d.call(&d.synchronize, l.stream)

@@ -1,7 +1,9 @@
-// The search of a batch. Made into kernel.ptx by `go generate`; as plain C it is what the tests run (testdata/driver.c).
+// The search of a batch. Made into kernel.ptx by `go generate`; the tests run it as plain C
+// (testdata/driver.c).
 //
-// A block takes a tile: TILE windows of one grid, side by side. Stage by stage it evaluates those that are left, and compacts them into
-// a list in shared memory, so that its threads stay busy although nearly all windows fall at the first stages.
+// A block takes a tile: TILE windows of one grid, side by side. Stage by stage it evaluates those that are
+// left, and compacts them into a list in shared memory, so that its threads stay busy although nearly all
+// windows fall at the first stages.
 
 #if defined(__CUDACC__) || defined(__CUDA__)
 #define FN static __attribute__((device)) inline __attribute__((always_inline))
@@ -23,7 +25,7 @@
 #define ADD(p, n) atomicAdd((int *)(p), (n))
 #endif
 #elif !defined(KERNEL)
-#error "as plain C the including file says what KERNEL, SHARED, THREAD, THREADS, BLOCK, BARRIER and ADD are"
+#error "in plain C the including file defines KERNEL, SHARED, THREAD, THREADS, BLOCK, BARRIER and ADD"
 #endif
 
 #include "window.h"

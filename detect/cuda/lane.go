@@ -31,24 +31,21 @@ type lane struct {
 	ends    []int32
 	found   []hit
 
-	in    pinned  // images, then grids, then tiles
-	out   pinned  // the number of hits, and the hits
-	there [2]area // of in and of out, on the GPU
-	args  args
-	param [1]uintptr // its address
+	in, out       memory // pinned: images, then grids, then tiles; the number of hits, and the hits
+	gpuIn, gpuOut memory // the same on the GPU
+	args          args
+	param         [1]uintptr // its address
 }
 
-// pinned is host memory that the GPU can copy directly.
-type pinned struct {
-	at   unsafe.Pointer
-	room int
+// memory is a buffer on the GPU, or a pinned one of this process, which the GPU can copy directly.
+type memory struct {
+	at          uintptr
+	room        int
+	alloc, free *function
 }
 
-// area is memory on the GPU.
-type area struct {
-	at   uintptr
-	room int
-}
+// pointer is the address of a pinned buffer.
+func (m *memory) pointer() unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&m.at)) }
 
 const (
 	leastIn   = 1 << 20
@@ -58,7 +55,8 @@ const (
 
 func (d *driver) newLane() (*lane, error) {
 	defer d.use()()
-	l := &lane{d: d}
+	pinned, gpu := memory{alloc: &d.hostAlloc, free: &d.hostFree}, memory{alloc: &d.alloc, free: &d.free}
+	l := &lane{d: d, in: pinned, out: pinned, gpuIn: gpu, gpuOut: gpu}
 	l.param[0] = uintptr(unsafe.Pointer(&l.args))
 	const nonBlocking = 1
 	if err := d.call(&d.streamCreate, uintptr(unsafe.Pointer(&l.stream)), nonBlocking); err != nil {
@@ -67,56 +65,38 @@ func (d *driver) newLane() (*lane, error) {
 	return l, nil
 }
 
-// fit grows the buffers on both sides to at least these sizes, with some margin.
-func (l *lane) fit(p *pinned, a *area, bytes int) error {
-	d := l.d
-	if p.room < bytes {
-		if p.at != nil {
-			if err := d.call(&d.hostFree, uintptr(p.at)); err != nil {
-				return err
-			}
+// fit grows the buffers of both sides to at least that many bytes, with some margin.
+func (l *lane) fit(bytes int, buffers ...*memory) error {
+	for _, m := range buffers {
+		if m.room >= bytes {
+			continue
 		}
-		*p = pinned{}
-		var at unsafe.Pointer
-		if err := d.call(&d.hostAlloc, uintptr(unsafe.Pointer(&at)), uintptr(bytes+bytes/4), 0); err != nil {
+		if err := l.drop(m); err != nil {
 			return err
 		}
-		*p = pinned{at, bytes + bytes/4}
-	}
-	if a.room < bytes {
-		if a.at != 0 {
-			if err := d.call(&d.free, a.at); err != nil {
-				return err
-			}
-		}
-		*a = area{}
-		var at uintptr
-		if err := d.call(&d.alloc, uintptr(unsafe.Pointer(&at)), uintptr(bytes+bytes/4)); err != nil {
+		more := bytes + bytes/4
+		if err := l.d.call(m.alloc, uintptr(unsafe.Pointer(&m.at)), uintptr(more), 0); err != nil {
 			return err
 		}
-		*a = area{at, bytes + bytes/4}
+		m.room = more
 	}
 	return nil
 }
 
+// drop frees a buffer.
+func (l *lane) drop(m *memory) error {
+	at := m.at
+	m.at, m.room = 0, 0
+	if at == 0 {
+		return nil
+	}
+	return l.d.call(m.free, at)
+}
+
 // shrink frees all buffers.
 func (l *lane) shrink() error {
-	d := l.d
-	defer d.use()()
-	var errs []error
-	for _, p := range []*pinned{&l.in, &l.out} {
-		if p.at != nil {
-			errs = append(errs, d.call(&d.hostFree, uintptr(p.at)))
-		}
-		*p = pinned{}
-	}
-	for i := range l.there {
-		if l.there[i].at != 0 {
-			errs = append(errs, d.call(&d.free, l.there[i].at))
-		}
-		l.there[i] = area{}
-	}
-	return errors.Join(errs...)
+	defer l.d.use()()
+	return errors.Join(l.drop(&l.in), l.drop(&l.out), l.drop(&l.gpuIn), l.drop(&l.gpuOut))
 }
 
 func (l *lane) close() error {
@@ -138,25 +118,32 @@ func (l *lane) run(searches []pigo.Search, bytes int) error {
 	gridsAt := align(bytes)
 	placesAt := align(gridsAt + len(l.grids)*gridBytes)
 	inBytes := placesAt + len(l.places)*placeBytes
-	if err := l.fit(&l.in, &l.there[0], max(inBytes, leastIn)); err != nil {
+	if err := l.fit(max(inBytes, leastIn), &l.in, &l.gpuIn); err != nil {
 		return err
 	}
-	in := unsafe.Slice((*byte)(l.in.at), inBytes)
+	in := unsafe.Slice((*byte)(l.in.pointer()), inBytes)
 	pack(in, searches)
 	copy(unsafe.Slice((*grid)(unsafe.Pointer(&in[gridsAt])), len(l.grids)), l.grids)
 	copy(unsafe.Slice((*place)(unsafe.Pointer(&in[placesAt])), len(l.places)), l.places)
 	for room := max(leastHits, (l.out.room-hitsAt)/hitBytes); ; {
-		if err := l.fit(&l.out, &l.there[1], hitsAt+room*hitBytes); err != nil {
+		if err := l.fit(hitsAt+room*hitBytes, &l.out, &l.gpuOut); err != nil {
 			return err
 		}
 		n, err := l.launch(inBytes, gridsAt, placesAt, room)
 		if err != nil {
 			return err
 		}
-		if n <= room {
-			return l.fetch(n)
+		if n > room {
+			room = n + n/4 // the kernel also counts hits beyond its room
+			continue
 		}
-		room = n + n/4 // the kernel also counts hits beyond its room
+		if n > leastHits {
+			if err := l.fetch(n); err != nil {
+				return err
+			}
+		}
+		l.found = append(l.found, unsafe.Slice((*hit)(unsafe.Add(l.out.pointer(), hitsAt)), n)...)
+		return nil
 	}
 }
 
@@ -178,10 +165,10 @@ func pack(to []byte, searches []pigo.Search) {
 // launch copies the batch to the GPU, runs the kernel, and returns the number of hits, which may exceed the
 // room for them.
 func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
-	d, in, out := l.d, l.there[0].at, l.there[1].at
+	d, in, out := l.d, l.gpuIn.at, l.gpuOut.at
 	l.args = args{trees: d.trees, pixels: in, grids: in + uintptr(gridsAt), places: in + uintptr(placesAt),
 		hits: out + hitsAt, count: out, room: int32(room)}
-	if err := d.call(&d.toDevice, in, uintptr(l.in.at), uintptr(inBytes), l.stream); err != nil {
+	if err := d.call(&d.toDevice, in, l.in.at, uintptr(inBytes), l.stream); err != nil {
 		return 0, err
 	}
 	if err := d.call(&d.fill, out, 0, 1, l.stream); err != nil {
@@ -192,28 +179,17 @@ func (l *lane) launch(inBytes, gridsAt, placesAt, room int) (int, error) {
 		return 0, err
 	}
 	// A usual number of hits is copied with the count, so that one wait is enough.
-	if err := d.call(&d.toHost, uintptr(l.out.at), out, uintptr(hitsAt+leastHits*hitBytes),
-		l.stream); err != nil {
+	if err := l.fetch(leastHits); err != nil {
 		return 0, err
 	}
-	if err := d.call(&d.synchronize, l.stream); err != nil {
-		return 0, err
-	}
-	return int(*(*int32)(l.out.at)), nil
+	return int(*(*int32)(l.out.pointer())), nil
 }
 
-// fetch copies n hits back.
+// fetch copies the count and n hits from the GPU, and waits for them.
 func (l *lane) fetch(n int) error {
-	if n > leastHits {
-		d := l.d
-		if err := d.call(&d.toHost, uintptr(l.out.at), l.there[1].at, uintptr(hitsAt+n*hitBytes),
-			l.stream); err != nil {
-			return err
-		}
-		if err := d.call(&d.synchronize, l.stream); err != nil {
-			return err
-		}
+	d := l.d
+	if err := d.call(&d.toHost, l.out.at, l.gpuOut.at, uintptr(hitsAt+n*hitBytes), l.stream); err != nil {
+		return err
 	}
-	l.found = append(l.found, unsafe.Slice((*hit)(unsafe.Add(l.out.at, hitsAt)), n)...)
-	return nil
+	return d.call(&d.synchronize, l.stream)
 }

@@ -1,4 +1,4 @@
-// What is done with one window. This file compiles as CUDA and as plain C, so that it is tested where there is no GPU.
+// The evaluation of one window. This file compiles as CUDA and as plain C, so that it is tested without a GPU.
 #ifndef FACESCAN_CUDA_WINDOW_H
 #define FACESCAN_CUDA_WINDOW_H
 
@@ -8,10 +8,11 @@
 
 typedef unsigned char pixel_t;
 
-// A node's two places: row and column of each, signed bytes, in the order of memory on a little-endian machine. One load takes all.
+// A node's two places: row and column of each, signed bytes, in the order of memory on a little-endian
+// machine. One load takes all.
 typedef unsigned code_t;
 
-// The windows of one size in one image, as in cascade.Grid. The image lies in the batch without gaps between its rows.
+// The windows of one size in one image, as in pigo.Grid. The rows of the image have no gaps between them.
 typedef struct {
   long long at;  // of its first pixel, in the batch
   int width, height;
@@ -21,7 +22,7 @@ typedef struct {
   int step;
   int sin, cos;
   int mirror;  // -1 where columns of codes count to the left, else 1
-  int turned;  // pixels of codes may lie beyond the image
+  int turned;  // pixels of codes may be beyond the image
   int spare;
 } grid_t;
 
@@ -31,7 +32,7 @@ typedef struct {
   float threshold;
 } stage_t;
 
-// A cascade, as in cascade.Tables.
+// A cascade, as in pigo.Tables.
 typedef struct {
   const code_t *codes;
   const float *leaves;
@@ -55,8 +56,10 @@ FN int luma(const grid_t *g, const pixel_t *image, int row, int col, int r, int 
   return image[(long long)y * g->width + x];
 }
 
-// passes adds a stage's trees to the sum of a window, one after the other as pigo does, and tells whether the window goes on.
-FN int passes(const trees_t *t, int stage, const grid_t *g, const pixel_t *pixels, int window, float *sum) {
+// passes adds a stage's trees to the sum of a window, one after the other as pigo does, and reports whether the
+// window passes it.
+FN int passes(const trees_t *t, int stage, const grid_t *g, const pixel_t *pixels, int window,
+              float *sum) {
   const pixel_t *image = pixels + g->at;
   int row = g->row + window / g->cols * g->step;
   int col = g->col + window % g->cols * g->step;

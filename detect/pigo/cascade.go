@@ -19,7 +19,7 @@
 // trees are most of the work.
 //
 //   - Offsets, not multiplications. pigo computes ((256 row + code size) >> 8), which is row + (code size >>
-//     8): for a size and a stride every pixel of every node is a constant offset from the window (tables.go).
+//     8): for a size and a stride every pixel of every node is a constant offset from the window (plan.go).
 //     The tables of deep trees, which are seldom reached, are made on demand.
 //   - The first two trees for a vector of neighbouring windows at once. All of their 63 nodes are evaluated,
 //     with loads of adjacent windows' pixels; blends by the outcomes of the upper levels select the leaf.

@@ -63,7 +63,7 @@ func newNative(c *Cascade, level int) *native {
 
 // scan makes one call of C, or a few: during a long call the Go scheduler takes the processor from the thread
 // and has to give it back.
-func (s *native) scan(found []Window, img raster, grids []grid) []Window {
+func (s *native) scan(found []Window, img raster, grids []Grid) []Window {
 	c := s.cascade
 	trees := C.trees{&s.stages[0], C.int32_t(len(s.stages)), C.int32_t(len(c.thresholds)),
 		(*C.int8_t)(&c.codes[0]), (*C.float)(&c.leaves[0]), (*C.uint8_t)(&s.planes[0])}
@@ -73,16 +73,16 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 	copied, row := 0, 0
 	for _, g := range grids {
 		mirror := C.int32_t(1)
-		if g.pose.mirror {
+		if g.Mirror {
 			mirror = -1
 		}
-		s.grids = append(s.grids, C.grid{C.int32_t(g.size), C.int32_t(img.margin + g.row),
-			C.int32_t(img.margin + g.col), C.int32_t(g.rows), C.int32_t(g.cols),
-			C.int32_t(g.step), C.int32_t(g.pose.sin), C.int32_t(g.pose.cos), mirror})
-		if g.step <= C.SORTED {
-			copied = max(copied, (img.width+g.step-1)/g.step*g.step*img.height)
+		s.grids = append(s.grids, C.grid{C.int32_t(g.Size), C.int32_t(img.margin + g.Row),
+			C.int32_t(img.margin + g.Col), C.int32_t(g.Rows), C.int32_t(g.Cols),
+			C.int32_t(g.Step), C.int32_t(g.Sin), C.int32_t(g.Cos), mirror})
+		if g.Step <= C.SORTED {
+			copied = max(copied, (img.width+g.Step-1)/g.Step*g.Step*img.height)
 		}
-		row = max(row, g.cols)
+		row = max(row, g.Cols)
 	}
 	list := C.REST + max(C.BAND, row)
 	s.copied, s.at, s.sum, s.hits = room(s.copied, copied), room(s.at, list), room(s.sum, list),
@@ -97,7 +97,7 @@ func (s *native) scan(found []Window, img raster, grids []grid) []Window {
 		for _, h := range s.hits[:n] {
 			if score := float32(h.sum) - last; score > 0 {
 				found = append(found, Window{int(h.row) - img.margin, int(h.col) - img.margin,
-					grids[h.grid].size, score})
+					grids[h.grid].Size, score})
 			}
 		}
 	}

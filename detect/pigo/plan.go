@@ -1,5 +1,7 @@
 package pigo
 
+import "math"
+
 // Tables are the cascade for an evaluator in another package.
 type Tables struct {
 	Depth int
@@ -35,17 +37,57 @@ type Grid struct {
 	Size, Step, Row, Col, Rows, Cols int
 	// A code (row, col) names the pixel ((Cos row - Sin col) >> 16, (Sin row + Cos col) >> 16) from the
 	// centre, its column counted to the left where mirrored. Beyond the image the nearest pixel in it counts.
-	Sin, Cos int32
+	Sin, Cos int32 // of the angle, times 256 and the size
+	Mirror   bool
 }
 
 // Grids appends the grids of a search of an image, in the order of its results: by size; for mirrored
 // searches a grid's rows from right to left.
-func (p Pass) Grids(grids []Grid, width, height int) []Grid {
-	if width < 1 || height < 1 {
-		return grids
+func (p Pass) Grids(all []Grid, width, height int) []Grid {
+	for size, largest := p.sizes(width, height); size <= largest; size = p.next(size) {
+		if g, ok := p.grid(size, width, height); ok {
+			all = append(all, g)
+		}
 	}
-	for _, g := range p.grids(nil, width, height) {
-		grids = append(grids, Grid{g.size, g.step, g.row, g.col, g.rows, g.cols, g.pose.sin, g.pose.cos})
+	return all
+}
+
+// sizes are the sides of the smallest and the largest windows in an image.
+func (p Pass) sizes(width, height int) (smallest, largest int) {
+	return max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
+}
+
+// next is the side after size.
+func (p Pass) next(size int) int {
+	return int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
+}
+
+// turn is the angle in 32nds of a turn.
+func (p Pass) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
+
+// grid returns the windows of a size in an image; ok is false if none fits.
+func (p Pass) grid(size, width, height int) (g Grid, ok bool) {
+	first := size/2 + 1
+	if height < 2*first || width < 2*first {
+		return g, false
 	}
-	return grids
+	step := int(math.Max(p.Shift*float64(size), 1))
+	sin, cos := math.Sincos(2 * math.Pi * float64(p.turn()) / 32) // rounded towards zero, as in pigo
+	g = Grid{Size: size, Step: step, Row: first, Col: first,
+		Rows: (height-2*first)/step + 1, Cols: (width-2*first)/step + 1,
+		Sin: int32(size) * int32(256*sin), Cos: int32(size) * int32(256*cos), Mirror: p.Mirror}
+	if p.Mirror {
+		g.Col = width - 1 - first - (g.Cols-1)*step
+	}
+	return g, true
+}
+
+// offset is the distance, in an image of the stride, from a window's centre to the pixel of a code.
+func (g *Grid) offset(row, col int8, stride int) int {
+	r := (g.Cos*int32(row) - g.Sin*int32(col)) >> 16
+	c := (g.Sin*int32(row) + g.Cos*int32(col)) >> 16
+	if g.Mirror {
+		c = -c
+	}
+	return int(r)*stride + int(c)
 }

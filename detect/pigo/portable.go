@@ -6,21 +6,21 @@ type portable struct {
 	nodes   [][2]int32 // offsets of the nodes' two pixels, 1<<depth per tree
 }
 
-func (s *portable) scan(found []Window, img raster, grids []grid) []Window {
-	for _, g := range grids {
-		found = s.scanOne(found, img, g)
+func (s *portable) scan(found []Window, img raster, grids []Grid) []Window {
+	for i := range grids {
+		found = s.scanOne(found, img, &grids[i])
 	}
 	return found
 }
 
-func (s *portable) scanOne(found []Window, img raster, g grid) []Window {
+func (s *portable) scanOne(found []Window, img raster, g *Grid) []Window {
 	c := s.cascade
 	built := 0 // stages whose offsets are built; deep ones are seldom needed
-	for r := range g.rows {
-		row := g.row + r*g.step
+	for r := range g.Rows {
+		row := g.Row + r*g.Step
 	windows:
-		for i := range g.cols {
-			col := g.col + i*g.step
+		for i := range g.Cols {
+			col := g.Col + i*g.Step
 			at := (row+img.margin)*img.stride + col + img.margin
 			sum := float32(0)
 			for n, st := range c.stages {
@@ -36,7 +36,7 @@ func (s *portable) scanOne(found []Window, img raster, g grid) []Window {
 				}
 			}
 			if score := sum - c.thresholds[len(c.thresholds)-1]; score > 0 {
-				found = append(found, Window{row, col, g.size, score})
+				found = append(found, Window{row, col, g.Size, score})
 			}
 		}
 	}
@@ -58,14 +58,14 @@ func (s *portable) walk(pix []uint8, at, tree int) int {
 }
 
 // build makes the offsets of a stage for a grid.
-func (s *portable) build(st stage, img raster, g grid) {
+func (s *portable) build(st stage, img raster, g *Grid) {
 	c := s.cascade
 	if s.nodes == nil {
 		s.nodes = make([][2]int32, len(c.codes)/4)
 	}
 	for i := st.from << c.depth; i < st.to<<c.depth; i++ {
 		code := c.codes[4*i:][:4]
-		s.nodes[i] = [2]int32{int32(g.pose.offset(code[0], code[1], img.stride)),
-			int32(g.pose.offset(code[2], code[3], img.stride))}
+		s.nodes[i] = [2]int32{int32(g.offset(code[0], code[1], img.stride)),
+			int32(g.offset(code[2], code[3], img.stride))}
 	}
 }

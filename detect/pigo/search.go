@@ -37,14 +37,14 @@ const maxSize = 1 << 15
 type Searcher struct {
 	cascade *Cascade
 	scan    scanner
-	grids   []grid
+	grids   []Grid
 	padded  []uint8
 }
 
 // scanner finds windows.
 type scanner interface {
 	// scan appends the detections of each grid in turn, in reading order. There is at least one grid.
-	scan(found []Window, img raster, grids []grid) []Window
+	scan(found []Window, img raster, grids []Grid) []Window
 }
 
 // raster is an image with a border of margin pixels around it.
@@ -53,14 +53,6 @@ type raster struct {
 	stride        int
 	width, height int // with the border
 	margin        int
-}
-
-// grid is the windows of one size.
-type grid struct {
-	row, col   int // centre of the first window, from the image's corner
-	rows, cols int // number of windows
-	size, step int
-	pose       pose
 }
 
 // NewSearcher uses the fastest code path of this CPU.
@@ -72,16 +64,13 @@ func NewSearcher(c *Cascade) *Searcher {
 // order; for mirrored searches rows are in the order of the mirrored image, from right to left.
 func (s *Searcher) Search(found []Window, luma *image.Gray, p Pass) []Window {
 	width, height := luma.Bounds().Dx(), luma.Bounds().Dy()
-	if width*height == 0 {
-		return found
-	}
-	s.grids = p.grids(s.grids[:0], width, height)
+	s.grids = p.Grids(s.grids[:0], width, height)
 	if len(s.grids) == 0 {
 		return found
 	}
 	img := raster{luma.Pix[:(height-1)*luma.Stride+width], luma.Stride, width, height, 0}
 	if p.turn() != 0 {
-		img = s.pad(luma, border(s.grids[len(s.grids)-1].size))
+		img = s.pad(luma, border(s.grids[len(s.grids)-1].Size))
 	}
 	from := len(found)
 	found = s.scan.scan(found, img, s.grids)
@@ -99,45 +88,6 @@ func Reusable(b []uint8) []uint8 {
 		return nil
 	}
 	return b
-}
-
-// sizes are the sides of the smallest and the largest windows in an image.
-func (p Pass) sizes(width, height int) (smallest, largest int) {
-	return max(p.MinSize, 1), min(p.MaxSize, width-1, height-1, maxSize)
-}
-
-// next is the side after size.
-func (p Pass) next(size int) int {
-	return int(float64(size) + math.Max(2, float64(size)*p.Scale-float64(size)))
-}
-
-// turn is the angle in 32nds of a turn.
-func (p Pass) turn() int { return int(32*min(max(p.Turn, 0), 1)) % 32 }
-
-// grids appends the grids of a search, by size.
-func (p Pass) grids(all []grid, width, height int) []grid {
-	for size, largest := p.sizes(width, height); size <= largest; size = p.next(size) {
-		if g, ok := p.grid(size, width, height); ok {
-			all = append(all, g)
-		}
-	}
-	return all
-}
-
-// grid returns the windows of a size in an image; ok is false if none fits.
-func (p Pass) grid(size, width, height int) (g grid, ok bool) {
-	g = grid{size: size, step: int(math.Max(p.Shift*float64(size), 1)),
-		pose: newPose(size, p.turn(), p.Mirror)}
-	first := size/2 + 1
-	if height < 2*first || width < 2*first {
-		return g, false
-	}
-	g.rows, g.cols = (height-2*first)/g.step+1, (width-2*first)/g.step+1
-	g.row, g.col = first, first
-	if p.Mirror {
-		g.col = width - 1 - first - (g.cols-1)*g.step
-	}
-	return g, true
 }
 
 // border is how far the corner of a turned window may lie outside the image: its half diagonal less its half

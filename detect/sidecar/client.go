@@ -31,7 +31,8 @@ const (
 var ErrNoAnswer = errors.New("no sidecar answers")
 
 // adviceNoAnswer follows ErrNoAnswer where there is no fallback.
-const adviceNoAnswer = "; see that it runs, or add --sidecar-fallback cpu to find faces here while none answers"
+const adviceNoAnswer = "; see that it runs, " +
+	"or add --sidecar-fallback cpu to find faces here while none answers"
 
 // Options of a Client. The zero value of a field means its default.
 type Options struct {

@@ -14,7 +14,8 @@ const (
 	// candidatesKey requests faces below the threshold: the best ones, at most that many. The response then
 	// has the threshold as its parameter min_score.
 	candidatesKey = "candidates"
-	// scaleKey is the scale of the sent images: full pixels per pixel. Sizes in flags are then in full pixels.
+	// scaleKey is the scale of the sent images: full pixels per pixel. Sizes in flags are then in full
+	// pixels.
 	scaleKey    = "image_scale"
 	minScoreKey = "min_score"
 	detectorKey = "detector" // in metadata and responses: fingerprint of engine and model

@@ -9,7 +9,9 @@ package yunet
 import "C"
 
 import (
+	"encoding/binary"
 	"image"
+	"slices"
 	"unsafe"
 )
 
@@ -99,17 +101,19 @@ func (n *native) run(from picture, next *image.Gray, levels [3]threshold, found 
 	}
 }
 
-// held is the size of the buffers, in bytes.
-func (n *native) held() int64 {
+// size is the size of the buffers, in bytes.
+func (n *native) size() int64 {
 	return int64(len(n.room)) + int64(len(n.cells))*int64(unsafe.Sizeof(cell{}))
 }
 
 // A cell has the same layout in Go and in C.
 var _ = [1]struct{}{}[unsafe.Sizeof(cell{})-C.sizeof_cell]
 
-// aligned returns n bytes of the buffer from a multiple of 64 on, and grows it if necessary.
+// line is the length of a cache line, in bytes.
+const line = 64
+
+// aligned returns n bytes of the buffer from the start of a cache line on, and grows it if necessary.
 func aligned(buffer *[]byte, n int) []byte {
-	const line = 64
 	if len(*buffer) < n+line {
 		*buffer = make([]byte, n+line)
 	}
@@ -121,20 +125,20 @@ func aligned(buffer *[]byte, n int) []byte {
 type packed struct {
 	network C.network
 	weights []byte
-	buffer  []byte
 }
 
 // pack lays the weights out for a code path. Vectors of 32-bit sums are narrowed in pairs, on wide vectors
 // within each 128 bits. Channels are placed so that narrowing brings them back into order.
 func pack(w *weights, to C.int32_t) *packed {
 	var out packed
+	var buffer []byte
 	p := paths[to]
-	put := func(at *C.int32_t, v []byte) {
-		for len(out.buffer)%64 != 0 {
-			out.buffer = append(out.buffer, 0)
+	put := func(at *C.int32_t, v any) {
+		for len(buffer)%line != 0 {
+			buffer = append(buffer, 0)
 		}
-		*at = C.int32_t(len(out.buffer))
-		out.buffer = append(out.buffer, v...)
+		*at = C.int32_t(len(buffer))
+		buffer, _ = binary.Append(buffer, binary.LittleEndian, v) // it fails for other types only
 	}
 	dot := to == C.NEON_DOT // it multiplies signed bytes: inputs less 128, which the bias corrects
 	n := &out.network
@@ -151,8 +155,8 @@ func pack(w *weights, to C.int32_t) *packed {
 		}
 	}
 	put(&n.weights_at, p.points(rows[:], order))
-	put(&n.bias_at, int32s(permuted(bias[:], order)))
-	put(&n.factor_at, int16s(w.stem.factor[:]))
+	put(&n.bias_at, permuted(bias[:], order))
+	put(&n.factor_at, w.stem.factor[:])
 	n.shift = C.int32_t(w.stem.shift)
 	for i := range w.blocks {
 		b, to := &w.blocks[i], &n.blocks[i]
@@ -163,7 +167,7 @@ func pack(w *weights, to C.int32_t) *packed {
 		order := p.order(b.out)
 		var rows [][]int8
 		var shift, low, high []int32
-		bias := append([]int32(nil), b.bias...)
+		bias := slices.Clone(b.bias)
 		for c := range b.out {
 			row := b.point[c*b.in:][:b.in]
 			rows = append(rows, row)
@@ -174,22 +178,21 @@ func pack(w *weights, to C.int32_t) *packed {
 			shift, low, high = append(shift, s), append(low, -(s&1)), append(high, -(s>>1&1))
 		}
 		put(&to.point_at, p.points(rows, order))
-		put(&to.bias_at, int32s(permuted(bias, order)))
+		put(&to.bias_at, permuted(bias, order))
 		if p.name == "SSE2" { // its shifts are the same for all lanes: two masks instead
-			put(&to.shift_at, int32s(append(low, high...)))
+			put(&to.shift_at, append(low, high...))
 		} else {
-			put(&to.shift_at, int32s(permuted(shift, order)))
+			put(&to.shift_at, permuted(shift, order))
 		}
 		var depth []int16
 		for k := range 9 {
 			depth = append(depth, repeated(b.depth[k*b.out:][:b.out])...)
 		}
-		put(&to.depth_at, int16s(depth))
-		put(&to.rest_at, int16s(repeated(b.rest)))
+		put(&to.depth_at, depth)
+		put(&to.rest_at, repeated(b.rest))
 	}
-	out.weights = aligned(new([]byte), len(out.buffer)+C.SPARE)
-	copy(out.weights, out.buffer)
-	out.buffer = nil
+	out.weights = aligned(new([]byte), len(buffer)+C.SPARE)
+	copy(out.weights, buffer)
 	return &out
 }
 
@@ -250,18 +253,4 @@ func total(row []int8) (sum int32) {
 		sum += int32(w)
 	}
 	return sum
-}
-
-func int32s(v []int32) (out []byte) {
-	for _, x := range v {
-		out = append(out, byte(x), byte(x>>8), byte(x>>16), byte(x>>24))
-	}
-	return out
-}
-
-func int16s(v []int16) (out []byte) {
-	for _, x := range v {
-		out = append(out, byte(x), byte(x>>8))
-	}
-	return out
 }

@@ -39,9 +39,9 @@ type stage struct {
 
 // strides of the blocks.
 var strides = [blockCount]int{
-	half: 2, quarter1: 4, quarter2: 4, quarter3: 4, quarter4: 4, eighth1: 8, eighth2: 8, sixteenth1: 16,
-	sixteenth2:    16,
-	thirtysecond1: 32, thirtysecond2: 32, neck32: 32, neck16: 16, neck8: 8, head8: 8, head16: 16, head32: 32,
+	half: 2, quarter1: 4, quarter2: 4, quarter3: 4, quarter4: 4, eighth1: 8, eighth2: 8,
+	sixteenth1: 16, sixteenth2: 16, thirtysecond1: 32, thirtysecond2: 32,
+	neck32: 32, neck16: 16, neck8: 8, head8: 8, head16: 16, head32: 32,
 }
 
 func newPlain() network { return &plain{net: net} }
@@ -57,9 +57,9 @@ func (p *plain) run(from picture, next *image.Gray, levels [3]threshold, found f
 		p.feed(half, p.first)
 	}
 	// Rows of zeros below the last one make each block return its last row.
-	for _, i := range [...]int{half, quarter1, quarter2, quarter3, quarter4, eighth1, eighth2, sixteenth1,
-		sixteenth2,
-		thirtysecond1, thirtysecond2, neck32, head32, neck16, head16, neck8, head8} {
+	for _, i := range [...]int{half, quarter1, quarter2, quarter3, quarter4, eighth1, eighth2,
+		sixteenth1, sixteenth2, thirtysecond1, thirtysecond2,
+		neck32, head32, neck16, head16, neck8, head8} {
 		p.feed(i, nil)
 	}
 }

@@ -63,12 +63,12 @@ func (c *closeup) score(f Face, levels []level) float64 {
 	}
 	crop(&c.square, from.Gray, c.x/from.unit, c.y/from.unit, c.unit/from.unit)
 	first := odds(f.Score)
-	seen := odds(c.look(false))
+	again := odds(c.bestScore(false))
 	for y := range closeSide {
 		slices.Reverse(c.square.Pix[y*closeSide:][:closeSide])
 	}
-	seen = math.Sqrt(float64(seen * odds(c.look(true))))
-	both := math.Sqrt(float64(first * seen))
+	again = math.Sqrt(float64(again * odds(c.bestScore(true))))
+	both := math.Sqrt(float64(first * again))
 	return both / (1 + both)
 }
 
@@ -77,8 +77,8 @@ func odds(p float64) float64 {
 	return p / (1 - p)
 }
 
-// look runs the network on the square and returns the best score for the candidate.
-func (c *closeup) look(mirror bool) float64 {
+// bestScore runs the network on the square and returns the best score for the candidate.
+func (c *closeup) bestScore(mirror bool) float64 {
 	c.mirror, c.best = mirror, 0
 	c.network.run(picture{Gray: &c.square}, nil, c.levels, c.found)
 	return c.best

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 )
 
 //go:generate go run generate.go
@@ -95,38 +94,35 @@ var net = func() *weights {
 // front.
 func parse(data []byte) (*weights, error) {
 	w := new(weights)
-	r := reader{rest: data}
-	for c := range w.stem.weights {
-		for k := range w.stem.weights[c] {
-			w.stem.weights[c][k] = int8(r.byte())
+	var err error
+	read := func(to ...any) {
+		for _, v := range to {
+			n := min(binary.Size(v), len(data)) // Decode reads bytes to the end of its buffer
+			_, short := binary.Decode(data[:n], binary.LittleEndian, v)
+			data, err = data[n:], errors.Join(err, short)
 		}
 	}
-	copy(w.stem.bias[:], r.int32s(channels))
-	w.stem.shift = r.byte()
-	copy(w.stem.factor[:], r.int16s(channels))
+	read(&w.stem.weights, &w.stem.bias, &w.stem.shift, &w.stem.factor)
 	for i := range w.blocks {
+		var of [2]uint8
+		read(&of)
 		b := &w.blocks[i]
-		b.in, b.out = int(r.byte()), int(r.byte())
+		b.in, b.out = int(of[0]), int(of[1])
 		if !known(b.in, b.out) {
 			return nil, fmt.Errorf("block %d has %d and %d channels", i, b.in, b.out)
 		}
-		for _, v := range r.take(b.in * b.out) {
-			b.point = append(b.point, int8(v))
-		}
-		b.bias = r.int32s(b.out)
-		b.shift = r.take(b.out)
-		b.depth = r.int16s(9 * b.out)
-		b.rest = r.int16s(b.out)
+		b.point, b.bias, b.shift = make([]int8, b.in*b.out), make([]int32, b.out), make([]uint8, b.out)
+		b.depth, b.rest = make([]int16, 9*b.out), make([]int16, b.out)
+		read(b.point, b.bias, b.shift, b.depth, b.rest)
 		if i >= head8 {
-			for range b.out {
-				b.unit = append(b.unit, math.Float64frombits(binary.LittleEndian.Uint64(r.take(8))))
-			}
+			b.unit = make([]float64, b.out)
+			read(b.unit)
 		}
 	}
-	if r.short || len(r.rest) > 0 {
-		return nil, errors.New("wrong length")
+	if len(data) > 0 {
+		err = fmt.Errorf("%d bytes too many", len(data))
 	}
-	return w, nil
+	return w, err
 }
 
 // known reports whether the native code has a loop for these channels.
@@ -136,38 +132,4 @@ func known(in, out int) bool {
 		return true
 	}
 	return false
-}
-
-// reader reads values in order. With too few bytes it sets short and returns zeros.
-type reader struct {
-	rest  []byte
-	short bool
-}
-
-func (r *reader) take(n int) []byte {
-	if len(r.rest) < n {
-		r.short, r.rest = true, nil
-		return make([]byte, n)
-	}
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
-func (r *reader) byte() uint8 { return r.take(1)[0] }
-
-func (r *reader) int32s(n int) (out []int32) {
-	b := r.take(4 * n)
-	for i := range n {
-		out = append(out, int32(binary.LittleEndian.Uint32(b[4*i:])))
-	}
-	return out
-}
-
-func (r *reader) int16s(n int) (out []int16) {
-	b := r.take(2 * n)
-	for i := range n {
-		out = append(out, int16(binary.LittleEndian.Uint16(b[2*i:])))
-	}
-	return out
 }

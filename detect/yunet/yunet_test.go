@@ -365,8 +365,8 @@ func TestMemory(t *testing.T) {
 	for i := range f.thirds {
 		used += int64(cap(f.thirds[i].Pix))
 	}
-	if n, ok := f.network.(interface{ held() int64 }); ok {
-		used += n.held()
+	if n, ok := f.network.(interface{ size() int64 }); ok {
+		used += n.size()
 	}
 	if said := Memory(3000, 500); used > said {
 		t.Errorf("%d bytes are in use, %d were said", used, said)
