@@ -1,10 +1,7 @@
 package cmd
 
 import (
-	"archive/tar"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -16,6 +13,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/pipeline/keep/keeptest"
 )
 
 // keptResult is what is compared of the results beside images, and of an export.
@@ -46,50 +44,21 @@ func checkResults(t *testing.T, folder, job string) {
 		}
 		want[r.Kept] = r
 	}
-	tars, err := filepath.Glob(filepath.Join(folder, "*.tar"))
-	if err != nil || len(tars) == 0 || len(want) == 0 {
-		t.Fatalf("%d tar files, %d results, %v", len(tars), len(want), err)
+	if len(want) == 0 {
+		t.Fatal("no results")
 	}
-	for _, path := range tars {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
+	for _, p := range keeptest.Pairs(t, folder) {
+		var got keptResult
+		if err := json.Unmarshal(p.Result, &got); err != nil {
+			t.Fatalf("behind %s: %v", p.Name, err)
 		}
-		defer f.Close()
-		image := ""
-		for r := tar.NewReader(f); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", path, err)
-			}
-			b, err := io.ReadAll(r)
-			if err != nil {
-				t.Fatalf("%s: %s: %v", path, h.Name, err)
-			}
-			if image == "" {
-				image = h.Name
-				continue
-			}
-			var got keptResult
-			if err := json.Unmarshal(b, &got); err != nil ||
-				h.Name != strings.TrimSuffix(image, filepath.Ext(image))+".json" {
-				t.Fatalf("%s behind %s: %v", h.Name, image, err)
-			}
-			w, found := want[image]
-			if !found || got.Stored.File != image || got.ID != w.ID || got.URL != w.URL || got.Width != w.Width ||
-				got.Height != w.Height || *got.Faces != *w.Faces || !slices.Equal(got.Boxes, w.Boxes) ||
-				got.Detector != w.Detector {
-				t.Errorf("beside %s, which is wanted: %v\n%s\nwant %+v", image, found, b, w)
-			}
-			delete(want, image)
-			image = ""
+		w, found := want[p.Name]
+		if !found || got.Stored.File != p.Name || got.ID != w.ID || got.URL != w.URL || got.Width != w.Width ||
+			got.Height != w.Height || *got.Faces != *w.Faces || !slices.Equal(got.Boxes, w.Boxes) ||
+			got.Detector != w.Detector {
+			t.Errorf("beside %s, which is wanted: %v\n%s\nwant %+v", p.Name, found, p.Result, w)
 		}
-		if image != "" {
-			t.Errorf("%s has no result", image)
-		}
+		delete(want, p.Name)
 	}
 	for name := range want {
 		t.Errorf("%s is missing", name)

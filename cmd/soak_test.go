@@ -1,12 +1,9 @@
 package cmd
 
 import (
-	"archive/tar"
 	"crypto/sha256"
 	"database/sql"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -18,6 +15,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/pipeline/keep/keeptest"
 )
 
 // scenario is a command that is killed again and again, and what there is to see of its work in the end.
@@ -184,30 +182,10 @@ func tree(t *testing.T, folder string) map[string]string {
 // archives is the content of all tar files in a folder, by the names in them, with how often each is there.
 func archives(t *testing.T, folder string) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(folder, "*.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]string{}
-	for _, path := range files {
-		in := map[string]string{}
-		for r := tar.NewReader(strings.NewReader(readFile(t, path))); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", path, err)
-			}
-			b, err := io.ReadAll(r)
-			if err != nil {
-				t.Fatalf("%s: %v", path, err)
-			}
-			in[h.Name] = sum(b)
-			if h.Typeflag == tar.TypeLink {
-				in[h.Name] = in[h.Linkname]
-			}
-			out[h.Name] += in[h.Name]
+	for _, entries := range keeptest.Tars(t, folder) {
+		for _, e := range entries {
+			out[e.Name] += sum(e.Content)
 		}
 	}
 	if len(out) == 0 {

@@ -46,8 +46,10 @@ func BenchmarkKeep(b *testing.B) {
 		o    Options
 	}{{"bodies", body, Options{Bodies: "x"}}, {"results", body, in(0, true)},
 		{"size 512 that fits", body, in(512, false)},
-		{"bodies of 600", larger(600), Options{Bodies: "x"}}, {"size 512 of 600", larger(600), in(512, false)},
-		{"bodies of 1200", larger(1200), Options{Bodies: "x"}}, {"size 512 of 1200", larger(1200), in(512, false)},
+		{"bodies of 600", larger(600), Options{Bodies: "x"}},
+		{"size 512 of 600", larger(600), in(512, false)},
+		{"bodies of 1200", larger(1200), Options{Bodies: "x"}},
+		{"size 512 of 1200", larger(1200), in(512, false)},
 		{"crops", body, Options{Crops: "x", Margin: 0.25}}, {"blurred", body, Options{Blurred: "x"}}} {
 		b.Run(c.name, func(b *testing.B) {
 			for _, dir := range []*string{&c.o.Bodies, &c.o.Crops, &c.o.Blurred} {

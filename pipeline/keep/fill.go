@@ -1,10 +1,11 @@
 package keep
 
 import (
-	"container/heap"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"facescan/pipeline"
 	"facescan/store"
@@ -23,7 +24,7 @@ func (k *Keeper) FillThumbnails(ctx context.Context) (made, lacking int, err err
 		return 0, 0, err
 	}
 	have := map[int64]bool{}
-	var wanted [2]*lowest // of images without faces, with faces
+	var wanted [2]lowest // of images without faces, with faces
 	var there [2]int
 	for _, s := range samples {
 		have[s.ID] = true
@@ -33,29 +34,32 @@ func (k *Keeper) FillThumbnails(ctx context.Context) (made, lacking int, err err
 			there[0]++
 		}
 	}
-	with := int(min(counts.ImagesWithFaces, math.MaxInt32))
-	without := int(min(counts.OK-counts.ImagesWithFaces, math.MaxInt32))
-	for class, all := range []int{without, with} {
-		wanted[class] = &lowest{n: min(k.sampleSize(class), all)}
+	for class, all := range []int64{counts.OK - counts.ImagesWithFaces, counts.ImagesWithFaces} {
+		wanted[class].n = int(min(int64(k.sampleSize(class)), all))
 	}
 	if there[0] >= wanted[0].n && there[1] >= wanted[1].n {
 		return 0, 0, nil
 	}
-	for r, err := range k.o.Job.Select(ctx, store.Query{From: math.MinInt64, To: math.MaxInt64, Brief: true}) {
+	all := store.Query{From: math.MinInt64, To: math.MaxInt64, Brief: true}
+	for r, err := range k.o.Job.Select(ctx, all) {
 		if err != nil {
 			return 0, 0, err
 		}
-		if w := wanted[min(len(r.Faces), 1)]; r.Judged() && w.takes(rank(r.ID)) {
-			if _, kept := k.Find(r.ID); kept || have[r.ID] {
-				w.add(ranked{rank(r.ID), r.ID})
-			}
+		w := &wanted[min(len(r.Faces), 1)]
+		at := w.place(r.ID)
+		if at >= w.n || !r.Judged() {
+			continue
+		}
+		if _, kept := k.Find(r.ID); kept || have[r.ID] {
+			w.insert(at, r.ID)
 		}
 	}
 	for _, w := range wanted {
-		for _, c := range w.rows {
-			is := have[c.id]
+		lacking += w.n
+		for _, id := range w.ids {
+			is := have[id]
 			if !is {
-				if is, err = k.fillThumbnail(ctx, c.id); err != nil {
+				if is, err = k.fillThumbnail(ctx, id); err != nil {
 					return made, 0, err
 				}
 				if is {
@@ -63,10 +67,9 @@ func (k *Keeper) FillThumbnails(ctx context.Context) (made, lacking int, err err
 				}
 			}
 			if is {
-				w.n--
+				lacking--
 			}
 		}
-		lacking += w.n
 	}
 	return made, lacking, nil
 }
@@ -103,35 +106,18 @@ func (k *Keeper) fillThumbnail(ctx context.Context, id int64) (is bool, err erro
 	return true, nil
 }
 
-// ranked is a row with its rank in the sample.
-type ranked struct{ rank, id int64 }
-
-// lowest holds the n rows of lowest rank, the highest of them first, as a heap.
+// lowest holds the ids of the n rows of lowest rank, in the order of their ranks.
 type lowest struct {
-	n    int
-	rows []ranked
+	n   int
+	ids []int64
 }
 
-// takes reports whether a row of this rank would be among them.
-func (l *lowest) takes(rank int64) bool {
-	return l.n > 0 && (len(l.rows) < l.n || rank < l.rows[0].rank)
+// place is where a row belongs; at n or beyond it is not among them.
+func (l *lowest) place(id int64) int {
+	at, _ := slices.BinarySearchFunc(l.ids, id, func(a, b int64) int { return cmp.Compare(rank(a), rank(b)) })
+	return at
 }
 
-func (l *lowest) add(r ranked) {
-	if len(l.rows) == l.n {
-		l.rows[0] = r
-		heap.Fix(l, 0)
-		return
-	}
-	heap.Push(l, r)
-}
-
-func (l *lowest) Len() int           { return len(l.rows) }
-func (l *lowest) Less(i, j int) bool { return l.rows[i].rank > l.rows[j].rank }
-func (l *lowest) Swap(i, j int)      { l.rows[i], l.rows[j] = l.rows[j], l.rows[i] }
-func (l *lowest) Push(r any)         { l.rows = append(l.rows, r.(ranked)) }
-func (l *lowest) Pop() any {
-	last := l.rows[len(l.rows)-1]
-	l.rows = l.rows[:len(l.rows)-1]
-	return last
+func (l *lowest) insert(at int, id int64) {
+	l.ids = slices.Insert(l.ids[:min(len(l.ids), l.n-1)], at, id)
 }

@@ -24,13 +24,20 @@ const (
 	knownMax = 4096        // subfolders that are remembered to exist
 )
 
+// What folders are for, as the flags and the job's settings name it.
+const (
+	ofBodies  = "keep"
+	ofCrops   = "crops"
+	ofBlurred = "blurred"
+)
+
 // folder is a folder of a job, into which its processes write. Each process has a name there, the prefix of
 // the files that it alone writes, and a lock file that is locked as long as it lives.
 type folder struct {
-	dir  string
-	form Form
-	name string
-	lock *slots.File
+	kind, dir string
+	form      Form
+	name      string
+	lock      *slots.File
 
 	mu     sync.Mutex
 	staged map[int64][]staged // by row: files that have their names only once the row is done
@@ -47,25 +54,42 @@ func token(dir string) (string, error) {
 	return text, err
 }
 
+// jobFolder is a folder that the job's settings name.
+type jobFolder struct {
+	kind, dir string
+	here      bool // it is still the job's
+	err       error
+}
+
+// foldersOf are the folders that the job wrote into. The settings hold their paths under "folder:KIND:TOKEN".
+func foldersOf(ctx context.Context, job store.Job) (out []jobFolder, err error) {
+	settings, err := job.Settings(ctx)
+	for key, dir := range settings {
+		if rest, ok := strings.CutPrefix(key, store.FolderSetting); ok {
+			kind, theirs, _ := strings.Cut(rest, ":")
+			is, err := token(dir)
+			out = append(out, jobFolder{kind, dir, err == nil && is == theirs, err})
+		}
+	}
+	return out, err
+}
+
 // openFolder opens a folder for writing, and claims it for the job if it is new. A folder with other
-// content is refused. The job's settings hold its path under "folder:KIND:TOKEN". Settle is asked for the
-// folder's form, given the present one, nil of a new folder.
+// content is refused. choose returns the folder's form, given the present one, nil of a new folder.
 func openFolder(ctx context.Context, job store.Job, kind, dir string,
-	settle func(have *Form) (Form, error)) (*folder, error) {
+	choose func(have *Form) (Form, error)) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, hidden), draft.FolderMode); err != nil {
+	f := &folder{kind: kind, dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3),
+		known: map[string]bool{}, staged: map[int64][]staged{}}
+	if err := os.MkdirAll(f.private(""), draft.FolderMode); err != nil {
 		return nil, err
 	}
-	form, err := claim(ctx, job, kind, dir, settle)
-	if err != nil {
+	if f.form, err = f.claim(ctx, job, choose); err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, form: form, name: time.Now().UTC().Format("20060102-150405-") + random(3),
-		known:  map[string]bool{},
-		staged: map[int64][]staged{}}
 	if f.lock, err = slots.Create(f.private(f.name + ".lock")); err != nil {
 		return nil, err
 	}
@@ -73,58 +97,56 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string,
 }
 
 // claim makes a folder the job's, unless it is, and returns its form.
-func claim(ctx context.Context, job store.Job, kind, dir string,
-	settle func(have *Form) (Form, error)) (form Form, err error) {
+func (f *folder) claim(ctx context.Context, job store.Job, choose func(have *Form) (Form, error)) (
+	form Form, err error) {
 	for {
-		theirs, err := token(dir)
+		theirs, err := token(f.dir)
 		if err != nil {
 			return form, err
 		}
 		if theirs != "" {
-			return join(ctx, job, kind, dir, theirs, settle)
+			return f.join(ctx, job, theirs, choose)
 		}
-		entries, err := os.ReadDir(dir)
+		entries, err := os.ReadDir(f.dir)
 		if err != nil {
 			return form, err
 		}
 		if len(entries) > 1 { // hidden is one; or another process was quicker
-			if theirs, err = token(dir); err == nil && theirs == "" {
+			if theirs, err = token(f.dir); err == nil && theirs == "" {
 				err = fmt.Errorf("%s holds files that facescan did not make; name a new folder, or an "+
-					"empty one", dir)
+					"empty one", f.dir)
 			}
 			if err != nil {
 				return form, err
 			}
 			continue
 		}
-		if form, err = settle(nil); err != nil {
+		if form, err = choose(nil); err != nil {
 			return form, err
 		}
 		// The job knows the token before the folder has it, so that no other process of the job takes it for
 		// another job's.
 		mine := random(8)
-		if err := job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + mine: dir}); err != nil {
+		if err := f.register(ctx, job, mine); err != nil {
 			return form, err
 		}
-		temp := filepath.Join(dir, hidden, jobFile+"-"+mine)
-		if err := os.WriteFile(temp, tokenText(mine, form), draft.FileMode); err != nil {
-			return form, err
-		}
-		err = os.Link(temp, filepath.Join(dir, hidden, jobFile))
-		if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without links
-			err = os.Rename(temp, filepath.Join(dir, hidden, jobFile))
-		} else {
-			err = os.Remove(temp)
-		}
+		d, err := draft.Create(f.private(jobFile))
 		if err != nil {
+			return form, err
+		}
+		if _, err := d.Write(tokenText(mine, form)); err != nil {
+			d.Discard()
+			return form, err
+		}
+		if err := d.PlaceNew(); err != nil && !errors.Is(err, fs.ErrExist) {
 			return form, err
 		}
 	}
 }
 
 // join returns the form of a folder that has a token, if that is the job's.
-func join(ctx context.Context, job store.Job, kind, dir, theirs string,
-	settle func(have *Form) (Form, error)) (form Form, err error) {
+func (f *folder) join(ctx context.Context, job store.Job, theirs string,
+	choose func(have *Form) (Form, error)) (form Form, err error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return form, err
@@ -133,15 +155,21 @@ func join(ctx context.Context, job store.Job, kind, dir, theirs string,
 		if !strings.HasPrefix(key, store.FolderSetting) || !strings.HasSuffix(key, ":"+theirs) {
 			continue
 		}
-		if form, err = formOf(dir); err != nil {
+		if form, err = formOf(f.dir); err != nil {
 			return form, err
 		}
-		if form, err = settle(&form); err != nil {
+		if form, err = choose(&form); err != nil {
 			return form, err
 		}
-		return form, job.Set(ctx, map[string]string{store.FolderSetting + kind + ":" + theirs: dir})
+		return form, f.register(ctx, job, theirs)
 	}
-	return form, fmt.Errorf("%s holds what was made for another job; name another folder, or remove it", dir)
+	return form, fmt.Errorf("%s holds what was made for another job; name another folder, or remove it",
+		f.dir)
+}
+
+// register stores in the job's settings where the folder with a token is.
+func (f *folder) register(ctx context.Context, job store.Job, token string) error {
+	return job.Set(ctx, map[string]string{store.FolderSetting + f.kind + ":" + token: f.dir})
 }
 
 func random(bytes int) string {
@@ -157,34 +185,22 @@ func (f *folder) private(name string) string { return filepath.Join(f.dir, hidde
 func (f *folder) mkdir(dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.mkdirLocked(dir)
-}
-
-func (f *folder) mkdirLocked(dir string) error {
-	if f.known[dir] || dir == f.dir {
+	if f.known[dir] {
 		return nil
 	}
 	if len(f.known) >= knownMax {
 		clear(f.known)
 	}
-	err := os.Mkdir(dir, draft.FolderMode)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = f.mkdirLocked(filepath.Dir(dir)); err == nil {
-			err = os.Mkdir(dir, draft.FolderMode)
-		}
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	f.known[dir] = true
-	return nil
+	err := os.MkdirAll(dir, draft.FolderMode)
+	f.known[dir] = err == nil
+	return err
 }
 
 // close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, by which
 // other processes find it.
 func (f *folder) close() error {
 	err := errors.Join(os.RemoveAll(f.private(f.name+stageSuffix)), f.lock.Close())
-	if parts, _ := filepath.Glob(escape(f.private(f.name)) + "-*" + partSuffix); len(parts) > 0 {
+	if parts, _ := hiddenFiles(f.dir, f.name+"-*"+partSuffix); len(parts) > 0 {
 		return err
 	}
 	// removed here, or by a faster process
@@ -194,7 +210,7 @@ func (f *folder) close() error {
 // dead calls takeOver for each process that died in a folder, and removes its unfinished files. Only one
 // process does that at a time.
 func dead(dir, own string, takeOver func(name string) error) error {
-	locks, err := filepath.Glob(filepath.Join(escape(dir), hidden, "*.lock"))
+	locks, err := hiddenFiles(dir, "*.lock")
 	if err != nil {
 		return err
 	}
@@ -216,7 +232,32 @@ func dead(dir, own string, takeOver func(name string) error) error {
 	return nil
 }
 
-// escape makes a pattern that matches just this path.
-func escape(path string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+// hiddenFiles are the paths of a folder's internal files whose names match a pattern.
+func hiddenFiles(dir, pattern string) ([]string, error) {
+	return filesLike(filepath.Join(dir, hidden), pattern)
+}
+
+// removeHidden removes a folder's internal files whose names match a pattern.
+func removeHidden(dir, pattern string) error {
+	paths, err := hiddenFiles(dir, pattern)
+	for _, path := range paths {
+		if err == nil {
+			err = os.Remove(path)
+		}
+	}
+	return err
+}
+
+// filesLike are the paths of a folder's files whose names match a pattern.
+func filesLike(dir, pattern string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if is, _ := filepath.Match(pattern, e.Name()); is { // the patterns are well-formed
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"facescan/store"
-	"facescan/store/draft"
 	"facescan/store/export"
 	"facescan/store/slots"
 )
@@ -21,43 +20,39 @@ import (
 // forgetSuffix ends the name of a tar file that is to take another's place, in the hidden folder.
 const forgetSuffix = ".tar.forget"
 
-// Files are the files of a job beside it, all that tell of single rows: kept bytes, crops, blurred pictures.
+// Files are the files of single rows beside the job: kept bytes, crops, blurred pictures.
 type Files struct {
 	Missing []string // folders of the job that are not where they were
-	folders []left
+	folders []jobFolder
 }
 
 // OpenFiles finds the folders of a job, and finishes what dead processes left there. It is refused while a
 // process lives that writes into one.
 func OpenFiles(ctx context.Context, job store.Job, log *slog.Logger) (*Files, error) {
-	settings, err := job.Settings(ctx)
+	all, err := foldersOf(ctx, job)
 	if err != nil {
 		return nil, err
 	}
 	f := &Files{}
 	k := &Keeper{o: Options{Job: job, Log: log}}
-	defer k.archive.close()
-	for key, dir := range settings {
-		rest, ok := strings.CutPrefix(key, store.FolderSetting)
-		kind, theirs, _ := strings.Cut(rest, ":")
-		if !ok {
-			continue
-		}
-		is, err := token(dir)
+	for _, l := range all {
 		switch {
-		case err != nil:
-			return nil, fmt.Errorf("--%s %s: %w", kind, dir, err)
-		case is != theirs:
-			f.Missing = append(f.Missing, dir)
+		case l.err != nil:
+			return nil, fmt.Errorf("--%s %s: %w", l.kind, l.dir, l.err)
+		case !l.here:
+			f.Missing = append(f.Missing, l.dir)
 			continue
 		}
-		if pid, err := living(dir); err != nil || pid != "" {
-			return nil, errors.Join(err, fmt.Errorf("a process writes into %s (%s is locked): stop it first", dir,
-				pid))
+		lock, err := living(l.dir)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %s: %w", l.kind, l.dir, err)
 		}
-		f.folders = append(f.folders, left{kind, dir})
-		if kind == "keep" {
-			k.archive.add(dir)
+		if lock != "" {
+			return nil, fmt.Errorf("a process writes into %s (%s is locked): stop it first", l.dir, lock)
+		}
+		f.folders = append(f.folders, l)
+		if l.kind == ofBodies {
+			k.archive.add(l.dir)
 		}
 	}
 	slices.Sort(f.Missing)
@@ -74,7 +69,7 @@ func OpenFiles(ctx context.Context, job store.Job, log *slog.Logger) (*Files, er
 
 // living is the lock file of a process that lives and writes into a folder; empty if there is none.
 func living(dir string) (lock string, err error) {
-	locks, err := filepath.Glob(filepath.Join(escape(dir), hidden, "*.lock"))
+	locks, err := hiddenFiles(dir, "*.lock")
 	for _, lock := range locks {
 		if dead, _, err := slots.Probe(lock); err != nil || !dead {
 			return lock, err
@@ -88,7 +83,7 @@ func living(dir string) (lock string, err error) {
 func (f *Files) Forget(ids []int64) error {
 	for _, l := range f.folders {
 		var err error
-		if l.kind == "keep" {
+		if l.kind == ofBodies {
 			err = forgetBodies(l.dir, ids)
 		} else {
 			err = forgetPictures(l.dir, ids)
@@ -119,7 +114,8 @@ func forgetPictures(dir string, ids []int64) error {
 		removed := false
 		for _, e := range entries {
 			if end := strings.IndexAny(e.Name(), "-."); end > 0 && names[e.Name()[:end]] {
-				if err := os.Remove(filepath.Join(path, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				err := os.Remove(filepath.Join(path, e.Name()))
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
 				removed = true
@@ -136,25 +132,15 @@ func forgetPictures(dir string, ids []int64) error {
 
 // forgetBodies rewrites the tar files that have bytes of the rows.
 func forgetBodies(dir string, ids []int64) error {
-	unfinished, err := filepath.Glob(filepath.Join(escape(dir), hidden, "*"+forgetSuffix))
+	if err := removeHidden(dir, "*"+forgetSuffix); err != nil {
+		return err
+	}
+	paths, err := filesLike(dir, "*.tar")
 	if err != nil {
 		return err
 	}
-	for _, path := range unfinished {
-		if err := os.Remove(path); err != nil {
-			return err
-		}
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		base, ok := strings.CutSuffix(e.Name(), ".tar")
-		if !ok {
-			continue
-		}
-		a := &tarFile{path: filepath.Join(dir, base)}
+	for _, path := range paths {
+		a := &tarFile{path: strings.TrimSuffix(path, ".tar")}
 		has, err := a.hasAny(ids)
 		if err == nil && has {
 			err = a.forget(dir, ids)
@@ -175,21 +161,11 @@ func (a *tarFile) hasAny(ids []int64) (bool, error) {
 	if a.n == 0 || first == len(ids) || ids[first] > a.max {
 		return false, nil
 	}
-	f, err := os.Open(a.path + ".idx")
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	for i := range a.n {
-		e, err := entryAt(f, i)
-		if err != nil {
-			return false, err
-		}
-		if _, found := slices.BinarySearch(ids, e.id); found {
-			return true, nil
-		}
-	}
-	return false, nil
+	have, err := a.ids()
+	return slices.ContainsFunc(have, func(id int64) bool {
+		_, found := slices.BinarySearch(ids, id)
+		return found
+	}), err
 }
 
 // forget puts a tar file without the rows in the place of one that has them. The new one is whole and synced
@@ -207,29 +183,21 @@ func (a *tarFile) forget(dir string, ids []int64) error {
 	if err := onlyZeros(in, end); err != nil {
 		return err
 	}
-	var keep []bool
-	for _, g := range groups {
-		for _, i := range g.items {
-			_, found := slices.BinarySearch(ids, i.note.ID)
-			keep = append(keep, !found)
-		}
-	}
 	base := filepath.Base(a.path)
 	temp := filepath.Join(dir, hidden, base+forgetSuffix)
-	out, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
+	out, entries, size, err := copyGroups(temp, in, only(groups, func(_ entry, n note) bool {
+		_, found := slices.BinarySearch(ids, n.ID)
+		return !found
+	}))
+	if errors.Is(err, errDamaged) {
+		return damagedTar(end, err)
+	}
 	if err != nil {
 		return err
 	}
 	defer os.Remove(temp) // once it has its name there is nothing to remove
 	defer out.Close()
-	entries, size, err := copyWanted(out, in, groups, keep)
-	if errors.Is(err, errDamaged) {
-		return damagedTar(end, err)
-	}
-	if err == nil {
-		_, err = out.WriteAt(make([]byte, trailer), size)
-	}
-	if err == nil {
+	if _, err = out.WriteAt(make([]byte, trailer), size); err == nil {
 		err = out.Sync()
 	}
 	if err != nil {
@@ -265,7 +233,7 @@ func onlyZeros(f *os.File, from int64) error {
 }
 
 func damagedTar(at int64, err error) error {
-	return fmt.Errorf("it cannot be rewritten, as it is damaged at or before byte %d: remove it, with the file "+
-		".idx beside it, then run the same command again; its other rows are downloaded again when they are "+
-		"rescanned (%w)", at, err)
+	return fmt.Errorf("it cannot be rewritten, as it is damaged at or before byte %d: remove it, with the "+
+		"file .idx beside it, then run the same command again; its other rows are downloaded again when "+
+		"they are rescanned (%w)", at, err)
 }

@@ -15,7 +15,8 @@ import (
 // TestForgetFiles deletes what is kept of some rows, in every form: the bytes or smaller picture, the result
 // beside it, crops, the blurred picture. Other rows keep theirs. It is refused while a process lives.
 func TestForgetFiles(t *testing.T) {
-	for _, form := range []Form{{}, {JSON: true}, {Size: 90, Quality: 80, JSON: true}, {Size: 90, Quality: 80}} {
+	for _, form := range []Form{{}, {JSON: true}, {Size: 90, Quality: 80, JSON: true},
+		{Size: 90, Quality: 80}} {
 		dir, w := t.TempDir(), newWork(t, 4)
 		o := inForm(w.job, filepath.Join(dir, "kept"), form)
 		o.Crops, o.Blurred = filepath.Join(dir, "crops"), filepath.Join(dir, "blurred")

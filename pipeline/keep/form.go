@@ -16,7 +16,7 @@ import (
 	"facescan/store/export"
 )
 
-// Form is how images are kept. All of a folder are kept in one form, which stands beside the job's token.
+// Form is how images are kept. All of a folder are kept in one form, which is written beside the job's token.
 type Form struct {
 	Size    int  `json:"size,omitempty"`    // longer side of JPEGs that are kept; 0 keeps what was downloaded
 	Quality int  `json:"quality,omitempty"` // of these
@@ -120,7 +120,7 @@ func fit(width, height, side int) (w, h int) {
 	return max(1, (width*side+long/2)/long), max(1, (height*side+long/2)/long)
 }
 
-// inSize returns the faces of an image as they lie in a picture of it of another size.
+// inSize returns the faces of an image in the pixels of a picture of another size.
 func inSize(faces []store.Face, fromWidth, fromHeight, width, height int) []store.Face {
 	x, y := float64(width)/float64(fromWidth), float64(height)/float64(fromHeight)
 	if x == 1 && y == 1 {
@@ -142,7 +142,7 @@ func inSize(faces []store.Face, fromWidth, fromHeight, width, height int) []stor
 	return out
 }
 
-// stretch multiplies an interval. Its ends are rounded half up, and it keeps a pixel at least of the n.
+// stretch multiplies an interval of n pixels. Its ends are rounded half up; it keeps at least one pixel.
 func stretch(from, length int, by float64, n int) (int, int) {
 	lo := min(int(float64(from)*by+0.5), n-1)
 	hi := min(int(float64(from+length)*by+0.5), n)

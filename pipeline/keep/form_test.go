@@ -1,7 +1,6 @@
 package keep
 
 import (
-	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
+	"facescan/pipeline/keep/keeptest"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -58,44 +58,16 @@ type pair struct {
 func pairs(t testing.TB, dir string) map[int64]pair {
 	t.Helper()
 	out := map[int64]pair{}
-	tars, err := filepath.Glob(filepath.Join(dir, "*.tar"))
-	ok(t, err)
-	for _, path := range tars {
-		f, err := os.Open(path)
-		ok(t, err)
-		defer f.Close()
-		var last pair
-		for r := tar.NewReader(f); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			ok(t, err)
-			b, err := io.ReadAll(r)
-			ok(t, err)
-			if !strings.HasSuffix(h.Name, ".json") {
-				if last.name != "" {
-					t.Errorf("%s has no result", last.name)
-				}
-				last = pair{name: h.Name, body: b}
-				continue
-			}
-			if h.Name != strings.TrimSuffix(last.name, filepath.Ext(last.name))+".json" ||
-				h.Typeflag != tar.TypeReg {
-				t.Errorf("%s stands behind %q", h.Name, last.name)
-			}
-			if err := json.Unmarshal(b, &last.result); err != nil {
-				t.Errorf("%s: %v\n%s", h.Name, err, b)
-			}
-			id := last.result.ID
-			if _, twice := out[id]; twice {
-				t.Errorf("row %d is there twice", id)
-			}
-			out[id], last = last, pair{}
+	for _, p := range keeptest.Pairs(t, dir) {
+		got := pair{name: p.Name, body: p.Image}
+		if err := json.Unmarshal(p.Result, &got.result); err != nil {
+			t.Errorf("beside %s: %v\n%s", p.Name, err, p.Result)
 		}
-		if last.name != "" {
-			t.Errorf("%s has no result", last.name)
+		id := got.result.ID
+		if _, twice := out[id]; twice {
+			t.Errorf("row %d is there twice", id)
 		}
+		out[id] = got
 	}
 	return out
 }
@@ -289,8 +261,9 @@ func TestSmall(t *testing.T) {
 			red, 30, 10, false},
 		"smaller than that": {encoded(func(w io.Writer) error { return png.Encode(w, grey) }), "png", 300, 100,
 			1000, color.RGBA{77, 77, 77, 255}, 300, 100, false},
-		"cut":  {cut[:len(cut)-9], "jpeg", 300, 100, 300, red, 300, 100, true},
-		"thin": {drawn(t, "png", 400, 2, store.Face{Width: 400, Height: 2}), "png", 400, 2, 40, red, 40, 1, false},
+		"cut": {cut[:len(cut)-9], "jpeg", 300, 100, 300, red, 300, 100, true},
+		"thin": {drawn(t, "png", 400, 2, store.Face{Width: 400, Height: 2}), "png", 400, 2, 40, red, 40, 1,
+			false},
 	} {
 		dir, job := t.TempDir(), newJob(t)
 		k := start(t, inForm(job, dir, Form{Size: c.size, Quality: 95, JSON: true}))
@@ -360,7 +333,8 @@ func TestForms(t *testing.T) {
 	if is, err := token(dir); err != nil || len(is) != 16 {
 		t.Errorf("token %q, %v", is, err)
 	}
-	ok(t, os.WriteFile(filepath.Join(dir, hidden, jobFile), []byte(strings.Repeat("0", 16)+"\n{\"size"), 0o600))
+	cut := []byte(strings.Repeat("0", 16) + "\n{\"size")
+	ok(t, os.WriteFile(filepath.Join(dir, hidden, jobFile), cut, 0o600))
 	if _, err := formOf(dir); err == nil || !strings.Contains(err.Error(), "name another folder") {
 		t.Errorf("a damaged form: %v", err)
 	}

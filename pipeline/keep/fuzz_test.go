@@ -18,9 +18,10 @@ import (
 // sample is a tar file that a keeper wrote, whole.
 func sample(t testing.TB) []byte {
 	dir := t.TempDir()
-	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func(string) {}, func(n []note) ([]bool, error) {
-		return slices.Repeat([]bool{true}, len(n)), nil
-	})
+	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func(string) {},
+		func([]group) (func(entry, note) bool, error) {
+			return func(entry, note) bool { return true }, nil
+		})
 	ok(t, os.Mkdir(filepath.Join(dir, hidden), 0o755))
 	it := func(id int64, format, result string, facts note) (i item) {
 		i = item{name: export.KeptOf(id, format), note: facts}
@@ -88,7 +89,6 @@ func FuzzIndex(f *testing.F) {
 		ok(t, os.WriteFile(filepath.Join(dir, "a.tar"), tar, 0o644))
 		ok(t, os.WriteFile(filepath.Join(dir, "a.idx"), b, 0o644))
 		var l archive
-		defer l.close()
 		l.add(dir)
 		ok(t, l.scan())
 		for _, id := range []int64{id, 1, 2, 3, 4, 5} {
@@ -96,7 +96,7 @@ func FuzzIndex(f *testing.F) {
 				if p.id != id {
 					t.Fatalf("found %d for %d", p.id, id)
 				}
-				if b, err := l.read(p); err == nil && int64(len(b)) != p.size {
+				if b, err := p.read(); err == nil && int64(len(b)) != p.size {
 					t.Fatalf("read %d bytes of %d", len(b), p.size)
 				}
 			}
@@ -124,7 +124,6 @@ func TestFindsAll(t *testing.T) {
 			files = append(files, base)
 		}
 		var l archive
-		defer l.close()
 		l.add(dir)
 		ok(outer, l.scan())
 		for id := int64(-6); id <= 41; id++ {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,7 @@ import (
 	"facescan/store/draft"
 )
 
-// An index lies beside its tar file, with the suffix .idx: eight bytes that say what it is, the number of
+// An index is beside its tar file, with the suffix .idx: eight bytes that say what it is, the number of
 // entries, then the entries in order of their ids; all numbers of 64 bits, little-endian.
 const (
 	indexMagic = "fskeep01"
@@ -50,21 +51,15 @@ type tarFile struct {
 	path     string // without a suffix
 	min, max int64  // ids in it
 	n        int
-
-	tar, index *os.File // while it is open
-	users      int      // that hold it open
-	used       int64    // when, by the archive's count
 }
 
-// archive is the tar files of some folders. Few of them are open at once.
+// archive is the tar files of some folders.
 type archive struct {
 	dirs []*archiveFolder
 
 	mu    sync.Mutex
 	files []*tarFile // by min
 	reach []int64    // the highest max of files[:i+1]
-	open  []*tarFile
-	clock int64
 }
 
 // archiveFolder is one of the folders of an archive.
@@ -74,8 +69,6 @@ type archiveFolder struct {
 	quiet   bool            // it had not changed for a while then: times are coarse
 	known   map[string]bool // paths of its archives
 }
-
-const openMax = 8
 
 func (l *archive) add(dir string) {
 	l.dirs = append(l.dirs, &archiveFolder{dir: dir, known: map[string]bool{}})
@@ -119,12 +112,10 @@ func (l *archive) scan() error {
 	}
 	slices.SortStableFunc(l.files, func(a, b *tarFile) int { return cmp.Compare(a.min, b.min) })
 	l.reach = l.reach[:0]
-	for i, a := range l.files {
-		if i > 0 && l.reach[i-1] > a.max {
-			l.reach = append(l.reach, l.reach[i-1])
-		} else {
-			l.reach = append(l.reach, a.max)
-		}
+	reach := int64(math.MinInt64)
+	for _, a := range l.files {
+		reach = max(reach, a.max)
+		l.reach = append(l.reach, reach)
 	}
 	return nil
 }
@@ -183,6 +174,26 @@ func (a *tarFile) bounds(f *os.File) error {
 	return err
 }
 
+// ids are the ids in the index, each once.
+func (a *tarFile) ids() (ids []int64, err error) {
+	f, err := os.Open(a.path + ".idx")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := a.bounds(f); err != nil {
+		return nil, err
+	}
+	for i := range a.n {
+		e, err := entryAt(f, i)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, e.id)
+	}
+	return slices.Compact(ids), nil
+}
+
 func entryAt(f *os.File, i int) (entry, error) {
 	b := make([]byte, indexEntry)
 	_, err := f.ReadAt(b, indexHead+indexEntry*int64(i))
@@ -216,27 +227,14 @@ func (l *archive) search(id int64) (out []place, gone bool) {
 		if a.max < id {
 			continue
 		}
-		err := l.take(a)
+		entries, err := a.find(id)
 		if errors.Is(err, fs.ErrNotExist) {
 			gone = true
 			l.files, l.reach = slices.Delete(l.files, i, i+1), slices.Delete(l.reach, i, i+1)
 		}
-		if err != nil {
-			continue
-		}
-		at := sort.Search(a.n, func(k int) bool {
-			e, e2 := entryAt(a.index, k)
-			err = errors.Join(err, e2)
-			return e.id >= id
-		})
-		for ; err == nil && at < a.n; at++ {
-			e, e2 := entryAt(a.index, at)
-			if e2 != nil || e.id != id {
-				break
-			}
+		for _, e := range entries {
 			out = append(out, place{a, e})
 		}
-		a.users--
 	}
 	// Names begin with a time; within a file what comes last was written last.
 	slices.SortStableFunc(out, func(a, b place) int {
@@ -246,76 +244,44 @@ func (l *archive) search(id int64) (out []place, gone bool) {
 	return out, gone
 }
 
+// find returns the entries of a row in the file, by its index.
+func (a *tarFile) find(id int64) (entries []entry, err error) {
+	f, err := os.Open(a.path + ".idx")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	at := sort.Search(a.n, func(k int) bool {
+		e, e2 := entryAt(f, k)
+		err = errors.Join(err, e2)
+		return e.id >= id
+	})
+	for ; err == nil && at < a.n; at++ {
+		var e entry
+		if e, err = entryAt(f, at); err != nil || e.id != id {
+			break
+		}
+		entries = append(entries, e)
+	}
+	return entries, err
+}
+
 // read reads the bytes of an entry.
-func (l *archive) read(p place) ([]byte, error) {
-	l.mu.Lock()
-	err := l.take(p.file)
-	l.mu.Unlock()
+func (p place) read() ([]byte, error) {
+	f, err := os.Open(p.file.path + ".tar")
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		l.mu.Lock()
-		p.file.users--
-		l.mu.Unlock()
-	}()
-	info, err := p.file.tar.Stat()
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if p.at < 0 || p.size < 0 || p.at > info.Size()-p.size { // a wrong index must not cause a large allocation
+	// A wrong index must not cause a large allocation.
+	if p.at < 0 || p.size < 0 || p.at > info.Size()-p.size {
 		return nil, errDamaged
 	}
 	b := make([]byte, p.size)
-	_, err = p.file.tar.ReadAt(b, p.at)
+	_, err = f.ReadAt(b, p.at)
 	return b, err
-}
-
-// take opens a tar file, closing the least recently used one, and keeps it open until users is lowered.
-func (l *archive) take(a *tarFile) (err error) {
-	l.clock++
-	a.used = l.clock
-	if a.tar != nil {
-		a.users++
-		return nil
-	}
-	if len(l.open) >= openMax {
-		oldest := -1
-		for i, o := range l.open {
-			if o.users == 0 && (oldest < 0 || o.used < l.open[oldest].used) {
-				oldest = i
-			}
-		}
-		if oldest >= 0 {
-			l.open[oldest].close()
-			l.open = slices.Delete(l.open, oldest, oldest+1)
-		}
-	}
-	if a.tar, err = os.Open(a.path + ".tar"); err != nil {
-		a.tar = nil
-		return err
-	}
-	if a.index, err = os.Open(a.path + ".idx"); err != nil {
-		_ = a.tar.Close()
-		a.tar, a.index = nil, nil
-		return err
-	}
-	a.users++
-	l.open = append(l.open, a)
-	return nil
-}
-
-func (a *tarFile) close() {
-	_ = a.tar.Close() // both were only read
-	_ = a.index.Close()
-	a.tar, a.index = nil, nil
-}
-
-func (l *archive) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, a := range l.open {
-		a.close()
-	}
-	l.open = nil
 }

@@ -19,9 +19,9 @@ import (
 // takeOver finishes the files of dead processes in a folder.
 func (k *Keeper) takeOver(kind, dir, own string) error {
 	return dead(dir, own, func(name string) error {
-		if kind == "keep" {
+		if kind == ofBodies {
 			defer k.rescan() // two that died may have kept the same row
-			return inherit(dir, name, k.wanted)
+			return k.inherit(dir, name)
 		}
 		stage := filepath.Join(dir, hidden, name+stageSuffix)
 		return picturesOf(kind, dir).repair(context.Background(), k.o.Job, stage)
@@ -29,23 +29,23 @@ func (k *Keeper) takeOver(kind, dir, own string) error {
 }
 
 func picturesOf(kind, dir string) pictures {
-	if kind == "crops" {
+	if kind == ofCrops {
 		return pictures{dir, store.Crops}
 	}
 	return pictures{dir, store.Blurred}
 }
 
-// wanted reports which entries of an unsealed tar file to keep: those made for the row's present result, and
-// those from which the row was rescanned. A pending row may belong to another process by now, which keeps its
-// own entry.
-func (k *Keeper) wanted(notes []note) ([]bool, error) {
+// wanted returns a function that reports whether to keep an entry of an unsealed tar file: if it was made for
+// the row's present result, or is the one from which the row was rescanned. A pending row may belong to
+// another process by now, which keeps its own entry.
+func (k *Keeper) wanted(groups []group) (func(entry, note) bool, error) {
 	results := map[int64]store.Result{}
-	ids := make([]int64, len(notes))
-	for i, n := range notes {
-		ids[i] = n.ID
+	var ids []int64
+	for _, e := range entriesOf(groups) {
+		ids = append(ids, e.id)
 	}
 	slices.Sort(ids)
-	for len(ids) > 0 { // rows that stand close are read together
+	for len(ids) > 0 { // rows with near ids are read together
 		n := 1
 		for n < len(ids) && ids[n]-ids[n-1] < 1000 {
 			n++
@@ -58,146 +58,139 @@ func (k *Keeper) wanted(notes []note) ([]bool, error) {
 		}
 		ids = ids[n:]
 	}
-	keep := make([]bool, len(notes))
-	for i, n := range notes {
+	return func(_ entry, n note) bool {
 		r, done := results[n.ID]
 		switch {
 		case !done || r.Outputs&store.KeptBody == 0:
+			return false
 		case r.Time.UnixMilli() == n.Time:
-			keep[i] = true
-		case r.Attempts == 0 || n.Time == 0: // rescanned, or kept before entries had times
-			keep[i] = len(k.archive.find(n.ID)) == 0
+			return true
 		}
-	}
-	return keep, nil
+		// rescanned, or kept before entries had times
+		return (r.Attempts == 0 || n.Time == 0) && len(k.archive.find(n.ID)) == 0
+	}, nil
 }
 
 // inherit seals the files that a dead process was writing, with the rows in it that are wanted.
-func inherit(dir, name string, wanted func([]note) ([]bool, error)) error {
-	halves, err := filepath.Glob(filepath.Join(escape(dir), hidden, name+"-*"+partSuffix+compactSuffix))
-	if err != nil {
+func (k *Keeper) inherit(dir, name string) error {
+	if err := removeHidden(dir, name+"-*"+partSuffix+compactSuffix); err != nil {
 		return err
 	}
-	for _, half := range halves {
-		if err := os.Remove(half); err != nil {
-			return err
-		}
-	}
-	parts, err := filepath.Glob(filepath.Join(escape(dir), hidden, name+"-*"+partSuffix))
-	if err != nil {
-		return err
-	}
+	parts, err := hiddenFiles(dir, name+"-*"+partSuffix)
 	for _, path := range parts {
-		err := func() error {
-			f, err := os.OpenFile(path, os.O_RDWR, 0)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			defer func() { f.Close() }()
-			_, size, err := walk(f)
-			if err != nil {
-				return err
-			}
-			var entries []entry
-			if f, entries, size, err = compact(f, size, wanted); err != nil {
-				return err
-			}
-			if len(entries) == 0 {
-				return os.Remove(path)
-			}
-			return seal(f, dir, strings.TrimSuffix(filepath.Base(path), partSuffix), size, entries)
-		}()
-		if err != nil {
-			return err
+		if err == nil {
+			err = k.inheritPart(dir, path)
 		}
 	}
-	return nil
+	return err
 }
 
-// compact removes unwanted rows from a tar file. It returns the file, which is a new one of the same name if
-// it removed any, its entries and their size.
-func compact(f *os.File, size int64, wanted func([]note) ([]bool, error)) (*os.File, []entry, int64, error) {
-	groups, _, err := walk(f)
+func (k *Keeper) inheritPart(dir, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { f.Close() }()
+	groups, size, err := walk(f)
+	if err != nil {
+		return err
+	}
+	keep, err := k.wanted(groups)
+	if err != nil {
+		return err
+	}
+	var entries []entry
+	if f, entries, size, err = compact(f, groups, size, keep); err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return os.Remove(path)
+	}
+	return seal(f, dir, strings.TrimSuffix(filepath.Base(path), partSuffix), size, entries)
+}
+
+// compact removes unwanted rows from a tar file, of that size. It returns the file, which is a new one of the
+// same name if it removed any, its entries and its size.
+func compact(f *os.File, groups []group, size int64, keep func(entry, note) bool) (
+	*os.File, []entry, int64, error) {
+	all, wanted := entriesOf(groups), only(groups, keep)
+	if len(entriesOf(wanted)) == len(all) {
+		return f, all, size, nil
+	}
+	name := f.Name()
+	out, entries, size, err := copyGroups(name+compactSuffix, f, wanted)
 	if err != nil {
 		return f, nil, 0, err
 	}
-	var notes []note
-	for _, g := range groups {
-		for _, i := range g.items {
-			notes = append(notes, i.note)
-		}
-	}
-	keep, err := wanted(notes)
-	if err != nil {
-		return f, nil, 0, err
-	}
-	if !slices.Contains(keep, false) {
-		return f, entriesOf(groups), size, nil
-	}
-	out, err := os.OpenFile(f.Name()+compactSuffix, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
-	if err != nil {
-		return f, nil, 0, err
-	}
-	entries, size, err := copyWanted(out, f, groups, keep)
+	err = out.Sync()
 	if err == nil {
-		err = out.Sync()
-	}
-	if err == nil {
-		err = os.Rename(out.Name(), f.Name())
+		err = os.Rename(out.Name(), name)
 	}
 	if err != nil {
 		return f, nil, 0, errors.Join(err, out.Close(), os.Remove(out.Name()))
 	}
-	name := f.Name()
-	_ = f.Close() // its name counts: it is opened again without O_APPEND
+	_ = f.Close() // its name counts
 	_ = out.Close()
 	f, err = os.OpenFile(name, os.O_RDWR, 0)
 	return f, entries, size, err
 }
 
-// copyWanted copies the rows of the groups for which keep is true.
-func copyWanted(to io.Writer, from io.ReaderAt, groups []group, keep []bool) (
-	entries []entry, size int64, err error) {
+// only returns the groups with the rows that keep lets through.
+func only(groups []group, keep func(entry, note) bool) (out []group) {
 	for _, g := range groups {
-		var items []item
-		for i := range g.items {
-			if keep[i] {
-				items = append(items, g.items[i])
-			}
+		facts := g.items[0].note
+		g.items = slices.DeleteFunc(slices.Clone(g.items), func(i item) bool {
+			return !keep(g.entry(i), i.note)
+		})
+		if len(g.items) > 0 {
+			g.items[0].note = g.items[0].note.facts(facts)
+			out = append(out, g)
 		}
-		keep = keep[len(g.items):]
-		if len(items) == 0 {
-			continue
+	}
+	return out
+}
+
+// copyGroups makes a tar file, without its end, of groups of another.
+func copyGroups(path string, from io.ReaderAt, groups []group) (
+	out *os.File, entries []entry, size int64, err error) {
+	out, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, out.Close(), os.Remove(path))
 		}
+	}()
+	for _, g := range groups {
 		b := make([]byte, g.size)
 		if _, err := from.ReadAt(b, g.at); err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 		o, _, err := parse(b[:g.size-g.json])
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
-		parts, own := [][]byte{b}, []entry{{items[0].note.ID, 0, g.size - g.json}}
+		parts, own := [][]byte{b}, []entry{{g.items[0].note.ID, 0, g.size - g.json}}
 		if g.json == 0 { // the body may get another name
-			items[0].note = items[0].note.facts(g.items[0].note)
-			if parts, own, err = pack(items, o.Body); err != nil {
-				return nil, 0, err
+			if parts, own, err = pack(g.items, o.Body); err != nil {
+				return nil, nil, 0, err
 			}
 		}
 		for _, e := range own {
 			entries = append(entries, entry{e.id, size + e.at, e.size})
 		}
 		for _, p := range parts {
-			if _, err := to.Write(p); err != nil {
-				return nil, 0, err
+			if _, err := out.Write(p); err != nil {
+				return nil, nil, 0, err
 			}
 			size += int64(len(p))
 		}
 	}
-	return entries, size, nil
+	return out, entries, size, nil
 }
 
 // group is a body in a tar file, with the rows that share it: from its first header to the padding behind it.
@@ -208,10 +201,13 @@ type group struct {
 	items    []item
 }
 
+// entry is the position of one of the group's rows.
+func (g group) entry(i item) entry { return entry{i.note.ID, g.at, g.size - g.json} }
+
 func entriesOf(groups []group) (entries []entry) {
 	for _, g := range groups {
 		for _, i := range g.items {
-			entries = append(entries, entry{i.note.ID, g.at, g.size - g.json})
+			entries = append(entries, g.entry(i))
 		}
 	}
 	return entries

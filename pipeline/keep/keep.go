@@ -37,11 +37,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"image"
+	"io/fs"
 	"log/slog"
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -101,14 +101,11 @@ type Keeper struct {
 	bodies, crops, blurred *folder // nil if not kept
 	writer                 *writer // of bodies; nil likewise
 	archive                archive
-	left                   []left // folders of earlier runs
+	left                   []jobFolder // folders of earlier runs that this one does not write into
 
 	renews sync.Mutex
 	noted  bool // this process keeps rows once more
 }
-
-// left is a folder of the job that this run does not write into.
-type left struct{ kind, dir string }
 
 var _ pipeline.Keeper = (*Keeper)(nil)
 
@@ -124,15 +121,16 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	for _, f := range []struct {
 		folder    **folder
 		kind, dir string
-	}{{&k.bodies, "keep", o.Bodies}, {&k.crops, "crops", o.Crops}, {&k.blurred, "blurred", o.Blurred}} {
-		if f.dir != "" {
-			settle := o.Form
-			if settle == nil || f.kind != "keep" {
-				settle = unchanged
-			}
-			if *f.folder, err = openFolder(ctx, o.Job, f.kind, f.dir, settle); err != nil {
-				return nil, fmt.Errorf("--%s: %w", f.kind, full(err))
-			}
+	}{{&k.bodies, ofBodies, o.Bodies}, {&k.crops, ofCrops, o.Crops}, {&k.blurred, ofBlurred, o.Blurred}} {
+		if f.dir == "" {
+			continue
+		}
+		choose := unchanged
+		if f.kind == ofBodies && o.Form != nil {
+			choose = o.Form
+		}
+		if *f.folder, err = openFolder(ctx, o.Job, f.kind, f.dir, choose); err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.kind, full(err))
 		}
 	}
 	if k.bodies != nil {
@@ -150,13 +148,13 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 	if err := k.TakeOver(); err != nil {
 		return nil, err
 	}
-	if k.bodies == nil && k.crops == nil && k.blurred == nil && o.Thumbnails <= 0 && len(k.archive.dirs) == 0 {
+	if len(k.folders()) == 0 && o.Thumbnails <= 0 && len(k.archive.dirs) == 0 {
 		return nil, nil
 	}
 	return k, nil
 }
 
-// unchanged is the form of a folder of which nothing is asked.
+// unchanged is the form of a folder for which the options request none.
 func unchanged(have *Form) (Form, error) {
 	if have == nil {
 		return Form{}, nil
@@ -164,37 +162,43 @@ func unchanged(have *Form) (Form, error) {
 	return *have, nil
 }
 
+// folders are those that this run writes into.
+func (k *Keeper) folders() []*folder {
+	all := []*folder{k.bodies, k.crops, k.blurred}
+	return slices.DeleteFunc(all, func(f *folder) bool { return f == nil })
+}
+
 // earlier adds the folders of the job's earlier runs, as far as they exist.
 func (k *Keeper) earlier(ctx context.Context) error {
-	settings, err := k.o.Job.Settings(ctx)
+	all, err := foldersOf(ctx, k.o.Job)
 	if err != nil {
 		return err
 	}
-	now := map[string]*folder{"keep": k.bodies, "crops": k.crops, "blurred": k.blurred}
-	for key, dir := range settings {
-		rest, ok := strings.CutPrefix(key, store.FolderSetting)
-		kind, theirs, _ := strings.Cut(rest, ":")
-		if f := now[kind]; !ok || f != nil && f.dir == dir {
+	now := map[string]string{}
+	for _, f := range k.folders() {
+		now[f.kind] = f.dir
+	}
+	for _, f := range all {
+		if f.dir == now[f.kind] {
 			continue
 		}
-		is, err := token(dir)
-		here := err == nil && is == theirs
-		if here {
-			k.left = append(k.left, left{kind, dir})
-		}
-		switch {
-		case kind == "keep" && here:
-			k.archive.add(dir)
-		case kind == "keep":
-			k.o.Log.Info("the folder of the bytes that an earlier run kept is not here: rows are downloaded",
-				"folder", dir)
-		}
-		if here && now[kind] == nil {
-			told := "an earlier run wrote into a folder that this one leaves as it is"
-			if form, err := formOf(dir); err == nil && form.JSON {
-				told += ", with the results beside its images"
+		if !f.here {
+			if f.kind == ofBodies {
+				k.o.Log.Info("the folder of the bytes that an earlier run kept is not here: "+
+					"rows are downloaded", "folder", f.dir)
 			}
-			k.o.Log.Info(told + ": to go on there, add " + hint.Words("--"+kind, dir))
+			continue
+		}
+		k.left = append(k.left, f)
+		if f.kind == ofBodies {
+			k.archive.add(f.dir)
+		}
+		if now[f.kind] == "" {
+			message := "an earlier run wrote into a folder that this one leaves as it is"
+			if form, err := formOf(f.dir); err == nil && form.JSON {
+				message += ", with the results beside its images"
+			}
+			k.o.Log.Info(message + ": to go on there, add " + hint.Words("--"+f.kind, f.dir))
 		}
 	}
 	return nil
@@ -208,11 +212,9 @@ func (k *Keeper) rescan() {
 
 // TakeOver implements pipeline.Keeper.
 func (k *Keeper) TakeOver() error {
-	for kind, f := range map[string]*folder{"keep": k.bodies, "crops": k.crops, "blurred": k.blurred} {
-		if f != nil {
-			if err := k.takeOver(kind, f.dir, f.name); err != nil {
-				return full(err)
-			}
+	for _, f := range k.folders() {
+		if err := k.takeOver(f.kind, f.dir, f.name); err != nil {
+			return full(err)
 		}
 	}
 	for _, l := range k.left {
@@ -258,9 +260,14 @@ func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
 			}
 		}
 	}
-	for _, p := range k.archive.find(row.ID) {
-		if b, err := k.archive.read(p); try(b, err) {
-			return o, nil
+	for range 2 { // another process may replace a file after it was found
+		for _, p := range k.archive.find(row.ID) {
+			if b, err := p.read(); try(b, err) {
+				return o, nil
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
 		}
 	}
 	return pipeline.Original{}, err
@@ -273,66 +280,87 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Processed) ([]store.Outp
 	if err != nil {
 		return nil, full(err)
 	}
-	side := 0 // of the picture that is needed
 	if len(bodies) > 0 {
 		if s, ok := asItIs(img, k.bodies.form, k.o.Decode); ok {
 			if err := k.keepBodies(img, s, bodies, out); err != nil {
 				return nil, err
 			}
 			bodies = nil
-		} else {
-			side = k.bodies.form.Size
 		}
 	}
-	sampled := k.sampled(img)
-	crops := k.crops != nil && len(img.Result.Faces) > 0
-	if k.crops != nil && !crops {
+	if k.crops != nil && len(img.Result.Faces) == 0 {
 		add(out, store.Crops)
 	}
-	if crops || k.blurred != nil || len(sampled) > 0 {
-		side = math.MaxInt
-	}
-	shows := k.o.Pictures != nil && len(img.Result.Faces) > 0 && k.o.Pictures.Due()
-	if shows {
-		side = max(side, thumbSide)
-	}
-	if side == 0 {
+	w := k.wantedPictures(img, bodies)
+	if w.side == 0 {
 		return out, nil
 	}
-	picture, free, err := k.colour(img, side)
+	picture, free, err := k.colour(img, w.side)
 	if err != nil || picture == nil {
 		return out, err
 	}
 	defer free()
+	if err := k.keepPictures(ctx, img, picture, w, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// wantedPictures are the pictures to make of an image.
+type wantedPictures struct {
+	side   int   // of the decoded picture, at least; 0 if none is needed
+	bodies []int // rows of which a smaller JPEG is kept, by their places among the image's
+	crops  bool
+	sample []store.Row // rows that get a thumbnail
+	show   bool        // a thumbnail is shown on the page
+}
+
+func (k *Keeper) wantedPictures(img pipeline.Processed, bodies []int) wantedPictures {
+	faces := len(img.Result.Faces) > 0
+	w := wantedPictures{bodies: bodies, sample: k.sampled(img), crops: k.crops != nil && faces,
+		show: k.o.Pictures != nil && faces && k.o.Pictures.Due()}
 	if len(bodies) > 0 {
+		w.side = k.bodies.form.Size
+	}
+	if w.show {
+		w.side = max(w.side, thumbSide)
+	}
+	if w.crops || k.blurred != nil || len(w.sample) > 0 {
+		w.side = math.MaxInt
+	}
+	return w
+}
+
+// keepPictures makes the pictures that are wanted from the decoded one, which it changes.
+func (k *Keeper) keepPictures(ctx context.Context, img pipeline.Processed, picture *image.RGBA,
+	w wantedPictures, out []store.Outputs) error {
+	if len(w.bodies) > 0 {
 		s, err := small(img, picture, k.bodies.form)
 		if err == nil {
-			err = k.keepBodies(img, s, bodies, out)
+			err = k.keepBodies(img, s, w.bodies, out)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	faces := img.Result.Faces
-	if size := picture.Rect.Size(); size != image.Pt(img.Result.Width, img.Result.Height) {
-		faces = inSize(faces, img.Result.Width, img.Result.Height, size.X, size.Y)
-	}
-	if crops {
+	size := picture.Rect.Size()
+	faces := inSize(img.Result.Faces, img.Result.Width, img.Result.Height, size.X, size.Y)
+	if w.crops {
 		if err := k.keepCrops(picture, img, faces); err != nil {
-			return nil, full(err)
+			return full(err)
 		}
 		add(out, store.Crops)
 	}
-	if len(sampled) > 0 || shows {
+	if len(w.sample) > 0 || w.show {
 		b, err := k.smallJPEG(picture, faces)
-		if err == nil && shows {
+		if err == nil && w.show {
 			k.o.Pictures.Show(img.Rows[0].ID, b)
 		}
 		if err == nil {
-			err = k.keepThumbnails(ctx, b, class(img), sampled)
+			err = k.keepThumbnails(ctx, b, class(img), w.sample)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if k.blurred != nil { // last, since it draws
@@ -342,11 +370,11 @@ func (k *Keeper) Keep(ctx context.Context, img pipeline.Processed) ([]store.Outp
 			err = k.blurred.put(stagedOf(img, i, 0), b)
 		}
 		if err != nil {
-			return nil, full(err)
+			return full(err)
 		}
 		add(out, store.Blurred)
 	}
-	return out, nil
+	return nil
 }
 
 // stagedOf is a file of an image's n-th row.
@@ -445,8 +473,8 @@ func (k *Keeper) colour(img pipeline.Processed, side int) (m *image.RGBA, free f
 		}
 		free()
 	}
-	k.o.Log.Warn("an image that was judged cannot be shown: no pictures are made of it", "id", img.Rows[0].ID,
-		"error", err)
+	k.o.Log.Warn("an image that was processed cannot be shown: no pictures are made of it",
+		"id", img.Rows[0].ID, "error", err)
 	return nil, nil, nil
 }
 
@@ -534,14 +562,11 @@ func (k *Keeper) Close() error {
 		}
 		errs = append(errs, err)
 	}
-	k.archive.close()
 	errs = append(errs, k.galleries(func(p pictures, f *folder) error {
 		return p.repair(context.Background(), k.o.Job, f.stage())
 	}))
-	for _, f := range []*folder{k.bodies, k.crops, k.blurred} {
-		if f != nil {
-			errs = append(errs, f.close())
-		}
+	for _, f := range k.folders() {
+		errs = append(errs, f.close())
 	}
 	return full(errors.Join(errs...))
 }

@@ -68,15 +68,14 @@ func flatten(m *image.RGBA, r image.Rectangle) {
 
 // thumbnail is the picture with no side longer than thumbSide.
 func thumbnail(m *image.RGBA) *image.RGBA {
-	w, h := m.Rect.Dx(), m.Rect.Dy()
-	long := max(w, h)
-	if long <= thumbSide {
+	w, h := fit(m.Rect.Dx(), m.Rect.Dy(), thumbSide)
+	if w == m.Rect.Dx() && h == m.Rect.Dy() {
 		return m
 	}
-	return shrink(m, max(1, (w*thumbSide+long/2)/long), max(1, (h*thumbSide+long/2)/long))
+	return shrink(m, w, h)
 }
 
-// shrink makes a smaller picture, w x h, each pixel the mean of the area that it stands for. The four bytes
+// shrink makes a smaller picture, w x h, each pixel the mean of the area that it covers. The four bytes
 // of a pixel are summed up in the four quarters of one number: weights of shareWhole in all do not overflow
 // them.
 func shrink(m *image.RGBA, w, h int) *image.RGBA {
@@ -134,7 +133,7 @@ func shares(old, n int) [][]share {
 	out := make([][]share, n)
 	all := make([]share, 0, old+n)
 	for i := range out {
-		// Old pixels are n wide and new ones old, so that all edges lie at whole numbers.
+		// Old pixels are n wide and new ones old, so that all edges are whole numbers.
 		from, to := i*old, (i+1)*old
 		before, start := 0, len(all)
 		for at := from / n; at*n < to; at++ {

@@ -46,7 +46,7 @@ func (k *Keeper) renewing() error {
 // removeOld removes the old entries of rows that processes kept once more, this one and dead ones. One
 // process alone does it at a time.
 func (k *Keeper) removeOld() error {
-	notes, err := filepath.Glob(escape(k.bodies.private("")) + "/*" + renewSuffix)
+	notes, err := hiddenFiles(k.bodies.dir, "*"+renewSuffix)
 	if err != nil || len(notes) == 0 {
 		return err
 	}
@@ -55,10 +55,7 @@ func (k *Keeper) removeOld() error {
 		return err
 	}
 	defer lock.Close()
-	for err = unix.Flock(int(lock.Fd()), unix.LOCK_EX); err == unix.EINTR; {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
+	if err := draft.Lock(lock, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
 	if err := k.archive.scan(); err != nil {
@@ -81,14 +78,15 @@ func (k *Keeper) removeOld() error {
 
 // removeOldOf removes the old entries of the rows that are in a process's tar files.
 func (k *Keeper) removeOldOf(name string) error {
-	indexes, err := filepath.Glob(escape(filepath.Join(k.bodies.dir, name)) + "-*.idx")
+	indexes, err := filesLike(k.bodies.dir, name+"-*.idx")
 	if err != nil {
 		return err
 	}
 	for _, path := range indexes {
-		ids, err := idsIn(path)
+		a := tarFile{path: strings.TrimSuffix(path, ".idx")}
+		ids, err := a.ids()
 		if err != nil {
-			return err
+			return fmt.Errorf("index %s: %w", path, err)
 		}
 		old := map[string]map[entry]bool{}
 		for _, id := range ids {
@@ -98,7 +96,7 @@ func (k *Keeper) removeOldOf(name string) error {
 			if len(places) < 2 {
 				continue
 			}
-			times := map[place]int64{} // names tell when a process began
+			times := map[place]int64{} // names say only when a process began
 			for _, p := range places {
 				times[p] = k.timeOf(p)
 			}
@@ -126,7 +124,7 @@ func (k *Keeper) removeOldOf(name string) error {
 
 // timeOf is the time of the result that an entry was kept for; 0 if it cannot be read.
 func (k *Keeper) timeOf(p place) int64 {
-	b, err := k.archive.read(p)
+	b, err := p.read()
 	if err != nil {
 		return 0
 	}
@@ -139,27 +137,6 @@ func (k *Keeper) timeOf(p place) int64 {
 		return 0
 	}
 	return n.Time
-}
-
-// idsIn are the ids in an index, each once.
-func idsIn(path string) (ids []int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var a tarFile
-	if err := a.bounds(f); err != nil {
-		return nil, fmt.Errorf("index %s: %w", path, err)
-	}
-	for i := range a.n {
-		e, err := entryAt(f, i)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, e.id)
-	}
-	return slices.Compact(ids), nil
 }
 
 // replace puts another tar file in the place of one, without some entries. The new one has its name before
@@ -177,25 +154,15 @@ func (k *Keeper) replace(path string, without map[entry]bool) error {
 	if err != nil {
 		return err
 	}
-	var keep []bool
-	for _, g := range groups {
-		for _, i := range g.items {
-			keep = append(keep, !without[entry{i.note.ID, g.at, g.size - g.json}])
-		}
-	}
-	if slices.Contains(keep, true) {
+	if left := only(groups, func(e entry, _ note) bool { return !without[e] }); len(left) > 0 {
 		// A process that takes over from this one removes what is called so.
 		temp := k.bodies.private(k.bodies.name + "-0" + partSuffix + compactSuffix)
-		out, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
+		out, entries, size, err := copyGroups(temp, f, left)
 		if err != nil {
 			return err
 		}
 		defer out.Close()
-		entries, size, err := copyWanted(out, f, groups, keep)
-		if err == nil {
-			err = seal(out, k.bodies.dir, filepath.Base(path)+renewedName, size, entries)
-		}
-		if err != nil {
+		if err := seal(out, k.bodies.dir, filepath.Base(path)+renewedName, size, entries); err != nil {
 			return err
 		}
 	}

@@ -23,11 +23,11 @@ import (
 )
 
 // A file beside the results gets its name only after the commit of the result that it belongs to. Until then
-// it lies in a hidden folder of its process, under a name that says whose it is:
+// it is in a hidden folder of its process, under a name that says what it belongs to:
 //
 //	ROW-FACE-GENERATION-TIME    the generation is the lease's, the time the result's, in milliseconds
 //
-// The time tells later whether a row's result is the one that the file was made for: a lease that was lost
+// The time shows later whether a row's result is the one that the file was made for: a lease that was lost
 // leaves the row to another process, with a result of its own. So another process can finish the work of a
 // dead one. A mark has no content: it means that an earlier result left files that the new one does not have.
 
@@ -160,9 +160,16 @@ func (f *folder) take(id int64) []staged {
 func (f *folder) drop(ids []int64) error {
 	var errs []error
 	for _, id := range ids {
-		for _, s := range f.take(id) {
-			errs = append(errs, os.Remove(filepath.Join(f.stage(), s.name())))
-		}
+		errs = append(errs, f.remove(f.take(id)))
+	}
+	return errors.Join(errs...)
+}
+
+// remove removes waiting files.
+func (f *folder) remove(files []staged) error {
+	var errs []error
+	for _, s := range files {
+		errs = append(errs, os.Remove(filepath.Join(f.stage(), s.name())))
 	}
 	return errors.Join(errs...)
 }
@@ -254,13 +261,8 @@ func (p pictures) repair(ctx context.Context, job store.Job, stage string) error
 		if err != nil {
 			return err
 		}
-		var own []staged
-		for _, s := range waiting {
-			if done && s.time == r.Time.UnixMilli() {
-				own = append(own, s)
-			}
-		}
-		if len(own) > 0 {
+		own := slices.DeleteFunc(waiting, func(s staged) bool { return s.time != r.Time.UnixMilli() })
+		if done && len(own) > 0 {
 			mkdir := func(dir string) error { return os.MkdirAll(dir, draft.FolderMode) }
 			if err := p.place(stage, &r, own, mkdir); err != nil {
 				return err
@@ -278,12 +280,6 @@ func resultOf(ctx context.Context, job store.Job, id int64) (r store.Result, don
 	return r, false, nil
 }
 
-// isOf reports whether the job's result of a row is this one.
-func isOf(ctx context.Context, job store.Job, r *store.Result) (bool, error) {
-	now, done, err := resultOf(ctx, job, r.ID)
-	return done && now.Time.UnixMilli() == r.Time.UnixMilli(), err
-}
-
 // complete gives the files of a done row their names. After the lease's time it first checks that the row
 // still has this result: another process may have taken it over, or a retry reopened it.
 func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.Result,
@@ -293,17 +289,12 @@ func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.R
 		return nil
 	}
 	if time.Now().After(until) {
-		is, err := isOf(ctx, k.o.Job, r)
+		now, done, err := resultOf(ctx, k.o.Job, r.ID)
 		if err != nil {
 			return err
 		}
-		if !is {
-			for _, s := range files {
-				if err := os.Remove(filepath.Join(f.stage(), s.name())); err != nil {
-					return err
-				}
-			}
-			return nil
+		if !done || now.Time.UnixMilli() != r.Time.UnixMilli() {
+			return f.remove(files)
 		}
 	}
 	return p.place(f.stage(), r, files, f.mkdir)

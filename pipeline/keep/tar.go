@@ -47,7 +47,7 @@ type note struct {
 	MadeOf *pipeline.Downloaded `json:"made_of,omitempty"` // where the body is not what was downloaded
 }
 
-// facts are what a note tells of a body, not of the row.
+// facts returns the note with another one's facts about the body.
 func (n note) facts(of note) note {
 	n.Status, n.FinalURL, n.CRC32C, n.MadeOf = of.Status, of.FinalURL, of.CRC32C, of.MadeOf
 	return n
@@ -66,8 +66,9 @@ type entry struct{ id, at, size int64 }
 type writer struct {
 	folder *folder
 	limit  int64
-	sealed func(base string)                  // a tar file has its name
-	wanted func(notes []note) ([]bool, error) // of rows of which nothing is known at the end
+	sealed func(base string) // a tar file has its name
+	// wanted reports whether to keep rows of which nothing is known at the end
+	wanted func([]group) (func(entry, note) bool, error)
 
 	mu     sync.Mutex
 	serial int
@@ -89,7 +90,8 @@ type part struct {
 	refused map[entry]bool // those of rows that did not
 }
 
-func newWriter(f *folder, limit int64, sealed func(string), wanted func([]note) ([]bool, error)) *writer {
+func newWriter(f *folder, limit int64, sealed func(string),
+	wanted func([]group) (func(entry, note) bool, error)) *writer {
 	if limit <= 0 {
 		limit = tarSize
 	}
@@ -316,12 +318,12 @@ func (w *writer) seal(p *part) (err error) {
 	}
 	size, entries := p.size, p.entries
 	if len(p.refused) > 0 {
-		if p.file, entries, size, err = compact(p.file, size, func(notes []note) ([]bool, error) {
-			keep := make([]bool, len(notes))
-			for i := range notes {
-				keep[i] = !p.refused[p.entries[i]] // in the same order
-			}
-			return keep, nil
+		groups, _, err := walk(p.file)
+		if err != nil {
+			return err
+		}
+		if p.file, entries, size, err = compact(p.file, groups, size, func(e entry, _ note) bool {
+			return !p.refused[e]
 		}); err != nil {
 			return err
 		}
@@ -379,21 +381,19 @@ func (w *writer) decide(p *part) error {
 	if err != nil {
 		return err
 	}
-	var notes []note
-	for _, g := range groups {
+	undecided := only(groups, func(_ entry, n note) bool { return p.open[n.ID] })
+	keep, err := w.wanted(undecided)
+	if err != nil {
+		return err
+	}
+	for _, g := range undecided {
 		for _, i := range g.items {
-			if p.open[i.note.ID] {
-				notes = append(notes, i.note)
+			if e := g.entry(i); !keep(e, i.note) {
+				p.refused[e] = true
 			}
 		}
 	}
-	keep, err := w.wanted(notes)
-	for i, n := range notes {
-		if err == nil && !keep[i] {
-			p.refused[p.byID[n.ID]] = true
-		}
-	}
-	return err
+	return nil
 }
 
 // seal ends a tar file of so many bytes and gives it its name, after its index has one.

@@ -41,8 +41,7 @@ func (k *Keeper) sampleSize(class int) int {
 
 func class(img pipeline.Processed) int { return min(len(img.Result.Faces), 1) }
 
-// keepThumbnails keeps a small picture of an image for the rows; faces are those in m.
-// smallJPEG is a thumbnail of a picture.
+// smallJPEG is a thumbnail of a picture; the faces are those in it.
 func (k *Keeper) smallJPEG(m *image.RGBA, faces []store.Face) ([]byte, error) {
 	small := thumbnail(m)
 	if k.o.BlurFaces {
@@ -70,11 +69,12 @@ func (k *Keeper) keepThumbnails(ctx context.Context, jpeg []byte, class int, row
 
 // galleries calls do for each folder of pictures that this run writes into.
 func (k *Keeper) galleries(do func(p pictures, f *folder) error) error {
-	for kind, f := range map[string]*folder{"crops": k.crops, "blurred": k.blurred} {
-		if f != nil {
-			if err := do(picturesOf(kind, f.dir), f); err != nil {
-				return full(err)
-			}
+	for _, f := range k.folders() {
+		if f.kind == ofBodies {
+			continue
+		}
+		if err := do(picturesOf(f.kind, f.dir), f); err != nil {
+			return full(err)
 		}
 	}
 	return nil

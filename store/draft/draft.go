@@ -91,7 +91,7 @@ func begin(path string, create func(name string) (*os.File, error)) (*Draft, err
 			return nil, named(err, path)
 		}
 		// Where nothing can be locked, drafts stay for ever after a crash; nothing else depends on it.
-		_ = flock(f, unix.LOCK_EX)
+		_ = Lock(f, unix.LOCK_EX)
 		if !same(f) {
 			_ = f.Close()
 			if try < tries {
@@ -242,7 +242,7 @@ func removeDead(name string) {
 		return
 	}
 	defer f.Close()
-	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil || !same(f) {
+	if Lock(f, unix.LOCK_EX|unix.LOCK_NB) != nil || !same(f) {
 		return
 	}
 	_ = os.RemoveAll(name)
@@ -261,7 +261,8 @@ func same(f *os.File) bool {
 	return err == nil && os.SameFile(have, now)
 }
 
-func flock(f *os.File, how int) error {
+// Lock is flock, which a signal does not end.
+func Lock(f *os.File, how int) error {
 	for {
 		if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
 			return err

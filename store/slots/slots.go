@@ -15,6 +15,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"facescan/store/draft"
 )
 
 // Slots is how many rows a process can have in decoders at once.
@@ -31,7 +33,7 @@ func Create(name string) (*File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err = flock(f, unix.LOCK_EX); err == nil {
+		if err = draft.Lock(f, unix.LOCK_EX); err == nil {
 			_, err = os.Lstat(name)
 		}
 		if errors.Is(err, fs.ErrNotExist) { // taken for a left-over before it was locked
@@ -67,15 +69,6 @@ func (f *File) Set(slot int, id int64) {
 // Close drops the lock: from here on, the process is dead to those who look.
 func (f *File) Close() error { return f.f.Close() }
 
-func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // open opens a file of a process; fs.ErrNotExist if there is none. A link, a pipe or a folder of the name is
 // not one: it is neither followed nor waited for.
 func open(name string) (*os.File, error) {
@@ -108,7 +101,7 @@ func Probe(name string) (dead bool, decoding []int64, err error) {
 	}
 	defer f.Close()
 	// Shared, so that those who probe at the same time do not take each other for the owner.
-	if err := flock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+	if err := draft.Lock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK {
 		return false, nil, nil
 	} else if err != nil {
 		return false, nil, err
@@ -128,7 +121,7 @@ func Take(name string, do func(decoding []int64) error) error {
 		return err
 	}
 	defer f.Close()
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+	if err := draft.Lock(f, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
 		return nil
 	} else if err != nil {
 		return err
