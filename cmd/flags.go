@@ -96,7 +96,7 @@ func (o *fetchOptions) fetcher() (*fetch.Fetcher, error) {
 		AllowFiles: o.allowFiles,
 	}
 	d := pipeline.ShareDescriptors()
-	f.Conns, f.Queries = min(fetch.DefaultConns, d.Idle), min(resolve.DefaultQueries, d.Queries)
+	f.Conns, f.DNS.Queries = min(fetch.DefaultConns, d.Idle), min(resolve.DefaultQueries, d.Queries)
 	for _, text := range o.headers {
 		hs, err := readHeaders(text)
 		if err != nil {

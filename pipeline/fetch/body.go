@@ -79,7 +79,7 @@ type buffer struct {
 	grow func(n int64) error // takes n bytes more of mem
 	paid int64
 	b    []byte
-	slot *[]byte // what b lies in; of the pool, unless it is too large
+	slot *[]byte // what b is in; of the pool, unless it is too large
 }
 
 // pay changes the reservation to n.

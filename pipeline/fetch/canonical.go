@@ -13,10 +13,10 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// maxURL is the longest URL that is asked for, in bytes.
+// maxURL is the longest URL that is requested, in bytes.
 const maxURL = 64 << 10
 
-// Canonical reads a URL as a browser does that is about to ask for it, following the WHATWG URL standard:
+// Canonical reads a URL as a browser does that is about to request it, following the WHATWG URL standard:
 // blanks and controls around it, tabs and line ends inside, backslashes for slashes, non-ASCII hosts and
 // paths, dot segments, odd spellings of IPv4 addresses. The fragment is dropped, and &amp; left over from
 // HTML is & again. It differs from a browser in one thing: a percent sign that begins no escape is sent as
@@ -40,7 +40,11 @@ func parse(raw string) (*url.URL, error) {
 		return nil, errors.New("not an http or https URL")
 	}
 	rest = strings.TrimLeft(rest, `/\`)
-	authority, rest := splitAny(rest, `/\?#`)
+	end := strings.IndexAny(rest, `/\?#`)
+	if end < 0 {
+		end = len(rest)
+	}
+	authority, rest := rest[:end], rest[end:]
 	u := &url.URL{Scheme: scheme}
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
 		u.User = userinfo(authority[:i])
@@ -107,13 +111,6 @@ func areSeveral(raw string) bool {
 		}
 	}
 	return urls > 1
-}
-
-func splitAny(s, chars string) (before, from string) {
-	if i := strings.IndexAny(s, chars); i >= 0 {
-		return s[:i], s[i:]
-	}
-	return s, ""
 }
 
 func userinfo(s string) *url.Userinfo {
@@ -273,18 +270,13 @@ func dotless(path string) string {
 		if len(seg) <= 6 {
 			plain = strings.ReplaceAll(strings.ToLower(seg), "%2e", ".")
 		}
-		switch plain {
-		case "..":
+		if plain == ".." {
 			out = out[:max(len(out)-1, 0)]
-			if last {
-				out = append(out, "")
-			}
-		case ".":
-			if last {
-				out = append(out, "")
-			}
-		default:
+		}
+		if plain != "." && plain != ".." {
 			out = append(out, seg)
+		} else if last {
+			out = append(out, "")
 		}
 	}
 	return "/" + strings.Join(out, "/")

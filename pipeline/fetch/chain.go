@@ -71,7 +71,7 @@ func (c *chain) keepCookies(resp *http.Response) {
 // allows reports whether a header may be sent to the chain's last URL: the header covers every URL of the
 // chain, so that no other host decided where it goes, and no redirect led from https to http.
 func (c *chain) allows(h Header) bool {
-	if c.robots { // it may be asked for because another host redirected here
+	if c.robots { // it may be requested because another host redirected here
 		return false
 	}
 	for i, u := range c.urls {

@@ -56,7 +56,7 @@ func TestVisits(t *testing.T) {
 			t.Errorf("%s: %q, %v", path, got, e)
 		}
 		if hits[path] != want.asked {
-			t.Errorf("%s was asked for %d times, want %d", path, hits[path], want.asked)
+			t.Errorf("%s was requested %d times, want %d", path, hits[path], want.asked)
 		}
 	}
 	still := newFetcher(t, fetch.Options{})
@@ -66,7 +66,7 @@ func TestVisits(t *testing.T) {
 	clear(hits)
 	if _, e := attempt(t, still, srv.URL+"/self/1"); e == nil || e.Reason != fetch.RedirectLoop ||
 		hits["/self/1"] != 1 {
-		t.Errorf("without redirects: %v, asked %d times", e, hits["/self/1"])
+		t.Errorf("without redirects: %v, requested %d times", e, hits["/self/1"])
 	}
 }
 
@@ -90,8 +90,8 @@ func TestCookies(t *testing.T) {
 		"b.test": "127.0.0.1"})
 	mine, err := fetch.ParseHeader("a.test=Cookie: mine=1")
 	must(t, err)
-	f := newFetcher(t, fetch.Options{MaxRedirects: 5, Resolver: r})
-	own := newFetcher(t, fetch.Options{MaxRedirects: 5, Resolver: r, Headers: []fetch.Header{mine}})
+	f := newFetcher(t, fetch.Options{MaxRedirects: 5, DNS: r})
+	own := newFetcher(t, fetch.Options{MaxRedirects: 5, DNS: r, Headers: []fetch.Header{mine}})
 	link := func(host, path string, to string, cookies ...string) string {
 		q := url.Values{"set": cookies}
 		if to != "" {
@@ -192,7 +192,7 @@ func TestCredentials(t *testing.T) {
 	if err != nil || len(hs) != 2 {
 		t.Fatalf("%v, %v", hs, err)
 	}
-	f := newFetcher(t, fetch.Options{Headers: hs, MaxRedirects: 5, RootCAs: pool, Resolver: r})
+	f := newFetcher(t, fetch.Options{Headers: hs, MaxRedirects: 5, RootCAs: pool, DNS: r})
 	for _, c := range []struct {
 		chain []string // bases, from the row's own
 		sent  bool

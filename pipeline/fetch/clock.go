@@ -13,10 +13,10 @@ import (
 
 // clock cuts an attempt when its time is over. It is stopped while the attempt waits for our own limits.
 type clock struct {
-	timer  *time.Timer
-	due    time.Time
-	stood  atomic.Int64 // nanoseconds
-	stands atomic.Bool
+	timer      *time.Timer
+	due        time.Time
+	stoppedFor atomic.Int64 // nanoseconds
+	stopped    atomic.Bool
 	// waited is 1 more than the bytes received when the body last waited long for memory; 0 for never
 	waited int64
 }
@@ -60,11 +60,11 @@ func (a *attempt) outside(wait func() error) error {
 	}
 	from := time.Now()
 	left := a.due.Sub(from)
-	a.stands.Store(true)
+	a.stopped.Store(true)
 	err := wait()
 	now := time.Now()
-	a.stood.Add(int64(now.Sub(from)))
-	a.stands.Store(false)
+	a.stoppedFor.Add(int64(now.Sub(from)))
+	a.stopped.Store(false)
 	a.due = now.Add(left)
 	a.timer.Reset(left)
 	return err
@@ -121,16 +121,16 @@ func (a *attempt) watch() (stop func()) {
 	if least <= 0 {
 		return func() {}
 	}
-	from, stood := time.Now(), a.stood.Load()
+	from, stoppedFor := time.Now(), a.stoppedFor.Load()
 	grace := min(10*time.Second, a.f.o.Timeout/2)
 	var timer *time.Timer
 	begun := make(chan struct{}) // the timer is set before it is used
 	timer = time.AfterFunc(grace, func() {
 		defer crash.Exit()
 		<-begun
-		took := time.Since(from) - time.Duration(a.stood.Load()-stood)
+		took := time.Since(from) - time.Duration(a.stoppedFor.Load()-stoppedFor)
 		got := a.received.Load()
-		if !a.stands.Load() && got > 0 && float64(got) < float64(least)*took.Seconds() {
+		if !a.stopped.Load() && got > 0 && float64(got) < float64(least)*took.Seconds() {
 			a.cancel(fmt.Errorf("%w: %d bytes in %v", errTooSlow, got, took.Round(time.Millisecond)))
 			return
 		}

@@ -11,11 +11,11 @@ import (
 // conn is a connection that records how its reads ended, and repairs heads before net/http reads them.
 //
 // net/http reports a message that ended early as a parse error: a cut line is a malformed line to it. The
-// connection knows that the parser asked for more and got the end.
+// connection knows that the parser wanted more and got the end.
 type conn struct {
 	net.Conn
-	asked atomic.Uint32          // requests that were sent
-	end   atomic.Pointer[ending] // nil until a read failed
+	requests atomic.Uint32          // that were sent
+	end      atomic.Pointer[ending] // nil until a read failed
 
 	// For the one goroutine that reads.
 	answered uint32 // requests whose answer was waited for
@@ -28,11 +28,11 @@ type conn struct {
 type ending struct {
 	err     error
 	nothing bool // of the answer had come
-	begun   bool // the answer's head had begun and was not complete
+	inHead  bool // a part of the answer's head had come
 }
 
-// ask prepares for the answer to one more request. Call it before the request is written.
-func (c *conn) ask() { c.asked.Add(1) }
+// expectAnswer prepares for the answer to one more request. Call it before the request is written.
+func (c *conn) expectAnswer() { c.requests.Add(1) }
 
 func (c *conn) Read(p []byte) (int, error) {
 	for {
@@ -42,7 +42,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		if c.err != nil {
-			end := &ending{c.err, c.head.nothing(), c.head.begun()}
+			end := &ending{c.err, c.head.nothing(), c.head.partial()}
 			if c.end.CompareAndSwap(nil, end) && len(c.head.line) > 0 {
 				c.ready = c.head.line // cut as it is
 				continue
@@ -51,8 +51,8 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		n, err := c.Conn.Read(p)
 		c.err = err // never together with bytes, which may be all that a parser needs
-		if asked := c.asked.Load(); asked != c.answered {
-			c.answered, c.head = asked, head{within: true, first: true}
+		if requests := c.requests.Load(); requests != c.answered {
+			c.answered, c.head = requests, head{within: true, first: true}
 		}
 		switch {
 		case n == 0:
@@ -86,9 +86,9 @@ func (c *conn) cutShort() error {
 	switch {
 	case e.nothing && over:
 		return io.EOF
-	case e.begun && over:
+	case e.inHead && over:
 		return io.ErrUnexpectedEOF
-	case e.begun:
+	case e.inHead:
 		return e.err
 	}
 	return nil

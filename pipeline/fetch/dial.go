@@ -240,7 +240,7 @@ func knownHost(host string) (ips []netip.Addr, known bool) {
 	return nil, under(name, "invalid")
 }
 
-// under reports whether a name is a domain or lies below it.
+// under reports whether a name is a domain or is below it.
 func under(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
 // noIPv6 reports whether this machine has no public IPv6 address. An unreachable IPv6 host is then not an

@@ -18,7 +18,7 @@ const (
 	brMemory    = 24 << 20
 )
 
-// decoded undoes a body's content encodings. Requests ask for none, since images are compressed already, but
+// decoded undoes a body's content encodings. Requests accept none, since images are compressed already, but
 // some servers use them anyway. It also returns how much memory the decoders take. As in browsers, an unknown
 // encoding is ignored. An empty body is empty in every encoding. Bytes after a complete stream are ignored; a
 // cut stream gives io.ErrUnexpectedEOF. If the result is an io.Closer, close it.
@@ -87,7 +87,7 @@ func (b brotliBody) Read(p []byte) (int, error) {
 	case err == nil:
 	case err == errBehind:
 		err = io.EOF
-	case b.more.Len() == 0: // it asked for more than there was
+	case b.more.Len() == 0: // it wanted more than there was
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

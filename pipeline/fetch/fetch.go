@@ -75,9 +75,8 @@ type Options struct {
 	RootCAs      *x509.CertPool // nil means the system's
 	Proxy        string         // a URL; "" means what the environment says, "none" none
 
-	Resolver *resolve.Resolver // nil means one of the system's configuration
-	Queries  int               // to the resolver at once, if that is nil; 0 means its default
-	Conns    int               // idle connections that are kept; 0 means DefaultConns
+	DNS   resolve.Options
+	Conns int // idle connections that are kept; 0 means DefaultConns
 }
 
 // Fetcher makes attempts. It may be used by many goroutines.
@@ -92,8 +91,7 @@ type Fetcher struct {
 	proxy        func(*url.URL) (*url.URL, error)
 	requests     *rate.Limiter // nil for no limit
 	bandwidth    *rate.Limiter
-	own          *resolve.Resolver // to be closed
-	files        []allowed         // of Options.AllowFiles
+	files        []allowed // of Options.AllowFiles
 
 	waitingRate, waitingBandwidth atomic.Int64 // attempts
 }
@@ -159,13 +157,11 @@ func New(o Options) (*Fetcher, error) {
 	if o.Bandwidth > 0 {
 		f.bandwidth = rate.NewLimiter(rate.Limit(o.Bandwidth), int(min(max(o.Bandwidth/10, 1<<10), 1<<20)))
 	}
-	if o.Resolver == nil {
-		if f.own, err = resolve.New(resolve.Options{Queries: o.Queries}); err != nil {
-			return nil, err
-		}
-		o.Resolver = f.own
+	resolver, err := resolve.New(o.DNS)
+	if err != nil {
+		return nil, err
 	}
-	f.dialer = &dialer{allowPrivate: o.AllowPrivate, resolver: o.Resolver, userAgent: o.UserAgent,
+	f.dialer = &dialer{allowPrivate: o.AllowPrivate, resolver: resolver, userAgent: o.UserAgent,
 		tls: &tls.Config{
 			InsecureSkipVerify: o.Insecure,
 			RootCAs:            o.RootCAs,
@@ -188,9 +184,7 @@ func New(o Options) (*Fetcher, error) {
 // Close ends the idle connections. No attempt may be under way.
 func (f *Fetcher) Close() {
 	f.transport.CloseIdleConnections()
-	if f.own != nil {
-		f.own.Close()
-	}
+	f.dialer.resolver.Close()
 }
 
 // Fetch makes one attempt. The error is an *Error, ErrLostWaiting, or the context's cause if that ended
@@ -426,7 +420,7 @@ const (
 	waiting int32 = iota
 	lookingUp
 	dialling
-	asking
+	requesting
 )
 
 // reach advances the phase; a dial that lost to an idle connection cannot set it back.
@@ -443,9 +437,9 @@ func (h *hop) reach(phase int32) {
 // dead. A server that resets every request for this URL would so get one per idle connection; gotConn ends
 // this.
 func (h *hop) gotConn(info httptrace.GotConnInfo) {
-	h.reach(asking)
+	h.reach(requesting)
 	h.conn = info.Conn.(*conn)
-	h.conn.ask()
+	h.conn.expectAnswer()
 	if h.conns++; h.conns > 3 {
 		h.a.cancel(errStale)
 	}

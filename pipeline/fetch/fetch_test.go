@@ -246,7 +246,7 @@ func TestPrivateWithoutFlag(t *testing.T) {
 		}
 	}
 	if n := s.Total(); n != 0 {
-		t.Errorf("the server was asked %d times", n)
+		t.Errorf("the server got %d requests", n)
 	}
 }
 
@@ -486,7 +486,7 @@ func TestResetOnKeptConnections(t *testing.T) {
 	}
 	// The fourth request is cancelled while it is sent: the server may see it.
 	if n := s.Hits("/reset/"); n > 4 {
-		t.Errorf("asked %d times in one attempt", n)
+		t.Errorf("requested %d times in one attempt", n)
 	}
 }
 

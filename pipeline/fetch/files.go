@@ -28,7 +28,7 @@ type File struct {
 	Source string // the folder or tar
 	Tar    bool
 	Name   string // path below the folder, or name of the member
-	Offset int64  // of a member: where its headers begin; below 0 if it is not there any more
+	Offset int64  // of a member: where its headers begin; below 0 if it is gone
 }
 
 // GoneError says that a folder or tar cannot be opened, or that this machine cannot open any file: an outage
@@ -131,7 +131,7 @@ func (f *Fetcher) fetchListed(ctx context.Context, rawURL string, mem Memory) (*
 	return r.file(in)
 }
 
-// errNotAllowed refuses a file that lies elsewhere.
+// errNotAllowed refuses a file that is elsewhere.
 var errNotAllowed = &Error{Reason: BadURL, Err: errors.New("not below a folder that --allow-files names")}
 
 func (f *Fetcher) openListed(path string) (*os.File, error) {
@@ -165,7 +165,7 @@ func (f *Fetcher) openListed(path string) (*os.File, error) {
 	return nil, errNotAllowed
 }
 
-// inside returns a path relative to a folder that it lies in.
+// inside returns a path relative to a folder that contains it.
 func inside(folder, path string) (rel string, ok bool) {
 	rel, err := filepath.Rel(folder, path)
 	return rel, err == nil && filepath.IsLocal(rel)
@@ -207,7 +207,7 @@ func (r *fileReader) file(in *os.File) (*Body, error) {
 	return r.read(in, listed.File{Size: fi.Size(), Mtime: fi.ModTime().UnixNano()})
 }
 
-// mostHeaders is how many headers may lie between the place of a member and its own; see package source.
+// mostHeaders is how many headers may come between the place of a member and its own; see package source.
 const mostHeaders = 1000
 
 // member reads a member of a tar by its place.

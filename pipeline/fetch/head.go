@@ -24,8 +24,8 @@ type head struct {
 // nothing reports whether no byte of an answer has come.
 func (h *head) nothing() bool { return !h.within || h.size == 0 && len(h.line) == 0 }
 
-// begun reports whether a part of a head has come. Bytes that cannot begin an answer are not part of one.
-func (h *head) begun() bool {
+// partial reports whether a part of a head has come. Bytes that cannot begin an answer are not part of one.
+func (h *head) partial() bool {
 	n := min(len(h.line), len(protocol))
 	return !h.nothing() && (!h.first || string(h.line[:n]) == protocol[:n])
 }

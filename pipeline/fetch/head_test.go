@@ -23,7 +23,7 @@ func (s stream) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 // repaired returns what net/http gets to read of an answer.
 func repaired(t *testing.T, answer io.Reader) []byte {
 	c := &conn{Conn: stream{Reader: answer}}
-	c.ask()
+	c.expectAnswer()
 	out, err := io.ReadAll(c)
 	if err != nil {
 		t.Fatal(err)

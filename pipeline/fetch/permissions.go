@@ -19,7 +19,7 @@ import (
 // How long what a robots.txt said, or that it could not be read, is relied on.
 const (
 	robotsFor      = 24 * time.Hour  // if it does not say how long, and at most (RFC 9309, 2.4)
-	robotsUncached = time.Minute     // if it may not be cached: asking for each row would double the requests
+	robotsUncached = time.Minute     // if it may not be cached: one for each row would double the requests
 	robotsGivenUp  = 5 * time.Minute // rows fail without a request for so long after the last try
 
 	robotsPause     = time.Second      // after the first try that was refused; then twice as long each time,
@@ -38,16 +38,16 @@ type Robots uint8
 
 // Parts of a robots.txt.
 const (
-	NoRobots    Robots = iota
-	RobotsAsked        // what it answered in this attempt is the reason
-	RobotsKnown        // what it answered before is the reason: this attempt requested nothing
+	NoRobots        Robots = iota
+	RobotsRequested        // what it answered in this attempt is the reason
+	RobotsKnown            // what it answered before is the reason: this attempt requested nothing
 )
 
-// permissions is what sites say in their robots.txt. Each is asked once, when the first row needs it; the
+// permissions is what sites say in their robots.txt. Each is requested once, when the first row needs it; the
 // ones used longest ago are forgotten when all together take too much memory.
 //
-//	unknown ──asked──▶ rules, until they expire ──▶ unknown
-//	   ▲  └──5xx, 429──▶ waiting, and asked again ──patience is over──▶ given up, for five minutes ──┐
+//	unknown ─requested─▶ rules, until they expire ──▶ unknown
+//	   ▲  └──5xx, 429──▶ waiting, then once again ──patience is over──▶ given up, for five minutes ──┐
 //	   └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //
 // While a site is waiting, Error.Wait says for how long its rows should be postponed. Once it is given up
@@ -71,7 +71,7 @@ type permission struct {
 	place   *list.Element
 	rules   *robots.Rules
 	expires time.Time // of rules
-	asking  *inquiry  // nil if no request is under way
+	inquiry *inquiry  // nil if no request is under way
 	next    time.Time // no request before, by crawl-delay
 
 	failure *Error // 5xx or 429, of the latest try
@@ -115,12 +115,12 @@ func (p *permissions) of(u *url.URL) *permission {
 	return s
 }
 
-// shrink forgets what was used longest ago until the rest fits. What is being asked for stays.
+// shrink forgets what was used longest ago until the rest fits. What is being requested stays.
 func (p *permissions) shrink() {
 	for e := p.used.Front(); e != nil && p.size > permissionsSize; {
 		s := e.Value.(*permission)
 		next := e.Next()
-		if s.asking == nil {
+		if s.inquiry == nil {
 			p.used.Remove(e)
 			delete(p.sites, s.site)
 			p.size -= permissionSize + s.rules.Size()
@@ -131,37 +131,36 @@ func (p *permissions) shrink() {
 
 // ruling is what permissions say about a request.
 type ruling struct {
-	err    error         // not now, or not at all
-	pause  time.Duration // the request may be made after this
-	asking *inquiry      // another attempt asks for the robots.txt
-	ask    *permission   // this attempt is to ask for it, and to call learned
+	err     error         // not now, or not at all
+	pause   time.Duration // the request may be made after this
+	pending *inquiry      // another attempt requests the robots.txt
+	request *permission   // this attempt is to request it, and to call learned
 }
 
-// judge says whether a URL may be requested. asked means that its robots.txt was asked for
-// during this attempt.
-func (p *permissions) judge(u *url.URL, asked bool) ruling {
+// decide says whether a URL may be requested. requested means that this attempt has requested its robots.txt.
+func (p *permissions) decide(u *url.URL, requested bool) ruling {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, now := p.of(u), time.Now()
 	part := RobotsKnown
-	if asked {
-		part = RobotsAsked
+	if requested {
+		part = RobotsRequested
 	}
 	switch {
-	case s.failure != nil && (asked || now.Before(s.again)):
+	case s.failure != nil && (requested || now.Before(s.again)):
 		e := *s.failure
 		e.Robots = part
 		if !s.givenUp {
 			e.Wait = max(s.again.Sub(now), time.Millisecond)
 		}
 		return ruling{err: &e}
-	case s.failure == nil && (asked && !s.expires.IsZero() || now.Before(s.expires)):
+	case s.failure == nil && (requested && !s.expires.IsZero() || now.Before(s.expires)):
 		return p.allow(s, u, part, now)
-	case s.asking != nil:
-		return ruling{asking: s.asking}
+	case s.inquiry != nil:
+		return ruling{pending: s.inquiry}
 	}
-	s.asking = &inquiry{done: make(chan struct{})}
-	return ruling{ask: s}
+	s.inquiry = &inquiry{done: make(chan struct{})}
+	return ruling{request: s}
 }
 
 // allow decides by the rules of a site, and takes a turn by its crawl-delay.
@@ -185,7 +184,7 @@ func (p *permissions) allow(s *permission, u *url.URL, part Robots, now time.Tim
 	return ruling{pause: pause}
 }
 
-// learned takes what asking for a robots.txt gave after so long: rules for a time, or an error.
+// learned takes what a request for a robots.txt gave after so long: rules for a time, or an error.
 func (p *permissions) learned(s *permission, rules *robots.Rules, lifetime time.Duration, err error,
 	took time.Duration) {
 	p.mu.Lock()
@@ -196,7 +195,7 @@ func (p *permissions) learned(s *permission, rules *robots.Rules, lifetime time.
 		s.rules, s.expires = rules, time.Now().Add(lifetime)
 		s.failure, s.tries, s.spent, s.givenUp = nil, 0, 0, false
 	case e == nil:
-		s.asking.err = err
+		s.inquiry.err = err
 	default:
 		s.failure, s.spent = e, s.spent+took
 		if s.givenUp = s.spent >= robotsPatience; s.givenUp {
@@ -208,8 +207,8 @@ func (p *permissions) learned(s *permission, rules *robots.Rules, lifetime time.
 		s.tries++
 		s.spent += pause
 	}
-	close(s.asking.done)
-	s.asking = nil
+	close(s.inquiry.done)
+	s.inquiry = nil
 	p.shrink()
 }
 
@@ -223,31 +222,31 @@ func refusedRobots(err error) *Error {
 	return nil
 }
 
-// permit waits until a URL may be requested by its site's robots.txt, which it asks for if that is unknown.
-// The attempt's clock stands still meanwhile.
+// permit waits until a URL may be requested by its site's robots.txt, which it requests if that is unknown.
+// The attempt's clock is stopped meanwhile.
 func (a *attempt) permit(u *url.URL) error {
 	return a.outside(func() error {
 		p := a.f.permissions
-		for asked := false; ; asked = true {
-			r := p.judge(u, asked)
+		for requested := false; ; requested = true {
+			r := p.decide(u, requested)
 			switch {
 			case r.err != nil:
 				return r.err
-			case r.asking != nil:
+			case r.pending != nil:
 				select {
-				case <-r.asking.done:
+				case <-r.pending.done:
 				case <-a.parent.Done():
 					return context.Cause(a.parent)
 				}
 				var e *Error
-				if errors.As(r.asking.err, &e) {
+				if errors.As(r.pending.err, &e) {
 					own := *e
 					return &own
 				}
-			case r.ask != nil:
+			case r.request != nil:
 				from := time.Now()
-				rules, lifetime, err := a.f.askRobots(a.parent, u, a.mem)
-				p.learned(r.ask, rules, lifetime, err, time.Since(from))
+				rules, lifetime, err := a.f.requestRobots(a.parent, u, a.mem)
+				p.learned(r.request, rules, lifetime, err, time.Since(from))
 				if err != nil && refusedRobots(err) == nil {
 					return err
 				}
@@ -260,9 +259,9 @@ func (a *attempt) permit(u *url.URL) error {
 	})
 }
 
-// askRobots reads the robots.txt of a URL's site. The rules are nil if everything is allowed, as without a
+// requestRobots reads the robots.txt of a URL's site. The rules are nil if everything is allowed, as without a
 // robots.txt: all of 4xx but 429, and too many redirects (RFC 9309, 2.3.1).
-func (f *Fetcher) askRobots(ctx context.Context, site *url.URL, mem Memory) (rules *robots.Rules,
+func (f *Fetcher) requestRobots(ctx context.Context, site *url.URL, mem Memory) (rules *robots.Rules,
 	holds time.Duration, err error) {
 	a := f.begin(ctx, mem)
 	defer a.end()

@@ -25,11 +25,11 @@ func siteURL(t *testing.T, s string) *url.URL {
 // inform answers a ruling that asks for a robots.txt.
 func inform(t *testing.T, p *permissions, u string, body string, lifetime time.Duration, err error) {
 	t.Helper()
-	r := p.judge(siteURL(t, u), false)
-	if r.ask == nil {
+	r := p.decide(siteURL(t, u), false)
+	if r.request == nil {
 		t.Fatalf("%s: its robots.txt is not asked for: %+v", u, r)
 	}
-	p.learned(r.ask, robots.Parse(body, "facescan"), lifetime, err, 0)
+	p.learned(r.request, robots.Parse(body, "facescan"), lifetime, err, 0)
 }
 
 // TestPermissionExpires: rules hold for their lifetime, by scheme, host and port, and are then asked for
@@ -43,21 +43,21 @@ func TestPermissionExpires(t *testing.T) {
 		}
 		no, yes := siteURL(t, "http://A.example:80/no"), siteURL(t, "http://a.example/yes")
 		var e *Error
-		if r := p.judge(no, false); !errors.As(r.err, &e) || e.Reason != OptOut || e.Robots != RobotsKnown {
+		if r := p.decide(no, false); !errors.As(r.err, &e) || e.Reason != OptOut || e.Robots != RobotsKnown {
 			t.Errorf("%+v", r)
 		}
 		time.Sleep(time.Hour - 1)
-		if r := p.judge(yes, false); r != (ruling{}) {
+		if r := p.decide(yes, false); r != (ruling{}) {
 			t.Errorf("%+v", r)
 		}
 		time.Sleep(1 * time.Nanosecond)
-		first, second := p.judge(yes, false), p.judge(yes, false)
-		if first.ask == nil || second.asking == nil || second.ask != nil {
+		first, second := p.decide(yes, false), p.decide(yes, false)
+		if first.request == nil || second.pending == nil || second.request != nil {
 			t.Fatalf("%+v, %+v", first, second)
 		}
-		p.learned(first.ask, nil, time.Hour, nil, 0)
-		<-second.asking.done
-		if r := p.judge(no, true); r != (ruling{}) {
+		p.learned(first.request, nil, time.Hour, nil, 0)
+		<-second.pending.done
+		if r := p.decide(no, true); r != (ruling{}) {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -81,7 +81,7 @@ func TestPermissionPatience(t *testing.T) {
 				}
 				inform(t, p, "http://a.example/", "", 0, &Error{Reason: HTTP5xx, Status: 503, RetryAfter: retryAfter})
 				var e *Error
-				if r := p.judge(u, false); !errors.As(r.err, &e) || e.Reason != HTTP5xx || e.Robots != RobotsKnown ||
+				if r := p.decide(u, false); !errors.As(r.err, &e) || e.Reason != HTTP5xx || e.Robots != RobotsKnown ||
 					(e.Wait == 0) != (i == len(want)-1) {
 					t.Fatalf("%v, try %d: %+v", retryAfter, i, r)
 				}
@@ -89,7 +89,7 @@ func TestPermissionPatience(t *testing.T) {
 			}
 			time.Sleep(robotsGivenUp)
 			inform(t, p, "http://a.example/", "", time.Hour, nil)
-			if r := p.judge(u, false); r != (ruling{}) {
+			if r := p.decide(u, false); r != (ruling{}) {
 				t.Errorf("after an answer: %+v", r)
 			}
 		}
@@ -113,18 +113,18 @@ func TestCrawlDelay(t *testing.T) {
 			t.Errorf("%v, %v", p.delay("a.example"), p.delay("b.example"))
 		}
 		for i := range 4 {
-			if r := p.judge(u, false); r.err != nil || r.pause != time.Duration(i)*10*time.Second {
+			if r := p.decide(u, false); r.err != nil || r.pause != time.Duration(i)*10*time.Second {
 				t.Errorf("request %d: %+v", i, r)
 			}
 		}
 		for range 2 { // the second is not sent away for longer
 			var e *Error
-			if r := p.judge(u, false); !errors.As(r.err, &e) || e.Wait != 40*time.Second {
+			if r := p.decide(u, false); !errors.As(r.err, &e) || e.Wait != 40*time.Second {
 				t.Errorf("%+v", r)
 			}
 		}
 		time.Sleep(45 * time.Second)
-		if r := p.judge(u, false); r != (ruling{}) {
+		if r := p.decide(u, false); r != (ruling{}) {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -136,17 +136,17 @@ func TestPermissionsAreBounded(t *testing.T) {
 	p := newPermissions()
 	long := "User-agent: *\n" + strings.Repeat("Disallow: /some/folder\nDisallow: /"+
 		strings.Repeat("x", 100)+"\n", 10)
-	judge := func(i int) ruling {
-		return p.judge(&url.URL{Scheme: "http", Host: fmt.Sprint("h", i), Path: "/"}, false)
+	decide := func(i int) ruling {
+		return p.decide(&url.URL{Scheme: "http", Host: fmt.Sprint("h", i), Path: "/"}, false)
 	}
 	for i := range 300_000 {
-		r := judge(i)
+		r := decide(i)
 		body := ""
 		if i%3 == 0 {
 			body = long
 		}
-		p.learned(r.ask, robots.Parse(body, "facescan"), time.Hour, nil, 0)
-		if r := judge(0); r.ask != nil {
+		p.learned(r.request, robots.Parse(body, "facescan"), time.Hour, nil, 0)
+		if r := decide(0); r.request != nil {
 			t.Fatalf("the one that is used all the time is forgotten after %d", i)
 		}
 	}
@@ -157,7 +157,7 @@ func TestPermissionsAreBounded(t *testing.T) {
 	if size != p.size || size > permissionsSize || size < permissionsSize/2 || len(p.sites) != p.used.Len() {
 		t.Errorf("%d bytes of %d sites, %d are accounted for", size, len(p.sites), p.size)
 	}
-	if r := judge(1); r.ask == nil {
+	if r := decide(1); r.request == nil {
 		t.Error("the oldest is remembered")
 	}
 }

@@ -17,7 +17,7 @@ func says(text string) func(http.ResponseWriter, *http.Request, int) {
 	return func(w http.ResponseWriter, _ *http.Request, _ int) { fmt.Fprint(w, text) }
 }
 
-// TestRobots: robots.txt is asked once for any number of attempts; what it disallows is not requested, also
+// TestRobots: robots.txt is requested once for any number of attempts; what it disallows is not requested, also
 // behind a redirect.
 func TestRobots(t *testing.T) {
 	s, other := newServer(t), newServer(t)
@@ -155,9 +155,9 @@ func status200(text string) func(http.ResponseWriter, *http.Request, int) {
 	}
 }
 
-// TestRobotsIsAskedBare: the request for a robots.txt has the user agent, and no header or password of the
+// TestRobotsRequestIsBare: the request for a robots.txt has the user agent, and no header or password of the
 // user.
-func TestRobotsIsAskedBare(t *testing.T) {
+func TestRobotsRequestIsBare(t *testing.T) {
 	s := newServer(t)
 	asked := make(chan http.Header, 2)
 	s.SetRobots(func(_ http.ResponseWriter, r *http.Request, _ int) { asked <- r.Header })
@@ -174,7 +174,7 @@ func TestRobotsIsAskedBare(t *testing.T) {
 	if e != nil || !strings.Contains(got, "X-Every: secret") || !strings.Contains(got, "Authorization: ") {
 		t.Fatalf("%v, %s", e, got)
 	}
-	must(t, f.Probe(t.Context(), row)) // a probe asks for the robots.txt, not for the row
+	must(t, f.Probe(t.Context(), row)) // a probe requests the robots.txt, not for the row
 	if s.Hits("/echo/row") != 1 {
 		t.Errorf("%v", s.Paths())
 	}
@@ -187,8 +187,8 @@ func TestRobotsIsAskedBare(t *testing.T) {
 	}
 }
 
-// TestRobotsOfTheBlocked: no robots.txt is asked of a host that is skipped, and none behind the guard.
-func TestRobotsOfTheBlocked(t *testing.T) {
+// TestRobotsOfBlockedHosts: no robots.txt is requested from a host that is skipped, and none behind the guard.
+func TestRobotsOfBlockedHosts(t *testing.T) {
 	s := newServer(t)
 	list, err := fetch.ReadBlockList(strings.NewReader("127.0.0.1"))
 	must(t, err)
@@ -215,7 +215,7 @@ func TestRobotsComesBack(t *testing.T) {
 	})
 	f := newFetcher(t, fetch.Options{Robots: true})
 	_, e := attempt(t, f, s.URL+"/i/1/x.jpg")
-	if e == nil || e.Reason != fetch.HTTP5xx || e.Status != 503 || e.Wait == 0 || e.Robots != fetch.RobotsAsked {
+	if e == nil || e.Reason != fetch.HTTP5xx || e.Status != 503 || e.Wait == 0 || e.Robots != fetch.RobotsRequested {
 		t.Fatalf("%+v", e)
 	}
 	if _, e = attempt(t, f, s.URL+"/i/1/x.jpg"); e == nil || e.Wait == 0 || e.Robots != fetch.RobotsKnown {

@@ -166,7 +166,7 @@ func TestBlockHosts(t *testing.T) {
 		}
 	}
 	if n := s.Hits("/i/0/x"); n != 0 {
-		t.Errorf("a blocked host was asked %d times", n)
+		t.Errorf("a blocked host got %d requests", n)
 	}
 }
 

@@ -159,7 +159,7 @@ func viaSOCKS(ctx context.Context, c net.Conn, h *hop) error {
 	if err != nil {
 		return proxyFault(err)
 	}
-	onConn := s.(interface { // of its Dialer, which lies in an internal package
+	onConn := s.(interface { // of its Dialer, which is in an internal package
 		DialWithConn(ctx context.Context, c net.Conn, network, address string) (net.Addr, error)
 	})
 	switch _, err = onConn.DialWithConn(ctx, c, "tcp", h.target.String()); {

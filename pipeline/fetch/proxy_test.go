@@ -83,7 +83,7 @@ func join(a, b net.Conn) {
 
 // nameServer is a DNS server on loopback that says for each name what the table says; names that are not in
 // it do not exist, an empty answer means none at all.
-func nameServer(t *testing.T, names map[string]string) *resolve.Resolver {
+func nameServer(t *testing.T, names map[string]string) resolve.Options {
 	t.Helper()
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
@@ -122,11 +122,8 @@ func nameServer(t *testing.T, names map[string]string) *resolve.Resolver {
 	running.Go(func() { s.ActivateAndServe() })
 	<-started
 	t.Cleanup(func() { s.Shutdown(); running.Wait() })
-	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()},
-		Hosts: filepath.Join(t.TempDir(), "none"), Timeout: 150 * time.Millisecond})
-	must(t, err)
-	t.Cleanup(r.Close)
-	return r
+	return resolve.Options{Servers: []string{p.LocalAddr().String()},
+		Hosts: filepath.Join(t.TempDir(), "none"), Timeout: 150 * time.Millisecond}
 }
 
 func portOf(t *testing.T, rawURL string) string {
@@ -144,8 +141,8 @@ func TestNames(t *testing.T) {
 		"metadata.test": "169.254.169.254 fe80::1", "mapped.test": "::ffff:169.254.169.254", "mute.test": "",
 		"servfail.test": "servfail",
 	})
-	f := newFetcher(t, fetch.Options{Resolver: r, Timeout: 5 * time.Second})
-	quick := newFetcher(t, fetch.Options{Resolver: r, Timeout: 100 * time.Millisecond})
+	f := newFetcher(t, fetch.Options{DNS: r, Timeout: 5 * time.Second})
+	quick := newFetcher(t, fetch.Options{DNS: r, Timeout: 100 * time.Millisecond})
 	for name, want := range map[string]string{
 		"plain.test": "", "PLAIN.test.": "", "several.test": "", "mixed.test": "", "localhost": "",
 		"any.localhost": "",
@@ -168,7 +165,7 @@ func TestNames(t *testing.T) {
 		e.Outage {
 		t.Errorf("a lookup longer than the attempt: %v", e)
 	}
-	public, err := fetch.New(fetch.Options{Resolver: r})
+	public, err := fetch.New(fetch.Options{DNS: r})
 	must(t, err)
 	defer public.Close()
 	if _, e := attempt(t, public, "http://plain.test:"+port+"/"); e == nil ||
@@ -182,11 +179,8 @@ func TestNoResolver(t *testing.T) {
 	p, err := net.ListenPacket("udp", "127.0.0.1:0")
 	must(t, err)
 	p.Close()
-	r, err := resolve.New(resolve.Options{Servers: []string{p.LocalAddr().String()},
-		Timeout: 100 * time.Millisecond})
-	must(t, err)
-	defer r.Close()
-	f := newFetcher(t, fetch.Options{Resolver: r})
+	f := newFetcher(t, fetch.Options{DNS: resolve.Options{Servers: []string{p.LocalAddr().String()},
+		Timeout: 100 * time.Millisecond}})
 	if _, e := attempt(t, f, "http://a.test/"); e == nil || !e.Outage || e.Reason != fetch.DNSTimeout {
 		t.Errorf("%v", e)
 	}
@@ -220,9 +214,9 @@ func TestTLS(t *testing.T) {
 	base := s.ListenTLS("127.0.0.1:0", cert)
 	port := portOf(t, base)
 	r := nameServer(t, map[string]string{"secure.test": "127.0.0.1", "other.test": "127.0.0.1"})
-	trusting := newFetcher(t, fetch.Options{RootCAs: pool, Resolver: r, MaxRedirects: 2})
-	strict := newFetcher(t, fetch.Options{Resolver: r})
-	careless := newFetcher(t, fetch.Options{Insecure: true, Resolver: r})
+	trusting := newFetcher(t, fetch.Options{RootCAs: pool, DNS: r, MaxRedirects: 2})
+	strict := newFetcher(t, fetch.Options{DNS: r})
+	careless := newFetcher(t, fetch.Options{Insecure: true, DNS: r})
 	for _, c := range []struct {
 		f    *fetch.Fetcher
 		url  string
@@ -260,7 +254,7 @@ func TestHTTPProxy(t *testing.T) {
 			}
 			defer srv.Close()
 			f := newFetcher(t, fetch.Options{Proxy: strings.Replace(srv.URL, "://", "://me:secret@", 1),
-				Resolver: r, RootCAs: pool, MaxRedirects: 2})
+				DNS: r, RootCAs: pool, MaxRedirects: 2})
 			defer f.Close()
 			plain, encrypted := strings.TrimPrefix(s.URL, "http://"), strings.TrimPrefix(secure, "https://")
 			closed := closedPort
@@ -304,7 +298,7 @@ func TestProxyIsOurs(t *testing.T) {
 	}))
 	defer needsAuth.Close()
 	for _, p := range []string{"http://" + closedPort, "socks5://" + closedPort, needsAuth.URL} {
-		f := newFetcher(t, fetch.Options{Proxy: p, Resolver: nameServer(t, nil)})
+		f := newFetcher(t, fetch.Options{Proxy: p, DNS: nameServer(t, nil)})
 		if _, e := attempt(t, f, "https://127.0.0.1:"+portOf(t, s.URL)+"/"); e == nil || !e.Outage ||
 			e.Reason != fetch.Connect {
 			t.Errorf("%s: %v", p, e)
@@ -356,7 +350,7 @@ func TestSOCKS(t *testing.T) {
 	secure := s.ListenTLS("127.0.0.1:0", cert)
 	addr, asked := socks(t)
 	f := newFetcher(t, fetch.Options{Proxy: "socks5://" + addr,
-		Resolver: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), RootCAs: pool})
+		DNS: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), RootCAs: pool})
 	for _, base := range []string{s.URL, secure} {
 		u, _ := url.Parse(base)
 		u.Host, u.Path = "site.test:"+u.Port(), "/i/0/x"
@@ -395,7 +389,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 	})
 	t.Setenv("HTTP_PROXY", "http://"+srv)
 	t.Setenv("NO_PROXY", "direct.test")
-	f := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "10.1.2.3",
+	f := newFetcher(t, fetch.Options{DNS: nameServer(t, map[string]string{"site.test": "10.1.2.3",
 		"direct.test": "127.0.0.1"})})
 	if got, e := attempt(t, f, "http://site.test/x"); e != nil || got != "proxy" || len(asked) != 1 ||
 		asked[0] != "CONNECT 10.1.2.3:80" {
@@ -404,7 +398,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 	if _, e := attempt(t, f, "http://direct.test:"+portOf(t, s.URL)+"/i/0/x"); e != nil || len(asked) != 1 {
 		t.Errorf("NO_PROXY: %v, asked %q", e, asked)
 	}
-	none := newFetcher(t, fetch.Options{Resolver: nameServer(t, map[string]string{"site.test": "127.0.0.1"}),
+	none := newFetcher(t, fetch.Options{DNS: nameServer(t, map[string]string{"site.test": "127.0.0.1"}),
 		Proxy: "none"})
 	if _, e := attempt(t, none, "http://site.test:"+portOf(t, s.URL)+"/i/0/x"); e != nil || len(asked) != 1 {
 		t.Errorf("no proxy: %v, asked %q", e, asked)

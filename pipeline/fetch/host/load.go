@@ -27,7 +27,7 @@ const (
 	ByPerHost         // as many requests as --per-host allows are under way to its host
 	ByLimit           // as many as its host is trusted to take at once
 	ByCeiling         // its host takes so many requests per second
-	ByPause           // its host asked not to be asked for a while
+	ByPause           // its host wants no requests for a while
 	ByRobots          // its robots.txt cannot be had now
 	ByDelay           // its host wants so much time between two requests
 	ByTrouble         // its host does not answer, or just did not
@@ -45,7 +45,7 @@ type Blocked struct {
 	Until time.Time
 }
 
-// Blocked looks at every host that has rows.
+// Blocked checks every host that has rows.
 func (q *Queue[T]) Blocked() Blocked {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -91,7 +91,7 @@ func (q *Queue[T]) Blocked() Blocked {
 	return worst
 }
 
-// blocked is why a host with rows may not be asked.
+// blocked is why a host with rows gets no request.
 func (q *Queue[T]) blocked(h *state[T], now time.Time) Cause {
 	switch {
 	case h.ready == &q.unproven && !q.trusting():
@@ -104,7 +104,7 @@ func (q *Queue[T]) blocked(h *state[T], now time.Time) Cause {
 		return ByPerHost
 	case now.Before(h.pace.until) && h.pace.paused:
 		return ByPause
-	case now.Before(h.unruled):
+	case now.Before(h.noRobotsUntil):
 		return ByRobots
 	case now.Before(h.pace.until) && h.fails == 0 && q.delay(h) > 0:
 		return ByDelay

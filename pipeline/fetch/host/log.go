@@ -34,6 +34,6 @@ func (q *Queue[T]) resume(h *state[T], now time.Time) {
 	paused := h.pace.paused
 	h.pace.resume(now)
 	if paused && !h.pace.paused {
-		q.o.Log.Debug("a host is asked again", "host", h.name, "per_second", h.pace.most())
+		q.o.Log.Debug("a host gets requests again", "host", h.name, "per_second", h.pace.most())
 	}
 }

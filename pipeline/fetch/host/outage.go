@@ -23,7 +23,7 @@ const (
 	maxResponsive = 8               // hosts that answered lately
 	excuseFor     = time.Minute
 	sweep         = 256              // hosts probed at once, drawn from the whole job
-	sweepHosts    = 1000             // so many silent hosts stand for all of the job
+	sweepHosts    = 1000             // this many silent hosts count as all of the job
 	silentSpell   = time.Minute      // and for this long, if any host ever answered
 	voidsMost     = 20               // attempts of a row that a resolver makes void
 	aloneFor      = 10 * time.Minute // how long the verdict "all hosts are silent" holds
@@ -70,7 +70,7 @@ type outage[T any] struct {
 	class   string // of the cause
 	certain bool
 	since   time.Time
-	asked   map[string]bool // hosts drawn from the job that were silent in this outage
+	silent  map[string]bool // hosts drawn from the job that were silent in this outage
 	swept   bool            // these were all, or enough
 	alone   time.Time       // when all hosts of the job were found silent; zero once one answers
 
@@ -189,7 +189,7 @@ func silence(hosts int) string {
 // suspect starts probing for an outage.
 func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string) {
 	if o.cause == "" {
-		o.cause, o.class, o.since, o.asked = cause, v.class(), now, map[string]bool{}
+		o.cause, o.class, o.since, o.silent = cause, v.class(), now, map[string]bool{}
 		o.probing.Go(func() {
 			defer crash.Exit()
 			q.probe()
@@ -312,12 +312,12 @@ func (o *outage[T]) stop(q *Queue[T]) calls {
 	return o.complete(q, len(o.held), false)
 }
 
-// probe asks until something answers.
+// probe probes until something answers.
 func (q *Queue[T]) probe() {
 	o := &q.outage
 	round := 0
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		begun := time.Now()
+		start := time.Now()
 		over := q.probeOnce(round)
 		round++
 		q.mu.Lock()
@@ -330,7 +330,7 @@ func (q *Queue[T]) probe() {
 		var completed calls
 		switch {
 		case over:
-			if !o.certain && now.Sub(begun) > promptly {
+			if !o.certain && now.Sub(start) > promptly {
 				o.excuse(q, now)
 			}
 			completed = o.over(q, now)
@@ -364,7 +364,7 @@ func (q *Queue[T]) probeOnce(round int) bool {
 	urls := o.candidates(q)
 	q.mu.Unlock()
 	if q.o.Resolver != nil && (class == resolver || len(names) > 0) {
-		err := q.askResolver(names)
+		err := q.probeResolver(names)
 		if class == resolver {
 			return err == nil
 		}
@@ -381,24 +381,24 @@ func (q *Queue[T]) probeOnce(round int) bool {
 		drawn, all = q.draw()
 		o.swept = o.swept || all
 	}
-	network, answered := q.ask(append(urls, drawn...))
+	network, answered := q.probeAll(append(urls, drawn...))
 	if answered {
 		return true
 	}
 	for _, u := range drawn {
-		o.asked[fetch.Host(u)] = true
+		o.silent[fetch.Host(u)] = true
 	}
-	if o.swept && round == 1 && network && len(o.asked) < outageHosts {
+	if o.swept && round == 1 && network && len(o.silent) < outageHosts {
 		return true // the job has too few hosts to decide
 	}
-	if o.swept = o.swept || len(o.asked) >= sweepHosts; o.swept {
-		clear(o.asked) // the first ones may be back
+	if o.swept = o.swept || len(o.silent) >= sweepHosts; o.swept {
+		clear(o.silent) // the first ones may be back
 	}
 	// The hosts may all be dead, unless this machine seems to be offline.
 	if !o.swept || !network || q.o.Resolver == nil || met > 0 && time.Since(since) < silentSpell {
 		return false
 	}
-	if q.askResolver(names) != nil {
+	if q.probeResolver(names) != nil {
 		return false
 	}
 	q.mu.Lock()
@@ -407,7 +407,7 @@ func (q *Queue[T]) probeOnce(round int) bool {
 	return true
 }
 
-func (q *Queue[T]) askResolver(names []string) error {
+func (q *Queue[T]) probeResolver(names []string) error {
 	ctx, cancel := context.WithTimeout(q.outage.ctx, probeTime)
 	defer cancel()
 	return q.o.Resolver(ctx, names)
@@ -421,13 +421,13 @@ func (q *Queue[T]) draw() (urls []string, all bool) {
 	if q.o.Slots > 0 {
 		n = min(n, max(q.o.Slots, outageHosts))
 	}
-	urls = q.o.Witnesses(o.ctx, n, func(host string) bool { return !o.asked[host] })
+	urls = q.o.Witnesses(o.ctx, n, func(host string) bool { return !o.silent[host] })
 	return urls, len(urls) < n
 }
 
-// ask requests URLs concurrently, and reports whether any host answers; a refusal is an answer. Without an
-// answer, network is false if this machine could not send at all.
-func (q *Queue[T]) ask(urls []string) (network, answered bool) {
+// probeAll requests URLs concurrently, and reports whether any host answers; a refusal is an answer. Without
+// an answer, network is false if this machine could not send at all.
+func (q *Queue[T]) probeAll(urls []string) (network, answered bool) {
 	ctx, cancel := context.WithTimeout(q.outage.ctx, probeTime)
 	defer cancel()
 	type answer struct {
@@ -435,10 +435,10 @@ func (q *Queue[T]) ask(urls []string) (network, answered bool) {
 		v   Verdict
 	}
 	answers := make(chan answer, len(urls))
-	var asked sync.WaitGroup
-	defer asked.Wait()
+	var probes sync.WaitGroup
+	defer probes.Wait()
 	for _, u := range urls {
-		asked.Go(func() {
+		probes.Go(func() {
 			defer crash.Exit()
 			answers <- answer{u, VerdictOf(q.o.Probe(ctx, u))}
 		})

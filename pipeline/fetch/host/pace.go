@@ -31,16 +31,16 @@ const (
 type pace struct {
 	until time.Time // no request before this
 
-	log  fifo[time.Time] // requests of the last span,
-	vain fifo[time.Time] // and those of them that were refused
+	log      fifo[time.Time] // requests of the last span,
+	refusals fifo[time.Time] // and those of them that were refused
 
 	// Whether 429s are about the host.
-	streak   int       // 429s in a row
-	open     int       // 429s without an excuse,
-	first429 request   // the first of them,
-	margin   int       // and how many were under way when it came
-	served   request   // answered lately at the highest pace
-	ownUntil time.Time // 429s are about their URLs until then
+	streak    int       // 429s in a row
+	unexcused int       // 429s without an excuse,
+	first429  request   // the first of them,
+	margin    int       // and how many were under way when it came
+	served    request   // answered lately at the highest pace
+	ownUntil  time.Time // 429s are about their URLs until then
 
 	// The ceiling.
 	paused         bool
@@ -48,12 +48,12 @@ type pace struct {
 	second         int64 // the clock's, in which the latest answered request went out
 	within, before int   // requests that went out in that second and in the one before, and were answered
 
-	ceiling  int // requests per second, until
-	holds    time.Time
-	missed   int       // requests above it that were refused in a row
-	lastVain time.Time // when the latest refused request went out
-	below    int       // 429s below it,
-	answers  int       // and answers
+	ceiling     int // requests per second, until
+	holds       time.Time
+	missed      int       // requests above it that were refused in a row
+	lastRefusal time.Time // when the latest refused request went out
+	below       int       // 429s below it,
+	answers     int       // and answers
 }
 
 // capped reports whether a ceiling holds.
@@ -83,7 +83,7 @@ func (p *pace) next(now time.Time) time.Time {
 
 // inSpan counts the requests of the last span, and drops older ones.
 func (p *pace) inSpan(now time.Time) int {
-	for _, l := range []*fifo[time.Time]{&p.log, &p.vain} {
+	for _, l := range []*fifo[time.Time]{&p.log, &p.refusals} {
 		for l.len() > 0 && now.Sub(l.first()) >= span {
 			l.pop()
 		}
@@ -114,7 +114,7 @@ func (p *pace) sent(now time.Time) (rate int, above bool) {
 		above = all > p.ceiling
 		p.until = now.Add(time.Second / time.Duration(p.most()))
 	}
-	return all - inSecond(&p.vain, now), above
+	return all - inSecond(&p.refusals, now), above
 }
 
 // answered records an answer, which shows that the host accepts the request's rate.
@@ -136,11 +136,11 @@ func (p *pace) answered(r request, now time.Time) {
 	if r.rate >= p.served.rate || now.Sub(p.served.at) > recent {
 		p.served = r
 	}
-	if p.open > 0 && excuses(r, p.first429, p.margin) {
-		p.open = 0
+	if p.unexcused > 0 && excuses(r, p.first429, p.margin) {
+		p.unexcused = 0
 	}
 	p.answers++
-	if r.above && !p.sure() && r.at.Sub(p.lastVain) > time.Second {
+	if r.above && !p.sure() && r.at.Sub(p.lastRefusal) > time.Second {
 		p.ceiling, p.missed = p.ceiling+1, 0
 	}
 }
@@ -157,9 +157,9 @@ func (p *pace) turn(second int64) {
 // refused records a 429, with the number of requests under way. isNew means that the host has not answered
 // yet.
 func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, underWay int, isNew bool) refusal {
-	p.vain.push(r.at)
-	if r.at.After(p.lastVain) {
-		p.lastVain = r.at
+	p.refusals.push(r.at)
+	if r.at.After(p.lastRefusal) {
+		p.lastRefusal = r.at
 	}
 	if p.paused {
 		p.wait(now, retryAfter)
@@ -174,18 +174,18 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 			return ofURL
 		}
 		if p.below++; p.below >= 2 && p.answers >= 2*p.below {
-			p.holds, p.ownUntil, p.open = now, now.Add(ceilFor), 0
+			p.holds, p.ownUntil, p.unexcused = now, now.Add(ceilFor), 0
 			return neverOfHost
 		}
 	}
 	switch {
 	case now.Sub(p.served.at) <= recent && excuses(p.served, r, underWay):
 		return ofURL
-	case p.open == 0 || now.Sub(p.first429.at) > recent:
-		p.open, p.first429, p.margin = 0, r, underWay
+	case p.unexcused == 0 || now.Sub(p.first429.at) > recent:
+		p.unexcused, p.first429, p.margin = 0, r, underWay
 	}
-	p.open++
-	if !isNew && p.pauses == 0 && p.open < fewTimes {
+	p.unexcused++
+	if !isNew && p.pauses == 0 && p.unexcused < fewTimes {
 		return ofURL
 	}
 	p.paused = true
@@ -196,7 +196,7 @@ func (p *pace) refused(r request, retryAfter time.Duration, now time.Time, under
 		p.ceiling = 1 << 30 // until the pause is over
 	}
 	p.holds, p.ownUntil = now.Add(ceilFor), time.Time{}
-	p.missed, p.open, p.below, p.answers = 0, 0, 0, 0
+	p.missed, p.unexcused, p.below, p.answers = 0, 0, 0, 0
 	p.pauses++
 	p.wait(now, retryAfter)
 	return ofHost

@@ -11,7 +11,7 @@
 // that are ready take turns. A slow request moves to a slow lane and frees its place in the fast one, so that
 // a few hanging servers do not stop the rest.
 //
-// # How much a host is asked (state.go)
+// # How many requests a host gets (state.go)
 //
 //   - How many at once: one until it has answered, then eight, then one more with every answer, up to
 //     PerHost. Halved when it fails several times in a row, and when it answers 429.
@@ -278,7 +278,8 @@ func (q *Queue[T]) turn() *state[T] {
 	return firstOf(&q.ready)
 }
 
-// firstOf takes a host out of a list, nil if there is none. Those that are in another list by now are left out.
+// firstOf takes a host out of a list, nil if there is none. Entries of hosts that moved to the other list are
+// dropped.
 func firstOf[T any](list *fifo[*state[T]]) *state[T] {
 	for list.len() > 0 {
 		if h := list.pop(); h.ready == list {
@@ -338,7 +339,7 @@ func (q *Queue[T]) schedule(h *state[T], now time.Time) {
 	}
 }
 
-// listOf is where a host stands ready for a request.
+// listOf returns the list that a host is in while it is ready for a request.
 func (q *Queue[T]) listOf(h *state[T]) *fifo[*state[T]] {
 	if !h.proven && h.dead == nil && h.name != "" {
 		return &q.unproven

@@ -74,7 +74,7 @@ func TestPostpone(t *testing.T) {
 		s := newSim(Options{Slots: 8, Slow: 8}, 16, func(host, url string) error {
 			time.Sleep(10 * time.Millisecond)
 			if since := time.Since(start); host == "a" && since < 20*time.Second {
-				return &fetch.Error{Reason: fetch.HTTP5xx, Status: 503, Robots: fetch.RobotsAsked,
+				return &fetch.Error{Reason: fetch.HTTP5xx, Status: 503, Robots: fetch.RobotsRequested,
 					Wait: 5 * time.Second}
 			}
 			return nil
@@ -114,7 +114,7 @@ func TestPostponeInOutage(t *testing.T) {
 		s := newSim(o, 64, func(host, url string) error {
 			time.Sleep(time.Second)
 			if out() {
-				return &fetch.Error{Reason: fetch.Timeout, Robots: fetch.RobotsAsked, Wait: time.Second}
+				return &fetch.Error{Reason: fetch.Timeout, Robots: fetch.RobotsRequested, Wait: time.Second}
 			}
 			return nil
 		})

@@ -38,7 +38,7 @@ type state[T any] struct {
 	alarm time.Time        // when it is scheduled again
 	idle  *list.Element    // in the queue's list of hosts without rows
 
-	unruled time.Time // its robots.txt cannot be had until then
+	noRobotsUntil time.Time // its robots.txt cannot be had until then
 
 	pace pace // how many requests per second it may get
 
@@ -131,8 +131,8 @@ func (h *state[T]) learn(v Verdict, r request, now, others time.Time, newest uin
 		return
 	}
 	if v.Pause > 0 {
-		h.unruled = now.Add(v.Pause)
-		h.pace.postpone(h.unruled)
+		h.noRobotsUntil = now.Add(v.Pause)
+		h.pace.postpone(h.noRobotsUntil)
 	}
 	switch v.Kind {
 	case Answered:

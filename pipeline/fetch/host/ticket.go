@@ -56,7 +56,7 @@ func (t *Ticket[T]) Done(v Verdict) []T {
 // Done.
 func (t *Ticket[T]) Retry(v Verdict, wait time.Duration) bool { return t.requeue(v, wait, true) }
 
-// Postpone is Retry for an attempt that does not count, since the row was not asked for.
+// Postpone is Retry for an attempt that does not count, since the row was not requested.
 func (t *Ticket[T]) Postpone(v Verdict, wait time.Duration) bool {
 	if v.Pause > 0 {
 		wait = 0 // its host waits for it
@@ -151,9 +151,9 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 		q.heard(h, v, t.request, now)
 	}
 	switch d := q.delay(h); {
-	case d > 0 && !v.Unasked:
+	case d > 0 && !v.NotRequested:
 		h.pace.postpone(t.start.Add(d)) // it may not have been known then
-	case v.Unasked && !t.turn.IsZero() && h.pace.until.Equal(t.turn):
+	case v.NotRequested && !t.turn.IsZero() && h.pace.until.Equal(t.turn):
 		h.pace.until = time.Time{} // the next row may take this one's turn
 	}
 	q.schedule(h, now)

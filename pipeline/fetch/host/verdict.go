@@ -24,11 +24,11 @@ const (
 
 // Verdict is what an attempt shows about its host.
 type Verdict struct {
-	Kind       Kind
-	RetryAfter time.Duration // Retry-After of a busy host
-	Pause      time.Duration // its robots.txt cannot be had now: no request before this is over
-	Unasked    bool          // the row was not requested, because of a robots.txt
-	Err        *fetch.Error  // nil if the attempt succeeded, or did not get that far
+	Kind         Kind
+	RetryAfter   time.Duration // Retry-After of a busy host
+	Pause        time.Duration // its robots.txt cannot be had now: no request before this is over
+	NotRequested bool          // the row was not requested, because of a robots.txt
+	Err          *fetch.Error  // nil if the attempt succeeded, or did not get that far
 }
 
 // VerdictOf classifies an error of Fetch.
@@ -40,14 +40,14 @@ func VerdictOf(err error) Verdict {
 	if !errors.As(err, &e) {
 		return Verdict{}
 	}
-	v := Verdict{Err: e, RetryAfter: e.RetryAfter, Unasked: e.Robots != fetch.NoRobots}
+	v := Verdict{Err: e, RetryAfter: e.RetryAfter, NotRequested: e.Robots != fetch.NoRobots}
 	if e.FinalURL == "" { // else it is about another host
 		v.Pause = e.Wait
 	}
 	switch {
-	case e.Robots == fetch.RobotsKnown: // nobody was asked
-		return Verdict{Pause: v.Pause, Unasked: true}
-	case e.Robots == fetch.RobotsAsked && e.Reason == fetch.OptOut:
+	case e.Robots == fetch.RobotsKnown: // nothing was requested
+		return Verdict{Pause: v.Pause, NotRequested: true}
+	case e.Robots == fetch.RobotsRequested && e.Reason == fetch.OptOut:
 		v.Kind = Answered
 	case e.Outage:
 		v.Kind = Ours

@@ -15,7 +15,7 @@ import (
 type server struct {
 	queries, failures atomic.Int64
 	time              atomic.Int64 // nanoseconds of an answer, a moving average
-	weak              atomic.Int64 // Unix nanoseconds until which it is asked last
+	weak              atomic.Int64 // Unix nanoseconds until which it comes last
 }
 
 // weakFor is how long an upstream that did not answer comes after the others.
@@ -31,8 +31,8 @@ func (r *Resolver) server(addr string) *server {
 
 var errNoAddress = errors.New("no such host")
 
-// ask looks a name up, for the cache.
-func (r *Resolver) ask(name string) entry {
+// queryAll looks a name up, for the cache.
+func (r *Resolver) queryAll(name string) entry {
 	select {
 	case r.queries <- struct{}{}:
 		defer func() { <-r.queries }()
@@ -49,7 +49,7 @@ func (r *Resolver) ask(name string) entry {
 	return e
 }
 
-// addresses asks for IPv4 addresses, then for IPv6.
+// addresses queries IPv4 addresses, then for IPv6.
 func (r *Resolver) addresses(name, full string) entry {
 	ttl := maxTTL
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
@@ -111,7 +111,7 @@ func answer(m *dns.Msg) (addrs []netip.Addr, ttl time.Duration) {
 // questions decide whether the name or the upstreams are at fault. The upstreams may have been down during
 // the query and be back now, so the name is tried once more before it counts as failed.
 func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
-	q := query(name, kind)
+	q := newQuery(name, kind)
 	m, err := r.pass(q, rounds)
 	if m != nil {
 		return m, nil
@@ -133,7 +133,7 @@ func (r *Resolver) exchange(name string, kind uint16) (*dns.Msg, *Error) {
 // datagram is the most bytes that an answer by UDP may have.
 const datagram = 1232
 
-func query(name string, kind uint16) *dns.Msg {
+func newQuery(name string, kind uint16) *dns.Msg {
 	return new(dns.Msg).SetQuestion(dns.Fqdn(name), kind).SetEdns0(datagram, false)
 }
 

@@ -6,14 +6,14 @@
 // names that do not exist too, and an answer that is out of date still serves while no upstream gives a
 // better one (RFC 8767). Rows that wait for one name share one query.
 //
-// IPv4 is asked for first and IPv6 only where there is none: that halves the queries, and almost every web
+// IPv4 is queried first and IPv6 only where there is none: that halves the queries, and almost every web
 // host has IPv4.
 //
 // # Whose fault
 //
 // A name that does not exist, or has no address, is NotFound. A name that upstreams fail at (SERVFAIL,
 // REFUSED, no answer for this one name) is Failed. If they are silent, or refuse, for all names, it is a
-// local outage: Unreachable. Control questions distinguish the two (works.go).
+// local outage: Unreachable. Control questions distinguish the two (control.go).
 package resolve
 
 import (
@@ -177,7 +177,7 @@ func (r *Resolver) fly(name string) *flight {
 		r.flights[name] = f
 		r.flying.Go(func() {
 			defer crash.Exit()
-			f.entry = r.ask(name)
+			f.entry = r.queryAll(name)
 			r.cache.put(name, f.entry)
 			r.mu.Lock()
 			delete(r.flights, name)
@@ -188,7 +188,7 @@ func (r *Resolver) fly(name string) *flight {
 	return f
 }
 
-// Servers lists the upstreams in use, those that were never asked without counts.
+// Servers lists the upstreams in use, those that were never queried without counts.
 func (r *Resolver) Servers() []Server {
 	var out []Server
 	for _, addr := range r.system.servers() {

@@ -216,7 +216,7 @@ func TestCache(t *testing.T) {
 	for _, q := range []string{"a.test A", "missing.test A", "empty.test A", "empty.test AAAA",
 		"brief.test A"} {
 		if n := u.count(q); n != 1 {
-			t.Errorf("%s was asked for %d times", q, n)
+			t.Errorf("%s was requested %d times", q, n)
 		}
 	}
 	if s := r.Servers()[0]; s.Queries != 6 || s.Failures != 0 { // the other 244 lookups were hits
@@ -225,7 +225,7 @@ func TestCache(t *testing.T) {
 	r.expire()
 	r.Lookup(t.Context(), "a.test")
 	if n := u.count("a.test A"); n != 2 {
-		t.Errorf("asked %d times after the TTL", n)
+		t.Errorf("requested %d times after the TTL", n)
 	}
 	ss := r.Servers()
 	if len(ss) != 1 || ss[0].Addr != u.addr || ss[0].Queries != 7 || ss[0].Failures != 0 || ss[0].Time <= 0 {
@@ -323,7 +323,7 @@ func TestSingleFlight(t *testing.T) {
 	close(u.open)
 	wg.Wait()
 	if n := u.count("slow.test A"); n != 1 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("requested %d times", n)
 	}
 }
 
@@ -414,7 +414,7 @@ func TestSeveralUpstreams(t *testing.T) {
 		n += c
 	}
 	if n > 3 {
-		t.Errorf("the silent upstream was asked %d times", n)
+		t.Errorf("the silent upstream got %d requests", n)
 	}
 }
 

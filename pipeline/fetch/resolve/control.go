@@ -26,7 +26,7 @@ var errRefuses = errors.New("no name server resolves anything")
 // that resolved before do; but when all of them lie in one zone, that zone may be to blame.
 type control struct {
 	mu    sync.Mutex
-	asked time.Time // when the latest control began
+	began time.Time // when the latest control began
 	err   error     // and what it found
 
 	known struct {
@@ -71,9 +71,9 @@ func (r *Resolver) check(after time.Time) error {
 	c := &r.control
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.asked.After(after) {
-		c.asked = time.Now()
-		c.err = r.question(r.ctx, nil)
+	if !c.began.After(after) {
+		c.began = time.Now()
+		c.err = r.probe(r.ctx, nil)
 	}
 	return c.err
 }
@@ -86,17 +86,17 @@ func (r *Resolver) Probe(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
-	return r.question(ctx, names)
+	return r.probe(ctx, names)
 }
 
-// question asks the control questions side by side, and for more names.
-func (r *Resolver) question(ctx context.Context, more []string) error {
+// probe sends the control questions, and queries for more names, side by side.
+func (r *Resolver) probe(ctx context.Context, more []string) error {
 	known := r.control.names()
 	names := slices.Concat(known, more)
 	answers := make([]error, len(names)+1)
-	var asked sync.WaitGroup
+	var queries sync.WaitGroup
 	for i, name := range append(names, ".") {
-		asked.Go(func() {
+		queries.Go(func() {
 			defer crash.Exit()
 			kind := dns.TypeA
 			if name == "." {
@@ -105,7 +105,7 @@ func (r *Resolver) question(ctx context.Context, more []string) error {
 			answers[i] = r.usable(ctx, name, kind)
 		})
 	}
-	asked.Wait()
+	queries.Wait()
 	for _, err := range answers[:len(names)] {
 		if err == nil {
 			return nil
@@ -122,7 +122,7 @@ func (r *Resolver) question(ctx context.Context, more []string) error {
 
 // usable returns nil when an upstream says what a name is, or that it does not exist.
 func (r *Resolver) usable(ctx context.Context, name string, kind uint16) error {
-	q := query(name, kind)
+	q := newQuery(name, kind)
 	var last error
 	for _, addr := range r.inOrder() {
 		m, err := r.once(ctx, q, addr)
