@@ -81,8 +81,8 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) er
 	}
 	ro := report.Options{
 		Now: time.Now(), NoFaces: detection.NoFaces(settings), Version: release + " (" + commit() + ")",
-		Flags:  runFlagsOf(settings),
-		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) },
+		Flags: runFlagsOf(settings),
+		Hint:  func(r store.Reason) string { return pipeline.Hint(r, job.Path()) },
 		Scale: func(fingerprint string) report.Scale {
 			k := detect.KindOf(fingerprint)
 			return report.Scale{Name: k.Name, Decimals: cmp.Or(k.Decimals, 2), Unit: k.MaxScore == 1}

@@ -14,17 +14,16 @@ import (
 	"facescan/store"
 	"facescan/store/duplicates"
 	"facescan/store/sqlite"
+	"facescan/store/storetest/must"
 )
 
 // filled is a job of n pictures with random hashes, of which so many are near an earlier one: the row that
 // each of them is near, by its own.
 func filled(t testing.TB, n, planted int) (job store.Job, near map[int64]int64) {
 	ctx := context.Background()
-	job, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "job.db"))
-	must(t, err)
-	t.Cleanup(func() { must(t, job.Close()) })
-	_, err = job.AddSource(ctx, store.Source{Name: "list", Format: "txt"})
-	must(t, err)
+	job = must.Get(sqlite.Create(ctx, filepath.Join(t.TempDir(), "job.db")))(t)
+	t.Cleanup(func() { must.OK(t, job.Close()) })
+	must.Get(job.AddSource(ctx, store.Source{Name: "list", Format: "txt"}))(t)
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
 	hashes := make([]uint64, n)
 	near = map[int64]int64{}
@@ -48,32 +47,23 @@ func filled(t testing.TB, n, planted int) (job store.Job, near map[int64]int64) 
 		rows = append(rows, store.MergedRow{Row: store.Row{ID: id, URL: fmt.Sprint("http://a.example/", id)},
 			Result: &r})
 		if len(rows) == 10_000 || i == n-1 {
-			must(t, job.Absorb(ctx, 0, rows, store.Position{Line: id, Rows: id}, i == n-1, 100_000))
+			must.OK(t, job.Absorb(ctx, 0, rows, store.Position{Line: id, Rows: id}, i == n-1, 100_000))
 			rows = rows[:0]
 		}
 	}
 	return job, near
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // check holds the groups of a job to have all pairs that were planted.
 func check(t testing.TB, job store.Job, near map[int64]int64) {
-	groups, err := duplicates.Find(context.Background(), job, 4)
-	must(t, err)
+	groups := must.Get(duplicates.Find(context.Background(), job, 4))(t)
 	found := map[int64]int64{}
-	for d, err := range groups.All() {
-		must(t, err)
+	for _, d := range must.All(t, groups.All()) {
 		if d.ID != d.First {
 			found[d.ID] = d.First
 		}
 	}
-	must(t, groups.Close())
+	must.OK(t, groups.Close())
 	for id, first := range near {
 		if f, ok := found[id]; !ok || f > first {
 			t.Errorf("row %d is near row %d, and in the group of %d", id, first, f)
@@ -101,15 +91,14 @@ func TestFoldersAreRemoved(t *testing.T) {
 	if _, err := duplicates.Find(ctx, job, 4); err == nil {
 		t.Error("groups were found although the context had ended")
 	}
-	left, err := os.ReadDir(temp)
-	must(t, err)
+	left := must.Get(os.ReadDir(temp))(t)
 	for _, e := range left {
 		if strings.HasPrefix(e.Name(), "facescan") {
 			t.Errorf("%s is left", e.Name())
 		}
 	}
 	t.Setenv("TMPDIR", filepath.Join(temp, "missing"))
-	_, err = duplicates.Find(context.Background(), job, 4)
+	_, err := duplicates.Find(context.Background(), job, 4)
 	if err == nil || !strings.Contains(err.Error(), "TMPDIR") {
 		t.Errorf("without a folder: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 func twoDetectors() []Detector {
@@ -111,15 +112,8 @@ func TestMinScoreOfOtherDetectors(t *testing.T) {
 			[]string{"row 1", "a model of others", `--where "detector = 'net'"`}},
 	} {
 		c.o.Detectors = twoDetectors()
-		w, err := New(&strings.Builder{}, c.o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range mixed() {
-			if err = w.Write(r); err != nil {
-				break
-			}
-		}
+		w := must.Get(New(&strings.Builder{}, c.o))(t)
+		err := writeAll(w, mixed())
 		usage, ok := err.(*UsageError)
 		if !ok {
 			t.Errorf("%+v: %v", c.o.MinScore, err)
@@ -165,14 +159,9 @@ func TestKeypoints(t *testing.T) {
 
 func TestGroupsWithoutFaces(t *testing.T) {
 	var b strings.Builder
-	w, err := New(&b, Options{Rows: "groups", Columns: []string{"group", "faces", "images_with_faces", "ok"},
-		NoFaces: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.WriteGroup(store.Group{Name: "a", OK: 3}); err != nil {
-		t.Fatal(err)
-	}
+	w := must.Get(New(&b, Options{Rows: "groups", Columns: []string{"group", "faces", "images_with_faces", "ok"},
+		NoFaces: true}))(t)
+	must.OK(t, w.WriteGroup(store.Group{Name: "a", OK: 3}))
 	if err := w.Close(); err != nil || b.String() != "group,faces,images_with_faces,ok\na,,,3\n" {
 		t.Errorf("%q %v", b.String(), err)
 	}
@@ -193,10 +182,7 @@ func TestLandmarksInParquet(t *testing.T) {
 	data := exported(t, Options{Format: "parquet", Columns: []string{"id", "faces", "landmarks", "detector"},
 		Where:    "id < 5",
 		MinScore: map[string]float64{"net": 0.4, "tree": 8}, Detectors: twoDetectors()}, mixed()...)
-	got, err := parquet.Read[row](strings.NewReader(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := must.Get(parquet.Read[row](strings.NewReader(data), int64(len(data))))(t)
 	number := func(n int64) *int64 { return &n }
 	one := points{1, 2.5, 30.1}
 	text := func(s string) *string { return &s }

@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // some are results of every sort.
@@ -47,19 +48,20 @@ var someSources = []Source{{Name: "/lists/a.txt", Kept: []string{"album", "note"
 func exported(t testing.TB, o Options, results ...store.Result) string {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := New(&b, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := must.Get(New(&b, o))(t)
+	must.OK(t, writeAll(w, results))
+	must.OK(t, w.Close())
+	return b.String()
+}
+
+// writeAll writes results up to the first error.
+func writeAll(w Writer, results []store.Result) error {
 	for _, r := range results {
 		if err := w.Write(r); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
+	return nil
 }
 
 func TestCSV(t *testing.T) {
@@ -130,11 +132,8 @@ func TestAnyTextComesBack(t *testing.T) {
 			want[i] = strings.ReplaceAll(want[i], "\r", "\n") // which Go's reader cannot tell from a line end
 		}
 		var b bytes.Buffer
-		w, err := New(&b, Options{Credentials: true, Sources: []Source{{Kept: []string{"a", "b"}}},
-			Columns: []string{"url", "a", "b"}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := must.Get(New(&b, Options{Credentials: true, Sources: []Source{{Kept: []string{"a", "b"}}},
+			Columns: []string{"url", "a", "b"}}))(t)
 		w.Write(store.Result{URL: want[0], Kept: want[1:]})
 		w.Close()
 		got, err := csv.NewReader(&b).ReadAll()
@@ -147,10 +146,7 @@ func TestAnyTextComesBack(t *testing.T) {
 // TestColumnsTopic: the topic of columns has a table per table of columns, with the same columns in their
 // order.
 func TestColumnsTopic(t *testing.T) {
-	topic, err := os.ReadFile("../../cmd/help/columns.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	topic := must.Get(os.ReadFile("../../cmd/help/columns.md"))(t)
 	tables := strings.Split(string(topic), "\n| column | meaning |\n|---|---|\n")[1:]
 	want := [][]column{imageColumns, moreImageColumns, faceColumns,
 		slices.Concat(moreFaceColumns, pointColumns()), groupColumns, duplicateColumns}
@@ -176,10 +172,7 @@ func TestColumnsTopic(t *testing.T) {
 // TestColumnTables: every format takes its columns from the tables, and each has a value.
 func TestColumnTables(t *testing.T) {
 	for _, rows := range RowKinds() {
-		table, err := newTable(Options{Rows: rows})
-		if err != nil {
-			t.Fatal(err)
-		}
+		table := must.Get(newTable(Options{Rows: rows}))(t)
 		all := names(table.columns)
 		for i, c := range table.columns {
 			if c.get == nil || slices.Contains(all[:i], c.name) {
@@ -202,10 +195,7 @@ func TestColumnTables(t *testing.T) {
 			t.Errorf("JSON Lines of %s have %d of %d columns: %v", rows, len(object), len(all), err)
 		}
 		file := exported(t, Options{Format: "parquet", Rows: rows, Columns: all}, r)
-		f, err := parquet.OpenFile(strings.NewReader(file), int64(len(file)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := must.Get(parquet.OpenFile(strings.NewReader(file), int64(len(file))))(t)
 		for i, c := range f.Root().Columns() {
 			if c.Name() != all[i] {
 				t.Errorf("Parquet of %s has %s as column %d, want %s", rows, c.Name(), i, all[i])
@@ -249,10 +239,7 @@ func TestAFailingWriterIsSeen(t *testing.T) {
 	if !errors.Is(err, errFull) {
 		t.Error(err)
 	}
-	w, err = New(&fullDisk{10}, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w = must.Get(New(&fullDisk{10}, Options{}))(t)
 	if err := w.Close(); !errors.Is(err, errFull) {
 		t.Error(err)
 	}
@@ -267,14 +254,9 @@ func TestFile(t *testing.T) {
 		"a.csv.ZST": func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) },
 	} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(t, os.WriteFile(path, []byte("old"), 0o600))
 		for _, close := range []bool{false, true} {
-			f, err := Create(path)
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := must.Get(Create(path))(t)
 			io.WriteString(f, "new")
 			if old, err := os.ReadFile(path); err != nil || string(old) != "old" {
 				t.Errorf("%s changed before its time: %q, %v", name, old, err)
@@ -283,19 +265,11 @@ func TestFile(t *testing.T) {
 				f.Discard()
 				continue
 			}
-			if err := f.Close(); err != nil {
-				t.Fatal(err)
-			}
+			must.OK(t, f.Close())
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := must.Get(os.Open(path))(t)
 		defer f.Close()
-		r, err := read(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := must.Get(read(f))(t)
 		if got, err := io.ReadAll(r); err != nil || string(got) != "new" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
@@ -309,10 +283,7 @@ func TestFile(t *testing.T) {
 	if _, err := Create(filepath.Join(dir, "none", "a.csv")); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
-	null, err := Create(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
+	null := must.Get(Create(os.DevNull))(t)
 	if _, err := io.WriteString(null, "x"); err != nil {
 		t.Error(err)
 	}
@@ -350,23 +321,14 @@ func BenchmarkExport(b *testing.B) {
 	rows := results(10_000)
 	for _, format := range []string{"csv", "jsonl", "parquet", "coco"} {
 		b.Run(format, func(b *testing.B) {
-			w, err := New(io.Discard, Options{Format: format})
-			if err != nil {
-				b.Fatal(err)
-			}
+			w := must.Get(New(io.Discard, Options{Format: format}))(b)
 			b.ReportAllocs()
 			n := 0
 			for b.Loop() {
-				for _, r := range rows {
-					if err := w.Write(r); err != nil {
-						b.Fatal(err)
-					}
-				}
+				must.OK(b, writeAll(w, rows))
 				n += len(rows)
 			}
-			if err := w.Close(); err != nil {
-				b.Fatal(err)
-			}
+			must.OK(b, w.Close())
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
 		})
 	}

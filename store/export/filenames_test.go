@@ -1,11 +1,11 @@
 package export
 
 import (
-	"bytes"
 	"math"
 	"testing"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 func TestFileOf(t *testing.T) {
@@ -50,31 +50,15 @@ func TestFileColumns(t *testing.T) {
 			Where: "id = 1"}, "face,crop\n1,000/000001-1.jpg\n2,000/000001-2.jpg\n3,\n"},
 		{Options{Columns: []string{"id"}, Where: "kept IS NOT NULL AND format = 'webp'"}, "id\n3\n"},
 	} {
-		var b bytes.Buffer
-		w, err := New(&b, c.o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range results {
-			if err := w.Write(r); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if b.String() != c.want {
-			t.Errorf("%+v:\n%swant\n%s", c.o, &b, c.want)
+		if got := exported(t, c.o, results...); got != c.want {
+			t.Errorf("%+v:\n%swant\n%s", c.o, got, c.want)
 		}
 	}
 }
 
 // TestFilterMatch holds the filter of results to the one of exports.
 func TestFilterMatch(t *testing.T) {
-	f, err := ParseFilter("faces > 1 AND url LIKE '%.jpg'", Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must.Get(ParseFilter("faces > 1 AND url LIKE '%.jpg'", Options{}))(t)
 	two := make([]store.Face, 2)
 	for _, c := range []struct {
 		r    store.Result

@@ -18,6 +18,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/sqlite"
+	"facescan/store/storetest/must"
 )
 
 // followed is a job that is written while a test works on it.
@@ -34,32 +35,22 @@ var background = context.Background()
 func newFollowed(t *testing.T) *followed {
 	t.Helper()
 	dir := t.TempDir()
-	j, err := sqlite.Create(background, filepath.Join(dir, "job.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := j.Join(background, store.Owner{}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := must.Get(sqlite.Create(background, filepath.Join(dir, "job.db")))(t)
+	s := must.Get(j.Join(background, store.Owner{}, time.Hour))(t)
 	t.Cleanup(func() { s.Leave(background); j.Close() })
 	return &followed{T: t, Job: j, Session: s, path: filepath.Join(dir, "out.csv")}
 }
 
 func (d *followed) ok(err error) {
 	d.Helper()
-	if err != nil {
-		d.Fatal(err)
-	}
+	must.OK(d, err)
 }
 
 // list adds a source of n rows with kept columns.
 func (d *followed) list(name string, n int, kept ...string) {
 	d.Helper()
-	s, err := d.AddSource(background, store.Source{Name: name, Options: strings.Join(kept, ",")})
-	d.ok(err)
-	l, err := d.LeaseSource(background, s.Number)
-	d.ok(err)
+	s := must.Get(d.AddSource(background, store.Source{Name: name, Options: strings.Join(kept, ",")}))(d)
+	l := must.Get(d.LeaseSource(background, s.Number))(d)
 	var rows []store.NewRow
 	for i := range n {
 		id := int64(s.Number)<<store.SourceShift + int64(i+1)
@@ -81,8 +72,7 @@ func (d *followed) work(but ...int64) {
 		}
 		d.ok(err)
 		held = append(held, l)
-		rows, err := d.Pending(background, l, l.Lo-1, 5000)
-		d.ok(err)
+		rows := must.Get(d.Pending(background, l, l.Lo-1, 5000))(d)
 		var batch []store.Result
 	row:
 		for _, r := range rows {
@@ -131,19 +121,15 @@ func (d *followed) follow() {
 // exported is what an export would write of some rows.
 func (d *followed) exported(ranges ...[2]int64) string {
 	d.Helper()
-	sources, err := d.Sources(background)
-	d.ok(err)
-	o, err := d.options(sources)
-	d.ok(err)
+	sources := must.Get(d.Sources(background))(d)
+	o := must.Get(d.options(sources))(d)
 	var out bytes.Buffer
-	w, err := New(&out, o)
-	d.ok(err)
+	w := must.Get(New(&out, o))(d)
 	if ranges == nil {
 		ranges = [][2]int64{{math.MinInt64, math.MaxInt64}}
 	}
 	for _, r := range ranges {
-		for r, err := range d.Results(background, r[0], r[1]) {
-			d.ok(err)
+		for _, r := range must.All(d, d.Results(background, r[0], r[1])) {
 			d.ok(w.Write(r))
 		}
 	}
@@ -153,8 +139,7 @@ func (d *followed) exported(ranges ...[2]int64) string {
 
 func (d *followed) is(want string) {
 	d.Helper()
-	got, err := os.ReadFile(d.path)
-	d.ok(err)
+	got := must.Get(os.ReadFile(d.path))(d)
 	if string(got) != want {
 		d.Fatalf("the file has %d bytes, want %d:\n%.300s\nwant\n%.300s", len(got), len(want), got, want)
 	}
@@ -214,8 +199,7 @@ func TestFollowFails(t *testing.T) {
 		d.work(1700)
 		d.follow()
 		d.work()
-		_, err := d.Retry(background, store.Selection{Reasons: []store.Reason{store.Timeout}})
-		d.ok(err)
+		must.Get(d.Retry(background, store.Selection{Reasons: []store.Reason{store.Timeout}}))(d)
 		d.work(1500)
 		f := d.follower()
 		if held, err := f.lock(background); err != nil || !held {
@@ -223,6 +207,7 @@ func TestFollowFails(t *testing.T) {
 		}
 		flaky := &failing{file: f.file, left: step}
 		f.file = flaky
+		var err error
 		for more := true; more && err == nil; {
 			more, err = f.round(background)
 		}
@@ -294,16 +279,14 @@ func TestFollowHoldsNothing(t *testing.T) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	allocated := m.TotalAlloc
-	_, err := f.round(background)
-	d.ok(err)
+	must.Get(f.round(background))(d)
 	runtime.ReadMemStats(&m)
 	if n := m.TotalAlloc - allocated; n > 4<<20 {
 		t.Errorf("to see that row 1 is pending took %d bytes", n)
 	}
 	d.work()
 	for more := true; more; {
-		more, err = f.round(background)
-		d.ok(err)
+		more = must.Get(f.round(background))(d)
 		if now := live(); now > before+8<<20 {
 			t.Fatalf("%d bytes are held while rows are written", now-before)
 		}
@@ -449,16 +432,14 @@ func TestFollowATable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "photos.db")
 	d := &followed{T: t, path: path + ".csv"}
 	change := tableOf(t, path)
-	j, err := sqlite.OpenTable(background, path, sqlite.TableOptions{Table: "t"})
-	d.ok(err)
+	j := must.Get(sqlite.OpenTable(background, path, sqlite.TableOptions{Table: "t"}))(d)
 	d.Job = j
-	d.Session, err = j.Join(background, store.Owner{}, time.Hour)
-	d.ok(err)
+	d.Session = must.Get(j.Join(background, store.Owner{}, time.Hour))(d)
 	defer func() { d.Leave(background); j.Close() }()
 	pass := func() {
-		l, err := d.LeaseSource(background, 0)
-		d.ok(err)
+		l := must.Get(d.LeaseSource(background, 0))(d)
 		for next, more := int64(math.MinInt64), true; more; {
+			var err error
 			next, more, err = d.Session.(store.Adopter).Adopt(background, l, next, 10)
 			d.ok(err)
 		}
@@ -492,16 +473,11 @@ func TestFollowATable(t *testing.T) {
 // tableOf makes a user's table, and returns how to change it.
 func tableOf(t *testing.T, path string) func(text string) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", path+"?_busy_timeout=10000")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(sql.Open("sqlite3", path+"?_busy_timeout=10000"))(t)
 	t.Cleanup(func() { db.Close() })
 	change := func(text string) {
 		t.Helper()
-		if _, err := db.Exec(text); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(db.Exec(text))(t)
 	}
 	change(`CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER DEFAULT 0);
 		WITH RECURSIVE n(i) AS (SELECT -40 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO t (id, url) SELECT i, 'http://x.example/' || i FROM n`)

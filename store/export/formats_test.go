@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 func TestJSONLines(t *testing.T) {
@@ -44,9 +45,7 @@ func TestAnyStringIsJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.String().Draw(t, "text") + string(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
 		var got string
-		if err := json.Unmarshal(appendString(nil, want), &got); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(t, json.Unmarshal(appendString(nil, want), &got))
 		if want = string([]rune(want)); got != want { // bytes that are not text as U+FFFD
 			t.Fatalf("%q: %q", want, got)
 		}
@@ -70,10 +69,7 @@ func TestParquet(t *testing.T) {
 	o := Options{Format: "parquet", Columns: []string{"id", "url", "reason", "width", "faces", "boxes",
 		"an odd, name"}, Sources: []Source{{Kept: []string{"an odd, name"}}, {}}}
 	data := exported(t, o, some...)
-	f, err := parquet.OpenFile(strings.NewReader(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must.Get(parquet.OpenFile(strings.NewReader(data), int64(len(data))))(t)
 	var order []string
 	for _, c := range f.Root().Columns() {
 		order = append(order, c.Name())
@@ -143,10 +139,7 @@ func TestParquet(t *testing.T) {
 
 func TestRowGroupsStream(t *testing.T) {
 	data := exported(t, Options{Format: "parquet"}, results(2*rowGroup+10)...)
-	f, err := parquet.OpenFile(strings.NewReader(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must.Get(parquet.OpenFile(strings.NewReader(data), int64(len(data))))(t)
 	if n := len(f.RowGroups()); n != 3 || f.NumRows() != 2*rowGroup+10 {
 		t.Errorf("%d row groups, %d rows", n, f.NumRows())
 	}
@@ -206,27 +199,15 @@ func TestSplit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range rows {
-		if err := w.Write(r); err != nil {
-			t.Fatal(err)
-		}
-	}
+	must.OK(t, writeAll(w, rows))
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the folder is there before its time")
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(t, w.Close())
 	got := map[string]string{}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries := must.Get(os.ReadDir(dir))(t)
 	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := must.Get(os.ReadFile(filepath.Join(dir, e.Name())))(t)
 		name := e.Name()
 		if len(name) > 100 {
 			name = name[:12] + "…"
@@ -250,9 +231,7 @@ func TestSplit(t *testing.T) {
 
 func TestSplitThatCannotBe(t *testing.T) {
 	full := t.TempDir()
-	if err := os.WriteFile(filepath.Join(full, "a.csv"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(t, os.WriteFile(filepath.Join(full, "a.csv"), nil, 0o600))
 	root := t.TempDir()
 	fresh := filepath.Join(root, "split")
 	for _, c := range []struct {
@@ -292,16 +271,9 @@ func TestSplitThatCannotBe(t *testing.T) {
 func TestMemoryIsFlat(t *testing.T) {
 	rows := results(rowGroup)
 	for _, format := range []string{"csv", "jsonl", "parquet", "coco"} {
-		w, err := New(io.Discard, Options{Format: format})
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := must.Get(New(io.Discard, Options{Format: format}))(t)
 		held := func() float64 {
-			for _, r := range rows {
-				if err := w.Write(r); err != nil {
-					t.Fatal(err)
-				}
-			}
+			must.OK(t, writeAll(w, rows))
 			// What goroutines on their way hold, and what pools let go with the second collection only, is
 			// not held.
 			least := math.Inf(1)
@@ -322,9 +294,7 @@ func TestMemoryIsFlat(t *testing.T) {
 			t.Errorf("%s holds %.1f MiB after %d rows, and %.1f MiB after %d", format, first, rowGroup, last,
 				6*rowGroup)
 		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(t, w.Close())
 	}
 }
 
@@ -337,17 +307,10 @@ func TestFullDiskIsSeen(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for _, r := range rows {
-				if err := w.Write(r); err != nil {
-					return errors.Join(err, w.Close())
-				}
-			}
-			return w.Close()
+			return errors.Join(writeAll(w, rows), w.Close())
 		}
 		var whole bytes.Buffer
-		if err := write(&whole); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(t, write(&whole))
 		for i := range 12 {
 			room := (whole.Len() - 1) * i / 11
 			if err := write(&fullDisk{room}); !errors.Is(err, errFull) {
@@ -361,14 +324,9 @@ func TestFullDiskIsSeen(t *testing.T) {
 func TestCOCOSpoolIsSeen(t *testing.T) {
 	face := store.Face{X: 1, Y: 2, Width: 30, Height: 40, Score: 9}
 	for _, faces := range []int{1, 3 * flushSize / 100} { // a line has about 100 bytes
-		w, err := New(io.Discard, Options{Format: "coco"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.(*exporter).out.(*cocoEncoder).spool.Close(); err != nil {
-			t.Fatal(err)
-		}
-		err = w.Write(store.Result{ID: 1, Status: store.OK, Detector: "d", Width: 100, Height: 100,
+		w := must.Get(New(io.Discard, Options{Format: "coco"}))(t)
+		must.OK(t, w.(*exporter).out.(*cocoEncoder).spool.Close())
+		err := w.Write(store.Result{ID: 1, Status: store.OK, Detector: "d", Width: 100, Height: 100,
 			Faces: slices.Repeat([]store.Face{face}, faces)})
 		if early := faces > 1; early != errors.Is(err, os.ErrClosed) {
 			t.Errorf("%d faces: %v", faces, err)
@@ -385,10 +343,7 @@ func TestParquetTakesAnyNames(t *testing.T) {
 	kept := []string{"", " ", "é", "1", "a b", "a_b", "A B", "_", "type", "😀", "a.b", "\n", "x,optional"}
 	data := exported(t, Options{Format: "parquet", Sources: []Source{{Kept: kept}}},
 		store.Result{URL: "u", Kept: kept})
-	f, err := parquet.OpenFile(strings.NewReader(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must.Get(parquet.OpenFile(strings.NewReader(data), int64(len(data))))(t)
 	columns := f.Root().Columns()[len(imageColumns):]
 	row := make([]parquet.Row, 1)
 	if n, err := f.RowGroups()[0].Rows().ReadRows(row); n != 1 || err != nil && err != io.EOF {
@@ -403,15 +358,8 @@ func TestParquetTakesAnyNames(t *testing.T) {
 }
 
 func TestParquetErrorsAreSeen(t *testing.T) {
-	w, err := New(&fullDisk{1000}, Options{Format: "parquet"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range results(1000) {
-		if err = w.Write(r); err != nil {
-			break
-		}
-	}
+	w := must.Get(New(&fullDisk{1000}, Options{Format: "parquet"}))(t)
+	err := writeAll(w, results(1000))
 	if err == nil {
 		err = w.Close()
 	}
@@ -419,12 +367,8 @@ func TestParquetErrorsAreSeen(t *testing.T) {
 		t.Error(err)
 	}
 	var b bytes.Buffer
-	if w, err = New(&b, Options{Format: "parquet"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	w = must.Get(New(&b, Options{Format: "parquet"}))(t)
+	must.OK(t, w.Close())
 	if f, err := parquet.OpenFile(bytes.NewReader(b.Bytes()), int64(b.Len())); err != nil ||
 		f.NumRows() != 0 {
 		t.Error("of no rows:", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // TestInterop has pyarrow, pandas, duckdb and pycocotools read every format, of every kind of rows, plain and
@@ -83,24 +84,12 @@ func TestInterop(t *testing.T) {
 // writeTo makes a file as the command does.
 func writeTo[T any](t *testing.T, path string, o Options, records iter.Seq[T], write func(Writer, T) error) {
 	t.Helper()
-	f, err := Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must.Get(Create(path))(t)
 	defer f.Discard()
-	w, err := New(f, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := must.Get(New(f, o))(t)
 	for r := range records {
-		if err := write(w, r); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(t, write(w, r))
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(t, w.Close())
+	must.OK(t, f.Close())
 }

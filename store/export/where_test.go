@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // passing returns the ids of the results that pass.
@@ -173,19 +174,11 @@ func newOracle(t testing.TB) oracle {
 		o.rows = append(o.rows, store.Result{ID: int64(100 + i), URL: s, Format: s, Width: i, Height: -i,
 			Faces: make([]store.Face, i), Status: store.OK})
 	}
-	db, err := sql.Open("sqlite3", ":memory:")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(sql.Open("sqlite3", ":memory:"))(t)
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { db.Close() })
-	if _, err := db.Exec(`CREATE TABLE r(id INTEGER, url TEXT COLLATE NOCASE, format TEXT, width INTEGER, height INTEGER, faces INTEGER, confidence REAL)`); err != nil {
-		t.Fatal(err)
-	}
-	table, err := newTable(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Get(db.Exec(`CREATE TABLE r(id INTEGER, url TEXT COLLATE NOCASE, format TEXT, width INTEGER, height INTEGER, faces INTEGER, confidence REAL)`))(t)
+	table := must.Get(newTable(Options{}))(t)
 	for _, r := range o.rows {
 		var args []any
 		for _, name := range []string{"id", "url", "format", "width", "height", "faces", "confidence"} {
@@ -201,9 +194,7 @@ func newOracle(t testing.TB) oracle {
 				args = append(args, v.i)
 			}
 		}
-		if _, err := db.Exec(`INSERT INTO r VALUES (?,?,?,?,?,?,?)`, args...); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(db.Exec(`INSERT INTO r VALUES (?,?,?,?,?,?,?)`, args...))(t)
 	}
 	o.db = db
 	return o
@@ -302,10 +293,7 @@ func TestWhereMeansTheSameInSQL(t *testing.T) {
 		"0 < faces" + strings.Repeat(" - 1", 200), "id IN (1" + strings.Repeat(",2", 29_999) + ")",
 		strings.Repeat("NOT (", 30) + "id IN (1" + strings.Repeat(", 2", 100) + ")" +
 			strings.Repeat(")", 30)} {
-		f, err := ParseFilter(long, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := must.Get(ParseFilter(long, Options{}))(t)
 		if err := o.check(f); err != nil {
 			t.Errorf("%.20s…: %.200v", long, err)
 		}
@@ -323,11 +311,8 @@ func TestWhereMeansTheSameInSQL(t *testing.T) {
 }
 
 func TestSQL(t *testing.T) {
-	f, err := ParseFilter("lower(url) LIKE '%x' AND (faces / 2 >= -1.5 OR reason IN ('a', 'b')) AND NOT id "+
-		"= 7", Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must.Get(ParseFilter("lower(url) LIKE '%x' AND (faces / 2 >= -1.5 OR reason IN ('a', 'b')) AND NOT id "+
+		"= 7", Options{}))(t)
 	column := func(name string) string { return "r." + name }
 	got, args, err := f.SQL(store.Postgres, 3, column)
 	want := `(((lower((((r.url)) COLLATE "C"))) COLLATE "C") LIKE $3 ESCAPE '')` +
@@ -387,10 +372,7 @@ func FuzzWhere(f *testing.F) {
 }
 
 func BenchmarkWhere(b *testing.B) {
-	f, err := ParseFilter("status = 'ok' AND faces BETWEEN 1 AND 10 AND url LIKE 'https://%.jpg%'", Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	f := must.Get(ParseFilter("status = 'ok' AND faces BETWEEN 1 AND 10 AND url LIKE 'https://%.jpg%'", Options{}))(b)
 	r := record{Result: results(2)[1], detector: &foreign}
 	n := 0
 	for b.Loop() {

@@ -44,7 +44,7 @@ func TestFailureIsSeen(t *testing.T) {
 	for _, what := range []string{"", "results", "counts", "sources", "samples"} {
 		var page bytes.Buffer
 		err := Write(context.Background(), &page, broken{what: what},
-			Options{Remedy: func(store.Reason) string { return "" }})
+			Options{Hint: func(store.Reason) string { return "" }})
 		if failed := what != ""; failed != errors.Is(err, errBroken) || !failed && err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -31,8 +31,8 @@ import (
 
 // Options of a report.
 type Options struct {
-	Now    time.Time
-	Remedy func(store.Reason) string // what can be done about a failure
+	Now  time.Time
+	Hint func(store.Reason) string // what can be done about a failure
 	// Blur makes the faces of an image of that size unrecognisable in a small JPEG of it; optional.
 	Blur func(jpeg []byte, faces []store.Face, width, height int) ([]byte, error)
 	// Scale is the scale of a detector's scores, by its fingerprint; optional.
@@ -100,7 +100,7 @@ type failure struct {
 	N      int64
 	Share  string
 	Width  float64
-	Remedy string
+	Hint   string
 }
 
 type sheet struct {
@@ -143,7 +143,7 @@ func Write(ctx context.Context, w io.Writer, job store.Job, o Options) error {
 	}
 	p.Facts = t.facts(o)
 	p.Figures = totals(c, !o.NoFaces)
-	p.Failures = failures(c, o.Remedy)
+	p.Failures = failures(c, o.Hint)
 	p.Hosts, p.Rough = t.topHosts()
 	if p.Sheets, err = sheets(ctx, job, o); err != nil {
 		return err
@@ -209,13 +209,13 @@ func totals(c store.Counts, faces bool) []figure {
 	return fs
 }
 
-func failures(c store.Counts, remedy func(store.Reason) string) (out []failure) {
+func failures(c store.Counts, hint func(store.Reason) string) (out []failure) {
 	most := int64(1)
 	for r, n := range c.Failures {
 		if n > 0 {
 			most = max(most, n)
 			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done),
-				Remedy: remedy(r)})
+				Hint: hint(r)})
 		}
 	}
 	for i := range out {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // fixed is a job with given results; what a report does not ask for is not there.
@@ -38,14 +39,12 @@ func (f fixed) Samples(context.Context) ([]store.Thumbnail, error)          { re
 
 func write(t testing.TB, f fixed, o Options) string {
 	t.Helper()
-	if o.Now, o.Remedy = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
+	if o.Now, o.Hint = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		func(r store.Reason) string { return "about " + string(r) }; f.results == nil {
 		f.results = func(func(store.Result) bool) {}
 	}
 	var b bytes.Buffer
-	if err := Write(context.Background(), &b, f, o); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(t, Write(context.Background(), &b, f, o))
 	return b.String()
 }
 

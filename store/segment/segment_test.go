@@ -18,6 +18,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/sqlite"
+	"facescan/store/storetest/must"
 )
 
 // rowCount is the length of the list that the tests' jobs are made from.
@@ -33,26 +34,22 @@ type writer struct {
 // newWriter makes an empty job that takes in what is published, and then imports what it lacks of the list.
 func newWriter(t *testing.T, dir string) *writer {
 	t.Helper()
-	job, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
-	must(t, err)
+	job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
 	t.Cleanup(func() { job.Close() })
 	w := &writer{t: t, Publisher: publisherOf(job, dir)}
-	must(t, w.Start(t.Context()))
+	must.OK(t, w.Start(t.Context()))
 	t.Cleanup(w.Close)
-	_, err = job.AddSource(t.Context(), store.Source{Name: "/list", Format: "txt"})
-	must(t, err)
-	w.session, err = job.Join(t.Context(), store.Owner{}, time.Hour)
-	must(t, err)
-	lease, err := w.session.LeaseSource(t.Context(), 0)
-	must(t, err)
+	must.Get(job.AddSource(t.Context(), store.Source{Name: "/list", Format: "txt"}))(t)
+	w.session = must.Get(job.Join(t.Context(), store.Owner{}, time.Hour))(t)
+	lease := must.Get(w.session.LeaseSource(t.Context(), 0))(t)
 	var rows []store.NewRow
 	for id := range int64(rowCount) {
 		rows = append(rows, store.NewRow{ID: id + 1, URL: fmt.Sprint("http://h/", id+1)})
 	}
 	end := store.Position{Offset: 1, Line: rowCount, Rows: rowCount, Mark: []byte{1}}
-	must(t, w.session.Fill(t.Context(), lease, rows, end, true, 10))
-	must(t, job.Set(t.Context(), store.Filled(0)))
-	must(t, w.session.ReleaseSource(t.Context(), lease))
+	must.OK(t, w.session.Fill(t.Context(), lease, rows, end, true, 10))
+	must.OK(t, job.Set(t.Context(), store.Filled(0)))
+	must.OK(t, w.session.ReleaseSource(t.Context(), lease))
 	return w
 }
 
@@ -62,13 +59,6 @@ func publisherOf(job store.Job, dir string) *Publisher {
 		Match: func(_ context.Context, s store.Source) (string, bool, error) { return s.Name, true, nil }}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // do does up to n rows that are pending; version tells the results of one call from those of others.
 func (w *writer) do(n, version int) (done []int64) {
 	w.t.Helper()
@@ -76,17 +66,16 @@ func (w *writer) do(n, version int) (done []int64) {
 	if errors.Is(err, store.ErrNoShard) {
 		return nil
 	}
-	must(w.t, err)
-	rows, err := w.session.Pending(w.t.Context(), lease, 0, n)
-	must(w.t, err)
+	must.OK(w.t, err)
+	rows := must.Get(w.session.Pending(w.t.Context(), lease, 0, n))(w.t)
 	var results []store.Result
 	for _, r := range rows {
 		results = append(results, store.Result{ID: r.ID, Status: store.Failed, Reason: store.Timeout,
 			Attempts: 1, Bytes: int64(version), Time: time.UnixMilli(int64(version))})
 		done = append(done, r.ID)
 	}
-	must(w.t, w.session.Commit(w.t.Context(), lease, results))
-	must(w.t, w.session.Release(w.t.Context(), []store.Lease{lease}))
+	must.OK(w.t, w.session.Commit(w.t.Context(), lease, results))
+	must.OK(w.t, w.session.Release(w.t.Context(), []store.Lease{lease}))
 	return done
 }
 
@@ -94,12 +83,10 @@ func (w *writer) do(n, version int) (done []int64) {
 func versions(t *testing.T, job store.Job) map[int64]int {
 	t.Helper()
 	out := map[int64]int{}
-	for r, err := range job.Rows(t.Context(), 0, 1<<40) {
-		must(t, err)
+	for _, r := range must.All(t, job.Rows(t.Context(), 0, 1<<40)) {
 		out[r.ID] = 0
 	}
-	for r, err := range job.Results(t.Context(), 0, 1<<40) {
-		must(t, err)
+	for _, r := range must.All(t, job.Results(t.Context(), 0, 1<<40)) {
 		out[r.ID] = int(r.Bytes)
 	}
 	return out
@@ -107,7 +94,7 @@ func versions(t *testing.T, job store.Job) map[int64]int {
 
 func sound(t *testing.T, job store.Job) {
 	t.Helper()
-	must(t, job.Verify(t.Context(), store.VerifyOptions{}, func(p store.Problem) { t.Errorf("%+v", p) }))
+	must.OK(t, job.Verify(t.Context(), store.VerifyOptions{}, func(p store.Problem) { t.Errorf("%+v", p) }))
 }
 
 // anyList says of any two sources that they may be the same list.
@@ -116,8 +103,7 @@ func anyList(store.Source, store.Source) bool { return true }
 // published are the rows that a folder has.
 func published(t *testing.T, dir string) map[int64]int {
 	t.Helper()
-	parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
-	must(t, err)
+	parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
 	defer parts.Close()
 	if len(parts.Jobs) != 1 {
 		t.Fatalf("%d parts", len(parts.Jobs))
@@ -156,9 +142,8 @@ func TestLatestVersionCounts(t *testing.T) {
 					}
 				case 3:
 					before := versions(t, w.Job)
-					_, err := w.Job.Retry(t.Context(),
-						store.Selection{Reasons: []store.Reason{store.Timeout}})
-					must(t, err)
+					must.Get(w.Job.Retry(t.Context(),
+						store.Selection{Reasons: []store.Reason{store.Timeout}}))(t)
 					for id, v := range before {
 						if v != 0 {
 							open[w][id] = 0
@@ -177,7 +162,7 @@ func TestLatestVersionCounts(t *testing.T) {
 					}
 					sound(t, writers[i].Job)
 				default:
-					must(t, w.Publish(t.Context()))
+					must.OK(t, w.Publish(t.Context()))
 					for id, v := range open[w] {
 						model[id] = v
 					}
@@ -185,7 +170,7 @@ func TestLatestVersionCounts(t *testing.T) {
 				}
 			}
 			for _, w := range writers {
-				must(t, w.Publish(t.Context()))
+				must.OK(t, w.Publish(t.Context()))
 				for id, v := range open[w] {
 					model[id] = v
 				}
@@ -199,8 +184,7 @@ func TestLatestVersionCounts(t *testing.T) {
 			if len(got) != len(model) {
 				t.Errorf("%d rows are published, want %d", len(got), len(model))
 			}
-			files, err := List(dir)
-			must(t, err)
+			files := must.Get(List(dir))(t)
 			if len(files) > 4*mostSegments {
 				t.Errorf("%d segments are left", len(files))
 			}
@@ -214,22 +198,21 @@ func TestKilledBetweenNameAndNotes(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(t, dir)
 	w.do(20, 1)
-	must(t, w.Publish(t.Context()))
-	before, err := w.Job.Settings(t.Context())
-	must(t, err)
+	must.OK(t, w.Publish(t.Context()))
+	before := must.Get(w.Job.Settings(t.Context()))(t)
 	w.do(20, 2)
-	must(t, w.Publish(t.Context()))
+	must.OK(t, w.Publish(t.Context()))
 	want := published(t, dir)
 	// As it was before the second publication, with all notes.
-	must(t, w.Job.Set(t.Context(), map[string]string{knownSetting: before[knownSetting],
+	must.OK(t, w.Job.Set(t.Context(), map[string]string{knownSetting: before[knownSetting],
 		rowsSetting: before[rowsSetting]}))
-	must(t, w.Job.(store.Publishable).NoteChanges(t.Context(), true))
+	must.OK(t, w.Job.(store.Publishable).NoteChanges(t.Context(), true))
 	w.Close()
 	again := publisherOf(w.Job, dir)
-	must(t, again.Start(t.Context()))
+	must.OK(t, again.Start(t.Context()))
 	defer again.Close()
 	sound(t, w.Job)
-	must(t, again.Publish(t.Context()))
+	must.OK(t, again.Publish(t.Context()))
 	if got := published(t, dir); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("published %v, want %v", got, want)
 	}
@@ -254,10 +237,9 @@ func TestStaleSegments(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, file)
-		must(t, os.WriteFile(path, nil, 0o600))
-		must(t, os.Chtimes(path, c.at, c.at))
-		files, err := List(dir)
-		must(t, err)
+		must.OK(t, os.WriteFile(path, nil, 0o600))
+		must.OK(t, os.Chtimes(path, c.at, c.at))
+		files := must.Get(List(dir))(t)
 		if _, err := os.Lstat(path); os.IsNotExist(err) != c.goes || len(files) != 0 {
 			t.Errorf("%s: %v; goes: %t; listed: %v", file, err, c.goes, files)
 		}
@@ -267,12 +249,12 @@ func TestStaleSegments(t *testing.T) {
 // TestFolderIsEmptied removes what a writer has published while it goes on: all of it is published again.
 func TestFolderIsEmptied(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "published")
-	must(t, os.Mkdir(dir, 0o700))
+	must.OK(t, os.Mkdir(dir, 0o700))
 	w := newWriter(t, dir)
 	publish := func(version int) {
 		t.Helper()
 		w.do(10, version)
-		must(t, w.Publish(t.Context()))
+		must.OK(t, w.Publish(t.Context()))
 		want := versions(t, w.Job)
 		for id, v := range want { // rows that are pending are not published
 			if v == 0 {
@@ -285,15 +267,14 @@ func TestFolderIsEmptied(t *testing.T) {
 	}
 	publish(1)
 	publish(2)
-	files, err := List(dir)
-	must(t, err)
-	must(t, os.Remove(filepath.Join(dir, files[0].Name)))
+	files := must.Get(List(dir))(t)
+	must.OK(t, os.Remove(filepath.Join(dir, files[0].Name)))
 	publish(3)
-	must(t, os.RemoveAll(dir))
+	must.OK(t, os.RemoveAll(dir))
 	if err := w.Publish(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("publishing to a folder that is not there: %v", err)
 	}
-	must(t, os.Mkdir(dir, 0o700))
+	must.OK(t, os.Mkdir(dir, 0o700))
 	publish(4)
 }
 
@@ -306,9 +287,8 @@ func TestEndsArePublished(t *testing.T) {
 	publish := func(version int) {
 		t.Helper()
 		w.do(3, version)
-		must(t, w.Publish(t.Context()))
-		parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
-		must(t, err)
+		must.OK(t, w.Publish(t.Context()))
+		parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
 		defer parts.Close()
 		sound(t, parts.Jobs[0])
 		if got := endsOf(t, parts.Jobs[0]); !maps.Equal(got, want) {
@@ -317,13 +297,11 @@ func TestEndsArePublished(t *testing.T) {
 	}
 	end := func(group string, id int64) {
 		t.Helper()
-		source, err := w.Job.Sources(t.Context())
-		must(t, err)
-		lease, err := w.session.LeaseSource(t.Context(), 0)
-		must(t, err)
+		source := must.Get(w.Job.Sources(t.Context()))(t)
+		lease := must.Get(w.session.LeaseSource(t.Context(), 0))(t)
 		rows := []store.NewRow{{ID: id, Group: group, End: true}}
-		must(t, w.session.Fill(t.Context(), lease, rows, source[0].Position, true, 10))
-		must(t, w.session.ReleaseSource(t.Context(), lease))
+		must.OK(t, w.session.Fill(t.Context(), lease, rows, source[0].Position, true, 10))
+		must.OK(t, w.session.ReleaseSource(t.Context(), lease))
 		want[group] = min(id, cmp.Or(want[group], id))
 	}
 	publish(1)
@@ -333,20 +311,17 @@ func TestEndsArePublished(t *testing.T) {
 	}
 	end("g5", 151)
 	publish(99)
-	before, err := List(dir)
-	must(t, err)
+	before := must.Get(List(dir))(t)
 	end("g3", 130) // known already
-	must(t, w.Publish(t.Context()))
-	after, err := List(dir)
-	must(t, err)
+	must.OK(t, w.Publish(t.Context()))
+	after := must.Get(List(dir))(t)
 	if highest(after) != highest(before) {
 		t.Errorf("an end that was published is published again: %v after %v", after, before)
 	}
-	other, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
-	must(t, err)
+	other := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
 	defer other.Close()
 	p := publisherOf(other, dir)
-	must(t, p.Start(t.Context()))
+	must.OK(t, p.Start(t.Context()))
 	defer p.Close()
 	if got := endsOf(t, other); !maps.Equal(got, want) {
 		t.Errorf("taken in: %v, want %v", got, want)
@@ -361,8 +336,7 @@ func TestEndsArePublished(t *testing.T) {
 func endsOf(t *testing.T, job store.Job) map[string]int64 {
 	t.Helper()
 	ends := map[string]int64{}
-	for e, err := range job.(store.Ordered).Ends(t.Context(), 0) {
-		must(t, err)
+	for _, e := range must.All(t, job.(store.Ordered).Ends(t.Context(), 0)) {
 		ends[e.Group] = e.ID
 	}
 	return ends
@@ -373,12 +347,10 @@ func TestDamagedSegment(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(t, dir)
 	w.do(rowCount, 1)
-	must(t, w.Publish(t.Context()))
-	files, err := List(dir)
-	must(t, err)
+	must.OK(t, w.Publish(t.Context()))
+	files := must.Get(List(dir))(t)
 	path := filepath.Join(dir, files[0].Name)
-	whole, err := os.ReadFile(path)
-	must(t, err)
+	whole := must.Get(os.ReadFile(path))(t)
 	const page = 4096
 	noticed := 0
 	for at := 0; at < len(whole); at += page {
@@ -386,11 +358,11 @@ func TestDamagedSegment(t *testing.T) {
 		for i := range page {
 			bad[at+i] ^= 0xa5
 		}
-		must(t, os.WriteFile(path, bad, 0o600))
+		must.OK(t, os.WriteFile(path, bad, 0o600))
 		parts, err := OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList)
 		switch {
 		case err == nil:
-			must(t, parts.Close())
+			must.OK(t, parts.Close())
 		case !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove it"):
 			t.Errorf("damaged at %d: %v", at, err)
 		default:
@@ -430,17 +402,15 @@ func TestListedFileIsGone(t *testing.T) {
 	}()
 	for version := range 3 * mostSegments {
 		if len(w.do(5, version+1)) == 0 {
-			_, err := w.Job.Retry(t.Context(), store.Selection{Reasons: []store.Reason{store.Timeout}})
-			must(t, err)
+			must.Get(w.Job.Retry(t.Context(), store.Selection{Reasons: []store.Reason{store.Timeout}}))(t)
 		}
-		must(t, w.Publish(t.Context()))
+		must.OK(t, w.Publish(t.Context()))
 	}
 	close(stop)
-	must(t, <-ended)
+	must.OK(t, <-ended)
 	// One that was removed for good, after it was listed, is named as such.
-	files, err := List(dir)
-	must(t, err)
-	must(t, os.Remove(filepath.Join(dir, files[0].Name)))
+	files := must.Get(List(dir))(t)
+	must.OK(t, os.Remove(filepath.Join(dir, files[0].Name)))
 	if _, err := openAll(t.Context(), dir, files, t.TempDir()); !errors.Is(err, errMissing) {
 		t.Errorf("%v, want %v", err, errMissing)
 	}
@@ -451,14 +421,14 @@ func TestSecondPublisherWaits(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(t, dir)
 	other := publisherOf(w.Job, dir)
-	must(t, other.Start(t.Context()))
+	must.OK(t, other.Start(t.Context()))
 	w.do(5, 1)
-	must(t, other.Publish(t.Context()))
+	must.OK(t, other.Publish(t.Context()))
 	if files, err := List(dir); err != nil || len(files) != 0 {
 		t.Fatalf("%d segments of one that does not hold the job, %v", len(files), err)
 	}
 	w.Close()
-	must(t, other.Publish(t.Context()))
+	must.OK(t, other.Publish(t.Context()))
 	defer other.Close()
 	if got := published(t, dir); len(got) != 5 {
 		t.Errorf("%d rows are published, want 5", len(got))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // Columns is how VerifySeesEachColumn gets at the tables of an implementation.
@@ -26,13 +27,11 @@ func VerifySeesEachColumn(t *testing.T, c Columns) {
 	ctx := context.Background()
 	full := func(t *testing.T) (j store.Job, id int64) {
 		j = c.Sound(t)
-		s, err := j.Join(ctx, store.Owner{}, time.Hour)
-		must(t, err)
-		t.Cleanup(func() { must(t, s.Leave(ctx)) })
-		l, err := s.Claim(ctx, 5)
-		must(t, err)
-		must(t, s.Commit(ctx, l, []store.Result{Full(l.Lo)}))
-		must(t, j.Set(ctx, map[string]string{"detector": "yunet", "min-face": "20"}))
+		s := must.Get(j.Join(ctx, store.Owner{}, time.Hour))(t)
+		t.Cleanup(func() { must.OK(t, s.Leave(ctx)) })
+		l := must.Get(s.Claim(ctx, 5))(t)
+		must.OK(t, s.Commit(ctx, l, []store.Result{Full(l.Lo)}))
+		must.OK(t, j.Set(ctx, map[string]string{"detector": "yunet", "min-face": "20"}))
 		return j, l.Lo
 	}
 	j, _ := full(t)
@@ -80,7 +79,7 @@ func VerifySeesEachColumn(t *testing.T, c Columns) {
 	c.Tamper(t, j, "UPDATE sources SET checksum = NULL")
 	c.Tamper(t, j, "UPDATE job SET settings_checksum = NULL")
 	unchecked := int64(0)
-	must(t, j.Verify(ctx, store.VerifyOptions{Unchecked: func(n int64) { unchecked = n }},
+	must.OK(t, j.Verify(ctx, store.VerifyOptions{Unchecked: func(n int64) { unchecked = n }},
 		func(p store.Problem) { t.Errorf("%+v", p) }))
 	if unchecked != 9 {
 		t.Errorf("%d results are unchecked", unchecked)
@@ -90,7 +89,7 @@ func VerifySeesEachColumn(t *testing.T, c Columns) {
 // Problems are the checks of a verify that find something, each once.
 func Problems(t *testing.T, j store.Job, deep bool) (names []string) {
 	t.Helper()
-	must(t, j.Verify(context.Background(), store.VerifyOptions{Deep: deep}, func(p store.Problem) {
+	must.OK(t, j.Verify(context.Background(), store.VerifyOptions{Deep: deep}, func(p store.Problem) {
 		if p.Text == "" {
 			t.Errorf("%s says nothing", p.Check)
 		}

@@ -1,19 +1,18 @@
 package storetest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // testManySources has a job of many lists: each gets its turn, by its priority, and what joins, or is held
 // back, counts at once or soon.
 func testManySources(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	const sources, each = 150, 4
 	for i := range sources {
 		b.fill(s, fmt.Sprint("list", i), each, 1)
@@ -24,8 +23,7 @@ func testManySources(t *testing.T, target Target) {
 		for range n {
 			l := b.claim(s, 1)
 			turns[l.Source]++
-			b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)}))
-			b.ok(s.Release(ctx(t), []store.Lease{l}))
+			b.complete(s, l, ok(l.Lo))
 		}
 	}
 	claim(sources)
@@ -40,36 +38,26 @@ func testManySources(t *testing.T, target Target) {
 	b.fill(s, "urgent", 40, 1)
 	b.ok(b.Prioritize(ctx(t), sources, 5))
 	clear(turns)
-	for {
-		l, err := s.Claim(ctx(t), 1)
-		if errors.Is(err, store.ErrNoShard) {
-			break
-		}
-		b.ok(err)
+	for l := range b.claims(s, 1) {
 		if turns[l.Source]++; l.Source == 0 && turns[0] == 1 {
 			held = l
 			continue
 		}
-		b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)}))
-		b.ok(s.Release(ctx(t), []store.Lease{l}))
+		b.complete(s, l, ok(l.Lo))
 	}
 	b.equal([]int{turns[7], turns[9], turns[0], turns[sources], len(turns)}, []int{0, 1, 1, 40, sources})
-	b.ok(s.Release(ctx(t), []store.Lease{held}))
+	b.release(s, held)
 	b.ok(b.Pause(ctx(t), 7, false))
 	b.equal(len(b.work(s, ok)), 2)
-	n, err := b.Retry(ctx(t), store.Selection{OK: true})
-	b.ok(err)
-	b.equal(n, int64(sources*each+40))
+	b.equal(b.retry(store.Selection{OK: true}), int64(sources*each+40))
 	b.equal(len(b.work(s, ok)), sources*each+40)
 }
 
 // testPutBack puts rows of a list back that lie below those which others are at: they come next, or soon, not
 // after all the others.
 func testPutBack(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
 	const shards = 2000
-	b.fill(s, "list", 10*shards, 10)
+	b, s := filled(t, target, 10*shards, 10)
 	other := b.join(b.open(), longTTL)
 	first := b.claim(other, 10)
 	b.equal(first.Lo, int64(1))
@@ -83,32 +71,27 @@ func testPutBack(t *testing.T, target Target) {
 			l := b.claim(s, 10)
 			rows := b.pending(s, l)
 			found = slices.Contains(ids(rows), id)
-			b.ok(s.Commit(ctx(t), l, results(rows)))
-			b.ok(s.Release(ctx(t), []store.Lease{l}))
+			b.complete(s, l, results(rows)...)
 		}
 	}
 	until("the first claims", 91)
 	b.ok(other.Leave(ctx(t)))
 	until("a polite leave", 1)
-	retried, err := b.open().Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Timeout}})
-	b.ok(err)
-	b.equal(retried, int64(1))
+	b.equal(must.Get(b.open().Retry(ctx(t), because(store.Timeout)))(b), int64(1))
 	until("a retry", 15)
 	other = b.join(b.open(), longTTL)
 	first = b.claim(other, 10)
 	until("further claims", first.Lo+100)
-	b.ok(other.Release(ctx(t), []store.Lease{first}))
+	b.release(other, first)
 	until("a release", first.Lo)
 }
 
 // results are those of some rows; row 15 fails.
-func results(rows []store.Row) (out []store.Result) {
-	for _, r := range rows {
-		result := ok(r.ID)
-		if r.ID == 15 {
-			result = failed(store.Timeout)(15)
+func results(rows []store.Row) []store.Result {
+	return each(ids(rows), func(id int64) store.Result {
+		if id == 15 {
+			return failed(store.Timeout)(id)
 		}
-		out = append(out, result)
-	}
-	return out
+		return ok(id)
+	})
 }

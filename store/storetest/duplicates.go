@@ -10,13 +10,13 @@ import (
 
 	"facescan/store"
 	"facescan/store/duplicates"
+	"facescan/store/storetest/must"
 )
 
 // testDuplicates compares the groups that are found among hashes of all kinds with those that the definition
 // gives, pair by pair.
 func testDuplicates(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "first", 1200, 100)
 	b.fill(s, "second", 300, 50)
 	rng := rand.New(rand.NewPCG(9, 10))
@@ -49,21 +49,15 @@ func testDuplicates(t *testing.T, target Target) {
 	results := b.results()
 	for _, distance := range []int{0, 1, 4, 9} {
 		want := duplicatesOf(results, distance)
-		groups, err := duplicates.Find(ctx(t), b.Job, distance)
-		b.ok(err)
-		var got []store.Duplicate
-		for d, err := range groups.All() {
-			b.ok(err)
-			got = append(got, d)
-		}
+		groups := must.Get(duplicates.Find(ctx(t), b.Job, distance))(b)
+		got := must.All(b, groups.All())
 		b.ok(groups.Close())
 		if len(want) < 50 {
 			t.Fatalf("only %d pictures of groups at distance %d", len(want), distance)
 		}
 		b.equal(got, want)
 	}
-	groups, err := duplicates.Find(ctx(t), b.Job, 4)
-	b.ok(err)
+	groups := must.Get(duplicates.Find(ctx(t), b.Job, 4))(b)
 	for range groups.All() {
 		break // which must not be held by anything
 	}

@@ -4,17 +4,15 @@ import (
 	"testing"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // testFiles has rows that are files: what they look like is kept with them, read back, and replaced.
 func testFiles(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "list", 3, 10) // whose rows are not files
-	source, err := b.AddSource(ctx(t), store.Source{Name: "/photos", Format: "folder"})
-	b.ok(err)
-	l, err := s.LeaseSource(ctx(t), source.Number)
-	b.ok(err)
+	source := must.Get(b.AddSource(ctx(t), store.Source{Name: "/photos", Format: "folder"}))(b)
+	l := b.leaseSource(s, source.Number)
 	const n = 5000 // several pages
 	add := rows(1, 1, n)
 	for i := range add {
@@ -23,8 +21,7 @@ func testFiles(t *testing.T, target Target) {
 	b.ok(s.Append(ctx(t), l, add, store.Position{Line: n}, true, 100))
 
 	read := func(from, to int64) (all []store.FileRow) {
-		for f, err := range b.open().Files(ctx(t), from, to) {
-			b.ok(err)
+		for _, f := range must.All(b, b.open().Files(ctx(t), from, to)) {
 			all = append(all, f)
 		}
 		return all
@@ -64,17 +61,14 @@ func testFiles(t *testing.T, target Target) {
 		}
 	}
 	b.equal(read(first, 1<<62), want)
-	back, err := b.Retry(ctx(t), store.Selection{Reasons: store.Reasons(""), OK: true,
+	back := b.retry(store.Selection{Reasons: store.Reasons(""), OK: true,
 		IDs: []int64{2, first + 1, first + 2, first + 150, 1 << 50}})
-	b.ok(err)
 	b.equal(back, int64(4))
 	for _, i := range []int{0, 1, 149} {
 		want[i].Done, want[i].Reason = false, ""
 	}
 	b.equal(read(first, 1<<62), want)
-	back, err = b.Retry(ctx(t), store.Selection{Reasons: store.Reasons(""), OK: true, IDs: []int64{}})
-	b.ok(err)
-	b.equal(back, int64(0))
+	b.equal(b.retry(store.Selection{Reasons: store.Reasons(""), OK: true, IDs: []int64{}}), int64(0))
 	b.equal(b.counts().Pending, int64(4))
 
 	// A row that is forgotten stays, without its file.

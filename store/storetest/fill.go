@@ -1,10 +1,10 @@
 package storetest
 
 import (
-	"fmt"
 	"testing"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // testMergeFill has the rows of a part that was not merged come in from the list: just those, once, in
@@ -16,33 +16,19 @@ func testMergeFill(t *testing.T, target Target) {
 		in = append(in, node(t, target, i, 4, n, mixed).Job)
 	}
 	out := start(t, target)
-	out.ok(store.Merge(ctx(t), out.Job, in, mergeOptions()))
+	out.merge(in...)
 	missing := func() (rows int64, parts string) {
-		settings, err := out.Settings(ctx(t))
-		out.ok(err)
-		sources, err := out.Sources(ctx(t))
-		out.ok(err)
-		rows, known := store.Missing(settings, sources[0])
+		settings, list := out.settings(), out.sources()[0]
+		rows, known := store.Missing(settings, list)
 		out.equal(known, true)
-		has, err := store.Parts(settings, sources[0])
-		out.ok(err)
-		return rows, has.String()
+		return rows, must.Get(store.Parts(settings, list))(out).String()
 	}
 	rows, parts := missing()
 	out.equal([]any{rows, parts}, []any{int64(n / 4), "0/4,1/4,3/4"})
 	before := out.counts()
-	lost := func(from, to int64) (rows []store.NewRow) {
-		for id := from; id <= to; id++ {
-			if id%4 == 2 {
-				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
-					Kept: []string{fmt.Sprint(id), ""}, Hash: checksumOf(id), Bad: id%50 == 49})
-			}
-		}
-		return rows
-	}
+	lost := func(from, to int64) []store.NewRow { return albumRows(from, to, 2, 4) }
 	a := out.join(out.Job, longTTL)
-	first, err := a.LeaseSource(ctx(t), 0)
-	out.ok(err)
+	first := out.leaseSource(a, 0)
 	end := first.Position
 	out.equal(end, store.Position{Offset: 77 * n, Line: n, Rows: n, Mark: []byte{9}})
 	out.ok(a.Fill(ctx(t), first, lost(1, 1000), end, false, 700))
@@ -55,14 +41,13 @@ func testMergeFill(t *testing.T, target Target) {
 	// Another goes on from the start, while rows are worked on.
 	b := out.join(out.Job, longTTL)
 	shard := out.claim(b, 100)
-	second, err := b.LeaseSource(ctx(t), 0)
-	out.ok(err)
+	second := out.leaseSource(b, 0)
 	out.ok(b.Fill(ctx(t), second, lost(1, 2000), end, false, 700))
 	out.verify()
 	out.ok(b.Fill(ctx(t), second, lost(2001, n), end, true, 700))
 	out.ok(b.ReleaseSource(ctx(t), second))
 	out.verify()
-	out.ok(b.Release(ctx(t), []store.Lease{shard}))
+	out.release(b, shard)
 	rows, _ = missing()
 	c := out.counts()
 	out.equal([]any{rows, c.Total, len(c.ImportIncomplete)}, []any{int64(0), int64(n), 0})
@@ -76,20 +61,12 @@ func testMergeFill(t *testing.T, target Target) {
 		[]int64{before.Done + bad, before.Failures[store.BadURL] + bad})
 	out.equal(int64(len(out.work(b, ok))), n-c.Done)
 	out.verify()
-	at := int64(0)
-	for r, err := range out.Rows(ctx(t), 0, 1<<62) {
-		out.ok(err)
-		at++
-		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4),
-			Kept: []string{fmt.Sprint(at), ""}, Hash: checksumOf(at)})
-	}
-	out.equal(at, int64(n))
+	out.hasAlbums(n)
 	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 1, "0/album3": 1})
 	out.ok(a.Leave(ctx(t)))
 	out.ok(b.Leave(ctx(t)))
 	// The part is found after all.
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{node(t, target, 2, 4, n, mixed).Job}, mergeOptions()))
-	out.verify()
+	out.merge(node(t, target, 2, 4, n, mixed).Job)
 	out.equal(out.counts().ImportIncomplete, []string(nil))
 }
 
@@ -106,8 +83,7 @@ func testMergeOverlaps(t *testing.T, target Target) {
 	}
 	out := start(t, target)
 	for i, in := range [][]store.Job{{quarter, half}, {half}, {part(0, 8)}, {other}} {
-		out.ok(store.Merge(ctx(t), out.Job, in, mergeOptions()))
-		out.verify()
+		out.merge(in...)
 		want := []string{"list"}
 		if i == 3 {
 			want = nil

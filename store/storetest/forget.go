@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // forgettable makes a job of 30 done and 5 pending rows, three to a group, with everything that a result and
 // a job can have of them.
 func forgettable(t *testing.T, target Target) (*bench, store.Session) {
 	t.Helper()
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
 	all := rows(0, 1, 35)
 	for i := range all {
@@ -24,24 +24,14 @@ func forgettable(t *testing.T, target Target) (*bench, store.Session) {
 	}
 	b.ok(s.Append(ctx(t), l, all, store.Position{Line: 35, Mark: []byte{7}}, true, 7))
 	b.ok(s.ReleaseSource(ctx(t), l))
-	for {
-		l, err := s.Claim(ctx(t), 7)
-		b.ok(err)
-		var results []store.Result
-		for _, r := range b.pending(s, l) {
-			if r.ID <= 30 {
-				results = append(results, wholeResult(r.ID))
-			}
-		}
-		b.ok(s.Commit(ctx(t), l, results))
-		b.ok(s.Release(ctx(t), []store.Lease{l}))
-		if b.counts().Done == 30 {
-			break
-		}
+	for b.counts().Done < 30 {
+		l := b.claim(s, 7)
+		done := slices.DeleteFunc(ids(b.pending(s, l)), func(id int64) bool { return id > 30 })
+		b.complete(s, l, each(done, wholeResult)...)
 	}
-	for id := int64(1); id <= 30; id++ {
-		_, err := b.Sample(ctx(t), store.Thumbnail{ID: id, Rank: id, Faces: true, JPEG: []byte{0xff, byte(id)}}, 100)
-		b.ok(err)
+	for _, id := range span(1, 30) {
+		must.Get(b.Sample(ctx(t), store.Thumbnail{ID: id, Rank: id, Faces: true, JPEG: []byte{0xff, byte(id)}},
+			100))(b)
 	}
 	return b, s
 }
@@ -83,9 +73,7 @@ func (b *bench) forgotten(url bool, rows ...int64) {
 		}
 	}
 	b.equal(seen, len(rows))
-	samples, err := b.Samples(ctx(b.T))
-	b.ok(err)
-	for _, s := range samples {
+	for _, s := range must.Get(b.Samples(ctx(b.T)))(b) {
 		if slices.Contains(rows, s.ID) {
 			b.Errorf("row %d still has a thumbnail", s.ID)
 		}
@@ -118,20 +106,14 @@ func testForget(t *testing.T, target Target) {
 	b.equal(b.results(), results)
 	b.equal(b.frontier(0, 0).Changes, changes)
 	l := b.claim(s, 100)
-	b.ok(s.Commit(ctx(t), l, []store.Result{ok(max(33, l.Lo))}))
+	b.commit(s, l, ok(max(33, l.Lo)))
 	b.forgotten(false, 2, 10, 11, 33)
 
-	n, err := b.Retry(ctx(t), store.Selection{Reasons: store.Reasons(store.Transient), OK: true,
-		Except: []string{"test/1"}})
-	b.ok(err)
-	b.equal(n, int64(2))
+	b.equal(b.retry(store.Selection{Reasons: store.Reasons(store.Transient), OK: true,
+		Except: []string{"test/1"}}), int64(2))
 	b.forgotten(false, 2, 10, 11, 33)
-	n, err = b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Forgotten}})
-	b.ok(err)
-	b.equal(n, int64(4)) // as was asked for
-	limits, err := b.Expunge(ctx(t))
-	b.ok(err)
-	t.Log(limits)
+	b.equal(b.retry(because(store.Forgotten)), int64(4)) // as was asked for
+	t.Log(must.Get(b.Expunge(ctx(t)))(b))
 }
 
 // testForgetURL removes URLs, groups and kept columns as well, at once and of rows that are forgotten
@@ -148,8 +130,7 @@ func testForgetURL(t *testing.T, target Target) {
 	}
 	g := groups["0/album 1"] // rows 4, 5 and 6, without 4
 	b.equal([]int64{g.Images, g.OK, g.Failed, g.Faces}, []int64{2, 2, 0, 2})
-	for r, err := range b.Rows(ctx(t), 0, 1<<62) {
-		b.ok(err)
+	for _, r := range b.rows() {
 		gone := slices.Contains([]int64{1, 2, 3, 4, 8, 31}, r.ID)
 		if store.IsErased(r.URL) != gone || strings.Contains(r.URL, "host") == gone || (r.Group == "") != gone ||
 			(r.Kept == nil) != gone {
@@ -160,9 +141,7 @@ func testForgetURL(t *testing.T, target Target) {
 		}
 	}
 	// Without a URL nothing can be fetched again.
-	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Forgotten}})
-	b.ok(err)
-	b.equal(n, int64(0))
+	b.equal(b.retry(because(store.Forgotten)), int64(0))
 	results := b.results()
 	b.ok(b.Forget(ctx(t), []int64{1, 2, 3, 4, 8, 31}, true))
 	b.equal(b.results(), results)
@@ -170,28 +149,16 @@ func testForgetURL(t *testing.T, target Target) {
 
 // testForgetWorks forgets rows in any number of transactions, of several sources, while others work on them.
 func testForgetWorks(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "first", 12_000, 500)
 	b.fill(s, "second", 300, 100)
 	held := b.claim(s, 400)
-	var all []int64
-	for id := int64(1); id <= 12_000; id++ {
-		all = append(all, id)
-	}
-	for id := int64(1); id <= 100; id++ {
-		all = append(all, 1<<store.SourceShift+id)
-	}
-	b.ok(b.Forget(ctx(t), all, false))
-	var late []store.Result
-	for id := held.Lo; id <= held.Hi; id++ {
-		late = append(late, ok(id))
-	}
-	b.ok(s.Commit(ctx(t), held, late))
-	b.ok(s.Release(ctx(t), []store.Lease{held}))
+	second := store.FirstOf(1)
+	b.ok(b.Forget(ctx(t), append(span(1, 12_000), span(second+1, second+100)...), false))
+	b.complete(s, held, each(span(held.Lo, held.Hi), ok)...)
 	b.work(s, ok)
 	for _, r := range b.results() {
-		if is := r.Reason == store.Forgotten; is == (r.ID > 1<<store.SourceShift+100) {
+		if is := r.Reason == store.Forgotten; is == (r.ID > second+100) {
 			t.Fatalf("row %d is %s %s", r.ID, r.Status, r.Reason)
 		}
 	}
@@ -202,8 +169,8 @@ func testForgetWorks(t *testing.T, target Target) {
 // comes first, and stays so.
 func testForgetMerge(t *testing.T, target Target) {
 	const n = 60
-	knows := node(t, target, 0, 1, n, func(id int64) *store.Result { return some(wholeResult(id)) })
-	forgot := node(t, target, 0, 1, n, func(id int64) *store.Result { return some(wholeResult(id)) })
+	whole := always(wholeResult)
+	knows, forgot := node(t, target, 0, 1, n, whole), node(t, target, 0, 1, n, whole)
 	forgot.ok(forgot.Forget(ctx(t), []int64{5, 6}, true))
 	forgot.ok(forgot.Forget(ctx(t), []int64{7, 20}, false))
 	check := func(out *bench) {
@@ -217,17 +184,14 @@ func testForgetMerge(t *testing.T, target Target) {
 			}
 		}
 		out.equal([][]int64{url, whole}, [][]int64{{5, 6}, {7, 20}})
-		for r, err := range out.Rows(ctx(t), 5, 7) {
-			out.ok(err)
+		for _, r := range must.All(out, out.Rows(ctx(t), 5, 7)) {
 			if !store.IsErased(r.URL) || r.Group != "" || r.Kept != nil {
 				t.Errorf("of row %d is left: %+v", r.ID, r)
 			}
 		}
 		g := out.groups()["0/album1"] // ids with remainder 1 of 4, without 5
 		out.equal(g.Images, int64(n/4-1))
-		samples, err := out.Samples(ctx(t))
-		out.ok(err)
-		for _, s := range samples {
+		for _, s := range must.Get(out.Samples(ctx(t)))(out) {
 			if s.ID == 5 || s.ID == 7 {
 				t.Errorf("row %d still has a thumbnail", s.ID)
 			}
@@ -236,23 +200,21 @@ func testForgetMerge(t *testing.T, target Target) {
 	}
 	for _, order := range [][]store.Job{{knows.Job, forgot.Job}, {forgot.Job, knows.Job}} {
 		out := start(t, target)
-		out.ok(store.Merge(ctx(t), out.Job, order, mergeOptions()))
+		out.merge(order...)
 		check(out)
-		out.ok(store.Merge(ctx(t), out.Job, []store.Job{knows.Job}, mergeOptions()))
+		out.merge(knows.Job)
 		check(out)
 	}
 	out := start(t, target) // which has the rows, and pictures of them, before it learns
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{knows.Job}, mergeOptions()))
+	out.merge(knows.Job)
 	for _, id := range []int64{5, 7, 9} {
-		_, err := out.Sample(ctx(t), store.Thumbnail{ID: id, Rank: id, JPEG: []byte{1}}, 10)
-		out.ok(err)
+		must.Get(out.Sample(ctx(t), store.Thumbnail{ID: id, Rank: id, JPEG: []byte{1}}, 10))(out)
 	}
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{forgot.Job}, mergeOptions()))
+	out.merge(forgot.Job)
 	check(out)
 	// The list itself brings none of them back.
 	s := out.join(out.Job, longTTL)
-	l, err := s.LeaseSource(ctx(t), 0)
-	out.ok(err)
+	l := out.leaseSource(s, 0)
 	var again []store.NewRow
 	for id := int64(1); id <= n; id++ {
 		again = append(again, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4)})

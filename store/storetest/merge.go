@@ -18,37 +18,58 @@ func mergeOptions() store.MergeOptions {
 // node makes the job that took the rows with id mod n = i of a list, as far as result has one for them.
 func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int64) *store.Result) *bench {
 	t.Helper()
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
-	var batch []store.NewRow
-	for id := int64(1); id <= rowCount; id++ {
-		if id%n == i {
-			batch = append(batch, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
-				Kept: []string{fmt.Sprint(id), ""}, Hash: checksumOf(id), Bad: id%50 == 49})
-		}
-	}
-	b.ok(s.Append(ctx(t), l, batch, store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount,
+	b.ok(s.Append(ctx(t), l, albumRows(1, rowCount, i, n), store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount,
 		Mark: []byte{9}}, true, 100))
 	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(),
 		"min-face": "20", store.HashSetting: []string{"sha256", "none", "phash"}[i%3],
 		store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))
-	for {
-		l, err := s.Claim(ctx(t), 1000)
-		if errors.Is(err, store.ErrNoShard) {
-			break
+	b.workSome(s, result)
+	b.ok(s.Leave(ctx(t)))
+	return b
+}
+
+// albumRows are the rows from one id to another with id mod n = i of the list that node makes jobs of.
+func albumRows(from, to, i, n int64) (rows []store.NewRow) {
+	for id := from; id <= to; id++ {
+		if id%n == i {
+			rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%4),
+				Kept: []string{fmt.Sprint(id), ""}, Hash: checksumOf(id), Bad: id%50 == 49})
 		}
-		b.ok(err)
+	}
+	return rows
+}
+
+// hasAlbums holds the job to have all n rows of that list.
+func (b *bench) hasAlbums(n int64) {
+	b.Helper()
+	var want []store.Row
+	for _, r := range albumRows(1, n, 0, 1) {
+		want = append(want, store.Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Hash: r.Hash})
+	}
+	b.equal(b.rows(), want)
+}
+
+// workSome claims everything that is free, and commits a result for each row that has one.
+func (b *bench) workSome(s store.Session, result func(id int64) *store.Result) {
+	b.Helper()
+	for l := range b.claims(s, 1000) {
 		var results []store.Result
 		for _, r := range b.pending(s, l) {
 			if r := result(r.ID); r != nil {
 				results = append(results, *r)
 			}
 		}
-		b.ok(s.Commit(ctx(t), l, results))
+		b.commit(s, l, results...)
 	}
-	b.ok(s.Leave(ctx(t)))
-	return b
+}
+
+// merge merges jobs into this one, and verifies it.
+func (b *bench) merge(in ...store.Job) {
+	b.Helper()
+	b.ok(store.Merge(ctx(b.T), b.Job, in, mergeOptions()))
+	b.verify()
 }
 
 // checksumOf is what a list says of the bytes of a row's image; of some rows nothing.
@@ -60,6 +81,11 @@ func checksumOf(id int64) string {
 }
 
 func some(r store.Result) *store.Result { return &r }
+
+// always is for rows that all have a result.
+func always(result func(id int64) store.Result) func(id int64) *store.Result {
+	return func(id int64) *store.Result { return some(result(id)) }
+}
 
 // mixed leaves a tenth of the rows pending and lets another tenth fail.
 func mixed(id int64) *store.Result {
@@ -81,20 +107,17 @@ func testMerge(t *testing.T, target Target) {
 		nodes[i], each[i] = b.Job, b.counts()
 	}
 	out := start(t, target)
-	o := mergeOptions()
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{nodes[2], nodes[0]}, o))
-	out.verify()
+	out.merge(nodes[2], nodes[0])
 	c := out.counts()
 	out.equal([]int64{c.Total, c.Done, int64(len(c.ImportIncomplete))},
 		[]int64{each[0].Total + each[2].Total, each[0].Done + each[2].Done, 1})
 	// Interrupted, and begun again, with a job named twice.
 	stopped, stop := context.WithCancel(ctx(t))
 	defer stop()
-	o = mergeOptions()
+	o := mergeOptions()
 	o.Merged = func(int64) { stop() }
 	out.is(store.Merge(stopped, out.Job, nodes, o), context.Canceled)
-	set, err := out.Settings(ctx(t))
-	out.ok(err)
+	set := out.settings()
 	inputs, unfinished := store.UnfinishedMerge(set)
 	out.equal([]any{len(inputs), unfinished}, []any{3, true})
 	out.equal(set[store.MergePartsSetting], "2/3,0/3") // of the merge before
@@ -117,16 +140,8 @@ func testMerge(t *testing.T, target Target) {
 			each[0].OK + each[1].OK + each[2].OK,
 			each[0].Faces + each[1].Faces + each[2].Faces, n / 10, 0})
 	}
-	at := int64(0)
-	for r, err := range out.Rows(ctx(t), 0, 1<<62) {
-		out.ok(err)
-		at++
-		out.equal(r, store.Row{ID: at, URL: urlOf(at), Group: fmt.Sprint("album", at%4),
-			Kept: []string{fmt.Sprint(at), ""}, Hash: checksumOf(at)})
-	}
-	out.equal(at, int64(n))
-	src, err := out.Sources(ctx(t))
-	out.ok(err)
+	out.hasAlbums(n)
+	src := out.sources()
 	out.equal([]any{src[0].Position, src[0].Rows, src[0].Complete},
 		[]any{store.Position{Offset: 77 * n, Line: n, Rows: n, Mark: []byte{9}}, int64(n), true})
 	// what is pending can be done here
@@ -155,9 +170,9 @@ func testMergeChooses(t *testing.T, target Target) {
 		}
 		out := start(t, target)
 		if c.out != nil {
-			out.ok(store.Merge(ctx(t), out.Job, []store.Job{job(c.out)}, mergeOptions()))
+			out.merge(job(c.out))
 		}
-		out.ok(store.Merge(ctx(t), out.Job, []store.Job{job(c.first), job(c.second)}, mergeOptions()))
+		out.merge(job(c.first), job(c.second))
 		got := out.results()
 		if c.want == nil {
 			out.equal(len(got), 0)
@@ -167,14 +182,13 @@ func testMergeChooses(t *testing.T, target Target) {
 			len(got[0].Faces) != len(c.want.Faces) {
 			t.Errorf("case %d: got %+v, want %+v", i, got, *c.want)
 		}
-		out.verify()
 	}
 }
 
 func testMergeRefuses(t *testing.T, target Target) {
 	good := node(t, target, 0, 2, 100, mixed)
 	merged := start(t, target)
-	merged.ok(store.Merge(ctx(t), merged.Job, []store.Job{good.Job}, mergeOptions()))
+	merged.merge(good.Job)
 	change := func(f func(b *bench)) store.Job {
 		b := node(t, target, 1, 2, 100, mixed)
 		f(b)
@@ -184,8 +198,7 @@ func testMergeRefuses(t *testing.T, target Target) {
 	half.ok(half.Set(ctx(t), map[string]string{store.MergeSetting: "unfinished"}))
 	for name, in := range map[string]store.Job{
 		"another flag": change(func(b *bench) {
-			b.ok(b.Set(ctx(t),
-				map[string]string{"min-face": "40"}))
+			b.ok(b.Set(ctx(t), map[string]string{"min-face": "40"}))
 		}),
 		"one more source":     change(func(b *bench) { b.fill(b.join(b.Job, longTTL), "another", 1, 1) }),
 		"an unfinished merge": half.Job,
@@ -193,8 +206,7 @@ func testMergeRefuses(t *testing.T, target Target) {
 		"no list at all":      start(t, target).Job,
 		"an unfinished import": change(func(b *bench) {
 			s := b.join(b.Job, longTTL)
-			l, err := s.LeaseSource(ctx(t), 0)
-			b.ok(err)
+			l := b.leaseSource(s, 0)
 			b.ok(s.Append(ctx(t), l, nil, l.Position, false, 10))
 		}),
 	} {
@@ -278,8 +290,7 @@ func testMergeCutOff(t *testing.T, target Target) {
 				continue
 			}
 			out.is(err, errCutOff)
-			settings, err := out.Settings(ctx(t))
-			out.ok(err)
+			settings := out.settings()
 			_, unfinished := store.UnfinishedMerge(settings)
 			// Before its first write and after its last one it is not unfinished.
 			out.equal(unfinished, settings[store.MergeSetting] != "" &&
@@ -295,8 +306,7 @@ func testMergeCutOff(t *testing.T, target Target) {
 			got, want := out.counts(), whole.counts()
 			out.equal([]any{got.Total, got.Done, got.ImportIncomplete},
 				[]any{want.Total, want.Done, want.ImportIncomplete})
-			sources, err := out.Sources(ctx(t))
-			out.ok(err)
+			sources := out.sources()
 			out.equal([]any{len(sources), sources[1].Rows, sources[1].Complete}, []any{2, int64(7), true})
 		}
 		if n > 30 {

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // model is what a job of one source should be: all of it in maps.
@@ -44,19 +45,14 @@ type agent struct {
 // testModel does random things in random order, and holds the job to the model after each.
 func testModel(outer *testing.T, target Target) {
 	rapid.Check(outer, func(t *rapid.T) {
-		name := target.Create(outer)
-		job, err := target.Open(context.Background(), name)
+		job := must.Get(target.Open(context.Background(), target.Create(outer)))(t)
 		m := &model{T: t, job: job, rows: map[int64]bool{}, results: map[int64]store.Result{},
 			held: map[int64]*agent{}, groups: map[int64]string{}, touched: map[string]bool{},
-			finished: map[string]bool{}, revisions: map[string]int64{},
-			ended: map[string]bool{}}
-		m.ok(err)
+			finished: map[string]bool{}, revisions: map[string]int64{}, ended: map[string]bool{}}
 		defer func() { m.ok(job.Close()) }()
-		_, err = job.AddSource(context.Background(), store.Source{Name: "list"})
-		m.ok(err)
+		must.Get(job.AddSource(context.Background(), store.Source{Name: "list"}))(m)
 		for range 2 {
-			s, err := job.Join(context.Background(), store.Owner{}, longTTL)
-			m.ok(err)
+			s := must.Get(job.Join(context.Background(), store.Owner{}, longTTL))(m)
 			m.agents = append(m.agents, &agent{Session: s})
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -68,9 +64,7 @@ func testModel(outer *testing.T, target Target) {
 
 func (m *model) ok(err error) {
 	m.Helper()
-	if err != nil {
-		m.Fatal(err)
-	}
+	must.OK(m, err)
 }
 
 func (m *model) agent(t *rapid.T) *agent { return rapid.SampledFrom(m.agents).Draw(t, "agent") }
@@ -84,8 +78,7 @@ func (m *model) append(t *rapid.T) {
 		}
 	}
 	if a.importing == nil {
-		l, err := a.LeaseSource(context.Background(), 0)
-		m.ok(err)
+		l := must.Get(a.LeaseSource(context.Background(), 0))(m)
 		a.importing = &l
 	}
 	var batch []store.NewRow
@@ -132,8 +125,7 @@ func (m *model) claim(t *rapid.T) {
 		return
 	}
 	m.ok(err)
-	rows, err := a.Pending(context.Background(), l, 0, 1000)
-	m.ok(err)
+	rows := must.Get(a.Pending(context.Background(), l, 0, 1000))(m)
 	if int64(len(rows)) != l.Pending || len(rows) == 0 || len(rows) > limit {
 		m.Fatalf("claimed %d of at most %d rows, found %d", l.Pending, limit, len(rows))
 	}
@@ -215,9 +207,8 @@ func (m *model) retry(t *rapid.T) {
 		store.BadURL, store.OptOut}),
 		func(r store.Reason) store.Reason { return r }).Draw(t, "reasons")
 	judged := rapid.IntRange(0, 9).Draw(t, "ok too") == 0
-	n, err := m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged,
-		Except: []string{"test/2"}})
-	m.ok(err)
+	n := must.Get(m.job.Retry(context.Background(), store.Selection{Reasons: some, OK: judged,
+		Except: []string{"test/2"}}))(m)
 	want := int64(0)
 	for id, r := range m.results {
 		if r.Status == store.OK && judged || r.Status == store.Failed && slices.Contains(some, r.Reason) {
@@ -247,15 +238,13 @@ func (m *model) check(*rapid.T) {
 		}
 	}
 	want.Pending = want.Total - want.Done
-	got, err := m.job.Counts(context.Background())
-	m.ok(err)
+	got := must.Get(m.job.Counts(context.Background()))(m)
 	got.Shards, got.Owners, got.ImportIncomplete = store.ShardCounts{}, nil, nil
 	if d := cmp.Diff(want, got); d != "" {
 		m.Fatalf("counts: -want +got:\n%s", d)
 	}
 	ids := slices.Sorted(maps.Keys(m.results))
-	for r, err := range m.job.Results(context.Background(), 0, 1<<62) {
-		m.ok(err)
+	for _, r := range must.All(m, m.job.Results(context.Background(), 0, 1<<62)) {
 		if len(ids) == 0 || r.ID != ids[0] {
 			m.Fatalf("result of row %d, want %v", r.ID, ids)
 		}
@@ -285,8 +274,7 @@ func (m *model) checkOrder() {
 	if next == 0 && last > 0 {
 		next = last + 1
 	}
-	f, err := m.job.Frontier(context.Background(), 0, 0)
-	m.ok(err)
+	f := must.Get(m.job.Frontier(context.Background(), 0, 0))(m)
 	if f.Next != next || f.Changes < m.changes {
 		m.Fatalf("the frontier is %+v, want %d, and changes from %d on", f, next, m.changes)
 	}
@@ -317,8 +305,7 @@ func (m *model) checkOrder() {
 	}
 	want := grouped(results)
 	last = 0
-	for g, err := range m.job.Groups(context.Background(), 0) {
-		m.ok(err)
+	for _, g := range must.All(m, m.job.Groups(context.Background(), 0)) {
 		w := want["0/"+g.Name]
 		w.Revision, w.Sequence = m.revisions[g.Name], g.Sequence
 		if !m.finished[g.Name] || g.Sequence <= last {

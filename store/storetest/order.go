@@ -12,18 +12,16 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 func (b *bench) frontier(source int, from int64) store.Frontier {
 	b.Helper()
-	f, err := b.Job.Frontier(ctx(b.T), source, from)
-	b.ok(err)
-	return f
+	return must.Get(b.Job.Frontier(ctx(b.T), source, from))(b)
 }
 
 func testFrontier(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	const two = int64(1) << store.SourceShift
 	l := b.source(s, "first")
 	b.equal(b.frontier(0, 0), store.Frontier{}) // nothing is imported, so nothing is done
@@ -43,22 +41,20 @@ func testFrontier(t *testing.T, target Target) {
 			claimed[l.Source] = l
 		}
 	}
-	b.ok(s.Commit(ctx(t), claimed[0], []store.Result{ok(4)}))
+	b.commit(s, claimed[0], ok(4))
 	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next}, []int64{10, two + 1})
-	b.ok(s.Commit(ctx(t), claimed[1], []store.Result{failed(store.TLS)(two + 1), failed(store.TLS)(two + 2),
-		ok(two + 4)}))
+	b.commit(s, claimed[1], failed(store.TLS)(two+1), failed(store.TLS)(two+2),
+		ok(two+4))
 	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next, b.frontier(1, two+4).Next},
 		[]int64{10, two + 3, two + 5})
 	for _, l := range claimed {
-		b.ok(s.Release(ctx(t), []store.Lease{l}))
+		b.release(s, l)
 	}
 	b.work(s, ok)
 	b.equal([]store.Frontier{b.frontier(0, 0), b.frontier(1, two), b.frontier(1, two+40)},
 		[]store.Frontier{{Next: 72}, {Next: two + 31}, {Next: two + 40}})
 
-	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.TLS}})
-	b.ok(err)
-	b.equal(n, int64(2))
+	b.equal(b.retry(because(store.TLS)), int64(2))
 	back := b.frontier(1, two)
 	if back.Next != two+1 || back.Changes == 0 {
 		t.Errorf("after a retry, the frontier is %+v", back)
@@ -88,8 +84,7 @@ func (b *bench) groups() map[string]store.Group {
 	b.Helper()
 	out := map[string]store.Group{}
 	last := int64(0)
-	for g, err := range b.Job.Groups(ctx(b.T), 0) {
-		b.ok(err)
+	for _, g := range must.All(b, b.Job.Groups(ctx(b.T), 0)) {
 		if g.Sequence <= last {
 			b.Fatalf("group %q has number %d, after %d", g.Name, g.Sequence, last)
 		}
@@ -168,8 +163,7 @@ func byID(rows ...[]store.NewRow) []store.NewRow {
 }
 
 func testGroups(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
 	bad := inGroup("bad", 6, 7)
 	bad[0].Bad, bad[1].Bad = true, true
@@ -177,28 +171,28 @@ func testGroups(t *testing.T, target Target) {
 		store.Position{Line: 1}, false, 4))
 	b.finishedAre(nil)
 	var held []store.Lease
-	for l, err := s.Claim(ctx(t), 100); err == nil; l, err = s.Claim(ctx(t), 100) {
+	for l := range b.claims(s, 100) {
 		for _, r := range b.pending(s, l) {
 			result := ok(r.ID)
 			if r.ID == 4 {
 				result = failed(store.TLS)(4)
 			}
 			if r.ID != 9 { // "ü 'b'" stays open
-				b.ok(s.Commit(ctx(t), l, []store.Result{result}))
+				b.commit(s, l, result)
 			}
 		}
 		held = append(held, l)
 	}
-	b.ok(s.Release(ctx(t), held))
+	b.release(s, held...)
 	b.finishedAre(nil) // the import goes on: any group may get further rows
 	b.ok(s.Append(ctx(t), l, inGroup("a", 19), store.Position{Line: 2}, false, 4))
 	b.ok(s.Append(ctx(t), l, nil, store.Position{Line: 3}, true, 4))
 	b.finishedAre(map[string]int64{"0/bad": 1}) // at the import's end
 	b.ok(s.Append(ctx(t), l, nil, store.Position{Line: 3}, true, 4))
 	m := b.claim(s, 10)
-	b.ok(s.Commit(ctx(t), m, []store.Result{ok(19)}))
+	b.commit(s, m, ok(19))
 	b.finishedAre(map[string]int64{"0/bad": 1, "0/a": 1}) // with the last row's commit
-	b.ok(s.Commit(ctx(t), m, []store.Result{failed(store.TLS)(19)}))
+	b.commit(s, m, failed(store.TLS)(19))
 	b.finishedAre(map[string]int64{"0/bad": 1, "0/a": 1})
 
 	// A source has groups of its own. Faces of all sizes.
@@ -208,27 +202,23 @@ func testGroups(t *testing.T, target Target) {
 	big := ok(two + 1)
 	big.Faces = []store.Face{{Width: 10, Height: 200, Score: 3}, {Width: 20, Height: 10, Score: 2}}
 	held = []store.Lease{m, b.claim(s, 10)}
-	b.ok(s.Commit(ctx(t), held[1], []store.Result{big, ok(two + 2)}))
+	b.commit(s, held[1], big, ok(two+2))
 	all := map[string]int64{"0/bad": 1, "0/a": 1, "1/a": 1}
 	b.finishedAre(all)
 	b.equal(b.groups()["1/a"].LargestFace, 200)
 
 	// Reopened by retry, also of what is ok: the aggregate is gone at once, and comes back with a revision.
-	n, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.TLS}})
-	b.ok(err)
-	b.equal(n, int64(1))
+	b.equal(b.retry(because(store.TLS)), int64(1))
 	b.finishedAre(map[string]int64{"0/bad": 1, "1/a": 1})
 	first := b.groups()["0/bad"].Sequence
-	b.ok(s.Release(ctx(t), held))
+	b.release(s, held...)
 	b.equal(b.work(s, ok), []int64{4, 9})
 	all["0/a"], all["0/ü 'b'"] = 2, 1
 	b.finishedAre(all)
 	if again := b.groups()["0/a"]; again.Sequence <= first {
-		t.Errorf("a group that was finished anew has number %d", again.Sequence)
+		t.Errorf("a group that was finished again has number %d", again.Sequence)
 	}
-	if _, err = b.Retry(ctx(t), store.Selection{OK: true}); err != nil {
-		t.Fatal(err)
-	}
+	b.retry(store.Selection{OK: true})
 	b.finishedAre(map[string]int64{"0/bad": 1})
 	b.equal(len(b.work(s, failed(store.Timeout))), 9) // no face is left, and other times
 	b.equal(b.groups()["1/a"].LargestFace, 0)
@@ -253,8 +243,7 @@ func testGroups(t *testing.T, target Target) {
 
 // testGroupEnd has groups finished by their end records, while the list goes on.
 func testGroupEnd(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
 	line := int64(0)
 	add := func(rows ...[]store.NewRow) {
@@ -286,8 +275,7 @@ func testGroupEnd(t *testing.T, target Target) {
 	add(inGroup("b", 12))
 	delete(all, "0/b")
 	b.finishedAre(all)
-	_, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Timeout}})
-	b.ok(err)
+	b.retry(because(store.Timeout))
 	delete(all, "0/later")
 	b.finishedAre(all)
 	b.equal(len(b.work(s, ok)), 2)
@@ -306,17 +294,10 @@ func testGroupEnd(t *testing.T, target Target) {
 	b.equal(len(b.work(s, ok)), 1)
 	b.finishedAre(all)
 
-	var ends []store.GroupEnd
-	for e, err := range b.Ends(ctx(t), 0) {
-		b.ok(err)
-		ends = append(ends, e)
-	}
-	b.equal(ends, []store.GroupEnd{{ID: 4, Group: "a"}, {ID: 5, Group: "later"}, {ID: 8, Group: "b"},
-		{ID: 10, Group: "broken"}})
+	b.equal(must.All(b, b.Ends(ctx(t), 0)), []store.GroupEnd{{ID: 4, Group: "a"}, {ID: 5, Group: "later"},
+		{ID: 8, Group: "b"}, {ID: 10, Group: "broken"}})
 	for name, want := range map[string]int64{"a": 4, "b": 8, "none": 0} {
-		got, err := b.EndOf(ctx(t), 0, name)
-		b.ok(err)
-		b.equal(got, want)
+		b.equal(must.Get(b.EndOf(ctx(t), 0, name))(b), want)
 	}
 }
 
@@ -324,12 +305,8 @@ func testGroupEnd(t *testing.T, target Target) {
 func testGroupEndMerge(t *testing.T, target Target) {
 	var parts []store.Job
 	for i := range int64(2) {
-		b := start(t, target)
-		b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: fmt.Sprint(i, "/2")}))
-		s := b.join(b.Job, longTTL)
-		l := b.source(s, "list")
 		var rows []store.NewRow
-		for id := int64(1); id <= 90; id++ {
+		for _, id := range span(1, 90) {
 			group := fmt.Sprint("album", (id-1)/10)
 			switch {
 			case id%10 == 0:
@@ -338,26 +315,22 @@ func testGroupEndMerge(t *testing.T, target Target) {
 				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: group})
 			}
 		}
-		b.ok(s.Append(ctx(t), l, rows, store.Position{Line: 90, Rows: 81}, true, 50))
-		b.work(s, ok)
-		b.finishedAre(nil)
-		parts = append(parts, b.Job)
+		parts = append(parts, groupedPart(t, target, i, rows, store.Position{Line: 90, Rows: 81}, always(ok)))
 	}
 	out := start(t, target)
-	out.ok(store.Merge(ctx(t), out.Job, parts[:1], mergeOptions()))
+	out.merge(parts[0])
 	out.finishedAre(nil)
 	want := map[string]int64{}
 	for i := range 9 {
 		want[fmt.Sprint("0/album", i)] = 1
 	}
 	for range 2 {
-		out.ok(store.Merge(ctx(t), out.Job, parts, mergeOptions()))
+		out.merge(parts...)
 		out.finishedAre(want)
 	}
 	// The list grew: what was ended is finished again before the list ends.
 	s := out.join(out.Job, longTTL)
-	l, err := s.LeaseSource(ctx(t), 0)
-	out.ok(err)
+	l := out.leaseSource(s, 0)
 	out.ok(s.Append(ctx(t), l, inGroup("album3", 91), store.Position{Line: 91, Rows: 82}, false, 50))
 	delete(want, "0/album3")
 	out.finishedAre(want)
@@ -367,10 +340,9 @@ func testGroupEndMerge(t *testing.T, target Target) {
 
 	// A merge that lacks a part notes the ends when the missing rows come from the list.
 	half := start(t, target)
-	half.ok(store.Merge(ctx(t), half.Job, parts[:1], mergeOptions()))
+	half.merge(parts[0])
 	s = half.join(half.Job, longTTL)
-	l, err = s.LeaseSource(ctx(t), 0)
-	half.ok(err)
+	l = half.leaseSource(s, 0)
 	fill := append(inGroup("album0", 1, 3, 5, 7, 9), store.NewRow{ID: 10, Group: "album0", End: true})
 	half.ok(s.Fill(ctx(t), l, fill, store.Position{Line: 90, Rows: 81}, false, 50))
 	half.finishedAre(nil)
@@ -378,31 +350,30 @@ func testGroupEndMerge(t *testing.T, target Target) {
 	half.finishedAre(map[string]int64{"0/album0": 1})
 }
 
+// groupedPart makes the job of part i of two of a list, in which no group is finished.
+func groupedPart(t *testing.T, target Target, i int64, rows []store.NewRow, end store.Position,
+	result func(id int64) *store.Result) store.Job {
+	t.Helper()
+	b, s := joined(t, target)
+	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: fmt.Sprint(i, "/2")}))
+	b.ok(s.Append(ctx(t), b.source(s, "list"), rows, end, true, 50))
+	b.workSome(s, result)
+	b.finishedAre(nil)
+	return b.Job
+}
+
 // testGroupsMerge has groups appear when the parts of a list are merged, and not before.
 func testGroupsMerge(t *testing.T, target Target) {
 	part := func(i int64, result func(id int64) *store.Result) store.Job {
-		b := start(t, target)
-		b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: fmt.Sprint(i, "/2")}))
-		s := b.join(b.Job, longTTL)
-		l := b.source(s, "list")
 		var rows []store.NewRow
-		for id := int64(1); id <= 300; id++ {
+		for _, id := range span(1, 300) {
 			if id%2 == i {
 				rows = append(rows, store.NewRow{ID: id, URL: urlOf(id), Group: fmt.Sprint("album", id%10/2)})
 			}
 		}
-		b.ok(s.Append(ctx(t), l, rows, store.Position{Line: 300, Rows: 300}, true, 50))
-		for l, err := s.Claim(ctx(t), 1000); err == nil; l, err = s.Claim(ctx(t), 1000) {
-			for _, r := range b.pending(s, l) {
-				if r := result(r.ID); r != nil {
-					b.ok(s.Commit(ctx(t), l, []store.Result{*r}))
-				}
-			}
-		}
-		b.equal(len(b.groups()), 0)
-		return b.Job
+		return groupedPart(t, target, i, rows, store.Position{Line: 300, Rows: 300}, result)
 	}
-	even := part(0, func(id int64) *store.Result { return some(ok(id)) })
+	even := part(0, always(ok))
 	odd := part(1, func(id int64) *store.Result {
 		switch {
 		case id%10 == 3 && id > 200: // of album1
@@ -413,14 +384,13 @@ func testGroupsMerge(t *testing.T, target Target) {
 		return some(ok(id))
 	})
 	out := start(t, target)
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{even}, mergeOptions()))
+	out.merge(even)
 	out.finishedAre(nil) // half of them is missing
 	for range 2 {
-		out.ok(store.Merge(ctx(t), out.Job, []store.Job{even, odd}, mergeOptions()))
+		out.merge(even, odd)
 		out.finishedAre(map[string]int64{"0/album0": 1, "0/album2": 1, "0/album3": 1, "0/album4": 1})
 	}
-	better := part(1, func(id int64) *store.Result { return some(ok(id)) })
-	out.ok(store.Merge(ctx(t), out.Job, []store.Job{better}, mergeOptions()))
+	out.merge(part(1, always(ok)))
 	out.finishedAre(map[string]int64{"0/album0": 1, "0/album1": 1, "0/album2": 2, "0/album3": 1,
 		"0/album4": 1})
 }
@@ -452,8 +422,7 @@ func groupsKilled(t *testing.T, target Target, ends bool) {
 	read := map[string]store.Group{}
 	last, kills := int64(0), 0
 	poll := func() {
-		for g, err := range b.Job.Groups(patience, last) {
-			b.ok(err)
+		for _, g := range must.All(b, b.Job.Groups(patience, last)) {
 			if _, twice := read[g.Name]; twice || g.Sequence <= last {
 				t.Fatalf("group %s came twice, or number %d after %d", g.Name, g.Sequence, last)
 			}

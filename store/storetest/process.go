@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // environment names a worker's task in JSON.
@@ -64,25 +65,14 @@ type child struct {
 // spawn starts a worker. It ends when the test does, at the latest: its stdin is a pipe from here.
 func spawn(t testing.TB, w work) *child {
 	t.Helper()
-	task, err := json.Marshal(w)
-	if err != nil {
-		t.Fatal(err)
-	}
+	task := must.Get(json.Marshal(w))(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), environment+"="+string(task))
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := must.Get(cmd.StdinPipe())(t)
 	t.Cleanup(func() { _ = in.Close() })
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := must.Get(cmd.StdoutPipe())(t)
+	must.OK(t, cmd.Start())
 	return &child{t, cmd, in, bufio.NewReader(out)}
 }
 
@@ -175,11 +165,8 @@ func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
 		l, err := s.Claim(ctx, 150)
 		if errors.Is(err, store.ErrNoShard) {
 			c, err := j.Counts(ctx)
-			if err != nil {
-				return err
-			}
-			all, err := j.Sources(ctx)
-			if err != nil {
+			all, e := j.Sources(ctx)
+			if err := errors.Join(err, e); err != nil {
 				return err
 			}
 			read := all[0].Complete || w.Ends && all[0].Position.Line == int64(w.Rows)
@@ -197,7 +184,8 @@ func (w work) finish(ctx context.Context, j store.Job, s store.Session) error {
 		if err != nil {
 			return err
 		}
-		if err := w.shard(ctx, s, l); errors.Is(err, store.ErrLeaseLost) {
+		err = process(ctx, s, l, 20, ok, true)
+		if errors.Is(err, store.ErrLeaseLost) {
 			fmt.Println("lost")
 		} else if err != nil {
 			return err
@@ -232,11 +220,12 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 			}
 		}
 		end := line == int64(w.Rows)
-		if err := s.Append(ctx, l, batch, store.Position{Line: line}, end && !w.Ends, 200); errors.Is(err,
-			store.ErrLeaseLost) {
+		err := s.Append(ctx, l, batch, store.Position{Line: line}, end && !w.Ends, 200)
+		if errors.Is(err, store.ErrLeaseLost) {
 			fmt.Println("lost")
 			return nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		if end {
@@ -245,24 +234,23 @@ func (w work) importList(ctx context.Context, s store.Session) error {
 	}
 }
 
-func (w work) shard(ctx context.Context, s store.Session, l store.Lease) error {
+// process does the pending rows of a shard, so many in a commit, and gives it back.
+func process(ctx context.Context, s store.Session, l store.Lease, size int, result func(int64) store.Result,
+	renew bool) error {
 	for after := l.Lo - 1; ; {
-		rows, err := s.Pending(ctx, l, after, 20)
+		rows, err := s.Pending(ctx, l, after, size)
 		if err != nil {
 			return err
 		}
 		if len(rows) == 0 {
 			return s.Release(ctx, []store.Lease{l})
 		}
-		var batch []store.Result
-		for _, r := range rows {
-			batch = append(batch, ok(r.ID))
-			after = r.ID
+		after = rows[len(rows)-1].ID
+		err = s.Commit(ctx, l, each(ids(rows), result))
+		if err == nil && renew {
+			_, err = s.Renew(ctx, []store.Lease{l})
 		}
-		if err := s.Commit(ctx, l, batch); err != nil {
-			return err
-		}
-		if _, err := s.Renew(ctx, []store.Lease{l}); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -296,12 +284,7 @@ func testKillLoop(t *testing.T, target Target) {
 // finished holds the job to a result for every row of the list, once.
 func (b *bench) finished(w work) {
 	b.Helper()
-	var want []int64
-	for line := range int64(w.Rows) {
-		if line%7 != 0 {
-			want = append(want, line+1)
-		}
-	}
+	want := slices.DeleteFunc(span(1, int64(w.Rows)), func(id int64) bool { return id%7 == 1 })
 	var got []int64
 	for _, r := range b.results() {
 		got = append(got, r.ID)

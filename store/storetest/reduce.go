@@ -6,12 +6,12 @@ import (
 	"testing"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // testTally compares every sum with one over the results, on more rows than any page has.
 func testTally(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	for _, source := range []string{"first", "second"} {
 		l := b.source(s, source)
 		var all []store.NewRow
@@ -45,7 +45,7 @@ func testTally(t *testing.T, target Target) {
 		}
 		return ok(id)
 	})
-	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.release(s, l)
 	results := b.results()
 	for _, by := range store.Keys {
 		type value struct {
@@ -58,8 +58,7 @@ func testTally(t *testing.T, target Target) {
 			n.Add(in[k])
 			in[k] = n
 		}
-		for n, err := range b.Tally(ctx(t), by) {
-			b.ok(err)
+		for _, n := range must.All(b, b.Tally(ctx(t), by)) {
 			sum(got, n)
 		}
 		for _, r := range results {
@@ -94,8 +93,7 @@ func testTally(t *testing.T, target Target) {
 
 // testSize: a job with more rows takes more room.
 func testSize(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	size := func() int64 {
 		data, log, err := b.Size(ctx(t))
 		b.ok(err)

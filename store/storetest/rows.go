@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,75 +11,59 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 func testSettings(t *testing.T, target Target) {
 	b := start(t, target)
 	b.ok(b.Set(ctx(t), map[string]string{"min-face": "20", "shift": "0.1"}))
 	b.ok(b.Set(ctx(t), map[string]string{"min-face": "40", "": "empty key", "ünï": "'quoted' \"twice\""}))
-	got, err := b.open().Settings(ctx(t))
-	b.ok(err)
-	b.equal(got, map[string]string{"min-face": "40", "shift": "0.1", "": "empty key",
-		"ünï": "'quoted' \"twice\""})
+	b.equal(must.Get(b.open().Settings(ctx(t)))(b), map[string]string{"min-face": "40", "shift": "0.1",
+		"": "empty key", "ünï": "'quoted' \"twice\""})
 }
 
 func testSources(t *testing.T, target Target) {
 	b := start(t, target)
-	first, err := b.AddSource(ctx(t), store.Source{Name: "/a.txt", Format: "txt", Options: `{"x":1}`})
-	b.ok(err)
-	second, err := b.AddSource(ctx(t), store.Source{Name: "/b.csv", Format: "csv"})
-	b.ok(err)
-	again, err := b.AddSource(ctx(t), store.Source{Name: "/a.txt", Format: "ignored"})
-	b.ok(err)
-	b.equal(again, first)
-	b.equal(second.Number, 1)
-	all, err := b.open().Sources(ctx(t))
-	b.ok(err)
-	b.equal(all, []store.Source{{Name: "/a.txt", Format: "txt", Options: `{"x":1}`},
+	add := func(s store.Source) store.Source { return must.Get(b.AddSource(ctx(t), s))(b) }
+	first := add(store.Source{Name: "/a.txt", Format: "txt", Options: `{"x":1}`})
+	b.equal(add(store.Source{Name: "/b.csv", Format: "csv"}).Number, 1)
+	b.equal(add(store.Source{Name: "/a.txt", Format: "ignored"}), first)
+	b.equal(must.Get(b.open().Sources(ctx(t)))(b), []store.Source{{Name: "/a.txt", Format: "txt", Options: `{"x":1}`},
 		{Number: 1, Name: "/b.csv", Format: "csv"}})
 	b.equal(b.counts().ImportIncomplete, []string{"/a.txt", "/b.csv"})
 }
 
 func testSourceLease(t *testing.T, target Target) {
-	b := start(t, target)
-	one, two := b.join(b.Job, longTTL), b.join(b.open(), longTTL)
+	b, one, two := shared(t, target)
 	l := b.source(one, "list")
-	_, err := two.LeaseSource(ctx(t), 0)
-	b.is(err, store.ErrHeld)
+	b.is(errOf(two.LeaseSource(ctx(t), 0)), store.ErrHeld)
 	p := store.Position{Offset: 1 << 40, Line: 77, Mark: []byte{0, 1, 255}}
 	b.ok(one.Append(ctx(t), l, rows(0, 1, 3), p, false, 10))
-	renewed, err := one.RenewSource(ctx(t), l)
-	b.ok(err)
+	renewed := must.Get(one.RenewSource(ctx(t), l))(b)
 	if !renewed.Expires.After(time.Now()) {
 		t.Errorf("a renewed lease ended at %s", renewed.Expires)
 	}
-	src, err := b.Sources(ctx(t))
-	b.ok(err)
+	src := b.sources()
 	if src[0].Importer == "" || src[0].Importer != l.Owner {
 		t.Errorf("importer %q, want %q", src[0].Importer, l.Owner)
 	}
 	b.ok(one.ReleaseSource(ctx(t), renewed))
-	next, err := two.LeaseSource(ctx(t), 0)
-	b.ok(err)
+	next := b.leaseSource(two, 0)
 	b.equal(next.Position, p)
-	_, err = one.RenewSource(ctx(t), renewed)
-	b.is(err, store.ErrLeaseLost)
+	b.is(errOf(one.RenewSource(ctx(t), renewed)), store.ErrLeaseLost)
 	b.is(one.Append(ctx(t), renewed, rows(0, 4, 1), store.Position{}, true, 10), store.ErrLeaseLost)
 	b.ok(one.ReleaseSource(ctx(t), renewed)) // of another's: no effect
 	b.ok(two.ReleaseSource(ctx(t), next))
-	newer, err := two.LeaseSource(ctx(t), 0)
-	b.ok(err)
-	_, err = two.RenewSource(ctx(t), next) // of an older generation
-	b.is(err, store.ErrLeaseLost)
-	b.ok(two.ReleaseSource(ctx(t), next)) // the same: no effect
+	newer := b.leaseSource(two, 0)
+	b.is(errOf(two.RenewSource(ctx(t), next)), store.ErrLeaseLost) // of an older generation
+	b.ok(two.ReleaseSource(ctx(t), next))                          // the same: no effect
 	b.is(two.Append(ctx(t), next, rows(0, 4, 1), p, true, 10), store.ErrLeaseLost)
 	b.ok(two.Append(ctx(t), newer, rows(0, 4, 1), p, true, 10))
 	b.equal(b.counts().Total, int64(4))
 }
 
 func testAppend(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
 	batch := rows(0, 1, 2500)
 	batch[7].Bad, batch[7].URL = true, "" // a broken record
@@ -95,26 +78,21 @@ func testAppend(t *testing.T, target Target) {
 	c := b.counts()
 	b.equal(c.ImportIncomplete, []string{"list"})
 	b.equal([]int64{c.Total, c.Done, c.Pending, c.Failures[store.BadURL]}, []int64{2502, 1, 2501, 1})
-	at := 0
-	for r, err := range b.Rows(ctx(t), 0, 1<<62) {
-		b.ok(err)
+	for at, r := range b.rows() {
 		want := append(batch, more...)[at]
 		if r.ID != want.ID || r.URL != want.URL {
 			t.Fatalf("row %d is %d %.50q, want %d %.50q", at, r.ID, r.URL, want.ID, want.URL)
 		}
-		at++
 	}
-	b.equal(at, 2502)
-	src, err := b.Sources(ctx(t))
-	b.ok(err)
+	b.equal(len(b.rows()), 2502)
+	src := b.sources()
 	b.equal([]int64{src[0].Rows, src[0].Position.Offset}, []int64{2502, 9})
 	bad := b.results()
 	b.equal([]any{len(bad), bad[0].ID, bad[0].Reason}, []any{1, int64(8), store.BadURL})
 }
 
 func testAppendRefuses(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
 	b.ok(s.Append(ctx(t), l, rows(0, 5, 5), store.Position{Line: 9}, false, 10))
 	for name, batch := range map[string][]store.NewRow{
@@ -133,14 +111,12 @@ func testAppendRefuses(t *testing.T, target Target) {
 		}
 	}
 	b.fails(s.Append(ctx(t), l, rows(0, 50, 1), store.Position{}, true, 0))
-	src, err := b.Sources(ctx(t))
-	b.ok(err)
+	src := b.sources()
 	b.equal([]any{src[0].Rows, src[0].Position.Line, src[0].Complete}, []any{int64(5), int64(9), false})
 }
 
 func testShards(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	l := b.source(s, "list")
 	b.ok(s.Append(ctx(t), l, rows(0, 1, 25), store.Position{}, false, 10))
 	b.equal(b.counts().Shards, store.ShardCounts{Total: 3, Free: 3})
@@ -155,55 +131,44 @@ func testShards(t *testing.T, target Target) {
 	b.equal(b.counts().Shards, store.ShardCounts{Total: 4, Free: 1, Leased: 3})
 	last := b.claim(s, 10)
 	b.equal([]int64{last.Lo, last.Hi, last.Pending}, []int64{33, 40, 1})
-	b.ok(s.Commit(ctx(t), last, []store.Result{ok(40)}))
-	b.ok(s.Release(ctx(t), []store.Lease{last}))
+	b.complete(s, last, ok(40))
 	b.equal(b.counts().Shards, store.ShardCounts{Total: 4, Done: 1, Leased: 3})
 	b.ok(s.Append(ctx(t), l, rows(0, 41, 2), store.Position{}, true, 10)) // done, but not full
 	b.equal(b.claim(s, 10).Pending, int64(2))
 }
 
 func testClaimCuts(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 1000, 1000)
+	b, s := filled(t, target, 1000, 1000)
 	l := b.claim(s, 100)
 	b.equal([]int64{l.Lo, l.Hi, l.Pending}, []int64{1, 100, 100})
 	m := b.claim(s, 50)
 	b.equal([]int64{m.Lo, m.Hi, m.Pending}, []int64{101, 150, 50})
 	b.verify()
-	var part []store.Result
-	for _, id := range span(1, 60) {
-		part = append(part, ok(id))
-	}
-	b.ok(s.Commit(ctx(t), l, part))
-	b.ok(s.Release(ctx(t), []store.Lease{l, m}))
+	b.commit(s, l, each(span(1, 60), ok)...)
+	b.release(s, l, m)
 	l = b.claim(s, 33) // pending rows count, not done ones
 	b.equal([]any{l.Pending, ids(b.pending(s, l))}, []any{int64(33), span(61, 93)})
 	if l.Generation == m.Generation {
 		t.Error("two leases have one generation")
 	}
-	_, err := s.Claim(ctx(t), 0)
-	b.fails(err)
+	b.fails(errOf(s.Claim(ctx(t), 0)))
 }
 
 func testClaimJoins(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 2000, 10)
+	b, s := filled(t, target, 2000, 10)
 	b.work(s, func(id int64) store.Result {
 		if id%10 == 0 {
 			return failed(store.Timeout)(id)
 		}
 		return ok(id)
 	})
-	_, err := b.Retry(ctx(t), store.Selection{Reasons: []store.Reason{store.Timeout}})
-	b.ok(err)
+	b.retry(because(store.Timeout))
 	l := b.claim(s, 40) // one row a shard: many shards make a lease
 	if l.Pending < 32 {
 		t.Errorf("a claim of 40 among 200 sparse rows has %d", l.Pending)
 	}
 	b.verify()
-	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.release(s, l)
 	b.equal(len(b.work(s, ok)), 200)
 	b.fill(s, "cut small", 2000, 10) // and asked for in large pieces, as after another --shard-size
 	l = b.claim(s, 400)
@@ -211,21 +176,15 @@ func testClaimJoins(t *testing.T, target Target) {
 }
 
 func testClaimSharesTheEnd(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	for range 3 {
 		b.join(b.Job, longTTL)
 	}
 	b.fill(s, "list", 1600, 1600)
 	left := int64(1600)
-	for i := 0; ; i++ {
-		l, err := s.Claim(ctx(t), 100_000)
-		if errors.Is(err, store.ErrNoShard) {
-			break
-		}
-		b.ok(err)
+	for l := range b.claims(s, 100_000) {
 		if l.Pending > max(64, 1600/4) {
-			t.Errorf("claim %d of four owners took %d rows of %d", i, l.Pending, left)
+			t.Errorf("a claim of one of four owners took %d rows of %d", l.Pending, left)
 		}
 		left -= l.Pending
 	}
@@ -233,8 +192,7 @@ func testClaimSharesTheEnd(t *testing.T, target Target) {
 }
 
 func testClaimGoesRound(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "big", 10_000, 1000)
 	b.claim(s, 100)
 	b.claim(s, 100)
@@ -247,10 +205,8 @@ func testClaimGoesRound(t *testing.T, target Target) {
 }
 
 func testPriority(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	_, err := b.AddSource(ctx(t), store.Source{Name: "urgent", Priority: 2})
-	b.ok(err)
+	b, s := joined(t, target)
+	must.Get(b.AddSource(ctx(t), store.Source{Name: "urgent", Priority: 2}))(b)
 	b.fill(s, "urgent", 10_000, 1000)
 	b.fill(s, "usual", 10_000, 1000)
 	seen := map[int]int{}
@@ -264,30 +220,25 @@ func testPriority(t *testing.T, target Target) {
 		seen[b.claim(s, 100).Source]++
 	}
 	b.equal(seen, map[int]int{0: 10, 1: 10})
-	src, err := b.Sources(ctx(t))
-	b.ok(err)
+	src := b.sources()
 	b.equal([]int{src[0].Priority, src[1].Priority}, []int{2, 2})
 	b.fails(b.Prioritize(ctx(t), 0, 21))
 	b.fails(b.Prioritize(ctx(t), 7, 1))
-	_, err = b.AddSource(ctx(t), store.Source{Name: "absurd", Priority: -21})
-	b.fails(err)
+	b.fails(errOf(b.AddSource(ctx(t), store.Source{Name: "absurd", Priority: -21})))
 }
 
 func testPause(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "first", 100, 100)
 	b.fill(s, "second", 100, 100)
 	l := b.claim(s, 10)
 	b.ok(b.Pause(ctx(t), l.Source, true))
-	b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)})) // what is leased goes on
-	b.ok(s.Release(ctx(t), []store.Lease{l}))
+	b.complete(s, l, ok(l.Lo)) // what is leased goes on
 	b.equal(b.counts().PausedPending, int64(99))
 	b.equal(len(b.work(s, ok)), 100)
 	c := b.counts()
 	b.equal([]int64{c.PausedPending, c.Pending}, []int64{99, 99})
-	src, err := b.Sources(ctx(t))
-	b.ok(err)
+	src := b.sources()
 	b.equal([]bool{src[0].Paused, src[1].Paused}, []bool{true, false})
 	b.ok(b.Pause(ctx(t), l.Source, false))
 	b.equal(len(b.work(s, ok)), 99)
@@ -295,43 +246,29 @@ func testPause(t *testing.T, target Target) {
 }
 
 func testPending(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 300, 100)
-	b.ok(s.Release(ctx(t), []store.Lease{b.claim(s, 100)}))
+	b, s := filled(t, target, 300, 100)
+	b.release(s, b.claim(s, 100))
 	l := b.claim(s, 100)
-	b.ok(s.Commit(ctx(t), l, []store.Result{ok(2), ok(50)}))
-	got, err := s.Pending(ctx(t), l, 0, 3)
-	b.ok(err)
-	b.equal(got, []store.Row{{ID: 1, URL: urlOf(1)}, {ID: 3, URL: urlOf(3)}, {ID: 4, URL: urlOf(4)}})
-	got, err = s.Pending(ctx(t), l, 49, 1000)
-	b.ok(err)
-	b.equal(ids(got), span(51, l.Hi))
-	got, err = s.Pending(ctx(t), l, l.Hi, 1000)
-	b.ok(err)
-	b.equal(len(got), 0)
+	b.commit(s, l, ok(2), ok(50))
+	page := func(after int64, most int) []store.Row { return must.Get(s.Pending(ctx(t), l, after, most))(b) }
+	b.equal(page(0, 3), []store.Row{{ID: 1, URL: urlOf(1)}, {ID: 3, URL: urlOf(3)}, {ID: 4, URL: urlOf(4)}})
+	b.equal(ids(page(49, 1000)), span(51, l.Hi))
+	b.equal(len(page(l.Hi, 1000)), 0)
 }
 
 func testCommit(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 250, 100)
+	b, s := filled(t, target, 250, 100)
 	b.equal(len(b.work(s, ok)), 250)
-	var want []store.Result
-	for _, id := range span(1, 250) {
+	b.equal(b.results(), each(span(1, 250), func(id int64) store.Result {
 		r := ok(id)
 		r.URL = urlOf(id)
-		want = append(want, r)
-	}
-	b.equal(b.results(), want)
-	_, err := s.Claim(ctx(t), 10)
-	b.is(err, store.ErrNoShard)
+		return r
+	}))
+	b.is(errOf(s.Claim(ctx(t), 10)), store.ErrNoShard)
 }
 
 func testCommitRefuses(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 100, 50)
+	b, s := filled(t, target, 100, 50)
 	l := b.claim(s, 40)
 	change := func(f func(*store.Result)) store.Result {
 		r := ok(8)
@@ -359,55 +296,42 @@ func testCommitRefuses(t *testing.T, target Target) {
 }
 
 func testCommitTwice(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 20, 20)
+	b, s := filled(t, target, 20, 20)
 	l := b.claim(s, 20)
-	b.ok(s.Commit(ctx(t), l, []store.Result{ok(1), ok(8)}))
+	b.commit(s, l, ok(1), ok(8))
 	before := b.results()
-	b.ok(s.Commit(ctx(t), l, []store.Result{failed(store.TLS)(8), failed(store.TLS)(1), ok(2),
-		failed(store.TLS)(2)}))
+	b.commit(s, l, failed(store.TLS)(8), failed(store.TLS)(1), ok(2), failed(store.TLS)(2))
 	after := b.results()
 	b.equal(len(after), 3)
 	b.equal([]store.Result{after[0], after[2]}, before)
 	b.equal(after[1].Status, store.OK)
-	b.ok(s.Commit(ctx(t), l, nil))
+	b.commit(s, l)
 }
 
 func testLostLease(t *testing.T, target Target) {
-	b := start(t, target)
-	one, two := b.join(b.Job, longTTL), b.join(b.open(), longTTL)
+	b, one, two := shared(t, target)
 	b.fill(one, "list", 30, 30)
 	l := b.claim(one, 30)
-	b.ok(one.Commit(ctx(t), l, []store.Result{ok(1)}))
-	b.ok(one.Release(ctx(t), []store.Lease{l}))
+	b.complete(one, l, ok(1))
 	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // free
 	m := b.claim(two, 30)
 	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // another's
-	held, err := one.Renew(ctx(t), []store.Lease{l})
-	b.ok(err)
-	b.equal(len(held), 0)
-	b.ok(one.Release(ctx(t), []store.Lease{l})) // of another's: no effect
-	b.ok(two.Commit(ctx(t), m, []store.Result{ok(3)}))
-	b.ok(two.Release(ctx(t), []store.Lease{m}))
+	b.equal(len(must.Get(one.Renew(ctx(t), []store.Lease{l}))(b)), 0)
+	b.release(one, l) // of another's: no effect
+	b.complete(two, m, ok(3))
 	n := b.claim(one, 30)
 	b.is(one.Commit(ctx(t), l, []store.Result{ok(2)}), store.ErrLeaseLost) // ours, under a newer lease
-	held, err = one.Renew(ctx(t), []store.Lease{l})
-	b.ok(err)
-	b.equal(len(held), 0)
-	b.ok(one.Release(ctx(t), []store.Lease{l})) // of an older generation: no effect
-	b.ok(one.Commit(ctx(t), n, []store.Result{ok(2)}))
+	b.equal(len(must.Get(one.Renew(ctx(t), []store.Lease{l}))(b)), 0)
+	b.release(one, l) // of an older generation: no effect
+	b.commit(one, n, ok(2))
 	b.equal(b.counts().Done, int64(3))
 }
 
 func testRenew(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 100, 10)
+	b, s := filled(t, target, 100, 10)
 	one, two, gone := b.claim(s, 10), b.claim(s, 10), b.claim(s, 10)
-	b.ok(s.Release(ctx(t), []store.Lease{gone}))
-	held, err := s.Renew(ctx(t), []store.Lease{gone, two, one})
-	b.ok(err)
+	b.release(s, gone)
+	held := must.Get(s.Renew(ctx(t), []store.Lease{gone, two, one}))(b)
 	got := map[int64]bool{}
 	for _, l := range held {
 		got[l.Shard] = true
@@ -420,8 +344,7 @@ func testRenew(t *testing.T, target Target) {
 }
 
 func testResultFields(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "first", 1, 10)
 	l := b.source(s, "second")
 	all := rows(1, 1, 6)
@@ -471,33 +394,25 @@ func testResultFields(t *testing.T, target Target) {
 		}
 	}
 	for {
-		l, err := s.Claim(ctx(t), 10)
-		b.ok(err)
+		l := must.Get(s.Claim(ctx(t), 10))(b)
 		if l.Source == 1 {
-			b.ok(s.Commit(ctx(t), l, want))
+			b.commit(s, l, want...)
 			break
 		}
 	}
 	b.equal(b.results(), want)
-	detectors, err := b.Detectors(ctx(t))
-	b.ok(err)
+	detectors := must.Get(b.Detectors(ctx(t)))(b)
 	slices.Sort(detectors)
 	b.equal(detectors, []string{"cascade/abc,shift=0.1", "cascade/other", "network/1", store.NoDetector})
 }
 
 func testResultPages(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 4321, 1000)
+	b, s := filled(t, target, 4321, 1000)
 	b.work(s, ok)
 	for _, c := range [][2]int64{{0, 1 << 62}, {1, 4322}, {1000, 1001}, {17, 3017}, {5, 5}, {9, 3},
 		{4000, 5000}, {-5, 2}} {
-		var want, got []int64
-		for id := max(1, c[0]); id < min(c[1], 4322); id++ {
-			want = append(want, id)
-		}
-		for r, err := range b.Results(ctx(t), c[0], c[1]) {
-			b.ok(err)
+		want, got := span(max(1, c[0]), min(c[1], 4322)-1), []int64(nil)
+		for _, r := range must.All(b, b.Results(ctx(t), c[0], c[1])) {
 			got = append(got, r.ID)
 			if d := cmp.Diff(ok(r.ID).Faces, r.Faces); d != "" {
 				t.Fatalf("faces of row %d: %s", r.ID, d)
@@ -521,18 +436,12 @@ func testResultPages(t *testing.T, target Target) {
 }
 
 func testRows(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
-	b.fill(s, "list", 3333, 1000)
+	b, s := filled(t, target, 3333, 1000)
 	l := b.claim(s, 10)
-	b.ok(s.Commit(ctx(t), l, []store.Result{ok(l.Lo)}))
+	b.commit(s, l, ok(l.Lo))
 	for _, c := range [][2]int64{{0, 1 << 62}, {100, 2100}, {7, 7}} {
-		var want, got []int64
-		for id := max(1, c[0]); id < min(c[1], 3334); id++ {
-			want = append(want, id)
-		}
-		for r, err := range b.Rows(ctx(t), c[0], c[1]) {
-			b.ok(err)
+		want, got := span(max(1, c[0]), min(c[1], 3334)-1), []int64(nil)
+		for _, r := range must.All(b, b.Rows(ctx(t), c[0], c[1])) {
 			got = append(got, r.ID)
 			if r.URL != urlOf(r.ID) {
 				t.Fatalf("row %d is %q", r.ID, r.URL)
@@ -545,40 +454,29 @@ func testRows(t *testing.T, target Target) {
 // testFinishedShards does shards in small claims, given back in another order: there are few when all is
 // done.
 func testFinishedShards(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	b.fill(s, "one", 3000, 500)
 	b.fill(s, "two", 100, 500)
 	for {
 		var held []store.Lease
-		for range 3 {
-			l, err := s.Claim(ctx(t), 100)
-			if errors.Is(err, store.ErrNoShard) {
+		for l := range b.claims(s, 100) {
+			if held = append(held, l); len(held) == 3 {
 				break
 			}
-			b.ok(err)
-			held = append(held, l)
 		}
 		if len(held) == 0 {
 			break
 		}
 		slices.Reverse(held)
 		for _, l := range held {
-			var batch []store.Result
-			for _, r := range b.pending(s, l) {
-				batch = append(batch, ok(r.ID))
-			}
-			b.ok(s.Commit(ctx(t), l, batch))
-			b.ok(s.Release(ctx(t), []store.Lease{l}))
+			b.complete(s, l, each(ids(b.pending(s, l)), ok)...)
 		}
 		b.verify()
 	}
 	b.equal(b.counts().Done, int64(3100))
 	b.equal(b.counts().Shards.Total, int64(2))
 	// A row that is opened again is found in the long shard.
-	n, err := b.Retry(ctx(t), store.Selection{OK: true})
-	b.ok(err)
-	b.equal(n, int64(3100))
+	b.equal(b.retry(store.Selection{OK: true}), int64(3100))
 	b.equal(len(b.work(s, ok)), 3100)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/storetest/must"
 )
 
 // filters are conditions on what testSelect fills a job with.
@@ -33,8 +34,7 @@ var filters = []string{
 // testSelect compares what a store selects with what the same filter lets through of all that it has: what it
 // excludes is excluded rightly, and it reads no more than it has to.
 func testSelect(t *testing.T, target Target) {
-	b := start(t, target)
-	s := b.join(b.Job, longTTL)
+	b, s := joined(t, target)
 	odd := []string{"it's", "", "é\n", "a%b_c", "*?[a]", "no url\\", "Ünï", "'; DROP TABLE results; --",
 		"{urls} $1 ?"}
 	for _, name := range []string{"first", "second"} {
@@ -121,22 +121,10 @@ func testSelect(t *testing.T, target Target) {
 		t.Errorf("only %d rows pass all filters together", passed)
 	}
 	// What the store does not have is left to who asks, too.
-	f, err := export.ParseFilter("confidence > 0.5", export.Options{})
-	b.ok(err)
-	n := 0
-	for _, err := range b.Select(ctx(t), store.Query{To: math.MaxInt64, Where: f}) {
-		b.ok(err)
-		n++
-	}
-	if n != len(results) {
-		t.Errorf("%d results of %d", n, len(results))
-	}
+	f := must.Get(export.ParseFilter("confidence > 0.5", export.Options{}))(b)
+	b.equal(len(must.All(b, b.Select(ctx(t), store.Query{To: math.MaxInt64, Where: f}))), len(results))
 	// Brief results are the same ones, without what they are not to have.
-	var brief []store.Result
-	for r, err := range b.Select(ctx(t), store.Query{To: math.MaxInt64, Brief: true}) {
-		b.ok(err)
-		brief = append(brief, r)
-	}
+	brief := must.All(b, b.Select(ctx(t), store.Query{To: math.MaxInt64, Brief: true}))
 	full := slices.Clone(results)
 	for i, r := range full {
 		full[i] = briefly(r)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // Target is an implementation under test.
@@ -137,22 +139,14 @@ func start(t *testing.T, target Target) *bench {
 // open opens the same job once more, to be closed after the test.
 func (b *bench) open() store.Job {
 	b.Helper()
-	j, err := b.target.Open(context.Background(), b.name)
-	b.ok(err)
+	j := must.Get(b.target.Open(context.Background(), b.name))(b)
 	b.Cleanup(func() { b.ok(j.Close()) })
 	return j
 }
 
 func (b *bench) ok(err error) {
 	b.Helper()
-	must(b.T, err)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.OK(b, err)
 }
 
 func (b *bench) is(err, want error) {
@@ -160,6 +154,19 @@ func (b *bench) is(err, want error) {
 	if !errors.Is(err, want) {
 		b.Fatalf("error %v, want %v", err, want)
 	}
+}
+
+// errOf is the error of a call.
+func errOf[T any](_ T, err error) error { return err }
+
+// isErr reports whether an error is the expected one. It ends the test at another.
+func (b *bench) isErr(err, expected error) bool {
+	b.Helper()
+	if errors.Is(err, expected) {
+		return true
+	}
+	b.ok(err)
+	return false
 }
 
 // fails holds an error to be there, and to be none of the store's that ask for something other than repair.
@@ -188,21 +195,39 @@ func (b *bench) verify() {
 // join starts a session on a job.
 func (b *bench) join(j store.Job, ttl time.Duration) store.Session {
 	b.Helper()
-	s, err := j.Join(ctx(b.T), store.Owner{Host: "here", PID: 1}, ttl)
-	b.ok(err)
+	s := must.Get(j.Join(ctx(b.T), store.Owner{Host: "here", PID: 1}, ttl))(b)
 	b.joined = append(b.joined, s)
 	b.Cleanup(func() { runtime.KeepAlive(b.joined) })
 	return s
 }
 
+// joined opens a new job and starts a session on it.
+func joined(t *testing.T, target Target) (*bench, store.Session) {
+	t.Helper()
+	b := start(t, target)
+	return b, b.join(b.Job, longTTL)
+}
+
+// shared opens a new job and starts two sessions on it, each with a connection of its own.
+func shared(t *testing.T, target Target) (b *bench, one, two store.Session) {
+	t.Helper()
+	b, one = joined(t, target)
+	return b, one, b.join(b.open(), longTTL)
+}
+
+// filled is a job, and a session on it, with a source of n rows in shards of the given size.
+func filled(t *testing.T, target Target, n, shardSize int) (*bench, store.Session) {
+	t.Helper()
+	b, s := joined(t, target)
+	b.fill(s, "list", n, shardSize)
+	return b, s
+}
+
 // source adds a source and leases its import.
 func (b *bench) source(s store.Session, name string) store.SourceLease {
 	b.Helper()
-	src, err := b.AddSource(ctx(b.T), store.Source{Name: name, Format: "txt"})
-	b.ok(err)
-	l, err := s.LeaseSource(ctx(b.T), src.Number)
-	b.ok(err)
-	return l
+	src := must.Get(b.AddSource(ctx(b.T), store.Source{Name: name, Format: "txt"}))(b)
+	return b.leaseSource(s, src.Number)
 }
 
 // fill adds a complete source of n rows, ids from 1, in shards of the given size.
@@ -213,55 +238,112 @@ func (b *bench) fill(s store.Session, name string, n, shardSize int) {
 	b.ok(s.ReleaseSource(ctx(b.T), l))
 }
 
+func (b *bench) leaseSource(s store.Session, number int) store.SourceLease {
+	b.Helper()
+	return must.Get(s.LeaseSource(ctx(b.T), number))(b)
+}
+
 func (b *bench) claim(s store.Session, maxRows int) store.Lease {
 	b.Helper()
-	l, err := s.Claim(ctx(b.T), maxRows)
-	b.ok(err)
-	return l
+	return must.Get(s.Claim(ctx(b.T), maxRows))(b)
+}
+
+// claims claims shard after shard until none is free.
+func (b *bench) claims(s store.Session, maxRows int) iter.Seq[store.Lease] {
+	return func(yield func(store.Lease) bool) {
+		for {
+			l, err := s.Claim(ctx(b.T), maxRows)
+			if b.isErr(err, store.ErrNoShard) || !yield(l) {
+				return
+			}
+		}
+	}
 }
 
 func (b *bench) pending(s store.Session, l store.Lease) []store.Row {
 	b.Helper()
-	out, err := s.Pending(ctx(b.T), l, l.Lo-1, 1<<30)
-	b.ok(err)
-	return out
+	return must.Get(s.Pending(ctx(b.T), l, l.Lo-1, 1<<30))(b)
+}
+
+func (b *bench) commit(s store.Session, l store.Lease, results ...store.Result) {
+	b.Helper()
+	b.ok(s.Commit(ctx(b.T), l, results))
+}
+
+func (b *bench) release(s store.Session, leases ...store.Lease) {
+	b.Helper()
+	b.ok(s.Release(ctx(b.T), leases))
+}
+
+// complete commits results and gives the lease back.
+func (b *bench) complete(s store.Session, l store.Lease, results ...store.Result) {
+	b.Helper()
+	b.commit(s, l, results...)
+	b.release(s, l)
+}
+
+// isFree reports whether a session finds a shard to claim. It gives it back.
+func (b *bench) isFree(s store.Session) bool {
+	b.Helper()
+	l, err := s.Claim(ctx(b.T), 10)
+	if err != nil {
+		b.is(err, store.ErrNoShard)
+		return false
+	}
+	b.release(s, l)
+	return true
+}
+
+// retry puts rows back, and returns how many.
+func (b *bench) retry(which store.Selection) int64 {
+	b.Helper()
+	return must.Get(b.Retry(ctx(b.T), which))(b)
+}
+
+// because selects the rows that failed for some reasons.
+func because(reasons ...store.Reason) store.Selection { return store.Selection{Reasons: reasons} }
+
+func (b *bench) sources() []store.Source {
+	b.Helper()
+	return must.Get(b.Sources(ctx(b.T)))(b)
+}
+
+func (b *bench) suspects(s store.Session) map[int64]int {
+	b.Helper()
+	return must.Get(s.Suspects(ctx(b.T)))(b)
+}
+
+func (b *bench) settings() map[string]string {
+	b.Helper()
+	return must.Get(b.Settings(ctx(b.T)))(b)
 }
 
 func (b *bench) counts() store.Counts {
 	b.Helper()
-	c, err := b.Counts(ctx(b.T))
-	b.ok(err)
-	return c
+	return must.Get(b.Counts(ctx(b.T)))(b)
+}
+
+// rows reads all rows of the job.
+func (b *bench) rows() []store.Row {
+	b.Helper()
+	return must.All(b, b.Rows(ctx(b.T), 0, 1<<62))
 }
 
 // results reads all results of the job.
 func (b *bench) results() []store.Result {
 	b.Helper()
-	var out []store.Result
-	for r, err := range b.Results(ctx(b.T), 0, 1<<62) {
-		b.ok(err)
-		out = append(out, r)
-	}
-	return out
+	return must.All(b, b.Results(ctx(b.T), 0, 1<<62))
 }
 
 // work claims and commits everything that is free, and returns the ids it did.
 func (b *bench) work(s store.Session, result func(id int64) store.Result) (done []int64) {
 	b.Helper()
-	for {
-		l, err := s.Claim(ctx(b.T), 100)
-		if errors.Is(err, store.ErrNoShard) {
-			return done
-		}
-		b.ok(err)
-		var batch []store.Result
-		for _, r := range b.pending(s, l) {
-			batch = append(batch, result(r.ID))
-			done = append(done, r.ID)
-		}
-		b.ok(s.Commit(ctx(b.T), l, batch))
-		b.ok(s.Release(ctx(b.T), []store.Lease{l}))
+	for l := range b.claims(s, 100) {
+		rows := ids(b.pending(s, l))
+		b.complete(s, l, each(rows, result)...)
+		done = append(done, rows...)
 	}
+	return done
 }
 
 // ctx is the test's context, bounded.
@@ -300,6 +382,14 @@ func failed(reason store.Reason) func(int64) store.Result {
 		return store.Result{ID: id, Status: store.Failed, Reason: reason, Attempts: 3,
 			Time: time.UnixMilli(1_700_000_000_000).UTC()}
 	}
+}
+
+// each makes the results of some rows.
+func each(ids []int64, result func(id int64) store.Result) (out []store.Result) {
+	for _, id := range ids {
+		out = append(out, result(id))
+	}
+	return out
 }
 
 // ids of rows.

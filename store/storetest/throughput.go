@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
 
 // Throughput has so many processes share a job, each with a detector that takes no time: rows done a second,
@@ -19,22 +20,17 @@ func Throughput(b *testing.B, target Target, processes, batch int) {
 	done, took := 0, time.Duration(0)
 	for b.Loop() {
 		name := target.Create(b)
-		if err := list(target, name, n); err != nil {
-			b.Fatal(err)
-		}
+		list(b, target, name, n)
 		var all []*child
 		for range processes {
-			c := spawn(b, work{Name: name, Do: "race", TTL: time.Minute, Batch: batch})
-			all = append(all, c)
+			all = append(all, spawn(b, work{Name: name, Do: "race", TTL: time.Minute, Batch: batch}))
 		}
 		for _, c := range all {
 			c.await("ready")
 		}
 		begin := time.Now()
 		for _, c := range all {
-			if err := c.in.Close(); err != nil {
-				b.Fatal(err)
-			}
+			must.OK(b, c.in.Close())
 		}
 		for _, c := range all {
 			c.await("through")
@@ -42,35 +38,32 @@ func Throughput(b *testing.B, target Target, processes, batch int) {
 		took += time.Since(begin)
 		done += n
 		for _, c := range all {
-			if err := c.cmd.Wait(); err != nil {
-				b.Fatal(err)
-			}
+			must.OK(b, c.cmd.Wait())
 		}
 	}
 	b.ReportMetric(float64(done)/took.Seconds(), "rows/s")
 }
 
 // list makes a source of n rows of a job that has none.
-func list(target Target, name string, n int) error {
+func list(t testing.TB, target Target, name string, n int) {
+	t.Helper()
 	ctx := context.Background()
-	j, err := target.Open(ctx, name)
-	if err != nil {
-		return err
-	}
+	j := must.Get(target.Open(ctx, name))(t)
 	defer j.Close()
-	if _, err := j.AddSource(ctx, store.Source{Name: "list"}); err != nil {
-		return err
+	must.Get(j.AddSource(ctx, store.Source{Name: "list"}))(t)
+	s := must.Get(j.Join(ctx, store.Owner{Host: "here", PID: os.Getpid()}, time.Hour))(t)
+	l := must.Get(s.LeaseSource(ctx, 0))(t)
+	for at := 0; at < n; at += 50_000 {
+		must.OK(t, s.Append(ctx, l, rows(0, at+1, 50_000), store.Position{Line: int64(at + 50_000)},
+			at+50_000 == n, 10_000))
 	}
-	s, err := j.Join(ctx, store.Owner{Host: "here", PID: os.Getpid()}, time.Hour)
-	if err != nil {
-		return err
-	}
-	l, err := s.LeaseSource(ctx, 0)
-	for at := 0; at < n && err == nil; at += 50_000 {
-		err = s.Append(ctx, l, rows(0, at+1, 50_000), store.Position{Line: int64(at + 50_000)},
-			at+50_000 == n, 10_000)
-	}
-	return errors.Join(err, s.Leave(ctx))
+	must.OK(t, s.Leave(ctx))
+}
+
+func faceless(id int64) store.Result {
+	r := ok(id)
+	r.Faces = nil
+	return r
 }
 
 // race waits for the end of stdin and then processes what is free: no image has a face.
@@ -88,24 +81,7 @@ func (w work) race(ctx context.Context, s store.Session) error {
 		if err != nil {
 			return err
 		}
-		for after := l.Lo - 1; ; {
-			rows, err := s.Pending(ctx, l, after, w.Batch)
-			if err != nil {
-				return err
-			}
-			if len(rows) == 0 {
-				break
-			}
-			batch := make([]store.Result, len(rows))
-			for i, r := range rows {
-				batch[i], after = ok(r.ID), r.ID
-				batch[i].Faces = nil
-			}
-			if err := s.Commit(ctx, l, batch); err != nil {
-				return err
-			}
-		}
-		if err := s.Release(ctx, []store.Lease{l}); err != nil {
+		if err := process(ctx, s, l, w.Batch, faceless, false); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package pgtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -10,11 +9,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"facescan/store/storetest/must"
 )
 
 // endBouncer runs a program ($1 …) until stdin ends, and then removes its folder.
@@ -24,63 +24,28 @@ const endBouncer = `"$@" >>log 2>&1 & read -r what; kill -TERM $! && wait $!; rm
 // returns the URL of the same database through it. It is gone after the test. Settings are name=value.
 func Bouncer(t testing.TB, database, mode string, settings ...string) string {
 	t.Helper()
-	at, err := bounce(t, database, mode, settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at
-}
-
-func bounce(t testing.TB, database, mode string, settings []string) (string, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		if program, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
-			return "", errors.New("these tests need PgBouncer; install it: apt-get install pgbouncer " +
+			t.Fatal("these tests need PgBouncer; install it: apt-get install pgbouncer " +
 				"(macOS: brew install pgbouncer)")
 		}
 	}
-	u, err := url.Parse(database)
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "facescan-bouncer-")
-	if err != nil {
-		return "", err
-	}
-	var identity *syscall.SysProcAttr
-	port, err := freePort()
-	if err != nil {
-		return "", err
-	}
+	u := must.Get(url.Parse(database))(t)
+	dir := must.Get(os.MkdirTemp("", "facescan-bouncer-"))(t)
+	port := must.Get(freePort())(t)
 	config := fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr = "+
 		"127.0.0.1\nlisten_port = %d\n"+
 		"unix_socket_dir =\nauth_type = plain\nauth_file = users\npool_mode = %s\n%s\n", u.Port(), port, mode,
 		strings.Join(settings, "\n"))
 	for name, text := range map[string]string{"config": config, "users": fmt.Sprintf("%q %q\n", "facescan",
 		Password)} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return "", err
-		}
-	}
-	if os.Getuid() == 0 { // it refuses to run as root
-		id, err := lesser()
-		if err != nil {
-			return "", err
-		}
-		identity = &syscall.SysProcAttr{Credential: id}
-		if err := os.Chown(dir, int(id.Uid), int(id.Gid)); err != nil {
-			return "", err
-		}
+		must.OK(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	shell := exec.Command("/bin/sh", "-c", endBouncer, "sh", program, "config")
-	shell.Dir, shell.SysProcAttr = dir, identity
-	stdin, err := shell.StdinPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := shell.Start(); err != nil {
-		return "", err
-	}
+	shell.Dir, shell.SysProcAttr = dir, must.Get(hand(dir))(t)
+	stdin := must.Get(shell.StdinPipe())(t)
+	must.OK(t, shell.Start())
 	t.Cleanup(func() {
 		stdin.Close()
 		_ = shell.Wait() // its code is that of the program it killed
@@ -94,11 +59,11 @@ func bounce(t testing.TB, database, mode string, settings []string) (string, err
 		}
 		cancel()
 		if err == nil {
-			return u.String(), nil
+			return u.String()
 		}
 		log, _ := os.ReadFile(filepath.Join(dir, "log")) // only to tell more
 		if time.Now().After(end) || strings.Contains(string(log), "FATAL") {
-			return "", fmt.Errorf("PgBouncer does not start: %w\n%s", err, log)
+			t.Fatalf("PgBouncer does not start: %v\n%s", err, log)
 		}
 	}
 }

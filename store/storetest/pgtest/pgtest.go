@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"facescan/store/storetest/must"
 )
 
 // Password of the superuser, who is called facescan. No output of a program under test may have it.
@@ -33,20 +35,12 @@ const Password = "s3cret%word"
 // patience is how long a server may take to start or stop.
 const patience = 60 * time.Second
 
-var shared struct {
-	once   sync.Once
-	server *Server
-	err    error
-}
+var shared = sync.OnceValues(func() (*Server, error) { return create("fsync=off", "full_page_writes=off") })
 
 // Start returns the URL of a fresh database, with user and password, that is dropped after the test.
 func Start(t testing.TB) string {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = create("fsync=off", "full_page_writes=off") })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.server.Database(t)
+	return must.Get(shared())(t).Database(t)
 }
 
 // Server is a server of a test's own, to be stopped and started.
@@ -65,10 +59,7 @@ type Server struct {
 // New starts a server that is gone after the test. Settings are name=value.
 func New(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := create(settings...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.Get(create(settings...))(t)
 	t.Cleanup(func() {
 		if err := s.stop(""); err != nil {
 			t.Error(err)
@@ -100,10 +91,7 @@ func (s *Server) database() (name string, err error) {
 // Database makes a database and returns its URL. It is dropped after the test, if the server runs by then.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
-	name, err := s.database()
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := must.Get(s.database())(t)
 	t.Cleanup(func() {
 		s.mu.Lock()
 		running := s.shell != nil
@@ -138,17 +126,13 @@ func (s *Server) exec(text string) error {
 // same port.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	if err := s.stop("keep"); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(t, s.stop("keep"))
 }
 
 // Start starts a stopped server again.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	if err := s.start(); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(t, s.start())
 }
 
 // create makes a data directory and starts a server on it.
@@ -161,15 +145,8 @@ func create(settings ...string) (*Server, error) {
 	if s.dir, err = os.MkdirTemp("", "facescan-pg-"); err != nil {
 		return nil, err
 	}
-	if os.Getuid() == 0 { // the server refuses to run as root
-		id, err := lesser()
-		if err != nil {
-			return nil, err
-		}
-		s.identity = &syscall.SysProcAttr{Credential: id}
-		if err := os.Chown(s.dir, int(id.Uid), int(id.Gid)); err != nil {
-			return nil, err
-		}
+	if s.identity, err = hand(s.dir); err != nil {
+		return nil, err
 	}
 	password := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(password, []byte(Password+"\n"), 0o644); err != nil {
@@ -256,19 +233,20 @@ func (s *Server) stop(how string) error {
 	return nil
 }
 
-// lesser is a user who may run the server when we are root: Debian's package makes one.
-func lesser() (*syscall.Credential, error) {
+// hand gives a folder to a user who may run a server in it, and returns how to run that as this user: servers
+// refuse to run as root. Debian's package makes a user. Who is not root needs none.
+func hand(dir string) (*syscall.SysProcAttr, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
 	for _, name := range []string{"postgres", "nobody"} {
 		if u, err := user.Lookup(name); err == nil {
 			uid, err := strconv.ParseUint(u.Uid, 10, 32)
-			if err != nil {
+			gid, e := strconv.ParseUint(u.Gid, 10, 32)
+			if err := errors.Join(err, e, os.Chown(dir, int(uid), int(gid))); err != nil {
 				return nil, err
 			}
-			gid, err := strconv.ParseUint(u.Gid, 10, 32)
-			if err != nil {
-				return nil, err
-			}
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+			return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 		}
 	}
 	return nil, errors.New("there is no user, postgres or nobody, to run a database server as")

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"facescan/store/storetest/must"
 )
 
 // TestServer stops a server and starts it again: what was committed is there, and in the end nothing is left.
@@ -20,10 +22,7 @@ func TestServer(t *testing.T) {
 		url := s.Database(t)
 		query := func(text string) (n int) {
 			t.Helper()
-			c, err := pgx.Connect(ctx, url)
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := must.Get(pgx.Connect(ctx, url))(t)
 			defer c.Close(ctx)
 			if err := c.QueryRow(ctx, text).Scan(&n); err != nil && !errors.Is(err, pgx.ErrNoRows) {
 				t.Fatal(err)
