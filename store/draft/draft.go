@@ -261,6 +261,11 @@ func same(f *os.File) bool {
 	return err == nil && os.SameFile(have, now)
 }
 
+// Full reports whether an error says that a disk, a quota or a size limit has no room for more.
+func Full(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+}
+
 // Lock is flock, which a signal does not end.
 func Lock(f *os.File, how int) error {
 	for {

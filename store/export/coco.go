@@ -42,37 +42,25 @@ func (e *cocoEncoder) encode(r *record) error {
 		e.buf = append(e.buf, ",\n"...)
 	}
 	url := e.url.get(r).s
-	e.buf = append(e.buf, `{"id":`...)
-	e.buf = strconv.AppendInt(e.buf, r.ID, 10)
-	e.buf = append(e.buf, `,"file_name":`...)
-	e.buf = appendString(e.buf, url)
-	e.buf = append(e.buf, `,"coco_url":`...)
-	e.buf = appendString(e.buf, url)
-	e.buf = append(e.buf, `,"width":`...)
-	e.buf = strconv.AppendInt(e.buf, int64(r.Width), 10)
-	e.buf = append(e.buf, `,"height":`...)
-	e.buf = strconv.AppendInt(e.buf, int64(r.Height), 10)
+	e.buf = appendNumber(e.buf, `{"id":`, r.ID)
+	e.buf = appendString(append(e.buf, `,"file_name":`...), url)
+	e.buf = appendString(append(e.buf, `,"coco_url":`...), url)
+	e.buf = appendNumber(e.buf, `,"width":`, int64(r.Width))
+	e.buf = appendNumber(e.buf, `,"height":`, int64(r.Height))
 	e.buf = append(e.buf, '}')
 	for _, f := range r.Faces {
 		b := e.annotations.buf
 		if e.faces++; e.faces > 1 {
 			b = append(b, ",\n"...)
 		}
-		b = append(b, `{"id":`...)
-		b = strconv.AppendInt(b, e.faces, 10)
-		b = append(b, `,"image_id":`...)
-		b = strconv.AppendInt(b, r.ID, 10)
-		b = append(b, `,"category_id":1,"iscrowd":0,"bbox":[`...)
-		for i, n := range [...]int{f.X, f.Y, f.Width, f.Height} {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = strconv.AppendInt(b, int64(n), 10)
+		b = appendNumber(b, `{"id":`, e.faces)
+		b = appendNumber(b, `,"image_id":`, r.ID)
+		b = appendNumber(b, `,"category_id":1,"iscrowd":0,"bbox":[`, int64(f.X))
+		for _, n := range [...]int{f.Y, f.Width, f.Height} {
+			b = appendNumber(b, ",", int64(n))
 		}
-		b = append(b, `],"area":`...)
-		b = strconv.AppendInt(b, int64(f.Width)*int64(f.Height), 10)
-		b = append(b, `,"score":`...)
-		b = appendReal(b, f.Score, r.detector.Decimals)
+		b = appendNumber(b, `],"area":`, int64(f.Width)*int64(f.Height))
+		b = appendReal(append(b, `,"score":`...), f.Score, r.detector.Decimals)
 		if f.HasLandmarks {
 			e.keypoints = true
 			b = append(b, `,"num_keypoints":5,"keypoints":[`...)
@@ -98,6 +86,11 @@ func (e *cocoEncoder) encode(r *record) error {
 		return e.flush()
 	}
 	return nil
+}
+
+// appendNumber appends a whole number behind what introduces it.
+func appendNumber(dst []byte, introduction string, n int64) []byte {
+	return strconv.AppendInt(append(dst, introduction...), n, 10)
 }
 
 func (e *cocoEncoder) close() error {

@@ -40,6 +40,7 @@ type record struct {
 	distance int          // of it from that one
 	group    *store.Group // where a row is a group, of which the result has source and name
 	detector *Detector    // of the result
+	options  *Options     // of the export
 	pending  bool         // there is no result yet: of the columns only those of the list are known
 }
 
@@ -49,7 +50,7 @@ type column struct {
 	name string
 	kind kind
 	mark mark
-	get  func(*record) value // nil if newTable sets it
+	get  func(*record) value
 }
 
 // mark says what else there is to know about a column.
@@ -70,6 +71,9 @@ func (c *column) isListed() bool {
 	}
 	return c.mark == listed
 }
+
+// isList reports whether values are those of all the record's faces.
+func (k kind) isList() bool { return k == boxes || k == points }
 
 // fractional reports whether values are real numbers.
 func (k kind) fractional() bool { return k == real || k == score || k == tenth }
@@ -112,9 +116,16 @@ var imageColumns = []column{
 	{"boxes", boxes, late, func(r *record) value { return value{null: !r.Judged()} }},
 }
 
+var sourceColumn = column{"source", text, late, func(r *record) value {
+	if r.Source < len(r.options.Sources) {
+		return value{s: r.options.Sources[r.Source].Name}
+	}
+	return value{s: strconv.Itoa(r.Source)}
+}}
+
 // moreImageColumns are those that --columns adds.
 var moreImageColumns = []column{
-	{"source", text, late, nil},
+	sourceColumn,
 	{"row", integer, late, func(r *record) value {
 		return value{i: r.ID - int64(r.Source)<<store.SourceShift}
 	}},
@@ -183,52 +194,30 @@ type table struct {
 }
 
 func newTable(o Options) (table, error) {
-	t := table{options: &o}
+	t := table{options: &o, perFace: o.Rows == "faces"}
+	var more []column // besides the default ones
 	switch o.Rows {
 	case "images", "":
-		t.columns = slices.Concat(imageColumns, moreImageColumns)
-		t.defaults = names(imageColumns)
+		t.columns = slices.Clone(imageColumns)
 	case "faces":
-		t.perFace = true
-		t.columns = slices.Concat(faceColumns, moreFaceColumns, pointColumns())
-		t.defaults = names(faceColumns)
-		for _, c := range slices.Concat(imageColumns, moreImageColumns) {
-			if t.find(c.name) < 0 && c.kind != boxes && c.kind != points {
-				t.columns = append(t.columns, c)
-			}
-		}
+		t.columns, more = slices.Clone(faceColumns), slices.Concat(moreFaceColumns, pointColumns())
 	case "duplicates":
 		t.columns = slices.Clone(duplicateColumns)
-		t.defaults = names(duplicateColumns)
-		for _, c := range slices.Concat(imageColumns, moreImageColumns) {
-			if t.find(c.name) < 0 {
-				t.columns = append(t.columns, c)
-			}
-		}
 	case "groups":
 		if len(o.MinScore) > 0 {
 			return t, usagef("groups are counted by the run: --min-score cannot be applied to them")
 		}
-		t.columns = slices.Clone(groupColumns)
-		t.defaults = names(groupColumns)
+		t.columns, t.defaults = groupColumns, names(groupColumns)
+		return t, nil
 	default:
 		return t, usagef("unknown --rows %q%s", o.Rows, nearest.Among(o.Rows, RowKinds()))
 	}
-	t.columns[t.find("source")].get = func(r *record) value {
-		if r.Source < len(o.Sources) {
-			return value{s: o.Sources[r.Source].Name}
+	t.defaults = names(t.columns)
+	t.columns = append(t.columns, more...)
+	for _, c := range slices.Concat(imageColumns, moreImageColumns) {
+		if t.find(c.name) < 0 && !(t.perFace && c.kind.isList()) {
+			t.columns = append(t.columns, c)
 		}
-		return value{s: strconv.Itoa(r.Source)}
-	}
-	if o.Rows == "groups" {
-		count := func(name string, of func(*store.Group) int64) {
-			t.columns[t.find(name)].get = func(r *record) value {
-				return value{i: of(r.group), null: o.NoFaces}
-			}
-		}
-		count("faces", func(g *store.Group) int64 { return g.Faces })
-		count("images_with_faces", func(g *store.Group) int64 { return g.ImagesWithFaces })
-		return t, nil
 	}
 	seen := map[string]bool{}
 	for _, s := range o.Sources {
@@ -331,6 +320,19 @@ func AppendBoxes(dst []byte, faces []store.Face, decimals int) []byte {
 		dst = append(appendReal(dst, f.Score, decimals), ']')
 	}
 	return append(dst, ']')
+}
+
+// appendPlain appends a value that is no text, as it is in every text format.
+func appendPlain(dst []byte, k kind, v value, r *record) []byte {
+	switch k {
+	case integer:
+		return strconv.AppendInt(dst, v.i, 10)
+	case boxes:
+		return AppendBoxes(dst, r.Faces, r.detector.Decimals)
+	case points:
+		return AppendLandmarks(dst, r.Faces)
+	}
+	return appendReal(dst, v.f, k.decimals(r))
 }
 
 func appendReal(dst []byte, f float64, decimals int) []byte {

@@ -2,7 +2,6 @@ package export
 
 import (
 	"io"
-	"strconv"
 	"strings"
 )
 
@@ -59,27 +58,14 @@ func (e *csvEncoder) encode(r *record) error {
 		if v.null {
 			continue
 		}
-		switch c.kind {
-		case integer:
-			e.buf = strconv.AppendInt(e.buf, v.i, 10)
-		case real, score, tenth:
-			e.buf = appendReal(e.buf, v.f, c.kind.decimals(r))
-		case text:
+		switch {
+		case c.kind == text:
 			e.text(v.s)
-		case boxes:
-			if len(r.Faces) > 0 {
-				e.buf = append(e.buf, '"') // because of its commas; it has no quotes
-				e.buf = append(AppendBoxes(e.buf, r.Faces, r.detector.Decimals), '"')
-			} else {
-				e.buf = append(e.buf, "[]"...)
-			}
-		case points:
-			if len(r.Faces) > 0 {
-				e.buf = append(e.buf, '"')
-				e.buf = append(AppendLandmarks(e.buf, r.Faces), '"')
-			} else {
-				e.buf = append(e.buf, "[]"...)
-			}
+		case c.kind.isList() && len(r.Faces) > 0: // quoted because of its commas; it has no quotes
+			e.buf = append(e.buf, '"')
+			e.buf = append(appendPlain(e.buf, c.kind, v, r), '"')
+		default:
+			e.buf = appendPlain(e.buf, c.kind, v, r)
 		}
 	}
 	if len(e.buf) == start {

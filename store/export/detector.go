@@ -29,6 +29,11 @@ func (o *Options) detectorOf(fingerprint string) *Detector {
 	return &o.Detectors[i]
 }
 
+// record is that of a result.
+func (o *Options) record(r store.Result) record {
+	return record{Result: r, face: -1, crops: len(r.Faces), detector: o.detectorOf(r.Detector), options: o}
+}
+
 // nameColumn takes the place of the column detector, which has fingerprints, in comparisons with names.
 func (o *Options) nameColumn() *column {
 	return &column{name: "detector", kind: text, get: func(r *record) value {

@@ -1,6 +1,6 @@
 // Package export writes results in the forms that other programs read.
 //
-//	store.Result → [--min-score] → [--where] → records (an image, a face or a group each) → columns → encoder
+//	store.Result → [--min-score] → [--where] → records (images, faces or groups) → columns → encoder
 //
 // A Writer receives the results one by one, in the order of the output, and holds no more than a buffer or,
 // for Parquet, a row group. A column's name, its type and when it is empty are defined once, in columns.go,
@@ -138,11 +138,9 @@ func newExporter(o Options, open func(table, []column) (encoder, error)) (*expor
 	}
 	e := &exporter{perFace: t.perFace, perGroup: o.Rows == "groups", options: t.options}
 	if o.Where != "" {
-		root, err := parseWhere(o.Where, t)
-		if err != nil {
+		if e.filter, err = t.filter(o.Where); err != nil {
 			return nil, err
 		}
-		e.filter = &Filter{root, t.options}
 	}
 	columns, err := t.choose(o.Columns, o.Credentials)
 	if err != nil {
@@ -179,7 +177,8 @@ func (e *exporter) Write(r store.Result) error {
 	if e.last == nil || r.Detector != e.lastPrint {
 		e.last, e.lastPrint = e.options.detectorOf(r.Detector), r.Detector
 	}
-	e.rec = record{Result: r, face: -1, crops: len(r.Faces), first: e.first, distance: e.distance, detector: e.last}
+	e.rec = record{Result: r, face: -1, crops: len(r.Faces), first: e.first, distance: e.distance,
+		detector: e.last, options: e.options}
 	if e.options.MinScore != nil && r.Judged() {
 		least, ok := e.options.MinScore[e.last.Name]
 		if !ok && (e.filter == nil || e.filter.match(&e.rec)) {

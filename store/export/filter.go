@@ -23,6 +23,10 @@ func ParseFilter(where string, o Options) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
+	return t.filter(where)
+}
+
+func (t table) filter(where string) (*Filter, error) {
 	root, err := parseWhere(where, t)
 	if err != nil {
 		return nil, err
@@ -32,16 +36,17 @@ func ParseFilter(where string, o Options) (*Filter, error) {
 
 // Match reports whether a filter over rows of images passes a result.
 func (f *Filter) Match(r store.Result) bool {
-	return f.match(&record{Result: r, face: -1, crops: len(r.Faces),
-		detector: f.options.detectorOf(r.Detector)})
+	rec := f.options.record(r)
+	return f.match(&rec)
 }
 
 // MatchPending reports whether such a filter passes a row that has no result yet. What a result would say of
 // it is unknown, also to IS NULL.
 func (f *Filter) MatchPending(row store.Row) bool {
-	r := store.Result{ID: row.ID, URL: store.KnownURL(row.URL), Source: store.SourceOf(row.ID),
-		Group: row.Group, Kept: row.Kept}
-	return f.match(&record{Result: r, face: -1, detector: f.options.detectorOf(""), pending: true})
+	rec := f.options.record(store.Result{ID: row.ID, URL: store.KnownURL(row.URL),
+		Source: store.SourceOf(row.ID), Group: row.Group, Kept: row.Kept})
+	rec.pending = true
+	return f.match(&rec)
 }
 
 // match reports whether the condition is true; unknown is not.

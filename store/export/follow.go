@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -142,10 +142,7 @@ func formOf(o Options) (string, error) {
 	return digest(text), err
 }
 
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
+func digest(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 // Follow writes until over is closed, and then the rows that are done in order by then. While another process
 // has the file's lock it waits; if over is closed before the job is finished, it leaves the file to that
@@ -214,7 +211,7 @@ func (f *Follower) finished(ctx context.Context) (bool, error) {
 // round writes the rows that are done in order after the position, at most followRows of each source, and
 // reports whether there are more.
 func (f *Follower) round(ctx context.Context) (more bool, err error) {
-	if more, err = f.moved(); more || err != nil {
+	if moved, err := f.moved(); moved || err != nil {
 		return false, err // the next turn locks it again, if possible
 	}
 	began, wrote := time.Now(), time.Duration(0)
@@ -226,74 +223,50 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	if again, err := f.begin(ctx, sources); again || err != nil {
 		return again, err
 	}
-	at, n := f.at, 0
-	at.Sources = slices.Clone(at.Sources)
+	at := f.at
 	if f.out.perGroup {
-		for g, err := range f.Job.Groups(ctx, at.Group) {
-			if err == nil {
-				err = f.out.WriteGroup(g)
-			}
-			if err != nil {
-				return false, err
-			}
-			at.Group = g.Sequence
-			if n++; n == followRows {
-				more = true
-				break
-			}
+		n, err := f.writeGroups(ctx, &at)
+		if err != nil {
+			return false, err
 		}
-		return more, f.commit(ctx, at, n)
+		return n == followRows, f.commit(ctx, at, n)
 	}
-	limit, left := followRows, int64(0)
+	at.Sources = slices.Clone(at.Sources)
+	n, limit, left := 0, followRows, int64(0)
 	seen := make([]progress, len(sources))
 	if f.recordsStream() {
 		limit = streamRows
 	}
-	for i := range sources {
-		if f.Wants != nil && !f.Wants(sources[i].Number) {
+	for i, s := range sources {
+		if f.Wants != nil && !f.Wants(s.Number) {
 			seen[i] = unseen // it may be wanted later
 			continue
 		}
 		p := &at.Sources[i]
-		seen[i] = progress{sources[i].Rows, sources[i].Pending, sources[i].Changes, p.Next}
-		if i < len(f.seen) && f.seen[i] == seen[i] || p.has(sources[i]) { // there may be very many sources
+		seen[i] = progress{s.Rows, s.Pending, s.Changes, p.Next}
+		if i < len(f.seen) && f.seen[i] == seen[i] || p.has(s) { // there may be very many sources
 			continue
 		}
-		front, err := f.Job.Frontier(ctx, sources[i].Number, p.Next)
+		front, again, err := f.frontier(ctx, s, p)
+		if again || err != nil {
+			return again, err
+		}
+		writing := time.Now()
+		here, err := f.writeRows(ctx, p, front.Next, limit)
 		if err != nil {
 			return false, err
-		}
-		if front.Changes != p.Changes && p.Next != firstID(sources[i]) {
-			again, err := f.restart(ctx, "rows that were written have changed since")
-			if again || err != nil {
-				return again, err
-			}
-		}
-		p.Changes = front.Changes
-		here, writing := 0, time.Now()
-		for r, err := range f.Job.Results(ctx, p.Next, front.Next) {
-			if err == nil {
-				err = f.out.Write(r)
-			}
-			if err != nil {
-				return false, err
-			}
-			p.Next = r.ID + 1
-			if here++; here == limit {
-				break
-			}
 		}
 		wrote += time.Since(writing)
 		n += here
 		if here == limit {
 			more, seen[i] = true, unseen
 			left += front.Next - p.Next
-		} else {
-			p.Next = front.Next
-			seen[i].next = p.Next
-			if p.Rows = 0; sources[i].Pending == 0 && sources[i].Changes == front.Changes {
-				p.Rows = sources[i].Rows
-			}
+			continue
+		}
+		p.Next, p.Rows = front.Next, 0
+		seen[i].next = p.Next
+		if s.Pending == 0 && s.Changes == front.Changes {
+			p.Rows = s.Rows
 		}
 	}
 	if err := f.commit(ctx, at, n); err != nil {
@@ -302,6 +275,53 @@ func (f *Follower) round(ctx context.Context) (more bool, err error) {
 	f.seen = seen
 	f.backlog.Store(left)
 	return more, nil
+}
+
+// writeGroups writes at most followRows groups after the position, which it moves, and returns how many.
+func (f *Follower) writeGroups(ctx context.Context, at *position) (n int, err error) {
+	for g, err := range f.Job.Groups(ctx, at.Group) {
+		if err == nil {
+			err = f.out.WriteGroup(g)
+		}
+		if err != nil {
+			return n, err
+		}
+		at.Group = g.Sequence
+		if n++; n == followRows {
+			break
+		}
+	}
+	return n, nil
+}
+
+// frontier asks up to where the rows of a source are done. It reports whether the output was restarted,
+// because rows before its place have changed.
+func (f *Follower) frontier(ctx context.Context, s store.Source, p *place) (front store.Frontier, again bool,
+	err error) {
+	front, err = f.Job.Frontier(ctx, s.Number, p.Next)
+	if err == nil && front.Changes != p.Changes && p.Next != firstID(s) {
+		again, err = f.restart(ctx, "rows that were written have changed since")
+	}
+	p.Changes = front.Changes
+	return front, again, err
+}
+
+// writeRows writes the results from a place up to an id, at most so many. It moves the place, and returns how
+// many they were.
+func (f *Follower) writeRows(ctx context.Context, p *place, upTo int64, limit int) (n int, err error) {
+	for r, err := range f.Job.Results(ctx, p.Next, upTo) {
+		if err == nil {
+			err = f.out.Write(r)
+		}
+		if err != nil {
+			return n, err
+		}
+		p.Next = r.ID + 1
+		if n++; n == limit {
+			break
+		}
+	}
+	return n, nil
 }
 
 // firstID is the least id that a source may have.

@@ -12,9 +12,13 @@ var groupColumns = []column{
 	{"images", integer, late, func(r *record) value { return value{i: r.group.Images} }},
 	{"ok", integer, late, func(r *record) value { return value{i: r.group.OK} }},
 	{"failed", integer, late, func(r *record) value { return value{i: r.group.Failed} }},
-	{"faces", integer, late, nil}, // set by newTable, which knows whether the job has a detector
-	{"images_with_faces", integer, late, nil},
-	{"source", text, late, nil}, // set by newTable, which knows the names
+	{"faces", integer, late, func(r *record) value {
+		return value{i: r.group.Faces, null: r.options.NoFaces}
+	}},
+	{"images_with_faces", integer, late, func(r *record) value {
+		return value{i: r.group.ImagesWithFaces, null: r.options.NoFaces}
+	}},
+	sourceColumn,
 	{"largest_face", integer, late, func(r *record) value { return known(r.group.LargestFace) }},
 	{"first", text, late, func(r *record) value { return moment(r.group.First) }},
 	{"last", text, late, func(r *record) value { return moment(r.group.Last) }},
@@ -27,6 +31,6 @@ func moment(t time.Time) value { return value{s: t.UTC().Format("2006-01-02T15:0
 // WriteGroup implements Writer.
 func (e *exporter) WriteGroup(g store.Group) error {
 	e.rec = record{Result: store.Result{Source: g.Source, Group: g.Name}, face: -1, group: &g,
-		detector: &foreign}
+		detector: &foreign, options: e.options}
 	return e.put()
 }

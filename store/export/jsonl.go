@@ -2,7 +2,6 @@ package export
 
 import (
 	"io"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -42,16 +41,10 @@ func appendJSON(dst []byte, c *column, r *record) []byte {
 	switch {
 	case v.null:
 		return append(dst, "null"...)
-	case c.kind == integer:
-		return strconv.AppendInt(dst, v.i, 10)
-	case c.kind.fractional():
-		return appendReal(dst, v.f, c.kind.decimals(r))
-	case c.kind == boxes:
-		return AppendBoxes(dst, r.Faces, r.detector.Decimals)
-	case c.kind == points:
-		return AppendLandmarks(dst, r.Faces)
+	case c.kind == text:
+		return appendString(dst, v.s)
 	}
-	return appendString(dst, v.s)
+	return appendPlain(dst, c.kind, v, r)
 }
 
 // appendString appends s as JSON, and escapes only what JSON requires.

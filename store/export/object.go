@@ -1,8 +1,6 @@
 package export
 
 import (
-	"strconv"
-
 	"facescan/store"
 )
 
@@ -22,7 +20,7 @@ func NewObject(detectors []Detector) *Object {
 	}
 	var names []string
 	for _, c := range t.columns {
-		if c.mark != late || c.kind == boxes || c.kind == points {
+		if c.mark != late || c.kind.isList() {
 			names = append(names, c.name)
 		}
 	}
@@ -44,20 +42,19 @@ type Picture struct {
 
 // Append appends the object of a result, with the picture under "stored". It ends in a newline.
 func (o *Object) Append(dst []byte, r store.Result, p Picture) []byte {
-	rec := record{Result: r, face: -1, crops: len(r.Faces), detector: o.options.detectorOf(r.Detector)}
+	rec := o.options.record(r)
 	dst = append(dst, '{')
 	for i := range o.columns {
 		dst = append(appendString(dst, o.columns[i].name), ':')
 		dst = append(appendJSON(dst, &o.columns[i], &rec), ',')
 	}
-	dst = append(dst, `"stored":{"file":`...)
-	dst = append(appendString(dst, p.File), `,"format":`...)
-	dst = append(appendString(dst, p.Format), `,"width":`...)
-	dst = append(strconv.AppendInt(dst, int64(p.Width), 10), `,"height":`...)
-	dst = strconv.AppendInt(dst, int64(p.Height), 10)
+	dst = appendString(append(dst, `"stored":{"file":`...), p.File)
+	dst = appendString(append(dst, `,"format":`...), p.Format)
+	dst = appendNumber(dst, `,"width":`, int64(p.Width))
+	dst = appendNumber(dst, `,"height":`, int64(p.Height))
 	rec.Faces = p.Faces
 	for i := range o.columns {
-		if c := &o.columns[i]; c.kind == boxes || c.kind == points {
+		if c := &o.columns[i]; c.kind.isList() {
 			dst = append(appendString(append(dst, ','), c.name), ':')
 			dst = appendJSON(dst, c, &rec)
 		}

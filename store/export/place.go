@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -120,12 +119,12 @@ func (f *Follower) resume(ctx context.Context) error {
 		_, err := f.restart(ctx, "it is not as this job left it")
 		return err
 	}
-	if size, err := f.file.Seek(0, io.SeekEnd); err != nil {
+	size, err := f.file.Seek(0, io.SeekEnd)
+	if err == nil && size > f.at.Bytes {
+		err = f.file.Truncate(f.at.Bytes)
+	}
+	if err != nil {
 		return err
-	} else if size > f.at.Bytes {
-		if err := f.file.Truncate(f.at.Bytes); err != nil {
-			return err
-		}
 	}
 	if _, err = f.file.Seek(f.at.Bytes, io.SeekStart); err != nil {
 		return err
@@ -166,9 +165,11 @@ func (f *Follower) matches(ctx context.Context) (same bool, err error) {
 		}
 		n, err := f.file.ReadAt(block[:min(checkBlock, f.at.Bytes-at)], at)
 		f.sum.Write(block[:n])
-		if at += int64(n); errors.Is(err, io.EOF) && at < f.at.Bytes {
+		at += int64(n)
+		switch {
+		case errors.Is(err, io.EOF) && at < f.at.Bytes:
 			return false, nil
-		} else if err != nil && !errors.Is(err, io.EOF) {
+		case err != nil && !errors.Is(err, io.EOF):
 			return false, err
 		}
 	}
@@ -278,10 +279,8 @@ func (f *Follower) wrap(err error) error {
 	if f.Path == "" || errors.As(err, &foreign) || errors.As(err, &usage) {
 		return err
 	}
-	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		if errors.Is(err, no) && !errors.Is(err, store.ErrFull) {
-			return fmt.Errorf("write %s: %w (%w)", f.Path, store.ErrFull, err)
-		}
+	if draft.Full(err) && !errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("write %s: %w (%w)", f.Path, store.ErrFull, err)
 	}
 	return fmt.Errorf("write %s: %w", f.Path, err)
 }

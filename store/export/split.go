@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -56,7 +55,7 @@ func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 		if at < 0 {
 			return nil, t.unknown(by)
 		}
-		if s.by = t.columns[at]; s.by.kind == boxes || s.by.kind == points {
+		if s.by = t.columns[at]; s.by.kind.isList() {
 			return nil, usagef("rows cannot be split by %s", by)
 		}
 		s.open = func(w io.Writer) (encoder, error) { return newEncoder(w, o.Format, columns, rowGroup/10) }
@@ -74,15 +73,9 @@ func NewSplit(dir, by string, o Options) (w Writer, discard func(), err error) {
 
 func (s *splitEncoder) encode(r *record) error {
 	v := s.by.get(r)
-	value := ""
-	switch {
-	case v.null:
-	case s.by.kind == integer:
-		value = strconv.FormatInt(v.i, 10)
-	case s.by.kind.fractional():
-		value = string(appendReal(nil, v.f, s.by.kind.decimals(r)))
-	default:
-		value = v.s
+	value := v.s
+	if !v.null && s.by.kind != text {
+		value = string(appendPlain(nil, s.by.kind, v, r))
 	}
 	p, ok := s.parts[value]
 	if !ok {
@@ -106,13 +99,11 @@ func (s *splitEncoder) encode(r *record) error {
 
 func (s *splitEncoder) close() error {
 	for _, p := range s.parts {
-		if err := p.close(); err != nil {
-			return err
+		err := p.close()
+		if err == nil {
+			err = p.f.Sync()
 		}
-		if err := p.f.Sync(); err != nil {
-			return err
-		}
-		if err := p.f.Close(); err != nil {
+		if err := errors.Join(err, p.f.Close()); err != nil {
 			return err
 		}
 	}
