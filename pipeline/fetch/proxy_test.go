@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/fetchtest"
 	"facescan/pipeline/fetch/resolve"
 
 	"github.com/miekg/dns"
@@ -84,46 +85,33 @@ func join(a, b net.Conn) {
 // nameServer is a DNS server on loopback that says for each name what the table says; names that are not in
 // it do not exist, an empty answer means none at all.
 func nameServer(t *testing.T, names map[string]string) resolve.Options {
-	t.Helper()
-	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	must(t, err)
-	started := make(chan struct{})
-	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) },
-		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-			m := new(dns.Msg).SetReply(q)
-			name := strings.TrimSuffix(q.Question[0].Name, ".")
-			answer, ok := names[name]
-			switch {
-			case name == "":
-			case !ok:
-				m.Rcode = dns.RcodeNameError
-			case answer == "":
-				return
-			case answer == "servfail":
-				m.Rcode = dns.RcodeServerFailure
-			default:
-				for a := range strings.FieldsSeq(answer) {
-					kind := "A"
-					if netip.MustParseAddr(a).Is6() {
-						kind = "AAAA"
-					}
-					if kind == dns.TypeToString[q.Question[0].Qtype] {
-						rr, err := dns.NewRR(fmt.Sprintf("%s. 60 IN %s %s", name, kind, a))
-						if err != nil {
-							panic(err)
-						}
-						m.Answer = append(m.Answer, rr)
-					}
+	addr := fetchtest.NameServer(t, dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		name := strings.TrimSuffix(q.Question[0].Name, ".")
+		answer, ok := names[name]
+		switch {
+		case name == "":
+		case !ok:
+			m.Rcode = dns.RcodeNameError
+		case answer == "":
+			return
+		case answer == "servfail":
+			m.Rcode = dns.RcodeServerFailure
+		default:
+			for a := range strings.FieldsSeq(answer) {
+				kind := "A"
+				if netip.MustParseAddr(a).Is6() {
+					kind = "AAAA"
+				}
+				if kind == dns.TypeToString[q.Question[0].Qtype] {
+					m.Answer = append(m.Answer, fetchtest.Record("%s. 60 IN %s %s", name, kind, a))
 				}
 			}
-			w.WriteMsg(m)
-		})}
-	var running sync.WaitGroup
-	running.Go(func() { s.ActivateAndServe() })
-	<-started
-	t.Cleanup(func() { s.Shutdown(); running.Wait() })
-	return resolve.Options{Servers: []string{p.LocalAddr().String()},
-		Hosts: filepath.Join(t.TempDir(), "none"), Timeout: 150 * time.Millisecond}
+		}
+		w.WriteMsg(m)
+	}))
+	return resolve.Options{Servers: []string{addr}, Hosts: filepath.Join(t.TempDir(), "none"),
+		Timeout: 150 * time.Millisecond}
 }
 
 func portOf(t *testing.T, rawURL string) string {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"facescan/pipeline/fetch/fetchtest"
+
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 )
@@ -37,28 +39,7 @@ type upstream struct {
 func newUpstream(t *testing.T) *upstream {
 	t.Helper()
 	u := &upstream{asked: map[string]int{}, open: make(chan struct{})}
-	var p net.PacketConn
-	var l net.Listener
-	for range 20 { // one port for both protocols
-		var err error
-		if p, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		if l, err = net.Listen("tcp", p.LocalAddr().String()); err == nil {
-			break
-		}
-		p.Close()
-	}
-	u.addr = p.LocalAddr().String()
-	var running sync.WaitGroup
-	t.Cleanup(running.Wait)
-	for _, s := range []*dns.Server{{PacketConn: p, Handler: u}, {Listener: l, Handler: u}} {
-		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
-		running.Go(func() { s.ActivateAndServe() })
-		<-started
-		t.Cleanup(func() { s.Shutdown() })
-	}
+	u.addr = fetchtest.NameServer(t, u)
 	return u
 }
 
@@ -82,19 +63,9 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	m := new(dns.Msg).SetReply(q)
 	label, _, _ := strings.Cut(name, ".")
-	add := func(s string, args ...any) {
-		rr, err := dns.NewRR(fmt.Sprintf(s, args...))
-		if err != nil {
-			panic(err)
-		}
-		m.Answer = append(m.Answer, rr)
-	}
+	add := func(s string, args ...any) { m.Answer = append(m.Answer, fetchtest.Record(s, args...)) }
 	soa := func(ttl int) {
-		rr, err := dns.NewRR(fmt.Sprintf("test. %d IN SOA a. b. 1 2 3 4 %d", ttl, ttl))
-		if err != nil {
-			panic(err)
-		}
-		m.Ns = append(m.Ns, rr)
+		m.Ns = append(m.Ns, fetchtest.Record("test. %d IN SOA a. b. 1 2 3 4 %d", ttl, ttl))
 	}
 	if strings.HasPrefix(label, "slow") {
 		<-u.open
@@ -259,31 +230,16 @@ func TestTTLBounds(t *testing.T) {
 
 // newReply is a name server that says the same to everything.
 func newReply(t *testing.T, answer, authority string) string {
-	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	must(t, err)
-	started := make(chan struct{})
-	s := &dns.Server{PacketConn: p, NotifyStartedFunc: func() { close(started) },
-		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-			m := new(dns.Msg).SetReply(q)
-			for _, x := range []struct {
-				s  string
-				to *[]dns.RR
-			}{{answer, &m.Answer}, {authority, &m.Ns}} {
-				if x.s != "" {
-					rr, err := dns.NewRR(x.s)
-					if err != nil {
-						panic(err)
-					}
-					*x.to = append(*x.to, rr)
-				}
-			}
-			w.WriteMsg(m)
-		})}
-	var running sync.WaitGroup
-	running.Go(func() { s.ActivateAndServe() })
-	<-started
-	t.Cleanup(func() { s.Shutdown(); running.Wait() })
-	return p.LocalAddr().String()
+	return fetchtest.NameServer(t, dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		if answer != "" {
+			m.Answer = append(m.Answer, fetchtest.Record("%s", answer))
+		}
+		if authority != "" {
+			m.Ns = append(m.Ns, fetchtest.Record("%s", authority))
+		}
+		w.WriteMsg(m)
+	}))
 }
 
 // TestBound: the cache holds no more than it may, and keeps what is used.
