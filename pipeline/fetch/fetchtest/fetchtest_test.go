@@ -1,6 +1,7 @@
 package fetchtest_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -21,7 +22,8 @@ func TestMain(m *testing.M) {
 
 var images = map[string][]byte{"a.jpg": []byte("first image"), "b.png": []byte("second image")}
 
-func get(t *testing.T, url string) (int, string) {
+// get returns the status, the kind of image it is said to be, if any, and the body.
+func get(t *testing.T, url string) (status int, kind, body string) {
 	t.Helper()
 	r, err := http.Get(url)
 	if err != nil {
@@ -32,7 +34,11 @@ func get(t *testing.T, url string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.StatusCode, string(b)
+	kind, is := strings.CutPrefix(r.Header.Get("Content-Type"), "image/")
+	if !is {
+		kind = ""
+	}
+	return r.StatusCode, kind, string(b)
 }
 
 func TestAnswers(t *testing.T) {
@@ -42,37 +48,51 @@ func TestAnswers(t *testing.T) {
 	for _, c := range []struct {
 		path string
 		code int
+		kind string
 		body string
 	}{
-		{"/i/3/x.jpg", 200, "second image3"},
-		{"/f/a.jpg", 200, "first image"},
-		{"/f/none", 404, "404 page not found\n"},
-		{"/status/418", 418, ""},
-		{"/flaky/1/0/x", 503, ""},
-		{"/flaky/1/0/x", 200, "first image"},
-		{"/limit/1/x", 429, ""},
-		{"/limit/1/x", 200, "second image"},
-		{"/throttle/1/0/x", 200, "first image"},
-		{"/throttle/1/0/x", 429, ""},
-		{"/redirect/3/1/x.jpg", 200, "second image"},
-		{"/to/" + "%2Ff%2Fb.png", 200, "second image"},
-		{"/short/1/x", 200, "second"},
-		{"/empty/", 200, ""},
-		{"/noai/0/x", 200, "first image"},
-		{"/unknown", 404, "404 page not found\n"},
+		{"/i/3/x.jpg", 200, "png", "second image3"},
+		{"/f/a.jpg", 200, "", "first image"},
+		{"/f/none", 404, "", "404 page not found\n"},
+		{"/status/418", 418, "", ""},
+		{"/flaky/1/1/x", 503, "", ""},
+		{"/flaky/1/1/x", 200, "png", "second image"},
+		{"/limit/1/x", 429, "", ""},
+		{"/limit/1/x", 200, "png", "second image"},
+		{"/throttle/1/1/x", 200, "png", "second image"},
+		{"/throttle/1/1/x", 429, "", ""},
+		{"/throttle/1/1/x", 429, "", ""},
+		{"/redirect/3/1/x.jpg", 200, "png", "second image"},
+		{"/to/" + "%2Ff%2Fb.png", 200, "", "second image"},
+		{"/short/1/x", 200, "png", "second"},
+		{"/auth/1/x", 401, "", ""},
+		{"/empty/", 200, "", ""},
+		{"/noai/0/x", 200, "jpeg", "first image"},
+		{"/nowhere/", 302, "", ""},
+		{"/huge/2/", 200, "jpeg", "\xff\xd8\xff" + strings.Repeat("\x00", 1<<20-3) + "\xff\xd8\xff" +
+			strings.Repeat("\x00", 1<<20-3)},
+		{"/robots.txt", 404, "", "404 page not found\n"},
+		{"/unknown", 404, "", "404 page not found\n"},
 	} {
-		if code, body := get(t, s.URL+c.path); code != c.code || body != c.body {
-			t.Errorf("%s: %d %q, want %d %q", c.path, code, body, c.code, c.body)
+		if code, kind, body := get(t, s.URL+c.path); code != c.code || kind != c.kind || body != c.body {
+			t.Errorf("%s: %d %s %.99q, want %d %s %.99q", c.path, code, kind, body, c.code, c.kind, c.body)
 		}
 	}
-	if n := s.Hits("/flaky/1/0/x"); n != 2 {
+	if n := s.Busiest(); n != 1 { // after the first that was refused
+		t.Errorf("%d throttled requests within a second", n)
+	}
+	s.SetRobots(func(w http.ResponseWriter, _ *http.Request, hit int) { fmt.Fprint(w, hit) })
+	if code, _, body := get(t, s.URL+"/robots.txt"); code != 200 || body != "2" {
+		t.Errorf("robots.txt: %d %s", code, body)
+	}
+	if n := s.Hits("/flaky/1/1/x"); n != 2 {
 		t.Errorf("%d hits of a path asked for twice", n)
 	}
-	if _, body := get(t, s.URL+"/echo/?q"); !strings.HasPrefix(body, "GET /echo/?q HTTP/1.1") {
+	if _, _, body := get(t, s.URL+"/echo/?q"); !strings.HasPrefix(body, "GET /echo/?q HTTP/1.1") {
 		t.Errorf("echo: %q", body)
 	}
 	s.Reset()
-	if s.Total() != 0 || len(s.Paths()) != 0 {
+	if s.Total() != 0 || len(s.Paths()) != 0 || s.Busiest() != 0 || s.Peak() != 0 {
 		t.Error("counts survived Reset")
 	}
 }

@@ -434,6 +434,26 @@ func TestRefused(t *testing.T) {
 	u.fail.Store(false)
 }
 
+// TestKnownNames: one name is kept of each zone, the latest last, and the zones that resolved longest ago go.
+func TestKnownNames(t *testing.T) {
+	var c control
+	for _, x := range []struct{ name, want string }{
+		{"a.one.test", "[a.one.test]"},
+		{"b.one.test", "[b.one.test]"},
+		{"two.test", "[b.one.test two.test]"},
+		{"c.one.test", "[two.test c.one.test]"},
+		{"c.one.test", "[two.test c.one.test]"},
+		{"three", "[two.test c.one.test three]"},
+		{"x.four.test", "[two.test c.one.test three x.four.test]"},
+		{"five.test", "[c.one.test three x.four.test five.test]"},
+		{"y.four.test", "[c.one.test three five.test y.four.test]"},
+	} {
+		if c.resolved(x.name); fmt.Sprint(c.names()) != x.want {
+			t.Errorf("after %s: %v, want %s", x.name, c.names(), x.want)
+		}
+	}
+}
+
 // TestBackMeanwhile: upstreams that come back while a name is being asked for give its address.
 func TestBackMeanwhile(t *testing.T) {
 	u := newUpstream(t)

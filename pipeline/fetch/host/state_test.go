@@ -1,0 +1,168 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"facescan/pipeline/fetch"
+)
+
+// TestErrorsThatCount: an error of a host that has answered counts against it unless it is a URL's second, or
+// was sent before a request that was answered. Errors of requests that were out together count once.
+func TestErrorsThatCount(t *testing.T) {
+	t.Parallel()
+	good := time.Now()
+	before, after := good.Add(-time.Second), good.Add(time.Second)
+	for _, c := range []struct {
+		what   string
+		proven bool
+		first  bool
+		at     time.Time
+		seq    uint64
+		errors int
+	}{
+		{"first, sent later", true, true, after, 11, 1},
+		{"first, sent at the same time", true, true, good, 11, 1},
+		{"first, sent before", true, true, before, 11, 0},
+		{"second, sent later", true, false, after, 11, 0},
+		{"second, sent before", true, false, before, 11, 0},
+		{"second of a new host", false, false, before, 11, 1},
+		{"of a round that counted", true, true, after, 10, 0},
+	} {
+		h := newState[int]("a", 8)
+		h.proven, h.goodSent, h.round = c.proven, good, 10
+		h.failure(Verdict{Kind: Silent}, request{seq: c.seq, first: c.first, at: c.at}, after, good, 20)
+		if h.errors != c.errors || c.errors > 0 && h.round != 20 {
+			t.Errorf("%s: %d errors, want %d; round %d", c.what, h.errors, c.errors, h.round)
+		}
+	}
+}
+
+// TestDeadline: how many failures without a sign of life make a host dead.
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	for _, c := range []struct {
+		what   string
+		kind   Kind
+		fails  int // before
+		tries  int // before
+		others time.Duration
+		quiet  time.Duration // since it answered; 0: it never did
+		dead   bool
+	}{
+		{"too few", Refused, deadAfter - 2, 0, time.Second, 0, false},
+		{"refusals", Refused, deadAfter - 1, 0, -time.Second, 0, true},
+		{"silence while others answer", Silent, deadAfter - 1, 0, time.Second, 0, true},
+		{"silence of all", Silent, deadAfter - 1, 0, -time.Second, 0, false},
+		{"long silence of all", Silent, deadSurely - 1, 0, -time.Second, 0, true},
+		{"of a host that answered", Refused, deadSurely, deadTries - 2, 0, deadSilence, false},
+		{"of a host that answered lately", Refused, deadSurely, deadTries - 1, 0, deadSilence - 1, false},
+		{"of a host that answered long ago", Refused, deadSurely, deadTries - 1, 0, deadSilence, true},
+	} {
+		h := newState[int]("a", 8)
+		h.fails, h.tries, h.failing = c.fails, c.tries, start
+		now := start.Add(time.Hour)
+		if c.quiet > 0 {
+			h.proven, h.answered = true, now.Add(-c.quiet)
+		}
+		why := &fetch.Error{Reason: fetch.Connect}
+		h.lifeless(Verdict{Kind: c.kind, Err: why}, start, now, start.Add(c.others))
+		if (h.dead == why) != c.dead || c.dead && !h.nextProbe.Equal(now.Add(firstProbe)) {
+			t.Errorf("%s: dead %v, want %t; next probe %v", c.what, h.dead, c.dead, h.nextProbe.Sub(now))
+		}
+	}
+}
+
+// TestExcuses: an answer at a clearly higher rate shows that a 429 was not about the rate. Of requests that
+// went out together the rates differ by more than the number under way, of others by eight.
+func TestExcuses(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, c := range []struct {
+		apart    time.Duration
+		underWay int
+		least    int // difference of rates that excuses
+	}{
+		{0, 0, 2}, {0, 20, 22}, {burst, 20, 22}, {-burst, 20, 22}, {burst + 1, 20, 8}, {-burst - 1, 20, 8},
+		{time.Minute, 0, 8},
+	} {
+		for _, d := range []int{0, c.least - 1, c.least, c.least + 1} {
+			answer, refused := request{at: now.Add(c.apart), rate: 10 + d}, request{at: now, rate: 10}
+			if got := excuses(answer, refused, c.underWay); got != (d >= c.least) {
+				t.Errorf("%+v, a difference of %d: %t", c, d, got)
+			}
+		}
+	}
+}
+
+// TestOneSlot: with a single place one request is under way at a time, and the place is taken then.
+func TestOneSlot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := New[int](Options{Slots: 1})
+		defer q.Stop()
+		for i := range 2 {
+			must(t, q.Add(t.Context(), fmt.Sprint("h", i), fmt.Sprint("u", i), i))
+		}
+		k, _ := q.Next(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, ok := q.Next(ctx); ok || !q.Load().Full {
+			t.Errorf("a second request for one place: %t; %+v", ok, q.Load())
+		}
+		k.Done(Verdict{Kind: Answered})
+		if _, ok := q.Next(t.Context()); !ok {
+			t.Error("no row for a place that is free")
+		}
+	})
+}
+
+// TestJobOfFewHosts: silence of all hosts of a job is theirs when they are fewer than eight. Of eight it may
+// be our own, as long as no resolver is there to say otherwise.
+func TestJobOfFewHosts(t *testing.T) {
+	for hosts, ours := range map[int]bool{outageHosts - 1: false, outageHosts: true} {
+		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s := linkSim(&link{}, func(o *Options) {
+					o.Witnesses = drawing(map[string]int{"silent": hosts})
+				})
+				for i := range hosts {
+					s.add(t, fmt.Sprint("silent", i), 1)
+				}
+				time.Sleep(time.Hour)
+				if n := s.count(fetch.Timeout); ours && n != 0 || !ours && n != hosts {
+					t.Errorf("%d of %d rows failed", n, hosts)
+				}
+				if s.Outage().On != ours {
+					t.Errorf("%+v", s.Outage())
+				}
+				s.Stop()
+				s.workers.Wait()
+			})
+		})
+	}
+}
+
+// TestForgive: after an outage failures without a sign of life are forgotten, and the pause for them; other
+// errors, and pauses that a host asked for, are not.
+func TestForgive(t *testing.T) {
+	t.Parallel()
+	until := time.Now().Add(time.Minute)
+	for _, c := range []struct {
+		fails        int
+		paused       bool
+		errors       int // left
+		waits, alive bool
+	}{{0, false, 3, true, false}, {1, false, 0, false, true}, {1, true, 0, true, true}} {
+		h := newState[int]("a", 8)
+		h.fails, h.tries, h.probes, h.errors, h.dead = c.fails, 9, 9, 3, silent
+		h.pace.until, h.pace.paused = until, c.paused
+		h.forgive()
+		if h.errors != c.errors || h.pace.until.IsZero() == c.waits || (h.dead == nil) != c.alive || h.fails != 0 ||
+			c.alive && h.tries+h.probes > 0 {
+			t.Errorf("%+v: %d errors, until %v, dead %v", c, h.errors, h.pace.until, h.dead)
+		}
+	}
+}
