@@ -306,7 +306,7 @@ func doctorHosts(ctx context.Context, list string) (names []string, err error) {
 		}
 		return names, nil
 	}
-	specs, err := source.Expand([]string{list})
+	specs, err := source.Expand([]string{list}, false)
 	if err != nil {
 		return nil, err
 	}

@@ -197,11 +197,7 @@ func (o *sourceOptions) found(args []string) ([]source.Spec, error) {
 	if o.images {
 		return source.ExpandImages(args, o.watch)
 	}
-	expand := source.Expand
-	if o.watch {
-		expand = source.ExpandGrowing
-	}
-	specs, err := expand(args)
+	specs, err := source.Expand(args, o.watch)
 	for i := range specs {
 		specs[i].URLColumn, specs[i].IDColumn, specs[i].Table = o.urlColumn, o.idColumn, o.table
 		specs[i].GroupColumn, specs[i].KeepColumns, specs[i].GroupEnd = o.groupColumn,

@@ -61,7 +61,7 @@ func (i *imports) list(name, text string) source.Spec {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		i.Fatal(err)
 	}
-	specs, err := source.Expand([]string{path})
+	specs, err := source.Expand([]string{path}, false)
 	if err != nil {
 		i.Fatal(err)
 	}

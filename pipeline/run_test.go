@@ -101,7 +101,7 @@ func newBench(t *testing.T, images map[string][]byte, paths ...string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	specs, err := source.Expand([]string{b.list})
+	specs, err := source.Expand([]string{b.list}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"io"
 	"strings"
 )
@@ -19,7 +18,6 @@ type table struct {
 	quotes bool // quotes have a meaning
 	fields []string
 	record shape
-	waits  bool // Next may wait for more of a pipe
 
 	trust trust // now
 	first trust // at the list's start
@@ -51,38 +49,28 @@ const (
 	strayed               // text follows a closing quote, or a quote is never closed
 )
 
-func openTable(ctx context.Context, spec Spec, from Position) (Reader, error) {
-	s, m, err := openStream(ctx, spec, from)
-	if err != nil {
-		return nil, err
-	}
-	if s == nil {
-		return finished{from, m}, nil
-	}
-	t := &table{records: records{stream: s, line: from.Line}, comma: ',', quotes: true}
+func newTable(s *stream, spec Spec, from Position, m mark) (_ Reader, err error) {
+	t := &table{records: newRecords(s, from), comma: ',', quotes: true, trust: m.Trust}
 	if spec.Format == "tsv" {
 		t.comma, t.quotes = '\t', false
 	}
-	t.text = t.textOf(t.window())
-	if from.Offset == 0 {
-		m.Columns, err = t.header()
-	}
-	if err == nil {
-		t.chosen, err = choose(spec, m.Columns)
-		t.lastID = m.ID
-		if m.First != nil {
-			t.first = *m.First
-		} else if from.Offset == 0 {
-			t.first = t.impression()
-		}
-		t.trust = m.Trust
-		if from.Offset == 0 {
-			t.trust = t.first
+	atStart := from.Offset == 0
+	if atStart {
+		if m.Columns, err = t.header(); err != nil {
+			return nil, err
 		}
 	}
-	if err != nil {
-		_ = s.Close()
+	if t.chosen, err = choose(spec, m.Columns, m.ID); err != nil {
 		return nil, err
+	}
+	switch {
+	case m.First != nil:
+		t.first = *m.First
+	case atStart:
+		t.first = t.impression()
+	}
+	if atStart {
+		t.trust = t.first
 	}
 	return t, nil
 }
@@ -124,36 +112,22 @@ func (t *table) header() ([]string, error) {
 	for i, f := range names {
 		columns[i] = strings.TrimSpace(clean(f))
 	}
-	t.finish(n)
-	return columns, nil
+	return columns, t.finish(n)
 }
 
-func (t *table) Next(dst []Row) (int, error) {
-	for n := range dst {
-		t.waits = n == 0
-		row, err := t.next()
-		if err != nil {
-			if n > 0 {
-				return n, nil // the next call returns the error again
-			}
-			return 0, err
-		}
-		dst[n] = row
-	}
-	return len(dst), nil
-}
+func (t *table) Next(dst []Row) (int, error) { return fill(dst, t.next) }
 
-func (t *table) next() (Row, error) {
+func (t *table) next(row *Row, wait bool) error {
+	t.waits = wait
 	n, end, err := t.look(0)
 	if err != nil {
-		return Row{}, err
+		return err
 	}
 	if end != whole || len(t.fields) != len(t.columns) || t.record.spans && t.severalRecords(t.text[:n]) {
-		return t.nextDamaged()
+		return t.nextDamaged(row)
 	}
-	row, err := t.row(t.line+1, t.fields)
-	if err != nil {
-		return row, err
+	if err := t.take(row, n, t.fields); err != nil {
+		return err
 	}
 	switch {
 	case t.record.bare:
@@ -161,21 +135,13 @@ func (t *table) next() (Row, error) {
 	case t.record.needed && t.trust != distrust && t.trust < enough:
 		t.trust++
 	}
-	t.line++
-	t.finish(n)
-	return row, nil
+	return nil
 }
 
 func (t *table) Position() Position {
 	return t.position(t.line, func(m *mark) {
 		m.Columns, m.ID, m.Trust, m.First = t.columns, t.lastID, t.trust, &t.first
 	})
-}
-
-// finish consumes a whole record.
-func (t *table) finish(n int) {
-	t.unended = t.text[n-1] != '\n'
-	t.drop(n)
 }
 
 // look finds the record that begins at text[from:], or behind the empty lines there, and sets fields from it.

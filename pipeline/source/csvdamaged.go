@@ -1,7 +1,6 @@
 package source
 
 import (
-	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -14,9 +13,6 @@ import (
 // So such a record ends at its line; of the ways to read its quotes, the one is taken that gives the header's
 // number of fields and a URL in the URL's column; and if the number of fields still differs, columns are
 // counted from either end.
-
-// errNotYet says that a pipe has no whole record at the moment.
-var errNotYet = errors.New("no record yet")
 
 // quoting is a way to read the quotes of a line. A field in quotes begins with one.
 type quoting int
@@ -34,63 +30,27 @@ const (
 )
 
 // nextDamaged makes the row of the next line.
-func (t *table) nextDamaged() (Row, error) {
+func (t *table) nextDamaged(row *Row) error {
 	line, n, err := t.firstLine()
 	if err != nil {
-		return Row{}, err
+		return err
 	}
-	long := n < 0
 	var fields []string
 	var found bool
-	if long {
+	if n < 0 {
 		t.readLine(line, plainQuotes)
 		fields, found = t.placeCut()
 	} else {
 		t.readDamaged(line)
 		fields, found = t.place()
 	}
-	lastID := t.lastID
-	row, err := t.row(t.line+1, fields)
-	if err != nil {
-		return row, err
+	if err := t.take(row, n, fields); err != nil {
+		return err
 	}
-	spoil(&row, !found)
-	if !long {
-		t.finish(n)
-	} else if err := t.dropLine(); err != nil {
-		t.lastID = lastID
-		return row, err
-	}
-	t.line++
+	spoil(row, !found)
 	t.trust = distrust
 	t.damagedRecord(t.line)
-	return row, nil
-}
-
-// firstLine returns the line at the start of text, and its length with its line end. Of a line that is longer
-// than maxRecord it returns that much and -1.
-func (t *table) firstLine() (line string, n int, err error) {
-	i := strings.IndexByte(t.text, '\n')
-	for i < 0 && len(t.text) <= maxRecord {
-		if !t.waits && !t.ready() {
-			return "", 0, errNotYet
-		}
-		if !t.grow() {
-			if t.err != io.EOF || t.growing {
-				return "", 0, t.err
-			}
-			break
-		}
-		i = strings.IndexByte(t.text, '\n')
-	}
-	n = i + 1
-	if i < 0 {
-		n = len(t.text)
-	}
-	if n > maxRecord {
-		return t.text[:maxRecord], -1, nil
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(t.text[:n], "\n"), "\r"), n, nil
+	return nil
 }
 
 // readDamaged sets fields from a line, by the way to read its quotes that fits best.

@@ -16,17 +16,9 @@ import (
 // in it and below it, and a pattern (* ? [ ]), unless a file has that name, the files that match. The lists
 // of a folder or a pattern are sorted by name, so that sources get the same numbers every time; a list named
 // twice comes once. Hidden files are skipped unless they are named. Formats are filled in; a file that begins
-// like a SQLite database is one, whatever its name.
-func Expand(args []string) ([]Spec, error) {
-	return specsOf(args, false)
-}
-
-// ExpandGrowing is Expand for lists that may grow: a folder or a pattern may have no list yet.
-func ExpandGrowing(args []string) ([]Spec, error) {
-	return specsOf(args, true)
-}
-
-func specsOf(args []string, growing bool) ([]Spec, error) {
+// like a SQLite database is one under any name. For lists that are growing, a folder or a pattern may have no
+// list yet.
+func Expand(args []string, growing bool) ([]Spec, error) {
 	paths, err := expand(args, growing)
 	if err != nil {
 		return nil, err
@@ -129,12 +121,8 @@ func isSQLite(path string) (bool, error) {
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return false, err
 	}
-	head := make([]byte, len(sqliteMagic))
-	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return false, err
-	}
-	return string(head[:n]) == sqliteMagic, nil
+	head, err := io.ReadAll(io.LimitReader(f, int64(len(sqliteMagic))))
+	return string(head) == sqliteMagic, err
 }
 
 func unknownFormat(path string) error {

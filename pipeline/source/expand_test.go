@@ -36,7 +36,7 @@ func TestExpand(t *testing.T) {
 		{"photos.db", "photos.db:sqlite"},
 		{"", ""},
 	} {
-		specs, err := Expand(strings.Fields(c.args))
+		specs, err := Expand(strings.Fields(c.args), false)
 		if err != nil {
 			t.Errorf("%s: %v", c.args, err)
 			continue
@@ -51,11 +51,11 @@ func TestExpand(t *testing.T) {
 	}
 	for _, arg := range []string{"empty", "*.csv", "lists/photo.jpg", "notes.txt.jpg", "[x"} {
 		var usage *UsageError
-		if got, err := Expand([]string{arg}); !errors.As(err, &usage) || !strings.Contains(err.Error(), arg) {
+		if got, err := Expand([]string{arg}, false); !errors.As(err, &usage) || !strings.Contains(err.Error(), arg) {
 			t.Errorf("%s: %v, %v", arg, got, err)
 		}
 	}
-	if _, err := Expand([]string{"none.txt"}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Expand([]string{"none.txt"}, false); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"facescan/pipeline/fileurl"
 )
 
 // folder finds the images in a folder and below it. Folders are listed one at a time, each sorted: what is in
@@ -25,7 +28,6 @@ type folder struct {
 	root    string
 	growing bool // files that were just written are left for the next time
 	levels  []level
-	ahead   []Row // found by any
 }
 
 // level is a folder that is being read.
@@ -53,8 +55,8 @@ func openFolder(ctx context.Context, root string, growing bool) (*folder, error)
 		if errors.As(err, &in) {
 			err = in.Err
 		}
-		return nil, fmt.Errorf("the folder %s cannot be read: %w; make it readable, then run the same command again",
-			root, err)
+		return nil, fmt.Errorf("the folder %s cannot be read: %w; make it readable, then run the same command "+
+			"again", root, err)
 	}
 	f.levels = []level{top}
 	return f, nil
@@ -105,62 +107,41 @@ func (f *folder) add(l *level, e fs.DirEntry) {
 }
 
 // Next implements Reader.
-func (f *folder) Next(dst []Row) (n int, err error) {
-	if len(dst) == 0 {
-		return 0, nil
-	}
-	if n = copy(dst, f.ahead); n > 0 {
-		f.ahead = f.ahead[n:]
-		return n, nil
-	}
-	for n < len(dst) && len(f.levels) > 0 {
+func (f *folder) Next(dst []Row) (int, error) { return fill(dst, f.next) }
+
+func (f *folder) next(row *Row, _ bool) error {
+	for len(f.levels) > 0 {
 		l := &f.levels[len(f.levels)-1]
 		if len(l.names) == 0 {
 			f.levels = f.levels[:len(f.levels)-1]
 			continue
 		}
-		name := l.names[0]
-		path := l.path + name
-		if strings.HasSuffix(name, "/") {
-			next, err := f.list(path)
-			switch {
-			case f.ctx.Err() != nil:
-				return n, noneWith(n, f.ctx.Err())
-			case errors.Is(err, fs.ErrPermission):
-				f.passed.Folders++
-				f.passed.Folder = path
-			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
-			case err != nil: // it comes again, as the name is still there
-				return n, noneWith(n, fmt.Errorf("the folder %s cannot be read: %w; what was found before is "+
-					"kept, fix the cause and run the same command again", path, err))
-			default:
-				l.names = l.names[1:]
-				f.levels = append(f.levels, next)
-				continue
-			}
+		path := l.path + l.names[0]
+		if !strings.HasSuffix(path, "/") {
 			l.names = l.names[1:]
+			if file, is := f.stat(path); is && f.take(row, fileurl.Of(path), file) {
+				return nil
+			}
 			continue
 		}
+		inner, err := f.list(path)
+		switch {
+		case f.ctx.Err() != nil:
+			return f.ctx.Err()
+		case errors.Is(err, fs.ErrPermission):
+			f.passed.Folders++
+			f.passed.Folder = path
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+		case err != nil: // it comes again, as the name is still there
+			return fmt.Errorf("the folder %s cannot be read: %w; what was found before is kept, fix the "+
+				"cause and run the same command again", path, err)
+		}
 		l.names = l.names[1:]
-		if row, is := f.stat(path); is && f.take(&dst[n], fileURL(path), row) {
-			n++
-		}
-	}
-	if n == 0 {
-		err = f.ctx.Err()
 		if err == nil {
-			err = io.EOF
+			f.levels = append(f.levels, inner)
 		}
 	}
-	return n, err
-}
-
-// noneWith is an error unless there are rows, after which it comes again.
-func noneWith(n int, err error) error {
-	if n > 0 {
-		return nil
-	}
-	return err
+	return cmp.Or(f.ctx.Err(), io.EOF)
 }
 
 // stat returns what a file looks like. A file that may not be looked at is a row all the same, whose outcome
@@ -181,16 +162,6 @@ func (f *folder) stat(path string) (File, bool) {
 		return File{}, false // it may still be written
 	}
 	return File{Size: fi.Size(), Mtime: fi.ModTime().UnixNano()}, true
-}
-
-func (f *folder) any() (bool, error) {
-	row := make([]Row, 1)
-	n, err := f.Next(row)
-	f.ahead = row[:n]
-	if err == io.EOF {
-		err = nil
-	}
-	return n > 0, err
 }
 
 // Close implements Reader.

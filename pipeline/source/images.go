@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"facescan/pipeline/fileurl"
 	"facescan/store/hint"
 	"facescan/store/listed"
 )
@@ -53,7 +52,7 @@ type Images interface {
 
 // Ascending is up to which id the rows of a source with images ascend by their paths, by At.
 func Ascending(p Position) (int64, error) {
-	m, err := decodeMark("", p.Mark)
+	m, err := parseMark(p.Mark)
 	return m.ID, err
 }
 
@@ -171,12 +170,11 @@ func imagesAt(path string, growing bool) (Spec, error) {
 		return Spec{}, err
 	}
 	defer f.Close()
-	head := make([]byte, headSize)
-	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	head, err := io.ReadAll(io.LimitReader(f, headSize))
+	if err != nil {
 		return Spec{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	if why := noTar(path, head[:n]); why != "" {
+	if why := noTar(path, head); why != "" {
 		return Spec{}, usagef("%s", why)
 	}
 	return Spec{Path: abs, Format: Tar, Growing: growing}, nil
@@ -232,7 +230,18 @@ func checkImages(ctx context.Context, s Spec) error {
 		return err
 	}
 	defer r.Close()
-	if any, err := r.(interface{ any() (bool, error) }).any(); err != nil || any {
+	found := false
+	if t, is := r.(*tarFile); is { // Next would read all of it
+		err = t.scan(func(member) (bool, error) {
+			found = true
+			return false, nil
+		})
+	} else {
+		var n int
+		n, err = r.Next(make([]Row, 1))
+		found = n > 0
+	}
+	if found || err != nil && err != io.EOF {
 		return err
 	}
 	return NoImage(s)
@@ -270,7 +279,7 @@ func (c *numbered) At(last, ascending int64, end bool) Position {
 
 // Unchanged reports that nothing changed only where a file tells that: a folder has to be read.
 func (c *numbered) Unchanged(since Position) bool {
-	m, err := decodeMark("", since.Mark)
+	m, err := parseMark(since.Mark)
 	return err == nil && m.End && m.File == c.info && c.info != stat{}
 }
 
@@ -284,10 +293,6 @@ func (c *numbered) take(row *Row, url string, f File) bool {
 	*row = Row{ID: c.n, URL: url, File: &f}
 	return true
 }
-
-// memberURL is the URL of a tar's member, and fileURL that of a file.
-func memberURL(tar, name string) string { return fileurl.OfMember(tar, name) }
-func fileURL(path string) string        { return fileurl.Of(path) }
 
 // Searches reports whether files in a folder, which need not be there yet, would be found in another one.
 func Searches(outer, folder string) bool {

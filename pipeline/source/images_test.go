@@ -326,7 +326,7 @@ func TestSearches(t *testing.T) {
 // TestSorter sorts in memory and on the disk.
 func TestSorter(t *testing.T) {
 	t.Parallel()
-	for _, most := range []int{3, 1000} {
+	for _, most := range []int{3, 150, 1000} { // each at once, some together, none
 		rapid.Check(t, func(rt *rapid.T) {
 			s := NewSorter(context.Background())
 			defer s.Close()
@@ -339,6 +339,14 @@ func TestSorter(t *testing.T) {
 			}
 			if err := s.Sort(); err != nil {
 				rt.Fatal(err)
+			}
+			sorted := slices.Sorted(slices.Values(keys))
+			at := 1
+			for at < len(keys) && sorted[at] != sorted[at-1] {
+				at++
+			}
+			if key, is, err := s.Twice(); err != nil || is != (at < len(keys)) || is && key != sorted[at] {
+				rt.Fatalf("%q is there twice: %t, of %q (%v)", key, is, sorted, err)
 			}
 			want := make([]byte, len(keys))
 			for i := range want {

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"maps"
@@ -23,29 +22,16 @@ type objects struct {
 	isText bool   // the URL's value was a string
 }
 
-func openJSONL(ctx context.Context, spec Spec, from Position) (Reader, error) {
-	s, m, err := openStream(ctx, spec, from)
-	if err != nil {
-		return nil, err
-	}
-	if s == nil {
-		return finished{from, m}, nil
-	}
-	o := &objects{records: records{stream: s, line: from.Line}}
-	o.text = o.textOf(o.window())
+func newObjects(s *stream, spec Spec, from Position, m mark) (_ Reader, err error) {
+	o := &objects{records: newRecords(s, from)}
 	if len(m.Columns) == 0 {
-		m.Columns, err = o.keys(spec)
+		if m.Columns, err = o.keys(spec); err != nil {
+			return nil, err
+		}
 	}
-	if err == nil {
-		o.chosen, err = choose(spec, m.Columns)
-		o.fields, o.exact = make([]string, len(m.Columns)), make([]bool, len(m.Columns))
-		o.lastID = m.ID
-	}
-	if err != nil {
-		_ = s.Close()
-		return nil, err
-	}
-	return o, nil
+	o.fields, o.exact = make([]string, len(m.Columns)), make([]bool, len(m.Columns))
+	o.chosen, err = choose(spec, m.Columns, m.ID)
+	return o, err
 }
 
 // keys returns the keys of the list's first objects; those that spec asks for if there are none.
@@ -81,82 +67,43 @@ func (o *objects) keys(spec Spec) ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-func (o *objects) Next(dst []Row) (int, error) {
-	for n := 0; n < len(dst); {
-		i := strings.IndexByte(o.text, '\n')
-		if i < 0 && len(o.text) <= maxRecord {
-			if n > 0 && !o.ready() {
-				return n, nil
-			}
-			if o.grow() {
-				continue
-			}
-			if o.err != io.EOF || o.growing || blank(o.text) {
-				if n > 0 {
-					return n, nil // the next call returns the error again
-				}
-				return 0, o.err
-			}
-			i = len(o.text)
-		}
-		row, ok, err := o.next(i)
-		if err != nil {
-			if n > 0 {
-				return n, nil
-			}
-			return 0, err
-		}
-		if ok {
-			dst[n] = row
-			n++
-		}
-	}
-	return len(dst), nil
-}
+func (o *objects) Next(dst []Row) (int, error) { return fill(dst, o.next) }
 
-// next reads the line that ends at text[end], or one that is too long if end is negative. It returns false if
-// the line is not a row.
-func (o *objects) next(end int) (row Row, ok bool, err error) {
-	if end < 0 || end > maxRecord {
-		lastID := o.lastID
-		if row, err = o.object(clean(o.text[:maxRecord]), true); err != nil {
-			return row, false, err
+func (o *objects) next(row *Row, wait bool) error {
+	o.waits = wait
+	for {
+		line, n, err := o.firstLine()
+		if err != nil {
+			return err
 		}
-		if err = o.dropLine(); err != nil {
-			o.lastID = lastID
-			return row, false, err
+		if line = clean(line); n < 0 || !blank(line) {
+			return o.object(row, line, n)
+		}
+		if !strings.HasSuffix(o.text[:n], "\n") {
+			return io.EOF // no row yet, and not consumed: it may still become one
+		}
+		if err := o.finish(n); err != nil {
+			return err
 		}
 		o.line++
-		return row, true, nil
 	}
-	line := clean(strings.TrimSuffix(o.text[:end], "\r"))
-	if ok = !blank(line); ok {
-		if row, err = o.object(line, false); err != nil {
-			return row, false, err
-		}
-	}
-	o.unended = end == len(o.text)
-	o.drop(min(end+1, len(o.text)))
-	o.line++
-	return row, ok, nil
 }
 
-// object makes the row of a line, which may be cut.
-func (o *objects) object(line string, isCut bool) (Row, error) {
+// object makes the row of the line that is the first n bytes of text; the line is cut if n is negative.
+func (o *objects) object(row *Row, line string, n int) error {
 	for _, i := range o.wanted {
 		o.fields[i], o.exact[i] = "", false
 	}
 	o.isText = false
 	good := eachKey(line, o.field)
-	row, err := o.row(o.line+1, o.fields)
-	if err != nil {
-		return row, err
+	if err := o.take(row, n, o.fields); err != nil {
+		return err
 	}
 	if !good {
-		o.damagedRecord(o.line + 1)
+		o.damagedRecord(o.line)
 	}
-	spoil(&row, !o.isText || !good && !isCut)
-	return row, nil
+	spoil(row, !o.isText || !good && n >= 0)
+	return nil
 }
 
 // field takes the value of a key. If several keys match a column, the last exact one counts, else the last

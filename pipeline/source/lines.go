@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -22,14 +21,7 @@ type lines struct {
 	comments bool // there was text, and no row yet
 }
 
-func openLines(ctx context.Context, spec Spec, from Position) (Reader, error) {
-	s, m, err := openStream(ctx, spec, from)
-	if err != nil {
-		return nil, err
-	}
-	if s == nil {
-		return finished{from, m}, nil
-	}
+func newLines(s *stream, _ Spec, from Position, m mark) (Reader, error) {
 	return &lines{stream: s, line: from.Line, began: from.Line > 0 && !m.Comments, comments: m.Comments}, nil
 }
 
@@ -106,11 +98,11 @@ func (l *lines) longLine() (string, error) {
 	comment, row := win[0] == '#', false
 	long := clean(string(win[:MaxURL+1]))
 	ended, err := l.skipLine(func(part []byte) { row = row || !comment && !blank(part) })
-	if err == nil && !ended && (!row || l.growing) {
+	if err == nil && !ended && !row {
+		l.print = before // as if it had not been consumed; nothing is read after this
 		err = io.EOF
 	}
 	if err != nil {
-		l.print = before // as if it had not been consumed; nothing is read after this
 		return "", err
 	}
 	l.line++

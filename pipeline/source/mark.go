@@ -123,9 +123,10 @@ func (m mark) encode() []byte {
 	return b
 }
 
-// decodeMark reads a stored mark. A path, if there is one, names the list in errors.
-func decodeMark(path string, b []byte) (m mark, err error) {
-	if m, err = parseMark(b); err != nil && path != "" {
+// decodeMark reads the stored mark of a list.
+func decodeMark(path string, b []byte) (mark, error) {
+	m, err := parseMark(b)
+	if err != nil {
 		err = fmt.Errorf("%s: %w", nameOf(path), err)
 	}
 	return m, err
@@ -248,7 +249,7 @@ func statOf(fi os.FileInfo) stat {
 // Start returns the start of the list that p is a position in, to be read in the same way: text that was
 // added since may suggest another way.
 func Start(p Position) (Position, error) {
-	m, err := decodeMark("", p.Mark)
+	m, err := parseMark(p.Mark)
 	if err != nil {
 		return Position{}, err
 	}
@@ -257,15 +258,9 @@ func Start(p Position) (Position, error) {
 
 // Same reports whether two positions are the same place in lists of the same bytes, wherever the lists are.
 func Same(a, b Position) bool {
-	if a.Offset != b.Offset || a.Line != b.Line {
-		return false
-	}
-	m, err := decodeMark("", a.Mark)
-	if err != nil {
-		return false
-	}
-	n, err := decodeMark("", b.Mark)
-	return err == nil && len(m.Blocks) == len(n.Blocks) && m.differs(n) == ""
+	m, n, err := marksOf(a, b)
+	return err == nil && a.Offset == b.Offset && a.Line == b.Line && len(m.Blocks) == len(n.Blocks) &&
+		m.differs(n) == ""
 }
 
 // MayBeSame reports whether nothing shows that two positions are in different lists, as far as both have been
@@ -274,15 +269,15 @@ func MayBeSame(a, b Position) bool {
 	if a.Offset == b.Offset && a.Line == b.Line {
 		return Same(a, b)
 	}
-	m, err := decodeMark("", a.Mark)
-	if err != nil {
-		return false
+	m, n, err := marksOf(a, b)
+	return err == nil && !m.conflicts(n)
+}
+
+func marksOf(a, b Position) (m, n mark, err error) {
+	if m, err = parseMark(a.Mark); err == nil {
+		n, err = parseMark(b.Mark)
 	}
-	n, err := decodeMark("", b.Mark)
-	if err != nil {
-		return false
-	}
-	return !m.conflicts(n)
+	return m, n, err
 }
 
 // conflicts reports whether two marks differ in a part that both have.

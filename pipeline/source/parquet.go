@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -16,16 +15,12 @@ import (
 )
 
 // rowFile reads the columns of a parquet file that were asked for, one page of each at a time. Ids are record
-// numbers. Parquet files are written as a whole, so a difference in any of the compared blocks means that the
-// file has changed.
+// numbers.
 type rowFile struct {
+	wholeFile
 	chosen
 	ctx  context.Context
-	path string
 	file *os.File
-	mark mark
-	rows int64
-	done atomic.Int64
 
 	parts  []*part // of the wanted columns
 	fields []string
@@ -49,7 +44,7 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 	if err != nil {
 		return nil, err
 	}
-	r := &rowFile{ctx: ctx, path: spec.Path}
+	r := &rowFile{ctx: ctx}
 	defer r.rescue(&err)
 	if r.file, err = os.Open(spec.Path); err != nil {
 		return nil, err
@@ -63,13 +58,8 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 	if err != nil {
 		return nil, err
 	}
-	if r.mark, err = markOf(spec.Path); err != nil {
-		return nil, fmt.Errorf("%s: %w", spec.Path, err)
-	}
-	if from.Line > 0 {
-		if what := r.mark.changedSince(m); what != "" {
-			return nil, &ChangedError{spec.Path, what}
-		}
+	if err := r.open(spec.Path, from, m); err != nil {
+		return nil, err
 	}
 	if err := checkHead(spec.Path, r.file); err != nil {
 		return nil, err
@@ -82,14 +72,14 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 		return nil, fmt.Errorf("%s is not a complete parquet file: %w", spec.Path, err)
 	}
 	columns := f.Root().Columns()
-	var names []string
 	for _, c := range columns {
-		names = append(names, c.Name())
+		r.mark.Columns = append(r.mark.Columns, c.Name())
 	}
-	if r.chosen, err = choose(spec, names); err != nil {
+	if r.chosen, err = choose(spec, r.mark.Columns, m.ID); err != nil {
 		return nil, err
 	}
-	r.rows, r.fields, r.lastID = f.NumRows(), make([]string, len(names)), m.ID
+	r.total.Store(f.NumRows())
+	r.fields = make([]string, len(columns))
 	for _, i := range r.wanted {
 		c := columns[i]
 		if !c.Leaf() || c.MaxRepetitionLevel() > 0 {
@@ -101,22 +91,20 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 		}
 		p := &part{column: c, pages: c.Pages(), buf: make([]parquet.Value, 1024)}
 		r.parts = append(r.parts, p)
-		if err := p.pages.SeekToRow(from.Line); err != nil && from.Line < r.rows {
+		if err := p.pages.SeekToRow(from.Line); err != nil && from.Line < f.NumRows() {
 			return nil, r.damaged(err)
 		}
 	}
-	r.done.Store(from.Line)
 	return r, nil
 }
 
 // checkHead returns a *UsageError if a file does not begin like a parquet file.
 func checkHead(path string, f io.ReaderAt) error {
-	head := make([]byte, 512)
-	n, err := f.ReadAt(head, 0)
-	if err != nil && err != io.EOF {
+	head, err := io.ReadAll(io.NewSectionReader(f, 0, 512))
+	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if head = head[:n]; n == 0 || bytes.HasPrefix(head, []byte("PAR1"[:min(n, 4)])) {
+	if bytes.HasPrefix(head, []byte("PAR1"[:min(len(head), 4)])) {
 		return nil
 	}
 	what, _ := binaryKind(path, head)
@@ -150,48 +138,37 @@ func (r *rowFile) damaged(err error) error {
 	return fmt.Errorf("%s cannot be read on after record %d: %w", r.path, r.done.Load(), err)
 }
 
-func (r *rowFile) Next(dst []Row) (n int, err error) {
-	defer r.rescue(&err)
-	for n < len(dst) {
-		line := r.done.Load()
-		if line >= r.rows {
-			err = io.EOF
-		} else if err = r.ctx.Err(); err == nil {
-			dst[n], err = r.next(line + 1)
-		}
-		if err != nil {
-			if n > 0 {
-				return n, nil // the next call returns the error again
-			}
-			return 0, err
-		}
-		r.done.Store(line + 1)
-		n++
-	}
-	return n, nil
-}
+func (r *rowFile) Next(dst []Row) (int, error) { return fill(dst, r.next) }
 
-// next makes the row of the record with this number.
-func (r *rowFile) next(number int64) (Row, error) {
+func (r *rowFile) next(row *Row, _ bool) (err error) {
+	defer r.rescue(&err)
+	done := r.done.Load()
+	if done >= r.total.Load() {
+		return io.EOF
+	}
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
 	null := false
 	for i, p := range r.parts {
 		v, err := p.peek()
 		if err != nil {
-			return Row{}, r.damaged(err)
+			return r.damaged(err)
 		}
 		column := r.wanted[i]
 		r.fields[column] = parquetText(v, p.column.Type().LogicalType())
 		null = null || column == r.url && v.IsNull()
 	}
-	row, err := r.row(number, r.fields)
-	if err != nil {
-		return Row{}, err
+	if err := r.row(row, done+1, r.fields); err != nil {
+		return err
 	}
-	spoil(&row, null)
+	spoil(row, null)
 	for _, p := range r.parts {
 		p.rest = p.rest[1:]
 	}
-	return row, nil
+	r.mark.ID = r.lastID
+	r.done.Store(done + 1)
+	return nil
 }
 
 // peek returns the next value, which is rest[0].
@@ -248,22 +225,6 @@ func parquetText(v parquet.Value, as *format.LogicalType) string {
 		return when.UTC().Format(time.RFC3339Nano)
 	}
 	return v.String()
-}
-
-func (r *rowFile) Position() Position {
-	m := r.mark
-	m.Columns, m.ID = r.columns, r.lastID
-	return Position{Line: r.done.Load(), Mark: m.encode()}
-}
-
-func (r *rowFile) Columns() []string { return r.columns }
-func (r *rowFile) Size() int64       { return r.mark.File.Size }
-
-func (r *rowFile) Progress() float64 {
-	if r.rows == 0 {
-		return 1
-	}
-	return float64(r.done.Load()) / float64(r.rows)
 }
 
 func (r *rowFile) Close() error {

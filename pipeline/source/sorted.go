@@ -2,12 +2,13 @@ package source
 
 import (
 	"context"
-	"database/sql"
-	"encoding/json"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sync/atomic"
+	"slices"
+	"strings"
 )
 
 // lookAhead is how many rows of a list with an id column are read to see whether their ids ascend.
@@ -66,145 +67,120 @@ func outOfOrder(ctx context.Context, spec Spec) (bool, error) {
 	return false, nil
 }
 
-// sorted returns the rows of a list by ascending id, from its own temporary database.
+// sorted returns the rows of a list by ascending id.
 type sorted struct {
-	ctx   context.Context
-	path  string
-	mark  mark    // of the whole file
-	list  Reader  // as it is
-	db    *sql.DB // nil before the first Next
-	rows  *sql.Rows
-	err   error        // why sorting failed
-	total atomic.Int64 // 0 until it is sorted
-	done  atomic.Int64
+	wholeFile
+	ctx  context.Context
+	list Reader  // as it is
+	rows *Sorter // nil before the first Next
+	err  error   // why sorting failed
 }
 
 func openSorted(ctx context.Context, spec Spec, from Position, m mark) (Reader, error) {
-	s := &sorted{ctx: ctx, path: spec.Path}
-	var err error
-	if s.mark, err = markOf(spec.Path); err != nil {
+	s := &sorted{ctx: ctx}
+	if err := s.open(spec.Path, from, m); err != nil {
+		var changed *ChangedError
+		if errors.As(err, &changed) {
+			changed.What += " (its ids are not in order, so it cannot grow either)"
+		}
 		return nil, err
 	}
-	if from.Line > 0 {
-		if what := s.mark.changedSince(m); what != "" {
-			return nil, &ChangedError{spec.Path,
-				what + " (its ids are not in order, so it cannot grow either)"}
-		}
-		if m.End {
-			return finished{from, m}, nil
-		}
+	if m.End {
+		return finished{from, m}, nil
 	}
-	s.mark.Sorted, s.mark.ID = true, m.ID
+	s.mark.Sorted = true
 	spec.unordered = true
 	list, err := openFormat(ctx, spec, Position{})
 	if err != nil {
 		return nil, err
 	}
 	s.list, s.mark.Columns = list, list.Columns()
-	s.done.Store(from.Line)
 	return s, nil
 }
 
-// sort reads the list into the database and begins to read that.
+// sort reads the list, of which the rows up to the position are done.
 func (s *sorted) sort() error {
-	var err error
-	if s.db, err = temporaryDatabase(s.ctx, "CREATE TABLE rows(id INTEGER, url TEXT, grp TEXT, kept TEXT, "+
-		"hash TEXT, bad INTEGER, ended INTEGER)"); err != nil {
-		return fmt.Errorf("sort %s: %w", s.path, err)
+	s.rows = NewSorter(s.ctx)
+	total := int64(0)
+	chunk := make([]Row, 1024)
+	for {
+		n, err := s.list.Next(chunk)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		total += int64(n)
+		for _, row := range chunk[:n] {
+			if row.ID <= s.mark.ID {
+				continue
+			}
+			if err := s.rows.Add(pack(row)); err != nil {
+				return fmt.Errorf("%s: %w", s.path, err)
+			}
+		}
 	}
-	total, err := s.fill()
-	if err != nil {
-		return err
+	if err := s.rows.Sort(); err != nil {
+		return fmt.Errorf("%s: %w", s.path, err)
 	}
-	var twice int64
-	switch err := s.db.QueryRowContext(s.ctx,
-		`SELECT id FROM rows GROUP BY id HAVING count(*) > 1 LIMIT 1`).Scan(&twice); err {
-	case sql.ErrNoRows:
-	case nil:
-		return fmt.Errorf("%s: the id %d is there more than once, and ids have to be different",
-			s.path, twice)
-	default:
-		return fmt.Errorf("sort %s: %w", s.path, err)
-	}
-	if s.rows, err = s.db.QueryContext(s.ctx,
-		`SELECT id, url, grp, kept, hash, bad, ended FROM rows WHERE id > ? ORDER BY id`, s.mark.ID); err != nil {
-		return fmt.Errorf("sort %s: %w", s.path, err)
+	switch key, is, err := s.rows.Twice(); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", s.path, err)
+	case is:
+		return fmt.Errorf("%s: the id %d is there more than once, and ids have to be different", s.path,
+			binary.BigEndian.Uint64([]byte(key)))
 	}
 	s.total.Store(total)
 	return nil
 }
 
-// fill reads a list into the database.
-func (s *sorted) fill() (total int64, err error) {
-	tx, err := s.db.BeginTx(s.ctx, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer tx.Rollback()
-	insert, err := tx.PrepareContext(s.ctx, `INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)`)
-	if err != nil {
-		return 0, err
-	}
-	defer insert.Close()
-	rows := make([]Row, 1024)
-	for {
-		n, err := s.list.Next(rows)
-		if err == io.EOF {
-			return total, tx.Commit()
-		}
-		if err != nil {
-			return 0, err
-		}
-		for _, r := range rows[:n] {
-			kept, err := json.Marshal(r.Kept)
-			if err == nil {
-				_, err = insert.ExecContext(s.ctx, r.ID, r.URL, r.Group, kept, r.Hash, r.Bad, r.End)
-			}
-			if err != nil {
-				return 0, fmt.Errorf("sort %s: %w", s.path, err)
-			}
-		}
-		total += int64(n)
-	}
-}
-
 func (s *sorted) Next(dst []Row) (int, error) {
-	if s.db == nil {
+	if s.rows == nil {
 		s.err = s.sort()
 	}
-	if s.err != nil {
-		return 0, s.err
-	}
-	for n := range dst {
-		if !s.rows.Next() {
-			err := s.rows.Err()
-			if n > 0 {
-				return n, nil // the next call returns the end, or the error, again
-			}
-			if err == nil {
-				s.mark.End = true
-				err = io.EOF
-			}
-			return 0, err
-		}
-		var r Row
-		var kept []byte
-		err := s.rows.Scan(&r.ID, &r.URL, &r.Group, &kept, &r.Hash, &r.Bad, &r.End)
-		if err == nil {
-			err = json.Unmarshal(kept, &r.Kept)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("sort %s: %w", s.path, err)
-		}
-		dst[n] = r
-		s.mark.ID = r.ID
-		s.done.Add(1)
-	}
-	return len(dst), nil
+	return fill(dst, s.next)
 }
 
-func (s *sorted) Position() Position {
-	return Position{Line: s.done.Load(), Mark: s.mark.encode()}
+func (s *sorted) next(row *Row, _ bool) error {
+	if s.err != nil {
+		return s.err
+	}
+	key, data, more, err := s.rows.Next()
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	if !more {
+		s.mark.End = true
+		return io.EOF
+	}
+	*row = unpack(key, data)
+	s.mark.ID = row.ID
+	s.done.Add(1)
+	return nil
+}
+
+// pack makes an entry of a row: its id, and its texts, which have no NUL (see clean).
+func pack(r Row) (key string, data []byte) {
+	flags := ""
+	if r.Bad {
+		flags += "bad "
+	}
+	if r.End {
+		flags += "end"
+	}
+	texts := append([]string{flags, r.URL, r.Group, r.Hash}, r.Kept...)
+	return string(binary.BigEndian.AppendUint64(nil, uint64(r.ID))), []byte(strings.Join(texts, "\x00"))
+}
+
+func unpack(key string, data []byte) Row {
+	texts := strings.Split(string(data), "\x00")
+	r := Row{ID: int64(binary.BigEndian.Uint64([]byte(key))), URL: texts[1], Group: texts[2], Hash: texts[3],
+		Bad: strings.Contains(texts[0], "bad"), End: strings.Contains(texts[0], "end")}
+	if len(texts) > 4 {
+		r.Kept = slices.Clip(texts[4:])
+	}
+	return r
 }
 
 // Damaged returns what the list's own reader says.
@@ -215,23 +191,9 @@ func (s *sorted) Damaged() (n, first int64) {
 	return 0, 0
 }
 
-func (s *sorted) Columns() []string { return s.mark.Columns }
-func (s *sorted) Size() int64       { return s.mark.File.Size }
-
-func (s *sorted) Progress() float64 {
-	total := s.total.Load()
-	if total == 0 {
-		return 0
-	}
-	return float64(s.done.Load()) / float64(total)
-}
-
 func (s *sorted) Close() error {
 	if s.rows != nil {
 		_ = s.rows.Close()
-	}
-	if s.db != nil {
-		_ = s.db.Close()
 	}
 	return s.list.Close()
 }

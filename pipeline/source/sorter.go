@@ -11,15 +11,16 @@ import (
 	"slices"
 )
 
-// sortInMemory is how many entries a Sorter holds before it writes them to the disk.
-const sortInMemory = 100_000
+// sortInMemory is how many bytes of entries a Sorter holds before it writes them to the disk.
+const sortInMemory = 16 << 20
 
-// Sorter sorts entries by their keys, as bytes; those of one key come as they were added. Beyond a number of
-// entries they are in a temporary database, so that memory does not grow with them.
+// Sorter sorts entries by their keys, as bytes; those of one key come as they were added. Beyond some size
+// they are in a temporary database, so that memory does not grow with them.
 type Sorter struct {
 	ctx  context.Context
 	held []sorterEntry
-	most int     // entries in memory
+	size int     // of held, in bytes
+	most int     // of them in memory
 	db   *sql.DB // nil while all are in memory
 	rows *sql.Rows
 }
@@ -29,13 +30,16 @@ type sorterEntry struct {
 	data []byte
 }
 
+const entryOverhead = 40 // bytes of a sorterEntry itself
+
 // NewSorter makes an empty one. Close it.
 func NewSorter(ctx context.Context) *Sorter { return &Sorter{ctx: ctx, most: sortInMemory} }
 
 // Add takes an entry, whose data the caller must not change afterwards.
 func (s *Sorter) Add(key string, data []byte) error {
 	s.held = append(s.held, sorterEntry{key, data})
-	if len(s.held) < s.most {
+	s.size += len(key) + len(data) + entryOverhead
+	if s.size < s.most {
 		return nil
 	}
 	return s.wrap(s.spill())
@@ -44,7 +48,7 @@ func (s *Sorter) Add(key string, data []byte) error {
 // spill writes the entries in memory to the database.
 func (s *Sorter) spill() (err error) {
 	if s.db == nil {
-		if s.db, err = temporaryDatabase(s.ctx, "CREATE TABLE entries(key BLOB, data BLOB)"); err != nil {
+		if s.db, err = temporaryDatabase(s.ctx); err != nil {
 			return err
 		}
 	}
@@ -63,21 +67,36 @@ func (s *Sorter) spill() (err error) {
 			return err
 		}
 	}
-	s.held = s.held[:0]
+	clear(s.held)
+	s.held, s.size = s.held[:0], 0
 	return tx.Commit()
 }
 
 // Sort ends the adding; Next begins with the lowest key.
-func (s *Sorter) Sort() (err error) {
+func (s *Sorter) Sort() error {
 	if s.db == nil {
 		slices.SortStableFunc(s.held, func(a, b sorterEntry) int { return cmp.Compare(a.key, b.key) })
 		return nil
 	}
-	if err := s.spill(); err != nil {
-		return s.wrap(err)
+	return s.wrap(s.spill())
+}
+
+// Twice returns the lowest key that several entries have, if there is one. It comes between Sort and Next.
+func (s *Sorter) Twice() (key string, is bool, err error) {
+	if s.db == nil {
+		for i := 1; i < len(s.held); i++ {
+			if s.held[i].key == s.held[i-1].key {
+				return s.held[i].key, true, nil
+			}
+		}
+		return "", false, nil
 	}
-	s.rows, err = s.db.QueryContext(s.ctx, "SELECT key, data FROM entries ORDER BY key, rowid")
-	return s.wrap(err)
+	err = s.db.QueryRowContext(s.ctx,
+		"SELECT key FROM entries GROUP BY key HAVING count(*) > 1 LIMIT 1").Scan(&key)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	return key, err == nil, s.wrap(err)
 }
 
 // Next returns the next entry; more is false after the last one.
@@ -90,6 +109,11 @@ func (s *Sorter) Next() (key string, data []byte, more bool, err error) {
 		s.held = s.held[1:]
 		return e.key, e.data, true, nil
 	}
+	if s.rows == nil {
+		if s.rows, err = s.db.QueryContext(s.ctx, "SELECT key, data FROM entries ORDER BY key, rowid"); err != nil {
+			return "", nil, false, s.wrap(err)
+		}
+	}
 	if !s.rows.Next() {
 		return "", nil, false, s.wrap(s.rows.Err())
 	}
@@ -99,8 +123,7 @@ func (s *Sorter) Next() (key string, data []byte, more bool, err error) {
 
 func (s *Sorter) wrap(err error) error {
 	if err != nil && s.ctx.Err() == nil {
-		err = fmt.Errorf("sort names in the temporary folder %s: %w; for another folder set TMPDIR", os.TempDir(),
-			err)
+		err = fmt.Errorf("sort in the temporary folder %s: %w; for another folder set TMPDIR", os.TempDir(), err)
 	}
 	return err
 }
@@ -116,8 +139,8 @@ func (s *Sorter) Close() (err error) {
 	return err
 }
 
-// temporaryDatabase makes a database of which nothing outlives the process, with a table.
-func temporaryDatabase(ctx context.Context, create string) (*sql.DB, error) {
+// temporaryDatabase makes a database for entries, of which nothing outlives the process.
+func temporaryDatabase(ctx context.Context) (*sql.DB, error) {
 	dir, err := os.MkdirTemp("", "facescan-sort-*")
 	if err != nil {
 		return nil, err
@@ -129,7 +152,7 @@ func temporaryDatabase(ctx context.Context, create string) (*sql.DB, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, create); err != nil {
+	if _, err := db.ExecContext(ctx, "CREATE TABLE entries(key BLOB, data BLOB)"); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil

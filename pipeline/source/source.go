@@ -173,7 +173,7 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 			s.HashColumn != "" {
 			return nil, usagef("%s is a plain list of URLs and has no columns", nameOf(s.Path))
 		}
-		return openLines(ctx, s, from)
+		return openText(ctx, s, from, newLines)
 	case s.Format == "sqlite":
 		return openDatabase(ctx, s, from)
 	case s.IDColumn != "":
@@ -186,9 +186,9 @@ func Open(ctx context.Context, s Spec, from Position) (Reader, error) {
 func openFormat(ctx context.Context, s Spec, from Position) (Reader, error) {
 	switch s.Format {
 	case "csv", "tsv":
-		return openTable(ctx, s, from)
+		return openText(ctx, s, from, newTable)
 	case "jsonl":
-		return openJSONL(ctx, s, from)
+		return openText(ctx, s, from, newObjects)
 	case "parquet":
 		return openParquet(ctx, s, from)
 	}

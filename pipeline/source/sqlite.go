@@ -76,11 +76,10 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 			_ = d.Close()
 		}
 	}()
-	if err = d.choose(spec); err != nil {
+	if err = d.choose(spec, m.ID); err != nil {
 		return nil, err
 	}
 	d.read.Store(from.Line)
-	d.lastID = m.ID
 	d.lastRead.Store(m.ID)
 	d.samples = samples{step: m.Step, n: from.Line, ids: m.IDs, hashes: m.Blocks, last: m.Last}
 	if err = d.checkKeys(); err == nil && from.Line > 0 {
@@ -94,7 +93,7 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 }
 
 // choose finds table, key and columns.
-func (d *database) choose(spec Spec) error {
+func (d *database) choose(spec Spec, lastID int64) error {
 	each := func(query string, args []any, row func(*sql.Rows) error) error {
 		return d.each(row, query, args...)
 	}
@@ -138,7 +137,7 @@ func (d *database) choose(spec Spec) error {
 	if spec.IDColumn == "" {
 		return usagef("%s: the table %s has no integer key: choose one with --id-column", d.path, table.Name)
 	}
-	if d.chosen, err = choose(spec, columns); err != nil {
+	if d.chosen, err = choose(spec, columns, lastID); err != nil {
 		return err
 	}
 	id := d.columns[d.id]
@@ -236,22 +235,9 @@ func (d *database) compare() error {
 	return nil
 }
 
-func (d *database) Next(dst []Row) (n int, err error) {
-	for n < len(dst) {
-		var row Row
-		if row, err = d.next(); err != nil {
-			break
-		}
-		dst[n] = row
-		n++
-	}
-	if n > 0 {
-		return n, nil // an error comes again
-	}
-	return 0, err
-}
+func (d *database) Next(dst []Row) (int, error) { return fill(dst, d.next) }
 
-func (d *database) next() (Row, error) {
+func (d *database) next(row *Row, _ bool) error {
 	for {
 		if d.rows == nil {
 			limit := -1
@@ -262,7 +248,7 @@ func (d *database) next() (Row, error) {
 			d.rows, err = d.db.QueryContext(d.ctx, d.query, d.lastID, limit)
 			if err != nil {
 				d.rows = nil
-				return Row{}, d.wrap(err)
+				return d.wrap(err)
 			}
 			d.inPage = 0
 		}
@@ -273,30 +259,29 @@ func (d *database) next() (Row, error) {
 		_ = d.rows.Close()
 		d.rows = nil
 		if err != nil {
-			return Row{}, d.wrap(err)
+			return d.wrap(err)
 		}
 		if d.inPage < pageRows {
-			return Row{}, io.EOF
+			return io.EOF
 		}
 	}
 	if err := d.rows.Scan(d.dest...); err != nil {
-		return Row{}, d.wrap(err)
+		return d.wrap(err)
 	}
 	d.inPage++
 	for i, column := range d.order {
 		d.fields[column] = string(d.raw[i][:min(len(d.raw[i]), maxRecord)])
 	}
-	row, err := d.row(d.read.Load()+1, d.fields)
-	if err != nil {
+	if err := d.row(row, d.read.Load()+1, d.fields); err != nil {
 		_ = d.rows.Close()
 		d.rows = nil // so that the same row comes again
-		return Row{}, err
+		return err
 	}
-	spoil(&row, d.raw[1] == nil)
+	spoil(row, d.raw[1] == nil)
 	d.samples.add(row.ID, d.raw[1])
 	d.read.Add(1)
 	d.lastRead.Store(row.ID)
-	return row, nil
+	return nil
 }
 
 func (d *database) Position() Position {

@@ -137,7 +137,7 @@ func TestDatabaseGrowthAndChange(t *testing.T) {
 			rows[100].URL != "new" {
 			t.Errorf("%d rows, %v", len(rows), err)
 		}
-		m, err := decodeMark("", at.Mark)
+		m, err := parseMark(at.Mark)
 		if err != nil || len(m.IDs) < maxBlocks/2 {
 			t.Error(len(m.IDs), err)
 		}

@@ -52,6 +52,24 @@ type stream struct {
 	print fingerprint // of what is consumed
 }
 
+// openText opens a list that is text with the reader that make returns.
+func openText(ctx context.Context, spec Spec, from Position,
+	make func(*stream, Spec, Position, mark) (Reader, error)) (Reader, error) {
+	s, m, err := openStream(ctx, spec, from)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return finished{from, m}, nil
+	}
+	r, err := make(s, spec, from, m)
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
 // openStream opens a list at its start, or at the position after comparing what is before it. It also returns
 // the position's mark. The stream is nil if nothing can follow: the file was read to its end and has not
 // changed since.
@@ -327,8 +345,10 @@ func (s *stream) textOf(window []byte) string {
 }
 
 // skipLine consumes up to and including the next line end, or to the end of the list, at any length, and
-// reports which. It passes all of the line to see, in pieces. After an error a part of the line is consumed.
+// reports which. It passes all of the line to see, in pieces. After an error, which may be that the line is
+// still being written, nothing can be read, and the line does not count as consumed.
 func (s *stream) skipLine(see func([]byte)) (ended bool, err error) {
+	before := s.print
 	for {
 		win := s.window()
 		if i := s.firstLineEnd(win); i >= 0 {
@@ -339,9 +359,10 @@ func (s *stream) skipLine(see func([]byte)) (ended bool, err error) {
 		see(win)
 		s.consume(len(win))
 		if !s.more() {
-			if s.err == io.EOF {
+			if s.err == io.EOF && !s.growing {
 				return false, nil
 			}
+			s.print = before
 			return false, s.err
 		}
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"facescan/pipeline/fileurl"
 )
 
 // tarFile finds the images in a tar. Its headers are read once and sorted by the members' names; a member is
@@ -20,8 +23,8 @@ type tarFile struct {
 	file    *os.File
 	sorted  *Sorter // nil before the first Next
 	damaged error   // why the headers could not be read to their end
-	next    member
-	more    bool
+	ahead   member
+	more    bool // ahead is one
 	err     error
 }
 
@@ -142,7 +145,7 @@ func (t *tarFile) sort() error {
 	if err := t.sorted.Sort(); err != nil {
 		return err
 	}
-	t.next, t.more, err = t.pull()
+	t.ahead, t.more, err = t.pull()
 	return err
 }
 
@@ -161,41 +164,29 @@ func (t *tarFile) pull() (m member, more bool, err error) {
 }
 
 // Next implements Reader.
-func (t *tarFile) Next(dst []Row) (n int, err error) {
+func (t *tarFile) Next(dst []Row) (int, error) {
 	if t.sorted == nil {
 		t.err = t.sort()
 	}
-	for t.err == nil && n < len(dst) && t.more {
-		m := t.next
-		for same := true; same; {
-			if t.next, t.more, t.err = t.pull(); t.err != nil {
-				return n, noneWith(n, t.err)
-			}
-			if same = t.more && t.next.name == m.name; same && t.next.Offset > m.Offset {
-				m = t.next
-			}
-		}
-		if t.take(&dst[n], memberURL(t.path, m.name), m.File) {
-			n++
-		}
-	}
-	switch {
-	case n > 0 || len(dst) == 0:
-		return n, nil
-	case t.err != nil:
-		return 0, t.err
-	case t.damaged != nil:
-		return 0, t.damaged
-	}
-	return 0, io.EOF
+	return fill(dst, t.next)
 }
 
-func (t *tarFile) any() (is bool, err error) {
-	err = t.scan(func(member) (bool, error) {
-		is = true
-		return false, nil
-	})
-	return is, err
+func (t *tarFile) next(row *Row, _ bool) error {
+	for t.err == nil && t.more {
+		m := t.ahead
+		for same := true; same; {
+			if t.ahead, t.more, t.err = t.pull(); t.err != nil {
+				return t.err
+			}
+			if same = t.more && t.ahead.name == m.name; same && t.ahead.Offset > m.Offset {
+				m = t.ahead
+			}
+		}
+		if t.take(row, fileurl.OfMember(t.path, m.name), m.File) {
+			return nil
+		}
+	}
+	return cmp.Or(t.err, t.damaged, io.EOF)
 }
 
 // Close implements Reader.
