@@ -90,15 +90,6 @@ type Server struct {
 //go:embed page/index.html page/live.css page/live.js grafana.json
 var files embed.FS
 
-// Dashboard is a Grafana dashboard for the metrics, as JSON.
-func Dashboard() []byte {
-	b, err := files.ReadFile("grafana.json")
-	if err != nil {
-		panic(err) // it is embedded
-	}
-	return b
-}
-
 // Listen opens the address. Connections wait until Serve. The error is a *net.AddrError if the address is
 // invalid.
 func Listen(addr string) (*Server, error) {

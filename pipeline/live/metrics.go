@@ -100,85 +100,104 @@ func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	v, err := m.now()
-	gauge := func(d *prometheus.Desc, x float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, x, labels...)
+	out := sink(ch)
+	out.gauge(jobReadable, truth(err == nil))
+	out.job(&v)
+	out.process(&v)
+	for _, s := range v.Stages {
+		out.stage(s)
 	}
-	counter := func(d *prometheus.Desc, n int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
-	}
+}
+
+// sink is where values go.
+type sink chan<- prometheus.Metric
+
+func (out sink) gauge(d *prometheus.Desc, x float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, x, labels...)
+}
+
+func (out sink) counter(d *prometheus.Desc, n int64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func (out sink) job(v *Snapshot) {
 	c := v.Counts
-	gauge(jobRows, float64(c.OK), "ok")
-	gauge(jobRows, float64(c.Failed), "failed")
-	gauge(jobRows, float64(c.Pending), "pending")
-	gauge(jobRows, float64(c.AlreadyDone), "already_done")
+	out.gauge(jobRows, float64(c.OK), "ok")
+	out.gauge(jobRows, float64(c.Failed), "failed")
+	out.gauge(jobRows, float64(c.Pending), "pending")
+	out.gauge(jobRows, float64(c.AlreadyDone), "already_done")
 	for _, r := range store.Reasons("") { // all of them, so that a first failure is an increase
-		gauge(jobFailures, float64(c.Failures[r]), string(r), string(r.Class()))
-		counter(failuresTotal, v.Own.Failures[r], string(r), string(r.Class()))
+		out.gauge(jobFailures, float64(c.Failures[r]), string(r), string(r.Class()))
 	}
-	gauge(jobFaces, float64(c.Faces))
-	gauge(jobWithFaces, float64(c.ImagesWithFaces))
-	gauge(jobShards, float64(c.Shards.Done), "done")
-	gauge(jobShards, float64(c.Shards.Free), "free")
-	gauge(jobShards, float64(c.Shards.Leased), "leased")
+	out.gauge(jobFaces, float64(c.Faces))
+	out.gauge(jobWithFaces, float64(c.ImagesWithFaces))
+	out.gauge(jobShards, float64(c.Shards.Done), "done")
+	out.gauge(jobShards, float64(c.Shards.Free), "free")
+	out.gauge(jobShards, float64(c.Shards.Leased), "leased")
 	alive := 0
 	for _, o := range c.Owners {
 		if o.Alive {
 			alive++
 		}
 	}
-	gauge(jobOwners, float64(alive), "alive")
-	gauge(jobOwners, float64(len(c.Owners)-alive), "gone")
-	gauge(jobImports, float64(len(c.ImportIncomplete)))
+	out.gauge(jobOwners, float64(alive), "alive")
+	out.gauge(jobOwners, float64(len(c.Owners)-alive), "gone")
+	out.gauge(jobImports, float64(len(c.ImportIncomplete)))
 	if v.Left >= 0 {
-		gauge(jobLeft, v.Left.Seconds())
+		out.gauge(jobLeft, v.Left.Seconds())
 	}
-	gauge(jobReadable, truth(err == nil))
+}
 
-	counter(rowsTotal, v.Own.OK, "ok")
-	counter(rowsTotal, v.Own.Failed, "failed")
-	counter(facesTotal, v.Own.Faces)
-	counter(withFacesTotal, v.Own.ImagesWithFaces)
-	counter(importedTotal, v.Imported)
-	counter(handedTotal, v.Dispatched)
-	counter(retriesTotal, v.Retries)
-	counter(robotsTotal, v.Robots)
-	counter(fallbackTotal, v.Fallbacks)
-	for _, s := range v.Stages {
-		gauge(stageFlight, float64(s.InFlight), s.Name)
-		gauge(stageCapacity, float64(s.Capacity), s.Name)
-		gauge(stageQueue, float64(s.Queue), s.Name)
-		if s.Room > 0 {
-			gauge(stageRoom, float64(s.Room), s.Name)
-		}
-		counter(stageBytes, s.Bytes, s.Name)
-		ch <- prometheus.MustNewConstMetric(stageBusy, prometheus.CounterValue, s.Busy.Seconds(), s.Name)
-		within, sum := map[float64]uint64{}, uint64(0)
-		for i, bound := range Buckets {
-			sum += uint64(s.Buckets[i])
-			within[bound] = sum
-		}
-		ch <- prometheus.MustNewConstHistogram(stageSeconds, uint64(s.Rows), s.Took.Seconds(), within, s.Name)
-		if s.Name == "commit" {
-			counter(commitsTotal, s.Rows)
-		}
+func (out sink) process(v *Snapshot) {
+	for _, r := range store.Reasons("") {
+		out.counter(failuresTotal, v.Own.Failures[r], string(r), string(r.Class()))
 	}
-	gauge(flightRows, float64(v.InFlight))
-	gauge(flightLimit, float64(v.MaxInFlight))
-	gauge(memoryBytes, float64(v.Bodies.Used), "bodies")
-	gauge(memoryBytes, float64(v.Pixels.Used), "pixels")
-	gauge(memoryLimit, float64(v.Bodies.Limit), "bodies")
-	gauge(memoryLimit, float64(v.Pixels.Limit), "pixels")
-	counter(refusedTotal, v.Refused)
-	gauge(heldLeases, float64(v.Held))
-	counter(takeoversTotal, v.Takeovers)
-	counter(lostTotal, v.LeasesLost)
-	gauge(storeBytes, float64(v.Data), "data")
-	gauge(storeBytes, float64(v.Log), "log")
+	out.counter(rowsTotal, v.Own.OK, "ok")
+	out.counter(rowsTotal, v.Own.Failed, "failed")
+	out.counter(facesTotal, v.Own.Faces)
+	out.counter(withFacesTotal, v.Own.ImagesWithFaces)
+	out.counter(importedTotal, v.Imported)
+	out.counter(handedTotal, v.Dispatched)
+	out.counter(retriesTotal, v.Retries)
+	out.counter(robotsTotal, v.Robots)
+	out.counter(fallbackTotal, v.Fallbacks)
+	out.gauge(flightRows, float64(v.InFlight))
+	out.gauge(flightLimit, float64(v.MaxInFlight))
+	out.gauge(memoryBytes, float64(v.Bodies.Used), "bodies")
+	out.gauge(memoryBytes, float64(v.Pixels.Used), "pixels")
+	out.gauge(memoryLimit, float64(v.Bodies.Limit), "bodies")
+	out.gauge(memoryLimit, float64(v.Pixels.Limit), "pixels")
+	out.counter(refusedTotal, v.Refused)
+	out.gauge(heldLeases, float64(v.Held))
+	out.counter(takeoversTotal, v.Takeovers)
+	out.counter(lostTotal, v.LeasesLost)
+	out.gauge(storeBytes, float64(v.Data), "data")
+	out.gauge(storeBytes, float64(v.Log), "log")
 	for _, kind := range Holdups {
-		gauge(heldBack, truth(v.Holdup.Kind == kind && v.End == ""), kind)
+		out.gauge(heldBack, truth(v.Holdup.Kind == kind && v.End == ""), kind)
 	}
-	gauge(outageOn, truth(v.Outage))
-	gauge(outageSeconds, v.OutageFor.Seconds())
+	out.gauge(outageOn, truth(v.Outage))
+	out.gauge(outageSeconds, v.OutageFor.Seconds())
+}
+
+func (out sink) stage(s Stage) {
+	out.gauge(stageFlight, float64(s.InFlight), s.Name)
+	out.gauge(stageCapacity, float64(s.Capacity), s.Name)
+	out.gauge(stageQueue, float64(s.Queue), s.Name)
+	if s.Room > 0 {
+		out.gauge(stageRoom, float64(s.Room), s.Name)
+	}
+	out.counter(stageBytes, s.Bytes, s.Name)
+	out <- prometheus.MustNewConstMetric(stageBusy, prometheus.CounterValue, s.Busy.Seconds(), s.Name)
+	within, sum := map[float64]uint64{}, uint64(0)
+	for i, bound := range Buckets {
+		sum += uint64(s.Buckets[i])
+		within[bound] = sum
+	}
+	out <- prometheus.MustNewConstHistogram(stageSeconds, uint64(s.Rows), s.Took.Seconds(), within, s.Name)
+	if s.Name == "commit" {
+		out.counter(commitsTotal, s.Rows)
+	}
 }
 
 func truth(b bool) float64 {

@@ -193,10 +193,10 @@ func TestDashboard(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(live.Dashboard(), &d); err != nil {
+	s := serve(t, view(), false)
+	if err := json.Unmarshal([]byte(get(t, s.URL()+"grafana.json").body), &d); err != nil {
 		t.Fatal(err)
 	}
-	s := serve(t, view(), false)
 	there := metricNames(get(t, s.URL()+"metrics").body)
 	asked := map[string]bool{}
 	for _, p := range d.Panels {

@@ -263,8 +263,6 @@ type numbered struct {
 	info   stat // of a tar
 }
 
-func (c *numbered) Columns() []string  { return nil }
-func (c *numbered) Size() int64        { return c.info.Size }
 func (c *numbered) Progress() float64  { return 0 }
 func (c *numbered) Passed() Passed     { return c.passed }
 func (c *numbered) Position() Position { return c.At(c.n, c.n, false) }

@@ -25,8 +25,6 @@ func newLines(s *stream, _ Spec, from Position, m mark) (Reader, error) {
 	return &lines{stream: s, line: from.Line, began: from.Line > 0 && !m.Comments, comments: m.Comments}, nil
 }
 
-func (l *lines) Columns() []string { return nil }
-
 func (l *lines) Position() Position {
 	return l.position(l.line, func(m *mark) { m.Comments = l.OnlyComments() })
 }
@@ -188,14 +186,9 @@ func clean(s string) string {
 }
 
 // finished is a list that was read to its end and has not changed since.
-type finished struct {
-	at Position
-	m  mark
-}
+type finished Position
 
 func (f finished) Next([]Row) (int, error) { return 0, io.EOF }
-func (f finished) Position() Position      { return f.at }
-func (f finished) Columns() []string       { return f.m.Columns }
-func (f finished) Size() int64             { return f.m.File.Size }
+func (f finished) Position() Position      { return Position(f) }
 func (f finished) Progress() float64       { return 1 }
 func (f finished) Close() error            { return nil }

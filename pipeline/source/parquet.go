@@ -72,10 +72,11 @@ func openParquet(ctx context.Context, spec Spec, from Position) (_ Reader, err e
 		return nil, fmt.Errorf("%s is not a complete parquet file: %w", spec.Path, err)
 	}
 	columns := f.Root().Columns()
+	var names []string
 	for _, c := range columns {
-		r.mark.Columns = append(r.mark.Columns, c.Name())
+		names = append(names, c.Name())
 	}
-	if r.chosen, err = choose(spec, r.mark.Columns, m.ID); err != nil {
+	if r.chosen, err = choose(spec, names, m.ID); err != nil {
 		return nil, err
 	}
 	r.total.Store(f.NumRows())

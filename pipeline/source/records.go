@@ -232,8 +232,6 @@ func (r *records) finish(n int) error {
 	return nil
 }
 
-func (r *records) Columns() []string { return r.columns }
-
 // Damaged returns how many records were damaged but could be read, and the number of the first one.
 func (r *records) Damaged() (n, first int64) { return r.damage, r.firstDamage }
 

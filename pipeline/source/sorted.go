@@ -86,16 +86,13 @@ func openSorted(ctx context.Context, spec Spec, from Position, m mark) (Reader, 
 		return nil, err
 	}
 	if m.End {
-		return finished{from, m}, nil
+		return finished(from), nil
 	}
 	s.mark.Sorted = true
 	spec.unordered = true
-	list, err := openFormat(ctx, spec, Position{})
-	if err != nil {
-		return nil, err
-	}
-	s.list, s.mark.Columns = list, list.Columns()
-	return s, nil
+	var err error
+	s.list, err = openFormat(ctx, spec, Position{})
+	return s, err
 }
 
 // sort reads the list, of which the rows up to the position are done.

@@ -84,10 +84,6 @@ type Reader interface {
 	Next(dst []Row) (int, error)
 	// Position is after the last row that was returned, also after Next has failed.
 	Position() Position
-	// Columns are the names that the list has; nil for a plain one.
-	Columns() []string
-	// Size is that of the file in bytes, 0 when unknown.
-	Size() int64
 	// Progress is the share of the file that is read, in [0,1]; 0 when unknown.
 	Progress() float64
 	Close() error

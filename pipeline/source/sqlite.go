@@ -28,11 +28,9 @@ type database struct {
 	chosen
 	ctx     context.Context
 	path    string
-	size    int64
 	db      *sql.DB
-	table   string   // quoted
-	key     string   // expression
-	names   []string // of all columns
+	table   string // quoted
+	key     string // expression
 	paged   bool
 	order   []int // which columns a row has: the key, the URL, then the others that are wanted
 	query   string
@@ -55,13 +53,12 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 	if err != nil {
 		return nil, err
 	}
-	fi, err := os.Stat(spec.Path)
-	if err != nil {
+	if _, err := os.Stat(spec.Path); err != nil {
 		return nil, err
 	}
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: spec.Path}).EscapedPath(),
 		RawQuery: "mode=ro&_query_only=1&_busy_timeout=10000"}
-	d := &database{ctx: ctx, path: spec.Path, size: fi.Size()}
+	d := &database{ctx: ctx, path: spec.Path}
 	if d.db, err = sql.Open("sqlite3", dsn.String()); err != nil {
 		return nil, err
 	}
@@ -102,25 +99,27 @@ func (d *database) choose(spec Spec, lastID int64) error {
 		return err
 	}
 	table, ok := tables.Find(all, spec.Table)
-	names := tables.Names(all, func(tables.Table) bool { return true })
+	have := tables.Names(all, func(tables.Table) bool { return true })
 	switch {
 	case len(all) == 0:
 		return usagef("%s is a SQLite database without tables: name one that has a table of URLs", d.path)
 	case !ok && spec.Table == "":
-		return usagef("%s is a SQLite database, and its table of URLs is not named: it has %s: choose with --table", d.path, names)
+		return usagef("%s is a SQLite database, and its table of URLs is not named: it has %s: choose with "+
+			"--table", d.path, have)
 	case !ok:
-		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table, names)
+		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table, have)
 	}
 	if err := table.Read(each); err != nil {
 		return err
 	}
 	d.table = tables.Quote(table.Name)
+	var names []string
 	for _, c := range table.Columns {
 		if !c.Generated {
-			d.names = append(d.names, c.Name)
+			names = append(names, c.Name)
 		}
 	}
-	columns := d.names
+	columns := names
 	key, hasKey := table.Key()
 	d.paged = table.Kind == "table" && spec.IDColumn == ""
 	switch {
@@ -142,18 +141,17 @@ func (d *database) choose(spec Spec, lastID int64) error {
 	}
 	id := d.columns[d.id]
 	d.key = tables.Quote(id)
-	if !slices.Contains(d.names, id) {
+	if !slices.Contains(names, id) {
 		d.key = id // the rowid, which is not a column to quote
 	} else if hasKey && key.Name == id {
 		d.paged = table.Kind == "table"
 	}
 	d.order = []int{d.id, d.url}
-	// As blobs, bytes come as they are and times as they are written.
-	selected := d.key + ", CAST(" + tables.Quote(d.columns[d.url]) + " AS BLOB)"
+	selected := d.key + ", " + blobOf(d.columns[d.url])
 	for _, i := range d.wanted {
 		if i != d.id && i != d.url {
 			d.order = append(d.order, i)
-			selected += ", CAST(" + tables.Quote(d.columns[i]) + " AS BLOB)"
+			selected += ", " + blobOf(d.columns[i])
 		}
 	}
 	d.query = "SELECT " + selected + " FROM " + d.table + " WHERE " + d.key + " > ? ORDER BY " + d.key +
@@ -164,6 +162,9 @@ func (d *database) choose(spec Spec, lastID int64) error {
 	}
 	return nil
 }
+
+// blobOf selects a column as a blob: bytes come as they are, and times as they are written.
+func blobOf(column string) string { return "CAST(" + tables.Quote(column) + " AS BLOB)" }
 
 // each runs a query to its end.
 func (d *database) each(row func(*sql.Rows) error, query string, args ...any) error {
@@ -224,7 +225,8 @@ func (d *database) compare() error {
 			delete(want, id)
 		}
 		return nil
-	}, "SELECT "+d.key+", CAST("+tables.Quote(d.columns[d.url])+" AS BLOB) FROM "+d.table+" WHERE "+d.key+" IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
+	}, "SELECT "+d.key+", "+blobOf(d.columns[d.url])+" FROM "+d.table+" WHERE "+d.key+" IN (?"+
+		strings.Repeat(",?", len(args)-1)+")", args...)
 	if err != nil {
 		return err
 	}
@@ -286,12 +288,9 @@ func (d *database) next(row *Row, _ bool) error {
 
 func (d *database) Position() Position {
 	s := &d.samples
-	m := mark{Step: s.step, IDs: s.ids, Blocks: s.hashes, Last: s.last, Columns: d.names, ID: d.lastID}
+	m := mark{Step: s.step, IDs: s.ids, Blocks: s.hashes, Last: s.last, ID: d.lastID}
 	return Position{Line: d.read.Load(), Mark: m.encode()}
 }
-
-func (d *database) Columns() []string { return d.names }
-func (d *database) Size() int64       { return d.size }
 
 // Progress goes by keys, which are seldom far from evenly spread.
 func (d *database) Progress() float64 {

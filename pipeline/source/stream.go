@@ -60,7 +60,7 @@ func openText(ctx context.Context, spec Spec, from Position,
 		return nil, err
 	}
 	if s == nil {
-		return finished{from, m}, nil
+		return finished(from), nil
 	}
 	r, err := make(s, spec, from, m)
 	if err != nil {
@@ -432,8 +432,6 @@ func (s *stream) position(line int64, set func(*mark)) Position {
 
 // ready reports whether more returns at once.
 func (s *stream) ready() bool { return s.pump == nil || s.pump.ready() }
-
-func (s *stream) Size() int64 { return s.size }
 
 func (s *stream) Progress() float64 {
 	if s.size == 0 {

@@ -30,9 +30,6 @@ func (w *wholeFile) Position() Position {
 	return Position{Line: w.done.Load(), Mark: w.mark.encode()}
 }
 
-func (w *wholeFile) Columns() []string { return w.mark.Columns }
-func (w *wholeFile) Size() int64       { return w.mark.File.Size }
-
 func (w *wholeFile) Progress() float64 {
 	total := w.total.Load()
 	if total == 0 {
