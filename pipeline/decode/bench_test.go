@@ -78,7 +78,7 @@ func newDirect(b *testing.B, bodies [][]byte) func([]byte) error {
 	}
 	return func(body []byte) error {
 		h := sizes[&body[0]]
-		err := t.Decode(body, dst[:h.Width*h.Height], h.Width, h.Height, h.Width, full, turbo.Gray)
+		err := t.Decode(body, dst[:h.Width*h.Height], h.Width, h.Height, full, turbo.Gray)
 		if _, ok := err.(turbo.Warning); ok {
 			return nil
 		}

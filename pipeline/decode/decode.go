@@ -18,8 +18,8 @@
 // # Luma
 //
 // Y = 0.299 R + 0.587 G + 0.114 B on the stored (gamma) values, which is what JPEG holds; the Y plane of JPEG
-// and lossy WebP is taken as it is (WebP's is stretched from 16..235). Transparent pixels lie on white, as on
-// most web pages. ICC profiles are not applied.
+// and lossy WebP is taken as it is (WebP's is stretched from 16..235). Transparent pixels are drawn on
+// white, as on most web pages. ICC profiles are not applied.
 //
 // # Scale
 //
@@ -147,7 +147,7 @@ type Header struct {
 
 // Image is a decoded picture.
 type Image struct {
-	Luma          *image.Gray // upright; rows lie without gaps, and 64 bytes beyond the last one may be read
+	Luma          *image.Gray // upright; rows are contiguous, and 64 bytes beyond the last one may be read
 	Width, Height int         // upright, at full size
 	Format        string
 	// full pixels per pixel of Luma, >= 1, the same for both axes; Luma's corner is the image's within a

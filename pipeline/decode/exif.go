@@ -67,7 +67,7 @@ func (d directory) find(tag uint16) (data []byte, size, count int) {
 		}
 		n := int64(d.order.Uint32(e[4:]))
 		data = e[8:dirEntryLen]
-		if n*int64(size) > int64(len(data)) { // they stand elsewhere
+		if n*int64(size) > int64(len(data)) { // they are elsewhere in the file
 			data = d.file[min(int64(d.order.Uint32(data)), int64(len(d.file))):]
 		}
 		return data, size, int(min(n, int64(len(data)/size)))
@@ -103,7 +103,7 @@ func (d directory) values(tag uint16) (out []uint32) {
 	return out
 }
 
-// sorted reports whether the entries stand in the order of their tags.
+// sorted reports whether the entries are in the order of their tags.
 func (d directory) sorted() bool {
 	for e := d.entries; len(e) >= 2*dirEntryLen; e = e[dirEntryLen:] {
 		if d.order.Uint16(e) >= d.order.Uint16(e[dirEntryLen:]) {

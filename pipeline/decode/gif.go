@@ -20,7 +20,7 @@ type gifHeader struct {
 }
 
 // probeGIF walks the blocks to the first frame. The picture has the size of the logical screen. As in
-// browsers a frame that is larger, or lies wholly outside, takes the screen's place.
+// browsers a frame that is larger, or is wholly outside, takes the screen's place.
 func (f *File) probeGIF(b []byte) (err error) {
 	if len(b) < 13 {
 		return errCut
@@ -112,7 +112,7 @@ func gifColors(b []byte, flags byte) (colors, rest []byte, err error) {
 
 // decode decodes the frame as far as its data goes, and returns how many of its pixels are missing.
 func (h *gifHeader) decode() (m *image.Paletted, missing int) {
-	p := make(color.Palette, 256) // colours that the table lacks are black, so that no index lies outside
+	p := make(color.Palette, 256) // colours that the table lacks are black, so that every index is valid
 	for i := range p {
 		c := color.RGBA{A: 255}
 		if t := h.colors; 3*i < len(t) {
@@ -192,7 +192,7 @@ type gifReader struct {
 	unread      []byte // of in
 	acc         uint32
 	bits        uint8 // in acc
-	width, size uint8 // of the next code; of the codes that stand for one pixel
+	width, size uint8 // of the next code; of the codes of single pixels
 	next        uint16
 	last        int // the code before; -1 after a clear
 	prefix      [gifCodes]uint16
@@ -231,7 +231,7 @@ func (r *gifReader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// code reads the next code, and leaves what it stands for in pending.
+// code reads the next code, and leaves its pixels in pending.
 func (r *gifReader) code() error {
 	for r.bits < r.width {
 		if len(r.unread) == 0 {

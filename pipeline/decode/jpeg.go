@@ -35,7 +35,7 @@ const (
 // every large picture its place in the budget.
 const fallbackRoom = 16 << 20
 
-// A scan visits every block even where nothing changes, and a byte of the file can stand for thousands of
+// A scan visits every block even where nothing changes, and a byte of the file can code thousands of
 // blocks. Encoders write about ten scans.
 const (
 	maxScans   = 500
@@ -109,8 +109,7 @@ func (f *File) probeJPEG(b []byte) error {
 		}
 		if coding := foreignJPEG(marker); coding != "" && h.components == 0 {
 			if len(data) >= 5 {
-				f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])),
-					int(binary.BigEndian.Uint16(data[3:]))
+				f.setSize(data)
 			}
 			return unsupported("%s JPEG", coding)
 		}
@@ -144,24 +143,38 @@ func (f *File) probeJPEG(b []byte) error {
 			if h.components != 0 {
 				return errors.New("two frame headers")
 			}
-			if len(data) < 6 || len(data) < 6+3*int(data[5]) || data[5] < 1 || data[5] > 4 {
-				return errors.New("frame header broken")
+			if err := f.readFrame(data); err != nil {
+				return err
 			}
-			h.components = int(data[5])
 			h.progressive = marker == markerSOF2
-			f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])), int(binary.BigEndian.Uint16(data[3:]))
-			if data[0] == 12 {
-				return unsupported("JPEG of 12 bits a sample")
-			}
-			for c := range h.components {
-				s := data[6+3*c+1]
-				h.sampling[c] = [2]int{int(s >> 4), int(s & 15)}
-				if s>>4 < 1 || s>>4 > 4 || s&15 < 1 || s&15 > 4 {
-					return errors.New("sampling out of range")
-				}
-			}
 		}
 	}
+}
+
+// setSize takes the size from the data of a frame header.
+func (f *File) setSize(data []byte) {
+	f.Height, f.Width = int(binary.BigEndian.Uint16(data[1:])), int(binary.BigEndian.Uint16(data[3:]))
+}
+
+// readFrame reads the data of a frame header (ITU-T T.81, B.2.2).
+func (f *File) readFrame(data []byte) error {
+	h := &f.jpeg
+	if len(data) < 6 || len(data) < 6+3*int(data[5]) || data[5] < 1 || data[5] > 4 {
+		return errors.New("frame header broken")
+	}
+	h.components = int(data[5])
+	f.setSize(data)
+	if data[0] == 12 {
+		return unsupported("JPEG of 12 bits a sample")
+	}
+	for c := range h.components {
+		s := data[6+3*c+1]
+		h.sampling[c] = [2]int{int(s >> 4), int(s & 15)}
+		if s>>4 < 1 || s>>4 > 4 || s&15 < 1 || s&15 > 4 {
+			return errors.New("sampling out of range")
+		}
+	}
+	return nil
 }
 
 // foreignJPEG names the coding that a marker announces, if it is not decoded here.
@@ -293,9 +306,7 @@ func (d *Decoder) decodeScaled(f *File, img *Image, scale turbo.Scale) error {
 func (f *File) turboRows(t *turbo.Decoder, dst []byte, scale turbo.Scale,
 	s turbo.Samples) (warning string, err error) {
 	width, height := f.stored()
-	decode := func(body []byte) error {
-		return t.Decode(body, dst, width, height, scale.Of(width)*s.Size(), scale, s)
-	}
+	decode := func(body []byte) error { return t.Decode(body, dst, width, height, scale, s) }
 	if err = decode(f.body); err == nil {
 		return "", nil
 	}

@@ -41,96 +41,103 @@ func toLuma(dst *image.Gray, m image.Image, studio bool) error {
 			dst.Pix[i] = 255
 		}
 	}
-	w := b.Dx()
-	// row is the destination's; the cases below fill it from the source's.
-	rows := func(fill func(row []uint8, y int)) {
+	// rows converts row by row; of the source, offset is that of a pixel, and size its bytes.
+	rows := func(pix []uint8, offset func(x, y int) int, size int, convert func(row, src []uint8)) {
 		for y := b.Min.Y; y < b.Max.Y; y++ {
-			fill(dst.Pix[dst.PixOffset(b.Min.X, y):][:w], y)
+			row := dst.Pix[dst.PixOffset(b.Min.X, y):][:b.Dx()]
+			convert(row, pix[offset(b.Min.X, y):][:size*len(row)])
 		}
 	}
 	switch m := m.(type) {
 	case *image.Gray:
-		rows(func(row []uint8, y int) { copy(row, m.Pix[m.PixOffset(b.Min.X, y):]) })
+		rows(m.Pix, m.PixOffset, 1, copyLuma)
 	case *image.Gray16:
-		rows(func(row []uint8, y int) {
-			src := m.Pix[m.PixOffset(b.Min.X, y):][:2*w]
-			for i := range row {
-				row[i] = src[2*i]
-			}
-		})
+		rows(m.Pix, m.PixOffset, 2, lumaOfGray16)
 	case *image.Paletted:
 		var table [256]uint8
 		for i, c := range m.Palette[:min(256, len(m.Palette))] {
 			table[i] = colorLuma(c)
 		}
-		rows(func(row []uint8, y int) {
-			src := m.Pix[m.PixOffset(b.Min.X, y):][:w]
+		rows(m.Pix, m.PixOffset, 1, func(row, src []uint8) {
 			for i, p := range src {
 				row[i] = table[p]
 			}
 		})
 	case *image.RGBA:
-		rows(func(row []uint8, y int) {
-			src := m.Pix[m.PixOffset(b.Min.X, y):][:4*w]
-			for i := range row {
-				p := src[4*i:][:4:4]
-				row[i] = luma8(p[0], p[1], p[2]) + 255 - max(p[3], luma8(p[0], p[1], p[2]))
-			}
-		})
+		rows(m.Pix, m.PixOffset, 4, lumaOfRGBA)
 	case *image.NRGBA:
-		rows(func(row []uint8, y int) {
-			src := m.Pix[m.PixOffset(b.Min.X, y):][:4*w]
-			for i := range row {
-				p := src[4*i:][:4:4]
-				row[i] = onWhite(luma8(p[0], p[1], p[2]), p[3])
-			}
-		})
-	case *image.RGBA64: // big-endian: the high byte comes first, and is all we need
-		rows(func(row []uint8, y int) {
-			src := m.Pix[m.PixOffset(b.Min.X, y):][:8*w]
-			for i := range row {
-				p := src[8*i:][:8:8]
-				v := luma8(p[0], p[2], p[4])
-				row[i] = v + 255 - max(p[6], v)
-			}
-		})
+		rows(m.Pix, m.PixOffset, 4, lumaOfNRGBA)
+	case *image.RGBA64:
+		rows(m.Pix, m.PixOffset, 8, lumaOfRGBA64)
 	case *image.NRGBA64:
-		rows(func(row []uint8, y int) {
-			src := m.Pix[m.PixOffset(b.Min.X, y):][:8*w]
-			for i := range row {
-				p := src[8*i:][:8:8]
-				row[i] = onWhite(luma8(p[0], p[2], p[4]), p[6])
-			}
-		})
+		rows(m.Pix, m.PixOffset, 8, lumaOfNRGBA64)
 	case *image.YCbCr:
-		rows(func(row []uint8, y int) { copy(row, m.Y[m.YOffset(b.Min.X, y):]) })
+		rows(m.Y, m.YOffset, 1, copyLuma)
 		if studio {
 			stretch(dst.Pix)
 		}
 	case *image.NYCbCrA:
-		rows(func(row []uint8, y int) {
-			src := m.Y[m.YOffset(b.Min.X, y):][:w]
-			alpha := m.A[m.AOffset(b.Min.X, y):][:w]
+		y := b.Min.Y
+		rows(m.Y, m.YOffset, 1, func(row, src []uint8) {
 			copy(row, src)
 			if studio {
 				stretch(row)
 			}
-			for i, a := range alpha {
+			for i, a := range m.A[m.AOffset(b.Min.X, y):][:len(row)] {
 				row[i] = onWhite(row[i], a)
 			}
+			y++
 		})
 	case *image.CMYK:
-		rows(func(row []uint8, y int) {
-			inks(row, m.Pix[m.PixOffset(b.Min.X, y):][:4*w], 0)
-		})
+		rows(m.Pix, m.PixOffset, 4, func(row, src []uint8) { inks(row, src, 0) })
 	default:
-		rows(func(row []uint8, y int) {
-			for i := range row {
-				row[i] = colorLuma(m.At(b.Min.X+i, y))
+		for y := b.Min.Y; y < b.Max.Y; y++ {
+			for x := b.Min.X; x < b.Max.X; x++ {
+				dst.Pix[dst.PixOffset(x, y)] = colorLuma(m.At(x, y))
 			}
-		})
+		}
 	}
 	return nil
+}
+
+func copyLuma(row, src []uint8) { copy(row, src) }
+
+// Samples of 16 bits are big-endian: the high byte comes first, and is all that is needed.
+func lumaOfGray16(row, src []uint8) {
+	for i := range row {
+		row[i] = src[2*i]
+	}
+}
+
+// premultiplied lays a luma that is multiplied by its opacity on white.
+func premultiplied(y, a uint8) uint8 { return y + 255 - max(a, y) }
+
+func lumaOfRGBA(row, src []uint8) {
+	for i := range row {
+		p := src[4*i:][:4:4]
+		row[i] = premultiplied(luma8(p[0], p[1], p[2]), p[3])
+	}
+}
+
+func lumaOfNRGBA(row, src []uint8) {
+	for i := range row {
+		p := src[4*i:][:4:4]
+		row[i] = onWhite(luma8(p[0], p[1], p[2]), p[3])
+	}
+}
+
+func lumaOfRGBA64(row, src []uint8) {
+	for i := range row {
+		p := src[8*i:][:8:8]
+		row[i] = premultiplied(luma8(p[0], p[2], p[4]), p[6])
+	}
+}
+
+func lumaOfNRGBA64(row, src []uint8) {
+	for i := range row {
+		p := src[8*i:][:8:8]
+		row[i] = onWhite(luma8(p[0], p[2], p[4]), p[6])
+	}
 }
 
 // colorLuma is the luma of any colour on white.

@@ -16,11 +16,11 @@ import (
 	"strings"
 	"testing"
 
-	"facescan/pipeline/decode/peak"
+	"facescan/pipeline/decode/peaktest"
 )
 
 func TestMain(m *testing.M) {
-	peak.Main(m, func(body []byte) (int64, error) {
+	peaktest.Main(m, func(body []byte) (int64, error) {
 		f, err := Probe(body, Options{})
 		if err != nil {
 			return 0, err
@@ -131,7 +131,7 @@ func TestPeak(t *testing.T) {
 			if ending != "" && strings.HasSuffix(name, "real") {
 				continue // the same as the others, and slow
 			}
-			took, announced := peak.Of(t, append(bytes.Clone(body), ending...))
+			took, announced := peaktest.Of(t, append(bytes.Clone(body), ending...))
 			if took > announced+peakNoise {
 				t.Errorf("%s %s: took %d bytes, and announced %d", name, ending, took, announced)
 			}

@@ -30,7 +30,7 @@ type hasher struct {
 	small   [hashSide * hashSide]byte
 }
 
-// hash is the hash of a picture whose rows lie without gaps: its first bit, the highest, is that of the
+// hash is the hash of a picture whose rows are contiguous: its first bit, the highest, is that of the
 // picture's mean, then the first row's others follow from the lowest frequency on.
 func (h *hasher) hash(m *image.Gray) uint64 {
 	width, height := m.Rect.Dx(), m.Rect.Dy()
@@ -81,20 +81,14 @@ func (h *hasher) of(n int) *turbo.Weights {
 	if n > hashKeeps {
 		return lanczosWeights(n)
 	}
-	i := slices.IndexFunc(h.weights, func(w *turbo.Weights) bool { return w.Width == n })
 	var w *turbo.Weights
-	switch {
-	case i >= 0:
+	if i := slices.IndexFunc(h.weights, func(w *turbo.Weights) bool { return w.Width == n }); i >= 0 {
 		w = h.weights[i]
-	case len(h.weights) < hashSizes:
-		i = len(h.weights)
-		w, h.weights = lanczosWeights(n), append(h.weights, nil)
-	default:
-		i = hashSizes - 1
-		w = lanczosWeights(n)
+		h.weights = slices.Delete(h.weights, i, i+1)
+	} else {
+		w, h.weights = lanczosWeights(n), h.weights[:min(len(h.weights), hashSizes-1)]
 	}
-	copy(h.weights[1:i+1], h.weights[:i])
-	h.weights[0] = w
+	h.weights = slices.Insert(h.weights, 0, w)
 	return w
 }
 

@@ -65,7 +65,7 @@ func (f *File) decodePNG() (m image.Image, partial bool, err error) {
 	}
 	var whole io.Reader = bytes.NewReader(f.body)
 	if p.cut || p.damaged {
-		if whole, err = p.mend(); err != nil {
+		if whole, err = p.repaired(); err != nil {
 			return nil, false, err
 		}
 	}
@@ -150,9 +150,9 @@ func pngSize(ihdr []byte) int64 {
 	return n
 }
 
-// mend completes a cut PNG with zeros. It is an error if more than half is missing, or if the pixels are
+// repaired completes a cut PNG with zeros. It is an error if more than half is missing, or if the pixels are
 // damaged otherwise.
-func (p pngParts) mend() (io.Reader, error) {
+func (p pngParts) repaired() (io.Reader, error) {
 	z, err := p.inflate()
 	if err != nil {
 		return nil, err
@@ -182,7 +182,6 @@ type storedIDAT struct {
 	got, left int64 // bytes of src, and of everything, that are still to come
 	sum       hash.Hash32
 	out       bytes.Buffer
-	begun     bool
 }
 
 func (s *storedIDAT) Read(p []byte) (int, error) {
@@ -196,33 +195,31 @@ func (s *storedIDAT) Read(p []byte) (int, error) {
 
 // chunk writes the next chunk, of one block, into s.out.
 func (s *storedIDAT) chunk() error {
-	n := min(s.left, 1<<15)
-	block := make([]byte, n)
-	real := min(n, s.got)
-	if _, err := io.ReadFull(s.src, block[:real]); err != nil {
-		return err
-	}
-	s.got -= real
-	s.left -= n
-	s.sum.Write(block)
 	content := []byte("IDAT")
-	if !s.begun {
-		s.begun = true
+	if s.out.Cap() == 0 { // the first one
 		content = append(content, 0x78, 0x01)
 	}
+	block := make([]byte, min(s.left, 1<<15))
+	n, err := io.ReadFull(s.src, block[:min(s.got, int64(len(block)))])
+	if err != nil {
+		return err
+	}
+	s.got -= int64(n)
+	s.sum.Write(block)
+	s.left -= int64(len(block))
 	last := byte(0)
 	if s.left == 0 {
 		last = 1
 	}
 	content = append(content, last)
-	content = binary.LittleEndian.AppendUint16(content, uint16(n))
-	content = binary.LittleEndian.AppendUint16(content, ^uint16(n))
+	content = binary.LittleEndian.AppendUint16(content, uint16(len(block)))
+	content = binary.LittleEndian.AppendUint16(content, ^uint16(len(block)))
 	content = append(content, block...)
 	if last == 1 {
-		content = binary.BigEndian.AppendUint32(content, s.sum.Sum32())
+		content = s.sum.Sum(content)
 	}
 	s.out.Reset()
-	s.out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(content)-4)))
+	s.out.Write(binary.BigEndian.AppendUint32(nil, uint32(len(content)-len("IDAT"))))
 	s.out.Write(content)
 	s.out.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(content)))
 	return nil

@@ -39,7 +39,7 @@ func sniff(b []byte) *format {
 // sniffOther names an image format that is known but not decoded here; empty if the content is not an image.
 func sniffOther(b []byte) string {
 	switch {
-	case has(b, 20, "mjp2"): // a film in the container of JPEG 2000
+	case has(b, 20, "mjp2"): // a video in the container of JPEG 2000
 		return ""
 	case isIcon(b):
 		return "icon"
@@ -58,7 +58,7 @@ func sniffOther(b []byte) string {
 	return ""
 }
 
-// has reports whether s stands at offset at.
+// has reports whether b holds s at offset at.
 func has(b []byte, at int, s string) bool {
 	return len(b) >= at+len(s) && string(b[at:at+len(s)]) == s
 }

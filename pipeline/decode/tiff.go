@@ -105,7 +105,7 @@ func (h *tiffHeader) memory(f *File, d directory, pixel, body int64) int64 {
 		unpacked = min(unpacked, body)
 		garbage += 5 * unpacked
 	default:
-		unpacked = min(unpacked, 3000*body) // a code stands for no more than that
+		unpacked = min(unpacked, 3000*body) // a code makes no more than that
 	}
 	used := pixel*all + 3*unpacked + f.lumaBytes() + 1<<16
 	return used + min(3*(used+body)/2, blocks*garbage)

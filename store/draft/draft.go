@@ -8,7 +8,7 @@
 //
 // # Modes
 //
-// All that facescan writes may tell of people: files are for their owner alone (0600, folders 0700). A file
+// All that facescan writes may be about people: files are for their owner alone (0600, folders 0700). A file
 // that replaces another takes over its permissions.
 package draft
 
@@ -72,8 +72,7 @@ func CreateFolder(path string) (*Draft, error) {
 	})
 }
 
-// begin makes a draft and locks it. One that was removed before it was locked, by somebody who cleaned up, is
-// made again.
+// begin makes a draft and locks it. One that another process cleaned up before it was locked is made again.
 func begin(path string, create func(name string) (*os.File, error)) (*Draft, error) {
 	path = filepath.Clean(path)
 	Clean(path)

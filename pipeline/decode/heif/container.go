@@ -13,7 +13,7 @@ func brands(b []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for kind, data := range boxes(b) {
 			for i := 0; kind == "ftyp" && i+4 <= len(data); i += 4 {
-				if i != 4 && !yield(data[i:i+4]) { // a version stands between the major brand and the others
+				if i != 4 && !yield(data[i:i+4]) { // a version is between the major brand and the others
 					return
 				}
 			}
@@ -37,7 +37,7 @@ type container struct {
 	references []byte // iref: which item refers to which
 	properties []byte // ipco: of all items
 	links      []byte // ipma: which item has which
-	film       []byte // moov: the tracks
+	movie      []byte // moov: the tracks
 }
 
 func read(b []byte) (c container) {
@@ -47,7 +47,7 @@ func read(b []byte) (c container) {
 		case kind == "meta" && len(data) > 4 && meta == nil:
 			meta = data[4:]
 		case kind == "moov":
-			c.film = data
+			c.movie = data
 		}
 	}
 	for kind, data := range boxes(meta) {
@@ -109,7 +109,7 @@ func (c container) item(id uint32) (entry []byte, kind string) {
 	return nil, ""
 }
 
-// reference is one item's to another; data is where it stands.
+// reference is one item's to another; data holds both numbers.
 type reference struct {
 	kind     string
 	from, to uint32
@@ -210,9 +210,9 @@ func showAlpha(b []byte) bool {
 	return true
 }
 
-// track is the size of a film's first track of AV1 pictures, and the boxes that describe them.
+// track is the size of a sequence's first track of AV1 pictures, and the boxes that describe them.
 func (c container) track() (size image.Point, properties []byte, ok bool) {
-	for kind, trak := range boxes(c.film) {
+	for kind, trak := range boxes(c.movie) {
 		if kind != "trak" {
 			continue
 		}

@@ -149,7 +149,7 @@ func heicAlpha(m *image.Gray, cb, cr byte, alpha *image.Gray, name string) []byt
 	return append(head, box("mdat", data, opacity)...)
 }
 
-// sequence makes an AVIF of one picture a film of one picture, which has no primary one.
+// sequence makes an AVIF of one picture a sequence of one picture, which has no primary one.
 func sequence(still []byte, w, h int, properties ...[]byte) []byte {
 	config := bytes.Index(still, []byte("av1C")) - 4
 	data := still[bytes.Index(still, []byte("mdat"))+4:]

@@ -1,4 +1,4 @@
-// Package heif decodes AVIF and HEIC: pictures coded as one frame of a film, in a container of boxes (ISO/IEC
+// Package heif decodes AVIF and HEIC: pictures coded as one frame of a video, in a container of boxes (ISO/IEC
 // 14496-12, 23008-12).
 //
 // # Who decodes
@@ -29,7 +29,7 @@ const (
 	HEIC = "heic"
 )
 
-// ErrSequence: a film of HEVC without a primary picture.
+// ErrSequence: a sequence of HEVC pictures without a primary picture.
 var ErrSequence = errors.New("sequence without a primary picture")
 
 var (
@@ -58,7 +58,7 @@ func Sniff(b []byte) (format, other string) {
 		return "", ""
 	}
 	c := read(b)
-	_, _, film := c.track()
+	_, _, sequence := c.track()
 	switch coding := c.coding(); {
 	case coding == "av01":
 		return AVIF, ""
@@ -66,7 +66,7 @@ func Sniff(b []byte) (format, other string) {
 		return HEIC, ""
 	case coding != "":
 		return "", "HEIF coded as " + coding
-	case film:
+	case sequence:
 		return AVIF, ""
 	case format == "":
 		return "", "HEIF"
@@ -79,7 +79,7 @@ type Info struct {
 	Format        string
 	Width, Height int             // of what Decode returns
 	Turn          int             // EXIF's number for the orientation that is still to be applied, 1 to 8
-	sequence      bool            // the first frame of a film stands for the picture
+	sequence      bool            // the picture is the first frame of a sequence
 	alpha         bool            // of HEIC: another picture is its opacity
 	coded         image.Point     // before anything is applied
 	crop          image.Rectangle // of the coded picture
@@ -105,7 +105,7 @@ func Parse(b []byte, format string) (Info, error) {
 	case ok && c.properties != nil:
 		_, f.alpha = c.alpha()
 		f.alpha = f.alpha && format == HEIC
-	case ok || c.film == nil:
+	case ok || c.movie == nil:
 		return f, errNoItem
 	case format == HEIC:
 		return f, ErrSequence

@@ -188,7 +188,7 @@ func TestBrands(t *testing.T) {
 			same(t, img.Luma, m)
 		}
 		if _, err := decoded(t, branded(body, "isom")); !errors.Is(err, decode.ErrNotImage) {
-			t.Errorf("%s with a film's brands: %v", format, err)
+			t.Errorf("%s with a sequence's brands: %v", format, err)
 		}
 		at := bytes.Index(body, []byte("infe")) + 12
 		for _, coding := range []string{"jpeg", "j2k1", "avc1", "vvc1", "unci"} {
@@ -201,7 +201,7 @@ func TestBrands(t *testing.T) {
 	}
 }
 
-// A film without a primary picture is its first frame.
+// A sequence without a primary picture is its first frame.
 func TestSequence(t *testing.T) {
 	m := photo(96, 64)
 	still := avif(t, m)
@@ -215,11 +215,11 @@ func TestSequence(t *testing.T) {
 	}
 	same(t, mustDecode(t, sequence(still, 96, 64, box("irot", []byte{1}))).Luma, turned(m, 1, -1))
 	if _, err := decoded(t, branded(sequence(still, 96, 64), "hevc", "msf1")); err != nil {
-		t.Errorf("AV1 in a film of another brand: %v", err)
+		t.Errorf("AV1 in a sequence of another brand: %v", err)
 	}
 	hevc := branded(bytes.Replace(sequence(still, 96, 64), []byte("av01"), []byte("hvc1"), 1), "hevc", "msf1")
 	if _, err := decoded(t, hevc); !errors.Is(err, decode.ErrUnsupported) {
-		t.Errorf("a film of HEVC: %v", err)
+		t.Errorf("a sequence of HEVC: %v", err)
 	}
 	if _, err := decoded(t, still[:len(still)-len(still)/2]); !errors.Is(err, decode.ErrBadImage) {
 		t.Errorf("half of a still picture: %v", err)

@@ -11,7 +11,7 @@ import (
 // tick is the argument that the metered code passes to fd_close, which it needs for nothing else.
 const tick = 0x7fffff1c
 
-// perTick is how many loop iterations lie between two ticks.
+// perTick is the number of loop iterations between two ticks.
 const perTick = 1 << 16
 
 // meter rewrites a WebAssembly module so that it counts its loop iterations and calls fd_close(tick) every

@@ -9,11 +9,11 @@ import (
 	"testing"
 
 	"facescan/pipeline/decode"
-	"facescan/pipeline/decode/peak"
+	"facescan/pipeline/decode/peaktest"
 )
 
 func TestMain(m *testing.M) {
-	peak.Main(m, func(body []byte) (int64, error) {
+	peaktest.Main(m, func(body []byte) (int64, error) {
 		f, err := decode.Probe(body, decode.Options{})
 		if err != nil {
 			return 0, err
@@ -33,7 +33,7 @@ func TestPeak(t *testing.T) {
 		"avif of 3 megapixels": avif(t, image.NewGray(image.Rect(0, 0, 2000, 1500))),
 		"transparent heic":     heicAlpha(small, 128, 128, small, "urn:mpeg:hevc:2015:auxid:1"),
 	} {
-		took, announced := peak.Of(t, body)
+		took, announced := peaktest.Of(t, body)
 		if took > announced+noise {
 			t.Errorf("%s: took %d bytes, and announced %d", name, took, announced)
 		}

@@ -61,7 +61,7 @@ type program struct {
 // module is a decoder; it is compiled for its first picture.
 type module struct {
 	packed   []byte
-	mend     func([]byte) []byte // changes its code; may be nil
+	fix      func([]byte) []byte // changes its code; may be nil
 	memory   int64               // peak of compiling, in bytes
 	once     sync.Once
 	program  *program
@@ -72,12 +72,12 @@ type module struct {
 // The peaks were measured as 85 and 55 MB.
 var modules = map[string]*module{
 	AVIF: {packed: avifModule, memory: 112 << 20},
-	HEIC: {packed: heicModule, memory: 80 << 20, mend: mendCr},
+	HEIC: {packed: heicModule, memory: 80 << 20, fix: fixCr},
 }
 
 func (m *module) get() (*program, error) {
 	m.once.Do(func() {
-		m.program, m.err = compile(m.packed, m.mend)
+		m.program, m.err = compile(m.packed, m.fix)
 		m.compiled.Store(true)
 	})
 	return m.program, m.err
@@ -93,14 +93,14 @@ func Compiling(format string) int64 {
 	return m.memory
 }
 
-// mendCr fixes the plane Cr in heic's decode call. The call passes NULL for the length of a row, which this
+// fixCr corrects the plane Cr in heic's decode call. The call passes NULL for the length of a row, which this
 // libheif refuses; it then copies the beginning of the module's memory. In its code
 //
 //	heif_image_get_plane_readonly(img, heif_channel_Cr, NULL)
 //
 // NULL becomes the lowest address of decode's own frame on the stack, which is no longer in use. A build of
 // the module without these instructions is left unchanged.
-func mendCr(code []byte) []byte {
+func fixCr(code []byte) []byte {
 	const img, cr, null, frame, call = "\x20\x29\x28\x02\x0c", "\x41\x02", "\x41\x00", "\x20\x29", "\x10"
 	if old := []byte(img + cr + null + call); bytes.Count(code, old) == 1 {
 		return bytes.Replace(code, old, []byte(img+cr+frame+call), 1)
@@ -108,8 +108,8 @@ func mendCr(code []byte) []byte {
 	return code
 }
 
-// compile unpacks a module, applies mend if there is one, and compiles it.
-func compile(packed []byte, mend func([]byte) []byte) (*program, error) {
+// compile unpacks a module, applies fix if there is one, and compiles it.
+func compile(packed []byte, fix func([]byte) []byte) (*program, error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
@@ -118,8 +118,8 @@ func compile(packed []byte, mend func([]byte) []byte) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mend != nil {
-		code = mend(code)
+	if fix != nil {
+		code = fix(code)
 	}
 	if code, err = meter(code); err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func (w *Weights) Set(mean, i int, share float64) {
 	w.High[at], w.Low[at] = int16(int32(v)>>weightShift), int16(int32(v)&(1<<weightShift-1))
 }
 
-// Means writes the means of each of the rows of src, which lie without gaps, to dst, rounded to 8 bits. The
+// Means writes the means of each of the rows of src, which are contiguous, to dst, rounded to 8 bits. The
 // picture that comes out is turned: dst has a row for each mean, with a pixel for each row of src. wide is
 // scratch that it may grow.
 func (w *Weights) Means(dst, src []byte, rows int, wide []int16) []int16 {

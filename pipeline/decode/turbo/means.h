@@ -1,6 +1,6 @@
-// Weighted means of the pixels of rows, in the integers of Pillow's resampling: sums of 8-bit pixels times weights of
-// which 2^22 is a whole, rounded to 8 bits. A weight lies in two halves, so that products fit into 32 bits:
-// weight = (high << 11) + low.
+// Weighted means of the pixels of rows, in the integers of Pillow's resampling: sums of 8-bit pixels times
+// weights of which 2^22 is a whole, rounded to 8 bits. A weight is stored as two halves, so that products fit
+// into 32 bits: weight = (high << 11) + low.
 
 #include <stdint.h>
 
@@ -45,7 +45,7 @@ static inline uint32_t avx2_sum(const int16_t *p, const int16_t *high, const int
 }
 #endif
 
-// MEANS makes n means of each of the rows, which lie without gaps; what comes out is turned: a row of means for each
+// MEANS makes n means of each of the rows, which are contiguous. The result is turned: a row of means for each
 // column. wide is room for a row and taps more, whose weights are 0.
 #define MEANS(name, sum) \
 static void name(const uint8_t *src, int width, int rows, uint8_t *dst, int16_t *wide, int n, \

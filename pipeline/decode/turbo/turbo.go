@@ -1,5 +1,5 @@
 // Package turbo decodes and encodes JPEG through libjpeg-turbo's TurboJPEG API. It decodes straight to luma
-// where that is asked for, and at a fraction of the size: the colour planes are then never transformed, and a
+// where that is requested, and at a fraction of the size: the colour planes are then never transformed, and a
 // scaled picture is made by shorter inverse transforms instead of by shrinking a full one.
 //
 // It is the only place where this part of the program calls C. Without cgo the same functions exist;

@@ -25,12 +25,13 @@ static inline void outcome_set(struct outcome *out, tjhandle handle, int kind) {
 	snprintf(out->message, sizeof out->message, "%s", tjGetErrorStr2(handle));
 }
 
-// decode decompresses a picture of width x height into dst, w x h pixels, rows stride bytes apart and used of them written.
+// decode decompresses a picture of width x height into dst: h contiguous rows of w pixels, stride bytes each.
 static inline void decode(struct outcome *out, tjhandle handle, const unsigned char *src, unsigned long size,
-		int width, int height, unsigned char *dst, int w, int h, int stride, int used, int format) {
+		int width, int height, unsigned char *dst, int w, int h, int stride, int format) {
 	int subsampling, space;
 	out->width = out->height = 0;
-	// It also fails for samplings that it has no name for, which the decoder itself can do: the size is what counts.
+	// It also fails for samplings that it has no name for, which the decoder itself can do. So its result does
+	// not count, but the size does.
 	tjDecompressHeader3(handle, src, size, &out->width, &out->height, &subsampling, &space);
 	if (out->width == 0) {
 		outcome_set(out, handle, HEADER_UNREADABLE);
@@ -40,17 +41,17 @@ static inline void decode(struct outcome *out, tjhandle handle, const unsigned c
 		out->kind = OTHER_SIZE;
 		return;
 	}
-	// The library tells a warning from a failure only while nothing has failed after a warning. What tells for sure is
-	// whether it came to write the last row; if that row looks as it was before, another content tells.
+	// The library distinguishes a warning from a failure only while nothing has failed after a warning. The sure
+	// sign is whether it wrote the last row; if that row is as it was before, another content shows it.
 	unsigned char *last = dst + (size_t)(h - 1) * stride;
 	for (int mark = 0x55; mark <= 0xaa; mark += 0x55) {
-		for (int i = 0; i < used; i++)
+		for (int i = 0; i < stride; i++)
 			last[i] = (unsigned char)(mark + i);
 		if (tjDecompress2(handle, src, size, dst, w, stride, h, format, TJFLAG_LIMITSCANS) == 0) {
 			out->kind = DECODED;
 			return;
 		}
-		for (int i = 0; i < used; i++) {
+		for (int i = 0; i < stride; i++) {
 			if (last[i] != (unsigned char)(mark + i)) {
 				outcome_set(out, handle, DECODED_WITH_WARNING);
 				return;
@@ -61,12 +62,14 @@ static inline void decode(struct outcome *out, tjhandle handle, const unsigned c
 }
 
 // encode compresses a picture of RGBX pixels, colour at half the width and height.
-static inline int encode(struct encoded *out, const unsigned char *pix, int width, int height, int stride, int quality) {
+static inline int encode(struct encoded *out, const unsigned char *pix, int width, int height, int stride,
+		int quality) {
 	out->data = NULL;
 	out->size = 0;
 	tjhandle handle = tjInitCompress();
 	int failed = handle == NULL ||
-		tjCompress2(handle, pix, width, stride, height, TJPF_RGBX, &out->data, &out->size, TJSAMP_420, quality, 0);
+		tjCompress2(handle, pix, width, stride, height, TJPF_RGBX, &out->data, &out->size, TJSAMP_420,
+			quality, 0);
 	if (failed)
 		snprintf(out->message, sizeof out->message, "%s", tjGetErrorStr2(handle));
 	if (handle != NULL)

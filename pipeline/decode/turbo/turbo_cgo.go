@@ -51,21 +51,21 @@ func (d *Decoder) Close() {
 	}
 }
 
-// Decode writes the picture at the given scale into dst, from the top, rows stride bytes apart; width and
-// height are the stored picture's at full size. At most 500 scans are read, so that a small file cannot keep
-// the library busy for hours.
+// Decode writes the picture at the given scale into dst, from the top, in contiguous rows; width and height
+// are the stored picture's at full size. At most 500 scans are read, so that a small file cannot keep the
+// library busy for hours.
 //
 // A Warning means that dst holds a picture all the same, damaged or cut. After any other error the content of
 // dst is undefined.
-func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scale, s Samples) error {
+func (d *Decoder) Decode(body, dst []byte, width, height int, scale Scale, s Samples) error {
 	if d.handle == nil {
 		return errors.New("libjpeg-turbo: no decompressor")
 	}
 	if len(body) == 0 || width < 1 || height < 1 {
 		return errors.New("libjpeg-turbo: empty image")
 	}
-	w, h, used := scale.Of(width), scale.Of(height), scale.Of(width)*s.Size()
-	if stride < used || len(dst) < (h-1)*stride+used {
+	w, h, stride := scale.Of(width), scale.Of(height), scale.Of(width)*s.Size()
+	if len(dst) < h*stride {
 		return fmt.Errorf("libjpeg-turbo: %d bytes cannot hold %dx%d pixels", len(dst), w, h)
 	}
 	var format C.int
@@ -82,7 +82,7 @@ func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scal
 	out := &d.out
 	C.decode(out, d.handle, (*C.uchar)(unsafe.Pointer(&body[0])), C.ulong(len(body)), C.int(width),
 		C.int(height),
-		(*C.uchar)(unsafe.Pointer(&dst[0])), C.int(w), C.int(h), C.int(stride), C.int(used), format)
+		(*C.uchar)(unsafe.Pointer(&dst[0])), C.int(w), C.int(h), C.int(stride), format)
 	switch out.kind {
 	case C.DECODED:
 		return nil

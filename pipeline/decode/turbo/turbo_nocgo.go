@@ -17,7 +17,7 @@ func New() (*Decoder, error) { return nil, ErrUnavailable }
 func (d *Decoder) Close() {}
 
 // Decode fails with ErrUnavailable.
-func (d *Decoder) Decode(body, dst []byte, width, height, stride int, scale Scale, s Samples) error {
+func (d *Decoder) Decode(body, dst []byte, width, height int, scale Scale, s Samples) error {
 	return ErrUnavailable
 }
 

@@ -1,6 +1,6 @@
-// Package peak measures for tests how much memory decoding takes at its peak. Garbage and what C allocates
+// Package peaktest measures for tests how much memory decoding takes at its peak. Garbage and what C allocates
 // count, so each measurement is a process of its own: the test binary, run again.
-package peak
+package peaktest
 
 import (
 	"errors"
@@ -62,7 +62,7 @@ func resident() (n int64, err error) {
 			return n << 10, nil
 		}
 	}
-	return 0, errors.New("the kernel does not tell the peak of the memory in use")
+	return 0, errors.New("the kernel does not report the peak of the memory in use")
 }
 
 // Of is what decoding body took, and announced to take, in bytes. It must succeed.
