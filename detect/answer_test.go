@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// large is the size of an image that all boxes of these tests lie in.
+// large is the size of an image that holds all boxes of these tests.
 var large = image.Pt(1<<16, 1<<16)
 
 func kindNamed(t *testing.T, name string) Kind {
@@ -35,8 +35,7 @@ func TestAnswerSplitsAtTheThreshold(t *testing.T) {
 	}
 }
 
-// Faces stand in the order of what is printed of their scores; equal ones from top to bottom, from left to
-// right.
+// Faces are in the order of their printed scores; equal ones from top to bottom, from left to right.
 func TestAnswerOrder(t *testing.T) {
 	at := func(x, y, score float64) Face { return Face{X: x, Y: y, Width: 9, Height: 9, Score: score} }
 	for _, c := range []struct {
@@ -147,13 +146,13 @@ func TestKinds(t *testing.T) {
 		}
 	}
 	for _, k := range Kinds() {
-		if k.Name == "" || k.Print == "" || k.Model == "" || k.IoU == 0 || k.MinScore == 0 || k.MaxScore == 0 ||
-			k.Decimals == 0 || k.confidence == nil || k.open == nil {
+		if k.Name == "" || k.Print == "" || k.Model == "" || k.IoU == 0 || k.MinScore == 0 ||
+			k.MaxScore == 0 || k.Decimals == 0 || k.confidence == nil || k.open == nil {
 			t.Fatalf("the line of %q lacks something: %+v", k.Name, k)
 		}
-		if k.Confidence(0) != 0 || k.Confidence(k.MinScore) < 0.3 || k.Confidence(min(k.MaxScore, 1e3)) < 0.9 {
-			t.Errorf("%s: confidences of %v, %v and %v", k.Name, k.Confidence(0), k.Confidence(k.MinScore),
-				k.Confidence(min(k.MaxScore, 1e3)))
+		none, usual, most := k.Confidence(0), k.Confidence(k.MinScore), k.Confidence(min(k.MaxScore, 1e3))
+		if none != 0 || usual < 0.3 || most < 0.9 {
+			t.Errorf("%s: confidences of %v, %v and %v", k.Name, none, usual, most)
 		}
 		p := Defaults(k.Name)
 		if err := p.Validate(); err != nil {

@@ -44,8 +44,8 @@ func TestFlags(t *testing.T) {
 				*v += 50
 			case *float64:
 				if *v == Own && !strings.Contains(help, f.Text(p)+" for "+k.Name) {
-					t.Errorf("--%s: its help does not name the default %s of %s: %s", f.Name, f.Text(p), k.Name,
-						help)
+					t.Errorf("--%s: its help does not name the default %s of %s: %s", f.Name, f.Text(p),
+						k.Name, help)
 				}
 				*v = 0.7
 				if f.Name == "scale" {

@@ -41,7 +41,8 @@ func TestPlaceAtEdges(t *testing.T) {
 			t.Errorf("%+v: %d,%d %dx%d %v, want %d,%d %dx%d", c.face, x, y, w, h, ok, c.x, c.y, c.w, c.h)
 		}
 	}
-	for _, f := range []detect.Face{{X: -10, Y: 5, Width: 10, Height: 10}, {X: 100, Y: 5, Width: 10, Height: 10}} {
+	for _, x := range []float64{-10, 100} {
+		f := detect.Face{X: x, Y: 5, Width: 10, Height: 10}
 		if _, _, _, _, ok := detect.Place(f, 1, 100, 50); ok {
 			t.Errorf("%+v only touches the image", f)
 		}

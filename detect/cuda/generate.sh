@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes kernel.ptx of kernel.cu and window.h, by nvcc where it is installed, else by clang, which needs no toolkit for it.
+# Makes kernel.ptx of kernel.cu and window.h, by nvcc where it is installed, else by clang, which needs no
+# toolkit for it.
 set -eu
 if command -v nvcc >/dev/null; then
   nvcc -arch=compute_75 -O3 -fmad=false -ptx -o kernel.ptx kernel.cu

@@ -15,8 +15,8 @@ type Engine struct{}
 
 // Open returns an error: GPUs are used on Linux only, and a static program cannot load the driver.
 func Open(*pigo.Cascade, int) (*Engine, error) {
-	return nil, errors.New("this build cannot use a GPU: build facescan on Linux, with go build, and without " +
-		"the tag static that packages are built with")
+	return nil, errors.New("this build cannot use a GPU: build facescan on Linux, with go build, and " +
+		"without the tag static that packages are built with")
 }
 
 func (*Engine) Name() string                             { return "" }

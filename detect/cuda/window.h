@@ -1,4 +1,5 @@
-// The evaluation of one window. This file compiles as CUDA and as plain C, so that it is tested without a GPU.
+// The evaluation of one window. This file compiles as CUDA and as plain C, so that it is tested without a
+// GPU.
 #ifndef FACESCAN_CUDA_WINDOW_H
 #define FACESCAN_CUDA_WINDOW_H
 
@@ -56,8 +57,8 @@ FN int luma(const grid_t *g, const pixel_t *image, int row, int col, int r, int 
   return image[(long long)y * g->width + x];
 }
 
-// passes adds a stage's trees to the sum of a window, one after the other as pigo does, and reports whether the
-// window passes it.
+// passes adds a stage's trees to the sum of a window, one after the other as pigo does, and reports whether
+// the window passes it.
 FN int passes(const trees_t *t, int stage, const grid_t *g, const pixel_t *pixels, int window,
               float *sum) {
   const pixel_t *image = pixels + g->at;

@@ -1,4 +1,4 @@
-// The native evaluator, as Go calls it. What it computes is told in cascade.go.
+// The native evaluator, as Go calls it. cascade.go says what it computes.
 #ifndef FACESCAN_CASCADE_NATIVE_H
 #define FACESCAN_CASCADE_NATIVE_H
 
@@ -83,11 +83,12 @@ typedef struct {
 // native_level is the best variant that this processor can run: 2 = AVX-512, 1 = AVX2, 0 = any.
 int32_t native_level(void);
 
-// native_search looks for hits on count grids, in their order, each in reading order, and returns their number. It is called again while s->grid is
-// below count, for it stops where there may be too little room.
+// native_search looks for hits on count grids, in their order, each in reading order, and returns their
+// number. It is called again while s->grid is below count, for it stops where there may be too little room.
 int32_t native_search(int32_t level, trees t, raster img, const grid *grids, int32_t count, room r, state *s);
 
 // native_smooth is Smooth, of an image and from it without a border.
-void native_smooth(int32_t level, uint8_t *to, int32_t to_stride, const uint8_t *from, int32_t from_stride, int32_t width, int32_t height);
+void native_smooth(int32_t level, uint8_t *to, int32_t to_stride, const uint8_t *from, int32_t from_stride,
+                   int32_t width, int32_t height);
 
 #endif

@@ -56,6 +56,10 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+// oneFace are the outputs of a response with one face, in the first of two images, in JSON.
+const oneFace = `{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},` +
+	`{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}`
+
 // blind finds nothing, at once.
 type blind struct{}
 
@@ -69,7 +73,7 @@ func (blind) Close() error        { return nil }
 func FuzzResponse(f *testing.F) {
 	_, _, reply := seeds(f)
 	f.Add(reply.Header().Get(lengthHeader), reply.Body.Bytes())
-	f.Add("", []byte(`{"parameters":{"min_score":3},"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`))
+	f.Add("", []byte(`{"parameters":{"min_score":3},"outputs":[`+oneFace+`]}`))
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
 		c := &Client{model: &model{detector: "x/1", candidates: true}}
 		items := []*item{{width: 96, height: 96, luma: image.Pt(96, 96)},

@@ -47,8 +47,7 @@ func FuzzServer(f *testing.F) {
 	head := reply.Header().Get(lengthHeader)
 	f.Add(uint8(0), uint16(200), head, "application/octet-stream", "", reply.Body.Bytes(), []byte{}, false)
 	f.Add(uint8(9), uint16(200), "", "application/json", "",
-		[]byte(`{"outputs":[{"name":"faces","datatype":"FP32","shape":[1,6],"data":[[0,1,2,3,4,5]]},`+
-			`{"name":"counts","datatype":"INT32","shape":[2],"data":[1,-1]}]}`), []byte{}, false)
+		[]byte(`{"outputs":[`+oneFace+`]}`), []byte{}, false)
 	f.Add(uint8(7), uint16(500), "99999999", "text/html", "-1", []byte("<html>\x1b[2J"),
 		[]byte(`{"name":"face","parameters":{"detector":5,"min_face":"x"}}`), true)
 	f.Add(uint8(7), uint16(302), "-7", "", "Sat, 01 Jan 2000 00:00:00 GMT", []byte(`{"error":{"a":1}}`),

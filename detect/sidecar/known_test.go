@@ -89,7 +89,7 @@ func TestTurns(t *testing.T) {
 							refused.Add(1)
 							return
 						case !reflect.DeepEqual(got[0], want[n]):
-							t.Errorf("image %d: %s is believed, want %s", n, summary(got[0]), summary(want[n]))
+							t.Errorf("image %d: %s, want %s", n, summary(got[0]), summary(want[n]))
 						default:
 							right.Add(1)
 						}
@@ -98,7 +98,7 @@ func TestTurns(t *testing.T) {
 			}
 			callers.Wait()
 			if refused.Load() == 0 {
-				t.Error("nobody noticed")
+				t.Error("no caller noticed")
 			}
 			t.Logf("%d answers before it was noticed", right.Load())
 		})

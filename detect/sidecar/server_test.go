@@ -98,11 +98,16 @@ func TestProtocol(t *testing.T) {
 	s := newServer(t, ServerOptions{})
 	own := strconv.FormatFloat(detect.Defaults(detect.Pigo).Threshold(), 'g', -1, 64)
 	for path, want := range map[string]string{
-		"/v2/health/live":            `{"live":true}`,
-		"/v2/health/ready":           `{"name":"face","ready":true}`,
-		"/v2":                        `{"extensions":["binary_tensor_data"],"name":"facescan","version":"2"}`,
-		"/v2/models/face/ready":      `{"name":"face","ready":true}`,
-		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},{"name":"counts","datatype":"INT32","shape":[-1]}],"parameters":{"angles":"","candidates":0,"detector":"` + s.kind.Print + `","image_scale":1,"iou":0.2,"max_face":0,"min_face":20,"min_score":` + own + `,"scale":1.1,"shift":0.1},"platform":"facescan","versions":["1"]}`,
+		"/v2/health/live":       `{"live":true}`,
+		"/v2/health/ready":      `{"name":"face","ready":true}`,
+		"/v2":                   `{"extensions":["binary_tensor_data"],"name":"facescan","version":"2"}`,
+		"/v2/models/face/ready": `{"name":"face","ready":true}`,
+		"/v2/models/face/versions/1": `{"inputs":[{"name":"images","datatype":"BYTES","shape":[-1]}],` +
+			`"name":"face","outputs":[{"name":"faces","datatype":"FP32","shape":[-1,6]},` +
+			`{"name":"counts","datatype":"INT32","shape":[-1]}],` +
+			`"parameters":{"angles":"","candidates":0,"detector":"` + s.kind.Print + `","image_scale":1,` +
+			`"iou":0.2,"max_face":0,"min_face":20,"min_score":` + own + `,"scale":1.1,"shift":0.1},` +
+			`"platform":"facescan","versions":["1"]}`,
 		"/v2/models/face/versions/2": `{"error":"the model served is face, version 1"}`,
 		"/v2/models/other":           `{"error":"the model served is face, version 1"}`,
 		"/v2/models/face/elsewhere":  `{"error":"no such thing: /v2/models/face/elsewhere"}`,
@@ -198,6 +203,7 @@ func TestBadRequests(t *testing.T) {
 	input := func(rest string) string {
 		return `{"inputs":[{"name":"images","datatype":"BYTES",` + rest + `}]}`
 	}
+	const base64 = `"parameters":{"content_type":"base64"},`
 	for name, c := range map[string]struct {
 		ask
 		code int
@@ -232,8 +238,8 @@ func TestBadRequests(t *testing.T) {
 		"header length": {ask{images: [][]byte{pgm}, change: header(lengthHeader, "99999999")}, 400,
 			lengthHeader},
 		"no length":      {ask{images: [][]byte{pgm}, change: header(lengthHeader, "x")}, 400, lengthHeader},
-		"no base64":      {ask{head: input(`"shape":[1],"data":["!"],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
-		"base64 missing": {ask{head: input(`"shape":[2],"data":["UDU="],"parameters":{"content_type":"base64"}`)}, 400, "base64"},
+		"no base64":      {ask{head: input(base64 + `"shape":[1],"data":["!"]`)}, 400, "base64"},
+		"base64 missing": {ask{head: input(base64 + `"shape":[2],"data":["UDU="]`)}, 400, "base64"},
 		"parameter": {ask{images: [][]byte{pgm}, parameters: parameters{"min-face": 40}}, 400,
 			`"min-face" is not known`},
 		"its type": {ask{images: [][]byte{pgm}, parameters: parameters{"min_face": "40"}}, 400,
@@ -561,7 +567,7 @@ func TestLongJSON(t *testing.T) {
 	}
 }
 
-// TestMetrics: they are as Prometheus wants them, and count what was asked.
+// TestMetrics: they are in the format of Prometheus, and count the requests.
 func TestMetrics(t *testing.T) {
 	s := newServer(t, ServerOptions{})
 	if w := send(s, ask{images: [][]byte{appendPGM(nil, sample.Photo(t, 160)),

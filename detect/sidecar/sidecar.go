@@ -13,9 +13,10 @@
 //
 // # How the client works
 //
-//	Ask ─▶ open batch, one a scale ─full, or Delay over─▶ pick an endpoint ─▶ request ─▶ check the answer ─▶ callers
-//	                                                            ▲   failed: the endpoint must pass its check │
-//	                                                            └──────────────── again ─────────────────────┘
+//	Ask ─▶ open batch, one per scale
+//	         └─ full, or Delay over ─▶ pick an endpoint ─▶ request ─▶ check the answer ─▶ callers
+//	                                        ▲   failed: the endpoint must pass its check │
+//	                                        └──────────────── again ─────────────────────┘
 //
 // An endpoint is up, being checked, or down. After any failed request it gets no other one until it passes
 // its check: ready, the same model, and known images answered as at the start, alone and in batches

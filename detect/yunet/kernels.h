@@ -26,8 +26,8 @@ typedef struct {
   void (*pool)(const uint8_t *a, const uint8_t *b, int32_t n, int32_t c, uint8_t *out);
   // add adds n cells of 64 channels, each to two cells of the finer map, and saturates.
   void (*add)(uint8_t *fine, const uint8_t *coarse, int32_t n);
-  // shrink makes four pixels three, of groups of four within two rows, and returns how many groups it did. The
-  // rows have the weights wa and 4 - wa. It may write 16 bytes behind the last pixel.
+  // shrink makes four pixels three, of groups of four within two rows, and returns how many groups it did.
+  // The rows have the weights wa and 4 - wa. It may write 16 bytes behind the last pixel.
   int32_t (*shrink)(const uint8_t *a, const uint8_t *b, int32_t wa, int32_t groups, uint8_t *to);
   // sum adds `times` a row of n pixels to sums.
   void (*sum)(uint16_t *sums, const uint8_t *row, int32_t times, int32_t n);

@@ -63,9 +63,9 @@ int32_t yunet_runs(int32_t path);
 // yunet_room is how many bytes of room a run needs, for an input `width` pixels wide with its padding.
 int64_t yunet_room(const network *n, int32_t width);
 
-// yunet_run reads the picture, row by row, and writes the cells that reach their level's thresholds. It returns
-// their number, and comes back early, with done unset, when `size` cells may not hold the next row's. room is
-// aligned to 64.
+// yunet_run reads the picture, row by row, and writes the cells that reach their level's thresholds. It
+// returns their number, and comes back early, with done unset, when `size` cells may not hold the next row's.
+// room is aligned to 64.
 int32_t yunet_run(int32_t path, const network *n, const uint8_t *weights, picture p, const threshold *least,
                   uint8_t *room, progress *at, cell *cells, int32_t size);
 

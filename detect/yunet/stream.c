@@ -1,7 +1,7 @@
 //go:build cgo && (amd64 || arm64)
 
-// The network row by row: each block takes a row and gives the one before it, so that memory grows with the width
-// of a picture and not with its height, and everything stays in the processor's second-level cache.
+// The network row by row: each block takes a row and gives the one before it, so that memory grows with the
+// width of a picture and not with its height, and everything stays in the processor's second-level cache.
 #include "kernels.h"
 
 #include <stddef.h>

@@ -83,7 +83,8 @@ func scene(w, h int, rng *rand.Rand) *image.RGBA {
 			v := 120 + 40*math.Sin(float64(x)*0.01+float64(y)*0.013) +
 				12*math.Sin(float64(x)*fx)*math.Cos(float64(y)*fy)
 			for _, b := range blobs {
-				if d := ((float64(x)-b.x)*(float64(x)-b.x) + (float64(y)-b.y)*(float64(y)-b.y)) / (b.r * b.r); d < 1 {
+				dx, dy := float64(x)-b.x, float64(y)-b.y
+				if d := (dx*dx + dy*dy) / (b.r * b.r); d < 1 {
 					v += b.v * (1 - d)
 				}
 			}

@@ -12,7 +12,6 @@ import (
 	"image"
 	"image/color"
 	"image/jpeg"
-	"io"
 	"log"
 	"math/big"
 	"net"
@@ -43,15 +42,8 @@ func hosts(exe, dir string) {
 
 func hostsRun(exe, dir, scheme string, n int) {
 	check(os.Mkdir(dir, 0o755))
-	self, err := os.Executable()
-	check(err)
-	server := exec.Command(self, "-serve", dir, "-scheme", scheme, "-n", strconv.Itoa(n))
-	in, err := server.StdinPipe()
-	check(err)
-	server.Stderr = os.Stderr
-	check(server.Start())
 	list := filepath.Join(dir, "urls.txt")
-	await(list)
+	server, stop := startSelf(list, nil, "-serve", dir, "-scheme", scheme, "-n", strconv.Itoa(n))
 
 	c := exec.Command(exe, "run", list, "--allow-private", "--progress", "none", "-q")
 	c.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(dir, "ca.pem"))
@@ -64,20 +56,16 @@ func hostsRun(exe, dir, scheme string, n int) {
 	check(c.Wait())
 	took := time.Since(begin)
 	close(over)
-	in.Close()
-	check(server.Wait())
+	stop()
 
 	out, err := exec.Command(exe, "export", list, "--where", "status = 'ok'", "--columns", "id").Output()
 	check(err)
 	if ok := bytes.Count(out, []byte("\n")) - 1; ok != n {
 		log.Fatalf("%d of %d rows are ok", ok, n)
 	}
-	cpu := func(c *exec.Cmd) float64 {
-		return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds() * 1e3 / float64(n)
-	}
 	peak := float64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) / 1e3
 	fmt.Printf("| %d URLs, %s, %d a host | %.0f | %.3f | %.3f | %.0f | %.0f |\n", n, scheme, n/manyHosts,
-		float64(n)/took.Seconds(), cpu(c)+cpu(server), cpu(server), <-quarter, peak)
+		float64(n)/took.Seconds(), cpuOf(c, n)+cpuOf(server, n), cpuOf(server, n), <-quarter, peak)
 }
 
 // rssWhen is the resident memory of a run, in MB, once the writer's file shows that many rows done.
@@ -120,14 +108,9 @@ func serveHosts(dir, scheme string, n int) {
 			bases = append(bases, s.Listen(addr+":0"))
 		}
 	}
-	var text strings.Builder
-	for i := range n {
-		fmt.Fprintf(&text, "%s/i/%d/%d.jpg\n", bases[i%len(bases)], i, i)
-	}
-	list := filepath.Join(dir, "urls.txt")
-	check(os.WriteFile(list+".tmp", []byte(text.String()), 0o644))
-	check(os.Rename(list+".tmp", list))
-	io.Copy(io.Discard, os.Stdin)
+	publish(filepath.Join(dir, "urls.txt"),
+		urls(n, func(i int) string { return fmt.Sprintf("%s/i/%d/%d.jpg", bases[i%len(bases)], i, i) }))
+	untilParentEnds()
 }
 
 // tiny are pictures of 32x24.
@@ -175,15 +158,4 @@ func (a *authority) issue(addr string) tls.Certificate {
 	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, &key.PublicKey, a.key)
 	check(err)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-// await waits for a file that another process makes.
-func await(path string) {
-	for range 1000 {
-		if _, err := os.Stat(path); err == nil {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	log.Fatalf("%s does not appear", path)
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"image"
 	"image/jpeg"
+	"io"
 	"log"
 	"math"
 	"os"
@@ -41,13 +42,23 @@ import (
 	"facescan/pipeline/fetch/fetchtest"
 )
 
+// options are the flags of a whole measurement.
+type options struct {
+	rows         int    // of a whole run
+	naive        string // folder of a program to compare with
+	python, onnx string // YuNet in Python
+	photos       string // instead of pictures that are made
+}
+
 func main() {
-	n := flag.Int("n", 600, "URLs of a whole run")
-	naive := flag.String("naive", "", "folder of a program to compare with")
-	python := flag.String("python", "", "interpreter with OpenCV and urllib3, for a whole run of "+
+	var o options
+	flag.IntVar(&o.rows, "n", 600, "URLs of a whole run")
+	flag.StringVar(&o.naive, "naive", "", "folder of a program to compare with")
+	flag.StringVar(&o.python, "python", "", "interpreter with OpenCV and urllib3, for a whole run of "+
 		"YuNet in Python; with -onnx")
-	onnx := flag.String("onnx", "", "YuNet as ONNX")
-	photos := flag.String("images", "", "serve the JPEGs below this folder instead of pictures that are made")
+	flag.StringVar(&o.onnx, "onnx", "", "YuNet as ONNX")
+	flag.StringVar(&o.photos, "images", "",
+		"serve the JPEGs below this folder instead of pictures that are made")
 	only := flag.Bool("sidecar", false, "only what a sidecar costs")
 	serve := flag.String("serve", "", "internal: serve a folder and write the address into it")
 	peersOnly := flag.Bool("peers", false, "only whole runs: facescan, and YuNet in Python")
@@ -56,13 +67,12 @@ func main() {
 	scheme := flag.String("scheme", "", "internal: serve many hosts instead, by http or https")
 	pictures := flag.String("corpus", "", "only make the pictures, with where their faces are, in a folder")
 	flag.Parse()
-	if *pictures != "" {
+	switch {
+	case *pictures != "":
 		corpus(*pictures, 500, 375)
 		return
-	}
-	switch {
 	case *serve != "" && *scheme != "":
-		serveHosts(*serve, *scheme, *n)
+		serveHosts(*serve, *scheme, o.rows)
 		return
 	case *serve != "":
 		server(*serve)
@@ -72,93 +82,109 @@ func main() {
 	check(err)
 	defer os.RemoveAll(dir)
 	exe := filepath.Join(dir, "facescan")
-	run(nil, "go", "build", "-o", exe, ".")
+	run("go", "build", "-o", exe, ".")
 	switch {
 	case *hostsOnly:
 		hosts(exe, dir)
-		return
 	case *waysOnly:
 		ways(exe, dir)
-		return
+	default:
+		b := newBench(o, exe, dir)
+		defer b.stop()
+		switch {
+		case *only:
+			b.sidecars()
+		case *peersOnly:
+			b.peers()
+		default:
+			b.all()
+		}
 	}
-	images := corpus(dir, 500, 375)
-	if *photos != "" {
-		images = copied(*photos, filepath.Join(dir, "images"))
-	}
-	list, stop := startServer(dir, 5**n)
-	defer stop()
+}
 
+// bench is a measurement, with a server of the pictures.
+type bench struct {
+	options
+	exe, dir string
+	images   [][]byte
+	long     string // a list of longRows rows
+	longRows int
+	list     string // its beginning
+	stop     func()
+}
+
+func newBench(o options, exe, dir string) *bench {
+	b := &bench{options: o, exe: exe, dir: dir, images: corpus(dir, 500, 375), longRows: 5 * o.rows}
+	if o.photos != "" {
+		b.images = copied(o.photos, filepath.Join(dir, "images"))
+	}
+	b.long, b.stop = startServer(dir, b.longRows)
+	b.list = shorter(b.long, o.rows)
 	fmt.Printf("%s (yunet runs on %s), %s, %d cores; %d pictures of %.2f megapixels and %.0f KB; CPU "+
 		"time, the best of three.\n\n",
-		cpuName(), yunet.Path(), runtime.Version(), runtime.NumCPU(), len(images), meanPixels(images)/1e6,
-		meanSize(images)/1e3)
-	if *only {
-		sidecars(dir, exe, list, 5**n)
-		return
+		cpuName(), yunet.Path(), runtime.Version(), runtime.NumCPU(), len(b.images),
+		meanPixels(b.images)/1e6, meanSize(b.images)/1e3)
+	return b
+}
+
+// runArgs is a run of a list into a job, as fast as it goes.
+func runArgs(list, job string, flags ...string) []string {
+	return append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0",
+		"--progress", "none", "-q"}, flags...)
+}
+
+// whole is the CPU time of a whole run, per URL.
+func (b *bench) whole(flags ...string) float64 {
+	least := math.Inf(1)
+	for i := range 3 {
+		job := filepath.Join(b.dir, fmt.Sprint("job", i, strings.Join(flags, ""), ".db"))
+		least = min(least, perURL(b.rows, b.exe, runArgs(b.list, job, flags...)...))
 	}
+	return least
+}
+
+// peers begins the table, with whole runs beside YuNet in Python.
+func (b *bench) peers() {
 	fmt.Println("| what | plain | facescan | ratio |\n|---|---|---|---|")
-	all := list
-	list = shorter(list, *n)
-	whole := func(flags ...string) float64 {
-		least := math.Inf(1)
-		for i := range 3 {
-			job := filepath.Join(dir, fmt.Sprint("job", i, strings.Join(flags, ""), ".db"))
-			least = min(least,
-				perURL(*n, exe,
-					append([]string{"run", list, "--db", job, "--allow-private", "--per-host", "0",
-						"--progress", "none", "-q"}, flags...)...))
-		}
-		return least
-	}
-	if *python != "" {
-		script := perURL(*n, *python, filepath.Join("testdata", "accuracy", "peers.py"), "urls", *onnx, "320",
-			list)
-		for _, k := range detect.Kinds() {
-			row("whole run, YuNet in Python (urllib3, OpenCV, 320 px) and --detector "+k.Name+", ms per URL",
-				script, whole("--detector", k.Name))
-		}
-	}
-	if *peersOnly {
+	if b.python == "" {
 		return
 	}
+	script := perURL(b.rows, b.python, filepath.Join("testdata", "accuracy", "peers.py"), "urls", b.onnx,
+		"320", b.list)
+	for _, k := range detect.Kinds() {
+		row("whole run, YuNet in Python (urllib3, OpenCV, 320 px) and --detector "+k.Name+", ms per URL",
+			script, b.whole("--detector", k.Name))
+	}
+}
+
+// all measures everything there is to measure beside the plain way.
+func (b *bench) all() {
+	b.peers()
 	for _, min := range []int{20, 40, 80} {
-		plain := search(images, min, newOracle)
+		plain := search(b.images, min, newOracle)
 		for _, k := range detect.Kinds() {
 			row(fmt.Sprintf("%s alone, faces from %d px, ms per image", k.Name, min), plain,
-				search(images, min, k.Name))
+				search(b.images, min, k.Name))
 		}
 	}
 	for _, side := range []int{200, 1000, 2000, 4000} {
 		perPixel(side)
 	}
-	row("decode to luma, ms per image", decodePlain(images), decodeOurs(images, 1))
+	row("decode to luma, ms per image", decodePlain(b.images), decodeOurs(b.images, 0))
 	if turbo.Available {
-		row("the same, beside libjpeg-turbo called directly", decodeTurbo(images), decodeOurs(images, 1))
+		row("the same, beside libjpeg-turbo called directly", decodeTurbo(b.images), decodeOurs(b.images, 0))
 	}
-	row("decode as a run does from 20 px", decodePlain(images), decodeOurs(images, 20))
+	row("decode as a run does from 20 px", decodePlain(b.images), decodeOurs(b.images, 20))
 
-	plain := map[int]float64{}
-	if *naive != "" {
-		bin := filepath.Join(dir, "naive")
-		build := exec.Command("go", "build", "-o", bin, ".")
-		build.Dir = *naive
-		build.Stderr = os.Stderr
-		check(build.Run())
-		cascade := filepath.Join("detect", "pigo", "facefinder")
-		for _, min := range []int{20, 40} {
-			plain[min] = perURL(*n/4, bin, "-cascade", cascade, "-db",
-				filepath.Join(dir, fmt.Sprint("naive", min, ".db")), "-min", fmt.Sprint(min),
-				shorter(list, *n/4))
-		}
-	}
+	plain := b.naiveRuns()
 	for _, k := range detect.Kinds() {
 		for _, min := range []int{20, 40} {
 			row(fmt.Sprintf("whole run, --detector %s, faces from %d px, ms per URL", k.Name, min),
-				plain[min], whole("--detector", k.Name, "--min-face", fmt.Sprint(min)))
+				plain[min], b.whole("--detector", k.Name, "--min-face", strconv.Itoa(min)))
 		}
 	}
-	cores(dir, exe, 5**n)
-	sidecars(dir, exe, all, 5**n)
+	b.cores()
+	b.sidecars()
 	// What a child had at most counts its parent's memory when it began, which by now is large.
 	self, err := os.Executable()
 	check(err)
@@ -167,23 +193,42 @@ func main() {
 	check(small.Run())
 }
 
+// naiveRuns are whole runs of the program to compare with, if there is one: CPU time per URL by the size of
+// the smallest face.
+func (b *bench) naiveRuns() map[int]float64 {
+	plain := map[int]float64{}
+	if b.naive == "" {
+		return plain
+	}
+	bin := filepath.Join(b.dir, "naive")
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Dir = b.naive
+	build.Stderr = os.Stderr
+	check(build.Run())
+	for _, min := range []int{20, 40} {
+		plain[min] = perURL(b.rows/4, bin, "-cascade", filepath.Join("detect", "pigo", "facefinder"), "-db",
+			filepath.Join(b.dir, fmt.Sprint("naive", min, ".db")), "-min", strconv.Itoa(min),
+			shorter(b.list, b.rows/4))
+	}
+	return plain
+}
+
 // cores prints how much faster a whole run is on two cores than on one, its server on the same cores, and
 // what the run itself takes of their time.
-func cores(dir, exe string, n int) {
+func (b *bench) cores() {
 	taskset, err := exec.LookPath("taskset")
 	if err != nil || runtime.NumCPU() < 2 {
 		return
 	}
 	var took, cpu []float64
 	for _, on := range []string{"0", "0,1"} {
-		where := filepath.Join(dir, "cores-"+on)
+		where := filepath.Join(b.dir, "cores-"+on)
 		check(os.Mkdir(where, 0o755))
-		check(os.Symlink(filepath.Join(dir, "images"), filepath.Join(where, "images")))
-		list, stop := startServer(where, n, taskset, "-c", on)
+		check(os.Symlink(filepath.Join(b.dir, "images"), filepath.Join(where, "images")))
+		list, stop := startServer(where, b.longRows, taskset, "-c", on)
 		begin := time.Now()
-		cpu = append(cpu, perURL(n, taskset, "-c", on, exe, "run", list, "--db",
-			filepath.Join(where, "job.db"), "--allow-private", "--per-host", "0", "--progress",
-			"none", "-q", "--workers", "2"))
+		cpu = append(cpu, perURL(b.longRows, taskset, append([]string{"-c", on, b.exe},
+			runArgs(list, filepath.Join(where, "job.db"), "--workers", "2")...)...))
 		took = append(took, time.Since(begin).Seconds())
 		stop()
 	}
@@ -284,11 +329,7 @@ func decodeTurbo(images [][]byte) float64 {
 }
 
 func decodeOurs(images [][]byte, minFace int) float64 {
-	o := decode.Options{MinFace: minFace}
-	if minFace == 1 {
-		o.MinFace = 0
-	}
-	d := decode.New(o)
+	d := decode.New(decode.Options{MinFace: minFace})
 	defer d.Close()
 	return best(len(images), func() {
 		for _, b := range images {
@@ -327,35 +368,70 @@ func perURL(n int, name string, args ...string) float64 {
 	c := exec.Command(name, args...)
 	c.Stderr = os.Stderr
 	check(c.Run())
+	return cpuOf(c, n)
+}
+
+// cpuOf is the CPU time of a process that has ended, in milliseconds for one of n.
+func cpuOf(c *exec.Cmd, n int) float64 {
 	return (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds() * 1e3 / float64(n)
 }
 
 // startServer serves the images in another process, whose time does not count, and writes a list of n URLs.
 // before may be a command that starts it, with its arguments.
 func startServer(dir string, n int, before ...string) (list string, stop func()) {
+	address := filepath.Join(dir, "address")
+	_, stop = startSelf(address, before, "-serve", dir)
+	base, err := os.ReadFile(address)
+	check(err)
+	list = filepath.Join(dir, "urls.txt")
+	publish(list, urls(n, func(i int) string { return fmt.Sprintf("%s/i/%d/photo-%d.jpg", base, i, i) }))
+	return list, stop
+}
+
+// startSelf starts this program as a server, and waits for the file that it writes when it is ready.
+func startSelf(file string, before []string, args ...string) (server *exec.Cmd, stop func()) {
 	self, err := os.Executable()
 	check(err)
-	command := append(before, self, "-serve", dir)
+	command := append(append(before, self), args...)
 	c := exec.Command(command[0], command[1:]...)
 	in, err := c.StdinPipe()
 	check(err)
 	c.Stderr = os.Stderr
 	check(c.Start())
-	address := filepath.Join(dir, "address")
-	for range 200 {
-		if b, err := os.ReadFile(address); err == nil {
-			var text strings.Builder
-			for i := range n {
-				fmt.Fprintf(&text, "%s/i/%d/photo-%d.jpg\n", b, i, i)
-			}
-			list = filepath.Join(dir, "urls.txt")
-			check(os.WriteFile(list, []byte(text.String()), 0o644))
-			return list, func() { in.Close(); c.Wait() }
+	await(file)
+	return c, func() {
+		in.Close()
+		check(c.Wait())
+	}
+}
+
+// untilParentEnds returns when standard input ends, which it does with the process that holds its other end.
+func untilParentEnds() { _, _ = io.Copy(io.Discard, os.Stdin) }
+
+// await waits for a file that another process makes.
+func await(path string) {
+	for range 1000 {
+		if _, err := os.Stat(path); err == nil {
+			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	log.Fatal("the server did not start")
-	return "", nil
+	log.Fatalf("%s does not appear", path)
+}
+
+// publish writes a file that appears when it is complete.
+func publish(path, text string) {
+	check(os.WriteFile(path+".tmp", []byte(text), 0o644))
+	check(os.Rename(path+".tmp", path))
+}
+
+// urls is a list of n lines.
+func urls(n int, line func(i int) string) string {
+	var text strings.Builder
+	for i := range n {
+		text.WriteString(line(i) + "\n")
+	}
+	return text.String()
 }
 
 func server(dir string) {
@@ -369,11 +445,8 @@ func server(dir string) {
 	}
 	s := fetchtest.New(images, 0)
 	defer s.Close()
-	tmp := filepath.Join(dir, "address.tmp")
-	check(os.WriteFile(tmp, []byte(s.URL), 0o644))
-	check(os.Rename(tmp, filepath.Join(dir, "address")))
-	var b [1]byte
-	os.Stdin.Read(b[:]) // returns when the parent is gone
+	publish(filepath.Join(dir, "address"), s.URL)
+	untilParentEnds()
 }
 
 // shorter is a list of the first n lines.
@@ -386,9 +459,8 @@ func shorter(list string, n int) string {
 	return path
 }
 
-func run(env []string, name string, args ...string) {
+func run(name string, args ...string) {
 	c := exec.Command(name, args...)
-	c.Env = append(os.Environ(), env...)
 	c.Stderr = os.Stderr
 	check(c.Run())
 }

@@ -98,12 +98,10 @@ func (b *waysBench) share(kind string, rows int, delay time.Duration, flags ...s
 	s := &shared{waysBench: b, server: newCounter(delay), rows: rows, flags: flags}
 	s.dir = filepath.Join(b.dir, fmt.Sprint("ways", b.rounds))
 	check(os.Mkdir(s.dir, 0o755))
-	var text strings.Builder
-	for i := range rows {
-		fmt.Fprintf(&text, "%s/photos/%08d.jpg\n", s.server.url, i)
-	}
 	s.list = filepath.Join(s.dir, "urls.txt")
-	check(os.WriteFile(s.list, []byte(text.String()), 0o644))
+	publish(s.list, urls(rows, func(i int) string {
+		return fmt.Sprintf("%s/photos/%08d.jpg", s.server.url, i)
+	}))
 	s.job = filepath.Join(s.dir, "urls.db")
 	if kind == onPostgres {
 		var err error
@@ -329,8 +327,8 @@ func (b *waysBench) databaseVersion() (version string) {
 	return "PostgreSQL " + version
 }
 
-// databaseTime is the processor time of the database's processes, as Linux tells it in hundredths of a
-// second.
+// databaseTime is the processor time of the database's processes, as Linux reports it in hundredths of
+// a second.
 func (s *shared) databaseTime() time.Duration {
 	if s.db == nil {
 		return 0
@@ -365,7 +363,7 @@ func (s *shared) databaseTime() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// counter is a web server that counts what it is asked for, and by whom.
+// counter is a web server that counts its requests, by path and by client.
 type counter struct {
 	url    string
 	server http.Server
@@ -373,8 +371,8 @@ type counter struct {
 	mu     sync.Mutex
 	total  int
 	paths  map[string]int
-	again  time.Time            // the first time since the mark that a path was asked for again
-	agents map[string]time.Time // when each asked first
+	again  time.Time            // of the first request since the mark for a path that had one before
+	agents map[string]time.Time // of the first request of each
 }
 
 func newCounter(delay time.Duration) *counter {
@@ -429,7 +427,7 @@ func (s *counter) twice() int {
 	return s.total - len(s.paths)
 }
 
-// mark returns the time, from when on repeated tells.
+// mark returns the time, from which on repeated counts.
 func (s *counter) mark() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

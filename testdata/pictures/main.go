@@ -203,7 +203,8 @@ func picture(lines []line) string {
 	}
 	width, height := int(columns*charWidth)+2*margin, len(rows)*lineHeight+2*margin
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img"
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" role="img"
+	viewBox="0 0 %d %d" width="%[1]d" height="%[2]d"
 	aria-label="A run of facescan that is killed, the same command again, and the first lines of the export">
 <style>
 text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
@@ -222,8 +223,9 @@ text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
 		if r.typed {
 			class = ` class="typed"`
 		}
-		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\"%s style=\"animation-delay:%.2fs\" xml:space=\"preserve\">%s</text>\n",
+		fmt.Fprintf(&b, `<text x="%d" y="%d"%s style="animation-delay:%.2fs" xml:space="preserve">%s</text>`,
 			margin, margin+14+i*lineHeight, class, r.at.Seconds(), html.EscapeString(r.text))
+		b.WriteByte('\n')
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

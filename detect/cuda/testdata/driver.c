@@ -1,5 +1,6 @@
-// A CUDA driver without a GPU, for tests: it runs kernel.cu on the processor, compiled as plain C, with as many threads a block as it is
-// told. It is as strict as it can be about contexts, addresses and sizes, and counts what is allocated.
+// A CUDA driver without a GPU, for tests: it runs kernel.cu on the processor, compiled as plain C, with the
+// number of threads per block that a test sets. It is as strict as it can be about contexts, addresses and
+// sizes, and counts what is allocated.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -32,7 +33,7 @@ static int devices = 1, retained, streams, modules, broken;
 static _Thread_local void *current;
 static char context, module, function;
 
-// fake sets what the tests want of the driver, and tells what it did.
+// fake sets what the tests want of the driver, and returns what it did.
 long fake(int what, long value) {
   switch (what) {
     case 0: limit = (size_t)value; return 0;
@@ -55,8 +56,15 @@ int cuInit(unsigned flags) { return flags ? BAD_VALUE : devices ? OK : NO_DEVICE
 int cuDeviceGetCount(int *n) { *n = devices; return OK; }
 int cuDeviceGet(int *d, int n) { *d = n + 7; return OK; }
 int cuDeviceGetName(char *s, int n, int d) { snprintf(s, n, "no GPU %d", d - 7); return OK; }
-int cuDevicePrimaryCtxRetain(void **c, int d) { *c = &context; __atomic_add_fetch(&retained, 1, 5); return d < 7 ? BAD_VALUE : OK; }
-int cuDevicePrimaryCtxRelease_v2(int d) { __atomic_sub_fetch(&retained, 1, 5); return d < 7 ? BAD_VALUE : OK; }
+int cuDevicePrimaryCtxRetain(void **c, int d) {
+  *c = &context;
+  __atomic_add_fetch(&retained, 1, 5);
+  return d < 7 ? BAD_VALUE : OK;
+}
+int cuDevicePrimaryCtxRelease_v2(int d) {
+  __atomic_sub_fetch(&retained, 1, 5);
+  return d < 7 ? BAD_VALUE : OK;
+}
 int cuCtxSetCurrent(void *c) { current = c; return OK; }
 
 #define CHECK if (current != &context) return NO_CONTEXT
@@ -68,7 +76,11 @@ int cuModuleLoadData(void **m, const char *ptx) {
   *m = &module;
   return OK;
 }
-int cuModuleUnload(void *m) { CHECK; __atomic_sub_fetch(&modules, 1, 5); return m == &module ? OK : BAD_VALUE; }
+int cuModuleUnload(void *m) {
+  CHECK;
+  __atomic_sub_fetch(&modules, 1, 5);
+  return m == &module ? OK : BAD_VALUE;
+}
 int cuModuleGetFunction(void **f, void *m, const char *name) {
   CHECK;
   if (m != &module || strcmp(name, "search")) return NOT_FOUND;
@@ -113,12 +125,13 @@ static int give(void *p, int device) {
   return result;
 }
 
-// inside reports whether a range lies within one area of that kind.
+// inside reports whether a range is within one area of that kind.
 static int inside(const void *p, size_t size, int device) {
   pthread_mutex_lock(&lock);
   int found = 0;
   for (int i = 0; i < AREAS && !found; i++)
-    found = areas[i].at && areas[i].device == device && (const char *)p >= areas[i].at && (const char *)p + size <= areas[i].at + areas[i].size;
+    found = areas[i].at && areas[i].device == device && (const char *)p >= areas[i].at &&
+            (const char *)p + size <= areas[i].at + areas[i].size;
   pthread_mutex_unlock(&lock);
   return found;
 }
@@ -127,8 +140,17 @@ int cuMemAlloc_v2(void **p, size_t size) { return take(p, size, 1); }
 int cuMemFree_v2(void *p) { return give(p, 1); }
 int cuMemHostAlloc(void **p, size_t size, unsigned flags) { return flags ? BAD_VALUE : take(p, size, 0); }
 int cuMemFreeHost(void *p) { return give(p, 0); }
-int cuStreamCreate(void **s, unsigned flags) { CHECK; *s = &streams; __atomic_add_fetch(&streams, 1, 5); return flags == 1 ? OK : BAD_VALUE; }
-int cuStreamDestroy_v2(void *s) { CHECK; __atomic_sub_fetch(&streams, 1, 5); return s == &streams ? OK : BAD_VALUE; }
+int cuStreamCreate(void **s, unsigned flags) {
+  CHECK;
+  *s = &streams;
+  __atomic_add_fetch(&streams, 1, 5);
+  return flags == 1 ? OK : BAD_VALUE;
+}
+int cuStreamDestroy_v2(void *s) {
+  CHECK;
+  __atomic_sub_fetch(&streams, 1, 5);
+  return s == &streams ? OK : BAD_VALUE;
+}
 int cuStreamSynchronize(void *s) { CHECK; return !s || s == &streams ? OK : BAD_VALUE; }
 int cuMemcpyHtoDAsync_v2(void *d, const void *h, size_t n, void *s) {
   CHECK;
@@ -148,7 +170,10 @@ int cuMemsetD32Async(void *d, unsigned v, size_t n, void *s) {
   for (size_t i = 0; i < n; i++) ((unsigned *)d)[i] = v;
   return OK;
 }
-int cuGetErrorString(int e, const char **s) { *s = e == NO_DEVICE ? "no CUDA-capable device is detected" : 0; return *s ? OK : BAD_VALUE; }
+int cuGetErrorString(int e, const char **s) {
+  *s = e == NO_DEVICE ? "no CUDA-capable device is detected" : 0;
+  return *s ? OK : BAD_VALUE;
+}
 
 typedef struct { search_t s; unsigned blocks; int thread; } work_t;
 
@@ -162,15 +187,21 @@ static void *work(void *p) {
   return 0;
 }
 
-int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **params, void **extra) {
+int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared, void *stream, void **params, void **extra) {
   CHECK;
   search_t *s = params[0];
-  if (f != &function || gy != 1 || gz != 1 || bx % 32 || by != 1 || bz != 1 || shared || !stream || extra) return BAD_VALUE;
+  if (f != &function || gy != 1 || gz != 1 || bx % 32 || by != 1 || bz != 1 || shared || !stream || extra)
+    return BAD_VALUE;
   if (broken > 0) return broken--, 719;
-  if (!inside(s->tiles, gx * sizeof(tile_t), 1) || !inside(s->hits, s->room * sizeof(hit_t), 1) || !inside(s->count, 4, 1)) return BAD_VALUE;
+  if (!inside(s->tiles, gx * sizeof(tile_t), 1) || !inside(s->hits, s->room * sizeof(hit_t), 1) ||
+      !inside(s->count, 4, 1))
+    return BAD_VALUE;
   for (unsigned i = 0; i < gx; i++) {
     const grid_t *g = &s->grids[s->tiles[i].grid];
-    if (!inside(g, sizeof *g, 1) || !inside(s->pixels + g->at, (size_t)g->width * g->height, 1) || s->tiles[i].first >= g->windows) return BAD_VALUE;
+    if (!inside(g, sizeof *g, 1) || !inside(s->pixels + g->at, (size_t)g->width * g->height, 1) ||
+        s->tiles[i].first >= g->windows)
+      return BAD_VALUE;
   }
   static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
   pthread_mutex_lock(&one);
