@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"image"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,18 +15,16 @@ func BenchmarkOverhead(b *testing.B) {
 	for _, input := range []Input{Luma, Encoded} {
 		for _, where := range []string{"unix", "tcp"} {
 			b.Run(string(input)+"/"+where, func(b *testing.B) {
-				st := newStand(b, ServerOptions{Open: func(detect.Params) (detect.Detector, error) {
-					return blind{}, nil
-				}, Queue: 4096,
+				st := newStand(b, ServerOptions{Open: opens(blind{}), Queue: 4096,
 					Decode: func([]byte, detect.Params) (Picture, error) {
-						return Picture{Luma: image.NewGray(image.Rect(0, 0, 1, 1)), Scale: 1}, nil
+						return Picture{Luma: blank(1, 1), Scale: 1}, nil
 					}})
 				if where == "tcp" {
 					st.tcp()
 				}
 				st.start()
 				c := client(b, Options{URLs: []string{st.URL}, Delay: 5 * time.Millisecond, Input: input})
-				img := detect.Image{Luma: image.NewGray(image.Rect(0, 0, 500, 375)), Scale: 1}
+				img := detect.Image{Luma: blank(500, 375), Scale: 1}
 				if input == Encoded {
 					img.Encoded = make([]byte, 85_000)
 				}

@@ -23,16 +23,11 @@ import (
 // TestUnlisted: a server without parameters serves those who want the defaults, and its boxes are all faces.
 func TestUnlisted(t *testing.T) {
 	st := newStand(t, ServerOptions{})
-	st.wrap = func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/face") {
-				reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"},
-					"inputs": expected(false).Inputs, "outputs": expected(false).Outputs})
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
+	st.wrap = intercept("/face", func(w http.ResponseWriter, _ *http.Request) bool {
+		reply(w, 200, map[string]any{"name": "face", "versions": []string{"7"},
+			"inputs": expected(false).Inputs, "outputs": expected(false).Outputs})
+		return true
+	})
 	st.start()
 	others := detect.Defaults("")
 	c, err := tryClient(t, Options{URLs: []string{st.URL}, Params: others})
@@ -49,7 +44,7 @@ func TestUnlisted(t *testing.T) {
 	if got := c.Fingerprint(); got != "sidecar:face/7" {
 		t.Errorf("fingerprint %q", got)
 	}
-	a, err := c.Detect(t.Context(), []detect.Image{{Luma: sample.Photo(t, 320), Scale: 1}})
+	a, err := c.Detect(t.Context(), photos(t, 320))
 	if err != nil || len(a[0].Faces) == 0 || len(a[0].Candidates) > 0 {
 		t.Errorf("%+v %v", a, err)
 	}
@@ -59,7 +54,7 @@ func TestUnlisted(t *testing.T) {
 func TestGone(t *testing.T) {
 	st := newStand(t, ServerOptions{}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
-	img := []detect.Image{{Luma: sample.Photo(t, 160), Scale: 1}}
+	img := photos(t, 160)
 	want, err := c.Detect(t.Context(), img)
 	must(t, err)
 	if err := c.Probe(t.Context()); err != nil {
@@ -86,19 +81,13 @@ func TestGone(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	st := newStand(t, ServerOptions{}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4})
-	img := []detect.Image{{Luma: sample.Photo(t, 160), Scale: 1}}
+	img := photos(t, 160)
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
-		"another name": func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if strings.HasSuffix(r.URL.Path, "/face") {
-					l := list(detect.Kind{Print: "another/1"})
-					reply(w, 200, map[string]any{"inputs": expected(false).Inputs,
-						"outputs": expected(false).Outputs, "parameters": l})
-					return
-				}
-				next.ServeHTTP(w, r)
-			})
-		},
+		"another name": intercept("/face", func(w http.ResponseWriter, _ *http.Request) bool {
+			reply(w, 200, map[string]any{"inputs": expected(false).Inputs,
+				"outputs": expected(false).Outputs, "parameters": list(detect.Kind{Print: "another/1"})})
+			return true
+		}),
 		"the same name": func(next http.Handler) http.Handler {
 			tm := &tamper{change: lie(func(m *message) {
 				if m.Outputs[0].Shape[0] > 0 {
@@ -127,21 +116,19 @@ func TestReplaced(t *testing.T) {
 // TestKilledHungAndLying is a run's worth of images from many callers, during which the server is killed ten
 // times, hangs once and lies once. Every answer is the right one.
 func TestKilledHungAndLying(t *testing.T) {
-	var hang atomic.Bool
+	var hanging atomic.Bool
 	hung := make(chan struct{})
 	tm := &tamper{change: lie(func(m *message) { m.Outputs[0].Datatype = "FP16" })}
 	st := newStand(t, ServerOptions{})
 	st.wrap = func(next http.Handler) http.Handler {
-		next = tm.wrap(next)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/infer") && hang.CompareAndSwap(true, false) {
+		return intercept("/infer", func(_ http.ResponseWriter, r *http.Request) bool {
+			first := hanging.CompareAndSwap(true, false)
+			if first {
 				close(hung)
-				io.Copy(io.Discard, r.Body)
-				<-r.Context().Done()
-				return
+				hang(r)
 			}
-			next.ServeHTTP(w, r)
-		})
+			return first
+		})(tm.wrap(next))
 	}
 	st.start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Millisecond,
@@ -151,7 +138,7 @@ func TestKilledHungAndLying(t *testing.T) {
 	defer local.Close()
 	var images []detect.Image
 	for width := 60; width < 220; width += 4 {
-		images = append(images, detect.Image{Luma: sample.Photo(t, width), Scale: 1})
+		images = append(images, photos(t, width)...)
 	}
 	want, err := local.Detect(t.Context(), images)
 	must(t, err)
@@ -192,7 +179,7 @@ func TestKilledHungAndLying(t *testing.T) {
 		st.start()
 	}
 	more()
-	hang.Store(true)
+	hanging.Store(true)
 	<-hung
 	more()
 	tm.left.Store(1)
@@ -201,40 +188,36 @@ func TestKilledHungAndLying(t *testing.T) {
 	cancel()
 	callers.Wait()
 	if unavailable.Load() == 0 {
-		t.Error("nobody noticed")
+		t.Error("no caller noticed")
 	}
 	t.Logf("%d answers, %d times unavailable", answered.Load(), unavailable.Load())
 }
 
 // TestBusy: 503 with Retry-After means later, and a later too late means unavailable.
 func TestBusy(t *testing.T) {
-	var busy, asked atomic.Int64
+	var busy, requests atomic.Int64
 	after := "1"
 	st := newStand(t, ServerOptions{})
-	st.wrap = func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/infer") {
-				asked.Add(1)
-				if busy.Add(-1) >= 0 {
-					w.Header().Set("Retry-After", after)
-					refuse(w, http.StatusServiceUnavailable, "busy")
-					return
-				}
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
+	st.wrap = intercept("/infer", func(w http.ResponseWriter, _ *http.Request) bool {
+		requests.Add(1)
+		if busy.Add(-1) < 0 {
+			return false
+		}
+		w.Header().Set("Retry-After", after)
+		refuse(w, http.StatusServiceUnavailable, "busy")
+		return true
+	})
 	st.start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 2})
-	img := []detect.Image{{Luma: sample.Photo(t, 100), Scale: 1}}
+	img := photos(t, 100)
 	busy.Store(2)
-	before := asked.Load()
+	before := requests.Load()
 	begin := time.Now()
 	if _, err := c.Detect(t.Context(), img); err != nil {
 		t.Error(err)
 	}
-	if n := asked.Load() - before; n != 3 || time.Since(begin) < 2*time.Second {
-		t.Errorf("asked %d times in %v", n, time.Since(begin))
+	if n := requests.Load() - before; n != 3 || time.Since(begin) < 2*time.Second {
+		t.Errorf("%d requests in %v", n, time.Since(begin))
 	}
 	after = "3600"
 	busy.Store(1)
@@ -247,7 +230,7 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestFallback: the stand-in answers while no server does, and says that it did.
+// TestFallback: the fallback answers while no server does, and its answers name it.
 func TestFallback(t *testing.T) {
 	for _, input := range []Input{Luma, Encoded} {
 		local, err := detect.New(detect.Defaults(detect.Pigo))
@@ -307,20 +290,15 @@ func TestShares(t *testing.T) {
 	var stands []*stand
 	for i := range seen {
 		st := newStand(t, ServerOptions{})
-		st.wrap = func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if strings.HasSuffix(r.URL.Path, "/infer") {
-					seen[i].Add(1)
-					if i == 1 && seen[i].Load() > 100 { // it is quick in the check at the start
-						select {
-						case <-time.After(200 * time.Millisecond):
-						case <-r.Context().Done():
-						}
-					}
+		st.wrap = intercept("/infer", func(_ http.ResponseWriter, r *http.Request) bool {
+			if n := seen[i].Add(1); i == 1 && n > 100 { // it is quick in the check at the start
+				select {
+				case <-time.After(200 * time.Millisecond):
+				case <-r.Context().Done():
 				}
-				next.ServeHTTP(w, r)
-			})
-		}
+			}
+			return false
+		})
 		urls, stands = append(urls, st.start().URL), append(stands, st)
 	}
 	c := client(t, Options{URLs: urls, Batch: 64, Delay: time.Millisecond, InFlight: 1})
@@ -331,7 +309,7 @@ func TestShares(t *testing.T) {
 			seen[i].Store(0)
 		}
 	}
-	img := []detect.Image{{Luma: sample.Photo(t, 60), Scale: 1}}
+	img := photos(t, 60)
 	for i := range 300 {
 		if i == 100 {
 			stands[0].stop()
@@ -347,35 +325,30 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestPoison: an image that the server dies of is found and answered, the others in its batch are judged.
+// TestPoison: an image that the server dies of is found and answered, the others in its batch are processed.
 func TestPoison(t *testing.T) {
-	poison := image.NewGray(image.Rect(0, 0, 77, 77))
+	poison := blank(77, 77)
 	for name, die := range map[string]func(w http.ResponseWriter){
 		"500":   func(w http.ResponseWriter) { refuse(w, 500, "out of memory") },
 		"crash": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := newStand(t, ServerOptions{})
-			st.wrap = func(next http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					body, err := io.ReadAll(r.Body)
-					if err != nil {
-						return
-					}
-					if bytes.Contains(body, []byte("P5\n77 77\n")) {
-						die(w)
-						return
-					}
-					r.Body = io.NopCloser(bytes.NewReader(body))
-					next.ServeHTTP(w, r)
-				})
-			}
+			st.wrap = intercept("", func(w http.ResponseWriter, r *http.Request) bool {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					return true
+				}
+				if bytes.Contains(body, []byte("P5\n77 77\n")) {
+					die(w)
+					return true
+				}
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				return false
+			})
 			st.start()
 			c := client(t, Options{URLs: []string{st.URL}, Batch: 8, Delay: time.Second})
-			var images []detect.Image
-			for i := range 8 {
-				images = append(images, detect.Image{Luma: sample.Photo(t, 100+i), Scale: 1})
-			}
+			images := photos(t, 100, 101, 102, 103, 104, 105, 106, 107)
 			want, err := c.Detect(t.Context(), images)
 			must(t, err)
 			images[3].Luma = poison
@@ -397,16 +370,13 @@ func TestPoison(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	st := newStand(t, ServerOptions{MaxBody: 30_000}).start()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 4, Delay: time.Second})
-	var images []detect.Image
-	for i := range 4 {
-		images = append(images, detect.Image{Luma: sample.Photo(t, 100+i), Scale: 1})
-	}
+	images := photos(t, 100, 101, 102, 103)
 	got, err := c.Detect(t.Context(), images)
 	if err != nil || len(got[0].Faces) == 0 {
 		t.Errorf("%+v %v", got, err)
 	}
 	c2 := client(t, Options{URLs: []string{st.URL}, Batch: 1})
-	if _, err := c2.Detect(t.Context(), []detect.Image{{Luma: sample.Photo(t, 300), Scale: 1}}); err == nil ||
+	if _, err := c2.Detect(t.Context(), photos(t, 300)); err == nil ||
 		errors.Is(err, detect.ErrUnavailable) || !strings.Contains(err.Error(), "raise its limits") {
 		t.Errorf("one too large: %v", err)
 	}
@@ -418,20 +388,18 @@ func TestBounds(t *testing.T) {
 	release := make(chan struct{})
 	var block atomic.Bool
 	st := newStand(t, ServerOptions{})
-	st.wrap = func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if block.Load() && strings.HasSuffix(r.URL.Path, "/infer") {
-				most.Store(max(most.Load(), r.ContentLength))
-				select {
-				case <-release:
-				case <-r.Context().Done():
-				}
+	st.wrap = intercept("/infer", func(_ http.ResponseWriter, r *http.Request) bool {
+		if block.Load() {
+			most.Store(max(most.Load(), r.ContentLength))
+			select {
+			case <-release:
+			case <-r.Context().Done():
 			}
-			next.ServeHTTP(w, r)
-		})
-	}
+		}
+		return false
+	})
 	st.start()
-	img := detect.Image{Luma: image.NewGray(image.Rect(0, 0, 100, 100)), Scale: 1}
+	img := detect.Image{Luma: blank(100, 100), Scale: 1}
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 3, Memory: 105_000})
 	block.Store(true)
 	var waits []func() (detect.Answer, error)
@@ -461,23 +429,20 @@ func TestClose(t *testing.T) {
 	var block atomic.Bool
 	blocked := make(chan struct{}, 10)
 	st := newStand(t, ServerOptions{})
-	st.wrap = func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if block.Load() {
-				blocked <- struct{}{}
-				io.Copy(io.Discard, r.Body)
-				<-r.Context().Done()
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
+	st.wrap = intercept("", func(_ http.ResponseWriter, r *http.Request) bool {
+		if block.Load() {
+			blocked <- struct{}{}
+			hang(r)
+			return true
+		}
+		return false
+	})
 	st.start()
 	c, err := New(t.Context(), Options{URLs: []string{st.URL}, Batch: 2, Delay: time.Minute,
 		Params: detect.Defaults(detect.Pigo)})
 	must(t, err)
 	block.Store(true)
-	img := detect.Image{Luma: image.NewGray(image.Rect(0, 0, 100, 100)), Scale: 1}
+	img := detect.Image{Luma: blank(100, 100), Scale: 1}
 	var waits []func() (detect.Answer, error)
 	for range 3 { // two go, one waits for more
 		wait, err := c.Ask(t.Context(), img)

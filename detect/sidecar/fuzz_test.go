@@ -32,7 +32,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("", []byte(`{"inputs":[{"name":"images","shape":[1],"datatype":"BYTES","data":["x"]}]}`))
 	f.Add("-1", []byte(`{}`))
 	s := newServer(f, ServerOptions{MaxBody: 1 << 20, MaxPixels: 1 << 16,
-		Open: func(detect.Params) (detect.Detector, error) { return blind{}, nil }})
+		Open: opens(blind{})})
 	f.Fuzz(func(t *testing.T, head string, body []byte) {
 		r := httptest.NewRequest("POST", "/v2/models/face/infer", bytes.NewReader(body))
 		if head != "" {
@@ -68,6 +68,11 @@ func (blind) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer, e
 }
 func (blind) Fingerprint() string { return "blind/1 x" }
 func (blind) Close() error        { return nil }
+
+// opens opens one detector for all flags.
+func opens(d detect.Detector) func(detect.Params) (detect.Detector, error) {
+	return func(detect.Params) (detect.Detector, error) { return d, nil }
+}
 
 // FuzzResponse: the client accepts a response only if every box lies in its image, and the counts match.
 func FuzzResponse(f *testing.F) {

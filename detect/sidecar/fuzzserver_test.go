@@ -52,9 +52,7 @@ func FuzzServer(f *testing.F) {
 		[]byte(`{"name":"face","parameters":{"detector":5,"min_face":"x"}}`), true)
 	f.Add(uint8(7), uint16(302), "-7", "", "Sat, 01 Jan 2000 00:00:00 GMT", []byte(`{"error":{"a":1}}`),
 		[]byte(`{"inputs":[{"shape":[1e400]}]}`), true)
-	s := newServer(f, ServerOptions{Open: func(detect.Params) (detect.Detector, error) {
-		return blind{}, nil
-	}})
+	s := newServer(f, ServerOptions{Open: opens(blind{})})
 	img := detect.Image{Luma: sample.Photo(f, 96), Scale: 1.6}
 	f.Fuzz(func(t *testing.T, honest uint8, status uint16, head, kind, after string, body, meta []byte,
 		working bool) {

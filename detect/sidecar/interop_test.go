@@ -35,7 +35,7 @@ func TestTritonClient(t *testing.T) {
 	st := newStand(t, ServerOptions{}).tcp().start()
 	dir := t.TempDir()
 	photos := []detect.Image{{Luma: sample.Photo(t, 240), Scale: 1},
-		{Luma: image.NewGray(image.Rect(0, 0, 60, 60)), Scale: 1}, {Luma: sample.Photo(t, 160), Scale: 1}}
+		{Luma: blank(60, 60), Scale: 1}, {Luma: sample.Photo(t, 160), Scale: 1}}
 	args := []string{"testdata/triton.py", st.at, ModelName}
 	for i, p := range photos {
 		name := filepath.Join(dir, strconv.Itoa(i)+".pgm")

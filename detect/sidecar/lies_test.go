@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"strconv"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"testing"
 
 	"facescan/detect"
-	"facescan/detect/detecttest/sample"
 )
 
 // tamper passes the answers to inferences through a function while it is on.
@@ -27,20 +25,15 @@ type tamper struct {
 }
 
 func (tm *tamper) wrap(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, "/infer") {
-			next.ServeHTTP(w, r)
-			return
-		}
+	return intercept("/infer", func(w http.ResponseWriter, r *http.Request) bool {
 		tm.seen.Add(1)
 		if tm.left.Add(-1) < 0 {
-			next.ServeHTTP(w, r)
-			return
+			return false
 		}
-		rec := httptest.NewRecorder()
-		next.ServeHTTP(rec, r)
+		rec := send(next, r)
 		tm.change(w, rec.Header().Get(lengthHeader), rec.Body.Bytes())
-	})
+		return true
+	})(next)
 }
 
 // lie answers with a changed message.
@@ -131,7 +124,7 @@ var lies = map[string]func(http.ResponseWriter, string, []byte){
 // TestLies: a batch with an impossible answer is retried once; then it is an AnswerError. Nothing of the
 // answer is used.
 func TestLies(t *testing.T) {
-	img := []detect.Image{{Luma: sample.Photo(t, 320), Scale: 1}}
+	img := photos(t, 320)
 	for name, change := range lies {
 		t.Run(name, func(t *testing.T) {
 			tm := &tamper{change: change}
@@ -181,8 +174,7 @@ func TestRefusedAtStart(t *testing.T) {
 	meta := func(change func(m map[string]any)) func(http.Handler) http.Handler {
 		return func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				rec := httptest.NewRecorder()
-				next.ServeHTTP(rec, r)
+				rec := send(next, r)
 				body := rec.Body.Bytes()
 				if strings.HasSuffix(r.URL.Path, "/face") {
 					var m map[string]any
@@ -244,16 +236,14 @@ func TestRefusedAtStart(t *testing.T) {
 			m.Outputs[0].binary, m.Outputs[0].Shape[0], m.Outputs[0].Parameters[sizeKey] = nil, 0, 0
 			count(-1)(m)
 		}), says: []string{"cannot read a plain picture"}},
-		"wants a token": {wrap: func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				refuse(w, http.StatusUnauthorized, "who are you?")
-			})
-		}, says: []string{"answers 401", "who are you?"}},
-		"not ready": {wrap: func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				refuseLater(w, "loading")
-			})
-		}, says: []string{"no sidecar answers", "loading"}},
+		"wants a token": {wrap: intercept("", func(w http.ResponseWriter, _ *http.Request) bool {
+			refuse(w, http.StatusUnauthorized, "who are you?")
+			return true
+		}), says: []string{"answers 401", "who are you?"}},
+		"not ready": {wrap: intercept("", func(w http.ResponseWriter, _ *http.Request) bool {
+			refuseLater(w, "loading")
+			return true
+		}), says: []string{"no sidecar answers", "loading"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := newStand(t, ServerOptions{})

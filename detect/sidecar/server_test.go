@@ -121,7 +121,7 @@ func TestProtocol(t *testing.T) {
 	}
 	pgm := appendPGM(nil, sample.Photo(t, 160))
 	binaryOut := ask{images: [][]byte{pgm, []byte("no image"), pgm,
-		appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))},
+		appendPGM(nil, blank(50, 50))},
 		parameters: parameters{"binary_data_output": true}}
 	m := answerOf(t, send(s, binaryOut.request(t)))
 	if m.ID != "7" || m.ModelName != "face" || m.ModelVersion != "1" {
@@ -196,7 +196,7 @@ func TestCandidates(t *testing.T) {
 // TestBadRequests: each is refused, with a reason, and does no harm.
 func TestBadRequests(t *testing.T) {
 	s := newServer(t, ServerOptions{MaxBody: 100_000, MaxPixels: 10_000, Token: "secret"})
-	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 50, 50)))
+	pgm := appendPGM(nil, blank(50, 50))
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
@@ -257,7 +257,7 @@ func TestBadRequests(t *testing.T) {
 		"output": {ask{images: [][]byte{pgm}, outputs: []tensor{{Name: "boxes"}}}, 400,
 			`no output is called "boxes"`},
 		"pixels": {ask{images: [][]byte{pgm,
-			appendPGM(nil, image.NewGray(image.Rect(0, 0, 200, 60)))}}, 413, "image 1 has 200x60 pixels"},
+			appendPGM(nil, blank(200, 60))}}, 413, "image 1 has 200x60 pixels"},
 		"body": {ask{images: [][]byte{make([]byte, 100_001)}}, 413, "100000 bytes"},
 		"chunked": {ask{images: [][]byte{pgm}, change: func(r *http.Request) {
 			r.ContentLength = -1
@@ -311,28 +311,29 @@ func TestBadRequests(t *testing.T) {
 
 // gate is a detector that waits, and keeps the sizes of its batches.
 type gate struct {
+	blind
 	open  chan struct{}
 	calls chan int
 }
+
+func newGate() *gate { return &gate{open: make(chan struct{}), calls: make(chan int, 10)} }
 
 func (g *gate) Detect(_ context.Context, batch []detect.Image) ([]detect.Answer, error) {
 	g.calls <- len(batch)
 	<-g.open
 	return make([]detect.Answer, len(batch)), nil
 }
-func (g *gate) Fingerprint() string { return "gate/1 x" }
-func (g *gate) Close() error        { return nil }
 
 // TestAcrossClients: what waits for the same detector makes a batch, from any client; what is too much is
 // refused with 503.
 func TestAcrossClients(t *testing.T) {
 	gates := map[int]*gate{}
 	for _, minFace := range []int{20, 40} {
-		gates[minFace] = &gate{make(chan struct{}), make(chan int, 10)}
+		gates[minFace] = newGate()
 	}
 	s := newServer(t, ServerOptions{Batch: 4, Workers: 1, Queue: 9,
 		Open: func(p detect.Params) (detect.Detector, error) { return gates[p.MinFace], nil }})
-	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
+	pgm := appendPGM(nil, blank(20, 20))
 	var wg sync.WaitGroup
 	infer := func(n int, minFace int) {
 		a := ask{parameters: parameters{"min_face": minFace}}
@@ -374,11 +375,9 @@ func TestAcrossClients(t *testing.T) {
 
 // TestOrphans: images whose client has gone are not processed.
 func TestOrphans(t *testing.T) {
-	g := &gate{make(chan struct{}), make(chan int, 10)}
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
-		return g, nil
-	}})
-	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
+	g := newGate()
+	s := newServer(t, ServerOptions{Workers: 1, Open: opens(g)})
+	pgm := appendPGM(nil, blank(20, 20))
 	var wg sync.WaitGroup
 	wg.Go(func() { send(s, ask{images: [][]byte{pgm}}.request(t)) })
 	<-g.calls
@@ -396,17 +395,16 @@ func TestOrphans(t *testing.T) {
 // TestPanic: a detector that panics fails the request, and the server goes on.
 func TestPanic(t *testing.T) {
 	calls := 0
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
-		return oneCall(func() ([]detect.Answer, error) {
-			if calls++; calls == 1 {
-				panic("boom")
-			} else if calls == 2 {
-				return nil, fmt.Errorf("device lost: %w", detect.ErrUnavailable)
-			}
-			return make([]detect.Answer, 1), nil
-		}), nil
-	}})
-	a := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}
+	s := newServer(t, ServerOptions{Workers: 1, Open: opens(oneCall{call: func() ([]detect.Answer, error) {
+		switch calls++; calls {
+		case 1:
+			panic("boom")
+		case 2:
+			return nil, fmt.Errorf("device lost: %w", detect.ErrUnavailable)
+		}
+		return make([]detect.Answer, 1), nil
+	}})})
+	a := ask{images: [][]byte{appendPGM(nil, blank(20, 20))}}
 	for _, want := range []int{500, 503, 200} {
 		if w := send(s, a.request(t)); w.Code != want {
 			t.Errorf("%d %s, want %d", w.Code, w.Body, want)
@@ -414,16 +412,18 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-type oneCall func() ([]detect.Answer, error)
+// oneCall is a detector that is a function.
+type oneCall struct {
+	blind
+	call func() ([]detect.Answer, error)
+}
 
-func (f oneCall) Detect(context.Context, []detect.Image) ([]detect.Answer, error) { return f() }
-func (f oneCall) Fingerprint() string                                             { return "one/1 x" }
-func (f oneCall) Close() error                                                    { return nil }
+func (f oneCall) Detect(context.Context, []detect.Image) ([]detect.Answer, error) { return f.call() }
 
 // TestManyFlags: unused detectors make room for others.
 func TestManyFlags(t *testing.T) {
 	s := newServer(t, ServerOptions{})
-	pgm := appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))
+	pgm := appendPGM(nil, blank(20, 20))
 	for i := range 3 * maxDetectors {
 		answerOf(t, send(s, ask{images: [][]byte{pgm},
 			parameters: parameters{"min_face": 20 + i}}.request(t)))
@@ -442,16 +442,14 @@ func TestManyFlags(t *testing.T) {
 
 // TestDrain: requests in progress are answered, later ones are not, and Serve returns.
 func TestDrain(t *testing.T) {
-	g := &gate{make(chan struct{}), make(chan int, 10)}
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
-		return g, nil
-	}})
+	g := newGate()
+	s := newServer(t, ServerOptions{Workers: 1, Open: opens(g)})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, nil, l, time.Minute) }()
-	r := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}.request(t)
+	r := ask{images: [][]byte{appendPGM(nil, blank(20, 20))}}.request(t)
 	r.URL.Scheme, r.URL.Host, r.RequestURI = "http", l.Addr().String(), ""
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
@@ -495,10 +493,8 @@ func TestDrain(t *testing.T) {
 
 // TestDrainGrace: what takes too long is cut off.
 func TestDrainGrace(t *testing.T) {
-	g := &gate{make(chan struct{}), make(chan int, 10)}
-	s := newServer(t, ServerOptions{Workers: 1, Open: func(detect.Params) (detect.Detector, error) {
-		return g, nil
-	}})
+	g := newGate()
+	s := newServer(t, ServerOptions{Workers: 1, Open: opens(g)})
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := Listen("unix:" + path)
 	must(t, err)
@@ -508,7 +504,7 @@ func TestDrainGrace(t *testing.T) {
 	e, err := newEndpoint("unix://"+path, 1)
 	must(t, err)
 	defer e.http.CloseIdleConnections()
-	r := ask{images: [][]byte{appendPGM(nil, image.NewGray(image.Rect(0, 0, 20, 20)))}}.request(t)
+	r := ask{images: [][]byte{appendPGM(nil, blank(20, 20))}}.request(t)
 	r.URL.Scheme, r.URL.Host, r.RequestURI = "http", "localhost", ""
 	cut := make(chan error, 1)
 	go func() { _, _, err := e.do(r, 1<<20); cut <- err }()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"image"
 	_ "image/jpeg"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,6 +116,35 @@ func tryClient(t testing.TB, o Options) (*Client, error) {
 	return c, err
 }
 
+// intercept gives the requests for paths with an ending to a function, and serves those that it leaves.
+func intercept(ending string, answered func(w http.ResponseWriter, r *http.Request) bool) func(
+	http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasSuffix(r.URL.Path, ending) || !answered(w, r) {
+				next.ServeHTTP(w, r)
+			}
+		})
+	}
+}
+
+// hang reads the rest of a request and answers nothing until the client is gone.
+func hang(r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
+
+// photos are the sample photo at several widths.
+func photos(t testing.TB, widths ...int) (images []detect.Image) {
+	for _, width := range widths {
+		images = append(images, detect.Image{Luma: sample.Photo(t, width), Scale: 1})
+	}
+	return images
+}
+
+// blank is a black image.
+func blank(width, height int) *image.Gray { return image.NewGray(image.Rect(0, 0, width, height)) }
+
 // TestSuite runs the suite of every detector on client and server together.
 func TestSuite(t *testing.T) {
 	for _, k := range detect.Kinds() {
@@ -171,24 +202,23 @@ func middle(m *image.Gray) *image.Gray {
 // JSON.
 func TestWithoutBinary(t *testing.T) {
 	st := newStand(t, ServerOptions{})
-	st.wrap = func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case r.URL.Path == "/v2":
-				reply(w, 200, map[string]any{"name": "other", "extensions": []string{}})
-			case r.Header.Get(lengthHeader) != "":
-				refuse(w, http.StatusUnprocessableEntity, "no JSON")
-			default:
-				next.ServeHTTP(w, r)
-			}
-		})
-	}
+	st.wrap = intercept("", func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/v2":
+			reply(w, 200, map[string]any{"name": "other", "extensions": []string{}})
+		case r.Header.Get(lengthHeader) != "":
+			refuse(w, http.StatusUnprocessableEntity, "no JSON")
+		default:
+			return false
+		}
+		return true
+	})
 	st.start()
 	local, err := detect.New(detect.Defaults(detect.Pigo))
 	must(t, err)
 	defer local.Close()
 	c := client(t, Options{URLs: []string{st.URL}, Batch: 5})
-	batch := append(detecttest.Awkward(), detect.Image{Luma: sample.Photo(t, 240), Scale: 1})
+	batch := append(detecttest.Awkward(), photos(t, 240)...)
 	want, err := local.Detect(t.Context(), batch)
 	must(t, err)
 	if got, err := c.Detect(t.Context(), batch); err != nil || !reflect.DeepEqual(got, want) {
