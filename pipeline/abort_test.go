@@ -88,3 +88,42 @@ func TestAbortRuleText(t *testing.T) {
 		}
 	})
 }
+
+// TestRunAborts: a rule that holds ends the run, which says what it saw; rows of earlier runs do not count.
+func TestRunAborts(t *testing.T) {
+	b := newBench(t, two, "/status/404/1", "/status/404/2")
+	b.want(Finished, "failed http_4xx", "failed http_4xx")
+	b.ok(appendTo(b.list, b.server.URL+"/f/a.png\n"))
+	b.opts.AbortIf = []AbortRule{{Reason: store.HTTP4xx, Percent: -1, Count: 0}}
+	b.want(Finished, "failed http_4xx", "failed http_4xx", "ok")
+	if a := b.stats.Aborted(); a != nil {
+		t.Errorf("failures of the run before: %v", a)
+	}
+	b.ok(appendTo(b.list, b.server.URL+"/status/404/3\n"))
+	if end, err := b.run(); err != nil || end != TooManyFail {
+		t.Fatal(end, err)
+	}
+	want := "1 of the 1 rows since the start failed with http_4xx: http_4xx > 0 after 0"
+	if a := b.stats.Aborted(); a == nil || a.Error() != want {
+		t.Errorf("%v, want %s", a, want)
+	}
+}
+
+// TestBreaksOfOthers: a rule also counts what other processes did since the run began.
+func TestBreaksOfOthers(t *testing.T) {
+	s := &Stats{base: store.Counts{Done: 100, Failed: 50, Failures: map[store.Reason]int64{store.Timeout: 50}}}
+	s.own.Done, s.own.Failed, s.own.Failures = 10, 2, map[store.Reason]int64{store.Timeout: 2}
+	rule := AbortRule{Reason: store.Timeout, Count: 5, Percent: -1}
+	if a := s.breaks(rule); a != nil {
+		t.Errorf("2 of its own: %v", a)
+	}
+	s.job = store.Counts{Done: 120, Failed: 56, Failures: map[store.Reason]int64{store.Timeout: 56}}
+	if a := s.breaks(rule); a == nil || a.N != 6 || a.Done != 20 {
+		t.Errorf("6 of all: %+v", a)
+	}
+	rule.Reason = ""
+	s.job.Failed = 55
+	if a := s.breaks(rule); a != nil {
+		t.Errorf("5 failures of all: %+v", a)
+	}
+}

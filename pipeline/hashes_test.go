@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"facescan/store"
@@ -78,5 +79,30 @@ func TestParseHashes(t *testing.T) {
 		if h, err := ParseHashes(text); err == nil {
 			t.Errorf("%q is %v", text, h)
 		}
+	}
+}
+
+// TestSettleHashes: a job computes the hashes that were given last, and says what its done rows lack of them.
+func TestSettleHashes(t *testing.T) {
+	b := newBench(t, two, "/f/a.png")
+	settle := func(given *Hashes, want Hashes, missing string) {
+		t.Helper()
+		h, text, err := SettleHashes(t.Context(), b.job, given)
+		if err != nil || h != want || (text == "") != (missing == "") || !strings.Contains(text, missing) {
+			t.Errorf("given %v: %v, %q, %v; want %v, %q", given, h, text, err, want, missing)
+		}
+	}
+	settle(nil, Hashes{}, "")
+	settle(&Hashes{SHA256: true}, Hashes{SHA256: true}, "") // nothing is done
+	b.want(Finished, "ok")
+	settle(nil, Hashes{SHA256: true}, "")
+	settle(&Hashes{SHA256: true}, Hashes{SHA256: true}, "")
+	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true},
+		"1 images that are done have no phash; to process them again, first type: facescan rescan ")
+	settle(&Hashes{}, Hashes{}, "")
+	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256 and no phash")
+	b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "md5"}))
+	if _, _, err := SettleHashes(t.Context(), b.job, nil); err == nil || !strings.Contains(err.Error(), "md5") {
+		t.Errorf("a setting that cannot be read: %v", err)
 	}
 }

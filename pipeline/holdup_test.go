@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -248,5 +250,33 @@ func TestTrend(t *testing.T) {
 	}
 	if r := tr.rises(); len(r) != 1 || r[0].reason != store.HTTP429 || r[0].host != "" || r[0].is != 1 {
 		t.Errorf("many hosts: %+v", r)
+	}
+}
+
+// TestWarnOf: what became more frequent is said with what to change, and with the command for afterwards.
+func TestWarnOf(t *testing.T) {
+	b := newBench(t, two)
+	var said bytes.Buffer
+	b.opts.Log, b.opts.PerHost = slog.New(slog.NewTextHandler(&said, nil)), 8
+	r := &run{Options: b.opts, job: b.job, stats: &Stats{}}
+	for reason, want := range map[store.Reason]string{
+		store.Timeout: "run fewer --fetchers (now 4)", store.HTTP429: "lower --per-host (now 8), or set --rate below 1",
+		store.Connect: "a router may be out of room", store.DNSTimeout: "facescan doctor",
+		store.TooSlow: "lower --min-rate",
+	} {
+		said.Reset()
+		r.warnOf([]rise{{reason: reason, was: 0.014, is: 0.25, host: "a.invalid", hostShare: 0.6}})
+		text := said.String()
+		if !strings.Contains(text, string(reason)+" rose from 1.4% to 25% of the rows, 60% of them at a.invalid: ") ||
+			!strings.Contains(text, want) || !strings.Contains(text, "--reason "+string(reason)) {
+			t.Errorf("%s: %s", reason, text)
+		}
+	}
+	if len(trended) != 5 {
+		t.Errorf("%d reasons are watched", len(trended))
+	}
+	r.PerHost = 1
+	if text := trended[store.HTTP429](r); strings.Contains(text, "--per-host") {
+		t.Errorf("with one request at a time: %s", text)
 	}
 }

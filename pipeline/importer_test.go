@@ -70,13 +70,19 @@ func (i *imports) list(name, text string) source.Spec {
 
 func (i *imports) add(name, text string) {
 	i.Helper()
-	f, err := os.OpenFile(filepath.Join(i.dir, name), os.O_APPEND|os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.WriteString(text)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := appendTo(filepath.Join(i.dir, name), text); err != nil {
 		i.Fatal(err)
 	}
+}
+
+// appendTo appends text to a file.
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 func (i *imports) read(specs ...source.Spec) {

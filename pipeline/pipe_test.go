@@ -2,13 +2,16 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"facescan/pipeline/source"
@@ -28,7 +31,7 @@ type stream struct {
 
 // openStream begins an import from a pipe. The lease that the store keeps lasts so long; how often the
 // importer renews it is another matter.
-func openStream(t *testing.T, as string, ttl, renewal time.Duration) *stream {
+func openStream(t *testing.T, as string, ttl, renewal time.Duration, set ...func(*Importer)) *stream {
 	t.Helper()
 	job, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
 	if err != nil {
@@ -42,6 +45,9 @@ func openStream(t *testing.T, as string, ttl, renewal time.Duration) *stream {
 	s := &stream{T: t, job: job, ended: make(chan error, 1), im: &Importer{Job: job, Session: session,
 		ShardSize: 100,
 		LeaseTTL:  renewal, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	for _, f := range set {
+		f(s.im)
+	}
 	from, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +92,16 @@ func (s *stream) rows(n int64) {
 		}
 		if time.Now().After(end) {
 			s.Fatalf("%d rows, want %d", c.Total, n)
+		}
+	}
+}
+
+// until waits for something.
+func (s *stream) until(what string, is func() bool) {
+	s.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.Fatalf("not: %s", what)
 		}
 	}
 }
@@ -204,4 +220,46 @@ func TestPipeOutlivesItsLease(t *testing.T) {
 	if p := all[0].Position; p.Line != 6 || p.Rows != 6 {
 		t.Errorf("position %+v", p)
 	}
+}
+
+// TestPipeWaits: a pipe is not read while the run is held, nor while more rows are pending than may be.
+func TestPipeWaits(t *testing.T) {
+	var holds atomic.Bool
+	var held, asked, ahead atomic.Int64
+	holds.Store(true)
+	s := openStream(t, "", time.Minute, time.Minute, func(im *Importer) {
+		im.Hold = func() bool {
+			held.Add(1)
+			return holds.Load()
+		}
+		im.Ahead = func() int64 {
+			asked.Add(1)
+			return ahead.Load()
+		}
+	})
+	go s.to.WriteString(lines(0, pipeAhead))
+	s.until("the run is held", func() bool { return held.Load() >= 3 })
+	if c, err := s.job.Counts(t.Context()); err != nil || c.Total != 0 {
+		t.Errorf("%d rows were read, %v", c.Total, err)
+	}
+	holds.Store(false)
+	s.until("too many are pending", func() bool { return asked.Load() >= 3 })
+	c, err := s.job.Counts(t.Context())
+	if err != nil || c.Total < pipeAhead/4 || c.Total > pipeAhead/4+4*readRows {
+		t.Errorf("%d rows were read, %v", c.Total, err)
+	}
+	ahead.Store(2 * pipeAhead)
+	s.rows(pipeAhead)
+}
+
+// TestPipeFails: what was read before a list breaks is kept.
+func TestPipeFails(t *testing.T) {
+	i := newImports(t)
+	broken := errors.New("the other end is gone")
+	in := io.MultiReader(strings.NewReader(lines(0, 3)), iotest.ErrReader(broken))
+	err := i.im.Import(t.Context(), []source.Spec{{Path: "-", Format: "txt", In: in}})
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "read -") {
+		t.Errorf("%v", err)
+	}
+	i.want("before it broke", "- 3 …")
 }

@@ -2,7 +2,10 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"image"
@@ -328,5 +331,97 @@ func TestProcessElsewhere(t *testing.T) {
 	if row := <-b.done; row.result == nil || len(row.result.Faces) != 1 || e.asked.Load() != 1 ||
 		b.pixels.now() != 0 {
 		t.Errorf("%+v", row.result)
+	}
+}
+
+// TestProcessChecksums: rows of one URL whose lists give another checksum than the body's fail, the others go
+// on with the body. That of a picture made of the image was verified with the image.
+func TestProcessChecksums(t *testing.T) {
+	body := picture(20, 10)
+	sum := sha256.Sum256(body)
+	right, wrong := hex.EncodeToString(sum[:]), strings.Repeat("00", len(sum))
+	for _, c := range []struct {
+		hashes string // of the rows of one URL: right, wrong or none
+		madeOf bool
+		want   string // outcomes, by id
+	}{
+		{"r", false, "ok"}, {"n", false, "ok"}, {"w", false, "hash_mismatch"}, {"w", true, "ok"},
+		{"wrn", false, "hash_mismatch ok ok"}, {"rww", false, "ok hash_mismatch hash_mismatch"},
+		{"ww", false, "hash_mismatch hash_mismatch"},
+	} {
+		b := newProcessBench(t, answering(oneFace))
+		b.sha256 = true
+		var rows []*task
+		for i, kind := range c.hashes {
+			row := b.row(t.Context(), int64(i), body)
+			row.row.Hash = map[rune]string{'r': right, 'w': wrong}[kind]
+			rows = append(rows, row)
+		}
+		if c.madeOf {
+			rows[0].madeOf = &Downloaded{Width: 20, Height: 10, SHA256: "of the download"}
+		}
+		b.rows(join(rows))
+		got, places := make([]string, len(rows)), 0
+		for done := range b.done {
+			if done.inFlight {
+				places++
+			}
+			want := store.SHA256(sum[:])
+			if c.madeOf {
+				want = "of the download"
+			}
+			if done.result.SHA256 != want || done.result.Attempts != 2 || done.result.HTTPStatus != 203 {
+				t.Errorf("%s: %+v", c.hashes, done.result)
+			}
+			for _, row := range done.all() {
+				got[row.row.ID] = cmp.Or(string(done.result.Reason), string(done.result.Status))
+			}
+		}
+		if text := strings.Join(got, " "); text != c.want || places != 1 {
+			t.Errorf("%s: %s and %d places, want %s and one", c.hashes, text, places, c.want)
+		}
+	}
+}
+
+// TestEncoded: a detector that wants the file as it was downloaded answers in its pixels, before it is turned
+// as its EXIF orientation says.
+func TestEncoded(t *testing.T) {
+	f := detect.Face{X: 10, Y: 20, Width: 30, Height: 40, HasLandmarks: true}
+	for i := range f.Landmarks {
+		f.Landmarks[i] = detect.Point{X: 12, Y: 22 + float64(i)}
+	}
+	for _, c := range []struct {
+		orientation   int
+		width, height int // of the file
+		want          detect.Face
+		first         detect.Point // the first landmark
+	}{
+		{1, 200, 100, detect.Face{X: 5, Y: 10, Width: 15, Height: 20}, detect.Point{X: 6, Y: 11}},
+		{2, 200, 100, detect.Face{X: 80, Y: 10, Width: 15, Height: 20}, detect.Point{X: 94, Y: 11.5}},
+		{3, 200, 100, detect.Face{X: 80, Y: 20, Width: 15, Height: 20}, detect.Point{X: 94, Y: 39}},
+		{6, 100, 200, detect.Face{X: 70, Y: 5, Width: 20, Height: 15}, detect.Point{X: 89, Y: 6}},
+	} {
+		img := decode.Image{Width: 200, Height: 100, Orientation: c.orientation, Scale: 2}
+		width, height, carry := stored(img)
+		got := carry(f)
+		c.want.Landmarks, c.want.HasLandmarks = got.Landmarks, true
+		if width != c.width || height != c.height || got != c.want || got.Landmarks[0] != c.first {
+			t.Errorf("orientation %d: %dx%d, %+v; want %dx%d, %+v, first landmark %v", c.orientation, width,
+				height, got, c.width, c.height, c.want, c.first)
+		}
+	}
+	b := newProcessBench(t, nil)
+	body := picture(20, 10)
+	b.detector = answering(func(img detect.Image) (detect.Answer, error) {
+		if !bytes.Equal(img.Encoded, body) || img.Width != 20 || img.Height != 10 {
+			return detect.Answer{}, fmt.Errorf("%d bytes of %dx%d", len(img.Encoded), img.Width, img.Height)
+		}
+		face := img.FromStored(detect.Face{X: 2, Y: 2, Width: 5, Height: 5})
+		return detect.Answer{Faces: []detect.Face{face}}, nil
+	})
+	b.encoded = true
+	b.rows(b.row(t.Context(), 1, body))
+	if row := <-b.done; row.result == nil || len(row.result.Faces) != 1 || row.result.Faces[0].X != 2 {
+		t.Errorf("%+v, %v", row.result, b.failures)
 	}
 }

@@ -1,9 +1,7 @@
 package pipeline
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,13 +20,7 @@ func TestSnapshot(t *testing.T) {
 	b := newBench(t, two, paths...)
 	withUser := strings.Replace(b.server.URL, "//", "//user:secret@",
 		1) + "/f/a.png\n" // last, so that it is among the latest
-	f, err := os.OpenFile(b.list, os.O_APPEND|os.O_WRONLY, 0)
-	if err == nil {
-		_, err = f.WriteString(withUser)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
+	b.ok(appendTo(b.list, withUser))
 	b.opts.Retries, b.opts.Fetchers = 0, 4
 	if end, err := b.run(); err != nil || end != Finished {
 		t.Fatal(end, err)

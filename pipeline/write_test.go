@@ -1,11 +1,13 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -289,4 +291,28 @@ func TestWriterBatches(t *testing.T) {
 			t.Errorf("%d places are held", got)
 		}
 	})
+}
+
+// TestRowsAreLogged one by one when that is wanted, without passwords.
+func TestRowsAreLogged(t *testing.T) {
+	b := newWriterBench(t, 10)
+	var said bytes.Buffer
+	b.log = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: LevelRow}))
+	_, rows := b.shard(t, 1, 2)
+	rows[0].row.URL = "http://user:secret@a.invalid/"
+	b.tasks.complete(rows[0], ok(), false)
+	b.tasks.complete(rows[1], &store.Result{Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404}, false)
+	if err := b.run(t); err != nil {
+		t.Fatal(err)
+	}
+	text := said.String()
+	for _, want := range []string{"id=100 url=http://user:***@a.invalid/ status=ok faces=0",
+		"id=101", "reason=http_4xx http_status=404", "lease released"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "secret") {
+		t.Errorf("a password:\n%s", text)
+	}
 }

@@ -1,0 +1,190 @@
+package forget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/pipeline"
+	"facescan/store"
+	"facescan/store/export"
+	"facescan/store/sqlite"
+)
+
+// forgets is a job whose first rows are done, failed with bad_url, and the others pending.
+type forgets struct {
+	*testing.T
+	store.Job
+	said []int64 // how many rows were forgotten, as was told
+}
+
+func newJob(t *testing.T, done, pending int) *forgets {
+	t.Helper()
+	job, err := sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db"))
+	f := &forgets{T: t, Job: job}
+	f.ok(err)
+	t.Cleanup(func() { f.ok(job.Close()) })
+	session, err := job.Join(t.Context(), pipeline.Self(), time.Minute)
+	f.ok(err)
+	source, err := job.AddSource(t.Context(), store.Source{Name: "list.txt", Format: "txt", Options: "{}"})
+	f.ok(err)
+	lease, err := session.LeaseSource(t.Context(), source.Number)
+	f.ok(err)
+	var rows []store.NewRow
+	for id := range int64(done + pending) {
+		rows = append(rows, store.NewRow{ID: id + 1, URL: fmt.Sprint("http://h", id%2, ".invalid/", id+1),
+			Bad: id < int64(done)})
+	}
+	f.ok(session.Append(t.Context(), lease, rows, store.Position{Rows: int64(len(rows))}, true, 10))
+	f.ok(session.Leave(t.Context()))
+	return f
+}
+
+func (f *forgets) ok(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *forgets) options(where string) Options {
+	f.Helper()
+	filter, err := export.ParseFilter(where, export.Options{})
+	f.ok(err)
+	return Options{Job: f.Job, Filter: filter, Log: slog.New(slog.DiscardHandler),
+		Forgotten: func(rows int64) { f.said = append(f.said, rows) }}
+}
+
+// left is how many rows were not forgotten, and what the job notes of who deletes.
+func (f *forgets) left() (rows int64, note string) {
+	f.Helper()
+	for r, err := range f.Results(f.Context(), 0, math.MaxInt64) {
+		f.ok(err)
+		if r.Reason != store.Forgotten {
+			rows++
+		}
+	}
+	c, err := f.Counts(f.Context())
+	f.ok(err)
+	settings, err := f.Settings(f.Context())
+	f.ok(err)
+	f.ok(f.Verify(f.Context(), store.VerifyOptions{}, func(p store.Problem) { f.Errorf("%+v", p) }))
+	return rows + c.Pending, settings[store.ForgetSetting]
+}
+
+// TestRun forgets the rows that the filter passes, done or not, and no others.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	f := newJob(t, 6, 4)
+	o := f.options("url LIKE 'http://h1%'")
+	all, pending, err := Count(t.Context(), f, o.Filter)
+	if err != nil || all != 5 || pending != 2 {
+		t.Errorf("%d rows, %d pending, %v; want 5 and 2", all, pending, err)
+	}
+	out, err := Run(t.Context(), o)
+	if err != nil || out.Rows != 5 || fmt.Sprint(f.said) != "[3 5]" || len(out.Missing) != 0 {
+		t.Errorf("%+v, %v, told %v", out, err, f.said)
+	}
+	if rows, note := f.left(); rows != 5 || note != "" {
+		t.Errorf("%d rows are left, the job notes %q", rows, note)
+	}
+	if out, err = Run(t.Context(), o); err != nil || out.Rows != 5 { // they still have their URLs
+		t.Errorf("again: %+v, %v", out, err)
+	}
+	if all, _, err := Count(t.Context(), f, f.options("url LIKE 'http://h0%'").Filter); err != nil || all != 5 {
+		t.Errorf("%d of the others, %v", all, err)
+	}
+}
+
+// TestRunBesideOthers is refused while another process works on the job, and nothing is forgotten; the note
+// of one that was killed stays.
+func TestRunBesideOthers(t *testing.T) {
+	t.Parallel()
+	f := newJob(t, 2, 0)
+	f.ok(f.Set(t.Context(), map[string]string{store.ForgetSetting: "forget-killed"}))
+	other, err := f.Join(t.Context(), store.Owner{Host: "elsewhere", PID: 4711}, time.Minute)
+	f.ok(err)
+	if _, err := Run(t.Context(), f.options("id > 0")); err == nil ||
+		!strings.Contains(err.Error(), "process 4711 on elsewhere works on") {
+		t.Errorf("beside another process: %v", err)
+	}
+	if rows, note := f.left(); rows != 2 || note != "forget-killed" {
+		t.Errorf("%d rows are left, the job notes %q", rows, note)
+	}
+	f.ok(other.Leave(t.Context()))
+	if out, err := Run(t.Context(), f.options("id > 0")); err != nil || out.Rows != 2 {
+		t.Errorf("alone: %+v, %v", out, err)
+	}
+}
+
+// publishes is a Publisher, and what was done with it.
+type publishes struct {
+	did   []string
+	fails error
+}
+
+func (p *publishes) Publish(context.Context) error { p.did = append(p.did, "publish"); return p.fails }
+func (p *publishes) FoldAll(context.Context) error { p.did = append(p.did, "fold"); return p.fails }
+
+// interrupted is a job that fails where a process could be killed.
+type interrupted struct {
+	store.Job
+	forget, expunge error
+}
+
+func (j interrupted) Forget(ctx context.Context, ids []int64, url bool) error {
+	return errors.Join(j.forget, j.Job.Forget(ctx, ids, url))
+}
+
+func (j interrupted) Expunge(ctx context.Context) (string, error) {
+	if j.expunge != nil {
+		return "", j.expunge
+	}
+	return j.Job.Expunge(ctx)
+}
+
+// TestRunIsRepeated: one that ended early leaves its note, and the same command does what comes after the
+// last row, even when no row is left.
+func TestRunIsRepeated(t *testing.T) {
+	t.Parallel()
+	cut := errors.New("killed")
+	for _, c := range []struct {
+		what    string
+		job     interrupted
+		publish error
+		rows    int64 // forgotten by the repeated one
+	}{
+		{"among the rows", interrupted{forget: cut}, nil, 0},
+		{"while it publishes", interrupted{}, cut, 0},
+		{"while it rewrites the store", interrupted{expunge: cut}, nil, 0},
+	} {
+		f := newJob(t, 3, 0)
+		o := f.options("reason = 'bad_url'")
+		c.job.Job = f.Job
+		o.Job, o.Publisher = c.job, &publishes{fails: c.publish}
+		if _, err := Run(t.Context(), o); !errors.Is(err, cut) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if _, note := f.left(); !strings.HasPrefix(note, "forget-") {
+			t.Errorf("%s: the job notes %q", c.what, note)
+		}
+		p := &publishes{}
+		o.Job, o.Publisher = f.Job, p
+		if out, err := Run(t.Context(), o); err != nil || out.Rows != c.rows || fmt.Sprint(p.did) != "[publish fold]" {
+			t.Errorf("%s, repeated: %+v, %v, %v", c.what, out, err, p.did)
+		}
+		if _, note := f.left(); note != "" {
+			t.Errorf("%s, repeated: the job notes %q", c.what, note)
+		}
+		p.did = nil
+		if _, err := Run(t.Context(), o); err != nil || len(p.did) != 0 {
+			t.Errorf("%s, once more: %v, %v", c.what, err, p.did)
+		}
+	}
+}

@@ -1,0 +1,26 @@
+package pipeline
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"facescan/store"
+)
+
+// TestWhileRowsAreDeleted: no run begins while a process deletes rows, and one that died meanwhile is no
+// hindrance.
+func TestWhileRowsAreDeleted(t *testing.T) {
+	b := newBench(t, two, "/f/a.png")
+	b.ok(b.job.Set(t.Context(), map[string]string{store.ForgetSetting: "forget-1"}))
+	s, err := b.job.Join(t.Context(), store.Owner{ID: "forget-1", Host: "elsewhere", PID: 4711}, time.Minute)
+	b.ok(err)
+	if _, err := b.run(); err == nil || !strings.Contains(err.Error(), "process 4711 on elsewhere is deleting") {
+		t.Errorf("ended with %v", err)
+	}
+	if b.server.Total() != 0 {
+		t.Error("rows were fetched")
+	}
+	b.ok(s.Leave(t.Context()))
+	b.want(Finished, "ok")
+}
