@@ -111,7 +111,8 @@ func TestRunAborts(t *testing.T) {
 
 // TestBreaksOfOthers: a rule also counts what other processes did since the run began.
 func TestBreaksOfOthers(t *testing.T) {
-	s := &Stats{base: store.Counts{Done: 100, Failed: 50, Failures: map[store.Reason]int64{store.Timeout: 50}}}
+	s := &Stats{base: store.Counts{Done: 100, Failed: 50,
+		Failures: map[store.Reason]int64{store.Timeout: 50}}}
 	s.own.Done, s.own.Failed, s.own.Failures = 10, 2, map[store.Reason]int64{store.Timeout: 2}
 	rule := AbortRule{Reason: store.Timeout, Count: 5, Percent: -1}
 	if a := s.breaks(rule); a != nil {

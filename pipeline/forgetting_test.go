@@ -15,7 +15,8 @@ func TestWhileRowsAreDeleted(t *testing.T) {
 	b.ok(b.job.Set(t.Context(), map[string]string{store.ForgetSetting: "forget-1"}))
 	s, err := b.job.Join(t.Context(), store.Owner{ID: "forget-1", Host: "elsewhere", PID: 4711}, time.Minute)
 	b.ok(err)
-	if _, err := b.run(); err == nil || !strings.Contains(err.Error(), "process 4711 on elsewhere is deleting") {
+	if _, err := b.run(); err == nil || !strings.Contains(err.Error(),
+		"process 4711 on elsewhere is deleting") {
 		t.Errorf("ended with %v", err)
 	}
 	if b.server.Total() != 0 {

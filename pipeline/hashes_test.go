@@ -102,7 +102,8 @@ func TestSettleHashes(t *testing.T) {
 	settle(&Hashes{}, Hashes{}, "")
 	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256 and no phash")
 	b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "md5"}))
-	if _, _, err := SettleHashes(t.Context(), b.job, nil); err == nil || !strings.Contains(err.Error(), "md5") {
+	if _, _, err := SettleHashes(t.Context(), b.job, nil); err == nil ||
+		!strings.Contains(err.Error(), "md5") {
 		t.Errorf("a setting that cannot be read: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // What holds a run back is found out here, once for all who show it.
 //
-//	run ──look, 10 times a second──▶ tallies ──lately──▶ load ──holdup──▶ live page, metrics, progress, …
+//	run ──look, 10 times a second──▶ observations ──lately──▶ load ──holdup──▶ live page, metrics, …
 //
 // A limit holds the run back when somebody waits for it at most moments: then all that it grants is used up.
 // That a stage is busy does not say so, since it may be busy because of a limit within it.
@@ -28,8 +28,8 @@ const (
 	oldFlight   = 5 * time.Second // a request this old is named
 )
 
-// tally counts looks at the run at which something was so, and sums numbers over them.
-type tally struct {
+// observation counts looks at the run at which something was so, and sums numbers over them.
+type observation struct {
 	looks int
 
 	rate, bandwidth   int // somebody waited for the limit
@@ -52,15 +52,17 @@ type tally struct {
 	workersElse       int // rows that workers were busy with besides: memory, kept files
 }
 
-func (t *tally) add(o tally) {
+func (sum *observation) add(o observation) {
 	for _, p := range []struct{ to, n *int }{
-		{&t.looks, &o.looks}, {&t.rate, &o.rate}, {&t.bandwidth, &o.bandwidth}, {&t.bodies, &o.bodies},
-		{&t.pixels, &o.pixels}, {&t.full, &o.full}, {&t.starved, &o.starved}, {&t.empty, &o.empty},
-		{&t.flightFull, &o.flightFull}, {&t.queued, &o.queued}, {&t.writing, &o.writing},
-		{&t.keeping, &o.keeping}, {&t.claiming, &o.claiming}, {&t.idle, &o.idle}, {&t.output, &o.output},
-		{&t.reading, &o.reading}, {&t.standIn, &o.standIn}, {&t.sidecarBusy, &o.sidecarBusy},
-		{&t.inFlight, &o.inFlight}, {&t.waiting, &o.waiting}, {&t.fetching, &o.fetching},
-		{&t.decoding, &o.decoding}, {&t.detecting, &o.detecting}, {&t.workersElse, &o.workersElse},
+		{&sum.looks, &o.looks}, {&sum.rate, &o.rate}, {&sum.bandwidth, &o.bandwidth},
+		{&sum.bodies, &o.bodies},
+		{&sum.pixels, &o.pixels}, {&sum.full, &o.full}, {&sum.starved, &o.starved}, {&sum.empty, &o.empty},
+		{&sum.flightFull, &o.flightFull}, {&sum.queued, &o.queued}, {&sum.writing, &o.writing},
+		{&sum.keeping, &o.keeping}, {&sum.claiming, &o.claiming}, {&sum.idle, &o.idle},
+		{&sum.output, &o.output},
+		{&sum.reading, &o.reading}, {&sum.standIn, &o.standIn}, {&sum.sidecarBusy, &o.sidecarBusy},
+		{&sum.inFlight, &o.inFlight}, {&sum.waiting, &o.waiting}, {&sum.fetching, &o.fetching},
+		{&sum.decoding, &o.decoding}, {&sum.detecting, &o.detecting}, {&sum.workersElse, &o.workersElse},
 	} {
 		*p.to += *p.n
 	}
@@ -68,7 +70,7 @@ func (t *tally) add(o tally) {
 
 // load is what a run did lately, and its settings: all that the judgement depends on.
 type load struct {
-	tally
+	observation
 	path       string        // of the job
 	processors float64       // share of their time that this process took
 	commit     time.Duration // of one, lately

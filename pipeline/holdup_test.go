@@ -20,7 +20,8 @@ func TestHoldup(t *testing.T) {
 	pending := store.Counts{Pending: 900}
 	// base is a run with rows that wait, and nothing that is used up.
 	base := func() load {
-		return load{tally: tally{looks: 50, waiting: 50 * 900, inFlight: 50 * 20, fetching: 50 * 20,
+		return load{observation: observation{looks: 50, waiting: 50 * 900, inFlight: 50 * 20,
+			fetching: 50 * 20,
 			decoding: 20, detecting: 30},
 			perSecond: 40, bandwidthIs: 1 << 20, memory: 256 << 20, fetchers: 256, workers: 4, cores: 4,
 			counts: pending, now: now,
@@ -34,7 +35,7 @@ func TestHoldup(t *testing.T) {
 		text   string
 	}{
 		{"nothing", func(l *load) {}, "", ""},
-		{"too early", func(l *load) { l.tally = tally{looks: 3, rate: 3} }, "", ""},
+		{"too early", func(l *load) { l.observation = observation{looks: 3, rate: 3} }, "", ""},
 		{"draining", func(l *load) { l.rate, l.draining = 50, true }, "", ""},
 		{"the rate", func(l *load) { l.rate = 45 }, live.ByRate, "--rate (40 requests per second)"},
 		{"the rate, with all fetchers in it", func(l *load) {
@@ -260,14 +261,16 @@ func TestWarnOf(t *testing.T) {
 	b.opts.Log, b.opts.PerHost = slog.New(slog.NewTextHandler(&said, nil)), 8
 	r := &run{Options: b.opts, job: b.job, stats: &Stats{}}
 	for reason, want := range map[store.Reason]string{
-		store.Timeout: "run fewer --fetchers (now 4)", store.HTTP429: "lower --per-host (now 8), or set --rate below 1",
+		store.Timeout: "run fewer --fetchers (now 4)",
+		store.HTTP429: "lower --per-host (now 8), or set --rate below 1",
 		store.Connect: "a router may be out of room", store.DNSTimeout: "facescan doctor",
 		store.TooSlow: "lower --min-rate",
 	} {
 		said.Reset()
 		r.warnOf([]rise{{reason: reason, was: 0.014, is: 0.25, host: "a.invalid", hostShare: 0.6}})
 		text := said.String()
-		if !strings.Contains(text, string(reason)+" rose from 1.4% to 25% of the rows, 60% of them at a.invalid: ") ||
+		if !strings.Contains(text, string(reason)+" rose from 1.4% to 25% of the rows, 60% of them at "+
+			"a.invalid: ") ||
 			!strings.Contains(text, want) || !strings.Contains(text, "--reason "+string(reason)) {
 			t.Errorf("%s: %s", reason, text)
 		}

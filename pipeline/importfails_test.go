@@ -161,7 +161,10 @@ func (i *imports) complete(when string, rows int) {
 			i.Errorf("%s: source %s has %d rows, its position says %d", when, s.Name, s.Rows, s.Position.Rows)
 		}
 	}
-	err = i.job.Verify(i.Context(), store.VerifyOptions{}, func(p store.Problem) { i.Errorf("%s: %+v", when, p) })
+	err = i.job.Verify(i.Context(), store.VerifyOptions{}, func(p store.Problem) {
+		i.Errorf("%s: %+v", when,
+			p)
+	})
 	if err != nil {
 		i.Fatal(err)
 	}

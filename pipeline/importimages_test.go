@@ -28,7 +28,8 @@ type album struct {
 
 func newAlbum(t *testing.T, format string) *album {
 	t.Helper()
-	a := &album{bench: newBench(t, two), path: filepath.Join(t.TempDir(), "album"), files: map[string][]byte{},
+	a := &album{bench: newBench(t, two), path: filepath.Join(t.TempDir(), "album"),
+		files: map[string][]byte{},
 		mtime: map[string]time.Time{}}
 	a.opts.Sources = []source.Spec{{Path: a.path, Format: format}}
 	return a
@@ -36,7 +37,7 @@ func newAlbum(t *testing.T, format string) *album {
 
 // put adds a file, or changes it; empty bytes remove it. It is on the disk after write.
 func (a *album) put(name string, body []byte) {
-	a.files[name], a.mtime[name] = body, time.Unix(int64(1e9+len(a.mtime)+len(body)), 0)
+	a.files[name], a.mtime[name] = body, time.Unix(int64(1e9+len(body)), 0)
 	if len(body) == 0 {
 		delete(a.files, name)
 	}
@@ -65,7 +66,8 @@ func (a *album) write() {
 	slices.Sort(names)
 	for _, name := range names {
 		body := a.files[name]
-		a.ok(w.WriteHeader(&tar.Header{Name: name, Size: int64(len(body)), Mode: 0o644, ModTime: a.mtime[name]}))
+		a.ok(w.WriteHeader(&tar.Header{Name: name, Size: int64(len(body)), Mode: 0o644,
+			ModTime: a.mtime[name]}))
 		_, err := w.Write(body)
 		a.ok(err)
 	}
@@ -319,3 +321,38 @@ func TestNotedFileFails(t *testing.T) {
 type notesNothing struct{ store.Job }
 
 func (notesNothing) SetFiles(context.Context, []store.FileRow) error { return store.ErrFull }
+
+// TestIsChanged: a done row's file is read again when its size or time differs, or when it could not be read
+// and may be readable now.
+func TestIsChanged(t *testing.T) {
+	was := store.File{Size: 5, Mtime: 7, Offset: 512}
+	moved := store.File{Size: 5, Mtime: 7, Offset: 1024}
+	for _, c := range []struct {
+		reason store.Reason
+		now    store.File
+		want   bool
+	}{
+		{"", was, false}, {"", moved, false}, {store.NotImage, moved, false},
+		{"", store.File{Size: 6, Mtime: 7, Offset: 512}, true}, {"",
+			store.File{Size: 5, Mtime: 8, Offset: 512}, true},
+		{store.FileMissing, was, true}, {store.FileUnreadable, was, false},
+		{store.FileUnreadable, moved, true},
+	} {
+		if got := isChanged(&store.FileRow{File: was, Reason: c.reason, Done: true}, c.now); got != c.want {
+			t.Errorf("%s, %+v: %v, want %v", c.reason, c.now, got, c.want)
+		}
+	}
+}
+
+// TestPackFileRow: what the sorter keeps of a row comes back.
+func TestPackFileRow(t *testing.T) {
+	for _, row := range []store.FileRow{
+		{ID: 1 << 45, File: store.File{Size: 1 << 40, Mtime: -1 << 62, Offset: store.Vanished}, Done: true,
+			Reason: store.FileUnreadable},
+		{ID: 1, File: store.File{Size: -1}},
+	} {
+		if got := unpackFileRow(packFileRow(row)); got != row {
+			t.Errorf("%+v came back as %+v", row, got)
+		}
+	}
+}

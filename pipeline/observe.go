@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"facescan/detect"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/live"
+	"facescan/pipeline/source"
 	"facescan/store"
 )
 
@@ -102,7 +104,7 @@ type condition interface {
 }
 
 // look is one moment of the run.
-func (r *run) look() (m tally) {
+func (r *run) look() (m observation) {
 	flag := func(b bool) int {
 		if b {
 			return 1
@@ -133,8 +135,8 @@ func (r *run) look() (m tally) {
 
 // observe judges what holds the run back until the context ends.
 func (r *run) observe(ctx context.Context) {
-	var window []tally
-	var now tally
+	var window []observation
+	var now observation
 	o := observer{run: r, at: time.Now(), cpu: processTime(), answered: time.Now()}
 	for range ticks(ctx, lookEvery) {
 		now.add(r.look())
@@ -145,8 +147,8 @@ func (r *run) observe(ctx context.Context) {
 		if window = append(window, now); len(window) > lately {
 			window = window[1:]
 		}
-		now = tally{}
-		var sum tally
+		now = observation{}
+		var sum observation
 		for _, m := range window {
 			sum.add(m)
 		}
@@ -177,10 +179,10 @@ func (o *observer) listen() {
 }
 
 // judge takes in what the run did lately.
-func (o *observer) judge(sum tally) {
+func (o *observer) judge(sum observation) {
 	now, cpu := time.Now(), processTime()
 	span := now.Sub(o.at)
-	l := load{tally: sum, path: o.job.Path(), now: now,
+	l := load{observation: sum, path: o.job.Path(), now: now,
 		processors: (cpu - o.cpu).Seconds() / span.Seconds() / float64(runtime.NumCPU()),
 		silence:    now.Sub(o.answered), memory: o.Memory, fetchers: o.Fetchers, wanted: o.WantedFetchers,
 		workers: o.Workers,
@@ -229,12 +231,8 @@ func (o *observer) judge(sum tally) {
 
 // pipe reports whether all lists are stdin.
 func (r *run) pipe() bool {
-	for _, s := range r.Sources {
-		if !s.IsPipe() {
-			return false
-		}
-	}
-	return len(r.Sources) > 0
+	isFile := func(s source.Spec) bool { return !s.IsPipe() }
+	return len(r.Sources) > 0 && !slices.ContainsFunc(r.Sources, isFile)
 }
 
 // processTime is how long processors were busy with this process.

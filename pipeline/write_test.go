@@ -301,7 +301,8 @@ func TestRowsAreLogged(t *testing.T) {
 	_, rows := b.shard(t, 1, 2)
 	rows[0].row.URL = "http://user:secret@a.invalid/"
 	b.tasks.complete(rows[0], ok(), false)
-	b.tasks.complete(rows[1], &store.Result{Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404}, false)
+	b.tasks.complete(rows[1], &store.Result{Status: store.Failed, Reason: store.HTTP4xx, HTTPStatus: 404},
+		false)
 	if err := b.run(t); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,8 @@ func TestExit(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("ended with %v", err)
 	}
-	for _, want := range []string{`a fault of facescan itself: "a \x1b[31mbug"`, "is not lost", "crash_test.go"} {
+	for _, want := range []string{`a fault of facescan itself: "a \x1b[31mbug"`, "is not lost",
+		"crash_test.go"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}

@@ -97,7 +97,8 @@ func TestRun(t *testing.T) {
 	if out, err = Run(t.Context(), o); err != nil || out.Rows != 5 { // they still have their URLs
 		t.Errorf("again: %+v, %v", out, err)
 	}
-	if all, _, err := Count(t.Context(), f, f.options("url LIKE 'http://h0%'").Filter); err != nil || all != 5 {
+	if all, _, err := Count(t.Context(), f, f.options("url LIKE 'http://h0%'").Filter); err != nil ||
+		all != 5 {
 		t.Errorf("%d of the others, %v", all, err)
 	}
 }
@@ -176,7 +177,8 @@ func TestRunIsRepeated(t *testing.T) {
 		}
 		p := &publishes{}
 		o.Job, o.Publisher = f.Job, p
-		if out, err := Run(t.Context(), o); err != nil || out.Rows != c.rows || fmt.Sprint(p.did) != "[publish fold]" {
+		if out, err := Run(t.Context(), o); err != nil || out.Rows != c.rows ||
+			fmt.Sprint(p.did) != "[publish fold]" {
 			t.Errorf("%s, repeated: %+v, %v, %v", c.what, out, err, p.did)
 		}
 		if _, note := f.left(); note != "" {
