@@ -32,7 +32,7 @@ func RunCommand(ctx context.Context, job store.Job, name string, more ...string)
 			continue
 		}
 		// Lists with other columns are for another command, and one stream is enough.
-		columns := columnFlags(s.Options)
+		columns := columnWords(s.Options)
 		if names != nil && (!slices.Equal(columns, words) || IsStdin(s) && slices.Contains(names, "-")) {
 			continue
 		}
@@ -46,7 +46,7 @@ func RunCommand(ctx context.Context, job store.Job, name string, more ...string)
 	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &flags) // else none
 	flags = append(flags, more...)
 	if names == nil {
-		if len(sources) == 1 && len(columnFlags(sources[0].Options)) > 0 { // the list alone would not do
+		if len(sources) == 1 && len(columnWords(sources[0].Options)) > 0 { // the list alone would not do
 			name = job.Path()
 		}
 		return hint.On("run", name, flags...), nil
@@ -61,24 +61,41 @@ func RunCommand(ctx context.Context, job store.Job, name string, more ...string)
 	return hint.Command("run", names, append(words, flags...)...), nil
 }
 
-// columnFlags are the flags that say what a source is and which columns of a list are read, of its options.
-func columnFlags(options string) (words []string) {
+// columnWords are the flags that say what a source is and which columns of a list are read, of its options.
+func columnWords(options string) (words []string) {
 	var spec source.Spec
 	_ = json.Unmarshal([]byte(options), &spec) // else without columns
 	if source.HasImages(spec.Format) {
 		return []string{"--images"}
 	}
-	for _, flag := range []struct{ name, value string }{
-		{"--url-column", spec.URLColumn}, {"--id-column", spec.IDColumn},
-		{"--group-column", spec.GroupColumn},
-		{"--keep-columns", csvOf(spec.KeepColumns)}, {"--table", spec.Table},
-		{"--group-end", spec.GroupEnd}, {"--verify-hash", spec.HashColumn},
-	} {
-		if flag.value != "" {
-			words = append(words, flag.name, flag.value)
+	for _, flag := range columnFlags(&spec) {
+		if *flag.value != "" {
+			words = append(words, flag.name, *flag.value)
 		}
 	}
 	return words
+}
+
+// columnFlag is a flag that says which columns of a list are read, or how.
+type columnFlag struct {
+	name  string
+	value *string // of a Spec; that of --keep-columns is a copy
+	same  string  // what no value means
+	exact bool    // upper case is not lower case
+}
+
+// columnFlags are those of a list. Rows before and after a position are read with the same ones.
+func columnFlags(s *source.Spec) []columnFlag {
+	keep := csvOf(s.KeepColumns)
+	return []columnFlag{
+		{name: "--url-column", value: &s.URLColumn, same: "url"},
+		{name: "--id-column", value: &s.IDColumn},
+		{name: "--group-column", value: &s.GroupColumn},
+		{name: "--keep-columns", value: &keep, exact: true},
+		{name: "--table", value: &s.Table},
+		{name: "--group-end", value: &s.GroupEnd, exact: true},
+		{name: "--verify-hash", value: &s.HashColumn},
+	}
 }
 
 // csvOf is the value of a flag that takes several names.

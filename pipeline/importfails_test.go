@@ -2,11 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -167,5 +169,48 @@ func (i *imports) complete(when string, rows int) {
 	})
 	if err != nil {
 		i.Fatal(err)
+	}
+}
+
+// TestColumnsAs: a list goes on with the columns that it was begun with, given again or not, and no others.
+func TestColumnsAs(t *testing.T) {
+	columns := func(set func(*source.Spec)) source.Spec {
+		spec := source.Spec{Path: "a.csv", Format: "csv", IDColumn: "id", GroupColumn: "album", GroupEnd: "$End",
+			KeepColumns: []string{"a,b", "c"}}
+		set(&spec)
+		return spec
+	}
+	begun := columns(func(*source.Spec) {})
+	options, err := json.Marshal(begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := store.Source{Name: "a.csv", Options: string(options)}
+	for _, c := range []struct {
+		set  func(*source.Spec)
+		says string // of the refusal
+	}{
+		{func(*source.Spec) {}, ""},
+		{func(spec *source.Spec) { *spec = source.Spec{Path: "a.csv", Format: "csv"} }, ""},
+		{func(spec *source.Spec) { spec.URLColumn, spec.IDColumn, spec.GroupColumn = "URL", "ID", "Album" }, ""},
+		{func(spec *source.Spec) { spec.KeepColumns = nil }, ""},
+		{func(spec *source.Spec) { spec.URLColumn = "image" }, "without --url-column"},
+		{func(spec *source.Spec) { spec.IDColumn = "nr" }, "with --id-column id"},
+		{func(spec *source.Spec) { spec.GroupColumn = "user" }, "with --group-column album"},
+		{func(spec *source.Spec) { spec.GroupEnd = "$END" }, "with --group-end '$End'"},
+		{func(spec *source.Spec) { spec.Table = "t" }, "without --table"},
+		{func(spec *source.Spec) { spec.HashColumn = "sum" }, "without --verify-hash"},
+		{func(spec *source.Spec) { spec.KeepColumns = []string{"c"} }, `with --keep-columns '"a,b",c'`},
+		{func(spec *source.Spec) { spec.KeepColumns = []string{"A,B", "c"} }, `with --keep-columns '"a,b",c'`},
+	} {
+		given := columns(c.set)
+		got, err := asBegun(given, "others", s)
+		if c.says == "" && (err != nil || !reflect.DeepEqual(got, begun)) {
+			t.Errorf("%+v: %+v, %v", given, got, err)
+		}
+		var usage *source.UsageError
+		if c.says != "" && (!errors.As(err, &usage) || !strings.Contains(err.Error(), "was imported "+c.says+":")) {
+			t.Errorf("%+v: %v, want %s", given, err, c.says)
+		}
 	}
 }

@@ -164,6 +164,7 @@ func (im *Importer) mergedName(ctx context.Context, spec source.Spec, name strin
 func asImported(spec source.Spec, s store.Source) (source.Spec, error) {
 	path := spec.Path
 	spec.GroupEnd, spec.HashColumn, spec.As = "", "", "" // which options leave out
+	spec.KeepColumns = nil                               // or its names would be overwritten where they are
 	if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
 		return spec, fmt.Errorf("the options of source %s: %w", s.Name, err)
 	}
@@ -181,31 +182,17 @@ func asBegun(spec source.Spec, options string, s store.Source) (source.Spec, err
 	if err != nil {
 		return spec, err
 	}
-	for _, f := range []struct {
-		flag     string
-		was, now *string
-		same     string // what an empty value means
-	}{
-		{"--url-column", &was.URLColumn, &spec.URLColumn, "url"},
-		{"--id-column", &was.IDColumn, &spec.IDColumn, ""},
-		{"--group-column", &was.GroupColumn, &spec.GroupColumn, ""},
-		{"--table", &was.Table, &spec.Table, ""},
-		{"--group-end", &was.GroupEnd, &spec.GroupEnd, ""},
-		{"--verify-hash", &was.HashColumn, &spec.HashColumn, ""},
-	} {
-		if *f.now == "" || strings.EqualFold(cmp.Or(*f.was, f.same), *f.now) && f.flag != "--group-end" {
-			*f.now = *f.was
+	before := columnFlags(&was)
+	for i, now := range columnFlags(&spec) {
+		begun := *before[i].value
+		if *now.value == "" || !now.exact && strings.EqualFold(cmp.Or(begun, now.same), *now.value) {
+			*now.value = begun
 		}
-		if *f.now != *f.was {
-			return spec, otherThan(s, f.flag, *f.was)
+		if *now.value != begun {
+			return spec, otherThan(s, now.name, begun)
 		}
 	}
-	if len(spec.KeepColumns) == 0 {
-		spec.KeepColumns = was.KeepColumns
-	}
-	if !slices.Equal(spec.KeepColumns, was.KeepColumns) {
-		return spec, otherThan(s, "--keep-columns", csvOf(was.KeepColumns))
-	}
+	spec.KeepColumns = was.KeepColumns
 	return spec, nil
 }
 
