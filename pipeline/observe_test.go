@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -75,11 +76,14 @@ func TestObserve(t *testing.T) {
 // reported is a session that takes reports.
 type reported struct {
 	store.Session
+	mu    sync.Mutex
 	took  []store.Progress
 	fails error
 }
 
 func (r *reported) Report(_ context.Context, p store.Progress) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.fails == nil {
 		r.took = append(r.took, p)
 	}
@@ -101,27 +105,37 @@ func TestReport(t *testing.T) {
 			t.Helper()
 			time.Sleep(d)
 			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			if len(s.took) != want {
 				t.Errorf("%s: %d reports, want %d: %+v", when, len(s.took), want, s.took)
 			}
 		}
 		after(time.Minute+time.Millisecond, "nothing to say", 0)
 		r.stats.holdups.note(live.Holdup{Kind: live.ByRate, What: "--rate"}, 0)
-		s.fails = errors.New("away")
+		fail := func(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.fails = err }
+		fail(errors.New("away"))
 		after(2*time.Second, "the store is away", 0)
-		s.fails = nil
+		fail(nil)
 		after(time.Second, "held back", 1)
 		after(time.Minute, "nothing new", 1)
-		r.stats.ownMeter.begin(time.Now())
-		r.stats.ownMeter.add(time.Now(), 1000)
+		done := func(rows int64) {
+			r.stats.mu.Lock()
+			defer r.stats.mu.Unlock()
+			if r.stats.ownMeter.start.IsZero() {
+				r.stats.ownMeter.begin(time.Now())
+			}
+			r.stats.ownMeter.add(time.Now(), rows)
+		}
+		done(1000)
 		after(time.Second, "faster", 2)
-		r.stats.ownMeter.add(time.Now(), 1000)
+		done(1000)
 		after(reportEvery-time.Second, "soon again", 2)
 		after(time.Second, "later", 3)
+		finish()
+		<-ended
 		if p := s.took[0]; p.HeldBackBy != live.ByRate || p.Why == "" || s.took[2].Rate <= 0 {
 			t.Errorf("%+v", s.took)
 		}
-		finish()
-		<-ended
 	})
 }
