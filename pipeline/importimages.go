@@ -254,10 +254,10 @@ func (s *imageStream) advance() (err error) {
 
 // knownImages reads the rows up to the last one, as of the lease.
 func (im *Importer) knownImages(ctx context.Context, s store.Source, lease store.SourceLease) (
-	k *knownImages, err error) {
+	_ *knownImages, err error) {
 	p := lease.Position
 	first := store.FirstOf(s.Number)
-	k = &knownImages{}
+	k := &knownImages{}
 	if k.ascending, err = source.Ascending(p); err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func lines(from, n int) string {
 	return b.String()
 }
 
-// rows waits until the job has so many rows.
+// rows waits until the job has so many rows. More may come until the stream is closed.
 func (s *stream) rows(n int64) {
 	s.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
@@ -87,11 +87,11 @@ func (s *stream) rows(n int64) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if c.Total == n {
+		if c.Total == n && len(c.ImportIncomplete) == 1 {
 			return
 		}
 		if time.Now().After(end) {
-			s.Fatalf("%d rows, want %d", c.Total, n)
+			s.Fatalf("%d rows, want %d; incomplete: %q", c.Total, n, c.ImportIncomplete)
 		}
 	}
 }
