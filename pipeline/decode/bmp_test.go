@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"image"
+	"slices"
 	"testing"
 )
 
@@ -209,9 +210,25 @@ func TestCutRuns(t *testing.T) {
 		if img := mustDecode(t, whole[:len(whole)-2], Options{}); img.Partial {
 			t.Errorf("%d bits without the end mark are partial", bits)
 		}
+		jump := append(bytes.Clone(whole[:begin]), 0, 2, 0, 20)
+		if img := mustDecode(t, jump, Options{}); !img.Partial {
+			t.Errorf("%d bits, cut behind a jump over half of the rows, are whole", bits)
+		}
 		early := append(bytes.Clone(whole[:begin]), 0, 2, 3, 1, 0, 1)
 		if img := mustDecode(t, early, Options{}); img.Partial {
 			t.Errorf("%d bits, ended by a mark, are partial", bits)
+		}
+	}
+}
+
+// Two letters do not make a BMP: the length of its information header must be one that is in use.
+func TestBMPHeaderLengths(t *testing.T) {
+	used := []int{12, 16, 20, 24, 32, 36, 40, 42, 44, 46, 48, 52, 56, 60, 64, 108, 124}
+	for size := range 200 {
+		body := append([]byte("BM"), make([]byte, 16)...)
+		body[14] = byte(size)
+		if _, err := Probe(body, Options{}); errors.Is(err, ErrNotImage) == slices.Contains(used, size) {
+			t.Errorf("a header of %d bytes: %v", size, err)
 		}
 	}
 }

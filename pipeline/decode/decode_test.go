@@ -475,3 +475,19 @@ func TestColor(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A JPEG announces the memory of all coefficients only if its scans need them together.
+func TestJPEGMemory(t *testing.T) {
+	m := grey(photo(640, 480))
+	planes := []*image.Gray{m, m, m}
+	memory := func(o jpegOptions) int64 {
+		f, err := Probe(writeJPEG(planes, 640, 480, o), Options{})
+		must(t, err)
+		return f.Memory
+	}
+	coefficients := int64(3 * 640 * 480 * 2)
+	one, many := memory(jpegOptions{}), memory(jpegOptions{progressive: true})
+	if many-one < coefficients/2 {
+		t.Errorf("%d bytes in one scan, %d in several", one, many)
+	}
+}

@@ -24,6 +24,7 @@ func TestScaled(t *testing.T) {
 		{"not the same by width and height", 40, 60, box(100, 60, 50, 40), box(10, 12, 5, 8)},
 		{"larger", 800, 900, box(100, 60, 50, 40), box(200, 180, 100, 120)},
 		{"the whole image", 7, 5, box(0, 0, 400, 300), box(0, 0, 7, 5)},
+		{"a pixel, a little larger", 401, 301, box(0, 0, 1, 1), box(0, 0, 2, 2)},
 		{"a pixel of it", 7, 5, box(399, 299, 1, 1), box(6, 4, 1, 1)},
 	} {
 		got := scaled([]store.Face{c.face, c.face}, 400, 300, c.width, c.height)

@@ -181,6 +181,23 @@ func TestSymlink(t *testing.T) {
 	}
 }
 
+// TestNewFolder: a folder, for which there are no hard links, gets a name that is free, and no other.
+func TestNewFolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new")
+	for _, want := range []error{nil, fs.ErrExist} {
+		d, err := CreateFolder(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.PlaceNew(); !errors.Is(err, want) {
+			t.Errorf("placed with %v, want %v", err, want)
+		}
+		if got := files(t, filepath.Dir(path)); got != "new" {
+			t.Errorf("there is %q", got)
+		}
+	}
+}
+
 // TestErrors name the file that the user knows.
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()

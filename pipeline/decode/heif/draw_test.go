@@ -123,24 +123,31 @@ func hevc(m *image.Gray, cb, cr byte) []byte {
 	return append(u32(len(slice)), slice...)
 }
 
-// heicAlpha is a HEIC of a picture, and of another one that is its opacity, called that by the name.
-func heicAlpha(m *image.Gray, cb, cr byte, alpha *image.Gray, name string) []byte {
+// heicAlpha is a HEIC of a picture, and of another one that is its opacity, called that by the name. Numbers of
+// items take 2 bytes, or 4 if wide.
+func heicAlpha(m, alpha *image.Gray, name string, wide bool) []byte {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
-	data, opacity := hevc(m, cb, cr), hevc(alpha, 128, 128)
+	data, opacity := hevc(m, 128, 128), hevc(alpha, 128, 128)
+	version, number, method := byte(0), u16, []byte(nil)
+	if wide {
+		version, number, method = 1, u32, u16(0)
+	}
 	build := func(at int) []byte {
 		return slices.Concat(
 			box("ftyp", []byte("heic"), u32(0), []byte("mif1heic")),
 			full("meta", 0, 0,
 				full("hdlr", 0, 0, u32(0), []byte("pict"), make([]byte, 13)),
-				full("pitm", 0, 0, u16(1)),
-				full("iloc", 0, 0, []byte{0x44, 0}, u16(2), u16(1, 0, 1), u32(at, len(data)), u16(2, 0, 1),
-					u32(at+len(data), len(opacity))),
-				full("iinf", 0, 0, u16(2), full("infe", 2, 0, u16(1, 0), []byte("hvc1\x00")),
-					full("infe", 2, 1, u16(2, 0), []byte("hvc1\x00"))),
-				full("iref", 0, 0, box("auxl", u16(2, 1, 1))),
+				full("pitm", version, 0, number(1)),
+				full("iloc", 2*version, 0, []byte{0x44, 0}, number(2),
+					number(1), method, u16(0, 1), u32(at, len(data)),
+					number(2), method, u16(0, 1), u32(at+len(data), len(opacity))),
+				full("iinf", version, 0, number(2),
+					full("infe", 2+version, 0, number(1), u16(0), []byte("hvc1\x00")),
+					full("infe", 2+version, 1, number(2), u16(0), []byte("hvc1\x00"))),
+				full("iref", version, 0, box("auxl", number(2), u16(1), number(1))),
 				box("iprp", box("ipco", hevcConfig(w, h), full("ispe", 0, 0, u32(w, h)), fullRange,
 					full("auxC", 0, 0, []byte(name+"\x00"))),
-					full("ipma", 0, 0, u32(2), u16(1), []byte{3, 0x81, 2, 3}, u16(2),
+					full("ipma", version, 0, u32(2), number(1), []byte{3, 0x81, 2, 3}, number(2),
 						[]byte{4, 0x81, 2, 3, 0x84})),
 			),
 		)

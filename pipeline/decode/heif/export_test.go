@@ -1,6 +1,9 @@
 package heif
 
-import "errors"
+import (
+	"errors"
+	"image"
+)
 
 // EncodeAVIF encodes opaque RGBA pixels without loss.
 func EncodeAVIF(rgba []byte, width, height int) ([]byte, error) {
@@ -56,3 +59,9 @@ var (
 	HEICModule = heicModule
 	ErrEndless = errEndless
 )
+
+// Limits are the limits for a picture of that size in a file of so many bytes.
+func Limits(width, height, body int, alpha bool) (memory, loops int64) {
+	f := Info{Format: HEIC, coded: image.Pt(width, height), body: body, alpha: alpha}
+	return f.Memory(), f.loops()
+}

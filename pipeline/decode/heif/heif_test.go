@@ -239,7 +239,8 @@ func TestAlpha(t *testing.T) {
 	}
 	for _, name := range []string{"urn:mpeg:hevc:2015:auxid:1",
 		"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"} {
-		body := heicAlpha(m, 128, 128, alpha, name)
+		same(t, mustDecode(t, heicAlpha(m, alpha, name, true)).Luma, want)
+		body := heicAlpha(m, alpha, name, false)
 		same(t, mustDecode(t, body).Luma, want)
 		picture := inColor(t, body)
 		for y := range 64 {
@@ -253,8 +254,8 @@ func TestAlpha(t *testing.T) {
 			}
 		}
 	}
-	same(t, mustDecode(t, heicAlpha(m, 128, 128, alpha, "urn:mpeg:hevc:2015:auxid:2")).Luma, m) // depth
-	broken := heicAlpha(m, 128, 128, alpha, "urn:mpeg:hevc:2015:auxid:1")
+	same(t, mustDecode(t, heicAlpha(m, alpha, "urn:mpeg:hevc:2015:auxid:2", false)).Luma, m) // depth
+	broken := heicAlpha(m, alpha, "urn:mpeg:hevc:2015:auxid:1", false)
 	clear(broken[len(broken)-64*64:])
 	if _, err := decoded(t, broken); err != nil {
 		t.Errorf("a picture whose opacity is damaged: %v", err)
@@ -268,6 +269,27 @@ func inColor(t *testing.T, body []byte) *image.RGBA {
 	m, err := f.Color()
 	must(t, err)
 	return m
+}
+
+// Limits grow with the pixels and with the file, and leave room beyond what was measured.
+func TestLimits(t *testing.T) {
+	memory, loops := heif.Limits(1, 1, 0, false)
+	for _, c := range []struct {
+		name          string
+		side, body    int
+		alpha         bool
+		memory, loops int64 // more, at least
+	}{
+		{"pixels", 4000, 0, false, 15 * 16e6, 30 * 16e6},
+		{"a long file", 1, 10e6, false, 2 * 10e6, 200 * 10e6},
+		{"opacity", 4000, 10e6, true, 21*16e6 + 2*10e6, 2 * (30*16e6 + 200*10e6)},
+	} {
+		m, l := heif.Limits(c.side, c.side, c.body, c.alpha)
+		if m-memory < c.memory || l-loops < c.loops || l-loops > 40*c.loops {
+			t.Errorf("%s: %d bytes more, want %d; %d loops more, want %d", c.name, m-memory, c.memory, l-loops,
+				c.loops)
+		}
+	}
 }
 
 // Pictures that people look at have their colours.
@@ -404,7 +426,7 @@ func FuzzParse(f *testing.F) {
 	m := photo(32, 32)
 	f.Add(heic(m))
 	f.Add(heic(m, box("irot", []byte{1}), box("imir", []byte{0}), box("clap", u32(20, 1, 20, 1, 1, 1, 1, 1))))
-	f.Add(heicAlpha(m, 100, 160, m, "urn:mpeg:hevc:2015:auxid:1"))
+	f.Add(heicAlpha(m, m, "urn:mpeg:hevc:2015:auxid:1", false))
 	f.Add(sequence(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30),
 		40, 30))
 	f.Add(container(heif.AVIF, box("av1C", []byte{0x81, 0, 0x40, 0}), []byte{1, 2, 3}, 40, 30,

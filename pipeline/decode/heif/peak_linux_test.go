@@ -31,7 +31,7 @@ func TestPeak(t *testing.T) {
 	small := photo(64, 64)
 	for name, body := range map[string][]byte{
 		"avif of 3 megapixels": avif(t, image.NewGray(image.Rect(0, 0, 2000, 1500))),
-		"transparent heic":     heicAlpha(small, 128, 128, small, "urn:mpeg:hevc:2015:auxid:1"),
+		"transparent heic":     heicAlpha(small, small, "urn:mpeg:hevc:2015:auxid:1", false),
 	} {
 		took, announced := peaktest.Of(t, body)
 		if took > announced+noise {

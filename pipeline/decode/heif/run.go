@@ -52,6 +52,15 @@ func (f Info) Memory() int64 {
 	return baseMemory + n*int64(f.coded.X)*int64(f.coded.Y) + 3*int64(f.body)
 }
 
+// loops is the most loop iterations that Decode runs.
+func (f Info) loops() int64 {
+	loops := baseLoops + pixelLoops*int64(f.coded.X)*int64(f.coded.Y) + byteLoops*int64(f.body)
+	if f.alpha {
+		loops *= 2
+	}
+	return loops
+}
+
 // program is a compiled module, shared by all decoders.
 type program struct {
 	runtime  wazero.Runtime
@@ -257,12 +266,7 @@ func Decode(body []byte, f Info) (image.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s decoder: %w", f.Format, err)
 	}
-	pixels := int64(f.coded.X) * int64(f.coded.Y)
-	loops := baseLoops + pixelLoops*pixels + byteLoops*int64(len(body))
-	if f.alpha {
-		loops *= 2
-	}
-	i, err := p.start(f.Memory(), loops/perTick)
+	i, err := p.start(f.Memory(), f.loops()/perTick)
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,15 @@ func TestEncode(t *testing.T) {
 	if _, err := Encode(image.NewRGBA(image.Rect(0, 0, 70_000, 1)), 90); err == nil {
 		t.Error("a picture of 70,000 pixels a side was encoded")
 	}
+	for _, short := range []*image.RGBA{
+		{Pix: make([]byte, 4*3*2-1), Stride: 4 * 3, Rect: image.Rect(0, 0, 3, 2)},
+		{Pix: make([]byte, 4*3*2), Stride: 4*3 - 1, Rect: image.Rect(0, 0, 3, 2)},
+		{Pix: make([]byte, 4), Stride: 4},
+	} {
+		if _, err := encode(short, 90); err == nil {
+			t.Errorf("%d bytes were encoded as %v", len(short.Pix), short.Rect)
+		}
+	}
 	coarse, _ := Encode(m, 20)
 	if fine, _ := Encode(m, 95); len(coarse) >= len(fine) {
 		t.Errorf("%d bytes at quality 20, %d at 95", len(coarse), len(fine))
