@@ -57,7 +57,8 @@ func TestColorFrom(t *testing.T) {
 					p := got.RGBAAt(x, y)
 					for i, v := range []uint8{p.R, p.G, p.B} {
 						if d := mean[i]/factor/factor - int(v); d < -24 || d > 24 {
-							t.Fatalf("%s, orientation %d, from %d: off by %d at %d,%d", c.format, o, c.side, d, x, y)
+							t.Fatalf("%s, orientation %d, from %d: off by %d at %d,%d", c.format, o, c.side,
+								d, x, y)
 						}
 					}
 				}
@@ -73,10 +74,11 @@ func TestPlain(t *testing.T) {
 		body []byte
 		want bool
 	}{
-		"JPEG":       {encode(t, JPEG, m), true},
-		"grey":       {encode(t, JPEG, grey(m)), true},
-		"turned":     {oriented(t, JPEG, encode(t, JPEG, m), 6), false},
-		"four inks":  {writeJPEG([]*image.Gray{grey(m), grey(m), grey(m), grey(m)}, 40, 30, jpegOptions{}), false},
+		"JPEG":   {encode(t, JPEG, m), true},
+		"grey":   {encode(t, JPEG, grey(m)), true},
+		"turned": {oriented(t, JPEG, encode(t, JPEG, m), 6), false},
+		"four inks": {writeJPEG([]*image.Gray{grey(m), grey(m), grey(m), grey(m)}, 40, 30, jpegOptions{}),
+			false},
 		"not a JPEG": {encode(t, PNG, m), false},
 	} {
 		f, err := Probe(c.body, Options{})

@@ -172,8 +172,9 @@ func TestNotImage(t *testing.T) {
 		"webm":                  "\x1a\x45\xdf\xa3", "avi": "RIFF\x24\x00\x00\x00AVI LIST",
 		"pdf": "%PDF-1.7\n", "json": `{"error":1}`, "zip": "PK\x03\x04",
 		"text that begins like a BMP": "BMW and other cars, a long list",
-		"zeros":                       string(make([]byte, 4096)), "a sound in RIFF": "RIFF\x24\x00\x00\x00WAVEfmt ",
-		"a JPEG after a newline": "\n\xff\xd8\xff\xe0",
+		"zeros":                       string(make([]byte, 4096)),
+		"a sound in RIFF":             "RIFF\x24\x00\x00\x00WAVEfmt ",
+		"a JPEG after a newline":      "\n\xff\xd8\xff\xe0",
 	} {
 		if h, err := Probe([]byte(body), Options{}); !errors.Is(err, ErrNotImage) || h.Format != "" {
 			t.Errorf("%s: %+v, %v", name, h.Header, err)

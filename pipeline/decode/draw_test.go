@@ -285,14 +285,7 @@ func writeJPEG(planes []*image.Gray, w, h int, o jpegOptions) []byte {
 		maxH, maxV = max(maxH, s[0]), max(maxV, s[1])
 	}
 	out = append(out, segment(map[bool]byte{false: 0xc0, true: 0xc2}[o.progressive], frame)...)
-	dc := append([]byte{0x00, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 1, 2, 3, 4, 5, 6, 7, 8,
-		9, 10, 11)
-	ac := []byte{0x10, 0, 0, 0, 0, 0, 0, 0, 176, 0, 0, 0, 0, 0, 0, 0, 0}
-	for run := range 16 {
-		for size := range 11 {
-			ac = append(ac, byte(run<<4|size))
-		}
-	}
+	dc, ac := huffmanTables()
 	out = append(append(out, segment(0xc4, dc)...), segment(0xc4, ac)...)
 
 	across, down := ceil(w, 8*maxH), ceil(h, 8*maxV)
@@ -312,31 +305,7 @@ func writeJPEG(planes []*image.Gray, w, h int, o jpegOptions) []byte {
 		out = append(out, segment(markerSOS, append(head, byte(from), byte(to), 0))...)
 		b := bitsHigh{out: out}
 		last := make([]int, len(planes))
-		block := func(c, i int) {
-			k := &coefficients[c][i]
-			if from == 0 {
-				d := k[0] - last[c]
-				last[c] = k[0]
-				b.put(category(d), 4)
-				b.value(d)
-			}
-			run := 0
-			for i := max(1, from); i <= to; i++ {
-				if k[i] == 0 {
-					run++
-					continue
-				}
-				for ; run > 15; run -= 16 {
-					b.put(15*11, 8)
-				}
-				b.put(run*11+category(k[i]), 8)
-				b.value(k[i])
-				run = 0
-			}
-			if run > 0 && to > 0 {
-				b.put(0, 8)
-			}
-		}
+		block := func(c, i int) { b.block(&coefficients[c][i], &last[c], from, to) }
 		if len(components) == 1 {
 			for i := range coefficients[components[0]] {
 				block(components[0], i)
@@ -370,6 +339,46 @@ func writeJPEG(planes []*image.Gray, w, h int, o jpegOptions) []byte {
 		scan(all, 0, 63)
 	}
 	return append(out, 0xff, markerEOI)
+}
+
+// huffmanTables are codes of fixed length for DC and AC coefficients.
+func huffmanTables() (dc, ac []byte) {
+	dc = append([]byte{0x00, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0, 1, 2, 3, 4, 5, 6, 7, 8,
+		9, 10, 11)
+	ac = []byte{0x10, 0, 0, 0, 0, 0, 0, 0, 176, 0, 0, 0, 0, 0, 0, 0, 0}
+	for run := range 16 {
+		for size := range 11 {
+			ac = append(ac, byte(run<<4|size))
+		}
+	}
+	return dc, ac
+}
+
+// block codes a block's coefficients from the first to the last of a scan; before is the DC coefficient of
+// the component's previous block.
+func (b *bitsHigh) block(k *[64]int, before *int, from, to int) {
+	if from == 0 {
+		d := k[0] - *before
+		*before = k[0]
+		b.put(category(d), 4)
+		b.value(d)
+	}
+	run := 0
+	for i := max(1, from); i <= to; i++ {
+		if k[i] == 0 {
+			run++
+			continue
+		}
+		for ; run > 15; run -= 16 {
+			b.put(15*11, 8)
+		}
+		b.put(run*11+category(k[i]), 8)
+		b.value(k[i])
+		run = 0
+	}
+	if run > 0 && to > 0 {
+		b.put(0, 8)
+	}
 }
 
 // transform is the quantised cosine transform of a block, in zigzag order. Beyond the plane its edge is

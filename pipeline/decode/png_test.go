@@ -47,7 +47,8 @@ func TestPNGMemory(t *testing.T) {
 // TestCutPalette cuts a PNG with a palette: what is there keeps its colours.
 func TestCutPalette(t *testing.T) {
 	const w, h = 64, 200
-	m := image.NewPaletted(image.Rect(0, 0, w, h), color.Palette{color.Gray{10}, color.Gray{200}, color.Gray{90}})
+	palette := color.Palette{color.Gray{10}, color.Gray{200}, color.Gray{90}}
+	m := image.NewPaletted(image.Rect(0, 0, w, h), palette)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range m.Pix {
 		m.Pix[i] = uint8(rng.IntN(3))

@@ -212,7 +212,8 @@ func (h *webpHeader) decodeAlpha(width, height int) ([]byte, error) {
 }
 
 // unfilter undoes the prediction of alpha values: 1 from the left, 2 from above, 3 by both and the one
-// between. In the first row and column only one neighbour exists, and the very first value is stored as it is.
+// between. In the first row and column only one neighbour exists, and the very first value is stored as it
+// is.
 func unfilter(a []byte, width int, filter byte) {
 	if filter == 0 {
 		return

@@ -241,6 +241,11 @@ func TestSmall(t *testing.T) {
 		ok(t, encode(&b))
 		return b.Bytes()
 	}
+	pngOf := func(m image.Image) []byte {
+		return encoded(func(w io.Writer) error { return png.Encode(w, m) })
+	}
+	animation := encoded(func(w io.Writer) error { return gif.EncodeAll(w, frames) })
+	greyJPEG := encoded(func(w io.Writer) error { return jpeg.Encode(w, grey, nil) })
 	cut := drawn(t, "jpeg", 300, 100, store.Face{Width: 300, Height: 100})
 	for name, c := range map[string]struct {
 		body          []byte
@@ -251,16 +256,13 @@ func TestSmall(t *testing.T) {
 		wide, high    int
 		partial       bool
 	}{
-		"grey PNG": {encoded(func(w io.Writer) error { return png.Encode(w, grey) }), "png", 300, 100, 150,
-			color.RGBA{77, 77, 77, 255}, 150, 50, false},
-		"grey JPEG": {encoded(func(w io.Writer) error { return jpeg.Encode(w, grey, nil) }), "jpeg", 300, 100,
-			100, color.RGBA{77, 77, 77, 255}, 100, 33, false},
-		"transparent": {encoded(func(w io.Writer) error { return png.Encode(w, clear) }), "png", 300, 100, 150,
-			color.RGBA{255, 255, 255, 255}, 150, 50, false},
-		"animation": {encoded(func(w io.Writer) error { return gif.EncodeAll(w, frames) }), "gif", 300, 100, 30,
-			red, 30, 10, false},
-		"smaller than that": {encoded(func(w io.Writer) error { return png.Encode(w, grey) }), "png", 300, 100,
-			1000, color.RGBA{77, 77, 77, 255}, 300, 100, false},
+		"grey PNG":  {pngOf(grey), "png", 300, 100, 150, color.RGBA{77, 77, 77, 255}, 150, 50, false},
+		"grey JPEG": {greyJPEG, "jpeg", 300, 100, 100, color.RGBA{77, 77, 77, 255}, 100, 33, false},
+		"transparent": {pngOf(clear), "png", 300, 100, 150, color.RGBA{255, 255, 255, 255}, 150, 50,
+			false},
+		"animation": {animation, "gif", 300, 100, 30, red, 30, 10, false},
+		"smaller than that": {pngOf(grey), "png", 300, 100, 1000, color.RGBA{77, 77, 77, 255}, 300, 100,
+			false},
 		"cut": {cut[:len(cut)-9], "jpeg", 300, 100, 300, red, 300, 100, true},
 		"thin": {drawn(t, "png", 400, 2, store.Face{Width: 400, Height: 2}), "png", 400, 2, 40, red, 40, 1,
 			false},

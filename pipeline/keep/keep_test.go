@@ -252,8 +252,13 @@ func TestBodies(t *testing.T) {
 		t.Errorf("not extracted: %v", slices.Collect(maps.Keys(want)))
 	}
 
-	// The job remembers the folder, and reads from it without being asked to keep.
-	k = start(t, Options{Job: job})
+	readsBack(t, job)
+}
+
+// readsBack reads what TestBodies kept: the job remembers the folder, and a run without it reads from there.
+func readsBack(t *testing.T, job store.Job) {
+	t.Helper()
+	k := start(t, Options{Job: job})
 	defer k.Close()
 	for id := int64(1); id <= 40; id++ {
 		if o, err := k.Read(row(id)); err != nil || int64(len(o.Body)) != id*id || id > 0 &&
@@ -261,8 +266,8 @@ func TestBodies(t *testing.T) {
 			t.Errorf("row %d: %d bytes, %v", id, len(o.Body), err)
 		}
 	}
-	rider := store.Row{ID: 1010, URL: row(10).URL}
-	if o, err := k.Read(rider); err != nil || len(o.Body) != 100 {
+	duplicate := store.Row{ID: 1010, URL: row(10).URL}
+	if o, err := k.Read(duplicate); err != nil || len(o.Body) != 100 {
 		t.Errorf("a row that shared a download: %d bytes, %v", len(o.Body), err)
 	}
 	if _, err := k.Read(store.Row{ID: 7, URL: "http://host/another.jpg"}); err == nil {

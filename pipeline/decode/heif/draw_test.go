@@ -123,8 +123,8 @@ func hevc(m *image.Gray, cb, cr byte) []byte {
 	return append(u32(len(slice)), slice...)
 }
 
-// heicAlpha is a HEIC of a picture, and of another one that is its opacity, called that by the name. Numbers of
-// items take 2 bytes, or 4 if wide.
+// heicAlpha is a HEIC of a picture, and of another one that is its opacity, called that by the name. Numbers
+// of items take 2 bytes, or 4 if wide.
 func heicAlpha(m, alpha *image.Gray, name string, wide bool) []byte {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	data, opacity := hevc(m, 128, 128), hevc(alpha, 128, 128)

@@ -1,5 +1,5 @@
-// Package heif decodes AVIF and HEIC: pictures coded as one frame of a video, in a container of boxes (ISO/IEC
-// 14496-12, 23008-12).
+// Package heif decodes AVIF and HEIC: pictures coded as one frame of a video, in a container of boxes
+// (ISO/IEC 14496-12, 23008-12).
 //
 // # Who decodes
 //

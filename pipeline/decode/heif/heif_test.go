@@ -124,7 +124,8 @@ func TestTurn(t *testing.T) {
 // A file with an EXIF orientation besides its own turn: only the turn counts.
 func TestEXIFIsPassedOver(t *testing.T) {
 	m := photo(64, 32)
-	exif := []byte("\x00\x00\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00")
+	exif := []byte("\x00\x00\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" +
+		"\x00\x06\x00\x00\x00\x00\x00\x00")
 	turn := box("irot", []byte{3})
 	for _, body := range [][]byte{avif(t, m, turn), heic(m, turn)} {
 		img := mustDecode(t, append(body, box("Exif", exif)...))
@@ -286,8 +287,8 @@ func TestLimits(t *testing.T) {
 	} {
 		m, l := heif.Limits(c.side, c.side, c.body, c.alpha)
 		if m-memory < c.memory || l-loops < c.loops || l-loops > 40*c.loops {
-			t.Errorf("%s: %d bytes more, want %d; %d loops more, want %d", c.name, m-memory, c.memory, l-loops,
-				c.loops)
+			t.Errorf("%s: %d bytes more, want %d; %d loops more, want %d", c.name, m-memory, c.memory,
+				l-loops, c.loops)
 		}
 	}
 }

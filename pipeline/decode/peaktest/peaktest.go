@@ -1,5 +1,5 @@
-// Package peaktest measures for tests how much memory decoding takes at its peak. Garbage and what C allocates
-// count, so each measurement is a process of its own: the test binary, run again.
+// Package peaktest measures for tests how much memory decoding takes at its peak. Garbage and what C
+// allocates count, so each measurement is a process of its own: the test binary, run again.
 package peaktest
 
 import (

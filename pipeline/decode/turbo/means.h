@@ -45,8 +45,8 @@ static inline uint32_t avx2_sum(const int16_t *p, const int16_t *high, const int
 }
 #endif
 
-// MEANS makes n means of each of the rows, which are contiguous. The result is turned: a row of means for each
-// column. wide is room for a row and taps more, whose weights are 0.
+// MEANS makes n means of each of the rows, which are contiguous. The result is turned: a row of means for
+// each column. wide is room for a row and taps more, whose weights are 0.
 #define MEANS(name, sum) \
 static void name(const uint8_t *src, int width, int rows, uint8_t *dst, int16_t *wide, int n, \
 	const int32_t *first, const int16_t *high, const int16_t *low, int taps) \

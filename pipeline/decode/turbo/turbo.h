@@ -30,8 +30,8 @@ static inline void decode(struct outcome *out, tjhandle handle, const unsigned c
 		int width, int height, unsigned char *dst, int w, int h, int stride, int format) {
 	int subsampling, space;
 	out->width = out->height = 0;
-	// It also fails for samplings that it has no name for, which the decoder itself can do. So its result does
-	// not count, but the size does.
+	// It also fails for samplings that it has no name for, which the decoder itself can do. So its result
+	// does not count, but the size does.
 	tjDecompressHeader3(handle, src, size, &out->width, &out->height, &subsampling, &space);
 	if (out->width == 0) {
 		outcome_set(out, handle, HEADER_UNREADABLE);
@@ -41,8 +41,8 @@ static inline void decode(struct outcome *out, tjhandle handle, const unsigned c
 		out->kind = OTHER_SIZE;
 		return;
 	}
-	// The library distinguishes a warning from a failure only while nothing has failed after a warning. The sure
-	// sign is whether it wrote the last row; if that row is as it was before, another content shows it.
+	// The library distinguishes a warning from a failure only while nothing has failed after a warning. The
+	// sure sign is whether it wrote the last row; if that row is as it was before, another content shows it.
 	unsigned char *last = dst + (size_t)(h - 1) * stride;
 	for (int mark = 0x55; mark <= 0xaa; mark += 0x55) {
 		for (int i = 0; i < stride; i++)
