@@ -12,7 +12,7 @@ import (
 // it for that; it looks like the whole one, turned the same way, and takes no more than is said.
 func TestColorFrom(t *testing.T) {
 	m := photo(800, 600)
-	for y := range 150 { // a corner that tells how it is turned
+	for y := range 150 { // a corner that shows how it is turned
 		for x := range 200 {
 			m.Set(x, y, color.NRGBA{220, 20, 20, 255})
 		}

@@ -465,7 +465,7 @@ func (w *bitsHigh) put(v, n int) {
 	}
 }
 
-// value writes the bits that tell a coefficient from the others of its category.
+// value writes the bits that distinguish a coefficient within its category.
 func (w *bitsHigh) value(v int) {
 	n := category(v)
 	if v < 0 {

@@ -64,7 +64,7 @@ func TestLowest(t *testing.T) {
 }
 
 // TestPHashOfTallPictures: a tall picture that is made small column by column has the pixels of one that is
-// made small row by row and lies on its side.
+// made small row by row and is turned by a quarter.
 func TestPHashOfTallPictures(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for range 50 {
@@ -119,7 +119,7 @@ func TestPHashIsIndependent(t *testing.T) {
 			}
 		}
 		if img, err := New(Options{}).Decode(b.Bytes()); err != nil || img.Hashed {
-			t.Errorf("hashed without being asked to (%v)", err)
+			t.Errorf("hashed without the option (%v)", err)
 		}
 	}
 }

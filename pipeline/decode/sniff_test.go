@@ -9,7 +9,7 @@ import (
 	"unicode/utf16"
 )
 
-// Images that are known but not decoded are told apart from damage, by their first bytes; the rest may be
+// Images that are known but not decoded are distinguished from damage, by their first bytes; the rest may be
 // anything.
 func TestUnsupported(t *testing.T) {
 	m := photo(20, 10)
@@ -62,7 +62,7 @@ func TestUnsupported(t *testing.T) {
 	lossless := insert([]byte(marked(0xc3)), 2,
 		segment(markerAPP1, append([]byte(exifPrefix), exif(6, binary.BigEndian)...)))
 	if h, _ := Probe(lossless, Options{}); h.Width != 10 || h.Height != 20 {
-		t.Errorf("the size of a lossless JPEG that lies on its side: %+v", h.Header)
+		t.Errorf("the size of a lossless JPEG that is turned: %+v", h.Header)
 	}
 }
 

@@ -145,7 +145,7 @@ func TestTIFFKinds(t *testing.T) {
 	}
 }
 
-// The "white" of fax codes is 0: it is shown white or black by what 0 stands for, as libtiff does it.
+// The "white" of fax codes is 0: it is shown white or black by what 0 means, as libtiff does it.
 func TestTIFFFax(t *testing.T) {
 	// Two rows of 8 pixels (T.6): three white, five black; then the same, twice "vertical, 0 off" to either
 	// edge.

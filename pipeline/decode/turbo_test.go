@@ -14,7 +14,7 @@ import (
 
 // A JPEG is cut at every length: what comes out must be the picture as far as it goes, flagged, or a refusal
 // when that is less than half. So it must when there is something harmless to complain of before the end is
-// missed, since the library tells its first complaint only.
+// missed, since the library reports its first complaint only.
 func TestCutJPEG(t *testing.T) {
 	y := grey(photo(160, 320))
 	for kind := range 4 {

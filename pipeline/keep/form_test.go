@@ -29,7 +29,7 @@ func inForm(job store.Job, dir string, f Form) Options {
 		Form: func(*Form) (Form, error) { return f, nil }}
 }
 
-// object is what stands beside a kept image.
+// object is the result beside a kept image.
 type object struct {
 	ID            int64
 	URL           string
@@ -308,7 +308,7 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// TestForms: a folder stays of one form, which is asked for only when it is new.
+// TestForms: a folder stays of one form, which is chosen when it is new.
 func TestForms(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	want := Form{Size: 77, Quality: 66, JSON: true}
@@ -320,12 +320,12 @@ func TestForms(t *testing.T) {
 	}}
 	k := start(t, o)
 	if *had != want || k.bodies.form != want {
-		t.Errorf("form %+v, asked with %+v", k.bodies.form, had)
+		t.Errorf("form %+v, chosen from %+v", k.bodies.form, had)
 	}
 	ok(t, k.Close())
 	k = start(t, Options{Job: job, Bodies: dir})
 	if k.bodies.form != want {
-		t.Errorf("form %+v without being asked", k.bodies.form)
+		t.Errorf("form %+v, without a choice", k.bodies.form)
 	}
 	ok(t, k.Close())
 	o.Form = func(*Form) (Form, error) { return Form{}, errors.New("no") }

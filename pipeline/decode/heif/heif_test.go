@@ -227,7 +227,7 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// What is not opaque lies on white, in grey and in colour.
+// What is not opaque is drawn on white, in grey and in colour.
 func TestAlpha(t *testing.T) {
 	m, alpha := photo(64, 64), photo(64, 64)
 	for i := range alpha.Pix {

@@ -98,7 +98,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A warning is of the picture that it is told with, however many others are decoded meanwhile on other
+// A warning is of the picture that it is returned for, however many others are decoded meanwhile on other
 // threads.
 func TestWarningsOfOwn(t *testing.T) {
 	const w, h = 400, 300
