@@ -166,3 +166,50 @@ func TestForgive(t *testing.T) {
 		}
 	}
 }
+
+// TestHostsByRows: hosts are listed by what waits and is under way together, and no more than requested.
+func TestHostsByRows(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := New[int](Options{PerHost: 8})
+		defer q.Stop()
+		add := func(host string, n int) {
+			for i := range n {
+				must(t, q.Add(t.Context(), host, fmt.Sprint(host, i), i))
+			}
+		}
+		add("busy", 7)
+		k, _ := q.Next(t.Context())
+		k.Done(Verdict{Kind: Answered}) // which opens the host for more
+		for range 4 {
+			q.Next(t.Context())
+		}
+		add("b", 4)
+		add("a", 4)
+		add("few", 3)
+		var got []string
+		for _, i := range q.Hosts(9) {
+			got = append(got, fmt.Sprint(i.Host, " ", i.Waiting, "+", i.InFlight))
+		}
+		if want := "[busy 2+4 a 4+0 b 4+0 few 3+0]"; fmt.Sprint(got) != want {
+			t.Errorf("%v, want %s", got, want)
+		}
+		if is := q.Hosts(2); len(is) != 2 || is[0].Limit != 8 || is[1].Limit != 1 {
+			t.Errorf("%+v", is)
+		}
+	})
+}
+
+// TestIdleHosts: only so many hosts without rows are remembered, the latest.
+func TestIdleHosts(t *testing.T) {
+	t.Parallel()
+	q := New[int](Options{})
+	defer q.Stop()
+	for i := range maxIdle + 10 {
+		must(t, q.Add(t.Context(), fmt.Sprint("h", i), fmt.Sprint("u", i), i))
+		k, _ := q.Next(t.Context())
+		k.Done(Verdict{Kind: Answered})
+	}
+	if len(q.hosts) != 1<<16 || q.hosts["h9"] != nil || q.hosts["h10"] == nil || q.active() != 0 {
+		t.Errorf("%d hosts are remembered, %d of them active", len(q.hosts), q.active())
+	}
+}

@@ -434,6 +434,22 @@ func TestRefused(t *testing.T) {
 	u.fail.Store(false)
 }
 
+// TestZonesAtFault: one zone that fails is to blame itself; of two, the upstreams are.
+func TestZonesAtFault(t *testing.T) {
+	for zones, want := range map[int]Kind{1: Failed, 2: Unreachable} {
+		u := newUpstream(t)
+		r := newResolver(t, Options{Servers: []string{u.addr}})
+		for i := range zones {
+			_, err := r.Lookup(t.Context(), fmt.Sprintf("a.zone%d.test", i))
+			must(t, err)
+		}
+		u.fail.Store(true)
+		if _, err := r.Lookup(t.Context(), "b.zone0.test"); err == nil || kindOf(t, err) != want {
+			t.Errorf("%d zones: %v, want kind %d", zones, err, want)
+		}
+	}
+}
+
 // TestKnownNames: one name is kept of each zone, the latest last, and the zones that resolved longest ago go.
 func TestKnownNames(t *testing.T) {
 	var c control
