@@ -36,7 +36,9 @@ func bytesOf(t *testing.T, read func(mem fetch.Memory) (*fetch.Body, error)) (st
 
 func readFile(t *testing.T, f *fetch.Fetcher, file fetch.File) (string, error) {
 	t.Helper()
-	return bytesOf(t, func(mem fetch.Memory) (*fetch.Body, error) { return f.FetchFile(t.Context(), file, mem) })
+	return bytesOf(t, func(mem fetch.Memory) (*fetch.Body, error) {
+		return f.FetchFile(t.Context(), file, mem)
+	})
 }
 
 func readListed(t *testing.T, f *fetch.Fetcher, url string) (string, error) {
@@ -64,8 +66,8 @@ func TestFiles(t *testing.T) {
 	const most = 300 << 10
 	dir := t.TempDir()
 	f := newFetcher(t, fetch.Options{MaxBytes: most, AllowFiles: []string{dir}})
-	for name, size := range map[string]int{"empty": 0, "one": 1, "first": fetch.FirstMemory, "more": fetch.FirstMemory + 1,
-		"most": most, "sub/a b#\xff\n.jpg": 1000, "above": most + 1} {
+	for name, size := range map[string]int{"empty": 0, "one": 1, "first": fetch.FirstMemory,
+		"more": fetch.FirstMemory + 1, "most": most, "sub/a b#\xff\n.jpg": 1000, "above": most + 1} {
 		text := strings.Repeat("x", size)
 		must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700))
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
@@ -89,7 +91,8 @@ func TestFiles(t *testing.T) {
 	for name, want := range map[string][2]string{"absent": {fetch.FileMissing, fetch.FileMissing},
 		"one/x": {fetch.FileMissing, fetch.FileMissing}, "sub": {fetch.FileMissing, fetch.NotImage},
 		"fifo": {fetch.FileMissing, fetch.NotImage}, "link": {fetch.FileMissing, ""},
-		"leads-nowhere": {fetch.FileMissing, fetch.FileMissing}, "loop": {fetch.FileMissing, fetch.FileMissing}} {
+		"leads-nowhere": {fetch.FileMissing, fetch.FileMissing},
+		"loop":          {fetch.FileMissing, fetch.FileMissing}} {
 		_, err := readFile(t, f, fetch.File{Source: dir, Name: name})
 		_, listed := readListed(t, f, fileurl.Of(filepath.Join(dir, name)))
 		if reasonOf(err) != want[0] || reasonOf(listed) != want[1] {
@@ -204,8 +207,8 @@ func TestAllowFilesThroughLinks(t *testing.T) {
 	must(t, os.Symlink(filepath.Join(real, "sub"), filepath.Join(real, "absolute")))
 	must(t, os.Symlink("sub", filepath.Join(real, "relative")))
 	f := newFetcher(t, fetch.Options{AllowFiles: []string{filepath.Join(base, "named")}})
-	for _, path := range []string{"named/sub/a.jpg", "real/sub/a.jpg", "named/relative/a.jpg", "named/absolute/a.jpg",
-		"real/absolute/a.jpg"} {
+	for _, path := range []string{"named/sub/a.jpg", "real/sub/a.jpg", "named/relative/a.jpg",
+		"named/absolute/a.jpg", "real/absolute/a.jpg"} {
 		if text, err := readListed(t, f, "file://"+filepath.Join(base, path)); text != "x" {
 			t.Errorf("%s: %v", path, err)
 		}

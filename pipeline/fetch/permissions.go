@@ -259,8 +259,8 @@ func (a *attempt) permit(u *url.URL) error {
 	})
 }
 
-// requestRobots reads the robots.txt of a URL's site. The rules are nil if everything is allowed, as without a
-// robots.txt: all of 4xx but 429, and too many redirects (RFC 9309, 2.3.1).
+// requestRobots reads the robots.txt of a URL's site. The rules are nil if everything is allowed, as without
+// a robots.txt: all of 4xx but 429, and too many redirects (RFC 9309, 2.3.1).
 func (f *Fetcher) requestRobots(ctx context.Context, site *url.URL, mem Memory) (rules *robots.Rules,
 	holds time.Duration, err error) {
 	a := f.begin(ctx, mem)

@@ -68,7 +68,8 @@ func TestPermissionExpires(t *testing.T) {
 func TestPermissionPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for retryAfter, want := range map[time.Duration][]time.Duration{
-			0:                {0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second, 31 * time.Second},
+			0: {0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second,
+				31 * time.Second},
 			20 * time.Second: {0, 20 * time.Second, 40 * time.Second},
 			time.Hour:        {0, 5 * time.Minute},
 		} {
@@ -79,10 +80,11 @@ func TestPermissionPatience(t *testing.T) {
 				if d := time.Since(start); d != at {
 					t.Errorf("try %d after %v, want %v", i, d, at)
 				}
-				inform(t, p, "http://a.example/", "", 0, &Error{Reason: HTTP5xx, Status: 503, RetryAfter: retryAfter})
+				failure := &Error{Reason: HTTP5xx, Status: 503, RetryAfter: retryAfter}
+				inform(t, p, "http://a.example/", "", 0, failure)
 				var e *Error
-				if r := p.decide(u, false); !errors.As(r.err, &e) || e.Reason != HTTP5xx || e.Robots != RobotsKnown ||
-					(e.Wait == 0) != (i == len(want)-1) {
+				if r := p.decide(u, false); !errors.As(r.err, &e) || e.Reason != HTTP5xx ||
+					e.Robots != RobotsKnown || (e.Wait == 0) != (i == len(want)-1) {
 					t.Fatalf("%v, try %d: %+v", retryAfter, i, r)
 				}
 				time.Sleep(e.Wait)

@@ -17,8 +17,8 @@ func says(text string) func(http.ResponseWriter, *http.Request, int) {
 	return func(w http.ResponseWriter, _ *http.Request, _ int) { fmt.Fprint(w, text) }
 }
 
-// TestRobots: robots.txt is requested once for any number of attempts; what it disallows is not requested, also
-// behind a redirect.
+// TestRobots: robots.txt is requested once for any number of attempts; what it disallows is not requested,
+// also behind a redirect.
 func TestRobots(t *testing.T) {
 	s, other := newServer(t), newServer(t)
 	s.SetRobots(says("User-agent: *\nDisallow: /i/1/\n"))
@@ -51,7 +51,8 @@ func TestRobots(t *testing.T) {
 			t.Errorf("%s: %+v", path, e)
 		}
 	}
-	if _, e := attempt(t, f, s.URL+"/to/"+url.PathEscape("/i/1/x.jpg")); e == nil || e.Reason != fetch.OptOut {
+	_, e := attempt(t, f, s.URL+"/to/"+url.PathEscape("/i/1/x.jpg"))
+	if e == nil || e.Reason != fetch.OptOut {
 		t.Errorf("to a path of the same host: %+v", e)
 	}
 	if other.Hits("/robots.txt") != 1 || other.Hits("/i/2/x.jpg") != 0 || s.Hits("/i/1/x.jpg") != 0 {
@@ -163,7 +164,8 @@ func TestRobotsRequestIsBare(t *testing.T) {
 	s.SetRobots(func(_ http.ResponseWriter, r *http.Request, _ int) { asked <- r.Header })
 	var hs []fetch.Header
 	addr := strings.TrimPrefix(s.URL, "http://")
-	for _, text := range []string{addr + "=Authorization: secret", addr + "=Cookie: secret", "X-Every: secret"} {
+	for _, text := range []string{addr + "=Authorization: secret", addr + "=Cookie: secret",
+		"X-Every: secret"} {
 		h, err := fetch.ParseHeader(text)
 		must(t, err)
 		hs = append(hs, h)
@@ -187,7 +189,7 @@ func TestRobotsRequestIsBare(t *testing.T) {
 	}
 }
 
-// TestRobotsOfBlockedHosts: no robots.txt is requested from a host that is skipped, and none behind the guard.
+// TestRobotsOfBlockedHosts: no robots.txt is requested from a host that is skipped, nor behind the guard.
 func TestRobotsOfBlockedHosts(t *testing.T) {
 	s := newServer(t)
 	list, err := fetch.ReadBlockList(strings.NewReader("127.0.0.1"))
@@ -215,7 +217,8 @@ func TestRobotsComesBack(t *testing.T) {
 	})
 	f := newFetcher(t, fetch.Options{Robots: true})
 	_, e := attempt(t, f, s.URL+"/i/1/x.jpg")
-	if e == nil || e.Reason != fetch.HTTP5xx || e.Status != 503 || e.Wait == 0 || e.Robots != fetch.RobotsRequested {
+	if e == nil || e.Reason != fetch.HTTP5xx || e.Status != 503 || e.Wait == 0 ||
+		e.Robots != fetch.RobotsRequested {
 		t.Fatalf("%+v", e)
 	}
 	if _, e = attempt(t, f, s.URL+"/i/1/x.jpg"); e == nil || e.Wait == 0 || e.Robots != fetch.RobotsKnown {

@@ -32,7 +32,8 @@ func TestToxics(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, c := range []struct{ name, toxic, want string }{
 		{"latency", `{"type": "latency", "attributes": {"latency": 300, "jitter": 100}}`, ""},
-		{"slicer", `{"type": "slicer", "attributes": {"average_size": 5000, "size_variation": 100, "delay": 100}}`, ""},
+		{"slicer", `{"type": "slicer", "attributes":
+			{"average_size": 5000, "size_variation": 100, "delay": 100}}`, ""},
 		{"slow close", `{"type": "slow_close", "attributes": {"delay": 300}}`, ""},
 		{"reset", `{"type": "reset_peer", "attributes": {"timeout": 0}}`, fetch.Reset},
 		{"half open, downstream", `{"type": "timeout", "attributes": {"timeout": 0}}`, fetch.Timeout},

@@ -4,7 +4,7 @@ import "time"
 
 // Load is how busy a Queue is at one moment.
 type Load struct {
-	Waiting int  // rows in the queue
+	Waiting int  // rows in the queue, those that wait for a further attempt included
 	Full    bool // every place of the fast lane is taken while rows may go
 	Starved bool // a place is free, rows wait, and none of them may go: see Blocked
 }
@@ -14,10 +14,19 @@ func (q *Queue[T]) Load() Load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := Load{Waiting: q.waiting}
-	l.Full = q.full() && q.ready.len()+q.unproven.len() > 0
-	l.Starved = q.waiting > 0 && q.starved()
+	if q.full() {
+		l.Full = q.ready.len()+q.unproven.len() > 0
+	} else {
+		l.Starved = q.waiting > 0 && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
+	}
 	return l
 }
+
+// Waiting is that of Load.
+func (q *Queue[T]) Waiting() int { return q.Load().Waiting }
+
+// Starved is that of Load.
+func (q *Queue[T]) Starved() bool { return q.Load().Starved }
 
 // Cause is why a row waits although a request could be made.
 type Cause int

@@ -70,6 +70,14 @@ func (p *pace) most() int {
 	return p.ceiling + 1
 }
 
+// perSecond is how many requests may be sent per second now; 0 for no ceiling.
+func (p *pace) perSecond(now time.Time) int {
+	if p.paused || !p.capped(now) {
+		return 0
+	}
+	return p.most()
+}
+
 // next is when the next request may go out; zero for now.
 func (p *pace) next(now time.Time) time.Time {
 	switch {

@@ -14,8 +14,9 @@ func TestWait(t *testing.T) {
 		pauses           int
 		retryAfter, want time.Duration
 	}{
-		{1, 0, minPause}, {2, 0, 2 * minPause}, {3, 0, 4 * minPause}, {7, 0, 64 * minPause}, {8, 0, 64 * minPause},
-		{1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second, 64 * minPause}, {1, time.Hour, maxPause},
+		{1, 0, minPause}, {2, 0, 2 * minPause}, {3, 0, 4 * minPause}, {7, 0, 64 * minPause},
+		{8, 0, 64 * minPause}, {1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second, 64 * minPause},
+		{1, time.Hour, maxPause},
 	} {
 		p := pace{pauses: c.pauses}
 		p.wait(now, c.retryAfter)
@@ -57,6 +58,7 @@ func TestMeaningOf429(t *testing.T) {
 	now := time.Now()
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	first := request{first: true, rate: 10, at: ago(time.Second)}
+	third := func(after time.Duration) pace { return pace{unexcused: 2, first429: request{at: ago(after)}} }
 	with := func(change func(*request)) request { r := first; change(&r); return r }
 	capped := func(p pace) pace { p.holds, p.ceiling = now.Add(time.Minute), 5; return p }
 	fast := request{rate: 30, at: ago(time.Minute)} // answered, at a rate that excuses every 429 here
@@ -70,8 +72,8 @@ func TestMeaningOf429(t *testing.T) {
 		{"the first of a new host", pace{}, first, true, ofHost},
 		{"the second", pace{unexcused: 1, first429: first}, first, false, ofURL},
 		{"the third", pace{unexcused: 2, first429: first}, first, false, ofHost},
-		{"the third, not long after", pace{unexcused: 2, first429: request{at: ago(recent)}}, first, false, ofHost},
-		{"the third, long after", pace{unexcused: 2, first429: request{at: ago(recent + 1)}}, first, false, ofURL},
+		{"the third, not long after", third(recent), first, false, ofHost},
+		{"the third, long after", third(recent + 1), first, false, ofURL},
 		{"again after a pause", pace{pauses: 1}, first, false, ofHost},
 		{"second refusal of a URL", pace{}, request{}, true, ofURL},
 		{"second refusal of a URL under a ceiling", capped(pace{}), request{}, true, ofHost},
@@ -101,8 +103,8 @@ func TestMeaningOf429(t *testing.T) {
 		}
 		switch c.want {
 		case ofHost:
-			if !p.paused || p.pauses != c.p.pauses+1 || !p.until.After(now) || p.unexcused+p.below+p.answers > 0 ||
-				!p.holds.Equal(now.Add(ceilFor)) || (p.ceiling == 5) != (c.p.ceiling == 5) {
+			if !p.paused || p.pauses != c.p.pauses+1 || !p.until.After(now) ||
+				p.unexcused+p.below+p.answers > 0 || !p.holds.Equal(now.Add(ceilFor)) || (p.ceiling == 5) != (c.p.ceiling == 5) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
 		case neverOfHost:
@@ -124,7 +126,8 @@ func TestCeiling(t *testing.T) {
 		within int
 		before int
 	}{
-		{1000, 1, 0}, {1000, 2, 0}, {1001, 1, 2}, {1000, 1, 3}, {1001, 2, 3}, {999, 2, 3}, {1003, 1, 0}, {1004, 1, 1},
+		{1000, 1, 0}, {1000, 2, 0}, {1001, 1, 2}, {1000, 1, 3}, {1001, 2, 3}, {999, 2, 3}, {1003, 1, 0},
+		{1004, 1, 1},
 	} {
 		p.answered(request{at: time.Unix(x.second, 5)}, start)
 		if p.within != x.within || p.before != x.before {

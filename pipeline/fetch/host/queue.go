@@ -491,12 +491,8 @@ func (q *Queue[T]) Hosts(n int) []Info {
 	now := time.Now()
 	for _, h := range q.hosts {
 		if h.idle == nil {
-			i := Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow, Limit: h.limit,
-				Until: h.pace.until, Dead: h.dead}
-			if h.pace.capped(now) && !h.pace.paused {
-				i.Ceiling = h.pace.most()
-			}
-			is = append(is, i)
+			is = append(is, Info{Host: h.name, Waiting: h.waiting(), InFlight: h.fast + h.slow,
+				Limit: h.limit, Ceiling: h.pace.perSecond(now), Until: h.pace.until, Dead: h.dead})
 		}
 	}
 	slices.SortFunc(is, func(a, b Info) int {
@@ -517,8 +513,8 @@ func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 			continue
 		}
 		each := request.Seconds() / max(1, h.limit)
-		if h.pace.capped(now) && !h.pace.paused {
-			each = max(each, 1/float64(max(1, h.pace.most())))
+		if n := h.pace.perSecond(now); n > 0 {
+			each = max(each, 1/float64(n))
 		}
 		each = max(each, q.delay(h).Seconds())
 		longest = max(longest, time.Duration(float64(n)*each*float64(time.Second))+max(0,
@@ -527,24 +523,5 @@ func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 	return longest
 }
 
-// Waiting counts the rows in the queue, those that wait for a further attempt included.
-func (q *Queue[T]) Waiting() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.waiting
-}
-
-// Starved reports whether a slot is free and no waiting row may use it, because all their hosts are at their
-// limits or pausing.
-func (q *Queue[T]) Starved() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.starved()
-}
-
 // full reports whether every slot is taken.
 func (q *Queue[T]) full() bool { return q.o.Slots > 0 && q.fast.Len() >= q.o.Slots }
-
-func (q *Queue[T]) starved() bool {
-	return !q.full() && q.ready.len() == 0 && (q.unproven.len() == 0 || !q.trusting())
-}

@@ -160,8 +160,8 @@ func TestForgive(t *testing.T) {
 		h.fails, h.tries, h.probes, h.errors, h.dead = c.fails, 9, 9, 3, silent
 		h.pace.until, h.pace.paused = until, c.paused
 		h.forgive()
-		if h.errors != c.errors || h.pace.until.IsZero() == c.waits || (h.dead == nil) != c.alive || h.fails != 0 ||
-			c.alive && h.tries+h.probes > 0 {
+		if h.errors != c.errors || h.pace.until.IsZero() == c.waits || (h.dead == nil) != c.alive ||
+			h.fails != 0 || c.alive && h.tries+h.probes > 0 {
 			t.Errorf("%+v: %d errors, until %v, dead %v", c, h.errors, h.pace.until, h.dead)
 		}
 	}

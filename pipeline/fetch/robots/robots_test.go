@@ -33,7 +33,8 @@ func TestAllows(t *testing.T) {
 		{"a typo", "User agent: *\nDisalow: /x\n", "/x", false},
 
 		{"own group", "User-agent: *\nDisallow: /\n\nUser-agent: FaceScan\nAllow: /\n", "/x", true},
-		{"own group alone", "User-agent: *\nDisallow: /x\n\nUser-agent: facescan\nDisallow: /y\n", "/x", true},
+		{"own group alone", "User-agent: *\nDisallow: /x\n\nUser-agent: facescan\nDisallow: /y\n",
+			"/x", true},
 		{"own group without rules", "User-agent: facescan\n\nUser-agent: *\nAllow: /\n", "/x", true},
 		{"own groups merge", "User-agent: facescan\nDisallow: /x\nUser-agent: b\nDisallow: /\n" +
 			"User-agent: facescan\nDisallow: /y\n", "/x", false},
