@@ -104,7 +104,8 @@ func TestMeaningOf429(t *testing.T) {
 		switch c.want {
 		case ofHost:
 			if !p.paused || p.pauses != c.p.pauses+1 || !p.until.After(now) ||
-				p.unexcused+p.below+p.answers > 0 || !p.holds.Equal(now.Add(ceilFor)) || (p.ceiling == 5) != (c.p.ceiling == 5) {
+				p.unexcused+p.below+p.answers > 0 || !p.holds.Equal(now.Add(ceilFor)) ||
+				(p.ceiling == 5) != (c.p.ceiling == 5) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
 		case neverOfHost:
