@@ -1,8 +1,8 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -107,14 +107,11 @@ func (c *curve) picture() *curvePicture {
 	}
 	n := float64(c.hi - c.lo + 1)
 	x := func(k float64) float64 { return tenth(plotLeft + (plotRight-plotLeft)*k/n) }
-	keys := make([]int64, 0, len(c.counts))
 	peak, sum, failed := int64(0), int64(0), int64(0)
-	for k, o := range c.counts {
-		keys = append(keys, k)
+	for _, o := range c.counts {
 		peak = max(peak, o.ok+o.failed)
 		sum, failed = sum+o.ok+o.failed, failed+o.failed
 	}
-	slices.SortFunc(keys, cmp.Compare[int64])
 	seconds := c.step.Seconds()
 	topRate, rates := ticks(float64(peak) / seconds)
 	topSum, sums := ticks(float64(sum))
@@ -123,7 +120,7 @@ func (c *curve) picture() *curvePicture {
 	var line strings.Builder
 	fmt.Fprintf(&line, "%s,%s", coord(plotLeft), coord(plotBottom))
 	done, end := int64(0), float64(0)
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(c.counts)) {
 		o := c.counts[k]
 		at := float64(k - c.lo)
 		if at > end { // nothing happened for a while
@@ -147,7 +144,8 @@ func (c *curve) picture() *curvePicture {
 	first := time.Unix(0, c.lo*int64(c.step)).UTC()
 	length := time.Duration(c.hi-c.lo+1) * c.step
 	p.Times = timeTicks(first, length)
-	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; at most %s per second, over %s.",
+	p.Text = fmt.Sprintf("%s rows were done from %s to %s UTC, %s of them failed; "+
+		"at most %s per second, over %s.",
 		figures.Count(sum), first.Format(moment), first.Add(length).Format(moment), figures.Count(failed),
 		number(float64(peak)/seconds), figures.Span(c.step))
 	return p

@@ -210,20 +210,18 @@ func totals(c store.Counts, faces bool) []figure {
 }
 
 func failures(c store.Counts, hint func(store.Reason) string) (out []failure) {
-	most := int64(1)
 	for r, n := range c.Failures {
 		if n > 0 {
-			most = max(most, n)
 			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done),
 				Hint: hint(r)})
 		}
 	}
-	for i := range out {
-		out[i].Width = width(out[i].N, most)
-	}
 	slices.SortFunc(out, func(a, b failure) int {
 		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Reason, b.Reason))
 	})
+	for i := range out {
+		out[i].Width = width(out[i].N, out[0].N)
+	}
 	return out
 }
 
@@ -264,7 +262,8 @@ func pictureOf(s store.Thumbnail, r store.Result, o Options) (picture, error) {
 			return picture{}, fmt.Errorf("blur the thumbnail of row %d: %w", r.ID, err)
 		}
 	}
-	p := picture{ID: r.ID, Name: store.FileName(r.URL), Link: template.URL(store.Link(r.URL)), Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
+	p := picture{ID: r.ID, Name: store.FileName(r.URL), Link: template.URL(store.Link(r.URL)),
+		Host: hostOf(r.URL), Width: r.Width, Height: r.Height, Faces: r.Faces,
 		Line:   float64(max(r.Width, r.Height)) / 120,
 		Source: template.URL("data:image/jpeg;base64," + base64.StdEncoding.EncodeToString(jpeg))}
 	switch n := len(r.Faces); n {

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -159,17 +160,9 @@ func (s *steps) add(n int64) {
 // bars are the steps from the first to the last that has a count; label names one by the bounds it lies
 // between.
 func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
-	most, sum := int64(0), int64(0)
-	first, last := -1, -1
-	for i, n := range s.counts {
-		most, sum = max(most, n), sum+n
-		if n > 0 {
-			if last = i; first < 0 {
-				first = i
-			}
-		}
-	}
-	for i := max(first, 0); i <= last; i++ {
+	most, sum := mostAndSum(slices.Values(s.counts))
+	first, last := ends(s.counts)
+	for i := first; i <= last; i++ {
 		above, upTo := int64(-1), int64(math.MaxInt64)
 		if i > 0 {
 			above = s.bounds[i-1]
@@ -180,6 +173,26 @@ func (s *steps) bars(label func(above, upTo int64) string) (out []bar) {
 		out = append(out, newBar(label(above, upTo), s.counts[i], sum, most))
 	}
 	return out
+}
+
+// ends are the first and the last step that has a count; 0 and -1 if none has.
+func ends(counts []int64) (first, last int) {
+	last = len(counts) - 1
+	for last >= 0 && counts[last] == 0 {
+		last--
+	}
+	for first < last && counts[first] == 0 {
+		first++
+	}
+	return first, last
+}
+
+// mostAndSum are the highest of some counts, and all together.
+func mostAndSum(counts iter.Seq[int64]) (most, sum int64) {
+	for n := range counts {
+		most, sum = max(most, n), sum+n
+	}
+	return most, sum
 }
 
 // whole labels a step of whole numbers.
@@ -217,15 +230,9 @@ func (w words) add(word string) {
 }
 
 func (w words) bars() (out []bar) {
-	most, sum := int64(0), int64(0)
-	for _, n := range w {
-		most, sum = max(most, n), sum+n
-	}
+	most, sum := mostAndSum(maps.Values(w))
 	for word, n := range w {
-		if word == "" {
-			word = "unknown"
-		}
-		out = append(out, newBar(word, n, sum, most))
+		out = append(out, newBar(cmp.Or(word, "unknown"), n, sum, most))
 	}
 	slices.SortFunc(out, func(a, b bar) int {
 		return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Label, b.Label))
@@ -292,15 +299,12 @@ type scoreBar struct {
 }
 
 func (s *scores) bars() (out []scoreBar) {
-	first, last, most := -1, -1, int64(0)
-	for i := range s.faces {
-		if n := s.faces[i] + s.candidates[i]; n > 0 {
-			if last = i; first < 0 {
-				first = i
-			}
-			most = max(most, n)
-		}
+	both := make([]int64, scoreSteps)
+	for i := range both {
+		both[i] = s.faces[i] + s.candidates[i]
 	}
+	most := slices.Max(both)
+	first, last := ends(both)
 	low := scoreBar{}
 	for ; last-first >= scoresShown; first++ {
 		low.Faces, low.Candidates = low.Faces+s.faces[first], low.Candidates+s.candidates[first]
@@ -311,7 +315,7 @@ func (s *scores) bars() (out []scoreBar) {
 		low.FacesWidth, low.CandidatesWidth = width(low.Faces, most), width(low.Candidates, most)
 		out = append(out, low)
 	}
-	for i := max(first, 0); i <= last; i++ {
+	for i := first; i <= last; i++ {
 		label := "0 or less"
 		if i > 0 {
 			label = s.text(i) + " to " + s.text(i+1)

@@ -34,15 +34,15 @@ func toFold(files []File) []File {
 	return classes[lowest]
 }
 
-// fold puts one segment in the place of several when there are many of a size.
-func (p *Publisher) fold(ctx context.Context) error {
+// fold puts one segment in the place of those that are chosen among all whose rows are in the job.
+func (p *Publisher) fold(ctx context.Context, choose func([]File) []File) error {
 	files, err := p.list()
 	if err != nil {
 		return err
 	}
 	next := highest(files) + 1
 	files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
-	return p.replace(ctx, toFold(files), next)
+	return p.replace(ctx, choose(files), next)
 }
 
 // FoldAll puts one segment in the place of all that the job's part has, and removes unfinished ones, so that
@@ -54,14 +54,8 @@ func (p *Publisher) FoldAll(ctx context.Context) error {
 	if err == nil && !held {
 		err = errors.New("another process publishes this job: stop it, then run the same command again")
 	}
-	var files []File
 	if err == nil {
-		files, err = p.list()
-	}
-	if err == nil {
-		next := highest(files) + 1
-		files = slices.DeleteFunc(files, func(f File) bool { return !p.known[f.Name] })
-		err = p.replace(ctx, files, next)
+		err = p.fold(ctx, func(all []File) []File { return all })
 	}
 	if err == nil {
 		err = cleanPart(p.Dir, p.List, p.Node)

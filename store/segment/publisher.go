@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -105,14 +105,11 @@ func (p *Publisher) Publish(ctx context.Context) error {
 		more, err = p.publish(ctx)
 	}
 	if held && err == nil {
-		err = p.fold(ctx)
+		err = p.fold(ctx, toFold)
 	}
-	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		if errors.Is(err, no) {
-			err = fmt.Errorf("%w: make room in %s, then run the same command again; the job itself has all rows", err,
-				p.Dir)
-			break
-		}
+	if draft.Full(err) {
+		err = fmt.Errorf("%w: make room in %s, then run the same command again; the job itself has all rows",
+			err, p.Dir)
 	}
 	return p.wrap(err)
 }
@@ -121,6 +118,10 @@ func (p *Publisher) Publish(ctx context.Context) error {
 func (p *Publisher) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.unlock()
+}
+
+func (p *Publisher) unlock() {
 	if p.lock != nil {
 		_ = os.Remove(p.lock.Name())
 		_ = p.lock.Close()
@@ -138,32 +139,32 @@ func (p *Publisher) attach(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	p.lock = lock
-	if err := p.begin(ctx); err != nil {
-		_ = os.Remove(lock.Name())
-		_ = lock.Close()
-		p.lock = nil
-		return false, err
+	if err = p.begin(ctx); err != nil {
+		p.unlock()
 	}
-	return true, nil
+	return err == nil, err
 }
 
 // checkFolder begins again when segments are missing: another process has folded them, or the folder was
 // emptied.
 func (p *Publisher) checkFolder(ctx context.Context) error {
 	files, err := p.list()
-	if err != nil {
+	if err != nil || !p.dropMissing(files) {
 		return err
 	}
-	there := 0
-	for _, f := range files {
-		if p.known[f.Name] {
-			there++
-		}
-	}
-	if there == len(p.known) {
-		return nil
-	}
 	return p.begin(ctx)
+}
+
+// dropMissing leaves out known segments that are not among the present ones, and reports whether there were
+// any.
+func (p *Publisher) dropMissing(present []File) bool {
+	before := len(p.known)
+	there := map[string]bool{}
+	for _, f := range present {
+		there[f.Name] = true
+	}
+	maps.DeleteFunc(p.known, func(name string, _ bool) bool { return !there[name] })
+	return len(p.known) < before
 }
 
 // lockFile makes a file and locks it; nil while another process has it locked.
@@ -173,7 +174,7 @@ func lockFile(name string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = draft.Lock(f, unix.LOCK_EX|unix.LOCK_NB)
 		if err == unix.EWOULDBLOCK {
 			return nil, f.Close()
 		}
@@ -210,17 +211,8 @@ func (p *Publisher) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	there, unseen, missing := map[string]bool{}, false, false
-	for _, f := range files {
-		there[f.Name] = true
-		unseen = unseen || !p.known[f.Name]
-	}
-	for _, name := range known {
-		if !there[name] {
-			delete(p.known, name)
-			missing = true
-		}
-	}
+	missing := p.dropMissing(files)
+	unseen := slices.ContainsFunc(files, func(f File) bool { return !p.known[f.Name] })
 	job := p.job()
 	// What the job did on its own so far is new to the folder; what it takes in is not.
 	if err := job.NoteChanges(ctx, !begun); err != nil {
@@ -266,20 +258,13 @@ func (p *Publisher) list() ([]File, error) { return listPart(p.Dir, p.List, p.No
 
 // settings are those of the job that tell what is published.
 func (p *Publisher) settings() map[string]string {
-	names := []string{}
-	for name := range p.known {
-		names = append(names, name)
-	}
+	names := slices.AppendSeq([]string{}, maps.Keys(p.known))
 	slices.Sort(names)
-	text, err := json.Marshal(names)
-	if err != nil {
-		panic(err) // strings always marshal
-	}
 	dir, err := filepath.Abs(p.Dir)
 	if err != nil {
 		dir = p.Dir
 	}
-	return map[string]string{knownSetting: string(text), rowsSetting: p.rows, takingSetting: "",
+	return map[string]string{knownSetting: jsonOf(names), rowsSetting: p.rows, takingSetting: "",
 		folderSetting: dir}
 }
 
@@ -328,8 +313,8 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 			return done, err
 		}
 		if !ok {
-			return done, fmt.Errorf("its segments are of another list that is called %s too (%s): publish this one to a "+
-				"folder of its own, with %s", p.List, l.Name, hint.Words("--publish", p.Dir+"-2"))
+			return done, fmt.Errorf("its segments are of another list that is called %s too (%s): publish this "+
+				"one to a folder of its own, with %s", p.List, l.Name, hint.Words("--publish", p.Dir+"-2"))
 		}
 		position, complete := l.Position, false
 		if k < len(have) && have[k].Position.Line >= position.Line {
@@ -423,7 +408,7 @@ func wholeRows(sources []store.Source, settings map[string]string) string {
 			rows[k] = s.Rows
 		}
 	}
-	return rowsText(rows)
+	return jsonOf(rows)
 }
 
 // write makes a segment on the local disk, of a first page of changes and the pages after it. It returns the
@@ -452,14 +437,14 @@ func (p *Publisher) write(ctx context.Context, path string, f File, page []store
 	n := 0
 	for len(page) > 0 {
 		for len(page) > 0 {
-			source := int(page[0].ID >> store.SourceShift)
+			source := store.SourceOf(page[0].ID)
 			if source >= len(sources) {
 				if err := addSources(); err != nil {
 					return 0, "", false, err
 				}
 			}
 			var batch []store.PublishedRow
-			for len(page) > 0 && int(page[0].ID>>store.SourceShift) == source {
+			for len(page) > 0 && store.SourceOf(page[0].ID) == source {
 				batch = append(batch, store.PublishedRow{MergedRow: page[0], Publication: f.Publication})
 				page = page[1:]
 			}

@@ -21,11 +21,11 @@ import (
 // to the end.
 const rowsSetting = store.PublishSetting + "rows"
 
-// rowsText is the rowsSetting of these numbers of rows.
-func rowsText(rows []int64) string {
-	text, err := json.Marshal(rows)
+// jsonOf is a list of names or of numbers as a setting.
+func jsonOf[T string | int64](list []T) string {
+	text, err := json.Marshal(list)
 	if err != nil {
-		panic(err) // numbers always marshal
+		panic(err) // these always marshal
 	}
 	return string(text)
 }
@@ -273,7 +273,7 @@ func build(ctx context.Context, path string, segments []*opened, lists []list) (
 		rows[k] = l.whole
 		whole = whole && n == l.whole
 	}
-	own := map[string]string{rowsSetting: rowsText(rows)}
+	own := map[string]string{rowsSetting: jsonOf(rows)}
 	if node, err := store.ParseNode(settings[store.NodeSetting]); err == nil && whole {
 		own[store.MergePartsSetting] = store.Nodes{node}.String()
 	}

@@ -145,14 +145,21 @@ func List(dir string) (files []File, err error) {
 
 // removeStale removes an unfinished segment whose writer is dead.
 func removeStale(dir string, e fs.DirEntry) {
-	name, isPart := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), ".part")
-	if i := strings.LastIndexByte(name, '.'); isPart && i > 0 {
-		if _, ok := parse(name[:i]); ok {
-			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > stale {
-				draft.Clean(filepath.Join(dir, name[:i]))
-			}
+	if f, ok := unfinished(e); ok {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > stale {
+			draft.Clean(filepath.Join(dir, f.Name))
 		}
 	}
+}
+
+// unfinished is the segment that the draft in a folder's entry is to become.
+func unfinished(e fs.DirEntry) (f File, ok bool) {
+	name, isPart := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), ".part")
+	i := strings.LastIndexByte(name, '.')
+	if !isPart || i < 0 {
+		return f, false
+	}
+	return parse(name[:i])
 }
 
 // cleanPart removes the unfinished segments of a part whose writers are dead, however young. On a file system
@@ -160,11 +167,8 @@ func removeStale(dir string, e fs.DirEntry) {
 func cleanPart(dir, list string, node store.Node) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		name, isPart := strings.CutSuffix(strings.TrimPrefix(e.Name(), "."), ".part")
-		if i := strings.LastIndexByte(name, '.'); isPart && i > 0 {
-			if f, ok := parse(name[:i]); ok && f.List == list && f.Node == node {
-				draft.Clean(filepath.Join(dir, name[:i]))
-			}
+		if f, ok := unfinished(e); ok && f.List == list && f.Node == node {
+			draft.Clean(filepath.Join(dir, f.Name))
 		}
 	}
 	return err
