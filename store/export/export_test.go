@@ -95,7 +95,8 @@ func TestCSV(t *testing.T) {
 			"id,faces,boxes\n1,1,\"[[10,20,40,41,31.46]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
 		{"other threshold, downwards", Options{MinScore: map[string]float64{"": five},
 			Columns: []string{"id", "faces", "boxes"}},
-			"id,faces,boxes\n1,3,\"[[10,20,40,41,31.46],[0,1,2,3,9.99],[5,5,20,20,4.50]]\"\n2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
+			"id,faces,boxes\n1,3,\"[[10,20,40,41,31.46],[0,1,2,3,9.99],[5,5,20,20,4.50]]\"\n" +
+				"2,0,[]\n4,,\n5,,\n1099511627783,,\n"},
 		{"faces", Options{Rows: "faces"}, `id,url,face,x,y,width,height,score
 1,http://a/1.jpg,1,10,20,40,41,31.46
 1,http://a/1.jpg,2,0,1,2,3,9.99
@@ -117,7 +118,8 @@ func TestCSV(t *testing.T) {
 func TestKeptColumnsThatClash(t *testing.T) {
 	o := Options{Sources: []Source{{Kept: []string{"URL", "a", "kept_url"}}, {Kept: []string{"a"}}}}
 	got, _, _ := strings.Cut(exported(t, o), "\n")
-	if want := "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,kept_URL,a,kept_kept_url"; got != want {
+	want := "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,kept_URL,a,kept_kept_url"
+	if got != want {
 		t.Errorf("%s\n%s", got, want)
 	}
 }

@@ -113,8 +113,8 @@ var unseen = progress{next: -1}
 // CheckFollow returns a *UsageError for options with which an export cannot follow a job.
 func CheckFollow(o Options, path string) error {
 	if c, err := compress(io.Discard, path); err != nil || c != nil {
-		return usagef("%s: rows cannot be appended to a compressed file; name one that ends in .csv or .jsonl",
-			path)
+		return usagef("%s: rows cannot be appended to a compressed file; "+
+			"name one that ends in .csv or .jsonl", path)
 	}
 	if o.Format != "" && !slices.Contains(FollowFormats(), o.Format) {
 		return usagef("%s cannot be written row by row as they come in; csv and jsonl can", o.Format)

@@ -480,6 +480,7 @@ func tableOf(t *testing.T, path string) func(text string) {
 		must.Get(db.Exec(text))(t)
 	}
 	change(`CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER DEFAULT 0);
-		WITH RECURSIVE n(i) AS (SELECT -40 UNION ALL SELECT i + 1 FROM n WHERE i < 40) INSERT INTO t (id, url) SELECT i, 'http://x.example/' || i FROM n`)
+		WITH RECURSIVE n(i) AS (SELECT -40 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+			INSERT INTO t (id, url) SELECT i, 'http://x.example/' || i FROM n`)
 	return change
 }

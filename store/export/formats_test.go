@@ -169,7 +169,8 @@ func TestCOCO(t *testing.T) {
 		&got); err != nil {
 		t.Fatal(err)
 	}
-	if s := fmt.Sprint(got.Images); s != "[{1 http://a/1.jpg 500 375} {2 http://user:***@a/x,\"y\".png 8 9}]" {
+	const images = `[{1 http://a/1.jpg 500 375} {2 http://user:***@a/x,"y".png 8 9}]`
+	if s := fmt.Sprint(got.Images); s != images {
 		t.Error(s)
 	}
 	if s := fmt.Sprint(got.Annotations); s != "[{1 1 1 [10 20 40 41] 1640 31.46} {2 1 1 [0 1 2 3] 6 9.99}]" {

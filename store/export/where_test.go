@@ -177,7 +177,8 @@ func newOracle(t testing.TB) oracle {
 	db := must.Get(sql.Open("sqlite3", ":memory:"))(t)
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { db.Close() })
-	must.Get(db.Exec(`CREATE TABLE r(id INTEGER, url TEXT COLLATE NOCASE, format TEXT, width INTEGER, height INTEGER, faces INTEGER, confidence REAL)`))(t)
+	must.Get(db.Exec(`CREATE TABLE r(id INTEGER, url TEXT COLLATE NOCASE, format TEXT, width INTEGER,
+		height INTEGER, faces INTEGER, confidence REAL)`))(t)
 	table := must.Get(newTable(Options{}))(t)
 	for _, r := range o.rows {
 		var args []any
@@ -316,8 +317,10 @@ func TestSQL(t *testing.T) {
 	column := func(name string) string { return "r." + name }
 	got, args, err := f.SQL(store.Postgres, 3, column)
 	want := `(((lower((((r.url)) COLLATE "C"))) COLLATE "C") LIKE $3 ESCAPE '')` +
-		` AND (((CAST(((r.faces)) AS double precision) / NULLIF(CAST((CAST($4 AS bigint)) AS double precision), 0)) >= (CAST($5 AS double precision)))` +
-		` OR ((((r.reason)) COLLATE "C") IN (CAST($6 AS text), CAST($7 AS text)))) AND (NOT (((r.id)) = (CAST($8 AS bigint))))`
+		` AND (((CAST(((r.faces)) AS double precision)` +
+		` / NULLIF(CAST((CAST($4 AS bigint)) AS double precision), 0)) >= (CAST($5 AS double precision)))` +
+		` OR ((((r.reason)) COLLATE "C") IN (CAST($6 AS text), CAST($7 AS text))))` +
+		` AND (NOT (((r.id)) = (CAST($8 AS bigint))))`
 	if err != nil || got != want || fmt.Sprint(args) != "[%x 2 -1.5 a b 7]" {
 		t.Errorf("%s\n%s\n%v, %v", got, want, args, err)
 	}
@@ -372,7 +375,8 @@ func FuzzWhere(f *testing.F) {
 }
 
 func BenchmarkWhere(b *testing.B) {
-	f := must.Get(ParseFilter("status = 'ok' AND faces BETWEEN 1 AND 10 AND url LIKE 'https://%.jpg%'", Options{}))(b)
+	const where = "status = 'ok' AND faces BETWEEN 1 AND 10 AND url LIKE 'https://%.jpg%'"
+	f := must.Get(ParseFilter(where, Options{}))(b)
 	r := record{Result: results(2)[1], detector: &foreign}
 	n := 0
 	for b.Loop() {

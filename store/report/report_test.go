@@ -194,7 +194,8 @@ func TestSteps(t *testing.T) {
 	for _, b := range tally.faces.bars(whole) {
 		got = append(got, fmt.Sprintf("%s=%d", b.Label, b.N))
 	}
-	if want := "0=3 1=0 2=1 3=0 4=0 5=0 6 to 10=1 11 to 20=0 21 to 50=0 more than 50=1"; strings.Join(got, " ") != want {
+	want := "0=3 1=0 2=1 3=0 4=0 5=0 6 to 10=1 11 to 20=0 21 to 50=0 more than 50=1"
+	if strings.Join(got, " ") != want {
 		t.Errorf("%s", got)
 	}
 	tally.bytes.add(1)

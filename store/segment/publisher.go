@@ -313,8 +313,9 @@ func (p *Publisher) takeIn(ctx context.Context) (done int64, err error) {
 			return done, err
 		}
 		if !ok {
-			return done, fmt.Errorf("its segments are of another list that is called %s too (%s): publish this "+
-				"one to a folder of its own, with %s", p.List, l.Name, hint.Words("--publish", p.Dir+"-2"))
+			return done, fmt.Errorf("its segments are of another list that is called %s too (%s): "+
+				"publish this one to a folder of its own, with %s", p.List, l.Name,
+				hint.Words("--publish", p.Dir+"-2"))
 		}
 		position, complete := l.Position, false
 		if k < len(have) && have[k].Position.Line >= position.Line {

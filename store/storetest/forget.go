@@ -30,8 +30,8 @@ func forgettable(t *testing.T, target Target) (*bench, store.Session) {
 		b.complete(s, l, each(done, wholeResult)...)
 	}
 	for _, id := range span(1, 30) {
-		must.Get(b.Sample(ctx(t), store.Thumbnail{ID: id, Rank: id, Faces: true, JPEG: []byte{0xff, byte(id)}},
-			100))(b)
+		thumbnail := store.Thumbnail{ID: id, Rank: id, Faces: true, JPEG: []byte{0xff, byte(id)}}
+		must.Get(b.Sample(ctx(t), thumbnail, 100))(b)
 	}
 	return b, s
 }
@@ -132,8 +132,8 @@ func testForgetURL(t *testing.T, target Target) {
 	b.equal([]int64{g.Images, g.OK, g.Failed, g.Faces}, []int64{2, 2, 0, 2})
 	for _, r := range b.rows() {
 		gone := slices.Contains([]int64{1, 2, 3, 4, 8, 31}, r.ID)
-		if store.IsErased(r.URL) != gone || strings.Contains(r.URL, "host") == gone || (r.Group == "") != gone ||
-			(r.Kept == nil) != gone {
+		if store.IsErased(r.URL) != gone || strings.Contains(r.URL, "host") == gone ||
+			(r.Group == "") != gone || (r.Kept == nil) != gone {
 			t.Errorf("row %d: %+v", r.ID, r)
 		}
 		if !store.SameURL(r.URL, urlOf(r.ID)) || store.SameURL(r.URL, urlOf(r.ID+1)) {

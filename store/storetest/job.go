@@ -251,7 +251,8 @@ func testShare(t *testing.T, target Target) {
 					return
 				}
 				rs, err := s.Pending(ctx(t), l, 0, 1000)
-				err = errors.Join(err, s.Commit(ctx(t), l, each(ids(rs), ok)), s.Release(ctx(t), []store.Lease{l}))
+				err = errors.Join(err, s.Commit(ctx(t), l, each(ids(rs), ok)),
+					s.Release(ctx(t), []store.Lease{l}))
 				if err != nil {
 					t.Error(err)
 					return

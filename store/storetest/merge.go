@@ -19,9 +19,8 @@ func mergeOptions() store.MergeOptions {
 func node(t *testing.T, target Target, i, n, rowCount int64, result func(id int64) *store.Result) *bench {
 	t.Helper()
 	b, s := joined(t, target)
-	l := b.source(s, "list")
-	b.ok(s.Append(ctx(t), l, albumRows(1, rowCount, i, n), store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount,
-		Mark: []byte{9}}, true, 100))
+	end := store.Position{Offset: 77 * rowCount, Line: rowCount, Rows: rowCount, Mark: []byte{9}}
+	b.ok(s.Append(ctx(t), b.source(s, "list"), albumRows(1, rowCount, i, n), end, true, 100))
 	b.ok(b.Set(ctx(t), map[string]string{store.NodeSetting: store.Node{I: int(i), Of: int(n)}.String(),
 		"min-face": "20", store.HashSetting: []string{"sha256", "none", "phash"}[i%3],
 		store.FolderSetting + "keep:" + fmt.Sprint(i): "/kept"}))

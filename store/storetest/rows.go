@@ -28,8 +28,8 @@ func testSources(t *testing.T, target Target) {
 	first := add(store.Source{Name: "/a.txt", Format: "txt", Options: `{"x":1}`})
 	b.equal(add(store.Source{Name: "/b.csv", Format: "csv"}).Number, 1)
 	b.equal(add(store.Source{Name: "/a.txt", Format: "ignored"}), first)
-	b.equal(must.Get(b.open().Sources(ctx(t)))(b), []store.Source{{Name: "/a.txt", Format: "txt", Options: `{"x":1}`},
-		{Number: 1, Name: "/b.csv", Format: "csv"}})
+	b.equal(must.Get(b.open().Sources(ctx(t)))(b), []store.Source{
+		{Name: "/a.txt", Format: "txt", Options: `{"x":1}`}, {Number: 1, Name: "/b.csv", Format: "csv"}})
 	b.equal(b.counts().ImportIncomplete, []string{"/a.txt", "/b.csv"})
 }
 

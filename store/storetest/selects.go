@@ -31,9 +31,9 @@ var filters = []string{
 	"length(phash) = 16",
 }
 
-// testSelect compares what a store selects with what the same filter lets through of all that it has: what it
-// excludes is excluded rightly, and it reads no more than it has to.
-func testSelect(t *testing.T, target Target) {
+// selectable is a job with results of every sort.
+func selectable(t *testing.T, target Target) *bench {
+	t.Helper()
 	b, s := joined(t, target)
 	odd := []string{"it's", "", "é\n", "a%b_c", "*?[a]", "no url\\", "Ünï", "'; DROP TABLE results; --",
 		"{urls} $1 ?"}
@@ -78,8 +78,14 @@ func testSelect(t *testing.T, target Target) {
 		}
 		return r
 	})
-	results := b.results()
+	return b
+}
 
+// testSelect compares what a store selects with what the same filter lets through of all that it has: what it
+// excludes is excluded rightly, and it reads no more than it has to.
+func testSelect(t *testing.T, target Target) {
+	b := selectable(t, target)
+	results := b.results()
 	rng := rand.New(rand.NewPCG(1, 2))
 	pick := func() string { return "(" + filters[rng.IntN(len(filters))] + ")" }
 	all := slices.Clone(filters)

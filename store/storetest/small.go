@@ -53,7 +53,12 @@ func testSmallLists(t *testing.T, target Target) {
 	c := b.counts()
 	b.equal([]int64{c.Total, c.Shards.Total}, []int64{5 + 38*3 + 1, 1 + 38*2})
 	b.equal(c.ImportIncomplete, []string{add[0].Name})
+	workSmallLists(b, s, lists)
+}
 
+// workSmallLists has rows of small lists, which are in shards of at most two rows, done together.
+func workSmallLists(b *bench, s store.Session, lists []int) {
+	t := b.T
 	// A claim takes shards of as many lists as it needs, in turn, each once.
 	ls := must.Get(s.ClaimAll(ctx(t), 20))(b)
 	seen, n := map[int]bool{}, int64(0)
@@ -77,7 +82,7 @@ func testSmallLists(t *testing.T, target Target) {
 	// Of what is committed together, only what is under a lost lease is refused.
 	b.release(s, ls[1])
 	b.equal(must.Get(s.CommitAll(ctx(t), batches))(b), []int{1})
-	c = b.counts()
+	c := b.counts()
 	// leased: those with pending rows
 	b.equal([]int64{c.Done, c.Shards.Leased}, []int64{20 - ls[1].Pending, 0})
 	b.equal(must.Get(s.CommitAll(ctx(t), batches[:1]))(b), []int{0}) // it went back

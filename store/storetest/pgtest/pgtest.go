@@ -246,7 +246,8 @@ func hand(dir string) (*syscall.SysProcAttr, error) {
 			if err := errors.Join(err, e, os.Chown(dir, int(uid), int(gid))); err != nil {
 				return nil, err
 			}
-			return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+			id := syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+			return &syscall.SysProcAttr{Credential: &id}, nil
 		}
 	}
 	return nil, errors.New("there is no user, postgres or nobody, to run a database server as")
