@@ -2,7 +2,9 @@ package duplicates_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -113,4 +115,127 @@ func BenchmarkMillion(b *testing.B) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.Sys)/(1<<20), "MiB-of-Go")
+}
+
+// hashed is a job that has some hashes, and of which reading can fail.
+type hashed struct {
+	hashes  []store.HashedRow
+	reading error // at the end of the hashes
+	results int   // pages of results that can be read
+}
+
+var errReading = errors.New("the disk is gone")
+
+func (j *hashed) Hashes(context.Context, int64, int64) iter.Seq2[store.HashedRow, error] {
+	return func(yield func(store.HashedRow, error) bool) {
+		for _, r := range j.hashes {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if j.reading != nil {
+			yield(store.HashedRow{}, j.reading)
+		}
+	}
+}
+
+func (j *hashed) ResultsOf(_ context.Context, ids []int64) (all []store.Result, err error) {
+	if j.results--; j.results < 0 {
+		return nil, errReading
+	}
+	for _, id := range ids {
+		if id != gone {
+			all = append(all, store.Result{ID: id})
+		}
+	}
+	return all, nil
+}
+
+// gone is a row whose result went after its hash was read.
+const gone = 70
+
+// TestGroups has pictures with one of the hashes or both, equal and similar ones, and chains of these.
+func TestGroups(t *testing.T) {
+	row := func(id int64, sha256 string, phash ...uint64) store.HashedRow {
+		r := store.HashedRow{ID: id}
+		if sha256 != "" {
+			r.SHA256 = store.SHA256(strings.Repeat(sha256, 32))
+		}
+		if len(phash) > 0 {
+			r.PHash = store.NewPHash(phash[0])
+		}
+		return r
+	}
+	const far = 0xffff_0000_ffff_0000
+	for name, c := range map[string]struct {
+		hashes []store.HashedRow
+		want   string // first-id-distance of each picture
+	}{
+		"none":             {nil, ""},
+		"nothing alike":    {[]store.HashedRow{row(1, "a"), row(2, "b"), row(3, "c", 0), row(4, "d", far)}, ""},
+		"bytes alone":      {[]store.HashedRow{row(1, "a"), row(2, "b"), row(3, "a")}, "1-1-0 1-3-0"},
+		"bytes of a hash":  {[]store.HashedRow{row(1, "a"), row(2, "a", 7), row(3, "", 7)}, "1-1-0 1-2-0 1-3-0"},
+		"equal hashes":     {[]store.HashedRow{row(5, "", far), row(9, "b", far)}, "5-5-0 5-9-0"},
+		"within":           {[]store.HashedRow{row(1, "", 0), row(2, "", 0xf)}, "1-1-0 1-2-4"},
+		"beyond":           {[]store.HashedRow{row(1, "", 0), row(2, "", 0x1f)}, ""},
+		"the last bit":     {[]store.HashedRow{row(1, "", 0), row(2, "", 1<<63)}, "1-1-0 1-2-1"},
+		"the lowest first": {[]store.HashedRow{row(1, "", 0), row(2, "", 1), row(3, "", 3)}, "1-1-0 1-2-1 1-3-2"},
+		"a chain": {[]store.HashedRow{row(1, "", 0), row(2, "", 0xf), row(3, "", 0xff)},
+			"1-1-0 1-2-4 2-2-0 2-3-4"},
+		"a result that went": {[]store.HashedRow{row(1, "", 0), row(gone, "", 0), row(71, "", 0)},
+			"1-1-0 1-71-0"},
+	} {
+		groups, err := duplicates.Find(t.Context(), &hashed{hashes: c.hashes, results: 9}, 4)
+		must.OK(t, err)
+		var got []string
+		for _, d := range must.All(t, groups.All()) {
+			got = append(got, fmt.Sprintf("%d-%d-%d", d.First, d.ID, d.Distance))
+		}
+		if strings.Join(got, " ") != c.want || groups.Pictures != int64(len(c.hashes)) {
+			t.Errorf("%s: %s of %d pictures, want %s", name, got, groups.Pictures, c.want)
+		}
+		must.OK(t, groups.Close())
+	}
+}
+
+// TestFailedReadingIsSeen has the hashes fail, and each page of the results: groups that lack some pictures
+// are not taken for all.
+func TestFailedReadingIsSeen(t *testing.T) {
+	var hashes []store.HashedRow
+	for id := range int64(4500) { // three pages of results
+		hashes = append(hashes, store.HashedRow{ID: id + 1000, Hashes: store.Hashes{PHash: store.NewPHash(7)}})
+	}
+	_, err := duplicates.Find(t.Context(), &hashed{hashes: hashes, reading: errReading}, 4)
+	if !errors.Is(err, errReading) {
+		t.Errorf("hashes that cannot be read: %v", err)
+	}
+	for pages, want := range []int{0, 2000, 4000, 4500} {
+		groups := must.Get(duplicates.Find(t.Context(), &hashed{hashes: hashes, results: pages}, 4))(t)
+		n, failed := 0, 0
+		for _, err := range groups.All() {
+			switch {
+			case err == nil:
+				n++
+			case errors.Is(err, errReading):
+				failed++
+			default:
+				t.Error(err)
+			}
+		}
+		if n != want || failed != min(1, 4500-want) {
+			t.Errorf("with %d pages: %d pictures, %d failures", pages, n, failed)
+		}
+		for _, stop := range []int{1, 2000, 2001, 4500} { // after so many
+			some := must.Get(duplicates.Find(t.Context(), &hashed{hashes: hashes, results: 9}, 4))(t)
+			n := 0
+			for _, err := range some.All() {
+				must.OK(t, err)
+				if n++; n == stop {
+					break
+				}
+			}
+			must.OK(t, some.Close())
+		}
+		must.OK(t, groups.Close())
+	}
 }

@@ -484,3 +484,32 @@ func tableOf(t *testing.T, path string) func(text string) {
 			INSERT INTO t (id, url) SELECT i, 'http://x.example/' || i FROM n`)
 	return change
 }
+
+// TestFinished has jobs with each thing that can be left to do, and none.
+func TestFinished(t *testing.T) {
+	for _, c := range []struct {
+		rows, done int
+		complete   bool
+		want       bool
+	}{{0, 0, true, true}, {3, 3, true, true}, {3, 2, true, false}, {3, 3, false, false}, {3, 2, false, false}} {
+		d := newFollowed(t)
+		if finished, err := d.follower().finished(background); finished || err != nil {
+			t.Errorf("a job without a list: %v, %v", finished, err)
+		}
+		s := must.Get(d.AddSource(background, store.Source{Name: "list"}))(t)
+		l := must.Get(d.LeaseSource(background, s.Number))(t)
+		var rows []store.NewRow
+		for i := range c.rows {
+			rows = append(rows, store.NewRow{ID: int64(i + 1), URL: "http://x.example/"})
+		}
+		d.ok(d.Append(background, l, rows, store.Position{}, c.complete, 1000))
+		if c.done == c.rows {
+			d.work()
+		} else {
+			d.work(int64(c.rows))
+		}
+		if finished, err := d.follower().finished(background); finished != c.want || err != nil {
+			t.Errorf("%+v: %v, %v", c, finished, err)
+		}
+	}
+}

@@ -485,3 +485,61 @@ func TestFurther(t *testing.T) {
 		}
 	}
 }
+
+// TestListJoinsLater publishes a list, and another one that joined after that. The folder has both, and so has
+// a new job that takes it in, but for rows that nothing was done with.
+func TestListJoinsLater(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	for len(w.do(rowCount, 1)) > 0 {
+	}
+	must.OK(t, w.Publish(t.Context()))
+	const more = 7
+	second := must.Get(w.Job.AddSource(t.Context(), store.Source{Name: "/second", Format: "txt"}))(t)
+	lease := must.Get(w.session.LeaseSource(t.Context(), second.Number))(t)
+	var rows []store.NewRow
+	for i := range int64(more) {
+		rows = append(rows, store.NewRow{ID: store.FirstOf(1) + i + 1, URL: fmt.Sprint("http://i/", i+1)})
+	}
+	end := store.Position{Offset: 2, Line: more, Rows: more}
+	must.OK(t, w.session.Append(t.Context(), lease, rows, end, true, 10))
+	must.OK(t, w.session.ReleaseSource(t.Context(), lease))
+	w.do(more-2, 2)
+	must.OK(t, w.Publish(t.Context()))
+
+	holds := func(job store.Job) {
+		t.Helper()
+		sound(t, job)
+		c := must.Get(job.Counts(t.Context()))(t)
+		sources := must.Get(job.Sources(t.Context()))(t)
+		if c.Total != rowCount+more-2 || c.Done != rowCount+more-2 || len(sources) != 2 {
+			t.Fatalf("%d rows, %d done, of %d lists", c.Total, c.Done, len(sources))
+		}
+		for i, want := range []string{"/list 60 60", "/second 5 7"} {
+			s := sources[i]
+			if got := fmt.Sprint(s.Name, " ", s.Rows, " ", s.Position.Line); got != want {
+				t.Errorf("list %d is %s, want %s", i, got, want)
+			}
+		}
+	}
+	parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
+	holds(parts.Jobs[0])
+	if c := must.Get(parts.Jobs[0].Counts(t.Context()))(t); len(c.ImportIncomplete) > 0 {
+		t.Errorf("lists that were read to their ends are still being read: %v", c.ImportIncomplete)
+	}
+	must.OK(t, parts.Close())
+	again := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+	defer again.Close()
+	p := publisherOf(again, dir)
+	must.OK(t, p.Start(t.Context()))
+	defer p.Close()
+	holds(again)
+	// Rows that were pending are missing, so the lists are to be read again.
+	if c := must.Get(again.Counts(t.Context()))(t); len(c.ImportIncomplete) != 2 {
+		t.Errorf("lists to be read: %v", c.ImportIncomplete)
+	}
+	if Folder(must.Get(again.Settings(t.Context()))(t)) != dir {
+		t.Error("the job does not say where it is published")
+	}
+}

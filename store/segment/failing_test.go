@@ -1,0 +1,187 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"facescan/store"
+	"facescan/store/sqlite"
+	"facescan/store/storetest/must"
+)
+
+// failing is a job of which the n-th call fails.
+type failing struct {
+	store.Job
+	store.Publishable
+	n int
+}
+
+var errFailing = errors.New("the disk is gone")
+
+func newFailing(j store.Job) *failing { return &failing{Job: j, Publishable: j.(store.Publishable)} }
+
+func call[T any](f *failing, do func() (T, error)) (out T, err error) {
+	if f.n--; f.n == 0 {
+		return out, errFailing
+	}
+	return do()
+}
+
+func change(f *failing, do func() error) error {
+	_, err := call(f, func() (struct{}, error) { return struct{}{}, do() })
+	return err
+}
+
+func (f *failing) Settings(ctx context.Context) (map[string]string, error) {
+	return call(f, func() (map[string]string, error) { return f.Job.Settings(ctx) })
+}
+
+func (f *failing) Sources(ctx context.Context) ([]store.Source, error) {
+	return call(f, func() ([]store.Source, error) { return f.Job.Sources(ctx) })
+}
+
+func (f *failing) Counts(ctx context.Context) (store.Counts, error) {
+	return call(f, func() (store.Counts, error) { return f.Job.Counts(ctx) })
+}
+
+func (f *failing) AddSource(ctx context.Context, s store.Source) (store.Source, error) {
+	return call(f, func() (store.Source, error) { return f.Job.AddSource(ctx, s) })
+}
+
+func (f *failing) Set(ctx context.Context, settings map[string]string) error {
+	return change(f, func() error { return f.Job.Set(ctx, settings) })
+}
+
+func (f *failing) NoteChanges(ctx context.Context, all bool) error {
+	return change(f, func() error { return f.Publishable.NoteChanges(ctx, all) })
+}
+
+func (f *failing) DropChanges(ctx context.Context, upTo int64, settings map[string]string) error {
+	return change(f, func() error { return f.Publishable.DropChanges(ctx, upTo, settings) })
+}
+
+func (f *failing) TakeIn(ctx context.Context, source int, rows []store.PublishedRow, p store.Position,
+	complete bool, shardSize int) error {
+	return change(f, func() error { return f.Publishable.TakeIn(ctx, source, rows, p, complete, shardSize) })
+}
+
+func (f *failing) Changes(ctx context.Context, after int64, limit int) (rows []store.MergedRow, last int64,
+	err error) {
+	err = change(f, func() error { rows, last, err = f.Publishable.Changes(ctx, after, limit); return err })
+	return rows, last, err
+}
+
+// failEach runs something with the first call to the job failing, then the second, until none fails any more:
+// each failure is its error, and what it left does not keep it from succeeding later.
+func failEach(t *testing.T, f *failing, what string, run func() error) {
+	t.Helper()
+	for n := 1; ; n++ {
+		f.n = n
+		err := run()
+		if f.n > 0 {
+			must.OK(t, err)
+			if n < 4 {
+				t.Errorf("%s makes only %d calls", what, n-1)
+			}
+			f.n = 0 // from here on none fails
+			return
+		}
+		if !errors.Is(err, errFailing) {
+			t.Fatalf("%s: call %d failed, and the error is %v", what, n, err)
+		}
+	}
+}
+
+// TestFailuresAreSeen has each call to the job fail, one after the other, while rows are published, folded
+// and taken in. In the end the folder has all that is done, and so has a job that takes it in.
+func TestFailuresAreSeen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	f := newFailing(w.Job)
+	w.Publisher.Job = f
+	version := 0
+	failEach(t, f, "to publish", func() error {
+		version++
+		w.do(1, version)
+		return w.Publish(t.Context())
+	})
+	for range 3 { // so that there is something to fold
+		version++
+		w.do(1, version)
+		must.OK(t, w.Publish(t.Context()))
+	}
+	failEach(t, f, "to begin again, and fold", func() error {
+		w.Close()
+		return w.FoldAll(t.Context())
+	})
+	want := versions(t, w.Job)
+	maps.DeleteFunc(want, func(_ int64, version int) bool { return version == 0 })
+	if got := published(t, dir); !maps.Equal(got, want) {
+		t.Errorf("published %v, want %v", got, want)
+	}
+	if files := must.Get(List(dir))(t); len(files) != 1 {
+		t.Errorf("%d segments, want one", len(files))
+	}
+
+	again := newFailing(must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t))
+	defer again.Job.Close()
+	p := publisherOf(again, dir)
+	failEach(t, again, "to take in", func() error {
+		p.Close()
+		return p.Start(t.Context())
+	})
+	defer p.Close()
+	sound(t, again.Job)
+	if got := versions(t, again.Job); !maps.Equal(got, want) {
+		t.Errorf("taken in: %v, want %v", got, want)
+	}
+	must.OK(t, p.Publish(t.Context()))
+	if got := published(t, dir); !maps.Equal(got, want) {
+		t.Errorf("published again: %v, want %v", got, want)
+	}
+}
+
+// watched notes what the job says of being taken in to, whenever it is.
+type watched struct {
+	*failing
+	taking []string
+}
+
+func (w *watched) TakeIn(ctx context.Context, source int, rows []store.PublishedRow, p store.Position,
+	complete bool, shardSize int) error {
+	settings, err := w.failing.Job.Settings(ctx)
+	w.taking = append(w.taking, settings[takingSetting])
+	return errors.Join(err, w.failing.TakeIn(ctx, source, rows, p, complete, shardSize))
+}
+
+// TestTakingInIsMarked has a job say that it is taken in to while it is, for the first time or again, so that
+// other processes wait until it has all rows.
+func TestTakingInIsMarked(t *testing.T) {
+	for _, began := range []bool{false, true} {
+		dir := t.TempDir()
+		job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+		defer job.Close()
+		at := &watched{failing: newFailing(job)}
+		p := publisherOf(at, dir)
+		if began {
+			must.OK(t, p.Start(t.Context()))
+			p.Close()
+		}
+		w := newWriter(t, dir)
+		w.do(5, 1)
+		must.OK(t, w.Publish(t.Context()))
+		must.OK(t, p.Start(t.Context()))
+		p.Close()
+		if len(at.taking) == 0 || slices.ContainsFunc(at.taking, func(s string) bool { return s != "1" }) {
+			t.Errorf("began %v: while rows are taken in, the job says %q", began, at.taking)
+		}
+		if s := must.Get(job.Settings(t.Context()))(t); s[takingSetting] != "" || s[knownSetting] == "" {
+			t.Errorf("began %v: afterwards the job says %v", began, s)
+		}
+	}
+}
