@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"facescan/store"
 	"facescan/store/sqlite"
 	"facescan/store/storetest/must"
@@ -510,6 +512,32 @@ func TestFinished(t *testing.T) {
 		}
 		if finished, err := d.follower().finished(background); finished != c.want || err != nil {
 			t.Errorf("%+v: %v, %v", c, finished, err)
+		}
+	}
+}
+
+// TestErrorsNameTheFile adds the file to errors of writing it, and says of a full disk that it is full.
+func TestErrorsNameTheFile(t *testing.T) {
+	plain := errors.New("the disk is gone")
+	full := &os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}
+	for _, c := range []struct {
+		path string
+		err  error
+		want string
+		full bool
+	}{
+		{"", plain, plain.Error(), false},
+		{"out.csv", plain, "write out.csv: " + plain.Error(), false},
+		{"out.csv", &ForeignError{"out.csv"}, (&ForeignError{"out.csv"}).Error(), false},
+		{"out.csv", usagef("no column x"), "no column x", false},
+		{"", full, full.Error(), false},
+		{"out.csv", full, fmt.Sprintf("write out.csv: %v (%v)", store.ErrFull, full), true},
+		{"out.csv", fmt.Errorf("commit: %w (%w)", store.ErrFull, full),
+			fmt.Sprintf("write out.csv: commit: %v (%v)", store.ErrFull, full), true},
+	} {
+		got := (&Follower{Path: c.path}).wrap(c.err)
+		if got.Error() != c.want || !errors.Is(got, c.err) || errors.Is(got, store.ErrFull) != c.full {
+			t.Errorf("%q, want %q; full %v", got, c.want, errors.Is(got, store.ErrFull))
 		}
 	}
 }
