@@ -43,7 +43,7 @@ func sample(t testing.TB) []byte {
 	return b
 }
 
-// FuzzWalk reads any bytes as a tar file: every entry that is listed lies within it and reads, or is told to
+// FuzzWalk reads any bytes as a tar file: every entry that is listed is within it and reads, or is reported to
 // be damaged.
 func FuzzWalk(f *testing.F) {
 	f.Add(sample(f))

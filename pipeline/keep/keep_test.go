@@ -172,7 +172,7 @@ func files(t testing.TB, dir string) map[string][]byte {
 	return out
 }
 
-// leftOver lists what lies in the hidden part of a folder besides the token.
+// leftOver lists what is in the hidden part of a folder besides the token.
 func leftOver(t testing.TB, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, hidden))
@@ -307,7 +307,7 @@ func TestCrashInTheMidst(t *testing.T) {
 	for _, e := range part.entries {
 		whole[e.id] = e.at + e.size
 	}
-	whole[3] = part.entries[3].at // its link lies between the bytes and the next entry
+	whole[3] = part.entries[3].at // its link is between the bytes and the next entry
 	for cut := int64(0); cut <= size; cut += 61 {
 		copied := copyDead(t, dir)
 		parts, err := filepath.Glob(filepath.Join(copied, hidden, "*"+partSuffix))
@@ -396,12 +396,12 @@ func TestDamage(t *testing.T) {
 		}
 		ok(t, k.Close())
 	}
-	// An index that lies within its form has us read elsewhere, or nowhere, but take nothing wrong for right.
-	lies := slices.Clone(good)
-	for i := indexHead + 8; i < len(lies); i += indexEntry {
-		lies[i+6] = 0x7f // offsets beyond the file
+	// A wrong index of the right form has us read elsewhere, or nowhere, but take nothing wrong for right.
+	wrong := slices.Clone(good)
+	for i := indexHead + 8; i < len(wrong); i += indexEntry {
+		wrong[i+6] = 0x7f // offsets beyond the file
 	}
-	ok(t, os.WriteFile(index, lies, 0o644))
+	ok(t, os.WriteFile(index, wrong, 0o644))
 	k = start(t, Options{Job: job})
 	defer k.Close()
 	if _, err := k.Read(row(1)); err == nil {

@@ -94,7 +94,7 @@ func TestNoMetadata(t *testing.T) {
 	}
 }
 
-// TestBlurMargin blurs as far around a face as it is told, and no further.
+// TestBlurMargin blurs as far around a face as the option says, and no further.
 func TestBlurMargin(t *testing.T) {
 	for _, margin := range []float64{0, 0.2, 0.5, 1} {
 		m := image.NewRGBA(image.Rect(0, 0, 300, 300))

@@ -366,3 +366,13 @@ func TestTogether(t *testing.T) {
 		t.Errorf("%d bodies, %d crops, %d blurred", a, b, c)
 	}
 }
+
+// Ranks are the outputs of SplitMix64, halved: another version of the program must draw the same sample.
+func TestRank(t *testing.T) {
+	step := uint64(0x9e3779b97f4a7c15)
+	for i, want := range []uint64{0xe220a8397b1dcdaf, 0x6e789e6aa1b965f4, 0x06c45d188009454f} {
+		if got := rank(int64(uint64(i) * step)); got != int64(want>>1) {
+			t.Errorf("rank %d is %x, want %x", i, got, want>>1)
+		}
+	}
+}

@@ -53,23 +53,27 @@ var (
 
 // Create begins a file that is to be called path.
 func Create(path string) (*Draft, error) {
-	return begin(path, func(name string) (*os.File, error) {
-		return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, FileMode)
-	})
+	return begin(path, createFile)
+}
+
+func createFile(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, FileMode)
 }
 
 // CreateFolder begins a folder that is to be called path.
 func CreateFolder(path string) (*Draft, error) {
-	return begin(path, func(name string) (*os.File, error) {
-		if err := os.Mkdir(name, FolderMode); err != nil {
-			return nil, err
-		}
-		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			err = errors.Join(err, os.Remove(name))
-		}
-		return f, err
-	})
+	return begin(path, createFolder)
+}
+
+func createFolder(name string) (*os.File, error) {
+	if err := os.Mkdir(name, FolderMode); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return f, err
 }
 
 // begin makes a draft and locks it. One that another process cleaned up before it was locked is made again.
@@ -124,12 +128,10 @@ func prefix(path string) string {
 
 // named makes an error one about the file that the user knows.
 func named(err error, path string) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return &fs.PathError{Op: p.Op, Path: path, Err: p.Err}
 	}
-	var l *os.LinkError
-	if errors.As(err, &l) {
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
 		return &fs.PathError{Op: "write", Path: path, Err: l.Err}
 	}
 	return err

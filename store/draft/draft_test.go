@@ -149,7 +149,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// TestSymlink: what lies at the name is not followed, neither by the draft nor when it takes its place.
+// TestSymlink: what is at the name is not followed, neither by the draft nor when it takes its place.
 func TestSymlink(t *testing.T) {
 	dir := t.TempDir()
 	victim, path := filepath.Join(dir, "victim"), filepath.Join(dir, "x")
@@ -195,6 +195,40 @@ func TestNewFolder(t *testing.T) {
 		if got := files(t, filepath.Dir(path)); got != "new" {
 			t.Errorf("there is %q", got)
 		}
+	}
+}
+
+// TestTaken: a draft is made only where nothing is, under another name if need be.
+func TestTaken(t *testing.T) {
+	dir := t.TempDir()
+	taken := []func(name string) error{
+		func(name string) error { return os.WriteFile(name, nil, FileMode) },
+		func(name string) error { return os.Symlink(filepath.Join(dir, "target"), name) },
+		func(name string) error { return os.Mkdir(name, FolderMode) },
+	}
+	for _, create := range []func(string) (*os.File, error){createFile, createFolder} {
+		n := 0
+		d, err := begin(filepath.Join(dir, "x"), func(name string) (*os.File, error) {
+			n++
+			if n <= len(taken) {
+				if err := taken[n-1](name); err != nil {
+					return nil, err
+				}
+			}
+			return create(name)
+		})
+		if err != nil || n != len(taken)+1 {
+			t.Fatalf("made at the name %d, %v", n, err)
+		}
+		d.Discard()
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "target")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a symlink was followed: %v", err)
+	}
+	n := 0
+	_, err := begin(filepath.Join(dir, "x"), func(string) (*os.File, error) { n++; return nil, fs.ErrExist })
+	if !errors.Is(err, fs.ErrExist) || n != tries {
+		t.Errorf("gave up after %d names: %v", n, err)
 	}
 }
 

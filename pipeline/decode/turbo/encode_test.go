@@ -28,6 +28,9 @@ func TestEncode(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		if _, err := encode(c, 95); (err == nil) != (Available && name != "long") {
+			t.Errorf("%s, by the library: %v", name, err)
+		}
 		got, err := jpeg.Decode(bytes.NewReader(b))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -42,8 +42,8 @@ func TestStaysInside(t *testing.T) {
 	for _, size := range []image.Point{{1, 1}, {7, 9}, {17, 5}, {33, 31}, {64, 48}, {101, 67}} {
 		body := picture(t, size.X, size.Y)
 		for scale := Scale(1); scale <= 8; scale++ {
-			for _, s := range []Samples{Gray, RGBA} {
-				n := scale.Of(size.X) * s.Size() * scale.Of(size.Y)
+			for s, bytesOf := range map[Samples]int{Gray: 1, RGBA: 4} {
+				n := scale.Of(size.X) * bytesOf * scale.Of(size.Y)
 				dst := bytes.Repeat([]byte{canary}, n+margin)
 				if err := d.Decode(body, dst[:n], size.X, size.Y, scale, s); err != nil {
 					t.Fatal(err)
