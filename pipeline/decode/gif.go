@@ -52,7 +52,7 @@ func (f *File) probeGIF(b []byte) (err error) {
 				h.transparent = int(rest[5])
 			}
 			data := gifBlocks{b: rest[min(1, len(rest)):]}
-			if _, err := io.Copy(io.Discard, &data); err != nil {
+			if err := data.skip(); err != nil {
 				return errCut
 			}
 			rest = data.b
@@ -160,7 +160,19 @@ type gifBlocks struct {
 	end  bool
 }
 
-func (s *gifBlocks) Read(p []byte) (int, error) {
+// skip reads to the end of the chain.
+func (s *gifBlocks) skip() (err error) {
+	for err == nil {
+		_, err = s.ReadByte()
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// ReadByte implements io.ByteReader.
+func (s *gifBlocks) ReadByte() (byte, error) {
 	for s.left == 0 {
 		if s.end {
 			return 0, io.EOF
@@ -171,12 +183,12 @@ func (s *gifBlocks) Read(p []byte) (int, error) {
 		s.left, s.end = int(s.b[0]), s.b[0] == 0
 		s.b = s.b[1:]
 	}
-	n := copy(p[:min(len(p), s.left)], s.b)
-	s.left, s.b = s.left-n, s.b[n:]
-	if n == 0 && len(p) > 0 {
+	if len(s.b) == 0 {
 		return 0, io.ErrUnexpectedEOF
 	}
-	return n, nil
+	c := s.b[0]
+	s.left, s.b = s.left-1, s.b[1:]
+	return c, nil
 }
 
 const (
@@ -188,8 +200,6 @@ const (
 // 1 to 11, as viewers do.
 type gifReader struct {
 	src         gifBlocks
-	in          [256]byte
-	unread      []byte // of in
 	acc         uint32
 	bits        uint8 // in acc
 	width, size uint8 // of the next code; of the codes of single pixels
@@ -234,15 +244,12 @@ func (r *gifReader) Read(p []byte) (n int, err error) {
 // code reads the next code, and leaves its pixels in pending.
 func (r *gifReader) code() error {
 	for r.bits < r.width {
-		if len(r.unread) == 0 {
-			n, err := r.src.Read(r.in[:])
-			if err != nil {
-				return err
-			}
-			r.unread = r.in[:n]
+		c, err := r.src.ReadByte()
+		if err != nil {
+			return err
 		}
-		r.acc |= uint32(r.unread[0]) << r.bits
-		r.unread, r.bits = r.unread[1:], r.bits+8
+		r.acc |= uint32(c) << r.bits
+		r.bits += 8
 	}
 	code := int(r.acc & (1<<r.width - 1))
 	r.acc, r.bits = r.acc>>r.width, r.bits-r.width
