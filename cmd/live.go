@@ -55,7 +55,7 @@ func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats
 		picture = pictures.JPEG
 	}
 	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(),
-		Remedy: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) }, Pprof: o.pprof,
+		Hint: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) }, Pprof: o.pprof,
 		Picture: picture, Log: log, Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
 	return s.Close
 }

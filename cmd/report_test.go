@@ -125,7 +125,7 @@ func TestReport(t *testing.T) {
 	if p := b.Problems(); len(p) > 0 {
 		t.Errorf("the page complains: %q", p)
 	}
-	for _, url := range b.Asked() {
+	for _, url := range b.Requested() {
 		if !strings.HasPrefix(url, "file://"+file) && !strings.HasPrefix(url, "data:image/jpeg;base64,") {
 			t.Errorf("the page asked for %.80s", url)
 		}

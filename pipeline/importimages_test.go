@@ -261,8 +261,8 @@ func TestImagesRefused(t *testing.T) {
 	}{
 		{source.Spec{Path: a.path, Format: source.Tar}, "was imported as folder and is a tar now"},
 		{source.Spec{Path: link, Format: source.Folder}, "under the name " + a.path},
-		{source.Spec{Path: filepath.Join(a.path, "d"), Format: source.Folder}, "lies in"},
-		{source.Spec{Path: filepath.Dir(a.path), Format: source.Folder}, "lies in"},
+		{source.Spec{Path: filepath.Join(a.path, "d"), Format: source.Folder}, "is in"},
+		{source.Spec{Path: filepath.Dir(a.path), Format: source.Folder}, "is in"},
 	} {
 		a.opts.Sources = []source.Spec{c.spec}
 		var usage *source.UsageError

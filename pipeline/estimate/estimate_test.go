@@ -25,7 +25,7 @@ type population struct {
 	rate float64
 }
 
-// hostile populations: what makes a list hard to judge is how its hosts differ in size and fate.
+// hostile populations: what makes a list hard to predict is how its hosts differ in size and fate.
 var populations = map[string]func(random *rand.Rand) *population{
 	// 5,000 hosts whose sizes follow Zipf's law, each with a success rate of its own, in the order of the
 	// hosts.

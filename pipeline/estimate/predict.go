@@ -208,7 +208,7 @@ func (p *Prediction) suggest(run Run) {
 		share      float64
 		flags, why string
 	}{
-		{store.HTTP429, 0.01, "--per-host 4", "hosts say that they are asked too often"},
+		{store.HTTP429, 0.01, "--per-host 4", "hosts say that they get too many requests"},
 		{store.TooLarge, 0.01, "--max-bytes 128MiB", "bodies are larger than --max-bytes allows"},
 		{store.TooManyPixels, 0.01, "--max-pixels 400M", "images have more pixels than --max-pixels allows"},
 		{store.Timeout, 0.1, "--timeout 10s --retries 1",

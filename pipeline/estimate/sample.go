@@ -1,8 +1,8 @@
 // Package estimate predicts the outcome of a run from a sample.
 //
-//	lists ─▶ held: 16 n rows, any with the same chance ─▶ strata: hosts ─▶ drawn: n rows, from each stratum its share
-//	                                                                          │ fetched, processed, as a run does
-//	     what the whole list will come to, and between which bounds ◀─────────┘
+//	lists ─▶ held: 16 n rows, any with the same chance ─▶ strata: hosts ─▶ drawn: n rows, from each stratum
+//	its share ─▶ fetched, processed, as a run does ─▶ what the whole list will come to, and between which
+//	bounds
 //
 // # Two phases
 //
@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -40,7 +41,7 @@ import (
 const (
 	heldFor   = 16  // rows held for each row drawn
 	stratumOf = 10  // rows a host must give to the sample to be a stratum
-	readRows  = 512 // asked of a reader at a time
+	readRows  = 512 // read at a time
 )
 
 // Plan describes the sample to draw.
@@ -127,19 +128,13 @@ type reservoir struct {
 
 func (r *reservoir) add(random *rand.Rand, row source.Row, room int) {
 	r.seen++
-	keep := Row{Bad: row.Bad}
 	at := len(r.rows)
-	if at == room {
-		if i := random.Int64N(r.seen); i >= int64(room) {
-			return
-		} else {
-			at = int(i)
-		}
-	} else {
+	if at < room {
 		r.rows = append(r.rows, Row{})
+	} else if at = int(random.Int64N(r.seen)); at >= room {
+		return
 	}
-	keep.URL = strings.Clone(row.URL) // which is cut from much more
-	r.rows[at] = keep
+	r.rows[at] = Row{URL: strings.Clone(row.URL), Bad: row.Bad} // the URL is cut from much more
 }
 
 // draw takes n of the rows that are held.
@@ -155,14 +150,9 @@ func (r *reservoir) draw(random *rand.Rand, n int, hostOf func(url string) strin
 		}
 		hosts[host] = append(hosts[host], row)
 	}
-	var names []string
-	for host := range hosts {
-		names = append(names, host)
-	}
-	slices.Sort(names)
 	var small []Row
 	var groups [][]Row
-	for _, host := range names {
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		if rows := hosts[host]; len(rows)*n >= stratumOf*s.held {
 			s.strata, groups = append(s.strata, Stratum{Host: host, held: len(rows)}), append(groups, rows)
 		} else {

@@ -32,7 +32,7 @@ type feedFailure struct {
 	Reason store.Reason `json:"reason"`
 	Class  store.Class  `json:"class"`
 	Rows   int64        `json:"rows"`
-	Remedy string       `json:"remedy"`
+	Hint   string       `json:"remedy"`
 }
 
 type feedOwner struct {
@@ -75,8 +75,8 @@ func (s *Server) feed() *feed {
 	}
 	for reason, n := range out.figures.Failures {
 		f := feedFailure{Reason: reason, Class: reason.Class(), Rows: n}
-		if s.o.Remedy != nil {
-			f.Remedy = s.o.Remedy(reason)
+		if s.o.Hint != nil {
+			f.Hint = s.o.Hint(reason)
 		}
 		out.Failures = append(out.Failures, f)
 	}
@@ -107,7 +107,7 @@ func (h *Host) state() string {
 	case h.Dead:
 		return "taken for dead"
 	case h.Pause > 0:
-		return fmt.Sprintf("asked again in %v", h.Pause.Round(time.Second))
+		return fmt.Sprintf("next request in %v", h.Pause.Round(time.Second))
 	case h.Ceiling > 0:
 		return fmt.Sprintf("%d at once, at most %d a second", h.InFlight, h.Ceiling)
 	case h.InFlight > 0 || h.Waiting > 0:

@@ -19,8 +19,8 @@ import (
 
 // policy lets a page load what is served here, and nothing else. The page says that it has no icon: a browser
 // would ask for one when it has time, which may be after the end of the run.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src " +
+	"'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()

@@ -5,10 +5,10 @@ const (
 	ByRate       = "rate"            // --rate
 	ByBandwidth  = "bwlimit"         // --bwlimit
 	ByPerHost    = "per_host"        // --per-host
-	ByHostPace   = "host_pace"       // how often a host lets itself be asked: 429, Retry-After
+	ByHostPace   = "host_pace"       // how many requests a host allows: 429, Retry-After
 	ByRetries    = "retries"         // pauses before further attempts
 	BySlowHosts  = "slow_hosts"      // --fetchers, all busy with servers that are slow
-	ByFiles      = "open_files"      // the same, with fewer fetchers than were asked for
+	ByFiles      = "open_files"      // the same, with fewer fetchers than requested
 	ByMemory     = "memory"          // --memory
 	ByWorkers    = "workers"         // decoders with their detection: --workers
 	ByProcessors = "processors"      // all of this machine's
@@ -53,7 +53,7 @@ func (h Holdup) Short() string {
 	return h.What + ": " + h.Detail
 }
 
-// Stage is the one that a Holdup lies in, empty for those that lie in none.
+// Stage is the one that a Holdup is in, empty for those in none.
 func (h Holdup) Stage() string {
 	switch h.Kind {
 	case ByRate, ByBandwidth, ByPerHost, ByHostPace, ByRetries, BySlowHosts, ByFiles:

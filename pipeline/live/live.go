@@ -1,19 +1,20 @@
 // Package live shows a run while it works: a page, metrics for Prometheus, and whether it is well. It also
 // defines Snapshot, from which every other display takes its figures.
 //
-//	run ──Snapshot, once a second──▶ Server ──┬─ /             the page, which needs nothing from elsewhere
-//	                                          ├─ /events       what it shows, as server-sent events
-//	                                          ├─ /faces/ID     small pictures of the latest images
-//	                                          ├─ /metrics      for Prometheus; /grafana.json is a dashboard
-//	                                          ├─ /healthz      200, or 503 while the job cannot be read
-//	                                          └─ /debug/pprof  on request only
+//	run ──Snapshot, once a second──▶ Server
+//	  ├─ /             the page, which needs nothing from elsewhere
+//	  ├─ /events       what it shows, as server-sent events
+//	  ├─ /faces/ID     small pictures of the latest images
+//	  ├─ /metrics      for Prometheus; /grafana.json is a dashboard
+//	  ├─ /healthz      200, or 503 while the job cannot be read
+//	  └─ /debug/pprof  on request only
 //
 // Nothing here changes anything: there are only GET and HEAD. A Snapshot is taken once a second, however many
 // watch, and a run never waits for those who do.
 //
 // # Who may look
 //
-// There is no password, so the server listens on loopback unless another address was asked for. There it
+// There is no password, so the server listens on loopback unless another address was requested. There it
 // answers only to names of loopback: a page of some site whose name was made to point at this machine (DNS
 // rebinding) gets nothing. What is served is strict about what it may load; what comes from a list is shown
 // as text, never as markup.
@@ -41,13 +42,13 @@ import (
 )
 
 const (
-	every      = time.Second // a new snapshot
-	lookTime   = 10 * time.Second
-	writeTime  = 10 * time.Second // for an answer, or for an event
-	endTime    = 2 * time.Second  // for the last events
-	maxWatched = 64               // pages that are served at once
-	maxConns   = 128              // connections
-	otherFiles = 0.875            // of the descriptors that may be open, for other things than these
+	every        = time.Second // a new snapshot
+	snapshotTime = 10 * time.Second
+	writeTime    = 10 * time.Second // for an answer, or for an event
+	endTime      = 2 * time.Second  // for the last events
+	maxWatched   = 64               // pages that are served at once
+	maxConns     = 128              // connections
+	otherFiles   = 0.875            // of the descriptors that may be open, for other things than these
 )
 
 // DefaultPort is the port that an address without one means.
@@ -55,10 +56,10 @@ const DefaultPort = "9187"
 
 // Options say what a Server shows.
 type Options struct {
-	Job    string                                  // what the user calls it
-	Self   store.Owner                             // this process
-	Look   func(context.Context) (Snapshot, error) // called once a second, never twice at once
-	Remedy func(store.Reason) string               // what can be done about a reason; optional
+	Job  string                                  // what the user calls it
+	Self store.Owner                             // this process
+	Look func(context.Context) (Snapshot, error) // called once a second, never twice at once
+	Hint func(store.Reason) string               // what can be done about a reason; optional
 	// Picture is a small JPEG of one of the latest images, by its row; nil if there is none. Optional.
 	Picture func(id int64) []byte
 	Pprof   bool // serve /debug/pprof
@@ -67,19 +68,19 @@ type Options struct {
 
 // Server shows one run.
 type Server struct {
-	o        Options
-	listener net.Listener
-	loopback bool
-	http     *http.Server
-	stop     context.CancelFunc // of the handlers
-	serving  sync.WaitGroup
-	looking  context.CancelFunc
-	looks    sync.WaitGroup
-	closing  sync.Once
+	o         Options
+	listener  net.Listener
+	loopback  bool
+	http      *http.Server
+	stop      context.CancelFunc // of the handlers
+	serving   sync.WaitGroup
+	looking   context.CancelFunc
+	snapshots sync.WaitGroup
+	closing   sync.Once
 
 	mu      sync.Mutex
 	latest  Snapshot
-	failed  error // of the last look
+	failed  error // of the last snapshot
 	history history
 	recent  recent
 	event   []byte        // what /events says
@@ -100,8 +101,8 @@ func Listen(addr string) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is taken, perhaps by another run: name another port, or port 0 for any that is free",
-			addr)
+		return nil, fmt.Errorf("%s is taken, perhaps by another run: name another port, or port 0 for any "+
+			"that is free", addr)
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
@@ -146,13 +147,14 @@ func (s *Server) Serve(o Options) {
 	}
 	s.o.Log.Info("the run can be watched at " + s.URL())
 	if !s.loopback {
-		s.o.Log.Warn("anybody who reaches this address can see URLs and figures of the run: there is no password",
+		s.o.Log.Warn("anybody who reaches this address can see URLs and figures of the run: there is no "+
+			"password",
 			"address", s.listener.Addr())
 	}
 	looking, cancel := context.WithCancel(ctx)
 	s.looking = cancel
 	s.see(looking, "")
-	s.looks.Go(func() {
+	s.snapshots.Go(func() {
 		defer crash.Exit()
 		t := time.NewTicker(every)
 		defer t.Stop()
@@ -186,7 +188,7 @@ func (s *Server) close(end string) {
 		return
 	}
 	s.looking()
-	s.looks.Wait()
+	s.snapshots.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
 	s.see(ctx, end)
@@ -200,7 +202,7 @@ func (s *Server) close(end string) {
 
 // see takes a snapshot and sends it to the pages. End is how the run ended, if it did.
 func (s *Server) see(ctx context.Context, end string) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, snapshotTime)
 	defer cancel()
 	v, err := s.o.Look(ctx)
 	if err != nil && ctx.Err() != nil && end == "" {

@@ -43,8 +43,8 @@ func serve(t testing.TB, v live.Snapshot, pprof bool) *fake {
 	out := &fake{Server: s, view: v}
 	s.Serve(live.Options{
 		Job: "/data/list <b>.facescan.db", Self: store.Owner{Host: "here", PID: 7}, Pprof: pprof,
-		Log:    slog.New(slog.DiscardHandler),
-		Remedy: func(r store.Reason) string { return "about " + string(r) },
+		Log:  slog.New(slog.DiscardHandler),
+		Hint: func(r store.Reason) string { return "about " + string(r) },
 		Look: func(context.Context) (live.Snapshot, error) {
 			out.mu.Lock()
 			defer out.mu.Unlock()
@@ -205,7 +205,8 @@ func TestMetrics(t *testing.T) {
 	}
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Fatal("this test has the metrics checked by promtool, which is missing; install it with: apt-get install prometheus")
+		t.Fatal("this test has the metrics checked by promtool, which is missing; install it with: " +
+			"apt-get install prometheus")
 	}
 	c := exec.Command(promtool, "check", "metrics")
 	c.Stdin = strings.NewReader(a.body)

@@ -58,7 +58,7 @@ func TestPage(t *testing.T) {
 		"hosts": {{"slow.example", "2,000", "timeout", "900", "4 at once"},
 			{"dead.example", "50", "dns_not_found", "0", "taken for dead"},
 			{"busy.example", "0", "", "700", "2 at once, at most 5 a second"},
-			{"later.example", "0", "", "10", "asked again in 40s"}},
+			{"later.example", "0", "", "10", "next request in 40s"}},
 		"owners": {{"7 on here (this one)", "alive", "4", "32,000", "600", "the workers"},
 			{"8 on there", "alive", "3", "22,000", "0", ""}, {"9 on there", "gone", "0", "0", "0", ""}},
 	} {
@@ -81,13 +81,15 @@ func TestPage(t *testing.T) {
 
 	// The curve needs a second moment.
 	s.change(func(v *live.Snapshot) { v.Counts.Done += 700; v.Counts.OK += 700 })
-	b.Wait("document.getElementById('done').textContent === '432,800' && document.querySelector('#chart path.done')")
+	b.Wait("document.getElementById('done').textContent === '432,800' && document.querySelector('#chart " +
+		"path.done')")
 	dir := pictures(t)
 	for _, w := range []int{1400, 390} {
 		for _, dark := range []bool{false, true} {
 			b.Look(w, 900, dark)
 			var over int
-			b.Eval("new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(() => ok(document.documentElement.scrollWidth - innerWidth))))", &over)
+			b.Eval("new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(() => "+
+				"ok(document.documentElement.scrollWidth - innerWidth))))", &over)
 			if over > 0 {
 				t.Errorf("in a window of %d pixels the page is %d too wide", w, over)
 			}
@@ -118,7 +120,8 @@ func TestPage(t *testing.T) {
 	s.mu.Lock()
 	s.err = errors.New("the disk <i>is</i> away")
 	s.mu.Unlock()
-	b.Wait("!document.getElementById('outage').checkVisibility() && document.getElementById('trouble').textContent.includes('<i>is</i>')")
+	b.Wait("!document.getElementById('outage').checkVisibility() && " +
+		"document.getElementById('trouble').textContent.includes('<i>is</i>')")
 
 	s.mu.Lock()
 	s.err = nil
@@ -135,7 +138,7 @@ func TestPage(t *testing.T) {
 	if problems := b.Problems(); len(problems) > 0 {
 		t.Errorf("the page complains: %q", problems)
 	}
-	for _, url := range b.Asked() {
+	for _, url := range b.Requested() {
 		if !strings.HasPrefix(url, s.URL()) {
 			t.Errorf("the page asks for %s", url)
 		}
@@ -144,11 +147,12 @@ func TestPage(t *testing.T) {
 
 // table is the text of a table's body.
 func table(b *browser.Browser, id string) (rows [][]string) {
-	b.Eval("[...document.querySelectorAll('#"+id+" tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))", &rows)
+	b.Eval("[...document.querySelectorAll('#"+id+" tbody tr')].map((r) => [...r.cells].map((c) => "+
+		"c.textContent))", &rows)
 	return rows
 }
 
-// TestLabels: whoever does not see the page can tell its parts by their names, and none shows what is meant
+// TestLabels: the parts of the page have names, for people who do not see them, and none shows what is meant
 // by colour alone.
 func TestLabels(t *testing.T) {
 	s := serve(t, view(), false)
@@ -169,7 +173,8 @@ func TestLabels(t *testing.T) {
 		t.Errorf("headings: %q", levels)
 	}
 	var dashes []string
-	b.Eval("['done', 'failed'].map((c) => getComputedStyle(document.querySelector('.key.' + c)).borderTopStyle)", &dashes)
+	b.Eval("['done', 'failed'].map((c) => getComputedStyle(document.querySelector('.key.' + "+
+		"c)).borderTopStyle)", &dashes)
 	if !slices.Equal(dashes, []string{"solid", "dashed"}) {
 		t.Errorf("the lines differ in nothing but colour: %q", dashes)
 	}
@@ -179,7 +184,8 @@ func TestLabels(t *testing.T) {
 		t.Errorf("%d things move by themselves", moving)
 	}
 	var cut []string
-	b.Eval("[...document.querySelectorAll('table')].filter((t) => [...t.tHead.rows[0].cells].some((c) => c.scope !== 'col') || [...t.tBodies[0].rows].some((r) => r.cells[0].scope !== 'row')).map((t) => t.id)", &cut)
+	b.Eval("[...document.querySelectorAll('table')].filter((t) => [...t.tHead.rows[0].cells].some((c) => "+
+		"c.scope !== 'col') || [...t.tBodies[0].rows].some((r) => r.cells[0].scope !== 'row')).map((t) => t.id)", &cut)
 	if len(cut) > 0 {
 		t.Errorf("tables without proper headers: %q", cut)
 	}

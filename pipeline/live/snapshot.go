@@ -60,7 +60,7 @@ type Snapshot struct {
 	Holdup      Holdup        `json:"-"` // what holds the run back now
 	Mostly      HeldBack      `json:"-"` // what held it back for longest
 
-	// For the page only, which asks for them.
+	// For the page only.
 	Hosts  []Host  `json:"hosts"`  // the worst first
 	Latest []Image `json:"latest"` // with faces, the latest first
 }

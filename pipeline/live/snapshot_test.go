@@ -29,9 +29,11 @@ func TestSnapshotJSON(t *testing.T) {
 			}
 		}
 	}
-	check(map[string]string{"elapsed_seconds": "90", "total": "5000000", "done": "432100", "pending": "4567900",
-		"already_done": "0", "ok": "400000", "failed": "32100", "faces": "234567", "images_with_faces": "123456",
-		"failures": `{"http_4xx":30000,"opt_out":100,"timeout":2000}`, "rate": "1234.5", "own_rate": "600",
+	check(map[string]string{"elapsed_seconds": "90", "total": "5000000", "done": "432100",
+		"pending":      "4567900",
+		"already_done": "0", "ok": "400000", "failed": "32100", "faces": "234567",
+		"images_with_faces": "123456",
+		"failures":          `{"http_4xx":30000,"opt_out":100,"timeout":2000}`, "rate": "1234.5", "own_rate": "600",
 		"eta_seconds": "3700", "shards": `{"total":500,"done":43,"free":450,"leased":7}`, "in_flight": "200",
 		"waiting": "0", "outage": "false", "held_back_by": `"workers"`,
 		"held_back": `"the workers (94% busy): 2 rows wait; more --workers may help"`})

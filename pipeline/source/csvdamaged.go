@@ -9,7 +9,7 @@ import (
 // Damaged records of csv and tsv.
 //
 // Programs that write captions into a table without quoting them leave stray quotes, open quotes, and
-// separators that split a caption. Only the URL, and the other columns that were asked for, need to be found.
+// separators that split a caption. Only the URL, and the other columns that were named, need to be found.
 // So such a record ends at its line; of the ways to read its quotes, the one is taken that gives the header's
 // number of fields and a URL in the URL's column; and if the number of fields still differs, columns are
 // counted from either end.
@@ -39,10 +39,10 @@ func (t *table) nextDamaged(row *Row) error {
 	var found bool
 	if n < 0 {
 		t.readLine(line, plainQuotes)
-		fields, found = t.placeCut()
+		fields, found = t.alignCut()
 	} else {
 		t.readDamaged(line)
-		fields, found = t.place()
+		fields, found = t.align()
 	}
 	if err := t.take(row, n, fields); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (t *table) severalRecords(text string) bool {
 func (t *table) impression() trust {
 	text := t.text[:max(0, min(len(t.text), headSize-int(t.print.n)))]
 	atEnd := t.err == io.EOF && len(text) == len(t.text) && !t.growing
-	right, doubtful := 0, 0
+	right, unclear := 0, 0
 	for {
 		text = strings.TrimLeft(text, "\r\n")
 		if text == "" {
@@ -169,13 +169,13 @@ func (t *table) impression() trust {
 		case end == strayed || len(t.fields) != len(t.columns) || t.record.bare:
 			return distrust
 		case t.record.spans && t.severalRecords(text[:n]):
-			doubtful++
+			unclear++
 		case t.record.needed:
 			right++
 		}
 		text = text[n:]
 	}
-	if right > doubtful && (atEnd || right >= int(enough)) {
+	if right > unclear && (atEnd || right >= int(enough)) {
 		return enough
 	}
 	return 0
@@ -216,10 +216,10 @@ func (t *table) spare(from, to int) bool {
 	return false
 }
 
-// place returns the fields of the columns that were asked for, and whether the URL is among them. The damage
+// align returns the fields of the columns that were named, and whether the URL is among them. The damage
 // is assumed to be in a column of any text: the columns between it and the URL, or an end of the record, keep
 // their distance from that.
-func (t *table) place() (fields []string, found bool) {
+func (t *table) align() (fields []string, found bool) {
 	if len(t.fields) == len(t.columns) {
 		return t.fields, true
 	}
@@ -253,8 +253,8 @@ func (t *table) place() (fields []string, found bool) {
 	return fields, found
 }
 
-// placeCut is place for the start of a line that is longer than maxRecord, whose last field is cut.
-func (t *table) placeCut() (fields []string, found bool) {
+// alignCut is align for the start of a line that is longer than maxRecord, whose last field is cut.
+func (t *table) alignCut() (fields []string, found bool) {
 	last := len(t.fields) - 1
 	fields = make([]string, len(t.columns))
 	for _, i := range t.wanted {

@@ -225,19 +225,15 @@ func madeByJQ(command, path, name string) string {
 	return command + " " + hint.Quote(hint.Name(path)) + " > " + name
 }
 
-// started is a pipe that was read from.
-type started struct {
-	stream *stream
-	taken  atomic.Bool
-}
-
 // takeStarted returns the stream of the pipe that Check began to read, once.
 func (s Spec) takeStarted(ctx context.Context) *stream {
-	if s.started == nil || s.started.taken.Swap(true) {
+	if s.started == nil {
 		return nil
 	}
-	started := s.started.stream
-	started.ctx, started.pump.ctx = ctx, ctx
+	started := s.started.Swap(nil)
+	if started != nil {
+		started.ctx, started.pump.ctx = ctx, ctx
+	}
 	return started
 }
 
@@ -250,7 +246,7 @@ func (s Spec) IsPipe() bool {
 	return err == nil && !fi.Mode().IsRegular() && !fi.IsDir()
 }
 
-// Check returns a *UsageError if s cannot be a list, or lacks columns that are asked for. Of a pipe it reads
+// Check returns a *UsageError if s cannot be a list, or lacks columns that were named. Of a pipe it reads
 // only the first block, for which it waits, and leaves it in s for Open.
 func Check(ctx context.Context, s *Spec) error {
 	if HasImages(s.Format) {
@@ -266,14 +262,15 @@ func Check(ctx context.Context, s *Spec) error {
 	if s.Format == "parquet" || s.Format == "sqlite" {
 		return nil
 	}
-	stream, err := newStream(ctx, *s)
+	begun, err := newStream(ctx, *s)
 	if err != nil {
 		return err
 	}
-	if err := stream.examine(s.Format); err != nil {
-		_ = stream.Close()
+	if err := begun.examine(s.Format); err != nil {
+		_ = begun.Close()
 		return err
 	}
-	s.started = &started{stream: stream}
+	s.started = &atomic.Pointer[stream]{}
+	s.started.Store(begun)
 	return nil
 }

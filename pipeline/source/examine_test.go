@@ -135,7 +135,7 @@ func TestWhatLooksOddIsAList(t *testing.T) {
 	}
 }
 
-// TestNamesDoNotSayHow has compression and encoding that the name does not tell, or tells wrongly.
+// TestNamesDoNotSayHow has compression and encoding that the name does not give, or gives wrongly.
 func TestNamesDoNotSayHow(t *testing.T) {
 	const text = "url,x\r\nhttp://h/é.jpg,1\r\nhttp://h/\U0001f600.jpg,2\r\n"
 	want := []Row{{ID: 1, URL: "http://h/é.jpg"}, {ID: 2, URL: "http://h/\U0001f600.jpg"}}

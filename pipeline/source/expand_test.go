@@ -51,7 +51,8 @@ func TestExpand(t *testing.T) {
 	}
 	for _, arg := range []string{"empty", "*.csv", "lists/photo.jpg", "notes.txt.jpg", "[x"} {
 		var usage *UsageError
-		if got, err := Expand([]string{arg}, false); !errors.As(err, &usage) || !strings.Contains(err.Error(), arg) {
+		if got, err := Expand([]string{arg}, false); !errors.As(err, &usage) ||
+			!strings.Contains(err.Error(), arg) {
 			t.Errorf("%s: %v, %v", arg, got, err)
 		}
 	}

@@ -46,8 +46,8 @@ func openFolder(ctx context.Context, root string, growing bool) (*folder, error)
 		return nil, err
 	}
 	if !fi.IsDir() {
-		return nil, usagef("%s is not a folder any more: give the folder of images, or import it into another "+
-			"job with --db JOB.db", root)
+		return nil, usagef("%s is not a folder any more: give the folder of images, or import it into "+
+			"another job with --db JOB.db", root)
 	}
 	top, err := f.list(strings.TrimSuffix(root, "/") + "/")
 	if err != nil {
@@ -55,8 +55,8 @@ func openFolder(ctx context.Context, root string, growing bool) (*folder, error)
 		if errors.As(err, &in) {
 			err = in.Err
 		}
-		return nil, fmt.Errorf("the folder %s cannot be read: %w; make it readable, then run the same command "+
-			"again", root, err)
+		return nil, fmt.Errorf("the folder %s cannot be read: %w; make it readable, then run the same "+
+			"command again", root, err)
 	}
 	f.levels = []level{top}
 	return f, nil
@@ -144,7 +144,7 @@ func (f *folder) next(row *Row, _ bool) error {
 	return cmp.Or(f.ctx.Err(), io.EOF)
 }
 
-// stat returns what a file looks like. A file that may not be looked at is a row all the same, whose outcome
+// stat returns what a file looks like. A file that is not accessible is a row all the same, and its outcome
 // says so.
 func (f *folder) stat(path string) (File, bool) {
 	fi, err := os.Lstat(path)
@@ -158,7 +158,7 @@ func (f *folder) stat(path string) (File, bool) {
 		return File{}, false
 	}
 	age := time.Since(fi.ModTime())
-	if f.growing && age >= 0 && age < settled {
+	if f.growing && age >= 0 && age < sameTime {
 		return File{}, false // it may still be written
 	}
 	return File{Size: fi.Size(), Mtime: fi.ModTime().UnixNano()}, true

@@ -14,8 +14,8 @@ type Stamp struct {
 	young     bool
 }
 
-// settled is how long after a change a file's time of change may still stand for two changes.
-const settled = 2 * time.Second
+// sameTime is how long after a change a second one may leave a file with the same time of change.
+const sameTime = 2 * time.Second
 
 // StampOf takes the stamp of a list. The file is opened for it: of one on another machine that shows what is
 // there now.
@@ -30,7 +30,7 @@ func StampOf(s Spec) (Stamp, error) {
 		if st.log, logged, err = statNow(s.Path + "-wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Stamp{}, err
 		}
-		st.young = st.seen.Sub(at) < settled || st.seen.Sub(logged) < settled
+		st.young = st.seen.Sub(at) < sameTime || st.seen.Sub(logged) < sameTime
 	}
 	return st, nil
 }

@@ -46,7 +46,7 @@ type Images interface {
 	// paths, and whether the source was read to its end.
 	At(last, ascending int64, end bool) Position
 	// Unchanged reports whether a source is as it was when it was read to its end, without reading it: of a
-	// tar its size and time of change tell that.
+	// tar its size and time of change show that.
 	Unchanged(since Position) bool
 }
 
@@ -79,14 +79,14 @@ func OpenImages(ctx context.Context, s Spec) (Images, error) {
 }
 
 // ExpandImages returns the sources that arguments name with --images: folders and tar files, and those that a
-// pattern (* ? [ ]) matches. One that is named twice comes once. One that lies in another is refused, since
+// pattern (* ? [ ]) matches. One that is named twice comes once. One that is in another is refused, since
 // its images would be rows twice.
 func ExpandImages(args []string, growing bool) ([]Spec, error) {
 	var specs []Spec
 	for _, arg := range args {
 		if arg == "-" {
-			return nil, usagef("--images reads folders and tar files, not standard input: name them, or leave " +
-				"--images out to read a list of URLs")
+			return nil, usagef("--images reads folders and tar files, not standard input: name them, or " +
+				"leave --images out to read a list of URLs")
 		}
 		paths := []string{arg}
 		_, err := os.Stat(arg)
@@ -118,7 +118,7 @@ func ExpandImages(args []string, growing bool) ([]Spec, error) {
 	return specs, nil
 }
 
-// CheckNested refuses a folder that lies in another one.
+// CheckNested refuses a folder that is in another one.
 func CheckNested(inner, outer string) error {
 	fi, err := os.Stat(inner)
 	if err != nil || !fi.IsDir() {
@@ -134,9 +134,9 @@ func CheckNested(inner, outer string) error {
 	if err != nil || rel == "." || !filepath.IsLocal(rel) {
 		return nil
 	}
-	return usagef("the folder %s lies in %s, and folders of images are searched through, so its images would "+
-		"be read twice: leave one of the two out, or give the inner one a job of its own with --db", inner,
-		outer)
+	return usagef("the folder %s is in %s, and folders of images are searched through, so its images "+
+		"would be read twice: leave one of the two out, or give the inner one a job of its own with "+
+		"--db", inner, outer)
 }
 
 // SameFile reports whether two paths are one file or folder.
@@ -162,8 +162,8 @@ func imagesAt(path string, growing bool) (Spec, error) {
 	case fi.IsDir():
 		return Spec{Path: abs, Format: Folder, Growing: growing}, nil
 	case !fi.Mode().IsRegular():
-		return Spec{}, usagef("%s is neither a folder nor a regular file: --images takes folders and tar files",
-			path)
+		return Spec{}, usagef("%s is neither a folder nor a regular file: --images takes folders and tar "+
+			"files", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -193,8 +193,9 @@ func noTar(path string, head []byte) string {
 		if to == path || !strings.HasSuffix(to, ".tar") {
 			to = "that"
 		}
-		return fmt.Sprintf("%s is compressed with %s, and members of a compressed tar cannot be read on their "+
-			"own: unpack it first (%s %s), then give %s", path, c.name, c.unpack, hint.Words(hint.Name(path)), to)
+		return fmt.Sprintf("%s is compressed with %s, and members of a compressed tar cannot be read on "+
+			"their own: unpack it first (%s %s), then give %s", path, c.name, c.unpack,
+			hint.Words(hint.Name(path)), to)
 	}
 	if strings.HasPrefix(string(head), "PK\x03\x04") {
 		return fmt.Sprintf("%s is a zip archive, and --images takes folders and tar files: unpack it first "+
@@ -208,11 +209,11 @@ func noTar(path string, head []byte) string {
 	if strings.HasPrefix(string(head), sqliteMagic) {
 		what = "is a database or a job, not a folder or tar file"
 	} else if kind, _ := binaryKind(path, head); strings.HasPrefix(kind, "an image") {
-		return fmt.Sprintf("%s is an image: give --images the folder it lies in, or find the faces in it: %s",
+		return fmt.Sprintf("%s is an image: give --images the folder it is in, or find the faces in it: %s",
 			path, hint.On("detect", path))
 	}
-	return fmt.Sprintf("%s %s: give --images a folder or an uncompressed tar, or leave --images out to read a "+
-		"list of URLs or go on with a job", path, what)
+	return fmt.Sprintf("%s %s: give --images a folder or an uncompressed tar, or leave --images out to "+
+		"read a list of URLs or go on with a job", path, what)
 }
 
 // isEmptyTar reports whether a file has only the zeros at the end of a tar.
@@ -250,10 +251,11 @@ func checkImages(ctx context.Context, s Spec) error {
 // NoImage is the error of a source that has no image.
 func NoImage(s Spec) error {
 	if s.Format == Tar {
-		return usagef("no image is in the tar %s: names of images end in .jpg, .png, .webp and the like", s.Path)
+		return usagef("no image is in the tar %s: names of images end in .jpg, .png, .webp and the like",
+			s.Path)
 	}
-	return usagef("no image is in the folder %s: names of images end in .jpg, .png, .webp and the like; if it "+
-		"should have some, check that its disk is mounted", s.Path)
+	return usagef("no image is in the folder %s: names of images end in .jpg, .png, .webp and the like; "+
+		"if it should have some, check that its disk is mounted", s.Path)
 }
 
 // numbered is what both readers share.
@@ -275,7 +277,7 @@ func (c *numbered) At(last, ascending int64, end bool) Position {
 	return Position{Line: last, Mark: m.encode()}
 }
 
-// Unchanged reports that nothing changed only where a file tells that: a folder has to be read.
+// Unchanged reports that nothing changed only where a file shows that: a folder has to be read.
 func (c *numbered) Unchanged(since Position) bool {
 	m, err := parseMark(since.Mark)
 	return err == nil && m.End && m.File == c.info && c.info != stat{}

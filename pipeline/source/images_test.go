@@ -29,18 +29,11 @@ func readImages(t testing.TB, s Spec, atOnce int) ([]Row, Passed) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var all []Row
-	chunk := make([]Row, atOnce)
-	for {
-		n, err := r.Next(chunk)
-		if err == io.EOF {
-			return all, r.Passed()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, chunk[:n]...)
+	rows, err := readAll(r, atOnce)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return rows, r.Passed()
 }
 
 func write(t testing.TB, path, text string) {
@@ -62,7 +55,8 @@ func TestFolderIsInByteOrder(t *testing.T) {
 		var want []string
 		for range rapid.IntRange(1, 30).Draw(rt, "files") {
 			parts := rapid.SliceOfN(part, 1, 4).Draw(rt, "path")
-			name := strings.Join(parts, "/") + rapid.SampledFrom([]string{".jpg", "/x.png", ".PNG", ".txt"}).Draw(rt, "end")
+			name := strings.Join(parts, "/") + rapid.SampledFrom([]string{".jpg", "/x.png", ".PNG",
+				".txt"}).Draw(rt, "end")
 			path := dir + "/" + name
 			if os.MkdirAll(filepath.Dir(path), 0o700) != nil { // a file has that name
 				continue
@@ -186,13 +180,15 @@ func tarOf(t testing.TB, headers ...tar.Header) string {
 func TestTar(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("d/", 300) + "long.jpg"
-	path := tarOf(t, tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "c"}},
+	path := tarOf(t, tar.Header{Typeflag: tar.TypeXGlobalHeader,
+		PAXRecords: map[string]string{"comment": "c"}},
 		tar.Header{Name: "z.jpg"}, tar.Header{Name: "dir/", Typeflag: tar.TypeDir}, tar.Header{Name: "a.jpg"},
 		tar.Header{Name: "a.json"}, tar.Header{Name: "./a b#%.PNG"}, tar.Header{Name: ".hidden/x.jpg"},
 		tar.Header{Name: "l.jpg", Linkname: "a.jpg", Typeflag: tar.TypeSymlink},
 		tar.Header{Name: "h.jpg", Linkname: "a.jpg", Typeflag: tar.TypeLink},
 		tar.Header{Name: "../up.jpg"}, tar.Header{Name: "/abs.jpg"}, tar.Header{Name: "bad\xff\n.jpg"},
-		tar.Header{Name: long}, tar.Header{Name: "a.jpg"}, tar.Header{Name: "fifo.jpg", Typeflag: tar.TypeFifo})
+		tar.Header{Name: long}, tar.Header{Name: "a.jpg"}, tar.Header{Name: "fifo.jpg",
+			Typeflag: tar.TypeFifo})
 	rows, passed := readImages(t, Spec{Path: path, Format: Tar}, 2)
 	var names []string
 	for _, r := range rows {
@@ -201,7 +197,7 @@ func TestTar(t *testing.T) {
 			t.Fatalf("%s is not a member of %s", r.URL, path)
 		}
 		names = append(names, name)
-		// The place alone leads to the member.
+		// The offset alone leads to the member.
 		f, err := os.Open(path)
 		if err != nil {
 			t.Fatal(err)
@@ -213,7 +209,8 @@ func TestTar(t *testing.T) {
 		}
 		text, _ := io.ReadAll(in)
 		f.Close()
-		if err != nil || h.Name != name || string(text) != "text of "+name || r.File.Size != int64(len(text)) {
+		if err != nil || h.Name != name || string(text) != "text of "+name ||
+			r.File.Size != int64(len(text)) {
 			t.Errorf("at %d is %v, %q, not %s (%v)", r.File.Offset, h, text, name, err)
 		}
 	}
@@ -226,7 +223,8 @@ func TestTar(t *testing.T) {
 // TestTarThatIsCut gives the images before the end, and then an error that says what to do.
 func TestTarThatIsCut(t *testing.T) {
 	t.Parallel()
-	path := tarOf(t, tar.Header{Name: "b.jpg"}, tar.Header{Name: "a.jpg"}, tar.Header{Name: strings.Repeat("c", 300) + ".jpg"})
+	path := tarOf(t, tar.Header{Name: "b.jpg"}, tar.Header{Name: "a.jpg"},
+		tar.Header{Name: strings.Repeat("c", 300) + ".jpg"})
 	if err := os.Truncate(path, 2600); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +238,8 @@ func TestTarThatIsCut(t *testing.T) {
 	if n != 2 || err != nil {
 		t.Fatalf("%d rows, %v", n, err)
 	}
-	if _, err = r.Next(chunk); err == nil || !strings.Contains(err.Error(), "replace the file by a whole one") {
+	if _, err = r.Next(chunk); err == nil || !strings.Contains(err.Error(), "replace the file by a whole "+
+		"one") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -270,11 +269,13 @@ func TestExpandImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Spec{{Path: in("one"), Format: Folder}, {Path: in("two"), Format: Folder}, {Path: in("x.tar"), Format: Tar}}
+	want := []Spec{{Path: in("one"), Format: Folder}, {Path: in("two"), Format: Folder}, {Path: in("x.tar"),
+		Format: Tar}}
 	if fmt.Sprint(specs) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", specs, want)
 	}
-	for arg, says := range map[string]string{"-": "standard input", in("text.tar"): "neither a folder nor a tar",
+	for arg, says := range map[string]string{"-": "standard input", in("text.tar"): "neither a folder nor " +
+		"a tar",
 		in("empty.tar"): "neither a folder nor a tar", in("x.tar.gz"): "gunzip -k", in("x.tzst"): "zstd -d",
 		in("x.zip"): "unzip", in("x.db"): "database or a job", in("x.png"): "facescan detect",
 		in("nothing*"): "no folder or tar file matches"} {
@@ -288,7 +289,7 @@ func TestExpandImages(t *testing.T) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 	for _, args := range [][]string{{in("one"), in("one/sub")}, {in("one/sub"), in("one")}} {
-		if _, err := ExpandImages(args, false); err == nil || !strings.Contains(err.Error(), "lies in") {
+		if _, err := ExpandImages(args, false); err == nil || !strings.Contains(err.Error(), "is in") {
 			t.Errorf("a folder in another one: %v", err)
 		}
 	}
@@ -299,7 +300,8 @@ func TestNoImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a.txt"), "x")
-	for _, s := range []Spec{{Path: dir, Format: Folder}, {Path: tarOf(t, tar.Header{Name: "a.txt"}), Format: Tar},
+	for _, s := range []Spec{{Path: dir, Format: Folder}, {Path: tarOf(t, tar.Header{Name: "a.txt"}),
+		Format: Tar},
 		{Path: tarOf(t), Format: Tar}} {
 		var usage *UsageError
 		if err := Check(context.Background(), &s); !errors.As(err, &usage) {
@@ -315,8 +317,9 @@ func TestNoImages(t *testing.T) {
 func TestSearches(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for folder, want := range map[string]bool{"": true, "/a": true, "/a/b": true, "/.a": false, "/a/.b/c": false,
-		"-b": false, "/..": false} {
+	for folder, want := range map[string]bool{"": true, "/a": true, "/a/b": true, "/.a": false,
+		"/a/.b/c": false,
+		"-b":      false, "/..": false} {
 		if Searches(dir, dir+folder) != want {
 			t.Errorf("Searches(%q) is not %t", folder, want)
 		}
@@ -331,7 +334,8 @@ func TestSorter(t *testing.T) {
 			s := NewSorter(context.Background())
 			defer s.Close()
 			s.most = most
-			keys := rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune("a/.\x00é\U0001F600")), 0, 3, -1), 0, 20).Draw(rt, "keys")
+			keys := rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune("a/.\x00é\U0001F600")), 0, 3, -1),
+				0, 20).Draw(rt, "keys")
 			for i, k := range keys {
 				if err := s.Add(k, []byte{byte(i)}); err != nil {
 					rt.Fatal(err)
@@ -368,7 +372,8 @@ func TestSorter(t *testing.T) {
 
 // FuzzTar reads damaged tars: never a crash, and every image is found again at its place.
 func FuzzTar(f *testing.F) {
-	whole, err := os.ReadFile(tarOf(f, tar.Header{Name: "b.jpg"}, tar.Header{Name: "a/" + strings.Repeat("é", 100) + ".png"}))
+	whole, err := os.ReadFile(tarOf(f, tar.Header{Name: "b.jpg"}, tar.Header{Name: "a/" + strings.Repeat("é",
+		100) + ".png"}))
 	if err != nil {
 		f.Fatal(err)
 	}

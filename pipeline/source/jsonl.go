@@ -13,7 +13,7 @@ import (
 // line that is longer than maxRecord only that much is read. Other keys may be missing; their values that are
 // not text are kept as JSON.
 //
-// Values that were not asked for are skipped, not validated. So they may be NaN and Infinity, which Python
+// Values of other columns are skipped, not validated. So they may be NaN and Infinity, which Python
 // writes, and strings with raw control characters and unknown escapes.
 type objects struct {
 	records
@@ -34,7 +34,7 @@ func newObjects(s *stream, spec Spec, from Position, m mark) (_ Reader, err erro
 	return o, err
 }
 
-// keys returns the keys of the list's first objects; those that spec asks for if there are none.
+// keys returns the keys of the list's first objects; those that spec names if there are none.
 func (o *objects) keys(spec Spec) ([]string, error) {
 	found := map[string]bool{}
 	for {
@@ -57,7 +57,8 @@ func (o *objects) keys(spec Spec) ([]string, error) {
 		return nil, o.err
 	}
 	if len(found) == 0 {
-		for _, key := range append([]string{urlColumn(spec), spec.IDColumn, spec.GroupColumn, spec.HashColumn},
+		for _, key := range append([]string{urlColumn(spec), spec.IDColumn, spec.GroupColumn,
+			spec.HashColumn},
 			spec.KeepColumns...) {
 			if key != "" {
 				found[key] = true

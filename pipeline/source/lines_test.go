@@ -251,7 +251,7 @@ func TestEveryCut(t *testing.T) {
 	})
 }
 
-// cuts checks that a list in all its forms has these rows, whatever the batches and wherever it is
+// cuts checks that a list in all its forms has these rows, in batches of any size and wherever it is
 // interrupted.
 func cuts(t *rapid.T, path string, text []byte, columns Spec, want []Row) {
 	names := []string{"plain", "gz", "zst", "pipe", "no name"}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/cespare/xxhash/v2"
@@ -32,7 +33,7 @@ type fingerprint struct {
 	kept  [maxBlocks]uint64 // of the blocks 0, step, 2*step, …
 	count int
 	last  uint64
-	block xxhash.Digest // of the block that byte n lies in
+	block xxhash.Digest // of the block that has byte n
 }
 
 func newFingerprint() fingerprint {
@@ -111,7 +112,7 @@ type mark struct {
 }
 
 func (f *fingerprint) mark() mark {
-	return mark{Heads: f.heads, Step: f.step, Blocks: append([]uint64(nil), f.kept[:f.count]...), Last: f.last,
+	return mark{Heads: f.heads, Step: f.step, Blocks: slices.Clone(f.kept[:f.count]), Last: f.last,
 		Tail: f.block.Sum64()}
 }
 
@@ -256,7 +257,7 @@ func Start(p Position) (Position, error) {
 	return Position{Mark: mark{Step: 1, CR: m.CR, First: m.First}.encode()}, nil
 }
 
-// Same reports whether two positions are the same place in lists of the same bytes, wherever the lists are.
+// Same reports whether two positions are the same place in lists of the same bytes, under any name.
 func Same(a, b Position) bool {
 	m, n, err := marksOf(a, b)
 	return err == nil && a.Offset == b.Offset && a.Line == b.Line && len(m.Blocks) == len(n.Blocks) &&

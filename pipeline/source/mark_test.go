@@ -154,7 +154,7 @@ func TestChangedBlocks(t *testing.T) {
 					r.Close()
 				}
 			}
-			// What lies behind the position is nobody's business, nor is the clock of the file.
+			// What comes after the position does not matter, nor does the time of the file.
 			other := append(bytes.Clone(text.Bytes()), "http://new/\n"...)
 			other[at.Offset] ^= 1
 			spec := give(path, other)
@@ -365,7 +365,8 @@ func TestPartsOfDifferentLists(t *testing.T) {
 			}
 			a, b := end("a", list("photos", rows)), end("b", c.other)
 			if got := MayBeSame(a, b); got != c.want || MayBeSame(b, a) != got {
-				t.Errorf("%d rows and %s: may be the same: %t, and the other way round %t", rows, c.name, got, !got)
+				t.Errorf("%d rows and %s: may be the same: %t, and the other way round %t", rows, c.name,
+					got, !got)
 			}
 		}
 	}

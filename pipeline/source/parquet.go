@@ -14,7 +14,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// rowFile reads the columns of a parquet file that were asked for, one page of each at a time. Ids are record
+// rowFile reads the columns of a parquet file that were named, one page of each at a time. Ids are record
 // numbers.
 type rowFile struct {
 	wholeFile

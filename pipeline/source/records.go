@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// chosen is the places, in a record, of the columns that were asked for; -1 for none.
+// chosen is the places, in a record, of the columns that were named; -1 for none.
 type chosen struct {
 	list           string // its name in messages
 	columns        []string
@@ -86,8 +86,8 @@ func (c *chosen) row(r *Row, number int64, fields []string) error {
 	}
 	if c.id >= 0 {
 		if r.ID <= c.lastID && !c.unordered {
-			return fmt.Errorf("%s, record %d: %s is %d after %d, and ids have to ascend: sort the list by %[3]s",
-				c.list, number, c.columns[c.id], r.ID, c.lastID)
+			return fmt.Errorf("%s, record %d: %s is %d after %d, and ids have to ascend: sort the list by "+
+				"%[3]s", c.list, number, c.columns[c.id], r.ID, c.lastID)
 		}
 		c.lastID = r.ID
 	}

@@ -110,7 +110,8 @@ func (s *Sorter) Next() (key string, data []byte, more bool, err error) {
 		return e.key, e.data, true, nil
 	}
 	if s.rows == nil {
-		if s.rows, err = s.db.QueryContext(s.ctx, "SELECT key, data FROM entries ORDER BY key, rowid"); err != nil {
+		s.rows, err = s.db.QueryContext(s.ctx, "SELECT key, data FROM entries ORDER BY key, rowid")
+		if err != nil {
 			return "", nil, false, s.wrap(err)
 		}
 	}
@@ -123,7 +124,8 @@ func (s *Sorter) Next() (key string, data []byte, more bool, err error) {
 
 func (s *Sorter) wrap(err error) error {
 	if err != nil && s.ctx.Err() == nil {
-		err = fmt.Errorf("sort in the temporary folder %s: %w; for another folder set TMPDIR", os.TempDir(), err)
+		err = fmt.Errorf("sort in the temporary folder %s: %w; for another folder set TMPDIR",
+			os.TempDir(), err)
 	}
 	return err
 }

@@ -2,7 +2,7 @@
 //
 // # Shape
 //
-//	file or pipe → [gunzip, unzstd] → [UTF-16] → stream (a window, and a fingerprint of the consumed text)
+//	file or pipe → [gunzip, unzstd] → [UTF-16] → stream: a window, and a fingerprint of the consumed text
 //	→ reader of a format → rows
 //
 // A list is never in memory as a whole: a reader sees a window of it, and its rows are cut from one string
@@ -28,6 +28,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"facescan/store/listed"
 )
@@ -65,8 +66,8 @@ type Spec struct {
 	// a list without its header is ErrNotBegun.
 	Growing bool `json:"-"`
 
-	unordered bool     // ids may come in any order
-	started   *started // a pipe that Check has read from
+	unordered bool                    // ids may come in any order
+	started   *atomic.Pointer[stream] // a pipe that Check has read from
 }
 
 // Row is one row of a list. Its URL has at most MaxURL bytes.
@@ -108,12 +109,10 @@ type ChangedError struct {
 func (e *ChangedError) Error() string {
 	if e.Path == "-" {
 		return fmt.Sprintf("standard input is not the stream whose import began: %s; give the same stream "+
-			"from its "+
-			"start, or add --as NAME to append another one under a name of its own", e.What)
+			"from its start, or add --as NAME to append another one under a name of its own", e.What)
 	}
 	return fmt.Sprintf("%s has changed since its import began: %s; put back the list as it was (lines may "+
-		"be added at its end), or import it into another job with --db JOB",
-		nameOf(e.Path), e.What)
+		"be added at its end), or import it into another job with --db JOB", nameOf(e.Path), e.What)
 }
 
 // nameOf is the name of a list in messages.

@@ -22,7 +22,7 @@ import (
 // column, else the rowid. Rows come in its order and, where the key is the table's own, in pages, so that
 // programs that write to the database are not held up; another key means one long query.
 //
-// A table grows by rows with higher keys. Whether it is still the same is told by the URLs of up to 64 rows
+// A table grows by rows with higher keys. Whether it is still the same is seen by the URLs of up to 64 rows
 // that are spread over what was read, and of the last one.
 type database struct {
 	chosen
@@ -91,10 +91,7 @@ func openDatabase(ctx context.Context, spec Spec, from Position) (_ Reader, err 
 
 // choose finds table, key and columns.
 func (d *database) choose(spec Spec, lastID int64) error {
-	each := func(query string, args []any, row func(*sql.Rows) error) error {
-		return d.each(row, query, args...)
-	}
-	all, err := tables.List(each)
+	all, err := tables.List(d.each)
 	if err != nil {
 		return err
 	}
@@ -109,7 +106,7 @@ func (d *database) choose(spec Spec, lastID int64) error {
 	case !ok:
 		return usagef("%s has no table %q; it has %s: choose with --table", d.path, spec.Table, have)
 	}
-	if err := table.Read(each); err != nil {
+	if err := table.Read(d.each); err != nil {
 		return err
 	}
 	d.table = tables.Quote(table.Name)
@@ -167,7 +164,7 @@ func (d *database) choose(spec Spec, lastID int64) error {
 func blobOf(column string) string { return "CAST(" + tables.Quote(column) + " AS BLOB)" }
 
 // each runs a query to its end.
-func (d *database) each(row func(*sql.Rows) error, query string, args ...any) error {
+func (d *database) each(query string, args []any, row func(*sql.Rows) error) error {
 	rows, err := d.db.QueryContext(d.ctx, query, args...)
 	if err != nil {
 		return d.wrap(err)
@@ -195,17 +192,18 @@ func (d *database) checkKeys() error {
 		where += " OR typeof(" + d.key + ") <> 'integer' OR " +
 			d.key + " IN (SELECT " + d.key + " FROM " + d.table + " GROUP BY 1 HAVING count(*) > 1)"
 	}
-	return d.each(func(r *sql.Rows) error {
+	query := "SELECT " + d.key + " FROM " + d.table + " WHERE " + where + " LIMIT 1"
+	return d.each(query, nil, func(r *sql.Rows) error {
 		var id sql.NullString
 		if err := r.Scan(&id); err != nil {
 			return err
 		}
 		return fmt.Errorf("%s is %q in a row, and ids are different integers from 1 to %d", d.columns[d.id],
 			id.String, int64(maxID-1))
-	}, "SELECT "+d.key+" FROM "+d.table+" WHERE "+where+" LIMIT 1")
+	})
 }
 
-// compare looks whether the rows that were sampled are the same.
+// compare returns a *ChangedError if a row that was sampled is not the same.
 func (d *database) compare() error {
 	want := map[int64]uint64{d.lastID: d.samples.last}
 	for i, id := range d.samples.ids {
@@ -215,7 +213,9 @@ func (d *database) compare() error {
 	for id := range want {
 		args = append(args, id)
 	}
-	err := d.each(func(r *sql.Rows) error {
+	query := "SELECT " + d.key + ", " + blobOf(d.columns[d.url]) + " FROM " + d.table + " WHERE " + d.key +
+		" IN (?" + strings.Repeat(",?", len(args)-1) + ")"
+	err := d.each(query, args, func(r *sql.Rows) error {
 		var id int64
 		var text sql.RawBytes
 		if err := r.Scan(&id, &text); err != nil {
@@ -225,8 +225,7 @@ func (d *database) compare() error {
 			delete(want, id)
 		}
 		return nil
-	}, "SELECT "+d.key+", "+blobOf(d.columns[d.url])+" FROM "+d.table+" WHERE "+d.key+" IN (?"+
-		strings.Repeat(",?", len(args)-1)+")", args...)
+	})
 	if err != nil {
 		return err
 	}

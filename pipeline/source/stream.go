@@ -108,7 +108,7 @@ func openStream(ctx context.Context, spec Spec, from Position) (*stream, mark, e
 	return s, m, nil
 }
 
-// newStream opens a list at its start. Its first bytes show compression and encoding, whatever its name.
+// newStream opens a list at its start. Its first bytes show compression and encoding.
 func newStream(ctx context.Context, spec Spec) (_ *stream, err error) {
 	s := &stream{ctx: ctx, path: spec.Path, growing: spec.Growing, print: newFingerprint()}
 	defer func() {

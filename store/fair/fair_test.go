@@ -51,9 +51,18 @@ func TestLeftRows(t *testing.T) {
 	if !r.Empty() {
 		t.Error("a source without rows has another turn")
 	}
-	r.Begin(Survey{Open: open(1, 800), Left: 800, Owners: 4})
-	if got := r.Want(1000, 32); got != 100 {
-		t.Errorf("one of four owners is to claim %d rows of 800", got)
+	for owners, want := range map[int64]int64{0: 400, 1: 400, 4: 100, 100: 32} {
+		r.Begin(Survey{Open: open(1, 800), Left: 800, Owners: owners})
+		if got := r.Want(1000, 32); got != want {
+			t.Errorf("one of %d owners is to claim %d rows of 800, want %d", owners, got, want)
+		}
+	}
+	if got := r.Want(16, 32); got != 16 {
+		t.Errorf("%d rows are to be claimed, 16 is the most", got)
+	}
+	r.Begin(Survey{Open: open(3, 10), Owners: 1})
+	if two, one := r.Next(2), r.Next(2); len(two) != 2 || len(one) != 1 || !r.Empty() {
+		t.Errorf("of three sources, %d and then %d have a turn", len(two), len(one))
 	}
 }
 
@@ -74,6 +83,18 @@ func TestDue(t *testing.T) {
 	r.Begin(Survey{Open: open(few+1, 10)})
 	if !r.Due(0) {
 		t.Error("a survey that takes no time is not due")
+	}
+	// The fastest of the last four counts.
+	r = Round{}
+	for i, due := range []bool{false, true, true, true, true, false} {
+		took := time.Hour
+		if i == 1 {
+			took = 0
+		}
+		r.Begin(Survey{Open: open(few+1, 10), Took: took})
+		if r.Due(0) != due {
+			t.Errorf("after survey %d another one is due: %t", i, !due)
+		}
 	}
 	r.Begin(Survey{Took: time.Hour})
 	if !r.Due(0) {

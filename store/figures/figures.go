@@ -1,5 +1,4 @@
-// Package figures writes numbers for people: counts, shares, sizes, rates and times, the same wherever they
-// stand.
+// Package figures writes numbers for people: counts, shares, sizes, rates and times, the same everywhere.
 package figures
 
 import (
@@ -41,10 +40,10 @@ func Percent(n, of int64) string {
 		return strconv.FormatInt(100*n/of, 10) + " %"
 	}
 	share := 100 * float64(n) / float64(of)
-	if n > 0 && share < 0.1 {
+	if share < 0.1 {
 		return "< 0.1 %"
 	}
-	if n < of && share > 99.9 {
+	if share > 99.9 {
 		return "> 99.9 %"
 	}
 	return strconv.FormatFloat(share, 'f', 1, 64) + " %"

@@ -3,8 +3,8 @@ package nearest
 
 import "strings"
 
-// Hint asks whether the word that is most like the given one was meant, as the end of a message: `; did you
-// mean "status"?`. It is empty if none is like it.
+// Hint suggests the word that is most like the given one, as the end of a message: `; did you mean status?`.
+// It is empty if none is like it.
 func Hint(word string, words []string) string {
 	if w := Word(word, words); w != "" {
 		return "; did you mean " + w + "?"

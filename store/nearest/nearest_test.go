@@ -1,6 +1,9 @@
 package nearest
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestWord(t *testing.T) {
 	t.Parallel()
@@ -26,10 +29,21 @@ func TestWord(t *testing.T) {
 	if got := Hint("fetch", words); got != "" {
 		t.Error(got)
 	}
+	for want, few := range map[string][]string{"it is xy": {"xy"}, "it is csv or url": {"csv", "url"},
+		"it is csv, url or xyz; did you mean xyz?": {"csv", "url", "xyz"}} {
+		if got := OneOf("xy_z", few); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	long := strings.Repeat("a", 64)
+	if Word(long, []string{long}) != long || Word(long+"a", []string{long}) != "" {
+		t.Error("words of 64 letters are compared, longer ones are not")
+	}
 	for _, c := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"ab", "ba", 1}, {"kitten", "sitting", 3}, {"ca", "abc", 3}} {
+	}{{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"ab", "ba", 1}, {"kitten", "sitting", 3}, {"ca", "abc",
+		3}} {
 		if got := distance(c.a, c.b); got != c.want {
 			t.Errorf("%q, %q: %d, want %d", c.a, c.b, got, c.want)
 		}

@@ -3,9 +3,11 @@ package browser
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,9 +29,9 @@ type Browser struct {
 	t   testing.TB
 	ctx context.Context
 
-	mu       sync.Mutex
-	problems []string
-	asked    []string
+	mu        sync.Mutex
+	problems  []string
+	requested []string
 }
 
 // Open starts a browser that is closed with the test. Without Chromium the test fails, and says how to get
@@ -44,22 +46,22 @@ func Open(t testing.TB) *Browser {
 		}
 	}
 	if path == "" {
-		t.Fatal("this test looks at a page in Chromium, which is missing; install it with: apt-get install chromium")
+		t.Fatal("this test looks at a page in Chromium, which is missing; install it with: apt-get " +
+			"install chromium")
 	}
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox,
-		chromedp.DisableGPU,
-		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.WSURLReadTimeout(patience)}
+		chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
+		chromedp.WSURLReadTimeout(patience)}
 	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update",
-		"disable-sync",
-		"disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "disable-domain-reliability",
-		"metrics-recording-only", "no-pings", "mute-audio"} {
+		"disable-sync", "disable-default-apps", "disable-extensions", "disable-dev-shm-usage",
+		"disable-domain-reliability", "metrics-recording-only", "no-pings", "mute-audio"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
-	// Whatever a page may ask for, nothing but this machine is ever asked.
+	// Pages can reach nothing but this machine.
 	options = append(options, chromedp.Flag("host-resolver-rules",
 		"MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1"))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
-		options...) // with a folder of its own, empty, for what it stores
+	// With a folder of its own, empty, for what it stores.
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	allocator := chromedp.FromContext(ctx).Allocator
 	t.Cleanup(func() {
 		cancel()
@@ -76,7 +78,7 @@ func Open(t testing.TB) *Browser {
 	return b
 }
 
-// listen notes what a page complains of, and whom it asks.
+// listen records what a page complains of, and what it requests.
 func (b *Browser) listen(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +95,7 @@ func (b *Browser) listen(event any) {
 	case *cdplog.EventEntryAdded:
 		note("%s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
 	case *network.EventRequestWillBeSent:
-		b.asked = append(b.asked, e.Request.URL)
+		b.requested = append(b.requested, e.Request.URL)
 	}
 }
 
@@ -154,7 +156,7 @@ func (b *Browser) Look(width, height int, dark bool) {
 			Value: scheme}}))
 }
 
-// Print shows the page as it is printed on paper, or again as on a screen.
+// Print shows the page as it is printed on paper, or as on a screen.
 func (b *Browser) Print(on bool) {
 	b.t.Helper()
 	media := ""
@@ -180,19 +182,19 @@ func (b *Browser) Shoot(path string) {
 	}
 }
 
-// Problems are what the page complained of: exceptions, whatever it wrote to the console, what could not be
-// loaded, what its policy forbade.
+// Problems are what the page complained of: exceptions, messages on the console, what could not be loaded,
+// what its policy forbade.
 func (b *Browser) Problems() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]string(nil), b.problems...)
+	return slices.Clone(b.problems)
 }
 
-// Asked are the addresses that were asked for.
-func (b *Browser) Asked() []string {
+// Requested are the addresses that the page requested.
+func (b *Browser) Requested() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]string(nil), b.asked...)
+	return slices.Clone(b.requested)
 }
 
 // Pale lists texts whose contrast with their background is below 4.5 to 1, by the formula of WCAG 2.
@@ -202,28 +204,5 @@ func (b *Browser) Pale() (texts []string) {
 	return texts
 }
 
-const pale = `(() => {
-  const rgb = (c) => (c.match(/[\d.]+/g) || []).map(Number);
-  const light = (c) => {
-    const [r, g, b] = c.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (e) => {
-    for (; e; e = e.parentElement) {
-      const c = rgb(getComputedStyle(e).backgroundColor);
-      if (c.length === 3 || c[3] === 1) return c.slice(0, 3);
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let n = walk.nextNode(); n; n = walk.nextNode()) {
-    const e = n.parentElement;
-    if (!n.textContent.trim() || ['SCRIPT', 'STYLE', 'NOSCRIPT', 'TITLE'].includes(e.tagName.toUpperCase()) || !e.getClientRects().length) continue;
-    const style = getComputedStyle(e);
-    const [a, b] = [light(rgb(e instanceof SVGElement ? style.fill : style.color).slice(0, 3)), light(behind(e))];
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) found.push(n.textContent.trim() + ' (' + contrast.toFixed(2) + ')');
-  }
-  return found;
-})()`
+//go:embed pale.js
+var pale string
