@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -247,14 +248,10 @@ func under(name, domain string) bool { return name == domain || strings.HasSuffi
 // outage.
 var noIPv6 = sync.OnceValue(func() bool {
 	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().Is6() && guard.Check(netip.AddrPortFrom(p.Addr(), 0), false) == nil {
-			return false
-		}
-	}
-	return true
+	return err == nil && !slices.ContainsFunc(addrs, isPublicIPv6)
 })
+
+func isPublicIPv6(a net.Addr) bool {
+	p, err := netip.ParsePrefix(a.String())
+	return err == nil && p.Addr().Is6() && guard.Check(netip.AddrPortFrom(p.Addr(), 0), false) == nil
+}

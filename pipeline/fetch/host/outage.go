@@ -189,7 +189,8 @@ func silence(hosts int) string {
 // suspect starts probing for an outage.
 func (o *outage[T]) suspect(q *Queue[T], now time.Time, v Verdict, cause string) {
 	if o.cause == "" {
-		o.cause, o.class, o.since, o.silent = cause, v.class(), now, map[string]bool{}
+		o.cause, o.class, o.since = cause, v.class(), now
+		o.silent, o.swept = map[string]bool{}, false
 		o.probing.Go(func() {
 			defer crash.Exit()
 			q.probe()
@@ -301,7 +302,7 @@ func (o *outage[T]) over(q *Queue[T], now time.Time) calls {
 		o.excused[o.class] = now
 		completed = o.complete(q, len(o.held), true)
 	}
-	o.cause, o.certain, o.heard, o.swept = "", false, now, false
+	o.cause, o.certain, o.heard = "", false, now
 	q.more.Broadcast()
 	return completed
 }

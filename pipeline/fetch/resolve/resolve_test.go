@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -432,6 +433,26 @@ func TestRefused(t *testing.T) {
 	u.fail.Store(true)
 	fails("b.two.test", Unreachable)
 	u.fail.Store(false)
+}
+
+// TestUpstreamsTakeTurns: each upstream is the first as often as the others.
+func TestUpstreamsTakeTurns(t *testing.T) {
+	for n := 2; n <= 3; n++ {
+		r := newResolver(t, Options{Servers: []string{"127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1"}[:n]})
+		first := map[string]int{}
+		for range 10 * n {
+			order := r.inOrder()
+			first[order[0]]++
+			if slices.Sort(order); !slices.Equal(order, r.o.Servers) {
+				t.Errorf("%v", order)
+			}
+		}
+		for addr, times := range first {
+			if times != 10 || len(first) != n {
+				t.Errorf("%s was the first of %d in %d of %d turns", addr, n, times, 10*n)
+			}
+		}
+	}
 }
 
 // TestZonesAtFault: one zone that fails is to blame itself; of two, the upstreams are.
