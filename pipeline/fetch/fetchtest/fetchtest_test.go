@@ -55,13 +55,13 @@ func TestAnswers(t *testing.T) {
 		{"/f/a.jpg", 200, "", "first image"},
 		{"/f/none", 404, "", "404 page not found\n"},
 		{"/status/418", 418, "", ""},
-		{"/flaky/1/1/x", 503, "", ""},
-		{"/flaky/1/1/x", 200, "png", "second image"},
-		{"/limit/1/x", 429, "", ""},
-		{"/limit/1/x", 200, "png", "second image"},
-		{"/throttle/1/1/x", 200, "png", "second image"},
-		{"/throttle/1/1/x", 429, "", ""},
-		{"/throttle/1/1/x", 429, "", ""},
+		{"/flaky/1/3/x", 503, "", ""},
+		{"/flaky/1/3/x", 200, "png", "second image"},
+		{"/limit/3/x", 429, "", ""},
+		{"/limit/3/x", 200, "png", "second image"},
+		{"/throttle/1/3/x", 200, "png", "second image"},
+		{"/throttle/1/3/x", 429, "", ""},
+		{"/throttle/1/3/x", 429, "", ""},
 		{"/redirect/3/1/x.jpg", 200, "png", "second image"},
 		{"/to/" + "%2Ff%2Fb.png", 200, "", "second image"},
 		{"/short/1/x", 200, "png", "second"},
@@ -78,6 +78,9 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s: %d %s %.99q, want %d %s %.99q", c.path, code, kind, body, c.code, c.kind, c.body)
 		}
 	}
+	if s.Hits("/redirect/1/1/x.jpg") != 1 || s.Hits("/redirect/0/1/x.jpg") != 1 {
+		t.Errorf("%v", s.Paths())
+	}
 	if n := s.Busiest(); n != 1 { // after the first that was refused
 		t.Errorf("%d throttled requests within a second", n)
 	}
@@ -85,7 +88,7 @@ func TestAnswers(t *testing.T) {
 	if code, _, body := get(t, s.URL+"/robots.txt"); code != 200 || body != "2" {
 		t.Errorf("robots.txt: %d %s", code, body)
 	}
-	if n := s.Hits("/flaky/1/1/x"); n != 2 {
+	if n := s.Hits("/flaky/1/3/x"); n != 2 {
 		t.Errorf("%d hits of a path asked for twice", n)
 	}
 	if _, _, body := get(t, s.URL+"/echo/?q"); !strings.HasPrefix(body, "GET /echo/?q HTTP/1.1") {

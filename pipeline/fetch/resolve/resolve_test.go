@@ -455,6 +455,48 @@ func TestUpstreamsTakeTurns(t *testing.T) {
 	}
 }
 
+func TestZone(t *testing.T) {
+	for name, want := range map[string]string{"a.b.one.test": "one.test", "xone.test": "xone.test",
+		"one.test": "one.test", "three": "three", "a.b": "a.b", "": ""} {
+		if got := zone(name); got != want {
+			t.Errorf("%q is in %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestPut: a failure replaces what is remembered, unless that is addresses, old or young, and it is not that
+// the name does not exist.
+func TestPut(t *testing.T) {
+	failed, missing := &Error{Kind: Failed}, &Error{Kind: NotFound}
+	addrs := []netip.Addr{netip.IPv6Loopback()}
+	for _, c := range []struct {
+		was, put entry
+		kept     bool
+	}{
+		{entry{addrs: addrs}, entry{err: failed}, true},
+		{entry{addrs: addrs}, entry{err: missing}, false},
+		{entry{err: missing}, entry{err: failed}, false},
+		{entry{err: failed}, entry{addrs: addrs}, false},
+	} {
+		for _, old := range []bool{false, true} {
+			c.was.expires, c.put.expires = time.Now(), time.Now()
+			cache := cache{max: 2}
+			cache.put("a", c.was)
+			if old {
+				cache.put("b", entry{})
+			}
+			cache.put("a", c.put)
+			want := c.put
+			if c.kept {
+				want = c.was
+			}
+			if e, ok := cache.get("a"); !ok || e.err != want.err || len(e.addrs) != len(want.addrs) {
+				t.Errorf("%+v, old %t: %+v", c, old, e)
+			}
+		}
+	}
+}
+
 // TestZonesAtFault: one zone that fails is to blame itself; of two, the upstreams are.
 func TestZonesAtFault(t *testing.T) {
 	for zones, want := range map[int]Kind{1: Failed, 2: Unreachable} {

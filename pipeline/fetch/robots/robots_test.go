@@ -64,6 +64,8 @@ func TestAllows(t *testing.T) {
 		{"unreserved", "User-agent: *\nDisallow: /bar/%62%61%7A\n", "/bar/baz", false},
 		{"unreserved in the path", "User-agent: *\nDisallow: /bar/baz\n", "/bar/%62%61%7A", false},
 		{"UTF-8", "User-agent: *\nDisallow: /ツ\n", "/%E3%83%84", false},
+		{"another byte", "User-agent: *\nDisallow: /%C3%A9\n", "/%D3%A9", true},
+		{"another byte at the end", "User-agent: *\nDisallow: /%C3%A9\n", "/%C3%A8", true},
 		{"lower case", "User-agent: *\nDisallow: /%e3%83%84\n", "/%E3%83%84", false},
 		{"a URL in a query", "User-agent: *\nDisallow: /b?u=http://foo.bar\n", "/b?u=http%3A%2F%2Ffoo.bar",
 			false},
@@ -104,6 +106,17 @@ func TestDelay(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %v, want %v", body, got, want)
 		}
+	}
+}
+
+// TestSize: it is about what the rules take, and grows with them.
+func TestSize(t *testing.T) {
+	t.Parallel()
+	const rule = "Disallow: /a\n"
+	one := Parse("User-agent: *\n"+rule, "facescan").Size()
+	two := Parse("User-agent: *\n"+rule+"Disallow: /"+strings.Repeat("b", 1000), "facescan").Size()
+	if (*Rules)(nil).Size() != 0 || one < 16 || one > 200 || two < one+1000 || two > one+1200 {
+		t.Errorf("%d bytes of one rule, %d of two", one, two)
 	}
 }
 
