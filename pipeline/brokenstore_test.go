@@ -41,7 +41,9 @@ func (j brokenJob) Sources(ctx context.Context) ([]store.Source, error) {
 
 func (j brokenJob) AddSources(ctx context.Context, all []store.Source) ([]store.Source, error) {
 	return orBroken(j.method, "AddSources", func() ([]store.Source,
-		error) { return j.Job.AddSources(ctx, all) })
+		error) {
+		return j.Job.AddSources(ctx, all)
+	})
 }
 
 func (j brokenJob) Counts(ctx context.Context) (store.Counts, error) {

@@ -182,7 +182,7 @@ func (i *imports) complete(when string, rows int) {
 func TestColumnsAs(t *testing.T) {
 	columns := func(set func(*source.Spec)) source.Spec {
 		spec := source.Spec{Path: "a.csv", Format: "csv", IDColumn: "id", GroupColumn: "album",
-			GroupEnd: "$End",
+			GroupEnd:    "$End",
 			KeepColumns: []string{"a,b", "c"}}
 		set(&spec)
 		return spec

@@ -163,6 +163,66 @@ func TestAdopted(t *testing.T) {
 	}
 }
 
+// TestAdoptedOfADetector: a flag of which each detector has its own default holds for the job's detector, and
+// for no other.
+func TestAdoptedOfADetector(t *testing.T) {
+	for _, c := range []struct {
+		now  *Choice
+		want string // its --iou
+	}{{line(""), "0.7"}, {line("yunet"), "0.3"}, {line("", "iou", "0.7"), "0.7"}} {
+		if c.now.Flags.Text("iou") == "" {
+			check(t, c.now.Flags.Take("iou", "0.3"))
+		}
+		job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo","iou":"0.7"}`})
+		d, err := c.now.Settle(t.Context(), job, opener(c.now, 20))
+		check(t, err)
+		check(t, d.Close())
+		if got := c.now.Flags.Text("iou"); got != c.want {
+			t.Errorf("%s goes on with --iou %s, want %s", c.now.Name, got, c.want)
+		}
+	}
+	job := newJob(t, true, map[string]string{flagsSetting: `{"detector":"pigo","iou":"0.7"}`})
+	c := line("", "iou", "0.5")
+	_, err := c.Settle(t.Context(), job, opener(c, 20))
+	says(t, err, "--iou 0.5 (was 0.7)")
+}
+
+// closes is a detector that notes when it is closed.
+type closes struct {
+	detect.Detector
+	closed *int
+}
+
+func (c closes) Close() error {
+	*c.closed++
+	return c.Detector.Close()
+}
+
+// TestSettleCloses the detector that it refuses, and no other.
+func TestSettleCloses(t *testing.T) {
+	for _, c := range []struct {
+		minFace, closed int
+	}{{20, 0}, {40, 1}} {
+		begun := line("")
+		job := newJob(t, true, nil)
+		d, err := begun.Settle(t.Context(), job, opener(begun, 20))
+		check(t, err)
+		check(t, d.Close())
+		closed, now := 0, line("")
+		open := opener(now, c.minFace)
+		d, err = now.Settle(t.Context(), job, func() (detect.Detector, error) {
+			d, err := open()
+			return closes{d, &closed}, err
+		})
+		if closed != c.closed || (err == nil) != (c.closed == 0) || (d == nil) != (c.closed == 1) {
+			t.Errorf("--min-face %d: closed %d times, %v, %v", c.minFace, closed, d, err)
+		}
+		if d != nil {
+			check(t, d.Close())
+		}
+	}
+}
+
 // TestEarlierReleases reads settings of jobs that earlier releases began.
 func TestEarlierReleases(t *testing.T) {
 	pigo, err := detect.New(detect.Defaults(detect.Pigo))

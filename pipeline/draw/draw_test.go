@@ -72,6 +72,78 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// TestThickness: a line is as thick as the face allows, and in a narrow one no more than an eighth of it.
+func TestThickness(t *testing.T) {
+	for _, c := range []struct{ width, height, line, rim int }{
+		{1, 1, 1, 1}, {8, 8, 1, 1}, {100, 100, 2, 1}, {1000, 1000, 20, 10}, {1000, 16, 2, 1},
+		{15, 1000, 1, 1},
+		{72, 1000, 9, 5},
+	} {
+		if line, rim := thickness(&store.Face{Width: c.width, Height: c.height}); line != c.line ||
+			rim != c.rim {
+			t.Errorf("%dx%d: a line of %d with a rim of %d, want %d and %d", c.width, c.height, line, rim,
+				c.line,
+				c.rim)
+		}
+	}
+}
+
+// count is how many pixels of a part of a picture have a colour.
+func count(m *image.RGBA, r image.Rectangle, c color.RGBA) (n int) {
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			if m.RGBAAt(x, y) == c {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// TestDots: a landmark has a rim where the face is large enough for it, and there is none in a tiny face.
+func TestDots(t *testing.T) {
+	for _, c := range []struct {
+		side     int
+		dot, rim bool
+	}{{leastDots - 1, false, false}, {leastDots, true, false}, {2*leastDots - 1, true, false},
+		{2 * leastDots, true, true}, {400, true, true}} {
+		m := plain(c.side, c.side, color.RGBA{200, 150, 120, 255})
+		f := face(0, 0, c.side, c.side)
+		drawLandmarks(m, &f)
+		if dots, rims := count(m, m.Rect, dotColor), count(m, m.Rect, rimColor); dots > 0 != c.dot ||
+			rims > 0 != c.rim ||
+			c.dot && dots < 5 {
+			t.Errorf("a face of %d pixels has %d pixels of dots, %d of rims", c.side, dots, rims)
+		}
+	}
+}
+
+// TestLabelText: the text of a label lies within it, with a margin all around that it does not touch, and as
+// high as it is to be.
+func TestLabelText(t *testing.T) {
+	for _, size := range []int{leastText, 20, 40} {
+		l := label{text: "1  0.9876", size: size}
+		l.at = image.Rectangle{image.Pt(10, 10), image.Pt(10, 10).Add(l.measure())}
+		m := plain(l.at.Max.X+10, l.at.Max.Y+10, color.RGBA{200, 150, 120, 255})
+		l.draw(m)
+		inner := l.at.Inset(l.margin() - 1) // letters may reach a pixel beyond their lines
+		var text image.Rectangle
+		for y := range m.Rect.Dy() {
+			for x := range m.Rect.Dx() {
+				if m.RGBAAt(x, y) != (color.RGBA{200, 150, 120, 255}) && !image.Pt(x, y).In(l.at) {
+					t.Fatalf("size %d: a pixel at %d,%d outside %v", size, x, y, l.at)
+				}
+				if m.RGBAAt(x, y) == lineColor {
+					text = text.Union(image.Rect(x, y, x+1, y+1))
+				}
+			}
+		}
+		if !text.In(inner) || text.Dy() < size-2 || text.Dx() < inner.Dx()-size {
+			t.Errorf("size %d: text at %v in a label at %v", size, text, l.at)
+		}
+	}
+}
+
 // checkLayout holds labels to covering nothing.
 func checkLayout(t interface{ Errorf(string, ...any) }, bounds image.Rectangle, faces []store.Face) []label {
 	labels := layout(bounds, faces, 4)

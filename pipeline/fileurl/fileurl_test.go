@@ -45,6 +45,7 @@ func TestPathOfLists(t *testing.T) {
 		"file:///a.jpg?w=1#top":         "/a.jpg",
 		"file:///a%3F%23.jpg":           "/a?#.jpg",
 		"file://host/a.jpg":             "",
+		"file://h/a.jpg":                "",
 		"file://a.jpg":                  "",
 		"file:a.jpg":                    "",
 		"file:":                         "",

@@ -26,6 +26,12 @@ const listRows = 5
 // newJob is a job of a list of rows, all of which are done, that takes the part of a node.
 func newJob(t *testing.T, node store.Node, rows ...int64) store.Job {
 	t.Helper()
+	return newJobOf(t, node, listRows, rows...)
+}
+
+// newJobOf is one of a list of so many rows; -1 when nobody counted them.
+func newJobOf(t *testing.T, node store.Node, total int64, rows ...int64) store.Job {
+	t.Helper()
 	ctx := t.Context()
 	job, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "job.db"))
 	check(t, err)
@@ -41,7 +47,7 @@ func newJob(t *testing.T, node store.Node, rows ...int64) store.Job {
 	for _, id := range rows {
 		bad = append(bad, store.NewRow{ID: id, URL: "x", Bad: true})
 	}
-	check(t, session.Append(ctx, lease, bad, store.Position{Rows: listRows}, true, 10))
+	check(t, session.Append(ctx, lease, bad, store.Position{Rows: total}, true, 10))
 	check(t, session.Leave(ctx))
 	return job
 }
@@ -87,7 +93,9 @@ func TestManifest(t *testing.T) {
 	_, err := job.Retry(ctx, store.Selection{Reasons: []store.Reason{store.BadURL}})
 	check(t, err)
 	if found, err := CheckManifest(ctx, job); !found || err == nil ||
-		!strings.Contains(err.Error(), "it was changed since") {
+		!strings.Contains(err.Error(), "(2 rows, 0 ok, 0 failed, 0 faces, not 2 rows, 0 ok, 2 failed, 0 "+
+			"faces): "+
+			"it was changed since") {
 		t.Errorf("changed: %t, %v", found, err)
 	}
 	check(t, RenewManifest(ctx, job)) // it has to go on first
@@ -105,6 +113,26 @@ func TestManifest(t *testing.T) {
 	}
 	if _, err := CheckManifest(ctx, job); err == nil {
 		t.Error("a folder is a manifest")
+	}
+}
+
+// TestRenewManifest: a part that was changed on purpose is what its manifest says again.
+func TestRenewManifest(t *testing.T) {
+	ctx := t.Context()
+	job := newJob(t, store.Node{I: 0, Of: 2}, 2, 4)
+	check(t, RenewManifest(ctx, job))
+	if found, err := CheckManifest(ctx, job); found || err != nil {
+		t.Errorf("without a manifest: %t, %v", found, err)
+	}
+	check(t, WriteManifest(ctx, job))
+	check(t, job.Forget(ctx, []int64{2}, false))
+	if _, err := CheckManifest(ctx, job); err == nil ||
+		!strings.Contains(err.Error(), "(other results of 2 rows, 0 ok, 2 failed, 0 faces)") {
+		t.Errorf("changed: %v", err)
+	}
+	check(t, RenewManifest(ctx, job))
+	if found, err := CheckManifest(ctx, job); !found || err != nil {
+		t.Errorf("renewed: %t, %v", found, err)
 	}
 }
 
@@ -132,22 +160,34 @@ func TestLacks(t *testing.T) {
 	}
 }
 
-// TestMissingRows merges one of two parts: how many rows the other has is known from the list's length.
+// TestMissingRows merges parts: how many rows are missing is known from the list's length, if that is known.
 func TestMissingRows(t *testing.T) {
 	ctx := t.Context()
-	part := newJob(t, store.Node{I: 0, Of: 2}, 2, 4)
-	out, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "out.db"))
-	check(t, err)
-	defer out.Close()
-	check(t, store.Merge(ctx, out, []store.Job{part}, store.MergeOptions{
-		ShardSize: 10, Same: pipeline.SameList, MayBeSame: pipeline.MayBeSameList,
-		SourceName: func(_ store.Job, s store.Source) string { return s.Name },
-	}))
-	texts, err := Lacks(ctx, out)
-	check(t, err)
-	if len(texts) != 1 || !strings.Contains(texts[0],
-		": 3 rows of list.txt are missing; merge the other parts too") ||
-		!strings.Contains(texts[0], "process the missing rows: facescan run ") {
-		t.Errorf("%q", texts)
+	even, odd := newJob(t, store.Node{I: 0, Of: 2}, 2, 4), newJob(t, store.Node{I: 1, Of: 2}, 1, 3, 5)
+	uncounted := newJobOf(t, store.Node{I: 0, Of: 2}, -1, 2, 4)
+	for _, c := range []struct {
+		what  string
+		parts []store.Job
+		lacks string
+	}{
+		{"one of two", []store.Job{even}, ": 3 rows of list.txt are missing; merge the other parts too"},
+		{"both", []store.Job{even, odd}, ""},
+		{"one of an earlier release", []store.Job{uncounted},
+			": rows of list.txt are missing, how many is not known"},
+	} {
+		out, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "out.db"))
+		check(t, err)
+		check(t, store.Merge(ctx, out, c.parts, store.MergeOptions{
+			ShardSize: 10, Same: pipeline.SameList, MayBeSame: pipeline.MayBeSameList,
+			SourceName: func(_ store.Job, s store.Source) string { return s.Name },
+		}))
+		texts, err := Lacks(ctx, out)
+		check(t, err)
+		if len(texts) > 1 || (len(texts) == 0) != (c.lacks == "") || len(texts) == 1 &&
+			(!strings.Contains(texts[0], c.lacks) ||
+				!strings.Contains(texts[0], "process the missing rows: facescan run ")) {
+			t.Errorf("%s: %q", c.what, texts)
+		}
+		check(t, out.Close())
 	}
 }
