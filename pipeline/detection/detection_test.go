@@ -47,6 +47,9 @@ func opener(c *Choice, minFace int) func() (detect.Detector, error) {
 	}
 }
 
+// ttl is how long leases last.
+const ttl = time.Minute
+
 // newJob is a job with these settings, of a row that is done, if any is, and one that is pending.
 func newJob(t *testing.T, anyDone bool, settings map[string]string) store.Job {
 	t.Helper()
@@ -55,7 +58,7 @@ func newJob(t *testing.T, anyDone bool, settings map[string]string) store.Job {
 	check(t, err)
 	t.Cleanup(func() { check(t, job.Close()) })
 	check(t, job.Set(ctx, settings))
-	session, err := job.Join(ctx, pipeline.Self(), time.Minute)
+	session, err := job.Join(ctx, pipeline.Self(), ttl)
 	check(t, err)
 	source, err := job.AddSource(ctx, store.Source{Name: "list.txt", Format: "txt"})
 	check(t, err)
@@ -272,7 +275,7 @@ func TestChange(t *testing.T) {
 		t.Errorf("a flag of pigo's was kept: %s", shift)
 	}
 	// Not while a process works on it.
-	session, err := job.Join(t.Context(), pipeline.Self(), time.Minute)
+	session, err := job.Join(t.Context(), pipeline.Self(), ttl)
 	check(t, err)
 	_, err = session.Claim(t.Context(), 10)
 	check(t, err)
