@@ -38,6 +38,7 @@ func TestPathOfLists(t *testing.T) {
 		"file:///a/b.jpg":               "/a/b.jpg",
 		"FILE://localhost/a/b.jpg":      "/a/b.jpg",
 		"file:/a/b.jpg":                 "/a/b.jpg",
+		"file:%2Fa.jpg":                 "/a.jpg",
 		"file:///a b/100%.jpg":          "/a b/100%.jpg",
 		"file:///a%20b/%e4%2E%2e/c.jpg": "/a b/\xe4../c.jpg",
 		"file:///a/%2e%2e/../../etc/x":  "/etc/x",

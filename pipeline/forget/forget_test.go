@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -188,5 +190,49 @@ func TestRunIsRepeated(t *testing.T) {
 		if _, err := Run(t.Context(), o); err != nil || len(p.did) != 0 {
 			t.Errorf("%s, once more: %v, %v", c.what, err, p.did)
 		}
+	}
+}
+
+// TestSelectionStops when its reader does.
+func TestSelectionStops(t *testing.T) {
+	t.Parallel()
+	f := newJob(t, 3, 3)
+	for i, rows := range []selection{done, notDone} {
+		n := 0
+		for _, err := range rows(t.Context(), f, f.options("id > 0").Filter) {
+			f.ok(err)
+			n++
+			break
+		}
+		if n != 1 {
+			t.Errorf("selection %d yielded %d rows", i, n)
+		}
+	}
+}
+
+// TestFilesStay: a row whose files cannot be removed is not forgotten: the same command finds it again.
+func TestFilesStay(t *testing.T) {
+	t.Parallel()
+	f := newJob(t, 1, 0)
+	dir := t.TempDir()
+	f.ok(os.MkdirAll(filepath.Join(dir, ".facescan"), 0o755))
+	f.ok(os.WriteFile(filepath.Join(dir, ".facescan", "job"), []byte("token\n"), 0o644))
+	f.ok(f.Set(t.Context(), map[string]string{store.FolderSetting + "crops:token": dir}))
+	crop := filepath.Join(dir, export.FileOf(1)+"-1.jpg")
+	f.ok(os.MkdirAll(filepath.Join(crop, "in the way"), 0o755))
+	out, err := Run(t.Context(), f.options("id > 0"))
+	if err == nil || !strings.Contains(err.Error(), "--crops "+dir) || out.Rows != 0 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if rows, _ := f.left(); rows != 1 {
+		t.Errorf("%d rows are left", rows)
+	}
+	f.ok(os.RemoveAll(crop))
+	f.ok(os.WriteFile(crop, []byte("a crop"), 0o644))
+	if out, err := Run(t.Context(), f.options("id > 0")); err != nil || out.Rows != 1 {
+		t.Errorf("again: %+v, %v", out, err)
+	}
+	if _, err := os.Stat(crop); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the crop: %v", err)
 	}
 }

@@ -1,7 +1,9 @@
 package parts
 
 import (
+	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -189,5 +191,57 @@ func TestMissingRows(t *testing.T) {
 			t.Errorf("%s: %q", c.what, texts)
 		}
 		check(t, out.Close())
+	}
+}
+
+// unreadable is a job one of whose parts cannot be read.
+type unreadable struct {
+	store.Job
+	part string
+}
+
+var errUnreadable = errors.New("unreadable")
+
+func (u unreadable) Settings(ctx context.Context) (map[string]string, error) {
+	if u.part == "settings" {
+		return nil, errUnreadable
+	}
+	return u.Job.Settings(ctx)
+}
+
+func (u unreadable) Counts(ctx context.Context) (store.Counts, error) {
+	if u.part == "counts" {
+		return store.Counts{}, errUnreadable
+	}
+	return u.Job.Counts(ctx)
+}
+
+func (u unreadable) Results(ctx context.Context, from, to int64) iter.Seq2[store.Result, error] {
+	if u.part == "results" {
+		return func(yield func(store.Result, error) bool) { yield(store.Result{}, errUnreadable) }
+	}
+	return u.Job.Results(ctx, from, to)
+}
+
+// TestUnreadable: a job that cannot be read has no manifest, and does not pass for what its manifest says.
+func TestUnreadable(t *testing.T) {
+	job := newJob(t, store.Node{I: 0, Of: 2}, 2, 4)
+	check(t, WriteManifest(t.Context(), job))
+	for _, part := range []string{"settings", "counts", "results"} {
+		u := unreadable{job, part}
+		if found, err := CheckManifest(t.Context(), u); !found || !errors.Is(err, errUnreadable) {
+			t.Errorf("%s: checked: %t, %v", part, found, err)
+		}
+		if err := WriteManifest(t.Context(), u); !errors.Is(err, errUnreadable) {
+			t.Errorf("%s: written: %v", part, err)
+		}
+	}
+	for _, f := range []func(context.Context, store.Job) error{
+		func(ctx context.Context, j store.Job) error { return Settle(ctx, j, store.Node{}) }, CheckWhole,
+		func(ctx context.Context, j store.Job) error { _, err := Lacks(ctx, j); return err },
+	} {
+		if err := f(t.Context(), unreadable{job, "settings"}); !errors.Is(err, errUnreadable) {
+			t.Errorf("%v", err)
+		}
 	}
 }
