@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -202,5 +203,80 @@ func TestScales(t *testing.T) {
 		"other models false 91 to 128: 0 1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestLabels has every step of the histograms, which ascend.
+func TestLabels(t *testing.T) {
+	tally := newTally((&Options{}).scale)
+	for _, c := range []struct {
+		steps *steps
+		label func(above, upTo int64) string
+		want  string
+	}{
+		{&tally.faces, whole, "0|1|2|3|4|5|6 to 10|11 to 20|21 to 50|more than 50"},
+		{&tally.bytes, sizes, "up to 0 B|up to 4 KiB|4 KiB to 16 KiB|16 KiB to 32 KiB|32 KiB to 64 KiB|" +
+			"64 KiB to 128 KiB|128 KiB to 256 KiB|256 KiB to 512 KiB|512 KiB to 1 MiB|1 MiB to 2 MiB|" +
+			"2 MiB to 4 MiB|4 MiB to 16 MiB|more than 16 MiB"},
+		{&tally.sides, whole, "up to 100|101 to 200|201 to 400|401 to 800|801 to 1,200|1,201 to 1,600|" +
+			"1,601 to 2,400|2,401 to 3,200|3,201 to 4,800|4,801 to 6,400|more than 6,400"},
+	} {
+		for _, n := range c.steps.bounds {
+			c.steps.add(n)
+		}
+		c.steps.add(math.MaxInt64)
+		var got []string
+		for _, b := range c.steps.bars(c.label) {
+			got = append(got, b.Label)
+			if b.N != 1 || b.Width != 100 {
+				t.Errorf("%s has %d, and is %v wide", b.Label, b.N, b.Width)
+			}
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("%s, want\n%s", strings.Join(got, "|"), c.want)
+		}
+	}
+}
+
+// TestPicture draws three seconds: in the first three rows are done, of which one failed, in the second none,
+// in the third one.
+func TestPicture(t *testing.T) {
+	c := curve{step: time.Second}
+	start := time.Date(2030, 5, 6, 7, 8, 9, 0, time.UTC)
+	for _, row := range []struct {
+		after  time.Duration
+		failed bool
+	}{{0, false}, {time.Second - 1, true}, {1, false}, {2 * time.Second, false}} {
+		c.add(start.Add(row.after), row.failed)
+	}
+	got := *c.picture()
+	want := curvePicture{
+		Text: "4 rows were done from 6 May 2030 07:08:09 to 6 May 2030 07:08:12 UTC, 1 of them failed; " +
+			"at most 3 per second, over 1s.",
+		Columns: []columnPicture{{0, 272.7, 63.3, 126.7, 0, 63.3}, {546.7, 272.7, 126.7, 63.3, 126.7, 0}},
+		Line:    "0,190 273.3,47.5 546.7,47.5 820,0",
+		Rates:   []tick{{190, "0"}, {126.7, "1"}, {63.3, "2"}, {0, "3"}},
+		Sums:    []tick{{190, "0"}, {142.5, "1"}, {95, "2"}, {47.5, "3"}, {0, "4"}},
+		Times:   []tick{{273.3, "07:08:10"}, {546.7, "07:08:11"}},
+		Left:    0, Right: 820, Baseline: 190,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want\n%+v", got, want)
+	}
+	for _, share := range []float64{0, 0.25, 1} {
+		want := coord(100*share) + "%"
+		if across(820*share) != want || down(190*share) != want {
+			t.Errorf("%s across, %s down, want %s", across(820*share), down(190*share), want)
+		}
+	}
+}
+
+// TestQuoted makes code of what stands between backticks, and nothing else of what looks like markup.
+func TestQuoted(t *testing.T) {
+	for text, want := range map[string]string{"": "", "plain": "plain",
+		"run `a` or `b <c>`, not <b>": "run <code>a</code> or <code>b &lt;c&gt;</code>, not &lt;b&gt;"} {
+		if got := string(quoted(text)); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
 	}
 }
