@@ -171,15 +171,18 @@ func TestGroups(t *testing.T) {
 		hashes []store.HashedRow
 		want   string // first-id-distance of each picture
 	}{
-		"none":             {nil, ""},
-		"nothing alike":    {[]store.HashedRow{row(1, "a"), row(2, "b"), row(3, "c", 0), row(4, "d", far)}, ""},
-		"bytes alone":      {[]store.HashedRow{row(1, "a"), row(2, "b"), row(3, "a")}, "1-1-0 1-3-0"},
-		"bytes of a hash":  {[]store.HashedRow{row(1, "a"), row(2, "a", 7), row(3, "", 7)}, "1-1-0 1-2-0 1-3-0"},
-		"equal hashes":     {[]store.HashedRow{row(5, "", far), row(9, "b", far)}, "5-5-0 5-9-0"},
-		"within":           {[]store.HashedRow{row(1, "", 0), row(2, "", 0xf)}, "1-1-0 1-2-4"},
-		"beyond":           {[]store.HashedRow{row(1, "", 0), row(2, "", 0x1f)}, ""},
-		"the last bit":     {[]store.HashedRow{row(1, "", 0), row(2, "", 1<<63)}, "1-1-0 1-2-1"},
-		"the lowest first": {[]store.HashedRow{row(1, "", 0), row(2, "", 1), row(3, "", 3)}, "1-1-0 1-2-1 1-3-2"},
+		"none": {nil, ""},
+		"nothing alike": {[]store.HashedRow{row(1, "a"), row(2, "b"), row(3, "c", 0), row(4, "d", far)},
+			""},
+		"bytes alone": {[]store.HashedRow{row(1, "a"), row(2, "b"), row(3, "a")}, "1-1-0 1-3-0"},
+		"bytes of a hash": {[]store.HashedRow{row(1, "a"), row(2, "a", 7), row(3, "", 7)},
+			"1-1-0 1-2-0 1-3-0"},
+		"equal hashes": {[]store.HashedRow{row(5, "", far), row(9, "b", far)}, "5-5-0 5-9-0"},
+		"within":       {[]store.HashedRow{row(1, "", 0), row(2, "", 0xf)}, "1-1-0 1-2-4"},
+		"beyond":       {[]store.HashedRow{row(1, "", 0), row(2, "", 0x1f)}, ""},
+		"the last bit": {[]store.HashedRow{row(1, "", 0), row(2, "", 1<<63)}, "1-1-0 1-2-1"},
+		"the lowest first": {[]store.HashedRow{row(1, "", 0), row(2, "", 1), row(3, "", 3)},
+			"1-1-0 1-2-1 1-3-2"},
 		"a chain": {[]store.HashedRow{row(1, "", 0), row(2, "", 0xf), row(3, "", 0xff)},
 			"1-1-0 1-2-4 2-2-0 2-3-4"},
 		"a result that went": {[]store.HashedRow{row(1, "", 0), row(gone, "", 0), row(71, "", 0)},
@@ -203,7 +206,8 @@ func TestGroups(t *testing.T) {
 func TestFailedReadingIsSeen(t *testing.T) {
 	var hashes []store.HashedRow
 	for id := range int64(4500) { // three pages of results
-		hashes = append(hashes, store.HashedRow{ID: id + 1000, Hashes: store.Hashes{PHash: store.NewPHash(7)}})
+		hashes = append(hashes, store.HashedRow{ID: id + 1000,
+			Hashes: store.Hashes{PHash: store.NewPHash(7)}})
 	}
 	_, err := duplicates.Find(t.Context(), &hashed{hashes: hashes, reading: errReading}, 4)
 	if !errors.Is(err, errReading) {

@@ -159,8 +159,8 @@ func TestKeypoints(t *testing.T) {
 
 func TestGroupsWithoutFaces(t *testing.T) {
 	var b strings.Builder
-	w := must.Get(New(&b, Options{Rows: "groups", Columns: []string{"group", "faces", "images_with_faces", "ok"},
-		NoFaces: true}))(t)
+	w := must.Get(New(&b, Options{Rows: "groups", NoFaces: true,
+		Columns: []string{"group", "faces", "images_with_faces", "ok"}}))(t)
 	must.OK(t, w.WriteGroup(store.Group{Name: "a", OK: 3}))
 	if err := w.Close(); err != nil || b.String() != "group,faces,images_with_faces,ok\na,,,3\n" {
 		t.Errorf("%q %v", b.String(), err)

@@ -95,11 +95,11 @@ func FormatOf(path string, formats []string) (string, error) {
 	case suffix == ".parquet":
 		return "parquet", nil
 	case suffix == ".json" && slices.Contains(formats, "coco"):
-		return "", usagef("%s: a name in .json does not say which; add --format coco, or write JSON Lines to a "+
-			"name in .jsonl", path)
+		return "", usagef("%s: a name in .json does not say which; add --format coco, or write JSON Lines "+
+			"to a name in .jsonl", path)
 	default:
-		return "", usagef("%s: %s is not the suffix of a format; there are %s: give the file such a suffix, or "+
-			"choose one with --format", path, suffix, strings.Join(formats, ", "))
+		return "", usagef("%s: %s is not the suffix of a format; there are %s: give the file such a suffix, "+
+			"or choose one with --format", path, suffix, strings.Join(formats, ", "))
 	}
 }
 

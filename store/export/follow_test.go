@@ -493,7 +493,8 @@ func TestFinished(t *testing.T) {
 		rows, done int
 		complete   bool
 		want       bool
-	}{{0, 0, true, true}, {3, 3, true, true}, {3, 2, true, false}, {3, 3, false, false}, {3, 2, false, false}} {
+	}{{0, 0, true, true}, {3, 3, true, true}, {3, 2, true, false}, {3, 3, false, false},
+		{3, 2, false, false}} {
 		d := newFollowed(t)
 		if finished, err := d.follower().finished(background); finished || err != nil {
 			t.Errorf("a job without a list: %v, %v", finished, err)

@@ -312,8 +312,8 @@ func TestWhereMeansTheSameInSQL(t *testing.T) {
 }
 
 func TestSQL(t *testing.T) {
-	f := must.Get(ParseFilter("lower(url) LIKE '%x' AND (faces / 2 >= -1.5 OR reason IN ('a', 'b')) AND NOT id "+
-		"= 7", Options{}))(t)
+	const where = "lower(url) LIKE '%x' AND (faces / 2 >= -1.5 OR reason IN ('a', 'b')) AND NOT id = 7"
+	f := must.Get(ParseFilter(where, Options{}))(t)
 	column := func(name string) string { return "r." + name }
 	got, args, err := f.SQL(store.Postgres, 3, column)
 	want := `(((lower((((r.url)) COLLATE "C"))) COLLATE "C") LIKE $3 ESCAPE '')` +

@@ -40,7 +40,8 @@ func TestFacts(t *testing.T) {
 		if c.detectors > 0 { // a time that cannot be, of a row of the most frequent detector
 			most := fmt.Sprint("d", c.detectors)
 			tally.add(&store.Result{Status: store.OK, Detector: most, Time: earliest.Add(-1)})
-			tally.add(&store.Result{Status: store.Failed, Reason: store.Forgotten, Time: start.Add(99 * time.Hour)})
+			tally.add(&store.Result{Status: store.Failed, Reason: store.Forgotten,
+				Time: start.Add(99 * time.Hour)})
 		}
 		var got []string
 		for _, f := range tally.facts(Options{Version: "1.0"}) {
@@ -115,7 +116,8 @@ func TestHosts(t *testing.T) {
 	tally := newTally((&Options{}).scale)
 	long := strings.Repeat("ü", 150)
 	for i := range 8 {
-		r := store.Result{ID: int64(i), Status: store.OK, URL: "http://A.example/", Faces: make([]store.Face, 1)}
+		r := store.Result{ID: int64(i), Status: store.OK, URL: "http://A.example/",
+			Faces: make([]store.Face, 1)}
 		if i > 4 {
 			r.Status, r.Faces = store.Failed, nil
 		}
@@ -195,12 +197,13 @@ func TestScales(t *testing.T) {
 	for _, chart := range tally.scoreCharts() {
 		for _, b := range chart.Bars {
 			if b.Faces+b.Candidates > 0 {
-				got = append(got, fmt.Sprint(chart.Of, " ", chart.Unit, " ", b.Label, ": ", b.Faces, b.Candidates))
+				got = append(got, fmt.Sprintf("%s %v %s: %d %d", chart.Of, chart.Unit, b.Label, b.Faces,
+					b.Candidates))
 			}
 		}
 	}
-	want := []string{"unit true below 0.20: 5 0", "unit true 0.35 to 0.40: 1 0", "unit true 0.95 to 1.00: 3 0",
-		"other models false 91 to 128: 0 1"}
+	want := []string{"unit true below 0.20: 5 0", "unit true 0.35 to 0.40: 1 0",
+		"unit true 0.95 to 1.00: 3 0", "other models false 91 to 128: 0 1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

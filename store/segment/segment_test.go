@@ -486,8 +486,8 @@ func TestFurther(t *testing.T) {
 	}
 }
 
-// TestListJoinsLater publishes a list, and another one that joined after that. The folder has both, and so has
-// a new job that takes it in, but for rows that nothing was done with.
+// TestListJoinsLater publishes a list, and another one that joined after that. The folder has both, and so
+// has a new job that takes it in, but for rows that nothing was done with.
 func TestListJoinsLater(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
