@@ -116,9 +116,10 @@ func TestCSV(t *testing.T) {
 }
 
 func TestKeptColumnsThatClash(t *testing.T) {
-	o := Options{Sources: []Source{{Kept: []string{"URL", "a", "kept_url"}}, {Kept: []string{"a"}}}}
+	o := Options{Sources: []Source{{Kept: []string{"URL", "a", "kept_url"}}, {Kept: []string{"a", "id"}}}}
 	got, _, _ := strings.Cut(exported(t, o), "\n")
-	want := "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes,kept_URL,a,kept_kept_url"
+	want := "id,url,status,reason,http_status,format,width,height,bytes,faces,boxes," +
+		"kept_URL,a,kept_kept_url,kept_id"
 	if got != want {
 		t.Errorf("%s\n%s", got, want)
 	}

@@ -542,3 +542,72 @@ func TestErrorsNameTheFile(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamContinues writes rows to one stream and then to another: the second has those that the first has
+// not, and a job whose record of it is damaged says so.
+func TestStreamContinues(t *testing.T) {
+	d := newFollowed(t)
+	d.list("a", 6)
+	d.list("b", 3)
+	stream := func() string {
+		t.Helper()
+		var out bytes.Buffer
+		f := d.follower()
+		f.Path, f.Out = "", &out
+		over := make(chan struct{})
+		close(over)
+		d.ok(f.Follow(background, over))
+		var ids []string
+		for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n")[1:] {
+			id, _, _ := strings.Cut(line, ",")
+			ids = append(ids, id)
+		}
+		return strings.Join(ids, " ")
+	}
+	d.work(4)
+	if got := stream(); got != "1 2 3 1099511627777 1099511627778 1099511627779" {
+		t.Errorf("first %s", got)
+	}
+	d.work()
+	for _, want := range []string{"4 5 6", "", ""} {
+		if got := stream(); got != want {
+			t.Errorf("then %q, want %q", got, want)
+		}
+	}
+	d.ok(d.Set(background, map[string]string{store.OutputSetting + "out:1": "{"}))
+	f := d.follower()
+	f.Path, f.Out = "", io.Discard
+	if err := f.Follow(background, nil); err == nil || !strings.Contains(err.Error(), "how far b was written") {
+		t.Errorf("of a damaged record: %v", err)
+	}
+}
+
+// blocked is a consumer that takes nothing until it is let go.
+type blocked chan struct{}
+
+func (b blocked) Write(p []byte) (int, error) { <-b; return len(p), nil }
+
+// TestBehind has a consumer that does not read: the follower is behind until it does.
+func TestBehind(t *testing.T) {
+	d := newFollowed(t)
+	d.list("a", 6)
+	d.work()
+	consumer := make(blocked)
+	f := d.follower()
+	f.Path, f.Out, f.Finish = "", consumer, true
+	if f.Behind() || f.Writing() != 0 {
+		t.Error("behind before anything was written")
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- f.Follow(background, nil) }()
+	for began := time.Now(); !f.Behind(); time.Sleep(time.Millisecond) { // by a real clock
+		if time.Since(began) > time.Minute {
+			t.Fatal("never behind")
+		}
+	}
+	close(consumer)
+	d.ok(<-ended)
+	if f.Behind() || f.Writing() < streamStall {
+		t.Errorf("behind %v in the end, after writing for %v", f.Behind(), f.Writing())
+	}
+}

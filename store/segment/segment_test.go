@@ -478,6 +478,7 @@ func TestFurther(t *testing.T) {
 	for _, c := range []struct{ a, b, want list }{
 		{at(1, 1), at(2, -1), at(2, -1)}, {at(2, -1), at(1, 1), at(2, -1)},
 		{at(2, -1), at(2, 5), at(2, 5)}, {at(2, 5), at(2, -1), at(2, 5)}, {at(2, 5), at(2, 5), at(2, 5)},
+		{at(2, 0), at(2, -1), at(2, 0)},
 	} {
 		if got := c.a.further(c.b); got.Position.Line != c.want.Position.Line || got.whole != c.want.whole {
 			t.Errorf("of lines %d and %d it is line %d with %d rows; want %d with %d", c.a.Position.Line,
