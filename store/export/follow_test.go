@@ -410,6 +410,26 @@ func TestFollowComparesTheFile(t *testing.T) {
 	}
 }
 
+// TestFollowComparesBeforeTheEnd changes a file within a minute of its last comparison, while it is written: it
+// is compared again before the follower ends.
+func TestFollowComparesBeforeTheEnd(t *testing.T) {
+	d := newFollowed(t)
+	d.list("a", 4000)
+	d.work(3900)
+	f := d.follower()
+	if locked, err := f.lock(background); !locked || err != nil {
+		t.Fatal(locked, err)
+	}
+	must.Get(f.round(background))(d)
+	f.checked = time.Now()
+	d.ok(flip(d.path, 40_000))
+	d.work()
+	over := make(chan struct{})
+	close(over)
+	d.ok(f.Follow(background, over))
+	d.is(d.exported())
+}
+
 // TestFollowAnOlderPosition resumes a file whose position an earlier release kept, without a hash.
 func TestFollowAnOlderPosition(t *testing.T) {
 	d := newFollowed(t)

@@ -192,6 +192,9 @@ func TestScales(t *testing.T) {
 	for _, score := range []float64{math.Inf(-1), -1, 0, 0.049, 0.05, 0.35, 0.95, 1, 2} {
 		tally.add(&store.Result{Status: store.OK, Detector: "unit", Faces: []store.Face{{Score: score}}})
 	}
+	if charts := tally.scoreCharts(); len(charts) != 1 || charts[0].Of != "" {
+		t.Errorf("the only detector: %+v", charts)
+	}
 	tally.add(&store.Result{Status: store.OK, Candidates: []store.Face{{Score: 100}}})
 	var got []string
 	for _, chart := range tally.scoreCharts() {
