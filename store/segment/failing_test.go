@@ -185,3 +185,44 @@ func TestTakingInIsMarked(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherListIsNotTakenIn has a folder with segments of another list that is called the same.
+func TestOtherListIsNotTakenIn(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	w.do(5, 1)
+	must.OK(t, w.Publish(t.Context()))
+	job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+	defer job.Close()
+	p := publisherOf(job, dir)
+	p.Match = func(context.Context, store.Source) (string, bool, error) { return "", false, nil }
+	must.OK(t, p.Start(t.Context()))
+	defer p.Close()
+	if c := must.Get(job.Counts(t.Context()))(t); c.Total != 0 {
+		t.Errorf("%d rows of another list were taken in", c.Total)
+	}
+}
+
+// TestPartIsNamed has what a folder holds of a part name that part when all its rows are there, and not
+// before.
+func TestPartIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	must.OK(t, w.Job.Set(t.Context(), map[string]string{store.NodeSetting: "0/2"}))
+	for {
+		done := w.do(20, 1)
+		must.OK(t, w.Publish(t.Context()))
+		parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
+		want := ""
+		if must.Get(w.Job.Counts(t.Context()))(t).Pending == 0 {
+			want = "0/2"
+		}
+		if got := must.Get(parts.Jobs[0].Settings(t.Context()))(t)[store.MergePartsSetting]; got != want {
+			t.Errorf("the part is called %q, want %q", got, want)
+		}
+		must.OK(t, parts.Close())
+		if len(done) == 0 {
+			break
+		}
+	}
+}
