@@ -179,3 +179,28 @@ func TestKinds(t *testing.T) {
 		t.Error("none is a detector")
 	}
 }
+
+// TestForeignScores are not rounded: nothing is known of their scale.
+func TestForeignScores(t *testing.T) {
+	if got := (Kind{}).Printed(0.123456789); got != 0.123456789 {
+		t.Errorf("%v", got)
+	}
+	if got := kindNamed(t, Pigo).Printed(1.005001); got != 1.01 {
+		t.Errorf("two decimals: %v", got)
+	}
+}
+
+// TestTooManyPixels: an image that is too large for the cascade has an error, and the others have answers.
+func TestTooManyPixels(t *testing.T) {
+	d, err := New(Defaults(Pigo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	small := image.NewGray(image.Rect(0, 0, 30, 30))
+	vast := &image.Gray{Rect: image.Rect(0, 0, 1<<15, 1<<14+1)} // without pixels: they are not read
+	a, err := d.Detect(t.Context(), []Image{{Luma: small, Scale: 1}, {Luma: vast, Scale: 1}})
+	if err != nil || a[0].Err != nil || a[1].Err == nil || len(a[1].Faces) > 0 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

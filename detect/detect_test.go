@@ -41,7 +41,7 @@ func TestYunet(t *testing.T) {
 func TestPigoEqualsOracle(t *testing.T) {
 	luma := sample.Photo(t, 200)
 	batch := []detect.Image{{Luma: luma, Scale: 1}, {Luma: luma, Scale: 2},
-		{Luma: tilted(luma, 20), Scale: 1}}
+		{Luma: sample.Tilted(luma, 20), Scale: 1}, {Luma: sample.Tilted(luma, 32), Scale: 1}}
 	for _, change := range []func(p *detect.Params){
 		func(*detect.Params) {},
 		func(p *detect.Params) { p.MinScore = 0 },
@@ -75,25 +75,12 @@ func TestAnglesFindTiltedFaces(t *testing.T) {
 		d, err := detect.New(p)
 		must(t, err)
 		defer d.Close()
-		answers, err := d.Detect(t.Context(), []detect.Image{{Luma: tilted(upright, 45), Scale: 1}})
+		answers, err := d.Detect(t.Context(), []detect.Image{{Luma: sample.Tilted(upright, 45), Scale: 1}})
 		must(t, err)
 		if got := len(answers[0].Faces) > 0; got != c.found {
 			t.Errorf("--angles %v on a photo tilted by 45 degrees: %+v", c.angle, answers[0].Faces)
 		}
 	}
-}
-
-// tilted is an image whose faces lean as those that an angle looks for.
-func tilted(img *image.Gray, degrees float64) *image.Gray {
-	size := img.Bounds().Size()
-	out := image.NewGray(img.Bounds())
-	sin, cos := math.Sincos(degrees * math.Pi / 180)
-	for i := range out.Pix {
-		x, y := float64(i%out.Stride-size.X/2), float64(i/out.Stride-size.Y/2)
-		out.Pix[i] = img.GrayAt(size.X/2+int(math.Round(cos*x-sin*y)),
-			size.Y/2+int(math.Round(sin*x+cos*y))).Y
-	}
-	return out
 }
 
 func BenchmarkDetect(b *testing.B) {

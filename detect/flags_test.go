@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -61,5 +62,108 @@ func TestFlags(t *testing.T) {
 				t.Errorf("%s: %v", k.Name, err)
 			}
 		}
+	}
+}
+
+// TestFlagTexts: the values of a flag as text, with the detector's own default where there is none.
+func TestFlagTexts(t *testing.T) {
+	named := map[string]Flag{}
+	for _, f := range Flags() {
+		named[f.Name] = f
+	}
+	p := Defaults(Pigo)
+	p.MinScore, p.Angles = 2.5, []float64{22.5, -30}
+	for name, want := range map[string]string{"min-face": "20", "max-face": "0", "shift": "0.1", "scale": "1.1",
+		"iou": "0.2", "min-score": "2.5", "angles": "22.5,-30"} {
+		if got := named[name].Text(p); got != want {
+			t.Errorf("--%s is %q, want %q", name, got, want)
+		}
+	}
+	for _, c := range []struct{ flag, text, detector, want string }{
+		{"min-score", "", Pigo, "8"}, {"min-score", "", Yunet, "0.45"}, {"min-score", "3", Pigo, "3"},
+		{"min-score", "", "", ""}, {"iou", "", Yunet, "0.3"}, {"min-face", "", Pigo, ""},
+	} {
+		if got := named[c.flag].OrDefault(c.text, c.detector); got != c.want {
+			t.Errorf("--%s %q of %q is %q, want %q", c.flag, c.text, c.detector, got, c.want)
+		}
+	}
+	for name, f := range named {
+		if want := name == "iou" || name == "min-score"; f.PerDetector() != want {
+			t.Errorf("--%s differs by detector: %v", name, !want)
+		}
+	}
+}
+
+func TestParseAngles(t *testing.T) {
+	for text, want := range map[string][]float64{"": nil, "45": {45}, "22.5, -22.5": {22.5, -22.5}} {
+		if got, err := ParseAngles(text); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"north", "1,", "NaN", "1,-Inf"} {
+		if got, err := ParseAngles(text); err == nil || !strings.Contains(err.Error(), "use degrees") {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
+// TestLimitsOfFlags: the first and the last value of each flag that can be searched with, and those beyond.
+func TestLimitsOfFlags(t *testing.T) {
+	for _, c := range []struct {
+		detector, flag            string
+		least, below, most, above float64
+	}{
+		{detector: Yunet, flag: "min-face", least: 8, below: 7, most: 1 << 15, above: 1<<15 + 1},
+		{detector: Yunet, flag: "max-face", least: 20, below: 19, most: 1 << 20, above: -1},
+		{detector: Pigo, flag: "shift", least: 0.01, below: 0.009, most: 1, above: 1.01},
+		{detector: Pigo, flag: "scale", least: 1.01, below: 1, most: 4, above: 4.01},
+		{detector: Yunet, flag: "iou", least: 0, below: -0.1, most: 1, above: 1.1},
+		{detector: Yunet, flag: "min-score", least: 0, below: -0.1, most: 1, above: 1.1},
+		{detector: Pigo, flag: "min-score", least: 0, below: -0.1, most: 1e6, above: 1.1e6},
+		{detector: Pigo, flag: "angles", least: -359, below: -360, most: 359, above: 360},
+	} {
+		i := slices.IndexFunc(flags, func(f Flag) bool { return f.Name == c.flag })
+		valid := func(v float64) error {
+			p := Defaults(c.detector)
+			switch to := flags[i].Field(&p).(type) {
+			case *int:
+				*to = int(v)
+			case *float64:
+				*to = v
+			case *[]float64:
+				*to = []float64{v}
+			}
+			return p.Validate()
+		}
+		for _, v := range []float64{c.least, c.most} {
+			if err := valid(v); err != nil {
+				t.Errorf("%s --%s %v: %v", c.detector, c.flag, v, err)
+			}
+		}
+		for _, v := range []float64{c.below, c.above, math.NaN()} {
+			if _, whole := flags[i].Field(new(Params)).(*int); whole && math.IsNaN(v) {
+				continue
+			}
+			if err := valid(v); err == nil || !strings.HasPrefix(err.Error(), "--"+c.flag+" ") {
+				t.Errorf("%s --%s %v: %v", c.detector, c.flag, v, err)
+			}
+		}
+	}
+	p := Defaults(Yunet)
+	p.MinScore = 5
+	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "--detector pigo") {
+		t.Errorf("a score on the scale of another detector: %v", err)
+	}
+	p.Detector = "haar"
+	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "yunet, pigo, none") {
+		t.Errorf("a detector that is not built in: %v", err)
+	}
+	if _, err := New(p); err == nil || !strings.Contains(err.Error(), `"haar" is not a detector`) {
+		t.Error(err)
+	}
+	p = Defaults(Pigo)
+	p.Shift = 9
+	if _, err := NewWith(p, nil); err == nil {
+		t.Error("an engine is used with a step of 9 sides")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"image"
 	"image/jpeg"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,5 +50,19 @@ func Photo(t testing.TB, width int) *image.Gray {
 	size := img.Bounds().Size()
 	out := image.NewGray(image.Rect(0, 0, width, width*size.Y/size.X))
 	draw.BiLinear.Scale(out, out.Bounds(), img, img.Bounds(), draw.Src, nil)
+	return out
+}
+
+// Tilted is an image turned about its centre, by degrees that --angles finds its faces with. Beyond its edges
+// it is black.
+func Tilted(img *image.Gray, degrees float64) *image.Gray {
+	size := img.Bounds().Size()
+	out := image.NewGray(img.Bounds())
+	sin, cos := math.Sincos(degrees * math.Pi / 180)
+	for i := range out.Pix {
+		x, y := float64(i%out.Stride-size.X/2), float64(i/out.Stride-size.Y/2)
+		out.Pix[i] = img.GrayAt(size.X/2+int(math.Round(cos*x-sin*y)),
+			size.Y/2+int(math.Round(sin*x+cos*y))).Y
+	}
 	return out
 }

@@ -29,12 +29,12 @@ type Bound struct {
 	bodyTime time.Duration
 
 	mu    sync.Mutex
-	conns map[*conn]bool
+	conns map[*conn]struct{}
 }
 
 // New bounds a server, whose handler is set, to so many connections. Serve it on Bound.Listen.
 func New(s *http.Server, max int) *Bound {
-	b := &Bound{max: max, bodyTime: bodyTime, conns: map[*conn]bool{}}
+	b := &Bound{max: max, bodyTime: bodyTime, conns: map[*conn]struct{}{}}
 	s.Handler = b.handler(s.Handler)
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, key{}, c)
@@ -93,7 +93,7 @@ func (b *Bound) admit(c *conn) bool {
 		delete(b.conns, oldest)
 		_ = oldest.Conn.Close()
 	}
-	b.conns[c] = true
+	b.conns[c] = struct{}{}
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -68,8 +69,10 @@ func answer(c net.Conn) string {
 }
 
 const (
-	get  = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-	post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+	get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	// quick is answered at once where others wait.
+	quick = "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+	post  = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 )
 
 // TestDeaf: connections that send nothing, half a head, or no body, many times as many as there may be, do
@@ -109,12 +112,12 @@ func TestAtWork(t *testing.T) {
 	for range 20 {
 		dial(t, address, post)
 	}
-	if got := answer(dial(t, address, "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")); got == "" {
+	if got := answer(dial(t, address, quick)); got == "" {
 		t.Error("no answer beside three at work")
 	}
 	work = append(work, dial(t, address, post+"abcd"))
 	<-begun
-	if got := answer(dial(t, address, get)); got != "" {
+	if got := answer(dial(t, address, quick)); got != "" {
 		t.Errorf("beyond the bound: %q", got)
 	}
 	close(release)
@@ -179,6 +182,19 @@ func TestBodyTime(t *testing.T) {
 	}
 	if got := answer(dial(t, address, post+"abcd")); !strings.Contains(got, "here") {
 		t.Errorf("a slow answer: %q", got)
+	}
+}
+
+// TestOtherListener: a connection that is not from Bound.Listen does not count, and is served.
+func TestOtherListener(t *testing.T) {
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "here")
+	})}
+	New(s, 1)
+	w := httptest.NewRecorder()
+	s.Handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Body.String() != "here" {
+		t.Errorf("%d %q", w.Code, w.Body)
 	}
 }
 
