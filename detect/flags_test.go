@@ -73,8 +73,8 @@ func TestFlagTexts(t *testing.T) {
 	}
 	p := Defaults(Pigo)
 	p.MinScore, p.Angles = 2.5, []float64{22.5, -30}
-	for name, want := range map[string]string{"min-face": "20", "max-face": "0", "shift": "0.1", "scale": "1.1",
-		"iou": "0.2", "min-score": "2.5", "angles": "22.5,-30"} {
+	for name, want := range map[string]string{"min-face": "20", "max-face": "0", "shift": "0.1",
+		"scale": "1.1", "iou": "0.2", "min-score": "2.5", "angles": "22.5,-30"} {
 		if got := named[name].Text(p); got != want {
 			t.Errorf("--%s is %q, want %q", name, got, want)
 		}

@@ -28,7 +28,8 @@ func TestPlaceTravelled(t *testing.T) {
 
 // TestPlaceLandmarks: landmarks are rounded half up to tenths of a pixel, and are not clipped to the image.
 func TestPlaceLandmarks(t *testing.T) {
-	l := detect.Landmarks{{X: 1, Y: 2.25}, {X: -3.5, Y: 0.0625}, {X: 10.078125, Y: 1e9}, {X: -1e9, Y: 0.03}, {}}
+	l := detect.Landmarks{{X: 1, Y: 2.25}, {X: -3.5, Y: 0.0625}, {X: 10.078125, Y: 1e9},
+		{X: -1e9, Y: 0.03}, {}}
 	for scale, want := range map[float64][10]int32{
 		1: {10, 23, -35, 1, 101, 1 << 24 * 10, -1 << 24 * 10, 0, 0, 0},
 		2: {20, 45, -70, 1, 202, 1 << 24 * 10, -1 << 24 * 10, 1, 0, 0},

@@ -96,5 +96,6 @@ func TestRefinement(t *testing.T) {
 
 // near compares as exactly as processors agree on sums of floating-point numbers.
 func near(a, b Face) bool {
-	return max(math.Abs(a.X-b.X), math.Abs(a.Y-b.Y), math.Abs(a.Side-b.Side), math.Abs(a.Score-b.Score)) < 1e-2
+	return max(math.Abs(a.X-b.X), math.Abs(a.Y-b.Y), math.Abs(a.Side-b.Side),
+		math.Abs(a.Score-b.Score)) < 1e-2
 }
