@@ -84,7 +84,8 @@ func TestRefused(t *testing.T) {
 		if !errors.As(e.refused(res), &h) || h.Message != c.message || h.Status != 500 || h.RetryAfter != 0 {
 			t.Errorf("%q: %+v", c.body, h)
 		}
-		if text := h.Error(); strings.HasSuffix(text, " ") || c.message == "" && !strings.HasSuffix(text, "500") {
+		text := h.Error()
+		if strings.HasSuffix(text, " ") || c.message == "" && !strings.HasSuffix(text, "500") {
 			t.Errorf("%q", text)
 		}
 	}
@@ -165,7 +166,7 @@ func TestImpossibleFaces(t *testing.T) {
 		"a landmark far below":    {face(9), points(5, 20.5), 1, "a landmark at 5,20.5"},
 		"a landmark of NaN":       {face(9), points(math.NaN(), 5), 1, "a landmark at NaN"},
 		"as many candidates":      {slices.Repeat(face(2), candidates), nil, candidates, ""},
-		"too many candidates":     {slices.Repeat(face(2), candidates+1), nil, candidates + 1, "9 candidates"},
+		"one candidate more":      {slices.Repeat(face(2), candidates+1), nil, 9, "9 candidates"},
 		"unreadable with a face":  {face(9), nil, -1, "-1 faces are counted, 1 given"},
 		"one that touches":        {[]float64{0, 20, 1, 5, 5, 9}, nil, 1, "a face of 5x5 at 20,1"},
 		"one that touches on top": {[]float64{0, 1, -5, 5, 5, 9}, nil, 1, "a face of 5x5 at 1,-5"},
