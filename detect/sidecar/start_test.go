@@ -36,8 +36,8 @@ func TestDetector(t *testing.T) {
 		return true
 	})
 	st.start()
-	if _, _, err := Detector(t.Context(), []string{st.URL, gone}); err == nil || errors.Is(err, ErrNoAnswer) ||
-		!strings.Contains(err.Error(), "a token is missing") {
+	_, _, err = Detector(t.Context(), []string{st.URL, gone})
+	if err == nil || errors.Is(err, ErrNoAnswer) || !strings.Contains(err.Error(), "a token is missing") {
 		t.Errorf("a server that refuses: %v", err)
 	}
 }
@@ -148,7 +148,8 @@ func TestFromStored(t *testing.T) {
 			f.X, f.Y, f.Width, f.Height = f.Y, f.X, f.Height, f.Width
 			return f
 		}}}
-	a, err := answersOf(detect.Kind{}, items, []float64{0, 90, 10, 20, 30, 7}, nil, []float64{1}, math.Inf(-1))
+	row := []float64{0, 90, 10, 20, 30, 7}
+	a, err := answersOf(detect.Kind{}, items, row, nil, []float64{1}, math.Inf(-1))
 	want := detect.Face{X: 10, Y: 90, Width: 30, Height: 10, Score: 7}
 	if err != nil || len(a[0].Faces) != 1 || a[0].Faces[0] != want {
 		t.Errorf("%+v, %v, want %+v", a, err, want)

@@ -123,7 +123,7 @@ func whole(p picture) (cells []cell) {
 func pictures(yield func(picture) bool) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	sizes := [][2]int{{1, 1}, {1, 70}, {70, 1}, {2, 3}, {33, 32}, {64, 64}, {65, 31}, {97, 130}, {300, 40},
-		{40, 200}}
+		{40, 200}, {1100, 33}}
 	for range 12 {
 		sizes = append(sizes, [2]int{1 + rng.IntN(70), 1 + rng.IntN(70)})
 	}
@@ -355,21 +355,24 @@ func TestManyCandidates(t *testing.T) {
 
 // What a run in C needs for its rows is within what Memory says.
 func TestMemory(t *testing.T) {
-	img := image.NewGray(image.Rect(0, 0, 3000, 500))
-	for i := range img.Pix {
-		img.Pix[i] = uint8(i * i >> 3)
-	}
-	f := NewFinder()
-	f.Find(nil, img, 1, Params{MinFace: 15, IoU: 0.3, Floor: 0})
-	used := int64(cap(f.candidates)) * int64(unsafe.Sizeof(Face{}))
-	for i := range f.thirds {
-		used += int64(cap(f.thirds[i].Pix))
-	}
-	if n, ok := f.network.(interface{ size() int64 }); ok {
-		used += n.size()
-	}
-	if said := Memory(3000, 500); used > said {
-		t.Errorf("%d bytes are in use, %d were said", used, said)
+	// In the first, candidates take most of the memory, in the second the smaller pictures.
+	for _, size := range []image.Point{{3000, 500}, {8000, 6000}} {
+		img := image.NewGray(image.Rectangle{Max: size})
+		for i := range img.Pix {
+			img.Pix[i] = uint8(i * i >> 3)
+		}
+		f := NewFinder()
+		f.Find(nil, img, 1, Params{MinFace: 15, IoU: 0.3, Floor: 0})
+		used := int64(cap(f.candidates)) * int64(unsafe.Sizeof(Face{}))
+		for i := range f.thirds {
+			used += int64(cap(f.thirds[i].Pix))
+		}
+		if n, ok := f.network.(interface{ size() int64 }); ok {
+			used += n.size()
+		}
+		if said := Memory(size.X, size.Y); used > said {
+			t.Errorf("%v: %d bytes are in use, %d were said", size, used, said)
+		}
 	}
 	if most := Memory(10_000, 10_000); most > 64<<20 {
 		t.Errorf("100 megapixels take %d bytes", most)

@@ -40,6 +40,16 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestIoU(t *testing.T) {
+	a, b := box{0, 0, 40, 10}, box{20, 5, 30, 10}
+	if got, want := iou(a, b), 100.0/(400+300-100); got != want || iou(b, a) != want {
+		t.Errorf("%v and %v, want %v", got, iou(b, a), want)
+	}
+	if got := iou(a, box{40, 0, 10, 10}); got != 0 {
+		t.Errorf("boxes that touch: %v", got)
+	}
+}
+
 // A set of one photo, whose annotation is what the detector says, and of files that say nothing about it.
 func TestRun(t *testing.T) {
 	photo, err := os.ReadFile("../../detect/testdata/faces.jpg")

@@ -72,6 +72,7 @@ int cuCtxSetCurrent(void *c) { current = c; return OK; }
 int cuModuleLoadData(void **m, const char *ptx) {
   CHECK;
   if (!strstr(ptx, ".entry search(") || !strstr(ptx, ".target sm_75")) return BAD_PTX;
+  if (ptx[strlen(ptx) - 1] != '\n') return BAD_PTX;  // the text and its end, nothing between
   __atomic_add_fetch(&modules, 1, 5);
   *m = &module;
   return OK;

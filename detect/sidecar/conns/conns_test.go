@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -198,11 +199,43 @@ func TestOtherListener(t *testing.T) {
 	}
 }
 
-func TestMost(t *testing.T) {
-	if got := Most(1<<30, 0.5); got < 1 || got >= 1<<30 {
-		t.Error(got)
+// TestLongestIdle: of connections that had an answer, the one whose answer is longest ago makes room.
+func TestLongestIdle(t *testing.T) {
+	release, begun := make(chan struct{}), make(chan struct{}, 1)
+	address := serve(t, 2, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			begun <- struct{}{}
+			<-release
+		}
+		io.WriteString(w, "here")
+	})
+	late := dial(t, address, get)
+	<-begun
+	early := dial(t, address, quick)
+	if answer(early) == "" {
+		t.Fatal("no answer")
 	}
-	if got := Most(1, 0.5); got != 1 {
-		t.Error(got)
+	close(release)
+	if answer(late) == "" {
+		t.Fatal("no answer")
+	}
+	if answer(dial(t, address, quick)) == "" {
+		t.Fatal("no answer to the third")
+	}
+	if _, err := io.WriteString(late, quick); err != nil || answer(late) == "" {
+		t.Errorf("the connection with the later answer was closed: %v", err)
+	}
+}
+
+func TestMost(t *testing.T) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		t.Fatal(err)
+	}
+	three := int(float64(l.Cur) * 0.75)
+	for want, most := range map[int]int{1: 1, three - 1: three - 1, three + 1: three, 2 * three: three} {
+		if got := Most(want, 0.25); got != most {
+			t.Errorf("%d of %d descriptors: %d, want %d", want, l.Cur, got, most)
+		}
 	}
 }
