@@ -1,0 +1,88 @@
+package heif_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/tetratelabs/wazero"
+
+	"facescan/pipeline/decode/heif"
+)
+
+// section is a section of a WebAssembly module: its number, and its content after the length.
+func section(id byte, content ...[]byte) []byte {
+	data := slices.Concat(content...)
+	return append(binary.AppendUvarint([]byte{id}, uint64(len(data))), data...)
+}
+
+// imported is an entry of the import section.
+func imported(name string, description ...byte) []byte {
+	return slices.Concat([]byte{1, 'e', byte(len(name))}, []byte(name), description)
+}
+
+// instructions have operands of every form; each leaves the stack as it was. Type 0 is i32 to i32.
+var instructions = map[string]string{
+	"block, br_if":  "\x02\x40\x41\x00\x0d\x00\x0b",
+	"br_table":      "\x02\x40\x41\x00\x0e\x02\x00\x00\x00\x0b",
+	"if, else":      "\x41\x00\x04\x40\x01\x05\x01\x0b",
+	"br":            "\x02\x40\x0c\x00\x0b",
+	"call":          "\x41\x00\x10\x01\x1a",
+	"call_indirect": "\x41\x00\x41\x00\x11\x00\x00\x1a",
+	"select, typed": "\x41\x00\x41\x00\x41\x00\x1c\x01\x7f\x1a",
+	"global":        "\x23\x00\x1a",
+	"load, store":   "\x41\x00\x41\x00\x28\x02\x83\x01\x36\x02\x00",
+	"memory":        "\x3f\x00\x40\x00\x1a",
+	"constants": "\x41\xff\x7e\x1a\x42\x80\x80\x01\x1a\x43\x03\x40\x03\x40\x1a" +
+		"\x44\x03\x40\x03\x40\x03\x40\x03\x40\x1a",
+	"references":  "\xd0\x70\x1a\xd2\x02\x1a",
+	"saturating":  "\x43\x00\x00\x00\x00\xfc\x00\x1a",
+	"memory.fill": "\x41\x00\x41\x00\x41\x00\xfc\x0b\x00",
+	"memory.copy": "\x41\x00\x41\x00\x41\x00\xfc\x0a\x00\x00",
+	"table.size":  "\xfc\x10\x00\x1a",
+	"table.copy":  "\x41\x00\x41\x00\x41\x00\xfc\x0e\x00\x00",
+	"vectors": "\x41\x00\xfd\x00\x04\x03\x1a" +
+		"\xfd\x0c\x03\x40\x03\x40\x03\x40\x03\x40\x03\x40\x03\x40\x03\x40\x03\x40\x1a",
+	"lanes":           "\x41\x00\xfd\x11\xfd\x1b\x03\x1a",
+	"lanes in memory": "\x41\x00\x41\x00\xfd\x11\xfd\x54\x00\x03\x03\x1a",
+	"loaded zeros":    "\x41\x00\xfd\x5c\x02\x03\x1a",
+}
+
+// TestMeterForms meters small modules with imports and instructions of every form: what comes out is valid,
+// and the counter is in the loop alone.
+func TestMeterForms(t *testing.T) {
+	limits := map[string][]byte{"open": {0, 1}, "bounded": {1, 1, 2}}
+	for kind, limit := range limits {
+		for name, code := range instructions {
+			body := slices.Concat([]byte{1, 1, 0x7f, 0x03, 0x40}, []byte(code), []byte{0x0b, 0x0b})
+			module := slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
+				section(1, []byte{2, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 0, 0}),
+				section(2, []byte{5}, imported("t", slices.Concat([]byte{1, 0x70}, limit)...),
+					imported("m", slices.Concat([]byte{2}, limit)...), imported("g", 3, 0x7f, 0),
+					imported("other", 0, 0), imported("fd_close", 0, 0)),
+				section(3, []byte{1, 1}),
+				section(6, []byte{1, 0x7f, 1, 0x41, 0, 0x0b}),
+				section(7, []byte{1, 1, 'f', 0, 2}),
+				section(10, []byte{1}, binary.AppendUvarint(nil, uint64(len(body))), body))
+			metered, err := heif.Meter(module)
+			if err != nil {
+				t.Errorf("%s, %s: %v", kind, name, err)
+				continue
+			}
+			// global.get of the third global, after one imported and one of its own; call of the second import
+			if n := bytes.Count(metered, []byte{0x03, 0x40, 0x23, 2}); n != 1 ||
+				!bytes.Contains(metered, []byte{0x10, 1, 0x1a, 0x0b}) {
+				t.Errorf("%s, %s: %d loops count", kind, name, n)
+			}
+			for what, code := range map[string][]byte{"as it was": module, "metered": metered} {
+				r := wazero.NewRuntime(context.Background())
+				if _, err := r.CompileModule(context.Background(), code); err != nil {
+					t.Errorf("%s, %s, %s: %v", kind, name, what, err)
+				}
+				must(t, r.Close(context.Background()))
+			}
+		}
+	}
+}
