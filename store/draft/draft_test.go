@@ -35,9 +35,7 @@ func TestMain(m *testing.M) {
 func files(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Name())
@@ -51,25 +49,17 @@ func makeAndDie(t *testing.T, path string, check func(name string)) {
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), maker+"="+path)
 	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer in.Close()
 	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, c.Start())
 	defer func() {
 		c.Process.Kill()
 		c.Wait()
 	}()
 	name, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	check(strings.TrimSpace(name))
 }
 
@@ -82,9 +72,7 @@ func TestOfTheDead(t *testing.T) {
 			".out.csv.0123456789abcdeg.part", ".out.csv.4711.part", ".other.csv.0123456789abcdef.part",
 			"x.0123456789abcdef.part"}
 		for _, name := range others {
-			if err := os.WriteFile(filepath.Join(dir, name), nil, FileMode); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(filepath.Join(dir, name), nil, FileMode))
 		}
 		before := files(t, dir)
 		var dead string
@@ -103,9 +91,7 @@ func TestOfTheDead(t *testing.T) {
 			t.Fatalf("a killed process removed its draft: %v", err)
 		}
 		d, err := Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		d.Discard()
 		if got := files(t, dir); got != before {
 			t.Errorf("left are %s, want %s", got, before)
@@ -123,9 +109,7 @@ func TestModes(t *testing.T) {
 		{CreateFolder, 0o755, 0o755}} {
 		path := filepath.Join(dir, "x")
 		d, err := c.begin(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		folder := d.isFolder()
 		if st, err := os.Lstat(d.Name()); err != nil || st.Mode().Perm()&0o077 != 0 {
 			t.Errorf("the draft: %v %v", st.Mode(), err)
@@ -136,9 +120,7 @@ func TestModes(t *testing.T) {
 		case c.was != 0:
 			err = os.WriteFile(path, []byte("old"), c.was)
 		}
-		if err := errors.Join(err, d.Place()); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(err, d.Place()))
 		if st, err := os.Lstat(path); err != nil || st.Mode().Perm() != c.want || st.IsDir() != folder {
 			t.Errorf("over %v: %v %v, want %v", c.was, st.Mode(), err, c.want)
 		}
@@ -158,9 +140,7 @@ func TestSymlink(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	d.WriteString("new")
 	if err := d.PlaceNew(); !errors.Is(err, fs.ErrExist) || strings.Contains(err.Error(), suffix) {
 		t.Errorf("a name that is taken: %v", err)
@@ -169,9 +149,7 @@ func TestSymlink(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.WriteString("new")
-	if err := d.Place(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, d.Place())
 	got, err := os.ReadFile(victim)
 	if err != nil || string(got) != "precious" {
 		t.Errorf("%q %v", got, err)
@@ -186,9 +164,7 @@ func TestNewFolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new")
 	for _, want := range []error{nil, fs.ErrExist} {
 		d, err := CreateFolder(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if err := d.PlaceNew(); !errors.Is(err, want) {
 			t.Errorf("placed with %v, want %v", err, want)
 		}
@@ -250,5 +226,12 @@ func TestErrors(t *testing.T) {
 	}
 	if err := d.Place(); err == nil || strings.Contains(err.Error(), suffix) {
 		t.Errorf("without its draft: %v", err)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

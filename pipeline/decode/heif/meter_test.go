@@ -71,7 +71,8 @@ func TestMeterForms(t *testing.T) {
 				t.Errorf("%s, %s: %v", kind, name, err)
 				continue
 			}
-			// global.get of the third global, after one imported and one of its own; call of the second import
+			// The counter is the third global, behind one imported and one of its own;
+			// fd_close is the second function.
 			if n := bytes.Count(metered, []byte{0x03, 0x40, 0x23, 2}); n != 1 ||
 				!bytes.Contains(metered, []byte{0x10, 1, 0x1a, 0x0b}) {
 				t.Errorf("%s, %s: %d loops count", kind, name, n)
