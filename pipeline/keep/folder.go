@@ -19,9 +19,8 @@ import (
 )
 
 const (
-	hidden   = ".facescan" // name of the folder with internal files
-	jobFile  = "job"       // in it: the token of the job whose files these are
-	knownMax = 4096        // subfolders that are remembered to exist
+	hidden  = ".facescan" // name of the folder with internal files
+	jobFile = "job"       // in it: the token of the job whose files these are
 )
 
 // What folders are for, as the flags and the job's settings name it.
@@ -41,7 +40,6 @@ type folder struct {
 
 	mu     sync.Mutex
 	staged map[int64][]staged // by row: files that have their names only once the row is done
-	known  map[string]bool    // subfolders that exist
 }
 
 // token returns the token of the folder's job, empty if it has none.
@@ -83,7 +81,7 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string,
 		return nil, err
 	}
 	f := &folder{kind: kind, dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3),
-		known: map[string]bool{}, staged: map[int64][]staged{}}
+		staged: map[int64][]staged{}}
 	if err := os.MkdirAll(f.private(""), draft.FolderMode); err != nil {
 		return nil, err
 	}
@@ -180,21 +178,6 @@ func random(bytes int) string {
 
 // private returns the path of an internal file.
 func (f *folder) private(name string) string { return filepath.Join(f.dir, hidden, name) }
-
-// mkdir makes a subfolder with its parents.
-func (f *folder) mkdir(dir string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.known[dir] {
-		return nil
-	}
-	if len(f.known) >= knownMax {
-		clear(f.known)
-	}
-	err := os.MkdirAll(dir, draft.FolderMode)
-	f.known[dir] = err == nil
-	return err
-}
 
 // close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, by which
 // other processes find it.

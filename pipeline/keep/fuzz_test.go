@@ -18,7 +18,7 @@ import (
 // sample is a tar file that a keeper wrote, whole.
 func sample(t testing.TB) []byte {
 	dir := t.TempDir()
-	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func(string) {},
+	w := newWriter(&folder{dir: dir, name: "sample"}, 0, func() {},
 		func([]group) (func(entry, note) bool, error) {
 			return func(entry, note) bool { return true }, nil
 		})

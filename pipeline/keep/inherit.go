@@ -106,9 +106,6 @@ func (k *Keeper) inheritPart(dir, path string) error {
 	if f, entries, size, err = compact(f, groups, size, keep); err != nil {
 		return err
 	}
-	if len(entries) == 0 {
-		return os.Remove(path)
-	}
 	return seal(f, dir, strings.TrimSuffix(filepath.Base(path), partSuffix), size, entries)
 }
 

@@ -134,7 +134,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 		}
 	}
 	if k.bodies != nil {
-		k.writer = newWriter(k.bodies, o.TarSize, func(string) { k.rescan() }, k.wanted)
+		k.writer = newWriter(k.bodies, o.TarSize, k.rescan, k.wanted)
 		k.archive.add(k.bodies.dir)
 	}
 	if err := k.earlier(ctx); err != nil {
@@ -254,10 +254,8 @@ func (k *Keeper) Read(row store.Row) (o pipeline.Original, err error) {
 		return e == nil
 	}
 	if k.writer != nil {
-		if e, ok := k.writer.find(row.ID); ok {
-			if b, ok, err := k.writer.read(e); ok && try(b, err) {
-				return o, nil
-			}
+		if b, ok, err := k.writer.read(row.ID); ok && try(b, err) {
+			return o, nil
 		}
 	}
 	for range 2 { // another process may replace a file after it was found

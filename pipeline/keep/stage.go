@@ -212,7 +212,7 @@ func (p pictures) surplus(r *store.Result) (paths []string) {
 // place gives the files of a done row their names, after it removes the row's surplus files: the last first,
 // so that a crash leaves no gap that would hide the rest. The mark is removed last: until then the work can
 // be repeated.
-func (p pictures) place(stage string, r *store.Result, files []staged, mkdir func(dir string) error) error {
+func (p pictures) place(stage string, r *store.Result, files []staged) error {
 	for _, path := range p.surplus(r) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -223,7 +223,7 @@ func (p pictures) place(stage string, r *store.Result, files []staged, mkdir fun
 			continue
 		}
 		path := p.path(s.id, s.face)
-		if err := mkdir(filepath.Dir(path)); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), draft.FolderMode); err != nil {
 			return err
 		}
 		if err := os.Rename(filepath.Join(stage, s.name()), path); err != nil {
@@ -263,8 +263,7 @@ func (p pictures) repair(ctx context.Context, job store.Job, stage string) error
 		}
 		own := slices.DeleteFunc(waiting, func(s staged) bool { return s.time != r.Time.UnixMilli() })
 		if done && len(own) > 0 {
-			mkdir := func(dir string) error { return os.MkdirAll(dir, draft.FolderMode) }
-			if err := p.place(stage, &r, own, mkdir); err != nil {
+			if err := p.place(stage, &r, own); err != nil {
 				return err
 			}
 		}
@@ -297,5 +296,5 @@ func (k *Keeper) complete(ctx context.Context, p pictures, f *folder, r *store.R
 			return f.remove(files)
 		}
 	}
-	return p.place(f.stage(), r, files, f.mkdir)
+	return p.place(f.stage(), r, files)
 }

@@ -66,7 +66,7 @@ type entry struct{ id, at, size int64 }
 type writer struct {
 	folder *folder
 	limit  int64
-	sealed func(base string) // a tar file has its name
+	sealed func() // a tar file has its name
 	// wanted reports whether to keep rows of which nothing is known at the end
 	wanted func([]group) (func(entry, note) bool, error)
 
@@ -90,7 +90,7 @@ type part struct {
 	refused map[entry]bool // those of rows that did not
 }
 
-func newWriter(f *folder, limit int64, sealed func(string),
+func newWriter(f *folder, limit int64, sealed func(),
 	wanted func([]group) (func(entry, note) bool, error)) *writer {
 	if limit <= 0 {
 		limit = tarSize
@@ -293,12 +293,13 @@ func (w *writer) find(id int64) (entry, bool) {
 	return entry{}, false
 }
 
-// read reads an entry of those files; ok is false if its file is sealed by now.
-func (w *writer) read(e entry) (b []byte, ok bool, err error) {
+// read reads a row's entry in the unsealed files; ok is false if there is none.
+func (w *writer) read(id int64) (b []byte, ok bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.parts {
-		if p.byID[e.id] != e {
+		e, ok := p.byID[id]
+		if !ok {
 			continue
 		}
 		if err := p.w.Flush(); err != nil {
@@ -328,18 +329,11 @@ func (w *writer) seal(p *part) (err error) {
 			return err
 		}
 	}
-	if len(entries) == 0 {
-		err = os.Remove(p.file.Name())
-	} else {
-		err = seal(p.file, w.folder.dir, p.base, size, entries)
-	}
-	if err != nil {
+	if err := seal(p.file, w.folder.dir, p.base, size, entries); err != nil {
 		return err
 	}
 	w.drop(p)
-	if len(entries) > 0 {
-		w.sealed(p.base)
-	}
+	w.sealed()
 	return nil
 }
 
@@ -396,8 +390,12 @@ func (w *writer) decide(p *part) error {
 	return nil
 }
 
-// seal ends a tar file of so many bytes and gives it its name, after its index has one.
+// seal ends a tar file of so many bytes and gives it its name, after its index has one. One without entries is
+// removed.
 func seal(f *os.File, dir, base string, size int64, entries []entry) error {
+	if len(entries) == 0 {
+		return os.Remove(f.Name())
+	}
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
