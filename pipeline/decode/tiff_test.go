@@ -2,9 +2,12 @@ package decode
 
 import (
 	"bytes"
+	"compress/lzw"
+	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"image"
+	"io"
 	"maps"
 	"math/bits"
 	"slices"
@@ -73,10 +76,24 @@ func TestTIFFKinds(t *testing.T) {
 	for i := range ramp {
 		ramp[i] = uint32(i % 256)
 	}
+	packed := func(compression uint32, strip []byte) []byte {
+		return greyTags.write(strip, tags{tagCompression: {compression}})
+	}
+	var deflated, lzwCodes, runs bytes.Buffer
+	z, l := zlib.NewWriter(&deflated), lzw.NewWriter(&lzwCodes, lzw.MSB, 8)
+	_, err := io.MultiWriter(z, l).Write(m.Pix)
+	must(t, errors.Join(err, z.Close(), l.Close()))
+	for run := range slices.Chunk(m.Pix, 100) {
+		runs.Write(append([]byte{byte(len(run) - 1)}, run...))
+	}
 	for name, c := range map[string]struct {
 		body []byte
 		want *image.Gray
 	}{
+		"deflated":             {packed(8, deflated.Bytes()), m},
+		"deflated, old number": {packed(32946, deflated.Bytes()), m},
+		"LZW":                  {packed(5, lzwCodes.Bytes()), m},
+		"runs":                 {packed(32773, runs.Bytes()), m},
 		"grey":                 {greyTags.write(m.Pix, nil), m},
 		"white is 0":           {greyTags.write(m.Pix, tags{tagPhotometric: {0}}), inverse},
 		"RGB":                  {rgbTags.write(rgb, nil), m},
