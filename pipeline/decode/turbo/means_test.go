@@ -2,6 +2,7 @@ package turbo
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -17,7 +18,13 @@ func TestMeans(t *testing.T) {
 		for k := range n {
 			w.First[k] = int32(rng.IntN(width))
 			for i := range min(w.Taps, width-int(w.First[k])) {
-				w.Set(k, i, rng.NormFloat64()/4)
+				share := rng.NormFloat64() / 4
+				w.Set(k, i, share)
+				at := k*w.Taps + i
+				got := float64(int32(w.High[at])<<weightShift+int32(w.Low[at])) / (1 << weightWhole)
+				if math.Abs(got-share) > 0.51/(1<<weightWhole) || w.Low[at] < 0 {
+					t.Fatalf("%v is stored as %v", share, got)
+				}
 			}
 		}
 		src := make([]byte, width*rows)
