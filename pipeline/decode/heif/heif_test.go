@@ -10,6 +10,7 @@ import (
 	"image/color"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"facescan/pipeline/decode"
@@ -270,6 +271,41 @@ func inColor(t *testing.T, body []byte) *image.RGBA {
 	m, err := f.Color()
 	must(t, err)
 	return m
+}
+
+// TestDerived: a picture that is made of others is named by the coding of its parts, however deep they are,
+// and a circle of references ends.
+func TestDerived(t *testing.T) {
+	derived := func(brand string, kinds []string, references ...[]byte) []byte {
+		items := [][]byte{u16(len(kinds))}
+		for i, kind := range kinds {
+			items = append(items, full("infe", 2, 0, u16(i+1, 0), []byte(kind), []byte{0}))
+		}
+		return slices.Concat(box("ftyp", []byte(brand), u32(0), []byte("mif1")),
+			full("meta", 0, 0, full("pitm", 0, 0, u16(1)), full("iinf", 0, 0, items...),
+				full("iref", 0, 0, references...)))
+	}
+	parts := func(from int, to ...int) []byte { return box("dimg", u16(from, len(to)), u16(to...)) }
+	for name, c := range map[string]struct {
+		body          []byte
+		format, other string
+	}{
+		"a grid of HEVC": {derived("heic", []string{"grid", "hvc1", "hvc1"}, parts(1, 2, 3)), heif.HEIC, ""},
+		"a grid of AV1":  {derived("mif1", []string{"grid", "av01", "av01"}, parts(1, 2, 3)), heif.AVIF, ""},
+		"a grid that is overlaid": {derived("mif1", []string{"iovl", "grid", "hvc1"}, parts(1, 2),
+			parts(2, 3)), heif.HEIC, ""},
+		"a grid of another coding": {derived("mif1", []string{"grid", "jpeg"}, parts(1, 2)), "",
+			"HEIF coded as jpeg"},
+		"references to others": {derived("mif1", []string{"grid", "jpeg", "av01"}, box("thmb", u16(1, 1, 2)),
+			parts(2, 2), parts(1, 3)), heif.AVIF, ""},
+		"a circle":    {derived("avif", []string{"grid", "grid"}, parts(1, 2), parts(2, 1)), heif.AVIF, ""},
+		"no part":     {derived("heic", []string{"grid"}), heif.HEIC, ""},
+		"cut entries": {derived("heic", []string{"grid", "av01"}, box("dimg", u16(1))), heif.HEIC, ""},
+	} {
+		if format, other := heif.Sniff(c.body); format != c.format || other != c.other {
+			t.Errorf("%s: %q, %q", name, format, other)
+		}
+	}
 }
 
 // Limits grow with the pixels and with the file, and leave room beyond what was measured.
