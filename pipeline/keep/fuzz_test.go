@@ -43,8 +43,8 @@ func sample(t testing.TB) []byte {
 	return b
 }
 
-// FuzzWalk reads any bytes as a tar file: every entry that is listed is within it and reads, or is reported to
-// be damaged.
+// FuzzWalk reads any bytes as a tar file: every entry that is listed is within it and reads, or is reported
+// to be damaged.
 func FuzzWalk(f *testing.F) {
 	f.Add(sample(f))
 	f.Add([]byte{})

@@ -390,8 +390,8 @@ func (w *writer) decide(p *part) error {
 	return nil
 }
 
-// seal ends a tar file of so many bytes and gives it its name, after its index has one. One without entries is
-// removed.
+// seal ends a tar file of so many bytes and gives it its name, after its index has one. One without entries
+// is removed.
 func seal(f *os.File, dir, base string, size int64, entries []entry) error {
 	if len(entries) == 0 {
 		return os.Remove(f.Name())
