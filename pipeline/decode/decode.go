@@ -28,9 +28,9 @@
 // one, by the size of Luma in eighths; in brackets the CPU time of decoding and detection together on photos
 // of 0.14 to 0.24 megapixels, relative to full size:
 //
-//	faces from  8/8               7/8         6/8               5/8               4/8               3/8
-//	20 pixels   .852 .851 (1.00)  .850 .849   .846 .838 (1.09)  .825 .804 (0.92)  .803 .775 (0.63)  .791 .697
-//	40 pixels   .828 .827 (1.00)  .837 .834   .828 .823         .809 .788 (0.79)  .788 .759 (0.75)  .770 .668
+//	faces from 8/8               7/8         6/8               5/8               4/8               3/8
+//	20 pixels  .852 .851 (1.00)  .850 .849   .846 .838 (1.09)  .825 .804 (0.92)  .803 .775 (0.63)  .791 .697
+//	40 pixels  .828 .827 (1.00)  .837 .834   .828 .823         .809 .788 (0.79)  .788 .759 (0.75)  .770 .668
 //
 // The cascade was made for windows of 20 pixels. DefaultWindow therefore keeps faces from 20 pixels at full
 // size, and halves the image for faces from 40, which costs four points and a quarter of the time.

@@ -377,7 +377,8 @@ func TestAnimatedWebP(t *testing.T) {
 
 // The alpha plane of a lossy WebP is predicted by one of four filters; undoing each must give the plane back.
 func TestAlphaFilters(t *testing.T) {
-	const w, h = 13, 9
+	const w, h = 16, 16
+	base := mustDecode(t, riff(chunk("VP8 ", lossyFrame(0))), Options{}).Luma.Pix
 	plain := make([]byte, w*h) // steep, so that sums go beyond both ends
 	for i := range plain {
 		plain[i] = byte(i * i * 37)
@@ -402,24 +403,43 @@ func TestAlphaFilters(t *testing.T) {
 				coded[i] -= clamp(float64(left) + float64(up) - float64(plain[i-w-1]))
 			}
 		}
-		unfilter(coded, w, filter)
-		if !bytes.Equal(coded, plain) {
-			t.Errorf("filter %d does not come back", filter)
+		green := image.NewNRGBA(image.Rect(0, 0, w, h))
+		for i, v := range coded {
+			green.Pix[4*i+1] = v
+		}
+		for compression, data := range [][]byte{coded, losslessFrame(green)[5:]} { // without its header
+			body := riff(chunk("VP8X", []byte{0x10, 0, 0, 0, w - 1, 0, 0, h - 1, 0, 0}),
+				chunk("ALPH", append([]byte{filter<<2 | byte(compression)}, data...)),
+				chunk("VP8 ", lossyFrame(0)))
+			for i, v := range mustDecode(t, body, Options{}).Luma.Pix {
+				if want := onWhite(base[i], plain[i]); v != want {
+					t.Fatalf("filter %d, compression %d: pixel %d is %d, want %d", filter, compression, i, v,
+						want)
+				}
+			}
 		}
 	}
 }
 
-// The first lossy WebP frame there can be: one macroblock whose coefficients are all zero, which is the grey
-// 128 of studio range.
+// lossyFrame is the first lossy WebP frame there can be, of 16x16 pixels: one macroblock whose coefficients
+// are all zero. enlarge is how a player is to enlarge it, which does not count.
+func lossyFrame(enlarge byte) []byte {
+	const first = 16 // bytes of the first partition
+	head := []byte{0x10 | first<<5&0xff, first >> 3, 0, 0x9d, 0x01, 0x2a, 16, enlarge, 16, enlarge}
+	return append(head, make([]byte, first+32)...)
+}
+
+// A lossy frame of zeros is the grey 128 of studio range.
 func TestLossyWebP(t *testing.T) {
-	frame := []byte{0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 16, 0, 16, 0}
-	first := bytes.Repeat([]byte{0}, 16)
-	frame[0], frame[1] = byte(0x10|len(first)<<5), byte(len(first)>>3)
-	body := riff(chunk("VP8 ", append(append(frame, first...), make([]byte, 32)...)))
-	img := mustDecode(t, body, Options{})
-	for _, v := range img.Luma.Pix {
-		if v != stretched[128] && v < 100 {
-			t.Fatalf("luma %d", v)
+	for _, enlarge := range []byte{0, 0x40, 0xc0} {
+		img := mustDecode(t, riff(chunk("VP8 ", lossyFrame(enlarge))), Options{})
+		if img.Width != 16 || img.Height != 16 {
+			t.Errorf("%dx%d pixels", img.Width, img.Height)
+		}
+		for _, v := range img.Luma.Pix {
+			if v != stretched[128] && v < 100 {
+				t.Fatalf("luma %d", v)
+			}
 		}
 	}
 	if stretched[16] != 0 || stretched[235] != 255 || stretched[0] != 0 || stretched[255] != 255 ||
