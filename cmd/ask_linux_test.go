@@ -34,7 +34,8 @@ func TestAnswers(t *testing.T) {
 		code := Run(context.Background(), []string{"forget", list, "--where", "id = 1"}, tty, io.Discard, tty)
 		tty.Close()
 		said := text()
-		if code != c.code || !strings.Contains(said, "It cannot be undone. [y/N] ") || !strings.Contains(said, c.said) {
+		if code != c.code || !strings.Contains(said, "It cannot be undone. [y/N] ") ||
+			!strings.Contains(said, c.said) {
 			t.Errorf("%q: exit %d, %q", c.answer, code, said)
 		}
 		_, out, _ := here(t, "export", list, "--columns", "reason")

@@ -44,22 +44,16 @@ func (o *detectCommandOptions) addFlags(fs *pflag.FlagSet) {
 
 func newDetect(g *globals) *cobra.Command {
 	var o detectCommandOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "detect FILE|URL…",
 		Short: "Find the faces of single images",
-		Long: "Prints the faces of image files or URLs, the same boxes that a run finds. - reads an " +
-			"image from stdin. A file that fails is listed with its reason, and the exit code is " +
-			"then 1.",
+		Long: "Prints the faces of image files or URLs, the same boxes that a run finds. - reads an image " +
+			"from stdin. A file that fails is listed with its reason, and the exit code is then 1.",
 		Example: `facescan detect photo.jpg             # boxes and scores
 facescan detect photo.jpg --draw out  # draw them into out/photo.faces.png
 facescan detect *.jpg --json          # one JSON object per file`,
 		Args: args(cobra.MinimumNArgs(1), "image files or URLs"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runDetect(c.Context(), g, &o, args)
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, args []string) error { return runDetect(ctx, g, &o, args) })
 }
 
 func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files []string) error {
@@ -89,7 +83,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 		Decode: o.detect.decode(), Retries: o.fetch.retries, MaxBytes: int64(o.fetch.maxBytes),
 		Log: g.logger(g.err)}
 	failed, private := 0, false
-	drawn := &drawings{dir: o.draw, taken: map[string]bool{}}
+	drawn := draw.Files{Dir: o.draw}
 	for _, name := range files {
 		if st, err := os.Stat(name); err == nil && st.IsDir() {
 			return usagef("%s is a folder: name the images in it, or search it with %s", name,
@@ -110,7 +104,7 @@ func runDetect(ctx context.Context, g *globals, o *detectCommandOptions, files [
 			return err
 		}
 		if o.draw != "" && res.Status == store.OK {
-			if err := drawFaces(drawn, name, body, o.detect.decode(), res); err != nil {
+			if err := drawFaces(&drawn, name, body, o.detect.decode(), res); err != nil {
 				return err
 			}
 		}
@@ -181,7 +175,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 }
 
 // drawFaces writes the upright image with its faces.
-func drawFaces(to *drawings, name string, body []byte, o decode.Options, r store.Result) error {
+func drawFaces(to *draw.Files, name string, body []byte, o decode.Options, r store.Result) error {
 	var canvas *image.RGBA
 	file, err := decode.Probe(body, o)
 	if err == nil {
@@ -191,5 +185,5 @@ func drawFaces(to *drawings, name string, body []byte, o decode.Options, r store
 		return fmt.Errorf("draw %s: %w", name, err)
 	}
 	draw.Faces(canvas, r.Faces, cmp.Or(detect.KindOf(r.Detector).Decimals, 2))
-	return to.add(name, canvas)
+	return to.Add(name, isURL(name), canvas)
 }

@@ -2,15 +2,12 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"facescan/pipeline/fetch/fetchtest"
-	"facescan/store/postgres"
 	"facescan/store/storetest/pgtest"
 )
 
@@ -120,50 +117,4 @@ func TestPgBouncer(t *testing.T) {
 		t.Errorf("doctor says\n%s", out)
 	}
 	mustHere(t, "verify", at, "--deep", "-q")
-}
-
-// TestJudgeDatabase: what is found of a server is judged, with what to do about it.
-func TestJudgeDatabase(t *testing.T) {
-	t.Parallel()
-	sound := postgres.Health{RoundTrip: time.Millisecond, Commits: 900, Durable: true, MaxConnections: 97,
-		Used: 7, PerProcess: 4,
-		FreezeAge: 1000, FreezeMax: 200_000_000, Autovacuum: true}
-	for _, c := range []struct {
-		what   string
-		judge  func(postgres.Health) finding
-		change func(*postgres.Health)
-		state  string
-		text   string
-	}{
-		{"commits", judgeCommits, func(*postgres.Health) {}, "ok", "900 per second, each durable"},
-		{"few commits", judgeCommits, func(h *postgres.Health) { h.Commits = 12 }, "warn", "SSD"},
-		{"no commits", judgeCommits, func(h *postgres.Health) { h.CommitErr = errors.New("denied") }, "warn",
-			"denied"},
-		{"vain commits", judgeCommits, func(h *postgres.Health) { h.Durable = false }, "warn",
-			"synchronous_commit"},
-		{"connections", judgeConnections, func(*postgres.Health) {}, "ok",
-			"90 of 97 are left, room for 22 processes"},
-		{"few connections", judgeConnections, func(h *postgres.Health) { h.Used = 91 }, "warn",
-			"room for 1 processes"},
-		{"more connections than there may be", judgeConnections, func(h *postgres.Health) { h.Used = 99 },
-			"warn", "0 of 97"},
-		{"vacuum", judgeVacuum, func(*postgres.Health) {}, "ok", "0% of autovacuum_freeze_max_age"},
-		{"old rows", judgeVacuum, func(h *postgres.Health) { h.FreezeAge = 190_000_000 }, "warn",
-			"VACUUM (FREEZE)"},
-		{"very old rows", judgeVacuum, func(h *postgres.Health) { h.FreezeAge = 1_900_000_000 }, "fail",
-			"refuse writes"},
-		{"no autovacuum", judgeVacuum, func(h *postgres.Health) { h.Autovacuum = false }, "warn",
-			"turn it on"},
-		{"an old transaction", judgeVacuum, func(h *postgres.Health) { h.Oldest = 3 * time.Hour }, "warn",
-			"3h0m0s"},
-		{"dead rows", judgeVacuum, func(h *postgres.Health) {
-			h.Live, h.Dead, h.Bloated = 100, 20_000, "shards"
-		}, "warn", "table shards"},
-	} {
-		h := sound
-		c.change(&h)
-		if f := c.judge(h); f.State != c.state || !strings.Contains(f.Found+" "+f.Advice, c.text) {
-			t.Errorf("%s: %+v; want %s, %q", c.what, f, c.state, c.text)
-		}
-	}
 }

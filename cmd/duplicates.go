@@ -28,7 +28,8 @@ func (o *exportOptions) checkDuplicates() error {
 }
 
 // writeDuplicates writes the groups of equal and similar pictures.
-func (o *exportOptions) writeDuplicates(ctx context.Context, g *globals, job store.Job, outs []*output) error {
+func (o *exportOptions) writeDuplicates(ctx context.Context, g *globals, job store.Job,
+	outs []*output) error {
 	hashes, _, err := pipeline.SettleHashes(ctx, job, nil)
 	if err != nil {
 		return err
@@ -44,8 +45,8 @@ func (o *exportOptions) writeDuplicates(ctx context.Context, g *globals, job sto
 			"that are done get theirs after: %[3]s", job.Path(),
 			hint.On("run", job.Path(), "--hash", "sha256,phash"), hint.On("rescan", job.Path(), "--all"))
 	case !hashes.PHash && o.flags.Changed("distance") && o.distance > 0:
-		g.tell("facescan: the job computes no phash (run --hash phash): pictures without one are compared by " +
-			"their bytes")
+		g.tell("facescan: the job computes no phash (run --hash phash): pictures without one are compared " +
+			"by their bytes")
 	}
 	return writeAll(outs, groups.All(), export.Writer.WriteDuplicate)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/hint"
@@ -48,16 +49,16 @@ var clients = map[string]client{
 }
 
 // databases are schemes of those that hold no jobs.
-var databases = []string{"mysql", "mysqlx", "mariadb", "mongodb", "mongodb+srv", "sqlserver", "mssql", "oracle",
-	"redis", "rediss", "cockroach", "cockroachdb", "cassandra", "clickhouse", "duckdb", "nats", "kafka", "amqp",
-	"postgre", "pg", "pgsql", "jdbc", "odbc", "snowflake", "bigquery"}
+var databases = []string{"mysql", "mysqlx", "mariadb", "mongodb", "mongodb+srv", "sqlserver", "mssql",
+	"oracle", "redis", "rediss", "cockroach", "cockroachdb", "cassandra", "clickhouse", "duckdb", "nats",
+	"kafka", "amqp", "postgre", "pg", "pgsql", "jdbc", "odbc", "snowflake", "bigquery"}
 
 // pathFlags are the flags whose values are files, folders or jobs. Inputs are read, the others written.
 var pathFlags = map[string]struct{ input, folder bool }{
 	"db": {}, "out": {}, "output": {}, "block-hosts": {input: true}, "header": {input: true},
 	"allow-files": {input: true, folder: true},
-	"keep":        {folder: true}, "crops": {folder: true}, "blurred": {folder: true}, "publish": {folder: true},
-	"draw": {folder: true},
+	"keep":        {folder: true}, "crops": {folder: true}, "blurred": {folder: true},
+	"publish": {folder: true}, "draw": {folder: true},
 }
 
 var schemeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
@@ -144,10 +145,10 @@ func (l *localLine) argument(i int) error {
 	default:
 		return l.noStore(i, scheme)
 	}
-	parts := strings.Count(strings.Trim(arg[len(scheme)+1:], "/"), "/") // without any it is a whole bucket
+	levels := strings.Count(strings.Trim(arg[len(scheme)+1:], "/"), "/") // without any it is a whole bucket
 	images := l.given("images")
-	folder := parts == 0 || strings.HasSuffix(arg, "/") || command == "merge" && !strings.HasSuffix(arg, ".db") ||
-		images && !strings.HasSuffix(arg, ".tar")
+	folder := levels == 0 || strings.HasSuffix(arg, "/") ||
+		command == "merge" && !strings.HasSuffix(arg, ".db") || images && !strings.HasSuffix(arg, ".tar")
 	lists := command == "run" || command == "import"
 	mount := to.mount
 	if !lists && command != "estimate" && command != "detect" && command != "merge" { // it is a job
@@ -172,7 +173,7 @@ func (l *localLine) argument(i int) error {
 		l.before = append(l.before, to.run(to.copy, arg, name))
 	}
 	if lists && (folder || len(l.args) > 1 || l.args[i] == "-") && !l.given("db") {
-		l.more = []string{"--db", jobOf(name, store.Node{})}
+		l.more = []string{"--db", parts.JobOf(name, store.Node{})}
 	}
 	return nil
 }
@@ -191,8 +192,8 @@ func (l *localLine) noStore(i int, scheme string) error {
 		switch format, _ := source.FormatOf(l.args[i]); {
 		case l.c.Name() != "run" && l.c.Name() != "import" && l.c.Name() != "estimate": // it is a job
 		case source.IsImageName(l.args[i]):
-			return usagef("%s is an image on a web server, and facescan %s takes lists of URLs: find its faces with %s, "+
-				"or write the URL into a list", store.Redact(arg), l.c.Name(),
+			return usagef("%s is an image on a web server, and facescan %s takes lists of URLs: find its "+
+				"faces with %s, or write the URL into a list", store.Redact(arg), l.c.Name(),
 				hint.Words("facescan", "detect", store.Redact(arg)))
 		case format == "" && !strings.HasSuffix(l.args[i], ".db"): // of a name that no run knows
 			l.args[i] += ".txt"
@@ -200,8 +201,8 @@ func (l *localLine) noStore(i int, scheme string) error {
 		return usagef("%s is on a web server, and facescan %s takes files: type: %s && %s", store.Redact(arg),
 			l.c.Name(), hint.Words("curl", "-sSfo", l.args[i], store.Redact(arg)), l.command())
 	}
-	return usagef("%s: facescan does not know %s://; give a file, or for a job postgres://…", store.Redact(arg),
-		scheme)
+	return usagef("%s: facescan does not know %s://; give a file, or for a job postgres://…",
+		store.Redact(arg), scheme)
 }
 
 // flag looks at the values of one, and replaces those in an object store.

@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"facescan/pipeline"
 	"facescan/pipeline/estimate"
 	"facescan/pipeline/source"
 	"facescan/store"
-	"facescan/store/draft"
 	"facescan/store/figures"
 	"facescan/store/open"
 	"facescan/store/sqlite"
@@ -38,7 +33,7 @@ func (o *estimateOptions) addFlags(fs *pflag.FlagSet) {
 
 func newEstimate(g *globals) *cobra.Command {
 	var o estimateOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "estimate SOURCE…",
 		Short: "Predict success rate, time and size from a sample of the list",
 		Long: "Reads the lists to their ends, fetches and processes a sample of their rows as a run " +
@@ -49,12 +44,7 @@ func newEstimate(g *globals) *cobra.Command {
 facescan estimate urls.txt --sample 500 --per-host 4  # a smaller sample, with other flags
 facescan estimate urls.txt --json                     # for a script`,
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runEstimate(c.Context(), g, &o, args)
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, args []string) error { return runEstimate(ctx, g, &o, args) })
 }
 
 func (o *estimateOptions) check(args []string) error {
@@ -62,7 +52,8 @@ func (o *estimateOptions) check(args []string) error {
 		return usagef("--sample %d: give 1 to 1000000 rows", o.sample)
 	}
 	if o.source.as != "" {
-		return usagef("--as %s names a stream that is appended to a job, and estimate has no job: leave it out",
+		return usagef("--as %s names a stream that is appended to a job, and estimate has no job: leave it "+
+			"out",
 			o.source.as)
 	}
 	for _, arg := range args {
@@ -117,8 +108,11 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	g.tell("facescan: the list has %s; %s fetched and processed", figures.Of(sample.Total, "row"),
 		fmt.Sprintf("%d of them %s", len(sample.Drawn), figures.Be(len(sample.Drawn))))
 
-	results, run, err := tryOut(ctx, sample, o.options(fetcher, detector, log))
-	if err != nil {
+	results, run, err := sample.Try(ctx, o.options(fetcher, detector, log))
+	switch {
+	case errors.Is(err, estimate.ErrInterrupted):
+		return &exit{code: exitInterrupted}
+	case err != nil:
 		return err
 	}
 	run.Detector = store.NoDetector
@@ -133,87 +127,6 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	}
 	printPrediction(g, p)
 	return nil
-}
-
-// tryOut runs a job of the sample's rows, in a folder that is removed afterwards, and measures it.
-func tryOut(ctx context.Context, sample *estimate.Sample, po pipeline.Options) (results []store.Result,
-	run estimate.Run, err error) {
-	dir, err := draft.CreateFolder(filepath.Join(os.TempDir(), "facescan-estimate"))
-	if err != nil {
-		return nil, run, err
-	}
-	defer dir.Discard()
-	path := filepath.Join(dir.Name(), "sample.facescan.db")
-	job, err := open.OrCreate(ctx, path)
-	if err != nil {
-		return nil, run, err
-	}
-	if err := job.Close(); err != nil {
-		return nil, run, err
-	}
-	empty, err := os.Stat(path)
-	if err != nil {
-		return nil, run, err
-	}
-	if job, err = open.Existing(ctx, path); err != nil {
-		return nil, run, err
-	}
-	rows := make([]store.NewRow, len(sample.Drawn))
-	for i, r := range sample.Drawn {
-		rows[i] = store.NewRow{ID: int64(i + 1), URL: r.URL, Bad: r.Bad}
-	}
-	stats := &pipeline.Stats{}
-	begin := processorTime()
-	end, err := pipeline.Trial(ctx, job, rows, po, stats)
-	used := processorTime() - begin
-	results, e := resultsOf(ctx, job, len(rows))
-	if err = errors.Join(err, job.Close()); err != nil {
-		return nil, run, err
-	}
-	if end == pipeline.Interrupted {
-		return nil, run, &exit{code: exitInterrupted}
-	}
-	full, err := os.Stat(path)
-	if err = errors.Join(e, err); err != nil {
-		return nil, run, err
-	}
-	run = estimate.Run{Fetchers: po.Fetchers, Slow: po.Slow(), Workers: po.Workers, PerHost: po.PerHost,
-		CPU: used, Database: full.Size() - empty.Size()}
-	for _, s := range stats.Snapshot().Stages {
-		switch s.Name {
-		case "fetch":
-			run.Fetching = s.Took
-		case "decode":
-			run.Decoding = s.Took
-		case "detect":
-			run.Detecting = s.Took
-		}
-	}
-	return results, run, nil
-}
-
-// resultsOf are the results of the rows 1 to n.
-func resultsOf(ctx context.Context, job store.Job, n int) ([]store.Result, error) {
-	results := make([]store.Result, 0, n)
-	for r, err := range job.Results(ctx, 1, int64(n)+1) {
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, r)
-	}
-	if len(results) != n {
-		return nil, fmt.Errorf("of the %d rows of the sample %d have a result", n, len(results))
-	}
-	return results, nil
-}
-
-// processorTime is what this process used of all processors.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func printPrediction(g *globals, p estimate.Prediction) {

@@ -19,6 +19,7 @@ import (
 
 	"facescan/detect"
 	"facescan/pipeline/detection"
+	"facescan/pipeline/parts"
 	"facescan/store"
 	"facescan/store/export"
 )
@@ -35,6 +36,7 @@ type exportOptions struct {
 	follow      bool
 	distance    int
 	flags       *pflag.FlagSet
+	onTerminal  bool // stdout is one
 
 	// What the job says; set by settle.
 	noFaces     bool
@@ -62,14 +64,13 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 		"re-apply the score threshold, without downloading again: a score of the job's "+
 			"detector, or one per detector, e.g. yunet=0.6,pigo=8; default: that of the run")
 	fs.BoolVar(&o.follow, "follow", false,
-		"keep writing rows in order as they are done, until the job is finished; resumes an "+
-			"existing file")
+		"keep writing rows in order as they are done, until the job is finished; resumes an existing file")
 	fs.BoolVar(&o.credentials, "credentials", false, "show passwords in URLs, instead of ***")
 }
 
 func newExport(g *globals) *cobra.Command {
-	var o exportOptions
-	c := &cobra.Command{
+	o := exportOptions{onTerminal: isTerminal(g.out)}
+	return jobCommand(&cobra.Command{
 		Use:   "export JOB",
 		Short: "Write the results as CSV, JSON Lines, Parquet or COCO",
 		Long: "Writes one line per finished row of the job, in id order. Failed rows are included, " +
@@ -79,38 +80,24 @@ facescan export urls.txt --rows faces -o faces.parquet               # one row p
 facescan export urls.txt --where 'faces > 0' --columns id,url,faces  # only images with faces
 facescan export urls.txt --min-score 0.7                             # another threshold, without downloading again
 facescan export photos.csv --split-by album -o by-album              # a file per value`,
-		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runExport(c.Context(), g, &o, args[0])
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, o.openJob, func(ctx context.Context, job store.Job, arg string) error {
+		return runExport(ctx, g, &o, job, arg)
+	})
 }
 
 // exportGC makes the collector look less often: of what an export reads little is alive at a time, and all of
 // it for a moment.
 const exportGC = 400
 
-func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (err error) {
-	if len(o.outputs) == 0 {
-		o.outputs = []string{"-"}
-	}
-	if err := o.checkOutputs(); err != nil {
-		return err
-	}
-	if o.format == "parquet" && slices.Contains(o.outputs, "-") && isTerminal(g.out) {
-		return usagef("Parquet is for programs, not for a terminal: name a file: -o results.parquet")
-	}
-	open := readJob
+// openJob opens a job to export.
+func (o *exportOptions) openJob(ctx context.Context, arg string) (store.Job, error) {
 	if o.follow && slices.ContainsFunc(o.outputs, func(path string) bool { return path != "-" }) {
-		open = existingJob // which keeps how far the file is written
+		return existingJob(ctx, arg) // which keeps how far the file is written
 	}
-	job, err := open(ctx, arg)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
+	return readJob(ctx, arg)
+}
+
+func runExport(ctx context.Context, g *globals, o *exportOptions, job store.Job, arg string) (err error) {
 	if err := o.settle(ctx, job); err != nil {
 		return err
 	}
@@ -165,8 +152,11 @@ func runExport(ctx context.Context, g *globals, o *exportOptions, arg string) (e
 	return nil
 }
 
-// checkOutputs rejects invalid outputs.
-func (o *exportOptions) checkOutputs() error {
+// check rejects invalid outputs.
+func (o *exportOptions) check(string) error {
+	if len(o.outputs) == 0 {
+		o.outputs = []string{"-"}
+	}
 	if err := o.checkDuplicates(); err != nil {
 		return err
 	}
@@ -191,6 +181,9 @@ func (o *exportOptions) checkOutputs() error {
 			return usagef("-o %s is given twice", path)
 		}
 		seen[name] = true
+	}
+	if o.format == "parquet" && seen["-"] && o.onTerminal {
+		return usagef("Parquet is for programs, not for a terminal: name a file: -o results.parquet")
 	}
 	return nil
 }
@@ -258,7 +251,7 @@ func (o *exportOptions) settle(ctx context.Context, job store.Job) error {
 		return err
 	}
 	if o.rows == "groups" && settings[store.NodeSetting] != "" {
-		merge, err := mergeHint(ctx, job)
+		merge, err := parts.MergeHint(ctx, job)
 		if err != nil {
 			return err
 		}

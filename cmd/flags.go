@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/doctor"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
 	"facescan/store/sqlite"
@@ -192,7 +193,7 @@ func (o *poolOptions) set(p *pipeline.Options) {
 		p.Fetchers, p.WantedFetchers = d.Fetchers, p.Fetchers
 		p.Log.Warn(fmt.Sprintf("the system allows %d open files: running %d fetchers instead of %d; for "+
 			"more, first type: ulimit -n %d",
-			d.Limit, d.Fetchers, o.fetchers, max(wantDescriptors, 4*o.fetchers)))
+			d.Limit, d.Fetchers, o.fetchers, max(doctor.EnoughDescriptors, 4*o.fetchers)))
 	}
 }
 
@@ -240,8 +241,7 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i; auto: i and N of a whole Slurm array; "+
 		"auto/N: i of a Slurm array or an indexed Kubernetes job")
 	fs.IntVar(&o.priority, "priority", 0,
-		"priority of these sources within the job, -20 to 20; each step doubles their share "+
-			"(default: 0)")
+		"priority of these sources within the job, -20 to 20; each step doubles their share (default: 0)")
 	fs.StringVar(&o.as, "as", "",
 		"`name` of a stream on stdin without a beginning; its lines are appended to earlier "+
 			"ones of this name")
@@ -268,14 +268,15 @@ func (o *sourceOptions) check() error {
 // checkImages refuses flags that only lists have.
 func (o *sourceOptions) checkImages() error {
 	if o.node.value.Of > 0 {
-		return usagef("--node (or FACESCAN_NODE) takes rows of a list by their numbers, and files have none that are " +
-			"the same on every machine: leave --node out; several processes share one job, and several machines " +
-			"one in PostgreSQL (--db postgres://…)")
+		return usagef("--node (or FACESCAN_NODE) takes rows of a list by their numbers, and files have " +
+			"none that are the same on every machine: leave --node out; several processes share one job, " +
+			"and several machines one in PostgreSQL (--db postgres://…)")
 	}
-	for _, name := range []string{"table", "id-column", "url-column", "done-column", "group-column", "group-end",
-		"keep-columns", "verify-hash", "as"} {
+	for _, name := range []string{"table", "id-column", "url-column", "done-column", "group-column",
+		"group-end", "keep-columns", "verify-hash", "as"} {
 		if f := o.flags.Lookup(name); f.Changed {
-			return usagef("--%s is for lists, and --images reads folders and tar files: leave one of them out", name)
+			return usagef("--%s is for lists, and --images reads folders and tar files: leave one of them "+
+				"out", name)
 		}
 	}
 	return nil

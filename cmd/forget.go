@@ -34,8 +34,8 @@ type forgetOptions struct {
 func (o *forgetOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.where, "where", "", "rows to forget, e.g. \"id = 7\" or \"url like '%/alice/%'\"; the "+
 		"columns are those of export; pending rows are found by what the list says of them")
-	fs.BoolVar(&o.url, "url", false, "remove URL, group and kept columns too; a salted hash of the URL stays, "+
-		"so that the list can still be compared")
+	fs.BoolVar(&o.url, "url", false, "remove URL, group and kept columns too; a salted hash of the URL "+
+		"stays, so that the list can still be compared")
 	fs.BoolVar(&o.yes, "yes", false, "do it without asking; required when stdin is not a terminal")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print how many rows this would forget, and do nothing")
 	fs.StringVar(&o.publish, "publish", "", "`folder` that the job is published to, if it was moved since")
@@ -43,27 +43,22 @@ func (o *forgetOptions) addFlags(fs *pflag.FlagSet) {
 
 func newForget(g *globals) *cobra.Command {
 	var o forgetOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "forget JOB --where … --yes",
 		Short: "Delete what is known of rows, and their files",
-		Long: "Deletes results, faces, landmarks, hashes, candidates and thumbnails of the rows, their crops, " +
-			"blurred pictures and kept bytes, and what was published of them. The rows stay, done and failed as " +
-			"`forgotten`: no run, rescan or merge brings them back, only `facescan retry --reason forgotten`. " +
-			"The job file is rewritten (VACUUM), which takes twice its size for a while. No other process may " +
-			"work on the job meanwhile. If it is interrupted, the same command does the rest.\n\n" +
-			"Not reached are exports, reports and copies that you made, backups, file systems that keep old " +
-			"blocks or snapshots, other jobs that have the same rows, and of PostgreSQL the write-ahead log, " +
-			"its archives and replicas.",
+		Long: "Deletes results, faces, landmarks, hashes, candidates and thumbnails of the rows, their " +
+			"crops, blurred pictures and kept bytes, and what was published of them. The rows stay, done " +
+			"and failed as `forgotten`: no run, rescan or merge brings them back, only `facescan retry " +
+			"--reason forgotten`. The job file is rewritten (VACUUM), which takes twice its size for a " +
+			"while. No other process may work on the job meanwhile. If it is interrupted, the same command " +
+			"does the rest.\n\nNot reached are exports, reports and copies that you made, backups, file " +
+			"systems that keep old blocks or snapshots, other jobs that have the same rows, and of " +
+			"PostgreSQL the write-ahead log, its archives and replicas.",
 		Example: `facescan forget urls.txt --where "url like '%/alice/%'"   # asks first; --yes does not
 facescan forget urls.txt --where "id = 7" --url --yes     # the URL, too
 facescan forget urls.txt --where "id = 7" --dry-run       # how many rows?`,
 		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runForget(c.Context(), g, &o, args[0])
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, args []string) error { return runForget(ctx, g, &o, args[0]) })
 }
 
 func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) error {
@@ -79,8 +74,8 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 			g.tell("facescan: would forget %s", rows)
 			return nil
 		}
-		if sure, err := g.ask("facescan: delete what is known of %s? It cannot be undone. [y/N] ", rows); err != nil ||
-			!sure {
+		err = g.ask("facescan: delete what is known of %s? It cannot be undone. [y/N] ", rows)
+		if err != nil {
 			return err
 		}
 	}
@@ -181,7 +176,8 @@ func (o *forgetOptions) checkTable(ctx context.Context, job store.Job) error {
 	if err != nil || !o.url || len(sources) == 0 || sources[0].Format != store.TableFormat {
 		return err
 	}
-	return usagef("--url cannot change %s: its URLs are in your table %s; leave --url out, and remove them there",
+	return usagef("--url cannot change %s: its URLs are in your table %s; leave --url out, and remove them "+
+		"there",
 		job.Path(), sources[0].Name)
 }
 
@@ -192,7 +188,8 @@ func (o *forgetOptions) publisher(ctx context.Context, job store.Job, settings m
 	dir := segment.Folder(settings)
 	switch {
 	case o.publish != "" && dir == "":
-		return nil, "", usagef("--publish %s: %s is not published; leave --publish out", o.publish, job.Path())
+		return nil, "", usagef("--publish %s: %s is not published; leave --publish out",
+			o.publish, job.Path())
 	case o.publish != "":
 		dir = o.publish
 	case dir == "":
@@ -221,8 +218,8 @@ func tellRest(g *globals, out forget.Outcome, settings map[string]string, name s
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
 		file, is := strings.CutPrefix(key, store.OutputSetting)
 		if is && settings[key] != "" && !strings.HasPrefix(file, "-") {
-			g.tell("  not changed: %s still has these rows; the next `facescan run --out` or `facescan export "+
-				"--follow -o` to it writes it again without them", file)
+			g.tell("  not changed: %s still has these rows; the next `facescan run --out` or `facescan "+
+				"export --follow -o` to it writes it again without them", file)
 		}
 	}
 	if inputs, _ := store.UnfinishedMerge(settings); len(inputs) > 0 {
@@ -234,21 +231,20 @@ func tellRest(g *globals, out forget.Outcome, settings map[string]string, name s
 	}
 }
 
-// ask asks a question on a terminal, to be answered with yes. Where nobody can answer, it is refused with
-// what --yes would do.
-func (g *globals) ask(question string, about fmt.Stringer) (sure bool, err error) {
+// ask asks a question on a terminal, and returns an error unless the answer is yes. Where nobody can answer, it
+// is refused with what --yes would do.
+func (g *globals) ask(question string, about fmt.Stringer) error {
 	if in, ok := g.in.(io.Writer); !ok || !isTerminal(in) || !isTerminal(g.rawErr) {
-		return false, usagef("this would delete what is known of %s, which cannot be undone: add --yes to do it",
-			about)
+		return usagef("this would delete what is known of %s, which cannot be undone: add --yes to do it", about)
 	}
 	fmt.Fprintf(g.err, question, about)
 	line, err := bufio.NewReader(g.in).ReadString('\n')
 	if err != nil && err != io.EOF {
-		return false, err
+		return err
 	}
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":
-		return true, nil
+		return nil
 	}
-	return false, errors.New("nothing was removed")
+	return errors.New("nothing was removed")
 }

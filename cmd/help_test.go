@@ -251,3 +251,15 @@ func TestManPages(t *testing.T) {
 		}
 	}
 }
+
+// example is one command with what it does.
+type example struct{ command, note string }
+
+func examplesOf(c *cobra.Command) []example {
+	var out []example
+	for line := range strings.Lines(c.Example) {
+		command, note, _ := strings.Cut(strings.TrimSpace(line), "  # ")
+		out = append(out, example{strings.TrimSpace(command), note})
+	}
+	return out
+}

@@ -19,7 +19,7 @@ import (
 
 func newImport(g *globals) *cobra.Command {
 	var o sourceOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "import SOURCE…",
 		Short: "Read lists into a job, without processing them",
 		Long: "Reads what is new in the lists into their job. `facescan run JOB` then processes it, " +
@@ -28,12 +28,7 @@ func newImport(g *globals) *cobra.Command {
 facescan import a.txt b.csv lists/ --db all.db            # several lists and a folder, into one job
 facescan import urls.txt --db postgres://me@db.lan/faces  # into a database`,
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runImport(c.Context(), g, &o, args)
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, args []string) error { return runImport(ctx, g, &o, args) })
 }
 
 func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string) error {

@@ -6,40 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/hint"
 	"facescan/store/open"
 	"facescan/store/sqlite"
 )
-
-// listSuffixes are the ends of a list's name that its job's name does without.
-var listSuffixes = []string{".gz", ".zst", ".txt", ".csv", ".tsv", ".jsonl", ".parquet", ".tar"}
-
-const jobSuffix = ".facescan.db"
-
-// jobOf names the job of a list, or of a node's part of it: urls.txt.gz → urls.facescan.db, beside it.
-func jobOf(list string, node store.Node) string {
-	base := list
-	for again := true; again; {
-		again = false
-		for _, s := range listSuffixes {
-			if strings.HasSuffix(strings.ToLower(base), s) && len(filepath.Base(base)) > len(s) {
-				base, again = base[:len(base)-len(s)], true
-			}
-		}
-	}
-	if node.Of > 0 {
-		base += fmt.Sprintf(".node-%d-of-%d", node.I, node.Of)
-	}
-	return base + jobSuffix
-}
 
 // target is what the arguments of run and import stand for.
 type target struct {
@@ -64,26 +42,12 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 	if o.images {
 		return o.imagesTarget(ctx, args)
 	}
-	db := o.db
-	if len(args) == 1 && open.IsURL(args[0]) {
-		if db != "" && db != args[0] {
-			return target{}, usagef("%s is a job already; leave --db out, or name lists to import into it",
-				open.Redact(args[0]))
-		}
-		return target{job: args[0], named: true}, o.checkJob(open.WithoutPassword(args[0]))
-	}
-	if len(args) == 1 && args[0] != "-" {
-		is, err := sqlite.IsJob(args[0])
-		if err != nil {
-			return target{}, fmt.Errorf("read %s: %w", args[0], err)
-		}
-		if is {
-			if db != "" && db != args[0] {
-				return target{},
-					usagef("%s is a job already; leave --db out, or name lists to import into %s", args[0],
-						db)
-			}
-			return target{job: args[0]}, o.checkJob(args[0])
+	if len(args) == 1 {
+		switch is, err := isJob(args[0]); {
+		case err != nil:
+			return target{}, err
+		case is:
+			return o.jobTarget(args[0])
 		}
 	}
 	for _, a := range args {
@@ -91,59 +55,96 @@ func resolveTarget(ctx context.Context, args []string, o *sourceOptions) (target
 			return target{}, usagef("%s is a job, not a list; to import lists into it add --db with its URL",
 				open.Redact(a))
 		}
-		if a == "-" {
+		if a == "-" || o.db != "" {
 			continue
 		}
-		if is, err := sqlite.IsDatabase(a); err == nil && is && db == "" {
-			if len(args) > 1 {
-				return target{},
-					usagef("a table is worked on in place by itself; to copy %s with other lists into "+
-						"a job add --db JOB.db", a)
-			}
-			if o.groupEnd != "" {
-				return target{},
-					usagef("--group-end ends groups of a list that is read in order, and a " +
-						"table in place may change anywhere; copy the table with --db JOB.db")
-			}
-			if o.node.value.Of > 0 {
-				return target{},
-					usagef("--node takes a part of a list into a job; copy the table with --db JOB.db")
-			}
-			table, err := sqlite.InspectTable(ctx, a, o.tableOptions())
-			if err != nil {
-				return target{}, &exit{exitUsage, err}
-			}
-			var unfit *sqlite.UnfitError
-			if err := table.Try(ctx); errors.As(err, &unfit) {
-				return target{}, &exit{exitUsage, err}
-			} else if err != nil {
-				return target{}, err
-			}
-			return target{job: a, table: &table}, nil
+		if is, err := sqlite.IsDatabase(a); err == nil && is {
+			return o.tableTarget(ctx, a, len(args) > 1)
 		}
 	}
+	return o.listsTarget(ctx, args)
+}
+
+// isJob reports whether an argument is the job itself: a database's URL, or a job file.
+func isJob(arg string) (bool, error) {
+	if open.IsURL(arg) || arg == "-" {
+		return arg != "-", nil
+	}
+	is, err := sqlite.IsJob(arg)
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", arg, err)
+	}
+	return is, nil
+}
+
+// jobTarget is a job that was named itself.
+func (o *sourceOptions) jobTarget(job string) (target, error) {
+	const already = "%s is a job already; leave --db out, or name lists to import into "
+	switch isURL := open.IsURL(job); {
+	case o.db == "" || o.db == job:
+		return target{job: job, named: isURL}, o.checkJob(nameOf(job))
+	case isURL:
+		return target{}, usagef(already+"it", open.Redact(job))
+	default:
+		return target{}, usagef(already+"%s", job, o.db)
+	}
+}
+
+// tableTarget is a table of a SQLite file, to be worked on in place.
+func (o *sourceOptions) tableTarget(ctx context.Context, file string, others bool) (target, error) {
+	switch {
+	case others:
+		return target{}, usagef("a table is worked on in place by itself; to copy %s with other lists into "+
+			"a job add --db JOB.db", file)
+	case o.groupEnd != "":
+		return target{}, usagef("--group-end ends groups of a list that is read in order, and a " +
+			"table in place may change anywhere; copy the table with --db JOB.db")
+	case o.node.value.Of > 0:
+		return target{}, usagef("--node takes a part of a list into a job; copy the table with --db JOB.db")
+	}
+	table, err := sqlite.InspectTable(ctx, file, o.tableOptions())
+	if err != nil {
+		return target{}, &exit{exitUsage, err}
+	}
+	if err := table.Try(ctx); err != nil {
+		if _, unfit := errors.AsType[*sqlite.UnfitError](err); unfit {
+			err = &exit{exitUsage, err}
+		}
+		return target{}, err
+	}
+	return target{job: file, table: &table}, nil
+}
+
+// listsTarget are lists to import, into the job beside them or the one that --db names.
+func (o *sourceOptions) listsTarget(ctx context.Context, args []string) (target, error) {
 	specs, err := o.lists(ctx, args)
 	if err != nil {
 		return target{}, err
 	}
-	if db == "" {
-		switch {
-		case len(specs) == 1 && specs[0].Path == "-":
-			return target{}, usagef("a list on stdin has no name to call its job by; add --db JOB.db")
-		case len(specs) != 1 || args[0] != specs[0].Path:
-			return target{}, usagef("several lists need a job to go into; add --db JOB.db")
-		}
-		db = jobOf(specs[0].Path, o.node.value)
+	t := o.targetOf(args, specs)
+	switch {
+	case o.db != "":
+	case len(specs) == 1 && specs[0].Path == "-":
+		return target{}, usagef("a list on stdin has no name to call its job by; add --db JOB.db")
+	case len(specs) != 1 || args[0] != specs[0].Path:
+		return target{}, usagef("several lists need a job to go into; add --db JOB.db")
+	default:
+		t.job = parts.JobOf(specs[0].Path, o.node.value)
 	}
 	if o.doneColumn != "" && !fromVariable(o.flags.Lookup("done-column")) {
-		return target{}, usagef("--done-column is a column of a table that is worked on in place, and a job " +
-			"made from lists has its own Done flag: leave it out")
+		return target{}, usagef("--done-column is a column of a table that is worked on in place, and a " +
+			"job made from lists has its own Done flag: leave it out")
 	}
-	t := target{job: db, sources: specs, node: o.node.value, priority: o.chosenPriority()}
+	return t, nil
+}
+
+// targetOf is the target with sources of arguments to import into the job that --db names.
+func (o *sourceOptions) targetOf(args []string, specs []source.Spec) target {
+	t := target{job: o.db, sources: specs, node: o.node.value, priority: o.chosenPriority()}
 	if o.watch {
 		t.lists = func() ([]source.Spec, error) { return o.found(args) }
 	}
-	return t, nil
+	return t
 }
 
 // ofLists are flags that say how a list is read.
@@ -155,8 +156,8 @@ var ofLists = []string{"table", "id-column", "url-column", "done-column", "group
 func (o *sourceOptions) checkJob(job string) (err error) {
 	o.flags.VisitAll(func(f *pflag.Flag) {
 		if err == nil && f.Changed && !fromVariable(f) && slices.Contains(ofLists, f.Name) {
-			err = usagef("--%s is for the import of a list, and %s is a job, of which nothing is imported: leave "+
-				"it out, or name the list too, with %s", f.Name, job, hint.Words("--db", job))
+			err = usagef("--%s is for the import of a list, and %s is a job, of which nothing is imported: "+
+				"leave it out, or name the list too, with %s", f.Name, job, hint.Words("--db", job))
 		}
 	})
 	return err
@@ -168,15 +169,16 @@ func (o *sourceOptions) imagesTarget(ctx context.Context, args []string) (target
 		is, err := sqlite.IsJob(a)
 		if is = is && err == nil; is || open.IsURL(a) {
 			name := open.Redact(a)
-			return target{}, usagef("%s is a job, and --images names folders and tar files: leave --images out to go "+
-				"on with the job, or name the images and add %s", name, hint.Words("--db", open.WithoutPassword(a)))
+			return target{}, usagef("%s is a job, and --images names folders and tar files: leave --images "+
+				"out to go on with the job, or name the images and add %s",
+				name, hint.Words("--db", open.WithoutPassword(a)))
 		}
 	}
 	specs, err := o.lists(ctx, args)
 	if err != nil {
 		return target{}, err
 	}
-	t := target{job: o.db, sources: specs, priority: o.chosenPriority()}
+	t := o.targetOf(args, specs)
 	switch {
 	case o.db != "":
 	case len(specs) > 1:
@@ -184,10 +186,7 @@ func (o *sourceOptions) imagesTarget(ctx context.Context, args []string) (target
 	case specs[0].Format == source.Folder:
 		return target{}, usagef("a folder of images needs a job to go into; add --db JOB.db")
 	default:
-		t.job = jobOf(specs[0].Path, store.Node{})
-	}
-	if o.watch {
-		t.lists = func() ([]source.Spec, error) { return o.found(args) }
+		t.job = parts.JobOf(specs[0].Path, store.Node{})
 	}
 	return t, nil
 }
@@ -216,7 +215,8 @@ func (o *sourceOptions) lists(ctx context.Context, args []string) ([]source.Spec
 	specs, err := o.found(args)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && o.images:
-		return nil, fmt.Errorf("%w; give folders or tar files of images: if they are on a disk or share, mount that",
+		return nil, fmt.Errorf("%w; give folders or tar files of images: if they are on a disk or share, "+
+			"mount that",
 			err)
 	case errors.Is(err, fs.ErrNotExist) && o.watch:
 		return nil, fmt.Errorf("%w; --watch waits for a list to grow that is there: make it "+
@@ -281,7 +281,7 @@ func readJob(ctx context.Context, arg string) (store.Job, error) {
 // findJob finds out what an argument stands for, and opens it.
 func findJob(ctx context.Context, arg string,
 	openJob func(context.Context, string) (store.Job, error)) (store.Job, error) {
-	for _, name := range []string{arg, jobOf(arg, store.Node{})} {
+	for _, name := range []string{arg, parts.JobOf(arg, store.Node{})} {
 		job, err := openJob(ctx, name)
 		switch {
 		case open.IsURL(name) && errors.Is(err, fs.ErrNotExist):
@@ -291,28 +291,30 @@ func findJob(ctx context.Context, arg string,
 			return job, err
 		}
 	}
-	if _, err := os.Stat(jobOf(arg, store.Node{})); err == nil {
+	if _, err := os.Stat(parts.JobOf(arg, store.Node{})); err == nil {
 		return nil, fmt.Errorf("%s exists but is not a facescan job; name the job file itself",
-			jobOf(arg, store.Node{}))
+			parts.JobOf(arg, store.Node{}))
 	}
-	if parts := partsOf(arg); len(parts) > 0 {
+	if beside := parts.Beside(arg); len(beside) > 0 {
 		return nil, fmt.Errorf("%s has no job of its own, only parts by --node: name one, such "+
 			"as %s, or unite them: %s",
-			arg, parts[0].path, mergeCommand(arg, parts))
+			arg, beside[0].Path, parts.MergeCommand(arg, beside))
 	}
 	switch st, err := os.Stat(arg); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s is not a job: neither it nor %s exists; name a job, or the list that it was made from",
-			arg, jobOf(arg, store.Node{}))
+		return nil, fmt.Errorf("%s is not a job: neither it nor %s exists; name a job, or the list that it "+
+			"was made from",
+			arg, parts.JobOf(arg, store.Node{}))
 	case err == nil && st.IsDir():
-		return nil, fmt.Errorf("%s is not a job: it is a folder; name a job file, or the list that it was made from", arg)
+		return nil, fmt.Errorf("%s is not a job: it is a folder; name a job file, or the list that it was "+
+			"made from", arg)
 	}
 	if format, _ := source.FormatOf(arg); !slices.Contains(source.Formats, format) { // a run refuses it
 		return nil, fmt.Errorf("%s is not a job, and %s does not exist; name a job, or the list that it "+
-			"was made from", arg, jobOf(arg, store.Node{}))
+			"was made from", arg, parts.JobOf(arg, store.Node{}))
 	}
 	return nil, fmt.Errorf("%s is not a job, and %s does not exist; begin with: %s", arg,
-		jobOf(arg, store.Node{}), hint.On("run", arg))
+		parts.JobOf(arg, store.Node{}), hint.On("run", arg))
 }
 
 // openOrCreate opens the job of a target, making it when it is new.
@@ -332,7 +334,7 @@ func hintName(args []string, job store.Job) string {
 	if len(args) != 1 || open.IsURL(args[0]) || args[0] == "-" {
 		return job.Path()
 	}
-	if sameFile(args[0], job.Path()) || sameFile(jobOf(args[0], store.Node{}), job.Path()) {
+	if parts.SameFile(args[0], job.Path()) || parts.SameFile(parts.JobOf(args[0], store.Node{}), job.Path()) {
 		return args[0]
 	}
 	return job.Path()

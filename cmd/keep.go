@@ -53,8 +53,8 @@ func (o *keepOptions) addFlags(fs *pflag.FlagSet) {
 		"write pictures with their faces blurred into `FOLDER`; not a guarantee: a face that the detector "+
 			"misses stays visible")
 	fs.IntVar(&o.thumbnails, "thumbnails", 0,
-		"keep a random sample of `N` small pictures for the report, and show the latest faces on the live page; "+
-			"of rows that are done they are made from kept bytes; default: none")
+		"keep a random sample of `N` small pictures for the report, and show the latest faces on the live "+
+			"page; of rows that are done they are made from kept bytes; default: none")
 	addBlurFaces(fs, &o.blurFaces, &o.blurMargin)
 }
 
@@ -81,8 +81,8 @@ func checkBlurMargin(margin float64) error {
 func (o *keepOptions) check() error {
 	switch {
 	case o.form.Size < 0 || o.form.Size > 65_500:
-		return usagef("--keep-size %d: give the pixels of the longer side, 1 to 65500, or 0 for the bytes as "+
-			"downloaded", o.form.Size)
+		return usagef("--keep-size %d: give the pixels of the longer side, 1 to 65500, or 0 for the bytes "+
+			"as downloaded", o.form.Size)
 	case o.form.Quality < 1 || o.form.Quality > 100:
 		return usagef("--keep-quality %d: give 1 to 100", o.form.Quality)
 	case o.thumbnails < 0 || o.thumbnails > 10_000:
@@ -108,8 +108,8 @@ func (o *keepOptions) formIn(have *keep.Form) (keep.Form, error) {
 	}
 	if given("keep-json") && o.form.JSON != have.JSON || given("keep-size") && o.form.Size != have.Size ||
 		given("keep-quality") && o.form.Quality != have.Quality {
-		return *have, usagef("images were kept in this folder %s, and stay of one kind there: leave out what "+
-			"differs, or name another folder with --keep", formWords(*have))
+		return *have, usagef("images were kept in this folder %s, and stay of one kind there: leave out "+
+			"what differs, or name another folder with --keep", formWords(*have))
 	}
 	return *have, nil
 }
@@ -148,8 +148,8 @@ func (o *keepOptions) checkImages(t target) error {
 	for _, f := range []struct{ name, folder string }{{"crops", o.crops}, {"blurred", o.blurred}} {
 		for _, s := range t.sources {
 			if f.folder != "" && s.Format == source.Folder && source.Searches(s.Path, realPath(f.folder)) {
-				return usagef("--%s %s lies in %s, where the next run would take the pictures for images: give a "+
-					"folder elsewhere, or one whose name begins with a dot", f.name, f.folder, s.Path)
+				return usagef("--%s %s lies in %s, where the next run would take the pictures for images: "+
+					"give a folder elsewhere, or one whose name begins with a dot", f.name, f.folder, s.Path)
 			}
 		}
 	}
@@ -196,8 +196,9 @@ func fillThumbnails(ctx context.Context, job store.Job, keeper *keep.Keeper, log
 		log.Info("made thumbnails of rows that were done before, from their kept bytes", "thumbnails", made)
 	}
 	if err == nil && lacking > 0 {
-		log.Info(fmt.Sprintf("%d thumbnails are missing, as the bytes of the images were not kept (--keep): to "+
-			"download these again, queue them first, then repeat this run: %s", lacking, hint.On("rescan", job.Path(), "--all")))
+		log.Info(fmt.Sprintf("%d thumbnails are missing, as the bytes of the images were not kept (--keep): "+
+			"to download these again, queue them first, then repeat this run: %s",
+			lacking, hint.On("rescan", job.Path(), "--all")))
 	}
 	return err
 }

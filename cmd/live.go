@@ -56,6 +56,7 @@ func (o *liveOptions) watch(s *live.Server, job store.Job, stats *pipeline.Stats
 	}
 	s.Serve(live.Options{Job: job.Path(), Self: pipeline.Self(),
 		Hint: func(r store.Reason) string { return pipeline.Hint(r, job.Path()) }, Pprof: o.pprof,
-		Picture: picture, Log: log, Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
+		Picture: picture, Log: log,
+		Look: func(ctx context.Context) (live.Snapshot, error) { return stats.Look(ctx, job) }})
 	return s.Close
 }

@@ -79,7 +79,8 @@ func pageNamed(root *cobra.Command, words []string) (help.Page, error) {
 	if t, ok := help.Find(name); ok && section != commandSection {
 		return topicManual(t), nil
 	}
-	return help.Page{}, usagef("there is no command or topic %q%s", name, nearest.Among(name, pageNames(root)))
+	return help.Page{}, usagef("there is no command or topic %q%s",
+		name, nearest.Among(name, pageNames(root)))
 }
 
 // writePages writes the manual pages of all commands and topics into a folder.
@@ -98,7 +99,8 @@ func writePages(root *cobra.Command, dir string) error {
 	}
 	for _, p := range pages {
 		name := filepath.Join(dir, p.Name+"."+p.Section)
-		if err := os.WriteFile(name, []byte(p.Roff()), 0o644); err != nil { //nolint:gosec // G306: manual pages are for everybody
+		//nolint:gosec // G306: manual pages are for everybody
+		if err := os.WriteFile(name, []byte(p.Roff()), 0o644); err != nil {
 			return err
 		}
 	}

@@ -46,7 +46,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	}
 	var in []store.Job
 	for _, path := range inPaths {
-		if sameFile(path, outPath) {
+		if parts.SameFile(path, outPath) {
 			continue // as by a pattern such as *.db; what it holds counts anyway
 		}
 		if segment.IsFolder(path) {
@@ -112,7 +112,8 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s has %s, %d done, %d pending", out.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
+	g.tell("facescan: %s has %s, %d done, %d pending",
+		out.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
 	if err := tellMerge(ctx, g, out); err != nil {
 		return err
 	}
@@ -128,20 +129,11 @@ func withoutImages(ctx context.Context, job store.Job) error {
 	}
 	for _, s := range sources {
 		if source.HasImages(s.Format) {
-			return usagef("%s has images of this machine (%s), and merge unites parts of lists: export the jobs one by "+
-				"one, or import all the images into one job", job.Path(), s.Name)
+			return usagef("%s has images of this machine (%s), and merge unites parts of lists: export the "+
+				"jobs one by one, or import all the images into one job", job.Path(), s.Name)
 		}
 	}
 	return nil
-}
-
-func sameFile(a, b string) bool {
-	first, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	second, err := os.Stat(b)
-	return err == nil && os.SameFile(first, second)
 }
 
 // tellMerge says what a merged job lacks, if anything.

@@ -47,7 +47,8 @@ func refuseUseless(flags *pflag.FlagSet) error {
 			name, _, _ := strings.Cut(form, " ")
 			if other := flags.Lookup(name); other != nil { // else the flag stands by itself in this command
 				missing = append(missing, "--"+form)
-				met = met || other.Changed && !slices.Contains([]string{"", "false", "0", "[]"}, other.Value.String())
+				off := slices.Contains([]string{"", "false", "0", "[]"}, other.Value.String())
+				met = met || other.Changed && !off
 			}
 		}
 		if missing != nil && !met {
@@ -62,7 +63,8 @@ func refuseUseless(flags *pflag.FlagSet) error {
 func refuseEmpty(flags *pflag.FlagSet, name, example string) error {
 	f := flags.Lookup(name)
 	if f.Changed && !fromVariable(f) && (f.Value.String() == "" || f.Value.String() == "[]") {
-		return usagef("--%s '': there is nothing in it: write e.g. --%s %s, or leave it out", name, name, example)
+		return usagef("--%s '': there is nothing in it: write e.g. --%s %s, or leave it out",
+			name, name, example)
 	}
 	return nil
 }

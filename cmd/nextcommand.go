@@ -2,12 +2,14 @@ package cmd
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/parts"
 	"facescan/store"
 	"facescan/store/hint"
 	"facescan/store/open"
@@ -24,6 +26,15 @@ var once = []string{"max-rows", "max-duration", "dry-run", "progress", "quiet", 
 // ofSources are flags that say what is imported.
 var ofSources = []string{"table", "id-column", "url-column", "done-column", "group-column",
 	"group-end", "keep-columns", "verify-hash", "node", "as", "images", "watch", "shard-size", "db"}
+
+// remembered are the flags that a job keeps: those of its last run on which outcomes depend.
+var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "robots", "timeout", "retries",
+	"max-bytes", "max-pixels", "max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent",
+	"proxy", "header", "block-hosts", "allow-files",
+	"sidecar", "sidecar-input", "sidecar-fallback"}
+
+// inFiles are those whose value names a file.
+var inFiles = []string{"--block-hosts", "--allow-files"}
 
 // flagWords are the words of a command line that set flags as they are set, of those that it is to have.
 // Secret says that the value of one must not be shown; it is left out.
@@ -63,6 +74,25 @@ func flagWords(flags *pflag.FlagSet, has func(name string) bool) (words []string
 	return words, secret
 }
 
+// rememberedWords are the words of this command line that a job keeps. Files are named so that they are found
+// from anywhere.
+func (o *runOptions) rememberedWords() []string {
+	hidden := isSecret("sidecar", strings.Join(o.remote.urls, ",")) // its other flags need it
+	words, _ := flagWords(o.source.flags, func(name string) bool {
+		return slices.Contains(remembered, name) && !(hidden && strings.HasPrefix(name, "sidecar-"))
+	})
+	for i := 1; i < len(words); i++ {
+		file, isFile := words[i], slices.Contains(inFiles, words[i-1])
+		if words[i-1] == "--header" {
+			file, isFile = strings.CutPrefix(file, "@")
+		}
+		if abs, err := filepath.Abs(file); isFile && err == nil {
+			words[i] = strings.TrimSuffix(words[i], file) + abs
+		}
+	}
+	return words
+}
+
 // isSecret reports whether a flag's value may hold a password: a header that is not in a file, a proxy or a
 // sidecar with a user.
 func isSecret(name, value string) bool {
@@ -74,7 +104,7 @@ func isSecret(name, value string) bool {
 // job, unless the list stands for that. Where a value may be a password, it says so instead.
 func (o *runOptions) resume(args []string, job store.Job, imported bool) string {
 	names, skip := slices.Clone(args), once
-	isJob := len(args) == 1 && (open.IsURL(args[0]) || sameFile(args[0], job.Path()))
+	isJob := len(args) == 1 && (open.IsURL(args[0]) || parts.SameFile(args[0], job.Path()))
 	if isJob && !o.source.flags.Changed("table") ||
 		imported && !o.source.watch && hintName(args, job) == job.Path() {
 		names, skip = []string{job.Path()}, slices.Concat(once, ofSources)
@@ -106,18 +136,4 @@ func hidesPassword(args []string, db string) bool {
 	return slices.ContainsFunc(append([]string{db}, args...), func(name string) bool {
 		return open.IsURL(name) && open.WithoutPassword(name) != name
 	})
-}
-
-// mergeHint is the command that unites the job of a part of a list with those of the other parts.
-func mergeHint(ctx context.Context, job store.Job) (string, error) {
-	sources, err := job.Sources(ctx)
-	if err != nil || len(sources) == 0 {
-		return "", err
-	}
-	list := pipeline.SourcePath(job.Path(), sources[0].Name)
-	parts := partsOf(list)
-	if !slices.ContainsFunc(parts, func(p part) bool { return sameFile(p.path, job.Path()) }) {
-		parts = append(parts, part{path: job.Path()})
-	}
-	return mergeCommand(list, parts), nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"facescan/pipeline"
 )
 
 // TestFlagWords sets every flag of a run, and sets those of another one by the words that are made of it.
@@ -84,7 +86,8 @@ func TestFlagsHaveAPlace(t *testing.T) {
 	flags.AddFlagSet(root.PersistentFlags())
 	flags.VisitAll(func(f *pflag.Flag) {
 		if places[f.Name] != 1 {
-			t.Errorf("--%s is in %d of the lists once, ofSources, remembered and others", f.Name, places[f.Name])
+			t.Errorf("--%s is in %d of the lists once, ofSources, remembered and others",
+				f.Name, places[f.Name])
 		}
 		delete(places, f.Name)
 	})
@@ -92,9 +95,9 @@ func TestFlagsHaveAPlace(t *testing.T) {
 	for name := range places {
 		t.Errorf("there is no flag --%s", name)
 	}
-	for _, d := range decides {
-		if !slices.Contains(remembered, d.flag) {
-			t.Errorf("--%s decides outcomes, and is not remembered", d.flag)
+	for _, d := range pipeline.Decides {
+		if !slices.Contains(remembered, d.Flag) {
+			t.Errorf("--%s decides outcomes, and is not remembered", d.Flag)
 		}
 	}
 }

@@ -7,11 +7,24 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"facescan/store"
 	"facescan/store/hint"
 	"facescan/store/nearest"
 )
+
+type pauseOptions struct {
+	flags  *pflag.FlagSet
+	source string
+}
+
+func (o *pauseOptions) addFlags(fs *pflag.FlagSet) {
+	o.flags = fs
+	fs.StringVar(&o.source, "source", "", "`name` of one source, as status prints it; default: all")
+}
+
+func (o *pauseOptions) check(string) error { return refuseEmpty(o.flags, "source", "a.txt") }
 
 func newPause(g *globals) *cobra.Command {
 	return pauseCommand(g, "pause JOB", "Hold back a source, or all of them", true)
@@ -22,8 +35,8 @@ func newResume(g *globals) *cobra.Command {
 }
 
 func pauseCommand(g *globals, use, short string, pause bool) *cobra.Command {
-	var source string
-	c := &cobra.Command{
+	var o pauseOptions
+	return jobCommand(&cobra.Command{
 		Use:   use,
 		Short: short,
 		Long: "Rows of a paused source are not fetched; those in flight finish. A run that has only paused " +
@@ -31,26 +44,15 @@ func pauseCommand(g *globals, use, short string, pause bool) *cobra.Command {
 		Example: `facescan pause all.db --source a.txt   # one list of a job
 facescan resume all.db --source a.txt  # release it
 facescan resume all.db                 # release all`,
-		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := refuseEmpty(c.Flags(), "source", "a.txt"); err != nil {
-				return err
-			}
-			return runPause(c.Context(), g, args[0], source, pause)
-		},
-	}
-	c.Flags().StringVar(&source, "source", "", "`name` of one source, as status prints it; default: all")
-	return c
+	}, &o, existingJob, func(ctx context.Context, job store.Job, arg string) error {
+		return runPause(ctx, g, job, nameOf(arg), o.source, pause)
+	})
 }
 
-func runPause(ctx context.Context, g *globals, arg, name string, pause bool) error {
-	job, err := existingJob(ctx, arg)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
+// runPause holds the source of a name back or releases it; all of them if the name is empty.
+func runPause(ctx context.Context, g *globals, job store.Job, jobName, name string, pause bool) error {
 	changed := 0
-	err = eachSource(ctx, job, name, func(s store.Source) error {
+	err := eachSource(ctx, job, name, func(s store.Source) error {
 		if s.Paused == pause {
 			if name != "" || pause {
 				g.tell("facescan: %s %s", s.Name, map[bool]string{true: "is paused already",
@@ -73,11 +75,11 @@ func runPause(ctx context.Context, g *globals, arg, name string, pause bool) err
 		if name != "" {
 			flags = []string{"--source", name}
 		}
-		g.tell("  release it with: %s", hint.On("resume", nameOf(arg), flags...))
+		g.tell("  release it with: %s", hint.On("resume", jobName, flags...))
 	case !pause && changed == 0 && name == "":
-		g.tell("facescan: nothing of %s was paused", nameOf(arg))
+		g.tell("facescan: nothing of %s was paused", jobName)
 	case !pause && changed > 0:
-		return tellReleased(ctx, g, job, nameOf(arg))
+		return tellReleased(ctx, g, job, jobName)
 	}
 	return nil
 }
@@ -115,7 +117,8 @@ func eachSource(ctx context.Context, job store.Job, name string, f func(store.So
 		}
 	}
 	if !found && name != "" {
-		return usagef("the job has no source %q; it has %s%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
+		return usagef("the job has no source %q; it has %s%s",
+			name, strings.Join(names, ", "), nearest.Hint(name, names))
 	}
 	return nil
 }

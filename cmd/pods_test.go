@@ -60,7 +60,7 @@ func (p *pods) start(t *testing.T, index int) *pod {
 	args = append(args, "--allow-private", "--progress", "none", "--fetchers", "2", "--publish-every",
 		"200ms")
 	c := exec.Command(os.Args[0], args...)
-	c.Env = append(os.Environ(), beMain+"=1", fmt.Sprintf("%s=%d", kubernetesIndex, index))
+	c.Env = append(os.Environ(), beMain+"=1", fmt.Sprintf("%s=%d", "JOB_COMPLETION_INDEX", index))
 	o := &pod{Cmd: c, disk: disk, stderr: &transcript{}}
 	c.Stderr = o.stderr
 	if err := c.Start(); err != nil {

@@ -84,7 +84,8 @@ func TestDataOnTerminal(t *testing.T) {
 	var said strings.Builder
 	code := Run(context.Background(), []string{"export", job, "--format", "parquet"}, nil, tty, &said)
 	tty.Close()
-	if text() != "" || code != exitUsage || !strings.Contains(said.String(), "name a file: -o results.parquet") {
+	if text() != "" || code != exitUsage ||
+		!strings.Contains(said.String(), "name a file: -o results.parquet") {
 		t.Errorf("Parquet on a terminal: exit code %d, %q", code, said.String())
 	}
 	_, out, _ := here(t, "export", job, "--columns", "url")

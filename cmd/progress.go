@@ -193,12 +193,13 @@ func dumpFlights(g *globals, w io.Writer, stats *pipeline.Stats) {
 		log := g.logger(w)
 		log.Info("rows in flight", "in_flight", s.InFlight, "waiting", s.Waiting)
 		for _, f := range stats.Flights() {
-			log.Info("in flight", "url", store.Redact(f.URL), "since", time.Since(f.Since), "attempt", f.Attempt,
-				"slow_lane", f.Slow)
+			log.Info("in flight", "url", store.Redact(f.URL), "since", time.Since(f.Since),
+				"attempt", f.Attempt, "slow_lane", f.Slow)
 		}
 		return
 	}
-	fmt.Fprintf(w, "facescan: %s in flight, %d waiting for their hosts\n", figures.Of(s.InFlight, "row"), s.Waiting)
+	fmt.Fprintf(w, "facescan: %s in flight, %d waiting for their hosts\n",
+		figures.Of(s.InFlight, "row"), s.Waiting)
 	for _, f := range stats.Flights() {
 		slow := ""
 		if f.Slow {

@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
+	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/draft"
@@ -56,8 +56,9 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 	}
 	for _, s := range t.sources {
 		if source.HasImages(s.Format) {
-			return usagef("--publish takes lists, which are the same elsewhere, and %s are files of this machine: leave "+
-				"--publish out; several machines share a job in PostgreSQL (--db postgres://…)", s.Path)
+			return usagef("--publish takes lists, which are the same elsewhere, and %s are files of this "+
+				"machine: leave --publish out; several machines share a job in PostgreSQL (--db "+
+				"postgres://…)", s.Path)
 		}
 		if s.IsPipe() {
 			return usagef("--publish takes lists that can be read again elsewhere, and %s is a pipe: save "+
@@ -72,7 +73,7 @@ func (o *publishOptions) checkTarget(t target, node nodeFlag, k *keepOptions) er
 		}
 	}
 	if node.auto && len(t.sources) > 0 {
-		if other := segment.OtherParts(o.dir, listName(t.sources[0].Path), t.node.Of); other != "" {
+		if other := segment.OtherParts(o.dir, parts.ListName(t.sources[0].Path), t.node.Of); other != "" {
 			return otherNumber(t.node.Of, other+" in "+o.dir+" is of a part")
 		}
 	}
@@ -101,11 +102,6 @@ func realPath(path string) string {
 		}
 		rest = filepath.Join(filepath.Base(dir), rest)
 	}
-}
-
-// listName is what segments call a list: the name of its job, without the suffix.
-func listName(list string) string {
-	return strings.TrimSuffix(filepath.Base(jobOf(list, store.Node{})), jobSuffix)
 }
 
 // prepare makes the folder, if the one that it is to lie in is there: where that is not mounted, nothing is
@@ -146,8 +142,8 @@ func (o *publishOptions) open(ctx context.Context, job store.Job, t target, shar
 		name, node = t.sources[0].Path, t.node
 	}
 	lists := pipeline.PublishedLists{Job: job, Specs: t.sources}
-	p := &segment.Publisher{Dir: o.dir, Job: job, List: listName(name), Node: node, ShardSize: shardSize,
-		Log: log, Place: lists.Place, Match: lists.Match}
+	p := &segment.Publisher{Dir: o.dir, Job: job, List: parts.ListName(name), Node: node,
+		ShardSize: shardSize, Log: log, Place: lists.Place, Match: lists.Match}
 	if err := p.Start(ctx); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -23,6 +22,7 @@ import (
 )
 
 type reportOptions struct {
+	onTerminal bool // stdout is one
 	out        string
 	blurFaces  bool
 	blurMargin float64
@@ -33,9 +33,16 @@ func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
 	addBlurFaces(fs, &o.blurFaces, &o.blurMargin)
 }
 
+func (o *reportOptions) check(string) error {
+	if o.out == "-" && o.onTerminal {
+		return usagef("a report is a page for a browser, not for a terminal: name a file: -o report.html")
+	}
+	return checkBlurMargin(o.blurMargin)
+}
+
 func newReport(g *globals) *cobra.Command {
-	var o reportOptions
-	c := &cobra.Command{
+	o := reportOptions{onTerminal: isTerminal(g.out)}
+	return jobCommand(&cobra.Command{
 		Use:   "report JOB -o FILE.html",
 		Short: "Write one page about the job: run, failures, faces, images",
 		Long: "Writes one HTML file that needs nothing else: the run over time, failures and what to " +
@@ -44,44 +51,19 @@ func newReport(g *globals) *cobra.Command {
 		Example: `facescan report urls.txt -o report.html               # the page
 facescan report urls.txt -o report.html --blur-faces  # without faces in its pictures
 facescan run urls.txt --thumbnails 200                # keep pictures for it during the run`,
-		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runReport(c.Context(), g, &o, args[0])
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, readJob, func(ctx context.Context, job store.Job, arg string) error {
+		return runReport(ctx, g, &o, job, arg)
+	})
 }
 
-// runFlagsOf are the flags that a job keeps of its last run, as words of a shell; empty if there are none.
-func runFlagsOf(settings map[string]string) string {
-	var words []string
-	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &words) // damaged: verify says so
-	if len(words) == 0 {
-		return ""
-	}
-	return hint.Words(words...)
-}
-
-func runReport(ctx context.Context, g *globals, o *reportOptions, arg string) error {
-	if err := checkBlurMargin(o.blurMargin); err != nil {
-		return err
-	}
-	if o.out == "-" && isTerminal(g.out) {
-		return usagef("a report is a page for a browser, not for a terminal: name a file: -o report.html")
-	}
-	job, err := readJob(ctx, arg)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
+func runReport(ctx context.Context, g *globals, o *reportOptions, job store.Job, arg string) error {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return err
 	}
 	ro := report.Options{
 		Now: time.Now(), NoFaces: detection.NoFaces(settings), Version: release + " (" + commit() + ")",
-		Flags: runFlagsOf(settings),
+		Flags: hint.Words(pipeline.RunFlags(settings)...),
 		Hint:  func(r store.Reason) string { return pipeline.Hint(r, job.Path()) },
 		Scale: func(fingerprint string) report.Scale {
 			k := detect.KindOf(fingerprint)

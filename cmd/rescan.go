@@ -26,9 +26,16 @@ func (o *rescanOptions) addFlags(fs *pflag.FlagSet) {
 	o.remote.addFlags(fs)
 }
 
+func (o *rescanOptions) check(string) error {
+	if o.stale == o.all {
+		return usagef("say which rows: --stale for those of another detector, or --all")
+	}
+	return errors.Join(o.remote.check(), o.detect.check())
+}
+
 func newRescan(g *globals) *cobra.Command {
 	var o rescanOptions
-	c := &cobra.Command{
+	return jobCommand(&cobra.Command{
 		Use:   "rescan JOB --stale|--all",
 		Short: "Queue rows for another detection",
 		Long: "Puts rows that are ok back to pending, so that the next run processes them again: stale " +
@@ -38,27 +45,12 @@ func newRescan(g *globals) *cobra.Command {
 		Example: `facescan rescan urls.txt --stale --min-face 40     # other detection flags
 facescan rescan urls.txt --stale --detector yunet  # another detector
 facescan rescan urls.txt --all                     # every row that is ok`,
-		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runRescan(c.Context(), g, &o, args[0])
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, existingJob, func(ctx context.Context, job store.Job, arg string) error {
+		return runRescan(ctx, g, &o, job, arg)
+	})
 }
 
-func runRescan(ctx context.Context, g *globals, o *rescanOptions, arg string) error {
-	if o.stale == o.all {
-		return usagef("say which rows: --stale for those of another detector, or --all")
-	}
-	if err := errors.Join(o.remote.check(), o.detect.check()); err != nil {
-		return err
-	}
-	job, err := existingJob(ctx, arg)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
+func runRescan(ctx context.Context, g *globals, o *rescanOptions, job store.Job, arg string) error {
 	// First the job's detector, then the rows: if this is interrupted, the same command puts back the rest.
 	log := g.logger(g.err)
 	fingerprint, err := o.detect.choiceWith(&o.remote).Change(ctx, job, o.detect.opener(ctx, &o.remote, log))

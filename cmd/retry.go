@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/pipeline"
 	"facescan/store"
 	"facescan/store/figures"
 	"facescan/store/hint"
@@ -24,6 +24,8 @@ type retryOptions struct {
 	classes []string
 	reasons []string
 	host    string
+
+	selection store.Selection // set by check
 }
 
 func (o *retryOptions) addFlags(fs *pflag.FlagSet) {
@@ -37,41 +39,38 @@ func (o *retryOptions) addFlags(fs *pflag.FlagSet) {
 
 func newRetry(g *globals) *cobra.Command {
 	var o retryOptions
-	c := &cobra.Command{
+	return jobCommand(&cobra.Command{
 		Use:   "retry JOB",
 		Short: "Queue failed rows again",
-		Long: "Puts failed rows back to pending, so that the next run processes them again. Without " +
-			"flags it takes rows that failed temporarily (class transient). Rows that were forgotten belong to " +
+		Long: "Puts failed rows back to pending, so that the next run processes them again. Without flags " +
+			"it takes rows that failed temporarily (class transient). Rows that were forgotten belong to " +
 			"no class: only --reason forgotten takes them.",
 		Example: `facescan retry urls.txt                                           # rows that failed temporarily
 facescan retry urls.txt --reason private_address                  # one reason
 facescan retry urls.txt --class permanent --host img.example.org  # one class, of one host`,
-		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runRetry(c.Context(), g, &o, args[0])
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, existingJob, func(ctx context.Context, job store.Job, arg string) error {
+		return runRetry(ctx, g, &o, job, arg)
+	})
 }
 
-// selection resolves classes and reasons to reasons of rows of the job that arg stands for.
-func (o *retryOptions) selection(arg string) (store.Selection, error) {
+// check resolves classes and reasons to reasons of rows.
+func (o *retryOptions) check(arg string) error {
 	for _, f := range [][2]string{{"class", "permanent"}, {"reason", "timeout,http_5xx"},
 		{"host", "img.example.org"}} {
 		if err := refuseEmpty(o.flags, f[0], f[1]); err != nil {
-			return store.Selection{}, err
+			return err
 		}
 	}
 	classes := o.classes
 	if len(classes) == 0 && len(o.reasons) == 0 {
 		classes = []string{string(store.Transient)}
 	}
-	s := store.Selection{Host: strings.TrimSuffix(strings.ToLower(o.host), ".")}
+	s := &o.selection
+	*s = store.Selection{Host: strings.TrimSuffix(strings.ToLower(o.host), ".")}
 	for _, c := range classes {
 		rs := store.Reasons(store.Class(c))
 		if c == "" || len(rs) == 0 {
-			return s, usagef("--class %q: %s", c, nearest.OneOf(c, classWords))
+			return usagef("--class %q: %s", c, nearest.OneOf(c, classWords))
 		}
 		for _, r := range rs {
 			if r != store.Forgotten { // only --reason takes these
@@ -81,24 +80,16 @@ func (o *retryOptions) selection(arg string) (store.Selection, error) {
 	}
 	for _, r := range o.reasons {
 		if !store.Reason(r).Known() {
-			return s, usagef("--reason %q: no such reason; those of the job: %s%s", r,
+			return usagef("--reason %q: no such reason; those of the job: %s%s", r,
 				hint.On("status", nameOf(arg)), nearest.Hint(r, words(store.Reasons(""))))
 		}
 		s.Reasons = append(s.Reasons, store.Reason(r))
 	}
-	return s, nil
+	return nil
 }
 
-func runRetry(ctx context.Context, g *globals, o *retryOptions, arg string) error {
-	s, err := o.selection(arg)
-	if err != nil {
-		return err
-	}
-	job, err := existingJob(ctx, arg)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
+func runRetry(ctx context.Context, g *globals, o *retryOptions, job store.Job, arg string) error {
+	s := o.selection
 	before, err := job.Counts(ctx)
 	if err != nil {
 		return err
@@ -139,7 +130,8 @@ func tellForgotten(ctx context.Context, g *globals, job store.Job, before int64)
 		g.tell("  %d of them had been forgotten: the next run downloads them again", n)
 	}
 	if left > 0 {
-		g.tell("  %s still forgotten: their URLs were removed, or another host was asked for", figures.Are(left, "row"))
+		g.tell("  %s still forgotten: their URLs were removed, or another host was asked for",
+			figures.Are(left, "row"))
 	}
 	return nil
 }
@@ -155,9 +147,7 @@ func runFlags(ctx context.Context, job store.Job, queued store.Selection, before
 	if err != nil {
 		return nil, err
 	}
-	var words []string
-	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &words) // else none
-	if slices.Contains(words, "--allow-private") {
+	if slices.Contains(pipeline.RunFlags(settings), "--allow-private") {
 		return nil, nil
 	}
 	return []string{"--allow-private"}, nil

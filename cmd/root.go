@@ -47,7 +47,8 @@ var exitCodes = []struct {
 	{exitError, "an error; the message says what to do"},
 	{exitUsage, "the command line is wrong"},
 	{exitFailures, "finished or aborted with more failures than `--max-fail` or `--abort-if` allow"},
-	{exitLimited, "stopped by `--max-duration`, `--max-rows` or `--tail-grace`, or only paused rows are left: run again"},
+	{exitLimited, "stopped by `--max-duration`, `--max-rows` or `--tail-grace`, or only paused rows are left: " +
+		"run again"},
 	{exitInterrupted, "interrupted: run again"},
 }
 
@@ -101,8 +102,8 @@ func (g *globals) addFlags(fs *pflag.FlagSet) {
 	fs.CountVarP(&g.verbose, "verbose", "v", "debug messages too: leases, claims, retries, the pace of "+
 		"hosts, imports; -vv adds one per row")
 	fs.BoolVarP(&g.quiet, "quiet", "q", false, "print errors only")
-	fs.Var(newChoice(&g.logFormat, "text", "json"), "log-format", "`format` of all messages on stderr, errors "+
-		"and the summary too: text, or json with one object per line")
+	fs.Var(newChoice(&g.logFormat, "text", "json"), "log-format", "`format` of all messages on stderr, "+
+		"errors and the summary too: text, or json with one object per line")
 }
 
 // logger writes to w, which is stderr, or a wrapper that keeps out of the progress bar's way.

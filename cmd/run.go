@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"facescan/detect"
 	"facescan/pipeline"
+	"facescan/pipeline/fetch"
 	"facescan/pipeline/keep"
+	"facescan/pipeline/live"
 	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
@@ -20,6 +24,7 @@ import (
 	"facescan/store/figures"
 	"facescan/store/hint"
 	"facescan/store/open"
+	"facescan/store/segment"
 )
 
 // drainGrace is what running fetches get after the first Ctrl-C.
@@ -48,16 +53,13 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	o.keep.addFlags(fs)
 	o.share.addFlags(fs)
 	fs.DurationVar(&o.tailGrace, "tail-grace", 0,
-		"time for the last rows in flight; what is not done by then stays pending; default: "+
-			"no limit")
+		"time for the last rows in flight; what is not done by then stays pending; default: no limit")
 	fs.DurationVar(&o.maxDuration, "max-duration", 0, "stop after this time; default: no limit")
 	fs.BoolVar(&o.source.watch, "watch", false,
-		"when all rows are done wait until the lists grow, or lists join their folders; "+
-			"until interrupted")
+		"when all rows are done wait until the lists grow, or lists join their folders; until interrupted")
 	fs.Int64Var(&o.maxRows, "max-rows", 0, "stop after N rows; default: no limit")
 	fs.Var(&o.maxFail, "max-fail",
-		"exit 3 when more rows of the job failed than this count or share, e.g. 5%; default: "+
-			"no limit")
+		"exit 3 when more rows of the job failed than this count or share, e.g. 5%; default: no limit")
 	fs.StringVar(&o.out, "out", "",
 		"`file` to write results to in id order while they come: .csv, .jsonl, or - for "+
 			"stdout; the next run resumes it")
@@ -69,22 +71,23 @@ func (o *runOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&o.abortIf, "abort-if",
 		"end the run with exit 3 when this holds, e.g. 'failed > 60% after 10000' or "+
 			"'http_429 > 500'; may be repeated")
-	fs.Var(newChoice(&o.progress, "auto", "bar", "plain", "json", "none"), "progress", "`kind` of progress: auto, bar, plain, json or none")
+	fs.Var(newChoice(&o.progress, "auto", "bar", "plain", "json", "none"), "progress",
+		"`kind` of progress: auto, bar, plain, json or none")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
 }
 
 func newRun(g *globals) *cobra.Command {
 	var o runOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "run SOURCE…|JOB",
 		Short: "Process a list of images, or resume it",
-		Long: "Imports what is new in the lists and processes every row that is not done: downloads " +
-			"the image, decodes it, finds the faces and stores the result. The same command resumes. " +
-			"A SOURCE is a list of URLs (.txt, .csv, .tsv, .jsonl, .parquet), a folder of lists, a " +
-			"SQLite file with --table, or - for stdin; with --images a folder or tar file of images. " +
-			"A JOB is a job file, postgres://… or the list itself. The first Ctrl-C lets downloads in " +
-			"flight finish for 3 s, the second stops at once; neither loses anything. kill -9 loses of a list on " +
-			"stdin what was read and not imported yet: pipe the same stream again, or keep it in a file.",
+		Long: "Imports what is new in the lists and processes every row that is not done: downloads the " +
+			"image, decodes it, finds the faces and stores the result. The same command resumes. A SOURCE " +
+			"is a list of URLs (.txt, .csv, .tsv, .jsonl, .parquet), a folder of lists, a SQLite file with " +
+			"--table, or - for stdin; with --images a folder or tar file of images. A JOB is a job file, " +
+			"postgres://… or the list itself. The first Ctrl-C lets downloads in flight finish for 3 s, " +
+			"the second stops at once; neither loses anything. kill -9 loses of a list on stdin what was " +
+			"read and not imported yet: pipe the same stream again, or keep it in a file.",
 		Example: `facescan run urls.txt                                           # process the list, or resume it
 facescan run photos.csv --url-column link --keep-columns album  # the URLs of a column; carry another one through
 facescan run --images photos --db faces.db                      # images of this machine
@@ -92,12 +95,7 @@ facescan run urls.txt --out faces.csv                           # write results 
 facescan run urls.txt --listen 127.0.0.1:9187                   # serve a live page
 facescan run postgres://me@db.lan/faces                         # work on a job that other machines share`,
 		Args: args(cobra.MinimumNArgs(1), "a list of URLs, or a job"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runRun(c.Context(), g, &o, args)
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, args []string) error { return runRun(ctx, g, &o, args) })
 }
 
 func (o *runOptions) check() error {
@@ -163,79 +161,119 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 	if err := belongs(ctx, job, t, o.source.db != ""); err != nil {
 		return err
 	}
-	show := newProgress(g, o.progress)
-	log := g.logger(show.log())
-	publisher, err := o.share.open(ctx, job, t, o.source.shardSize, log)
-	if err != nil {
+	r := &jobRun{runOptions: o, globals: g, args: args, target: t, job: job, fetcher: fetcher, page: page,
+		show: newProgress(g, o.progress), stats: &pipeline.Stats{}}
+	r.log = g.logger(r.show.log())
+	defer r.close()
+	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	if publisher != nil {
-		defer publisher.Close()
-	}
-	if err := settleNode(ctx, job, &t); err != nil {
-		return err
-	}
-	detector, err := o.detect.settle(ctx, job, &o.remote, log)
-	if err != nil {
-		return err
-	}
-	defer closeDetector(detector)
-	if err := o.withoutFaces(); err != nil { // the job may say so
-		return err
-	}
-	hashes, missing, err := pipeline.SettleHashes(ctx, job, o.hashes.Hashes)
-	if err != nil {
-		return err
-	}
-	if err := o.withoutPictures(hashes); err != nil {
-		return err
-	}
-	if missing != "" {
-		log.Warn(missing)
-	}
-	stats := &pipeline.Stats{}
-	var pictures *pipeline.Pictures
-	if page != nil && o.keep.thumbnails > 0 {
-		pictures = stats.MakePictures()
-	}
-	keeper, err := o.keep.open(ctx, job, o.detect.decode(), pictures, log)
-	if err != nil {
-		return err
-	}
-	if err := o.remember(ctx, job, hintName(args, job), len(t.sources) > 0, log); err != nil {
-		return err
-	}
+	return r.run(ctx)
+}
 
+// jobRun is a run on a job that is open.
+type jobRun struct {
+	*runOptions
+	*globals
+	args    []string
+	target  target
+	job     store.Job
+	fetcher *fetch.Fetcher
+	page    *live.Server // nil without --listen
+	show    *progress
+	stats   *pipeline.Stats
+	log     *slog.Logger
+
+	// Set by settle.
+	publisher *segment.Publisher // nil without --publish
+	detector  detect.Detector    // nil when no faces are looked for
+	hashes    pipeline.Hashes
+	pictures  *pipeline.Pictures // for the live page; nil without one
+	keeper    *keep.Keeper       // nil when there is nothing to keep
+}
+
+// settle agrees with the job on what the run does, from its flags and the job's own settings.
+func (r *jobRun) settle(ctx context.Context) (err error) {
+	if r.publisher, err = r.share.open(ctx, r.job, r.target, r.source.shardSize, r.log); err != nil {
+		return err
+	}
+	if err := settleNode(ctx, r.job, &r.target); err != nil {
+		return err
+	}
+	if r.detector, err = r.detect.settle(ctx, r.job, &r.remote, r.log); err != nil {
+		return err
+	}
+	if err := r.withoutFaces(); err != nil { // the job may say so
+		return err
+	}
+	hashes, missing, err := pipeline.SettleHashes(ctx, r.job, r.runOptions.hashes.Hashes)
+	if err != nil {
+		return err
+	}
+	if err := r.withoutPictures(hashes); err != nil {
+		return err
+	}
+	if r.hashes = hashes; missing != "" {
+		r.log.Warn(missing)
+	}
+	if r.page != nil && r.keep.thumbnails > 0 {
+		r.pictures = r.stats.MakePictures()
+	}
+	if r.keeper, err = r.keep.open(ctx, r.job, r.detect.decode(), r.pictures, r.log); err != nil {
+		return err
+	}
+	return pipeline.Remember(ctx, r.job, r.rememberedWords(), hintName(r.args, r.job),
+		len(r.target.sources) > 0, r.log)
+}
+
+func (r *jobRun) close() {
+	closeDetector(r.detector)
+	if r.publisher != nil {
+		r.publisher.Close()
+	}
+}
+
+// run processes the rows of the job, until all are done or something ends it, and says how that was.
+func (r *jobRun) run(ctx context.Context) error {
 	hard, stop := context.WithCancel(ctx)
 	defer stop()
-	drain := g.signals.drain(func() {
-		log.Info(fmt.Sprintf("draining: no new fetches; %s in flight: %v to end, then back to pending; "+
+	drain := r.signals.drain(func() {
+		r.log.Info(fmt.Sprintf("draining: no new fetches; %s in flight: %v to end, then back to pending; "+
 			"interrupt again to stop at once; nothing is lost either way",
-			figures.Of(stats.Snapshot().InFlight, "row"), drainGrace))
+			figures.Of(r.stats.Snapshot().InFlight, "row"), drainGrace))
 	})
-	defer onUSR1(func() { dumpFlights(g, show.log(), stats) })()
-	out, err := follow(hard, g, job, o.format, o.out, t, log)
+	defer onUSR1(func() { dumpFlights(r.globals, r.show.log(), r.stats) })()
+	out, err := follow(hard, r.globals, r.job, r.format, r.out, r.target, r.log)
 	if err != nil {
 		return err
 	}
-	po := o.options(fetcher, detector, log)
-	po.SHA256, po.Decode.PHash = hashes.SHA256, hashes.PHash
-	if publisher != nil {
-		po.Publisher, po.PublishEvery = publisher, o.share.every
+	po := r.pipelineOptions()
+	po.Drain = out.drainToo(hard, drain, r.log)
+	out.set(&po)
+	unwatch := r.live.watch(r.page, r.job, r.stats, r.pictures, r.log)
+	end, err := r.work(hard, po, out, drain)
+	unwatch(endWord(end, err))
+	return r.finish(context.WithoutCancel(ctx), end, err)
+}
+
+// pipelineOptions are what the pipeline is to do.
+func (r *jobRun) pipelineOptions() pipeline.Options {
+	po, t := r.options(r.fetcher, r.detector, r.log), r.target
+	po.SHA256, po.Decode.PHash = r.hashes.SHA256, r.hashes.PHash
+	if r.publisher != nil {
+		po.Publisher, po.PublishEvery = r.publisher, r.share.every
 	}
-	po.Sources, po.Lists, po.Node, po.Priority, po.Adopt = t.sources, t.lists, t.node,
-		t.priority, t.table != nil
-	if o.source.watch && po.Lists == nil { // rows come into the job, or the table, by themselves
+	if r.keeper != nil {
+		po.Keeper = r.keeper
+	}
+	po.Sources, po.Lists, po.Node, po.Priority = t.sources, t.lists, t.node, t.priority
+	po.Adopt = t.table != nil
+	if r.source.watch && po.Lists == nil { // rows come into the job, or the table, by themselves
 		po.Lists = func() ([]source.Spec, error) { return nil, nil }
 	}
-	po.TailGrace, po.MaxRows, po.MaxDuration = o.tailGrace, o.maxRows, o.maxDuration
-	po.MaxFail, po.AbortIf, po.Drain = o.maxFail.Limit, o.abortIf, out.drainToo(hard, drain, log)
-	out.set(&po)
-
-	unwatch := o.live.watch(page, job, stats, pictures, log)
-	end, err := o.work(hard, job, po, keeper, show, out, drain, stats)
-	unwatch(endWord(end, err))
-	return o.finish(context.WithoutCancel(ctx), g, args, job, end, err, stats)
+	po.TailGrace, po.MaxRows, po.MaxDuration = r.tailGrace, r.maxRows, r.maxDuration
+	po.MaxFail, po.AbortIf = r.maxFail.Limit, r.abortIf
+	return po
 }
 
 // beforeJob refuses what can be refused before there is a job.
@@ -268,69 +306,64 @@ func (o *runOptions) withoutFaces() error {
 // withoutPictures refuses the hash of pictures where none are decoded.
 func (o *runOptions) withoutPictures(h pipeline.Hashes) error {
 	if o.detect.choice.None() && h.PHash {
-		return usagef("--hash %v: --detector none looks at the header of an image alone, and phash needs its "+
-			"pixels; use --hash sha256, or another detector", h)
+		return usagef("--hash %v: --detector none looks at the header of an image alone, and phash needs "+
+			"its pixels; use --hash sha256, or another detector", h)
 	}
 	return nil
 }
 
-// work processes the rows of a job until all are done or something ends it, and completes what is written.
-func (o *runOptions) work(ctx context.Context, job store.Job, po pipeline.Options, keeper *keep.Keeper,
-	show *progress, out *following, drain <-chan struct{}, stats *pipeline.Stats) (pipeline.End, error) {
+// work processes the rows, and completes what is written of them.
+func (r *jobRun) work(ctx context.Context, po pipeline.Options, out *following, drain <-chan struct{}) (
+	pipeline.End, error) {
 	var late <-chan time.Time
-	if o.maxDuration > 0 {
-		late = time.After(o.maxDuration)
+	if r.maxDuration > 0 {
+		late = time.After(r.maxDuration)
 	}
-	shown := show.run(job, stats)
-	if keeper != nil {
-		po.Keeper = keeper
-	}
-	end, err := pipeline.Run(ctx, job, po, stats)
-	if keeper != nil {
+	shown := r.show.run(r.job, r.stats)
+	end, err := pipeline.Run(ctx, r.job, po, r.stats)
+	if r.keeper != nil {
 		if err == nil && end == pipeline.Finished {
-			err = fillThumbnails(ctx, job, keeper, po.Log)
+			err = fillThumbnails(ctx, r.job, r.keeper, r.log)
 		}
-		err = errors.Join(err, keeper.Close())
+		err = errors.Join(err, r.keeper.Close())
 	}
 	shown()
-	end, e := out.finish(end, err != nil, drain, late, stats, po.Log)
+	end, e := out.finish(end, err != nil, drain, late, r.stats, r.log)
 	return end, errors.Join(err, e)
 }
 
 // finish says how a run ended, and returns what its exit code says.
-func (o *runOptions) finish(ctx context.Context, g *globals, args []string, job store.Job, end pipeline.End,
-	err error, stats *pipeline.Stats) error {
+func (r *jobRun) finish(ctx context.Context, end pipeline.End, err error) error {
 	if errors.Is(err, store.ErrFull) {
 		err = fmt.Errorf("%w; what was done is kept: make room, then run the same command again", err)
 	}
-	counts, e := job.Counts(ctx)
+	counts, e := r.job.Counts(ctx)
 	if e != nil {
 		return errors.Join(err, e)
 	}
-	name := hintName(args, job)
-	resume := o.resume(args, job, len(counts.ImportIncomplete) == 0)
-	stats.See(counts)
-	snap := stats.Snapshot()
-	sum := summary{globals: g, mode: o.progress, name: name, resume: resume, password: hidesPassword(args, o.source.db),
-		end: end, err: err, Snapshot: &snap}
+	resume := r.resume(r.args, r.job, len(counts.ImportIncomplete) == 0)
+	r.stats.See(counts)
+	snap := r.stats.Snapshot()
+	sum := summary{globals: r.globals, mode: r.progress, name: hintName(r.args, r.job), resume: resume,
+		password: hidesPassword(r.args, r.source.db), end: end, err: err, Snapshot: &snap}
 	sum.tellAll()
 	if err != nil {
 		return err
 	}
 	if end == pipeline.Finished {
-		if err := parts.WriteManifest(ctx, job); err != nil {
+		if err := parts.WriteManifest(ctx, r.job); err != nil {
 			return err
 		}
 	}
-	switch aborted := stats.Aborted(); {
+	switch aborted := r.stats.Aborted(); {
 	case end == pipeline.Interrupted:
 		return &exit{code: exitInterrupted}
 	case end == pipeline.TooManyFail && aborted != nil:
 		return &exit{exitFailures, fmt.Errorf("--abort-if: %w", aborted)}
 	case end == pipeline.TooManyFail,
-		end == pipeline.Finished && o.maxFail.Finally(counts.Failed, counts.Done):
+		end == pipeline.Finished && r.maxFail.Finally(counts.Failed, counts.Done):
 		return &exit{exitFailures, fmt.Errorf("%d of %d done rows failed, more than --max-fail %v allows",
-			counts.Failed, counts.Done, &o.maxFail)}
+			counts.Failed, counts.Done, &r.maxFail)}
 	case end == pipeline.Limited, end == pipeline.Paused:
 		return &exit{code: exitLimited}
 	}
@@ -382,8 +415,8 @@ func dryRun(ctx context.Context, g *globals, t target) error {
 		if err != nil {
 			return err
 		}
-		g.print("would go on with the job %s: %s, %d done, %d pending", job.Path(), figures.Of(c.Total, "row"), c.Done,
-			c.Pending)
+		g.print("would go on with the job %s: %s, %d done, %d pending",
+			job.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
 	}
 	for _, s := range t.sources {
 		if s.Format == source.Folder {

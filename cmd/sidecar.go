@@ -130,7 +130,7 @@ func (o *sidecarCommandOptions) addFlags(fs *pflag.FlagSet) {
 
 func newSidecar(g *globals) *cobra.Command {
 	var o sidecarCommandOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "sidecar",
 		Short: "Serve a detector to runs in other processes",
 		Long: "Serves the detector as model face by the Open Inference Protocol v2, for `facescan run " +
@@ -140,10 +140,7 @@ func newSidecar(g *globals) *cobra.Command {
 facescan sidecar --listen 0.0.0.0:8000 --token KEY  # for others
 facescan sidecar --device cuda:0                    # pigo on a GPU`,
 		Args: args(cobra.NoArgs, "no arguments"),
-		RunE: func(c *cobra.Command, _ []string) error { return runSidecar(c.Context(), g, &o) },
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, _ []string) error { return runSidecar(ctx, g, &o) })
 }
 
 // sidecarGrace is what requests underway get after the first signal.
@@ -283,15 +280,16 @@ func (o *sidecarCommandOptions) decode(file []byte, p detect.Params) (sidecar.Pi
 		}
 		return sidecar.Picture{}, err
 	}
+	toStored := func(x, y, width, height float64) decode.Box {
+		return decode.ToStored(decode.Box{X: x * img.Scale, Y: y * img.Scale, Width: width * img.Scale,
+			Height: height * img.Scale}, img.Orientation, float64(img.Width), float64(img.Height))
+	}
 	return sidecar.Picture{Luma: img.Luma, Scale: img.Scale, Release: d.Close,
 		ToStored: func(f detect.Face) detect.Face {
-			b := decode.ToStored(decode.Box{X: f.X * img.Scale, Y: f.Y * img.Scale,
-				Width: f.Width * img.Scale, Height: f.Height * img.Scale}, img.Orientation,
-				float64(img.Width), float64(img.Height))
+			b := toStored(f.X, f.Y, f.Width, f.Height)
 			f.X, f.Y, f.Width, f.Height = b.X, b.Y, b.Width, b.Height
 			for i, p := range f.Landmarks {
-				b := decode.ToStored(decode.Box{X: p.X * img.Scale, Y: p.Y * img.Scale}, img.Orientation,
-					float64(img.Width), float64(img.Height))
+				b := toStored(p.X, p.Y, 0, 0)
 				f.Landmarks[i] = detect.Point{X: b.X, Y: b.Y}
 			}
 			if decode.Mirrors(img.Orientation) {

@@ -38,7 +38,7 @@ func (o *statusOptions) addFlags(fs *pflag.FlagSet) {
 
 func newStatus(g *globals) *cobra.Command {
 	var o statusOptions
-	c := &cobra.Command{
+	return command(&cobra.Command{
 		Use:   "status JOB…",
 		Short: "Counts, rate, failures by reason, shards and owners",
 		Long: "Prints how far a job is. Of several jobs, which are parts of one list (--node), it " +
@@ -48,12 +48,7 @@ facescan status urls.txt --watch             # refresh until the job is done
 facescan status urls.txt --by host --top 50  # which hosts the results come from
 facescan status urls.txt --json              # for a script`,
 		Args: args(cobra.MinimumNArgs(1), "a job, or the list it was made from, or several parts of a list"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runStatus(c.Context(), g, &o, args)
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, func(ctx context.Context, args []string) error { return runStatus(ctx, g, &o, args) })
 }
 
 // rateSample is how far apart two looks at the counters are when somebody works on the job.
@@ -165,8 +160,8 @@ func printStatus(g *globals, path string, s *live.Snapshot, settings map[string]
 		p("ok       %12d   no faces were looked for", s.OK)
 	}
 	p("failed   %12d   %s of done", s.Failed, percent(s.Failed, s.Done))
-	for _, f := range ranked(s.Failures) {
-		p("  %-16s %10d  %s", f.reason, f.n, f.reason.Class())
+	for _, r := range store.Ranked(s.Failures) {
+		p("  %-16s %10d  %s", r, s.Failures[r], r.Class())
 	}
 	p("shards   %12d   %d done, %d leased, %d free", s.Shards.Total, s.Shards.Done, s.Shards.Leased,
 		s.Shards.Free)

@@ -57,7 +57,8 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 	}
 	for _, p := range sum.Each {
 		c := p.Counts
-		g.print("part     %12d   %s of %s, %d done, %d pending", c.Total, figures.Word(c.Total, "row"), p.Job.Path(), c.Done, c.Pending)
+		g.print("part     %12d   %s of %s, %d done, %d pending",
+			c.Total, figures.Word(c.Total, "row"), p.Job.Path(), c.Done, c.Pending)
 	}
 	if !sum.Known {
 		g.print("done     %12d", sum.Done)

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -135,7 +134,8 @@ func (s *summary) logAll() {
 func (s *summary) print() {
 	g, next := s.globals, s.nextCommands()
 	word := endWord(s.end, s.err)
-	if s.err == nil && (s.end == pipeline.Interrupted || s.end == pipeline.Limited) && s.Pending == 0 && s.Total > 0 {
+	stopped := s.end == pipeline.Interrupted || s.end == pipeline.Limited
+	if stopped && s.err == nil && s.Pending == 0 && s.Total > 0 {
 		word += " after the last row"
 	}
 	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
@@ -152,17 +152,19 @@ func (s *summary) print() {
 		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
 	if s.LooksForFaces() {
-		g.tell("  ok      %10d   %d of them with faces, %s", s.OK, s.ImagesWithFaces, figures.Of(s.Faces, "face"))
+		g.tell("  ok      %10d   %d of them with faces, %s",
+			s.OK, s.ImagesWithFaces, figures.Of(s.Faces, "face"))
 	} else {
 		g.tell("  ok      %10d   no faces were looked for", s.OK)
 	}
 	g.tell("  failed  %10d", s.Failed)
-	for _, f := range ranked(s.Failures) {
-		g.tell("    %-16s %8d   %s", f.reason, f.n, pipeline.Hint(f.reason, s.name))
+	for _, r := range store.Ranked(s.Failures) {
+		g.tell("    %-16s %8d   %s", r, s.Failures[r], pipeline.Hint(r, s.name))
 	}
 	switch {
 	case next.release != "":
-		g.tell("  paused  %10d   they wait in paused lists; to release them: %s", s.PausedPending, next.release)
+		g.tell("  paused  %10d   they wait in paused lists; to release them: %s",
+			s.PausedPending, next.release)
 		g.tell("  %18s   then go on with: %s", "", next.resume)
 	case s.Pending > 0:
 		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, next.resume)
@@ -195,24 +197,6 @@ func endWord(end pipeline.End, err error) string {
 		return "aborted, too many failures"
 	}
 	return "finished"
-}
-
-type failures struct {
-	reason store.Reason
-	n      int64
-}
-
-func ranked(m map[store.Reason]int64) []failures {
-	var out []failures
-	for r, n := range m {
-		if n > 0 {
-			out = append(out, failures{r, n})
-		}
-	}
-	slices.SortFunc(out, func(a, b failures) int {
-		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.reason, b.reason))
-	})
-	return out
 }
 
 func transient(m map[store.Reason]int64) (n int64) {

@@ -14,6 +14,7 @@ import (
 
 	"facescan/cmd/help"
 	"facescan/detect"
+	"facescan/pipeline/parts"
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
@@ -211,7 +212,7 @@ func TestSchemaTopic(t *testing.T) {
 	if code := Run(t.Context(), []string{"import", list, "-q"}, nil, io.Discard, io.Discard); code != 0 {
 		t.Fatalf("import: exit code %d", code)
 	}
-	db, err := sql.Open("sqlite3", jobOf(list, store.Node{}))
+	db, err := sql.Open("sqlite3", parts.JobOf(list, store.Node{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,18 +2,13 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
 	"facescan/pipeline/parts"
-	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/figures"
 )
@@ -30,36 +25,28 @@ func (o *verifyOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print one JSON object per problem")
 }
 
+func (o *verifyOptions) check(string) error { return nil }
+
 func newVerify(g *globals) *cobra.Command {
 	var o verifyOptions
-	c := &cobra.Command{
+	return jobCommand(&cobra.Command{
 		Use:   "verify JOB",
 		Short: "Check the integrity of the job",
 		Long: "Checks that every done row has exactly one result and no other row has any, that faces, " +
-			"counters, shards and lists agree, and that the checksums of results, settings and " +
-			"sources hold. Prints one line per problem. An unfinished job can pass. Works beside " +
-			"running processes.",
+			"counters, shards and lists agree, and that the checksums of results, settings and sources " +
+			"hold. Prints one line per problem. An unfinished job can pass. Works beside running processes.",
 		Example: `facescan verify urls.txt         # prints nothing but a summary if the job is sound
 facescan verify urls.txt --deep  # the database checks its file, too
 facescan verify urls.txt --json  # problems for a script`,
-		Args: args(cobra.ExactArgs(1), "a job, or the list it was made from"),
-		RunE: func(c *cobra.Command, args []string) error {
-			return runVerify(c.Context(), g, &o, args[0])
-		},
-	}
-	o.addFlags(c.Flags())
-	return c
+	}, &o, readJob, func(ctx context.Context, job store.Job, _ string) error {
+		return runVerify(ctx, g, &o, job)
+	})
 }
 
 // shownProblems is how many problems of one kind are printed; the rest is counted.
 const shownProblems = 20
 
-func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) error {
-	job, err := readJob(ctx, arg)
-	if err != nil {
-		return err
-	}
-	defer job.Close()
+func runVerify(ctx context.Context, g *globals, o *verifyOptions, job store.Job) error {
 	found := map[string]int{}
 	total := 0
 	report := func(p store.Problem) {
@@ -89,7 +76,14 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 	if unfinished != "" {
 		report(store.Problem{Check: "merge", Text: unfinished})
 	}
-	if err := verifySources(ctx, g, o, job, report); err != nil {
+	absent := func(name, why string) {
+		if o.requireSource {
+			report(store.Problem{Check: "source-absent", Text: fmt.Sprintf("%s: %s", name, why)})
+			return
+		}
+		g.tell("facescan: %s %s: its lines are not compared with the rows", name, why)
+	}
+	if err := pipeline.VerifySources(ctx, job, absent, report); err != nil {
 		return err
 	}
 	for check, n := range found {
@@ -112,61 +106,7 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, arg string) er
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s is sound: %s, %d done, %d pending", job.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
+	g.tell("facescan: %s is sound: %s, %d done, %d pending",
+		job.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
 	return tellMerge(ctx, g, job)
-}
-
-// verifySources compares the job's rows with the lists that are still there.
-func verifySources(ctx context.Context, g *globals, o *verifyOptions, job store.Job,
-	report func(store.Problem)) error {
-	sources, err := job.Sources(ctx)
-	if err != nil {
-		return err
-	}
-	settings, err := job.Settings(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range sources {
-		if s.Format == store.TableFormat {
-			continue // the table is the list
-		}
-		absent := func(why string) {
-			if o.requireSource {
-				report(store.Problem{Check: "source-absent", Text: fmt.Sprintf("%s: %s", s.Name, why)})
-				return
-			}
-			g.tell("facescan: %s %s: its lines are not compared with the rows", s.Name, why)
-		}
-		if pipeline.IsStdin(s) {
-			absent("came from stdin")
-			continue
-		}
-		var spec source.Spec
-		if err := json.Unmarshal([]byte(s.Options), &spec); err != nil {
-			return fmt.Errorf("the options of source %s: %w", s.Name, err)
-		}
-		spec.Path = pipeline.SourcePath(job.Path(), s.Name)
-		if source.HasImages(s.Format) {
-			if _, err := os.Stat(spec.Path); err != nil {
-				absent("is not there")
-			}
-			if err := pipeline.VerifyImages(ctx, job, s, report); err != nil {
-				return err
-			}
-			continue
-		}
-		if info, err := os.Stat(spec.Path); err == nil && !info.Mode().IsRegular() {
-			// a device or a pipe, in a job file of a stranger: it may never end
-			absent("is not a regular file")
-			continue
-		}
-		switch err := pipeline.VerifySource(ctx, job, s, spec, settings, report); {
-		case errors.Is(err, fs.ErrNotExist):
-			absent("is not there")
-		case err != nil:
-			return err
-		}
-	}
-	return nil
 }

@@ -42,9 +42,7 @@ func RunCommand(ctx context.Context, job store.Job, name string, more ...string)
 		}
 		names, words = append(names, path), columns
 	}
-	var flags []string
-	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &flags) // else none
-	flags = append(flags, more...)
+	flags := append(RunFlags(settings), more...)
 	if names == nil {
 		if len(sources) == 1 && len(columnWords(sources[0].Options)) > 0 { // the list alone would not do
 			name = job.Path()

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"cmp"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"facescan/store/hint"
@@ -111,6 +114,14 @@ func (r Reason) Retried(status int) bool {
 func (r Reason) Hint(retry string) string {
 	return strings.NewReplacer("RETRY", "`"+retry+"`", "DOCTOR", "`"+hint.Words("facescan", "doctor")+"`").
 		Replace(about[r].hint)
+}
+
+// Ranked returns the reasons that have rows, those with the most first.
+func Ranked(rows map[Reason]int64) []Reason {
+	reasons := slices.SortedFunc(maps.Keys(rows), func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(rows[b], rows[a]), cmp.Compare(a, b))
+	})
+	return slices.DeleteFunc(reasons, func(r Reason) bool { return rows[r] == 0 })
 }
 
 // Reasons lists the reasons of a class, or all of them for an empty class, in their order.

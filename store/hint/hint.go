@@ -54,7 +54,8 @@ func foreign(verb string, args, flags []string) (words []string) {
 		return nil
 	}
 	for _, v := range []struct{ name, flag string }{{"FACESCAN_NODE", "--node"}, {"FACESCAN_DB", "--db"}} {
-		if set := os.Getenv(v.name); set != "" && !slices.Contains(flags, v.flag) && !slices.Contains(args, set) {
+		set := os.Getenv(v.name)
+		if set != "" && !slices.Contains(flags, v.flag) && !slices.Contains(args, set) {
 			words = append(words, "-u", v.name)
 		}
 	}
@@ -88,7 +89,8 @@ func escape(s, percent string) string {
 	for first := true; len(s) > 0; first = false {
 		r, size := utf8.DecodeRuneInString(s)
 		switch {
-		case first && r == '-', r == utf8.RuneError && size == 1, !unicode.IsPrint(r), strings.ContainsRune(`'\!`, r):
+		case first && r == '-', r == utf8.RuneError && size == 1, !unicode.IsPrint(r),
+			strings.ContainsRune(`'\!`, r):
 			for _, c := range []byte(s[:size]) {
 				fmt.Fprintf(&b, `\%03o`, c)
 			}

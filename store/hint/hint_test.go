@@ -8,8 +8,8 @@ import (
 )
 
 // words are arguments that shells change when they are not quoted.
-var words = []string{"", "a", "it's", `a "b" $c`, "a\nb", "a\n", "\t", "%d%%", `\n`, "!x!", "ä漢", "\xff\x01", "-x",
-	"--db", "*", "~", "a b", "a;b", "$(date)", "`date`", "\u202e", "%\n'\\!", "#", "a#b", "\r\n"}
+var words = []string{"", "a", "it's", `a "b" $c`, "a\nb", "a\n", "\t", "%d%%", `\n`, "!x!", "ä漢", "\xff\x01",
+	"-x", "--db", "*", "~", "a b", "a;b", "$(date)", "`date`", "\u202e", "%\n'\\!", "#", "a#b", "\r\n"}
 
 // TestQuote has shells read what was quoted.
 func TestQuote(t *testing.T) {

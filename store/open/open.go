@@ -81,8 +81,8 @@ func OrCreate(ctx context.Context, name string) (store.Job, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if !is {
-		return nil, fmt.Errorf("%s exists and is not a facescan job; it is left alone: name another file with "+
-			"--db", name)
+		return nil, fmt.Errorf("%s exists and is not a facescan job; it is left alone: name another file "+
+			"with --db", name)
 	}
 	return sqlite.Open(ctx, name)
 }

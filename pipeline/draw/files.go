@@ -1,4 +1,4 @@
-package cmd
+package draw
 
 import (
 	"encoding/binary"
@@ -19,17 +19,17 @@ import (
 	"facescan/store/draft"
 )
 
-// drawings are the pictures that one command draws into a folder. None replaces a file that `detect --draw`
-// did not write.
-type drawings struct {
-	dir   string
+// Files are the pictures that one command draws into a folder. None replaces a file that `detect --draw` did
+// not write.
+type Files struct {
+	Dir   string
 	taken map[string]bool // names of this invocation
 }
 
-// add writes the drawing of an image file or URL, as NAME.faces.png. Where that is another's, the name gets a
+// Add writes the drawing of an image file or URL, as NAME.faces.png. Where that is another's, the name gets a
 // number.
-func (d *drawings) add(of string, m image.Image) error {
-	base := drawingName(of)
+func (d *Files) Add(of string, isURL bool, m image.Image) error {
+	base := drawingName(of, isURL)
 	for i := 1; ; i++ {
 		name := base + ".faces.png"
 		if i > 1 {
@@ -38,7 +38,7 @@ func (d *drawings) add(of string, m image.Image) error {
 		if d.taken[name] {
 			continue
 		}
-		path := filepath.Join(d.dir, name)
+		path := filepath.Join(d.Dir, name)
 		place := (*draft.Draft).PlaceNew
 		if _, err := os.Lstat(path); err == nil {
 			if !signed(path) {
@@ -59,15 +59,18 @@ func (d *drawings) add(of string, m image.Image) error {
 		} else if err != nil {
 			return err
 		}
+		if d.taken == nil {
+			d.taken = map[string]bool{}
+		}
 		d.taken[name] = true
 		return nil
 	}
 }
 
 // drawingName is what the drawing of an image is called, without what is the same for all.
-func drawingName(of string) string {
+func drawingName(of string, isURL bool) string {
 	base := filepath.Base(of)
-	if isURL(of) {
+	if isURL {
 		if u, err := url.Parse(of); err == nil {
 			base = filepath.Base(u.Path)
 		}

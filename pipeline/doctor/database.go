@@ -1,4 +1,4 @@
-package cmd
+package doctor
 
 import (
 	"context"
@@ -19,15 +19,15 @@ const (
 	databaseFor = 30 * time.Second
 )
 
-// lookAtDatabase measures a database server, and judges it.
-func lookAtDatabase(ctx context.Context, url string) []finding {
+// Database measures a database server, and judges it.
+func Database(ctx context.Context, url string) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, databaseFor)
 	defer cancel()
 	h, err := postgres.Examine(ctx, url)
 	if err != nil {
-		return []finding{{"database", "fail", err.Error(), ""}}
+		return []Finding{{"database", "fail", err.Error(), ""}}
 	}
-	fs := []finding{{"database", "ok", fmt.Sprintf("PostgreSQL %s at %s", h.Version, h.Host), ""}}
+	fs := []Finding{{"database", "ok", fmt.Sprintf("PostgreSQL %s at %s", h.Version, h.Host), ""}}
 	server := &fs[0]
 	switch {
 	case h.TooOld:
@@ -37,25 +37,25 @@ func lookAtDatabase(ctx context.Context, url string) []finding {
 	}
 	switch {
 	case h.PoolerErr != nil:
-		fs = append(fs, finding{"pooler", "fail", h.PoolerErr.Error(), ""})
+		fs = append(fs, Finding{"pooler", "fail", h.PoolerErr.Error(), ""})
 	case h.Pooler != postgres.NoPooler:
-		fs = append(fs, finding{"pooler", "ok",
+		fs = append(fs, Finding{"pooler", "ok",
 			"PgBouncer, or a pooler like it, in session mode; its limit of connections counts, too", ""})
 	}
-	trip := finding{"round trip", "ok", fmt.Sprint(h.RoundTrip.Round(10 * time.Microsecond)), ""}
+	trip := Finding{"round trip", "ok", fmt.Sprint(h.RoundTrip.Round(10 * time.Microsecond)), ""}
 	if h.RoundTrip > slowTrip {
 		trip.State, trip.Advice = "warn",
 			"the database is far away: run facescan near it, or use --node and merge"
 	}
 	fs = append(fs, trip)
 	if !h.ReadOnly {
-		fs = append(fs, judgeCommits(h))
+		fs = append(fs, commits(h))
 	}
-	return append(fs, judgeConnections(h), judgeVacuum(h))
+	return append(fs, connections(h), vacuum(h))
 }
 
-func judgeCommits(h postgres.Health) finding {
-	f := finding{"commits", "ok", fmt.Sprintf("%.0f per second, each durable", h.Commits), ""}
+func commits(h postgres.Health) Finding {
+	f := Finding{"commits", "ok", fmt.Sprintf("%.0f per second, each durable", h.Commits), ""}
 	switch {
 	case h.CommitErr != nil:
 		f.State, f.Found = "warn", fmt.Sprintf("not measured: %v", h.CommitErr)
@@ -69,10 +69,10 @@ func judgeCommits(h postgres.Health) finding {
 	return f
 }
 
-func judgeConnections(h postgres.Health) finding {
+func connections(h postgres.Health) Finding {
 	left := max(0, h.MaxConnections-h.Used)
 	procs := left / h.PerProcess
-	f := finding{"connections", "ok",
+	f := Finding{"connections", "ok",
 		fmt.Sprintf("%d of %d are left, room for %d processes with up to %d each", left, h.MaxConnections,
 			procs, h.PerProcess), ""}
 	if procs < fewProcs {
@@ -82,13 +82,14 @@ func judgeConnections(h postgres.Health) finding {
 	return f
 }
 
-func judgeVacuum(h postgres.Health) finding {
+func vacuum(h postgres.Health) Finding {
 	age := float64(h.FreezeAge) / float64(max(1, h.FreezeMax))
-	f := finding{"vacuum", "ok",
+	f := Finding{"vacuum", "ok",
 		fmt.Sprintf("the oldest rows are %d transactions old, %.0f%% of autovacuum_freeze_max_age",
 			h.FreezeAge, 100*age), ""}
 	if h.Live+h.Dead > 0 {
-		f.Found += fmt.Sprintf("; the job's tables have %s and %d dead ones", figures.Of(h.Live, "row"), h.Dead)
+		f.Found += fmt.Sprintf("; the job's tables have %s and %d dead ones",
+			figures.Of(h.Live, "row"), h.Dead)
 	}
 	switch {
 	case h.FreezeAge > tooOldRows:

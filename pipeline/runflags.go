@@ -1,12 +1,10 @@
-package cmd
+package pipeline
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"facescan/store"
@@ -14,20 +12,18 @@ import (
 	"facescan/store/hint"
 )
 
-// remembered are the flags that a job keeps: those of its last run on which outcomes depend.
-var remembered = []string{"allow-private", "insecure", "ignore-opt-out", "robots", "timeout", "retries",
-	"max-bytes", "max-pixels", "max-redirects", "min-rate", "per-host", "rate", "bwlimit", "user-agent",
-	"proxy", "header", "block-hosts", "allow-files",
-	"sidecar", "sidecar-input", "sidecar-fallback"}
+// RunFlags are the flags that a job keeps of its last run, as words; none if the setting is damaged, which
+// verify reports.
+func RunFlags(settings map[string]string) (words []string) {
+	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &words)
+	return words
+}
 
-// inFiles are those whose value names a file.
-var inFiles = []string{"--block-hosts", "--allow-files"}
-
-// decides has the reasons of rows that may end otherwise when a flag changes. Such rows are done: another
+// Decides has the reasons of rows that may end otherwise when a flag changes. Such rows are done: another
 // value does nothing for them until they are queued again.
-var decides = []struct {
-	flag    string
-	reasons []store.Reason
+var Decides = []struct {
+	Flag    string
+	Reasons []store.Reason
 }{
 	{"allow-private", []store.Reason{store.PrivateAddress}},
 	{"max-bytes", []store.Reason{store.TooLarge}},
@@ -36,7 +32,6 @@ var decides = []struct {
 	{"robots", []store.Reason{store.OptOut}},
 	{"insecure", []store.Reason{store.TLS}},
 	{"block-hosts", []store.Reason{store.Blocked}},
-	{"allow-files", []store.Reason{store.BadURL}},
 	{"timeout", []store.Reason{store.Timeout}},
 	{"min-rate", []store.Reason{store.TooSlow}},
 	{"max-redirects", []store.Reason{store.RedirectLoop}},
@@ -50,10 +45,10 @@ var decides = []struct {
 // they decide: JSON, from a reason and a flag to the words that set the flag when the rows failed.
 const failedBefore = "failed_before"
 
-// remember keeps the flags of a run with its job, and says which rows failed before a flag was changed and
-// how they are queued again. A run without a list, which finds nothing to do, leaves the flags of an earlier
-// run.
-func (o *runOptions) remember(ctx context.Context, job store.Job, name string, lists bool,
+// Remember keeps the flags of a run with its job, as words, and says which rows failed before a flag was
+// changed and how they are queued again; name stands for the job. A run without a list, which finds nothing to
+// do, leaves the flags of an earlier run.
+func Remember(ctx context.Context, job store.Job, words []string, name string, lists bool,
 	log *slog.Logger) error {
 	counts, err := job.Counts(ctx)
 	if err != nil {
@@ -63,12 +58,9 @@ func (o *runOptions) remember(ctx context.Context, job store.Job, name string, l
 	if err != nil {
 		return err
 	}
-	words := o.rememberedWords()
-	var were []string
-	_ = json.Unmarshal([]byte(settings[store.RunFlagsSetting]), &were) // else none
 	changed := map[string]string{}
 	_ = json.Unmarshal([]byte(settings[failedBefore]), &changed) // else none
-	noteChanges(changed, counts, were, words)
+	noteChanges(changed, counts, RunFlags(settings), words)
 	if !lists && counts.Pending == 0 && len(changed) == 0 {
 		return nil
 	}
@@ -92,28 +84,12 @@ func (o *runOptions) remember(ctx context.Context, job store.Job, name string, l
 	return nil
 }
 
-// rememberedWords are the words of this command line that a job keeps. Files are named so that they are found
-// from anywhere.
-func (o *runOptions) rememberedWords() []string {
-	words, _ := flagWords(o.source.flags, func(name string) bool { return slices.Contains(remembered, name) })
-	for i := 1; i < len(words); i++ {
-		file, isFile := words[i], slices.Contains(inFiles, words[i-1])
-		if words[i-1] == "--header" {
-			file, isFile = strings.CutPrefix(file, "@")
-		}
-		if abs, err := filepath.Abs(file); isFile && err == nil {
-			words[i] = strings.TrimSuffix(words[i], file) + abs
-		}
-	}
-	return words
-}
-
 // noteChanges adds what changed between two runs, and drops what changed back, or has no such rows any more.
 func noteChanges(changed map[string]string, c store.Counts, were, are []string) {
-	for _, d := range decides {
-		was, is := wordsOf(were, d.flag), wordsOf(are, d.flag)
-		for _, reason := range d.reasons {
-			key := string(reason) + " " + d.flag
+	for _, d := range Decides {
+		was, is := wordsOf(were, d.Flag), wordsOf(are, d.Flag)
+		for _, reason := range d.Reasons {
+			key := string(reason) + " " + d.Flag
 			before, noted := changed[key]
 			switch {
 			case c.Failures[reason] == 0 || noted && before == is:
@@ -144,11 +120,11 @@ func wordsOf(words []string, flag string) string {
 
 // tellChanges says of each flag that was changed which rows it does not apply to.
 func tellChanges(changed map[string]string, c store.Counts, name string, log *slog.Logger) {
-	for _, d := range decides {
+	for _, d := range Decides {
 		rows, before := int64(0), ""
 		var reasons []string
-		for _, reason := range d.reasons {
-			if was, noted := changed[string(reason)+" "+d.flag]; noted {
+		for _, reason := range d.Reasons {
+			if was, noted := changed[string(reason)+" "+d.Flag]; noted {
 				rows, before = rows+c.Failures[reason], was
 				reasons = append(reasons, string(reason))
 			}
@@ -158,7 +134,7 @@ func tellChanges(changed map[string]string, c store.Counts, name string, log *sl
 		}
 		when := "with " + before
 		if before == "" {
-			when = "without --" + d.flag
+			when = "without --" + d.Flag
 		}
 		log.Warn(fmt.Sprintf("%s failed %s (%s): they are done, and are not fetched again unless they "+
 			"are queued: %s", figures.Of(rows, "row"), when, strings.Join(reasons, ", "),
