@@ -173,3 +173,35 @@ func FuzzPages(f *testing.F) {
 		}
 	})
 }
+
+// TestTableAtEnd: a table may consist of a head alone, with nothing behind it.
+func TestTableAtEnd(t *testing.T) {
+	t.Parallel()
+	blocks := Parse("text\n\n| word | meaning |\n|---|---|")
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks: %v", len(blocks), blocks)
+	}
+	if _, is := blocks[1].(Table); !is {
+		t.Errorf("%T", blocks[1])
+	}
+}
+
+// TestLongCommand: an example that is too long goes on behind backslashes, to its last word, and flags stay
+// with their values.
+func TestLongCommand(t *testing.T) {
+	t.Parallel()
+	text := Text([]Block{Code("facescan run first.txt second.txt --out faces.csv --listen 127.0.0.1:9187 -q")}, 40)
+	joined := strings.Join(strings.Fields(strings.ReplaceAll(text, "\\\n", " ")), " ")
+	if joined != "facescan run first.txt second.txt --out faces.csv --listen 127.0.0.1:9187 -q" {
+		t.Errorf("%q", joined)
+	}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(strings.TrimSuffix(strings.TrimSpace(line), "\\"))
+		if last := words[len(words)-1]; last == "--out" || last == "--listen" || len(line) > 41 {
+			t.Errorf("a line is %q", line)
+		}
+	}
+	if n := strings.Count(text, "\n"); n < 2 {
+		t.Errorf("%d lines:\n%s", n, text)
+	}
+}

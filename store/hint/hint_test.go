@@ -1,7 +1,11 @@
 package hint
 
 import (
+	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -67,5 +71,32 @@ func TestCommand(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestRecord: commands that are made are written to a file, with the function that made them first.
+func TestRecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "made")
+	Record = path
+	defer func() { Record = "" }()
+	On("status", "a b.db", "--json")
+	Command("merge", []string{"x.db", "y.db"})
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"facescan status 'a b.db' --json", "facescan merge x.db y.db"}
+	for line := range strings.Lines(string(b)) {
+		var m Made
+		if err := json.Unmarshal([]byte(line), &m); err != nil || len(want) == 0 || m.Line != want[0] {
+			t.Fatalf("%q, %v, want %q", line, err, want)
+		}
+		want = want[1:]
+		if !slices.ContainsFunc(m.Calls, func(c Call) bool { return strings.HasSuffix(c.File, "hint_test.go") }) {
+			t.Errorf("%+v", m.Calls)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not recorded: %q", want)
 	}
 }

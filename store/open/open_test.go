@@ -95,3 +95,21 @@ func TestOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestLostTable: a job on a table that is gone is an error that says so, not a job that was never made.
+func TestLostTable(t *testing.T) {
+	path := user(t)
+	j, err := sqlite.OpenTable(t.Context(), path, sqlite.TableOptions{Table: "pictures"})
+	ok(t, err)
+	ok(t, j.Close())
+	db, err := sql.Open("sqlite3", path)
+	ok(t, err)
+	_, err = db.Exec("DROP TABLE pictures")
+	ok(t, err)
+	ok(t, db.Close())
+	for _, open := range []func(context.Context, string) (store.Job, error){Existing, ForReading} {
+		if j, err := open(t.Context(), path); err == nil || errors.Is(err, ErrNoJob) {
+			t.Errorf("%v, %v", j, err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package draw
+
+import (
+	"bytes"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestFiles: drawings are named after their images, replace earlier drawings, and leave other files alone.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := image.NewRGBA(image.Rect(0, 0, 3, 2))
+	mine := filepath.Join(dir, "mine.faces.png")
+	if err := os.WriteFile(mine, []byte("not a drawing, but longer than the head of one is: "+
+		strings.Repeat("x", 200)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second command replaces what the first one drew
+		f := Files{Dir: dir}
+		for _, of := range []struct {
+			name  string
+			isURL bool
+		}{{"a/photo.jpg", false}, {"b/photo.png", false}, {"mine.jpg", false}, {"-", false},
+			{"http://h.invalid/x/y%20z.jpg?q=1", true}, {"http://h.invalid/", true},
+			{strings.Repeat("l", 300) + ".jpg", false}} {
+			if err := f.Add(of.name, of.isURL, m); err != nil {
+				t.Fatalf("%s: %v", of.name, err)
+			}
+		}
+	}
+	want := []string{"image.faces.png", strings.Repeat("l", 200) + ".faces.png", "mine.faces-2.png", "mine.faces.png",
+		"photo.faces-2.png", "photo.faces.png", "stdin.faces.png", "y_z.faces.png"}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "photo.faces.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := png.Decode(bytes.NewReader(b)); err != nil || back.Bounds() != m.Bounds() {
+		t.Errorf("%v", err)
+	}
+	if !bytes.Contains(b, []byte("facescan detect --draw")) || !signed(filepath.Join(dir, "photo.faces.png")) ||
+		signed(mine) || signed(filepath.Join(dir, "nothing")) {
+		t.Error("drawings are not told from other files")
+	}
+	if err := (&Files{Dir: dir}).Add("empty.jpg", false, image.NewRGBA(image.Rectangle{})); err == nil {
+		t.Error("drew an image without pixels")
+	}
+	if parts, err := filepath.Glob(filepath.Join(dir, "*empty*")); err != nil || parts != nil {
+		t.Errorf("left behind: %q, %v", parts, err)
+	}
+	if err := (&Files{Dir: filepath.Join(dir, "nowhere")}).Add("a.jpg", false, m); err == nil {
+		t.Error("drew into a folder that is not there")
+	}
+}
+
+// TestSigner: the signature comes behind the head, however the file is cut into writes.
+func TestSigner(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("h", pngHead) + "rest"
+	for _, step := range []int{1, 7, pngHead, pngHead + 1, len(text)} {
+		var b bytes.Buffer
+		s := &signer{w: &b}
+		for i := 0; i < len(text); i += step {
+			part := text[i:min(i+step, len(text))]
+			if n, err := s.Write([]byte(part)); n != len(part) || err != nil {
+				t.Errorf("step %d: %d, %v", step, n, err)
+			}
+		}
+		if want := text[:pngHead] + string(signature) + "rest"; b.String() != want {
+			t.Errorf("step %d: %q", step, b.String())
+		}
+	}
+}
