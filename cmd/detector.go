@@ -75,8 +75,8 @@ func (o *detectOptions) choiceWith(remote *sidecarOptions) *detection.Choice {
 	return &o.choice
 }
 
-// settle opens the detector of a job.
-func (o *detectOptions) settle(ctx context.Context, job store.Job, remote *sidecarOptions, log *slog.Logger) (
+// openForJob opens the detector of a job.
+func (o *detectOptions) openForJob(ctx context.Context, job store.Job, remote *sidecarOptions, log *slog.Logger) (
 	detect.Detector, error) {
 	return o.choiceWith(remote).Settle(ctx, job, o.opener(ctx, remote, log))
 }
@@ -94,7 +94,7 @@ func (f detectFlags) Check() error {
 }
 func (f detectFlags) Take(name, text string) error { return f.Lookup(name).Value.Set(text) }
 
-// params are what a detector is told, once it is chosen.
+// params are the parameters of the detector, once it is chosen.
 func (o *detectOptions) params() (detect.Params, error) {
 	p := o.given
 	p.Detector = o.choice.Name

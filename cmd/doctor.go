@@ -62,7 +62,7 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 			return usagef("--dns %q: write it as HOST:PORT, e.g. 127.0.0.1:53", server)
 		}
 	}
-	tell := func(f doctor.Finding) {
+	report := func(f doctor.Finding) {
 		if f.State == "fail" {
 			failed++
 		}
@@ -75,10 +75,10 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 			g.print("      %-12s → %s", "", f.Advice)
 		}
 	}
-	tell(doctor.Descriptors())
-	tell(doctor.Processor(cores))
-	tell(doctor.Disk(o.dir))
-	tell(doctor.Certificates())
+	report(doctor.Descriptors())
+	report(doctor.Processor(cores))
+	report(doctor.Disk(o.dir))
+	report(doctor.Certificates())
 	database := len(args) == 1 && open.IsURL(args[0])
 	// A check of a database looks no names up, unless it is asked to.
 	if !database || o.list != "" || len(o.dns) > 0 {
@@ -86,10 +86,10 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 		if err != nil {
 			return err
 		}
-		tell(dns)
+		report(dns)
 	}
 	for _, url := range o.remote.urls {
-		tell(doctor.Sidecar(ctx, url, func(ctx context.Context, p detect.Params) (detect.Detector, error) {
+		report(doctor.Sidecar(ctx, url, func(ctx context.Context, p detect.Params) (detect.Detector, error) {
 			one := o.remote
 			one.urls, one.delay, one.fallback = []string{url}, 0, ""
 			return one.open(ctx, p, slog.New(slog.DiscardHandler))
@@ -99,11 +99,11 @@ func runDoctor(ctx context.Context, g *globals, o *doctorOptions, args []string)
 	if database {
 		for _, f := range doctor.Database(ctx, args[0]) {
 			refused = refused || f.State == "fail"
-			tell(f)
+			report(f)
 		}
 	}
 	if len(args) == 1 && !refused {
-		tell(lookAtJob(ctx, args[0]))
+		report(lookAtJob(ctx, args[0]))
 	}
 	if failed > 0 {
 		return fmt.Errorf("checks failed: %d; a run needs all of them", failed)

@@ -97,7 +97,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	defer fetcher.Close()
 
 	plan := estimate.Plan{Lists: lists, Rows: o.sample,
-		Read: func(rows int64) { g.tell("facescan: %s read", figures.Of(rows, "row")) }}
+		Read: func(rows int64) { g.report("facescan: %s read", figures.Of(rows, "row")) }}
 	if node := o.source.node.value; node.Of > 0 {
 		plan.Takes = node.Takes
 	}
@@ -105,7 +105,7 @@ func runEstimate(ctx context.Context, g *globals, o *estimateOptions, args []str
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: the list has %s; %s fetched and processed", figures.Of(sample.Total, "row"),
+	g.report("facescan: the list has %s; %s fetched and processed", figures.Of(sample.Total, "row"),
 		fmt.Sprintf("%d of them %s", len(sample.Drawn), figures.Be(len(sample.Drawn))))
 
 	results, run, err := sample.Try(ctx, o.options(fetcher, detector, log))

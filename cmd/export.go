@@ -38,7 +38,7 @@ type exportOptions struct {
 	flags       *pflag.FlagSet
 	onTerminal  bool // stdout is one
 
-	// What the job says; set by settle.
+	// What the job says; set by readSettings.
 	noFaces     bool
 	leastScores map[string]float64
 }
@@ -98,10 +98,10 @@ func (o *exportOptions) openJob(ctx context.Context, arg string) (store.Job, err
 }
 
 func runExport(ctx context.Context, g *globals, o *exportOptions, job store.Job, arg string) (err error) {
-	if err := o.settle(ctx, job); err != nil {
+	if err := o.readSettings(ctx, job); err != nil {
 		return err
 	}
-	if err := tellMerge(ctx, g, job); err != nil {
+	if err := reportMerge(ctx, g, job); err != nil {
 		return err
 	}
 	sources, err := exportSources(ctx, job)
@@ -238,14 +238,14 @@ func (o *exportOptions) condition(sources []export.Source) store.Condition {
 	}
 	f, err := export.ParseFilter(o.where, export.Options{Sources: sources, Detectors: exportDetectors()})
 	if err != nil {
-		return nil // told by the outputs
+		return nil // the outputs report it
 	}
 	return f
 }
 
-// settle reads what the job says about the export. It refuses to export the groups of a job that has only a
+// readSettings reads what the job says about the export. It refuses to export the groups of a job that has only a
 // part of its lists' rows, and a threshold that is not one of the job's detector.
-func (o *exportOptions) settle(ctx context.Context, job store.Job) error {
+func (o *exportOptions) readSettings(ctx context.Context, job store.Job) error {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return err

@@ -82,7 +82,7 @@ func follow(ctx context.Context, g *globals, job store.Job, format, path string,
 	return w, nil
 }
 
-// set has a run tell which sources it imports, and wait while stdout is not read.
+// set has a run report which sources it imports, and wait while stdout is not read.
 func (w *following) set(o *pipeline.Options) {
 	if w != nil && w.stdout {
 		o.Joined, o.Hold = func(s store.Source) { w.named.Store(s.Number, nil) }, w.f.Behind

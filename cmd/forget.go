@@ -71,7 +71,7 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 			return err
 		}
 		if o.dryRun {
-			g.tell("facescan: would forget %s", rows)
+			g.report("facescan: would forget %s", rows)
 			return nil
 		}
 		err = g.ask("facescan: delete what is known of %s? It cannot be undone. [y/N] ", rows)
@@ -115,11 +115,11 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 	if err := parts.RenewManifest(ctx, job); err != nil {
 		return err
 	}
-	g.tell("facescan: forgot %s", rowsOf(out.Rows, job.Path()))
+	g.report("facescan: forgot %s", rowsOf(out.Rows, job.Path()))
 	if gone != "" {
 		out.Missing = append(out.Missing, gone)
 	}
-	tellRest(g, out, settings, nameOf(arg))
+	reportRest(g, out, settings, nameOf(arg))
 	return nil
 }
 
@@ -206,10 +206,10 @@ func (o *forgetOptions) publisher(ctx context.Context, job store.Job, settings m
 	return p, "", err
 }
 
-// tellRest says what may still have the rows.
-func tellRest(g *globals, out forget.Outcome, settings map[string]string, name string) {
+// reportRest says what may still have the rows.
+func reportRest(g *globals, out forget.Outcome, settings map[string]string, name string) {
 	for _, dir := range out.Missing {
-		g.tell("  not looked at: %s, which is not there; if it was moved, put it back, then run: %s", dir,
+		g.report("  not looked at: %s, which is not there; if it was moved, put it back, then run: %s", dir,
 			hint.On("forget", name, "--where", "reason = 'forgotten'", "--yes"))
 	}
 	if out.Rows == 0 {
@@ -218,16 +218,16 @@ func tellRest(g *globals, out forget.Outcome, settings map[string]string, name s
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
 		file, is := strings.CutPrefix(key, store.OutputSetting)
 		if is && settings[key] != "" && !strings.HasPrefix(file, "-") {
-			g.tell("  not changed: %s still has these rows; the next `facescan run --out` or `facescan "+
+			g.report("  not changed: %s still has these rows; the next `facescan run --out` or `facescan "+
 				"export --follow -o` to it writes it again without them", file)
 		}
 	}
 	if inputs, _ := store.UnfinishedMerge(settings); len(inputs) > 0 {
-		g.tell("  not changed: the jobs that were merged into this one: %s", strings.Join(inputs, ", "))
+		g.report("  not changed: the jobs that were merged into this one: %s", strings.Join(inputs, ", "))
 	}
-	g.tell("  not changed: exports and reports that you made; they are your copies")
+	g.report("  not changed: exports and reports that you made; they are your copies")
 	if out.Limits != "" {
-		g.tell("  %s", out.Limits)
+		g.report("  %s", out.Limits)
 	}
 }
 

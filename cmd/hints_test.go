@@ -20,7 +20,7 @@ import (
 
 // makers are the functions that make commands for messages.
 var makers = map[string]bool{"hint.Command": true, "hint.On": true, "pipeline.RunCommand": true,
-	"RunCommand": true, "tellNext": true, "mergeCommand": true, "mergeHint": true}
+	"RunCommand": true, "reportNext": true, "mergeCommand": true, "mergeHint": true}
 
 // ran are the calls that made a command which a script ran.
 var ran struct {

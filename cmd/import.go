@@ -51,7 +51,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err := belongs(ctx, job, t, o.db != ""); err != nil {
 		return err
 	}
-	if err := settleNode(ctx, job, &t); err != nil {
+	if err := takePart(ctx, job, &t); err != nil {
 		return err
 	}
 	session, err := job.Join(ctx, pipeline.Self(), o.leaseTTL)
@@ -68,7 +68,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 			rows += n
 			if time.Since(last) > plainEvery {
 				last = time.Now()
-				g.tell("facescan: %s of %s, %s, %.0f%%", figures.Of(rows, "row"), list,
+				g.report("facescan: %s of %s, %s, %.0f%%", figures.Of(rows, "row"), list,
 					figures.Rate(float64(rows)/time.Since(begin).Seconds()), 100*part)
 			}
 		}}
@@ -93,7 +93,7 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: imported %s in %v; %s has %s, %d of them pending", figures.Of(rows, "row"),
+	g.report("facescan: imported %s in %v; %s has %s, %d of them pending", figures.Of(rows, "row"),
 		time.Since(begin).Round(time.Millisecond), job.Path(), figures.Of(c.Total, "row"), c.Pending)
 	// other lists may be another process's
 	incomplete := slices.DeleteFunc(c.ImportIncomplete, func(name string) bool {
@@ -106,5 +106,5 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 	case len(incomplete) > 0:
 		return fmt.Errorf("the import of %s is not complete", strings.Join(incomplete, ", "))
 	}
-	return tellNext(bye, g, job, job.Path())
+	return reportNext(bye, g, job, job.Path())
 }

@@ -27,7 +27,7 @@ func (o *liveOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof at --listen, too")
 }
 
-// begin takes the address, so that one which cannot be had is told before anything is done. What it returns
+// begin takes the address, so that one which cannot be had is reported before anything is done. What it returns
 // is nil without --listen.
 func (o *liveOptions) begin() (*live.Server, error) {
 	if o.listen == "" {

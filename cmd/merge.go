@@ -71,7 +71,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 			return err
 		}
 		if !found {
-			g.tell("facescan: %s has no manifest: it is merged as far as it is done", job.Path())
+			g.report("facescan: %s has no manifest: it is merged as far as it is done", job.Path())
 		}
 		in = append(in, job)
 	}
@@ -94,7 +94,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 		Merged: func(n int64) {
 			if rows += n; time.Since(last) > plainEvery {
 				last = time.Now()
-				g.tell("facescan: %s", figures.Of(rows, "row"))
+				g.report("facescan: %s", figures.Of(rows, "row"))
 			}
 		},
 	})
@@ -112,12 +112,12 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s has %s, %d done, %d pending",
+	g.report("facescan: %s has %s, %d done, %d pending",
 		out.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
-	if err := tellMerge(ctx, g, out); err != nil {
+	if err := reportMerge(ctx, g, out); err != nil {
 		return err
 	}
-	g.tell("  next: %s", hint.On("export", out.Path(), "-o", "results.csv"))
+	g.report("  next: %s", hint.On("export", out.Path(), "-o", "results.csv"))
 	return nil
 }
 
@@ -136,11 +136,11 @@ func withoutImages(ctx context.Context, job store.Job) error {
 	return nil
 }
 
-// tellMerge says what a merged job lacks, if anything.
-func tellMerge(ctx context.Context, g *globals, job store.Job) error {
+// reportMerge says what a merged job lacks, if anything.
+func reportMerge(ctx context.Context, g *globals, job store.Job) error {
 	texts, err := parts.Lacks(ctx, job)
 	for _, text := range texts {
-		g.tell("facescan: %s", text)
+		g.report("facescan: %s", text)
 	}
 	return err
 }

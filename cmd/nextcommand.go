@@ -121,12 +121,12 @@ func (o *runOptions) resume(args []string, job store.Job, imported bool) string 
 	return hint.Command("run", names, words...)
 }
 
-// tellNext names the command that processes what is pending in a job, which the user calls name. More flags
+// reportNext names the command that processes what is pending in a job, which the user calls name. More flags
 // come last.
-func tellNext(ctx context.Context, g *globals, job store.Job, name string, more ...string) error {
+func reportNext(ctx context.Context, g *globals, job store.Job, name string, more ...string) error {
 	command, err := pipeline.RunCommand(ctx, job, name, more...)
 	if err == nil {
-		g.tell("  next: %s", command)
+		g.report("  next: %s", command)
 	}
 	return err
 }

@@ -97,8 +97,8 @@ func otherNumber(of int, found string) error {
 		"size of the first submission", of, found)
 }
 
-// settleNode keeps a job to the part of the rows that it was begun for.
-func settleNode(ctx context.Context, job store.Job, t *target) error {
+// takePart keeps a job to the part of the rows that it was begun for.
+func takePart(ctx context.Context, job store.Job, t *target) error {
 	// else its rows are what they are
 	if err := parts.CheckWhole(ctx, job); err != nil || len(t.sources) == 0 {
 		return err

@@ -55,7 +55,7 @@ func runPause(ctx context.Context, g *globals, job store.Job, jobName, name stri
 	err := eachSource(ctx, job, name, func(s store.Source) error {
 		if s.Paused == pause {
 			if name != "" || pause {
-				g.tell("facescan: %s %s", s.Name, map[bool]string{true: "is paused already",
+				g.report("facescan: %s %s", s.Name, map[bool]string{true: "is paused already",
 					false: "was not paused: there is nothing to release"}[pause])
 			}
 			return nil
@@ -64,7 +64,7 @@ func runPause(ctx context.Context, g *globals, job store.Job, jobName, name stri
 			return err
 		}
 		changed++
-		g.tell("facescan: %s %s", s.Name, map[bool]string{true: "is paused", false: "goes on"}[pause])
+		g.report("facescan: %s %s", s.Name, map[bool]string{true: "is paused", false: "goes on"}[pause])
 		return nil
 	})
 	switch {
@@ -75,28 +75,28 @@ func runPause(ctx context.Context, g *globals, job store.Job, jobName, name stri
 		if name != "" {
 			flags = []string{"--source", name}
 		}
-		g.tell("  release it with: %s", hint.On("resume", jobName, flags...))
+		g.report("  release it with: %s", hint.On("resume", jobName, flags...))
 	case !pause && changed == 0 && name == "":
-		g.tell("facescan: nothing of %s was paused", jobName)
+		g.report("facescan: nothing of %s was paused", jobName)
 	case !pause && changed > 0:
-		return tellReleased(ctx, g, job, jobName)
+		return reportReleased(ctx, g, job, jobName)
 	}
 	return nil
 }
 
-// tellReleased says who goes on with released rows.
-func tellReleased(ctx context.Context, g *globals, job store.Job, name string) error {
+// reportReleased says who goes on with released rows.
+func reportReleased(ctx context.Context, g *globals, job store.Job, name string) error {
 	c, err := job.Counts(ctx)
 	switch {
 	case err != nil:
 		return err
 	case slices.ContainsFunc(c.Owners, func(o store.OwnerCounts) bool { return o.Alive }):
-		g.tell("facescan: the processes that run on the job take them")
+		g.report("facescan: the processes that run on the job take them")
 		return nil
 	case c.Pending == 0 && len(c.ImportIncomplete) == 0:
 		return nil
 	}
-	return tellNext(ctx, g, job, name)
+	return reportNext(ctx, g, job, name)
 }
 
 // eachSource calls f for the source of the name, or for all.

@@ -96,8 +96,8 @@ func printableArgs(args []any) []any {
 	return out
 }
 
-// told is an error for people, on one line.
-func told(err error) string {
+// oneLine is an error for people, on one line.
+func oneLine(err error) string {
 	lines := strings.Split(strings.TrimSpace(plainText(err)), "\n")
 	for i, line := range lines {
 		lines[i] = printable(line)

@@ -74,7 +74,7 @@ func runReport(ctx context.Context, g *globals, o *reportOptions, job store.Job,
 		return pipeline.RunCommand(ctx, job, nameOf(arg), "--thumbnails", "200")
 	}
 	if o.blurFaces {
-		g.tell("facescan: %s", blurWarning)
+		g.report("facescan: %s", blurWarning)
 		ro.Blur = func(jpeg []byte, faces []store.Face, width, height int) ([]byte, error) {
 			return keep.Blur(jpeg, faces, width, height, o.blurMargin)
 		}

@@ -65,9 +65,9 @@ func runRescan(ctx context.Context, g *globals, o *rescanOptions, job store.Job,
 	if err != nil {
 		return fmt.Errorf("after %s: %w", figures.Of(n, "row"), err)
 	}
-	g.tell("facescan: %s pending again, to be processed by %s", figures.Are(n, "row"), fingerprint)
+	g.report("facescan: %s pending again, to be processed by %s", figures.Are(n, "row"), fingerprint)
 	if n > 0 {
-		return tellNext(ctx, g, job, nameOf(arg))
+		return reportNext(ctx, g, job, nameOf(arg))
 	}
 	return nil
 }

@@ -98,15 +98,15 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, job store.Job, a
 	if err != nil {
 		return fmt.Errorf("after %s: %w", figures.Of(n, "row"), err)
 	}
-	g.tell("facescan: %s pending again", figures.Are(n, "failed row"))
+	g.report("facescan: %s pending again", figures.Are(n, "failed row"))
 	switch forgotten := before.Failures[store.Forgotten]; {
 	case forgotten == 0:
 	case slices.Contains(s.Reasons, store.Forgotten):
-		if err := tellForgotten(ctx, g, job, forgotten); err != nil {
+		if err := reportForgotten(ctx, g, job, forgotten); err != nil {
 			return err
 		}
 	case slices.Contains(o.classes, string(store.Policy)):
-		g.tell("  %s still forgotten; to download them again: %s", figures.Are(forgotten, "row"),
+		g.report("  %s still forgotten; to download them again: %s", figures.Are(forgotten, "row"),
 			hint.On("retry", nameOf(arg), "--reason", string(store.Forgotten)))
 	}
 	if n > 0 {
@@ -114,23 +114,23 @@ func runRetry(ctx context.Context, g *globals, o *retryOptions, job store.Job, a
 		if err != nil {
 			return err
 		}
-		return tellNext(ctx, g, job, nameOf(arg), flags...)
+		return reportNext(ctx, g, job, nameOf(arg), flags...)
 	}
 	return nil
 }
 
-// tellForgotten says what a retry means for the rows that were forgotten before it.
-func tellForgotten(ctx context.Context, g *globals, job store.Job, before int64) error {
+// reportForgotten says what a retry means for the rows that were forgotten before it.
+func reportForgotten(ctx context.Context, g *globals, job store.Job, before int64) error {
 	after, err := job.Counts(ctx)
 	if err != nil {
 		return err
 	}
 	left := after.Failures[store.Forgotten]
 	if n := before - left; n > 0 {
-		g.tell("  %d of them had been forgotten: the next run downloads them again", n)
+		g.report("  %d of them had been forgotten: the next run downloads them again", n)
 	}
 	if left > 0 {
-		g.tell("  %s still forgotten: their URLs were removed, or another host was asked for",
+		g.report("  %s still forgotten: their URLs were removed, or another host was asked for",
 			figures.Are(left, "row"))
 	}
 	return nil

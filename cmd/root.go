@@ -52,7 +52,7 @@ var exitCodes = []struct {
 	{exitInterrupted, "interrupted: run again"},
 }
 
-// exit is an error with a code of its own. Its text, if any, was not told yet.
+// exit is an error with a code of its own. Its message, if any, has not been printed yet.
 type exit struct {
 	code int
 	err  error
@@ -129,8 +129,8 @@ func (g *globals) json() bool { return g.logFormat == "json" }
 // log is the logger of a command that shows no progress.
 func (g *globals) log() *slog.Logger { return g.logger(g.err) }
 
-// tell writes a line for a person to stderr, unless -q. It is laid out, where it is not a record.
-func (g *globals) tell(format string, args ...any) {
+// report prints a line for a person on stderr, unless -q; a record with --log-format json.
+func (g *globals) report(format string, args ...any) {
 	switch {
 	case g.quiet:
 	case g.json():
@@ -141,9 +141,9 @@ func (g *globals) tell(format string, args ...any) {
 	}
 }
 
-// fail tells an error, such as the one that ends a command with an exit code.
+// fail prints an error, such as the one that ends a command with an exit code.
 func (g *globals) fail(err error, code int, help string) {
-	text := told(errors.New(open.Redact(plainText(err))))
+	text := oneLine(errors.New(open.Redact(plainText(err))))
 	if g.json() {
 		var attrs []any
 		if code != exitOK {

@@ -165,7 +165,7 @@ func runRun(ctx context.Context, g *globals, o *runOptions, args []string) error
 		show: newProgress(g, o.progress), stats: &pipeline.Stats{}}
 	r.log = g.logger(r.show.log())
 	defer r.close()
-	if err := r.settle(ctx); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	return r.run(ctx)
@@ -184,7 +184,7 @@ type jobRun struct {
 	stats   *pipeline.Stats
 	log     *slog.Logger
 
-	// Set by settle.
+	// Set by prepare.
 	publisher *segment.Publisher // nil without --publish
 	detector  detect.Detector    // nil when no faces are looked for
 	hashes    pipeline.Hashes
@@ -192,15 +192,15 @@ type jobRun struct {
 	keeper    *keep.Keeper       // nil when there is nothing to keep
 }
 
-// settle agrees with the job on what the run does, from its flags and the job's own settings.
-func (r *jobRun) settle(ctx context.Context) (err error) {
+// prepare agrees with the job on what the run does, from its flags and the job's own settings.
+func (r *jobRun) prepare(ctx context.Context) (err error) {
 	if r.publisher, err = r.share.open(ctx, r.job, r.target, r.source.shardSize, r.log); err != nil {
 		return err
 	}
-	if err := settleNode(ctx, r.job, &r.target); err != nil {
+	if err := takePart(ctx, r.job, &r.target); err != nil {
 		return err
 	}
-	if r.detector, err = r.detect.settle(ctx, r.job, &r.remote, r.log); err != nil {
+	if r.detector, err = r.detect.openForJob(ctx, r.job, &r.remote, r.log); err != nil {
 		return err
 	}
 	if err := r.withoutFaces(); err != nil { // the job may say so
@@ -346,7 +346,7 @@ func (r *jobRun) finish(ctx context.Context, end pipeline.End, err error) error 
 	snap := r.stats.Snapshot()
 	sum := summary{globals: r.globals, mode: r.progress, name: hintName(r.args, r.job), resume: resume,
 		password: hidesPassword(r.args, r.source.db), end: end, err: err, Snapshot: &snap}
-	sum.tellAll()
+	sum.reportAll()
 	if err != nil {
 		return err
 	}
@@ -393,7 +393,7 @@ func belongs(ctx context.Context, job store.Job, t target, named bool) error {
 		job.Path(), sources[0].Name, t.sources[0].Path, hint.Words("--db", job.Path()))
 }
 
-// dryRun tells what a run would do.
+// dryRun prints what a run would do.
 func dryRun(ctx context.Context, g *globals, t target) error {
 	if t.table != nil {
 		g.print("would work on table %s of %s in place: id %s, url %s, done %s", t.table.Name, t.job,

@@ -179,7 +179,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 	so := sidecar.ServerOptions{Detector: o.detector, Token: o.token, Workers: o.workers, Queue: o.queue,
 		Conns: o.conns, MaxBody: int64(o.maxBody), MaxPixels: int64(o.maxPixels.size), Decode: o.decode,
 		Log: g.logger(g.err)}
-	free, err := o.settleDevice(&so)
+	free, err := o.openDevice(&so)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 		return fmt.Errorf("--listen %s: %w", o.listen, err)
 	}
 	drain := g.signals.drain(
-		func() { g.tell("draining: what was asked is answered; interrupt again to stop at once") })
+		func() { g.report("draining: what was asked is answered; interrupt again to stop at once") })
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -209,7 +209,7 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 		}
 		cancel()
 	}()
-	g.tell("serving %s (%s) on %s; use it with: %s", s.Detector(), kind.Name, o.device,
+	g.report("serving %s (%s) on %s; use it with: %s", s.Detector(), kind.Name, o.device,
 		hint.On("run", "urls.txt", "--sidecar", address(l)))
 	err = s.Serve(serving, ctx.Done(), l, sidecarGrace)
 	if ctx.Err() != nil {
@@ -221,8 +221,8 @@ func runSidecar(ctx context.Context, g *globals, o *sidecarCommandOptions) error
 // gpuBatch is how many images a GPU is given at once.
 const gpuBatch = 256
 
-// settleDevice sets what finds the faces; free is for the end.
-func (o *sidecarCommandOptions) settleDevice(so *sidecar.ServerOptions) (free func(), err error) {
+// openDevice sets what finds the faces; free is for the end.
+func (o *sidecarCommandOptions) openDevice(so *sidecar.ServerOptions) (free func(), err error) {
 	if o.device == "cpu" {
 		so.Open = detect.New
 		return func() {}, nil

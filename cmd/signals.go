@@ -104,14 +104,14 @@ func (s *signals) interrupted() bool {
 	return s.came
 }
 
-// drain has the first signal call tell and close the channel, and only the second one end the command.
-func (s *signals) drain(tell func()) <-chan struct{} {
+// drain has the first signal call notify and close the channel, and only the second one end the command.
+func (s *signals) drain(notify func()) <-chan struct{} {
 	drain := make(chan struct{})
 	if s != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.first = func() {
-			tell()
+			notify()
 			close(drain)
 		}
 	}

@@ -69,7 +69,7 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 		return err
 	}
 	defer job.Close()
-	if err := tellMerge(ctx, g, job); err != nil {
+	if err := reportMerge(ctx, g, job); err != nil {
 		return err
 	}
 	if o.by != "" {

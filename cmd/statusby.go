@@ -78,14 +78,14 @@ func printRanking(g *globals, by string, r top.Ranking) {
 			v.Rows-v.OK-v.Error, v.Faces, v.Bytes, name)
 	}
 	if rest := r.Values - len(r.Top); rest > 0 && r.Exact {
-		g.tell("facescan: %d more; --top 0 lists all", rest)
+		g.report("facescan: %d more; --top 0 lists all", rest)
 	}
 	if !r.Exact {
 		var most int64
 		for _, v := range r.Top {
 			most = max(most, v.Error)
 		}
-		g.tell("facescan: there are more than %d values: counts of rows may be up to %d too high, the "+
+		g.report("facescan: there are more than %d values: counts of rows may be up to %d too high, the "+
 			"other sums as much too low", r.Values, most)
 	}
 }

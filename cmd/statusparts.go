@@ -33,7 +33,7 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 			return err
 		}
 		defer job.Close()
-		if err := tellMerge(ctx, g, job); err != nil {
+		if err := reportMerge(ctx, g, job); err != nil {
 			return err
 		}
 		jobs = append(jobs, job)
@@ -62,7 +62,7 @@ func statusOfParts(ctx context.Context, g *globals, o *statusOptions, args []str
 	}
 	if !sum.Known {
 		g.print("done     %12d", sum.Done)
-		g.tell("facescan: how many rows the list has is not known, as its parts were made by an earlier " +
+		g.report("facescan: how many rows the list has is not known, as its parts were made by an earlier " +
 			"release: merge them to see whether rows are missing")
 		return nil
 	}

@@ -21,7 +21,7 @@ const leastShare = 0.2
 // tailRows is how many rows a run must have done for the time of the last 1 % to be worth a line.
 const tailRows = 1000
 
-// jobFigures are the names of what status --json and the summary tell of a job.
+// jobFigures are the names of what status --json and the summary print of a job.
 var jobFigures = []string{"total", "done", "pending", "already_done", "ok", "failed", "images_with_faces",
 	"faces", "failures", "rate", "eta_seconds", "shards"}
 
@@ -85,8 +85,8 @@ func (s *summary) nextCommands() (next struct{ release, resume, export, retry st
 	return next
 }
 
-// tellAll writes the summary.
-func (s *summary) tellAll() {
+// reportAll writes the summary.
+func (s *summary) reportAll() {
 	switch {
 	case s.mode == "json":
 		_ = printJSON(s.globals.err, s.figures()) // stderr is gone: there is nobody to say so to
@@ -139,47 +139,47 @@ func (s *summary) print() {
 		word += " after the last row"
 	}
 	rate := float64(s.Own.Done) / max(s.Elapsed().Seconds(), 0.001)
-	g.tell("facescan: %s: %d of %s done; this run did %d in %v (%s)",
+	g.report("facescan: %s: %d of %s done; this run did %d in %v (%s)",
 		word, s.Done, figures.Are(s.Total, "row"), s.Own.Done, s.Elapsed().Round(100*time.Millisecond),
 		figures.Rate(rate))
 	if m := s.Mostly; m.Share >= leastShare {
-		g.tell("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
+		g.report("  held back mostly by %s: %.0f%% of the time", m.What, 100*m.Share)
 		if m.Advice != "" {
-			g.tell("    %s", m.Advice)
+			g.report("    %s", m.Advice)
 		}
 	}
 	if s.end == pipeline.Finished && s.err == nil && s.Tail > time.Second && s.Own.Done >= tailRows {
-		g.tell("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
+		g.report("  the last 1%% of the rows took %v", s.Tail.Round(100*time.Millisecond))
 	}
 	if s.LooksForFaces() {
-		g.tell("  ok      %10d   %d of them with faces, %s",
+		g.report("  ok      %10d   %d of them with faces, %s",
 			s.OK, s.ImagesWithFaces, figures.Of(s.Faces, "face"))
 	} else {
-		g.tell("  ok      %10d   no faces were looked for", s.OK)
+		g.report("  ok      %10d   no faces were looked for", s.OK)
 	}
-	g.tell("  failed  %10d", s.Failed)
+	g.report("  failed  %10d", s.Failed)
 	for _, r := range store.Ranked(s.Failures) {
-		g.tell("    %-16s %8d   %s", r, s.Failures[r], pipeline.Hint(r, s.name))
+		g.report("    %-16s %8d   %s", r, s.Failures[r], pipeline.Hint(r, s.name))
 	}
 	switch {
 	case next.release != "":
-		g.tell("  paused  %10d   they wait in paused lists; to release them: %s",
+		g.report("  paused  %10d   they wait in paused lists; to release them: %s",
 			s.PausedPending, next.release)
-		g.tell("  %18s   then go on with: %s", "", next.resume)
+		g.report("  %18s   then go on with: %s", "", next.resume)
 	case s.Pending > 0:
-		g.tell("  pending %10d   nothing is lost; go on with: %s", s.Pending, next.resume)
+		g.report("  pending %10d   nothing is lost; go on with: %s", s.Pending, next.resume)
 	case next.resume != "":
-		g.tell("  nothing is lost; go on with: %s", next.resume)
+		g.report("  nothing is lost; go on with: %s", next.resume)
 	}
 	if next.export != "" {
-		g.tell("  next: %s", next.export)
+		g.report("  next: %s", next.export)
 	}
 	if next.retry != "" {
-		g.tell("        %s      (%d failed for reasons that may have passed)", next.retry,
+		g.report("        %s      (%d failed for reasons that may have passed)", next.retry,
 			transient(s.Failures))
 	}
 	if s.password {
-		g.tell("  these commands lack the database's password: put it into PGPASSWORD or ~/.pgpass")
+		g.report("  these commands lack the database's password: put it into PGPASSWORD or ~/.pgpass")
 	}
 }
 

@@ -81,14 +81,14 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, job store.Job)
 			report(store.Problem{Check: "source-absent", Text: fmt.Sprintf("%s: %s", name, why)})
 			return
 		}
-		g.tell("facescan: %s %s: its lines are not compared with the rows", name, why)
+		g.report("facescan: %s %s: its lines are not compared with the rows", name, why)
 	}
 	if err := pipeline.VerifySources(ctx, job, absent, report); err != nil {
 		return err
 	}
 	for check, n := range found {
 		if n > shownProblems {
-			g.tell("facescan: %s: %d more like these", check, n-shownProblems)
+			g.report("facescan: %s: %d more like these", check, n-shownProblems)
 		}
 	}
 	if unchecked > 0 {
@@ -96,7 +96,7 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, job store.Job)
 		if unchecked == 1 {
 			were = "1 result was written"
 		}
-		g.tell("facescan: %s by an earlier release, without checksums: a change in them would not show",
+		g.report("facescan: %s by an earlier release, without checksums: a change in them would not show",
 			were)
 	}
 	if total > 0 {
@@ -106,7 +106,7 @@ func runVerify(ctx context.Context, g *globals, o *verifyOptions, job store.Job)
 	if err != nil {
 		return err
 	}
-	g.tell("facescan: %s is sound: %s, %d done, %d pending",
+	g.report("facescan: %s is sound: %s, %d done, %d pending",
 		job.Path(), figures.Of(c.Total, "row"), c.Done, c.Pending)
-	return tellMerge(ctx, g, job)
+	return reportMerge(ctx, g, job)
 }

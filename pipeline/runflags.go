@@ -80,7 +80,7 @@ func Remember(ctx context.Context, job store.Job, words []string, name string, l
 			return err
 		}
 	}
-	tellChanges(changed, counts, name, log)
+	reportChanges(changed, counts, name, log)
 	return nil
 }
 
@@ -118,8 +118,8 @@ func wordsOf(words []string, flag string) string {
 	return hint.Words(found...)
 }
 
-// tellChanges says of each flag that was changed which rows it does not apply to.
-func tellChanges(changed map[string]string, c store.Counts, name string, log *slog.Logger) {
+// reportChanges says of each flag that was changed which rows it does not apply to.
+func reportChanges(changed map[string]string, c store.Counts, name string, log *slog.Logger) {
 	for _, d := range Decides {
 		rows, before := int64(0), ""
 		var reasons []string

@@ -86,7 +86,7 @@ func TestRemember(t *testing.T) {
 		t.Errorf("no row has failed: %s", &said)
 	}
 	counts := store.Counts{Failures: map[store.Reason]int64{store.Timeout: 2, store.PrivateAddress: 1}}
-	tellChanges(map[string]string{"timeout timeout": "--timeout 5s", "private_address allow-private": ""}, counts,
+	reportChanges(map[string]string{"timeout timeout": "--timeout 5s", "private_address allow-private": ""}, counts,
 		"urls.txt", log)
 	for _, want := range []string{"2 rows failed with --timeout 5s (timeout)",
 		"1 row failed without --allow-private (private_address)",
