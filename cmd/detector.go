@@ -76,8 +76,8 @@ func (o *detectOptions) choiceWith(remote *sidecarOptions) *detection.Choice {
 }
 
 // openForJob opens the detector of a job.
-func (o *detectOptions) openForJob(ctx context.Context, job store.Job, remote *sidecarOptions, log *slog.Logger) (
-	detect.Detector, error) {
+func (o *detectOptions) openForJob(ctx context.Context, job store.Job, remote *sidecarOptions,
+	log *slog.Logger) (detect.Detector, error) {
 	return o.choiceWith(remote).Settle(ctx, job, o.opener(ctx, remote, log))
 }
 

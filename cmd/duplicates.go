@@ -45,8 +45,8 @@ func (o *exportOptions) writeDuplicates(ctx context.Context, g *globals, job sto
 			"that are done get theirs after: %[3]s", job.Path(),
 			hint.On("run", job.Path(), "--hash", "sha256,phash"), hint.On("rescan", job.Path(), "--all"))
 	case !hashes.PHash && o.flags.Changed("distance") && o.distance > 0:
-		g.report("facescan: the job computes no phash (run --hash phash): pictures without one are compared " +
-			"by their bytes")
+		g.report("facescan: the job computes no phash (run --hash phash): pictures without one are " +
+			"compared by their bytes")
 	}
 	return writeAll(outs, groups.All(), export.Writer.WriteDuplicate)
 }

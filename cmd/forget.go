@@ -231,11 +231,12 @@ func reportRest(g *globals, out forget.Outcome, settings map[string]string, name
 	}
 }
 
-// ask asks a question on a terminal, and returns an error unless the answer is yes. Where nobody can answer, it
-// is refused with what --yes would do.
+// ask asks a question on a terminal, and returns an error unless the answer is yes. Where nobody can answer,
+// it is refused with what --yes would do.
 func (g *globals) ask(question string, about fmt.Stringer) error {
 	if in, ok := g.in.(io.Writer); !ok || !isTerminal(in) || !isTerminal(g.rawErr) {
-		return usagef("this would delete what is known of %s, which cannot be undone: add --yes to do it", about)
+		return usagef("this would delete what is known of %s, which cannot be undone: add --yes to do it",
+			about)
 	}
 	fmt.Fprintf(g.err, question, about)
 	line, err := bufio.NewReader(g.in).ReadString('\n')

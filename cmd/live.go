@@ -27,8 +27,8 @@ func (o *liveOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof at --listen, too")
 }
 
-// begin takes the address, so that one which cannot be had is reported before anything is done. What it returns
-// is nil without --listen.
+// begin takes the address, so that one which cannot be had is reported before anything is done. What it
+// returns is nil without --listen.
 func (o *liveOptions) begin() (*live.Server, error) {
 	if o.listen == "" {
 		return nil, nil

@@ -47,8 +47,8 @@ var exitCodes = []struct {
 	{exitError, "an error; the message says what to do"},
 	{exitUsage, "the command line is wrong"},
 	{exitFailures, "finished or aborted with more failures than `--max-fail` or `--abort-if` allow"},
-	{exitLimited, "stopped by `--max-duration`, `--max-rows` or `--tail-grace`, or only paused rows are left: " +
-		"run again"},
+	{exitLimited, "stopped by `--max-duration`, `--max-rows` or `--tail-grace`, or only paused rows are " +
+		"left: run again"},
 	{exitInterrupted, "interrupted: run again"},
 }
 

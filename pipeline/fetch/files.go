@@ -65,7 +65,8 @@ func allow(folders []string) (out []allowed, err error) {
 			return nil, fmt.Errorf("--allow-files %s: %w; name a folder that exists", folder, reasonIn(err))
 		}
 		if fi, err := os.Stat(real); err != nil || !fi.IsDir() {
-			return nil, fmt.Errorf("--allow-files %s: that is not a folder; name the folder with the files", folder)
+			return nil, fmt.Errorf("--allow-files %s: that is not a folder; name the folder with the files",
+				folder)
 		}
 		out = append(out, allowed{named, real})
 	}
