@@ -100,6 +100,41 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestFaults: what is not an image, and what is not an answer.
+func TestFaults(t *testing.T) {
+	s := fetchtest.New(images, 0)
+	defer s.Close()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	defer client.CloseIdleConnections()
+	for path, want := range map[string]string{
+		"/html/": "200 ok", "/auth/0/x": "200 ok", "/loop/": "302 ok", "/trunc/1/x": "200 unexpected EOF",
+		"/reset/": "reset by peer", "/garbage/": "malformed HTTP",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer x")
+		got := "ok"
+		r, err := client.Do(req)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if r != nil {
+			got = fmt.Sprint(r.StatusCode, " ", got)
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
 // TestCloseEndsHandlers holds Close to ending answers that would never end by themselves.
 func TestCloseEndsHandlers(t *testing.T) {
 	s := fetchtest.New(images, 0)

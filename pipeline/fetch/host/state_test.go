@@ -76,6 +76,46 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// TestPauseOfSilentHost: a host that never answered gets pauses that double from the third failure on, up to
+// 32 seconds.
+func TestPauseOfSilentHost(t *testing.T) {
+	t.Parallel()
+	for fails, want := range map[int]time.Duration{2: 0, 3: time.Second, 4: 2 * time.Second, 8: 32 * time.Second,
+		9: 32 * time.Second} {
+		h, now := newState[int]("a", 8), time.Now()
+		h.fails = fails - 1
+		if h.lifeless(Verdict{Kind: Silent}, now, now, now.Add(-time.Hour)); want == 0 != h.pace.until.IsZero() ||
+			want > 0 && h.pace.until.Sub(now) != want {
+			t.Errorf("after failure %d: until %v", fails, h.pace.until.Sub(now))
+		}
+	}
+}
+
+// TestFewLeft: the silence of a few hosts is looked into at once when the others have no rows left.
+func TestFewLeft(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := &link{}
+		probe := func(ctx context.Context, _ string) error { return l.probe(ctx, "http://silent/") }
+		s := newSim(Options{Probe: probe}, 16, func(host, url string) error {
+			if host[0] == 'g' {
+				time.Sleep(timeout + time.Second)
+				return &fetch.Error{Reason: fetch.DNSNotFound}
+			}
+			return l.serve(host, url)
+		})
+		for i := range 6 {
+			s.add(t, fmt.Sprint("gone", i), 1)
+			s.add(t, fmt.Sprint("silent", i/2), 1)
+		}
+		time.Sleep(time.Minute)
+		if n := s.count(fetch.DNSNotFound); n != 6 || s.completed() != 6 || !s.Outage().On {
+			t.Errorf("%d of 6, %d outcomes, %+v", n, s.completed(), s.Outage())
+		}
+		s.Stop()
+		s.workers.Wait()
+	})
+}
+
 // TestExcuses: an answer at a clearly higher rate shows that a 429 was not about the rate. Of requests that
 // went out together the rates differ by more than the number under way, of others by eight.
 func TestExcuses(t *testing.T) {
@@ -113,8 +153,8 @@ func TestOneSlot(t *testing.T) {
 			t.Errorf("a second request for one place: %t; %+v", ok, q.Load())
 		}
 		k.Done(Verdict{Kind: Answered})
-		if _, ok := q.Next(t.Context()); !ok {
-			t.Error("no row for a place that is free")
+		if _, ok := q.Next(t.Context()); !ok || q.Load().Full {
+			t.Errorf("the last row, for a place that is free: %t; %+v", ok, q.Load())
 		}
 	})
 }
