@@ -323,7 +323,7 @@ func decodeTurbo(images [][]byte) float64 {
 			if len(room) < c.Width*c.Height {
 				room = make([]byte, c.Width*c.Height)
 			}
-			check(d.Decode(b, room, c.Width, c.Height, c.Width, 8, turbo.Gray))
+			check(d.Decode(b, room, c.Width, c.Height, 8, turbo.Gray))
 		}
 	})
 }
