@@ -402,8 +402,8 @@ func (im *Importer) checkImages(ctx context.Context, specs []source.Spec) error 
 			path := SourcePath("", s.Name)
 			switch {
 			case s.Name == NameOf(im.Job.Path(), spec) && s.Format != spec.Format:
-				return &source.UsageError{Text: fmt.Sprintf("%s was imported as %s and is a %s now: import it "+
-					"into another job with --db JOB.db", s.Name, s.Format, spec.Format)}
+				return &source.UsageError{Text: fmt.Sprintf("%s was imported as %s and is a %s now: import "+
+					"it into another job with --db JOB.db", s.Name, s.Format, spec.Format)}
 			case s.Name != NameOf(im.Job.Path(), spec) && source.SameFile(path, spec.Path):
 				return &source.UsageError{Text: fmt.Sprintf("the job has %s under the name %s: give it by "+
 					"that name, or "+

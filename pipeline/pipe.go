@@ -84,8 +84,8 @@ func (im *Importer) openPipe(ctx context.Context, spec source.Spec, s store.Sour
 		p.base, from = at, store.Position{}
 	}
 	if from.Offset > 0 {
-		im.Log.Info("reading again what was imported of this stream before; for another stream stop, and add "+
-			"--as NAME", "source", s.Name, "bytes", from.Offset)
+		im.Log.Info("reading again what was imported of this stream before; for another stream stop, and "+
+			"add --as NAME", "source", s.Name, "bytes", from.Offset)
 	}
 	ctx, p.stop = context.WithCancel(ctx)
 	list, err := openList(ctx, spec, from)
