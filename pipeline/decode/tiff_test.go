@@ -60,9 +60,10 @@ func (base tags) write(strip []byte, changes tags) []byte {
 func TestTIFFKinds(t *testing.T) {
 	const w, h = 24, 10
 	m := grey(photo(w, h))
-	var rgb []byte
+	var rgb, rgba []byte
 	for _, v := range m.Pix {
 		rgb = append(rgb, v, v, v)
+		rgba = append(rgba, v, v, v, 255)
 	}
 	greyTags := tags{tagWidth: {w}, tagHeight: {h}, tagBits: {8}, tagCompression: {1}, tagPhotometric: {1},
 		tagSamples: {1}, tagStripRows: {h}}
@@ -97,6 +98,10 @@ func TestTIFFKinds(t *testing.T) {
 		"grey":                 {greyTags.write(m.Pix, nil), m},
 		"white is 0":           {greyTags.write(m.Pix, tags{tagPhotometric: {0}}), inverse},
 		"RGB":                  {rgbTags.write(rgb, nil), m},
+		"RGB, opaque": {rgbTags.write(rgba, tags{tagBits: {8, 8, 8, 8}, tagSamples: {4},
+			tagExtraSamples: {1}}), m},
+		"RGB, opaque, not multiplied": {rgbTags.write(rgba, tags{tagBits: {8, 8, 8, 8}, tagSamples: {4},
+			tagExtraSamples: {2}}), m},
 		"no number of samples": {rgbTags.write(rgb, tags{tagSamples: nil}), m},
 		"planes of one sample": {greyTags.write(m.Pix, tags{tagPlanar: {2}}), m},
 		"palette of 8 bits":    {greyTags.write(m.Pix, tags{tagPhotometric: {3}, tagColorMap: ramp}), m},
