@@ -15,7 +15,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/draft"
-	"facescan/store/slots"
+	"facescan/store/lockfile"
 )
 
 const (
@@ -36,7 +36,7 @@ type folder struct {
 	kind, dir string
 	form      Form
 	name      string
-	lock      *slots.File
+	lock      *lockfile.File
 
 	mu     sync.Mutex
 	staged map[int64][]staged // by row: files that have their names only once the row is done
@@ -88,7 +88,7 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string,
 	if f.form, err = f.claim(ctx, job, choose); err != nil {
 		return nil, err
 	}
-	if f.lock, err = slots.Create(f.private(f.name + ".lock")); err != nil {
+	if f.lock, err = lockfile.Create(f.private(f.name + ".lock")); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -187,7 +187,7 @@ func (f *folder) close() error {
 		return err
 	}
 	// removed here, or by a faster process
-	return errors.Join(err, slots.Take(f.lock.Name(), func([]int64) error { return nil }))
+	return errors.Join(err, lockfile.Take(f.lock.Name(), func([]int64) error { return nil }))
 }
 
 // dead calls takeOver for each process that died in a folder, and removes its unfinished files. Only one
@@ -202,7 +202,7 @@ func dead(dir, own string, takeOver func(name string) error) error {
 		if name == own {
 			continue
 		}
-		err := slots.Take(lock, func([]int64) error {
+		err := lockfile.Take(lock, func([]int64) error {
 			if err := takeOver(name); err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/export"
-	"facescan/store/slots"
+	"facescan/store/lockfile"
 )
 
 // forgetSuffix ends the name of a tar file that is to take another's place, in the hidden folder.
@@ -71,7 +71,7 @@ func OpenFiles(ctx context.Context, job store.Job, log *slog.Logger) (*Files, er
 func living(dir string) (lock string, err error) {
 	locks, err := hiddenFiles(dir, "*.lock")
 	for _, lock := range locks {
-		if dead, _, err := slots.Probe(lock); err != nil || !dead {
+		if dead, _, err := lockfile.Probe(lock); err != nil || !dead {
 			return lock, err
 		}
 	}

@@ -33,7 +33,7 @@
 //
 // # Rows that kill
 //
-// What was in the decoders of a process that died is in a file on its machine (package slots), in the user's
+// What was in the decoders of a process that died is in a file on its machine (package lockfile), in the user's
 // state folder, where the next session on that machine, of the same job, finds it and tells the database. So
 // it is known after that, on all machines; not if no process starts there again. Without a folder to write
 // to, nothing is known.

@@ -17,7 +17,7 @@ import (
 
 	"facescan/store"
 	"facescan/store/fair"
-	"facescan/store/slots"
+	"facescan/store/lockfile"
 )
 
 // lookEvery is how often a session that asks for work looks for leases that ran out, and for files of the
@@ -30,8 +30,8 @@ type session struct {
 	number    int64 // of the owner, never given twice
 	owner     store.Owner
 	ttl       time.Duration
-	begin     string      // begins a transaction
-	file      *slots.File // nil if there is no folder for it
+	begin     string         // begins a transaction
+	file      *lockfile.File // nil if there is no folder for it
 	takeovers atomic.Int64
 
 	claiming sync.Mutex // one claim at a time; it guards what follows
@@ -67,7 +67,7 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 		return nil, j.wrap("join", err)
 	}
 	if err := os.MkdirAll(stateFolder(), 0o700); err == nil {
-		s.file, err = slots.Create(s.slotFile(who.ID))
+		s.file, err = lockfile.Create(s.lockFile(who.ID))
 		if err != nil {
 			s.file = nil // nothing will be known of our end
 		}
@@ -88,8 +88,8 @@ func stateFolder() string {
 	return filepath.Join(folder, "facescan")
 }
 
-// slotFile is the slot file of an owner of this job on this machine.
-func (j *job) slotFile(owner string) string {
+// lockFile is the lock file of an owner of this job on this machine.
+func (j *job) lockFile(owner string) string {
 	return filepath.Join(stateFolder(), j.id+"-owner-"+owner)
 }
 
@@ -179,9 +179,9 @@ func (s *session) reportDead(ctx context.Context) error {
 		return nil // no folder, no files
 	}
 	for _, e := range entries {
-		if owner, ours := strings.CutPrefix(e.Name(), filepath.Base(s.slotFile(""))); ours &&
+		if owner, ours := strings.CutPrefix(e.Name(), filepath.Base(s.lockFile(""))); ours &&
 			owner != s.owner.ID {
-			err := slots.Take(s.slotFile(owner), func(decoding []int64) error {
+			err := lockfile.Take(s.lockFile(owner), func(decoding []int64) error {
 				return s.suspect(ctx, owner, decoding)
 			})
 			if err != nil {

@@ -54,7 +54,7 @@ var target = storetest.Target{
 			t.Fatal(err)
 		}
 		defer j.Close()
-		files, err := filepath.Glob(j.(*job).slotFile("*"))
+		files, err := filepath.Glob(j.(*job).lockFile("*"))
 		if err != nil {
 			t.Fatal(err)
 		}

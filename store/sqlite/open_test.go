@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"facescan/store"
-	"facescan/store/slots"
+	"facescan/store/lockfile"
 )
 
 func TestFilesAreToldApart(t *testing.T) {
@@ -145,11 +145,11 @@ func TestLeftOvers(t *testing.T) {
 	ok(t, err)
 	j := opened.(*job)
 	defer j.Close()
-	dead, other := j.ownerFile("dead"), filepath.Join(filepath.Dir(j.file), "other-owner-x")
+	dead, other := j.lockFile("dead"), filepath.Join(filepath.Dir(j.file), "other-owner-x")
 	for _, name := range []string{dead, other} {
 		ok(t, os.WriteFile(name, make([]byte, 100), 0o600))
 	}
-	coming, err := slots.Create(j.ownerFile("coming")) // locked, and not in the table yet
+	coming, err := lockfile.Create(j.lockFile("coming")) // locked, and not in the table yet
 	ok(t, err)
 	defer coming.Close()
 	s, err := j.Join(ctx, store.Owner{ID: "alive"}, time.Hour)
@@ -183,7 +183,7 @@ func TestLeftOvers(t *testing.T) {
 		t.Error("joined without a time to live")
 	}
 	// A process whose file was removed by hand is dead to the others: it must not go on.
-	ok(t, os.Remove(j.ownerFile("alive")))
+	ok(t, os.Remove(j.lockFile("alive")))
 	second, err := j.Join(ctx, store.Owner{}, time.Hour)
 	ok(t, err)
 	_, err = j.AddSource(ctx, store.Source{Name: "list"})

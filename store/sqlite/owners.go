@@ -16,11 +16,11 @@ import (
 
 	"facescan/store"
 	"facescan/store/fair"
-	"facescan/store/slots"
+	"facescan/store/lockfile"
 )
 
-// Owners and their death. A process that joins makes a file of slots beside the job, which stays locked while
-// it lives: so the others know at once when it is dead, and what was in its decoders (see package slots).
+// Owners and their death. A process that joins makes a lock file beside the job, which stays locked while it
+// lives: so the others know at once when it is dead, and what was in its decoders (see package lockfile).
 //
 // Files appear locked, before their owner is in the table, and go after it has left the table. Left-overs of
 // processes that died in between are removed by the next one to join.
@@ -31,7 +31,7 @@ type session struct {
 	number    int64 // in the table of owners
 	owner     store.Owner
 	ttl       time.Duration
-	file      *slots.File
+	file      *lockfile.File
 	takeovers atomic.Int64
 
 	claiming sync.Mutex // one claim at a time; it guards what follows
@@ -41,7 +41,7 @@ type session struct {
 
 var _ store.Session = (*session)(nil)
 
-func (j *job) ownerFile(id string) string { return j.file + "-owner-" + id }
+func (j *job) lockFile(id string) string { return j.file + "-owner-" + id }
 
 // probe reports whether an owner is dead, and which rows it left in its decoders. An id that no process can
 // have, in a job file of a stranger, names no file: it is dead.
@@ -49,7 +49,7 @@ func (j *job) probe(id string) (dead bool, decoding []int64, err error) {
 	if !store.IsOwnerID(id) {
 		return true, nil, nil
 	}
-	return slots.Probe(j.ownerFile(id))
+	return lockfile.Probe(j.lockFile(id))
 }
 
 // Join implements store.Job.
@@ -61,7 +61,7 @@ func (j *job) Join(ctx context.Context, who store.Owner, ttl time.Duration) (sto
 	if err := j.removeLeftOvers(ctx); err != nil {
 		return nil, wrap("join", err)
 	}
-	file, err := slots.Create(j.ownerFile(who.ID))
+	file, err := lockfile.Create(j.lockFile(who.ID))
 	if err != nil {
 		return nil, wrap("join", err)
 	}
@@ -167,9 +167,9 @@ func (j *job) freeAll(t tx, number int64) (int64, error) {
 // removeFiles removes the files of swept owners. One that stays is a left-over, for the next process to join.
 func (j *job) removeFiles(dead []registration) {
 	for _, c := range dead {
-		info, err := os.Lstat(j.ownerFile(c.id))
+		info, err := os.Lstat(j.lockFile(c.id))
 		if err == nil && info.Mode().IsRegular() && store.IsOwnerID(c.id) {
-			_ = os.Remove(j.ownerFile(c.id))
+			_ = os.Remove(j.lockFile(c.id))
 		}
 	}
 }
@@ -186,12 +186,12 @@ func (j *job) removeLeftOvers(ctx context.Context) error {
 		return err
 	}
 	for _, e := range entries {
-		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.ownerFile("")))
+		id, ours := strings.CutPrefix(e.Name(), filepath.Base(j.lockFile("")))
 		if !ours || !store.IsOwnerID(id) || slices.ContainsFunc(all,
 			func(c registration) bool { return c.id == id }) {
 			continue
 		}
-		if err := slots.Take(j.ownerFile(id), func([]int64) error { return nil }); err != nil {
+		if err := lockfile.Take(j.lockFile(id), func([]int64) error { return nil }); err != nil {
 			return err
 		}
 	}

@@ -1,11 +1,11 @@
-// Package slots keeps, in a file of its own, which rows a process has in its decoders, so that it is known
-// after the process died there.
+// Package lockfile keeps, in a file per process, which rows the process has in its decoders, so that it is
+// known after the process died there.
 //
 // The process holds the file locked (flock). The kernel drops the lock when it dies, however it dies: a
 // process that can lock the file of another knows that the other is dead. A slot is eight bytes, written
 // without a sync. The kernel's cache keeps them when the process dies, but not through a power cut; after
 // one, no row is suspected.
-package slots
+package lockfile
 
 import (
 	"encoding/binary"
@@ -59,19 +59,22 @@ func (f *File) Name() string { return f.f.Name() }
 // is nothing to know.
 func (f *File) Set(slot int, id int64) {
 	if slot < 0 || slot >= Slots {
-		panic(fmt.Sprintf("slots: slot %d of %d", slot, Slots))
+		panic(fmt.Sprintf("lockfile: slot %d of %d", slot, Slots))
 	}
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(id))
 	_, _ = f.f.WriteAt(b[:], int64(8*slot))
 }
 
-// Close drops the lock: from here on, the process is dead to those who look.
+// Close drops the lock: from here on, the process is dead to those who probe.
 func (f *File) Close() error { return f.f.Close() }
 
-// open opens a file of a process; fs.ErrNotExist if there is none. A link, a pipe or a folder of the name is
-// not one: it is neither followed nor waited for.
-func open(name string) (*os.File, error) {
+// errAlive says that the process of a file lives: it holds the lock.
+var errAlive = errors.New("the process is alive")
+
+// openDead opens the file of a dead process and locks it; fs.ErrNotExist if there is none. A link, a pipe or a
+// folder of the name is not one: it is neither followed nor waited for.
+func openDead(name string, lock int) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link; a socket
 		return nil, fs.ErrNotExist
@@ -83,6 +86,12 @@ func open(name string) (*os.File, error) {
 	if err == nil && !info.Mode().IsRegular() {
 		err = fs.ErrNotExist
 	}
+	if err == nil {
+		err = draft.Lock(f, lock|unix.LOCK_NB)
+	}
+	if err == unix.EWOULDBLOCK {
+		err = errAlive
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -90,22 +99,19 @@ func open(name string) (*os.File, error) {
 }
 
 // Probe reports whether the process of a file is dead, as it is when there is no file, and which rows it left
-// in its decoders. All who look at the same time find the same.
+// in its decoders. All who probe at the same time find the same.
 func Probe(name string) (dead bool, decoding []int64, err error) {
-	f, err := open(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	// Shared, so that those who probe at the same time do not take each other for the owner.
+	f, err := openDead(name, unix.LOCK_SH)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return true, nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, errAlive):
+		return false, nil, nil
+	case err != nil:
 		return false, nil, err
 	}
 	defer f.Close()
-	// Shared, so that those who probe at the same time do not take each other for the owner.
-	if err := draft.Lock(f, unix.LOCK_SH|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		return false, nil, nil
-	} else if err != nil {
-		return false, nil, err
-	}
 	return true, read(f), nil
 }
 
@@ -113,19 +119,14 @@ func Probe(name string) (dead bool, decoding []int64, err error) {
 // error. One process alone does it: to others the dead one is alive meanwhile, and nothing happens if it is,
 // or is gone.
 func Take(name string, do func(decoding []int64) error) error {
-	f, err := open(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := openDead(name, unix.LOCK_EX)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errAlive) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := draft.Lock(f, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		return nil
-	} else if err != nil {
-		return err
-	}
 	mine, err := f.Stat()
 	if err != nil {
 		return err
