@@ -1,6 +1,9 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Existing is what a job has of a row that comes from another job.
 type Existing struct {
@@ -104,6 +107,42 @@ func PartitionPublished(rows []PublishedRow, have map[int64]Existing) (p Publish
 		}
 	}
 	return p, nil
+}
+
+// PartitionForgotten is what becomes of rows that are to be forgotten, with url their URLs as well. Rows that
+// the job does not have, and those that are forgotten, are passed over.
+func PartitionForgotten(ids []int64, have map[int64]Existing, url bool) (p Partition) {
+	p.Groups = make(map[int64]string, len(ids))
+	now, eraser := time.Now(), NewEraser()
+	for _, id := range ids {
+		here, known := have[id]
+		erase := url && !IsErased(here.URL)
+		if !known || here.Forgotten && !erase {
+			continue
+		}
+		p.Results = append(p.Results, forgottenResult(id, now))
+		if here.Status == "" {
+			p.Completed = append(p.Completed, id)
+		} else {
+			p.Replaced = append(p.Replaced, id)
+		}
+		p.Groups[id] = here.Group
+		if erase {
+			p.Erased = append(p.Erased, Erased{ID: id, URL: eraser.Erase(here.URL)})
+			p.Groups[id] = ""
+		}
+	}
+	return p
+}
+
+// ForgottenIDs are the rows of results that say that they were forgotten.
+func ForgottenIDs(results []Result) (ids []int64) {
+	for i := range results {
+		if results[i].Reason == Forgotten {
+			ids = append(ids, results[i].ID)
+		}
+	}
+	return ids
 }
 
 // fresh is the row as a new one; with a result it is done at once.

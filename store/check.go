@@ -106,6 +106,37 @@ func CheckPriority(priority int) error {
 	return nil
 }
 
+// SourceNames are the names of sources to add; it refuses their priorities.
+func SourceNames(all []Source) ([]string, error) {
+	names := make([]string, len(all))
+	for i, s := range all {
+		if err := CheckPriority(s.Priority); err != nil {
+			return nil, err
+		}
+		names[i] = s.Name
+	}
+	return names, nil
+}
+
+// NumberSources joins sources to those of a job, found by the same names: fresh are the ones to add, numbered
+// from next on, and out are all of them in turn.
+func NumberSources(all, found []Source, next int) (out, fresh []Source) {
+	known := make(map[string]Source, len(all))
+	for _, s := range found {
+		known[s.Name] = s
+	}
+	for _, s := range all {
+		one, is := known[s.Name]
+		if !is {
+			one = Source{Number: next + len(fresh), Name: s.Name, Format: s.Format, Options: s.Options,
+				Priority: s.Priority}
+			fresh, known[s.Name] = append(fresh, one), one
+		}
+		out = append(out, one)
+	}
+	return out, fresh
+}
+
 var ownerID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // IsOwnerID reports whether an owner's ID can be part of a file's name.

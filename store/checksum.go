@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -118,16 +119,41 @@ type ResultSum struct {
 	Sum *int32
 }
 
-// VerifyResults compares results with their checksums, which are in id order. read reads the results with
-// from <= id <= to. Of results that cannot be read, which isDamage says, the others are found by halving.
-func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error), isDamage func(error) bool,
-	report func(Problem)) error {
+// VerifyResults compares the results of a range, both ends included, with their checksums. Sums reads the
+// checksums from an id on, in id order, a page at a time; read reads the results with from <= id <= to. It
+// returns how many results have no checksum.
+func VerifyResults(lo, hi int64, page int, sums func(lo, hi int64) ([]ResultSum, error),
+	read func(from, to int64) ([]Result, error), report func(Problem)) (unchecked int64, err error) {
+	for more := true; more; {
+		some, err := sums(lo, hi)
+		if err == nil {
+			err = verifySums(some, read, report)
+		}
+		if err != nil {
+			return unchecked, err
+		}
+		for _, s := range some {
+			if s.Sum == nil {
+				unchecked++
+			}
+		}
+		if more = len(some) == page; more {
+			lo = some[page-1].ID + 1
+		}
+	}
+	return unchecked, nil
+}
+
+// verifySums does that for a page. Of results that cannot be read, since one is damaged, the others are found
+// by halving.
+func verifySums(sums []ResultSum, read func(from, to int64) ([]Result, error), report func(Problem)) error {
 	if len(sums) == 0 {
 		return nil
 	}
 	results, err := read(sums[0].ID, sums[len(sums)-1].ID)
+	var damaged DamagedValue
 	switch {
-	case err != nil && !isDamage(err):
+	case err != nil && !errors.As(err, &damaged):
 		return err
 	case err != nil && len(sums) == 1:
 		report(Problem{Check: "result-checksum", ID: sums[0].ID,
@@ -135,10 +161,10 @@ func VerifyResults(sums []ResultSum, read func(from, to int64) ([]Result, error)
 		return nil
 	case err != nil:
 		middle := len(sums) / 2
-		if err := VerifyResults(sums[:middle], read, isDamage, report); err != nil {
+		if err := verifySums(sums[:middle], read, report); err != nil {
 			return err
 		}
-		return VerifyResults(sums[middle:], read, isDamage, report)
+		return verifySums(sums[middle:], read, report)
 	}
 	for i := range results {
 		r := &results[i]

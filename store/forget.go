@@ -28,8 +28,8 @@ type Forgetter interface {
 // empty if none does.
 const ForgetSetting = "forget"
 
-// ForgottenResult is what is left of a row.
-func ForgottenResult(id int64, now time.Time) Result {
+// forgottenResult is what is left of a row.
+func forgottenResult(id int64, now time.Time) Result {
 	return Result{ID: id, Status: Failed, Reason: Forgotten, Time: now}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"iter"
 )
 
@@ -55,7 +54,7 @@ func (h *PHash) UnmarshalText(text []byte) error {
 	return err
 }
 
-var errHash = errors.New("its hash is damaged")
+const errHash DamagedValue = "its hash is damaged"
 
 // StoredHashes are hashes as a database has them.
 func StoredHashes(sha256, phash []byte) (Hashes, error) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -69,10 +68,12 @@ func CheckLandmarks(b []byte, faces int) error {
 	return nil
 }
 
-// IsDamage reports whether an error says that what was packed is damaged.
-func IsDamage(err error) bool { return errors.Is(err, errLandmarks) }
+// DamagedValue says that a value is stored in a form that no job writes.
+type DamagedValue string
 
-var errLandmarks = errors.New("packed landmarks are damaged")
+func (e DamagedValue) Error() string { return string(e) }
+
+const errLandmarks DamagedValue = "packed landmarks are damaged"
 
 // UnpackLandmarks is the reverse of PackLandmarks. The boxes must be those that the landmarks were packed
 // with.

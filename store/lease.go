@@ -4,8 +4,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"time"
-
-	"facescan/store/figures"
 )
 
 // Trust is until when a holder may rely on a lease that it asks for after this call: by its own clock, and
@@ -13,14 +11,23 @@ import (
 func Trust(ttl time.Duration) time.Time { return time.Now().Add(ttl * 2 / 3) }
 
 // Renewed are those leases whose shards are still held, with a new expiry.
-func Renewed(ls []Lease, still map[int64]bool, expires time.Time) (held []Lease) {
+func Renewed(ls []Lease, still []int64, expires time.Time) (held []Lease) {
+	is := idSet(still)
 	for _, l := range ls {
-		if still[l.Shard] {
+		if is[l.Shard] {
 			l.Expires = expires
 			held = append(held, l)
 		}
 	}
 	return held
+}
+
+func idSet(ids []int64) map[int64]bool {
+	set := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set
 }
 
 // Named is the owner with an ID, which is made up if it has none.
@@ -47,18 +54,6 @@ func AllRows(all []Addition) []NewRow {
 	return rows
 }
 
-// AllResults are the results of some batches, one after the other.
-func AllResults(batches []Batch) []Result {
-	if len(batches) == 1 {
-		return batches[0].Results
-	}
-	results := make([]Result, 0, countResults(batches))
-	for i := range batches {
-		results = append(results, batches[i].Results...)
-	}
-	return results
-}
-
 // What a transaction does, for its errors. Of several sources or shards only the number is told.
 
 // Adding says that sources are added.
@@ -83,20 +78,4 @@ func Appending(all []Addition) string {
 		return fmt.Sprintf("append to source %d", all[0].Lease.Source)
 	}
 	return fmt.Sprintf("append to %d sources", len(all))
-}
-
-// Committing says that results of shards are committed.
-func Committing(batches []Batch) string {
-	if len(batches) == 1 {
-		return fmt.Sprintf("commit %s of shard %d", figures.Of(len(batches[0].Results), "row"),
-			batches[0].Lease.Shard)
-	}
-	return fmt.Sprintf("commit %s of %d shards", figures.Of(countResults(batches), "row"), len(batches))
-}
-
-func countResults(batches []Batch) (n int) {
-	for i := range batches {
-		n += len(batches[i].Results)
-	}
-	return n
 }

@@ -13,7 +13,7 @@ func TestRenewed(t *testing.T) {
 	then, now := time.Unix(1, 0), time.Unix(2, 0)
 	ls := []Lease{{Shard: 1, Generation: 7, Expires: then}, {Shard: 2, Expires: then},
 		{Shard: 3, Expires: then}}
-	got := Renewed(ls, map[int64]bool{1: true, 3: true}, now)
+	got := Renewed(ls, []int64{1, 3}, now)
 	if diff := cmp.Diff([]Lease{{Shard: 1, Generation: 7, Expires: now}, {Shard: 3, Expires: now}},
 		got); diff != "" {
 		t.Error(diff)
@@ -226,8 +226,8 @@ func TestRowChecks(t *testing.T) {
 func TestDoing(t *testing.T) {
 	two := []Batch{{Lease: Lease{Shard: 3}, Results: make([]Result, 2)}, {Results: make([]Result, 1)}}
 	for want, got := range map[string]string{
-		"commit 2 rows of shard 3":  Committing(two[:1]),
-		"commit 3 rows of 2 shards": Committing(two),
+		"commit 2 rows of shard 3":  committing(two[:1]),
+		"commit 3 rows of 2 shards": committing(two),
 		"append to source 4":        Appending([]Addition{{Lease: SourceLease{Source: 4}}}),
 		"append to 2 sources":       Appending(make([]Addition, 2)),
 		"lease source 5":            Leasing([]int{5}),

@@ -55,12 +55,7 @@ func (c Shard) Room(last int64, shardSize int) int64 {
 func CutRows(rows []NewRow, last, room int64, shardSize int) (grown Shard, fresh []Shard) {
 	take := func(most int64) Shard {
 		n := min(most, int64(len(rows)))
-		c := Shard{Lo: last + 1, Hi: rows[n-1].ID, Rows: n}
-		for i := range rows[:n] {
-			if !rows[i].Bad {
-				c.Pending++
-			}
-		}
+		c := Shard{Lo: last + 1, Hi: rows[n-1].ID, Rows: n, Pending: CountPending(rows[:n])}
 		last, rows = c.Hi, rows[n:]
 		return c
 	}
@@ -71,6 +66,16 @@ func CutRows(rows []NewRow, last, room int64, shardSize int) (grown Shard, fresh
 		fresh = append(fresh, take(int64(shardSize)))
 	}
 	return grown, fresh
+}
+
+// CountPending counts the rows that are pending: all but those that are Bad.
+func CountPending(rows []NewRow) (n int64) {
+	for i := range rows {
+		if !rows[i].Bad {
+			n++
+		}
+	}
+	return n
 }
 
 // Join gathers free shards that follow one another into one, so that a claim of sparse shards has enough
@@ -223,6 +228,31 @@ func (n *ShardCount) Close(lo, hi, rows int64) {
 		n.report(Problem{Check: "row-outside-shards",
 			Text: fmt.Sprintf("%d rows between id %d and %d are in no shard", outside, lo, hi)})
 	}
+}
+
+// VerifyWhole runs what an implementation checks of a whole job, and then what it checks of its rows: from an
+// id on, range after range. Span returns where the next range begins, if there is more, and how many results
+// of the range have no checksum.
+func VerifyWhole(o VerifyOptions, whole []func() error,
+	span func(from int64) (next int64, more bool, unchecked int64, err error)) error {
+	for _, check := range whole {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	unchecked := int64(0)
+	for from, more := int64(math.MinInt64), true; more; {
+		var n int64
+		var err error
+		if from, more, n, err = span(from); err != nil {
+			return err
+		}
+		unchecked += n
+	}
+	if o.Unchecked != nil {
+		o.Unchecked(unchecked)
+	}
+	return nil
 }
 
 // VerifySpan is how many rows one transaction of a verify covers, about; VerifyShown is how many rows one

@@ -285,9 +285,8 @@ type NewRow = listed.Row
 // SourceLease is the right to import a source.
 type SourceLease struct {
 	Source     int
-	Owner      string
 	Generation int64
-	Expires    time.Time // by the local clock, measured from before the store was asked: trust it no longer
+	Expires    time.Time // by the local clock, from before the request to the store: trust it no longer
 	Position   Position  // where to go on
 }
 
@@ -305,9 +304,8 @@ type Lease struct {
 	Source     int
 	Lo, Hi     int64 // ids, both included
 	Pending    int64 // rows, when it was claimed
-	Owner      string
 	Generation int64
-	Expires    time.Time // by the local clock, measured from before the store was asked: trust it no longer
+	Expires    time.Time // by the local clock, from before the request to the store: trust it no longer
 }
 
 // Batch is results of rows of one leased shard.

@@ -50,13 +50,7 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 		return s.wrap(doing, err)
 	}
 	return s.wrap(doing, s.update(ctx, func(t pgx.Tx) error {
-		held := 0
-		err := t.QueryRow(ctx, "SELECT 1 FROM sources WHERE number = $1 AND importer = $2 "+
-			"AND generation = $3 FOR UPDATE", l.Source, s.number, l.Generation).Scan(&held)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return store.ErrLeaseLost
-		}
-		if err != nil {
+		if err := s.setImport(ctx, t, l, "generation = generation"); err != nil {
 			return err
 		}
 		return s.absorb(ctx, t, part, absorption{l.Source, store.Merged(rows), nil, p, complete, shardSize})
@@ -77,10 +71,7 @@ type absorption struct {
 func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) error {
 	source := a.source
 	rows, ends := store.SplitMergedEnds(a.rows)
-	ids := make([]int64, len(rows))
-	for i, r := range rows {
-		ids[i] = r.ID
-	}
+	ids := values(rows, func(r store.MergedRow) int64 { return r.ID })
 	last, was := int64(0), false
 	err := t.QueryRow(ctx, "SELECT last_id, complete FROM sources WHERE number = $1 FOR UPDATE",
 		source).Scan(&last, &was)
@@ -90,15 +81,7 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	if err != nil {
 		return err
 	}
-	grown := map[int64]*[2]int{} // rows and pending rows that shards get more, by their lo
-	shardOf := map[int64]*[2]int{}
-	err = eachShard(ctx, t, ids, func(lo int64, ids []int64) error {
-		grown[lo] = new([2]int)
-		for _, id := range ids {
-			shardOf[id] = grown[lo]
-		}
-		return nil
-	})
+	shards, err := lockShards(ctx, t, ids)
 	if err != nil {
 		return err
 	}
@@ -106,69 +89,90 @@ func (j *job) absorb(ctx context.Context, t pgx.Tx, part int64, a absorption) er
 	if err != nil {
 		return err
 	}
-	m, err := store.PartitionMerged(rows, have)
+	p, err := store.PartitionMerged(rows, have)
 	if err != nil {
 		return err
 	}
-	if len(m.Fresh) > 0 {
-		if err := store.CheckRows(m.Fresh, store.FirstOf(source), source); err != nil {
+	if len(p.Fresh) > 0 {
+		if err := store.CheckRows(p.Fresh, store.FirstOf(source), source); err != nil {
 			return err
 		}
 	}
 	e := effect{source: source, imported: a.complete && !was}
-	e.members(m.Fresh)
+	e.members(p.Fresh)
 	e.end(ends)
-	above := len(m.Fresh)
-	for i, r := range m.Fresh {
-		shard := shardOf[r.ID]
-		if shard == nil {
-			above = i
-			break
-		}
-		if shard[0]++; !r.Bad {
-			shard[1]++
-		}
-		e.changes++
-	}
-	for _, id := range m.Completed {
-		if shard := shardOf[id]; shard != nil {
-			shard[1]--
-		}
-	}
-	if err := copyRows(ctx, t, m.Fresh); err != nil {
+	inside := shards.grow(p.Fresh, p.Completed)
+	e.changes += int64(inside)
+	if err := copyRows(ctx, t, p.Fresh); err != nil {
 		return err
 	}
-	if err := replaceResults(ctx, t, &e, m.Replaced, m.Results, a.detectors); err != nil {
+	if err := replaceResults(ctx, t, &e, p, have, a.detectors); err != nil {
 		return err
-	}
-	if err := erase(ctx, t, &e, m.Erased, have); err != nil {
-		return err
-	}
-	for i := range m.Results {
-		e.add(&m.Results[i], m.Groups[m.Results[i].ID])
 	}
 	b := &pgx.Batch{}
-	for lo, n := range grown {
-		if *n != [2]int{} {
-			b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n[0],
-				n[1])
-		}
-	}
-	var shards cuts
-	if last, err = shards.cut(ctx, t, b, m.Fresh[above:], last, source, a.shardSize); err != nil {
+	shards.update(b)
+	var fresh cuts
+	if last, err = fresh.cut(ctx, t, b, p.Fresh[inside:], last, source, a.shardSize); err != nil {
 		return err
 	}
-	shards.insert(b)
-	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", idsOf(m.Results))
-	var to advances
-	to.add(source, a.p, a.complete, len(m.Fresh), last)
+	fresh.insert(b)
+	b.Queue("DELETE FROM suspects WHERE id = ANY($1)", store.ResultIDs(p.Results))
+	to := advances{{source, a.p, a.complete, len(p.Fresh), last}}
 	if err := to.update(ctx, t, b); err != nil {
 		return err
 	}
-	if err := j.settle(ctx, t, b, part, e); err != nil {
+	if err := j.apply(ctx, t, b, part, e); err != nil {
 		return err
 	}
-	return eraseGroups(ctx, t, source, m.Erased, have)
+	return eraseGroups(ctx, t, source, p.Erased, have)
+}
+
+// growth is how many rows, and pending rows, a shard gets more.
+type growth struct{ rows, pending int64 }
+
+// growing are shards that are locked.
+type growing struct {
+	of map[int64]*growth // by row
+	by map[int64]*growth // by lo
+}
+
+// lockShards locks the shards that rows are in.
+func lockShards(ctx context.Context, t pgx.Tx, ids []int64) (growing, error) {
+	g := growing{map[int64]*growth{}, map[int64]*growth{}}
+	return g, eachShard(ctx, t, ids, func(lo int64, ids []int64) error {
+		if g.by[lo] == nil {
+			g.by[lo] = &growth{}
+		}
+		for _, id := range ids {
+			g.of[id] = g.by[lo]
+		}
+		return nil
+	})
+}
+
+// grow counts new rows into the shards, as far as they are in one, and returns how many that were: rows above
+// all shards come last. Rows that became done it counts out of the pending ones.
+func (g growing) grow(fresh []store.NewRow, done []int64) (inside int) {
+	for ; inside < len(fresh) && g.of[fresh[inside].ID] != nil; inside++ {
+		shard := g.of[fresh[inside].ID]
+		shard.rows++
+		shard.pending += store.CountPending(fresh[inside : inside+1])
+	}
+	for _, id := range done {
+		if shard := g.of[id]; shard != nil {
+			shard.pending--
+		}
+	}
+	return inside
+}
+
+func (g growing) update(b *pgx.Batch) {
+	for lo, n := range g.by {
+		if *n != (growth{}) {
+			b.Queue("UPDATE shards SET rows = rows + $2, pending = pending + $3 WHERE lo = $1", lo, n.rows,
+				n.pending)
+		}
+	}
 }
 
 // existing reads what the job has of some rows, whose shards are locked.
@@ -180,7 +184,7 @@ func existing(ctx context.Context, t pgx.Tx, ids []int64) (map[int64]store.Exist
 	var id int64
 	var e store.Existing
 	return have, each(ctx, t, []any{&id, &e.URL, &e.Group, &e.Status, &e.Forgotten},
-		func() error { have[id] = e; return nil }, `SELECT u.id, u.url, coalesce(u."group", ''),
+		func() { have[id] = e }, `SELECT u.id, u.url, coalesce(u."group", ''),
 			CASE WHEN r.id IS NULL THEN '' WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END,
 			r.reason IS NOT DISTINCT FROM '`+string(store.Forgotten)+`'
 		FROM rows AS u LEFT JOIN results AS r ON r.id = u.id AND r.id BETWEEN $2 AND $3

@@ -34,23 +34,21 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 	if err != nil {
 		return s.wrap(doing, err)
 	}
-	tries, begins := 0, false
+	again, begins := false, false
 	err = s.update(ctx, func(t pgx.Tx) error {
-		tries++
 		was, err := s.imports(ctx, t, all)
 		if err != nil {
 			return err
 		}
 		for i, a := range all {
-			if n := len(a.Rows); tries > 1 && n > 0 && a.Rows[n-1].ID == was[i].last &&
-				was[i].at.Offset == a.Position.Offset &&
-				was[i].at.Line == a.Position.Line && bytes.Equal(was[i].at.Mark, a.Position.Mark) {
+			if again && was[i].isAt(a) {
 				return nil // the try before this one was committed, though its answer was lost
 			}
 			if err := store.CheckRows(a.Rows, was[i].last, a.Lease.Source); err != nil {
 				return err
 			}
 		}
+		again = true
 		if err := copyRows(ctx, t, rows); err != nil {
 			return err
 		}
@@ -81,13 +79,13 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 			if err != nil {
 				return err
 			}
-			to.add(a.Lease.Source, a.Position, a.Complete, len(a.Rows), last)
+			to = append(to, advance{a.Lease.Source, a.Position, a.Complete, len(a.Rows), last})
 		}
 		shards.insert(b)
 		if err := to.update(ctx, t, b); err != nil {
 			return err
 		}
-		return s.settle(ctx, t, b, part, effects...)
+		return s.apply(ctx, t, b, part, effects...)
 	})
 	if begins {
 		s.openings.Add(1) // later rows are found in time
@@ -102,22 +100,25 @@ type importing struct {
 	complete bool
 }
 
+// isAt reports whether an addition has been written.
+func (i importing) isAt(a store.Addition) bool {
+	n := len(a.Rows)
+	return n > 0 && a.Rows[n-1].ID == i.last && i.at.Offset == a.Position.Offset && i.at.Line == a.Position.Line &&
+		bytes.Equal(i.at.Mark, a.Position.Mark)
+}
+
 // imports locks sources, all of which have to be leased, and reads where their imports are.
 func (s *session) imports(ctx context.Context, t pgx.Tx, all []store.Addition) ([]importing, error) {
-	ls := make([]store.SourceLease, len(all))
-	for i := range all {
-		ls[i] = all[i].Lease
-	}
-	numbers, generations := splitImports(ls)
+	numbers, generations := splitImports(values(all,
+		func(a store.Addition) store.SourceLease { return a.Lease }))
 	out, held := make([]importing, len(all)), 0
 	var i int
 	var one importing
 	err := each(ctx, t, []any{&i, &one.last, &one.at.Offset, &one.at.Line, &one.at.Mark, &one.complete},
-		func() error {
+		func() {
 			out[i-1] = one
 			one.at.Mark = nil
 			held++
-			return nil
 		}, `SELECT l.at, s.last_id, s.byte_offset, s.line, s.mark, s.complete
 		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS l (number, generation, at)
 		JOIN sources AS s ON s.number = l.number AND s.importer = $3 AND s.generation = l.generation
@@ -128,43 +129,44 @@ func (s *session) imports(ctx context.Context, t pgx.Tx, all []store.Addition) (
 	return out, err
 }
 
-// advances move the imports of sources, which are locked, on: by so many rows, up to the last one's id.
-type advances struct {
-	numbers   []int
-	positions []store.Position
-	completes []bool
-	rows      []int64
-	lasts     []int64
+// advance moves the import of a source on: by so many rows, up to the last one's id.
+type advance struct {
+	source   int
+	at       store.Position
+	complete bool
+	rows     int
+	last     int64
 }
 
-func (a *advances) add(source int, p store.Position, complete bool, rows int, last int64) {
-	a.numbers, a.positions, a.completes = append(a.numbers, source), append(a.positions, p),
-		append(a.completes, complete)
-	a.rows, a.lasts = append(a.rows, int64(rows)), append(a.lasts, last)
-}
+// advances are of different sources, which are locked.
+type advances []advance
 
-func (a *advances) update(ctx context.Context, t pgx.Tx, b *pgx.Batch) error {
-	n := len(a.numbers)
-	offsets, lines, listRows := make([]int64, n), make([]int64, n), make([]int64, n)
-	marks, sums, at := make([][]byte, n), make([]int32, n), make(map[int]int, n)
-	for i, p := range a.positions {
-		offsets[i], lines[i], listRows[i], marks[i] = p.Offset, p.Line, p.Rows, p.Mark
-		at[a.numbers[i]] = i
+func (as advances) update(ctx context.Context, t pgx.Tx, b *pgx.Batch) error {
+	sums, index := make([]int32, len(as)), make(map[int]int, len(as))
+	for i, a := range as {
+		index[a.source] = i
 	}
-	err := eachSummed(ctx, t, slices.Min(a.numbers), slices.Max(a.numbers), func(s store.Source, _ *int32) {
-		if i, is := at[s.Number]; is {
-			s.Position, s.Complete = a.positions[i], a.completes[i]
+	numbers := values(as, func(a advance) int { return a.source })
+	err := eachSummed(ctx, t, slices.Min(numbers), slices.Max(numbers), func(s store.Source, _ *int32) {
+		if i, is := index[s.Number]; is {
+			s.Position, s.Complete = as[i].at, as[i].complete
 			sums[i] = s.Checksum()
 		}
 	})
 	b.Queue(`UPDATE sources AS s SET byte_offset = a.byte_offset, line = a.line, mark = a.mark,
-		complete = a.complete,
-			rows = s.rows + a.rows, last_id = a.last_id, list_rows = a.list_rows, checksum = a.checksum
+			complete = a.complete, rows = s.rows + a.rows, last_id = a.last_id, list_rows = a.list_rows,
+			checksum = a.checksum
 		FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bytea[], $5::boolean[], $6::bigint[],
-		$7::bigint[], $8::bigint[],
-			$9::int[]) AS a (number, byte_offset, line, mark, complete, rows, last_id, list_rows, checksum)
-		WHERE s.number = a.number`, a.numbers, offsets, lines, marks, a.completes, a.rows, a.lasts, listRows,
-		sums)
+			$7::bigint[], $8::bigint[], $9::int[])
+			AS a (number, byte_offset, line, mark, complete, rows, last_id, list_rows, checksum)
+		WHERE s.number = a.number`, numbers,
+		values(as, func(a advance) int64 { return a.at.Offset }),
+		values(as, func(a advance) int64 { return a.at.Line }),
+		values(as, func(a advance) []byte { return a.at.Mark }),
+		values(as, func(a advance) bool { return a.complete }),
+		values(as, func(a advance) int { return a.rows }),
+		values(as, func(a advance) int64 { return a.last }),
+		values(as, func(a advance) int64 { return a.at.Rows }), sums)
 	return err
 }
 
@@ -193,11 +195,7 @@ func copyRows(ctx context.Context, t pgx.Tx, rows []store.NewRow) error {
 }
 
 // cuts are new shards to insert.
-type cuts struct {
-	los, his       []int64
-	sources        []int
-	rows, pendings []int64
-}
+type cuts []store.Shard
 
 // cut puts rows above all others of their source into shards, and returns the last one's id.
 func (c *cuts) cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.NewRow, last int64,
@@ -225,17 +223,24 @@ func (c *cuts) cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, rows []store.New
 		b.Queue("UPDATE shards SET hi = $2, rows = rows + $3, pending = pending + $4 WHERE lo = $1",
 			tail.Lo, grown.Hi, grown.Rows, grown.Pending)
 	}
-	for _, n := range fresh {
-		c.los, c.his, c.sources = append(c.los, n.Lo), append(c.his, n.Hi), append(c.sources, source)
-		c.rows, c.pendings = append(c.rows, n.Rows), append(c.pendings, n.Pending)
-	}
+	*c = append(*c, fresh...)
 	return rows[len(rows)-1].ID, nil
 }
 
-func (c *cuts) insert(b *pgx.Batch) {
-	if len(c.los) > 0 {
-		b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) SELECT * "+
-			"FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[])",
-			c.los, c.his, c.sources, c.rows, c.pendings)
+func (c cuts) insert(b *pgx.Batch) {
+	if len(c) > 0 {
+		los, his, rows, pendings := splitShards(c)
+		b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) SELECT lo, hi, lo >> $5, rows, pending "+
+			"FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS s (lo, hi, rows, pending)",
+			los, his, rows, pendings, store.SourceShift)
 	}
+}
+
+// splitShards lists shards by what they are stored as.
+func splitShards(all []store.Shard) (los, his, rows, pendings []int64) {
+	for _, c := range all {
+		los, his = append(los, c.Lo), append(his, c.Hi)
+		rows, pendings = append(rows, c.Rows), append(pendings, c.Pending)
+	}
+	return los, his, rows, pendings
 }

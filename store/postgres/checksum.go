@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,9 +23,8 @@ func eachSummed(ctx context.Context, t pgx.Tx, first, last int, f func(s store.S
 	var s store.Source
 	var sum *int32
 	return each(ctx, t, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
-		&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &sum}, func() error {
+		&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &sum}, func() {
 		f(s, sum)
-		return nil
 	}, `SELECT number, name, format, options, byte_offset, line, list_rows, mark, complete, paused, priority,
 		checksum
 		FROM sources WHERE number BETWEEN $1 AND $2`, first, last)
@@ -51,31 +49,16 @@ func verifySealed(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 // verifyResults compares the results of a range, both ends included, with their checksums.
 func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64,
 	report func(store.Problem)) (unchecked int64, err error) {
+	sums := func(lo, hi int64) (page []store.ResultSum, err error) {
+		var s store.ResultSum
+		err = each(ctx, t, []any{&s.ID, &s.Sum}, func() {
+			page = append(page, s)
+			s.Sum = nil
+		}, "SELECT id, checksum FROM results WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3", lo, hi, pageRows)
+		return page, err
+	}
 	read := func(from, to int64) ([]store.Result, error) {
 		return readResults(ctx, t, from, to+1, pageRows, false, "true")
 	}
-	isDamage := func(err error) bool { return errors.Is(err, errCandidates) || store.IsDamage(err) }
-	for more := true; more; {
-		sums := make([]store.ResultSum, 0, pageRows)
-		var s store.ResultSum
-		err := each(ctx, t, []any{&s.ID, &s.Sum}, func() error {
-			sums = append(sums, s)
-			if s.Sum == nil {
-				unchecked++
-			}
-			s.Sum = nil
-			return nil
-		}, "SELECT id, checksum FROM results WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3", lo, hi,
-			pageRows)
-		if err == nil {
-			err = store.VerifyResults(sums, read, isDamage, report)
-		}
-		if err != nil {
-			return unchecked, err
-		}
-		if more = len(sums) == pageRows; more {
-			lo = sums[pageRows-1].ID + 1
-		}
-	}
-	return unchecked, nil
+	return store.VerifyResults(lo, hi, pageRows, sums, read, report)
 }

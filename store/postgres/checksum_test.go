@@ -19,7 +19,7 @@ func TestVerifySeesEachColumn(t *testing.T) {
 		Changes: func(t *testing.T, j store.Job, table string) map[string]string {
 			out := map[string]string{}
 			var name, kind string
-			ok(t, each(context.Background(), j.(*job).pool, []any{&name, &kind}, func() error {
+			ok(t, each(context.Background(), j.(*job).pool, []any{&name, &kind}, func() {
 				change, known := map[string]string{"integer": "%s + 1", "bigint": "%s + 1",
 					"smallint": "%s + 1", "double precision": "%s + 0.0001",
 					"text": "coalesce(%s, '') || 'x'", "boolean": "NOT %s",
@@ -30,7 +30,6 @@ func TestVerifySeesEachColumn(t *testing.T) {
 					t.Errorf("how to change a column of type %s?", kind)
 				}
 				out[name] = fmt.Sprintf(change, pgx.Identifier{name}.Sanitize())
-				return nil
 			}, `SELECT column_name::text, data_type::text FROM information_schema.columns
 			WHERE table_schema = current_schema() AND table_name = $1`, table))
 			return out

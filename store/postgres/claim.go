@@ -36,11 +36,7 @@ const (
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
-	ls, err := s.claim(ctx, maxRows, 1)
-	if err != nil {
-		return store.Lease{Owner: s.owner.ID}, err
-	}
-	return ls[0], nil
+	return store.First(s.claim(ctx, maxRows, 1))
 }
 
 // ClaimAll implements store.Session.
@@ -90,7 +86,7 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Le
 			turn := c.next[h.at]
 			s.round.Took(turn, h.priority, h.Pending, h.Lo)
 			out = append(out, store.Lease{Shard: h.Lo, Source: turn.Source, Lo: h.Lo, Hi: h.Hi,
-				Pending: h.Pending, Owner: s.owner.ID, Generation: h.generation, Expires: c.expires})
+				Pending: h.Pending, Generation: h.generation, Expires: c.expires})
 		}
 		s.round.Return(c.next[c.asked:]...)
 		if len(out) > 0 {
@@ -122,11 +118,10 @@ func (s *session) survey(ctx context.Context) error {
 	err := s.retry(ctx, func() error {
 		found.Open, found.Left = nil, 0
 		var t fair.Turn
-		return each(ctx, s.pool, []any{&t.Source, &t.Cursor, &t.Left, &found.Owners}, func() error {
+		return each(ctx, s.pool, []any{&t.Source, &t.Cursor, &t.Left, &found.Owners}, func() {
 			one := t
 			found.Open = append(found.Open, &one)
 			found.Left += t.Left
-			return nil
 		}, `SELECT s.number, h.lo - 1, h.rows, (SELECT count(*) FROM owners) FROM sources AS s
 			CROSS JOIN LATERAL (
 				SELECT min(lo) AS lo, CASE count(*) WHEN $1::int THEN $2 ELSE sum(pending)::bigint END AS rows
@@ -194,17 +189,14 @@ func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxS
 // firstShards locks the first free shard above its cursor of each of the sources that were not asked yet, as
 // many as n.
 func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken, err error) {
-	var numbers []int
-	var cursors []int64
-	for _, turn := range c.next[c.asked:] {
-		numbers, cursors = append(numbers, turn.Source), append(cursors, turn.Cursor)
-	}
+	turns := c.next[c.asked:]
+	numbers := values(turns, func(t *fair.Turn) int { return t.Source })
+	cursors := values(turns, func(t *fair.Turn) int64 { return t.Cursor })
 	// The first one is found before the next is looked for, so that no more than these are locked.
 	var h taken
-	err = each(ctx, t, []any{&h.at, &h.priority, &h.Lo, &h.Hi, &h.Rows, &h.Pending}, func() error {
+	err = each(ctx, t, []any{&h.at, &h.priority, &h.Lo, &h.Hi, &h.Rows, &h.Pending}, func() {
 		h.at += c.asked - 1
 		found = append(found, h)
-		return nil
 	}, `SELECT c.at, (SELECT priority FROM sources WHERE number = c.number), h.lo, h.hi, h.rows, h.pending
 		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS c (number, lo, at) CROSS JOIN LATERAL (
 			SELECT lo, hi, rows, pending FROM shards WHERE source = c.number AND owner IS NULL
@@ -222,27 +214,20 @@ func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken,
 
 // lease leases shards that are locked, after a batch that changes others.
 func (s *session) lease(ctx context.Context, t pgx.Tx, b *pgx.Batch, all []taken) error {
-	n := len(all)
-	los, his, rows, pendings := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-	for i, h := range all {
-		los[i], his[i], rows[i], pendings[i] = h.Lo, h.Hi, h.Rows, h.Pending
-	}
+	los, his, rows, pendings := splitShards(values(all, func(h taken) store.Shard { return h.Shard }))
+	generations := map[int64]int64{}
+	var lo, generation int64
 	b.Queue(`UPDATE shards AS h SET hi = l.hi, rows = l.rows, pending = l.pending, owner = $5,
 		generation = nextval('generations'),
 			expires = clock_timestamp() + $6
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS l (lo, hi, rows, pending)
-		WHERE h.lo = l.lo RETURNING h.lo, h.generation`, los, his, rows, pendings, s.number,
-		s.ttl).Query(func(r pgx.Rows) error {
-		generations := map[int64]int64{}
-		var lo, generation int64
-		_, err := pgx.ForEachRow(r, []any{&lo, &generation},
-			func() error { generations[lo] = generation; return nil })
-		for i := range all {
-			all[i].generation = generations[all[i].Lo]
-		}
-		return err
-	})
-	return t.SendBatch(ctx, b).Close()
+		WHERE h.lo = l.lo RETURNING h.lo, h.generation`, los, his, rows, pendings, s.number, s.ttl).
+		Query(into([]any{&lo, &generation}, func() { generations[lo] = generation }))
+	err := t.SendBatch(ctx, b).Close()
+	for i := range all {
+		all[i].generation = generations[all[i].Lo]
+	}
+	return err
 }
 
 // join adds the free neighbours above a shard, until it has the wanted rows pending or spans maxSpan rows.
@@ -250,9 +235,8 @@ func join(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int
 	want int64) (store.Shard, error) {
 	joined, done := store.NewJoin(c, want), false
 	var n store.Shard
-	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows, &n.Pending}, func() error {
+	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows, &n.Pending}, func() {
 		done = done || !joined.Add(n)
-		return nil
 	}, `SELECT lo, hi, rows, pending FROM shards WHERE lo > $1 AND source = $2 AND owner IS NULL ORDER BY lo
 		LIMIT $3 FOR UPDATE SKIP LOCKED`, c.Lo, source, neighbors)
 	if joined.Shard != c {
@@ -266,11 +250,11 @@ func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int,
 	want int64) (store.Shard, error) {
 	low := store.Shard{Lo: c.Lo, Hi: c.Lo + want - 1, Rows: want, Pending: want}
 	if c.Pending < c.Rows || c.Hi-c.Lo+1 > c.Rows { // some are done, or ids are missing
-		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id OFFSET $3 "+
-			"LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
+		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+
+			" ORDER BY u.id OFFSET $3 LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return c, fmt.Errorf("%w: shard %d has fewer than the %d pending rows that it counts", store.ErrDamaged,
-				c.Lo, c.Pending)
+			return c, fmt.Errorf("%w: shard %d has fewer than the %d pending rows that it counts",
+				store.ErrDamaged, c.Lo, c.Pending)
 		}
 		if err != nil {
 			return c, err
@@ -296,27 +280,25 @@ func (s *session) Pending(ctx context.Context, l store.Lease, after int64,
 	err = s.retry(ctx, func() error {
 		out = nil
 		var r store.Row
-		return each(ctx, s.pool, []any{&r.ID, &r.URL, &r.Hash}, func() error { out = append(out, r); return nil },
-			"SELECT u.id, u.url, coalesce(u.hash, '') FROM rows AS u WHERE "+pendingBetween+" ORDER BY u.id LIMIT $3",
-			max(l.Lo, after+1), l.Hi, limit)
+		return each(ctx, s.pool, []any{&r.ID, &r.URL, &r.Hash}, func() { out = append(out, r) },
+			"SELECT u.id, u.url, coalesce(u.hash, '') FROM rows AS u WHERE "+pendingBetween+
+				" ORDER BY u.id LIMIT $3", max(l.Lo, after+1), l.Hi, limit)
 	})
 	return out, s.wrap("read pending rows", err)
 }
 
 // PendingAll implements store.Session.
 func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]store.Row, err error) {
-	los, his := make([]int64, len(ls)), make([]int64, len(ls))
-	for i, l := range ls {
-		los[i], his[i] = l.Lo, l.Hi
-	}
+	los := values(ls, func(l store.Lease) int64 { return l.Lo })
+	his := values(ls, func(l store.Lease) int64 { return l.Hi })
 	err = s.retry(ctx, func() error {
 		out = make([][]store.Row, len(ls))
 		var at int
 		var r store.Row
 		return each(ctx, s.pool, []any{&at, &r.ID, &r.URL, &r.Hash},
-			func() error { out[at-1] = append(out[at-1], r); return nil },
-			`SELECT l.at, u.id, u.url, coalesce(u.hash, '') FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo,
-					hi, at) CROSS JOIN LATERAL (
+			func() { out[at-1] = append(out[at-1], r) },
+			`SELECT l.at, u.id, u.url, coalesce(u.hash, '')
+			FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo, hi, at) CROSS JOIN LATERAL (
 				SELECT id, url, hash FROM rows AS u WHERE u.id BETWEEN l.lo AND l.hi
 				AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id AND r.id BETWEEN l.lo AND l.hi)
 				ORDER BY id OFFSET 0) AS u`, los, his)
@@ -337,10 +319,7 @@ func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lea
 	los, generations := split(ls)
 	err = s.update(ctx, func(t pgx.Tx) error {
 		expires := store.Trust(s.ttl)
-		still := map[int64]bool{}
-		var lo int64
-		err := each(ctx, t, []any{&lo}, func() error { still[lo] = true; return nil },
-			`UPDATE shards AS h SET expires = clock_timestamp() + $4
+		still, err := column[int64](ctx, t, `UPDATE shards AS h SET expires = clock_timestamp() + $4
 				FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
 			WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo`, los,
 			generations, s.number, s.ttl)
@@ -373,12 +352,11 @@ func (s *session) release(ctx context.Context, t pgx.Tx, ls []store.Lease) (open
 	var finished []store.Shard
 	var c store.Shard
 	var done bool
-	err = each(ctx, t, []any{&c.Lo, &c.Hi, &done}, func() error {
+	err = each(ctx, t, []any{&c.Lo, &c.Hi, &done}, func() {
 		if done {
 			finished = append(finished, c)
 		}
 		open = open || !done
-		return nil
 	}, `UPDATE shards AS h SET owner = NULL, expires = NULL
 		FROM unnest($1::bigint[], $2::bigint[]) AS l (lo, generation)
 		WHERE h.lo = l.lo AND h.owner = $3 AND h.generation = l.generation RETURNING h.lo, h.hi, h.finished`,
@@ -396,12 +374,9 @@ func (s *session) release(ctx context.Context, t pgx.Tx, ls []store.Lease) (open
 
 // withNeighbor returns those of some shards beside which another of their source is free and finished.
 func withNeighbor(ctx context.Context, t pgx.Tx, all []store.Shard) (some []store.Shard, err error) {
-	los, his := make([]int64, len(all)), make([]int64, len(all))
-	for i, c := range all {
-		los[i], his[i] = c.Lo, c.Hi
-	}
+	los, his, _, _ := splitShards(all)
 	var at int
-	err = each(ctx, t, []any{&at}, func() error { some = append(some, all[at-1]); return nil },
+	err = each(ctx, t, []any{&at}, func() { some = append(some, all[at-1]) },
 		`SELECT l.at FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS l (lo, hi, at) WHERE EXISTS (
 			SELECT FROM shards AS n WHERE n.lo IN (l.hi + 1, (SELECT max(lo) FROM shards WHERE lo < l.lo))
 			AND n.source = l.lo >> $3 AND n.owner IS NULL AND n.finished)`, los, his, store.SourceShift)
@@ -412,7 +387,7 @@ func withNeighbor(ctx context.Context, t pgx.Tx, all []store.Shard) (some []stor
 func joinFinished(ctx context.Context, t pgx.Tx, c store.Shard) error {
 	var near []store.Shard
 	var n store.Shard
-	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows}, func() error { near = append(near, n); return nil },
+	err := each(ctx, t, []any{&n.Lo, &n.Hi, &n.Rows}, func() { near = append(near, n) },
 		`SELECT lo, hi, rows FROM shards WHERE lo IN ((SELECT max(lo) FROM shards
 			WHERE lo < $1), $1, $2::bigint + 1)
 			AND source = $3 AND owner IS NULL AND finished ORDER BY lo FOR UPDATE SKIP LOCKED`,
@@ -443,22 +418,35 @@ func lockShard(ctx context.Context, t pgx.Tx, id int64) (c store.Shard, err erro
 	}
 }
 
+// lockFirst locks the shard of the first of some rows, and separates the rows in it, some thousands at most,
+// from the others. A row in no shard, which verify reports, is passed over.
+func lockFirst(ctx context.Context, t pgx.Tx, ids []int64) (c store.Shard, here, rest []int64, err error) {
+	c, err = lockShard(ctx, t, ids[0])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c, nil, ids[1:], nil
+	}
+	if err != nil {
+		return c, nil, ids, err
+	}
+	n := 1
+	for n < min(len(ids), retryRows) && ids[n] <= c.Hi {
+		n++
+	}
+	return c, ids[:n], ids[n:], nil
+}
+
 // eachShard locks the shards that some ids, ascending, are in, and calls f for each of them. Ids in no shard
 // are passed over.
 func eachShard(ctx context.Context, t pgx.Tx, ids []int64, f func(lo int64, ids []int64) error) error {
 	for len(ids) > 0 {
-		n := 1
-		c, err := lockShard(ctx, t, ids[0])
-		if err == nil {
-			for n < len(ids) && ids[n] <= c.Hi {
-				n++
-			}
-			err = f(c.Lo, ids[:n])
+		c, here, rest, err := lockFirst(ctx, t, ids)
+		if err == nil && len(here) > 0 {
+			err = f(c.Lo, here)
 		}
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		if err != nil {
 			return err
 		}
-		ids = ids[n:]
+		ids = rest
 	}
 	return nil
 }

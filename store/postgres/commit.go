@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -14,24 +12,16 @@ import (
 
 // Commit implements store.Session.
 func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
-	batches := []store.Batch{{Lease: l, Results: results}}
-	lost, err := s.CommitAll(ctx, batches)
-	if err == nil && len(lost) > 0 {
-		err = s.wrap(store.Committing(batches), store.ErrLeaseLost)
-	}
-	return err
+	return store.CommitOne(ctx, s, l, results)
 }
 
 // CommitAll implements store.Session.
 func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
-	doing := store.Committing(batches)
-	ls, results := make([]store.Lease, len(batches)), store.AllResults(batches)
-	for i, b := range batches {
-		if err := store.CheckResults(b.Lease, b.Results); err != nil {
-			return nil, fmt.Errorf("%s: %w", doing, err)
-		}
-		ls[i] = b.Lease
+	doing, err := store.Committing(batches)
+	if err != nil {
+		return nil, err
 	}
+	results := store.AllResults(batches)
 	detectors, err := s.intern(ctx, results)
 	if err != nil {
 		return nil, s.wrap(doing, err)
@@ -42,39 +32,36 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	}
 	open := false
 	err = s.update(ctx, func(t pgx.Tx) error {
-		open = false
-		held, pending, suspects, err := s.fence(ctx, t, ls, idsOf(results))
+		f, err := s.fence(ctx, t, batches, store.ResultIDs(results))
 		if err != nil {
 			return err
 		}
-		c := sortBatches(batches, held, pending, suspects)
-		lost = c.lost
-		if err := copyResults(ctx, t, c.fresh, detectors); err != nil {
+		var kept []store.Batch
+		var released []store.Lease
+		kept, lost, released = store.HeldBatches(batches, f.held)
+		kept = store.KeepPending(kept, slices.Collect(maps.Keys(f.groups)))
+		fresh := store.AllResults(kept)
+		if err := copyResults(ctx, t, fresh, detectors); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
-		switch len(c.los) {
-		case 0:
-		case 1:
-			b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", c.los[0], c.done[0])
-		default:
-			b.Queue(`UPDATE shards AS h SET pending = h.pending - d.n
-				FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n)
-				WHERE h.lo = d.lo`, c.los, c.done)
+		countDone(b, kept)
+		cleared := slices.DeleteFunc(store.ResultIDs(fresh),
+			func(id int64) bool { return !slices.Contains(f.suspects, id) })
+		if len(cleared) > 0 {
+			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", cleared)
 		}
-		if len(c.cleared) > 0 {
-			b.Queue("DELETE FROM suspects WHERE id = ANY($1)", c.cleared)
-		}
-		if len(c.released) > 0 {
+		open = false
+		if len(released) > 0 {
 			if err := t.SendBatch(ctx, b).Close(); err != nil {
 				return err
 			}
 			b = &pgx.Batch{}
-			if open, err = s.release(ctx, t, c.released); err != nil {
+			if open, err = s.release(ctx, t, released); err != nil {
 				return err
 			}
 		}
-		return s.settle(ctx, t, b, part, c.effects...)
+		return s.apply(ctx, t, b, part, effectsOf(kept, f.groups)...)
 	})
 	if open {
 		s.openings.Add(1)
@@ -82,77 +69,60 @@ func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []
 	return lost, s.wrap(doing, err)
 }
 
-// committing is what is to be written of some batches.
-type committing struct {
-	lost     []int // batches whose lease is lost
-	fresh    []store.Result
-	cleared  []int64  // rows that were suspects
-	los      []int64  // shards, and how many of their rows become done
-	done     []int    // likewise
-	effects  []effect // by source
-	released []store.Lease
+// countDone counts the results of batches out of the pending rows of their shards.
+func countDone(b *pgx.Batch, batches []store.Batch) {
+	var los []int64
+	var done []int
+	for _, batch := range batches {
+		if n := len(batch.Results); n > 0 {
+			los, done = append(los, batch.Lease.Shard), append(done, n)
+		}
+	}
+	switch len(los) {
+	case 0:
+	case 1:
+		b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", los[0], done[0])
+	default:
+		b.Queue(`UPDATE shards AS h SET pending = h.pending - d.n
+			FROM unnest($1::bigint[], $2::bigint[]) AS d (lo, n) WHERE h.lo = d.lo`, los, done)
+	}
 }
 
-// sortBatches chooses what is written of batches: of those whose shards are held the first result of each
-// row that is pending.
-func sortBatches(batches []store.Batch, held []bool, pending map[int64]string,
-	suspects []int64) (c committing) {
-	effects := map[int]*effect{}
-	for i, b := range batches {
-		if !held[i] {
-			c.lost = append(c.lost, i)
-			continue
+// effectsOf are the effects of results by source, of rows in these groups.
+func effectsOf(batches []store.Batch, groups map[int64]string) (effects []effect) {
+	index := map[int]int{}
+	for _, b := range batches {
+		at, known := index[b.Lease.Source]
+		if !known {
+			at = len(effects)
+			index[b.Lease.Source] = at
+			effects = append(effects, effect{source: b.Lease.Source})
 		}
-		if b.Release {
-			c.released = append(c.released, b.Lease)
-		}
-		e := effects[b.Lease.Source]
-		if e == nil {
-			e = &effect{source: b.Lease.Source}
-			effects[b.Lease.Source] = e
-		}
-		before := len(c.fresh)
-		c.fresh = slices.Grow(c.fresh, len(b.Results))
 		for k := range b.Results {
-			r := &b.Results[k]
-			group, is := pending[r.ID]
-			if !is {
-				continue
-			}
-			delete(pending, r.ID) // a second result in the same batch comes too late
-			c.fresh = append(c.fresh, *r)
-			if slices.Contains(suspects, r.ID) {
-				c.cleared = append(c.cleared, r.ID)
-			}
-			e.add(r, group)
-		}
-		if n := len(c.fresh) - before; n > 0 {
-			c.los, c.done = append(c.los, b.Lease.Shard), append(c.done, n)
+			effects[at].add(&b.Results[k], groups[b.Results[k].ID])
 		}
 	}
-	for _, e := range effects {
-		c.effects = append(c.effects, *e)
-	}
-	return c
+	return effects
 }
 
-// fence locks those shards that are leased as is said, reports which these are, and then returns which rows
-// are pending, with their groups, and which are suspects: of those asked for and maybe of others.
-func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []int64) (
-	held []bool, pending map[int64]string, suspects []int64, err error,
-) {
-	held, pending = make([]bool, len(ls)), make(map[int64]string, len(ids))
-	los, generations := split(ls)
+// fenced is what a commit finds before it writes.
+type fenced struct {
+	held     []bool           // by batch, whether its shard is leased as it says: then it is locked
+	groups   map[int64]string // of the rows that are pending, by id; empty for none
+	suspects []int64
+}
+
+// fence locks the shards of batches, and then reads which rows are pending and which are suspects: of those
+// that results are of, and maybe of others.
+func (s *session) fence(ctx context.Context, t pgx.Tx, batches []store.Batch, ids []int64) (f fenced, err error) {
+	f = fenced{held: make([]bool, len(batches)), groups: make(map[int64]string, len(ids))}
+	los, generations := split(values(batches, func(b store.Batch) store.Lease { return b.Lease }))
 	b := &pgx.Batch{}
-	b.Queue(`SELECT l.at FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS u (lo,
-		generation, at)
-			ORDER BY lo) AS l CROSS JOIN LATERAL (
+	var at int
+	b.Queue(`SELECT l.at FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[])
+			WITH ORDINALITY AS u (lo, generation, at) ORDER BY lo) AS l CROSS JOIN LATERAL (
 			SELECT FROM shards WHERE lo = l.lo AND owner = $3 AND generation = l.generation FOR UPDATE) AS h`,
-		los, generations, s.number).Query(func(rows pgx.Rows) error {
-		var at int
-		_, err := pgx.ForEachRow(rows, []any{&at}, func() error { held[at-1] = true; return nil })
-		return err
-	})
+		los, generations, s.number).Query(into([]any{&at}, func() { f.held[at-1] = true }))
 	if len(ids) > 0 {
 		lo, hi := slices.Min(ids), slices.Max(ids)
 		which, args := `FROM rows AS u WHERE `+pendingBetween, []any{lo, hi}
@@ -162,32 +132,19 @@ func (s *session) fence(ctx context.Context, t pgx.Tx, ls []store.Lease, ids []i
 				WHERE u.id = i.id AND NOT EXISTS (SELECT FROM results AS r WHERE r.id = u.id) OFFSET 0) AS u`,
 				[]any{ids}
 		}
-		b.Queue("SELECT coalesce(u.\"group\", ''), array_agg(u.id) "+which+" GROUP BY 1",
-			args...).Query(func(rows pgx.Rows) error {
-			var group string
-			var of []int64
-			_, err := pgx.ForEachRow(rows, []any{&group, &of}, func() error {
+		var group string
+		var of []int64
+		b.Queue("SELECT coalesce(u.\"group\", ''), array_agg(u.id) "+which+" GROUP BY 1", args...).
+			Query(into([]any{&group, &of}, func() {
 				for _, id := range of {
-					pending[id] = group
+					f.groups[id] = group
 				}
-				return nil
-			})
-			return err
-		})
-		b.Queue("SELECT id FROM suspects WHERE id BETWEEN $1 AND $2", lo, hi).Query(func(rows pgx.Rows) error {
-			suspects, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-			return err
-		})
+			}))
+		var suspect int64
+		b.Queue("SELECT id FROM suspects WHERE id BETWEEN $1 AND $2", lo, hi).
+			Query(into([]any{&suspect}, func() { f.suspects = append(f.suspects, suspect) }))
 	}
-	return held, pending, suspects, t.SendBatch(ctx, b).Close()
-}
-
-func idsOf(results []store.Result) []int64 {
-	ids := make([]int64, len(results))
-	for i := range results {
-		ids[i] = results[i].ID
-	}
-	return ids
+	return f, t.SendBatch(ctx, b).Close()
 }
 
 // intern numbers the detectors of results, as far as they are not known yet.
@@ -292,7 +249,7 @@ func flatten(faces []store.Face) []float32 {
 	return out
 }
 
-var errCandidates = errors.New("its candidates are damaged")
+const errCandidates store.DamagedValue = "its candidates are damaged"
 
 // unflatten is the reverse of flatten.
 func unflatten(in []float32) (faces []store.Face, err error) {

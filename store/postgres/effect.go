@@ -72,9 +72,9 @@ func (e *effect) group(name string) *aggregate {
 	return g
 }
 
-// settle runs a batch, and then brings effects, of different sources, into the tables, as the last thing in a
+// apply runs a batch, and then brings effects, of different sources, into the tables, as the last thing in a
 // transaction. All transactions lock in this order: source, shards, groups, what makes their order, parts.
-func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, effects ...effect) error {
+func (j *job) apply(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, effects ...effect) error {
 	slices.SortFunc(effects, func(a, b effect) int { return cmp.Compare(a.source, b.source) })
 	grouped, err := j.withGroups(ctx, t, effects)
 	if err != nil {
@@ -87,7 +87,7 @@ func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, ef
 		b = &pgx.Batch{}
 	}
 	for _, e := range grouped {
-		if err := j.settleGroups(ctx, t, e); err != nil {
+		if err := j.completeGroups(ctx, t, e); err != nil {
 			return err
 		}
 	}
@@ -126,21 +126,19 @@ func (j *job) settle(ctx context.Context, t pgx.Tx, b *pgx.Batch, part int64, ef
 // withGroups returns the effects that change groups, or may finish some. An import that ends without groups
 // has none to finish: nobody else adds groups of its source.
 func (j *job) withGroups(ctx context.Context, t pgx.Tx, effects []effect) (out []effect, err error) {
-	var imported []int
+	var imported, some []int
 	for _, e := range effects {
 		if len(e.groups) == 0 && e.imported {
 			imported = append(imported, e.source)
 		}
 	}
-	some := map[int]bool{}
 	if len(imported) > 0 {
-		var source int
-		err = each(ctx, t, []any{&source}, func() error { some[source] = true; return nil },
-			"SELECT s.number FROM unnest($1::int[]) AS s (number) WHERE EXISTS (SELECT FROM groups "+
-				"WHERE source = s.number)", imported)
+		some, err = column[int](ctx, t, "SELECT s.number FROM unnest($1::int[]) AS s (number) "+
+			"WHERE EXISTS (SELECT FROM groups WHERE source = s.number) ORDER BY 1", imported)
 	}
 	for _, e := range effects {
-		if len(e.groups) > 0 || some[e.source] {
+		_, has := slices.BinarySearch(some, e.source)
+		if len(e.groups) > 0 || has {
 			out = append(out, e)
 		}
 	}

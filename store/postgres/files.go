@@ -11,15 +11,13 @@ import (
 
 // copyFiles adds the files of rows.
 func copyFiles(ctx context.Context, t pgx.Tx, files []store.FileRow) error {
-	if len(files) == 0 {
-		return nil
-	}
-	_, err := t.CopyFrom(ctx, pgx.Identifier{"files"}, []string{"id", "size", "mtime", "byte_offset"},
-		pgx.CopyFromSlice(len(files), func(i int) ([]any, error) {
-			f := &files[i]
-			return []any{f.ID, f.File.Size, f.File.Mtime, f.File.Offset}, nil
-		}))
-	return err
+	return copyIn(ctx, t, "files", []string{"id", "size", "mtime", "byte_offset"}, len(files),
+		func(f *fields, i int) {
+			f.bigint(files[i].ID)
+			f.bigint(files[i].File.Size)
+			f.bigint(files[i].File.Mtime)
+			f.bigint(files[i].File.Offset)
+		})
 }
 
 // Files implements store.Job.
@@ -30,7 +28,7 @@ func (j *job) Files(ctx context.Context, from, to int64) iter.Seq2[store.FileRow
 			var r store.FileRow
 			// The range is found first, so that each table is read by its key and in its part.
 			return each(ctx, t, []any{&r.ID, &r.File.Size, &r.File.Mtime, &r.File.Offset, &r.URL, &r.Done,
-				&r.Reason}, func() error { page = append(page, r); return nil },
+				&r.Reason}, func() { page = append(page, r) },
 				`SELECT u.id, coalesce(f.size, 0), coalesce(f.mtime, 0), coalesce(f.byte_offset, 0), u.url,
 					r.id IS NOT NULL, coalesce(r.reason, '')
 				FROM (SELECT id, url FROM rows WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3) AS u
@@ -43,16 +41,15 @@ func (j *job) Files(ctx context.Context, from, to int64) iter.Seq2[store.FileRow
 
 // SetFiles implements store.Job.
 func (j *job) SetFiles(ctx context.Context, files []store.FileRow) error {
-	ids, sizes := make([]int64, len(files)), make([]int64, len(files))
-	mtimes, offsets := make([]int64, len(files)), make([]int64, len(files))
-	for i, f := range files {
-		ids[i], sizes[i], mtimes[i], offsets[i] = f.ID, f.File.Size, f.File.Mtime, f.File.Offset
-	}
 	return j.wrap("note files", j.update(ctx, func(t pgx.Tx) error {
 		_, err := t.Exec(ctx, `INSERT INTO files (id, size, mtime, byte_offset)
 			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
 			ON CONFLICT (id) DO UPDATE SET size = excluded.size, mtime = excluded.mtime,
-				byte_offset = excluded.byte_offset`, ids, sizes, mtimes, offsets)
+				byte_offset = excluded.byte_offset`,
+			values(files, func(f store.FileRow) int64 { return f.ID }),
+			values(files, func(f store.FileRow) int64 { return f.File.Size }),
+			values(files, func(f store.FileRow) int64 { return f.File.Mtime }),
+			values(files, func(f store.FileRow) int64 { return f.File.Offset }))
 		return err
 	}))
 }

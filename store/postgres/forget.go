@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,96 +14,54 @@ import (
 // Forget implements store.Job, a transaction for each shard.
 func (j *job) Forget(ctx context.Context, ids []int64, url bool) error {
 	for len(ids) > 0 {
-		rest := ids
 		part, err := j.nextPart(ctx)
 		if err == nil {
+			rest := ids
 			err = j.update(ctx, func(t pgx.Tx) (err error) {
 				rest, err = j.forget(ctx, t, part, ids, url)
 				return err
 			})
+			ids = rest
 		}
 		if err != nil {
 			return j.wrap("forget rows", err)
 		}
-		ids = rest
 	}
 	return nil
 }
 
 // forget forgets the rows that are in the first row's shard, and returns the others.
-func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url bool) (rest []int64, err error) {
-	c, err := lockShard(ctx, t, ids[0])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ids[1:], nil
+func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url bool) (rest []int64,
+	err error) {
+	c, here, rest, err := lockFirst(ctx, t, ids)
+	if err != nil || len(here) == 0 {
+		return rest, err
 	}
-	if err != nil {
-		return ids, err
-	}
-	n := 1
-	for n < min(len(ids), retryRows) && ids[n] <= c.Hi {
-		n++
-	}
-	have, err := existing(ctx, t, ids[:n])
+	have, err := existing(ctx, t, here)
 	if err != nil {
 		return ids, err
 	}
 	e := effect{source: store.SourceOf(c.Lo)}
-	now, eraser := time.Now(), store.NewEraser()
-	var results []store.Result
-	var replaced []int64
-	var erased []store.Erased
-	pending := 0
-	for _, id := range ids[:n] {
-		row, known := have[id]
-		gone := url && !store.IsErased(row.URL)
-		if !known || row.Forgotten && !gone {
-			continue
-		}
-		results = append(results, store.ForgottenResult(id, now))
-		if row.Status == "" {
-			pending++
-		} else {
-			replaced = append(replaced, id)
-		}
-		if gone {
-			erased = append(erased, store.Erased{ID: id, URL: eraser.Erase(row.URL)})
-		}
-	}
-	if err := replaceResults(ctx, t, &e, replaced, results, nil); err != nil {
+	p := store.PartitionForgotten(here, have, url)
+	if err := replaceResults(ctx, t, &e, p, have, nil); err != nil {
 		return ids, err
-	}
-	if err := erase(ctx, t, &e, erased, have); err != nil {
-		return ids, err
-	}
-	for i := range results {
-		group := have[results[i].ID].Group
-		if url {
-			group = ""
-		}
-		e.add(&results[i], group)
 	}
 	b := &pgx.Batch{}
-	b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", c.Lo, pending)
-	if err := j.settle(ctx, t, b, part, e); err != nil {
+	b.Queue("UPDATE shards SET pending = pending - $2 WHERE lo = $1", c.Lo, len(p.Completed))
+	if err := j.apply(ctx, t, b, part, e); err != nil {
 		return ids, err
 	}
-	return ids[n:], eraseGroups(ctx, t, e.source, erased, have)
+	return rest, eraseGroups(ctx, t, e.source, p.Erased, have)
 }
 
-// replaceResults puts results in the place of those that some rows have. Of rows that are forgotten it
-// deletes everything else, too.
-func replaceResults(ctx context.Context, t pgx.Tx, e *effect, replaced []int64, results []store.Result,
+// replaceResults lets the results of a partition enter, in the place of those that some rows have, and counts
+// them. Of rows that are forgotten it deletes everything else, too; of others perhaps their URLs.
+func replaceResults(ctx context.Context, t pgx.Tx, e *effect, p store.Partition, have map[int64]store.Existing,
 	detectors map[string]int32) error {
-	if _, err := deleteResults(ctx, t, e, "true", replaced); err != nil {
+	if _, err := deleteResults(ctx, t, e, "true", p.Replaced); err != nil {
 		return err
 	}
-	var forgotten []int64
-	for i := range results {
-		if results[i].Reason == store.Forgotten {
-			forgotten = append(forgotten, results[i].ID)
-		}
-	}
-	if len(forgotten) > 0 {
+	if forgotten := store.ForgottenIDs(p.Results); len(forgotten) > 0 {
 		tables, err := tablesByRow(ctx, t)
 		if err != nil {
 			return err
@@ -120,24 +76,28 @@ func replaceResults(ctx context.Context, t pgx.Tx, e *effect, replaced []int64, 
 			return err
 		}
 	}
-	return copyResults(ctx, t, results, detectors)
+	if err := copyResults(ctx, t, p.Results, detectors); err != nil {
+		return err
+	}
+	for i := range p.Results {
+		e.add(&p.Results[i], p.Groups[p.Results[i].ID])
+	}
+	return erase(ctx, t, e, p.Erased, have)
 }
 
 // tablesByRow are the tables that have what is kept of rows, by their ids. They are read from the schema, so
 // that a new table is among them.
-func tablesByRow(ctx context.Context, t pgx.Tx) (tables []string, err error) {
-	var name string
-	return tables, each(ctx, t, []any{&name}, func() error {
-		tables = append(tables, pgx.Identifier{name}.Sanitize())
-		return nil
-	}, `SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+func tablesByRow(ctx context.Context, t pgx.Tx) ([]string, error) {
+	return column[string](ctx, t, `SELECT quote_ident(c.relname)
+		FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
 		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
 		AND c.relname <> 'rows' -- by which a row is known not to be new
 		AND a.attname = 'id' AND a.atttypid = 'bigint'::regtype`)
 }
 
 // erase removes the URLs of rows, and everything else that their list says.
-func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have map[int64]store.Existing) error {
+func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased,
+	have map[int64]store.Existing) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -149,12 +109,10 @@ func erase(ctx context.Context, t pgx.Tx, e *effect, rows []store.Erased, have m
 			e.group(group).stale = true
 		}
 	}
-	var more, name string // the other columns of the list
-	err := each(ctx, t, []any{&name}, func() error {
-		more += ", " + pgx.Identifier{name}.Sanitize() + " = NULL"
-		return nil
-	}, `SELECT attname FROM pg_attribute WHERE attrelid = 'rows'::regclass AND attnum > 0
-		AND NOT attisdropped AND attname NOT IN ('id', 'url')`)
+	more := "" // the other columns of the list
+	err := t.QueryRow(ctx, `SELECT string_agg(format(', %I = NULL', attname), '') FROM pg_attribute
+		WHERE attrelid = 'rows'::regclass AND attnum > 0 AND NOT attisdropped
+		AND attname NOT IN ('id', 'url')`).Scan(&more)
 	if err != nil {
 		return err
 	}
@@ -199,16 +157,11 @@ func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 			return err
 		}
 		defer conn.Release()
-		var tables []string
-		var name string
-		err = each(ctx, conn, []any{&name}, func() error {
-			tables = append(tables, pgx.Identifier{j.place.schema, name}.Sanitize())
-			return nil
-		}, "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'")
+		tables, err := column[string](ctx, conn, `SELECT format('%I.%I', current_schema(), relname)
+			FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' ORDER BY relname`)
 		if err != nil {
 			return err
 		}
-		slices.Sort(tables)
 		_, err = conn.Exec(ctx, "SET statement_timeout = 0")
 		if err == nil {
 			_, err = conn.Exec(ctx, "VACUUM FULL "+strings.Join(tables, ", "))

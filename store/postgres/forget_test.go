@@ -23,7 +23,7 @@ func TestForgetLeavesNothing(t *testing.T) {
 		t.Helper()
 		var name string
 		var names, with []string
-		ok(t, each(ctx, j.pool, []any{&name}, func() error { names = append(names, name); return nil },
+		ok(t, each(ctx, j.pool, []any{&name}, func() { names = append(names, name) },
 			"SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' "+
 				"ORDER BY relname"))
 		for _, name := range names {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -96,9 +97,9 @@ const changeGroups = `INSERT INTO groups AS g (source, key, name, images, ok, fa
 			AND NOT excluded.stale THEN g.finished END
 	RETURNING g.key, g.images = g.ok + g.failed, g.ended IS NOT NULL`
 
-// settleGroups brings an effect into the groups, and finishes those that are ready: of the groups it changes,
+// completeGroups brings an effect into the groups, and finishes those that are ready: of the groups it changes,
 // or with the end of an import of all.
-func (j *job) settleGroups(ctx context.Context, t pgx.Tx, e effect) error {
+func (j *job) completeGroups(ctx context.Context, t pgx.Tx, e effect) error {
 	b := &pgx.Batch{}
 	if e.imported {
 		b.Queue(lockAlone, j.lock(fmt.Sprint("groups ", e.source)))
@@ -107,40 +108,32 @@ func (j *job) settleGroups(ctx context.Context, t pgx.Tx, e effect) error {
 	}
 	var ready, readyAndEnded [][]byte
 	if len(e.groups) > 0 {
-		var keys [][]byte
-		var images, ok, failed, faces, imagesWithFaces []int64
-		var largest []int
-		var first, last []*time.Time
-		var stale []bool
-		var ended []*int64
 		// locked in the same order by all
 		names := slices.SortedFunc(maps.Keys(e.groups), func(a, b string) int {
-			return slices.Compare(groupKey(a), groupKey(b))
+			return bytes.Compare(groupKey(a), groupKey(b))
 		})
-		for _, name := range names {
-			a := e.groups[name]
-			keys, images, ok, failed = append(keys, groupKey(name)), append(images, a.images),
-				append(ok, a.ok), append(failed, a.failed)
-			faces, imagesWithFaces, largest = append(faces, a.faces),
-				append(imagesWithFaces, a.imagesWithFaces), append(largest, a.largest)
-			first, last, stale = append(first, a.first), append(last, a.last), append(stale, a.stale)
-			ended = append(ended, a.ended)
-		}
-		b.Queue(changeGroups, e.source, keys, names, images, ok, failed, faces, imagesWithFaces, largest,
-			first, last, stale, ended).Query(func(rows pgx.Rows) error {
-			var key []byte
-			var is, isEnded bool
-			_, err := pgx.ForEachRow(rows, []any{&key, &is, &isEnded}, func() error {
+		gs := values(names, func(name string) *aggregate { return e.groups[name] })
+		var key []byte
+		var is, isEnded bool
+		b.Queue(changeGroups, e.source, values(names, groupKey), names,
+			values(gs, func(g *aggregate) int64 { return g.images }),
+			values(gs, func(g *aggregate) int64 { return g.ok }),
+			values(gs, func(g *aggregate) int64 { return g.failed }),
+			values(gs, func(g *aggregate) int64 { return g.faces }),
+			values(gs, func(g *aggregate) int64 { return g.imagesWithFaces }),
+			values(gs, func(g *aggregate) int { return g.largest }),
+			values(gs, func(g *aggregate) *time.Time { return g.first }),
+			values(gs, func(g *aggregate) *time.Time { return g.last }),
+			values(gs, func(g *aggregate) bool { return g.stale }),
+			values(gs, func(g *aggregate) *int64 { return g.ended })).
+			Query(into([]any{&key, &is, &isEnded}, func() {
 				if is {
 					ready = append(ready, slices.Clone(key))
 				}
 				if is && isEnded {
 					readyAndEnded = append(readyAndEnded, slices.Clone(key))
 				}
-				return nil
-			})
-			return err
-		})
+			}))
 	}
 	var complete, isPart bool
 	b.Queue("SELECT complete, EXISTS (SELECT FROM settings WHERE key = $2 AND value <> '') FROM sources "+
@@ -190,9 +183,8 @@ func verifyGroups(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 	}
 	var g store.GroupAudit
 	return each(ctx, t, []any{&g.Source, &g.Name, &g.Said, &g.There, &g.Pending, &g.Stale, &g.Ready,
-		&g.Finished}, func() error {
+		&g.Finished}, func() {
 		g.Verify(given, report)
-		return nil
 	}, fmt.Sprintf(`WITH there AS (
 			SELECT (u.id >> %d)::int AS source, u."group" AS name, count(*) AS images,
 			count(r.id) - count(r.reason) AS ok, count(r.reason) AS failed,

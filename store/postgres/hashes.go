@@ -13,16 +13,17 @@ import (
 func (j *job) Hashes(ctx context.Context, from, to int64) iter.Seq2[store.HashedRow, error] {
 	return pages(from, to, func(from, to int64) (page []store.HashedRow, err error) {
 		err = j.retry(ctx, func() error {
-			page = nil
-			var r store.HashedRow
-			var sha256, phash []byte
-			return each(ctx, j.pool, []any{&r.ID, &sha256, &phash}, func() (err error) {
-				r.Hashes, err = store.StoredHashes(sha256, phash)
-				page = append(page, r)
-				sha256, phash = nil, nil
-				return err
-			}, `SELECT id, sha256, phash FROM results WHERE id >= $1 AND id < $2 AND reason IS NULL
-				AND (sha256 IS NOT NULL OR phash IS NOT NULL) ORDER BY id LIMIT $3`, from, to, pageRows)
+			rows, _ := j.pool.Query(ctx, `SELECT id, sha256, phash FROM results
+				WHERE id >= $1 AND id < $2 AND reason IS NULL AND (sha256 IS NOT NULL OR phash IS NOT NULL)
+				ORDER BY id LIMIT $3`, from, to, pageRows) // rows have the error, too
+			page, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r store.HashedRow, err error) {
+				var sha256, phash []byte
+				if err = row.Scan(&r.ID, &sha256, &phash); err == nil {
+					r.Hashes, err = store.StoredHashes(sha256, phash)
+				}
+				return r, err
+			})
+			return err
 		})
 		return page, j.wrap("read hashes", err)
 	}, func(r store.HashedRow) int64 { return r.ID })

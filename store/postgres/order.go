@@ -55,7 +55,7 @@ func (j *job) Ends(ctx context.Context, source int) iter.Seq2[store.GroupEnd, er
 			page = nil
 			var e store.GroupEnd
 			return each(ctx, j.pool, []any{&e.ID, &e.Group},
-				func() error { page = append(page, e); return nil },
+				func() { page = append(page, e) },
 				"SELECT ended, name FROM groups WHERE source = $1 AND ended >= $2 ORDER BY ended "+
 					"LIMIT $3", source, from, pageRows)
 		})
@@ -80,10 +80,9 @@ func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, er
 			var g store.Group
 			return each(ctx, j.pool, []any{&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces,
 				&g.ImagesWithFaces, &g.LargestFace, &g.First, &g.Last, &g.Revision, &g.Sequence},
-				func() error {
+				func() {
 					g.First, g.Last = g.First.UTC(), g.Last.UTC()
 					page = append(page, g)
-					return nil
 				}, `SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first,
 					last,
 				revision, finished

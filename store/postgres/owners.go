@@ -230,7 +230,7 @@ func (s *session) Suspects(ctx context.Context) (out map[int64]int, err error) {
 		out = map[int64]int{}
 		var id int64
 		var ends int
-		return each(ctx, s.pool, []any{&id, &ends}, func() error { out[id] = ends; return nil },
+		return each(ctx, s.pool, []any{&id, &ends}, func() { out[id] = ends },
 			"SELECT id, ends FROM suspects")
 	})
 	return out, s.wrap("read suspects", err)

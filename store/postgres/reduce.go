@@ -18,38 +18,29 @@ const tallyRows = 20_000
 
 // Tally implements store.Job.
 func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, error] {
-	return func(yield func(store.Tally, error) bool) {
-		for from := int64(math.MinInt64); ; {
-			var page []store.Tally
-			var last *int64
-			err := j.view(ctx, func(t pgx.Tx) (err error) {
-				err = t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 "+
-					"ORDER BY id LIMIT $2) AS page", from, tallyRows).Scan(&last)
-				if err != nil || last == nil {
-					return err
-				}
-				if by == store.ByHost {
-					page, err = tallyHosts(ctx, t, from, *last)
-				} else {
-					page, err = tallyBy(ctx, t, by, from, *last)
-				}
+	return store.Pages(math.MinInt64, func(from int64) (page []store.Tally, next int64, more bool, err error) {
+		var last *int64
+		err = j.view(ctx, func(t pgx.Tx) (err error) {
+			if last, err = lastOf(ctx, t, from, tallyRows); err != nil || last == nil {
 				return err
-			})
-			if err != nil {
-				yield(store.Tally{}, j.wrap("sum the rows up", err))
-				return
 			}
-			for _, n := range page {
-				if !yield(n, nil) {
-					return
-				}
+			if by == store.ByHost {
+				page, err = tallyHosts(ctx, t, from, *last)
+			} else {
+				page, err = tallyBy(ctx, t, by, from, *last)
 			}
-			if last == nil || *last == math.MaxInt64 {
-				return
-			}
-			from = *last + 1
-		}
-	}
+			return err
+		})
+		next, more = store.Next(last)
+		return page, next, more, j.wrap("sum the rows up", err)
+	})
+}
+
+// lastOf is the last of the first n results from an id on; nil if there is none.
+func lastOf(ctx context.Context, t pgx.Tx, from int64, n int) (last *int64, err error) {
+	err = t.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM results WHERE id >= $1 ORDER BY id LIMIT $2) "+
+		"AS page", from, n).Scan(&last)
+	return last, err
 }
 
 // tallyBy sums a range up, both ends included, by what SQL can tell.
@@ -64,12 +55,9 @@ func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []
 	}
 	var n store.Tally
 	err = each(ctx, t, []any{&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes},
-		func() error {
-			page = append(page, n)
-			return nil
-		}, "SELECT "+source+", coalesce("+key+`, ''), count(*), count(*) FILTER (WHERE r.reason IS NULL),
-		sum(r.faces)::bigint,
-		count(*) FILTER (WHERE r.faces > 0), sum(r.bytes)::bigint
+		func() { page = append(page, n) },
+		"SELECT "+source+", coalesce("+key+`, ''), count(*), count(*) FILTER (WHERE r.reason IS NULL),
+		sum(r.faces)::bigint, count(*) FILTER (WHERE r.faces > 0), sum(r.bytes)::bigint
 		FROM `+rows+" WHERE r.id BETWEEN $1 AND $2 GROUP BY 1, 2", lo, hi)
 	return page, err
 }
@@ -80,10 +68,9 @@ func tallyHosts(ctx context.Context, t pgx.Tx, lo, hi int64) ([]store.Tally, err
 	var address string
 	var fine bool
 	var faces, bytes int64
-	err := each(ctx, t, []any{&address, &fine, &faces, &bytes}, func() error {
-		byHost.Add(address, fine, faces, bytes)
-		return nil
-	}, `SELECT u.url, r.reason IS NULL, r.faces::bigint, r.bytes FROM results AS r JOIN rows AS u
+	err := each(ctx, t, []any{&address, &fine, &faces, &bytes},
+		func() { byHost.Add(address, fine, faces, bytes) },
+		`SELECT u.url, r.reason IS NULL, r.faces::bigint, r.bytes FROM results AS r JOIN rows AS u
 		ON u.id = r.id
 		WHERE r.id BETWEEN $1 AND $2 AND u.id BETWEEN $1 AND $2`, lo, hi)
 	return slices.Collect(maps.Values(byHost)), err

@@ -20,25 +20,15 @@ const pageRows = 2000
 // their ids.
 func pages[T any](from, to int64, read func(from, to int64) ([]T, error),
 	id func(T) int64) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		for from < to {
-			page, err := read(from, to)
-			if err != nil {
-				var none T
-				yield(none, err)
-				return
-			}
-			for _, r := range page {
-				if !yield(r, nil) {
-					return
-				}
-			}
-			if len(page) < pageRows {
-				return
-			}
-			from = id(page[len(page)-1]) + 1
+	return store.Pages(from, func(from int64) (page []T, next int64, more bool, err error) {
+		if from < to {
+			page, err = read(from, to)
 		}
-	}
+		if len(page) == pageRows {
+			next, more = id(page[pageRows-1])+1, true
+		}
+		return page, next, more, err
+	})
 }
 
 // Results implements store.Job.
@@ -65,45 +55,33 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 			where, args, rows = text, values, selectRows
 		}
 	}
-	return func(yield func(store.Result, error) bool) {
-		for from, to := q.From, q.To; from < to; {
-			next := to
-			var page []store.Result
-			look := func(where string, args ...any) error {
-				return j.view(ctx, func(t pgx.Tx) error {
-					err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id "+
-						"LIMIT 1 OFFSET $3", from, to, rows).Scan(&next)
-					if err == nil || errors.Is(err, pgx.ErrNoRows) {
-						page, err = readResults(ctx, t, from, next, rows, q.Brief, where, args...)
-					}
-					return err
-				})
-			}
-			err := look(where, args...)
-			var pg *pgconn.PgError
-			// arithmetic beyond what its numbers can be, where ours are infinite
-			if errors.As(err, &pg) && pg.Code == "22003" {
-				err = look("true")
-			}
-			if err != nil {
-				yield(store.Result{}, j.wrap("select results", err))
-				return
-			}
-			for _, r := range page {
-				if !yield(r, nil) {
-					return
+	return store.Pages(q.From, func(from int64) (page []store.Result, next int64, more bool, err error) {
+		read := func(where string, args ...any) error {
+			return j.view(ctx, func(t pgx.Tx) error {
+				next = q.To
+				err := t.QueryRow(ctx, "SELECT id FROM results WHERE id >= $1 AND id < $2 ORDER BY id "+
+					"LIMIT 1 OFFSET $3", from, q.To, rows).Scan(&next)
+				if err == nil || errors.Is(err, pgx.ErrNoRows) {
+					page, err = readResults(ctx, t, from, next, rows, q.Brief, where, args...)
 				}
-			}
-			from = next
+				return err
+			})
 		}
-	}
+		err = read(where, args...)
+		var pg *pgconn.PgError
+		// arithmetic beyond what its numbers can be, where ours are infinite
+		if errors.As(err, &pg) && pg.Code == "22003" {
+			err = read("true")
+		}
+		return page, next, next < q.To, j.wrap("select results", err)
+	})
 }
 
 // selectable are the columns of an export that a result r and its row u have.
 var selectable = map[string]string{
 	"id": "r.id", "url": "CASE WHEN r.reason = '" + string(store.Forgotten) + "' AND u.url LIKE '" +
-		store.ErasedPrefix + "%' THEN '' ELSE u.url END", "status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END",
-	"reason":      "nullif(r.reason, '')",
+		store.ErasedPrefix + "%' THEN '' ELSE u.url END",
+	"status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END", "reason": "nullif(r.reason, '')",
 	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')",
 	"width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
 	"faces": "CASE WHEN r.reason IS NULL AND r.detector IS DISTINCT FROM (SELECT number FROM detectors " +
@@ -133,7 +111,12 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time,
 			r.outputs, r.sha256, r.phash, coalesce(u."group", ''), u.kept`
 	}
-	err = each(ctx, t, dest, func() (err error) {
+	rows, _ := t.Query(ctx, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width,
+			r.height, r.bytes, r.faces, coalesce(d.fingerprint, ''), u.url`+rest+`
+		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
+		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`,
+		append([]any{from, to, limit}, args...)...) // rows have the error, too
+	_, err = pgx.ForEachRow(rows, dest, func() (err error) {
 		r.Status, r.URL = store.StatusOf(r.Reason), store.KnownURL(r.URL)
 		if !brief {
 			r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
@@ -156,12 +139,7 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
 		sha256, phash = nil, nil
 		return nil
-	}, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width, r.height,
-		r.bytes, r.faces,
-		coalesce(d.fingerprint, ''), u.url`+rest+`
-		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
-		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`,
-		append([]any{from, to, limit}, args...)...)
+	})
 	if err == nil && faces > 0 {
 		err = readFaces(ctx, t, page)
 	}
@@ -182,14 +160,13 @@ func readFaces(ctx context.Context, t pgx.Tx, page []store.Result) error {
 	at := 0 // both are in id order
 	var id int64
 	var f store.Face
-	return each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence}, func() error {
+	return each(ctx, t, []any{&id, &f.X, &f.Y, &f.Width, &f.Height, &f.Score, &f.Confidence}, func() {
 		for page[at].ID < id && at < len(page)-1 {
 			at++
 		}
 		if page[at].ID == id {
 			page[at].Faces = append(page[at].Faces, f)
 		}
-		return nil
 	}, "SELECT id, x, y, width, height, score, confidence FROM faces WHERE id BETWEEN $1 AND $2 "+
 		"ORDER BY id, face", page[0].ID, page[len(page)-1].ID)
 }
@@ -200,12 +177,11 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 		err = j.retry(ctx, func() error {
 			page = nil
 			var r store.Row
-			return each(ctx, j.pool, []any{&r.ID, &r.URL, &r.Group, &r.Kept, &r.Hash}, func() error {
+			return each(ctx, j.pool, []any{&r.ID, &r.URL, &r.Group, &r.Kept, &r.Hash}, func() {
 				page = append(page, r)
 				r.Kept = nil
-				return nil
-			}, `SELECT id, url, coalesce("group", ''), kept, coalesce(hash, '') FROM rows WHERE id >= $1 AND id < $2 ORDER BY id
-				LIMIT $3`, from, to, pageRows)
+			}, `SELECT id, url, coalesce("group", ''), kept, coalesce(hash, '') FROM rows
+				WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3`, from, to, pageRows)
 		})
 		return page, j.wrap("read rows", err)
 	}, func(r store.Row) int64 { return r.ID })
@@ -213,11 +189,9 @@ func (j *job) Rows(ctx context.Context, from, to int64) iter.Seq2[store.Row, err
 
 // Detectors implements store.Job.
 func (j *job) Detectors(ctx context.Context) (fingerprints []string, err error) {
-	err = j.view(ctx, func(t pgx.Tx) error {
-		fingerprints = nil
-		var f string
-		return each(ctx, t, []any{&f}, func() error { fingerprints = append(fingerprints, f); return nil },
-			"SELECT fingerprint FROM detectors")
+	err = j.retry(ctx, func() (err error) {
+		fingerprints, err = column[string](ctx, j.pool, "SELECT fingerprint FROM detectors")
+		return err
 	})
 	return fingerprints, j.wrap("read detectors", err)
 }
@@ -228,10 +202,7 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		c = store.Counts{Failures: map[store.Reason]int64{}}
 		b := &pgx.Batch{}
 		queue := func(dest []any, f func(), text string) {
-			b.Queue(text).Query(func(rows pgx.Rows) error {
-				_, err := pgx.ForEachRow(rows, dest, func() error { f(); return nil })
-				return err
-			})
+			b.Queue(text).Query(into(dest, f))
 		}
 		queue([]any{&c.Total}, func() {}, "SELECT coalesce(sum(rows), 0)::bigint FROM sources")
 		var name string

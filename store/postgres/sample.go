@@ -43,10 +43,9 @@ func (j *job) Samples(ctx context.Context) (out []store.Thumbnail, err error) {
 	err = j.retry(ctx, func() error {
 		out = nil
 		var th store.Thumbnail
-		return each(ctx, j.pool, []any{&th.ID, &th.Faces, &th.Rank, &th.JPEG}, func() error {
+		return each(ctx, j.pool, []any{&th.ID, &th.Faces, &th.Rank, &th.JPEG}, func() {
 			out = append(out, th)
 			th.JPEG = nil
-			return nil
 		}, "SELECT id, faces, rank, jpeg FROM thumbnails ORDER BY id")
 	})
 	return out, j.wrap("read the thumbnails", err)

@@ -24,7 +24,7 @@ func (j *job) Settings(ctx context.Context) (out map[string]string, err error) {
 func readSettings(ctx context.Context, q querier) (map[string]string, error) {
 	out := map[string]string{}
 	var key, value string
-	return out, each(ctx, q, []any{&key, &value}, func() error { out[key] = value; return nil },
+	return out, each(ctx, q, []any{&key, &value}, func() { out[key] = value },
 		"SELECT key, value FROM settings")
 }
 
@@ -55,11 +55,7 @@ func (j *job) Set(ctx context.Context, settings map[string]string) error {
 
 // AddSource implements store.Job.
 func (j *job) AddSource(ctx context.Context, s store.Source) (store.Source, error) {
-	out, err := j.AddSources(ctx, []store.Source{s})
-	if err != nil {
-		return store.Source{}, err
-	}
-	return out[0], nil
+	return store.First(j.AddSources(ctx, []store.Source{s}))
 }
 
 // AddSources implements store.Job. One process at a time adds sources, so that numbers are given once and in
@@ -69,12 +65,9 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 		return nil, nil
 	}
 	doing := store.Adding(all)
-	names := make([]string, len(all))
-	for i, s := range all {
-		if err := store.CheckPriority(s.Priority); err != nil {
-			return nil, j.wrap(doing, err)
-		}
-		names[i] = s.Name
+	names, err := store.SourceNames(all)
+	if err != nil {
+		return nil, j.wrap(doing, err)
 	}
 	err = j.update(ctx, func(t pgx.Tx) error {
 		if _, err := t.Exec(ctx, lockAlone, j.lock("sources")); err != nil {
@@ -85,56 +78,36 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 			&next); err != nil {
 			return err
 		}
-		known, err := sourcesNamed(ctx, t, names)
+		found, err := sourcesNamed(ctx, t, names)
 		if err != nil {
 			return err
 		}
-		out = out[:0]
-		var numbers, priorities []int
-		var names, formats, options []string
-		var sums []int32
-		for _, s := range all {
-			one, is := known[s.Name]
-			if !is {
-				one = store.Source{Number: next, Name: s.Name, Format: s.Format, Options: s.Options,
-					Priority: s.Priority}
-				numbers, names, formats = append(numbers, next), append(names, s.Name),
-					append(formats, s.Format)
-				options, priorities = append(options, s.Options), append(priorities, s.Priority)
-				sums = append(sums, one.Checksum())
-				known[s.Name] = one
-				next++
-			}
-			out = append(out, one)
-		}
-		if len(numbers) == 0 {
+		var fresh []store.Source
+		if out, fresh = store.NumberSources(all, found, next); len(fresh) == 0 {
 			return nil
 		}
 		_, err = t.Exec(ctx, `INSERT INTO sources (number, name, format, options, priority, checksum, last_id)
 			SELECT *, number::bigint << $7 FROM unnest($1::int[], $2::text[], $3::text[], $4::text[],
-			$5::int[], $6::int[])
-				AS s (number, name, format, options, priority, checksum)`,
-			numbers, names, formats, options, priorities, sums, store.SourceShift)
+				$5::int[], $6::int[]) AS s (number, name, format, options, priority, checksum)`,
+			values(fresh, func(s store.Source) int { return s.Number }),
+			values(fresh, func(s store.Source) string { return s.Name }),
+			values(fresh, func(s store.Source) string { return s.Format }),
+			values(fresh, func(s store.Source) string { return s.Options }),
+			values(fresh, func(s store.Source) int { return s.Priority }),
+			values(fresh, func(s store.Source) int32 { return s.Checksum() }), store.SourceShift)
 		return err
 	})
 	return out, j.wrap(doing, err)
 }
 
-// sourcesNamed finds those sources that have some names.
-func sourcesNamed(ctx context.Context, t pgx.Tx, names []string) (map[string]store.Source, error) {
-	var numbers []int
-	var number int
-	err := each(ctx, t, []any{&number}, func() error { numbers = append(numbers, number); return nil },
-		"SELECT s.number FROM unnest($1::text[]) AS n (name) JOIN sources AS s ON s.name = n.name", names)
-	out := make(map[string]store.Source, len(names))
+// sourcesNamed finds those sources that have some names, and maybe others.
+func sourcesNamed(ctx context.Context, t pgx.Tx, names []string) ([]store.Source, error) {
+	numbers, err := column[int](ctx, t, "SELECT s.number FROM unnest($1::text[]) AS n (name) "+
+		"JOIN sources AS s ON s.name = n.name", names)
 	if err != nil || len(numbers) == 0 {
-		return out, err
+		return nil, err
 	}
-	some, err := sources(ctx, t, slices.Min(numbers), slices.Max(numbers))
-	for _, s := range some {
-		out[s.Name] = s
-	}
-	return out, err
+	return sources(ctx, t, slices.Min(numbers), slices.Max(numbers))
 }
 
 // Sources implements store.Job.
@@ -154,10 +127,9 @@ func sources(ctx context.Context, q querier, first, last int) (out []store.Sourc
 	var s store.Source
 	err = each(ctx, q, []any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
 		&s.Position.Rows, &s.Position.Mark, &s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority,
-		&s.Changes, &s.Importer}, func() error {
+		&s.Changes, &s.Importer}, func() {
 		out = append(out, s)
 		s.Position.Mark = nil
-		return nil
 	}, `SELECT s.number, s.name, s.format, s.options, s.byte_offset, s.line, s.list_rows, s.mark, s.rows,
 			coalesce(h.pending, 0), s.complete, s.paused, s.priority, coalesce(c.n, 0), coalesce(o.id, '')
 		FROM sources AS s LEFT JOIN (SELECT source, sum(pending)::bigint AS pending FROM shards
@@ -201,14 +173,7 @@ func (j *job) change(ctx context.Context, source int, text string, value any) er
 
 // LeaseSource implements store.Session.
 func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLease, error) {
-	ls, err := s.LeaseSources(ctx, []int{source})
-	if err == nil && len(ls) == 0 {
-		err = s.wrap(fmt.Sprintf("lease source %d", source), store.ErrHeld)
-	}
-	if err != nil {
-		return store.SourceLease{Source: source, Owner: s.owner.ID}, err
-	}
-	return ls[0], nil
+	return store.LeaseOne(ctx, s, source)
 }
 
 // LeaseSources implements store.Session.
@@ -222,14 +187,13 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 		if err := s.touch(ctx, t); err != nil {
 			return err
 		}
-		l := store.SourceLease{Owner: s.owner.ID, Expires: store.Trust(s.ttl)}
+		l := store.SourceLease{Expires: store.Trust(s.ttl)}
 		// An importer that was stopped within a transaction holds the row locked: it is skipped, as held.
 		return each(ctx, t, []any{&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line,
 			&l.Position.Rows, &l.Position.Mark},
-			func() error {
+			func() {
 				out = append(out, l)
 				l.Position.Mark = nil
-				return nil
 			}, `UPDATE sources SET importer = $2, generation = nextval('generations'),
 				expires = clock_timestamp() + $3
 			WHERE number IN (SELECT number FROM sources WHERE number = ANY($1) AND importer IS NULL
@@ -243,17 +207,24 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
 	err := s.update(ctx, func(t pgx.Tx) error {
 		l.Expires = store.Trust(s.ttl)
-		tag, err := t.Exec(ctx, "UPDATE sources SET expires = clock_timestamp() + $4 WHERE number = $1 "+
-			"AND importer = $2 AND generation = $3", l.Source, s.number, l.Generation, s.ttl)
-		if err == nil && tag.RowsAffected() == 0 {
-			return store.ErrLeaseLost
+		if err := s.setImport(ctx, t, l, "expires = clock_timestamp() + $4", s.ttl); err != nil {
+			return err
 		}
-		if err == nil {
-			err = s.touch(ctx, t)
-		}
-		return err
+		return s.touch(ctx, t)
 	})
 	return l, s.wrap(fmt.Sprintf("renew the import of source %d", l.Source), err)
+}
+
+// setImport changes a source whose import is leased, and so locks it; store.ErrLeaseLost if it is not any more.
+// The first argument is $4.
+func (s *session) setImport(ctx context.Context, t pgx.Tx, l store.SourceLease, change string,
+	args ...any) error {
+	tag, err := t.Exec(ctx, "UPDATE sources SET "+change+" WHERE number = $1 AND importer = $2 "+
+		"AND generation = $3", append([]any{l.Source, s.number, l.Generation}, args...)...)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = store.ErrLeaseLost
+	}
+	return err
 }
 
 // ReleaseSource implements store.Session.

@@ -205,7 +205,7 @@ func TestStoppedInATransaction(t *testing.T) {
 				return errors.New("once is enough")
 			}
 			first = false
-			if _, _, _, err := hung.fence(ctx, pt, []store.Lease{l}, []int64{1}); err != nil {
+			if _, err := hung.fence(ctx, pt, []store.Batch{{Lease: l}}, []int64{1}); err != nil {
 				return err
 			}
 			inside <- nil

@@ -26,13 +26,41 @@ type querier interface {
 }
 
 // each scans every row of a query into dest and calls f.
-func each(ctx context.Context, q querier, dest []any, f func() error, text string, args ...any) error {
+func each(ctx context.Context, q querier, dest []any, f func(), text string, args ...any) error {
 	rows, err := q.Query(ctx, text, args...)
 	if err != nil {
 		return err
 	}
-	_, err = pgx.ForEachRow(rows, dest, f)
-	return err
+	return into(dest, f)(rows)
+}
+
+// into does the same with the rows of a query in a batch.
+func into(dest []any, f func()) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, dest, func() error {
+			f()
+			return nil
+		})
+		return err
+	}
+}
+
+// column is what a query with one column finds.
+func column[T any](ctx context.Context, q querier, text string, args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[T])
+}
+
+// values are what is bound to a parameter that is an array: a value of each of some things.
+func values[T, V any](of []T, value func(T) V) []V {
+	out := make([]V, len(of))
+	for i, v := range of {
+		out[i] = value(v)
+	}
+	return out
 }
 
 // update runs f in a transaction, READ COMMITTED. f may run several times.

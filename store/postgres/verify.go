@@ -77,38 +77,30 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	if o.Deep {
 		checks = append(checks, verifyIndexes)
 	}
+	var whole []func() error
 	for _, check := range checks {
-		err := j.told(ctx, beginSum, report, func(t pgx.Tx, report func(store.Problem)) error {
-			return check(ctx, t, report)
+		whole = append(whole, func() error {
+			return j.check(ctx, beginSum, report, func(t pgx.Tx, report func(store.Problem)) error {
+				return check(ctx, t, report)
+			})
 		})
-		if err != nil {
-			return j.wrap("verify", err)
-		}
 	}
-	unchecked := int64(0)
-	for from, more := int64(math.MinInt64), true; more; {
-		var next, n int64
-		err := j.told(ctx, beginInspection, report, func(t pgx.Tx, report func(store.Problem)) (err error) {
+	err := store.VerifyWhole(o, whole, func(from int64) (next int64, more bool, unchecked int64, err error) {
+		err = j.check(ctx, beginInspection, report, func(t pgx.Tx, report func(store.Problem)) (err error) {
 			if next, more, err = verifyRange(ctx, t, from, report); err != nil {
 				return err
 			}
-			n, err = verifyResults(ctx, t, from, next-1, report)
+			unchecked, err = verifyResults(ctx, t, from, next-1, report)
 			return err
 		})
-		if err != nil {
-			return j.wrap("verify", err)
-		}
-		from, unchecked = next, unchecked+n
-	}
-	if o.Unchecked != nil {
-		o.Unchecked(unchecked)
-	}
-	return nil
+		return next, more, unchecked, err
+	})
+	return j.wrap("verify", err)
 }
 
-// told runs a check on one view, for as long as it takes, and reports its problems when it is through: it may
-// have been begun again. On a busy server old versions of rows stay meanwhile.
-func (j *job) told(ctx context.Context, begin string, report func(store.Problem),
+// check runs a check on one view, for as long as it takes, and reports its problems at the end: it may have
+// been begun again. On a busy server old versions of rows stay meanwhile.
+func (j *job) check(ctx context.Context, begin string, report func(store.Problem),
 	check func(pgx.Tx, func(store.Problem)) error) error {
 	var found []store.Problem
 	err := j.transact(ctx, begin, func(t pgx.Tx) error {
@@ -131,9 +123,8 @@ func verifyShards(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 	var source int
 	var last, rows, generation int64
 	var orphan bool
-	err := each(ctx, t, []any{&source, &last, &rows, &generation, &orphan}, func() error {
+	err := each(ctx, t, []any{&source, &last, &rows, &generation, &orphan}, func() {
 		audit.Source(source, last, rows, generation, orphan)
-		return nil
 	}, `SELECT s.number, s.last_id, s.rows, s.generation, s.importer IS NOT NULL AND (o.number IS NULL
 		OR s.expires IS NULL)
 		FROM sources AS s LEFT JOIN owners AS o ON o.number = s.importer`)
@@ -141,9 +132,8 @@ func verifyShards(ctx context.Context, t pgx.Tx, report func(store.Problem)) err
 		return err
 	}
 	var c store.Shard
-	err = each(ctx, t, []any{&c.Lo, &c.Hi, &source, &c.Rows, &c.Pending, &generation, &orphan}, func() error {
+	err = each(ctx, t, []any{&c.Lo, &c.Hi, &source, &c.Rows, &c.Pending, &generation, &orphan}, func() {
 		audit.Shard(source, c, generation, orphan)
-		return nil
 	}, `SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
 			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
 		FROM shards AS s LEFT JOIN owners AS o ON o.number = s.owner ORDER BY s.lo`)
@@ -159,9 +149,8 @@ func verifyTallies(ctx context.Context, t pgx.Tx, report func(store.Problem)) er
 	var reason store.Reason
 	var said, there store.Counted
 	return each(ctx, t, []any{&source, &reason, &said.Rows, &said.Faces, &said.ImagesWithFaces,
-		&there.Rows, &there.Faces, &there.ImagesWithFaces}, func() error {
+		&there.Rows, &there.Faces, &there.ImagesWithFaces}, func() {
 		said.Verify(there, source, reason, report)
-		return nil
 	}, fmt.Sprintf(`WITH said AS (SELECT source, reason, sum(rows)::bigint AS rows,
 		sum(faces)::bigint AS faces, sum(images_with_faces)::bigint AS images
 			FROM tallies GROUP BY 1, 2),
@@ -217,7 +206,7 @@ func verifyRange(ctx context.Context, t pgx.Tx, from int64,
 	}
 	var c store.Shard
 	var span store.Span
-	err = each(ctx, t, []any{&c.Lo, &c.Hi, &c.Rows, &c.Pending}, func() error { span.Add(c); return nil },
+	err = each(ctx, t, []any{&c.Lo, &c.Hi, &c.Rows, &c.Pending}, func() { span.Add(c) },
 		"SELECT lo, hi, rows, pending FROM shards WHERE lo >= $1 ORDER BY lo LIMIT 1000", lo)
 	if err != nil {
 		return 0, false, err
@@ -244,20 +233,14 @@ func verifyRange(ctx context.Context, t pgx.Tx, from int64,
 		}
 		return err
 	})
+	var id, n int64
 	for _, check := range rowChecks {
 		args := []any{lo, hi}
 		if check.name == "reason" {
 			args = append(args, store.Reasons(""))
 		}
-		b.Queue(fmt.Sprintf("%s LIMIT %d", check.query, store.VerifyShown),
-			args...).Query(func(rows pgx.Rows) error {
-			var id, n int64
-			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error {
-				report(store.RowProblem(check.name, id, n))
-				return nil
-			})
-			return err
-		})
+		b.Queue(fmt.Sprintf("%s LIMIT %d", check.query, store.VerifyShown), args...).
+			Query(into([]any{&id, &n}, func() { report(store.RowProblem(check.name, id, n)) }))
 	}
 	if err := t.SendBatch(ctx, b).Close(); err != nil {
 		return 0, false, err

@@ -241,7 +241,7 @@ func TestFinishedShardsAreJoined(t *testing.T) {
 		t.Error(found)
 	}
 	n := 0
-	ok(t, each(ctx, j.pool, []any{&n}, func() error { return nil }, "SELECT count(*) FROM tallies"))
+	ok(t, each(ctx, j.pool, []any{&n}, func() {}, "SELECT count(*) FROM tallies"))
 	if n > 2 {
 		t.Errorf("%d rows of tallies", n)
 	}

@@ -2,9 +2,9 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"facescan/store"
 )
@@ -44,13 +44,7 @@ func (s *session) Fill(ctx context.Context, l store.SourceLease, rows []store.Ne
 		return wrap(doing, err)
 	}
 	return wrap(doing, s.writer.update(ctx, "fill", func(t tx) error {
-		held := 0
-		err := t.one("SELECT count(*) FROM {sources} WHERE number = ? AND importer = ? AND generation = ?",
-			[]any{l.Source, s.number, l.Generation}, &held)
-		if err == nil && held == 0 {
-			err = store.ErrLeaseLost
-		}
-		if err != nil {
+		if err := s.setImport(t, l, "generation = generation"); err != nil {
 			return err
 		}
 		return s.absorb(t, l.Source, store.Merged(rows), p, complete, shardSize)
@@ -62,12 +56,15 @@ func (j *job) absorb(t tx, source int, rows []store.MergedRow, p store.Position,
 	shardSize int) error {
 	rows, ends := store.SplitMergedEnds(rows)
 	var at importing
-	err := t.one("SELECT "+importColumns+" FROM {sources} AS s WHERE s.number = ?", []any{source},
-		at.dest()...)
-	if err != nil {
+	if err := t.one("SELECT "+importColumns+" FROM {sources} AS s WHERE s.number = ?", []any{source},
+		at.dest()...); err != nil {
 		return err
 	}
-	have, err := existing(t, rows)
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	have, err := existing(t, ids)
 	if err != nil {
 		return err
 	}
@@ -109,24 +106,14 @@ func (j *job) enter(t tx, at importing, fresh []store.NewRow, results []store.Re
 }
 
 // existing reads what the job has of some rows.
-func existing(t tx, rows []store.MergedRow) (map[int64]store.Existing, error) {
-	ids := make([]int64, len(rows))
-	for i := range rows {
-		ids[i] = rows[i].ID
-	}
+func existing(t tx, ids []int64) (map[int64]store.Existing, error) {
 	have := map[int64]store.Existing{}
-	return have, t.each(`SELECT u.{id}, {address}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok'
-		ELSE 'failed' END,
-			coalesce(r.time, 0), r.reason IS '`+string(store.Forgotten)+`'
-		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value
-		FROM json_each(?))`,
-		[]any{idList(ids)}, func(r *sql.Rows) error {
-			var id int64
-			var e store.Existing
-			err := r.Scan(&id, &e.URL, &e.Status, &e.Time, &e.Forgotten)
-			have[id] = e
-			return err
-		})
+	var id int64
+	var e store.Existing
+	return have, t.scan([]any{&id, &e.URL, &e.Group, &e.Status, &e.Time, &e.Forgotten}, func() { have[id] = e },
+		`SELECT u.{id}, {address}, {group}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok'
+			ELSE 'failed' END, coalesce(r.time, 0), r.reason IS '`+string(store.Forgotten)+`'
+		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN {list}`, idList(ids))
 }
 
 // insertIntoShards puts new rows, in id order, into the shards there are, and those above them into new ones.
@@ -138,12 +125,7 @@ func insertIntoShards(t tx, fresh []store.NewRow, last int64, source, shardSize 
 	}
 	rest := fresh
 	err := eachShard(t, inside, func(lo int64, rows int) error {
-		pending := 0
-		for i := range rest[:rows] {
-			if !rest[i].Bad {
-				pending++
-			}
-		}
+		pending := store.CountPending(rest[:rows])
 		rest = rest[rows:]
 		_, err := t.exec("UPDATE {shards} SET rows = rows + ?, pending = pending + ? WHERE lo = ?", rows,
 			pending, lo)
@@ -167,27 +149,22 @@ func (j *job) replace(t tx, source int, results []store.Result) error {
 	if len(results) == 0 {
 		return nil
 	}
-	marked, err := j.markDone(t, results)
+	ids := store.ResultIDs(results)
+	marked, err := j.markDone(t, ids)
 	if err != nil {
 		return err
 	}
-	err = eachShard(t, idsOf(marked), func(lo int64, n int) error {
-		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", n, lo)
-		return err
-	})
-	if err != nil {
+	slices.Sort(marked)
+	if err := addPending(t, marked, -1); err != nil {
 		return err
 	}
-	ids := idList(idsOf(results))
-	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))",
-		ids); err != nil {
+	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN {list}", idList(ids)); err != nil {
 		return err
 	}
-	if _, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
-		"FROM json_each(?))", ids); err != nil {
+	if _, err := j.dropResults(t, source, resultsIn, idList(ids)); err != nil {
 		return err
 	}
-	if err := dropRest(t, results); err != nil {
+	if err := dropRest(t, store.ForgottenIDs(results)); err != nil {
 		return err
 	}
 	return j.insertResults(t, results)

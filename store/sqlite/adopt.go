@@ -57,13 +57,8 @@ func (s tableSession) adopt(ctx context.Context, l store.SourceLease, below bool
 	shardSize int) (next int64, err error) {
 	end := false
 	err = s.writer.update(ctx, "adopt", func(t tx) error {
-		n, err := t.exec("UPDATE {sources} SET complete = 0 WHERE number = ? AND importer = ? "+
-			"AND generation = ?", l.Source, s.number, l.Generation)
-		if err != nil {
+		if err := s.setImport(t, l, "complete = 0"); err != nil {
 			return err
-		}
-		if n == 0 {
-			return store.ErrLeaseLost
 		}
 		if err := sealSource(t, l.Source); err != nil {
 			return err
@@ -207,12 +202,14 @@ func (j *job) reconcile(ctx context.Context, from int64) (next int64, more bool,
 
 // shardAt is the shard that holds an id, or the next one; sql.ErrNoRows if there is none.
 func shardAt(t tx, id int64) (s store.Shard, err error) {
-	err = t.one(`SELECT lo, hi, rows, pending, already FROM {shards}
-		WHERE lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards} WHERE lo <= ?1
-		ORDER BY lo DESC LIMIT 1), ?1)
-		ORDER BY lo LIMIT 1`, []any{id}, &s.Lo, &s.Hi, &s.Rows, &s.Pending, &s.Already)
+	err = t.one("SELECT lo, hi, rows, pending, already FROM {shards} WHERE "+shardFrom+" ORDER BY lo LIMIT 1",
+		[]any{id}, &s.Lo, &s.Hi, &s.Rows, &s.Pending, &s.Already)
 	return s, err
 }
+
+// shardFrom is a condition on shards: the one that holds the id that is the first parameter, and those above.
+const shardFrom = `lo >= coalesce((SELECT CASE WHEN hi >= ?1 THEN lo END FROM {shards} WHERE lo <= ?1
+	ORDER BY lo DESC LIMIT 1), ?1)`
 
 // strays are results whose row is gone, or not done.
 const strays = "FROM {results} AS r LEFT JOIN {urls} AS u ON u.{id} = r.id WHERE r.id BETWEEN ? AND ? " +

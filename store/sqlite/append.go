@@ -21,10 +21,10 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 	if len(all) == 0 {
 		return nil
 	}
-	doing := store.Appending(all)
 	if err := s.checkOwn("append", ""); err != nil {
 		return err
 	}
+	doing := store.Appending(all)
 	if err := store.CheckShardSize(shardSize); err != nil {
 		return wrap(doing, err)
 	}
@@ -51,7 +51,7 @@ func (s *session) AppendAll(ctx context.Context, all []store.Addition, shardSize
 			if err := countRows(t, a.Lease.Source, a.Rows); err != nil {
 				return err
 			}
-			if err := s.insertBad(t, a.Rows); err != nil {
+			if err := s.insertResults(t, store.BadResults(a.Rows)); err != nil {
 				return err
 			}
 			if err := endGroups(t, a.Lease.Source, ends[i]); err != nil {
@@ -93,16 +93,13 @@ func (s *session) imports(t tx, all []store.Addition) ([]importing, error) {
 		ls[i] = all[i].Lease
 	}
 	out, held := make([]importing, len(all)), 0
-	err := t.each("SELECT l.key, "+importColumns+` FROM json_each(?) AS l CROSS JOIN {sources} AS s
-		ON s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`,
-		[]any{importList(ls), s.number}, func(r *sql.Rows) error {
-			var i int
-			var one importing
-			err := r.Scan(append([]any{&i}, one.dest()...)...)
-			out[i] = one
-			held++
-			return err
-		})
+	var i int
+	var one importing
+	err := t.scan(append([]any{&i}, one.dest()...), func() {
+		out[i] = one
+		held++
+	}, "SELECT l.key, "+importColumns+` FROM json_each(?) AS l CROSS JOIN {sources} AS s
+		ON s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`, importList(ls), s.number)
 	if err == nil && held < len(all) {
 		err = store.ErrLeaseLost
 	}
@@ -133,7 +130,7 @@ func insertRows(t tx, rows []store.NewRow) error {
 	for len(rows) > 0 {
 		n := min(chunk, len(rows))
 		values = values[:0]
-		for i := range rows[:n] {
+		for i := range n {
 			r := &rows[i]
 			values = append(values, r.ID, r.URL)
 			if bad {
@@ -164,20 +161,13 @@ func advance(t tx, s importing, p store.Position, complete bool, rows int) error
 	return err
 }
 
-// orNil stores an empty word as NULL, which takes no room.
-func orNil(s string) any {
-	if s == "" {
+// orNil stores what is empty as NULL, which takes no room.
+func orNil[T ~string | ~uint8](v T) any {
+	var none T
+	if v == none {
 		return nil
 	}
-	return s
-}
-
-// orNone stores no outputs as NULL, likewise.
-func orNone(o store.Outputs) any {
-	if o == 0 {
-		return nil
-	}
-	return int64(o)
+	return v
 }
 
 // orNull stores no bytes as NULL, likewise.
@@ -197,15 +187,6 @@ func packKept(kept []string) any {
 		panic(err) // strings always marshal
 	}
 	return string(b)
-}
-
-// insertBad gives broken records their result.
-func (j *job) insertBad(t tx, rows []store.NewRow) error {
-	results := store.BadResults(rows)
-	if len(results) == 0 {
-		return nil
-	}
-	return j.insertResults(t, results)
 }
 
 // cuts are new shards to insert: lo, hi, source, rows and pending of each.

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 
 	"facescan/store"
 )
@@ -23,15 +21,12 @@ func eachSummed(t tx, where string, args []any, f func(s store.Source, sum *int3
 		sum *int32
 	}
 	var all []summed
-	err := t.each(`SELECT number, name, format, options, offset, line, list_rows, mark, complete, paused,
-		priority, checksum
-		FROM {sources} `+where, args, func(r *sql.Rows) error {
-		var s summed
-		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
-			&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &s.sum)
-		all = append(all, s)
-		return err
-	})
+	var s summed
+	err := t.scan([]any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
+		&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &s.sum},
+		func() { all = append(all, s) },
+		`SELECT number, name, format, options, offset, line, list_rows, mark, complete, paused, priority, checksum
+		FROM {sources} `+where, args...)
 	for _, s := range all {
 		if err == nil {
 			err = f(s.Source, s.sum)
@@ -61,31 +56,12 @@ func (j *job) verifySealed(ctx context.Context, report func(store.Problem)) erro
 
 // verifyResults compares the results of a range, both ends included, with their checksums.
 func (j *job) verifyResults(t tx, lo, hi int64, report func(store.Problem)) (unchecked int64, err error) {
+	sums := func(lo, hi int64) (page []store.ResultSum, err error) {
+		var s store.ResultSum
+		err = t.scan([]any{&s.ID, &s.Sum}, func() { page = append(page, s) },
+			"SELECT id, checksum FROM {results} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", lo, hi, pageRows)
+		return page, err
+	}
 	read := func(from, to int64) ([]store.Result, error) { return j.readResults(t, from, to+1) }
-	isDamage := func(err error) bool {
-		return errors.Is(err, errPacked) || errors.Is(err, errPackedRows) || store.IsDamage(err)
-	}
-	for more := true; more; {
-		sums := make([]store.ResultSum, 0, pageRows)
-		err := t.each("SELECT id, checksum FROM {results} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
-			[]any{lo, hi, pageRows}, func(r *sql.Rows) error {
-				var s store.ResultSum
-				err := r.Scan(&s.ID, &s.Sum)
-				sums = append(sums, s)
-				if s.Sum == nil {
-					unchecked++
-				}
-				return err
-			})
-		if err == nil {
-			err = store.VerifyResults(sums, read, isDamage, report)
-		}
-		if err != nil {
-			return unchecked, err
-		}
-		if more = len(sums) == pageRows; more {
-			lo = sums[pageRows-1].ID + 1
-		}
-	}
-	return unchecked, nil
+	return store.VerifyResults(lo, hi, pageRows, sums, read, report)
 }

@@ -24,11 +24,7 @@ const pickTurns = 64 // sources that are asked for a shard at once
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {
-	ls, err := s.claim(ctx, maxRows, 1)
-	if err != nil {
-		return store.Lease{Owner: s.owner.ID}, err
-	}
-	return ls[0], nil
+	return store.First(s.claim(ctx, maxRows, 1))
 }
 
 // ClaimAll implements store.Session.
@@ -124,7 +120,7 @@ func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
 	for i, c := range all {
 		los[i] = c.Lo
 		out = append(out, store.Lease{Shard: c.Lo, Source: c.turn.Source, Lo: c.Lo, Hi: c.Hi,
-			Pending: c.Pending, Owner: s.owner.ID, Generation: first + int64(i), Expires: expires})
+			Pending: c.Pending, Generation: first + int64(i), Expires: expires})
 	}
 	_, err = t.exec(`UPDATE {shards} AS h SET owner = ?1, generation = ?2 + l.key, expires = ?3
 		FROM json_each(?4) AS l WHERE h.lo = l.value`, s.number, first, s.expiry(), idList(los))
@@ -136,18 +132,14 @@ func (s *session) lease(t tx, all []claimed) (out []store.Lease, err error) {
 func (s *session) survey(t tx) error {
 	found := fair.Survey{News: s.claims}
 	begin := time.Now()
-	err := t.each(`WITH RECURSIVE open (source) AS (SELECT min(source) FROM {shards} WHERE owner IS NULL
-		AND pending > 0
+	var source int
+	err := t.scan([]any{&source}, func() {
+		found.Open = append(found.Open, &fair.Turn{Source: source, Left: math.MaxInt64})
+	}, `WITH RECURSIVE open (source) AS (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0
 			UNION ALL SELECT (SELECT min(source) FROM {shards} WHERE owner IS NULL AND pending > 0
 			AND source > open.source)
 			FROM open WHERE source IS NOT NULL)
-		SELECT s.number FROM open CROSS JOIN {sources} AS s ON s.number = open.source
-		WHERE s.paused = 0`, nil, func(r *sql.Rows) error {
-		turn := fair.Turn{Left: math.MaxInt64}
-		err := r.Scan(&turn.Source)
-		found.Open = append(found.Open, &turn)
-		return err
-	})
+		SELECT s.number FROM open CROSS JOIN {sources} AS s ON s.number = open.source WHERE s.paused = 0`)
 	if err == nil && len(found.Open) > 0 {
 		err = t.one(`SELECT iif(count(*) = ?1, ?2, coalesce(sum(pending), 0)), (SELECT count(*) FROM {owners})
 			FROM (SELECT pending FROM {shards} WHERE owner IS NULL AND pending > 0 LIMIT ?1)`,
@@ -204,18 +196,16 @@ func firstShards(t tx, next []*fair.Turn) ([]claimed, error) {
 	for i, turn := range next {
 		numbers[i] = turn.Source
 	}
-	return out, t.each(`SELECT l.key, h.lo, h.hi, h.rows, h.pending, h.already, s.priority
+	var i int
+	var c claimed
+	return out, t.scan([]any{&i, &c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already, &c.priority}, func() {
+		c.turn = next[i]
+		out[i] = c
+	}, `SELECT l.key, h.lo, h.hi, h.rows, h.pending, h.already, s.priority
 		FROM json_each(?) AS l CROSS JOIN {sources} AS s ON s.number = l.value CROSS JOIN {shards} AS h
 		ON h.lo = (SELECT lo FROM {shards} WHERE source = s.number AND owner IS NULL AND pending > 0
 		ORDER BY lo LIMIT 1)
-		WHERE s.paused = 0`, []any{idList(numbers)}, func(r *sql.Rows) error {
-		var i int
-		var c claimed
-		err := r.Scan(&i, &c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already, &c.priority)
-		c.turn = next[i]
-		out[i] = c
-		return err
-	})
+		WHERE s.paused = 0`, idList(numbers))
 }
 
 // fit makes a free shard have the wanted number of pending rows, as far as it can. In a user's table it may
@@ -305,13 +295,10 @@ func count(t tx, lo, hi int64) (store.Shard, error) {
 func (s *session) Pending(ctx context.Context, l store.Lease, after int64,
 	limit int) (out []store.Row, err error) {
 	err = s.view(ctx, func(t tx) error {
-		return t.each("SELECT u.{id}, {address}, {hash} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} "+
-			"ORDER BY u.{id} LIMIT ?", []any{max(l.Lo, after+1), l.Hi, limit}, func(r *sql.Rows) error {
-			var row store.Row
-			err := r.Scan(&row.ID, &row.URL, &row.Hash)
-			out = append(out, row)
-			return err
-		})
+		var r store.Row
+		return t.scan([]any{&r.ID, &r.URL, &r.Hash}, func() { out = append(out, r) },
+			"SELECT u.{id}, {address}, {hash} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} "+
+				"ORDER BY u.{id} LIMIT ?", max(l.Lo, after+1), l.Hi, limit)
 	})
 	return out, wrap("read pending rows", err)
 }
@@ -321,15 +308,11 @@ func (s *session) PendingAll(ctx context.Context, ls []store.Lease) (out [][]sto
 	ranges := pairs(len(ls), func(i int) (a, b int64) { return ls[i].Lo, ls[i].Hi })
 	err = s.view(ctx, func(t tx) error {
 		out = make([][]store.Row, len(ls))
-		return t.each(`SELECT l.key, u.{id}, {address}, {hash} FROM json_each(?) AS l CROSS JOIN {urls} AS u
-			ON u.{id} BETWEEN l.value ->> 0 AND l.value ->> 1 WHERE {pending} ORDER BY l.key, u.{id}`,
-			[]any{ranges}, func(r *sql.Rows) error {
-				var i int
-				var row store.Row
-				err := r.Scan(&i, &row.ID, &row.URL, &row.Hash)
-				out[i] = append(out[i], row)
-				return err
-			})
+		var i int
+		var r store.Row
+		return t.scan([]any{&i, &r.ID, &r.URL, &r.Hash}, func() { out[i] = append(out[i], r) },
+			`SELECT l.key, u.{id}, {address}, {hash} FROM json_each(?) AS l CROSS JOIN {urls} AS u
+			ON u.{id} BETWEEN l.value ->> 0 AND l.value ->> 1 WHERE {pending} ORDER BY l.key, u.{id}`, ranges)
 	})
 	return out, wrap("read pending rows", err)
 }
@@ -343,15 +326,9 @@ func leaseList(ls []store.Lease) string {
 func (s *session) Renew(ctx context.Context, ls []store.Lease) (held []store.Lease, err error) {
 	err = s.writer.update(ctx, "renew", func(t tx) error {
 		expires := store.Trust(s.ttl)
-		still := map[int64]bool{}
-		err := t.each(`UPDATE {shards} AS h SET expires = ? FROM json_each(?) AS l
+		still, err := column[int64](t, `UPDATE {shards} AS h SET expires = ? FROM json_each(?) AS l
 			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1 RETURNING lo`,
-			[]any{s.expiry(), leaseList(ls), s.number}, func(r *sql.Rows) error {
-				var lo int64
-				err := r.Scan(&lo)
-				still[lo] = true
-				return err
-			})
+			s.expiry(), leaseList(ls), s.number)
 		held = store.Renewed(ls, still, expires)
 		return err
 	})
@@ -368,17 +345,14 @@ func (s *session) Release(ctx context.Context, ls []store.Lease) error {
 // release gives shards back, in a transaction.
 func (s *session) release(t tx, ls []store.Lease) error {
 	var finished []int64
-	err := t.each(`UPDATE {shards} AS h SET owner = NULL, expires = NULL FROM json_each(?) AS l
-			WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1
-			RETURNING lo, pending`,
-		[]any{leaseList(ls), s.number}, func(r *sql.Rows) error {
-			var lo, pending int64
-			err := r.Scan(&lo, &pending)
-			if pending == 0 {
-				finished = append(finished, lo)
-			}
-			return err
-		})
+	var lo, pending int64
+	err := t.scan([]any{&lo, &pending}, func() {
+		if pending == 0 {
+			finished = append(finished, lo)
+		}
+	}, `UPDATE {shards} AS h SET owner = NULL, expires = NULL FROM json_each(?) AS l
+		WHERE h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1
+		RETURNING lo, pending`, leaseList(ls), s.number)
 	if err == nil && len(finished) > 1 { // most have no neighbour to join: of small lists each is one
 		finished, err = withNeighbor(t, finished)
 	}
@@ -392,7 +366,7 @@ func (s *session) release(t tx, ls []store.Lease) error {
 
 // withNeighbor returns those of some shards beside which another of their source is free and finished.
 func withNeighbor(t tx, los []int64) ([]int64, error) {
-	return readIDs(t, `SELECT h.lo FROM json_each(?) AS l CROSS JOIN {shards} AS h ON h.lo = l.value
+	return column[int64](t, `SELECT h.lo FROM json_each(?) AS l CROSS JOIN {shards} AS h ON h.lo = l.value
 		WHERE EXISTS (SELECT 1 FROM {shards} AS n
 			WHERE n.lo IN (h.hi + 1, (SELECT lo FROM {shards} WHERE lo < h.lo ORDER BY lo DESC LIMIT 1))
 			AND n.source = h.source AND n.owner IS NULL AND n.pending = 0)`, idList(los))
@@ -402,17 +376,14 @@ func withNeighbor(t tx, los []int64) ([]int64, error) {
 // finished too.
 func joinFinished(t tx, lo int64) error {
 	var near []store.Shard
-	err := t.each(`SELECT lo, hi, rows, already FROM {shards} WHERE owner IS NULL AND pending = 0
+	var n store.Shard
+	err := t.scan([]any{&n.Lo, &n.Hi, &n.Rows, &n.Already}, func() { near = append(near, n) },
+		`SELECT lo, hi, rows, already FROM {shards} WHERE owner IS NULL AND pending = 0
 		AND lo IN (?1,
 			(SELECT lo FROM {shards} WHERE lo < ?1 ORDER BY lo DESC LIMIT 1),
 			(SELECT lo FROM {shards} WHERE lo > ?1 ORDER BY lo LIMIT 1))
 		AND source = (SELECT source FROM {shards} WHERE lo = ?1)
-		ORDER BY lo`, []any{lo}, func(r *sql.Rows) error {
-		var n store.Shard
-		err := r.Scan(&n.Lo, &n.Hi, &n.Rows, &n.Already)
-		near = append(near, n)
-		return err
-	})
+		ORDER BY lo`, lo)
 	joined, last, joins := store.JoinFinished(near, lo)
 	if err != nil || !joins {
 		return err

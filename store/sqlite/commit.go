@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -15,83 +14,65 @@ import (
 
 // Commit implements store.Session.
 func (s *session) Commit(ctx context.Context, l store.Lease, results []store.Result) error {
-	batches := []store.Batch{{Lease: l, Results: results}}
-	lost, err := s.CommitAll(ctx, batches)
-	if err == nil && len(lost) > 0 {
-		err = wrap(store.Committing(batches), store.ErrLeaseLost)
-	}
-	return err
+	return store.CommitOne(ctx, s, l, results)
 }
 
 // CommitAll implements store.Session.
 func (s *session) CommitAll(ctx context.Context, batches []store.Batch) (lost []int, err error) {
-	doing := store.Committing(batches)
-	for _, b := range batches {
-		if err := store.CheckResults(b.Lease, b.Results); err != nil {
-			return nil, fmt.Errorf("%s: %w", doing, err)
-		}
+	doing, err := store.Committing(batches)
+	if err != nil {
+		return nil, err
 	}
-	var results []store.Result // of leases that are held
+	var kept []store.Batch
 	err = s.writer.update(ctx, "commit", func(t tx) error {
 		held, suspects, err := s.held(t, batches)
 		if err != nil {
 			return err
 		}
-		var kept []store.Batch
-		var back []store.Lease
-		for i, b := range batches {
-			if !held[i] {
-				lost = append(lost, i)
-				continue
-			}
-			kept = append(kept, b)
-			if b.Release {
-				back = append(back, b.Lease)
-			}
-		}
-		results = store.AllResults(kept)
-		if err := s.commit(t, kept, results, suspects); err != nil || len(back) == 0 {
+		var released []store.Lease
+		kept, lost, released = store.HeldBatches(batches, held)
+		if err := s.commit(t, kept, suspects); err != nil || len(released) == 0 {
 			return err
 		}
-		return s.release(t, back)
+		return s.release(t, released)
 	})
-	return lost, wrap(doing, s.explain(ctx, err, idsOf(results), true))
+	return lost, wrap(doing, s.explain(ctx, err, store.ResultIDs(store.AllResults(kept)), true))
 }
 
 // commit writes the results of batches, whose leases are held, and counts them.
-func (s *session) commit(t tx, batches []store.Batch, results []store.Result, suspects bool) error {
-	fresh, err := s.markFresh(t, results)
-	if err != nil || len(fresh) == 0 {
+func (s *session) commit(t tx, batches []store.Batch, suspects bool) error {
+	batches, err := s.markFresh(t, batches)
+	results := store.AllResults(batches)
+	if err != nil || len(results) == 0 {
 		return err
 	}
+	ids := store.ResultIDs(results)
 	if suspects {
-		if _, err := t.exec("DELETE FROM {suspects} WHERE id IN (SELECT value FROM json_each(?))",
-			idList(idsOf(fresh))); err != nil {
+		if _, err := t.exec("DELETE FROM {suspects} WHERE id IN {list}", idList(ids)); err != nil {
 			return err
 		}
 	}
 	if s.inPlace { // the user may have cleared Done flags, or added rows, since they were counted
-		if _, err := s.dropResults(t, 0, "FROM {results} AS r WHERE r.id IN (SELECT value FROM json_each(?))",
-			idList(idsOf(fresh))); err != nil {
+		if _, err := s.dropResults(t, 0, resultsIn, idList(ids)); err != nil {
 			return err
 		}
 	}
-	if err := s.insertResults(t, fresh); err != nil {
+	if err := s.insertResults(t, results); err != nil {
 		return err
 	}
-	if s.inPlace {
-		for _, b := range batches {
-			shard, err := shardAt(t, b.Lease.Shard)
-			if err != nil {
-				return err
-			}
-			if _, err = recount(t, shard); err != nil {
-				return err
-			}
-		}
-		return nil
+	if !s.inPlace {
+		return countDone(t, batches)
 	}
-	return countDone(t, batches, fresh)
+	for _, b := range batches {
+		shard, err := shardAt(t, b.Lease.Shard)
+		if err == nil {
+			_, err = recount(t, shard)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // held reports which of the batches' shards are leased as they say, and whether there are suspects.
@@ -100,76 +81,51 @@ func (s *session) held(t tx, batches []store.Batch) (held []bool, suspects bool,
 		return batches[i].Lease.Shard, batches[i].Lease.Generation
 	})
 	held = make([]bool, len(batches))
-	err = t.each(`SELECT l.key, EXISTS (SELECT 1 FROM {suspects}) FROM json_each(?) AS l
-		CROSS JOIN {shards} AS h
-		ON h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1`, []any{list, s.number},
-		func(r *sql.Rows) error {
-			var i int
-			err := r.Scan(&i, &suspects)
-			held[i] = true
-			return err
-		})
+	var i int
+	err = t.scan([]any{&i, &suspects}, func() { held[i] = true },
+		`SELECT l.key, EXISTS (SELECT 1 FROM {suspects}) FROM json_each(?) AS l CROSS JOIN {shards} AS h
+		ON h.lo = l.value ->> 0 AND +h.owner = ? AND h.generation = l.value ->> 1`, list, s.number)
 	return held, suspects, err
 }
 
-// countDone counts results out of the pending rows of their shards.
-func countDone(t tx, batches []store.Batch, fresh []store.Result) error {
+// countDone counts the results of batches out of the pending rows of their shards.
+func countDone(t tx, batches []store.Batch) error {
 	if len(batches) == 1 {
-		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(fresh),
+		_, err := t.exec("UPDATE {shards} SET pending = pending - ? WHERE lo = ?", len(batches[0].Results),
 			batches[0].Lease.Shard)
 		return err
 	}
-	of := map[int64]int{} // index of the batch that a row is in
-	for i, b := range batches {
-		for k := range b.Results {
-			of[b.Results[k].ID] = i
-		}
-	}
-	n := make([]int64, len(batches))
-	for k := range fresh {
-		n[of[fresh[k].ID]]++
-	}
 	_, err := t.exec("UPDATE {shards} AS h SET pending = h.pending - (l.value ->> 1) FROM json_each(?) AS l "+
 		"WHERE h.lo = l.value ->> 0", pairs(len(batches),
-		func(i int) (a, b int64) { return batches[i].Lease.Shard, n[i] }))
+		func(i int) (a, b int64) { return batches[i].Lease.Shard, int64(len(batches[i].Results)) }))
 	return err
 }
 
-// markDone sets the Done flags, and returns the results of those rows that were pending.
-func (j *job) markDone(t tx, results []store.Result) ([]store.Result, error) {
+// markDone sets the Done flags of rows, and returns those of them that were pending.
+func (j *job) markDone(t tx, ids []int64) ([]int64, error) {
 	if j.inPlace {
-		marked, err := mark(t, idsOf(results), true)
-		return fresh(results, marked), err
+		return mark(t, ids, true)
 	}
-	marked, err := readIDs(t, markRows+" RETURNING {id}", idList(idsOf(results)))
-	return fresh(results, marked), err
+	return column[int64](t, markRows+" RETURNING {id}", idList(ids))
 }
 
-const markRows = "UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN (SELECT value FROM json_each(?)) " +
-	"AND {pending}"
+const markRows = "UPDATE {urls} AS u SET {done} = 1 WHERE u.{id} IN {list} AND {pending}"
 
-// markFresh is markDone where all rows that are done have their results. Mostly all are pending: to ask for
-// the ids would cost more than to mark them.
-func (j *job) markFresh(t tx, results []store.Result) ([]store.Result, error) {
+// markFresh is markDone for batches, where all rows that are done have their results: it leaves the results
+// of rows that were pending. Mostly all are: to ask for the ids would cost more than to mark them.
+func (j *job) markFresh(t tx, batches []store.Batch) ([]store.Batch, error) {
+	ids := store.ResultIDs(store.AllResults(batches))
 	if j.inPlace {
-		return j.markDone(t, results)
+		marked, err := mark(t, ids, true)
+		return store.KeepPending(batches, marked), err
 	}
-	ids := idList(idsOf(results))
-	n, err := t.exec(markRows, ids)
-	if err != nil || n == int64(len(results)) {
-		return results, err
+	n, err := t.exec(markRows, idList(ids))
+	if err != nil || n == int64(len(ids)) {
+		return batches, err
 	}
-	marked, err := readIDs(t, `SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN (SELECT value FROM json_each(?))
-		AND NOT EXISTS (SELECT 1 FROM {results} AS r WHERE r.id = u.{id})`, ids)
-	return fresh(results, marked), err
-}
-
-func idsOf(results []store.Result) []int64 {
-	ids := make([]int64, len(results))
-	for i := range results {
-		ids[i] = results[i].ID
-	}
-	return ids
+	marked, err := column[int64](t, `SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN {list}
+		AND NOT EXISTS (SELECT 1 FROM {results} AS r WHERE r.id = u.{id})`, idList(ids))
+	return store.KeepPending(batches, marked), err
 }
 
 // idList is the JSON array of ids, of rows or sources: any number of them in one parameter of one prepared
@@ -209,6 +165,9 @@ func (ts tallies) count(source int, reason store.Reason, n, faces int64) {
 
 // insertResults writes results and faces and counts them. None of the rows has a result.
 func (j *job) insertResults(t tx, results []store.Result) error {
+	if len(results) == 0 {
+		return nil
+	}
 	const width = 20
 	values := make([]any, 0, width*len(results))
 	var faces []any
@@ -223,10 +182,10 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 			}
 			detectors[r.Detector] = number
 		}
-		values = append(values, r.ID, orNil(string(r.Reason)), r.HTTPStatus, orNil(r.Format), r.Width,
+		values = append(values, r.ID, orNil(r.Reason), r.HTTPStatus, orNil(r.Format), r.Width,
 			r.Height, r.Bytes, len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector],
 			r.Took.Milliseconds(), r.Time.UnixMilli(), orNil(r.FinalURL), packFaces(r.Candidates),
-			orNone(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum(),
+			orNil(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum(),
 			orNull([]byte(r.SHA256)), orNull([]byte(r.PHash)))
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
@@ -244,7 +203,7 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 		""); err != nil {
 		return err
 	}
-	ids := idsOf(results)
+	ids := store.ResultIDs(results)
 	if err := j.countResults(t, ids, 1); err != nil {
 		return err
 	}
@@ -254,21 +213,19 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 	return sums.add(t)
 }
 
+// resultsIn finds the results of a list of rows.
+const resultsIn = "FROM {results} AS r WHERE r.id IN {list}"
+
 // dropResults deletes the results r that the query's rest finds, all of one source, with all that hangs on
 // them. It returns their ids, in order.
 func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []int64, err error) {
 	sums := tallies{}
-	err = t.each("SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args,
-		func(r *sql.Rows) error {
-			var id, faces int64
-			var reason store.Reason
-			if err := r.Scan(&id, &reason, &faces); err != nil {
-				return err
-			}
-			ids = append(ids, id)
-			sums.count(source, reason, -1, faces)
-			return nil
-		})
+	var id, faces int64
+	var reason store.Reason
+	err = t.scan([]any{&id, &reason, &faces}, func() {
+		ids = append(ids, id)
+		sums.count(source, reason, -1, faces)
+	}, "SELECT r.id, coalesce(r.reason, ''), r.faces "+rest+" ORDER BY r.id", args...)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -276,8 +233,7 @@ func (j *job) dropResults(t tx, source int, rest string, args ...any) (ids []int
 		return nil, err
 	}
 	for _, table := range []string{"{results}", "{faces}"} {
-		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))",
-			idList(ids)); err != nil {
+		if _, err := t.exec("DELETE FROM "+table+" WHERE id IN {list}", idList(ids)); err != nil {
 			return nil, err
 		}
 	}
@@ -335,7 +291,7 @@ func packFaces(faces []store.Face) any {
 	return b
 }
 
-var errPacked = errors.New("packed faces are damaged")
+const errPacked store.DamagedValue = "packed faces are damaged"
 
 // unpackFaces is the reverse of packFaces.
 func unpackFaces(b []byte) (faces []store.Face, err error) {

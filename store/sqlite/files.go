@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"iter"
 
 	"facescan/store"
@@ -19,23 +18,17 @@ func insertFiles(t tx, files []store.FileRow) error {
 
 // Files implements store.Job.
 func (j *job) Files(ctx context.Context, from, to int64) iter.Seq2[store.FileRow, error] {
-	return wrapped("read files", pages(ctx, j, from, to,
-		boundRows, readFiles))
+	return wrapped("read files", pages(ctx, j, from, to, boundRows, readFiles))
 }
 
 func readFiles(t tx, from, to int64) (page []store.FileRow, err error) {
-	err = t.each(`SELECT u.{id}, coalesce(f.size, 0), coalesce(f.mtime, 0), coalesce(f.offset, 0), {address},
-		r.id IS NOT NULL, coalesce(r.reason, '')
+	var row store.FileRow
+	err = t.scan([]any{&row.ID, &row.File.Size, &row.File.Mtime, &row.File.Offset, &row.URL, &row.Done,
+		&row.Reason}, func() { page = append(page, row) },
+		`SELECT u.{id}, coalesce(f.size, 0), coalesce(f.mtime, 0), coalesce(f.offset, 0), {address},
+			r.id IS NOT NULL, coalesce(r.reason, '')
 		FROM {urls} AS u LEFT JOIN {files} AS f ON f.id = u.{id} LEFT JOIN {results} AS r ON r.id = u.{id}
-		WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id}`, []any{from, to}, func(r *sql.Rows) error {
-		var row store.FileRow
-		err := r.Scan(&row.ID, &row.File.Size, &row.File.Mtime, &row.File.Offset, &row.URL, &row.Done,
-			&row.Reason)
-		if page = append(page, row); len(page) > maxPage {
-			err = errDisorder
-		}
-		return err
-	})
+		WHERE u.{id} >= ? AND u.{id} < ? AND {ours} ORDER BY u.{id} LIMIT ?`, from, to, maxPage+1)
 	return page, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,52 +33,32 @@ func (j *job) Forget(ctx context.Context, ids []int64, url bool) error {
 			return err
 		}
 	}
-	for len(ids) > 0 {
-		source, n := j.sourceOf(ids[0]), 1
-		for n < min(len(ids), forgetRows) && j.sourceOf(ids[n]) == source {
-			n++
-		}
-		some := ids[:n]
-		err := j.writer.update(ctx, "forget", func(t tx) error { return j.forget(t, source, some, url) })
+	for of := range slices.Chunk(ids, forgetRows) {
+		err := j.bySource(of, func(source int, ids []int64) error {
+			err := j.writer.update(ctx, "forget", func(t tx) error { return j.forget(t, source, ids, url) })
+			return j.explain(ctx, err, ids, true)
+		})
 		if err != nil {
-			return wrap(doing, j.explain(ctx, err, some, true))
+			return wrap(doing, err)
 		}
-		ids = ids[n:]
 	}
 	return nil
 }
 
-// forget forgets rows of one source.
+// forget forgets rows of one source. Pending rows of a user's table are the user's own.
 func (j *job) forget(t tx, source int, ids []int64, url bool) error {
-	var results []store.Result
-	var urls []store.Erased
-	now, eraser := time.Now(), store.NewEraser()
-	of := "" // pending rows of a user's table are the user's own
-	if j.inPlace {
-		of = " AND u.{id} IN (SELECT id FROM {results})"
-	}
-	err := t.each("SELECT u.{id}, {address}, r.reason IS '"+string(store.Forgotten)+"' FROM {urls} AS u "+
-		"LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN (SELECT value FROM json_each(?))"+
-		of+" ORDER BY u.{id}", []any{idList(ids)}, func(r *sql.Rows) error {
-		var row store.Row
-		is := false
-		err := r.Scan(&row.ID, &row.URL, &is)
-		erase := url && !store.IsErased(row.URL)
-		if erase {
-			urls = append(urls, store.Erased{ID: row.ID, URL: eraser.Erase(row.URL)})
-		}
-		if erase || !is {
-			results = append(results, store.ForgottenResult(row.ID, now))
-		}
-		return err
-	})
+	have, err := existing(t, ids)
 	if err != nil {
 		return err
 	}
-	if err := j.erase(t, source, urls); err != nil {
+	if j.inPlace {
+		maps.DeleteFunc(have, func(_ int64, e store.Existing) bool { return e.Status == "" })
+	}
+	p := store.PartitionForgotten(ids, have, url)
+	if err := j.erase(t, source, p.Erased); err != nil {
 		return err
 	}
-	return j.replace(t, source, results)
+	return j.replace(t, source, p.Results)
 }
 
 // erase removes the URLs, groups and kept columns of rows of one source, and the names of groups that have no
@@ -91,14 +72,8 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 	for i, r := range rows {
 		ids[i], urls[r.ID] = r.ID, r.URL
 	}
-	var names []string
-	err := t.each(`SELECT DISTINCT m."group" FROM {members} AS m WHERE m.id IN (SELECT value FROM json_each(?))
-		AND m."group" IS NOT NULL`, []any{idList(ids)}, func(r *sql.Rows) error {
-		var name string
-		err := r.Scan(&name)
-		names = append(names, name)
-		return err
-	})
+	names, err := column[string](t, `SELECT DISTINCT m."group" FROM {members} AS m WHERE m.id IN {list}
+		AND m."group" IS NOT NULL`, idList(ids))
 	if err != nil {
 		return err
 	}
@@ -115,8 +90,8 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 	}
 	eraser := store.NewEraser()
 	for _, name := range names { // an end record is compared with the list's, by its hash
-		_, err := t.exec("DELETE FROM {groups} WHERE source = ? AND name = ? AND images = 0 AND ended IS NULL",
-			source, name)
+		_, err := t.exec("DELETE FROM {groups} WHERE source = ? AND name = ? AND images = 0 "+
+			"AND ended IS NULL", source, name)
 		if err != nil {
 			return err
 		}
@@ -128,22 +103,16 @@ func (j *job) erase(t tx, source int, rows []store.Erased) error {
 	return nil
 }
 
-// dropRest deletes what is kept of those rows that are forgotten, besides results and faces: in
-// each table of facescan that has rows by their ids.
-func dropRest(t tx, results []store.Result) error {
-	var ids []int64
-	for i := range results {
-		if results[i].Reason == store.Forgotten {
-			ids = append(ids, results[i].ID)
-		}
-	}
+// dropRest deletes what is kept of rows that are forgotten, besides results and faces: in each table of
+// facescan that has rows by their ids.
+func dropRest(t tx, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	tables, err := tablesByRow(t)
 	for _, table := range tables {
 		if err == nil {
-			_, err = t.exec("DELETE FROM "+table+" WHERE id IN (SELECT value FROM json_each(?))", idList(ids))
+			_, err = t.exec("DELETE FROM "+table+" WHERE id IN {list}", idList(ids))
 		}
 	}
 	return err
@@ -161,16 +130,13 @@ func tablesByRow(t tx) (tokens []string, err error) {
 			of[t.plain("{"+table+"}")] = "{" + table + "}"
 		}
 	}
-	err = t.each(`SELECT l.name FROM pragma_table_list AS l JOIN pragma_table_info(l.name) AS c
-		WHERE l.schema = 'main' AND l.type = 'table' AND c.name = 'id' AND c.type = 'INTEGER'`, nil,
-		func(r *sql.Rows) error {
-			var name string
-			err := r.Scan(&name)
-			if token, ours := of[name]; ours {
-				tokens = append(tokens, token)
-			}
-			return err
-		})
+	var name string
+	err = t.scan([]any{&name}, func() {
+		if token, ours := of[name]; ours {
+			tokens = append(tokens, token)
+		}
+	}, `SELECT l.name FROM pragma_table_list AS l JOIN pragma_table_info(l.name) AS c
+		WHERE l.schema = 'main' AND l.type = 'table' AND c.name = 'id' AND c.type = 'INTEGER'`)
 	return tokens, err
 }
 
@@ -229,8 +195,8 @@ func (w *writer) expunge(ctx context.Context, rewrite bool) error {
 		case err == nil && busy == 0:
 			return nil
 		case time.Now().After(end):
-			return errors.New("another process reads the job, so its write-ahead log cannot be emptied: let it " +
-				"end, then run the same command again")
+			return errors.New("another process reads the job, so its write-ahead log cannot be emptied: let " +
+				"it end, then run the same command again")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -250,8 +216,8 @@ func (w *writer) vacuum(ctx context.Context) error {
 	err := w.retryBusy(ctx, "VACUUM")
 	if isFull(err) {
 		err = fmt.Errorf("rewriting the file takes twice its size for a while, there and in the folder for "+
-			"temporary files: make room, or name a folder with room in SQLITE_TMPDIR, then run the same command "+
-			"again: %w", err)
+			"temporary files: make room, or name a folder with room in SQLITE_TMPDIR, then run the same "+
+			"command again: %w", err)
 	}
 	return errors.Join(err, allow(0))
 }

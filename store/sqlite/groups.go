@@ -65,16 +65,15 @@ func (a *aggregate) dest() []any {
 // change.
 func (j *job) countResults(t tx, ids []int64, sign int64) error {
 	bySource := map[int][]int64{}
-	for begin, i := 0, 0; i < len(ids); begin = i { // rows of one source mostly lie side by side
-		source := j.sourceOf(ids[begin])
-		for i < len(ids) && j.sourceOf(ids[i]) == source {
-			i++
-		}
+	err := j.bySource(ids, func(source int, some []int64) error {
 		if have := bySource[source]; have != nil {
-			bySource[source] = append(have, ids[begin:i]...)
-		} else {
-			bySource[source] = ids[begin:i:i]
+			some = append(have, some...)
 		}
+		bySource[source] = slices.Clip(some)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	some, err := withGroups(t, slices.Sorted(maps.Keys(bySource)))
 	for _, source := range some {
@@ -89,18 +88,12 @@ func (j *job) countResults(t tx, ids []int64, sign int64) error {
 }
 
 // withGroups returns those of some sources that have groups.
-func withGroups(t tx, sources []int) (some []int, err error) {
+func withGroups(t tx, sources []int) ([]int, error) {
 	if len(sources) == 0 {
 		return nil, nil
 	}
-	err = t.each("SELECT value FROM json_each(?) AS l WHERE EXISTS (SELECT 1 FROM {groups} "+
-		"WHERE source = l.value)", []any{idList(sources)}, func(r *sql.Rows) error {
-		var source int
-		err := r.Scan(&source)
-		some = append(some, source)
-		return err
-	})
-	return some, err
+	return column[int](t, "SELECT value FROM json_each(?) AS l WHERE EXISTS (SELECT 1 FROM {groups} "+
+		"WHERE source = l.value)", idList(sources))
 }
 
 // countMembers adds members to their groups, with their results as far as they have any, or takes them away.
@@ -113,16 +106,11 @@ func countMembers(t tx, source int, ids []int64, sign int64) error {
 // sumGroups sums up members by group, and then calls add for each.
 func sumGroups(t tx, join, ids string, add func(name string, a aggregate) error) error {
 	sums := map[string]aggregate{}
-	err := t.each(`SELECT m."group", `+aggregates+` FROM json_each(?) AS i CROSS JOIN {members} AS m
-		ON m.id = i.value `+join+
-		` {results} AS r ON r.id = m.id WHERE m."group" IS NOT NULL
-			GROUP BY m."group"`, []any{ids}, func(r *sql.Rows) error {
-		var name string
-		var a aggregate
-		err := r.Scan(append([]any{&name}, a.dest()...)...)
-		sums[name] = a
-		return err
-	})
+	var name string
+	var a aggregate
+	err := t.scan(append([]any{&name}, a.dest()...), func() { sums[name] = a },
+		`SELECT m."group", `+aggregates+` FROM json_each(?) AS i CROSS JOIN {members} AS m ON m.id = i.value
+		`+join+` {results} AS r ON r.id = m.id WHERE m."group" IS NOT NULL GROUP BY m."group"`, ids)
 	for name, a := range sums {
 		if err == nil {
 			err = add(name, a)
@@ -225,8 +213,7 @@ func settleGroups(t tx) error {
 		if err != nil {
 			return err
 		}
-		if err := finishGroups(t, source, "g.name IN (SELECT value FROM json_each(?))",
-			[]any{string(list)}); err != nil {
+		if err := finishGroups(t, source, "g.name IN {list}", []any{string(list)}); err != nil {
 			return err
 		}
 	}
@@ -274,7 +261,7 @@ func membersAgree(t tx, lo, hi int64) (right bool, err error) {
 
 // regroup makes the members from lo to hi what a user's table says.
 func regroup(t tx, lo, hi int64) error {
-	lost, err := readIDs(t, "SELECT m.id "+lostMembers, lo, hi)
+	lost, err := column[int64](t, "SELECT m.id "+lostMembers, lo, hi)
 	if err != nil {
 		return err
 	}
@@ -282,12 +269,11 @@ func regroup(t tx, lo, hi int64) error {
 		if err := countMembers(t, 0, lost, -1); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM {members} WHERE id IN (SELECT value FROM json_each(?))",
-			idList(lost)); err != nil {
+		if _, err := t.exec("DELETE FROM {members} WHERE id IN {list}", idList(lost)); err != nil {
 			return err
 		}
 	}
-	fresh, err := readIDs(t, `INSERT INTO {members} (id, "group") SELECT u.{id}, {group} `+newMembers+
+	fresh, err := column[int64](t, `INSERT INTO {members} (id, "group") SELECT u.{id}, {group} `+newMembers+
 		" RETURNING id", lo, hi)
 	if err != nil || len(fresh) == 0 {
 		return err
@@ -310,17 +296,13 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 				return err
 			}
 			var page []group
-			err := t.each(`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces,
-				g.largest_face,
+			var g group
+			err := t.scan(append(append([]any{&g.Source, &g.Name}, g.dest()...), &g.Stale, &g.Finished, &g.Ready),
+				func() { page = append(page, g) },
+				`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face,
 					g.first, g.last, g.stale, coalesce(g.finished, 0), `+isReady+`
 				FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
-				[]any{after.Source, after.Name, groupPage}, func(r *sql.Rows) error {
-					var g group
-					err := r.Scan(append(append([]any{&g.Source, &g.Name}, g.dest()...), &g.Stale,
-						&g.Finished, &g.Ready)...)
-					page = append(page, g)
-					return err
-				})
+				after.Source, after.Name, groupPage)
 			more = len(page) == groupPage
 			if err != nil || len(page) == 0 {
 				return err
@@ -349,15 +331,13 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 		after = last
 	}
 	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
-		return t.each(fmt.Sprintf(`SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g
-			ON g.name = m."group" AND g.source = %s
-			WHERE m."group" IS NOT NULL AND g.name IS NULL
-			LIMIT %d`, j.sourceSQL("m.id"), store.VerifyShown), nil, func(r *sql.Rows) error {
-			var id int64
-			err := r.Scan(&id)
+		ids, err := column[int64](t, `SELECT m.id FROM {members} AS m LEFT JOIN {groups} AS g
+			ON g.name = m."group" AND g.source = `+j.sourceSQL("m.id")+`
+			WHERE m."group" IS NOT NULL AND g.name IS NULL LIMIT ?`, store.VerifyShown)
+		for _, id := range ids {
 			report(store.Problem{Check: "group", ID: id,
 				Text: fmt.Sprintf("row %d has a group that is not there", id)})
-			return err
-		})
+		}
+		return err
 	})
 }

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
-
-	"facescan/store"
 )
 
 // Marks in a user's table. What an UPDATE does to it is up to the table: a trigger or a constraint may refuse
@@ -31,17 +29,16 @@ func mark(t tx, ids []int64, done bool) (changed []int64, err error) {
 	if !done {
 		value, condition = 0, "NOT {pending}"
 	}
-	find := "SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN (SELECT value FROM json_each(?)) AND "
-	if changed, err = readIDs(t, find+condition, idList(ids)); err != nil || len(changed) == 0 {
+	find := "SELECT u.{id} FROM {urls} AS u WHERE u.{id} IN {list} AND "
+	if changed, err = column[int64](t, find+condition, idList(ids)); err != nil || len(changed) == 0 {
 		return nil, err
 	}
 	list := idList(changed)
-	_, err = t.exec(fmt.Sprintf("UPDATE {urls} AS u SET {done} = %d WHERE u.{id} IN (SELECT value "+
-		"FROM json_each(?))", value), list)
+	_, err = t.exec(fmt.Sprintf("UPDATE {urls} AS u SET {done} = %d WHERE u.{id} IN {list}", value), list)
 	if err != nil {
 		return nil, &markError{id: changed[0], rows: len(changed), done: done, err: err}
 	}
-	marked, err := readIDs(t, find+"NOT ("+condition+")", list)
+	marked, err := column[int64](t, find+"NOT ("+condition+")", list)
 	if err != nil || len(marked) == len(changed) {
 		return changed, err
 	}
@@ -55,17 +52,6 @@ func mark(t tx, ids []int64, done bool) (changed []int64, err error) {
 		}
 	}
 	return changed, nil
-}
-
-// readIDs returns the ids that a statement finds.
-func readIDs(t tx, query string, args ...any) (ids []int64, err error) {
-	err = t.each(query, args, func(r *sql.Rows) error {
-		var id int64
-		err := r.Scan(&id)
-		ids = append(ids, id)
-		return err
-	})
-	return ids, err
 }
 
 var errNotStuck = errors.New("the UPDATE succeeds, but afterwards the row is gone or its mark is not what " +
@@ -139,15 +125,8 @@ func isOurs(err error) bool {
 
 // triggersOf names the triggers of a table for a message, empty if it has none.
 func triggersOf(t tx, table string) (string, error) {
-	var names []string
-	err := t.each("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE "+
-		"ORDER BY name", []any{table},
-		func(r *sql.Rows) error {
-			var name string
-			err := r.Scan(&name)
-			names = append(names, name)
-			return err
-		})
+	names, err := column[string](t, "SELECT name FROM sqlite_schema WHERE type = 'trigger' "+
+		"AND tbl_name = ? COLLATE NOCASE ORDER BY name", table)
 	if len(names) == 0 || err != nil {
 		return "", err
 	}
@@ -222,7 +201,7 @@ func (d Table) try(t tx, limit time.Duration) error {
 			return fmt.Errorf("a column %s cannot be added to %s: %w", d.Done, d.Name, err)
 		}
 	}
-	ids, err := readIDs(t, "SELECT u.{id} FROM {urls} AS u WHERE {pending} LIMIT ?", tryRows)
+	ids, err := column[int64](t, "SELECT u.{id} FROM {urls} AS u WHERE {pending} LIMIT ?", tryRows)
 	if err != nil {
 		return err
 	}
@@ -253,8 +232,8 @@ func (d Table) try(t tx, limit time.Duration) error {
 // checkNames refuses a file that has something else under the names of our tables.
 func (d Table) checkNames(t tx) error {
 	var kind, name string
-	err := t.one("SELECT type, name FROM sqlite_schema WHERE lower(name) IN (SELECT value FROM json_each(?))",
-		[]any{ownNames()}, &kind, &name)
+	err := t.one("SELECT type, name FROM sqlite_schema WHERE lower(name) IN {list}", []any{ownNames()}, &kind,
+		&name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -275,20 +254,4 @@ func ownNames() string {
 		panic(err) // strings always marshal
 	}
 	return string(b)
-}
-
-// fresh are the results of rows that were pending.
-func fresh(results []store.Result, marked []int64) []store.Result {
-	open := make(map[int64]bool, len(marked))
-	for _, id := range marked {
-		open[id] = true
-	}
-	out := make([]store.Result, 0, len(marked))
-	for _, r := range results {
-		if open[r.ID] {
-			out = append(out, r)
-			delete(open, r.ID) // a second result in the same batch comes too late
-		}
-	}
-	return out
 }

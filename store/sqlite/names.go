@@ -29,8 +29,8 @@ type names struct {
 
 // jobNames are those of a job made from lists. They are a contract.
 var jobNames = names{urls: "urls", id: "id", url: "url", done: "done", pending: "u.done = 0", ours: "1",
-	address: "u.url", group: `coalesce(u."group", '')`, kept: "u.kept", hash: "coalesce((SELECT hash FROM {checksums} WHERE id = u.id), '')",
-	members: "urls",
+	address: "u.url", group: `coalesce(u."group", '')`, kept: "u.kept",
+	hash: "coalesce((SELECT hash FROM {checksums} WHERE id = u.id), '')", members: "urls",
 	ofSource: fmt.Sprintf("m.id BETWEEN g.source << %[1]d AND ((g.source + 1) << %[1]d) - 1",
 		store.SourceShift)}
 
@@ -46,9 +46,9 @@ var (
 // tokens itself: a user's column may be called {urls}.
 func (n names) replacer() *strings.Replacer {
 	pairs := []string{
-		"{urls}", tables.Quote(n.urls), "{id}", tables.Quote(n.id), "{url}", tables.Quote(n.url), "{done}",
-		tables.Quote(n.done),
-		"{members}", tables.Quote(n.members),
+		"{urls}", tables.Quote(n.urls), "{id}", tables.Quote(n.id), "{url}", tables.Quote(n.url),
+		"{done}", tables.Quote(n.done), "{members}", tables.Quote(n.members),
+		"{list}", "(SELECT value FROM json_each(?))", // of the values in an idList
 	}
 	for token, column := range n.columns {
 		pairs = append(pairs, token, tables.Quote(column))
@@ -59,8 +59,7 @@ func (n names) replacer() *strings.Replacer {
 	own := strings.NewReplacer(pairs...)
 	for token, expression := range map[string]string{
 		"{pending}": n.pending, "{ours}": n.ours, "{address}": n.address, "{group}": n.group,
-		"{kept}": n.kept, "{hash}": n.hash,
-		"{of_source}": n.ofSource,
+		"{kept}": n.kept, "{hash}": n.hash, "{of_source}": n.ofSource,
 	} {
 		pairs = append(pairs, token, "("+own.Replace(expression)+")")
 	}

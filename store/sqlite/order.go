@@ -22,10 +22,8 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 		}
 		for {
 			var lo, hi int64
-			err := t.one(`SELECT lo, hi FROM {shards} WHERE lo >= coalesce((SELECT CASE
-				WHEN hi >= ?1 THEN lo END FROM {shards}
-				WHERE lo <= ?1 ORDER BY lo DESC LIMIT 1), ?1) AND lo <= ?2 AND source = ?3 AND pending > 0
-				ORDER BY lo LIMIT 1`,
+			err := t.one("SELECT lo, hi FROM {shards} WHERE "+shardFrom+
+				" AND lo <= ?2 AND source = ?3 AND pending > 0 ORDER BY lo LIMIT 1",
 				[]any{f.Next, last, source}, &lo, &hi)
 			if errors.Is(err, sql.ErrNoRows) { // nothing is pending
 				break
@@ -90,30 +88,16 @@ const groupPage = 500
 // order, from which the next page goes on: the last parameter of the query. Args are the ones before it.
 func groupPages[T any](ctx context.Context, j *job, after int64, query string, args []any,
 	scan func(*sql.Rows) (T, int64, error)) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		for more := true; more; {
-			var page []T
-			last := after
-			err := j.view(ctx, func(t tx) error {
-				page = nil
-				return t.each(query+" LIMIT ?", slices.Concat(args, []any{after, groupPage}),
-					func(r *sql.Rows) error {
-						v, at, err := scan(r)
-						page, last = append(page, v), at
-						return err
-					})
-			})
-			if err != nil {
-				var none T
-				yield(none, err)
-				return
-			}
-			for _, v := range page {
-				if !yield(v, nil) {
-					return
-				}
-			}
-			more, after = len(page) == groupPage, last
-		}
-	}
+	return store.Pages(after, func(after int64) (page []T, last int64, more bool, err error) {
+		err = j.view(ctx, func(t tx) error {
+			page, last = nil, after
+			return t.each(query+" LIMIT ?", slices.Concat(args, []any{after, groupPage}),
+				func(r *sql.Rows) error {
+					v, at, err := scan(r)
+					page, last = append(page, v), at
+					return err
+				})
+		})
+		return page, last, len(page) == groupPage, err
+	})
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -91,12 +90,8 @@ type registration struct {
 func (j *job) registered(ctx context.Context) (all []registration, err error) {
 	err = j.view(ctx, func(t tx) error {
 		all = nil
-		return t.each("SELECT number, id FROM {owners}", nil, func(r *sql.Rows) error {
-			var c registration
-			err := r.Scan(&c.number, &c.id)
-			all = append(all, c)
-			return err
-		})
+		var r registration
+		return t.scan([]any{&r.number, &r.id}, func() { all = append(all, r) }, "SELECT number, id FROM {owners}")
 	})
 	return all, err
 }
@@ -205,13 +200,9 @@ func (s *session) Decoding(slot int, id int64) { s.file.Set(slot, id) }
 func (s *session) Suspects(ctx context.Context) (map[int64]int, error) {
 	out := map[int64]int{}
 	err := s.view(ctx, func(t tx) error {
-		return t.each("SELECT id, ends FROM {suspects}", nil, func(r *sql.Rows) error {
-			var id int64
-			var ends int
-			err := r.Scan(&id, &ends)
-			out[id] = ends
-			return err
-		})
+		var id int64
+		var ends int
+		return t.scan([]any{&id, &ends}, func() { out[id] = ends }, "SELECT id, ends FROM {suspects}")
 	})
 	return out, wrap("read suspects", err)
 }

@@ -3,9 +3,10 @@ package sqlite
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
+
+	"facescan/store"
 )
 
 // Many rows are read as one value, a JSON array of arrays that SQLite makes: a call of C for every column of
@@ -17,7 +18,7 @@ type packed struct {
 	err  error
 }
 
-var errPackedRows = errors.New("rows came in a form that cannot be read")
+const errPackedRows store.DamagedValue = "rows came in a form that cannot be read"
 
 func (p *packed) fail() {
 	if p.err == nil {

@@ -57,6 +57,9 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string,
 				l.err = j.view(ctx, func(t tx) (err error) {
 					t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
 					l.page, err = load(t, from, to)
+					if err == nil && len(l.page) > maxPage {
+						err = errDisorder
+					}
 					return err
 				})
 				c <- l

@@ -92,24 +92,20 @@ func (j *job) Changes(ctx context.Context, after int64,
 	err = j.view(ctx, func(t tx) error {
 		rows, last = nil, after
 		var ids []int64
-		err := t.each("SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number "+
-			"LIMIT ?", []any{after, limit},
-			func(r *sql.Rows) error {
-				var id int64
-				err := r.Scan(&last, &id)
-				if id >= 0 {
-					ids = append(ids, id)
-				}
-				return err
-			})
+		var id int64
+		err := t.scan([]any{&last, &id}, func() {
+			if id >= 0 {
+				ids = append(ids, id)
+			}
+		}, "SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number LIMIT ?", after,
+			limit)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
 		list := idList(ids)
-		rows, err = j.readMerged(t, "u.{id} IN (SELECT value FROM json_each(?))",
-			"r.id IN (SELECT value FROM json_each(?))", ids[0], ids[len(ids)-1]+1, list)
+		rows, err = j.readMerged(t, "u.{id} IN {list}", "r.id IN {list}", ids[0], ids[len(ids)-1]+1, list)
 		if err != nil {
 			return err
 		}
@@ -123,43 +119,31 @@ func (j *job) Changes(ctx context.Context, after int64,
 // readMerged reads the rows of a range that a condition on a row u finds, with the results that one on a
 // result r finds.
 func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64,
-	args ...any) (rows []store.MergedRow, err error) {
-	err = t.each("SELECT u.{id}, {address}, {group}, {kept}, {hash} FROM {urls} AS u WHERE u.{id} >= ? "+
-		"AND u.{id} < ? AND "+ofRows+" ORDER BY u.{id}", append([]any{from, to}, args...),
-		func(r *sql.Rows) error {
-			var m store.MergedRow
-			var kept []byte
-			err := r.Scan(&m.ID, &m.URL, &m.Group, &kept, &m.Hash)
-			if err == nil {
-				m.Kept, err = unpackKept(m.ID, kept)
-			}
-			rows = append(rows, m)
-			return err
-		})
+	args ...any) (merged []store.MergedRow, err error) {
+	rows, err := readRowsWhere(t, "u.{id} >= ? AND u.{id} < ? AND "+ofRows, append([]any{from, to}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	results, err := j.readSelected(t, from, to, false, ofResults, args)
-	for i, at := 0, 0; i < len(rows) && err == nil; i++ {
-		for at < len(results) && results[at].ID < rows[i].ID {
+	at := 0
+	for _, row := range rows {
+		m := store.MergedRow{Row: row}
+		for at < len(results) && results[at].ID < row.ID {
 			at++
 		}
-		if at < len(results) && results[at].ID == rows[i].ID {
-			rows[i].Result = &results[at]
+		if at < len(results) && results[at].ID == row.ID {
+			m.Result = &results[at]
 		}
+		merged = append(merged, m)
 	}
-	return rows, err
+	return merged, err
 }
 
 // withEnds puts the end records of groups g into rows, which are in id order.
 func withEnds(t tx, rows []store.MergedRow, groups string, args ...any) ([]store.MergedRow, error) {
-	n := len(rows)
-	err := t.each("SELECT g.ended, g.name FROM "+groups, args, func(r *sql.Rows) error {
-		end := store.MergedRow{End: true}
-		err := r.Scan(&end.ID, &end.Group)
-		rows = append(rows, end)
-		return err
-	})
+	n, end := len(rows), store.MergedRow{End: true}
+	err := t.scan([]any{&end.ID, &end.Group}, func() { rows = append(rows, end) },
+		"SELECT g.ended, g.name FROM "+groups, args...)
 	if len(rows) > n {
 		slices.SortFunc(rows, func(a, b store.MergedRow) int { return cmp.Compare(a.ID, b.ID) })
 	}
@@ -233,11 +217,11 @@ func (j *job) TakeIn(ctx context.Context, source int, rows []store.PublishedRow,
 
 // existingPublished reads what the job has of published rows.
 func existingPublished(t tx, rows []store.PublishedRow) (map[int64]store.Existing, error) {
-	merged := make([]store.MergedRow, len(rows))
+	ids := make([]int64, len(rows))
 	for i := range rows {
-		merged[i] = rows[i].MergedRow
+		ids[i] = rows[i].ID
 	}
-	have, err := existing(t, merged)
+	have, err := existing(t, ids)
 	if err != nil || len(rows) == 0 {
 		return have, err
 	}
@@ -246,8 +230,8 @@ func existingPublished(t tx, rows []store.PublishedRow) (map[int64]store.Existin
 	if err != nil || !some { // the table has no index by id: it is small when there is something to take in
 		return have, err
 	}
-	noted, err := readIDs(t, "SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", rows[0].ID,
-		rows[len(rows)-1].ID)
+	noted, err := column[int64](t, "SELECT DISTINCT id FROM {unpublished} WHERE id BETWEEN ? AND ?", ids[0],
+		ids[len(ids)-1])
 	for _, id := range noted {
 		if e, known := have[id]; known {
 			e.Noted = true
@@ -262,8 +246,7 @@ func (j *job) makePending(t tx, source int, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	reopened, err := j.dropResults(t, source, "FROM {results} AS r WHERE r.id IN (SELECT value "+
-		"FROM json_each(?))", idList(ids))
+	reopened, err := j.dropResults(t, source, resultsIn, idList(ids))
 	if err != nil {
 		return err
 	}
@@ -276,60 +259,55 @@ const publishedPage = 1000
 
 // Published implements store.Publishable.
 func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.PublishedRow, error] {
-	return wrapped("read published rows", func(yield func(store.PublishedRow, error) bool) {
-		from, to := int64(source)<<store.SourceShift, int64(source+1)<<store.SourceShift
-		for from < to {
-			next := to
-			var rows []store.MergedRow
-			numbers := map[int64]int64{}
-			err := j.view(ctx, func(t tx) error {
-				next = to
-				for _, page := range []struct {
-					query string
-					args  []any
-				}{
-					{`SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ?
-						ORDER BY u.{id} LIMIT 1 OFFSET ?`, []any{from, to, publishedPage}},
-					{`SELECT ended FROM {groups} WHERE source = ? AND ended >= ? AND ended < ?
-						ORDER BY ended LIMIT 1 OFFSET ?`, []any{source, from, to, publishedPage}},
-				} {
-					end := to
-					err := t.one(page.query, page.args, &end)
-					if err != nil && !errors.Is(err, sql.ErrNoRows) {
-						return err
-					}
-					next = min(next, end)
-				}
-				if next <= from {
-					return errDisorder
-				}
-				var err error
-				if rows, err = j.readMerged(t, "1", "1", from, next); err != nil {
-					return err
-				}
-				rows, err = withEnds(t, rows, "{groups} AS g WHERE g.source = ? AND g.ended >= ? AND g.ended < ?",
-					source, from, next)
-				if err != nil {
-					return err
-				}
-				return t.each("SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?",
-					[]any{from, next}, func(r *sql.Rows) error {
-						var id, number int64
-						err := r.Scan(&id, &number)
-						numbers[id] = number
-						return err
-					})
+	to := store.FirstOf(source + 1)
+	return wrapped("read published rows", store.Pages(store.FirstOf(source),
+		func(from int64) (page []store.PublishedRow, next int64, more bool, err error) {
+			err = j.view(ctx, func(t tx) (err error) {
+				page, next, err = j.readPublished(t, source, from, to)
+				return err
 			})
-			if err != nil {
-				yield(store.PublishedRow{}, err)
-				return
-			}
-			for _, r := range rows {
-				if !yield(store.PublishedRow{MergedRow: r, Publication: numbers[r.ID]}, nil) {
-					return
-				}
-			}
-			from = next
+			return page, next, next < to, err
+		}))
+}
+
+// readPublished reads a page of the rows from an id on, and returns where the next one begins.
+func (j *job) readPublished(t tx, source int, from, to int64) (page []store.PublishedRow, next int64, err error) {
+	next = to
+	endBefore := func(query string, args ...any) error {
+		end := to
+		err := t.one(query, args, &end)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = nil
 		}
-	})
+		next = min(next, end)
+		return err
+	}
+	err = endBefore(boundRows, from, to, publishedPage)
+	if err == nil {
+		err = endBefore("SELECT ended FROM {groups} WHERE source = ? AND ended >= ? AND ended < ? "+
+			"ORDER BY ended LIMIT 1 OFFSET ?", source, from, to, publishedPage)
+	}
+	if err == nil && next <= from {
+		err = errDisorder
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	rows, err := j.readMerged(t, "1", "1", from, next)
+	if err != nil {
+		return nil, 0, err
+	}
+	rows, err = withEnds(t, rows, "{groups} AS g WHERE g.source = ? AND g.ended >= ? AND g.ended < ?", source,
+		from, next)
+	if err != nil {
+		return nil, 0, err
+	}
+	numbers := map[int64]int64{}
+	var id, number int64
+	err = t.scan([]any{&id, &number}, func() { numbers[id] = number },
+		"SELECT id, publication FROM {publications} WHERE id >= ? AND id < ?", from, next)
+	for _, r := range rows {
+		page = append(page, store.PublishedRow{MergedRow: r, Publication: numbers[r.ID]})
+	}
+	return page, next, err
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"io/fs"
 	"iter"
@@ -20,8 +19,7 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 	if by == store.ByHost {
 		load = tallyHosts
 	}
-	return wrapped("sum the rows up", pages(ctx, j, math.MinInt64, math.MaxInt64,
-		"SELECT id FROM {results} WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?", load))
+	return wrapped("sum the rows up", pages(ctx, j, math.MinInt64, math.MaxInt64, boundResults, load))
 }
 
 // tally sums a range up by what SQL can tell.
@@ -35,15 +33,12 @@ func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, err
 		source = j.sourceSQL("r.id")
 	}
 	return func(t tx, from, to int64) (page []store.Tally, err error) {
-		err = t.each("SELECT "+source+", "+key+`, count(*), count(*) FILTER (WHERE r.reason IS NULL),
-			sum(r.faces), count(*) FILTER (WHERE r.faces > 0),
-			sum(r.bytes) FROM `+rows+" WHERE r.id >= ? AND r.id < ? GROUP BY 1, 2", []any{from, to},
-			func(r *sql.Rows) error {
-				var n store.Tally
-				err := r.Scan(&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes)
-				page = append(page, n)
-				return err
-			})
+		var n store.Tally
+		err = t.scan([]any{&n.Source, &n.Value, &n.Rows, &n.OK, &n.Faces, &n.ImagesWithFaces, &n.Bytes},
+			func() { page = append(page, n) },
+			"SELECT "+source+", "+key+`, count(*), count(*) FILTER (WHERE r.reason IS NULL),
+			sum(r.faces), count(*) FILTER (WHERE r.faces > 0), sum(r.bytes)
+			FROM `+rows+" WHERE r.id >= ? AND r.id < ? GROUP BY 1, 2", from, to)
 		return page, err
 	}
 }
@@ -51,16 +46,12 @@ func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, err
 // tallyHosts sums a range up by hosts, which are read out of the URLs here.
 func tallyHosts(t tx, from, to int64) ([]store.Tally, error) {
 	byHost := store.HostTallies{}
-	err := t.each(`SELECT {address}, r.reason IS NULL, r.faces, r.bytes FROM {results} AS r JOIN {urls} AS u
-		ON u.{id} = r.id
-		WHERE r.id >= ? AND r.id < ?`, []any{from, to}, func(r *sql.Rows) error {
-		var address string
-		var fine bool
-		var faces, bytes int64
-		err := r.Scan(&address, &fine, &faces, &bytes)
-		byHost.Add(address, fine, faces, bytes)
-		return err
-	})
+	var address string
+	var fine bool
+	var faces, bytes int64
+	err := t.scan([]any{&address, &fine, &faces, &bytes}, func() { byHost.Add(address, fine, faces, bytes) },
+		`SELECT {address}, r.reason IS NULL, r.faces, r.bytes FROM {results} AS r JOIN {urls} AS u
+		ON u.{id} = r.id WHERE r.id >= ? AND r.id < ?`, from, to)
 	return slices.Collect(maps.Values(byHost)), err
 }
 

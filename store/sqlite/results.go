@@ -23,14 +23,10 @@ func (j *job) readResults(t tx, from, to int64) (page []store.Result, err error)
 func (j *job) readSelected(t tx, from, to int64, brief bool, where string,
 	args []any) (page []store.Result, err error) {
 	detectors := map[int64]string{0: ""}
-	err = t.each("SELECT number, fingerprint FROM {detectors}", nil, func(rows *sql.Rows) error {
-		var number int64
-		var fingerprint string
-		err := rows.Scan(&number, &fingerprint)
-		detectors[number] = fingerprint
-		return err
-	})
-	if err != nil {
+	var number int64
+	var fingerprint string
+	if err := t.scan([]any{&number, &fingerprint}, func() { detectors[number] = fingerprint },
+		"SELECT number, fingerprint FROM {detectors}"); err != nil {
 		return nil, err
 	}
 	faces := 0
@@ -101,7 +97,7 @@ func readFaces(t tx, page []store.Result) error {
 	var rows packed
 	where, args := "id BETWEEN ? AND ?", []any{page[0].ID, page[len(page)-1].ID}
 	if page[len(page)-1].ID-page[0].ID > 16*pageRows { // few rows of many, whose faces lie far apart
-		where, args = "id IN (SELECT value FROM json_each(?))", []any{idList(idsOf(page))}
+		where, args = "id IN {list}", []any{idList(store.ResultIDs(page))}
 	}
 	err := t.one("SELECT json_group_array(json_array(id, face, x, y, width, height, score, confidence)) "+
 		"FROM {faces} WHERE "+where, args, &rows.rest)
@@ -151,30 +147,26 @@ func inOrder[T any](s []T, by func(a, b *T) int) {
 }
 
 // readRows reads the rows of a range.
-func readRows(t tx, from, to int64) (page []store.Row, err error) {
-	err = t.each("SELECT u.{id}, {address}, {group}, {kept}, {hash} FROM {urls} AS u WHERE u.{id} >= ? "+
-		"AND u.{id} < ? AND {ours} ORDER BY u.{id}", []any{from, to}, func(r *sql.Rows) error {
+func readRows(t tx, from, to int64) ([]store.Row, error) {
+	return readRowsWhere(t, "u.{id} >= ? AND u.{id} < ? AND {ours}", from, to)
+}
+
+// readRowsWhere reads the rows u for which a condition holds.
+func readRowsWhere(t tx, where string, args ...any) (page []store.Row, err error) {
+	err = t.each("SELECT u.{id}, {address}, {group}, {kept}, {hash} FROM {urls} AS u WHERE "+where+
+		" ORDER BY u.{id} LIMIT ?", append(args, maxPage+1), func(r *sql.Rows) error {
 		var row store.Row
 		var kept []byte
 		err := r.Scan(&row.ID, &row.URL, &row.Group, &kept, &row.Hash)
-		if err == nil {
-			row.Kept, err = unpackKept(row.ID, kept)
+		if err == nil && kept != nil {
+			if err = json.Unmarshal(kept, &row.Kept); err != nil {
+				err = fmt.Errorf("row %d: %w", row.ID, err)
+			}
 		}
-		if page = append(page, row); len(page) > maxPage {
-			err = errDisorder
-		}
+		page = append(page, row)
 		return err
 	})
 	return page, err
-}
-
-func unpackKept(id int64, packed []byte) (kept []string, err error) {
-	if packed != nil {
-		if err = json.Unmarshal(packed, &kept); err != nil {
-			err = fmt.Errorf("row %d: %w", id, err)
-		}
-	}
-	return kept, err
 }
 
 // sourceOf is the number of a row's source.
@@ -183,6 +175,21 @@ func (j *job) sourceOf(id int64) int {
 		return 0
 	}
 	return store.SourceOf(id)
+}
+
+// bySource calls f for the sources that some rows belong to, for those of one source that follow one another.
+func (j *job) bySource(ids []int64, f func(source int, ids []int64) error) error {
+	for len(ids) > 0 {
+		source, n := j.sourceOf(ids[0]), 1
+		for n < len(ids) && j.sourceOf(ids[n]) == source {
+			n++
+		}
+		if err := f(source, ids[:n:n]); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
 }
 
 // sourceSQL is sourceOf in SQL.
@@ -195,81 +202,18 @@ func (j *job) sourceSQL(id string) string {
 
 // Detectors implements store.Job.
 func (j *job) Detectors(ctx context.Context) (fingerprints []string, err error) {
-	err = j.view(ctx, func(t tx) error {
-		return t.each("SELECT fingerprint FROM {detectors}", nil, func(r *sql.Rows) error {
-			var f string
-			err := r.Scan(&f)
-			fingerprints = append(fingerprints, f)
-			return err
-		})
+	err = j.view(ctx, func(t tx) (err error) {
+		fingerprints, err = column[string](t, "SELECT fingerprint FROM {detectors}")
+		return err
 	})
 	return fingerprints, wrap("read detectors", err)
 }
 
 // Counts implements store.Job.
 func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
-	err = j.view(ctx, func(t tx) error {
-		c = store.Counts{Failures: map[store.Reason]int64{}}
-		err := t.one("SELECT coalesce(sum(rows), 0) FROM {sources}", nil, &c.Total)
-		if err != nil {
-			return err
-		}
-		err = t.each("SELECT name FROM {sources} WHERE complete = 0 ORDER BY number", nil,
-			func(r *sql.Rows) error {
-				var name string
-				err := r.Scan(&name)
-				c.ImportIncomplete = append(c.ImportIncomplete, name)
-				return err
-			})
-		if err != nil {
-			return err
-		}
-		err = t.each(`SELECT reason, sum(rows), sum(faces), sum(images_with_faces) FROM {tallies}
-			GROUP BY reason`, nil,
-			func(r *sql.Rows) error {
-				var reason store.Reason
-				var n store.Counted
-				err := r.Scan(&reason, &n.Rows, &n.Faces, &n.ImagesWithFaces)
-				c.Add(reason, n)
-				return err
-			})
-		if err != nil {
-			return err
-		}
-		err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0), count(*) FILTER (WHERE pending > 0
-			AND owner IS NULL),
-			count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL), coalesce(sum(already), 0)
-			FROM {shards}`, nil, &c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased,
-			&c.AlreadyDone)
-		if err != nil {
-			return err
-		}
-		paused := false
-		if err := t.one("SELECT EXISTS (SELECT 1 FROM {sources} WHERE paused <> 0)", nil,
-			&paused); err != nil {
-			return err
-		}
-		if paused {
-			err = t.one(`SELECT coalesce(sum(pending), 0) FROM {shards}
-				WHERE source IN (SELECT number FROM {sources} WHERE paused <> 0)`, nil, &c.PausedPending)
-			if err != nil {
-				return err
-			}
-		}
-		now := leaseClock()
-		return t.each(`SELECT o.id, o.host, o.pid, o.joined, o.rate, o.held_back_by, o.why,
-			count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
-			FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number
-			ORDER BY o.number`, nil, func(r *sql.Rows) error {
-			var o store.OwnerCounts
-			var joined, expires int64
-			err := r.Scan(&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards,
-				&o.Pending, &expires)
-			o.Age = time.Duration(now - joined)
-			o.Expires = max(0, time.Duration(expires-now))
-			c.Owners = append(c.Owners, o)
-			return err
-		})
+	err = j.view(ctx, func(t tx) (err error) {
+		c, err = readCounts(t)
+		return err
 	})
 	c.Derive()
 	for i := range c.Owners {
@@ -280,4 +224,45 @@ func (j *job) Counts(ctx context.Context) (c store.Counts, err error) {
 		}
 	}
 	return c, wrap("read counts", err)
+}
+
+func readCounts(t tx) (c store.Counts, err error) {
+	c.Failures = map[store.Reason]int64{}
+	err = t.one(`SELECT coalesce(sum(rows), 0), iif(EXISTS (SELECT 1 FROM {sources} WHERE paused <> 0),
+		(SELECT coalesce(sum(pending), 0) FROM {shards}
+			WHERE source IN (SELECT number FROM {sources} WHERE paused <> 0)), 0)
+		FROM {sources}`, nil, &c.Total, &c.PausedPending)
+	if err != nil {
+		return c, err
+	}
+	c.ImportIncomplete, err = column[string](t, "SELECT name FROM {sources} WHERE complete = 0 ORDER BY number")
+	if err != nil {
+		return c, err
+	}
+	var reason store.Reason
+	var n store.Counted
+	err = t.scan([]any{&reason, &n.Rows, &n.Faces, &n.ImagesWithFaces}, func() { c.Add(reason, n) },
+		"SELECT reason, sum(rows), sum(faces), sum(images_with_faces) FROM {tallies} GROUP BY reason")
+	if err != nil {
+		return c, err
+	}
+	err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0),
+		count(*) FILTER (WHERE pending > 0 AND owner IS NULL),
+		count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL), coalesce(sum(already), 0)
+		FROM {shards}`, nil, &c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased, &c.AlreadyDone)
+	if err != nil {
+		return c, err
+	}
+	now := leaseClock()
+	var o store.OwnerCounts
+	var joined, expires int64
+	return c, t.scan([]any{&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards,
+		&o.Pending, &expires}, func() {
+		o.Age = time.Duration(now - joined)
+		o.Expires = max(0, time.Duration(expires-now))
+		c.Owners = append(c.Owners, o)
+	}, `SELECT o.id, o.host, o.pid, o.joined, o.rate, o.held_back_by, o.why,
+		count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
+		FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number
+		ORDER BY o.number`)
 }

@@ -38,13 +38,9 @@ func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64,
 func (j *job) Samples(ctx context.Context) (out []store.Thumbnail, err error) {
 	err = j.view(ctx, func(t tx) error {
 		out = nil
-		return t.each("SELECT id, faces, rank, jpeg FROM {thumbnails} ORDER BY id", nil,
-			func(r *sql.Rows) error {
-				var th store.Thumbnail
-				err := r.Scan(&th.ID, &th.Faces, &th.Rank, &th.JPEG)
-				out = append(out, th)
-				return err
-			})
+		var th store.Thumbnail
+		return t.scan([]any{&th.ID, &th.Faces, &th.Rank, &th.JPEG}, func() { out = append(out, th) },
+			"SELECT id, faces, rank, jpeg FROM {thumbnails} ORDER BY id")
 	})
 	return out, wrap("read the thumbnails", err)
 }

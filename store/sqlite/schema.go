@@ -55,24 +55,19 @@ func shapes(t tx, tables []string) (map[string]shape, error) {
 		return nil, err
 	}
 	out := map[string]shape{}
-	err = t.each(`SELECT l.name, l.type || iif(l.wr, ' without rowid', ''), c.name, c.type || iif(c."notnull",
-		' not null', '')
-			|| iif(c.pk, ' key ' || c.pk, '') || iif(c.hidden, ' computed', '')
-		FROM pragma_table_list AS l LEFT JOIN pragma_table_xinfo(l.name) AS c
-		WHERE l.schema = 'main' AND l.name IN (SELECT value
-		FROM json_each(?))`, []any{string(list)}, func(r *sql.Rows) error {
-		var name, kind string
-		var column, is sql.NullString
-		err := r.Scan(&name, &kind, &column, &is)
+	var name, kind string
+	var column, is sql.NullString
+	return out, t.scan([]any{&name, &kind, &column, &is}, func() {
 		if out[name] == nil {
 			out[name] = shape{"": kind}
 		}
 		if column.Valid {
 			out[name][column.String] = is.String
 		}
-		return err
-	})
-	return out, err
+	}, `SELECT l.name, l.type || iif(l.wr, ' without rowid', ''), c.name, c.type || iif(c."notnull",
+		' not null', '') || iif(c.pk, ' key ' || c.pk, '') || iif(c.hidden, ' computed', '')
+		FROM pragma_table_list AS l LEFT JOIN pragma_table_xinfo(l.name) AS c
+		WHERE l.schema = 'main' AND l.name IN {list}`, string(list))
 }
 
 // checkSchema refuses a file whose own tables are not what its version of the schema makes, and returns the

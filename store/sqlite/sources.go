@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,12 +21,8 @@ func (j *job) Settings(ctx context.Context) (map[string]string, error) {
 
 func readSettings(t tx) (map[string]string, error) {
 	out := map[string]string{}
-	return out, t.each("SELECT key, value FROM {settings}", nil, func(r *sql.Rows) error {
-		var key, value string
-		err := r.Scan(&key, &value)
-		out[key] = value
-		return err
-	})
+	var key, value string
+	return out, t.scan([]any{&key, &value}, func() { out[key] = value }, "SELECT key, value FROM {settings}")
 }
 
 // Set implements store.Job.
@@ -53,11 +48,7 @@ func set(t tx, settings map[string]string) error {
 
 // AddSource implements store.Job.
 func (j *job) AddSource(ctx context.Context, s store.Source) (store.Source, error) {
-	out, err := j.AddSources(ctx, []store.Source{s})
-	if err != nil {
-		return store.Source{}, err
-	}
-	return out[0], nil
+	return store.First(j.AddSources(ctx, []store.Source{s}))
 }
 
 // AddSources implements store.Job.
@@ -69,42 +60,29 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 	if err := j.checkOwn(doing, "; make a job of its own with --db"); err != nil {
 		return nil, err
 	}
-	names := make([]string, len(all))
-	for i, s := range all {
-		if err := store.CheckPriority(s.Priority); err != nil {
-			return nil, wrap(doing, err)
-		}
-		names[i] = s.Name
+	names, err := store.SourceNames(all)
+	if err != nil {
+		return nil, wrap(doing, err)
 	}
 	list, err := json.Marshal(names)
 	if err != nil {
 		return nil, wrap(doing, err)
 	}
 	err = j.writer.update(ctx, "add source", func(t tx) error {
-		number := int64(0)
-		if err := t.one("SELECT coalesce(max(number) + 1, 0) FROM {sources}", nil, &number); err != nil {
+		next := 0
+		if err := t.one("SELECT coalesce(max(number) + 1, 0) FROM {sources}", nil, &next); err != nil {
 			return err
 		}
-		found, err := j.sources(t, "WHERE s.name IN (SELECT value FROM json_each(?))", string(list))
+		found, err := j.sources(t, "WHERE s.name IN {list}", string(list))
 		if err != nil {
 			return err
 		}
-		have := make(map[string]store.Source, len(all))
-		for _, s := range found {
-			have[s.Name] = s
-		}
+		var fresh []store.Source
+		out, fresh = store.NumberSources(all, found, next)
 		var values []any
-		for _, s := range all {
-			one, known := have[s.Name]
-			if !known {
-				one = store.Source{Number: int(number), Name: s.Name, Format: s.Format, Options: s.Options,
-					Priority: s.Priority}
-				values = append(values, number, s.Name, s.Format, s.Options, s.Priority,
-					store.FirstOf(int(number)), one.Checksum())
-				have[s.Name] = one
-				number++
-			}
-			out = append(out, one)
+		for _, s := range fresh {
+			values = append(values, s.Number, s.Name, s.Format, s.Options, s.Priority, store.FirstOf(s.Number),
+				s.Checksum())
 		}
 		return t.bulk("INSERT INTO {sources} (number, name, format, options, priority, last_id, checksum)", 7,
 			values, "")
@@ -150,32 +128,21 @@ func (j *job) Sources(ctx context.Context) (out []store.Source, err error) {
 }
 
 func (j *job) sources(t tx, where string, args ...any) (out []store.Source, err error) {
-	err = t.each(`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.list_rows, s.mark, s.rows,
-		s.rows - coalesce((SELECT sum(rows) FROM {tallies}
-		WHERE source = s.number), 0), s.complete, s.paused, s.priority,
-		s.changes, coalesce(o.id, '')
+	var s store.Source
+	err = t.scan([]any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
+		&s.Position.Rows, &s.Position.Mark, &s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority,
+		&s.Changes, &s.Importer}, func() { out = append(out, s) },
+		`SELECT s.number, s.name, s.format, s.options, s.offset, s.line, s.list_rows, s.mark, s.rows,
+			s.rows - coalesce((SELECT sum(rows) FROM {tallies} WHERE source = s.number), 0), s.complete,
+			s.paused, s.priority, s.changes, coalesce(o.id, '')
 		FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer `+where+`
-		ORDER BY s.number`, args, func(r *sql.Rows) error {
-		var s store.Source
-		err := r.Scan(&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
-			&s.Position.Rows, &s.Position.Mark, &s.Rows, &s.Pending, &s.Complete, &s.Paused, &s.Priority,
-			&s.Changes, &s.Importer)
-		out = append(out, s)
-		return err
-	})
+		ORDER BY s.number`, args...)
 	return out, err
 }
 
 // LeaseSource implements store.Session.
 func (s *session) LeaseSource(ctx context.Context, source int) (store.SourceLease, error) {
-	ls, err := s.LeaseSources(ctx, []int{source})
-	if err == nil && len(ls) == 0 {
-		err = wrap(fmt.Sprintf("lease source %d", source), store.ErrHeld)
-	}
-	if err != nil {
-		return store.SourceLease{Source: source, Owner: s.owner.ID}, err
-	}
-	return ls[0], nil
+	return store.LeaseOne(ctx, s, source)
 }
 
 // LeaseSources implements store.Session.
@@ -197,18 +164,13 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 		if err != nil {
 			return err
 		}
-		expires := store.Trust(s.ttl)
-		return t.each(`UPDATE {sources} AS s SET importer = ?1, generation = ?2 + l.key, expires = ?3
-			FROM json_each(?4) AS l
-			WHERE s.number = l.value AND s.importer IS NULL
-			RETURNING number, generation, offset, line, list_rows, mark`,
-			[]any{s.number, first, s.expiry(), idList(sources)}, func(r *sql.Rows) error {
-				l := store.SourceLease{Owner: s.owner.ID, Expires: expires}
-				err := r.Scan(&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line,
-					&l.Position.Rows, &l.Position.Mark)
-				out = append(out, l)
-				return err
-			})
+		l := store.SourceLease{Expires: store.Trust(s.ttl)}
+		return t.scan([]any{&l.Source, &l.Generation, &l.Position.Offset, &l.Position.Line, &l.Position.Rows,
+			&l.Position.Mark}, func() { out = append(out, l) },
+			`UPDATE {sources} AS s SET importer = ?1, generation = ?2 + l.key, expires = ?3
+			FROM json_each(?4) AS l WHERE s.number = l.value AND s.importer IS NULL
+			RETURNING number, generation, offset, line, list_rows, mark`, s.number, first, s.expiry(),
+			idList(sources))
 	})
 	if err == nil {
 		s.takeovers.Add(freed)
@@ -221,14 +183,19 @@ func (s *session) LeaseSources(ctx context.Context, sources []int) (out []store.
 func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.SourceLease, error) {
 	err := s.writer.update(ctx, "renew source", func(t tx) error {
 		l.Expires = store.Trust(s.ttl)
-		n, err := t.exec("UPDATE {sources} SET expires = ? WHERE number = ? AND importer = ? "+
-			"AND generation = ?", s.expiry(), l.Source, s.number, l.Generation)
-		if err == nil && n == 0 {
-			err = store.ErrLeaseLost
-		}
-		return err
+		return s.setImport(t, l, "expires = ?", s.expiry())
 	})
 	return l, wrap(fmt.Sprintf("renew the import of source %d", l.Source), err)
+}
+
+// setImport changes a source whose import is leased; store.ErrLeaseLost if it is not any more.
+func (s *session) setImport(t tx, l store.SourceLease, change string, args ...any) error {
+	n, err := t.exec("UPDATE {sources} SET "+change+" WHERE number = ? AND importer = ? AND generation = ?",
+		append(args, l.Source, s.number, l.Generation)...)
+	if err == nil && n == 0 {
+		err = store.ErrLeaseLost
+	}
+	return err
 }
 
 // ReleaseSource implements store.Session.

@@ -66,6 +66,24 @@ func (t tx) each(text string, args []any, scan func(*sql.Rows) error) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
+// scan scans every row of a query into dest and calls f.
+func (t tx) scan(dest []any, f func(), text string, args ...any) error {
+	return t.each(text, args, func(rows *sql.Rows) error {
+		err := rows.Scan(dest...)
+		if err == nil {
+			f()
+		}
+		return err
+	})
+}
+
+// column is what a query with one column finds.
+func column[T any](t tx, text string, args ...any) (out []T, err error) {
+	var v T
+	err = t.scan([]any{&v}, func() { out = append(out, v) }, text, args...)
+	return out, err
+}
+
 // bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head), groups of
 // values and what follows them (tail): 100 rows a statement (more gain nothing, fewer cost), then 10, then 1,
 // so that few statements exist.

@@ -68,47 +68,36 @@ func (j *job) Verify(ctx context.Context, o store.VerifyOptions, report func(sto
 	if err != nil {
 		return err
 	}
+	var whole []func() error
 	for _, f := range []func(context.Context, func(store.Problem)) error{j.verifySealed, j.verifyShards,
 		j.verifyTallies, j.verifyGroups} {
-		if err := f(ctx, report); err != nil {
-			return wrap("verify", err)
-		}
+		whole = append(whole, func() error { return f(ctx, report) })
 	}
 	checks := rowChecks
 	if !j.inPlace {
 		checks = slices.Concat(ownRowChecks, rowChecks)
 	}
-	unchecked := int64(0)
-	for from, more := int64(math.MinInt64), true; more; {
-		next, n := from, int64(0)
-		err := j.check(ctx, report, func(t tx, report func(store.Problem)) (err error) {
+	err = store.VerifyWhole(o, whole, func(from int64) (next int64, more bool, unchecked int64, err error) {
+		err = j.check(ctx, report, func(t tx, report func(store.Problem)) (err error) {
 			if next, more, err = j.verifyRange(t, from, checks, string(reasons), report); err != nil {
 				return err
 			}
-			n, err = j.verifyResults(t, from, next-1, report)
+			unchecked, err = j.verifyResults(t, from, next-1, report)
 			return err
 		})
-		from, unchecked = next, unchecked+n
-		if err != nil {
-			return wrap("verify", err)
-		}
-	}
-	if o.Unchecked != nil {
-		o.Unchecked(unchecked)
-	}
-	if o.Deep {
-		return wrap("verify", j.check(ctx, report, func(t tx, report func(store.Problem)) error {
-			return t.each("PRAGMA quick_check", nil, func(r *sql.Rows) error {
-				var text string
-				err := r.Scan(&text)
+		return next, more, unchecked, err
+	})
+	if err == nil && o.Deep {
+		err = j.check(ctx, report, func(t tx, report func(store.Problem)) error {
+			var text string
+			return t.scan([]any{&text}, func() {
 				if text != "ok" {
 					report(store.Problem{Check: "database", Text: text})
 				}
-				return err
-			})
-		}))
+			}, "PRAGMA quick_check")
+		})
 	}
-	return nil
+	return wrap("verify", err)
 }
 
 // check runs f in a view, and passes on what it reports in the end.
@@ -133,34 +122,23 @@ func (j *job) verifyShards(ctx context.Context, report func(store.Problem)) erro
 			return err
 		}
 		audit := store.NewShardAudit(given, j.inPlace, report)
-		err := t.each(`SELECT s.number, s.last_id, s.rows, s.generation,
+		var source int
+		var last, rows, generation int64
+		var orphan bool
+		err := t.scan([]any{&source, &last, &rows, &generation, &orphan}, func() {
+			audit.Source(source, last, rows, generation, orphan)
+		}, `SELECT s.number, s.last_id, s.rows, s.generation,
 			s.importer IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
-			FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer`, nil,
-			func(r *sql.Rows) error {
-				var number int
-				var last, rows, generation int64
-				var orphan bool
-				err := r.Scan(&number, &last, &rows, &generation, &orphan)
-				audit.Source(number, last, rows, generation, orphan)
-				return err
-			})
+			FROM {sources} AS s LEFT JOIN {owners} AS o ON o.number = s.importer`)
 		if err != nil {
 			return err
 		}
-		err = t.each(`SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
-			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
-			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner
-			ORDER BY s.lo`, nil, func(r *sql.Rows) error {
-			var c store.Shard
-			var source int
-			var generation int64
-			var orphan bool
-			if err := r.Scan(&c.Lo, &c.Hi, &source, &c.Rows, &c.Pending, &generation, &orphan); err != nil {
-				return err
-			}
+		var c store.Shard
+		err = t.scan([]any{&c.Lo, &c.Hi, &source, &c.Rows, &c.Pending, &generation, &orphan}, func() {
 			audit.Shard(source, c, generation, orphan)
-			return nil
-		})
+		}, `SELECT s.lo, s.hi, s.source, s.rows, s.pending, s.generation,
+			s.owner IS NOT NULL AND (o.number IS NULL OR s.expires IS NULL)
+			FROM {shards} AS s LEFT JOIN {owners} AS o ON o.number = s.owner ORDER BY s.lo`)
 		if err == nil {
 			audit.Close()
 		}
@@ -173,13 +151,10 @@ func (j *job) verifyTallies(ctx context.Context, report func(store.Problem)) err
 	return j.check(ctx, report, func(t tx, report func(store.Problem)) error {
 		read := func(query string) (map[tallyKey]store.Counted, error) {
 			out := map[tallyKey]store.Counted{}
-			return out, t.each(query, nil, func(r *sql.Rows) error {
-				var k tallyKey
-				var n store.Counted
-				err := r.Scan(&k.source, &k.reason, &n.Rows, &n.Faces, &n.ImagesWithFaces)
-				out[k] = n
-				return err
-			})
+			var k tallyKey
+			var n store.Counted
+			return out, t.scan([]any{&k.source, &k.reason, &n.Rows, &n.Faces, &n.ImagesWithFaces},
+				func() { out[k] = n }, query)
 		}
 		said, err := read("SELECT source, reason, rows, faces, images_with_faces FROM {tallies}")
 		if err != nil {
@@ -215,13 +190,9 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string,
 		lo = min(lo, first.Lo)
 	}
 	var span store.Span
-	err = t.each("SELECT lo, hi, rows, pending, already FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000",
-		[]any{lo}, func(r *sql.Rows) error {
-			var c store.Shard
-			err := r.Scan(&c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already)
-			span.Add(c)
-			return err
-		})
+	var c store.Shard
+	err = t.scan([]any{&c.Lo, &c.Hi, &c.Rows, &c.Pending, &c.Already}, func() { span.Add(c) },
+		"SELECT lo, hi, rows, pending, already FROM {shards} WHERE lo >= ? ORDER BY lo LIMIT 1000", lo)
 	if err != nil {
 		return 0, false, err
 	}
@@ -236,23 +207,16 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string,
 		if c.name == "reason" {
 			args = append(args, reasons)
 		}
-		err := t.each(fmt.Sprintf("%s LIMIT %d", c.query, store.VerifyShown), args, func(r *sql.Rows) error {
-			var id, n int64
-			err := r.Scan(&id, &n)
-			report(store.RowProblem(c.name, id, n))
-			return err
-		})
+		var id, n int64
+		err := t.scan([]any{&id, &n}, func() { report(store.RowProblem(c.name, id, n)) },
+			fmt.Sprintf("%s LIMIT %d", c.query, store.VerifyShown), args...)
 		if err != nil {
 			return 0, false, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	err = t.each("SELECT id, faces, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? "+
-		"AND (candidates IS NOT NULL OR landmarks IS NOT NULL)", []any{lo, to}, func(r *sql.Rows) error {
-		var id, faces int64
-		var packed, landmarks []byte
-		if err := r.Scan(&id, &faces, &packed, &landmarks); err != nil {
-			return err
-		}
+	var id, faces int64
+	var packed, landmarks []byte
+	err = t.scan([]any{&id, &faces, &packed, &landmarks}, func() {
 		candidates, err := unpackFaces(packed)
 		check := "candidates"
 		if err == nil {
@@ -262,8 +226,8 @@ func (j *job) verifyRange(t tx, from int64, checks []rowCheck, reasons string,
 		if err != nil {
 			report(store.Problem{Check: check, ID: id, Text: fmt.Sprintf("row %d: %v", id, err)})
 		}
-		return nil
-	})
+	}, "SELECT id, faces, candidates, landmarks FROM {results} WHERE id BETWEEN ? AND ? "+
+		"AND (candidates IS NOT NULL OR landmarks IS NOT NULL)", lo, to)
 	return to + 1, to != math.MaxInt64, err
 }
 

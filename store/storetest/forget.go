@@ -62,7 +62,7 @@ func (b *bench) forgotten(url bool, rows ...int64) {
 			continue
 		}
 		seen++
-		want := store.ForgottenResult(r.ID, r.Time)
+		want := store.Result{ID: r.ID, Status: store.Failed, Reason: store.Forgotten, Time: r.Time}
 		want.URL, want.Source, want.Group, want.Kept = r.URL, r.Source, r.Group, r.Kept
 		if !reflect.DeepEqual(r, want) {
 			b.Errorf("of row %d is left: %+v", r.ID, r)

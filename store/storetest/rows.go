@@ -44,8 +44,8 @@ func testSourceLease(t *testing.T, target Target) {
 		t.Errorf("a renewed lease ended at %s", renewed.Expires)
 	}
 	src := b.sources()
-	if src[0].Importer == "" || src[0].Importer != l.Owner {
-		t.Errorf("importer %q, want %q", src[0].Importer, l.Owner)
+	if first := b.counts().Owners[0].ID; src[0].Importer == "" || src[0].Importer != first {
+		t.Errorf("importer %q, want %q", src[0].Importer, first)
 	}
 	b.ok(one.ReleaseSource(ctx(t), renewed))
 	next := b.leaseSource(two, 0)
