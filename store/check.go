@@ -145,8 +145,8 @@ func IsOwnerID(id string) bool { return ownerID.MatchString(id) }
 // CheckOwner holds an owner's ID to what can be part of a file's name, and its TTL to be one.
 func CheckOwner(id string, ttl time.Duration) error {
 	if !IsOwnerID(id) {
-		return fmt.Errorf("%q is not an owner's name: letters, digits, dot, underscore and hyphen, at most 64",
-			id)
+		return fmt.Errorf("%q is not an owner's name: letters, digits, dot, underscore and hyphen, at most "+
+			"64", id)
 	}
 	if ttl <= 0 {
 		return fmt.Errorf("a lease's time to live must be above zero, not %s", ttl)

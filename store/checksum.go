@@ -89,7 +89,7 @@ func (r *Result) Checksum() int32 {
 }
 
 // Checksum is that of a source's name, options, position and state. How many rows it has, and how many of
-// them are pending, its shards tell too.
+// them are pending, its shards say, too.
 func (s *Source) Checksum() int32 {
 	b := make(sum, 0, 1024)
 	b.int(int64(s.Number), int64(s.Priority), s.Position.Offset, s.Position.Line, s.Position.Rows,

@@ -33,11 +33,11 @@ func forgottenResult(id int64, now time.Time) Result {
 	return Result{ID: id, Status: Failed, Reason: Forgotten, Time: now}
 }
 
-// ErasedPrefix begins what stands in the place of a URL that was removed: a salt and a hash follow.
+// ErasedPrefix begins what replaces a URL that was removed: a salt and a hash follow.
 const ErasedPrefix = "forgotten:sha256:"
 
 // saltBytes of an erased URL make its hash another one each time, so that a list of hashes made once does not
-// tell which URLs were erased.
+// show which URLs were erased.
 const saltBytes = 8
 
 // Eraser removes URLs. What one removed is compared with a URL at the price of one hash (ErasedSet).
@@ -50,7 +50,7 @@ func NewEraser() Eraser {
 	return e
 }
 
-// Erase returns what stands in the place of a URL.
+// Erase returns what replaces a URL.
 func (e Eraser) Erase(url string) string {
 	if IsErased(url) {
 		return url
@@ -146,7 +146,7 @@ func (r *MergedRow) Outlasts(other *MergedRow) bool {
 // Erased is a row whose URL, group and kept columns are to be removed.
 type Erased struct {
 	ID  int64
-	URL string // what stands in its place
+	URL string // what replaces it
 }
 
 // PendingRows yields the rows of a job that have no result, in id order.

@@ -7,7 +7,7 @@ import (
 	"iter"
 )
 
-// Hashes are those of a row's image that the job asked for.
+// Hashes are those of a row's image that the job computes.
 type Hashes struct {
 	SHA256 SHA256 // of the body, as downloaded
 	PHash  PHash  // of the picture, as stored

@@ -54,7 +54,7 @@ func AllRows(all []Addition) []NewRow {
 	return rows
 }
 
-// What a transaction does, for its errors. Of several sources or shards only the number is told.
+// What a transaction does, for its errors. Of several sources or shards only the number is given.
 
 // Adding says that sources are added.
 func Adding(all []Source) string {

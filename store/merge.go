@@ -21,13 +21,13 @@ type MergeOptions struct {
 	// Same reports whether two sources, of two jobs but with one number, are the same list.
 	Same func(a, b Source) bool
 	// MayBeSame reports whether nothing shows that two sources are different lists, as far as both were read.
-	// It is asked of a job that has only some of its rows, and need not be at the end of its lists.
+	// It is called for a job that has only some of its rows, and need not be at the end of its lists.
 	MayBeSame func(a, b Source) bool
 	// SourceName is what a source of a job is called in the merged one.
 	SourceName func(of Job, s Source) string
 	// ShardSize in rows.
 	ShardSize int
-	// Merged is told the rows taken in; optional.
+	// Merged is called with the number of rows taken in; optional.
 	Merged func(rows int64)
 }
 
@@ -72,33 +72,9 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
-	settings, err := in[0].Settings(ctx)
+	settings, err := mergedSettings(ctx, in)
 	if err != nil {
 		return err
-	}
-	flags, known := settings[RunFlagsSetting]
-	strip(settings)
-	if known {
-		settings[RunFlagsSetting] = flags
-	}
-	var hashes []string
-	for _, j := range in {
-		these, err := j.Settings(ctx)
-		if err != nil {
-			return err
-		}
-		for key, value := range these {
-			if strings.HasPrefix(key, FolderSetting) {
-				settings[key] = value
-			}
-		}
-		if some := these[HashSetting]; some != "" {
-			hashes = append(hashes, strings.Split(some, ",")...)
-		}
-	}
-	hashes = slices.DeleteFunc(hashes, func(word string) bool { return word == NoHashes })
-	if slices.Sort(hashes); len(hashes) > 0 {
-		settings[HashSetting] = strings.Join(slices.Compact(hashes), ",")
 	}
 	inputs, err := json.Marshal(inputNames(in))
 	if err != nil {
@@ -112,7 +88,7 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 		if _, err := out.AddSource(ctx, s); err != nil {
 			return err
 		}
-		// The position tells which list it is. It comes before the rows, so that the merge can be repeated
+		// The position says which list it is. It comes before the rows, so that the merge can be repeated
 		// whenever it ends.
 		if err := out.Absorb(ctx, s.Number, nil, s.Position, false, o.ShardSize); err != nil {
 			return err
@@ -139,12 +115,46 @@ func Merge(ctx context.Context, out Job, in []Job, o MergeOptions) error {
 	return out.Set(ctx, map[string]string{MergeSetting: "done", MergePartsSetting: parts.String()})
 }
 
+// mergedSettings are those of the first job, with the folders and the hashes of all.
+func mergedSettings(ctx context.Context, in []Job) (map[string]string, error) {
+	var merged map[string]string
+	var hashes []string
+	for i, j := range in {
+		settings, err := j.Settings(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			merged = maps.Clone(settings)
+			strip(merged)
+			if flags, known := settings[RunFlagsSetting]; known {
+				merged[RunFlagsSetting] = flags
+			}
+		}
+		for key, value := range settings {
+			if strings.HasPrefix(key, FolderSetting) {
+				merged[key] = value
+			}
+		}
+		for word := range strings.SplitSeq(settings[HashSetting], ",") {
+			if word != "" && word != NoHashes {
+				hashes = append(hashes, word)
+			}
+		}
+	}
+	if slices.Sort(hashes); len(hashes) > 0 {
+		merged[HashSetting] = strings.Join(slices.Compact(hashes), ",")
+	}
+	return merged, nil
+}
+
 // Merged are rows of a list as a merge takes them in: those that are Bad are done.
 func Merged(rows []NewRow) []MergedRow {
 	out := make([]MergedRow, len(rows))
 	now := time.Now()
 	for i, r := range rows {
-		out[i] = MergedRow{Row: Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Hash: r.Hash}, End: r.End}
+		out[i] = MergedRow{End: r.End,
+			Row: Row{ID: r.ID, URL: r.URL, Group: r.Group, Kept: r.Kept, Hash: r.Hash}}
 		if r.Bad {
 			bad := BadResult(r.ID, now)
 			out[i].Result = &bad
@@ -157,7 +167,7 @@ func Merged(rows []NewRow) []MergedRow {
 func inputNames(in []Job) (names []string) {
 	for _, j := range in {
 		name := j.Path()
-		if from, ok := j.(interface{ Input() string }); ok { // put together of what lies there
+		if from, ok := j.(interface{ Input() string }); ok { // it is put together of files in a folder
 			name = from.Input()
 		}
 		if abs, err := filepath.Abs(name); err == nil && !strings.Contains(name, "://") {
@@ -208,98 +218,137 @@ func otherSettings(these, those map[string]string) string {
 }
 
 // agree returns the sources of jobs that can be merged, and which parts of their rows the jobs hold together.
-func agree(ctx context.Context, out Job, in []Job, o MergeOptions) (sources []Source, parts Nodes,
-	err error) {
+func agree(ctx context.Context, out Job, in []Job, o MergeOptions) ([]Source, Nodes, error) {
 	if len(in) == 0 {
 		return nil, nil, fmt.Errorf("no jobs to merge into %s", out.Path())
 	}
-	var settings map[string]string
-	growing := false // out has not all its sources yet
-	// The position of a source that only jobs told so far which have some of its rows.
-	soft, told := map[int]bool{}, map[int]bool{}
-	for i, j := range append([]Job{out}, in...) {
-		these, err := j.Settings(ctx)
-		if err != nil {
+	a := agreement{MergeOptions: o, soft: map[int]bool{}}
+	if err := a.begin(ctx, out); err != nil {
+		return nil, nil, err
+	}
+	for _, j := range in {
+		if err := a.add(ctx, j); err != nil {
 			return nil, nil, err
-		}
-		_, unfinished := UnfinishedMerge(these)
-		merged := IsMerge(these)
-		have, err := j.Sources(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		some := false
-		if i > 0 || merged {
-			holds, err := partsOfAll(these, have)
-			if err != nil {
-				return nil, nil, fmt.Errorf("%s: %w", j.Path(), err)
-			}
-			parts = parts.add(holds)
-			some = len(holds) == 0
-		}
-		strip(these)
-		if i > 0 && unfinished {
-			return nil, nil, fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
-		}
-		if i == 0 { // out
-			growing = unfinished
-			if len(have) > 0 && !merged {
-				return nil, nil, fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file",
-					j.Path())
-			}
-			sources = have
-			if merged {
-				settings = these
-			}
-			for k := range have {
-				soft[k], told[k] = some, true
-			}
-			continue
-		}
-		if settings == nil {
-			settings = these
-		}
-		if !maps.Equal(settings, these) {
-			return nil, nil, fmt.Errorf("%s was made with other settings than the job before it: %s; rescan one "+
-				"of them with the flags of the other, or merge them into two files", j.Path(),
-				otherSettings(these, settings))
-		}
-		if growing && len(have) > len(sources) { // the merge was interrupted before all of them were there
-			sources = append(sources, o.named(j, have[len(sources):])...)
-		}
-		if len(sources) == 0 {
-			sources = o.named(j, have)
-		}
-		growing = false
-		if len(have) != len(sources) {
-			return nil, nil, fmt.Errorf("%s has %d sources, not %d", j.Path(), len(have), len(sources))
-		}
-		for k, s := range have {
-			first := &sources[k]
-			switch {
-			case !s.Complete && !merged:
-				return nil, nil, fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(),
-					s.Name)
-			case isUnread(*first): // the merge was interrupted before it was said which list it is
-				first.Position = s.Position
-			case o.MayBeSame != nil && s.Position.Line != first.Position.Line && (soft[k] || some) &&
-				o.MayBeSame(*first, s):
-				if s.Position.Line > first.Position.Line {
-					first.Position = s.Position
-				}
-			case !o.Same(*first, s):
-				return nil, nil, fmt.Errorf("%s was made from another list than the others: %s", j.Path(),
-					s.Name)
-			case first.Position.Line != s.Position.Line:
-				return nil, nil, fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run "+
-					"them all again, then merge", j.Path(), s.Position.Line, s.Name, first.Position.Line)
-			}
-			first.Position.Rows = max(first.Position.Rows, s.Position.Rows)
-			soft[k] = some && (soft[k] || !told[k])
-			told[k] = true
 		}
 	}
-	return sources, parts, nil
+	return a.sources, a.parts, nil
+}
+
+// agreement is what some jobs that are to be merged have in common.
+type agreement struct {
+	MergeOptions
+	settings map[string]string // nil while there is no job
+	sources  []Source
+	parts    Nodes // that the jobs hold together
+	growing  bool  // the jobs are a merge that was interrupted, before all sources were in it
+	// By source: whether only jobs that have some of its rows know its position so far.
+	soft map[int]bool
+}
+
+// begin takes what is there of the merge.
+func (a *agreement) begin(ctx context.Context, out Job) error {
+	settings, sources, err := settingsAndSources(ctx, out)
+	if err != nil {
+		return err
+	}
+	a.sources = sources
+	if !IsMerge(settings) {
+		if len(sources) > 0 {
+			return fmt.Errorf("%s is a job of its own, not an earlier merge; name a new file", out.Path())
+		}
+		return nil
+	}
+	some, err := a.addParts(out, settings, sources)
+	for k := range sources {
+		a.soft[k] = some
+	}
+	_, a.growing = UnfinishedMerge(settings)
+	strip(settings)
+	a.settings = settings
+	return err
+}
+
+func settingsAndSources(ctx context.Context, j Job) (settings map[string]string, sources []Source,
+	err error) {
+	if settings, err = j.Settings(ctx); err == nil {
+		sources, err = j.Sources(ctx)
+	}
+	return settings, sources, err
+}
+
+// addParts adds the parts of its lists that a job holds. It reports whether nobody knows which they are: a
+// merge of some parts.
+func (a *agreement) addParts(j Job, settings map[string]string, sources []Source) (some bool, err error) {
+	holds, err := partsOfAll(settings, sources)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", j.Path(), err)
+	}
+	a.parts = a.parts.add(holds)
+	return len(holds) == 0, nil
+}
+
+// add adds a job to merge, or refuses it.
+func (a *agreement) add(ctx context.Context, j Job) error {
+	settings, sources, err := settingsAndSources(ctx, j)
+	if err != nil {
+		return err
+	}
+	merged := IsMerge(settings)
+	some, err := a.addParts(j, settings, sources)
+	if err != nil {
+		return err
+	}
+	if _, unfinished := UnfinishedMerge(settings); unfinished {
+		return fmt.Errorf("%s is a merge that was interrupted: repeat that first", j.Path())
+	}
+	strip(settings)
+	if a.settings == nil {
+		a.settings = settings
+	}
+	if !maps.Equal(a.settings, settings) {
+		return fmt.Errorf("%s was made with other settings than the job before it: %s; rescan one of them "+
+			"with the flags of the other, or merge them into two files", j.Path(),
+			otherSettings(settings, a.settings))
+	}
+	if n := len(a.sources); n == 0 || a.growing && len(sources) > n {
+		a.sources = append(a.sources, a.named(j, sources[n:])...)
+	}
+	a.growing = false
+	if len(sources) != len(a.sources) {
+		return fmt.Errorf("%s has %d sources, not %d", j.Path(), len(sources), len(a.sources))
+	}
+	for k, s := range sources {
+		if !s.Complete && !merged {
+			return fmt.Errorf("%s has not read %s to its end: run it until it has", j.Path(), s.Name)
+		}
+		if err := a.addSource(j, k, s, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addSource compares a job's source with that of the jobs before it, and adds what the job knows of it.
+func (a *agreement) addSource(j Job, k int, s Source, some bool) error {
+	first := &a.sources[k]
+	soft, known := a.soft[k]
+	switch {
+	case isUnread(*first): // the merge was interrupted before it was said which list it is
+		first.Position = s.Position
+	case s.Position.Line != first.Position.Line && (soft || some) && a.MayBeSame != nil &&
+		a.MayBeSame(*first, s):
+		if s.Position.Line > first.Position.Line {
+			first.Position = s.Position
+		}
+	case !a.Same(*first, s):
+		return fmt.Errorf("%s was made from another list than the others: %s", j.Path(), s.Name)
+	case first.Position.Line != s.Position.Line:
+		return fmt.Errorf("%s has read %d lines of %s, another job %d: the list grew; run them all again, "+
+			"then merge", j.Path(), s.Position.Line, s.Name, first.Position.Line)
+	}
+	first.Position.Rows = max(first.Position.Rows, s.Position.Rows)
+	a.soft[k] = some && (soft || !known)
+	return nil
 }
 
 // named are sources of a job under the names that they have in the merged one.
@@ -419,7 +468,7 @@ func (c *cursor) take() MergedRow {
 	return m
 }
 
-// nextRow takes the lowest row that any cursor has, as the best of those that have it tell it.
+// nextRow takes the lowest row that any cursor has, in the best version.
 func nextRow(cursors []*cursor) (best MergedRow, more bool, err error) {
 	lowest := int64(0)
 	for _, c := range cursors {

@@ -83,7 +83,7 @@ type Frontier struct {
 	Changes int64
 }
 
-// OutputSetting begins the keys of settings that tell how far a file is written that follows the job; its
+// OutputSetting begins the keys of settings that say how far a file is written that follows the job; its
 // name comes after.
 const OutputSetting = "output:"
 

@@ -85,7 +85,7 @@ var (
 // reason adds a line to the table.
 func reason(word Reason, class Class, hint string) Reason {
 	if class == "" || hint == "" || word.Known() {
-		panic("the reason " + string(word) + " is incomplete, or stands twice")
+		panic("the reason " + string(word) + " is incomplete, or is there twice")
 	}
 	reasons = append(reasons, word)
 	about[word] = struct {

@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// PublishSetting begins the keys of settings that tell how a job is published (store/segment).
+// PublishSetting begins the keys of settings that say how a job is published (store/segment).
 const PublishSetting = "publish:"
 
 // fillSetting begins the keys of settings that name sources of which rows may be missing up to their

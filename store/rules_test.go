@@ -152,12 +152,12 @@ func TestCounted(t *testing.T) {
 	var got found
 	n.Verify(n, 0, "", got.report)
 	if got != nil {
-		t.Errorf("the same is told: %v", got)
+		t.Errorf("the same is reported: %v", got)
 	}
 	n.Verify(n.Count(0, 1), 0, "", got.report)
 	n.Verify(n.Count(1, 0), 0, "", got.report)
 	if len(got) != 1 {
-		t.Errorf("another sum is told as %v", got)
+		t.Errorf("another sum is reported as %v", got)
 	}
 }
 

@@ -125,7 +125,7 @@ func JoinFinished(near []Shard, lo int64) (joined Shard, last int64, joins bool)
 // pending rows.
 func MoreTurns(want, pending int64, most int) int { return int(min(max(want/pending, 1), int64(most))) }
 
-// A ShardAudit finds what is wrong with the shards and leases of a job. It is told all sources, then all
+// A ShardAudit finds what is wrong with the shards and leases of a job. It is given all sources, then all
 // shards by id, and then Close is called.
 type ShardAudit struct {
 	given   int64 // the last generation

@@ -20,7 +20,7 @@
 // server, for many machines; store/open chooses by a job's name. Both pass the suite in store/storetest, and
 // callers see only Job and Session.
 //
-// What does not depend on the database stands here once: what is refused (check.go), how shards are cut,
+// What does not depend on the database is here: what is refused (check.go), how shards are cut,
 // joined and verified (shard.go), leases (lease.go), what becomes of rows from another job (absorb.go), and
 // what is counted (counted.go). An implementation has the SQL.
 package store
@@ -55,7 +55,7 @@ var (
 // k<<SourceShift.
 const SourceShift = 40
 
-// FolderSetting begins the keys of settings that tell which folders belong to the job: this, what for, a
+// FolderSetting begins the keys of settings that say which folders belong to the job: this, what for, a
 // token.
 const FolderSetting = "folder:"
 
@@ -132,7 +132,7 @@ type Query struct {
 	// Brief results have ID, URL, Source, Status, Reason, HTTPStatus, Format, Width, Height, Bytes, Detector
 	// and the boxes of Faces, and nothing else. They come in half the time.
 	Brief bool
-	// Where excludes results, as far as the database can tell: the caller still has to look. Nil, or a
+	// Where excludes results, as far as the database can: the caller has to check again. Nil, or a
 	// condition that cannot be translated, excludes none.
 	Where Condition
 }
@@ -207,7 +207,7 @@ type Session interface {
 	// it.
 	Suspects(ctx context.Context) (map[int64]int, error)
 
-	// Report tells other processes how this one gets on; Counts has it, until this one leaves.
+	// Report shows other processes how this one gets on; Counts has it, until this one leaves.
 	Report(ctx context.Context, p Progress) error
 
 	// Takeovers counts the shards this session took from dead owners and expired leases.
@@ -352,7 +352,7 @@ type Result struct {
 	Took       time.Duration
 	Time       time.Time // when it was done
 	Outputs    Outputs   // what else was made of the image
-	Hashes               // that the job asked for
+	Hashes               // that the job computes
 
 	// What reading adds.
 	URL    string
@@ -471,7 +471,7 @@ func (t *Tally) Add(o Tally) {
 type Selection struct {
 	Reasons []Reason // failed for any of these; empty means none
 	OK      bool     // those that are ok, too
-	Except  []string // of these, not the ones that detectors of these fingerprints judged
+	Except  []string // of these, not the ones that detectors of these fingerprints examined
 	Host    string   // the URL's host, in any case; empty means any
 	IDs     []int64  // only these rows, ascending; nil means all
 }
@@ -479,7 +479,7 @@ type Selection struct {
 // VerifyOptions says how far verify goes.
 type VerifyOptions struct {
 	Deep bool // also the database's own check of its file
-	// Unchecked is told how many results have no checksum, as an earlier release wrote them; optional.
+	// Unchecked is called with how many results have no checksum, as an earlier release wrote them; optional.
 	Unchecked func(results int64)
 }
 

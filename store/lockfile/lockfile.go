@@ -72,8 +72,8 @@ func (f *File) Close() error { return f.f.Close() }
 // errAlive says that the process of a file lives: it holds the lock.
 var errAlive = errors.New("the process is alive")
 
-// openDead opens the file of a dead process and locks it; fs.ErrNotExist if there is none. A link, a pipe or a
-// folder of the name is not one: it is neither followed nor waited for.
+// openDead opens the file of a dead process and locks it; fs.ErrNotExist if there is none. A link, a pipe or
+// a folder of the name is not one: it is neither followed nor waited for.
 func openDead(name string, lock int) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link; a socket

@@ -103,8 +103,8 @@ type importing struct {
 // isAt reports whether an addition has been written.
 func (i importing) isAt(a store.Addition) bool {
 	n := len(a.Rows)
-	return n > 0 && a.Rows[n-1].ID == i.last && i.at.Offset == a.Position.Offset && i.at.Line == a.Position.Line &&
-		bytes.Equal(i.at.Mark, a.Position.Mark)
+	return n > 0 && a.Rows[n-1].ID == i.last && i.at.Offset == a.Position.Offset &&
+		i.at.Line == a.Position.Line && bytes.Equal(i.at.Mark, a.Position.Mark)
 }
 
 // imports locks sources, all of which have to be leased, and reads where their imports are.
@@ -231,8 +231,8 @@ func (c cuts) insert(b *pgx.Batch) {
 	if len(c) > 0 {
 		los, his, rows, pendings := splitShards(c)
 		b.Queue("INSERT INTO shards (lo, hi, source, rows, pending) SELECT lo, hi, lo >> $5, rows, pending "+
-			"FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS s (lo, hi, rows, pending)",
-			los, his, rows, pendings, store.SourceShift)
+			"FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) "+
+			"AS s (lo, hi, rows, pending)", los, his, rows, pendings, store.SourceShift)
 	}
 }
 

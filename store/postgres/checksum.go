@@ -54,7 +54,8 @@ func verifyResults(ctx context.Context, t pgx.Tx, lo, hi int64,
 		err = each(ctx, t, []any{&s.ID, &s.Sum}, func() {
 			page = append(page, s)
 			s.Sum = nil
-		}, "SELECT id, checksum FROM results WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3", lo, hi, pageRows)
+		}, "SELECT id, checksum FROM results WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3", lo, hi,
+			pageRows)
 		return page, err
 	}
 	read := func(from, to int64) ([]store.Result, error) {

@@ -88,7 +88,7 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Le
 			out = append(out, store.Lease{Shard: h.Lo, Source: turn.Source, Lo: h.Lo, Hi: h.Hi,
 				Pending: h.Pending, Generation: h.generation, Expires: c.expires})
 		}
-		s.round.Return(c.next[c.asked:]...)
+		s.round.Return(c.next[c.tried:]...)
 		if len(out) > 0 {
 			return out, nil
 		}
@@ -99,7 +99,7 @@ func (s *session) claim(ctx context.Context, maxRows, maxShards int) ([]store.Le
 // claim is what a claim finds, in a transaction.
 type claim struct {
 	next    []*fair.Turn // sources whose turn it is; more of them while shards are small
-	asked   int          // how many of them were asked for a shard
+	tried   int          // how many of them were looked for a shard in
 	taken   []taken
 	expires time.Time
 }
@@ -144,11 +144,11 @@ func (s *session) survey(ctx context.Context) error {
 func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxShards int) error {
 	b := &pgx.Batch{}
 	for n := 1; want > 0 && len(c.taken) < maxShards; {
-		if c.asked == len(c.next) {
+		if c.tried == len(c.next) {
 			if len(c.taken) > 0 {
 				c.next = append(c.next, s.round.Next(n)...)
 			}
-			if c.asked == len(c.next) {
+			if c.tried == len(c.next) {
 				break
 			}
 		}
@@ -159,7 +159,7 @@ func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxS
 		for i, h := range found {
 			// a shard that is not leased after all is free again with the end of the transaction
 			if want <= 0 {
-				c.asked = h.at
+				c.tried = h.at
 				break
 			}
 			if h.Pending < want && c.next[h.at].Left > h.Pending {
@@ -186,16 +186,16 @@ func (s *session) take(ctx context.Context, t pgx.Tx, c *claim, want int64, maxS
 	return s.lease(ctx, t, b, c.taken)
 }
 
-// firstShards locks the first free shard above its cursor of each of the sources that were not asked yet, as
+// firstShards locks the first free shard above its cursor of each of the sources that were not tried yet, as
 // many as n.
 func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken, err error) {
-	turns := c.next[c.asked:]
+	turns := c.next[c.tried:]
 	numbers := values(turns, func(t *fair.Turn) int { return t.Source })
 	cursors := values(turns, func(t *fair.Turn) int64 { return t.Cursor })
 	// The first one is found before the next is looked for, so that no more than these are locked.
 	var h taken
 	err = each(ctx, t, []any{&h.at, &h.priority, &h.Lo, &h.Hi, &h.Rows, &h.Pending}, func() {
-		h.at += c.asked - 1
+		h.at += c.tried - 1
 		found = append(found, h)
 	}, `SELECT c.at, (SELECT priority FROM sources WHERE number = c.number), h.lo, h.hi, h.rows, h.pending
 		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS c (number, lo, at) CROSS JOIN LATERAL (
@@ -205,9 +205,9 @@ func firstShards(ctx context.Context, t pgx.Tx, c *claim, n int) (found []taken,
 			FOR UPDATE SKIP LOCKED) AS h
 		LIMIT $3`, numbers, cursors, n)
 	if err != nil || len(found) < n {
-		c.asked = len(c.next)
+		c.tried = len(c.next)
 	} else {
-		c.asked = found[n-1].at + 1
+		c.tried = found[n-1].at + 1
 	}
 	return found, err
 }

@@ -114,7 +114,8 @@ type fenced struct {
 
 // fence locks the shards of batches, and then reads which rows are pending and which are suspects: of those
 // that results are of, and maybe of others.
-func (s *session) fence(ctx context.Context, t pgx.Tx, batches []store.Batch, ids []int64) (f fenced, err error) {
+func (s *session) fence(ctx context.Context, t pgx.Tx, batches []store.Batch,
+	ids []int64) (f fenced, err error) {
 	f = fenced{held: make([]bool, len(batches)), groups: make(map[int64]string, len(ids))}
 	los, generations := split(values(batches, func(b store.Batch) store.Lease { return b.Lease }))
 	b := &pgx.Batch{}

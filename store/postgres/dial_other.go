@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// giveUpAfter has no equal here: keepalives alone tell.
+// giveUpAfter has no equal here: only keepalives notice it.
 func giveUpAfter(time.Duration) func(network, address string, c syscall.RawConn) error { return nil }

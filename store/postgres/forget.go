@@ -56,8 +56,8 @@ func (j *job) forget(ctx context.Context, t pgx.Tx, part int64, ids []int64, url
 
 // replaceResults lets the results of a partition enter, in the place of those that some rows have, and counts
 // them. Of rows that are forgotten it deletes everything else, too; of others perhaps their URLs.
-func replaceResults(ctx context.Context, t pgx.Tx, e *effect, p store.Partition, have map[int64]store.Existing,
-	detectors map[string]int32) error {
+func replaceResults(ctx context.Context, t pgx.Tx, e *effect, p store.Partition,
+	have map[int64]store.Existing, detectors map[string]int32) error {
 	if _, err := deleteResults(ctx, t, e, "true", p.Replaced); err != nil {
 		return err
 	}
@@ -149,8 +149,8 @@ func eraseGroups(ctx context.Context, t pgx.Tx, source int, rows []store.Erased,
 // Expunge implements store.Job. VACUUM FULL rewrites each table without what was deleted; the server
 // removes the old files at its next checkpoint.
 func (j *job) Expunge(ctx context.Context) (limits string, err error) {
-	limits = "the database no longer has the rows' data; its write-ahead log, archives of that, replicas that " +
-		"lag behind, and backups may have it until they are removed or overwritten"
+	limits = "the database no longer has the rows' data; its write-ahead log, archives of that, replicas " +
+		"that lag behind, and backups may have it until they are removed or overwritten"
 	return limits, j.wrap("expunge", j.retry(ctx, func() error {
 		conn, err := j.pool.Acquire(ctx)
 		if err != nil {
@@ -158,7 +158,8 @@ func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 		}
 		defer conn.Release()
 		tables, err := column[string](ctx, conn, `SELECT format('%I.%I', current_schema(), relname)
-			FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' ORDER BY relname`)
+			FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+			ORDER BY relname`)
 		if err != nil {
 			return err
 		}

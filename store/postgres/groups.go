@@ -23,8 +23,8 @@ import (
 // shares a lock, and the transaction in which the import comes to its end holds it alone: each of the two
 // sees what the other did.
 //
-// Whoever finishes groups does it alone in the job, to the end of its transaction: their order is that of the
-// commits, and who reads it from some place on misses none.
+// A transaction that finishes groups does it alone in the job, to its end: their order is that of the
+// commits, and a reader that goes on from some place misses none.
 //
 // Sums can be taken back, the largest face and the times cannot: a group that lost a result is stale, and has
 // them computed from its rows when it is finished.
@@ -97,8 +97,8 @@ const changeGroups = `INSERT INTO groups AS g (source, key, name, images, ok, fa
 			AND NOT excluded.stale THEN g.finished END
 	RETURNING g.key, g.images = g.ok + g.failed, g.ended IS NOT NULL`
 
-// completeGroups brings an effect into the groups, and finishes those that are ready: of the groups it changes,
-// or with the end of an import of all.
+// completeGroups brings an effect into the groups, and finishes those that are ready: of the groups it
+// changes, or with the end of an import of all.
 func (j *job) completeGroups(ctx context.Context, t pgx.Tx, e effect) error {
 	b := &pgx.Batch{}
 	if e.imported {

@@ -3,7 +3,7 @@
 //
 // # Where
 //
-// A job's name is a URL, postgres://USER@HOST:PORT/DATABASE, and lies in the schema facescan, or in the one
+// A job's name is a URL, postgres://USER@HOST:PORT/DATABASE, and is in the schema facescan, or in the one
 // that the parameter schema names: postgres://…/DATABASE?schema=spring. Passwords come from the URL,
 // PGPASSWORD or .pgpass, and are never shown.
 //
@@ -33,10 +33,10 @@
 //
 // # Rows that kill
 //
-// What was in the decoders of a process that died is in a file on its machine (package lockfile), in the user's
-// state folder, where the next session on that machine, of the same job, finds it and tells the database. So
-// it is known after that, on all machines; not if no process starts there again. Without a folder to write
-// to, nothing is known.
+// What was in the decoders of a process that died is in a file on its machine (package lockfile), in the
+// user's state folder, where the next session on that machine, of the same job, finds it and notes it in the
+// database. So it is known after that, on all machines; not if no process starts there again. Without a
+// folder to write to, nothing is known.
 package postgres
 
 import (
@@ -143,7 +143,7 @@ func (j *job) upgrade(ctx context.Context, t pgx.Tx) (version int, err error) {
 	if err := t.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", j.schema()).Scan(&there); err != nil {
 		return 0, err
 	}
-	if !there { // asked first, as one may be allowed to use a schema but not to make one
+	if !there { // checked first, as one may be allowed to use a schema but not to make one
 		if _, err := t.Exec(ctx, "CREATE SCHEMA "+j.schema()); err != nil {
 			return 0, err
 		}

@@ -42,7 +42,7 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 			if !errors.Is(err, pgx.ErrNoRows) {
 				return err
 			}
-			f.Next = hi + 1 // what is pending in the shard lies below
+			f.Next = hi + 1 // what is pending in the shard is below
 		}
 	})
 	return f, j.wrap("read how far the rows are done in order", err)

@@ -172,7 +172,7 @@ func (s *session) sweep(ctx context.Context) error {
 	return nil
 }
 
-// reportDead tells the database what processes that died on this machine left in their decoders.
+// reportDead notes in the database what processes that died on this machine left in their decoders.
 func (s *session) reportDead(ctx context.Context) error {
 	entries, err := os.ReadDir(stateFolder())
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Pooler is how a connection pooler that stands before the server, PgBouncer or one like it, lends
+// Pooler is how a connection pooler in front of the server, PgBouncer or one like it, lends
 // connections.
 type Pooler int
 

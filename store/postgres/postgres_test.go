@@ -84,7 +84,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// childState tells children of the tests that XDG_STATE_HOME is the tests' own.
+// childState shows children of the tests that XDG_STATE_HOME is the tests' own.
 const childState = "FACESCAN_TEST_STATE"
 
 func TestConformance(t *testing.T) { storetest.Run(t, target) }

@@ -18,7 +18,8 @@ const tallyRows = 20_000
 
 // Tally implements store.Job.
 func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, error] {
-	return store.Pages(math.MinInt64, func(from int64) (page []store.Tally, next int64, more bool, err error) {
+	return store.Pages(math.MinInt64, func(from int64) (page []store.Tally, next int64, more bool,
+		err error) {
 		var last *int64
 		err = j.view(ctx, func(t pgx.Tx) (err error) {
 			if last, err = lastOf(ctx, t, from, tallyRows); err != nil || last == nil {
@@ -43,7 +44,7 @@ func lastOf(ctx context.Context, t pgx.Tx, from int64, n int) (last *int64, err 
 	return last, err
 }
 
-// tallyBy sums a range up, both ends included, by what SQL can tell.
+// tallyBy sums a range up, both ends included, by what SQL can read.
 func tallyBy(ctx context.Context, t pgx.Tx, by store.Key, lo, hi int64) (page []store.Tally, err error) {
 	source, key, rows := "0", "r."+string(by), "results AS r"
 	switch by {

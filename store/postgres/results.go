@@ -111,8 +111,8 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time,
 			r.outputs, r.sha256, r.phash, coalesce(u."group", ''), u.kept`
 	}
-	rows, _ := t.Query(ctx, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''), r.width,
-			r.height, r.bytes, r.faces, coalesce(d.fingerprint, ''), u.url`+rest+`
+	rows, _ := t.Query(ctx, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''),
+			r.width, r.height, r.bytes, r.faces, coalesce(d.fingerprint, ''), u.url`+rest+`
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
 		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`,
 		append([]any{from, to, limit}, args...)...) // rows have the error, too

@@ -10,7 +10,7 @@ import (
 	"facescan/store"
 )
 
-// Sample implements store.Sampler. One process at a time does it, so that as many stay as were asked for.
+// Sample implements store.Sampler. One process at a time does it, so that n of them stay.
 func (j *job) Sample(ctx context.Context, th store.Thumbnail, n int) (bar int64, err error) {
 	if n < 1 {
 		return 0, nil

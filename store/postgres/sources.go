@@ -215,8 +215,8 @@ func (s *session) RenewSource(ctx context.Context, l store.SourceLease) (store.S
 	return l, s.wrap(fmt.Sprintf("renew the import of source %d", l.Source), err)
 }
 
-// setImport changes a source whose import is leased, and so locks it; store.ErrLeaseLost if it is not any more.
-// The first argument is $4.
+// setImport changes a source whose import is leased, and so locks it; store.ErrLeaseLost if it is not any
+// more. The first argument is $4.
 func (s *session) setImport(ctx context.Context, t pgx.Tx, l store.SourceLease, change string,
 	args ...any) error {
 	tag, err := t.Exec(ctx, "UPDATE sources SET "+change+" WHERE number = $1 AND importer = $2 "+

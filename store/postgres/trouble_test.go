@@ -89,7 +89,7 @@ func TestServerCrashes(t *testing.T) {
 	}
 }
 
-// oneShard does all rows of a shard, and tells how many.
+// oneShard does all rows of a shard, and returns how many.
 func oneShard(s store.Session, maxRows int) (int, error) {
 	ctx := context.Background()
 	l, err := s.Claim(ctx, maxRows)

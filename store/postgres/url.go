@@ -26,7 +26,7 @@ const (
 )
 
 // connectionSettings hold for every connection. Each statement of a run has an index made for it, which the
-// planner would not always believe: of rows that were just imported it knows nothing, takes ranges of ids for
+// planner would not always choose: of rows that were just imported it knows nothing, takes ranges of ids for
 // short, and reads all of one again for each row of another.
 const connectionSettings = `SET search_path = %s; SET statement_timeout = %d;
 	SET idle_in_transaction_session_timeout = %d;

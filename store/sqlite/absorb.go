@@ -110,7 +110,8 @@ func existing(t tx, ids []int64) (map[int64]store.Existing, error) {
 	have := map[int64]store.Existing{}
 	var id int64
 	var e store.Existing
-	return have, t.scan([]any{&id, &e.URL, &e.Group, &e.Status, &e.Time, &e.Forgotten}, func() { have[id] = e },
+	return have, t.scan([]any{&id, &e.URL, &e.Group, &e.Status, &e.Time, &e.Forgotten},
+		func() { have[id] = e },
 		`SELECT u.{id}, {address}, {group}, CASE WHEN {pending} THEN '' WHEN r.reason IS NULL THEN 'ok'
 			ELSE 'failed' END, coalesce(r.time, 0), r.reason IS '`+string(store.Forgotten)+`'
 		FROM {urls} AS u LEFT JOIN {results} AS r ON r.id = u.{id} WHERE u.{id} IN {list}`, idList(ids))

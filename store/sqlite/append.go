@@ -99,7 +99,8 @@ func (s *session) imports(t tx, all []store.Addition) ([]importing, error) {
 		out[i] = one
 		held++
 	}, "SELECT l.key, "+importColumns+` FROM json_each(?) AS l CROSS JOIN {sources} AS s
-		ON s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`, importList(ls), s.number)
+		ON s.number = l.value ->> 0 AND +s.importer = ? AND s.generation = l.value ->> 1`,
+		importList(ls), s.number)
 	if err == nil && held < len(all) {
 		err = store.ErrLeaseLost
 	}

@@ -25,7 +25,8 @@ func eachSummed(t tx, where string, args []any, f func(s store.Source, sum *int3
 	err := t.scan([]any{&s.Number, &s.Name, &s.Format, &s.Options, &s.Position.Offset, &s.Position.Line,
 		&s.Position.Rows, &s.Position.Mark, &s.Complete, &s.Paused, &s.Priority, &s.sum},
 		func() { all = append(all, s) },
-		`SELECT number, name, format, options, offset, line, list_rows, mark, complete, paused, priority, checksum
+		`SELECT number, name, format, options, offset, line, list_rows, mark, complete, paused, priority,
+			checksum
 		FROM {sources} `+where, args...)
 	for _, s := range all {
 		if err == nil {
@@ -59,7 +60,8 @@ func (j *job) verifyResults(t tx, lo, hi int64, report func(store.Problem)) (unc
 	sums := func(lo, hi int64) (page []store.ResultSum, err error) {
 		var s store.ResultSum
 		err = t.scan([]any{&s.ID, &s.Sum}, func() { page = append(page, s) },
-			"SELECT id, checksum FROM {results} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", lo, hi, pageRows)
+			"SELECT id, checksum FROM {results} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", lo, hi,
+			pageRows)
 		return page, err
 	}
 	read := func(from, to int64) ([]store.Result, error) { return j.readResults(t, from, to+1) }

@@ -20,7 +20,7 @@ import (
 // At the end of a job a claim takes a fraction of what is left a living owner, so that all of them end
 // together.
 
-const pickTurns = 64 // sources that are asked for a shard at once
+const pickTurns = 64 // sources in which one query finds a shard
 
 // Claim implements store.Session.
 func (s *session) Claim(ctx context.Context, maxRows int) (store.Lease, error) {

@@ -36,7 +36,7 @@ func noRoom(no syscall.Errno) bool {
 	return no == syscall.ENOSPC || no == syscall.EDQUOT || no == syscall.EFBIG
 }
 
-// isBusy reports whether another connection holds the lock that was asked for.
+// isBusy reports whether another connection holds the lock.
 func isBusy(err error) bool { return isCode(err, sqlite3.ErrBusy) }
 
 // isCode reports whether SQLite failed for this reason.

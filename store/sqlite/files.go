@@ -36,8 +36,8 @@ func readFiles(t tx, from, to int64) (page []store.FileRow, err error) {
 func (j *job) SetFiles(ctx context.Context, files []store.FileRow) error {
 	return wrap("note files", j.writer.update(ctx, "note files", func(t tx) error {
 		for _, f := range files {
-			if _, err := t.exec("INSERT OR REPLACE INTO {files} (id, size, mtime, offset) VALUES (?, ?, ?, ?)",
-				f.ID, f.File.Size, f.File.Mtime, f.File.Offset); err != nil {
+			if _, err := t.exec("INSERT OR REPLACE INTO {files} (id, size, mtime, offset) "+
+				"VALUES (?, ?, ?, ?)", f.ID, f.File.Size, f.File.Mtime, f.File.Offset); err != nil {
 				return err
 			}
 		}

@@ -146,10 +146,10 @@ func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 	numbered := ""
 	if j.inPlace {
 		err := j.view(ctx, func(t tx) error {
-			err := t.one(`SELECT l.name FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.type = 'table'
-				AND l.wr = 0 AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\' AND NOT EXISTS (SELECT 1
-				FROM pragma_table_info(l.name) AS c GROUP BY NULL HAVING sum(c.pk > 0) = 1
-				AND max(iif(c.pk > 0, upper(c.type), '')) = 'INTEGER')`, nil, &numbered)
+			err := t.one(`SELECT l.name FROM pragma_table_list AS l WHERE l.schema = 'main'
+				AND l.type = 'table' AND l.wr = 0 AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\'
+				AND NOT EXISTS (SELECT 1 FROM pragma_table_info(l.name) AS c GROUP BY NULL
+				HAVING sum(c.pk > 0) = 1 AND max(iif(c.pk > 0, upper(c.type), '')) = 'INTEGER')`, nil, &numbered)
 			if errors.Is(err, sql.ErrNoRows) {
 				return nil
 			}
@@ -160,9 +160,9 @@ func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 		}
 	}
 	if numbered != "" {
-		limits = fmt.Sprintf("%s was not rewritten, since that may renumber the rows of its table %s: what an "+
-			"earlier release of facescan deleted may still be in its free space; to overwrite that too, run "+
-			"VACUUM on the file with your own program", j.path, numbered)
+		limits = fmt.Sprintf("%s was not rewritten, since that may renumber the rows of its table %s: what "+
+			"an earlier release of facescan deleted may still be in its free space; to overwrite that too, "+
+			"run VACUUM on the file with your own program", j.path, numbered)
 	}
 	return limits, wrap("expunge", j.writer.expunge(ctx, numbered == ""))
 }
@@ -195,8 +195,8 @@ func (w *writer) expunge(ctx context.Context, rewrite bool) error {
 		case err == nil && busy == 0:
 			return nil
 		case time.Now().After(end):
-			return errors.New("another process reads the job, so its write-ahead log cannot be emptied: let " +
-				"it end, then run the same command again")
+			return errors.New("another process reads the job, so its write-ahead log cannot be emptied: " +
+				"let it end, then run the same command again")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -13,9 +13,9 @@ import (
 
 // Groups. What the members of a group and their results add up to is kept beside them, in every transaction
 // that adds or takes away either (countResults, countMembers). A group that a transaction touched is not
-// finished any more; before the transaction commits, settleGroups finishes those of them that are ready, and
-// with the end of an import all that are ready in its source. Every number of the order in which groups are
-// finished is given once.
+// finished any more; before the transaction commits, completeGroups finishes those of them that are ready,
+// and with the end of an import all that are ready in its source. Every number of the order in which groups
+// are finished is given once.
 //
 // Sums can be taken back, the largest face and the times cannot: a group that lost a result is stale, and has
 // them recomputed from its rows when it is finished.
@@ -187,8 +187,8 @@ const isReady = `g.finished IS NULL AND g.images = g.ok + g.failed AND g.images 
 	AND (g.ended IS NOT NULL OR EXISTS (SELECT 1 FROM {sources} WHERE number = g.source AND complete <> 0))
 	AND NOT EXISTS (SELECT 1 FROM {settings} WHERE key = '` + store.NodeSetting + `' AND value <> '')`
 
-// settleGroups finishes what is ready, as the last thing in a transaction.
-func settleGroups(t tx) error {
+// completeGroups finishes what is ready, as the last thing in a transaction.
+func completeGroups(t tx) error {
 	imported, err := withGroups(t, slices.Sorted(maps.Keys(t.touched.sources)))
 	if err != nil {
 		return err
@@ -297,10 +297,10 @@ func (j *job) verifyGroups(ctx context.Context, report func(store.Problem)) erro
 			}
 			var page []group
 			var g group
-			err := t.scan(append(append([]any{&g.Source, &g.Name}, g.dest()...), &g.Stale, &g.Finished, &g.Ready),
-				func() { page = append(page, g) },
-				`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces, g.largest_face,
-					g.first, g.last, g.stale, coalesce(g.finished, 0), `+isReady+`
+			err := t.scan(slices.Concat([]any{&g.Source, &g.Name}, g.dest(),
+				[]any{&g.Stale, &g.Finished, &g.Ready}), func() { page = append(page, g) },
+				`SELECT g.source, g.name, g.images, g.ok, g.failed, g.faces, g.images_with_faces,
+					g.largest_face, g.first, g.last, g.stale, coalesce(g.finished, 0), `+isReady+`
 				FROM {groups} AS g WHERE (g.source, g.name) > (?, ?) ORDER BY g.source, g.name LIMIT ?`,
 				after.Source, after.Name, groupPage)
 			more = len(page) == groupPage

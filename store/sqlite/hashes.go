@@ -14,9 +14,9 @@ func (j *job) Hashes(ctx context.Context, from, to int64) iter.Seq2[store.Hashed
 		func(t tx, from, to int64) (page []store.HashedRow, err error) {
 			var r store.HashedRow
 			var sha256, phash []byte
-			err = t.each("SELECT id, sha256, phash FROM {results} WHERE id >= ? AND id < ? AND reason IS NULL "+
-				"AND (sha256 IS NOT NULL OR phash IS NOT NULL) ORDER BY id", []any{from, to},
-				func(rows *sql.Rows) error {
+			err = t.each("SELECT id, sha256, phash FROM {results} WHERE id >= ? AND id < ? "+
+				"AND reason IS NULL AND (sha256 IS NOT NULL OR phash IS NOT NULL) ORDER BY id",
+				[]any{from, to}, func(rows *sql.Rows) error {
 					err := rows.Scan(&r.ID, &sha256, &phash)
 					if err == nil {
 						r.Hashes, err = store.StoredHashes(sha256, phash)

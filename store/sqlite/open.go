@@ -175,7 +175,7 @@ func checkJob(doing, path string) error {
 	return wrap(doing, err)
 }
 
-// resolve finds the file that all processes agree on, whatever links lead to it.
+// resolve finds the file that all processes agree on, through all links that lead to it.
 func resolve(path string) (string, error) {
 	file, err := filepath.Abs(path)
 	if err != nil {
@@ -187,7 +187,7 @@ func resolve(path string) (string, error) {
 	return file, errors.Join(checkFilesystem(filepath.Dir(file)), checkCompany(file))
 }
 
-// superJournal ends a journal of a transaction over several files, before which the name of a file stands
+// superJournal ends a journal of a transaction over several files, behind the name of a file
 // that SQLite removes after the journal was rolled back.
 const superJournal = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 
@@ -261,7 +261,7 @@ func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driv
 func (c connector) Driver() driver.Driver                        { return c.driver }
 
 // distrust are the settings that SQLite's authors advise for files of unknown origin: what a schema says runs
-// no function or virtual table that could do harm, and pages are checked before they are believed. (The
+// no function or virtual table that could do harm, and pages are checked before they are read. (The
 // defensive mode cannot be reached through the driver; it keeps SQL from damaging the file, and all SQL here
 // is our own.)
 var distrust = []string{"PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", "PRAGMA mmap_size = 0"}

@@ -36,7 +36,7 @@ func (j *job) Frontier(ctx context.Context, source int, from int64) (f store.Fro
 			if !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
-			f.Next = hi + 1 // what is pending in the shard lies below
+			f.Next = hi + 1 // what is pending in the shard is below
 		}
 		some := false
 		err := t.one("SELECT EXISTS (SELECT 1 FROM {shards} WHERE source = ?)", []any{source}, &some)
@@ -70,8 +70,8 @@ func (j *job) EndOf(ctx context.Context, source int, group string) (id int64, er
 // Groups implements store.Ordered.
 func (j *job) Groups(ctx context.Context, after int64) iter.Seq2[store.Group, error] {
 	return wrapped("read groups", groupPages(ctx, j, after,
-		`SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last, revision,
-			finished FROM {groups} WHERE finished > ? ORDER BY finished`, nil,
+		`SELECT source, name, images, ok, failed, faces, images_with_faces, largest_face, first, last,
+			revision, finished FROM {groups} WHERE finished > ? ORDER BY finished`, nil,
 		func(r *sql.Rows) (g store.Group, at int64, err error) {
 			var first, last int64
 			err = r.Scan(&g.Source, &g.Name, &g.Images, &g.OK, &g.Failed, &g.Faces, &g.ImagesWithFaces,

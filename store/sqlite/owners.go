@@ -91,7 +91,8 @@ func (j *job) registered(ctx context.Context) (all []registration, err error) {
 	err = j.view(ctx, func(t tx) error {
 		all = nil
 		var r registration
-		return t.scan([]any{&r.number, &r.id}, func() { all = append(all, r) }, "SELECT number, id FROM {owners}")
+		return t.scan([]any{&r.number, &r.id}, func() { all = append(all, r) },
+			"SELECT number, id FROM {owners}")
 	})
 	return all, err
 }

@@ -11,7 +11,7 @@ import (
 
 // Many rows are read as one value, a JSON array of arrays that SQLite makes: a call of C for every column of
 // every row would take longer than all the rest. packed reads such a value from front to back; any other
-// value is an error, which is kept until it is asked for. The texts that it gives are parts of it, not
+// value is an error, which is kept in err. The texts that it gives are parts of it, not
 // copies.
 type packed struct {
 	rest string
@@ -53,7 +53,7 @@ func (p *packed) row() bool {
 	return p.err == nil
 }
 
-// bare takes what stands before the comma or bracket that ends a value other than a string.
+// bare takes what is before the comma or bracket that ends a value other than a string.
 func (p *packed) bare() string {
 	for i := range len(p.rest) {
 		if c := p.rest[i]; c == ',' || c == ']' {
@@ -173,7 +173,7 @@ func (p *packed) escaped(at int) string {
 	return ""
 }
 
-// end takes what stands behind a string.
+// end takes what is behind a string.
 func (p *packed) end() {
 	if !p.next(',') && !p.next(']') {
 		p.fail()

@@ -60,7 +60,7 @@ func TestPacked(t *testing.T) {
 		if p.row() || p.err != nil {
 			t.Fatalf("more than there is, or %v", p.err)
 		}
-		// Whatever is cut off, it is an error, or seen as the end, and no crash.
+		// Cut off anywhere, it is an error, or seen as the end, and no crash.
 		p = packed{rest: whole[:rapid.IntRange(0, len(whole)).Draw(t, "cut")]}
 		for p.row() {
 			p.int64()

@@ -29,7 +29,7 @@ type loaded[T any] struct {
 }
 
 // pages yields what load finds in a range of ids, in their order. It reads several pages at once, ahead of
-// what is asked for, each in a short transaction of its own; bound is a query for the id with which the next
+// the caller, each in a short transaction of its own; bound is a query for the id with which the next
 // page begins, by the range and the number of rows to skip.
 func pages[T any](ctx context.Context, j *job, from, to int64, bound string,
 	load func(t tx, from, to int64) ([]T, error)) iter.Seq2[T, error] {

@@ -18,7 +18,7 @@ import (
 	"facescan/store/storetest"
 )
 
-// Power cuts, for machines where tests may mount: build with the tag powercut, run as root. A job lies on an
+// Power cuts, for machines where tests may mount: build with the tag powercut, run as root. A job is on an
 // ext4 file system in a file. While its process is stopped, that file is copied: the copy is the disk as a
 // power cut would leave it, without what the kernel still held in memory. Everything acknowledged up to then
 // must be in it.

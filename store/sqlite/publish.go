@@ -79,7 +79,8 @@ func (j *job) NoteChanges(ctx context.Context, all bool) error {
 	}
 	if all && err == nil {
 		err = j.writer.update(ctx, "note", func(t tx) error {
-			_, err := t.exec("INSERT INTO {unpublished} (id) SELECT ended FROM {groups} WHERE ended IS NOT NULL")
+			_, err := t.exec("INSERT INTO {unpublished} (id) SELECT ended FROM {groups} " +
+				"WHERE ended IS NOT NULL")
 			return err
 		})
 	}
@@ -97,8 +98,8 @@ func (j *job) Changes(ctx context.Context, after int64,
 			if id >= 0 {
 				ids = append(ids, id)
 			}
-		}, "SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number LIMIT ?", after,
-			limit)
+		}, "SELECT number, coalesce(id, -1) FROM {unpublished} WHERE number > ? ORDER BY number LIMIT ?",
+			after, limit)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -120,7 +121,8 @@ func (j *job) Changes(ctx context.Context, after int64,
 // result r finds.
 func (j *job) readMerged(t tx, ofRows, ofResults string, from, to int64,
 	args ...any) (merged []store.MergedRow, err error) {
-	rows, err := readRowsWhere(t, "u.{id} >= ? AND u.{id} < ? AND "+ofRows, append([]any{from, to}, args...)...)
+	rows, err := readRowsWhere(t, "u.{id} >= ? AND u.{id} < ? AND "+ofRows,
+		append([]any{from, to}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +273,8 @@ func (j *job) Published(ctx context.Context, source int) iter.Seq2[store.Publish
 }
 
 // readPublished reads a page of the rows from an id on, and returns where the next one begins.
-func (j *job) readPublished(t tx, source int, from, to int64) (page []store.PublishedRow, next int64, err error) {
+func (j *job) readPublished(t tx, source int, from, to int64) (page []store.PublishedRow, next int64,
+	err error) {
 	next = to
 	endBefore := func(query string, args ...any) error {
 		end := to

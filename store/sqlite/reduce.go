@@ -22,7 +22,7 @@ func (j *job) Tally(ctx context.Context, by store.Key) iter.Seq2[store.Tally, er
 	return wrapped("sum the rows up", pages(ctx, j, math.MinInt64, math.MaxInt64, boundResults, load))
 }
 
-// tally sums a range up by what SQL can tell.
+// tally sums a range up by what SQL can read.
 func (j *job) tally(by store.Key) func(t tx, from, to int64) ([]store.Tally, error) {
 	key, source, rows := "coalesce(r."+string(by)+", '')", "0", "{results} AS r"
 	switch by {

@@ -235,7 +235,8 @@ func readCounts(t tx) (c store.Counts, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.ImportIncomplete, err = column[string](t, "SELECT name FROM {sources} WHERE complete = 0 ORDER BY number")
+	c.ImportIncomplete, err = column[string](t, "SELECT name FROM {sources} WHERE complete = 0 "+
+		"ORDER BY number")
 	if err != nil {
 		return c, err
 	}
@@ -249,7 +250,8 @@ func readCounts(t tx) (c store.Counts, err error) {
 	err = t.one(`SELECT count(*), count(*) FILTER (WHERE pending = 0),
 		count(*) FILTER (WHERE pending > 0 AND owner IS NULL),
 		count(*) FILTER (WHERE pending > 0 AND owner IS NOT NULL), coalesce(sum(already), 0)
-		FROM {shards}`, nil, &c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased, &c.AlreadyDone)
+		FROM {shards}`, nil, &c.Shards.Total, &c.Shards.Done, &c.Shards.Free, &c.Shards.Leased,
+		&c.AlreadyDone)
 	if err != nil {
 		return c, err
 	}

@@ -81,8 +81,8 @@ func (j *job) AddSources(ctx context.Context, all []store.Source) (out []store.S
 		out, fresh = store.NumberSources(all, found, next)
 		var values []any
 		for _, s := range fresh {
-			values = append(values, s.Number, s.Name, s.Format, s.Options, s.Priority, store.FirstOf(s.Number),
-				s.Checksum())
+			values = append(values, s.Number, s.Name, s.Format, s.Options, s.Priority,
+				store.FirstOf(s.Number), s.Checksum())
 		}
 		return t.bulk("INSERT INTO {sources} (number, name, format, options, priority, last_id, checksum)", 7,
 			values, "")

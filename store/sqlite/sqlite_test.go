@@ -36,7 +36,7 @@ var target = storetest.Target{
 	AtOnce: true,
 }
 
-// childTask tells a process of this test binary which of childTasks to do, and on which job: task:path.
+// childTask says to a process of this test binary which of childTasks to do, and on which job: task:path.
 const childTask = "FACESCAN_SQLITE_TASK"
 
 var childTasks = map[string]func(path string) error{"full": fillUp, "read": readChild}

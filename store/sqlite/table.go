@@ -112,11 +112,13 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 	if err := table.Read(t.each); err != nil {
 		return d, err
 	}
+	return d, d.chooseColumns(t, table, o)
+}
+
+// chooseColumns finds the columns of the table.
+func (d *Table) chooseColumns(t tx, table tables.Table, o TableOptions) error {
 	key, hasKey := table.Key()
-	find := func(flag, name, usual string) (tables.Column, error) {
-		if name == "" {
-			name = usual
-		}
+	find := func(flag, name string) (tables.Column, error) {
 		c, known := table.Column(name)
 		if known {
 			return c, nil
@@ -128,7 +130,7 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		return c, fmt.Errorf("table %s has no column %s; name one of these with %s: %s; a table without a "+
 			"fitting one can be copied with --db JOB", d.Name, name, flag, strings.Join(all, ", "))
 	}
-	id, err := find("--id-column", o.ID, "id")
+	id, err := find("--id-column", cmp.Or(o.ID, "id"))
 	if err != nil && o.ID == "" && hasKey {
 		id, err = key, nil
 	}
@@ -136,22 +138,19 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		err = checkKey(t, d.Name, id, hasKey && id == key)
 	}
 	if err != nil {
-		return d, err
+		return err
 	}
-	address, err := find("--url-column", o.URL, "url")
+	address, err := find("--url-column", cmp.Or(o.URL, "url"))
 	if err != nil {
-		return d, err
+		return err
 	}
-	d.ID, d.URL, d.Done = id.Name, address.Name, o.Done
-	if d.Done == "" {
-		d.Done = "done"
-	}
-	done, err := find("--done-column", d.Done, d.Done)
-	d.AddsDone = err != nil
-	if !d.AddsDone {
+	d.ID, d.URL, d.Done = id.Name, address.Name, cmp.Or(o.Done, "done")
+	done, there := table.Column(d.Done)
+	d.AddsDone = !there
+	if there {
 		d.Done = done.Name
 		if done.Generated {
-			return d, errTable("column %s of %s is computed and cannot be set", done.Name, d.Name)
+			return errTable("column %s of %s is computed and cannot be set", done.Name, d.Name)
 		}
 	}
 	for _, column := range []struct {
@@ -161,23 +160,23 @@ func inspect(t tx, o TableOptions) (d Table, err error) {
 		if column.name == "" {
 			continue
 		}
-		c, err := find(column.flag, column.name, "")
+		c, err := find(column.flag, column.name)
 		if err != nil {
-			return d, err
+			return err
 		}
 		*column.to = c.Name
 	}
 	for _, name := range o.Keep {
-		c, err := find("--keep-columns", name, "")
+		c, err := find("--keep-columns", name)
 		if err != nil {
-			return d, err
+			return err
 		}
 		d.Keep = append(d.Keep, c.Name)
 	}
 	if d.ID == d.Done || d.URL == d.Done || d.ID == d.URL {
-		return d, fmt.Errorf("columns %s, %s and %s of %s must be three", d.ID, d.URL, d.Done, d.Name)
+		return fmt.Errorf("columns %s, %s and %s of %s must be three", d.ID, d.URL, d.Done, d.Name)
 	}
-	return d, nil
+	return nil
 }
 
 // isOwn reports whether a table is one of facescan's, or of SQLite's.

@@ -144,10 +144,10 @@ func TestTableInPlace(t *testing.T) {
 	j := inPlace(t, path, TableOptions{Table: "photos"})
 	made := dump(t, db, "SELECT 'CREATE ' || upper(type) || ' ' || name FROM sqlite_schema "+
 		"WHERE name LIKE 'facescan%' ORDER BY 1")
-	told := d.Changes()
-	slices.Sort(told)
-	if d := cmp.Diff(told, trimmed(made)); d != "" {
-		t.Errorf("a dry run told of other changes: -told +made %s", d)
+	printed := d.Changes()
+	slices.Sort(printed)
+	if d := cmp.Diff(printed, trimmed(made)); d != "" {
+		t.Errorf("a dry run printed other changes: -printed +made %s", d)
 	}
 	s, err := j.Join(ctx, store.Owner{}, time.Hour)
 	ok(t, err)

@@ -243,7 +243,7 @@ func (w *writer) update(ctx context.Context, name string, f func(tx) error) (err
 	defer cancel()
 	t := tx{bounded, w, &touched{map[int]map[string]bool{}, map[int]bool{}}}
 	if err = f(t); err == nil {
-		err = settleGroups(t)
+		err = completeGroups(t)
 	}
 	if err != nil && bounded.Err() != nil {
 		err = context.Cause(bounded)

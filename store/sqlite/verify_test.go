@@ -246,7 +246,7 @@ func TestVerifyBesideWork(t *testing.T) {
 	}
 }
 
-// TestRowChecksHaveTexts: what each check finds can be told.
+// TestRowChecksHaveTexts: what each check finds can be printed.
 func TestRowChecksHaveTexts(t *testing.T) {
 	for _, c := range slices.Concat(ownRowChecks, rowChecks) {
 		if text := store.RowProblem(c.name, 1, 2).Text; strings.Contains(text, "%!") {

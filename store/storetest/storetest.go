@@ -39,8 +39,8 @@ const longTTL = time.Hour
 // deadline bounds what a test waits for.
 const deadline = 60 * time.Second
 
-// Run runs the suite.
-func Run(t *testing.T, target Target) {
+// Run runs the suite, or only the tests of some names.
+func Run(t *testing.T, target Target, only ...string) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, Target)
@@ -111,10 +111,12 @@ func Run(t *testing.T, target Target) {
 		{"Zombies", testZombies},
 		{"Model", testModel},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			c.test(t, target)
-		})
+		if len(only) == 0 || slices.Contains(only, c.name) {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				c.test(t, target)
+			})
+		}
 	}
 }
 
