@@ -21,6 +21,11 @@ func TestLife(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "job-owner-x")
 	f, err := Create(name)
 	ok(t, err)
+	info, err := os.Stat(name)
+	ok(t, err)
+	if info.Size() != 8*4096 || info.Mode() != 0o600 { // as other releases have it
+		t.Errorf("%d bytes, %v", info.Size(), info.Mode())
+	}
 	if _, err := Create(name); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("made twice: %v", err)
 	}

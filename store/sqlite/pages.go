@@ -44,49 +44,35 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string,
 			}
 		}()
 		ahead := make(chan chan loaded[T], min(4, runtime.GOMAXPROCS(0)))
-		read := func(from, to int64) {
-			var l loaded[T]
-			c := make(chan loaded[T], 1)
-			select {
-			case ahead <- c:
-			case <-ctx.Done():
-				return
-			}
-			wg.Go(func() {
-				defer crash.Exit()
-				l.err = j.view(ctx, func(t tx) (err error) {
-					t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
-					l.page, err = load(t, from, to)
-					if err == nil && len(l.page) > maxPage {
-						err = errDisorder
-					}
-					return err
-				})
-				c <- l
-			})
-		}
 		wg.Go(func() {
 			defer crash.Exit()
 			defer close(ahead)
-			for from < to && ctx.Err() == nil {
-				next := to
-				err := j.view(ctx, func(t tx) error { return t.one(bound, []any{from, to, pageRows}, &next) })
-				switch {
-				case errors.Is(err, sql.ErrNoRows):
-				case err == nil && next <= from:
-					err = errDisorder
-					fallthrough
-				case err != nil:
-					c := make(chan loaded[T], 1)
-					c <- loaded[T]{err: err}
-					select {
-					case ahead <- c:
-					case <-ctx.Done():
-					}
+			for begin := from; begin < to && ctx.Err() == nil; {
+				end, err := j.endOfPage(ctx, bound, begin, to)
+				c, begun := make(chan loaded[T], 1), begin
+				select {
+				case ahead <- c:
+				case <-ctx.Done():
 					return
 				}
-				read(from, next)
-				from = next
+				if err != nil {
+					c <- loaded[T]{err: err}
+					return
+				}
+				wg.Go(func() {
+					defer crash.Exit()
+					var l loaded[T]
+					l.err = j.view(ctx, func(t tx) (err error) {
+						t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
+						l.page, err = load(t, begun, end)
+						if err == nil && len(l.page) > maxPage {
+							err = errDisorder
+						}
+						return err
+					})
+					c <- l
+				})
+				begin = end
 			}
 		})
 		var none T
@@ -113,6 +99,19 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string,
 			yield(none, err)
 		}
 	}
+}
+
+// endOfPage is where the page that begins at an id ends.
+func (j *job) endOfPage(ctx context.Context, bound string, from, to int64) (end int64, err error) {
+	end = to
+	err = j.view(ctx, func(t tx) error { return t.one(bound, []any{from, to, pageRows}, &end) })
+	if errors.Is(err, sql.ErrNoRows) {
+		return to, nil
+	}
+	if err == nil && end <= from {
+		err = errDisorder
+	}
+	return end, err
 }
 
 const boundResults = "SELECT id FROM {results} WHERE id >= ? AND id < ? ORDER BY id LIMIT 1 OFFSET ?"

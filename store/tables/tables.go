@@ -39,11 +39,7 @@ func List(each Each) (all []Table, err error) {
 
 // Find finds a table among others by its name, exactly or else in any case.
 func Find(all []Table, name string) (Table, bool) {
-	i := find(len(all), name, func(i int) string { return all[i].Name })
-	if i < 0 {
-		return Table{}, false
-	}
-	return all[i], true
+	return find(all, name, func(t Table) string { return t.Name })
 }
 
 // Names are the names of those tables that satisfy a condition, for messages.
@@ -74,11 +70,7 @@ func (t *Table) Read(each Each) error {
 
 // Column finds a column by its name, exactly or else in any case.
 func (t *Table) Column(name string) (Column, bool) {
-	i := find(len(t.Columns), name, func(i int) string { return t.Columns[i].Name })
-	if i < 0 {
-		return Column{}, false
-	}
-	return t.Columns[i], true
+	return find(t.Columns, name, func(c Column) string { return c.Name })
 }
 
 // Key is the column that is the primary key alone.
@@ -110,15 +102,15 @@ func (t *Table) Rowid() string {
 // Quote makes any name an SQL identifier.
 func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-func find(n int, name string, at func(int) string) int {
-	fold := -1
-	for i := range n {
+// find finds a name, exactly or else the first one in any case.
+func find[T any](all []T, name string, nameOf func(T) string) (found T, ok bool) {
+	for _, v := range all {
 		switch {
-		case at(i) == name:
-			return i
-		case fold < 0 && strings.EqualFold(at(i), name):
-			fold = i
+		case nameOf(v) == name:
+			return v, true
+		case !ok && strings.EqualFold(nameOf(v), name):
+			found, ok = v, true
 		}
 	}
-	return fold
+	return found, ok
 }

@@ -101,3 +101,13 @@ func TestTables(t *testing.T) {
 		t.Errorf("quoted: %s", got)
 	}
 }
+
+// TestFind: a name is found exactly, or else the first one in any case.
+func TestFind(t *testing.T) {
+	all := []Table{{Name: "AB"}, {Name: "Ab"}, {Name: "aB"}}
+	for name, want := range map[string]string{"ab": "AB", "Ab": "Ab", "aB": "aB", "a": ""} {
+		if got, known := Find(all, name); got.Name != want || known != (want != "") {
+			t.Errorf("%s is found as %q, %t", name, got.Name, known)
+		}
+	}
+}
