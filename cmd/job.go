@@ -334,7 +334,7 @@ func hintName(args []string, job store.Job) string {
 	if len(args) != 1 || open.IsURL(args[0]) || args[0] == "-" {
 		return job.Path()
 	}
-	if parts.SameFile(args[0], job.Path()) || parts.SameFile(parts.JobOf(args[0], store.Node{}), job.Path()) {
+	if source.SameFile(args[0], job.Path()) || source.SameFile(parts.JobOf(args[0], store.Node{}), job.Path()) {
 		return args[0]
 	}
 	return job.Path()

@@ -46,7 +46,7 @@ func runMerge(ctx context.Context, g *globals, outPath string, inPaths []string,
 	}
 	var in []store.Job
 	for _, path := range inPaths {
-		if parts.SameFile(path, outPath) {
+		if source.SameFile(path, outPath) {
 			continue // as by a pattern such as *.db; what it holds counts anyway
 		}
 		if segment.IsFolder(path) {

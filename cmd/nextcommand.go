@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"facescan/pipeline"
-	"facescan/pipeline/parts"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/hint"
 	"facescan/store/open"
@@ -104,7 +104,7 @@ func isSecret(name, value string) bool {
 // job, unless the list stands for that. Where a value may be a password, it says so instead.
 func (o *runOptions) resume(args []string, job store.Job, imported bool) string {
 	names, skip := slices.Clone(args), once
-	isJob := len(args) == 1 && (open.IsURL(args[0]) || parts.SameFile(args[0], job.Path()))
+	isJob := len(args) == 1 && (open.IsURL(args[0]) || source.SameFile(args[0], job.Path()))
 	if isJob && !o.source.flags.Changed("table") ||
 		imported && !o.source.watch && hintName(args, job) == job.Path() {
 		names, skip = []string{job.Path()}, slices.Concat(once, ofSources)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"facescan/pipeline"
+	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/hint"
 )
@@ -80,18 +81,8 @@ func MergeHint(ctx context.Context, job store.Job) (string, error) {
 	}
 	list := pipeline.SourcePath(job.Path(), sources[0].Name)
 	parts := Beside(list)
-	if !slices.ContainsFunc(parts, func(p Part) bool { return SameFile(p.Path, job.Path()) }) {
+	if !slices.ContainsFunc(parts, func(p Part) bool { return source.SameFile(p.Path, job.Path()) }) {
 		parts = append(parts, Part{Path: job.Path()})
 	}
 	return MergeCommand(list, parts), nil
-}
-
-// SameFile reports whether two names are those of one file that is there.
-func SameFile(a, b string) bool {
-	first, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	second, err := os.Stat(b)
-	return err == nil && os.SameFile(first, second)
 }

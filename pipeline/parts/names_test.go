@@ -74,22 +74,3 @@ func TestBeside(t *testing.T) {
 		t.Errorf("%q, %v, want %q", text, err, want)
 	}
 }
-
-// TestSameFile follows links, and knows no file that is not there.
-func TestSameFile(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	if err := os.WriteFile(a, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if SameFile(a, b) || SameFile(b, a) {
-		t.Error("b is not there")
-	}
-	if err := os.Symlink(a, b); err != nil {
-		t.Fatal(err)
-	}
-	if !SameFile(a, b) || !SameFile(a, a) || SameFile(a, dir) {
-		t.Error("a link is another file, or a folder is the same")
-	}
-}
