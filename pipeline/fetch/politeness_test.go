@@ -209,6 +209,16 @@ func TestOwnLimitsCostNoTime(t *testing.T) {
 	}
 }
 
+func TestNegativeLimits(t *testing.T) {
+	for _, o := range []fetch.Options{{Timeout: -1}, {MaxBytes: -1}, {MaxRedirects: -1}, {MinRate: -1},
+		{Rate: -1}, {Bandwidth: -1}} {
+		if f, err := fetch.New(o); err == nil {
+			f.Close()
+			t.Errorf("%+v was accepted", o)
+		}
+	}
+}
+
 func TestUserAgentOfOneLine(t *testing.T) {
 	for _, agent := range []string{"a\nb", "a\r\nCookie: b", "a\x00", "\x7f"} {
 		if f, err := fetch.New(fetch.Options{UserAgent: agent}); err == nil {

@@ -35,6 +35,10 @@ func TestAllows(t *testing.T) {
 		{"own group", "User-agent: *\nDisallow: /\n\nUser-agent: FaceScan\nAllow: /\n", "/x", true},
 		{"own group alone", "User-agent: *\nDisallow: /x\n\nUser-agent: facescan\nDisallow: /y\n",
 			"/x", true},
+		{"another's group behind one's own", "User-agent: facescan\nDisallow: /x\nUser-agent: b\nDisallow: /y\n",
+			"/y", true},
+		{"another's group behind that for all", "User-agent: *\nDisallow: /x\nUser-agent: b\nDisallow: /y\n",
+			"/y", true},
 		{"own group without rules", "User-agent: facescan\n\nUser-agent: *\nAllow: /\n", "/x", true},
 		{"own groups merge", "User-agent: facescan\nDisallow: /x\nUser-agent: b\nDisallow: /\n" +
 			"User-agent: facescan\nDisallow: /y\n", "/x", false},
