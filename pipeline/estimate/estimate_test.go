@@ -2,6 +2,7 @@ package estimate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"facescan/pipeline/fetch"
 	"facescan/pipeline/source"
 	"facescan/store"
 )
@@ -233,6 +235,55 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestInterval compares with intervals that were computed by hand.
+func TestInterval(t *testing.T) {
+	t.Parallel()
+	s := &Sample{Total: 80, held: 8, Drawn: []Row{{}, {}, {stratum: 1}, {stratum: 1}},
+		strata: []Stratum{{Share: 0.5, drawn: 2, held: 4}, {Share: 0.5, drawn: 2, held: 4}}}
+	near := func(what string, got, want Bounds) {
+		t.Helper()
+		if math.Abs(got.Value-want.Value)+math.Abs(got.Low-want.Low)+math.Abs(got.High-want.High) > 1e-6 {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	x := []float64{1, 3, 10, 14}
+	near("mean", s.Mean(func(i int) float64 { return x[i] }), Bounds{7, 3.0800720, 10.9199280})
+	near("share", s.Share(func(i int) bool { return i < 2 }), Bounds{0.5, 0.1368523, 0.8631477})
+	near("none", s.Mean(func(int) float64 { return 0 }), Bounds{})
+}
+
+// TestBadRows: rows that are not URLs have no host.
+func TestBadRows(t *testing.T) {
+	t.Parallel()
+	r := reservoir{seen: 100}
+	for i := range 100 {
+		r.rows = append(r.rows, Row{URL: "http://a.example/", Bad: i < 40})
+	}
+	s := r.draw(rand.New(rand.NewPCG(1, 0)), 50, fetch.Host)
+	if len(s.strata) != 2 || s.strata[0] != (Stratum{"", 0.4, 20, 40}) ||
+		s.strata[1] != (Stratum{"a.example", 0.6, 30, 60}) {
+		t.Errorf("%+v", s.strata)
+	}
+}
+
+// TestWithoutDetector: nothing is predicted about faces, also of a sample of one row.
+func TestWithoutDetector(t *testing.T) {
+	t.Parallel()
+	s := &Sample{Total: 10, held: 1, Drawn: []Row{{}}, strata: []Stratum{{Share: 1, drawn: 1, held: 1}}}
+	for detector, want := range map[string]string{store.NoDetector: "null", "yunet": `{"value":0,`} {
+		p := s.Predict([]store.Result{{Status: store.OK, Attempts: 1}}, Run{Detector: detector, Fetchers: 1,
+			Workers: 1, Cores: 1, Database: 2000})
+		if p.Database != 20_000 {
+			t.Errorf("10 rows take %d bytes, of which one takes 2000", p.Database)
+		}
+		b, err := json.Marshal(p)
+		if err != nil || !strings.Contains(string(b), `"images_with_faces":`+want) ||
+			!strings.Contains(string(b), `"faces":`+want) {
+			t.Errorf("%s: %s (%v)", detector, b, err)
+		}
 	}
 }
 
