@@ -2,9 +2,12 @@ package source
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,4 +112,29 @@ func FuzzJSONL(f *testing.F) {
 			t.Fatalf("too many rows: %+v", rows)
 		}
 	})
+}
+
+// TestObjectsOfPipe: the keys of the first object are enough to begin with.
+func TestObjectsOfPipe(t *testing.T) {
+	t.Parallel()
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	if _, err := out.WriteString(`{"url":"a"}` + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := Open(ctx, Spec{Path: "-", Format: "jsonl", In: in}, Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	rows := make([]Row, 9)
+	if n, err := r.Next(rows); n != 1 || err != nil || rows[0].URL != "a" || ctx.Err() != nil {
+		t.Errorf("%d rows, %v", n, err)
+	}
 }
