@@ -63,7 +63,8 @@ func pages[T any](ctx context.Context, j *job, from, to int64, bound string,
 					defer crash.Exit()
 					var l loaded[T]
 					l.err = j.view(ctx, func(t tx) (err error) {
-						t.ctx = context.WithoutCancel(ctx) // which spares the driver a look at it for every row
+						// which spares the driver a look at it for every row
+						t.ctx = context.WithoutCancel(ctx)
 						l.page, err = load(t, begun, end)
 						if err == nil && len(l.page) > maxPage {
 							err = errDisorder
