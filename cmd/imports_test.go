@@ -25,7 +25,7 @@ var rooms = [][]string{
 // decides what becomes of them.
 var leaves = map[string]bool{"facescan/detect/pigo": true, "facescan/detect/yunet": true}
 
-// room of a package: the deepest entry that it is, or lies in.
+// room of a package: the deepest entry that it is, or is in.
 func room(pkg string) (level int, root string) {
 	level = -1
 	for i, rs := range rooms {

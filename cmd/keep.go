@@ -148,7 +148,7 @@ func (o *keepOptions) checkImages(t target) error {
 	for _, f := range []struct{ name, folder string }{{"crops", o.crops}, {"blurred", o.blurred}} {
 		for _, s := range t.sources {
 			if f.folder != "" && s.Format == source.Folder && source.Searches(s.Path, realPath(f.folder)) {
-				return usagef("--%s %s lies in %s, where the next run would take the pictures for images: "+
+				return usagef("--%s %s is in %s, where the next run would take the pictures for images: "+
 					"give a folder elsewhere, or one whose name begins with a dot", f.name, f.folder, s.Path)
 			}
 		}

@@ -110,7 +110,7 @@ func innermost(err error) string {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
-		return "it is not a folder, or lies in what is not one"
+		return "it is not a folder, or is in something that is not a folder"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "this machine does not have that address"
 	case errors.Is(err, syscall.EADDRINUSE):

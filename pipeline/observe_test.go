@@ -49,7 +49,7 @@ func TestObserve(t *testing.T) {
 		}
 		time.Sleep(judgeEvery*lookEvery - 1)
 		kind("before the first judgement", "", judgeEvery-1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		kind("at the first judgement", live.ByOutput, judgeEvery)
 		time.Sleep((lately - 1) * judgeEvery * lookEvery)
 		kind("later", live.ByOutput, lately*judgeEvery)

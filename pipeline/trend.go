@@ -25,7 +25,7 @@ var trended = map[store.Reason]func(r *run) string{
 			"or allow a longer --timeout", r.Fetchers)
 	},
 	store.HTTP429: func(r *run) string {
-		text := "servers are asked too often: "
+		text := "servers get too many requests: "
 		if r.PerHost != 1 {
 			text += fmt.Sprintf("lower --per-host (now %d), or ", r.PerHost)
 		}

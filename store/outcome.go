@@ -59,7 +59,7 @@ var (
 	Reset          = reason("reset", Transient, "the connection broke: RETRY")
 	Truncated      = reason("truncated", Transient, "the answer ended early: RETRY")
 	HTTP5xx        = reason("http_5xx", Transient, "the server is in trouble: RETRY later")
-	HTTP429        = reason("http_429", Transient, "asked too often: lower --per-host, then RETRY")
+	HTTP429        = reason("http_429", Transient, "too many requests: lower --per-host, then RETRY")
 	TooSlow        = reason("too_slow", Transient, "below --min-rate: lower it, then RETRY")
 	FileUnreadable = reason("file_unreadable", Transient,
 		"the file cannot be read: check its permissions, then RETRY")

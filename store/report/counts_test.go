@@ -26,7 +26,7 @@ func TestFacts(t *testing.T) {
 		{3, time.Second, "Duration=2s, from 6 May 2030 07:08:09 to 6 May 2030 07:08:11 UTC|" +
 			"Mean rate=3 rows per second|Detector=d3; d2; d1|facescan=1.0"},
 		{4, time.Second, "Duration=3s, from 6 May 2030 07:08:09 to 6 May 2030 07:08:12 UTC|" +
-			"Mean rate=3.33 rows per second|Detector=d4; d3; d2; and 1 others|facescan=1.0"},
+			"Mean rate=3.33 rows per second|Detector=d4; d3; d2; d1|facescan=1.0"},
 		{5, time.Second, "Duration=4s, from 6 May 2030 07:08:09 to 6 May 2030 07:08:13 UTC|" +
 			"Mean rate=3.75 rows per second|Detector=d5; d4; d3; and 2 others|facescan=1.0"},
 	} {

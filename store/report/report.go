@@ -175,7 +175,7 @@ func (t *tally) facts(o Options) (out []fact) {
 	for _, d := range t.detectors.bars() {
 		names = append(names, d.Label)
 	}
-	if len(names) > 3 {
+	if len(names) > 4 {
 		names = append(names[:3], fmt.Sprintf("and %d others", len(names)-3))
 	}
 	add("Detector", strings.Join(names, "; "))

@@ -20,12 +20,7 @@ func testFiles(t *testing.T, target Target) {
 	}
 	b.ok(s.Append(ctx(t), l, add, store.Position{Line: n}, true, 100))
 
-	read := func(from, to int64) (all []store.FileRow) {
-		for _, f := range must.All(b, b.open().Files(ctx(t), from, to)) {
-			all = append(all, f)
-		}
-		return all
-	}
+	read := func(from, to int64) []store.FileRow { return must.All(b, b.open().Files(ctx(t), from, to)) }
 	first := store.FirstOf(1)
 	want := make([]store.FileRow, n)
 	for i, r := range add {
