@@ -36,6 +36,9 @@ func TestCompactFails(t *testing.T) {
 		if err == nil || same != f {
 			t.Errorf("%s: compacted, %v", name, err)
 		}
+		if errors.Is(err, os.ErrInvalid) {
+			t.Errorf("%s: the new file was not closed: %v", name, err)
+		}
 		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 			t.Errorf("%s: %d bytes, %d before, %v", name, len(after), len(before), err)
 		}

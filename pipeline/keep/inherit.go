@@ -151,43 +151,45 @@ func only(groups []group, keep func(entry, note) bool) (out []group) {
 }
 
 // copyGroups makes a tar file, without its end, of groups of another.
-func copyGroups(path string, from io.ReaderAt, groups []group) (
-	out *os.File, entries []entry, size int64, err error) {
-	out, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
+func copyGroups(path string, from io.ReaderAt, groups []group) (*os.File, []entry, int64, error) {
+	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, draft.FileMode)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, out.Close(), os.Remove(path))
-		}
-	}()
+	entries, size, err := writeGroups(out, from, groups)
+	if err != nil {
+		return nil, nil, 0, errors.Join(err, out.Close(), os.Remove(path))
+	}
+	return out, entries, size, nil
+}
+
+func writeGroups(to io.Writer, from io.ReaderAt, groups []group) (entries []entry, size int64, err error) {
 	for _, g := range groups {
 		b := make([]byte, g.size)
 		if _, err := from.ReadAt(b, g.at); err != nil {
-			return nil, nil, 0, err
+			return nil, 0, err
 		}
 		o, _, err := parse(b[:g.size-g.json])
 		if err != nil {
-			return nil, nil, 0, err
+			return nil, 0, err
 		}
 		parts, own := [][]byte{b}, []entry{{g.items[0].note.ID, 0, g.size - g.json}}
 		if g.json == 0 { // the body may get another name
 			if parts, own, err = pack(g.items, o.Body); err != nil {
-				return nil, nil, 0, err
+				return nil, 0, err
 			}
 		}
 		for _, e := range own {
 			entries = append(entries, entry{e.id, size + e.at, e.size})
 		}
 		for _, p := range parts {
-			if _, err := out.Write(p); err != nil {
-				return nil, nil, 0, err
+			if _, err := to.Write(p); err != nil {
+				return nil, 0, err
 			}
 			size += int64(len(p))
 		}
 	}
-	return out, entries, size, nil
+	return entries, size, nil
 }
 
 // group is a body in a tar file, with the rows that share it: from its first header to the padding behind it.

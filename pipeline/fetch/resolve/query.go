@@ -49,7 +49,7 @@ func (r *Resolver) queryAll(name string) entry {
 	return e
 }
 
-// addresses queries IPv4 addresses, then for IPv6.
+// addresses queries the IPv4 addresses of a name, then those of IPv6.
 func (r *Resolver) addresses(name, full string) entry {
 	ttl := maxTTL
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
