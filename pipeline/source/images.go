@@ -134,7 +134,7 @@ func CheckNested(inner, outer string) error {
 	if err != nil || rel == "." || !filepath.IsLocal(rel) {
 		return nil
 	}
-	return usagef("the folder %s lies in %s, and folders of images are searched through, so its images "+
+	return usagef("the folder %s is in %s, and folders of images are searched through, so its images "+
 		"would be read twice: leave one of the two out, or give the inner one a job of its own with "+
 		"--db", inner, outer)
 }
