@@ -14,6 +14,7 @@ import (
 	"facescan/pipeline/doctor"
 	"facescan/pipeline/fetch"
 	"facescan/pipeline/fetch/resolve"
+	"facescan/store"
 	"facescan/store/sqlite"
 )
 
@@ -198,9 +199,6 @@ func (o *poolOptions) set(p *pipeline.Options) {
 }
 
 // sourceOptions are the flags that say how a list is read, and which job it goes into.
-// defaultShardSize is in rows.
-const defaultShardSize = 10_000
-
 type sourceOptions struct {
 	flags                           *pflag.FlagSet
 	db                              string
@@ -237,7 +235,7 @@ func (o *sourceOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.verifyHash, "verify-hash", "",
 		"`column` with checksums of the images (md5, sha1, sha256 or sha512 in hex); others "+
 			"are hash_mismatch")
-	fs.IntVar(&o.shardSize, "shard-size", defaultShardSize, "rows per shard")
+	fs.IntVar(&o.shardSize, "shard-size", store.DefaultShardSize, "rows per shard")
 	fs.Var(&o.node, "node", "take only rows whose id modulo N is i; auto: i and N of a whole Slurm array; "+
 		"auto/N: i of a Slurm array or an indexed Kubernetes job")
 	fs.IntVar(&o.priority, "priority", 0,

@@ -202,7 +202,7 @@ func (o *forgetOptions) publisher(ctx context.Context, job store.Job, settings m
 		return nil, dir, nil
 	}
 	share := publishOptions{dir: dir}
-	p, err = share.open(ctx, job, target{}, defaultShardSize, log)
+	p, err = share.open(ctx, job, target{}, store.DefaultShardSize, log)
 	return p, "", err
 }
 

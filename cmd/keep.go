@@ -21,9 +21,6 @@ import (
 // keepQuality is the quality of JPEGs that --keep-size makes.
 const keepQuality = 90
 
-// cropMargin is the margin around a face in its crop, as a fraction of its sides.
-const cropMargin = 0.25
-
 // keepOptions say what a run makes of images besides their results.
 type keepOptions struct {
 	flags                       *pflag.FlagSet
@@ -184,7 +181,7 @@ func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
 		log.Warn(blurWarning)
 	}
 	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Form: o.formIn,
-		Results: export.NewObject(exportDetectors()), Crops: o.crops, Margin: cropMargin, Blurred: o.blurred,
+		Results: export.NewObject(exportDetectors()), Crops: o.crops, Margin: keep.CropMargin, Blurred: o.blurred,
 		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, BlurMargin: o.blurMargin, Pictures: pictures,
 		Decode: d, Log: log})
 }

@@ -36,7 +36,7 @@ facescan run urls.txt --db urls.db              # process the rows that no part 
 			return runMerge(c.Context(), g, args[0], args[1:], shardSize)
 		},
 	}
-	c.Flags().IntVar(&shardSize, "shard-size", 10_000, "rows per shard")
+	c.Flags().IntVar(&shardSize, "shard-size", store.DefaultShardSize, "rows per shard")
 	return c
 }
 

@@ -27,9 +27,6 @@ import (
 	"facescan/store/segment"
 )
 
-// drainGrace is what running fetches get after the first Ctrl-C.
-const drainGrace = 3 * time.Second
-
 type runOptions struct {
 	workOptions
 	keep  keepOptions

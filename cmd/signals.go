@@ -12,6 +12,9 @@ import (
 	"facescan/store/draft"
 )
 
+// drainGrace is what running fetches get after the first Ctrl-C.
+const drainGrace = 3 * time.Second
+
 // endGrace is how long a command may take to end once it is interrupted. Then it is cut off: it may hang in a
 // write to a pipe that nobody reads.
 const endGrace = 2 * time.Second

@@ -27,7 +27,7 @@ type Kind struct {
 	Model string // the first part of it, which all versions share
 
 	IoU      float64 // default of --iou
-	MinScore float64 // default of --min-score: the threshold with the best F1 at IoU 0.4 on annotated photos
+	MinScore float64 // default of --min-score
 	MaxScore float64 // no score is above it
 	Floor    float64 // least score of a candidate
 	Decimals int     // of a score that is printed
@@ -45,10 +45,10 @@ var kinds []Kind
 func init() {
 	kinds = []Kind{
 		{Name: Yunet, Print: fmt.Sprintf("yunet-%.8s/%d", yunet.Sum(), yunet.Version), Model: "yunet",
-			IoU: 0.3, MinScore: 0.45, MaxScore: 1, Floor: 0.3, Decimals: 4, Landmarks: true,
-			confidence: yunetConfidence, open: newYunet},
+			IoU: yunet.DefaultIoU, MinScore: yunet.DefaultMinScore, MaxScore: 1, Floor: 0.3, Decimals: 4,
+			Landmarks: true, confidence: yunetConfidence, open: newYunet},
 		{Name: Pigo, Print: fmt.Sprintf("facefinder-%.8s/%d", pigo.Sum(), pigo.Version), Model: "facefinder",
-			IoU: 0.2, MinScore: 8, MaxScore: math.Inf(1), Decimals: 2,
+			IoU: pigo.DefaultIoU, MinScore: pigo.DefaultMinScore, MaxScore: math.Inf(1), Decimals: 2,
 			confidence: pigoConfidence, open: newPigo},
 	}
 }

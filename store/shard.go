@@ -8,6 +8,8 @@ import (
 // How shards are cut, joined and measured, the same in every implementation.
 
 const (
+	// DefaultShardSize is how many rows a shard has.
+	DefaultShardSize = 10_000
 	// MinSlice is how many rows a claim takes at least, although living owners share what is left of a job.
 	MinSlice = 32
 	// MaxSpan is up to how many rows, done ones included, a claim joins shards.

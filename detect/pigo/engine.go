@@ -177,6 +177,12 @@ func (s *scratch) clear() {
 	s.lumas, s.ends = s.lumas[:0], s.ends[:0]
 }
 
+// Defaults of what counts as a face.
+const (
+	DefaultIoU      = 0.2
+	DefaultMinScore = 8 // the threshold with the best F1 at IoU 0.4 on annotated photos
+)
+
 // Params say how an image is searched.
 type Params struct {
 	MinFace int     // side of the smallest window, in pixels of the full image

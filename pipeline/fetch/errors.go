@@ -75,16 +75,18 @@ func (e *Error) Unwrap() error { return e.Err }
 const (
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 30 * time.Second
-	maxWait      = 5 * time.Minute // the longest Retry-After that is obeyed
+
+	// MaxRetryAfter is the longest Retry-After that is obeyed.
+	MaxRetryAfter = 5 * time.Minute
 )
 
 // Backoff is how long to wait after the given attempt, the first being 1: doubling from half a second to half
 // a minute, with the upper half random, so that rows that failed together are not retried together. It is
-// never shorter than Retry-After, up to 5 minutes.
+// never shorter than Retry-After, up to MaxRetryAfter.
 func Backoff(attempt int, retryAfter time.Duration) time.Duration {
 	d := min(firstBackoff<<min(max(attempt-1, 0), 6), maxBackoff)
 	d = d/2 + rand.N(d/2+1)
-	return max(d, min(retryAfter, maxWait))
+	return max(d, min(retryAfter, MaxRetryAfter))
 }
 
 // fault is an error whose reason is known where it arises. Of faults inside each other the outermost decides.

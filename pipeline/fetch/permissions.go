@@ -202,7 +202,7 @@ func (p *permissions) learned(s *permission, rules *robots.Rules, lifetime time.
 			s.again = time.Now().Add(robotsGivenUp)
 			break
 		}
-		pause := max(min(robotsPause<<min(s.tries, 6), robotsLastPause), min(e.RetryAfter, maxWait))
+		pause := max(min(robotsPause<<min(s.tries, 6), robotsLastPause), min(e.RetryAfter, MaxRetryAfter))
 		s.again = time.Now().Add(pause)
 		s.tries++
 		s.spent += pause

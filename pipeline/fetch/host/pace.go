@@ -1,10 +1,13 @@
 package host
 
-import "time"
+import (
+	"time"
+
+	"facescan/pipeline/fetch"
+)
 
 const (
 	minPause = time.Second      // after a 429 that does not say how long
-	maxPause = 5 * time.Minute  // the longest Retry-After that is obeyed
 	ceilFor  = 10 * time.Minute // a ceiling holds
 
 	// span is the length of a second for a ceiling. It is slightly longer, since requests sent evenly do not
@@ -231,7 +234,7 @@ const (
 
 // wait pauses requests to the host for Retry-After, and longer each time in a row.
 func (p *pace) wait(now time.Time, retryAfter time.Duration) {
-	p.postpone(now.Add(min(max(retryAfter, minPause<<min(p.pauses-1, 6)), maxPause)))
+	p.postpone(now.Add(min(max(retryAfter, minPause<<min(p.pauses-1, 6)), fetch.MaxRetryAfter)))
 }
 
 func (p *pace) postpone(t time.Time) {

@@ -3,10 +3,12 @@ package host
 import (
 	"testing"
 	"time"
+
+	"facescan/pipeline/fetch"
 )
 
-// TestWait: Retry-After is obeyed up to maxPause, and pauses in a row double from minPause to 64 times that.
-// A pause is never shortened.
+// TestWait: Retry-After is obeyed up to a limit, and pauses in a row double from minPause to 64 times that. A
+// pause is never shortened.
 func TestWait(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -16,7 +18,7 @@ func TestWait(t *testing.T) {
 	}{
 		{1, 0, minPause}, {2, 0, 2 * minPause}, {3, 0, 4 * minPause}, {7, 0, 64 * minPause},
 		{8, 0, 64 * minPause}, {1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second, 64 * minPause},
-		{1, time.Hour, maxPause},
+		{1, time.Hour, fetch.MaxRetryAfter},
 	} {
 		p := pace{pauses: c.pauses}
 		p.wait(now, c.retryAfter)

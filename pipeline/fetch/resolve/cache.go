@@ -6,6 +6,15 @@ import (
 	"time"
 )
 
+// How long answers are remembered.
+const (
+	minTTL   = 10 * time.Second // so that a TTL of 0 does not mean one query per row
+	maxTTL   = time.Hour
+	maxNoTTL = 5 * time.Minute // of names that do not exist
+	failTTL  = time.Second
+	staleTTL = 24 * time.Hour // after its TTL, an answer may still serve
+)
+
 // entry is an answer: addresses, or an error.
 type entry struct {
 	addrs   []netip.Addr

@@ -65,13 +65,7 @@ type Options struct {
 // DefaultQueries is how many queries are under way at once.
 const DefaultQueries = 256
 
-// Bounds of what is remembered.
 const (
-	minTTL   = 10 * time.Second // so that a TTL of 0 does not mean one query per row
-	maxTTL   = time.Hour
-	maxNoTTL = 5 * time.Minute // of names that do not exist
-	failTTL  = time.Second
-	staleTTL = 24 * time.Hour          // after its TTL, an answer may still serve
 	patience = 1800 * time.Millisecond // before an old answer serves while the upstream is silent
 	rounds   = 2                       // through all upstreams
 )
