@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"image"
 	_ "image/jpeg"
 	"io"
@@ -94,9 +95,13 @@ func (st *stand) stop() {
 	st.server = nil
 }
 
+// client is a client of servers that are up. On a loaded machine they may not answer in time at first.
 func client(t testing.TB, o Options) *Client {
 	t.Helper()
 	c, err := tryClient(t, o)
+	for end := time.Now().Add(time.Minute); errors.Is(err, ErrNoAnswer) && time.Now().Before(end); {
+		c, err = tryClient(t, o)
+	}
 	must(t, err)
 	return c
 }
