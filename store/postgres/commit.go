@@ -145,7 +145,8 @@ func (s *session) fence(ctx context.Context, t pgx.Tx, batches []store.Batch,
 		b.Queue("SELECT id FROM suspects WHERE id BETWEEN $1 AND $2", lo, hi).
 			Query(into([]any{&suspect}, func() { f.suspects = append(f.suspects, suspect) }))
 	}
-	return f, t.SendBatch(ctx, b).Close()
+	err = t.SendBatch(ctx, b).Close()
+	return f, err
 }
 
 // intern numbers the detectors of results, as far as they are not known yet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -143,6 +144,40 @@ func TestFailuresAreSeen(t *testing.T) {
 	must.OK(t, p.Publish(t.Context()))
 	if got := published(t, dir); !maps.Equal(got, want) {
 		t.Errorf("published again: %v, want %v", got, want)
+	}
+}
+
+// TestMissingIsPublishedAgain removes the segments, and has each call fail with which the publisher finds that
+// out, one after the other: afterwards the folder has all rows again.
+func TestMissingIsPublishedAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	f := newFailing(w.Job)
+	w.Publisher.Job = f
+	w.do(5, 1)
+	must.OK(t, w.Publish(t.Context()))
+	want := published(t, dir)
+	if len(want) != 5 {
+		t.Fatalf("published %v", want)
+	}
+	for n, failed := 1, true; failed; n++ {
+		for _, file := range must.Get(List(dir))(t) {
+			must.OK(t, os.Remove(filepath.Join(dir, file.Name)))
+		}
+		f.n = n
+		err := w.Publish(t.Context())
+		if failed = f.n <= 0; failed != errors.Is(err, errFailing) {
+			t.Fatalf("call %d: %v", n, err)
+		}
+		f.n = 0
+		must.OK(t, w.Publish(t.Context()))
+		if got := published(t, dir); !maps.Equal(got, want) {
+			t.Errorf("after call %d failed, published %v, want %v", n, got, want)
+		}
+		if !failed && n < 4 {
+			t.Errorf("only %d calls", n-1)
+		}
 	}
 }
 

@@ -139,9 +139,7 @@ func (p *Publisher) attach(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	p.lock = lock
-	if err = p.begin(ctx); err != nil {
-		p.unlock()
-	}
+	err = p.begin(ctx)
 	return err == nil, err
 }
 
@@ -189,8 +187,14 @@ func lockFile(name string) (*os.File, error) {
 	}
 }
 
-// begin compares the folder with what the job has of it.
-func (p *Publisher) begin(ctx context.Context) error {
+// begin compares the folder with what the job has of it. If it fails, this is not the process that publishes
+// any more: the next call begins again, with what the job has.
+func (p *Publisher) begin(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			p.unlock()
+		}
+	}()
 	if _, err := os.Stat(p.Dir); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -45,14 +44,16 @@ func (j *job) Forget(ctx context.Context, ids []int64, url bool) error {
 	return nil
 }
 
-// forget forgets rows of one source. Pending rows of a user's table are the user's own.
-func (j *job) forget(t tx, source int, ids []int64, url bool) error {
+// forget forgets rows of one source. Rows of a user's table without a result are the user's own.
+func (j *job) forget(t tx, source int, ids []int64, url bool) (err error) {
+	if j.inPlace { // the user may have cleared Done flags, and set others
+		if ids, err = column[int64](t, "SELECT r.id "+resultsIn+" ORDER BY r.id", idList(ids)); err != nil {
+			return err
+		}
+	}
 	have, err := existing(t, ids)
 	if err != nil {
 		return err
-	}
-	if j.inPlace {
-		maps.DeleteFunc(have, func(_ int64, e store.Existing) bool { return e.Status == "" })
 	}
 	p := store.PartitionForgotten(ids, have, url)
 	if err := j.erase(t, source, p.Erased); err != nil {

@@ -258,7 +258,7 @@ func readCounts(t tx) (c store.Counts, err error) {
 	now := leaseClock()
 	var o store.OwnerCounts
 	var joined, expires int64
-	return c, t.scan([]any{&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards,
+	err = t.scan([]any{&o.ID, &o.Host, &o.PID, &joined, &o.Rate, &o.HeldBackBy, &o.Why, &o.Shards,
 		&o.Pending, &expires}, func() {
 		o.Age = time.Duration(now - joined)
 		o.Expires = max(0, time.Duration(expires-now))
@@ -267,4 +267,5 @@ func readCounts(t tx) (c store.Counts, err error) {
 		count(s.lo), coalesce(sum(s.pending), 0), coalesce(max(s.expires), 0)
 		FROM {owners} AS o LEFT JOIN {shards} AS s ON s.owner = o.number GROUP BY o.number
 		ORDER BY o.number`)
+	return c, err
 }

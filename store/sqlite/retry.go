@@ -70,7 +70,7 @@ func (j *job) selected(ctx context.Context, from int64, chosen []any,
 
 // reopen makes rows pending again, those of them that still are as chosen.
 func (j *job) reopen(t tx, ids []int64, chosen []any) (n int, err error) {
-	return n, j.bySource(ids, func(source int, ids []int64) error {
+	err = j.bySource(ids, func(source int, ids []int64) error {
 		reopened, err := j.dropResults(t, source, resultsIn+" AND "+isChosen,
 			append([]any{idList(ids)}, chosen...)...)
 		if err != nil {
@@ -79,6 +79,7 @@ func (j *job) reopen(t tx, ids []int64, chosen []any) (n int, err error) {
 		n += len(reopened)
 		return j.clearDone(t, reopened)
 	})
+	return n, err
 }
 
 // clearDone makes rows, in id order, pending that have no result any more.

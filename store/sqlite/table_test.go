@@ -470,6 +470,41 @@ func TestTableIsTheTruth(outer *testing.T) {
 	})
 }
 
+// TestForgetInPlace forgets rows of a user's table by their results: also those whose Done flags the user
+// cleared since, and none that the user set.
+func TestForgetInPlace(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	path, db := users(t, `CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER);
+		INSERT INTO t VALUES (1, 'a', 0), (2, 'b', 0), (4, 'd', 1), (5, 'e', 0)`)
+	j := inPlace(t, path, TableOptions{Table: "t"})
+	s, err := j.Join(ctx, store.Owner{}, time.Hour)
+	ok(t, err)
+	pass(t, s, 10)
+	finish(t, s)
+	_, err = db.Exec("INSERT INTO t VALUES (6, 'f', 0); UPDATE t SET done = 0 WHERE id = 2")
+	ok(t, err)
+	pass(t, s, 10)
+	_, err = db.Exec("UPDATE t SET done = 0 WHERE id = 1")
+	ok(t, err)
+	ok(t, j.Forget(ctx, []int64{1, 2, 4, 5, 6}, false))
+	if d := cmp.Diff([]string{`1|"forgotten"|`, `5|"forgotten"|`},
+		dump(t, db, "SELECT id, reason FROM facescan_results ORDER BY id")); d != "" {
+		t.Errorf("results: -want +got %s", d)
+	}
+	if d := cmp.Diff([]string{"1|1|", "2|0|", "4|1|", "5|1|", "6|0|"},
+		dump(t, db, "SELECT id, done FROM t ORDER BY id")); d != "" {
+		t.Errorf("marks: -want +got %s", d)
+	}
+	if n := dump(t, db, "SELECT count(*) FROM facescan_faces"); n[0] != "0|" {
+		t.Errorf("%s faces of forgotten rows", n)
+	}
+	pass(t, s, 10)
+	if found := storetest.Problems(t, j, true); len(found) > 0 {
+		t.Error(found)
+	}
+}
+
 // trimmed is what dump returns for one column of text, without quotes and bars.
 func trimmed(lines []string) (out []string) {
 	for _, l := range lines {
