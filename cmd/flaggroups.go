@@ -147,7 +147,7 @@ func valueName(f *pflag.Flag, name string) string {
 		return "TEXT"
 	case "count":
 		return ""
-	case "degrees", "duration", "size", "rule", "score":
+	case "degrees", "duration", "pixels", "size", "rule", "score":
 		return strings.ToUpper(name)
 	}
 	return name

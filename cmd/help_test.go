@@ -82,6 +82,9 @@ func TestFlagTexts(t *testing.T) {
 			if takesValue && !strings.Contains(term.Word, " ") && f.Shorthand == "" {
 				t.Errorf("%s --%s has no name for its value", c.Name(), name)
 			}
+			if value := valueName(f, f.Value.Type()); takesValue && value == strings.ToLower(value) {
+				t.Errorf("%s --%s: the name of its value, %q, has no capitals", c.Name(), name, value)
+			}
 			usage := f.Usage
 			if usage == "" || strings.HasSuffix(usage, ".") || strings.Contains(usage, "  ") {
 				t.Errorf("%s --%s: %q", c.Name(), name, usage)

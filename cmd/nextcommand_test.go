@@ -15,7 +15,8 @@ func TestFlagWords(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{"node": "1/3", "abort-if": "failed > 60% after 10000", "max-fail": "5%",
 		"angles": "30,-30", "keep-columns": `a,"b, c"`, "header": "@a file", "priority": "3",
-		"min-score": "0.5", "hash": "sha256"}
+		"min-score": "0.5", "hash": "sha256", "progress": "json", "log-format": "json",
+		"sidecar-input": "encoded", "sidecar-fallback": "cpu"}
 	byType := map[string]string{"bool": "true", "string": "it's a text", "int": "7", "int64": "8",
 		"float64": "1.5", "duration": "90s", "size": "64MiB", "count": "1", "stringArray": "x y",
 		"stringSlice": "x y"}

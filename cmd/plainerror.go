@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/csv"
 	"encoding/json"
@@ -149,7 +150,7 @@ func flagError(c *cobra.Command, err error) error {
 		return usagef("unknown flag: --%s%s", name, nearest.Hint("--"+name, names))
 	case errors.As(err, &noValue):
 		f := noValue.GetFlag()
-		return usagef("--%s needs a value: %s", f.Name, wantedValue(f))
+		return usagef("--%s needs a value: %s", f.Name, cmp.Or(wantedValue(f), withValue(f)))
 	case errors.As(err, &badValue):
 		return flagValueError("--"+badValue.GetFlag().Name+" ", badValue)
 	case errors.As(err, &badForm):
@@ -200,8 +201,13 @@ func wantedValue(f *pflag.Flag) string {
 	case "pixels":
 		return "give a number of pixels, e.g. 100M"
 	case "string", "stringArray":
-		name, _ := pflag.UnquoteUsage(f)
-		return "write --" + f.Name + " " + strings.ToUpper(name)
+		return withValue(f)
 	}
 	return ""
+}
+
+// withValue says how a flag is written.
+func withValue(f *pflag.Flag) string {
+	name, _ := pflag.UnquoteUsage(f)
+	return "write --" + f.Name + " " + valueName(f, name)
 }

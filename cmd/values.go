@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -62,27 +61,28 @@ type pixels struct{ size }
 
 func (p *pixels) Type() string { return "pixels" }
 
-// choice is a flag that takes one of some words; empty is its default.
+// choice is a flag that takes one of some words.
 type choice struct {
-	to           *string
-	words        []string
-	defaultValue string
+	to       *string
+	words    []string
+	optional bool // an empty value is the same as none
 }
 
 // newChoice is a choice whose default is the first word.
 func newChoice(to *string, words ...string) *choice {
 	*to = words[0]
-	return &choice{to, words, words[0]}
+	return &choice{to: to, words: words}
 }
 
 // newOptionalChoice is a choice whose default is none of the words.
-func newOptionalChoice(to *string, words ...string) *choice { return &choice{to: to, words: words} }
+func newOptionalChoice(to *string, words ...string) *choice { return &choice{to, words, true} }
 
 func (c *choice) Set(text string) error {
-	if *c.to = cmp.Or(text, c.defaultValue); text == "" || slices.Contains(c.words, text) {
-		return nil
+	if !slices.Contains(c.words, text) && !(c.optional && text == "") {
+		return errors.New(nearest.OneOf(text, c.words))
 	}
-	return errors.New(nearest.OneOf(text, c.words))
+	*c.to = text
+	return nil
 }
 
 func (c *choice) String() string { return *c.to }

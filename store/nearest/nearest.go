@@ -25,11 +25,10 @@ func Among(word string, words []string) string {
 // meant.
 func OneOf(word string, words []string) string {
 	last := len(words) - 1
-	text := words[last]
-	if last > 0 {
-		text = strings.Join(words[:last], ", ") + " or " + text
+	if last == 0 {
+		return "it is " + words[0]
 	}
-	return "it is " + text + Hint(word, words)
+	return "it is " + strings.Join(words[:last], ", ") + " or " + words[last] + Hint(word, words)
 }
 
 // Word returns the word that is most like the given one, and empty if none is: one change in three letters is

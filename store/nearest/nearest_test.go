@@ -29,7 +29,7 @@ func TestWord(t *testing.T) {
 	if got := Hint("fetch", words); got != "" {
 		t.Error(got)
 	}
-	for want, few := range map[string][]string{"it is xy": {"xy"}, "it is csv or url": {"csv", "url"},
+	for want, few := range map[string][]string{"it is xyz": {"xyz"}, "it is csv or url": {"csv", "url"},
 		"it is csv, url or xyz; did you mean xyz?": {"csv", "url", "xyz"}} {
 		if got := OneOf("xy_z", few); got != want {
 			t.Errorf("%q, want %q", got, want)
