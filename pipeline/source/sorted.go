@@ -85,7 +85,7 @@ func openSorted(ctx context.Context, spec Spec, from Position, m mark) (Reader, 
 		}
 		return nil, err
 	}
-	if m.End {
+	if m.End && from.Line > 0 { // a list without rows may have got some
 		return finished(from), nil
 	}
 	s.mark.Sorted = true

@@ -63,6 +63,25 @@ func TestUnsortedIDs(t *testing.T) {
 	}
 }
 
+// TestUnsortedIDsOfEmptyList: a list that had a header only gets rows in no order.
+func TestUnsortedIDsOfEmptyList(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "list.csv")
+	s := Spec{Path: path, Format: "csv", IDColumn: "nr"}
+	written(path, []byte("nr,url\n"))
+	at := stopAt(t, s, 0)
+	empty := open(t, s, at)
+	if rows, err := readAll(empty, 3); len(rows) > 0 || err != nil {
+		t.Fatal(rows, err)
+	}
+	written(path, []byte("nr,url\n3,c\n1,a\n2,b\n"))
+	rows, err := readAll(open(t, s, empty.Position()), 3)
+	if want := []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}, {ID: 3, URL: "c"}}; err != nil ||
+		!cmp.Equal(rows, want) {
+		t.Errorf("%v, %s", err, cmp.Diff(want, rows))
+	}
+}
+
 func TestUnsortedIDsThatCannotBe(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"id,url\n2,a\n1,b\n2,c\n", "the id 2 is there more than once"},
