@@ -156,6 +156,7 @@ var mistakes = []struct {
 	{"run urls.txt --out x.json", 2,
 		`--out x.json: .json is not the suffix of a format; there are csv, jsonl: `},
 	{"run urls.txt --per-host -1", 2, `--per-host -1 cannot be negative`},
+	{"run urls.txt --pprof=false --blur-faces=false --per-host -1", 2, `--per-host -1 cannot be negative`},
 	{"run urls.txt --outage-wait -1s", 2, `--outage-wait -1s cannot be negative`},
 	{"run urls.txt --max-rows -1", 2, `--max-rows -1 cannot be negative`},
 	{"run urls.txt --max-duration -1s", 2, `--max-duration -1s cannot be negative`},

@@ -38,7 +38,7 @@ var needs = []struct {
 func refuseUseless(flags *pflag.FlagSet) error {
 	for _, n := range needs {
 		f := flags.Lookup(n.flag)
-		if f == nil || !f.Changed || fromVariable(f) || f.Value.String() == "" {
+		if f == nil || !f.Changed || fromVariable(f) || isOff(f) {
 			continue
 		}
 		var missing []string
@@ -47,8 +47,7 @@ func refuseUseless(flags *pflag.FlagSet) error {
 			name, _, _ := strings.Cut(form, " ")
 			if other := flags.Lookup(name); other != nil { // else the flag stands by itself in this command
 				missing = append(missing, "--"+form)
-				off := slices.Contains([]string{"", "false", "0", "[]"}, other.Value.String())
-				met = met || other.Changed && !off
+				met = met || other.Changed && !isOff(other) && other.Value.String() != "0"
 			}
 		}
 		if missing != nil && !met {
@@ -57,6 +56,9 @@ func refuseUseless(flags *pflag.FlagSet) error {
 	}
 	return nil
 }
+
+// isOff reports whether a flag is set to nothing.
+func isOff(f *pflag.Flag) bool { return slices.Contains([]string{"", "false", "[]"}, f.Value.String()) }
 
 // refuseEmpty refuses a flag that names rows to change but has no value, as of a variable that is not set: it
 // would mean more rows than were meant. What is an example of a value.
