@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -222,5 +223,25 @@ func TestColumnsAs(t *testing.T) {
 			"was imported "+c.says+":")) {
 			t.Errorf("%+v: %v, want %s", given, err, c.says)
 		}
+	}
+}
+
+// TestPrefixThatIsGone: a list that cannot be opened again is an error, and the reader can still be closed.
+func TestPrefixThatIsGone(t *testing.T) {
+	t.Parallel()
+	spec := newImports(t).list("a.txt", lines(0, 5))
+	list, err := openList(t.Context(), spec, store.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := prefix{spec: spec, end: 2, list: list, chunk: make([]source.Row, 3)}
+	if err := os.Remove(spec.Path); err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := p.next(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+	if err := p.list.Close(); err != nil {
+		t.Error(err)
 	}
 }

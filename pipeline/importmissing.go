@@ -131,11 +131,12 @@ func (p *prefix) next(ctx context.Context) ([]source.Row, error) {
 	case len(p.chunk) == 1:
 		return nil, io.EOF
 	}
-	_ = p.list.Close()
-	if p.list, err = openList(ctx, p.spec, p.at); err != nil {
+	again, err := openList(ctx, p.spec, p.at)
+	if err != nil {
 		return nil, err
 	}
-	p.chunk = p.chunk[:1]
+	_ = p.list.Close()
+	p.list, p.chunk = again, p.chunk[:1]
 	return p.next(ctx)
 }
 
