@@ -155,9 +155,10 @@ func (j *job) replace(t tx, source int, results []store.Result) error {
 	if err != nil {
 		return err
 	}
-	slices.Sort(marked)
-	if err := addPending(t, marked, -1); err != nil {
-		return err
+	if slices.Sort(marked); !j.inPlace {
+		if err := addPending(t, marked, -1); err != nil {
+			return err
+		}
 	}
 	if _, err := t.exec("DELETE FROM {suspects} WHERE id IN {list}", idList(ids)); err != nil {
 		return err
@@ -168,5 +169,14 @@ func (j *job) replace(t tx, source int, results []store.Result) error {
 	if err := dropRest(t, store.ForgottenIDs(results)); err != nil {
 		return err
 	}
-	return j.insertResults(t, results)
+	if err := j.insertResults(t, results); err != nil || !j.inPlace {
+		return err
+	}
+	return eachShard(t, ids, func(lo int64, _ int) error { // the user may have cleared Done flags
+		shard, err := shardAt(t, lo)
+		if err == nil {
+			_, err = recount(t, shard)
+		}
+		return err
+	})
 }
