@@ -397,8 +397,8 @@ func (c *Client) process(items []*item) {
 			for i, it := range items {
 				it.answer = answers[i]
 			}
-			c.finish(items, nil)
 			c.noteFallback(false, nil)
+			c.finish(items, nil)
 			return
 		case c.ctx.Err() != nil:
 			c.finish(items, errClosed)
