@@ -243,8 +243,8 @@ func (o *exportOptions) condition(sources []export.Source) store.Condition {
 	return f
 }
 
-// readSettings reads what the job says about the export. It refuses to export the groups of a job that has only
-// a part of its lists' rows, and a threshold that is not one of the job's detector.
+// readSettings reads what the job says about the export. It refuses to export the groups of a job that has
+// only a part of its lists' rows, and a threshold that is not one of the job's detector.
 func (o *exportOptions) readSettings(ctx context.Context, job store.Job) error {
 	settings, err := job.Settings(ctx)
 	if err != nil {

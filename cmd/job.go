@@ -334,8 +334,10 @@ func hintName(args []string, job store.Job) string {
 	if len(args) != 1 || open.IsURL(args[0]) || args[0] == "-" {
 		return job.Path()
 	}
-	if source.SameFile(args[0], job.Path()) || source.SameFile(parts.JobOf(args[0], store.Node{}), job.Path()) {
-		return args[0]
+	for _, path := range []string{args[0], parts.JobOf(args[0], store.Node{})} {
+		if source.SameFile(path, job.Path()) {
+			return args[0]
+		}
 	}
 	return job.Path()
 }

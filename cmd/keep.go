@@ -181,9 +181,9 @@ func (o *keepOptions) open(ctx context.Context, job store.Job, d decode.Options,
 		log.Warn(blurWarning)
 	}
 	return keep.Open(ctx, keep.Options{Job: job, Bodies: o.keep, Where: where, Form: o.formIn,
-		Results: export.NewObject(exportDetectors()), Crops: o.crops, Margin: keep.CropMargin, Blurred: o.blurred,
-		Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, BlurMargin: o.blurMargin, Pictures: pictures,
-		Decode: d, Log: log})
+		Results: export.NewObject(exportDetectors()), Crops: o.crops, Margin: keep.CropMargin,
+		Blurred: o.blurred, Thumbnails: o.thumbnails, BlurFaces: o.blurFaces, BlurMargin: o.blurMargin,
+		Pictures: pictures, Decode: d, Log: log})
 }
 
 // fillThumbnails makes the thumbnails that a finished job lacks from kept bytes.

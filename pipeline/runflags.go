@@ -46,8 +46,8 @@ var Decides = []struct {
 const failedBefore = "failed_before"
 
 // Remember keeps the flags of a run with its job, as words, and says which rows failed before a flag was
-// changed and how they are queued again; name stands for the job. A run without a list, which finds nothing to
-// do, leaves the flags of an earlier run.
+// changed and how they are queued again; name stands for the job. A run without a list, which finds nothing
+// to do, leaves the flags of an earlier run.
 func Remember(ctx context.Context, job store.Job, words []string, name string, lists bool,
 	log *slog.Logger) error {
 	counts, err := job.Counts(ctx)
