@@ -356,12 +356,12 @@ func huffmanTables() (dc, ac []byte) {
 
 // block codes a block's coefficients from the first to the last of a scan; before is the DC coefficient of
 // the component's previous block.
-func (b *bitsHigh) block(k *[64]int, before *int, from, to int) {
+func (w *bitsHigh) block(k *[64]int, before *int, from, to int) {
 	if from == 0 {
 		d := k[0] - *before
 		*before = k[0]
-		b.put(category(d), 4)
-		b.value(d)
+		w.put(category(d), 4)
+		w.value(d)
 	}
 	run := 0
 	for i := max(1, from); i <= to; i++ {
@@ -370,14 +370,14 @@ func (b *bitsHigh) block(k *[64]int, before *int, from, to int) {
 			continue
 		}
 		for ; run > 15; run -= 16 {
-			b.put(15*11, 8)
+			w.put(15*11, 8)
 		}
-		b.put(run*11+category(k[i]), 8)
-		b.value(k[i])
+		w.put(run*11+category(k[i]), 8)
+		w.value(k[i])
 		run = 0
 	}
 	if run > 0 && to > 0 {
-		b.put(0, 8)
+		w.put(0, 8)
 	}
 }
 

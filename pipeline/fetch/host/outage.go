@@ -79,6 +79,11 @@ type outage[T any] struct {
 	probing sync.WaitGroup
 }
 
+func (o *outage[T]) init() {
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o.excused = map[string]time.Time{}
+}
+
 type responsive struct{ host, url string }
 
 // held is an attempt that is not counted yet.

@@ -124,8 +124,7 @@ func New[T any](o Options) *Queue[T] {
 	q.more.L, q.room.L = &q.mu, &q.mu
 	q.timer = time.AfterFunc(time.Hour, q.tick)
 	q.timer.Stop()
-	q.outage.ctx, q.outage.cancel = context.WithCancel(context.Background())
-	q.outage.excused = map[string]time.Time{}
+	q.outage.init()
 	return q
 }
 
