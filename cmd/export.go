@@ -49,7 +49,7 @@ func (o *exportOptions) addFlags(fs *pflag.FlagSet) {
 		"`file` to write, or - for stdout; .gz and .zst compress; may be repeated (default: "+
 			"-)")
 	fs.StringVar(&o.format, "format", "",
-		"`format`: csv, jsonl, parquet or coco; default: by the name of the file, else csv")
+		"`format`: csv, jsonl, parquet or coco; default: by the file name, csv for a name without a suffix")
 	fs.StringVar(&o.rows, "rows", "images", "`kind` of record per row: images, faces, groups or "+
 		"duplicates (groups of equal and similar pictures, of runs with --hash)")
 	fs.IntVar(&o.distance, "distance", 4, "with --rows duplicates: pictures are similar if their phash "+

@@ -205,9 +205,8 @@ func (p *imagesPass) finish(ctx context.Context, was store.Position) error {
 	}
 	if passed.Folders > 0 {
 		p.im.Log.Warn("folders cannot be read, and their images are not in the job: make them readable, "+
-			"then run the "+
-			"same command again", "source", p.source.Name, "folders", passed.Folders, "one of them",
-			passed.Folder)
+			"then run the same command again", "source", p.source.Name, "folders", passed.Folders,
+			"one of them", passed.Folder)
 	}
 	p.im.Log.Info("images found", "source", p.source.Name, "images", p.found, "new", p.added, "changed",
 		p.reopened,

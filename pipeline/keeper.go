@@ -141,7 +141,7 @@ func (r *reader) read(t *task) error {
 	t.body, t.kept = &fetch.Body{Bytes: o.Body, Status: o.Status, FinalURL: o.FinalURL}, true
 	if t.madeOf = o.MadeOf; t.madeOf != nil {
 		r.tellSmaller.Do(func() {
-			r.log.Info("rows are judged from the smaller pictures that --keep-size kept of them: faces " +
+			r.log.Info("rows are processed from the smaller pictures that --keep-size kept of them: faces " +
 				"that are small there are missed; boxes are in pixels of the images as downloaded")
 		})
 	}

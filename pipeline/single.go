@@ -15,7 +15,7 @@ import (
 	"facescan/store"
 )
 
-// Single judges images one at a time, as a run does, without a job.
+// Single processes images one at a time, as a run does, without a job.
 type Single struct {
 	Fetcher  *fetch.Fetcher
 	Detector detect.Detector
@@ -26,8 +26,8 @@ type Single struct {
 	Log      *slog.Logger
 }
 
-// Look fetches a URL, or reads a file, and judges it. The bytes are returned for drawing. The error is ours,
-// not the image's: a file that is not there, a cancelled context.
+// Look fetches a URL, or reads a file, and processes it. The bytes are returned for drawing. The error is
+// ours, not the image's: a file that is not there, a cancelled context.
 func (s *Single) Look(ctx context.Context, name string, isURL bool) (store.Result, []byte, error) {
 	t := &task{attempts: 1}
 	read := s.read

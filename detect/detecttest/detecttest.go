@@ -219,7 +219,7 @@ func ask(t *testing.T, d detect.Detector, batch []detect.Image) []detect.Answer 
 func check(t *testing.T, kind detect.Kind, a detect.Answer) {
 	t.Helper()
 	if a.Err != nil {
-		t.Error("an image that can be judged was not:", a.Err)
+		t.Error("an image that can be processed was not:", a.Err)
 	}
 	if len(a.Candidates) > 8 {
 		t.Errorf("%d candidates", len(a.Candidates))

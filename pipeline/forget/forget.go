@@ -225,8 +225,7 @@ func begin(ctx context.Context, job store.Job) (_ *alone, err error) {
 	for _, o := range counts.Owners {
 		if o.Alive && o.ID != who.ID {
 			err := fmt.Errorf("process %d on %s works on %s: stop it (Ctrl-C) or wait for its end, then "+
-				"run the "+
-				"same command again", o.PID, o.Host, job.Path())
+				"run the same command again", o.PID, o.Host, job.Path())
 			return nil, leave(errors.Join(err, a.set(ctx, a.before)))
 		}
 	}
