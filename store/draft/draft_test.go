@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // maker marks the process that makes a draft and waits to be killed.
@@ -233,5 +235,16 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFull: a disk, a quota and a limit of file size are full; other errors are not.
+func TestFull(t *testing.T) {
+	for err, want := range map[error]bool{unix.ENOSPC: true, unix.EDQUOT: true, unix.EFBIG: true,
+		&fs.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}: true, unix.EIO: false, fs.ErrExist: false,
+		nil: false} {
+		if Full(err) != want {
+			t.Errorf("%v is full: %v", err, !want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -61,6 +62,44 @@ func TestLife(t *testing.T) {
 	ok(t, Take(name, never))
 	if dead, rows, err := Probe(name); !dead || rows != nil || err != nil {
 		t.Errorf("without a file, dead is %v with rows %v, %v", dead, rows, err)
+	}
+}
+
+// TestTakenWhileMade: others that clean up may take a file for a left-over before it is locked. Create never
+// returns a file that they removed.
+func TestTakenWhileMade(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "job-owner-x")
+	stop := make(chan struct{})
+	var cleaners sync.WaitGroup
+	for range 4 {
+		cleaners.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := Take(name, func([]int64) error { return nil }); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	defer cleaners.Wait()
+	defer close(stop)
+	for range 10_000 {
+		f, err := Create(name)
+		if errors.Is(err, fs.ErrExist) { // the previous one is still to be removed
+			continue
+		}
+		ok(t, err)
+		mine, err := f.f.Stat()
+		ok(t, err)
+		if now, err := os.Lstat(name); err != nil || !os.SameFile(mine, now) {
+			t.Fatalf("the file is %v, %v", now, err)
+		}
+		ok(t, f.Close())
 	}
 }
 
