@@ -118,6 +118,20 @@ func TestDots(t *testing.T) {
 	}
 }
 
+// TestDisc: a disc is the pixels whose centres are within its radius, on all sides of its centre.
+func TestDisc(t *testing.T) {
+	m := plain(9, 9, color.RGBA{})
+	disc(m, 4.5, 4.5, 2.1, dotColor)
+	for y := range 9 {
+		for x := range 9 {
+			want := (x-4)*(x-4)+(y-4)*(y-4) <= 4
+			if got := m.RGBAAt(x, y) == dotColor; got != want {
+				t.Errorf("pixel %d,%d is of the disc: %t, want %t", x, y, got, want)
+			}
+		}
+	}
+}
+
 // TestLabelText: the text of a label lies within it, with a margin all around that it does not touch, and as
 // high as it is to be.
 func TestLabelText(t *testing.T) {

@@ -18,6 +18,9 @@ func TestURLs(t *testing.T) {
 			t.Errorf("Of(%q) = %s, want %s", file, got, want)
 		}
 	}
+	if got, want := OfMember("/t.tar", "é#"), "file:///t.tar#%C3%A9%23"; got != want {
+		t.Errorf("OfMember gave %s, want %s", got, want)
+	}
 	if got, want := OfMember("/t#.tar", "./a #/%41.jpg"),
 		"file:///t%23.tar#./a%20%23/%2541.jpg"; got != want {
 		t.Errorf("OfMember gave %s, want %s", got, want)

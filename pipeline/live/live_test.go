@@ -193,6 +193,9 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("not there: %s", line)
 		}
 	}
+	if strings.Contains(a.body, `facescan_stage_queue_limit_rows{stage="detect"}`) {
+		t.Error("a stage without a queue has a limit of its queue")
+	}
 	if !strings.Contains(a.body, "go_goroutines") {
 		t.Error("nothing about Go")
 	}

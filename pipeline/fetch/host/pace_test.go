@@ -171,3 +171,17 @@ func TestCeiling(t *testing.T) {
 		t.Errorf("a confirmed ceiling was raised to %d", p.ceiling)
 	}
 }
+
+// TestExcused: an answer at a higher rate shows that earlier 429s were not about the rate; one at a lower
+// rate shows nothing.
+func TestExcused(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for rate, want := range map[int]int{30: 0, 1: 2} {
+		p := pace{unexcused: 2, first429: request{rate: 10, at: now}}
+		p.answered(request{rate: rate, at: now}, now)
+		if p.unexcused != want {
+			t.Errorf("after an answer at %d a second, %d count, want %d", rate, p.unexcused, want)
+		}
+	}
+}
