@@ -410,3 +410,27 @@ func FuzzTar(f *testing.F) {
 		}
 	})
 }
+
+// TestSearchesLinks: a folder is searched through a link to it too, and one that is not there yet is found by its
+// name; hidden folders and those outside are not searched.
+func TestSearchesLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(dir, "gone")
+	for _, c := range []struct {
+		outer, folder string
+		want          bool
+	}{
+		{dir, filepath.Join(dir, "a/b"), true}, {dir, dir, true}, {link, filepath.Join(dir, "a"), true},
+		{gone, filepath.Join(gone, "a"), true}, {dir, filepath.Join(dir, ".a/b"), false},
+		{dir, filepath.Dir(dir), false}, {gone, dir, false},
+	} {
+		if got := Searches(c.outer, c.folder); got != c.want {
+			t.Errorf("%s in %s: %t", c.folder, c.outer, got)
+		}
+	}
+}
