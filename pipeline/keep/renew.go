@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,10 +24,23 @@ import (
 // entry counts. A file of the process's name says that there may be old entries; if the process dies, the
 // next one to leave the folder does the work.
 
-const (
-	renewSuffix = ".renew"   // of the file that says so
-	renewedName = "-renewed" // behind the name of a tar file that takes the place of another
-)
+const renewSuffix = ".renew" // of the file that says so
+
+// renewed is what is behind the name of a tar file that took the place of another, with its number from the
+// second one on.
+var renewed = regexp.MustCompile(`-renewed([0-9]*)$`)
+
+// renewedName names the tar file that takes the place of another. It depends on that name alone, so that a
+// replacement that a kill cut off is made once more under the same name. It counts, so that names do not grow
+// until the file system refuses them.
+func renewedName(name string) string {
+	m := renewed.FindStringSubmatch(name)
+	if m == nil {
+		return name + "-renewed"
+	}
+	n, _ := strconv.Atoi(m[1]) // none for the first one, which counts as 1
+	return strings.TrimSuffix(name, m[0]) + "-renewed" + strconv.Itoa(max(n, 1)+1)
+}
 
 // renewing notes that this process keeps rows once more, durably.
 func (k *Keeper) renewing() error {
@@ -162,7 +177,7 @@ func (k *Keeper) replace(path string, without map[entry]bool) error {
 			return err
 		}
 		defer out.Close()
-		if err := seal(out, k.bodies.dir, filepath.Base(path)+renewedName, size, entries); err != nil {
+		if err := seal(out, k.bodies.dir, renewedName(filepath.Base(path)), size, entries); err != nil {
 			return err
 		}
 	}

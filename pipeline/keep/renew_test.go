@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"facescan/store"
@@ -166,6 +167,22 @@ func TestKeptElsewhere(t *testing.T) {
 		}
 		if err != nil || r.Outputs != made {
 			t.Errorf("%+v after %+v: outputs %b, %v", c.second, c.first, r.Outputs, err)
+		}
+	}
+}
+
+// TestRenewedName: the name of a tar file that is replaced again and again does not grow.
+func TestRenewedName(t *testing.T) {
+	t.Parallel()
+	name := "20260101-a-0001"
+	for i := range 300 {
+		name = renewedName(name)
+		want := "20260101-a-0001-renewed"
+		if i > 0 {
+			want += strconv.Itoa(i + 1)
+		}
+		if name != want {
+			t.Fatalf("%s, want %s", name, want)
 		}
 	}
 }
