@@ -123,8 +123,8 @@ func (s brokenSession) ReleaseSources(ctx context.Context, all []store.SourceLea
 	return s.fails("ReleaseSources", s.Session.ReleaseSources(ctx, all))
 }
 
-// TestBrokenStore: whatever the store fails at, an import fails with it, instead of ending as if it were
-// complete.
+// TestBrokenStore: each method of the store fails in turn, and the import returns that error, instead of
+// ending as if it were complete.
 func TestBrokenStore(t *testing.T) {
 	priority := 3
 	list := func(i *imports) []source.Spec { return []source.Spec{i.list("a.txt", lines(0, 3))} }

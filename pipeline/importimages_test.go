@@ -153,8 +153,7 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// TestImagesOfManyLater: those that later imports found are sorted among the first ones, whatever the order
-// they came in.
+// TestImagesOfManyLater: images that later imports find, in any order, are sorted among the first ones.
 func TestImagesOfManyLater(t *testing.T) {
 	a := newAlbum(t, source.Folder)
 	var want []string

@@ -30,7 +30,7 @@ const (
 // ErrNoAnswer is the error when none of the servers answers. A later call may succeed.
 var ErrNoAnswer = errors.New("no sidecar answers")
 
-// adviceNoAnswer follows ErrNoAnswer where there is no fallback.
+// adviceNoAnswer is printed behind ErrNoAnswer when the client has no fallback.
 const adviceNoAnswer = "; see that it runs, " +
 	"or add --sidecar-fallback cpu to find faces here while none answers"
 

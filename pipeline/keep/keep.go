@@ -44,12 +44,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"facescan/pipeline"
 	"facescan/pipeline/decode"
 	"facescan/pipeline/decode/turbo"
 	"facescan/store"
+	"facescan/store/draft"
 	"facescan/store/export"
 	"facescan/store/hint"
 )
@@ -571,10 +571,8 @@ func (k *Keeper) Close() error {
 
 // full turns an error for a full disk into the store's ErrFull.
 func full(err error) error {
-	for _, no := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		if errors.Is(err, no) {
-			return fmt.Errorf("%w: %w", store.ErrFull, err)
-		}
+	if draft.Full(err) {
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	return err
 }

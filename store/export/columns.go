@@ -322,7 +322,7 @@ func AppendBoxes(dst []byte, faces []store.Face, decimals int) []byte {
 	return append(dst, ']')
 }
 
-// appendPlain appends a value that is no text, as it is in every text format.
+// appendPlain appends a value of any kind but text. It looks the same in every text format.
 func appendPlain(dst []byte, k kind, v value, r *record) []byte {
 	switch k {
 	case integer:

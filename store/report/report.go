@@ -12,7 +12,6 @@
 package report
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"encoding/base64"
@@ -210,15 +209,11 @@ func totals(c store.Counts, faces bool) []figure {
 }
 
 func failures(c store.Counts, hint func(store.Reason) string) (out []failure) {
-	for r, n := range c.Failures {
-		if n > 0 {
-			out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done),
-				Hint: hint(r)})
-		}
+	for _, r := range store.Ranked(c.Failures) {
+		n := c.Failures[r]
+		out = append(out, failure{Reason: r, Class: r.Class(), N: n, Share: figures.Percent(n, c.Done),
+			Hint: hint(r)})
 	}
-	slices.SortFunc(out, func(a, b failure) int {
-		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Reason, b.Reason))
-	})
 	for i := range out {
 		out[i].Width = width(out[i].N, out[0].N)
 	}

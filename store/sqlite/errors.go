@@ -3,11 +3,11 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/mattn/go-sqlite3"
 
 	"facescan/store"
+	"facescan/store/draft"
 )
 
 // wrap says what failed, and turns SQLite's codes into the store's errors. Nil stays nil.
@@ -26,14 +26,9 @@ func wrap(doing string, err error) error {
 func isFull(err error) bool {
 	var e sqlite3.Error
 	if errors.As(err, &e) {
-		return e.Code == sqlite3.ErrFull || noRoom(e.SystemErrno)
+		return e.Code == sqlite3.ErrFull || draft.Full(e.SystemErrno)
 	}
-	var no syscall.Errno
-	return errors.As(err, &no) && noRoom(no)
-}
-
-func noRoom(no syscall.Errno) bool {
-	return no == syscall.ENOSPC || no == syscall.EDQUOT || no == syscall.EFBIG
+	return draft.Full(err)
 }
 
 // isBusy reports whether another connection holds the lock.
