@@ -144,8 +144,8 @@ func column(table help.Table, i int) []string {
 	return out
 }
 
-// TestFormatsTopic: the topic has the formats of lists and exports; those of images are checked where they
-// are decoded.
+// TestFormatsTopic: the topic has the formats of lists and exports. Those of images are checked where they are
+// decoded; a folder's files of each are taken.
 func TestFormatsTopic(t *testing.T) {
 	t.Parallel()
 	var tables []help.Table
@@ -169,6 +169,11 @@ func TestFormatsTopic(t *testing.T) {
 	}
 	if got := column(tables[2], 0); !slices.Equal(got, export.Formats()) {
 		t.Errorf("the topic has the exports %q, want %q", got, export.Formats())
+	}
+	for _, format := range column(tables[1], 0) {
+		if !source.IsImageName("a." + format) {
+			t.Errorf("a folder's .%s files are passed over", format)
+		}
 	}
 }
 
