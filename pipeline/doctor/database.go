@@ -27,6 +27,10 @@ func Database(ctx context.Context, url string) []Finding {
 	if err != nil {
 		return []Finding{{"database", "fail", err.Error(), ""}}
 	}
+	return database(h)
+}
+
+func database(h postgres.Health) []Finding {
 	fs := []Finding{{"database", "ok", fmt.Sprintf("PostgreSQL %s at %s", h.Version, h.Host), ""}}
 	server := &fs[0]
 	switch {

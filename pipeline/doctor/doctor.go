@@ -46,10 +46,10 @@ type Finding struct {
 const EnoughDescriptors = 4096
 
 // Descriptors looks at how many files may be open.
-func Descriptors() Finding {
-	f := Finding{Check: "descriptors", State: "ok"}
-	d := pipeline.ShareDescriptors()
-	f.Found = fmt.Sprintf("%d may be open", d.Limit)
+func Descriptors() Finding { return descriptors(pipeline.ShareDescriptors()) }
+
+func descriptors(d pipeline.Descriptors) Finding {
+	f := Finding{Check: "descriptors", State: "ok", Found: fmt.Sprintf("%d may be open", d.Limit)}
 	if d.Limit < EnoughDescriptors {
 		f.State, f.Advice = "warn", fmt.Sprintf("raise the limit for more than %d fetchers: ulimit -n %d",
 			d.Fetchers, EnoughDescriptors)
@@ -59,7 +59,6 @@ func Descriptors() Finding {
 
 // Processor looks for instructions that make detection fast.
 func Processor(cores int) Finding {
-	f := Finding{Check: "processor", State: "ok"}
 	var features []string
 	for _, c := range []struct {
 		name string
@@ -70,21 +69,25 @@ func Processor(cores int) Finding {
 			features = append(features, c.name)
 		}
 	}
-	f.Found = fmt.Sprintf("%d cores, %s; yunet runs on %s, pigo on %s", cores, strings.Join(features, " "),
-		yunet.Path(), pigo.Path())
+	return processor(cores, features)
+}
+
+func processor(cores int, features []string) Finding {
+	f := Finding{Check: "processor", State: "ok"}
+	has := ", " + strings.Join(features, " ")
 	if len(features) == 0 {
-		f.State, f.Found = "warn",
-			fmt.Sprintf("%d cores without vector instructions; yunet runs on %s, pigo on %s", cores,
-				yunet.Path(), pigo.Path())
-		f.Advice = "detection is several times slower here; --min-face 40 makes up for it"
+		has = " without vector instructions"
+		f.State, f.Advice = "warn", "detection is several times slower here; --min-face 40 makes up for it"
 	}
+	f.Found = fmt.Sprintf("%d cores%s; yunet runs on %s, pigo on %s", cores, has, yunet.Path(), pigo.Path())
 	return f
 }
 
 // Certificates looks for those of authorities. A bare system has none, and a static program brings
 // none.
-func Certificates() Finding {
-	pool, err := x509.SystemCertPool()
+func Certificates() Finding { return certificates(x509.SystemCertPool()) }
+
+func certificates(pool *x509.CertPool, err error) Finding {
 	if err != nil || pool.Equal(x509.NewCertPool()) {
 		return Finding{"certificates", "warn", "none of any authority: rows with https fail, for tls",
 			"install the package ca-certificates, or name a file of certificates by SSL_CERT_FILE; " +
@@ -95,7 +98,6 @@ func Certificates() Finding {
 
 // Disk looks for room in a folder, and how long a write to it takes to be durable.
 func Disk(dir string) Finding {
-	f := Finding{Check: "disk", State: "ok"}
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return Finding{"disk", "fail", fmt.Sprintf("%s: %v", dir, err), "name a folder with --dir"}
@@ -105,6 +107,11 @@ func Disk(dir string) Finding {
 	if err != nil {
 		return Finding{"disk", "fail", err.Error(), "a job needs a folder that can be written to"}
 	}
+	return disk(dir, free, took)
+}
+
+func disk(dir string, free int64, took time.Duration) Finding {
+	f := Finding{Check: "disk", State: "ok"}
 	f.Found = fmt.Sprintf("%.1f GB free in %s, room for about %s rows; a commit takes %v",
 		float64(free)/1e9, dir, figures.About(float64(free)/200),
 		took.Round(10*time.Microsecond))
@@ -185,23 +192,28 @@ func Resolver(ctx context.Context, servers []string, list string) (Finding, erro
 			n++
 		}
 	}
+	return resolver(n, len(names), took, r.Servers()), nil
+}
+
+// resolver judges lookups, of which n were answered.
+func resolver(n, of int, took time.Duration, servers []resolve.Server) Finding {
 	rate := float64(n) / took.Seconds()
 	f := Finding{Check: "resolver", State: "ok",
-		Found: fmt.Sprintf("%.0f names per second, %d of %d answered", rate, n, len(names))}
-	for _, s := range r.Servers() {
+		Found: fmt.Sprintf("%.0f names per second, %d of %d answered", rate, n, of)}
+	for _, s := range servers {
 		f.Found += fmt.Sprintf("; %s in %v", s.Addr, s.Time.Round(100*time.Microsecond))
 	}
 	switch {
 	case n == 0:
 		f.State, f.Advice = "fail", "no name server answers: check /etc/resolv.conf and the network"
-	case n < len(names)*98/100:
+	case n < of*98/100:
 		f.State, f.Advice = "warn", "the resolver drops queries: run a caching one on this machine "+
 			"(unbound, knot-resolver), or ask a larger one"
 	case rate < 100:
 		f.State, f.Advice = "warn", "a slow resolver holds back lists with many hosts: run a "+
 			"caching one on this machine"
 	}
-	return f, nil
+	return f
 }
 
 // hosts are names to look up: those of a list, or some that do not exist, in a domain kept for
