@@ -100,9 +100,9 @@ func ManName(name string) string { return "facescan-" + strings.ReplaceAll(name,
 // roffText is text as it stands, on a line of its own.
 func roffText(text string) string { return guard(roffEscape(text)) }
 
-// guard keeps a line from being read as a request.
+// guard keeps a line from being read as a request; one that begins with a quote has that escaped.
 func guard(line string) string {
-	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+	if strings.HasPrefix(line, ".") {
 		return `\&` + line
 	}
 	return line

@@ -1,7 +1,6 @@
 package help
 
 import (
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -71,8 +70,7 @@ func plain(markdown string) string {
 			b.WriteString("facescan help ")
 		}
 		b.WriteString(in.text)
-		if in.target != "" && in.target != in.text && topicOf(in.target) == "" &&
-			strings.Contains(in.target, "://") {
+		if in.target != in.text && strings.Contains(in.target, "://") {
 			b.WriteString(" (" + in.target + ")")
 		}
 	}
@@ -313,7 +311,7 @@ func writeRow(b *strings.Builder, row []string, widths []int) {
 			if y < len(c) {
 				text = c[y]
 			}
-			line += text + strings.Repeat(" ", max(widths[i]-utf8.RuneCountInString(text), 0)+tableGap)
+			line += text + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+tableGap)
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
@@ -348,5 +346,5 @@ func columnWidths(rows [][]string, w int) (widths []int, fits bool) {
 		}
 		widths[widest]--
 	}
-	return widths, slices.Max(widths) > 0
+	return widths, true
 }
