@@ -126,6 +126,9 @@ func TestTopicsAreTheSubset(t *testing.T) {
 		if n := utf8.RuneCountInString(topic.Title); n > 60 || strings.ContainsAny(topic.Title, "`*[") {
 			t.Errorf("%s has the title %q", topic.Name, topic.Title)
 		}
+		if title := topic.Blocks[0]; title != (Heading{1, topic.Title}) {
+			t.Errorf("%s begins with %v", topic.Name, title)
+		}
 		for _, b := range topic.Blocks[1:] {
 			switch b := b.(type) {
 			case Heading:

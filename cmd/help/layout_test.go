@@ -115,11 +115,16 @@ and
 `},
 		{"commands that fill lines", 30, []Block{Code("facescan run urls.txt -abc -defghi -abcdefgh\n" +
 			"facescan run urls.txt abcd -e -f 'g h' -- -i\n" +
+			"facescan run  urls.txt --abc\n" + // it just fits, and stays as it is
+			"facescan run urls.txt -abcdefghijkl -mnopqrstuvw\n" +
 			"facescan run urls.txt -abcdefgh # what it does")}, `
   facescan run urls.txt -abc \
     -defghi -abcdefgh
   facescan run urls.txt abcd \
     -e -f 'g h' -- -i
+  facescan run  urls.txt --abc
+  facescan run urls.txt \
+    -abcdefghijkl -mnopqrstuvw
   facescan run urls.txt \
     -abcdefgh # what it does
 `},

@@ -148,7 +148,7 @@ func writeRoffTable(b *strings.Builder, t Table) {
 			if c > 0 {
 				b.WriteByte('\t')
 			}
-			if y > 0 && utf8.RuneCountInString(rows[y][c]) > widths[c] {
+			if utf8.RuneCountInString(rows[y][c]) > widths[c] {
 				b.WriteString("T{\n")
 				writeRoff(b, cell)
 				b.WriteString("T}")

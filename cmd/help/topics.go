@@ -5,7 +5,6 @@ package help
 
 import (
 	"embed"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -37,11 +36,7 @@ var topics = sync.OnceValue(func() []Topic {
 			panic(err)
 		}
 		blocks := Parse(string(text))
-		title, ok := blocks[0].(Heading)
-		if !ok || title.Level != 1 {
-			panic(fmt.Sprintf("topic %s has no title", name))
-		}
-		out = append(out, Topic{Name: name, Title: title.Text, Blocks: blocks})
+		out = append(out, Topic{Name: name, Title: blocks[0].(Heading).Text, Blocks: blocks})
 	}
 	return out
 })

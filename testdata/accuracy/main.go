@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"facescan/detect"
 	"facescan/pipeline/decode"
@@ -52,12 +53,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	window := flags.Int("window", 0, "pixels that the smallest face keeps when decoding scales "+
 		"down; 0 = as a run does")
 	sweep := flags.Bool("sweep", false, "also F1 at every threshold")
-	peers := flags.Bool("peers", false, "a table of facescan and others on these pictures; run it "+
+	others := flags.Bool("peers", false, "a table of facescan and others on these pictures; run it "+
 		"from the repository's root")
-	var peer yunetPeer
-	flags.StringVar(&peer.python, "python", "python3",
+	programs := peers{script: filepath.Join("testdata", "accuracy", "peers.py"), haar: "/usr/bin/python3"}
+	flags.StringVar(&programs.python, "python", "python3",
 		"interpreter with opencv-python-headless and onnxruntime")
-	flags.StringVar(&peer.model, "onnx", "", "YuNet as ONNX, for -peers")
+	flags.StringVar(&programs.model, "onnx", "", "YuNet as ONNX, for -peers")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -66,8 +67,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	o := decode.Options{MinFace: p.MinFace, Window: *window}
-	if *peers {
-		return comparePeers(ctx, sets, p, o, peer, out)
+	if *others {
+		return comparePeers(ctx, sets, p, o, programs, out)
 	}
 	open := detect.New
 	if *oracle {

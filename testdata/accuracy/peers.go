@@ -21,22 +21,21 @@ import (
 	"facescan/pipeline/decode"
 )
 
-// Where Debian's opencv-data puts its cascades, and the interpreter that sees Debian's modules.
-const (
-	haarFolder = "/usr/share/opencv4/haarcascades"
-	python     = "/usr/bin/python3"
-)
+// haarFolder is where Debian's opencv-data puts its cascades.
+const haarFolder = "/usr/share/opencv4/haarcascades"
 
-var peersScript = filepath.Join("testdata", "accuracy", "peers.py")
-
-// yunetPeer is what runs the same network elsewhere: an interpreter with OpenCV and onnxruntime, and the
-// model as ONNX.
-type yunetPeer struct{ python, model string }
+// peers are what runs other detectors.
+type peers struct {
+	script string // peers.py
+	haar   string // an interpreter that sees Debian's modules
+	python string // one with OpenCV and onnxruntime
+	model  string // YuNet as ONNX; empty to leave it out
+}
 
 // comparePeers measures facescan, pigo as its own command uses it, OpenCV's Haar cascades and the same
 // network in Python on the same pictures, by the same rules.
 func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Options,
-	peer yunetPeer, w io.Writer) error {
+	programs peers, w io.Writer) error {
 	type contender struct {
 		name    string
 		measure func() (*result, error)
@@ -55,15 +54,17 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 	for _, name := range []string{"frontalface_default", "frontalface_alt2"} {
 		all = append(all, contender{"OpenCV Haar " + name, func() (*result, error) {
 			cascade := filepath.Join(haarFolder, "haarcascade_"+name+".xml")
-			return measureProgram(ctx, sets, python, peersScript, "haar", cascade, strconv.Itoa(p.MinFace))
+			return measureProgram(ctx, sets, programs.haar, programs.script, "haar", cascade,
+				strconv.Itoa(p.MinFace))
 		}})
 	}
 	for _, kind := range []string{"opencv", "onnxruntime"} {
 		for _, side := range []string{"320", "640"} {
-			if peer.model != "" {
+			if programs.model != "" {
 				all = append(all, contender{"YuNet in Python, " + kind + ", " + side + " px",
 					func() (*result, error) {
-						return measureProgram(ctx, sets, peer.python, peersScript, kind, peer.model, side)
+						return measureProgram(ctx, sets, programs.python, programs.script, kind, programs.model,
+							side)
 					}})
 			}
 		}

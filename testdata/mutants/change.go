@@ -91,8 +91,6 @@ func changes(path string, text []byte) (all []change, err error) {
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
-		case *ast.ImportSpec:
-			return false
 		case *ast.Field:
 			return n.Tag == nil
 		case *ast.BinaryExpr:

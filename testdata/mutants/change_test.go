@@ -1,7 +1,9 @@
 package main
 
 import (
-	"bytes"
+	"errors"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,18 +13,25 @@ import (
 
 // TestChanges makes each kind of change, and every change stays Go.
 func TestChanges(t *testing.T) {
+	t.Parallel()
 	const source = `package p
 
 import "os"
 
 type tagged struct {
-	A int ` + "`json:\"a\"`" + `
+	A [4]int ` + "`json:\"a\"`" + `
+	B [6]int
 }
 
 func f(a, b int, open bool) (int, error) {
 	if a < b && !open {
 		a++
 	}
+	for a > 12 {
+		a -= b
+	}
+	open = true
+	text := "a" + "b"
 	err := os.ErrExist
 	return a + 10, err
 }
@@ -42,7 +51,8 @@ func f(a, b int, open bool) (int, error) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(text) != len(source)+len(c.with)-len(c.was) || bytes.Equal(text, []byte(source)) {
+		want := source[:c.from] + c.with + strings.TrimPrefix(source[c.from:], c.was)
+		if string(text) != want || want == source {
 			t.Errorf("%s gives %q", c, text)
 		}
 		if _, err := changes(path, text); err != nil {
@@ -50,8 +60,8 @@ func f(a, b int, open bool) (int, error) {
 		}
 	}
 	slices.Sort(got)
-	want := "! → , && → ||, + → -, ++ → --, 10 → (10 - 1), < → <=, a < b && !open → !(a < b && !open), err " +
-		"→ nil"
+	want := "! → , && → ||, + → -, + → -, ++ → --, -= → +=, 10 → (10 - 1), 12 → (12 - 1), 6 → (6 + 1), " +
+		"< → <=, > → >=, a < b && !open → !(a < b && !open), err → nil, true → false"
 	if s := strings.Join(got, ", "); s != want {
 		t.Errorf("changes %s, want %s", s, want)
 	}
@@ -59,29 +69,24 @@ func f(a, b int, open bool) (int, error) {
 		len(all) > 0 {
 		t.Errorf("a generated file: %v, %v", all, err)
 	}
+	if _, err := changes(path, []byte("package")); err == nil {
+		t.Error("what is not Go has changes")
+	}
+	all = []change{{path: filepath.Join(t.TempDir(), "absent.go")}}
+	if _, err := all[0].apply(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is gone: %v", err)
+	}
 }
 
-// TestRun has a package of its own whose test looks at one function and not at the other.
-func TestRun(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"go.mod": "module example\n\ngo 1.26\n",
-		"a.go": "package example\n\nfunc Seen(a int) bool { return a < 3 }\n\nfunc Unseen(a string) " +
-			"bool { return a == \"x\" }\n",
-		"a_test.go": "package example\n\nimport \"testing\"\n\nfunc TestSeen(t *testing.T) {\n\tif " +
-			"!Seen(2) || Seen(3) {\n\t\tt.Fatal()\n\t}\n}\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+// TestShort: a change is printed on one line, with the beginning of a long text.
+func TestShort(t *testing.T) {
+	t.Parallel()
+	at := token.Position{Line: 2, Column: 7}
+	full := strings.Repeat("é", 60)
+	for was, want := range map[string]string{full: full, full + "é": full[:2*57] + "…"} {
+		c := change{path: "a.go", at: at, was: was, with: was}
+		if got := c.String(); got != "a.go:2:7: "+want+" → "+want {
+			t.Errorf("%d bytes give %q", len(was), got)
 		}
-	}
-	t.Chdir(dir)
-	var out strings.Builder
-	noticed, lived, err := run(t.Context(), &out, []string{"."}, 99, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if noticed != 2 || len(lived) != 1 || !strings.HasSuffix(lived[0], "a.go:5:39: == → !=") {
-		t.Errorf("%d noticed, lived %q:\n%s", noticed, lived, out.String())
 	}
 }
