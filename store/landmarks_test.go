@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -36,11 +38,15 @@ func TestLandmarksThereAndBack(t *testing.T) {
 	if err := store.UnpackLandmarks(b, bare); err != nil || !reflect.DeepEqual(bare, faces) {
 		t.Errorf("they became %v, %v", bare, err)
 	}
-	if n := len(store.PackLandmarks(faces[:1])); n != 10 {
-		t.Errorf("landmarks where they are expected take %d bytes", n)
+	// The first ones are where they are expected. A form that differs could not be read by another release.
+	if got := store.PackLandmarks(faces[:1]); !bytes.Equal(got, make([]byte, 10)) {
+		t.Errorf("landmarks where they are expected are packed as %v", got)
 	}
-	if b := store.PackLandmarks([]store.Face{{Width: 1, Height: 1}}); b != nil {
-		t.Errorf("no landmarks take %d bytes", len(b))
+	none := store.Face{Width: 1, Height: 1}
+	for _, some := range [][]store.Face{{none}, {faces[0], none}, {}} {
+		if b := store.PackLandmarks(some); b != nil {
+			t.Errorf("no landmarks take %d bytes", len(b))
+		}
 	}
 	if err := store.CheckLandmarks(b, len(faces)); err != nil || store.CheckLandmarks(nil, 7) != nil ||
 		store.CheckLandmarks(b, len(faces)-1) == nil {
@@ -48,8 +54,21 @@ func TestLandmarksThereAndBack(t *testing.T) {
 	}
 	for _, damaged := range [][]byte{b[:len(b)-1], append(slices.Clone(b), 0),
 		{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}} {
-		if err := store.UnpackLandmarks(damaged, slices.Clone(bare)); err == nil {
+		if err := store.UnpackLandmarks(damaged, slices.Clone(bare)); err == nil ||
+			store.CheckLandmarks(damaged, len(faces)) == nil {
 			t.Errorf("%d bytes were read as %d", len(damaged), len(b))
+		}
+	}
+	for _, value := range []int64{math.MinInt32 - 1, math.MaxInt32 + 1} { // which no landmark has
+		b := binary.AppendVarint(nil, value)
+		b = append(b, make([]byte, 9)...)
+		if err := store.UnpackLandmarks(b, []store.Face{{}}); err == nil {
+			t.Errorf("a landmark at %d was read", value)
+		}
+	}
+	for n := range 10 { // values
+		if err := store.UnpackLandmarks(make([]byte, n), []store.Face{{}}); (err == nil) != (n == 0) {
+			t.Errorf("%d landmarks: %v", n, err)
 		}
 	}
 }

@@ -65,3 +65,48 @@ func TestRetried(t *testing.T) {
 		}
 	}
 }
+
+// TestReasonsAreComplete: a line of the table has all its parts, and is there once.
+func TestReasonsAreComplete(t *testing.T) {
+	for _, c := range []struct {
+		word  Reason
+		class Class
+		hint  string
+	}{{BadURL, Permanent, "h"}, {"new", "", "h"}, {"new", Permanent, ""}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%+v was added", c)
+				}
+			}()
+			reason(c.word, c.class, c.hint)
+		}()
+	}
+}
+
+// TestHint: a hint names commands that can be typed.
+func TestHint(t *testing.T) {
+	want := "the resolver did not answer: `facescan doctor` measures it; then `facescan retry x.db`"
+	if got := DNSTimeout.Hint("facescan retry x.db"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestRanked(t *testing.T) {
+	got := Ranked(map[Reason]int64{Timeout: 3, TLS: 0, Connect: 5, BadURL: 3, Reset: 1})
+	if want := []Reason{Connect, BadURL, Timeout, Reset}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestJudged(t *testing.T) {
+	for _, c := range []struct {
+		r    Result
+		want bool
+	}{{Result{Status: OK, Detector: "d"}, true}, {Result{Status: OK, Detector: NoDetector}, false},
+		{Result{Status: Failed, Detector: "d"}, false}, {Result{}, false}} {
+		if c.r.Judged() != c.want {
+			t.Errorf("%+v: judged %t", c.r, !c.want)
+		}
+	}
+}

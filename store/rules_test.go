@@ -1,7 +1,9 @@
 package store
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,7 @@ func TestNamed(t *testing.T) {
 func TestChecks(t *testing.T) {
 	for what, err := range map[string]error{
 		`"a b" is not an owner's name`: CheckOwner("a b", time.Second),
+		`at most 64`:                   CheckOwner(strings.Repeat("a", 65), 1),
 		`must be above zero`:           CheckOwner("a", 0),
 		`a shard of 0 rows`:            CheckShardSize(0),
 		`claim: at most 0 rows`:        CheckClaim(0),
@@ -60,6 +63,7 @@ func TestChecks(t *testing.T) {
 		`row 3 failed with reason "x"`: CheckPublished([]PublishedRow{{MergedRow: MergedRow{Row: Row{ID: 3},
 			Result: &Result{ID: 3, Status: Failed, Reason: "x"}}}}),
 		`row 7 is outside the shard, 1 to 6`: CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 7}}),
+		`row 0 is outside the shard, 1 to 6`: CheckResults(Lease{Lo: 1, Hi: 6}, []Result{{ID: 0}}),
 		`row 1 is ok with reason "" and detector ""`: CheckResults(Lease{Lo: 1, Hi: 6},
 			[]Result{{ID: 1, Status: OK}}), `face at 1,1 of 2x2`: CheckResults(Lease{Lo: 1, Hi: 6},
 			[]Result{{ID: 1, Status: OK, Detector: "d", Width: 2, Height: 3,
@@ -71,7 +75,8 @@ func TestChecks(t *testing.T) {
 	}
 	for i, err := range []error{
 		CheckOwner("a.B_c-1", 1), CheckShardSize(1), CheckClaim(1), CheckPriority(20), CheckPriority(-20),
-		CheckMerged(nil),
+		CheckMerged([]MergedRow{{Row: Row{ID: 3}}}), CheckPublished([]PublishedRow{{}}),
+		CheckOwner(strings.Repeat("a", 64), 1),
 		CheckRows([]NewRow{{ID: FirstOf(1) + 1}, {ID: FirstOf(2) - 1}}, FirstOf(1), 1),
 		CheckRows(nil, FirstOf(1), 1), CheckResults(Lease{Lo: 1, Hi: 6},
 			[]Result{{ID: 1, Status: Failed, Reason: Timeout},
@@ -80,6 +85,27 @@ func TestChecks(t *testing.T) {
 	} {
 		if err != nil {
 			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+// TestFaceBoxes: a face lies in its image and has an area; a row that failed has none.
+func TestFaceBoxes(t *testing.T) {
+	for box, sound := range map[[4]int]bool{{0, 0, 1, 1}: true, {0, 0, 20, 10}: true, {19, 9, 1, 1}: true,
+		{-1, 0, 5, 5}: false, {0, -1, 5, 5}: false, {5, 5, 0, 5}: false, {5, 5, 5, 0}: false,
+		{0, 0, 21, 1}: false, {0, 0, 1, 11}: false, {16, 5, 5, 5}: false, {15, 6, 5, 5}: false} {
+		r := Result{ID: 3, Status: OK, Detector: "d", Width: 20, Height: 10,
+			Faces: []Face{{Width: 1, Height: 1}, {X: box[0], Y: box[1], Width: box[2], Height: box[3]}}}
+		if err := CheckResults(Lease{Lo: 3, Hi: 3}, []Result{r}); (err == nil) != sound {
+			t.Errorf("%v: %v", box, err)
+		}
+	}
+	for faces, want := range map[int]string{0: "", 1: `row 3 failed with reason "timeout" and 1 faces`} {
+		r := Result{ID: 3, Status: Failed, Reason: Timeout, Width: 9, Height: 9,
+			Faces: []Face{{Width: 1, Height: 1}}[:faces]}
+		err := CheckResults(Lease{Lo: 3, Hi: 3}, []Result{r})
+		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%d faces: %v", faces, err)
 		}
 	}
 }
@@ -117,6 +143,39 @@ func TestPartitionMerged(t *testing.T) {
 	}
 }
 
+// TestPartitionMergedForgotten: what was forgotten in either job is forgotten; a URL that was removed is
+// removed.
+func TestPartitionMergedForgotten(t *testing.T) {
+	ok, forgot := &Result{Status: OK}, &Result{Status: Failed, Reason: Forgotten}
+	erased := NewEraser().Erase("u")
+	row := func(id int64, url string, r *Result) MergedRow {
+		return MergedRow{Row: Row{ID: id, URL: url, Group: "theirs"}, Result: r}
+	}
+	here := func(url string, s Status, forgotten bool) Existing {
+		return Existing{URL: url, Group: "ours", Status: s, Forgotten: forgotten}
+	}
+	got, err := PartitionMerged([]MergedRow{row(1, erased, forgot), row(2, "u", forgot), row(3, "u", forgot),
+		row(4, "u", forgot), row(5, "u", ok), row(6, erased, forgot), row(7, erased, forgot), row(8, "u", ok),
+		row(9, erased, forgot)},
+		map[int64]Existing{2: here("u", OK, false), 3: here("u", Failed, false), 4: here("u", "", false),
+			5: here("u", Failed, true), 6: here("u", OK, false), 7: here("u", Failed, true),
+			8: here(erased, Failed, true), 9: here(erased, Failed, true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Partition{Fresh: []NewRow{{ID: 1, URL: erased, Group: "theirs", Bad: true}}, Completed: []int64{4},
+		Replaced: []int64{2, 3, 6}, Erased: []Erased{{6, erased}, {7, erased}},
+		Groups: map[int64]string{1: "theirs", 2: "ours", 3: "ours", 4: "ours", 5: "ours", 6: "", 7: "",
+			8: "ours", 9: "ours"}}
+	if ids := ResultIDs(got.Results); !slices.Equal(ids, []int64{1, 2, 3, 4, 6}) {
+		t.Errorf("results of %v enter", ids)
+	}
+	got.Results = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPartitionPublished(t *testing.T) {
 	at := func(ms int64) *Result { return &Result{Status: OK, Time: time.UnixMilli(ms)} }
 	row := func(id int64, r *Result, publication int64) PublishedRow {
@@ -144,6 +203,38 @@ func TestPartitionPublished(t *testing.T) {
 	}
 }
 
+// TestPartitionPublishedForgotten likewise, also of rows with something to publish; and end records of groups
+// are no rows.
+func TestPartitionPublishedForgotten(t *testing.T) {
+	ok, forgot := &Result{Status: OK, Time: time.UnixMilli(5)}, &Result{Status: Failed, Reason: Forgotten}
+	erased := NewEraser().Erase("u")
+	row := func(id int64, url string, r *Result) PublishedRow {
+		return PublishedRow{MergedRow{Row: Row{ID: id, URL: url}, Result: r}, 9}
+	}
+	end := func(id int64, group string) PublishedRow {
+		return PublishedRow{MergedRow{Row: Row{ID: id, Group: group}, End: true}, 0}
+	}
+	forgotten, gone := Existing{URL: "u", Status: Failed, Forgotten: true},
+		Existing{URL: erased, Status: Failed, Forgotten: true}
+	got, err := PartitionPublished([]PublishedRow{row(1, "u", ok), row(2, "u", nil), row(3, "u", forgot),
+		row(4, "u", forgot), row(5, erased, forgot), row(6, "u", forgot), row(7, erased, forgot),
+		row(8, erased, forgot), end(10, "a"), end(11, "b"), end(12, "a")},
+		map[int64]Existing{1: forgotten, 2: forgotten, 3: forgotten, 4: gone, 5: gone,
+			6: {URL: "u", Status: OK, Time: 5, Noted: true}, 7: {URL: "u", Status: OK, Time: 5}, 8: forgotten})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := PublishedPartition{Erased: []Erased{{7, erased}, {8, erased}}, Stale: []int64{1, 2, 4},
+		Publications: []int64{6, 9, 7, 9}, Ends: map[string]int64{"a": 10, "b": 11}}
+	if ids := ResultIDs(got.Results); !slices.Equal(ids, []int64{6, 7}) {
+		t.Errorf("results of %v enter", ids)
+	}
+	got.Results = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestCounted(t *testing.T) {
 	n := Counted{}.Count(2, 3).Count(1, 0).Count(-1, 3)
 	if want := (Counted{Rows: 2, Faces: 3, ImagesWithFaces: 1}); n != want {
@@ -158,6 +249,12 @@ func TestCounted(t *testing.T) {
 	n.Verify(n.Count(1, 0), 0, "", got.report)
 	if len(got) != 1 {
 		t.Errorf("another sum is reported as %v", got)
+	}
+	var text string
+	n.Verify(n.Count(1, 2), 4, TLS, func(p Problem) { text = p.Check + ": " + p.Text })
+	want := `tally: source 4, reason "tls": counters say 2 rows, 3 faces in 1 images; there are 3, 5, 2`
+	if text != want {
+		t.Errorf("%s, want %s", text, want)
 	}
 }
 
@@ -219,6 +316,53 @@ func TestRowChecks(t *testing.T) {
 			!strings.Contains(p.Text, "93") &&
 				!strings.Contains(rowChecks[check], "%d") || strings.Contains(p.Text, "%!") {
 			t.Errorf("%s: %+v", check, p)
+		}
+	}
+}
+
+// TestStatusOf: the reason says it, of broken records too.
+func TestStatusOf(t *testing.T) {
+	if StatusOf("") != OK || StatusOf(Timeout) != Failed {
+		t.Error(StatusOf(""), StatusOf(Timeout))
+	}
+	bad := BadResults([]NewRow{{ID: 1}, {ID: 2, Bad: true}, {ID: 3, Bad: true}})
+	if ids := ResultIDs(bad); !slices.Equal(ids, []int64{2, 3}) || bad[0].Status != Failed ||
+		bad[0].Reason != BadURL || time.Since(bad[0].Time) > time.Hour {
+		t.Errorf("%+v", bad)
+	}
+	merged := Merged([]NewRow{{ID: 1, URL: "u", Group: "g", Hash: "h", Kept: []string{"k"}}, {ID: 2, Bad: true},
+		{ID: 3, End: true, Group: "g"}})
+	if diff := cmp.Diff([]MergedRow{{Row: Row{ID: 1, URL: "u", Group: "g", Hash: "h", Kept: []string{"k"}}},
+		{Row: Row{ID: 2}, Result: merged[1].Result}, {Row: Row{ID: 3, Group: "g"}, End: true}},
+		merged); diff != "" || merged[1].Result == nil || merged[1].Result.Reason != BadURL ||
+		merged[1].Result.ID != 2 {
+		t.Errorf("%+v %s", merged[1].Result, diff)
+	}
+}
+
+// TestMustFill: a source is filled until the setting says that it was.
+func TestMustFill(t *testing.T) {
+	settings := map[string]string{}
+	for _, c := range []struct {
+		set  map[string]string
+		want bool
+	}{{nil, false}, {FillLater(3), true}, {Filled(2), true}, {Filled(3), false}} {
+		maps.Copy(settings, c.set)
+		if MustFill(settings, Source{Number: 3}) != c.want || MustFill(settings, Source{Number: 4}) {
+			t.Errorf("with the settings %v: %t", settings, !c.want)
+		}
+	}
+}
+
+func TestWorking(t *testing.T) {
+	for _, c := range []struct {
+		alive  bool
+		shards int64
+		want   bool
+	}{{true, 1, true}, {true, 0, false}, {false, 1, false}} {
+		owners := []OwnerCounts{{Alive: false, Shards: 2}, {Alive: c.alive, Shards: c.shards}}
+		if (Counts{Owners: owners}).Working() != c.want {
+			t.Errorf("%+v: working %t", c, !c.want)
 		}
 	}
 }

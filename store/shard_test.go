@@ -246,6 +246,36 @@ func TestShardCount(t *testing.T) {
 	}
 }
 
+// TestShardCountSays which numbers differ, those of rows done on arrival only where there are any.
+func TestShardCountSays(t *testing.T) {
+	said := Shard{Lo: 1, Hi: 10, Rows: 10, Pending: 4}
+	arrived := said
+	arrived.Already = 2
+	for _, c := range []struct {
+		said, there Shard
+		want        string
+	}{
+		{said, Shard{Lo: 1, Hi: 10, Rows: 9, Pending: 3},
+			"shard 1 to 10 counts 10 rows, 4 pending; there are 9, 3"},
+		{said, arrived, "shard 1 to 10 counts 10 rows, 4 pending, 0 done on arrival; there are 10, 4, 2"},
+		{arrived, said, "shard 1 to 10 counts 10 rows, 4 pending, 2 done on arrival; there are 10, 4, 0"},
+	} {
+		var got []string
+		n := NewShardCount(func(p Problem) { got = append(got, p.Text) })
+		n.Shard(c.said, c.there)
+		if !slices.Equal(got, []string{c.want}) {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+	var got []string
+	n := NewShardCount(func(p Problem) { got = append(got, p.Text) })
+	n.Shard(said, said)
+	n.Close(1, 10, 12)
+	if want := "2 rows between id 1 and 10 are in no shard"; !slices.Equal(got, []string{want}) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestSpan(t *testing.T) {
 	var s Span
 	if s.End() != 1<<63-1 {

@@ -52,6 +52,27 @@ func TestKeepPending(t *testing.T) {
 	}
 }
 
+// TestAll: what several additions or batches have is put together, in their order.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	var want []int64
+	var additions []Addition
+	var batches []Batch
+	for n := range int64(4) {
+		var rows, results []int64
+		for _, r := range AllRows(additions) {
+			rows = append(rows, r.ID)
+		}
+		results = ResultIDs(AllResults(batches))
+		if !slices.Equal(rows, want) || !slices.Equal(results, want) {
+			t.Errorf("of %d: rows %v, results %v", n, rows, results)
+		}
+		additions = append(additions, Addition{Rows: []NewRow{{ID: 2 * n}, {ID: 2*n + 1}}})
+		batches = append(batches, Batch{Results: resultsOf(2*n, 2*n+1)})
+		want = append(want, 2*n, 2*n+1)
+	}
+}
+
 func TestPages(t *testing.T) {
 	t.Parallel()
 	failure, failAt := errors.New("unreadable"), int64(-1)

@@ -27,8 +27,9 @@ func TestSuite(t *testing.T) {
 	storetest.Run(t, storetest.Target{
 		Create: create,
 		Open:   func(ctx context.Context, path string) (store.Job, error) { return sqlite.Open(ctx, path) },
-	}, "CommitTwice", "Forget", "ForgetURL", "ForgetMerge", "Merge", "MergeChooses", "MergeRefuses",
-		"MergeCutOff", "MergeFill", "MergeOverlaps", "GroupEndMerge", "Retry", "RetryHost", "RetryOK",
+	}, "SourceLease", "CommitRefuses", "CommitTwice", "LostLease", "Files", "Forget", "ForgetURL",
+		"ForgetMerge", "Merge", "MergeChooses", "MergeRefuses", "MergeCutOff", "MergeFill",
+		"MergeOverlaps", "GroupEndMerge", "Retry", "RetryHost", "RetryOK",
 		"Sources", "Shards", "Renew")
 }
 

@@ -1,6 +1,9 @@
 package store
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestRedact(t *testing.T) {
 	for url, want := range map[string]string{
@@ -34,6 +37,35 @@ func TestRedact(t *testing.T) {
 	} {
 		if got := Redact(url); got != want {
 			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}
+
+func TestFileName(t *testing.T) {
+	t.Parallel()
+	a60 := strings.Repeat("a", 30) + strings.Repeat("\u00e9", 30)
+	for address, want := range map[string]string{
+		"http://a/b/c.jpg?x=1#y": "c.jpg", "http://a/b/": "b", "http://a/%61%ff.jpg": "a\ufffd.jpg",
+		"http://a/": "", "http://a": "", "": "", "http://a/%zz": "",
+		"http://a/" + a60: a60,
+		"http://a/x" + a60 + "y": "x" + a60[:30] + strings.Repeat("\u00e9", 8) + "\u2026" +
+			strings.Repeat("\u00e9", 19) + "y",
+	} {
+		if got := FileName(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
+
+// TestLink: a page links to the web and to files, and never with a password.
+func TestLink(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"http://a/b c": "http://a/b%20c", "https://u@a/b": "https://u@a/b", "file:///a": "file:///a",
+		"https://u:p@a/b": "", "ftp://a/b": "", "javascript:alert(1)": "", "a/b": "", "http://a/%zz": "",
+	} {
+		if got := Link(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
 		}
 	}
 }

@@ -42,7 +42,6 @@ const (
 type Draft struct {
 	*os.File
 	target string
-	over   bool
 }
 
 // All drafts of this process.
@@ -193,17 +192,14 @@ func (d *Draft) place(name func() error) error {
 	return nil
 }
 
-// Discard gives up what was written. It does nothing to a draft that was placed, or discarded.
+// Discard gives up what was written. It does nothing to a draft that was placed, or discarded: nothing has
+// its name any more.
 func (d *Draft) Discard() {
-	if d.over {
-		return
-	}
 	_ = os.RemoveAll(d.Name())
 	d.end()
 }
 
 func (d *Draft) end() {
-	d.over = true
 	mu.Lock()
 	delete(open, d)
 	mu.Unlock()
@@ -222,10 +218,7 @@ func RemoveAll() {
 // Clean removes the drafts of a path whose makers are dead. What cannot be removed does no harm.
 func Clean(path string) {
 	start := prefix(path)
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil {
-		return
-	}
+	entries, _ := os.ReadDir(filepath.Dir(path))
 	for _, e := range entries {
 		random, ok := strings.CutPrefix(e.Name(), filepath.Base(start))
 		random, part := strings.CutSuffix(random, suffix)
@@ -254,12 +247,9 @@ func removeDead(name string) {
 
 // same reports whether an open file is still called what it was.
 func same(f *os.File) bool {
-	have, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Lstat(f.Name())
-	return err == nil && os.SameFile(have, now)
+	have, _ := f.Stat()
+	now, _ := os.Lstat(f.Name())
+	return os.SameFile(have, now) // not where one of the two is missing
 }
 
 // Full reports whether an error says that a disk, a quota or a size limit has no room for more.

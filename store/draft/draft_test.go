@@ -72,11 +72,17 @@ func TestOfTheDead(t *testing.T) {
 		path := filepath.Join(dir, "out.csv")
 		others := []string{".out.csv.0123456789abcdef.par", ".out.csv.0123456789abcde.part",
 			".out.csv.0123456789abcdeg.part", ".out.csv.4711.part", ".other.csv.0123456789abcdef.part",
-			"x.0123456789abcdef.part"}
+			"x.0123456789abcdef.part", "0123456789abcdef.part", ".out.csv.0123456789abcdef",
+			".out.csv.0123456789abcd.part", ".out.csv.0123456789abcdef01.part"}
 		for _, name := range others {
 			must(t, os.WriteFile(filepath.Join(dir, name), nil, FileMode))
 		}
+		// What has a draft's name is one if it is a file or a folder.
+		must(t, os.Symlink(filepath.Join(dir, others[0]), filepath.Join(dir, ".out.csv.00000000000000aa.part")))
+		must(t, unix.Mkfifo(filepath.Join(dir, ".out.csv.00000000000000bb.part"), 0o600))
 		before := files(t, dir)
+		must(t, os.WriteFile(filepath.Join(dir, ".out.csv.00000000000000cc.part"), nil, FileMode))
+		must(t, os.MkdirAll(filepath.Join(dir, ".out.csv.00000000000000dd.part", "sub"), FolderMode))
 		var dead string
 		makeAndDie(t, path+end, func(name string) {
 			dead = name
@@ -156,19 +162,38 @@ func TestSymlink(t *testing.T) {
 	if err != nil || string(got) != "precious" {
 		t.Errorf("%q %v", got, err)
 	}
+	if st, err := os.Lstat(path); err != nil || st.Mode() != FileMode { // not the symlink's
+		t.Errorf("%v %v", st.Mode(), err)
+	}
 	if got := files(t, dir); got != "victim x" {
 		t.Errorf("left are %s", got)
 	}
 }
 
-// TestNewFolder: a folder, for which there are no hard links, gets a name that is free, and no other.
-func TestNewFolder(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new")
-	for _, want := range []error{nil, fs.ErrExist} {
-		d, err := CreateFolder(path)
-		must(t, err)
-		if err := d.PlaceNew(); !errors.Is(err, want) {
-			t.Errorf("placed with %v, want %v", err, want)
+// TestPlaceNew: a file, or a folder, for which there are no hard links, gets a name that is free, and no
+// other.
+func TestPlaceNew(t *testing.T) {
+	for _, begin := range []func(string) (*Draft, error){Create, CreateFolder} {
+		path := filepath.Join(t.TempDir(), "new")
+		for _, want := range []error{nil, fs.ErrExist} {
+			d, err := begin(path)
+			must(t, err)
+			if err := d.PlaceNew(); !errors.Is(err, want) {
+				t.Errorf("placed with %v, want %v", err, want)
+			}
+			d.Discard() // which does nothing any more
+			if got := files(t, filepath.Dir(path)); got != "new" {
+				t.Errorf("there is %q", got)
+			}
+		}
+		// Whoever removes a draft does not make its name free.
+		for end, want := range map[string]error{"new": fs.ErrExist, "other": fs.ErrNotExist} {
+			d, err := begin(filepath.Join(filepath.Dir(path), end))
+			must(t, err)
+			must(t, os.Remove(d.Name()))
+			if err := d.PlaceNew(); !errors.Is(err, want) || strings.Contains(err.Error(), suffix) {
+				t.Errorf("%s, whose draft was removed: %v, want %v", end, err, want)
+			}
 		}
 		if got := files(t, filepath.Dir(path)); got != "new" {
 			t.Errorf("there is %q", got)
@@ -210,13 +235,46 @@ func TestTaken(t *testing.T) {
 	}
 }
 
+// TestCleanedUp: a draft that another process takes for a left-over, before it is locked, is made again;
+// where that does not end, there is an error.
+func TestCleanedUp(t *testing.T) {
+	dir := t.TempDir()
+	for cleaned, made := range map[int]bool{0: true, 1: true, tries - 1: true, tries: false} {
+		n := 0
+		d, err := begin(filepath.Join(dir, "x"), func(name string) (*os.File, error) {
+			f, err := createFile(name)
+			if n++; n <= cleaned {
+				must(t, os.Remove(name))
+			}
+			return f, err
+		})
+		if want := dir + "/x: file does not exist"; made && err != nil || !made && (err == nil ||
+			err.Error() != "create "+want) {
+			t.Errorf("cleaned up %d times: %v", cleaned, err)
+		}
+		if d != nil {
+			d.Discard()
+		}
+	}
+	if got := files(t, dir); got != "" {
+		t.Errorf("left are %s", got)
+	}
+}
+
 // TestErrors name the file that the user knows.
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Create(filepath.Join(dir, "nowhere", "out.csv"))
-	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), suffix) ||
-		!strings.Contains(err.Error(), "nowhere/out.csv") {
-		t.Error(err)
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, FileMode))
+	for path, want := range map[string]string{
+		dir + "/nowhere/./out.csv": dir + "/nowhere/out.csv: the folder " + dir +
+			"/nowhere does not exist: make it first",
+		file + "/out.csv": "open " + file + "/out.csv: not a directory",
+	} {
+		_, err := Create(path)
+		if err == nil || err.Error() != want || errors.Is(err, fs.ErrNotExist) != strings.HasPrefix(path, dir) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 	d, err := Create(filepath.Join(dir, strings.Repeat("n", 250)))
 	if err != nil {
@@ -226,8 +284,9 @@ func TestErrors(t *testing.T) {
 	if got := files(t, dir); got != "" {
 		t.Errorf("left are %s", got)
 	}
-	if err := d.Place(); err == nil || strings.Contains(err.Error(), suffix) {
-		t.Errorf("without its draft: %v", err)
+	want := "write " + dir + "/" + strings.Repeat("n", 250) + ": no such file or directory"
+	if err := d.Place(); err == nil || err.Error() != want {
+		t.Errorf("without its draft: %v, want %s", err, want)
 	}
 }
 

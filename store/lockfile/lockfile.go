@@ -37,9 +37,7 @@ func Create(name string) (*File, error) {
 			_, err = os.Lstat(name)
 		}
 		if errors.Is(err, fs.ErrNotExist) { // taken for a left-over before it was locked
-			if err := f.Close(); err != nil {
-				return nil, err
-			}
+			_ = f.Close()
 			continue
 		}
 		if err == nil {
@@ -127,12 +125,10 @@ func Take(name string, do func(decoding []int64) error) error {
 		return err
 	}
 	defer f.Close()
-	mine, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if now, err := os.Lstat(name); err != nil || !os.SameFile(mine, now) {
-		return nil // another process took it while we opened it
+	mine, _ := f.Stat()
+	now, _ := os.Lstat(name)
+	if !os.SameFile(mine, now) { // another process took it while we opened it
+		return nil
 	}
 	if err := do(read(f)); err != nil {
 		return err

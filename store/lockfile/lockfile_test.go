@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func ok(t *testing.T, err error) {
@@ -24,6 +26,9 @@ func TestLife(t *testing.T) {
 	ok(t, err)
 	info, err := os.Stat(name)
 	ok(t, err)
+	if f.Name() != name {
+		t.Errorf("it is called %s", f.Name())
+	}
 	if info.Size() != 8*4096 || info.Mode() != 0o600 { // as other releases have it
 		t.Errorf("%d bytes, %v", info.Size(), info.Mode())
 	}
@@ -103,13 +108,53 @@ func TestTakenWhileMade(t *testing.T) {
 	}
 }
 
-// TestShortFile has a file whose process died while it was made.
+// TestShortFile has files whose process died while they were made.
 func TestShortFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "short")
-	ok(t, os.WriteFile(name, []byte{3, 0, 0, 0, 0, 0, 0, 0, 4, 0}, 0o600))
-	if dead, rows, err := Probe(name); !dead || err != nil || !slices.Equal(rows, []int64{3}) {
-		t.Errorf("dead is %v with rows %v, %v", dead, rows, err)
+	whole := []byte{3, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0}
+	for size, want := range map[int][]int64{0: nil, 7: nil, 8: {3 | 1<<56}, 10: {3 | 1<<56},
+		16: {3 | 1<<56, 4}} {
+		ok(t, os.WriteFile(name, whole[:size], 0o600))
+		if dead, rows, err := Probe(name); !dead || err != nil || !slices.Equal(rows, want) {
+			t.Errorf("of %d bytes: dead is %v with rows %v, %v", size, dead, rows, err)
+		}
 	}
+}
+
+// TestOthers: what is not a file is not a dead process's, and stays; what cannot be looked at is an error.
+func TestOthers(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	ok(t, os.WriteFile(file, []byte{3, 0, 0, 0, 0, 0, 0, 0}, 0o600))
+	for what, make := range map[string]func(name string) error{
+		"link":   func(name string) error { return os.Symlink(file, name) },
+		"folder": func(name string) error { return os.Mkdir(name, 0o700) },
+		"pipe":   func(name string) error { return unix.Mkfifo(name, 0o600) },
+		"socket": func(name string) error { return unix.Mknod(name, unix.S_IFSOCK|0o600, 0) },
+	} {
+		name := filepath.Join(dir, what)
+		ok(t, make(name))
+		if dead, rows, err := Probe(name); !dead || rows != nil || err != nil {
+			t.Errorf("a %s: dead is %v with rows %v, %v", what, dead, rows, err)
+		}
+		ok(t, Take(name, func([]int64) error { t.Errorf("a %s is dealt with", what); return nil }))
+		if _, err := os.Lstat(name); err != nil {
+			t.Errorf("a %s was removed: %v", what, err)
+		}
+	}
+	for _, err := range []error{Take(file+"/x", nil), probeErr(file + "/x")} {
+		if !errors.Is(err, unix.ENOTDIR) {
+			t.Errorf("below a file: %v", err)
+		}
+	}
+}
+
+func probeErr(name string) error {
+	dead, _, err := Probe(name)
+	if dead {
+		return errors.New("it is dead")
+	}
+	return err
 }
 
 func TestSlotsAreChecked(t *testing.T) {

@@ -94,6 +94,22 @@ func TestOthers(t *testing.T) {
 			t.Errorf("%s has changed", path)
 		}
 	}
+	below := text + "/job.db"
+	for _, open := range []func(context.Context, string) (store.Job, error){Existing, ForReading} {
+		if _, err := open(ctx, below); err == nil || errors.Is(err, fs.ErrNotExist) ||
+			!strings.HasPrefix(err.Error(), "read "+below+": ") {
+			t.Error(err)
+		}
+	}
+}
+
+// TestNames: what is shown of a name has no password.
+func TestNames(t *testing.T) {
+	const url = "postgres://me:secret@host/db"
+	if !IsURL(url) || IsURL("job.db") || WithoutPassword("job.db") != "job.db" || strings.Contains(
+		WithoutPassword(url), "secret") || strings.Contains(Redact("cannot open "+url), "secret") {
+		t.Errorf("%s, %s", WithoutPassword(url), Redact("cannot open "+url))
+	}
 }
 
 // TestLostTable: a job on a table that is gone is an error that says so, not a job that was never made.
