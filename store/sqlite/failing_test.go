@@ -17,8 +17,8 @@ import (
 	"facescan/store/storetest/must"
 )
 
-// failing has the n-th statement of a call fail, as on a broken disk: those of the readers with errFailing, and
-// those of the writer as statements that SQLite does not allow.
+// failing has the n-th statement of a call fail, as on a broken disk: those of the readers with errFailing,
+// and those of the writer as statements that SQLite does not allow.
 type failing struct {
 	*job
 	left     int // statements until one fails; 0 when none does
@@ -86,8 +86,8 @@ func (r failingReader) QueryContext(ctx context.Context, text string, args ...an
 	return r.querier.QueryContext(ctx, text, args...)
 }
 
-// each makes a call with its first statement failing, then the second, until none fails any more: each failure
-// is its error, and leaves nothing that keeps the call from succeeding later.
+// each makes a call with its first statement failing, then the second, until none fails any more: each
+// failure is its error, and leaves nothing that keeps the call from succeeding later.
 func (f *failing) each(t *testing.T, what string, call func() error) {
 	t.Helper()
 	for n := 1; ; n++ {
@@ -175,7 +175,7 @@ func TestFailuresAreSeen(t *testing.T) {
 	j := must.Get(Open(ctx, target.Create(t)))(t).(*job)
 	defer j.Close()
 	f := failingJob(t, j)
-	f.each(t, "set", func() error { return f.Set(ctx, map[string]string{"a": "1", store.MergeSetting: "done"}) })
+	f.each(t, "set", func() error { return f.Set(ctx, map[string]string{"a": "1", "b": "2"}) })
 	f.each(t, "add sources", func() error {
 		_, err := f.AddSources(ctx, []store.Source{{Name: "list"}, {Name: "other"}})
 		return err
@@ -202,7 +202,8 @@ func TestFailuresAreSeen(t *testing.T) {
 	end := store.Position{Line: 60, Rows: 60}
 	f.each(t, "append", func() error {
 		return s.AppendAll(ctx, []store.Addition{{Lease: imports[0], Rows: list, Position: end},
-			{Lease: imports[1], Rows: listRows(1<<store.SourceShift+1, 30), Position: end, Complete: true}}, 10)
+			{Lease: imports[1], Rows: listRows(1<<store.SourceShift+1, 30), Position: end, Complete: true},
+		}, 10)
 	})
 	f.each(t, "append more", func() error {
 		return s.Append(ctx, imports[0], listRows(41, 5), end, false, 20)
@@ -254,7 +255,7 @@ func TestFailuresAreSeen(t *testing.T) {
 
 	f.each(t, "note changes", func() error { return f.NoteChanges(ctx, true) })
 	f.each(t, "retry", func() error {
-		_, err := f.Retry(ctx, store.Selection{Reasons: []store.Reason{store.Timeout}, OK: true, Host: "host1.example"})
+		_, err := f.Retry(ctx, store.Selection{OK: true, Host: "host1.example"})
 		return err
 	})
 	f.each(t, "retry rows", func() error {
@@ -274,13 +275,16 @@ func TestFailuresAreSeen(t *testing.T) {
 	f.each(t, "forget", func() error { return f.Forget(ctx, []int64{1, 2, 3, 58, 59}, true) })
 	f.sound(t, "forget")
 	f.each(t, "changes", func() error { _, _, err := f.Changes(ctx, 0, 100); return err })
-	f.each(t, "drop changes", func() error { return f.DropChanges(ctx, 1<<40, map[string]string{"b": "2"}) })
+	f.each(t, "drop changes", func() error {
+		return f.DropChanges(ctx, 1<<40, map[string]string{"b": "3"})
+	})
 	published := []store.PublishedRow{
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 1, URL: list[0].URL}}, Publication: 3}, // forgotten
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 10, URL: list[9].URL}}, Publication: 3},
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 11, URL: erased.Erase(list[10].URL)},
 			Result: some(store.Result{ID: 11, Status: store.Failed, Reason: store.Forgotten})}, Publication: 3},
-		{MergedRow: store.MergedRow{Row: store.Row{ID: 61, URL: "u"}, Result: some(whole(61, 3))}, Publication: 3},
+		{MergedRow: store.MergedRow{Row: store.Row{ID: 61, URL: "u"}, Result: some(whole(61, 3))},
+			Publication: 3},
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 62, Group: "g8"}, End: true}, Publication: 3}}
 	f.each(t, "take in", func() error { return f.TakeIn(ctx, 0, published, end, true, 10) })
 	f.each(t, "published", func() error { return drain(f.Published(ctx, 0)) })
