@@ -152,7 +152,7 @@ func Run(ctx context.Context, o Options) (out Outcome, err error) {
 			if o.Forgotten != nil {
 				o.Forgotten(out.Rows)
 			}
-			batch = batch[:0]
+			batch = nil
 			return nil
 		}
 		for id, err := range rows(ctx, o.Job, o.Filter) {

@@ -2,9 +2,11 @@ package forget
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"math"
 	"os"
@@ -105,6 +107,166 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRunOfFew: one pending row is forgotten as many are, and a condition holds that no database can check.
+func TestRunOfFew(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		where         string
+		done, pending int
+		rows, waiting int64 // that are forgotten, and those of them that have no result
+	}{
+		{"id > 0", 0, 1, 1, 1},
+		{"class = 'permanent' AND url LIKE 'http://h1%'", 4, 2, 2, 0},
+		{"class = 'transient'", 4, 2, 0, 0},
+	} {
+		f := newJob(t, c.done, c.pending)
+		o := f.options(c.where)
+		if all, pending, err := Count(t.Context(), f, o.Filter); err != nil || all != c.rows ||
+			pending != c.waiting {
+			t.Errorf("%s: %d rows, %d pending, %v", c.where, all, pending, err)
+		}
+		if out, err := Run(t.Context(), o); err != nil || out.Rows != c.rows {
+			t.Errorf("%s: %+v, %v", c.where, out, err)
+		}
+	}
+}
+
+// TestTable: pending rows of a user's table are the user's to delete, here they stay.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "user.db")
+	db, err := sql.Open("sqlite3", path)
+	f := &forgets{T: t}
+	f.ok(err)
+	_, err = db.ExecContext(t.Context(), `CREATE TABLE urls (id INTEGER PRIMARY KEY, url TEXT);
+		INSERT INTO urls (url) VALUES ('http://a.invalid/1'), ('http://a.invalid/2')`)
+	f.ok(errors.Join(err, db.Close()))
+	f.Job, err = sqlite.OpenTable(t.Context(), path, sqlite.TableOptions{Table: "urls"})
+	f.ok(err)
+	defer func() { f.ok(f.Close()) }()
+	session, err := f.Join(t.Context(), pipeline.Self(), time.Minute)
+	f.ok(err)
+	lease, err := session.LeaseSource(t.Context(), 0)
+	f.ok(err)
+	_, _, err = session.(store.Adopter).Adopt(t.Context(), lease, math.MinInt64, 10)
+	f.ok(errors.Join(err, session.ReleaseSource(t.Context(), lease), session.Leave(t.Context())))
+	o := f.options("id > 0")
+	if all, pending, err := Count(t.Context(), f, o.Filter); err != nil || all != 0 || pending != 0 {
+		t.Errorf("%d rows, %d pending, %v", all, pending, err)
+	}
+	out, err := Run(t.Context(), o)
+	f.ok(err)
+	if rows, _ := f.left(); out.Rows != 0 || rows != 2 {
+		t.Errorf("%+v, %d rows are left", out, rows)
+	}
+}
+
+// broken is a job one of whose answers fails, after the first ones.
+type broken struct {
+	store.Job
+	answer string
+	after  *int
+}
+
+var errBroken = errors.New("disk I/O error")
+
+func (j broken) fails(answer string) error {
+	if answer != j.answer {
+		return nil
+	}
+	if *j.after--; *j.after >= 0 {
+		return nil
+	}
+	return errBroken
+}
+
+func (j broken) Settings(ctx context.Context) (map[string]string, error) {
+	if err := j.fails("settings"); err != nil {
+		return nil, err
+	}
+	return j.Job.Settings(ctx)
+}
+
+func (j broken) Set(ctx context.Context, settings map[string]string) error {
+	if err := j.fails("set"); err != nil {
+		return err
+	}
+	return j.Job.Set(ctx, settings)
+}
+
+func (j broken) Counts(ctx context.Context) (store.Counts, error) {
+	if err := j.fails("counts"); err != nil {
+		return store.Counts{}, err
+	}
+	return j.Job.Counts(ctx)
+}
+
+func (j broken) Sources(ctx context.Context) ([]store.Source, error) {
+	if err := j.fails("sources"); err != nil {
+		return nil, err
+	}
+	return j.Job.Sources(ctx)
+}
+
+func (j broken) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
+	if err := j.fails("results"); err != nil {
+		return func(yield func(store.Result, error) bool) { yield(store.Result{}, err) }
+	}
+	return j.Job.Select(ctx, q)
+}
+
+func (j broken) Join(ctx context.Context, who store.Owner, ttl time.Duration) (store.Session, error) {
+	if err := j.fails("join"); err != nil {
+		return nil, err
+	}
+	return j.Job.Join(ctx, who, ttl)
+}
+
+// TestBrokenJob: what cannot be read or written ends it with the cause. It leaves the job, so that a run is
+// not kept waiting, and the note of one that was killed before stays, as there is still something to do.
+func TestBrokenJob(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		answer string
+		after  int
+		note   string
+	}{
+		{"settings", 0, "forget-killed"},
+		{"settings", 1, "forget-killed"},
+		{"join", 0, "forget-killed"},
+		{"set", 0, "forget-killed"},
+		{"counts", 0, "forget-"},
+		{"counts", 1, "forget-"},
+		{"results", 0, "forget-"},
+		{"sources", 0, "forget-"},
+	} {
+		f := newJob(t, 3, 3)
+		f.ok(f.Set(t.Context(), map[string]string{store.ForgetSetting: "forget-killed"}))
+		o := f.options("id > 0")
+		o.Job = broken{f.Job, c.answer, &c.after}
+		if _, err := Run(t.Context(), o); !errors.Is(err, errBroken) {
+			t.Errorf("%s: %v", c.answer, err)
+		}
+		counts, err := f.Counts(t.Context())
+		f.ok(err)
+		for _, owner := range counts.Owners {
+			if owner.Alive {
+				t.Errorf("%s: %s did not leave", c.answer, owner.ID)
+			}
+		}
+		if _, note := f.left(); !strings.HasPrefix(note, c.note) {
+			t.Errorf("%s: the job notes %q", c.answer, note)
+		}
+	}
+	for _, answer := range []string{"results", "counts", "sources"} {
+		f := newJob(t, 3, 3)
+		rows, pending, err := Count(t.Context(), broken{f.Job, answer, new(int)}, f.options("id > 0").Filter)
+		if !errors.Is(err, errBroken) || rows != 0 || pending != 0 {
+			t.Errorf("count, %s: %d rows, %d pending, %v", answer, rows, pending, err)
+		}
+	}
+}
+
 // TestRunBesideOthers is refused while another process works on the job, and nothing is forgotten; the note
 // of one that was killed stays.
 func TestRunBesideOthers(t *testing.T) {
@@ -128,12 +290,15 @@ func TestRunBesideOthers(t *testing.T) {
 
 // publishes is a Publisher, and what was done with it.
 type publishes struct {
-	did   []string
-	fails error
+	did           []string
+	publish, fold error
 }
 
-func (p *publishes) Publish(context.Context) error { p.did = append(p.did, "publish"); return p.fails }
-func (p *publishes) FoldAll(context.Context) error { p.did = append(p.did, "fold"); return p.fails }
+func (p *publishes) Publish(context.Context) error {
+	p.did = append(p.did, "publish")
+	return p.publish
+}
+func (p *publishes) FoldAll(context.Context) error { p.did = append(p.did, "fold"); return p.fold }
 
 // interrupted is a job that fails where a process could be killed.
 type interrupted struct {
@@ -158,19 +323,20 @@ func TestRunIsRepeated(t *testing.T) {
 	t.Parallel()
 	cut := errors.New("killed")
 	for _, c := range []struct {
-		what    string
-		job     interrupted
-		publish error
-		rows    int64 // forgotten by the repeated one
+		what      string
+		job       interrupted
+		publisher publishes
+		rows      int64 // forgotten by the repeated one
 	}{
-		{"among the rows", interrupted{forget: cut}, nil, 0},
-		{"while it publishes", interrupted{}, cut, 0},
-		{"while it rewrites the store", interrupted{expunge: cut}, nil, 0},
+		{"among the rows", interrupted{forget: cut}, publishes{}, 0},
+		{"while it publishes", interrupted{}, publishes{publish: cut}, 0},
+		{"while it unites the segments", interrupted{}, publishes{fold: cut}, 0},
+		{"while it rewrites the store", interrupted{expunge: cut}, publishes{}, 0},
 	} {
 		f := newJob(t, 3, 0)
 		o := f.options("reason = 'bad_url'")
 		c.job.Job = f.Job
-		o.Job, o.Publisher = c.job, &publishes{fails: c.publish}
+		o.Job, o.Publisher = c.job, &c.publisher
 		if _, err := Run(t.Context(), o); !errors.Is(err, cut) {
 			t.Errorf("%s: %v", c.what, err)
 		}
