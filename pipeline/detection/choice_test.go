@@ -58,7 +58,7 @@ func TestSidecars(t *testing.T) {
 	other := line(detect.Pigo)
 	other.Sidecars = []string{pigo.URL}
 	_, err = other.Settle(t.Context(), job, opener(other, 20))
-	says(t, err, " --stale --detector pigo --sidecar "+pigo.URL)
+	says(t, err, " --stale --detector pigo --sidecar "+pigo.URL+"`, or")
 }
 
 // TestCurrent: a job that no run has begun goes on with the detector of its results, as a merge does, else
@@ -148,15 +148,13 @@ func TestSettleFails(t *testing.T) {
 			}
 			return opener(choice, 33)()
 		}
-		for _, do := range []func() error{
-			func() error { _, err := choice.Settle(t.Context(), job, open); return err },
-			func() error { _, err := choice.Change(t.Context(), job, open); return err },
-		} {
-			err := do()
-			if strings.HasPrefix(c.says, "!") && err == nil {
-				break // Change applies the flags, and opening checks them
-			}
+		_, err = choice.Settle(t.Context(), job, open)
+		says(t, err, c.says)
+		_, err = choice.Change(t.Context(), job, open)
+		if !strings.HasPrefix(c.says, "!") {
 			says(t, err, c.says)
+		} else if err != nil { // Change applies the flags, and opening checks them
+			t.Errorf("%s: %v", c.name, err)
 		}
 		if after, err := job.Settings(t.Context()); err != nil ||
 			after[flagsSetting] != before[flagsSetting] &&
@@ -164,13 +162,68 @@ func TestSettleFails(t *testing.T) {
 			t.Errorf("%s: settings %v, %v", c.name, after, err)
 		}
 	}
-	job := newJob(t, true, nil)
-	check(t, job.Close())
-	c := line("")
-	if _, err := c.Settle(context.Background(), job, opener(c, 20)); err == nil {
-		t.Error("a job that is closed")
+}
+
+// broken is a job one of whose answers fails.
+type broken struct {
+	store.Job
+	answer string
+}
+
+var errBroken = errors.New("disk I/O error")
+
+func (j broken) Settings(ctx context.Context) (map[string]string, error) {
+	if j.answer == "settings" {
+		return nil, errBroken
 	}
-	if _, err := c.Change(context.Background(), job, opener(c, 20)); err == nil {
-		t.Error("a job that is closed")
+	return j.Job.Settings(ctx)
+}
+
+func (j broken) Counts(ctx context.Context) (store.Counts, error) {
+	if j.answer == "counts" {
+		return store.Counts{}, errBroken
+	}
+	return j.Job.Counts(ctx)
+}
+
+func (j broken) Detectors(ctx context.Context) ([]string, error) {
+	if j.answer == "detectors" {
+		return nil, errBroken
+	}
+	return j.Job.Detectors(ctx)
+}
+
+func (j broken) Set(ctx context.Context, settings map[string]string) error {
+	if j.answer == "set" {
+		return errBroken
+	}
+	return j.Job.Set(ctx, settings)
+}
+
+// TestBrokenJob: a job that cannot be read or written has no detector.
+func TestBrokenJob(t *testing.T) {
+	job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo"}`, DetectorSetting: "pigo"})
+	merged := newJob(t, false, nil)
+	for answer, called := range map[string]struct{ settle, change, current bool }{
+		"settings": {true, true, true}, "counts": {true, true, false}, "detectors": {false, false, true},
+		"set": {true, true, false},
+	} {
+		c := line("yunet")
+		d, err := c.Settle(t.Context(), broken{job, answer}, opener(c, 20))
+		if errors.Is(err, errBroken) != called.settle || (d == nil) != called.settle {
+			t.Errorf("%s: settled: %v, %v", answer, d, err)
+		}
+		if d != nil {
+			check(t, d.Close())
+		}
+		c = line("yunet", "min-face", answer)
+		if _, err := c.Change(t.Context(), broken{job, answer}, opener(c, 20)); errors.Is(err,
+			errBroken) != called.change {
+			t.Errorf("%s: changed: %v", answer, err)
+		}
+		if _, err := Current(t.Context(), broken{merged, answer}); errors.Is(err, errBroken) !=
+			called.current {
+			t.Errorf("%s: current: %v", answer, err)
+		}
 	}
 }

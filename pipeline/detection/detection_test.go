@@ -104,6 +104,8 @@ func TestSettle(t *testing.T) {
 				"with `facescan rescan '"},
 		{"another, nothing done", line("pigo"), true, line("yunet"), 20, detect.Yunet, ""},
 		{"another flag", line(""), false, line("", "min-face", "40"), 40, "", `--min-face 40 (was 20)`},
+		{"and how to rescan with it", line(""), false, line("", "min-face", "40"), 40, "",
+			".facescan.db' --stale --min-face 40`, or begin another job"},
 		{"another flag, nothing done", line(""), true, line("", "min-face", "40"), 40, detect.Yunet, ""},
 		{"another fingerprint", line(""), false, line(""), 40, "",
 			"the job has results of another detector (yunet-"},
@@ -194,11 +196,12 @@ func TestAdoptedOfADetector(t *testing.T) {
 type closes struct {
 	detect.Detector
 	closed *int
+	fails  error
 }
 
 func (c closes) Close() error {
 	*c.closed++
-	return c.Detector.Close()
+	return errors.Join(c.fails, c.Detector.Close())
 }
 
 // TestSettleCloses the detector that it refuses, and no other.
@@ -215,13 +218,29 @@ func TestSettleCloses(t *testing.T) {
 		open := opener(now, c.minFace)
 		d, err = now.Settle(t.Context(), job, func() (detect.Detector, error) {
 			d, err := open()
-			return closes{d, &closed}, err
+			return closes{d, &closed, nil}, err
 		})
 		if closed != c.closed || (err == nil) != (c.closed == 0) || (d == nil) != (c.closed == 1) {
 			t.Errorf("--min-face %d: closed %d times, %v, %v", c.minFace, closed, d, err)
 		}
 		if d != nil {
 			check(t, d.Close())
+		}
+	}
+}
+
+// TestChangeCloses the detector whose fingerprint it takes, and fails when that cannot be closed.
+func TestChangeCloses(t *testing.T) {
+	job := newJob(t, true, nil)
+	for _, fails := range []error{nil, errors.New("the device is gone")} {
+		c, closed := line(""), 0
+		open := opener(c, 20)
+		_, err := c.Change(t.Context(), job, func() (detect.Detector, error) {
+			d, err := open()
+			return closes{d, &closed, fails}, err
+		})
+		if !errors.Is(err, fails) || closed != 1 {
+			t.Errorf("closed %d times, %v; want %v", closed, err, fails)
 		}
 	}
 }
@@ -244,6 +263,11 @@ func TestEarlierReleases(t *testing.T) {
 	_, err = c.Settle(t.Context(), job, opener(c, 20))
 	says(t, err, "!its 1 pending rows cannot be processed as the others were. To process all of it "+
 		"again: facescan rescan '")
+	// While none of its rows has a result, it is a job as any other.
+	job = newJob(t, false, map[string]string{flagsSetting: `{"verify-faces":"true"}`})
+	d, err := c.Settle(t.Context(), job, opener(c, 20))
+	check(t, err)
+	check(t, d.Close())
 	// A foreign model answers only behind its sidecar.
 	job = newJob(t, true, map[string]string{flagsSetting: `{"detector":""}`, DetectorSetting: "retina/2"})
 	c = line("")
@@ -260,8 +284,11 @@ func TestEarlierReleases(t *testing.T) {
 func TestChange(t *testing.T) {
 	job := newJob(t, true,
 		map[string]string{flagsSetting: `{"detector":"pigo","min-face":"33","shift":"0.2"}`})
+	unknown := line("haar")
+	_, err := unknown.Change(t.Context(), job, opener(unknown, 20))
+	says(t, err, "!it is one of yunet, pigo, none")
 	none := line("none")
-	_, err := none.Change(t.Context(), job, opener(none, 20))
+	_, err = none.Change(t.Context(), job, opener(none, 20))
 	says(t, err, "!name a detector for the rescan, such as --detector yunet")
 	c := line("yunet")
 	fingerprint, err := c.Change(t.Context(), job, opener(c, 33))
@@ -282,6 +309,10 @@ func TestChange(t *testing.T) {
 	c = line("pigo")
 	_, err = c.Change(t.Context(), job, opener(c, 20))
 	says(t, err, "stop them, then rescan")
+	same := line("yunet")
+	if again, err := same.Change(t.Context(), job, opener(same, 33)); err != nil || again != fingerprint {
+		t.Errorf("the detector that it works with: %s, %v", again, err)
+	}
 	check(t, session.Leave(t.Context()))
 	_, err = c.Change(t.Context(), job, opener(c, 20))
 	check(t, err)

@@ -30,10 +30,9 @@ type Job struct {
 	Begun       bool   // they say anything
 	Fingerprint string // empty for none
 
-	path     string
-	name     string            // of the detector; empty for a foreign model
-	flags    map[string]string // as they were given
-	settings map[string]string
+	path  string
+	name  string            // of the detector; empty for a foreign model
+	flags map[string]string // as they were given
 }
 
 // Read reads the settings of a job.
@@ -42,8 +41,7 @@ func Read(ctx context.Context, job store.Job) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Job{path: job.Path(), settings: settings, Fingerprint: settings[DetectorSetting],
-		flags: map[string]string{}}
+	d := &Job{path: job.Path(), Fingerprint: settings[DetectorSetting], flags: map[string]string{}}
 	saved := settings[flagsSetting]
 	d.Begun = saved != "" || d.Fingerprint != ""
 	if saved != "" {
@@ -93,7 +91,7 @@ func (d *Job) verified() bool {
 }
 
 // save makes the detector of this fingerprint, and the flags of the choice, the job's.
-func (c *Choice) save(ctx context.Context, job store.Job, was *Job, fingerprint string) error {
+func (c *Choice) save(ctx context.Context, job store.Job, fingerprint string) error {
 	now := map[string]string{nameKey: c.Name}
 	for _, f := range detect.Flags() {
 		if f.Has(c.Name) {
@@ -101,7 +99,7 @@ func (c *Choice) save(ctx context.Context, job store.Job, was *Job, fingerprint 
 		}
 	}
 	text, err := json.Marshal(now)
-	if err != nil || was.settings[flagsSetting] == string(text) && was.Fingerprint == fingerprint {
+	if err != nil {
 		return err
 	}
 	return job.Set(ctx, map[string]string{flagsSetting: string(text), DetectorSetting: fingerprint})
@@ -150,7 +148,7 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 			"everything again with `%s`, or begin another job with --db", was.Fingerprint,
 			fingerprint, c.rescanCommand(was))
 	} else {
-		err = c.save(ctx, job, was, fingerprint)
+		err = c.save(ctx, job, fingerprint)
 	}
 	if err != nil && d != nil {
 		err = errors.Join(err, d.Close())
@@ -199,7 +197,7 @@ func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.
 				job.Path(), hint.On("status", job.Path()))
 		}
 	}
-	return fingerprint, c.save(ctx, job, was, fingerprint)
+	return fingerprint, c.save(ctx, job, fingerprint)
 }
 
 // settleVerified is for a job that was begun with --verify-faces and has results: rows that are pending
