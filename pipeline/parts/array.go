@@ -14,13 +14,13 @@ const (
 )
 
 // ArrayIndex is the place in an array job of either kind.
-func ArrayIndex() (int, error) {
+func ArrayIndex() (i int, err error) {
 	slurm, kubernetes := os.Getenv(slurmIndex), os.Getenv(kubernetesIndex)
 	switch {
 	case slurm == "" && kubernetes == "":
-		return 0, fmt.Errorf("neither %s nor %s is set", slurmIndex, kubernetesIndex)
+		return i, fmt.Errorf("neither %s nor %s is set", slurmIndex, kubernetesIndex)
 	case slurm != "" && kubernetes != "" && slurm != kubernetes:
-		return 0, fmt.Errorf("%s=%s and %s=%s disagree", slurmIndex, slurm, kubernetesIndex, kubernetes)
+		return i, fmt.Errorf("%s=%s and %s=%s disagree", slurmIndex, slurm, kubernetesIndex, kubernetes)
 	case slurm != "":
 		return number(slurmIndex)
 	}
@@ -59,14 +59,13 @@ func SlurmNode() (n store.Node, err error) {
 }
 
 // number reads a variable that holds one.
-func number(name string) (int, error) {
+func number(name string) (n int, err error) {
 	text := os.Getenv(name)
 	if text == "" {
-		return 0, fmt.Errorf("%s is not set", name)
+		return n, fmt.Errorf("%s is not set", name)
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		return 0, fmt.Errorf("%s=%q is not a number", name, text)
+	if n, err = strconv.Atoi(text); err != nil {
+		return n, fmt.Errorf("%s=%q is not a number", name, text)
 	}
 	return n, nil
 }

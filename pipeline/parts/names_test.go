@@ -1,6 +1,7 @@
 package parts
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,8 @@ func TestJobOf(t *testing.T) {
 		{"urls.txt", store.Node{}, "urls.facescan.db"},
 		{"dir/urls.CSV.gz", store.Node{}, "dir/urls.facescan.db"},
 		{"a.tar", store.Node{}, "a.facescan.db"},
+		{"a.txt.csv", store.Node{}, "a.facescan.db"}, // in any order
+		{"a.txt", store.Node{I: 0, Of: 1}, "a.node-0-of-1.facescan.db"},
 		{"a.b.jsonl.zst", store.Node{I: 2, Of: 7}, "a.b.node-2-of-7.facescan.db"},
 		{"dir/.txt", store.Node{}, "dir/.txt.facescan.db"}, // a name is not a suffix alone
 		{"plain", store.Node{I: 0, Of: 2}, "plain.node-0-of-2.facescan.db"},
@@ -63,6 +66,9 @@ func TestBeside(t *testing.T) {
 	defer job.Close()
 	if text, err := MergeHint(ctx, job); text != "" || err != nil {
 		t.Errorf("of a job without lists: %q, %v", text, err)
+	}
+	if _, err := MergeHint(ctx, unreadable{job, "sources"}); !errors.Is(err, errUnreadable) {
+		t.Errorf("of a job whose lists cannot be read: %v", err)
 	}
 	if _, err := job.AddSource(ctx, store.Source{Name: "urls.txt", Format: "txt", Options: "{}"}); err != nil {
 		t.Fatal(err)

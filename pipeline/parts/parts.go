@@ -40,9 +40,9 @@ func Settle(ctx context.Context, job store.Job, node store.Node) error {
 
 // CheckWhole is an error for a merge that was interrupted.
 func CheckWhole(ctx context.Context, job store.Job) error {
-	unfinished, err := Unfinished(ctx, job)
-	if err == nil && unfinished != "" {
-		err = errors.New(unfinished)
+	text, err := Unfinished(ctx, job)
+	if err == nil && text != "" {
+		err = errors.New(text)
 	}
 	return err
 }
@@ -53,31 +53,33 @@ func Unfinished(ctx context.Context, job store.Job) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return unfinished(settings, job.Path()), nil
+}
+
+func unfinished(settings map[string]string, path string) string {
 	inputs, is := store.UnfinishedMerge(settings)
 	if !is {
-		return "", nil
+		return ""
 	}
-	command := hint.Command("merge", append([]string{job.Path()}, inputs...))
+	command := hint.Command("merge", append([]string{path}, inputs...))
 	if len(inputs) == 0 {
 		command += " IN…"
 	}
-	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s",
-		job.Path(), command), nil
+	return fmt.Sprintf("%s is a merge that was interrupted: rows are missing; repeat it: %s", path, command)
 }
 
 // Lacks says what a merge lacks, and what to do: that it was interrupted, or how many rows of each list are
 // missing. It is empty for any other job.
 func Lacks(ctx context.Context, job store.Job) (texts []string, err error) {
-	unfinished, err := Unfinished(ctx, job)
+	settings, err := job.Settings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if unfinished != "" {
-		return []string{unfinished}, nil
+	if text := unfinished(settings, job.Path()); text != "" {
+		return []string{text}, nil
 	}
-	settings, err := job.Settings(ctx)
-	if err != nil || !store.IsMerge(settings) {
-		return nil, err
+	if !store.IsMerge(settings) {
+		return nil, nil
 	}
 	sources, err := job.Sources(ctx)
 	if err != nil {

@@ -34,6 +34,12 @@ func newJob(t *testing.T, node store.Node, rows ...int64) store.Job {
 // newJobOf is one of a list of so many rows; -1 when nobody counted them.
 func newJobOf(t *testing.T, node store.Node, total int64, rows ...int64) store.Job {
 	t.Helper()
+	return newJobOfURL(t, "x", node, total, rows...)
+}
+
+// newJobOfURL is one whose rows all have this URL.
+func newJobOfURL(t *testing.T, url string, node store.Node, total int64, rows ...int64) store.Job {
+	t.Helper()
 	ctx := t.Context()
 	job, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "job.db"))
 	check(t, err)
@@ -47,7 +53,7 @@ func newJobOf(t *testing.T, node store.Node, total int64, rows ...int64) store.J
 	check(t, err)
 	var bad []store.NewRow
 	for _, id := range rows {
-		bad = append(bad, store.NewRow{ID: id, URL: "x", Bad: true})
+		bad = append(bad, store.NewRow{ID: id, URL: url, Bad: true})
 	}
 	check(t, session.Append(ctx, lease, bad, store.Position{Rows: total}, true, 10))
 	check(t, session.Leave(ctx))
@@ -104,6 +110,14 @@ func TestManifest(t *testing.T) {
 	if _, err := CheckManifest(ctx, job); err == nil {
 		t.Error("a part with pending rows has a new manifest")
 	}
+	check(t, job.Forget(ctx, []int64{2}, false))
+	check(t, RenewManifest(ctx, job)) // also with the last row
+	if _, err := CheckManifest(ctx, job); err == nil {
+		t.Error("a part with a pending row has a new manifest")
+	}
+	if err := RenewManifest(ctx, unreadable{job, "counts"}); !errors.Is(err, errUnreadable) {
+		t.Errorf("renewed although its rows cannot be counted: %v", err)
+	}
 	check(t, os.WriteFile(manifestPath(job), []byte("{"), 0o600))
 	if found, err := CheckManifest(ctx, job); !found || err == nil {
 		t.Errorf("damaged: %t, %v", found, err)
@@ -113,8 +127,24 @@ func TestManifest(t *testing.T) {
 	if err := WriteManifest(ctx, job); err == nil || !strings.Contains(err.Error(), "write the manifest: ") {
 		t.Errorf("a folder in its place: %v", err)
 	}
-	if _, err := CheckManifest(ctx, job); err == nil {
-		t.Error("a folder is a manifest")
+	if found, err := CheckManifest(ctx, job); found || err == nil {
+		t.Errorf("a folder is a manifest: %t, %v", found, err)
+	}
+}
+
+// TestManifestOfCredentials: a part whose URLs differ from those of its manifest in a password alone is
+// another one, though no export shows passwords.
+func TestManifestOfCredentials(t *testing.T) {
+	ctx, node := t.Context(), store.Node{I: 0, Of: 2}
+	one, two := newJobOfURL(t, "http://me:one@h.invalid/", node, listRows, 2),
+		newJobOfURL(t, "http://me:two@h.invalid/", node, listRows, 2)
+	check(t, WriteManifest(ctx, one))
+	b, err := os.ReadFile(manifestPath(one))
+	check(t, err)
+	check(t, os.WriteFile(manifestPath(two), b, 0o600))
+	if found, err := CheckManifest(ctx, two); !found || err == nil ||
+		!strings.Contains(err.Error(), "(other results of 1 row, 0 ok, 1 failed, 0 faces)") {
+		t.Errorf("%t, %v", found, err)
 	}
 }
 
@@ -166,13 +196,19 @@ func TestLacks(t *testing.T) {
 func TestMissingRows(t *testing.T) {
 	ctx := t.Context()
 	even, odd := newJob(t, store.Node{I: 0, Of: 2}, 2, 4), newJob(t, store.Node{I: 1, Of: 2}, 1, 3, 5)
+	most := newJob(t, store.Node{I: 1, Of: 2}, 1, 3)
 	uncounted := newJobOf(t, store.Node{I: 0, Of: 2}, -1, 2, 4)
+	if texts, err := Lacks(ctx, even); err != nil || texts != nil {
+		t.Errorf("a part: %q, %v", texts, err)
+	}
 	for _, c := range []struct {
 		what  string
 		parts []store.Job
 		lacks string
 	}{
 		{"one of two", []store.Job{even}, ": 3 rows of list.txt are missing; merge the other parts too"},
+		{"all but one row", []store.Job{even, most},
+			": 1 row of list.txt is missing; merge the other parts too"},
 		{"both", []store.Job{even, odd}, ""},
 		{"one of an earlier release", []store.Job{uncounted},
 			": rows of list.txt are missing, how many is not known"},
@@ -209,6 +245,13 @@ func (u unreadable) Settings(ctx context.Context) (map[string]string, error) {
 	return u.Job.Settings(ctx)
 }
 
+func (u unreadable) Sources(ctx context.Context) ([]store.Source, error) {
+	if u.part == "sources" {
+		return nil, errUnreadable
+	}
+	return u.Job.Sources(ctx)
+}
+
 func (u unreadable) Counts(ctx context.Context) (store.Counts, error) {
 	if u.part == "counts" {
 		return store.Counts{}, errUnreadable
@@ -236,12 +279,18 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%s: written: %v", part, err)
 		}
 	}
-	for _, f := range []func(context.Context, store.Job) error{
-		func(ctx context.Context, j store.Job) error { return Settle(ctx, j, store.Node{}) }, CheckWhole,
-		func(ctx context.Context, j store.Job) error { _, err := Lacks(ctx, j); return err },
+	settle := func(ctx context.Context, j store.Job) error { return Settle(ctx, j, store.Node{}) }
+	lacks := func(ctx context.Context, j store.Job) error { _, err := Lacks(ctx, j); return err }
+	check(t, job.Set(t.Context(), map[string]string{store.MergeSetting: "done"}))
+	for i, c := range []struct {
+		part string
+		do   func(context.Context, store.Job) error
+	}{
+		{"settings", settle}, {"settings", CheckWhole}, {"settings", lacks}, {"sources", settle},
+		{"sources", lacks},
 	} {
-		if err := f(t.Context(), unreadable{job, "settings"}); !errors.Is(err, errUnreadable) {
-			t.Errorf("%v", err)
+		if err := c.do(t.Context(), unreadable{job, c.part}); !errors.Is(err, errUnreadable) {
+			t.Errorf("%d, %s: %v", i, c.part, err)
 		}
 	}
 }
