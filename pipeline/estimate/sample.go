@@ -42,6 +42,7 @@ const (
 	heldFor   = 16  // rows held for each row drawn
 	stratumOf = 10  // rows a host must give to the sample to be a stratum
 	readRows  = 512 // read at a time
+	readEvery = 1 << 20
 )
 
 // Plan describes the sample to draw.
@@ -50,7 +51,7 @@ type Plan struct {
 	Rows  int              // in the sample
 	Seed  uint64           // the same seed draws the same rows of the same lists
 	Takes func(int64) bool // which rows, by id; nil for all
-	Read  func(rows int64) // called now and then with the number of rows read; optional
+	Read  func(rows int64) // called after each readEvery rows with the number of rows read; optional
 }
 
 // Row is a row of the sample.
@@ -80,14 +81,15 @@ type Stratum struct {
 func Draw(ctx context.Context, p Plan) (*Sample, error) {
 	random := rand.New(rand.NewPCG(p.Seed, 0))
 	var r reservoir
+	read := int64(0)
 	for i, spec := range p.Lists {
 		offset := int64(i) << store.SourceShift
 		err := each(ctx, spec, func(row source.Row) {
 			if p.Takes == nil || p.Takes(offset+row.ID) {
 				r.add(random, row, heldFor*p.Rows)
 			}
-			if p.Read != nil && r.seen%(1<<20) == 0 {
-				p.Read(r.seen)
+			if read++; p.Read != nil && read%readEvery == 0 {
+				p.Read(read)
 			}
 		})
 		if err != nil {
