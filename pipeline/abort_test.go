@@ -13,6 +13,7 @@ func TestAbortRule(t *testing.T) {
 	for text, want := range map[string]AbortRule{
 		"failed > 60% after 10000":    {Percent: 60, After: 10000},
 		"failed>60%after 10000":       {}, // after wants a blank before it
+		"failed > 60 %":               {Percent: 60, After: 100},
 		"FAILED > 60 % AFTER 5 rows":  {Percent: 60, After: 5},
 		"http_429>500":                {Reason: store.HTTP429, Count: 500, Percent: -1},
 		" timeout > 0 ":               {Reason: store.Timeout, Percent: -1},
@@ -45,6 +46,16 @@ func TestAbortRule(t *testing.T) {
 			t.Errorf("%q: the message does not show how: %v", text, err)
 		}
 	}
+	for text, want := range map[string]string{
+		"ok > 5":                 "there is no reason ok;",
+		"failed > 100%":          "100% is not a share from 0% to below 100%;",
+		"failed > 5% before 100": "what follows 5% is not understood;",
+		"failed > 5% after ten":  "ten is not a number of rows;",
+	} {
+		if _, err := ParseAbortRule(text); err == nil || !strings.Contains(err.Error(), ": "+want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
 	failures := map[store.Reason]int64{store.Timeout: 30, store.HTTP4xx: 20}
 	for _, c := range []struct {
 		text string
@@ -57,7 +68,7 @@ func TestAbortRule(t *testing.T) {
 		{"failed > 49", 50, true}, {"failed > 50", 1000, false}, {"failed > 49 after 51", 50, false},
 		{"timeout > 29%", 100, true}, {"timeout > 30%", 100, false}, {"timeout > 29", 30, true},
 		{"http_4xx > 20", 100, false}, {"reset > 0", 100, false},
-		{"failed > 0% after 0", 0, false},
+		{"failed > 0% after 0", 0, false}, {"failed > 0.5%", 20_000, false},
 	} {
 		r, err := ParseAbortRule(c.text)
 		if err != nil {
@@ -72,6 +83,9 @@ func TestAbortRule(t *testing.T) {
 
 // TestAbortRuleText: what a rule is written as is that rule.
 func TestAbortRuleText(t *testing.T) {
+	if text := (AbortRule{}).String(); text != "failed > 0% after 0" {
+		t.Error(text)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		r := AbortRule{Percent: -1, After: rapid.Int64Range(0, 1<<40).Draw(t, "after")}
 		if rapid.Bool().Draw(t, "reason") {

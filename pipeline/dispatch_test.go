@@ -28,11 +28,21 @@ type claims struct {
 	sources  []store.Source
 	counted  int
 	fails    map[string]error // by method
+	activity *activity
+	unseen   int // calls while the dispatcher did not say that it claims, or said that it is idle
+}
+
+// see is called by those that claim.
+func (c *claims) see(idle bool) {
+	if !c.activity.claiming.Load() || c.activity.idle.Load() && !idle {
+		c.unseen++
+	}
 }
 
 func (c *claims) ClaimAll(_ context.Context, maxRows int) ([]store.Lease, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.see(true)
 	if err := c.fails["claim"]; err != nil {
 		return nil, err
 	}
@@ -48,11 +58,13 @@ func (c *claims) ClaimAll(_ context.Context, maxRows int) ([]store.Lease, error)
 func (c *claims) Pending(_ context.Context, l store.Lease, after int64, limit int) ([]store.Row, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.see(false)
 	rows := slices.DeleteFunc(slices.Clone(c.rows[l.Shard]), func(r store.Row) bool { return r.ID <= after })
 	return rows[:min(limit, len(rows))], c.fails["pending"]
 }
 
 func (c *claims) PendingAll(_ context.Context, ls []store.Lease) (out [][]store.Row, err error) {
+	c.see(false)
 	for _, l := range ls {
 		out = append(out, c.rows[l.Shard])
 	}
@@ -161,7 +173,8 @@ func alone(t *testing.T, test func(t *testing.T, b *dispatchBench)) {
 	synctest.Test(t, func(t *testing.T) {
 		life := newLifecycle(t.Context())
 		defer life.close()
-		b := &dispatchBench{claims: &claims{fails: map[string]error{}}, line: &line{},
+		now := &activity{}
+		b := &dispatchBench{claims: &claims{fails: map[string]error{}, activity: now}, line: &line{},
 			kept: make(chan *task, 100),
 			done: make(completed, 1000), ended: make(chan error, 1)}
 		importing := &importStage{}
@@ -173,7 +186,7 @@ func alone(t *testing.T, test func(t *testing.T, b *dispatchBench)) {
 			repeats: &repeats{}, life: life,
 			limits: &limits{totals: func() (int64, int64) { return 0, 0 }, breaks: stats.breaks,
 				drain: life.drain},
-			importing: importing, stats: stats, activity: &activity{}, log: slog.New(slog.DiscardHandler),
+			importing: importing, stats: stats, activity: now, log: slog.New(slog.DiscardHandler),
 			resume:   func(context.Context) (string, error) { return "facescan run urls.txt", nil },
 			inFlight: func() int { return 0 }, fetched: func() int { return 0 }, fetchers: 8,
 			shardSize: 10_000}
@@ -191,6 +204,10 @@ func (b *dispatchBench) end(t *testing.T, why End) error {
 	case err := <-b.ended:
 		if _, open := <-b.kept; open || !b.line.closed {
 			t.Error("the stages behind wait for ever")
+		}
+		if b.claims.unseen > 0 || b.activity.claiming.Load() {
+			t.Errorf("%d claims were not seen as such; claiming at the end: %t", b.claims.unseen,
+				b.activity.claiming.Load())
 		}
 		if end, _ := b.life.end(t.Context(), nil); err == nil && end != why {
 			t.Errorf("ended as %v, want %v", end, why)
@@ -262,14 +279,14 @@ func TestDispatchElsewhere(t *testing.T) {
 
 // TestDispatchLimit hands out as many rows as it may, waits for them, and stops the import.
 func TestDispatchLimit(t *testing.T) {
-	for _, drained := range []bool{false, true} {
+	for maxRows, drained := range map[int64]bool{1: false, 3: false, 5: true} {
 		alone(t, func(t *testing.T, b *dispatchBench) {
 			c := b.claims
 			c.claims = [][]store.Lease{{c.shard(1, 3)}, {c.shard(2, 9)}}
-			b.maxRows = 5
+			b.maxRows = maxRows
 			b.start()
 			synctest.Wait()
-			if got := b.line.ids(); len(got) != 5 || b.importing.ctx.Err() == nil ||
+			if got := b.line.ids(); len(got) != int(maxRows) || b.importing.ctx.Err() == nil ||
 				b.life.draining.Err() != nil || len(b.ended) != 0 {
 				t.Fatalf("%v were handed out, import %v, draining %v", got, b.importing.ctx.Err(),
 					b.life.draining.Err())
@@ -427,8 +444,8 @@ func TestDispatchTail(t *testing.T) {
 		b.start()
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		if b.life.draining.Err() != nil {
-			t.Error("too early")
+		if b.life.draining.Err() != nil || !b.activity.idle.Load() {
+			t.Errorf("too early; idle: %t", b.activity.idle.Load())
 		}
 		c.set(func(c *claims) { c.claims = [][]store.Lease{{c.shard(2, 1)}} }) // others gave some back
 		time.Sleep(9 * time.Second)
