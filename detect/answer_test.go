@@ -35,6 +35,45 @@ func TestAnswerSplitsAtTheThreshold(t *testing.T) {
 	}
 }
 
+// TestAnswerAtEdges: a face is rounded to the grid and cut to the image;
+// one that lies outside is dropped.
+func TestAnswerAtEdges(t *testing.T) {
+	const step = 1.0 / boxGrid
+	for _, c := range []struct {
+		in, want Face // want has no width where nothing is left
+	}{
+		{Face{X: 1 + step/2, Y: 2 + 0.49*step, Width: 3 - step/2, Height: 4 - 0.51*step},
+			Face{X: 1 + step, Y: 2, Width: 3, Height: 4 - step}},
+		{Face{X: -5, Y: -6, Width: 15, Height: 7}, Face{Width: 10, Height: 1}},
+		{Face{X: 95, Y: 45, Width: 15, Height: 17}, Face{X: 95, Y: 45, Width: 5, Height: 5}},
+		{Face{X: 99.5, Y: 49.5, Width: 1, Height: 1}, Face{X: 99.5, Y: 49.5, Width: 0.5, Height: 0.5}},
+		{Face{X: 100, Y: 5, Width: 10, Height: 10}, Face{}},
+		{Face{X: 5, Y: 50, Width: 10, Height: 10}, Face{}},
+		{Face{X: -10, Y: 5, Width: 10, Height: 10}, Face{}},
+		{Face{X: 5, Y: -10, Width: 10, Height: 10}, Face{}},
+		{Face{X: 5, Y: 5, Height: 10}, Face{}},
+		{Face{X: math.NaN(), Y: 5, Width: 10, Height: 10}, Face{}},
+	} {
+		got := Kind{}.Answer([]Face{c.in}, image.Pt(100, 50), 0)
+		if len(got.Candidates) > 0 || c.want.Width == 0 && len(got.Faces) > 0 || c.want.Width > 0 &&
+			!slices.Equal(got.Faces, []Face{c.want}) {
+			t.Errorf("%+v: %+v, want %+v", c.in, got, c.want)
+		}
+	}
+	l := Landmarks{{1 + 0.5/landmarkGrid, 2 + 0.49/landmarkGrid}}
+	f := Kind{}.Answer([]Face{{Width: 9, Height: 9, HasLandmarks: true, Landmarks: l}}, large, 0).Faces[0]
+	if want := (Landmarks{{1 + 1.0/landmarkGrid, 2}}); f.Landmarks != want {
+		t.Errorf("landmarks %v, want %v", f.Landmarks, want)
+	}
+}
+
+func TestMirrored(t *testing.T) {
+	l := Landmarks{{1, 0}, {2, 0}, {3, 0}, {4, 0}, {5, 0}}
+	if got, want := l.Mirrored(), (Landmarks{{2, 0}, {1, 0}, {3, 0}, {5, 0}, {4, 0}}); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // Faces are in the order of their printed scores; equal ones from top to bottom, from left to right.
 func TestAnswerOrder(t *testing.T) {
 	at := func(x, y, score float64) Face { return Face{X: x, Y: y, Width: 9, Height: 9, Score: score} }
@@ -123,6 +162,15 @@ func TestConfidence(t *testing.T) {
 		}
 		last = c
 	}
+	for _, c := range []struct {
+		kind        Kind
+		score, want float64
+	}{{k, 10, 0.751949}, {k, 2.5, 0.248051}, {y, 0.5, 0.736842}, {y, 0.75, 0.952895}, {y, 0.2, 0.187595},
+		{y, 1, 1}} {
+		if got := c.kind.Confidence(c.score); math.Abs(got-c.want) > 1e-6 {
+			t.Errorf("%s: a score of %v has the confidence %.6f, want %v", c.kind.Name, c.score, got, c.want)
+		}
+	}
 	if c := (Kind{}).Confidence(3); c != 0 {
 		t.Errorf("a model of others has the confidence %v", c)
 	}
@@ -187,6 +235,10 @@ func TestForeignScores(t *testing.T) {
 	}
 	if got := kindNamed(t, Pigo).Printed(1.005001); got != 1.01 {
 		t.Errorf("two decimals: %v", got)
+	}
+	if y := kindNamed(t, Yunet); y.Printed(0.12345001) != 0.1235 || y.Printed(0.12344) != 0.1234 ||
+		!y.Landmarks || y.MaxScore != 1 || kindNamed(t, Pigo).Landmarks {
+		t.Errorf("four decimals: %v, %v; %+v", y.Printed(0.12345001), y.Printed(0.12344), y)
 	}
 }
 

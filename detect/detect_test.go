@@ -161,6 +161,8 @@ func TestPlace(t *testing.T) {
 		{detect.Face{X: math.NaN(), Y: 5, Width: 9, Height: 9}, 1, box{}, false},
 		{detect.Face{X: 5, Y: 5, Width: math.Inf(1), Height: 9}, 1, box{}, false},
 		{detect.Face{X: 5, Y: 5, Width: -1, Height: 9}, 1, box{}, false},
+		{detect.Face{X: 5, Y: 5, Height: 9}, 1, box{5, 5, 1, 9}, true},
+		{detect.Face{X: -1e308, Y: 5, Width: 1.1e308, Height: 9}, 8, box{}, false},
 	} {
 		x, y, w, h, ok := detect.Place(c.face, c.scale, 100, 100)
 		if ok != c.ok || ok && (box{x, y, w, h}) != c.want {

@@ -87,10 +87,32 @@ func TestFlagTexts(t *testing.T) {
 			t.Errorf("--%s %q of %q is %q, want %q", c.flag, c.text, c.detector, got, c.want)
 		}
 	}
+	for name, want := range map[string]string{"shift": "pigo: step of a window as a fraction of its side",
+		"iou":      "IoU above which two boxes are the same face; default: 0.3 for yunet, 0.2 for pigo",
+		"max-face": "side of the largest face to find, in `PIXELS`; default: no limit"} {
+		if got := named[name].Help(); got != want {
+			t.Errorf("the help of --%s: %q, want %q", name, got, want)
+		}
+	}
 	for name, f := range named {
 		if want := name == "iou" || name == "min-score"; f.PerDetector() != want {
 			t.Errorf("--%s differs by detector: %v", name, !want)
 		}
+	}
+}
+
+// TestForeignParams: for a foreign model the flags that every detector has count, with defaults of their own.
+func TestForeignParams(t *testing.T) {
+	p := Defaults("")
+	if p.Overlap() != 0.2 || p.Threshold() != 0 || p.String() != "min=20 iou=0.2 score=0" {
+		t.Errorf("IoU %v, threshold %v, %q", p.Overlap(), p.Threshold(), p)
+	}
+	if p.IoU, p.MinScore = 0, 0.5; p.Overlap() != 0 || p.Threshold() != 0.5 ||
+		p.String() != "min=20 iou=0 score=0.5" {
+		t.Errorf("IoU %v, threshold %v, %q", p.Overlap(), p.Threshold(), p)
+	}
+	if p.Shift = -1; p.Validate() == nil {
+		t.Error("a flag that a foreign model may have is not checked")
 	}
 }
 
@@ -149,11 +171,34 @@ func TestLimitsOfFlags(t *testing.T) {
 			}
 		}
 	}
-	p := Defaults(Yunet)
-	p.MinScore = 5
-	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "--detector pigo") {
-		t.Errorf("a score on the scale of another detector: %v", err)
+	const positive = "scores are positive numbers; give 0 to keep every candidate, or leave it out for the " +
+		"default"
+	const ofYunet = "scores of yunet lie between 0 and 1; its default is 0.45"
+	const otherScale = "; for the scale of another detector choose that, e.g. --detector pigo"
+	for _, c := range []struct {
+		detector string
+		score    float64
+		want     string
+	}{
+		{Yunet, 5, "--min-score 5: " + ofYunet + otherScale},
+		{Yunet, 1.5, "--min-score 1.5: " + ofYunet + otherScale},
+		{Yunet, -3, "--min-score -3: " + ofYunet},
+		{Pigo, -3, "--min-score -3: " + positive},
+		{Pigo, 2e6, "--min-score 2e+06: " + positive},
+		{"", 2e6, "--min-score 2e+06: " + positive},
+		{"", 1e6, ""},
+	} {
+		p := Defaults(c.detector)
+		p.MinScore = c.score
+		text := ""
+		if err := p.Validate(); err != nil {
+			text = err.Error()
+		}
+		if text != c.want {
+			t.Errorf("%q with --min-score %v: %q, want %q", c.detector, c.score, text, c.want)
+		}
 	}
+	p := Defaults(Yunet)
 	p.Detector = "haar"
 	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "yunet, pigo, none") {
 		t.Errorf("a detector that is not built in: %v", err)
@@ -165,5 +210,22 @@ func TestLimitsOfFlags(t *testing.T) {
 	p.Shift = 9
 	if _, err := NewWith(p, nil); err == nil {
 		t.Error("an engine is used with a step of 9 sides")
+	}
+}
+
+// TestMemoryOfDetectors: a detector in this process says what it takes beside an image; that grows with it.
+func TestMemoryOfDetectors(t *testing.T) {
+	for _, k := range Kinds() {
+		d, err := New(Defaults(k.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := d.(Local)
+		if small, large := l.Memory(64, 48), l.Memory(1280, 960); small <= 0 || large <= small {
+			t.Errorf("%s: %d bytes for a small image, %d for a large one", k.Name, small, large)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -238,6 +238,9 @@ func check(t *testing.T, kind detect.Kind, a detect.Answer) {
 		if f.Width <= 0 || f.Height <= 0 || f.Confidence < 0 || f.Confidence > 1 {
 			t.Errorf("%+v is not a face", f)
 		}
+		if f.HasLandmarks != kind.Landmarks {
+			t.Errorf("%s: %+v has landmarks, or lacks them", kind.Name, f)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func box(f *store.Face) image.Rectangle { return image.Rect(f.X, f.Y, f.X+f.Widt
 
 // thickness is that of a face's box, and of the rim at each side of the line.
 func thickness(f *store.Face) (line, rim int) {
-	line = max(1, int(lineShare*float64(max(f.Width, f.Height))+0.5))
+	line = int(lineShare*float64(max(f.Width, f.Height)) + 0.5)
 	line = max(1, min(line, min(f.Width, f.Height)/8))
 	return line, (line + 1) / 2
 }
@@ -100,9 +100,7 @@ func drawLandmarks(m *image.RGBA, f *store.Face) {
 	}
 	for i := 0; i < len(f.Landmarks); i += 2 {
 		x, y := float64(f.Landmarks[i])/10, float64(f.Landmarks[i+1])/10
-		if rim > 0 {
-			disc(m, x, y, radius+rim, rimColor)
-		}
+		disc(m, x, y, radius+rim, rimColor)
 		disc(m, x, y, radius, dotColor)
 	}
 }

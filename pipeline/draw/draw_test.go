@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -72,10 +74,46 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// TestBox: a line runs inside the edges of a box, a rim around it, and in a larger box one within it.
+func TestBox(t *testing.T) {
+	background := color.RGBA{200, 150, 120, 255}
+	// across is the colours of a way through the middle: a rim, a line, background.
+	across := func(length int, at func(i int) color.RGBA) (s string) {
+		for i := range length {
+			s += map[color.RGBA]string{{0, 0, 0, 255}: "r", {64, 255, 96, 255}: "L", background: "."}[at(i)]
+		}
+		return s
+	}
+	repeat := strings.Repeat
+	for _, c := range []struct {
+		width, height int
+		row, column   string // through the middle, from 20 pixels before the face on
+	}{
+		{8, 8, "rLr....rL" + "r", "rLr....rL" + "r"},
+		{7, 7, "rL.....Lr", "rL.....Lr"},
+		{7, 20, "rL.....Lr", "rL" + repeat(".", 18) + "Lr"},
+		{100, 80, "rLLr" + repeat(".", 94) + "rLLr", "rLLr" + repeat(".", 74) + "rLLr"},
+		{80, 400, repeat("r", 4) + repeat("L", 8) + repeat("r", 4) + repeat(".", 56) + repeat("r", 4) +
+			repeat("L", 8) + repeat("r", 4),
+			repeat("r", 4) + repeat("L", 8) + repeat("r", 4) + repeat(".", 376) + repeat("r", 4) +
+				repeat("L", 8) + repeat("r", 4)},
+	} {
+		m := plain(c.width+40, c.height+40, background)
+		drawBox(m, &store.Face{X: 20, Y: 20, Width: c.width, Height: c.height})
+		row := across(m.Rect.Dx(), func(i int) color.RGBA { return m.RGBAAt(i, 20+c.height/2) })
+		column := across(m.Rect.Dy(), func(i int) color.RGBA { return m.RGBAAt(20+c.width/2, i) })
+		if strings.Trim(row, ".") != c.row || strings.Trim(column, ".") != c.column ||
+			strings.Index(row, "L") != 20 || strings.Index(column, "L") != 20 {
+			t.Errorf("%dx%d:\n%s\n%s, want\n%s\n%s", c.width, c.height, row, column, c.row, c.column)
+		}
+	}
+}
+
 // TestThickness: a line is as thick as the face allows, and in a narrow one no more than an eighth of it.
 func TestThickness(t *testing.T) {
 	for _, c := range []struct{ width, height, line, rim int }{
-		{1, 1, 1, 1}, {8, 8, 1, 1}, {100, 100, 2, 1}, {1000, 1000, 20, 10}, {1000, 16, 2, 1},
+		{1, 1, 1, 1}, {8, 8, 1, 1}, {24, 24, 1, 1}, {74, 74, 1, 1}, {75, 75, 2, 1},
+		{100, 100, 2, 1}, {1000, 1000, 20, 10}, {1000, 16, 2, 1},
 		{15, 1000, 1, 1},
 		{72, 1000, 9, 5},
 	} {
@@ -118,15 +156,57 @@ func TestDots(t *testing.T) {
 	}
 }
 
+// TestDotsExactly holds dots and their rims to the pixels whose centres are near a landmark.
+func TestDotsExactly(t *testing.T) {
+	background := color.RGBA{200, 150, 120, 255}
+	for _, side := range []int{20, 39, 40, 100, 101, 400} {
+		m := plain(side+7, side+5, background)
+		f := face(7, 5, side, side)
+		drawLandmarks(m, &f)
+		radius := float64(side) / 50
+		rim := max(1, radius/2)
+		if side < 40 {
+			rim = 0
+		}
+		for py := range m.Rect.Dy() {
+			for px := range m.Rect.Dx() {
+				want := background
+				for i := 0; i < 10; i += 2 {
+					x, y := float64(f.Landmarks[i])/10, float64(f.Landmarks[i+1])/10
+					far := math.Hypot(float64(px)+0.5-x, float64(py)+0.5-y)
+					if far <= radius || px == int(x) && py == int(y) {
+						want = color.RGBA{255, 224, 0, 255}
+					} else if rim > 0 && far <= radius+rim {
+						want = rimColor
+					}
+				}
+				if got := m.RGBAAt(px, py); got != want {
+					t.Fatalf("a face of %d pixels: %d,%d is %v, want %v", side, px, py, got, want)
+				}
+			}
+		}
+	}
+	m := plain(50, 50, background)
+	f := face(0, 0, 50, 50)
+	f.HasLandmarks = false
+	drawLandmarks(m, &f)
+	if n := count(m, m.Rect, background); n != 2500 {
+		t.Errorf("%d pixels of landmarks that nobody found", 2500-n)
+	}
+}
+
 // TestDisc: a disc is the pixels whose centres are within its radius, on all sides of its centre.
 func TestDisc(t *testing.T) {
 	m := plain(9, 9, color.RGBA{})
-	disc(m, 4.5, 4.5, 2.1, dotColor)
-	for y := range 9 {
-		for x := range 9 {
-			want := (x-4)*(x-4)+(y-4)*(y-4) <= 4
-			if got := m.RGBAAt(x, y) == dotColor; got != want {
-				t.Errorf("pixel %d,%d is of the disc: %t, want %t", x, y, got, want)
+	for _, radius := range []float64{2, 2.1} {
+		clear(m.Pix)
+		disc(m, 4.5, 4.5, radius, dotColor)
+		for y := range 9 {
+			for x := range 9 {
+				want := (x-4)*(x-4)+(y-4)*(y-4) <= 4
+				if got := m.RGBAAt(x, y) == dotColor; got != want {
+					t.Errorf("pixel %d,%d is of the disc of %v: %t, want %t", x, y, radius, got, want)
+				}
 			}
 		}
 	}
@@ -154,6 +234,13 @@ func TestLabelText(t *testing.T) {
 		}
 		if !text.In(inner) || text.Dy() < size-2 || text.Dx() < inner.Dx()-size {
 			t.Errorf("size %d: text at %v in a label at %v", size, text, l.at)
+		}
+		// A digit has some room within its own width.
+		left, right := text.Min.X-l.at.Min.X, l.at.Max.X-text.Max.X
+		top, bottom := text.Min.Y-l.at.Min.Y, l.at.Max.Y-text.Max.Y
+		if want := max(2, size/4); max(left, right)-want > size/5 || max(top, bottom)-want > 1 {
+			t.Errorf("size %d: %d, %d, %d and %d pixels around the text, want %d", size, left, right, top,
+				bottom, want)
 		}
 	}
 }
@@ -204,6 +291,57 @@ func TestLabels(t *testing.T) {
 		}
 		if fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: labels %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// TestPlaces: a label may lie at any corner of its face's box, on either side of it, and lies there if that
+// is the only place that is free.
+func TestPlaces(t *testing.T) {
+	box := image.Rect(200, 100, 300, 220)
+	l := label{text: "1", size: 20}
+	size := l.measure()
+	for name, at := range map[string]image.Point{
+		"above": {200, 100 - size.Y}, "above, to the left": {300 - size.X, 100 - size.Y},
+		"below": {200, 220}, "below, to the left": {300 - size.X, 220},
+		"at the right": {300, 100}, "at the right, below": {300, 220 - size.Y},
+		"at the left": {200 - size.X, 100}, "at the left, below": {200 - size.X, 220 - size.Y},
+	} {
+		only := image.Rectangle{at, at.Add(size)}
+		got := place(box, func(r image.Rectangle) bool { return r == only }, l)
+		if got == nil || got.at != only || got.text != "1" {
+			t.Errorf("%s: %+v, want one at %v", name, got, only)
+		}
+	}
+}
+
+// TestLabelSizes: a label is a sixth of its face, within what can be read and a part of the picture.
+func TestLabelSizes(t *testing.T) {
+	for _, c := range []struct {
+		picture image.Point
+		face    store.Face
+		want    int
+	}{
+		{image.Pt(3000, 2000), face(500, 500, 200, 100), 32},
+		{image.Pt(3000, 2000), face(500, 500, 100, 250), 40},
+		{image.Pt(2000, 3000), face(500, 500, 1000, 900), 100},
+		{image.Pt(900, 600), face(400, 300, 200, 200), 30},
+		{image.Pt(600, 400), face(300, 200, 60, 60), leastText},
+		{image.Pt(300, 400), face(100, 200, 100, 100), 13},
+		{image.Pt(300, 400), face(0, 14, 300, 400), 0}, // no room
+		{image.Pt(1200, 240), face(200, 20, 200, 220), 35},
+		{image.Pt(1200, 240), face(5, 0, 1050, 240), leastText},
+	} {
+		labels := layout(image.Rectangle{Max: c.picture}, []store.Face{c.face}, 2)
+		got := 0
+		if len(labels) > 0 {
+			if got = labels[0].size; labels[0].at.Dy() != got+2*max(2, got/4) {
+				t.Errorf("a label of %d pixels is %d high", got, labels[0].at.Dy())
+			}
+		}
+		if got != c.want {
+			t.Errorf("a face of %dx%d in %v has a label of %d pixels, want %d", c.face.Width, c.face.Height,
+				c.picture, got, c.want)
 		}
 	}
 }

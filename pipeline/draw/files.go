@@ -101,7 +101,7 @@ type signer struct {
 func (s *signer) Write(p []byte) (int, error) {
 	k := min(pngHead-s.n, len(p))
 	n, err := s.w.Write(p[:k])
-	if s.n += n; err != nil || k == 0 && s.n < pngHead {
+	if s.n += n; err != nil {
 		return n, err
 	}
 	if k > 0 && s.n == pngHead {

@@ -2,13 +2,17 @@ package draw
 
 import (
 	"bytes"
+	"errors"
 	"image"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestFiles: drawings are named after their images, replace earlier drawings, and leave other files alone.
@@ -28,14 +32,16 @@ func TestFiles(t *testing.T) {
 			isURL bool
 		}{{"a/photo.jpg", false}, {"b/photo.png", false}, {"mine.jpg", false}, {"-", false},
 			{"http://h.invalid/x/y%20z.jpg?q=1", true}, {"http://h.invalid/", true},
+			{"http://h.invalid/%zz/cut.jpg", true},
 			{strings.Repeat("l", 300) + ".jpg", false}} {
 			if err := f.Add(of.name, of.isURL, m); err != nil {
 				t.Fatalf("%s: %v", of.name, err)
 			}
 		}
 	}
-	want := []string{"image.faces.png", strings.Repeat("l", 200) + ".faces.png", "mine.faces-2.png", "mine.faces.png",
-		"photo.faces-2.png", "photo.faces.png", "stdin.faces.png", "y_z.faces.png"}
+	want := []string{"cut.faces.png", "image.faces.png", strings.Repeat("l", 200) + ".faces.png",
+		"mine.faces-2.png", "mine.faces.png", "photo.faces-2.png", "photo.faces.png",
+		"stdin.faces.png", "y_z.faces.png"}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +67,19 @@ func TestFiles(t *testing.T) {
 	if err := (&Files{Dir: dir}).Add("empty.jpg", false, image.NewRGBA(image.Rectangle{})); err == nil {
 		t.Error("drew an image without pixels")
 	}
+	// Neither a link to a drawing nor a pipe is a drawing.
+	link, pipe := filepath.Join(dir, "link.faces.png"), filepath.Join(dir, "pipe.faces.png")
+	f := &Files{Dir: dir}
+	if err := errors.Join(os.Symlink(filepath.Join(dir, "photo.faces.png"), link), unix.Mkfifo(pipe, 0o600),
+		f.Add("link.jpg", false, m), f.Add("pipe.jpg", false, m)); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]os.FileMode{"link.faces.png": os.ModeSymlink, "link.faces-2.png": 0,
+		"pipe.faces.png": os.ModeNamedPipe, "pipe.faces-2.png": 0} {
+		if st, err := os.Lstat(filepath.Join(dir, name)); err != nil || st.Mode().Type() != want {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
 	if parts, err := filepath.Glob(filepath.Join(dir, "*empty*")); err != nil || parts != nil {
 		t.Errorf("left behind: %q, %v", parts, err)
 	}
@@ -84,6 +103,42 @@ func TestSigner(t *testing.T) {
 		}
 		if want := text[:pngHead] + string(signature) + "rest"; b.String() != want {
 			t.Errorf("step %d: %q", step, b.String())
+		}
+	}
+}
+
+// short is a writer with room for so many bytes.
+type short struct{ room int }
+
+func (s *short) Write(p []byte) (int, error) {
+	n := min(s.room, len(p))
+	if s.room -= n; n < len(p) {
+		return n, io.ErrShortWrite
+	}
+	return n, nil
+}
+
+// TestSignerFails: whichever write fails, the error arrives, with how much of the text was written.
+func TestSignerFails(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("h", pngHead) + "rest"
+	for room, want := range map[int]int{0: 0, 20: 20, pngHead: pngHead, pngHead + len(signature) - 1: pngHead,
+		pngHead + len(signature): pngHead, pngHead + len(signature) + 2: pngHead + 2} {
+		if n, err := (&signer{w: &short{room}}).Write([]byte(text)); n != want || err == nil {
+			t.Errorf("room for %d bytes: %d were written, %v", room, n, err)
+		}
+	}
+}
+
+// TestSafeName keeps letters and digits of ASCII, and the signs that no shell or file system minds.
+func TestSafeName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"azAZ09-_.": "azAZ09-_.", "`a{@A[/0:é": "_a__A__0__", "": "image", "..": "image", "_.": "image",
+		"a..": "a..",
+	} {
+		if got := safeName(name); got != want {
+			t.Errorf("%q becomes %q, want %q", name, got, want)
 		}
 	}
 }

@@ -186,6 +186,32 @@ func TestBodyTime(t *testing.T) {
 	}
 }
 
+// TestBodyTimeOfLargeBodies: the larger a body is announced to be, the more time it has.
+func TestBodyTimeOfLargeBodies(t *testing.T) {
+	const patience = 50 * time.Millisecond
+	got := make(chan string)
+	address := serveWith(t, 4, patience, func(w http.ResponseWriter, r *http.Request) {
+		var b [4]byte
+		for i := range 2 {
+			n, err := io.ReadFull(r.Body, b[2*i:][:2])
+			got <- fmt.Sprintf("%q %v", b[:2*i+n], err)
+		}
+	})
+	c := dial(t, address, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nab",
+		30*bodySpeed))
+	if first := <-got; first != `"ab" <nil>` {
+		t.Errorf("the first bytes: %s", first)
+	}
+	<-time.After(2 * patience) // all that a small body would have
+	if _, err := io.WriteString(c, "cd"); err != nil {
+		t.Error(err)
+	}
+	if second := <-got; second != `"abcd" <nil>` {
+		t.Errorf("a body that has 30 seconds: %s", second)
+	}
+	c.Close() // else the server waits for the rest of the body
+}
+
 // TestOtherListener: a connection that is not from Bound.Listen does not count, and is served.
 func TestOtherListener(t *testing.T) {
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -202,7 +228,7 @@ func TestOtherListener(t *testing.T) {
 // TestLongestIdle: of connections that had an answer, the one whose answer is longest ago makes room.
 func TestLongestIdle(t *testing.T) {
 	release, begun := make(chan struct{}), make(chan struct{}, 1)
-	address := serve(t, 2, func(w http.ResponseWriter, r *http.Request) {
+	address := serve(t, 8, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" {
 			begun <- struct{}{}
 			<-release
@@ -211,19 +237,27 @@ func TestLongestIdle(t *testing.T) {
 	})
 	late := dial(t, address, get)
 	<-begun
-	early := dial(t, address, quick)
-	if answer(early) == "" {
-		t.Fatal("no answer")
+	var early []net.Conn
+	for range 7 {
+		early = append(early, dial(t, address, quick))
+		if answer(early[len(early)-1]) == "" {
+			t.Fatal("no answer")
+		}
 	}
 	close(release)
 	if answer(late) == "" {
 		t.Fatal("no answer")
 	}
 	if answer(dial(t, address, quick)) == "" {
-		t.Fatal("no answer to the third")
+		t.Fatal("no answer to one more")
 	}
-	if _, err := io.WriteString(late, quick); err != nil || answer(late) == "" {
-		t.Errorf("the connection with the later answer was closed: %v", err)
+	for i, c := range append(early[1:], late) {
+		if _, err := io.WriteString(c, quick); err != nil || answer(c) == "" {
+			t.Errorf("connection %d with a later answer was closed: %v", i, err)
+		}
+	}
+	if got := answer(early[0]); got != "" {
+		t.Errorf("the connection with the first answer was kept: %q", got)
 	}
 }
 
@@ -233,9 +267,13 @@ func TestMost(t *testing.T) {
 		t.Fatal(err)
 	}
 	three := int(float64(l.Cur) * 0.75)
-	for want, most := range map[int]int{1: 1, three - 1: three - 1, three + 1: three, 2 * three: three} {
+	for want, most := range map[int]int{1: 1, three - 1: three - 1, three: three, three + 1: three,
+		2 * three: three} {
 		if got := Most(want, 0.25); got != most {
 			t.Errorf("%d of %d descriptors: %d, want %d", want, l.Cur, got, most)
 		}
+	}
+	if got := Most(5, 1); got != 1 {
+		t.Errorf("%d connections where no descriptor is left, want 1", got)
 	}
 }

@@ -68,6 +68,8 @@ func TestEncode(t *testing.T) {
 		{Pix: make([]byte, 4*3*2-1), Stride: 4 * 3, Rect: image.Rect(0, 0, 3, 2)},
 		{Pix: make([]byte, 4*3*2), Stride: 4*3 - 1, Rect: image.Rect(0, 0, 3, 2)},
 		{Pix: make([]byte, 4), Stride: 4},
+		{Stride: 4, Rect: image.Rect(0, 0, 1, 0)},
+		{Stride: 4, Rect: image.Rect(0, 0, 0, 1)},
 	} {
 		if _, err := encode(short, 90); err == nil {
 			t.Errorf("%d bytes were encoded as %v", len(short.Pix), short.Rect)

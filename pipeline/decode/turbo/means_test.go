@@ -11,6 +11,12 @@ import (
 // length.
 func TestMeans(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
+	for taps, want := range map[int]int{1: TapsMultiple, TapsMultiple: TapsMultiple,
+		TapsMultiple + 1: 2 * TapsMultiple, 3 * TapsMultiple: 3 * TapsMultiple} {
+		if w := NewWeights(100, 2, taps); w.Taps != want || len(w.High) != 2*want || len(w.Low) != 2*want {
+			t.Errorf("room for %d weights: %d per mean, want %d", taps, w.Taps, want)
+		}
+	}
 	var wide []int16
 	for range 300 {
 		width, rows, n := 1+rng.IntN(200), rng.IntN(20), 1+rng.IntN(40)
