@@ -11,11 +11,15 @@ func TestWord(t *testing.T) {
 	for word, want := range map[string]string{
 		"ruun": "run", "stats": "status", "exprot": "export", "Export": "export", "repotr": "report",
 		"minface": "min-face", "min_face": "min-face", "http_4x": "http_4xx", "cvs": "csv", "urll": "url",
+		"sxatxs": "status", "sxatx": "",
 		"": "", "x": "", "haar": "", "fetch": "", "u": "", "status of all that there is": "",
 	} {
 		if got := Word(word, words); got != want {
 			t.Errorf("%q: %q, want %q", word, got, want)
 		}
+	}
+	if got := Word("a", []string{"b"}); got != "" {
+		t.Errorf("a word without a letter of the given one is meant: %q", got)
 	}
 	if got := Hint("ruun", words); got != "; did you mean run?" {
 		t.Error(got)

@@ -136,6 +136,9 @@ func TestHosts(t *testing.T) {
 	if rough || !slices.Equal(hosts, want) {
 		t.Errorf("rough %v: %+v, want %+v", rough, hosts, want)
 	}
+	if whole := strings.Repeat("a", hostLength); hostOf("http://"+whole+"/") != whole {
+		t.Errorf("a name of %d bytes is cut: %q", hostLength, hostOf("http://"+whole+"/"))
+	}
 	if got := strings.ToValidUTF8(hostOf("http://"+"a"+long+"/"), "?"); got != "a"+long[:hostLength-2]+"…" {
 		t.Errorf("a name cut within a character: %q", got)
 	}
@@ -264,7 +267,7 @@ func TestPicture(t *testing.T) {
 		Rates:   []tick{{190, "0"}, {126.7, "1"}, {63.3, "2"}, {0, "3"}},
 		Sums:    []tick{{190, "0"}, {142.5, "1"}, {95, "2"}, {47.5, "3"}, {0, "4"}},
 		Times:   []tick{{273.3, "07:08:10"}, {546.7, "07:08:11"}},
-		Left:    0, Right: 820, Baseline: 190,
+		Right:   820, Baseline: 190,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want\n%+v", got, want)

@@ -30,13 +30,13 @@ func (c *curve) add(at time.Time, failed bool) {
 	if !isTime(at) {
 		return
 	}
-	k := floor(at.UnixNano(), int64(c.step))
+	k := at.UnixNano() / int64(c.step)
 	if c.counts == nil {
 		c.counts, c.lo, c.hi = map[int64]outcome{}, k, k
 	}
 	for max(c.hi, k)-min(c.lo, k) >= curveSteps {
 		c.widen()
-		k = floor(k, 2)
+		k /= 2
 	}
 	c.lo, c.hi = min(c.lo, k), max(c.hi, k)
 	o := c.counts[k]
@@ -48,35 +48,27 @@ func (c *curve) add(at time.Time, failed bool) {
 	c.counts[k] = o
 }
 
-func floor(n, by int64) int64 {
-	q := n / by
-	if n%by < 0 {
-		q--
-	}
-	return q
-}
-
 func (c *curve) widen() {
 	c.step *= 2
 	wide := make(map[int64]outcome, len(c.counts)/2+1)
 	for k, o := range c.counts {
-		w := wide[floor(k, 2)]
+		w := wide[k/2]
 		w.ok, w.failed = w.ok+o.ok, w.failed+o.failed
-		wide[floor(k, 2)] = w
+		wide[k/2] = w
 	}
-	c.counts, c.lo, c.hi = wide, floor(c.lo, 2), floor(c.hi, 2)
+	c.counts, c.lo, c.hi = wide, c.lo/2, c.hi/2
 }
 
 // The drawing, in units that are stretched to the room there is. Labels stand beside it, at shares of its
 // sides, so that they are as large as other text on a screen of any width.
 const (
-	plotLeft, plotRight = 0, 820
-	plotTop, plotBottom = 0, 190
+	plotRight  = 820
+	plotBottom = 190
 )
 
 // across and down are places in a drawing as percentages of its sides.
-func across(x float64) string { return coord(tenth(100*(x-plotLeft)/(plotRight-plotLeft))) + "%" }
-func down(y float64) string   { return coord(tenth(100*(y-plotTop)/(plotBottom-plotTop))) + "%" }
+func across(x float64) string { return coord(tenth(100*x/plotRight)) + "%" }
+func down(y float64) string   { return coord(tenth(100*y/plotBottom)) + "%" }
 
 // curvePicture is two drawings: rows per second, and rows done, over the same time.
 type curvePicture struct {
@@ -87,7 +79,6 @@ type curvePicture struct {
 	Sums     []tick
 	Times    []tick
 	Baseline float64
-	Left     float64
 	Right    float64
 }
 
@@ -106,8 +97,8 @@ func (c *curve) picture() *curvePicture {
 		return nil
 	}
 	n := float64(c.hi - c.lo + 1)
-	x := func(k float64) float64 { return tenth(plotLeft + (plotRight-plotLeft)*k/n) }
-	peak, sum, failed := int64(0), int64(0), int64(0)
+	x := func(k float64) float64 { return tenth(plotRight * k / n) }
+	var peak, sum, failed int64
 	for _, o := range c.counts {
 		peak = max(peak, o.ok+o.failed)
 		sum, failed = sum+o.ok+o.failed, failed+o.failed
@@ -115,11 +106,12 @@ func (c *curve) picture() *curvePicture {
 	seconds := c.step.Seconds()
 	topRate, rates := ticks(float64(peak) / seconds)
 	topSum, sums := ticks(float64(sum))
-	y := func(v, top float64) float64 { return tenth(plotBottom - (plotBottom-plotTop)*v/top) }
-	p := &curvePicture{Baseline: plotBottom, Left: plotLeft, Right: plotRight}
+	y := func(v, top float64) float64 { return tenth(plotBottom - plotBottom*v/top) }
+	p := &curvePicture{Baseline: plotBottom, Right: plotRight}
 	var line strings.Builder
-	fmt.Fprintf(&line, "%s,%s", coord(plotLeft), coord(plotBottom))
-	done, end := int64(0), float64(0)
+	fmt.Fprintf(&line, "0,%s", coord(plotBottom))
+	var done int64
+	var end float64
 	for _, k := range slices.Sorted(maps.Keys(c.counts)) {
 		o := c.counts[k]
 		at := float64(k - c.lo)
@@ -193,11 +185,11 @@ func timeTicks(first time.Time, length time.Duration) (out []tick) {
 		}
 	}
 	for at := first.Truncate(step).Add(step); at.Before(first.Add(length)); at = at.Add(step) {
-		x := tenth(plotLeft + (plotRight-plotLeft)*float64(at.Sub(first))/float64(length))
+		x := tenth(plotRight * float64(at.Sub(first)) / float64(length))
 		out = append(out, tick{x, at.Format(format)})
 	}
 	if len(out) == 0 {
-		out = append(out, tick{plotLeft, first.Format("15:04:05")})
+		out = append(out, tick{0, first.Format("15:04:05")})
 	}
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"facescan/store"
 )
 
 // TestColumns has a row done in every step: the columns of the drawing stand side by side, and none covers
@@ -27,6 +29,36 @@ func TestColumns(t *testing.T) {
 	}
 }
 
+// TestWidening has more time between rows than there are steps for: they are put together, whatever order the
+// times come in.
+func TestWidening(t *testing.T) {
+	start := time.Date(2030, 5, 6, 7, 8, 9, 0, time.UTC)
+	const long = "3 rows were done from 6 May 2030 07:08:08 to 6 May 2030 07:18:12 UTC, 1 of them failed; " +
+		"at most 0.5 per second, over 4s."
+	for _, c := range []struct {
+		after []time.Duration // the second one failed
+		want  string
+	}{
+		{[]time.Duration{0, 124 * time.Millisecond}, "2 rows were done from 6 May 2030 07:08:09 to " +
+			"6 May 2030 07:08:09 UTC, 1 of them failed; at most 16 per second, over 125ms."},
+		{[]time.Duration{0, time.Second, 10 * time.Minute}, long},
+		{[]time.Duration{10 * time.Minute, 0, time.Second}, long},
+		{[]time.Duration{0, 10 * time.Minute, time.Second}, long},
+	} {
+		tally := newTally((&Options{}).scale)
+		for i, after := range c.after {
+			r := store.Result{Status: store.OK, Time: start.Add(after)}
+			if i == 1 {
+				r.Status = store.Failed
+			}
+			tally.add(&r)
+		}
+		if got := tally.curve.picture().Text; got != c.want {
+			t.Errorf("%v: %s, want\n%s", c.after, got, c.want)
+		}
+	}
+}
+
 // TestTimeTicks labels a span of time at round moments, seven at most.
 func TestTimeTicks(t *testing.T) {
 	first := time.Date(2030, 5, 6, 7, 8, 9, 500e6, time.UTC)
@@ -44,6 +76,15 @@ func TestTimeTicks(t *testing.T) {
 		{20 * time.Hour, "6 May 09:00 6 May 12:00 6 May 15:00"},
 		{3 * 24 * time.Hour, "6 May 12:00 7 May 00:00 7 May 12:00"},
 		{6 * 24 * time.Hour, "7 May 8 May 9 May"},
+		{45 * 24 * time.Hour, "13 May 20 May 27 May"},
+		{200 * 24 * time.Hour, "14 May 2030 13 Jun 2030 13 Jul 2030"},
+		{600 * 24 * time.Hour, "13 Jun 2030 11 Sep 2030 10 Dec 2030"},
+		{5 * 365 * 24 * time.Hour, "2030 2031 2032"},
+		{20 * 365 * 24 * time.Hour, "2031 2035 2039"},
+		{7 * time.Second, "07:08:10 07:08:11 07:08:12"},
+		{8 * time.Second, "07:08:10 07:08:15"},
+		{7 * 365 * 24 * time.Hour, "2030 2031 2032"},
+		{500 * time.Millisecond, "07:08:09"}, // the next second is just behind it
 	} {
 		ticks := timeTicks(first, c.length)
 		var got []string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"testing"
 
 	"facescan/store"
@@ -25,9 +26,13 @@ func (b broken) fails(what string) error {
 	return nil
 }
 
-func (b broken) Results(context.Context, int64, int64) iter.Seq2[store.Result, error] {
+func (b broken) Results(_ context.Context, from, _ int64) iter.Seq2[store.Result, error] {
+	what := "results"
+	if from > math.MinInt64 {
+		what = "the result of a picture"
+	}
 	return func(yield func(store.Result, error) bool) {
-		if err := b.fails("results"); err != nil {
+		if err := b.fails(what); err != nil {
 			yield(store.Result{}, err)
 		}
 	}
@@ -35,13 +40,15 @@ func (b broken) Results(context.Context, int64, int64) iter.Seq2[store.Result, e
 func (b broken) Counts(context.Context) (store.Counts, error) {
 	return store.Counts{Total: 1}, b.fails("counts")
 }
-func (b broken) Sources(context.Context) ([]store.Source, error)    { return nil, b.fails("sources") }
-func (b broken) Samples(context.Context) ([]store.Thumbnail, error) { return nil, b.fails("samples") }
+func (b broken) Sources(context.Context) ([]store.Source, error) { return nil, b.fails("sources") }
+func (b broken) Samples(context.Context) ([]store.Thumbnail, error) {
+	return []store.Thumbnail{{ID: 1}}, b.fails("samples")
+}
 
 // TestFailureIsSeen has each kind of reading fail: a page that lacks a part of the job is not taken for the
 // whole.
 func TestFailureIsSeen(t *testing.T) {
-	for _, what := range []string{"", "results", "counts", "sources", "samples"} {
+	for _, what := range []string{"", "results", "counts", "sources", "samples", "the result of a picture"} {
 		var page bytes.Buffer
 		err := Write(context.Background(), &page, broken{what: what},
 			Options{Hint: func(store.Reason) string { return "" }})

@@ -86,10 +86,14 @@ func TestEmpty(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, no := range []string{"The run", "Scores", "Hosts", "NaN", "ZgotmplZ", "%!"} {
+	for _, no := range []string{"The run", "Scores", "Hosts", "<table", "NaN", "ZgotmplZ", "%!"} {
 		if strings.Contains(page, no) {
 			t.Errorf("the page has %q", no)
 		}
+	}
+	if strings.Contains(write(t, fixed{}, Options{NoFaces: true}), `id="faces"`) ||
+		!strings.Contains(page, `id="faces"`) {
+		t.Error("faces are counted where none are looked for, or not where they are")
 	}
 }
 
@@ -108,9 +112,18 @@ func TestSheets(t *testing.T) {
 	}
 	page := write(t, f, Options{})
 	for _, want := range []string{"image of row 1, 2 faces marked", "image of row 2, no face found",
-		"score 12.35", `viewBox="0 0 600 400"`, `x="30" y="40" width="50" height="60"`, "b25l"} {
+		"score 12.35", `viewBox="0 0 600 400"`, `x="30" y="40" width="50" height="60"`, "b25l",
+		`stroke-width="5"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
+		}
+	}
+	last := 0
+	for _, next := range []string{"<h3>With faces", "image of row 1", "<h3>Without faces", "image of row 2"} {
+		if at := strings.Index(page, next); at < last {
+			t.Errorf("%q is not behind the one before", next)
+		} else {
+			last = at
 		}
 	}
 	if n := strings.Count(page, "<figure>"); n != 2 {
@@ -118,10 +131,13 @@ func TestSheets(t *testing.T) {
 	}
 	page = write(t, f, Options{Blur: func(jpeg []byte, faces []store.Face, w, h int) ([]byte, error) {
 		return fmt.Appendf(nil, "%s %d %dx%d", jpeg, len(faces), w, h), nil
-	}})
+	}, Scale: func(string) Scale { return Scale{Decimals: 4} }})
 	if !strings.Contains(page, "b25lIDIgNjAweDQwMA==") || strings.Contains(page,
 		"b25l\"") { // "one 2 600x400"
 		t.Error("the picture is not the blurred one")
+	}
+	if !strings.Contains(page, "dHdv\"") || !strings.Contains(page, "score 12.3450") {
+		t.Error("a picture without faces is blurred, or a score has decimals that are not its detector's")
 	}
 }
 
@@ -152,7 +168,7 @@ func TestCurve(t *testing.T) {
 			t.Errorf("%v: times %v, rates %v: %s", length, p.Times, p.Rates, p.Text)
 		}
 		for _, col := range p.Columns {
-			if col.X < plotLeft || col.X+col.Width > plotRight+1 || col.FailedTop < plotTop-0.1 ||
+			if col.X < 0 || col.X+col.Width > plotRight+1 || col.FailedTop < -0.1 ||
 				col.OKTop+col.OKHeight > plotBottom+0.1 {
 				t.Fatalf("%v: a column outside the drawing: %+v", length, col)
 			}
@@ -222,7 +238,7 @@ func TestScores(t *testing.T) {
 		}
 	}
 	if faces != 5 || candidates != 7 || bars[0].Label != "below 256" || bars[0].Candidates != 7 ||
-		len(bars) != scoresShown+1 {
+		len(bars) != scoresShown+1 || bars[scoresShown].Label != "46341 to 65536" {
 		t.Errorf("%d faces, %d candidates in %d bars: %+v", faces, candidates, len(bars), bars[0])
 	}
 	s = scores{}
@@ -231,6 +247,14 @@ func TestScores(t *testing.T) {
 	}
 	if bars = s.bars(); bars[0].Candidates != 2 || bars[0].Label != "below 0.044" {
 		t.Errorf("low scores: %+v", bars[0])
+	}
+	few := scores{}
+	for _, v := range []float64{-1, 0, 1e-9} {
+		few.add(v, true)
+	}
+	if b := few.bars(); len(b) != 2 || b[0].Label != "0 or less" || b[0].Faces != 2 ||
+		b[1].Label != "0.0055 to 0.0078" || b[1].Faces != 1 {
+		t.Errorf("scores of about zero: %+v", b)
 	}
 	i := slices.IndexFunc(bars, func(b scoreBar) bool { return b.Label == "8 to 11" })
 	if i < 0 || bars[i].Faces != 2 {
@@ -253,13 +277,16 @@ func TestCandidatesAreNoFaces(t *testing.T) {
 		Faces: faces(0.91, 0.72), Candidates: faces(0.41, 0.42, 0.33)})
 	tally.add(&store.Result{ID: 2, Status: store.OK, Detector: "yunet:1", URL: "http://a.example/2", Time: at,
 		Candidates: faces(0.34)})
+	tally.add(&store.Result{ID: 3, Status: store.OK, Detector: "yunet:1", URL: "http://b.example/", Time: at,
+		Faces: faces(0.62), Candidates: faces(0.61)}) // as many candidates as faces, in the same step
 	var got []string
 	for _, b := range tally.scoreCharts()[0].Bars {
 		if b.Faces+b.Candidates > 0 {
 			got = append(got, fmt.Sprintf("%s: %d and %d", b.Label, b.Faces, b.Candidates))
 		}
 	}
-	want := "0.30 to 0.35: 0 and 2, 0.40 to 0.45: 0 and 2, 0.70 to 0.75: 1 and 0, 0.90 to 0.95: 1 and 0"
+	want := "0.30 to 0.35: 0 and 2, 0.40 to 0.45: 0 and 2, 0.60 to 0.65: 1 and 1, " +
+		"0.70 to 0.75: 1 and 0, 0.90 to 0.95: 1 and 0"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("faces and candidates by score: %s, want %s", strings.Join(got, ", "), want)
 	}
@@ -267,7 +294,7 @@ func TestCandidatesAreNoFaces(t *testing.T) {
 	for _, b := range tally.faces.bars(whole) {
 		images = append(images, fmt.Sprintf("%s: %d", b.Label, b.N))
 	}
-	if want := "0: 1, 1: 0, 2: 1"; strings.Join(images, ", ") != want {
+	if want := "0: 1, 1: 1, 2: 1"; strings.Join(images, ", ") != want {
 		t.Errorf("images by their faces: %s, want %s", strings.Join(images, ", "), want)
 	}
 	if hosts, _ := tally.topHosts(); hosts[0].Faces != 2 {
