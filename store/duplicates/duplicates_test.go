@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -80,6 +81,30 @@ func check(t testing.TB, job store.Job, near map[int64]int64) {
 func TestPlanted(t *testing.T) {
 	job, near := filled(t, 60_000, 300)
 	check(t, job, near)
+}
+
+// TestManyPairs has more similar pairs than are kept in memory.
+func TestManyPairs(t *testing.T) {
+	const pairs = 10_500
+	job := hashed{results: math.MaxInt}
+	rng := rand.New(rand.NewPCG(1, pairs))
+	const first = 1001
+	for id := int64(first); id < first+2*pairs; id += 2 {
+		hash := rng.Uint64()
+		job.hashes = append(job.hashes, store.HashedRow{ID: id, Hashes: store.Hashes{PHash: store.NewPHash(hash)}},
+			store.HashedRow{ID: id + 1, Hashes: store.Hashes{PHash: store.NewPHash(hash ^ 1)}})
+	}
+	groups := must.Get(duplicates.Find(t.Context(), &job, 1))(t)
+	all := must.All(t, groups.All())
+	must.OK(t, groups.Close())
+	for i, d := range all {
+		if d.First != int64(first+i&^1) || d.ID != int64(first+i) || d.Distance != i&1 {
+			t.Fatalf("picture %d is row %d in the group of row %d, at %d", i, d.ID, d.First, d.Distance)
+		}
+	}
+	if len(all) != 2*pairs || groups.Pictures != 2*pairs {
+		t.Errorf("%d of %d pictures are in groups, want %d", len(all), groups.Pictures, 2*pairs)
+	}
 }
 
 // TestFoldersAreRemoved: nothing is left of what was copied, whether the groups were found or not.
