@@ -57,12 +57,48 @@ func TestLeftRows(t *testing.T) {
 			t.Errorf("one of %d owners is to claim %d rows of 800, want %d", owners, got, want)
 		}
 	}
+	r.Begin(Survey{Open: open(1, 800), Left: 800, Owners: 1})
+	claim(t, &r, 0, 400)
+	if got := r.Want(1000, 32); got != 200 {
+		t.Errorf("half of 800 rows are claimed, and %d are to be claimed next, want 200", got)
+	}
+	r.Begin(Survey{Open: open(1, 11), Left: 11, Owners: 1})
+	if claim(t, &r, 0, 10); r.Empty() {
+		t.Error("a source with one row left has no turn")
+	}
 	if got := r.Want(16, 32); got != 16 {
 		t.Errorf("%d rows are to be claimed, 16 is the most", got)
 	}
 	r.Begin(Survey{Open: open(3, 10), Owners: 1})
 	if two, one := r.Next(2), r.Next(2); len(two) != 2 || len(one) != 1 || !r.Empty() {
 		t.Errorf("of three sources, %d and then %d have a turn", len(two), len(one))
+	}
+}
+
+// TestAhead: a source that had a long turn waits until the others have had as much, however many surveys
+// there are meanwhile.
+func TestAhead(t *testing.T) {
+	var r Round
+	r.Begin(Survey{Open: open(2, 1000), Owners: 1})
+	claim(t, &r, 0, 100)
+	for i := range 11 {
+		r.Begin(Survey{Open: open(2, 1000), Owners: 1})
+		if got, want := claim(t, &r, 0, 10), min(1, 10-i); got != want {
+			t.Errorf("turn %d is source %d's, want %d's", i, got, want)
+		}
+	}
+}
+
+// TestOwnersDoNotMeet has two sessions begin at sources of their own.
+func TestOwnersDoNotMeet(t *testing.T) {
+	var r Round
+	r.Begin(Survey{Open: open(100, 10), Owners: 2})
+	inOrder := true
+	for i, turn := range r.Next(100) {
+		inOrder = inOrder && turn.Source == i
+	}
+	if inOrder {
+		t.Error("two sessions go from the first of 100 sources to the last")
 	}
 }
 

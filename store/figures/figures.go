@@ -24,8 +24,8 @@ func About(n float64) string {
 		size float64
 		name string
 	}{{1e9, " billion"}, {1e6, " million"}, {1e3, " thousand"}} {
-		if n >= 10*u.size || u.size > 1e3 && n >= u.size {
-			return fmt.Sprintf("%.3g%s", n/u.size, u.name)
+		if n >= 10*u.size || u.size > 1e3 && n >= 0.9995*u.size {
+			return threeDigits(n/u.size) + u.name
 		}
 	}
 	return fmt.Sprintf("%.0f", n)
@@ -51,22 +51,31 @@ func Percent(n, of int64) string {
 
 // Bytes is a size, as 1.5 MiB.
 func Bytes(n int64) string {
-	size, unit := scale(float64(n), 1024, "B", "KiB", "MiB", "GiB", "TiB")
+	size, unit := scale(float64(n), 1024, 1023.95, "B", "KiB", "MiB", "GiB", "TiB")
 	return strconv.FormatFloat(math.Round(10*size)/10, 'f', -1, 64) + " " + unit
 }
 
 // Decimal is a size of a disk, or of what a link carries, as 1.57 MB.
 func Decimal(n float64) string {
-	size, unit := scale(n, 1000, "B", "kB", "MB", "GB", "TB")
-	if size >= 1000 || unit == "B" {
-		return fmt.Sprintf("%.0f %s", size, unit)
+	size, unit := scale(n, 1000, 999.5, "B", "kB", "MB", "GB", "TB")
+	if unit == "B" {
+		return fmt.Sprintf("%.0f B", size)
 	}
-	return fmt.Sprintf("%.3g %s", size, unit)
+	return threeDigits(size) + " " + unit
 }
 
-// scale writes a number in the largest of some units, each so many times the one before.
-func scale(n, times float64, units ...string) (size float64, unit string) {
-	for n >= times && len(units) > 1 {
+// threeDigits are those that a number begins with, and all before its point.
+func threeDigits(n float64) string {
+	if n >= 999.5 { // which %g writes as 1e+03
+		return fmt.Sprintf("%.0f", n)
+	}
+	return fmt.Sprintf("%.3g", n)
+}
+
+// scale writes a number in the largest of some units, each so many times the one before. From round on a number
+// is rounded to one of the next unit.
+func scale(n, times, round float64, units ...string) (size float64, unit string) {
+	for n >= round && len(units) > 1 {
 		n, units = n/times, units[1:]
 	}
 	return n, units[0]

@@ -86,7 +86,7 @@ func (p *Publisher) replace(ctx context.Context, files []File, next int64) error
 		return err
 	}
 	f := newFile(p.List, p.Node, next)
-	if err := ship(ctx, path, p.Dir, &f); err != nil {
+	if err := ship(ctx, path, p.Dir, f.Name); err != nil {
 		return err
 	}
 	p.known[f.Name] = true

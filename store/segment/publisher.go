@@ -195,9 +195,6 @@ func (p *Publisher) begin(ctx context.Context) (err error) {
 			p.unlock()
 		}
 	}()
-	if _, err := os.Stat(p.Dir); err != nil {
-		return err
-	}
 	settings, err := p.Job.Settings(ctx)
 	if err != nil {
 		return err
@@ -384,7 +381,7 @@ func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := ship(ctx, path, p.Dir, &f); err != nil {
+	if err := ship(ctx, path, p.Dir, f.Name); err != nil {
 		return false, err
 	}
 	p.known[f.Name], p.rows = true, rows

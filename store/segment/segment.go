@@ -228,22 +228,19 @@ func copyAll(ctx context.Context, out io.Writer, in io.Reader) (err error) {
 }
 
 // ship copies a finished file to a folder: beside its place, synced, then under its name.
-func ship(ctx context.Context, from, dir string, f *File) error {
+func ship(ctx context.Context, from, dir, name string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := draft.Create(filepath.Join(dir, f.Name))
+	out, err := draft.Create(filepath.Join(dir, name))
 	if err != nil {
 		return err
 	}
 	defer out.Discard() // does nothing to one that has its name
 	if err := copyAll(ctx, out.File, in); err != nil {
-		return fmt.Errorf("write %s: %w", f.Name, err)
-	}
-	if info, err := out.Stat(); err == nil {
-		f.Size = info.Size()
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return out.PlaceNew()
 }
