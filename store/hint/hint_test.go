@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 )
 
 // words are arguments that shells change when they are not quoted.
@@ -19,7 +20,8 @@ var words = []string{"", "a", "it's", `a "b" $c`, "a\nb", "a\n", "\t", "%d%%", `
 func TestQuote(t *testing.T) {
 	for _, word := range words {
 		quoted := Quote(word)
-		if strings.ContainsFunc(quoted, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if strings.ContainsFunc(quoted, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+			!utf8.ValidString(quoted) {
 			t.Errorf("%q is quoted as %q", word, quoted)
 		}
 		for _, shell := range []string{"sh", "bash"} {
@@ -30,6 +32,17 @@ func TestQuote(t *testing.T) {
 			if err != nil || string(out) != word+"|" {
 				t.Errorf("%s reads %s of %q as %q, %v", shell, quoted, word, out, err)
 			}
+		}
+	}
+}
+
+// TestEscapes: only what has to be is escaped.
+func TestEscapes(t *testing.T) {
+	for word, want := range map[string]string{"a-b\x01": `"$(printf 'a-b\001')"`,
+		"-a\x01": `"$(printf '\055a\001')"`, "\ufffd\x01": `"$(printf '�\001')"`,
+		"\xff": `"$(printf '\377')"`, "5%\x01": `"$(printf '5%%\001')"`, "-a\n": `$'\055a\012'`} {
+		if got := Quote(word); got != want {
+			t.Errorf("%q is %s, want %s", word, got, want)
 		}
 	}
 }

@@ -1,16 +1,21 @@
 package segment
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"facescan/store"
 	"facescan/store/sqlite"
+	"facescan/store/storetest/interrupt"
 	"facescan/store/storetest/must"
 )
 
@@ -18,7 +23,9 @@ import (
 type failing struct {
 	store.Job
 	store.Publishable
-	n int
+	n    int
+	with error  // errFailing if nil
+	at   func() // is called instead, and the call succeeds
 }
 
 var errFailing = errors.New("the disk is gone")
@@ -26,8 +33,10 @@ var errFailing = errors.New("the disk is gone")
 func newFailing(j store.Job) *failing { return &failing{Job: j, Publishable: j.(store.Publishable)} }
 
 func call[T any](f *failing, do func() (T, error)) (out T, err error) {
-	if f.n--; f.n == 0 {
-		return out, errFailing
+	if f.n--; f.n == 0 && f.at != nil {
+		f.at()
+	} else if f.n == 0 {
+		return out, cmp.Or(f.with, errFailing)
 	}
 	return do()
 }
@@ -144,6 +153,134 @@ func TestFailuresAreSeen(t *testing.T) {
 	must.OK(t, p.Publish(t.Context()))
 	if got := published(t, dir); !maps.Equal(got, want) {
 		t.Errorf("published again: %v, want %v", got, want)
+	}
+}
+
+// TestEachStepFails interrupts each step in turn while rows are published, folded, put together and taken in:
+// that is an error, or all is there that was done.
+func TestEachStepFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	done := func() map[int64]int {
+		all := versions(t, w.Job)
+		maps.DeleteFunc(all, func(_ int64, version int) bool { return version == 0 })
+		return all
+	}
+	version := 0
+	publish := func(ctx context.Context, publish func(context.Context) error) error {
+		version++
+		w.do(1, version)
+		err := publish(ctx)
+		if err != nil {
+			return err
+		}
+		if got := published(t, dir); !maps.Equal(got, done()) {
+			t.Errorf("published without an error: %v, want %v", got, done())
+		}
+		return nil
+	}
+	interrupt.Each(t, 20, func(ctx context.Context) error { return publish(ctx, w.Publish) })
+	interrupt.Each(t, 20, func(ctx context.Context) error {
+		return publish(ctx, func(ctx context.Context) error {
+			must.OK(t, w.Publish(t.Context()))
+			err := w.FoldAll(ctx)
+			if files := must.Get(List(dir))(t); err == nil && len(files) != 1 {
+				t.Errorf("folded without an error to %d segments", len(files))
+			}
+			return err
+		})
+	})
+	must.OK(t, w.Publish(t.Context()))
+	beside := t.TempDir()
+	interrupt.Each(t, 20, func(ctx context.Context) error {
+		parts, err := OpenParts(ctx, dir, filepath.Join(beside, "x"), anyList)
+		if err == nil {
+			if got := versions(t, parts.Jobs[0]); !maps.Equal(got, done()) {
+				t.Errorf("put together without an error: %v, want %v", got, done())
+			}
+			must.OK(t, parts.Close())
+		}
+		if left := must.Get(os.ReadDir(beside))(t); len(left) > 0 {
+			t.Errorf("%v; left: %v", err, left)
+		}
+		return err
+	})
+	interrupt.Each(t, 20, func(ctx context.Context) error {
+		job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+		defer job.Close()
+		p := publisherOf(job, dir)
+		err := p.Start(ctx)
+		defer p.Close()
+		if got := versions(t, job); err == nil && !maps.Equal(got, done()) {
+			t.Errorf("taken in without an error: %v, want %v", got, done())
+		}
+		return err
+	})
+}
+
+// TestFullFolder says of a full disk where to make room.
+func TestFullFolder(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	f := newFailing(w.Job)
+	w.Publisher.Job = f
+	f.n, f.with = 1, unix.ENOSPC
+	want := fmt.Sprintf("publish to %s: %v: make room in %s, then run the same command again; the job itself has "+
+		"all rows", dir, unix.ENOSPC, dir)
+	if err := w.Publish(t.Context()); err == nil || err.Error() != want || !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("%v, want\n%s", err, want)
+	}
+	f.n, f.with = 1, context.Canceled
+	if err := w.Publish(t.Context()); err != context.Canceled {
+		t.Errorf("the end of the run is %v", err)
+	}
+}
+
+// TestStartWaits has a job that another process takes in to, or has just begun with: a second one waits until
+// it has all rows.
+func TestStartWaits(t *testing.T) {
+	dir := t.TempDir()
+	job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
+	defer job.Close()
+	other := must.Get(lockFile(job.Path() + ".publishing"))(t)
+	defer other.Close()
+	for _, c := range []struct {
+		known, taking string
+		waits         bool
+	}{{"", "", true}, {"[]", "1", true}, {"", "1", true}, {"[]", "", false}} {
+		must.OK(t, job.Set(t.Context(), map[string]string{knownSetting: c.known, takingSetting: c.taking}))
+		ctx, cancel := context.WithCancel(t.Context())
+		f := newFailing(job)
+		p := publisherOf(f, dir)
+		f.n, f.at = 3, cancel // it was asked twice, and waits
+		err := p.Start(ctx)
+		if waited := errors.Is(err, context.Canceled); waited != c.waits || !waited && (err != nil || f.n != 2) {
+			t.Errorf("%+v: %v after %d questions", c, err, 3-f.n)
+		}
+		cancel()
+	}
+}
+
+// TestFoldedByAnother has all that was published folded by another process: nothing of it is published again.
+func TestFoldedByAnother(t *testing.T) {
+	dir := t.TempDir()
+	w := newWriter(t, dir)
+	for version := range 3 {
+		w.do(5, version+1)
+		must.OK(t, w.Publish(t.Context()))
+	}
+	other := newWriter(t, dir)
+	must.OK(t, other.FoldAll(t.Context()))
+	before := must.Get(List(dir))(t)
+	must.OK(t, w.Publish(t.Context()))
+	if after := must.Get(List(dir))(t); len(before) != 1 || !slices.Equal(before, after) {
+		t.Errorf("%v, and then %v", before, after)
+	}
+	w.do(5, 9)
+	must.OK(t, w.Publish(t.Context()))
+	if got, want := len(published(t, dir)), 20; got != want {
+		t.Errorf("%d rows are published, want %d", got, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -90,16 +91,18 @@ func (p *Publisher) replace(ctx context.Context, files []File, next int64) error
 		return err
 	}
 	p.known[f.Name] = true
+	left := maps.Clone(p.known)
 	for _, old := range files {
-		delete(p.known, old.Name)
+		delete(left, old.Name)
 	}
-	if err := p.job().DropChanges(ctx, 0, p.settings()); err != nil {
+	if err := p.job().DropChanges(ctx, 0, p.settings(left)); err != nil {
 		return err
 	}
 	for _, old := range files {
 		if err := os.Remove(filepath.Join(p.Dir, old.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		delete(p.known, old.Name) // not before: what an error left is folded next time
 	}
 	return nil
 }

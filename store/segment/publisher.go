@@ -248,7 +248,7 @@ func (p *Publisher) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return job.DropChanges(ctx, 0, p.settings())
+	return job.DropChanges(ctx, 0, p.settings(p.known))
 }
 
 // job is the job as one that is published.
@@ -257,9 +257,9 @@ func (p *Publisher) job() store.Publishable { return p.Job.(store.Publishable) }
 // list returns the segments of the part; other lists of its name may be among them.
 func (p *Publisher) list() ([]File, error) { return listPart(p.Dir, p.List, p.Node) }
 
-// settings are those of the job that tell what is published.
-func (p *Publisher) settings() map[string]string {
-	names := slices.AppendSeq([]string{}, maps.Keys(p.known))
+// settings are those of the job that tell what is published, in these segments.
+func (p *Publisher) settings(known map[string]bool) map[string]string {
+	names := slices.AppendSeq([]string{}, maps.Keys(known))
 	slices.Sort(names)
 	dir, err := filepath.Abs(p.Dir)
 	if err != nil {
@@ -385,7 +385,7 @@ func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	p.known[f.Name], p.rows = true, rows
-	return more, p.job().DropChanges(ctx, last, p.settings())
+	return more, p.job().DropChanges(ctx, last, p.settings(p.known))
 }
 
 // wholeRows is the rowsSetting of the job now.

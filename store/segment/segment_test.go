@@ -34,6 +34,12 @@ type writer struct {
 // newWriter makes an empty job that takes in what is published, and then imports what it lacks of the list.
 func newWriter(t *testing.T, dir string) *writer {
 	t.Helper()
+	return newWriterOf(t, dir, rowCount, "http://h/")
+}
+
+// newWriterOf is newWriter, for a list of another length or with other URLs.
+func newWriterOf(t *testing.T, dir string, n int64, urls string) *writer {
+	t.Helper()
 	job := must.Get(sqlite.Create(t.Context(), filepath.Join(t.TempDir(), "job.db")))(t)
 	t.Cleanup(func() { job.Close() })
 	w := &writer{t: t, Publisher: publisherOf(job, dir)}
@@ -43,10 +49,10 @@ func newWriter(t *testing.T, dir string) *writer {
 	w.session = must.Get(job.Join(t.Context(), store.Owner{}, time.Hour))(t)
 	lease := must.Get(w.session.LeaseSource(t.Context(), 0))(t)
 	var rows []store.NewRow
-	for id := range int64(rowCount) {
-		rows = append(rows, store.NewRow{ID: id + 1, URL: fmt.Sprint("http://h/", id+1)})
+	for id := range n {
+		rows = append(rows, store.NewRow{ID: id + 1, URL: fmt.Sprint(urls, id+1)})
 	}
-	end := store.Position{Offset: 1, Line: rowCount, Rows: rowCount, Mark: []byte{1}}
+	end := store.Position{Offset: 1, Line: n, Rows: n, Mark: []byte{1}}
 	must.OK(t, w.session.Fill(t.Context(), lease, rows, end, true, 10))
 	must.OK(t, job.Set(t.Context(), store.Filled(0)))
 	must.OK(t, w.session.ReleaseSource(t.Context(), lease))
@@ -427,7 +433,14 @@ func TestSecondPublisherWaits(t *testing.T) {
 	if files, err := List(dir); err != nil || len(files) != 0 {
 		t.Fatalf("%d segments of one that does not hold the job, %v", len(files), err)
 	}
+	if err := other.FoldAll(t.Context()); err == nil || err.Error() != "publish to "+dir+
+		": another process publishes this job: stop it, then run the same command again" {
+		t.Errorf("folding by one that does not hold the job: %v", err)
+	}
 	w.Close()
+	if _, err := os.Lstat(w.Job.Path() + ".publishing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the lock is left: %v", err)
+	}
 	must.OK(t, other.Publish(t.Context()))
 	defer other.Close()
 	if got := published(t, dir); len(got) != 5 {
@@ -446,6 +459,21 @@ func TestToFold(t *testing.T) {
 	if got := toFold(append(files, File{Size: smallest * 20})); len(got) != mostSegments ||
 		got[0].Size < smallest {
 		t.Errorf("%v is folded", got)
+	}
+	for _, c := range []struct {
+		first, others int64 // seven others
+		folds         bool
+	}{{0, smallest - 1, true}, {smallest - 1, smallest, false}, {smallest, 8*smallest - 1, true},
+		{8*smallest - 1, 8 * smallest, false}, {8 * smallest, 64*smallest - 1, true}} {
+		files := append(slices.Repeat([]File{{Size: c.others}}, mostSegments-1), File{Size: c.first})
+		if got := toFold(files); len(got) == len(files) != c.folds {
+			t.Errorf("%d files are folded of one with %d bytes, and seven with %d", len(got), c.first, c.others)
+		}
+	}
+	small, large := File{Size: 1}, File{Size: 10 * smallest}
+	files = append(slices.Repeat([]File{small}, mostSegments), slices.Repeat([]File{large}, mostSegments)...)
+	if got := toFold(files); len(got) != mostSegments || got[0] != small {
+		t.Errorf("%v is folded first", got)
 	}
 }
 
