@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
@@ -125,6 +126,45 @@ func TestKeptColumnsThatClash(t *testing.T) {
 	}
 }
 
+// TestQuotes has every kind of text that has to be quoted, and what need not be.
+func TestQuotes(t *testing.T) {
+	for text, want := range map[string]string{"a b": "a b", "a,b": `"a,b"`, `"`: `""""`, `a"b"`: `"a""b"""`,
+		"a\nb": "\"a\nb\"", "a\rb": "\"a\rb\"", "'": "'"} {
+		o := Options{Sources: []Source{{Kept: []string{text}}}, Columns: []string{" id ", text}}
+		if got := exported(t, o, store.Result{ID: 7, Kept: []string{text}}); got != "id,"+want+"\n7,"+want+"\n" {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+// TestUnknownSource has rows of sources that the export was not told of.
+func TestUnknownSource(t *testing.T) {
+	o := Options{Sources: []Source{{Name: "/a.txt", Kept: []string{"note"}}}, Columns: []string{"source", "note"}}
+	if got, want := exported(t, o, store.Result{Kept: []string{"n"}}, store.Result{Source: 1, Kept: []string{"n"}},
+		store.Result{Source: 2}), "source,note\n/a.txt,n\n1,\n2,\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestGroupColumns has every column of rows of groups.
+func TestGroupColumns(t *testing.T) {
+	at := time.Date(2030, 5, 6, 1, 2, 3, 45e6, time.UTC)
+	var b bytes.Buffer
+	w := must.Get(New(&b, Options{Rows: "groups", Sources: []Source{{Name: "/a.txt"}}, Where: "images > 1"}))(t)
+	for _, g := range []store.Group{{Name: "g", Images: 9, OK: 7, Failed: 2, Faces: 5, ImagesWithFaces: 4,
+		LargestFace: 88, First: at, Last: at.Add(time.Second), Revision: 3}, {Name: "h", Images: 2, First: at,
+		Last: at}, {Name: "one", Images: 1}} {
+		must.OK(t, w.WriteGroup(g))
+	}
+	must.OK(t, w.Close())
+	want := "group,images,ok,failed,faces,images_with_faces,source,largest_face,first,last,revision\n" +
+		"g,9,7,2,5,4,/a.txt,88,2030-05-06T01:02:03.045Z,2030-05-06T01:02:04.045Z,3\n" +
+		"h,2,0,0,0,0,/a.txt,,2030-05-06T01:02:03.045Z,2030-05-06T01:02:03.045Z,0\n"
+	if b.String() != want {
+		t.Error(cmp.Diff(want, b.String()))
+	}
+}
+
 // TestAnyTextComesBack reads what is written with a reader that is not ours.
 func TestAnyTextComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -210,13 +250,21 @@ func TestColumnTables(t *testing.T) {
 func TestOptionsThatCannotBe(t *testing.T) {
 	for _, o := range []Options{
 		{Format: "xls"}, {Rows: "cats"}, {Columns: []string{"nose"}}, {Columns: []string{"id", "ID"}},
-		{Rows: "faces", Columns: []string{"boxes"}},
+		{Rows: "faces", Columns: []string{"boxes"}}, {Format: "coco", Rows: "faces"},
+		{Format: "coco", Columns: []string{"id"}}, {Rows: "groups", MinScore: map[string]float64{"": 1}},
 	} {
 		var b bytes.Buffer
 		var usage *UsageError
 		if _, err := New(&b, o); !errors.As(err, &usage) || b.Len() > 0 {
 			t.Errorf("%+v: %v", o, err)
 		}
+		if _, err := ParseFilter("id = 1", o); (o.Rows == "cats" || o.MinScore != nil) != errors.As(err, &usage) {
+			t.Errorf("a filter of %+v: %v", o, err)
+		}
+	}
+	if got := exported(t, Options{Format: "coco", Rows: "images"}, some...); got != exported(t,
+		Options{Format: "coco"}, some...) {
+		t.Errorf("COCO of images is %s", got)
 	}
 }
 
@@ -241,6 +289,15 @@ func TestAFailingWriterIsSeen(t *testing.T) {
 	}
 	if !errors.Is(err, errFull) {
 		t.Error(err)
+	}
+	if w, err = New(&fullDisk{100_000}, Options{Rows: "faces"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; err == nil && i < 100_000; i++ {
+		err = w.Write(some[0])
+	}
+	if !errors.Is(err, errFull) {
+		t.Errorf("rows of faces: %v", err)
 	}
 	w = must.Get(New(&fullDisk{10}, Options{}))(t)
 	if err := w.Close(); !errors.Is(err, errFull) {

@@ -266,6 +266,28 @@ func TestSplitThatCannotBe(t *testing.T) {
 	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
 		t.Error("files were left over:", left, err)
 	}
+	var usage *UsageError
+	if _, _, err := NewSplit(filepath.Join(full, "a.csv"), "id", Options{}); err == nil || errors.As(err, &usage) {
+		t.Errorf("a file in the folder's place: %v", err)
+	}
+}
+
+// TestSplitByNumbers has files for numbers, and for none.
+func TestSplitByNumbers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "split")
+	w, _, err := NewSplit(dir, "width", Options{Format: "jsonl", Columns: []string{"id"}})
+	must.OK(t, err)
+	must.OK(t, writeAll(w, some))
+	must.OK(t, w.Close())
+	var got []string
+	for _, e := range must.Get(os.ReadDir(dir))(t) {
+		got = append(got, e.Name(), string(must.Get(os.ReadFile(filepath.Join(dir, e.Name())))(t)))
+	}
+	want := []string{"%empty.jsonl", "{\"id\":4}\n{\"id\":1099511627783}\n", "500.jsonl", "{\"id\":1}\n",
+		"8.jsonl", "{\"id\":2}\n", "90000.jsonl", "{\"id\":5}\n"}
+	if !slices.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
 }
 
 // TestMemoryIsFlat writes many rows in every format and looks at what is held.
@@ -335,6 +357,16 @@ func TestCOCOSpoolIsSeen(t *testing.T) {
 		if err := w.Close(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%d faces, at the end: %v", faces, err)
 		}
+	}
+	w := must.Get(New(io.Discard, Options{Format: "coco"}))(t)
+	w.(*exporter).out.(*cocoEncoder).annotations.w = &fullDisk{}
+	must.OK(t, w.Write(store.Result{ID: 1, Status: store.OK, Detector: "d", Faces: []store.Face{face}}))
+	if err := w.Close(); !errors.Is(err, errFull) {
+		t.Errorf("a disk that is full at the end: %v", err)
+	}
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	if _, err := New(io.Discard, Options{Format: "coco"}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no folder for it: %v", err)
 	}
 }
 

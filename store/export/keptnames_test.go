@@ -30,6 +30,7 @@ func TestFileColumns(t *testing.T) {
 		{ID: 2, Status: store.OK, Format: "png", Outputs: store.Crops},
 		{ID: 3, Status: store.OK, Format: "webp", Faces: faces[:1], Outputs: store.KeptBody},
 		{ID: 4, Status: store.Failed, Reason: store.Timeout},
+		{ID: 5, Status: store.OK, Format: "webp", Outputs: store.KeptBody | store.KeptJPEG},
 	}
 	low, high := 1.0, 8.5
 	for _, c := range []struct {
@@ -38,17 +39,18 @@ func TestFileColumns(t *testing.T) {
 	}{
 		{Options{Columns: []string{"id", "kept", "crops", "blurred"}},
 			"id,kept,crops,blurred\n1,000/000001.jpg,000/000001-1.jpg " +
-				"000/000001-2.jpg,000/000001.jpg\n2,,,\n3,000/000003.webp,,\n4,,,\n"},
+				"000/000001-2.jpg,000/000001.jpg\n2,,,\n3,000/000003.webp,,\n4,,,\n" +
+				"5,000/000005.jpg,,\n"},
 		{Options{Rows: "faces", Columns: []string{"id", "face", "crop"}},
 			"id,face,crop\n1,1,000/000001-1.jpg\n1,2,000/000001-2.jpg\n3,1,\n"},
 		// Decided anew, faces that the run did not take for such have no crop.
 		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": high}},
-			"faces,crops\n1,000/000001-1.jpg\n0,\n1,\n,\n"},
+			"faces,crops\n1,000/000001-1.jpg\n0,\n1,\n,\n0,\n"},
 		{Options{Columns: []string{"faces", "crops"}, MinScore: map[string]float64{"": low}},
-			"faces,crops\n3,000/000001-1.jpg 000/000001-2.jpg\n0,\n1,\n,\n"},
+			"faces,crops\n3,000/000001-1.jpg 000/000001-2.jpg\n0,\n1,\n,\n0,\n"},
 		{Options{Rows: "faces", Columns: []string{"face", "crop"}, MinScore: map[string]float64{"": low},
 			Where: "id = 1"}, "face,crop\n1,000/000001-1.jpg\n2,000/000001-2.jpg\n3,\n"},
-		{Options{Columns: []string{"id"}, Where: "kept IS NOT NULL AND format = 'webp'"}, "id\n3\n"},
+		{Options{Columns: []string{"id"}, Where: "kept IS NOT NULL AND format = 'webp'"}, "id\n3\n5\n"},
 	} {
 		if got := exported(t, c.o, results...); got != c.want {
 			t.Errorf("%+v:\n%swant\n%s", c.o, got, c.want)

@@ -102,7 +102,8 @@ func TestSettingsOf(t *testing.T) {
 
 // TestWholeRows: a part's rows are known of lists that were read to the end, and are all there.
 func TestWholeRows(t *testing.T) {
-	sources := []store.Source{{Complete: true, Rows: 5}, {Number: 1, Rows: 7}, {Number: 2, Complete: true, Rows: 9}}
+	sources := []store.Source{{Complete: true, Rows: 5}, {Number: 1, Rows: 7},
+		{Number: 2, Complete: true, Rows: 9}}
 	if got := wholeRows(sources, store.FillLater(2)); got != "[5,-1,-1]" {
 		t.Error(got)
 	}
