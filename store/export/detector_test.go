@@ -2,6 +2,7 @@ package export
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -102,14 +103,12 @@ func TestDetectors(t *testing.T) {
 // out.
 func TestMinScoreOfOtherDetectors(t *testing.T) {
 	for _, c := range []struct {
-		o    Options
-		says []string
+		o                        Options
+		scale, row, name, choice string
 	}{
-		{Options{MinScore: map[string]float64{"net": 0.6}}, []string{"row 3", "tree", "yunet=0.6,pigo=8",
-			`--where "detector = 'net'"`}},
-		{Options{MinScore: map[string]float64{"net": 0.6, "tree": 8}}, []string{"row 5", "face/7"}},
-		{Options{MinScore: map[string]float64{"": 0.6}, Rows: "faces"},
-			[]string{"row 1", "a model of others", `--where "detector = 'net'"`}},
+		{Options{MinScore: map[string]float64{"net": 0.6}}, "net", "row 3", "tree", "net"},
+		{Options{MinScore: map[string]float64{"tree": 8, "net": 0.6}}, "net, tree", "row 5", "face/7", "net"},
+		{Options{MinScore: map[string]float64{"": 0.6}, Rows: "faces"}, "a model of others", "row 1", "net", "net"},
 	} {
 		c.o.Detectors = twoDetectors()
 		w := must.Get(New(&strings.Builder{}, c.o))(t)
@@ -119,10 +118,36 @@ func TestMinScoreOfOtherDetectors(t *testing.T) {
 			t.Errorf("%+v: %v", c.o.MinScore, err)
 			continue
 		}
-		for _, s := range c.says {
-			if !strings.Contains(usage.Text, s) {
-				t.Errorf("%+v: %q is not in %q", c.o.MinScore, s, usage.Text)
-			}
+		want := fmt.Sprintf("--min-score is on the scale of %s, and %s was processed by %s, whose scores are on "+
+			"another scale: choose rows with --where \"detector = '%s'\", or give a score for each detector, as "+
+			"--min-score yunet=0.6,pigo=8", c.scale, c.row, c.name, c.choice)
+		if usage.Text != want {
+			t.Errorf("%+v: %s, want\n%s", c.o.MinScore, usage.Text, want)
+		}
+	}
+}
+
+// TestWhoseLandmarks: landmarks are a list where each face has them, and where a detector that has them found
+// no face.
+func TestWhoseLandmarks(t *testing.T) {
+	face := store.Face{Width: 9, Height: 9, Score: 1}
+	marked := face
+	marked.HasLandmarks = true
+	const points = "[0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0]"
+	for _, c := range []struct {
+		detector string
+		faces    []store.Face
+		want     string
+	}{
+		{"network-1", nil, "[]"}, {"network-1", []store.Face{marked}, "[" + points + "]"},
+		{"network-1", []store.Face{marked, face}, "null"}, {"cascade-1", nil, "null"},
+		{"cascade-1", []store.Face{face}, "null"}, {"face/7", nil, "null"},
+		{"face/7", []store.Face{marked, marked}, "[" + points + "," + points + "]"}, {store.NoDetector, nil, "null"},
+	} {
+		got := exported(t, Options{Format: "jsonl", Columns: []string{"landmarks"}, Detectors: twoDetectors()},
+			store.Result{ID: 1, Status: store.OK, Detector: c.detector, Faces: c.faces})
+		if want := `{"landmarks":` + c.want + "}\n"; got != want {
+			t.Errorf("%s with %d faces: %s, want %s", c.detector, len(c.faces), got, want)
 		}
 	}
 }

@@ -19,10 +19,11 @@ func TestFileBehindLinks(t *testing.T) {
 	real := filepath.Join(dir, "real")
 	must.OK(t, os.Mkdir(real, 0o700))
 	must.OK(t, os.WriteFile(filepath.Join(real, "old.csv"), []byte("old"), 0o600))
-	for link, to := range map[string]string{
-		"relative.csv": filepath.Join("real", "old.csv"), "absolute.csv": filepath.Join(real, "old.csv"),
-		"dangling.csv": filepath.Join("real", "new.csv"), "twice.csv": "dangling.csv",
+	for _, c := range [][2]string{
+		{"relative.csv", filepath.Join("real", "old.csv")}, {"absolute.csv", filepath.Join(real, "old.csv")},
+		{"dangling.csv", filepath.Join("real", "new.csv")}, {"twice.csv", "dangling.csv"},
 	} {
+		link, to := c[0], c[1]
 		path := filepath.Join(dir, link)
 		must.OK(t, os.Symlink(to, path))
 		f := must.Get(Create(path))(t)

@@ -29,59 +29,62 @@ func passing(t testing.TB, where string) string {
 
 func TestWhere(t *testing.T) {
 	for where, want := range map[string]string{ // of the rows 1, 2, 4, 5 and 7
-		"faces > 0":                                             "1",
-		"faces = 0":                                             "2",
-		"NOT faces > 0":                                         "2",
-		"faces > 0 or faces <= 0":                               "1 2",
-		"faces IS NULL":                                         "4 5 7",
-		"faces is not null":                                     "1 2",
-		"not not faces is null":                                 "4 5 7",
-		"status = 'failed' AND faces > 0":                       "",
-		"status != 'ok'":                                        "4 5 7",
-		"STATUS = 'ok' OR reason = 'http_5xx'":                  "1 2 7",
-		"reason IN ('bad_url', 'http_5xx')":                     "4 7",
-		"reason NOT IN ('bad_url')":                             "5 7",
-		"http_status IN (200, 503.0)":                           "1 2 5 7",
-		"http_status BETWEEN 400 AND 599":                       "7",
-		"http_status NOT BETWEEN 400 AND 599":                   "1 2 5",
-		"http_status between 1 and faces":                       "",
-		"NOT http_status BETWEEN 600 AND faces":                 "1 2 5 7",
-		"url LIKE 'http://%'":                                   "1 2 5 7",
-		"url LIKE 'HTTP://%'":                                   "",
-		"upper(url) LIKE 'HTTP://%'":                            "1 2 5 7",
-		"url LIKE '%.jp_'":                                      "1",
-		"url LIKE 'http://_/%'":                                 "1 5 7",
-		"url LIKE '%secret%'":                                   "2",
-		"url NOT LIKE 'http%'":                                  "4",
-		"url LIKE 'nonsense'":                                   "4",
-		"length(url) = 8":                                       "4",
-		"length(url) = 10":                                      "5 7",
-		"lower('ÄB') = 'Äb' and row = 1":                        "1",
-		"width * height > 1e6":                                  "5",
-		"width * height > 1e+6":                                 "5",
-		"width * height > 1E+6":                                 "5",
-		"width * 1E-3 < 0.5 and width * 1e-3 = 0.008":           "2",
-		"bytes / width > 100":                                   "1",
-		"1 / 2 = 0.5 and 7 - 2 - 1 = 4":                         "1 2 4 5 7",
-		"1 / (bytes - 99) > 0":                                  "1",
-		"1 + 2 * 3 = 7 AND (1 + 2) * 3 = 9":                     "1 2 4 5 7",
-		"-width = -500":                                         "1",
-		"width - -1 = 501":                                      "1",
-		"width--1 = 501":                                        "1",
-		"width = 500 AND height = 375 OR row=4":                 "1 4",
-		"width = 500 AND (height = 1 OR row=4)":                 "",
-		"partial = 1":                                           "2",
-		"confidence > .9":                                       "1",
-		"\"group\" = 'album 1'":                                 "2",
-		"group = 'album 1'":                                     "2",
-		"note = 'k,2'":                                          "2",
-		"note = 'z'":                                            "7",
-		"source = '/lists/b.csv'":                               "7",
-		"class = 'transient' and attempts >= 3":                 "7",
-		"url = 'it''s'":                                         "",
-		"(((row = 1)))":                                         "1",
-		"'a' < 'b' and 'B' < 'a'":                               "1 2 4 5 7",
-		"9223372036854775807 = 9223372036854775807 and row = 1": "1",
+		"faces > 0":                                   "1",
+		"faces = 0":                                   "2",
+		"NOT faces > 0":                               "2",
+		"faces > 0 or faces <= 0":                     "1 2",
+		"faces IS NULL":                               "4 5 7",
+		"faces is not null":                           "1 2",
+		"not not faces is null":                       "4 5 7",
+		"status = 'failed' AND faces > 0":             "",
+		"status != 'ok'":                              "4 5 7",
+		"STATUS = 'ok' OR reason = 'http_5xx'":        "1 2 7",
+		"reason IN ('bad_url', 'http_5xx')":           "4 7",
+		"reason NOT IN ('bad_url')":                   "5 7",
+		"http_status IN (200, 503.0)":                 "1 2 5 7",
+		"http_status BETWEEN 400 AND 599":             "7",
+		"http_status NOT BETWEEN 400 AND 599":         "1 2 5",
+		"http_status between 1 and faces":             "",
+		"NOT http_status BETWEEN 600 AND faces":       "1 2 5 7",
+		"url LIKE 'http://%'":                         "1 2 5 7",
+		"url LIKE 'HTTP://%'":                         "",
+		"upper(url) LIKE 'HTTP://%'":                  "1 2 5 7",
+		"url LIKE '%.jp_'":                            "1",
+		"url LIKE 'http://_/%'":                       "1 5 7",
+		"url LIKE '%secret%'":                         "2",
+		"url NOT LIKE 'http%'":                        "4",
+		"url LIKE 'nonsense'":                         "4",
+		"length(url) = 8":                             "4",
+		"length(url) = 10":                            "5 7",
+		"lower('ÄB') = 'Äb' and row = 1":              "1",
+		"width * height > 1e6":                        "5",
+		"width * height > 1e+6":                       "5",
+		"width * height > 1E+6":                       "5",
+		"width * 1E-3 < 0.5 and width * 1e-3 = 0.008": "2",
+		"bytes / width > 100":                         "1",
+		"1 / 2 = 0.5 and 7 - 2 - 1 = 4":               "1 2 4 5 7",
+		"1 / (bytes - 99) > 0":                        "1",
+		"1 + 2 * 3 = 7 AND (1 + 2) * 3 = 9":           "1 2 4 5 7",
+		"-width = -500":                               "1",
+		"width - -1 = 501":                            "1",
+		"width--1 = 501":                              "1",
+		"width = 500 AND height = 375 OR row=4":       "1 4",
+		"width = 500 AND (height = 1 OR row=4)":       "",
+		"partial = 1":                                 "2",
+		"confidence > .9":                             "1",
+		"\"group\" = 'album 1'":                       "2",
+		"group = 'album 1'":                           "2",
+		"note = 'k,2'":                                "2",
+		"note = 'z'":                                  "7",
+		"source = '/lists/b.csv'":                     "7",
+		"class = 'transient' and attempts >= 3":       "7",
+		"url = 'it''s'":                               "",
+		"(((row = 1)))":                               "1",
+		"lower('AZ[@') = 'az[@' and upper('az{`') = 'AZ{`' and row = 1": "1",
+		"id > -9223372036854775808 and row = 1":                         "1",
+		"\"url\" = 'no\nnsense' or \trow\r=\n4":                         "4",
+		"'a' < 'b' and 'B' < 'a'":                                       "1 2 4 5 7",
+		"9223372036854775807 = 9223372036854775807 and row = 1":         "1",
 	} {
 		if got := passing(t, where); got != want {
 			t.Errorf("%s: %q, want %q", where, got, want)
@@ -148,7 +151,10 @@ func TestWhereThatCannotBeRead(t *testing.T) {
 		"faces = 1" + strings.Repeat("+1", 5000): "may have 200",
 		"faces = 1" + strings.Repeat(" OR faces = 1", 5000): "may have 200",
 		"faces IN (1" + strings.Repeat(",1", 40000) + ")":   "and 30000",
-		" ": "missing",
+		" ":             "missing",
+		"url IN (-'x')": "a number or 'text' is missing",
+		"faces IN (1" + strings.Repeat(",1", 30_000) + ")":            "it has 0 operators and 30001 literals",
+		strings.Repeat("(", 50) + "row = 1" + strings.Repeat(")", 50): "it is nested too deeply",
 	} {
 		var usage *UsageError
 		_, err := ParseFilter(where, Options{})
@@ -158,6 +164,47 @@ func TestWhereThatCannotBeRead(t *testing.T) {
 		}
 		if _, err := New(nil, Options{Where: where}); err == nil {
 			t.Errorf("%.50s was taken", where)
+		}
+	}
+}
+
+// TestWhereErrorsSayWhere has a place behind letters of several bytes, and texts that are cut.
+func TestWhereErrorsSayWhere(t *testing.T) {
+	const over = "--where: an operator is missing, or this is too much, at "
+	for where, want := range map[string]string{
+		"url = 'é' äöü90123456789012":       over + `"äöü90123456789012" (character 11)`,
+		"url = 'é' äöü901234567890123":      over + `"äöü90123456789012…" (character 11)`,
+		"url = 'é' 1234567890123456789éabc": over + `"1234567890123456789…" (character 11)`,
+		"faces = 1" + strings.Repeat("+1", 201): "--where: it has 201 operators and 202 literals, and may have " +
+			`200 and 30000, at "faces = 1+1+1+1+1+1+…" (character 1)`,
+	} {
+		if _, err := ParseFilter(where, Options{}); err == nil || err.Error() != want {
+			t.Errorf("%.50s: %v, want %s", where, err, want)
+		}
+	}
+}
+
+// TestWhereLimits has filters that are just within what is allowed.
+func TestWhereLimits(t *testing.T) {
+	for _, where := range []string{"faces = 1" + strings.Repeat("+1", 200),
+		"faces IN (1" + strings.Repeat(",1", 29_999) + ")",
+		strings.Repeat("(", 49) + "row = 1" + strings.Repeat(")", 49)} {
+		if _, err := ParseFilter(where, Options{}); err != nil {
+			t.Errorf("%.50s: %v", where, err)
+		}
+	}
+}
+
+// TestWhereKeywords has columns that are called like keywords: they are meant in quotes.
+func TestWhereKeywords(t *testing.T) {
+	for _, word := range []string{"and", "OR", "Not", "in", "between", "like", "is", "null"} {
+		o := Options{Sources: []Source{{Kept: []string{word}}}}
+		f := must.Get(ParseFilter(`"`+word+`" = 'x'`, o))(t)
+		if !f.Match(store.Result{Kept: []string{"x"}}) || f.Match(store.Result{Kept: []string{"y"}}) {
+			t.Errorf("the column %q is not compared", word)
+		}
+		if _, err := ParseFilter("id = 1 OR "+word+" = 'x'", o); err == nil {
+			t.Errorf("%s is taken for a column", word)
 		}
 	}
 }
