@@ -192,11 +192,9 @@ func (s *Server) close(end string) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTime)
 	defer cancel()
 	s.see(ctx, end)
-	if err := s.http.Shutdown(ctx); err != nil { // a watcher that is slow, or that does not listen
-		s.stop()
-		_ = s.http.Close()
-	}
+	_ = s.http.Shutdown(ctx)
 	s.stop()
+	_ = s.http.Close() // what is left: a watcher that is slow, or that does not listen
 	s.serving.Wait()
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -164,7 +165,9 @@ func metricNames(text string) map[string]bool {
 
 // TestMetrics: Prometheus' own checker has nothing to say, and the figures are those of the view.
 func TestMetrics(t *testing.T) {
-	s := serve(t, view(), false)
+	v := view()
+	v.Stages[3].Room = 1
+	s := serve(t, v, false)
 	a := get(t, s.URL()+"metrics")
 	if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
 		t.Fatalf("%d %s", a.status, a.header)
@@ -178,7 +181,7 @@ func TestMetrics(t *testing.T) {
 		`facescan_rows_total{status="failed"} 16000`,
 		`facescan_failures_total{class="permanent",reason="http_4xx"} 16000`,
 		`facescan_stage_in_flight{stage="fetch"} 120`,
-		`facescan_stage_queue_rows{stage="fetch"} 3000`,
+		`facescan_stage_queue_rows{stage="fetch"} 3000`, `facescan_stage_queue_limit_rows{stage="commit"} 1`,
 		`facescan_stage_bytes_total{stage="fetch"} 9.663676416e+09`, `facescan_commits_total 900`,
 		`facescan_stage_duration_seconds_bucket{stage="decode",le="0.01"} 150000`,
 		`facescan_stage_duration_seconds_bucket{stage="decode",le="+Inf"} 200000`,
@@ -195,6 +198,12 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(a.body, `facescan_stage_queue_limit_rows{stage="detect"}`) {
 		t.Error("a stage without a queue has a limit of its queue")
+	}
+	for le := range strings.FieldsSeq(
+		"0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 +Inf") {
+		if !strings.Contains(a.body, `facescan_stage_duration_seconds_bucket{stage="detect",le="`+le+`"} `) {
+			t.Errorf("no bucket of %s seconds", le)
+		}
 	}
 	if !strings.Contains(a.body, "go_goroutines") {
 		t.Error("nothing about Go")
@@ -348,7 +357,9 @@ func TestEvents(t *testing.T) {
 		return v, false
 	}
 	first, _ := next()
-	if first.Done != 432_100 || len(first.Failures) != 3 || first.Failures[0].Reason != "http_4xx" {
+	seconds := first.History.Seconds
+	if first.Done != 432_100 || len(first.Failures) != 3 || first.Failures[0].Reason != "http_4xx" ||
+		len(seconds) != 1 || seconds[0] < 90 || seconds[0] != math.Round(seconds[0]*10)/10 {
 		t.Errorf("at first: %+v", first)
 	}
 	s.change(func(v *live.Snapshot) { v.Counts.Done++ })
@@ -378,8 +389,8 @@ func TestDeaf(t *testing.T) {
 	s := serve(t, view(), false)
 	addr := strings.Trim(strings.TrimPrefix(s.URL(), "http://"), "/")
 	s.change(func(v *live.Snapshot) { // more than fits into the buffers of a connection
-		for range 40_000 {
-			v.Latest = append(v.Latest, live.Image{URL: strings.Repeat("x", 500), Width: 1, Height: 1})
+		for range 400 {
+			v.Latest = append(v.Latest, live.Image{URL: strings.Repeat("x", 50_000), Width: 1, Height: 1})
 		}
 	})
 	var first answer
@@ -468,7 +479,79 @@ func TestWarning(t *testing.T) {
 	if !strings.Contains(log.String(), "no password") {
 		t.Errorf("the log says %s", log.String())
 	}
-	if !slices.Contains(strings.Fields(log.String()), "level=WARN") {
+	if !slices.Contains(strings.Fields(log.String()), "level=WARN") ||
+		strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("the log says %s", log.String())
+	}
+}
+
+// TestEndWhileLooking: a snapshot that the end of the run cuts off is none, and nothing that failed.
+func TestEndWhileLooking(t *testing.T) {
+	s, err := live.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks, begun := 0, make(chan struct{})
+	s.Serve(live.Options{Log: slog.New(slog.DiscardHandler),
+		Look: func(ctx context.Context) (live.Snapshot, error) {
+			if looks++; looks != 2 {
+				return view(), nil
+			}
+			close(begun)
+			<-ctx.Done()
+			return live.Snapshot{}, ctx.Err()
+		}})
+	resp, err := http.Get(s.URL() + "events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	<-begun
+	go s.Close("stopped")
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close("")
+	events := strings.Split(strings.TrimSpace(string(text)), "\n\n")
+	var last struct {
+		End, Error string
+		History    struct{ Done []int64 }
+	}
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(events[len(events)-1], "data: ")), &last); err != nil {
+		t.Fatal(err)
+	}
+	if last.End != "stopped" || last.Error != "" ||
+		!slices.Equal(last.History.Done, []int64{432_100, 432_100}) {
+		t.Errorf("at last %+v", last)
+	}
+}
+
+// TestPictures: /faces/ID is the small picture of a row, and not found where there is none.
+func TestPictures(t *testing.T) {
+	for _, pictures := range []bool{true, false} {
+		s, err := live.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := live.Options{Log: slog.New(slog.DiscardHandler),
+			Look: func(context.Context) (live.Snapshot, error) { return view(), nil }}
+		if pictures {
+			o.Picture = func(id int64) []byte {
+				if id == 0 || id == 77 {
+					return []byte("a picture")
+				}
+				return nil
+			}
+		}
+		s.Serve(o)
+		for id, want := range map[string]bool{"77": pictures, "78": false, "x": false, "77x": false} {
+			a := get(t, s.URL()+"faces/"+id)
+			if (a.status == 200) != want || want && (a.body != "a picture" ||
+				a.header.Get("Content-Type") != "image/jpeg") || !want && a.status != 404 {
+				t.Errorf("pictures %v, /faces/%s: %d %q", pictures, id, a.status, a.body)
+			}
+		}
+		s.Close("")
 	}
 }

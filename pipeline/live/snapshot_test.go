@@ -2,6 +2,7 @@ package live_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,4 +44,95 @@ func TestSnapshotJSON(t *testing.T) {
 		"held_back_by": "null", "held_back": "null", "outage": "true", "failures": "{}", "detector": `"none"`})
 	s.Detector = "yunet min-face=20"
 	check(map[string]string{"detector": `"yunet"`, "faces": "234567"})
+}
+
+// TestEstimate: the time left is that of the pending rows, or of the slowest host. It is unknown without a rate
+// and while lists are read.
+func TestEstimate(t *testing.T) {
+	for what, c := range map[string]struct {
+		pending    int64
+		rate, own  float64
+		slowest    time.Duration
+		incomplete []string
+		wantRate   float64
+		want       time.Duration
+	}{
+		"a rate":           {100, 4, 2, 0, nil, 4, 25 * time.Second},
+		"its own rate":     {100, 4, 5, 0, nil, 5, 20 * time.Second},
+		"a slow rate":      {1, 0.25, 0, 0, nil, 0.25, 4 * time.Second},
+		"one row":          {1, 1, 0, 0, nil, 1, time.Second},
+		"a slow host":      {100, 4, 2, time.Minute, nil, 4, time.Minute},
+		"no rate":          {1, 0, 0, time.Minute, nil, 0, -1},
+		"done":             {0, 0, 0, time.Minute, nil, 0, 0},
+		"a list is read":   {0, 4, 2, 0, []string{"a"}, 4, -1},
+		"lists to be read": {9, 4, 2, 0, []string{"a", "b"}, 4, -1},
+	} {
+		s := live.Snapshot{Counts: store.Counts{Pending: c.pending, ImportIncomplete: c.incomplete},
+			Rate: c.rate, OwnRate: c.own, Slowest: c.slowest, Left: time.Hour}
+		if s.Estimate(); s.Left != c.want || s.Rate != c.wantRate {
+			t.Errorf("%s: %v at %v, want %v at %v", what, s.Left, s.Rate, c.want, c.wantRate)
+		}
+	}
+}
+
+// TestImageJSON: what the page draws of an image. A link without its password leads nowhere, so there is
+// none.
+func TestImageJSON(t *testing.T) {
+	many := make([]store.Face, 101)
+	for i := range many {
+		many[i] = store.Face{X: i, Y: 2, Width: 3, Height: 4, Score: 0.12346}
+	}
+	for _, c := range []struct {
+		i     live.Image
+		link  string
+		faces int
+		boxes int
+	}{
+		{live.Image{URL: "http://h.example/b.jpg", Faces: many}, "http://h.example/b.jpg", 101, 100},
+		{live.Image{URL: "http://h.example/b.jpg", Faces: many[:100]}, "http://h.example/b.jpg", 100, 100},
+		{live.Image{URL: "http://u:***@h.example/a%20b.jpg", Faces: many[:1]}, "", 1, 1},
+	} {
+		b, err := json.Marshal(c.i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Link   string
+			Faces  int
+			Boxes  [][]float64
+			Scores []float64
+		}
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatal(err)
+		}
+		last := c.boxes - 1
+		if got.Link != c.link || got.Faces != c.faces || len(got.Boxes) != c.boxes ||
+			len(got.Scores) != c.boxes || !slices.Equal(got.Boxes[last], []float64{float64(last), 2, 3, 4}) || got.Scores[last] != 0.1235 {
+			t.Errorf("%s", b)
+		}
+	}
+}
+
+// TestHoldup: what holds a run back in words, and in which stage it is. Every kind is one of Holdups, once.
+func TestHoldup(t *testing.T) {
+	stages := map[string]string{}
+	for _, kind := range live.Holdups {
+		if _, twice := stages[kind]; twice {
+			t.Errorf("%s is there twice", kind)
+		}
+		stages[kind] = live.Holdup{Kind: kind}.Stage()
+	}
+	for kind, want := range map[string]string{live.ByRate: "fetch", live.ByFiles: "fetch",
+		live.ByWorkers: "decode", live.BySidecar: "detect", live.ByStore: "commit", live.ByKeep: "commit",
+		live.ByImport: ""} {
+		if got, known := stages[kind]; got != want || !known {
+			t.Errorf("%s is in %q, want %q", kind, got, want)
+		}
+	}
+	for want, h := range map[string]live.Holdup{"": {}, "a": {What: "a"}, "a: b": {What: "a", Detail: "b"},
+		"a; c": {What: "a", Advice: "c"}, "a: b; c": {What: "a", Detail: "b", Advice: "c"}} {
+		if got := h.String(); got != want {
+			t.Errorf("%+v: %q, want %q", h, got, want)
+		}
+	}
 }
