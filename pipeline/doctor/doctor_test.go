@@ -126,8 +126,8 @@ func TestMachines(t *testing.T) {
 	}
 }
 
-// nameServer answers: names that begin with a have an address, for those with fail the server fails, and others
-// do not exist.
+// nameServer answers: names that begin with a have an address, for those with fail the server fails, and
+// others do not exist.
 func nameServer(t *testing.T) (addr string) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -150,8 +150,8 @@ func nameServer(t *testing.T) (addr string) {
 	return conn.LocalAddr().String()
 }
 
-// TestResolver: names that do not exist are answers, a failure and silence are none; a list of addresses needs
-// no resolver. A host is looked up once, and of many hosts 500 are, from all the lists that are named.
+// TestResolver: names that do not exist are answers, a failure and silence are none; a list of addresses
+// needs no resolver. A host is looked up once, and of many hosts 500 are, from all the lists that are named.
 func TestResolver(t *testing.T) {
 	t.Parallel()
 	addr := nameServer(t)

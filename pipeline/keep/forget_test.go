@@ -2,15 +2,146 @@ package keep
 
 import (
 	"bytes"
-	"image/color"
+	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"facescan/store"
+	"facescan/store/export"
 )
+
+// TestForgetSome deletes rows of several tar files and folders: files that have none of them stay as they are.
+func TestForgetSome(t *testing.T) {
+	w, dir := newWork(t, 3000), t.TempDir()
+	k := start(t, Options{Job: w.job, Bodies: filepath.Join(dir, "kept"), TarSize: 3000,
+		Crops: filepath.Join(dir, "crops")})
+	ids := []int64{10, 20, 30, 1010, 1020, 1030}
+	for _, id := range ids {
+		w.keep(k, shot(t, 300, 1, id))
+	}
+	ok(t, k.Close())
+	others := []string{"crops/000/000020", "crops/000/0000200-1.jpg", "crops/000/-000020.jpg"}
+	for _, name := range others {
+		ok(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	left := func() (kept, crops []int64) {
+		names := members(t, filepath.Join(dir, "kept"))
+		have := files(t, filepath.Join(dir, "crops"))
+		for _, id := range ids {
+			if _, is := names[export.KeptOf(id, "png")]; is {
+				kept = append(kept, id)
+			}
+			if _, is := have[export.CropOf(id, 1)]; is {
+				crops = append(crops, id)
+			}
+		}
+		return kept, crops
+	}
+	temp := filepath.Join(dir, "kept", hidden, "x"+forgetSuffix)
+	for _, c := range []struct{ forget, want []int64 }{
+		{nil, ids}, {[]int64{1, 9, 11, 1031, 2000}, ids}, {[]int64{20}, []int64{10, 30, 1010, 1020, 1030}},
+		{[]int64{10, 20, 1030}, []int64{30, 1010, 1020}}, {[]int64{999, 1000, 1010}, []int64{30, 1020}},
+		{[]int64{30, 500, 1020, 2500}, nil},
+	} {
+		ok(t, os.WriteFile(temp, nil, 0o600)) // of a call that was cut short
+		before := files(t, dir)
+		f, err := OpenFiles(t.Context(), w.job, log())
+		ok(t, err)
+		ok(t, f.Forget(c.forget))
+		if kept, crops := left(); !slices.Equal(kept, c.want) || !slices.Equal(crops, c.want) {
+			t.Errorf("without %d: kept %d, crops of %d; want %d", c.forget, kept, crops, c.want)
+		}
+		if slices.Equal(c.want, ids) && !reflect.DeepEqual(files(t, dir), before) {
+			t.Errorf("without %d: files are not the same", c.forget)
+		}
+		if names := leftOver(t, filepath.Join(dir, "kept")); len(names) > 0 {
+			t.Errorf("without %d: left over: %v", c.forget, names)
+		}
+	}
+	slices.Sort(others)
+	if got := slices.Sorted(maps.Keys(files(t, dir))); !slices.Equal(got, others) {
+		t.Errorf("at last %v, want %v", got, others)
+	}
+}
+
+// TestForgetFails: what cannot be looked at or rewritten is named, with what to do, and stays as it is.
+func TestForgetFails(t *testing.T) {
+	const damaged = ".tar: it cannot be rewritten, as it is damaged at or before byte "
+	for name, c := range map[string]struct {
+		breakIt func(t *testing.T, dir, tar string)
+		want    string // after the flag and the folder
+		opens   bool
+	}{
+		"more behind its end": {func(t *testing.T, _, tar string) {
+			f, err := os.OpenFile(tar, os.O_APPEND|os.O_WRONLY, 0)
+			ok(t, err)
+			_, err = f.Write(append(make([]byte, 100_000), 1))
+			ok(t, errors.Join(err, f.Close()))
+		}, damaged + "5120: remove it, with the file .idx beside it, then run the same command again", true},
+		"another body": {func(t *testing.T, _, tar string) {
+			b, err := os.ReadFile(tar)
+			ok(t, err)
+			i := bytes.LastIndex(b, []byte("IEND"))
+			b[i]++
+			ok(t, os.WriteFile(tar, b, 0o600))
+		}, damaged, true},
+		"no tar": {func(t *testing.T, _, tar string) { ok(t, os.Remove(tar)); ok(t, os.Mkdir(tar, 0o700)) },
+			"is a directory", true},
+		"no folder for the new tar": {func(t *testing.T, dir, tar string) {
+			temp := strings.TrimSuffix(filepath.Base(tar), ".tar") + forgetSuffix
+			ok(t, os.MkdirAll(filepath.Join(dir, "kept", hidden, temp, "x"), 0o700))
+		}, "directory not empty", true},
+		"no index": {func(t *testing.T, _, tar string) {
+			index := strings.TrimSuffix(tar, ".tar") + ".idx"
+			ok(t, os.Remove(index))
+			ok(t, os.Mkdir(index, 0o700))
+		}, "is a directory", false},
+		"no crops": {func(t *testing.T, dir, _ string) {
+			blocked(t, filepath.Join(dir, "crops", "000"))
+		}, "not a directory", true},
+		"a crop that stays": {func(t *testing.T, dir, _ string) {
+			ok(t, os.MkdirAll(filepath.Join(dir, "crops", "000", "000001-9.jpg", "x"), 0o700))
+		}, "directory not empty", true},
+		"no token": {func(t *testing.T, dir, _ string) {
+			path := filepath.Join(dir, "crops", hidden, jobFile)
+			ok(t, os.Remove(path))
+			ok(t, os.Mkdir(path, 0o700))
+		}, "is a directory", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, dir := newWork(t, 2), t.TempDir()
+			k := start(t, Options{Job: w.job, Bodies: filepath.Join(dir, "kept"),
+				Crops: filepath.Join(dir, "crops")})
+			w.keep(k, shot(t, 300, 1, 1))
+			w.keep(k, shot(t, 300, 1, 2))
+			ok(t, k.Close())
+			tars, err := filepath.Glob(filepath.Join(dir, "kept", "*.tar"))
+			ok(t, err)
+			c.breakIt(t, dir, tars[0])
+			before := files(t, filepath.Join(dir, "kept"))
+			f, err := OpenFiles(t.Context(), w.job, log())
+			if (err == nil) != c.opens {
+				t.Errorf("opened: %v", err)
+			}
+			if err == nil {
+				err = f.Forget([]int64{1})
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+			if strings.Contains(c.want, damaged) && (!errors.Is(err, errDamaged) ||
+				!reflect.DeepEqual(files(t, filepath.Join(dir, "kept")), before)) {
+				t.Errorf("%v, or the file is another one", err)
+			}
+		})
+	}
+}
 
 // TestForgetFiles deletes what is kept of some rows, in every form: the bytes or smaller picture, the result
 // beside it, crops, the blurred picture. Other rows keep theirs. It is refused while a process lives.
@@ -78,39 +209,6 @@ func TestForgetFiles(t *testing.T) {
 		f, err := OpenFiles(t.Context(), w.job, log)
 		if err != nil || len(f.Missing) != 1 || f.Missing[0] != o.Crops {
 			t.Errorf("%+v: missing %v, %v", form, f, err)
-		}
-	}
-}
-
-// TestFillFromSmaller makes thumbnails of rows that are done from what is kept of them, bytes and smaller
-// pictures: the face that is blurred there is where it is.
-func TestFillFromSmaller(t *testing.T) {
-	face := store.Face{X: 600, Y: 300, Width: 300, Height: 300, Score: 9}
-	for _, form := range []Form{{}, {Size: 400, Quality: 90}} {
-		w, dir := newWork(t, 3), t.TempDir()
-		k := start(t, inForm(w.job, dir, form))
-		body := drawn(t, "jpeg", 1200, 900, face)
-		w.keep(k, judged(body, "jpeg", []store.Face{face}, 1))
-		w.keep(k, judged(body, "jpeg", nil, 2))
-		ok(t, k.Close())
-		k = start(t, Options{Job: w.job, Thumbnails: 6, BlurFaces: true})
-		made, lacking, err := k.FillThumbnails(t.Context())
-		if err != nil || made != 2 || lacking != 0 {
-			t.Errorf("%+v: %d made, %d lacking, %v", form, made, lacking, err)
-		}
-		if made, _, err := k.FillThumbnails(t.Context()); err != nil || made != 0 {
-			t.Errorf("%+v: %d made again, %v", form, made, err)
-		}
-		ok(t, k.Close())
-		samples, err := w.job.Samples(t.Context())
-		ok(t, err)
-		if len(samples) != 2 {
-			t.Fatalf("%+v: %d thumbnails", form, len(samples))
-		}
-		m := picture(t, samples[0].JPEG)
-		if x, y := m.Bounds().Dx()*5/8, m.Bounds().Dy()/2; !samples[0].Faces ||
-			!near(m, x, y, color.RGBA{255, 0, 0, 255}) {
-			t.Errorf("%+v: at %d,%d %v", form, x, y, m.At(x, y))
 		}
 	}
 }

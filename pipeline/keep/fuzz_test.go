@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -41,6 +42,58 @@ func sample(t testing.TB) []byte {
 	b, err := os.ReadFile(filepath.Join(dir, "sample-0001.tar"))
 	ok(t, err)
 	return b
+}
+
+// TestWalk lists the entries of a tar file in their order, up to where it is cut or damaged.
+func TestWalk(t *testing.T) {
+	whole := sample(t)
+	type place struct {
+		id, at, size int64
+		body         string
+	}
+	list := func(b []byte) (places []place, end int64) {
+		path := filepath.Join(t.TempDir(), "x")
+		ok(t, os.WriteFile(path, b, 0o644))
+		file, err := os.Open(path)
+		ok(t, err)
+		defer file.Close()
+		groups, end, err := walk(file)
+		ok(t, err)
+		for _, e := range entriesOf(groups) {
+			o, _, err := parse(b[e.at : e.at+e.size])
+			ok(t, err)
+			places = append(places, place{e.id, e.at, e.size, string(o.Body)})
+		}
+		return places, end
+	}
+	long := strings.Repeat("long", 300)
+	all, end := list(whole)
+	want := []place{{1, 0, 2048, "body"}, {2, 0, 2048, "body"}, {4, 3584, 2048, "body"},
+		{5, 6656, 2048, "body"}, {3, 9728, 3072, long}}
+	if !slices.Equal(all, want) || end != 12_800 || len(whole) != 12_800+trailer {
+		t.Errorf("%v to %d of %d, want %v", all, end, len(whole), want)
+	}
+	for _, c := range []struct {
+		at    int // the first byte that is another one
+		n     int // or where the file is cut, if negative
+		want  int // entries
+		ended int64
+	}{
+		{1539, 1, 0, 0}, {0, -2047, 0, 0}, {0, -2048, 1, 2048}, {0, -3583, 1, 2048}, {0, -3584, 2, 3584},
+		{0, -5632, 3, 5632}, {0, -6655, 3, 5632}, {0, -6656, 3, 6656}, {6144, 1, 3, 5632},
+		{0, -12_799, 4, 9728}, {0, -12_800, 5, 12_800}, {11_300, 1, 4, 9728}, {12_800, 1, 5, 12_800},
+	} {
+		b := slices.Clone(whole)
+		if c.n < 0 {
+			b = b[:-c.n]
+		} else {
+			b[c.at] ^= 0xff
+		}
+		got, ended := list(b)
+		if !slices.Equal(got, want[:c.want]) || ended != c.ended {
+			t.Errorf("%+v: %d entries to %d", c, len(got), ended)
+		}
+	}
 }
 
 // FuzzWalk reads any bytes as a tar file: every entry that is listed is within it and reads, or is reported

@@ -50,7 +50,9 @@ func newJob(t testing.TB) store.Job {
 // start opens a keeper, to be closed after the test unless it is before.
 func start(t testing.TB, o Options) *Keeper {
 	t.Helper()
-	o.Log = slog.New(slog.DiscardHandler)
+	if o.Log == nil {
+		o.Log = log()
+	}
 	k, err := Open(context.Background(), o)
 	ok(t, err)
 	if k == nil {
@@ -356,6 +358,8 @@ func TestPowerCut(t *testing.T) {
 		}
 		if o, err := successor.Read(row(2)); err == nil && string(o.Body) != strings.Repeat("second", 2000) {
 			t.Errorf("zeros at %d: row 2 reads as %d bytes", at, len(o.Body))
+		} else if _, found := successor.Find(2); found != (err == nil) {
+			t.Errorf("zeros at %d: row 2 is found: %v, and read: %v", at, found, err)
 		}
 		ok(t, successor.Close())
 	}
@@ -414,7 +418,7 @@ func TestFolders(t *testing.T) {
 	job := newJob(t)
 	open := func(job store.Job, dir string) error {
 		k, err := Open(context.Background(),
-			Options{Job: job, Crops: dir, Log: slog.New(slog.DiscardHandler)})
+			Options{Job: job, Crops: dir, Log: log()})
 		if err == nil {
 			err = k.Close()
 		}
@@ -567,3 +571,5 @@ func TestSeenByOthers(t *testing.T) {
 	}
 	ok(t, b.Close())
 }
+
+func log() *slog.Logger { return slog.New(slog.DiscardHandler) }

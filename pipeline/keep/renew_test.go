@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -105,6 +106,32 @@ func TestRenewedByTheDead(t *testing.T) {
 	ok(t, start(t, inForm(w.job, dir, form)).Close())
 	got := pairs(t, dir)
 	if len(got) != 2 || *got[1].result.Faces != 2 || *got[2].result.Faces != 0 {
+		t.Errorf("%d pairs, %+v", len(got), got[1].result)
+	}
+	if left := leftOver(t, dir); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// TestRenewedBeside: what a process that lives keeps once more is left to it, and to the next one if it dies.
+func TestRenewedBeside(t *testing.T) {
+	dir, w := t.TempDir(), newWork(t, 2)
+	body := drawn(t, "jpeg", 200, 150, twoFaces...)
+	form := Form{JSON: true}
+	k := start(t, inForm(w.job, dir, form))
+	w.keep(k, judged(body, "jpeg", nil, 1))
+	w.keep(k, judged(body, "jpeg", nil, 2))
+	ok(t, k.Close())
+	other, k := start(t, inForm(w.job, dir, form)), start(t, inForm(w.job, dir, form))
+	w.rescanned(other, 1, twoFaces...)
+	w.rescanned(k, 2, twoFaces...)
+	ok(t, k.Close())
+	note := other.bodies.name + renewSuffix
+	if left := leftOver(t, dir); !slices.Contains(left, note) {
+		t.Errorf("of a process that lives there is %v, without its note", left)
+	}
+	ok(t, other.Close())
+	if got := pairs(t, dir); len(got) != 2 || *got[1].result.Faces != 2 || *got[2].result.Faces != 2 {
 		t.Errorf("%d pairs, %+v", len(got), got[1].result)
 	}
 	if left := leftOver(t, dir); len(left) > 0 {

@@ -46,8 +46,8 @@ func TestSnapshotJSON(t *testing.T) {
 	check(map[string]string{"detector": `"yunet"`, "faces": "234567"})
 }
 
-// TestEstimate: the time left is that of the pending rows, or of the slowest host. It is unknown without a rate
-// and while lists are read.
+// TestEstimate: the time left is that of the pending rows, or of the slowest host. It is unknown without a
+// rate and while lists are read.
 func TestEstimate(t *testing.T) {
 	for what, c := range map[string]struct {
 		pending    int64
@@ -107,7 +107,8 @@ func TestImageJSON(t *testing.T) {
 		}
 		last := c.boxes - 1
 		if got.Link != c.link || got.Faces != c.faces || len(got.Boxes) != c.boxes ||
-			len(got.Scores) != c.boxes || !slices.Equal(got.Boxes[last], []float64{float64(last), 2, 3, 4}) || got.Scores[last] != 0.1235 {
+			len(got.Scores) != c.boxes || got.Scores[last] != 0.1235 ||
+			!slices.Equal(got.Boxes[last], []float64{float64(last), 2, 3, 4}) {
 			t.Errorf("%s", b)
 		}
 	}
