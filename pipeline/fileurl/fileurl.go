@@ -26,17 +26,14 @@ func Is(text string) bool {
 
 // Split returns path and member of a URL that Of or OfMember wrote; ok is false for any other text.
 func Split(text string) (file, member string, ok bool) {
-	rest, ok := strings.CutPrefix(text, scheme+"//")
-	rest, name, isMember := strings.Cut(rest, "#")
-	file, err := url.PathUnescape(rest)
-	if err == nil {
-		member, err = url.PathUnescape(name)
-	}
+	rest, name, isMember := strings.Cut(strings.TrimPrefix(text, scheme+"//"), "#")
+	file, _ = url.PathUnescape(rest) // what cannot be read becomes empty, which was not written so
+	member, _ = url.PathUnescape(name)
 	again := Of(file)
 	if isMember {
 		again = OfMember(file, member)
 	}
-	return file, member, ok && err == nil && again == text
+	return file, member, again == text
 }
 
 // Path is the clean absolute path that a URL in a list names, as people write it: with no host or localhost,
@@ -57,7 +54,7 @@ func Path(text string) (file string, ok bool) {
 		rest = after[slash:]
 	}
 	file = decode(rest)
-	if !strings.HasPrefix(file, "/") || strings.IndexByte(file, 0) >= 0 {
+	if !strings.HasPrefix(file, "/") || strings.Contains(file, "\x00") {
 		return "", false
 	}
 	return path.Clean(file), true
@@ -71,16 +68,7 @@ func isPlain(c byte) bool {
 }
 
 func encode(s string) string {
-	odd := 0
-	for i := range len(s) {
-		if !isPlain(s[i]) {
-			odd++
-		}
-	}
-	if odd == 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s)+2*odd)
+	b := make([]byte, 0, len(s))
 	for i := range len(s) {
 		if c := s[i]; isPlain(c) {
 			b = append(b, c)
@@ -93,9 +81,6 @@ func encode(s string) string {
 
 // decode replaces the escapes that are there; a percent sign that begins none stands for itself.
 func decode(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
-		return s
-	}
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) {

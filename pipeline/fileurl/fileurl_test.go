@@ -13,6 +13,7 @@ func TestURLs(t *testing.T) {
 		"/new\nline/\xff\x00é": "file:///new%0Aline/%FF%00%C3%A9",
 		"/(1)+[2];x=y:@&!.jpg": "file:///%281%29%2B%5B2%5D%3Bx%3Dy%3A%40%26%21.jpg",
 		"/~u/a-b_c.D.jpg":      "file:///~u/a-b_c.D.jpg",
+		"/azAZ09@[`{:":         "file:///azAZ09%40%5B%60%7B%3A",
 	} {
 		if got := Of(file); got != want {
 			t.Errorf("Of(%q) = %s, want %s", file, got, want)
@@ -27,9 +28,18 @@ func TestURLs(t *testing.T) {
 	}
 }
 
+func TestIs(t *testing.T) {
+	for text, want := range map[string]bool{"file:": true, "File:a": true, "file:///a": true, "": false,
+		"file": false, "files:///a": false, "http://a/b": false} {
+		if Is(text) != want {
+			t.Errorf("Is(%q) = %t", text, !want)
+		}
+	}
+}
+
 func TestSplitRefuses(t *testing.T) {
 	for _, text := range []string{"", "file:", "http://a/b", "file://a b", "file:///a%2fb", "file:///%zz",
-		"file:///%4a", "file:///a#%4a", "FILE:///a"} {
+		"file:///%4a", "file:///a#%4a", "file:///a#%zz", "FILE:///a", "/a", "file:/a"} {
 		if file, member, ok := Split(text); ok {
 			t.Errorf("Split(%q) took it as %q, %q", text, file, member)
 		}
@@ -44,6 +54,9 @@ func TestPathOfLists(t *testing.T) {
 		"file:%2Fa.jpg":                 "/a.jpg",
 		"file:///a b/100%.jpg":          "/a b/100%.jpg",
 		"file:///a%20b/%e4%2E%2e/c.jpg": "/a b/\xe4../c.jpg",
+		"file:///a%41":                  "/aA",
+		"file:///a%4":                   "/a%4",
+		"file:///a%":                    "/a%",
 		"file:///a/%2e%2e/../../etc/x":  "/etc/x",
 		"file:///a//b/./c.jpg":          "/a/b/c.jpg",
 		"file:///a.jpg?w=1#top":         "/a.jpg",
