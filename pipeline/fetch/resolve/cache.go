@@ -74,7 +74,7 @@ func (c *cache) put(name string, e entry) {
 }
 
 func (c *cache) insert(name string, e entry) {
-	if _, ok := c.young[name]; !ok && len(c.young) >= max(c.max/2, 1) {
+	if _, ok := c.young[name]; !ok && len(c.young) >= c.max/2 {
 		c.old, c.young = c.young, nil
 	}
 	if c.young == nil {

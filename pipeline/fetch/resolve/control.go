@@ -40,9 +40,6 @@ func (c *control) resolved(name string) {
 	k := &c.known
 	k.Lock()
 	defer k.Unlock()
-	if n := len(k.names); n > 0 && k.names[n-1] == name {
-		return
-	}
 	same := func(old string) bool { return zone(old) == zone(name) }
 	if i := slices.IndexFunc(k.names, same); i >= 0 {
 		k.names = slices.Delete(k.names, i, i+1)
@@ -60,10 +57,8 @@ func (c *control) names() []string {
 
 // zone is the end of a name that is most likely one owner's: its last two labels.
 func zone(name string) string {
-	if last := strings.LastIndexByte(name, '.'); last > 0 {
-		return name[strings.LastIndexByte(name[:last], '.')+1:]
-	}
-	return name
+	last := strings.LastIndexByte(name, '.')
+	return name[strings.LastIndexByte(name[:max(last, 0)], '.')+1:]
 }
 
 // check returns nil if an upstream worked after the given time. Concurrent callers share the questions.
@@ -92,10 +87,10 @@ func (r *Resolver) Probe(ctx context.Context, names []string) error {
 // probe sends the control questions, and queries for more names, side by side.
 func (r *Resolver) probe(ctx context.Context, more []string) error {
 	known := r.control.names()
-	names := slices.Concat(known, more)
-	answers := make([]error, len(names)+1)
+	names := append(slices.Concat(known, more), ".")
+	answers := make([]error, len(names))
 	var queries sync.WaitGroup
-	for i, name := range append(names, ".") {
+	for i, name := range names {
 		queries.Go(func() {
 			defer crash.Exit()
 			kind := dns.TypeA
@@ -106,16 +101,18 @@ func (r *Resolver) probe(ctx context.Context, more []string) error {
 		})
 	}
 	queries.Wait()
-	for _, err := range answers[:len(names)] {
+	root := len(names) - 1
+	var err error
+	for _, err = range answers[:root] {
 		if err == nil {
 			return nil
 		}
 	}
-	if root := answers[len(names)]; root != nil {
-		return root
+	if answers[root] != nil {
+		return answers[root]
 	}
 	if len(known) > 1 {
-		return answers[len(known)-1] // and one zone alone is not to blame
+		return err // and one zone alone is not to blame
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -192,15 +193,23 @@ func (r *Resolver) once(ctx context.Context, q *dns.Msg, addr string) (*dns.Msg,
 	if err != nil {
 		s.failures.Add(1)
 		s.weak.Store(time.Now().Add(weakFor).UnixNano())
+		var late net.Error
+		if ctx.Err() != nil || errors.As(err, &late) && late.Timeout() { // whichever ended the read
+			err = fmt.Errorf("%s does not answer within %v", addr, r.o.Timeout)
+		}
 		return nil, err
 	}
 	s.weak.Store(0)
-	if old := s.time.Load(); old == 0 {
-		s.time.Store(int64(took))
-	} else {
-		s.time.Store(old + (int64(took)-old)/8)
-	}
+	s.time.Store(int64(average(time.Duration(s.time.Load()), took)))
 	return m, nil
+}
+
+// average is a moving average after one more value; old is 0 before the first.
+func average(old, value time.Duration) time.Duration {
+	if old == 0 {
+		return value
+	}
+	return old + (value-old)/8
 }
 
 func exchangeBy(ctx context.Context, network string, q *dns.Msg, addr string) (*dns.Msg, time.Duration,

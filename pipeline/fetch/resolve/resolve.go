@@ -135,7 +135,7 @@ func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	if addrs := r.system.host(name); addrs != nil {
 		return addrs, nil
 	}
-	if _, ok := dns.IsDomainName(name); !ok || name == "" || len(name) > 253 {
+	if _, ok := dns.IsDomainName(name); !ok || len(name) > 253 {
 		return nil, &Error{host, NotFound, errors.New("no name that could exist")}
 	}
 	old, ok := r.cache.get(name)

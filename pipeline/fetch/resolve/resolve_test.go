@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -127,18 +127,6 @@ func newResolver(t *testing.T, o Options) *Resolver {
 	return r
 }
 
-// expire makes everything that is remembered out of date.
-func (r *Resolver) expire() {
-	r.cache.mu.Lock()
-	defer r.cache.mu.Unlock()
-	for _, g := range []map[string]entry{r.cache.young, r.cache.old} {
-		for k, e := range g {
-			e.expires = time.Now().Add(-time.Second)
-			g[k] = e
-		}
-	}
-}
-
 func kindOf(t *testing.T, err error) Kind {
 	t.Helper()
 	var e *Error
@@ -149,6 +137,7 @@ func kindOf(t *testing.T, err error) Kind {
 }
 
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	r := newResolver(t, Options{Servers: []string{u.addr}})
 	for name, want := range map[string]string{
@@ -175,88 +164,63 @@ func TestAnswers(t *testing.T) {
 	if u.count("missing.test AAAA") != 0 || u.count("a.test AAAA") != 0 {
 		t.Error("IPv6 was asked for where IPv4 had told all")
 	}
+	label := strings.Repeat("a", 63)
+	longest := strings.Join([]string{label, label, label, label[2:]}, ".")
+	if _, err := r.Lookup(t.Context(), longest); err != nil || u.count(longest+" A") != 1 {
+		t.Errorf("the longest name there can be: %v", err)
+	}
+	if _, err := r.Lookup(t.Context(), longest+"a"); err == nil || u.count(longest+"a A") != 0 {
+		t.Errorf("a longer one was requested: %v", err)
+	}
 }
 
-func TestCache(t *testing.T) {
+// TestFailures: a name that one upstream fails at is tried once more when a control question has shown that
+// the upstream works; one that gets no answer is tried twice before that.
+func TestFailures(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	r := newResolver(t, Options{Servers: []string{u.addr}})
-	for range 50 {
-		for _, name := range []string{"a.test", "missing.test", "empty.test", "brief.test", "A.test."[2:]} {
-			r.Lookup(t.Context(), name)
-		}
-	}
-	for _, q := range []string{"a.test A", "missing.test A", "empty.test A", "empty.test AAAA",
-		"brief.test A"} {
-		if n := u.count(q); n != 1 {
-			t.Errorf("%s was requested %d times", q, n)
-		}
-	}
-	if s := r.Servers()[0]; s.Queries != 6 || s.Failures != 0 { // the other 244 lookups were hits
-		t.Errorf("%+v", s)
-	}
-	r.expire()
-	r.Lookup(t.Context(), "a.test")
-	if n := u.count("a.test A"); n != 2 {
-		t.Errorf("requested %d times after the TTL", n)
-	}
-	ss := r.Servers()
-	if len(ss) != 1 || ss[0].Addr != u.addr || ss[0].Queries != 7 || ss[0].Failures != 0 || ss[0].Time <= 0 {
-		t.Errorf("%+v", ss)
-	}
-}
-
-func TestTTLBounds(t *testing.T) {
 	for _, c := range []struct {
-		rr, ns   string
-		low, top time.Duration
+		name, text string
+		asked      int
+		failures   int64 // from the start
 	}{
-		{"a.test. 0 IN A 192.0.2.1", "", minTTL, minTTL},
-		{"a.test. 300 IN A 192.0.2.1", "", 300 * time.Second, 300 * time.Second},
-		{"a.test. 999999 IN A 192.0.2.1", "", maxTTL, maxTTL},
-		{"", "test. 0 IN SOA a. b. 1 2 3 4 5", minTTL, minTTL},
-		{"", "test. 60 IN SOA a. b. 1 2 3 4 90", time.Minute, time.Minute},
-		{"", "test. 999999 IN SOA a. b. 1 2 3 4 999999", maxNoTTL, maxNoTTL},
-		{"", "", maxNoTTL, maxNoTTL},
+		{"servfail.test", "lookup servfail.test: " + u.addr + " says SERVFAIL", 2, 0},
+		{"mute.test", "lookup mute.test: " + u.addr + " does not answer within 200ms", 3, 3},
 	} {
-		u := newReply(t, c.rr, c.ns)
-		r := newResolver(t, Options{Servers: []string{u}})
-		before := time.Now()
-		r.Lookup(t.Context(), "a.test")
-		e, _ := r.cache.get("a.test")
-		if d := e.expires.Sub(before); d < c.low || d > c.top+time.Second {
-			t.Errorf("%q %q: kept for %v, want %v", c.rr, c.ns, d, c.low)
+		_, err := r.Lookup(t.Context(), c.name)
+		if err == nil || kindOf(t, err) != Failed || err.Error() != c.text ||
+			u.count(c.name+" A") != c.asked || r.Servers()[0].Failures != c.failures {
+			t.Errorf("%s: %v, requested %d times, %+v", c.name, err, u.count(c.name+" A"), r.Servers())
 		}
 	}
 }
 
-// newReply is a name server that says the same to everything.
-func newReply(t *testing.T, answer, authority string) string {
-	return fetchtest.NameServer(t, dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		if answer != "" {
-			m.Answer = append(m.Answer, fetchtest.Record("%s", answer))
-		}
-		if authority != "" {
-			m.Ns = append(m.Ns, fetchtest.Record("%s", authority))
-		}
-		w.WriteMsg(m)
-	}))
-}
-
-// TestBound: the cache holds no more than it may, and keeps what is used.
-func TestBound(t *testing.T) {
-	c := cache{max: 100}
-	for i := range 1000 {
-		c.put(fmt.Sprint(i), entry{expires: time.Now().Add(time.Hour)})
-		if _, ok := c.get("0"); !ok {
-			t.Fatalf("a name in use was dropped after %d others", i)
-		}
-		if n := len(c.young) + len(c.old); n > 100 {
-			t.Fatalf("%d names in a cache of 100", n)
+// TestAverage: the time of an answer follows the latest ones slowly.
+func TestAverage(t *testing.T) {
+	for _, c := range [][3]time.Duration{{0, 80, 80}, {80, 160, 90}, {160, 80, 150}, {80, 80, 80}} {
+		if got := average(c[0], c[1]); got != c[2] {
+			t.Errorf("%v after %v: %v, want %v", c[1], c[0], got, c[2])
 		}
 	}
-	if _, ok := c.get("1"); ok {
-		t.Error("a name that nobody used was kept")
+}
+
+// TestQuestion: answers by UDP are kept small enough not to be cut on the way, without signatures.
+func TestQuestion(t *testing.T) {
+	q := newQuery("a.test", dns.TypeA)
+	if o := q.IsEdns0(); o == nil || o.UDPSize() != 1232 || o.Do() || q.Question[0].Name != "a.test." {
+		t.Errorf("%v", q)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	r, err := New(Options{})
+	must(t, err)
+	defer r.Close()
+	want := Options{Config: "/etc/resolv.conf", Hosts: "/etc/hosts", Names: 200_000, Queries: 256,
+		Timeout: 2 * time.Second}
+	if !reflect.DeepEqual(r.o, want) || cap(r.queries) != want.Queries || r.cache.max != want.Names {
+		t.Errorf("%+v", r.o)
 	}
 }
 
@@ -309,52 +273,8 @@ func TestQueriesAtOnce(t *testing.T) {
 	}
 }
 
-func TestStale(t *testing.T) {
-	u := newUpstream(t)
-	r := newResolver(t, Options{Servers: []string{u.addr}})
-	want, err := r.Lookup(t.Context(), "a.test")
-	must(t, err)
-	for name, broken := range map[string]*atomic.Bool{"silent": &u.down, "failing": &u.fail} {
-		r.expire()
-		broken.Store(true)
-		for range 3 {
-			got, err := r.Lookup(t.Context(), "a.test")
-			if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("upstream %s: %v, %v", name, got, err)
-			}
-		}
-		broken.Store(false)
-	}
-	r.cache.mu.Lock()
-	e := r.cache.young["a.test"]
-	e.expires = time.Now().Add(-staleTTL - time.Second)
-	r.cache.young["a.test"] = e
-	r.cache.mu.Unlock()
-	u.fail.Store(true)
-	if _, err := r.Lookup(t.Context(), "a.test"); err == nil {
-		t.Error("an answer of the day before yesterday was served")
-	}
-}
-
-// TestStaleWhileSilent: an old answer does not wait for all the timeouts.
-func TestStaleWhileSilent(t *testing.T) {
-	u := newUpstream(t)
-	r := newResolver(t, Options{Servers: []string{u.addr}, Timeout: time.Minute})
-	if _, err := r.Lookup(t.Context(), "a.test"); err != nil {
-		t.Fatal(err)
-	}
-	r.expire()
-	u.down.Store(true)
-	start := time.Now()
-	if _, err := r.Lookup(t.Context(), "a.test"); err != nil {
-		t.Fatal(err)
-	}
-	if d := time.Since(start); d > 20*time.Second {
-		t.Errorf("served after %v", d)
-	}
-}
-
 func TestSeveralUpstreams(t *testing.T) {
+	t.Parallel()
 	dead, broken, good := newUpstream(t), newUpstream(t), newUpstream(t)
 	dead.down.Store(true)
 	broken.fail.Store(true)
@@ -376,6 +296,7 @@ func TestSeveralUpstreams(t *testing.T) {
 }
 
 func TestNoUpstream(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	u.down.Store(true)
 	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -395,44 +316,31 @@ func TestNoUpstream(t *testing.T) {
 	}
 }
 
-// TestRefused: upstreams that answer and resolve nothing are our own outage, as silent ones are. A zone that
-// fails by itself is not.
-func TestRefused(t *testing.T) {
-	u := newUpstream(t)
-	r := newResolver(t, Options{Servers: []string{u.addr}})
-	fails := func(name string, want Kind) {
-		t.Helper()
-		if _, err := r.Lookup(t.Context(), name); err == nil || kindOf(t, err) != want {
-			t.Errorf("%s: %v, want kind %d", name, err, want)
+// TestSilentUpstreamComesLast for ten seconds.
+func TestSilentUpstreamComesLast(t *testing.T) {
+	silent, good := newUpstream(t), newUpstream(t)
+	silent.down.Store(true)
+	r := newResolver(t, Options{Servers: []string{silent.addr, good.addr}, Timeout: 50 * time.Millisecond})
+	before := time.Now()
+	if _, err := r.once(t.Context(), newQuery("a.test", dns.TypeA), silent.addr); err == nil {
+		t.Fatal("no error")
+	}
+	weak := time.Unix(0, r.server(silent.addr).weak.Load())
+	if weak.Before(before.Add(10*time.Second)) || weak.After(time.Now().Add(10*time.Second)) {
+		t.Errorf("it comes last for %v", weak.Sub(before))
+	}
+	for range 4 {
+		if order := r.inOrder(); order[0] != good.addr || order[1] != silent.addr {
+			t.Errorf("%v, of which the first is silent", order)
 		}
 	}
-	u.shut.Store(true)
-	fails("a.one.test", Unreachable)
-	if err := r.Probe(t.Context(), nil); !errors.Is(err, errRefuses) {
-		t.Error(err)
+	silent.down.Store(false)
+	if _, err := r.once(t.Context(), newQuery("a.test", dns.TypeA), silent.addr); err != nil {
+		t.Fatal(err)
 	}
-	u.shut.Store(false)
-	if _, err := r.Lookup(t.Context(), "a.one.test"); err != nil {
-		t.Error("the failure was remembered:", err)
+	if first, second := r.inOrder()[0], r.inOrder()[0]; first == second {
+		t.Errorf("%s is always the first, although both answer", first)
 	}
-	if err := r.Probe(t.Context(), nil); err != nil {
-		t.Error(err)
-	}
-	u.fail.Store(true) // "." is answered, and only one zone is known
-	fails("b.one.test", Failed)
-	u.fail.Store(false)
-	for i := range 2 * knownNames {
-		if _, err := r.Lookup(t.Context(), fmt.Sprintf("a.zone%d.test", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := len(r.control.names()); n != knownNames {
-		t.Errorf("%d names are known", n)
-	}
-	fails("servfail.two.test", Failed)
-	u.fail.Store(true)
-	fails("b.two.test", Unreachable)
-	u.fail.Store(false)
 }
 
 // TestUpstreamsTakeTurns: each upstream is the first as often as the others.
@@ -452,141 +360,6 @@ func TestUpstreamsTakeTurns(t *testing.T) {
 				t.Errorf("%s was the first of %d in %d of %d turns", addr, n, times, 10*n)
 			}
 		}
-	}
-}
-
-func TestZone(t *testing.T) {
-	for name, want := range map[string]string{"a.b.one.test": "one.test", "xone.test": "xone.test",
-		"one.test": "one.test", "three": "three", "a.b": "a.b", "": ""} {
-		if got := zone(name); got != want {
-			t.Errorf("%q is in %q, want %q", name, got, want)
-		}
-	}
-}
-
-// TestPut: a failure replaces what is remembered, unless that is addresses, old or young, and it is not that
-// the name does not exist.
-func TestPut(t *testing.T) {
-	failed, missing := &Error{Kind: Failed}, &Error{Kind: NotFound}
-	addrs := []netip.Addr{netip.IPv6Loopback()}
-	for _, c := range []struct {
-		was, put entry
-		kept     bool
-	}{
-		{entry{addrs: addrs}, entry{err: failed}, true},
-		{entry{addrs: addrs}, entry{err: missing}, false},
-		{entry{err: missing}, entry{err: failed}, false},
-		{entry{err: failed}, entry{addrs: addrs}, false},
-	} {
-		for _, old := range []bool{false, true} {
-			c.was.expires, c.put.expires = time.Now(), time.Now()
-			cache := cache{max: 2}
-			cache.put("a", c.was)
-			if old {
-				cache.put("b", entry{})
-			}
-			cache.put("a", c.put)
-			want := c.put
-			if c.kept {
-				want = c.was
-			}
-			if e, ok := cache.get("a"); !ok || e.err != want.err || len(e.addrs) != len(want.addrs) {
-				t.Errorf("%+v, old %t: %+v", c, old, e)
-			}
-		}
-	}
-}
-
-// TestZonesAtFault: one zone that fails is to blame itself; of two, the upstreams are.
-func TestZonesAtFault(t *testing.T) {
-	for zones, want := range map[int]Kind{1: Failed, 2: Unreachable} {
-		u := newUpstream(t)
-		r := newResolver(t, Options{Servers: []string{u.addr}})
-		for i := range zones {
-			_, err := r.Lookup(t.Context(), fmt.Sprintf("a.zone%d.test", i))
-			must(t, err)
-		}
-		u.fail.Store(true)
-		if _, err := r.Lookup(t.Context(), "b.zone0.test"); err == nil || kindOf(t, err) != want {
-			t.Errorf("%d zones: %v, want kind %d", zones, err, want)
-		}
-	}
-}
-
-// TestKnownNames: one name is kept of each zone, the latest last, and the zones that resolved longest ago go.
-func TestKnownNames(t *testing.T) {
-	var c control
-	for _, x := range []struct{ name, want string }{
-		{"a.one.test", "[a.one.test]"},
-		{"b.one.test", "[b.one.test]"},
-		{"two.test", "[b.one.test two.test]"},
-		{"c.one.test", "[two.test c.one.test]"},
-		{"c.one.test", "[two.test c.one.test]"},
-		{"three", "[two.test c.one.test three]"},
-		{"x.four.test", "[two.test c.one.test three x.four.test]"},
-		{"five.test", "[c.one.test three x.four.test five.test]"},
-		{"y.four.test", "[c.one.test three five.test y.four.test]"},
-	} {
-		if c.resolved(x.name); fmt.Sprint(c.names()) != x.want {
-			t.Errorf("after %s: %v, want %s", x.name, c.names(), x.want)
-		}
-	}
-}
-
-// TestBackMeanwhile: upstreams that come back while a name is being asked for give its address.
-func TestBackMeanwhile(t *testing.T) {
-	u := newUpstream(t)
-	u.down.Store(true)
-	r := newResolver(t, Options{Servers: []string{u.addr}, Timeout: 100 * time.Millisecond})
-	go func() {
-		for u.count("a.test A") < rounds {
-			time.Sleep(time.Millisecond)
-		}
-		u.down.Store(false)
-	}()
-	// The control questions may have been sent too early.
-	if _, err := r.Lookup(t.Context(), "a.test"); err != nil && kindOf(t, err) != Unreachable {
-		t.Error(err)
-	}
-}
-
-func TestSystemFiles(t *testing.T) {
-	u := newUpstream(t)
-	dir := t.TempDir()
-	hosts, config := filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")
-	write := func(file, text string, mod time.Time) {
-		must(t, os.WriteFile(file, []byte(text), 0o600))
-		must(t, os.Chtimes(file, mod, mod))
-	}
-	write(hosts, "# comment\n192.0.2.99 Printer printer.lan # trailing\n2001:db8::1 printer\nbroken "+
-		"line\nfe80::1%eth0 zoned\n", time.Unix(1, 0))
-	write(config, "nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch lan example\n", time.Unix(1, 0))
-	r := newResolver(t, Options{Hosts: hosts, Config: config})
-	if got, err := r.Lookup(t.Context(), "printer"); err != nil ||
-		fmt.Sprint(got) != "[192.0.2.99 2001:db8::1]" {
-		t.Errorf("%v, %v", got, err)
-	}
-	if got, err := r.Lookup(t.Context(), "printer.lan."); err != nil || fmt.Sprint(got) != "[192.0.2.99]" {
-		t.Errorf("%v, %v", got, err)
-	}
-	if got := fmt.Sprint(r.system.servers(), r.system.names("nas"),
-		r.system.names("a.b")); got != "[192.0.2.53:53 [2001:db8::53]:53] [nas.lan nas.example nas] [a.b]" {
-		t.Error(got)
-	}
-	write(hosts, "192.0.2.100 printer\n", time.Unix(2, 0))
-	write(config, "search lan\n", time.Unix(2, 0))
-	r.system.checked = time.Time{}
-	if got, err := r.Lookup(t.Context(), "printer"); err != nil || fmt.Sprint(got) != "[192.0.2.100]" {
-		t.Errorf("after a change: %v, %v", got, err)
-	}
-	if got := r.system.servers(); len(got) != 2 || got[0] != "127.0.0.1:53" {
-		t.Errorf("without a name server: %v", got)
-	}
-	// The search list is asked through, up to the name itself.
-	r = newResolver(t, Options{Hosts: hosts, Config: config, Servers: []string{u.addr}})
-	if _, err := r.Lookup(t.Context(), "missing"); err == nil || u.count("missing.lan A") != 1 ||
-		u.count("missing A") != 1 {
-		t.Errorf("%v %v", err, u.asked)
 	}
 }
 

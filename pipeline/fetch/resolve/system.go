@@ -20,14 +20,13 @@ const recheck = 5 * time.Second
 type system struct {
 	o *Options
 
-	mu             sync.Mutex
-	checked        time.Time
-	hosts          map[string][]netip.Addr
-	hostsMod       time.Time
-	upstreams      []string
-	search         []string
-	configMod      time.Time
-	configIsLoaded bool
+	mu        sync.Mutex
+	checked   time.Time
+	hosts     map[string][]netip.Addr // nil if there is no file
+	hostsMod  time.Time
+	upstreams []string // empty before the first look
+	search    []string
+	configMod time.Time
 }
 
 // refresh reads what has changed.
@@ -36,11 +35,11 @@ func (s *system) refresh() {
 		return
 	}
 	s.checked = time.Now()
-	if mod := modified(s.o.Hosts); !mod.Equal(s.hostsMod) || s.hosts == nil {
+	if mod := modified(s.o.Hosts); !mod.Equal(s.hostsMod) {
 		s.hostsMod, s.hosts = mod, readHosts(s.o.Hosts)
 	}
-	if mod := modified(s.o.Config); !mod.Equal(s.configMod) || !s.configIsLoaded {
-		s.configMod, s.configIsLoaded = mod, true
+	if mod := modified(s.o.Config); !mod.Equal(s.configMod) || len(s.upstreams) == 0 {
+		s.configMod = mod
 		s.upstreams, s.search = nil, nil
 		if c, err := dns.ClientConfigFromFile(s.o.Config); err == nil {
 			s.search = c.Search
