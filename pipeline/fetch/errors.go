@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +122,7 @@ func classify(err error) *Error {
 		e.Reason = TLS // an alert after the handshake
 	case errors.As(err, &errno):
 		e.Reason, e.Outage = fromErrno(errno)
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &timeout) && timeout.Timeout():
 		e.Reason = Timeout
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		e.Reason = Truncated

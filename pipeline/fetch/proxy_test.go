@@ -2,6 +2,7 @@ package fetch_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -285,11 +286,27 @@ func TestProxyIsOurs(t *testing.T) {
 		w.WriteHeader(http.StatusProxyAuthRequired)
 	}))
 	defer needsAuth.Close()
-	for _, p := range []string{"http://" + closedPort, "socks5://" + closedPort, needsAuth.URL} {
+	curt := listen(t, func(c net.Conn) { http.ReadRequest(bufio.NewReader(c)) })
+	addr, _ := socks(t, "me:secret")
+	for p, want := range map[string]string{
+		"http://" + closedPort: "proxy: dial tcp", "socks5://" + closedPort: "proxy: dial tcp",
+		needsAuth.URL: "proxy: 407 ", "http://" + curt: "proxy: unexpected EOF",
+		"http://missing.test:3128":   "proxy: lookup missing.test: no such host",
+		"socks5://" + addr:           "proxy: ",
+		"socks5://me:Secret@" + addr: "proxy: socks connect ",
+	} {
 		f := newFetcher(t, fetch.Options{Proxy: p, DNS: nameServer(t, nil)})
 		if _, e := attempt(t, f, "https://127.0.0.1:"+portOf(t, s.URL)+"/"); e == nil || !e.Outage ||
-			e.Reason != fetch.Connect {
+			e.Reason != fetch.Connect || !strings.HasPrefix(e.Err.Error(), want) {
 			t.Errorf("%s: %v", p, e)
+		}
+	}
+	// One that connects and then says nothing takes the attempt's time.
+	mute := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	for _, scheme := range []string{"http", "https", "socks5"} {
+		f := newFetcher(t, fetch.Options{Proxy: scheme + "://" + mute, Timeout: 200 * time.Millisecond})
+		if _, e := attempt(t, f, s.URL+"/i/0/x"); e == nil || e.Reason != fetch.Timeout || e.Outage {
+			t.Errorf("a silent proxy by %s: %v", scheme, e)
 		}
 	}
 	for _, p := range []string{"ftp://a", "a:1", "http://", "socks4://user:secret@a"} {
@@ -300,15 +317,30 @@ func TestProxyIsOurs(t *testing.T) {
 	}
 }
 
-// socks is a SOCKS5 proxy for CONNECT by address; it tells what it was asked for.
-func socks(t *testing.T) (addr string, asked func() string) {
+// socks is a SOCKS5 proxy for CONNECT by address; it tells what it was asked for. Unless the login, a user
+// and a password, is empty, it lets only that one in.
+func socks(t *testing.T, login string) (addr string, asked func() string) {
 	var mu sync.Mutex
 	last := ""
 	addr = listen(t, func(c net.Conn) {
 		b := make([]byte, 262)
 		io.ReadFull(c, b[:2])
 		io.ReadFull(c, b[:b[1]])
-		c.Write([]byte{5, 0})
+		if user, password, has := strings.Cut(login, ":"); has {
+			if !bytes.Contains(b[:b[1]], []byte{2}) {
+				c.Write([]byte{5, 0xff})
+				return
+			}
+			c.Write([]byte{5, 2})
+			want := fmt.Sprintf("\x01%c%s%c%s", len(user), user, len(password), password)
+			if io.ReadFull(c, b[:len(want)]); string(b[:len(want)]) != want {
+				c.Write([]byte{1, 1})
+				return
+			}
+			c.Write([]byte{1, 0})
+		} else {
+			c.Write([]byte{5, 0})
+		}
 		io.ReadFull(c, b[:4])
 		if b[3] != 1 {
 			mu.Lock()
@@ -336,23 +368,26 @@ func TestSOCKS(t *testing.T) {
 	s := newServer(t)
 	cert, pool := certificate(t, "site.test")
 	secure := s.ListenTLS("127.0.0.1:0", cert)
-	addr, asked := socks(t)
-	f := newFetcher(t, fetch.Options{Proxy: "socks5://" + addr,
-		DNS: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), RootCAs: pool})
-	for _, base := range []string{s.URL, secure} {
-		u, _ := url.Parse(base)
-		u.Host, u.Path = "site.test:"+u.Port(), "/i/0/x"
-		if _, e := attempt(t, f, u.String()); e != nil {
-			t.Errorf("%s: %v", u, e)
+	for _, login := range []string{"", "me:secret"} {
+		addr, asked := socks(t, login)
+		f := newFetcher(t, fetch.Options{Proxy: "socks5://" + strings.TrimPrefix(login+"@", "@") + addr,
+			DNS: nameServer(t, map[string]string{"site.test": "127.0.0.1"}), RootCAs: pool})
+		for _, base := range []string{s.URL, secure} {
+			u, _ := url.Parse(base)
+			u.Host, u.Path = "site.test:"+u.Port(), "/i/0/x"
+			if _, e := attempt(t, f, u.String()); e != nil {
+				t.Errorf("%s: %v", u, e)
+			}
+			if want := "127.0.0.1:" + u.Port(); asked() != want {
+				t.Errorf("%s: the proxy was asked for %s, want %s", u, asked(), want)
+			}
 		}
-		if want := "127.0.0.1:" + u.Port(); asked() != want {
-			t.Errorf("%s: the proxy was asked for %s, want %s", u, asked(), want)
+		if _, e := attempt(t, f, "http://"+closedPort+"/"); e == nil || e.Reason != fetch.Connect ||
+			e.Outage || !strings.HasPrefix(e.Err.Error(), "the proxy says ") {
+			t.Errorf("a target that refuses: %v", e)
 		}
+		f.Close()
 	}
-	if _, e := attempt(t, f, "http://"+closedPort+"/"); e == nil || e.Reason != fetch.Connect || e.Outage {
-		t.Errorf("a target that refuses: %v", e)
-	}
-	f.Close()
 }
 
 // TestProxyFromEnvironment in its usual variables. They leave loopback out, so the target is another address;
@@ -376,6 +411,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 		}
 	})
 	t.Setenv("HTTP_PROXY", "http://"+srv)
+	t.Setenv("REQUEST_METHOD", "")
 	t.Setenv("NO_PROXY", "direct.test")
 	f := newFetcher(t, fetch.Options{DNS: nameServer(t, map[string]string{"site.test": "10.1.2.3",
 		"direct.test": "127.0.0.1"})})
@@ -390,6 +426,12 @@ func TestProxyFromEnvironment(t *testing.T) {
 		Proxy: "none"})
 	if _, e := attempt(t, none, "http://site.test:"+portOf(t, s.URL)+"/i/0/x"); e != nil || len(asked) != 1 {
 		t.Errorf("no proxy: %v, asked %q", e, asked)
+	}
+	t.Setenv("REQUEST_METHOD", "GET") // as in a CGI script, where a client may have set HTTP_PROXY
+	cgi := newFetcher(t, fetch.Options{})
+	if _, e := attempt(t, cgi, "http://10.1.2.3/x"); e == nil || !e.Outage || e.Reason != fetch.Connect ||
+		len(asked) != 1 {
+		t.Errorf("in a CGI script: %v, asked %q", e, asked)
 	}
 }
 
