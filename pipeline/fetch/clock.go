@@ -130,7 +130,8 @@ func (a *attempt) watch() (stop func()) {
 		<-begun
 		took := time.Since(from) - time.Duration(a.stoppedFor.Load()-stoppedFor)
 		got := a.received.Load()
-		if !a.stopped.Load() && got > 0 && float64(got) < float64(least)*took.Seconds() {
+		slow := got > 0 && float64(got) < float64(least)*took.Seconds()
+		if slow && !a.stopped.Load() && took >= grace {
 			a.cancel(fmt.Errorf("%w: %d bytes in %v", errTooSlow, got, took.Round(time.Millisecond)))
 			return
 		}

@@ -115,6 +115,17 @@ func TestFiles(t *testing.T) {
 	}
 	must(t, os.Rename(dir+"-away", dir))
 	must(t, read())
+	if _, err := readFile(t, f, fetch.File{Source: dir + "/one", Name: "x"}); reasonOf(err) != "gone" ||
+		err.Error() != dir+"/one cannot be opened: not a directory" {
+		t.Errorf("of a file that is no folder: %v", err)
+	}
+	for url, want := range map[string]string{"file:one": "no absolute path on this machine",
+		"file:///etc/passwd":                             "not below a folder that --allow-files names",
+		fileurl.Of(dir + "/" + strings.Repeat("n", 300)): "file name too long"} {
+		if _, err := readListed(t, f, url); reasonOf(err) != fetch.BadURL || err.Error() != "bad_url: "+want {
+			t.Errorf("%.60s: %v", url, err)
+		}
+	}
 
 	// The end of the context is its cause, not an outcome.
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -124,6 +135,39 @@ func TestFiles(t *testing.T) {
 		return f.FetchFile(ctx, fetch.File{Source: dir, Name: "most"}, mem)
 	}); !errors.Is(err, cause) {
 		t.Errorf("with an ended context: %v", err)
+	}
+}
+
+// TestBufferSizes: what a body holds of the budget is the next power of two, from 4 KiB to 1 MiB, or its own
+// size above that. It is one byte more than a file has, which shows its end, unless that is the limit.
+func TestBufferSizes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := newFetcher(t, fetch.Options{MaxBytes: 1<<20 + 100})
+	for size, want := range map[int64]int64{0: 4 << 10, 4<<10 - 1: 4 << 10, 4 << 10: 8 << 10, 8<<10 - 1: 8 << 10,
+		64 << 10: 128 << 10, 512 << 10: 1 << 20, 1<<20 - 1: 1 << 20, 1 << 20: 1<<20 + 1, 1<<20 + 99: 1<<20 + 100,
+		1<<20 + 100: 1<<20 + 100} {
+		must(t, os.WriteFile(filepath.Join(dir, "a.jpg"), make([]byte, size), 0o600))
+		mem := newBudget()
+		b, err := f.FetchFile(t.Context(), fetch.File{Source: dir, Name: "a.jpg"}, mem)
+		must(t, err)
+		if mem.held != want || int64(len(b.Bytes)) != size {
+			t.Errorf("%d bytes of %d hold %d of the budget, want %d", len(b.Bytes), size, mem.held, want)
+		}
+		if b.First <= 0 || b.Took != b.First || b.Seen.Size != size || b.Seen.Mtime == 0 {
+			t.Errorf("%d bytes: first after %v, last after %v, %+v", size, b.First, b.Took, b.Seen)
+		}
+		if b.Release(); mem.held != 0 {
+			t.Errorf("%d bytes are not given back", mem.held)
+		}
+	}
+	for _, least := range []int64{0, fetch.FirstMemory} { // too little for 64 KiB and one byte
+		must(t, os.WriteFile(filepath.Join(dir, "a.jpg"), make([]byte, fetch.FirstMemory), 0o600))
+		mem := &budget{size: least}
+		_, err := f.FetchFile(t.Context(), fetch.File{Source: dir, Name: "a.jpg"}, mem)
+		if !errors.Is(err, errSmall) || mem.held != 0 {
+			t.Errorf("with %d bytes: %v, %d held", least, err, mem.held)
+		}
 	}
 }
 
@@ -213,8 +257,15 @@ func TestAllowFilesThroughLinks(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, err := fetch.New(fetch.Options{AllowFiles: []string{filepath.Join(base, "absent")}}); err == nil {
-		t.Error("a folder that is not there was taken")
+	for path, want := range map[string]string{
+		base + "/absent":         ": no such file or directory; name a folder that exists",
+		real + "/sub/a.jpg":      ": that is not a folder; name the folder with the files",
+		base + "/named/relative": "",
+	} {
+		_, err := fetch.New(fetch.Options{AllowFiles: []string{path}})
+		if want == "" != (err == nil) || err != nil && err.Error() != "--allow-files "+path+want {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 
@@ -246,7 +297,7 @@ func TestMembers(t *testing.T) {
 	if _, err := read("a.jpg", -1); reasonOf(err) != fetch.FileMissing {
 		t.Errorf("a member that an import did not find any more: %v", err)
 	}
-	for _, at := range []int64{7, places["c.jpg"], 1 << 40} {
+	for _, at := range []int64{7, places["c.jpg"], int64(b.Len()), 1 << 40} {
 		if _, err := read("a.jpg", at); reasonOf(err) != fetch.FileUnreadable ||
 			!strings.Contains(err.Error(), "changed since it was imported") {
 			t.Errorf("at %d: %v", at, err)
@@ -259,5 +310,28 @@ func TestMembers(t *testing.T) {
 	must(t, os.Remove(path))
 	if _, err := read("a.jpg", 0); reasonOf(err) != "gone" {
 		t.Errorf("without the tar: %v", err)
+	}
+}
+
+// TestMemberBehindHeaders: so many headers of the whole archive may come before a member's own, and no more.
+func TestMemberBehindHeaders(t *testing.T) {
+	t.Parallel()
+	f := newFetcher(t, fetch.Options{})
+	for headers, want := range map[int]string{999: "", 1000: fetch.FileUnreadable} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for range headers {
+			must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "a.jpg",
+				PAXRecords: map[string]string{"comment": "x"}}))
+		}
+		must(t, w.WriteHeader(&tar.Header{Name: "a.jpg", Mode: 0o600}))
+		must(t, w.Close())
+		path := filepath.Join(t.TempDir(), "x.tar")
+		must(t, os.WriteFile(path, b.Bytes(), 0o600))
+		_, err := readFile(t, f, fetch.File{Source: path, Tar: true, Name: "a.jpg"})
+		if reasonOf(err) != want || err != nil && !strings.HasSuffix(err.Error(),
+			"give it to facescan run --images again (the member is not in its place)") {
+			t.Errorf("behind %d headers: %v", headers, err)
+		}
 	}
 }

@@ -1,8 +1,12 @@
 package fetch_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -10,6 +14,9 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 )
 
 // chunky serves a body of that many bytes, announced or not. It breaks off in the middle of the path /cut
@@ -63,6 +70,57 @@ func TestMemory(t *testing.T) {
 		if mem.held != 0 {
 			t.Errorf("%s with %d: %d bytes held after the end", c.path, c.size, mem.held)
 		}
+	}
+}
+
+// TestMemoryOfDecoders: what a decoder takes is reserved before it works, beside the body's buffer.
+func TestMemoryOfDecoders(t *testing.T) {
+	bodies := map[string][]byte{"gzip": nil, "deflate": nil, "br": nil, "zstd": nil}
+	for coding := range bodies {
+		var b bytes.Buffer
+		var w io.WriteCloser
+		switch coding {
+		case "gzip":
+			w = gzip.NewWriter(&b)
+		case "deflate":
+			w = zlib.NewWriter(&b)
+		case "br":
+			w = brotli.NewWriter(&b)
+		case "zstd":
+			w, _ = zstd.NewWriter(&b)
+		}
+		io.WriteString(w, "image")
+		w.Close()
+		bodies[coding] = b.Bytes()
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		coding := r.URL.Path[1:]
+		w.Header().Set("Content-Encoding", coding)
+		w.Write(bodies[coding])
+	}))
+	defer srv.Close()
+	f := newFetcher(t, fetch.Options{})
+	for coding, need := range map[string]int64{"gzip": 64 << 10, "deflate": 64 << 10, "br": 24 << 20,
+		"zstd": 16 << 20} {
+		for _, missing := range []int64{0, 1} {
+			mem := &budget{size: 64<<10 + need - missing}
+			b, err := f.Fetch(t.Context(), srv.URL+"/"+coding, mem)
+			switch {
+			case missing == 0 && (err != nil || string(b.Bytes) != "image" || mem.held != 64<<10),
+				missing > 0 && !errors.Is(err, errSmall):
+				t.Errorf("%s, %d bytes too few: %v, %d held", coding, missing, err, mem.held)
+			}
+			if b != nil {
+				b.Release()
+			}
+			if mem.held != 0 {
+				t.Errorf("%s, %d bytes too few: %d held after the end", coding, missing, mem.held)
+			}
+		}
+	}
+	mem := &budget{size: 64<<10 - 1}
+	if _, err := f.Fetch(t.Context(), srv.URL+"/gzip", mem); !errors.Is(err, errSmall) || mem.held != 0 {
+		t.Errorf("too little for an attempt: %v, %d held", err, mem.held)
 	}
 }
 

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -89,7 +90,7 @@ func TestPermissionPatience(t *testing.T) {
 				}
 				time.Sleep(e.Wait)
 			}
-			time.Sleep(robotsGivenUp)
+			time.Sleep(5 * time.Minute)
 			inform(t, p, "http://a.example/", "", time.Hour, nil)
 			if r := p.decide(u, false); r != (ruling{}) {
 				t.Errorf("after an answer: %+v", r)
@@ -128,6 +129,67 @@ func TestCrawlDelay(t *testing.T) {
 		time.Sleep(45 * time.Second)
 		if r := p.decide(u, false); r != (ruling{}) {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestPermissionOfQueries: rules are for the path with its query, an empty one too.
+func TestPermissionOfQueries(t *testing.T) {
+	p := newPermissions()
+	inform(t, p, "http://a.example/", "User-agent: *\nDisallow: /a?q=1\nDisallow: /b?$", time.Hour, nil)
+	for path, want := range map[string]bool{"/a": true, "/a?q=2": true, "/a?q=1": false, "/b": true,
+		"/b?": false, "/b?q": true} {
+		if r := p.decide(siteURL(t, "http://a.example"+path), false); (r.err == nil) != want {
+			t.Errorf("%s: %v", path, r.err)
+		}
+	}
+}
+
+// TestPermit: attempts wait while another one requests the robots.txt. Of a site that does not answer each
+// gets the error, as its own. Their clocks stand still, also while they wait for their turn by crawl-delay.
+func TestPermit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &Fetcher{o: Options{Timeout: time.Second}, permissions: newPermissions()}
+		u := siteURL(t, "https://a.example/1")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		enough, failed := errors.New("enough"), &Error{Reason: Timeout}
+		permit := func(ctx context.Context) chan error {
+			ended := make(chan error, 1)
+			go func() {
+				a := f.begin(ctx, nil)
+				defer a.end()
+				err := a.permit(u)
+				if err == nil && a.ctx.Err() != nil {
+					err = context.Cause(a.ctx)
+				}
+				ended <- err
+			}()
+			synctest.Wait()
+			return ended
+		}
+		r := f.permissions.decide(u, false)
+		first, second, cancelled := permit(t.Context()), permit(t.Context()), permit(ctx)
+		if cancel(enough); <-cancelled != enough {
+			t.Error("it waits in spite of its context")
+		}
+		time.Sleep(time.Minute)
+		f.permissions.learned(r.request, nil, 0, failed, time.Minute)
+		one, other := <-first, <-second
+		if one == other || one.(*Error).Reason != Timeout || one == error(failed) ||
+			other.(*Error).Reason != Timeout {
+			t.Errorf("%v and %v, want an error for each", one, other)
+		}
+		r = f.permissions.decide(u, false)
+		last := permit(t.Context())
+		f.permissions.learned(r.request, robots.Parse("User-agent: *\nCrawl-delay: 10", "x"), time.Hour, nil, 0)
+		if err := <-last; err != nil || f.CrawlDelay("a.example") != 10*time.Second {
+			t.Errorf("%v, crawl-delay %v", err, f.CrawlDelay("a.example"))
+		}
+		start := time.Now()
+		for turn := range 3 {
+			if err := <-permit(t.Context()); err != nil || time.Since(start) != time.Duration(turn+1)*10*time.Second {
+				t.Errorf("turn %d after %v: %v", turn, time.Since(start), err)
+			}
 		}
 	})
 }
@@ -172,15 +234,17 @@ func TestLifetime(t *testing.T) {
 		{[]string{"Cache-Control", `public, Max-Age="60", must-revalidate`}, time.Minute},
 		{[]string{"Cache-Control", "max-age=604800"}, 24 * time.Hour},
 		{[]string{"Cache-Control", "max-age=100", "Age", "30"}, 70 * time.Second},
-		{[]string{"Cache-Control", "max-age=0"}, robotsUncached},
-		{[]string{"Cache-Control", "max-age=100", "Age", "300"}, robotsUncached},
-		{[]string{"Cache-Control", "no-store"}, robotsUncached},
-		{[]string{"Cache-Control", "private, no-cache"}, robotsUncached},
+		{[]string{"Cache-Control", "max-age=0"}, time.Minute},
+		{[]string{"Cache-Control", "max-age=100", "Age", "300"}, time.Minute},
+		{[]string{"Cache-Control", "max-age=100", "Age", "100"}, time.Minute},
+		{[]string{"Cache-Control", "max-age=100", "Age", "99"}, time.Second},
+		{[]string{"Cache-Control", "no-store"}, time.Minute},
+		{[]string{"Cache-Control", "private, no-cache"}, time.Minute},
 		{[]string{"Cache-Control", "max-age=soon"}, 24 * time.Hour},
 		{[]string{"Expires", at(time.Hour)}, time.Hour},
 		{[]string{"Expires", at(time.Hour), "Date", at(50 * time.Minute)}, 10 * time.Minute},
-		{[]string{"Expires", at(-time.Hour)}, robotsUncached},
-		{[]string{"Expires", "0"}, robotsUncached},
+		{[]string{"Expires", at(-time.Hour)}, time.Minute},
+		{[]string{"Expires", "0"}, time.Minute},
 		{[]string{"Expires", at(time.Hour), "Cache-Control", "max-age=5"}, 5 * time.Second},
 	} {
 		h := http.Header{}
