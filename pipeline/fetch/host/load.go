@@ -117,7 +117,7 @@ func (q *Queue[T]) blocked(h *state[T], now time.Time) Cause {
 		return ByRobots
 	case now.Before(h.pace.until) && h.fails == 0 && q.delay(h) > 0:
 		return ByDelay
-	case now.Before(h.pace.until):
+	case now.Before(h.pace.until) && (h.fails > 0 || !h.pace.capped(now)): // under a ceiling each waits
 		return ByTrouble
 	case h.load() >= h.limit && h.proven:
 		return ByLimit
