@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,10 +17,10 @@ import (
 type ends struct {
 	net.Conn
 	name   string
-	closed bool
+	closed atomic.Bool
 }
 
-func (c *ends) Close() error { c.closed = true; return nil }
+func (c *ends) Close() error { c.closed.Store(true); return nil }
 
 // TestRace: addresses are tried in order, the next one when one failed or took 300 ms, and the first that
 // connects wins. What connects later is closed. The error is that of the address that comes first.
@@ -60,33 +62,44 @@ func TestRace(t *testing.T) {
 			for i := range targets {
 				targets[i] = netip.AddrPortFrom(netip.IPv6Loopback(), uint16(i))
 			}
+			var mu sync.Mutex
 			var conns []*ends
 			dialed := 0
 			start := time.Now()
 			got, err := race(ctx, targets, func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+				mu.Lock()
 				dialed++
+				mu.Unlock()
 				x := c.tries[a.Port()]
 				time.Sleep(x.after) // it connects in spite of the context
 				if x.fails {
 					return nil, fmt.Errorf("error %d", a.Port())
 				}
 				e := &ends{name: fmt.Sprint(a.Port())}
+				mu.Lock()
+				defer mu.Unlock()
 				conns = append(conns, e)
 				return e, nil
 			})
 			took := time.Since(start)
+			mu.Lock()
+			tried := dialed
+			mu.Unlock()
 			name := fmt.Sprint(err)
 			if err == nil {
 				name = got.(*ends).name
 			}
-			if name != c.want || took != c.took || dialed != c.dialed {
-				t.Errorf("%s: %s after %v of %d, want %s after %v of %d", c.what, name, took, dialed, c.want,
+			if name != c.want || took != c.took || tried != c.dialed {
+				t.Errorf("%s: %s after %v of %d, want %s after %v of %d", c.what, name, took, tried, c.want,
 					c.took, c.dialed)
 			}
 			time.Sleep(2 * never)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			for _, e := range conns {
-				if wins := err == nil && e == got; e.closed == wins {
-					t.Errorf("%s: connection %s is closed: %t", c.what, e.name, e.closed)
+				if wins := err == nil && e == got; e.closed.Load() == wins {
+					t.Errorf("%s: connection %s is closed: %t", c.what, e.name, e.closed.Load())
 				}
 			}
 		})

@@ -70,11 +70,11 @@ func TestSlowest(t *testing.T) {
 	})
 }
 
-// TestPlaces: no more rows go out than there are places, and each that is offered is taken.
+// TestPlaces: no more rows go out than there are places, and each that is offered is taken at once.
 func TestPlaces(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		places := make(chan struct{}, 3)
-		s := New[int](Options{Slots: 8, Take: func() bool {
+		places, end := make(chan struct{}, 3), make(chan struct{})
+		s := New[int](Options{Slots: 32, Take: func() bool {
 			select {
 			case places <- struct{}{}:
 				return true
@@ -87,7 +87,7 @@ func TestPlaces(t *testing.T) {
 		}
 		var out atomic.Int32
 		var fetchers sync.WaitGroup
-		for range 8 {
+		for range 9 {
 			fetchers.Go(func() {
 				for {
 					k, ok := s.Next(t.Context())
@@ -95,6 +95,7 @@ func TestPlaces(t *testing.T) {
 						return
 					}
 					out.Add(1)
+					<-end
 					k.Done(Verdict{Kind: Answered})
 				}
 			})
@@ -109,6 +110,7 @@ func TestPlaces(t *testing.T) {
 			}
 			s.Offer()
 		}
+		close(end)
 		s.Close()
 		fetchers.Wait()
 		s.Stop()

@@ -147,7 +147,7 @@ func (p *pace) answered(r request, now time.Time) {
 	if r.rate >= p.served.rate || now.Sub(p.served.at) > recent {
 		p.served = r
 	}
-	if p.unexcused > 0 && excuses(r, p.first429, p.margin) {
+	if excuses(r, p.first429, p.margin) {
 		p.unexcused = 0
 	}
 	p.answers++

@@ -96,7 +96,7 @@ func TestMeaningOf429(t *testing.T) {
 		if p.served.rate == 0 {
 			p.served = fast
 		}
-		missed := p.missed
+		missed, unexcused := p.missed, p.unexcused
 		if got := p.refused(c.r, 0, now, 0, c.isNew); got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, got, c.want)
 		}
@@ -111,7 +111,11 @@ func TestMeaningOf429(t *testing.T) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
 		case neverOfHost:
-			if p.paused || p.capped(now) || !p.ownUntil.Equal(now.Add(ceilFor)) {
+			if p.paused || p.capped(now) || !p.ownUntil.Equal(now.Add(10*time.Minute)) || p.unexcused != 0 {
+				t.Errorf("%s: %+v", c.what, p)
+			}
+		case ofURL:
+			if p.unexcused != unexcused && (p.first429 != c.r && unexcused == 0 || p.unexcused > unexcused+1) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
 		}
@@ -169,6 +173,78 @@ func TestCeiling(t *testing.T) {
 	p.missed = missMax // confirmed
 	if p.answered(request{at: start.Add(time.Minute), above: true}, start); p.ceiling != 5 {
 		t.Errorf("a confirmed ceiling was raised to %d", p.ceiling)
+	}
+}
+
+// TestRate: a request's rate counts those of the last second, itself included, without those that were
+// refused. Under a ceiling the next one waits until fewer are in the span.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	var p pace
+	for _, x := range []struct{ ms, rate int }{{0, 1}, {1, 2}, {500, 3}, {1000, 3}, {1001, 3}, {1499, 4},
+		{3000, 1}} {
+		if rate, above := p.sent(at(x.ms)); rate != x.rate || above {
+			t.Errorf("at %d ms: a rate of %d, want %d; above %t", x.ms, rate, x.rate, above)
+		}
+	}
+	p.refused(request{at: at(3000), first: true}, 0, at(3001), 0, false)
+	if rate, _ := p.sent(at(3999)); rate != 1 {
+		t.Errorf("a rate of %d, of which one was refused", rate)
+	}
+	if rate, _ := p.sent(at(4000)); rate != 2 {
+		t.Errorf("a rate of %d; what was refused is a second old", rate)
+	}
+	p = pace{holds: at(60_000), ceiling: 2} // not confirmed: three may go
+	for i := range 3 {
+		if next := p.next(at(i)); !next.IsZero() {
+			t.Errorf("request %d has to wait until %v", i, next.Sub(start))
+		}
+		p.log.push(at(i))
+	}
+	for ms, want := range map[int]time.Time{1049: at(1050), 3: at(1050)} {
+		if next := p.next(at(ms)); !next.Equal(want) {
+			t.Errorf("at %d ms the next is at %v, want %v", ms, next.Sub(start), want.Sub(start))
+		}
+	}
+	if next := p.next(at(1050)); !next.IsZero() || p.log.len() != 2 {
+		t.Errorf("after the span: %v, %d in it", next, p.log.len())
+	}
+}
+
+// TestAnswersOfAPace: what an answer changes.
+func TestAnswersOfAPace(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	p := pace{streak: 7, pauses: 3, unexcused: 1, first429: request{rate: 1, at: now}, answers: 4,
+		ceiling: 5, missed: 2}
+	if p.answered(request{rate: 9, at: now, above: true}, now); p.streak != 0 || p.pauses != 0 ||
+		p.unexcused != 0 || p.answers != 5 || p.ceiling != 6 || p.missed != 0 {
+		t.Errorf("%+v", p)
+	}
+	p = pace{paused: true, pauses: 3, streak: 7, second: now.Unix() - 1, within: 2}
+	if p.answered(request{rate: 9, at: now}, now); p.streak != 0 || p.pauses != 3 || p.within != 2 ||
+		p.served.rate != 0 {
+		t.Errorf("in a pause: %+v", p)
+	}
+	for _, c := range []struct {
+		rate  int
+		since time.Duration // the answer at the highest rate
+		taken bool
+	}{{9, 0, false}, {10, 0, true}, {11, 0, true}, {9, 10 * time.Second, false}, {9, 10*time.Second + 1, true}} {
+		p := pace{served: request{rate: 10, at: now.Add(-c.since), seq: 1}}
+		if p.answered(request{rate: c.rate, at: now, seq: 2}, now); (p.served.seq == 2) != c.taken {
+			t.Errorf("%+v: %+v", c, p.served)
+		}
+	}
+	// A 429 of a later second begins that: answers still count up to it.
+	for second, want := range map[int64][2]int{1000: {3, 1}, 1001: {0, 3}, 1002: {0, 0}} {
+		p := pace{second: 1000, within: 3, before: 1}
+		p.refused(request{at: time.Unix(second, 0), first: true}, 0, now, 0, true)
+		if p.within != want[0] || p.before != want[1] || !p.paused {
+			t.Errorf("a 429 of second %d: %d within, %d before, want %v", second, p.within, p.before, want)
+		}
 	}
 }
 

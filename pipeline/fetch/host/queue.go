@@ -511,7 +511,7 @@ func (q *Queue[T]) Slowest(request time.Duration) (longest time.Duration) {
 		if n == 0 || !h.proven || h.dead != nil {
 			continue
 		}
-		each := request.Seconds() / max(1, h.limit)
+		each := request.Seconds() / h.limit
 		if n := h.pace.perSecond(now); n > 0 {
 			each = max(each, 1/float64(n))
 		}
