@@ -127,11 +127,11 @@ func TestMemoryOfDecoders(t *testing.T) {
 // TestWaitForMemory: a body that waits for memory goes on where it was, and its clocks stand still meanwhile.
 // A connection that is lost then is not an outcome.
 func TestWaitForMemory(t *testing.T) {
-	const total = 2 << 20
+	const total = 1 << 20
 	cut := make(chan struct{})
 	url := chunky(t, total, cut)
 	// more than comes if waiting counted
-	o := fetch.Options{Timeout: 500 * time.Millisecond, MinRate: 4 << 20}
+	o := fetch.Options{Timeout: 500 * time.Millisecond, MinRate: 2 << 20}
 	for _, c := range []struct {
 		path string
 		size int64

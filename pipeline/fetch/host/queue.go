@@ -181,7 +181,7 @@ func (q *Queue[T]) Next(ctx context.Context) (*Ticket[T], bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var wakes func() bool // at the context's end
-	for ctx.Err() == nil && !q.stopped && !(q.closed && q.waiting == 0 && q.out == 0) {
+	for ctx.Err() == nil && !q.stopped && !q.through() {
 		if t := q.pick(time.Now()); t != nil {
 			return t, true
 		}
@@ -194,6 +194,9 @@ func (q *Queue[T]) Next(ctx context.Context) (*Ticket[T], bool) {
 	q.more.Signal() // pass on what may have been meant for another
 	return nil, false
 }
+
+// through reports whether no row is left, and none will come.
+func (q *Queue[T]) through() bool { return q.closed && q.waiting == 0 && q.out == 0 }
 
 // pick takes out the next row, nil if none may go now.
 func (q *Queue[T]) pick(now time.Time) *Ticket[T] {

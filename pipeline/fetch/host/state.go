@@ -26,6 +26,9 @@ const (
 	weakLimit = 4 // else this many
 )
 
+// unlimited is a limit that is none.
+var unlimited = math.Inf(1)
+
 // state is the state of a host. The queue's mutex guards it.
 type state[T any] struct {
 	name           string
@@ -74,12 +77,12 @@ type request struct {
 }
 
 func newState[T any](name string, perHost int) *state[T] {
-	h := &state[T]{name: name, most: float64(perHost), limit: 1, half: math.Inf(1)}
+	h := &state[T]{name: name, most: float64(perHost), limit: 1, half: unlimited}
 	if perHost <= 0 {
-		h.most = math.Inf(1)
+		h.most = unlimited
 	}
 	if name == "" {
-		h.most, h.limit = math.Inf(1), math.Inf(1)
+		h.most, h.limit = unlimited, unlimited
 	}
 	return h
 }
@@ -153,7 +156,7 @@ func (h *state[T]) learn(v Verdict, r request, now, others time.Time, newest uin
 			h.halve(r.seq, newest)
 			h.before = before
 		case neverOfHost:
-			h.limit, h.half = max(h.limit, h.before), math.Inf(1)
+			h.limit, h.half = max(h.limit, h.before), unlimited
 		}
 		h.alive(now)
 	case Trouble, Refused, Silent:
@@ -234,7 +237,7 @@ func (h *state[T]) lifeless(v Verdict, start, now, others time.Time) {
 			wait = 0 // the timeout was a pause already
 		}
 	}
-	h.limit, h.half = min(h.limit, limit), math.Inf(1)
+	h.limit, h.half = min(h.limit, limit), unlimited
 	h.pace.postpone(now.Add(wait))
 	sure := h.fails >= deadSurely || h.fails >= deadAfter && (v.Kind == Refused || others.After(h.failing))
 	if h.proven {

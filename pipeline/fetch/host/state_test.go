@@ -253,3 +253,233 @@ func TestIdleHosts(t *testing.T) {
 		t.Errorf("%d hosts are remembered, %d of them active", len(q.hosts), q.active())
 	}
 }
+
+// TestGrow: each answer raises the limit by one up to the value after a halving, then by one per round, as
+// long as it is not far above what is in use.
+func TestGrow(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		limit      float64
+		fast, slow int
+		half, most float64
+		want       float64
+	}{
+		{8, 0, 0, 99, 99, 9}, {9, 0, 0, 99, 99, 9}, {8.5, 0, 0, 99, 99, 8.5}, {14, 1, 2, 99, 99, 15},
+		{14.5, 1, 2, 99, 99, 14.5}, {3, 1, 0, 4, 99, 4}, {4, 1, 0, 4, 99, 4.25}, {8, 4, 0, 4, 99, 8.125},
+		{16, 9, 0, 99, 16, 16}, {15.5, 9, 0, 99, 16, 16},
+	} {
+		h := newState[int]("a", 0)
+		h.limit, h.fast, h.slow, h.half, h.most = c.limit, c.fast, c.slow, c.half, c.most
+		if h.grow(); h.limit != c.want {
+			t.Errorf("%+v: %v", c, h.limit)
+		}
+	}
+}
+
+// TestHalve: the limit is halved once for all requests that were out, and never below one.
+func TestHalve(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		limit float64
+		seq   uint64
+		want  float64
+	}{{8, 5, 8}, {8, 6, 4}, {3, 6, 1.5}, {1.5, 6, 1}, {1, 6, 1}} {
+		h := newState[int]("a", 0)
+		h.limit, h.cut = c.limit, 5
+		h.halve(c.seq, 20)
+		halved := c.seq > 5
+		if h.limit != c.want || halved != (h.cut == 20) || halved != (h.half == c.want) {
+			t.Errorf("%+v: limit %v, up to %d, half %v", c, h.limit, h.cut, h.half)
+		}
+	}
+}
+
+// TestLearnAnswer: an answer opens a new host, forgets its failures, and notes when it was requested.
+func TestLearnAnswer(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, c := range []struct {
+		proven  bool
+		perHost int
+		limit   float64
+	}{{false, 0, 9}, {false, 4, 4}, {true, 0, 2}} {
+		for _, later := range []bool{false, true} {
+			h := newState[int]("a", c.perHost)
+			h.proven, h.errors, h.fails, h.tries, h.probes, h.dead = c.proven, 3, 3, 3, 3, silent
+			h.goodSent = now
+			r := request{at: now.Add(-time.Second)}
+			want := now
+			if later {
+				r.at = now.Add(time.Second)
+				want = r.at
+			}
+			h.learn(answered, r, now, now, 9)
+			if h.limit != c.limit || !h.proven || h.errors+h.fails+h.tries+h.probes != 0 || h.dead != nil ||
+				!h.answered.Equal(now) || !h.goodSent.Equal(want) {
+				t.Errorf("%+v, later %t: %+v", c, later, h)
+			}
+		}
+	}
+}
+
+// TestLearnBusy: when 429s turn out to be about the host the limit is halved; when they never were, it is
+// what it was before.
+func TestLearnBusy(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	h := newState[int]("a", 0)
+	h.proven, h.limit, h.fails, h.tries = true, 12, 2, 2
+	busy := VerdictOf(tooMany)
+	for i := range 3 {
+		h.learn(busy, request{seq: uint64(i + 1), first: true, at: now}, now, now, 3)
+	}
+	if h.limit != 6 || h.before != 12 || !h.pace.paused || h.fails+h.tries != 0 || !h.answered.Equal(now) {
+		t.Errorf("after three: %+v", h)
+	}
+	h.pace.paused, h.pace.below, h.pace.answers = false, 1, 4
+	h.learn(busy, request{seq: 9, first: true, at: now}, now, now, 9)
+	if h.limit != 12 || h.half != unlimited || h.pace.paused {
+		t.Errorf("when it was never about the host: %+v", h)
+	}
+}
+
+// TestFailuresInARow: those that were out together count once, since the first of them the host is failing;
+// tries are counted each.
+func TestFailuresInARow(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
+	h := newState[int]("a", 0)
+	h.failed = at(5) // before it last answered
+	for _, x := range []struct{ start, end, fails, failing int }{
+		{1, 11, 1, 1}, {2, 12, 1, 1}, {11, 20, 2, 1}, {19, 21, 2, 1}, {20, 22, 3, 1},
+	} {
+		tries := h.tries
+		h.lifeless(VerdictOf(silent), at(x.start), at(x.end), at(0))
+		if h.fails != x.fails || !h.failing.Equal(at(x.failing)) || h.tries != tries+1 {
+			t.Errorf("%+v: %d failures since %v, %d tries", x, h.fails, h.failing.Sub(now), h.tries)
+		}
+	}
+}
+
+// TestWeakHost: from the third failure on a host gets few requests at once, and pauses, unless a time-out was
+// one already.
+func TestWeakHost(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, c := range []struct {
+		fails  int // before
+		proven bool
+		kind   Kind
+		limit  float64
+		wait   time.Duration
+	}{
+		{1, false, Refused, 8, 0}, {2, false, Refused, 1, time.Second}, {2, false, Silent, 1, time.Second},
+		{1, true, Refused, 8, 0}, {2, true, Refused, 4, time.Second}, {3, true, Refused, 4, 2 * time.Second},
+		{2, true, Silent, 4, 0},
+	} {
+		h := newState[int]("a", 0)
+		h.limit, h.proven, h.fails, h.half, h.pace.until = 8, c.proven, c.fails, 2, now
+		h.lifeless(Verdict{Kind: c.kind}, now, now, now)
+		if h.limit != c.limit || h.pace.until.Sub(now) != c.wait || (h.half == 2) != (c.limit == 8) {
+			t.Errorf("%+v: limit %v, half %v, for %v", c, h.limit, h.half, h.pace.until.Sub(now))
+		}
+	}
+}
+
+// TestProbesOfDeadHost: its tries come ever less often, up to every five minutes, and one at a time.
+func TestProbesOfDeadHost(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	h := newState[int]("a", 0)
+	h.dead, h.fails = silent, 5
+	for i, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute,
+		5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		h.lifeless(VerdictOf(silent), now, now, now)
+		if got := h.nextProbe.Sub(now); got != want {
+			t.Errorf("try %d: the next after %v, want %v", i, got, want)
+		}
+	}
+	if ok, _, _ := h.may(now); ok {
+		t.Error("a request without a row")
+	}
+	h.fresh.push(&item[int]{})
+	for _, c := range []struct {
+		fast, slow int
+		after      time.Duration
+		ok, free   bool
+	}{
+		{0, 0, 0, true, true}, {0, 0, 5*time.Minute - 1, true, true}, {0, 0, 5 * time.Minute, true, false},
+		{1, 0, 0, false, true}, {0, 1, 0, false, true}, {1, 1, 0, false, true},
+	} {
+		h.fast, h.slow = c.fast, c.slow
+		if ok, free, at := h.may(now.Add(c.after)); ok != c.ok || ok && free != c.free || !at.IsZero() {
+			t.Errorf("%+v: may %t, free %t, at %v", c, ok, free, at)
+		}
+	}
+}
+
+// TestPop: rows that were tried before and fresh ones go in turn, each in their order. A failing host gives
+// fresh ones first, by chance.
+func TestPop(t *testing.T) {
+	t.Parallel()
+	pops := func(errors int, dead *fetch.Error, retries, fresh int) (order []string) {
+		h := newState[int]("a", 0)
+		h.errors, h.dead = errors, dead
+		for i := range retries {
+			h.retries.push(&item[int]{url: fmt.Sprint("r", i)})
+		}
+		for i := range fresh {
+			h.fresh.push(&item[int]{url: fmt.Sprint("f", i)})
+		}
+		for h.waiting() > 0 {
+			order = append(order, h.pop().url)
+		}
+		return order
+	}
+	for _, c := range []struct {
+		errors         int
+		dead           *fetch.Error
+		retries, fresh int
+		want           string
+	}{
+		{0, nil, 2, 3, "[r0 f0 r1 f1 f2]"}, {0, nil, 3, 1, "[r0 f0 r1 r2]"}, {1, nil, 2, 1, "[f0 r0 r1]"},
+		{1, silent, 2, 3, "[r0 f0 r1 f1 f2]"}, {0, nil, 0, 2, "[f0 f1]"}, {0, nil, 1, 0, "[r0]"},
+		{1, nil, 1, 0, "[r0]"},
+	} {
+		if got := fmt.Sprint(pops(c.errors, c.dead, c.retries, c.fresh)); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	inOrder := fmt.Sprint(pops(0, nil, 0, 100))
+	if byChance := fmt.Sprint(pops(1, nil, 0, 100)); inOrder == byChance {
+		t.Errorf("fresh rows of a failing host go in order: %s", byChance)
+	}
+}
+
+// TestFifo: a queue gives what came first, and memory back.
+func TestFifo(t *testing.T) {
+	t.Parallel()
+	var f fifo[int]
+	for i := range 20 {
+		f.push(i)
+	}
+	for i := range 10_000 {
+		f.push(20 + i)
+		if got := f.pop(); got != i || f.len() != 20 || f.first() != i+1 {
+			t.Fatalf("%d came as number %d, %d are left", got, i, f.len())
+		}
+	}
+	if cap(f.s) > 256 {
+		t.Errorf("room for %d to hold 20", cap(f.s))
+	}
+	for range 2000 {
+		f.push(0)
+	}
+	for f.len() > 0 {
+		f.pop()
+	}
+	if cap(f.s) > 0 {
+		t.Errorf("room for %d to hold none", cap(f.s))
+	}
+}

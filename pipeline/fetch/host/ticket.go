@@ -147,13 +147,13 @@ func (q *Queue[T]) end(t *Ticket[T], v Verdict, now time.Time) calls {
 	if v.Kind != Silent && v.Kind != Ours && v.spoke() {
 		completed = q.outage.answered(q, t, now)
 	}
-	if !q.outage.certain && v.Kind != Ours {
+	if !q.outage.certain {
 		q.heard(h, v, t.request, now)
 	}
 	switch d := q.delay(h); {
 	case d > 0 && !v.NotRequested:
 		h.pace.postpone(t.start.Add(d)) // it may not have been known then
-	case v.NotRequested && !t.turn.IsZero() && h.pace.until.Equal(t.turn):
+	case v.NotRequested && h.pace.until.Equal(t.turn):
 		h.pace.until = time.Time{} // the next row may take this one's turn
 	}
 	q.schedule(h, now)
@@ -170,7 +170,7 @@ func (q *Queue[T]) finish(it *item[T]) []T {
 		q.waiting -= len(it.rows) - it.taken
 		q.room.Broadcast()
 	}
-	if q.closed && q.waiting == 0 && q.out == 0 {
+	if q.through() {
 		q.more.Broadcast()
 	}
 	return it.rows
