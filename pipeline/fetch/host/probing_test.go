@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -15,26 +18,43 @@ import (
 // suspicion is a queue in which one row of each of so many hosts has just failed, which starts the probes.
 type suspicion struct {
 	*Queue[int]
+	start time.Time
+
+	mu     sync.Mutex
 	failed []int // rows whose failure counts
 	notes  []Outage
-	start  time.Time
+}
+
+// told is what was announced of outages, and how many rows' failures count.
+func (s *suspicion) told() (notes []Outage, failed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notes), len(s.failed)
+}
+
+func (s *suspicion) fail(sure bool, rows []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sure {
+		s.failed = append(s.failed, rows...)
+	}
 }
 
 // suspect fails the rows for the given reason.
 func suspect(t *testing.T, o Options, hosts int, why error) *suspicion {
 	t.Helper()
 	s := &suspicion{start: time.Now()}
-	o.Notify = func(x Outage) { s.notes = append(s.notes, x) }
+	o.Notify = func(x Outage) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.notes = append(s.notes, x)
+	}
 	s.Queue = New[int](o)
 	for i := range hosts {
 		fill(t, s.Queue, fmt.Sprint("h", i), 1)
 	}
 	for _, k := range take(t, s.Queue, hosts) {
-		k.Fail(VerdictOf(why), func(sure bool, rows []int) {
-			if sure {
-				s.failed = append(s.failed, rows...)
-			}
-		})
+		k.Fail(VerdictOf(why), s.fail)
 	}
 	return s
 }
@@ -49,15 +69,17 @@ func (s *suspicion) at(d time.Duration) {
 // seconds. The outage is announced once, and so is its end, when the rows go out again with all attempts.
 func TestProbeTimes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var at []time.Duration
-		var s *suspicion
+		var up atomic.Bool
 		begin := time.Now()
-		up := false
-		s = suspect(t, Options{Probe: func(context.Context, string) error {
+		s := suspect(t, Options{Probe: func(context.Context, string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if d := time.Since(begin); len(at) == 0 || at[len(at)-1] != d {
 				at = append(at, d)
 			}
-			if up {
+			if up.Load() {
 				return nil
 			}
 			return silent
@@ -70,9 +92,11 @@ func TestProbeTimes(t *testing.T) {
 		}
 		s.at(20 * time.Second)
 		want := "[0s 500ms 1.5s 3.5s 7.5s 12.5s 17.5s]"
+		mu.Lock()
 		if fmt.Sprint(at) != want {
 			t.Errorf("probes at %v, want %s", at, want)
 		}
+		mu.Unlock()
 		const cause = "8 hosts in a row did not answer; the last: timeout"
 		if o := s.Outage(); !o.On || o.Cause != cause || !o.Since.Equal(begin) || o.Alone {
 			t.Errorf("%+v", o)
@@ -80,13 +104,14 @@ func TestProbeTimes(t *testing.T) {
 		if n := takeAll(t, s.Queue); n != 0 || s.Waiting() != 8 {
 			t.Errorf("%d rows went out, %d wait", n, s.Waiting())
 		}
-		up = true
+		up.Store(true)
 		s.at(23 * time.Second)
 		if o := s.Outage(); o != (Outage{}) {
 			t.Errorf("after it: %+v", o)
 		}
-		if fmt.Sprint(s.notes) != fmt.Sprint([]Outage{{true, begin, cause, false}, {false, begin, cause, false}}) {
-			t.Errorf("notes %+v", s.notes)
+		notes, _ := s.told()
+		if !slices.Equal(notes, []Outage{{true, begin, cause, false}, {false, begin, cause, false}}) {
+			t.Errorf("notes %+v", notes)
 		}
 		for range 8 {
 			k := take(t, s.Queue, 1)[0]
@@ -109,21 +134,23 @@ func TestPromptAnswer(t *testing.T) {
 				return nil
 			}}, 8, silent)
 			s.at(5 * time.Second)
-			if len(s.notes) != 0 || s.Outage().On {
-				t.Errorf("after %v: notes %+v", took, s.notes)
+			notes, failed := s.told()
+			if len(notes) != 0 || s.Outage().On {
+				t.Errorf("after %v: notes %+v", took, notes)
 			}
-			if counts != (len(s.failed) == 8) || !counts && len(s.failed) != 0 {
-				t.Errorf("answered after %v: %d rows failed", took, len(s.failed))
+			if counts != (failed == 8) || !counts && failed != 0 {
+				t.Errorf("answered after %v: %d rows failed", took, failed)
 			}
 			if !counts {
 				for _, k := range take(t, s.Queue, 8) {
 					if k.Attempt() != 1 {
 						t.Errorf("attempt %d", k.Attempt())
 					}
-					k.Fail(VerdictOf(silent), func(bool, []int) { s.failed = append(s.failed, 0) })
+					k.Fail(VerdictOf(silent), s.fail)
 				}
-				if synctest.Wait(); len(s.failed) != 8 {
-					t.Errorf("%d rows failed for the second time", len(s.failed))
+				synctest.Wait()
+				if _, failed := s.told(); failed != 8 {
+					t.Errorf("%d rows failed for the second time", failed)
 				}
 			}
 			if n := takeAll(t, s.Queue); n != 0 || s.Waiting() != 0 {
@@ -138,38 +165,38 @@ func TestPromptAnswer(t *testing.T) {
 // Then the outage ends when it works, whatever hosts say.
 func TestSilenceOfTheResolver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		works, up := false, false
-		asked := 0
+		var works, up atomic.Bool
+		var asked atomic.Int32
 		s := suspect(t, Options{
 			Probe: func(context.Context, string) error {
-				if up {
+				if up.Load() {
 					return nil
 				}
 				return silent
 			},
 			Named: func(string) bool { return true },
 			Resolver: func(_ context.Context, hosts []string) error {
-				if asked++; len(hosts) != 8 {
+				if asked.Add(1); len(hosts) != 8 {
 					t.Errorf("%d names", len(hosts))
 				}
-				if works {
+				if works.Load() {
 					return nil
 				}
 				return errors.New("no name server answers")
 			}}, 8, silent)
 		s.at(time.Second)
-		if o := s.Outage(); !o.On || o.Cause != "no name server answers" || asked != 2 {
-			t.Errorf("%+v, asked %d times", o, asked)
+		if o := s.Outage(); !o.On || o.Cause != "no name server answers" || asked.Load() != 2 {
+			t.Errorf("%+v, asked %d times", o, asked.Load())
 		}
-		up = true
+		up.Store(true)
 		s.at(time.Minute)
 		if !s.Outage().On {
 			t.Error("it is over since a host answers")
 		}
-		works = true
+		works.Store(true)
 		s.at(2 * time.Minute)
-		if s.Outage().On || len(s.failed) != 0 || s.Waiting() != 8 {
-			t.Errorf("%+v, %d rows failed, %d wait", s.Outage(), len(s.failed), s.Waiting())
+		if _, failed := s.told(); s.Outage().On || failed != 0 || s.Waiting() != 8 {
+			t.Errorf("%+v, %d rows failed, %d wait", s.Outage(), failed, s.Waiting())
 		}
 		s.Stop()
 	})
@@ -180,12 +207,14 @@ func TestSilenceOfTheResolver(t *testing.T) {
 func TestWitnesses(t *testing.T) {
 	for _, everAnswered := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
-			var drawn []time.Duration
-			begin := time.Now()
+			var mu sync.Mutex
+			var drawn []time.Time
 			o := Options{Probe: func(context.Context, string) error { return silent },
 				Resolver: func(context.Context, []string) error { return nil },
 				Witnesses: func(ctx context.Context, n int, wanted func(string) bool) []string {
-					drawn = append(drawn, time.Since(begin))
+					mu.Lock()
+					defer mu.Unlock()
+					drawn = append(drawn, time.Now())
 					return drawing(map[string]int{"x": 20})(ctx, n, wanted)
 				}}
 			s := suspect(t, o, 0, nil)
@@ -193,30 +222,32 @@ func TestWitnesses(t *testing.T) {
 				fill(t, s.Queue, "well", 1)
 				take(t, s.Queue, 1)[0].Done(answered)
 				time.Sleep(time.Second)
-				begin = time.Now()
 			}
+			s.start = time.Now()
 			for i := range 8 {
 				fill(t, s.Queue, fmt.Sprint("h", i), 1)
 			}
 			for _, k := range take(t, s.Queue, 8) {
 				k.Fail(VerdictOf(silent), func(bool, []int) { t.Error("given up before it was certain") })
 			}
-			s.start = begin
 			over := 500 * time.Millisecond
 			if everAnswered {
 				over = 62500 * time.Millisecond // the first probe after a minute
 			}
 			s.at(over - 1)
-			if !s.Outage().On || len(s.notes) != 1 || s.notes[0].Alone {
-				t.Errorf("answered %t: %+v, notes %+v", everAnswered, s.Outage(), s.notes)
+			if notes, _ := s.told(); !s.Outage().On || len(notes) != 1 || notes[0].Alone {
+				t.Errorf("answered %t: %+v, notes %+v", everAnswered, s.Outage(), notes)
 			}
 			s.at(over)
-			if s.Outage().On || len(s.notes) != 2 || !s.notes[1].Alone || s.notes[1].On {
-				t.Errorf("answered %t: %+v, notes %+v", everAnswered, s.Outage(), s.notes)
+			notes, _ := s.told()
+			if s.Outage().On || len(notes) != 2 || !notes[1].Alone || notes[1].On {
+				t.Errorf("answered %t: %+v, notes %+v", everAnswered, s.Outage(), notes)
 			}
-			if len(drawn) == 0 || drawn[0] != 500*time.Millisecond {
+			mu.Lock()
+			if len(drawn) == 0 || drawn[0].Sub(s.start) != 500*time.Millisecond {
 				t.Errorf("hosts were drawn at %v", drawn)
 			}
+			mu.Unlock()
 			// Their silence counts from now on.
 			failed := 0
 			for _, k := range take(t, s.Queue, 8) {
@@ -243,12 +274,12 @@ func TestJobTooSmall(t *testing.T) {
 				return silent
 			}, Witnesses: drawing(map[string]int{"h": 3})}, 1, cut)
 			s.at(400 * time.Millisecond)
-			if o := s.Outage(); !o.On || o.Cause != cut.Error() || len(s.failed) != 0 {
+			if o := s.Outage(); !o.On || o.Cause != cut.Error() {
 				t.Errorf("%v: %+v", errno, o)
 			}
 			s.at(time.Hour)
-			if s.Outage().On == ends || len(s.failed) != 0 {
-				t.Errorf("%v: %+v, %d rows failed", errno, s.Outage(), len(s.failed))
+			if _, failed := s.told(); s.Outage().On == ends || failed != 0 {
+				t.Errorf("%v: %+v, %d rows failed", errno, s.Outage(), failed)
 			}
 			if ends {
 				k := take(t, s.Queue, 1)[0]
