@@ -7,6 +7,8 @@ import (
 	"image"
 	"slices"
 	"testing"
+
+	"github.com/jsummers/gobmp"
 )
 
 // bmpFile is a BMP: an information header after its length, what follows it, and the pixels.
@@ -229,6 +231,98 @@ func TestBMPHeaderLengths(t *testing.T) {
 		body[14] = byte(size)
 		if _, err := Probe(body, Options{}); errors.Is(err, ErrNotImage) == slices.Contains(used, size) {
 			t.Errorf("a header of %d bytes: %v", size, err)
+		}
+	}
+}
+
+// TestBMPHeader: what is wrong with a header is said.
+func TestBMPHeader(t *testing.T) {
+	const w, h = 21, 13
+	info := func(bits int, coding uint32) []byte { return bmpFile(bmpInfo(40, w, h, bits, coding), nil, nil) }
+	for name, c := range map[string]struct {
+		body []byte
+		want string
+	}{
+		"a whole header": {info(24, 0), ""},
+		"a byte less":    {info(24, 0)[:53], "bad image: bmp: cut short"},
+		"negative width": {bmpFile(bmpInfo(40, -w, h, 24, 0), nil, nil),
+			"bad image: bmp of -21x13 pixels"},
+		"no width":    {bmpFile(bmpInfo(40, 0, h, 24, 0), nil, nil), "bad image: bmp of 0x13 pixels"},
+		"no height":   {bmpFile(bmpInfo(40, w, 0, 24, 0), nil, nil), "bad image: bmp of 21x0 pixels"},
+		"7 bits":      {info(7, 0), "bad image: bmp: " + bmpSays(t, info(7, 0))},
+		"runs of 24":  {info(24, 1), "bad image: bmp: " + bmpSays(t, info(24, 1))},
+		"JPEG inside": {info(0, 4), "unsupported: BMP with coding 4"},
+		"OS/2, fax codes": {bmpFile(bmpInfo(64, w, h, 1, 3), greys(2, 4), nil),
+			"unsupported: BMP with coding 3"},
+		"OS/2, runs of RGB": {bmpFile(bmpInfo(64, w, h, 24, 4), nil, nil), "unsupported: BMP with coding 4"},
+	} {
+		if h, got := probed(c.body, Options{}); got != c.want {
+			t.Errorf("%s: %+v, %q, want %q", name, h, got, c.want)
+		}
+	}
+}
+
+// bmpSays is what gobmp says of a header.
+func bmpSays(t *testing.T, body []byte) string {
+	t.Helper()
+	_, err := gobmp.DecodeConfig(bytes.NewReader(body))
+	if err == nil {
+		t.Fatal("gobmp reads it")
+	}
+	return err.Error()
+}
+
+// TestBMPRows: rows count when they are there to their last byte; from half of them on the picture counts.
+func TestBMPRows(t *testing.T) {
+	const w, h, row = 21, 13, 64
+	m := grey(photo(w, h))
+	whole := bmpFile(bmpInfo(40, w, h, 24, 0), nil, bmpRows(m, func(v uint8) []byte {
+		return []byte{v, v,
+			v}
+	}))
+	begin := len(whole) - h*row
+	for rows, ok := range map[int]bool{0: false, 6: false, 7: true, 12: true, 13: true} {
+		for _, less := range []int{0, 1} {
+			img, err := decoded(t, whole[:begin+rows*row-less], Options{})
+			if want := ok && (less == 0 || rows > 7); (err == nil) != want || want &&
+				img.Partial != (rows < h || less > 0) {
+				t.Errorf("%d rows less %d bytes: partial %t, %v", rows, less, img.Partial, err)
+			}
+		}
+	}
+	runs := func(bits, w, h int, coding uint32, data string) []byte {
+		return bmpFile(bmpInfo(40, w, h, bits, coding), greys(1<<bits, 4), []byte(data))
+	}
+	for name, c := range map[string]struct {
+		body []byte
+		want string // "" for a whole picture
+	}{
+		"the last row without its end": {runs(8, 3, 2, 1, "\x03\x09\x00\x00\x03\x09"), ""},
+		"a pixel is missing":           {runs(8, 3, 2, 1, "\x03\x09\x00\x00\x02\x09"), "partial"},
+		"one row":                      {runs(8, 5, 1, 1, "\x05\x09"), ""},
+		"one row but for a pixel":      {runs(8, 5, 1, 1, "\x04\x09"), "bad image: bmp: cut short"},
+		"pixels as they are": {runs(8, 3, 2, 1,
+			"\x00\x03\x09\x09\x09\x00\x00\x00\x00\x03\x09\x09\x09\x00"), ""},
+		"an even number of them": {runs(8, 4, 2, 1,
+			"\x00\x04\x09\x09\x09\x09\x00\x00\x00\x04\x09\x09\x09\x09"), ""},
+		"in halves of bytes": {runs(4, 5, 2, 2,
+			"\x00\x05\x12\x34\x50\x00\x00\x00\x00\x05\x12\x34\x50\x00"), ""},
+		"in two whole bytes":       {runs(4, 4, 2, 2, "\x00\x04\x12\x34\x00\x00\x00\x04\x12\x34"), ""},
+		"a row of runs and pixels": {runs(8, 5, 1, 1, "\x02\x09\x00\x03\x09\x09\x09\x00"), ""},
+		"one too few of both": {runs(8, 6, 1, 1, "\x02\x09\x00\x03\x09\x09\x09\x00"),
+			"bad image: bmp: cut short"},
+		"a jump along the row": {runs(8, 5, 1, 1, "\x01\x09\x00\x02\x03\x00\x01\x09"), ""},
+		"a jump over all rows": {runs(8, 5, 4, 1, "\x00\x02\x00\x04"), ""},
+		"a jump that is cut": {runs(8, 5, 4, 1, "\x05\x09\x00\x00\x05\x09\x00\x00\x00\x02\x01"),
+			"partial"},
+	} {
+		img, err := decoded(t, c.body, Options{})
+		got := map[bool]string{true: "partial"}[img.Partial]
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

@@ -223,6 +223,14 @@ func TestScale(t *testing.T) {
 			img := mustDecode(t, body, Options{MinFace: 8, Window: eighths})
 			scale := 8 / float64(eighths)
 			w, h := int(math.Ceil(155/scale)), int(math.Ceil(203/scale))
+			o := Options{MinFace: 8, Window: eighths}
+			f2, err := Probe(body, o)
+			must(t, err)
+			lw, lh := f2.LumaSize()
+			if ow, oh := o.LumaSize(155, 203); lw != w || lh != h || ow != w || oh != h {
+				t.Fatalf("%s in %d eighths: %dx%d and %dx%d are said, want %dx%d", f, eighths, lw, lh, ow, oh,
+					w, h)
+			}
 			if img.Width != 155 || img.Height != 203 || img.Scale != scale ||
 				img.Luma.Rect != image.Rect(0, 0, w, h) {
 				t.Fatalf("%s in %d eighths: %dx%d at %v is %v", f, eighths, img.Width, img.Height, img.Scale,

@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"image/gif"
 	"io"
+	"slices"
 	"testing"
 )
 
@@ -96,6 +97,168 @@ func TestGIFScreen(t *testing.T) {
 			!errors.Is(err, ErrTooManyPixels) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// gifParts are a GIF's head with a table of greys, the descriptor of a frame, and its pixels.
+func gifParts(w, h int, flags byte, pix []byte) (head, frame, data []byte) {
+	b := writeGIF(image.Rect(0, 0, w, h), image.Rect(0, 0, w, h), codeGIF(pix, 8))
+	head, frame = b[:13+768], bytes.Clone(b[13+768:][:10])
+	frame[9] = flags
+	return head, frame, b[13+768+10:]
+}
+
+// TestGIFBlocksBefore: what precedes the first frame is skipped, but for the colour to see through.
+func TestGIFBlocksBefore(t *testing.T) {
+	const w, h = 20, 10
+	pix := make([]byte, w*h)
+	for i := range pix {
+		pix[i] = byte(i % 7)
+	}
+	head, frame, data := gifParts(w, h, 0, pix)
+	control := func(flags, index byte) []byte { return []byte{0x21, 0xf9, 4, flags, 0, 0, index, 0} }
+	for name, c := range map[string]struct {
+		before []byte
+		clear  int // the colour that is white
+	}{
+		"nothing":                 {nil, -1},
+		"a comment":               {[]byte("\x21\xfe\x03abc\x02de\x00"), -1},
+		"an empty comment":        {[]byte("\x21\xfe\x00"), -1},
+		"a zero too many":         {[]byte{0, 0}, -1},
+		"an opaque frame":         {control(0, 3), -1},
+		"other flags":             {control(0x1c, 3), -1},
+		"a clear colour":          {control(1, 3), 3},
+		"with other flags":        {control(0x1d, 3), 3},
+		"the first colour":        {control(1, 0), 0},
+		"a colour there is not":   {control(1, 255), -1},
+		"a comment like it":       {[]byte("\x21\xfe\x04\x01\x00\x00\x03\x00"), -1},
+		"a shorter control block": {[]byte("\x21\xf9\x03\x01\x00\x00\x00"), -1},
+	} {
+		img := mustDecode(t, bytes.Join([][]byte{head, c.before, frame, data}, nil), Options{})
+		for i, v := range pix {
+			if int(v) == c.clear {
+				v = 255
+			}
+			if img.Luma.Pix[i] != v || img.Partial {
+				t.Fatalf("%s: pixel %d is %d, want %d", name, i, img.Luma.Pix[i], v)
+			}
+		}
+	}
+	whole := bytes.Join([][]byte{head, control(1, 3), frame, data}, nil)
+	for n := 6; n < len(head)+8+len(frame)+1; n++ {
+		if _, got := probed(whole[:n], Options{}); got != "bad image: gif: cut short" {
+			t.Errorf("%d bytes: %q", n, got)
+		}
+	}
+	for _, block := range []byte{0x3b, 0x20, 0x2d} {
+		if _, got := probed(append(bytes.Clone(head), block),
+			Options{}); got != "bad image: gif: no frame in it" {
+			t.Errorf("a block %x: %q", block, got)
+		}
+	}
+}
+
+// TestGIFTables: the colours are those of the frame, or else of the file; those that are missing are black.
+func TestGIFTables(t *testing.T) {
+	const w, h = 20, 13
+	pix := grey(photo(w, h)).Pix
+	head, frame, data := gifParts(w, h, 0, pix)
+	for name, c := range map[string]struct {
+		flags byte
+		table int // colours
+	}{"the file's": {0, 0}, "two": {0x80, 2}, "sixteen": {0x83, 16}, "all": {0x87, 256}} {
+		f := bytes.Clone(frame)
+		f[9] = c.flags
+		var table []byte
+		for i := range c.table {
+			table = append(table, byte(255-i), byte(255-i), byte(255-i))
+		}
+		whole := bytes.Join([][]byte{head, f, table, data}, nil)
+		img := mustDecode(t, whole, Options{})
+		for i, v := range pix {
+			if c.table > 0 && int(v) < c.table {
+				v = 255 - v
+			} else if c.table > 0 {
+				v = 0
+			}
+			if img.Luma.Pix[i] != v {
+				t.Fatalf("%s: pixel %d is %d, want %d", name, i, img.Luma.Pix[i], v)
+			}
+		}
+		for n := len(head) + len(f); n <= len(head)+len(f)+len(table); n++ {
+			if _, got := probed(whole[:n], Options{}); got != "bad image: gif: cut short" {
+				t.Errorf("%s, %d bytes: %q", name, n, got)
+			}
+		}
+	}
+	thin := writeGIF(image.Rect(0, 0, 40, 30), image.Rect(7, 5, 27, 6), codeGIF(pix[:20], 8))
+	if img := mustDecode(t, thin, Options{}); img.Luma.Rect.Dx() != 40 || img.Partial ||
+		!bytes.Equal(img.Luma.Pix[5*40+7:][:20], pix[:20]) || img.Luma.Pix[6*40+7] != 255 {
+		t.Errorf("a frame of one row: %v", img.Luma.Rect)
+	}
+	for _, frame := range []image.Rectangle{image.Rect(0, 0, 0, 5), image.Rect(0, 0, 5, 0)} {
+		body := writeGIF(image.Rect(0, 0, w, h), frame, codeGIF(pix, 8))
+		if img := mustDecode(t, body, Options{}); !bytes.Equal(img.Luma.Pix, pix) {
+			t.Errorf("a frame of %v has not the size of its screen", frame)
+		}
+	}
+}
+
+// TestGIFRows: an interlaced picture has every eighth row first, then those between.
+func TestGIFRows(t *testing.T) {
+	for _, h := range []int{1, 2, 3, 5, 8, 9, 21} {
+		const w = 6
+		pix := grey(photo(w, h)).Pix
+		var stored []byte
+		for _, p := range [][2]int{{0, 8}, {4, 8}, {2, 4}, {1, 2}} {
+			for y := p[0]; y < h; y += p[1] {
+				stored = append(stored, pix[y*w:][:w]...)
+			}
+		}
+		head, frame, data := gifParts(w, h, 0x40, stored)
+		img := mustDecode(t, bytes.Join([][]byte{head, frame, data}, nil), Options{})
+		if !bytes.Equal(img.Luma.Pix, pix) || img.Partial {
+			t.Errorf("%d interlaced rows are %v, want %v", h, img.Luma.Pix, pix)
+		}
+	}
+}
+
+// TestGIFLongCodes: strings of one colour, whose code is used at once, and a full table that is not cleared.
+func TestGIFLongCodes(t *testing.T) {
+	flat := image.NewPaletted(image.Rect(0, 0, 100, 90), color.Palette{color.Gray{77}, color.Gray{200}})
+	for _, index := range []uint8{0, 1} {
+		for i := range flat.Pix {
+			flat.Pix[i] = index
+		}
+		img := mustDecode(t, encode(t, GIF, flat), Options{})
+		for _, v := range img.Luma.Pix {
+			if v != []uint8{77, 200}[index] {
+				t.Fatalf("a picture of colour %d has %d", index, v)
+			}
+		}
+	}
+	pix := grey(photo(80, 80)).Pix
+	var w bitsLow
+	w.put(256, 9)
+	next, width := 258, uint(9)
+	for i, p := range pix {
+		w.put(uint32(p), width)
+		if i > 0 && next < gifCodes {
+			if next++; next&(1<<width-1) == 0 && width < gifCodeBits {
+				width++
+			}
+		}
+	}
+	w.put(257, width)
+	w.put(0, 7)
+	head, frame, _ := gifParts(80, 80, 0, nil)
+	data := []byte{8}
+	for part := range slices.Chunk(w.out, 255) {
+		data = append(append(data, byte(len(part))), part...)
+	}
+	img := mustDecode(t, bytes.Join([][]byte{head, frame, data, {0}}, nil), Options{})
+	if !bytes.Equal(img.Luma.Pix, pix) || img.Partial {
+		t.Errorf("a full table: partial %v", img.Partial)
 	}
 }
 

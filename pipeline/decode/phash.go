@@ -42,9 +42,6 @@ func (h *hasher) hash(m *image.Gray) uint64 {
 		h.wide = h.of(width).Means(h.turned, m.Pix, height, h.wide)
 		h.wide = h.of(height).Means(h.small[:], h.turned, hashSide, h.wide)
 	}
-	if cap(h.turned) > maxScratch {
-		h.turned = nil
-	}
 	return hashOf(&h.small)
 }
 

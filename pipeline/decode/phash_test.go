@@ -63,6 +63,44 @@ func TestLowest(t *testing.T) {
 	}
 }
 
+// TestLanczosWeights compares the weights, whose sines are turned step by step, with the formula.
+func TestLanczosWeights(t *testing.T) {
+	sinc := func(x float64) float64 {
+		if x == 0 {
+			return 1
+		}
+		return math.Sin(math.Pi*x) / (math.Pi * x)
+	}
+	for _, n := range []int{1, 2, 20, 31, 32, 33, 96, 100, 1000, hashKeeps, hashKeeps + 1} {
+		w := new(hasher).of(n)
+		scale := float64(n) / hashSide
+		stretch := max(scale, 1)
+		for k := range hashSide {
+			var want []float64
+			sum := 0.0
+			for i := range n - int(w.First[k]) {
+				x := (float64(int(w.First[k])+i) + 0.5 - (float64(k)+0.5)*scale) / stretch
+				share := sinc(x) * sinc(x/3)
+				if math.Abs(x) > 3 {
+					share = 0
+				}
+				want = append(want, share)
+				sum += share
+			}
+			for i := range w.Taps {
+				at := k*w.Taps + i
+				got, right := float64(int(w.High[at])<<11+int(w.Low[at]))/(1<<22), 0.0
+				if i < len(want) {
+					right = want[i] / sum
+				}
+				if math.Abs(got-right) > 1e-6 {
+					t.Fatalf("%d pixels: weight %d of %d is %v, want %v", n, i, k, got, right)
+				}
+			}
+		}
+	}
+}
+
 // TestPHashOfTallPictures: a tall picture that is made small column by column has the pixels of one that is
 // made small row by row and is turned by a quarter.
 func TestPHashOfTallPictures(t *testing.T) {

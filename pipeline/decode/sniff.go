@@ -78,7 +78,7 @@ func isSVG(b []byte) bool {
 	b = narrow(b)
 	for {
 		b = bytes.TrimLeft(b, " \t\r\n")
-		ok := false
+		var ok bool
 		switch {
 		case has(b, 0, "<?"):
 			_, b, ok = bytes.Cut(b, []byte("?>"))

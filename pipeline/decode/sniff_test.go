@@ -74,6 +74,7 @@ func TestSVG(t *testing.T) {
 		"comments":    "\n<!-- made by > a program --><!--<html>-->\n" + root,
 		"doctype": `<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" ` +
 			`"http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">` + root,
+		"empty names": `<!DOCTYPE svg PUBLIC "" ''>` + root,
 		"entities":    `<!DOCTYPE svg [ <!ENTITY a "]>'"> <!-- it's --> <!ENTITY b 'x'> ]>` + root,
 		"style sheet": `<?xml version="1.0"?><?xml-stylesheet href="a.css"?>` + root,
 	} {
@@ -93,6 +94,20 @@ func TestSVG(t *testing.T) {
 			if isSVG([]byte(text[:i])) {
 				t.Errorf("%s: %q is no SVG", name, text[:i])
 			}
+		}
+	}
+	for _, text := range []string{`<!DOCTYPE svg "a>` + root, `<!DOCTYPE svg [ <!-- >` + root, "<svgs/>",
+		"svg",
+		"<!DOCTYPE html>" + root, "<?xml" + root, "<!--" + root, "text" + root, "<html>" + root} {
+		if isSVG([]byte(text)) {
+			t.Errorf("%q is an SVG", text)
+		}
+	}
+	const icon = "\x00\x00\x01\x00\x01\x00\x10\x10\x00\x00"
+	for text, want := range map[string]string{icon: "unsupported: icon", icon[:9]: "not an image",
+		icon[:4] + "\x00" + icon[5:]: "not an image", icon[:9] + "\x01": "not an image"} {
+		if _, got := probed([]byte(text), Options{}); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 	if h, err := Probe([]byte(root), Options{}); !errors.Is(err, ErrUnsupported) || h.Format != "" {

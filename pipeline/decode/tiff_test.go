@@ -77,6 +77,8 @@ func TestTIFFKinds(t *testing.T) {
 	for i := range ramp {
 		ramp[i] = uint32(i % 256)
 	}
+	large := slices.Clone(ramp) // one colour is too bright for 8 bits, so the others are dark
+	large[767] = 256
 	packed := func(compression uint32, strip []byte) []byte {
 		return greyTags.write(strip, tags{tagCompression: {compression}})
 	}
@@ -105,6 +107,8 @@ func TestTIFFKinds(t *testing.T) {
 		"no number of samples": {rgbTags.write(rgb, tags{tagSamples: nil}), m},
 		"planes of one sample": {greyTags.write(m.Pix, tags{tagPlanar: {2}}), m},
 		"palette of 8 bits":    {greyTags.write(m.Pix, tags{tagPhotometric: {3}, tagColorMap: ramp}), m},
+		"palette of 16 bits": {greyTags.write(m.Pix, tags{tagPhotometric: {3}, tagColorMap: large}),
+			image.NewGray(m.Rect)},
 	} {
 		img, err := decoded(t, c.body, Options{})
 		if err != nil || img.Format != TIFF {
@@ -202,5 +206,102 @@ func TestTIFFFax(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestTIFFRefusals: what is not decoded is named.
+func TestTIFFRefusals(t *testing.T) {
+	grey := tags{tagWidth: {24}, tagHeight: {10}, tagBits: {8}, tagCompression: {1}, tagPhotometric: {1},
+		tagSamples: {1}, tagStripRows: {10}}
+	rgb := tags{tagBits: {8, 8, 8}, tagPhotometric: {2}, tagSamples: {3}}
+	rgba := tags{tagBits: {8, 8, 8, 8}, tagPhotometric: {2}, tagSamples: {4}, tagExtraSamples: {2}}
+	fax := tags{tagBits: {1}, tagCompression: {4}, tagPhotometric: {0}}
+	for _, c := range []struct {
+		base, with tags
+		want       string // after "unsupported: TIFF with "; empty for what is decoded
+	}{
+		{nil, nil, ""}, {rgb, nil, ""}, {rgba, nil, ""}, {fax, nil, ""},
+		{nil, tags{tagCompression: {7}}, "compression 7"},
+		{nil, tags{tagCompression: {0}}, ""},
+		{nil, tags{tagPhotometric: {4}}, "colour space 4"},
+		{nil, tags{tagBits: {4}}, "bits per sample [4]"},
+		{rgb, tags{tagBits: {8, 8, 16}}, "bits per sample [8 8 16]"},
+		{rgb, tags{tagBits: {1, 1, 1}}, "bits per sample [1 1 1]"},
+		{rgb, tags{tagBits: {16, 16, 16}}, ""},
+		{nil, tags{tagPhotometric: {3}, tagBits: {16}}, "bits per sample [16]"},
+		{fax, tags{tagBits: {8}}, "bits per sample [8]"},
+		{fax, tags{tagBits: nil}, ""},
+		{nil, tags{tagSamples: {2}}, "samples 2"},
+		{rgb, tags{tagBits: {8, 8}, tagSamples: {2}}, "samples 2"},
+		{rgba, tags{tagBits: {8, 8, 8, 8, 8}, tagSamples: {5}}, "samples 5"},
+		{nil, tags{tagBits: {8, 8, 8}, tagSamples: {3}}, "samples 3"},
+		{rgba, tags{tagExtraSamples: {0}}, "extra samples 0"},
+		{rgba, tags{tagExtraSamples: {3}}, "extra samples 3"},
+		{rgba, tags{tagExtraSamples: nil}, "extra samples 0"},
+		{rgb, tags{tagPlanar: {2}}, "planes 2"}, {rgb, tags{tagPlanar: {1}}, ""},
+		{rgb, tags{tagSampleFormat: {1, 1, 3}}, "sample format [1 1 3]"},
+		{rgb, tags{tagSampleFormat: {1, 1, 1}}, ""},
+		{nil, tags{tagPredictor: {2}}, "predictor 2"},
+		{nil, tags{tagPredictor: {3}, tagCompression: {5}}, "predictor 3"},
+		{nil, tags{tagPredictor: {2}, tagCompression: {5}, tagBits: {1}}, "predictor 2"},
+		{nil, tags{tagPredictor: {2}, tagCompression: {5}}, ""}, {nil, tags{tagPredictor: {1}}, ""},
+		{nil, tags{tagFillOrder: {2}}, "fill order 2"}, {fax, tags{tagFillOrder: {2}}, ""},
+		{fax, tags{tagCompression: {3}, tagT4Options: {4}}, "T4 options 4"},
+		{fax, tags{tagCompression: {4}, tagT4Options: {4}}, ""},
+		{fax, tags{tagCompression: {3}, tagT6Options: {2}}, ""},
+		{fax, tags{tagT6Options: {2}}, "T6 options 2"},
+		{fax, tags{tagPhotometric: {3}}, "fax codes in colour space 3"},
+		{fax, tags{tagPhotometric: {1}}, ""},
+		{nil, tags{tagStrips: {8, 8}}, "strips without their lengths"},
+		{nil, tags{tagStripBytes: {8, 8}}, ""},
+	} {
+		all := maps.Clone(grey)
+		maps.Copy(all, c.base)
+		want := c.want
+		if want != "" {
+			want = "unsupported: TIFF with " + want
+		}
+		if h, got := probed(all.write(make([]byte, 24*10*8), c.with), Options{}); got != want ||
+			h.Width != 24 {
+			t.Errorf("%v with %v: %+v, %q, want %q", c.base, c.with, h, got, want)
+		}
+	}
+	body := grey.write(make([]byte, 240), nil)
+	entries := body[len(body)-4-9*12 : len(body)-4]
+	for i := 1; i < 9; i++ { // each tag with the one before it
+		broken := bytes.Clone(body)
+		at := len(body) - 4 - 9*12 + (i-1)*12
+		copy(broken[at:], entries[i*12:][:12])
+		copy(broken[at+12:], entries[(i-1)*12:][:12])
+		if _, got := probed(broken, Options{}); got != "unsupported: TIFF with tags out of order" {
+			t.Errorf("tags %d and %d: %q", i-1, i, got)
+		}
+	}
+	for orientation, want := range map[uint32]int{0: 1, 1: 1, 8: 8, 9: 1, 6: 6} {
+		h, got := probed(grey.write(make([]byte, 240), tags{tagOrientation: {orientation}}), Options{})
+		if got != "" || h.Orientation != want {
+			t.Errorf("orientation %d: %+v, %q, want %d", orientation, h, got, want)
+		}
+	}
+}
+
+// TestTIFFTiles has a picture of two tiles by two, that reach beyond it.
+func TestTIFFTiles(t *testing.T) {
+	const w, h, side = 24, 20, 16
+	m := grey(photo(w, h))
+	var data []byte
+	for i := range 4 {
+		for y := range side {
+			for x := range side {
+				data = append(data, m.GrayAt(min(i%2*side+x, w-1), min(i/2*side+y, h-1)).Y)
+			}
+		}
+	}
+	body := tags{tagWidth: {w}, tagHeight: {h}, tagBits: {8}, tagCompression: {1}, tagPhotometric: {1},
+		tagSamples: {1}, tagTileWidth: {side}, tagTileHeight: {side}, 0x144: {8, 264, 520, 776},
+		0x145: {256, 256, 256, 256}}.write(data, tags{tagStrips: nil, tagStripBytes: nil})
+	img := mustDecode(t, body, Options{})
+	if !bytes.Equal(img.Luma.Pix, m.Pix) {
+		t.Error("tiles are at other places")
 	}
 }
