@@ -84,6 +84,11 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 		return err
 	}
 	defer job.Close()
+	return forgetRows(ctx, g, o, job, nameOf(arg))
+}
+
+// forgetRows deletes what is known of the rows of a job, which the user calls name.
+func forgetRows(ctx context.Context, g *globals, o *forgetOptions, job store.Job, name string) error {
 	filter, err := o.filter(ctx, job)
 	if err != nil {
 		return err
@@ -119,7 +124,7 @@ func runForget(ctx context.Context, g *globals, o *forgetOptions, arg string) er
 	if gone != "" {
 		out.Missing = append(out.Missing, gone)
 	}
-	reportRest(g, out, settings, nameOf(arg))
+	reportRest(g, out, settings, name)
 	return nil
 }
 
@@ -142,13 +147,17 @@ func rowsOf(n int64, job string) string {
 	return figures.Of(n, "row") + " of " + job
 }
 
-// count counts the rows, and writes nothing.
+// count opens the job to count the rows, and writes nothing.
 func (o *forgetOptions) count(ctx context.Context, arg string) (m matched, err error) {
 	job, err := readJob(ctx, arg)
 	if err != nil {
 		return m, err
 	}
 	defer job.Close()
+	return o.countIn(ctx, job)
+}
+
+func (o *forgetOptions) countIn(ctx context.Context, job store.Job) (m matched, err error) {
 	if err := o.checkTable(ctx, job); err != nil {
 		return m, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"facescan/pipeline"
 	"facescan/pipeline/source"
+	"facescan/store"
 	"facescan/store/figures"
 	"facescan/store/open"
 )
@@ -48,6 +49,11 @@ func runImport(ctx context.Context, g *globals, o *sourceOptions, args []string)
 		return err
 	}
 	defer job.Close()
+	return importInto(ctx, g, o, job, t)
+}
+
+// importInto imports the lists of a target into its job.
+func importInto(ctx context.Context, g *globals, o *sourceOptions, job store.Job, t target) error {
 	if err := belongs(ctx, job, t, o.db != ""); err != nil {
 		return err
 	}

@@ -69,6 +69,11 @@ func runStatus(ctx context.Context, g *globals, o *statusOptions, args []string)
 		return err
 	}
 	defer job.Close()
+	return statusOf(ctx, g, o, job)
+}
+
+// statusOf prints how far one job is.
+func statusOf(ctx context.Context, g *globals, o *statusOptions, job store.Job) error {
 	if err := reportMerge(ctx, g, job); err != nil {
 		return err
 	}
