@@ -33,7 +33,8 @@ var target = storetest.Target{
 		}
 		return files
 	},
-	AtOnce: true,
+	AtOnce:    true,
+	Publishes: true,
 }
 
 // childTask says to a process of this test binary which of childTasks to do, and on which job: task:path.

@@ -31,6 +31,8 @@ type Target struct {
 	OwnerFiles func(t testing.TB, name string) []string
 	// AtOnce says that dead processes are noticed by the very next claim, not only when their leases run out.
 	AtOnce bool
+	// Publishes says that what changes in a job can be published.
+	Publishes bool
 }
 
 // longTTL is never over within a test.
@@ -84,6 +86,9 @@ func Run(t *testing.T, target Target, only ...string) {
 		{"ForgetURL", testForgetURL},
 		{"ForgetWorks", testForgetWorks},
 		{"ForgetMerge", testForgetMerge},
+		{"Publish", testPublish},
+		{"PublishMany", testPublishMany},
+		{"TakeIn", testTakeIn},
 		{"Frontier", testFrontier},
 		{"Groups", testGroups},
 		{"GroupEnd", testGroupEnd},
