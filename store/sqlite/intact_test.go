@@ -96,6 +96,32 @@ func TestReplacedJobKeepsItsWAL(t *testing.T) {
 	ok(t, fresh.Close())
 }
 
+// TestIsCut compares sizes with headers, whose page size of 1 is 65536.
+func TestIsCut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		header string // its bytes from 16 to 31: size of a page, and of the file in pages
+		size   int64
+		cut    bool
+	}{
+		{"\x10\x00----------\x00\x00\x00\x0a", 40960, false},
+		{"\x10\x00----------\x00\x00\x00\x0a", 40959, true},
+		{"\x00\x01----------\x00\x00\x00\x02", 1 << 17, false},
+		{"\x00\x01----------\x00\x00\x00\x02", 1<<17 - 1, true},
+		{"\x00\x00----------\x00\x00\x00\x02", 1 << 17, true}, {"\x10\x00----------\x00\x00\x00", 40960, true},
+		{"\x02\x00----------\x00\x01\x00\x00", 1 << 25, false}, {"", 0, true},
+	} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+		ok(t, err)
+		_, err = f.WriteString("SQLite format 3\x00" + c.header)
+		ok(t, err)
+		if got := (&intact{file: f}).isCut(c.size); got != c.cut {
+			t.Errorf("%q with %d bytes is cut: %t", c.header, c.size, got)
+		}
+		ok(t, f.Close())
+	}
+}
+
 // TestVacuumIsNoCut makes the file smaller as a user may, while a process works on it.
 func TestVacuumIsNoCut(t *testing.T) {
 	t.Parallel()

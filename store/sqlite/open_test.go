@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -119,6 +120,31 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	_, err = Open(ctx, path)
 	if err == nil || !strings.Contains(err.Error(), "newer facescan") {
 		t.Errorf("a newer schema: %v", err)
+	}
+	db, err := sql.Open("sqlite3", path)
+	ok(t, err)
+	_, err = db.Exec("UPDATE job SET version = -1")
+	ok(t, errors.Join(err, db.Close()))
+	_, err = Open(ctx, path)
+	if err == nil || !strings.Contains(err.Error(), "its schema has version -1, which does not exist") {
+		t.Errorf("a schema that there never was: %v", err)
+	}
+}
+
+// TestRoom: a folder has room for so many bytes, or the error says how much there is.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ok(t, checkRoom(dir, 1))
+	err := checkRoom(dir, 1<<62)
+	if err == nil || !regexp.MustCompile("^"+dir+" has [0-9]+ MB free, and 4398046511105 MB are needed$").
+		MatchString(err.Error()) {
+		t.Error(err)
+	}
+	for _, err := range []error{checkRoom(dir+"/x", 1), checkFilesystem(dir + "/x")} {
+		if err == nil || !strings.HasPrefix(err.Error(), dir+"/x: ") || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a folder that is not there: %v", err)
+		}
 	}
 }
 

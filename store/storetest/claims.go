@@ -53,6 +53,19 @@ func testManySources(t *testing.T, target Target) {
 	b.equal(len(b.work(s, ok)), sources*each+40)
 }
 
+// testClaimNews: what others took is not waited for, and what came in is found, although a session has looked
+// before.
+func testClaimNews(t *testing.T, target Target) {
+	b, one, two := shared(t, target)
+	b.fill(one, "first", 40, 10)
+	b.claim(one, 5)
+	for range b.claims(two, 100) {
+		continue
+	}
+	b.fill(two, "second", 40, 10)
+	b.equal(b.claim(one, 5).Source, 1)
+}
+
 // testPutBack puts rows of a list back that lie below those which others are at: they come next, or soon, not
 // after all the others.
 func testPutBack(t *testing.T, target Target) {

@@ -41,8 +41,9 @@ func testFrontier(t *testing.T, target Target) {
 			claimed[l.Source] = l
 		}
 	}
-	b.commit(s, claimed[0], ok(4))
-	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next}, []int64{10, two + 1})
+	b.commit(s, claimed[0], ok(4), ok(70))
+	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(0, 15).Next, b.frontier(0, 16).Next,
+		b.frontier(1, two).Next}, []int64{10, 15, 72, two + 1})
 	b.commit(s, claimed[1], failed(store.TLS)(two+1), failed(store.TLS)(two+2),
 		ok(two+4))
 	b.equal([]int64{b.frontier(0, 0).Next, b.frontier(1, two).Next, b.frontier(1, two+4).Next},

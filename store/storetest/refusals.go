@@ -6,7 +6,27 @@ import (
 	"time"
 
 	"facescan/store"
+	"facescan/store/storetest/must"
 )
+
+// testNothing: calls that are about nothing do nothing.
+func testNothing(t *testing.T, target Target) {
+	b, s := filled(t, target, 20, 10)
+	was := b.counts()
+	b.ok(s.AppendAll(ctx(t), nil, 10))
+	b.ok(s.ReleaseSources(ctx(t), nil))
+	b.ok(s.Release(ctx(t), nil))
+	b.ok(b.SetFiles(ctx(t), nil))
+	b.ok(b.Forget(ctx(t), nil, true))
+	b.equal([]int{len(must.Get(b.AddSources(ctx(t), nil))(b)), len(must.Get(s.LeaseSources(ctx(t), nil))(b)),
+		len(must.Get(s.Renew(ctx(t), nil))(b)), len(must.Get(s.PendingAll(ctx(t), nil))(b)),
+		len(must.Get(s.CommitAll(ctx(t), nil))(b)), len(must.Get(b.ResultsOf(ctx(t), nil))(b))}, make([]int, 6))
+	b.equal(must.Get(b.Sample(ctx(t), store.Thumbnail{ID: 1}, 0))(b), int64(0))
+	b.equal(len(must.Get(b.Samples(ctx(t)))(b)), 0)
+	now := b.counts()
+	now.Owners, was.Owners = nil, nil // their leases have aged
+	b.equal(now, was)
+}
 
 // testRefusals: every implementation refuses the same things in the same words, and then has written nothing.
 func testRefusals(t *testing.T, target Target) {
