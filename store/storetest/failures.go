@@ -47,7 +47,7 @@ func drain[T any](all func(yield func(T, error) bool)) error {
 // Read reads a job in all ways there are; group is one that it has.
 func (f *Failures) Read(t *testing.T, group string) {
 	t.Helper()
-	ctx, one := ctx(t), func(what string, read func() error) { t.Helper(); f.Each(t, what, read) }
+	ctx, one := t.Context(), func(what string, read func() error) { t.Helper(); f.Each(t, what, read) }
 	one("settings", func() error { _, err := f.Settings(ctx); return err })
 	one("sources", func() error { _, err := f.Sources(ctx); return err })
 	one("detectors", func() error { _, err := f.Detectors(ctx); return err })
@@ -73,7 +73,7 @@ func (f *Failures) Read(t *testing.T, group string) {
 
 // Test has each statement fail of all that is done to a job.
 func (f *Failures) Test(t *testing.T) {
-	ctx := ctx(t)
+	ctx := t.Context()
 	f.Each(t, "set", func() error { return f.Set(ctx, map[string]string{"a": "1", "b": "2"}) })
 	f.Each(t, "add sources", func() error {
 		_, err := f.AddSources(ctx, []store.Source{{Name: "list"}, {Name: "other"}})
@@ -191,7 +191,7 @@ func (f *Failures) Test(t *testing.T) {
 // publish publishes the job, whose rows are those of a list, and takes in what others did.
 func (f *Failures) publish(t *testing.T, p store.Publishable, list []store.NewRow, end store.Position) {
 	t.Helper()
-	ctx, erased := ctx(t), store.NewEraser()
+	ctx, erased := t.Context(), store.NewEraser()
 	f.Each(t, "changes", func() error { _, _, err := p.Changes(ctx, 0, 100); return err })
 	f.Each(t, "drop changes", func() error {
 		return p.DropChanges(ctx, 1<<40, map[string]string{"b": "3"})
