@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"facescan/store"
 	"facescan/store/storetest/interrupt"
@@ -22,6 +23,9 @@ func TestEachStepOfFollowFails(t *testing.T) {
 	interrupt.Each(t, 5, func(ctx context.Context) error {
 		must.Get(d.Retry(background, store.Selection{Reasons: []store.Reason{store.Timeout}}))(d)
 		d.work()
+		if _, err := os.Stat(d.path); err == nil { // it has to be compared
+			d.ok(os.Chtimes(d.path, time.Now(), time.Now()))
+		}
 		f := d.follower()
 		f.Finish = true
 		err := f.Follow(ctx, nil)
@@ -82,6 +86,12 @@ func TestFollowRefuses(t *testing.T) {
 		if err := f.Follow(background, nil); !c.is(err) {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+	f := d.follower()
+	f.Path = filepath.Join(t.TempDir(), "missing", "x.csv")
+	if err := f.Follow(background, nil); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(),
+		"write "+f.Path+": ") {
+		t.Errorf("in a folder that is not there: %v", err)
 	}
 	d.ok(d.Set(background, map[string]string{store.OutputSetting + "out": "{"}))
 	if err := d.follower().Follow(background, nil); err == nil {

@@ -257,6 +257,13 @@ func (f *failing) Seek(offset int64, whence int) (int64, error) {
 	return f.file.Seek(offset, whence)
 }
 
+func (f *failing) ReadAt(p []byte, at int64) (int, error) {
+	if err := f.step(); err != nil {
+		return 0, err
+	}
+	return f.file.ReadAt(p, at)
+}
+
 func (f *failing) Sync() error            { return errors.Join(f.step(), f.file.Sync()) }
 func (f *failing) Truncate(n int64) error { return errors.Join(f.step(), f.file.Truncate(n)) }
 

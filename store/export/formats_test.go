@@ -272,6 +272,31 @@ func TestSplitThatCannotBe(t *testing.T) {
 	}
 }
 
+// TestSplitFails has a file of a split fail, when it is made and when it is closed.
+func TestSplitFails(t *testing.T) {
+	for made, want := range map[bool]error{false: os.ErrNotExist, true: os.ErrClosed} {
+		dir := t.TempDir()
+		w, discard, err := NewSplit(filepath.Join(dir, "split"), "id", Options{})
+		must.OK(t, err)
+		split := w.(*exporter).out.(*splitEncoder)
+		if made {
+			must.OK(t, w.Write(some[0]))
+			must.OK(t, split.parts["1"].f.Close())
+			err = w.Close()
+		} else {
+			must.OK(t, os.RemoveAll(split.folder.Name()))
+			err = w.Write(some[0])
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+		discard()
+		if left := must.Get(os.ReadDir(dir))(t); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
+}
+
 // TestSplitByNumbers has files for numbers, and for none.
 func TestSplitByNumbers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "split")
