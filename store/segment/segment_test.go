@@ -317,6 +317,15 @@ func TestEndsArePublished(t *testing.T) {
 	}
 	end("g5", 151)
 	publish(99)
+	must.OK(t, w.Job.Set(t.Context(), map[string]string{store.NodeSetting: "0/2"}))
+	for len(w.do(rowCount, 100)) > 0 {
+	}
+	must.OK(t, w.Publish(t.Context()))
+	parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
+	if got := must.Get(parts.Jobs[0].Settings(t.Context()))(t)[store.MergePartsSetting]; got != "0/2" {
+		t.Errorf("with end records the part is called %q", got)
+	}
+	must.OK(t, parts.Close())
 	before := must.Get(List(dir))(t)
 	end("g3", 130) // known already
 	must.OK(t, w.Publish(t.Context()))
@@ -512,6 +521,18 @@ func TestFurther(t *testing.T) {
 			t.Errorf("of lines %d and %d it is line %d with %d rows; want %d with %d", c.a.Position.Line,
 				c.b.Position.Line, got.Position.Line, got.whole, c.want.Position.Line, c.want.whole)
 		}
+	}
+}
+
+// TestAdd: a segment that does not say how many rows there are of a list does not know; a list without rows is
+// read when that is known.
+func TestAdd(t *testing.T) {
+	lists := add(nil, []store.Source{{}, {Number: 1}}, []int64{0})
+	if len(lists) != 2 || lists[0].whole != 0 || lists[1].whole != -1 {
+		t.Errorf("%+v", lists)
+	}
+	if !isRead(lists[:1]) || isRead(lists) {
+		t.Errorf("read: %v, both: %v", isRead(lists[:1]), isRead(lists))
 	}
 }
 
