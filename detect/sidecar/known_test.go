@@ -1,8 +1,10 @@
 package sidecar
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"reflect"
@@ -102,6 +104,55 @@ func TestTurns(t *testing.T) {
 			}
 			t.Logf("%d answers before it was noticed", right.Load())
 		})
+	}
+}
+
+// TestKnownImagesStay holds the drawn images to what was measured with them: that a face is found in two of
+// them, by every detector, at every scale.
+func TestKnownImagesStay(t *testing.T) {
+	for i, want := range []struct{ width, height, sum, moment int }{{72, 72, 605297, -37953},
+		{48, 48, 293837, 25373}, {84, 56, 492465, 7920447}, {32, 48, 107520, -762112}, {33, 33, 217800, 0}} {
+		m := knownImages()[i]
+		sum, moment := 0, 0
+		for k, v := range m.Pix {
+			sum, moment = sum+int(v), moment+int(v)*(k%m.Stride-k/m.Stride)
+		}
+		near := func(a, b, by int) bool {
+			return max(a-b,
+				b-a) <= by
+		} // a processor may round a sum once less
+		if m.Rect.Dx() != want.width || m.Rect.Dy() != want.height || !near(sum, want.sum, 8) ||
+			!near(moment, want.moment, 300) {
+			t.Errorf("image %d: {%d, %d, %d, %d}, want %v", i, m.Rect.Dx(), m.Rect.Dy(), sum, moment, want)
+		}
+	}
+}
+
+// TestBatchSizes: a request holds no more images than the client may send at once, a known one included.
+func TestBatchSizes(t *testing.T) {
+	for _, batch := range []int{1, 2, 3, 5} {
+		var most atomic.Int64
+		st := newStand(t, ServerOptions{})
+		st.wrap = intercept("/infer", func(_ http.ResponseWriter, r *http.Request) bool {
+			body, err := io.ReadAll(r.Body)
+			if err == nil {
+				if m, err := parseMessage(r.Header.Get(lengthHeader), body, len(body)); err == nil {
+					most.Store(max(most.Load(), m.Inputs[0].Shape[0]))
+				}
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			return false
+		})
+		st.start()
+		c := client(t, Options{URLs: []string{st.URL}, Batch: batch, Delay: time.Minute, InFlight: 1})
+		most.Store(0)
+		var images []detect.Image
+		for range max(1, batch-1) * 2 {
+			images = append(images, detect.Image{Luma: blank(30, 30), Scale: 1})
+		}
+		if _, err := c.Detect(t.Context(), images); err != nil || most.Load() != int64(batch) {
+			t.Errorf("batches of %d: a request of %d images, %v", batch, most.Load(), err)
+		}
 	}
 }
 

@@ -236,6 +236,19 @@ func TestRefusedAtStart(t *testing.T) {
 			m.Outputs[0].binary, m.Outputs[0].Shape[0], m.Outputs[0].Parameters[sizeKey] = nil, 0, 0
 			count(-1)(m)
 		}), says: []string{"cannot read a plain picture"}},
+		"neither JSON nor binary": {wrap: intercept("", func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/v2":
+				reply(w, 200, map[string]any{"name": "other"})
+			case !strings.HasSuffix(r.URL.Path, "/infer"):
+				return false
+			case r.Header.Get(lengthHeader) != "":
+				refuse(w, http.StatusUnprocessableEntity, "no bytes")
+			default:
+				refuse(w, http.StatusUnprocessableEntity, "no text")
+			}
+			return true
+		}), says: []string{"answers 422: no text; and with the binary extension: ", "answers 422: no bytes"}},
 		"wants a token": {wrap: intercept("", func(w http.ResponseWriter, _ *http.Request) bool {
 			refuse(w, http.StatusUnauthorized, "who are you?")
 			return true

@@ -75,7 +75,7 @@ func TestPGM(t *testing.T) {
 		t.Error("a part:", err)
 	}
 	for _, ok := range []string{"P5 2 1 255 ab", "P5\n# made by hand\n2 # width\n1\n255\nab",
-		"P5\r2\t1\v255\nab"} {
+		"P5\r2\t1\v255\nab", "P5 #a\r2 1 255\fab", "P5 #a\n#b\n2 1 255 ab", "P5 000000002 1 255 ab"} {
 		if m, err := parsePGM([]byte(ok)); err != nil || string(m.Pix) != "ab" {
 			t.Errorf("%q: %v", ok, err)
 		}
@@ -83,7 +83,8 @@ func TestPGM(t *testing.T) {
 	for _, bad := range []string{"", "P5", "P5 ", "P2 2 1 255 ab", "P5 2 1 255 a", "P5 2 1 255 abc",
 		"P5 0 1 255 ", "P5 2 1 65535 abcd", "P5 2 1 255", "P5 -2 1 255 ab",
 		"P5 2 1 255#\nab", "P5 2000000000 2000000000 255 ab", "P5 4294967296 4294967296 255 ab",
-		"P5 2 1 # never ends"} {
+		"P5 2 1 # never ends", "P5 1 0 255 ", "P5 2 1 254 ab", "P5 2 1  ab", "P5 2 1 255", "P52 1 255 ab",
+		"P5 0000000002 1 255 ab"} {
 		if _, err := parsePGM([]byte(bad)); err == nil {
 			t.Errorf("%q was read", bad)
 		}

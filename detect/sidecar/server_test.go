@@ -254,6 +254,10 @@ func TestBadRequests(t *testing.T) {
 			"image_scale"},
 		"candidates": {ask{images: [][]byte{pgm}, parameters: parameters{"candidates": 9}}, 400,
 			"candidates"},
+		"no candidates": {ask{images: [][]byte{pgm}, parameters: parameters{"candidates": -1}}, 400,
+			"candidates: -1 is not a value"},
+		"large scale": {ask{images: [][]byte{pgm}, parameters: parameters{"image_scale": 1024.5}}, 400,
+			"image_scale: 1024.5 is not a value"},
 		"output": {ask{images: [][]byte{pgm}, outputs: []tensor{{Name: "boxes"}}}, 400,
 			`no output is called "boxes"`},
 		"pixels": {ask{images: [][]byte{pgm,
@@ -586,13 +590,5 @@ func TestMetrics(t *testing.T) {
 	c.Stdin = strings.NewReader(text)
 	if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
-	}
-}
-
-// must fails the test on an error.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -249,3 +249,11 @@ func TestKnownImages(t *testing.T) {
 		}
 	}
 }
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
