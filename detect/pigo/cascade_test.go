@@ -19,6 +19,26 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	good := func() []byte { return drawn(rand.New(rand.NewPCG(1, 1)), 3, 5) }
 	leaf := 16 + 4*7
+	for _, c := range []struct {
+		data []byte
+		want string
+	}{
+		{good()[:15], "15 bytes are too few for a header"},
+		{with32(good(), 8, 0), "trees of depth 0, want 1 to 10"},
+		{with32(good(), 8, 11), "trees of depth 11, want 1 to 10"},
+		{with32(good(), 12, 0), "0 trees, want 1 to 65536"},
+		{with32(good(), 12, 1<<16+1), "65537 trees, want 1 to 65536"},
+		{with32(good(), 12, 1<<16), "320 bytes of trees, want 4194304 for 65536 of depth 3"},
+		{with32(good(), 8, 10), "320 bytes of trees, want 40960 for 5 of depth 10"},
+		{good()[:16], "0 bytes of trees, want 320 for 5 of depth 3"},
+		{with32(good(), leaf+64, math.Float32bits(2e30)), "tree 1 has a leaf of 2e+30"},
+		{with32(good(), leaf+4*8+64, math.Float32bits(float32(math.NaN()))),
+			"tree 1 has a threshold that is not a number"},
+	} {
+		if _, err := Parse(c.data); err == nil || err.Error() != "not a cascade: "+c.want {
+			t.Errorf("%v, want %s", err, c.want)
+		}
+	}
 	for name, data := range map[string][]byte{
 		"nothing":            nil,
 		"half a header":      good()[:15],
@@ -46,6 +66,31 @@ func TestParseRefuses(t *testing.T) {
 		if _, err := Parse(with32(good(), leaf, math.Float32bits(most))); err != nil {
 			t.Errorf("a leaf of %v: %v", most, err)
 		}
+	}
+}
+
+// TestTables: the tables for other evaluators are the file's; a stage has its last tree's threshold.
+func TestTables(t *testing.T) {
+	c, err := Parse(Facefinder)
+	must(t, err)
+	tables := c.Tables()
+	const treeSize = 4*63 + 4*64 + 4
+	trees := (len(Facefinder) - 16) / treeSize
+	threshold := func(tree int32) float32 {
+		return math.Float32frombits(binary.LittleEndian.Uint32(Facefinder[16+int(tree)*treeSize+treeSize-4:]))
+	}
+	if tables.Depth != 6 || len(tables.Codes) != trees*64*4 || len(tables.Leaves) != trees*64 ||
+		tables.Last != threshold(int32(trees-1)) || len(tables.Stages) != 24 ||
+		tables.Stages[23].To != int32(trees) {
+		t.Errorf("depth %d, %d codes, %d leaves, last %v, stages %v", tables.Depth, len(tables.Codes),
+			len(tables.Leaves), tables.Last, tables.Stages)
+	}
+	before := int32(0)
+	for i, s := range tables.Stages {
+		if s.To <= before || s.Threshold != threshold(s.To-1) {
+			t.Errorf("stage %d ends at %d, after %d, with %v", i, s.To, before, s.Threshold)
+		}
+		before = s.To
 	}
 }
 

@@ -52,6 +52,57 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestFindNothing: an image that is too large has no face, and a search that is cancelled has no answer.
+func TestFindNothing(t *testing.T) {
+	c, err := Parse(Facefinder)
+	must(t, err)
+	f := NewFinder(NewEngine(c))
+	p := Params{MinFace: 20, Shift: 0.1, Scale: 1.1, IoU: 0.2}
+	// Without pixels, which are not read.
+	vast := Image{Luma: &image.Gray{Rect: image.Rect(0, 0, 1<<15, 1<<14+1)}, Scale: 1}
+	answers := 0
+	batch := []Image{vast, {Luma: sample.Photo(t, 160), Scale: 1}}
+	must(t, f.Find(t.Context(), batch, p, func(i int, faces []Face) {
+		if answers++; (len(faces) > 0) != (i == 1) {
+			t.Errorf("image %d has %d faces", i, len(faces))
+		}
+	}))
+	if answers != 2 {
+		t.Errorf("%d answers", answers)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Find(ctx, []Image{vast}, p, func(int, []Face) { t.Error("an answer") }); !errors.Is(err,
+		context.Canceled) {
+		t.Error(err)
+	}
+	oracle, err := NewOracle(Facefinder)
+	must(t, err)
+	if err := oracle.Run(ctx, make([]Search, 1)); !errors.Is(err, context.Canceled) {
+		t.Error("pigo:", err)
+	}
+	if err := errors.Join(f.Close(), oracle.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestParamsMemory: two copies of an image, and with a tilt two with the border that turned windows need.
+func TestParamsMemory(t *testing.T) {
+	for _, c := range []struct {
+		angles        []float64
+		width, height int
+		want          int64
+	}{
+		{nil, 500, 375, 2 * 500 * 375}, {[]float64{0, 360}, 500, 375, 2 * 500 * 375},
+		{[]float64{45}, 500, 375, 500*375 + 2*(500+160)*(375+160)},
+		{[]float64{-11.25}, 375, 500, 500*375 + 2*(500+160)*(375+160)},
+	} {
+		if got := (Params{Angles: c.angles}).Memory(c.width, c.height); got != c.want {
+			t.Errorf("%dx%d with angles %v: %d bytes, want %d", c.width, c.height, c.angles, got, c.want)
+		}
+	}
+}
+
 // TestRefinement: of faces that the first pass is uncertain of, this is what the version of these answers
 // finds. A change that gives others needs another Version.
 func TestRefinement(t *testing.T) {

@@ -313,6 +313,8 @@ func TestBMPRows(t *testing.T) {
 			"bad image: bmp: cut short"},
 		"a jump along the row": {runs(8, 5, 1, 1, "\x01\x09\x00\x02\x03\x00\x01\x09"), ""},
 		"a jump over all rows": {runs(8, 5, 4, 1, "\x00\x02\x00\x04"), ""},
+		"a last byte like a row's end": {runs(4, 5, 2, 2, "\x00\x05\x12\x34\x00\x00"),
+			"bad image: bmp: cut short"},
 		"a jump that is cut": {runs(8, 5, 4, 1, "\x05\x09\x00\x00\x05\x09\x00\x00\x00\x02\x01"),
 			"partial"},
 	} {

@@ -183,6 +183,26 @@ func TestInks(t *testing.T) {
 	}
 }
 
+// TestRounding: what is laid on white, and what light ink lets through, is rounded to the nearest value.
+func TestRounding(t *testing.T) {
+	for a := range 256 {
+		for b := range 256 {
+			x, y := float64(a), float64(b)
+			if got, want := onWhite(uint8(a), uint8(b)), clamp((x*y+255*(255-y))/255); got != want {
+				t.Fatalf("%d of opacity %d is %d, want %d", a, b, got, want)
+			}
+			v := uint8(a)
+			var row [1]uint8
+			pix := []uint8{v, v, v, uint8(b)}
+			inks(row[:], pix, 255)
+			inksColor(pix, 255)
+			if want := clamp(x * y / 255); row[0] != want || pix[0] != want {
+				t.Fatalf("light %d of %d is %d, in colour %d, want %d", a, b, row[0], pix[0], want)
+			}
+		}
+	}
+}
+
 // TestColorMemoryFrom: of a large JPEG that only libjpeg-turbo may decode, a smaller picture takes less.
 func TestColorMemoryFrom(t *testing.T) {
 	body := writeJPEG([]*image.Gray{grey(photo(8, 8))}, 8, 8, jpegOptions{})
