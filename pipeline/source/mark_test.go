@@ -339,11 +339,12 @@ func TestLastLineReadAgain(t *testing.T) {
 // TestPartsOfDifferentLists compares how far two lists were read, when one was read further than the other:
 // they may be the same list only where the bytes that both have are the same.
 func TestPartsOfDifferentLists(t *testing.T) {
-	list := func(name string, rows int) (s string) {
+	list := func(name string, rows int) string {
+		var b strings.Builder
 		for i := range rows {
-			s += fmt.Sprintf("http://%s.example.org/%d.jpg\n", name, i)
+			fmt.Fprintf(&b, "http://%s.example.org/%d.jpg\n", name, i)
 		}
-		return s
+		return b.String()
 	}
 	for _, rows := range []int{2, 60, 1000, 20_000} {
 		for _, c := range []struct {
@@ -368,6 +369,54 @@ func TestPartsOfDifferentLists(t *testing.T) {
 				t.Errorf("%d rows and %s: may be the same: %t, and the other way round %t", rows, c.name,
 					got, !got)
 			}
+		}
+	}
+}
+
+// TestStart: a list is read again in the way in which it was read first, whatever was added since.
+func TestStart(t *testing.T) {
+	s := list(t, "http://a/1\rhttp://a/2\r")
+	at := stopAt(t, s, 2)
+	written(s.Path, []byte("http://a/1\rhttp://a/2\rhttp://a/3\nhttp://a/4\r"))
+	again, err := Start(at)
+	if err != nil || again.Line != 0 || again.Offset != 0 {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	if rows, err := readAll(open(t, s, again), 5); err != nil || len(rows) != 4 || rows[1].URL != "http://a/2" {
+		t.Errorf("%v, %v", rows, err)
+	}
+	if rows, err := readAll(open(t, s, Position{}), 5); err != nil || len(rows) != 2 {
+		t.Errorf("as a new list: %v, %v", rows, err)
+	}
+	if _, err := Start(Position{Mark: []byte("{")}); err == nil {
+		t.Error("a damaged position has a start")
+	}
+}
+
+// TestSame: positions are the same place if line, offset and bytes before them are.
+func TestSame(t *testing.T) {
+	t.Parallel()
+	const text = "http://a/1\nhttp://a/2\nhttp://a/3\n"
+	a, b := list(t, text), list(t, text)
+	changed := list(t, strings.Replace(text, "1", "7", 1))
+	for name, c := range map[string]struct {
+		one, other Position
+		same, may  bool
+	}{
+		"equal":          {stopAt(t, a, 2), stopAt(t, b, 2), true, true},
+		"further":        {stopAt(t, a, 2), stopAt(t, b, 3), false, true},
+		"another text":   {stopAt(t, a, 2), stopAt(t, changed, 2), false, false},
+		"another line":   {Position{Line: 1}, Position{Line: 2}, false, true},
+		"another offset": {Position{Offset: 1}, Position{Offset: 2}, false, true},
+		"nothing read":   {Position{}, Position{}, true, true},
+		"damaged":        {Position{Mark: []byte("{")}, Position{Mark: []byte("{")}, false, false},
+		"one is damaged": {Position{}, Position{Line: 1, Mark: []byte("{")}, false, false},
+	} {
+		if got := Same(c.one, c.other); got != c.same || Same(c.other, c.one) != got {
+			t.Errorf("%s: the same %v, want %v", name, got, c.same)
+		}
+		if got := MayBeSame(c.one, c.other); got != c.may || MayBeSame(c.other, c.one) != got {
+			t.Errorf("%s: may be the same %v, want %v", name, got, c.may)
 		}
 	}
 }
