@@ -87,7 +87,9 @@ func (t *table) header() ([]string, error) {
 	}
 	names := append([]string(nil), t.fields...)
 	if err == nil && end == whole && t.record.spans {
-		if _, end, err = t.look(n); err == io.EOF || end == whole && len(t.fields) != len(names) {
+		if _, end, err = t.look(n); err == io.EOF && t.growing {
+			return nil, ErrNotBegun
+		} else if err == io.EOF || end == whole && len(t.fields) != len(names) {
 			end, err = strayed, nil
 		}
 	}

@@ -370,6 +370,46 @@ func TestSorter(t *testing.T) {
 	}
 }
 
+// TestSorterEnds: once its context has ended a sorter that uses the disk fails with that, at each step.
+func TestSorterEnds(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"first", "add", "sort", "twice", "next", "through"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := NewSorter(ctx)
+		s.most = 1
+		var err error
+		step := func(name string, do func() error) {
+			if name == at {
+				cancel()
+			}
+			if err == nil {
+				err = do()
+			}
+		}
+		step("first", func() error { return s.Add("b", nil) })
+		step("add", func() error { return s.Add("a", nil) })
+		step("sort", s.Sort)
+		step("twice", func() error { _, _, err := s.Twice(); return err })
+		step("next", func() error { _, _, _, err := s.Next(); return err })
+		if at == "through" {
+			if err != nil {
+				t.Error(err)
+			}
+		} else if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "TMPDIR") {
+			t.Errorf("ended before %s: %v", at, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("ended before %s: closed with %v", at, err)
+		}
+		cancel()
+	}
+	s := NewSorter(context.Background())
+	if err := s.wrap(fs.ErrPermission); !errors.Is(err, fs.ErrPermission) ||
+		!strings.HasSuffix(err.Error(), "; for another folder set TMPDIR") {
+		t.Error(err)
+	}
+}
+
 // FuzzTar reads damaged tars: never a crash, and every image is found again at its place.
 func FuzzTar(f *testing.F) {
 	whole, err := os.ReadFile(tarOf(f, tar.Header{Name: "b.jpg"}, tar.Header{Name: "a/" + strings.Repeat("é",

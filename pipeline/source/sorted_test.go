@@ -134,3 +134,61 @@ func TestUnsortedParquet(t *testing.T) {
 		t.Error("nothing came")
 	}
 }
+
+// TestUnsortedIDsFlags: a row keeps everything through the sorting, damaged records are counted, and progress is
+// known once it is sorted.
+func TestUnsortedIDsFlags(t *testing.T) {
+	t.Parallel()
+	s := tableOf(t, "csv", "id,url,g,h,k\n4,$,a,,z\n3,http://a/3,a,ff,\n2,\"http://a/\"2\",a,,\n1,"+
+		strings.Repeat("u", MaxURL+1)+",b,,x\n")
+	s.IDColumn, s.GroupColumn, s.GroupEnd, s.HashColumn, s.KeepColumns = "id", "g", "$", "h", []string{"k", "id"}
+	r := open(t, s, Position{})
+	if p := r.Progress(); p != 0 {
+		t.Errorf("progress %v before the first row", p)
+	}
+	rows := make([]Row, 4)
+	for i := range rows {
+		if n, err := r.Next(rows[i : i+1]); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if p := r.Progress(); p != float64(i+1)/4 {
+			t.Errorf("after row %d: progress %v", i+1, p)
+		}
+		if p := r.Position(); p.Line != int64(i+1) {
+			t.Errorf("after row %d: %+v", i+1, p)
+		}
+	}
+	want := []Row{{ID: 1, URL: strings.Repeat("u", MaxURL+1), Group: "b", Kept: []string{"x", "1"}, Bad: true},
+		{ID: 2, URL: `http://a/"2`, Group: "a", Kept: []string{"", "2"}},
+		{ID: 3, URL: "http://a/3", Group: "a", Hash: "ff", Kept: []string{"", "3"}},
+		{ID: 4, URL: "$", Group: "a", Kept: []string{"z", "4"}, End: true}}
+	if !cmp.Equal(rows, want) {
+		t.Error(cmp.Diff(want, rows))
+	}
+	if n, first := r.(*sorted).Damaged(); n != 1 || first != 3 {
+		t.Errorf("%d damaged, from record %d", n, first)
+	}
+	if _, err := Open(t.Context(), s, Position{Line: 1, Mark: []byte("{")}); err == nil {
+		t.Error("a damaged position was taken")
+	}
+	gone := s
+	gone.Path += ".none.csv"
+	if _, err := Open(t.Context(), gone, Position{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	p := parquetFile(t, 5)
+	p.IDColumn = "back"
+	r = open(t, p, Position{})
+	if n, first := r.(*sorted).Damaged(); n != 0 || first != 0 {
+		t.Errorf("parquet: %d damaged, from record %d", n, first)
+	}
+	// A change behind the position is told with why.
+	at := stopAt(t, s, 1)
+	written(s.Path, []byte("id,url,g,h,k\n"))
+	var changed *ChangedError
+	if _, err := Open(t.Context(), s, at); !errors.As(err, &changed) ||
+		!strings.HasSuffix(changed.What, "(its ids are not in order, so it cannot grow either)") ||
+		!strings.HasPrefix(changed.What, "it has 13 bytes and had ") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,10 +1,12 @@
 package source
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -153,6 +155,103 @@ func TestDatabaseGrowthAndChange(t *testing.T) {
 		}
 		if _, err := Open(t.Context(), s, at); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestDatabasePages: a table is read in pages by its own key, and progress goes by that; by another key it is one
+// query, and progress is not known.
+func TestDatabasePages(t *testing.T) {
+	for _, n := range []int{pageRows - 1, pageRows, pageRows + 1, 2*pageRows + 1} {
+		s := databaseOf(t, fmt.Sprintf(`CREATE TABLE u(id INTEGER PRIMARY KEY, k INT, url);
+			WITH RECURSIVE s(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM s WHERE value < %d)
+			INSERT INTO u SELECT value * 2, value, 'u' FROM s`, n))
+		s.Table = "u"
+		for _, key := range []string{"", "id", "rowid", "k"} {
+			s.IDColumn = key
+			if key == "rowid" { // has no name among the columns
+				continue
+			}
+			r := open(t, s, Position{})
+			if p := r.Progress(); p != 0 {
+				t.Errorf("at first: %v", p)
+			}
+			rows := make([]Row, n/2)
+			if k, err := r.Next(rows); k != n/2 || err != nil {
+				t.Fatal(k, err)
+			}
+			want := float64(n/2) / float64(n)
+			if key == "k" {
+				want = 0
+			}
+			if p := r.Progress(); p != want {
+				t.Errorf("by %q, after %d of %d rows: %v, want %v", key, n/2, n, p, want)
+			}
+			if d := r.(*database); d.paged != (key != "k") {
+				t.Errorf("by %q in pages: %v", key, d.paged)
+			}
+			rest, err := readAll(r, 1000)
+			if err != nil || len(rest) != n-n/2 {
+				t.Errorf("by %q: %d rows of %d, %v", key, len(rest), n-n/2, err)
+			}
+			execute(t, s.Path, "INSERT INTO u VALUES (999999, 999999, 'new')")
+			if rows, err := readAll(r, 3); len(rows) != 1 || err != nil || r.Progress() > 1 {
+				t.Errorf("by %q: %d new rows, %v, progress %v", key, len(rows), err, r.Progress())
+			}
+			execute(t, s.Path, "DELETE FROM u WHERE id = 999999")
+			r.Close()
+		}
+	}
+}
+
+// TestDatabaseThatIsNone: a file that is gone or damaged is named.
+func TestDatabaseThatIsNone(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(t.Context(), Spec{Path: filepath.Join(dir, "a.db"), Format: "sqlite", Table: "u"},
+		Position{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	s := databaseOf(t, "CREATE TABLE u(id INTEGER PRIMARY KEY, url)")
+	s.Table = "u"
+	if _, err := Open(t.Context(), s, Position{Line: 1, Mark: []byte("{")}); err == nil ||
+		!strings.Contains(err.Error(), s.Path) {
+		t.Errorf("a damaged position: %v", err)
+	}
+	for text, want := range map[string]string{"SQLite format 3\x00" + strings.Repeat("x", 5000): "not a database"} {
+		s := written(filepath.Join(dir, "b.db"), []byte(text))
+		s.Table = "u"
+		if _, err := Open(t.Context(), s, Position{}); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), s.Path) {
+			t.Errorf("%v", err)
+		}
+	}
+	empty := databaseOf(t, "CREATE TABLE u(url)", "DROP TABLE u")
+	none := databaseOf(t, "CREATE TABLE u(url, both AS (url || url))", "INSERT INTO u(url) VALUES ('a')")
+	for _, c := range []struct {
+		s    Spec
+		want string
+	}{
+		{Spec{Path: empty.Path}, "is a SQLite database without tables"},
+		{Spec{Path: none.Path}, "its table of URLs is not named: it has u: choose with --table"},
+		{Spec{Path: none.Path, Table: "v"}, `has no table "v"; it has u: choose with --table`},
+		{Spec{Path: none.Path, Table: "u", URLColumn: "both"}, "its columns are url"},
+	} {
+		var usage *UsageError
+		if _, err := Open(t.Context(), c.s, Position{}); !errors.As(err, &usage) ||
+			!strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c.s, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := Open(ctx, Spec{Path: none.Path, Table: "u"}, Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cancel()
+	for range 2 {
+		if n, err := r.Next(make([]Row, 3)); n != 0 || !errors.Is(err, context.Canceled) {
+			t.Errorf("ended: %d rows, %v", n, err)
 		}
 	}
 }
