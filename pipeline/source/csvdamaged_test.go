@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,43 @@ func TestQuotesOfAWriter(t *testing.T) {
 		if got, err := readAll(open(t, s, from), 9); err != nil || len(got) != rows+1 ||
 			!cmp.Equal(got[:rows], want) {
 			t.Error(rows, len(got), err)
+		}
+	}
+}
+
+// TestTrustInQuotes: a record over two lines that both look like records is one if the quotes of the list
+// were right so far: most of a short list's, or eight. Else each line is a record.
+func TestTrustInQuotes(t *testing.T) {
+	const spans = "\"x,http://x/2\ny,http://x/3\",http://h/z\n"
+	quoted := func(n int) string { return strings.Repeat("\"a,b\",http://h/q\n", n) }
+	const plains = 3 + headSize/13
+	plain := strings.Repeat("a,http://h/p\n", plains) // fills the first block
+	for name, c := range map[string]struct {
+		text string
+		rows int
+		one  bool
+	}{
+		"short, none":                {spans, 2, false},
+		"short, as many":             {quoted(1) + spans, 3, false},
+		"short, more":                {quoted(2) + spans, 3, true},
+		"short, behind it":           {spans + quoted(2), 3, true},
+		"long, seven":                {quoted(7) + plain + spans, plains + 9, false},
+		"long, eight":                {quoted(8) + plain + spans, plains + 9, true},
+		"long, one behind the seven": {quoted(7) + plain + quoted(1) + spans, plains + 9, true},
+		"long, a stray quote between": {quoted(8) + plain + "a \"b,http://h/q\n" + spans, plains + 11,
+			false},
+		"long, a damaged one between": {quoted(8) + plain + "\"a\" b,http://h/q\n" + spans, plains + 11,
+			false},
+	} {
+		s := tableOf(t, "csv", "caption,url\n"+c.text)
+		s.KeepColumns = []string{"caption"}
+		rows := read(t, s)
+		one := slices.ContainsFunc(rows, func(r Row) bool {
+			return r.URL == "http://h/z" &&
+				r.Kept[0] == "x,http://x/2\ny,http://x/3"
+		})
+		if len(rows) != c.rows || one != c.one {
+			t.Errorf("%s: %d rows, want %d; one record %v", name, len(rows), c.rows, one)
 		}
 	}
 }

@@ -85,6 +85,7 @@ func TestWhatIsNoList(t *testing.T) {
 			[]byte("\xef\xbb\xbf\n[\n  {\"url\": \"http://h/a.jpg\"},\n  {\"url\": \"http://h/b.jpg\"}\n]\n"),
 			"a JSON array"},
 		{"JSON array of strings", []byte("[ \"http://h/a.jpg\",\n\"http://h/b.jpg\"]"), "jq -r '.[]' "},
+		{"JSON array that only begins", []byte("["), "a JSON array"},
 		{"JSON arrays", []byte("[\"http://h/a.jpg\"]\n[\"http://h/b.jpg\"]\n"), "a JSON array"},
 		{"JSON over lines", []byte("{\n  \"url\": \"http://h/a.jpg\"\n}\n{\n  \"url\": " +
 			"\"http://h/b.jpg\"\n}\n"), "jq -c . "},

@@ -27,6 +27,7 @@ type folder struct {
 	ctx     context.Context
 	root    string
 	growing bool // files that were just written are left for the next time
+	atOnce  int  // entries of a folder that are read at a time
 	levels  []level
 }
 
@@ -36,11 +37,8 @@ type level struct {
 	names []string // that are left, sorted; those of folders with a slash at their end
 }
 
-// listAtOnce is how many entries of a folder are read at a time.
-const listAtOnce = 4096
-
 func openFolder(ctx context.Context, root string, growing bool) (*folder, error) {
-	f := &folder{ctx: ctx, root: root, growing: growing}
+	f := &folder{ctx: ctx, root: root, growing: growing, atOnce: 4096}
 	fi, err := os.Stat(root)
 	if err != nil {
 		return nil, err
@@ -68,6 +66,7 @@ func (f *folder) list(path string) (level, error) {
 	flags := os.O_RDONLY | syscall.O_DIRECTORY
 	if len(f.levels) > 0 {
 		flags |= syscall.O_NOFOLLOW
+		path = strings.TrimSuffix(path, "/") // with the slash a link would be followed
 	}
 	dir, err := os.OpenFile(path, flags, 0)
 	if err != nil {
@@ -75,7 +74,7 @@ func (f *folder) list(path string) (level, error) {
 	}
 	defer dir.Close()
 	for {
-		entries, err := dir.ReadDir(listAtOnce)
+		entries, err := dir.ReadDir(f.atOnce)
 		for _, e := range entries {
 			f.add(&l, e)
 		}

@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +79,9 @@ func TestFolderThatChanges(t *testing.T) {
 	}
 	write(t, in("c.jpg/inner.jpg"), "text") // a folder now
 	write(t, in("e"), "text")               // a file now
-	if err := os.Symlink(t.TempDir(), in("f")); err != nil {
+	other := t.TempDir()
+	write(t, filepath.Join(other, "y.jpg"), "text")
+	if err := os.Symlink(other, in("f")); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := readAll(r, 1)
@@ -91,7 +95,7 @@ func TestFolderThatChanges(t *testing.T) {
 	}
 
 	// A file that cannot be looked at is a row, and one whose URL would be too long is passed over.
-	f := &folder{ctx: t.Context()}
+	f := &folder{}
 	if file, is := f.stat(filepath.Join(dir, "a.jpg", "x.jpg")); !is || file.Size != -1 {
 		t.Errorf("a file below a file: %+v, %v", file, is)
 	}
@@ -103,6 +107,20 @@ func TestFolderThatChanges(t *testing.T) {
 			(n.passed.Other == 0) != want || want && (row.ID != 1 || row.File.Size != 7) {
 			t.Errorf("a URL of %d bytes: %v, %+v, %+v", length, got, n, row)
 		}
+	}
+}
+
+// TestLargeFolder has more files than are read at a time.
+func TestLargeFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for n := range 6 {
+		f := &folder{ctx: t.Context(), root: dir, atOnce: 2}
+		l, err := f.list(dir + "/")
+		if err != nil || len(l.names) != n || !slices.IsSorted(l.names) {
+			t.Errorf("%q, %v; want %d names", l.names, err, n)
+		}
+		write(t, filepath.Join(dir, fmt.Sprintf("%d.jpg", n)), "")
 	}
 }
 

@@ -49,6 +49,14 @@ func TestJSONL(t *testing.T) {
 			[]Row{{ID: 1, URL: "u"}, {ID: 2, URL: "v\\d"}}},
 		{"broken lines with ids", "{\"id\":3,\"url\":\"a\"}\n{\"id\":5}\n{\"id\":7,\"url\":\"b\",",
 			Spec{IDColumn: "id"}, []Row{{ID: 3, URL: "a"}, {ID: 5, Bad: true}, {ID: 7, URL: "b", Bad: true}}},
+		{"lines that are cut", `{"url":"a","x":[1,2` + "\n" + `{"url":"b","x":{"c":"d` + "\n" + `{"url":"c","x"` +
+			"\n" + `{"url":"d","x":` + "\n" + `{"url":"e","x":]}` + "\n" + `{"url":"f","x":[}}` + "\n{\n{}\n{ }",
+			Spec{}, []Row{{ID: 1, URL: "a", Bad: true}, {ID: 2, URL: "b", Bad: true},
+				{ID: 3, URL: "c", Bad: true}, {ID: 4, URL: "d", Bad: true}, {ID: 5, URL: "e", Bad: true},
+				{ID: 6, URL: "f"}, {ID: 7, Bad: true}, {ID: 8, Bad: true}, {ID: 9, Bad: true}}},
+		{"one key twice", `{"url":"a","URL":"b"}` + "\n" + `{"URL":"a","url":"b"}` + "\n" +
+			`{"Url":"a","URL":"b"}` + "\n" + `{"url":"a","url":"b"}`, Spec{},
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}, {ID: 3, URL: "b"}, {ID: 4, URL: "b"}}},
 		{"nothing but broken lines", "x\ny", Spec{}, []Row{{ID: 1, Bad: true}, {ID: 2, Bad: true}}},
 		{"a line that is too long", "{\"url\":\"a\",\"x\":\"" + long + "\"}\n{\"x\":\"" + long +
 			"\",\"url\":\"b\"}\n{\"url\":\"c\"}\n", Spec{},
@@ -136,5 +144,22 @@ func TestObjectsOfPipe(t *testing.T) {
 	rows := make([]Row, 9)
 	if n, err := r.Next(rows); n != 1 || err != nil || rows[0].URL != "a" || ctx.Err() != nil {
 		t.Errorf("%d rows, %v", n, err)
+	}
+}
+
+// TestDamagedObjects counts the lines that are not objects, or are damaged, from the first one on.
+func TestDamagedObjects(t *testing.T) {
+	for text, want := range map[string][2]int64{
+		"{\"url\":\"a\"}\n{}\n{ }\n{\"url\":7}\n":                          {0, 0},
+		"{\"url\":\"a\"}\n\n[]\n{\"url\":\"b\"\n{\"url\":\"c\"}\n{\"url\"": {3, 3},
+		"x": {1, 1},
+	} {
+		r := open(t, tableOf(t, "jsonl", text), Position{})
+		if _, err := readAll(r, 2); err != nil {
+			t.Fatal(err)
+		}
+		if n, first := r.(*objects).Damaged(); n != want[0] || first != want[1] {
+			t.Errorf("%q: %d damaged, from %d on; want %d", text, n, first, want)
+		}
 	}
 }

@@ -181,7 +181,7 @@ func TestLines(t *testing.T) {
 func TestLongLines(t *testing.T) {
 	for _, n := range []int{MaxURL, MaxURL + 1, windowSize - 1, windowSize, 2*windowSize + 5} {
 		for _, fill := range []string{"x", " "} {
-			for _, first := range []string{"", "#", "y"} {
+			for _, first := range []string{"", "#", "y", "y#"} {
 				line := first + strings.Repeat(fill, n/len(fill))
 				for _, end := range []string{"", "\r\n", "\nz\n"} {
 					text := "a\n" + line + end
@@ -403,6 +403,61 @@ func TestNames(t *testing.T) {
 	if _, err := Open(t.Context(), Spec{Path: filepath.Join(dir, "none.txt")}, Position{}); !errors.Is(err,
 		os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// TestOnlyComments tells a list that has text, and no row, from one that is empty or has rows, also when it
+// is read on.
+func TestOnlyComments(t *testing.T) {
+	long := strings.Repeat("x", windowSize)
+	for text, want := range map[string]bool{"": false, "\n \n": false, " ": false, "#a\n": true, "#a": true,
+		"\n# a\n\n": true, "a\n#a\n": false, "#a\na\n": false, "#a\na": false, "#a\n#" + long: true,
+		"#a\n" + long + "\n": false} {
+		for _, batch := range []int{1, 5} {
+			s := list(t, text)
+			r := open(t, s, Position{})
+			if _, err := readAll(r, batch); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.(*lines).OnlyComments(); got != want {
+				t.Errorf("%.20q: only comments %v, want %v", text, got, want)
+			}
+			again := open(t, s, r.Position())
+			if _, err := readAll(again, batch); err != nil {
+				t.Fatal(err)
+			}
+			if l, is := again.(*lines); is && l.OnlyComments() != want {
+				t.Errorf("%.20q, read on: only comments %v, want %v", text, !want, want)
+			}
+		}
+	}
+}
+
+// TestProgress is the share of the file that is read, of a compressed one in its own bytes; of a pipe it is
+// not known.
+func TestProgress(t *testing.T) {
+	var text bytes.Buffer
+	for i := range 100_000 {
+		fmt.Fprintf(&text, "http://host/%x/%d\n", i*i*7919, i)
+	}
+	for form, give := range forms {
+		r := open(t, give(filepath.Join(t.TempDir(), "list.txt"), text.Bytes()), Position{})
+		begin := r.Progress()
+		if n, err := r.Next(make([]Row, 1)); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		first := r.Progress()
+		if _, err := readAll(r, 10_000); err != nil {
+			t.Fatal(err)
+		}
+		last := r.Progress()
+		if form == "pipe" {
+			if begin != 0 || first != 0 || last != 0 {
+				t.Errorf("%s: %v, %v, %v", form, begin, first, last)
+			}
+		} else if begin < 0 || begin > 0.5 || first < begin || first > 0.5 || first == 0 || last != 1 {
+			t.Errorf("%s: %v, after a row %v, at the end %v", form, begin, first, last)
+		}
 	}
 }
 

@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"pgregory.net/rapid"
 )
 
@@ -230,10 +232,11 @@ func TestFingerprintDependsOnBytesOnly(t *testing.T) {
 
 func TestDamagedPosition(t *testing.T) {
 	s := list(t, "a\nb\n")
-	for _, m := range []string{"x", "{}", `{"step":-1}`, `{"step":1,"blocks":[` + strings.Repeat("1,", 64) +
-		`1]}`} {
-		if _, err := Open(t.Context(), s, Position{Offset: 2, Line: 1, Mark: []byte(m)}); err == nil {
-			t.Errorf("%s was taken", m)
+	for _, m := range []string{"x", "{}", `{"step":-1}`, `{"step":0}`, `{"step":1,"blocks":[` +
+		strings.Repeat("1,", 64) + `1]}`, `{"step":1,"blocks":[1],"ids":[1,2]}`} {
+		_, err := Open(t.Context(), s, Position{Offset: 2, Line: 1, Mark: []byte(m)})
+		if err == nil || !strings.HasPrefix(err.Error(), s.Path+": the stored position is damaged") {
+			t.Errorf("%s: %v", m, err)
 		}
 	}
 }
@@ -368,6 +371,29 @@ func TestPartsOfDifferentLists(t *testing.T) {
 			if got := MayBeSame(a, b); got != c.want || MayBeSame(b, a) != got {
 				t.Errorf("%d rows and %s: may be the same: %t, and the other way round %t", rows, c.name,
 					got, !got)
+			}
+		}
+	}
+}
+
+// TestFingerprintOfBeginning has hashes of the first 16, 32, … bytes, to 32 KiB, however they come.
+func TestFingerprintOfBeginning(t *testing.T) {
+	t.Parallel()
+	data := random(3 * blockSize)
+	for _, n := range []int{0, 15, 16, 17, 31, 32, 33, 1000, 1024, 32<<10 - 1, 32 << 10, 64 << 10, len(data)} {
+		var want []uint64
+		for size := 16; size <= min(n, 32<<10); size *= 2 {
+			want = append(want, xxhash.Sum64(data[:size]))
+		}
+		for _, step := range []int{1, 7, 16, 4096, 1 << 20} {
+			f := newFingerprint()
+			for at := 0; at < n; at += step {
+				f.add(data[at:min(at+step, n)])
+			}
+			m := f.mark()
+			if !slices.Equal(m.Heads, want) || f.n != int64(n) || len(m.Blocks) != n/blockSize {
+				t.Errorf("%d bytes, %d at a time: %d hashes of the beginning, want %d; %d blocks", n, step,
+					len(m.Heads), len(want), len(m.Blocks))
 			}
 		}
 	}

@@ -96,6 +96,13 @@ func TestParquet(t *testing.T) {
 	if got := read(t, parquetFile(t, 0)); len(got) != 0 {
 		t.Error(got)
 	}
+	for n, want := range map[int]float64{0: 0, 1: 1, 4: 0.25} {
+		r := open(t, parquetFile(t, n), Position{})
+		if got, err := r.Next(make([]Row, 1)); got != min(n, 1) || (err == io.EOF) != (n == 0) ||
+			r.Progress() != want {
+			t.Errorf("%d rows: %d, %v, progress %v", n, got, err, r.Progress())
+		}
+	}
 }
 
 func TestParquetThatCannotBe(t *testing.T) {

@@ -135,8 +135,8 @@ func TestUnsortedParquet(t *testing.T) {
 	}
 }
 
-// TestUnsortedIDsFlags: a row keeps everything through the sorting, damaged records are counted, and progress is
-// known once it is sorted.
+// TestUnsortedIDsFlags: a row keeps everything through the sorting, damaged records are counted, and progress
+// is known once it is sorted.
 func TestUnsortedIDsFlags(t *testing.T) {
 	t.Parallel()
 	s := tableOf(t, "csv", "id,url,g,h,k\n4,$,a,,z\n3,http://a/3,a,ff,\n2,\"http://a/\"2\",a,,\n1,"+

@@ -92,7 +92,9 @@ func TestDatabaseThatCannotBe(t *testing.T) {
 	}
 	for _, c := range []struct{ sql, id, want string }{
 		{`CREATE TABLE a(id INTEGER PRIMARY KEY, url); INSERT INTO a VALUES (-4, 'a'), (1, 'b')`, "",
-			`id is "-4"`},
+			`id is "-4" in a row, and ids are different integers from 1 to 1099511627775`},
+		{`CREATE TABLE a(id INTEGER PRIMARY KEY, url); INSERT INTO a VALUES (0, 'a'), (1, 'b')`, "",
+			`id is "0"`},
 		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (NULL, 'a'), (1, 'b')`, "k", `k is ""`},
 		{`CREATE TABLE a(k TEXT, url); INSERT INTO a VALUES (1, 'b')`, "k", `k is "1"`},
 		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (1, 'a'), (1, 'b')`, "k", `k is "1"`},
