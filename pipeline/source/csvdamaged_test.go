@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // urls are rows with these URLs, numbered from 1.
@@ -153,6 +154,8 @@ func TestTrustInQuotes(t *testing.T) {
 		"short, as many":             {quoted(1) + spans, 3, false},
 		"short, more":                {quoted(2) + spans, 3, true},
 		"short, behind it":           {spans + quoted(2), 3, true},
+		"short, doubled quotes":      {strings.Repeat("\"a\"\"b\",http://h/q\n", 2) + spans, 3, true},
+		"short, needless quotes":     {strings.Repeat("\"ab\",http://h/q\n", 9) + spans, 11, false},
 		"long, seven":                {quoted(7) + plain + spans, plains + 9, false},
 		"long, eight":                {quoted(8) + plain + spans, plains + 9, true},
 		"long, one behind the seven": {quoted(7) + plain + quoted(1) + spans, plains + 9, true},
@@ -170,6 +173,12 @@ func TestTrustInQuotes(t *testing.T) {
 		})
 		if len(rows) != c.rows || one != c.one {
 			t.Errorf("%s: %d rows, want %d; one record %v", name, len(rows), c.rows, one)
+		}
+		// Another process goes on with the trust that there was.
+		last := len(rows) - 2
+		rest, err := readAll(open(t, s, stopAt(t, s, last)), 5)
+		if err != nil || !cmp.Equal(rest, rows[last:], cmpopts.EquateEmpty()) {
+			t.Errorf("%s, read on: %v, %s", name, err, cmp.Diff(rows[last:], rest))
 		}
 	}
 }
@@ -192,6 +201,12 @@ func TestOtherColumnsOfDamagedRecords(t *testing.T) {
 		{"n,album,url,caption", "5,x," + a, 5, "x", []string{""}},
 		{"n,url,other,album,caption", "5," + a + ",\"o,x,c", 5, "x", []string{"c"}},
 		{"url,caption,n,other,album", a + ",one, two,5,o,x", 5, "x", []string{"one"}},
+		// Of ways to read its quotes that fit as well the first counts, and a backslash may come before one.
+		{"n,url,caption,album", "5," + a + ",\"say \"b\" c\",x", 5, "x", []string{"say \"b\" c"}},
+		{"n,url,caption,album", "5," + a + ",\"say \\\"b\\\", c\",x", 5, "x", []string{"say \"b\", c"}},
+		{"n,url,caption,album", "5," + a + ",\"say\\,x", 5, "x", []string{"\"say\\"}},
+		{"n,url,caption,album", "5," + a + ",\"one\" and two,x", 5, "x", []string{"\"one\" and two"}},
+		{"n,url,caption,album", "5," + a + ",\"a, \"\"b\"\" c\" d,x", 5, "x", []string{"a, \"b\" c d"}},
 	} {
 		s := tableOf(t, "csv", c.header+"\n"+c.record+"\n")
 		s.IDColumn, s.GroupColumn, s.KeepColumns = "n", "album", []string{"caption"}
@@ -199,6 +214,13 @@ func TestOtherColumnsOfDamagedRecords(t *testing.T) {
 		if got := read(t, s); !cmp.Equal(got, want) {
 			t.Errorf("%s of %s: %s", c.record, c.header, cmp.Diff(want, got))
 		}
+	}
+	// In tsv quotes are text there, too.
+	tabs := tableOf(t, "tsv", "caption\tn\turl\n\"one\ttwo\"\t5\t"+a+"\n\"x\t6\t"+a+"\n")
+	tabs.IDColumn, tabs.KeepColumns = "n", []string{"caption"}
+	if got, want := read(t, tabs), []Row{{ID: 5, URL: a, Kept: []string{`"one`}}, {ID: 6, URL: a,
+		Kept: []string{`"x`}}}; !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
 	}
 	// Of one whose URL cannot be read the id is.
 	s := tableOf(t, "csv", "n,x,url\n5,a,http://h/a\n7,b\n")

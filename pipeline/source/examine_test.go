@@ -14,10 +14,12 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -270,4 +272,84 @@ func TestCheckKeepsWhatItReads(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	out.Close()
+}
+
+// TestControls counts the bytes that text does not have.
+func TestControls(t *testing.T) {
+	text := "\b\t\n\v\f\r\x1b !~\x80\xff"
+	for c := range 256 {
+		b := []byte{'a', byte(c), byte(c)}
+		want := 2
+		if c >= '!' && c < 0x7f || strings.IndexByte(text, byte(c)) >= 0 || c > 0x7f {
+			want = 0
+		}
+		if got := controls(b); got != want {
+			t.Errorf("%q: %d, want %d", b, got, want)
+		}
+	}
+}
+
+// TestUnmarkedEncodings: where the NULs are, and that they are many, shows UTF-16 and UTF-32.
+func TestUnmarkedEncodings(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		n    int
+		want string
+	}{
+		{"a\x00", 8, "UTF-16LE"}, {"\x00a", 8, "UTF-16BE"}, {"a\x00", 7, ""}, {"a\x00b\x00c", 9, ""},
+		{"a\x00bc", 8, "UTF-16LE"}, {"a\x00bcdefg", 20, ""}, {"a\x00\x00\x00", 4, "UTF-32"},
+		{"\x00\x00\x00a", 4, "UTF-32"},
+		{"a\x00\x00\x00a", 4, ""}, {"\x00\x00aa", 5, ""},
+	} {
+		head := []byte(strings.Repeat(c.text, c.n))
+		if got := unmarkedUTF16(head); got != c.want {
+			t.Errorf("%d times %q: %q, want %q", c.n, c.text, got, c.want)
+		}
+	}
+}
+
+// TestIsPipe: what can be read only once.
+func TestIsPipe(t *testing.T) {
+	dir := t.TempDir()
+	pipe, file := filepath.Join(dir, "pipe"), filepath.Join(dir, "file")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "")
+	for path, want := range map[string]bool{"-": true, pipe: true, file: false, dir: false,
+		filepath.Join(dir, "none"): false} {
+		if got := (Spec{Path: path}).IsPipe(); got != want {
+			t.Errorf("%s is a pipe: %v", path, got)
+		}
+	}
+}
+
+// TestCheckOfPipes refuses what cannot be a list; formats that cannot come through a pipe are left to Open.
+func TestCheckOfPipes(t *testing.T) {
+	var usage *UsageError
+	for _, c := range []struct {
+		s    Spec
+		want bool
+	}{
+		{Spec{Path: "-", Format: "txt", In: strings.NewReader("http://h/a\n")}, true},
+		{Spec{Path: "-", Format: "txt", In: strings.NewReader("%PDF-1.4\n")}, false},
+		{Spec{Path: "-", Format: "parquet", In: strings.NewReader("%PDF-1.4\n")}, true},
+	} {
+		err := Check(t.Context(), &c.s)
+		if (err == nil) != c.want || err != nil && !errors.As(err, &usage) {
+			t.Errorf("%+v: %v", c.s, err)
+		}
+		if began := c.s.started != nil; began != (c.want && c.s.Format == "txt") {
+			t.Errorf("%s: begun %v", c.s.Format, began)
+		}
+		if c.want && c.s.Format == "txt" {
+			if rows := read(t, c.s); len(rows) != 1 {
+				t.Errorf("%d rows", len(rows))
+			}
+		}
+	}
+	if err := Check(t.Context(), &Spec{Path: filepath.Join(t.TempDir(), "none.txt")}); !errors.Is(err,
+		fs.ErrNotExist) {
+		t.Error(err)
+	}
 }

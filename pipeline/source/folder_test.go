@@ -2,6 +2,7 @@ package source
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -236,6 +237,34 @@ func TestTarMembers(t *testing.T) {
 	if len(offsets) != 3 || offsets[0] != 0 || offsets[1] != 4*tarBlock || offsets[2] != 8*tarBlock ||
 		passed != (Passed{Other: 1}) {
 		t.Errorf("offsets %d, passed over %+v", offsets, passed)
+	}
+	// Whole blocks, and parts of one.
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	var want []int64
+	for i, size := range []int{0, 1, 511, 512, 513, 1024} {
+		want = append(want, int64(b.Len()))
+		h := tar.Header{Name: fmt.Sprintf("%d.jpg", i), Size: int64(size), Mode: 0o600, Typeflag: tar.TypeReg}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	blocks := filepath.Join(t.TempDir(), "t.tar")
+	write(t, blocks, b.String())
+	rows, _ = readImages(t, Spec{Path: blocks, Format: Tar}, 9)
+	for i, r := range rows {
+		if r.File.Offset != want[i] {
+			t.Errorf("member %d is at %d, want %d", i, r.File.Offset, want[i])
+		}
 	}
 	for kind, want := range map[byte]int64{tar.TypeReg: 700, tar.TypeGNUSparse: 700, 'X': 700, tar.TypeLink: 0,
 		tar.TypeSymlink: 0, tar.TypeChar: 0, tar.TypeBlock: 0, tar.TypeDir: 0, tar.TypeFifo: 0} {

@@ -101,7 +101,8 @@ func TestStamp(t *testing.T) {
 }
 
 // TestGrowing reads lists that are being written, as far as they are whole at each step: what has no newline
-// yet is no row, and a list without its header has not begun. Without Growing the same text is read to its end.
+// yet is no row, and a list without its header has not begun. Without Growing the same text is read to its
+// end.
 func TestGrowing(t *testing.T) {
 	t.Parallel()
 	const notBegun = -1

@@ -254,7 +254,13 @@ func TestExpandImages(t *testing.T) {
 	write(t, in("text.tar"), strings.Repeat("no tar\n", 1000))
 	write(t, in("empty.tar"), "")
 	write(t, in("x.tar.gz"), "\x1f\x8b\x08")
+	write(t, in("x.gz"), "\x1f\x8b\x08")
 	write(t, in("x.tzst"), "\x28\xb5\x2f\xfd")
+	write(t, in("zeros"), strings.Repeat("\x00", 2*tarBlock-1))
+	write(t, in("nothing.tar"), strings.Repeat("\x00", 2*tarBlock))
+	if err := syscall.Mkfifo(in("pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	write(t, in("x.zip"), "PK\x03\x04")
 	write(t, in("x.db"), "SQLite format 3\x00"+strings.Repeat("\x00", 100))
 	write(t, in("x.png"), "\x89PNG\r\n\x1a\n"+strings.Repeat("\x00", 100))
@@ -265,20 +271,26 @@ func TestExpandImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	specs, err := ExpandImages([]string{in("one"), in("two") + "/", in("zwei"), in("one/../one"), in("x.ta?"),
-		in("two")}, false)
+		in("two"), in("nothing.tar")}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Spec{{Path: in("one"), Format: Folder}, {Path: in("two"), Format: Folder}, {Path: in("x.tar"),
-		Format: Tar}}
+		Format: Tar}, {Path: in("nothing.tar"), Format: Tar}}
 	if fmt.Sprint(specs) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", specs, want)
 	}
 	for arg, says := range map[string]string{"-": "standard input", in("text.tar"): "neither a folder nor " +
 		"a tar",
-		in("empty.tar"): "neither a folder nor a tar", in("x.tar.gz"): "gunzip -k", in("x.tzst"): "zstd -d",
-		in("x.zip"): "unzip", in("x.db"): "database or a job", in("x.png"): "facescan detect",
-		in("nothing*"): "no folder or tar file matches"} {
+		in("empty.tar"): "neither a folder nor a tar",
+		in("x.tar.gz"):  "unpack it first (gunzip -k " + in("x.tar.gz") + "), then give " + in("x.tar"),
+		in("x.gz"):      "unpack it first (gunzip -k " + in("x.gz") + "), then give that",
+		in("x.tzst"):    "unpack it first (zstd -d " + in("x.tzst") + "), then give that",
+		in("x.zip"):     "(unzip " + in("x.zip") + " -d FOLDER), then give the folder",
+		in("x.db"):      "is a database or a job, not a folder or tar file: give --images a folder",
+		in("x.png"):     "find the faces in it: facescan detect " + in("x.png"), in("pipe"): "nor a regular file",
+		in("zeros"): "neither a folder nor a tar",
+		in("none*"): "no folder or tar file matches"} {
 		_, err := ExpandImages([]string{arg}, false)
 		var usage *UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), says) {

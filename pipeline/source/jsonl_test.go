@@ -61,6 +61,10 @@ func TestJSONL(t *testing.T) {
 		{"a line that is too long", "{\"url\":\"a\",\"x\":\"" + long + "\"}\n{\"x\":\"" + long +
 			"\",\"url\":\"b\"}\n{\"url\":\"c\"}\n", Spec{},
 			[]Row{{ID: 1, URL: "a"}, {ID: 2, Bad: true}, {ID: 3, URL: "c"}}},
+		{"a line at the limit", `{"url":"a","x":"` + long[:maxRecord-18] + "\"}\n" + `{"x":"` +
+			long[:maxRecord-16] +
+			"\",\"url\":\"b\"}\n" + `{"x":"` + long[:maxRecord-18] + "\",\"url\":\"c\"}\n", Spec{},
+			[]Row{{ID: 1, URL: "a"}, {ID: 2, Bad: true}, {ID: 3, URL: "c"}}},
 		{"a URL that is too long", "{\"url\":\"" + long[:MaxURL+2] + "\"}\n", Spec{},
 			[]Row{{ID: 1, URL: long[:MaxURL+1], Bad: true}}},
 		{"empty", "", Spec{}, nil},
