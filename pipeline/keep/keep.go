@@ -145,6 +145,7 @@ func Open(ctx context.Context, o Options) (_ *Keeper, err error) {
 			k.bars[i].Store(math.MaxInt64)
 		}
 	}
+	k.rescan() // of what the dead left, rows that are kept already are left out
 	if err := k.TakeOver(); err != nil {
 		return nil, err
 	}

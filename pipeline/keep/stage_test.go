@@ -3,6 +3,7 @@ package keep
 import (
 	"bytes"
 	"context"
+	"hash/crc32"
 	"maps"
 	"os"
 	"path/filepath"
@@ -352,6 +353,85 @@ func TestSealedWhenDecided(t *testing.T) {
 	ok(t, again.Close())
 	if got := members(t, dir)[export.KeptOf(100, "jpeg")]; got != "once more" {
 		t.Errorf("a row that was kept once more: %q", got)
+	}
+}
+
+// TestStagedNames are read as what they were made of.
+func TestStagedNames(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]staged{
+		"1-2-3-4":     {id: 1, face: 2, generation: 3, time: 4},
+		"-5-0-2-3":    {id: -5, generation: 2, time: 3},
+		"5-mark-2-3":  {id: 5, mark: true, generation: 2, time: 3},
+		"-5-mark-0-0": {id: -5, mark: true},
+	} {
+		if got, ok := parseStaged(name); !ok || got != want || got.name() != name {
+			t.Errorf("%s: %+v, %v, in turn %s", name, got, ok, got.name())
+		}
+	}
+	for _, name := range []string{"", "1-2-3", "1-2-3-4-5", "x-2-3-4", "1-x-3-4", "1-2-x-4", "1-2-3-x", "--1-2-3-4"} {
+		if got, ok := parseStaged(name); ok {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestRescannedBeforeItDied: the bytes of a row that was rescanned stay, although its result is another one
+// than they were kept for; so do those without a time. Those that another process has kept too, go.
+func TestRescannedBeforeItDied(t *testing.T) {
+	for name, c := range map[string]struct {
+		time     int64 // of the entry; 0 for none, 1 for that of the result, 2 for another
+		attempts int   // of the result
+		kept     bool  // by the result
+		sealed   bool  // there is another entry
+		want     bool
+	}{
+		"its own":                    {1, 1, true, false, true},
+		"its own, kept twice":        {1, 1, true, true, true},
+		"another process's":          {2, 1, true, false, false},
+		"rescanned":                  {2, 0, true, false, true},
+		"rescanned, kept elsewhere":  {2, 0, true, true, false},
+		"without a time":             {0, 1, true, false, true},
+		"without a time, kept twice": {0, 1, true, true, false},
+		"of a result without bytes":  {1, 1, false, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, dir := newWork(t, 1), t.TempDir()
+			o := Options{Job: w.job, Bodies: dir}
+			img := judged([]byte("bytes"), "jpeg", nil, 1)
+			if c.sealed {
+				k := start(t, o)
+				w.keep(k, img)
+				ok(t, k.Close())
+				_, err := w.job.Retry(t.Context(), store.Selection{OK: true})
+				ok(t, err)
+			}
+			k := start(t, o)
+			entry := item{name: export.KeptOf(1, "jpeg"), note: note{ID: 1, URL: shown(row(1).URL),
+				CRC32C: crc32.Checksum(img.Body, castagnoli)}}
+			img.Result.Time, img.Result.Attempts = now(), c.attempts
+			switch c.time {
+			case 1:
+				entry.note.Time = img.Result.Time.UnixMilli()
+			case 2:
+				entry.note.Time = img.Result.Time.UnixMilli() - 1000
+			}
+			ok(t, k.writer.add([]item{entry}, img.Body))
+			ok(t, k.writer.sync())
+			out := store.Outputs(0)
+			if c.kept {
+				out = store.KeptBody
+			}
+			w.commit(resultsOf(img, []store.Outputs{out}))
+			ok(t, k.bodies.lock.Close()) // as when it is killed
+			k.writer.drop(k.writer.parts[0])
+			ok(t, start(t, o).Close())
+			tars, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+			ok(t, err)
+			if got := len(tars) > map[bool]int{true: 1, false: 0}[c.sealed]; got != c.want {
+				t.Errorf("kept %v, want %v: %v", got, c.want, tars)
+			}
+		})
 	}
 }
 
