@@ -155,6 +155,7 @@ func TestTrustInQuotes(t *testing.T) {
 		"short, more":                {quoted(2) + spans, 3, true},
 		"short, behind it":           {spans + quoted(2), 3, true},
 		"short, doubled quotes":      {strings.Repeat("\"a\"\"b\",http://h/q\n", 2) + spans, 3, true},
+		"short, leading commas":      {strings.Repeat("\",b\",http://h/q\n", 2) + spans, 3, true},
 		"short, needless quotes":     {strings.Repeat("\"ab\",http://h/q\n", 9) + spans, 11, false},
 		"long, seven":                {quoted(7) + plain + spans, plains + 9, false},
 		"long, eight":                {quoted(8) + plain + spans, plains + 9, true},

@@ -220,6 +220,19 @@ func TestTar(t *testing.T) {
 	}
 }
 
+// TestCheckOfDamagedTar: a tar whose first headers cannot be read is an error, not a tar without images.
+func TestCheckOfDamagedTar(t *testing.T) {
+	t.Parallel()
+	path := tarOf(t, tar.Header{Name: "a.txt"}, tar.Header{Name: strings.Repeat("c", 300) + ".jpg"})
+	if err := os.Truncate(path, 1600); err != nil {
+		t.Fatal(err)
+	}
+	err := Check(t.Context(), &Spec{Path: path, Format: Tar})
+	if err == nil || !strings.Contains(err.Error(), path+" cannot be read beyond byte 1024: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestTarThatIsCut gives the images before the end, and then an error that says what to do.
 func TestTarThatIsCut(t *testing.T) {
 	t.Parallel()

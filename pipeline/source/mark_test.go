@@ -298,6 +298,48 @@ func TestCancelInALongLine(t *testing.T) {
 	}
 }
 
+// TestCancelOfFiles: once its context has ended, no list in a file yields more.
+func TestCancelOfFiles(t *testing.T) {
+	var text, table, objects strings.Builder
+	table.WriteString("url\n")
+	for i := range 100_000 { // more than a window has
+		fmt.Fprintf(&text, "http://host/%d\n", i)
+		fmt.Fprintf(&table, "http://host/%d\n", i)
+		fmt.Fprintf(&objects, "{\"url\":\"http://host/%d\"}\n", i)
+	}
+	dir := t.TempDir()
+	for name, s := range map[string]Spec{
+		"txt":     written(filepath.Join(dir, "l.txt"), []byte(text.String())),
+		"gz":      written(filepath.Join(dir, "l.txt.gz"), gzipped([]byte(text.String()))),
+		"csv":     written(filepath.Join(dir, "l.csv"), []byte(table.String())),
+		"jsonl":   written(filepath.Join(dir, "l.jsonl"), []byte(objects.String())),
+		"parquet": parquetFile(t, 10),
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := Open(ctx, s, Position{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := r.Next(make([]Row, 1)); n != 1 || err != nil {
+			t.Errorf("%s: %d rows, %v", name, n, err)
+		}
+		cancel()
+		rows, err := readAll(r, 1000)
+		if !errors.Is(err, context.Canceled) || len(rows) > 50_000 {
+			t.Errorf("%s, ended: %d rows, %v", name, len(rows), err)
+		}
+		if p := r.Position(); p.Line != int64(len(rows)+1) {
+			t.Errorf("%s: %d rows, and line %d", name, len(rows)+1, p.Line)
+		}
+		r.Close()
+		if r, err := Open(ctx, s, Position{}); !errors.Is(err, context.Canceled) && name != "parquet" {
+			t.Errorf("%s, opened after the end: %v", name, err)
+			r.Close()
+		}
+		cancel()
+	}
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

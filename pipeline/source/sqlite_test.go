@@ -98,7 +98,8 @@ func TestDatabaseThatCannotBe(t *testing.T) {
 		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (NULL, 'a'), (1, 'b')`, "k", `k is ""`},
 		{`CREATE TABLE a(k TEXT, url); INSERT INTO a VALUES (1, 'b')`, "k", `k is "1"`},
 		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (1, 'a'), (1, 'b')`, "k", `k is "1"`},
-		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (1, 'a'), (1 << 40, 'b')`, "k", `not below 2^40`},
+		{`CREATE TABLE a(k, url); INSERT INTO a VALUES (1, 'a'), (1 << 40, 'b')`, "k",
+			`record 2: the id 1099511627776 is not below 2^40`},
 	} {
 		s := databaseOf(t, c.sql)
 		s.Table, s.IDColumn = "a", c.id
