@@ -96,7 +96,8 @@ func TestRenewedByTheDead(t *testing.T) {
 	ok(t, k.Close())
 	k = start(t, inForm(w.job, dir, form))
 	w.rescanned(k, 1, twoFaces...)
-	ok(t, k.bodies.lock.Close()) // as when it is killed
+	ok(t, k.bodies.lock.Close())                                                // as when it is killed
+	ok(t, os.WriteFile(k.bodies.private("0"+renewSuffix), nil, draft.FileMode)) // of one that left no more
 	defer k.writer.drop(k.writer.parts[0])
 	reader := start(t, Options{Job: w.job})
 	if o, err := reader.Read(row(1)); err != nil || !bytes.Equal(o.Body, body) {

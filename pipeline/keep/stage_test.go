@@ -360,10 +360,10 @@ func TestSealedWhenDecided(t *testing.T) {
 func TestStagedNames(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]staged{
-		"1-2-3-4":     {id: 1, face: 2, generation: 3, time: 4},
-		"-5-0-2-3":    {id: -5, generation: 2, time: 3},
-		"5-mark-2-3":  {id: 5, mark: true, generation: 2, time: 3},
-		"-5-mark-0-0": {id: -5, mark: true},
+		"198-29-399-1700000000999": {id: 198, face: 29, generation: 399, time: 1_700_000_000_999},
+		"-5-0-2-3":                 {id: -5, generation: 2, time: 3},
+		"5-mark-2-3":               {id: 5, mark: true, generation: 2, time: 3},
+		"-5-mark-0-0":              {id: -5, mark: true},
 	} {
 		if got, ok := parseStaged(name); !ok || got != want || got.name() != name {
 			t.Errorf("%s: %+v, %v, in turn %s", name, got, ok, got.name())
