@@ -3,10 +3,12 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,5 +210,71 @@ func TestJobFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// unsound is a job in which problems are found, and results without checksums.
+type unsound struct {
+	store.Job
+	problems  []store.Problem
+	unchecked int64
+}
+
+func (u unsound) Verify(_ context.Context, o store.VerifyOptions, report func(store.Problem)) error {
+	for _, p := range u.problems {
+		report(p)
+	}
+	o.Unchecked(u.unchecked)
+	return nil
+}
+
+// TestVerifySays: the problems of each kind up to a number, how many more there are, and how it ends.
+func TestVerifySays(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "job.db")
+	if err := os.WriteFile(path, smallJob(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	job, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer job.Close()
+	for _, c := range []struct {
+		problems, lines int
+		more            string
+	}{{shownProblems, shownProblems, ""}, {shownProblems + 1, shownProblems,
+		"facescan: result: 1 more like these\n"},
+		{shownProblems + 2, shownProblems, "facescan: result: 2 more like these\n"}} {
+		u := unsound{job, []store.Problem{{Check: "file", Text: "torn"}}, 0}
+		for range c.problems {
+			u.problems = append(u.problems, store.Problem{Check: "result", ID: 7, Text: "gone"})
+		}
+		g, out, said := printing()
+		err := runVerify(t.Context(), g, new(verifyOptions), u)
+		want := "file: torn\n" + strings.Repeat("result: row 7: gone\n", c.lines)
+		// The list of this job is gone, too, which is no problem.
+		_, more, _ := strings.Cut(said.String(), "are not compared with the rows\n")
+		if err == nil || err.Error() != fmt.Sprintf("%s is not sound: %d problems", path, c.problems+1) ||
+			out.String() != want || more != c.more {
+			t.Errorf("%d problems: %v, %q, and said %q", c.problems, err, out, said)
+		}
+		g, out, _ = printing()
+		_ = runVerify(t.Context(), g, &verifyOptions{json: true}, u)
+		if !strings.HasPrefix(out.String(), `{"check":"file","id":0,"text":"torn"}`+"\n"+
+			`{"check":"result","id":7,"text":"gone"}`+"\n") || strings.Count(out.String(), "\n") != c.lines+1 {
+			t.Errorf("%d problems as JSON: %s", c.problems, out)
+		}
+	}
+	for unchecked, want := range map[int64]string{0: "",
+		1: "facescan: 1 result was written by an earlier release",
+		2: "facescan: 2 results were written by an earlier release"} {
+		g, _, said := printing()
+		err := runVerify(t.Context(), g, new(verifyOptions), unsound{job, nil, unchecked})
+		if err != nil || !strings.Contains(said.String(), want) ||
+			strings.Contains(said.String(), "earlier release") != (unchecked > 0) ||
+			!strings.Contains(said.String(), "is sound: 40 rows, ") {
+			t.Errorf("%d without a checksum: %v, %q", unchecked, err, said)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -265,4 +266,66 @@ func examplesOf(c *cobra.Command) []example {
 		out = append(out, example{strings.TrimSpace(command), note})
 	}
 	return out
+}
+
+// TestFlagTerms: how flags of each kind are listed, with their values and defaults.
+func TestFlagTerms(t *testing.T) {
+	t.Parallel()
+	_, commands := commandTree()
+	flags := map[string]map[string]*pflag.Flag{}
+	for _, c := range commands {
+		flags[c.Name()] = allFlags(c)
+	}
+	for name, want := range map[string]struct{ word, end string }{
+		"timeout":          {"--timeout DURATION", "(default: 30s)"},
+		"outage-wait":      {"--outage-wait DURATION", "(default: 1h)"},
+		"sidecar-delay":    {"--sidecar-delay DURATION", "(default: 5ms)"},
+		"retries":          {"--retries N", "(default: 2)"},
+		"max-rows":         {"--max-rows N", "default: no limit"},
+		"shift":            {"--shift N", "(default: 0.1)"},
+		"max-bytes":        {"--max-bytes SIZE", "(default: 32MiB)"},
+		"max-pixels":       {"--max-pixels PIXELS", "(default: 100M)"},
+		"user-agent":       {"--user-agent TEXT", "(default: facescan/" + release + ")"},
+		"keep-columns":     {"--keep-columns COLUMNS", "(default: none)"},
+		"max-fail":         {"--max-fail N|P%", "default: no limit"},
+		"node":             {"--node i/N", "(default: none)"},
+		"abort-if":         {"--abort-if RULE", "(default: none)"},
+		"insecure":         {"--insecure", "any TLS certificate"},
+		"verbose":          {"-v, --verbose", "one per row"},
+		"export output":    {"-o, --output FILE", "(default: -)"},
+		"export min-score": {"--min-score SCORE", "default: that of the run"},
+		"progress":         {"--progress KIND", "(default: auto)"},
+		"blur-margin":      {"--blur-margin FRACTION", "(default: 0.2)"},
+		"tail-grace":       {"--tail-grace DURATION", "default: no limit"},
+		"sidecar-batch":    {"--sidecar-batch N", "(default: 64)"},
+		"export split-by":  {"--split-by COLUMN", "(default: none)"},
+	} {
+		command, flag, ofOther := strings.Cut(name, " ")
+		if !ofOther {
+			command, flag = "run", name
+		}
+		term := flagTerm(flags[command][flag])
+		if term.Word != want.word || !strings.HasSuffix(term.Text, want.end) {
+			t.Errorf("--%s is listed as %q, %q, want %q … %q", name, term.Word, term.Text, want.word, want.end)
+		}
+	}
+	for d, want := range map[time.Duration]string{time.Hour: "1h", 90 * time.Second: "1m30s", time.Minute: "1m",
+		61 * time.Minute: "1h1m", time.Hour + 5*time.Second: "1h0m5s", 10 * time.Second: "10s",
+		20 * time.Minute: "20m", 20 * time.Hour: "20h"} {
+		if got := shortDuration(d); got != want {
+			t.Errorf("%v is %s, want %s", d, got, want)
+		}
+	}
+}
+
+// TestUserAgent names the program's page where the build has one.
+func TestUserAgent(t *testing.T) {
+	if got := defaultUserAgent(); got != "facescan/"+release {
+		t.Errorf("without a page it is %q", got)
+	}
+	homepage = "https://example.com/bot"
+	defer func() { homepage = "" }()
+	if got := defaultUserAgent(); got != "facescan/"+release+" (+https://example.com/bot)" {
+		t.Errorf("with a page it is %q", got)
+	}
 }

@@ -77,6 +77,20 @@ var mistakes = []struct {
 	{"estimate empty.db", 2, `empty.db is a SQLite database without tables`},
 	{"run -", 2, `a list on stdin has no name to call its job by; add --db JOB.db`},
 	{"run urls.txt a.csv", 2, `several lists need a job to go into; add --db JOB.db`},
+	{"run urls.facescan.db --db other.db", 2,
+		`urls.facescan.db is a job already; leave --db out, or name lists to import into other.db`},
+	{"run postgres://h/x --db other.db", 2, `is a job already; leave --db out, or name lists to import into it`},
+	{"run urls.facescan.db --url-column link", 2, `--url-column is for the import of a list, and urls.facescan.db ` +
+		`is a job, of which nothing is imported: leave it out, or name the list too, with --db urls.facescan.db`},
+	{"run two.db urls.txt --table t", 2, `a table is worked on in place by itself; to copy two.db with other lists`},
+	{"run two.db --table t --node 0/2", 2, `--node takes a part of a list into a job; copy the table with --db`},
+	{"run urls.txt --done-column seen", 2, `--done-column is a column of a table that is worked on in place`},
+	{"run nowhere.txt --watch", 1, `--watch waits for a list to grow that is there: make it first`},
+	{"status spoilt.txt", 1, `spoilt.facescan.db exists but is not a facescan job; name the job file itself`},
+	{"estimate - --as monday --db j.db", 2, `--as monday names a stream that is appended to a job`},
+	{"estimate postgres://h/x", 2, `is a job; estimate looks at lists`},
+	{"import urls.txt postgres://h/x --db j.db", 2, `is a job, not a list; to import lists into it add --db`},
+	{"export urls.txt -o - -o -", 2, `-o - is given twice`},
 	{"export nofile", 1, `nofile is not a job: neither it nor nofile.facescan.db exists`},
 	{"verify folder", 1, `folder is not a job: it is a folder; name a job file`},
 	{"export urls.txt --columns id,urll", 2, `no column "urll"; did you mean url? there are id, url, status`},
@@ -178,7 +192,7 @@ var foreign = regexp.MustCompile(`strconv\.|time: |\b(open|stat|lstat|mkdir|read
 func TestMistakes(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for name, text := range map[string]string{"urls.txt": "http://127.0.0.1:1/x.jpg\n", "text": "hello\n",
-		"scans.TAR": "", "one.jpg": "", "a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
+		"scans.TAR": "", "one.jpg": "", "spoilt.facescan.db": "none\n", "a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +224,7 @@ func TestMistakes(t *testing.T) {
 	if n := len(mistakes); n < 60 {
 		t.Errorf("%d mistakes", n)
 	}
-	if left, err := os.ReadDir("."); err != nil || len(left) != 9 {
+	if left, err := os.ReadDir("."); err != nil || len(left) != 10 {
 		t.Errorf("something was left behind: %v, %v", left, err)
 	}
 }

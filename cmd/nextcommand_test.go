@@ -55,7 +55,7 @@ func TestFlagWords(t *testing.T) {
 	})
 	// What may be a password is left out.
 	for name, value := range map[string]string{"header": "host=Authorization: Bearer x",
-		"proxy": "http://me:x@proxy"} {
+		"proxy": "http://me:x@proxy", "sidecar": "http://x@h:8000"} {
 		fs := run()
 		if err := fs.Set(name, value); err != nil {
 			t.Fatal(err)

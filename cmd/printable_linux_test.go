@@ -80,13 +80,17 @@ func TestDataOnTerminal(t *testing.T) {
 			t.Errorf("%q: exit code %d, %d bytes, raw: %q", args, code, len(got), r)
 		}
 	}
-	tty, text := terminal(t)
-	var said strings.Builder
-	code := Run(context.Background(), []string{"export", job, "--format", "parquet"}, nil, tty, &said)
-	tty.Close()
-	if text() != "" || code != exitUsage ||
-		!strings.Contains(said.String(), "name a file: -o results.parquet") {
-		t.Errorf("Parquet on a terminal: exit code %d, %q", code, said.String())
+	for want, args := range map[string][]string{
+		"name a file: -o results.parquet": {"export", job, "--format", "parquet"},
+		"name a file: -o report.html":     {"report", job},
+	} {
+		tty, text := terminal(t)
+		var said strings.Builder
+		code := Run(context.Background(), args, nil, tty, &said)
+		tty.Close()
+		if text() != "" || code != exitUsage || !strings.Contains(said.String(), want) {
+			t.Errorf("%q on a terminal: exit code %d, %q", args, code, said.String())
+		}
 	}
 	_, out, _ := here(t, "export", job, "--columns", "url")
 	if !strings.Contains(out, evil) {

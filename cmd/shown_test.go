@@ -411,3 +411,43 @@ func TestSummary(t *testing.T) {
 		}
 	}
 }
+
+// TestProgressBar draws the figures, in colours unless they are unwanted, and leaves nothing behind.
+func TestProgressBar(t *testing.T) {
+	t.Setenv("COLUMNS", "100")
+	for _, c := range []struct {
+		plain string
+		total int64
+		want  string
+	}{{"", 10, "(4/10"}, {"1", 10, "(4/10"}, {"1", 0, "(0/1"}} {
+		t.Setenv("NO_COLOR", c.plain)
+		g, _, said := printing()
+		p := progress{g: g, mode: "bar"}
+		s := live.Snapshot{Counts: store.Counts{Total: c.total, Done: min(4, c.total), Failed: 2},
+			Rate: 1.25, Detector: store.NoDetector, Holdup: live.Holdup{Kind: live.ByRate, What: "[red]"}}
+		const text = "1.2/s, 0s left, 2 failed; held back by (red)"
+		eventually(t, time.Minute, "the bar is drawn, not too often", func() bool {
+			p.show(&s, nil)
+			return c.total == 0 || strings.Contains(said.String(), text)
+		})
+		drawn := said.String()
+		if !strings.Contains(drawn, c.want) {
+			t.Errorf("of %d rows %q is not in %q", c.total, c.want, drawn)
+		}
+		if colours := strings.Contains(drawn, "\x1b[32m"); colours != (c.plain == "") {
+			t.Errorf("NO_COLOR=%s draws %q", c.plain, drawn)
+		}
+		before := said.Len()
+		_, err := p.log().Write([]byte("a message\n"))
+		if told := said.String()[before:]; err != nil || !strings.HasSuffix(told, "a message\n") ||
+			!strings.Contains(told, "\r") {
+			t.Errorf("around a message, %v: %q", err, told)
+		}
+		before = said.Len()
+		p.finish()
+		p.finish()
+		if rest := said.String()[before:]; p.bar != nil || strings.TrimSpace(rest) != "" {
+			t.Errorf("at the end %q", rest)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"image"
 	"image/jpeg"
 	"io"
@@ -485,4 +486,58 @@ func TestSidecarTurns(t *testing.T) {
 		}
 	}
 	t.Logf("%d rows were done", done)
+}
+
+// TestSidecarReadsFiles: faces of a file lie as in the picture that is stored, also one that is mirrored, and
+// a file with too many pixels is refused as such.
+func TestSidecarReadsFiles(t *testing.T) {
+	t.Parallel()
+	file := withOrientation(pictures(t)["b-none.jpg"], 2) // 160x120, mirrored
+	o := sidecarCommandOptions{maxPixels: pixels{160 * 120}}
+	p, err := o.decode(file, detect.Params{MinFace: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Release()
+	face := detect.Face{X: 10, Y: 20, Width: 30, Height: 40, HasLandmarks: true}
+	for i := range face.Landmarks {
+		face.Landmarks[i] = detect.Point{X: float64(10 + i), Y: float64(20 + i)}
+	}
+	face = p.ToStored(face)
+	scaled := func(v float64) float64 { return v * p.Scale }
+	if face.X != 160-scaled(40) || face.Y != scaled(20) || face.Width != scaled(30) ||
+		face.Height != scaled(40) ||
+		face.Landmarks[1] != (detect.Point{X: 160 - scaled(10), Y: scaled(20)}) ||
+		face.Landmarks[0] != (detect.Point{X: 160 - scaled(11), Y: scaled(21)}) {
+		t.Errorf("scaled by %v: %+v", p.Scale, face)
+	}
+	o.maxPixels.size--
+	if _, err = o.decode(file, detect.Params{MinFace: 20}); !errors.Is(err, sidecar.ErrTooManyPixels) ||
+		strings.Count(err.Error(), decode.ErrTooManyPixels.Error()) > 1 {
+		t.Errorf("one pixel too many: %v", err)
+	}
+	if _, err = o.decode([]byte("no picture"), detect.Params{}); err == nil ||
+		errors.Is(err, sidecar.ErrTooManyPixels) {
+		t.Errorf("what is no picture: %v", err)
+	}
+}
+
+// TestSidecarAddress is how a run of this machine calls what a sidecar listens on.
+func TestSidecarAddress(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "s")
+	for network, name := range map[string]string{"tcp": "127.0.0.1:0", "unix": socket} {
+		l, err := net.Listen(network, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "unix://" + socket
+		if network == "tcp" {
+			want = "http://" + l.Addr().String()
+		}
+		if got := address(l); got != want {
+			t.Errorf("%s is called %s, want %s", network, got, want)
+		}
+		l.Close()
+	}
 }
