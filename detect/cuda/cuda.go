@@ -153,7 +153,7 @@ func (e *Engine) run(ctx context.Context, l *lane, searches []pigo.Search) error
 // share it. It returns the bytes of the images.
 func (l *lane) plan(searches []pigo.Search) int {
 	l.grids, l.places, l.ends = l.grids[:0], l.places[:0], l.ends[:0]
-	bytes, at := 0, 0
+	var bytes, at int
 	for i := range searches {
 		s := &searches[i]
 		size := s.Luma.Bounds().Size()
@@ -186,10 +186,10 @@ func (l *lane) plan(searches []pigo.Search) int {
 
 // collect appends the hits to their searches, in the order of pigo.Searcher.
 func (l *lane) collect(searches []pigo.Search) {
-	key := func(h hit) (int32, int32) {
+	key := func(h hit) (row, col int32) {
 		g := &l.grids[h.grid]
 		if g.mirror < 0 { // rows are from right to left
-			return h.window / g.cols, g.cols - 1 - h.window%g.cols
+			return h.window / g.cols, -(h.window % g.cols)
 		}
 		return h.window / g.cols, h.window % g.cols
 	}

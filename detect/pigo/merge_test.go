@@ -2,6 +2,7 @@ package pigo
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -39,6 +40,21 @@ func TestCluster(t *testing.T) {
 	m.cluster(0.2)
 	if len(m.clusters) != 0 {
 		t.Errorf("clusters of nothing: %+v", m.clusters)
+	}
+}
+
+// TestClusterOfTheBest: a window that overlaps two others belongs to the better one alone.
+func TestClusterOfTheBest(t *testing.T) {
+	var m merger
+	m.add(search(0, false,
+		Window{Row: 100, Col: 100, Size: 40, Score: 3},
+		Window{Row: 100, Col: 120, Size: 40, Score: 1},
+		Window{Row: 100, Col: 140, Size: 40, Score: 2},
+	), 1, 0, 0)
+	m.cluster(0.2)
+	want := []Face{{105 - 18, 102 - 18, 36, 4}, {140 - 18, 102 - 18, 36, 2}}
+	if got := m.faces(); !slices.EqualFunc(got, want, near) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

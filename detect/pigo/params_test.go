@@ -34,3 +34,18 @@ func TestPasses(t *testing.T) {
 		}
 	}
 }
+
+// TestGridsAtTheEdge: windows of a size lie in an image that is two pixels larger, and in no smaller one.
+func TestGridsAtTheEdge(t *testing.T) {
+	p := Pass{MinSize: 20, MaxSize: 21, Shift: 0.1, Scale: 1.1}
+	for _, c := range []struct{ width, height, sizes, rows, cols int }{
+		{22, 22, 1, 1, 1}, {21, 40, 0, 0, 0}, {40, 21, 0, 0, 0}, {22, 40, 1, 10, 1}, {40, 22, 1, 1, 10},
+		{23, 24, 1, 2, 1}, {24, 23, 1, 1, 2},
+	} {
+		grids := p.Grids(nil, c.width, c.height)
+		if len(grids) != c.sizes || c.sizes > 0 && (grids[0].Rows != c.rows || grids[0].Cols != c.cols ||
+			grids[0].Row != 11 || grids[0].Col != 11 || grids[0].Size != 20 || grids[0].Step != 2) {
+			t.Errorf("%dx%d: %+v, want %+v", c.width, c.height, grids, c)
+		}
+	}
+}
