@@ -389,7 +389,7 @@ func TestAlphaFilters(t *testing.T) {
 	base := mustDecode(t, riff(chunk("VP8 ", lossyFrame(0))), Options{}).Luma.Pix
 	plain := make([]byte, w*h) // steep, so that sums go beyond both ends
 	for i := range plain {
-		plain[i] = byte(i * i * 37)
+		plain[i] = byte(i*i*37 + 11)
 	}
 	for filter := range byte(4) {
 		coded := append([]byte(nil), plain...)

@@ -61,6 +61,10 @@ func TestGIFScreen(t *testing.T) {
 		"larger, and shifted": {image.Rect(0, 0, 40, 5), image.Rect(3, 3, 23, 13), image.Rect(0, 0, 20, 10)},
 		"wholly outside": {image.Rect(0, 0, 40, 30), image.Rect(40, 0, 60, 10),
 			image.Rect(0, 0, 20, 10)},
+		"as wide, and shifted": {image.Rect(0, 0, 20, 30), image.Rect(3, 5, 23, 15), image.Rect(0, 0, 20,
+			30)},
+		"as high, and shifted": {image.Rect(0, 0, 40, 10), image.Rect(5, 3, 25, 13), image.Rect(0, 0, 40,
+			10)},
 		"no screen": {image.Rectangle{}, image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
 		"no width":  {image.Rect(0, 0, 0, 10), image.Rect(0, 0, 20, 10), image.Rect(0, 0, 20, 10)},
 	} {
@@ -200,6 +204,22 @@ func TestGIFTables(t *testing.T) {
 		body := writeGIF(image.Rect(0, 0, w, h), frame, codeGIF(pix, 8))
 		if img := mustDecode(t, body, Options{}); !bytes.Equal(img.Luma.Pix, pix) {
 			t.Errorf("a frame of %v has not the size of its screen", frame)
+		}
+	}
+}
+
+// TestGIFHalf: half of the pixels are enough for a picture, and less is too little.
+func TestGIFHalf(t *testing.T) {
+	for n, want := range map[int]string{19: "bad image: gif: cut short", 20: "partial", 39: "partial",
+		40: ""} {
+		body := writeGIF(image.Rect(0, 0, 20, 2), image.Rect(0, 0, 20, 2), codeGIF(make([]byte, n), 8))
+		img, err := decoded(t, body, Options{})
+		got := map[bool]string{true: "partial"}[img.Partial]
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%d of 40 pixels: %q, want %q", n, got, want)
 		}
 	}
 }

@@ -77,8 +77,12 @@ func TestTIFFKinds(t *testing.T) {
 	for i := range ramp {
 		ramp[i] = uint32(i % 256)
 	}
-	large := slices.Clone(ramp) // one colour is too bright for 8 bits, so the others are dark
-	large[767] = 256
+	bright := func(i int) []uint32 { // one value is too large for 8 bits, so all are dark
+		c := slices.Clone(ramp)
+		c[i] = 256
+		return c
+	}
+	dark := image.NewGray(m.Rect)
 	packed := func(compression uint32, strip []byte) []byte {
 		return greyTags.write(strip, tags{tagCompression: {compression}})
 	}
@@ -107,8 +111,12 @@ func TestTIFFKinds(t *testing.T) {
 		"no number of samples": {rgbTags.write(rgb, tags{tagSamples: nil}), m},
 		"planes of one sample": {greyTags.write(m.Pix, tags{tagPlanar: {2}}), m},
 		"palette of 8 bits":    {greyTags.write(m.Pix, tags{tagPhotometric: {3}, tagColorMap: ramp}), m},
-		"palette of 16 bits": {greyTags.write(m.Pix, tags{tagPhotometric: {3}, tagColorMap: large}),
-			image.NewGray(m.Rect)},
+		"palette of 16 bits, red": {greyTags.write(m.Pix, tags{tagPhotometric: {3},
+			tagColorMap: bright(255)}), dark},
+		"palette of 16 bits, green": {greyTags.write(m.Pix, tags{tagPhotometric: {3},
+			tagColorMap: bright(511)}), dark},
+		"palette of 16 bits, blue": {greyTags.write(m.Pix, tags{tagPhotometric: {3},
+			tagColorMap: bright(767)}), dark},
 	} {
 		img, err := decoded(t, c.body, Options{})
 		if err != nil || img.Format != TIFF {

@@ -225,6 +225,23 @@ func TestOtherListener(t *testing.T) {
 	}
 }
 
+// TestUnboundedBody: a body whose time cannot be bounded is not waited for.
+func TestUnboundedBody(t *testing.T) {
+	s := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("it was served")
+	})}
+	c := &conn{b: New(s, 1)}
+	r := httptest.NewRequest("POST", "/", strings.NewReader("abcd"))
+	w := httptest.NewRecorder() // has no deadlines
+	s.Handler.ServeHTTP(w, r.WithContext(s.ConnContext(t.Context(), c)))
+	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "not supported") {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+	if c.working || !c.known {
+		t.Error("its connection still counts as one with a request")
+	}
+}
+
 // TestLongestIdle: of connections that had an answer, the one whose answer is longest ago makes room.
 func TestLongestIdle(t *testing.T) {
 	release, begun := make(chan struct{}), make(chan struct{}, 1)

@@ -217,6 +217,35 @@ func TestProperties(t *testing.T) {
 	}
 }
 
+// TestDeepPictures: more than 8 bits per sample take more memory, of whatever item they are.
+func TestDeepPictures(t *testing.T) {
+	size := box("ispe", u32(0, 600, 400))
+	memory := func(format string, config []byte) int64 {
+		body := layout{}.items("avif", 2, map[int]string{2: "av01"}, nil, [][]byte{size, config},
+			map[int][]int{2: {1}})
+		f, err := heif.Parse(body, format)
+		must(t, err)
+		return f.Memory()
+	}
+	hvcC := func(depth byte, n int) []byte { return box("hvcC", append(make([]byte, 17), depth)[:n]) }
+	for _, c := range []struct {
+		format string
+		config []byte
+		deep   bool
+	}{
+		{heif.AVIF, box("av1C", []byte{0x81, 0, 0x40}), true}, {heif.AVIF, box("av1C", []byte{0x81, 0, 0xff}),
+			true},
+		{heif.AVIF, box("av1C", []byte{0x81, 0, 0xbf}), false}, {heif.AVIF, box("av1C", []byte{0x81, 0}),
+			false},
+		{heif.HEIC, hvcC(2, 18), true}, {heif.HEIC, hvcC(0xf8, 18), false}, {heif.HEIC, hvcC(0xff, 18), true},
+		{heif.HEIC, hvcC(0xff, 17), false},
+	} {
+		if deep := memory(c.format, c.config) > memory(c.format, box("free", c.config[8:])); deep != c.deep {
+			t.Errorf("%s, %x: more memory: %t", c.format, c.config, deep)
+		}
+	}
+}
+
 // TestTracks: of a file without a primary item the first track of AV1 pictures counts.
 func TestTracks(t *testing.T) {
 	head := func(w, h int) []byte {
