@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"reflect"
+	"strings"
 	"testing"
 
 	"facescan/detect"
@@ -104,5 +105,35 @@ func TestElements(t *testing.T) {
 	got, err := (&tensor{Shape: []int64{3}, binary: b}).elements()
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%q %v", got, err)
+	}
+}
+
+// TestLimitsOfParameters: the first and the last value of each parameter of a request, and those beyond.
+func TestLimitsOfParameters(t *testing.T) {
+	pigo, _ := detect.KindNamed(detect.Pigo)
+	for _, c := range []struct {
+		name      string
+		good, bad []any
+	}{
+		{candidatesKey, []any{0.0, 8.0}, []any{-1.0, 9.0, 0.5, "1", true, nil}},
+		{scaleKey, []any{1.0, 1024.0}, []any{0.99, 1024.1, "1", nil}},
+		{"min_face", []any{8.0, 32768.0}, []any{7.0, 32769.0, 20.5, "20", float64(1 << 31),
+			-float64(1<<31) - 1}},
+		{"max_face", []any{0.0, 20.0, float64(1<<31 - 1)}, []any{19.0, float64(1 << 31), -float64(1 << 31)}},
+		{"shift", []any{0.01, 1.0}, []any{0.009, 1.1, "0.1"}},
+		{"angles", []any{"", "1,2", strings.Repeat("1,", 31) + "1"}, []any{strings.Repeat("1,", 32) + "1",
+			"x", 1.0}},
+		{"timeout", []any{1.0, "what"}, nil}, {"nothing", nil, []any{1.0}},
+	} {
+		for _, v := range c.good {
+			if got, err := fromParameters(pigo, parameters{c.name: v}); err != nil {
+				t.Errorf("%s %v: %+v, %v", c.name, v, got, err)
+			}
+		}
+		for _, v := range c.bad {
+			if got, err := fromParameters(pigo, parameters{c.name: v}); err == nil {
+				t.Errorf("%s %v is accepted: %+v", c.name, v, got)
+			}
+		}
 	}
 }
