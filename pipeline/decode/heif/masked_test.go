@@ -23,7 +23,8 @@ func TestMasked(t *testing.T) {
 	}
 	grey := func() *image.Gray { return plane(w+3, func(i int) uint8 { return uint8(i * 7) }) }
 	clear := plane(w+5, func(i int) uint8 { return uint8(255 - i/2) })
-	coloured := &image.YCbCr{Y: clear.Pix, YStride: clear.Stride, Cb: make([]uint8, h*w), Cr: make([]uint8, h*w),
+	coloured := &image.YCbCr{Y: clear.Pix, YStride: clear.Stride, Cb: make([]uint8, h*w), Cr: make([]uint8,
+		h*w),
 		CStride: w, SubsampleRatio: image.YCbCrSubsampleRatio444, Rect: r}
 	for name, opacity := range map[string]image.Image{"grey": clear, "in colour": coloured} {
 		got := masked(grey(), opacity).(*image.Gray)
