@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,13 +45,7 @@ func Storable(v string) string {
 	return v
 }
 
-func (s *sum) bool(v bool) {
-	n := int64(0)
-	if v {
-		n = 1
-	}
-	s.int(n)
-}
+func (s *sum) bool(v bool) { s.int(bit(v)) }
 
 func (s *sum) faces(faces []Face, short bool) {
 	s.int(int64(len(faces)))
@@ -72,20 +67,37 @@ func (s *sum) value() int32 { return int32(xxhash.Sum64(*s)) }
 // Checksum is that of a result as it is stored: times in milliseconds.
 func (r *Result) Checksum() int32 {
 	s := make(sum, 0, 512)
-	s.int(r.ID, int64(r.HTTPStatus), int64(r.Width), int64(r.Height), r.Bytes, int64(r.Attempts),
-		int64(r.Outputs), r.Took.Milliseconds(), r.Time.UnixMilli())
-	s.bool(r.Partial)
-	for _, v := range []string{string(r.Reason), r.Format, r.FinalURL, r.Detector} {
-		s.text(v)
-	}
+	s.int(r.ID)
+	s.columns(r, 0)
+	s.text(r.Detector)
 	s.faces(r.Faces, false)
 	s.faces(r.Candidates, true)
 	s = appendLandmarks(s, r.Faces, r.Candidates)
-	if r.Hashes != (Hashes{}) {
-		s.text(r.SHA256.String())
-		s.text(r.PHash.String())
+	last := 0 // Since of the last column that is covered
+	for _, c := range ResultColumns {
+		if c.Since > last && (c.Text == nil && c.Number(r) != 0 || c.Text != nil && *c.Text(r) != "") {
+			last = c.Since
+		}
+	}
+	for since := 1; since <= last; since++ {
+		s.columns(r, since)
 	}
 	return s.value()
+}
+
+// columns adds the columns that have this Since.
+func (s *sum) columns(r *Result, since int) {
+	for _, c := range ResultColumns {
+		switch {
+		case c.Since != since:
+		case c.Text == nil:
+			s.int(c.Number(r))
+		case c.Type == Bytes:
+			s.text(hex.EncodeToString([]byte(*c.Text(r))))
+		default:
+			s.text(*c.Text(r))
+		}
+	}
 }
 
 // Checksum is that of a source's name, options, position and state. How many rows it has, and how many of

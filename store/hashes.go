@@ -58,10 +58,16 @@ const errHash DamagedValue = "its hash is damaged"
 
 // StoredHashes are hashes as a database has them.
 func StoredHashes(sha256, phash []byte) (Hashes, error) {
-	if len(sha256) != 0 && len(sha256) != 32 || len(phash) != 0 && len(phash) != 8 {
-		return Hashes{}, errHash
+	h := Hashes{SHA256(sha256), PHash(phash)}
+	return h, h.Check()
+}
+
+// Check refuses hashes of a length that no job writes.
+func (h Hashes) Check() error {
+	if len(h.SHA256) != 0 && len(h.SHA256) != 32 || len(h.PHash) != 0 && len(h.PHash) != 8 {
+		return errHash
 	}
-	return Hashes{SHA256(sha256), PHash(phash)}, nil
+	return nil
 }
 
 // Hashed is the part of a Job that knows the hashes of its images.

@@ -333,61 +333,6 @@ type MergedRow struct {
 	End    bool    // as of a NewRow
 }
 
-// Result is how a row ended.
-type Result struct {
-	ID         int64
-	Status     Status
-	Reason     Reason // empty when ok
-	HTTPStatus int    // 0 when there was no answer
-	Format     string // jpeg png gif webp bmp tiff avif heic; empty when unknown
-	Width      int    // of the upright image; 0 when unknown
-	Height     int
-	Bytes      int64  // of the body, 0 when there was none
-	Attempts   int    // fetches, the first included
-	FinalURL   string // after redirects; empty when it is the row's own
-	Partial    bool   // the body was complete, its image cut
-	Detector   string // fingerprint; NoDetector when none was to look, empty when none answered
-	Faces      []Face // by score descending, then y, x, width
-	Candidates []Face // below the threshold, the best 8, in the same order
-	Took       time.Duration
-	Time       time.Time // when it was done
-	Outputs    Outputs   // what else was made of the image
-	Hashes               // that the job computes
-
-	// What reading adds.
-	URL    string
-	Source int
-	Group  string
-	Kept   []string
-}
-
-// NoDetector is the Detector of a row that is ok although nobody looked for faces in it: how many it has is
-// not known.
-const NoDetector = "none"
-
-// Judged reports whether it is known which faces the image has.
-func (r *Result) Judged() bool { return r.Status == OK && r.Detector != NoDetector }
-
-// Outputs are files that a run made of a row's image, beside its result; several may be set.
-type Outputs uint8
-
-const (
-	KeptBody Outputs = 1 << iota // its bytes as downloaded, or with KeptJPEG the picture
-	Crops                        // a picture of each face; none when there is no face
-	Blurred                      // the picture with its faces blurred
-	KeptJPEG                     // with KeptBody: what is kept is a JPEG that was made of the image
-)
-
-// Face is a box in pixels of the upright image, clipped to it, with sides of at least 1.
-type Face struct {
-	X, Y, Width, Height int
-	Score               float64 // the detector's own scale
-	Confidence          float64 // calibrated, in [0,1]; 0 when the detector has none
-
-	HasLandmarks bool
-	Landmarks    Landmarks
-}
-
 // Counts sums a job up.
 type Counts struct {
 	Total            int64            `json:"total"` // rows of the job; AlreadyDone not among them

@@ -33,7 +33,10 @@ func (c *compiler) write(n *node) {
 	case "literal":
 		c.literal(n)
 	case "column":
-		expr := c.column(n.col.name)
+		expr := ""
+		if n.col.mark != listed { // a list may call a column as a job calls one of its own
+			expr = c.column(n.col.name)
+		}
 		if expr == "" && c.err == nil {
 			c.err = usagef("--where: the column %s cannot be asked for here", n.col.name)
 		}

@@ -179,10 +179,8 @@ func (j *job) intern(ctx context.Context, results []store.Result) (map[string]in
 }
 
 var (
-	resultColumns = []string{"id", "bytes", "took", "time", "width", "height", "faces", "attempts",
-		"detector", "http_status", "partial", "outputs", "reason", "format", "final_url", "candidates",
-		"landmarks", "checksum", "sha256", "phash"}
-	faceColumns = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
+	resultColumns = store.ColumnNames("id", "faces", "detector", "candidates", "landmarks", "checksum")
+	faceColumns   = []string{"id", "face", "x", "y", "width", "height", "score", "confidence"}
 )
 
 // copyResults writes results and faces. None of the rows has a result.
@@ -192,29 +190,18 @@ func copyResults(ctx context.Context, t pgx.Tx, results []store.Result, detector
 		r := &results[i]
 		faces += len(r.Faces)
 		f.bigint(r.ID)
-		f.bigint(r.Bytes)
-		f.bigint(r.Took.Milliseconds())
-		f.timestamptz(r.Time)
-		f.int(r.Width)
-		f.int(r.Height)
 		f.int(len(r.Faces))
-		f.int(r.Attempts)
 		if r.Detector != "" {
 			f.int(int(detectors[r.Detector]))
 		} else {
 			f.null()
 		}
-		f.smallint(r.HTTPStatus)
-		f.bool(r.Partial)
-		f.smallint(int(r.Outputs))
-		f.textOrNull(string(r.Reason))
-		f.textOrNull(r.Format)
-		f.textOrNull(r.FinalURL)
 		f.reals(flatten(r.Candidates))
 		f.byteaOrNull(store.PackLandmarks(r.Faces, r.Candidates))
 		f.int(int(r.Checksum()))
-		f.byteaOrNull([]byte(r.SHA256))
-		f.byteaOrNull([]byte(r.PHash))
+		for _, c := range store.ResultColumns {
+			f.column(c, r)
+		}
 	})
 	if err != nil {
 		return err

@@ -154,6 +154,26 @@ func (f *fields) byteaOrNull(v []byte) {
 	f.b = append(f.b, v...)
 }
 
+// column is a field of a result.
+func (f *fields) column(c *store.ResultColumn, r *store.Result) {
+	switch c.Type {
+	case store.SmallInt:
+		f.smallint(int(c.Number(r)))
+	case store.Int:
+		f.int(int(c.Number(r)))
+	case store.BigInt:
+		f.bigint(c.Number(r))
+	case store.Bool:
+		f.bool(c.Number(r) != 0)
+	case store.Timestamp: // with its microseconds, as groups have them
+		f.timestamptz(r.Time)
+	case store.Bytes:
+		f.byteaOrNull([]byte(*c.Text(r)))
+	default:
+		f.textOrNull(*c.Text(r))
+	}
+}
+
 // Types of arrays' elements, as PostgreSQL numbers them.
 const (
 	oidReal = 700

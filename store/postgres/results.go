@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"facescan/store"
 )
@@ -49,8 +49,7 @@ const selectRows = 20_000
 func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
 	where, args, rows := "true", []any(nil), pageRows
 	if q.Where != nil {
-		text, values, err := q.Where.SQL(store.Postgres, 4,
-			func(name string) string { return selectable[name] })
+		text, values, err := q.Where.SQL(store.Postgres, 4, selectable)
 		if err == nil {
 			where, args, rows = text, values, selectRows
 		}
@@ -77,18 +76,14 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 	})
 }
 
-// selectable are the columns of an export that a result r and its row u have.
-var selectable = map[string]string{
+// selectable has the columns of an export that a result r and its row u have.
+var selectable = store.Selectable(map[string]string{
 	"id": "r.id", "url": "CASE WHEN r.reason = '" + string(store.Forgotten) + "' AND u.url LIKE '" +
 		store.ErasedPrefix + "%' THEN '' ELSE u.url END",
-	"status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END", "reason": "nullif(r.reason, '')",
-	"http_status": "nullif(r.http_status, 0)", "format": "nullif(r.format, '')",
-	"width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)", "bytes": "r.bytes",
+	"status": "CASE WHEN r.reason IS NULL THEN 'ok' ELSE 'failed' END",
 	"faces": "CASE WHEN r.reason IS NULL AND r.detector IS DISTINCT FROM (SELECT number FROM detectors " +
 		"WHERE fingerprint = '" + store.NoDetector + "') THEN r.faces END", "group": `nullif(u."group", '')`,
-	"attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
-	"partial": "r.partial::int", "sha256": "encode(r.sha256, 'hex')", "phash": "encode(r.phash, 'hex')",
-}
+}, "encode(%s, 'hex')")
 
 // readResults reads the first results of a range for which a condition holds, with their faces.
 func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief bool, where string,
@@ -96,38 +91,29 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 	page []store.Result, err error,
 ) {
 	var r store.Result
-	var took int64
-	var outputs int16
 	var candidates []float32
-	var landmarks, sha256, phash []byte
+	var landmarks []byte
 	var marks [][]byte // landmarks, per result
 	var n, faces int
-	dest := []any{&r.ID, &r.Reason, &r.HTTPStatus, &r.Format, &r.Width, &r.Height, &r.Bytes, &n, &r.Detector,
-		&r.URL}
-	rest := "" // columns of results that are not brief
-	if !brief {
-		dest = append(dest, &r.Attempts, &r.FinalURL, &r.Partial, &candidates, &landmarks, &took, &r.Time,
-			&outputs, &sha256, &phash, &r.Group, &r.Kept)
-		rest = `, r.attempts, coalesce(r.final_url, ''), r.partial, r.candidates, r.landmarks, r.took, r.time,
-			r.outputs, r.sha256, r.phash, coalesce(u."group", ''), u.kept`
+	selected, dest := "r.id, r.faces, coalesce(d.fingerprint, ''), u.url", []any{&r.ID, &n, &r.Detector, &r.URL}
+	for _, c := range store.ReadColumns(brief) {
+		if selected += ", r." + c.Name; c.Type == store.Bool {
+			selected += "::int"
+		}
+		dest = append(dest, &cell{c, &r})
 	}
-	rows, _ := t.Query(ctx, `SELECT r.id, coalesce(r.reason, ''), r.http_status, coalesce(r.format, ''),
-			r.width, r.height, r.bytes, r.faces, coalesce(d.fingerprint, ''), u.url`+rest+`
+	if !brief {
+		selected += `, coalesce(u."group", ''), u.kept, r.candidates, r.landmarks`
+		dest = append(dest, &r.Group, &r.Kept, &candidates, &landmarks)
+	}
+	rows, _ := t.Query(ctx, "SELECT "+selected+`
 		FROM results AS r JOIN rows AS u ON u.id = r.id LEFT JOIN detectors AS d ON d.number = r.detector
 		WHERE r.id >= $1 AND r.id < $2 AND u.id >= $1 AND u.id < $2 AND (`+where+`) ORDER BY r.id LIMIT $3`,
 		append([]any{from, to, limit}, args...)...) // rows have the error, too
 	_, err = pgx.ForEachRow(rows, dest, func() (err error) {
-		r.Status, r.URL = store.StatusOf(r.Reason), store.KnownURL(r.URL)
-		if !brief {
-			r.Took, r.Time = time.Duration(took)*time.Millisecond, r.Time.UTC()
-		}
-		r.Outputs = store.Outputs(outputs)
-		r.Source = store.SourceOf(r.ID)
+		r.Status, r.URL, r.Source = store.StatusOf(r.Reason), store.KnownURL(r.URL), store.SourceOf(r.ID)
 		r.Candidates, err = unflatten(candidates)
-		if err == nil {
-			r.Hashes, err = store.StoredHashes(sha256, phash)
-		}
-		if err != nil {
+		if err = errors.Join(err, r.Check()); err != nil {
 			return fmt.Errorf("row %d: %w", r.ID, err)
 		}
 		faces += n
@@ -137,7 +123,6 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		page = append(page, r)
 		marks = append(marks, landmarks)
 		r.Faces, r.Kept, candidates, landmarks = nil, nil, nil, nil
-		sha256, phash = nil, nil
 		return nil
 	})
 	if err == nil && faces > 0 {
@@ -153,6 +138,30 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 		}
 	}
 	return page, nil
+}
+
+// cell scans a column of a result into its field. NULL is zero.
+type cell struct {
+	*store.ResultColumn
+	result *store.Result
+}
+
+// ScanInt64 implements pgtype.Int64Scanner.
+func (c *cell) ScanInt64(v pgtype.Int8) error {
+	c.SetNumber(c.result, v.Int64)
+	return nil
+}
+
+// ScanTimestamptz implements pgtype.TimestamptzScanner.
+func (c *cell) ScanTimestamptz(v pgtype.Timestamptz) error {
+	c.SetNumber(c.result, v.Time.UnixMilli())
+	return nil
+}
+
+// ScanBytes implements pgtype.BytesScanner, of text too.
+func (c *cell) ScanBytes(v []byte) error {
+	*c.Text(c.result) = string(v)
+	return nil
 }
 
 // readFaces gives results, in id order, their faces.

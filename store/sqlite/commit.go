@@ -163,13 +163,15 @@ func (ts tallies) count(source int, reason store.Reason, n, faces int64) {
 	ts[key] = ts[key].Count(n, faces)
 }
 
+// resultColumns are the columns of results, in the order in which insertResults writes them.
+var resultColumns = store.ColumnNames("id", "faces", "detector", "candidates", "landmarks", "checksum")
+
 // insertResults writes results and faces and counts them. None of the rows has a result.
 func (j *job) insertResults(t tx, results []store.Result) error {
 	if len(results) == 0 {
 		return nil
 	}
-	const width = 20
-	values := make([]any, 0, width*len(results))
+	values := make([]any, 0, len(resultColumns)*len(results))
 	var faces []any
 	sums := tallies{}
 	detectors := map[string]any{"": nil}
@@ -182,21 +184,18 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 			}
 			detectors[r.Detector] = number
 		}
-		values = append(values, r.ID, orNil(r.Reason), r.HTTPStatus, orNil(r.Format), r.Width,
-			r.Height, r.Bytes, len(r.Faces), r.Attempts, r.Partial, detectors[r.Detector],
-			r.Took.Milliseconds(), r.Time.UnixMilli(), orNil(r.FinalURL), packFaces(r.Candidates),
-			orNil(r.Outputs), orNull(store.PackLandmarks(r.Faces, r.Candidates)), r.Checksum(),
-			orNull([]byte(r.SHA256)), orNull([]byte(r.PHash)))
+		values = append(values, r.ID, int64(len(r.Faces)), detectors[r.Detector], packFaces(r.Candidates),
+			orNull(store.PackLandmarks(r.Faces, r.Candidates)), int64(r.Checksum()))
+		for _, c := range store.ResultColumns {
+			values = append(values, valueOf(c, r))
+		}
 		for n, f := range r.Faces {
 			faces = append(faces, r.ID, n, f.X, f.Y, f.Width, f.Height, f.Score, f.Confidence)
 		}
 		sums.count(j.sourceOf(r.ID), r.Reason, 1, int64(len(r.Faces)))
 	}
-	err := t.bulk(`INSERT INTO {results} (id, reason, http_status, format, width, height, bytes,
-		faces, attempts, partial, detector, took, time, final_url, candidates, outputs, landmarks, checksum,
-		sha256, phash)`,
-		width, values, "")
-	if err != nil {
+	if err := t.bulk("INSERT INTO {results} ("+strings.Join(resultColumns, ", ")+")", len(resultColumns),
+		values, ""); err != nil {
 		return err
 	}
 	if err := t.bulk("INSERT INTO {faces} (id, face, x, y, width, height, score, confidence)", 8, faces,
@@ -211,6 +210,17 @@ func (j *job) insertResults(t tx, results []store.Result) error {
 		return err
 	}
 	return sums.add(t)
+}
+
+// valueOf is the value of a column as it is stored.
+func valueOf(c *store.ResultColumn, r *store.Result) any {
+	switch {
+	case c.Text == nil:
+		return c.Number(r)
+	case c.Type == store.Bytes:
+		return orNull([]byte(*c.Text(r)))
+	}
+	return orNil(*c.Text(r))
 }
 
 // resultsIn finds the results of a list of rows.

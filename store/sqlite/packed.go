@@ -66,8 +66,21 @@ func (p *packed) bare() string {
 	return ""
 }
 
+// null takes a NULL, if there is one. Every value but a real number may be one, and is zero then.
+func (p *packed) null() bool {
+	if !strings.HasPrefix(p.rest, "null") {
+		return false
+	}
+	p.rest = p.rest[len("null"):]
+	p.end()
+	return true
+}
+
 // int64 takes a whole number.
 func (p *packed) int64() (n int64) {
+	if p.null() {
+		return 0
+	}
 	w := p.bare()
 	minus := len(w) > 1 && w[0] == '-'
 	if minus {
@@ -102,6 +115,9 @@ func (p *packed) float() float64 {
 
 // text takes a string.
 func (p *packed) text() (s string) {
+	if p.null() {
+		return ""
+	}
 	if !p.next('"') {
 		p.fail()
 		return ""
@@ -179,6 +195,9 @@ func (p *packed) end() {
 		p.fail()
 	}
 }
+
+// packedBlob is an expression for a blob that hex takes.
+func packedBlob(blob string) string { return "iif(" + blob + " IS NULL, NULL, hex(" + blob + "))" }
 
 // hex takes a blob that was written by hex().
 func (p *packed) hex() []byte {

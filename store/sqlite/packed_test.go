@@ -40,8 +40,8 @@ func TestPacked(t *testing.T) {
 			}
 		}
 		var p packed
-		if err := db.QueryRow("SELECT json_group_array(json_array(n, s, coalesce(hex(b), ''), f, s, f)) " +
-			"FROM t").Scan(&p.rest); err != nil {
+		if err := db.QueryRow("SELECT json_group_array(json_array(n, s, " + packedBlob("b") + ", f, " +
+			"nullif(s, ''), f)) FROM t").Scan(&p.rest); err != nil {
 			t.Fatal(err)
 		}
 		whole := p.rest

@@ -126,8 +126,7 @@ func (j *job) Results(ctx context.Context, from, to int64) iter.Seq2[store.Resul
 func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result, error] {
 	where, args := "1", []any(nil)
 	if q.Where != nil {
-		if text, values, err := q.Where.SQL(store.SQLite, 1,
-			func(name string) string { return selectable[name] }); err == nil {
+		if text, values, err := q.Where.SQL(store.SQLite, 1, selectable); err == nil {
 			where, args = text, values
 		}
 	}
@@ -137,18 +136,13 @@ func (j *job) Select(ctx context.Context, q store.Query) iter.Seq2[store.Result,
 		}))
 }
 
-// selectable are the columns of an export that a result r and its row u have.
-var selectable = map[string]string{
+// selectable has the columns of an export that a result r and its row u have.
+var selectable = store.Selectable(map[string]string{
 	"id": "r.id", "url": "iif(r.reason = '" + string(store.Forgotten) + "' AND {address} GLOB '" +
 		store.ErasedPrefix + "*', '', {address})", "status": "iif(r.reason IS NULL, 'ok', 'failed')",
-	"reason": "nullif(r.reason, '')", "http_status": "nullif(r.http_status, 0)",
-	"format": "nullif(r.format, '')", "width": "nullif(r.width, 0)", "height": "nullif(r.height, 0)",
-	"bytes": "r.bytes", "faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number " +
-		"FROM {detectors} WHERE fingerprint = '" + store.NoDetector + "'), r.faces, NULL)",
-	"group": "nullif({group}, '')", "attempts": "r.attempts", "final_url": "nullif(r.final_url, '')",
-	"partial": "r.partial", "sha256": "nullif(lower(hex(r.sha256)), '')",
-	"phash": "nullif(lower(hex(r.phash)), '')",
-}
+	"faces": "iif(r.reason IS NULL AND r.detector IS NOT (SELECT number FROM {detectors} " +
+		"WHERE fingerprint = '" + store.NoDetector + "'), r.faces, NULL)", "group": "nullif({group}, '')",
+}, "lower(hex(%s))")
 
 const boundRows = "SELECT u.{id} FROM {urls} AS u WHERE u.{id} >= ? AND u.{id} < ? ORDER BY u.{id} " +
 	"LIMIT 1 OFFSET ?"

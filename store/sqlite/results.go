@@ -36,41 +36,51 @@ func (j *job) readSelected(t tx, from, to int64, brief bool, where string,
 	if from < to {
 		page = make([]store.Result, 0, min(uint64(to-from), pageRows))
 	}
-	rest := "" // columns of results that are not brief
-	if !brief {
-		rest = `, r.attempts, r.partial, r.took, r.time, coalesce(r.outputs, 0), coalesce(r.final_url, ''),
-			coalesce(hex(r.candidates), ''), coalesce(hex(r.landmarks), ''), coalesce(hex(r.sha256), ''),
-			coalesce(hex(r.phash), ''), {group}, coalesce({kept} || '', '')`
+	selected, rest := "", ", {group}, {kept} || '', "+packedBlob("r.candidates")+", "+
+		packedBlob("r.landmarks")
+	columns := store.ReadColumns(brief)
+	for _, c := range columns {
+		if c.Type == store.Bytes {
+			selected += ", " + packedBlob("r."+c.Name)
+		} else {
+			selected += ", r." + c.Name
+		}
 	}
-	err = t.one("SELECT json_group_array(json_array(r.id, r.http_status, r.width, r.height, r.bytes, "+
-		"r.faces, coalesce(r.reason, ''), coalesce(r.format, ''), {address}, coalesce(r.detector, 0)"+
-		rest+")) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? "+
+	if brief {
+		rest = ""
+	}
+	err = t.one("SELECT json_group_array(json_array(r.id, r.faces, r.detector, {address}"+selected+rest+
+		")) FROM {results} AS r JOIN {urls} AS u ON u.{id} = r.id WHERE r.id >= ? AND r.id < ? "+
 		"AND ("+where+")", append([]any{from, to}, args...), &rows.rest)
 	for err == nil && rows.row() {
-		r := store.Result{ID: rows.int64(), HTTPStatus: rows.int(), Width: rows.int(), Height: rows.int(),
-			Bytes: rows.int64()}
+		page = append(page, store.Result{ID: rows.int64()})
+		r := &page[len(page)-1]
 		faces += rows.int()
-		r.Reason, r.Format, r.URL, r.Detector = store.Reason(rows.word(words)), rows.word(words),
-			store.KnownURL(rows.text()), detectors[rows.int64()]
+		r.Detector, r.URL = detectors[rows.int64()], store.KnownURL(rows.text())
+		for _, c := range columns {
+			switch {
+			case c.Text == nil:
+				c.SetNumber(r, rows.int64())
+			case c.Type == store.Bytes:
+				*c.Text(r) = string(rows.hex())
+			case c.Type == store.Word:
+				*c.Text(r) = rows.word(words)
+			default:
+				*c.Text(r) = rows.text()
+			}
+		}
 		if !brief {
-			r.Attempts, r.Partial = rows.int(), rows.int() != 0
-			r.Took, r.Time = time.Duration(rows.int64())*time.Millisecond, time.UnixMilli(rows.int64()).UTC()
-			r.Outputs, r.FinalURL = store.Outputs(rows.int()), rows.text()
+			r.Group, r.Kept = rows.text(), rows.texts()
 			r.Candidates, err = unpackFaces(rows.hex())
 			if b := rows.hex(); len(b) > 0 {
 				landmarks[r.ID] = b
 			}
-			if err == nil {
-				r.Hashes, err = store.StoredHashes(rows.hex(), rows.hex())
-			}
-			if err != nil {
+			if err = errors.Join(err, r.Check()); err != nil {
 				return nil, fmt.Errorf("row %d: %w", r.ID, err)
 			}
-			r.Group, r.Kept = rows.text(), rows.texts()
 		}
 		r.Status = store.StatusOf(r.Reason)
 		r.Source = j.sourceOf(r.ID)
-		page = append(page, r)
 		err = rows.err
 	}
 	inOrder(page, func(a, b *store.Result) int { return cmp.Compare(a.ID, b.ID) })
