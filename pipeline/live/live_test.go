@@ -389,7 +389,7 @@ func TestDeaf(t *testing.T) {
 	s := serve(t, view(), false)
 	addr := strings.Trim(strings.TrimPrefix(s.URL(), "http://"), "/")
 	s.change(func(v *live.Snapshot) { // more than fits into the buffers of a connection
-		for range 400 {
+		for range 120 {
 			v.Latest = append(v.Latest, live.Image{URL: strings.Repeat("x", 50_000), Width: 1, Height: 1})
 		}
 	})
