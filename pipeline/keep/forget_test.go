@@ -16,7 +16,8 @@ import (
 	"facescan/store/export"
 )
 
-// TestForgetSome deletes rows of several tar files and folders: files that have none of them stay as they are.
+// TestForgetSome deletes rows of several tar files and folders: files that have none of them stay as they
+// are.
 func TestForgetSome(t *testing.T) {
 	w, dir := newWork(t, 3000), t.TempDir()
 	k := start(t, Options{Job: w.job, Bodies: filepath.Join(dir, "kept"), TarSize: 3000,
@@ -102,6 +103,11 @@ func TestForgetFails(t *testing.T) {
 			ok(t, os.Remove(index))
 			ok(t, os.Mkdir(index, 0o700))
 		}, "is a directory", false},
+		"an index that goes bad": {func(t *testing.T, _, tar string) {
+			index := strings.TrimSuffix(tar, ".tar") + ".idx"
+			ok(t, os.Remove(index))
+			ok(t, os.Mkdir(index, 0o700))
+		}, "is a directory", true},
 		"no crops": {func(t *testing.T, dir, _ string) {
 			blocked(t, filepath.Join(dir, "crops", "000"))
 		}, "not a directory", true},
@@ -123,9 +129,13 @@ func TestForgetFails(t *testing.T) {
 			ok(t, k.Close())
 			tars, err := filepath.Glob(filepath.Join(dir, "kept", "*.tar"))
 			ok(t, err)
+			f, err := OpenFiles(t.Context(), w.job, log())
+			ok(t, err)
 			c.breakIt(t, dir, tars[0])
 			before := files(t, filepath.Join(dir, "kept"))
-			f, err := OpenFiles(t.Context(), w.job, log())
+			if !c.opens {
+				f, err = OpenFiles(t.Context(), w.job, log())
+			}
 			if (err == nil) != c.opens {
 				t.Errorf("opened: %v", err)
 			}

@@ -369,7 +369,8 @@ func TestStagedNames(t *testing.T) {
 			t.Errorf("%s: %+v, %v, in turn %s", name, got, ok, got.name())
 		}
 	}
-	for _, name := range []string{"", "1-2-3", "1-2-3-4-5", "x-2-3-4", "1-x-3-4", "1-2-x-4", "1-2-3-x", "--1-2-3-4"} {
+	for _, name := range []string{"", "1-2-3", "1-2-3-4-5", "x-2-3-4", "1-x-3-4", "1-2-x-4", "1-2-3-x",
+		"--1-2-3-4"} {
 		if got, ok := parseStaged(name); ok {
 			t.Errorf("%s: %+v", name, got)
 		}
