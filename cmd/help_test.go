@@ -11,10 +11,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"facescan/cmd/help"
+	"facescan/pipeline"
 )
 
 // commandTree is the command line, and all commands in it that are shown.
@@ -327,5 +329,110 @@ func TestUserAgent(t *testing.T) {
 	defer func() { homepage = "" }()
 	if got := defaultUserAgent(); got != "facescan/"+release+" (+https://example.com/bot)" {
 		t.Errorf("with a page it is %q", got)
+	}
+}
+
+// TestDefaults: the defaults of all flags that have one, and the flags that help does not show.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	root, _ := commandTree()
+	got := map[string]string{}
+	for _, c := range root.Commands() {
+		var defaults, hidden []string
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !slices.Contains([]string{"", "false", "0", "0s", "[]"}, f.DefValue) && f.Name != "user-agent" {
+				defaults = append(defaults, f.Name+"="+f.DefValue)
+			}
+			if f.Hidden {
+				hidden = append(hidden, f.Name)
+			}
+		})
+		if text := strings.Join(defaults, " "); text != "" {
+			got[c.Name()] = text
+		}
+		if text := strings.Join(hidden, " "); text != "" {
+			got[c.Name()+" hides"] = text
+		}
+	}
+	const (
+		detection = "max-pixels=100M min-face=20 "
+		cascade   = "scale=1.1 shift=0.1 "
+		remote    = "sidecar-batch=64 sidecar-deadline=30s sidecar-delay=5ms sidecar-input=luma"
+		work      = "lease-ttl=30s max-bytes=32MiB max-pixels=100M max-redirects=10 memory=256MiB min-face=20 " +
+			"outage-wait=1h0m0s per-host=32 "
+	)
+	want := map[string]string{
+		"run": "blur-margin=0.2 fetchers=256 keep-quality=90 " + work +
+			"progress=auto publish-every=30s retries=2 " +
+			"scale=1.1 shard-size=10000 shift=0.1 " + remote + " timeout=30s",
+		"import": "lease-ttl=30s shard-size=10000",
+		"estimate": "fetchers=256 " + work + "retries=2 sample=2000 scale=1.1 shard-size=10000 " +
+			"shift=0.1 " + remote +
+			" timeout=30s",
+		"detect": "max-bytes=32MiB max-pixels=100M max-redirects=10 min-face=20 retries=2 " + cascade + remote +
+			" timeout=30s",
+		"doctor": "dir=. " + remote, "rescan": detection + cascade + remote,
+		"export": "distance=4 rows=images", "merge": "shard-size=10000", "report": "blur-margin=0.2 output=-",
+		"sidecar": "device=cpu listen=127.0.0.1:8000 max-body=128MiB max-connections=256 " +
+			"max-pixels=100M queue=1024",
+		"status":    "every=2s top=20",
+		"run hides": "verify-faces", "estimate hides": "as verify-faces", "detect hides": "verify-faces",
+		"rescan hides": "verify-faces",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestHelpPages has the parts of pages in their order.
+func TestHelpPages(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"help", "retry"},
+			[]string{"\n\nUsage:\n  facescan retry JOB [FLAGS]\n\nExamples:\n  # rows that failed " +
+				"temporarily\n  facescan retry urls.txt\n",
+				"\n\nFlags:\n  --class", "  -q, --quiet ", "  -h, --help ",
+				"FACESCAN_MIN_FACE=40.\n\nTopics, by facescan help TOPIC: " +
+					"outcomes, exit-codes\n"}},
+		{[]string{"help", "completion"}, []string{"\nUsage:\n  facescan completion [FLAGS]\n\nCommands:\n  bash"}},
+		{[]string{"help"}, []string{"\nUsage:\n  facescan COMMAND …\n\nProcess a list:\n  import ",
+			"\n\nLook at a job and its " +
+				"results:\n  export ", "\n\nAbout facescan:\n", "\n\nTopics, by facescan help TOPIC:\n  lists ",
+			"FACESCAN_MIN_FACE=40.\n"}},
+		{[]string{"man", "retry"}, []string{".SH \"SYNOPSIS\"\n.nf\n.RS 4\nfacescan retry JOB [FLAGS]\n",
+			".SH \"OPTIONS\"\n.TP\n", ".SH \"SEE ALSO\"\n\\fBfacescan\\fR(1), \\fBfacescan\\-outcomes\\fR(7)"}},
+		{[]string{"man", "run"}, []string{".SH \"OPTIONS\"\n.SS \"Input\"\n.TP\n", "\n.SS \"Output\"\n"}},
+		{[]string{"man"}, []string{".SH \"COMMANDS\"\n.SS \"Process a list\"\n", ".SH \"TOPICS\"\n",
+			".SH \"SEE ALSO\"\n\\fBfacescan\\-exit"}},
+		{[]string{"man", "7", "outcomes"}, []string{".SH \"DESCRIPTION\"\n",
+			".SH \"SEE ALSO\"\n\\fBfacescan\\fR(1)\n"}},
+	} {
+		code, page, said := here(t, c.args...)
+		if code != 0 || said != "" {
+			t.Errorf("facescan %q: exit %d, %s", c.args, code, said)
+		}
+		for _, want := range c.want {
+			_, rest, is := strings.Cut(page, want)
+			if !is {
+				t.Errorf("facescan %q lacks %q:\n%s", c.args, want, page)
+				break
+			}
+			page = rest
+		}
+	}
+}
+
+// TestWorkers: as many as there are processors, unless a number is given.
+func TestWorkers(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[int]int{0: cores, 3: 3} {
+		o := poolOptions{fetchers: 1, workers: given, perHost: 5, memory: 7, outageWait: 9}
+		var p pipeline.Options
+		if o.set(&p); p.Workers != want || p.Fetchers != 1 || p.PerHost != 5 || p.Memory != 7 || p.OutageWait != 9 {
+			t.Errorf("--workers %d gives %+v", given, p)
+		}
 	}
 }

@@ -179,6 +179,20 @@ var mistakes = []struct {
 	{"sidecar --max-connections 0", 2, `--max-connections 0: give 1 or more`},
 	{"sidecar --max-body 0", 2, `--max-body 0: give a size such as 128MiB`},
 	{"sidecar --max-pixels 0", 2, `--max-pixels 0: give a number of pixels, e.g. 100M`},
+	{"run", 2, `facescan run wants a list of URLs, or a job`},
+	{"import", 2, `facescan import wants a list of URLs`},
+	{"estimate", 2, `facescan estimate wants a list of URLs`},
+	{"detect", 2, `facescan detect wants image files or URLs`},
+	{"doctor a b", 2, `facescan doctor wants at most one job`},
+	{"merge out.db", 2, `facescan merge wants a new job, or an earlier merge, and the jobs, or published folders, to unite`},
+	{"man 1 run a b", 2, `facescan man wants at most a section and a command or topic`},
+	{"retry a b", 2, `facescan retry wants a job, or the list it was made from`},
+	{"forget --where x", 2, `facescan forget wants a job, or the list it was made from`},
+	{"forget a b --where x", 2, `facescan forget wants a job, or the list it was made from`},
+	{"status", 2, `facescan status wants a job, or the list it was made from, or several parts of a list`},
+	{"pause", 2, `facescan pause wants a job, or the list it was made from`},
+	{"sidecar a", 2, `facescan sidecar wants no arguments`},
+	{"try-decode a", 2, `facescan try-decode wants an image on stdin`},
 	{"status postgres://127.0.0.1:1/x", 1, `cannot be reached: see that it runs`},
 }
 
@@ -216,6 +230,11 @@ func TestMistakes(t *testing.T) {
 		code, out, said := here(t, shellWords(m.line)...)
 		if code != m.code || !strings.Contains(said, m.want) {
 			t.Errorf("facescan %s: exit %d, want %d and %q:\n%s", m.line, code, m.code, m.want, said)
+		}
+		for line := range strings.Lines(said) {
+			if !strings.HasPrefix(line, "facescan: ") && !strings.HasPrefix(line, "  ") {
+				t.Errorf("facescan %s has a line without its name: %s", m.line, line)
+			}
 		}
 		if word := foreign.FindString(out + said); word != "" {
 			t.Errorf("facescan %s says %q:\n%s", m.line, word, said)
