@@ -161,6 +161,9 @@ func TestFollowSources(t *testing.T) {
 	d.work(two + 2500)
 	d.follow()
 	d.is(d.exported([2]int64{0, 2}, [2]int64{two, two + 2500}, [2]int64{2, two})) // each in its order
+	if strings.Contains(d.log.String(), "from the start") {
+		t.Errorf("log: %s", &d.log)
+	}
 	// A source with columns of its own changes the header: all is written anew.
 	d.list("c", 10, "album")
 	d.work(two + 2500)

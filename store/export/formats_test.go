@@ -258,7 +258,7 @@ func TestSplitThatCannotBe(t *testing.T) {
 			err = w.Write(store.Result{ID: int64(n)})
 		}
 		var usage *UsageError
-		if n != maxFiles+1 || !errors.As(err, &usage) {
+		if n != 1025 || !errors.As(err, &usage) {
 			t.Errorf("%s: %d files, then %v", format, n-1, err)
 		}
 		discard()

@@ -37,6 +37,16 @@ func TestFormatOf(t *testing.T) {
 	}
 }
 
+// TestSuffix: a name that begins with its only dot has no suffix.
+func TestSuffix(t *testing.T) {
+	for path, want := range map[string]string{"a.CSV.gz": ".csv", ".csv": "", ".xlsx": "", "a.": "", "x.d/a": "",
+		"a.b.Zst": ".b", "a.zst": ""} {
+		if got := Suffix(path); got != want {
+			t.Errorf("%s has the suffix %q, want %q", path, got, want)
+		}
+	}
+}
+
 // TestColumns lists what exports can have.
 func TestColumns(t *testing.T) {
 	if got := Columns("images"); len(got) != len(imageColumns)+len(moreImageColumns) || got[0] != "id" ||

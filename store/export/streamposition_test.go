@@ -128,6 +128,22 @@ func TestStreamIsNotRewritten(t *testing.T) {
 	}
 }
 
+// TestStreamHasOneHeader has lists join while a stream is written.
+func TestStreamHasOneHeader(t *testing.T) {
+	d := newFollowed(t)
+	var out bytes.Buffer
+	f := d.follower()
+	f.Path, f.Out = "", &out
+	for n, name := range []string{"a", "b", "c"} {
+		d.list(name, 2)
+		d.work()
+		must.Get(f.round(background))(t)
+		if ids := idsOf(out.String()); len(ids) != 2*(n+1) || strings.Count(out.String(), "id,url") != 1 {
+			t.Errorf("after %d lists:\n%s", n+1, &out)
+		}
+	}
+}
+
 // TestEachStepOfAStreamFails interrupts each step of writing to a stream in turn: no row is left out.
 func TestEachStepOfAStreamFails(t *testing.T) {
 	t.Parallel()

@@ -209,6 +209,17 @@ func TestWhereKeywords(t *testing.T) {
 	}
 }
 
+// TestWhereWords has every kind of letter that a word may have without quotes.
+func TestWhereWords(t *testing.T) {
+	for _, word := range []string{"az", "ZA", "_", "é", "\U0001f600", "a09_", "mn"} {
+		o := Options{Sources: []Source{{Kept: []string{word}}}}
+		f, err := ParseFilter(word+" = 'x' AND 09.50 = 9.5 AND .5 < 9", o)
+		if err != nil || !f.Match(store.Result{Kept: []string{"x"}}) {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+}
+
 // oracle is SQLite with a table of results, for what filters mean.
 type oracle struct {
 	db   *sql.DB
