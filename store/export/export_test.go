@@ -146,6 +146,31 @@ func TestUnknownSource(t *testing.T) {
 	}
 }
 
+// TestUnknownIsNull has what is not known of a row, or of a face, as null where that differs from empty text.
+func TestUnknownIsNull(t *testing.T) {
+	row := store.Result{ID: 1, Source: 1, Status: store.Failed, Reason: store.Timeout}
+	face := store.Result{ID: 1, Status: store.OK, Detector: "d", Candidates: make([]store.Face, 1),
+		Outputs: store.Crops}
+	for _, c := range []struct {
+		r    store.Result
+		rows string
+		null []string
+	}{
+		{row, "images", []string{"http_status", "format", "width", "height", "faces", "boxes", "group", "final_url",
+			"detector", "confidence", "landmarks", "sha256", "phash", "kept", "crops", "blurred", "note"}},
+		{face, "faces", []string{"crop", "confidence", "nose_x", "left_mouth_y", "kept", "note"}},
+	} {
+		o := Options{Format: "jsonl", Rows: c.rows, Columns: c.null, Sources: []Source{{Kept: []string{"note"}}}}
+		if c.rows == "faces" {
+			o.MinScore = map[string]float64{"": 0}
+		}
+		want := `{"` + strings.Join(c.null, `":null,"`) + `":null}` + "\n"
+		if got := exported(t, o, c.r); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // TestGroupColumns has every column of rows of groups.
 func TestGroupColumns(t *testing.T) {
 	at := time.Date(2030, 5, 6, 1, 2, 3, 45e6, time.UTC)

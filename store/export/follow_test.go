@@ -169,6 +169,13 @@ func TestFollowSources(t *testing.T) {
 	d.work(two + 2500)
 	d.follow()
 	d.is(d.exported([2]int64{0, two + 2500}, [2]int64{three, math.MaxInt64}))
+	at, _, err := d.follower().saved(background)
+	d.ok(err)
+	for i, s := range must.Get(d.Sources(background))(d) { // so that none is read without need
+		if at.Sources[i].has(s) != (s.Pending == 0) {
+			t.Errorf("of %+v the place is %+v", s, at.Sources[i])
+		}
+	}
 	if !strings.Contains(d.log.String(), "other columns") {
 		t.Errorf("log: %s", &d.log)
 	}
