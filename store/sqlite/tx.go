@@ -86,7 +86,8 @@ func column[T any](t tx, text string, args ...any) (out []T, err error) {
 
 // bulk inserts rows of the given width, their values one after another, by "INSERT INTO …" (head), groups of
 // values and what follows them (tail): 100 rows a statement (more gain nothing, fewer cost), then 10, then 1,
-// so that few statements exist.
+// so that few statements exist. The driver runs them as queries, for which it binds all values in one call of
+// C instead of one each.
 func (t tx) bulk(head string, width int, values []any, tail string) error {
 	for _, n := range []int{100, 10, 1} {
 		if len(values) < n*width {
@@ -94,7 +95,7 @@ func (t tx) bulk(head string, width int, values []any, tail string) error {
 		}
 		text := head + " VALUES " + strings.Repeat(",(?"+strings.Repeat(",?", width-1)+")", n)[1:] + tail
 		for ; len(values) >= n*width; values = values[n*width:] {
-			if _, err := t.exec(text, values[:n*width]...); err != nil {
+			if err := t.each(text, values[:n*width], nil); err != nil { // no row comes
 				return err
 			}
 		}
