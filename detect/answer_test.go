@@ -29,7 +29,7 @@ func TestAnswerSplitsAtTheThreshold(t *testing.T) {
 		a.Faces[0].Score != 21 {
 		t.Errorf("%d faces and %d candidates of 12 from 10 up", len(a.Faces), len(a.Candidates))
 	}
-	if a := k.Answer(found, large, 20.5); len(a.Faces) != 1 || len(a.Candidates) != KeepCandidates ||
+	if a := k.Answer(found, large, 20.5); len(a.Faces) != 1 || len(a.Candidates) != 8 ||
 		a.Candidates[0].Score != 20 {
 		t.Errorf("one above the threshold: %d faces, candidates %+v", len(a.Faces), a.Candidates)
 	}
@@ -38,7 +38,7 @@ func TestAnswerSplitsAtTheThreshold(t *testing.T) {
 // TestAnswerAtEdges: a face is rounded to the grid and cut to the image;
 // one that lies outside is dropped.
 func TestAnswerAtEdges(t *testing.T) {
-	const step = 1.0 / boxGrid
+	const step = 1.0 / 256
 	for _, c := range []struct {
 		in, want Face // want has no width where nothing is left
 	}{
@@ -60,9 +60,9 @@ func TestAnswerAtEdges(t *testing.T) {
 			t.Errorf("%+v: %+v, want %+v", c.in, got, c.want)
 		}
 	}
-	l := Landmarks{{1 + 0.5/landmarkGrid, 2 + 0.49/landmarkGrid}}
+	l := Landmarks{{1 + 0.5/64, 2 + 0.49/64}}
 	f := Kind{}.Answer([]Face{{Width: 9, Height: 9, HasLandmarks: true, Landmarks: l}}, large, 0).Faces[0]
-	if want := (Landmarks{{1 + 1.0/landmarkGrid, 2}}); f.Landmarks != want {
+	if want := (Landmarks{{1 + 1.0/64, 2}}); f.Landmarks != want {
 		t.Errorf("landmarks %v, want %v", f.Landmarks, want)
 	}
 }

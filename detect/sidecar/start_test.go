@@ -71,6 +71,9 @@ func TestFallbackAtStart(t *testing.T) {
 	if got, want := c.Fingerprint(), detect.LumaPrefix+local.Fingerprint(); got != want {
 		t.Errorf("fingerprint %q, want %q", got, want)
 	}
+	if busy, fallback := c.Condition(); busy || !fallback {
+		t.Errorf("before the first image: busy %v, fallback %v", busy, fallback)
+	}
 	img := photos(t, 100)
 	if a, err := c.Detect(t.Context(), img); err != nil || a[0].Detector != local.Fingerprint() {
 		t.Errorf("without a server: %+v, %v", a, err)

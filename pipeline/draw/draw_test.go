@@ -143,8 +143,7 @@ func TestDots(t *testing.T) {
 	for _, c := range []struct {
 		side     int
 		dot, rim bool
-	}{{leastDots - 1, false, false}, {leastDots, true, false}, {2*leastDots - 1, true, false},
-		{2 * leastDots, true, true}, {400, true, true}} {
+	}{{19, false, false}, {20, true, false}, {39, true, false}, {40, true, true}, {400, true, true}} {
 		m := plain(c.side, c.side, color.RGBA{200, 150, 120, 255})
 		f := face(0, 0, c.side, c.side)
 		drawLandmarks(m, &f)
@@ -326,11 +325,11 @@ func TestLabelSizes(t *testing.T) {
 		{image.Pt(3000, 2000), face(500, 500, 100, 250), 40},
 		{image.Pt(2000, 3000), face(500, 500, 1000, 900), 100},
 		{image.Pt(900, 600), face(400, 300, 200, 200), 30},
-		{image.Pt(600, 400), face(300, 200, 60, 60), leastText},
+		{image.Pt(600, 400), face(300, 200, 60, 60), 11},
 		{image.Pt(300, 400), face(100, 200, 100, 100), 13},
 		{image.Pt(300, 400), face(0, 14, 300, 400), 0}, // no room
 		{image.Pt(1200, 240), face(200, 20, 200, 220), 35},
-		{image.Pt(1200, 240), face(5, 0, 1050, 240), leastText},
+		{image.Pt(1200, 240), face(5, 0, 1050, 240), 11},
 	} {
 		labels := layout(image.Rectangle{Max: c.picture}, []store.Face{c.face}, 2)
 		got := 0
