@@ -64,6 +64,20 @@ func TestURLs(t *testing.T) {
 	}
 }
 
+// TestNamesOfJobs: what is shown of a URL has no password, even where the URL cannot be read.
+func TestNamesOfJobs(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"postgres://me:secret@db.lan/faces?schema=s&password=x": "postgres://me@db.lan/faces?schema=s",
+		"postgres://me:secret@h:port/d":                         "postgres://me:***@h:port/d",
+		"list.txt":                                              "list.txt",
+	} {
+		if got := WithoutPassword(raw); got != want {
+			t.Errorf("%s: %s, want %s", raw, got, want)
+		}
+	}
+}
+
 func TestPasswordFromTheUsualPlaces(t *testing.T) {
 	url := pgtest.Start(t)
 	bare := strings.Replace(url, ":"+strings.ReplaceAll(pgtest.Password, "%", "%25")+"@", "@", 1)

@@ -137,6 +137,91 @@ func TestServerStaysAway(t *testing.T) {
 	}
 }
 
+// TestHints: an error says what to do about what the server, or the way to it, refuses.
+func TestHints(t *testing.T) {
+	t.Parallel()
+	p, err := parse("postgres://me:secret@db.lan/faces?schema=s")
+	ok(t, err)
+	j := &job{place: p}
+	refused := func(code string) error {
+		return fmt.Errorf("cannot: %w", &pgconn.PgError{Severity: "ERROR", Code: code, Message: "no"})
+	}
+	said := func(code string) string { return " (cannot: ERROR: no (SQLSTATE " + code + "))" }
+	const away = "doing: the database at db.lan:5432 cannot be reached: see that it runs, and that this machine " +
+		"may connect to it; then run the same command again: what was acknowledged is kept "
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{refused("53300"), "doing: the server takes no more connections: raise its max_connections (a process " +
+			"of facescan uses up to 4), or run fewer processes" + said("53300")},
+		{refused("28P01"), "doing: the server refuses the user or the password: give it in PGPASSWORD, in " +
+			"~/.pgpass or in the URL" + said("28P01")},
+		{refused("3D000"), "doing: make the database first: createdb faces" + said("3D000")},
+		{refused("42501"), "doing: the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema s " +
+			"made for this user" + said("42501")},
+		{refused("25006"), "doing: this server only reads; name the primary" + said("25006")},
+		{refused("22012"), "doing: cannot: ERROR: no (SQLSTATE 22012)"},
+		{io.ErrUnexpectedEOF, away + "(unexpected EOF)"},
+		{context.Canceled, "doing: context canceled"},
+	} {
+		err := j.wrap("doing", c.err)
+		if err == nil || err.Error() != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%v, want %s", err, c.want)
+		}
+	}
+	if err := j.wrap("doing", refused("53100")); !errors.Is(err, store.ErrFull) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if err := j.wrap("doing", nil); err != nil {
+		t.Error(err)
+	}
+	for err, want := range map[error]string{
+		refused("53300"): "no",
+		&net.DNSError{Name: "db.lan", Err: "no such"}:                    "there is no host db.lan",
+		&net.OpError{Op: "dial", Err: fmt.Errorf("connect: %w", io.EOF)}: "EOF",
+		fmt.Errorf("a: %w", fmt.Errorf("b: %w", io.EOF)):                 "EOF",
+	} {
+		if got := causeOf(err); got != want {
+			t.Errorf("%v: the cause is %q, want %q", err, got, want)
+		}
+	}
+	for code, passes := range map[string]bool{"40001": true, "40P01": true, "25P03": true, "57P01": true,
+		"57P02": true, "57P03": true, "53300": true, "53100": false, "23505": false} {
+		if isTransient(refused(code)) != passes {
+			t.Errorf("%s passes: %t", code, !passes)
+		}
+	}
+	for err, passes := range map[error]bool{io.EOF: true, io.ErrUnexpectedEOF: true, net.ErrClosed: true,
+		&net.DNSError{}: true, io.ErrShortWrite: false} {
+		if isTransient(fmt.Errorf("cannot: %w", err)) != passes {
+			t.Errorf("%v passes: %t", err, !passes)
+		}
+	}
+}
+
+// TestJoinsOnce: an owner's name is taken until it leaves.
+func TestJoinsOnce(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	opened, err := Open(ctx, target.Create(t))
+	ok(t, err)
+	defer opened.Close()
+	s, err := opened.Join(ctx, store.Owner{ID: "me"}, time.Hour)
+	ok(t, err)
+	if _, err := opened.Join(ctx, store.Owner{ID: "me"}, time.Hour); err == nil ||
+		err.Error() != "join: an owner called me has joined before" {
+		t.Error(err)
+	}
+	ok(t, s.Leave(ctx))
+	s, err = opened.Join(ctx, store.Owner{ID: "me"}, time.Hour)
+	ok(t, err)
+	ok(t, s.Leave(ctx))
+	if _, err := s.Claim(ctx, 1); err == nil || !strings.Contains(err.Error(), "this session has left the job") {
+		t.Errorf("after it left: %v", err)
+	}
+}
+
 // TestNoRoom lets the server say that its disk is full, in the middle of a batch.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
