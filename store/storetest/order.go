@@ -457,3 +457,32 @@ func groupsKilled(t *testing.T, target Target, ends bool) {
 	b.equal(len(b.groups()), w.Groups)
 	t.Logf("%d groups after %d kills", len(read), kills)
 }
+
+// testManyGroups reads groups, their ends, and hashes, in more pages than one.
+func testManyGroups(t *testing.T, target Target) {
+	const n = 2500
+	b, s := joined(t, target)
+	var list []store.NewRow
+	var ends []store.GroupEnd
+	var hashes []store.HashedRow
+	for i := range int64(n) {
+		id, name := 2*i+1, fmt.Sprint("g", i)
+		list = append(list, store.NewRow{ID: id, URL: urlOf(id), Group: name},
+			store.NewRow{ID: id + 1, End: true, Group: name})
+		ends = append(ends, store.GroupEnd{ID: id + 1, Group: name})
+		hash := store.Hashes{PHash: store.NewPHash(uint64(id))}
+		hashes = append(hashes, store.HashedRow{ID: id, Hashes: hash})
+	}
+	b.ok(s.Append(ctx(t), b.source(s, "list"), list, store.Position{}, false, 1000))
+	b.work(s, func(id int64) store.Result {
+		r := faceless(id)
+		r.PHash = store.NewPHash(uint64(id))
+		return r
+	})
+	b.equal(must.All(t, b.Ends(ctx(t), 0)), ends)
+	b.equal(must.All(t, b.Hashes(ctx(t), 0, 1<<62)), hashes)
+	b.equal(must.All(t, b.Hashes(ctx(t), 2, 4)), hashes[1:2])
+	b.equal(len(b.groups()), n)
+	all := must.All(t, b.Job.Groups(ctx(t), 0))
+	b.equal(must.All(t, b.Job.Groups(ctx(t), all[n-6].Sequence)), all[n-5:])
+}

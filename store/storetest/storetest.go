@@ -93,6 +93,7 @@ func Run(t *testing.T, target Target, only ...string) {
 		{"TakeIn", testTakeIn},
 		{"Frontier", testFrontier},
 		{"Groups", testGroups},
+		{"ManyGroups", testManyGroups},
 		{"GroupEnd", testGroupEnd},
 		{"GroupEndMerge", testGroupEndMerge},
 		{"GroupEndKilled", testGroupEndKilled},
