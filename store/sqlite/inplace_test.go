@@ -179,3 +179,83 @@ func TestSizeOfAClosedJob(t *testing.T) {
 		t.Errorf("moved away: %v", err)
 	}
 }
+
+// TestJobOfTheTable: the job keeps its columns; others are refused, in words that say which they are.
+func TestJobOfTheTable(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	const table = "CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT, done INTEGER, album TEXT)"
+	const instead = "; use a copy of the file, or a job of its own with --db JOB"
+	kept, db := users(t, table)
+	inPlace(t, kept, TableOptions{Table: "T", Keep: []string{"Album"}})
+	bare, _ := users(t, table)
+	inPlace(t, bare, TableOptions{Table: "t"})
+	for _, c := range []struct {
+		path string
+		o    TableOptions
+		want string
+	}{
+		{kept, TableOptions{}, ""}, {bare, TableOptions{}, ""},
+		{kept, TableOptions{Table: "T", ID: "ID", URL: "Url", Done: "DONE", Keep: []string{"ALBUM"}}, ""},
+		{kept, TableOptions{Table: "u"}, `works with "t", not with "u"` + instead},
+		{kept, TableOptions{URL: "album"}, `works with "url", not with "album"` + instead},
+		{bare, TableOptions{Group: "album"}, `works with "", not with "album"` + instead},
+		{bare, TableOptions{Hash: "album"}, `works with "", not with "album"` + instead},
+		{kept, TableOptions{Keep: []string{"url"}}, "keeps the columns album, not url; leave --keep-columns " +
+			"out, or make a job of its own with --db JOB"},
+		{bare, TableOptions{Keep: []string{"url", "id"}}, "keeps the columns none, not url, id; leave " +
+			"--keep-columns out, or make a job of its own with --db JOB"},
+	} {
+		want := "table of " + c.path + ": the job in this file " + c.want
+		if d, err := InspectTable(ctx, c.path, c.o); (err == nil) != (c.want == "") ||
+			err != nil && err.Error() != want || err == nil && (d.New || d.AddsDone) {
+			t.Errorf("%+v: %+v, %v; want %s", c.o, d, err, want)
+		}
+	}
+	must.Get(db.Exec("UPDATE facescan_sources SET options = 'x'"))(t)
+	if _, err := InspectTable(ctx, kept, TableOptions{}); err == nil {
+		t.Error("options that cannot be read are passed over")
+	}
+	// killed before the source was there
+	must.Get(db.Exec("DELETE FROM facescan_sources"))(t)
+	inPlace(t, kept, TableOptions{Table: "t", Keep: []string{"url"}})
+	if d := must.Get(InspectTable(ctx, kept, TableOptions{}))(t); !slices.Equal(d.Keep, []string{"url"}) {
+		t.Errorf("it keeps the columns %v", d.Keep)
+	}
+}
+
+// TestNotAJob: what cannot be opened says why.
+func TestNotAJob(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	theirs, _ := users(t, "CREATE TABLE t (id INTEGER PRIMARY KEY, url TEXT)")
+	nothing := filepath.Join(t.TempDir(), "nothing.db")
+	text := filepath.Join(t.TempDir(), "list.txt")
+	ok(t, os.WriteFile(text, []byte("http://a/\n"), 0o600))
+	job := target.Create(t)
+	open := map[string]func(path string) (store.Job, error){
+		"job":       func(path string) (store.Job, error) { return Open(ctx, path) },
+		"to read":   func(path string) (store.Job, error) { return OpenForReading(ctx, path) },
+		"table":     func(path string) (store.Job, error) { return OpenTable(ctx, path, TableOptions{Table: "t"}) },
+		"its table": func(path string) (store.Job, error) { return OpenTableForReading(ctx, path) },
+	}
+	for _, c := range []struct {
+		by, path, want string
+		notExist       bool
+	}{
+		{"job", theirs, "open job " + theirs + ": the file is not a facescan job", false},
+		{"job", text, "open job " + text + ": the file is not a facescan job", false},
+		{"job", nothing, "open job " + nothing + ": stat " + nothing + ": no such file or directory", true},
+		{"to read", theirs, "open job " + theirs + ": the file is not a facescan job", false},
+		{"to read", nothing, "open job " + nothing + ": stat " + nothing + ": no such file or directory", true},
+		{"table", job, "open table of " + job + ": the file is a job of facescan's own", false},
+		{"table", text, "read " + text + ": it is not an SQLite database", false},
+		{"table", nothing, "read " + nothing + ": it is not an SQLite database", false},
+		{"its table", theirs, "there is no job in " + theirs + ": file does not exist", true},
+	} {
+		_, err := open[c.by](c.path)
+		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, os.ErrNotExist) != c.notExist {
+			t.Errorf("%s %s: %v, want %s", c.by, c.path, err, c.want)
+		}
+	}
+}
