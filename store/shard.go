@@ -37,6 +37,12 @@ type Shard struct {
 // All is how many rows lie in the shard.
 func (c Shard) All() int64 { return c.Rows + c.Already }
 
+// Short is the error of a shard that has not as many pending rows as it counts.
+func (c Shard) Short() error {
+	return fmt.Errorf("%w: shard %d has fewer than the %d pending rows that it counts", ErrDamaged, c.Lo,
+		c.Pending)
+}
+
 // with is the shard together with the one that follows it.
 func (c Shard) with(next Shard) Shard {
 	return Shard{c.Lo, next.Hi, c.Rows + next.Rows, c.Pending + next.Pending, c.Already + next.Already}

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 
@@ -253,8 +252,7 @@ func cut(ctx context.Context, t pgx.Tx, b *pgx.Batch, c store.Shard, source int,
 		err := t.QueryRow(ctx, "SELECT u.id FROM rows AS u WHERE "+pendingBetween+
 			" ORDER BY u.id OFFSET $3 LIMIT 1", c.Lo, c.Hi, want-1).Scan(&low.Hi)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return c, fmt.Errorf("%w: shard %d has fewer than the %d pending rows that it counts",
-				store.ErrDamaged, c.Lo, c.Pending)
+			return c, c.Short()
 		}
 		if err != nil {
 			return c, err

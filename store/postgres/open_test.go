@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -287,5 +288,19 @@ func TestView(t *testing.T) {
 	ok(t, err)
 	if !slices.Equal(done, []int{0, 1, 0, 0}) {
 		t.Errorf("done %v", done)
+	}
+}
+
+// TestStateFolder: it is where the system's rules have it.
+func TestStateFolder(t *testing.T) {
+	for _, c := range []struct{ state, home, want string }{
+		{"/s", "/h", "/s/facescan"}, {"", "/h", "/h/.local/state/facescan"},
+		{"", "", os.TempDir() + "/.local/state/facescan"},
+	} {
+		t.Setenv("XDG_STATE_HOME", c.state)
+		t.Setenv("HOME", c.home)
+		if got := stateFolder(); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
 	}
 }

@@ -268,6 +268,9 @@ func cut(t tx, c store.Shard, source int, want int64) (store.Shard, error) {
 	rest := c
 	err := t.one("SELECT u.{id} FROM {urls} AS u WHERE u.{id} BETWEEN ? AND ? AND {pending} ORDER BY u.{id} "+
 		"LIMIT 1 OFFSET ?", []any{c.Lo, c.Hi, want - 1}, &c.Hi)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, c.Short()
+	}
 	if err != nil {
 		return c, err
 	}
