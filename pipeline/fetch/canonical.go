@@ -129,7 +129,7 @@ func userinfo(s string) *url.Userinfo {
 // splitPort cuts the port off, and returns it with its colon, or empty if it is the scheme's own.
 func splitPort(authority, scheme string) (host, port string, err error) {
 	i := strings.LastIndexByte(authority, ':')
-	if i < 0 || strings.IndexByte(authority[i:], ']') >= 0 {
+	if i < 0 || strings.Contains(authority[i:], "]") {
 		return authority, "", nil
 	}
 	host, port = authority[:i], authority[i+1:]
@@ -137,7 +137,7 @@ func splitPort(authority, scheme string) (host, port string, err error) {
 		return host, "", nil
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 || port[0] == '+' {
+	if err != nil || n == 0 {
 		return "", "", fmt.Errorf("no port: %q", port)
 	}
 	if scheme == "http" && n == 80 || scheme == "https" && n == 443 {
@@ -165,10 +165,7 @@ func canonicalHost(h string) (string, error) {
 		return "[" + ip.String() + "]", nil
 	}
 	if strings.IndexByte(h, '%') >= 0 {
-		var err error
-		if h, err = url.PathUnescape(escape(h, "")); err != nil {
-			return "", fmt.Errorf("no host name: %q", h)
-		}
+		h, _ = url.PathUnescape(escape(h, "")) // it cannot fail after escape
 	}
 	if !plainName(h) {
 		a, err := toASCII.ToASCII(h)
@@ -190,12 +187,7 @@ func canonicalHost(h string) (string, error) {
 
 // plainName reports whether mapping would leave the name unchanged.
 func plainName(h string) bool {
-	for _, c := range []byte(h) {
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '_') {
-			return false
-		}
-	}
-	return !strings.Contains(h, "xn--")
+	return strings.Trim(h, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == "" && !strings.Contains(h, "xn--")
 }
 
 // ipv4 rewrites a host that ends in a number as the IPv4 address that browsers read: one to four parts,
@@ -235,9 +227,6 @@ func ipv4Number(s string) (uint64, bool) {
 		}
 	case len(s) > 1 && s[0] == '0':
 		s, base = s[1:], 8
-	}
-	if s == "" || s[0] == '+' {
-		return 0, false
 	}
 	n, err := strconv.ParseUint(s, base, 64)
 	return n, err == nil
@@ -303,7 +292,7 @@ func escape(s, keep string) string {
 	if i == len(s) {
 		return s
 	}
-	b := append(make([]byte, 0, len(s)+16), s[:i]...)
+	b := []byte(s[:i])
 	for ; i < len(s); i++ {
 		if plain(i) {
 			b = append(b, s[i])

@@ -26,6 +26,24 @@ func TestCanonical(t *testing.T) {
 		{"https://example.com:0080/", "https://example.com:80/"},
 		{"http://example.com:/", "http://example.com/"},
 		{"http://example.com?q", "http://example.com/?q"},
+		{"http://@example.com/", "http://example.com/"},
+		{"http://:@example.com/", "http://:@example.com/"},
+		{"http://[::ffff:1.2.3.4]/", "http://[::ffff:102:304]/"},
+		{"http://a~b.example/", "http://a~b.example/"},
+		{"http://a%7Fb.example/", ""},
+		{"http://a\"b.example/", ""},
+		{"http://1.2.3.4.0/", ""},
+		{"http://1..2/", ""},
+		{"http://1.+2/", "http://1.+2/"},
+		{"http://0x+1/", "http://0x+1/"},
+		{"http://example.com/a/%2e%2E/b", "http://example.com/b"},
+		{"http://example.com/azAZ09@[`{:", "http://example.com/azAZ09@[%60%7B:"},
+		{"http://example.com/%af%AF%09%g1%1g", "http://example.com/%af%AF%09%25g1%251g"},
+		{"http://example.com/a\nftp://b", "http://example.com/aftp://b"},
+		{"http://example.com/a\nhttp", "http://example.com/ahttp"},
+		{"http://example.com/" + strings.Repeat("a", 64<<10-19),
+			"http://example.com/" + strings.Repeat("a", 64<<10-19)},
+		{"http://example.com/" + strings.Repeat("a", 64<<10-18), ""},
 		{"http://example.com?", "http://example.com/?"},
 		{"http://example.com/a#b?c", "http://example.com/a"},
 		{"http://example.com/?a=1&amp;b=2", "http://example.com/?a=1&b=2"},
@@ -99,7 +117,6 @@ func TestCanonical(t *testing.T) {
 		{"http://[::1%25eth0]/", ""},
 		{"http://[1.2.3.4]/", ""},
 		{"http://xn--/", ""},
-		{"http://example.com/" + strings.Repeat("a", maxURL), ""},
 	} {
 		u, err := Canonical(c.raw)
 		got := ""
@@ -108,6 +125,25 @@ func TestCanonical(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("Canonical(%q) = %q, %v; want %q", c.raw, got, err, c.want)
+		}
+	}
+}
+
+// TestRefusals: why a text cannot be requested.
+func TestRefusals(t *testing.T) {
+	for raw, want := range map[string]string{
+		"example.com": "not an http or https URL", "ftp://a": "not an http or https URL",
+		"http://": "no host", "http://?x": "no host", "http://:80/": "no host", "http://.": "no host",
+		"http://a:0/": `no port: "0"`, "http://a:65536/": `no port: "65536"`, "http://a:+80/": `no port: "+80"`,
+		"http://a b/": `no host name: "a b"`, "http://[::g]/": `no IPv6 address: "[::g]"`,
+		"http://[1.2.3.4]/": `no IPv6 address: "[1.2.3.4]"`, "http://1.2.3.256/": `no IPv4 address: "1.2.3.256"`,
+		"http://1.2.3.4.5/":                 "no IPv4 address: \"1.2.3.4.5\"",
+		"http://a/\nhttp://b/":              "several URLs, with line ends between them",
+		strings.Repeat("a", 64<<10+1):       "URL of 65537 bytes",
+		"http:" + strings.Repeat("/", 9999): "no host",
+	} {
+		if _, err := Canonical(raw); err == nil || err.Error() != want {
+			t.Errorf("%.50q: %v, want %s", raw, err, want)
 		}
 	}
 }
@@ -217,6 +253,13 @@ func TestRedirected(t *testing.T) {
 		{`/\127.1/x`, "https://127.0.0.1/x"},
 		{"http://other.example", "http://other.example/"},
 		{"a/b:c", "https://user:pw@example.com:8443/a/b%2Fc/a/b:c"},
+		{":x", "https://user:pw@example.com:8443/a/b%2Fc/:x"},
+		{"/", "https://user:pw@example.com:8443/"},
+		{"", "https://user:pw@example.com:8443/a/b%2Fc/d?q"},
+		{"/" + strings.Repeat("a", 64<<10-1), "https://user:pw@example.com:8443/" + strings.Repeat("a", 64<<10-1)},
+		{"/" + strings.Repeat("a", 64<<10), ""},
+		{"//", ""},
+		{"a:b", ""},
 		{"file:///etc/passwd", ""},
 		{"ftp://example.com/", ""},
 		{"http://", ""},

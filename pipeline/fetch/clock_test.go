@@ -34,7 +34,13 @@ func TestOutside(t *testing.T) {
 		begin := time.Now()
 		time.Sleep(time.Second)
 		failed := errors.New("failed")
-		if err := a.outside(func() error { time.Sleep(time.Hour); return failed }); err != failed {
+		if err := a.outside(func() error {
+			if !a.stopped.Load() {
+				t.Error("it is not known that the clock stands still")
+			}
+			time.Sleep(time.Hour)
+			return failed
+		}); err != failed {
 			t.Errorf("%v, want the error of what was waited for", err)
 		}
 		if a.stopped.Load() || time.Duration(a.stoppedFor.Load()) != time.Hour {
@@ -117,6 +123,7 @@ func TestWatch(t *testing.T) {
 		{time.Minute, []int64{1000}, 0, 11 * time.Second},
 		{time.Minute, []int64{100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 99}, 0, 12 * time.Second},
 		{time.Minute, []int64{0}, 0, 0},
+		{time.Minute, []int64{1}, 0, 10 * time.Second},
 		{time.Minute, []int64{10_000_000}, 0, 0},
 		{time.Minute, []int64{999}, 5 * time.Second, 15 * time.Second},
 		{time.Minute, []int64{100}, 30 * time.Second, 40 * time.Second},
@@ -125,6 +132,7 @@ func TestWatch(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := attemptOf(t, Options{Timeout: c.timeout, MinRate: 100})
+			a.stoppedFor.Store(int64(time.Hour)) // before the body
 			begin := time.Now()
 			stop := a.watch()
 			defer stop()
@@ -152,6 +160,16 @@ func TestWatch(t *testing.T) {
 			if d := time.Since(begin); d != c.want || !errors.Is(err, errTooSlow) ||
 				!strings.Contains(err.Error(), fmt.Sprint(a.received.Load(), " bytes in ", c.want-c.stopped)) {
 				t.Errorf("%+v: after %v: %v", c, d, err)
+			}
+		})
+	}
+	for rate, want := range map[int64]error{0: errTimeout, 1: errTooSlow} {
+		synctest.Test(t, func(t *testing.T) {
+			a := attemptOf(t, Options{Timeout: time.Minute, MinRate: rate})
+			a.received.Store(9)
+			defer a.watch()()
+			if <-a.ctx.Done(); !errors.Is(context.Cause(a.ctx), want) {
+				t.Errorf("at least %d bytes per second: %v", rate, context.Cause(a.ctx))
 			}
 		})
 	}

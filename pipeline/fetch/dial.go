@@ -246,10 +246,11 @@ func under(name, domain string) bool { return name == domain || strings.HasSuffi
 
 // noIPv6 reports whether this machine has no public IPv6 address. An unreachable IPv6 host is then not an
 // outage.
-var noIPv6 = sync.OnceValue(func() bool {
-	addrs, err := net.InterfaceAddrs()
+var noIPv6 = sync.OnceValue(func() bool { return lackIPv6(net.InterfaceAddrs()) })
+
+func lackIPv6(addrs []net.Addr, err error) bool {
 	return err == nil && !slices.ContainsFunc(addrs, isPublicIPv6)
-})
+}
 
 func isPublicIPv6(a net.Addr) bool {
 	p, err := netip.ParsePrefix(a.String())

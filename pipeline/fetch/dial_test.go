@@ -135,6 +135,12 @@ func TestIsPublicIPv6(t *testing.T) {
 		if got := isPublicIPv6(prefix); got != want {
 			t.Errorf("%s: %t", text, got)
 		}
+		if lackIPv6([]net.Addr{prefix}, nil) == want {
+			t.Errorf("a machine with %s lacks IPv6: %t", text, want)
+		}
+	}
+	if !lackIPv6(nil, nil) || lackIPv6(nil, errors.New("unknown")) {
+		t.Error("what is unknown counts as missing, or nothing as something")
 	}
 	if isPublicIPv6(&net.UnixAddr{Name: "2606:2800:220:1::1"}) {
 		t.Error("what is not a prefix is an address")

@@ -42,6 +42,8 @@ func TestClassify(t *testing.T) {
 		outage bool
 	}{
 		{errTimeout, Timeout, false},
+		{errTooSlow, TooSlow, false},
+		{errStale, Reset, false},
 		{fmt.Errorf("a: %w", &fault{Connect, true, &fault{DNSNotFound, false, io.EOF}}), Connect, true},
 		{fmt.Errorf("a: %w", guard.ErrPrivate), PrivateAddress, false},
 		{&net.OpError{Op: "remote error", Err: tls.AlertError(40)}, TLS, false},

@@ -170,7 +170,6 @@ func New(o Options) (*Fetcher, error) {
 	f.transport = &http.Transport{
 		DialContext:            f.dialer.dial,
 		DialTLSContext:         f.dialer.dialTLS,
-		DisableCompression:     true,
 		MaxIdleConns:           o.Conns,
 		MaxIdleConnsPerHost:    connsPerHost,
 		IdleConnTimeout:        90 * time.Second,
@@ -361,8 +360,8 @@ func (a *attempt) request(c *chain) (*http.Response, error) {
 	ctx = context.WithValue(ctx, hopKey{}, h)
 	ctx = httptrace.WithClientTrace(ctx,
 		&httptrace.ClientTrace{GotConn: h.gotConn, Got1xxResponse: h.gotInterim})
-	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(c),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: f.headersFor(c)}).
+		WithContext(ctx)
 	if u.User != nil {
 		password, _ := u.User.Password()
 		req.SetBasicAuth(u.User.Username(), password)

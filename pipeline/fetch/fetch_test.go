@@ -268,8 +268,13 @@ func TestBody(t *testing.T) {
 	if mem.held != 0 {
 		t.Errorf("%d bytes held after Release", mem.held)
 	}
-	if b, e := attempt(t, f, s.URL+"/empty/"); b != "" || e != nil {
-		t.Errorf("empty body: %q, %v", b, e)
+	if b, err = f.Fetch(t.Context(), s.URL+"/empty/", mem); err != nil || len(b.Bytes) != 0 ||
+		mem.held != 4<<10 {
+		t.Errorf("empty body: %v, %d of the budget", err, mem.held)
+	}
+	b.Release()
+	if _, e := attempt(t, f, "file:///a.jpg"); e == nil || e.Error() != "bad_url: not an http or https URL" {
+		t.Errorf("a file, and no folder with files: %v", e)
 	}
 	if b, err = f.Fetch(t.Context(), s.URL+"/i/0/x.jpg", mem); err != nil || b.FinalURL != "" {
 		t.Errorf("final URL without a redirect: %q, %v", b.FinalURL, err)

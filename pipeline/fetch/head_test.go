@@ -22,13 +22,32 @@ func (s stream) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 
 // repaired returns what net/http gets to read of an answer.
 func repaired(t *testing.T, answer io.Reader) []byte {
+	return repairedBy(t, answer, func(r io.Reader) io.Reader { return r })
+}
+
+// repairedBy returns what is read of it in a way.
+func repairedBy(t *testing.T, answer io.Reader, way func(io.Reader) io.Reader) []byte {
 	c := &conn{Conn: stream{Reader: answer}}
 	c.expectAnswer()
-	out, err := io.ReadAll(c)
+	out, err := io.ReadAll(way(c))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestCutHead: of a head that is cut everything is passed on.
+func TestCutHead(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nX: 1\r\n"
+	c := &conn{Conn: stream{Reader: strings.NewReader(answer)}}
+	if n, err := c.Read(nil); n != 0 || err != nil {
+		t.Errorf("a read of nothing: %d, %v", n, err)
+	}
+	for n := range len(answer) + 1 {
+		if got := repaired(t, strings.NewReader(answer[:n])); string(got) != answer[:n] {
+			t.Errorf("%q became %q", answer[:n], got)
+		}
+	}
 }
 
 // FuzzHead: however an answer is cut into reads, net/http gets the same; and what it reads anyway is not
@@ -52,6 +71,9 @@ func FuzzHead(f *testing.F) {
 			if got := repaired(t, r(bytes.NewReader(answer))); !bytes.Equal(got, whole) {
 				t.Fatalf("%q in reads of kind %d: %q, whole %q", answer, i, got, whole)
 			}
+		}
+		if got := repairedBy(t, bytes.NewReader(answer), iotest.OneByteReader); !bytes.Equal(got, whole) {
+			t.Fatalf("%q read byte by byte: %q, whole %q", answer, got, whole)
 		}
 		before, err := readAnswer(answer)
 		if err != nil {

@@ -138,6 +138,16 @@ func TestHeadersStayAtHome(t *testing.T) {
 	}
 }
 
+func TestOneHeader(t *testing.T) {
+	s := newServer(t)
+	h, err := fetch.ParseHeader("X-Key: v")
+	must(t, err)
+	f := newFetcher(t, fetch.Options{Headers: []fetch.Header{h}})
+	if got, e := attempt(t, f, s.URL+"/echo/"); e != nil || !strings.Contains(got, "\r\nX-Key: v\r\n") {
+		t.Errorf("%v\n%s", e, got)
+	}
+}
+
 func TestBlockHosts(t *testing.T) {
 	list, err := fetch.ReadBlockList(strings.NewReader("# comment\nExample.com\n0.0.0.0 ads.test " +
 		"tracker.test # trailing\n*.wild.test\nbücher.example\n127.0.0.2\n[::1]\n\n"))

@@ -59,7 +59,7 @@ func TestProbe(t *testing.T) {
 		err := f.Probe(t.Context(), c.url)
 		e := &fetch.Error{}
 		if c.reason == "" && err != nil || c.reason != "" && !errors.As(err, &e) || e.Reason != c.reason ||
-			e.Status != c.status {
+			e.Status != c.status || e.Bytes != 0 {
 			t.Errorf("%s: %v, want %q", c.url, err, c.reason)
 		}
 	}
