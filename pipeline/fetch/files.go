@@ -232,7 +232,7 @@ func (r *fileReader) member(file File) (*Body, error) {
 	t := tar.NewReader(io.NewSectionReader(in, file.Offset, max(0, fi.Size()-file.Offset)))
 	for range mostHeaders {
 		h, err := t.Next()
-		if err != nil && !(errors.Is(err, tar.ErrInsecurePath) && h != nil) {
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return nil, changed(err)
 		}
 		if h.Name == file.Name && h.Typeflag != tar.TypeXGlobalHeader {

@@ -79,7 +79,7 @@ func (h *head) repair(line []byte) []byte {
 			kept = h.oneCoding(value)
 		}
 		h.dropped = !ok || kept == nil
-		if !h.dropped && len(kept) < len(value) {
+		if len(kept) < len(value) {
 			line = append(append(line[:len(name)+1], kept...), '\r', '\n')
 		}
 	}

@@ -50,6 +50,38 @@ func TestCutHead(t *testing.T) {
 	}
 }
 
+// TestRepair: what net/http gets of the lines of a head, byte for byte.
+func TestRepair(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\n"
+	for answer, want := range map[string]string{
+		"X: a\r\n b\r\n\tc\r\n\r\n":                                  "X: a\r\n b\r\n\tc\r\n\r\n",
+		"X: a\n b\nY: c\n\n":                                         "X: a\n b\nY: c\n\n",
+		"no\r\n b: c\r\n\td: e\r\nX: a\r\n\r\n":                      "X: a\r\n\r\n",
+		"a\r\nX: a\n\n":                                              "X: a\n\n",
+		"Content-Length: 3, 3\nX: a\n\nbody":                         "Content-Length:3\r\nX: a\n\nbody",
+		"Content-Length: 3,4\r\n\r\n":                                "Content-Length: 3,4\r\n\r\n",
+		"Content-Length: ,\r\n\r\n":                                  "Content-Length: ,\r\n\r\n",
+		"Content-Length: 3\n\n":                                      "Content-Length: 3\n\n",
+		"Transfer-Encoding: chunked, identity\n\n":                   "Transfer-Encoding:chunked\r\n\n",
+		"Transfer-Encoding: identity\r\n x\r\nX: a\n\n":              "X: a\n\n",
+		"Transfer-Encoding: gzip, chunked\n\n":                       "Transfer-Encoding: gzip, chunked\n\n",
+		"Transfer-Encoding: chunked\nTransfer-Encoding: chunked\n\n": "Transfer-Encoding:chunked\r\n\n",
+	} {
+		for _, before := range []string{ok, "HTTP/1.1 103\n\n" + ok, "HTTP/1.1 110 X\r\nno\r\n\r\n" + ok,
+			"HTTP/1.1 103 X\nTransfer-Encoding: chunked\n\n" + ok} {
+			kept := strings.NewReplacer("no\r\n", "", ": chunked\n", ":chunked\r\n").Replace(before)
+			if got := repaired(t, strings.NewReader(before+answer)); string(got) != kept+want {
+				t.Errorf("%q became %q, want %q", before+answer, got, kept+want)
+			}
+		}
+		for _, status := range []string{"HTTP/1.1 101 X\r\n\r\n", "SSH-2.0\r\n", ok + "\r\n"} { // no head follows
+			if got := repaired(t, strings.NewReader(status+answer)); string(got) != status+answer {
+				t.Errorf("%q became %q", status+answer, got)
+			}
+		}
+	}
+}
+
 // FuzzHead: however an answer is cut into reads, net/http gets the same; and what it reads anyway is not
 // changed.
 func FuzzHead(f *testing.F) {

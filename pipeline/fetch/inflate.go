@@ -150,9 +150,7 @@ func gzipHeader(r *bufio.Reader) error {
 		}
 	}
 	if flags&crc != 0 {
-		if _, err := r.Discard(2); err != nil {
-			return unexpected(err)
-		}
+		_, err = r.Discard(2)
 	}
-	return nil
+	return unexpected(err)
 }

@@ -133,6 +133,52 @@ func TestCrawlDelay(t *testing.T) {
 	})
 }
 
+// TestPermissionOfOneAttempt: what an attempt has requested rules it, even if it holds no longer than that.
+func TestPermissionOfOneAttempt(t *testing.T) {
+	p := newPermissions()
+	u := siteURL(t, "http://a.example/no")
+	inform(t, p, "http://a.example/", "User-agent: *\nDisallow: /no", 0, nil)
+	var e *Error
+	if r := p.decide(u, true); !errors.As(r.err, &e) || e.Reason != OptOut || e.Robots != RobotsRequested {
+		t.Errorf("%+v", r)
+	}
+	if r := p.decide(u, false); r.request == nil {
+		t.Errorf("the next attempt: %+v", r)
+	}
+}
+
+// TestPermissionGivenUp: the time that tries take counts towards the patience; an answer gives it back.
+func TestPermissionGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failure := &Error{Reason: HTTP429, Status: 429}
+		for took, wait := range map[time.Duration]time.Duration{30*time.Second - 1: time.Second,
+			30 * time.Second: 0} {
+			p := newPermissions()
+			u := siteURL(t, "http://a.example/1")
+			for range 2 {
+				r := p.decide(u, false)
+				p.learned(r.request, nil, 0, failure, took)
+				var e *Error
+				if r := p.decide(u, true); !errors.As(r.err, &e) || e.Wait != wait || e.Reason != HTTP429 ||
+					e.Robots != RobotsRequested {
+					t.Errorf("after a try of %v: %+v", took, r)
+				}
+				time.Sleep(5*time.Minute - 1)
+				if r := p.decide(u, false); wait == 0 && r.err == nil {
+					t.Errorf("requested before five minutes: %+v", r)
+				}
+				time.Sleep(1)
+				if wait > 0 { // it was requested above
+					p = newPermissions()
+				} else {
+					inform(t, p, "http://a.example/", "", time.Minute, nil)
+					time.Sleep(time.Minute)
+				}
+			}
+		}
+	})
+}
+
 // TestPermissionOfQueries: rules are for the path with its query, an empty one too.
 func TestPermissionOfQueries(t *testing.T) {
 	p := newPermissions()

@@ -101,6 +101,35 @@ func TestAssess(t *testing.T) {
 	}
 }
 
+// TestAnswerMakesSure: failures whose meaning is open count as soon as another host answers. One that is
+// silent in the middle of its answer does not show that the link is up.
+func TestAnswerMakesSure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := New[int](Options{Probe: func(context.Context, string) error { return silent }})
+		defer q.Stop()
+		for i := range 12 {
+			fill(t, q, fmt.Sprint("h", i), 1)
+		}
+		ks := take(t, q, 12)
+		time.Sleep(timeout)
+		called := 0
+		note := func(sure bool, _ []int) {
+			if called++; !sure {
+				t.Error("not sure")
+			}
+		}
+		ks[0].Fail(VerdictOf(silent), note)
+		ks[1].Fail(VerdictOf(&fetch.Error{Reason: fetch.Timeout, Status: 200}), note)
+		if called != 0 {
+			t.Errorf("%d failures count", called)
+		}
+		ks[2].Done(VerdictOf(&fetch.Error{Reason: fetch.HTTP4xx, Status: 404}))
+		if called != 2 {
+			t.Errorf("%d failures count after an answer, want 2", called)
+		}
+	})
+}
+
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[int]string{1: "one host did not answer", 2: "2 hosts in a row did not answer"} {
@@ -122,6 +151,9 @@ func TestCandidates(t *testing.T) {
 			}
 			for i := range answers {
 				q.outage.addResponsive(responsive{fmt.Sprint("h", i), fmt.Sprint("r", i)})
+			}
+			if n := len(q.outage.responsive); n != min(8, answers) {
+				t.Errorf("%d of %d answers are remembered", n, answers)
 			}
 			for i := range answers { // again, in the same order: each host counts once
 				q.outage.addResponsive(responsive{fmt.Sprint("h", i), fmt.Sprint("r", i)})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"facescan/pipeline/fetch"
@@ -73,6 +74,7 @@ func TestCauses(t *testing.T) {
 				take(t, q, 1)[0].Done(answered)
 				take(t, q, 4)
 				time.Sleep(slowAfter)
+				synctest.Wait()
 			}, Blocked{Cause: ByPerHost, Rows: 2, Hosts: 1, Host: "a", Limit: 4}, 0},
 		{"a pause", Options{}, func(t *testing.T, q *Queue[int]) {
 			fill(t, q, "a", 3)

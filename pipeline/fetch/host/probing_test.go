@@ -113,12 +113,21 @@ func TestProbeTimes(t *testing.T) {
 		if !slices.Equal(notes, []Outage{{true, begin, cause, false}, {false, begin, cause, false}}) {
 			t.Errorf("notes %+v", notes)
 		}
-		for range 8 {
+		for i := range 8 {
 			k := take(t, s.Queue, 1)[0]
 			if k.Attempt() != 1 {
 				t.Errorf("%s: attempt %d", k.URL, k.Attempt())
 			}
-			k.Done(answered)
+			if i > 0 {
+				k.Done(answered)
+				continue
+			}
+			time.Sleep(timeout) // silence is as unsure as before
+			sure := false
+			k.Fail(VerdictOf(silent), func(bool, []int) { sure = true })
+			if sure {
+				t.Error("the outage excused it")
+			}
 		}
 		s.Stop()
 	})
@@ -164,42 +173,48 @@ func TestPromptAnswer(t *testing.T) {
 // TestSilenceOfTheResolver: when hosts are silent and no name can be looked up, the resolver is to blame.
 // Then the outage ends when it works, whatever hosts say.
 func TestSilenceOfTheResolver(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		var works, up atomic.Bool
-		var asked atomic.Int32
-		s := suspect(t, Options{
-			Probe: func(context.Context, string) error {
-				if up.Load() {
-					return nil
-				}
-				return silent
-			},
-			Named: func(string) bool { return true },
-			Resolver: func(_ context.Context, hosts []string) error {
-				if asked.Add(1); len(hosts) != 8 {
-					t.Errorf("%d names", len(hosts))
-				}
-				if works.Load() {
-					return nil
-				}
-				return errors.New("no name server answers")
-			}}, 8, silent)
-		s.at(time.Second)
-		if o := s.Outage(); !o.On || o.Cause != "no name server answers" || asked.Load() != 2 {
-			t.Errorf("%+v, asked %d times", o, asked.Load())
-		}
-		up.Store(true)
-		s.at(time.Minute)
-		if !s.Outage().On {
-			t.Error("it is over since a host answers")
-		}
-		works.Store(true)
-		s.at(2 * time.Minute)
-		if _, failed := s.told(); s.Outage().On || failed != 0 || s.Waiting() != 8 {
-			t.Errorf("%+v, %d rows failed, %d wait", s.Outage(), failed, s.Waiting())
-		}
-		s.Stop()
-	})
+	for named, blamed := range map[int]bool{0: false, 1: true, 8: true} {
+		bubble(t, func(t *testing.T) { silenceOfTheResolver(t, named, blamed) })
+	}
+}
+
+// silenceOfTheResolver is that with so many hosts that have to be looked up.
+func silenceOfTheResolver(t *testing.T, named int, blamed bool) {
+	var works, up atomic.Bool
+	var asked atomic.Int32
+	s := suspect(t, Options{
+		Probe: func(context.Context, string) error {
+			if up.Load() {
+				return nil
+			}
+			return silent
+		},
+		Named: func(host string) bool { return host[1] < byte('0'+named) },
+		Resolver: func(_ context.Context, hosts []string) error {
+			if asked.Add(1); len(hosts) != named {
+				t.Errorf("%d names", len(hosts))
+			}
+			if works.Load() {
+				return nil
+			}
+			return errors.New("no name server answers")
+		}}, 8, silent)
+	s.at(time.Second)
+	if o := s.Outage(); !o.On || (o.Cause == "no name server answers") != blamed ||
+		asked.Load() != map[bool]int32{true: 2}[blamed] {
+		t.Errorf("%d names: %+v, asked %d times", named, o, asked.Load())
+	}
+	up.Store(true)
+	s.at(time.Minute)
+	if s.Outage().On != blamed {
+		t.Errorf("%d names: %+v when a host answers", named, s.Outage())
+	}
+	works.Store(true)
+	s.at(2 * time.Minute)
+	if _, failed := s.told(); s.Outage().On || failed != 0 || s.Waiting() != 8 {
+		t.Errorf("%+v, %d rows failed, %d wait", s.Outage(), failed, s.Waiting())
+	}
+	s.Stop()
 }
 
 // TestWitnesses: hosts of the whole job are drawn from the second round on. If all are silent but the
@@ -333,6 +348,10 @@ func TestVoidsOfTheResolver(t *testing.T) {
 		}
 		if tries != 21 || time.Since(start) != 20*time.Second {
 			t.Errorf("given up after %d tries in %v", tries, time.Since(start))
+		}
+		q.Close()
+		if k, ok := q.Next(t.Context()); ok {
+			t.Errorf("%+v", k)
 		}
 	})
 }

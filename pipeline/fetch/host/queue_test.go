@@ -64,6 +64,9 @@ func TestOthersThanNewHosts(t *testing.T) {
 			t.Errorf("%d more", n)
 		}
 		must(t, q.Add(t.Context(), "dead", "again", 1))
+		if b := q.Blocked(); b.Cause != ByNewcomers || b.Rows != 5 || b.Hosts != 5 {
+			t.Errorf("%+v, of 5 rows and one that may go", b)
+		}
 		if k := take(t, q, 1)[0]; k.Dead == nil || k.Host != "dead" {
 			t.Errorf("%+v", k)
 		}

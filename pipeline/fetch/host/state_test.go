@@ -96,23 +96,33 @@ func TestFewLeft(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		l := &link{}
 		probe := func(ctx context.Context, _ string) error { return l.probe(ctx, "http://silent/") }
-		s := newSim(Options{Probe: probe}, 16, func(host, url string) error {
-			if host[0] == 'g' {
-				time.Sleep(timeout + time.Second)
-				return &fetch.Error{Reason: fetch.DNSNotFound}
+		for silent, cause := range map[int]string{1: "one host did not answer",
+			3: "3 hosts in a row did not answer"} {
+			s := newSim(Options{Probe: probe}, 16, func(host, url string) error {
+				if host[0] == 'g' {
+					time.Sleep(timeout + time.Duration(host[4]-'0')*time.Second)
+					return &fetch.Error{Reason: fetch.DNSNotFound}
+				}
+				return l.serve(host, url)
+			})
+			begin := time.Now()
+			for i := range 9 - silent {
+				s.add(t, fmt.Sprint("gone", i+1), 1)
 			}
-			return l.serve(host, url)
-		})
-		for i := range 6 {
-			s.add(t, fmt.Sprint("gone", i), 1)
-			s.add(t, fmt.Sprint("silent", i/2), 1)
+			for i := range silent {
+				s.add(t, fmt.Sprint("silent", i), 2)
+			}
+			time.Sleep(time.Minute)
+			if n := s.count(fetch.DNSNotFound); n != 9-silent || s.completed() != n {
+				t.Errorf("%d of %d, %d outcomes", n, 9-silent, s.completed())
+			}
+			// Of nine hosts seven are left when the second one is gone.
+			if o := s.Outage(); !o.On || o.Cause != cause || o.Since.Sub(begin) != timeout+2*time.Second {
+				t.Errorf("%+v after %v", o, o.Since.Sub(begin))
+			}
+			s.Stop()
+			s.workers.Wait()
 		}
-		time.Sleep(time.Minute)
-		if n := s.count(fetch.DNSNotFound); n != 6 || s.completed() != 6 || !s.Outage().On {
-			t.Errorf("%d of 6, %d outcomes, %+v", n, s.completed(), s.Outage())
-		}
-		s.Stop()
-		s.workers.Wait()
 	})
 }
 
