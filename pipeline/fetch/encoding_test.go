@@ -127,6 +127,28 @@ func TestBehindCoding(t *testing.T) {
 	}
 }
 
+// TestZstdWindow: a window of 8 MiB is the largest that is decoded, whatever a frame asks for.
+func TestZstdWindow(t *testing.T) {
+	for window, want := range map[int]error{8 << 20: nil, 16 << 20: zstd.ErrWindowSizeExceeded} {
+		var b bytes.Buffer
+		w, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := make([]byte, window+1) // more than fits into one
+		if _, err := w.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := undone("zstd", &b)
+		if !errors.Is(err, want) || want == nil && !bytes.Equal(got, plain) {
+			t.Errorf("a window of %d: %d bytes, %v", window, len(got), err)
+		}
+	}
+}
+
 // FuzzInflate: what the standard library undoes, ours undoes, to the same bytes.
 func FuzzInflate(f *testing.F) {
 	for _, plain := range texts() {

@@ -56,8 +56,7 @@ var hostForm = regexp.MustCompile(`^(\[[^\]\s/@]*\]|[^:\[\]\s/@*]+)(:[0-9]+)?$`)
 func ParseHeader(s string) (Header, error) {
 	name, value, ok := strings.Cut(s, ":")
 	var h Header
-	if host, rest, has := strings.Cut(s, "="); has && strings.Contains(rest, ":") &&
-		hostForm.MatchString(host) {
+	if host, rest, _ := strings.Cut(s, "="); strings.Contains(rest, ":") && hostForm.MatchString(host) {
 		u, err := Canonical("http://" + host)
 		if err != nil {
 			return h, fmt.Errorf("header for %q: not a host", host)

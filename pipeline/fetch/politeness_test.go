@@ -150,13 +150,14 @@ func TestOneHeader(t *testing.T) {
 
 func TestBlockHosts(t *testing.T) {
 	list, err := fetch.ReadBlockList(strings.NewReader("# comment\nExample.com\n0.0.0.0 ads.test " +
-		"tracker.test # trailing\n*.wild.test\nbücher.example\n127.0.0.2\n[::1]\n\n"))
+		"tracker.test # trailing\n127.0.0.9 two.test\n*.wild.test\nbücher.example\n127.0.0.2\n[::1]\n\n"))
 	must(t, err)
 	for host, want := range map[string]bool{
 		"example.com": true, "example.com.": true, "a.b.example.com": true, "notexample.com": false,
 		"com": false, "example.com.evil.test": false,
 		"ads.test": true, "tracker.test": true, "wild.test": true, "x.wild.test": true,
 		"xn--bcher-kva.example": true, "127.0.0.2": true, "127.0.0.3": false, "::1": true,
+		"::2": false, "two.test": true, "127.0.0.9": false,
 		"0.0.0.0": false, "": false,
 	} {
 		if list.Has(host) != want {

@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch"
+	"facescan/pipeline/fetch/fetchtest"
 	"facescan/pipeline/fetch/resolve"
+
+	"github.com/miekg/dns"
 )
 
 // TestNeedsResolver: addresses, names whose meaning is fixed and those of the hosts file are not looked up.
@@ -33,6 +36,21 @@ func TestProbeResolver(t *testing.T) {
 	f := newFetcher(t, fetch.Options{DNS: r})
 	if err := f.ProbeResolver(t.Context(), []string{"servfail.test", "127.0.0.1:80", "a.test:80"}); err != nil {
 		t.Error(err)
+	}
+	// Nothing but this name is resolved: what is not looked up anyway must not be asked for instead of it.
+	only := r
+	only.Servers = []string{fetchtest.NameServer(t, dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		if q.Question[0].Name != "a.test." {
+			m.Rcode = dns.RcodeRefused
+		}
+		w.WriteMsg(m)
+	}))}
+	f = newFetcher(t, fetch.Options{DNS: only})
+	for host, works := range map[string]bool{"a.test:80": true, "127.0.0.1": false, "b.test": false} {
+		if err := f.ProbeResolver(t.Context(), []string{host}); (err == nil) != works {
+			t.Errorf("%s: %v", host, err)
+		}
 	}
 	r.Servers, r.Timeout = []string{closedPort}, 100*time.Millisecond
 	f = newFetcher(t, fetch.Options{DNS: r})

@@ -65,7 +65,7 @@ func TestCauses(t *testing.T) {
 				fill(t, q, "a", 15)
 				take(t, q, 1)[0].Done(answered)
 				take(t, q, 9)
-				time.Sleep(slowAfter)
+				time.Sleep(time.Second)
 				take(t, q, 3)
 			}, Blocked{Cause: ByLimit, Rows: 2, Hosts: 1, Host: "a", Limit: 9}, 0},
 		{"--per-host, slow requests included", Options{PerHost: 4, Slots: 20, Slow: 4},
@@ -73,7 +73,7 @@ func TestCauses(t *testing.T) {
 				fill(t, q, "a", 7)
 				take(t, q, 1)[0].Done(answered)
 				take(t, q, 4)
-				time.Sleep(slowAfter)
+				time.Sleep(time.Second)
 				synctest.Wait()
 			}, Blocked{Cause: ByPerHost, Rows: 2, Hosts: 1, Host: "a", Limit: 4}, 0},
 		{"a pause", Options{}, func(t *testing.T, q *Queue[int]) {
@@ -99,7 +99,7 @@ func TestCauses(t *testing.T) {
 		}, Blocked{Cause: ByTrouble, Rows: 2, Hosts: 1, Host: "a", Limit: 1}, time.Second},
 		{"a dead host under a try", Options{}, func(t *testing.T, q *Queue[int]) {
 			fill(t, q, "a", 8)
-			for range deadAfter {
+			for range 5 {
 				take(t, q, 1)[0].Done(VerdictOf(refused))
 			}
 			time.Sleep(30 * time.Second)
@@ -172,16 +172,16 @@ func TestHostLog(t *testing.T) {
 			time.Sleep(time.Second)
 			take(t, q, 1)[0].Done(answered)
 			take(t, q, 1)[0].Done(answered)
-			fill(t, q, "dead", deadAfter+3)
-			for range deadAfter + 1 {
+			fill(t, q, "dead", 8)
+			for range 6 {
 				take(t, q, 1)[0].Done(VerdictOf(refused))
 			}
-			time.Sleep(firstProbe)
+			time.Sleep(30 * time.Second)
 			take(t, q, 1)[0].Done(answered)
 			take(t, q, 1)[0].Done(answered)
-			fill(t, q, "poor", badStreak+2)
+			fill(t, q, "poor", 8)
 			take(t, q, 1)[0].Done(answered)
-			for range badStreak {
+			for range 6 {
 				take(t, q, 1)[0].Done(VerdictOf(broken))
 			}
 			q.Stop()

@@ -3,11 +3,9 @@ package host
 import (
 	"testing"
 	"time"
-
-	"facescan/pipeline/fetch"
 )
 
-// TestWait: Retry-After is obeyed up to a limit, and pauses in a row double from minPause to 64 times that. A
+// TestWait: Retry-After is obeyed up to a limit, and pauses in a row double from a second to 64 times that. A
 // pause is never shortened.
 func TestWait(t *testing.T) {
 	t.Parallel()
@@ -16,9 +14,9 @@ func TestWait(t *testing.T) {
 		pauses           int
 		retryAfter, want time.Duration
 	}{
-		{1, 0, minPause}, {2, 0, 2 * minPause}, {3, 0, 4 * minPause}, {7, 0, 64 * minPause},
-		{8, 0, 64 * minPause}, {1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second, 64 * minPause},
-		{1, time.Hour, fetch.MaxRetryAfter},
+		{1, 0, time.Second}, {2, 0, 2 * time.Second}, {3, 0, 4 * time.Second}, {7, 0, 64 * time.Second},
+		{8, 0, 64 * time.Second}, {1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second, 64 * time.Second},
+		{1, time.Hour, 5 * time.Minute},
 	} {
 		p := pace{pauses: c.pauses}
 		p.wait(now, c.retryAfter)
@@ -40,8 +38,8 @@ func TestSureCeiling(t *testing.T) {
 		ceiling, missed int
 		sure            bool
 	}{
-		{0, 0, false}, {0, missMax, false}, {1, 0, false}, {1, missMax - 1, false}, {1, missMax, true},
-		{surely - 1, 0, false}, {surely, 0, true},
+		{0, 0, false}, {0, 3, false}, {1, 0, false}, {1, 2, false}, {1, 3, true},
+		{9, 0, false}, {10, 0, true},
 	} {
 		p := pace{ceiling: c.ceiling, missed: c.missed}
 		most := c.ceiling
@@ -74,18 +72,18 @@ func TestMeaningOf429(t *testing.T) {
 		{"the first of a new host", pace{}, first, true, ofHost},
 		{"the second", pace{unexcused: 1, first429: first}, first, false, ofURL},
 		{"the third", pace{unexcused: 2, first429: first}, first, false, ofHost},
-		{"the third, not long after", third(recent), first, false, ofHost},
-		{"the third, long after", third(recent + 1), first, false, ofURL},
+		{"the third, not long after", third(10 * time.Second), first, false, ofHost},
+		{"the third, long after", third(10*time.Second + 1), first, false, ofURL},
 		{"again after a pause", pace{pauses: 1}, first, false, ofHost},
 		{"second refusal of a URL", pace{}, request{}, true, ofURL},
 		{"second refusal of a URL under a ceiling", capped(pace{}), request{}, true, ofHost},
 		{"in a pause", pace{paused: true, pauses: 1}, first, true, ofURL},
-		{"excused", pace{served: request{rate: 30, at: ago(recent)}}, first, true, ofURL},
-		{"excused long ago", pace{served: request{rate: 30, at: ago(recent + 1)}}, first, true, ofHost},
-		{"a lower rate", pace{served: request{rate: 17, at: ago(recent)}}, first, true, ofHost},
-		{"about URLs for a while", pace{ownUntil: now.Add(1), streak: ownStreak - 2}, first, true, ofURL},
+		{"excused", pace{served: request{rate: 30, at: ago(10 * time.Second)}}, first, true, ofURL},
+		{"excused long ago", pace{served: request{rate: 30, at: ago(10*time.Second + 1)}}, first, true, ofHost},
+		{"a lower rate", pace{served: request{rate: 17, at: ago(10 * time.Second)}}, first, true, ofHost},
+		{"about URLs for a while", pace{ownUntil: now.Add(1), streak: 6}, first, true, ofURL},
 		{"no longer", pace{ownUntil: now}, first, true, ofHost},
-		{"too many in a row", pace{ownUntil: now.Add(1), streak: ownStreak - 1}, first, true, ofHost},
+		{"too many in a row", pace{ownUntil: now.Add(1), streak: 7}, first, true, ofHost},
 		{"above the ceiling", capped(pace{}), with(func(r *request) { r.above = true }), true, ofURL},
 		{"the first below", capped(pace{answers: 9}), first, true, ofHost},
 		{"the second below, with answers", capped(pace{below: 1, answers: 4}), first, true, neverOfHost},
@@ -106,7 +104,7 @@ func TestMeaningOf429(t *testing.T) {
 		switch c.want {
 		case ofHost:
 			if !p.paused || p.pauses != c.p.pauses+1 || !p.until.After(now) ||
-				p.unexcused+p.below+p.answers > 0 || !p.holds.Equal(now.Add(ceilFor)) ||
+				p.unexcused+p.below+p.answers > 0 || !p.holds.Equal(now.Add(10*time.Minute)) ||
 				(p.ceiling == 5) != (c.p.ceiling == 5) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
@@ -154,8 +152,8 @@ func TestCeiling(t *testing.T) {
 			t.Errorf("request %d: above the ceiling %t", i, above)
 		}
 	}
-	if at := p.next(start.Add(time.Second / 4)); !at.Equal(start.Add(span)) {
-		t.Errorf("the next after %v, want %v", at.Sub(start), span)
+	if at := p.next(start.Add(time.Second / 4)); !at.Equal(start.Add(1050 * time.Millisecond)) {
+		t.Errorf("the next after %v, want %v", at.Sub(start), 1050*time.Millisecond)
 	}
 	if d := p.until.Sub(start.Add(5)); d != time.Second/5 {
 		t.Errorf("%v between two requests, want a fifth of a second", d)
@@ -170,7 +168,7 @@ func TestCeiling(t *testing.T) {
 			t.Errorf("%+v: ceiling %d", x, p.ceiling)
 		}
 	}
-	p.missed = missMax // confirmed
+	p.missed = 3 // confirmed
 	if p.answered(request{at: start.Add(time.Minute), above: true}, start); p.ceiling != 5 {
 		t.Errorf("a confirmed ceiling was raised to %d", p.ceiling)
 	}

@@ -133,6 +133,23 @@ func TestProbeTimes(t *testing.T) {
 	})
 }
 
+// TestLongProbe: a probe that gets no answer ends after ten seconds.
+func TestLongProbe(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := suspect(t, Options{Probe: func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return silent
+		}}, 8, silent)
+		if s.at(10*time.Second - 1); s.Outage().On {
+			t.Errorf("too early: %+v", s.Outage())
+		}
+		if s.at(10 * time.Second); !s.Outage().On {
+			t.Error("no outage")
+		}
+		s.Stop()
+	})
+}
+
 // TestPromptAnswer: an answer within a second shows that the link was up all the time, so the failures count.
 // A later one excuses each row, once.
 func TestPromptAnswer(t *testing.T) {

@@ -164,7 +164,7 @@ func TestBacklog(t *testing.T) {
 		{"a new host", Options{}, func(t *testing.T, q *Queue[int]) { fill(t, q, "a", 9) }, 0},
 		{"a dead one", Options{}, func(t *testing.T, q *Queue[int]) {
 			fill(t, q, "a", 9)
-			for range deadAfter {
+			for range 5 {
 				take(t, q, 1)[0].Done(VerdictOf(refused))
 			}
 		}, 0},
