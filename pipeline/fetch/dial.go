@@ -183,10 +183,15 @@ func (d *dialer) one(ctx context.Context, target netip.AddrPort) (net.Conn, erro
 		},
 	}
 	c, err := nd.DialContext(ctx, "tcp", target.String())
-	if err != nil && target.Addr().Is6() && !target.Addr().IsLoopback() && noIPv6() {
-		err = &fault{Connect, false, err} // and no outage
+	return c, ofIPv6(err, target.Addr(), noIPv6)
+}
+
+// ofIPv6 is the error of dialling an address: that a machine without IPv6 does not reach one is no outage.
+func ofIPv6(err error, ip netip.Addr, missing func() bool) error {
+	if err != nil && ip.Is6() && !ip.IsLoopback() && missing() {
+		return &fault{Connect, false, err}
 	}
-	return c, err
+	return err
 }
 
 // addresses returns the addresses of a canonical host, at least one, with a port, by number or name.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +117,27 @@ func TestKnownHost(t *testing.T) {
 		ips, known := knownHost(host)
 		if got := fmt.Sprint(ips, known); got != want {
 			t.Errorf("%s: %s, want %s", host, got, want)
+		}
+	}
+}
+
+// TestOfIPv6: an IPv6 host that is not reached is an outage only where there is IPv6.
+func TestOfIPv6(t *testing.T) {
+	for _, c := range []struct {
+		ip      string
+		missing bool
+		outage  bool
+	}{
+		{"2606:2800:220:1::1", true, false}, {"2606:2800:220:1::1", false, true}, {"93.184.216.34", true, true},
+		{"::1", true, true},
+	} {
+		ip, missing := netip.MustParseAddr(c.ip), func() bool { return c.missing }
+		err := ofIPv6(&net.OpError{Op: "dial", Err: syscall.ENETUNREACH}, ip, missing)
+		if e := classify(err); e.Reason != Connect || e.Outage != c.outage {
+			t.Errorf("%+v: %v, outage %t", c, e, e.Outage)
+		}
+		if err := ofIPv6(nil, ip, missing); err != nil {
+			t.Errorf("%+v, connected: %v", c, err)
 		}
 	}
 }
