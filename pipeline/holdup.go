@@ -178,9 +178,9 @@ func (l *load) behind() live.Holdup {
 func (l *load) work() live.Holdup {
 	if l.remote {
 		// Rows in flight are few at the end of a job; so their share counts, not their number.
-		mostThere := l.detecting > 0 && 2*l.detecting > l.inFlight
+		mostThere := 2*l.detecting > l.inFlight
 		switch {
-		case l.standIn > 0 && l.often(l.standIn) && mostThere:
+		case l.often(l.standIn) && mostThere:
 			return live.Holdup{Kind: live.BySidecar,
 				What:   "the stand-in for the sidecar, which does not answer",
 				Advice: "start the sidecar again"}
@@ -189,7 +189,7 @@ func (l *load) work() live.Holdup {
 				What: fmt.Sprintf("the sidecar, which has not answered for %v",
 					l.silence.Round(time.Second)),
 				Advice: "check that it runs"}
-		case l.sidecarBusy > 0 && l.often(l.sidecarBusy) && l.detecting > 0:
+		case l.often(l.sidecarBusy) && l.detecting > 0:
 			return live.Holdup{Kind: live.BySidecar, What: "the sidecar, which is busy and asks to wait",
 				Advice: "start another one, and name both with --sidecar"}
 		case mostThere && (l.often(l.flightFull) || l.often(l.queued)):

@@ -32,12 +32,15 @@ func TestHoldup(t *testing.T) {
 		what   string
 		change func(l *load)
 		kind   string
-		text   string
+		text   string // a part of it, or after = all of it
 	}{
 		{"nothing", func(l *load) {}, "", ""},
-		{"too early", func(l *load) { l.observation = observation{looks: 3, rate: 3} }, "", ""},
+		{"too early", func(l *load) { l.observation = observation{looks: 4, rate: 4} }, "", ""},
+		{"early", func(l *load) { l.observation = observation{looks: 5, rate: 5} }, live.ByRate, ""},
 		{"draining", func(l *load) { l.rate, l.draining = 50, true }, "", ""},
 		{"the rate", func(l *load) { l.rate = 45 }, live.ByRate, "--rate (40 requests per second)"},
+		{"most moments", func(l *load) { l.rate = 30 }, live.ByRate, ""},
+		{"less than most moments", func(l *load) { l.rate = 29 }, "", ""},
 		{"the rate, with all fetchers in it", func(l *load) {
 			l.rate, l.full, l.flightFull, l.bodies = 50, 50, 50, 50
 		}, live.ByRate, "--rate"},
@@ -58,6 +61,7 @@ func TestHoldup(t *testing.T) {
 			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByNewcomers, Rows: 70}
 		},
 			live.BySlowHosts, "70 rows wait for hosts that have not answered yet"},
+		{"as many as wanted", func(l *load) { l.full, l.wanted = 50, 256 }, live.BySlowHosts, ""},
 		{"few descriptors", func(l *load) { l.full, l.fetchers, l.wanted = 50, 40, 256 }, live.ByFiles,
 			"40 fetchers instead of 256); raise it first: ulimit -n 1024"},
 		{"per host", func(l *load) {
@@ -84,17 +88,50 @@ func TestHoldup(t *testing.T) {
 			l.starved, l.blocked = 50, host.Blocked{Cause: host.ByRetry, Rows: 9}
 		}, live.ByRetries, "9 rows wait; fewer --retries"},
 		{"workers", func(l *load) { l.queued, l.decoding, l.detecting = 50, 60, 130 }, live.ByWorkers,
-			"the workers (95% busy, 32% of that decoding)"},
+			"=the workers (95% busy, 32% of that decoding)"},
+		{"workers that only decode", func(l *load) { l.decoding, l.detecting = 170, 0 }, live.ByWorkers,
+			"=the workers (85% busy, 100% of that decoding)"},
+		{"workers that are nearly busy", func(l *load) { l.decoding, l.detecting = 169, 0 }, "", ""},
+		{"workers that rows wait for", func(l *load) { l.queued, l.decoding, l.detecting = 50, 50, 50 },
+			live.ByWorkers, "(50% busy, 50% of"},
+		{"workers that rows wait for, seldom busy", func(l *load) {
+			l.queued, l.decoding, l.detecting = 50, 50, 49
+		}, "", ""},
+		{"workers half busy that no row waits for", func(l *load) { l.decoding, l.detecting = 50, 60 }, "",
+			""},
+		{"memory for pixels that no row waits for", func(l *load) { l.pixels = 45 }, "", ""},
 		{"workers that keep files", func(l *load) { l.queued, l.workersElse = 50, 150 }, live.ByWorkers,
 			"busy"},
 		{"one worker of four processors", func(l *load) { l.queued, l.workers, l.detecting = 50, 1, 45 },
-			live.ByWorkers, "1 of 4 processors are used: more --workers may help"},
+			live.ByWorkers, "(100% busy, 31% of that decoding); 1 of 4 processors are used: more --workers"},
+		{"one worker, and processors that are busy", func(l *load) {
+			l.queued, l.workers, l.detecting, l.processors = 50, 1, 45, 0.85
+		}, live.ByWorkers, "=the workers (100% busy, 31% of that decoding)"},
 		{"workers that wait for rows", func(l *load) { l.decoding, l.detecting = 20, 30; l.full = 50 },
 			live.BySlowHosts, ""},
-		{"processors", func(l *load) { l.processors = 0.93 }, live.ByProcessors, "93% busy with this run"},
+		{"processors", func(l *load) { l.processors = 0.85 }, live.ByProcessors, "85% busy with this run"},
+		{"more than all processors", func(l *load) { l.processors = 1.2 }, live.ByProcessors, "(100% busy"},
 		{"a sidecar at work", func(l *load) {
 			l.remote, l.flightFull, l.inFlight, l.detecting = true, 50, 50*512, 50*500
 		}, live.BySidecar, "most rows in flight wait for; start another"},
+		{"a sidecar at work that holds up nobody", func(l *load) {
+			l.remote, l.inFlight, l.detecting = true, 50*512, 50*500
+		}, "", ""},
+		{"a sidecar with half of the rows", func(l *load) {
+			l.remote, l.flightFull, l.detecting, l.silence, l.standIn = true, 50, 500, 7*time.Second, 50
+		}, live.BySlowHosts, ""},
+		{"a sidecar with more than half", func(l *load) { l.remote, l.queued, l.detecting = true, 50, 501 },
+			live.BySidecar, "most rows in flight"},
+		{"a busy sidecar without rows", func(l *load) { l.remote, l.sidecarBusy, l.detecting = true, 50, 0 },
+			"", ""},
+		{"a busy sidecar with one row", func(l *load) { l.remote, l.sidecarBusy, l.detecting = true, 50, 1 },
+			live.BySidecar, "asks to wait"},
+		{"a sidecar that thinks", func(l *load) {
+			l.remote, l.detecting, l.silence = true, 501, 1999*time.Millisecond
+		}, "", ""},
+		{"a sidecar that is silent", func(l *load) {
+			l.remote, l.detecting, l.silence = true, 501, 2*time.Second
+		}, live.BySidecar, "has not answered for 2s"},
 		{"a busy sidecar", func(l *load) { l.remote, l.sidecarBusy = true, 50 }, live.BySidecar,
 			"asks to wait"},
 		{"a stopped sidecar", func(l *load) {
@@ -116,17 +153,28 @@ func TestHoldup(t *testing.T) {
 		{"a network that is away", func(l *load) {
 			l.full, l.outage = 50, host.Outage{On: true, Cause: "no resolver answers"}
 		}, live.ByOutage, "no resolver answers"},
-		{"a slow disk", func(l *load) { l.writing, l.flightFull, l.commit = 45, 50, 12*time.Millisecond },
-			live.ByStore, "the disk of the job (12ms for a commit)"},
+		{"a slow disk", func(l *load) { l.writing, l.flightFull, l.commit = 35, 50, 12_345_678 },
+			live.ByStore, "the disk of the job (12.3ms for a commit)"},
 		{"a slow database", func(l *load) { l.writing, l.flightFull, l.database = 45, 50, "db:5432" },
-			live.ByStore, "the database at db:5432"},
+			live.ByStore, "the database at db:5432; put"},
+		{"a slow disk, and no row", func(l *load) { l.writing, l.empty, l.idle = 35, 50, 50 }, live.ByStore,
+			""},
+		{"a writer at work, and no row", func(l *load) { l.writing, l.empty = 45, 50 }, "", ""},
+		{"a writer at work, and no shard", func(l *load) { l.writing, l.idle = 45, 50 }, "", ""},
+		{"a writer with time to spare", func(l *load) { l.writing, l.keeping, l.flightFull = 34, 30, 50 },
+			live.BySlowHosts, ""},
+		{"a writer that keeps now and then", func(l *load) { l.writing, l.keeping = 10, 8 }, "", ""},
+		{"claims, and rows that wait", func(l *load) { l.claiming = 50 }, "", ""},
 		{"a database that is slow to give rows", func(l *load) {
 			l.claiming, l.empty, l.database = 45, 50, "db:5432"
 		}, live.ByStore, "slow to give rows"},
 		{"a writer that is busy and holds up nobody", func(l *load) { l.writing, l.full = 45, 50 },
 			live.BySlowHosts, ""},
-		{"a slow disk of kept files", func(l *load) { l.writing, l.keeping, l.flightFull = 45, 40, 50 },
+		{"a slow disk of kept files", func(l *load) { l.writing, l.keeping, l.flightFull = 35, 18, 50 },
 			live.ByKeep, "kept on"},
+		{"a slow disk that files are kept on, too", func(l *load) {
+			l.writing, l.keeping, l.flightFull = 35, 17, 50
+		}, live.ByStore, ""},
 		{"kept files that are read slowly", func(l *load) { l.reading, l.empty = 50, 50 }, live.ByKeep,
 			"read from"},
 		{"the list", func(l *load) { idle(l); l.counts.ImportIncomplete = []string{"urls.txt"} },
@@ -137,22 +185,50 @@ func TestHoldup(t *testing.T) {
 			idle(l)
 			l.pipe, l.watching, l.counts = true, true, store.Counts{ImportIncomplete: []string{"-"}}
 		}, "", ""},
+		{"the list, and rows that wait", func(l *load) {
+			l.idle, l.counts.ImportIncomplete = 50, []string{"urls.txt"}
+		}, "", ""},
+		{"the list, and shards", func(l *load) {
+			l.empty, l.counts.ImportIncomplete = 50, []string{"urls.txt"}
+		}, "", ""},
+		{"lists that may grow, and a row", func(l *load) { idle(l); l.inFlight, l.watching = 1, true },
+			live.ByTail, "=the last rows: 1 in flight"},
+		{"stdin that has ended", func(l *load) { idle(l); l.inFlight, l.pipe = 50, true }, live.ByTail, ""},
+		{"stdin that has ended, and is watched", func(l *load) {
+			idle(l)
+			l.inFlight, l.pipe, l.watching = 50, true, true
+		}, live.ByTail, ""},
 		{"a list that was read and may grow", func(l *load) { idle(l); l.counts.Pending = 0 }, "", ""},
 		{"the last rows", func(l *load) { idle(l); l.inFlight = 150 }, live.ByTail,
-			"the last rows: 3 in flight"},
+			"=the last rows: 3 in flight"},
+		{"a last row that just began", func(l *load) {
+			idle(l)
+			l.inFlight, l.oldest = 50, &host.Flight{URL: "http://a.example/", Since: now.Add(1 - oldFlight)}
+		}, live.ByTail, "=the last rows: 1 in flight"},
+		{"a last row that is old", func(l *load) {
+			idle(l)
+			l.inFlight, l.oldest = 50, &host.Flight{URL: "http://a.example/", Since: now.Add(-oldFlight)}
+		}, live.ByTail, "waiting 5s for http://a.example/;"},
 		{"a slow last row", func(l *load) {
 			idle(l)
 			l.inFlight = 50
 			l.oldest = &host.Flight{URL: "http://u:secret@a.example/x", Since: now.Add(-34 * time.Second)}
 		}, live.ByTail, "waiting 34s for http://u:***@a.example/x; --tail-grace"},
 		{"paused rows", func(l *load) { idle(l); l.counts.PausedPending = 900 }, live.ByPause, "900 rows"},
+		{"a paused row", func(l *load) { idle(l); l.counts.Pending, l.counts.PausedPending = 1, 1 },
+			live.ByPause, "paused lists (1 row)"},
+		{"a row of one other", func(l *load) { idle(l); l.others, l.counts.Pending = 1, 1 }, live.ByOthers,
+			"the last rows: 1"},
+		{"rows of nobody", func(l *load) { idle(l) }, "", ""},
+		{"others, and no rows left", func(l *load) { idle(l); l.others, l.counts.Pending = 2, 0 }, "", ""},
 		{"rows of others", func(l *load) { idle(l); l.others = 2 }, live.ByOthers, "the last rows: 900"},
 		{"no rows left", func(l *load) { idle(l); l.counts = store.Counts{} }, "", ""},
 	} {
 		l := base()
 		c.change(&l)
 		h := l.holdup()
-		if h.Kind != c.kind || !strings.Contains(h.String(), c.text) {
+		whole, exact := strings.CutPrefix(c.text, "=")
+		if h.Kind != c.kind || exact && h.String() != whole || !strings.Contains(h.String(), whole) {
 			t.Errorf("%s: %q, %q; want %q, %q", c.what, h.Kind, h, c.kind, c.text)
 		}
 	}
