@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"facescan/pipeline/fetch/host"
@@ -269,6 +270,23 @@ func TestWait(t *testing.T) {
 			t.Errorf("busy for %v: %+v", c.busy, m)
 		}
 	}
+}
+
+// TestWaitShare: half of the time was spent waiting, and half of that was due to the output.
+func TestWaitShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Stats
+		s.holdups.note(live.Holdup{}, 0)
+		time.Sleep(10 * time.Second)
+		busy := time.Minute
+		done := s.Wait(SlowOutput, func() time.Duration { return busy })
+		time.Sleep(10 * time.Second)
+		busy += 5 * time.Second
+		done()
+		if m := s.holdups.most(); m.Kind != live.ByOutput || m.Share != 0.25 {
+			t.Errorf("%+v", m)
+		}
+	})
 }
 
 func TestFlagText(t *testing.T) {

@@ -180,9 +180,22 @@ func (o *observer) listen() {
 
 // judge takes in what the run did lately.
 func (o *observer) judge(sum observation) {
+	l, span := o.load(sum)
+	if l.draining {
+		span = 0 // the end of a run says nothing about it
+	}
+	h := l.holdup()
+	if was := o.stats.holdups.latest(); h.Kind != was.Kind {
+		o.Log.Debug("held back by", "kind", h.Kind, "what", h.String(), "was", was.Kind)
+	}
+	o.stats.holdups.note(h, span)
+}
+
+// load is what the run did since the latest judgement, and how long ago that was.
+func (o *observer) load(sum observation) (l load, span time.Duration) {
 	now, cpu := time.Now(), processTime()
-	span := now.Sub(o.at)
-	l := load{observation: sum, path: o.job.Path(), now: now,
+	span = now.Sub(o.at)
+	l = load{observation: sum, path: o.job.Path(), now: now,
 		processors: (cpu - o.cpu).Seconds() / span.Seconds() / float64(runtime.NumCPU()),
 		silence:    now.Sub(o.answered), memory: o.Memory, fetchers: o.Fetchers, wanted: o.WantedFetchers,
 		workers: o.Workers,
@@ -219,14 +232,7 @@ func (o *observer) judge(sum observation) {
 			l.oldest = &flights[0]
 		}
 	}
-	if l.draining {
-		span = 0 // the end of a run says nothing about it
-	}
-	h := l.holdup()
-	if was := o.stats.holdups.latest(); h.Kind != was.Kind {
-		o.Log.Debug("held back by", "kind", h.Kind, "what", h.String(), "was", was.Kind)
-	}
-	o.stats.holdups.note(h, span)
+	return l, span
 }
 
 // pipe reports whether all lists are stdin.
