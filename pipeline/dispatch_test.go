@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type claims struct {
 	counted  int
 	fails    map[string]error // by method
 	activity *activity
-	unseen   int // calls while the dispatcher did not say that it claims, or said that it is idle
+	reads    []string // shards whose rows were read, by call
+	unseen   int      // calls while the dispatcher did not say that it claims, or said that it is idle
 }
 
 // see is called by those that claim.
@@ -59,15 +61,19 @@ func (c *claims) Pending(_ context.Context, l store.Lease, after int64, limit in
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.see(false)
+	c.reads = append(c.reads, fmt.Sprint(l.Shard))
 	rows := slices.DeleteFunc(slices.Clone(c.rows[l.Shard]), func(r store.Row) bool { return r.ID <= after })
 	return rows[:min(limit, len(rows))], c.fails["pending"]
 }
 
 func (c *claims) PendingAll(_ context.Context, ls []store.Lease) (out [][]store.Row, err error) {
 	c.see(false)
+	var read []string
 	for _, l := range ls {
 		out = append(out, c.rows[l.Shard])
+		read = append(read, fmt.Sprint(l.Shard))
 	}
+	c.reads = append(c.reads, strings.Join(read, "+"))
 	return out, c.fails["pending all"]
 }
 
@@ -219,19 +225,19 @@ func (b *dispatchBench) end(t *testing.T, why End) error {
 	}
 }
 
-// TestDispatch hands out every pending row once, of small shards and of one that takes several reads, in
-// order, and returns when the job is finished.
+// TestDispatch hands out every pending row once, of small shards, which are read together, and of one that
+// takes several reads, in order, and returns when the job is finished.
 func TestDispatch(t *testing.T) {
 	alone(t, func(t *testing.T, b *dispatchBench) {
 		c := b.claims
 		c.claims = [][]store.Lease{{c.shard(1, 3), c.shard(2, 0), c.shard(3, pageRows), c.shard(4, 2)},
-			{c.shard(5, 2*pageRows)}}
+			{c.shard(5, 2*pageRows), c.shard(6, pageRows-3), c.shard(7, 3)}}
 		b.start()
 		if err := b.end(t, Finished); err != nil {
 			t.Fatal(err)
 		}
 		var want []int64
-		for id := range int64(5) {
+		for id := range int64(7) {
 			for _, row := range c.rows[id+1] {
 				want = append(want, row.ID)
 			}
@@ -243,8 +249,11 @@ func TestDispatch(t *testing.T) {
 		if !slices.Equal(c.asked, []int{minRows, minRows}) {
 			t.Errorf("claimed %v rows", c.asked)
 		}
-		if n, rows := b.leases.count(); n != 4 || rows != len(want) { // the empty shard went back
+		if n, rows := b.leases.count(); n != 6 || rows != len(want) { // the empty shard went back
 			t.Errorf("%d shards and %d rows are held", n, rows)
+		}
+		if want := []string{"1+2", "3", "3", "4", "5", "5", "5", "6+7"}; !slices.Equal(c.reads, want) {
+			t.Errorf("read %v, want %v", c.reads, want)
 		}
 	})
 }
@@ -256,6 +265,8 @@ func TestDispatchElsewhere(t *testing.T) {
 		c, s := b.claims, newShelf()
 		c.claims = [][]store.Lease{{c.shard(1, 5)}}
 		c.suspects, c.taken = map[int64]int{10_001: 2, 10_002: 1}, 7
+		var said bytes.Buffer
+		b.log = slog.New(slog.NewTextHandler(&said, nil))
 		s.bodies[10_003] = Original{Body: []byte("kept")}
 		b.keeper = s
 		b.start()
@@ -273,6 +284,11 @@ func TestDispatchElsewhere(t *testing.T) {
 		}
 		if err := b.end(t, Finished); err != nil || b.stats.Takeovers.Load() != 7 {
 			t.Error(err, b.stats.Takeovers.Load())
+		}
+		c.taken = 9
+		if err := b.lookForSuspects(); err != nil || strings.Count(said.String(), "took over") != 2 ||
+			!strings.Contains(said.String(), "shards=7\n") || !strings.Contains(said.String(), "shards=2\n") {
+			t.Errorf("%v, %s", err, said.String())
 		}
 	})
 }
@@ -465,6 +481,58 @@ func TestDispatchTail(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	for _, c := range []struct {
+		what   string
+		claims int
+		grace  time.Duration
+	}{{"no grace", 1, 0}, {"rows of others", 0, time.Second}} {
+		alone(t, func(t *testing.T, b *dispatchBench) {
+			for id := range int64(c.claims) {
+				b.claims.claims = append(b.claims.claims, []store.Lease{b.claims.shard(id+1, 1)})
+			}
+			b.claims.counts = store.Counts{Pending: 3, PausedPending: 2, Shards: store.ShardCounts{Leased: 1}}
+			b.tailGrace = c.grace
+			b.start()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if b.life.draining.Err() != nil || len(b.ended) != 0 {
+				t.Errorf("%s: it does not wait", c.what)
+			}
+			b.life.drain(Interrupted)
+			if err := b.end(t, Interrupted); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDispatchDamaged: rows are stuck while some are pending, none is imported or held, and not all of them
+// are paused.
+func TestDispatchDamaged(t *testing.T) {
+	stuck := store.Counts{Pending: 1}
+	for _, c := range []struct {
+		then      store.Counts
+		importing bool
+	}{
+		{store.Counts{}, false}, {stuck, true}, {store.Counts{Pending: 1, PausedPending: 1}, false},
+		{store.Counts{Pending: 1, Shards: store.ShardCounts{Leased: 1}}, false},
+	} {
+		alone(t, func(t *testing.T, b *dispatchBench) {
+			after := func(d time.Duration, now store.Counts, importing, damaged bool) {
+				t.Helper()
+				time.Sleep(d)
+				if err := b.damaged(now, importing); (err != nil) != damaged {
+					t.Errorf("%+v, importing %t: %v", now, importing, err)
+				}
+			}
+			after(0, stuck, false, false)
+			after(stuckAfter, stuck, false, false)
+			after(0, c.then, c.importing, false)
+			after(stuckAfter+1, stuck, false, false) // from here on
+			after(stuckAfter, stuck, false, false)
+			after(1, stuck, false, true)
+		})
+	}
 }
 
 // TestDispatchStuck: rows that nobody holds and nobody can claim are an error after a while, and not before.
@@ -511,56 +579,6 @@ func TestDispatchOrphaned(t *testing.T) {
 		c.set(func(c *claims) { c.sources = []store.Source{{Complete: true}, {}} })
 		time.Sleep(time.Second)
 		if err := b.end(t, Finished); err == nil || !strings.Contains(err.Error(), "facescan run urls.txt") {
-			t.Error(err)
-		}
-	})
-}
-
-// TestDispatchFails with the store's error, whichever call gives it; while the run drains it is none. A lease
-// that is lost meanwhile is passed over.
-func TestDispatchFails(t *testing.T) {
-	broken := errors.New("the store does not answer")
-	for _, call := range []string{"claim", "pending", "pending all", "suspects", "counts", "sources"} {
-		for _, draining := range []bool{false, true} {
-			alone(t, func(t *testing.T, b *dispatchBench) {
-				c := b.claims
-				switch call {
-				case "pending":
-					c.claims = [][]store.Lease{{c.shard(1, 3)}}
-				case "pending all":
-					c.claims = [][]store.Lease{{c.shard(1, 3), c.shard(2, 3)}}
-				case "suspects":
-					c.claims = [][]store.Lease{{c.shard(1, 0)}}
-				case "sources":
-					c.counts.ImportIncomplete = []string{"urls.txt"}
-				}
-				c.fails[call] = broken
-				if draining {
-					b.life.drain(Interrupted)
-				}
-				b.start()
-				if err := b.end(t, Interrupted); errors.Is(err, broken) == draining {
-					t.Errorf("%s, draining %v: %v", call, draining, err)
-				}
-			})
-		}
-	}
-	alone(t, func(t *testing.T, b *dispatchBench) {
-		b.claims.claims = [][]store.Lease{{b.claims.shard(1, 3)}, {b.claims.shard(2, 1),
-			b.claims.shard(3, 1)}}
-		b.claims.fails["pending"] = store.ErrLeaseLost
-		b.start()
-		if err := b.end(t, Finished); err != nil || len(b.line.ids()) != 2 {
-			t.Errorf("%v, %v", err, b.line.ids())
-		}
-	})
-	alone(t, func(t *testing.T, b *dispatchBench) { // a row that comes again and again
-		b.claims.claims = [][]store.Lease{{b.claims.shard(1, 1)}}
-		for range maxDispatches {
-			b.repeats.note([]store.Result{{ID: 10_000}})
-		}
-		b.start()
-		if err := b.end(t, Finished); err == nil || !strings.Contains(err.Error(), "row 10000") {
 			t.Error(err)
 		}
 	})
