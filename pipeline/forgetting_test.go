@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -24,4 +25,16 @@ func TestWhileRowsAreDeleted(t *testing.T) {
 	}
 	b.ok(s.Leave(t.Context()))
 	b.want(Finished, "ok")
+}
+
+// TestWhileRowsAreDeletedFails: whether rows are being deleted has to be known.
+func TestWhileRowsAreDeletedFails(t *testing.T) {
+	b := newBench(t, two)
+	b.ok(b.job.Set(t.Context(), map[string]string{store.ForgetSetting: "forget-1"}))
+	for _, method := range []string{"Settings", "Counts"} {
+		err := checkForgetting(t.Context(), brokenJob{b.job, method, new(int)}, b.opts.Log)
+		if !errors.Is(err, errBroken) {
+			t.Errorf("%s fails: %v", method, err)
+		}
+	}
 }
