@@ -263,3 +263,79 @@ func TestPipeFails(t *testing.T) {
 	}
 	i.want("before it broke", "- 3 …")
 }
+
+// TestHolds: a pipe is left unread while the run says so, or while as many rows are pending as may be, which
+// is asked after every so many rows.
+func TestHolds(t *testing.T) {
+	i := newImports(t)
+	i.read(i.list("a.txt", lines(0, 6)))
+	p := &pipe{}
+	holds := func(when string, want bool) {
+		t.Helper()
+		if got, err := i.im.holds(t.Context(), p); got != want || err != nil {
+			t.Errorf("%s: holds %t, %v", when, got, err)
+		}
+	}
+	p.unasked = pipeAhead
+	holds("without a limit", false)
+	ahead := int64(5)
+	i.im.Ahead = func() int64 { return ahead }
+	holds("more are pending than may be", true)
+	if p.unasked != pipeAhead {
+		t.Error("it is not asked again at once")
+	}
+	ahead = 6
+	holds("as many are pending as may be", false)
+	ahead = 5
+	holds("few rows since", false)
+	p.unasked = pipeAhead/4 - 1
+	holds("not enough rows since", false)
+	p.unasked++
+	holds("enough rows since", true)
+	i.im.Hold = func() bool { return false }
+	p.unasked = 0
+	holds("the run does not hold it", false)
+	i.im.Hold = func() bool { return true }
+	holds("the run holds it", true)
+	over, stop := context.WithCancel(t.Context())
+	stop()
+	if got, err := i.im.holds(over, p); got || err != nil {
+		t.Errorf("at the end: %t, %v", got, err)
+	}
+	i.im.Hold, i.im.Job, p.unasked = nil, brokenJob{i.job, "Counts", new(int)}, pipeAhead
+	if _, err := i.im.holds(t.Context(), p); !errors.Is(err, errBroken) {
+		t.Errorf("rows that cannot be counted: %v", err)
+	}
+}
+
+// TestPipeMoved: rows of a named stream go behind those that others appended meanwhile. Without a name they
+// would be rows of another stream.
+func TestPipeMoved(t *testing.T) {
+	at := func(offset, line, rows int64) store.Position {
+		return store.Position{Offset: offset, Line: line, Rows: rows}
+	}
+	p := &pipe{name: "monday", base: at(10, 2, 2), last: at(100, 20, 18), at: at(95, 19, 17)}
+	p.batch.add(store.NewRow{ID: 21})
+	p.batch.add(store.NewRow{ID: 22})
+	if err := p.moved(p.last); err != nil || p.position().Line != 21 {
+		t.Errorf("not moved: %v, %+v", err, p.position())
+	}
+	for _, now := range []store.Position{at(101, 20, 18), at(100, 21, 18)} {
+		if err := p.moved(now); err == nil || !strings.Contains(err.Error(), "imported monday meanwhile") {
+			t.Errorf("moved to %+v: %v", now, err)
+		}
+	}
+	p.spec.As = "monday"
+	if err := p.moved(at(130, 27, 23)); err != nil {
+		t.Fatal(err)
+	}
+	got := p.position()
+	if got.Offset != 135 || got.Line != 28 || got.Rows != 24 || p.batch.rows[0].ID != 28 ||
+		p.batch.rows[1].ID != 29 {
+		t.Errorf("%+v, %+v", got, p.batch.rows)
+	}
+	p.base.Rows = -1
+	if got := p.position(); got.Rows != -1 {
+		t.Errorf("rows that were not counted are %d", got.Rows)
+	}
+}

@@ -425,3 +425,13 @@ func TestEncoded(t *testing.T) {
 		t.Errorf("%+v, %v", row.result, b.failures)
 	}
 }
+
+// TestStored: an image that is turned by a quarter lies with its sides swapped in its file.
+func TestStored(t *testing.T) {
+	for orientation, swapped := range map[int]bool{1: false, 4: false, 5: true, 8: true} {
+		w, h, _ := stored(decode.Image{Width: 30, Height: 20, Scale: 1, Orientation: orientation})
+		if swapped != (w == 20 && h == 30) || swapped == (w == 30 && h == 20) {
+			t.Errorf("orientation %d: %d by %d", orientation, w, h)
+		}
+	}
+}

@@ -24,6 +24,9 @@ type ledger struct {
 	lost    []int64         // shards whose leases are lost
 	fails   error
 	hold    chan struct{} // a commit waits for it, if not nil
+
+	activity *activity
+	unseen   int // commits while the writer did not say that it writes
 }
 
 func (l *ledger) CommitAll(_ context.Context, batches []store.Batch) (lost []int, err error) {
@@ -32,6 +35,9 @@ func (l *ledger) CommitAll(_ context.Context, batches []store.Batch) (lost []int
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.activity.writing.Load() {
+		l.unseen++
+	}
 	if l.fails != nil {
 		return nil, l.fails
 	}
@@ -58,10 +64,11 @@ type writerBench struct {
 
 func newWriterBench(t *testing.T, inFlight int) *writerBench {
 	t.Helper()
-	b := &writerBench{ledger: &ledger{}, tasks: make(completed, 100), ended: make(chan error, 1)}
+	now := &activity{}
+	b := &writerBench{ledger: &ledger{activity: now}, tasks: make(completed, 100), ended: make(chan error, 1)}
 	places := make(places, inFlight)
 	b.writer = &writer{store: b.ledger, in: b.tasks, inFlight: places, leave: places.leave, stats: &Stats{},
-		activity: &activity{}, log: slog.New(slog.DiscardHandler), check: func() { b.checks++ },
+		activity: now, log: slog.New(slog.DiscardHandler), check: func() { b.checks++ },
 		abort:  func(err error) { b.failed = err },
 		leases: newLeases(b.ledger, func(l store.Lease) { b.lost = append(b.lost, l.Shard) }),
 		done: func(results []store.Result) {
@@ -75,7 +82,12 @@ func newWriterBench(t *testing.T, inFlight int) *writerBench {
 // run writes until all that was completed is written.
 func (b *writerBench) run(t *testing.T) error {
 	close(b.tasks)
-	return b.writer.run(t.Context())
+	err := b.writer.run(t.Context())
+	if b.ledger.unseen > 0 || b.activity.writing.Load() || b.activity.keeping.Load() {
+		t.Errorf("%d commits were not seen as such; at the end it writes: %t, keeps: %t", b.ledger.unseen,
+			b.activity.writing.Load(), b.activity.keeping.Load())
+	}
+	return err
 }
 
 // shard holds a shard of n rows, all of which are handed out.
