@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -24,6 +25,9 @@ type album struct {
 	path  string
 	files map[string][]byte
 	mtime map[string]time.Time
+	said  bytes.Buffer // by the latest run
+	rows  int64        // that were told to be imported, and how often
+	times int
 }
 
 func newAlbum(t *testing.T, format string) *album {
@@ -32,6 +36,7 @@ func newAlbum(t *testing.T, format string) *album {
 		files: map[string][]byte{},
 		mtime: map[string]time.Time{}}
 	a.opts.Sources = []source.Spec{{Path: a.path, Format: format}}
+	a.opts.Log = slog.New(slog.NewTextHandler(&a.said, nil))
 	return a
 }
 
@@ -79,6 +84,7 @@ func (a *album) write() {
 func (a *album) process(when string, read int64, outcomes ...string) {
 	a.Helper()
 	a.write()
+	a.said.Reset()
 	a.want(Finished, outcomes...)
 	if n := a.stats.Dispatched.Load(); n != read {
 		a.Errorf("%s: %d files were read, want %d", when, n, read)
@@ -86,12 +92,22 @@ func (a *album) process(when string, read int64, outcomes ...string) {
 	a.verify(when)
 }
 
+// found checks what the latest run said of its pass.
+func (a *album) found(when string, images, fresh, changed, other int) {
+	a.Helper()
+	want := fmt.Sprintf("images=%d new=%d changed=%d \"other files\"=%d\n", images, fresh, changed, other)
+	if text := a.said.String(); !strings.Contains(text, want) || strings.Contains(text, "cannot be read") {
+		a.Errorf("%s: it does not say %s%s", when, want, text)
+	}
+}
+
 // importOnly imports the album, and processes nothing.
 func (a *album) importOnly() {
 	a.Helper()
 	session, err := a.job.Join(a.Context(), Self(), time.Minute)
 	a.ok(err)
-	im := &Importer{Job: a.job, Session: session, ShardSize: 10, LeaseTTL: time.Minute, Log: a.opts.Log}
+	im := &Importer{Job: a.job, Session: session, ShardSize: 10, LeaseTTL: time.Minute, Log: a.opts.Log,
+		Imported: func(_ string, rows int64, _ float64) { a.rows += rows; a.times++ }}
 	a.ok(im.Import(a.Context(), a.opts.Sources))
 	a.ok(session.Leave(a.Context()))
 }
@@ -132,10 +148,13 @@ func TestImages(t *testing.T) {
 				a.put(name, two["a.png"])
 			}
 			a.process("at first", 3, "ok", "ok", "ok")
+			a.found("at first", 3, 3, 0, 1)
 			a.process("unchanged", 0, "ok", "ok", "ok")
+			a.found("unchanged", 3, 0, 0, 1)
 			a.put("a.png", two["b.png"]) // all others lie elsewhere in a tar now
 			a.put("d/c.png", []byte("no image"))
 			a.process("one new, one changed", 2, "ok", "failed not_image", "ok", "ok")
+			a.found("one new, one changed", 4, 1, 1, 1)
 			if got := a.names(); got != "1/b.png 2/d/c.png 3/e.png 4/a.png" {
 				t.Errorf("rows: %s", got)
 			}
@@ -182,6 +201,10 @@ func TestImageVanishes(t *testing.T) {
 		a.put("b.png", two["b.png"])
 		a.write()
 		a.importOnly()
+		a.importOnly()
+		if a.rows != 2 || a.times != 1 {
+			t.Errorf("%s: %d rows were imported, as was told %d times", format, a.rows, a.times)
+		}
 		a.put("a.png", nil)
 		a.write()
 		if format == source.Tar { // where only an import finds out what is gone, and where the others are
