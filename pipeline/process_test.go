@@ -323,7 +323,7 @@ func TestProcessElsewhere(t *testing.T) {
 	e := &elsewhere{answering: oneFace}
 	b := newProcessBench(t, e)
 	e.hold = func(int64) {
-		if len(b.slots) != 1 || b.pixels.now() > 20*10 {
+		if len(b.slots) != 1 || b.pixels.now() != 20*10 || b.stats.Detecting.inside() != 1 {
 			t.Errorf("%d decoders are free, %d bytes are held", len(b.slots), b.pixels.now())
 		}
 	}
@@ -332,6 +332,31 @@ func TestProcessElsewhere(t *testing.T) {
 		b.pixels.now() != 0 {
 		t.Errorf("%+v", row.result)
 	}
+	b = newProcessBench(t, full{&elsewhere{answering: oneFace}})
+	b.rows(b.row(t.Context(), 1, picture(20, 10)))
+	if row := <-b.done; row.result != nil || len(b.causes) != 1 || b.pixels.now() != 0 {
+		t.Errorf("a detector that takes no image: %+v, %v", row.result, b.causes)
+	}
+	b = newProcessBench(t, several{})
+	b.rows(b.row(t.Context(), 1, picture(20, 10)))
+	if row := <-b.done; row.result != nil || len(b.failures) != 1 ||
+		!strings.HasSuffix(b.failures[0].Error(), "2 answers for one image") {
+		t.Errorf("a detector with too many answers: %+v, %v", row.result, b.failures)
+	}
+}
+
+// full is a remote detector that takes no image.
+type full struct{ *elsewhere }
+
+func (full) Ask(context.Context, detect.Image) (func() (detect.Answer, error), error) {
+	return nil, detect.ErrUnavailable
+}
+
+// several is a detector that answers twice.
+type several struct{ answering }
+
+func (several) Detect(context.Context, []detect.Image) ([]detect.Answer, error) {
+	return make([]detect.Answer, 2), nil
 }
 
 // TestProcessChecksums: rows of one URL whose lists give another checksum than the body's fail, the others go
