@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,6 +102,16 @@ func TestSettleHashes(t *testing.T) {
 		"1 images that are done have no phash; to process them again, first type: facescan rescan ")
 	settle(&Hashes{}, Hashes{}, "")
 	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256 and no phash")
+	settle(&Hashes{PHash: true}, Hashes{PHash: true}, "")
+	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256; to process")
+	for _, method := range []string{"Settings", "Counts"} {
+		b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "sha256"}))
+		given := &Hashes{PHash: true}
+		_, _, err := SettleHashes(t.Context(), brokenJob{b.job, method, new(int)}, given)
+		if !errors.Is(err, errBroken) {
+			t.Errorf("%s fails: %v", method, err)
+		}
+	}
 	b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "md5"}))
 	if _, _, err := SettleHashes(t.Context(), b.job, nil); err == nil ||
 		!strings.Contains(err.Error(), "md5") {

@@ -119,6 +119,55 @@ func TestPixelsNeverLoseBytes(t *testing.T) {
 	})
 }
 
+// TestBodyLimits: the younger bodies may use all but what the oldest may need, to the byte.
+func TestBodyLimits(t *testing.T) {
+	b := newBodyPool(100, 60)
+	oldest := &reservation{b: b}
+	if err := oldest.Reserve(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	if has(b, 51) || !has(b, 50) || has(b, 1) || b.now() != 60 {
+		t.Errorf("%d bytes are taken", b.now())
+	}
+	if err := oldest.Grow(t.Context(), 1); err != nil || b.now() != 61 {
+		t.Errorf("%d bytes are taken, %v", b.now(), err)
+	}
+}
+
+// TestOlderBodiesGrowFirst, in whichever order they came to wait.
+func TestOlderBodiesGrowFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBodyPool(100, 60)
+		all := make([]*reservation, 4)
+		for i, n := range []int64{10, 8, 8, 24} {
+			all[i] = &reservation{b: b}
+			if err := all[i].Reserve(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		grown := make(chan int, 2)
+		for _, i := range []int{2, 1} {
+			go func() {
+				if err := all[i].Grow(t.Context(), 20); err != nil {
+					t.Error(err)
+				}
+				grown <- i
+			}()
+			synctest.Wait()
+		}
+		all[3].clear()
+		synctest.Wait()
+		if len(grown) != 1 || <-grown != 1 {
+			t.Error("the older one did not grow first")
+		}
+		all[1].clear()
+		synctest.Wait()
+		if len(grown) != 1 || b.now() != 38 {
+			t.Errorf("%d grew, %d bytes are taken", len(grown), b.now())
+		}
+	})
+}
+
 // TestOldestBodyFinishes: younger bodies leave room for the oldest, and wait with what they have.
 func TestOldestBodyFinishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

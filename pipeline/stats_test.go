@@ -44,6 +44,10 @@ func TestLimit(t *testing.T) {
 		{Limit{Set: true, Percent: 10}, 2, 10, false, true}, // too early to tell, but not at the end
 		{Limit{Set: true, Percent: 10}, 20, 200, false, false},
 		{Limit{Set: true, Percent: 10}, 21, 200, true, true},
+		{Limit{Set: true, Percent: 10}, 11, 99, false, true},
+		{Limit{Set: true, Percent: 10}, 11, 100, true, true},
+		{Limit{Set: true, Percent: 0.5}, 1, 200, false, false},
+		{Limit{Set: true, Percent: 0.5}, 2, 200, true, true},
 	} {
 		if now, fin := c.l.exceeded(c.failed, c.done), c.l.Finally(c.failed, c.done); now != c.now ||
 			fin != c.finally {
