@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -524,5 +525,43 @@ func TestImportStageFails(t *testing.T) {
 	defer idle.stop()
 	if idle.active() {
 		t.Error("there is nothing to import")
+	}
+}
+
+// held is a session from which a source is leased after some tries.
+type held struct {
+	store.Session
+	tries *int // that are left until then
+}
+
+func (h held) LeaseSource(ctx context.Context, source int) (store.SourceLease, error) {
+	if *h.tries--; *h.tries >= 0 {
+		return store.SourceLease{}, store.ErrHeld
+	}
+	return h.Session.LeaseSource(ctx, source)
+}
+
+// TestImportWaits while another process imports a source, and reads what that one did not. For standard input
+// it says so once.
+func TestImportWaits(t *testing.T) {
+	t.Parallel()
+	for _, stdin := range []bool{false, true} {
+		i := newImports(t)
+		var said bytes.Buffer
+		i.im.Log = slog.New(slog.NewTextHandler(&said, nil))
+		i.im.Session = held{i.im.Session, new(int)}
+		*i.im.Session.(held).tries = 2
+		spec, want := i.list("a.txt", lines(0, 2)), "a.txt 2"
+		if stdin {
+			spec, want = source.Spec{Path: "-", Format: "txt", In: strings.NewReader(lines(0, 2))}, "- 2"
+		}
+		i.read(spec)
+		if got := i.sums(); !slices.Equal(got, []string{want}) {
+			t.Errorf("%q, want %s", got, want)
+		}
+		if n := strings.Count(said.String(), "another process imports this source"); n != 1 && stdin ||
+			n != 0 && !stdin {
+			t.Errorf("from stdin: %t; said %d times: %s", stdin, n, &said)
+		}
 	}
 }

@@ -165,7 +165,8 @@ func TestLoad(t *testing.T) {
 		r.Sources = []source.Spec{{Path: "-"}}
 		life.drain(Interrupted)
 		l, span = o.load(observation{})
-		if span != 1010*time.Millisecond || l.commit != 10*time.Millisecond || l.silence != time.Second || l.database != "db.invalid:5432" || !l.draining || !l.pipe ||
+		if span != 1010*time.Millisecond || l.commit != 10*time.Millisecond || l.silence != time.Second ||
+			l.database != "db.invalid:5432" || !l.draining || !l.pipe ||
 			!l.watching {
 			t.Errorf("after %v: %+v", span, l)
 		}

@@ -99,7 +99,7 @@ func TestVerifyMerge(t *testing.T) {
 }
 
 // TestVerifyEnds: an end record that the job has not noted is named, whether the group ended later or never;
-// another record of a group that has ended is none.
+// another record of a group that has ended is passed over.
 func TestVerifyEnds(t *testing.T) {
 	i := newImports(t)
 	const text = "url,album\nhttp://a.invalid/1,x\n$END,x\n$END,x\nhttp://a.invalid/2,y\n$END,z\n"

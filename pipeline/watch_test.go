@@ -107,6 +107,6 @@ func TestWatchReady(t *testing.T) {
 	i.add("b.txt", "\x00")
 	ready("changed", "/a.txt")
 	if n := strings.Count(said.String(), "passed over until it changes"); n != 1 {
-		t.Errorf("what is no list was said %d times: %s", n, &said)
+		t.Errorf("a file that is not a list was named %d times: %s", n, &said)
 	}
 }
