@@ -64,7 +64,8 @@ func TestProbeResolver(t *testing.T) {
 // TestProbe: an answer with a good status, or a redirect, shows that a host works.
 func TestProbe(t *testing.T) {
 	s := newServer(t)
-	f := newFetcher(t, fetch.Options{Timeout: 300 * time.Millisecond})
+	patient := newFetcher(t, fetch.Options{Timeout: time.Minute})
+	hasty := newFetcher(t, fetch.Options{Timeout: 300 * time.Millisecond})
 	for _, c := range []struct {
 		url, reason string
 		status      int
@@ -74,6 +75,10 @@ func TestProbe(t *testing.T) {
 		{s.URL + "/status/404", fetch.HTTP4xx, 404}, {s.URL + "/dead/", fetch.Timeout, 0},
 		{s.URL + "/reset/", fetch.Reset, 0}, {"no url", fetch.BadURL, 0},
 	} {
+		f := patient
+		if c.reason == fetch.Timeout {
+			f = hasty
+		}
 		err := f.Probe(t.Context(), c.url)
 		e := &fetch.Error{}
 		if c.reason == "" && err != nil || c.reason != "" && !errors.As(err, &e) || e.Reason != c.reason ||

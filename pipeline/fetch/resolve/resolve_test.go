@@ -335,6 +335,7 @@ func TestSilentUpstreamComesLast(t *testing.T) {
 		}
 	}
 	silent.down.Store(false)
+	r.o.Timeout = time.Minute
 	if _, err := r.once(t.Context(), newQuery("a.test", dns.TypeA), silent.addr); err != nil {
 		t.Fatal(err)
 	}
