@@ -202,12 +202,12 @@ func (j broken) Set(ctx context.Context, settings map[string]string) error {
 
 // TestBrokenJob: a job that cannot be read or written has no detector.
 func TestBrokenJob(t *testing.T) {
-	job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo"}`, DetectorSetting: "pigo"})
 	merged := newJob(t, false, nil)
 	for answer, called := range map[string]struct{ settle, change, current bool }{
 		"settings": {true, true, true}, "counts": {true, true, false}, "detectors": {false, false, true},
 		"set": {true, true, false},
 	} {
+		job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo"}`, DetectorSetting: "pigo"})
 		c := line("yunet")
 		d, err := c.Settle(t.Context(), broken{job, answer}, opener(c, 20))
 		if errors.Is(err, errBroken) != called.settle || (d == nil) != called.settle {

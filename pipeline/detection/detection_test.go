@@ -245,6 +245,27 @@ func TestChangeCloses(t *testing.T) {
 	}
 }
 
+// TestRescannedMeanwhile: a process that starts does not undo what a rescan changes before it has opened its
+// detector.
+func TestRescannedMeanwhile(t *testing.T) {
+	job := newJob(t, true, nil)
+	first := line(detect.Yunet)
+	d, err := first.Settle(t.Context(), job, opener(first, 20))
+	check(t, err)
+	check(t, d.Close())
+	starts, rescan := line(""), line(detect.Pigo)
+	d, err = starts.Settle(t.Context(), job, func() (detect.Detector, error) {
+		_, err := rescan.Change(t.Context(), job, opener(rescan, 20))
+		check(t, err)
+		return opener(starts, 20)()
+	})
+	check(t, err)
+	check(t, d.Close())
+	if now, err := Current(t.Context(), job); err != nil || now != detect.Pigo {
+		t.Errorf("the job has the detector %s, %v", now, err)
+	}
+}
+
 // TestEarlierReleases reads settings of jobs that earlier releases began.
 func TestEarlierReleases(t *testing.T) {
 	pigo, err := detect.New(detect.Defaults(detect.Pigo))

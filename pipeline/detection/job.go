@@ -32,6 +32,7 @@ type Job struct {
 
 	path  string
 	name  string            // of the detector; empty for a foreign model
+	saved string            // the flags, as JSON
 	flags map[string]string // as they were given
 }
 
@@ -41,11 +42,11 @@ func Read(ctx context.Context, job store.Job) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Job{path: job.Path(), Fingerprint: settings[DetectorSetting], flags: map[string]string{}}
-	saved := settings[flagsSetting]
-	d.Begun = saved != "" || d.Fingerprint != ""
-	if saved != "" {
-		if err := json.Unmarshal([]byte(saved), &d.flags); err != nil {
+	d := &Job{path: job.Path(), Fingerprint: settings[DetectorSetting], saved: settings[flagsSetting],
+		flags: map[string]string{}}
+	d.Begun = d.saved != "" || d.Fingerprint != ""
+	if d.saved != "" {
+		if err := json.Unmarshal([]byte(d.saved), &d.flags); err != nil {
 			return nil, fmt.Errorf("the job's detection flags cannot be read: %w", err)
 		}
 	}
@@ -90,8 +91,9 @@ func (d *Job) verified() bool {
 	return d.flags[verifyKey] == "true" || strings.Contains(d.Fingerprint, " verify=")
 }
 
-// save makes the detector of this fingerprint, and the flags of the choice, the job's.
-func (c *Choice) save(ctx context.Context, job store.Job, fingerprint string) error {
+// save makes the detector of this fingerprint, and the flags of the choice, the job's. Where they were the
+// job's, nothing is written: a process that starts must not undo what a rescan changed meanwhile.
+func (c *Choice) save(ctx context.Context, job store.Job, was *Job, fingerprint string) error {
 	now := map[string]string{nameKey: c.Name}
 	for _, f := range detect.Flags() {
 		if f.Has(c.Name) {
@@ -99,7 +101,7 @@ func (c *Choice) save(ctx context.Context, job store.Job, fingerprint string) er
 		}
 	}
 	text, err := json.Marshal(now)
-	if err != nil {
+	if err != nil || was.saved == string(text) && was.Fingerprint == fingerprint {
 		return err
 	}
 	return job.Set(ctx, map[string]string{flagsSetting: string(text), DetectorSetting: fingerprint})
@@ -148,7 +150,7 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 			"everything again with `%s`, or begin another job with --db", was.Fingerprint,
 			fingerprint, c.rescanCommand(was))
 	} else {
-		err = c.save(ctx, job, fingerprint)
+		err = c.save(ctx, job, was, fingerprint)
 	}
 	if err != nil && d != nil {
 		err = errors.Join(err, d.Close())
@@ -197,7 +199,7 @@ func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.
 				job.Path(), hint.On("status", job.Path()))
 		}
 	}
-	return fingerprint, c.save(ctx, job, fingerprint)
+	return fingerprint, c.save(ctx, job, was, fingerprint)
 }
 
 // settleVerified is for a job that was begun with --verify-faces and has results: rows that are pending
