@@ -150,7 +150,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		if r.Format != "" {
 			line.Format = &r.Format
 		}
-		if r.Judged() {
+		if r.FacesKnown() {
 			n := len(r.Faces)
 			line.Faces, line.Boxes = &n, export.AppendBoxes(nil, r.Faces, decimals)
 			if kind.Landmarks {
@@ -163,7 +163,7 @@ func printDetected(g *globals, asJSON bool, name string, r store.Result) error {
 		g.print("%s: failed: %s", name, cmp.Or(string(r.Reason), "cannot be read"))
 		return nil
 	}
-	if !r.Judged() {
+	if !r.FacesKnown() {
 		g.print("%s: %s %dx%d", name, r.Format, r.Width, r.Height)
 		return nil
 	}

@@ -78,7 +78,7 @@ func (o *detectOptions) choiceWith(remote *sidecarOptions) *detection.Choice {
 // openForJob opens the detector of a job.
 func (o *detectOptions) openForJob(ctx context.Context, job store.Job, remote *sidecarOptions,
 	log *slog.Logger) (detect.Detector, error) {
-	return o.choiceWith(remote).Settle(ctx, job, o.opener(ctx, remote, log))
+	return o.choiceWith(remote).Open(ctx, job, o.opener(ctx, remote, log))
 }
 
 // detectFlags are the detection flags as package detection asks for them.

@@ -30,7 +30,7 @@ func (o *exportOptions) checkDuplicates() error {
 // writeDuplicates writes the groups of equal and similar pictures.
 func (o *exportOptions) writeDuplicates(ctx context.Context, g *globals, job store.Job,
 	outs []*output) error {
-	hashes, _, err := pipeline.SettleHashes(ctx, job, nil)
+	hashes, _, err := pipeline.ChooseHashes(ctx, job, nil)
 	if err != nil {
 		return err
 	}

@@ -103,5 +103,5 @@ func takePart(ctx context.Context, job store.Job, t *target) error {
 	if err := parts.CheckWhole(ctx, job); err != nil || len(t.sources) == 0 {
 		return err
 	}
-	return parts.Settle(ctx, job, t.node)
+	return parts.Bind(ctx, job, t.node)
 }

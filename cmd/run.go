@@ -203,7 +203,7 @@ func (r *jobRun) prepare(ctx context.Context) (err error) {
 	if err := r.withoutFaces(); err != nil { // the job may say so
 		return err
 	}
-	hashes, missing, err := pipeline.SettleHashes(ctx, r.job, r.runOptions.hashes.Hashes)
+	hashes, missing, err := pipeline.ChooseHashes(ctx, r.job, r.runOptions.hashes.Hashes)
 	if err != nil {
 		return err
 	}

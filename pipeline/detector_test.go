@@ -152,7 +152,7 @@ func TestManyAreAsked(t *testing.T) {
 	}
 }
 
-// TestStandIn: the row tells who judged it, and an image that cannot be judged is bad.
+// TestStandIn: the row says what detector it was, and an image that no detector can take is bad.
 func TestStandIn(t *testing.T) {
 	b := newBench(t, two, "/f/a.png", "/f/b.png")
 	b.opts.Detector = answering(func(img detect.Image) (detect.Answer, error) {

@@ -47,9 +47,9 @@ func (h Hashes) String() string {
 	return strings.Join(words, ",")
 }
 
-// SettleHashes are the hashes that a job computes from now on: those given, which the job then keeps, else
+// ChooseHashes are the hashes that a job computes from now on: those given, which the job then keeps, else
 // its own. Missing says which of them the rows have not that are done.
-func SettleHashes(ctx context.Context, job store.Job, given *Hashes) (h Hashes, missing string, err error) {
+func ChooseHashes(ctx context.Context, job store.Job, given *Hashes) (h Hashes, missing string, err error) {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return h, "", err

@@ -83,37 +83,37 @@ func TestParseHashes(t *testing.T) {
 	}
 }
 
-// TestSettleHashes: a job computes the hashes that were given last, and says what its done rows lack of them.
-func TestSettleHashes(t *testing.T) {
+// TestChooseHashes: a job computes the hashes that were given last, and says what its done rows lack of them.
+func TestChooseHashes(t *testing.T) {
 	b := newBench(t, two, "/f/a.png")
-	settle := func(given *Hashes, want Hashes, missing string) {
+	choose := func(given *Hashes, want Hashes, missing string) {
 		t.Helper()
-		h, text, err := SettleHashes(t.Context(), b.job, given)
+		h, text, err := ChooseHashes(t.Context(), b.job, given)
 		if err != nil || h != want || (text == "") != (missing == "") || !strings.Contains(text, missing) {
 			t.Errorf("given %v: %v, %q, %v; want %v, %q", given, h, text, err, want, missing)
 		}
 	}
-	settle(nil, Hashes{}, "")
-	settle(&Hashes{SHA256: true}, Hashes{SHA256: true}, "") // nothing is done
+	choose(nil, Hashes{}, "")
+	choose(&Hashes{SHA256: true}, Hashes{SHA256: true}, "") // nothing is done
 	b.want(Finished, "ok")
-	settle(nil, Hashes{SHA256: true}, "")
-	settle(&Hashes{SHA256: true}, Hashes{SHA256: true}, "")
-	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true},
+	choose(nil, Hashes{SHA256: true}, "")
+	choose(&Hashes{SHA256: true}, Hashes{SHA256: true}, "")
+	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true},
 		"1 images that are done have no phash; to process them again, first type: facescan rescan ")
-	settle(&Hashes{}, Hashes{}, "")
-	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256 and no phash")
-	settle(&Hashes{PHash: true}, Hashes{PHash: true}, "")
-	settle(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256; to process")
+	choose(&Hashes{}, Hashes{}, "")
+	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256 and no phash")
+	choose(&Hashes{PHash: true}, Hashes{PHash: true}, "")
+	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256; to process")
 	for _, method := range []string{"Settings", "Counts"} {
 		b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "sha256"}))
 		given := &Hashes{PHash: true}
-		_, _, err := SettleHashes(t.Context(), brokenJob{b.job, method, new(int)}, given)
+		_, _, err := ChooseHashes(t.Context(), brokenJob{b.job, method, new(int)}, given)
 		if !errors.Is(err, errBroken) {
 			t.Errorf("%s fails: %v", method, err)
 		}
 	}
 	b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "md5"}))
-	if _, _, err := SettleHashes(t.Context(), b.job, nil); err == nil ||
+	if _, _, err := ChooseHashes(t.Context(), b.job, nil); err == nil ||
 		!strings.Contains(err.Error(), "md5") {
 		t.Errorf("a setting that cannot be read: %v", err)
 	}

@@ -13,13 +13,13 @@ import (
 
 // What holds a run back is found out here, once for all who show it.
 //
-//	run ──look, 10 times a second──▶ observations ──lately──▶ load ──holdup──▶ live page, metrics, …
+//	run ──sample, 10 times a second──▶ observations ──lately──▶ load ──holdup──▶ live page, metrics, …
 //
 // A limit holds the run back when somebody waits for it at most moments: then all that it grants is used up.
 // That a stage is busy does not say so, since it may be busy because of a limit within it.
 
 const (
-	fewLooks    = 5               // are not enough to judge by
+	fewSamples  = 5               // are too few for a diagnosis
 	mostMoments = 0.6             // the share of moments above which somebody waits nearly always
 	busyWorkers = 0.85            // the share of the workers' time
 	busyMachine = 0.85            // the share of the processors' time that this process takes
@@ -28,9 +28,9 @@ const (
 	oldFlight   = 5 * time.Second // a request this old is named
 )
 
-// observation counts looks at the run at which something was so, and sums numbers over them.
+// observation counts samples of the run in which something was so, and sums numbers over them.
 type observation struct {
-	looks int
+	samples int
 
 	rate, bandwidth   int // somebody waited for the limit
 	bodies, pixels    int // somebody waited for memory
@@ -54,7 +54,7 @@ type observation struct {
 
 func (sum *observation) add(o observation) {
 	for _, p := range []struct{ to, n *int }{
-		{&sum.looks, &o.looks}, {&sum.rate, &o.rate}, {&sum.bandwidth, &o.bandwidth},
+		{&sum.samples, &o.samples}, {&sum.rate, &o.rate}, {&sum.bandwidth, &o.bandwidth},
 		{&sum.bodies, &o.bodies},
 		{&sum.pixels, &o.pixels}, {&sum.full, &o.full}, {&sum.starved, &o.starved}, {&sum.empty, &o.empty},
 		{&sum.flightFull, &o.flightFull}, {&sum.queued, &o.queued}, {&sum.writing, &o.writing},
@@ -68,7 +68,7 @@ func (sum *observation) add(o observation) {
 	}
 }
 
-// load is what a run did lately, and its settings: all that the judgement depends on.
+// load is what a run did lately, and its settings: all that the diagnosis depends on.
 type load struct {
 	observation
 	path       string        // of the job
@@ -100,12 +100,12 @@ type load struct {
 }
 
 // often reports whether something was so at most moments.
-func (l *load) often(n int) bool { return float64(n) >= mostMoments*float64(l.looks) }
+func (l *load) often(n int) bool { return float64(n) >= mostMoments*float64(l.samples) }
 
 // mean is over the moments.
-func (l *load) mean(n int) float64 { return float64(n) / float64(max(1, l.looks)) }
+func (l *load) mean(n int) float64 { return float64(n) / float64(max(1, l.samples)) }
 
-// holdup is the judgement. Limits come first that are proof by themselves: everything they grant is used up.
+// holdup is the diagnosis. Limits come first that are proof by themselves: everything they grant is used up.
 // Then the stages from the last to the first, since one that is slow makes the ones before it wait. At the
 // end come reasons for too few rows.
 func (l *load) holdup() live.Holdup {
@@ -117,7 +117,7 @@ func (l *load) holdup() live.Holdup {
 	case l.outage.On:
 		return live.Holdup{Kind: live.ByOutage, What: "an outage of this machine: " + l.outage.Cause,
 			Advice: "rows wait, and none is marked failed"}
-	case l.looks < fewLooks:
+	case l.samples < fewSamples:
 		return live.Holdup{}
 	case l.often(l.rate):
 		return live.Holdup{Kind: live.ByRate, What: fmt.Sprintf("--rate (%v requests per second)",
@@ -128,8 +128,8 @@ func (l *load) holdup() live.Holdup {
 		return live.Holdup{Kind: live.ByBandwidth, What: fmt.Sprintf("--bwlimit (%s per second)",
 			figures.Flag(l.bandwidthIs))}
 	}
-	for _, judge := range []func() live.Holdup{l.behind, l.work, l.slots, l.supply} {
-		if h := judge(); h.Kind != "" {
+	for _, diagnose := range []func() live.Holdup{l.behind, l.work, l.slots, l.supply} {
+		if h := diagnose(); h.Kind != "" {
 			return h
 		}
 	}
@@ -150,7 +150,7 @@ func (l *load) unavailable() live.Holdup {
 	return h
 }
 
-// behind judges what comes after the workers.
+// behind diagnoses what comes after the workers.
 func (l *load) behind() live.Holdup {
 	store := "the disk of the job"
 	if l.database != "" {
@@ -174,7 +174,7 @@ func (l *load) behind() live.Holdup {
 	return live.Holdup{}
 }
 
-// work judges decoders and detectors.
+// work diagnoses decoders and detectors.
 func (l *load) work() live.Holdup {
 	if l.remote {
 		// Rows in flight are few at the end of a job; so their share counts, not their number.
@@ -228,7 +228,7 @@ func (l *load) short() live.Holdup {
 		Advice: "raise it"}
 }
 
-// slots judges the fetchers, and the hosts that they may ask.
+// slots diagnoses the fetchers, and the hosts that they may ask.
 func (l *load) slots() live.Holdup {
 	switch {
 	case l.often(l.bodies):
@@ -261,7 +261,7 @@ func rowsWait(n int) string {
 	return fmt.Sprintf("%d rows wait", n)
 }
 
-// hosts judges why rows wait while fetchers are free.
+// hosts diagnoses why rows wait while fetchers are free.
 func (l *load) hosts() live.Holdup {
 	b := l.blocked
 	name, rows := b.Host, rowsWait(b.Rows)
@@ -302,7 +302,7 @@ func (l *load) hosts() live.Holdup {
 	return live.Holdup{}
 }
 
-// supply judges why there are too few rows.
+// supply diagnoses why there are too few rows.
 func (l *load) supply() live.Holdup {
 	c := l.counts
 	switch {

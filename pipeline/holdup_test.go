@@ -15,13 +15,13 @@ import (
 	"facescan/store/figures"
 )
 
-// TestHoldup: the judgement, case by case. What is named must be what would have to change.
+// TestHoldup: the diagnosis, case by case. What is named must be what would have to change.
 func TestHoldup(t *testing.T) {
 	now := time.Unix(1000, 0)
 	pending := store.Counts{Pending: 900}
 	// base is a run with rows that wait, and nothing that is used up.
 	base := func() load {
-		return load{observation: observation{looks: 50, waiting: 50 * 900, inFlight: 50 * 20,
+		return load{observation: observation{samples: 50, waiting: 50 * 900, inFlight: 50 * 20,
 			fetching: 50 * 20,
 			decoding: 20, detecting: 30},
 			perSecond: 40, bandwidthIs: 1 << 20, memory: 256 << 20, fetchers: 256, workers: 4, cores: 4,
@@ -36,8 +36,8 @@ func TestHoldup(t *testing.T) {
 		text   string // a part of it, or after = all of it
 	}{
 		{"nothing", func(l *load) {}, "", ""},
-		{"too early", func(l *load) { l.observation = observation{looks: 4, rate: 4} }, "", ""},
-		{"early", func(l *load) { l.observation = observation{looks: 5, rate: 5} }, live.ByRate, ""},
+		{"too early", func(l *load) { l.observation = observation{samples: 4, rate: 4} }, "", ""},
+		{"early", func(l *load) { l.observation = observation{samples: 5, rate: 5} }, live.ByRate, ""},
 		{"draining", func(l *load) { l.rate, l.draining = 50, true }, "", ""},
 		{"the rate", func(l *load) { l.rate = 45 }, live.ByRate, "--rate (40 requests per second)"},
 		{"most moments", func(l *load) { l.rate = 30 }, live.ByRate, ""},

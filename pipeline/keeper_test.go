@@ -95,7 +95,7 @@ func (s *shelf) Done(_ context.Context, _ store.Lease, results []store.Result) e
 
 func (s *shelf) TakeOver() error { return nil }
 
-// TestKeeper keeps what is judged, durable before it is done, and reads it instead of downloading it. Rows
+// TestKeeper keeps what is processed, durable before it is done, and reads it instead of downloading it. Rows
 // that share a download each have their own outputs.
 func TestKeeper(t *testing.T) {
 	b := newBench(t, two, "/i/0/a.png", "/i/1/b.png", "/status/404/c", "/i/1/b.png", "/html/d")

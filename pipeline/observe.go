@@ -19,28 +19,28 @@ import (
 )
 
 const (
-	lookEvery    = 100 * time.Millisecond // at the run
-	judgeEvery   = 10                     // looks
-	lately       = 5                      // judgements that a load is made of
-	reportEvery  = 5 * time.Second        // for other processes, if nothing changed
-	reportWithin = 5 * time.Second
+	sampleEvery   = 100 * time.Millisecond // of the run
+	diagnoseEvery = 10                     // samples
+	lately        = 5                      // diagnoses that a load is made of
+	reportEvery   = 5 * time.Second        // for other processes, if nothing changed
+	reportWithin  = 5 * time.Second
 )
 
-// activity is what the stages say about themselves, for looks.
+// activity is what the stages say about themselves, for its samples.
 type activity struct {
 	writing, keeping  atomic.Bool
 	claiming, idle    atomic.Bool
 	reading, elsewise atomic.Int64 // readers of kept files; workers that neither decode nor detect
 }
 
-// holdups keeps the judgements of a run.
+// holdups keeps the diagnoses of a run.
 type holdups struct {
 	mu    sync.Mutex
 	now   live.Holdup
 	spent map[string]time.Duration
 	last  map[string]live.Holdup
 	total time.Duration
-	at    time.Time // of the latest judgement, or of the start
+	at    time.Time // of the latest diagnosis, or of the start
 }
 
 // note takes in what held the run back for a while.
@@ -64,8 +64,8 @@ func (hs *holdups) latest() live.Holdup {
 	return hs.now
 }
 
-// judged is when the latest judgement was made.
-func (hs *holdups) judged() time.Time {
+// diagnosed is when the latest diagnosis was made.
+func (hs *holdups) diagnosed() time.Time {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	return hs.at
@@ -87,7 +87,7 @@ func (hs *holdups) most() (most live.HeldBack) {
 // how long that has been at work so far: no more than this of the waiting is due to it.
 func (s *Stats) Wait(h live.Holdup, busy func() time.Duration) (done func()) {
 	began, before := time.Now(), busy()
-	s.holdups.note(live.Holdup{}, began.Sub(s.holdups.judged())) // too short to be judged
+	s.holdups.note(live.Holdup{}, began.Sub(s.holdups.diagnosed())) // too short to be diagnosed
 	s.holdups.note(h, 0)
 	return func() {
 		waited := time.Since(began)
@@ -104,14 +104,14 @@ type condition interface {
 }
 
 // look is one moment of the run.
-func (r *run) look() (m observation) {
+func (r *run) sample() (m observation) {
 	flag := func(b bool) int {
 		if b {
 			return 1
 		}
 		return 0
 	}
-	m.looks = 1
+	m.samples = 1
 	rate, bandwidth := r.Fetcher.Waiting()
 	m.rate, m.bandwidth = flag(rate > 0), flag(bandwidth > 0)
 	m.bodies, m.pixels = flag(r.budget.bodies.waiters() > 0), flag(r.budget.pixels.waiters() > 0)
@@ -133,15 +133,15 @@ func (r *run) look() (m observation) {
 	return m
 }
 
-// observe judges what holds the run back until the context ends.
+// observe diagnoses what holds the run back until the context ends.
 func (r *run) observe(ctx context.Context) {
 	var window []observation
 	var now observation
 	o := observer{run: r, at: time.Now(), cpu: processTime(), answered: time.Now()}
-	for range ticks(ctx, lookEvery) {
-		now.add(r.look())
+	for range ticks(ctx, sampleEvery) {
+		now.add(r.sample())
 		o.listen()
-		if now.looks < judgeEvery {
+		if now.samples < diagnoseEvery {
 			continue
 		}
 		if window = append(window, now); len(window) > lately {
@@ -152,14 +152,14 @@ func (r *run) observe(ctx context.Context) {
 		for _, m := range window {
 			sum.add(m)
 		}
-		o.judge(sum)
+		o.diagnose(sum)
 	}
 }
 
-// observer judges a run again and again.
+// observer diagnoses a run again and again.
 type observer struct {
 	*run
-	at       time.Time // of the latest judgement
+	at       time.Time // of the latest diagnosis
 	cpu      time.Duration
 	commits  int64
 	took     time.Duration
@@ -178,8 +178,8 @@ func (o *observer) listen() {
 	}
 }
 
-// judge takes in what the run did lately.
-func (o *observer) judge(sum observation) {
+// diagnose takes in what the run did lately.
+func (o *observer) diagnose(sum observation) {
 	l, span := o.load(sum)
 	if l.draining {
 		span = 0 // the end of a run says nothing about it
@@ -191,7 +191,7 @@ func (o *observer) judge(sum observation) {
 	o.stats.holdups.note(h, span)
 }
 
-// load is what the run did since the latest judgement, and how long ago that was.
+// load is what the run did since the latest diagnosis, and how long ago that was.
 func (o *observer) load(sum observation) (l load, span time.Duration) {
 	now, cpu := time.Now(), processTime()
 	span = now.Sub(o.at)
@@ -254,7 +254,7 @@ func processTime() time.Duration {
 func (r *run) report(ctx context.Context) {
 	var told store.Progress
 	at := time.Now()
-	for range ticks(ctx, lookEvery*judgeEvery) {
+	for range ticks(ctx, sampleEvery*diagnoseEvery) {
 		h := r.stats.holdups.latest()
 		p := store.Progress{Rate: r.stats.Rate(), HeldBackBy: h.Kind, Why: h.String()}
 		if p.HeldBackBy == told.HeldBackBy && (time.Since(at) < reportEvery || p == told) {

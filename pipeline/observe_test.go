@@ -17,16 +17,16 @@ import (
 	"facescan/store"
 )
 
-// TestObserve looks at the run at an interval, judges after some looks by the latest ones, and notes how long
+// TestObserve samples the run at an interval, diagnoses after some samples by the latest ones, and notes how long
 // what held the run back.
 func TestObserve(t *testing.T) {
 	b := newBench(t, two)
 	synctest.Test(t, func(t *testing.T) {
-		var looks atomic.Int64
+		var samples atomic.Int64
 		var holds atomic.Bool
 		holds.Store(true)
 		b.opts.Hold = func() bool {
-			looks.Add(1)
+			samples.Add(1)
 			return holds.Load()
 		}
 		life := newLifecycle(t.Context())
@@ -45,29 +45,29 @@ func TestObserve(t *testing.T) {
 		kind := func(when, want string, n int64) {
 			t.Helper()
 			synctest.Wait()
-			if got := r.stats.holdups.latest().Kind; got != want || looks.Load() != n {
-				t.Errorf("%s: held back by %q after %d looks, want %q after %d", when, got, looks.Load(),
+			if got := r.stats.holdups.latest().Kind; got != want || samples.Load() != n {
+				t.Errorf("%s: held back by %q after %d samples, want %q after %d", when, got, samples.Load(),
 					want, n)
 			}
 		}
-		time.Sleep(judgeEvery*lookEvery - 1)
-		kind("before the first judgement", "", judgeEvery-1)
+		time.Sleep(diagnoseEvery*sampleEvery - 1)
+		kind("before the first diagnosis", "", diagnoseEvery-1)
 		time.Sleep(time.Nanosecond)
-		kind("at the first judgement", live.ByOutput, judgeEvery)
-		time.Sleep((lately - 1) * judgeEvery * lookEvery)
-		kind("later", live.ByOutput, lately*judgeEvery)
+		kind("at the first diagnosis", live.ByOutput, diagnoseEvery)
+		time.Sleep((lately - 1) * diagnoseEvery * sampleEvery)
+		kind("later", live.ByOutput, lately*diagnoseEvery)
 		holds.Store(false)
-		time.Sleep(2 * judgeEvery * lookEvery) // 3 of 5 still were so
-		kind("a little after it ended", live.ByOutput, (lately+2)*judgeEvery)
-		time.Sleep(judgeEvery * lookEvery)
-		kind("after it ended", "", (lately+3)*judgeEvery)
+		time.Sleep(2 * diagnoseEvery * sampleEvery) // 3 of 5 still were so
+		kind("a little after it ended", live.ByOutput, (lately+2)*diagnoseEvery)
+		time.Sleep(diagnoseEvery * sampleEvery)
+		kind("after it ended", "", (lately+3)*diagnoseEvery)
 		if most := r.stats.holdups.most(); most.Kind != live.ByOutput || most.Share != 7.0/8 {
 			t.Errorf("held back for most of the time by %+v", most)
 		}
 		life.drain(Interrupted)
 		holds.Store(true)
-		time.Sleep(10 * judgeEvery * lookEvery)
-		kind("draining", "", (lately+13)*judgeEvery)
+		time.Sleep(10 * diagnoseEvery * sampleEvery)
+		kind("draining", "", (lately+13)*diagnoseEvery)
 		if most := r.stats.holdups.most(); most.Share != 7.0/8 {
 			t.Errorf("the drain counts: %+v", most)
 		}
@@ -95,7 +95,7 @@ func TestLook(t *testing.T) {
 		inflight: make(places, 2), fetched: make(chan *task, 1)}
 	r.inflight <- struct{}{}
 	r.activity.reading.Store(readers - 1)
-	if got, want := r.look(), (observation{looks: 1, empty: 1, inFlight: 1}); got != want {
+	if got, want := r.sample(), (observation{samples: 1, empty: 1, inFlight: 1}); got != want {
 		t.Errorf("at rest: %+v, want %+v", got, want)
 	}
 	r.inflight <- struct{}{}
@@ -109,13 +109,13 @@ func TestLook(t *testing.T) {
 	}
 	r.activity.reading.Store(readers)
 	r.activity.elsewise.Store(3)
-	want := observation{looks: 1, empty: 1, inFlight: 2, flightFull: 1, queued: 1, bodies: 1, pixels: 1,
+	want := observation{samples: 1, empty: 1, inFlight: 2, flightFull: 1, queued: 1, bodies: 1, pixels: 1,
 		writing: 1, keeping: 1, claiming: 1, idle: 1, output: 1, reading: 1, standIn: 1, sidecarBusy: 1,
 		workersElse: 3, fetching: 1, decoding: 1, detecting: 1}
 	r.stats.Fetching.measure(func() int {
 		r.stats.Decoding.measure(func() int {
 			r.stats.Detecting.measure(func() int {
-				if got := r.look(); got != want {
+				if got := r.sample(); got != want {
 					t.Errorf("at work: %+v, want %+v", got, want)
 				}
 				return 0
@@ -126,7 +126,7 @@ func TestLook(t *testing.T) {
 	})
 }
 
-// TestLoad: a judgement rests on what was done since the one before, and on what the run was told to do.
+// TestLoad: a diagnosis rests on what was done since the one before, and on what the run was told to do.
 func TestLoad(t *testing.T) {
 	b := newBench(t, two)
 	synctest.Test(t, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestLoad(t *testing.T) {
 			{Owner: store.Owner{Host: "another", PID: 7}, Alive: true},
 			{Owner: store.Owner{Host: "another", PID: 8}, Shards: 1},
 		}
-		l, span := o.load(observation{looks: 10})
+		l, span := o.load(observation{samples: 10})
 		if span != 10*time.Second || l.commit != 30*time.Millisecond || l.silence != 10*time.Second ||
 			l.others != 2 || l.database != "" || l.draining || l.remote || l.pipe || l.watching ||
 			l.processors < 0.5 || l.processors > 0.6 {

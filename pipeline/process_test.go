@@ -88,7 +88,7 @@ func TestWithoutADetector(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Status != c.status || res.Reason != c.reason || res.Judged() || len(res.Faces) > 0 ||
+		if res.Status != c.status || res.Reason != c.reason || res.FacesKnown() || len(res.Faces) > 0 ||
 			(res.Status == store.OK) != (res.Detector == store.NoDetector) {
 			t.Errorf("%d bytes: %+v", len(c.bytes), res)
 		}

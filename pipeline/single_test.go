@@ -18,7 +18,7 @@ import (
 	"facescan/store"
 )
 
-// TestSingle judges files and URLs as a run does, and tells what is not the image's fault.
+// TestSingle processes files and URLs as a run does, and tells what is not the image's fault.
 func TestSingle(t *testing.T) {
 	b := newBench(t, two)
 	s := &Single{Fetcher: b.opts.Fetcher, Detector: answering(oneFace),

@@ -66,7 +66,7 @@ func (s *Stats) Snapshot() live.Snapshot {
 	v.Holdup, v.Mostly = s.holdups.latest(), s.holdups.most()
 	if v.Outage, v.Cause = s.outage.On, s.outage.Cause; v.Outage {
 		v.OutageFor = v.Now.Sub(s.outage.Since)
-		v.Holdup = s.outageHoldup() // judged at once
+		v.Holdup = s.outageHoldup() // diagnosed at once
 	}
 	return v
 }

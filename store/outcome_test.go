@@ -99,14 +99,14 @@ func TestRanked(t *testing.T) {
 	}
 }
 
-func TestJudged(t *testing.T) {
+func TestFacesKnown(t *testing.T) {
 	for _, c := range []struct {
 		r    Result
 		want bool
 	}{{Result{Status: OK, Detector: "d"}, true}, {Result{Status: OK, Detector: NoDetector}, false},
 		{Result{Status: Failed, Detector: "d"}, false}, {Result{}, false}} {
-		if c.r.Judged() != c.want {
-			t.Errorf("%+v: judged %t", c.r, !c.want)
+		if c.r.FacesKnown() != c.want {
+			t.Errorf("%+v: known %t", c.r, !c.want)
 		}
 	}
 }

@@ -38,8 +38,8 @@ type Result struct {
 // not known.
 const NoDetector = "none"
 
-// Judged reports whether it is known which faces the image has.
-func (r *Result) Judged() bool { return r.Status == OK && r.Detector != NoDetector }
+// FacesKnown reports whether it is known which faces the image has.
+func (r *Result) FacesKnown() bool { return r.Status == OK && r.Detector != NoDetector }
 
 // Outputs are files that a run made of a row's image, beside its result; several may be set.
 type Outputs uint8

@@ -52,12 +52,12 @@ func TestSidecars(t *testing.T) {
 	// The command that a refusal names has the sidecars.
 	begun := line("")
 	job := newJob(t, true, nil)
-	d, err := begun.Settle(t.Context(), job, opener(begun, 20))
+	d, err := begun.Open(t.Context(), job, opener(begun, 20))
 	check(t, err)
 	check(t, d.Close())
 	other := line(detect.Pigo)
 	other.Sidecars = []string{pigo.URL}
-	_, err = other.Settle(t.Context(), job, opener(other, 20))
+	_, err = other.Open(t.Context(), job, opener(other, 20))
 	says(t, err, " --stale --detector pigo --sidecar "+pigo.URL+"`, or")
 }
 
@@ -103,7 +103,7 @@ func TestVerifiedJob(t *testing.T) {
 	check(t, err)
 	check(t, session.Leave(t.Context()))
 	c := line("")
-	d, err := c.Settle(t.Context(), job, opener(c, 20))
+	d, err := c.Open(t.Context(), job, opener(c, 20))
 	check(t, err)
 	if d.Fingerprint() != begun {
 		t.Errorf("the fingerprint is %s", d.Fingerprint())
@@ -118,8 +118,8 @@ type refuses struct{ flags }
 
 func (refuses) Take(string, string) error { return errors.New("not a number") }
 
-// TestSettleFails with the cause, and leaves the job as it is.
-func TestSettleFails(t *testing.T) {
+// TestOpenFails with the cause, and leaves the job as it is.
+func TestOpenFails(t *testing.T) {
 	broken := errors.New("no such model")
 	for _, c := range []struct {
 		name   string
@@ -148,7 +148,7 @@ func TestSettleFails(t *testing.T) {
 			}
 			return opener(choice, 33)()
 		}
-		_, err = choice.Settle(t.Context(), job, open)
+		_, err = choice.Open(t.Context(), job, open)
 		says(t, err, c.says)
 		_, err = choice.Change(t.Context(), job, open)
 		if !strings.HasPrefix(c.says, "!") {
@@ -209,7 +209,7 @@ func TestBrokenJob(t *testing.T) {
 	} {
 		job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo"}`, DetectorSetting: "pigo"})
 		c := line("yunet")
-		d, err := c.Settle(t.Context(), broken{job, answer}, opener(c, 20))
+		d, err := c.Open(t.Context(), broken{job, answer}, opener(c, 20))
 		if errors.Is(err, errBroken) != called.settle || (d == nil) != called.settle {
 			t.Errorf("%s: settled: %v, %v", answer, d, err)
 		}

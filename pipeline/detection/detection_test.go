@@ -77,11 +77,11 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// TestSettle opens the detectors of jobs for command lines.
-func TestSettle(t *testing.T) {
+// TestOpen opens the detectors of jobs for command lines.
+func TestOpen(t *testing.T) {
 	begun := func(t *testing.T, anyDone bool, c *Choice) store.Job {
 		job := newJob(t, anyDone, nil)
-		d, err := c.Settle(t.Context(), job, opener(c, 20))
+		d, err := c.Open(t.Context(), job, opener(c, 20))
 		check(t, err)
 		if d != nil {
 			check(t, d.Close())
@@ -119,7 +119,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			job := begun(t, !test.pending, test.was)
-			d, err := test.now.Settle(t.Context(), job, opener(test.now, test.minFace))
+			d, err := test.now.Open(t.Context(), job, opener(test.now, test.minFace))
 			if test.err != "" {
 				says(t, err, test.err)
 				return
@@ -160,7 +160,7 @@ func TestAdopted(t *testing.T) {
 	job := newJob(t, true,
 		map[string]string{flagsSetting: `{"detector":"pigo","min-face":"33","shift":"0.2"}`})
 	c := line("")
-	d, err := c.Settle(t.Context(), job, opener(c, 33))
+	d, err := c.Open(t.Context(), job, opener(c, 33))
 	check(t, err)
 	check(t, d.Close())
 	if c.Flags.Text("min-face") != "33" || c.Flags.Text("shift") != "0.2" || c.Flags.Text("scale") != "1.1" {
@@ -179,7 +179,7 @@ func TestAdoptedOfADetector(t *testing.T) {
 			check(t, c.now.Flags.Take("iou", "0.3"))
 		}
 		job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo","iou":"0.7"}`})
-		d, err := c.now.Settle(t.Context(), job, opener(c.now, 20))
+		d, err := c.now.Open(t.Context(), job, opener(c.now, 20))
 		check(t, err)
 		check(t, d.Close())
 		if got := c.now.Flags.Text("iou"); got != c.want {
@@ -188,7 +188,7 @@ func TestAdoptedOfADetector(t *testing.T) {
 	}
 	job := newJob(t, true, map[string]string{flagsSetting: `{"detector":"pigo","iou":"0.7"}`})
 	c := line("", "iou", "0.5")
-	_, err := c.Settle(t.Context(), job, opener(c, 20))
+	_, err := c.Open(t.Context(), job, opener(c, 20))
 	says(t, err, "--iou 0.5 (was 0.7)")
 }
 
@@ -204,19 +204,19 @@ func (c closes) Close() error {
 	return errors.Join(c.fails, c.Detector.Close())
 }
 
-// TestSettleCloses the detector that it refuses, and no other.
-func TestSettleCloses(t *testing.T) {
+// TestOpenCloses the detector that it refuses, and no other.
+func TestOpenCloses(t *testing.T) {
 	for _, c := range []struct {
 		minFace, closed int
 	}{{20, 0}, {40, 1}} {
 		begun := line("")
 		job := newJob(t, true, nil)
-		d, err := begun.Settle(t.Context(), job, opener(begun, 20))
+		d, err := begun.Open(t.Context(), job, opener(begun, 20))
 		check(t, err)
 		check(t, d.Close())
 		closed, now := 0, line("")
 		open := opener(now, c.minFace)
-		d, err = now.Settle(t.Context(), job, func() (detect.Detector, error) {
+		d, err = now.Open(t.Context(), job, func() (detect.Detector, error) {
 			d, err := open()
 			return closes{d, &closed, nil}, err
 		})
@@ -281,18 +281,18 @@ func TestEarlierReleases(t *testing.T) {
 	// Pending rows of one that was begun with --verify-faces cannot be processed.
 	job = newJob(t, true, map[string]string{flagsSetting: `{"verify-faces":"true"}`})
 	c := line("")
-	_, err = c.Settle(t.Context(), job, opener(c, 20))
+	_, err = c.Open(t.Context(), job, opener(c, 20))
 	says(t, err, "!its 1 pending rows cannot be processed as the others were. To process all of it "+
 		"again: facescan rescan '")
 	// While none of its rows has a result, it is a job as any other.
 	job = newJob(t, false, map[string]string{flagsSetting: `{"verify-faces":"true"}`})
-	d, err := c.Settle(t.Context(), job, opener(c, 20))
+	d, err := c.Open(t.Context(), job, opener(c, 20))
 	check(t, err)
 	check(t, d.Close())
 	// A foreign model answers only behind its sidecar.
 	job = newJob(t, true, map[string]string{flagsSetting: `{"detector":""}`, DetectorSetting: "retina/2"})
 	c = line("")
-	_, err = c.Settle(t.Context(), job, opener(c, 20))
+	_, err = c.Open(t.Context(), job, opener(c, 20))
 	says(t, err, "!facescan rescan '"+strings.ReplaceAll(job.Path(), "'", `'\''`)+
 		"' --stale --detector yunet")
 	// What no release wrote is not taken for anything.

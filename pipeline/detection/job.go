@@ -107,9 +107,9 @@ func (c *Choice) save(ctx context.Context, job store.Job, was *Job, fingerprint 
 	return job.Set(ctx, map[string]string{flagsSetting: string(text), DetectorSetting: fingerprint})
 }
 
-// Settle opens the detector of a job: its own, with the flags that it was begun with, unless it has no
+// Open opens the detector of a job: its own, with the flags that it was begun with, unless it has no
 // results yet; nil when no faces are looked for. A flag that was given and differs is refused.
-func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.Detector, error)) (
+func (c *Choice) Open(ctx context.Context, job store.Job, open func() (detect.Detector, error)) (
 	d detect.Detector, err error) {
 	was, err := Read(ctx, job)
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *Choice) Settle(ctx context.Context, job store.Job, open func() (detect.
 		return nil, err
 	}
 	if was.verified() && counts.Done > 0 {
-		return settleVerified(was, counts)
+		return openVerified(was, counts)
 	}
 	if len(differ) > 0 && counts.Done > 0 {
 		if err := c.Flags.Check(); err != nil { // the rescan that is named would be refused, too
@@ -202,9 +202,9 @@ func (c *Choice) Change(ctx context.Context, job store.Job, open func() (detect.
 	return fingerprint, c.save(ctx, job, was, fingerprint)
 }
 
-// settleVerified is for a job that was begun with --verify-faces and has results: rows that are pending
+// openVerified is for a job that was begun with --verify-faces and has results: rows that are pending
 // cannot be processed as the others were.
-func settleVerified(was *Job, counts store.Counts) (detect.Detector, error) {
+func openVerified(was *Job, counts store.Counts) (detect.Detector, error) {
 	gone := pipeline.Usagef("%sThe job was begun with it, so its %d pending rows cannot be "+
 		"processed as the others were. To process all of it again: %s; to begin another job: add --db with "+
 		"another name", verifyGone, counts.Pending,

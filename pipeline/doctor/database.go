@@ -19,7 +19,7 @@ const (
 	databaseFor = 30 * time.Second
 )
 
-// Database measures a database server, and judges it.
+// Database measures a database server, and rates it.
 func Database(ctx context.Context, url string) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, databaseFor)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 	"facescan/store/storetest/pgtest"
 )
 
-// TestDatabase: what is found of a server is judged, with what to do about it.
+// TestDatabase: what is found of a server is rated, with what to do about it.
 func TestDatabase(t *testing.T) {
 	t.Parallel()
 	sound := postgres.Health{Version: "17.2", Host: "db:5432", RoundTrip: time.Millisecond, Commits: 900,

@@ -195,7 +195,7 @@ func Resolver(ctx context.Context, servers []string, list string) (Finding, erro
 	return resolver(n, len(names), took, r.Servers()), nil
 }
 
-// resolver judges lookups, of which n were answered.
+// resolver rates lookups, of which n were answered.
 func resolver(n, of int, took time.Duration, servers []resolve.Server) Finding {
 	rate := float64(n) / took.Seconds()
 	f := Finding{Check: "resolver", State: "ok",

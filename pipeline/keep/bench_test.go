@@ -59,7 +59,7 @@ func BenchmarkKeep(b *testing.B) {
 			}
 			c.o.Job = newJob(b)
 			k := start(b, c.o)
-			img := judged(c.body, "jpeg", twoFaces[:1], 1)
+			img := processed(c.body, "jpeg", twoFaces[:1], 1)
 			var results []store.Result
 			begin := cpu()
 			for i := 0; b.Loop(); i++ {

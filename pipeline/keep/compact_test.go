@@ -57,8 +57,8 @@ func TestSealFails(t *testing.T) {
 	} {
 		dir, w := t.TempDir(), newWork(t, 2)
 		k := start(t, Options{Job: w.job, Bodies: dir})
-		w.keep(k, judged([]byte("first"), "jpeg", nil, 1))
-		_, err := k.Keep(context.Background(), judged([]byte("second"), "jpeg", nil, 2))
+		w.keep(k, processed([]byte("first"), "jpeg", nil, 1))
+		_, err := k.Keep(context.Background(), processed([]byte("second"), "jpeg", nil, 2))
 		ok(t, err)
 		ok(t, k.writer.sync())
 		ok(t, k.Drop([]int64{2}))

@@ -94,11 +94,11 @@ func TestFullDisk(t *testing.T) {
 	defer full.Close()
 	w := newWork(t, 2)
 	k := start(t, Options{Job: w.job, Bodies: t.TempDir()})
-	img := judged([]byte("first"), "jpeg", nil, 1)
+	img := processed([]byte("first"), "jpeg", nil, 1)
 	out, err := k.Keep(t.Context(), img)
 	ok(t, err)
 	k.writer.parts[0].w.Reset(full)
-	_, err = k.Keep(t.Context(), judged(make([]byte, 1<<20), "jpeg", nil, 2))
+	_, err = k.Keep(t.Context(), processed(make([]byte, 1<<20), "jpeg", nil, 2))
 	if !errors.Is(err, store.ErrFull) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("kept: %v", err)
 	}
@@ -329,7 +329,7 @@ func TestNoRoom(t *testing.T) {
 	}
 	// What is no image at all takes no memory.
 	k := start(t, Options{Job: newJob(t), Blurred: t.TempDir()})
-	img := judged([]byte(strings.Repeat("text", 99)), "jpeg", nil, 1)
+	img := processed([]byte(strings.Repeat("text", 99)), "jpeg", nil, 1)
 	img.Room = func(int64) (func(), error) { return nil, errAway }
 	if out, err := k.Keep(t.Context(), img); err != nil || out[0] != 0 {
 		t.Errorf("outputs %b, %v", out, err)

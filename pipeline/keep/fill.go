@@ -47,7 +47,7 @@ func (k *Keeper) FillThumbnails(ctx context.Context) (made, lacking int, err err
 		}
 		w := &wanted[min(len(r.Faces), 1)]
 		at := w.place(r.ID)
-		if at >= w.n || !r.Judged() {
+		if at >= w.n || !r.FacesKnown() {
 			continue
 		}
 		if _, kept := k.Find(r.ID); kept || have[r.ID] {
@@ -77,7 +77,7 @@ func (k *Keeper) FillThumbnails(ctx context.Context) (made, lacking int, err err
 // fillThumbnail makes the thumbnail of a row from its kept bytes, if they can be used.
 func (k *Keeper) fillThumbnail(ctx context.Context, id int64) (is bool, err error) {
 	r, done, err := resultOf(ctx, k.o.Job, id)
-	if err != nil || !done || !r.Judged() {
+	if err != nil || !done || !r.FacesKnown() {
 		return false, err
 	}
 	row := store.Row{ID: id, URL: r.URL}

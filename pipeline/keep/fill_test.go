@@ -24,8 +24,8 @@ func TestFillFromSmaller(t *testing.T) {
 		w, dir := newWork(t, 3), t.TempDir()
 		k := start(t, inForm(w.job, dir, form))
 		body := drawn(t, "jpeg", 1200, 900, face)
-		w.keep(k, judged(body, "jpeg", []store.Face{face}, 1))
-		w.keep(k, judged(body, "jpeg", nil, 2))
+		w.keep(k, processed(body, "jpeg", []store.Face{face}, 1))
+		w.keep(k, processed(body, "jpeg", nil, 2))
 		ok(t, k.Close())
 		k = start(t, Options{Job: w.job, Thumbnails: 6, BlurFaces: true})
 		made, lacking, err := k.FillThumbnails(t.Context())
@@ -57,16 +57,16 @@ func TestFillSample(t *testing.T) {
 	body := drawn(t, "jpeg", 60, 40)
 	var without, with []int64 // faces
 	for id := int64(1); id <= 8; id++ {
-		w.keep(k, judged(body, "jpeg", nil, id))
+		w.keep(k, processed(body, "jpeg", nil, id))
 		without = append(without, id)
 	}
 	one := []store.Face{{X: 10, Y: 10, Width: 9, Height: 9, Score: 9}}
-	w.keep(k, judged(body, "jpeg", one, 9))
+	w.keep(k, processed(body, "jpeg", one, 9))
 	with = append(with, 9)
 	ok(t, k.Close())
 	k = start(t, Options{Job: w.job, Crops: t.TempDir()}) // of row 10 nothing is kept
-	w.keep(k, judged(body, "jpeg", one, 10))
-	none := judged(body, "jpeg", nil, 11) // at which no detector looked
+	w.keep(k, processed(body, "jpeg", one, 10))
+	none := processed(body, "jpeg", nil, 11) // at which no detector looked
 	none.Result.Detector = store.NoDetector
 	w.keep(k, none)
 	ok(t, k.Close())
@@ -109,8 +109,8 @@ func TestFillSample(t *testing.T) {
 func TestFillDamaged(t *testing.T) {
 	w, dir := newWork(t, 2), t.TempDir()
 	k := start(t, Options{Job: w.job, Bodies: dir})
-	w.keep(k, judged(drawn(t, "jpeg", 60, 40), "jpeg", nil, 1))
-	w.keep(k, judged([]byte("no picture at all"), "jpeg", nil, 2))
+	w.keep(k, processed(drawn(t, "jpeg", 60, 40), "jpeg", nil, 1))
+	w.keep(k, processed([]byte("no picture at all"), "jpeg", nil, 2))
 	ok(t, k.Close())
 	tars, err := filepath.Glob(filepath.Join(dir, "*.tar"))
 	ok(t, err)

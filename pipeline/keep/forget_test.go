@@ -163,9 +163,9 @@ func TestForgetFiles(t *testing.T) {
 		o.Crops, o.Blurred = filepath.Join(dir, "crops"), filepath.Join(dir, "blurred")
 		k := start(t, o)
 		for id := int64(1); id <= 2; id++ {
-			w.keep(k, judged(drawn(t, "png", 200, 150, twoFaces...), "png", twoFaces, id))
+			w.keep(k, processed(drawn(t, "png", 200, 150, twoFaces...), "png", twoFaces, id))
 		}
-		shared := judged(drawn(t, "png", 210, 150, twoFaces...), "png", twoFaces, 3, 4)
+		shared := processed(drawn(t, "png", 210, 150, twoFaces...), "png", twoFaces, 3, 4)
 		shared.Rows[1].URL = row(3).URL
 		w.keep(k, shared)
 		log := slog.New(slog.DiscardHandler)

@@ -78,10 +78,10 @@ func TestResults(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	k := start(t, inForm(job, dir, Form{JSON: true}))
 	body := drawn(t, "png", 200, 150, twoFaces...)
-	img := judged(body, "png", twoFaces, 1, 2)
+	img := processed(body, "png", twoFaces, 1, 2)
 	img.Rows[1].URL = "http://host/a \"quoted\" \xff name.png"
 	k.keep(t, img)
-	none := judged(body, "png", nil, 3)
+	none := processed(body, "png", nil, 3)
 	none.Result.Detector = store.NoDetector
 	k.keep(t, none)
 	for _, r := range []store.Row{img.Rows[0], img.Rows[1], none.Rows[0]} {
@@ -130,9 +130,9 @@ func TestResultsCut(t *testing.T) {
 	k := start(t, inForm(w.job, dir, Form{JSON: true}))
 	defer k.Close()
 	body := drawn(t, "jpeg", 30, 20)
-	w.keep(k, judged(body, "jpeg", nil, 1))
-	w.keep(k, judged(body, "jpeg", nil, 2))
-	img := judged(body, "jpeg", nil, 3) // of which no commit is known
+	w.keep(k, processed(body, "jpeg", nil, 1))
+	w.keep(k, processed(body, "jpeg", nil, 2))
+	img := processed(body, "jpeg", nil, 3) // of which no commit is known
 	out, err := k.Keep(t.Context(), img)
 	ok(t, err)
 	ok(t, k.Stage(lease(), resultsOf(img, out)))
@@ -180,7 +180,7 @@ func TestStoredFaces(t *testing.T) {
 		for _, size := range []int{0, 120, 240, 999} {
 			dir := t.TempDir()
 			k := start(t, inForm(newJob(t), dir, Form{Size: size, Quality: 90, JSON: true}))
-			img := judged(body, "jpeg", []store.Face{upright}, 1)
+			img := processed(body, "jpeg", []store.Face{upright}, 1)
 			img.Result.Width, img.Result.Height = width, height
 			want := store.KeptBody
 			if size > 0 && (size < 240 || orientation > 1) {
@@ -269,7 +269,7 @@ func TestSmall(t *testing.T) {
 	} {
 		dir, job := t.TempDir(), newJob(t)
 		k := start(t, inForm(job, dir, Form{Size: c.size, Quality: 95, JSON: true}))
-		img := judged(c.body, c.format, nil, 1)
+		img := processed(c.body, c.format, nil, 1)
 		img.Result.Partial, img.Result.Bytes = c.partial, int64(len(c.body))
 		if got := k.keep(t, img); got != store.KeptBody|store.KeptJPEG {
 			t.Errorf("%s: outputs %b", name, got)
@@ -299,7 +299,7 @@ func TestFits(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	k := start(t, inForm(job, dir, Form{Size: 200, Quality: 50}))
 	body := drawn(t, "jpeg", 200, 150)
-	if got := k.keep(t, judged(body, "jpeg", nil, 1)); got != store.KeptBody {
+	if got := k.keep(t, processed(body, "jpeg", nil, 1)); got != store.KeptBody {
 		t.Errorf("outputs %b", got)
 	}
 	ok(t, k.Close())

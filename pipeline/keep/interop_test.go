@@ -56,7 +56,7 @@ func TestWebdataset(t *testing.T) {
 			if i == 3 {
 				ids = append(ids, 5_000_000_000)
 			}
-			img := judged(body, file.Format, []store.Face{{X: a.Face[0], Y: a.Face[1], Width: a.Face[2],
+			img := processed(body, file.Format, []store.Face{{X: a.Face[0], Y: a.Face[1], Width: a.Face[2],
 				Height: a.Face[3], Score: 0.9}}, ids...)
 			img.Result.Width, img.Result.Height = a.Width, a.Height
 			for n := range img.Rows {

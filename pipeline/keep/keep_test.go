@@ -92,8 +92,8 @@ func row(id int64) store.Row {
 
 func free(int64) (func(), error) { return func() {}, nil }
 
-// judged is an image of the rows with these ids.
-func judged(body []byte, format string, faces []store.Face, ids ...int64) pipeline.Processed {
+// processed is an image of the rows with these ids.
+func processed(body []byte, format string, faces []store.Face, ids ...int64) pipeline.Processed {
 	img := pipeline.Processed{Original: pipeline.Original{Body: body, Status: 200,
 		FinalURL: "http://elsewhere/x"}, Room: free,
 		Result: &store.Result{Status: store.OK, Format: format, Faces: faces, Detector: "test/1",
@@ -199,7 +199,7 @@ func TestBodies(t *testing.T) {
 		if id%10 == 0 {
 			ids = append(ids, 1000+id, 1<<store.SourceShift+id) // of the same URL
 		}
-		img := judged(body, "jpeg", nil, ids...)
+		img := processed(body, "jpeg", nil, ids...)
 		for i := range img.Rows {
 			img.Rows[i].URL = row(id).URL
 		}
@@ -276,7 +276,7 @@ func readsBack(t *testing.T, job store.Job) {
 		t.Error("the bytes of another URL were taken")
 	}
 	// What was read from where it is kept is not kept once more.
-	img := judged([]byte{1}, "jpeg", nil, 1)
+	img := processed([]byte{1}, "jpeg", nil, 1)
 	img.Kept = true
 	if got := k.keep(t, img); got != store.KeptBody {
 		t.Errorf("outputs %v", got)
@@ -298,11 +298,11 @@ func TestCrashInTheMidst(t *testing.T) {
 	job := w.job
 	k := start(t, Options{Job: job, Bodies: dir})
 	defer k.Close()
-	w.keep(k, judged([]byte("first"), "jpeg", nil, 1))
-	shared := judged(bytes.Repeat([]byte("second"), 200), "png", nil, 2, 3)
+	w.keep(k, processed([]byte("first"), "jpeg", nil, 1))
+	shared := processed(bytes.Repeat([]byte("second"), 200), "png", nil, 2, 3)
 	shared.Rows[1].URL = row(2).URL
 	w.keep(k, shared)
-	w.keep(k, judged([]byte("third"), "gif", nil, 4))
+	w.keep(k, processed([]byte("third"), "gif", nil, 4))
 	part := k.writer.parts[0]
 	size := part.size
 	whole := map[int64]int64{} // from which length on a row is there
@@ -341,8 +341,8 @@ func TestPowerCut(t *testing.T) {
 	job := w.job
 	k := start(t, Options{Job: job, Bodies: dir})
 	defer k.Close()
-	w.keep(k, judged([]byte("first"), "jpeg", nil, 1))
-	w.keep(k, judged(bytes.Repeat([]byte("second"), 2000), "jpeg", nil, 2))
+	w.keep(k, processed([]byte("first"), "jpeg", nil, 1))
+	w.keep(k, processed(bytes.Repeat([]byte("second"), 2000), "jpeg", nil, 2))
 	e := k.writer.parts[0].entries[1]
 	for at := e.at; at < e.at+e.size; at += 1009 {
 		copied := copyDead(t, dir)
@@ -370,7 +370,7 @@ func TestDamage(t *testing.T) {
 	dir, job := t.TempDir(), newJob(t)
 	k := start(t, Options{Job: job, Bodies: dir})
 	for id := int64(1); id <= 9; id++ {
-		k.keep(t, judged(bytes.Repeat([]byte{byte(id)}, 1000), "jpeg", nil, id))
+		k.keep(t, processed(bytes.Repeat([]byte{byte(id)}, 1000), "jpeg", nil, id))
 	}
 	e, _ := k.writer.find(5)
 	ok(t, k.Close())
@@ -470,10 +470,10 @@ func TestWhere(t *testing.T) {
 	dir := t.TempDir()
 	k := start(t, Options{Job: newJob(t), Bodies: dir, Where: where})
 	one := []store.Face{{Width: 2, Height: 2, Score: 9}}
-	if k.keep(t, judged([]byte("x"), "jpeg", nil, 1)) != 0 {
+	if k.keep(t, processed([]byte("x"), "jpeg", nil, 1)) != 0 {
 		t.Error("kept without a face")
 	}
-	img := judged([]byte("y"), "jpeg", one, 2, 3, 4)
+	img := processed([]byte("y"), "jpeg", one, 2, 3, 4)
 	out, err := k.Keep(context.Background(), img)
 	ok(t, err)
 	ok(t, k.Done(t.Context(), lease(), resultsOf(img, out)))
@@ -500,7 +500,7 @@ func TestFewDescriptors(t *testing.T) {
 	k := start(t, Options{Job: job, Bodies: dir, TarSize: 1})
 	const n = 60
 	for id := int64(1); id <= n; id++ {
-		k.keep(t, judged([]byte(fmt.Sprint(id)), "jpeg", nil, id))
+		k.keep(t, processed([]byte(fmt.Sprint(id)), "jpeg", nil, id))
 	}
 	errs := make(chan error)
 	for i := range 4 {
@@ -541,7 +541,7 @@ func TestSeenByOthers(t *testing.T) {
 	job := w.job
 	a := start(t, Options{Job: job, Bodies: dir})
 	b := start(t, Options{Job: job, Bodies: dir})
-	w.keep(a, judged([]byte("a"), "jpeg", nil, 1))
+	w.keep(a, processed([]byte("a"), "jpeg", nil, 1))
 	ok(t, b.TakeOver())
 	if _, found := b.Find(1); found {
 		t.Error("a living process's file was taken")
@@ -553,7 +553,7 @@ func TestSeenByOthers(t *testing.T) {
 	}
 	a.writer.drop(a.writer.parts[0])
 	c := start(t, Options{Job: job, Bodies: dir})
-	w.keep(c, judged([]byte("c"), "jpeg", nil, 2))
+	w.keep(c, processed([]byte("c"), "jpeg", nil, 2))
 	ok(t, c.Close())
 	ok(t, b.TakeOver())
 	if _, found := b.Find(2); !found {
@@ -561,7 +561,7 @@ func TestSeenByOthers(t *testing.T) {
 	}
 	b.archive.dirs[0].quiet = true // as if it had been quiet for long: times decide then
 	d := start(t, Options{Job: job, Bodies: dir})
-	w.keep(d, judged([]byte("d"), "jpeg", nil, 3))
+	w.keep(d, processed([]byte("d"), "jpeg", nil, 3))
 	ok(t, d.Close())
 	later := time.Now().Add(time.Minute)
 	ok(t, os.Chtimes(dir, later, later))

@@ -79,7 +79,7 @@ func TestNoMetadata(t *testing.T) {
 		o.Crops, o.Blurred = filepath.Join(dir, "crops"), filepath.Join(dir, "blurred")
 		o.Thumbnails, o.BlurFaces, o.BlurMargin = 2, true, DefaultBlurMargin
 		k := start(t, o)
-		k.keep(t, judged(c.body, c.format, []store.Face{{X: 40, Y: 30, Width: 40, Height: 40}}, 1))
+		k.keep(t, processed(c.body, c.format, []store.Face{{X: 40, Y: 30, Width: 40, Height: 40}}, 1))
 		ok(t, k.Close())
 		checkBare(t, name+" kept", []byte(members(t, o.Bodies)["000/000001.jpg"]))
 		checkBare(t, name+" crop", files(t, o.Crops)["000/000001-1.jpg"])

@@ -47,10 +47,10 @@ func TestCrops(t *testing.T) {
 	dir := t.TempDir()
 	k := start(t, Options{Job: newJob(t), Crops: dir, Margin: 0.25})
 	body := drawn(t, "png", 200, 150, twoFaces...)
-	if got := k.keep(t, judged(body, "png", twoFaces, 7, 1_000_007)); got != store.Crops {
+	if got := k.keep(t, processed(body, "png", twoFaces, 7, 1_000_007)); got != store.Crops {
 		t.Errorf("outputs %v", got)
 	}
-	if got := k.keep(t, judged(body, "png", nil, 8)); got != store.Crops {
+	if got := k.keep(t, processed(body, "png", nil, 8)); got != store.Crops {
 		t.Errorf("without faces: outputs %v", got)
 	}
 	ok(t, k.Close())
@@ -85,7 +85,7 @@ func TestUpright(t *testing.T) {
 	stored := store.Face{X: 10, Y: 20, Width: 32, Height: 32}
 	body := turned(drawn(t, "jpeg", 200, 100, stored), 6) // to be turned a quarter, clockwise
 	upright := store.Face{X: 100 - 20 - 32, Y: 10, Width: 32, Height: 32, Score: 9}
-	img := judged(body, "jpeg", []store.Face{upright}, 1)
+	img := processed(body, "jpeg", []store.Face{upright}, 1)
 	img.Result.Width, img.Result.Height = 100, 200
 	if got := k.keep(t, img); got != store.Crops|store.Blurred {
 		t.Errorf("outputs %v", got)
@@ -136,7 +136,7 @@ func TestBlurHides(t *testing.T) {
 	}
 	dir := t.TempDir()
 	k := start(t, Options{Job: newJob(t), Blurred: dir})
-	k.keep(t, judged(body, "jpeg", faces, 1))
+	k.keep(t, processed(body, "jpeg", faces, 1))
 	ok(t, k.Close())
 	after := files(t, dir)["000/000001.jpg"]
 	for _, f := range look(after) {
@@ -166,22 +166,22 @@ func TestBlurHides(t *testing.T) {
 	}
 }
 
-// TestJudgedAnew removes what an earlier verdict made and the new one does not have.
-func TestJudgedAnew(t *testing.T) {
+// TestProcessedAgain removes what an earlier result made and the new one does not have.
+func TestProcessedAgain(t *testing.T) {
 	crops, blurred, job := t.TempDir(), t.TempDir(), newJob(t)
 	k := start(t, Options{Job: job, Crops: crops, Blurred: blurred})
 	defer k.Close()
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
-	settle := func(id int64, faces []store.Face) {
+	complete := func(id int64, faces []store.Face) {
 		t.Helper()
-		k.keep(t, judged(body, "jpeg", faces, id))
+		k.keep(t, processed(body, "jpeg", faces, id))
 	}
 	names := func(dir string) []string { return slices.Sorted(maps.Keys(files(t, dir))) }
 	for id := int64(1); id <= 3; id++ {
-		settle(id, twoFaces)
+		complete(id, twoFaces)
 	}
-	settle(1, twoFaces[:1])
-	settle(2, nil)
+	complete(1, twoFaces[:1])
+	complete(2, nil)
 	failed := []store.Result{{ID: 3, Status: store.Failed, Reason: store.Timeout, Time: now()},
 		{ID: 4, Status: store.Failed, Time: now()}}
 	ok(t, k.Stage(lease(), failed))
@@ -209,9 +209,9 @@ func TestThumbnails(t *testing.T) {
 			start(t, Options{Job: job, Thumbnails: n})}
 		for i := range rows + rows/4 { // some come twice
 			id := order(i % rows)
-			img := judged(without, "jpeg", nil, id)
+			img := processed(without, "jpeg", nil, id)
 			if id%3 == 0 {
-				img = judged(with, "jpeg", twoFaces, id)
+				img = processed(with, "jpeg", twoFaces, id)
 			}
 			if got := keepers[i%2].keep(t, img); got != 0 {
 				t.Fatalf("outputs %v", got)
@@ -301,7 +301,7 @@ func TestThumbnailsBlurred(t *testing.T) {
 		return b.Bytes()
 	}
 	k := start(t, Options{Job: job, Thumbnails: 1, BlurFaces: true, Blurred: t.TempDir(), Crops: crops})
-	k.keep(t, judged(striped(twoFaces[0]), "jpeg", twoFaces[:1], 1))
+	k.keep(t, processed(striped(twoFaces[0]), "jpeg", twoFaces[:1], 1))
 	ok(t, k.Close())
 	got, err := job.Samples(t.Context())
 	ok(t, err)
@@ -337,7 +337,7 @@ func TestTogether(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				id := int64(w*each + i + 1)
-				img := judged(body, "jpeg", twoFaces, id)
+				img := processed(body, "jpeg", twoFaces, id)
 				out, err := k.Keep(context.Background(), img)
 				if err == nil && out[0] != store.KeptBody|store.Crops|store.Blurred {
 					err = fmt.Errorf("row %d: outputs %v", id, out)

@@ -19,7 +19,7 @@ func (w *work) rescanned(k *Keeper, id int64, faces ...store.Face) {
 	ok(w, err)
 	_, err = w.job.Retry(w.Context(), store.Selection{OK: true})
 	ok(w, err)
-	img := judged(o.Body, "jpeg", faces, id)
+	img := processed(o.Body, "jpeg", faces, id)
 	img.Original, img.Kept, img.Result.Attempts = o, true, 0
 	w.keep(k, img)
 }
@@ -34,7 +34,7 @@ func TestRenewed(t *testing.T) {
 	defer elder.Close()
 	k := start(t, inForm(w.job, dir, form))
 	for id := int64(1); id <= 4; id++ {
-		w.keep(k, judged(body, "jpeg", nil, id))
+		w.keep(k, processed(body, "jpeg", nil, id))
 	}
 	ok(t, k.Close())
 	before := pairs(t, dir)
@@ -91,8 +91,8 @@ func TestRenewedByTheDead(t *testing.T) {
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
 	form := Form{JSON: true}
 	k := start(t, inForm(w.job, dir, form))
-	w.keep(k, judged(body, "jpeg", nil, 1))
-	w.keep(k, judged(body, "jpeg", nil, 2))
+	w.keep(k, processed(body, "jpeg", nil, 1))
+	w.keep(k, processed(body, "jpeg", nil, 2))
 	ok(t, k.Close())
 	k = start(t, inForm(w.job, dir, form))
 	w.rescanned(k, 1, twoFaces...)
@@ -120,8 +120,8 @@ func TestRenewedBeside(t *testing.T) {
 	body := drawn(t, "jpeg", 200, 150, twoFaces...)
 	form := Form{JSON: true}
 	k := start(t, inForm(w.job, dir, form))
-	w.keep(k, judged(body, "jpeg", nil, 1))
-	w.keep(k, judged(body, "jpeg", nil, 2))
+	w.keep(k, processed(body, "jpeg", nil, 1))
+	w.keep(k, processed(body, "jpeg", nil, 2))
 	ok(t, k.Close())
 	other, k := start(t, inForm(w.job, dir, form)), start(t, inForm(w.job, dir, form))
 	w.rescanned(other, 1, twoFaces...)
@@ -148,7 +148,7 @@ func TestRenewedInPart(t *testing.T) {
 	form := Form{JSON: true}
 	k := start(t, inForm(w.job, dir, form))
 	for id := int64(1); id <= 3; id++ {
-		w.keep(k, judged(body, "jpeg", nil, id))
+		w.keep(k, processed(body, "jpeg", nil, id))
 	}
 	ok(t, k.Close())
 	old := files(t, dir)
@@ -180,7 +180,7 @@ func TestKeptElsewhere(t *testing.T) {
 		{small(400), small(500), true}, {small(200), Form{Size: 200, Quality: 90, JSON: true}, true}} {
 		w, dir := newWork(t, 1), t.TempDir()
 		k := start(t, inForm(w.job, t.TempDir(), c.first))
-		w.keep(k, judged(body, "png", nil, 1))
+		w.keep(k, processed(body, "png", nil, 1))
 		ok(t, k.Close())
 		k = start(t, inForm(w.job, dir, c.second))
 		w.rescanned(k, 1)

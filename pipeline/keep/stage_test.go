@@ -106,7 +106,7 @@ func (w *work) check(dir string, want map[int64]int) {
 }
 
 func picturePNG(t testing.TB, body string) int {
-	img := judged([]byte(body), "png", nil, 1)
+	img := processed([]byte(body), "png", nil, 1)
 	return img.Result.Width
 }
 
@@ -117,7 +117,7 @@ func shot(t testing.TB, width, faces int, ids ...int64) pipeline.Processed {
 		boxes = append(boxes, store.Face{X: i * width / 5, Y: 10, Width: width / 10, Height: width / 10,
 			Score: 9})
 	}
-	img := judged(drawn(t, "png", width, 100, boxes...), "png", boxes, ids...)
+	img := processed(drawn(t, "png", width, 100, boxes...), "png", boxes, ids...)
 	img.Result.HTTPStatus, img.Result.Attempts = 200, 1
 	return img
 }
@@ -300,7 +300,7 @@ func TestSealedWhenDecided(t *testing.T) {
 	want := map[string]string{}
 	for id := int64(1); id <= 30; id += 3 {
 		body := bytes.Repeat([]byte{byte(id)}, 1000)
-		img := judged(body, "jpeg", nil, id, id+1, id+2)
+		img := processed(body, "jpeg", nil, id, id+1, id+2)
 		for i := range img.Rows {
 			img.Rows[i].URL = row(id).URL
 		}
@@ -345,7 +345,7 @@ func TestSealedWhenDecided(t *testing.T) {
 		}
 	}
 	// Kept, dropped, and kept again by the same process.
-	img := judged([]byte("once more"), "jpeg", nil, 100)
+	img := processed([]byte("once more"), "jpeg", nil, 100)
 	_, err := again.Keep(t.Context(), img)
 	ok(t, err)
 	ok(t, again.Drop([]int64{100}))
@@ -399,7 +399,7 @@ func TestRescannedBeforeItDied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, dir := newWork(t, 1), t.TempDir()
 			o := Options{Job: w.job, Bodies: dir}
-			img := judged([]byte("bytes"), "jpeg", nil, 1)
+			img := processed([]byte("bytes"), "jpeg", nil, 1)
 			if c.sealed {
 				k := start(t, o)
 				w.keep(k, img)

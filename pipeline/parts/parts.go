@@ -13,9 +13,9 @@ import (
 	"facescan/store/hint"
 )
 
-// Settle gives a new job the part of the rows that it takes of its lists, and holds one that was begun to its
+// Bind gives a new job the part of the rows that it takes of its lists, and holds one that was begun to its
 // own.
-func Settle(ctx context.Context, job store.Job, node store.Node) error {
+func Bind(ctx context.Context, job store.Job, node store.Node) error {
 	settings, err := job.Settings(ctx)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func newJobOfURL(t *testing.T, url string, node store.Node, total int64, rows ..
 	job, err := sqlite.Create(ctx, filepath.Join(t.TempDir(), "job.db"))
 	check(t, err)
 	t.Cleanup(func() { check(t, job.Close()) })
-	check(t, Settle(ctx, job, node))
+	check(t, Bind(ctx, job, node))
 	session, err := job.Join(ctx, pipeline.Self(), time.Minute)
 	check(t, err)
 	source, err := job.AddSource(ctx, store.Source{Name: "list.txt", Format: "txt"})
@@ -60,23 +60,23 @@ func newJobOfURL(t *testing.T, url string, node store.Node, total int64, rows ..
 	return job
 }
 
-// TestSettle: a job keeps the part that it was begun for, and a merge takes all rows.
-func TestSettle(t *testing.T) {
+// TestBind: a job keeps the part that it was begun for, and a merge takes all rows.
+func TestBind(t *testing.T) {
 	ctx := t.Context()
 	part := store.Node{I: 1, Of: 3}
 	job := newJob(t, part, 1)
-	check(t, Settle(ctx, job, part))
+	check(t, Bind(ctx, job, part))
 	for _, other := range []store.Node{{}, {I: 2, Of: 3}, {I: 1, Of: 2}} {
-		err := Settle(ctx, job, other)
+		err := Bind(ctx, job, other)
 		if err == nil || !strings.Contains(err.Error(), `was begun with --node "1/3", not "`+other.String()+
 			`"`) {
 			t.Errorf("%v: %v", other, err)
 		}
 	}
 	check(t, job.Set(ctx, map[string]string{store.MergeSetting: "done", store.NodeSetting: ""}))
-	check(t, Settle(ctx, job, store.Node{}))
+	check(t, Bind(ctx, job, store.Node{}))
 	var usage *pipeline.UsageError
-	if err := Settle(ctx, job, part); !errors.As(err, &usage) ||
+	if err := Bind(ctx, job, part); !errors.As(err, &usage) ||
 		!strings.Contains(err.Error(), "is a merge") {
 		t.Errorf("a merge: %v", err)
 	}
@@ -279,7 +279,7 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%s: written: %v", part, err)
 		}
 	}
-	settle := func(ctx context.Context, j store.Job) error { return Settle(ctx, j, store.Node{}) }
+	settle := func(ctx context.Context, j store.Job) error { return Bind(ctx, j, store.Node{}) }
 	lacks := func(ctx context.Context, j store.Job) error { _, err := Lacks(ctx, j); return err }
 	check(t, job.Set(t.Context(), map[string]string{store.MergeSetting: "done"}))
 	for i, c := range []struct {

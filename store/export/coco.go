@@ -35,7 +35,7 @@ func newCOCO(w io.Writer, url column) (*cocoEncoder, error) {
 }
 
 func (e *cocoEncoder) encode(r *record) error {
-	if !r.Judged() {
+	if !r.FacesKnown() {
 		return nil
 	}
 	if e.images++; e.images > 1 {

@@ -111,9 +111,9 @@ var imageColumns = []column{
 	{"height", integer, early, func(r *record) value { return known(r.Height) }},
 	{"bytes", integer, early, func(r *record) value { return value{i: r.Bytes} }},
 	{"faces", integer, early, func(r *record) value {
-		return value{i: int64(len(r.Faces)), null: !r.Judged()}
+		return value{i: int64(len(r.Faces)), null: !r.FacesKnown()}
 	}},
-	{"boxes", boxes, late, func(r *record) value { return value{null: !r.Judged()} }},
+	{"boxes", boxes, late, func(r *record) value { return value{null: !r.FacesKnown()} }},
 }
 
 var sourceColumn = column{"source", text, late, func(r *record) value {

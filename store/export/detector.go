@@ -101,7 +101,7 @@ func pointName(i int) string { return pointNames[i/2] + "_" + "xy"[i%2:i%2+1] }
 
 // hasPoints reports whether the landmarks of a record's faces are known.
 func hasPoints(r *record) bool {
-	return r.Judged() && (r.detector.Landmarks || len(r.Faces) > 0) &&
+	return r.FacesKnown() && (r.detector.Landmarks || len(r.Faces) > 0) &&
 		!slices.ContainsFunc(r.Faces, func(f store.Face) bool { return !f.HasLandmarks })
 }
 

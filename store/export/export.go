@@ -179,7 +179,7 @@ func (e *exporter) Write(r store.Result) error {
 	}
 	e.rec = record{Result: r, face: -1, crops: len(r.Faces), first: e.first, distance: e.distance,
 		detector: e.last, options: e.options}
-	if e.options.MinScore != nil && r.Judged() {
+	if e.options.MinScore != nil && r.FacesKnown() {
 		least, ok := e.options.MinScore[e.last.Name]
 		if !ok && (e.filter == nil || e.filter.match(&e.rec)) {
 			return e.options.noScore(&e.rec)

@@ -74,7 +74,7 @@ func (t *tally) add(r *store.Result) {
 	} else {
 		e.Value.ok++
 		e.Value.faces += int64(len(r.Faces))
-		if r.Judged() {
+		if r.FacesKnown() {
 			t.faces.add(int64(len(r.Faces)))
 		}
 		t.bytes.add(r.Bytes)
