@@ -250,11 +250,11 @@ func TestChangeCloses(t *testing.T) {
 func TestRescannedMeanwhile(t *testing.T) {
 	job := newJob(t, true, nil)
 	first := line(detect.Yunet)
-	d, err := first.Settle(t.Context(), job, opener(first, 20))
+	d, err := first.Open(t.Context(), job, opener(first, 20))
 	check(t, err)
 	check(t, d.Close())
 	starts, rescan := line(""), line(detect.Pigo)
-	d, err = starts.Settle(t.Context(), job, func() (detect.Detector, error) {
+	d, err = starts.Open(t.Context(), job, func() (detect.Detector, error) {
 		_, err := rescan.Change(t.Context(), job, opener(rescan, 20))
 		check(t, err)
 		return opener(starts, 20)()
