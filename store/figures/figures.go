@@ -72,8 +72,8 @@ func threeDigits(n float64) string {
 	return fmt.Sprintf("%.3g", n)
 }
 
-// scale writes a number in the largest of some units, each so many times the one before. From round on a number
-// is rounded to one of the next unit.
+// scale writes a number in the largest of some units, each so many times the one before. From round on a
+// number is rounded to one of the next unit.
 func scale(n, times, round float64, units ...string) (size float64, unit string) {
 	for n >= round && len(units) > 1 {
 		n, units = n/times, units[1:]

@@ -41,8 +41,8 @@ func TestBeginsWithWhatIsDone(t *testing.T) {
 	}
 }
 
-// TestBeginsAgain has a process begin with a job that is published already: nothing is taken in, nor published
-// again, and all segments of the folder are its own.
+// TestBeginsAgain has a process begin with a job that is published already: nothing is taken in, nor
+// published again, and all segments of the folder are its own.
 func TestBeginsAgain(t *testing.T) {
 	dir := t.TempDir()
 	w := newWriter(t, dir)
@@ -66,8 +66,8 @@ func TestBeginsAgain(t *testing.T) {
 	}
 }
 
-// TestOneIsMissing has one segment of a writer go, and another one come that it does not know: what the folder
-// lacks is published again.
+// TestOneIsMissing has one segment of a writer go, and another one come that it does not know: what the
+// folder lacks is published again.
 func TestOneIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	w, other := newWriter(t, dir), newWriter(t, dir)
@@ -106,8 +106,8 @@ func TestFoldMeetsAnother(t *testing.T) {
 		t.Errorf("then %d rows are published, want 15", len(got))
 	}
 	missing := filepath.Join(dir, "missing")
-	if _, err := openAll(t.Context(), missing, []File{{Name: before[0]}}, t.TempDir()); errors.Is(err, errMissing) ||
-		!errors.Is(err, fs.ErrNotExist) {
+	_, err := openAll(t.Context(), missing, []File{{Name: before[0]}}, t.TempDir())
+	if errors.Is(err, errMissing) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a folder that is gone: %v", err)
 	}
 }

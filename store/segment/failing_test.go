@@ -226,8 +226,8 @@ func TestFullFolder(t *testing.T) {
 	f := newFailing(w.Job)
 	w.Publisher.Job = f
 	f.n, f.with = 1, unix.ENOSPC
-	want := fmt.Sprintf("publish to %s: %v: make room in %s, then run the same command again; the job itself has "+
-		"all rows", dir, unix.ENOSPC, dir)
+	want := fmt.Sprintf("publish to %s: %v: make room in %s, then run the same command again; the job itself "+
+		"has all rows", dir, unix.ENOSPC, dir)
 	if err := w.Publish(t.Context()); err == nil || err.Error() != want || !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("%v, want\n%s", err, want)
 	}

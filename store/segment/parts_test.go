@@ -169,8 +169,8 @@ func TestForgottenStays(t *testing.T) {
 	parts := must.Get(OpenParts(t.Context(), dir, filepath.Join(t.TempDir(), "x"), anyList))(t)
 	defer parts.Close()
 	for _, r := range must.All(t, parts.Jobs[0].Results(t.Context(), 0, 10)) {
-		if forgotten := r.Reason == store.Forgotten; forgotten != (r.ID == 1) || forgotten == strings.Contains(r.URL,
-			"//h/") {
+		forgotten := r.Reason == store.Forgotten
+		if forgotten != (r.ID == 1) || forgotten == strings.Contains(r.URL, "//h/") {
 			t.Errorf("row %d is %s, and its URL %s", r.ID, r.Reason, r.URL)
 		}
 	}

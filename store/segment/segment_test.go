@@ -524,8 +524,8 @@ func TestFurther(t *testing.T) {
 	}
 }
 
-// TestAdd: a segment that does not say how many rows there are of a list does not know; a list without rows is
-// read when that is known.
+// TestAdd: a segment that does not say how many rows there are of a list does not know; a list without rows
+// is read when that is known.
 func TestAdd(t *testing.T) {
 	lists := add(nil, []store.Source{{}, {Number: 1}}, []int64{0})
 	if len(lists) != 2 || lists[0].whole != 0 || lists[1].whole != -1 {

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// Each calls do with a context that ends one step, the first time, with one that ends the second step, and so on
-// until there is no such step. The steps behind it could go on: an error that is lost is not made good by the
-// next one. Do checks what is there when it has no error. There are least steps.
+// Each calls do with a context that ends one step, the first time, with one that ends the second step, and so
+// on until there is no such step. The steps behind it could go on: an error that is lost is not made good by
+// the next one. Do checks what is there when it has no error. There are least steps or more.
 func Each(t *testing.T, least int, do func(ctx context.Context) error) {
 	t.Helper()
 	for n := 1; ; n++ {
