@@ -154,7 +154,7 @@ func (c *cell) ScanInt64(v pgtype.Int8) error {
 
 // ScanTimestamptz implements pgtype.TimestamptzScanner.
 func (c *cell) ScanTimestamptz(v pgtype.Timestamptz) error {
-	c.SetNumber(c.result, v.Time.UnixMilli())
+	c.result.Time = v.Time.UTC() // with its microseconds, as it was written
 	return nil
 }
 
