@@ -51,7 +51,8 @@ func TestDoctorOfCertificates(t *testing.T) {
 		env  []string
 		want string
 	}{
-		"none": {[]string{"SSL_CERT_FILE=" + none, "SSL_CERT_DIR=" + none}, "install the package ca-certificates"},
+		"none": {[]string{"SSL_CERT_FILE=" + none, "SSL_CERT_DIR=" + none},
+			"install the package ca-certificates"},
 		"some": {nil, "ok    certificates"},
 	} {
 		t.Run(name, func(t *testing.T) {

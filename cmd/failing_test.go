@@ -143,8 +143,9 @@ func TestJobFails(t *testing.T) {
 			return err
 		},
 		"retry": func(ctx context.Context, g *globals, job store.Job) error {
-			return runRetry(ctx, g, &retryOptions{selection: store.Selection{Reasons: []store.Reason{store.BadURL,
-				store.Forgotten, store.PrivateAddress}}}, job, "job.db")
+			return runRetry(ctx, g,
+				&retryOptions{selection: store.Selection{Reasons: []store.Reason{store.BadURL,
+					store.Forgotten, store.PrivateAddress}}}, job, "job.db")
 		},
 		"rescan": func(ctx context.Context, g *globals, job store.Job) error {
 			var o rescanOptions
@@ -174,7 +175,8 @@ func TestJobFails(t *testing.T) {
 		"import": func(ctx context.Context, g *globals, job store.Job) error {
 			o := sourceOptions{db: "job.db", shardSize: 10, leaseTTL: time.Minute}
 			t := target{sources: []source.Spec{{Path: list, Format: "txt"}}}
-			if err := belongs(ctx, job, t, false); errors.Is(err, errFailing) { // else it is the job of another list
+			// else it is the job of another list
+			if err := belongs(ctx, job, t, false); errors.Is(err, errFailing) {
 				return err
 			}
 			return importInto(ctx, g, &o, job, t)
@@ -262,7 +264,8 @@ func TestVerifySays(t *testing.T) {
 		g, out, _ = printing()
 		_ = runVerify(t.Context(), g, &verifyOptions{json: true}, u)
 		if !strings.HasPrefix(out.String(), `{"check":"file","id":0,"text":"torn"}`+"\n"+
-			`{"check":"result","id":7,"text":"gone"}`+"\n") || strings.Count(out.String(), "\n") != c.lines+1 {
+			`{"check":"result","id":7,"text":"gone"}`+"\n") ||
+			strings.Count(out.String(), "\n") != c.lines+1 {
 			t.Errorf("%d problems as JSON: %s", c.problems, out)
 		}
 	}

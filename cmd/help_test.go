@@ -308,10 +308,12 @@ func TestFlagTerms(t *testing.T) {
 		}
 		term := flagTerm(flags[command][flag])
 		if term.Word != want.word || !strings.HasSuffix(term.Text, want.end) {
-			t.Errorf("--%s is listed as %q, %q, want %q … %q", name, term.Word, term.Text, want.word, want.end)
+			t.Errorf("--%s is listed as %q, %q, want %q … %q", name, term.Word, term.Text, want.word,
+				want.end)
 		}
 	}
-	for d, want := range map[time.Duration]string{time.Hour: "1h", 90 * time.Second: "1m30s", time.Minute: "1m",
+	for d, want := range map[time.Duration]string{time.Hour: "1h", 90 * time.Second: "1m30s",
+		time.Minute:      "1m",
 		61 * time.Minute: "1h1m", time.Hour + 5*time.Second: "1h0m5s", 10 * time.Second: "10s",
 		20 * time.Minute: "20m", 20 * time.Hour: "20h"} {
 		if got := shortDuration(d); got != want {
@@ -340,7 +342,8 @@ func TestDefaults(t *testing.T) {
 	for _, c := range root.Commands() {
 		var defaults, hidden []string
 		c.Flags().VisitAll(func(f *pflag.Flag) {
-			if !slices.Contains([]string{"", "false", "0", "0s", "[]"}, f.DefValue) && f.Name != "user-agent" {
+			if !slices.Contains([]string{"", "false", "0", "0s", "[]"}, f.DefValue) &&
+				f.Name != "user-agent" {
 				defaults = append(defaults, f.Name+"="+f.DefValue)
 			}
 			if f.Hidden {
@@ -358,7 +361,8 @@ func TestDefaults(t *testing.T) {
 		detection = "max-pixels=100M min-face=20 "
 		cascade   = "scale=1.1 shift=0.1 "
 		remote    = "sidecar-batch=64 sidecar-deadline=30s sidecar-delay=5ms sidecar-input=luma"
-		work      = "lease-ttl=30s max-bytes=32MiB max-pixels=100M max-redirects=10 memory=256MiB min-face=20 " +
+		work      = "lease-ttl=30s max-bytes=32MiB max-pixels=100M max-redirects=10 memory=256MiB " +
+			"min-face=20 " +
 			"outage-wait=1h0m0s per-host=32 "
 	)
 	want := map[string]string{
@@ -369,7 +373,8 @@ func TestDefaults(t *testing.T) {
 		"estimate": "fetchers=256 " + work + "retries=2 sample=2000 scale=1.1 shard-size=10000 " +
 			"shift=0.1 " + remote +
 			" timeout=30s",
-		"detect": "max-bytes=32MiB max-pixels=100M max-redirects=10 min-face=20 retries=2 " + cascade + remote +
+		"detect": "max-bytes=32MiB max-pixels=100M max-redirects=10 min-face=20 retries=2 " + cascade +
+			remote +
 			" timeout=30s",
 		"doctor": "dir=. " + remote, "rescan": detection + cascade + remote,
 		"export": "distance=4 rows=images", "merge": "shard-size=10000", "report": "blur-margin=0.2 output=-",
@@ -397,10 +402,12 @@ func TestHelpPages(t *testing.T) {
 				"\n\nFlags:\n  --class", "  -q, --quiet ", "  -h, --help ",
 				"FACESCAN_MIN_FACE=40.\n\nTopics, by facescan help TOPIC: " +
 					"outcomes, exit-codes\n"}},
-		{[]string{"help", "completion"}, []string{"\nUsage:\n  facescan completion [FLAGS]\n\nCommands:\n  bash"}},
+		{[]string{"help", "completion"},
+			[]string{"\nUsage:\n  facescan completion [FLAGS]\n\nCommands:\n  bash"}},
 		{[]string{"help"}, []string{"\nUsage:\n  facescan COMMAND …\n\nProcess a list:\n  import ",
 			"\n\nLook at a job and its " +
-				"results:\n  export ", "\n\nAbout facescan:\n", "\n\nTopics, by facescan help TOPIC:\n  lists ",
+				"results:\n  export ", "\n\nAbout facescan:\n", "\n\nTopics, by facescan help TOPIC:\n  " +
+				"lists ",
 			"FACESCAN_MIN_FACE=40.\n"}},
 		{[]string{"man", "retry"}, []string{".SH \"SYNOPSIS\"\n.nf\n.RS 4\nfacescan retry JOB [FLAGS]\n",
 			".SH \"OPTIONS\"\n.TP\n", ".SH \"SEE ALSO\"\n\\fBfacescan\\fR(1), \\fBfacescan\\-outcomes\\fR(7)"}},
@@ -431,7 +438,8 @@ func TestWorkers(t *testing.T) {
 	for given, want := range map[int]int{0: cores, 3: 3} {
 		o := poolOptions{fetchers: 1, workers: given, perHost: 5, memory: 7, outageWait: 9}
 		var p pipeline.Options
-		if o.set(&p); p.Workers != want || p.Fetchers != 1 || p.PerHost != 5 || p.Memory != 7 || p.OutageWait != 9 {
+		if o.set(&p); p.Workers != want || p.Fetchers != 1 || p.PerHost != 5 || p.Memory != 7 ||
+			p.OutageWait != 9 {
 			t.Errorf("--workers %d gives %+v", given, p)
 		}
 	}

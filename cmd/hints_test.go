@@ -64,7 +64,8 @@ func checkHints(t *testing.T) {
 	all := 0
 	for _, dir := range []string{"cmd", "pipeline", "store", "detect"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
-			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") ||
+				strings.HasSuffix(path, "_test.go") ||
 				strings.HasPrefix(path, filepath.Join(root, "store", "hint")) {
 				return err
 			}
@@ -93,7 +94,8 @@ func checkFile(t *testing.T, path string) (calls int) {
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		call, is := n.(*ast.CallExpr)
-		if !is || !makers[string(text[set.Position(call.Fun.Pos()).Offset:set.Position(call.Fun.End()).Offset])] {
+		if !is ||
+			!makers[string(text[set.Position(call.Fun.Pos()).Offset:set.Position(call.Fun.End()).Offset])] {
 			return true
 		}
 		calls++
@@ -117,7 +119,8 @@ func scriptRecords(ts *testscript.TestScript, neg bool, args []string) {
 	n := 0
 	for line := range strings.Lines(ts.ReadFile("stderr")) {
 		var record struct{ Time, Level, Msg string }
-		if err := json.Unmarshal([]byte(line), &record); err != nil || record.Time == "" || record.Level == "" ||
+		if err := json.Unmarshal([]byte(line), &record); err != nil || record.Time == "" ||
+			record.Level == "" ||
 			record.Msg == "" {
 			ts.Fatalf("%q is no record: %v", line, err)
 		}

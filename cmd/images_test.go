@@ -21,7 +21,8 @@ func photoFolder(t testing.TB, dir string, n int) (paths []string) {
 	t.Helper()
 	picture := pictures(t)["c-none.png"]
 	for i := range n {
-		path := filepath.Join(dir, fmt.Sprintf("%02d", i%7), fmt.Sprintf("%d-%d", i%3, i%11), fmt.Sprintf("p %d#.png", i))
+		path := filepath.Join(dir, fmt.Sprintf("%02d", i%7), fmt.Sprintf("%d-%d", i%3, i%11),
+			fmt.Sprintf("p %d#.png", i))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +38,8 @@ func photoFolder(t testing.TB, dir string, n int) (paths []string) {
 // checkFiles holds an export against paths: each once, in their order, by ids from 1, all ok.
 func checkFiles(t testing.TB, job string, paths []string) {
 	t.Helper()
-	rows, err := csv.NewReader(strings.NewReader(mustHere(t, "export", job, "--columns", "id,url,status"))).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(mustHere(t, "export", job, "--columns",
+		"id,url,status"))).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +118,8 @@ func TestImagesKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			p, stderr := child(t, dir, run...)
-			if err := p.Wait(); err != nil || !strings.Contains(stderr.String(), "images=6000 new=1 changed=1") ||
+			if err := p.Wait(); err != nil || !strings.Contains(stderr.String(),
+				"images=6000 new=1 changed=1") ||
 				!strings.Contains(stderr.String(), "this run did 2 ") {
 				t.Fatalf("%v\n%s", err, stderr)
 			}
@@ -146,7 +149,8 @@ func TestImagesWatched(t *testing.T) {
 		old = old.Add(time.Second)
 		return fileurl.Of(path)
 	}
-	f := startFilter(t, dir, "run", "--images", root, "--db", "job.db", "--watch", "--detector", "none", "--progress",
+	f := startFilter(t, dir, "run", "--images", root, "--db", "job.db", "--watch", "--detector", "none",
+		"--progress",
 		"none", "--out", "-", "--format", "jsonl")
 	f.brings(put("b.png", "c-none.png")) // not before it has settled: the folder is looked at several times
 	if said := f.stderr.String(); strings.Count(said, "images=0 new=0") > 1 {

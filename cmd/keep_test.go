@@ -240,7 +240,8 @@ func TestFewDescriptors(t *testing.T) {
 			list := writeList(t, dir, lines)
 			args := append(keepArgs(dir, list), "--fetchers", "256")
 			args = slices.DeleteFunc(args, func(a string) bool { return a == "-q" })
-			c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`, os.Args[0]},
+			c := exec.Command("sh", append([]string{"-c", "ulimit -n " + limit + `; exec "$0" "$@"`,
+				os.Args[0]},
 				args...)...)
 			c.Dir, c.Env = dir, append(os.Environ(), beMain+"=1")
 			text, err := c.CombinedOutput()

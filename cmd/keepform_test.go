@@ -36,7 +36,8 @@ type keptResult struct {
 func checkResults(t *testing.T, folder, job string) {
 	t.Helper()
 	want := map[string]keptResult{}
-	for line := range strings.Lines(mustHere(t, "export", job, "--format", "jsonl", "--where", "status = 'ok'",
+	for line := range strings.Lines(mustHere(t, "export", job, "--format", "jsonl", "--where",
+		"status = 'ok'",
 		"--columns", "id,url,width,height,faces,boxes,detector,kept")) {
 		var r keptResult
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
@@ -53,7 +54,8 @@ func checkResults(t *testing.T, folder, job string) {
 			t.Fatalf("behind %s: %v", p.Name, err)
 		}
 		w, found := want[p.Name]
-		if !found || got.Stored.File != p.Name || got.ID != w.ID || got.URL != w.URL || got.Width != w.Width ||
+		if !found || got.Stored.File != p.Name || got.ID != w.ID || got.URL != w.URL ||
+			got.Width != w.Width ||
 			got.Height != w.Height || *got.Faces != *w.Faces || !slices.Equal(got.Boxes, w.Boxes) ||
 			got.Detector != w.Detector {
 			t.Errorf("beside %s, which is wanted: %v\n%s\nwant %+v", p.Name, found, p.Result, w)

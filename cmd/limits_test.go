@@ -46,9 +46,10 @@ func TestLimits(t *testing.T) {
 		{"run urls.txt --dry-run --keep k --keep-size 9", "--keep-quality", "1 100", "0 101", 0},
 		{"run urls.txt --dry-run", "--thumbnails", "0 10000", "-1 10001", 0},
 		{"run urls.txt --dry-run --blurred b", "--blur-margin", "0 3", "-0.1 3.1 NaN", 0},
-		{"run - --db j.db --dry-run", "--as", strings.Repeat("a", 64) + " a.b a-b A_0+=:@", strings.Repeat("a",
-			65) +
-			" .a -a a.csv a/b ä", 0},
+		{"run - --db j.db --dry-run", "--as", strings.Repeat("a", 64) + " a.b a-b A_0+=:@",
+			strings.Repeat("a",
+				65) +
+				" .a -a a.csv a/b ä", 0},
 		{"status urls.txt", "--every", "", "99ms", 0},
 		{"status urls.txt --watch", "--every", "100ms", "99ms", 0},
 		{"status urls.txt --by host", "--top", "0 1", "-1", 0},
@@ -71,7 +72,8 @@ func TestLimits(t *testing.T) {
 			line := fmt.Sprintf("%s %s=%s", c.command, c.flag, value)
 			if code, _, said := here(t, strings.Fields(line)...); code != exitUsage || !strings.Contains(said,
 				c.flag+" ") {
-				t.Errorf("facescan %s: exit %d, want %d and what is wrong with it:\n%s", line, code, exitUsage, said)
+				t.Errorf("facescan %s: exit %d, want %d and what is wrong with it:\n%s", line, code,
+					exitUsage, said)
 			}
 		}
 	}

@@ -47,7 +47,8 @@ func manyProcesses(t *testing.T, job, dir string, begun func() (env []string)) (
 		stderr *transcript
 	}
 	begin := func() process {
-		c, stderr := childWith(t, env, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers", "4",
+		c, stderr := childWith(t, env, dir, "run", job, "--allow-private", "--progress", "none", "--fetchers",
+			"4",
 			"--lease-ttl", "1s", "--shard-size", "200")
 		return process{c, stderr}
 	}

@@ -69,7 +69,8 @@ func TestFlagWords(t *testing.T) {
 // TestFlagsHaveAPlace: of each flag of a run it is decided whether a job keeps it for later commands.
 func TestFlagsHaveAPlace(t *testing.T) {
 	// What a run writes, how much it does at once, and what the job itself keeps.
-	others := []string{"out", "format", "keep", "keep-where", "keep-json", "keep-size", "keep-quality", "crops",
+	others := []string{"out", "format", "keep", "keep-where", "keep-json", "keep-size", "keep-quality",
+		"crops",
 		"blurred", "blur-margin", "thumbnails", "blur-faces", "hash", "detector", "min-face", "max-face", "min-score",
 		"iou", "shift", "scale", "angles", "verify-faces", "sidecar-batch", "sidecar-delay", "sidecar-deadline",
 		"fetchers", "workers", "memory", "outage-wait", "tail-grace", "max-fail", "abort-if", "publish",

@@ -36,7 +36,8 @@ func TestPlainText(t *testing.T) {
 	}{
 		{errors.New("as it is"), "as it is"},
 		{gone, "a.txt: no such file or directory"},
-		{fmt.Errorf("read it: %w; give another", gone), "read it: a.txt: no such file or directory; give another"},
+		{fmt.Errorf("read it: %w; give another", gone),
+			"read it: a.txt: no such file or directory; give another"},
 		{fmt.Errorf("a.txt: %w", gone), "a.txt: no such file or directory"},
 		{errors.Join(fmt.Errorf("first: %w", gone), os.NewSyscallError("fsync", syscall.EIO)),
 			"first: a.txt: no such file or directory\ninput/output error"},
@@ -44,10 +45,12 @@ func TestPlainText(t *testing.T) {
 		{&fs.PathError{Op: "open", Path: "a/b", Err: syscall.ENOTDIR},
 			"a/b: it is not a folder, or is in something that is not a folder"},
 		{&fs.PathError{Op: "open", Path: "a", Err: syscall.ELOOP}, "a: too many symbolic links"},
-		{&os.LinkError{Op: "rename", Old: "a.part", New: "a.csv", Err: syscall.EACCES}, "a.csv: permission denied"},
+		{&os.LinkError{Op: "rename", Old: "a.part", New: "a.csv", Err: syscall.EACCES},
+			"a.csv: permission denied"},
 		{&net.DNSError{Err: "unknown port", Name: "tcp/web"}, `"web" is not a port: use 0 to 65535`},
 		{&net.DNSError{Err: "unknown port", Name: "udp/dns"}, `"dns" is not a port: use 0 to 65535`},
-		{&net.DNSError{Err: "no such host", Name: "h.invalid", IsNotFound: true}, "there is no host h.invalid"},
+		{&net.DNSError{Err: "no such host", Name: "h.invalid", IsNotFound: true},
+			"there is no host h.invalid"},
 		{&net.DNSError{Err: "server misbehaving", Name: "a/b"}, "the address of a/b could not be looked up"},
 		{&net.DNSError{Err: "timeout", Name: "h"}, "the address of h could not be looked up"},
 		{&net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)},
@@ -85,9 +88,11 @@ func TestLog(t *testing.T) {
 		quiet   bool
 		want    string
 	}{
-		{0, false, "facescan: told a=1 n=1\nfacescan: warning: told a=1 n=1\nfacescan: error: told a=1 n=1\n"},
-		{1, false, "facescan: debug: told a=1 n=1\nfacescan: told a=1 n=1\nfacescan: warning: told a=1 n=1\n" +
-			"facescan: error: told a=1 n=1\n"},
+		{0, false,
+			"facescan: told a=1 n=1\nfacescan: warning: told a=1 n=1\nfacescan: error: told a=1 n=1\n"},
+		{1, false,
+			"facescan: debug: told a=1 n=1\nfacescan: told a=1 n=1\nfacescan: warning: told a=1 n=1\n" +
+				"facescan: error: told a=1 n=1\n"},
 		{2, false, "facescan: debug: told a=1 n=1\nfacescan: debug: told a=1 n=1\nfacescan: told a=1 n=1\n" +
 			"facescan: warning: told a=1 n=1\nfacescan: error: told a=1 n=1\n"},
 		{2, true, "facescan: error: told a=1 n=1\n"},
@@ -111,7 +116,8 @@ func TestLog(t *testing.T) {
 	for _, c := range []struct {
 		quiet bool
 		want  string
-	}{{false, "facescan: a\\n of 1 row\nfacescan: bad; worse\nfacescan: see `facescan help run`\nfacescan: bad\n"},
+	}{{false,
+		"facescan: a\\n of 1 row\nfacescan: bad; worse\nfacescan: see `facescan help run`\nfacescan: bad\n"},
 		{true, "facescan: bad; worse\nfacescan: see `facescan help run`\nfacescan: bad\n"}} {
 		g, _, said := printing()
 		g.quiet = c.quiet

@@ -51,7 +51,8 @@ func TestPublishNoRoom(t *testing.T) {
 	}
 	read := func(name string) string { return readFile(t, filepath.Join(dir, name)) }
 	for _, want := range []string{"publish to " + published,
-		"no space left on device", "nothing is lost", "run the same command again", "1500 of 1500 rows are done"} {
+		"no space left on device", "nothing is lost", "run the same command again", "1500 of 1500 rows are " +
+			"done"} {
 		if !strings.Contains(read("full.txt"), want) {
 			t.Errorf("stderr lacks %q:\n%s", want, read("full.txt"))
 		}

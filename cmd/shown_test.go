@@ -36,7 +36,8 @@ func TestProgressLine(t *testing.T) {
 	const ago = 65 * time.Second
 	since := func(d time.Duration) func() []host.Flight {
 		return func() []host.Flight {
-			return []host.Flight{{URL: "http://me:secret@h/a\x1b.jpg", Since: time.Now().Add(-d)}, {URL: "http://h/b"}}
+			return []host.Flight{{URL: "http://me:secret@h/a\x1b.jpg", Since: time.Now().Add(-d)},
+				{URL: "http://h/b"}}
 		}
 	}
 	none := func() []host.Flight { return nil }
@@ -52,7 +53,10 @@ func TestProgressLine(t *testing.T) {
 			"4 of 10 rows, 1.2/s, 1m5s left, 3 faces, 2 failed, 5 in flight"},
 		{"at the end", func(s *live.Snapshot) { s.Left, s.InFlight = 0, 0 }, none,
 			"4 of 10 rows, 1.2/s, 0s left, 3 faces, 2 failed, 0 in flight"},
-		{"the list is being read", func(s *live.Snapshot) { s.ImportIncomplete, s.Left = []string{"a.txt"}, -1 },
+		{"the list is being read", func(s *live.Snapshot) {
+			s.ImportIncomplete, s.Left = []string{"a.txt"},
+				-1
+		},
 			none,
 			"4 of 10+ rows, 1.2/s, time left unknown, 3 faces, 2 failed, 5 in flight"},
 		{"without faces", func(s *live.Snapshot) { s.Detector = store.NoDetector }, none,
@@ -109,7 +113,8 @@ func TestProgressModes(t *testing.T) {
 		quiet        bool
 		want         string
 	}{
-		{"auto", "text", false, "plain"}, {"auto", "json", false, "records"}, {"plain", "json", false, "records"},
+		{"auto", "text", false, "plain"}, {"auto", "json", false, "records"}, {"plain", "json", false,
+			"records"},
 		{"plain", "text", false, "plain"}, {"bar", "text", false, "bar"}, {"bar", "json", false, "bar"},
 		{"json", "text", true, "json"}, {"json", "json", false, "json"}, {"bar", "text", true, "none"},
 		{"auto", "json", true, "none"}, {"none", "text", false, "none"},
@@ -117,7 +122,8 @@ func TestProgressModes(t *testing.T) {
 		g, _, _ := printing()
 		g.logFormat, g.quiet = c.format, c.quiet
 		if got := newProgress(g, c.mode).mode; got != c.want {
-			t.Errorf("--progress %s --log-format %s, quiet %t: %s, want %s", c.mode, c.format, c.quiet, got, c.want)
+			t.Errorf("--progress %s --log-format %s, quiet %t: %s, want %s", c.mode, c.format, c.quiet, got,
+				c.want)
 		}
 	}
 }
@@ -176,8 +182,9 @@ left            1m30s
 		t.Errorf("%v rows are missing, want 1", got)
 	}
 	g, out, _ = printing()
-	printStatus(g, "a.db", &live.Snapshot{Counts: store.Counts{Total: 1, Pending: 1}, Detector: store.NoDetector,
-		Left: 90 * time.Second}, nil, nil)
+	printStatus(g, "a.db", &live.Snapshot{Counts: store.Counts{Total: 1, Pending: 1},
+		Detector: store.NoDetector,
+		Left:     90 * time.Second}, nil, nil)
 	same(t, "a job of images without faces", out.String(), `
 job      a.db
 detector none
@@ -197,11 +204,13 @@ source             15   rows of 5 more lists, 4 imports not complete, 2 paused, 
 source              7   rows of 1 more list
 source              1   row of 1 more list
 `)
-	for _, c := range []struct{ lists, lines int }{{topSources, topSources}, {topSources + 1, topSources + 1}} {
+	for _, c := range []struct{ lists, lines int }{{topSources, topSources},
+		{topSources + 1, topSources + 1}} {
 		g, out, _ = printing()
 		var lists []store.Source
 		for i := range c.lists {
-			lists = append(lists, store.Source{Number: i, Name: "x", Rows: 1, Pending: int64(i), Complete: true})
+			lists = append(lists, store.Source{Number: i, Name: "x", Rows: 1, Pending: int64(i),
+				Complete: true})
 		}
 		printSources(g, lists, nil)
 		more := c.lists > topSources
@@ -285,9 +294,11 @@ func TestSummary(t *testing.T) {
 	start := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	summaryOf := func(change func(s *summary)) (s *summary, said *bytes.Buffer) {
 		g, _, said := printing()
-		s = &summary{globals: g, mode: "none", name: "a.txt", resume: "facescan run a.txt", end: pipeline.Finished,
+		s = &summary{globals: g, mode: "none", name: "a.txt", resume: "facescan run a.txt",
+			end: pipeline.Finished,
 			Snapshot: &live.Snapshot{Start: start, Now: start.Add(20 * time.Second),
-				Counts: store.Counts{Total: 5000, Done: 5000, OK: 4000, Failed: 1000, ImagesWithFaces: 7, Faces: 9,
+				Counts: store.Counts{Total: 5000, Done: 5000, OK: 4000, Failed: 1000, ImagesWithFaces: 7,
+					Faces:    9,
 					Failures: map[store.Reason]int64{store.HTTP4xx: 1000}},
 				Own: live.Work{Done: 1000}, Tail: 1500 * time.Millisecond}}
 		change(s)
@@ -309,17 +320,21 @@ func TestSummary(t *testing.T) {
 			"facescan: finished: 5000 of 5000 rows are done; this run did 1000 in 20s " +
 				"(50.0/s)\n  the last 1% of the rows took 1.5s\n" + failed + export},
 		{"few rows", func(s *summary) { s.Own.Done = tailRows - 1 },
-			"facescan: finished: 5000 of 5000 rows are done; this run did 999 in 20s (50.0/s)\n" + failed + export},
+			"facescan: finished: 5000 of 5000 rows are done; this run did 999 in 20s (50.0/s)\n" + failed +
+				export},
 		{"a short end", func(s *summary) { s.Tail = time.Second },
-			"facescan: finished: 5000 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" + failed + export},
+			"facescan: finished: 5000 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" + failed +
+				export},
 		{"interrupted", func(s *summary) { s.end = pipeline.Interrupted; pending(s) },
-			"facescan: interrupted: 4990 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" + failed +
+			"facescan: interrupted: 4990 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" +
+				failed +
 				"  pending         10   nothing is lost; go on with: facescan run a.txt\n" + export},
 		{"interrupted after the last row", func(s *summary) { s.end = pipeline.Interrupted },
 			"facescan: interrupted after the last row: 5000 of 5000 rows are done; this run did 1000 in 20s " +
 				"(50.0/s)\n" + failed + export},
 		{"limited after the last row", func(s *summary) { s.end = pipeline.Limited },
-			"facescan: stopped by a limit after the last row: 5000 of 5000 rows are done; this run did 1000 in 20s " +
+			"facescan: stopped by a limit after the last row: 5000 of 5000 rows are done; this run did 1000 " +
+				"in 20s " +
 				"(50.0/s)\n" + failed + export},
 		{"nothing imported yet", func(s *summary) {
 			s.end, s.Counts, s.Own.Done = pipeline.Interrupted, store.Counts{}, 0
@@ -330,17 +345,24 @@ func TestSummary(t *testing.T) {
 			s.end, s.ImportIncomplete = pipeline.Limited,
 				[]string{"a"}
 		},
-			"facescan: stopped by a limit after the last row: 5000 of 5000 rows are done; this run did 1000 in 20s " +
+			"facescan: stopped by a limit after the last row: 5000 of 5000 rows are done; this run did 1000 " +
+				"in 20s " +
 				"(50.0/s)\n" + failed + "  nothing is lost; go on with: facescan run a.txt\n" + export},
 		{"paused", func(s *summary) { s.end = pipeline.Paused; pending(s); s.PausedPending = 10 },
 			"facescan: paused: 4990 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" + failed +
 				"  paused          10   they wait in paused lists; to release them: facescan resume a.txt\n" +
 				"                       then go on with: facescan run a.txt\n" + export},
 		{"an error", func(s *summary) { s.err = os.ErrInvalid; s.ImportIncomplete = []string{"a"} },
-			"facescan: stopped by an error: 5000 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" + failed +
+			"facescan: stopped by an error: 5000 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" +
+				failed +
 				export},
-		{"an error while paused", func(s *summary) { s.end, s.err = pipeline.Paused, os.ErrInvalid; pending(s) },
-			"facescan: stopped by an error: 4990 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" + failed +
+		{"an error while paused", func(s *summary) {
+			s.end, s.err = pipeline.Paused,
+				os.ErrInvalid
+			pending(s)
+		},
+			"facescan: stopped by an error: 4990 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" +
+				failed +
 				"  pending         10   nothing is lost; go on with: facescan run a.txt\n" + export},
 		{"reasons that pass", func(s *summary) {
 			s.Failures = map[store.Reason]int64{store.Timeout: 2, store.HTTP5xx: 1}
@@ -353,13 +375,15 @@ func TestSummary(t *testing.T) {
 		{"reasons that pass, and pending rows", func(s *summary) {
 			s.end, s.Failures = pipeline.TooManyFail, map[store.Reason]int64{store.Timeout: 1000}
 			pending(s)
-		}, "facescan: aborted, too many failures: 4990 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" +
+		}, "facescan: aborted, too many failures: 4990 of 5000 rows are done; this run did 1000 in 20s " +
+			"(50.0/s)\n" +
 			"  ok            4000   7 of them with faces, 9 faces\n  failed        1000\n" +
 			"    timeout              1000   " + pipeline.Hint(store.Timeout, "a.txt") + "\n" +
 			"  pending         10   nothing is lost; go on with: facescan run a.txt\n" + export},
 		{"held back", func(s *summary) {
 			s.Tail, s.password = 0, true
-			s.Mostly = live.HeldBack{Holdup: live.Holdup{Kind: live.ByRate, What: "--rate", Advice: "raise it"},
+			s.Mostly = live.HeldBack{Holdup: live.Holdup{Kind: live.ByRate, What: "--rate",
+				Advice: "raise it"},
 				Share: 0.2}
 		}, "facescan: finished: 5000 of 5000 rows are done; this run did 1000 in 20s (50.0/s)\n" +
 			"  held back mostly by --rate: 20% of the time\n    raise it\n" + failed + export +
@@ -379,7 +403,8 @@ func TestSummary(t *testing.T) {
 	for _, held := range []bool{false, true} {
 		hold := func(s *summary) {
 			if s.end = pipeline.Paused; held {
-				s.Mostly = live.HeldBack{Holdup: live.Holdup{Kind: live.ByRate, What: "--rate", Advice: "raise it"},
+				s.Mostly = live.HeldBack{Holdup: live.Holdup{Kind: live.ByRate, What: "--rate",
+					Advice: "raise it"},
 					Share: 0.5}
 			}
 			pending(s)

@@ -144,8 +144,8 @@ func column(table help.Table, i int) []string {
 	return out
 }
 
-// TestFormatsTopic: the topic has the formats of lists and exports. Those of images are checked where they are
-// decoded; a folder's files of each are taken.
+// TestFormatsTopic: the topic has the formats of lists and exports. Those of images are checked where they
+// are decoded; a folder's files of each are taken.
 func TestFormatsTopic(t *testing.T) {
 	t.Parallel()
 	var tables []help.Table

@@ -34,7 +34,8 @@ func TestValues(t *testing.T) {
 	const bad = "!"
 	for _, c := range []struct{ form, text, want string }{
 		{"size", "0", "0"}, {"size", "1", "1"}, {"size", "1B", "1"}, {"size", "1.5KiB", "1536"},
-		{"size", "2 MiB", "2MiB"}, {"size", "1023", "1023"}, {"size", "1024", "1KiB"}, {"size", "1025", "1025"},
+		{"size", "2 MiB", "2MiB"}, {"size", "1023", "1023"}, {"size", "1024", "1KiB"}, {"size", "1025",
+			"1025"},
 		{"size", "1000", "1k"}, {"size", "1k", "1k"}, {"size", "1K", "1k"}, {"size", "1kB", "1k"},
 		{"size", "1KB", "1k"}, {"size", "1M", "1M"}, {"size", "1MB", "1M"}, {"size", "1G", "1G"},
 		{"size", "1GB", "1G"}, {"size", "1T", "976562500KiB"}, {"size", "1TB", "976562500KiB"},

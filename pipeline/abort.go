@@ -104,8 +104,8 @@ func (a *Aborted) Error() string {
 	return fmt.Sprintf("%d of the %d rows since the start %s: %v", a.N, a.Done, what, a.Rule)
 }
 
-// breaks applies the rule to what was done since the run began: by this process, or, where more is known, by all of them,
-// with the rows that were no URLs when they were imported.
+// breaks applies the rule to what was done since the run began: by this process, or, where more is known, by
+// all of them, with the rows that were no URLs when they were imported.
 func (s *Stats) breaks(rule AbortRule) *Aborted {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 	"facescan/store"
 )
 
-// TestObserve samples the run at an interval, diagnoses after some samples by the latest ones, and notes how long
-// what held the run back.
+// TestObserve samples the run at an interval, diagnoses after some samples by the latest ones, and notes how
+// long what held the run back.
 func TestObserve(t *testing.T) {
 	b := newBench(t, two)
 	synctest.Test(t, func(t *testing.T) {

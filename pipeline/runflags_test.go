@@ -27,7 +27,8 @@ func TestNoteChanges(t *testing.T) {
 		{failed, []string{"--timeout", "5s"}, []string{"--timeout", "5s"}, map[string]string{}},
 		{failed, []string{"--timeout", "5s"}, []string{"--timeout", "9s"},
 			map[string]string{"timeout timeout": "--timeout 5s"}},
-		{failed, []string{"--timeout", "9s"}, []string{"--timeout", "7s"}, // what they failed with stays noted
+		// what they failed with stays noted
+		{failed, []string{"--timeout", "9s"}, []string{"--timeout", "7s"},
 			map[string]string{"timeout timeout": "--timeout 5s"}},
 		{failed, []string{"--timeout", "7s"}, []string{"--timeout", "5s"}, map[string]string{}},
 		{failed, nil, []string{"--proxy", "http://p"},
@@ -86,7 +87,8 @@ func TestRemember(t *testing.T) {
 		t.Errorf("no row has failed: %s", &said)
 	}
 	counts := store.Counts{Failures: map[store.Reason]int64{store.Timeout: 2, store.PrivateAddress: 1}}
-	reportChanges(map[string]string{"timeout timeout": "--timeout 5s", "private_address allow-private": ""}, counts,
+	reportChanges(map[string]string{"timeout timeout": "--timeout 5s", "private_address allow-private": ""},
+		counts,
 		"urls.txt", log)
 	for _, want := range []string{"2 rows failed with --timeout 5s (timeout)",
 		"1 row failed without --allow-private (private_address)",

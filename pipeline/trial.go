@@ -8,7 +8,8 @@ import (
 	"facescan/store"
 )
 
-// Trial fetches and processes some rows as a run does, in a job that has no others: what an estimate rests on.
+// Trial fetches and processes some rows as a run does, in a job that has no others: what an estimate rests
+// on.
 func Trial(ctx context.Context, job store.Job, rows []store.NewRow, o Options, stats *Stats) (End, error) {
 	if err := fill(ctx, job, rows, o); err != nil {
 		return Finished, fmt.Errorf("make the job of the sample: %w", err)

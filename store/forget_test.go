@@ -148,10 +148,12 @@ func TestPendingRows(t *testing.T) {
 		}
 		break
 	}
-	for _, broken := range []struct{ row, result int64 }{{1, -2}, {4, -2}, {7, -2}, {-2, -1}, {-2, 0}, {-2, 3},
+	for _, broken := range []struct{ row, result int64 }{{1, -2}, {4, -2}, {7, -2}, {-2, -1}, {-2, 0},
+		{-2, 3},
 		{-2, 5}, {-2, 9}} {
 		j.brokenRow, j.brokenResult = broken.row, broken.result
-		if before, err := pending(); err != errUnreadable || !slices.Equal(before, []int64{2, 4, 7}[:len(before)]) {
+		if before, err := pending(); err != errUnreadable || !slices.Equal(before,
+			[]int64{2, 4, 7}[:len(before)]) {
 			t.Errorf("with %+v broken: %v, %v", broken, before, err)
 		}
 	}

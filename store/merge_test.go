@@ -65,7 +65,8 @@ func TestMergePositions(t *testing.T) {
 		in   []in
 		want int64 // 0 when they are refused
 	}{
-		{[]in{{7, false}, {7, false}}, 7}, {[]in{{7, false}, {5, false}}, 0}, {[]in{{5, false}, {7, false}}, 0},
+		{[]in{{7, false}, {7, false}}, 7}, {[]in{{7, false}, {5, false}}, 0}, {[]in{{5, false}, {7, false}},
+			0},
 		{[]in{{5, true}, {7, false}}, 7}, {[]in{{7, true}, {5, false}}, 7}, {[]in{{7, false}, {5, true}}, 7},
 		{[]in{{5, false}, {7, true}}, 7}, {[]in{{5, true}, {7, true}}, 7}, {[]in{{7, true}, {5, true}}, 7},
 		{[]in{{5, true}, {6, true}, {7, false}}, 7}, {[]in{{5, true}, {7, false}, {6, false}}, 0},
@@ -85,7 +86,8 @@ func TestMergePositions(t *testing.T) {
 		sources := must.Get(out.Sources(t.Context()))(t)
 		switch {
 		case c.want == 0:
-			if err == nil || !strings.Contains(err.Error(), "the list grew; run them all again, then merge") ||
+			if err == nil || !strings.Contains(err.Error(),
+				"the list grew; run them all again, then merge") ||
 				len(sources) > 0 {
 				t.Errorf("%v: %v, with %d sources", c.in, err, len(sources))
 			}

@@ -163,8 +163,9 @@ func TestPartitionMergedForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Partition{Fresh: []NewRow{{ID: 1, URL: erased, Group: "theirs", Bad: true}}, Completed: []int64{4},
-		Replaced: []int64{2, 3, 6}, Erased: []Erased{{6, erased}, {7, erased}},
+	want := Partition{Fresh: []NewRow{{ID: 1, URL: erased, Group: "theirs", Bad: true}},
+		Completed: []int64{4},
+		Replaced:  []int64{2, 3, 6}, Erased: []Erased{{6, erased}, {7, erased}},
 		Groups: map[int64]string{1: "theirs", 2: "ours", 3: "ours", 4: "ours", 5: "ours", 6: "", 7: "",
 			8: "ours", 9: "ours"}}
 	if ids := ResultIDs(got.Results); !slices.Equal(ids, []int64{1, 2, 3, 4, 6}) {
@@ -220,7 +221,8 @@ func TestPartitionPublishedForgotten(t *testing.T) {
 		row(4, "u", forgot), row(5, erased, forgot), row(6, "u", forgot), row(7, erased, forgot),
 		row(8, erased, forgot), end(10, "a"), end(11, "b"), end(12, "a")},
 		map[int64]Existing{1: forgotten, 2: forgotten, 3: forgotten, 4: gone, 5: gone,
-			6: {URL: "u", Status: OK, Time: 5, Noted: true}, 7: {URL: "u", Status: OK, Time: 5}, 8: forgotten})
+			6: {URL: "u", Status: OK, Time: 5, Noted: true}, 7: {URL: "u", Status: OK,
+				Time: 5}, 8: forgotten})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +332,8 @@ func TestStatusOf(t *testing.T) {
 		bad[0].Reason != BadURL || time.Since(bad[0].Time) > time.Hour {
 		t.Errorf("%+v", bad)
 	}
-	merged := Merged([]NewRow{{ID: 1, URL: "u", Group: "g", Hash: "h", Kept: []string{"k"}}, {ID: 2, Bad: true},
+	merged := Merged([]NewRow{{ID: 1, URL: "u", Group: "g", Hash: "h", Kept: []string{"k"}},
+		{ID: 2, Bad: true},
 		{ID: 3, End: true, Group: "g"}})
 	if diff := cmp.Diff([]MergedRow{{Row: Row{ID: 1, URL: "u", Group: "g", Hash: "h", Kept: []string{"k"}}},
 		{Row: Row{ID: 2}, Result: merged[1].Result}, {Row: Row{ID: 3, Group: "g"}, End: true}},

@@ -34,7 +34,8 @@ func TestHeldBatches(t *testing.T) {
 // TestKeepPending: of each pending row the first result counts, in whichever batch it is.
 func TestKeepPending(t *testing.T) {
 	t.Parallel()
-	batches := []Batch{{Results: resultsOf(1, 2)}, {Results: resultsOf(3, 3, 4, 5, 4)}, {Results: resultsOf(6)},
+	batches := []Batch{{Results: resultsOf(1, 2)}, {Results: resultsOf(3, 3, 4, 5, 4)},
+		{Results: resultsOf(6)},
 		{Results: resultsOf(2, 7)}}
 	got := KeepPending(batches, []int64{1, 2, 3, 5, 4, 7, 8})
 	want := []Batch{{Results: resultsOf(1, 2)}, {Results: resultsOf(3, 4, 5)}, {}, {Results: resultsOf(7)}}
@@ -120,7 +121,8 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// TestReopen: pages are searched to the end, rows by name are taken as they are, and each step's rest goes on.
+// TestReopen: pages are searched to the end, rows by name are taken as they are, and each step's rest goes
+// on.
 func TestReopen(t *testing.T) {
 	t.Parallel()
 	pages := map[int64][]int64{math.MinInt64: {1, 2, 3}, 11: nil, 21: {25}}
@@ -190,7 +192,8 @@ func TestNumberSources(t *testing.T) {
 	found := []Source{{Number: 3, Name: "old", Rows: 7}}
 	out, fresh := NumberSources([]Source{{Name: "a", Format: "csv", Options: "{}", Priority: 2, Rows: 9},
 		{Name: "old"}, {Name: "b"}, {Name: "a", Format: "txt"}}, found, 5)
-	a, b := Source{Number: 5, Name: "a", Format: "csv", Options: "{}", Priority: 2}, Source{Number: 6, Name: "b"}
+	a, b := Source{Number: 5, Name: "a", Format: "csv", Options: "{}", Priority: 2}, Source{Number: 6,
+		Name: "b"}
 	if diff := cmp.Diff([]Source{a, found[0], b, a}, out); diff != "" {
 		t.Error(diff)
 	}
@@ -210,7 +213,8 @@ func TestPartitionForgotten(t *testing.T) {
 	t.Parallel()
 	erased := NewEraser().Erase("u")
 	have := map[int64]Existing{1: {URL: "u", Group: "g"}, 2: {URL: "u", Status: OK, Group: "g"},
-		3: {URL: "u", Status: Failed, Forgotten: true, Group: "g"}, 4: {URL: erased, Status: Failed, Forgotten: true},
+		3: {URL: "u", Status: Failed, Forgotten: true, Group: "g"}, 4: {URL: erased, Status: Failed,
+			Forgotten: true},
 		5: {URL: "u", Status: Failed}}
 	for _, url := range []bool{false, true} {
 		p := PartitionForgotten([]int64{1, 2, 3, 4, 5, 6}, have, url)
@@ -228,12 +232,14 @@ func TestPartitionForgotten(t *testing.T) {
 		}
 		ids := ResultIDs(p.Results)
 		if !slices.Equal(p.Completed, []int64{1}) || !slices.Equal(p.Replaced, replaced) ||
-			!slices.Equal(ids, append([]int64{1}, replaced...)) || !slices.Equal(ForgottenIDs(p.Results), ids) ||
+			!slices.Equal(ids, append([]int64{1}, replaced...)) ||
+			!slices.Equal(ForgottenIDs(p.Results), ids) ||
 			!slices.Equal(erasedIDs, gone) || !cmp.Equal(p.Groups, groups) {
 			t.Errorf("with url %t: %+v", url, p)
 		}
 	}
-	if ids := ForgottenIDs(append(resultsOf(1), Result{ID: 2, Reason: Forgotten})); !slices.Equal(ids, []int64{2}) {
+	if ids := ForgottenIDs(append(resultsOf(1), Result{ID: 2, Reason: Forgotten})); !slices.Equal(ids,
+		[]int64{2}) {
 		t.Errorf("forgotten are %v", ids)
 	}
 }
@@ -265,7 +271,8 @@ func TestVerifyWhole(t *testing.T) {
 		t.Errorf("%v, did %v", err, did)
 	}
 	failAt, did = 5, nil
-	if err := VerifyWhole(o, nil, span); err != failure || !slices.Equal(did, []string{least, "5"}) || unchecked != -1 {
+	if err := VerifyWhole(o, nil, span); err != failure || !slices.Equal(did, []string{least, "5"}) ||
+		unchecked != -1 {
 		t.Errorf("%v, did %v, %d unchecked", err, did, unchecked)
 	}
 	failAt = 0
@@ -321,10 +328,12 @@ func TestVerifyResults(t *testing.T) {
 		broken, failure = c.broken, c.failure
 		var found []string
 		unchecked, err := VerifyResults(1, 7, 3, page, read, func(p Problem) {
-			text := strings.NewReplacer("its result, or one of its faces, is ", "", "its result ", "").Replace(p.Text)
+			text := strings.NewReplacer("its result, or one of its faces, is ", "", "its result ",
+				"").Replace(p.Text)
 			found = append(found, fmt.Sprint(p.ID, " ", text))
 		})
-		if got := strings.Join(found, ", "); got != c.found || (err != nil) != c.failed || !c.failed && unchecked != 2 {
+		if got := strings.Join(found, ", "); got != c.found || (err != nil) != c.failed || !c.failed &&
+			unchecked != 2 {
 			t.Errorf("with row %d broken: %s, %d unchecked, %v", c.broken, got, unchecked, err)
 		}
 	}

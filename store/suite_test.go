@@ -33,8 +33,8 @@ func TestSuite(t *testing.T) {
 		"Sources", "Shards", "Renew")
 }
 
-// TestMergedSettings: a merge has the settings of its jobs, without those that are each job's own; all folders
-// and hashes; and says what it was made of.
+// TestMergedSettings: a merge has the settings of its jobs, without those that are each job's own; all
+// folders and hashes; and says what it was made of.
 func TestMergedSettings(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -81,7 +81,8 @@ func TestMergedSettings(t *testing.T) {
 	}
 	e := open(map[string]string{"flags": `{"min_face":20}`})
 	err = store.Merge(ctx, out, []store.Job{a, e}, o)
-	if err == nil || !strings.Contains(err.Error(), `before it: flags is {"min_face":20}, not unset; rescan`) {
+	if err == nil || !strings.Contains(err.Error(),
+		`before it: flags is {"min_face":20}, not unset; rescan`) {
 		t.Error(err)
 	}
 }

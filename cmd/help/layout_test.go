@@ -192,7 +192,8 @@ func TestManual(t *testing.T) {
 			Heading{2, `"Quoted" it's`}, Paragraph(strings.Repeat("ten chars ", 7) + "x and the rest."),
 			Paragraph("Another."), Heading{3, "Below"}, Code("a\n.b"), Code("c  # d"),
 			Heading{1, "Above"}, List{"e", "f"}, Table{[]string{"-a", "b"}, [][]string{
-				{".c", strings.Repeat("ten chars ", 7)}, {"d", "`e`"}, {"", strings.Repeat("ten chars ", 6) + "sixsix"}}},
+				{".c", strings.Repeat("ten chars ", 7)}, {"d", "`e`"}, {"", strings.Repeat("ten chars ", 6) +
+					"sixsix"}}},
 			Paragraph("."), Terms{{"-q", ".g"}, {"-v", "h"}}, Code("i"),
 		}}.Roff()
 	const want = "'\\\" t\n" + `.TH "X-Y" "1" "2026-11-28" "facescan 1" "facescan manual"

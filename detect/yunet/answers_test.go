@@ -79,8 +79,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestMemoryFigures: 1,000 bytes per column of the input and of the square of a second search, the pictures of
-// a third and a ninth, and candidates.
+// TestMemoryFigures: 1,000 bytes per column of the input and of the square of a second search, the pictures
+// of a third and a ninth, and candidates.
 func TestMemoryFigures(t *testing.T) {
 	const rooms = 1000*closeSide + 2*(64<<10) + closeSide*closeSide
 	for _, c := range []struct {

@@ -18,7 +18,8 @@ func TestRefined(t *testing.T) {
 		f.refine(faces)
 		return faces
 	}
-	for score, lower := range map[float64]bool{0.1: false, surelyNot: false, 0.31: true, 0.5: true, 0.64: true,
+	for score, lower := range map[float64]bool{0.1: false, surelyNot: false, 0.31: true, 0.5: true,
+		0.64:   true,
 		surely: false, 0.9: false} {
 		if got := find(score)[0].Score; got < score != lower || got > score {
 			t.Errorf("%g became %g", score, got)

@@ -92,26 +92,31 @@ func TestMachines(t *testing.T) {
 		{processor(3, nil), "3 cores without vector instructions; yunet runs on ",
 			"detection is several times slower here; --min-face 40 makes up for it"},
 		{certificates(some, nil), "the system's, for https", ""},
-		{certificates(x509.NewCertPool(), nil), "none of any authority", "install the package ca-certificates"},
+		{certificates(x509.NewCertPool(), nil), "none of any authority",
+			"install the package ca-certificates"},
 		{certificates(nil, errors.New("denied")), "none of any authority", "facescan retry JOB --reason tls"},
 		{disk("d", GB, 20*ms), "1.1 GB free in d, room for about 5.37 million rows; a commit takes 20ms", ""},
 		{disk("d", GB-1, 0), "1.1 GB free in d, ", "make room: a million rows take about 200 MB"},
 		{disk("d", GB, 20*ms+1), "; a commit takes 20ms", "a slow disk: jobs belong on an SSD"},
-		{disk("d", 10*GB, 1_234_567), "10.7 GB free in d, room for about 53.7 million rows; a commit takes 1.23ms",
+		{disk("d", 10*GB, 1_234_567),
+			"10.7 GB free in d, room for about 53.7 million rows; a commit takes 1.23ms",
 			""},
 		{resolver(100, 100, time.Second, nil), "100 names per second, 100 of 100 answered", ""},
 		{resolver(1, 100, ms, nil), "1000 names per second, 1 of 100 ", "the resolver drops queries: "},
 		{resolver(97, 100, ms, nil), "97 of 100 answered", "the resolver drops queries: "},
 		{resolver(98, 100, ms, nil), "98 of 100 answered", ""},
 		{resolver(100, 100, 1010*ms, nil), "99 names per second", "a slow resolver holds back lists"},
-		{resolver(100, 100, time.Second, []resolve.Server{{Addr: "192.0.2.1:53", Time: 1234 * time.Microsecond},
-			{Addr: "192.0.2.2:53", Time: 2 * ms}}), "answered; 192.0.2.1:53 in 1.2ms; 192.0.2.2:53 in 2ms", ""},
+		{resolver(100, 100, time.Second, []resolve.Server{{Addr: "192.0.2.1:53",
+			Time: 1234 * time.Microsecond},
+			{Addr: "192.0.2.2:53",
+				Time: 2 * ms}}), "answered; 192.0.2.1:53 in 1.2ms; 192.0.2.2:53 in 2ms", ""},
 	} {
 		state := "ok"
 		if c.does != "" {
 			state = "warn"
 		}
-		if c.f.State != state || !strings.Contains(c.f.Found, c.found) || !strings.Contains(c.f.Advice, c.does) {
+		if c.f.State != state || !strings.Contains(c.f.Found, c.found) ||
+			!strings.Contains(c.f.Advice, c.does) {
 			t.Errorf("%+v; want %s, %q, %q", c.f, state, c.found, c.does)
 		}
 	}
@@ -173,7 +178,8 @@ func TestResolver(t *testing.T) {
 			t.Parallel()
 			dir, list := t.TempDir(), ""
 			for i, text := range c.lists {
-				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".txt")), []byte(text), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".txt")), []byte(text),
+					0o600); err != nil {
 					t.Fatal(err)
 				}
 				list = dir
@@ -232,8 +238,9 @@ func urls(namesAndNumbers ...any) string {
 // beginning.
 func TestSidecar(t *testing.T) {
 	t.Parallel()
-	served, err := sidecar.NewServer(sidecar.ServerOptions{Detector: detect.Pigo, Open: detect.New, Workers: 1,
-		Token: "secret"})
+	served, err := sidecar.NewServer(sidecar.ServerOptions{Detector: detect.Pigo, Open: detect.New,
+		Workers: 1,
+		Token:   "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,9 +254,10 @@ func TestSidecar(t *testing.T) {
 		state          string
 		found, advice  string
 	}{
-		"ok":         {there, nil, nil, "ok", "print at " + server.URL + "; a picture of 500x375 in ", ""},
-		"no answer":  {there, nil, errors.New("is gone"), "fail", "is gone", ""},
-		"refused":    {there, errors.New("other model"), nil, "fail", "other model", "a run would not begin: "},
+		"ok":        {there, nil, nil, "ok", "print at " + server.URL + "; a picture of 500x375 in ", ""},
+		"no answer": {there, nil, errors.New("is gone"), "fail", "is gone", ""},
+		"refused": {there, errors.New("other model"), nil, "fail", "other model",
+			"a run would not begin: "},
 		"not there":  {"http://127.0.0.1:1", nil, nil, "fail", "127.0.0.1:1", "a run would not begin: "},
 		"no token":   {server.URL, nil, nil, "fail", "401", "a run would not begin: "},
 		"no sidecar": {"ftp://127.0.0.1", nil, nil, "fail", "ftp://127.0.0.1", "a run would not begin: "},
@@ -258,7 +266,8 @@ func TestSidecar(t *testing.T) {
 			t.Parallel()
 			d := &detector{err: c.answers}
 			var params detect.Params
-			f := Sidecar(t.Context(), c.url, func(_ context.Context, p detect.Params) (detect.Detector, error) {
+			f := Sidecar(t.Context(), c.url, func(_ context.Context, p detect.Params) (detect.Detector,
+				error) {
 				params = p
 				return d, c.opens
 			})

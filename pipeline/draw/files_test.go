@@ -60,7 +60,8 @@ func TestFiles(t *testing.T) {
 	if back, err := png.Decode(bytes.NewReader(b)); err != nil || back.Bounds() != m.Bounds() {
 		t.Errorf("%v", err)
 	}
-	if !bytes.Contains(b, []byte("facescan detect --draw")) || !signed(filepath.Join(dir, "photo.faces.png")) ||
+	if !bytes.Contains(b, []byte("facescan detect --draw")) ||
+		!signed(filepath.Join(dir, "photo.faces.png")) ||
 		signed(mine) || signed(filepath.Join(dir, "nothing")) {
 		t.Error("drawings are not told from other files")
 	}

@@ -121,7 +121,8 @@ func TestWatch(t *testing.T) {
 	}{
 		{time.Minute, []int64{999}, 0, 10 * time.Second},
 		{time.Minute, []int64{1000}, 0, 11 * time.Second},
-		{time.Minute, []int64{100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 99}, 0, 12 * time.Second},
+		{time.Minute, []int64{100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 99}, 0,
+			12 * time.Second},
 		{time.Minute, []int64{0}, 0, 0},
 		{time.Minute, []int64{1}, 0, 10 * time.Second},
 		{time.Minute, []int64{10_000_000}, 0, 0},
@@ -158,7 +159,8 @@ func TestWatch(t *testing.T) {
 				return
 			}
 			if d := time.Since(begin); d != c.want || !errors.Is(err, errTooSlow) ||
-				!strings.Contains(err.Error(), fmt.Sprint(a.received.Load(), " bytes in ", c.want-c.stopped)) {
+				!strings.Contains(err.Error(), fmt.Sprint(a.received.Load(), " bytes in ",
+					c.want-c.stopped)) {
 				t.Errorf("%+v: after %v: %v", c, d, err)
 			}
 		})
@@ -208,7 +210,8 @@ func TestWaiting(t *testing.T) {
 						ended <- err
 						return
 					}
-					_, err := io.Copy(io.Discard, throttledReader{a, strings.NewReader(strings.Repeat("x", 4000))})
+					_, err := io.Copy(io.Discard, throttledReader{a,
+						strings.NewReader(strings.Repeat("x", 4000))})
 					ended <- err
 				}()
 			}

@@ -128,7 +128,8 @@ func TestOfIPv6(t *testing.T) {
 		missing bool
 		outage  bool
 	}{
-		{"2606:2800:220:1::1", true, false}, {"2606:2800:220:1::1", false, true}, {"93.184.216.34", true, true},
+		{"2606:2800:220:1::1", true, false}, {"2606:2800:220:1::1", false, true}, {"93.184.216.34", true,
+			true},
 		{"::1", true, true},
 	} {
 		ip, missing := netip.MustParseAddr(c.ip), func() bool { return c.missing }

@@ -144,8 +144,10 @@ func TestBufferSizes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	f := newFetcher(t, fetch.Options{MaxBytes: 1<<20 + 100})
-	for size, want := range map[int64]int64{0: 4 << 10, 4<<10 - 1: 4 << 10, 4 << 10: 8 << 10, 8<<10 - 1: 8 << 10,
-		64 << 10: 128 << 10, 512 << 10: 1 << 20, 1<<20 - 1: 1 << 20, 1 << 20: 1<<20 + 1, 1<<20 + 99: 1<<20 + 100,
+	for size, want := range map[int64]int64{0: 4 << 10, 4<<10 - 1: 4 << 10, 4 << 10: 8 << 10,
+		8<<10 - 1: 8 << 10,
+		64 << 10:  128 << 10, 512 << 10: 1 << 20, 1<<20 - 1: 1 << 20, 1 << 20: 1<<20 + 1, 1<<20 + 99: 1<<20 +
+			100,
 		1<<20 + 100: 1<<20 + 100} {
 		must(t, os.WriteFile(filepath.Join(dir, "a.jpg"), make([]byte, size), 0o600))
 		mem := newBudget()

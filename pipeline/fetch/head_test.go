@@ -74,7 +74,8 @@ func TestRepair(t *testing.T) {
 				t.Errorf("%q became %q, want %q", before+answer, got, kept+want)
 			}
 		}
-		for _, status := range []string{"HTTP/1.1 101 X\r\n\r\n", "SSH-2.0\r\n", ok + "\r\n"} { // no head follows
+		// no head follows
+		for _, status := range []string{"HTTP/1.1 101 X\r\n\r\n", "SSH-2.0\r\n", ok + "\r\n"} {
 			if got := repaired(t, strings.NewReader(status+answer)); string(got) != status+answer {
 				t.Errorf("%q became %q", status+answer, got)
 			}

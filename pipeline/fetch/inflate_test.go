@@ -86,7 +86,8 @@ func TestZlibHeader(t *testing.T) {
 		head := binary.BigEndian.Uint16([]byte{c.first, byte(c.size)})
 		want := strings.Repeat("x", c.size)
 		got, err := undone("raw", strings.NewReader(stored(c.first, c.size)))
-		if zlib := c.first == 0x08; zlib != (string(got) != want) || zlib != (err != nil) || zlib && head%31 != 0 {
+		if zlib := c.first == 0x08; zlib != (string(got) != want) || zlib != (err != nil) || zlib &&
+			head%31 != 0 {
 			t.Errorf("%#x: %q, %v", head, got, err)
 		}
 	}

@@ -13,7 +13,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if f.o.Timeout != 30*time.Second || f.o.MaxBytes != 32<<20 || f.o.MaxRedirects != 0 || f.o.Conns != 2048 ||
+	if f.o.Timeout != 30*time.Second || f.o.MaxBytes != 32<<20 || f.o.MaxRedirects != 0 ||
+		f.o.Conns != 2048 ||
 		f.o.UserAgent != "facescan" || f.header.Get("User-Agent") != "facescan" || f.requests != nil ||
 		f.bandwidth != nil || f.CrawlDelay("a.example") != 0 || f.RobotsRequests() != 0 {
 		t.Errorf("%+v", f.o)

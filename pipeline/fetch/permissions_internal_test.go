@@ -227,13 +227,15 @@ func TestPermit(t *testing.T) {
 		}
 		r = f.permissions.decide(u, false)
 		last := permit(t.Context())
-		f.permissions.learned(r.request, robots.Parse("User-agent: *\nCrawl-delay: 10", "x"), time.Hour, nil, 0)
+		f.permissions.learned(r.request, robots.Parse("User-agent: *\nCrawl-delay: 10", "x"), time.Hour, nil,
+			0)
 		if err := <-last; err != nil || f.CrawlDelay("a.example") != 10*time.Second {
 			t.Errorf("%v, crawl-delay %v", err, f.CrawlDelay("a.example"))
 		}
 		start := time.Now()
 		for turn := range 3 {
-			if err := <-permit(t.Context()); err != nil || time.Since(start) != time.Duration(turn+1)*10*time.Second {
+			if err := <-permit(t.Context()); err != nil ||
+				time.Since(start) != time.Duration(turn+1)*10*time.Second {
 				t.Errorf("turn %d after %v: %v", turn, time.Since(start), err)
 			}
 		}

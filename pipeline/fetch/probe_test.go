@@ -34,7 +34,8 @@ func TestProbeResolver(t *testing.T) {
 	t.Parallel()
 	r := nameServer(t, map[string]string{"a.test": "192.0.2.1", "servfail.test": "servfail"})
 	f := newFetcher(t, fetch.Options{DNS: r})
-	if err := f.ProbeResolver(t.Context(), []string{"servfail.test", "127.0.0.1:80", "a.test:80"}); err != nil {
+	if err := f.ProbeResolver(t.Context(), []string{"servfail.test", "127.0.0.1:80",
+		"a.test:80"}); err != nil {
 		t.Error(err)
 	}
 	// Nothing but this name is resolved: what is not looked up anyway must not be asked for instead of it.

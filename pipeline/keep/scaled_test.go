@@ -126,7 +126,8 @@ func TestInStored(t *testing.T) {
 		}
 		face := face
 		face.HasLandmarks, face.Landmarks = false, store.Landmarks{}
-		if got := inStored([]store.Face{face}, orientation, width, height)[0]; got.Landmarks != face.Landmarks {
+		if got := inStored([]store.Face{face}, orientation, width,
+			height)[0]; got.Landmarks != face.Landmarks {
 			t.Errorf("orientation %d: landmarks %v of a face without", orientation, got.Landmarks)
 		}
 	}

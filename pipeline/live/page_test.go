@@ -185,7 +185,8 @@ func TestLabels(t *testing.T) {
 	}
 	var cut []string
 	b.Eval("[...document.querySelectorAll('table')].filter((t) => [...t.tHead.rows[0].cells].some((c) => "+
-		"c.scope !== 'col') || [...t.tBodies[0].rows].some((r) => r.cells[0].scope !== 'row')).map((t) => t.id)", &cut)
+		"c.scope !== 'col') || [...t.tBodies[0].rows].some((r) => r.cells[0].scope !== 'row')).map((t) => "+
+		"t.id)", &cut)
 	if len(cut) > 0 {
 		t.Errorf("tables without proper headers: %q", cut)
 	}

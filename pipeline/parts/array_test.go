@@ -51,8 +51,10 @@ func TestArray(t *testing.T) {
 	}
 	for changes, want := range map[string]string{
 		"": "3", "JOB_COMPLETION_INDEX=3": "3", "SLURM_ARRAY_TASK_ID= JOB_COMPLETION_INDEX=5": "5",
-		"JOB_COMPLETION_INDEX=4":                       "SLURM_ARRAY_TASK_ID=3 and JOB_COMPLETION_INDEX=4 disagree",
-		"SLURM_ARRAY_TASK_ID=":                         "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set",
+		"JOB_COMPLETION_INDEX=4": "SLURM_ARRAY_TASK_ID=3 and JOB_COMPLETION_INDEX=4 " +
+			"disagree",
+		"SLURM_ARRAY_TASK_ID=": "neither SLURM_ARRAY_TASK_ID nor " +
+			"JOB_COMPLETION_INDEX is set",
 		"SLURM_ARRAY_TASK_ID= JOB_COMPLETION_INDEX=no": `JOB_COMPLETION_INDEX="no" is not a number`,
 	} {
 		t.Run(changes, func(t *testing.T) {

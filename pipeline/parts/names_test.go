@@ -70,11 +70,13 @@ func TestBeside(t *testing.T) {
 	if _, err := MergeHint(ctx, unreadable{job, "sources"}); !errors.Is(err, errUnreadable) {
 		t.Errorf("of a job whose lists cannot be read: %v", err)
 	}
-	if _, err := job.AddSource(ctx, store.Source{Name: "urls.txt", Format: "txt", Options: "{}"}); err != nil {
+	if _, err := job.AddSource(ctx, store.Source{Name: "urls.txt", Format: "txt",
+		Options: "{}"}); err != nil {
 		t.Fatal(err)
 	}
 	text, err := MergeHint(ctx, job)
-	want := "facescan merge " + strings.Join([]string{JobOf(list, store.Node{}), beside[0].Path, beside[1].Path,
+	want := "facescan merge " + strings.Join([]string{JobOf(list, store.Node{}), beside[0].Path,
+		beside[1].Path,
 		job.Path()}, " ")
 	if err != nil || text != want {
 		t.Errorf("%q, %v, want %q", text, err, want)

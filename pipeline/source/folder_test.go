@@ -198,7 +198,8 @@ func TestImagesPosition(t *testing.T) {
 		}
 		if again := opened(s); again.Unchanged(end) != (s.Format == Tar) || again.Unchanged(midst) ||
 			again.Unchanged(Position{Mark: []byte("{")}) {
-			t.Errorf("%s: unchanged %v, in the midst %v", s.Format, again.Unchanged(end), again.Unchanged(midst))
+			t.Errorf("%s: unchanged %v, in the midst %v", s.Format, again.Unchanged(end),
+				again.Unchanged(midst))
 		}
 		if s.Format == Tar {
 			if err := os.Chtimes(path, time.Now(), time.Now().Add(time.Second)); err != nil {
@@ -266,7 +267,8 @@ func TestTarMembers(t *testing.T) {
 			t.Errorf("member %d is at %d, want %d", i, r.File.Offset, want[i])
 		}
 	}
-	for kind, want := range map[byte]int64{tar.TypeReg: 700, tar.TypeGNUSparse: 700, 'X': 700, tar.TypeLink: 0,
+	for kind, want := range map[byte]int64{tar.TypeReg: 700, tar.TypeGNUSparse: 700, 'X': 700,
+		tar.TypeLink:    0,
 		tar.TypeSymlink: 0, tar.TypeChar: 0, tar.TypeBlock: 0, tar.TypeDir: 0, tar.TypeFifo: 0} {
 		if got := dataSize(&tar.Header{Typeflag: kind, Size: 700}); got != want {
 			t.Errorf("a member of kind %q has %d bytes, want %d", kind, got, want)

@@ -42,11 +42,13 @@ func TestStamp(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, true},
-		"a file beside text": {"txt", nil, func(t *testing.T, path string) { write(t, path+"-wal", "a") }, false},
-		"a database":         {"sqlite", nil, nil, false},
+		"a file beside text": {"txt", nil, func(t *testing.T, path string) { write(t, path+"-wal", "a") },
+			false},
+		"a database": {"sqlite", nil, nil, false},
 		"a database just written": {"sqlite", func(t *testing.T, path string) { touch(t, path, soon) }, nil,
 			true},
-		"a log that comes": {"sqlite", nil, func(t *testing.T, path string) { write(t, path+"-wal", "a") }, true},
+		"a log that comes": {"sqlite", nil, func(t *testing.T, path string) { write(t, path+"-wal", "a") },
+			true},
 		"an old log": {"sqlite", func(t *testing.T, path string) {
 			write(t, path+"-wal", "a")
 			touch(t, path+"-wal", before)
@@ -113,7 +115,8 @@ func TestGrowing(t *testing.T) {
 		rows  []int    // that come then
 		whole int      // in the end, of a list that is not written any more
 	}{
-		"txt":        {"l.txt", []string{"http://a/1", "\nhttp://a", "/2\n", "http://a/3"}, []int{0, 1, 1, 0}, 3},
+		"txt": {"l.txt", []string{"http://a/1", "\nhttp://a", "/2\n", "http://a/3"}, []int{0, 1, 1, 0},
+			3},
 		"txt, empty": {"l.txt", []string{"", "http://a/1\n"}, []int{0, 1}, 1},
 		"txt, long":  {"l.txt", []string{"http://a/" + long, long, "\nhttp://a/2"}, []int{0, 0, 1}, 2},
 		"txt, a long comment": {"l.txt", []string{"#" + long, long + "\n", "http://a/1\n"}, []int{0, 0, 1},
@@ -126,7 +129,8 @@ func TestGrowing(t *testing.T) {
 		"tsv": {"l.tsv", []string{"n\turl", "\n1\thttp://a/1", "\n"}, []int{notBegun, 0, 1}, 1},
 		"jsonl": {"l.jsonl", []string{`{"url":"a"}`, "\n" + `{"url"`, `:"b"}` + "\n", "\n\n"},
 			[]int{0, 1, 1, 0}, 2},
-		"jsonl, long": {"l.jsonl", []string{`{"url":"a","x":"` + strings.Repeat("x", maxRecord), long, "\"}\n"},
+		"jsonl, long": {"l.jsonl", []string{`{"url":"a","x":"` + strings.Repeat("x", maxRecord), long,
+			"\"}\n"},
 			[]int{0, 0, 1}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -301,7 +301,8 @@ func TestExpandImages(t *testing.T) {
 		in("x.tzst"):    "unpack it first (zstd -d " + in("x.tzst") + "), then give that",
 		in("x.zip"):     "(unzip " + in("x.zip") + " -d FOLDER), then give the folder",
 		in("x.db"):      "is a database or a job, not a folder or tar file: give --images a folder",
-		in("x.png"):     "find the faces in it: facescan detect " + in("x.png"), in("pipe"): "nor a regular file",
+		in("x.png"): "find the faces in it: facescan detect " +
+			in("x.png"), in("pipe"): "nor a regular file",
 		in("zeros"): "neither a folder nor a tar",
 		in("none*"): "no folder or tar file matches"} {
 		_, err := ExpandImages([]string{arg}, false)
@@ -476,8 +477,8 @@ func FuzzTar(f *testing.F) {
 	})
 }
 
-// TestSearchesLinks: a folder is searched through a link to it too, and one that is not there yet is found by its
-// name; hidden folders and those outside are not searched.
+// TestSearchesLinks: a folder is searched through a link to it too, and one that is not there yet is found by
+// its name; hidden folders and those outside are not searched.
 func TestSearchesLinks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

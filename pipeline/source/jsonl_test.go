@@ -49,8 +49,10 @@ func TestJSONL(t *testing.T) {
 			[]Row{{ID: 1, URL: "u"}, {ID: 2, URL: "v\\d"}}},
 		{"broken lines with ids", "{\"id\":3,\"url\":\"a\"}\n{\"id\":5}\n{\"id\":7,\"url\":\"b\",",
 			Spec{IDColumn: "id"}, []Row{{ID: 3, URL: "a"}, {ID: 5, Bad: true}, {ID: 7, URL: "b", Bad: true}}},
-		{"lines that are cut", `{"url":"a","x":[1,2` + "\n" + `{"url":"b","x":{"c":"d` + "\n" + `{"url":"c","x"` +
-			"\n" + `{"url":"d","x":` + "\n" + `{"url":"e","x":]}` + "\n" + `{"url":"f","x":[}}` + "\n{\n{}\n{ }",
+		{"lines that are cut", `{"url":"a","x":[1,2` + "\n" + `{"url":"b","x":{"c":"d` + "\n" +
+			`{"url":"c","x"` +
+			"\n" + `{"url":"d","x":` + "\n" + `{"url":"e","x":]}` + "\n" + `{"url":"f","x":[}}` +
+			"\n{\n{}\n{ }",
 			Spec{}, []Row{{ID: 1, URL: "a", Bad: true}, {ID: 2, URL: "b", Bad: true},
 				{ID: 3, URL: "c", Bad: true}, {ID: 4, URL: "d", Bad: true}, {ID: 5, URL: "e", Bad: true},
 				{ID: 6, URL: "f"}, {ID: 7, Bad: true}, {ID: 8, Bad: true}, {ID: 9, Bad: true}}},

@@ -422,7 +422,8 @@ func TestPartsOfDifferentLists(t *testing.T) {
 func TestFingerprintOfBeginning(t *testing.T) {
 	t.Parallel()
 	data := random(3 * blockSize)
-	for _, n := range []int{0, 15, 16, 17, 31, 32, 33, 1000, 1024, 32<<10 - 1, 32 << 10, 64 << 10, len(data)} {
+	for _, n := range []int{0, 15, 16, 17, 31, 32, 33, 1000, 1024, 32<<10 - 1, 32 << 10, 64 << 10,
+		len(data)} {
 		var want []uint64
 		for size := 16; size <= min(n, 32<<10); size *= 2 {
 			want = append(want, xxhash.Sum64(data[:size]))
@@ -450,7 +451,8 @@ func TestStart(t *testing.T) {
 	if err != nil || again.Line != 0 || again.Offset != 0 {
 		t.Fatalf("%+v, %v", again, err)
 	}
-	if rows, err := readAll(open(t, s, again), 5); err != nil || len(rows) != 4 || rows[1].URL != "http://a/2" {
+	if rows, err := readAll(open(t, s, again), 5); err != nil || len(rows) != 4 ||
+		rows[1].URL != "http://a/2" {
 		t.Errorf("%v, %v", rows, err)
 	}
 	if rows, err := readAll(open(t, s, Position{}), 5); err != nil || len(rows) != 2 {

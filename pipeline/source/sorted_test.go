@@ -141,7 +141,8 @@ func TestUnsortedIDsFlags(t *testing.T) {
 	t.Parallel()
 	s := tableOf(t, "csv", "id,url,g,h,k\n4,$,a,,z\n3,http://a/3,a,ff,\n2,\"http://a/\"2\",a,,\n1,"+
 		strings.Repeat("u", MaxURL+1)+",b,,x\n")
-	s.IDColumn, s.GroupColumn, s.GroupEnd, s.HashColumn, s.KeepColumns = "id", "g", "$", "h", []string{"k", "id"}
+	s.IDColumn, s.GroupColumn, s.GroupEnd, s.HashColumn, s.KeepColumns = "id", "g", "$", "h", []string{"k",
+		"id"}
 	r := open(t, s, Position{})
 	if p := r.Progress(); p != 0 {
 		t.Errorf("progress %v before the first row", p)
@@ -158,7 +159,8 @@ func TestUnsortedIDsFlags(t *testing.T) {
 			t.Errorf("after row %d: %+v", i+1, p)
 		}
 	}
-	want := []Row{{ID: 1, URL: strings.Repeat("u", MaxURL+1), Group: "b", Kept: []string{"x", "1"}, Bad: true},
+	want := []Row{{ID: 1, URL: strings.Repeat("u", MaxURL+1), Group: "b", Kept: []string{"x", "1"},
+		Bad: true},
 		{ID: 2, URL: `http://a/"2`, Group: "a", Kept: []string{"", "2"}},
 		{ID: 3, URL: "http://a/3", Group: "a", Hash: "ff", Kept: []string{"", "3"}},
 		{ID: 4, URL: "$", Group: "a", Kept: []string{"z", "4"}, End: true}}

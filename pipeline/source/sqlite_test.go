@@ -59,8 +59,10 @@ func TestDatabase(t *testing.T) {
 			Spec{Table: "u"}, []Row{{ID: 1, URL: "a"}, {ID: 2, URL: "b"}}},
 		{"another key", `CREATE TABLE u(nr INT, url); INSERT INTO u VALUES (9, 'a'), (3, 'b')`,
 			Spec{Table: "u", IDColumn: "NR"}, []Row{{ID: 3, URL: "b"}, {ID: 9, URL: "a"}}},
-		{"a view", origin + `; CREATE VIEW v AS SELECT id + 1 AS nr, 'x' || url AS image FROM urls WHERE id < 3`, Spec{Table: "v", IDColumn: "nr", URLColumn: "image"}, []Row{{ID: 3, URL: "xhttp://a/2"}}},
-		{"without rowid", `CREATE TABLE u(k INTEGER PRIMARY KEY, url) WITHOUT ROWID; INSERT INTO u VALUES (4, 'a')`, Spec{Table: "u"}, []Row{{ID: 4, URL: "a"}}},
+		{"a view", origin +
+			`; CREATE VIEW v AS SELECT id + 1 AS nr, 'x' || url AS image FROM urls WHERE id < 3`, Spec{Table: "v", IDColumn: "nr", URLColumn: "image"}, []Row{{ID: 3, URL: "xhttp://a/2"}}},
+		{"without rowid",
+			`CREATE TABLE u(k INTEGER PRIMARY KEY, url) WITHOUT ROWID; INSERT INTO u VALUES (4, 'a')`, Spec{Table: "u"}, []Row{{ID: 4, URL: "a"}}},
 		{"empty", `CREATE TABLE u(url)`, Spec{Table: "u"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -162,8 +164,8 @@ func TestDatabaseGrowthAndChange(t *testing.T) {
 	}
 }
 
-// TestDatabasePages: a table is read in pages by its own key, and progress goes by that; by another key it is one
-// query, and progress is not known.
+// TestDatabasePages: a table is read in pages by its own key, and progress goes by that; by another key it is
+// one query, and progress is not known.
 func TestDatabasePages(t *testing.T) {
 	for _, n := range []int{pageRows - 1, pageRows, pageRows + 1, 2*pageRows + 1} {
 		s := databaseOf(t, fmt.Sprintf(`CREATE TABLE u(id INTEGER PRIMARY KEY, k INT, url);
@@ -220,7 +222,8 @@ func TestDatabaseThatIsNone(t *testing.T) {
 		!strings.Contains(err.Error(), s.Path) {
 		t.Errorf("a damaged position: %v", err)
 	}
-	for text, want := range map[string]string{"SQLite format 3\x00" + strings.Repeat("x", 5000): "not a database"} {
+	for text, want := range map[string]string{"SQLite format 3\x00" +
+		strings.Repeat("x", 5000): "not a database"} {
 		s := written(filepath.Join(dir, "b.db"), []byte(text))
 		s.Table = "u"
 		if _, err := Open(t.Context(), s, Position{}); err == nil || !strings.Contains(err.Error(), want) ||

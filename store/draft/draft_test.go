@@ -78,7 +78,8 @@ func TestOfTheDead(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, name), nil, FileMode))
 		}
 		// What has a draft's name is one if it is a file or a folder.
-		must(t, os.Symlink(filepath.Join(dir, others[0]), filepath.Join(dir, ".out.csv.00000000000000aa.part")))
+		must(t, os.Symlink(filepath.Join(dir, others[0]), filepath.Join(dir,
+			".out.csv.00000000000000aa.part")))
 		must(t, unix.Mkfifo(filepath.Join(dir, ".out.csv.00000000000000bb.part"), 0o600))
 		before := files(t, dir)
 		must(t, os.WriteFile(filepath.Join(dir, ".out.csv.00000000000000cc.part"), nil, FileMode))
@@ -272,7 +273,8 @@ func TestErrors(t *testing.T) {
 		file + "/out.csv": "open " + file + "/out.csv: not a directory",
 	} {
 		_, err := Create(path)
-		if err == nil || err.Error() != want || errors.Is(err, fs.ErrNotExist) != strings.HasPrefix(path, dir) {
+		if err == nil || err.Error() != want || errors.Is(err, fs.ErrNotExist) != strings.HasPrefix(path,
+			dir) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

@@ -91,7 +91,8 @@ func TestManyPairs(t *testing.T) {
 	const first = 1001
 	for id := int64(first); id < first+2*pairs; id += 2 {
 		hash := rng.Uint64()
-		job.hashes = append(job.hashes, store.HashedRow{ID: id, Hashes: store.Hashes{PHash: store.NewPHash(hash)}},
+		job.hashes = append(job.hashes, store.HashedRow{ID: id,
+			Hashes: store.Hashes{PHash: store.NewPHash(hash)}},
 			store.HashedRow{ID: id + 1, Hashes: store.Hashes{PHash: store.NewPHash(hash ^ 1)}})
 	}
 	groups := must.Get(duplicates.Find(t.Context(), &job, 1))(t)

@@ -108,7 +108,8 @@ func TestMinScoreOfOtherDetectors(t *testing.T) {
 	}{
 		{Options{MinScore: map[string]float64{"net": 0.6}}, "net", "row 3", "tree", "net"},
 		{Options{MinScore: map[string]float64{"tree": 8, "net": 0.6}}, "net, tree", "row 5", "face/7", "net"},
-		{Options{MinScore: map[string]float64{"": 0.6}, Rows: "faces"}, "a model of others", "row 1", "net", "net"},
+		{Options{MinScore: map[string]float64{"": 0.6}, Rows: "faces"}, "a model of others", "row 1", "net",
+			"net"},
 	} {
 		c.o.Detectors = twoDetectors()
 		w := must.Get(New(&strings.Builder{}, c.o))(t)
@@ -118,8 +119,10 @@ func TestMinScoreOfOtherDetectors(t *testing.T) {
 			t.Errorf("%+v: %v", c.o.MinScore, err)
 			continue
 		}
-		want := fmt.Sprintf("--min-score is on the scale of %s, and %s was processed by %s, whose scores are on "+
-			"another scale: choose rows with --where \"detector = '%s'\", or give a score for each detector, as "+
+		want := fmt.Sprintf("--min-score is on the scale of %s, and %s was processed by %s, whose scores "+
+			"are on "+
+			"another scale: choose rows with --where \"detector = '%s'\", or give a score for each "+
+			"detector, as "+
 			"--min-score yunet=0.6,pigo=8", c.scale, c.row, c.name, c.choice)
 		if usage.Text != want {
 			t.Errorf("%+v: %s, want\n%s", c.o.MinScore, usage.Text, want)
@@ -142,9 +145,11 @@ func TestWhoseLandmarks(t *testing.T) {
 		{"network-1", nil, "[]"}, {"network-1", []store.Face{marked}, "[" + points + "]"},
 		{"network-1", []store.Face{marked, face}, "null"}, {"cascade-1", nil, "null"},
 		{"cascade-1", []store.Face{face}, "null"}, {"face/7", nil, "null"},
-		{"face/7", []store.Face{marked, marked}, "[" + points + "," + points + "]"}, {store.NoDetector, nil, "null"},
+		{"face/7", []store.Face{marked, marked}, "[" + points + "," + points + "]"}, {store.NoDetector, nil,
+			"null"},
 	} {
-		got := exported(t, Options{Format: "jsonl", Columns: []string{"landmarks"}, Detectors: twoDetectors()},
+		got := exported(t, Options{Format: "jsonl", Columns: []string{"landmarks"},
+			Detectors: twoDetectors()},
 			store.Result{ID: 1, Status: store.OK, Detector: c.detector, Faces: c.faces})
 		if want := `{"landmarks":` + c.want + "}\n"; got != want {
 			t.Errorf("%s with %d faces: %s, want %s", c.detector, len(c.faces), got, want)

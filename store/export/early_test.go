@@ -119,7 +119,8 @@ func TestFollowGroups(t *testing.T) {
 		t.Helper()
 		f := d.follower()
 		f.Options = func([]store.Source) (Options, error) {
-			return Options{Rows: "groups", Columns: []string{"group", "images", "ok", "failed", "revision"}}, nil
+			return Options{Rows: "groups", Columns: []string{"group", "images", "ok", "failed",
+				"revision"}}, nil
 		}
 		over := make(chan struct{})
 		close(over)

@@ -131,7 +131,8 @@ func TestQuotes(t *testing.T) {
 	for text, want := range map[string]string{"a b": "a b", "a,b": `"a,b"`, `"`: `""""`, `a"b"`: `"a""b"""`,
 		"a\nb": "\"a\nb\"", "a\rb": "\"a\rb\"", "'": "'"} {
 		o := Options{Sources: []Source{{Kept: []string{text}}}, Columns: []string{" id ", text}}
-		if got := exported(t, o, store.Result{ID: 7, Kept: []string{text}}); got != "id,"+want+"\n7,"+want+"\n" {
+		if got := exported(t, o, store.Result{ID: 7, Kept: []string{text}}); got != "id,"+want+"\n7,"+
+			want+"\n" {
 			t.Errorf("%q: %q", text, got)
 		}
 	}
@@ -139,8 +140,10 @@ func TestQuotes(t *testing.T) {
 
 // TestUnknownSource has rows of sources that the export was not told of.
 func TestUnknownSource(t *testing.T) {
-	o := Options{Sources: []Source{{Name: "/a.txt", Kept: []string{"note"}}}, Columns: []string{"source", "note"}}
-	if got, want := exported(t, o, store.Result{Kept: []string{"n"}}, store.Result{Source: 1, Kept: []string{"n"}},
+	o := Options{Sources: []Source{{Name: "/a.txt", Kept: []string{"note"}}},
+		Columns: []string{"source", "note"}}
+	if got, want := exported(t, o, store.Result{Kept: []string{"n"}},
+		store.Result{Source: 1, Kept: []string{"n"}},
 		store.Result{Source: 2}), "source,note\n/a.txt,n\n1,\n2,\n"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -156,11 +159,13 @@ func TestUnknownIsNull(t *testing.T) {
 		rows string
 		null []string
 	}{
-		{row, "images", []string{"http_status", "format", "width", "height", "faces", "boxes", "group", "final_url",
+		{row, "images", []string{"http_status", "format", "width", "height", "faces", "boxes", "group",
+			"final_url",
 			"detector", "confidence", "landmarks", "sha256", "phash", "kept", "crops", "blurred", "note"}},
 		{face, "faces", []string{"crop", "confidence", "nose_x", "left_mouth_y", "kept", "note"}},
 	} {
-		o := Options{Format: "jsonl", Rows: c.rows, Columns: c.null, Sources: []Source{{Kept: []string{"note"}}}}
+		o := Options{Format: "jsonl", Rows: c.rows, Columns: c.null,
+			Sources: []Source{{Kept: []string{"note"}}}}
 		if c.rows == "faces" {
 			o.MinScore = map[string]float64{"": 0}
 		}
@@ -175,7 +180,8 @@ func TestUnknownIsNull(t *testing.T) {
 func TestGroupColumns(t *testing.T) {
 	at := time.Date(2030, 5, 6, 1, 2, 3, 45e6, time.UTC)
 	var b bytes.Buffer
-	w := must.Get(New(&b, Options{Rows: "groups", Sources: []Source{{Name: "/a.txt"}}, Where: "images > 1"}))(t)
+	w := must.Get(New(&b, Options{Rows: "groups", Sources: []Source{{Name: "/a.txt"}},
+		Where: "images > 1"}))(t)
 	for _, g := range []store.Group{{Name: "g", Images: 9, OK: 7, Failed: 2, Faces: 5, ImagesWithFaces: 4,
 		LargestFace: 88, First: at, Last: at.Add(time.Second), Revision: 3}, {Name: "h", Images: 2, First: at,
 		Last: at}, {Name: "one", Images: 1}} {

@@ -14,8 +14,8 @@ import (
 	"facescan/store/storetest/must"
 )
 
-// TestEachStepOfFollowFails interrupts each step of following a job in turn, whose rows change after they were
-// written: the file is as it has to be, or there is an error.
+// TestEachStepOfFollowFails interrupts each step of following a job in turn, whose rows change after they
+// were written: the file is as it has to be, or there is an error.
 func TestEachStepOfFollowFails(t *testing.T) {
 	t.Parallel()
 	d := newFollowed(t)
@@ -113,7 +113,8 @@ func TestCheck(t *testing.T) {
 	must.OK(t, os.Symlink(filepath.Join(dir, "nothing"), link))
 	for path, want := range map[string]string{
 		"": "", filepath.Join(dir, "new"): "",
-		file:                     file + " exists, and this job did not write it; move it away, or name another file",
+		file: file +
+			" exists, and this job did not write it; move it away, or name another file",
 		link:                     link + " is a symbolic link, which may lead anywhere; name the file itself",
 		folder:                   folder + " is not a regular file, and rows can be appended only to one",
 		filepath.Join(file, "x"): "lstat " + filepath.Join(file, "x") + ": not a directory",

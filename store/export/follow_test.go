@@ -427,8 +427,8 @@ func TestFollowComparesTheFile(t *testing.T) {
 	}
 }
 
-// TestFollowComparesBeforeTheEnd changes a file within a minute of its last comparison, while it is written: it
-// is compared again before the follower ends.
+// TestFollowComparesBeforeTheEnd changes a file within a minute of its last comparison, while it is written:
+// it is compared again before the follower ends.
 func TestFollowComparesBeforeTheEnd(t *testing.T) {
 	d := newFollowed(t)
 	d.list("a", 4000)

@@ -267,7 +267,8 @@ func TestSplitThatCannotBe(t *testing.T) {
 		t.Error("files were left over:", left, err)
 	}
 	var usage *UsageError
-	if _, _, err := NewSplit(filepath.Join(full, "a.csv"), "id", Options{}); err == nil || errors.As(err, &usage) {
+	if _, _, err := NewSplit(filepath.Join(full, "a.csv"), "id", Options{}); err == nil ||
+		errors.As(err, &usage) {
 		t.Errorf("a file in the folder's place: %v", err)
 	}
 }

@@ -12,7 +12,8 @@ func TestFormatOf(t *testing.T) {
 	const json = `a.json: a name in .json does not say which; add --format coco, or write JSON Lines to a name ` +
 		`in .jsonl`
 	none := func(path, suffix string, formats []string) string {
-		return path + ": " + suffix + " is not the suffix of a format; there are " + strings.Join(formats, ", ") +
+		return path + ": " + suffix + " is not the suffix of a format; there are " +
+			strings.Join(formats, ", ") +
 			": give the file such a suffix, or choose one with --format"
 	}
 	for _, formats := range [][]string{Formats(), FollowFormats()} {
@@ -30,7 +31,8 @@ func TestFormatOf(t *testing.T) {
 				want = none(path, ".json", formats)
 			}
 			var usage *UsageError
-			if got, err := FormatOf(path, formats); got != "" || !errors.As(err, &usage) || err.Error() != want {
+			if got, err := FormatOf(path, formats); got != "" || !errors.As(err, &usage) ||
+				err.Error() != want {
 				t.Errorf("%s means %q, %v; want %s", path, got, err, want)
 			}
 		}
@@ -39,7 +41,8 @@ func TestFormatOf(t *testing.T) {
 
 // TestSuffix: a name that begins with its only dot has no suffix.
 func TestSuffix(t *testing.T) {
-	for path, want := range map[string]string{"a.CSV.gz": ".csv", ".csv": "", ".xlsx": "", "a.": "", "x.d/a": "",
+	for path, want := range map[string]string{"a.CSV.gz": ".csv", ".csv": "", ".xlsx": "", "a.": "",
+		"x.d/a":   "",
 		"a.b.Zst": ".b", "a.zst": ""} {
 		if got := Suffix(path); got != want {
 			t.Errorf("%s has the suffix %q, want %q", path, got, want)

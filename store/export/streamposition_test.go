@@ -53,7 +53,8 @@ func TestStreamContinues(t *testing.T) {
 	d.ok(d.Set(background, map[string]string{store.OutputSetting + "out:1": "{"}))
 	f := d.follower()
 	f.Path, f.Out = "", io.Discard
-	if err := f.Follow(background, nil); err == nil || !strings.Contains(err.Error(), "how far b was written") {
+	if err := f.Follow(background, nil); err == nil || !strings.Contains(err.Error(),
+		"how far b was written") {
 		t.Errorf("of a damaged record: %v", err)
 	}
 }
@@ -122,8 +123,9 @@ func TestStreamIsNotRewritten(t *testing.T) {
 	if out.String() != want || len(idsOf(want)) != 20 {
 		t.Errorf("%s, and at first %s", &out, want)
 	}
-	if n := strings.Count(d.log.String(), "a stream is not written again: rows that were written have changed "+
-		"since"); n != 1 {
+	if n := strings.Count(d.log.String(),
+		"a stream is not written again: rows that were written have changed "+
+			"since"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, &d.log)
 	}
 }

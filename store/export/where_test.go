@@ -153,7 +153,8 @@ func TestWhereThatCannotBeRead(t *testing.T) {
 		"faces IN (1" + strings.Repeat(",1", 40000) + ")":   "and 30000",
 		" ":             "missing",
 		"url IN (-'x')": "a number or 'text' is missing",
-		"faces IN (1" + strings.Repeat(",1", 30_000) + ")":            "it has 0 operators and 30001 literals",
+		"faces IN (1" + strings.Repeat(",1", 30_000) +
+			")": "it has 0 operators and 30001 literals",
 		strings.Repeat("(", 50) + "row = 1" + strings.Repeat(")", 50): "it is nested too deeply",
 	} {
 		var usage *UsageError
@@ -175,7 +176,8 @@ func TestWhereErrorsSayWhere(t *testing.T) {
 		"url = 'é' äöü90123456789012":       over + `"äöü90123456789012" (character 11)`,
 		"url = 'é' äöü901234567890123":      over + `"äöü90123456789012…" (character 11)`,
 		"url = 'é' 1234567890123456789éabc": over + `"1234567890123456789…" (character 11)`,
-		"faces = 1" + strings.Repeat("+1", 201): "--where: it has 201 operators and 202 literals, and may have " +
+		"faces = 1" + strings.Repeat("+1",
+			201): "--where: it has 201 operators and 202 literals, and may have " +
 			`200 and 30000, at "faces = 1+1+1+1+1+1+…" (character 1)`,
 	} {
 		if _, err := ParseFilter(where, Options{}); err == nil || err.Error() != want {

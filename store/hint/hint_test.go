@@ -105,7 +105,10 @@ func TestRecord(t *testing.T) {
 			t.Fatalf("%q, %v, want %q", line, err, want)
 		}
 		want = want[1:]
-		if !slices.ContainsFunc(m.Calls, func(c Call) bool { return strings.HasSuffix(c.File, "hint_test.go") }) {
+		if !slices.ContainsFunc(m.Calls, func(c Call) bool {
+			return strings.HasSuffix(c.File,
+				"hint_test.go")
+		}) {
 			t.Errorf("%+v", m.Calls)
 		}
 	}

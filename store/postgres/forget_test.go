@@ -24,7 +24,8 @@ func TestForgetLeavesNothing(t *testing.T) {
 		var name string
 		var names, with []string
 		ok(t, each(ctx, j.pool, []any{&name}, func() { names = append(names, name) },
-			"SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' "+
+			"SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = "+
+				"'r' "+
 				"ORDER BY relname"))
 		for _, name := range names {
 			there := false

@@ -95,7 +95,8 @@ func readResults(ctx context.Context, t pgx.Tx, from, to int64, limit int, brief
 	var landmarks []byte
 	var marks [][]byte // landmarks, per result
 	var n, faces int
-	selected, dest := "r.id, r.faces, coalesce(d.fingerprint, ''), u.url", []any{&r.ID, &n, &r.Detector, &r.URL}
+	selected, dest := "r.id, r.faces, coalesce(d.fingerprint, ''), u.url", []any{&r.ID, &n, &r.Detector,
+		&r.URL}
 	for _, c := range store.ReadColumns(brief) {
 		if selected += ", r." + c.Name; c.Type == store.Bool {
 			selected += "::int"

@@ -147,19 +147,22 @@ func TestHints(t *testing.T) {
 		return fmt.Errorf("cannot: %w", &pgconn.PgError{Severity: "ERROR", Code: code, Message: "no"})
 	}
 	said := func(code string) string { return " (cannot: ERROR: no (SQLSTATE " + code + "))" }
-	const away = "doing: the database at db.lan:5432 cannot be reached: see that it runs, and that this machine " +
+	const away = "doing: the database at db.lan:5432 cannot be reached: see that it runs, and that this " +
+		"machine " +
 		"may connect to it; then run the same command again: what was acknowledged is kept "
 	for _, c := range []struct {
 		err  error
 		want string
 	}{
-		{refused("53300"), "doing: the server takes no more connections: raise its max_connections (a process " +
-			"of facescan uses up to 4), or run fewer processes" + said("53300")},
+		{refused("53300"),
+			"doing: the server takes no more connections: raise its max_connections (a process " +
+				"of facescan uses up to 4), or run fewer processes" + said("53300")},
 		{refused("28P01"), "doing: the server refuses the user or the password: give it in PGPASSWORD, in " +
 			"~/.pgpass or in the URL" + said("28P01")},
 		{refused("3D000"), "doing: make the database first: createdb faces" + said("3D000")},
-		{refused("42501"), "doing: the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema s " +
-			"made for this user" + said("42501")},
+		{refused("42501"),
+			"doing: the user lacks rights there: GRANT CREATE ON DATABASE, or have the schema s " +
+				"made for this user" + said("42501")},
 		{refused("25006"), "doing: this server only reads; name the primary" + said("25006")},
 		{refused("22012"), "doing: cannot: ERROR: no (SQLSTATE 22012)"},
 		{io.ErrUnexpectedEOF, away + "(unexpected EOF)"},
@@ -217,7 +220,8 @@ func TestJoinsOnce(t *testing.T) {
 	s, err = opened.Join(ctx, store.Owner{ID: "me"}, time.Hour)
 	ok(t, err)
 	ok(t, s.Leave(ctx))
-	if _, err := s.Claim(ctx, 1); err == nil || !strings.Contains(err.Error(), "this session has left the job") {
+	if _, err := s.Claim(ctx, 1); err == nil || !strings.Contains(err.Error(),
+		"this session has left the job") {
 		t.Errorf("after it left: %v", err)
 	}
 }

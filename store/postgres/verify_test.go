@@ -278,8 +278,9 @@ func TestShortShard(t *testing.T) {
 	ok(t, s.Append(ctx, l, list, store.Position{Line: 20}, true, 20))
 	j.tamper(t, "UPDATE shards SET pending = 18")
 	_, err = s.Claim(ctx, 6)
-	if !errors.Is(err, store.ErrDamaged) || err.Error() != "claim: the job is damaged: shard 1 has fewer than "+
-		"the 18 pending rows that it counts" {
+	if !errors.Is(err, store.ErrDamaged) ||
+		err.Error() != "claim: the job is damaged: shard 1 has fewer than "+
+			"the 18 pending rows that it counts" {
 		t.Error(err)
 	}
 	j.tamper(t, "UPDATE shards SET pending = 5")

@@ -27,7 +27,8 @@ func names(t *testing.T, dir string) (all []string) {
 func TestBeginsWithWhatIsDone(t *testing.T) {
 	w := newWriter(t, t.TempDir())
 	w.do(5, 1)
-	for _, known := range []string{"[]", ""} { // with notes of the rows, and of a job that was never published
+	// with notes of the rows, and of a job that was never published
+	for _, known := range []string{"[]", ""} {
 		w.Close()
 		must.OK(t, w.Job.Set(t.Context(), map[string]string{knownSetting: known}))
 		dir := t.TempDir()

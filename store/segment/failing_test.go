@@ -255,7 +255,8 @@ func TestStartWaits(t *testing.T) {
 		p := publisherOf(f, dir)
 		f.n, f.at = 3, cancel // it was asked twice, and waits
 		err := p.Start(ctx)
-		if waited := errors.Is(err, context.Canceled); waited != c.waits || !waited && (err != nil || f.n != 2) {
+		if waited := errors.Is(err, context.Canceled); waited != c.waits || !waited &&
+			(err != nil || f.n != 2) {
 			t.Errorf("%+v: %v after %d questions", c, err, 3-f.n)
 		}
 		cancel()
@@ -284,8 +285,8 @@ func TestFoldedByAnother(t *testing.T) {
 	}
 }
 
-// TestMissingIsPublishedAgain removes the segments, and has each call fail with which the publisher finds that
-// out, one after the other: afterwards the folder has all rows again.
+// TestMissingIsPublishedAgain removes the segments, and has each call fail with which the publisher finds
+// that out, one after the other: afterwards the folder has all rows again.
 func TestMissingIsPublishedAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -16,9 +16,10 @@ import (
 // TestParse reads the names of segments, and what is none.
 func TestParse(t *testing.T) {
 	for name, want := range map[string]string{
-		"urls.00000012-1a2b3c4d.segment.db":                                "urls {0 0} 12 1a2b3c4d",
-		"urls.node-3-of-8.00000012-00000001.segment.db":                    "urls {3 8} 12 1",
-		".node-3-of-8.node-1-of-2.2147483647-ffffffff.segment.db":          ".node-3-of-8 {1 2} 2147483647 ffffffff",
+		"urls.00000012-1a2b3c4d.segment.db":             "urls {0 0} 12 1a2b3c4d",
+		"urls.node-3-of-8.00000012-00000001.segment.db": "urls {3 8} 12 1",
+		".node-3-of-8.node-1-of-2.2147483647-ffffffff.segment.db": ".node-3-of-8 {1 2} 2147483647 " +
+			"ffffffff",
 		"urls.2147483648-00000000.segment.db":                              "",
 		"urls.node-3-of-3.00000012-00000001.segment.db":                    "",
 		"urls.node-03-of-8.00000012-00000001.segment.db":                   "",
@@ -70,7 +71,10 @@ func TestFoldAllCleans(t *testing.T) {
 	w := newWriter(t, dir)
 	w.do(1, 1)
 	must.OK(t, w.Publish(t.Context()))
-	draft := func(of string) string { return "." + of + ".00000007-00000000.segment.db.0123456789abcdef.part" }
+	draft := func(of string) string {
+		return "." + of +
+			".00000007-00000000.segment.db.0123456789abcdef.part"
+	}
 	others := []string{draft("list.node-0-of-2"), draft("another")}
 	for _, name := range append(others, draft("list")) {
 		must.OK(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
@@ -95,7 +99,8 @@ func TestSettingsOf(t *testing.T) {
 		store.MergePartsSetting, store.MergeInputsSetting, store.ForgetSetting} {
 		settings[key] = "1"
 	}
-	if got := settingsOf(settings); len(got) != 2 || got["detector"] != "d" || got[store.NodeSetting] != "0/2" {
+	if got := settingsOf(settings); len(got) != 2 || got["detector"] != "d" ||
+		got[store.NodeSetting] != "0/2" {
 		t.Errorf("%v", got)
 	}
 }

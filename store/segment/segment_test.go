@@ -476,7 +476,8 @@ func TestToFold(t *testing.T) {
 		{8*smallest - 1, 8 * smallest, false}, {8 * smallest, 64*smallest - 1, true}} {
 		files := append(slices.Repeat([]File{{Size: c.others}}, mostSegments-1), File{Size: c.first})
 		if got := toFold(files); len(got) == len(files) != c.folds {
-			t.Errorf("%d files are folded of one with %d bytes, and seven with %d", len(got), c.first, c.others)
+			t.Errorf("%d files are folded of one with %d bytes, and seven with %d", len(got), c.first,
+				c.others)
 		}
 	}
 	small, large := File{Size: 1}, File{Size: 10 * smallest}

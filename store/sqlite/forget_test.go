@@ -86,7 +86,8 @@ func TestForgetLeavesNothing(t *testing.T) {
 			})
 			var there bool
 			if err == nil {
-				err = tx.one("SELECT EXISTS (SELECT 1 FROM "+table+" WHERE "+strings.Join(columns, " OR ")+")",
+				err = tx.one("SELECT EXISTS (SELECT 1 FROM "+table+" WHERE "+strings.Join(columns, " OR ")+
+					")",
 					[]any{storetest.MarkedID}, &there)
 			}
 			if err != nil {

@@ -93,8 +93,10 @@ func TestExpungeKeepsNumbers(t *testing.T) {
 		path, db := users(t, table+more)
 		j := inPlace(t, path, TableOptions{Table: "t"})
 		limits := must.Get(j.Expunge(ctx))(t)
-		want := path + " was not rewritten, since that may renumber the rows of its table notes: what an earlier " +
-			"release of facescan deleted may still be in its free space; to overwrite that too, run VACUUM on " +
+		want := path +
+			" was not rewritten, since that may renumber the rows of its table notes: what an earlier " +
+			"release of facescan deleted may still be in its free space; to overwrite that too, run VACUUM " +
+			"on " +
 			"the file with your own program"
 		if !limited {
 			want = ""
@@ -201,8 +203,9 @@ func TestJobOfTheTable(t *testing.T) {
 		{kept, TableOptions{URL: "album"}, `works with "url", not with "album"` + instead},
 		{bare, TableOptions{Group: "album"}, `works with "", not with "album"` + instead},
 		{bare, TableOptions{Hash: "album"}, `works with "", not with "album"` + instead},
-		{kept, TableOptions{Keep: []string{"url"}}, "keeps the columns album, not url; leave --keep-columns " +
-			"out, or make a job of its own with --db JOB"},
+		{kept, TableOptions{Keep: []string{"url"}},
+			"keeps the columns album, not url; leave --keep-columns " +
+				"out, or make a job of its own with --db JOB"},
 		{bare, TableOptions{Keep: []string{"url", "id"}}, "keeps the columns none, not url, id; leave " +
 			"--keep-columns out, or make a job of its own with --db JOB"},
 	} {
@@ -234,9 +237,12 @@ func TestNotAJob(t *testing.T) {
 	ok(t, os.WriteFile(text, []byte("http://a/\n"), 0o600))
 	job := target.Create(t)
 	open := map[string]func(path string) (store.Job, error){
-		"job":       func(path string) (store.Job, error) { return Open(ctx, path) },
-		"to read":   func(path string) (store.Job, error) { return OpenForReading(ctx, path) },
-		"table":     func(path string) (store.Job, error) { return OpenTable(ctx, path, TableOptions{Table: "t"}) },
+		"job":     func(path string) (store.Job, error) { return Open(ctx, path) },
+		"to read": func(path string) (store.Job, error) { return OpenForReading(ctx, path) },
+		"table": func(path string) (store.Job, error) {
+			return OpenTable(ctx, path,
+				TableOptions{Table: "t"})
+		},
 		"its table": func(path string) (store.Job, error) { return OpenTableForReading(ctx, path) },
 	}
 	for _, c := range []struct {
@@ -247,14 +253,16 @@ func TestNotAJob(t *testing.T) {
 		{"job", text, "open job " + text + ": the file is not a facescan job", false},
 		{"job", nothing, "open job " + nothing + ": stat " + nothing + ": no such file or directory", true},
 		{"to read", theirs, "open job " + theirs + ": the file is not a facescan job", false},
-		{"to read", nothing, "open job " + nothing + ": stat " + nothing + ": no such file or directory", true},
+		{"to read", nothing, "open job " + nothing + ": stat " + nothing + ": no such file or directory",
+			true},
 		{"table", job, "open table of " + job + ": the file is a job of facescan's own", false},
 		{"table", text, "read " + text + ": it is not an SQLite database", false},
 		{"table", nothing, "read " + nothing + ": it is not an SQLite database", false},
 		{"its table", theirs, "there is no job in " + theirs + ": file does not exist", true},
 	} {
 		_, err := open[c.by](c.path)
-		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, os.ErrNotExist) != c.notExist {
+		if err == nil || !strings.Contains(err.Error(), c.want) ||
+			errors.Is(err, os.ErrNotExist) != c.notExist {
 			t.Errorf("%s %s: %v, want %s", c.by, c.path, err, c.want)
 		}
 	}

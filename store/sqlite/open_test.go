@@ -35,7 +35,8 @@ func TestFilesAreToldApart(t *testing.T) {
 	j, err := Create(context.Background(), path("job.db"))
 	ok(t, err)
 	defer j.Close()
-	for name, want := range map[string][2]bool{"list.txt": {}, "short.txt": {}, "empty": {}, "nothing": {}, ".": {},
+	for name, want := range map[string][2]bool{"list.txt": {}, "short.txt": {}, "empty": {}, "nothing": {},
+		".":        {},
 		"users.db": {true, false}, "job.db": {true, true}} {
 		isDatabase, err := IsDatabase(path(name))
 		ok(t, err)
@@ -150,14 +151,16 @@ func TestRoom(t *testing.T) {
 
 func TestNetworkedFilesystemsAreRefused(t *testing.T) {
 	t.Parallel()
-	for magic, want := range map[int64]string{unix.NFS_SUPER_MAGIC: "NFS", unix.SMB_SUPER_MAGIC: "SMB", unix.CIFS_SUPER_MAGIC: "SMB",
+	for magic, want := range map[int64]string{unix.NFS_SUPER_MAGIC: "NFS", unix.SMB_SUPER_MAGIC: "SMB",
+		unix.CIFS_SUPER_MAGIC: "SMB",
 		unix.SMB2_SUPER_MAGIC: "SMB", 0x0bd00bd0: "Lustre", -11317950 /* SMB, where the number is a signed word */ : "SMB"} {
 		err := refuseNetworked("/data", magic)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--db") {
 			t.Errorf("%#x: %v", magic, err)
 		}
 	}
-	for _, magic := range []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC} {
+	for _, magic := range []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC,
+		unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC} {
 		ok(t, refuseNetworked("/data", magic))
 	}
 }
@@ -191,7 +194,8 @@ func TestLeftOvers(t *testing.T) {
 		return out
 	}
 	base := filepath.Base(j.file)
-	if want := []string{base + "-owner-alive", base + "-owner-coming", "other-owner-x"}; !slices.Equal(got(), want) {
+	if want := []string{base + "-owner-alive", base + "-owner-coming", "other-owner-x"}; !slices.Equal(got(),
+		want) {
 		t.Errorf("files %v, want %v", got(), want)
 	}
 	for _, bad := range []string{"a/b", "..", "", strings.Repeat("x", 65)} {
@@ -263,7 +267,8 @@ func TestWALStaysBounded(t *testing.T) {
 	write := func(n int) {
 		for range n {
 			ok(t, j.writer.update(ctx, "test", func(t tx) error {
-				_, err := t.exec("INSERT INTO {settings} VALUES ('k', hex(randomblob(20000))) ON CONFLICT DO UPDATE SET value = excluded.value")
+				_, err := t.exec("INSERT INTO {settings} VALUES ('k', hex(randomblob(20000))) ON CONFLICT " +
+					"DO UPDATE SET value = excluded.value")
 				return err
 			}))
 		}

@@ -200,7 +200,8 @@ func (f *Failures) publish(t *testing.T, p store.Publishable, list []store.NewRo
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 1, URL: list[0].URL}}, Publication: 3}, // forgotten
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 10, URL: list[9].URL}}, Publication: 3},
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 11, URL: erased.Erase(list[10].URL)},
-			Result: some(store.Result{ID: 11, Status: store.Failed, Reason: store.Forgotten})}, Publication: 3},
+			Result: some(store.Result{ID: 11, Status: store.Failed,
+				Reason: store.Forgotten})}, Publication: 3},
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 61, URL: "u"}, Result: some(everything(61, 3))},
 			Publication: 3},
 		{MergedRow: store.MergedRow{Row: store.Row{ID: 62, Group: "g8"}, End: true}, Publication: 3}}

@@ -195,7 +195,8 @@ func testTakeIn(t *testing.T, target Target) {
 	to.equal(to.frontier(0, 0).Changes, changes)
 	to.equal(must.All(to.T, into.Published(ctx(t), 0)), first)
 
-	// What the job did itself stays, what others did replaces the rest: results, pending rows, forgotten ones.
+	// What the job did itself stays, what others did replaces the rest: results, pending rows, forgotten
+	// ones.
 	own := to.claim(other, 20)
 	mine := ids(to.pending(other, own))
 	to.complete(other, own, each(mine, failed(store.TLS))...)

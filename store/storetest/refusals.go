@@ -20,7 +20,8 @@ func testNothing(t *testing.T, target Target) {
 	b.ok(b.Forget(ctx(t), nil, true))
 	b.equal([]int{len(must.Get(b.AddSources(ctx(t), nil))(b)), len(must.Get(s.LeaseSources(ctx(t), nil))(b)),
 		len(must.Get(s.Renew(ctx(t), nil))(b)), len(must.Get(s.PendingAll(ctx(t), nil))(b)),
-		len(must.Get(s.CommitAll(ctx(t), nil))(b)), len(must.Get(b.ResultsOf(ctx(t), nil))(b))}, make([]int, 6))
+		len(must.Get(s.CommitAll(ctx(t), nil))(b)), len(must.Get(b.ResultsOf(ctx(t),
+			nil))(b))}, make([]int, 6))
 	b.equal(must.Get(b.Sample(ctx(t), store.Thumbnail{ID: 1}, 0))(b), int64(0))
 	b.equal(len(must.Get(b.Samples(ctx(t)))(b)), 0)
 	now := b.counts()

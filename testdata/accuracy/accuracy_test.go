@@ -115,7 +115,8 @@ func TestIoU(t *testing.T) {
 
 // TestPrint has the figures of two sets, and of other thresholds.
 func TestPrint(t *testing.T) {
-	r := &result{detector: "facefinder", minScore: 5, decode: 6 * time.Millisecond, detect: 9 * time.Millisecond,
+	r := &result{detector: "facefinder", minScore: 5, decode: 6 * time.Millisecond,
+		detect: 9 * time.Millisecond,
 		sets: []tally{{name: "first", pictures: 2, faces: 3,
 			found: []verdict{{9, true}, {6.5, true}, {5, false}, {4, true}}},
 			{name: "second", pictures: 1, faces: 1, found: []verdict{{70, true}, {0, false}}}}}
@@ -358,7 +359,8 @@ func TestPeers(t *testing.T) {
 		var out strings.Builder
 		p := detect.Defaults(detect.Default)
 		p.MinFace = 30
-		if err := comparePeers(t.Context(), sets, p, decode.Options{MinFace: 30}, programs, &out); err != nil {
+		if err := comparePeers(t.Context(), sets, p, decode.Options{MinFace: 30}, programs,
+			&out); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(out.String()) {
@@ -385,7 +387,8 @@ func TestPeers(t *testing.T) {
 		}
 	}
 	check(table(peers{script: script, haar: "sh"}), own)
-	check(table(peers{script: script, haar: "sh", python: "sh", model: "yunet.onnx"}), slices.Concat(own, all))
+	check(table(peers{script: script, haar: "sh", python: "sh", model: "yunet.onnx"}),
+		slices.Concat(own, all))
 	calls, err := os.ReadFile(filepath.Join(dir, "calls"))
 	if err != nil {
 		t.Fatal(err)

@@ -63,7 +63,8 @@ func comparePeers(ctx context.Context, sets []set, p detect.Params, o decode.Opt
 			if programs.model != "" {
 				all = append(all, contender{"YuNet in Python, " + kind + ", " + side + " px",
 					func() (*result, error) {
-						return measureProgram(ctx, sets, programs.python, programs.script, kind, programs.model,
+						return measureProgram(ctx, sets, programs.python, programs.script, kind,
+							programs.model,
 							side)
 					}})
 			}

@@ -51,7 +51,8 @@ func TestReport(t *testing.T) {
 			b + "  1.0 %  floor  90  below its floor: test what is new\n" + a + "100.0 %  floor  80  \n"},
 	} {
 		var out strings.Builder
-		if sound := report(&out, strings.NewReader(c.output), known); sound != c.sound || out.String() != c.says {
+		if sound := report(&out, strings.NewReader(c.output), known); sound != c.sound ||
+			out.String() != c.says {
 			t.Errorf("%s: sound %v, %q, want %q", c.name, sound, out.String(), c.says)
 		}
 	}

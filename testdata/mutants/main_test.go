@@ -172,7 +172,8 @@ func TestMainEnds(t *testing.T) {
 		out != "mutants: nothing to change in these packages\n" {
 		t.Errorf("with nothing to change: exit code %d:\n%s", code, out)
 	}
-	if out, code = command("./nowhere"); code != 1 || !strings.HasPrefix(out, "mutants: go list ./nowhere: ") {
+	if out, code = command("./nowhere"); code != 1 || !strings.HasPrefix(out,
+		"mutants: go list ./nowhere: ") {
 		t.Errorf("without the package: exit code %d:\n%s", code, out)
 	}
 	out, code = command("./many")

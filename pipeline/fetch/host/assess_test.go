@@ -49,27 +49,32 @@ func TestAssess(t *testing.T) {
 		{"no route to one host while all are silent", hostDown, item[int]{}, 1, func(o *out) {
 			o.alone = ago(10*time.Minute - 1)
 		}, sure},
-		{"the same later", hostDown, item[int]{}, 1, func(o *out) { o.alone = ago(10 * time.Minute) }, unsure},
+		{"the same later", hostDown, item[int]{}, 1, func(o *out) { o.alone = ago(10 * time.Minute) },
+			unsure},
 		{"no network while all are silent", noNet, item[int]{}, 1, func(o *out) { o.alone = now }, unsure},
 
 		{"silence", still, item[int]{}, 8, nil, unsure},
 		{"silence of few", still, item[int]{}, 7, nil, sure},
 		{"silence in an outage", still, item[int]{excused: true}, 8, func(o *out) { o.certain = true }, void},
 		{"silence again", still, item[int]{excused: true}, 8, nil, sure},
-		{"silence that began in an outage", still, item[int]{}, 7, func(o *out) { o.back = ago(4*time.Second - 1) },
+		{"silence that began in an outage", still, item[int]{}, 7,
+			func(o *out) { o.back = ago(4*time.Second - 1) },
 			void},
 		{"silence that began after it", still, item[int]{}, 8, func(o *out) { o.back = ago(4 * time.Second) },
 			unsure},
 		{"others answered in the second half", still, item[int]{}, 8, func(o *out) {
 			o.heard = ago(2*time.Second - 1)
 		}, sure},
-		{"others answered before that", still, item[int]{}, 8, func(o *out) { o.heard = ago(2 * time.Second) },
+		{"others answered before that", still, item[int]{}, 8,
+			func(o *out) { o.heard = ago(2 * time.Second) },
 			unsure},
-		{"all hosts are silent", still, item[int]{}, 8, func(o *out) { o.alone = ago(10*time.Minute - 1) }, sure},
+		{"all hosts are silent", still, item[int]{}, 8, func(o *out) { o.alone = ago(10*time.Minute - 1) },
+			sure},
 		{"all were silent", still, item[int]{}, 8, func(o *out) { o.alone = ago(10 * time.Minute) }, unsure},
 
 		{"a refusal", VerdictOf(refused), item[int]{}, 8, nil, sure},
-		{"a refusal in an outage", VerdictOf(refused), item[int]{}, 8, func(o *out) { o.certain = true }, void},
+		{"a refusal in an outage", VerdictOf(refused), item[int]{}, 8, func(o *out) { o.certain = true },
+			void},
 		{"trouble", VerdictOf(broken), item[int]{}, 8, nil, sure},
 		{"trouble in an outage", VerdictOf(broken), item[int]{}, 8, func(o *out) { o.certain = true }, void},
 		{"an answer in an outage", answered, item[int]{}, 8, func(o *out) { o.certain = true }, sure},
@@ -181,7 +186,8 @@ func TestCandidates(t *testing.T) {
 				}
 				seen[u] = true
 			}
-			if all := min(4, min(3, answers)+rows); len(got) != all || len(q.outage.responsive) != min(8, answers) {
+			if all := min(4, min(3, answers)+rows); len(got) != all ||
+				len(q.outage.responsive) != min(8, answers) {
 				t.Errorf("%d answers, %d rows: %v, want %d; %d are remembered", answers, rows, got, all,
 					len(q.outage.responsive))
 			}
@@ -236,7 +242,8 @@ func TestDraw(t *testing.T) {
 			}})
 			q.outage.silent = map[string]bool{"silent": true}
 			if urls, all := q.draw(); asked != want || len(urls) != want-missing || all != (missing > 0) {
-				t.Errorf("%d slots: %d were asked for, want %d; %d came, all %t", slots, asked, want, len(urls), all)
+				t.Errorf("%d slots: %d were asked for, want %d; %d came, all %t", slots, asked, want,
+					len(urls), all)
 			}
 			q.Stop()
 		}

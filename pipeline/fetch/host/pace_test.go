@@ -15,7 +15,8 @@ func TestWait(t *testing.T) {
 		retryAfter, want time.Duration
 	}{
 		{1, 0, time.Second}, {2, 0, 2 * time.Second}, {3, 0, 4 * time.Second}, {7, 0, 64 * time.Second},
-		{8, 0, 64 * time.Second}, {1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second, 64 * time.Second},
+		{8, 0, 64 * time.Second}, {1, 30 * time.Second, 30 * time.Second}, {7, 30 * time.Second,
+			64 * time.Second},
 		{1, time.Hour, 5 * time.Minute},
 	} {
 		p := pace{pauses: c.pauses}
@@ -79,7 +80,8 @@ func TestMeaningOf429(t *testing.T) {
 		{"second refusal of a URL under a ceiling", capped(pace{}), request{}, true, ofHost},
 		{"in a pause", pace{paused: true, pauses: 1}, first, true, ofURL},
 		{"excused", pace{served: request{rate: 30, at: ago(10 * time.Second)}}, first, true, ofURL},
-		{"excused long ago", pace{served: request{rate: 30, at: ago(10*time.Second + 1)}}, first, true, ofHost},
+		{"excused long ago", pace{served: request{rate: 30, at: ago(10*time.Second + 1)}}, first, true,
+			ofHost},
 		{"a lower rate", pace{served: request{rate: 17, at: ago(10 * time.Second)}}, first, true, ofHost},
 		{"about URLs for a while", pace{ownUntil: now.Add(1), streak: 6}, first, true, ofURL},
 		{"no longer", pace{ownUntil: now}, first, true, ofHost},
@@ -113,7 +115,8 @@ func TestMeaningOf429(t *testing.T) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
 		case ofURL:
-			if p.unexcused != unexcused && (p.first429 != c.r && unexcused == 0 || p.unexcused > unexcused+1) {
+			if p.unexcused != unexcused && (p.first429 != c.r && unexcused == 0 ||
+				p.unexcused > unexcused+1) {
 				t.Errorf("%s: %+v", c.what, p)
 			}
 		}
@@ -230,7 +233,8 @@ func TestAnswersOfAPace(t *testing.T) {
 		rate  int
 		since time.Duration // the answer at the highest rate
 		taken bool
-	}{{9, 0, false}, {10, 0, true}, {11, 0, true}, {9, 10 * time.Second, false}, {9, 10*time.Second + 1, true}} {
+	}{{9, 0, false}, {10, 0, true}, {11, 0, true}, {9, 10 * time.Second, false}, {9, 10*time.Second + 1,
+		true}} {
 		p := pace{served: request{rate: 10, at: now.Add(-c.since), seq: 1}}
 		if p.answered(request{rate: c.rate, at: now, seq: 2}, now); (p.served.seq == 2) != c.taken {
 			t.Errorf("%+v: %+v", c, p.served)

@@ -80,11 +80,13 @@ func TestDeadline(t *testing.T) {
 // 32 seconds.
 func TestPauseOfSilentHost(t *testing.T) {
 	t.Parallel()
-	for fails, want := range map[int]time.Duration{2: 0, 3: time.Second, 4: 2 * time.Second, 8: 32 * time.Second,
+	for fails, want := range map[int]time.Duration{2: 0, 3: time.Second, 4: 2 * time.Second,
+		8: 32 * time.Second,
 		9: 32 * time.Second} {
 		h, now := newState[int]("a", 8), time.Now()
 		h.fails = fails - 1
-		if h.lifeless(Verdict{Kind: Silent}, now, now, now.Add(-time.Hour)); want == 0 != h.pace.until.IsZero() ||
+		if h.lifeless(Verdict{Kind: Silent}, now, now,
+			now.Add(-time.Hour)); want == 0 != h.pace.until.IsZero() ||
 			want > 0 && h.pace.until.Sub(now) != want {
 			t.Errorf("after failure %d: until %v", fails, h.pace.until.Sub(now))
 		}

@@ -82,7 +82,8 @@ func TestTTLBounds(t *testing.T) {
 
 // TestKeptAnswers: an answer can serve for a day after its time to live, and is then forgotten.
 func TestKeptAnswers(t *testing.T) {
-	for since, want := range map[time.Duration]bool{24*time.Hour - time.Minute: true, 24*time.Hour + 1: false} {
+	for since, want := range map[time.Duration]bool{24*time.Hour - time.Minute: true, 24*time.Hour +
+		1: false} {
 		for _, old := range []bool{false, true} {
 			c := cache{max: 2}
 			c.put("a", entry{expires: time.Now().Add(-since)})
