@@ -212,7 +212,8 @@ var foreign = regexp.MustCompile(`strconv\.|time: |\b(open|stat|lstat|mkdir|read
 func TestMistakes(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for name, text := range map[string]string{"urls.txt": "http://127.0.0.1:1/x.jpg\n", "text": "hello\n",
-		"scans.TAR": "", "one.jpg": "", "spoilt.facescan.db": "none\n", "a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
+		"scans.TAR": "", "one.jpg": "", "spoilt.facescan.db": "none\n",
+		"a.csv": "id,url\n1,http://127.0.0.1:1/x.jpg\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

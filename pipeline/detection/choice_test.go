@@ -207,7 +207,8 @@ func TestBrokenJob(t *testing.T) {
 		"settings": {true, true, true}, "counts": {true, true, false}, "detectors": {false, false, true},
 		"set": {true, true, false},
 	} {
-		job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo"}`, DetectorSetting: "pigo"})
+		job := newJob(t, false, map[string]string{flagsSetting: `{"detector":"pigo"}`,
+			DetectorSetting: "pigo"})
 		c := line("yunet")
 		d, err := c.Open(t.Context(), broken{job, answer}, opener(c, 20))
 		if errors.Is(err, errBroken) != called.settle || (d == nil) != called.settle {

@@ -60,9 +60,11 @@ func TestDatabase(t *testing.T) {
 		{"another key", `CREATE TABLE u(nr INT, url); INSERT INTO u VALUES (9, 'a'), (3, 'b')`,
 			Spec{Table: "u", IDColumn: "NR"}, []Row{{ID: 3, URL: "b"}, {ID: 9, URL: "a"}}},
 		{"a view", origin +
-			`; CREATE VIEW v AS SELECT id + 1 AS nr, 'x' || url AS image FROM urls WHERE id < 3`, Spec{Table: "v", IDColumn: "nr", URLColumn: "image"}, []Row{{ID: 3, URL: "xhttp://a/2"}}},
+			`; CREATE VIEW v AS SELECT id + 1 AS nr, 'x' || url AS image FROM urls WHERE id < 3`,
+			Spec{Table: "v", IDColumn: "nr", URLColumn: "image"}, []Row{{ID: 3, URL: "xhttp://a/2"}}},
 		{"without rowid",
-			`CREATE TABLE u(k INTEGER PRIMARY KEY, url) WITHOUT ROWID; INSERT INTO u VALUES (4, 'a')`, Spec{Table: "u"}, []Row{{ID: 4, URL: "a"}}},
+			`CREATE TABLE u(k INTEGER PRIMARY KEY, url) WITHOUT ROWID; INSERT INTO u VALUES (4, 'a')`,
+			Spec{Table: "u"}, []Row{{ID: 4, URL: "a"}}},
 		{"empty", `CREATE TABLE u(url)`, Spec{Table: "u"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
