@@ -150,7 +150,8 @@ func (j *job) Expunge(ctx context.Context) (limits string, err error) {
 			err := t.one(`SELECT l.name FROM pragma_table_list AS l WHERE l.schema = 'main'
 				AND l.type = 'table' AND l.wr = 0 AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\'
 				AND NOT EXISTS (SELECT 1 FROM pragma_table_info(l.name) AS c GROUP BY NULL
-				HAVING sum(c.pk > 0) = 1 AND max(iif(c.pk > 0, upper(c.type), '')) = 'INTEGER')`, nil, &numbered)
+				HAVING sum(c.pk > 0) = 1 AND max(iif(c.pk > 0, upper(c.type), '')) = 'INTEGER')`,
+				nil, &numbered)
 			if errors.Is(err, sql.ErrNoRows) {
 				return nil
 			}
