@@ -148,7 +148,7 @@ func TestFoldersAway(t *testing.T) {
 		time.Sleep(filePause - 1)
 		r.note(gone("/one"), rowOf("/one")) // which does not put off the next look
 		waits("a little later", true, false)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		waits("one row looks", false, false)
 		waits("and no other", true, false)
 		r.note(gone("/two"), rowOf("/two"))
