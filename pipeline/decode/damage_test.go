@@ -172,6 +172,7 @@ func TestNotImage(t *testing.T) {
 		"webm":                  "\x1a\x45\xdf\xa3", "avi": "RIFF\x24\x00\x00\x00AVI LIST",
 		"pdf": "%PDF-1.7\n", "json": `{"error":1}`, "zip": "PK\x03\x04",
 		"text that begins like a BMP": "BMW and other cars, a long list",
+		"17 bytes like a BMP":         "BM" + string(make([]byte, 12)) + "\x28\x00\x00",
 		"zeros":                       string(make([]byte, 4096)),
 		"a sound in RIFF":             "RIFF\x24\x00\x00\x00WAVEfmt ",
 		"a JPEG after a newline":      "\n\xff\xd8\xff\xe0",

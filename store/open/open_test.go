@@ -94,6 +94,10 @@ func TestOthers(t *testing.T) {
 			t.Errorf("%s has changed", path)
 		}
 	}
+	nowhere := filepath.Join(t.TempDir(), "no", "job.db")
+	if j, err := OrCreate(ctx, nowhere); err == nil || j != nil {
+		t.Errorf("a job below a folder that is not there: %v, %v", j, err)
+	}
 	below := text + "/job.db"
 	for _, open := range []func(context.Context, string) (store.Job, error){Existing, ForReading} {
 		if _, err := open(ctx, below); err == nil || errors.Is(err, fs.ErrNotExist) ||
