@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
+	"facescan/store/export"
 )
 
 // people is a list with some rows for each of n people. A person's mark stands in the URLs and at the end of
@@ -137,7 +138,7 @@ func TestForgetKilled(t *testing.T) {
 		if (r[3] == "forgotten") != gone || (r[1] == "") != (gone && i/6%2 == 0) || (r[4] == "") != gone {
 			t.Errorf("row %q", r)
 		}
-		path := fmt.Sprintf("000/%06d.jpg", i+1)
+		path := export.FileOf(int64(i+1)) + ".jpg"
 		if r[4] != "" {
 			path = r[4]
 		}
@@ -148,8 +149,8 @@ func TestForgetKilled(t *testing.T) {
 		if want := fmt.Sprintf("%s%d", mark(i/6), i%6); is && !bytes.HasSuffix(body, []byte(want)) {
 			t.Errorf("%s is of another row", path)
 		}
-		for _, file := range []string{fmt.Sprintf("crops/000/%06d-1.jpg", i+1),
-			fmt.Sprintf("blurred/000/%06d.jpg", i+1)} {
+		for _, file := range []string{"crops/" + export.FileOf(int64(i+1)) + "-1.jpg",
+			"blurred/" + export.FileOf(int64(i+1)) + ".jpg"} {
 			_, err := os.Stat(filepath.Join(pub, file))
 			if has := strings.HasPrefix(file, "blurred") || r[7] == "1"; (err == nil) != (has && !gone) {
 				t.Errorf("%s of row %q: %v", file, r, err)

@@ -233,7 +233,7 @@ func TestFilterOutOfTime(t *testing.T) {
 			producer.Go(func() {
 				defer f.in.Close()
 				for i := 0; !ends || i < 2_000; i++ {
-					if _, err := fmt.Fprintf(f.in, "%s/i/%d/%0100d.jpg\n", s.URL, i+1, i); err != nil {
+					if _, err := fmt.Fprintf(f.in, "%s/i/%d/%0600d.jpg\n", s.URL, i+1, i); err != nil {
 						return
 					}
 					written.Add(1)

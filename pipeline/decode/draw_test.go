@@ -480,3 +480,19 @@ func (w *bitsHigh) flush() []byte {
 	}
 	return w.out
 }
+
+// oneColour is a lossless WebP frame whose pixels take no bits at all.
+func oneColour(w, h int) []byte {
+	b := bitsLow{out: []byte{0x2f}}
+	b.put(uint32(w-1), 14)
+	b.put(uint32(h-1), 14)
+	b.put(1, 1) // alpha is used
+	b.put(0, 3)
+	b.put(0, 3) // no transform, no colour cache, one group of codes
+	for range 5 {
+		b.put(1, 1) // simple: one symbol, of one bit
+		b.put(0, 3)
+	}
+	b.put(0, 16)
+	return b.out
+}

@@ -54,22 +54,6 @@ func zeroPNG(w, h int, kind, depth, interlaced byte, chunks ...[]byte) []byte {
 	return append(append(b, pngChunk("IDAT", data.Bytes())...), pngChunk("IEND", nil)...)
 }
 
-// oneColour is a lossless WebP frame whose pixels take no bits at all.
-func oneColour(w, h int) []byte {
-	b := bitsLow{out: []byte{0x2f}}
-	b.put(uint32(w-1), 14)
-	b.put(uint32(h-1), 14)
-	b.put(1, 1) // alpha is used
-	b.put(0, 3)
-	b.put(0, 3) // no transform, no colour cache, one group of codes
-	for range 5 {
-		b.put(1, 1) // simple: one symbol, of one bit
-		b.put(0, 3)
-	}
-	b.put(0, 16)
-	return b.out
-}
-
 // deflated are blocks of a TIFF, each deflated zeros.
 func deflated(base tags, w, rows, blocks, pixel int) []byte {
 	var data bytes.Buffer

@@ -80,19 +80,27 @@ func openFolder(ctx context.Context, job store.Job, kind, dir string,
 	if err != nil {
 		return nil, err
 	}
-	f := &folder{kind: kind, dir: dir, name: time.Now().UTC().Format("20060102-150405-") + random(3),
-		staged: map[int64][]staged{}}
+	f := &folder{kind: kind, dir: dir, staged: map[int64][]staged{}}
 	if err := os.MkdirAll(f.private(""), draft.FolderMode); err != nil {
 		return nil, err
 	}
 	if f.form, err = f.claim(ctx, job, choose); err != nil {
 		return nil, err
 	}
-	if f.lock, err = lockfile.Create(f.private(f.name + ".lock")); err != nil {
+	for range nameTries {
+		f.name = time.Now().UTC().Format("20060102-150405-") + random(3)
+		if f.lock, err = lockfile.Create(f.private(f.name + ".lock")); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return f, nil
 }
+
+// nameTries is how many names are tried until one is free.
+const nameTries = 10
 
 // claim makes a folder the job's, unless it is, and returns its form.
 func (f *folder) claim(ctx context.Context, job store.Job, choose func(have *Form) (Form, error)) (
