@@ -66,7 +66,7 @@ func TestNeverComing(t *testing.T) {
 	for _, c := range []struct{ address, path, post string }{
 		{sidecar, "/v2/health/ready", "/v2/models/face/infer"}, {page, "/healthz", "/events"},
 	} {
-		eventually(t, time.Minute, c.address+" answers",
+		eventually(t, c.address+" answers",
 			func() bool { return ask("http://"+c.address+c.path) == nil })
 		for range 300 {
 			conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", c.address)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"facescan/pipeline/estimate"
 	"facescan/pipeline/fetch/fetchtest"
@@ -135,7 +134,7 @@ func TestEstimateInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Process.Kill()
-	eventually(t, time.Minute, "the row is asked for", func() bool { return s.Total() > 0 })
+	eventually(t, "the row is asked for", func() bool { return s.Total() > 0 })
 	for range 2 { // the first drains, the second does not wait
 		if err := c.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)

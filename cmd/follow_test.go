@@ -59,7 +59,7 @@ func TestOutKilled(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- c.Wait() }()
 		if rng.IntN(4) > 0 { // some kills hit the start
-			eventually(t, time.Minute, "more in the file than at the last kill", func() bool {
+			eventually(t, "more in the file than at the last kill", func() bool {
 				st, err := os.Stat(out)
 				return len(ended) > 0 || err == nil && st.Size() > int64(size)
 			})
@@ -107,7 +107,7 @@ func TestOutHeldBack(t *testing.T) {
 	list := writeList(t, dir, lines)
 	out := filepath.Join(dir, "out.csv")
 	c, stderr := child(t, dir, quietRun(list, "--timeout", "60s", "--out", out)...)
-	eventually(t, 30*time.Second, "all other rows", func() bool {
+	eventually(t, "all other rows", func() bool {
 		_, status, _ := here(t, "status", list, "--json")
 		return strings.Contains(status, `"pending":1,`)
 	})
@@ -115,7 +115,7 @@ func TestOutHeldBack(t *testing.T) {
 		b, _ := os.ReadFile(out)
 		return strings.Count(string(b), "\n") == 10 // the header, and nine rows
 	}
-	eventually(t, 10*time.Second, "the rows before the one that hangs", head)
+	eventually(t, "the rows before the one that hangs", head)
 	c.Process.Signal(os.Interrupt)
 	var e *exec.ExitError
 	if err := c.Wait(); !errors.As(err, &e) || e.ExitCode() != exitInterrupted {
@@ -141,11 +141,11 @@ func TestOutOfTwo(t *testing.T) {
 	out := filepath.Join(dir, "out.csv")
 	args := quietRun(list, "--fetchers", "4", "--out", out)
 	first, _ := child(t, dir, args...)
-	eventually(t, 20*time.Second, "some rows",
+	eventually(t, "some rows",
 		func() bool { b, _ := os.ReadFile(out); return strings.Count(string(b), "\n") > 10 })
 	second, stderr := child(t, dir, args...)
 	before := s.Total()
-	eventually(t, 20*time.Second, "work of both", func() bool { return s.Total() > before+50 })
+	eventually(t, "work of both", func() bool { return s.Total() > before+50 })
 	first.Process.Kill()
 	first.Wait()
 	if err := second.Wait(); err != nil {
@@ -222,13 +222,13 @@ func TestGroupsOfThree(t *testing.T) {
 	args := quietRun(list, "--group-column", "album", "--fetchers", "8", "--shard-size", "100")
 	run := func() *exec.Cmd { c, _ := child(t, dir, args...); return c }
 	workers := []*exec.Cmd{run(), run(), run()}
-	eventually(t, 20*time.Second, "the job", func() bool { return s.Total() > 0 })
+	eventually(t, "the job", func() bool { return s.Total() > 0 })
 	out := filepath.Join(dir, "groups.csv")
 	follower, stderr := child(t, dir, "export", list, "--rows", "groups", "--follow", "-o", out)
 	rng := rand.New(rand.NewPCG(2, 3))
 	for range 6 {
 		before := s.Total()
-		eventually(t, 20*time.Second, "work",
+		eventually(t, "work",
 			func() bool { return s.Total() > before+rows/20 || s.Total() > rows*9/10 })
 		at := rng.IntN(len(workers))
 		workers[at].Process.Kill()

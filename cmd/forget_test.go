@@ -237,7 +237,7 @@ func TestForgetAlone(t *testing.T) {
 	keep := filepath.Join(dir, "kept")
 	running, stderr := child(t, dir, quietRun(list, "--keep", keep, "--timeout", "10m")...)
 	forget := []string{"forget", list, "--where", "id = 1", "--yes"}
-	eventually(t, time.Minute, "a row is done", func() bool {
+	eventually(t, "a row is done", func() bool {
 		_, out, _ := here(t, "status", list, "--json")
 		return strings.Contains(out, `"done":1`)
 	})
@@ -275,7 +275,7 @@ func TestForgetAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	forgetting, errs := child(t, dir, forget...)
-	eventually(t, time.Minute, "the row is forgotten", func() bool {
+	eventually(t, "the row is forgotten", func() bool {
 		_, out, _ := here(t, "status", list, "--json")
 		return strings.Contains(out, `"forgotten":1`)
 	})

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/pipeline/live"
@@ -23,7 +22,7 @@ import (
 func heldBack(t *testing.T, page, kind string) {
 	t.Helper()
 	line := fmt.Sprintf("facescan_held_back{by=%q} 1\n", kind)
-	eventually(t, time.Minute, "held back by "+kind,
+	eventually(t, "held back by "+kind,
 		func() bool { return strings.Contains(download(t, page+"metrics"), line) })
 }
 
@@ -63,7 +62,7 @@ func TestHeldBackByRate(t *testing.T) {
 		shown.HeldBack != text {
 		t.Errorf("the page is told %+v, %v", shown, err)
 	}
-	eventually(t, time.Minute, "another process is told", func() bool {
+	eventually(t, "another process is told", func() bool {
 		var status struct {
 			Owners []struct {
 				HeldBackBy string  `json:"held_back_by"`
@@ -117,7 +116,7 @@ func TestHeldBackByStoppedSidecar(t *testing.T) {
 	server := startSidecar(t, dir, socket)
 	_, said, page := watched(t, dir, filepath.Base(list), "--fetchers", "8", "--sidecar", "unix://"+socket,
 		"--sidecar-deadline", "8s")
-	eventually(t, time.Minute, "rows are done", func() bool {
+	eventually(t, "rows are done", func() bool {
 		return strings.Contains(download(t, page+"metrics"), `facescan_rows_total{status="ok"} `) &&
 			!strings.Contains(download(t, page+"metrics"), `facescan_rows_total{status="ok"} 0`+"\n")
 	})
@@ -128,7 +127,7 @@ func TestHeldBackByStoppedSidecar(t *testing.T) {
 	if out := said.String(); strings.Contains(out, "detector unavailable") {
 		t.Errorf("it was named only after its deadline:\n%s", out)
 	}
-	eventually(t, time.Minute, "the run pauses", func() bool {
+	eventually(t, "the run pauses", func() bool {
 		return strings.Contains(download(t, page+"healthz"), "ok, waiting: ")
 	})
 	heldBack(t, page, live.BySidecar)
@@ -194,7 +193,7 @@ func TestHeldBackByOutput(t *testing.T) {
 	}
 	heldBack(t, page, live.ByOutput)
 	go io.Copy(io.Discard, reader)
-	eventually(t, time.Minute, "the run goes on", func() bool {
+	eventually(t, "the run goes on", func() bool {
 		resp, err := http.Get(page + "metrics")
 		if err != nil {
 			return true // it has ended

@@ -78,7 +78,7 @@ func TestImagesKilled(t *testing.T) {
 			}
 			for _, enough := range []int{1, 500, 2000} {
 				p, stderr := child(t, dir, run...)
-				eventually(t, time.Minute, "some rows are done", func() bool {
+				eventually(t, "some rows are done", func() bool {
 					return done() >= enough
 				})
 				if err := p.Process.Kill(); err != nil {
@@ -161,7 +161,7 @@ func TestImagesWatched(t *testing.T) {
 	if err := os.Rename(root, root+"-away"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "it says that the images are away", func() bool {
+	eventually(t, "it says that the images are away", func() bool {
 		return strings.Contains(f.stderr.String(), "images that are watched are away")
 	})
 	if err := os.Rename(root+"-away", root); err != nil {
@@ -170,7 +170,7 @@ func TestImagesWatched(t *testing.T) {
 	f.brings(put("c.jpg", "b-none.jpg"))
 	put("b.png", "b-none.jpg") // read again
 	job := filepath.Join(dir, "job.db")
-	eventually(t, time.Minute, "the changed file is a jpeg", func() bool {
+	eventually(t, "the changed file is a jpeg", func() bool {
 		code, out, _ := here(t, "export", job, "--columns", "id,format", "--where", "id = 1")
 		return code == 0 && strings.Contains(out, "1,jpeg")
 	})

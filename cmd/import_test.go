@@ -137,12 +137,12 @@ func TestRunWithoutTheList(t *testing.T) {
 			rows++
 			fmt.Fprintf(feed, "%s/i/1/%d.jpg\n", s.URL, rows)
 		}
-		eventually(t, time.Minute, "the rows that came", func() bool { return s.Total() == rows })
+		eventually(t, "the rows that came", func() bool { return s.Total() == rows })
 	}
 	more(20)
 	other, stderr := child(t, dir, append([]string{"run", "job.db"}, quiet...)...)
 	job := filepath.Join(dir, "job.db")
-	eventually(t, time.Minute, "the other process", func() bool { return owners(t, job) == 2 })
+	eventually(t, "the other process", func() bool { return owners(t, job) == 2 })
 	more(20)
 	reader.Process.Kill()
 	exitsWith(t, other, stderr, exitError)
@@ -202,14 +202,14 @@ func TestSmallListJoins(t *testing.T) {
 	list := writeList(t, dir, lines)
 	job := filepath.Join(dir, "urls.facescan.db")
 	c, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "--fetchers", "4")
-	eventually(t, time.Minute, "work", func() bool { return s.Total() > 50 })
+	eventually(t, "work", func() bool { return s.Total() > 50 })
 	small := filepath.Join(dir, "small.txt")
 	if err := os.WriteFile(small, []byte(s.URL+"/i/1/small.jpg\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	before := s.Total()
 	mustHere(t, "import", small, "--db", job, "-q")
-	eventually(t, time.Minute, "the small list's row", func() bool { return s.Hits("/i/1/small.jpg") == 1 })
+	eventually(t, "the small list's row", func() bool { return s.Hits("/i/1/small.jpg") == 1 })
 	if n := s.Total() - before; n > 20_000 {
 		t.Errorf("%d rows of the long list came before it", n)
 	}

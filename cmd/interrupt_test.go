@@ -93,7 +93,7 @@ func TestFirstSignalEnds(t *testing.T) {
 	almostDone(t, filepath.Join(dir, "urls.facescan.db"), rows, rows+1)
 
 	working := func(t *testing.T) {
-		eventually(t, time.Minute, "a file", func() bool { return len(hidden(t, dir)) > 0 })
+		eventually(t, "a file", func() bool { return len(hidden(t, dir)) > 0 })
 	}
 	for _, args := range [][]string{
 		{"export", list, "-o", "x.csv"}, {"export", list, "-o", "x.parquet", "-o", "x.csv.gz"},
@@ -133,7 +133,7 @@ func TestFirstSignalEnds(t *testing.T) {
 	t.Run("merge", func(t *testing.T) {
 		mustHere(t, "run", list, "--progress", "none", "-q", "--node", "0/1")
 		p := startInterruptible(t, dir, "merge", "merged.db", "urls.node-0-of-1.facescan.db")
-		eventually(t, time.Minute, "the merge",
+		eventually(t, "the merge",
 			func() bool { _, err := os.Stat(filepath.Join(dir, "merged.db-wal")); return err == nil })
 		p.end(t, os.Interrupt)
 		if left := hidden(t, dir); len(left) > 0 {
@@ -163,7 +163,7 @@ func TestSignalsWhileWaiting(t *testing.T) {
 	list := writeList(t, dir, []string{s.URL + "/hang/1"})
 	waits := func() {
 		t.Helper()
-		eventually(t, time.Minute, "a request", func() bool { return s.Hits("/hang/1") > 0 })
+		eventually(t, "a request", func() bool { return s.Hits("/hang/1") > 0 })
 	}
 	for _, args := range [][]string{{"estimate", list, "--allow-private"},
 		{"detect", s.URL + "/hang/1", "--allow-private"}} {

@@ -20,7 +20,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +70,7 @@ func TestKeepStopped(t *testing.T) {
 		go func() { p.ended <- c.Wait() }()
 		all = append(all, p)
 		before := asked.Load()
-		eventually(t, time.Minute, "some work",
+		eventually(t, "some work",
 			func() bool { return asked.Load() >= before+10 || len(p.ended) > 0 })
 		stop(t, c.Process, strings.TrimSuffix(list, ".txt")+".facescan.db")
 	}
@@ -164,7 +163,7 @@ func stop(t *testing.T, p *os.Process, job string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	eventually(t, time.Minute, "a moment to stop at", func() bool {
+	eventually(t, "a moment to stop at", func() bool {
 		p.Signal(syscall.SIGSTOP)
 		if err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT,
 			nil); err != nil {

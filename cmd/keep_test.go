@@ -172,7 +172,7 @@ func TestKeepKillLoop(t *testing.T) {
 		c, stderr := child(t, dir, args...)
 		ended := make(chan error, 1)
 		go func() { ended <- c.Wait() }()
-		eventually(t, 60*time.Second, "the first fetch after a kill",
+		eventually(t, "the first fetch after a kill",
 			func() bool { return s.Total() > before || len(ended) > 0 })
 		select {
 		case err := <-ended:
@@ -210,7 +210,7 @@ func TestKeepTogether(t *testing.T) {
 	for range 5 {
 		before := s.Total()
 		c, _ := child(t, dir, args...)
-		eventually(t, 60*time.Second, "some work",
+		eventually(t, "some work",
 			func() bool { return s.Total() > before+15 || c.ProcessState != nil || steadyDone(list) })
 		c.Process.Kill()
 		c.Wait()

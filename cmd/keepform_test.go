@@ -108,7 +108,7 @@ func killKeepers(t *testing.T, job string, n int) {
 			before := pendingRows(t, job)
 			c, stderr := child(t, dir, args...)
 			other, _ := child(t, dir, args...)
-			eventually(t, 60*time.Second, "a row that becomes done", func() bool {
+			eventually(t, "a row that becomes done", func() bool {
 				left := pendingRows(t, job)
 				return left < before || left == 0
 			})

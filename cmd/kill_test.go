@@ -181,7 +181,7 @@ func TestKillLoop(t *testing.T) {
 		go func() { ended <- c.Wait() }()
 		// Some kills hit the start, most hit the work.
 		if rng.IntN(4) > 0 {
-			eventually(t, 20*time.Second, "the first fetch after a kill",
+			eventually(t, "the first fetch after a kill",
 				func() bool { return s.Total() > before || len(ended) > 0 })
 		}
 		select {
@@ -245,13 +245,13 @@ func TestWorkBeginsAtOnceAfterAKill(t *testing.T) {
 	list := writeList(t, dir, lines)
 	args := quietRun(list, "--fetchers", "2")
 	c, _ := child(t, dir, args...)
-	eventually(t, 20*time.Second, "work", func() bool { return s.Total() > 20 })
+	eventually(t, "work", func() bool { return s.Total() > 20 })
 	c.Process.Kill()
 	c.Wait()
 	before := s.Total()
 	child(t, dir, args...)
 	begin := time.Now()
-	eventually(t, 20*time.Second, "the next fetch", func() bool { return s.Total() > before })
+	eventually(t, "the next fetch", func() bool { return s.Total() > before })
 	t.Logf("first fetch after %v", time.Since(begin))
 	if d := time.Since(begin); d > slack(time.Second) {
 		t.Errorf("the first fetch came after %v", d)
@@ -273,7 +273,7 @@ func TestDrain(t *testing.T) {
 	args := []string{"run", list, "--allow-private", "--fetchers", "4", "--timeout", "8s", "--retries",
 		"0", "--progress", "none"}
 	c, stderr := child(t, dir, args...)
-	eventually(t, 20*time.Second, "work", func() bool { return s.Total() > 60 })
+	eventually(t, "work", func() bool { return s.Total() > 60 })
 	begin := time.Now()
 	c.Process.Signal(os.Interrupt)
 	err := c.Wait()
@@ -300,7 +300,7 @@ func TestSecondSignal(t *testing.T) {
 	dir := t.TempDir()
 	list := writeList(t, dir, []string{s.URL + "/hang/1", s.Listen("127.0.0.2:0") + "/hang/2"})
 	c, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none")
-	eventually(t, 20*time.Second, "work", func() bool { return s.Total() == 2 })
+	eventually(t, "work", func() bool { return s.Total() == 2 })
 	c.Process.Signal(syscall.SIGTERM)
 	time.Sleep(50 * time.Millisecond) // two signals in one instant may arrive as one
 	begin := time.Now()
@@ -324,7 +324,7 @@ func TestSignalPassedOn(t *testing.T) {
 	lines, _ := badList(s, 240)
 	c, stderr := child(t, dir, "run", writeList(t, dir, lines), "--allow-private", "--fetchers",
 		"1", "--progress", "none")
-	eventually(t, 20*time.Second, "work", func() bool { return s.Total() == 1 })
+	eventually(t, "work", func() bool { return s.Total() == 1 })
 	c.Process.Signal(syscall.SIGTERM)
 	c.Process.Signal(os.Interrupt) // of one kind, two in one instant may arrive as one
 	err := c.Wait()

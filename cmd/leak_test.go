@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -39,7 +38,7 @@ func TestNothingLeaks(t *testing.T) {
 	run(2, 24) // whatever is made once is there
 	files, goroutines := openFiles(t), goleak.IgnoreCurrent()
 	run(hosts, rows)
-	eventually(t, 30*time.Second, "open files as before",
+	eventually(t, "open files as before",
 		func() bool { return len(openFiles(t)) <= len(files) })
 	goleak.VerifyNone(t, goroutines)
 }

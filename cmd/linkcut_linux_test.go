@@ -80,9 +80,9 @@ func TestLinkCut(t *testing.T) {
 	}
 	want, _ := table(func(int, *transcript) {})
 	got, told := table(func(begun int, stderr *transcript) {
-		eventually(t, time.Minute, "a third of the run", func() bool { return s.Total()-begun > rows/3 })
+		eventually(t, "a third of the run", func() bool { return s.Total()-begun > rows/3 })
 		link(t, "down")
-		eventually(t, time.Minute, "word of the outage",
+		eventually(t, "word of the outage",
 			func() bool { return strings.Contains(stderr.String(), "cut off") })
 		time.Sleep(cut) // for a soak: however long it is
 		link(t, "up")

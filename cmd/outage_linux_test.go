@@ -140,9 +140,9 @@ func TestResolverAway(t *testing.T) {
 			begun := s.Total()
 			p, stderr := child(t, ".", "run", list, "--allow-private", "--progress", "none",
 				"--fetchers", "8", "--retries", "0")
-			eventually(t, time.Minute, "some rows", func() bool { return s.Total()-begun > 40 })
+			eventually(t, "some rows", func() bool { return s.Total()-begun > 40 })
 			c.away()
-			eventually(t, time.Minute, "the outage",
+			eventually(t, "the outage",
 				func() bool { return strings.Contains(stderr.String(), "cut off") })
 			c.now()
 			if err := p.Wait(); err != nil {

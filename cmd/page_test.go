@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/pipeline/live/browser"
@@ -45,7 +44,7 @@ func watchedTo(t testing.TB, stdout io.Writer, dir string, args ...string) (*exe
 		c.Wait()
 	})
 	url := ""
-	eventually(t, time.Minute, "the page is served", func() bool {
+	eventually(t, "the page is served", func() bool {
 		if m := pageAt.FindStringSubmatch(out.String()); m != nil {
 			url = m[1]
 		}

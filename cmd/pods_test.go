@@ -109,7 +109,7 @@ func TestPods(t *testing.T) {
 		before, published := s.Total(), publishedDone(t, p.results)
 		o := p.start(t, index)
 		more := func() bool { return publishedDone(t, p.results) > published }
-		eventually(t, time.Minute, "a publication", more)
+		eventually(t, "a publication", more)
 		o.die(t, signal)
 		lost := s.Total() - before - (publishedDone(t, p.results) - published)
 		if signal == syscall.SIGTERM && lost != 0 {

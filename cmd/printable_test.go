@@ -145,14 +145,14 @@ func TestNothingRaw(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer run.Process.Kill()
-		eventually(t, time.Minute, "one row that hangs", func() bool {
+		eventually(t, "one row that hangs", func() bool {
 			_, out, _ := here(t, "status", job, "--json")
 			return strings.Contains(out, `"pending":1,`) && s.Total() > 0
 		})
 		run.Process.Signal(syscall.SIGUSR1)
-		eventually(t, time.Minute, "the list of what is in flight",
+		eventually(t, "the list of what is in flight",
 			func() bool { return stderr.count("attempt 1")+stderr.count(`"attempt":1`) > 0 })
-		eventually(t, time.Minute, "progress, in one of them",
+		eventually(t, "progress, in one of them",
 			func() bool { return format == "json" || stderr.count(" waiting ") > 0 })
 		run.Process.Signal(os.Interrupt)
 		if run.Wait(); run.ProcessState.ExitCode() != exitInterrupted {

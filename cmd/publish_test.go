@@ -72,7 +72,7 @@ func TestPublishKillLoop(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- c.Wait() }()
 		if rng.IntN(4) > 0 { // some kills hit the taking in
-			eventually(t, 60*time.Second, "a publication",
+			eventually(t, "a publication",
 				func() bool { return segments() != before || len(ended) > 0 })
 		}
 		select {
@@ -168,7 +168,7 @@ func TestPublishFolderVanishes(t *testing.T) {
 	args := []string{"run", list, "--publish", published, "--publish-every", "100ms", "--allow-private",
 		"--progress", "none", "--fetchers", "4"}
 	c, stderr := child(t, dir, args...)
-	eventually(t, 60*time.Second, "a publication", func() bool { return publishedDone(t, published) > 0 })
+	eventually(t, "a publication", func() bool { return publishedDone(t, published) > 0 })
 	if err := os.Rename(published, published+".away"); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package cmd
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
 )
@@ -16,7 +15,7 @@ func TestRescanOfARunningJob(t *testing.T) {
 	dir := t.TempDir()
 	list := writeList(t, dir, []string{s.URL + "/i/0/a.jpg", s.URL + "/hang/1"})
 	c, _ := child(t, dir, "run", list, "--allow-private", "--progress", "none", "--lease-ttl", "5s")
-	eventually(t, 20*time.Second, "a result and a row that hangs", func() bool {
+	eventually(t, "a result and a row that hangs", func() bool {
 		code, out, _ := here(t, "status", list, "--json")
 		return code == 0 && strings.Contains(out, `"done":1`)
 	})

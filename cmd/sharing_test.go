@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/store/open"
@@ -35,7 +34,7 @@ func sharing(t *testing.T, job, dir string) {
 	}
 	defer reader.Close()
 	killed, worst, idle := 0, int64(0), map[int]int{}
-	eventually(t, 5*time.Minute, "the job is done", func() bool {
+	eventually(t, "the job is done", func() bool {
 		c, err := reader.Counts(context.Background())
 		if err != nil {
 			t.Fatal(err)

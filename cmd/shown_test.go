@@ -451,7 +451,7 @@ func TestProgressBar(t *testing.T) {
 		s := live.Snapshot{Counts: store.Counts{Total: c.total, Done: min(4, c.total), Failed: 2},
 			Rate: 1.25, Detector: store.NoDetector, Holdup: live.Holdup{Kind: live.ByRate, What: "[red]"}}
 		const text = "1.2/s, 0s left, 2 failed; held back by (red)"
-		eventually(t, time.Minute, "the bar is drawn, not too often", func() bool {
+		eventually(t, "the bar is drawn, not too often", func() bool {
 			p.show(&s, nil)
 			return c.total == 0 || strings.Contains(said.String(), text)
 		})

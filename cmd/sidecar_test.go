@@ -35,7 +35,7 @@ import (
 func startSidecar(t *testing.T, dir, socket string, flags ...string) *exec.Cmd {
 	t.Helper()
 	c, _ := child(t, dir, append([]string{"sidecar", "--listen", "unix:" + socket}, flags...)...)
-	eventually(t, 20*time.Second, "the sidecar listens", func() bool {
+	eventually(t, "the sidecar listens", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
 			conn.Close()
@@ -50,7 +50,7 @@ func startTCP(t *testing.T, dir string) string {
 	t.Helper()
 	address := freeAddress(t)
 	child(t, dir, "sidecar", "--listen", address, "--token", "k/ey")
-	eventually(t, 20*time.Second, "the sidecar listens", func() bool {
+	eventually(t, "the sidecar listens", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
@@ -102,7 +102,7 @@ func TestSidecarTroubles(t *testing.T) {
 	more := func() {
 		t.Helper()
 		before := s.Total()
-		eventually(t, time.Minute, "more rows", func() bool {
+		eventually(t, "more rows", func() bool {
 			select {
 			case err := <-ended:
 				t.Fatalf("the run ended: %v\n%s", err, &log)
@@ -117,7 +117,7 @@ func TestSidecarTroubles(t *testing.T) {
 		pauses := log.count(pausing)
 		kill(t, server)
 		if i == 3 {
-			eventually(t, time.Minute, "the run pauses", func() bool { return log.count(pausing) > pauses })
+			eventually(t, "the run pauses", func() bool { return log.count(pausing) > pauses })
 			before := okRows(t, there)
 			mustHere(t, "verify", there, "--deep", "-q") // which takes some time, too
 			if after := okRows(t, there); after != before {
@@ -129,14 +129,14 @@ func TestSidecarTroubles(t *testing.T) {
 	more()
 	pauses := log.count(pausing)
 	server.Process.Signal(syscall.SIGSTOP)
-	eventually(t, time.Minute, "the run pauses for one that hangs",
+	eventually(t, "the run pauses for one that hangs",
 		func() bool { return log.count(pausing) > pauses })
 	server.Process.Signal(syscall.SIGCONT)
 	more()
 	kill(t, server)
 	startSidecar(t, dir, socket+"2")
 	lied := liar(t, socket, socket+"2")
-	eventually(t, time.Minute, "nonsense", lied)
+	eventually(t, "nonsense", lied)
 	more()
 
 	if err := <-ended; err != nil {
@@ -235,7 +235,7 @@ func TestSidecarFallback(t *testing.T) {
 	server := startSidecar(t, dir, socket)
 	run, stderr := child(t, dir, "run", list, "--allow-private", "--progress", "none", "--fetchers", "4",
 		"--sidecar", "unix://"+socket, "--sidecar-fallback", "cpu", "--sidecar-delay", "1ms")
-	eventually(t, time.Minute, "work", func() bool { return s.Total() > 80 })
+	eventually(t, "work", func() bool { return s.Total() > 80 })
 	kill(t, server)
 	if err := run.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, stderr)
@@ -280,7 +280,7 @@ func TestSidecarFallbackAtStart(t *testing.T) {
 			t.Log(stderr)
 		}
 	})
-	eventually(t, time.Minute, "work", func() bool { return s.Total() > 60 })
+	eventually(t, "work", func() bool { return s.Total() > 60 })
 	startSidecar(t, dir, socket)
 	if err := run.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, stderr)

@@ -114,7 +114,7 @@ func startSlurm(t *testing.T) *slurm {
 			}
 		}
 	})
-	eventually(t, time.Minute, "the node of Slurm to be idle", func() bool {
+	eventually(t, "the node of Slurm to be idle", func() bool {
 		out, err := s.command(dir, nil, "sinfo", "-h", "-o", "%T").Output()
 		return err == nil && strings.TrimSpace(string(out)) == "idle"
 	})
@@ -166,7 +166,7 @@ func (f *folder) works(t *testing.T, server *fetchtest.Server, script string, ta
 	t.Helper()
 	asked := server.Total()
 	job = f.submit(t, script, fmt.Sprint("--array=", task))
-	eventually(t, time.Minute, "work", func() bool { return server.Total() > asked+10 })
+	eventually(t, "work", func() bool { return server.Total() > asked+10 })
 	return job
 }
 
@@ -213,7 +213,7 @@ var jobFields = regexp.MustCompile(`\b(JobState|ExitCode|Restarts)=(\S+)`)
 // it was requeued.
 func (f *folder) ended(t *testing.T, task string) (state, code, restarts string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "the end of job "+task, func() bool {
+	eventually(t, "the end of job "+task, func() bool {
 		fields := map[string]string{}
 		for _, m := range jobFields.FindAllStringSubmatch(f.do(t, "scontrol", "show", "job", "-o", task),
 			-1) {
@@ -414,7 +414,7 @@ func slurmLostNode(t *testing.T, s *slurm) {
 		`export TMPDIR=$(mktemp -d -p .)`+"\n"+strings.Replace(line[1], "auto/16", "auto/4", 1))
 	results := filepath.Join(f.dir, "results")
 	job := f.submit(t, script, "--array=1")
-	eventually(t, time.Minute, "a publication", func() bool { return publishedDone(t, results) > 10 })
+	eventually(t, "a publication", func() bool { return publishedDone(t, results) > 10 })
 	f.do(t, "scancel", "--full", "--signal=KILL", job+"_1")
 	f.ended(t, job+"_1")
 	lost := server.Total() - publishedDone(t, results)

@@ -184,7 +184,7 @@ func TestFilterSlowConsumer(t *testing.T) {
 	})
 	defer producer.Wait()
 	still, since := int64(-1), time.Now()
-	eventually(t, 2*time.Minute, "run and producer stand still", func() bool {
+	eventually(t, "run and producer stand still", func() bool {
 		if now := int64(s.Total()) + written.Load(); now != still {
 			still, since = now, time.Now()
 		}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -43,12 +42,12 @@ func TestStreamsOfOneName(t *testing.T) {
 				}
 				fetched := func(path string) {
 					t.Helper()
-					eventually(t, time.Minute, path+" is fetched", func() bool { return s.Hits(path) > 0 })
+					eventually(t, path+" is fetched", func() bool { return s.Hits(path) > 0 })
 				}
 				a := startFilter(t, dir, args...)
 				fetched(write(a, 5))
 				b := startFilter(t, dir, args...)
-				eventually(t, time.Minute, "the second one says that it waits", func() bool {
+				eventually(t, "the second one says that it waits", func() bool {
 					return strings.Contains(b.stderr.String(), "another process imports this source")
 				})
 				fetched(write(a, 5))
@@ -100,10 +99,10 @@ func TestSecondStream(t *testing.T) {
 	}
 	first := startFilter(t, dir, readStdin("job.db")...)
 	fmt.Fprint(first.in, text(1, 3))
-	eventually(t, time.Minute, "3 rows", func() bool { return s.Total() == 3 })
+	eventually(t, "3 rows", func() bool { return s.Total() == 3 })
 	other, same := startFilter(t, dir, readStdin("job.db")...), startFilter(t, dir, readStdin("job.db")...)
 	for _, f := range []*filter{other, same} {
-		eventually(t, time.Minute, "it says that it waits", func() bool {
+		eventually(t, "it says that it waits", func() bool {
 			return strings.Contains(f.stderr.String(), "another process imports this source")
 		})
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"facescan/pipeline/fetch/fetchtest"
 	"facescan/store/storetest/pgtest"
@@ -224,14 +223,14 @@ func TestWatchTogether(t *testing.T) {
 	}
 	for range 5 {
 		more(20)
-		eventually(t, time.Minute, "all lines are fetched", func() bool { return s.Total() >= total })
+		eventually(t, "all lines are fetched", func() bool { return s.Total() >= total })
 	}
 	more(20)
 	a.Process.Kill()
 	a.Wait()
 	more(20)
 	last := fmt.Sprintf("/i/%d/p.jpg", total)
-	eventually(t, time.Minute, "all lines are fetched", func() bool { return s.Hits(last) > 0 })
+	eventually(t, "all lines are fetched", func() bool { return s.Hits(last) > 0 })
 	b.Process.Signal(syscall.SIGTERM)
 	b.Wait()
 	mustHere(t, quietRun(list, "--db", filepath.Join(dir, "job.db"))...)
