@@ -188,14 +188,16 @@ func random(bytes int) string {
 func (f *folder) private(name string) string { return filepath.Join(f.dir, hidden, name) }
 
 // close leaves the folder. A tar file that could not be sealed stays, and with it the lock file, by which
-// other processes find it.
+// other processes find it. Else that goes while it is locked: the lock may outlast closing, since a child that
+// is being started has all open files until it runs its program.
 func (f *folder) close() error {
-	err := errors.Join(os.RemoveAll(f.private(f.name+stageSuffix)), f.lock.Close())
-	if parts, _ := hiddenFiles(f.dir, f.name+"-*"+partSuffix); len(parts) > 0 {
-		return err
+	err := os.RemoveAll(f.private(f.name + stageSuffix))
+	if parts, _ := hiddenFiles(f.dir, f.name+"-*"+partSuffix); len(parts) == 0 {
+		if gone := os.Remove(f.lock.Name()); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
 	}
-	// removed here, or by a faster process
-	return errors.Join(err, lockfile.Take(f.lock.Name(), func([]int64) error { return nil }))
+	return errors.Join(err, f.lock.Close())
 }
 
 // dead calls takeOver for each process that died in a folder, and removes its unfinished files. Only one
