@@ -255,7 +255,7 @@ func TestVerifySays(t *testing.T) {
 		g, out, said := printing()
 		err := runVerify(t.Context(), g, new(verifyOptions), u)
 		want := "file: torn\n" + strings.Repeat("result: row 7: gone\n", c.lines)
-		// The list of this job is gone, too, which is no problem.
+		// The list of this job is gone, too, and that does no harm.
 		_, more, _ := strings.Cut(said.String(), "are not compared with the rows\n")
 		if err == nil || err.Error() != fmt.Sprintf("%s is not sound: %d problems", path, c.problems+1) ||
 			out.String() != want || more != c.more {

@@ -158,7 +158,7 @@ type broken struct {
 
 func (b broken) Write(p []byte) (int, error) { return min(b.takes, len(p)), b.err }
 
-// TestStreamsFail: whoever writes learns that a stream did not take it all.
+// TestStreamsFail: a writer gets an error when a stream did not take it all.
 func TestStreamsFail(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"plain", "raw\x1b"} {

@@ -105,7 +105,7 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
-// TestProgressModes: what is shown where there is no terminal.
+// TestProgressModes: what is shown without a terminal.
 func TestProgressModes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -77,7 +77,7 @@ func TestInline(t *testing.T) {
 	}
 }
 
-// TestFind: a topic is found by its name, whatever the case.
+// TestFind: a topic is found by its name, in capitals or not.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	for i, want := range Topics() {

@@ -99,7 +99,7 @@ func TestPNGHeader(t *testing.T) {
 	}
 }
 
-// TestPNGOrientation is read from a chunk before the pixels that is there to its end, whatever else is there.
+// TestPNGOrientation is read from a chunk before the pixels that is there to its end, whichever chunks are beside it.
 func TestPNGOrientation(t *testing.T) {
 	body := encode(t, PNG, photo(20, 10))
 	chunk := pngChunk("eXIf", exif(6, binary.LittleEndian))
@@ -158,7 +158,7 @@ func TestPNGErrors(t *testing.T) {
 	}
 }
 
-// body25 is a chunk of 25 bytes that is no header.
+// body25 is a chunk of 25 bytes, and not a header.
 func body25() []byte { return pngChunk("IDAT", make([]byte, 13)) }
 
 // TestPNGHalf: of a cut picture half of the bytes are enough, and less is too little.

@@ -127,7 +127,7 @@ func TestBehindCoding(t *testing.T) {
 	}
 }
 
-// TestZstdWindow: a window of 8 MiB is the largest that is decoded, whatever a frame asks for.
+// TestZstdWindow: a window of 8 MiB is the largest that is decoded, and a frame that needs more is refused.
 func TestZstdWindow(t *testing.T) {
 	for window, want := range map[int]error{8 << 20: nil, 16 << 20: zstd.ErrWindowSizeExceeded} {
 		var b bytes.Buffer

@@ -100,7 +100,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestRetryAfter: seconds or a date; what is neither, or over, is no time.
+// TestRetryAfter: seconds or a date; anything else, or a date that is past, counts as none.
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for text, want := range map[string]time.Duration{

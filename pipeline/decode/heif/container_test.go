@@ -217,7 +217,7 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// TestDeepPictures: more than 8 bits per sample take more memory, of whatever item they are.
+// TestDeepPictures: more than 8 bits per sample take more memory, in an item of any kind.
 func TestDeepPictures(t *testing.T) {
 	size := box("ispe", u32(0, 600, 400))
 	memory := func(format string, config []byte) int64 {
@@ -297,7 +297,7 @@ func TestTracks(t *testing.T) {
 	}
 }
 
-// TestCutContainers: whatever part of a file is there, its boxes are read without harm.
+// TestCutContainers: the boxes of any part of a file are read without harm.
 func TestCutContainers(t *testing.T) {
 	for _, l := range layouts {
 		body := l.items("mif1", 1, map[int]string{1: "grid", 2: "av01"}, [][]byte{l.refer("dimg", 1, 2)},

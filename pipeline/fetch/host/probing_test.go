@@ -188,7 +188,7 @@ func TestPromptAnswer(t *testing.T) {
 }
 
 // TestSilenceOfTheResolver: when hosts are silent and no name can be looked up, the resolver is to blame.
-// Then the outage ends when it works, whatever hosts say.
+// Then the outage ends when it works, and what hosts say does not matter.
 func TestSilenceOfTheResolver(t *testing.T) {
 	for named, blamed := range map[int]bool{0: false, 1: true, 8: true} {
 		bubble(t, func(t *testing.T) { silenceOfTheResolver(t, named, blamed) })
