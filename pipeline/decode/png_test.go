@@ -99,7 +99,8 @@ func TestPNGHeader(t *testing.T) {
 	}
 }
 
-// TestPNGOrientation is read from a chunk before the pixels that is there to its end, whichever chunks are beside it.
+// TestPNGOrientation is read from a chunk before the pixels that is there to its end, whichever chunks are
+// beside it.
 func TestPNGOrientation(t *testing.T) {
 	body := encode(t, PNG, photo(20, 10))
 	chunk := pngChunk("eXIf", exif(6, binary.LittleEndian))

@@ -186,7 +186,8 @@ func (d *dialer) one(ctx context.Context, target netip.AddrPort) (net.Conn, erro
 	return c, ofIPv6(err, target.Addr(), noIPv6)
 }
 
-// ofIPv6 is the error of dialling an address: a machine without IPv6 that does not reach one is not in an outage.
+// ofIPv6 is the error of dialling an address: a machine without IPv6 that does not reach one is not in an
+// outage.
 func ofIPv6(err error, ip netip.Addr, missing func() bool) error {
 	if err != nil && ip.Is6() && !ip.IsLoopback() && missing() {
 		return &fault{Connect, false, err}
