@@ -143,7 +143,7 @@ func TestMergeIsComplete(t *testing.T) {
 	must.OK(t, out.Close())
 }
 
-// TestMergeOtherRows: jobs that have different URLs of a row are refused, whatever their lists are called.
+// TestMergeOtherRows: jobs that have different URLs of a row are refused, with lists of any name.
 func TestMergeOtherRows(t *testing.T) {
 	t.Parallel()
 	a := part(t, nil, list(9, 1, true), 2)
@@ -312,7 +312,7 @@ func (u *unreadable) Ends(ctx context.Context, source int) iter.Seq2[store.Group
 	return readAll(u, u.Job.Ends(ctx, source))
 }
 
-// TestUnreadable has each reading of a job fail, one after the other, and holds whatever reads it to say so.
+// TestUnreadable has each reading of a job fail, one after the other, and each reader must return that.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	a := part(t, node("1/2"), list(9, 6, true), 1, 3, 5)

@@ -60,7 +60,7 @@ func TestFolderThatIsWritten(t *testing.T) {
 	}
 }
 
-// TestFolderThatChanges while it is searched: what has gone meanwhile, or is no file any more, is no row.
+// TestFolderThatChanges while it is searched: what has gone meanwhile, or is not a file any more, gives no row.
 func TestFolderThatChanges(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

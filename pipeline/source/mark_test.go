@@ -442,7 +442,7 @@ func TestFingerprintOfBeginning(t *testing.T) {
 	}
 }
 
-// TestStart: a list is read again in the way in which it was read first, whatever was added since.
+// TestStart: a list is read again in the way in which it was read first, also after more was added.
 func TestStart(t *testing.T) {
 	s := list(t, "http://a/1\rhttp://a/2\r")
 	at := stopAt(t, s, 2)

@@ -187,7 +187,7 @@ func TestPlaceNew(t *testing.T) {
 				t.Errorf("there is %q", got)
 			}
 		}
-		// Whoever removes a draft does not make its name free.
+		// Removing a draft does not make its name free.
 		for end, want := range map[string]error{"new": fs.ErrExist, "other": fs.ErrNotExist} {
 			d, err := begin(filepath.Join(filepath.Dir(path), end))
 			must(t, err)

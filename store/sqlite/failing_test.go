@@ -44,7 +44,7 @@ func (f *failing) fails() bool {
 	return f.left == 0
 }
 
-// authorize is called several times for a statement that is prepared. All that a call runs are prepared anew.
+// authorize is called several times for a statement that is prepared. All that a call runs are prepared again.
 func (f *failing) authorize(op int, what, _, _ string) int {
 	if len(f.writer.stmts) < f.prepared || op == sqlite3.SQLITE_TRANSACTION && what == "ROLLBACK" {
 		return sqlite3.SQLITE_OK

@@ -129,7 +129,7 @@ func testSelect(t *testing.T, target Target) {
 	// What the store does not have is left to who asks, too.
 	f := must.Get(export.ParseFilter("confidence > 0.5", export.Options{}))(b)
 	b.equal(len(must.All(b, b.Select(ctx(t), store.Query{To: math.MaxInt64, Where: f}))), len(results))
-	// A column of the list is not one of the job, whatever it is called.
+	// A column of the list is not one of the job, even with the same name.
 	f = must.Get(export.ParseFilter("took = '0'",
 		export.Options{Sources: []export.Source{{Kept: []string{"took"}}}}))(b)
 	b.equal(len(must.All(b, b.Select(ctx(t), store.Query{To: math.MaxInt64, Where: f}))), len(results))

@@ -373,7 +373,7 @@ func TestVoidsOfTheResolver(t *testing.T) {
 	})
 }
 
-// TestLastRowEnds: whoever waits for a row is told when the last one has ended.
+// TestLastRowEnds: those who wait for a row return when the last one has ended.
 func TestLastRowEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := New[int](Options{})

@@ -107,7 +107,7 @@ func TestOneSlowPlace(t *testing.T) {
 	})
 }
 
-// TestAlarms: rows come back when their time has come, in whatever order it was set.
+// TestAlarms: rows come back when their time has come, in any order of setting it.
 func TestAlarms(t *testing.T) {
 	for _, waits := range [][]time.Duration{{1, 3, 2}, {3, 2, 1}, {2, 3, 1}, {1, 2, 3}, {0, 1, 2}} {
 		bubble(t, func(t *testing.T) {
