@@ -43,9 +43,11 @@ func sharing(t *testing.T, job, dir string) {
 			killed = all[0].Process.Pid
 			all[0].Process.Kill()
 		}
-		held := int64(0)
+		held := int64(0) // by one that lives: what a dead one held is free when its lease has run out
 		for _, o := range c.Owners {
-			held = max(held, o.Pending)
+			if o.PID != killed {
+				held = max(held, o.Pending)
+			}
 		}
 		for _, o := range c.Owners {
 			if o.Pending > 0 || killed == 0 || o.PID == killed {
