@@ -46,7 +46,8 @@ func (s *size) String() string {
 	for _, u := range []struct {
 		suffix string
 		factor int64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"G", 1e9}, {"M", 1e6}, {"k", 1e3}} {
+	}{{"TiB", 1 << 40}, {"T", 1e12}, {"GiB", 1 << 30}, {"G", 1e9}, {"MiB", 1 << 20}, {"M", 1e6},
+		{"KiB", 1 << 10}, {"k", 1e3}} {
 		if n >= u.factor && n%u.factor == 0 {
 			return strconv.FormatInt(n/u.factor, 10) + u.suffix
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"facescan/store"
+	"facescan/store/figures"
 	"facescan/store/hint"
 )
 
@@ -70,8 +71,8 @@ func ChooseHashes(ctx context.Context, job store.Job, given *Hashes) (h Hashes, 
 			return h, "", err
 		}
 		if counts.OK > 0 {
-			missing = fmt.Sprintf("%d images that are done have no %s; to process them again, first type: %s",
-				counts.OK, strings.ReplaceAll(added.String(), ",", " and no "),
+			missing = fmt.Sprintf("%s done without %s; for a second pass, first type: %s",
+				figures.Are(counts.OK, "image"), strings.ReplaceAll(added.String(), ",", " and "),
 				hint.On("rescan", job.Path(), "--all"))
 		}
 	}

@@ -99,11 +99,11 @@ func TestChooseHashes(t *testing.T) {
 	choose(nil, Hashes{SHA256: true}, "")
 	choose(&Hashes{SHA256: true}, Hashes{SHA256: true}, "")
 	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true},
-		"1 images that are done have no phash; to process them again, first type: facescan rescan ")
+		"1 image is done without phash; for a second pass, first type: facescan rescan ")
 	choose(&Hashes{}, Hashes{}, "")
-	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256 and no phash")
+	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "without sha256 and phash")
 	choose(&Hashes{PHash: true}, Hashes{PHash: true}, "")
-	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "no sha256; to process")
+	choose(&Hashes{SHA256: true, PHash: true}, Hashes{SHA256: true, PHash: true}, "without sha256; for")
 	for _, method := range []string{"Settings", "Counts"} {
 		b.ok(b.job.Set(t.Context(), map[string]string{store.HashSetting: "sha256"}))
 		given := &Hashes{PHash: true}

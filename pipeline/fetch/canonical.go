@@ -129,7 +129,8 @@ func userinfo(s string) *url.Userinfo {
 // splitPort cuts the port off, and returns it with its colon, or empty if it is the scheme's own.
 func splitPort(authority, scheme string) (host, port string, err error) {
 	i := strings.LastIndexByte(authority, ':')
-	if i < 0 || strings.Contains(authority[i:], "]") {
+	if i <= strings.LastIndexByte(authority, ']') || strings.HasPrefix(authority, "[") &&
+		!strings.Contains(authority, "]") {
 		return authority, "", nil
 	}
 	host, port = authority[:i], authority[i+1:]

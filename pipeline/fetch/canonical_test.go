@@ -136,6 +136,7 @@ func TestRefusals(t *testing.T) {
 		"http://": "no host", "http://?x": "no host", "http://:80/": "no host", "http://.": "no host",
 		"http://a:0/": `no port: "0"`, "http://a:65536/": `no port: "65536"`, "http://a:+80/": `no port: "+80"`,
 		"http://a b/": `no host name: "a b"`, "http://[::g]/": `no IPv6 address: "[::g]"`,
+		"http://[::1/": `no IPv6 address: "[::1"`, "http://[::1:80/": `no IPv6 address: "[::1:80"`,
 		"http://[1.2.3.4]/": `no IPv6 address: "[1.2.3.4]"`, "http://1.2.3.256/": `no IPv4 address: "1.2.3.256"`,
 		"http://1.2.3.4.5/":                 "no IPv4 address: \"1.2.3.4.5\"",
 		"http://a/\nhttp://b/":              "several URLs, with line ends between them",

@@ -19,8 +19,8 @@ const (
 	deadSurely  = 10  // even if no other host answered meanwhile
 	deadTries   = 100 // of a host that has answered,
 	deadSilence = 10 * time.Minute
-	firstProbe  = 30 * time.Second // a dead host is tried again after this long, then twice as long,
-	lastProbe   = 5 * time.Minute  // up to this
+	firstProbe  = 30 * time.Second // a dead host is tried again after this long, again, then twice as long
+	lastProbe   = 5 * time.Minute  // each time, up to this
 	// failures from which on a host gets few requests at once: one if it has never answered,
 	weakAfter = 3
 	weakLimit = 4 // else this many
