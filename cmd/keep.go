@@ -15,6 +15,7 @@ import (
 	"facescan/pipeline/source"
 	"facescan/store"
 	"facescan/store/export"
+	"facescan/store/figures"
 	"facescan/store/hint"
 )
 
@@ -193,9 +194,9 @@ func fillThumbnails(ctx context.Context, job store.Job, keeper *keep.Keeper, log
 		log.Info("made thumbnails of rows that were done before, from their kept bytes", "thumbnails", made)
 	}
 	if err == nil && lacking > 0 {
-		log.Info(fmt.Sprintf("%d thumbnails are missing, as the bytes of the images were not kept (--keep): "+
+		log.Info(fmt.Sprintf("%s missing, as the bytes of the images were not kept (--keep): "+
 			"to download these again, queue them first, then repeat this run: %s",
-			lacking, hint.On("rescan", job.Path(), "--all")))
+			figures.Are(lacking, "thumbnail"), hint.On("rescan", job.Path(), "--all")))
 	}
 	return err
 }

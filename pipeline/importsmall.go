@@ -10,6 +10,7 @@ import (
 
 	"facescan/pipeline/source"
 	"facescan/store"
+	"facescan/store/figures"
 )
 
 // Many small lists: a transaction for each step of each of them would cost far more than their rows. So they
@@ -86,11 +87,12 @@ func (im *Importer) readGroup(ctx context.Context, group []joinedList) (later, l
 	begin := time.Now()
 	leases, err := im.Session.LeaseSources(ctx, numbers)
 	if err != nil {
-		return nil, nil, unless(ctx, fmt.Errorf("lease the import of %d lists: %w", len(group), err))
+		err = fmt.Errorf("lease the import of %s: %w", figures.Of(len(group), "list"), err)
+		return nil, nil, unless(ctx, err)
 	}
 	defer func() {
 		if e := im.Session.ReleaseSources(context.WithoutCancel(ctx), leases); e != nil && err == nil {
-			err = fmt.Errorf("release the import of %d lists: %w", len(leases), e)
+			err = fmt.Errorf("release the import of %s: %w", figures.Of(len(leases), "list"), e)
 		}
 	}()
 	leased := make(map[int]store.SourceLease, len(leases))
@@ -152,7 +154,7 @@ func (w *additions) add(l joinedList, a store.Addition) {
 
 func (w *additions) write(ctx context.Context) error {
 	if err := w.im.Session.AppendAll(ctx, w.all, w.im.ShardSize); err != nil {
-		return fmt.Errorf("import %d lists: %w", len(w.all), err)
+		return fmt.Errorf("import %s: %w", figures.Of(len(w.all), "list"), err)
 	}
 	for i, a := range w.all {
 		w.im.imported(w.names[i], len(a.Rows), 1)
