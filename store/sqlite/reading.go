@@ -49,7 +49,11 @@ func (p pool) view(ctx context.Context, names *strings.Replacer, f func(tx) erro
 		return err
 	}
 	defer t.Rollback() // it wrote nothing
-	return f(tx{ctx: ctx, q: reader{t, names}})
+	err = f(tx{ctx: ctx, q: reader{t, names}})
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // it ended with the context
+		return ctx.Err()
+	}
+	return err
 }
 
 // connectReaders opens a pool of read connections.

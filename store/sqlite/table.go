@@ -69,12 +69,10 @@ func InspectTable(ctx context.Context, path string, o TableOptions) (d Table, er
 	}
 	db := connect(path, url.Values{"mode": {"rw"}, "_query_only": {"true"}, "_busy_timeout": {"60000"}})
 	defer db.Close()
-	t, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return d, wrap("read "+path, err)
-	}
-	defer t.Rollback()
-	d, err = inspect(tx{ctx: ctx, q: reader{t, names{prefix: tablePrefix}.replacer()}}, o)
+	err = pool{db}.view(ctx, names{prefix: tablePrefix}.replacer(), func(t tx) (err error) {
+		d, err = inspect(t, o)
+		return err
+	})
 	d.Path = path
 	return d, wrap("table of "+path, err)
 }
